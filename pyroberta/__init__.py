@@ -1,0 +1,30 @@
+"""RoBERTa's masked language model in plain sight: NumPy forward, hand-written backward, manual Adam.
+
+>>> import pyroberta
+>>> masked_lm = pyroberta.MaskedLM.from_preset("roberta_tiny_en")
+"""
+
+from pyroberta.backbone import Backbone
+from pyroberta.backends import backends
+from pyroberta.masked_lm import MaskedLM
+from pyroberta.model.config import RobertaConfig
+from pyroberta.text.preprocessor import MaskedLMPreprocessor
+from pyroberta.text.tokenizer import Tokenizer
+from pyroberta.training import callbacks, losses, metrics, optimizers, schedules
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Backbone",
+    "MaskedLM",
+    "MaskedLMPreprocessor",
+    "RobertaConfig",
+    "Tokenizer",
+    "__version__",
+    "backends",
+    "callbacks",
+    "losses",
+    "metrics",
+    "optimizers",
+    "schedules",
+]

@@ -1,0 +1,177 @@
+"""The encoder as an object: a config, the parameters, and the table of ops that runs them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy import ndarray as Array
+
+from pyroberta.backends import get_ops
+from pyroberta.model.batch import pack_padded, unpack
+from pyroberta.model.config import RobertaConfig
+from pyroberta.model.encoder import encoder_forward
+from pyroberta.model.initial_values import initialise
+from pyroberta.model.params import Arrays, is_backbone, select, shapes
+from pyroberta.presets.registry import load
+
+
+class Backbone:
+    """RoBERTa's encoder, and the one vector in which its parameters lie together with those of the head.
+
+    Args:
+        vocabulary_size, num_layers, num_heads, hidden_dim, intermediate_dim, dropout, max_sequence_length and the
+            other fields of `RobertaConfig`: see there.
+        dtype: `"float32"` or `"float64"`, of parameters and arithmetic.
+        backend: `"auto"`, `"numpy"` or `"native"`; see `pyroberta doctor`.
+        initializer: `"keras"` or `"hf"`; see `initialise`.
+        seed: of the fresh values.
+
+    Attributes:
+        config: the `RobertaConfig`.
+        params: name -> view into one vector; write into the views to change a value.
+        ops: the table of ops.
+
+    >>> backbone = Backbone(vocabulary_size=20, num_layers=1, num_heads=2, hidden_dim=8, intermediate_dim=16)
+    >>> backbone({"token_ids": [[0, 5, 2, 1]], "padding_mask": [[1, 1, 1, 0]]}).shape
+    (1, 4, 8)
+    """
+
+    def __init__(
+        self,
+        *,
+        dtype: str = "float32",
+        backend: str = "auto",
+        initializer: str = "keras",
+        seed: int = 0,
+        **config: Any,
+    ) -> None:
+        self.config = RobertaConfig(**config)
+        self.params = Arrays(shapes(self.config), float_dtype(dtype))
+        self.ops = get_ops(backend)
+        self._trainable = True
+        self._frozen: frozenset[str] = frozenset()
+        initialise(self.params, self.config, initializer, seed)
+
+    @classmethod
+    def from_parts(cls, config: RobertaConfig, params: Arrays, backend: str = "auto") -> Backbone:
+        """A backbone around parameters that are there already; nothing is copied."""
+        self = cls.__new__(cls)
+        self.config, self.params, self.ops = config, params, get_ops(backend)
+        self._trainable, self._frozen = True, frozenset()
+        return self
+
+    @classmethod
+    def from_preset(
+        cls,
+        preset: str | os.PathLike[str],
+        *,
+        load_weights: bool = True,
+        dtype: str = "float32",
+        backend: str = "auto",
+        initializer: str = "keras",
+        seed: int = 0,
+        dropout: float | None = None,
+        attention_dropout: float | None = None,
+    ) -> Backbone:
+        """The encoder and head of a preset.
+
+        Args:
+            preset: a name, or the path of a directory; see `MaskedLM.from_preset`.
+            load_weights: False for the preset's shape with fresh values, drawn by `initializer` from `seed`.
+            dtype, backend: as for the class.
+            dropout, attention_dropout: instead of the preset's. `dropout` alone sets both, as in KerasHub.
+        """
+        config, params, _ = load(preset, float_dtype(dtype), load_weights, load_tokenizer=False)
+        if dropout is not None:
+            config = replace(config, dropout=dropout, attention_dropout=dropout)
+        if attention_dropout is not None:
+            config = replace(config, attention_dropout=attention_dropout)
+        if params is None:
+            params = Arrays(shapes(config), float_dtype(dtype))
+            initialise(params, config, initializer, seed)
+        return cls.from_parts(config, params, backend)
+
+    @property
+    def dtype(self) -> str:
+        """The name of the dtype of parameters and arithmetic."""
+        return self.params.dtype.name
+
+    @property
+    def trainable(self) -> bool:
+        """Whether training may change the encoder. When it may not, backward stops above it."""
+        return self._trainable
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        self._trainable = bool(value)
+
+    def freeze(self, pattern: str) -> list[str]:
+        """Leaves the parameters whose names match alone in training; returns their names.
+
+        Args:
+            pattern: a regular expression for whole names, such as `r"embeddings\\..*"` or `r"layers\\.[0-5]\\..*"`.
+
+        Raises:
+            ValueError: where no name matches.
+        """
+        names = select(self.params, pattern)
+        self._frozen |= set(names)
+        return names
+
+    def unfreeze(self, pattern: str = ".*") -> list[str]:
+        """Takes a `freeze` back for the names that match; returns them."""
+        names = select(self.params, pattern)
+        self._frozen -= set(names)
+        return names
+
+    def trainable_names(self) -> list[str]:
+        """The parameters that training may change, in the order of the vector."""
+        return [name for name in self.params if name not in self._frozen and (self._trainable or not is_backbone(name))]
+
+    def count_params(self) -> int:
+        """The number of values in the encoder, without the head."""
+        return sum(array.size for name, array in self.params.items() if is_backbone(name))
+
+    def __call__(self, inputs: Mapping[str, Any]) -> Array:
+        """The last hidden states.
+
+        Args:
+            inputs: `token_ids` (B, S) and `padding_mask` (B, S), 1 where a token is; without it all are tokens.
+
+        Returns:
+            (B, S, C), zeros where the padding was.
+
+        Raises:
+            ValueError: for wrong shapes, ids outside the vocabulary, or a sequence that is too long.
+        """
+        if "token_ids" not in inputs:
+            raise ValueError(f"the inputs need 'token_ids', got {sorted(inputs)}")
+        token_ids = np.asarray(inputs["token_ids"])
+        padding_mask = np.asarray(inputs.get("padding_mask", np.ones_like(token_ids)))
+        batch = pack_padded(
+            token_ids,
+            padding_mask,
+            vocabulary_size=self.config.vocabulary_size,
+            max_sequence_length=self.config.max_sequence_length,
+        )
+        hidden, _ = encoder_forward(self.ops, self.params, self.config, batch)
+        return unpack(hidden[-1], padding_mask)
+
+
+def float_dtype(dtype: str) -> np.dtype[Any]:
+    """The dtype of that name.
+
+    Raises:
+        ValueError: for any but float32 and float64.
+    """
+    try:
+        found = np.dtype(dtype)
+    except TypeError:
+        found = None
+    if found not in (np.float32, np.float64):
+        raise ValueError(f"dtype must be 'float32' or 'float64', got {dtype!r}")
+    return found

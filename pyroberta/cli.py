@@ -1,0 +1,251 @@
+"""The command line. Thin: each command calls what Python users call. Results go to stdout, progress to stderr."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+Command = Callable[[argparse.Namespace], Any]
+
+OK, FAILED, INTERRUPTED = 0, 1, 130  # argparse itself exits with 2 for wrong usage
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command; returns the exit code: 0 done, 1 failed with a message, 2 wrong usage, 130 interrupted."""
+    arguments = build_parser().parse_args(argv)
+    try:
+        result = arguments.command(arguments)
+        if result is not None and arguments.json:
+            print(json.dumps(result, ensure_ascii=False, indent=2))
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        sys.stderr.close()
+        return OK
+    except (ValueError, TypeError, OSError, FloatingPointError, ImportError, MemoryError) as error:
+        print(f"pyroberta: {type(error).__name__ if not str(error) else error}", file=sys.stderr)
+        return FAILED
+    return OK
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser with all its commands."""
+    from pyroberta import __version__
+
+    parser = argparse.ArgumentParser(
+        prog="pyroberta",
+        description="RoBERTa's masked language model: fit it on your texts, fill masks, score sentences.",
+        epilog="`pyroberta COMMAND --help` tells more. Texts are read one a line; `-` is standard input.",
+    )
+    parser.add_argument("--version", action="version", version=f"pyroberta {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def command(name: str, run: Command, help: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(
+            name, help=help, description=help[0].upper() + help[1:] + ".", formatter_class=_HelpFormatter
+        )
+        sub.set_defaults(command=run)
+        sub.add_argument("--json", action="store_true", help="print the result as JSON")
+        return sub
+
+    fit = command("fit", _fit, "train a model on a text file and save it")
+    fit.add_argument("texts", help="UTF-8 text file, one text a line, or -")
+    fit.add_argument("-o", "--output", required=True, metavar="DIR", help="where to save the model")
+    _model_options(fit)
+    fit.add_argument("--fresh", action="store_true", help="start from fresh values instead of the preset's weights")
+    fit.add_argument("--epochs", type=_positive, default=1, help="times through the texts")
+    fit.add_argument("--batch-size", type=_positive, default=16, help="texts in a step")
+    fit.add_argument(
+        "--accumulate", type=_positive, default=1, metavar="N", help="steps whose gradients make an update"
+    )
+    fit.add_argument("--learning-rate", type=float, default=5e-5, help="of Adam, after warm-up")
+    fit.add_argument("--warmup", type=_fraction, default=0.06, help="part of the updates that the warm-up takes")
+    fit.add_argument("--validation", metavar="FILE", help="text file to evaluate on after every epoch")
+    fit.add_argument("--seed", type=int, default=0, help="of order, masks and dropout")
+    fit.add_argument(
+        "--freeze", metavar="REGEX", action="append", default=[], help="leave parameters with such names alone"
+    )
+    fit.add_argument("--quiet", action="store_true", help="no progress")
+
+    evaluate = command("evaluate", _evaluate, "loss, accuracy and perplexity on a text file, from fixed masks")
+    evaluate.add_argument("texts", help="UTF-8 text file, one text a line, or -")
+    _model_options(evaluate)
+    evaluate.add_argument("--batch-size", type=_positive, default=16, help="texts in a step")
+    evaluate.add_argument("--quiet", action="store_true", help="no progress")
+
+    fill = command("fill-mask", _fill_mask, "the likeliest words for every <mask>")
+    fill.add_argument("texts", nargs="*", help="texts with <mask>; none reads standard input, one a line")
+    _model_options(fill)
+    fill.add_argument("-k", "--top-k", type=_positive, default=5, help="candidates for each mask")
+    fill.add_argument("--targets", nargs="+", metavar="WORD", help="rank these words alone")
+
+    score = command("score", _score, "how likely each token of a text is, given the others")
+    score.add_argument("texts", nargs="*", help="texts; none reads standard input, one a line")
+    _model_options(score)
+    score.add_argument("--batch-size", type=_positive, default=32, help="masked copies at a time")
+
+    train = command("train-tokenizer", _train_tokenizer, "learn a byte-level BPE vocabulary from text files")
+    train.add_argument("files", nargs="+", help="UTF-8 text files, one text a line")
+    train.add_argument("-o", "--output", required=True, metavar="DIR", help="where to save the vocabulary")
+    train.add_argument("--vocab-size", type=_positive, default=8000, help="entries, specials and bytes included")
+    train.add_argument("--min-frequency", type=_positive, default=2, help="how often a pair must occur to be merged")
+
+    command("doctor", _doctor, "which backends are there, and why others are not")
+
+    demo = command("demo", _demo, "fit the embedded preset on real speeches and fill masks before and after")
+    demo.add_argument("--from-scratch", action="store_true", help="train a fresh small model instead")
+    demo.add_argument("--updates", type=_positive, help="length of the training")
+    demo.add_argument("-o", "--output", metavar="DIR", help="save the model there")
+    demo.add_argument("--backend", default="auto", help="auto, numpy or native")
+    return parser
+
+
+class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Tells defaults, but not those that say nothing."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        if action.default in (None, False, []) or action.required:
+            return action.help
+        return super()._get_help_string(action)
+
+
+def _model_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-m", "--model", default="roberta_tiny_en", help="name or directory of a preset")
+    parser.add_argument("--backend", default="auto", help="auto, numpy or native; see `pyroberta doctor`")
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {text}")
+    return value
+
+
+def _fraction(text: str) -> float:
+    value = float(text)
+    if not 0.0 <= value < 1.0:
+        raise argparse.ArgumentTypeError(f"must be in [0, 1), got {text}")
+    return value
+
+
+def _load(arguments: argparse.Namespace, **keywords: Any) -> Any:
+    from pyroberta.masked_lm import MaskedLM
+
+    return MaskedLM.from_preset(arguments.model, backend=arguments.backend, **keywords)
+
+
+def _read(source: str) -> list[str]:
+    from pyroberta.inputs import read_lines
+
+    return _lines(sys.stdin) if source == "-" else read_lines(source)
+
+
+def _lines(file: Iterable[str]) -> list[str]:
+    return [line.strip() for line in file if line.strip()]
+
+
+def _fit(arguments: argparse.Namespace) -> dict[str, Any]:
+    from pyroberta.training import optimizers, schedules
+
+    texts = _read(arguments.texts)
+    model = _load(arguments, load_weights=not arguments.fresh, seed=arguments.seed)
+    for pattern in arguments.freeze:
+        model.backbone.freeze(pattern)
+    updates = -(-len(texts) // (arguments.batch_size * arguments.accumulate)) * arguments.epochs
+    schedule = schedules.Linear(arguments.learning_rate, updates, warmup_steps=round(arguments.warmup * updates))
+    model.compile(optimizer=optimizers.Adam(schedule))
+    history = model.fit(
+        texts,
+        batch_size=arguments.batch_size,
+        epochs=arguments.epochs,
+        gradient_accumulation_steps=arguments.accumulate,
+        validation_data=_read(arguments.validation) if arguments.validation else None,
+        verbose=0 if arguments.quiet else 1,
+    )
+    model.save_to_preset(arguments.output)
+    result = {"saved": arguments.output, "updates": model.optimizer.iterations, "history": history.history}
+    if not arguments.json:
+        last = {name: values[-1] for name, values in history.history.items()}
+        print(f"saved to {arguments.output} after {model.optimizer.iterations} updates: {_figures(last)}")
+    return result
+
+
+def _evaluate(arguments: argparse.Namespace) -> dict[str, float]:
+    texts = _read(arguments.texts)
+    values: dict[str, float] = _load(arguments).evaluate(
+        texts, batch_size=arguments.batch_size, verbose=0 if arguments.quiet else 1, return_dict=True
+    )
+    if not arguments.json:
+        print(_figures(values))
+    return values
+
+
+def _figures(values: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.4f}" for name, value in values.items())
+
+
+def _fill_mask(arguments: argparse.Namespace) -> list[Any]:
+    texts = arguments.texts or _lines(sys.stdin)
+    model = _load(arguments)
+    results = []
+    for text in texts:
+        found = model.fill_mask(text, top_k=arguments.top_k, targets=arguments.targets)
+        masks = found if isinstance(found[0], list) else [found]
+        results.append({"text": text, "masks": [[filling.as_dict() for filling in mask] for mask in masks]})
+        if not arguments.json:
+            print(text)
+            for number, mask in enumerate(masks, 1):
+                words = "   ".join(
+                    f"{filling.token_str.strip() or repr(filling.token_str)} {filling.score:.1%}" for filling in mask
+                )
+                print(f"  {f'mask {number}: ' if len(masks) > 1 else ''}{words}")
+    return results
+
+
+def _score(arguments: argparse.Namespace) -> list[Any]:
+    texts = arguments.texts or _lines(sys.stdin)
+    results = []
+    for text, found in zip(texts, _load(arguments).score(texts, batch_size=arguments.batch_size), strict=True):
+        results.append({"text": text, **found.as_dict()})
+        if not arguments.json:
+            print(f"{found.total:10.3f}  perplexity {found.perplexity:<10.4g}  {text}")
+    return results
+
+
+def _train_tokenizer(arguments: argparse.Namespace) -> dict[str, Any]:
+    from pyroberta.inputs import read_lines
+    from pyroberta.text.tokenizer import Tokenizer
+
+    texts = (line for file in arguments.files for line in read_lines(file))
+    tokenizer = Tokenizer.train(texts, vocab_size=arguments.vocab_size, min_frequency=arguments.min_frequency)
+    tokenizer.save(arguments.output)
+    if not arguments.json:
+        print(f"saved {tokenizer.vocabulary_size} entries to {arguments.output}")
+    return {"saved": arguments.output, "vocabulary_size": tokenizer.vocabulary_size}
+
+
+def _doctor(arguments: argparse.Namespace) -> dict[str, Any]:
+    from pyroberta.doctor import report
+
+    found = report()
+    if not arguments.json:
+        for part, rows in found.items():
+            print(part)
+            for name, value in rows.items():
+                print(f"  {name:<12} {value}")
+    return found
+
+
+def _demo(arguments: argparse.Namespace) -> dict[str, Any]:
+    from pyroberta import demo
+
+    run = demo.from_scratch if arguments.from_scratch else demo.adapt
+    result: dict[str, Any] = run(
+        updates=arguments.updates, backend=arguments.backend, output=arguments.output and Path(arguments.output)
+    )
+    return result

@@ -1,0 +1,127 @@
+"""`pyroberta demo`: the main job on real text, with something to see. Everything it prints goes to stdout."""
+
+from __future__ import annotations
+
+import sys
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy import ndarray as Array
+
+from pyroberta.backbone import Backbone
+from pyroberta.data import speeches
+from pyroberta.masked_lm import MaskedLM
+from pyroberta.text.preprocessor import MaskedLMPreprocessor
+from pyroberta.text.tokenizer import Tokenizer
+from pyroberta.training import optimizers, schedules
+
+HELD_OUT = 200  # paragraphs at the end of the speeches, never trained on
+PROMPTS = (
+    "My fellow <mask>, tonight I want to speak to you.",
+    "We must protect Social <mask> and Medicare.",
+    "God bless the United States of <mask>.",
+)
+
+
+def adapt(updates: int | None = None, backend: str = "auto", output: Path | None = None) -> dict[str, Any]:
+    """Fits `roberta_tiny_en` on State of the Union speeches that it has never seen.
+
+    Args:
+        updates: length of the training; 150 unless given.
+        backend: as for `MaskedLM.from_preset`.
+        output: a directory to save the result to.
+
+    Returns:
+        The held-out loss and accuracy before and after, and the fillings.
+    """
+    model = MaskedLM.from_preset("roberta_tiny_en", backend=backend, dropout=0.0)
+    return _run(model, updates or 150, learning_rate=5e-4, output=output)
+
+
+def from_scratch(updates: int | None = None, backend: str = "auto", output: Path | None = None) -> dict[str, Any]:
+    """Trains a vocabulary and a fresh small model on the same speeches. Arguments and result as for `adapt`."""
+    train, _ = _texts()
+    print("training a vocabulary of 3000 entries ...")
+    tokenizer = Tokenizer.train(train, vocab_size=3000)
+    backbone = Backbone(
+        vocabulary_size=tokenizer.vocabulary_size,
+        num_layers=3,
+        num_heads=4,
+        hidden_dim=128,
+        intermediate_dim=512,
+        dropout=0.0,
+        max_sequence_length=128,
+        backend=backend,
+        initializer="neighbour",
+    )
+    model = MaskedLM(backbone, MaskedLMPreprocessor(tokenizer, sequence_length=128, mask_selection_rate=0.25))
+    return _run(model, updates or 600, learning_rate=1.5e-3, output=output)
+
+
+def unigram_baseline(model: MaskedLM, train: list[str], held_out: list[str]) -> tuple[float, float]:
+    """What knowing word frequencies alone is worth on the held-out texts.
+
+    Returns:
+        The cross-entropy in nats of their tokens (without `<s>` and `</s>`) under the frequencies in `train`, one added
+        to each count; and the accuracy of always predicting the most frequent token.
+    """
+    assert model.preprocessor is not None
+    tokenizer = model.preprocessor.tokenizer
+
+    def counts(texts: list[str]) -> Array:
+        ids = np.concatenate([np.array(i, np.int64) for i in tokenizer.encode_batch(texts, add_special_tokens=False)])
+        return np.bincount(ids, minlength=tokenizer.vocabulary_size)
+
+    seen, asked = counts(train) + 1, counts(held_out)
+    cross_entropy = -float(asked @ np.log(seen / seen.sum())) / asked.sum()
+    return cross_entropy, float(asked[seen.argmax()] / asked.sum())
+
+
+def _texts() -> tuple[list[str], list[str]]:
+    texts = speeches()
+    return texts[:-HELD_OUT], texts[-HELD_OUT:]
+
+
+def _run(model: MaskedLM, updates: int, learning_rate: float, output: Path | None) -> dict[str, Any]:
+    train, held_out = _texts()
+    epochs = 5
+    steps = -(-updates // epochs)
+    schedule = schedules.Linear(learning_rate, epochs * steps, warmup_steps=epochs * steps // 10)
+    model.compile(optimizer=optimizers.TorchAdamW(schedule, global_clipnorm=1.0))
+    model.summary()
+
+    entropy, most_frequent = unigram_baseline(model, train, held_out)
+    before = model.evaluate(held_out, verbose=0, return_dict=True)
+    print(f"\n{len(train)} paragraphs to learn from, {len(held_out)} held out. On those:")
+    print(f"  word frequencies alone   loss {entropy:.3f}   accuracy {most_frequent:.1%}")
+    print(f"  the model before         loss {before['loss']:.3f}   accuracy {before['accuracy']:.1%}")
+    fillings = {"before": _fill(model)}
+    sys.stdout.flush()  # so that the bar, on stderr, comes after it
+
+    shuffled = np.random.default_rng(0).permutation(np.array(train, object))
+    history = model.fit(cycle(shuffled), batch_size=16, epochs=epochs, steps_per_epoch=steps)
+
+    after = model.evaluate(held_out, verbose=0, return_dict=True)
+    print(f"\nLoss in training: {' -> '.join(f'{value:.3f}' for value in history.history['loss'])}. Held out:")
+    print(f"  the model after          loss {after['loss']:.3f}   accuracy {after['accuracy']:.1%}")
+    fillings["after"] = _fill(model)
+    if output:
+        model.save_to_preset(output)
+        print(f"\nsaved to {output}; ask it more: pyroberta fill-mask --model {output} 'We <mask> the people.'")
+    return {
+        "unigram_loss": entropy,
+        "most_frequent_token_accuracy": most_frequent,
+        "before": before,
+        "after": after,
+        "fillings": fillings,
+    }
+
+
+def _fill(model: MaskedLM) -> dict[str, list[str]]:
+    filled = {}
+    for prompt, fillings in zip(PROMPTS, model.fill_mask(PROMPTS), strict=True):
+        filled[prompt] = [filling.token_str.strip() for filling in fillings]
+        print(f"  {prompt:<55} {', '.join(f'{f.token_str.strip()} {f.score:.0%}' for f in fillings)}")
+    return filled

@@ -1,0 +1,40 @@
+"""What is there: versions, backends, presets."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib import metadata, util
+
+from pyroberta.backends import backends, get_ops
+from pyroberta.presets.registry import PRESETS
+
+EXTRAS = {
+    "matplotlib": "History.plot()  (pip install 'pyroberta[plot]')",
+    "torch": "comparisons with torch  (pip install 'pyroberta[parity]')",
+    "transformers": "comparisons with transformers  (pip install 'pyroberta[parity]')",
+    "tokenizers": "comparisons with tokenizers  (pip install 'pyroberta[parity]')",
+}
+
+
+def report() -> dict[str, dict[str, str]]:
+    """Part -> name -> what was found, as `pyroberta doctor` prints it.
+
+    >>> report()["backends"]["numpy"]
+    'yes'
+    """
+    parts = {
+        "versions": {
+            "pyroberta": metadata.version("pyroberta"),
+            "python": platform.python_version(),
+            "numpy": metadata.version("numpy"),
+            "machine": f"{platform.machine()}, {os.cpu_count()} processors",
+        },
+        "backends": {name: "yes" if is_there else f"no: {reason}" for name, is_there, reason in backends()},
+        "presets": {name: f"{preset.source}: {preset.description}" for name, preset in PRESETS.items()},
+        "extras": {
+            name: f"{'yes' if util.find_spec(name) else 'no'}: for {purpose}" for name, purpose in EXTRAS.items()
+        },
+    }
+    parts["backends"]["auto"] = f"takes {get_ops('auto').name}"
+    return parts

@@ -1,0 +1,582 @@
+"""The user's object: RoBERTa's masked language model, from texts to texts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+import numpy as np
+from numpy import ndarray as Array
+
+from pyroberta.backbone import Backbone
+from pyroberta.inference import encode, fill_masks, hidden_states, logits_at, score_texts
+from pyroberta.inputs import InputReader
+from pyroberta.model.batch import Batch, pack, pack_padded, slot_rows, unpack
+from pyroberta.model.gradients import Gradients
+from pyroberta.model.params import Arrays
+from pyroberta.presets import hf
+from pyroberta.presets.registry import PRESETS, Preset, load, preprocessor_settings
+from pyroberta.text.preprocessor import MaskedLMPreprocessor
+from pyroberta.text.tokenizer import Tokenizer
+from pyroberta.training import losses, metrics, optimizers
+from pyroberta.training.callbacks import Callback, CallbackList, History, ProgressBar
+from pyroberta.training.data import Examples, HeldExamples, grouped
+from pyroberta.training.loop import Result, compute_gradients, evaluate_batches
+
+FROM_PRESET: Any = object()  # "the preset's own preprocessor", as distinct from None, "no preprocessor"
+
+
+class MaskedLM:
+    """RoBERTa with its masked-LM head: `keras_hub.models.RobertaMaskedLM` without Keras.
+
+    Args:
+        backbone: the encoder; its vector holds the head's parameters too.
+        preprocessor: tokenises, truncates and masks texts; None for a model that takes preprocessed features alone.
+        seed: of everything random in training: the order of examples, masks, dropout. The same seed, data and calls
+            give the same model.
+
+    Attributes:
+        backbone, preprocessor, seed: as given.
+        optimizer, loss: as compiled.
+        stop_training: set by a callback to end `fit` after the current step.
+
+    >>> masked_lm = MaskedLM.from_preset("roberta_tiny_en")
+    >>> history = masked_lm.fit(["The quick brown fox jumped.", "I forgot my homework."], batch_size=2, verbose=0)
+    >>> sorted(history.history)
+    ['accuracy', 'loss', 'perplexity']
+    """
+
+    presets: Mapping[str, Preset] = PRESETS
+
+    def __init__(self, backbone: Backbone, preprocessor: MaskedLMPreprocessor | None = None, *, seed: int = 0) -> None:
+        self.backbone = backbone
+        self.preprocessor = preprocessor
+        self.seed = seed
+        self.stop_training = False
+        if preprocessor is not None:
+            _check_fit(preprocessor, backbone)
+        self._sums: Arrays | None = None  # the gradients' vector, made at the first update
+        self.compile()
+
+    @classmethod
+    def from_preset(
+        cls,
+        preset: str | os.PathLike[str],
+        *,
+        load_weights: bool = True,
+        preprocessor: MaskedLMPreprocessor | None = FROM_PRESET,
+        dtype: str = "float32",
+        backend: str = "auto",
+        dropout: float | None = None,
+        attention_dropout: float | None = None,
+        initializer: str = "keras",
+        seed: int = 0,
+    ) -> MaskedLM:
+        """The model that a preset holds.
+
+        Args:
+            preset: a name (`MaskedLM.presets` lists them) or the path of a Hugging Face directory.
+            load_weights: False for the preset's shape and tokenizer with fresh values, drawn by `initializer`.
+            preprocessor: instead of the preset's own; None for a model that takes preprocessed features alone.
+            dtype: `"float32"` or `"float64"`, of parameters and arithmetic.
+            backend: `"auto"`, `"numpy"` or `"native"`.
+            dropout, attention_dropout: rates instead of the preset's; `dropout` alone sets both.
+            initializer: `"keras"` or `"hf"`, for fresh values.
+            seed: see the class.
+
+        Raises:
+            ValueError, FileNotFoundError: where the preset is not there or not sound, saying what can be had.
+        """
+        backbone = Backbone.from_preset(
+            preset,
+            load_weights=load_weights,
+            dtype=dtype,
+            backend=backend,
+            initializer=initializer,
+            seed=seed,
+            dropout=dropout,
+            attention_dropout=attention_dropout,
+        )
+        if preprocessor is FROM_PRESET:
+            preprocessor = _preset_preprocessor(preset, backbone)
+        return cls(backbone, preprocessor, seed=seed)
+
+    # --- training -----------------------------------------------------------------------------------------------
+
+    def compile(
+        self,
+        optimizer: optimizers.Adam | str = "auto",
+        loss: losses.SparseCategoricalCrossentropy | str = "auto",
+        *,
+        weighted_metrics: Sequence[metrics.Metric | str] | str | None = "auto",
+        jit_compile: bool | str = "auto",
+    ) -> None:
+        """Chooses how to train; the optimizer starts anew.
+
+        Args:
+            optimizer: `"auto"` is `Adam(5e-5)`, Keras's form, as in KerasHub.
+            loss: `"auto"` is the mean over the masked tokens; see `losses.SparseCategoricalCrossentropy`.
+            weighted_metrics: beside the loss, names or `metrics` objects; `"auto"` is accuracy and perplexity.
+            jit_compile: accepted so that KerasHub's examples run; there is nothing to compile.
+
+        Raises:
+            ValueError: for a loss on probabilities: the model gives logits.
+        """
+        if loss == "auto":
+            loss = losses.SparseCategoricalCrossentropy(from_logits=True, reduction="mean_with_sample_weight")
+        if weighted_metrics == "auto":
+            weighted_metrics = ("accuracy", "perplexity")
+        self.optimizer = optimizers.get("adam" if optimizer == "auto" else optimizer)
+        self.loss = losses.get(loss)
+        if not self.loss.from_logits:
+            raise ValueError("the model gives logits: use SparseCategoricalCrossentropy(from_logits=True)")
+        if self.loss.ignore_class is not None:
+            raise ValueError("ignore_class is for losses on arrays; in training, a weight of 0 leaves a label out")
+        self._metrics: list[metrics.Metric] = [metrics.Loss(), *map(metrics.get, weighted_metrics or ())]
+
+    def fit(
+        self,
+        x: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        *,
+        batch_size: int = 32,
+        epochs: int = 1,
+        validation_data: Any = None,
+        validation_split: float = 0.0,
+        shuffle: bool = True,
+        callbacks: Sequence[Callback] | None = None,
+        initial_epoch: int = 0,
+        steps_per_epoch: int | None = None,
+        validation_batch_size: int | None = None,
+        validation_steps: int | None = None,
+        gradient_accumulation_steps: int = 1,
+        verbose: int | str = "auto",
+    ) -> History:
+        """Trains the model.
+
+        Args:
+            x: texts (a list, an array, any iterable of strings, pairs as tuples of two strings, or the path of a text
+                file with one text a line); encoded sequences (arrays of token ids); a dict of `token_ids` (B, S),
+                `padding_mask` (B, S) and `mask_positions` (B, K); or an iterable of batches of the above,
+                `(x, y, sample_weight)` or shorter.
+            y: (B, K) original ids, beside a dict of features; texts make their own.
+            sample_weight: (B, K) beside features, (B,) beside texts.
+            batch_size: sequences a step; does not apply to an iterable of batches.
+            epochs: number of the last epoch.
+            validation_data: x, (x, y) or (x, y, sample_weight), evaluated after every epoch.
+            validation_split: instead, the last part of x, in [0, 1); taken before shuffling.
+            shuffle: draw the examples in a new order every epoch.
+            callbacks: told of every step and epoch.
+            initial_epoch: number of the first epoch, when going on with an earlier run.
+            steps_per_epoch: updates an epoch. An iterator of texts is then read as it goes, instead of being collected.
+            validation_batch_size, validation_steps: for the evaluation; `batch_size` and all, unless given.
+            gradient_accumulation_steps: batches whose gradients make one update: exactly that of one large batch.
+            verbose: 0 silent, 1 a bar, 2 a line an epoch; `"auto"` is 1.
+
+        Returns:
+            A `History`: `.history` name -> value per epoch, `.plot()`.
+
+        Raises:
+            ValueError, TypeError: for input that does not fit, saying what does.
+            NonFiniteError: at the first loss that is NaN or infinite, naming the step and the op; the parameters are
+                those before that step.
+        """
+        for name, value in (("batch_size", batch_size), ("gradient_accumulation_steps", gradient_accumulation_steps)):
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
+        if not self.backbone.trainable_names():
+            raise ValueError(
+                "every parameter is frozen: there is nothing to train. See backbone.trainable and unfreeze"
+            )
+        examples = self._examples(x, y, sample_weight, stream=steps_per_epoch is not None)
+        validation: Examples | None = None
+        if validation_data is not None:
+            given = validation_data if isinstance(validation_data, tuple) else (validation_data,)
+            validation = self._examples(*given)
+        elif validation_split:
+            if not isinstance(examples, HeldExamples):
+                raise ValueError("validation_split needs examples that can be counted, not an iterable of batches")
+            examples, validation = examples.split(_fraction(validation_split, len(examples)))
+
+        per_epoch = steps_per_epoch or _ceil(examples.num_batches(batch_size), gradient_accumulation_steps)
+        history = History()
+        told = CallbackList(
+            [*(callbacks or ()), history, ProgressBar(verbose)],
+            model=self,
+            params={"epochs": epochs, "steps": per_epoch, "verbose": verbose},
+        )
+        self.stop_training = False
+        told.on_train_begin()
+        logs: dict[str, float] = {}
+        for epoch in range(initial_epoch, epochs):
+            for metric in self._metrics:
+                metric.reset()
+            told.on_epoch_begin(epoch)
+            batches = examples.batches(batch_size, self.seed, epoch, shuffle)
+            step = -1
+            for step, group in enumerate(grouped(batches, gradient_accumulation_steps)):
+                told.on_train_batch_begin(step)
+                logs = self._update(group)
+                told.on_train_batch_end(step, {**logs, "tokens": sum(batch.num_tokens for batch in group)})
+                if self.stop_training or step + 1 == steps_per_epoch:
+                    break
+            if step + 1 < (steps_per_epoch or 1) and not self.stop_training:
+                raise ValueError(
+                    f"the examples ran out after {step + 1} steps of epoch {epoch + 1}"
+                    + (f", before steps_per_epoch={steps_per_epoch}" if steps_per_epoch else "")
+                    + ". An iterator gives its items once: pass a list, or fewer steps and epochs"
+                )
+            if validation is not None:
+                values = self._evaluate(validation, validation_batch_size or batch_size, validation_steps)
+                logs = logs | {f"val_{name}": value for name, value in values.items()}
+            told.on_epoch_end(epoch, logs)
+            if self.stop_training:
+                break
+        told.on_train_end(logs)
+        return history
+
+    def evaluate(
+        self,
+        x: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        *,
+        batch_size: int = 32,
+        steps: int | None = None,
+        verbose: int | str = "auto",
+        return_dict: bool = False,
+    ) -> Any:
+        """Loss and metrics without dropout; the same every time, since texts are masked from a fixed seed.
+
+        Args: as for `fit`; `steps` stops after so many batches.
+
+        Returns:
+            The loss and the metrics in a list, or a dict of them by name.
+        """
+        examples = self._examples(x, y, sample_weight)
+        bar = CallbackList(
+            [ProgressBar(verbose)], model=self, params={"steps": steps or examples.num_batches(batch_size)}
+        )
+        values = self._evaluate(examples, batch_size, steps, bar)
+        return values if return_dict else list(values.values())
+
+    def train_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, *, return_dict: bool = False) -> Any:
+        """One update on the whole of x, as one batch. Arguments and returns as for `evaluate`; metrics start anew."""
+        for metric in self._metrics:
+            metric.reset()
+        examples = self._held(x, y, sample_weight)
+        (batch,) = examples.batches(len(examples), self.seed, self.optimizer.iterations, shuffle=False)
+        values = self._update([batch])
+        return values if return_dict else list(values.values())
+
+    def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, *, return_dict: bool = False) -> Any:
+        """`evaluate` on x as one batch."""
+        examples = self._held(x, y, sample_weight)
+        values = self._evaluate(examples, len(examples))
+        return values if return_dict else list(values.values())
+
+    # --- asking -------------------------------------------------------------------------------------------------
+
+    def __call__(self, inputs: Mapping[str, Any]) -> Array:
+        """Logits at the masked positions of preprocessed features.
+
+        Args:
+            inputs: `token_ids` (B, S), `padding_mask` (B, S), `mask_positions` (B, K).
+
+        Returns:
+            (B, K, V), zeros for a position that holds padding.
+        """
+        missing = {"token_ids", "mask_positions"} - set(inputs)
+        if missing:
+            raise ValueError(f"the inputs need {' and '.join(sorted(missing))}; got {sorted(inputs)}")
+        config = self.backbone.config
+        padding_mask = inputs.get("padding_mask", np.ones(np.shape(inputs["token_ids"]), bool))
+        batch = pack_padded(
+            inputs["token_ids"],
+            padding_mask,
+            vocabulary_size=config.vocabulary_size,
+            max_sequence_length=config.max_sequence_length,
+        )
+        return self._slot_logits(batch, slot_rows(inputs["mask_positions"], padding_mask))
+
+    def predict(self, x: Any, *, batch_size: int = 32, verbose: int | str = "auto") -> Array:
+        """Logits at the masked positions.
+
+        Args:
+            x: texts that hold `<mask>`, or a dict of features as for `__call__`.
+            batch_size: sequences at a time.
+            verbose: as for `fit`.
+
+        Returns:
+            (B, K, V). For texts K is the largest number of masks in one; a text with fewer has zeros at the end.
+
+        Raises:
+            ValueError: where no text holds `<mask>`.
+        """
+        if isinstance(x, Mapping):
+            count = len(x["token_ids"]) if "token_ids" in x else 0
+            parts = (
+                {name: value[i : i + batch_size] for name, value in x.items()} for i in range(0, count, batch_size)
+            )
+            outputs: Iterator[Array] = map(self, parts)
+        else:
+            texts = [x] if isinstance(x, str) else list(x)
+            count = len(texts)
+            outputs = self._predict_texts(texts, batch_size)
+        told = CallbackList([ProgressBar(verbose)], model=self, params={"steps": _ceil(count, batch_size)})
+        collected = []
+        told.on_predict_begin()
+        for step, output in enumerate(outputs):
+            collected.append(output)
+            told.on_predict_batch_end(step)
+        told.on_predict_end()
+        if not collected:
+            raise ValueError("x is empty: there is nothing to predict")
+        return np.concatenate(collected)
+
+    def predict_on_batch(self, x: Any) -> Array:
+        """`predict` on x as one batch."""
+        return self.predict(x, batch_size=len(x["token_ids"]) if isinstance(x, Mapping) else len(x), verbose=0)
+
+    def fill_mask(
+        self, texts: str | Sequence[str], top_k: int = 5, targets: Sequence[str] | None = None, *, batch_size: int = 32
+    ) -> Any:
+        """The likeliest words for every `<mask>`.
+
+        Args:
+            texts: one text or several, each with one `<mask>` or more.
+            top_k: candidates a mask.
+            targets: rank these words alone, written plainly: the space before the mask is taken to be the word's.
+                A target of n tokens takes n masks and is scored by the product of their probabilities.
+            batch_size: texts at a time.
+
+        Returns:
+            For one text with one mask a list of `Filling`s, the likeliest first; with several masks a list of those;
+            for a list of texts a list of what each alone would give.
+
+        Raises:
+            ValueError: for a text without a mask, or longer than the model takes.
+
+        >>> masked_lm = MaskedLM.from_preset("roberta_tiny_en")
+        >>> [filling.token_str for filling in masked_lm.fill_mask("I <mask> it.", targets=["know", "did"], top_k=1)]
+        ...  # doctest: +SKIP
+        """
+        many = [texts] if isinstance(texts, str) else list(texts)
+        found = fill_masks(self.backbone, self._tokenizer(), many, top_k, targets, batch_size)
+        flat = [masks[0] if len(masks) == 1 else masks for masks in found]
+        return flat[0] if isinstance(texts, str) else flat
+
+    def score(self, texts: str | Sequence[str], *, batch_size: int = 32) -> Any:
+        """Pseudo-log-likelihoods: how likely each token is, given all the others.
+
+        Each token is masked in turn, so a text of n tokens costs n sequences, `batch_size` of them at a time.
+
+        Returns:
+            A `TextScore`, or a list of them for a list of texts.
+        """
+        many = [texts] if isinstance(texts, str) else list(texts)
+        found = list(score_texts(self.backbone, self._tokenizer(), many, batch_size))
+        return found[0] if isinstance(texts, str) else found
+
+    def embed(
+        self, texts: str | Sequence[str], *, layer: int = -1, pooling: str | None = "mean", batch_size: int = 32
+    ) -> Any:
+        """Hidden states.
+
+        Args:
+            texts: one text or several.
+            layer: 0 for the embeddings' output, i for layer i's, -1 for the last.
+            pooling: `"mean"` over all tokens, `<s>` and `</s>` included; None for every token's own.
+            batch_size: texts at a time.
+
+        Returns:
+            (B, C), or for one text (C,); without pooling a list of (S, C), or one.
+        """
+        if pooling not in ("mean", None):
+            raise ValueError(f"pooling must be 'mean' or None, got {pooling!r}")
+        layers = self.backbone.config.num_layers
+        if not -layers - 1 <= layer <= layers:
+            raise ValueError(f"layer must be from {-layers - 1} to {layers}, since the model has {layers}; got {layer}")
+        many = [texts] if isinstance(texts, str) else list(texts)
+        states = list(hidden_states(self.backbone, self._tokenizer(), many, layer, batch_size))
+        if pooling:
+            states = [state.mean(axis=0) for state in states]
+        if isinstance(texts, str):
+            return states[0]
+        return np.stack(states) if pooling and states else states
+
+    # --- the model itself ---------------------------------------------------------------------------------------
+
+    def save_to_preset(self, directory: str | os.PathLike[str], *, dtype: str = "float32") -> None:
+        """Writes a Hugging Face directory that `from_preset` and transformers load.
+
+        All of it or nothing: an interrupted save leaves what was there before.
+
+        Args:
+            directory: made, or replaced where it holds a preset.
+            dtype: the weights are stored in it: `"float32"`, `"float16"` or `"float64"`.
+
+        Raises:
+            ValueError: where the directory holds something else than a preset.
+        """
+        tokenizer = self.preprocessor.tokenizer if self.preprocessor else None
+        settings = self.preprocessor.get_config() if self.preprocessor else None
+        hf.write(os.fspath(directory), self.backbone.config, self.backbone.params, tokenizer, dtype, settings)
+
+    def count_params(self) -> int:
+        """The number of values in encoder and head; the tied table counts once."""
+        return int(self.backbone.params.flat.size)
+
+    def summary(self, print_fn: Any = print) -> None:
+        """Prints a table of the model's parts with their parameters."""
+        print_fn(_summary(self))
+
+    @property
+    def params(self) -> Mapping[str, Array]:
+        """Every parameter by name: views, so writing into one changes the model."""
+        return self.backbone.params
+
+    def get_weights(self) -> list[Array]:
+        """Copies of all parameters, in the order of the vector."""
+        return [array.copy() for array in self.backbone.params.values()]
+
+    def set_weights(self, weights: Sequence[Array]) -> None:
+        """Takes over parameters as `get_weights` gave them.
+
+        Raises:
+            ValueError: where their number or a shape differs; nothing has changed then.
+        """
+        params = self.backbone.params
+        if [np.shape(weight) for weight in weights] != list(params.table.values()):
+            raise ValueError(f"expected the {len(params)} arrays that get_weights gives, in their order and shapes")
+        for array, weight in zip(params.values(), weights, strict=True):
+            array[...] = weight
+
+    def _update(self, group: Sequence[Batch]) -> dict[str, float]:
+        """One update from the batches of `group` taken as one; returns the metrics so far."""
+        backbone, optimizer = self.backbone, self.optimizer
+        if self._sums is None:
+            self._sums = backbone.params.zeros_like()
+        grads = Gradients(self._sums, backbone.trainable_names())
+        for result in compute_gradients(
+            backbone.ops, backbone.params, backbone.config, group, grads, self.loss, self.seed, optimizer.iterations
+        ):
+            self._measure(result)
+        optimizer.apply(backbone.params, grads.sums, backbone.trainable_names(), backbone.ops)
+        return {metric.name: metric.result() for metric in self._metrics}
+
+    def _evaluate(
+        self, examples: Examples, batch_size: int, steps: int | None = None, told: CallbackList | None = None
+    ) -> dict[str, float]:
+        told = told or CallbackList([], model=self, params={})
+        backbone = self.backbone
+        for metric in self._metrics:
+            metric.reset()
+        told.on_test_begin()
+        batches = islice(examples.fixed(batch_size), steps)
+        results = evaluate_batches(backbone.ops, backbone.params, backbone.config, batches, self.loss)
+        for step, result in enumerate(results):
+            self._measure(result)
+            told.on_test_batch_end(step)
+        values = {metric.name: metric.result() for metric in self._metrics}
+        told.on_test_end(values)
+        return values
+
+    def _measure(self, result: Result) -> None:
+        for metric in self._metrics:
+            metric.update(result.losses, result.predicted, result.labels, result.weights, result.denominator)
+
+    def _examples(self, x: Any, y: Any = None, sample_weight: Any = None, stream: bool = False) -> Examples:
+        return InputReader(self.backbone.config, self.preprocessor).examples(x, y, sample_weight, stream)
+
+    def _held(self, x: Any, y: Any, sample_weight: Any) -> HeldExamples:
+        examples = self._examples(x, y, sample_weight)
+        if not isinstance(examples, HeldExamples):
+            raise ValueError("x should be one batch, not an iterable of batches")
+        return examples
+
+    def _tokenizer(self) -> Tokenizer:
+        if self.preprocessor is None:
+            raise ValueError("this needs a tokenizer: the model was made with preprocessor=None")
+        return self.preprocessor.tokenizer
+
+    def _predict_texts(self, texts: Sequence[str], batch_size: int) -> Iterator[Array]:
+        """(B, K, V) for one batch of texts after the other, with the same K for all."""
+        tokenizer = self._tokenizer()
+        sequences = encode(self.backbone, tokenizer, texts)
+        places = [np.flatnonzero(ids == tokenizer.mask_id) for ids in sequences]
+        most = max(map(len, places), default=0)
+        if not most:
+            raise ValueError(f"no text holds {tokenizer.mask_token!r}, so there is nothing to predict")
+        for first in range(0, len(texts), batch_size):
+            batch = pack(sequences[first : first + batch_size])
+            rows = np.full((len(batch), most), -1)
+            for b, where in enumerate(places[first : first + batch_size]):
+                rows[b, : len(where)] = batch.starts[b] + where
+            yield self._slot_logits(batch, rows)
+
+    def _slot_logits(self, batch: Batch, rows: Array) -> Array:
+        """rows (B, K), -1 for none -> (B, K, V), zeros for none."""
+        is_row = rows >= 0
+        return unpack(logits_at(self.backbone, batch, rows[is_row]), is_row)
+
+
+def _check_fit(preprocessor: MaskedLMPreprocessor, backbone: Backbone) -> None:
+    """The preprocessor makes what the model takes."""
+    config, tokenizer = backbone.config, preprocessor.tokenizer
+    if preprocessor.sequence_length > config.max_sequence_length:
+        raise ValueError(
+            f"the preprocessor makes sequences of up to {preprocessor.sequence_length} tokens, the model takes "
+            f"{config.max_sequence_length}: give MaskedLMPreprocessor(sequence_length={config.max_sequence_length})"
+        )
+    if tokenizer.vocabulary_size > config.vocabulary_size:
+        raise ValueError(
+            f"the tokenizer has {tokenizer.vocabulary_size} entries, the model's table {config.vocabulary_size} rows. "
+            "Was it made for another model?"
+        )
+
+
+def _preset_preprocessor(preset: str | os.PathLike[str], backbone: Backbone) -> MaskedLMPreprocessor:
+    _, _, tokenizer = load(preset, load_weights=False)
+    assert tokenizer is not None  # load raises where there is none
+    limit = backbone.config.max_sequence_length
+    settings = {"sequence_length": min(512, limit), **preprocessor_settings(preset)}
+    return MaskedLMPreprocessor(tokenizer, **settings)
+
+
+def _fraction(value: float, count: int) -> float:
+    """A `validation_split` that leaves something on both sides."""
+    if not 0.0 < value < 1.0 or not 0 < int(count * (1.0 - value)) < count:
+        raise ValueError(f"validation_split must leave texts on both sides: {value!r} of {count} texts does not")
+    return value
+
+
+def _ceil(count: int | None, size: int) -> int | None:
+    """How many groups of `size` make up `count`."""
+    return None if count is None else -(-count // size)
+
+
+def _summary(model: MaskedLM) -> str:
+    """The model's parts, a line each."""
+    config, params = model.backbone.config, model.backbone.params
+    trainable = set(model.backbone.trainable_names())
+    parts: dict[str, list[str]] = {}
+    for name in params:
+        room, number, *_ = name.split(".")
+        parts.setdefault(f"{room}.{number}" if room == "layers" else room, []).append(name)
+    rows = [
+        (part, sum(params[name].size for name in names), sum(params[name].size for name in names if name in trainable))
+        for part, names in parts.items()
+    ]
+    rows.append(("total", params.flat.size, sum(params[name].size for name in trainable)))
+    lines = [
+        f"MaskedLM: {config.num_layers} layers, hidden {config.hidden_dim}, {config.num_heads} heads, "
+        f"feed-forward {config.intermediate_dim}, vocabulary {config.vocabulary_size}, "
+        f"up to {config.max_sequence_length} tokens; {params.dtype.name}, backend {model.backbone.ops.name}",
+        f"{'part':<14}{'parameters':>14}{'trainable':>14}",
+        *(f"{part:<14}{count:>14,}{moving:>14,}" for part, count, moving in rows),
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,344 @@
+"""The packed batch: sequences laid end to end, no padding, no mask; and the border to the padded arrays of Keras."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Ints = NDArray[np.integer[Any]]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What the model reads. B sequences, N tokens in all, M of them masked.
+
+    Attributes:
+        ids: (N,) int32, all tokens of all sequences, one after the other.
+        positions: (N,) int32, 0, 1, 2 … within each sequence.
+        starts: (B+1,) int32; sequence b is `[starts[b] : starts[b+1]]`; `starts[0] == 0`, `starts[B] == N`.
+        masked: (M,) int32, the rows whose original token is to be predicted, sequence after sequence.
+        labels: (M,) int32, the original ids.
+        weights: (M,) float64, each one's weight in the loss.
+        slots: B·K of the padded form that users of Keras know, the denominator of Keras's default reduction.
+    """
+
+    ids: Ints
+    positions: Ints
+    starts: Ints
+    masked: Ints = field(default_factory=lambda: np.zeros(0, np.int32))
+    labels: Ints = field(default_factory=lambda: np.zeros(0, np.int32))
+    weights: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0, np.float64))
+    slots: int = 0
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    @property
+    def num_tokens(self) -> int:
+        """N."""
+        return len(self.ids)
+
+
+def pack(sequences: Sequence[Ints]) -> Batch:
+    """Lays sequences of ids end to end; a sequence may be empty.
+
+    >>> batch = pack([np.array([0, 5, 2]), np.array([0, 2])])
+    >>> batch.ids.tolist(), batch.positions.tolist(), batch.starts.tolist()
+    ([0, 5, 2, 0, 2], [0, 1, 2, 0, 1], [0, 3, 5])
+    """
+    lengths = np.array([len(sequence) for sequence in sequences], np.int64)
+    return _end_to_end(np.concatenate([np.zeros(0, np.int32), *sequences]), lengths)
+
+
+def _end_to_end(ids: Ints, lengths: Ints) -> Batch:
+    """ids (N,), lengths (B,) with the sum N."""
+    starts = np.zeros(len(lengths) + 1, np.int32)
+    np.cumsum(lengths, out=starts[1:])
+    positions = np.arange(len(ids)) - np.repeat(starts[:-1], lengths)
+    return Batch(ids=ids.astype(np.int32, copy=False), positions=positions.astype(np.int32), starts=starts)
+
+
+def take(batch: Batch, sequences: Ints) -> Batch:
+    """The batch of the given sequences, in the given order, with their masked tokens.
+
+    Args:
+        batch: B sequences.
+        sequences: (b,) their numbers in [0, B); one may come more than once.
+
+    >>> batch = pack([np.array([0, 5, 2]), np.array([0, 2])])
+    >>> take(batch, np.array([1, 0])).ids.tolist()
+    [0, 2, 0, 5, 2]
+    """
+    rows = _ranges(batch.starts, sequences)
+    bounds = np.searchsorted(batch.masked, batch.starts)  # sequence b's masks are [bounds[b] : bounds[b+1]]
+    slots = _ranges(bounds, sequences)
+    lengths = np.diff(batch.starts)[sequences]
+    starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+    moved = np.repeat(starts[:-1] - batch.starts[sequences], np.diff(bounds)[sequences])
+    return Batch(
+        ids=batch.ids[rows],
+        positions=batch.positions[rows],
+        starts=starts,
+        masked=(batch.masked[slots] + moved).astype(np.int32, copy=False),
+        labels=batch.labels[slots],
+        weights=batch.weights[slots],
+        slots=batch.slots // max(len(batch), 1) * len(sequences),
+    )
+
+
+def _ranges(starts: Ints, which: Ints) -> Ints:
+    """The numbers of the ranges [starts[i] : starts[i+1]] for i in `which`, one range after the other."""
+    lengths = np.diff(starts)[which]
+    stops = np.cumsum(lengths)
+    ranges: Ints = np.arange(stops[-1] if len(stops) else 0) + np.repeat(
+        starts[:-1][which] - (stops - lengths), lengths
+    )
+    return ranges
+
+
+class Padded(NamedTuple):
+    """One batch as users of Keras know it: rectangles, with padding. B sequences, S columns, K mask slots.
+
+    Attributes:
+        token_ids: (B, S) int32.
+        padding_mask: (B, S) bool, True where there is a token.
+        mask_positions: (B, K) int32, columns of `token_ids`; 0 in a slot that is not used.
+        labels: (B, K) int32, the original ids; 0 in a slot that is not used.
+        weights: (B, K) float32; 0 in a slot that is not used.
+    """
+
+    token_ids: Ints
+    padding_mask: NDArray[np.bool_]
+    mask_positions: Ints
+    labels: Ints
+    weights: NDArray[np.float32]
+
+
+def pad(batch: Batch, sequence_length: int, mask_slots: int, pad_id: int) -> Padded:
+    """Packed to padded, padding on the right: S is `sequence_length`, K is `mask_slots`.
+
+    Raises:
+        ValueError: for a sequence longer than S, or with more than K masked tokens.
+
+    >>> packed = pack([np.array([0, 4, 2]), np.array([0, 2])])
+    >>> pad(packed, sequence_length=4, mask_slots=2, pad_id=1).token_ids.tolist()
+    [[0, 4, 2, 1], [0, 2, 1, 1]]
+    """
+    lengths = np.diff(batch.starts)
+    padding_mask = np.arange(sequence_length) < lengths[:, None]  # (B, S)
+    _check_most("tokens", lengths, sequence_length, "sequence_length")
+    token_ids = np.full(padding_mask.shape, pad_id, np.int32)
+    token_ids[padding_mask] = batch.ids
+
+    # Among empty sequences, which start on the same row, the last one owns it: it is the one with tokens.
+    owners = np.searchsorted(batch.starts, batch.masked, side="right") - 1  # (M,)
+    used = np.bincount(owners, minlength=len(batch))
+    _check_most("masked tokens", used, mask_slots, "mask_slots")
+    is_used = np.arange(mask_slots) < used[:, None]  # (B, K)
+    order = np.argsort(owners, kind="stable")
+
+    def slots(values: NDArray[Any], dtype: type[np.generic]) -> NDArray[Any]:
+        filled = np.zeros(is_used.shape, dtype)
+        filled[is_used] = values[order]
+        return filled
+
+    columns = batch.masked - batch.starts[owners]
+    return Padded(
+        token_ids=token_ids,
+        padding_mask=padding_mask,
+        mask_positions=slots(columns, np.int32),
+        labels=slots(batch.labels, np.int32),
+        weights=slots(batch.weights, np.float32),
+    )
+
+
+def pack_padded(
+    token_ids: ArrayLike,
+    padding_mask: ArrayLike,
+    mask_positions: ArrayLike | None = None,
+    labels: ArrayLike | None = None,
+    weights: ArrayLike | None = None,
+    *,
+    vocabulary_size: int,
+    max_sequence_length: int,
+) -> Batch:
+    """Padded to packed, and the place where a user's arrays are checked.
+
+    Padding may stand to the left, to the right or in between: a token's position is the number of tokens before it,
+    which is HF's rule (Keras counts padding too, so that its outputs change with padding on the left). What
+    stands where there is padding is never read. A row of padding alone is a sequence of length 0.
+
+    Args:
+        token_ids: (B, S) whole numbers in [0, `vocabulary_size`).
+        padding_mask: (B, S), 1 or True where there is a token, 0 or False where there is padding.
+        mask_positions: (B, K) whole numbers, the columns of `token_ids` to be predicted.
+        labels: (B, K) whole numbers, the original ids. Without them every slot that points at a token becomes a row
+            of `masked` (`slot_rows` tells which), and the batch has neither labels nor weights.
+        weights: (B, K), or (B,) for one weight per sequence, each at least 0; None for 1 everywhere. Slots of weight 0
+            are dropped unread.
+        vocabulary_size: V of the model.
+        max_sequence_length: T of the model.
+
+    Raises:
+        ValueError: naming the argument and the place, where one is malformed, out of range, or points at padding.
+
+    >>> batch = pack_padded(
+    ...     [[0, 7, 4, 2], [0, 4, 2, 1]], [[1, 1, 1, 1], [1, 1, 1, 0]], [[2, 0], [1, 0]], [[8, 0], [9, 0]],
+    ...     [[1, 0], [1, 0]], vocabulary_size=10, max_sequence_length=4,
+    ... )
+    >>> batch.ids.tolist(), batch.masked.tolist(), batch.labels.tolist(), batch.slots
+    ([0, 7, 4, 2, 0, 4, 2], [2, 5], [8, 9], 4)
+    """
+    tokens = _whole_numbers("token_ids", "(batch, sequence)", token_ids)
+    is_token = _facts("padding_mask", padding_mask)
+    _check_shape("padding_mask", is_token.shape, "token_ids", tokens.shape)
+    _check_ids("token id", "position", tokens, is_token, vocabulary_size)
+    lengths = is_token.sum(axis=1)
+    _check_most("tokens", lengths, max_sequence_length, "the model's max_sequence_length")
+    packed = _end_to_end(tokens[is_token], lengths)
+
+    if mask_positions is None:
+        if labels is not None or weights is not None:
+            raise ValueError("labels and weights belong to mask slots, but there are no mask_positions")
+        return packed
+    if labels is None:
+        if weights is not None:
+            raise ValueError("there are weights but no labels: pass the original ids of the masked tokens too")
+        rows = slot_rows(mask_positions, is_token)
+        return replace(packed, masked=rows[rows >= 0], slots=rows.size)
+
+    slots = _whole_numbers("mask_positions", "(batch, mask slots)", mask_positions)
+    originals = _whole_numbers("labels", "(batch, mask slots)", labels)
+    _check_shape("labels", originals.shape, "mask_positions", slots.shape)
+    slot_weights = _weights(weights, slots.shape)
+    is_used = slot_weights > 0.0  # (B, K)
+    rows = slot_rows(np.where(is_used, slots, 0), is_token)
+    for b, k in np.argwhere(is_used & (rows < 0))[:1]:  # the first offender, if any, is named
+        raise ValueError(
+            f"mask_positions[{b}, {k}] is {slots[b, k]}, which is padding, yet its weight is "
+            f"{slot_weights[b, k]:g}. Give slots that are not used the weight 0"
+        )
+    _check_ids("label", "mask slot", originals, is_used, vocabulary_size)
+    return replace(
+        packed,
+        masked=rows[is_used],
+        labels=originals[is_used].astype(np.int32),
+        weights=slot_weights[is_used],
+        slots=slots.size,
+    )
+
+
+def slot_rows(mask_positions: ArrayLike, padding_mask: ArrayLike) -> Ints:
+    """For every mask slot, the row of the packed batch: (B, K) int32, -1 where the slot points at padding.
+
+    Raises:
+        ValueError: for a position outside its sequence.
+
+    >>> slot_rows([[2, 0], [0, 2]], [[1, 1, 1], [1, 1, 0]]).tolist()
+    [[2, 0], [3, -1]]
+    """
+    is_token = _facts("padding_mask", padding_mask)
+    slots = _whole_numbers("mask_positions", "(batch, mask slots)", mask_positions)
+    B, S = is_token.shape
+    if len(slots) != B:
+        raise ValueError(f"mask_positions has {len(slots)} rows, but there are {B} sequences")
+    for b, k in np.argwhere((slots < 0) | (slots >= S))[:1]:
+        raise ValueError(
+            f"mask_positions[{b}, {k}] is {slots[b, k]}, outside the {S} columns of token_ids. "
+            "Fill slots that are not used with position 0 and weight 0"
+        )
+    rows = np.cumsum(is_token).reshape(B, S) - 1  # of every token; what it says of padding is not used
+    rows[~is_token] = -1
+    return np.take_along_axis(rows, slots.astype(np.int64), axis=1).astype(np.int32)
+
+
+def unpack(rows: NDArray[Any], is_filled: ArrayLike) -> NDArray[Any]:
+    """Packed to padded: rows (N, C), is_filled (B, S) with N true entries -> (B, S, C), zeros elsewhere.
+
+    `is_filled` is the padding mask for hidden states; for the logits of mask slots it is `slot_rows(...) >= 0`.
+
+    Raises:
+        ValueError: where `is_filled` has not N true entries.
+
+    >>> unpack(np.array([[1.0], [2.0], [3.0]]), [[0, 1, 1], [1, 0, 0]])[..., 0].tolist()
+    [[0.0, 1.0, 2.0], [3.0, 0.0, 0.0]]
+    """
+    places = _facts("is_filled", is_filled)
+    if places.sum() != len(rows):
+        raise ValueError(f"there are {len(rows)} rows for {places.sum()} places")
+    padded = np.zeros((*places.shape, *rows.shape[1:]), rows.dtype)
+    padded[places] = rows
+    return padded
+
+
+def _rectangle(name: str, axes: str, values: ArrayLike) -> NDArray[Any]:
+    try:
+        array = np.asarray(values)
+    except ValueError:
+        raise ValueError(f"the rows of {name} differ in length: pad them to one length, {axes}") from None
+    if array.ndim != 2:
+        hint = ". Pass one sequence as a batch of one, [sequence]" if array.ndim == 1 else ""
+        raise ValueError(f"{name} must have the shape {axes}, got {array.shape}{hint}")
+    return array
+
+
+def _whole_numbers(name: str, axes: str, values: ArrayLike) -> Ints:
+    array = _rectangle(name, axes, values)
+    if array.dtype.kind not in "iu" and array.size:
+        raise ValueError(f"{name} must be whole numbers, got {array.dtype}. Convert them with .astype(np.int32)")
+    return array.astype(np.int64, copy=False)
+
+
+def _facts(name: str, values: ArrayLike) -> NDArray[np.bool_]:
+    array = _rectangle(name, "(batch, sequence)", values)
+    if array.dtype.kind not in "biuf" or not np.isin(array, (0, 1)).all():
+        raise ValueError(f"{name} must be 1 or True where there is a token, else 0 or False; got {_odd(array)}")
+    return array.astype(bool, copy=False)
+
+
+def _odd(array: NDArray[Any]) -> str:
+    """What is neither 0 nor 1 in it, for the error message."""
+    if array.dtype.kind not in "biuf":
+        return str(array.dtype)
+    return f"the value {array[~np.isin(array, (0, 1))][0]}"
+
+
+def _weights(weights: ArrayLike | None, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    if weights is None:
+        return np.ones(shape)
+    try:
+        array = np.asarray(weights, np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(f"weights must be numbers of the shape {shape}, or one per sequence") from None
+    if array.shape == shape[:1]:
+        array = array[:, None]
+    if array.shape not in (shape, (shape[0], 1)):
+        raise ValueError(f"weights have the shape {array.shape}, but there are mask slots of {shape}")
+    is_good = np.isfinite(array) & (array >= 0.0)
+    if not is_good.all():
+        raise ValueError(f"weights must be finite and at least 0, got {array[~is_good][0]:g}")
+    return np.broadcast_to(array, shape)
+
+
+def _check_shape(name: str, shape: tuple[int, ...], other: str, expected: tuple[int, ...]) -> None:
+    if shape != expected:
+        raise ValueError(f"{name} has the shape {shape}, but {other} has {expected}: they go entry by entry")
+
+
+def _check_ids(kind: str, column: str, ids: Ints, is_read: NDArray[np.bool_], vocabulary_size: int) -> None:
+    """All of ids (B, K) where is_read (B, K) must be rows of the token table."""
+    for b, k in np.argwhere(is_read & ((ids < 0) | (ids >= vocabulary_size)))[:1]:
+        raise ValueError(
+            f"{kind} {ids[b, k]} is outside the vocabulary of {vocabulary_size} (sequence {b}, {column} {k}). "
+            "Was the text encoded with another tokenizer?"
+        )
+
+
+def _check_most(things: str, counts: Ints, limit: int, name: str) -> None:
+    """No sequence has more than `limit` of them. counts (B,)."""
+    for b in np.flatnonzero(counts > limit)[:1]:
+        raise ValueError(f"sequence {b} has {counts[b]} {things}, more than {name}, {limit}. Truncate it")

@@ -1,0 +1,74 @@
+"""What decides a RoBERTa's shape and arithmetic."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class RobertaConfig:
+    """The hyperparameters of an encoder and its masked-LM head, under KerasHub's names.
+
+    Letters used everywhere: V `vocabulary_size`, C `hidden_dim`, H `num_heads`, D `head_dim`, F `intermediate_dim`,
+    T `max_sequence_length`.
+
+    Args:
+        vocabulary_size: V, number of rows of the token table.
+        num_layers: number of transformer layers.
+        num_heads: H, attention heads; divides `hidden_dim`.
+        hidden_dim: C, width of the residual stream.
+        intermediate_dim: F, width inside the feed-forward.
+        dropout: rate after the embedding norm, after the attention's output and after the feed-forward, in [0, 1).
+        attention_dropout: rate on attention probabilities; None means `dropout` (KerasHub has one rate, HF two).
+        max_sequence_length: T, number of position rows that a token can use.
+        layer_norm_epsilon: added to the variance, inside the root.
+        start_id, pad_id, end_id: ids of `<s>`, `<pad>`, `</s>`.
+        tie_embeddings: whether the head multiplies by the token table (RoBERTa) or by a table of its own.
+
+    Raises:
+        ValueError: where a value is out of range, naming the field.
+
+    >>> RobertaConfig(vocabulary_size=100, num_layers=2, num_heads=2, hidden_dim=8, intermediate_dim=16).head_dim
+    4
+    """
+
+    vocabulary_size: int
+    num_layers: int
+    num_heads: int
+    hidden_dim: int
+    intermediate_dim: int
+    dropout: float = 0.1
+    attention_dropout: float | None = None
+    max_sequence_length: int = 512
+    layer_norm_epsilon: float = 1e-5
+    start_id: int = 0
+    pad_id: int = 1
+    end_id: int = 2
+    tie_embeddings: bool = True
+
+    def __post_init__(self) -> None:
+        if self.attention_dropout is None:
+            object.__setattr__(self, "attention_dropout", self.dropout)
+        sizes = (
+            "vocabulary_size", "num_layers", "num_heads", "hidden_dim", "intermediate_dim", "max_sequence_length",
+        )  # fmt: skip
+        for name in sizes:
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
+        for name in ("dropout", "attention_dropout"):
+            value = getattr(self, name)
+            if not 0.0 <= value < 1.0:
+                raise ValueError(f"{name} must be in [0, 1), got {value!r}")
+        if not self.layer_norm_epsilon > 0.0:
+            raise ValueError(f"layer_norm_epsilon must be above 0, got {self.layer_norm_epsilon!r}")
+        if self.hidden_dim % self.num_heads:
+            raise ValueError(
+                f"hidden_dim {self.hidden_dim} is not a multiple of num_heads {self.num_heads}: "
+                "each head takes hidden_dim / num_heads columns"
+            )
+
+    @property
+    def head_dim(self) -> int:
+        """D, columns of one attention head."""
+        return self.hidden_dim // self.num_heads

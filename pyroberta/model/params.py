@@ -1,0 +1,140 @@
+"""The parameters: one table of names and shapes, one contiguous vector that holds them all."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from pyroberta.model.config import RobertaConfig
+
+Shape = tuple[int, ...]
+
+
+def shapes(config: RobertaConfig) -> dict[str, Shape]:
+    """Every parameter's name and shape, in the order in which they lie in the vector.
+
+    The only list of parameters there is; file formats rename from it. Kernels are (in, out): a layer computes
+    `x @ kernel + bias`.
+
+    >>> config = RobertaConfig(vocabulary_size=10, num_layers=1, num_heads=1, hidden_dim=4, intermediate_dim=8)
+    >>> shapes(config)["layers.0.feed_forward.intermediate.kernel"]
+    (4, 8)
+    """
+    V, T, C, F = config.vocabulary_size, config.max_sequence_length, config.hidden_dim, config.intermediate_dim
+
+    def linear(name: str, rows: int, columns: int) -> dict[str, Shape]:
+        return {f"{name}.kernel": (rows, columns), f"{name}.bias": (columns,)}
+
+    def norm(name: str) -> dict[str, Shape]:
+        return {f"{name}.gamma": (C,), f"{name}.beta": (C,)}
+
+    table: dict[str, Shape] = {"embeddings.token": (V, C), "embeddings.position": (T, C), **norm("embeddings.norm")}
+    for i in range(config.num_layers):
+        table |= linear(f"layers.{i}.attention.query", C, C)
+        table |= linear(f"layers.{i}.attention.key", C, C)
+        table |= linear(f"layers.{i}.attention.value", C, C)
+        table |= linear(f"layers.{i}.attention.output", C, C)
+        table |= norm(f"layers.{i}.attention.norm")
+        table |= linear(f"layers.{i}.feed_forward.intermediate", C, F)
+        table |= linear(f"layers.{i}.feed_forward.output", F, C)
+        table |= norm(f"layers.{i}.feed_forward.norm")
+    table |= linear("head.dense", C, C) | norm("head.norm")
+    if not config.tie_embeddings:
+        table["head.decoder"] = (V, C)
+    table["head.bias"] = (V,)
+    return table
+
+
+def is_backbone(name: str) -> bool:
+    """Whether the parameter belongs to the encoder (all but the masked-LM head)."""
+    return not name.startswith("head.")
+
+
+def select(names: Iterable[str], pattern: str) -> list[str]:
+    """The names that the regular expression `pattern` matches in full.
+
+    Raises:
+        ValueError: where it matches none, with an example of the names there are.
+
+    >>> select(["layers.0.attention.norm.gamma", "head.bias"], r"layers\\..*")
+    ['layers.0.attention.norm.gamma']
+    """
+    names = list(names)
+    found = [name for name in names if re.fullmatch(pattern, name)]
+    if not found:
+        raise ValueError(
+            f"no parameter's name matches {pattern!r}; names look like {', '.join(names[:3])}, …, {names[-1]}"
+        )
+    return found
+
+
+class Arrays(Mapping[str, NDArray[Any]]):
+    """Named arrays that are views into one contiguous vector, `flat`.
+
+    Parameters, gradients and Adam's two moments are four of these with one layout, so that whatever treats all of
+    them alike (Adam, clipping, casting, saving) works on `flat` and knows no names.
+
+    Args:
+        table: names and shapes, as `shapes(config)` gives them.
+        dtype: float32 or float64.
+
+    >>> arrays = Arrays({"a": (2, 2), "b": (3,)}, "float64")
+    >>> arrays["b"][:] = 1.0
+    >>> arrays.flat
+    array([0., 0., 0., 0., 1., 1., 1.])
+    """
+
+    def __init__(self, table: Mapping[str, Shape], dtype: DTypeLike = np.float32) -> None:
+        self.table = dict(table)
+        self.ranges: dict[str, tuple[int, int]] = {}
+        stop = 0
+        for name, shape in self.table.items():
+            start, stop = stop, stop + math.prod(shape)
+            self.ranges[name] = (start, stop)
+        self.flat: NDArray[Any] = np.zeros(stop, dtype)
+        self._views = {
+            name: self.flat[start:stop].reshape(self.table[name]) for name, (start, stop) in self.ranges.items()
+        }
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The dtype that all the arrays share."""
+        return self.flat.dtype
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        return self._views[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._views)
+
+    def __len__(self) -> int:
+        return len(self._views)
+
+    def zeros_like(self) -> Arrays:
+        """Another one of the same layout and dtype, filled with zeros."""
+        return Arrays(self.table, self.dtype)
+
+    def astype(self, dtype: DTypeLike) -> Arrays:
+        """A copy in another dtype."""
+        other = Arrays(self.table, dtype)
+        other.flat[:] = self.flat
+        return other
+
+    def spans(self, names: Iterable[str]) -> list[tuple[int, int]]:
+        """The ranges of `flat` that the named arrays take, neighbours joined, in ascending order.
+
+        >>> Arrays({"a": (2,), "b": (3,), "c": (1,)}).spans(["a", "b"])
+        [(0, 5)]
+        """
+        joined: list[tuple[int, int]] = []
+        for start, stop in sorted(self.ranges[name] for name in names):
+            if joined and joined[-1][1] == start:
+                joined[-1] = (joined[-1][0], stop)
+            else:
+                joined.append((start, stop))
+        return joined

@@ -1,0 +1,102 @@
+"""The ops and the table through which the model calls them.
+
+Read them in this order: `layer_norm`, `linear`, `gelu`, `gather`, `embedding`, `dropout`, `attention`,
+`cross_entropy`, `adam`. Each is a pair: `op_forward` gives the output and a cache, `op_backward` takes the output's
+gradient and that cache and gives the gradients of the inputs. A cache is opaque: only the same table's backward reads
+it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any
+
+from numpy import ndarray as Array
+
+from pyroberta.ops.adam import adam_step
+from pyroberta.ops.attention import attention_backward, attention_forward
+from pyroberta.ops.cross_entropy import (
+    cross_entropy_backward,
+    cross_entropy_backward_input,
+    cross_entropy_forward,
+    logits,
+)
+from pyroberta.ops.dropout import Key as Key
+from pyroberta.ops.dropout import dropout_backward, dropout_forward
+from pyroberta.ops.embedding import embedding_backward, embedding_forward
+from pyroberta.ops.gather import gather_backward, gather_forward
+from pyroberta.ops.gelu import gelu_backward, gelu_forward
+from pyroberta.ops.layer_norm import layer_norm_backward, layer_norm_forward
+from pyroberta.ops.linear import linear_backward, linear_backward_input, linear_forward
+
+Cache = Any
+
+
+@dataclass(frozen=True)
+class Ops:
+    """One row per op. A backend is this table with some rows replaced; the model calls nothing else.
+
+    `op_backward_input` rows are for frozen parameters: the gradient of the first argument alone.
+    """
+
+    name: str
+    gather_forward: Callable[[Array, Array], tuple[Array, Cache]]
+    gather_backward: Callable[[Array, Cache], Array]
+    embedding_forward: Callable[[Array, Array, Array, Array], tuple[Array, Cache]]
+    embedding_backward: Callable[[Array, Cache], tuple[Array, Array]]
+    linear_forward: Callable[[Array, Array, Array], tuple[Array, Cache]]
+    linear_backward: Callable[[Array, Cache], tuple[Array, Array, Array]]
+    linear_backward_input: Callable[[Array, Cache], Array]
+    layer_norm_forward: Callable[[Array, Array, Array, float], tuple[Array, Cache]]
+    layer_norm_backward: Callable[[Array, Cache], tuple[Array, Array, Array]]
+    gelu_forward: Callable[[Array], tuple[Array, Cache]]
+    gelu_backward: Callable[[Array, Cache], Array]
+    dropout_forward: Callable[[Array, float, Key], tuple[Array, Cache]]
+    dropout_backward: Callable[[Array, Cache], Array]
+    attention_forward: Callable[[Array, Array, Array, Array, int, float, Key], tuple[Array, Cache]]
+    attention_backward: Callable[[Array, Cache], tuple[Array, Array, Array]]
+    logits: Callable[[Array, Array, Array], Array]
+    cross_entropy_forward: Callable[[Array, Array, Array, Array], tuple[tuple[Array, Array], Cache]]
+    cross_entropy_backward: Callable[[Array, Cache], tuple[Array, Array, Array]]
+    cross_entropy_backward_input: Callable[[Array, Cache], Array]
+    adam_step: Callable[[Array, Array, Array, Array, float, float, float, float], None]
+
+    def wrapped(self, wrap: Callable[[str, Callable[..., Any]], Callable[..., Any]]) -> Ops:
+        """The table with each row replaced by `wrap(name, row)`: how tracing and profiling are done.
+
+        >>> calls = []
+        >>> def note(name, op):
+        ...     return lambda *args: (calls.append(name), op(*args))[1]
+        >>> import numpy as np
+        >>> _ = REFERENCE.wrapped(note).gelu_forward(np.zeros((1, 2)))
+        >>> calls
+        ['gelu_forward']
+        """
+        rows = {f.name: wrap(f.name, getattr(self, f.name)) for f in fields(self) if f.name != "name"}
+        return Ops(name=self.name, **rows)
+
+
+REFERENCE = Ops(
+    name="numpy",
+    gather_forward=gather_forward,
+    gather_backward=gather_backward,
+    embedding_forward=embedding_forward,
+    embedding_backward=embedding_backward,
+    linear_forward=linear_forward,
+    linear_backward=linear_backward,
+    linear_backward_input=linear_backward_input,
+    layer_norm_forward=layer_norm_forward,
+    layer_norm_backward=layer_norm_backward,
+    gelu_forward=gelu_forward,
+    gelu_backward=gelu_backward,
+    dropout_forward=dropout_forward,
+    dropout_backward=dropout_backward,
+    attention_forward=attention_forward,
+    attention_backward=attention_backward,
+    logits=logits,
+    cross_entropy_forward=cross_entropy_forward,
+    cross_entropy_backward=cross_entropy_backward,
+    cross_entropy_backward_input=cross_entropy_backward_input,
+    adam_step=adam_step,
+)

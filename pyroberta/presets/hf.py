@@ -1,0 +1,521 @@
+"""The Hugging Face directory: config.json, model.safetensors, and the tokenizer's files.
+
+What differs from the parameters here, and is settled in this file alone:
+
+- names, by the table `NAMES`; kernels lie (out, in) there and (in, out) here;
+- the position table there has `pad_id + 1` rows in front that no token uses: dropped on reading, zeros on writing;
+- a token-type row is added to every token there: folded into the position table, as the sum is the same;
+- the head's matrix is either the token table or, with `tie_word_embeddings: false`, `lm_head.decoder.weight`, and
+  the bias that counts is then `lm_head.decoder.bias`.
+
+Source: transformers' `models/roberta/modeling_roberta.py`, versions 4 and 5.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import warnings
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from pyroberta.model.config import RobertaConfig
+from pyroberta.model.initial_values import initialise
+from pyroberta.model.params import Arrays, Shape, shapes
+from pyroberta.presets import safetensors_io
+
+if TYPE_CHECKING:
+    from pyroberta.text.tokenizer import Tokenizer
+
+# Our name, theirs, and whether the matrix is transposed. `#` is the layer's number.
+NAMES = (
+    ("embeddings.token", "roberta.embeddings.word_embeddings.weight", False),
+    ("embeddings.position", "roberta.embeddings.position_embeddings.weight", False),
+    ("embeddings.norm.gamma", "roberta.embeddings.LayerNorm.weight", False),
+    ("embeddings.norm.beta", "roberta.embeddings.LayerNorm.bias", False),
+    ("layers.#.attention.query.kernel", "roberta.encoder.layer.#.attention.self.query.weight", True),
+    ("layers.#.attention.query.bias", "roberta.encoder.layer.#.attention.self.query.bias", False),
+    ("layers.#.attention.key.kernel", "roberta.encoder.layer.#.attention.self.key.weight", True),
+    ("layers.#.attention.key.bias", "roberta.encoder.layer.#.attention.self.key.bias", False),
+    ("layers.#.attention.value.kernel", "roberta.encoder.layer.#.attention.self.value.weight", True),
+    ("layers.#.attention.value.bias", "roberta.encoder.layer.#.attention.self.value.bias", False),
+    ("layers.#.attention.output.kernel", "roberta.encoder.layer.#.attention.output.dense.weight", True),
+    ("layers.#.attention.output.bias", "roberta.encoder.layer.#.attention.output.dense.bias", False),
+    ("layers.#.attention.norm.gamma", "roberta.encoder.layer.#.attention.output.LayerNorm.weight", False),
+    ("layers.#.attention.norm.beta", "roberta.encoder.layer.#.attention.output.LayerNorm.bias", False),
+    ("layers.#.feed_forward.intermediate.kernel", "roberta.encoder.layer.#.intermediate.dense.weight", True),
+    ("layers.#.feed_forward.intermediate.bias", "roberta.encoder.layer.#.intermediate.dense.bias", False),
+    ("layers.#.feed_forward.output.kernel", "roberta.encoder.layer.#.output.dense.weight", True),
+    ("layers.#.feed_forward.output.bias", "roberta.encoder.layer.#.output.dense.bias", False),
+    ("layers.#.feed_forward.norm.gamma", "roberta.encoder.layer.#.output.LayerNorm.weight", False),
+    ("layers.#.feed_forward.norm.beta", "roberta.encoder.layer.#.output.LayerNorm.bias", False),
+    ("head.dense.kernel", "lm_head.dense.weight", True),
+    ("head.dense.bias", "lm_head.dense.bias", False),
+    ("head.norm.gamma", "lm_head.layer_norm.weight", False),
+    ("head.norm.beta", "lm_head.layer_norm.bias", False),
+    ("head.decoder", "lm_head.decoder.weight", False),
+    ("head.bias", "lm_head.bias", False),
+)
+POSITION = "roberta.embeddings.position_embeddings.weight"
+TOKEN_TYPE = "roberta.embeddings.token_type_embeddings.weight"
+# Stored by some versions, used by no masked LM.
+IGNORED = re.compile(r"roberta\.(pooler\..*|embeddings\.(position_ids|token_type_ids))")
+
+# Our field, config.json's key, and what transformers takes where the key is missing.
+FIELDS: tuple[tuple[str, str, int | float], ...] = (
+    ("vocabulary_size", "vocab_size", 50265),
+    ("num_layers", "num_hidden_layers", 12),
+    ("num_heads", "num_attention_heads", 12),
+    ("hidden_dim", "hidden_size", 768),
+    ("intermediate_dim", "intermediate_size", 3072),
+    ("dropout", "hidden_dropout_prob", 0.1),
+    ("attention_dropout", "attention_probs_dropout_prob", 0.1),
+    ("layer_norm_epsilon", "layer_norm_eps", 1e-12),
+    ("start_id", "bos_token_id", 0),
+    ("pad_id", "pad_token_id", 1),
+    ("end_id", "eos_token_id", 2),
+)
+# Keys that change the arithmetic, and the only value that is this model's.
+ONLY: tuple[tuple[str, Any, str], ...] = (
+    ("hidden_act", "gelu", "RoBERTa's activation is the exact (erf) GELU"),
+    ("position_embedding_type", "absolute", "RoBERTa adds a learned row per position"),
+    ("is_decoder", False, "a decoder's attention sees the past alone"),
+    ("add_cross_attention", False, "RoBERTa has no second input"),
+    ("quantization_config", None, "quantised weights can't be read"),
+)
+# What directories that look alike hold.
+RELATIVES = {
+    "bert": "BERT, whose segments, head and WordPiece vocabulary differ",
+    "camembert": "CamemBERT, which has a SentencePiece vocabulary",
+    "deberta": "DeBERTa, whose attention is relative",
+    "deberta-v2": "DeBERTa v2 or v3, whose attention is relative",
+    "distilbert": "DistilBERT, which has a WordPiece vocabulary",
+    "electra": "ELECTRA, which is trained to tell replaced tokens",
+    "longformer": "Longformer, whose attention is windowed",
+    "modernbert": "ModernBERT, whose blocks are built otherwise",
+    "roberta-prelayernorm": "RoBERTa with the layer norms before the blocks",
+    "xlm-roberta": "XLM-RoBERTa, which has a SentencePiece vocabulary",
+    "xlm-roberta-xl": "XLM-RoBERTa XL, which has the layer norms before the blocks",
+}
+
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+PREPROCESSOR = "pyroberta_preprocessor.json"  # ours: how texts were truncated and masked, which HF's files can't say
+WEIGHT_FILES = ("*.safetensors", "*.safetensors.index.json", "pytorch_model*", "tf_model.h5", "flax_model*")
+TOKENIZER_FILES = (
+    "vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
+    "added_tokens.json",
+)  # fmt: skip
+
+
+def renaming(config: RobertaConfig) -> dict[str, tuple[str, bool]]:
+    """Every parameter's name in an HF file, and whether it is transposed there, in the order of `shapes(config)`.
+
+    >>> config = RobertaConfig(vocabulary_size=10, num_layers=1, num_heads=1, hidden_dim=4, intermediate_dim=8)
+    >>> renaming(config)["layers.0.attention.key.kernel"]
+    ('roberta.encoder.layer.0.attention.self.key.weight', True)
+    """
+    table = {ours: (theirs, transpose) for ours, theirs, transpose in NAMES}
+    if not config.tie_embeddings:
+        table["head.bias"] = ("lm_head.decoder.bias", False)
+    names = {}
+    for name in shapes(config):
+        layer = re.search(r"\d+", name)
+        theirs, transpose = table[re.sub(r"\d+", "#", name)]
+        names[name] = (theirs.replace("#", layer[0]) if layer else theirs, transpose)
+    return names
+
+
+# ---------------------------------------------------------------------------------------------------------- config.json
+
+
+def read_config(directory: Path) -> RobertaConfig:
+    """The hyperparameters in `directory/config.json`. A key that is missing has transformers' default.
+
+    Raises:
+        FileNotFoundError: where there is no config.json.
+        ValueError: where it isn't a RoBERTa's, naming the key, its value, and what was expected.
+
+    >>> import tempfile
+    >>> directory = Path(tempfile.mkdtemp())
+    >>> _ = (directory / "config.json").write_text('{"model_type": "roberta", "max_position_embeddings": 514}')
+    >>> read_config(directory).max_sequence_length
+    512
+    """
+    file = directory / "config.json"
+    values = read_json(file)
+    _refuse_other_models(file, values)
+    for key, only, reason in ONLY:
+        if values.get(key, only) != only:
+            raise ValueError(f"{file}: {key} is {values[key]!r}, only {only!r} can be read: {reason}")
+    fields: dict[str, Any] = {ours: _number(file, values, theirs, default) for ours, theirs, default in FIELDS}
+    rows = _number(file, values, "max_position_embeddings", 512)
+    if rows <= fields["pad_id"] + 1:
+        raise ValueError(
+            f"{file}: max_position_embeddings is {rows}, which leaves no position: the first "
+            f"{fields['pad_id'] + 1} rows (pad_token_id + 1) are never used"
+        )
+    fields["max_sequence_length"] = rows - fields["pad_id"] - 1
+    fields["tie_embeddings"] = values.get("tie_word_embeddings", True) is not False
+    try:
+        return RobertaConfig(**fields)
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from None
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """The object in a JSON file.
+
+    Raises:
+        FileNotFoundError: where there is no such file.
+        ValueError: where it isn't JSON, or not an object.
+    """
+    if not file.is_file():
+        there = ", ".join(sorted(entry.name for entry in file.parent.iterdir())) if file.parent.is_dir() else ""
+        raise FileNotFoundError(f"{file.parent} has no {file.name}; it has {there or 'nothing'}")
+    try:
+        values = json.loads(file.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{file} isn't valid JSON: {error}") from None
+    if not isinstance(values, dict):
+        raise ValueError(f"{file} should hold a JSON object, it holds a {type(values).__name__}")
+    return values
+
+
+def _refuse_other_models(file: Path, values: Mapping[str, Any]) -> None:
+    model_type = values.get("model_type")
+    if model_type is None:  # as in files of 2019
+        architectures = values.get("architectures") or []
+        if any(str(name).startswith("Roberta") for name in architectures):
+            return
+        raise ValueError(f'{file} has no model_type, so it may be any model; a RoBERTa\'s says "model_type": "roberta"')
+    if model_type != "roberta":
+        what = f", {RELATIVES[model_type]}" if model_type in RELATIVES else ""
+        raise ValueError(f"{file}: this is a {model_type!r} model{what}; pyroberta reads 'roberta' models")
+
+
+def _number(file: Path, values: Mapping[str, Any], key: str, default: int | float) -> Any:
+    value = values.get(key, default)
+    whole = isinstance(default, int)
+    if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
+        raise ValueError(f"{file}: {key} should be a {'whole ' if whole else ''}number, got {value!r}")
+    if whole and value < 0:
+        raise ValueError(f"{file}: {key} should be at least 0, got {value}")
+    return value if whole else float(value)
+
+
+# -------------------------------------------------------------------------------------------------------------- weights
+
+
+def read_params(directory: Path, config: RobertaConfig, dtype: DTypeLike = np.float32) -> Arrays:
+    """The parameters in `directory`, from model.safetensors or from shards with an index.
+
+    Each tensor goes from the mapped file straight to its place in the vector. Stored may be float64, float32, float16
+    or bfloat16, `roberta.` may be missing in front of the names, and LayerNorm's may be gamma and beta.
+
+    Args:
+        directory: an HF directory.
+        config: what `read_config` said of it.
+        dtype: of the result, float32 or float64.
+
+    Warns:
+        UserWarning: where the file has no masked-LM head (`lm_head.*`); it is then freshly initialised.
+
+    Raises:
+        FileNotFoundError: where there are no weights that can be read, telling what is there.
+        ValueError: for missing, unknown, wrongly shaped, non-finite tensors, and damaged files: naming tensor and file.
+    """
+    stored = _canonical(_read_stored(directory))
+    _settle_decoder(stored, config)
+    names = renaming(config)
+    table = shapes(config)
+    theirs: dict[str, Shape] = {}
+    for ours, (name, transpose) in names.items():
+        theirs[name] = table[ours][::-1] if transpose else table[ours]
+    theirs[POSITION] = (config.max_sequence_length + config.pad_id + 1, config.hidden_dim)
+    theirs[TOKEN_TYPE] = (-1, config.hidden_dim)  # any number of rows, of which the first is used
+
+    has_head = any(name.startswith("lm_head.") for name in stored)
+    if not has_head:
+        theirs = {name: shape for name, shape in theirs.items() if not name.startswith("lm_head.")}
+    _refuse_differences(directory, stored, theirs)
+
+    params = Arrays(table, dtype)
+    if not has_head:
+        warnings.warn(
+            f"{directory} has no masked-LM head (lm_head.*): a fresh one was initialised. Fit it before predicting.",
+            stacklevel=2,
+        )
+        initialise(params, config)
+    for ours, (name, transpose) in names.items():
+        if name in stored:
+            values = stored[name].array()
+            if ours == "embeddings.position":
+                values = values[config.pad_id + 1 :]
+            _copy(values.T if transpose else values, params[ours], stored[name])
+    first_type = np.zeros(config.hidden_dim, dtype)
+    _copy(stored[TOKEN_TYPE].array()[0], first_type, stored[TOKEN_TYPE])
+    if first_type.any():  # adding zeros would make -0.0 into 0.0
+        params["embeddings.position"][...] += first_type
+    return params
+
+
+def _read_stored(directory: Path) -> dict[str, safetensors_io.Stored]:
+    if (directory / WEIGHTS).is_file():
+        return safetensors_io.read(directory / WEIGHTS)
+    if (directory / INDEX).is_file():
+        return _read_shards(directory)
+    pickles = sorted(file.name for file in directory.glob("pytorch_model*.bin"))
+    if pickles:
+        raise FileNotFoundError(
+            f"{directory} has its weights in {pickles[0]} alone, a Python pickle, which can run any code when loaded "
+            "and isn't read. If you trust it, convert it once, where transformers is installed: "
+            'python -c "from transformers import RobertaForMaskedLM as M; '
+            f"M.from_pretrained('{directory}').save_pretrained('{directory}-safetensors')\"; "
+            "then copy the tokenizer's files there"
+        )
+    there = ", ".join(sorted(entry.name for entry in directory.iterdir()))
+    raise FileNotFoundError(f"{directory} has neither {WEIGHTS} nor {INDEX}; it has {there or 'nothing'}")
+
+
+def _read_shards(directory: Path) -> dict[str, safetensors_io.Stored]:
+    index = directory / INDEX
+    places = read_json(index).get("weight_map")
+    if not isinstance(places, dict) or not all(isinstance(place, str) for place in places.values()):
+        raise ValueError(f"{index} should have a weight_map from tensor names to file names, got {places!r}"[:300])
+    stored: dict[str, safetensors_io.Stored] = {}
+    for place in sorted(set(places.values())):
+        if place in ("", ".", "..") or re.search(r"[/\\\0:]", place):
+            raise ValueError(f"{index} points to {place!r}; a shard's entry must be the plain name of a file beside it")
+        if not (directory / place).is_file():
+            raise FileNotFoundError(
+                f"{index} names the shard {place}, which isn't there. Was the download interrupted?"
+            )
+        for name, tensor in safetensors_io.read(directory / place).items():
+            if name in stored:
+                raise ValueError(
+                    f"tensor {name!r} is in two shards of {directory}: {stored[name].file.name} and {place}"
+                )
+            stored[name] = tensor
+    absent = [name for name in places if name not in stored or stored[name].file.name != places[name]]
+    if absent:
+        raise ValueError(f"{index} lists tensors that aren't in the shard it names: {_few(absent)}")
+    return stored
+
+
+def _canonical(stored: Mapping[str, safetensors_io.Stored]) -> dict[str, safetensors_io.Stored]:
+    """The tensors under the names that transformers writes today, without those that a masked LM never uses."""
+    renamed: dict[str, safetensors_io.Stored] = {}
+    for name, tensor in stored.items():
+        name = re.sub(r"^(?=(embeddings|encoder|pooler)\.)", "roberta.", name)
+        name = re.sub(r"(LayerNorm|layer_norm)\.gamma$", r"\1.weight", name)
+        name = re.sub(r"(LayerNorm|layer_norm)\.beta$", r"\1.bias", name)
+        if name in renamed:
+            raise ValueError(f"{tensor.file}: {renamed[name].name!r} and {tensor.name!r} are the same parameter")
+        if not IGNORED.fullmatch(name):
+            renamed[name] = tensor
+    return renamed
+
+
+def _settle_decoder(stored: dict[str, safetensors_io.Stored], config: RobertaConfig) -> None:
+    """Leaves the output's one matrix and one bias, in place: where tied, `lm_head.decoder.*` repeats others."""
+    decoder, bias = "lm_head.decoder.weight", "lm_head.decoder.bias"
+    if not config.tie_embeddings:
+        if bias in stored:
+            stored.pop("lm_head.bias", None)  # transformers 5 stores it and doesn't use it
+        elif "lm_head.bias" in stored:
+            stored[bias] = stored.pop("lm_head.bias")
+        return
+    for copy, original in ((decoder, "roberta.embeddings.word_embeddings.weight"), (bias, "lm_head.bias")):
+        if copy in stored:
+            tensor = stored.pop(copy)
+            if not np.array_equal(tensor.array(), stored.setdefault(original, tensor).array(), equal_nan=True):
+                raise ValueError(
+                    f"{tensor.file}: {tensor.name!r} differs from {stored[original].name!r}, but config.json ties "
+                    "them. If the model has an output matrix of its own, config.json should say "
+                    '"tie_word_embeddings": false'
+                )
+
+
+def _refuse_differences(
+    directory: Path, stored: Mapping[str, safetensors_io.Stored], expected: Mapping[str, Shape]
+) -> None:
+    missing = [name for name in expected if name not in stored]
+    if missing:
+        raise ValueError(
+            f"{_files(directory, stored)} lacks {len(missing)} of the {len(expected)} tensors that config.json "
+            f"calls for: {_few(missing)}"
+        )
+    extra = [tensor.name for name, tensor in stored.items() if name not in expected]
+    if extra:
+        raise ValueError(
+            f"{_files(directory, stored)} has {len(extra)} tensors that a masked LM of config.json's size has no "
+            f"place for: {_few(extra)}. Is config.json another model's, or the head another task's?"
+        )
+    wrong = []
+    for name, shape in expected.items():
+        got = stored[name].shape
+        if (
+            len(got) != len(shape)
+            or any(want not in (-1, have) for want, have in zip(shape, got, strict=True))
+            or 0 in got
+        ):
+            want = str(shape).replace("-1", "any")
+            wrong.append(f"{stored[name].name} has shape {got}, expected {want}")
+    if wrong:
+        raise ValueError(f"{_files(directory, stored)} doesn't fit config.json: {_few(wrong, '; ')}")
+    for name in expected:
+        if stored[name].dtype not in safetensors_io.FLOATS:
+            raise ValueError(
+                f"{stored[name].file}: tensor {stored[name].name!r} is stored as {stored[name].dtype}, "
+                f"expected one of {', '.join(safetensors_io.FLOATS)}"
+            )
+
+
+def _copy(values: NDArray[Any], place: NDArray[Any], tensor: safetensors_io.Stored) -> None:
+    with np.errstate(over="ignore", invalid="ignore"):
+        place[...] = values
+    safetensors_io.refuse_non_finite(
+        place,
+        f"{tensor.file}: tensor {tensor.name!r} ({tensor.dtype}, read as {place.dtype})",
+        "The file is damaged, or the model had diverged when it was saved",
+    )
+
+
+def _files(directory: Path, stored: Mapping[str, safetensors_io.Stored]) -> str:
+    files = sorted({str(tensor.file) for tensor in stored.values()})
+    return files[0] if len(files) == 1 else f"{directory} ({len(files)} files)"
+
+
+def _few(items: Iterable[str], separator: str = ", ", limit: int = 4) -> str:
+    items = list(items)
+    rest = f"{separator}… and {len(items) - limit} more" if len(items) > limit else ""
+    return separator.join(items[:limit]) + rest
+
+
+# ------------------------------------------------------------------------------------------- preprocessor and tokenizer
+
+
+def read_preprocessor(directory: Path) -> dict[str, Any]:
+    """The preprocessor's settings that `write` left there; empty for a directory that transformers wrote."""
+    file = directory / PREPROCESSOR
+    return read_json(file) if file.is_file() else {}
+
+
+def has_tokenizer(directory: Path) -> bool:
+    """Whether a byte-level BPE vocabulary is there, in either of its two forms."""
+    return (directory / "tokenizer.json").is_file() or all(
+        (directory / name).is_file() for name in ("vocab.json", "merges.txt")
+    )
+
+
+def read_tokenizer(directory: Path, config: RobertaConfig) -> Tokenizer:
+    """The tokenizer in `directory`.
+
+    Raises:
+        FileNotFoundError: where it has none.
+        ValueError: where it has more tokens than the model's table has rows.
+    """
+    from pyroberta.text.tokenizer import Tokenizer
+
+    if not has_tokenizer(directory):
+        there = ", ".join(sorted(entry.name for entry in directory.iterdir()))
+        raise FileNotFoundError(
+            f"{directory} has no tokenizer (vocab.json and merges.txt, or tokenizer.json); it has {there}"
+        )
+    tokenizer = Tokenizer.load(directory)
+    _check_vocabulary(directory, tokenizer, config)
+    return tokenizer
+
+
+def _check_vocabulary(directory: Path, tokenizer: Tokenizer, config: RobertaConfig) -> None:
+    if tokenizer.vocabulary_size > config.vocabulary_size:
+        raise ValueError(
+            f"{directory}: the tokenizer has {tokenizer.vocabulary_size} tokens, the model's table only "
+            f"{config.vocabulary_size} rows (vocab_size). Is the tokenizer another model's?"
+        )
+
+
+# -------------------------------------------------------------------------------------------------------------- writing
+
+
+def write(
+    directory: Path | str,
+    config: RobertaConfig,
+    params: Arrays,
+    tokenizer: Tokenizer | None = None,
+    dtype: DTypeLike = np.float32,
+    preprocessor: Mapping[str, Any] | None = None,
+) -> None:
+    """Writes an HF directory that `transformers.RobertaForMaskedLM.from_pretrained` loads, atomically.
+
+    An interrupted save leaves what was there before, whole (see atomic.py). Other files of an existing preset, such as
+    a model card, stay; its tokenizer and preprocessor settings stay where none are given.
+
+    Args:
+        directory: made, or replaced where it holds a preset.
+        config: of the model.
+        params: its parameters, of `shapes(config)`.
+        tokenizer: None for a model without.
+        dtype: float16, float32 or float64, as which the weights are stored.
+        preprocessor: settings that JSON can hold.
+
+    Raises:
+        FileExistsError: where `directory` is a file, or holds other things than a preset.
+        ValueError: where a parameter isn't finite in `dtype`, or the parameters or tokenizer aren't the config's.
+    """
+    from pyroberta.presets.atomic import replacing_directory
+
+    if params.table != shapes(config):
+        differing = [name for name, shape in shapes(config).items() if params.table.get(name) != shape]
+        raise ValueError(f"the parameters aren't those of the config: {_few(differing or params.table)} differ")
+    owned = ["config.json", *WEIGHT_FILES]
+    if tokenizer is not None:
+        _check_vocabulary(Path(directory), tokenizer, config)
+        owned += TOKENIZER_FILES
+    if preprocessor is not None:
+        owned += [PREPROCESSOR]
+    with replacing_directory(directory, owned) as new:
+        _write_json(new / "config.json", _config_values(config, dtype))
+        safetensors_io.write(new / WEIGHTS, _tensors(config, params), dtype)
+        if tokenizer is not None:
+            tokenizer.save(new)
+        if preprocessor is not None:
+            _write_json(new / PREPROCESSOR, preprocessor)
+
+
+def _write_json(file: Path, values: Mapping[str, Any]) -> None:
+    file.write_text(json.dumps(values, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _config_values(config: RobertaConfig, dtype: DTypeLike) -> dict[str, Any]:
+    values: dict[str, Any] = {theirs: getattr(config, ours) for ours, theirs, _ in FIELDS}
+    values |= {
+        "architectures": ["RobertaForMaskedLM"],
+        "hidden_act": "gelu",
+        "initializer_range": 0.02,
+        "max_position_embeddings": config.max_sequence_length + config.pad_id + 1,
+        "model_type": "roberta",
+        "torch_dtype": np.dtype(dtype).name,  # version 5 says `dtype`, and reads both
+        "type_vocab_size": 1,
+    }
+    if not config.tie_embeddings:
+        values["tie_word_embeddings"] = False
+    return dict(sorted(values.items()))
+
+
+def _tensors(config: RobertaConfig, params: Arrays) -> dict[str, NDArray[Any]]:
+    """Every tensor under HF's name: views, but for the rows that are zero."""
+    tensors: dict[str, NDArray[Any]] = {}
+    for ours, (theirs, transpose) in renaming(config).items():
+        tensors[theirs] = params[ours].T if transpose else params[ours]
+    unused = np.zeros((config.pad_id + 1, config.hidden_dim), params.dtype)
+    tensors[POSITION] = np.concatenate([unused, params["embeddings.position"]])
+    tensors[TOKEN_TYPE] = np.zeros((1, config.hidden_dim), params.dtype)
+    if not config.tie_embeddings:
+        tensors["lm_head.bias"] = params["head.bias"]  # version 4 reads this one, version 5 the decoder's
+    return tensors

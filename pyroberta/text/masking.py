@@ -1,0 +1,160 @@
+"""Which tokens are to be predicted, and what the model sees in their place.
+
+Masked language modelling (Devlin et al. 2018, arXiv:1810.04805, 3.1): some tokens of every text are selected; of these
+80 % become `<mask>`, 10 % a random token and 10 % stay, and the model predicts what stood there. Selected anew each
+time a text is seen (Liu et al. 2019, arXiv:1907.11692, 4.1).
+
+All functions work on the tokens of a whole batch at once. Those that may be selected are the *candidates*, n of them;
+`owners` (n,) tells each one's sequence and `words` (n,) each one's word, both numbered in ascending order. A word is
+selected as a whole; in plain masking every token is a word of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyroberta.text.byte_level import to_bytes
+
+Ints = NDArray[np.integer[Any]]
+Facts = NDArray[np.bool_]
+
+COUNTS = ("exact", "bernoulli")
+
+
+def exact_count(rate: float, n: Ints) -> Ints:
+    """ceil(rate·n) and at least 1: how many of n candidates KerasHub selects. n (B,) -> (B,) int64.
+
+    >>> exact_count(0.07, np.array([1, 100, 101])).tolist()
+    [1, 7, 8]
+    """
+    # 0.07 * 100 is 7.000000000000001 in binary: the rate means the decimal that was written.
+    whole: Ints = np.ceil(rate * n - 1e-9).astype(np.int64)
+    return np.maximum(whole, 1)
+
+
+def select(
+    owners: Ints, words: Ints, rate: float, limit: int, rng: np.random.Generator, *, count: str = "exact"
+) -> Facts:
+    """Selects words at random; every sequence that has a candidate gets a selected one.
+
+    "exact" selects `exact_count(rate, n)` tokens in a sequence of n candidates, and of words as many as reach that
+    number: less than one word too many. "bernoulli" selects each word with probability `rate`, and one where that
+    selects none. No sequence gets more than `limit` tokens: the word that would pass it is left out.
+
+    Args:
+        owners: (n,) int, ascending, the sequence of each candidate.
+        words: (n,) int, 0, 1, 2 … without a gap, the word of each candidate; no word has more than `limit` tokens.
+        rate: in (0, 1].
+        limit: at least 1.
+        rng: draws one number per word.
+        count: "exact" or "bernoulli".
+
+    Returns:
+        (n,) bool, which candidates are selected.
+
+    >>> rng = np.random.default_rng(0)
+    >>> is_selected = select(np.zeros(20, int), np.arange(20), 0.15, 96, rng)
+    >>> int(is_selected.sum())
+    3
+    """
+    first = np.flatnonzero(np.diff(words, prepend=-1))  # the first candidate of each word, (W,)
+    sizes = np.diff(first, append=len(words))  # (W,)
+    sequence = owners[first]  # (W,)
+
+    # Shuffle the words of each sequence. Sequences stay in order, so `sequence` serves for the shuffled words too.
+    draws = rng.random(len(first))
+    order = np.lexsort((draws, sequence))
+    draws, sizes = draws[order], sizes[order]
+
+    # In the shuffled order: how many tokens of its sequence come before each word.
+    total = np.bincount(owners)  # n of each sequence
+    before = np.cumsum(sizes) - sizes - (np.cumsum(total) - total)[sequence]
+
+    if count == "exact":
+        is_wanted = before < exact_count(rate, total)[sequence]
+    else:
+        is_wanted = (draws < rate) | (before == 0)
+    is_selected = np.empty(len(first), bool)
+    is_selected[order] = is_wanted & (before + sizes <= limit)
+    return is_selected[words]
+
+
+def corrupt(
+    labels: Ints,
+    mask_id: int,
+    ordinary: Ints,
+    mask_token_rate: float,
+    random_token_rate: float,
+    rng: np.random.Generator,
+) -> Ints:
+    """What the model sees in place of the selected tokens.
+
+    Each is `<mask>` with probability `mask_token_rate`, drawn uniformly from `ordinary` with probability
+    `random_token_rate` (which may draw the very token again), else left as it is.
+
+    labels (M,), ordinary (V',) the ids that are no special tokens -> (M,), of the labels' dtype
+
+    >>> corrupt(np.array([7, 8, 9]), 4, np.arange(5, 10), 1.0, 0.0, np.random.default_rng(0)).tolist()
+    [4, 4, 4]
+    """
+    draws = rng.random(len(labels))
+    is_mask = draws < mask_token_rate
+    is_random = ~is_mask & (draws < mask_token_rate + random_token_rate)
+    seen = np.where(is_mask, mask_id, labels).astype(labels.dtype)
+    seen[is_random] = ordinary[rng.integers(len(ordinary), size=np.count_nonzero(is_random))]
+    return seen
+
+
+def word_edges(vocabulary: Mapping[str, int]) -> tuple[Facts, Facts]:
+    """Which tokens of a byte-level vocabulary open a word, and after which ones a word opens.
+
+    A token that begins with whitespace (`Ġthe`, a newline) opens a word. So does whatever follows a newline, a tab or
+    the like, since only a space is ever part of the word after it. Whitespace means ASCII's six characters here.
+
+    vocabulary: tokens and ids, the highest of which is V - 1 -> (V,) bool, (V,) bool
+
+    >>> opens, closes = word_edges({"Ġfox": 0, "es": 1, "Ċ": 2})
+    >>> opens.tolist(), closes.tolist()
+    ([True, False, True], [False, False, True])
+    """
+    opens, closes = np.zeros((2, max(vocabulary.values()) + 1), bool)
+    for token, i in vocabulary.items():
+        spelt = to_bytes(token)
+        opens[i] = spelt[:1].isspace()
+        closes[i] = spelt[-1:].isspace() and spelt[-1:] != b" "
+    return opens, closes
+
+
+def number_words(ids: Ints, rows: Ints, owners: Ints, opens: Facts, closes: Facts, limit: int) -> Ints:
+    """The word of each candidate: what stands between whitespace, in other terms.
+
+    Punctuation and `'s` belong to the word that they touch: `Ġdon`, `'t`, `!` are one word. A special token, and
+    where the text was cut or begins, is a border. A stretch of more than `limit` tokens counts as several words, so
+    that it can be selected at all. Scripts without spaces have such stretches: mask their tokens one by one instead.
+
+    Args:
+        ids: (N,) the packed batch.
+        rows: (n,) the candidates' rows in it, ascending.
+        owners: (n,) the candidates' sequences.
+        opens: (V,) from `word_edges`.
+        closes: (V,) from `word_edges`.
+        limit: the most tokens that a word may have.
+
+    Returns:
+        (n,) int64, 0, 1, 2 …
+
+    >>> opens, closes = word_edges({"Ġfox": 0, "es": 1, "Ġrun": 2})
+    >>> number_words(np.array([0, 1, 2]), np.arange(3), np.zeros(3, int), opens, closes, 96).tolist()
+    [0, 0, 1]
+    """
+    is_first = opens[ids[rows]]
+    is_first[1:] |= closes[ids[rows[:-1]]] | (np.diff(rows) > 1) | (np.diff(owners) > 0)
+    is_first[:1] = True
+    index = np.arange(len(rows))
+    start = np.maximum.accumulate(np.where(is_first, index, 0))  # where each candidate's word begins
+    is_first |= (index - start) % limit == 0
+    return np.cumsum(is_first) - 1

@@ -1,0 +1,86 @@
+"""From segments to one sequence: `<s> a </s></s> b </s>`, cut to a length."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+
+def pack_segments(
+    segments: Sequence[Sequence[int]],
+    sequence_length: int,
+    *,
+    start_id: int,
+    end_id: int,
+    truncate: str = "round_robin",
+) -> list[int]:
+    """Puts a text's segments into one sequence, with RoBERTa's special tokens.
+
+    One segment gives `<s> a </s>`, two `<s> a </s></s> b </s>`, and so on; an empty segment keeps its separators.
+    What is too long is cut at the segments' ends, never at a special token.
+
+    Args:
+        segments: the ids of each segment, without special tokens; at least one segment.
+        sequence_length: the most ids that may come out.
+        start_id: of `<s>`.
+        end_id: of `</s>`.
+        truncate: who is cut: "round_robin" (the longest first) or "waterfall" (the last first).
+
+    Raises:
+        ValueError: for no segment, an unknown `truncate`, or a length that cannot hold the special tokens.
+
+    >>> pack_segments([[10, 11], [20, 21, 22]], 8, start_id=0, end_id=2)
+    [0, 10, 11, 2, 2, 20, 21, 2]
+    """
+    if not segments:
+        raise ValueError("there is nothing to pack: a text has at least one segment, which may be empty")
+    if truncate not in TRUNCATIONS:
+        raise ValueError(f"truncate must be one of {', '.join(TRUNCATIONS)}, got {truncate!r}")
+    specials = 2 * len(segments)
+    if sequence_length < specials:
+        raise ValueError(
+            f"sequence_length {sequence_length} cannot hold the {specials} special tokens that "
+            f"{len(segments)} segment(s) need: pass more than {specials}"
+        )
+    kept = TRUNCATIONS[truncate]([len(segment) for segment in segments], sequence_length - specials)
+
+    packed = [start_id]
+    for segment, length in zip(segments, kept, strict=True):
+        packed += [*segment[:length], end_id, end_id]  # the separator is two </s> …
+    packed.pop()  # … and the end is one
+    return packed
+
+
+def round_robin(lengths: Sequence[int], room: int) -> list[int]:
+    """How many tokens each segment keeps where room is dealt one token at a time, from the left, round and round.
+
+    >>> round_robin([10, 3], 8), round_robin([10, 10], 9)
+    ([5, 3], [5, 4])
+    """
+    kept = [0] * len(lengths)
+    while room > 0 and (hungry := [i for i, length in enumerate(lengths) if kept[i] < length]):
+        # Many rounds in one go: until a segment is whole, or there is not enough for all.
+        rounds = min(room // len(hungry), min(lengths[i] - kept[i] for i in hungry))
+        served = hungry if rounds else hungry[:room]  # the last round ends where the room does
+        for i in served:
+            kept[i] += max(rounds, 1)
+        room -= max(rounds, 1) * len(served)
+    return kept
+
+
+def waterfall(lengths: Sequence[int], room: int) -> list[int]:
+    """How many tokens each segment keeps where the first takes all it needs, then the second, and so on.
+
+    >>> waterfall([10, 3], 8), waterfall([5, 2, 9], 6)
+    ([8, 0], [5, 1, 0])
+    """
+    kept = []
+    for length in lengths:
+        kept.append(min(length, room))
+        room -= kept[-1]
+    return kept
+
+
+TRUNCATIONS: dict[str, Callable[[Sequence[int], int], list[int]]] = {
+    "round_robin": round_robin,
+    "waterfall": waterfall,
+}

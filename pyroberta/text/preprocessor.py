@@ -1,0 +1,325 @@
+"""From texts to masked batches."""
+
+from __future__ import annotations
+
+import functools
+import operator
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyroberta.model.batch import Batch, Padded, pack, pad
+from pyroberta.text.masking import COUNTS, corrupt, number_words, select, word_edges
+from pyroberta.text.packing import TRUNCATIONS, pack_segments
+from pyroberta.text.tokenizer import Tokenizer
+
+Features = dict[str, NDArray[Any]]
+
+
+class MaskedLMPreprocessor:
+    """Tokenises texts, truncates them, and masks them for training.
+
+    Called on texts it gives the padded arrays that KerasHub's `RobertaMaskedLMPreprocessor` gives. `encode` and `mask`
+    are the two halves that `fit` uses: it encodes once, and masks anew whenever a text comes round.
+
+    What counts as a text, here and in `fit`:
+
+    - a `str`, or `bytes` in UTF-8 (as HDF5 and TensorFlow give them);
+    - a list, an array or any iterable of those is a batch; an item may also be a tuple or list of strings, which are
+      the text's segments: `[("first a", "first b"), ("second a", "second b")]`;
+    - a *tuple* is Keras's way to give segments, column by column: `(["first a", "second a"], ["first b", "second b"])`
+      are the same two texts, and `("a", "b")` is one text of two segments, not two texts.
+
+    Args:
+        tokenizer: of the model.
+        sequence_length: S, the most tokens of a text, the special ones counted; at least 3.
+        truncate: how segments that are too long are cut: "round_robin" or "waterfall".
+        mask_selection_rate: the share of the tokens that are to be predicted, in (0, 1].
+        mask_selection_length: K, the most tokens of one text that are.
+        mask_token_rate: the share of these that the model sees as `<mask>`, in [0, 1].
+        random_token_rate: the share that it sees as a random token (never a special one), in [0, 1]; the rest stay.
+        count: "exact" selects ceil(rate·n) of a text's n tokens (KerasHub), "bernoulli" each with probability `rate`
+            (Hugging Face), but both at least 1 and at most K. Special tokens, `<unk>` and a `<mask>` that stands in the
+            text among them, are never selected and do not count.
+        whole_words: select whole words (what stands between whitespace; see `masking.number_words`), as many as
+            reach the count: less than a word too many.
+        seed: of the masks that a call draws.
+
+    Raises:
+        TypeError, ValueError: for an argument out of range, naming it.
+
+    >>> tokenizer = Tokenizer.train(["the quick brown fox"], vocab_size=270)
+    >>> preprocessor = MaskedLMPreprocessor(tokenizer, sequence_length=8, mask_selection_length=2)
+    >>> features, labels, weights = preprocessor(["the fox", "brown"])
+    >>> {name: array.shape for name, array in features.items()}
+    {'token_ids': (2, 8), 'padding_mask': (2, 8), 'mask_positions': (2, 2)}
+    >>> labels.shape, weights.shape
+    ((2, 2), (2, 2))
+    """
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        sequence_length: int = 512,
+        truncate: str = "round_robin",
+        mask_selection_rate: float = 0.15,
+        mask_selection_length: int = 96,
+        mask_token_rate: float = 0.8,
+        random_token_rate: float = 0.1,
+        *,
+        count: str = "exact",
+        whole_words: bool = False,
+        seed: int = 0,
+    ) -> None:
+        self.tokenizer = tokenizer
+        self.sequence_length = _whole_number("sequence_length", sequence_length, at_least=3)
+        self.truncate = _one_of("truncate", truncate, TRUNCATIONS)
+        self.mask_selection_rate = _rate("mask_selection_rate", mask_selection_rate)
+        self.mask_selection_length = _whole_number("mask_selection_length", mask_selection_length, at_least=1)
+        self.mask_token_rate = _rate("mask_token_rate", mask_token_rate)
+        self.random_token_rate = _rate("random_token_rate", random_token_rate)
+        self.count = _one_of("count", count, COUNTS)
+        self.whole_words = bool(whole_words)
+        self.seed = _whole_number("seed", seed, at_least=0)
+        if self.mask_selection_rate == 0.0:
+            raise ValueError("mask_selection_rate is 0, which leaves nothing to predict: pass a rate above 0")
+        if self.mask_token_rate + self.random_token_rate > 1.0 + 1e-9:
+            raise ValueError(
+                f"mask_token_rate {self.mask_token_rate} and random_token_rate {self.random_token_rate} are shares of "
+                "the selected tokens and cannot sum to more than 1"
+            )
+
+        special = sorted(tokenizer.special_ids)
+        self._ordinary = np.setdiff1d(np.fromiter(tokenizer.vocabulary.values(), np.int32), special)
+        self._is_selectable = np.ones(tokenizer.vocabulary_size, bool)
+        self._is_selectable[special] = False
+        self._calls = 0
+
+    def get_config(self) -> dict[str, Any]:
+        """Every argument but the tokenizer: `MaskedLMPreprocessor(tokenizer, **config)` makes another of its kind."""
+        return {name: getattr(self, name) for name in _SETTINGS}
+
+    def __repr__(self) -> str:
+        settings = ", ".join(f"{name}={value!r}" for name, value in self.get_config().items())
+        return f"MaskedLMPreprocessor({self.tokenizer!r}, {settings})"
+
+    def encode(self, texts: Any) -> list[NDArray[np.int32]]:
+        """Each text's ids, special tokens included, truncated to `sequence_length`; nothing is masked.
+
+        Args:
+            texts: as told above; a single text is a batch of one.
+
+        Returns:
+            B arrays (S_b,) int32 of different lengths.
+
+        Raises:
+            TypeError, ValueError: for what is no text, naming the place.
+
+        >>> tokenizer = Tokenizer.train(["the fox"], vocab_size=261)
+        >>> preprocessor = MaskedLMPreprocessor(tokenizer, sequence_length=6)
+        >>> [tokenizer.decode(ids) for ids in preprocessor.encode(["fox", ("a", "b"), ""])]
+        ['<s>fox</s>', '<s>a</s></s>b</s>', '<s></s>']
+        """
+        return [self._encode_text(i, segments) for i, segments in enumerate(_read_texts(texts)[0])]
+
+    def mask(self, sequences: Sequence[NDArray[np.integer[Any]]], rng: np.random.Generator) -> Batch:
+        """Packs sequences and masks them. Every sequence with an ordinary token has at least one to be predicted.
+
+        Args:
+            sequences: from `encode`.
+            rng: all randomness comes from it; the same state gives the same masks.
+
+        Returns:
+            The packed batch, with the masked rows in ascending order, weights of 1, and B·K slots.
+
+        >>> tokenizer = Tokenizer.train(["the fox"], vocab_size=261)
+        >>> preprocessor = MaskedLMPreprocessor(tokenizer)
+        >>> batch = preprocessor.mask(preprocessor.encode("fox"), np.random.default_rng(4))
+        >>> tokenizer.decode(batch.ids), tokenizer.decode(batch.labels)
+        ('<s>f<mask>x</s>', 'o')
+        """
+        batch = pack(sequences)
+        rows = np.flatnonzero(self._is_selectable[batch.ids])  # (n,)
+        owners = np.repeat(np.arange(len(batch)), np.diff(batch.starts))[rows]
+        limit = self.mask_selection_length
+        if self.whole_words:
+            words = number_words(batch.ids, rows, owners, *self._word_edges, limit)
+        else:
+            words = np.arange(len(rows))
+        is_selected = select(owners, words, self.mask_selection_rate, limit, rng, count=self.count)
+
+        masked = rows[is_selected].astype(np.int32)
+        labels = batch.ids[masked]
+        ids = batch.ids.copy()
+        ids[masked] = corrupt(
+            labels, self.tokenizer.mask_id, self._ordinary, self.mask_token_rate, self.random_token_rate, rng
+        )
+        return replace(
+            batch, ids=ids, masked=masked, labels=labels, weights=np.ones(len(masked)), slots=len(batch) * limit
+        )
+
+    def __call__(
+        self, x: Any, y: None = None, sample_weight: None = None, *, rng: np.random.Generator | None = None
+    ) -> tuple[Features, NDArray[np.integer[Any]], NDArray[np.float32]]:
+        """Texts to padded arrays: (features, labels, weights).
+
+        Each call masks anew: the n-th call of a preprocessor draws from the generator of (seed, n). For the same masks
+        each time, pass `rng=np.random.default_rng(0)` or the like.
+
+        Args:
+            x: texts, as told above.
+            y, sample_weight: there for Keras's calling convention, and refused: both are made here.
+            rng: where the randomness comes from, instead.
+
+        Returns:
+            features: `token_ids` (B, S) int32, `padding_mask` (B, S) bool, `mask_positions` (B, K) int32.
+            labels: (B, K) int32, the original ids, 0 in a slot that is not used.
+            weights: (B, K) float32, 1 for each masked token, 0 in a slot that is not used.
+            For a single text all of them are without their first axis.
+
+        Raises:
+            TypeError, ValueError: for what is no text, and for `y` or `sample_weight`.
+        """
+        for name, value in (("y", y), ("sample_weight", sample_weight)):
+            if value is not None:
+                raise ValueError(
+                    f"{name} was given beside raw texts, but their labels and weights are made here, by masking. "
+                    "Leave it out; for arrays that are masked already, use the model with preprocessor=None"
+                )
+        texts, is_single = _read_texts(x)
+        sequences = [self._encode_text(i, segments) for i, segments in enumerate(texts)]
+        if rng is None:
+            rng = np.random.default_rng([self.seed, self._calls])
+            self._calls += 1
+        batch = self.mask(sequences, rng)
+        padded = pad(batch, self.sequence_length, self.mask_selection_length, self.tokenizer.pad_id)
+        if is_single:
+            padded = Padded(*(array[0] for array in padded))
+        features = {name: getattr(padded, name) for name in ("token_ids", "padding_mask", "mask_positions")}
+        return features, padded.labels, padded.weights
+
+    def _encode_text(self, i: int, segments: Sequence[str]) -> NDArray[np.int32]:
+        try:
+            ids = [self.tokenizer.encode(segment, add_special_tokens=False) for segment in segments]
+            packed = pack_segments(
+                ids,
+                self.sequence_length,
+                start_id=self.tokenizer.start_id,
+                end_id=self.tokenizer.end_id,
+                truncate=self.truncate,
+            )
+        except ValueError as error:
+            raise ValueError(f"text {i}: {error}") from error
+        return np.array(packed, np.int32)
+
+    @functools.cached_property
+    def _word_edges(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        return word_edges(self.tokenizer.vocabulary)
+
+
+_SETTINGS = (
+    "sequence_length", "truncate", "mask_selection_rate", "mask_selection_length", "mask_token_rate",
+    "random_token_rate", "count", "whole_words", "seed",
+)  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------------------------ what came in
+
+
+def _read_texts(texts: Any) -> tuple[list[tuple[str, ...]], bool]:
+    """Each text's segments, and whether it was a single text rather than a batch."""
+    texts = _plain(texts)
+    if isinstance(texts, (str, bytes)):
+        return [(_decode(texts, "the text"),)], True
+    if isinstance(texts, tuple):
+        columns = [_plain(column) for column in texts]
+        if columns and all(isinstance(column, (str, bytes)) for column in columns):
+            return [_segments(tuple(columns), "the text")], True
+        return [_segments(row, f"text {i}") for i, row in enumerate(_rows(columns))], False
+    if isinstance(texts, Mapping) or not isinstance(texts, Iterable):
+        raise TypeError(
+            f"texts must be a string, a list of strings or of tuples of segments, or a tuple of lists, got "
+            f"{type(texts).__name__}. A dict of preprocessed features goes to a model with preprocessor=None"
+        )
+    return [_segments(text, f"text {i}") for i, text in enumerate(texts)], False
+
+
+def _plain(values: Any) -> Any:
+    """NumPy's strings and arrays, pandas' columns and TensorFlow's tensors as Python's own strings and lists."""
+    if isinstance(values, (str, bytes)) or not hasattr(values, "__array__"):
+        return values
+    return np.asarray(values).tolist()
+
+
+def _rows(columns: list[Any]) -> Iterable[tuple[Any, ...]]:
+    """The segments of each text from Keras's tuple, which has a list for each place."""
+    for i, column in enumerate(columns):
+        if isinstance(column, (str, bytes, Mapping)) or not isinstance(column, Iterable):
+            raise TypeError(
+                f"a tuple holds the segments, all of them strings (one text) or all lists of strings (a batch), but "
+                f"its entry {i} is a {type(column).__name__}. For a batch of texts pass a list"
+            )
+    columns = [list(column) for column in columns]
+    lengths = [len(column) for column in columns]
+    if len(set(lengths)) != 1:
+        raise ValueError(
+            f"a tuple of lists needs a segment of each text in every list, but their lengths are {lengths}"
+        )
+    return zip(*columns, strict=True)
+
+
+def _segments(text: Any, name: str) -> tuple[str, ...]:
+    text = _plain(text)
+    if isinstance(text, (str, bytes)):
+        return (_decode(text, name),)
+    if isinstance(text, (tuple, list)) and text:
+        return tuple(_decode(_plain(segment), f"segment {i} of {name}") for i, segment in enumerate(text))
+    raise TypeError(f"{name} must be a string or a tuple of strings, its segments; got {_shown(text)}")
+
+
+def _decode(text: Any, name: str) -> str:
+    if isinstance(text, str):
+        return str(text)
+    if not isinstance(text, bytes):
+        raise TypeError(f"{name} must be a string, got {_shown(text)}")
+    try:
+        return text.decode()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{name} is bytes that are not UTF-8 ({error}). Decode them with their own encoding") from None
+
+
+def _shown(value: Any) -> str:
+    shown = repr(value)
+    return f"{shown if len(shown) <= 40 else shown[:39] + '…'} ({type(value).__name__})"
+
+
+# ------------------------------------------------------------------------------------------------------ the arguments
+
+
+def _whole_number(name: str, value: Any, at_least: int) -> int:
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be a whole number, got {_shown(value)}") from None
+    if number < at_least:
+        raise ValueError(f"{name} must be at least {at_least}, got {number}")
+    return number
+
+
+def _rate(name: str, value: Any) -> float:
+    try:
+        rate = float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be a number from 0 to 1, got {_shown(value)}") from None
+    if not 0.0 <= rate <= 1.0:
+        raise ValueError(f"{name} must be from 0 to 1, got {rate}")
+    return rate
+
+
+def _one_of(name: str, value: Any, choices: Iterable[str]) -> str:
+    if value not in (choices := list(choices)):
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
+    return str(value)

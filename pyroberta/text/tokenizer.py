@@ -1,0 +1,519 @@
+"""Text to token ids and back: RoBERTa's byte-level BPE."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyroberta.text.bpe import merge
+from pyroberta.text.byte_level import (
+    BYTE_CHARACTERS,
+    SPACE,
+    SURROGATE,
+    WHITESPACE,
+    split_words,
+    to_bytes,
+)
+
+Span = tuple[int, int]
+
+_CACHED_WORDS = 1 << 17  # some 25 MB
+_CACHED_WORD_LENGTH = 64
+
+
+class _Words(dict[str, tuple[int, ...]]):
+    """Words and their ids; one that is not there yet is encoded when it is asked for."""
+
+    def __init__(self, encode_word: Callable[[str], tuple[int, ...]]) -> None:
+        super().__init__()
+        self.encode_word = encode_word
+
+    def __missing__(self, word: str) -> tuple[int, ...]:
+        ids = self.encode_word(word)
+        if len(word) <= _CACHED_WORD_LENGTH:
+            if len(self) >= _CACHED_WORDS:
+                self.clear()
+            self[word] = ids
+        return ids
+
+
+class Tokenizer:
+    """Byte-level BPE with RoBERTa's special tokens; id for id the equal of Hugging Face's.
+
+    Any text can be encoded, and `decode` gives it back. Special tokens are recognised in raw text, literally, before
+    anything else.
+
+    Args:
+        vocabulary: every token and its id, the special tokens and all 256 bytes among them (byte b is written as
+            `byte_level.BYTE_CHARACTERS[b]`, so that a space is `Ġ`). Ids may have holes.
+        merges: the pairs to join, first things first.
+        add_prefix_space: whether a text that does not begin with a space is given one, so that its first word is
+            encoded like any other.
+        mask_lstrip: whether `<mask>` takes the whitespace before it along, as in the published models: `I <mask> it`
+            is then `I`, `<mask>`, `Ġit`, and `<mask>` stands for a word with its space.
+        start_token, pad_token, end_token, unk_token, mask_token: the special tokens.
+        added_tokens: further strings that are recognised in raw text, each with whether it is special too, that is,
+            left out by `decode(..., skip_special_tokens=True)`.
+
+    Raises:
+        TypeError, ValueError: where the vocabulary and the merges do not make a tokenizer, naming the entry.
+
+    >>> tokenizer = Tokenizer.train(["A new, newer, newest thing"], vocab_size=264)
+    >>> ids = tokenizer.encode("A new <mask>")
+    >>> [tokenizer.id_to_token(i) for i in ids]
+    ['<s>', 'A', 'Ġnew', '<mask>', '</s>']
+    >>> tokenizer.decode(ids, skip_special_tokens=True)
+    'A new'
+    """
+
+    def __init__(
+        self,
+        vocabulary: Mapping[str, int],
+        merges: Iterable[tuple[str, str]],
+        *,
+        add_prefix_space: bool = False,
+        mask_lstrip: bool = True,
+        start_token: str = "<s>",
+        pad_token: str = "<pad>",
+        end_token: str = "</s>",
+        unk_token: str = "<unk>",
+        mask_token: str = "<mask>",
+        added_tokens: Mapping[str, bool] | None = None,
+    ) -> None:
+        self.vocabulary = dict(vocabulary)
+        self.merges = [_checked_merge(i, pair) for i, pair in enumerate(merges)]
+        self.add_prefix_space = bool(add_prefix_space)
+        self.mask_lstrip = bool(mask_lstrip)
+        self.start_token = start_token
+        self.pad_token = pad_token
+        self.end_token = end_token
+        self.unk_token = unk_token
+        self.mask_token = mask_token
+        self.added_tokens = dict(added_tokens or {})
+
+        self._tokens = _by_id(self.vocabulary)
+        special_tokens = {
+            "start_token": start_token,
+            "pad_token": pad_token,
+            "end_token": end_token,
+            "unk_token": unk_token,
+            "mask_token": mask_token,
+        }
+        _check_special_tokens(self.vocabulary, special_tokens, self.added_tokens)
+        self._byte_ids = _byte_ids(self.vocabulary)
+        self._ranks, self._products = _merge_tables(self.vocabulary, self.merges)
+
+        self.start_id = self.vocabulary[start_token]
+        self.pad_id = self.vocabulary[pad_token]
+        self.end_id = self.vocabulary[end_token]
+        self.unk_id = self.vocabulary[unk_token]
+        self.mask_id = self.vocabulary[mask_token]
+        also_special = [token for token, is_special in self.added_tokens.items() if is_special]
+        self.special_ids = frozenset(self.vocabulary[t] for t in [*special_tokens.values(), *also_special])
+
+        literals = sorted({*special_tokens.values(), *self.added_tokens}, key=len, reverse=True)
+        self._literals = re.compile("(" + "|".join(map(re.escape, literals)) + ")")
+        self._words = _Words(self._encode_word)
+
+    # What there is
+
+    @property
+    def vocabulary_size(self) -> int:
+        """V, one more than the highest id: the number of rows that a table of embeddings needs."""
+        return max(self._tokens) + 1
+
+    @property
+    def is_word_start(self) -> NDArray[np.bool_]:
+        """(V,) whether the token with that id begins a word: it starts with whitespace, or is special.
+
+        The first token of a text begins a word as well, whatever it is.
+        """
+        starts = np.zeros(self.vocabulary_size, np.bool_)
+        for id, token in self._tokens.items():
+            text = to_bytes(token).decode(errors="ignore")
+            starts[id] = text.startswith(tuple(WHITESPACE))
+        starts[list(self.special_ids)] = True
+        return starts
+
+    def __len__(self) -> int:
+        return len(self.vocabulary)
+
+    def __repr__(self) -> str:
+        return f"Tokenizer({len(self.vocabulary)} tokens, {len(self.merges)} merges)"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (self._arguments(),)
+
+    def _arguments(self) -> dict[str, Any]:
+        names = (
+            "vocabulary", "merges", "add_prefix_space", "mask_lstrip", "start_token", "pad_token", "end_token",
+            "unk_token", "mask_token", "added_tokens",
+        )  # fmt: skip
+        return {name: getattr(self, name) for name in names}
+
+    def token_to_id(self, token: str) -> int:
+        """The id of a token as the vocabulary writes it (`Ġhello`), `unk_id` for one that it does not have."""
+        if not isinstance(token, str):
+            raise TypeError(f"token must be a str, got {type(token).__name__}")
+        return self.vocabulary.get(token, self.unk_id)
+
+    def id_to_token(self, id: int) -> str:
+        """The token that has this id.
+
+        Raises:
+            ValueError: where none has.
+        """
+        return self._tokens_of([id])[id]
+
+    # Text to ids
+
+    def encode(self, text: str, pair: str | None = None, *, add_special_tokens: bool = True) -> list[int]:
+        """The ids of a text: `<s> text </s>`, or of two: `<s> text </s></s> pair </s>`.
+
+        Args:
+            text: of any length.
+            pair: a second segment.
+            add_special_tokens: False leaves out the `<s>` and `</s>` around the segments.
+
+        Raises:
+            TypeError: for what is not a str.
+            ValueError: for a text with a lone surrogate, which no UTF-8 can hold.
+        """
+        ids = self._encode_text(text, "text")
+        pair_ids = None if pair is None else self._encode_text(pair, "pair")
+        if not add_special_tokens:
+            return ids if pair_ids is None else ids + pair_ids
+        framed = [self.start_id, *ids, self.end_id]
+        return framed if pair_ids is None else [*framed, self.end_id, *pair_ids, self.end_id]
+
+    def encode_batch(
+        self, texts: Iterable[str], pairs: Iterable[str] | None = None, *, add_special_tokens: bool = True
+    ) -> list[list[int]]:
+        """`encode` of each text, with the second segment at the same place in `pairs` if there are pairs."""
+        texts = _checked_texts(texts, "texts")
+        seconds: Sequence[str | None] = [None] * len(texts) if pairs is None else _checked_texts(pairs, "pairs")
+        if len(texts) != len(seconds):
+            raise ValueError(f"there are {len(texts)} texts but {len(seconds)} pairs; each text needs one")
+        return [
+            self.encode(text, pair, add_special_tokens=add_special_tokens)
+            for text, pair in zip(texts, seconds, strict=True)
+        ]
+
+    def encode_with_offsets(
+        self, text: str, pair: str | None = None, *, add_special_tokens: bool = True
+    ) -> tuple[list[int], list[Span]]:
+        """`encode`, and for each token the characters it comes from: `text[start:stop]`.
+
+        As in Hugging Face's RoBERTa, a token's own space is outside its span, a token of some bytes of a character
+        has the whole character, spans of `pair` count from the start of `pair`, and an added `<s>` or `</s>` has
+        (0, 0).
+
+        Returns:
+            The ids and the spans, equally long.
+
+        >>> tokenizer = Tokenizer.train(["a new, new, new thing"], vocab_size=264)
+        >>> ids, spans = tokenizer.encode_with_offsets("A newer")
+        >>> [("A newer"[start:stop]) for start, stop in spans]
+        ['', 'A', 'new', 'e', 'r', '']
+        """
+        ids, spans = self._encode_text_with_offsets(text, "text")
+        segments = [(ids, spans)]
+        if pair is not None:
+            segments.append(self._encode_text_with_offsets(pair, "pair"))
+        if add_special_tokens:
+            first = [self.start_id]
+            for i, (ids, spans) in enumerate(segments):
+                segments[i] = ([*first, *ids, self.end_id], [(0, 0), *spans, (0, 0)])
+                first = [self.end_id]
+        return [i for ids, _ in segments for i in ids], [span for _, spans in segments for span in spans]
+
+    def _encode_text(self, text: str, name: str) -> list[int]:
+        _check_text(text, name)
+        ids: list[int] = []
+        try:
+            for _, piece, id in self._pieces(text):
+                if id is None:
+                    ids += chain.from_iterable(map(self._words.__getitem__, split_words(self._prefixed(piece))))
+                else:
+                    ids.append(id)
+        except UnicodeEncodeError:
+            raise _surrogate_error(text, name) from None
+        return ids
+
+    def _encode_text_with_offsets(self, text: str, name: str) -> tuple[list[int], list[Span]]:
+        _check_text(text, name)
+        ids: list[int] = []
+        spans: list[Span] = []
+        try:
+            for start, piece, id in self._pieces(text):
+                if id is None:
+                    self._append_piece(ids, spans, piece, start)
+                else:
+                    ids.append(id)
+                    spans.append((start, start + len(piece)))
+        except UnicodeEncodeError:
+            raise _surrogate_error(text, name) from None
+        return ids, [self._trimmed(i, id, span) for i, (id, span) in enumerate(zip(ids, spans, strict=True))]
+
+    def _pieces(self, text: str) -> Iterator[tuple[int, str, int | None]]:
+        """Cuts at special tokens: where a piece starts, the piece, and its id, None for plain text."""
+        start = 0
+        parts = self._literals.split(text)  # plain, special, plain, …, plain
+        for i in range(0, len(parts), 2):
+            plain = parts[i]
+            special = parts[i + 1] if i + 1 < len(parts) else None
+            stop = start + len(plain)
+            if special == self.mask_token and self.mask_lstrip:
+                plain = plain.rstrip(WHITESPACE)
+            if plain:
+                yield start, plain, None
+            if special is not None:
+                yield stop, special, self.vocabulary[special]
+                start = stop + len(special)
+
+    def _prefixed(self, piece: str) -> str:
+        return " " + piece if self.add_prefix_space and not piece.startswith(" ") else piece
+
+    def _encode_word(self, word: str) -> tuple[int, ...]:
+        byte_ids = self._byte_ids
+        return tuple(merge([byte_ids[byte] for byte in word.encode()], self._ranks, self._products))
+
+    def _append_piece(self, ids: list[int], spans: list[Span], piece: str, start: int) -> None:
+        prefixed = self._prefixed(piece)
+        # The space that was put in front counts as the first character.
+        place = start - (len(prefixed) - len(piece))
+        for word in split_words(prefixed):
+            # The character that each byte of the word belongs to.
+            characters = [place + i for i, character in enumerate(word) for _ in character.encode()]
+            place += len(word)
+            first = 0
+            for id in self._words[word]:
+                last = first + len(self._tokens[id]) - 1  # what merges make has a character per byte
+                spans.append((max(characters[first], start), max(characters[last], start) + 1))
+                ids.append(id)
+                first = last + 1
+
+    def _trimmed(self, i: int, id: int, span: Span) -> Span:
+        """The span without the whitespace at its ends, by the rule of `tokenizers`' `process_offsets`."""
+        start, stop = span
+        token = self._tokens[id]
+        blank = SPACE + WHITESPACE
+        leading = len(token) - len(token.lstrip(blank))
+        trailing = len(token) - len(token.rstrip(blank))
+        if leading == 1 and self.add_prefix_space and (i == 0 or start == 0):
+            leading = 0  # taken for the space that was put in front, which has no character to leave out
+        start = min(start + leading, stop)
+        if trailing and stop >= trailing:
+            stop = max(stop - trailing, start)
+        return start, stop
+
+    # Ids to text
+
+    def decode(self, ids: Iterable[int], *, skip_special_tokens: bool = False) -> str:
+        """The text that these ids stand for; bytes that make no UTF-8 become U+FFFD.
+
+        Args:
+            ids: whole numbers, in a list, an array or any iterable.
+            skip_special_tokens: leaves out `<s>`, `<pad>`, `</s>`, `<unk>`, `<mask>` and the like.
+
+        Raises:
+            TypeError, ValueError: for what is not the id of a token, naming its position.
+        """
+        ids = ids.tolist() if isinstance(ids, np.ndarray) else list(ids)
+        pieces = {id: to_bytes(token) for id, token in self._tokens_of(ids).items()}
+        if skip_special_tokens:
+            pieces |= dict.fromkeys(self.special_ids, b"")
+        return b"".join([pieces[id] for id in ids]).decode(errors="replace")
+
+    def decode_batch(self, batch: Iterable[Iterable[int]], *, skip_special_tokens: bool = False) -> list[str]:
+        """`decode` of each sequence of ids."""
+        return [self.decode(ids, skip_special_tokens=skip_special_tokens) for ids in batch]
+
+    def _tokens_of(self, ids: Sequence[int]) -> dict[int, str]:
+        """The distinct ids, checked, and their tokens."""
+        wrong = [type for type in set(map(type, ids)) if type is bool or not issubclass(type, (int, np.integer))]
+        if wrong:
+            position = next(i for i, id in enumerate(ids) if type(id) in wrong)
+            raise TypeError(f"token ids must be whole numbers, got {ids[position]!r} at position {position}")
+        distinct = set(ids)
+        unknown = distinct - self._tokens.keys()
+        if unknown:
+            position = next(i for i, id in enumerate(ids) if id in unknown)
+            raise ValueError(
+                f"token id {ids[position]} at position {position} is not in the vocabulary of "
+                f"{len(self.vocabulary)} (ids 0 to {self.vocabulary_size - 1}). "
+                "Was the text encoded with another tokenizer?"
+            )
+        return {id: self._tokens[id] for id in distinct}
+
+    # Files, and from nothing
+
+    @classmethod
+    def train(
+        cls,
+        texts: Iterable[str],
+        vocab_size: int = 8000,
+        min_frequency: int = 2,
+        *,
+        progress: Callable[[int, int], None] | None = None,
+        **options: Any,
+    ) -> Tokenizer:
+        """Learns a vocabulary from texts; see `bpe_training.train`.
+
+        Args:
+            texts: read once.
+            vocab_size: how many tokens there are to be at most: 5 special ones, 256 bytes, the rest merges.
+            min_frequency: pairs seen less often are not merged.
+            progress: called with (merges made, merges wanted) now and then.
+            **options: of `Tokenizer` itself, such as `add_prefix_space=True`.
+
+        >>> Tokenizer.train(["aa aa aa"], vocab_size=263).merges
+        [('a', 'a'), ('Ġ', 'aa')]
+        """
+        from pyroberta.text.bpe_training import SPECIAL_TOKENS, train
+
+        roles = ("start_token", "pad_token", "end_token", "unk_token", "mask_token")
+        special_tokens = [options.get(role, token) for role, token in zip(roles, SPECIAL_TOKENS, strict=True)]
+        vocabulary, merges = train(
+            texts,
+            vocab_size,
+            min_frequency,
+            special_tokens=special_tokens,
+            add_prefix_space=bool(options.get("add_prefix_space", False)),
+            progress=progress,
+        )
+        return cls(vocabulary, merges, **options)
+
+    @classmethod
+    def load(cls, directory: str | os.PathLike[str]) -> Tokenizer:
+        """Reads `tokenizer.json`, or else `vocab.json` and `merges.txt`; see `tokenizer_files.read`.
+
+        Raises:
+            FileNotFoundError: where neither is there.
+            ValueError: where a file is not what it should be, or asks for what RoBERTa's tokenizer does not do.
+        """
+        from pyroberta.text.tokenizer_files import read
+
+        return cls(**read(directory))
+
+    def save(self, directory: str | os.PathLike[str]) -> None:
+        """Writes the files that transformers reads, into a directory that is made if need be.
+
+        They are `vocab.json`, `merges.txt`, `tokenizer.json`, `tokenizer_config.json`, `special_tokens_map.json`.
+        """
+        from pyroberta.text.tokenizer_files import write
+
+        write(directory, **self._arguments())
+
+
+def _rebuild(arguments: dict[str, Any]) -> Tokenizer:
+    return Tokenizer(**arguments)
+
+
+# The border: what comes in is checked here.
+
+
+def _checked_merge(i: int, pair: Any) -> tuple[str, str]:
+    if isinstance(pair, str) or not isinstance(pair, Sequence) or len(pair) != 2:
+        raise ValueError(f"merge {i} must be a pair of tokens, got {pair!r}")
+    left, right = pair
+    if not (isinstance(left, str) and isinstance(right, str) and left and right):
+        raise ValueError(f"merge {i} must be a pair of non-empty strings, got {pair!r}")
+    return left, right
+
+
+def _by_id(vocabulary: Mapping[str, int]) -> dict[int, str]:
+    tokens: dict[int, str] = {}
+    for token, id in vocabulary.items():
+        if not isinstance(token, str):
+            raise TypeError(f"the vocabulary's tokens must be strings, got {token!r} with id {id!r}")
+        if isinstance(id, bool) or not isinstance(id, int) or id < 0:
+            raise ValueError(f"the id of token {token!r} must be a whole number of at least 0, got {id!r}")
+        if id in tokens:
+            raise ValueError(f"tokens {tokens[id]!r} and {token!r} have the same id {id} in the vocabulary")
+        tokens[id] = token
+    return tokens
+
+
+def _check_special_tokens(
+    vocabulary: Mapping[str, int], special_tokens: Mapping[str, str], added_tokens: Mapping[str, bool]
+) -> None:
+    for name, token in special_tokens.items():
+        if not isinstance(token, str) or not token:
+            raise TypeError(f"{name} must be a non-empty str, got {token!r}")
+    missing = [f"{token!r} ({name})" for name, token in special_tokens.items() if token not in vocabulary]
+    missing += [f"{token!r} (added token)" for token in added_tokens if token not in vocabulary]
+    if missing:
+        raise ValueError(
+            f"the vocabulary of {len(vocabulary)} tokens has no {', '.join(missing)}; "
+            "give each an id there, or name the tokens that it has in their place"
+        )
+
+
+def _byte_ids(vocabulary: Mapping[str, int]) -> list[int]:
+    missing = [
+        f"{byte:#04x} ({character!r})" for byte, character in enumerate(BYTE_CHARACTERS) if character not in vocabulary
+    ]
+    if missing:
+        shown = ", ".join(missing[:8]) + (" …" if len(missing) > 8 else "")
+        raise ValueError(
+            f"the vocabulary lacks tokens for {len(missing)} of the 256 bytes: {shown}. Without them some texts "
+            "cannot be encoded. Is it a byte-level vocabulary?"
+        )
+    return [vocabulary[character] for character in BYTE_CHARACTERS]
+
+
+def _merge_tables(
+    vocabulary: Mapping[str, int], merges: Sequence[tuple[str, str]]
+) -> tuple[dict[tuple[int, int], int], dict[tuple[int, int], int]]:
+    ranks: dict[tuple[int, int], int] = {}
+    products: dict[tuple[int, int], int] = {}
+    for rank, (left, right) in enumerate(merges):
+        for token in (left, right, left + right):
+            if token not in vocabulary:
+                raise ValueError(
+                    f"merge {rank}, {left!r} + {right!r}, needs the token {token!r}, which the vocabulary does not "
+                    "have. Do the vocabulary and the merges belong together?"
+                )
+        pair = (vocabulary[left], vocabulary[right])
+        if pair in ranks:
+            raise ValueError(f"merge {rank}, {left!r} + {right!r}, is merge {ranks[pair]} again")
+        ranks[pair] = rank
+        products[pair] = vocabulary[left + right]
+    return ranks, products
+
+
+def _check_text(text: Any, name: str) -> None:
+    if isinstance(text, str):
+        return
+    hint = ""
+    if isinstance(text, bytes):
+        hint = "; decode it first, for instance with .decode('utf-8')"
+    elif isinstance(text, Iterable):
+        hint = "; for several texts there is encode_batch"
+    raise TypeError(f"{name} must be a str, got {type(text).__name__}{hint}")
+
+
+def _checked_texts(texts: Any, name: str) -> Sequence[str]:
+    if isinstance(texts, (str, bytes)) or not isinstance(texts, Iterable):
+        raise TypeError(f"{name} must be an iterable of str, got {type(texts).__name__}")
+    checked = list(texts)
+    for i, text in enumerate(checked):
+        _check_text(text, f"{name}[{i}]")
+    return checked
+
+
+def _surrogate_error(text: str, name: str) -> ValueError:
+    found = SURROGATE.search(text)
+    assert found is not None  # nothing else in a str has no UTF-8
+    return ValueError(
+        f"{name} has a lone surrogate, {found[0]!r}, at index {found.start()}; it is half of a UTF-16 pair and has "
+        "no UTF-8. Read the text with the encoding it was written in, or replace it: "
+        "text.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace')"
+    )

@@ -1,0 +1,648 @@
+"""What training tells: hooks under Keras's names, and the callbacks that most runs want.
+
+Epochs and batches count from 0 in hooks and from 1 in what people read. The logs of a batch are the running means of
+its epoch, and `tokens`, the tokens of that batch; the logs of an epoch are its means, and `val_…` after an evaluation.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyroberta.training.metrics import METRICS
+
+Logs = Mapping[str, Any]
+
+BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"  # tqdm's own, without steps per second
+SECONDS_BETWEEN_LINES = 30.0  # of a progress bar that cannot be redrawn
+
+
+class Callback:
+    """Subclass it and override the hooks that you want; each does nothing of itself.
+
+    Attributes:
+        model: what is being trained; its `stop_training = True` ends `fit`.
+        params: `epochs`, `steps` (None where unknown) and `verbose` of the call.
+
+    >>> class Shout(Callback):
+    ...     def on_epoch_end(self, epoch, logs=None):
+    ...         print(f"epoch {epoch + 1}: loss {logs['loss']:.1f}!")
+    >>> Shout().on_epoch_end(0, {"loss": 2.5})
+    epoch 1: loss 2.5!
+    """
+
+    def __init__(self) -> None:
+        self.model: Any = None
+        self.params: dict[str, Any] = {}
+
+    def set_model(self, model: Any) -> None:
+        """Called once before anything else."""
+        self.model = model
+
+    def set_params(self, params: Mapping[str, Any]) -> None:
+        """Called once before anything else."""
+        self.params = dict(params)
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        """`fit` begins."""
+
+    def on_train_end(self, logs: Logs | None = None) -> None:
+        """`fit` ends; `logs` are those of the last epoch."""
+
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        """An epoch begins."""
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """An epoch ends, its evaluation too."""
+
+    def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
+        """A training step begins."""
+        self.on_batch_begin(batch, logs)
+
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """A training step ends."""
+        self.on_batch_end(batch, logs)
+
+    def on_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
+        """Another name of `on_train_batch_begin`."""
+
+    def on_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """Another name of `on_train_batch_end`."""
+
+    def on_test_begin(self, logs: Logs | None = None) -> None:
+        """`evaluate` begins."""
+
+    def on_test_end(self, logs: Logs | None = None) -> None:
+        """`evaluate` ends."""
+
+    def on_test_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
+        """A batch of `evaluate` begins."""
+
+    def on_test_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """A batch of `evaluate` ends."""
+
+    def on_predict_begin(self, logs: Logs | None = None) -> None:
+        """`predict` begins."""
+
+    def on_predict_end(self, logs: Logs | None = None) -> None:
+        """`predict` ends."""
+
+    def on_predict_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
+        """A batch of `predict` begins."""
+
+    def on_predict_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """A batch of `predict` ends."""
+
+
+HOOKS = tuple(name for name in vars(Callback) if name.startswith("on_"))
+
+
+class CallbackList(Callback):
+    """Several callbacks as one; each hook calls theirs in order.
+
+    Args:
+        callbacks: objects with the hooks of `Callback`.
+        model: handed to each.
+        params: handed to each.
+
+    Raises:
+        TypeError: for something without those hooks.
+
+    >>> history = History()
+    >>> CallbackList([history]).on_epoch_end(0, {"loss": 1.0})
+    >>> history.history
+    {'loss': [1.0]}
+    """
+
+    def __init__(
+        self, callbacks: Iterable[Any] = (), model: Any = None, params: Mapping[str, Any] | None = None
+    ) -> None:
+        super().__init__()
+        self.callbacks = list(callbacks)
+        for callback in self.callbacks:
+            missing = [name for name in ("set_model", "set_params", *HOOKS) if not hasattr(callback, name)]
+            if missing or isinstance(callback, type):
+                raise TypeError(
+                    f"a callback must be an instance of a subclass of pyroberta.callbacks.Callback, got {callback!r}"
+                )
+        for hook in HOOKS:
+            setattr(self, hook, self._all(hook))
+        self.set_model(model)
+        self.set_params(params or {})
+
+    def set_model(self, model: Any) -> None:
+        """Hands it to each."""
+        for callback in self.callbacks:
+            callback.set_model(model)
+
+    def set_params(self, params: Mapping[str, Any]) -> None:
+        """Hands them to each."""
+        for callback in self.callbacks:
+            callback.set_params(params)
+
+    def _all(self, hook: str) -> Callable[..., None]:
+        """`hook(logs)`, or `hook(number, logs)` for an epoch's or a batch's; logs that are not given are empty."""
+        takes_number = "epoch" in hook or "batch" in hook
+
+        def call(*args: Any, logs: Logs | None = None) -> None:
+            number = args[:takes_number]
+            (logs,) = args[takes_number:] or (logs,)
+            for callback in self.callbacks:
+                getattr(callback, hook)(*number, logs or {})
+
+        return call
+
+
+class LambdaCallback(Callback):
+    """A callback of functions, each under its hook's name.
+
+    Args:
+        hooks: `on_epoch_end=f` and the like; f takes what the hook takes, by position.
+
+    Raises:
+        TypeError: for a name that is no hook.
+
+    >>> callback = LambdaCallback(on_epoch_end=lambda epoch, logs: print(epoch, logs))
+    >>> callback.on_epoch_end(0, {"loss": 1.0})
+    0 {'loss': 1.0}
+    """
+
+    def __init__(self, **hooks: Callable[..., Any] | None) -> None:
+        super().__init__()
+        for name, function in hooks.items():
+            if name not in HOOKS:
+                raise TypeError(f"{name!r} is no hook; the hooks are {', '.join(HOOKS)}")
+            if function is not None:
+                setattr(self, name, function)
+
+
+class History(Callback):
+    """What `fit` returns: the logs of every epoch.
+
+    Attributes:
+        history: name -> one value per epoch.
+        epoch: the numbers of the epochs, from 0.
+
+    >>> history = History()
+    >>> history.on_train_begin()
+    >>> for epoch, loss in enumerate([3.0, 2.0]):
+    ...     history.on_epoch_end(epoch, {"loss": loss})
+    >>> history.history, history.epoch
+    ({'loss': [3.0, 2.0]}, [0, 1])
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.history: dict[str, list[float]] = {}
+        self.epoch: list[int] = []
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        """Starts anew."""
+        self.history = {}
+        self.epoch = []
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """Writes down the epoch."""
+        self.epoch.append(epoch)
+        for name, value in (logs or {}).items():
+            self.history.setdefault(name, []).append(value)
+
+    def plot(self, *names: str) -> Any:
+        """Draws each metric over the epochs, with its `val_` twin in the same panel.
+
+        Args:
+            names: which ones; all, unless given.
+
+        Returns:
+            The matplotlib figure. A notebook shows it; elsewhere `.savefig("history.png")` or `pyplot.show()`.
+
+        Raises:
+            ModuleNotFoundError: without matplotlib, which the extra `plot` installs.
+            ValueError: before the first epoch, and for a name that was not logged.
+        """
+        try:
+            from matplotlib import pyplot
+            from matplotlib.ticker import MaxNLocator
+        except ImportError as error:
+            raise ModuleNotFoundError(
+                "History.plot needs matplotlib: install it with pip install 'pyroberta[plot]'"
+            ) from error
+        panels = names or tuple(name for name in self.history if not _is_twin(name, self.history))
+        if not panels:
+            raise ValueError("there is nothing to plot before the first epoch has ended")
+        unknown = [name for name in panels if name not in self.history]
+        if unknown:
+            raise ValueError(f"{unknown[0]!r} was not logged; there are {', '.join(self.history)}")
+        figure, row = pyplot.subplots(
+            1, len(panels), squeeze=False, figsize=(4.8 * len(panels), 3.6), layout="constrained"
+        )
+        for axes, name in zip(row[0], panels, strict=True):
+            for key, label in ((name, "training"), (f"val_{name}", "validation")):
+                if key in self.history:
+                    epochs = [epoch + 1 for epoch in self.epoch[-len(self.history[key]) :]]
+                    axes.plot(epochs, self.history[key], marker=".", label=label)
+            axes.set(title=name, xlabel="epoch")
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            axes.legend()
+        if "inline" in pyplot.get_backend():  # a notebook shows what is returned, and an open figure once more
+            pyplot.close(figure)
+        return figure
+
+
+class _Monitor(Callback):
+    """Compares a metric with the best so far."""
+
+    def __init__(self, monitor: str, mode: str, min_delta: float = 0.0) -> None:
+        super().__init__()
+        if mode not in ("auto", "min", "max"):
+            raise ValueError(f"mode must be 'auto', 'min' or 'max', got {mode!r}")
+        if mode == "auto":
+            metric = METRICS.get(monitor.removeprefix("val_"))
+            if metric is None:
+                raise ValueError(f"whether {monitor!r} should fall or rise is not known: pass mode='min' or mode='max'")
+            mode = "max" if metric.higher_is_better else "min"
+        self.monitor = monitor
+        self.mode = mode
+        self.min_delta = abs(min_delta)
+        self.best: float | None = None
+
+    def improves(self, value: float, reference: float | None) -> bool:
+        """Whether value is better than reference by more than min_delta; anything beats None and NaN, NaN nothing."""
+        if math.isnan(value):
+            return False
+        if reference is None or math.isnan(reference):
+            return True
+        return value < reference - self.min_delta if self.mode == "min" else value > reference + self.min_delta
+
+    def value_in(self, logs: Logs | None) -> float | None:
+        """The monitored value; None with a warning where the logs lack it."""
+        logs = logs or {}
+        if self.monitor not in logs:
+            warnings.warn(
+                f"{type(self).__name__} monitors {self.monitor!r}, which is not logged; there are "
+                f"{', '.join(logs) or 'no logs'}. Metrics named val_… need validation_data or validation_split",
+                stacklevel=3,
+            )
+            return None
+        return float(logs[self.monitor])
+
+
+class EarlyStopping(_Monitor):
+    """Ends training when a metric has stopped improving.
+
+    Args:
+        monitor: the metric's name in the logs of an epoch.
+        min_delta: a change of no more than this is no improvement.
+        patience: epochs without an improvement after which training ends (0 and 1 both end it at the first).
+        verbose: 1 says on stderr what was done.
+        mode: `"min"` or `"max"` is better; `"auto"` knows it for pyroberta's own metrics.
+        baseline: if given, improvements count only once they also beat this.
+        restore_best_weights: at the end, take back the weights of the best epoch (held in memory meanwhile).
+        start_from_epoch: epochs before this one (from 0) are not looked at.
+
+    Attributes:
+        stopped_epoch: the epoch it ended at, from 0; 0 if it did not.
+        best_epoch: the epoch of the best value, from 0.
+
+    Raises:
+        ValueError: for a mode that is none, and in `"auto"` for a metric it does not know.
+
+    >>> EarlyStopping("val_accuracy", patience=3).mode
+    'max'
+    """
+
+    def __init__(
+        self,
+        monitor: str = "val_loss",
+        min_delta: float = 0.0,
+        patience: int = 0,
+        verbose: int = 0,
+        mode: str = "auto",
+        baseline: float | None = None,
+        restore_best_weights: bool = False,
+        start_from_epoch: int = 0,
+    ) -> None:
+        super().__init__(monitor, mode, min_delta)
+        self.patience = patience
+        self.verbose = verbose
+        self.baseline = baseline
+        self.restore_best_weights = restore_best_weights
+        self.start_from_epoch = start_from_epoch
+        self.on_train_begin()
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        """Starts anew."""
+        self.wait = 0
+        self.stopped_epoch = 0
+        self.best = None
+        self.best_epoch = 0
+        self.best_weights: list[NDArray[Any]] | None = None
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """Looks at the epoch; may set `model.stop_training`."""
+        value = self.value_in(logs)
+        if value is None or epoch < self.start_from_epoch:
+            return
+        if self.restore_best_weights and self.best_weights is None:
+            self._keep_weights(epoch)  # the first epoch's, even if it is NaN
+        self.wait += 1
+        if self.improves(value, self.best):
+            self.best = value
+            if self.restore_best_weights:
+                self._keep_weights(epoch)
+            self.best_epoch = epoch
+            if self.baseline is None or self.improves(value, self.baseline):
+                self.wait = 0
+        elif self.wait >= self.patience and epoch > 0:
+            self.stopped_epoch = epoch
+            self.model.stop_training = True
+
+    def on_train_end(self, logs: Logs | None = None) -> None:
+        """Restores the best weights, if asked to."""
+        if self.stopped_epoch and self.verbose:
+            _say(f"epoch {self.stopped_epoch + 1}: {self.monitor} has stopped improving")
+        if self.best_weights is not None:
+            if self.verbose:
+                _say(f"restoring the weights of epoch {self.best_epoch + 1}")
+            self.model.set_weights(self.best_weights)
+
+    def _keep_weights(self, epoch: int) -> None:
+        self.best_epoch = epoch
+        self.best_weights = [np.array(weight) for weight in self.model.get_weights()]
+
+
+class ModelCheckpoint(_Monitor):
+    """Saves the model as training goes, each time as a whole preset directory.
+
+    Args:
+        filepath: the directory. `{epoch}`, `{batch}` (with an integer `save_freq`) and names of the logs are filled
+            in, as `"runs/{epoch:02d}-{val_loss:.2f}"`; without them each save replaces the one before.
+        monitor: the metric that `save_best_only` goes by.
+        verbose: 1 says on stderr what was saved.
+        save_best_only: save only when the metric is the best so far.
+        mode: `"min"` or `"max"` is better; `"auto"` knows it for pyroberta's own metrics.
+        save_freq: `"epoch"`, or a number of steps.
+        initial_value_threshold: with `save_best_only`, only what is better than this is saved.
+
+    Raises:
+        ValueError: for a mode or save_freq that is none; while saving, for a name in filepath that is not logged.
+
+    >>> ModelCheckpoint("runs/{epoch:02d}-{loss:.2f}").directory(epoch=0, logs={"loss": 2.5})
+    'runs/01-2.50'
+    """
+
+    def __init__(
+        self,
+        filepath: str | os.PathLike[str],
+        monitor: str = "val_loss",
+        verbose: int = 0,
+        save_best_only: bool = False,
+        mode: str = "auto",
+        save_freq: str | int = "epoch",
+        initial_value_threshold: float | None = None,
+    ) -> None:
+        super().__init__(monitor, mode if save_best_only or mode != "auto" else "min")
+        if save_freq != "epoch" and (isinstance(save_freq, (str, bool)) or int(save_freq) < 1):
+            raise ValueError(f"save_freq must be 'epoch' or a number of steps of at least 1, got {save_freq!r}")
+        self.filepath = os.fspath(filepath)
+        self.verbose = verbose
+        self.save_best_only = save_best_only
+        self.save_freq = save_freq
+        self.best = initial_value_threshold
+        self._epoch = 0
+        self._steps = 0
+
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        """Remembers the epoch's number."""
+        self._epoch = epoch
+
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """Saves, if `save_freq` steps have passed."""
+        self._steps += 1
+        if isinstance(self.save_freq, int) and self._steps % self.save_freq == 0:
+            self._save(self._epoch, {"batch": batch + 1, **(logs or {})})
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """Saves, if `save_freq` is `"epoch"`."""
+        if self.save_freq == "epoch":
+            self._save(epoch, logs or {})
+
+    def directory(self, epoch: int, logs: Logs) -> str:
+        """`filepath`, filled in. `epoch` counts from 0."""
+        try:
+            return self.filepath.format(**{"epoch": epoch + 1, **logs})
+        except KeyError as error:
+            raise ValueError(
+                f"ModelCheckpoint's filepath {self.filepath!r} names {error}, which is not logged; "
+                f"there are epoch, {', '.join(logs)}"
+            ) from error
+
+    def _save(self, epoch: int, logs: Logs) -> None:
+        if self.save_best_only:
+            value = self.value_in(logs)
+            if value is not None:
+                if not self.improves(value, self.best):
+                    return
+                self.best = value
+        directory = self.directory(epoch, logs)
+        Path(directory).parent.mkdir(parents=True, exist_ok=True)
+        self.model.save_to_preset(directory)
+        if self.verbose:
+            _say(f"epoch {epoch + 1}: saved to {directory}")
+
+
+class CSVLogger(Callback):
+    """Writes a row per epoch into a CSV file; what was written stays, whatever happens to the run.
+
+    Args:
+        filename: the file; its columns are `epoch` (from 0, as in Keras) and the logs of the first epoch.
+        separator: between columns.
+        append: go on with a file that is there, under its columns; otherwise it is replaced.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp(), "log.csv")
+    >>> logger = CSVLogger(path)
+    >>> logger.on_train_begin()
+    >>> logger.on_epoch_end(0, {"loss": 2.5})
+    >>> path.read_text().split()
+    ['epoch,loss', '0,2.5']
+    """
+
+    def __init__(self, filename: str | os.PathLike[str], separator: str = ",", append: bool = False) -> None:
+        super().__init__()
+        self.filename = os.fspath(filename)
+        self.separator = separator
+        self.append = append
+        self._columns: list[str] = []
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        """Makes the file, or reads the columns of the one to go on with."""
+        self._columns = []
+        Path(self.filename).parent.mkdir(parents=True, exist_ok=True)
+        with open(self.filename, "a+" if self.append else "w+", newline="", encoding="utf-8") as file:
+            file.seek(0)
+            self._columns = next(csv.reader(file, delimiter=self.separator), [])
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """Writes the row; `NA` for a column that the logs lack."""
+        row = {"epoch": epoch, **(logs or {})}
+        with open(self.filename, "a", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, delimiter=self.separator, lineterminator="\n")
+            if not self._columns:
+                self._columns = list(row)
+                writer.writerow(self._columns)
+            writer.writerow([row.get(column, "NA") for column in self._columns])
+
+
+class ProgressBar(Callback):
+    """Shows how far a run is, on stderr: loss and metrics so far, tokens per second, time left.
+
+    Where stderr is not a terminal (a file, a pipe) nothing is redrawn: there is a line per epoch, and one every half
+    minute within it.
+
+    Args:
+        verbose: 0 nothing; 1 or `"auto"` a bar per epoch; 2 a line per epoch.
+
+    Raises:
+        ValueError: for another verbose.
+
+    >>> ProgressBar(verbose=0).on_epoch_begin(0)
+    """
+
+    def __init__(self, verbose: int | str = 1) -> None:
+        super().__init__()
+        if verbose not in (0, 1, 2, "auto"):
+            raise ValueError(f"verbose must be 0 (silent), 1 (a bar), 2 (a line an epoch) or 'auto', got {verbose!r}")
+        self.verbose = 1 if verbose == "auto" else int(verbose)
+        self._in_fit = False
+        self._bar: Any = None
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        """From here on evaluations are part of an epoch and show nothing of their own."""
+        self._in_fit = True
+
+    def on_train_end(self, logs: Logs | None = None) -> None:
+        """Ends the bar, should training have ended within an epoch."""
+        self._close()
+        self._in_fit = False
+
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        """Starts the epoch's bar."""
+        epochs = self.params.get("epochs")
+        self._start(f"epoch {epoch + 1}/{epochs}" if epochs else f"epoch {epoch + 1}")
+
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """Moves the bar on."""
+        self._advance(logs)
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """Shows the epoch's results and ends its bar."""
+        self._finish(logs)
+
+    def on_test_begin(self, logs: Logs | None = None) -> None:
+        """Starts a bar, unless within `fit`."""
+        if not self._in_fit:
+            self._start("evaluate")
+
+    def on_test_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """Moves the bar on, unless within `fit`."""
+        if not self._in_fit:
+            self._advance(logs)
+
+    def on_test_end(self, logs: Logs | None = None) -> None:
+        """Ends the bar, unless within `fit`."""
+        if not self._in_fit:
+            self._finish(logs)
+
+    def on_predict_begin(self, logs: Logs | None = None) -> None:
+        """Starts a bar."""
+        self._start("predict")
+
+    def on_predict_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """Moves the bar on."""
+        self._advance(None)
+
+    def on_predict_end(self, logs: Logs | None = None) -> None:
+        """Ends the bar."""
+        self._finish(None)
+
+    def _start(self, what: str) -> None:
+        self._close()
+        self._what = what
+        self._steps = self._tokens = 0
+        self._shown: dict[str, str] = {}
+        self._began = self._last_line = time.monotonic()
+        if self.verbose == 1 and _can_redraw():
+            from tqdm import tqdm
+
+            self._bar = tqdm(
+                total=self.params.get("steps"), desc=what, file=sys.stderr, dynamic_ncols=True, bar_format=BAR
+            )
+
+    def _advance(self, logs: Logs | None) -> None:
+        self._steps += 1
+        self._note(logs)
+        if self._bar is not None:
+            self._bar.set_postfix(self._shown, refresh=False)
+            self._bar.update()
+        elif self.verbose == 1 and time.monotonic() - self._last_line > SECONDS_BETWEEN_LINES:
+            self._last_line = time.monotonic()
+            self._line()
+
+    def _finish(self, logs: Logs | None) -> None:
+        self._note(logs)
+        if self._bar is not None:
+            self._bar.set_postfix(self._shown)
+            self._close()
+        elif self.verbose:
+            self._line()
+
+    def _note(self, logs: Logs | None) -> None:
+        shown = {name: value for name, value in (logs or {}).items() if name != "tokens"}
+        self._shown |= {name: f"{value:.4g}" for name, value in shown.items()}
+        if logs and "tokens" in logs:
+            self._tokens += logs["tokens"]
+            seconds = max(time.monotonic() - self._began, 1e-9)
+            self._shown |= {"tokens/s": f"{self._tokens / seconds:.0f}"}
+
+    def _line(self) -> None:
+        seconds, total = time.monotonic() - self._began, self.params.get("steps")
+        parts = [f"{self._steps}/{total} steps" if total else f"{self._steps} steps", _clock(seconds)]
+        if total and 0 < self._steps < total:
+            parts.append(f"{_clock(seconds / self._steps * (total - self._steps))} left")
+        parts += [f"{name} {value}" for name, value in self._shown.items()]
+        _say(f"{self._what}: {', '.join(parts)}")
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+def _can_redraw() -> bool:
+    """Whether a line of stderr can be written over: in a terminal, and in a notebook."""
+    return "ipykernel" in sys.modules or sys.stderr.isatty()
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
+
+
+def _is_twin(name: str, names: Mapping[str, Any]) -> bool:
+    return name.startswith("val_") and name.removeprefix("val_") in names

@@ -1,0 +1,123 @@
+"""What `fit` reads: examples to draw batches from, in an order and with masks that follow from the seed alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Protocol
+
+import numpy as np
+from numpy import ndarray as Array
+
+from pyroberta.model.batch import Batch, take
+
+Masker = Callable[[Batch, np.random.Generator], Batch]
+
+SHUFFLE, MASK, EVALUATE = range(3)  # what a generator is for; each purpose has its own stream of the seed
+
+
+class Examples(Protocol):
+    """Anything that `fit` and `evaluate` can draw batches from."""
+
+    def batches(self, batch_size: int, seed: int, epoch: int, shuffle: bool) -> Iterator[Batch]:
+        """One epoch of batches, with masks and order drawn anew from (seed, epoch)."""
+
+    def fixed(self, batch_size: int) -> Iterator[Batch]:
+        """The batches for evaluation: in order, and with the same masks every time."""
+
+    def num_batches(self, batch_size: int) -> int | None:
+        """Batches in an epoch, or None where that cannot be known."""
+
+
+@dataclass(frozen=True)
+class HeldExamples:
+    """Examples held in memory, as one packed batch of them all.
+
+    Attributes:
+        data: all the sequences.
+        mask: draws masked tokens and labels into a batch; None where `data` has them already.
+        weights: (B,) one weight per sequence, for each of its masked tokens; None for ones.
+    """
+
+    data: Batch
+    mask: Masker | None = None
+    weights: Array | None = None
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def batches(self, batch_size: int, seed: int, epoch: int, shuffle: bool) -> Iterator[Batch]:
+        """One epoch; the last batch may be smaller."""
+        order = np.arange(len(self))
+        if shuffle:
+            order = np.random.default_rng([seed, SHUFFLE, epoch]).permutation(order)
+        for step in range(self.num_batches(batch_size)):
+            part = self.take(order[step * batch_size : (step + 1) * batch_size])
+            yield part.masked(np.random.default_rng([seed, MASK, epoch, step]))
+
+    def fixed(self, batch_size: int) -> Iterator[Batch]:
+        """In order; everything is masked at once and cut after that, so the size of the batches changes no mask."""
+        masked = HeldExamples(self.masked(np.random.default_rng([EVALUATE])))
+        for start in range(0, len(self), batch_size):
+            yield masked.take(np.arange(start, min(start + batch_size, len(self)))).data
+
+    def num_batches(self, batch_size: int) -> int:
+        """Batches in an epoch."""
+        return -(-len(self) // batch_size)
+
+    def masked(self, generator: np.random.Generator) -> Batch:
+        """All the sequences as one batch, masked unless they are."""
+        batch = self.mask(self.data, generator) if self.mask else self.data
+        if self.weights is not None:
+            sequence = np.searchsorted(batch.starts, batch.masked, side="right") - 1
+            batch = replace(batch, weights=batch.weights * self.weights[sequence])
+        return batch
+
+    def take(self, which: Array) -> HeldExamples:
+        """The numbered sequences, in that order."""
+        return HeldExamples(take(self.data, which), self.mask, None if self.weights is None else self.weights[which])
+
+    def split(self, fraction: float) -> tuple[HeldExamples, HeldExamples]:
+        """The first part, and the last `fraction` of all (Keras's `validation_split`)."""
+        first = int(len(self) * (1.0 - fraction))
+        return self.take(np.arange(first)), self.take(np.arange(first, len(self)))
+
+
+@dataclass(frozen=True)
+class StreamedExamples:
+    """Batches that come from elsewhere, in their own order and size, none held.
+
+    Attributes:
+        source: given a batch size, an iterator over one epoch's batches, or over what is left of the only one.
+            It may pay no heed to the size where its batches were made already.
+        mask: as for `HeldExamples`; used for batches without slots.
+    """
+
+    source: Callable[[int], Iterator[Batch]]
+    mask: Masker
+
+    def batches(self, batch_size: int, seed: int, epoch: int, shuffle: bool) -> Iterator[Batch]:
+        """One epoch; the order is the source's."""
+        for step, batch in enumerate(self.source(batch_size)):
+            yield batch if batch.slots else self.mask(batch, np.random.default_rng([seed, MASK, epoch, step]))
+
+    def fixed(self, batch_size: int) -> Iterator[Batch]:
+        """The masks follow from the number of the batch."""
+        for step, batch in enumerate(self.source(batch_size)):
+            yield batch if batch.slots else self.mask(batch, np.random.default_rng([EVALUATE, step]))
+
+    def num_batches(self, batch_size: int) -> None:
+        """Unknown."""
+        return
+
+
+def grouped(batches: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
+    """Lists of `size` batches each, the last one perhaps shorter.
+
+    >>> [len(group) for group in grouped([None] * 5, 2)]
+    [2, 2, 1]
+    """
+    iterator = iter(batches)
+    while group := list(islice(iterator, size)):
+        yield group

@@ -1,0 +1,148 @@
+"""One update, one evaluation, and what to say when a number stops being finite."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy import ndarray as Array
+
+from pyroberta.model.batch import Batch
+from pyroberta.model.config import RobertaConfig
+from pyroberta.model.encoder import step_key
+from pyroberta.model.gradients import Gradients
+from pyroberta.model.mlm_head import masked_lm_backward, masked_lm_forward
+from pyroberta.model.params import Arrays
+from pyroberta.ops import Key, Ops
+
+
+class Loss(Protocol):
+    """What the loop asks of a loss: what the sum of weighted token losses is divided by."""
+
+    def denominator(self, weights: Array, slots: int) -> float:
+        """weights (M,), slots B·K -> the denominator."""
+        ...
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one batch gave, per masked token; metrics are made of these."""
+
+    losses: Array  # (M,)
+    predicted: Array  # (M,) int
+    labels: Array  # (M,) int
+    weights: Array  # (M,)
+    denominator: float
+
+
+class NonFiniteError(FloatingPointError):
+    """A loss or a gradient became NaN or infinite; the parameters are those before the update."""
+
+
+def compute_gradients(
+    ops: Ops,
+    params: Arrays,
+    config: RobertaConfig,
+    batches: Sequence[Batch],
+    grads: Gradients,
+    loss: Loss,
+    seed: int,
+    step: int,
+) -> list[Result]:
+    """Sets `grads.sums` to the gradient of the loss over all the batches taken as one.
+
+    The sum of weighted token losses of every batch is divided by the sum of all their denominators, so that
+    accumulating over small batches gives the gradient of the large one.
+
+    Raises:
+        NonFiniteError: naming the step and the first op that gave a number that is not finite.
+    """
+    total = sum(loss.denominator(batch.weights, batch.slots) for batch in batches)
+    grads.sums.flat[:] = 0.0
+    results = []
+    for part, batch in enumerate(batches):
+        key = step_key(seed, step, part)
+        dlosses = (batch.weights / total if total else np.zeros_like(batch.weights)).astype(params.dtype)
+        with np.errstate(all="ignore"):
+            (losses, predicted), cache = masked_lm_forward(ops, params, config, batch, key, grads.lowest)
+            if not np.isfinite(losses).all():
+                raise NonFiniteError(_explain("loss", ops, params, config, batch, key, grads, dlosses, step + 1))
+            masked_lm_backward(ops, grads, dlosses, cache)
+            if not math.isfinite(float(np.dot(grads.sums.flat, grads.sums.flat))):
+                raise NonFiniteError(_explain("gradient", ops, params, config, batch, key, grads, dlosses, step + 1))
+        denominator = loss.denominator(batch.weights, batch.slots)
+        results.append(Result(losses, predicted, batch.labels, batch.weights, denominator))
+    return results
+
+
+def evaluate_batches(
+    ops: Ops, params: Arrays, config: RobertaConfig, batches: Iterable[Batch], loss: Loss
+) -> Iterable[Result]:
+    """The results of batches without dropout, one after the other."""
+    for batch in batches:
+        (losses, predicted), _ = masked_lm_forward(ops, params, config, batch)
+        denominator = loss.denominator(batch.weights, batch.slots)
+        yield Result(losses, predicted, batch.labels, batch.weights, denominator)
+
+
+def _explain(
+    what: str,
+    ops: Ops,
+    params: Arrays,
+    config: RobertaConfig,
+    batch: Batch,
+    key: Key,
+    grads: Gradients,
+    dlosses: Array,
+    step: int,
+) -> str:
+    """Walks the step again with a table that looks at everything each op gives, and names the first offender."""
+    bad = [name for name, array in params.items() if not np.isfinite(array).all()]
+    if bad:
+        return (
+            f"the {what} of step {step} is not finite, since these parameters are not: {_first(bad)}. "
+            "They were so before this step: load weights that are finite"
+        )
+    place = first_non_finite(ops, params, config, batch, key, grads, dlosses)
+    return (
+        f"the {what} of step {step} is not finite; the first op that gave NaN or infinity is {place}. "
+        "The parameters are those before this step. A smaller learning rate, a longer warm-up or "
+        "global_clipnorm=1.0 usually helps"
+    )
+
+
+def first_non_finite(
+    ops: Ops, params: Arrays, config: RobertaConfig, batch: Batch, key: Key, grads: Gradients, dlosses: Array
+) -> str:
+    """The first op call of a step, forward or backward, with a result that is not finite; in words."""
+    names = {id(params[name]): name for name in params}
+    found: list[str] = []
+    last = ""  # the last parameter that an op was called with: tells where in the model we are
+
+    def watch(name: str, op: Callable[..., Any]) -> Callable[..., Any]:
+        def watched(*args: Any) -> Any:
+            nonlocal last
+            own = next((names[id(arg)] for arg in args if id(arg) in names), None)
+            last = own or last
+            result = op(*args)
+            value = result[0] if name.endswith("_forward") else result
+            arrays = [a for a in (value if isinstance(value, tuple) else (value,)) if isinstance(a, np.ndarray)]
+            if not found and not all(np.isfinite(array).all() for array in arrays):
+                found.append(f"{name} {'with' if own else 'after'} {last}")
+            return result
+
+        return watched
+
+    scratch = Gradients(grads.sums.zeros_like(), grads.trainable)
+    table = ops.wrapped(watch)
+    _, cache = masked_lm_forward(table, params, config, batch, key, grads.lowest)
+    if not found:
+        masked_lm_backward(table, scratch, dlosses, cache)
+    return found[0] if found else "none when the step is walked again"
+
+
+def _first(names: Sequence[str], count: int = 3) -> str:
+    return ", ".join(names[:count]) + (f" and {len(names) - count} more" if len(names) > count else "")

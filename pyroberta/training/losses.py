@@ -1,0 +1,230 @@
+"""The loss of a masked language model, as Keras names and reduces it.
+
+| reduction | the sum of weighted token losses is divided by |
+|---|---|
+| `"sum_over_batch_size"`, `"mean"` | the number of values, whatever their weights: B·K with padded slots |
+| `"mean_with_sample_weight"` | the sum of the weights: the mean over masked tokens |
+| `"sum"` | nothing |
+| `None`, `"none"` | not summed: one value per token |
+
+A sum of weights of 0 gives a loss of 0. (keras/src/losses/loss.py, Keras 3.15.)
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Reduction = Literal["sum_over_batch_size", "mean", "mean_with_sample_weight", "sum", "none"]
+REDUCTIONS = ("sum_over_batch_size", "mean", "mean_with_sample_weight", "sum", "none", None)
+
+KERAS_EPSILON = 1e-7  # keras.config.epsilon(): probabilities are kept this far from 0 and 1
+
+
+class SparseCategoricalCrossentropy:
+    """The cross-entropy of integer labels: -log p(label), weighted and reduced.
+
+    Args:
+        from_logits: whether predictions are logits, which is what the model gives. Otherwise they are probabilities;
+            they are divided by their sum and kept within [1e-7, 1 - 1e-7], as Keras does.
+        ignore_class: a label that counts nothing: neither in the sum nor in what it is divided by.
+        reduction: see the table of this module.
+        name: for logs.
+
+    Raises:
+        ValueError: for a reduction that is not in the table.
+
+    >>> loss = SparseCategoricalCrossentropy(from_logits=True)
+    >>> logits = np.log([[0.25, 0.25, 0.5], [0.125, 0.75, 0.125]])
+    >>> round(loss([2, 0], logits) / float(np.log(2)), 6)  # (1 + 3) / 2 bits
+    2.0
+    >>> round(loss([2, 0], logits, sample_weight=[1, 0]) / float(np.log(2)), 6)  # (1 + 0) / 2
+    0.5
+    """
+
+    def __init__(
+        self,
+        from_logits: bool = False,
+        ignore_class: int | None = None,
+        reduction: Reduction | None = "sum_over_batch_size",
+        name: str = "sparse_categorical_crossentropy",
+    ) -> None:
+        if reduction not in REDUCTIONS:
+            raise ValueError(f"reduction must be one of {', '.join(map(repr, REDUCTIONS))}, got {reduction!r}")
+        self.from_logits = from_logits
+        self.ignore_class = ignore_class
+        self.reduction = None if reduction == "none" else reduction
+        self.name = name
+
+    def __call__(
+        self, y_true: ArrayLike, y_pred: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> float | NDArray[Any]:
+        """The reduced loss; an array where the reduction is None.
+
+        Args:
+            y_true: (...) integer labels in [0, V), or `ignore_class`.
+            y_pred: (..., V) logits or probabilities.
+            sample_weight: as y_true, or one per leading index of it: (B,) for labels (B, K).
+
+        Raises:
+            ValueError: for shapes that do not fit and for labels outside [0, V).
+        """
+        losses = sparse_categorical_crossentropy(y_true, y_pred, self.from_logits, self.ignore_class)
+        weights = _broadcast_weights(sample_weight, losses)
+        count = losses.size
+        if self.ignore_class is not None:
+            is_kept = np.asarray(y_true).reshape(losses.shape) != self.ignore_class
+            weights = weights * is_kept
+            count = int(is_kept.sum())
+        losses *= weights.astype(losses.dtype)
+        if self.reduction is None:
+            return losses
+        denominator = self.denominator(weights, count)
+        return float(losses.sum(dtype=np.float64)) / denominator if denominator else 0.0
+
+    def denominator(self, weights: NDArray[Any], slots: int) -> float:
+        """What the sum of weighted token losses is divided by.
+
+        Args:
+            weights: (M,), or any shape.
+            slots: the number of values that Keras would count: B·K of the padded batch.
+
+        Raises:
+            ValueError: where the reduction is None: an array of losses cannot be trained on.
+
+        >>> weights = np.array([1.0, 1.0, 0.5])
+        >>> [SparseCategoricalCrossentropy(reduction=r).denominator(weights, 8)
+        ...  for r in ("mean", "mean_with_sample_weight", "sum")]
+        [8.0, 2.5, 1.0]
+        """
+        if self.reduction is None:
+            raise ValueError(
+                "reduction=None gives one loss per token, and training needs one number: "
+                "compile with reduction='mean_with_sample_weight' or another one"
+            )
+        if self.reduction == "sum":
+            return 1.0
+        if self.reduction == "mean_with_sample_weight":
+            return float(weights.sum(dtype=np.float64))
+        return float(slots)
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments, ready for JSON."""
+        return {
+            "name": self.name,
+            "from_logits": self.from_logits,
+            "ignore_class": self.ignore_class,
+            "reduction": self.reduction,
+        }
+
+
+def sparse_categorical_crossentropy(
+    y_true: ArrayLike, y_pred: ArrayLike, from_logits: bool = False, ignore_class: int | None = None
+) -> NDArray[Any]:
+    """-log p(label) of each label, unreduced.
+
+    Args:
+        y_true: (...) or (..., 1) integer labels.
+        y_pred: (..., V) logits or probabilities; float64 stays float64, all else is float32.
+        from_logits: see `SparseCategoricalCrossentropy`.
+        ignore_class: labels of this value give 0.
+
+    Returns:
+        (...) losses.
+
+    Raises:
+        ValueError: for shapes that do not fit and for labels outside [0, V).
+
+    >>> sparse_categorical_crossentropy([1], [[0.5, 0.5]]).round(4)
+    array([0.6931], dtype=float32)
+    """
+    predictions = np.asarray(y_pred)
+    predictions = predictions.astype(np.float64 if _is_double(y_pred) else np.float32, copy=False)
+    labels = np.asarray(y_true)
+    if predictions.ndim == 0:
+        raise ValueError("y_pred must have an axis of classes (..., V), got a number")
+    if labels.ndim == predictions.ndim and labels.shape[-1] == 1:
+        labels = labels[..., 0]
+    if labels.shape != predictions.shape[:-1]:
+        raise ValueError(
+            f"y_true must have the shape of y_pred without its last axis, {predictions.shape[:-1]}, got {labels.shape}"
+        )
+    labels = _as_integers(labels)
+    is_kept = np.ones(labels.shape, bool) if ignore_class is None else labels != ignore_class
+    labels = np.where(is_kept, labels, 0)
+    V = predictions.shape[-1]
+    is_outside = (labels < 0) | (labels >= V)
+    if is_outside.any():
+        place = tuple(int(i) for i in np.argwhere(is_outside)[0])
+        raise ValueError(
+            f"label {int(labels[place])} at {place} is outside the {V} classes of y_pred; "
+            "to leave labels out, weight them 0 or name their value as ignore_class"
+        )
+    log_probabilities = log_softmax(predictions) if from_logits else _log_of_probabilities(predictions)
+    losses = -np.take_along_axis(log_probabilities, labels[..., None], axis=-1)[..., 0]
+    return np.where(is_kept, losses, losses.dtype.type(0.0))
+
+
+def log_softmax(x: NDArray[Any]) -> NDArray[Any]:
+    """x - log Σ exp x along the last axis, with the largest taken out first so that nothing overflows.
+
+    x (..., V) -> (..., V), in x's dtype.
+
+    >>> log_softmax(np.array([1000.0, 1000.0])).round(4)
+    array([-0.6931, -0.6931])
+    """
+    shifted: NDArray[Any] = x - x.max(axis=-1, keepdims=True)
+    shifted -= np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    return shifted
+
+
+LOSSES = {"sparse_categorical_crossentropy": SparseCategoricalCrossentropy}
+
+
+def get(loss: str | SparseCategoricalCrossentropy) -> SparseCategoricalCrossentropy:
+    """A loss by name, taking logits since that is what the model gives; a loss object as it is.
+
+    Raises:
+        ValueError: for an unknown name.
+
+    >>> get("sparse_categorical_crossentropy").from_logits
+    True
+    """
+    if not isinstance(loss, str):
+        return loss
+    if loss not in LOSSES:
+        raise ValueError(f"loss must be one of {', '.join(LOSSES)} or a loss object, got {loss!r}")
+    return LOSSES[loss](from_logits=True)
+
+
+def _is_double(values: ArrayLike) -> bool:
+    return isinstance(values, (np.ndarray, np.generic)) and values.dtype == np.float64
+
+
+def _as_integers(labels: NDArray[Any]) -> NDArray[np.int64]:
+    integers = labels.astype(np.int64)
+    if labels.dtype.kind not in "iu" and not np.array_equal(integers, labels):
+        raise ValueError(f"y_true must hold whole numbers (token ids), got {labels.dtype} with fractions")
+    return integers
+
+
+def _log_of_probabilities(p: NDArray[Any]) -> NDArray[Any]:
+    p = p / p.sum(axis=-1, keepdims=True)
+    logs: NDArray[Any] = np.log(np.clip(p, KERAS_EPSILON, 1.0 - KERAS_EPSILON))
+    return logs
+
+
+def _broadcast_weights(sample_weight: ArrayLike | None, losses: NDArray[Any]) -> NDArray[np.float64]:
+    if sample_weight is None:
+        return np.ones(losses.shape)
+    weights = np.asarray(sample_weight, np.float64)
+    if weights.ndim == losses.ndim + 1 and weights.shape[-1] == 1:
+        weights = weights[..., 0]
+    shape = weights.shape + (1,) * (losses.ndim - weights.ndim)
+    if len(shape) != losses.ndim or any(w not in (1, n) for w, n in zip(shape, losses.shape, strict=True)):
+        raise ValueError(
+            f"sample_weight must have the shape of y_true, {losses.shape}, or of its first axes, got {weights.shape}"
+        )
+    return np.broadcast_to(weights.reshape(shape), losses.shape)

@@ -1,0 +1,172 @@
+"""What is measured over an epoch: sums of numerators over sums of denominators, so that batches count as they weigh."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Metric:
+    """A numerator and a denominator that grow batch by batch.
+
+    Attributes:
+        name: the key in logs.
+        higher_is_better: what callbacks that monitor it take for an improvement.
+    """
+
+    name = "metric"
+    higher_is_better = False
+
+    def __init__(self, name: str | None = None) -> None:
+        self.name = name or self.name
+        self.numerator = 0.0
+        self.denominator = 0.0
+
+    def reset(self) -> None:
+        """Forgets everything, for the next epoch."""
+        self.numerator = self.denominator = 0.0
+
+    def update(
+        self,
+        losses: NDArray[Any],
+        predicted: NDArray[Any],
+        labels: NDArray[Any],
+        weights: NDArray[Any],
+        denominator: float,
+    ) -> None:
+        """Adds one batch.
+
+        Args:
+            losses: (M,) the cross-entropy of each masked token.
+            predicted: (M,) the likeliest id of each.
+            labels: (M,) the original ids.
+            weights: (M,) each one's weight.
+            denominator: what the batch's loss is divided by; see `losses`.
+        """
+        raise NotImplementedError
+
+    def result(self) -> float:
+        """The metric of all batches since `reset`; 0 where nothing had any weight."""
+        return self.numerator / self.denominator if self.denominator else 0.0
+
+
+class Loss(Metric):
+    """The loss with the reduction that the model was compiled with: Σ w·loss over Σ denominators.
+
+    >>> metric = Loss()
+    >>> one = np.ones(1)
+    >>> metric.update(one * 4.0, one, one, one, denominator=1.0)
+    >>> metric.update(np.ones(3), np.ones(3), np.ones(3), np.ones(3), denominator=3.0)
+    >>> metric.result()  # not (4 + 1) / 2: the second batch has three tokens
+    1.75
+    """
+
+    name = "loss"
+
+    def update(
+        self,
+        losses: NDArray[Any],
+        predicted: NDArray[Any],
+        labels: NDArray[Any],
+        weights: NDArray[Any],
+        denominator: float,
+    ) -> None:
+        """See `Metric.update`."""
+        self.numerator += _weighted_sum(weights, losses)
+        self.denominator += denominator
+
+
+class Accuracy(Metric):
+    """The weighted share of masked tokens whose likeliest id is the original: Σ w·[predicted = label] / Σ w.
+
+    >>> metric = Accuracy()
+    >>> metric.update(np.zeros(3), np.array([5, 6, 7]), np.array([5, 6, 9]), np.array([1.0, 1.0, 2.0]), 4.0)
+    >>> metric.result()
+    0.5
+    """
+
+    name = "accuracy"
+    higher_is_better = True
+
+    def update(
+        self,
+        losses: NDArray[Any],
+        predicted: NDArray[Any],
+        labels: NDArray[Any],
+        weights: NDArray[Any],
+        denominator: float,
+    ) -> None:
+        """See `Metric.update`."""
+        self.numerator += _weighted_sum(weights, predicted == labels)
+        self.denominator += float(weights.sum(dtype=np.float64))
+
+
+class SparseCategoricalAccuracy(Accuracy):
+    """`Accuracy` under the name that Keras logs.
+
+    >>> SparseCategoricalAccuracy().name
+    'sparse_categorical_accuracy'
+    """
+
+    name = "sparse_categorical_accuracy"
+
+
+class Perplexity(Metric):
+    """exp of the mean loss per masked token, Σ w·loss / Σ w, whatever the loss's reduction; inf past float64's range.
+
+    >>> metric = Perplexity()
+    >>> metric.update(np.log([2.0, 8.0]), np.zeros(2), np.zeros(2), np.ones(2), 2.0)
+    >>> round(metric.result(), 6)
+    4.0
+    """
+
+    name = "perplexity"
+
+    def update(
+        self,
+        losses: NDArray[Any],
+        predicted: NDArray[Any],
+        labels: NDArray[Any],
+        weights: NDArray[Any],
+        denominator: float,
+    ) -> None:
+        """See `Metric.update`."""
+        self.numerator += _weighted_sum(weights, losses)
+        self.denominator += float(weights.sum(dtype=np.float64))
+
+    def result(self) -> float:
+        """See `Metric.result`; 1 where nothing had any weight."""
+        try:
+            return math.exp(super().result())
+        except OverflowError:
+            return math.inf
+
+
+METRICS: dict[str, type[Metric]] = {
+    metric.name: metric for metric in (Loss, Accuracy, SparseCategoricalAccuracy, Perplexity)
+}
+
+
+def get(metric: str | Metric) -> Metric:
+    """A metric by name; a metric object as it is.
+
+    Raises:
+        ValueError: for an unknown name.
+
+    >>> get("perplexity").result()
+    1.0
+    """
+    if not isinstance(metric, str):
+        return metric
+    if metric not in METRICS:
+        raise ValueError(f"a metric must be one of {', '.join(METRICS)} or a metric object, got {metric!r}")
+    return METRICS[metric]()
+
+
+def _weighted_sum(weights: NDArray[Any], values: NDArray[Any]) -> float:
+    """Σ w·value in float64, where a weight of 0 silences even a value that is not finite."""
+    values = np.where(weights != 0, values, 0.0).astype(np.float64)
+    return float((weights * values).sum())

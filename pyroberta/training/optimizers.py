@@ -1,0 +1,450 @@
+"""Adam by hand, in Keras's form and in torch's, on the flat vector of all parameters.
+
+Both keep running means of the gradient g and of its square,
+
+    m += (g - m)(1 - β₁)        v += (g² - v)(1 - β₂)        both start at 0
+
+and at update t = 1, 2, … correct for that start with c₁ = 1 - β₁ᵗ and c₂ = √(1 - β₂ᵗ). They differ in where ε stands:
+
+    Keras   w -= lr · (c₂ / c₁) · m / (√v + ε)                  beside the uncorrected root, ε = 1e-7
+    torch   w -= lr · (m / c₁) / (√v / c₂ + ε)                  beside the corrected root,   ε = 1e-8
+              = lr · (c₂ / c₁) · m / (√v + ε·c₂)
+
+The last line is Keras's form with another ε, so one op, `adam_step`, does both.
+
+An update goes: clip the gradient, decay the weights, step. Parameters that are not trainable are ranges of the vector
+left alone: neither they nor their moments move, and their gradients do not count in the norm.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyroberta.model.params import Arrays
+from pyroberta.ops import Ops
+from pyroberta.training import schedules
+
+Schedule = Callable[[int], float]
+
+BLOCK = 1 << 15  # elements that norms and decay work on at a time, so that temporaries stay small and in the cache
+BIASES_AND_NORMS = (r"\.(bias|gamma|beta)$",)
+
+
+class Adam:
+    """Adam in Keras's form (Kingma and Ba 2015, arXiv:1412.6980, with the "ε̂" of its section 2.1).
+
+    Args:
+        learning_rate: a number, or a function from the number of updates done to a number; see `schedules`. (Keras's
+            default is 1e-3; this one is what KerasHub compiles a masked LM with.)
+        beta_1: how much of the gradient's mean is kept at each update.
+        beta_2: how much of the squared gradient's mean is kept.
+        epsilon: beside the root of the uncorrected second moment.
+        weight_decay: if set, w -= w · weight_decay · learning_rate before each step, on every parameter but those
+            named to `exclude_from_weight_decay` (decoupled: Loshchilov and Hutter 2019, arXiv:1711.05101).
+        clipnorm: if set, each parameter's gradient is scaled down to this L2 norm.
+        clipvalue: if set, each element of the gradient is kept within ± this.
+        global_clipnorm: if set, the gradient of all trainable parameters together is scaled down to this L2 norm.
+
+    Raises:
+        ValueError: for a value outside its range, and for more than one of the three ways to clip.
+
+    >>> from pyroberta.ops import REFERENCE
+    >>> params, grads = Arrays({"w": (2,)}, "float64"), Arrays({"w": (2,)}, "float64")
+    >>> grads["w"][:] = [3.0, -0.5]
+    >>> optimizer = Adam(learning_rate=0.1)
+    >>> optimizer.apply(params, grads, ["w"], REFERENCE)
+    >>> params["w"].round(4)  # the first step is the rate, whatever the gradient's size
+    array([-0.1,  0.1])
+    """
+
+    excluded_by_default: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(
+        self,
+        learning_rate: float | Schedule = 5e-5,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-7,
+        weight_decay: float | None = None,
+        clipnorm: float | None = None,
+        clipvalue: float | None = None,
+        global_clipnorm: float | None = None,
+    ) -> None:
+        _check("beta_1", beta_1, "in [0, 1)", 0 <= beta_1 < 1)
+        _check("beta_2", beta_2, "in [0, 1)", 0 <= beta_2 < 1)
+        _check("epsilon", epsilon, "positive", 0 < epsilon < math.inf)
+        _check("weight_decay", weight_decay, "None or >= 0", weight_decay is None or 0 <= weight_decay < math.inf)
+        clips = {"clipnorm": clipnorm, "clipvalue": clipvalue, "global_clipnorm": global_clipnorm}
+        for name, value in clips.items():
+            _check(name, value, "None or positive", value is None or 0 < value < math.inf)
+        given = [f"{name}={value}" for name, value in clips.items() if value is not None]
+        if len(given) > 1:
+            raise ValueError(f"only one of clipnorm, clipvalue and global_clipnorm can be set, got {', '.join(given)}")
+        self.learning_rate = learning_rate
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
+        self.weight_decay = weight_decay
+        self.clipnorm = clipnorm
+        self.clipvalue = clipvalue
+        self.global_clipnorm = global_clipnorm
+        self.iterations = 0
+        self.m: Arrays | None = None
+        self.v: Arrays | None = None
+        self._excluded = self.excluded_by_default
+
+    @property
+    def learning_rate(self) -> float:
+        """The rate of the next update; set it to a number or a schedule."""
+        rate = self._learning_rate(self.iterations) if callable(self._learning_rate) else self._learning_rate
+        return float(rate)
+
+    @learning_rate.setter
+    def learning_rate(self, value: float | Schedule) -> None:
+        if not callable(value):
+            is_number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+            _check("learning_rate", value, "a number >= 0 or a schedule", is_number and 0 <= value < math.inf)
+        self._learning_rate = value
+
+    def exclude_from_weight_decay(self, var_names: str | Iterable[str]) -> None:
+        """Names parameters that do not decay, in place of those that were excluded before.
+
+        Args:
+            var_names: regular expressions, each sought anywhere in a name; none at all lets everything decay.
+
+        Raises:
+            ValueError: now or in `build`, for a pattern that no parameter's name matches.
+
+        >>> optimizer = AdamW(weight_decay=0.01)
+        >>> optimizer.exclude_from_weight_decay([r"bias$", "norm"])
+        """
+        self._excluded = (var_names,) if isinstance(var_names, str) else tuple(var_names)
+        if self.m is not None:
+            self._check_excluded(self.m)
+
+    def build(self, params: Arrays) -> None:
+        """Makes the moments, zeros laid out as `params` are, and starts counting anew."""
+        self._check_excluded(params)
+        self.m, self.v = params.zeros_like(), params.zeros_like()
+        self.iterations = 0
+
+    def apply(self, params: Arrays, grads: Arrays, trainable: Collection[str], ops: Ops) -> None:
+        """One update, in place.
+
+        Args:
+            params: changed.
+            grads: laid out as `params`; clipping scales them in place.
+            trainable: names of the parameters to update; everything of the others is left as it is.
+            ops: whose `adam_step` does it.
+
+        Raises:
+            ValueError: where layouts or dtypes differ or a name is unknown.
+            FloatingPointError: where clipping finds a gradient norm that is not finite; nothing has changed then.
+        """
+        m, v = self._moments(params)
+        _check_alike(params, grads, trainable)
+        self._clip(grads, trainable)
+        rate = self.learning_rate
+        if self.weight_decay:
+            for block in _blocks(params.flat, params.spans(filter(self._decays, trainable))):
+                # Not block *= 1 - rate·decay: in float32 that factor is off by up to a third of a usual decay.
+                block -= block * (rate * self.weight_decay)
+        t = self.iterations + 1
+        c_1 = 1.0 - self.beta_1**t
+        c_2 = math.sqrt(1.0 - self.beta_2**t)
+        for start, stop in params.spans(trainable):
+            w_, g_, m_, v_ = (arrays.flat[start:stop] for arrays in (params, grads, m, v))
+            ops.adam_step(w_, g_, m_, v_, rate * c_2 / c_1, self.beta_1, self.beta_2, self._uncorrected_epsilon(c_2))
+        self.iterations = t
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps: `iterations`, and the moments `m` and `v` by parameter name (live, not copies).
+
+        Raises:
+            ValueError: before `build` or the first update.
+        """
+        if self.m is None or self.v is None:
+            raise ValueError("the optimizer has no state before its first update; call build(params) first")
+        return {"iterations": self.iterations, "m": self.m, "v": self.v}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Takes over a state, copying it.
+
+        Args:
+            state: as from `state_dict`; `m` and `v` may be any mapping of names to arrays.
+
+        Raises:
+            ValueError: before `build`, and for names or shapes that are not those of the parameters; nothing has
+                changed then.
+        """
+        if self.m is None or self.v is None:
+            raise ValueError("call build(params) before load_state_dict: the state is laid out as the parameters are")
+        missing = {"iterations", "m", "v"} - set(state)
+        if missing:
+            raise ValueError(f"the optimizer's state lacks {', '.join(sorted(missing))}; it has {', '.join(state)}")
+        for key in ("m", "v"):
+            found = {name: np.shape(array) for name, array in state[key].items()}
+            for name in [*self.m.table, *found]:
+                came, expected = found.get(name, "missing"), self.m.table.get(name, "no such parameter")
+                if came != expected:
+                    raise ValueError(f"the optimizer's state: {key}[{name!r}] is {came}, the model's shape: {expected}")
+        for moments, key in ((self.m, "m"), (self.v, "v")):
+            for name, array in state[key].items():
+                moments[name][...] = array
+        self.iterations = int(state["iterations"])
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments, ready for JSON; `from_config` takes it back.
+
+        Raises:
+            ValueError: where the learning rate is a function that cannot be written down.
+        """
+        rate: Any = self._learning_rate
+        if callable(rate):
+            if not hasattr(rate, "get_config"):
+                raise ValueError(f"the learning rate {rate!r} has no get_config: use one of pyroberta's schedules")
+            rate = rate.get_config()
+        names = ("beta_1", "beta_2", "epsilon", "weight_decay", "clipnorm", "clipvalue", "global_clipnorm")
+        return {
+            "name": type(self).__name__.lower(),
+            "learning_rate": rate,
+            **{name: getattr(self, name) for name in names if name in _arguments(type(self))},
+            "exclude_from_weight_decay": list(self._excluded),
+        }
+
+    def _uncorrected_epsilon(self, c_2: float) -> float:
+        """ε as it stands beside the uncorrected root."""
+        return self.epsilon
+
+    def _moments(self, params: Arrays) -> tuple[Arrays, Arrays]:
+        if self.m is None or self.v is None:
+            self.build(params)
+        assert self.m is not None
+        assert self.v is not None
+        if self.m.table != params.table or self.m.dtype != params.dtype:
+            raise ValueError(
+                "the optimizer was built for parameters of other names, shapes or dtype; "
+                "use a new one, or call build(params) to start anew"
+            )
+        return self.m, self.v
+
+    def _decays(self, name: str) -> bool:
+        return not any(re.search(pattern, name) for pattern in self._excluded)
+
+    def _check_excluded(self, params: Arrays) -> None:
+        for pattern in self._excluded:
+            if pattern not in self.excluded_by_default and not any(re.search(pattern, name) for name in params):
+                names = list(params)
+                raise ValueError(
+                    f"exclude_from_weight_decay: no parameter's name matches {pattern!r}; "
+                    f"names look like {', '.join(names[:3])}, …, {names[-1]}"
+                )
+
+    def _clip(self, grads: Arrays, trainable: Collection[str]) -> None:
+        if self.clipvalue is not None:
+            for block in _blocks(grads.flat, grads.spans(trainable)):
+                np.clip(block, -self.clipvalue, self.clipvalue, out=block)
+        elif self.global_clipnorm is not None:
+            _scale_down([grads.flat[start:stop] for start, stop in grads.spans(trainable)], self.global_clipnorm)
+        elif self.clipnorm is not None:
+            for name in trainable:
+                _scale_down([grads[name].reshape(-1)], self.clipnorm)
+
+
+class AdamW(Adam):
+    """Keras's `AdamW`: `Adam` that decays every parameter, biases and layer norms too.
+
+    Args:
+        learning_rate: as `Adam`'s.
+        weight_decay: as `Adam`'s; Keras's default.
+        beta_1: as `Adam`'s.
+        beta_2: as `Adam`'s.
+        epsilon: as `Adam`'s.
+        clipnorm: as `Adam`'s.
+        clipvalue: as `Adam`'s.
+        global_clipnorm: as `Adam`'s.
+
+    >>> optimizer = AdamW(5e-5, weight_decay=0.01)
+    >>> optimizer.exclude_from_weight_decay(["bias", "norm"])
+    """
+
+    def __init__(
+        self,
+        learning_rate: float | Schedule = 1e-3,
+        weight_decay: float = 0.004,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-7,
+        clipnorm: float | None = None,
+        clipvalue: float | None = None,
+        global_clipnorm: float | None = None,
+    ) -> None:
+        super().__init__(learning_rate, beta_1, beta_2, epsilon, weight_decay, clipnorm, clipvalue, global_clipnorm)
+
+
+class TorchAdam(Adam):
+    """Adam as `torch.optim.Adam` does it: ε stands beside the *corrected* root.
+
+    There is no `weight_decay`: torch's adds to the gradient (an L2 penalty that Adam then rescales), which is another
+    thing than decay; `TorchAdamW` decays.
+
+    Args:
+        learning_rate: as `Adam`'s, with torch's default.
+        beta_1: as `Adam`'s.
+        beta_2: as `Adam`'s.
+        epsilon: beside the root of the corrected second moment.
+        clipnorm: as `Adam`'s.
+        clipvalue: as `Adam`'s.
+        global_clipnorm: as `Adam`'s. (`torch.nn.utils.clip_grad_norm_` adds 1e-6 to the norm; this does not.)
+
+    >>> TorchAdam().epsilon
+    1e-08
+    """
+
+    def __init__(
+        self,
+        learning_rate: float | Schedule = 1e-3,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        clipnorm: float | None = None,
+        clipvalue: float | None = None,
+        global_clipnorm: float | None = None,
+    ) -> None:
+        super().__init__(learning_rate, beta_1, beta_2, epsilon, None, clipnorm, clipvalue, global_clipnorm)
+
+    def _uncorrected_epsilon(self, c_2: float) -> float:
+        return self.epsilon * c_2
+
+
+class TorchAdamW(TorchAdam):
+    """Adam with decay as `torch.optim.AdamW` does it, in the two groups that transformers' Trainer makes.
+
+    Biases and layer norms do not decay; `exclude_from_weight_decay([])` lets everything decay, as torch does when it
+    is handed all parameters in one group.
+
+    Args:
+        learning_rate: as `Adam`'s, with torch's default; transformers' Trainer has 5e-5.
+        weight_decay: as `Adam`'s, with torch's default; transformers' Trainer has 0.
+        beta_1: as `Adam`'s.
+        beta_2: as `Adam`'s.
+        epsilon: beside the root of the corrected second moment.
+        clipnorm: as `Adam`'s.
+        clipvalue: as `Adam`'s.
+        global_clipnorm: as `Adam`'s; transformers' Trainer has 1.0.
+
+    >>> TorchAdamW(5e-5, global_clipnorm=1.0).weight_decay
+    0.01
+    """
+
+    excluded_by_default: ClassVar[tuple[str, ...]] = BIASES_AND_NORMS
+
+    def __init__(
+        self,
+        learning_rate: float | Schedule = 1e-3,
+        weight_decay: float = 0.01,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        clipnorm: float | None = None,
+        clipvalue: float | None = None,
+        global_clipnorm: float | None = None,
+    ) -> None:
+        super().__init__(learning_rate, beta_1, beta_2, epsilon, clipnorm, clipvalue, global_clipnorm)
+        _check("weight_decay", weight_decay, ">= 0", 0 <= weight_decay < math.inf)
+        self.weight_decay = weight_decay
+
+
+OPTIMIZERS: dict[str, type[Adam]] = {
+    optimizer.__name__.lower(): optimizer for optimizer in (Adam, AdamW, TorchAdam, TorchAdamW)
+}
+
+
+def get(optimizer: str | Adam) -> Adam:
+    """An optimizer by name, with its defaults; an optimizer object as it is.
+
+    Raises:
+        ValueError: for an unknown name.
+
+    >>> get("adamw").weight_decay
+    0.004
+    """
+    if not isinstance(optimizer, str):
+        return optimizer
+    if optimizer.lower() not in OPTIMIZERS:
+        raise ValueError(f"optimizer must be one of {', '.join(OPTIMIZERS)} or an optimizer, got {optimizer!r}")
+    return OPTIMIZERS[optimizer.lower()]()
+
+
+def from_config(config: Mapping[str, Any]) -> Adam:
+    """The optimizer that `get_config` described, without its state.
+
+    >>> from_config(Adam(schedules.Linear(1e-3, 100), clipnorm=1.0).get_config()).learning_rate
+    0.001
+    """
+    arguments = dict(config)
+    kind = type(get(arguments.pop("name")))
+    excluded = arguments.pop("exclude_from_weight_decay", kind.excluded_by_default)
+    if isinstance(arguments.get("learning_rate"), Mapping):
+        arguments["learning_rate"] = schedules.from_config(arguments["learning_rate"])
+    optimizer = kind(**arguments)
+    optimizer.exclude_from_weight_decay(excluded)
+    return optimizer
+
+
+def global_norm(vectors: Iterable[NDArray[Any]]) -> float:
+    """The L2 norm of all the vectors taken as one, summed in float64 whatever their dtype.
+
+    >>> global_norm([np.array([3.0], np.float32), np.array([4.0], np.float32)])
+    5.0
+    """
+    total = 0.0
+    for vector in vectors:
+        for block in _blocks(vector, [(0, len(vector))]):
+            wide = block.astype(np.float64, copy=False)
+            total += float(np.einsum("i,i->", wide, wide))  # not np.dot: BLAS would start its threads at each block
+    return math.sqrt(total)
+
+
+def _scale_down(vectors: list[NDArray[Any]], limit: float) -> None:
+    norm = global_norm(vectors)
+    if not math.isfinite(norm):
+        raise FloatingPointError(f"cannot clip the gradient: its norm is {norm}. The parameters are as they were")
+    if norm > limit:
+        for vector in vectors:
+            vector *= limit / norm
+
+
+def _blocks(flat: NDArray[Any], spans: Iterable[tuple[int, int]]) -> Iterator[NDArray[Any]]:
+    """Views that together cover the spans, each small enough for the cache."""
+    for first, last in spans:
+        for start in range(first, last, BLOCK):
+            yield flat[start : min(start + BLOCK, last)]
+
+
+def _check(name: str, value: object, expected: str, holds: bool) -> None:
+    if not holds:
+        raise ValueError(f"{name} must be {expected}, got {value!r}")
+
+
+def _check_alike(params: Arrays, grads: Arrays, trainable: Collection[str]) -> None:
+    if grads.table != params.table or grads.dtype != params.dtype:
+        raise ValueError(
+            f"gradients must be laid out as the parameters are ({len(params)} arrays of {params.dtype}), "
+            f"got {len(grads)} arrays of {grads.dtype}"
+        )
+    unknown = sorted(set(trainable) - set(params))
+    if unknown:
+        raise ValueError(
+            f"trainable names {unknown[0]!r}, which is no parameter; names look like {next(iter(params))!r}"
+        )
+
+
+def _arguments(kind: type[Adam]) -> tuple[str, ...]:
+    return kind.__init__.__code__.co_varnames[: kind.__init__.__code__.co_argcount]

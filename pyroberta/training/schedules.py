@@ -1,0 +1,167 @@
+"""Learning rates that change from update to update.
+
+A schedule is any function from the number of updates done so far (0 at the first) to a learning rate. Those here warm
+up and then decay as transformers' `get_*_schedule_with_warmup` do: `total_steps` counts the warm-up, and with one the
+very first update has a rate of 0.
+
+| name | after the warm-up |
+|---|---|
+| `Constant` | stays |
+| `Linear` | falls in a straight line |
+| `Cosine` | falls along half a cosine |
+| `Polynomial` | falls as (1 - progress) to a power |
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class _Schedule:
+    """Warm-up from 0 in a straight line, then `shape(progress)` between the peak and the end."""
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+                raise ValueError(f"{name} must be a number >= 0, got {value!r}")
+
+    def get_config(self) -> dict[str, Any]:
+        """The name and the arguments, ready for JSON; `from_config` takes it back."""
+        return {"name": type(self).__name__.lower(), **asdict(self)}
+
+
+@dataclass(frozen=True)
+class Constant(_Schedule):
+    """Warms up from 0, then stays.
+
+    Args:
+        learning_rate: the rate after the warm-up.
+        warmup_steps: updates before it is reached.
+
+    >>> [Constant(1e-3, warmup_steps=2)(step) for step in range(4)]
+    [0.0, 0.0005, 0.001, 0.001]
+    """
+
+    learning_rate: float
+    warmup_steps: int = 0
+
+    def __call__(self, step: int) -> float:
+        """The rate of the update that `step` others came before."""
+        return self.learning_rate * _warmed_up(step, self.warmup_steps)
+
+
+@dataclass(frozen=True)
+class _Decay(_Schedule):
+    learning_rate: float
+    total_steps: int
+    warmup_steps: int = 0
+    end_learning_rate: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.total_steps > self.warmup_steps:
+            raise ValueError(
+                f"total_steps counts the warm-up and must be more than warmup_steps, "
+                f"got total_steps={self.total_steps}, warmup_steps={self.warmup_steps}"
+            )
+
+    def left(self, progress: float) -> float:
+        """The share of the way from the end to the peak that is left; progress goes from 0 to 1."""
+        raise NotImplementedError
+
+    def __call__(self, step: int) -> float:
+        """The rate of the update that `step` others came before; past `total_steps`, the end's."""
+        if step < self.warmup_steps:
+            return self.learning_rate * _warmed_up(step, self.warmup_steps)
+        progress = min(1.0, (step - self.warmup_steps) / (self.total_steps - self.warmup_steps))
+        return self.end_learning_rate + (self.learning_rate - self.end_learning_rate) * self.left(progress)
+
+
+@dataclass(frozen=True)
+class Linear(_Decay):
+    """Warms up from 0, then falls in a straight line; BERT's and transformers' default.
+
+    Args:
+        learning_rate: the peak.
+        total_steps: updates until `end_learning_rate` is reached, the warm-up's among them.
+        warmup_steps: updates until the peak.
+        end_learning_rate: what it falls to and stays at.
+
+    >>> schedule = Linear(1.0, total_steps=6, warmup_steps=2)
+    >>> [schedule(step) for step in range(8)]
+    [0.0, 0.5, 1.0, 0.75, 0.5, 0.25, 0.0, 0.0]
+    """
+
+    def left(self, progress: float) -> float:
+        """1 - progress."""
+        return 1.0 - progress
+
+
+@dataclass(frozen=True)
+class Cosine(_Decay):
+    """Warms up from 0, then falls along half a cosine (Loshchilov and Hutter 2017, arXiv:1608.03983).
+
+    Args:
+        learning_rate: the peak.
+        total_steps: updates until `end_learning_rate` is reached, the warm-up's among them.
+        warmup_steps: updates until the peak.
+        end_learning_rate: what it falls to and stays at. (Keras's `CosineDecay` gives it as a share, `alpha`.)
+
+    >>> schedule = Cosine(1.0, total_steps=4, end_learning_rate=0.5)
+    >>> [round(schedule(step), 3) for step in range(6)]
+    [1.0, 0.927, 0.75, 0.573, 0.5, 0.5]
+    """
+
+    def left(self, progress: float) -> float:
+        """(1 + cos(π · progress)) / 2."""
+        return 0.5 * (1.0 + math.cos(math.pi * progress))
+
+
+@dataclass(frozen=True)
+class Polynomial(_Decay):
+    """Warms up from 0, then falls as (1 - progress)ᵖᵒʷᵉʳ; with power 1, fairseq's schedule for RoBERTa.
+
+    Args:
+        learning_rate: the peak.
+        total_steps: updates until `end_learning_rate` is reached, the warm-up's among them.
+        warmup_steps: updates until the peak.
+        end_learning_rate: what it falls to and stays at.
+        power: 1 is `Linear`; larger ones fall faster first.
+
+    >>> schedule = Polynomial(1.0, total_steps=4, power=2.0)
+    >>> [schedule(step) for step in range(6)]
+    [1.0, 0.5625, 0.25, 0.0625, 0.0, 0.0]
+    """
+
+    power: float = 1.0
+
+    def left(self, progress: float) -> float:
+        """(1 - progress)ᵖᵒʷᵉʳ."""
+        return float((1.0 - progress) ** self.power)
+
+
+SCHEDULES = {"constant": Constant, "linear": Linear, "cosine": Cosine, "polynomial": Polynomial}
+
+
+def from_config(config: dict[str, Any]) -> Constant | _Decay:
+    """The schedule that `get_config` described.
+
+    Raises:
+        ValueError: for a name that is not in `SCHEDULES`.
+
+    >>> from_config({"name": "constant", "learning_rate": 0.1, "warmup_steps": 5})
+    Constant(learning_rate=0.1, warmup_steps=5)
+    """
+    arguments = dict(config)
+    name = arguments.pop("name", None)
+    if name not in SCHEDULES:
+        raise ValueError(f"the schedule's name must be one of {', '.join(SCHEDULES)}, got {name!r}")
+    schedule: Constant | _Decay = SCHEDULES[name](**arguments)
+    return schedule
+
+
+def _warmed_up(step: int, warmup_steps: int) -> float:
+    return min(1.0, step / warmup_steps) if warmup_steps else 1.0

@@ -1,0 +1,717 @@
+"""Makes `roberta_tiny_en`, the preset that ships with the package, from nothing.
+
+    python scripts/corpus.py                                  # the text, once
+    python scripts/pretrain_tiny.py --minutes 30              # the model, into .cache/pretrain/roberta_tiny_en/
+    python scripts/pretrain_tiny.py --tokens 20e6 books/      # a longer run, with text files of your own beside it
+    python scripts/pretrain_tiny.py --card .cache/pretrain/roberta_tiny_en/run.json     # the model card again
+
+Five steps, a function each: read the corpus, train a vocabulary, cut the text into sequences of full sentences,
+initialise so that small models learn soon, and `fit` in a few phases with one learning-rate cycle over them all. Then
+the model is measured on text that it never saw, and written with its model card. A run with `--tokens` depends on
+nothing but its arguments; `--minutes` measures the machine's speed first and turns the time into a number of tokens.
+
+Sources of the recipe: Liu et al. 2019 (RoBERTa, arXiv:1907.11692) for the task and full sentences; Geiping & Goldstein
+2022 (Cramming, arXiv:2212.14034) for one short cycle without dropout; Wettig et al. 2023 (arXiv:2202.08005) for more
+masks at first; Trockman & Kolter 2023 (arXiv:2305.09828) for initialising attention by what trained models look like.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import logging
+import math
+import platform
+import re
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from corpus import DEFAULT_FOLDER, REPOSITORY, held_out, read_paragraphs
+from numpy.typing import NDArray
+
+from pyroberta.backbone import Backbone
+from pyroberta.masked_lm import MaskedLM
+from pyroberta.model.config import RobertaConfig
+from pyroberta.model.initial_values import initialise
+from pyroberta.model.params import Arrays, shapes
+from pyroberta.text.preprocessor import MaskedLMPreprocessor
+from pyroberta.text.tokenizer import Tokenizer
+from pyroberta.training.callbacks import Callback
+from pyroberta.training.optimizers import AdamW
+
+NAME = "roberta_tiny_en"
+log = logging.getLogger("pretrain")
+Ids = NDArray[np.int32]
+
+PEAK_LEARNING_RATE = 1e-3
+WARM_UP = 0.05
+EVALUATION_MASK_RATE = 0.15
+EVALUATION_TOKENS = 150_000
+
+# Written before the first run, and shown in the model card whatever the model makes of them.
+PROMPTS = (
+    "The capital of France is <mask>.",
+    "The children went to <mask> in the morning.",
+    "She opened the <mask> and walked in.",
+    "The dog <mask> at the stranger.",
+    "We must protect the rights of every <mask>.",
+    "A car is a vehicle that has four <mask>.",
+    "He was <mask> in 1942.",
+    "In the <mask> God created the heavens and the earth.",
+    "The President of the United <mask> spoke to Congress.",
+    "Water is a <mask> without color or taste.",
+)
+
+
+# ---------------------------------------------------------------------------------------------------- 1. the corpus
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Paragraphs to train on, and for each name of an evaluation text the paragraphs to measure on."""
+
+    train: list[list[str]]  # one list per source, in its order
+    evaluate: dict[str, list[str]]
+    sources: dict[str, dict[str, Any]]  # the manifest's rows, and the extra files'
+
+
+def read_corpus(folder: Path, extra: Sequence[Path], only: Sequence[str] | None = None) -> Corpus:
+    """Reads what `corpus.py` wrote, and text files (`.txt`, `.txt.gz`; one paragraph a line) or folders of them.
+
+    Two percent of every training source's paragraphs are held out as the evaluation text `in_domain`.
+    """
+    manifest_path = folder / "manifest.json"
+    if not manifest_path.exists():
+        raise SystemExit(
+            f"no corpus in {folder}: run `python scripts/corpus.py` first, or name its folder with --corpus"
+        )
+    sources: dict[str, dict[str, Any]] = {
+        name: row
+        for name, row in json.loads(manifest_path.read_text()).items()
+        if row["role"] == "evaluate" or not only or name in only
+    }
+    paragraphs = {name: (folder / f"{name}.txt").read_text(encoding="utf-8").splitlines() for name in sources}
+    for path in text_files(extra):
+        name = path.name.removesuffix(".gz").removesuffix(".txt")
+        lines = paragraphs[name] = [line for line in read_paragraphs(path) if len(line.split()) > 1]
+        sources[name] = {
+            "about": "text file given to the script",
+            "package": path.name,
+            "version": "",
+            "licence": "see the model card's introduction",
+            "role": "train",
+            "words": sum(len(line.split()) for line in lines),
+            "bytes": sum(len(line.encode()) + 1 for line in lines),
+        }
+    train, in_domain = [], []
+    evaluate: dict[str, list[str]] = {}
+    for name, row in sources.items():
+        if row["role"] == "evaluate":
+            evaluate[name] = paragraphs[name]
+        else:
+            train.append([paragraph for paragraph in paragraphs[name] if not held_out(paragraph)])
+            in_domain += [paragraph for paragraph in paragraphs[name] if held_out(paragraph)]
+    if not in_domain:
+        raise SystemExit(f"{folder} holds no training text: run `python scripts/corpus.py`")
+    return Corpus(train, {"in_domain": in_domain, **evaluate}, sources)
+
+
+def text_files(paths: Sequence[Path]) -> Iterator[Path]:
+    """The text files among `paths` and in the folders among them, in the order of their names."""
+    for path in paths:
+        found = [path] if path.is_file() else sorted([*path.rglob("*.txt"), *path.rglob("*.txt.gz")])
+        if not found:
+            raise SystemExit(f"{path}: no such file, or a folder without .txt or .txt.gz files")
+        yield from found
+
+
+# ------------------------------------------------------------------------------------------- 2. and 3. the sequences
+
+
+def train_tokenizer(corpus: Corpus, vocabulary_size: int) -> Tokenizer:
+    """A byte-level BPE vocabulary of the training text."""
+    texts = itertools.chain.from_iterable(corpus.train)
+    tokenizer = Tokenizer.train(texts, vocab_size=vocabulary_size, min_frequency=2)
+    if tokenizer.vocabulary_size != vocabulary_size:
+        raise SystemExit(
+            f"the text has pairs for {tokenizer.vocabulary_size} tokens only, not for {vocabulary_size}: more text, or "
+            "a smaller --vocabulary"
+        )
+    return tokenizer
+
+
+# Behind a full stop, question or exclamation mark, perhaps with a closing quote or bracket; not behind a title.
+SENTENCE_END = re.compile(
+    r"""(?:(?<=[.!?])|(?<=[.!?]["')]))(?<!\bMr\.)(?<!\bMrs\.)(?<!\bDr\.)(?<!\bSt\.)(?= ["'(]*[A-Z0-9])"""
+)
+
+
+def sentences(paragraph: str) -> list[str]:
+    """Its sentences, each but the first with the space in front that parts it from the one before.
+
+    >>> sentences('It rained. "Where is he?" she asked. Mr. Smith knew.')
+    ['It rained.', ' "Where is he?" she asked.', ' Mr. Smith knew.']
+    """
+    return SENTENCE_END.split(paragraph)
+
+
+def full_sentences(paragraphs: Sequence[str], tokenizer: Tokenizer, length: int) -> list[str]:
+    """The paragraphs as texts of whole sentences, each as long as fits into `length` tokens with `<s>` and `</s>`.
+
+    Texts run across the ends of paragraphs, so that hardly a place is lost. A sentence that is too long by
+    itself is cut between words.
+    """
+    pieces = [" " + piece.lstrip() for paragraph in paragraphs for piece in sentences(paragraph)]
+    counts = [len(ids) for ids in tokenizer.encode_batch(pieces, add_special_tokens=False)]
+    limit = length - 2
+    texts: list[str] = []
+    text, used = "", 0
+    for piece, count in split_long(pieces, counts, tokenizer, limit):
+        if used + count > limit:
+            texts.append(text.lstrip())
+            text, used = "", 0
+        text, used = text + piece, used + count
+    return [*texts, text.lstrip()] if text else texts
+
+
+def split_long(
+    pieces: Sequence[str], counts: Sequence[int], tokenizer: Tokenizer, limit: int
+) -> Iterator[tuple[str, int]]:
+    """The pieces with their numbers of tokens; those of more than `limit` halved between words until they fit."""
+    for piece, count in zip(pieces, counts, strict=True):
+        words = piece.split()
+        if count <= limit or len(words) < 2:
+            if count <= limit:  # a single word that doesn't fit is no word: left out
+                yield piece, count
+            continue
+        halves = [" " + " ".join(part) for part in (words[: len(words) // 2], words[len(words) // 2 :])]
+        yield from split_long(
+            halves, [len(i) for i in tokenizer.encode_batch(halves, add_special_tokens=False)], tokenizer, limit
+        )
+
+
+def encode(texts: Sequence[str], tokenizer: Tokenizer, length: int) -> list[Ids]:
+    """The texts' ids, with `<s>` and `</s>`. A text's first word loses its space, which can cost a token; it is cut."""
+    preprocessor = MaskedLMPreprocessor(tokenizer, sequence_length=length)
+    return [np.asarray(ids, np.int32) for ids in preprocessor.encode(list(texts))]
+
+
+def training_sequences(corpus: Corpus, tokenizer: Tokenizer, length: int) -> list[Ids]:
+    """All the training text, source by source, as sequences of at most `length` tokens."""
+    return [
+        ids for source in corpus.train for ids in encode(full_sentences(source, tokenizer, length), tokenizer, length)
+    ]
+
+
+def evaluation_sequences(corpus: Corpus, tokenizer: Tokenizer, length: int) -> dict[str, list[Ids]]:
+    """For each evaluation text every n-th sequence, so that there are about `EVALUATION_TOKENS` tokens."""
+    chosen = {}
+    for name, paragraphs in corpus.evaluate.items():
+        sequences = encode(full_sentences(paragraphs, tokenizer, length), tokenizer, length)
+        every = math.ceil(sum(map(len, sequences)) / EVALUATION_TOKENS)
+        chosen[name] = sequences[::every]
+    return chosen
+
+
+# ----------------------------------------------------------------------------------------------- 4. the first values
+
+
+def new_model(
+    config: RobertaConfig, tokenizer: Tokenizer, token_counts: NDArray[np.int64], seed: int, backend: str
+) -> MaskedLM:
+    """A fresh model whose heads look at their neighbours, and whose output knows how often each token occurs.
+
+    Small masked language models first learn token frequencies and stay there for long, every prompt giving the same
+    five words, before they find out where their neighbours are. The `neighbour` initializer shows them, and the
+    logarithm of the frequencies as the output's bias spares them the first step.
+
+    Args:
+        config: the model's shape.
+        tokenizer: of its vocabulary.
+        token_counts: (V,), occurrences in the training text.
+        seed: of the first values, of masks and of order.
+        backend: name of the table of ops.
+    """
+    params = Arrays(shapes(config), np.float32)
+    initialise(params, config, "neighbour", seed)
+    params["head.bias"][...] = np.log((token_counts + 1.0) / (token_counts + 1.0).sum())
+    return MaskedLM(Backbone.from_parts(config, params, backend), preprocessor(tokenizer, PHASES[0]), seed=seed)
+
+
+# --------------------------------------------------------------------------------------------------- 5. the training
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of training with everything but the learning rate constant."""
+
+    share: float  # of all training tokens
+    sequence_length: int
+    tokens_per_step: int  # at most: a step has tokens_per_step / sequence_length sequences
+    mask_rate: float
+
+
+# Small steps at first, when every gradient tells something new; larger ones later, when noise is what is in the way.
+# Many masks at first, for more to learn from each text; few in the last third, when contexts should be as in use.
+# Short sequences first, for speed; longer ones at the end, so that the positions from 64 to 127 learn as well.
+PHASES = (
+    Phase(0.20, 64, 1024, 0.30),
+    Phase(0.25, 64, 2048, 0.30),
+    Phase(0.20, 64, 4096, 0.30),
+    Phase(0.20, 64, 4096, 0.20),
+    Phase(0.15, 128, 4096, 0.15),
+)
+
+
+def one_cycle(done: float) -> float:
+    """The learning rate after a share `done` of the training tokens: a linear way up, and a linear way down to zero.
+
+    >>> one_cycle(0.0), one_cycle(0.05), one_cycle(0.525), one_cycle(1.0)
+    (0.0, 0.001, 0.0005, 0.0)
+    """
+    return PEAK_LEARNING_RATE * max(0.0, min(done / WARM_UP, (1.0 - done) / (1.0 - WARM_UP)))
+
+
+def schedule(steps: Sequence[int], shares: Sequence[float]) -> Callable[[int], float]:
+    """The learning rate of each update, where the phases have so many steps and so large shares of the tokens."""
+    ends = np.cumsum([0, *steps])
+    done = np.cumsum([0.0, *shares])
+    # the middle of a step: the first one would have a rate of zero at its start
+    return lambda step: one_cycle(float(np.interp(step + 0.5, ends, done / done[-1])))
+
+
+def passes(sequences: Sequence[Ids], seed: int) -> Iterator[Ids]:
+    """The sequences in random order, again and again, each pass in another."""
+    generator = np.random.default_rng(seed)
+    while True:
+        yield from (sequences[i] for i in generator.permutation(len(sequences)))
+
+
+def plan(tokens: int, sequences: dict[int, list[Ids]], seed: int) -> list[list[Ids]]:
+    """The sequences of each phase, in whole steps, that make up `tokens` tokens together."""
+    streams = {length: passes(some, seed) for length, some in sequences.items()}
+    chosen = []
+    for phase in PHASES:
+        size = phase.tokens_per_step // phase.sequence_length
+        part: list[Ids] = []
+        seen = 0
+        while seen < phase.share * tokens or len(part) % size:
+            part.append(next(streams[phase.sequence_length]))
+            seen += len(part[-1])
+        chosen.append(part)
+    return chosen
+
+
+def preprocessor(tokenizer: Tokenizer, phase: Phase) -> MaskedLMPreprocessor:
+    return MaskedLMPreprocessor(tokenizer, sequence_length=phase.sequence_length, mask_selection_rate=phase.mask_rate)
+
+
+def optimizer(learning_rate: Any) -> AdamW:
+    """AdamW as in the recipe; it lets biases and layer norms be when it decays."""
+    return AdamW(
+        learning_rate=learning_rate, beta_1=0.9, beta_2=0.999, epsilon=1e-6, weight_decay=0.01, global_clipnorm=1.0
+    )
+
+
+def tokens_in(minutes: float, model: MaskedLM, sequences: dict[int, list[Ids]], backend: str) -> int:
+    """How many training tokens fit into so many minutes, judged by two steps of each phase on a copy of the model."""
+    params = model.backbone.params.astype(np.float32)
+    copy = MaskedLM(Backbone.from_parts(model.backbone.config, params, backend), model.preprocessor)
+    copy.compile(optimizer=optimizer(1e-6))
+    seconds_per_token = 0.0
+    for phase in PHASES:
+        assert copy.preprocessor is not None
+        copy.preprocessor = preprocessor(copy.preprocessor.tokenizer, phase)
+        batch = sequences[phase.sequence_length][: phase.tokens_per_step // phase.sequence_length]
+        seconds = []
+        for _ in range(2):  # the first one makes buffers, or meets a busy moment
+            start = time.perf_counter()
+            copy.train_on_batch(batch)
+            seconds.append(time.perf_counter() - start)
+        seconds_per_token += phase.share * min(seconds) / sum(map(len, batch))
+    return int(minutes * 60 / seconds_per_token)
+
+
+class Journal(Callback):
+    """Writes how the run goes, a line each half minute, and keeps a checkpoint of the last few minutes."""
+
+    def __init__(self, folder: Path, learning_rate: Callable[[int], float], total: int) -> None:
+        super().__init__()
+        self.folder, self.learning_rate, self.total = folder, learning_rate, total
+        self.lines: list[dict[str, Any]] = []
+        self.tokens = self.steps = 0
+        self.seconds = 0.0  # of training alone, without the measuring between phases
+        self.told = self.saved = time.perf_counter()
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.phase, self.in_phase = epoch, 0
+        self.ticked = time.perf_counter()
+        self.before = (0, 0.0, 0.0)  # steps, and sums of loss and accuracy, when the last line was written
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self.steps += 1
+        self.in_phase += 1
+        self.tokens += logs["tokens"]
+        now = time.perf_counter()
+        self.seconds, self.ticked = self.seconds + now - self.ticked, now
+        if now - self.told > 30 or self.steps in (1, 10, 100):
+            self.write(logs, now)
+        if now - self.saved > 240:
+            self.saved = now
+            self.model.save_to_preset(self.folder / "checkpoint", dtype="float16")
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self.write(logs, time.perf_counter())
+
+    def write(self, logs: dict[str, float], now: float) -> None:
+        # metrics are means since the phase began: the difference of two sums is what happened since the last line
+        steps, loss, accuracy = self.before
+        new = (self.in_phase, logs["loss"] * self.in_phase, logs["accuracy"] * self.in_phase)
+        if new[0] == steps:
+            return
+        line = {
+            "phase": self.phase,
+            "step": self.steps,
+            "tokens": self.tokens,
+            "seconds": round(self.seconds, 1),
+            "loss": round((new[1] - loss) / (new[0] - steps), 4),
+            "accuracy": round((new[2] - accuracy) / (new[0] - steps), 4),
+            "learning_rate": self.learning_rate(self.steps - 1),
+        }
+        self.before, self.told = new, now
+        self.lines.append(line)
+        with (self.folder / "log.jsonl").open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        speed = self.tokens / self.seconds
+        log.info(
+            "phase %d step %5d  %5.2f of %.2f M tokens  loss %.3f  accuracy %4.1f %%  lr %.1e  %.0f tokens/s, %.0f min",
+            self.phase, self.steps, self.tokens / 1e6, self.total / 1e6, line["loss"], 100 * line["accuracy"],
+            line["learning_rate"], speed, (self.total - self.tokens) / speed / 60,
+        )  # fmt: skip
+
+
+def train(model: MaskedLM, parts: Sequence[Sequence[Ids]], folder: Path, check: Callable[[Phase], Any]) -> Journal:
+    """All the phases with one optimizer; `check` is called after each."""
+    sizes = [phase.tokens_per_step // phase.sequence_length for phase in PHASES]
+    tokens = [sum(map(len, part)) for part in parts]
+    steps = [len(part) // size for part, size in zip(parts, sizes, strict=True)]
+    learning_rate = schedule(steps, tokens)
+    model.compile(optimizer=optimizer(learning_rate))
+    journal = Journal(folder, learning_rate, sum(tokens))
+    assert model.preprocessor is not None
+    tokenizer = model.preprocessor.tokenizer
+    for number, (phase, part, size) in enumerate(zip(PHASES, parts, sizes, strict=True)):
+        log.info("phase %d: %s", number, phase)
+        model.preprocessor = preprocessor(tokenizer, phase)
+        # the phase's number as the epoch's: masks and order are drawn from it
+        model.fit(part, batch_size=size, initial_epoch=number, epochs=number + 1, callbacks=[journal], verbose=0)
+        check(phase)
+    return journal
+
+
+# --------------------------------------------------------------------------------------------- measuring and writing
+
+
+def unigram(sequences: Sequence[Ids], special: frozenset[int]) -> dict[str, float]:
+    """What could be had without looking at the context, with the text's own frequencies known.
+
+    Returns:
+        `entropy` in nats: the loss of the best guess of that kind. `most_frequent`: the share of the most frequent
+        token, the accuracy of always saying it.
+    """
+    ids = np.concatenate(sequences)
+    counts = np.bincount(ids[~np.isin(ids, list(special))])
+    p = counts[counts > 0] / counts.sum()
+    return {"entropy": float(-(p * np.log(p)).sum()), "most_frequent": float(p.max())}
+
+
+def measure(model: MaskedLM, texts: dict[str, list[Ids]], tokens: int | None = None) -> dict[str, dict[str, float]]:
+    """Loss, masked accuracy and the two baselines on each evaluation text, or on about `tokens` tokens of each."""
+    assert model.preprocessor is not None
+    kept = model.preprocessor
+    tokenizer = kept.tokenizer
+    model.preprocessor = MaskedLMPreprocessor(tokenizer, mask_selection_rate=EVALUATION_MASK_RATE)
+    figures = {}
+    for name, sequences in texts.items():
+        some = sequences[:: max(1, sum(map(len, sequences)) // tokens)] if tokens else sequences
+        values = model.evaluate(some, batch_size=64, verbose=0, return_dict=True)
+        figures[name] = {
+            "loss": float(values["loss"]),
+            "accuracy": float(values["accuracy"]),
+            **unigram(some, tokenizer.special_ids),
+            "tokens": sum(map(len, some)),
+        }
+        log.info(
+            "%-12s loss %.3f (unigram entropy %.3f)  accuracy %.1f %% (most frequent token %.1f %%)",
+            name, figures[name]["loss"], figures[name]["entropy"], 100 * figures[name]["accuracy"],
+            100 * figures[name]["most_frequent"],
+        )  # fmt: skip
+    model.preprocessor = kept
+    return figures
+
+
+def shown_prompts(model: MaskedLM) -> list[dict[str, Any]]:
+    """The five likeliest tokens for each of `PROMPTS`."""
+    answers = model.fill_mask(list(PROMPTS), top_k=5)
+    return [
+        {"prompt": prompt, "answers": [[filling.token_str.strip(), round(filling.score, 3)] for filling in fillings]}
+        for prompt, fillings in zip(PROMPTS, answers, strict=True)
+    ]
+
+
+def gate(run: dict[str, Any]) -> list[str]:
+    """What the model falls short of, of what a preset that ships should reach; nothing where it is good enough."""
+    figures = run["figures"]
+    unseen = max(figures[name]["accuracy"] for name in figures if name != "in_domain")
+    answers = {tuple(word for word, _ in shown["answers"]) for shown in run["prompts"]}
+    wanted = [
+        (
+            figures["in_domain"]["loss"] < figures["in_domain"]["entropy"] - 2.0,
+            "in-domain loss is not 2 nats under the unigram entropy",
+        ),
+        (figures["in_domain"]["accuracy"] >= 0.25, "in-domain accuracy is below 25 %"),
+        (unseen >= 0.18, "accuracy is below 18 % on every source never trained on"),
+        (len(answers) > 7, f"only {len(answers)} different answers to {len(PROMPTS)} prompts"),
+    ]
+    return [text for reached, text in wanted if not reached]
+
+
+def model_card(run: dict[str, Any]) -> str:
+    """The preset's README.md, made of the record of its run alone."""
+    config, recipe, figures = run["config"], run["recipe"], run["figures"]
+
+    def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+        lines = [head, ["---"] * len(head), *rows]
+        return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+    trained = {name: row for name, row in run["sources"].items() if row["role"] == "train"}
+    measured = {
+        "in_domain": "2 % of the training sources' paragraphs, held out",
+        **{
+            name: row["about"] + "; never trained on"
+            for name, row in run["sources"].items()
+            if row["role"] == "evaluate"
+        },
+    }
+    sources = table(
+        ["text", "package", "licence", "words"],
+        [
+            [row["about"], f"`{row['package']}` {row['version']}".strip(), row["licence"], f"{row['words']:,}"]
+            for row in trained.values()
+        ],
+    )
+    results = table(
+        ["text", "loss", "unigram entropy", "accuracy", "most frequent token"],
+        [
+            [
+                measured[name], f"{f['loss']:.2f}", f"{f['entropy']:.2f}", f"{100 * f['accuracy']:.1f} %",
+                f"{100 * f['most_frequent']:.1f} %",
+            ]
+            for name, f in figures.items()
+        ],
+    )  # fmt: skip
+    phases = table(
+        ["tokens", "sequence length", "tokens a step", "masked"],
+        [
+            [
+                f"{100 * phase['share']:.0f} %", str(phase["sequence_length"]), str(phase["tokens_per_step"]),
+                f"{100 * phase['mask_rate']:.0f} %",
+            ]
+            for phase in recipe["phases"]
+        ],
+    )  # fmt: skip
+    examples = table(
+        ["text", "the five likeliest"],
+        [
+            [
+                shown["prompt"].replace("|", "\\|"),
+                ", ".join(f"`{word or '␠'}` {score:.2f}" for word, score in shown["answers"]),
+            ]
+            for shown in run["prompts"]
+        ],
+    ).replace("<mask>", "`<mask>`")
+    notices = "".join(
+        f"\n\n### {row['about']}\n\n```text\n{row['notice']}\n```" for row in trained.values() if row.get("notice")
+    )
+    if notices:
+        notices = "Sources that ask for their notice to be kept:" + notices
+    return f"""# {NAME}
+
+A RoBERTa small enough to ship inside the package: {config["num_layers"]} layers, hidden size {config["hidden_dim"]},
+{config["num_heads"]} heads, a vocabulary of {config["vocabulary_size"]}, {run["parameters"] / 1e6:.2f} million
+parameters in float16. It was pretrained from scratch by `scripts/pretrain_tiny.py` with this project's own `fit`. It is
+there so that the first run works offline and shows something; it knows everyday grammar and little of the world.
+Do not rely on what it says. {run.get("note", "")}
+
+## How good it is
+Mean cross-entropy (nats) and accuracy over masked tokens, with {100 * EVALUATION_MASK_RATE:.0f} % of the tokens masked
+from a fixed seed. Beside them what is to be had without any context: the entropy of the text's own token frequencies,
+and the share of its most frequent token.
+
+{results}
+
+Ten texts, chosen before the training and not selected after it:
+
+{examples}
+
+## What it was trained on
+{run["tokens"] / 1e6:.2f} million tokens ({run["tokens_per_word"]:.2f} a word on held-out text) in {run["steps"]} steps,
+drawn from:
+
+{sources}
+
+The evaluation texts are State of the Union messages from 1990 on (which the package ships as
+`pyroberta.data.speeches()`) and the Brown corpus; they were used for measuring alone. Much of the training text is old,
+American, official, biblical, or about databases, and so are the model's habits, prejudices included.
+
+## How
+One-cycle AdamW: peak {recipe["learning_rate"]:g} after {100 * recipe["warm_up"]:.0f} % of the tokens, then linear to
+zero; β (0.9, 0.999), ε 1e-6, decay 0.01 but not on biases and layer norms, global norm clipped at 1. No dropout. Linear
+layers drawn with a standard deviation of 0.08, the output's bias set to the log frequency of tokens, heads of the first
+two layers initialised to look at neighbours. Of the masked tokens 80 % become `<mask>`, 10 % a random token, 10 % stay.
+
+{phases}
+
+Positions from {recipe["phases"][-1]["sequence_length"]} on were never trained; the preset's preprocessor cuts texts
+there. Seed {run["seed"]}, backend {run["backend"]}, {run["seconds"] / 60:.0f} minutes on {run["machine"]}. `run.json`
+has the whole record, the course of the loss included, and this page is made from it.
+
+## Licence
+The weights and the vocabulary are released under Apache-2.0, as the package. {notices}
+"""
+
+
+def write_preset(model: MaskedLM, run: dict[str, Any], directory: Path) -> None:
+    """The preset in float16, its model card, and the record of the run."""
+    model.save_to_preset(directory, dtype="float16")
+    (directory / "run.json").write_text(json.dumps(run, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    (directory / "README.md").write_text(model_card(run), encoding="utf-8")
+
+
+# -------------------------------------------------------------------------------------------------------- the command
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=f"Pretrains {NAME} from the corpus of scripts/corpus.py.")
+    parser.add_argument("texts", nargs="*", type=Path, help="more text: .txt or .txt.gz files, or folders of them")
+    budget = parser.add_mutually_exclusive_group()
+    budget.add_argument("--tokens", type=float, help="how many tokens to train on")
+    budget.add_argument("--minutes", type=float, help="or: how long to train (30)")
+    parser.add_argument("--corpus", type=Path, default=DEFAULT_FOLDER, help="what corpus.py wrote (.cache/corpus)")
+    parser.add_argument("--sources", nargs="+", metavar="NAME", help="just these of its training sources")
+    parser.add_argument("--out", type=Path, default=REPOSITORY / ".cache" / "pretrain", help="folder (.cache/pretrain)")
+    parser.add_argument("--install", action="store_true", help="copy the preset into the package if it passes the gate")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--backend", default="auto", help="auto, numpy or native")
+    parser.add_argument("--vocabulary", type=int, default=8000)
+    parser.add_argument("--layers", type=int, default=4)
+    parser.add_argument("--hidden", type=int, default=128)
+    parser.add_argument("--heads", type=int, default=4)
+    parser.add_argument("--note", default="", help="a sentence for the model card, such as where more texts are from")
+    parser.add_argument("--card", type=Path, metavar="RUN.json", help="just write the model card of that run again")
+    return parser.parse_args(arguments)
+
+
+def pretrain(options: argparse.Namespace) -> tuple[MaskedLM, dict[str, Any]]:
+    """The whole of it: the model, and the record of its run."""
+    corpus = read_corpus(options.corpus, options.texts, options.sources)
+    log.info("%d sources, %.1f M words", len(corpus.train), sum(len(p.split()) for s in corpus.train for p in s) / 1e6)
+
+    tokenizer = train_tokenizer(corpus, options.vocabulary)
+    held = corpus.evaluate["in_domain"]
+    tokens_per_word = sum(len(ids) - 2 for ids in tokenizer.encode_batch(held)) / sum(len(p.split()) for p in held)
+    log.info("vocabulary of %d; %.3f tokens a word on held-out text", tokenizer.vocabulary_size, tokens_per_word)
+
+    lengths = sorted({phase.sequence_length for phase in PHASES})
+    sequences = {length: training_sequences(corpus, tokenizer, length) for length in lengths}
+    evaluation = {length: evaluation_sequences(corpus, tokenizer, length) for length in lengths}
+    counts = np.bincount(np.concatenate(sequences[lengths[0]]), minlength=tokenizer.vocabulary_size)
+    log.info("%.1f M tokens in sequences of %s", counts.sum() / 1e6, lengths)
+
+    config = RobertaConfig(
+        vocabulary_size=tokenizer.vocabulary_size,
+        num_layers=options.layers,
+        num_heads=options.heads,
+        hidden_dim=options.hidden,
+        intermediate_dim=4 * options.hidden,
+        dropout=0.0,
+        max_sequence_length=max(lengths),
+        start_id=tokenizer.start_id,
+        pad_id=tokenizer.pad_id,
+        end_id=tokenizer.end_id,
+    )
+    model = new_model(config, tokenizer, counts, options.seed, options.backend)
+    tokens = int(options.tokens or tokens_in(options.minutes or 30.0, model, sequences, options.backend))
+    log.info("%d parameters, %.2f M tokens to train on", model.count_params(), tokens / 1e6)
+
+    def check(phase: Phase) -> None:  # at the phase's length: positions behind it know nothing yet
+        measure(model, evaluation[phase.sequence_length], tokens=30_000)
+
+    journal = train(model, plan(tokens, sequences, options.seed), options.out, check)
+    return model, {
+        "config": asdict(config),
+        "parameters": model.count_params(),
+        "sources": corpus.sources,
+        "recipe": {
+            "phases": [asdict(phase) for phase in PHASES],
+            "learning_rate": PEAK_LEARNING_RATE,
+            "warm_up": WARM_UP,
+        },
+        "seed": options.seed,
+        "backend": model.backbone.ops.name,
+        "tokens": journal.tokens,
+        "steps": journal.steps,
+        "seconds": round(journal.seconds, 1),
+        "machine": f"{platform.machine()}, Python {platform.python_version()}, NumPy {np.__version__}",
+        "tokens_per_word": tokens_per_word,
+        "figures": measure(model, evaluation[lengths[-1]]),
+        "prompts": shown_prompts(model),
+        "note": options.note,
+        "log": journal.lines,
+    }
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = parse(arguments)
+    if options.card:
+        run = json.loads(options.card.read_text(encoding="utf-8"))
+        (options.card.parent / "README.md").write_text(model_card(run), encoding="utf-8")
+        return 0
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / "log.jsonl").unlink(missing_ok=True)
+    handlers: list[logging.Handler] = [
+        logging.StreamHandler(sys.stderr),
+        logging.FileHandler(options.out / "log.txt", mode="w"),
+    ]
+    log.setLevel(logging.INFO)
+    for handler in handlers:
+        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+        log.addHandler(handler)
+    try:
+        model, run = pretrain(options)
+        directory = options.out / NAME
+        write_preset(model, run, directory)
+        print(directory)
+        failings = gate(run)
+        for failing in failings:
+            log.warning("not good enough to ship: %s", failing)
+        if options.install and not failings:
+            embedded = REPOSITORY / "pyroberta" / "presets" / "embedded" / NAME
+            shutil.copytree(directory, embedded, dirs_exist_ok=True)
+            log.info("installed into %s", embedded)
+    finally:
+        for handler in handlers:
+            log.removeHandler(handler)
+            handler.close()
+    return int(bool(failings))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,367 @@
+"""A save that is killed leaves the old preset whole or the new one: shown with processes that really die."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pyroberta.presets import atomic
+from pyroberta.presets.atomic import readable, replacing_directory
+
+# Run by a process of its own, that forks children to be killed while saving. The two models differ in width and in
+# every value, so a mixture of their files can't load, and a file cut short can't either.
+#
+# argv: directory, "exchange" or "renames" (a system that can't exchange names), "fresh" or "over" (an old preset), and
+# "steps" (die at the 1st, 2nd, 3rd ... thing done to the file system) or the number of kills after a random time.
+DYING_SAVES = """
+import os, random, shutil, signal, sys, time
+from pathlib import Path
+
+import numpy as np
+
+from pyroberta.model.config import RobertaConfig
+from pyroberta.model.params import Arrays, shapes
+from pyroberta.presets import atomic, hf
+
+parent, how, start, kills = Path(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4]
+target = parent / "preset"
+if how == "renames":
+    atomic._exchange = lambda one, other: False
+
+
+def model(width):
+    config = RobertaConfig(
+        vocabulary_size=50, num_layers=1, num_heads=1, hidden_dim=width, intermediate_dim=8, max_sequence_length=6
+    )
+    params = Arrays(shapes(config))
+    params.flat[:] = width
+    return config, params
+
+
+MODELS = {width: model(width) for width in (4, 8)}
+
+
+def saved():
+    "The width of the model that is there, whole; None if there is none."
+    directory = atomic.readable(target)
+    if not directory.exists():
+        return None
+    config = hf.read_config(directory)
+    params = hf.read_params(directory, config)
+    assert (params.flat == config.hidden_dim).all(), "a mixture"
+    assert hf.read_preprocessor(directory) == {"width": config.hidden_dim}, "a mixture"
+    if start == "over":
+        assert (directory / "README.md").read_text() == "card", "the card is gone"
+    return config.hidden_dim
+
+
+def save(width):
+    hf.write(target, *MODELS[width], preprocessor={"width": width})
+
+
+def dying(width, arm):
+    "Saves in a child that `arm` has set up to die; whether it lived to the end."
+    child = os.fork()
+    if child == 0:
+        try:
+            arm()
+            save(width)
+        except BaseException:
+            import traceback
+
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    assert status in (0, signal.SIGKILL), f"the child ended with status {status}"
+    return status == 0
+
+
+def at_step(n):
+    "SIGKILL at the nth audited action, such as open, rename, remove, mkdir, listdir."
+    left = n
+
+    def hook(event, args):
+        nonlocal left
+        if event.partition(".")[0] in ("open", "os", "shutil", "tempfile"):
+            if left == 0:
+                signal.raise_signal(signal.SIGKILL)  # os.kill would itself be audited
+            left -= 1
+
+    return lambda: sys.addaudithook(hook)
+
+
+def prepared():
+    shutil.rmtree(parent, ignore_errors=True)
+    parent.mkdir()
+    if start == "over":
+        save(4)
+        (target / "README.md").write_text("card")
+
+
+outcomes = set()
+if kills == "steps":
+    deaths = 0
+    while True:
+        prepared()
+        lived = dying(8, at_step(deaths))
+        left = saved()
+        assert left == 8 if lived else left in ((4, 8) if start == "over" else (None, 8)), left
+        outcomes.add(left)
+        save(4)  # the next save clears up and works
+        assert saved() == 4
+        assert [entry.name for entry in parent.iterdir()] == ["preset"], list(parent.iterdir())
+        if lived:
+            break
+        deaths += 1
+else:
+    prepared()
+    before, deaths = 4, 0
+    clock = time.perf_counter()
+    save(4)
+    usual = time.perf_counter() - clock
+    draw = random.Random(7)
+    for i in range(int(kills)):
+        width = 12 - before
+        child = os.fork()
+        if child == 0:
+            save(width)
+            os._exit(0)
+        time.sleep(draw.uniform(0, 1.3 * usual))
+        os.kill(child, signal.SIGKILL)
+        _, status = os.waitpid(child, 0)
+        deaths += status == signal.SIGKILL
+        left = saved()
+        assert left in (before, width), left
+        outcomes.add(left == width)
+        before = left
+print(deaths, sorted(map(str, outcomes)))
+"""
+
+
+def run(parent: Path, *arguments: str) -> tuple[int, str]:
+    environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
+    done = subprocess.run(
+        [sys.executable, "-c", DYING_SAVES, str(parent), *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    deaths, outcomes = done.stdout.split(" ", 1)
+    return int(deaths), outcomes.strip()
+
+
+@pytest.mark.parametrize("how", ["exchange", "renames"])
+def test_death_at_any_step_leaves_the_old_preset_or_the_new_one(tmp_path: Path, how: str) -> None:
+    deaths, outcomes = run(tmp_path / "work", how, "over", "steps")
+    assert deaths > 20
+    assert outcomes == "['4', '8']"  # some died before the swap and some after it
+
+
+def test_death_at_any_step_of_a_first_save_leaves_nothing_or_the_preset(tmp_path: Path) -> None:
+    deaths, outcomes = run(tmp_path / "work", "exchange", "fresh", "steps")
+    assert deaths > 15
+    assert outcomes == "['8', 'None']"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["exchange", "renames"])
+def test_death_at_any_time_leaves_the_old_preset_or_the_new_one(tmp_path: Path, how: str) -> None:
+    deaths, outcomes = run(tmp_path / "work", how, "over", "300")
+    assert deaths > 100
+    assert outcomes == "['False', 'True']"
+
+
+@pytest.fixture
+def preset(tmp_path: Path) -> Path:
+    directory = tmp_path / "preset"
+    directory.mkdir()
+    (directory / "config.json").write_text("old")
+    return directory
+
+
+@pytest.fixture(params=[True, False], ids=["exchange", "renames"])
+def _either_swap(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not request.param:
+        monkeypatch.setattr(atomic, "_exchange", lambda one, other: False)
+
+
+def fill(path: Path, text: str = "new") -> None:
+    with replacing_directory(path) as directory:
+        (directory / "config.json").write_text(text)
+
+
+@pytest.mark.usefixtures("_either_swap")
+def test_the_new_directory_takes_the_place_of_the_old_one_and_nothing_is_left_over(preset: Path) -> None:
+    (preset / "stale.safetensors").write_text("old")
+    fill(preset)
+    assert (preset / "config.json").read_text() == "new"
+    assert [entry.name for entry in preset.iterdir()] == ["config.json"]
+    assert [entry.name for entry in preset.parent.iterdir()] == ["preset"]
+
+
+def test_this_system_exchanges_names_in_one_step(preset: Path) -> None:
+    if not sys.platform.startswith("linux"):
+        return
+    other = preset.with_name("other")
+    other.mkdir()
+    assert atomic._exchange(other, preset)
+    assert (other / "config.json").exists()
+    assert not (preset / "config.json").exists()
+
+
+def test_parents_are_made(tmp_path: Path) -> None:
+    fill(tmp_path / "a" / "b")
+    assert (tmp_path / "a" / "b" / "config.json").read_text() == "new"
+
+
+def test_an_empty_directory_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    fill(tmp_path / "empty")
+    assert (tmp_path / "empty" / "config.json").read_text() == "new"
+
+
+def test_an_exception_while_saving_leaves_the_old_one(preset: Path) -> None:
+    def interrupted() -> None:
+        with replacing_directory(preset) as directory:
+            (directory / "config.json").write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert (preset / "config.json").read_text() == "old"
+    assert [entry.name for entry in preset.parent.iterdir()] == ["preset"]
+
+
+def test_a_directory_that_is_no_preset_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.tex").write_text("mine")
+    with pytest.raises(FileExistsError, match=r"holds files \(chapter\.tex\) but no config\.json"):
+        fill(tmp_path / "thesis")
+    assert (tmp_path / "thesis" / "chapter.tex").read_text() == "mine"
+
+
+def test_a_directory_that_fills_up_during_the_save_is_not_replaced(tmp_path: Path) -> None:
+    def late() -> None:
+        with replacing_directory(tmp_path / "x") as directory:
+            (directory / "config.json").write_text("new")
+            (tmp_path / "x").mkdir()
+            (tmp_path / "x" / "chapter.tex").write_text("mine")
+
+    with pytest.raises(FileExistsError, match="no preset"):
+        late()
+    assert (tmp_path / "x" / "chapter.tex").read_text() == "mine"
+
+
+def test_a_file_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(FileExistsError, match="it is a file, and a preset is a directory"):
+        fill(tmp_path / "file")
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_the_working_directory_is_not_pulled_from_under_the_process(
+    preset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (preset / "sub").mkdir()
+    for directory in (preset, preset / "sub"):
+        monkeypatch.chdir(directory)
+        with pytest.raises(ValueError, match="it is the working directory or holds it"):
+            fill(preset)
+    assert (preset / "config.json").read_text() == "old"
+
+
+def test_a_symbolic_link_stays_and_its_target_is_replaced(preset: Path, tmp_path: Path) -> None:
+    (tmp_path / "latest").symlink_to("preset")
+    fill(tmp_path / "latest")
+    assert (tmp_path / "latest").is_symlink()
+    assert (preset / "config.json").read_text() == "new"
+
+
+def test_what_is_not_owned_is_carried_over_and_what_is_owned_goes(preset: Path) -> None:
+    (preset / "README.md").write_text("card")
+    (preset / "old.safetensors").write_text("stale")
+    (preset / "runs").mkdir()
+    (preset / "runs" / "log").write_text("log")
+    (preset / "link").symlink_to("nowhere")
+    with replacing_directory(preset, owned=["config.json", "*.safetensors"]) as directory:
+        (directory / "config.json").write_text("new")
+    assert sorted(entry.name for entry in preset.iterdir()) == ["README.md", "config.json", "link", "runs"]
+    assert (preset / "config.json").read_text() == "new"
+    assert (preset / "runs" / "log").read_text() == "log"
+    assert (preset / "link").is_symlink()
+
+
+def test_a_new_file_wins_over_one_that_would_be_carried(preset: Path) -> None:
+    (preset / "README.md").write_text("old")
+    with replacing_directory(preset, owned=[]) as directory:
+        (directory / "config.json").write_text("new")
+        (directory / "README.md").write_text("new")
+    assert (preset / "README.md").read_text() == "new"
+
+
+def test_what_dead_saves_left_goes_and_what_a_live_one_fills_stays(preset: Path) -> None:
+    dead = preset.with_name(".preset.saving-dead")
+    dead.mkdir()
+    (dead / "half").write_text("")
+    others = preset.with_name(".presets.saving-other")
+    others.mkdir()
+    with replacing_directory(preset) as live:
+        (live / "config.json").write_text("from the first")
+        fill(preset, "from the second")
+        assert live.exists()
+        assert not dead.exists()
+        assert (preset / "config.json").read_text() == "from the second"
+    assert (preset / "config.json").read_text() == "from the first"
+    assert sorted(entry.name for entry in preset.parent.iterdir()) == [".presets.saving-other", "preset"]
+
+
+@pytest.mark.parametrize("name", ["a[b]", "a*", "a?", ".hidden", "ä b"])
+def test_any_name_will_do(tmp_path: Path, name: str) -> None:
+    for text in ("one", "two"):
+        stale = tmp_path / f".{name}.saving-x"
+        stale.mkdir()
+        fill(tmp_path / name, text)
+        assert (tmp_path / name / "config.json").read_text() == text
+        assert [entry.name for entry in tmp_path.iterdir()] == [name]
+
+
+def test_a_preset_put_aside_by_a_save_that_died_is_read_and_put_back(preset: Path) -> None:
+    aside = preset.with_name(".preset.previous")
+    preset.rename(aside)
+    assert readable(preset) == aside
+    with pytest.raises(RuntimeError), replacing_directory(preset):
+        raise RuntimeError
+    assert readable(preset) == preset
+    assert (preset / "config.json").read_text() == "old"
+
+
+def test_a_preset_put_aside_outlives_an_empty_directory_of_its_name(preset: Path) -> None:
+    preset.rename(preset.with_name(".preset.previous"))
+    preset.mkdir()
+    with replacing_directory(preset, owned=[]) as directory:
+        (directory / "new.txt").write_text("new")
+    assert (preset / "config.json").read_text() == "old"
+    assert (preset / "new.txt").read_text() == "new"
+
+
+@pytest.fixture
+def _umask() -> Iterator[None]:
+    old = os.umask(0o027)
+    yield
+    os.umask(old)
+
+
+@pytest.mark.usefixtures("_umask")
+def test_a_saved_directory_is_as_readable_as_any_new_one(tmp_path: Path) -> None:
+    fill(tmp_path / "preset")
+    assert (tmp_path / "preset").stat().st_mode & 0o777 == 0o750

@@ -1,0 +1,385 @@
+"""Callbacks, driven as `fit` drives them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pyroberta.training import callbacks
+from pyroberta.training.callbacks import (
+    HOOKS,
+    Callback,
+    CallbackList,
+    CSVLogger,
+    EarlyStopping,
+    History,
+    LambdaCallback,
+    ModelCheckpoint,
+    ProgressBar,
+)
+
+
+class Model:
+    """As much of a model as callbacks see; its one weight is the number of epochs it has been trained."""
+
+    def __init__(self):
+        self.stop_training = False
+        self.weight = np.zeros(1)
+        self.saved = []
+
+    def get_weights(self):
+        return [self.weight]  # live: whoever wants to keep it must copy
+
+    def set_weights(self, weights):
+        self.weight[:] = weights[0]
+
+    def save_to_preset(self, directory):
+        self.saved.append(directory)
+
+
+def train(told, values, monitor="val_loss", steps=2, verbose=0):
+    """`fit`, with one given value of the metric per epoch; the number of epochs that ran and the model."""
+    model = Model()
+    told = CallbackList(told, model, {"epochs": len(values), "steps": steps, "verbose": verbose})
+    told.on_train_begin()
+    for epoch, value in enumerate(values):
+        told.on_epoch_begin(epoch)
+        for step in range(steps):
+            told.on_train_batch_begin(step)
+            told.on_train_batch_end(step, {"loss": value + 1, "tokens": 100})
+        model.weight[:] = epoch + 1
+        told.on_epoch_end(epoch, {"loss": value + 1, monitor: value})
+        if model.stop_training:
+            break
+    told.on_train_end({"loss": value + 1, monitor: value})
+    return epoch + 1, model
+
+
+def test_the_list_calls_every_hook_of_each_in_order_and_always_with_logs():
+    seen = []
+
+    class Spy(Callback):
+        def __init__(self, name):
+            self.name = name  # no super().__init__(): it works as in Keras all the same
+
+    def note(hook):
+        return lambda self, *args: seen.append((self.name, hook, args))
+
+    for hook in HOOKS:
+        setattr(Spy, hook, note(hook))
+    told = CallbackList([Spy("a"), Spy("b")], model="model", params={"steps": 3})
+    for hook in HOOKS:
+        takes_number = "epoch" in hook or "batch" in hook
+        number = (7,) if takes_number else ()
+        for given_, logs in (((), {}), (({"loss": 1},), {"loss": 1})):
+            seen.clear()
+            getattr(told, hook)(*number, *given_)
+            assert seen == [("a", hook, (*number, logs)), ("b", hook, (*number, logs))]
+    assert told.callbacks[0].model == "model"
+    assert told.callbacks[0].params == {"steps": 3}
+
+
+def test_on_batch_end_is_on_train_batch_end_by_another_name():
+    batches = []
+
+    class Old(Callback):
+        def on_batch_end(self, batch, logs=None):
+            batches.append(batch)
+
+    train([Old()], [1.0])
+    assert batches == [0, 1]
+
+
+@pytest.mark.parametrize("wrong", [History, print, "history"])
+def test_what_is_no_callback_is_refused(wrong):
+    with pytest.raises(TypeError, match="a callback must be an instance of a subclass of pyroberta"):
+        CallbackList([wrong])
+
+
+def test_lambdas_are_called_with_what_the_hook_gets():
+    seen = []
+    callback = LambdaCallback(
+        on_train_begin=lambda logs: seen.append(logs),
+        on_epoch_end=lambda epoch, logs: seen.append((epoch, logs["loss"])),
+        on_train_batch_end=None,
+    )
+    train([callback], [2.0, 1.0])
+    assert seen == [{}, (0, 3.0), (1, 2.0)]
+    with pytest.raises(TypeError, match="'on_epoch_finish' is no hook; the hooks are on_train_begin, "):
+        LambdaCallback(on_epoch_finish=print)
+
+
+def test_history_holds_every_epoch_and_starts_anew_with_fit():
+    history = History()
+    for values in ([3.0, 2.0, 1.0], [5.0]):
+        train([history], values)
+        assert history.epoch == list(range(len(values)))
+        assert history.history == {"loss": [value + 1 for value in values], "val_loss": values}
+
+
+def test_history_plots_each_metric_beside_its_validation():
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    history = History()
+    with pytest.raises(ValueError, match="nothing to plot before the first epoch"):
+        history.plot()
+    for epoch in range(3):
+        history.on_epoch_end(epoch, {"loss": 3.0 - epoch, "accuracy": 0.1 * epoch, "val_loss": 4.0 - epoch})
+    figure = history.plot()
+    assert [axes.get_title() for axes in figure.axes] == ["loss", "accuracy"]
+    curves = {line.get_label(): line.get_xydata().tolist() for line in figure.axes[0].lines}
+    assert curves == {"training": [[1, 3], [2, 2], [3, 1]], "validation": [[1, 4], [2, 3], [3, 2]]}
+    assert [axes.get_title() for axes in history.plot("accuracy").axes] == ["accuracy"]
+    with pytest.raises(ValueError, match="'f1' was not logged; there are loss, accuracy, val_loss"):
+        history.plot("f1")
+    figure.savefig(io.BytesIO())
+    pyplot.close("all")
+
+
+def test_plotting_without_matplotlib_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(ModuleNotFoundError, match=r"pip install 'pyroberta\[plot\]'"):
+        History().plot()
+
+
+# Each row: arguments, values of the metric, epochs that should run. As keras.callbacks.EarlyStopping.
+EARLY_STOPPING = [
+    ({}, [3, 2, 1], 3),
+    ({}, [1, 2, 3, 4], 2),
+    ({"patience": 1}, [1, 2, 3, 4], 2),
+    ({"patience": 2}, [1, 2, 3, 4], 3),
+    ({"patience": 2}, [1, 2, 0.5, 2, 3, 4], 5),
+    ({"mode": "max"}, [1, 2, 3, 2, 5], 4),
+    ({"min_delta": 0.5}, [3, 2, 1.6, 1.0], 3),
+    ({"min_delta": -0.5}, [3, 2, 1.6, 1.0], 3),
+    ({"min_delta": 0.5, "mode": "max"}, [1, 2, 2.4, 9], 3),
+    ({"start_from_epoch": 2}, [1, 2, 3, 4, 5], 4),
+    ({"baseline": 0.5, "patience": 2}, [1, 0.9, 0.8, 0.9, 0.9], 4),
+    ({"baseline": 0.5, "patience": 2}, [1, 0.4, 0.8, 0.9, 0.9], 4),
+    ({"patience": 2}, [math.nan, 2, 1, 3, 4, 5], 5),
+    ({"patience": 2}, [1, math.nan, math.nan, 0], 3),
+]
+
+
+@pytest.mark.parametrize(("arguments", "values", "epochs"), EARLY_STOPPING)
+def test_early_stopping_stops_when_it_should(arguments, values, epochs):
+    stopping = EarlyStopping(**arguments)
+    for _ in range(2):  # and starts anew with the next fit
+        ran, _ = train([stopping], values)
+        assert ran == epochs
+        assert stopping.stopped_epoch == (epochs - 1 if ran < len(values) else 0)
+
+
+@given(values=st.lists(st.floats(0, 10), min_size=1, max_size=12), patience=st.integers(0, 4))
+def test_restored_weights_are_those_of_the_best_epoch_that_ran(values, patience):
+    stopping = EarlyStopping(patience=patience, restore_best_weights=True)
+    ran, model = train([stopping], values)
+    best = min(range(ran), key=lambda epoch: values[epoch])
+    assert stopping.best_epoch == best
+    assert model.weight[0] == best + 1
+    assert ran == len(values) or ran - 1 - best >= max(patience, 1)
+
+
+def test_without_restoring_the_last_weights_stay():
+    ran, model = train([EarlyStopping()], [1, 2, 3])
+    assert model.weight[0] == ran == 2
+
+
+def test_early_stopping_says_what_it_does_if_asked(capsys):
+    train([EarlyStopping(verbose=1, restore_best_weights=True)], [1, 2, 3])
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err == "epoch 2: val_loss has stopped improving\nrestoring the weights of epoch 1\n"
+
+
+@pytest.mark.parametrize("make", [EarlyStopping, lambda monitor: ModelCheckpoint("x", monitor, save_best_only=True)])
+def test_a_metric_that_is_not_logged_is_warned_of(make):
+    with pytest.warns(
+        UserWarning, match=r"monitors 'val_accuracy', which is not logged; there are loss, val_loss\. .*"
+    ):
+        train([make("val_accuracy")], [1.0])
+
+
+def test_the_direction_is_known_for_our_metrics_alone():
+    directions = {"val_loss": "min", "perplexity": "min", "val_accuracy": "max", "sparse_categorical_accuracy": "max"}
+    assert {monitor: EarlyStopping(monitor).mode for monitor in directions} == directions
+    with pytest.raises(
+        ValueError, match="whether 'val_f1' should fall or rise is not known: pass mode='min' or mode='max'"
+    ):
+        EarlyStopping("val_f1")
+    assert EarlyStopping("val_f1", mode="max").mode == "max"
+    with pytest.raises(ValueError, match="mode must be 'auto', 'min' or 'max', got 'up'"):
+        EarlyStopping(mode="up")
+
+
+# Each row: arguments, values of the metric over epochs of two steps, directories saved.
+CHECKPOINTS = [
+    ({"filepath": "{epoch:02d}-{val_loss:.2f}"}, [3, 2], ["01-3.00", "02-2.00"]),
+    ({"filepath": "last"}, [3, 2, 5], ["last"] * 3),
+    ({"filepath": "{epoch}", "save_best_only": True}, [3, 2, 5, math.nan, 1], ["1", "2", "5"]),
+    ({"filepath": "{epoch}", "save_best_only": True, "mode": "max"}, [3, 2, 5], ["1", "3"]),
+    ({"filepath": "{epoch}", "save_best_only": True, "initial_value_threshold": 2.5}, [3, 2, 5], ["2"]),
+    ({"filepath": "{epoch}-{batch}-{loss:.0f}", "save_freq": 1}, [3, 2], ["1-1-4", "1-2-4", "2-1-3", "2-2-3"]),
+    ({"filepath": "{epoch}-{batch}", "save_freq": 3}, [3, 2, 1], ["2-1", "3-2"]),
+    ({"filepath": "{epoch}", "monitor": "custom"}, [3], ["1"]),
+]
+
+
+@pytest.mark.parametrize(("arguments", "values", "saved"), CHECKPOINTS)
+def test_checkpoints_are_saved_when_and_where_they_should(tmp_path, arguments, values, saved):
+    arguments = arguments | {"filepath": tmp_path / "new" / arguments["filepath"]}
+    _, model = train([ModelCheckpoint(**arguments)], values)
+    assert model.saved == [str(tmp_path / "new" / name) for name in saved]
+    assert (tmp_path / "new").is_dir()
+
+
+def test_a_checkpoint_says_what_is_wrong_with_it(tmp_path, capsys):
+    with pytest.raises(ValueError, match=r"names 'val_acc', which is not logged; there are epoch, loss, val_loss"):
+        train([ModelCheckpoint(tmp_path / "{val_acc}")], [1.0])
+    for wrong in ("batch", 0, True):
+        with pytest.raises(ValueError, match="save_freq must be 'epoch' or a number of steps of at least 1"):
+            ModelCheckpoint("x", save_freq=wrong)
+    train([ModelCheckpoint(tmp_path / "here", verbose=1)], [1.0])
+    assert capsys.readouterr().err == f"epoch 1: saved to {tmp_path / 'here'}\n"
+
+
+def test_the_csv_has_a_row_per_epoch_and_can_be_gone_on_with(tmp_path):
+    path = tmp_path / "logs" / "log.csv"
+    train([CSVLogger(path)], [3.0, 2.0])
+    train([CSVLogger(path, append=True)], [1.0])
+    with open(path, newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["epoch"], float(row["loss"]), float(row["val_loss"])) for row in rows] == [
+        ("0", 4.0, 3.0),
+        ("1", 3.0, 2.0),
+        ("0", 2.0, 1.0),
+    ]
+    train([CSVLogger(path, separator=";")], [1.0])
+    assert path.read_text() == "epoch;loss;val_loss\n0;2.0;1.0\n"
+
+
+def test_a_csv_column_without_a_value_reads_na_and_columns_keep_their_order(tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_text("epoch,val_accuracy,loss\n")
+    logger = CSVLogger(path, append=True)
+    logger.on_train_begin()
+    logger.on_epoch_end(4, {"loss": 1.5, "extra": 2.0})
+    assert path.read_text() == "epoch,val_accuracy,loss\n4,NA,1.5\n"
+
+
+def test_what_was_written_to_the_csv_stays_when_training_breaks_off(tmp_path):
+    path = tmp_path / "log.csv"
+
+    def fail(epoch, logs):
+        if epoch == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train([CSVLogger(path), LambdaCallback(on_epoch_end=fail)], [3.0, 2.0, 1.0])
+    assert len(path.read_text().splitlines()) == 3
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_a_silent_bar_is_silent(capsys):
+    train([ProgressBar(0)], [1.0])
+    assert capsys.readouterr() == ("", "")
+
+
+def test_off_a_terminal_there_is_one_line_per_epoch_on_stderr(capsys):
+    for verbose in (1, 2, "auto"):
+        train([ProgressBar(verbose)], [3.0, 2.0])
+        out, err = capsys.readouterr()
+        assert out == ""
+        first, second = err.splitlines()
+        assert first.startswith("epoch 1/2: 2/2 steps, 0:00, loss 4, tokens/s ")
+        assert first.endswith(", val_loss 3")
+        assert second.startswith("epoch 2/2: ")
+        assert "\r" not in err
+
+
+def test_off_a_terminal_a_long_epoch_shows_that_it_lives(capsys, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(callbacks.time, "monotonic", lambda: now[0])
+    bar = ProgressBar(1)
+    bar.set_params({"epochs": 1, "steps": 100})
+    bar.on_epoch_begin(0)
+    for step in range(4):
+        now[0] += 20.0
+        bar.on_train_batch_end(step, {"loss": 2.5, "tokens": 1000})
+    bar.on_epoch_end(0, {"loss": 2.5})
+    assert capsys.readouterr().err.splitlines() == [
+        "epoch 1/1: 2/100 steps, 0:40, 32:40 left, loss 2.5, tokens/s 50",
+        "epoch 1/1: 4/100 steps, 1:20, 32:00 left, loss 2.5, tokens/s 50",
+        "epoch 1/1: 4/100 steps, 1:20, 32:00 left, loss 2.5, tokens/s 50",
+    ]
+
+
+@pytest.mark.parametrize("steps", [2, None])
+def test_on_a_terminal_there_is_a_bar_with_loss_speed_and_time_left(monkeypatch, steps):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    bar = ProgressBar(1)
+    told = CallbackList([bar], Model(), {"epochs": 1, "steps": steps})
+    told.on_train_begin()
+    told.on_epoch_begin(0)
+    for step in range(2):
+        told.on_train_batch_end(step, {"loss": 2.5, "accuracy": 0.25, "tokens": 100})
+    told.on_epoch_end(0, {"loss": 2.5, "accuracy": 0.25, "val_loss": 2.0})
+    told.on_train_end()
+    last = terminal.getvalue().split("\r")[-1]
+    assert terminal.getvalue().endswith("\n")
+    assert last.startswith("epoch 1/1: ")
+    assert "loss=2.5, accuracy=0.25, tokens/s=" in last
+    assert "val_loss=2" in last
+    assert "2/2" in last or steps is None
+
+
+def test_a_run_that_ends_within_an_epoch_leaves_a_finished_line(monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    bar = ProgressBar(1)
+    bar.on_train_begin()
+    bar.on_epoch_begin(0)
+    bar.on_train_batch_end(0, {"loss": 2.5, "tokens": 100})
+    bar.on_train_end()
+    assert terminal.getvalue().endswith("\n")
+
+
+def test_evaluation_has_a_bar_of_its_own_but_not_within_fit(capsys):
+    bar = ProgressBar(2)
+    told = CallbackList([bar], Model(), {"steps": 1})
+
+    def evaluate():
+        told.on_test_begin()
+        told.on_test_batch_end(0, {"loss": 2.5})
+        told.on_test_end({"loss": 2.5})
+
+    evaluate()
+    assert capsys.readouterr().err == "evaluate: 1/1 steps, 0:00, loss 2.5\n"
+    told.on_train_begin()
+    evaluate()
+    told.on_train_end()
+    assert capsys.readouterr().err == ""
+    told.on_predict_begin()
+    told.on_predict_batch_end(0)
+    told.on_predict_end()
+    assert capsys.readouterr().err == "predict: 1/1 steps, 0:00\n"
+
+
+def test_a_wrong_verbose_is_refused():
+    with pytest.raises(ValueError, match=r"verbose must be 0 \(silent\), 1 \(a bar\), .* got 3"):
+        ProgressBar(3)

@@ -1,0 +1,652 @@
+"""Reading and writing Hugging Face directories, held to files that the safetensors package wrote or reads."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors
+import safetensors.numpy
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pyroberta.model.config import RobertaConfig
+from pyroberta.model.initial_values import initialise
+from pyroberta.model.params import Arrays, shapes
+from pyroberta.presets import hf, safetensors_io
+
+CONFIG = RobertaConfig(
+    vocabulary_size=23,
+    num_layers=2,
+    num_heads=2,
+    hidden_dim=6,
+    intermediate_dim=10,
+    dropout=0.2,
+    attention_dropout=0.3,
+    max_sequence_length=7,
+    layer_norm_epsilon=1e-6,
+)
+UNTIED = dataclasses.replace(CONFIG, tie_embeddings=False)
+
+
+def random_params(config: RobertaConfig = CONFIG, dtype: Any = np.float32, seed: int = 0) -> Arrays:
+    params = Arrays(shapes(config), dtype)
+    params.flat[:] = np.random.default_rng(seed).standard_normal(params.flat.size)
+    return params
+
+
+def hf_values(config: RobertaConfig = CONFIG, **changes: Any) -> dict[str, Any]:
+    """A config.json spelt out by hand, so that `hf.write` isn't its own judge."""
+    values = {
+        "architectures": ["RobertaForMaskedLM"],
+        "attention_probs_dropout_prob": config.attention_dropout,
+        "bos_token_id": config.start_id,
+        "eos_token_id": config.end_id,
+        "hidden_act": "gelu",
+        "hidden_dropout_prob": config.dropout,
+        "hidden_size": config.hidden_dim,
+        "initializer_range": 0.02,
+        "intermediate_size": config.intermediate_dim,
+        "layer_norm_eps": config.layer_norm_epsilon,
+        "max_position_embeddings": config.max_sequence_length + config.pad_id + 1,
+        "model_type": "roberta",
+        "num_attention_heads": config.num_heads,
+        "num_hidden_layers": config.num_layers,
+        "pad_token_id": config.pad_id,
+        "type_vocab_size": 1,
+        "vocab_size": config.vocabulary_size,
+    }
+    if not config.tie_embeddings:
+        values["tie_word_embeddings"] = False
+    return values | changes
+
+
+def hf_tensors(config: RobertaConfig = CONFIG, seed: int = 0) -> dict[str, np.ndarray]:
+    """A state dict as transformers names it, random, (out, in), spelt out by hand."""
+    V, C, F = config.vocabulary_size, config.hidden_dim, config.intermediate_dim
+    rows = config.max_sequence_length + config.pad_id + 1
+    table = {
+        "roberta.embeddings.word_embeddings.weight": (V, C),
+        "roberta.embeddings.position_embeddings.weight": (rows, C),
+        "roberta.embeddings.token_type_embeddings.weight": (1, C),
+        "roberta.embeddings.LayerNorm.weight": (C,),
+        "roberta.embeddings.LayerNorm.bias": (C,),
+        "lm_head.bias": (V,),
+        "lm_head.dense.weight": (C, C),
+        "lm_head.dense.bias": (C,),
+        "lm_head.layer_norm.weight": (C,),
+        "lm_head.layer_norm.bias": (C,),
+    }
+    for i in range(config.num_layers):
+        at = f"roberta.encoder.layer.{i}."
+        for name, out, into in (
+            ("attention.self.query", C, C),
+            ("attention.self.key", C, C),
+            ("attention.self.value", C, C),
+            ("attention.output.dense", C, C),
+            ("intermediate.dense", F, C),
+            ("output.dense", C, F),
+        ):
+            table[f"{at}{name}.weight"] = (out, into)
+            table[f"{at}{name}.bias"] = (out,)
+        for name in ("attention.output.LayerNorm", "output.LayerNorm"):
+            table[f"{at}{name}.weight"] = table[f"{at}{name}.bias"] = (C,)
+    if not config.tie_embeddings:
+        table |= {"lm_head.decoder.weight": (V, C), "lm_head.decoder.bias": (V,)}
+    rng = np.random.default_rng(seed)
+    return {name: rng.standard_normal(shape).astype(np.float32) for name, shape in table.items()}
+
+
+def directory_of(path: Path, tensors: dict[str, np.ndarray], values: dict[str, Any] | None = None) -> Path:
+    path.mkdir(exist_ok=True)
+    (path / "config.json").write_text(json.dumps(values or hf_values()))
+    safetensors.numpy.save_file(tensors, path / "model.safetensors", {"format": "pt"})
+    return path
+
+
+def read(path: Path, dtype: Any = np.float32) -> Arrays:
+    return hf.read_params(path, hf.read_config(path), dtype)
+
+
+def same_bits(a: np.ndarray, b: np.ndarray) -> bool:
+    return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
+
+
+# --- config.json ------------------------------------------------------------------------------------------------------
+
+
+def test_config_json_gives_every_field(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(hf_values()))
+    assert hf.read_config(tmp_path) == CONFIG
+    (tmp_path / "config.json").write_text(json.dumps(hf_values(UNTIED)))
+    assert hf.read_config(tmp_path) == UNTIED
+
+
+def test_missing_keys_have_the_defaults_of_transformers(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "roberta"}')
+    config = hf.read_config(tmp_path)
+    assert (config.vocabulary_size, config.num_layers, config.num_heads, config.hidden_dim) == (50265, 12, 12, 768)
+    assert (config.max_sequence_length, config.layer_norm_epsilon, config.dropout) == (510, 1e-12, 0.1)
+
+
+def test_the_position_offset_is_pad_id_plus_one(tmp_path: Path) -> None:
+    values = hf_values(pad_token_id=4, max_position_embeddings=20)
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    assert hf.read_config(tmp_path).max_sequence_length == 15
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"hidden_act": "relu"}, "hidden_act is 'relu', only 'gelu'"),
+        ({"hidden_act": "gelu_new"}, "hidden_act is 'gelu_new'"),
+        ({"position_embedding_type": "relative_key"}, "position_embedding_type is 'relative_key'"),
+        ({"is_decoder": True}, "is_decoder is True"),
+        ({"quantization_config": {"bits": 4}}, "quantization_config"),
+        ({"model_type": "xlm-roberta"}, "'xlm-roberta' model, XLM-RoBERTa, which has a SentencePiece"),
+        ({"model_type": "bert"}, "this is a 'bert' model, BERT"),
+        ({"model_type": "gpt2"}, "this is a 'gpt2' model; pyroberta reads 'roberta'"),
+        ({"model_type": None, "architectures": None}, "no model_type"),
+        ({"vocab_size": "23"}, "vocab_size should be a whole number, got '23'"),
+        ({"hidden_size": 6.0}, "hidden_size should be a whole number, got 6.0"),
+        ({"num_hidden_layers": True}, "num_hidden_layers should be a whole number, got True"),
+        ({"pad_token_id": None}, "pad_token_id should be a whole number, got None"),
+        ({"pad_token_id": -1}, "pad_token_id should be at least 0, got -1"),
+        ({"layer_norm_eps": None}, "layer_norm_eps should be a number"),
+        ({"num_attention_heads": 4}, "config.json: hidden_dim 6 is not a multiple of num_heads 4"),
+        ({"max_position_embeddings": 2}, "leaves no position"),
+    ],
+)
+def test_a_config_that_is_not_ours_is_refused_by_name(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(hf_values(**changes)))
+    with pytest.raises(ValueError, match=r"config\.json") as error:
+        hf.read_config(tmp_path)
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(("text", "message"), [("{", "isn't valid JSON"), ("[1]", "a JSON object, it holds a list")])
+def test_a_broken_config_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        hf.read_config(tmp_path)
+
+
+def test_a_directory_without_config_tells_what_is_there(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("")
+    with pytest.raises(FileNotFoundError, match=r"no config\.json; it has notes\.txt"):
+        hf.read_config(tmp_path)
+
+
+# --- reading weights --------------------------------------------------------------------------------------------------
+
+
+def test_every_tensor_lands_in_its_place_bit_for_bit(tmp_path: Path) -> None:
+    tensors = hf_tensors()
+    tensors["roberta.embeddings.token_type_embeddings.weight"][:] = 0
+    tensors["lm_head.bias"][3] = -0.0
+    params = read(directory_of(tmp_path, tensors))
+    assert list(params) == list(shapes(CONFIG))
+    for ours, (theirs, transpose) in hf.renaming(CONFIG).items():
+        expected = tensors[theirs].T if transpose else tensors[theirs]
+        if ours == "embeddings.position":
+            expected = expected[CONFIG.pad_id + 1 :]
+        assert same_bits(params[ours], np.ascontiguousarray(expected)), ours
+
+
+def test_the_renaming_covers_every_tensor_but_the_token_types() -> None:
+    for config in (CONFIG, UNTIED):
+        theirs = [name for name, _ in hf.renaming(config).values()]
+        assert len(set(theirs)) == len(theirs)
+        left = set(hf_tensors(config)) - set(theirs) - {"roberta.embeddings.token_type_embeddings.weight"}
+        assert left == (set() if config.tie_embeddings else {"lm_head.bias"})
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+def test_the_first_token_type_row_is_folded_into_the_positions(tmp_path: Path, rows: int) -> None:
+    tensors = hf_tensors()
+    types = np.random.default_rng(1).standard_normal((rows, CONFIG.hidden_dim)).astype(np.float32)
+    tensors["roberta.embeddings.token_type_embeddings.weight"] = types
+    params = read(directory_of(tmp_path, tensors))
+    positions = tensors["roberta.embeddings.position_embeddings.weight"][CONFIG.pad_id + 1 :]
+    assert same_bits(params["embeddings.position"], positions + types[0])
+
+
+def spelt_without_prefix(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name.removeprefix("roberta."): tensor for name, tensor in tensors.items()}
+
+
+def spelt_gamma_beta(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def old(name: str) -> str:
+        if "LayerNorm" not in name and "layer_norm" not in name:
+            return name
+        return name.replace(".weight", ".gamma").replace(".bias", ".beta")
+
+    return {old(name): tensor for name, tensor in tensors.items()}
+
+
+def with_what_is_never_used(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    C = CONFIG.hidden_dim
+    return tensors | {
+        "roberta.pooler.dense.weight": np.full((C, C), np.nan, np.float32),
+        "roberta.pooler.dense.bias": np.ones(C, np.float32),
+        "roberta.embeddings.position_ids": np.arange(9)[None],
+    }
+
+
+def with_tied_copies(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return tensors | {
+        "lm_head.decoder.weight": tensors["roberta.embeddings.word_embeddings.weight"].copy(),
+        "lm_head.decoder.bias": tensors["lm_head.bias"].copy(),
+    }
+
+
+def with_the_bias_at_the_decoder_alone(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    tensors = dict(tensors)
+    return tensors | {"lm_head.decoder.bias": tensors.pop("lm_head.bias")}
+
+
+@pytest.mark.parametrize(
+    "respell",
+    [
+        spelt_without_prefix,
+        spelt_gamma_beta,
+        with_what_is_never_used,
+        with_tied_copies,
+        with_the_bias_at_the_decoder_alone,
+    ],
+)
+def test_other_spellings_read_the_same(tmp_path: Path, respell: Any) -> None:
+    plain = read(directory_of(tmp_path / "plain", hf_tensors()))
+    other = read(directory_of(tmp_path / "other", respell(hf_tensors())))
+    assert same_bits(plain.flat, other.flat)
+
+
+def test_an_untied_head_has_its_own_matrix_and_the_decoder_s_bias(tmp_path: Path) -> None:
+    tensors = hf_tensors(UNTIED)
+    params = read(directory_of(tmp_path / "v5", tensors, hf_values(UNTIED)))
+    assert same_bits(params["head.decoder"], tensors["lm_head.decoder.weight"])
+    assert same_bits(params["head.bias"], tensors["lm_head.decoder.bias"])
+    tensors["lm_head.bias"] = tensors.pop("lm_head.decoder.bias")
+    again = read(directory_of(tmp_path / "v4", tensors, hf_values(UNTIED)))
+    assert same_bits(again.flat, params.flat)
+
+
+def test_a_tied_copy_that_differs_is_refused(tmp_path: Path) -> None:
+    tensors = with_tied_copies(hf_tensors())
+    tensors["lm_head.decoder.weight"][0, 0] += 1
+    with pytest.raises(ValueError, match=r"'lm_head\.decoder\.weight' differs from .*tie_word_embeddings"):
+        read(directory_of(tmp_path, tensors))
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("target", [np.float32, np.float64])
+def test_any_float_storage_reads_as_its_cast(tmp_path: Path, dtype: Any, target: Any) -> None:
+    tensors = {name: tensor.astype(dtype) for name, tensor in hf_tensors().items()}
+    params = read(directory_of(tmp_path, tensors), target)
+    expected = tensors["roberta.encoder.layer.1.output.dense.weight"].T.astype(target)
+    assert same_bits(params["layers.1.feed_forward.output.kernel"], np.ascontiguousarray(expected))
+
+
+def to_bfloat16(tensor: np.ndarray) -> np.ndarray:
+    """The upper halves, as uint16: truncation, which is exact for what came from bfloat16."""
+    return (np.ascontiguousarray(tensor, np.float32).view(np.uint32) >> 16).astype(np.uint16)
+
+
+def test_bfloat16_reads_exactly(tmp_path: Path) -> None:
+    directory = directory_of(tmp_path, hf_tensors())
+    halves = {name: to_bfloat16(tensor) for name, tensor in hf_tensors().items()}
+    header, stop = {}, 0
+    for name, half in halves.items():
+        start, stop = stop, stop + half.nbytes
+        header[name] = {"dtype": "BF16", "shape": half.shape, "data_offsets": [start, stop]}
+    text = json.dumps(header).encode()
+    text += b" " * (1 - len(text) % 2)  # of odd length, so that nothing in the data is aligned
+    content = struct.pack("<Q", len(text)) + text + b"".join(half.tobytes() for half in halves.values())
+    (directory / "model.safetensors").write_bytes(content)
+    params = read(directory)
+    expected = (halves["lm_head.dense.bias"].astype(np.uint32) << 16).view(np.float32)
+    assert same_bits(params["head.dense.bias"], expected)
+
+
+def shards_of(path: Path, tensors: dict[str, np.ndarray], count: int = 3) -> dict[str, str]:
+    path.mkdir(exist_ok=True)
+    (path / "config.json").write_text(json.dumps(hf_values()))
+    places = {name: f"model-{i % count + 1:05d}-of-{count:05d}.safetensors" for i, name in enumerate(tensors)}
+    for file in set(places.values()):
+        safetensors.numpy.save_file({n: tensors[n] for n, f in places.items() if f == file}, path / file)
+    write_index(path, places)
+    return places
+
+
+def write_index(path: Path, places: Any) -> None:
+    index = {"metadata": {"total_size": 1}, "weight_map": places}
+    (path / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+def test_shards_read_as_one_file(tmp_path: Path) -> None:
+    whole = read(directory_of(tmp_path / "whole", hf_tensors()))
+    shards_of(tmp_path / "shards", hf_tensors())
+    assert same_bits(read(tmp_path / "shards").flat, whole.flat)
+
+
+@pytest.mark.parametrize("place", ["../model.safetensors", "/etc/passwd", "a/b.safetensors", "..", "", "c:\\x", "a\0"])
+def test_an_index_that_leaves_the_directory_is_refused(tmp_path: Path, place: str) -> None:
+    directory_of(tmp_path, hf_tensors())  # so that ../model.safetensors exists and would load
+    places = shards_of(tmp_path / "shards", hf_tensors())
+    places[next(iter(places))] = place
+    write_index(tmp_path / "shards", places)
+    with pytest.raises(ValueError, match="must be the plain name of a file beside it"):
+        read(tmp_path / "shards")
+
+
+def test_shards_that_do_not_fit_their_index_are_refused(tmp_path: Path) -> None:
+    places = shards_of(tmp_path, hf_tensors())
+    write_index(tmp_path, places | {"lm_head.bias": places["lm_head.dense.bias"], "ghost": places["lm_head.bias"]})
+    with pytest.raises(ValueError, match=r"lists tensors that aren't in the shard it names: .*ghost"):
+        read(tmp_path)
+    write_index(tmp_path, ["lm_head.bias"])
+    with pytest.raises(ValueError, match="should have a weight_map"):
+        read(tmp_path)
+    write_index(tmp_path, places)
+    (tmp_path / "model-00002-of-00003.safetensors").unlink()
+    with pytest.raises(FileNotFoundError, match=r"names the shard model-00002.*isn't there"):
+        read(tmp_path)
+
+
+def test_a_tensor_in_two_shards_is_refused(tmp_path: Path) -> None:
+    shards_of(tmp_path, hf_tensors())
+    whole = tmp_path / "model-00001-of-00003.safetensors"
+    safetensors.numpy.save_file(hf_tensors(), whole)
+    with pytest.raises(ValueError, match="is in two shards"):
+        read(tmp_path)
+
+
+def test_a_backbone_alone_gets_a_fresh_head_and_a_warning(tmp_path: Path) -> None:
+    tensors = {name: tensor for name, tensor in hf_tensors().items() if not name.startswith("lm_head.")}
+    tensors = spelt_without_prefix(tensors)
+    whole = read(directory_of(tmp_path / "whole", hf_tensors()))
+    directory = directory_of(tmp_path / "headless", tensors)
+    with pytest.warns(UserWarning, match="no masked-LM head .* fresh one was initialised"):
+        params = read(directory)
+    fresh = Arrays(shapes(CONFIG))
+    initialise(fresh, CONFIG)
+    for name in params:
+        assert same_bits(params[name], (fresh if name.startswith("head.") else whole)[name]), name
+    assert params["head.dense.kernel"].any()
+
+
+@pytest.mark.parametrize("name", ["lm_head.bias", "roberta.encoder.layer.1.attention.self.key.weight"])
+def test_a_missing_tensor_is_named(tmp_path: Path, name: str) -> None:
+    tensors = hf_tensors()
+    del tensors[name]
+    with pytest.raises(ValueError, match=rf"model\.safetensors lacks 1 of the {len(tensors) + 1} tensors .*: {name}"):
+        read(directory_of(tmp_path, tensors))
+
+
+def test_of_many_missing_tensors_the_first_few_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"lacks \d+ of .* and 1[0-9] more"):
+        read(directory_of(tmp_path, hf_tensors(), hf_values(num_hidden_layers=3)))
+
+
+def test_tensors_without_a_place_are_named(tmp_path: Path) -> None:
+    tensors = hf_tensors() | {"classifier.dense.weight": np.zeros((2, 2), np.float32)}
+    with pytest.raises(ValueError, match=r"has 1 tensors .* no place for: classifier\.dense\.weight"):
+        read(directory_of(tmp_path, tensors))
+
+
+def test_two_spellings_of_one_parameter_are_refused(tmp_path: Path) -> None:
+    tensors = hf_tensors()
+    tensors["embeddings.word_embeddings.weight"] = tensors["roberta.embeddings.word_embeddings.weight"].copy()
+    with pytest.raises(ValueError, match="are the same parameter"):
+        read(directory_of(tmp_path, tensors))
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "message"),
+    [
+        ("roberta.embeddings.word_embeddings.weight", (24, 6), r"has shape \(24, 6\), expected \(23, 6\)"),
+        ("roberta.embeddings.position_embeddings.weight", (7, 6), r"has shape \(7, 6\), expected \(9, 6\)"),
+        ("roberta.embeddings.token_type_embeddings.weight", (1, 5), r"has shape \(1, 5\), expected \(any, 6\)"),
+        ("roberta.embeddings.token_type_embeddings.weight", (0, 6), r"has shape \(0, 6\), expected \(any, 6\)"),
+        ("roberta.encoder.layer.0.output.dense.weight", (10, 6), r"has shape \(10, 6\), expected \(6, 10\)"),
+        ("lm_head.bias", (23, 1), r"has shape \(23, 1\), expected \(23,\)"),
+    ],
+)
+def test_a_wrong_shape_is_named_with_both(tmp_path: Path, name: str, shape: tuple[int, ...], message: str) -> None:
+    tensors = hf_tensors() | {name: np.zeros(shape, np.float32)}
+    with pytest.raises(ValueError, match=rf"model\.safetensors doesn't fit config\.json: {name} {message}"):
+        read(directory_of(tmp_path, tensors))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("name", ["lm_head.dense.weight", "roberta.embeddings.token_type_embeddings.weight"])
+def test_a_non_finite_value_is_named_with_its_place(tmp_path: Path, bad: float, name: str) -> None:
+    tensors = hf_tensors()
+    tensors[name][0, 3] = bad
+    with pytest.raises(ValueError, match=rf"model\.safetensors: tensor '{name}' .* 1 value that isn't finite"):
+        read(directory_of(tmp_path, tensors))
+
+
+def test_what_overflows_the_wanted_dtype_is_refused(tmp_path: Path) -> None:
+    tensors = {name: tensor.astype(np.float64) for name, tensor in hf_tensors().items()}
+    tensors["lm_head.bias"][5] = 1e300
+    directory = directory_of(tmp_path, tensors)
+    with pytest.raises(ValueError, match=r"'lm_head\.bias' \(F64, read as float32\) has 1 value .* inf at \(5\)"):
+        read(directory)
+    assert read(directory, np.float64)["head.bias"][5] == 1e300
+
+
+def test_integers_are_not_taken_for_weights(tmp_path: Path) -> None:
+    tensors = hf_tensors() | {"lm_head.bias": np.zeros(23, np.int8)}
+    with pytest.raises(ValueError, match=r"'lm_head\.bias' is stored as I8, expected one of F64, F32"):
+        read(directory_of(tmp_path, tensors))
+
+
+def test_a_pickle_alone_is_not_read_and_the_error_tells_how_to_convert(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(hf_values()))
+    (tmp_path / "pytorch_model.bin").write_bytes(b"")
+    with pytest.raises(FileNotFoundError, match=r"pytorch_model\.bin alone, a Python pickle.*save_pretrained"):
+        read(tmp_path)
+
+
+def test_a_directory_without_weights_tells_what_is_there(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(hf_values()))
+    with pytest.raises(FileNotFoundError, match=r"neither model\.safetensors nor .*; it has config\.json"):
+        read(tmp_path)
+
+
+# --- the safetensors file itself --------------------------------------------------------------------------------------
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    sizes=st.lists(st.lists(st.integers(0, 4), max_size=3), max_size=5),
+    dtype=st.sampled_from(["float16", "float32", "float64"]),
+)
+@settings(max_examples=30, deadline=None)
+def test_what_we_write_the_safetensors_package_reads(
+    seed: int, sizes: list[list[int]], dtype: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    rng = np.random.default_rng(seed)
+    tensors = {f"t{i}.é": rng.standard_normal(shape).astype(dtype).T for i, shape in enumerate(sizes)}
+    file = tmp_path_factory.mktemp("st") / "x.safetensors"
+    safetensors_io.write(file, tensors, dtype)
+    theirs = safetensors.numpy.load_file(file)
+    ours = {name: stored.array() for name, stored in safetensors_io.read(file).items()}
+    assert theirs.keys() == ours.keys() == tensors.keys()
+    for name, tensor in tensors.items():
+        assert same_bits(theirs[name], np.ascontiguousarray(tensor).reshape(tensor.shape))
+        assert same_bits(ours[name], theirs[name])
+
+
+@given(cut=st.integers(0, 300), flip=st.integers(0, 300), bit=st.integers(0, 7))
+@settings(max_examples=150, deadline=None)
+def test_a_damaged_file_gives_a_value_error_or_other_values_and_nothing_else(
+    cut: int, flip: int, bit: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    file = tmp_path_factory.mktemp("damaged") / "x.safetensors"
+    safetensors_io.write(file, {"a": np.ones((3, 4), np.float32), "b": np.zeros(5, np.float32)})
+    content = bytearray(file.read_bytes())
+    content[flip % len(content)] ^= 1 << bit
+    file.write_bytes(content[: len(content) - min(cut // 2, len(content))] if cut % 2 else content)
+    with contextlib.suppress(ValueError):  # anything else fails the test
+        values = [stored.array() for stored in safetensors_io.read(file).values()]
+        assert sum(value.nbytes for value in values) <= 2 * len(content)  # twice, for bfloat16 becomes float32
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "it has 0 bytes"),
+        (struct.pack("<Q", 2**63) + b"{}", "cut short or no safetensors file"),
+        (struct.pack("<Q", 2) + b"[]", "its header is a list"),
+        (struct.pack("<Q", 2) + b"{x", "its header isn't JSON"),
+        (struct.pack("<Q", 2) + b"\xff\xff", "its header isn't JSON"),
+        (struct.pack("<Q", 7) + b'{"a":1}', "the header's entry for 'a'"),
+        (struct.pack("<Q", 2) + b"{}" + b"junk", "take 0 bytes, but 4 follow"),
+    ],
+)
+def test_a_file_that_is_no_safetensors_file_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        safetensors_io.read(file)
+
+
+def test_a_truncated_download_is_named(tmp_path: Path) -> None:
+    directory = directory_of(tmp_path, hf_tensors())
+    file = directory / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(ValueError, match=r"model\.safetensors is cut short"):
+        read(directory)
+
+
+def test_reading_maps_the_file_and_copies_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "x.safetensors"
+    safetensors_io.write(file, {"a": np.ones(1000, np.float32)})
+    array = safetensors_io.read(file)["a"].array()
+    base: Any = array
+    while base.base is not None and not isinstance(base, np.memmap):
+        base = base.base
+    assert isinstance(base, np.memmap)
+    assert not array.flags.writeable
+
+
+# --- writing ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("config", [CONFIG, UNTIED, dataclasses.replace(CONFIG, pad_id=5, start_id=3, end_id=9)])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_what_is_written_reads_back_bit_for_bit(tmp_path: Path, config: RobertaConfig, dtype: str) -> None:
+    params = random_params(config, dtype)
+    params["head.bias"][0] = -0.0
+    hf.write(tmp_path / "preset", config, params, dtype=dtype)
+    assert hf.read_config(tmp_path / "preset") == config
+    assert same_bits(read(tmp_path / "preset", dtype).flat, params.flat)
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    layers=st.integers(1, 12),
+    heads=st.integers(1, 3),
+    head_dim=st.integers(1, 3),
+    other=st.tuples(*[st.integers(1, 6)] * 3),
+    pad_id=st.integers(0, 4),
+    rates=st.tuples(*[st.floats(0, 1, exclude_max=True)] * 2),
+    tied=st.booleans(),
+)
+@settings(max_examples=30, deadline=None)
+def test_a_model_of_any_size_comes_back(
+    seed: int, layers: int, heads: int, head_dim: int, other: Any, pad_id: int, rates: Any, tied: bool,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:  # fmt: skip
+    V, F, T = other
+    config = RobertaConfig(
+        V, layers, heads, heads * head_dim, F, *rates, max_sequence_length=T, pad_id=pad_id, tie_embeddings=tied
+    )
+    params = random_params(config, seed=seed)
+    directory = tmp_path_factory.mktemp("any") / "preset"
+    hf.write(directory, config, params)
+    assert hf.read_config(directory) == config
+    assert same_bits(read(directory).flat, params.flat)
+
+
+def test_float16_storage_rounds_once(tmp_path: Path) -> None:
+    params = random_params()
+    hf.write(tmp_path / "preset", CONFIG, params, dtype="float16")
+    assert same_bits(read(tmp_path / "preset").flat, params.flat.astype(np.float16).astype(np.float32))
+    assert json.loads((tmp_path / "preset" / "config.json").read_text())["torch_dtype"] == "float16"
+
+
+@pytest.mark.parametrize("config", [CONFIG, UNTIED])
+def test_hf_to_pyroberta_to_hf_leaves_every_tensor(tmp_path: Path, config: RobertaConfig) -> None:
+    before = hf_tensors(config)
+    before["roberta.embeddings.position_embeddings.weight"][: config.pad_id + 1] = 0
+    before["roberta.embeddings.token_type_embeddings.weight"][:] = 0
+    if not config.tie_embeddings:
+        before["lm_head.bias"] = before["lm_head.decoder.bias"].copy()
+    first = directory_of(tmp_path / "first", before, hf_values(config))
+    hf.write(tmp_path / "second", hf.read_config(first), read(first))
+    after = safetensors.numpy.load_file(tmp_path / "second" / "model.safetensors")
+    assert after.keys() == before.keys()
+    for name, tensor in before.items():
+        assert same_bits(after[name], tensor), name
+    with safetensors.safe_open(tmp_path / "second" / "model.safetensors", "np") as file:
+        assert file.metadata() == {"format": "pt"}
+
+
+@pytest.mark.parametrize("config", [CONFIG, UNTIED])
+def test_the_written_config_json_is_roberta_base_s_keys(tmp_path: Path, config: RobertaConfig) -> None:
+    hf.write(tmp_path / "preset", config, random_params(config))
+    values = json.loads((tmp_path / "preset" / "config.json").read_text())
+    assert values == hf_values(config) | {"torch_dtype": "float32"}
+
+
+def test_a_model_that_is_not_finite_is_not_saved_over_a_good_one(tmp_path: Path) -> None:
+    good, bad = random_params(seed=1), random_params(seed=2)
+    hf.write(tmp_path / "preset", CONFIG, good)
+    bad["head.dense.bias"][2] = np.nan
+    with pytest.raises(ValueError, match=r"'lm_head\.dense\.bias' as float32 has 1 value .* nan at \(2\)"):
+        hf.write(tmp_path / "preset", CONFIG, bad)
+    bad["head.dense.bias"][2] = 1e5
+    with pytest.raises(ValueError, match=r"as float16 has 1 value .* inf at \(2\)"):
+        hf.write(tmp_path / "preset", CONFIG, bad, dtype="float16")
+    assert same_bits(read(tmp_path / "preset").flat, good.flat)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["preset"]
+
+
+def test_parameters_of_another_config_are_not_saved(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"aren't those of the config: head\.decoder differ"):
+        hf.write(tmp_path / "preset", UNTIED, random_params(CONFIG))
+    assert not list(tmp_path.iterdir())
+
+
+def test_another_dtype_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="dtype must be float16, float32 or float64, got int8"):
+        hf.write(tmp_path / "preset", CONFIG, random_params(), dtype="int8")
+
+
+def test_preprocessor_settings_come_back_and_are_optional(tmp_path: Path) -> None:
+    hf.write(tmp_path / "preset", CONFIG, random_params(), preprocessor={"sequence_length": 64, "count": "exact"})
+    assert hf.read_preprocessor(tmp_path / "preset") == {"sequence_length": 64, "count": "exact"}
+    hf.write(tmp_path / "preset", CONFIG, random_params())
+    assert hf.read_preprocessor(tmp_path / "preset") == {"sequence_length": 64, "count": "exact"}
+    assert hf.read_preprocessor(directory_of(tmp_path / "theirs", hf_tensors())) == {}
+
+
+def test_saving_over_a_directory_leaves_no_older_weights_and_keeps_what_is_not_ours(tmp_path: Path) -> None:
+    shards_of(tmp_path / "preset", hf_tensors())
+    for name in ("pytorch_model.bin", "README.md", "vocab.json", "merges.txt"):
+        (tmp_path / "preset" / name).write_text(name)
+    (tmp_path / "preset" / ".git").mkdir()
+    (tmp_path / "preset" / ".git" / "HEAD").write_text("main")
+    hf.write(tmp_path / "preset", CONFIG, random_params())
+    there = sorted(entry.name for entry in (tmp_path / "preset").iterdir())
+    assert there == [".git", "README.md", "config.json", "merges.txt", "model.safetensors", "vocab.json"]
+    assert (tmp_path / "preset" / ".git" / "HEAD").read_text() == "main"

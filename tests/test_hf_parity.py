@@ -1,0 +1,199 @@
+"""Directories to and from transformers: every tensor bit for bit. Logits are compared where the model is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pyroberta.model.config import RobertaConfig
+from pyroberta.model.params import Arrays, shapes
+from pyroberta.presets import hf
+from pyroberta.text.tokenizer import Tokenizer
+
+pytestmark = [
+    pytest.mark.parity,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # the peers' own
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+]
+
+SIZES: dict[str, Any] = {
+    "vocab_size": 31,
+    "hidden_size": 8,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 12,
+    "max_position_embeddings": 18,
+    "layer_norm_eps": 1e-5,
+    "type_vocab_size": 1,
+}
+
+
+def their_model(kind: str = "RobertaForMaskedLM", **changes: Any) -> Any:
+    import torch
+    import transformers
+
+    torch.manual_seed(0)
+    model = getattr(transformers, kind)(transformers.RobertaConfig(**SIZES | changes))
+    with torch.no_grad():  # biases, norms and pad rows too: nothing that could be lost unseen
+        for parameter in model.parameters():
+            parameter.normal_()
+    return model.eval()
+
+
+def state(model: Any) -> dict[str, np.ndarray]:
+    return {name: tensor.detach().numpy() for name, tensor in model.state_dict().items()}
+
+
+def same_bits(a: np.ndarray, b: np.ndarray) -> bool:
+    return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
+
+
+def through_pyroberta(source: Path, target: Path, **options: Any) -> None:
+    config = hf.read_config(source)
+    hf.write(target, config, hf.read_params(source, config), **options)
+
+
+@pytest.mark.parametrize("changes", [{}, {"tie_word_embeddings": False}, {"pad_token_id": 3}])
+def test_a_directory_that_transformers_wrote_goes_through_bit_for_bit(tmp_path: Path, changes: dict[str, Any]) -> None:
+    import torch
+    import transformers
+
+    model = their_model(**changes)
+    with torch.no_grad():
+        model.roberta.embeddings.token_type_embeddings.weight.zero_()
+    model.save_pretrained(tmp_path / "theirs")
+    through_pyroberta(tmp_path / "theirs", tmp_path / "ours")
+    again, report = transformers.RobertaForMaskedLM.from_pretrained(tmp_path / "ours", output_loading_info=True)
+    assert not any(report.values()), report
+    before, after = state(model), state(again)
+    assert before.keys() == after.keys()
+    unused = model.config.pad_token_id + 1
+    for name, tensor in before.items():
+        if name == hf.POSITION:
+            assert not after[name][:unused].any()
+            assert same_bits(after[name][unused:], tensor[unused:])
+        elif name == "lm_head.bias" and not model.config.tie_word_embeddings:
+            assert same_bits(after[name], before["lm_head.decoder.bias"])  # the one that counts
+        else:
+            assert same_bits(after[name], tensor), name
+
+
+@pytest.mark.parametrize("types", [1, 2])
+@pytest.mark.parametrize("tied", [True, False])
+def test_logits_survive_the_way_through_with_token_types_folded(tmp_path: Path, types: int, tied: bool) -> None:
+    import torch
+    import transformers
+
+    model = their_model(type_vocab_size=types, tie_word_embeddings=tied)
+    model.save_pretrained(tmp_path / "theirs")
+    through_pyroberta(tmp_path / "theirs", tmp_path / "ours")
+    again = transformers.RobertaForMaskedLM.from_pretrained(tmp_path / "ours").eval()
+    ids = torch.tensor([[0, 5, 9, 30, 2, 1, 1], [0, 7, 7, 8, 9, 10, 2]])
+    with torch.no_grad():
+        inputs = {"input_ids": ids, "attention_mask": (ids != 1).long()}
+        expected, got = model(**inputs).logits[inputs["attention_mask"] == 1], again(**inputs).logits
+    torch.testing.assert_close(got[inputs["attention_mask"] == 1], expected, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
+def test_transformers_storage_of_any_width_reads_as_torch_casts_it(tmp_path: Path, dtype: str) -> None:
+    import torch
+
+    model = their_model().to(getattr(torch, dtype))
+    model.save_pretrained(tmp_path)
+    config = hf.read_config(tmp_path)
+    params = hf.read_params(tmp_path, config)
+    for ours, (theirs, transpose) in hf.renaming(config).items():
+        expected = model.state_dict()[theirs].detach().float()
+        expected = (expected.T if transpose else expected).contiguous().numpy()
+        if ours != "embeddings.position":  # where the token type's row came in
+            assert same_bits(params[ours], expected), ours
+
+
+def test_shards_that_transformers_wrote_read_as_one_file(tmp_path: Path) -> None:
+    model = their_model()
+    model.save_pretrained(tmp_path / "whole")
+    model.save_pretrained(tmp_path / "shards", max_shard_size="2KB")
+    assert (tmp_path / "shards" / hf.INDEX).exists()
+    config = hf.read_config(tmp_path / "shards")
+    whole, shards = (hf.read_params(tmp_path / kind, config) for kind in ("whole", "shards"))
+    assert same_bits(whole.flat, shards.flat)
+
+
+def test_a_roberta_model_without_head_loads_with_a_fresh_one(tmp_path: Path) -> None:
+    model = their_model("RobertaModel")
+    model.save_pretrained(tmp_path)
+    config = hf.read_config(tmp_path)
+    with pytest.warns(UserWarning, match="no masked-LM head"):
+        params = hf.read_params(tmp_path, config)
+    assert same_bits(params["embeddings.token"], state(model)["embeddings.word_embeddings.weight"])
+
+
+def test_a_classifier_is_refused_by_the_tensors_that_it_has(tmp_path: Path) -> None:
+    their_model("RobertaForSequenceClassification").save_pretrained(tmp_path)
+    config = hf.read_config(tmp_path)
+    with pytest.raises(ValueError, match=r"no place for: .*classifier\.dense"):
+        hf.read_params(tmp_path, config)
+
+
+@pytest.mark.parametrize(
+    ("config_class", "message"),
+    [
+        ("XLMRobertaConfig", "XLM-RoBERTa"),
+        ("BertConfig", "BERT"),
+        ("RobertaPreLayerNormConfig", "layer norms before"),
+        ("CamembertConfig", "SentencePiece"),
+    ],
+)
+def test_relatives_are_refused_by_the_model_type_that_transformers_writes(
+    tmp_path: Path, config_class: str, message: str
+) -> None:
+    import transformers
+
+    getattr(transformers, config_class)().save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=message):
+        hf.read_config(tmp_path)
+
+
+def test_the_defaults_for_missing_keys_are_those_of_transformers(tmp_path: Path) -> None:
+    import transformers
+
+    theirs = transformers.RobertaConfig()
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "roberta"}))
+    ours = hf.read_config(tmp_path)
+    for field, key, default in hf.FIELDS:
+        assert getattr(ours, field) == getattr(theirs, key) == default
+    assert ours.max_sequence_length == theirs.max_position_embeddings - theirs.pad_token_id - 1
+
+
+def test_what_pyroberta_saves_transformers_loads_with_its_tokenizer(tmp_path: Path) -> None:
+    import transformers
+
+    tokenizer = Tokenizer.train(["The quick brown fox jumped.", "I forgot my homework."] * 3, vocab_size=275)
+    config = RobertaConfig(
+        vocabulary_size=tokenizer.vocabulary_size,
+        num_layers=2,
+        num_heads=2,
+        hidden_dim=8,
+        intermediate_dim=12,
+        max_sequence_length=16,
+    )
+    params = Arrays(shapes(config))
+    params.flat[:] = np.random.default_rng(0).standard_normal(params.flat.size)
+    hf.write(tmp_path, config, params, tokenizer)
+    model = transformers.AutoModelForMaskedLM.from_pretrained(tmp_path)
+    assert type(model).__name__ == "RobertaForMaskedLM"
+    theirs = state(model)
+    for ours, (name, transpose) in hf.renaming(config).items():
+        expected = theirs[name].T if transpose else theirs[name]
+        expected = expected[config.pad_id + 1 :] if ours == "embeddings.position" else expected
+        assert same_bits(np.ascontiguousarray(expected), params[ours]), ours
+    loaded = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    for text in ("The quick <mask> jumped over my homework.", "", "  spaces  and\nlines ", "ünïcödé 🦊"):
+        assert loaded(text)["input_ids"] == tokenizer.encode(text)
+    assert loaded.mask_token_id == tokenizer.mask_id
+    assert loaded.pad_token_id == config.pad_id

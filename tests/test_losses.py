@@ -1,0 +1,182 @@
+"""The loss on arrays: its values, Keras's reductions, and bad input."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pyroberta.training import losses
+from pyroberta.training.losses import SparseCategoricalCrossentropy, log_softmax, sparse_categorical_crossentropy
+
+ALL_REDUCTIONS = ("sum_over_batch_size", "mean", "mean_with_sample_weight", "sum")
+
+
+def draw(seed: int, B: int = 3, K: int = 4, V: int = 7, scale: float = 3.0):
+    rng = np.random.default_rng(seed)
+    logits = scale * rng.standard_normal((B, K, V))
+    return rng.integers(0, V, (B, K)), logits, rng.random((B, K)) * rng.integers(0, 2, (B, K))
+
+
+def plain(labels, logits):
+    """Each loss by the definition, one by one."""
+    return np.array(
+        [
+            [math.log(sum(math.exp(z - row[y]) for z in row)) for y, row in zip(ys, rows, strict=True)]
+            for ys, rows in zip(labels, logits, strict=True)
+        ]
+    )
+
+
+@given(seed=st.integers(0, 2**32), B=st.integers(1, 4), K=st.integers(1, 5), V=st.integers(1, 9))
+def test_each_value_is_the_definitions(seed, B, K, V):
+    labels, logits, _ = draw(seed, B, K, V)
+    np.testing.assert_allclose(
+        sparse_categorical_crossentropy(labels, logits, from_logits=True), plain(labels, logits), rtol=1e-12, atol=1e-13
+    )
+
+
+@given(seed=st.integers(0, 2**32), shift=st.floats(-1e6, 1e6), scale=st.floats(1e-3, 1e4))
+def test_log_softmax_sums_to_one_and_ignores_a_shift_without_overflow(seed, shift, scale):
+    x = scale * np.random.default_rng(seed).standard_normal((3, 11))
+    y = log_softmax(x)
+    np.testing.assert_allclose(np.exp(y).sum(axis=-1), 1.0, rtol=1e-12)
+    np.testing.assert_allclose(log_softmax(x + shift), y, rtol=1e-12, atol=1e-8)
+    assert log_softmax(x.astype(np.float32)).dtype == np.float32
+
+
+def test_a_hopeless_prediction_costs_its_logit_and_not_infinity():
+    logits = np.array([[0.0, 1e30], [1e30, 0.0]], np.float32)
+    np.testing.assert_array_equal(
+        sparse_categorical_crossentropy([0, 0], logits, from_logits=True), np.array([1e30, 0.0], np.float32)
+    )
+
+
+@given(seed=st.integers(0, 2**32))
+def test_reductions_divide_by_what_the_table_says(seed):
+    labels, logits, weights = draw(seed)
+    total = float((plain(labels, logits) * weights).sum())
+    by = {"sum_over_batch_size": 12, "mean": 12, "mean_with_sample_weight": weights.sum(), "sum": 1}
+    for reduction, denominator in by.items():
+        loss = SparseCategoricalCrossentropy(from_logits=True, reduction=reduction)
+        expected = total / denominator if denominator else 0.0
+        assert loss(labels, logits, weights) == pytest.approx(expected, rel=1e-12)
+        assert loss.denominator(weights.ravel(), 12) == pytest.approx(denominator)
+    unreduced = SparseCategoricalCrossentropy(from_logits=True, reduction=None)(labels, logits, weights)
+    np.testing.assert_allclose(unreduced, plain(labels, logits) * weights, rtol=1e-11, atol=1e-13)
+
+
+@given(seed=st.integers(0, 2**32))
+def test_without_weights_all_three_means_are_one(seed):
+    labels, logits, _ = draw(seed)
+    values = {
+        SparseCategoricalCrossentropy(from_logits=True, reduction=reduction)(labels, logits)
+        for reduction in ("sum_over_batch_size", "mean", "mean_with_sample_weight")
+    }
+    assert len(values) == 1
+
+
+@pytest.mark.parametrize("reduction", ALL_REDUCTIONS)
+def test_no_weight_at_all_gives_zero(reduction):
+    labels, logits, _ = draw(0)
+    loss = SparseCategoricalCrossentropy(from_logits=True, reduction=reduction)
+    assert loss(labels, logits, np.zeros((3, 4))) == 0.0
+    assert loss(np.zeros((0, 4), int), np.zeros((0, 4, 7))) == 0.0
+
+
+@pytest.mark.parametrize("reduction", ALL_REDUCTIONS)
+@given(seed=st.integers(0, 2**32), data=st.data())
+def test_an_ignored_class_is_as_if_it_were_not_there(reduction, seed, data):
+    labels, logits, weights = draw(seed)
+    is_ignored = np.array(data.draw(st.lists(st.booleans(), min_size=12, max_size=12))).reshape(3, 4)
+    marked = np.where(is_ignored, -100, labels)
+    ignoring = SparseCategoricalCrossentropy(from_logits=True, reduction=reduction, ignore_class=-100)
+    plain_loss = SparseCategoricalCrossentropy(from_logits=True, reduction=reduction)
+    kept = ~is_ignored
+    expected = plain_loss(labels[kept], logits[kept], weights[kept])
+    assert ignoring(marked, logits, weights) == pytest.approx(expected, rel=1e-12, abs=1e-15)
+
+
+@given(seed=st.integers(0, 2**32))
+def test_probabilities_give_the_loss_of_their_logits(seed):
+    labels, logits, weights = draw(seed, scale=1.0)
+    probabilities = 5.0 * np.exp(log_softmax(logits))  # their sum is divided out
+    from_logits = SparseCategoricalCrossentropy(from_logits=True)(labels, logits, weights)
+    assert SparseCategoricalCrossentropy()(labels, probabilities, weights) == pytest.approx(from_logits, rel=1e-9)
+
+
+def test_probabilities_are_clipped_as_keras_does():
+    got = sparse_categorical_crossentropy([0, 1], np.array([[0.0, 1.0], [0.0, 1.0]]))
+    np.testing.assert_allclose(got, [-math.log(1e-7), -math.log1p(-1e-7)], rtol=1e-9)
+
+
+def test_keras_own_examples():
+    """The figures in the docstring of keras.losses.SparseCategoricalCrossentropy."""
+    labels, probabilities = np.array([1, 2]), np.array([[0.05, 0.95, 0], [0.1, 0.8, 0.1]])
+    assert SparseCategoricalCrossentropy()(labels, probabilities) == pytest.approx(1.177, abs=5e-4)
+    assert SparseCategoricalCrossentropy()(labels, probabilities, np.array([0.3, 0.7])) == pytest.approx(
+        0.814, abs=5e-4
+    )
+    assert SparseCategoricalCrossentropy(reduction="sum")(labels, probabilities) == pytest.approx(2.354, abs=5e-4)
+    unreduced = SparseCategoricalCrossentropy(reduction=None)(labels, probabilities)
+    np.testing.assert_allclose(unreduced, [0.0513, 2.303], atol=5e-4)
+
+
+def test_weights_per_sequence_count_for_each_of_its_slots():
+    labels, logits, _ = draw(1)
+    loss = SparseCategoricalCrossentropy(from_logits=True, reduction="mean_with_sample_weight")
+    per_sequence = np.array([1.0, 0.0, 2.0])
+    full = np.repeat(per_sequence[:, None], 4, axis=1)
+    assert loss(labels, logits, per_sequence) == loss(labels, logits, full)
+    assert loss(labels, logits, per_sequence[:, None]) == loss(labels, logits, full)
+
+
+def test_labels_may_have_a_last_axis_of_one_and_come_as_lists_or_floats():
+    labels, logits, _ = draw(2)
+    loss = SparseCategoricalCrossentropy(from_logits=True)
+    expected = loss(labels, logits)
+    assert loss(labels[..., None], logits) == expected
+    assert loss(labels.astype(float), logits) == expected
+    assert loss(labels.tolist(), logits) == expected
+
+
+def test_wrong_arguments_are_named():
+    labels, logits, _ = draw(3)
+    loss = SparseCategoricalCrossentropy(from_logits=True)
+    with pytest.raises(ValueError, match=r"reduction must be one of 'sum_over_batch_size'.*got 'average'"):
+        SparseCategoricalCrossentropy(reduction="average")
+    with pytest.raises(
+        ValueError, match=r"y_true must have the shape of y_pred without its last axis, \(3, 4\), got \(2, 4\)"
+    ):
+        loss(labels[:2], logits)
+    labels[1, 2] = 7
+    with pytest.raises(ValueError, match=r"label 7 at \(1, 2\) is outside the 7 classes"):
+        loss(labels, logits)
+    with pytest.raises(ValueError, match=r"sample_weight must have the shape of y_true, \(3, 4\), .* got \(4,\)"):
+        loss(np.zeros((3, 4), int), logits, np.ones(4))
+    with pytest.raises(ValueError, match="whole numbers"):
+        loss(np.full((3, 4), 0.5), logits)
+    with pytest.raises(ValueError, match="reduction=None gives one loss per token"):
+        SparseCategoricalCrossentropy(reduction="none").denominator(np.ones(2), 4)
+    with pytest.raises(
+        ValueError, match="loss must be one of sparse_categorical_crossentropy or a loss object, got 'mse'"
+    ):
+        losses.get("mse")
+
+
+@pytest.mark.parity
+@given(seed=st.integers(0, 2**32))
+def test_the_mean_with_an_ignored_class_is_torchs(seed):
+    import torch
+
+    labels, logits, _ = draw(seed)
+    labels = labels.copy()
+    labels[0] = -100
+    theirs = torch.nn.functional.cross_entropy(
+        torch.from_numpy(logits).reshape(-1, 7), torch.from_numpy(labels).reshape(-1), ignore_index=-100
+    )
+    ours = SparseCategoricalCrossentropy(from_logits=True, ignore_class=-100)(labels, logits)
+    assert ours == pytest.approx(theirs.item(), rel=1e-12)

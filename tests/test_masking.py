@@ -1,0 +1,227 @@
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import seeds
+
+from pyroberta.text.masking import corrupt, exact_count, number_words, select, word_edges
+
+MASK = 4
+
+# The value that a chi-square variable with so many degrees of freedom passes with probability 0.001.
+CHI_SQUARE_0_001 = {1: 10.828, 2: 13.816, 3: 16.266, 4: 18.467, 9: 27.877, 11: 31.264, 14: 36.123}
+
+
+def chi_square(observed, expected) -> float:
+    observed, expected = np.asarray(observed, float), np.asarray(expected, float)
+    assert observed.sum() == pytest.approx(expected.sum())
+    assert expected.min() > 5  # below that the statistic has another distribution
+    return float(((observed - expected) ** 2 / expected).sum())
+
+
+def binomial(n: int, p: float) -> np.ndarray:
+    return np.array([math.comb(n, k) * p**k * (1 - p) ** (n - k) for k in range(n + 1)])
+
+
+def each_alone(lengths: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Owners and words of sequences of that many candidates, each a word."""
+    return np.repeat(np.arange(len(lengths)), lengths), np.arange(sum(lengths))
+
+
+def in_words(sizes: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
+    """Owners and words of sequences whose words have those sizes."""
+    flat = [size for sequence in sizes for size in sequence]
+    owners = np.repeat(np.arange(len(sizes)), [sum(sequence) for sequence in sizes])
+    return owners, np.repeat(np.arange(len(flat)), flat)
+
+
+some_lengths = st.lists(st.integers(0, 40), max_size=6)
+some_rates = st.sampled_from([0.01, 0.15, 0.3, 0.5, 0.99, 1.0])
+some_counts = st.sampled_from(["exact", "bernoulli"])
+some_words = st.lists(st.lists(st.integers(1, 5), max_size=12), max_size=5)
+
+
+# --------------------------------------------------------------------------------------------------------- how many
+
+
+def test_the_exact_count_is_the_ceiling_of_the_decimal_that_was_written():
+    n = np.arange(1, 1025)
+    for hundredths in range(1, 101):
+        want = [max(1, math.ceil(Fraction(hundredths, 100) * int(k))) for k in n]
+        assert exact_count(hundredths / 100, n).tolist() == want
+
+
+@given(lengths=some_lengths, rate=some_rates, limit=st.integers(1, 50), seed=seeds)
+def test_exact_selects_the_ceiling_but_at_least_one_and_at_most_the_limit(lengths, rate, limit, seed):
+    owners, words = each_alone(lengths)
+    is_selected = select(owners, words, rate, limit, np.random.default_rng(seed))
+    selected = np.bincount(owners[is_selected], minlength=len(lengths))
+    want = [min(max(1, math.ceil(Fraction(str(rate)) * n)), limit) if n else 0 for n in lengths]
+    assert selected.tolist() == want
+
+
+@given(sizes=some_words, rate=some_rates, count=some_counts, more=st.integers(0, 40), seed=seeds)
+def test_a_text_that_can_be_trained_on_always_has_a_masked_token_and_never_more_than_the_limit(
+    sizes, rate, count, more, seed
+):
+    owners, words = in_words(sizes)
+    limit = max((size for sequence in sizes for size in sequence), default=1) + more
+    is_selected = select(owners, words, rate, limit, np.random.default_rng(seed), count=count)
+    selected = np.bincount(owners[is_selected], minlength=len(sizes))
+    for sequence, number in zip(sizes, selected, strict=True):
+        assert min(1, sum(sequence)) <= number <= limit
+
+
+def test_bernoulli_selects_each_token_with_the_given_probability():
+    n, rate, trials = 12, 0.15, 20_000
+    owners, words = each_alone([n] * trials)
+    is_selected = select(owners, words, rate, n, np.random.default_rng(0), count="bernoulli")
+    numbers = np.bincount(owners[is_selected], minlength=trials)
+
+    # The binomial, with its zero moved to one, and the tail from 5 up in one class.
+    p = binomial(n, rate)
+    expected = [p[0] + p[1], p[2], p[3], p[4], p[5:].sum()]
+    observed = [(numbers <= 1).sum(), *((numbers == k).sum() for k in (2, 3, 4)), (numbers >= 5).sum()]
+    assert chi_square(observed, np.multiply(expected, trials)) < CHI_SQUARE_0_001[4]
+
+
+# ------------------------------------------------------------------------------------------------------------ which
+
+
+@pytest.mark.parametrize("count", ["exact", "bernoulli"])
+def test_every_token_is_selected_equally_often(count):
+    n, trials = 15, 12_000
+    owners, words = each_alone([n] * trials)
+    is_selected = select(owners, words, 0.1, 1, np.random.default_rng(1), count=count)  # one token of each text
+    chosen = np.flatnonzero(is_selected) % n
+    assert len(chosen) == trials
+    assert chi_square(np.bincount(chosen, minlength=n), np.full(n, trials / n)) < CHI_SQUARE_0_001[14]
+
+
+def test_every_pair_of_tokens_is_selected_equally_often():
+    n, trials = 5, 10_000
+    owners, words = each_alone([n] * trials)
+    is_selected = select(owners, words, 0.4, 96, np.random.default_rng(2)).reshape(trials, n)  # two of five
+    pairs = is_selected @ 2 ** np.arange(n)
+    _, observed = np.unique(pairs, return_counts=True)
+    assert len(observed) == math.comb(n, 2)
+    assert chi_square(observed, np.full(10, trials / 10)) < CHI_SQUARE_0_001[9]
+
+
+@given(lengths=some_lengths, rate=some_rates, count=some_counts, seed=seeds)
+def test_the_same_generator_state_gives_the_same_masks(lengths, rate, count, seed):
+    owners, words = each_alone(lengths)
+    once, again = (select(owners, words, rate, 9, np.random.default_rng(seed), count=count) for _ in range(2))
+    assert np.array_equal(once, again)
+
+
+# ------------------------------------------------------------------------------------------------------ whole words
+
+
+@given(sizes=some_words, rate=some_rates, count=some_counts, more=st.integers(0, 40), seed=seeds)
+def test_a_word_is_selected_as_a_whole_or_not_at_all(sizes, rate, count, more, seed):
+    owners, words = in_words(sizes)
+    is_selected = select(owners, words, rate, 5 + more, np.random.default_rng(seed), count=count)
+    selected = np.bincount(words[is_selected], minlength=words.max(initial=-1) + 1)
+    assert all(number in (0, size) for number, size in zip(selected, np.bincount(words), strict=True))
+
+
+@given(sizes=some_words, rate=some_rates, more=st.integers(0, 40), seed=seeds)
+def test_whole_words_meet_the_count_to_within_one_word(sizes, rate, more, seed):
+    owners, words = in_words(sizes)
+    limit = 5 + more
+    is_selected = select(owners, words, rate, limit, np.random.default_rng(seed))
+    selected = np.bincount(owners[is_selected], minlength=len(sizes))
+    for sequence, number in zip(sizes, selected, strict=True):
+        if sequence:
+            target = min(exact_count(rate, np.array(sum(sequence))), limit)
+            assert target - max(sequence) < number < target + max(sequence)
+
+
+def words_of(tokens: list[str], limit: int = 96, special: tuple[str, ...] = ("<s>", "</s>", "<mask>", "<unk>")):
+    """The words that are found in one sequence of tokens, each as its tokens joined."""
+    vocabulary = {token: i for i, token in enumerate(dict.fromkeys([*special, *tokens]))}
+    ids = np.array([vocabulary[token] for token in tokens])
+    rows = np.flatnonzero(ids >= len(special))
+    words = number_words(ids, rows, np.zeros(len(rows), int), *word_edges(vocabulary), limit)
+    return ["".join(tokens[row] for row in rows[words == w]) for w in range(words.max(initial=-1) + 1)]
+
+
+@pytest.mark.parametrize(
+    ("tokens", "words"),
+    [
+        ("<s> The Ġquick Ġbro wn Ġfox </s>", "The Ġquick Ġbrown Ġfox"),
+        ("<s> un believ able </s>", "unbelievable"),  # the start of the text begins a word without a space
+        ("<s> Ġdon 't Ġgo , Ġnow ! </s>", "Ġdon't Ġgo, Ġnow!"),  # punctuation joins the word it touches
+        ('<s> He Ġsaid Ġ" hi " </s>', 'He Ġsaid Ġ"hi"'),
+        ("<s> a </s> </s> b c </s>", "a bc"),  # segments are borders
+        ("<s> un <mask> able </s>", "un able"),  # so is a mask that is there already
+        ("<s> Ġa Ġ Ã ¯ Ġb </s>", "Ġa ĠÃ¯ Ġb"),  # a space that no merge took along is still part of the word after it
+        ("<s> a Ċ b ĊĊ Ġc ĉ d </s>", "a Ċ b ĊĊ Ġc ĉ d"),  # a newline or tab is not
+        ("<s> a Ġ Ġb </s>", "a Ġ Ġb"),
+        ("<s> a ĊĠ Ġb </s>", "a ĊĠ Ġb"),
+        ("<s> Â ł x </s>", "Âłx"),  # U+00A0 is no ASCII whitespace
+        ("<s> </s>", ""),
+    ],
+)
+def test_words_are_what_stands_between_whitespace(tokens, words):
+    assert words_of(tokens.split()) == words.split()
+
+
+def test_a_stretch_longer_than_the_limit_is_several_words():
+    assert words_of(["Ġa", "b", "c", "d", "e", "Ġf", "g"], limit=2) == ["Ġab", "cd", "e", "Ġfg"]
+
+
+def test_the_border_between_two_sequences_is_a_border_between_words():
+    opens, closes = word_edges({"a": 0})
+    words = number_words(np.zeros(4, int), np.arange(4), np.array([0, 0, 1, 1]), opens, closes, 96)
+    assert words.tolist() == [0, 0, 1, 1]
+
+
+def test_word_edges_follow_the_ids_even_with_holes():
+    opens, closes = word_edges({"Ċ": 5, "Ġa": 2, "x": 0})
+    assert np.flatnonzero(opens).tolist() == [2, 5]
+    assert np.flatnonzero(closes).tolist() == [5]
+
+
+# -------------------------------------------------------------------------------------------- what the model sees
+
+
+def test_eighty_percent_are_masked_ten_random_ten_kept():
+    n, ordinary = 50_000, np.arange(10, 210)
+    labels = np.full(n, 10)
+    seen = corrupt(labels, MASK, ordinary, 0.8, 0.1, np.random.default_rng(3))
+    same = 0.1 / len(ordinary)  # a random token may be the very one that was there
+    observed = [(seen == MASK).sum(), (seen == 10).sum(), ((seen != MASK) & (seen != 10)).sum()]
+    expected = np.multiply([0.8, 0.1 + same, 0.1 - same], n)
+    assert chi_square(observed, expected) < CHI_SQUARE_0_001[2]
+
+
+def test_random_tokens_are_uniform_over_the_ordinary_ids():
+    n, ordinary = 24_000, np.array([3, *range(7, 17), 99])
+    seen = corrupt(np.zeros(n, int), MASK, ordinary, 0.0, 1.0, np.random.default_rng(4))
+    values, observed = np.unique(seen, return_counts=True)
+    assert values.tolist() == ordinary.tolist()
+    assert chi_square(observed, np.full(12, n / 12)) < CHI_SQUARE_0_001[11]
+
+
+@given(n=st.integers(0, 30), seed=seeds)
+def test_rates_of_zero_and_one_leave_nothing_to_chance(n, seed):
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(5, 50, n)
+    ordinary = np.arange(50, 60)
+    assert (corrupt(labels, MASK, ordinary, 1.0, 0.0, rng) == MASK).all()
+    assert (corrupt(labels, MASK, ordinary, 0.0, 0.0, rng) == labels).all()
+    assert (corrupt(labels, MASK, ordinary, 0.0, 1.0, rng) >= 50).all()
+
+
+def test_the_statistic_notices_a_wrong_distribution():
+    n, ordinary = 50_000, np.arange(10, 210)
+    seen = corrupt(np.full(n, 10), MASK, ordinary, 0.79, 0.11, np.random.default_rng(3))
+    observed = [(seen == MASK).sum(), (seen != MASK).sum()]
+    assert chi_square(observed, np.multiply([0.8, 0.2], n)) > CHI_SQUARE_0_001[1]

@@ -1,0 +1,205 @@
+"""The ops in C++ against their references, and what their border refuses."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from pyroberta.backends import BackendError, backends, get_ops
+from pyroberta.ops import REFERENCE
+from pyroberta.ops.adam import adam_step as reference
+
+REASON = {name: None if available else reason for name, available, reason in backends()}["native"]
+needs_native = pytest.mark.skipif(REASON is not None, reason=f"pyroberta._native is not built: {REASON}")
+
+RATES = (0.01, 0.9, 0.999, 1e-7)
+GUARD = 12345.0
+seeds = st.integers(0, 2**32)
+lengths = st.one_of(st.integers(0, 70), st.integers(2**14 - 2, 2**14 + 2))  # around a vector register, and a chunk
+LONG = 2**21 + 2**14 + 3  # past where threads begin
+
+
+def native_step(*args):
+    from pyroberta import _native
+
+    _native.adam_step(*args)
+
+
+def draw(seed, P, dtype, scale=1.0):
+    """w, g, m, v, each between guard values; the views and the arrays that hold them."""
+    rng = np.random.default_rng(seed)
+    whole = [np.full(P + 16, GUARD, dtype) for _ in range(4)]
+    views = [array[8 : 8 + P] for array in whole]
+    for view in views[:3]:
+        view[:] = scale * rng.standard_normal(P)
+    views[3][:] = scale**2 * rng.random(P)
+    return views, whole
+
+
+@needs_native
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@given(seed=seeds, P=lengths, scale=st.sampled_from([1e-6, 1.0, 1e6]), beta_1=st.floats(0, 0.999))
+@example(seed=0, P=LONG, scale=1.0, beta_1=0.9)
+@settings(max_examples=30, deadline=None)
+def test_every_bit_is_the_references_and_nothing_around_is_touched(dtype, seed, P, scale, beta_1):
+    ours, whole = draw(seed, P, dtype, scale)
+    theirs, _ = draw(seed, P, dtype, scale)
+    gradient = ours[1].copy()
+    native_step(*ours, 0.01, beta_1, 0.999, 1e-7)
+    reference(*theirs, 0.01, beta_1, 0.999, 1e-7)
+    for got, expected in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(got, expected)
+    np.testing.assert_array_equal(ours[1], gradient)
+    for array in whole:
+        assert (array[:8] == GUARD).all()
+        assert (array[8 + P :] == GUARD).all()
+
+
+@needs_native
+@given(seed=seeds, scale=st.sampled_from([1e-6, 1e-2, 1.0, 1e4]))
+@settings(max_examples=30)
+def test_float32_is_as_near_to_float64_as_numpys_float32(seed, scale):
+    exact, _ = draw(seed, 500, "float64", scale)
+    for view in exact:
+        view[:] = view.astype(np.float32)  # the three start from the same numbers
+    native, numpy = ([view.astype(np.float32) for view in exact] for _ in range(2))
+    for _ in range(5):
+        reference(*exact, *RATES)
+        native_step(*native, *RATES)
+        reference(*numpy, *RATES)
+    for true, one, other in zip(exact, native, numpy, strict=True):
+        size = np.abs(true).max()
+        error = np.abs(one - true).max() / size
+        assert error <= 4 * np.abs(other - true).max() / size + 4 * np.finfo(np.float32).eps
+
+
+@needs_native
+def test_a_bad_number_stays_where_it_is():
+    for bad in (np.nan, np.inf):
+        (w, g, m, v), _ = draw(0, 100, "float32")
+        g[17] = bad
+        native_step(w, g, m, v, *RATES)
+        assert np.flatnonzero(~np.isfinite(w)).tolist() == [17]
+
+
+@needs_native
+@pytest.mark.parametrize("which", range(4))
+def test_each_bad_argument_is_named(which):
+    name = "wgmv"[which]
+
+    def refused(replacement, error, message):
+        arrays = list(draw(0, 6, "float32")[0])
+        arrays[which] = replacement
+        before = [np.array(array) for array in arrays]
+        with pytest.raises(error, match=rf"^adam_step: {name} {message}"):
+            native_step(*arrays, *RATES)
+        for array, old in zip(arrays, before, strict=True):
+            np.testing.assert_array_equal(array, old)
+
+    refused([0.0] * 6, TypeError, "must be a NumPy array, got <class 'list'>")
+    refused(np.zeros(6, np.float16), TypeError, "must be float32 or float64 .*, got dtype <f2")
+    refused(np.zeros(6, ">f4"), TypeError, "must be float32 or float64 in the machine's byte order, got dtype >f4")
+    refused(np.zeros((2, 3), np.float32), ValueError, re.escape("must have 1 axis, got shape (2, 3)"))
+    refused(np.zeros(12, np.float32)[::2], ValueError, re.escape("must be contiguous, got strides (8,)"))
+    refused(np.zeros(25, np.uint8)[1:].view(np.float32), ValueError, "must be aligned")
+    if name != "g":
+        frozen = np.zeros(6, np.float32)
+        frozen.flags.writeable = False
+        refused(frozen, ValueError, "is changed in place and must be writeable, got a read-only array")
+
+
+@needs_native
+def test_arguments_that_do_not_go_together_are_named():
+    w, g, m, v = draw(0, 6, "float32")[0]
+    with pytest.raises(ValueError, match=r"^adam_step: m must have the length of w, 6, got 5"):
+        native_step(w, g, m[:5], v, *RATES)
+    with pytest.raises(TypeError, match=r"^adam_step: v must have the dtype of w, float32, got float64"):
+        native_step(w, g, m, v.astype(np.float64), *RATES)
+    both = np.zeros(12, np.float32)
+    with pytest.raises(ValueError, match=r"^adam_step: v must not share memory with m"):
+        native_step(w, g, both[:6], both[5:11], *RATES)
+    with pytest.raises(TypeError, match="incompatible function arguments"):
+        native_step(w, g, m, v, "fast", 0.9, 0.999, 1e-7)
+
+
+@needs_native
+def test_neighbouring_views_of_one_vector_are_fine():
+    vector = np.ones(24, np.float32)
+    native_step(vector[:6], vector[6:12], vector[12:18], vector[18:], *RATES)
+    assert (vector[:6] != 1.0).all()
+    assert (vector[6:12] == 1.0).all()
+
+
+@needs_native
+def test_other_threads_run_meanwhile():
+    """A thread that sleeps for moments wakes up in the midst of the call, which it could not while the GIL is held."""
+    import threading
+    import time
+
+    arrays = [np.zeros(4_000_000, np.float32) for _ in range(4)]
+    spans, woken = [], []
+    done = threading.Event()
+
+    def work():
+        while len(spans) < 200 and not any(a + (b - a) / 4 < t < b - (b - a) / 4 for a, b in spans for t in woken[:]):
+            start = time.perf_counter()
+            native_step(*arrays, *RATES)
+            spans.append((start, time.perf_counter()))
+        done.set()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    while not done.is_set():
+        time.sleep(0.0002)
+        woken.append(time.perf_counter())
+    thread.join()
+    assert len(spans) < 200
+
+
+@needs_native
+def test_the_native_table_is_the_references_with_its_rows_replaced():
+    from pyroberta import _native
+
+    ops = get_ops("native")
+    assert ops.name == "native"
+    assert ops.adam_step is _native.adam_step
+    assert ops.linear_forward is REFERENCE.linear_forward
+    assert get_ops("auto").name == "native"
+    assert {name: reason for name, _, reason in backends()}["native"].startswith("C++ by ")
+
+
+def test_a_backend_that_is_not_there_is_an_error_with_every_reason(monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "pyroberta._native", None)
+    assert get_ops("auto").name == "numpy"
+    listed = {name: (available, reason) for name, available, reason in backends()}
+    assert listed["numpy"][0]
+    assert not listed["native"][0]
+    assert "pyroberta._native" in listed["native"][1]
+    with pytest.raises(BackendError) as caught:
+        get_ops("native")
+    text = str(caught.value)
+    assert "'native' is not available" in text
+    assert "numpy: available, NumPy" in text
+    assert f"native: not available, {listed['native'][1]}" in text
+
+
+def test_an_unknown_backend_is_an_error_with_the_known_ones():
+    with pytest.raises(
+        BackendError, match=r"(?s)the backend 'cuda' is unknown\. There are:\n  numpy: available.*native"
+    ):
+        get_ops("cuda")
+
+
+def test_an_extension_older_than_the_package_is_a_reason_and_no_crash(monkeypatch):
+    import sys
+    import types
+
+    monkeypatch.setitem(sys.modules, "pyroberta._native", types.ModuleType("pyroberta._native"))
+    assert get_ops("auto").name == "numpy"
+    assert "has no attribute 'adam_step'" in {name: reason for name, _, reason in backends()}["native"]

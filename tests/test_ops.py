@@ -1,0 +1,124 @@
+"""What holds for every row of the table of ops."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import fields
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import dtypes, seeds
+
+from pyroberta.ops import REFERENCE, Ops
+
+N, M, C, F, V, T, H = 7, 4, 6, 10, 11, 5, 2
+STARTS = np.array([0, 3, 3, 7], np.int32)
+
+# Each op's arguments, from `draw(shape)` for floats and `ids(size, below)` for whole numbers.
+ARGUMENTS = {
+    "gather": lambda draw, ids: (draw(N, C), ids(M, N)),
+    "embedding": lambda draw, ids: (ids(N, V), ids(N, T), draw(V, C), draw(T, C)),
+    "linear": lambda draw, ids: (draw(N, C), draw(C, F), draw(F)),
+    "layer_norm": lambda draw, ids: (draw(N, C), draw(C), draw(C), 1e-5),
+    "gelu": lambda draw, ids: (draw(N, F),),
+    "dropout": lambda draw, ids: (draw(N, C), 0.3, (7, 8)),
+    "attention": lambda draw, ids: (draw(N, C), draw(N, C), draw(N, C), STARTS, H, 0.3, (7, 8)),
+    "cross_entropy": lambda draw, ids: (draw(M, C), draw(V, C), draw(V), ids(M, V)),
+    "logits": lambda draw, ids: (draw(M, C), draw(V, C), draw(V)),
+    "adam_step": lambda draw, ids: (draw(N), draw(N), draw(N), draw(N) ** 2, 1e-3, 0.9, 0.999, 1e-7),
+}
+ROWS = [field.name for field in fields(Ops) if field.name != "name"]
+PURE_ROWS = [row for row in ROWS if row != "adam_step"]
+
+
+def call_with(row: str, dtype: type, seed: int):
+    """The row's op and arguments for it; for a backward a random dy and the forward's cache."""
+    rng = np.random.default_rng(seed)
+    op_name = row.partition("_backward")[0].removesuffix("_forward")
+    arguments = ARGUMENTS[op_name](
+        lambda *shape: rng.standard_normal(shape).astype(dtype),
+        lambda size, below: rng.integers(0, below, size).astype(np.int32),
+    )
+    if "_backward" not in row:
+        return getattr(REFERENCE, row), arguments
+    y, cache = getattr(REFERENCE, f"{op_name}_forward")(*arguments)
+    if isinstance(y, tuple):  # the losses, beside the predicted ids
+        y = y[0]
+    return getattr(REFERENCE, row), (rng.standard_normal(y.shape).astype(dtype), cache)
+
+
+def float_arrays(value: object) -> list[np.ndarray]:
+    """All arrays of floats within tuples and lists."""
+    if isinstance(value, np.ndarray):
+        return [value] if value.dtype.kind == "f" else []
+    return [array for part in value for array in float_arrays(part)] if isinstance(value, (tuple, list)) else []
+
+
+def same(a: object, b: object) -> bool:
+    if isinstance(a, np.ndarray):
+        return np.array_equal(a, b)
+    if isinstance(a, (tuple, list)):
+        return all(same(x, y) for x, y in zip(a, b, strict=True))
+    return a == b
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("row", ROWS)
+def test_what_goes_in_as_a_dtype_comes_out_as_that_dtype(row, dtype):
+    op, arguments = call_with(row, dtype, seed=0)
+    results = op(*arguments)
+    assert row == "adam_step" or float_arrays(results)
+    assert {array.dtype for array in float_arrays(results)} <= {np.dtype(dtype)}  # outputs, caches, gradients
+
+
+@pytest.mark.parametrize("row", PURE_ROWS)
+@given(seed=seeds, dtype=dtypes)
+def test_arguments_and_caches_are_left_as_they_were(row, seed, dtype):
+    op, arguments = call_with(row, dtype, seed)
+    before = copy.deepcopy(arguments)
+    op(*arguments)
+    assert same(arguments, before)
+
+
+@pytest.mark.parametrize("row", PURE_ROWS)
+@given(seed=seeds, dtype=dtypes)
+def test_the_same_arguments_give_the_same_bits(row, seed, dtype):
+    op, arguments = call_with(row, dtype, seed)
+    assert same(op(*arguments), op(*arguments))
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if "_backward" in row])
+@given(seed=seeds, factor=st.sampled_from([-1.0, 0.0, 2.0, 0.25]))
+def test_scaling_dy_scales_the_gradients(row, seed, factor):
+    op, (dy, cache) = call_with(row, np.float64, seed)
+    plain, scaled = float_arrays(op(dy, cache)), float_arrays(op(factor * dy, cache))
+    assert all(np.array_equal(factor * a, b) for a, b in zip(plain, scaled, strict=True))  # powers of two are exact
+
+
+def test_adam_changes_the_weights_and_moments_and_not_the_gradient():
+    step, arguments = call_with("adam_step", np.float64, seed=0)
+    before = copy.deepcopy(arguments)
+    step(*arguments)
+    assert [np.array_equal(now, then) for now, then in zip(arguments[:4], before[:4], strict=True)] == [
+        False, True, False, False
+    ]  # fmt: skip
+
+
+def test_a_wrapped_table_calls_the_wrapper_for_every_row_by_its_name():
+    called = []
+
+    def note(name, op):
+        def noted(*arguments):
+            called.append(name)
+            return op(*arguments)
+
+        return noted
+
+    table = REFERENCE.wrapped(note)
+    for row in ROWS:
+        _, arguments = call_with(row, np.float64, seed=0)
+        getattr(table, row)(*arguments)
+    assert called == ROWS
+    assert table.name == REFERENCE.name

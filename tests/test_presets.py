@@ -1,0 +1,208 @@
+"""Names of presets: what they stand for, and what is said where they can't be had."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pyroberta.model.config import RobertaConfig
+from pyroberta.model.params import Arrays, is_backbone, shapes
+from pyroberta.presets import hf, registry
+from pyroberta.presets.registry import PRESETS, detect, load, preprocessor_settings, resolve
+from pyroberta.text.tokenizer import Tokenizer
+
+EMBEDDED = [name for name, preset in PRESETS.items() if preset.source == "embedded"]
+
+
+def small_tokenizer() -> Tokenizer:
+    return Tokenizer.train(["The quick brown fox jumped.", "I forgot my homework."] * 3, vocab_size=270)
+
+
+def saved_preset(path: Path, vocabulary_size: int = 300, tokenizer: Tokenizer | None = None) -> Arrays:
+    config = RobertaConfig(
+        vocabulary_size=vocabulary_size,
+        num_layers=1,
+        num_heads=2,
+        hidden_dim=4,
+        intermediate_dim=6,
+        max_sequence_length=10,
+    )
+    params = Arrays(shapes(config))
+    params.flat[:] = np.random.default_rng(0).standard_normal(params.flat.size)
+    hf.write(path, config, params, tokenizer, preprocessor={"sequence_length": 10})
+    return params
+
+
+# --- names ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("spell", ["./preset", "preset", "{absolute}", "sub/../preset", "~/preset"])
+def test_a_directory_is_found_however_it_is_spelt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spell: str) -> None:
+    (tmp_path / "preset").mkdir()
+    (tmp_path / "sub").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    found = resolve(spell.format(absolute=tmp_path / "preset"))
+    assert found.samefile(tmp_path / "preset")
+    assert resolve(tmp_path / "preset") == tmp_path / "preset"
+
+
+@pytest.mark.parametrize(
+    ("name", "close"),
+    [("roberta_tiny", "roberta_tiny_en"), ("roberta-base-en", "roberta_base_en"), ("robert_large_en", "roberta_large")],
+)
+def test_an_unknown_name_is_told_its_neighbours_and_what_can_be_had(name: str, close: str) -> None:
+    with pytest.raises(ValueError, match=f"unknown preset '{name}'; did you mean .*{close}.*What can be had: 'robe"):
+        resolve(name)
+
+
+@pytest.mark.parametrize("name", ["", "zzz"])
+def test_a_name_without_neighbours_is_told_what_can_be_had(name: str) -> None:
+    with pytest.raises(ValueError, match=f"unknown preset '{name}'; What can be had: 'roberta_tiny_en', or the path"):
+        resolve(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("hf://FacebookAI/roberta-base", "the Hugging Face hub"),
+        ("kaggle://keras/roberta/keras/roberta_base_en/3", "Kaggle"),
+        ("modelscope://a/b", "ModelScope"),
+    ],
+)
+def test_a_download_is_refused_and_told_what_can_be_had(name: str, what: str) -> None:
+    with pytest.raises(ValueError, match=f"'{name}' needs a download from {what}.*can't do.*roberta_tiny_en"):
+        resolve(name)
+
+
+@pytest.mark.parametrize("name", ["roberta_base_en", "roberta_large_en"])
+def test_keras_hub_s_names_are_known_and_where_else_their_models_are(name: str) -> None:
+    with pytest.raises(ValueError, match=f"would be downloaded from kaggle://.*{name}/3.*FacebookAI/roberta-"):
+        resolve(name)
+
+
+@pytest.mark.parametrize("name", ["./nowhere", "FacebookAI/roberta-base", "/nowhere/at/all"])
+def test_a_path_that_is_not_there_is_named(name: str) -> None:
+    with pytest.raises(FileNotFoundError, match=f"'{name}': there is no such directory. What can be had"):
+        resolve(name)
+
+
+def test_a_file_is_no_preset(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_text("")
+    with pytest.raises(ValueError, match="is a file; give the directory that holds it"):
+        resolve(tmp_path / "model.safetensors")
+
+
+def test_a_known_name_comes_before_a_directory_of_that_name_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "roberta_base_en").mkdir()
+    with (
+        pytest.warns(UserWarning, match=r"For the directory write '\./roberta_base_en'"),
+        pytest.raises(ValueError, match="would be downloaded"),
+    ):
+        resolve("roberta_base_en")
+    assert resolve("./roberta_base_en").samefile(tmp_path / "roberta_base_en")
+
+
+def test_a_preset_put_aside_by_a_dead_save_is_found(tmp_path: Path) -> None:
+    (tmp_path / ".preset.previous").mkdir()
+    assert resolve(tmp_path / "preset") == tmp_path / ".preset.previous"
+
+
+@pytest.mark.parametrize("name", EMBEDDED)
+def test_an_embedded_preset_is_in_the_package_and_loads(name: str) -> None:
+    config, params, tokenizer = load(name)
+    assert params is not None
+    assert tokenizer is not None
+    assert tokenizer.vocabulary_size <= config.vocabulary_size
+    counted = sum(array.size for key, array in params.items() if is_backbone(key))
+    assert PRESETS[name].parameters in (None, counted)
+    size = sum(file.stat().st_size for file in resolve(name).iterdir())
+    assert size < 6e6
+
+
+# --- formats ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_format_is_told_by_its_marks(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "roberta"}')
+    assert detect(tmp_path) is hf
+
+
+def test_a_kerashub_directory_is_told_apart_and_refused_by_name(tmp_path: Path) -> None:
+    config = {"module": "keras_hub", "class_name": "RobertaBackbone", "registered_name": "keras_hub>RobertaBackbone"}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match="is a KerasHub preset, which this version can't read"):
+        detect(tmp_path)
+
+
+def test_a_fairseq_directory_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "model.pt").write_bytes(b"")
+    (tmp_path / "dict.txt").write_bytes(b"")
+    with pytest.raises(ValueError, match="is a fairseq checkpoint, which this version can't read"):
+        detect(tmp_path)
+
+
+def test_a_directory_of_no_known_format_tells_what_is_there(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"is no preset: it has no config\.json; it has nothing"):
+        detect(tmp_path)
+    (tmp_path / "cat.jpg").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"it has cat\.jpg"):
+        detect(tmp_path)
+
+
+def test_every_reader_has_what_loading_calls() -> None:
+    for format in registry.FORMATS:
+        for name in ("read_config", "read_params", "read_tokenizer", "read_preprocessor"):
+            assert format.reader is None or callable(getattr(format.reader, name))
+
+
+# --- loading ----------------------------------------------------------------------------------------------------------
+
+
+def test_what_was_saved_loads_whole(tmp_path: Path) -> None:
+    tokenizer = small_tokenizer()
+    saved = saved_preset(tmp_path / "preset", tokenizer=tokenizer)
+    config, params, loaded = load(tmp_path / "preset")
+    assert params is not None
+    assert loaded is not None
+    assert params.flat.tobytes() == saved.flat.tobytes()
+    assert config.vocabulary_size == 300
+    text = "The fox forgot <mask>."
+    assert loaded.encode(text) == tokenizer.encode(text)
+    assert preprocessor_settings(tmp_path / "preset") == {"sequence_length": 10}
+
+
+def test_dtype_and_the_weights_and_the_tokenizer_are_a_matter_of_choice(tmp_path: Path) -> None:
+    saved_preset(tmp_path / "preset")
+    _, params, tokenizer = load(tmp_path / "preset", dtype="float64", load_tokenizer=False)
+    assert params is not None
+    assert params.dtype == np.float64
+    assert tokenizer is None
+    (tmp_path / "preset" / "model.safetensors").unlink()
+    config, params, _ = load(tmp_path / "preset", load_weights=False, load_tokenizer=False)
+    assert params is None
+    assert config.hidden_dim == 4
+
+
+def test_a_directory_without_tokenizer_says_so_when_one_is_wanted(tmp_path: Path) -> None:
+    saved_preset(tmp_path / "preset")
+    with pytest.raises(FileNotFoundError, match=r"no tokenizer \(vocab\.json and merges\.txt, or tokenizer\.json\)"):
+        load(tmp_path / "preset")
+
+
+def test_a_tokenizer_larger_than_the_table_is_refused_on_both_ways(tmp_path: Path) -> None:
+    tokenizer = small_tokenizer()
+    message = f"tokenizer has {tokenizer.vocabulary_size} tokens, the model's table only 100 rows"
+    with pytest.raises(ValueError, match=message):
+        saved_preset(tmp_path / "preset", vocabulary_size=100, tokenizer=tokenizer)
+    assert not (tmp_path / "preset").exists()
+    saved_preset(tmp_path / "preset", vocabulary_size=100)
+    tokenizer.save(tmp_path / "preset")
+    with pytest.raises(ValueError, match=message):
+        load(tmp_path / "preset")

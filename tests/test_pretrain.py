@@ -1,0 +1,140 @@
+"""The script that makes the embedded preset, its parts and a very small run."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pyroberta.data import speeches
+from pyroberta.text.tokenizer import Tokenizer
+
+SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"
+
+
+@pytest.fixture(scope="module")
+def pretrain() -> Iterator[ModuleType]:
+    sys.path.insert(0, str(SCRIPTS))
+    yield importlib.import_module("pretrain_tiny")
+    sys.path.remove(str(SCRIPTS))
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Tokenizer:
+    return Tokenizer.train(speeches()[:300], vocab_size=600)
+
+
+@pytest.fixture
+def corpus_folder(tmp_path: Path) -> Path:
+    """What corpus.py leaves, with a training text and an evaluation text."""
+    texts = {"old": speeches()[:300], "new": speeches()[300:360]}
+    rows: dict[str, dict[str, Any]] = {}
+    for name, role in (("old", "train"), ("new", "evaluate")):
+        (tmp_path / f"{name}.txt").write_text("\n".join(texts[name]) + "\n")
+        rows[name] = {"about": name, "package": "p", "version": "1", "licence": "none", "role": role, "words": 1000}
+    (tmp_path / "manifest.json").write_text(json.dumps(rows))
+    return tmp_path
+
+
+def test_sentences_put_together_are_the_paragraph(pretrain: ModuleType) -> None:
+    for paragraph in speeches()[:500]:
+        assert "".join(pretrain.sentences(paragraph)) == paragraph
+
+
+@pytest.mark.parametrize("length", [16, 64])
+def test_full_sentences_fit_and_lose_no_word(pretrain: ModuleType, tokenizer: Tokenizer, length: int) -> None:
+    paragraphs = speeches()[:100]
+    texts = pretrain.full_sentences(paragraphs, tokenizer, length)
+    assert " ".join(texts).split() == " ".join(paragraphs).split()
+    lengths = [len(ids) for ids in tokenizer.encode_batch(texts)]
+    assert max(lengths) <= length + 2  # a first word without its space can cost a token or two, which are cut
+    assert np.mean(lengths) > 0.6 * length
+
+
+def test_what_is_held_out_is_not_trained_on(pretrain: ModuleType, corpus_folder: Path) -> None:
+    corpus = pretrain.read_corpus(corpus_folder, [])
+    trained = {paragraph for source in corpus.train for paragraph in source}
+    assert set(corpus.evaluate) == {"in_domain", "new"}
+    assert corpus.evaluate["in_domain"]
+    for paragraphs in corpus.evaluate.values():
+        assert not trained & set(paragraphs)
+
+
+def test_text_files_and_folders_are_read_beside_the_corpus(
+    pretrain: ModuleType, corpus_folder: Path, tmp_path: Path
+) -> None:
+    more = tmp_path / "more"
+    more.mkdir()
+    (more / "tale.txt").write_text("Once upon a time  there was a “king”.\n\nHe slept well.\n")
+    corpus = pretrain.read_corpus(corpus_folder, [more])
+    assert corpus.train[-1] == ['Once upon a time there was a "king".', "He slept well."]
+    assert corpus.sources["tale"]["role"] == "train"
+    with pytest.raises(SystemExit, match="no such file"):
+        pretrain.read_corpus(corpus_folder, [tmp_path / "nothing"])
+
+
+def test_a_missing_corpus_says_how_to_make_it(pretrain: ModuleType, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=r"run `python scripts/corpus\.py` first"):
+        pretrain.read_corpus(tmp_path, [])
+
+
+def test_the_learning_rate_rises_and_falls_with_the_tokens_whatever_a_step_holds(pretrain: ModuleType) -> None:
+    steps, tokens = [100, 50], [1000, 2000]  # steps of 10 tokens, then of 40
+    rate = pretrain.schedule(steps, tokens)
+    rates = np.array([rate(step) for step in range(150)])
+    done = np.concatenate([(np.arange(100) + 0.5) * 10, 1000 + (np.arange(50) + 0.5) * 40]) / 3000
+    np.testing.assert_allclose(rates, [pretrain.one_cycle(share) for share in done], rtol=1e-12)
+    assert 0 < rates[-1] < 0.05 * rates.max() <= 0.05 * pretrain.PEAK_LEARNING_RATE
+    assert rates.argmax() in (14, 15)
+
+
+def test_a_plan_has_the_tokens_asked_for_in_whole_steps_and_no_repeat_within_a_pass(pretrain: ModuleType) -> None:
+    sequences = {
+        length: [np.full(length - i % 5, i, np.int32) for i in range(2000)]
+        for length in {phase.sequence_length for phase in pretrain.PHASES}
+    }
+    parts = pretrain.plan(100_000, sequences, seed=3)
+    for phase, part in zip(pretrain.PHASES, parts, strict=True):
+        assert len(part) % (phase.tokens_per_step // phase.sequence_length) == 0
+        seen = sum(map(len, part))
+        assert phase.share * 100_000 <= seen < phase.share * 100_000 + phase.tokens_per_step
+    short = [int(ids[0]) for phase, part in zip(pretrain.PHASES, parts, strict=True) for ids in part
+             if phase.sequence_length == 64]  # fmt: skip
+    assert len(set(short)) == len(short)
+    again = pretrain.plan(100_000, sequences, seed=3)
+    assert all(np.array_equal(a, b) for x, y in zip(parts, again, strict=True) for a, b in zip(x, y, strict=True))
+
+
+def test_the_baselines_are_those_of_a_guess_without_context(pretrain: ModuleType) -> None:
+    figures = pretrain.unigram([np.array([0, 5, 5, 2]), np.array([0, 6, 7, 2])], frozenset({0, 1, 2}))
+    assert figures["most_frequent"] == 0.5
+    assert figures["entropy"] == pytest.approx(1.5 * np.log(2.0))
+
+
+@pytest.mark.slow
+def test_a_small_run_writes_a_preset_that_loads_and_a_card_from_its_record(
+    pretrain: ModuleType, corpus_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pyroberta.masked_lm import MaskedLM
+
+    monkeypatch.setattr(pretrain, "PHASES", (pretrain.Phase(0.5, 32, 256, 0.3), pretrain.Phase(0.5, 64, 256, 0.15)))
+    arguments = ["--corpus", str(corpus_folder), "--tokens", "4000", "--vocabulary", "400", "--layers", "2"]
+    arguments += ["--hidden", "32", "--heads", "2", "--out", str(tmp_path / "out")]
+    assert pretrain.main(arguments) == 1  # nothing that could be shipped
+    preset = tmp_path / "out" / pretrain.NAME
+    run = json.loads((preset / "run.json").read_text())
+    card = (preset / "README.md").read_text()
+    assert card == pretrain.model_card(run)
+    assert f"{run['figures']['new']['loss']:.2f}" in card
+    assert len(run["prompts"]) == 10
+    assert run["tokens"] >= 4000
+    answers = MaskedLM.from_preset(preset).fill_mask(list(pretrain.PROMPTS[:2]), top_k=5)
+    for fillings, shown in zip(answers, run["prompts"], strict=False):
+        assert fillings[0].score == pytest.approx(shown["answers"][0][1], abs=2e-3)  # stored as float16
