@@ -1,4 +1,4 @@
-"""Encoding speed: this tokenizer beside Hugging Face's `tokenizers` on one thread, same vocabulary, same texts, same ids.
+"""Encoding speed: this tokenizer beside `tokenizers` on one thread; same vocabulary, same texts, same ids.
 
 Prints millions of characters per second (the median of alternating runs) and their ratio, ours over theirs, for one
 long string, for a loop over paragraphs and for a batch of them. Ids are compared before anything is timed.
@@ -42,9 +42,7 @@ def parsed_arguments() -> argparse.Namespace:
     parser.add_argument("--vocabulary", type=Path, help="a tokenizer's directory; one is trained on the text otherwise")
     parser.add_argument("--vocab-size", type=int, default=8000, help="of that training (default: %(default)s)")
     parser.add_argument("--runs", type=int, default=5, help="of each, in turns (default: %(default)s)")
-    parser.add_argument(
-        "--cold", action="store_true", help="give ours a fresh tokenizer, with no cached words, each run"
-    )
+    parser.add_argument("--cold", action="store_true", help="a new tokenizer of ours, with no words cached, each run")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     return parser.parse_args()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -27,7 +28,7 @@ class Backbone:
             other fields of `RobertaConfig`: see there.
         dtype: `"float32"` or `"float64"`, of parameters and arithmetic.
         backend: `"auto"`, `"numpy"` or `"native"`; see `pyroberta doctor`.
-        initializer: `"keras"` or `"hf"`; see `initialise`.
+        initializer: `"keras"`, `"hf"` or `"neighbour"`; see `initialise`.
         seed: of the fresh values.
 
     Attributes:
@@ -116,15 +117,15 @@ class Backbone:
             pattern: a regular expression for whole names, such as `r"embeddings\\..*"` or `r"layers\\.[0-5]\\..*"`.
 
         Raises:
-            ValueError: where no name matches.
+            ValueError: where no name matches, or the pattern is no regular expression.
         """
-        names = select(self.params, pattern)
+        names = _select(self.params, pattern)
         self._frozen |= set(names)
         return names
 
     def unfreeze(self, pattern: str = ".*") -> list[str]:
         """Takes a `freeze` back for the names that match; returns them."""
-        names = select(self.params, pattern)
+        names = _select(self.params, pattern)
         self._frozen -= set(names)
         return names
 
@@ -160,6 +161,13 @@ class Backbone:
         )
         hidden, _ = encoder_forward(self.ops, self.params, self.config, batch)
         return unpack(hidden[-1], padding_mask)
+
+
+def _select(params: Arrays, pattern: str) -> list[str]:
+    try:
+        return select(params, pattern)
+    except re.error as error:
+        raise ValueError(f"{pattern!r} is no regular expression: {error}") from None
 
 
 def float_dtype(dtype: str) -> np.dtype[Any]:

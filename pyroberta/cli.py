@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import math
+import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +22,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = build_parser().parse_args(argv)
     try:
         result = arguments.command(arguments)
-        if result is not None and arguments.json:
-            print(json.dumps(result, ensure_ascii=False, indent=2))
+        if arguments.json:
+            print(json.dumps(_finite(result), indent=2, allow_nan=False))
+        sys.stdout.flush()
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
-        sys.stderr.close()
+        # Python flushes stdout once more when it ends, which must not fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
-    except (ValueError, TypeError, OSError, FloatingPointError, ImportError, MemoryError) as error:
-        print(f"pyroberta: {type(error).__name__ if not str(error) else error}", file=sys.stderr)
+    except (ValueError, TypeError, OSError, ArithmeticError, ImportError, MemoryError, RuntimeError) as error:
+        print(f"pyroberta: {str(error) or type(error).__name__}", file=sys.stderr)
         return FAILED
     return OK
+
+
+def _finite(result: Any) -> Any:
+    """The same with None, JSON's null, for NaN and infinity, which JSON lacks."""
+    if isinstance(result, dict):
+        return {name: _finite(value) for name, value in result.items()}
+    if isinstance(result, list | tuple):
+        return [_finite(value) for value in result]
+    return None if isinstance(result, float) and not math.isfinite(result) else result
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -79,18 +93,18 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--quiet", action="store_true", help="no progress")
 
     fill = command("fill-mask", _fill_mask, "the likeliest words for every <mask>")
-    fill.add_argument("texts", nargs="*", help="texts with <mask>; none reads standard input, one a line")
+    fill.add_argument("texts", nargs="*", help="texts with <mask>; none, or -, reads standard input, one a line")
     _model_options(fill)
     fill.add_argument("-k", "--top-k", type=_positive, default=5, help="candidates for each mask")
     fill.add_argument("--targets", nargs="+", metavar="WORD", help="rank these words alone")
 
     score = command("score", _score, "how likely each token of a text is, given the others")
-    score.add_argument("texts", nargs="*", help="texts; none reads standard input, one a line")
+    score.add_argument("texts", nargs="*", help="texts; none, or -, reads standard input, one a line")
     _model_options(score)
     score.add_argument("--batch-size", type=_positive, default=32, help="masked copies at a time")
 
     train = command("train-tokenizer", _train_tokenizer, "learn a byte-level BPE vocabulary from text files")
-    train.add_argument("files", nargs="+", help="UTF-8 text files, one text a line")
+    train.add_argument("files", nargs="+", help="UTF-8 text files, one text a line, or -")
     train.add_argument("-o", "--output", required=True, metavar="DIR", help="where to save the vocabulary")
     train.add_argument("--vocab-size", type=_positive, default=8000, help="entries, specials and bytes included")
     train.add_argument("--min-frequency", type=_positive, default=2, help="how often a pair must occur to be merged")
@@ -142,17 +156,27 @@ def _load(arguments: argparse.Namespace, **keywords: Any) -> Any:
 def _read(source: str) -> list[str]:
     from pyroberta.inputs import read_lines
 
-    return _lines(sys.stdin) if source == "-" else read_lines(source)
+    if source != "-":
+        return read_lines(source)
+    try:
+        lines = sys.stdin.buffer.read().decode("utf-8-sig").split("\n")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"standard input is not UTF-8 text: {error.reason} at byte {error.start}") from None
+    return [line.strip() for line in lines if line.strip()]
 
 
-def _lines(file: Iterable[str]) -> list[str]:
-    return [line.strip() for line in file if line.strip()]
+def _texts(arguments: argparse.Namespace) -> list[str]:
+    texts: list[str] = arguments.texts
+    return _read("-") if texts in ([], ["-"]) else texts
 
 
 def _fit(arguments: argparse.Namespace) -> dict[str, Any]:
+    from pyroberta.presets.atomic import check_replaceable
     from pyroberta.training import optimizers, schedules
 
     texts = _read(arguments.texts)
+    validation = _read(arguments.validation) if arguments.validation else None
+    check_replaceable(Path(arguments.output))  # now, and not when the training is done
     model = _load(arguments, load_weights=not arguments.fresh, seed=arguments.seed)
     for pattern in arguments.freeze:
         model.backbone.freeze(pattern)
@@ -164,7 +188,7 @@ def _fit(arguments: argparse.Namespace) -> dict[str, Any]:
         batch_size=arguments.batch_size,
         epochs=arguments.epochs,
         gradient_accumulation_steps=arguments.accumulate,
-        validation_data=_read(arguments.validation) if arguments.validation else None,
+        validation_data=validation,
         verbose=0 if arguments.quiet else 1,
     )
     model.save_to_preset(arguments.output)
@@ -190,10 +214,9 @@ def _figures(values: dict[str, float]) -> str:
 
 
 def _fill_mask(arguments: argparse.Namespace) -> list[Any]:
-    texts = arguments.texts or _lines(sys.stdin)
     model = _load(arguments)
     results = []
-    for text in texts:
+    for text in _texts(arguments):
         found = model.fill_mask(text, top_k=arguments.top_k, targets=arguments.targets)
         masks = found if isinstance(found[0], list) else [found]
         results.append({"text": text, "masks": [[filling.as_dict() for filling in mask] for mask in masks]})
@@ -208,9 +231,10 @@ def _fill_mask(arguments: argparse.Namespace) -> list[Any]:
 
 
 def _score(arguments: argparse.Namespace) -> list[Any]:
-    texts = arguments.texts or _lines(sys.stdin)
+    model = _load(arguments)
     results = []
-    for text, found in zip(texts, _load(arguments).score(texts, batch_size=arguments.batch_size), strict=True):
+    for text in _texts(arguments):
+        found = model.score(text, batch_size=arguments.batch_size)
         results.append({"text": text, **found.as_dict()})
         if not arguments.json:
             print(f"{found.total:10.3f}  perplexity {found.perplexity:<10.4g}  {text}")
@@ -218,10 +242,9 @@ def _score(arguments: argparse.Namespace) -> list[Any]:
 
 
 def _train_tokenizer(arguments: argparse.Namespace) -> dict[str, Any]:
-    from pyroberta.inputs import read_lines
     from pyroberta.text.tokenizer import Tokenizer
 
-    texts = (line for file in arguments.files for line in read_lines(file))
+    texts = (line for file in arguments.files for line in _read(file))
     tokenizer = Tokenizer.train(texts, vocab_size=arguments.vocab_size, min_frequency=arguments.min_frequency)
     tokenizer.save(arguments.output)
     if not arguments.json:
@@ -245,7 +268,8 @@ def _demo(arguments: argparse.Namespace) -> dict[str, Any]:
     from pyroberta import demo
 
     run = demo.from_scratch if arguments.from_scratch else demo.adapt
-    result: dict[str, Any] = run(
-        updates=arguments.updates, backend=arguments.backend, output=arguments.output and Path(arguments.output)
-    )
+    output = arguments.output and Path(arguments.output)
+    # Its story is the result, unless the result is to be JSON.
+    with contextlib.redirect_stdout(sys.stderr) if arguments.json else contextlib.nullcontext():
+        result: dict[str, Any] = run(updates=arguments.updates, backend=arguments.backend, output=output)
     return result

@@ -13,6 +13,7 @@ from numpy import ndarray as Array
 from pyroberta.backbone import Backbone
 from pyroberta.data import speeches
 from pyroberta.masked_lm import MaskedLM
+from pyroberta.presets.atomic import check_replaceable
 from pyroberta.text.preprocessor import MaskedLMPreprocessor
 from pyroberta.text.tokenizer import Tokenizer
 from pyroberta.training import optimizers, schedules
@@ -76,7 +77,7 @@ def unigram_baseline(model: MaskedLM, train: list[str], held_out: list[str]) -> 
 
     seen, asked = counts(train) + 1, counts(held_out)
     cross_entropy = -float(asked @ np.log(seen / seen.sum())) / asked.sum()
-    return cross_entropy, float(asked[seen.argmax()] / asked.sum())
+    return float(cross_entropy), float(asked[seen.argmax()] / asked.sum())
 
 
 def _texts() -> tuple[list[str], list[str]]:
@@ -85,6 +86,8 @@ def _texts() -> tuple[list[str], list[str]]:
 
 
 def _run(model: MaskedLM, updates: int, learning_rate: float, output: Path | None) -> dict[str, Any]:
+    if output:
+        check_replaceable(output)  # now, and not when the training is done
     train, held_out = _texts()
     epochs = 5
     steps = -(-updates // epochs)

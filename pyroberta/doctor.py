@@ -23,9 +23,11 @@ def report() -> dict[str, dict[str, str]]:
     >>> report()["backends"]["numpy"]
     'yes'
     """
+    from pyroberta import __version__
+
     parts = {
         "versions": {
-            "pyroberta": metadata.version("pyroberta"),
+            "pyroberta": __version__,
             "python": platform.python_version(),
             "numpy": metadata.version("numpy"),
             "machine": f"{platform.machine()}, {os.cpu_count()} processors",

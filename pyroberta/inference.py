@@ -13,6 +13,7 @@ from pyroberta.backbone import Backbone
 from pyroberta.model.batch import Batch, pack
 from pyroberta.model.encoder import encoder_forward
 from pyroberta.model.mlm_head import head_logits
+from pyroberta.text.byte_level import WHITESPACE
 from pyroberta.text.tokenizer import Tokenizer
 
 
@@ -24,7 +25,8 @@ class Filling:
         score: its probability at the mask, in [0, 1].
         token: its id, or its ids where a target has several.
         token_str: its text, with the space before it that the token stands for.
-        sequence: the text with this candidate in place of the mask; other masks stay.
+        sequence: the text with this candidate in place of the mask, and of the white space that `<mask>` takes along;
+            other masks stay.
     """
 
     score: float
@@ -88,20 +90,22 @@ def fill_masks(
     for number, where in enumerate(places):
         if not len(where):
             raise ValueError(f"text {number} holds no {tokenizer.mask_token!r}: {texts[number]!r}")
-    if targets is not None:
-        return [
-            [
-                _rank_targets(backbone, tokenizer, ids, place, _as_spoken(targets, spaced), top_k, batch_size)
-                for place, spaced in zip(where.tolist(), _is_spaced(text, tokenizer.mask_token), strict=True)
-            ]
-            for ids, where, text in zip(sequences, places, texts, strict=True)
-        ]
+    if targets is not None and not targets:
+        raise ValueError("targets is empty: give the words to rank, or None for the whole vocabulary")
+    gaps = [_gaps(tokenizer, text) for text in texts]
     found: list[list[list[Filling]]] = [[] for _ in texts]
-    for number, place, log_probs in _log_probs_at(backbone, sequences, places, batch_size):
-        best = np.argsort(-log_probs, kind="stable")[:top_k]
-        found[number].append(
-            [_filling(tokenizer, sequences[number], place, (int(i),), float(log_probs[i])) for i in best]
-        )
+    if targets is None:
+        for number, _, log_probs in _log_probs_at(backbone, sequences, places, batch_size):
+            gap = gaps[number][len(found[number])]
+            best = np.argsort(-log_probs, kind="stable")[:top_k]
+            found[number].append([_filling(tokenizer, gap, (int(i),), float(log_probs[i])) for i in best])
+        return found
+    for number, (ids, where) in enumerate(zip(sequences, places, strict=True)):
+        for place, gap in zip(where.tolist(), gaps[number], strict=True):
+            pieces = _as_tokens(tokenizer, targets, gap)
+            scores = _score_targets(backbone, tokenizer, ids, place, pieces, batch_size)
+            best = np.argsort(-np.array(scores), kind="stable")[:top_k]
+            found[number].append([_filling(tokenizer, gap, pieces[i], scores[i]) for i in best])
     return found
 
 
@@ -157,30 +161,24 @@ def _log_softmax(z: Array) -> Array:
     return z
 
 
-def _rank_targets(
+def _score_targets(
     backbone: Backbone,
     tokenizer: Tokenizer,
     ids: Array,
     place: int,
-    targets: Sequence[str],
-    top_k: int,
+    pieces: Sequence[tuple[int, ...]],
     batch_size: int,
-) -> list[Filling]:
-    """The targets in the order of their probability at one mask.
-
-    A target of n tokens takes n masks; its probability is the product of those of its tokens.
-    """
-    pieces = [tuple(tokenizer.encode(target, add_special_tokens=False)) for target in targets]
-    for target, piece in zip(targets, pieces, strict=True):
-        if not piece:
-            raise ValueError(f"target {target!r} has no tokens")
+) -> list[float]:
+    """The log probability of each target at one mask: n tokens take n masks, and theirs are added up."""
     widened = {
         n: np.concatenate([ids[:place], np.full(n, tokenizer.mask_id), ids[place + 1 :]]) for n in map(len, pieces)
     }
     limit = backbone.config.max_sequence_length
-    too_long = [target for target, piece in zip(targets, pieces, strict=True) if len(widened[len(piece)]) > limit]
-    if too_long:
-        raise ValueError(f"with target {too_long[0]!r} the text has more tokens than the model takes, {limit}")
+    for piece in pieces:
+        if len(widened[len(piece)]) > limit:
+            raise ValueError(
+                f"with target {tokenizer.decode(list(piece))!r} the text has more tokens than the model takes, {limit}"
+            )
     lengths = sorted(widened)
     found = _log_probs_at(
         backbone, [widened[n] for n in lengths], [np.arange(place, place + n) for n in lengths], batch_size
@@ -188,28 +186,45 @@ def _rank_targets(
     log_probs: dict[int, list[Array]] = {}
     for number, _, row in found:
         log_probs.setdefault(lengths[number], []).append(row)
-    scored = [
-        (sum(float(row[i]) for row, i in zip(log_probs[len(piece)], piece, strict=True)), piece) for piece in pieces
-    ]
-    scored.sort(key=lambda pair: -pair[0])
-    return [_filling(tokenizer, ids, place, piece, value) for value, piece in scored[:top_k]]
+    return [sum(float(row[i]) for row, i in zip(log_probs[len(piece)], piece, strict=True)) for piece in pieces]
 
 
-def _is_spaced(text: str, mask_token: str) -> list[bool]:
-    """For each mask in the text, whether white space stands before it."""
-    return [before[-1:].isspace() for before in text.split(mask_token)[:-1]]
+@dataclass(frozen=True)
+class _Gap:
+    """One mask in its text: what stands before and after it, and whether white space before it went with it."""
+
+    before: str
+    after: str
+    is_spaced: bool
 
 
-def _as_spoken(targets: Sequence[str], spaced: bool) -> list[str]:
-    """The targets as they would stand at the mask: with the space before it, which belongs to the word's token."""
-    return [target if not spaced or target[:1].isspace() else " " + target for target in targets]
+def _gaps(tokenizer: Tokenizer, text: str) -> list[_Gap]:
+    """Every mask of the text. Where `<mask>` does not take white space along, none belongs to the word either."""
+    pieces = text.split(tokenizer.mask_token)
+    gaps = []
+    for i in range(1, len(pieces)):
+        before, after = tokenizer.mask_token.join(pieces[:i]), tokenizer.mask_token.join(pieces[i:])
+        kept = before.rstrip(WHITESPACE) if tokenizer.mask_lstrip else before
+        gaps.append(_Gap(kept, after, is_spaced=kept != before))
+    return gaps
 
 
-def _filling(tokenizer: Tokenizer, ids: Array, place: int, tokens: tuple[int, ...], log_prob: float) -> Filling:
-    inside = [i for i in (*ids[:place], *tokens, *ids[place + 1 :]) if i not in (tokenizer.start_id, tokenizer.end_id)]
+def _as_tokens(tokenizer: Tokenizer, targets: Sequence[str], gap: _Gap) -> list[tuple[int, ...]]:
+    """The targets' tokens as they would stand at the mask: with the space before it, which belongs to the word's."""
+    pieces = []
+    for target in targets:
+        if not target:
+            raise ValueError("a target is the empty string, which has no tokens")
+        spoken = " " + target if gap.is_spaced and target[0] not in WHITESPACE else target
+        pieces.append(tuple(tokenizer.encode(spoken, add_special_tokens=False)))
+    return pieces
+
+
+def _filling(tokenizer: Tokenizer, gap: _Gap, tokens: tuple[int, ...], log_prob: float) -> Filling:
+    word = tokenizer.decode(list(tokens))
     return Filling(
         score=float(np.exp(log_prob)),
         token=tokens[0] if len(tokens) == 1 else tokens,
-        token_str=tokenizer.decode(list(tokens)),
-        sequence=tokenizer.decode([int(i) for i in inside]),
+        token_str=word,
+        sequence=gap.before + word + gap.after,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -38,41 +38,38 @@ class InputReader:
         """Examples from any of `WHAT_FITS`, or from an iterable of batches (x,), (x, y) or (x, y, sample_weight).
 
         Args:
-            x: what is to be read.
+            x: what is to be read. Strings in a list are segments of one text where x is a list of such lists, and a
+                batch of texts where x is another iterable (a generator, a data loader).
             y: labels (B, K), beside a dict of features alone.
-            sample_weight: (B, K) beside a dict of features; (B,) beside texts, one weight per text.
+            sample_weight: (B, K) or (B,) beside a dict of features; (B,) beside texts, one weight per text.
             stream: read an iterator of texts batch by batch instead of collecting it first.
 
         Raises:
             TypeError, ValueError: for anything else, saying what came and what fits.
         """
         if isinstance(x, Mapping):
-            return HeldExamples(self.features(x, y, sample_weight))
-        if y is not None:
-            raise ValueError(
-                "y was given beside texts: a masked language model makes its labels from the texts themselves. "
-                f"Leave y out, or pass x as a dict of {', '.join(FEATURES)}"
-            )
+            return self._checked_held(x, y, sample_weight)
         if isinstance(x, str | os.PathLike):
             x = read_lines(x)
-        if isinstance(x, tuple) and len(x) == 2 and not isinstance(x[0], str):
-            x = list(zip(*map(list, x), strict=True))  # Keras's spelling of pairs: two lists
         if not isinstance(x, Iterable):
             raise TypeError(f"x should be {WHAT_FITS}; got {type(x).__name__}")
+        if isinstance(x, tuple) and _is_columns(x):
+            return self._checked_held(x, y, sample_weight)
         iterator = iter(x)
         items = list(islice(iterator, 1))
         if not items:
             raise ValueError("x is empty: there is nothing to fit or to evaluate")
         left = chain(items, iterator)
         once = iterator is x  # an iterator gives its items once; a collection gives them anew every time
-        if _is_batch(items[0]):
-            return StreamedExamples(lambda size: map(self._batch, left if once else iter(x)), self._mask)
+        if _is_batch(items[0], is_list=isinstance(x, list | np.ndarray)):
+            if y is not None or sample_weight is not None:
+                raise ValueError("x gives batches: y and sample_weight belong into them, as (x, y, sample_weight)")
+            return StreamedExamples(lambda size: map(self._batch, left if once else iter(x)))
         if stream and once:
-            if sample_weight is not None:
+            if y is not None or sample_weight is not None:
                 raise ValueError("sample_weight can't go with a stream of texts; collect them into a list first")
-            return StreamedExamples(lambda size: self._cut(left, size), self._mask)
-        data = self.sequences(left)
-        return HeldExamples(data, self._mask, _per_text(sample_weight, len(data)))
+            return StreamedExamples(lambda size: self._cut(left, size))
+        return self._checked_held(left, y, sample_weight)
 
     def features(self, x: Mapping[str, Any], y: Any = None, sample_weight: Any = None) -> Batch:
         """Preprocessed features as a packed batch: `token_ids` and `padding_mask` (B, S), `mask_positions` (B, K).
@@ -80,49 +77,81 @@ class InputReader:
         Args:
             x: the features; without `padding_mask` every place holds a token.
             y: (B, K), the original ids.
-            sample_weight: (B, K), each label's weight in the loss; ones unless given.
+            sample_weight: (B, K), each label's weight in the loss, or (B,); ones unless given.
         """
-        unknown, missing = set(x) - set(FEATURES), {"token_ids", "mask_positions"} - set(x)
-        if unknown or missing:
-            raise ValueError(f"x should be a dict of {', '.join(FEATURES)}; got {sorted(x)}")
+        check_features(x, FEATURES)
         if y is None:
             raise ValueError(
                 "x is a dict of features and y is missing: pass the original ids of the masked tokens as y, "
-                f"of the shape of mask_positions {np.shape(x['mask_positions'])}"
+                "of the shape of mask_positions"
             )
-        token_ids = np.asarray(x["token_ids"])
         return pack_padded(
-            token_ids,
-            x.get("padding_mask", np.ones_like(token_ids)),
+            x["token_ids"],
+            padding_mask(x),
             x["mask_positions"],
             y,
-            np.ones(np.shape(y)) if sample_weight is None else sample_weight,
+            sample_weight,
             vocabulary_size=self.config.vocabulary_size,
             max_sequence_length=self.config.max_sequence_length,
         )
 
     def sequences(self, items: Iterable[Any]) -> Batch:
         """Texts, pairs of texts, or sequences of ids as a packed batch without masks."""
-        preprocessor = self._need_preprocessor()
+        self._need_preprocessor()  # encoded sequences will be masked too
         iterator = iter(items)
         encoded: list[Any] = []
         while some := list(islice(iterator, 1024)):  # in pieces: the texts of a stream need not be held
             if all(_is_encoded(item) for item in some):
                 encoded += [self._checked(np.asarray(item), len(encoded) + i) for i, item in enumerate(some)]
             else:
-                encoded += preprocessor.encode(some)
+                encoded += self._encoded(some, len(encoded))
         return pack(encoded)
 
-    def _batch(self, item: Any) -> Batch:
-        """One batch of an iterable of batches."""
-        x, y, sample_weight = (*item, None, None)[:3] if isinstance(item, tuple) else (item, None, None)
-        if isinstance(x, Mapping):
-            return self.features(x, y, sample_weight)
-        return self.sequences(x)
+    def _encoded(self, texts: Any, before: int) -> list[Any]:
+        try:
+            return self._need_preprocessor().encode(texts)
+        except (TypeError, ValueError) as error:
+            if not before:
+                raise
+            raise type(error)(f"counted from text {before} on: {error}") from None
 
-    def _cut(self, items: Iterator[Any], size: int) -> Iterator[Batch]:
+    def _held(self, x: Any, y: Any = None, sample_weight: Any = None) -> HeldExamples:
+        """Texts or features, held."""
+        if isinstance(x, Mapping):
+            return HeldExamples(self.features(x, y, sample_weight))
+        if y is not None:
+            raise ValueError(
+                "y was given beside texts: a masked language model makes its labels from the texts themselves. "
+                f"Leave y out, or pass x as a dict of {', '.join(FEATURES)}"
+            )
+        data = pack(self._encoded(x, 0)) if isinstance(x, tuple) else self.sequences(x)  # a tuple: columns of segments
+        return HeldExamples(data, self._mask, _per_text(sample_weight, len(data)))
+
+    def _checked_held(self, x: Any, y: Any, sample_weight: Any) -> HeldExamples:
+        """All that there is to learn from, so there must be something."""
+        held = self._held(x, y, sample_weight)
+        if held.mask is None:
+            if not len(held.data.masked):
+                raise ValueError("x has no mask position with a weight above 0: there is nothing to predict")
+        elif np.isin(held.data.ids, list(self._need_preprocessor().tokenizer.special_ids)).all():
+            raise ValueError(
+                "no token of x can be masked: its texts are empty or hold special tokens alone, so there is nothing "
+                "to predict"
+            )
+        elif held.weights is not None and not held.weights.any():
+            raise ValueError("every sample_weight is 0: there is nothing to predict")
+        return held
+
+    def _batch(self, item: Any) -> HeldExamples:
+        """One batch of an iterable of batches."""
+        parts = item if isinstance(item, tuple) else (item,)
+        if len(parts) > 3:
+            raise ValueError(f"a batch should be x, (x, y) or (x, y, sample_weight); got a tuple of {len(parts)}")
+        return self._held(*parts)
+
+    def _cut(self, items: Iterator[Any], size: int) -> Iterator[HeldExamples]:
         while some := list(islice(items, size)):
-            yield self.sequences(some)
+            yield self._held(some)
 
     def _mask(self, batch: Batch, generator: np.random.Generator) -> Batch:
         sequences = np.split(batch.ids, batch.starts[1:-1])
@@ -157,27 +186,79 @@ def read_lines(path: str | os.PathLike[str]) -> list[str]:
         ValueError: where it is not UTF-8, naming the byte.
     """
     file = Path(path)
-    if not file.is_file():
-        raise FileNotFoundError(f"there is no text file {os.fspath(path)!r}. To pass one text, pass a list: ['…']")
+    if not os.path.isfile(path):  # Path.is_file raises for a text too long to be a file's name
+        raise FileNotFoundError(
+            f"there is no text file {_short(os.fspath(path))}. To pass one text, pass a list: ['…']"
+        )
     try:
         lines = file.read_text(encoding="utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
         raise ValueError(f"{file} is not UTF-8 text: {error.reason} at byte {error.start}") from None
-    return [line.strip() for line in lines if line.strip()]
+    texts = [line.strip() for line in lines if line.strip()]
+    if not texts:
+        raise ValueError(f"{file} holds no text: it is empty, or every line is blank")
+    return texts
+
+
+def check_features(x: Any, allowed: Collection[str]) -> None:
+    """That x is a dict of features with what the model needs.
+
+    Raises:
+        TypeError, ValueError: saying what came and what is needed.
+    """
+    if not isinstance(x, Mapping):
+        raise TypeError(f"the features should be a dict of {', '.join(FEATURES)}; got {type(x).__name__}")
+    if not {"token_ids", "mask_positions"} <= set(x) <= set(allowed):
+        raise ValueError(f"the features should be a dict of {', '.join(FEATURES)}; got {', '.join(map(str, x))}")
+
+
+def padding_mask(x: Mapping[str, Any]) -> Any:
+    """The features' padding mask; all ones where they have none."""
+    if "padding_mask" in x:
+        return x["padding_mask"]
+    try:
+        return np.ones(np.shape(x["token_ids"]), bool)
+    except ValueError:  # rows of different lengths: `pack_padded` tells
+        return []
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 80 else text[:79] + "…")
 
 
 def _is_encoded(item: Any) -> bool:
     """A sequence of token ids: an array or a list of integers."""
     if isinstance(item, np.ndarray):
         return item.ndim == 1 and item.dtype.kind in "iu"
-    return isinstance(item, list) and bool(item) and all(isinstance(number, int) for number in item)
+    return isinstance(item, list) and bool(item) and all(isinstance(number, int | np.integer) for number in item)
 
 
-def _is_batch(item: Any) -> bool:
-    """What an iterable of batches yields: features, a tuple that starts with features or texts, or a list of texts."""
+def _is_columns(x: tuple[Any, ...]) -> bool:
+    """Keras's spelling of segments: ("a", "b") for one text, (["a", "c"], ["b", "d"]) for two."""
+    return bool(x) and all(_is_text(column) or _is_texts(column) for column in x)
+
+
+def _is_text(item: Any) -> bool:
+    return isinstance(item, str | bytes)
+
+
+def _is_texts(item: Any) -> bool:
+    """A list or an array of strings."""
+    if isinstance(item, np.ndarray):
+        return item.ndim == 1 and len(item) > 0 and (item.dtype.kind in "US" or _is_text(item[0]))
+    return isinstance(item, list) and bool(item) and _is_text(item[0])
+
+
+def _is_batch(item: Any, is_list: bool) -> bool:
+    """What an iterable of batches yields: features, texts, encoded sequences, or a tuple that starts with such.
+
+    In a list (is_list) a list of strings is one text, its segments.
+    """
     if isinstance(item, tuple):
-        return bool(item) and not isinstance(item[0], str)
-    return isinstance(item, Mapping) or (isinstance(item, list) and bool(item) and isinstance(item[0], str))
+        return bool(item) and (isinstance(item[0], Mapping) or _is_texts(item[0]))
+    if is_list or not isinstance(item, list | np.ndarray):
+        return isinstance(item, Mapping)
+    return _is_texts(item) or (isinstance(item, list) and bool(item) and _is_encoded(item[0]))
 
 
 def _per_text(sample_weight: Any, count: int) -> Any:
@@ -186,4 +267,6 @@ def _per_text(sample_weight: Any, count: int) -> Any:
     weights = np.asarray(sample_weight, np.float64)
     if weights.shape != (count,):
         raise ValueError(f"sample_weight beside texts should be one weight per text, ({count},); got {weights.shape}")
+    if not (np.isfinite(weights) & (weights >= 0.0)).all():
+        raise ValueError("sample_weight must be finite and at least 0")
     return weights

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy import ndarray as Array
 
 from pyroberta.backbone import Backbone
 from pyroberta.inference import encode, fill_masks, hidden_states, logits_at, score_texts
-from pyroberta.inputs import InputReader
+from pyroberta.inputs import FEATURES, InputReader, check_features, padding_mask
 from pyroberta.model.batch import Batch, pack, pack_padded, slot_rows, unpack
 from pyroberta.model.gradients import Gradients
 from pyroberta.model.params import Arrays
@@ -25,6 +25,12 @@ from pyroberta.training.callbacks import Callback, CallbackList, History, Progre
 from pyroberta.training.data import Examples, HeldExamples, grouped
 from pyroberta.training.loop import Result, compute_gradients, evaluate_batches
 
+Ours = TypeVar("Ours")
+
+MOST_PARTS = 1024  # of an update: each has dropout keys of its own, see `step_key`
+NOTHING_MASKED = (
+    "no token of the examples could be masked: the texts are empty or hold special tokens alone, or every weight is 0"
+)
 FROM_PRESET: Any = object()  # "the preset's own preprocessor", as distinct from None, "no preprocessor"
 
 
@@ -53,7 +59,7 @@ class MaskedLM:
     def __init__(self, backbone: Backbone, preprocessor: MaskedLMPreprocessor | None = None, *, seed: int = 0) -> None:
         self.backbone = backbone
         self.preprocessor = preprocessor
-        self.seed = seed
+        self.seed = whole_number("seed", seed, at_least=0)
         self.stop_training = False
         if preprocessor is not None:
             _check_fit(preprocessor, backbone)
@@ -83,7 +89,7 @@ class MaskedLM:
             dtype: `"float32"` or `"float64"`, of parameters and arithmetic.
             backend: `"auto"`, `"numpy"` or `"native"`.
             dropout, attention_dropout: rates instead of the preset's; `dropout` alone sets both.
-            initializer: `"keras"` or `"hf"`, for fresh values.
+            initializer: `"keras"`, `"hf"` or `"neighbour"`, for fresh values; see `initialise`.
             seed: see the class.
 
         Raises:
@@ -122,19 +128,24 @@ class MaskedLM:
             jit_compile: accepted so that KerasHub's examples run; there is nothing to compile.
 
         Raises:
-            ValueError: for a loss on probabilities: the model gives logits.
+            ValueError: for a loss on probabilities, since the model gives logits, or without a reduction.
+            TypeError: for an optimizer, a loss or a metric that is not pyroberta's.
         """
-        if loss == "auto":
+        if isinstance(loss, str) and loss == "auto":
             loss = losses.SparseCategoricalCrossentropy(from_logits=True, reduction="mean_with_sample_weight")
-        if weighted_metrics == "auto":
-            weighted_metrics = ("accuracy", "perplexity")
-        self.optimizer = optimizers.get("adam" if optimizer == "auto" else optimizer)
-        self.loss = losses.get(loss)
-        if not self.loss.from_logits:
+        if isinstance(weighted_metrics, str):
+            weighted_metrics = ("accuracy", "perplexity") if weighted_metrics == "auto" else (weighted_metrics,)
+        optimizer = "adam" if isinstance(optimizer, str) and optimizer == "auto" else optimizer
+        new_optimizer = _of_ours("optimizer", optimizers.get(optimizer), optimizers.Adam)
+        new_loss = _of_ours("loss", losses.get(loss), losses.SparseCategoricalCrossentropy)
+        new_metrics = [_of_ours("metric", metrics.get(metric), metrics.Metric) for metric in weighted_metrics or ()]
+        if not new_loss.from_logits:
             raise ValueError("the model gives logits: use SparseCategoricalCrossentropy(from_logits=True)")
-        if self.loss.ignore_class is not None:
+        if new_loss.ignore_class is not None:
             raise ValueError("ignore_class is for losses on arrays; in training, a weight of 0 leaves a label out")
-        self._metrics: list[metrics.Metric] = [metrics.Loss(), *map(metrics.get, weighted_metrics or ())]
+        new_loss.denominator(np.ones(1), 1)  # raises where there is no reduction
+        self.optimizer, self.loss = new_optimizer, new_loss
+        self._metrics: list[metrics.Metric] = [metrics.Loss(), *new_metrics]
 
     def fit(
         self,
@@ -142,12 +153,12 @@ class MaskedLM:
         y: Any = None,
         sample_weight: Any = None,
         *,
-        batch_size: int = 32,
+        batch_size: int | None = None,
         epochs: int = 1,
         validation_data: Any = None,
         validation_split: float = 0.0,
         shuffle: bool = True,
-        callbacks: Sequence[Callback] | None = None,
+        callbacks: Sequence[Callback] | Callback | None = None,
         initial_epoch: int = 0,
         steps_per_epoch: int | None = None,
         validation_batch_size: int | None = None,
@@ -163,17 +174,17 @@ class MaskedLM:
                 `padding_mask` (B, S) and `mask_positions` (B, K); or an iterable of batches of the above,
                 `(x, y, sample_weight)` or shorter.
             y: (B, K) original ids, beside a dict of features; texts make their own.
-            sample_weight: (B, K) beside features, (B,) beside texts.
-            batch_size: sequences a step; does not apply to an iterable of batches.
+            sample_weight: (B, K) or (B,) beside features, (B,) beside texts.
+            batch_size: sequences a step, 32 unless given; does not apply to an iterable of batches.
             epochs: number of the last epoch.
             validation_data: x, (x, y) or (x, y, sample_weight), evaluated after every epoch.
             validation_split: instead, the last part of x, in [0, 1); taken before shuffling.
-            shuffle: draw the examples in a new order every epoch.
+            shuffle: draw the examples in a new order every epoch; an iterable of batches keeps its own.
             callbacks: told of every step and epoch.
             initial_epoch: number of the first epoch, when going on with an earlier run.
             steps_per_epoch: updates an epoch. An iterator of texts is then read as it goes, instead of being collected.
             validation_batch_size, validation_steps: for the evaluation; `batch_size` and all, unless given.
-            gradient_accumulation_steps: batches whose gradients make one update: exactly that of one large batch.
+            gradient_accumulation_steps: batches whose gradients make one update, that of one large batch; up to 1024.
             verbose: 0 silent, 1 a bar, 2 a line an epoch; `"auto"` is 1.
 
         Returns:
@@ -184,13 +195,17 @@ class MaskedLM:
             NonFiniteError: at the first loss that is NaN or infinite, naming the step and the op; the parameters are
                 those before that step.
         """
-        for name, value in (("batch_size", batch_size), ("gradient_accumulation_steps", gradient_accumulation_steps)):
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
+        batch_size = whole_number("batch_size", 32 if batch_size is None else batch_size)
+        epochs = whole_number("epochs", epochs, at_least=0)
+        initial_epoch = whole_number("initial_epoch", initial_epoch, at_least=0)
+        if steps_per_epoch is not None:
+            steps_per_epoch = whole_number("steps_per_epoch", steps_per_epoch)
+        accumulated = whole_number("gradient_accumulation_steps", gradient_accumulation_steps, at_most=MOST_PARTS)
         if not self.backbone.trainable_names():
             raise ValueError(
                 "every parameter is frozen: there is nothing to train. See backbone.trainable and unfreeze"
             )
+        bar = ProgressBar(verbose)
         examples = self._examples(x, y, sample_weight, stream=steps_per_epoch is not None)
         validation: Examples | None = None
         if validation_data is not None:
@@ -198,44 +213,40 @@ class MaskedLM:
             validation = self._examples(*given)
         elif validation_split:
             if not isinstance(examples, HeldExamples):
-                raise ValueError("validation_split needs examples that can be counted, not an iterable of batches")
+                raise ValueError("validation_split needs examples that can be counted, not a stream of them")
             examples, validation = examples.split(_fraction(validation_split, len(examples)))
 
-        per_epoch = steps_per_epoch or _ceil(examples.num_batches(batch_size), gradient_accumulation_steps)
+        there = _ceil(examples.num_batches(batch_size), accumulated)
+        if steps_per_epoch and there and steps_per_epoch > there:
+            raise ValueError(
+                f"steps_per_epoch is {steps_per_epoch}, but the examples make {there} steps: "
+                "give more epochs instead, or itertools.cycle(x)"
+            )
         history = History()
         told = CallbackList(
-            [*(callbacks or ()), history, ProgressBar(verbose)],
+            [*([callbacks] if isinstance(callbacks, Callback) else callbacks or ()), history, bar],
             model=self,
-            params={"epochs": epochs, "steps": per_epoch, "verbose": verbose},
+            params={"epochs": epochs, "steps": steps_per_epoch or there, "verbose": verbose},
         )
         self.stop_training = False
-        told.on_train_begin()
         logs: dict[str, float] = {}
-        for epoch in range(initial_epoch, epochs):
-            for metric in self._metrics:
-                metric.reset()
-            told.on_epoch_begin(epoch)
-            batches = examples.batches(batch_size, self.seed, epoch, shuffle)
-            step = -1
-            for step, group in enumerate(grouped(batches, gradient_accumulation_steps)):
-                told.on_train_batch_begin(step)
-                logs = self._update(group)
-                told.on_train_batch_end(step, {**logs, "tokens": sum(batch.num_tokens for batch in group)})
-                if self.stop_training or step + 1 == steps_per_epoch:
+        try:
+            told.on_train_begin()
+            for epoch in range(initial_epoch, epochs):
+                told.on_epoch_begin(epoch)
+                # The updates done before tell one call of fit from the next, which would start at epoch 0 again.
+                seed = (self.seed, epoch, self.optimizer.iterations)
+                batches = examples.batches(batch_size, seed, shuffle)
+                logs = self._train(grouped(batches, accumulated), steps_per_epoch, epoch, told)
+                if validation is not None:
+                    values = self._evaluate(validation, validation_batch_size or batch_size, validation_steps, told)
+                    logs = logs | {f"val_{name}": value for name, value in values.items()}
+                told.on_epoch_end(epoch, logs)
+                if self.stop_training:
                     break
-            if step + 1 < (steps_per_epoch or 1) and not self.stop_training:
-                raise ValueError(
-                    f"the examples ran out after {step + 1} steps of epoch {epoch + 1}"
-                    + (f", before steps_per_epoch={steps_per_epoch}" if steps_per_epoch else "")
-                    + ". An iterator gives its items once: pass a list, or fewer steps and epochs"
-                )
-            if validation is not None:
-                values = self._evaluate(validation, validation_batch_size or batch_size, validation_steps)
-                logs = logs | {f"val_{name}": value for name, value in values.items()}
-            told.on_epoch_end(epoch, logs)
-            if self.stop_training:
-                break
-        told.on_train_end(logs)
+            told.on_train_end(logs)
+        finally:
+            bar.on_train_end()  # an error or Ctrl-C leaves no bar behind
         return history
 
     def evaluate(
@@ -244,8 +255,9 @@ class MaskedLM:
         y: Any = None,
         sample_weight: Any = None,
         *,
-        batch_size: int = 32,
+        batch_size: int | None = None,
         steps: int | None = None,
+        callbacks: Sequence[Callback] | Callback | None = None,
         verbose: int | str = "auto",
         return_dict: bool = False,
     ) -> Any:
@@ -256,19 +268,28 @@ class MaskedLM:
         Returns:
             The loss and the metrics in a list, or a dict of them by name.
         """
-        examples = self._examples(x, y, sample_weight)
-        bar = CallbackList(
-            [ProgressBar(verbose)], model=self, params={"steps": steps or examples.num_batches(batch_size)}
+        batch_size = whole_number("batch_size", 32 if batch_size is None else batch_size)
+        if steps is not None:
+            steps = whole_number("steps", steps)
+        bar = ProgressBar(verbose)
+        examples = self._examples(x, y, sample_weight, stream=steps is not None)
+        told = CallbackList(
+            [*([callbacks] if isinstance(callbacks, Callback) else callbacks or ()), bar],
+            model=self,
+            params={"steps": steps or examples.num_batches(batch_size)},
         )
-        values = self._evaluate(examples, batch_size, steps, bar)
+        try:
+            values = self._evaluate(examples, batch_size, steps, told)
+        finally:
+            bar.on_train_end()
         return values if return_dict else list(values.values())
 
     def train_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, *, return_dict: bool = False) -> Any:
         """One update on the whole of x, as one batch. Arguments and returns as for `evaluate`; metrics start anew."""
+        examples = self._held(x, y, sample_weight)
         for metric in self._metrics:
             metric.reset()
-        examples = self._held(x, y, sample_weight)
-        (batch,) = examples.batches(len(examples), self.seed, self.optimizer.iterations, shuffle=False)
+        (batch,) = examples.batches(len(examples), (self.seed, self.optimizer.iterations), shuffle=False)
         values = self._update([batch])
         return values if return_dict else list(values.values())
 
@@ -289,35 +310,36 @@ class MaskedLM:
         Returns:
             (B, K, V), zeros for a position that holds padding.
         """
-        missing = {"token_ids", "mask_positions"} - set(inputs)
-        if missing:
-            raise ValueError(f"the inputs need {' and '.join(sorted(missing))}; got {sorted(inputs)}")
-        config = self.backbone.config
-        padding_mask = inputs.get("padding_mask", np.ones(np.shape(inputs["token_ids"]), bool))
+        check_features(inputs, FEATURES)
+        config, is_token = self.backbone.config, padding_mask(inputs)
         batch = pack_padded(
             inputs["token_ids"],
-            padding_mask,
+            is_token,
             vocabulary_size=config.vocabulary_size,
             max_sequence_length=config.max_sequence_length,
         )
-        return self._slot_logits(batch, slot_rows(inputs["mask_positions"], padding_mask))
+        return self._slot_logits(batch, slot_rows(inputs["mask_positions"], is_token))
 
-    def predict(self, x: Any, *, batch_size: int = 32, verbose: int | str = "auto") -> Array:
+    def predict(self, x: Any, *, batch_size: int | None = None, verbose: int | str = "auto") -> Array:
         """Logits at the masked positions.
 
         Args:
             x: texts that hold `<mask>`, or a dict of features as for `__call__`.
-            batch_size: sequences at a time.
+            batch_size: sequences at a time, 32 unless given.
             verbose: as for `fit`.
 
         Returns:
             (B, K, V). For texts K is the largest number of masks in one; a text with fewer has zeros at the end.
 
         Raises:
-            ValueError: where no text holds `<mask>`.
+            ValueError: where x is empty, or no text holds `<mask>`.
         """
+        batch_size = whole_number("batch_size", 32 if batch_size is None else batch_size)
+        bar = ProgressBar(verbose)
         if isinstance(x, Mapping):
-            count = len(x["token_ids"]) if "token_ids" in x else 0
+            check_features(x, FEATURES)
+            x = x if "padding_mask" in x else {**x, "padding_mask": padding_mask(x)}
+            count = len(x["token_ids"])
             parts = (
                 {name: value[i : i + batch_size] for name, value in x.items()} for i in range(0, count, batch_size)
             )
@@ -326,29 +348,38 @@ class MaskedLM:
             texts = [x] if isinstance(x, str) else list(x)
             count = len(texts)
             outputs = self._predict_texts(texts, batch_size)
-        told = CallbackList([ProgressBar(verbose)], model=self, params={"steps": _ceil(count, batch_size)})
-        collected = []
-        told.on_predict_begin()
-        for step, output in enumerate(outputs):
-            collected.append(output)
-            told.on_predict_batch_end(step)
-        told.on_predict_end()
-        if not collected:
+        if not count:
             raise ValueError("x is empty: there is nothing to predict")
+        told = CallbackList([bar], model=self, params={"steps": _ceil(count, batch_size)})
+        collected = []
+        try:
+            told.on_predict_begin()
+            for step, output in enumerate(outputs):
+                collected.append(output)
+                told.on_predict_batch_end(step)
+            told.on_predict_end()
+        finally:
+            bar.on_train_end()
         return np.concatenate(collected)
 
     def predict_on_batch(self, x: Any) -> Array:
         """`predict` on x as one batch."""
-        return self.predict(x, batch_size=len(x["token_ids"]) if isinstance(x, Mapping) else len(x), verbose=0)
+        count = 1 if isinstance(x, str) else len(x["token_ids"]) if "token_ids" in x else len(x)
+        return self.predict(x, batch_size=max(count, 1), verbose=0)
 
     def fill_mask(
-        self, texts: str | Sequence[str], top_k: int = 5, targets: Sequence[str] | None = None, *, batch_size: int = 32
+        self,
+        texts: str | Sequence[str],
+        top_k: int = 5,
+        targets: str | Sequence[str] | None = None,
+        *,
+        batch_size: int = 32,
     ) -> Any:
         """The likeliest words for every `<mask>`.
 
         Args:
             texts: one text or several, each with one `<mask>` or more.
-            top_k: candidates a mask.
+            top_k: candidates a mask, as far as there are so many.
             targets: rank these words alone, written plainly: the space before the mask is taken to be the word's.
                 A target of n tokens takes n masks and is scored by the product of their probabilities.
             batch_size: texts at a time.
@@ -358,12 +389,15 @@ class MaskedLM:
             for a list of texts a list of what each alone would give.
 
         Raises:
-            ValueError: for a text without a mask, or longer than the model takes.
+            ValueError: for a text without a mask, or longer than the model takes; no targets, or a `top_k` below 1.
 
         >>> masked_lm = MaskedLM.from_preset("roberta_tiny_en")
         >>> [filling.token_str for filling in masked_lm.fill_mask("I <mask> it.", targets=["know", "did"], top_k=1)]
         ...  # doctest: +SKIP
         """
+        batch_size, top_k = whole_number("batch_size", batch_size), whole_number("top_k", top_k)
+        if targets is not None:
+            targets = [targets] if isinstance(targets, str) else list(targets)
         many = [texts] if isinstance(texts, str) else list(texts)
         found = fill_masks(self.backbone, self._tokenizer(), many, top_k, targets, batch_size)
         flat = [masks[0] if len(masks) == 1 else masks for masks in found]
@@ -377,6 +411,7 @@ class MaskedLM:
         Returns:
             A `TextScore`, or a list of them for a list of texts.
         """
+        batch_size = whole_number("batch_size", batch_size)
         many = [texts] if isinstance(texts, str) else list(texts)
         found = list(score_texts(self.backbone, self._tokenizer(), many, batch_size))
         return found[0] if isinstance(texts, str) else found
@@ -397,6 +432,7 @@ class MaskedLM:
         """
         if pooling not in ("mean", None):
             raise ValueError(f"pooling must be 'mean' or None, got {pooling!r}")
+        batch_size = whole_number("batch_size", batch_size)
         layers = self.backbone.config.num_layers
         if not -layers - 1 <= layer <= layers:
             raise ValueError(f"layer must be from {-layers - 1} to {layers}, since the model has {layers}; got {layer}")
@@ -406,7 +442,9 @@ class MaskedLM:
             states = [state.mean(axis=0) for state in states]
         if isinstance(texts, str):
             return states[0]
-        return np.stack(states) if pooling and states else states
+        if not pooling:
+            return states
+        return np.stack(states) if states else np.zeros((0, self.backbone.config.hidden_dim), self.backbone.dtype)
 
     # --- the model itself ---------------------------------------------------------------------------------------
 
@@ -455,6 +493,32 @@ class MaskedLM:
         for array, weight in zip(params.values(), weights, strict=True):
             array[...] = weight
 
+    def _train(
+        self, groups: Iterator[list[Batch]], steps_per_epoch: int | None, epoch: int, told: CallbackList
+    ) -> dict[str, float]:
+        """The steps of one epoch; returns its metrics."""
+        for metric in self._metrics:
+            metric.reset()
+        logs: dict[str, float] = {}
+        steps = masked = 0
+        for group in islice(groups, steps_per_epoch):
+            told.on_train_batch_begin(steps)
+            logs = self._update(group)
+            told.on_train_batch_end(steps, {**logs, "tokens": sum(batch.num_tokens for batch in group)})
+            steps += 1
+            masked += sum(len(batch.masked) for batch in group)
+            if self.stop_training:
+                return logs
+        if steps < (steps_per_epoch or 1):
+            raise ValueError(
+                f"the examples ran out after {steps} steps of epoch {epoch + 1}"
+                + (f", before steps_per_epoch={steps_per_epoch}" if steps_per_epoch else "")
+                + ". An iterator gives its items once: pass a list, or fewer steps and epochs"
+            )
+        if not masked:
+            raise ValueError(NOTHING_MASKED)
+        return logs
+
     def _update(self, group: Sequence[Batch]) -> dict[str, float]:
         """One update from the batches of `group` taken as one; returns the metrics so far."""
         backbone, optimizer = self.backbone, self.optimizer
@@ -478,9 +542,16 @@ class MaskedLM:
         told.on_test_begin()
         batches = islice(examples.fixed(batch_size), steps)
         results = evaluate_batches(backbone.ops, backbone.params, backbone.config, batches, self.loss)
+        step = -1
+        masked = 0
         for step, result in enumerate(results):
+            masked += len(result.labels)
             self._measure(result)
             told.on_test_batch_end(step)
+        if step < 0:
+            raise ValueError("there is nothing to evaluate. An iterator gives its items once: pass a list instead")
+        if not masked:
+            raise ValueError(NOTHING_MASKED)
         values = {metric.name: metric.result() for metric in self._metrics}
         told.on_test_end(values)
         return values
@@ -509,14 +580,17 @@ class MaskedLM:
         sequences = encode(self.backbone, tokenizer, texts)
         places = [np.flatnonzero(ids == tokenizer.mask_id) for ids in sequences]
         most = max(map(len, places), default=0)
-        if not most:
+        if texts and not most:
             raise ValueError(f"no text holds {tokenizer.mask_token!r}, so there is nothing to predict")
-        for first in range(0, len(texts), batch_size):
+
+        def logits(first: int) -> Array:
             batch = pack(sequences[first : first + batch_size])
             rows = np.full((len(batch), most), -1)
             for b, where in enumerate(places[first : first + batch_size]):
                 rows[b, : len(where)] = batch.starts[b] + where
-            yield self._slot_logits(batch, rows)
+            return self._slot_logits(batch, rows)
+
+        return map(logits, range(0, len(texts), batch_size))
 
     def _slot_logits(self, batch: Batch, rows: Array) -> Array:
         """rows (B, K), -1 for none -> (B, K, V), zeros for none."""
@@ -552,6 +626,29 @@ def _fraction(value: float, count: int) -> float:
     if not 0.0 < value < 1.0 or not 0 < int(count * (1.0 - value)) < count:
         raise ValueError(f"validation_split must leave texts on both sides: {value!r} of {count} texts does not")
     return value
+
+
+def whole_number(name: str, value: Any, at_least: int = 1, at_most: int | None = None) -> int:
+    """The value as an int.
+
+    Raises:
+        ValueError: naming it, where it is no whole number or out of range.
+
+    >>> whole_number("batch_size", 0)
+    Traceback (most recent call last):
+    ValueError: batch_size must be a whole number of at least 1, got 0
+    """
+    number = int(value) if isinstance(value, int | np.integer) and not isinstance(value, bool) else at_least - 1
+    if number < at_least or (at_most is not None and number > at_most):
+        up_to = "" if at_most is None else f" and at most {at_most}"
+        raise ValueError(f"{name} must be a whole number of at least {at_least}{up_to}, got {value!r}")
+    return number
+
+
+def _of_ours(what: str, given: Any, kind: type[Ours]) -> Ours:
+    if not isinstance(given, kind):
+        raise TypeError(f"the {what} should be one of pyroberta's, such as {kind.__name__}; got {given!r}")
+    return given
 
 
 def _ceil(count: int | None, size: int) -> int | None:

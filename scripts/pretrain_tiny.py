@@ -579,9 +579,9 @@ two layers initialised to look at neighbours. Of the masked tokens 80 % become `
 
 {phases}
 
-Positions from {recipe["phases"][-1]["sequence_length"]} on were never trained; the preset's preprocessor cuts texts
-there. Seed {run["seed"]}, backend {run["backend"]}, {run["seconds"] / 60:.0f} minutes on {run["machine"]}. `run.json`
-has the whole record, the course of the loss included, and this page is made from it.
+It reads texts of at most {config["max_sequence_length"]} tokens, the length of the last phase; its preprocessor cuts
+longer ones. Seed {run["seed"]}, backend {run["backend"]}, {run["seconds"] / 60:.0f} minutes on {run["machine"]}.
+`run.json` has the whole record, the course of the loss included, and this page is made from it.
 
 ## Licence
 The weights and the vocabulary are released under Apache-2.0, as the package. {notices}

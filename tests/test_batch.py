@@ -196,6 +196,7 @@ def test_an_id_outside_the_vocabulary_is_named_with_its_place():
         (([[0, 2], [0]], [[1, 1], [1]]), "the rows of token_ids differ in length: pad them"),
         (([[0.0, 2.0]], [[1, 1]]), r"token_ids must be whole numbers, got float64. Convert them with .astype"),
         (([[0, -1]], [[1, 1]]), "token id -1 is outside the vocabulary of 50"),
+        (([[0, 50]], [[1, 1]]), "token id 50 is outside the vocabulary of 50"),
         ((IDS, [[1, 1, 1]]), r"padding_mask has the shape \(1, 3\), but token_ids has \(2, 3\)"),
         ((IDS, [[1, 1, 1], [1, 1, 7]]), "padding_mask must be 1 or True where there is a token, .* got the value 7"),
         ((IDS, [[1, 1, 1], [1, 1, np.nan]]), "padding_mask must be .* got the value nan"),

@@ -67,6 +67,17 @@ def configs(draw: st.DrawFn) -> RobertaConfig:
     )
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Tiny products are slower on several threads, and much slower where the cores are busy."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 lengths_ = st.lists(st.integers(0, 8), min_size=1, max_size=4).filter(any)
 
 
@@ -151,6 +162,24 @@ def example(config: RobertaConfig, lengths: list[int], seed: int, left: bool = F
     return Example(token_ids, is_token.astype(np.int64), labels, batch)
 
 
+def their_step(model: Any, data: Example) -> Any:
+    """transformers' output, after the gradients were set."""
+    import torch
+
+    model.zero_grad()
+    token_ids, padding_mask, labels = map(torch.from_numpy, data[:3])
+    out = model(input_ids=token_ids, attention_mask=padding_mask, labels=labels)
+    out.loss.backward()
+    return out
+
+
+def our_step(config: RobertaConfig, params: Arrays, data: Example, grads: Gradients) -> float:
+    """Our loss under transformers' reduction, after the gradients were set."""
+    mean = SparseCategoricalCrossentropy(from_logits=True, reduction="mean_with_sample_weight")
+    (result,) = compute_gradients(REFERENCE, params, config, [data.batch], grads, mean, seed=0, step=0)
+    return float(result.weights @ result.losses) / result.denominator
+
+
 class Outcome(NamedTuple):
     logits: Array  # (N, V), of every token
     loss: float
@@ -158,24 +187,19 @@ class Outcome(NamedTuple):
 
 
 def theirs(config: RobertaConfig, model: Any, data: Example) -> Outcome:
-    import torch
-
-    model.zero_grad()
-    token_ids, padding_mask, labels = map(torch.from_numpy, data[:3])
-    out = model(input_ids=token_ids, attention_mask=padding_mask, labels=labels)
-    out.loss.backward()
-    gradients = {name: weight.grad.numpy() for name, weight in model.named_parameters() if weight.grad is not None}
+    out = their_step(model, data)
     logits = out.logits.detach().numpy()[data.padding_mask.astype(bool)]
+    # Untied, version 5 has a head bias that nothing uses, without a gradient.
+    gradients = {name: weight.grad.numpy() for name, weight in model.named_parameters() if weight.grad is not None}
     return Outcome(logits, out.loss.item(), ours(config, gradients))
 
 
 def mine(config: RobertaConfig, params: Arrays, data: Example) -> Outcome:
-    mean = SparseCategoricalCrossentropy(from_logits=True, reduction="mean_with_sample_weight")
     grads = Gradients(params.zeros_like(), set(params))
-    (result,) = compute_gradients(REFERENCE, params, config, [data.batch], grads, mean, seed=0, step=0)
+    loss = our_step(config, params, data, grads)
     hidden, _ = encoder_forward(REFERENCE, params, config, data.batch)
     logits = head_logits(REFERENCE, params, config, hidden[-1], np.arange(data.batch.num_tokens))
-    return Outcome(logits, float(result.weights @ result.losses) / result.denominator, grads.sums)
+    return Outcome(logits, loss, grads.sums)
 
 
 # ----------------------------------------------------------------------------------------------------------- the errors
@@ -206,7 +230,7 @@ def assert_equal(actual: Outcome, expected: Outcome, tolerance: float) -> None:
 
 
 @given(config=configs(), lengths=lengths_, left=st.booleans(), seed=seeds)
-@settings(max_examples=60)
+@settings(max_examples=50)
 def test_logits_loss_and_every_gradient_are_equal_in_float64(
     config: RobertaConfig, lengths: list[int], left: bool, seed: int
 ) -> None:
@@ -236,11 +260,12 @@ def test_the_type_row_s_gradient_is_the_sum_of_the_position_table_s(lengths: lis
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float64", FLOAT64), ("float32", FLOAT32)])
-@pytest.mark.parametrize("lengths", [[16, 16], [24, 3, 11]], ids=["dense", "ragged"])
-def test_roberta_base_is_equal(dtype: str, tolerance: float, lengths: list[int]) -> None:
+def test_roberta_base_is_equal(dtype: str, tolerance: float) -> None:
     model = peer(BASE, dtype, seed=0, scale=0.02)
-    data = example(BASE, lengths, seed=1)
-    assert_equal(mine(BASE, params_of(BASE, model), data), theirs(BASE, model, data), tolerance)
+    params = params_of(BASE, model)
+    for lengths in ([16, 16], [24, 3, 11]):
+        data = example(BASE, lengths, seed=1)
+        assert_equal(mine(BASE, params, data), theirs(BASE, model, data), tolerance)
 
 
 # ------------------------------------------------------------------------------------------------------------ ten steps
@@ -273,11 +298,12 @@ def ten_steps(config: RobertaConfig, scale: float, lengths: list[int], seed: int
     params = params_of(config, model)
     optimizer = TorchAdamW(1e-3, weight_decay=0.1)
     theirs_optimizer = torch.optim.AdamW(decay_groups(model, 0.1), lr=1e-3)
+    grads = Gradients(params.zeros_like(), set(params))
     for step in range(10):
         data = example(config, lengths, seed + step)
-        actual, expected = mine(config, params, data), theirs(config, model, data)
-        assert abs(actual.loss - expected.loss) <= TEN_STEPS * expected.loss
-        optimizer.apply(params, actual.gradients, set(params), REFERENCE)
+        loss, expected = our_step(config, params, data, grads), their_step(model, data).loss.item()
+        assert abs(loss - expected) <= TEN_STEPS * expected
+        optimizer.apply(params, grads.sums, grads.trainable, REFERENCE)
         theirs_optimizer.step()
     return params, params_of(config, model)
 

@@ -62,10 +62,16 @@ def assert_equal(ours: Tokenizer, theirs: Any, text: str, pair: str | None = Non
     assert ours.encode(text, pair, add_special_tokens=special) == expected.ids
 
 
-def variants(vocabulary: dict[str, int], merges: Iterable[tuple[str, str]]) -> dict[tuple[bool, bool], Any]:
-    """(ours, theirs) for each `add_prefix_space` and `mask_lstrip`."""
+class Variants(dict[tuple[bool, bool], Any]):
+    """(ours, theirs) by `add_prefix_space` and `mask_lstrip`."""
+
+    def __repr__(self) -> str:  # theirs is some megabytes
+        return f"Variants({len(self)})"
+
+
+def variants(vocabulary: dict[str, int], merges: Iterable[tuple[str, str]]) -> Variants:
     merges = list(merges)
-    made = {}
+    made = Variants()
     for prefix in (False, True):
         for lstrip in (False, True):
             ours = Tokenizer(vocabulary, merges, add_prefix_space=prefix, mask_lstrip=lstrip)
@@ -74,7 +80,7 @@ def variants(vocabulary: dict[str, int], merges: Iterable[tuple[str, str]]) -> d
 
 
 @pytest.fixture(scope="module")
-def gpt2() -> dict[tuple[bool, bool], Any]:
+def gpt2() -> Variants:
     if not (GPT2 / "vocab.bpe").exists():
         pytest.fail(f"GPT-2's vocabulary is not in {GPT2}; scripts/fetch_gpt2_vocabulary.py gets it", pytrace=False)
     vocabulary = json.loads((GPT2 / "encoder.json").read_text(encoding="utf-8"))
@@ -85,7 +91,7 @@ def gpt2() -> dict[tuple[bool, bool], Any]:
 
 
 @pytest.fixture(scope="module")
-def trained() -> dict[tuple[bool, bool], Any]:
+def trained() -> Variants:
     learnt = Tokenizer.train([texts_at_hand.source_code(1_000_000)], vocab_size=4000)
     return variants(learnt.vocabulary, learnt.merges)
 
@@ -133,10 +139,9 @@ def test_every_code_point_is_split_alike():
         assert list(accumulate(map(len, split_words(text)))) == ends, hex(code)
 
 
-@pytest.mark.parametrize("prefix", [False, True])
 @pytest.mark.parametrize("pattern", ["{0}", "a{0}a"])
-def test_every_assigned_code_point_has_equal_ids(both, prefix, pattern):
-    ours, theirs = both[prefix, True]
+def test_every_assigned_code_point_has_equal_ids(both, pattern):
+    ours, theirs = both[False, True]
     assigned = [code for code in CODE_POINTS if unicodedata.category(chr(code)) not in ("Cn", "Co")]
     assert len(assigned) > 140_000
     strings = [pattern.format(chr(code)) for code in assigned]

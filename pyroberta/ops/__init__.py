@@ -9,7 +9,7 @@ it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from numpy import ndarray as Array
@@ -73,8 +73,7 @@ class Ops:
         >>> calls
         ['gelu_forward']
         """
-        rows = {f.name: wrap(f.name, getattr(self, f.name)) for f in fields(self) if f.name != "name"}
-        return Ops(name=self.name, **rows)
+        return replace(self, **{f.name: wrap(f.name, getattr(self, f.name)) for f in fields(self) if f.name != "name"})
 
 
 REFERENCE = Ops(

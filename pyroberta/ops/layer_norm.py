@@ -28,7 +28,7 @@ def layer_norm_forward(x: Array, gamma: Array, beta: Array, epsilon: float) -> t
 def layer_norm_backward(dy: Array, cache: Any) -> tuple[Array, Array, Array]:
     """dy (N, C) -> dx (N, C), dgamma (C,), dbeta (C,).
 
-    x̂ is orthogonal to both ways in which x acts on its own mean and variance, hence
+    A shift or a stretch of a row does not change its x̂, so dx has no part along 1 and, up to epsilon, none along x̂:
     dx = (dx̂ - mean(dx̂) - x̂ · mean(dx̂ · x̂)) / √(variance + epsilon).
     """
     x_hat, inverse_std, gamma = cache

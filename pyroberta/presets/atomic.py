@@ -57,7 +57,7 @@ def replacing_directory(path: Path | str, owned: Sequence[str] = ("*",)) -> Iter
     ['config.json']
     """
     path = Path(path).expanduser().resolve()
-    _check_replaceable(path)
+    check_replaceable(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     _clean_up(path)
     with _locked_temporary(path) as temporary:
@@ -65,7 +65,7 @@ def replacing_directory(path: Path | str, owned: Sequence[str] = ("*",)) -> Iter
         if path.is_dir():
             _carry_over(path, temporary, owned)
         _flush(temporary)
-        _check_replaceable(path)  # again: the block may have taken long
+        check_replaceable(path)  # again: the block may have taken long
         _swap(temporary, path)
         _flush_entry(path.parent)
 
@@ -87,7 +87,13 @@ def _previous(path: Path) -> Path:
     return path.with_name(f".{path.name}.previous")
 
 
-def _check_replaceable(path: Path) -> None:
+def check_replaceable(path: Path) -> None:
+    """That a preset can be saved to `path`, as far as can be told now: for a look before the work begins.
+
+    Raises:
+        FileExistsError, ValueError: as `replacing_directory`.
+    """
+    path = path.expanduser().resolve()
     if path.exists() and not path.is_dir():
         raise FileExistsError(f"can't save to {path}: it is a file, and a preset is a directory. Give another name.")
     if path.is_dir() and any(path.iterdir()) and not (path / "config.json").is_file():

@@ -23,6 +23,7 @@ from pyroberta.text.byte_level import (
 
 Span = tuple[int, int]
 
+_BLANK = SPACE + WHITESPACE
 _CACHED_WORDS = 1 << 17  # some 25 MB
 _CACHED_WORD_LENGTH = 64
 
@@ -98,6 +99,7 @@ class Tokenizer:
         self.added_tokens = dict(added_tokens or {})
 
         self._tokens = _by_id(self.vocabulary)
+        self._vocabulary_size = max(self._tokens, default=-1) + 1
         special_tokens = {
             "start_token": start_token,
             "pad_token": pad_token,
@@ -126,7 +128,7 @@ class Tokenizer:
     @property
     def vocabulary_size(self) -> int:
         """V, one more than the highest id: the number of rows that a table of embeddings needs."""
-        return max(self._tokens) + 1
+        return self._vocabulary_size
 
     @property
     def is_word_start(self) -> NDArray[np.bool_]:
@@ -253,16 +255,19 @@ class Tokenizer:
         try:
             for start, piece, id in self._pieces(text):
                 if id is None:
-                    self._append_piece(ids, spans, piece, start)
+                    self._append_plain(ids, spans, start, piece)
                 else:
+                    spans.append(self._trimmed(piece, (start, start + len(piece)), is_first=not ids))
                     ids.append(id)
-                    spans.append((start, start + len(piece)))
         except UnicodeEncodeError:
             raise _surrogate_error(text, name) from None
-        return ids, [self._trimmed(i, id, span) for i, (id, span) in enumerate(zip(ids, spans, strict=True))]
+        return ids, spans
 
     def _pieces(self, text: str) -> Iterator[tuple[int, str, int | None]]:
-        """Cuts at special tokens: where a piece starts, the piece, and its id, None for plain text."""
+        """Cuts at special tokens: where a piece starts, the piece, and its id, None for plain text.
+
+        The whitespace that `<mask>` takes along is part of its piece.
+        """
         start = 0
         parts = self._literals.split(text)  # plain, special, plain, …, plain
         for i in range(0, len(parts), 2):
@@ -274,7 +279,8 @@ class Tokenizer:
             if plain:
                 yield start, plain, None
             if special is not None:
-                yield stop, special, self.vocabulary[special]
+                eaten = text[start + len(plain) : stop]
+                yield start + len(plain), eaten + special, self.vocabulary[special]
                 start = stop + len(special)
 
     def _prefixed(self, piece: str) -> str:
@@ -284,32 +290,30 @@ class Tokenizer:
         byte_ids = self._byte_ids
         return tuple(merge([byte_ids[byte] for byte in word.encode()], self._ranks, self._products))
 
-    def _append_piece(self, ids: list[int], spans: list[Span], piece: str, start: int) -> None:
+    def _append_plain(self, ids: list[int], spans: list[Span], start: int, piece: str) -> None:
         prefixed = self._prefixed(piece)
-        # The space that was put in front counts as the first character.
         place = start - (len(prefixed) - len(piece))
         for word in split_words(prefixed):
-            # The character that each byte of the word belongs to.
-            characters = [place + i for i, character in enumerate(word) for _ in character.encode()]
+            # The character that each byte of the word belongs to; a space put in front belongs to the first one.
+            characters = [max(place + i, start) for i, character in enumerate(word) for _ in character.encode()]
             place += len(word)
             first = 0
             for id in self._words[word]:
-                last = first + len(self._tokens[id]) - 1  # what merges make has a character per byte
-                spans.append((max(characters[first], start), max(characters[last], start) + 1))
+                token = self._tokens[id]  # a character for each byte
+                span = (characters[first], characters[first + len(token) - 1] + 1)
+                spans.append(self._trimmed(token, span, is_first=not ids))
                 ids.append(id)
-                first = last + 1
+                first += len(token)
 
-    def _trimmed(self, i: int, id: int, span: Span) -> Span:
-        """The span without the whitespace at its ends, by the rule of `tokenizers`' `process_offsets`."""
+    def _trimmed(self, token: str, span: Span, is_first: bool) -> Span:
+        """The span without the whitespace at the token's ends, by the rule of `tokenizers`' `process_offsets`."""
         start, stop = span
-        token = self._tokens[id]
-        blank = SPACE + WHITESPACE
-        leading = len(token) - len(token.lstrip(blank))
-        trailing = len(token) - len(token.rstrip(blank))
-        if leading == 1 and self.add_prefix_space and (i == 0 or start == 0):
-            leading = 0  # taken for the space that was put in front, which has no character to leave out
+        leading = len(token) - len(token.lstrip(_BLANK))
+        trailing = len(token) - len(token.rstrip(_BLANK))
+        if leading == 1 and self.add_prefix_space and (is_first or start == 0):
+            leading = 0  # taken for the space put in front, which is no character of the text
         start = min(start + leading, stop)
-        if trailing and stop >= trailing:
+        if stop >= trailing:
             stop = max(stop - trailing, start)
         return start, stop
 

@@ -13,6 +13,7 @@ from numpy import ndarray as Array
 from pyroberta.model.batch import Batch, take
 
 Masker = Callable[[Batch, np.random.Generator], Batch]
+Seed = tuple[int, ...]  # whole numbers of at least 0
 
 SHUFFLE, MASK, EVALUATE = range(3)  # what a generator is for; each purpose has its own stream of the seed
 
@@ -20,8 +21,8 @@ SHUFFLE, MASK, EVALUATE = range(3)  # what a generator is for; each purpose has 
 class Examples(Protocol):
     """Anything that `fit` and `evaluate` can draw batches from."""
 
-    def batches(self, batch_size: int, seed: int, epoch: int, shuffle: bool) -> Iterator[Batch]:
-        """One epoch of batches, with masks and order drawn anew from (seed, epoch)."""
+    def batches(self, batch_size: int, seed: Seed, shuffle: bool) -> Iterator[Batch]:
+        """One epoch of batches, with masks and order drawn from the seed: another seed for each epoch."""
 
     def fixed(self, batch_size: int) -> Iterator[Batch]:
         """The batches for evaluation: in order, and with the same masks every time."""
@@ -47,14 +48,14 @@ class HeldExamples:
     def __len__(self) -> int:
         return len(self.data)
 
-    def batches(self, batch_size: int, seed: int, epoch: int, shuffle: bool) -> Iterator[Batch]:
+    def batches(self, batch_size: int, seed: Seed, shuffle: bool) -> Iterator[Batch]:
         """One epoch; the last batch may be smaller."""
         order = np.arange(len(self))
         if shuffle:
-            order = np.random.default_rng([seed, SHUFFLE, epoch]).permutation(order)
+            order = np.random.default_rng([SHUFFLE, *seed]).permutation(order)
         for step in range(self.num_batches(batch_size)):
             part = self.take(order[step * batch_size : (step + 1) * batch_size])
-            yield part.masked(np.random.default_rng([seed, MASK, epoch, step]))
+            yield part.masked(np.random.default_rng([MASK, *seed, step]))
 
     def fixed(self, batch_size: int) -> Iterator[Batch]:
         """In order; everything is masked at once and cut after that, so the size of the batches changes no mask."""
@@ -89,23 +90,21 @@ class StreamedExamples:
     """Batches that come from elsewhere, in their own order and size, none held.
 
     Attributes:
-        source: given a batch size, an iterator over one epoch's batches, or over what is left of the only one.
-            It may pay no heed to the size where its batches were made already.
-        mask: as for `HeldExamples`; used for batches without slots.
+        source: given a batch size, an iterator over one epoch's batches, or over what is left of the only one; each
+            batch is the examples in it. It may pay no heed to the size where its batches were made already.
     """
 
-    source: Callable[[int], Iterator[Batch]]
-    mask: Masker
+    source: Callable[[int], Iterator[HeldExamples]]
 
-    def batches(self, batch_size: int, seed: int, epoch: int, shuffle: bool) -> Iterator[Batch]:
+    def batches(self, batch_size: int, seed: Seed, shuffle: bool) -> Iterator[Batch]:
         """One epoch; the order is the source's."""
-        for step, batch in enumerate(self.source(batch_size)):
-            yield batch if batch.slots else self.mask(batch, np.random.default_rng([seed, MASK, epoch, step]))
+        for step, part in enumerate(self.source(batch_size)):
+            yield part.masked(np.random.default_rng([MASK, *seed, step]))
 
     def fixed(self, batch_size: int) -> Iterator[Batch]:
         """The masks follow from the number of the batch."""
-        for step, batch in enumerate(self.source(batch_size)):
-            yield batch if batch.slots else self.mask(batch, np.random.default_rng([EVALUATE, step]))
+        for step, part in enumerate(self.source(batch_size)):
+            yield part.masked(np.random.default_rng([EVALUATE, step]))
 
     def num_batches(self, batch_size: int) -> None:
         """Unknown."""

@@ -35,7 +35,7 @@ class Result:
     predicted: Array  # (M,) int
     labels: Array  # (M,) int
     weights: Array  # (M,)
-    denominator: float
+    denominator: float  # of the loss; where several batches make one update, the first one's is that of them all
 
 
 class NonFiniteError(FloatingPointError):
@@ -54,13 +54,14 @@ def compute_gradients(
 ) -> list[Result]:
     """Sets `grads.sums` to the gradient of the loss over all the batches taken as one.
 
-    The sum of weighted token losses of every batch is divided by the sum of all their denominators, so that
+    The sum of all weighted token losses is divided by the denominator of all the batches together, so that
     accumulating over small batches gives the gradient of the large one.
 
     Raises:
         NonFiniteError: naming the step and the first op that gave a number that is not finite.
     """
-    total = sum(loss.denominator(batch.weights, batch.slots) for batch in batches)
+    all_weights = np.concatenate([batch.weights for batch in batches])
+    total = loss.denominator(all_weights, sum(batch.slots for batch in batches))
     grads.sums.flat[:] = 0.0
     results = []
     for part, batch in enumerate(batches):
@@ -71,10 +72,11 @@ def compute_gradients(
             if not np.isfinite(losses).all():
                 raise NonFiniteError(_explain("loss", ops, params, config, batch, key, grads, dlosses, step + 1))
             masked_lm_backward(ops, grads, dlosses, cache)
-            if not math.isfinite(float(np.dot(grads.sums.flat, grads.sums.flat))):
+            # A sum of squares tells in one pass, unless it overflows.
+            square = float(np.dot(grads.sums.flat, grads.sums.flat))
+            if not math.isfinite(square) and not np.isfinite(grads.sums.flat).all():
                 raise NonFiniteError(_explain("gradient", ops, params, config, batch, key, grads, dlosses, step + 1))
-        denominator = loss.denominator(batch.weights, batch.slots)
-        results.append(Result(losses, predicted, batch.labels, batch.weights, denominator))
+        results.append(Result(losses, predicted, batch.labels, batch.weights, 0.0 if part else total))
     return results
 
 
@@ -104,7 +106,8 @@ def _explain(
     if bad:
         return (
             f"the {what} of step {step} is not finite, since these parameters are not: {_first(bad)}. "
-            "They were so before this step: load weights that are finite"
+            "They were so before this step: go back to weights that are finite, and if the step before this one made "
+            "them so, to a smaller learning rate"
         )
     place = first_non_finite(ops, params, config, batch, key, grads, dlosses)
     return (
@@ -119,8 +122,9 @@ def first_non_finite(
 ) -> str:
     """The first op call of a step, forward or backward, with a result that is not finite; in words."""
     names = {id(params[name]): name for name in params}
+    places: dict[int, str] = {}  # where in the model a cache was made: backward ops know no parameters
     found: list[str] = []
-    last = ""  # the last parameter that an op was called with: tells where in the model we are
+    last = ""  # the last parameter that an op was called with
 
     def watch(name: str, op: Callable[..., Any]) -> Callable[..., Any]:
         def watched(*args: Any) -> Any:
@@ -128,10 +132,17 @@ def first_non_finite(
             own = next((names[id(arg)] for arg in args if id(arg) in names), None)
             last = own or last
             result = op(*args)
-            value = result[0] if name.endswith("_forward") else result
+            if name.endswith("_forward"):
+                value, cache = result
+                place = f"with {own}" if own else f"after {last}"
+                if cache is not None:
+                    places[id(cache)] = place
+            else:
+                value = result
+                place = places.get(id(args[-1]), f"after {last}")
             arrays = [a for a in (value if isinstance(value, tuple) else (value,)) if isinstance(a, np.ndarray)]
             if not found and not all(np.isfinite(array).all() for array in arrays):
-                found.append(f"{name} {'with' if own else 'after'} {last}")
+                found.append(f"{name} {place}")
             return result
 
         return watched
