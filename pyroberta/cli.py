@@ -55,6 +55,7 @@ def build_parser() -> argparse.ArgumentParser:
         prog="pyroberta",
         description="RoBERTa's masked language model: fit it on your texts, fill masks, score sentences.",
         epilog="`pyroberta COMMAND --help` tells more. Texts are read one a line; `-` is standard input.",
+        formatter_class=_HelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"pyroberta {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
@@ -68,69 +69,86 @@ def build_parser() -> argparse.ArgumentParser:
         return sub
 
     fit = command("fit", _fit, "train a model on a text file and save it")
-    fit.add_argument("texts", help="UTF-8 text file, one text a line, or -")
+    fit.add_argument("texts", metavar="FILE", help="UTF-8 text file, one text a line, or -")
     fit.add_argument("-o", "--output", required=True, metavar="DIR", help="where to save the model")
     _model_options(fit)
     fit.add_argument("--fresh", action="store_true", help="start from fresh values instead of the preset's weights")
-    fit.add_argument("--epochs", type=_positive, default=1, help="times through the texts")
-    fit.add_argument("--batch-size", type=_positive, default=16, help="texts in a step")
+    fit.add_argument("--epochs", type=_positive, metavar="N", default=1, help="times through the texts")
+    fit.add_argument("--batch-size", type=_positive, metavar="N", default=16, help="texts in a step")
     fit.add_argument(
         "--accumulate", type=_positive, default=1, metavar="N", help="steps whose gradients make an update"
     )
-    fit.add_argument("--learning-rate", type=float, default=5e-5, help="of Adam, after warm-up")
-    fit.add_argument("--warmup", type=_fraction, default=0.06, help="part of the updates that the warm-up takes")
+    fit.add_argument(
+        "--learning-rate", type=float, metavar="RATE", default=5e-5, help="of Adam: it rises to this, then falls to 0"
+    )
+    fit.add_argument(
+        "--warmup", type=_fraction, metavar="PART", default=0.06, help="part of the updates in which it rises"
+    )
     fit.add_argument("--validation", metavar="FILE", help="text file to evaluate on after every epoch")
-    fit.add_argument("--seed", type=int, default=0, help="of order, masks and dropout")
+    fit.add_argument("--seed", type=int, metavar="N", default=0, help="of order, masks and dropout")
     fit.add_argument(
         "--freeze", metavar="REGEX", action="append", default=[], help="leave parameters with such names alone"
     )
     fit.add_argument("--quiet", action="store_true", help="no progress")
 
     evaluate = command("evaluate", _evaluate, "loss, accuracy and perplexity on a text file, from fixed masks")
-    evaluate.add_argument("texts", help="UTF-8 text file, one text a line, or -")
+    evaluate.add_argument("texts", metavar="FILE", help="UTF-8 text file, one text a line, or -")
     _model_options(evaluate)
-    evaluate.add_argument("--batch-size", type=_positive, default=16, help="texts in a step")
+    evaluate.add_argument("--batch-size", type=_positive, metavar="N", default=16, help="texts in a step")
     evaluate.add_argument("--quiet", action="store_true", help="no progress")
 
     fill = command("fill-mask", _fill_mask, "the likeliest words for every <mask>")
-    fill.add_argument("texts", nargs="*", help="texts with <mask>; none, or -, reads standard input, one a line")
+    fill.add_argument(
+        "texts", nargs="*", metavar="TEXT", help="texts with <mask>; none, or -, reads standard input, one a line"
+    )
     _model_options(fill)
-    fill.add_argument("-k", "--top-k", type=_positive, default=5, help="candidates for each mask")
-    fill.add_argument("--targets", nargs="+", metavar="WORD", help="rank these words alone")
+    fill.add_argument("-k", "--top-k", type=_positive, metavar="N", default=5, help="candidates for each mask")
+    fill.add_argument("--targets", nargs="+", metavar="WORD", help="rank these words alone; comes after the texts")
 
     score = command("score", _score, "how likely each token of a text is, given the others")
-    score.add_argument("texts", nargs="*", help="texts; none, or -, reads standard input, one a line")
+    score.add_argument("texts", nargs="*", metavar="TEXT", help="texts; none, or -, reads standard input, one a line")
     _model_options(score)
-    score.add_argument("--batch-size", type=_positive, default=32, help="masked copies at a time")
+    score.add_argument("--batch-size", type=_positive, metavar="N", default=32, help="masked copies at a time")
 
     train = command("train-tokenizer", _train_tokenizer, "learn a byte-level BPE vocabulary from text files")
-    train.add_argument("files", nargs="+", help="UTF-8 text files, one text a line, or -")
+    train.add_argument("files", nargs="+", metavar="FILE", help="UTF-8 text files, one text a line, or -")
     train.add_argument("-o", "--output", required=True, metavar="DIR", help="where to save the vocabulary")
-    train.add_argument("--vocab-size", type=_positive, default=8000, help="entries, specials and bytes included")
-    train.add_argument("--min-frequency", type=_positive, default=2, help="how often a pair must occur to be merged")
+    train.add_argument(
+        "--vocab-size", type=_positive, metavar="N", default=8000, help="entries, specials and bytes included"
+    )
+    train.add_argument(
+        "--min-frequency", type=_positive, metavar="N", default=2, help="how often a pair must occur to be merged"
+    )
 
     command("doctor", _doctor, "which backends are there, and why others are not")
 
     demo = command("demo", _demo, "fit the embedded preset on real speeches and fill masks before and after")
     demo.add_argument("--from-scratch", action="store_true", help="train a fresh small model instead")
-    demo.add_argument("--updates", type=_positive, help="length of the training")
+    demo.add_argument("--updates", type=_positive, metavar="N", help="length of the training")
     demo.add_argument("-o", "--output", metavar="DIR", help="save the model there")
-    demo.add_argument("--backend", default="auto", help="auto, numpy or native")
+    demo.add_argument("--backend", metavar="NAME", default="auto", help="auto, numpy or native")
     return parser
 
 
 class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
-    """Tells defaults, but not those that say nothing."""
+    """Tells defaults, but not those that say nothing; options and their help on one line."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=32)
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        if action.default in (None, False, []) or action.required:
+        if action.default is None or action.default is False or action.default == [] or action.required:
             return action.help
         return super()._get_help_string(action)
 
 
 def _model_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-m", "--model", default="roberta_tiny_en", help="name or directory of a preset")
-    parser.add_argument("--backend", default="auto", help="auto, numpy or native; see `pyroberta doctor`")
+    parser.add_argument(
+        "-m", "--model", metavar="PRESET", default="roberta_tiny_en", help="name or directory of a preset"
+    )
+    parser.add_argument(
+        "--backend", metavar="NAME", default="auto", help="auto, numpy or native; see `pyroberta doctor`"
+    )
 
 
 def _positive(text: str) -> int:

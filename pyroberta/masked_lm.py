@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -57,8 +57,8 @@ class MaskedLM:
     presets: Mapping[str, Preset] = PRESETS
 
     def __init__(self, backbone: Backbone, preprocessor: MaskedLMPreprocessor | None = None, *, seed: int = 0) -> None:
-        self.backbone = backbone
-        self.preprocessor = preprocessor
+        self.backbone = _of_ours("backbone", backbone, Backbone)
+        self.preprocessor = preprocessor and _of_ours("preprocessor", preprocessor, MaskedLMPreprocessor)
         self.seed = whole_number("seed", seed, at_least=0)
         self.stop_training = False
         if preprocessor is not None:
@@ -200,6 +200,10 @@ class MaskedLM:
         initial_epoch = whole_number("initial_epoch", initial_epoch, at_least=0)
         if steps_per_epoch is not None:
             steps_per_epoch = whole_number("steps_per_epoch", steps_per_epoch)
+        if validation_batch_size is not None:
+            validation_batch_size = whole_number("validation_batch_size", validation_batch_size)
+        if validation_steps is not None:
+            validation_steps = whole_number("validation_steps", validation_steps)
         accumulated = whole_number("gradient_accumulation_steps", gradient_accumulation_steps, at_most=MOST_PARTS)
         if not self.backbone.trainable_names():
             raise ValueError(
@@ -345,7 +349,7 @@ class MaskedLM:
             )
             outputs: Iterator[Array] = map(self, parts)
         else:
-            texts = [x] if isinstance(x, str) else list(x)
+            texts = _listed(x)
             count = len(texts)
             outputs = self._predict_texts(texts, batch_size)
         if not count:
@@ -398,7 +402,7 @@ class MaskedLM:
         batch_size, top_k = whole_number("batch_size", batch_size), whole_number("top_k", top_k)
         if targets is not None:
             targets = [targets] if isinstance(targets, str) else list(targets)
-        many = [texts] if isinstance(texts, str) else list(texts)
+        many = _listed(texts)
         found = fill_masks(self.backbone, self._tokenizer(), many, top_k, targets, batch_size)
         flat = [masks[0] if len(masks) == 1 else masks for masks in found]
         return flat[0] if isinstance(texts, str) else flat
@@ -412,7 +416,7 @@ class MaskedLM:
             A `TextScore`, or a list of them for a list of texts.
         """
         batch_size = whole_number("batch_size", batch_size)
-        many = [texts] if isinstance(texts, str) else list(texts)
+        many = _listed(texts)
         found = list(score_texts(self.backbone, self._tokenizer(), many, batch_size))
         return found[0] if isinstance(texts, str) else found
 
@@ -434,9 +438,9 @@ class MaskedLM:
             raise ValueError(f"pooling must be 'mean' or None, got {pooling!r}")
         batch_size = whole_number("batch_size", batch_size)
         layers = self.backbone.config.num_layers
-        if not -layers - 1 <= layer <= layers:
+        if not isinstance(layer, int | np.integer) or not -layers - 1 <= layer <= layers:
             raise ValueError(f"layer must be from {-layers - 1} to {layers}, since the model has {layers}; got {layer}")
-        many = [texts] if isinstance(texts, str) else list(texts)
+        many = _listed(texts)
         states = list(hidden_states(self.backbone, self._tokenizer(), many, layer, batch_size))
         if pooling:
             states = [state.mean(axis=0) for state in states]
@@ -643,6 +647,12 @@ def whole_number(name: str, value: Any, at_least: int = 1, at_most: int | None =
         up_to = "" if at_most is None else f" and at most {at_most}"
         raise ValueError(f"{name} must be a whole number of at least {at_least}{up_to}, got {value!r}")
     return number
+
+
+def _listed(texts: Any) -> list[str]:
+    if isinstance(texts, bytes) or not isinstance(texts, Iterable):
+        raise TypeError(f"expected a text or a list of texts, got {type(texts).__name__}")
+    return [texts] if isinstance(texts, str) else list(texts)
 
 
 def _of_ours(what: str, given: Any, kind: type[Ours]) -> Ours:

@@ -24,6 +24,7 @@ import logging
 import math
 import platform
 import re
+import shlex
 import shutil
 import sys
 import time
@@ -572,6 +573,8 @@ The evaluation texts are State of the Union messages from 1990 on (which the pac
 American, official, biblical, or about databases, and so are the model's habits, prejudices included.
 
 ## How
+Made by `python scripts/corpus.py` and `{run["command"]}`.
+
 One-cycle AdamW: peak {recipe["learning_rate"]:g} after {100 * recipe["warm_up"]:.0f} % of the tokens, then linear to
 zero; β (0.9, 0.999), ε 1e-6, decay 0.01 but not on biases and layer norms, global norm clipped at 1. No dropout. Linear
 layers drawn with a standard deviation of 0.08, the output's bias set to the log frequency of tokens, heads of the first
@@ -656,6 +659,7 @@ def pretrain(options: argparse.Namespace) -> tuple[MaskedLM, dict[str, Any]]:
 
     journal = train(model, plan(tokens, sequences, options.seed), options.out, check)
     return model, {
+        "command": options.command,
         "config": asdict(config),
         "parameters": model.count_params(),
         "sources": corpus.sources,
@@ -680,6 +684,7 @@ def pretrain(options: argparse.Namespace) -> tuple[MaskedLM, dict[str, Any]]:
 
 def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
+    options.command = shlex.join(["python", "scripts/pretrain_tiny.py", *(arguments or sys.argv[1:])])
     if options.card:
         run = json.loads(options.card.read_text(encoding="utf-8"))
         (options.card.parent / "README.md").write_text(model_card(run), encoding="utf-8")

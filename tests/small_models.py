@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import replace
 
 import numpy as np
 
+from pyroberta.backbone import Backbone
+from pyroberta.masked_lm import MaskedLM
 from pyroberta.model.batch import Batch, pack
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.params import Arrays, shapes
+from pyroberta.text.preprocessor import MaskedLMPreprocessor
+from pyroberta.text.tokenizer import Tokenizer
+from pyroberta.training import optimizers
+
+TEXTS = [
+    "The quick brown fox jumped over the lazy dog.",
+    "I forgot my homework.",
+    "She sells sea shells by the sea shore, and he does not.",
+    "It is late.",
+    "We hold these truths to be self-evident.",
+    "Who goes there?",
+]
 
 
 def small_config(**changes) -> RobertaConfig:
@@ -73,3 +88,21 @@ def padded_losses(params, config: RobertaConfig, token_ids, padding_mask, mask_p
     table = params["embeddings.token" if config.tie_embeddings else "head.decoder"]
     log_probabilities = np.log(softmax(np.einsum("bsc,vc->bsv", h, table) + params["head.bias"]))  # (B, S, V)
     return -log_probabilities[np.arange(B)[:, None], mask_positions, labels]
+
+
+@functools.cache
+def small_tokenizer() -> Tokenizer:
+    return Tokenizer.train(TEXTS * 2, vocab_size=300)
+
+
+def small_masked_lm(*, dtype="float64", seed=0, settings=None, **changes) -> MaskedLM:
+    """A model with a tokenizer, fresh and always the same; `settings` are the preprocessor's."""
+    tokenizer = small_tokenizer()
+    sizes = {"num_layers": 2, "num_heads": 2, "hidden_dim": 8, "intermediate_dim": 12, "max_sequence_length": 40}
+    backbone = Backbone(**{"vocabulary_size": tokenizer.vocabulary_size, **sizes, **changes}, dtype=dtype)
+    preprocessor = MaskedLMPreprocessor(
+        tokenizer, **{"sequence_length": 40, "mask_selection_length": 8, **(settings or {})}
+    )
+    masked_lm = MaskedLM(backbone, preprocessor, seed=seed)
+    masked_lm.compile(optimizer=optimizers.Adam(1e-2))
+    return masked_lm

@@ -96,6 +96,8 @@ def test_a_pattern_selects_whole_names():
     names = shapes(small_config(num_layers=11))
     assert len(select(names, r"layers\.1\..*")) == 16  # and not those of layer 10
     assert select(names, "head.bias") == ["head.bias"]
+    with pytest.raises(ValueError, match="no parameter's name"):
+        select(names, r"layers\.1")
 
 
 def test_a_pattern_that_matches_nothing_is_an_error_that_shows_what_names_look_like():

@@ -357,6 +357,24 @@ def test_tokenizer_json_says_lstrip_and_prefix_space(tmp_path):
     assert not loaded.mask_lstrip
 
 
+def test_tokenizer_config_holds_over_tokenizer_json(tmp_path):
+    TOKENIZER.save(tmp_path)
+    config = {"add_prefix_space": True, "mask_token": {"content": "<mask>", "lstrip": False}}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    loaded = Tokenizer.load(tmp_path)
+    assert (loaded.add_prefix_space, loaded.mask_lstrip) == (True, False)
+
+
+def test_added_tokens_beside_the_vocabulary_are_read(tmp_path):
+    TOKENIZER.save(tmp_path)
+    (tmp_path / "tokenizer.json").unlink()
+    (tmp_path / "added_tokens.json").write_text('{"[user]": 900, "<end>": 901}')
+    (tmp_path / "special_tokens_map.json").write_text('{"additional_special_tokens": ["<end>"]}')
+    loaded = Tokenizer.load(tmp_path)
+    assert loaded.added_tokens == {"[user]": False, "<end>": True}
+    assert loaded.encode("[user]", add_special_tokens=False) == [900]
+
+
 @pytest.mark.parametrize(
     ("edit", "message"),
     [

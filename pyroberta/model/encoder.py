@@ -69,9 +69,8 @@ def encoder_forward(
 
 def encoder_backward(ops: Ops, grads: Gradients, dx: Array, caches: dict[int, Cache]) -> None:
     """The walk back, down to the lowest trainable parameter. dx (N, C) is the last hidden state's gradient."""
-    for i in sorted(caches, reverse=True):
-        if i >= 0:
-            dx = layer_backward(ops, grads, i, dx, caches.pop(i))
+    for i in sorted(caches.keys() - {-1}, reverse=True):
+        dx = layer_backward(ops, grads, i, dx, caches.pop(i))
     if -1 in caches:
         looked_up, normed, dropped = caches.pop(-1)
         dx = ops.dropout_backward(dx, dropped)

@@ -30,12 +30,12 @@ def masked_lm_forward(
 def masked_lm_backward(ops: Ops, grads: Gradients, dlosses: Array, cache: Cache) -> None:
     """Adds to `grads` the gradients of Σ_m dlosses_m · losses_m. dlosses (M,), in the parameters' dtype."""
     table, encoder_caches, head_cache, loss_cache = cache
-    if grads.wants(table, "head.bias"):
+    if grads.wants(table):
         dh, dtable, dbias = ops.cross_entropy_backward(dlosses, loss_cache)
         grads.add(table, dtable)
-        grads.add("head.bias", dbias)
     else:
-        dh = ops.cross_entropy_backward_input(dlosses, loss_cache)
+        dh, dbias = ops.cross_entropy_backward_input(dlosses, loss_cache)
+    grads.add("head.bias", dbias)
     dx = head_backward(ops, grads, dh, head_cache)
     encoder_backward(ops, grads, dx, encoder_caches)
 

@@ -9,7 +9,7 @@ it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any
 
 from numpy import ndarray as Array
@@ -37,7 +37,7 @@ Cache = Any
 class Ops:
     """One row per op. A backend is this table with some rows replaced; the model calls nothing else.
 
-    `op_backward_input` rows are for frozen parameters: the gradient of the first argument alone.
+    `op_backward_input` rows are for frozen weights: the gradients of what is not a matrix of them.
     """
 
     name: str
@@ -59,7 +59,7 @@ class Ops:
     logits: Callable[[Array, Array, Array], Array]
     cross_entropy_forward: Callable[[Array, Array, Array, Array], tuple[tuple[Array, Array], Cache]]
     cross_entropy_backward: Callable[[Array, Cache], tuple[Array, Array, Array]]
-    cross_entropy_backward_input: Callable[[Array, Cache], Array]
+    cross_entropy_backward_input: Callable[[Array, Cache], tuple[Array, Array]]
     adam_step: Callable[[Array, Array, Array, Array, float, float, float, float], None]
 
     def wrapped(self, wrap: Callable[[str, Callable[..., Any]], Callable[..., Any]]) -> Ops:
@@ -73,7 +73,8 @@ class Ops:
         >>> calls
         ['gelu_forward']
         """
-        return replace(self, **{f.name: wrap(f.name, getattr(self, f.name)) for f in fields(self) if f.name != "name"})
+        rows = {f.name: wrap(f.name, getattr(self, f.name)) for f in fields(self) if f.name != "name"}
+        return Ops(name=self.name, **rows)
 
 
 REFERENCE = Ops(

@@ -26,7 +26,7 @@ def attention_forward(
     for b, rows in _sequences(starts):
         q_b, k_b, v_b = (_heads(x[rows], num_heads) for x in (q, k, v))  # (H, S, D) each
         p = _softmax(q_b @ k_b.transpose(0, 2, 1), 1.0 / math.sqrt(q_b.shape[2]))  # (H, S, S)
-        _heads(y[rows], num_heads)[...] = (p * _survival(p, rate, key, b)) @ v_b
+        _heads(y[rows], num_heads)[...] = (p * _keep(p, rate, key, b)) @ (v_b / (1.0 - rate))
         probs[b] = p
     return y, (q, k, v, starts, num_heads, rate, key, probs)
 
@@ -38,11 +38,11 @@ def attention_backward(dy: Array, cache: Any) -> tuple[Array, Array, Array]:
     for b, rows in _sequences(starts):
         dy_b, q_b, k_b, v_b = (_heads(x[rows], num_heads) for x in (dy, q, k, v))  # (H, S, D) each
         p = probs[b]
-        survival = _survival(p, rate, key, b)  # drawn again
-        dropped = p * survival
-        _heads(dv[rows], num_heads)[...] = dropped.transpose(0, 2, 1) @ dy_b  # forward: y = dropped @ v
-        dp = dy_b @ v_b.transpose(0, 2, 1)  # forward: y = dropped @ v
-        dp *= survival  # forward: dropped = p * survival
+        keep = _keep(p, rate, key, b)  # drawn again
+        dkept = dy_b / (1.0 - rate)  # forward: y = (p * keep) @ v / (1 - rate)
+        _heads(dv[rows], num_heads)[...] = (p * keep).transpose(0, 2, 1) @ dkept
+        dp = dkept @ v_b.transpose(0, 2, 1)
+        dp *= keep
         # forward: p = softmax(scores · scale), whose derivative is p · (dp - Σ_j p·dp)
         dp -= np.einsum("hij,hij->hi", dp, p)[:, :, None]
         dp *= p
@@ -71,10 +71,6 @@ def _softmax(scores: Array, scale: float) -> Array:
     return scores
 
 
-def _survival(p: Array, rate: float, key: Key, stream: int) -> Array | float:
-    """What dropout multiplies p by: 0 where it drops, 1 / (1 - rate) elsewhere."""
-    if rate == 0.0:
-        return 1.0
-    survival = keep_mask(key, stream, p.shape, rate).astype(p.dtype)
-    survival *= 1.0 / (1.0 - rate)
-    return survival
+def _keep(p: Array, rate: float, key: Key, stream: int) -> Array | float:
+    """Where dropout leaves p (H, S, S) alone; what it leaves is yet to be divided by 1 - rate."""
+    return keep_mask(key, stream, p.shape, rate) if rate else 1.0

@@ -1,7 +1,8 @@
 """Cross-entropy over the vocabulary, for the masked rows alone, against the tied token table.
 
-Logits are made for a chunk of rows at a time and thrown away: backward makes them again. That costs one more product
-in the head (2 % of a step of roberta-base) and bounds the memory whatever M and V are.
+Logits are made for a chunk of the vocabulary at a time and thrown away: backward makes them again. That costs one more
+product in the head (2 % of a step of roberta-base), bounds the memory whatever M and V are, and lets each row of the
+table's gradient be written once.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy import ndarray as Array
 
-CHUNK = 1 << 24  # logits held at a time; 64 MiB in float32
+CHUNK = 1 << 20  # logits held at a time; 4 MiB in float32, so that every pass finds them in the cache
 
 
 def logits(h: Array, table: Array, bias: Array) -> Array:
@@ -27,53 +28,64 @@ def cross_entropy_forward(h: Array, table: Array, bias: Array, labels: Array) ->
 
     h (M, C), table (V, C), bias (V,), labels (M,) int -> losses (M,), predicted (M,) the most likely id
     """
-    losses = np.empty(len(h), h.dtype)
-    log_sums = np.empty(len(h), h.dtype)
-    predicted = np.empty(len(h), np.int64)
-    for rows in _chunks(len(h), len(table)):
-        z = logits(h[rows], table, bias)
-        predicted[rows] = z.argmax(axis=1)
-        top = z.max(axis=1)
+    top, total = np.full(len(h), -np.inf, h.dtype), np.zeros_like(h, shape=len(h))  # so far: max z, Σ exp(z - top)
+    of_label = np.empty_like(top)
+    predicted = np.zeros(len(h), np.int64)
+    for ids in _chunks(len(h), len(table)):
+        z = logits(h, table[ids], bias[ids])
+        here, column = _labels_in(ids, labels)
+        of_label[here] = z[here, column]
+        highest = z.max(axis=1)
+        predicted = np.where(highest > top, z.argmax(axis=1) + ids.start, predicted)
+        before, top = top, np.maximum(top, highest)
         z -= top[:, None]  # so that exp cannot overflow
-        of_label = z[np.arange(len(z)), labels[rows]]
-        log_sum = np.log(np.exp(z, out=z).sum(axis=1))
-        losses[rows] = log_sum - of_label  # before `top` is added, which would round away digits of both
-        log_sums[rows] = log_sum + top
-    return (losses, predicted), (h, table, bias, labels, log_sums)
+        total *= np.exp(before - top)
+        total += np.exp(z, out=z).sum(axis=1)
+    log_total = np.log(total)
+    losses = log_total - (of_label - top)  # not log Σ exp(z) - of_label, which would round away digits of both
+    return (losses, predicted), (h, table, bias, labels, log_total + top)
 
 
 def cross_entropy_backward(dlosses: Array, cache: Any) -> tuple[Array, Array, Array]:
     """dlosses (M,) -> dh (M, C), dtable (V, C), dbias (V,)."""
     h, table, bias, _, _ = cache
-    dh, dtable, dbias = np.empty_like(h), np.zeros_like(table), np.zeros_like(bias)
-    for rows in _chunks(len(h), len(table)):
-        dz = _dlogits(dlosses, cache, rows)
-        dh[rows] = dz @ table  # forward: z = h @ table.T
-        dtable += dz.T @ h[rows]  # forward: z = h @ table.T
-        dbias += dz.sum(axis=0)  # forward: z += bias
+    dh, dtable, dbias = np.zeros_like(h), np.empty_like(table), np.empty_like(bias)
+    for ids in _chunks(len(h), len(table)):
+        dz = _dlogits(dlosses, cache, ids)
+        dh += dz @ table[ids]  # forward: z = h @ table.T
+        np.matmul(dz.T, h, out=dtable[ids])  # forward: z = h @ table.T
+        dz.sum(axis=0, out=dbias[ids])  # forward: z += bias
     return dh, dtable, dbias
 
 
-def cross_entropy_backward_input(dlosses: Array, cache: Any) -> Array:
-    """The gradient for h alone, where table and bias are frozen. dlosses (M,) -> dh (M, C)."""
-    h, table, *_ = cache
-    dh: Array = np.empty_like(h)
-    for rows in _chunks(len(h), len(table)):
-        dh[rows] = _dlogits(dlosses, cache, rows) @ table  # forward: z = h @ table.T
-    return dh
+def cross_entropy_backward_input(dlosses: Array, cache: Any) -> tuple[Array, Array]:
+    """The same without dtable, for a frozen table. dlosses (M,) -> dh (M, C), dbias (V,)."""
+    h, table, bias, _, _ = cache
+    dh, dbias = np.zeros_like(h), np.empty_like(bias)
+    for ids in _chunks(len(h), len(table)):
+        dz = _dlogits(dlosses, cache, ids)
+        dh += dz @ table[ids]  # forward: z = h @ table.T
+        dz.sum(axis=0, out=dbias[ids])  # forward: z += bias
+    return dh, dbias
 
 
-def _dlogits(dlosses: Array, cache: Any, rows: slice) -> Array:
-    """dz = dloss · (softmax(z) - onehot(label)), for one chunk of rows."""
+def _dlogits(dlosses: Array, cache: Any, ids: slice) -> Array:
+    """dz = dloss · (softmax(z) - onehot(label)), for one chunk of the vocabulary."""
     h, table, bias, labels, log_sums = cache
-    z = logits(h[rows], table, bias)  # made again rather than kept
-    z -= log_sums[rows, None]
+    z = logits(h, table[ids], bias[ids])  # made again rather than kept
+    z -= log_sums[:, None]
     dz: Array = np.exp(z, out=z)  # forward: log Σ exp(z); its derivative is the softmax
-    dz[np.arange(len(dz)), labels[rows]] -= 1.0  # forward: - z[label]
-    dz *= dlosses[rows, None]
+    dz[_labels_in(ids, labels)] -= 1.0  # forward: - z[label]
+    dz *= dlosses[:, None]
     return dz
 
 
+def _labels_in(ids: slice, labels: Array) -> tuple[Array, Array]:
+    """The rows whose label is in this chunk of the vocabulary, and its column in the chunk."""
+    here = np.flatnonzero((labels >= ids.start) & (labels < ids.stop))
+    return here, labels[here] - ids.start
+
+
 def _chunks(M: int, V: int) -> Iterator[slice]:
-    size = max(1, CHUNK // V)
-    return (slice(start, min(start + size, M)) for start in range(0, M, size))
+    size = max(1, CHUNK // max(1, M))
+    return (slice(start, min(start + size, V)) for start in range(0, V, size))

@@ -30,13 +30,13 @@ class Preset:
 
     Attributes:
         description: one sentence.
-        parameters: the backbone's, or None for those counted in the embedded directory itself.
+        parameters: the number of the backbone's.
         source: "embedded", or the handle where it would be downloaded from.
         elsewhere: a directory of the same model on the Hugging Face hub.
     """
 
     description: str
-    parameters: int | None
+    parameters: int
     source: str
     elsewhere: str = ""
 
@@ -44,7 +44,7 @@ class Preset:
 PRESETS = {
     "roberta_tiny_en": Preset(
         "A small RoBERTa for English with a vocabulary of its own, pretrained by this project. Ships with the package.",
-        None,
+        1_833_728,
         "embedded",
     ),
     "roberta_base_en": Preset(

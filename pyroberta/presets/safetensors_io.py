@@ -4,8 +4,8 @@
     n bytes   JSON: {"name": {"dtype": "F32", "shape": [2, 3], "data_offsets": [start, stop]}, ..., "__metadata__": {}}
     the rest  the data, to which the offsets refer, without holes
 
-Why not the `safetensors` package itself: its NumPy side can't read bfloat16, and copies each tensor once more on the
-way in and on the way out. Here a tensor is a view of the mapped file until it is cast into its place.
+The `safetensors` package writes. It does not read here: its NumPy side knows no bfloat16, and copies each tensor once
+more, where here a tensor is a view of the mapped file until it is cast into its place.
 
 Source: https://github.com/huggingface/safetensors#format
 """
@@ -125,7 +125,7 @@ def _stored(file: Path, name: str, entry: Any, data: NDArray[np.uint8]) -> Store
 
 
 def write(file: Path, tensors: Mapping[str, NDArray[Any]], dtype: DTypeLike = np.float32) -> None:
-    """Writes `tensors`, cast to `dtype`, one after the other: at no time is there more than one tensor's copy.
+    """Writes `tensors`, cast to `dtype`.
 
     Args:
         file: made or overwritten. Not atomic by itself, see `atomic.replacing_directory`.
@@ -133,27 +133,18 @@ def write(file: Path, tensors: Mapping[str, NDArray[Any]], dtype: DTypeLike = np
         dtype: float16, float32 or float64.
 
     Raises:
-        ValueError: for another dtype, and where a value isn't finite (in `dtype`), naming tensor and place. The file is
-            then left unfinished.
+        ValueError: for another dtype, and where a value isn't finite (in `dtype`), naming tensor and place; nothing is
+            written then.
     """
-    target = np.dtype(dtype).newbyteorder("<")
-    names = {np.dtype(NUMPY_TYPES[name]): name for name in FLOATS if name != "BF16"}
-    if target not in names:
+    from safetensors.numpy import save_file
+
+    if np.dtype(dtype) not in (np.float16, np.float32, np.float64):
         raise ValueError(f"dtype must be float16, float32 or float64, got {np.dtype(dtype)}")
-    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}  # transformers refuses a file that doesn't say so
-    stop = 0
-    for name, tensor in tensors.items():
-        start, stop = stop, stop + tensor.size * target.itemsize
-        header[name] = {"dtype": names[target], "shape": list(tensor.shape), "data_offsets": [start, stop]}
-    encoded = json.dumps(header, separators=(",", ":")).encode("utf-8")
-    encoded += b" " * (-len(encoded) % 8)  # so that the data begins at a multiple of 8
-    with file.open("wb") as stream:
-        stream.write(len(encoded).to_bytes(8, "little") + encoded)
-        for name, tensor in tensors.items():
-            with np.errstate(over="ignore"):
-                cast = np.ascontiguousarray(tensor, target)
-            refuse_non_finite(cast, f"parameter {name!r} as {np.dtype(dtype)}", "It was not saved")
-            stream.write(cast.data)
+    with np.errstate(over="ignore"):
+        cast = {name: np.asarray(tensor, dtype, order="C") for name, tensor in tensors.items()}
+    for name, tensor in cast.items():
+        refuse_non_finite(tensor, f"parameter {name!r} as {np.dtype(dtype)}", "It was not saved")
+    save_file(cast, file, metadata={"format": "pt"})  # transformers refuses a file that doesn't say so
 
 
 def refuse_non_finite(values: NDArray[Any], what: str, hint: str) -> None:

@@ -1,0 +1,285 @@
+"""The command line: results on stdout, progress on stderr, errors in one line, exit codes."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small_models import TEXTS
+
+from pyroberta import MaskedLM, Tokenizer, __version__, cli
+from pyroberta.cli import main
+
+COMMANDS = ("fit", "evaluate", "fill-mask", "score", "train-tokenizer", "doctor", "demo")
+
+
+@pytest.fixture
+def texts(tmp_path: Path) -> str:
+    file = tmp_path / "texts.txt"
+    file.write_text("\n".join(TEXTS) + "\n", encoding="utf-8")
+    return str(file)
+
+
+@pytest.fixture
+def model(small_preset: Path) -> list[str]:
+    return ["--model", str(small_preset)]
+
+
+def feed(monkeypatch: pytest.MonkeyPatch, text: str | bytes) -> None:
+    data = text if isinstance(text, bytes) else text.encode()
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data), encoding="ascii"))
+
+
+def run(*arguments: str, **keywords) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pyroberta", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=100, check=False, **keywords)
+
+
+# --- help and wrong usage ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_says_what_every_argument_is(command: str, capsys: pytest.CaptureFixture[str], monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    with pytest.raises(SystemExit) as stopped:
+        main([command, "--help"])
+    out, err = capsys.readouterr()
+    assert (stopped.value.code, err) == (0, "")
+    assert out.startswith(f"usage: pyroberta {command} ")
+    assert "None" not in out
+    assert "False" not in out
+    for line in out.splitlines():
+        if line.lstrip().startswith("-"):
+            assert "   " in line.strip() or "  " in line.strip(), f"no help beside {line!r}"
+
+
+def test_the_main_help_lists_every_command(capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as stopped:
+        main(["--help"])
+    assert stopped.value.code == 0
+    out = capsys.readouterr().out
+    assert [command for command in COMMANDS if f"    {command}" in out] == list(COMMANDS)
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert capsys.readouterr().out == f"pyroberta {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["fly"],
+        ["fit", "texts.txt"],  # --output is missing
+        ["fit", "texts.txt", "-o", "x", "--epochs", "0"],
+        ["fit", "texts.txt", "-o", "x", "--warmup", "1.5"],
+        ["fill-mask", "--top-k", "none"],
+        ["train-tokenizer", "-o", "x"],
+    ],
+)
+def test_wrong_usage_exits_with_2_and_says_so_on_stderr(arguments: list[str], capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    out, err = capsys.readouterr()
+    assert (stopped.value.code, out) == (2, "")
+    assert "usage: pyroberta" in err
+    assert "error: " in err
+
+
+# --- the commands -----------------------------------------------------------------------------------------------------
+
+
+def test_fit_saves_a_model_that_learnt(texts: str, model: list[str], tmp_path: Path, capsys):
+    output = str(tmp_path / "out")
+    arguments = ["fit", texts, "-o", output, *model, "--epochs", "3", "--learning-rate", "0.01", "--batch-size", "2"]
+    assert main([*arguments, "--accumulate", "2", "--validation", texts, "--seed", "3"]) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith(f"saved to {output} after 6 updates: loss ")
+    assert len(out.splitlines()) == 1
+    assert "epoch 3/3" in err
+    before, after = (MaskedLM.from_preset(preset).evaluate(TEXTS, verbose=0)[0] for preset in (model[1], output))
+    assert after < before
+
+
+def test_fit_in_json_is_silent_elsewhere_when_quiet(texts: str, model: list[str], tmp_path: Path, capsys):
+    output = str(tmp_path / "out")
+    frozen = ["--freeze", r"embeddings\..*", "--freeze", r"head\..*", "--fresh"]
+    assert main(["fit", texts, "-o", output, *model, "--epochs", "2", "--quiet", "--json", *frozen]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    result = json.loads(out)
+    assert (result["saved"], result["updates"], len(result["history"]["loss"])) == (output, 2, 2)
+    fresh = MaskedLM.from_preset(model[1], load_weights=False)
+    assert (MaskedLM.from_preset(output).params["embeddings.token"] == fresh.params["embeddings.token"]).all()
+
+
+def test_evaluate_is_what_python_gives(texts: str, model: list[str], capsys, monkeypatch):
+    expected = MaskedLM.from_preset(model[1]).evaluate(TEXTS, batch_size=16, verbose=0, return_dict=True)
+    assert main(["evaluate", texts, *model, "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out) == expected
+    assert err.startswith("evaluate: 1/1 steps")
+    feed(monkeypatch, "\n".join(TEXTS))
+    assert main(["evaluate", "-", *model, "--quiet"]) == 0
+    out, err = capsys.readouterr()
+    assert out == ", ".join(f"{name} {value:.4f}" for name, value in expected.items()) + "\n"
+    assert err == ""
+
+
+def test_fill_mask_prints_the_text_and_its_candidates(model: list[str], capsys):
+    assert main(["fill-mask", "I <mask> my <mask>.", "It is <mask>.", *model, "-k", "2"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0].strip() for line in lines if "mask" in line] == [
+        "I <mask> my <mask>.", "mask 1", "mask 2", "It is <mask>."
+    ]  # fmt: skip
+    assert all(line.count("%") == 2 for line in lines if line.startswith("  "))
+
+
+@pytest.mark.parametrize("arguments", [[], ["-"]])
+def test_fill_mask_reads_standard_input_as_utf_8(arguments: list[str], model: list[str], capsys, monkeypatch):
+    feed(monkeypatch, "\ufeffna\u00efve <mask>\r\n\n東京 <mask>")
+    assert main(["fill-mask", *arguments, *model, "--json", "--targets", "late", "forgot"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [one["text"] for one in found] == ["na\u00efve <mask>", "東京 <mask>"]
+    assert {filling["token_str"] for filling in found[1]["masks"][0]} == {" late", " forgot"}
+    assert found[1]["masks"][0][0]["sequence"].startswith("東京 ")
+
+
+def test_score_prints_a_line_a_text(model: list[str], capsys, monkeypatch):
+    expected = MaskedLM.from_preset(model[1]).score(TEXTS[1])
+    assert main(["score", TEXTS[1], *model]) == 0
+    assert capsys.readouterr().out.split() == [
+        f"{expected.total:.3f}", "perplexity", f"{expected.perplexity:.4g}", *TEXTS[1].split()
+    ]  # fmt: skip
+    feed(monkeypatch, "one\ntwo\n")
+    assert main(["score", *model, "--json"]) == 0
+    assert [one["text"] for one in json.loads(capsys.readouterr().out)] == ["one", "two"]
+
+
+def test_json_has_null_for_what_json_cannot_say(model: list[str], capsys):
+    assert main(["score", "", *model, "--json"]) == 0
+    (score,) = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert (score["total"], score["perplexity"]) == (0.0, None)
+
+
+def test_train_tokenizer_learns_from_files_and_standard_input(texts: str, tmp_path: Path, capsys, monkeypatch):
+    feed(monkeypatch, "zebra zebra zebra")
+    output = tmp_path / "vocabulary"
+    assert main(["train-tokenizer", texts, "-", "-o", str(output), "--vocab-size", "290", "--json"]) == 0
+    tokenizer = Tokenizer.load(output)
+    assert json.loads(capsys.readouterr().out) == {
+        "saved": str(output),
+        "vocabulary_size": tokenizer.vocabulary_size,
+    }
+    assert len(tokenizer.encode("zebra", add_special_tokens=False)) < 5
+
+
+def test_doctor_tells_what_is_there(capsys):
+    assert main(["doctor"]) == 0
+    lines = capsys.readouterr().out
+    assert main(["doctor", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert list(report) == ["versions", "backends", "presets", "extras"]
+    assert report["versions"]["pyroberta"] == __version__
+    assert report["backends"]["numpy"] == "yes"
+    assert report["versions"]["numpy"] == np.__version__
+    assert all(name in lines for part in report.values() for name in part)
+
+
+def test_demo_in_json_tells_its_story_on_stderr(capsys, monkeypatch):
+    def story(**keywords):
+        print("once upon a time")
+        return keywords
+
+    monkeypatch.setattr("pyroberta.demo.adapt", story)
+    assert main(["demo", "--updates", "3", "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out) == {"updates": 3, "backend": "auto", "output": None}
+    assert err == "once upon a time\n"
+    assert main(["demo"]) == 0
+    assert capsys.readouterr().out == "once upon a time\n"
+
+
+# --- what goes wrong --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["evaluate", "missing.txt"], "there is no text file 'missing.txt'"),
+        (["fill-mask", "a", "-m", "roberta_tiny"], "unknown preset 'roberta_tiny'; did you mean 'roberta_tiny_en'"),
+        (["fill-mask", "a", "-m", "./nowhere"], "there is no such directory"),
+        (["fill-mask", "a", "MODEL"], "text 0 holds no '<mask>': 'a'"),
+        (["fill-mask", "<mask>", "MODEL", "--targets", ""], "a target is the empty string"),
+        (["score", "a", "MODEL", "--backend", "gpu"], "the backend 'gpu' is unknown. There are:"),
+        (["fit", "TEXTS", "MODEL", "-o", "HERE"], "it holds files"),
+        (["fit", "TEXTS", "MODEL", "-o", "HERE/x", "--freeze", "("], "'(' is no regular expression"),
+        (["fit", "TEXTS", "MODEL", "-o", "HERE/x", "--freeze", "y"], "no parameter's name matches 'y'"),
+        (["fit", "TEXTS", "MODEL", "-o", "HERE/x", "--seed", "-1"], "seed must be a whole number"),
+        (["fit", "TEXTS", "MODEL", "-o", "HERE/x", "--learning-rate", "-1"], "learning_rate"),
+        (["fit", "TEXTS", "MODEL", "-o", "HERE/x", "--validation", "no.txt"], "there is no text file 'no.txt'"),
+        (["train-tokenizer", "TEXTS", "-o", "HERE/x", "--vocab-size", "7"], "vocab_size"),
+    ],
+)  # fmt: skip
+def test_errors_are_one_line_on_stderr_and_exit_with_1(
+    arguments: list[str], message: str, texts: str, model: list[str], tmp_path: Path, capsys
+):
+    filled = [
+        part
+        for argument in arguments
+        for part in (
+            model if argument == "MODEL" else [argument.replace("TEXTS", texts).replace("HERE", str(tmp_path))]
+        )
+    ]
+    assert main(filled) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("pyroberta: ")
+    assert message in err
+    assert "Traceback" not in err
+    if "There are:" not in message:  # the backends have a line each
+        assert len(err.splitlines()) == 1
+    assert not (tmp_path / "x").exists()
+
+
+def test_standard_input_that_is_no_text_is_an_error(model: list[str], capsys, monkeypatch):
+    feed(monkeypatch, b"caf\xe9 <mask>")
+    assert main(["fill-mask", *model]) == 1
+    assert "standard input is not UTF-8 text: invalid continuation byte at byte 3" in capsys.readouterr().err
+    feed(monkeypatch, "\n \n")
+    assert main(["evaluate", "-", *model]) == 1
+    assert "x is empty" in capsys.readouterr().err
+
+
+def test_an_interrupt_exits_with_130(capsys, monkeypatch):
+    def interrupt(arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_doctor", interrupt)
+    assert main(["doctor"]) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+
+
+def test_the_module_runs_as_a_program(model: list[str]):
+    done = run("fill-mask", "no hole", *model)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "pyroberta: text 0 holds no '<mask>': 'no hole'\n"
+    done = run("score", *model, "--json", input="Iñtërnâtiônàl\n", env={**os.environ, "PYTHONIOENCODING": "ascii"})
+    assert json.loads(done.stdout)[0]["text"] == "Iñtërnâtiônàl"
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(model: list[str]):
+    command = [sys.executable, "-m", "pyroberta", "doctor"]
+    reader, writer = os.pipe()
+    os.close(reader)  # nobody will read
+    try:
+        done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, timeout=100, check=False)
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (0, b"")

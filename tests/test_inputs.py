@@ -1,0 +1,190 @@
+"""What users hand over, told apart: texts, pairs, files, encoded sequences, features, and batches of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from small_models import TEXTS, small_masked_lm, small_tokenizer
+
+from pyroberta.inputs import InputReader, read_lines
+from pyroberta.training.data import HeldExamples, StreamedExamples
+
+FEATURES = {"token_ids": [[0, 9, 8, 2]], "padding_mask": [[1, 1, 1, 1]], "mask_positions": [[1, 2]]}
+
+
+def reader(**settings) -> InputReader:
+    masked_lm = small_masked_lm(settings=settings)
+    return InputReader(masked_lm.backbone.config, masked_lm.preprocessor)
+
+
+def decoded(examples: HeldExamples) -> list[str]:
+    tokenizer = small_tokenizer()
+    return [tokenizer.decode(ids) for ids in np.split(examples.data.ids, examples.data.starts[1:-1])]
+
+
+# --- told apart -------------------------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.text(st.characters(codec="utf-8"), max_size=8), min_size=1, max_size=4))
+def test_a_list_its_array_and_its_iterator_hold_the_same_sequences(texts: list[str]):
+    texts = ["a", *texts]
+    held = reader().examples(texts)
+    for other in (iter(texts), np.array(texts, object), (text for text in texts)):
+        again = reader().examples(other)
+        assert isinstance(again, HeldExamples)
+        assert (again.data.ids == held.data.ids).all()
+        assert (again.data.starts == held.data.starts).all()
+    assert len(held) == len(texts)
+
+
+def test_more_texts_than_are_read_at_a_time_keep_their_order():
+    texts = [f"{i}" for i in range(2500)]
+    assert decoded(reader().examples(iter(texts))) == [f"<s>{i}</s>" for i in range(2500)]
+
+
+def test_segments_are_joined_by_two_separators():
+    for x in ([("a", "b")], [["a", "b"]], ("a", "b"), (["a"], ["b"]), np.array([["a", "b"]])):
+        assert decoded(reader().examples(x)) == ["<s>a</s></s>b</s>"]
+    assert decoded(reader().examples((["a", "c"], ["b", "d"]))) == ["<s>a</s></s>b</s>", "<s>c</s></s>d</s>"]
+
+
+def test_bytes_are_texts_in_utf_8():
+    assert decoded(reader().examples(["né".encode()])) == ["<s>né</s>"]
+
+
+def test_ids_are_taken_as_they_are_even_beyond_the_preprocessors_length():
+    ids = list(range(5, 35))
+    held = reader(sequence_length=10).examples([ids, np.array([7, 8])])
+    assert held.data.ids.tolist() == [*ids, 7, 8]
+
+
+@pytest.mark.parametrize(
+    "item", [["a", "b"], ["a"], np.array(["a", "b"]), np.array([b"a", b"b"], object), [[5, 6], [7]]]
+)
+def test_an_iterator_of_lists_gives_batches(item):
+    examples = reader().examples(iter([item, item]))
+    assert isinstance(examples, StreamedExamples)
+    assert [len(batch) for batch in examples.fixed(99)] == [len(item)] * 2
+
+
+def test_batches_may_be_features_with_labels_and_weights():
+    weighted = (FEATURES, [[5, 6]], [[1.0, 0.0]])
+    for x in ([(FEATURES, [[5, 6]])], iter([weighted]), [weighted]):
+        (batch,) = reader().examples(x).fixed(1)
+        assert batch.labels[0] == 5
+        assert batch.slots == 2
+
+
+def test_a_stream_is_cut_into_batches_and_reads_no_further_than_asked():
+    source = iter(["a", "b", "c", "d", "e"])
+    examples = reader().examples(source, stream=True)
+    batches = examples.batches(2, (0,), shuffle=True)
+    assert len(next(batches)) == 2
+    assert next(source) == "c"
+    assert examples.num_batches(2) is None
+
+
+# --- features ---------------------------------------------------------------------------------------------------------
+
+
+def test_features_become_a_packed_batch():
+    x = {
+        "token_ids": [[0, 9, 8, 2], [0, 7, 2, 1]],
+        "padding_mask": [[1, 1, 1, 1], [1, 1, 1, 0]],
+        "mask_positions": [[2, 1], [1, 0]],
+    }
+    batch = reader().features(x, [[5, 6], [7, 0]], [[1, 0.5], [2, 0]])
+    assert batch.ids.tolist() == [0, 9, 8, 2, 0, 7, 2]
+    assert batch.masked.tolist() == [2, 1, 5]
+    assert batch.labels.tolist() == [5, 6, 7]
+    assert batch.weights.tolist() == [1, 0.5, 2]
+    assert batch.slots == 4
+
+
+def test_without_padding_mask_and_weights_everything_counts():
+    x = {name: FEATURES[name] for name in ("token_ids", "mask_positions")}
+    batch = reader().features(x, [[5, 6]])
+    assert batch.num_tokens == 4
+    assert batch.weights.tolist() == [1, 1]
+    assert reader().features(x, [[5, 6]], [0.5]).weights.tolist() == [0.5, 0.5]
+
+
+# --- refused ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "sample_weight", "message"),
+    [
+        (FEATURES, None, None, "y is missing"),
+        (FEATURES | {"segment_ids": [[0] * 4]}, [[5, 6]], None, "dict of token_ids.*got .*segment_ids"),
+        ({"text": ["a"]}, None, None, "dict of token_ids, padding_mask, mask_positions; got text"),
+        (FEATURES, [[5, 6, 7]], None, r"labels has the shape \(1, 3\), but mask_positions has \(1, 2\)"),
+        (FEATURES, [[5, 300]], None, "label 300 is outside the vocabulary of 300"),
+        (FEATURES, [[5, 6]], [[0, 0]], "no mask position with a weight above 0"),
+        (FEATURES | {"token_ids": [[0, 9, 8, 300]]}, [[5, 6]], None, "token id 300 is outside the vocabulary"),
+        (FEATURES | {"mask_positions": [[1, 4]]}, [[5, 6]], None, "is 4, outside the 4 columns"),
+        (TEXTS, TEXTS, None, "y was given beside texts"),
+        (iter([(["a"], ["b"])]), None, None, "y was given beside texts"),
+        (iter([["a"]]), None, [1.0], "x gives batches: y and sample_weight belong into them"),
+        (iter([(FEATURES, [[5, 6]], None, None)]), None, None, "got a tuple of 4"),
+        ([], None, None, "x is empty"),
+        (iter([]), None, None, "x is empty"),
+        (np.array([]), None, None, "x is empty"),
+        (5, None, None, "x should be texts .*; got int"),
+        (None, None, None, "x should be texts .*; got NoneType"),
+        (["a", 5], None, None, "text 1 must be a string"),
+        (["a", None], None, None, "text 1 must be a string"),
+        ([*["a"] * 1500, 5], None, None, "counted from text 1024 on: text 476 must be"),
+        ((["a"], ["b", "c"]), None, None, r"lengths are \[1, 2\]"),
+        ([[5, 300]], None, None, "encoded sequence 0 should hold ids from 0 to 299; it has 2 ids from 5 to 300"),
+        ([np.array([5]), np.array([], int)], None, None, "encoded sequence 1 .* has 0 ids"),
+        ([[5] * 41], None, None, "encoded sequence 0 has 41 tokens; the model takes 40"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_is_named(x, y, sample_weight, message: str):
+    with pytest.raises((ValueError, TypeError), match=message):
+        list(reader().examples(x, y, sample_weight).fixed(4))
+
+
+def test_a_stream_of_texts_takes_no_weights():
+    with pytest.raises(ValueError, match=r"sample_weight can't go with a stream"):
+        reader().examples(iter(["a"]), sample_weight=[1.0], stream=True)
+
+
+def test_without_preprocessor_texts_and_ids_are_refused():
+    bare = InputReader(small_masked_lm().backbone.config, None)
+    for x in (["a"], [[5, 6]], iter([["a"]])):
+        with pytest.raises(ValueError, match=r"no preprocessor and takes a dict of token_ids"):
+            list(bare.examples(x).fixed(1))
+    assert len(list(bare.examples(FEATURES, [[5, 6]]).fixed(1))) == 1
+
+
+# --- files ------------------------------------------------------------------------------------------------------------
+
+
+def test_lines_are_stripped_blank_ones_left_out_and_odd_line_ends_understood(tmp_path: Path):
+    file = tmp_path / "a.txt"
+    file.write_bytes("\ufeff one \r\n\r\n\ttwo\u2028still two\x85\n\n   \nthree".encode())
+    assert read_lines(file) == ["one", "two\u2028still two", "three"]
+
+
+def test_a_file_that_is_not_there_may_have_been_meant_as_a_text():
+    for text in ("The quick brown fox.", "x" * 5000, "a\0b"):
+        with pytest.raises(FileNotFoundError, match=r"To pass one text, pass a list: \['…'\]") as raised:
+            reader().examples(text)
+        assert len(str(raised.value)) < 200
+
+
+def test_files_that_are_no_text_are_refused(tmp_path: Path):
+    (tmp_path / "binary").write_bytes(b"fine\n\xff\xfe")
+    with pytest.raises(ValueError, match=r"binary is not UTF-8 text: invalid start byte at byte 5"):
+        read_lines(tmp_path / "binary")
+    (tmp_path / "blank").write_text(" \n\n")
+    with pytest.raises(ValueError, match=r"blank holds no text"):
+        read_lines(tmp_path / "blank")
+    with pytest.raises(FileNotFoundError, match=r"there is no text file"):
+        read_lines(tmp_path)

@@ -1,0 +1,133 @@
+"""One update's gradients, and the finding of the op that broke."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from small_models import random_batch, random_params, small_config
+from strategies import seeds
+
+from pyroberta.model.batch import Batch, take
+from pyroberta.model.gradients import Gradients
+from pyroberta.ops import REFERENCE, Ops
+from pyroberta.training import losses
+from pyroberta.training.loop import NonFiniteError, compute_gradients, evaluate_batches
+
+CONFIG = small_config(dropout=0.0)
+REDUCTIONS = ("sum_over_batch_size", "mean", "mean_with_sample_weight", "sum")
+
+
+def weighted_batch(seed: int, masked_share: float = 0.5) -> Batch:
+    batch = random_batch(CONFIG, [3, 1, 7, 0, 4], seed, masked_share)
+    rng = np.random.default_rng(seed)
+    return Batch(**{**vars(batch), "weights": rng.random(len(batch.masked)) + 0.1, "slots": 20})
+
+
+def gradients(
+    params, batches, reduction="mean_with_sample_weight", trainable=None, ops: Ops = REFERENCE, config=CONFIG
+):
+    loss = losses.SparseCategoricalCrossentropy(from_logits=True, reduction=reduction)
+    grads = Gradients(params.zeros_like(), params if trainable is None else trainable)
+    results = compute_gradients(ops, params, config, batches, grads, loss, seed=0, step=4)
+    return grads.sums, results
+
+
+@given(seed=seeds, cuts=st.lists(st.integers(0, 5), max_size=3), reduction=st.sampled_from(REDUCTIONS))
+def test_parts_give_the_gradient_and_the_loss_of_the_whole(seed: int, cuts: list[int], reduction: str):
+    params, whole = random_params(CONFIG, seed), weighted_batch(seed)
+    bounds = [0, *sorted(cuts), 5]
+    parts = [take(whole, np.arange(a, b)) for a, b in itertools.pairwise(bounds)]
+    expected, (one,) = gradients(params, [whole], reduction)
+    found, several = gradients(params, parts, reduction)
+    np.testing.assert_allclose(found.flat, expected.flat, rtol=0, atol=1e-12 * max(1, np.abs(expected.flat).max()))
+    assert sum(part.denominator for part in several) == pytest.approx(one.denominator, rel=1e-12)
+    assert sum(part.weights @ part.losses for part in several) == pytest.approx(one.weights @ one.losses, rel=1e-12)
+
+
+def test_earlier_sums_are_forgotten():
+    params, batch = random_params(CONFIG, 0), weighted_batch(0)
+    loss = losses.SparseCategoricalCrossentropy(from_logits=True)
+    grads = Gradients(params.zeros_like(), params)
+    compute_gradients(REFERENCE, params, CONFIG, [batch], grads, loss, 0, 0)
+    first = grads.sums.flat.copy()
+    compute_gradients(REFERENCE, params, CONFIG, [batch], grads, loss, 0, 0)
+    assert (grads.sums.flat == first).all()
+
+
+def test_a_batch_with_nothing_masked_has_a_gradient_of_zero():
+    params = random_params(CONFIG, 0)
+    for reduction in REDUCTIONS:
+        found, (result,) = gradients(params, [random_batch(CONFIG, [3, 2], 0, masked_share=0.0)], reduction)
+        assert not found.flat.any()
+        assert len(result.losses) == 0
+
+
+def test_dropout_changes_from_step_to_step_and_from_part_to_part():
+    config = small_config(dropout=0.5)
+    params, batch = random_params(config, 0), weighted_batch(0)
+    _, results = gradients(params, [batch, batch], config=config)
+    assert (results[0].losses != results[1].losses).any()
+    (evaluated,) = evaluate_batches(REFERENCE, params, config, [batch], losses.SparseCategoricalCrossentropy())
+    (plain,) = evaluate_batches(REFERENCE, params, CONFIG, [batch], losses.SparseCategoricalCrossentropy())
+    assert (evaluated.losses == plain.losses).all()
+
+
+def broken(row: str, call: int, which: int = 0) -> Ops:
+    """A table in which one call of one op gives a NaN."""
+    calls = 0
+
+    def wrap(name, op):
+        def wrapped(*args):
+            nonlocal calls
+            result = op(*args)
+            if name == row:
+                calls += 1
+                if (calls - 1) % period == call:
+                    value = result[0] if name.endswith("_forward") else result
+                    value = value[which] if isinstance(value, tuple) else value
+                    value.flat[0] = np.nan
+            return result
+
+        return wrapped
+
+    period = {"linear_forward": 13, "linear_backward": 13, "gelu_backward": 3, "layer_norm_backward": 6}.get(row, 2)
+    return REFERENCE.wrapped(wrap)
+
+
+@pytest.mark.parametrize(
+    ("row", "call", "message"),
+    [
+        ("linear_forward", 7, "the loss of step 5 .* is linear_forward with layers.1.attention.key.kernel"),
+        ("attention_forward", 1, "is attention_forward after layers.1.attention.value.kernel"),
+        ("gelu_backward", 1, "the gradient of step 5 .* is gelu_backward after layers.1.feed_forward.intermediate"),
+        ("linear_backward", 0, "is linear_backward with head.dense.kernel"),
+        ("layer_norm_backward", 5, "is layer_norm_backward with embeddings.norm.gamma"),
+        ("attention_backward", 0, "is attention_backward after layers.1.attention.value.kernel"),
+    ],
+)  # fmt: skip
+def test_the_op_that_broke_is_named_with_its_place(row: str, call: int, message: str):
+    params, batch = random_params(CONFIG, 0), weighted_batch(0, masked_share=1.0)
+    with pytest.raises(NonFiniteError, match=message):
+        gradients(params, [batch], ops=broken(row, call))
+
+
+def test_large_but_finite_gradients_are_no_error():
+    """Their sum of squares overflows float32."""
+    params = random_params(CONFIG, 0, np.float32)
+    batch = weighted_batch(0)
+    loud = Batch(**{**vars(batch), "weights": batch.weights * 1e25})
+    found, _ = gradients(params, [loud], "sum")
+    assert np.isfinite(found.flat).all()
+    assert np.abs(found.flat).max() > 1e20
+
+
+def test_parameters_that_are_not_finite_are_named_first():
+    params, batch = random_params(CONFIG, 0), weighted_batch(0)
+    for name in list(params)[2:7]:
+        params[name].flat[0] = np.inf
+    with pytest.raises(NonFiniteError, match=r"these parameters are not: embeddings\.norm\.gamma, .* and 2 more"):
+        gradients(params, [batch])
