@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy import ndarray as Array
 
-CHUNK = 1 << 20  # logits held at a time; 4 MiB in float32, so that every pass finds them in the cache
+CHUNK = 1 << 22  # logits held at a time; 16 MiB in float32, so that every pass finds them in a large cache
 
 
 def logits(h: Array, table: Array, bias: Array) -> Array:
