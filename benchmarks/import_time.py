@@ -1,6 +1,6 @@
 """How long `import pyroberta` takes beyond `import numpy`: the median of several fresh interpreters.
 
-    python benchmarks/import_time.py [runs]
+    python benchmarks/import_time.py [--runs N]
 
 The promise is less than 150 ms on an idle machine; processor time tells where it isn't idle. The slowest modules are
 listed below, by their own time, as `-X importtime` has it.
@@ -8,6 +8,7 @@ listed below, by their own time, as `-X importtime` has it.
 
 from __future__ import annotations
 
+import argparse
 import re
 import statistics
 import subprocess
@@ -40,7 +41,9 @@ def slowest(count: int) -> list[tuple[float, str]]:
 
 
 def main() -> None:
-    runs = int(sys.argv[1]) if len(sys.argv) > 1 else 11
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--runs", type=int, default=11, help="fresh interpreters to take the median of (default: 11)")
+    runs = parser.parse_args().runs
     milliseconds()  # writes the bytecode
     for kind, times in zip(("wall", "cpu"), zip(*(milliseconds() for _ in range(runs)), strict=True), strict=True):
         median, least, most = statistics.median(times), min(times), max(times)

@@ -15,6 +15,7 @@ from pyroberta.model.encoder import encoder_forward
 from pyroberta.model.mlm_head import head_logits
 from pyroberta.text.byte_level import WHITESPACE
 from pyroberta.text.tokenizer import Tokenizer
+from pyroberta.training.losses import log_softmax
 
 
 @dataclass(frozen=True)
@@ -149,16 +150,10 @@ def _log_probs_at(
         some = places[first : first + batch_size]
         batch = pack(sequences[first : first + batch_size])
         rows = np.concatenate([start + where for start, where in zip(batch.starts, some, strict=False)])
-        log_probs = _log_softmax(logits_at(backbone, batch, rows))
+        log_probs = log_softmax(logits_at(backbone, batch, rows))
         owners = [(first + i, int(place)) for i, where in enumerate(some) for place in where]
         for (number, place), row in zip(owners, log_probs, strict=True):
             yield number, place, row
-
-
-def _log_softmax(z: Array) -> Array:
-    z = z - z.max(axis=-1, keepdims=True)
-    z -= np.log(np.exp(z).sum(axis=-1, keepdims=True))
-    return z
 
 
 def _score_targets(
