@@ -61,7 +61,7 @@ def test_an_unknown_name_is_told_its_neighbours_and_what_can_be_had(name: str, c
 
 @pytest.mark.parametrize("name", ["", "zzz"])
 def test_a_name_without_neighbours_is_told_what_can_be_had(name: str) -> None:
-    with pytest.raises(ValueError, match=f"unknown preset '{name}'; What can be had: 'roberta_tiny_en', or the path"):
+    with pytest.raises(ValueError, match=f"unknown preset '{name}'. What can be had: 'roberta_tiny_en', or the path"):
         resolve(name)
 
 

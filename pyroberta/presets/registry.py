@@ -195,8 +195,8 @@ def resolve(preset: str | os.PathLike[str]) -> Path:
     import difflib
 
     close = difflib.get_close_matches(name, PRESETS, n=2)
-    guess = f"did you mean {' or '.join(map(repr, close))}? " if close else ""
-    raise ValueError(f"unknown preset {name!r}; {guess}{_what_can_be_had()}")
+    guess = f"; did you mean {' or '.join(map(repr, close))}?" if close else "."
+    raise ValueError(f"unknown preset {name!r}{guess} {_what_can_be_had()}")
 
 
 def _known(name: str) -> Path:
