@@ -12,6 +12,7 @@ import numpy as np
 from numpy import ndarray as Array
 
 from pyroberta.backends import get_ops
+from pyroberta.inputs import check_features, padding_mask
 from pyroberta.model.batch import pack_padded, unpack
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.encoder import encoder_forward
@@ -149,18 +150,16 @@ class Backbone:
         Raises:
             ValueError: for wrong shapes, ids outside the vocabulary, or a sequence that is too long.
         """
-        if "token_ids" not in inputs:
-            raise ValueError(f"the inputs need 'token_ids', got {sorted(inputs)}")
-        token_ids = np.asarray(inputs["token_ids"])
-        padding_mask = np.asarray(inputs.get("padding_mask", np.ones_like(token_ids)))
+        check_features(inputs, ["token_ids"])
+        is_token = padding_mask(inputs)
         batch = pack_padded(
-            token_ids,
-            padding_mask,
+            inputs["token_ids"],
+            is_token,
             vocabulary_size=self.config.vocabulary_size,
             max_sequence_length=self.config.max_sequence_length,
         )
         hidden, _ = encoder_forward(self.ops, self.params, self.config, batch)
-        return unpack(hidden[-1], padding_mask)
+        return unpack(hidden[-1], is_token)
 
 
 def _select(params: Arrays, pattern: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""`pyroberta demo`: the main job on real text, with something to see. Everything it prints goes to stdout."""
+"""`pyroberta demo`: the main job on real text. The story goes to stdout, the progress bar to stderr."""
 
 from __future__ import annotations
 

@@ -20,8 +20,8 @@ EXTRAS = {
 def report() -> dict[str, dict[str, str]]:
     """Part -> name -> what was found, as `pyroberta doctor` prints it.
 
-    >>> report()["backends"]["numpy"]
-    'yes'
+    >>> report()["backends"]["numpy"].split()[:2]
+    ['yes:', 'NumPy']
     """
     from pyroberta import __version__
 
@@ -32,7 +32,7 @@ def report() -> dict[str, dict[str, str]]:
             "numpy": metadata.version("numpy"),
             "machine": f"{platform.machine()}, {os.cpu_count()} processors",
         },
-        "backends": {name: "yes" if is_there else f"no: {reason}" for name, is_there, reason in backends()},
+        "backends": {name: f"{'yes' if is_there else 'no'}: {reason}" for name, is_there, reason in backends()},
         "presets": {name: f"{preset.source}: {preset.description}" for name, preset in PRESETS.items()},
         "extras": {
             name: f"{'yes' if util.find_spec(name) else 'no'}: for {purpose}" for name, purpose in EXTRAS.items()

@@ -79,7 +79,7 @@ class InputReader:
             y: (B, K), the original ids.
             sample_weight: (B, K), each label's weight in the loss, or (B,); ones unless given.
         """
-        check_features(x, FEATURES)
+        check_features(x)
         if y is None:
             raise ValueError(
                 "x is a dict of features and y is missing: pass the original ids of the masked tokens as y, "
@@ -200,16 +200,17 @@ def read_lines(path: str | os.PathLike[str]) -> list[str]:
     return texts
 
 
-def check_features(x: Any, allowed: Collection[str]) -> None:
-    """That x is a dict of features with what the model needs.
+def check_features(x: Any, needed: Collection[str] = ("token_ids", "mask_positions")) -> None:
+    """That x is a dict of features with those that are needed, and perhaps a padding mask.
 
     Raises:
         TypeError, ValueError: saying what came and what is needed.
     """
     if not isinstance(x, Mapping):
         raise TypeError(f"the features should be a dict of {', '.join(FEATURES)}; got {type(x).__name__}")
-    if not {"token_ids", "mask_positions"} <= set(x) <= set(allowed):
-        raise ValueError(f"the features should be a dict of {', '.join(FEATURES)}; got {', '.join(map(str, x))}")
+    if not set(needed) <= set(x) <= {*needed, "padding_mask"}:
+        allowed = ", ".join(name for name in FEATURES if name in {*needed, "padding_mask"})
+        raise ValueError(f"the features should be a dict of {allowed}; got {', '.join(map(str, x))}")
 
 
 def padding_mask(x: Mapping[str, Any]) -> Any:
@@ -219,7 +220,7 @@ def padding_mask(x: Mapping[str, Any]) -> Any:
     try:
         return np.ones(np.shape(x["token_ids"]), bool)
     except ValueError:  # rows of different lengths: `pack_padded` tells
-        return []
+        return [[True] * len(row) for row in x["token_ids"]]
 
 
 def _short(text: str) -> str:

@@ -12,7 +12,7 @@ from numpy import ndarray as Array
 
 from pyroberta.backbone import Backbone
 from pyroberta.inference import encode, fill_masks, hidden_states, logits_at, score_texts
-from pyroberta.inputs import FEATURES, InputReader, check_features, padding_mask
+from pyroberta.inputs import InputReader, check_features, padding_mask
 from pyroberta.model.batch import Batch, pack, pack_padded, slot_rows, unpack
 from pyroberta.model.gradients import Gradients
 from pyroberta.model.params import Arrays
@@ -23,7 +23,7 @@ from pyroberta.text.tokenizer import Tokenizer
 from pyroberta.training import losses, metrics, optimizers
 from pyroberta.training.callbacks import Callback, CallbackList, History, ProgressBar
 from pyroberta.training.data import Examples, HeldExamples, grouped
-from pyroberta.training.loop import Result, compute_gradients, evaluate_batches
+from pyroberta.training.loop import Result, compute_gradients, evaluate_batch
 
 Ours = TypeVar("Ours")
 
@@ -59,7 +59,7 @@ class MaskedLM:
     def __init__(self, backbone: Backbone, preprocessor: MaskedLMPreprocessor | None = None, *, seed: int = 0) -> None:
         self.backbone = _of_ours("backbone", backbone, Backbone)
         self.preprocessor = preprocessor and _of_ours("preprocessor", preprocessor, MaskedLMPreprocessor)
-        self.seed = whole_number("seed", seed, at_least=0)
+        self.seed = whole_number("seed", seed, at_least=0, at_most=2**64 - 1)
         self.stop_training = False
         if preprocessor is not None:
             _check_fit(preprocessor, backbone)
@@ -314,7 +314,7 @@ class MaskedLM:
         Returns:
             (B, K, V), zeros for a position that holds padding.
         """
-        check_features(inputs, FEATURES)
+        check_features(inputs)
         config, is_token = self.backbone.config, padding_mask(inputs)
         batch = pack_padded(
             inputs["token_ids"],
@@ -341,9 +341,12 @@ class MaskedLM:
         batch_size = whole_number("batch_size", 32 if batch_size is None else batch_size)
         bar = ProgressBar(verbose)
         if isinstance(x, Mapping):
-            check_features(x, FEATURES)
-            x = x if "padding_mask" in x else {**x, "padding_mask": padding_mask(x)}
+            check_features(x)
+            x = {**x, "padding_mask": padding_mask(x)}
             count = len(x["token_ids"])
+            if any(len(value) != count for value in x.values()):
+                rows = ", ".join(f"{name} {len(value)}" for name, value in x.items())
+                raise ValueError(f"the features should have a row for each sequence; they have {rows}")
             parts = (
                 {name: value[i : i + batch_size] for name, value in x.items()} for i in range(0, count, batch_size)
             )
@@ -358,8 +361,9 @@ class MaskedLM:
         collected = []
         try:
             told.on_predict_begin()
-            for step, output in enumerate(outputs):
-                collected.append(output)
+            for step in range(-(-count // batch_size)):
+                told.on_predict_batch_begin(step)
+                collected.append(next(outputs))
                 told.on_predict_batch_end(step)
             told.on_predict_end()
         finally:
@@ -396,8 +400,8 @@ class MaskedLM:
             ValueError: for a text without a mask, or longer than the model takes; no targets, or a `top_k` below 1.
 
         >>> masked_lm = MaskedLM.from_preset("roberta_tiny_en")
-        >>> [filling.token_str for filling in masked_lm.fill_mask("I <mask> it.", targets=["know", "did"], top_k=1)]
-        ...  # doctest: +SKIP
+        >>> masked_lm.fill_mask("The President of the United <mask> spoke to Congress.", top_k=1)[0].token_str
+        ' States'
         """
         batch_size, top_k = whole_number("batch_size", batch_size), whole_number("top_k", top_k)
         if targets is not None:
@@ -545,10 +549,11 @@ class MaskedLM:
             metric.reset()
         told.on_test_begin()
         batches = islice(examples.fixed(batch_size), steps)
-        results = evaluate_batches(backbone.ops, backbone.params, backbone.config, batches, self.loss)
         step = -1
         masked = 0
-        for step, result in enumerate(results):
+        for step, batch in enumerate(batches):
+            told.on_test_batch_begin(step)
+            result = evaluate_batch(backbone.ops, backbone.params, backbone.config, batch, self.loss)
             masked += len(result.labels)
             self._measure(result)
             told.on_test_batch_end(step)

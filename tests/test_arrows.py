@@ -27,9 +27,9 @@ ROOMS: dict[str, set[str]] = {
 # The modules beside the rooms, from the lowest up. Each may look into any room but the oracle, and at those before it.
 TOP = (
     "pyroberta.backends",
+    "pyroberta.inputs",
     "pyroberta.backbone",
     "pyroberta.inference",
-    "pyroberta.inputs",
     "pyroberta.masked_lm",
     "pyroberta",
     "pyroberta.doctor",

@@ -186,7 +186,7 @@ def test_doctor_tells_what_is_there(capsys):
     report = json.loads(capsys.readouterr().out)
     assert list(report) == ["versions", "backends", "presets", "extras"]
     assert report["versions"]["pyroberta"] == __version__
-    assert report["backends"]["numpy"] == "yes"
+    assert report["backends"]["numpy"].startswith("yes: NumPy ")
     assert report["versions"]["numpy"] == np.__version__
     assert all(name in lines for part in report.values() for name in part)
 

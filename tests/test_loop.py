@@ -15,7 +15,7 @@ from pyroberta.model.batch import Batch, take
 from pyroberta.model.gradients import Gradients
 from pyroberta.ops import REFERENCE, Ops
 from pyroberta.training import losses
-from pyroberta.training.loop import NonFiniteError, compute_gradients, evaluate_batches
+from pyroberta.training.loop import NonFiniteError, compute_gradients, evaluate_batch
 
 CONFIG = small_config(dropout=0.0)
 REDUCTIONS = ("sum_over_batch_size", "mean", "mean_with_sample_weight", "sum")
@@ -71,8 +71,8 @@ def test_dropout_changes_from_step_to_step_and_from_part_to_part():
     params, batch = random_params(config, 0), weighted_batch(0)
     _, results = gradients(params, [batch, batch], config=config)
     assert (results[0].losses != results[1].losses).any()
-    (evaluated,) = evaluate_batches(REFERENCE, params, config, [batch], losses.SparseCategoricalCrossentropy())
-    (plain,) = evaluate_batches(REFERENCE, params, CONFIG, [batch], losses.SparseCategoricalCrossentropy())
+    evaluated = evaluate_batch(REFERENCE, params, config, batch, losses.SparseCategoricalCrossentropy())
+    plain = evaluate_batch(REFERENCE, params, CONFIG, batch, losses.SparseCategoricalCrossentropy())
     assert (evaluated.losses == plain.losses).all()
 
 

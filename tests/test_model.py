@@ -140,7 +140,7 @@ def test_a_frozen_backbone_keeps_no_encoder_cache_and_calls_no_encoder_backward(
     masked_lm_backward(ops, grads, np.ones(len(batch.masked)), cache)
     # the head's list, once each, and nothing else
     loss = "cross_entropy_backward_input" if config.tie_embeddings else "cross_entropy_backward"
-    heads = [loss, "layer_norm_backward", "gelu_backward", "linear_backward", "gather_backward"]
+    heads = [loss, "layer_norm_backward", "gelu_backward", "linear_backward"]
     assert calls == Counter(heads)
 
 
@@ -349,7 +349,9 @@ def test_a_float32_model_computes_in_float32_and_comes_near_the_float64_one(leng
     grads = gradients_of(narrow, TIED, batch, ones.astype(np.float32), shapes(TIED), KEY, REFERENCE.wrapped(note))
     assert dtypes == {np.dtype(np.float32)}
     wanted = gradients_of(wide, TIED, batch, ones, shapes(TIED), KEY)
-    assert np.abs(grads.flat - wanted.flat).max() <= 1e-4 * max(1.0, float(np.abs(wanted.flat).max()))
+    for name in wanted:
+        scale = np.abs(wanted[name.replace(".key.bias", ".query.bias")]).max()  # the keys' bias has a gradient of 0
+        assert np.abs(grads[name] - wanted[name]).max() <= 1e-4 * scale, name
 
 
 def test_logits_are_made_for_masked_tokens_alone():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+MOST_LAYERS = 340  # three dropout sites each: their numbers have 10 bits in a dropout key
+
 
 @dataclass(frozen=True)
 class RobertaConfig:
@@ -60,6 +62,8 @@ class RobertaConfig:
             value = getattr(self, name)
             if not 0.0 <= value < 1.0:
                 raise ValueError(f"{name} must be in [0, 1), got {value!r}")
+        if self.num_layers > MOST_LAYERS:
+            raise ValueError(f"num_layers must be at most {MOST_LAYERS}, got {self.num_layers}")
         if not self.layer_norm_epsilon > 0.0:
             raise ValueError(f"layer_norm_epsilon must be above 0, got {self.layer_norm_epsilon!r}")
         if self.hidden_dim % self.num_heads:

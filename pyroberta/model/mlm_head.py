@@ -22,48 +22,49 @@ def masked_lm_forward(
     Returns (losses (M,), predicted (M,) int) and a cache for `masked_lm_backward`.
     """
     hidden, encoder_caches = encoder_forward(ops, params, config, batch, key, keep_from)
-    h, head_cache = head_forward(ops, params, config, hidden[-1], batch.masked)
+    h, gathered = ops.gather_forward(hidden[-1], batch.masked)
+    h, head_cache = head_forward(ops, params, config, h)
     y, loss_cache = ops.cross_entropy_forward(h, params[output_table(config)], params["head.bias"], batch.labels)
-    return y, (output_table(config), encoder_caches, head_cache, loss_cache)
+    return y, (output_table(config), encoder_caches, gathered, head_cache, loss_cache)
 
 
 def masked_lm_backward(ops: Ops, grads: Gradients, dlosses: Array, cache: Cache) -> None:
-    """Adds to `grads` the gradients of Σ_m dlosses_m · losses_m. dlosses (M,), in the parameters' dtype."""
-    table, encoder_caches, head_cache, loss_cache = cache
+    """Adds to `grads` the gradients of Σ_m dlosses_m · losses_m, and uses the cache up.
+
+    dlosses (M,), in the parameters' dtype
+    """
+    table, encoder_caches, gathered, head_cache, loss_cache = cache
     if grads.wants(table):
         dh, dtable, dbias = ops.cross_entropy_backward(dlosses, loss_cache)
         grads.add(table, dtable)
     else:
         dh, dbias = ops.cross_entropy_backward_input(dlosses, loss_cache)
     grads.add("head.bias", dbias)
-    dx = head_backward(ops, grads, dh, head_cache)
-    encoder_backward(ops, grads, dx, encoder_caches)
+    dh = head_backward(ops, grads, dh, head_cache)
+    if encoder_caches:  # something is trainable below
+        encoder_backward(ops, grads, ops.gather_backward(dh, gathered), encoder_caches)
 
 
-def head_forward(ops: Ops, params: Arrays, config: RobertaConfig, x: Array, rows: Array) -> tuple[Array, Cache]:
-    """The head up to the product with the table: gather, dense, GELU, layer norm.
-
-    x (N, C) the last hidden state, rows (M,) int -> h (M, C)
-    """
-    h, gathered = ops.gather_forward(x, rows)
-    h, dense = linear(ops, params, "head.dense", h)
+def head_forward(ops: Ops, params: Arrays, config: RobertaConfig, x: Array) -> tuple[Array, Cache]:
+    """The head up to the product with the table: dense, GELU, layer norm. x (M, C) -> h (M, C)."""
+    h, dense = linear(ops, params, "head.dense", x)
     h, activated = ops.gelu_forward(h)
     h, normed = norm(ops, params, "head.norm", h, config.layer_norm_epsilon)
-    return h, (gathered, dense, activated, normed)
+    return h, (dense, activated, normed)
 
 
 def head_backward(ops: Ops, grads: Gradients, dh: Array, cache: Cache) -> Array:
-    """dh (M, C) -> dx (N, C), zero but for the gathered rows."""
-    gathered, dense, activated, normed = cache
+    """dh (M, C) -> dx (M, C)."""
+    dense, activated, normed = cache
     dh = norm_back(ops, grads, "head.norm", dh, normed)
     dh = ops.gelu_backward(dh, activated)
-    dh = linear_back(ops, grads, "head.dense", dh, dense)
-    return ops.gather_backward(dh, gathered)
+    return linear_back(ops, grads, "head.dense", dh, dense)
 
 
 def head_logits(ops: Ops, params: Arrays, config: RobertaConfig, x: Array, rows: Array) -> Array:
     """x (N, C) the last hidden state, rows (M,) int -> (M, V)."""
-    h, _ = head_forward(ops, params, config, x, rows)
+    h, _ = ops.gather_forward(x, rows)
+    h, _ = head_forward(ops, params, config, h)
     return ops.logits(h, params[output_table(config)], params["head.bias"])
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy import ndarray as Array
@@ -17,14 +17,7 @@ from pyroberta.model.gradients import Gradients
 from pyroberta.model.mlm_head import masked_lm_backward, masked_lm_forward
 from pyroberta.model.params import Arrays
 from pyroberta.ops import Key, Ops
-
-
-class Loss(Protocol):
-    """What the loop asks of a loss: what the sum of weighted token losses is divided by."""
-
-    def denominator(self, weights: Array, slots: int) -> float:
-        """weights (M,), slots B·K -> the denominator."""
-        ...
+from pyroberta.training.losses import SparseCategoricalCrossentropy
 
 
 @dataclass(frozen=True)
@@ -48,11 +41,11 @@ def compute_gradients(
     config: RobertaConfig,
     batches: Sequence[Batch],
     grads: Gradients,
-    loss: Loss,
+    loss: SparseCategoricalCrossentropy,
     seed: int,
     step: int,
 ) -> list[Result]:
-    """Sets `grads.sums` to the gradient of the loss over all the batches taken as one.
+    """Sets the trainable part of `grads.sums` to the gradient of the loss over all the batches taken as one.
 
     The sum of all weighted token losses is divided by the denominator of all the batches together, so that
     accumulating over small batches gives the gradient of the large one.
@@ -62,7 +55,9 @@ def compute_gradients(
     """
     all_weights = np.concatenate([batch.weights for batch in batches])
     total = loss.denominator(all_weights, sum(batch.slots for batch in batches))
-    grads.sums.flat[:] = 0.0
+    trainable = [grads.sums.flat[start:stop] for start, stop in grads.sums.spans(grads.trainable)]
+    for sums in trainable:
+        sums[:] = 0.0
     results = []
     for part, batch in enumerate(batches):
         key = step_key(seed, step, part)
@@ -73,21 +68,20 @@ def compute_gradients(
                 raise NonFiniteError(_explain("loss", ops, params, config, batch, key, grads, dlosses, step + 1))
             masked_lm_backward(ops, grads, dlosses, cache)
             # A sum of squares tells in one pass, unless it overflows.
-            square = float(np.dot(grads.sums.flat, grads.sums.flat))
-            if not math.isfinite(square) and not np.isfinite(grads.sums.flat).all():
+            square = sum(float(np.dot(sums, sums)) for sums in trainable)
+            if not math.isfinite(square) and not all(np.isfinite(sums).all() for sums in trainable):
                 raise NonFiniteError(_explain("gradient", ops, params, config, batch, key, grads, dlosses, step + 1))
         results.append(Result(losses, predicted, batch.labels, batch.weights, 0.0 if part else total))
     return results
 
 
-def evaluate_batches(
-    ops: Ops, params: Arrays, config: RobertaConfig, batches: Iterable[Batch], loss: Loss
-) -> Iterable[Result]:
-    """The results of batches without dropout, one after the other."""
-    for batch in batches:
-        (losses, predicted), _ = masked_lm_forward(ops, params, config, batch)
-        denominator = loss.denominator(batch.weights, batch.slots)
-        yield Result(losses, predicted, batch.labels, batch.weights, denominator)
+def evaluate_batch(
+    ops: Ops, params: Arrays, config: RobertaConfig, batch: Batch, loss: SparseCategoricalCrossentropy
+) -> Result:
+    """The result of a batch without dropout."""
+    (losses, predicted), _ = masked_lm_forward(ops, params, config, batch)
+    denominator = loss.denominator(batch.weights, batch.slots)
+    return Result(losses, predicted, batch.labels, batch.weights, denominator)
 
 
 def _explain(
