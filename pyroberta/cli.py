@@ -103,7 +103,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     _model_options(fill)
     fill.add_argument("-k", "--top-k", type=_positive, metavar="N", default=5, help="candidates for each mask")
-    fill.add_argument("--targets", nargs="+", metavar="WORD", help="rank these words alone; comes after the texts")
+    fill.add_argument("--targets", metavar="WORD,WORD", help="rank these words alone")
 
     score = command("score", _score, "how likely each token of a text is, given the others")
     score.add_argument("texts", nargs="*", metavar="TEXT", help="texts; none, or -, reads standard input, one a line")
@@ -124,7 +124,9 @@ def build_parser() -> argparse.ArgumentParser:
 
     demo = command("demo", _demo, "fit the embedded preset on real speeches and fill masks before and after")
     demo.add_argument("--from-scratch", action="store_true", help="train a fresh small model instead")
-    demo.add_argument("--updates", type=_positive, metavar="N", help="length of the training")
+    demo.add_argument(
+        "--updates", type=_positive, metavar="N", help="length of the training, rounded up to five equal parts"
+    )
     demo.add_argument("-o", "--output", metavar="DIR", help="save the model there")
     demo.add_argument("--backend", metavar="NAME", default="auto", help="auto, numpy or native")
     return parser
@@ -234,8 +236,9 @@ def _figures(values: dict[str, float]) -> str:
 def _fill_mask(arguments: argparse.Namespace) -> list[Any]:
     model = _load(arguments)
     results = []
+    targets = None if arguments.targets is None else [word.strip() for word in arguments.targets.split(",")]
     for text in _texts(arguments):
-        found = model.fill_mask(text, top_k=arguments.top_k, targets=arguments.targets)
+        found = model.fill_mask(text, top_k=arguments.top_k, targets=targets)
         masks = found if isinstance(found[0], list) else [found]
         results.append({"text": text, "masks": [[filling.as_dict() for filling in mask] for mask in masks]})
         if not arguments.json:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sized
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,8 @@ class InputReader:
             return self._checked_held(x, y, sample_weight)
         if isinstance(x, str | os.PathLike):
             x = read_lines(x)
+        if isinstance(x, io.TextIOBase):
+            x = [line.strip() for line in x if line.strip()]  # as `read_lines` reads a path
         if not isinstance(x, Iterable):
             raise TypeError(f"x should be {WHAT_FITS}; got {type(x).__name__}")
         if isinstance(x, tuple) and _is_columns(x):
@@ -60,15 +63,17 @@ class InputReader:
         if not items:
             raise ValueError("x is empty: there is nothing to fit or to evaluate")
         left = chain(items, iterator)
-        once = iterator is x  # an iterator gives its items once; a collection gives them anew every time
         if _is_batch(items[0], is_list=isinstance(x, list | np.ndarray)):
             if y is not None or sample_weight is not None:
                 raise ValueError("x gives batches: y and sample_weight belong into them, as (x, y, sample_weight)")
-            return StreamedExamples(lambda size: map(self._batch, left if once else iter(x)))
-        if stream and once:
+            batches = _on_and_on(left, x) if stream else None  # goes on where the epoch before left off
+            whole = _every_time(left, x)
+            return StreamedExamples(lambda size: map(self._batch, batches or whole()))
+        if stream and not isinstance(x, Sized):
             if y is not None or sample_weight is not None:
                 raise ValueError("sample_weight can't go with a stream of texts; collect them into a list first")
-            return StreamedExamples(lambda size: self._cut(left, size))
+            texts = _on_and_on(left, x)
+            return StreamedExamples(lambda size: self._cut(texts, size))
         return self._checked_held(left, y, sample_weight)
 
     def features(self, x: Mapping[str, Any], y: Any = None, sample_weight: Any = None) -> Batch:
@@ -105,7 +110,14 @@ class InputReader:
                 encoded += [self._checked(np.asarray(item), len(encoded) + i) for i, item in enumerate(some)]
             else:
                 encoded += self._encoded(some, len(encoded))
-        return pack(encoded)
+        batch = pack(encoded)
+        longest, limit = int(np.diff(batch.starts).max(initial=0)), self.config.max_sequence_length
+        if longest > limit:  # the preprocessor was changed after it was checked
+            raise ValueError(
+                f"the preprocessor made a sequence of {longest} tokens; the model takes {limit}. "
+                f"Give it a sequence_length of at most {limit}"
+            )
+        return batch
 
     def _encoded(self, texts: Any, before: int) -> list[Any]:
         try:
@@ -167,6 +179,11 @@ class InputReader:
             raise ValueError(
                 f"encoded sequence {number} has {len(ids)} tokens; the model takes {self.config.max_sequence_length}"
             )
+        if (ids == self.config.pad_id).any():
+            raise ValueError(
+                f"encoded sequence {number} holds the padding id {self.config.pad_id}, which would be read as a token. "
+                f"Pass sequences of their own lengths, or a dict of {', '.join(FEATURES)}"
+            )
         return ids
 
     def _need_preprocessor(self) -> MaskedLMPreprocessor:
@@ -221,6 +238,23 @@ def padding_mask(x: Mapping[str, Any]) -> Any:
         return np.ones(np.shape(x["token_ids"]), bool)
     except ValueError:  # rows of different lengths: `pack_padded` tells
         return [[True] * len(row) for row in x["token_ids"]]
+
+
+def _on_and_on(left: Iterator[Any], x: Iterable[Any]) -> Iterator[Any]:
+    """What is left of the first pass over x, then x again and again, unless it gives its items only once."""
+    yield from left
+    again = True
+    while again and iter(x) is not x:
+        again = False
+        for item in x:
+            again = True
+            yield item
+
+
+def _every_time(left: Iterator[Any], x: Iterable[Any]) -> Callable[[], Iterator[Any]]:
+    """A function that gives x's items from the first one on, each time it is called; the first pass has begun."""
+    begun = [left]
+    return lambda: begun.pop() if begun else iter(x)
 
 
 def _short(text: str) -> str:

@@ -144,6 +144,8 @@ class MaskedLM:
         if new_loss.ignore_class is not None:
             raise ValueError("ignore_class is for losses on arrays; in training, a weight of 0 leaves a label out")
         new_loss.denominator(np.ones(1), 1)  # raises where there is no reduction
+        if new_optimizer.m is not None:  # it has worked before, here or for another model
+            new_optimizer.build(self.backbone.params)
         self.optimizer, self.loss = new_optimizer, new_loss
         self._metrics: list[metrics.Metric] = [metrics.Loss(), *new_metrics]
 
@@ -182,9 +184,11 @@ class MaskedLM:
             shuffle: draw the examples in a new order every epoch; an iterable of batches keeps its own.
             callbacks: told of every step and epoch.
             initial_epoch: number of the first epoch, when going on with an earlier run.
-            steps_per_epoch: updates an epoch. An iterator of texts is then read as it goes, instead of being collected.
+            steps_per_epoch: updates an epoch. An iterable without a length is then read as it goes, instead of being
+                collected and shuffled, and the next epoch goes on where this one left off.
             validation_batch_size, validation_steps: for the evaluation; `batch_size` and all, unless given.
-            gradient_accumulation_steps: batches whose gradients make one update, that of one large batch; up to 1024.
+            gradient_accumulation_steps: batches whose gradients make one update, exactly that of one large batch with
+                the same masks (texts are masked batch by batch); up to 1024.
             verbose: 0 silent, 1 a bar, 2 a line an epoch; `"auto"` is 1.
 
         Returns:
@@ -270,7 +274,7 @@ class MaskedLM:
         Args: as for `fit`; `steps` stops after so many batches.
 
         Returns:
-            The loss and the metrics in a list, or a dict of them by name.
+            The loss and the metrics in a list, the loss alone where there are no others, or a dict of them by name.
         """
         batch_size = whole_number("batch_size", 32 if batch_size is None else batch_size)
         if steps is not None:
@@ -286,7 +290,7 @@ class MaskedLM:
             values = self._evaluate(examples, batch_size, steps, told)
         finally:
             bar.on_train_end()
-        return values if return_dict else list(values.values())
+        return values if return_dict else _as_keras(values)
 
     def train_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, *, return_dict: bool = False) -> Any:
         """One update on the whole of x, as one batch. Arguments and returns as for `evaluate`; metrics start anew."""
@@ -295,13 +299,13 @@ class MaskedLM:
             metric.reset()
         (batch,) = examples.batches(len(examples), (self.seed, self.optimizer.iterations), shuffle=False)
         values = self._update([batch])
-        return values if return_dict else list(values.values())
+        return values if return_dict else _as_keras(values)
 
     def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, *, return_dict: bool = False) -> Any:
         """`evaluate` on x as one batch."""
         examples = self._held(x, y, sample_weight)
         values = self._evaluate(examples, len(examples))
-        return values if return_dict else list(values.values())
+        return values if return_dict else _as_keras(values)
 
     # --- asking -------------------------------------------------------------------------------------------------
 
@@ -405,7 +409,7 @@ class MaskedLM:
         """
         batch_size, top_k = whole_number("batch_size", batch_size), whole_number("top_k", top_k)
         if targets is not None:
-            targets = [targets] if isinstance(targets, str) else list(targets)
+            targets = _listed(targets)
         many = _listed(texts)
         found = fill_masks(self.backbone, self._tokenizer(), many, top_k, targets, batch_size)
         flat = [masks[0] if len(masks) == 1 else masks for masks in found]
@@ -635,6 +639,11 @@ def _fraction(value: float, count: int) -> float:
     if not 0.0 < value < 1.0 or not 0 < int(count * (1.0 - value)) < count:
         raise ValueError(f"validation_split must leave texts on both sides: {value!r} of {count} texts does not")
     return value
+
+
+def _as_keras(values: dict[str, float]) -> float | list[float]:
+    """Keras's return value: a number where there is the loss alone, else a list."""
+    return list(values.values()) if len(values) > 1 else next(iter(values.values()))
 
 
 def whole_number(name: str, value: Any, at_least: int = 1, at_most: int | None = None) -> int:

@@ -143,7 +143,7 @@ def test_fill_mask_prints_the_text_and_its_candidates(model: list[str], capsys):
 @pytest.mark.parametrize("arguments", [[], ["-"]])
 def test_fill_mask_reads_standard_input_as_utf_8(arguments: list[str], model: list[str], capsys, monkeypatch):
     feed(monkeypatch, "\ufeffna\u00efve <mask>\r\n\n東京 <mask>")
-    assert main(["fill-mask", *arguments, *model, "--json", "--targets", "late", "forgot"]) == 0
+    assert main(["fill-mask", *arguments, *model, "--json", "--targets", "late, forgot"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert [one["text"] for one in found] == ["na\u00efve <mask>", "東京 <mask>"]
     assert {filling["token_str"] for filling in found[1]["masks"][0]} == {" late", " forgot"}

@@ -188,3 +188,57 @@ def test_files_that_are_no_text_are_refused(tmp_path: Path):
         read_lines(tmp_path / "blank")
     with pytest.raises(FileNotFoundError, match=r"there is no text file"):
         read_lines(tmp_path)
+
+
+class Corpus:
+    """An iterable that can be read again, and is not in memory."""
+
+    def __init__(self, items, forever=False):
+        self.items, self.forever, self.read = items, forever, []
+
+    def __iter__(self):
+        while True:
+            for item in self.items:
+                self.read.append(item)
+                yield item
+            if not self.forever:
+                return
+
+
+def test_an_endless_corpus_is_read_as_far_as_steps_per_epoch_asks():
+    corpus = Corpus(["the old gardener", "the young baker"], forever=True)
+    small_masked_lm().fit(corpus, batch_size=2, steps_per_epoch=3, epochs=2, verbose=0)
+    assert len(corpus.read) <= 14
+
+
+def test_steps_per_epoch_goes_on_where_the_epoch_before_left_off():
+    corpus = Corpus([[f"text {number}"] for number in range(4)])
+    small_masked_lm().fit(corpus, steps_per_epoch=3, epochs=2, verbose=0)
+    assert [item[0][-1] for item in corpus.read[:6]] == list("012301")
+
+
+def test_without_steps_per_epoch_every_epoch_reads_all_batches_once():
+    corpus = Corpus([[f"text {number}"] for number in range(3)])
+    small_masked_lm().fit(corpus, epochs=2, verbose=0)
+    assert [item[0][-1] for item in corpus.read] == list("012012")
+
+
+def test_an_open_file_is_read_as_its_path_is(tmp_path):
+    path = tmp_path / "texts.txt"
+    path.write_text("the old gardener\n\nthe young baker\n")
+    masked_lm = small_masked_lm()
+    with path.open() as file:
+        assert masked_lm.evaluate(file, verbose=0) == masked_lm.evaluate(path, verbose=0)
+
+
+def test_padded_ids_are_refused():
+    masked_lm = small_masked_lm()
+    with pytest.raises(ValueError, match=r"encoded sequence 1 holds the padding id 1, .* Pass sequences of their own"):
+        masked_lm.evaluate(np.array([[0, 7, 8, 2], [0, 9, 2, 1]]), verbose=0)
+
+
+def test_a_preprocessor_lengthened_behind_the_models_back_is_noticed():
+    masked_lm = small_masked_lm()
+    masked_lm.preprocessor.sequence_length = 4096
+    with pytest.raises(ValueError, match=r"the preprocessor made a sequence of \d+ tokens; the model takes 40"):
+        masked_lm.fit(["word " * 100], verbose=0)

@@ -743,3 +743,22 @@ def test_weights_can_be_taken_and_given_back():
         masked_lm.set_weights(weights[1:])
     masked_lm.set_weights(weights)
     assert (weights_of(masked_lm) == before).all()
+
+
+def test_an_optimizer_starts_anew_with_every_compile():
+    optimizer = optimizers.Adam(1e-3)
+    first, second, fresh = (small_masked_lm() for _ in range(3))
+    first.compile(optimizer=optimizer)
+    first.fit(TEXTS, verbose=0)
+    second.compile(optimizer=optimizer)
+    fresh.compile(optimizer=optimizers.Adam(1e-3))
+    for masked_lm in (second, fresh):
+        masked_lm.fit(TEXTS, verbose=0)
+    assert (second.backbone.params.flat == fresh.backbone.params.flat).all()
+
+
+def test_the_loss_alone_is_a_number_as_in_keras():
+    masked_lm = small_masked_lm()
+    masked_lm.compile(weighted_metrics=[])
+    assert isinstance(masked_lm.evaluate(TEXTS, verbose=0), float)
+    assert isinstance(masked_lm.train_on_batch(TEXTS), float)
