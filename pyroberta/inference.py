@@ -77,6 +77,11 @@ def encode(backbone: Backbone, tokenizer: Tokenizer, texts: Sequence[str]) -> li
     return sequences
 
 
+def mask_places(tokenizer: Tokenizer, sequences: Sequence[Array]) -> list[Array]:
+    """Where each sequence holds `<mask>`, ascending."""
+    return [np.flatnonzero(ids == tokenizer.mask_id) for ids in sequences]
+
+
 def fill_masks(
     backbone: Backbone,
     tokenizer: Tokenizer,
@@ -87,7 +92,7 @@ def fill_masks(
 ) -> list[list[list[Filling]]]:
     """For each text, for each of its masks, the candidates, the likeliest first. See `MaskedLM.fill_mask`."""
     sequences = encode(backbone, tokenizer, texts)
-    places = [np.flatnonzero(ids == tokenizer.mask_id) for ids in sequences]
+    places = mask_places(tokenizer, sequences)
     for number, where in enumerate(places):
         if not len(where):
             raise ValueError(f"text {number} holds no {tokenizer.mask_token!r}: {texts[number]!r}")

@@ -11,7 +11,7 @@ import numpy as np
 from numpy import ndarray as Array
 
 from pyroberta.backbone import Backbone
-from pyroberta.inference import encode, fill_masks, hidden_states, logits_at, score_texts
+from pyroberta.inference import encode, fill_masks, hidden_states, logits_at, mask_places, score_texts
 from pyroberta.inputs import InputReader, check_features, padding_mask
 from pyroberta.model.batch import Batch, pack, pack_padded, slot_rows, unpack
 from pyroberta.model.gradients import Gradients
@@ -591,7 +591,7 @@ class MaskedLM:
         """(B, K, V) for one batch of texts after the other, with the same K for all."""
         tokenizer = self._tokenizer()
         sequences = encode(self.backbone, tokenizer, texts)
-        places = [np.flatnonzero(ids == tokenizer.mask_id) for ids in sequences]
+        places = mask_places(tokenizer, sequences)
         most = max(map(len, places), default=0)
         if texts and not most:
             raise ValueError(f"no text holds {tokenizer.mask_token!r}, so there is nothing to predict")
