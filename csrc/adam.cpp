@@ -3,58 +3,52 @@
 // Every element goes through the reference's operations in the reference's order, and this file is compiled without
 // contraction into fused multiply-adds: the result is the reference's to the last bit, on any machine and for any
 // number of threads. It reads and writes memory faster than it computes, so a fused multiply-add would buy nothing.
+#include "adam.hpp"
+
 #include <algorithm>
 #include <cmath>
 
-#include "multiversion.hpp"
-#include "ops.hpp"
+#include "simd.hpp"
+#include "threads.hpp"
 
 namespace pyroberta {
+namespace PYROBERTA_ISA {
 namespace {
 
 constexpr std::int64_t CHUNK = 1 << 14;     // elements that a thread takes at a time
-constexpr std::int64_t PARALLEL = 1 << 21;  // below, half a millisecond's work, waking a thread costs more than it saves
-
-template <typename T>
-PYROBERTA_INLINE void step(T* PYROBERTA_RESTRICT w,        // (size,) in place
-                           const T* PYROBERTA_RESTRICT g,  // (size,)
-                           T* PYROBERTA_RESTRICT m,        // (size,) in place
-                           T* PYROBERTA_RESTRICT v,        // (size,) in place
-                           std::int64_t size, T learning_rate, T take_1, T take_2, T epsilon) {
-    for (std::int64_t i = 0; i < size; ++i) {
-        m[i] += (g[i] - m[i]) * take_1;
-        v[i] += (g[i] * g[i] - v[i]) * take_2;
-        w[i] -= m[i] / (std::sqrt(v[i]) + epsilon) * learning_rate;
-    }
-}
-
-// Two plain functions, since a template cannot be cloned.
-PYROBERTA_CLONES void step_of(float* w, const float* g, float* m, float* v, std::int64_t size, float learning_rate,
-                              float take_1, float take_2, float epsilon) {
-    step(w, g, m, v, size, learning_rate, take_1, take_2, epsilon);
-}
-
-PYROBERTA_CLONES void step_of(double* w, const double* g, double* m, double* v, std::int64_t size,
-                              double learning_rate, double take_1, double take_2, double epsilon) {
-    step(w, g, m, v, size, learning_rate, take_1, take_2, epsilon);
-}
+constexpr double PARALLEL = 1 << 20;        // elements worth a thread: half a millisecond's work
 
 }  // namespace
 
 template <typename T>
-void adam_step(T* w, const T* g, T* m, T* v, std::int64_t P, double learning_rate, double beta_1, double beta_2,
-               double epsilon) {
+void adam_step(T* w, const T* g, T* m, T* v,  // (P,) each
+               std::int64_t P, double learning_rate, double beta_1, double beta_2, double epsilon, double scale,
+               double decay) {
     const T rate = static_cast<T>(learning_rate), eps = static_cast<T>(epsilon);
     const T take_1 = static_cast<T>(1.0 - beta_1), take_2 = static_cast<T>(1.0 - beta_2);
-    // The loop over elements is a function of its own: OpenMP moves a parallel body out of reach of the clones.
-#pragma omp parallel for schedule(dynamic) if (P > PARALLEL)
+    const T scaled = static_cast<T>(scale), decayed = static_cast<T>(decay);
+    const int threads = threads_for(P / PARALLEL);
+#pragma omp parallel for schedule(dynamic) num_threads(threads) if (threads > 1)
     for (std::int64_t start = 0; start < P; start += CHUNK) {
-        const std::int64_t size = std::min(CHUNK, P - start);
-        step_of(w + start, g + start, m + start, v + start, size, rate, take_1, take_2, eps);
+        const std::int64_t stop = std::min(P, start + CHUNK);
+        T* PYROBERTA_RESTRICT w_ = w;
+        T* PYROBERTA_RESTRICT m_ = m;
+        T* PYROBERTA_RESTRICT v_ = v;
+        const T* PYROBERTA_RESTRICT g_ = g;
+        for (std::int64_t i = start; i < stop; ++i) {
+            const T slope = g_[i] * scaled;
+            const T rest = w_[i] - w_[i] * decayed;
+            m_[i] += (slope - m_[i]) * take_1;
+            v_[i] += (slope * slope - v_[i]) * take_2;
+            w_[i] = rest - m_[i] / (std::sqrt(v_[i]) + eps) * rate;
+        }
     }
 }
 
-template void adam_step(float*, const float*, float*, float*, std::int64_t, double, double, double, double);
-template void adam_step(double*, const double*, double*, double*, std::int64_t, double, double, double, double);
+template void adam_step(float*, const float*, float*, float*, std::int64_t, double, double, double, double, double,
+                        double);
+template void adam_step(double*, const double*, double*, double*, std::int64_t, double, double, double, double, double,
+                        double);
 
+}  // namespace PYROBERTA_ISA
 }  // namespace pyroberta

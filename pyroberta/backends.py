@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from importlib import import_module
 
 from pyroberta.ops import REFERENCE, Ops
@@ -59,8 +58,8 @@ def _numpy() -> tuple[Ops, str]:
 
 
 def _native() -> tuple[Ops, str]:
-    native = import_module("pyroberta._native")
-    return replace(REFERENCE, name="native", adam_step=native.adam_step), native.about
+    table, about = import_module("pyroberta.native").native_ops()
+    return table, about
 
 
 _MAKERS: dict[str, Callable[[], tuple[Ops, str]]] = {"numpy": _numpy, "native": _native}
@@ -69,5 +68,6 @@ _MAKERS: dict[str, Callable[[], tuple[Ops, str]]] = {"numpy": _numpy, "native": 
 def _attempt(make: Callable[[], tuple[Ops, str]]) -> tuple[Ops | None, str]:
     try:
         return make()
-    except (ImportError, AttributeError) as error:  # AttributeError: an extension older than the Python around it
+    # AttributeError: an extension older than the Python around it; RuntimeError: PYROBERTA_ISA names what is not there
+    except (ImportError, AttributeError, RuntimeError) as error:
         return None, f"{type(error).__name__}: {error}"

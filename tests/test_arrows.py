@@ -26,6 +26,8 @@ ROOMS: dict[str, set[str]] = {
 }
 # The modules beside the rooms, from the lowest up. Each may look into any room but the oracle, and at those before it.
 TOP = (
+    "pyroberta._native",
+    "pyroberta.native",
     "pyroberta.backends",
     "pyroberta.inputs",
     "pyroberta.backbone",

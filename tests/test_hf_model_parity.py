@@ -19,10 +19,9 @@ from strategies import seeds
 
 from pyroberta.model.batch import Batch, pack_padded
 from pyroberta.model.config import RobertaConfig
-from pyroberta.model.encoder import encoder_forward
 from pyroberta.model.gradients import Gradients
 from pyroberta.model.initial_values import initialise
-from pyroberta.model.mlm_head import head_logits
+from pyroberta.model.mlm_head import masked_lm_logits
 from pyroberta.model.params import Arrays, shapes
 from pyroberta.ops import REFERENCE
 from pyroberta.presets import hf
@@ -197,8 +196,7 @@ def theirs(config: RobertaConfig, model: Any, data: Example) -> Outcome:
 def mine(config: RobertaConfig, params: Arrays, data: Example) -> Outcome:
     grads = Gradients(params.zeros_like(), set(params))
     loss = our_step(config, params, data, grads)
-    hidden, _ = encoder_forward(REFERENCE, params, config, data.batch)
-    logits = head_logits(REFERENCE, params, config, hidden[-1], np.arange(data.batch.num_tokens))
+    logits = masked_lm_logits(REFERENCE, params, config, data.batch, np.arange(data.batch.num_tokens))
     return Outcome(logits, loss, grads.sums)
 
 

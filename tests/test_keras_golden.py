@@ -17,7 +17,7 @@ from pyroberta.model.config import RobertaConfig
 from pyroberta.model.encoder import encoder_forward
 from pyroberta.model.gradients import Gradients
 from pyroberta.model.initial_values import initialise
-from pyroberta.model.mlm_head import head_logits
+from pyroberta.model.mlm_head import masked_lm_logits
 from pyroberta.model.params import Arrays, shapes
 from pyroberta.ops import REFERENCE
 from pyroberta.training import metrics, optimizers
@@ -132,8 +132,7 @@ def test_logits_are_keras_s_in_every_slot_that_points_at_a_token(
 ) -> None:
     params = weights.astype(dtype)
     rows = slot_rows(GOLDEN["mask_positions"], GOLDEN["padding_mask"])  # (B, K)
-    hidden, _ = encoder_forward(REFERENCE, params, CONFIG, batch)
-    logits = head_logits(REFERENCE, params, CONFIG, hidden[-1], rows[rows >= 0])
+    logits = masked_lm_logits(REFERENCE, params, CONFIG, batch, rows[rows >= 0])
     assert logits.dtype == dtype
     assert error(logits, GOLDEN["logits"][rows >= 0]) <= tolerance
 

@@ -94,19 +94,21 @@ def broken(row: str, call: int, which: int = 0) -> Ops:
 
         return wrapped
 
-    period = {"linear_forward": 13, "linear_backward": 13, "gelu_backward": 3, "layer_norm_backward": 6}.get(row, 2)
+    period = {"linear_forward": 9, "linear_backward": 9, "gelu_backward": 1, "add_norm_backward": 4}.get(row, 2)
     return REFERENCE.wrapped(wrap)
 
 
 @pytest.mark.parametrize(
     ("row", "call", "message"),
     [
-        ("linear_forward", 7, "the loss of step 5 .* is linear_forward with layers.1.attention.key.kernel"),
-        ("attention_forward", 1, "is attention_forward after layers.1.attention.value.kernel"),
-        ("gelu_backward", 1, "the gradient of step 5 .* is gelu_backward after layers.1.feed_forward.intermediate"),
+        ("linear_forward", 4, "the loss of step 5 .* is linear_forward with layers.1.attention.key.kernel"),
+        ("attention_forward", 1, "is attention_forward after layers.1.attention.query.kernel"),
+        ("feed_forward_backward", 0, "the gradient of step 5 .* is feed_forward_backward with layers.1.feed_f"),
+        ("gelu_backward", 0, "is gelu_backward after head.dense.kernel"),
+        ("add_norm_backward", 3, "is add_norm_backward with layers.0.attention.norm.gamma"),
         ("linear_backward", 0, "is linear_backward with head.dense.kernel"),
-        ("layer_norm_backward", 5, "is layer_norm_backward with embeddings.norm.gamma"),
-        ("attention_backward", 0, "is attention_backward after layers.1.attention.value.kernel"),
+        ("layer_norm_backward", 1, "is layer_norm_backward with embeddings.norm.gamma"),
+        ("attention_backward", 0, "is attention_backward after layers.1.attention.query.kernel"),
     ],
 )  # fmt: skip
 def test_the_op_that_broke_is_named_with_its_place(row: str, call: int, message: str):

@@ -392,7 +392,7 @@ def test_a_loss_that_is_not_finite_stops_training_and_leaves_the_parameters():
     with pytest.raises(NonFiniteError) as raised:
         masked_lm.fit(TEXTS, verbose=0)
     assert "loss of step 2" in str(raised.value)
-    assert "linear_forward with layers.1.feed_forward.output.kernel" in str(raised.value)
+    assert "feed_forward_forward with layers.1.feed_forward.intermediate.kernel" in str(raised.value)
     assert (weights_of(masked_lm) == before).all()
     assert masked_lm.optimizer.iterations == iterations
 

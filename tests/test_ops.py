@@ -23,20 +23,25 @@ ARGUMENTS = {
     "linear": lambda draw, ids: (draw(N, C), draw(C, F), draw(F)),
     "layer_norm": lambda draw, ids: (draw(N, C), draw(C), draw(C), 1e-5),
     "gelu": lambda draw, ids: (draw(N, F),),
+    "feed_forward": lambda draw, ids: (draw(N, C), draw(C, F), draw(F), draw(F, C), draw(C)),
+    "add_norm": lambda draw, ids: (draw(N, C), draw(N, C), draw(C), draw(C), 1e-5, 0.3, (7, 8)),
+    "accumulate": lambda draw, ids: (draw(N, C), draw(N, C)),
+    "squared_norm": lambda draw, ids: (draw(N),),
     "dropout": lambda draw, ids: (draw(N, C), 0.3, (7, 8)),
     "attention": lambda draw, ids: (draw(N, C), draw(N, C), draw(N, C), STARTS, H, 0.3, (7, 8)),
     "cross_entropy": lambda draw, ids: (draw(M, C), draw(V, C), draw(V), ids(M, V)),
     "logits": lambda draw, ids: (draw(M, C), draw(V, C), draw(V)),
-    "adam_step": lambda draw, ids: (draw(N), draw(N), draw(N), draw(N) ** 2, 1e-3, 0.9, 0.999, 1e-7),
+    "adam_step": lambda draw, ids: (draw(N), draw(N), draw(N), draw(N) ** 2, 1e-3, 0.9, 0.999, 1e-7, 0.5, 0.1),
 }
 ROWS = [field.name for field in fields(Ops) if field.name != "name"]
-PURE_ROWS = [row for row in ROWS if row != "adam_step"]
+PURE_ROWS = [row for row in ROWS if row not in ("accumulate", "adam_step")]
 
 
 def call_with(row: str, dtype: type, seed: int):
     """The row's op and arguments for it; for a backward a random dy and the forward's cache."""
     rng = np.random.default_rng(seed)
-    op_name = row.partition("_backward")[0].removesuffix("_forward")
+    op_name, is_backward, _ = row.partition("_backward")
+    op_name = op_name if is_backward else op_name.removesuffix("_forward")
     arguments = ARGUMENTS[op_name](
         lambda *shape: rng.standard_normal(shape).astype(dtype),
         lambda size, below: rng.integers(0, below, size).astype(np.int32),
@@ -69,7 +74,7 @@ def same(a: object, b: object) -> bool:
 def test_what_goes_in_as_a_dtype_comes_out_as_that_dtype(row, dtype):
     op, arguments = call_with(row, dtype, seed=0)
     results = op(*arguments)
-    assert row == "adam_step" or float_arrays(results)
+    assert row in ("adam_step", "squared_norm") or float_arrays(results)
     assert {array.dtype for array in float_arrays(results)} <= {np.dtype(dtype)}  # outputs, caches, gradients
 
 
@@ -104,6 +109,13 @@ def test_adam_changes_the_weights_and_moments_and_not_the_gradient():
     assert [np.array_equal(now, then) for now, then in zip(arguments[:4], before[:4], strict=True)] == [
         False, True, False, False
     ]  # fmt: skip
+
+
+def test_accumulating_changes_the_total_alone():
+    accumulate, (total, gradient) = call_with("accumulate", np.float64, seed=0)
+    before = copy.deepcopy((total, gradient))
+    assert accumulate(total, gradient) is total
+    assert same((total, gradient), (before[0] + before[1], before[1]))
 
 
 def test_a_wrapped_table_calls_the_wrapper_for_every_row_by_its_name():

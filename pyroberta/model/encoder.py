@@ -8,14 +8,25 @@ One layer is post-LN, as in RoBERTa (Liu et al. 2019, arXiv:1907.11692):
 
 from __future__ import annotations
 
+from functools import partial
+
 from numpy import ndarray as Array
 
 from pyroberta.model.batch import Batch
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.gradients import Gradients
-from pyroberta.model.named import linear, linear_back, norm, norm_back
+from pyroberta.model.named import (
+    add_norm,
+    add_norm_back,
+    feed_forward,
+    feed_forward_back,
+    linear,
+    linear_back,
+    norm,
+    norm_back,
+)
 from pyroberta.model.params import Arrays
-from pyroberta.ops import Cache, Key, Ops
+from pyroberta.ops import Cache, Key, Ops, Rows
 
 
 def step_key(seed: int, step: int, part: int = 0) -> Key:
@@ -32,7 +43,14 @@ def site_key(key: Key | None, site: int) -> Key:
 
 
 def encoder_forward(
-    ops: Ops, params: Arrays, config: RobertaConfig, batch: Batch, key: Key | None = None, keep_from: int | None = None
+    ops: Ops,
+    params: Arrays,
+    config: RobertaConfig,
+    batch: Batch,
+    key: Key | None = None,
+    keep_from: int | None = None,
+    rows: Rows = None,
+    recompute: bool = False,
 ) -> tuple[list[Array], dict[int, Cache]]:
     """Runs the encoder.
 
@@ -43,9 +61,13 @@ def encoder_forward(
         batch: only its ids, positions and starts are read.
         key: of the step's dropout (`step_key`); None for no dropout.
         keep_from: the depth from which caches are kept for `encoder_backward`: -1 keeps all, None none.
+        rows: (R,) rising numbers of the rows whose last hidden state is wanted; the last layer then works for these
+            alone. None for all.
+        recompute: keep each layer's input instead of its cache, and run the layer again in backward.
 
     Returns:
-        The hidden states, (N, C) each: the embeddings' output, then every layer's; and the caches by depth.
+        The hidden states, (N, C) each, the last one (R, C) with `rows`: the embeddings' output, then every layer's; and
+        the caches by depth.
     """
     rate = config.dropout if key else 0.0
     caches: dict[int, Cache] = {}
@@ -60,9 +82,12 @@ def encoder_forward(
 
     hidden = [x]
     for i in range(config.num_layers):
-        x, cache = layer_forward(ops, params, config, i, x, batch.starts, key)
+        layer = partial(
+            layer_forward, ops, params, config, i, x, batch.starts, key, rows if i == config.num_layers - 1 else None
+        )
+        x, cache = layer()
         if keep_from is not None and keep_from <= i:
-            caches[i] = cache
+            caches[i] = layer if recompute else cache
         hidden.append(x)
     return hidden, caches
 
@@ -70,59 +95,56 @@ def encoder_forward(
 def encoder_backward(ops: Ops, grads: Gradients, dx: Array, caches: dict[int, Cache]) -> None:
     """The walk back, down to the lowest trainable parameter. dx (N, C) is the last hidden state's gradient."""
     for i in sorted(caches.keys() - {-1}, reverse=True):
-        dx = layer_backward(ops, grads, i, dx, caches.pop(i))
+        cache = caches.pop(i)
+        dx = layer_backward(ops, grads, i, dx, cache()[1] if callable(cache) else cache)
     if -1 in caches:
         looked_up, normed, dropped = caches.pop(-1)
         dx = ops.dropout_backward(dx, dropped)
         dx = norm_back(ops, grads, "embeddings.norm", dx, normed)
         if grads.wants("embeddings.token", "embeddings.position"):
             dtokens, dpositions = ops.embedding_backward(dx, looked_up)
-            grads.add("embeddings.token", dtokens)
-            grads.add("embeddings.position", dpositions)
+            grads.add(ops, "embeddings.token", dtokens)
+            grads.add(ops, "embeddings.position", dpositions)
 
 
 def layer_forward(
-    ops: Ops, params: Arrays, config: RobertaConfig, i: int, x: Array, starts: Array, key: Key | None
+    ops: Ops, params: Arrays, config: RobertaConfig, i: int, x: Array, starts: Array, key: Key | None, rows: Rows = None
 ) -> tuple[Array, Cache]:
-    """One transformer layer. x (N, C) -> y (N, C)."""
-    rate, probs_rate = (config.dropout, config.attention_dropout or 0.0) if key else (0.0, 0.0)
-    attention, feed_forward = f"layers.{i}.attention", f"layers.{i}.feed_forward"
+    """One transformer layer. x (N, C) -> y (N, C).
 
-    q, q_cache = linear(ops, params, f"{attention}.query", x)
+    Where `rows` (R,) alone are wanted, keys and values are made of all tokens, the rest of these: y (R, C).
+    """
+    rate, probs_rate = (config.dropout, config.attention_dropout or 0.0) if key else (0.0, 0.0)
+    attention, epsilon = f"layers.{i}.attention", config.layer_norm_epsilon
+    site_1, site_2, site_3 = (site_key(key, 3 * i + n) for n in (1, 2, 3))
+
     k, k_cache = linear(ops, params, f"{attention}.key", x)
     v, v_cache = linear(ops, params, f"{attention}.value", x)
-    a, a_cache = ops.attention_forward(q, k, v, starts, config.num_heads, probs_rate, site_key(key, 3 * i + 1))
+    x, gathered = (x, None) if rows is None else ops.gather_forward(x, rows)
+    q, q_cache = linear(ops, params, f"{attention}.query", x)
+    a, a_cache = ops.attention_forward(q, k, v, starts, config.num_heads, probs_rate, site_1, rows)
     o, o_cache = linear(ops, params, f"{attention}.output", a)
-    o, o_dropped = ops.dropout_forward(o, rate, site_key(key, 3 * i + 2))
-    x, x_cache = norm(ops, params, f"{attention}.norm", x + o, config.layer_norm_epsilon)
+    x, x_cache = add_norm(ops, params, f"{attention}.norm", o, x, epsilon, rate, site_2, rows)
 
-    f, f_cache = linear(ops, params, f"{feed_forward}.intermediate", x)
-    g, g_cache = ops.gelu_forward(f)
-    h, h_cache = linear(ops, params, f"{feed_forward}.output", g)
-    h, h_dropped = ops.dropout_forward(h, rate, site_key(key, 3 * i + 3))
-    y, y_cache = norm(ops, params, f"{feed_forward}.norm", x + h, config.layer_norm_epsilon)
-    return y, [
-        *(q_cache, k_cache, v_cache, a_cache, o_cache, o_dropped, x_cache),
-        *(f_cache, g_cache, h_cache, h_dropped, y_cache),
-    ]
+    h, h_cache = feed_forward(ops, params, f"layers.{i}.feed_forward", x)
+    y, y_cache = add_norm(ops, params, f"layers.{i}.feed_forward.norm", h, x, epsilon, rate, site_3, rows)
+    return y, [k_cache, v_cache, gathered, q_cache, a_cache, o_cache, x_cache, h_cache, y_cache]
 
 
 def layer_backward(ops: Ops, grads: Gradients, i: int, dy: Array, cache: Cache) -> Array:
-    """The same list from the end: each line takes the last cache that is left. dy (N, C) -> dx (N, C)."""
-    left = list(cache)
-    attention, feed_forward = f"layers.{i}.attention", f"layers.{i}.feed_forward"
+    """The same list from the end. dy (N, C), or (R, C) as y was -> dx (N, C)."""
+    k_cache, v_cache, gathered, q_cache, a_cache, o_cache, x_cache, h_cache, y_cache = cache
+    attention = f"layers.{i}.attention"
 
-    dsum = norm_back(ops, grads, f"{feed_forward}.norm", dy, left.pop())  # forward: LN(x + h)
-    dh = ops.dropout_backward(dsum, left.pop())
-    dg = linear_back(ops, grads, f"{feed_forward}.output", dh, left.pop())
-    df = ops.gelu_backward(dg, left.pop())
-    dx: Array = dsum + linear_back(ops, grads, f"{feed_forward}.intermediate", df, left.pop())  # x went both ways
+    dx: Array
+    dh, dx = add_norm_back(ops, grads, f"layers.{i}.feed_forward.norm", dy, y_cache)
+    dx = dx + feed_forward_back(ops, grads, f"layers.{i}.feed_forward", dh, h_cache)  # x went both ways
 
-    dsum = norm_back(ops, grads, f"{attention}.norm", dx, left.pop())  # forward: LN(x + o)
-    do = ops.dropout_backward(dsum, left.pop())
-    da = linear_back(ops, grads, f"{attention}.output", do, left.pop())
-    dq, dk, dv = ops.attention_backward(da, left.pop())
-    dx = dsum + linear_back(ops, grads, f"{attention}.value", dv, left.pop())  # x went four ways
-    dx += linear_back(ops, grads, f"{attention}.key", dk, left.pop())
-    dx += linear_back(ops, grads, f"{attention}.query", dq, left.pop())
+    do, dx = add_norm_back(ops, grads, f"{attention}.norm", dx, x_cache)
+    da = linear_back(ops, grads, f"{attention}.output", do, o_cache)
+    dq, dk, dv = ops.attention_backward(da, a_cache)
+    dx = dx + linear_back(ops, grads, f"{attention}.query", dq, q_cache)  # x went four ways
+    dx = dx if gathered is None else ops.gather_backward(dx, gathered)  # back among all rows
+    dx = dx + linear_back(ops, grads, f"{attention}.value", dv, v_cache)
+    dx = dx + linear_back(ops, grads, f"{attention}.key", dk, k_cache)
     return dx

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from numpy import ndarray as Array
-
 from pyroberta.model.params import Arrays
+from pyroberta.ops import Gradient, Ops
 
 
 def depth(name: str) -> int:
@@ -46,7 +45,7 @@ class Gradients:
         """Whether any of the named parameters is trainable."""
         return not self.trainable.isdisjoint(names)
 
-    def add(self, name: str, gradient: Array) -> None:
-        """Adds to the parameter's sum, if it is trainable."""
+    def add(self, ops: Ops, name: str, gradient: Gradient) -> None:
+        """Adds what a backward of `ops` returned to the parameter's sum, if it is trainable."""
         if name in self.trainable:
-            self.sums[name][...] += gradient
+            ops.accumulate(self.sums[name], gradient)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 from numpy import ndarray as Array
 
 from pyroberta.model.batch import Batch
@@ -14,15 +15,22 @@ from pyroberta.ops import Cache, Key, Ops
 
 
 def masked_lm_forward(
-    ops: Ops, params: Arrays, config: RobertaConfig, batch: Batch, key: Key | None = None, keep_from: int | None = None
+    ops: Ops,
+    params: Arrays,
+    config: RobertaConfig,
+    batch: Batch,
+    key: Key | None = None,
+    keep_from: int | None = None,
+    recompute: bool = False,
 ) -> tuple[tuple[Array, Array], Cache]:
     """The loss of every masked token and the id that the model holds most likely there.
 
     Arguments as for `encoder_forward`; the batch's `masked` and `labels` are read too.
     Returns (losses (M,), predicted (M,) int) and a cache for `masked_lm_backward`.
     """
-    hidden, encoder_caches = encoder_forward(ops, params, config, batch, key, keep_from)
-    h, gathered = ops.gather_forward(hidden[-1], batch.masked)
+    rows, masked = np.unique(batch.masked, return_inverse=True)  # what the last layer is asked for, and where it went
+    (*_, x), encoder_caches = encoder_forward(ops, params, config, batch, key, keep_from, rows, recompute)
+    h, gathered = ops.gather_forward(x, masked)
     h, head_cache = head_forward(ops, params, config, h)
     y, loss_cache = ops.cross_entropy_forward(h, params[output_table(config)], params["head.bias"], batch.labels)
     return y, (output_table(config), encoder_caches, gathered, head_cache, loss_cache)
@@ -36,10 +44,10 @@ def masked_lm_backward(ops: Ops, grads: Gradients, dlosses: Array, cache: Cache)
     table, encoder_caches, gathered, head_cache, loss_cache = cache
     if grads.wants(table):
         dh, dtable, dbias = ops.cross_entropy_backward(dlosses, loss_cache)
-        grads.add(table, dtable)
+        grads.add(ops, table, dtable)
     else:
         dh, dbias = ops.cross_entropy_backward_input(dlosses, loss_cache)
-    grads.add("head.bias", dbias)
+    grads.add(ops, "head.bias", dbias)
     dh = head_backward(ops, grads, dh, head_cache)
     if encoder_caches:  # something is trainable below
         encoder_backward(ops, grads, ops.gather_backward(dh, gathered), encoder_caches)
@@ -61,9 +69,11 @@ def head_backward(ops: Ops, grads: Gradients, dh: Array, cache: Cache) -> Array:
     return linear_back(ops, grads, "head.dense", dh, dense)
 
 
-def head_logits(ops: Ops, params: Arrays, config: RobertaConfig, x: Array, rows: Array) -> Array:
-    """x (N, C) the last hidden state, rows (M,) int -> (M, V)."""
-    h, _ = ops.gather_forward(x, rows)
+def masked_lm_logits(ops: Ops, params: Arrays, config: RobertaConfig, batch: Batch, rows: Array) -> Array:
+    """The logits at rows (M,) of the packed batch, in any order -> (M, V)."""
+    wanted, places = np.unique(rows, return_inverse=True)
+    (*_, x), _ = encoder_forward(ops, params, config, batch, rows=wanted)
+    h, _ = ops.gather_forward(x, places)
     h, _ = head_forward(ops, params, config, h)
     return ops.logits(h, params[output_table(config)], params["head.bias"])
 

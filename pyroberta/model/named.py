@@ -1,12 +1,14 @@
-"""The two ops that have parameters of their own, called by the parameters' name."""
+"""The ops that have parameters of their own, called by the parameters' name."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from numpy import ndarray as Array
 
 from pyroberta.model.gradients import Gradients
 from pyroberta.model.params import Arrays
-from pyroberta.ops import Cache, Ops
+from pyroberta.ops import Cache, Gradient, Key, Ops, Rows
 
 
 def linear(ops: Ops, params: Arrays, name: str, x: Array) -> tuple[Array, Cache]:
@@ -16,12 +18,25 @@ def linear(ops: Ops, params: Arrays, name: str, x: Array) -> tuple[Array, Cache]
 
 def linear_back(ops: Ops, grads: Gradients, name: str, dy: Array, cache: Cache) -> Array:
     """dy (N, O) -> dx (N, I); adds the parameters' gradients, unless both are frozen."""
-    if not grads.wants(f"{name}.kernel", f"{name}.bias"):
+    names = f"{name}.kernel", f"{name}.bias"
+    if not grads.wants(*names):
         return ops.linear_backward_input(dy, cache)
-    dx, dkernel, dbias = ops.linear_backward(dy, cache)
-    grads.add(f"{name}.kernel", dkernel)
-    grads.add(f"{name}.bias", dbias)
-    return dx
+    dx, *gradients = ops.linear_backward(dy, cache)
+    return _added(ops, grads, names, gradients, dx)
+
+
+def feed_forward(ops: Ops, params: Arrays, name: str, x: Array) -> tuple[Array, Cache]:
+    """x (N, C) -> h (N, C), through `name.intermediate` and `name.output`."""
+    return ops.feed_forward_forward(x, *(params[part] for part in _feed_forward_names(name)))
+
+
+def feed_forward_back(ops: Ops, grads: Gradients, name: str, dh: Array, cache: Cache) -> Array:
+    """dh (N, C) -> dx (N, C); adds the parameters' gradients, unless all four are frozen."""
+    names = _feed_forward_names(name)
+    if not grads.wants(*names):
+        return ops.feed_forward_backward_input(dh, cache)
+    dx, *gradients = ops.feed_forward_backward(dh, cache)
+    return _added(ops, grads, names, gradients, dx)
 
 
 def norm(ops: Ops, params: Arrays, name: str, x: Array, epsilon: float) -> tuple[Array, Cache]:
@@ -31,7 +46,28 @@ def norm(ops: Ops, params: Arrays, name: str, x: Array, epsilon: float) -> tuple
 
 def norm_back(ops: Ops, grads: Gradients, name: str, dy: Array, cache: Cache) -> Array:
     """dy (N, C) -> dx (N, C); adds the parameters' gradients."""
-    dx, dgamma, dbeta = ops.layer_norm_backward(dy, cache)
-    grads.add(f"{name}.gamma", dgamma)
-    grads.add(f"{name}.beta", dbeta)
+    dx, *gradients = ops.layer_norm_backward(dy, cache)
+    return _added(ops, grads, (f"{name}.gamma", f"{name}.beta"), gradients, dx)
+
+
+def add_norm(
+    ops: Ops, params: Arrays, name: str, h: Array, x: Array, epsilon: float, rate: float, key: Key, rows: Rows
+) -> tuple[Array, Cache]:
+    """h, x (N, C) -> y (N, C), through `name.gamma` and `name.beta`."""
+    return ops.add_norm_forward(h, x, params[f"{name}.gamma"], params[f"{name}.beta"], epsilon, rate, key, rows)
+
+
+def add_norm_back(ops: Ops, grads: Gradients, name: str, dy: Array, cache: Cache) -> tuple[Array, Array]:
+    """dy (N, C) -> dh, dx (N, C); adds the parameters' gradients."""
+    dh, dx, *gradients = ops.add_norm_backward(dy, cache)
+    return dh, _added(ops, grads, (f"{name}.gamma", f"{name}.beta"), gradients, dx)
+
+
+def _feed_forward_names(name: str) -> list[str]:
+    return [f"{name}.{half}.{kind}" for half in ("intermediate", "output") for kind in ("kernel", "bias")]
+
+
+def _added(ops: Ops, grads: Gradients, names: Sequence[str], gradients: Sequence[Gradient], dx: Array) -> Array:
+    for name, gradient in zip(names, gradients, strict=True):
+        grads.add(ops, name, gradient)
     return dx

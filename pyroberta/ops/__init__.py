@@ -1,9 +1,9 @@
 """The ops and the table through which the model calls them.
 
-Read them in this order: `layer_norm`, `linear`, `gelu`, `gather`, `embedding`, `dropout`, `attention`,
-`cross_entropy`, `adam`. Each is a pair: `op_forward` gives the output and a cache, `op_backward` takes the output's
-gradient and that cache and gives the gradients of the inputs. A cache is opaque: only the same table's backward reads
-it.
+Read them in this order: `layer_norm`, `linear`, `gelu`, `feed_forward`, `gather`, `embedding`, `dropout`, `add_norm`,
+`attention`, `cross_entropy`, `adam`. Each is a pair: `op_forward` gives the output and a cache, `op_backward` takes the
+output's gradient and that cache and gives the gradients of the inputs. A cache is opaque: only the same table's
+backward reads it. So is the gradient of a parameter, which the same table's `accumulate` adds to the sum.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from typing import Any
 
 from numpy import ndarray as Array
 
-from pyroberta.ops.adam import adam_step
+from pyroberta.ops.adam import accumulate, adam_step, squared_norm
+from pyroberta.ops.add_norm import add_norm_backward, add_norm_forward
 from pyroberta.ops.attention import attention_backward, attention_forward
 from pyroberta.ops.cross_entropy import (
     cross_entropy_backward,
@@ -25,12 +26,15 @@ from pyroberta.ops.cross_entropy import (
 from pyroberta.ops.dropout import Key as Key
 from pyroberta.ops.dropout import dropout_backward, dropout_forward
 from pyroberta.ops.embedding import embedding_backward, embedding_forward
+from pyroberta.ops.feed_forward import feed_forward_backward, feed_forward_backward_input, feed_forward_forward
 from pyroberta.ops.gather import gather_backward, gather_forward
 from pyroberta.ops.gelu import gelu_backward, gelu_forward
 from pyroberta.ops.layer_norm import layer_norm_backward, layer_norm_forward
 from pyroberta.ops.linear import linear_backward, linear_backward_input, linear_forward
 
 Cache = Any
+Gradient = Any  # of a parameter: an array in REFERENCE, whatever `accumulate` understands elsewhere
+Rows = Array | None
 
 
 @dataclass(frozen=True)
@@ -44,23 +48,30 @@ class Ops:
     gather_forward: Callable[[Array, Array], tuple[Array, Cache]]
     gather_backward: Callable[[Array, Cache], Array]
     embedding_forward: Callable[[Array, Array, Array, Array], tuple[Array, Cache]]
-    embedding_backward: Callable[[Array, Cache], tuple[Array, Array]]
+    embedding_backward: Callable[[Array, Cache], tuple[Gradient, Gradient]]
     linear_forward: Callable[[Array, Array, Array], tuple[Array, Cache]]
-    linear_backward: Callable[[Array, Cache], tuple[Array, Array, Array]]
+    linear_backward: Callable[[Array, Cache], tuple[Array, Gradient, Gradient]]
     linear_backward_input: Callable[[Array, Cache], Array]
     layer_norm_forward: Callable[[Array, Array, Array, float], tuple[Array, Cache]]
-    layer_norm_backward: Callable[[Array, Cache], tuple[Array, Array, Array]]
+    layer_norm_backward: Callable[[Array, Cache], tuple[Array, Gradient, Gradient]]
     gelu_forward: Callable[[Array], tuple[Array, Cache]]
     gelu_backward: Callable[[Array, Cache], Array]
+    feed_forward_forward: Callable[[Array, Array, Array, Array, Array], tuple[Array, Cache]]
+    feed_forward_backward: Callable[[Array, Cache], tuple[Array, Gradient, Gradient, Gradient, Gradient]]
+    feed_forward_backward_input: Callable[[Array, Cache], Array]
     dropout_forward: Callable[[Array, float, Key], tuple[Array, Cache]]
     dropout_backward: Callable[[Array, Cache], Array]
-    attention_forward: Callable[[Array, Array, Array, Array, int, float, Key], tuple[Array, Cache]]
+    add_norm_forward: Callable[[Array, Array, Array, Array, float, float, Key, Rows], tuple[Array, Cache]]
+    add_norm_backward: Callable[[Array, Cache], tuple[Array, Array, Gradient, Gradient]]
+    attention_forward: Callable[[Array, Array, Array, Array, int, float, Key, Rows], tuple[Array, Cache]]
     attention_backward: Callable[[Array, Cache], tuple[Array, Array, Array]]
     logits: Callable[[Array, Array, Array], Array]
     cross_entropy_forward: Callable[[Array, Array, Array, Array], tuple[tuple[Array, Array], Cache]]
-    cross_entropy_backward: Callable[[Array, Cache], tuple[Array, Array, Array]]
-    cross_entropy_backward_input: Callable[[Array, Cache], tuple[Array, Array]]
-    adam_step: Callable[[Array, Array, Array, Array, float, float, float, float], None]
+    cross_entropy_backward: Callable[[Array, Cache], tuple[Array, Gradient, Gradient]]
+    cross_entropy_backward_input: Callable[[Array, Cache], tuple[Array, Gradient]]
+    accumulate: Callable[[Array, Gradient], Array]
+    squared_norm: Callable[[Array], float]
+    adam_step: Callable[[Array, Array, Array, Array, float, float, float, float, float, float], None]
 
     def wrapped(self, wrap: Callable[[str, Callable[..., Any]], Callable[..., Any]]) -> Ops:
         """The table with each row replaced by `wrap(name, row)`: how tracing and profiling are done.
@@ -90,13 +101,20 @@ REFERENCE = Ops(
     layer_norm_backward=layer_norm_backward,
     gelu_forward=gelu_forward,
     gelu_backward=gelu_backward,
+    feed_forward_forward=feed_forward_forward,
+    feed_forward_backward=feed_forward_backward,
+    feed_forward_backward_input=feed_forward_backward_input,
     dropout_forward=dropout_forward,
     dropout_backward=dropout_backward,
+    add_norm_forward=add_norm_forward,
+    add_norm_backward=add_norm_backward,
     attention_forward=attention_forward,
     attention_backward=attention_backward,
     logits=logits,
     cross_entropy_forward=cross_entropy_forward,
     cross_entropy_backward=cross_entropy_backward,
     cross_entropy_backward_input=cross_entropy_backward_input,
+    accumulate=accumulate,
+    squared_norm=squared_norm,
     adam_step=adam_step,
 )

@@ -38,25 +38,29 @@ def keep_mask(key: Key, stream: int, shape: tuple[int, ...], rate: float) -> Arr
     return keep.reshape(shape)
 
 
-def dropout_forward(x: Array, rate: float, key: Key) -> tuple[Array, Any]:
+def dropout_forward(x: Array, rate: float, key: Key, rows: Array | None = None) -> tuple[Array, Any]:
     """y = x · keep / (1 - rate): what survives is scaled up, so that the expectation stays.
 
-    x (N, C) -> y (N, C); a rate of 0 returns x itself.
+    x (N, C) -> y (N, C); a rate of 0 returns x itself. Where x is a choice of a taller array's rows, `rows` (N,) has
+    their numbers, rising, and each meets the mask that it would meet there.
     """
     if rate == 0.0:
         return x, None
-    return _apply(x, rate, key), (rate, key)
+    return _apply(x, rate, key, rows), (rate, key, rows)
 
 
 def dropout_backward(dy: Array, cache: Any) -> Array:
     """dy (N, C) -> dx (N, C), through the same mask, drawn again from the key."""
     if cache is None:
         return dy
-    rate, key = cache
-    return _apply(dy, rate, key)  # forward: y = x · keep / (1 - rate)
+    return _apply(dy, *cache)  # forward: y = x · keep / (1 - rate)
 
 
-def _apply(x: Array, rate: float, key: Key) -> Array:
-    y: Array = x * keep_mask(key, 0, x.shape, rate)
+def _apply(x: Array, rate: float, key: Key, rows: Array | None) -> Array:
+    if rows is None:
+        keep = keep_mask(key, 0, x.shape, rate)
+    else:
+        keep = keep_mask(key, 0, (int(rows.max(initial=-1)) + 1, x.shape[1]), rate)[rows]
+    y: Array = x * keep
     y *= 1.0 / (1.0 - rate)
     return y

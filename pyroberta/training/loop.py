@@ -44,11 +44,12 @@ def compute_gradients(
     loss: SparseCategoricalCrossentropy,
     seed: int,
     step: int,
+    recompute: bool = False,
 ) -> list[Result]:
     """Sets the trainable part of `grads.sums` to the gradient of the loss over all the batches taken as one.
 
     The sum of all weighted token losses is divided by the denominator of all the batches together, so that
-    accumulating over small batches gives the gradient of the large one.
+    accumulating over small batches gives the gradient of the large one. `recompute`: see `encoder_forward`.
 
     Raises:
         NonFiniteError: naming the step and the first op that gave a number that is not finite.
@@ -63,12 +64,12 @@ def compute_gradients(
         key = step_key(seed, step, part)
         dlosses = (batch.weights / total if total else np.zeros_like(batch.weights)).astype(params.dtype)
         with np.errstate(all="ignore"):
-            (losses, predicted), cache = masked_lm_forward(ops, params, config, batch, key, grads.lowest)
+            (losses, predicted), cache = masked_lm_forward(ops, params, config, batch, key, grads.lowest, recompute)
             if not np.isfinite(losses).all():
                 raise NonFiniteError(_explain("loss", ops, params, config, batch, key, grads, dlosses, step + 1))
             masked_lm_backward(ops, grads, dlosses, cache)
             # A sum of squares tells in one pass, unless it overflows.
-            square = sum(float(np.dot(sums, sums)) for sums in trainable)
+            square = sum(ops.squared_norm(sums) for sums in trainable)
             if not math.isfinite(square) and not all(np.isfinite(sums).all() for sums in trainable):
                 raise NonFiniteError(_explain("gradient", ops, params, config, batch, key, grads, dlosses, step + 1))
         results.append(Result(losses, predicted, batch.labels, batch.weights, 0.0 if part else total))

@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyroberta.model.params import Arrays
-from pyroberta.ops import Ops
+from pyroberta.ops import REFERENCE, Ops
 from pyroberta.training import schedules
 
 Schedule = Callable[[int], float]
@@ -139,7 +139,7 @@ class Adam:
 
         Args:
             params: changed.
-            grads: laid out as `params`; clipping scales them in place.
+            grads: laid out as `params`; `clipvalue` clips them in place, the other two ways leave them alone.
             trainable: names of the parameters to update; everything of the others is left as it is.
             ops: whose `adam_step` does it.
 
@@ -149,18 +149,15 @@ class Adam:
         """
         m, v = self._moments(params)
         _check_alike(params, grads, trainable)
-        self._clip(grads, trainable)
+        scales = self._clip(grads, trainable, ops)
         rate = self.learning_rate
-        if self.weight_decay:
-            for block in _blocks(params.flat, params.spans(filter(self._decays, trainable))):
-                # Not block *= 1 - rate·decay: in float32 that factor is off by up to a third of a usual decay.
-                block -= block * (rate * self.weight_decay)
         t = self.iterations + 1
         c_1 = 1.0 - self.beta_1**t
         c_2 = math.sqrt(1.0 - self.beta_2**t)
-        for start, stop in params.spans(trainable):
+        steps = rate * c_2 / c_1, self.beta_1, self.beta_2, self._uncorrected_epsilon(c_2)
+        for scale, decays, (start, stop) in self._spans(params, trainable, scales):
             w_, g_, m_, v_ = (arrays.flat[start:stop] for arrays in (params, grads, m, v))
-            ops.adam_step(w_, g_, m_, v_, rate * c_2 / c_1, self.beta_1, self.beta_2, self._uncorrected_epsilon(c_2))
+            ops.adam_step(w_, g_, m_, v_, *steps, scale, rate * (self.weight_decay or 0.0) if decays else 0.0)
         self.iterations = t
 
     def state_dict(self) -> dict[str, Any]:
@@ -246,15 +243,29 @@ class Adam:
                     f"names look like {', '.join(names[:3])}, …, {names[-1]}"
                 )
 
-    def _clip(self, grads: Arrays, trainable: Collection[str]) -> None:
+    def _clip(self, grads: Arrays, trainable: Collection[str], ops: Ops) -> dict[str, float]:
+        """What each parameter's gradient is to be multiplied by; names that are not there by 1."""
         if self.clipvalue is not None:
             for block in _blocks(grads.flat, grads.spans(trainable)):
                 np.clip(block, -self.clipvalue, self.clipvalue, out=block)
         elif self.global_clipnorm is not None:
-            _scale_down([grads.flat[start:stop] for start, stop in grads.spans(trainable)], self.global_clipnorm)
+            spans = grads.spans(trainable)
+            scale = _scale_to(self.global_clipnorm, [grads.flat[start:stop] for start, stop in spans], ops)
+            return dict.fromkeys(trainable, scale)
         elif self.clipnorm is not None:
-            for name in trainable:
-                _scale_down([grads[name].reshape(-1)], self.clipnorm)
+            return {name: _scale_to(self.clipnorm, [grads[name].reshape(-1)], ops) for name in trainable}
+        return {}
+
+    def _spans(
+        self, params: Arrays, trainable: Collection[str], scales: Mapping[str, float]
+    ) -> Iterator[tuple[float, bool, tuple[int, int]]]:
+        """The ranges of the vector that are treated alike, with their scale and whether they decay."""
+        alike: dict[tuple[float, bool], list[str]] = {}
+        for name in trainable:
+            alike.setdefault((scales.get(name, 1.0), self._decays(name)), []).append(name)
+        for (scale, decays), names in alike.items():
+            for span in params.spans(names):
+                yield scale, decays, span
 
 
 class AdamW(Adam):
@@ -398,27 +409,21 @@ def from_config(config: Mapping[str, Any]) -> Adam:
     return optimizer
 
 
-def global_norm(vectors: Iterable[NDArray[Any]]) -> float:
+def global_norm(vectors: Iterable[NDArray[Any]], ops: Ops = REFERENCE) -> float:
     """The L2 norm of all the vectors taken as one, summed in float64 whatever their dtype.
 
     >>> global_norm([np.array([3.0], np.float32), np.array([4.0], np.float32)])
     5.0
     """
-    total = 0.0
-    for vector in vectors:
-        for block in _blocks(vector, [(0, len(vector))]):
-            wide = block.astype(np.float64, copy=False)
-            total += float(np.einsum("i,i->", wide, wide))  # not np.dot: BLAS would start its threads at each block
-    return math.sqrt(total)
+    return math.sqrt(sum(ops.squared_norm(vector) for vector in vectors))
 
 
-def _scale_down(vectors: list[NDArray[Any]], limit: float) -> None:
-    norm = global_norm(vectors)
+def _scale_to(limit: float, vectors: Iterable[NDArray[Any]], ops: Ops) -> float:
+    """The factor that brings the vectors, taken as one, down to a norm of `limit`; 1 where they are below."""
+    norm = global_norm(vectors, ops)
     if not math.isfinite(norm):
         raise FloatingPointError(f"cannot clip the gradient: its norm is {norm}. The parameters are as they were")
-    if norm > limit:
-        for vector in vectors:
-            vector *= limit / norm
+    return limit / norm if norm > limit else 1.0
 
 
 def _blocks(flat: NDArray[Any], spans: Iterable[tuple[int, int]]) -> Iterator[NDArray[Any]]:

@@ -1,0 +1,109 @@
+// Cross-entropy of the masked rows against the table; pyroberta/ops/cross_entropy.py is the reference.
+#pragma once
+
+#include "linear.hpp"
+
+namespace pyroberta {
+namespace PYROBERTA_ISA {
+
+// What is known of one row of logits after some of its columns: the largest, where, and Σ exp(z - largest).
+template <typename T>
+struct Peak {
+    T top, total;
+    std::int64_t where;
+};
+
+template <typename T>
+PYROBERTA_INLINE Peak<T> peak_of(const T* z, std::int64_t first, std::int64_t last) {
+    constexpr T LOWEST = -T(__builtin_huge_val());
+    Peak<T> peak{LOWEST, T(0), first};
+    Vector<T> highest = Vector<T>{} + LOWEST;
+    std::int64_t k = first;
+    for (; k + WIDTH<T> <= last; k += WIDTH<T>) {
+        const Vector<T> v = load(z + k);
+        highest = v > highest ? v : highest;
+    }
+    for (; k < last; ++k) peak.top = z[k] > peak.top ? z[k] : peak.top;
+    for (int i = 0; i < WIDTH<T>; ++i) peak.top = highest[i] > peak.top ? highest[i] : peak.top;
+    for (k = first; k < last; ++k) {
+        if (z[k] == peak.top) {
+            peak.where = k;
+            break;
+        }
+    }
+    Vector<T> sums{};
+    for_registers<T>(last - first, [&](std::int64_t i, int count) {
+        const Vector<T> powers = exp<T>(load(z + first + i, count) - peak.top);
+        if (count == WIDTH<T>) {
+            sums += powers;
+        } else {
+            for (int part = 0; part < count; ++part) sums[part] += powers[part];
+        }
+    });
+    peak.total = sum<T>(sums);
+    return peak;
+}
+
+template <typename T>
+void logits(const T* h, const T* table, const T* bias, std::int64_t M, std::int64_t V, std::int64_t C, T* z) {
+    gemm(rows_of(h, C), rows_of(table, C), M, V, C, z, V, false,
+         [=](std::int64_t i, std::int64_t i_end, std::int64_t j, std::int64_t j_end) {
+             add_bias(z, V, bias, i, i_end, j, j_end);
+         });
+}
+
+template <typename T>
+void cross_entropy_forward(const T* h, const T* table, const T* bias,  // (M, C), (V, C), (V,)
+                           const std::int32_t* labels,                 // (M,)
+                           std::int64_t M, std::int64_t V, std::int64_t C,
+                           T* losses,                // (M,)
+                           std::int64_t* predicted,  // (M,)
+                           T* log_sums,              // (M,)
+                           T* z) {                   // (M, V)
+    // Each part of the logits is looked at once, when it has just been made.
+    const std::int64_t blocks = (V + BLOCK_COLUMNS - 1) / BLOCK_COLUMNS;
+    Peak<T>* peaks = scratch<Peak<T>>(3, M * blocks);  // (M, blocks)
+    // A product cut into several widths starts a new block at each; PACKED_ROWS is a multiple of BLOCK_COLUMNS.
+    gemm(rows_of(h, C), rows_of(table, C), M, V, C, z, V, false,
+         [=](std::int64_t i, std::int64_t i_end, std::int64_t j, std::int64_t j_end) {
+             add_bias(z, V, bias, i, i_end, j, j_end);
+             for (; i < i_end; ++i) peaks[i * blocks + j / BLOCK_COLUMNS] = peak_of(z + i * V, j, j_end);
+         });
+    const int threads = threads_for(double(M) * blocks / NUMBERS_PER_THREAD);
+#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
+    for (std::int64_t m = 0; m < M; ++m) {
+        const Peak<T>* own = peaks + m * blocks;
+        Peak<T> best = own[0];
+        for (std::int64_t b = 1; b < blocks; ++b) best = own[b].top > best.top ? own[b] : best;
+        T total = 0;
+        for (std::int64_t b = 0; b < blocks; ++b) {
+            total += own[b].total * exp<T>(Vector<T>{} + (own[b].top - best.top))[0];
+        }
+        const T log_total = static_cast<T>(__builtin_log(static_cast<double>(total)));
+        predicted[m] = best.where;
+        log_sums[m] = log_total + best.top;
+        losses[m] = log_total - (z[m * V + labels[m]] - best.top);
+    }
+}
+
+// dz = dloss · (exp(z - log_sum) - onehot(label)), in place
+template <typename T>
+void cross_entropy_slopes(T* z,                                                             // (M, V) in place
+                          const T* dlosses, const T* log_sums, const std::int32_t* labels,  // (M,)
+                          std::int64_t M, std::int64_t V) {
+    const int threads = threads_for(double(M) * V / NUMBERS_PER_THREAD);
+#pragma omp parallel for schedule(dynamic) num_threads(threads) if (threads > 1)
+    for (std::int64_t m = 0; m < M; ++m) {
+        T* row = z + m * V;
+        const T log_sum = log_sums[m], dloss = dlosses[m];
+        // The label's is p - 1, of which p·dloss - dloss would round away digits where p is near 1.
+        const T of_label = (exp<T>(Vector<T>{} + (row[labels[m]] - log_sum))[0] - T(1)) * dloss;
+        for_registers<T>(V, [=](std::int64_t k, int count) {
+            store(row + k, exp<T>(load(row + k, count) - log_sum) * dloss, count);
+        });
+        row[labels[m]] = of_label;
+    }
+}
+
+}  // namespace PYROBERTA_ISA
+}  // namespace pyroberta

@@ -1,0 +1,245 @@
+// Products of matrices: C = A B or C += A B, for any layout of A and B, with an epilogue on tiles still in the cache.
+//
+// The plan is that of Goto and van de Geijn 2008 ("Anatomy of high-performance matrix multiplication"): A and B are
+// copied ("packed") into panels that the innermost loop reads from end to end, and that loop keeps a tile of C in
+// registers while it runs down the depth. docs/backends.md climbs to this code step by step.
+#pragma once
+
+#include <algorithm>
+
+#include "ops.hpp"
+#include "scratch.hpp"
+#include "simd.hpp"
+#include "threads.hpp"
+
+namespace pyroberta {
+namespace PYROBERTA_ISA {
+
+template <typename T>
+struct Tile {
+    static constexpr int COLUMNS = 2 * WIDTH<T>;
+    static constexpr int ROWS = PYROBERTA_TILE_ROWS;  // ROWS · 2 registers hold the tile, three more its factors
+};
+
+constexpr std::int64_t DEPTH = 256;         // of a panel: one of B (16 KiB in AVX2) stays in the first-level cache
+constexpr std::int64_t BLOCK_ROWS = 96;     // about so many rows of C make a task
+constexpr std::int64_t BLOCK_COLUMNS = 256;
+constexpr std::int64_t PACKED_DEPTH = 4 * DEPTH;   // so much is packed at a time,
+constexpr std::int64_t PACKED_ROWS = 4096;         // times so many vectors of each factor: 16 MiB in float32
+constexpr double FLOPS_PER_THREAD = 1e6;           // below, waking a thread costs more than it saves
+
+PYROBERTA_INLINE std::int64_t round_up(std::int64_t n, std::int64_t to) { return (n + to - 1) / to * to; }
+
+// Four vectors of four floats across: row r of `from` becomes number r of each of the four results.
+PYROBERTA_INLINE void transpose_4x4(const float* PYROBERTA_RESTRICT from, std::int64_t step, float* PYROBERTA_RESTRICT to,
+                                    int to_step) {
+    typedef float V __attribute__((vector_size(16)));
+    V a, b, c, d;
+    std::memcpy(&a, from, 16);
+    std::memcpy(&b, from + step, 16);
+    std::memcpy(&c, from + 2 * step, 16);
+    std::memcpy(&d, from + 3 * step, 16);
+    const V ab_low = __builtin_shufflevector(a, b, 0, 4, 1, 5), ab_high = __builtin_shufflevector(a, b, 2, 6, 3, 7);
+    const V cd_low = __builtin_shufflevector(c, d, 0, 4, 1, 5), cd_high = __builtin_shufflevector(c, d, 2, 6, 3, 7);
+    const V r0 = __builtin_shufflevector(ab_low, cd_low, 0, 1, 4, 5);
+    const V r1 = __builtin_shufflevector(ab_low, cd_low, 2, 3, 6, 7);
+    const V r2 = __builtin_shufflevector(ab_high, cd_high, 0, 1, 4, 5);
+    const V r3 = __builtin_shufflevector(ab_high, cd_high, 2, 3, 6, 7);
+    std::memcpy(to, &r0, 16);
+    std::memcpy(to + to_step, &r1, 16);
+    std::memcpy(to + 2 * to_step, &r2, 16);
+    std::memcpy(to + 3 * to_step, &r3, 16);
+}
+
+// Packs vectors [0, rows) of a factor, at most PANEL of them, numbers [0, depth): to[p · PANEL + r]; zeros fill the rest.
+template <int PANEL, typename T>
+PYROBERTA_INLINE void pack_panel(Factor<T> factor, std::int64_t rows, std::int64_t depth, T* PYROBERTA_RESTRICT to) {
+    const T* PYROBERTA_RESTRICT from = factor.data;
+    if (rows < PANEL) {
+        for (std::int64_t p = 0; p < depth; ++p) {
+            for (int r = 0; r < PANEL; ++r) {
+                to[p * PANEL + r] = r < rows ? from[r * factor.row_step + p * factor.depth_step] : T(0);
+            }
+        }
+    } else if (factor.row_step == 1) {
+        for (std::int64_t p = 0; p < depth; ++p) {
+            __builtin_prefetch(from + (p + 8) * factor.depth_step);
+            std::memcpy(to + p * PANEL, from + p * factor.depth_step, PANEL * sizeof(T));
+        }
+    } else {
+        const std::int64_t step = factor.row_step;
+        std::int64_t p = 0;
+        if constexpr (sizeof(T) == 4) {
+            for (; p + 4 <= depth; p += 4) {
+                for (int r = 0; r + 4 <= PANEL; r += 4) {
+                    transpose_4x4(from + r * step + p, step, to + p * PANEL + r, PANEL);
+                }
+                for (int r = PANEL / 4 * 4; r < PANEL; ++r) {
+                    for (int q = 0; q < 4; ++q) to[(p + q) * PANEL + r] = from[r * step + p + q];
+                }
+            }
+        }
+        for (; p < depth; ++p) {
+            for (int r = 0; r < PANEL; ++r) to[p * PANEL + r] = from[r * step + p];
+        }
+    }
+}
+
+template <typename T>
+PYROBERTA_INLINE Factor<T> from(Factor<T> factor, std::int64_t row, std::int64_t p) {
+    return {factor.data + row * factor.row_step + p * factor.depth_step, factor.row_step, factor.depth_step};
+}
+
+// The innermost loop: tile (ROWS, COLUMNS) = or += A (ROWS, depth) times a packed panel of B (depth, COLUMNS).
+template <int ROWS, typename T>
+PYROBERTA_INLINE void multiply_tile(Factor<T> a, const T* PYROBERTA_RESTRICT b, std::int64_t depth,
+                                    T* PYROBERTA_RESTRICT c, std::int64_t c_step, bool add) {
+    constexpr int W = WIDTH<T>;
+    const T* PYROBERTA_RESTRICT column = a.data;
+    Vector<T> tile[ROWS][2];
+    for (int i = 0; i < ROWS; ++i) tile[i][0] = tile[i][1] = Vector<T>{};
+    for (std::int64_t p = 0; p < depth; ++p) {
+        const Vector<T> left = load(b), right = load(b + W);
+#pragma GCC unroll 16
+        for (int i = 0; i < ROWS; ++i) {
+            tile[i][0] += column[i * a.row_step] * left;  // one fused multiply-add where the machine has it
+            tile[i][1] += column[i * a.row_step] * right;
+        }
+        column += a.depth_step;
+        b += 2 * W;
+    }
+    for (int i = 0; i < ROWS; ++i) {
+        T* row = c + i * c_step;
+        if (add) {
+            tile[i][0] += load(row);
+            tile[i][1] += load(row + W);
+        }
+        store(row, tile[i][0]);
+        store(row + W, tile[i][1]);
+    }
+}
+
+// The same for as few rows as a tile may have at the lower edge.
+template <int ROWS, typename T>
+PYROBERTA_INLINE void multiply_rows(int rows, Factor<T> a, const T* b, std::int64_t depth, T* c, std::int64_t c_step,
+                                    bool add) {
+    if (rows == ROWS) {
+        multiply_tile<ROWS>(a, b, depth, c, c_step, add);
+    } else if constexpr (ROWS > 1) {
+        multiply_rows<ROWS - 1>(rows, a, b, depth, c, c_step, add);
+    }
+}
+
+// C (rows, columns) = or += A B, tile by tile: left(i) is A from row i on, B's panels follow one another.
+template <typename T, typename Left>
+PYROBERTA_INLINE void multiply_tiles(const Left& left, const T* b, std::int64_t rows, std::int64_t columns,
+                                     std::int64_t depth, T* c, std::int64_t c_step, bool add) {
+    constexpr int R = Tile<T>::ROWS, W = Tile<T>::COLUMNS;
+    for (std::int64_t j = 0; j < columns; j += W, b += W * depth) {
+        for (std::int64_t i = 0; i < rows; i += R) {
+            T* tile = c + i * c_step + j;
+            const int tall = static_cast<int>(std::min<std::int64_t>(R, rows - i));
+            if (columns - j >= W) {
+                multiply_rows<R>(tall, left(i), b, depth, tile, c_step, add);
+                continue;
+            }
+            T whole[R * W];  // the right edge: computed whole, of which a part is taken
+            const std::int64_t wide = columns - j;
+            multiply_rows<R>(tall, left(i), b, depth, whole, W, false);
+            for (int r = 0; r < tall; ++r) {
+                for (std::int64_t k = 0; k < wide; ++k) {
+                    tile[r * c_step + k] = (add ? tile[r * c_step + k] : T(0)) + whole[r * W + k];
+                }
+            }
+        }
+    }
+}
+
+// The same where A is packed too.
+template <typename T>
+void multiply_packed(const T* a, const T* b, std::int64_t rows, std::int64_t columns, std::int64_t depth, T* c,
+                     std::int64_t c_step, bool add) {
+    multiply_tiles([=](std::int64_t i) { return Factor<T>{a + i * depth, 1, Tile<T>::ROWS}; }, b, rows, columns, depth, c,
+                   c_step, add);
+}
+
+// The vectors [first, last) of a factor, numbers [0, depth), as panels in blocks of DEPTH: block k starts at
+// `to + k · DEPTH · round_up(vectors, PANEL)`, and the panel of vector r at `r · depth of the block` from there.
+template <int PANEL, typename T>
+PYROBERTA_INLINE void pack(Factor<T> factor, std::int64_t vectors, std::int64_t first, std::int64_t last,
+                           std::int64_t depth, T* to) {
+    for (std::int64_t p = 0; p < depth; p += DEPTH) {
+        const std::int64_t deep = std::min(DEPTH, depth - p);
+        T* block = to + p * round_up(vectors, PANEL);
+        for (std::int64_t r = first; r < last; r += PANEL) {
+            pack_panel<PANEL>(from(factor, r, p), std::min<std::int64_t>(PANEL, last - r), deep, block + r * deep);
+        }
+    }
+}
+
+// C (rows, columns) = A B, or C += A B; then epilogue(i, i_end, j, j_end) for each part of C, in the cache still, from the
+// thread that made it. The order of additions does not depend on the number of threads.
+template <typename T, typename Epilogue>
+void gemm(Factor<T> a, Factor<T> b, std::int64_t rows, std::int64_t columns, std::int64_t depth, T* c,
+          std::int64_t c_step, bool add, const Epilogue& epilogue) {
+    constexpr int R = Tile<T>::ROWS, W = Tile<T>::COLUMNS;
+    if (rows == 0 || columns == 0) return;
+    if (depth == 0) {
+        for (std::int64_t i = 0; i < rows && !add; ++i) std::fill_n(c + i * c_step, columns, T(0));
+        epilogue(0, rows, 0, columns);
+        return;
+    }
+    const std::int64_t block_rows = round_up(std::min(BLOCK_ROWS, rows), R);
+    // With one block of rows each panel of B is used by one task alone, which then packs it for itself, block by block.
+    const bool is_flat = rows <= block_rows;
+    const std::int64_t deepest = std::min(depth, PACKED_DEPTH), tallest = std::min(rows, PACKED_ROWS / R * R),
+                       widest = is_flat ? columns : std::min(columns, PACKED_ROWS);
+    T* packed_a = scratch<T>(0, round_up(tallest, R) * deepest);
+    T* packed_b = is_flat ? nullptr : scratch<T>(1, round_up(widest, W) * deepest);
+    const int threads = threads_for(2.0 * rows * columns * depth / FLOPS_PER_THREAD);
+
+#pragma omp parallel num_threads(threads) if (threads > 1)
+    for (std::int64_t p = 0; p < depth; p += deepest) {
+        const std::int64_t deep = std::min(deepest, depth - p);
+        for (std::int64_t j = 0; j < columns; j += widest) {
+            const std::int64_t wide = std::min(widest, columns - j);
+            if (!is_flat) {
+#pragma omp for schedule(dynamic) nowait
+                for (std::int64_t k = 0; k < wide; k += 4 * W) {
+                    pack<W>(from(b, j, p), wide, k, std::min(wide, k + 4 * W), deep, packed_b);
+                }
+            }
+            for (std::int64_t i = 0; i < rows; i += tallest) {
+                const std::int64_t tall = std::min(tallest, rows - i);
+#pragma omp for schedule(dynamic)
+                for (std::int64_t k = 0; k < tall; k += 8 * R) {
+                    pack<R>(from(a, i, p), tall, k, std::min(tall, k + 8 * R), deep, packed_a);
+                }
+#pragma omp for schedule(dynamic) collapse(2)
+                for (std::int64_t jj = 0; jj < wide; jj += BLOCK_COLUMNS) {
+                    for (std::int64_t ii = 0; ii < tall; ii += block_rows) {
+                        const std::int64_t high = std::min(block_rows, tall - ii), broad = std::min(BLOCK_COLUMNS, wide - jj);
+                        T* part = c + (i + ii) * c_step + j + jj;
+                        for (std::int64_t q = 0; q < deep; q += DEPTH) {
+                            const std::int64_t d = std::min(DEPTH, deep - q);
+                            const T* b_block;
+                            if (is_flat) {
+                                T* own = scratch<T>(2, round_up(broad, W) * d);
+                                pack<W>(from(b, j + jj, p + q), broad, 0, broad, d, own);
+                                b_block = own;
+                            } else {
+                                b_block = packed_b + q * round_up(wide, W) + jj * d;
+                            }
+                            multiply_packed(packed_a + q * round_up(tall, R) + ii * d, b_block, high, broad, d, part, c_step,
+                                            add || p + q > 0);
+                        }
+                        if (p + deep == depth) epilogue(i + ii, i + ii + high, j + jj, j + jj + broad);
+                    }
+                }
+            }
+        }
+    }
+}
+
+}  // namespace PYROBERTA_ISA
+}  // namespace pyroberta

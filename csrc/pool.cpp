@@ -1,0 +1,112 @@
+#include "pool.hpp"
+
+#include <algorithm>
+#include <cstdlib>
+#include <map>
+#include <mutex>
+#include <new>
+#include <unordered_map>
+
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
+
+namespace pyroberta {
+namespace {
+
+constexpr std::size_t SMALL = 1 << 12;       // below, malloc is as good: rounded up, so that few sizes exist
+constexpr std::size_t HUGE_PAGE = 1 << 21;
+
+void* allocate(std::size_t bytes) {
+    const std::size_t unit = bytes >= 2 * HUGE_PAGE ? HUGE_PAGE : 64;
+    void* memory = std::aligned_alloc(unit, (bytes + unit - 1) / unit * unit);
+#ifdef MADV_HUGEPAGE
+    if (memory && unit == HUGE_PAGE) madvise(memory, bytes, MADV_HUGEPAGE);
+#endif
+    return memory;
+}
+
+struct Pool {
+    std::mutex mutex;
+    std::unordered_map<void*, std::size_t> sizes;    // of everything in use
+    std::multimap<std::size_t, void*> kept;          // by size
+    std::size_t used_bytes = 0, kept_bytes = 0, most_bytes = 0;
+
+    std::size_t release(std::size_t down_to) {
+        const std::size_t before = kept_bytes;
+        while (kept_bytes > down_to && !kept.empty()) {
+            const auto largest = std::prev(kept.end());
+            kept_bytes -= largest->first;
+            std::free(largest->second);
+            kept.erase(largest);
+        }
+        return before - kept_bytes;
+    }
+};
+
+Pool& pool() {
+    static Pool* const only = new Pool;  // never destroyed: arrays may outlive static objects
+    return *only;
+}
+
+}  // namespace
+
+void* pool_take(std::size_t bytes) {
+    bytes = std::max(SMALL, (bytes + 63) / 64 * 64);
+    Pool& own = pool();
+    const std::lock_guard<std::mutex> lock(own.mutex);
+    void* memory = nullptr;
+    const auto fit = own.kept.lower_bound(bytes);
+    if (fit != own.kept.end() && fit->first <= bytes + bytes / 4) {
+        memory = fit->second;
+        bytes = fit->first;
+        own.kept_bytes -= bytes;
+        own.kept.erase(fit);
+    } else {
+        // All together never take more than was in use at once: what is kept makes room for what is asked for.
+        own.most_bytes = std::max(own.most_bytes, own.used_bytes + bytes);
+        own.release(own.most_bytes - own.used_bytes - bytes);
+        memory = allocate(bytes);
+        if (!memory) throw std::bad_alloc();
+    }
+    try {
+        own.sizes.emplace(memory, bytes);
+    } catch (...) {
+        std::free(memory);
+        throw;
+    }
+    own.used_bytes += bytes;
+    own.most_bytes = std::max(own.most_bytes, own.used_bytes);
+    return memory;
+}
+
+void pool_give(void* memory) noexcept {
+    Pool& own = pool();
+    const std::lock_guard<std::mutex> lock(own.mutex);
+    const auto place = own.sizes.find(memory);
+    const std::size_t bytes = place->second;
+    own.sizes.erase(place);
+    own.used_bytes -= bytes;
+    try {
+        own.kept.emplace(bytes, memory);
+        own.kept_bytes += bytes;
+    } catch (...) {
+        std::free(memory);
+    }
+}
+
+std::size_t pool_release() {
+    Pool& own = pool();
+    const std::lock_guard<std::mutex> lock(own.mutex);
+    own.most_bytes = own.used_bytes;
+    return own.release(0);
+}
+
+void pool_counts(std::size_t& used, std::size_t& kept) {
+    Pool& own = pool();
+    const std::lock_guard<std::mutex> lock(own.mutex);
+    used = own.used_bytes;
+    kept = own.kept_bytes;
+}
+
+}  // namespace pyroberta

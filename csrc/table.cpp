@@ -1,0 +1,68 @@
+// Fills the table of ops for one instruction set. Compiled once for each of them.
+#include "adam.hpp"
+#include "attention.hpp"
+#include "cross_entropy.hpp"
+#include "gather.hpp"
+#include "layer_norm.hpp"
+#include "linear.hpp"
+
+namespace pyroberta {
+namespace PYROBERTA_ISA {
+
+// Σ x², in double. Chunks have sums of their own, added up in their order.
+template <typename T>
+double squared_norm(const T* x, std::int64_t size) {
+    constexpr std::int64_t CHUNK = 1 << 14;
+    const std::int64_t chunks = (size + CHUNK - 1) / CHUNK;
+    double* partial = scratch<double>(3, chunks);
+    const int threads = threads_for(double(size) / (8 * NUMBERS_PER_THREAD));
+#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
+    for (std::int64_t chunk = 0; chunk < chunks; ++chunk) {
+        const T* PYROBERTA_RESTRICT own = x + chunk * CHUNK;
+        const std::int64_t count = std::min(CHUNK, size - chunk * CHUNK);
+        double sums[16] = {};
+        std::int64_t i = 0;
+        for (; i + 16 <= count; i += 16) {
+            for (int k = 0; k < 16; ++k) sums[k] += static_cast<double>(own[i + k]) * static_cast<double>(own[i + k]);
+        }
+        for (; i < count; ++i) sums[0] += static_cast<double>(own[i]) * static_cast<double>(own[i]);
+        double total = 0;
+        for (int k = 0; k < 16; ++k) total += sums[k];
+        partial[chunk] = total;
+    }
+    double total = 0;
+    for (std::int64_t chunk = 0; chunk < chunks; ++chunk) total += partial[chunk];
+    return total;
+}
+
+template <typename T>
+constexpr Ops<T> table() {
+    return {
+        product<T>,
+        linear_forward<T>,
+        column_sums<T>,
+        gelu_forward<T>,
+        expand_forward<T>,
+        expand_backward<T>,
+        layer_norm_forward<T>,
+        layer_norm_backward<T>,
+        add_norm_forward<T>,
+        apply_dropout<T>,
+        embedding_forward<T>,
+        gather_forward<T>,
+        scatter_add<T>,
+        attention_forward<T>,
+        attention_backward<T>,
+        cross_entropy_forward<T>,
+        logits<T>,
+        cross_entropy_slopes<T>,
+        squared_norm<T>,
+        adam_step<T>,
+    };
+}
+
+extern const InstructionSet set;
+const InstructionSet set = {PYROBERTA_NAME, table<float>(), table<double>()};
+
+}  // namespace PYROBERTA_ISA
+}  // namespace pyroberta

@@ -1,0 +1,237 @@
+"""The table's rows in C++: `pyroberta._native` does the arithmetic, this file says what is kept for backward.
+
+Each row has the signature and the meaning of its namesake in `pyroberta.ops`; what differs is the cache, and that the
+gradient of a matrix of weights is a `Product` or a `Scatter`: not made until `accumulate` adds it to its sum in one go.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy import ndarray as Array
+
+import pyroberta._native as _native
+from pyroberta.ops import REFERENCE, Cache, Gradient, Key, Ops, Rows
+
+KEPT_LOGITS = 1 << 24  # logits kept for backward, 64 MiB in float32; with more, rows go through in parts, twice
+
+
+@dataclass(frozen=True)
+class Product:
+    """left (N, I), right (N, O): the gradient leftᵀ right (I, O)."""
+
+    left: Array
+    right: Array
+
+
+@dataclass(frozen=True)
+class Scatter:
+    """rows (N,) int, values (N, C): the gradient whose row rows_n is the sum of the values_n."""
+
+    rows: Array
+    values: Array
+
+
+def accumulate(total: Array, gradient: Gradient) -> Array:
+    """total += gradient, in place."""
+    if isinstance(gradient, Product):
+        _native.gemm(gradient.left.T, gradient.right, total, accumulate=True)
+    elif isinstance(gradient, Scatter):
+        _native.scatter_add(gradient.values, gradient.rows, total)
+    else:
+        total += gradient
+    return total
+
+
+def gather_forward(x: Array, rows: Array) -> tuple[Array, Cache]:
+    """See `pyroberta.ops.gather`."""
+    return _native.gather_forward(x, rows), (rows, x.shape)
+
+
+def gather_backward(dy: Array, cache: Cache) -> Array:
+    """See `pyroberta.ops.gather`."""
+    rows, shape = cache
+    dx = np.zeros(shape, dy.dtype)
+    _native.scatter_add(dy, rows, dx)
+    return dx
+
+
+def embedding_forward(ids: Array, positions: Array, tokens: Array, rows: Array) -> tuple[Array, Cache]:
+    """See `pyroberta.ops.embedding`."""
+    return _native.embedding_forward(ids, positions, tokens, rows), (ids, positions)
+
+
+def embedding_backward(dy: Array, cache: Cache) -> tuple[Gradient, Gradient]:
+    """See `pyroberta.ops.embedding`."""
+    ids, positions = cache
+    return Scatter(ids, dy), Scatter(positions, dy)
+
+
+def linear_forward(x: Array, kernel: Array, bias: Array) -> tuple[Array, Cache]:
+    """See `pyroberta.ops.linear`."""
+    return _native.linear_forward(x, kernel, bias), (x, kernel)
+
+
+def linear_backward(dy: Array, cache: Cache) -> tuple[Array, Gradient, Gradient]:
+    """See `pyroberta.ops.linear`."""
+    x, _ = cache
+    return linear_backward_input(dy, cache), Product(x, dy), _native.column_sums(dy)
+
+
+def linear_backward_input(dy: Array, cache: Cache) -> Array:
+    """See `pyroberta.ops.linear`."""
+    _, kernel = cache
+    dx: Array = _native.matmul(dy, kernel.T)
+    return dx
+
+
+def layer_norm_forward(x: Array, gamma: Array, beta: Array, epsilon: float) -> tuple[Array, Cache]:
+    """See `pyroberta.ops.layer_norm`."""
+    y, x_hat, inverse_std = _native.layer_norm_forward(x, gamma, beta, epsilon)
+    return y, (x_hat, inverse_std, gamma)
+
+
+def layer_norm_backward(dy: Array, cache: Cache) -> tuple[Array, Gradient, Gradient]:
+    """See `pyroberta.ops.layer_norm`."""
+    dx, _, dgamma, dbeta = _native.layer_norm_backward(dy, *cache, 0.0, (0, 0), None)
+    return dx, dgamma, dbeta
+
+
+def gelu_forward(x: Array) -> tuple[Array, Cache]:
+    """See `pyroberta.ops.gelu`."""
+    y, slope = _native.gelu_forward(x)
+    return y, slope
+
+
+def feed_forward_forward(
+    x: Array, kernel_1: Array, bias_1: Array, kernel_2: Array, bias_2: Array
+) -> tuple[Array, Cache]:
+    """See `pyroberta.ops.feed_forward`. The cache has GELU's input alone; backward makes its output again."""
+    f, g = _native.expand_forward(x, kernel_1, bias_1)
+    return _native.linear_forward(g, kernel_2, bias_2), (x, kernel_1, f, kernel_2)
+
+
+def feed_forward_backward(dh: Array, cache: Cache) -> tuple[Array, Gradient, Gradient, Gradient, Gradient]:
+    """See `pyroberta.ops.feed_forward`."""
+    x, kernel_1, f, kernel_2 = cache
+    df, g = _native.expand_backward(dh, kernel_2, f)
+    dx = _native.matmul(df, kernel_1.T)
+    return dx, Product(x, df), _native.column_sums(df), Product(g, dh), _native.column_sums(dh)
+
+
+def feed_forward_backward_input(dh: Array, cache: Cache) -> Array:
+    """See `pyroberta.ops.feed_forward`."""
+    _, kernel_1, f, kernel_2 = cache
+    df, _ = _native.expand_backward(dh, kernel_2, f)
+    dx: Array = _native.matmul(df, kernel_1.T)
+    return dx
+
+
+def dropout_forward(x: Array, rate: float, key: Key, rows: Rows = None) -> tuple[Array, Cache]:
+    """See `pyroberta.ops.dropout`."""
+    if rate == 0.0:
+        return x, None
+    return _native.dropout(x, rate, key, rows), (rate, key, rows)
+
+
+def dropout_backward(dy: Array, cache: Cache) -> Array:
+    """See `pyroberta.ops.dropout`."""
+    if cache is None:
+        return dy
+    dx: Array = _native.dropout(dy, *cache)
+    return dx
+
+
+def add_norm_forward(
+    h: Array, x: Array, gamma: Array, beta: Array, epsilon: float, rate: float, key: Key, rows: Rows = None
+) -> tuple[Array, Cache]:
+    """See `pyroberta.ops.add_norm`."""
+    y, x_hat, inverse_std = _native.add_norm_forward(h, x, gamma, beta, epsilon, rate, key, rows)
+    return y, (x_hat, inverse_std, gamma, rate, key, rows)
+
+
+def add_norm_backward(dy: Array, cache: Cache) -> tuple[Array, Array, Gradient, Gradient]:
+    """See `pyroberta.ops.add_norm`."""
+    dx, dh, dgamma, dbeta = _native.layer_norm_backward(dy, *cache)
+    return dh, dx, dgamma, dbeta
+
+
+def attention_forward(
+    q: Array, k: Array, v: Array, starts: Array, num_heads: int, rate: float, key: Key, rows: Rows = None
+) -> tuple[Array, Cache]:
+    """See `pyroberta.ops.attention`. No probabilities are kept, but each row's largest score and its sum."""
+    y, maxima, sums = _native.attention_forward(q, k, v, starts, num_heads, rate, key, rows)
+    return y, (q, k, v, y, maxima, sums, starts, num_heads, rate, key, rows)
+
+
+def attention_backward(dy: Array, cache: Cache) -> tuple[Array, Array, Array]:
+    """See `pyroberta.ops.attention`."""
+    dq, dk, dv = _native.attention_backward(dy, *cache)
+    return dq, dk, dv
+
+
+def logits(h: Array, table: Array, bias: Array) -> Array:
+    """See `pyroberta.ops.cross_entropy`."""
+    z: Array = _native.logits(h, table, bias)
+    return z
+
+
+def cross_entropy_forward(h: Array, table: Array, bias: Array, labels: Array) -> tuple[tuple[Array, Array], Cache]:
+    """See `pyroberta.ops.cross_entropy`. Up to `KEPT_LOGITS` logits are kept; backward uses them up."""
+    parts = [
+        _native.cross_entropy_forward(h[rows], table, bias, labels[rows])[: None if is_only else 3]
+        for rows, is_only in _parts(h, table)
+    ]
+    losses, predicted, log_sums = (np.concatenate([part[i] for part in parts]) for i in range(3))
+    kept = [z for part in parts for z in part[3:]]
+    return (losses, predicted), (h, table, bias, labels, log_sums, kept)
+
+
+def cross_entropy_backward(dlosses: Array, cache: Cache) -> tuple[Array, Gradient, Gradient]:
+    """See `pyroberta.ops.cross_entropy`."""
+    h, table, bias, *_ = cache
+    slopes = _slopes(dlosses, cache)
+    if len(parts := _parts(h, table)) == 1:
+        dz = next(slopes)
+        return _native.matmul(dz, table), Product(dz, h), _native.column_sums(dz)
+    dh, dtable, dbias = np.empty_like(h), np.zeros_like(table), np.zeros_like(bias)
+    for (rows, _), dz in zip(parts, slopes, strict=True):
+        _native.gemm(dz, table, dh[rows])
+        _native.gemm(dz.T, h[rows], dtable, accumulate=True)
+        dbias += _native.column_sums(dz)
+    return dh, dtable, dbias
+
+
+def cross_entropy_backward_input(dlosses: Array, cache: Cache) -> tuple[Array, Gradient]:
+    """See `pyroberta.ops.cross_entropy`."""
+    h, table, bias, *_ = cache
+    dh, dbias = np.empty_like(h), np.zeros_like(bias)
+    for (rows, _), dz in zip(_parts(h, table), _slopes(dlosses, cache), strict=True):
+        _native.gemm(dz, table, dh[rows])
+        dbias += _native.column_sums(dz)
+    return dh, dbias
+
+
+def _parts(h: Array, table: Array) -> list[tuple[slice, bool]]:
+    """The rows of h in parts whose logits are few enough to be held, and whether that is all of them at once."""
+    size = max(1, KEPT_LOGITS // len(table))
+    return [(slice(start, start + size), len(h) <= size) for start in range(0, max(1, len(h)), size)]
+
+
+def _slopes(dlosses: Array, cache: Cache) -> Any:
+    """dz of each part: from the logits that were kept, which are used up, or made again."""
+    h, table, bias, labels, log_sums, kept = cache
+    for rows, _ in _parts(h, table):
+        z = kept.pop() if kept else _native.logits(h[rows], table, bias)
+        _native.cross_entropy_slopes(z, dlosses[rows], log_sums[rows], labels[rows])
+        yield z
+
+
+def native_ops() -> tuple[Ops, str]:
+    """The table, and what it was built with and runs on."""
+    rows = {name: row for name, row in globals().items() if name in Ops.__dataclass_fields__}
+    return replace(
+        REFERENCE, name="native", squared_norm=_native.squared_norm, adam_step=_native.adam_step, **rows
+    ), _native.about()

@@ -1,0 +1,346 @@
+"""Every row that is written in C++, held to the float64 reference: as near as NumPy's float32 comes, or nearer.
+
+The other way round (float64 in C++) it is held to a few units in the last place. Shapes start at nothing and are odd on
+purpose: a tile of a product, a register and a task of a thread all have edges.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import assume, example, given, settings
+from hypothesis import strategies as st
+from strategies import seeds, starts_of
+from test_native import needs_native
+
+from pyroberta.backends import get_ops
+from pyroberta.ops import REFERENCE, Ops
+from pyroberta.ops.dropout import keep_mask
+
+pytestmark = needs_native
+common = settings(max_examples=25, deadline=None)
+
+scales = st.sampled_from([1e-4, 1.0, 1e4])
+sizes = st.one_of(st.integers(1, 40), st.sampled_from([63, 64, 65, 96, 97, 100, 128, 257]))
+keys = st.tuples(st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1))
+rates = st.sampled_from([0.0, 0.1, 0.5])
+EPS = float(np.finfo(np.float32).eps)
+
+
+def native() -> Ops:
+    return get_ops("native")
+
+
+def outputs(ops: Ops, op: str, arguments: list[Any], dy: Any, shapes: dict[int, tuple[int, ...]]) -> list[np.ndarray]:
+    """What forward and backward give, all as arrays. `shapes` has those of the parameters' gradients."""
+    y, cache = getattr(ops, f"{op}_forward")(*arguments)
+    values = list(y) if isinstance(y, tuple) else [y]
+    found = getattr(ops, f"{op}_backward")(dy, cache)
+    found = list(found) if isinstance(found, tuple) else [found]
+    for i, shape in shapes.items():
+        found[i] = ops.accumulate(np.zeros(shape, dy.dtype), found[i])
+    return values + found
+
+
+def widened(value: Any) -> Any:
+    return value.astype(np.float64) if isinstance(value, np.ndarray) and value.dtype == np.float32 else value
+
+
+def check(
+    op: str,
+    arguments: list[Any],
+    dy: np.ndarray,
+    shapes: dict[int, tuple[int, ...]],
+    slack: float = 4.0,
+    terms: dict[int, float] | None = None,
+) -> None:
+    """Holds native float32 to NumPy's error, and native float64 to the reference itself.
+
+    Errors are relative to the largest number of the result, or to `terms` of it, where a result is a difference of
+    terms that are larger than itself.
+    """
+    wide = [widened(argument) for argument in arguments]
+    with np.errstate(all="ignore"):
+        exact = outputs(REFERENCE, op, wide, widened(dy), shapes)
+        plain = outputs(REFERENCE, op, arguments, dy, shapes)
+        ours = outputs(native(), op, arguments, dy, shapes)
+        double = outputs(native(), op, wide, widened(dy), shapes)
+    for i, (true, numpy, fast, twice) in enumerate(zip(exact, plain, ours, double, strict=True)):
+        assert fast.shape == true.shape, (op, i)
+        if true.dtype.kind != "f":
+            assert np.array_equal(twice, true), (op, i)
+            continue
+        assert (fast.dtype, twice.dtype) == (np.float32, np.float64), (op, i)
+        size = max(np.abs(true).max(initial=0.0), (terms or {}).get(i, 0.0)) or 1.0
+        error = np.abs(fast - true).max(initial=0.0) / size
+        allowed = 4.0 * np.abs(numpy - true).max(initial=0.0) / size + slack * EPS
+        assert error <= allowed, f"{op}, result {i}: error {error:.2e}, allowed {allowed:.2e}"
+        assert np.abs(twice - true).max(initial=0.0) / size <= allowed * 1e-7, f"{op} in float64, result {i}"
+
+
+def drawing(seed: int, scale: float = 1.0):
+    rng = np.random.default_rng(seed)
+
+    def draw(*shape: int) -> np.ndarray:
+        return (scale * rng.standard_normal(shape)).astype(np.float32)
+
+    return draw, rng
+
+
+# --- products of matrices ---------------------------------------------------------------------------------------------
+
+
+@given(
+    rows=sizes, columns=sizes, depth=st.one_of(st.integers(0, 40), st.sampled_from([255, 256, 257, 1100])),
+    a_turned=st.booleans(), b_turned=st.booleans(), accumulate=st.booleans(), scale=scales, seed=seeds,
+)  # fmt: skip
+@example(300, 5000, 3, False, True, True, 1.0, 0)  # wider than is packed at a time
+@example(4200, 40, 9, True, False, False, 1.0, 0)  # taller
+@example(1, 700, 300, False, True, False, 1.0, 0)
+@common
+def test_gemm_is_the_product_in_every_layout_and_writes_nowhere_else(
+    rows, columns, depth, a_turned, b_turned, accumulate, scale, seed
+):
+    from pyroberta import _native
+
+    draw, _ = drawing(seed, scale)
+    a = draw(depth, rows).T if a_turned else draw(rows, depth)
+    b = draw(columns, depth).T if b_turned else draw(depth, columns)
+    guarded = draw(rows * columns + 32)
+    before = guarded.copy()
+    out = guarded[16:-16].reshape(rows, columns)
+    exact = a.astype(np.float64) @ b.astype(np.float64) + (out if accumulate else 0.0)
+    size = np.abs(a).astype(np.float64) @ np.abs(b).astype(np.float64) + np.abs(out)  # what rounding is relative to
+    _native.gemm(a, b, out, accumulate)
+    assert (np.abs(out - exact) <= (4.0 + np.sqrt(depth)) * EPS * size + 1e-37).all()
+    assert np.array_equal(guarded[:16], before[:16])
+    assert np.array_equal(guarded[-16:], before[-16:])
+
+
+@given(N=sizes, I=sizes, O=sizes, scale=scales, seed=seeds)
+@common
+def test_linear(N, I, O, scale, seed):  # noqa: E741
+    draw, _ = drawing(seed, scale)
+    check("linear", [draw(N, I), draw(I, O), draw(O)], draw(N, O), {1: (I, O), 2: (O,)})
+
+
+@given(N=sizes, C=st.integers(1, 70), F=st.integers(1, 300), scale=st.sampled_from([1e-4, 1.0, 10.0]), seed=seeds)
+@common
+def test_feed_forward(N, C, F, scale, seed):
+    draw, _ = drawing(seed)
+    x, dh = scale * draw(N, C), draw(N, C)
+    arguments = [x, draw(C, F) / np.float32(np.sqrt(C)), draw(F), draw(F, C) / np.float32(np.sqrt(F)), draw(C)]
+    check("feed_forward", arguments, dh, {1: (C, F), 2: (F,), 3: (F, C), 4: (C,)})
+    _, cache = native().feed_forward_forward(*arguments)
+    assert np.array_equal(native().feed_forward_backward_input(dh, cache), native().feed_forward_backward(dh, cache)[0])
+
+
+@given(N=sizes, F=sizes, scale=scales, seed=seeds)
+@common
+def test_gelu(N, F, scale, seed):
+    draw, _ = drawing(seed, scale)
+    check("gelu", [draw(N, F)], draw(N, F), {})
+
+
+def test_gelu_at_the_ends_of_the_line():
+    far = [np.inf, 1e30, 50.0, 13.3, 6.0, 0.0, -0.0, -6.0, -13.3, -50.0, -1e30, np.nan]
+    for dtype in (np.float32, np.float64):
+        x = np.array([far], dtype)
+        y, _ = native().gelu_forward(x)
+        with np.errstate(all="ignore"):
+            wanted, _ = REFERENCE.gelu_forward(x)
+        np.testing.assert_allclose(y, wanted, rtol=4 * np.finfo(dtype).eps, atol=4 * np.finfo(dtype).eps)
+
+
+# --- norms and dropout ------------------------------------------------------------------------------------------------
+
+
+def of_slopes(x: np.ndarray, gamma: np.ndarray, dy: np.ndarray) -> float:
+    """The size of layer norm's dx̂ / std, of which dx is what mean and x̂ leave over: with C = 2, nothing at all."""
+    return float(np.abs(dy * gamma / np.sqrt(x.var(axis=1, keepdims=True, dtype=np.float64) + 1e-5)).max())
+
+
+@given(N=sizes, C=st.integers(2, 300), scale=scales, seed=seeds)
+@common
+def test_layer_norm(N, C, scale, seed):
+    draw, _ = drawing(seed)
+    x, gamma, dy = np.float32(scale) * draw(N, C), draw(C), draw(N, C)
+    check("layer_norm", [x, gamma, draw(C), 1e-5], dy, {1: (C,), 2: (C,)}, terms={1: of_slopes(x, gamma, dy)})
+
+
+some_rows = st.one_of(st.none(), st.integers(0, 3))
+
+
+def choose_rows(gap: int | None, N: int, rng: np.random.Generator) -> np.ndarray | None:
+    return None if gap is None else (np.arange(N) * (gap + 1) + rng.integers(0, gap + 1)).astype(np.int32)
+
+
+@given(N=sizes, C=st.integers(2, 300), rate=rates, key=keys, gap=some_rows, scale=scales, seed=seeds)
+@common
+def test_add_norm(N, C, rate, key, gap, scale, seed):
+    draw, rng = drawing(seed)
+    size = np.float32(scale)
+    h, x, gamma, dy, rows = size * draw(N, C), size * draw(N, C), draw(C), draw(N, C), choose_rows(gap, N, rng)
+    slopes = of_slopes(x + REFERENCE.dropout_forward(h, rate, key, rows)[0], gamma, dy)
+    arguments = [h, x, gamma, draw(C), 1e-5, rate, key, rows]
+    check("add_norm", arguments, dy, {2: (C,), 3: (C,)}, terms={1: slopes / (1.0 - rate), 2: slopes})
+
+
+@given(N=sizes, C=sizes, rate=rates, key=keys, gap=some_rows, seed=seeds)
+@common
+def test_dropout_draws_the_very_same_mask(N, C, rate, key, gap, seed):
+    draw, rng = drawing(seed)
+    rows = choose_rows(gap, N, rng)
+    x = draw(N, C)
+    (ours, _), (theirs, _) = (ops.dropout_forward(x, rate, key, rows) for ops in (native(), REFERENCE))
+    assert np.array_equal(ours != 0, theirs != 0)
+    np.testing.assert_allclose(ours, theirs, rtol=2 * EPS)
+    check("dropout", [x, rate, key, rows], draw(N, C), {})
+
+
+def test_the_masks_threshold_is_rounded_as_the_references():
+    ones = np.ones((1, 4096), np.float32)
+    for rate in (1e-9, 1e-3, 0.25, 0.999999, 1.0 - 2.0**-40):
+        y, _ = native().dropout_forward(ones, rate, (5, 6))
+        assert np.array_equal(y[0] != 0, keep_mask((5, 6), 0, (4096,), rate)), rate
+
+
+# --- rows by number ---------------------------------------------------------------------------------------------------
+
+
+@given(N=sizes, V=sizes, C=st.integers(1, 800), seed=seeds)
+@common
+def test_gather_and_embedding(N, V, C, seed):
+    draw, rng = drawing(seed)
+    ids, positions = (rng.integers(0, size, N).astype(np.int32) for size in (V, 7))
+    check("gather", [draw(V, C), ids], draw(N, C), {})
+    check("embedding", [ids, positions, draw(V, C), draw(7, C)], draw(N, C), {0: (V, C), 1: (7, C)})
+
+
+# --- attention --------------------------------------------------------------------------------------------------------
+
+some_lengths = st.lists(st.one_of(st.integers(0, 9), st.sampled_from([1, 63, 65, 130])), min_size=1, max_size=4)
+
+
+def attention_case(lengths, H, D, rate, key, scale, share, seed):
+    draw, rng = drawing(seed)
+    starts = starts_of(lengths)
+    N = int(starts[-1])
+    rows = None if share is None else np.flatnonzero(rng.random(N) < share).astype(np.int32)
+    R = N if rows is None else len(rows)
+    q = np.float32(scale) * draw(R, H * D)
+    return [q, draw(N, H * D), draw(N, H * D), starts, H, rate, key, rows], draw(R, H * D)
+
+
+@given(
+    lengths=some_lengths, H=st.integers(1, 3), D=st.sampled_from([1, 3, 8, 20, 64, 80]), rate=rates, key=keys,
+    scale=scales, share=st.sampled_from([None, 0.0, 0.2, 1.0]), seed=seeds,
+)  # fmt: skip
+@example([4096], 1, 16, 0.1, (1, 2), 1.0, None, 0)
+@example([4096, 1, 30], 2, 8, 0.1, (1, 2), 1.0, 0.01, 0)
+@common
+def test_attention(lengths, H, D, rate, key, scale, share, seed):
+    arguments, dy = attention_case(lengths, H, D, rate, key, scale, share, seed)
+    assume(len(arguments[1]))
+    # dscores = p (dp - Σ p dp): where one probability is 1 nothing is left of the two terms.
+    q, k, v = (np.abs(x).max(initial=0.0) for x in arguments[:3])
+    dscores = float(np.abs(dy).max(initial=0.0) * v * np.sqrt(D))
+    check("attention", arguments, dy, {}, slack=16.0, terms={1: dscores * float(k), 2: dscores * float(q)})
+
+
+def test_a_bad_number_stays_in_its_sequence():
+    arguments, dy = attention_case([3, 40, 5], 2, 8, 0.0, (0, 0), 1.0, None, 0)
+    for which in range(3):
+        broken = [argument.copy() if i < 3 else argument for i, argument in enumerate(arguments)]
+        broken[which][20, 3] = np.nan
+        y, cache = native().attention_forward(*broken)
+        bad = ~np.isfinite(y).all(axis=1)
+        assert not bad[:3].any()
+        assert not bad[43:].any()
+        assert bad[20]
+        assert which == 0 or bad[3:43].all()
+        gradients = native().attention_backward(dy, cache)
+        assert not all(np.isfinite(gradient).all() for gradient in gradients)
+        for gradient in gradients:
+            assert np.isfinite(gradient[:3]).all()
+            assert np.isfinite(gradient[43:]).all()
+
+
+# --- the loss ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kept", [1 << 24, 1, 2000])
+@given(M=st.integers(1, 120), V=st.one_of(st.integers(2, 700)), C=st.integers(1, 50), scale=scales, seed=seeds)
+@common
+def test_cross_entropy_kept_or_in_parts(kept, M, V, C, scale, seed):
+    from pyroberta import native as module
+
+    draw, rng = drawing(seed)
+    labels = rng.integers(0, V, M).astype(np.int32)
+    arguments = [draw(M, C), np.float32(min(scale, 30.0)) * draw(V, C) / np.float32(np.sqrt(C)), draw(V), labels]
+    before, module.KEPT_LOGITS = module.KEPT_LOGITS, kept
+    try:
+        check("cross_entropy", arguments, draw(M)[:M], {1: (V, C), 2: (V,)}, slack=8.0)
+        dlosses = draw(M)
+        _, cache = native().cross_entropy_forward(*arguments)
+        dh, _, dbias = native().cross_entropy_backward(dlosses, cache)
+        again, bias_again = native().cross_entropy_backward_input(dlosses, cache)  # its logits were used up: made again
+        np.testing.assert_allclose(again, dh, rtol=0, atol=1e-5 * np.abs(dh).max())
+        np.testing.assert_allclose(bias_again, dbias, rtol=0, atol=1e-5 * np.abs(dbias).max())
+    finally:
+        module.KEPT_LOGITS = before
+
+
+@given(M=sizes, V=st.integers(1, 900), C=sizes, seed=seeds)
+@common
+def test_logits(M, V, C, seed):
+    draw, _ = drawing(seed)
+    h, table, bias = draw(M, C), draw(V, C), draw(V)
+    exact = REFERENCE.logits(*(x.astype(np.float64) for x in (h, table, bias)))
+    error, theirs = (np.abs(ops.logits(h, table, bias) - exact).max() for ops in (native(), REFERENCE))
+    assert error <= 4 * theirs + 4 * EPS * np.abs(exact).max()
+
+
+def test_the_loss_of_a_bad_number_is_a_bad_number():
+    draw, rng = drawing(0)
+    h, table, bias, labels = draw(5, 4), draw(300, 4), draw(300), rng.integers(0, 300, 5)
+    h[2, 1] = np.nan
+    (losses, _), _ = native().cross_entropy_forward(h, table, bias, labels)
+    assert np.isnan(losses).tolist() == [False, False, True, False, False]
+    table[299, 0] = np.inf
+    (losses, _), _ = native().cross_entropy_forward(h, table, bias, labels)
+    is_low = h[:, 0] < 0  # z is -∞, of which exp is 0; the others' is +∞
+    assert np.isfinite(losses).tolist() == (is_low & np.isfinite(h).all(axis=1)).tolist()
+
+
+# --- the whole --------------------------------------------------------------------------------------------------------
+
+
+@given(P=st.one_of(st.integers(0, 100), st.just((1 << 20) + 17)), scale=scales, seed=seeds)
+@common
+def test_squared_norm(P, scale, seed):
+    draw, _ = drawing(seed, scale)
+    x = draw(P)
+    exact = float((x.astype(np.float64) ** 2).sum())
+    assert native().squared_norm(x) == pytest.approx(exact, rel=1e-12)
+
+
+@given(seed=seeds)
+@common
+def test_strided_arguments_are_taken_as_they_are(seed):
+    """Views with steps, columns of a wider array, turned arrays: the result is that of a copy, to the bit."""
+    draw, rng = drawing(seed)
+    x, kernel, bias = draw(24, 18)[::2, ::3], draw(10, 6).T, draw(20)[::2]
+    dy = draw(12, 30)[:, 5:15]
+    plain = [np.ascontiguousarray(array) for array in (x, kernel, bias)]
+    for got, expected in zip(
+        outputs(native(), "linear", [x, kernel, bias], dy, {1: (6, 10), 2: (10,)}),
+        outputs(native(), "linear", plain, np.ascontiguousarray(dy), {1: (6, 10), 2: (10,)}),
+        strict=True,
+    ):
+        assert np.array_equal(got, expected)
+    h, table, bias, labels = draw(8, 6)[::2], draw(9, 6), draw(9), rng.integers(0, 9, 8)[::2]
+    (losses, _), _ = native().cross_entropy_forward(h, table, bias, labels)
+    assert np.array_equal(losses, native().cross_entropy_forward(h.copy(), table, bias, labels.copy())[0][0])

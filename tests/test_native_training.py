@@ -1,0 +1,186 @@
+"""The C++ backend as a whole: it trains as NumPy does, with any number of threads, and keeps its memory."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small_models import TEXTS, random_batch, random_params, small_config, small_masked_lm
+from strategies import seeds
+from test_native import needs_native
+
+from pyroberta.backends import get_ops
+from pyroberta.model.encoder import step_key
+from pyroberta.model.gradients import Gradients
+from pyroberta.model.mlm_head import masked_lm_backward, masked_lm_forward
+from pyroberta.model.params import Arrays
+from pyroberta.ops import REFERENCE, Ops
+
+pytestmark = needs_native
+
+CONFIG = small_config(
+    vocabulary_size=701, num_layers=3, num_heads=3, hidden_dim=51, intermediate_dim=130, max_sequence_length=150
+)
+KEY = step_key(3, 5)
+
+
+def step(ops: Ops, params: Arrays, lengths: list[int], seed: int, recompute: bool = False, trainable=None):
+    """The losses and the gradient of one batch, with dropout."""
+    batch = random_batch(CONFIG, lengths, seed, masked_share=0.2)
+    grads = Gradients(params.zeros_like(), set(params) if trainable is None else trainable)
+    (losses, predicted), cache = masked_lm_forward(ops, params, CONFIG, batch, KEY, grads.lowest, recompute)
+    masked_lm_backward(ops, grads, np.full_like(losses, 0.1), cache)
+    return losses, predicted, grads.sums
+
+
+lengths = st.lists(st.integers(0, 150), min_size=1, max_size=4)
+
+
+@given(lengths=lengths, seed=seeds)
+@settings(max_examples=15, deadline=None)
+def test_a_step_is_as_near_to_float64_as_numpys(lengths, seed):
+    narrow = random_params(CONFIG, seed, np.float32)
+    for array in narrow.values():
+        array *= np.float32(0.4)
+    wide = narrow.astype(np.float64)
+    exact = step(REFERENCE, wide, lengths, seed)
+    numpy, native = (step(ops, narrow, lengths, seed) for ops in (REFERENCE, get_ops("native")))
+    double = step(get_ops("native"), wide, lengths, seed)
+    for true, one, other, twice in ((a.flat, b.flat, c.flat, d.flat) if isinstance(a, Arrays) else (a, b, c, d)
+                                    for a, b, c, d in zip(exact, native, numpy, double, strict=True)):  # fmt: skip
+        true, one, other, twice = (np.asarray(x, np.float64) for x in (true, one, other, twice))
+        size = np.linalg.norm(true) or 1.0
+        assert np.linalg.norm(one - true) <= 4 * np.linalg.norm(other - true) + 1e-6 * size
+        assert np.linalg.norm(twice - true) <= 1e-12 * size
+
+
+@given(lengths=lengths, seed=seeds)
+@settings(max_examples=10, deadline=None)
+def test_recomputing_changes_no_bit(lengths, seed):
+    params = random_params(CONFIG, seed, np.float32)
+    (one, _, a), (other, _, b) = (step(get_ops("native"), params, lengths, seed, again) for again in (False, True))
+    assert np.array_equal(one, other)
+    assert np.array_equal(a.flat, b.flat)
+
+
+def test_freezing_changes_no_bit_of_the_other_gradients():
+    params = random_params(CONFIG, 0, np.float32)
+    full = step(get_ops("native"), params, [20, 3], 0)[2]
+    for trainable in (["head.bias"], ["layers.1.attention.query.bias"], ["layers.0.feed_forward.output.kernel"]):
+        some = step(get_ops("native"), params, [20, 3], 0, trainable=trainable)[2]
+        for name in params:
+            assert np.array_equal(some[name], full[name] if name in trainable else np.zeros_like(full[name])), name
+
+
+def trained(backend: str, steps: int = 10) -> np.ndarray:
+    masked_lm = small_masked_lm(dtype="float32", backend=backend, dropout=0.1)
+    masked_lm.fit(TEXTS, batch_size=3, epochs=steps // 2, verbose=0)
+    assert masked_lm.optimizer.iterations == steps
+    return masked_lm.backbone.params.flat.copy()
+
+
+def test_ten_steps_end_where_numpys_do():
+    """Adam divides by the gradient's size, so the error of a gradient near 0 becomes one of the step's: 1e-2 here."""
+    start = small_masked_lm(dtype="float32").backbone.params.flat
+    numpy, native = trained("numpy"), trained("native")
+    moved = np.linalg.norm(numpy - start)
+    assert moved > 1.0
+    assert np.linalg.norm(native - numpy) <= 2e-3 * moved
+
+
+SCRIPT = """
+import sys
+sys.path[:0] = {path!r}
+import numpy as np
+from test_native_training import CONFIG, random_params, step
+from pyroberta.backends import get_ops
+from pyroberta import _native
+losses, predicted, sums = step(get_ops("native"), random_params(CONFIG, 1, np.float32), [150, 90, 1, 140, 150], 4)
+sums.flat[0] = {extra}
+print(_native.about().rsplit(" ", 1)[1], hash(losses.tobytes()), hash(sums.flat.tobytes()))
+"""
+
+
+def in_a_process(extra: str = "sums.flat[0]", **environment: str) -> list[str]:
+    text = SCRIPT.format(path=sys.path, extra=extra)
+    env = {**os.environ, "PYTHONHASHSEED": "0", **environment}
+    done = subprocess.run([sys.executable, "-c", text], env=env, capture_output=True, text=True, check=True)
+    return done.stdout.split()
+
+
+def test_no_bit_depends_on_the_number_of_threads():
+    one, two, three = (in_a_process(PYROBERTA_NUM_THREADS=str(n)) for n in (1, 2, 3))
+    if "no OpenMP" not in {name: reason for name, _, reason in __import__("pyroberta").backends()}["native"]:
+        assert [one[0], two[0], three[0]] == ["1", "2", "3"]
+    assert one[1:] == two[1:] == three[1:]
+    assert in_a_process("1.0", PYROBERTA_NUM_THREADS="1")[2] != one[2]  # the comparison sees a difference
+
+
+def test_an_instruction_set_can_be_asked_for_and_one_that_is_not_there_is_an_error():
+    from pyroberta import _native
+
+    for name in _native.instruction_sets():
+        assert in_a_process(PYROBERTA_ISA=name)
+    code = "from pyroberta.backends import get_ops; get_ops('native')"
+    env = {**os.environ, "PYROBERTA_ISA": "sse9"}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "PYROBERTA_ISA is 'sse9', but this machine and build have" in done.stderr
+
+
+def test_two_models_in_two_threads_do_what_each_does_alone():
+    wanted = trained("native", 6)
+    found: dict[int, np.ndarray] = {}
+
+    def work(number: int) -> None:
+        found[number] = trained("native", 6)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert np.array_equal(found[0], wanted)
+    assert np.array_equal(found[1], wanted)
+
+
+def test_a_step_like_the_last_one_takes_no_new_memory():
+    from pyroberta import _native
+
+    ops, params = get_ops("native"), random_params(CONFIG, 0, np.float32)
+    for seed in range(2):
+        step(ops, params, [150, 90], seed)
+    before = sum(_native.pool_counts())
+    for seed in range(3):
+        step(ops, params, [150, 90], seed)
+    used, kept = _native.pool_counts()
+    assert used + kept <= before * 1.02
+    assert used < kept / 10  # almost all of it has come back
+    assert _native.pool_release() == kept
+    assert _native.pool_counts() == (used, 0)
+
+
+def test_what_an_op_returned_outlives_everything_else():
+    ops = get_ops("native")
+    y, cache = ops.gelu_forward(np.full((100, 100), 3.0, np.float32))
+    slope = cache[10:20]
+    del y, cache
+    for _ in range(20):
+        ops.gelu_forward(np.zeros((100, 100), np.float32))
+    assert (slope == slope[0, 0]).all()
+    assert slope[0, 0] > 1.0
+
+
+@pytest.mark.slow
+def test_threadpoolctl_limits_the_threads():
+    threadpoolctl = pytest.importorskip("threadpoolctl")
+    from pyroberta import _native
+
+    with threadpoolctl.threadpool_limits(1):
+        assert _native.about().endswith("threads 1")
