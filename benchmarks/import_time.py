@@ -1,6 +1,6 @@
 """How long `import pyroberta` takes beyond `import numpy`: the median of several fresh interpreters.
 
-    python benchmarks/import_time.py [--runs N]
+    python benchmarks/import_time.py [--runs N] [--json FILE]
 
 The promise is less than 150 ms on an idle machine; processor time tells where it isn't idle. The slowest modules are
 listed below, by their own time, as `-X importtime` has it.
@@ -14,6 +14,8 @@ import statistics
 import subprocess
 import sys
 from pathlib import Path
+
+from harness import write
 
 ROOT = Path(__file__).resolve().parents[1]
 TIMED = """
@@ -43,13 +45,18 @@ def slowest(count: int) -> list[tuple[float, str]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--runs", type=int, default=11, help="fresh interpreters to take the median of (default: 11)")
-    runs = parser.parse_args().runs
+    parser.add_argument("--json", metavar="FILE", help="write the record there too")
+    arguments = parser.parse_args()
+    runs = arguments.runs
+    record: dict[str, list[float]] = {}
     milliseconds()  # writes the bytecode
     for kind, times in zip(("wall", "cpu"), zip(*(milliseconds() for _ in range(runs)), strict=True), strict=True):
+        record[f"{kind}_ms"] = [*times]
         median, least, most = statistics.median(times), min(times), max(times)
         print(f"import pyroberta, beyond numpy: {median:4.0f} ms {kind} (median of {runs}, {least:.0f} to {most:.0f})")
     for own, module in slowest(8):
         print(f"{own:8.1f} ms  {module}")
+    write(arguments.json, record)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ os.environ["RAYON_NUM_THREADS"] = "1"
 
 import argparse
 import copy
-import json
 import platform
 import statistics
 import sys
@@ -32,6 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 import regex
 import texts_at_hand
 import tokenizers
+from harness import write
 
 from pyroberta.text.tokenizer import Tokenizer
 
@@ -44,7 +44,7 @@ def parsed_arguments() -> argparse.Namespace:
     parser.add_argument("--vocab-size", type=int, default=8000, help="of that training (default: %(default)s)")
     parser.add_argument("--runs", type=int, default=5, help="of each, in turns (default: %(default)s)")
     parser.add_argument("--cold", action="store_true", help="a new tokenizer of ours, with no words cached, each run")
-    parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+    parser.add_argument("--json", metavar="FILE", help="write the record there too")
     return parser.parse_args()
 
 
@@ -123,9 +123,7 @@ def main() -> None:
                 "ratio": their_seconds / our_seconds,
             }
         )
-    if arguments.json:
-        print(json.dumps(result, indent=2))
-        return
+    write(arguments.json, result)
     print(
         f"Python {result['python']}, regex {result['regex']}, tokenizers {result['tokenizers']} on one thread; "
         f"{len(text):,} characters in {len(paragraphs):,} paragraphs, {tokenizer.vocabulary_size:,} tokens; "

@@ -1,149 +1,122 @@
-"""Training speed: this project's NumPy backend beside `transformers`, one AdamW step after the other, in turns.
+"""Training speed: pyroberta beside transformers and Keras, one AdamW step after the other, in turns.
 
-    python benchmarks/train.py                          # roberta-base's size; 16 GB of memory
-    python benchmarks/train.py --size small --runs 3    # a quick check that everything works
+    python benchmarks/train.py                                  # roberta-base's size, every peer that is installed
+    python benchmarks/train.py --size small --runs 2            # a quick check that everything works
+    python benchmarks/train.py --case dense --peers compile,keras --backend native
 
-Two batches. `dense`: 8 sequences of 128 tokens. `ragged`: 16 paragraphs of 10 to 300 tokens, which pyroberta lays end
-to end, and transformers gets as its users give them, padded on the right with an attention mask. Both are real prose,
-with a tokenizer trained on it here, and masked by pyroberta's preprocessor: the same positions for both.
+Three batches. `dense`: 8 sequences of 128 tokens. `long`: 2 of 512. `ragged`: 16 paragraphs of 10 to 300 tokens, which
+pyroberta lays end to end; the others get them as their users give them, padded on the right with a mask. All are real
+prose, with a tokenizer trained on it here, and masked by pyroberta's preprocessor: the same positions for everyone.
 
-Each library runs in a process of its own with the same number of threads; one computes while the other waits. A step is
-what a user's training step is: forward with dropout 0.1, loss, backward, AdamW; arrays in, the loss as a number out.
-transformers: `RobertaForMaskedLM`, float32, labels -100 where nothing is masked, `torch.optim.AdamW(fused=True)`, which
-is what its Trainer takes. Both start from the same random weights; before anything is timed their losses without
-dropout are compared.
+The sides:
 
-Tokens per second count real tokens, no padding. The peak is the process's, libraries included. The share of the
-roofline is what the step needs in products of matrices, over the best rate that `numpy.matmul` reached in this run on
-the model's own shapes. With N tokens, M of them masked, L layers, S_b tokens in sequence b, the packed step that
-projects the masked rows alone needs, forward once and backward twice,
+    numpy, native   pyroberta, `train_on_batch`; `native` is left out where the extension isn't built
+    eager, sdpa     transformers' `RobertaForMaskedLM` with that attention; `transformers` stands for both
+    compile         the same (sdpa) under `torch.compile`, compiled for the very shape of the batch before it is timed
+    keras           `keras_hub.models.RobertaMaskedLM` on JAX, `jit_compile=True`, `train_on_batch`
+
+Each lives in a process of its own with the same number of threads; one computes while the others wait. A step is what a
+user's training step is: forward with dropout 0.1, loss, backward, AdamW; arrays in, the loss as a number out. All
+compute in float32. transformers: labels of -100 where nothing is masked, `torch.optim.AdamW(fused=True)`, which is what
+its Trainer takes. Keras: as many mask slots as the batch needs and no more, the mean over masked tokens as its loss, no
+metrics beside it. Everyone starts from the same random weights; before anything is timed, the losses without dropout
+are compared.
+
+Not all of them fit into memory together, so the peers come one after the other (`--at-once` changes that), each in
+turns with ours. A ratio is that of medians within these turns; what is printed for ours is the median of all.
+
+Tokens per second count real tokens, no padding. The peak is the process's, libraries and compilers included. The share
+of the roofline is what the step needs in products of matrices, over the best rate that any library here (NumPy, torch,
+`pyroberta._native.gemm`) reached in this run on the model's own shapes. With N tokens, M of them masked, L layers, S_b
+tokens in sequence b, the packed step that projects the masked rows alone needs, forward once and backward twice,
 
     3 · 2 · (N · L · (4 C² + 2 C F)  +  2 C L · Σ_b S_b²  +  M (C² + C V))
 
 operations: linear layers, attention, head. What an implementation does beyond that (logits of tokens that are not
-masked, padding, logits made twice) does not count for it, and neither does all work that is no product of matrices.
+masked, padding, logits or activations made twice) does not count for it, and neither does all work that is no product
+of matrices. What it saves is not taken off either: one that computes the last layer at the masked rows alone, as the
+loss allows, needs less than this (about a twelfth at 12 layers) and is credited with all of it, so that its share can
+go past that of its products, and in principle past 100 %. The count is the same for all, so shares relate as speeds.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import multiprocessing
+import dataclasses
 import os
-import platform
-import statistics
-import sys
+import re
 import tempfile
-import time
-from dataclasses import dataclass
-from multiprocessing.connection import Connection
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from batches import SIZES, Case, Shape, training_cases
+from gemm import KINDS, Product, forward_products, libraries
+from harness import (
+    BACKENDS,
+    Machine,
+    Worker,
+    WorkerError,
+    installed,
+    limit_threads,
+    median,
+    our_backends,
+    parser,
+    positive,
+    say,
+    span,
+    table,
+    take_turns,
+    write,
+)
 
-SIZES: dict[str, dict[str, int]] = {
-    "base": {"num_layers": 12, "num_heads": 12, "hidden_dim": 768, "intermediate_dim": 3072, "vocabulary_size": 50265},
-    "small": {"num_layers": 2, "num_heads": 4, "hidden_dim": 256, "intermediate_dim": 1024, "vocabulary_size": 10000},
-}
 RATE = 5e-5
 DECAY = 0.01
+NEEDS = {
+    "eager": ("torch", "transformers"),
+    "sdpa": ("torch", "transformers"),
+    "compile": ("torch", "transformers"),
+    "keras": ("keras", "keras_hub", "jax"),
+}
 
 
-@dataclass(frozen=True)
-class Case:
-    """A batch as Keras's users know it: (B, S) tokens and (B, K) masks. B sequences, S columns, K mask slots."""
-
-    name: str
-    token_ids: np.ndarray
-    padding_mask: np.ndarray
-    mask_positions: np.ndarray
-    labels: np.ndarray
-    weights: np.ndarray
-
-    @property
-    def lengths(self) -> np.ndarray:
-        return self.padding_mask.sum(axis=1)  # (B,)
-
-    def flops(self, shape: dict[str, int]) -> float:
-        """What the packed step needs; see the top of the page."""
-        L, C, F, V = (shape[key] for key in ("num_layers", "hidden_dim", "intermediate_dim", "vocabulary_size"))
-        N, M, squares = self.lengths.sum(), (self.weights > 0).sum(), (self.lengths**2).sum()
-        return float(6 * (N * L * (4 * C**2 + 2 * C * F) + 2 * C * L * squares + M * (C**2 + C * V)))
+# --- the sides; each method runs in the side's own process ------------------------------------------------------------
 
 
-def cases() -> list[Case]:
-    """The two batches, the same ones every time."""
-    from pyroberta.data import speeches
-    from pyroberta.model.batch import pad
-    from pyroberta.text.preprocessor import MaskedLMPreprocessor
-    from pyroberta.text.tokenizer import Tokenizer
+def save_weights(shape: Shape, directory: str) -> None:
+    """Random ones, as the Hugging Face directory that every side starts from."""
+    from pyroberta import Backbone, MaskedLM
 
-    paragraphs = speeches()
-    tokenizer = Tokenizer.train(paragraphs, vocab_size=8000)
-    preprocessor = MaskedLMPreprocessor(tokenizer, sequence_length=512)
-    encoded = sorted(preprocessor.encode(paragraphs), key=len)
-    lengths = np.array([len(ids) for ids in encoded])
-    # The shortest paragraph of at least 10, 29, … tokens each, and 300 at the most.
-    ragged = [encoded[np.searchsorted(lengths, length)][:300] for length in np.linspace(10, 300, 16).astype(int)]
-    prose = np.concatenate(preprocessor.encode(paragraphs))[: 8 * 128]
-    found = []
-    for name, sequences in (("dense", list(prose.reshape(8, 128))), ("ragged", ragged)):
-        batch = preprocessor.mask(sequences, np.random.default_rng(0))
-        padded = pad(batch, max(map(len, sequences)), 96, tokenizer.pad_id)
-        found.append(Case(name, *padded))
-    return found
-
-
-# --- what runs in the two processes; each holds one model and answers the parent's calls ------------------------------
+    MaskedLM(Backbone(**shape, dropout=0.1, backend="numpy", initializer="hf")).save_to_preset(directory)
 
 
 class Ours:
-    """pyroberta on its NumPy backend."""
+    """pyroberta."""
 
-    def __init__(self, case: Case, shape: dict[str, int], directory: str) -> None:
-        from pyroberta import Backbone, MaskedLM, optimizers
+    def __init__(self, directory: str, backend: str) -> None:
+        from pyroberta import MaskedLM, optimizers
 
-        self.case = case
-        self.model = MaskedLM(Backbone(**shape, dropout=0.1, backend="numpy", initializer="hf"))
+        self.model = MaskedLM.from_preset(directory, backend=backend, preprocessor=None)
         self.model.compile(optimizer=optimizers.TorchAdamW(RATE, weight_decay=DECAY))
-        self.model.save_to_preset(directory)
-        self.features = {name: getattr(case, name) for name in ("token_ids", "padding_mask", "mask_positions")}
-        self.shapes = [
-            (case.lengths.sum(), shape["hidden_dim"], shape["hidden_dim"]),
-            (case.lengths.sum(), shape["hidden_dim"], shape["intermediate_dim"]),
-            (case.lengths.sum(), shape["intermediate_dim"], shape["hidden_dim"]),
-            ((case.weights > 0).sum(), shape["hidden_dim"], shape["vocabulary_size"]),
-        ]
 
     def about(self) -> str:
         import pyroberta
 
         return f"pyroberta {pyroberta.__version__}, NumPy {np.__version__}, backend {self.model.backbone.ops.name}"
 
-    def loss(self) -> float:
-        return float(self.model.test_on_batch(self.features, self.case.labels, self.case.weights)[0])
+    def loss(self, case: Case) -> float:
+        return float(self.model.test_on_batch(case.features, case.labels, case.weights)[0])
 
-    def step(self) -> float:
-        return float(self.model.train_on_batch(self.features, self.case.labels, self.case.weights)[0])
-
-    def matmul_rate(self) -> float:
-        """The best operations per second of `numpy.matmul` on the model's shapes."""
-        best = 0.0
-        for rows, inner, columns in self.shapes:
-            a, b = np.ones((rows, inner), np.float32), np.ones((inner, columns), np.float32)
-            out = np.ones((rows, columns), np.float32)
-            for _ in range(3):
-                started = time.perf_counter()
-                np.matmul(a, b, out=out)
-                best = max(best, 2.0 * rows * inner * columns / (time.perf_counter() - started))
-        return best
+    def step(self, case: Case) -> float:
+        return float(self.model.train_on_batch(case.features, case.labels, case.weights)[0])
 
 
-class Theirs:
-    """transformers."""
+class Transformers:
+    """transformers on torch."""
 
-    def __init__(self, case: Case, attention: str | None, directory: str, threads: int) -> None:
+    def __init__(self, directory: str, attention: str, compiles: bool, threads: int) -> None:
         import torch
         import transformers
 
@@ -151,193 +124,320 @@ class Theirs:
         transformers.logging.set_verbosity_error()
         transformers.logging.disable_progress_bar()
         self.model = transformers.RobertaForMaskedLM.from_pretrained(directory, attn_implementation=attention)
+        self.model.train()
+        self.stepped: Callable[..., Any] = torch.compile(self.model) if compiles else self.model
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=RATE, weight_decay=DECAY, fused=True)
-        labels = np.full(case.token_ids.shape, -100)
-        rows, slots = np.nonzero(case.weights)
-        labels[rows, case.mask_positions[rows, slots]] = case.labels[rows, slots]
-        self.batch = {
-            "input_ids": torch.tensor(case.token_ids, dtype=torch.int64),
-            "attention_mask": torch.tensor(case.padding_mask, dtype=torch.int64),
-            "labels": torch.tensor(labels, dtype=torch.int64),
-        }
+        self.compiles = compiles
 
     def about(self) -> str:
         import torch
         import transformers
 
-        return (
-            f"transformers {transformers.__version__}, torch {torch.__version__}, "
-            f"attention {self.model.config._attn_implementation!r}"
-        )
+        attention = self.model.config._attn_implementation
+        compiled = ", torch.compile" if self.compiles else ""
+        return f"transformers {transformers.__version__}, torch {torch.__version__}, {attention}{compiled}"
 
-    def loss(self) -> float:
+    def loss(self, case: Case) -> float:
         import torch
 
         self.model.eval()
         with torch.no_grad():
-            value = float(self.model(**self.batch).loss)
+            value = float(self.model(**_for_torch(case)).loss)
         self.model.train()
         return value
 
-    def step(self) -> float:
+    def step(self, case: Case) -> float:
         self.optimizer.zero_grad()
-        loss = self.model(**self.batch).loss
+        loss = self.stepped(**_for_torch(case)).loss
         loss.backward()
         self.optimizer.step()
         return float(loss.detach())
 
 
-def serve(connection: Connection, kind: type, *arguments: Any) -> None:
-    """The worker's life: makes the model, then answers each method's name with (its result, the seconds it took)."""
-    worker = kind(*arguments)
-    connection.send("ready")
-    while (name := connection.recv()) is not None:
-        started = time.perf_counter()
-        result = peak_megabytes() if name == "peak" else getattr(worker, name)()
-        connection.send((result, time.perf_counter() - started))
+def _for_torch(case: Case) -> dict[str, Any]:
+    import torch
+
+    labels = np.full(case.token_ids.shape, -100)
+    labels[case.masked_places] = case.labels[case.weights > 0]
+    return {
+        "input_ids": torch.tensor(case.token_ids, dtype=torch.int64),
+        "attention_mask": torch.tensor(case.padding_mask, dtype=torch.int64),
+        "labels": torch.tensor(labels, dtype=torch.int64),
+    }
 
 
-def peak_megabytes() -> float:
-    """The most memory this process has held."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        # Not ru_maxrss, which on Linux also remembers the process that this one was started from.
-        (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) / 1024
-    import resource
+# Our parameters' names and KerasHub's variables' paths. `#` is the layer's number.
+KERAS_NAMES = (
+    ("embeddings.token", "embeddings/token_embedding/embeddings"),
+    ("embeddings.position", "embeddings/position_embedding/embeddings"),
+    ("embeddings.norm", "embeddings_layer_norm"),
+    ("layers.#.attention.query", "transformer_layer_#/self_attention_layer/query"),
+    ("layers.#.attention.key", "transformer_layer_#/self_attention_layer/key"),
+    ("layers.#.attention.value", "transformer_layer_#/self_attention_layer/value"),
+    ("layers.#.attention.output", "transformer_layer_#/self_attention_layer/attention_output"),
+    ("layers.#.attention.norm", "transformer_layer_#/self_attention_layer_norm"),
+    ("layers.#.feed_forward.intermediate", "transformer_layer_#/feedforward_intermediate_dense"),
+    ("layers.#.feed_forward.output", "transformer_layer_#/feedforward_output_dense"),
+    ("layers.#.feed_forward.norm", "transformer_layer_#/feedforward_layer_norm"),
+    ("head.dense", "mlm_head/intermediate_dense"),
+    ("head.norm", "mlm_head/intermediate_layer_norm"),
+    ("head.bias", "mlm_head/output_bias"),
+)
 
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 2**20 if sys.platform == "darwin" else peak / 1024
+
+def keras_path(name: str) -> str:
+    """The path of the variable that holds our parameter `name`."""
+    table = dict(KERAS_NAMES)
+    number = re.search(r"\d+", name)
+    general = re.sub(r"\d+", "#", name)
+    if general in table:
+        path = table[general]
+    else:
+        layer, _, value = general.rpartition(".")
+        path = f"{table[layer]}/{value}"
+    return path.replace("#", number[0]) if number else path
 
 
-class Worker:
-    """The parent's end: a process, and calls to it that wait for the answer."""
+class Keras:
+    """KerasHub on JAX."""
 
-    def __init__(self, kind: type, *arguments: Any) -> None:
-        context = multiprocessing.get_context("spawn")
-        self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=serve, args=(theirs, kind, *arguments), daemon=True)
-        self.process.start()
-        theirs.close()  # so that a worker that dies is an EOFError here, not a wait without end
-        self.connection.recv()
+    def __init__(self, directory: str, shape: Shape) -> None:
+        os.environ["KERAS_BACKEND"] = "jax"
+        import keras
+        import keras_hub
 
-    def call(self, name: str) -> tuple[Any, float]:
-        self.connection.send(name)
-        return self.connection.recv()
+        from pyroberta import Backbone
 
-    def stop(self) -> None:
-        self.connection.send(None)
-        self.process.join()
+        params = Backbone.from_preset(directory, backend="numpy").params
+        backbone = keras_hub.models.RobertaBackbone(**shape, dropout=0.1, max_sequence_length=512)
+        self.model = keras_hub.models.RobertaMaskedLM(backbone, preprocessor=None)
+        variables = {variable.path: variable for variable in self.model.weights}
+        for name, array in params.items():
+            variable = variables.pop(keras_path(name))
+            variable.assign(array.reshape(variable.shape))  # kernels (C, C) are (C, H, D) or (H, D, C) there
+        assert not [path for path in variables if "seed_generator" not in path], variables
+        self.model.compile(
+            optimizer=keras.optimizers.AdamW(RATE, weight_decay=DECAY),
+            loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="mean_with_sample_weight"),
+            weighted_metrics=[],
+            jit_compile=True,
+        )
+
+    def about(self) -> str:
+        import jax
+        import keras
+        import keras_hub
+
+        return f"keras_hub {keras_hub.__version__}, keras {keras.__version__}, jax {jax.__version__}, jit_compile"
+
+    def loss(self, case: Case) -> float:
+        return float(self.model.test_on_batch(case.features, case.labels, case.weights))
+
+    def step(self, case: Case) -> float:
+        return float(self.model.train_on_batch(case.features, case.labels, case.weights))
 
 
 # --- the parent -------------------------------------------------------------------------------------------------------
 
 
-def measured(case: Case, arguments: argparse.Namespace) -> dict[str, Any]:
-    """One case's figures."""
-    shape = SIZES[arguments.size]
+@dataclasses.dataclass
+class Side:
+    """What is found out about one side in one case."""
+
+    name: str
+    about: str = ""
+    loss: float = 0.0
+    seconds: list[float] = dataclasses.field(default_factory=list)
+    ratios: dict[str, float] = dataclasses.field(default_factory=dict)  # by backend: this side's seconds over ours
+    peak_mb: float = 0.0
+    tokens_per_s: float = 0.0
+    roofline_share: float = 0.0
+    failed: str = ""
+
+
+class Roofline:
+    """The best rate of any library here, measured again and again between the steps."""
+
+    def __init__(self, stack: ExitStack, names: list[str], threads: int) -> None:
+        self.workers = {name: stack.enter_context(Worker(KINDS[name], threads)) for name in names}
+        self.rates = dict.fromkeys(self.workers, 0.0)
+
+    def measure(self, products: list[Product]) -> None:
+        for name, worker in self.workers.items():
+            self.rates[name] = max(self.rates[name], worker.call("best_rate", products))
+
+    @property
+    def best(self) -> float:
+        return max(self.rates.values())
+
+
+@contextmanager
+def saved_weights(shape: Shape) -> Iterator[str]:
+    """The directory of a preset with random weights, made in a process of its own and gone afterwards."""
     with tempfile.TemporaryDirectory() as directory:
         preset = str(Path(directory) / "model")
-        ours = Worker(Ours, case, shape, preset)
-        theirs = Worker(Theirs, case, arguments.attention, preset, arguments.threads)
-    losses = ours.call("loss")[0], theirs.call("loss")[0]
-    if not abs(losses[0] - losses[1]) <= 1e-4 * losses[1]:
-        raise SystemExit(f"{case.name}: the losses without dropout differ, ours {losses[0]}, theirs {losses[1]}")
-    ours.call("step"), theirs.call("step")  # warms up; Adam's moments are made here
-    our_seconds, their_seconds, rates = [], [], []
-    for _ in range(arguments.runs):
-        our_seconds.append(ours.call("step")[1])
-        their_seconds.append(theirs.call("step")[1])
-        rates.append(ours.call("matmul_rate")[0])
-    our_peak, their_peak = ours.call("peak")[0], theirs.call("peak")[0]
-    about = ours.call("about")[0], theirs.call("about")[0]
-    ours.stop()
-    theirs.stop()
-    our_median, their_median = statistics.median(our_seconds), statistics.median(their_seconds)
-    tokens, flops = int(case.lengths.sum()), case.flops(shape)
+        with Worker(save_weights, shape, preset):
+            pass
+        yield preset
+
+
+def started(stack: ExitStack, side: Side, case: Case, expected: float, kind: type, *arguments: Any) -> Worker | None:
+    """The side's process, warmed up; None where it can't run the case. expected: the loss without dropout, or 0."""
+    say(f"{case.name}: {side.name} gets ready")
+    try:
+        worker = stack.enter_context(Worker(kind, *arguments))
+        side.about = worker.call("about")
+        side.loss = worker.call("loss", case)
+        for _ in range(2):  # what compiles does it now; Adam's moments are made; the allocator has seen a whole step
+            worker.call("step", case)
+    except WorkerError as error:
+        side.failed = str(error)
+        return None
+    if expected and not abs(side.loss - expected) <= 1e-4 * expected:
+        raise SystemExit(f"{case.name}: the losses without dropout differ: {side.name} {side.loss}, ours {expected}")
+    return worker
+
+
+def measured(
+    case: Case, backends: list[str], peers: list[str], multipliers: list[str], arguments: argparse.Namespace
+) -> dict[str, Any]:
+    """One case's figures. multipliers: the libraries whose products make the roofline."""
+    shape, threads = SIZES[arguments.size], arguments.threads
+    kinds: dict[str, tuple[Any, ...]] = {
+        "eager": (Transformers, "eager", False, threads),
+        "sdpa": (Transformers, "sdpa", False, threads),
+        "compile": (Transformers, "sdpa", True, threads),
+        "keras": (Keras, shape),
+    }
+    products = forward_products(shape, case.tokens, case.masked)
+    sides = {name: Side(name) for name in [*backends, *peers]}
+    ours: dict[str, Worker] = {}
+    groups = [peers[i : i + arguments.at_once] for i in range(0, len(peers), arguments.at_once)] or [[]]
+
+    with ExitStack() as stack:
+        preset = stack.enter_context(saved_weights(shape))
+        roofline = Roofline(stack, multipliers, threads)
+        for name in backends:
+            if worker := started(stack, sides[name], case, sides[backends[0]].loss, Ours, preset, name):
+                ours[name] = worker
+        if not ours:
+            raise SystemExit(f"{case.name}: ours failed: {sides[backends[0]].failed}")
+        expected = sides[next(iter(ours))].loss
+        for group in groups:
+            with ExitStack() as inner:
+                theirs = {}
+                for name in group:
+                    kind, *rest = kinds[name]
+                    if worker := started(inner, sides[name], case, expected, kind, preset, *rest):
+                        theirs[name] = worker
+                if group and not theirs:
+                    continue
+                try:
+                    found = take_turns(
+                        ours | theirs, arguments.runs, "step", case, after=lambda: roofline.measure(products)
+                    )
+                    for name, worker in theirs.items():
+                        sides[name].peak_mb = worker.call("peak")
+                except WorkerError as error:
+                    for name in group:
+                        sides[name].failed = str(error)
+                    continue
+            for name, seconds in found.items():
+                sides[name].seconds += seconds
+            for name in theirs:
+                sides[name].ratios = {backend: median(found[name]) / median(found[backend]) for backend in ours}
+        for name, worker in ours.items():
+            sides[name].peak_mb = worker.call("peak")
+
+    flops = case.flops(shape)
+    for side in sides.values():
+        if not side.seconds:
+            side.failed = side.failed or "not timed"
+            continue
+        middle = median(side.seconds)
+        if side.name in ours:
+            side.ratios = {backend: middle / median(sides[backend].seconds) for backend in ours}
+        side.tokens_per_s = case.tokens / middle
+        side.roofline_share = flops / middle / roofline.best
     return {
         "case": case.name,
         "sequences": len(case.lengths),
-        "tokens": tokens,
+        "tokens": case.tokens,
         "padded_tokens": int(case.token_ids.size),
-        "masked": int((case.weights > 0).sum()),
-        "ours": about[0],
-        "theirs": about[1],
-        "our_seconds": our_seconds,
-        "their_seconds": their_seconds,
-        "our_tokens_per_s": tokens / our_median,
-        "their_tokens_per_s": tokens / their_median,
-        "ratio": their_median / our_median,
-        "our_peak_mb": our_peak,
-        "their_peak_mb": their_peak,
+        "masked": case.masked,
         "gflop": flops / 1e9,
-        "matmul_gflops": max(rates) / 1e9,
-        "roofline_share": flops / our_median / max(rates),
-        "their_roofline_share": flops / their_median / max(rates),
+        "gemm_gflops": {name: rate / 1e9 for name, rate in roofline.rates.items()},
+        "sides": [dataclasses.asdict(side) for side in sides.values()],
     }
 
 
-def processor() -> str:
-    """The CPU's name."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+def report(row: dict[str, Any], backends: list[str]) -> None:
+    """Prints one case's figures."""
+    rates = ", ".join(f"{name} {rate:.1f}" for name, rate in row["gemm_gflops"].items())
+    say(
+        f"\n{row['case']}: {row['sequences']} sequences, {row['tokens']} tokens ({row['padded_tokens']} padded), "
+        f"{row['masked']} masked; {row['gflop']:.0f} GFLOP\nbest products of matrices, GFLOP/s: {rates}\n"
+    )
+    head = ["", "tokens/s", *(f"{backend} is x" for backend in backends), "roofline", "peak, MB", "seconds a step"]
+    rows = []
+    for side in row["sides"]:
+        if side["failed"]:
+            rows.append([side["name"], "failed", *[""] * (len(head) - 2)])
+            continue
+        rows.append(
+            [
+                side["name"],
+                f"{side['tokens_per_s']:.0f}",
+                *(f"{side['ratios'][backend]:.2f}" if backend in side["ratios"] else "" for backend in backends),
+                f"{side['roofline_share']:.0%}",
+                f"{side['peak_mb']:.0f}",
+                span(side["seconds"]),
+            ]
+        )
+    say(table(head, rows))
+    for side in row["sides"]:
+        say(f"{side['name']}: " + (f"FAILED: {side['failed']}" if side["failed"] else side["about"]))
 
 
 def parsed_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", choices=SIZES, default="base", help="of the model (default: %(default)s)")
-    parser.add_argument("--runs", type=int, default=7, help="timed steps of each, in turns (default: %(default)s)")
-    parser.add_argument("--case", choices=("dense", "ragged"), help="one batch alone; both otherwise")
-    parser.add_argument("--threads", type=int, default=2, help="of each library (default: %(default)s)")
-    parser.add_argument("--attention", choices=("eager", "sdpa"), help="transformers' kind; its default otherwise")
-    parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
-    arguments = parser.parse_args()
-    if arguments.runs < 1 or arguments.threads < 1:
-        parser.error("--runs and --threads must be at least 1")
+    p = parser(__doc__, runs=5, threads=2)
+    p.add_argument("--size", choices=SIZES, default="base", help="of the model (default: %(default)s)")
+    p.add_argument("--case", choices=("dense", "long", "ragged"), help="one batch alone; all otherwise")
+    p.add_argument("--backend", choices=BACKENDS, default="both", help="ours (default: %(default)s)")
+    p.add_argument("--peers", default="transformers,compile,keras", help="a list with commas (default: %(default)s)")
+    p.add_argument("--at-once", type=positive, default=1, help="peers in memory beside ours (default: %(default)s)")
+    arguments = p.parse_args()
+    named = arguments.peers.replace("transformers", "eager,sdpa").split(",")
+    arguments.peers = [name for name in dict.fromkeys(named) if name]
+    if unknown := [name for name in arguments.peers if name not in NEEDS]:
+        p.error(f"--peers: {', '.join(unknown)} is none of transformers, {', '.join(NEEDS)}")
     return arguments
 
 
 def main() -> None:
     arguments = parsed_arguments()
-    for library in ("OPENBLAS", "OMP", "MKL"):  # before the workers start and load them
-        os.environ[f"{library}_NUM_THREADS"] = str(arguments.threads)
-    os.environ["HF_HUB_OFFLINE"] = "1"
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-    rows = [measured(case, arguments) for case in cases() if arguments.case in (None, case.name)]
-    result = {
-        "date": time.strftime("%Y-%m-%d"),
-        "cpu": processor(),
-        "cores": os.cpu_count(),
-        "threads": arguments.threads,
-        "python": platform.python_version(),
-        "size": arguments.size,
+    limit_threads(arguments.threads)
+    machine = Machine.this()
+    backends = our_backends(arguments.backend)
+    peers, multipliers = installed(arguments.peers, NEEDS), libraries()
+    say(str(machine))
+    say(f"size {arguments.size}, {arguments.threads} threads each; medians of {arguments.runs} steps in turns")
+    rows = []
+    for name, case in training_cases().items():
+        if arguments.case in (None, name):
+            rows.append(measured(case, backends, peers, multipliers, arguments))
+            report(rows[-1], backends)
+    say(
+        "\n'numpy is x', 'native is x': how many times as fast as the row's side that backend of ours is. Timings are "
+        "noisy:\nbelieve them on an idle machine alone, and compare ratios, not seconds."
+    )
+    record = {
+        "machine": dataclasses.asdict(machine),
+        "arguments": vars(arguments),
         "shape": SIZES[arguments.size],
-        "runs": arguments.runs,
-        "load": load,
         "cases": rows,
     }
-    if arguments.json:
-        print(json.dumps(result, indent=1))
-        return
-    print(f"{rows[0]['ours']}  |  {rows[0]['theirs']}  |  Python {result['python']}")
-    print(f"{result['cpu']}, {result['cores']} cores, {arguments.threads} threads each; {result['date']}")
-    print(f"size {arguments.size}: {SIZES[arguments.size]}; medians of {arguments.runs} steps in turns, after one\n")
-    print(f"{'':<8}{'tokens':>7}{'padded':>8}{'masked':>8}{'tokens/s':>16}{'ratio':>8}{'peak, MB':>16}{'roofline':>20}")
-    print(f"{'':<31}{'ours':>8}{'theirs':>8}{'':>8}{'ours':>8}{'theirs':>8}{'share of GFLOP/s':>20}")
-    for row in rows:
-        print(
-            f"{row['case']:<8}{row['tokens']:>7}{row['padded_tokens']:>8}{row['masked']:>8}"
-            f"{row['our_tokens_per_s']:>8.0f}{row['their_tokens_per_s']:>8.0f}{row['ratio']:>8.2f}"
-            f"{row['our_peak_mb']:>8.0f}{row['their_peak_mb']:>8.0f}"
-            f"{row['roofline_share']:>10.0%} of{row['matmul_gflops']:>7.0f}"
-        )
-    print("\nratio: ours over theirs in tokens per second; above 1 ours is faster.")
-    before = "" if load is None else f" (the load before this run was {load:.1f})"
-    print(f"Timings are noisy: believe them on an idle machine alone{before}, and compare ratios, not seconds.")
-    for row in rows:
-        spread = [f"{min(row[k]):.2f} to {max(row[k]):.2f}" for k in ("our_seconds", "their_seconds")]
-        print(f"seconds a step, {row['case']}: ours {spread[0]}, theirs {spread[1]}")
+    write(arguments.json, record)
 
 
 if __name__ == "__main__":

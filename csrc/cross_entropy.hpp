@@ -61,13 +61,14 @@ void cross_entropy_forward(const T* h, const T* table, const T* bias,  // (M, C)
                            T* log_sums,              // (M,)
                            T* z) {                   // (M, V)
     // Each part of the logits is looked at once, when it has just been made.
-    const std::int64_t blocks = (V + BLOCK_COLUMNS - 1) / BLOCK_COLUMNS;
-    Peak<T>* peaks = scratch<Peak<T>>(3, M * blocks);  // (M, blocks)
-    // A product cut into several widths starts a new block at each; PACKED_ROWS is a multiple of BLOCK_COLUMNS.
+    constexpr std::int64_t BLOCK = FLAT_PLAN_DEEP.columns;  // parts begin at multiples of this
+    const std::int64_t blocks = (V + BLOCK - 1) / BLOCK;
+    Peak<T>* peaks = scratch<Peak<T>>(3, M * blocks);  // (M, blocks); parts that are wider leave some as they are
+    std::fill_n(peaks, M * blocks, Peak<T>{-T(__builtin_huge_val()), T(0), 0});
     gemm(rows_of(h, C), rows_of(table, C), M, V, C, z, V, false,
          [=](std::int64_t i, std::int64_t i_end, std::int64_t j, std::int64_t j_end) {
              add_bias(z, V, bias, i, i_end, j, j_end);
-             for (; i < i_end; ++i) peaks[i * blocks + j / BLOCK_COLUMNS] = peak_of(z + i * V, j, j_end);
+             for (; i < i_end; ++i) peaks[i * blocks + j / BLOCK] = peak_of(z + i * V, j, j_end);
          });
     const int threads = threads_for(double(M) * blocks / NUMBERS_PER_THREAD);
 #pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)

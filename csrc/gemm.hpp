@@ -21,12 +21,19 @@ struct Tile {
     static constexpr int ROWS = PYROBERTA_TILE_ROWS;  // ROWS · 2 registers hold the tile, three more its factors
 };
 
-constexpr std::int64_t DEPTH = 256;         // of a panel: one of B (16 KiB in AVX2) stays in the first-level cache
-constexpr std::int64_t BLOCK_ROWS = 96;     // about so many rows of C make a task
-constexpr std::int64_t BLOCK_COLUMNS = 256;
-constexpr std::int64_t PACKED_DEPTH = 4 * DEPTH;   // so much is packed at a time,
-constexpr std::int64_t PACKED_ROWS = 4096;         // times so many vectors of each factor: 16 MiB in float32
-constexpr double FLOPS_PER_THREAD = 1e6;           // below, waking a thread costs more than it saves
+// How a product is cut: a task makes (rows, columns) of C, and runs down the depth in steps of `depth`.
+struct Plan {
+    std::int64_t rows, columns, depth;
+};
+
+// A panel of B, 256 deep, is 16 KiB in AVX2: it stays in the first-level cache while panels of A go by.
+constexpr Plan PLAN = {96, 256, 256};
+// With few rows most of the time goes into reading B, so a task reads long pieces of it: along the depth where that is
+// how B lies, along the columns otherwise. What it has packed, 256 KiB, stays in the second-level cache.
+constexpr Plan FLAT_PLAN_DEEP = {96, 64, 1024}, FLAT_PLAN_WIDE = {96, 512, 128};
+constexpr std::int64_t PACKED_DEPTH = 1024;  // so much is packed at a time,
+constexpr std::int64_t PACKED_ROWS = 4096;   // times so many vectors of each factor: 16 MiB in float32
+constexpr double FLOPS_PER_THREAD = 1e6;     // below, waking a thread costs more than it saves
 
 PYROBERTA_INLINE std::int64_t round_up(std::int64_t n, std::int64_t to) { return (n + to - 1) / to * to; }
 
@@ -163,13 +170,13 @@ void multiply_packed(const T* a, const T* b, std::int64_t rows, std::int64_t col
                    c_step, add);
 }
 
-// The vectors [first, last) of a factor, numbers [0, depth), as panels in blocks of DEPTH: block k starts at
-// `to + k · DEPTH · round_up(vectors, PANEL)`, and the panel of vector r at `r · depth of the block` from there.
+// The vectors [first, last) of a factor, numbers [0, depth), as panels in blocks of `step`: block k starts at
+// `to + k · step · round_up(vectors, PANEL)`, and the panel of vector r at `r · depth of the block` from there.
 template <int PANEL, typename T>
 PYROBERTA_INLINE void pack(Factor<T> factor, std::int64_t vectors, std::int64_t first, std::int64_t last,
-                           std::int64_t depth, T* to) {
-    for (std::int64_t p = 0; p < depth; p += DEPTH) {
-        const std::int64_t deep = std::min(DEPTH, depth - p);
+                           std::int64_t depth, std::int64_t step, T* to) {
+    for (std::int64_t p = 0; p < depth; p += step) {
+        const std::int64_t deep = std::min(step, depth - p);
         T* block = to + p * round_up(vectors, PANEL);
         for (std::int64_t r = first; r < last; r += PANEL) {
             pack_panel<PANEL>(from(factor, r, p), std::min<std::int64_t>(PANEL, last - r), deep, block + r * deep);
@@ -189,9 +196,10 @@ void gemm(Factor<T> a, Factor<T> b, std::int64_t rows, std::int64_t columns, std
         epilogue(0, rows, 0, columns);
         return;
     }
-    const std::int64_t block_rows = round_up(std::min(BLOCK_ROWS, rows), R);
     // With one block of rows each panel of B is used by one task alone, which then packs it for itself, block by block.
-    const bool is_flat = rows <= block_rows;
+    const bool is_flat = rows <= PLAN.rows;
+    const Plan plan = !is_flat ? PLAN : b.depth_step == 1 ? FLAT_PLAN_DEEP : FLAT_PLAN_WIDE;
+    const std::int64_t block_rows = round_up(plan.rows, R);
     const std::int64_t deepest = std::min(depth, PACKED_DEPTH), tallest = std::min(rows, PACKED_ROWS / R * R),
                        widest = is_flat ? columns : std::min(columns, PACKED_ROWS);
     T* packed_a = scratch<T>(0, round_up(tallest, R) * deepest);
@@ -206,26 +214,26 @@ void gemm(Factor<T> a, Factor<T> b, std::int64_t rows, std::int64_t columns, std
             if (!is_flat) {
 #pragma omp for schedule(dynamic) nowait
                 for (std::int64_t k = 0; k < wide; k += 4 * W) {
-                    pack<W>(from(b, j, p), wide, k, std::min(wide, k + 4 * W), deep, packed_b);
+                    pack<W>(from(b, j, p), wide, k, std::min(wide, k + 4 * W), deep, plan.depth, packed_b);
                 }
             }
             for (std::int64_t i = 0; i < rows; i += tallest) {
                 const std::int64_t tall = std::min(tallest, rows - i);
 #pragma omp for schedule(dynamic)
                 for (std::int64_t k = 0; k < tall; k += 8 * R) {
-                    pack<R>(from(a, i, p), tall, k, std::min(tall, k + 8 * R), deep, packed_a);
+                    pack<R>(from(a, i, p), tall, k, std::min(tall, k + 8 * R), deep, plan.depth, packed_a);
                 }
 #pragma omp for schedule(dynamic) collapse(2)
-                for (std::int64_t jj = 0; jj < wide; jj += BLOCK_COLUMNS) {
+                for (std::int64_t jj = 0; jj < wide; jj += plan.columns) {
                     for (std::int64_t ii = 0; ii < tall; ii += block_rows) {
-                        const std::int64_t high = std::min(block_rows, tall - ii), broad = std::min(BLOCK_COLUMNS, wide - jj);
+                        const std::int64_t high = std::min(block_rows, tall - ii), broad = std::min(plan.columns, wide - jj);
                         T* part = c + (i + ii) * c_step + j + jj;
-                        for (std::int64_t q = 0; q < deep; q += DEPTH) {
-                            const std::int64_t d = std::min(DEPTH, deep - q);
+                        for (std::int64_t q = 0; q < deep; q += plan.depth) {
+                            const std::int64_t d = std::min(plan.depth, deep - q);
                             const T* b_block;
                             if (is_flat) {
                                 T* own = scratch<T>(2, round_up(broad, W) * d);
-                                pack<W>(from(b, j + jj, p + q), broad, 0, broad, d, own);
+                                pack<W>(from(b, j + jj, p + q), broad, 0, broad, d, d, own);
                                 b_block = own;
                             } else {
                                 b_block = packed_b + q * round_up(wide, W) + jj * d;

@@ -8,7 +8,6 @@ import sys
 import threading
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_models import TEXTS, random_batch, random_params, small_config, small_masked_lm
@@ -177,9 +176,9 @@ def test_what_an_op_returned_outlives_everything_else():
     assert slope[0, 0] > 1.0
 
 
-@pytest.mark.slow
 def test_threadpoolctl_limits_the_threads():
-    threadpoolctl = pytest.importorskip("threadpoolctl")
+    import threadpoolctl
+
     from pyroberta import _native
 
     with threadpoolctl.threadpool_limits(1):
