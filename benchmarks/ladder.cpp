@@ -110,23 +110,25 @@ void blocked(const float* x, const float* w, Size N, Size I, Size O, float* y) {
     }
 }
 
-// A tile of y (4, 16) stays in registers all the way down the depth, and w lies in panels of 16 columns.
+// A row of a tile (16 columns) stays in registers all the way down the depth, and w lies in panels of 16 columns.
 void packed(const float* x, const float* w, Size N, Size I, Size O, float* y) {
-    constexpr Size ROWS = 4, COLUMNS = 16;
+    constexpr Size COLUMNS = 16;
     Array panel(I * COLUMNS);
     for (Size j = 0; j < O; j += COLUMNS) {
         for (Size i = 0; i < I; ++i) std::copy_n(w + i * O + j, COLUMNS, panel.data() + i * COLUMNS);
-        for (Size n = 0; n < N; n += ROWS) {
-            float tile[ROWS][COLUMNS] = {};
+        for (Size n = 0; n < N; ++n) {
+            Vector<float> sums[COLUMNS / WIDTH<float>] = {};
             for (Size i = 0; i < I; ++i) {
-                for (Size r = 0; r < ROWS; ++r) {
-                    for (Size c = 0; c < COLUMNS; ++c) tile[r][c] += x[(n + r) * I + i] * panel[i * COLUMNS + c];
+                for (Size c = 0; c < COLUMNS / WIDTH<float>; ++c) {
+                    sums[c] += x[n * I + i] * load(&panel[i * COLUMNS + c * WIDTH<float>]);
                 }
             }
-            for (Size r = 0; r < ROWS; ++r) std::copy_n(tile[r], COLUMNS, y + (n + r) * O + j);
+            for (Size c = 0; c < COLUMNS / WIDTH<float>; ++c) store(y + n * O + j + c * WIDTH<float>, sums[c]);
         }
     }
 }
+
+// Six rows at once, so that each number of w that is loaded is used six times; blocks for both caches: gemm.hpp.
 
 void with_threads(int threads, const std::function<void()>& work) {
     const int before = most_threads();
@@ -154,8 +156,8 @@ void climb_gemm(int rounds) {
         {"naive: the definition", then_gelu(naive)},
         {"row by row", then_gelu(in_rows)},
         {"blocked for the cache", then_gelu(blocked)},
-        {"packed, a tile in registers", then_gelu(packed)},
-        {"vectors and two levels of blocks (gemm.hpp), one thread",
+        {"packed, sums in registers", then_gelu(packed)},
+        {"a tile of rows and columns, blocks for two caches (gemm.hpp)",
          [&](float* y) {
              with_threads(1, [&] { ours(y); });
              gelu_pass(y, bias.data(), N, O);

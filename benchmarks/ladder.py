@@ -2,8 +2,8 @@
 
     python benchmarks/ladder.py --rounds 9
 
-Compiles benchmarks/ladder.cpp together with csrc/ for this machine (a C++ compiler is needed) and prints, for each rung,
-milliseconds and GFLOP/s: the best of several rounds in which the rungs take turns.
+Compiles benchmarks/ladder.cpp together with csrc/ for this machine (a C++ compiler is needed) and prints, for each
+rung, milliseconds and GFLOP/s: the best of several rounds in which the rungs take turns.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ class Backbone:
         vocabulary_size, num_layers, num_heads, hidden_dim, intermediate_dim, dropout, max_sequence_length and the
             other fields of `RobertaConfig`: see there.
         dtype: `"float32"` or `"float64"`, of parameters and arithmetic.
-        backend: `"auto"`, `"numpy"` or `"native"`; see `pyroberta doctor`.
+        backend: `"auto"`, `"numpy"`, `"native-blas"` or `"native"`; see `pyroberta doctor`.
         initializer: `"keras"`, `"hf"` or `"neighbour"`; see `initialise`.
         seed: of the fresh values.
 

@@ -16,8 +16,8 @@ def get_ops(name: str = "auto") -> Ops:
     """The table of ops of a backend.
 
     Args:
-        name: "numpy", "native" (C++ where there is a row for it, NumPy elsewhere), or "auto", which takes "native" if
-            it is there; the table's `name` tells which it was.
+        name: "numpy"; "native", where C++ does all; "native-blas", where the products of matrices are NumPy's and C++
+            does the rest; or "auto", which takes "native" if it is there. The table's `name` tells which it was.
 
     Raises:
         BackendError: for an unknown name or a backend that is not there, listing every one with its reason.
@@ -58,11 +58,20 @@ def _numpy() -> tuple[Ops, str]:
 
 
 def _native() -> tuple[Ops, str]:
-    table, about = import_module("pyroberta.native").native_ops()
-    return table, about
+    about: str = import_module("pyroberta._native").about()
+    return import_module("pyroberta.native").native_ops(), about
 
 
-_MAKERS: dict[str, Callable[[], tuple[Ops, str]]] = {"numpy": _numpy, "native": _native}
+def _native_blas() -> tuple[Ops, str]:
+    _, about = _native()
+    return import_module("pyroberta.native").native_blas_ops(), f"products by {_numpy()[1]}, the rest by {about}"
+
+
+_MAKERS: dict[str, Callable[[], tuple[Ops, str]]] = {
+    "numpy": _numpy,
+    "native-blas": _native_blas,
+    "native": _native,
+}
 
 
 def _attempt(make: Callable[[], tuple[Ops, str]]) -> tuple[Ops | None, str]:

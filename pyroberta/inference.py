@@ -103,14 +103,14 @@ def fill_masks(
     if targets is None:
         for number, _, log_probs in _log_probs_at(backbone, sequences, places, batch_size):
             gap = gaps[number][len(found[number])]
-            best = np.argsort(-log_probs, kind="stable")[:top_k]
+            best = _largest(log_probs, top_k)
             found[number].append([_filling(tokenizer, gap, (int(i),), float(log_probs[i])) for i in best])
         return found
     for number, (ids, where) in enumerate(zip(sequences, places, strict=True)):
         for place, gap in zip(where.tolist(), gaps[number], strict=True):
             pieces = _as_tokens(tokenizer, targets, gap)
             scores = _score_targets(backbone, tokenizer, ids, place, pieces, batch_size)
-            best = np.argsort(-np.array(scores), kind="stable")[:top_k]
+            best = _largest(np.array(scores), top_k)
             found[number].append([_filling(tokenizer, gap, pieces[i], scores[i]) for i in best])
     return found
 
@@ -195,6 +195,14 @@ class _Gap:
     before: str
     after: str
     is_spaced: bool
+
+
+def _largest(values: Array, count: int) -> Array:
+    """The places of the `count` largest, the largest first; of equal ones the first. values (V,) -> (count,) int."""
+    if count >= len(values):
+        return np.argsort(-values, kind="stable")
+    candidates = np.flatnonzero(values >= np.partition(values, -count)[-count])  # a few more where some are equal
+    return candidates[np.argsort(-values[candidates], kind="stable")[:count]]
 
 
 def _gaps(tokenizer: Tokenizer, text: str) -> list[_Gap]:

@@ -87,7 +87,7 @@ class MaskedLM:
             load_weights: False for the preset's shape and tokenizer with fresh values, drawn by `initializer`.
             preprocessor: instead of the preset's own; None for a model that takes preprocessed features alone.
             dtype: `"float32"` or `"float64"`, of parameters and arithmetic.
-            backend: `"auto"`, `"numpy"` or `"native"`.
+            backend: `"auto"`, `"numpy"`, `"native-blas"` or `"native"`; see `pyroberta doctor`.
             dropout, attention_dropout: rates instead of the preset's; `dropout` alone sets both.
             initializer: `"keras"`, `"hf"` or `"neighbour"`, for fresh values; see `initialise`.
             seed: see the class.

@@ -229,9 +229,22 @@ def _slopes(dlosses: Array, cache: Cache) -> Any:
         yield z
 
 
-def native_ops() -> tuple[Ops, str]:
-    """The table, and what it was built with and runs on."""
+def native_ops() -> Ops:
+    """The table with all rows in C++."""
     rows = {name: row for name, row in globals().items() if name in Ops.__dataclass_fields__}
-    return replace(
-        REFERENCE, name="native", squared_norm=_native.squared_norm, adam_step=_native.adam_step, **rows
-    ), _native.about()
+    return replace(REFERENCE, name="native", squared_norm=_native.squared_norm, adam_step=_native.adam_step, **rows)
+
+
+def native_blas_ops() -> Ops:
+    """The table whose products of matrices are NumPy's `@`, for machines whose own library is the faster one."""
+
+    def blas_feed_forward(*arguments: Array) -> tuple[Array, Cache]:
+        x, kernel_1, bias_1, kernel_2, bias_2 = arguments
+        f, cache_1 = REFERENCE.linear_forward(x, kernel_1, bias_1)
+        g, slope = gelu_forward(f)
+        h, cache_2 = REFERENCE.linear_forward(g, kernel_2, bias_2)
+        return h, (cache_1, slope, cache_2)
+
+    products = ("linear_", "feed_forward_", "logits", "cross_entropy_")
+    rows = {name: getattr(REFERENCE, name) for name in Ops.__dataclass_fields__ if name.startswith(products)}
+    return replace(native_ops(), **{**rows, "name": "native-blas", "feed_forward_forward": blas_feed_forward})

@@ -214,4 +214,4 @@ def test_an_extension_older_than_the_package_is_a_reason_and_no_crash(monkeypatc
 
     replace_extension(monkeypatch, types.ModuleType("pyroberta._native"))
     assert get_ops("auto").name == "numpy"
-    assert "has no attribute 'squared_norm'" in {name: reason for name, _, reason in backends()}["native"]
+    assert "has no attribute 'about'" in {name: reason for name, _, reason in backends()}["native"]
