@@ -123,6 +123,7 @@ def _run(model: MaskedLM, updates: int, learning_rate: float, batch_size: int, o
     after = model.evaluate(held_out, verbose=0, return_dict=True)
     print(f"\nLoss in training: {' -> '.join(f'{value:.3f}' for value in history.history['loss'])}. Held out:")
     print(f"  the model after          loss {after['loss']:.3f}   accuracy {after['accuracy']:.1%}")
+    print(_verdict(after["loss"], entropy))
     fillings["after"] = _fill(model)
     if output:
         model.save_to_preset(output)
@@ -134,6 +135,13 @@ def _run(model: MaskedLM, updates: int, learning_rate: float, batch_size: int, o
         "after": after,
         "fillings": fillings,
     }
+
+
+def _verdict(loss: float, unigram_loss: float) -> str:
+    """Whether the model has learnt more than how often each token occurs."""
+    margin = unigram_loss - loss
+    beats = f"beats them by {margin:.3f} nats" if margin > 0.0 else f"does not beat them ({-margin:.3f} nats above)"
+    return f"  held-out loss {loss:.3f}, word frequencies alone {unigram_loss:.3f}: the model {beats}"
 
 
 def _fill(model: MaskedLM) -> dict[str, list[str]]:
