@@ -17,6 +17,7 @@ from pyroberta.text.preprocessor import MaskedLMPreprocessor
 from pyroberta.training.data import Examples, HeldExamples, StreamedExamples
 
 FEATURES = ("token_ids", "padding_mask", "mask_positions")
+HF_NAMES = {"input_ids": "token_ids", "attention_mask": "padding_mask"}
 WHAT_FITS = (
     "texts (a list, an array or any iterable of strings, pairs of strings, or the path of a text file), "
     f"encoded sequences (arrays of token ids), or a dict of {', '.join(FEATURES)} with labels beside it"
@@ -54,11 +55,14 @@ class InputReader:
             x = read_lines(x)
         if isinstance(x, io.TextIOBase):
             x = [line.strip() for line in x if line.strip()]  # as `read_lines` reads a path
-        if not isinstance(x, Iterable):
-            raise TypeError(f"x should be {WHAT_FITS}; got {type(x).__name__}")
         if isinstance(x, tuple) and _is_columns(x):
             return self._checked_held(x, y, sample_weight)
-        iterator = iter(x)
+        if isinstance(x, Sized) and not isinstance(x, Iterable) and hasattr(x, "__getitem__"):
+            x = _Indexed(x)
+        try:
+            iterator = iter(x)
+        except TypeError:
+            raise TypeError(f"x should be {WHAT_FITS}; got {type(x).__name__}") from None
         items = list(islice(iterator, 1))
         if not items:
             raise ValueError("x is empty: there is nothing to fit or to evaluate")
@@ -156,9 +160,11 @@ class InputReader:
 
     def _batch(self, item: Any) -> HeldExamples:
         """One batch of an iterable of batches."""
-        parts = item if isinstance(item, tuple) else (item,)
+        parts = item if isinstance(item, tuple) or _starts_with_features(item) else (item,)
         if len(parts) > 3:
-            raise ValueError(f"a batch should be x, (x, y) or (x, y, sample_weight); got a tuple of {len(parts)}")
+            raise ValueError(
+                f"a batch should be x, (x, y) or (x, y, sample_weight); got a {type(item).__name__} of {len(parts)}"
+            )
         return self._held(*parts)
 
     def _cut(self, items: Iterator[Any], size: int) -> Iterator[HeldExamples]:
@@ -227,7 +233,13 @@ def check_features(x: Any, needed: Collection[str] = ("token_ids", "mask_positio
         raise TypeError(f"the features should be a dict of {', '.join(FEATURES)}; got {type(x).__name__}")
     if not set(needed) <= set(x) <= {*needed, "padding_mask"}:
         allowed = ", ".join(name for name in FEATURES if name in {*needed, "padding_mask"})
-        raise ValueError(f"the features should be a dict of {allowed}; got {', '.join(map(str, x))}")
+        raise ValueError(f"the features should be a dict of {allowed}; got {', '.join(map(str, x))}{_renamed(x)}")
+
+
+def _renamed(x: Mapping[str, Any]) -> str:
+    """What features under Hugging Face's names are called here, for an error's end."""
+    found = [f"{theirs} is called {ours} here" for theirs, ours in HF_NAMES.items() if theirs in x]
+    return f". {', '.join(found)}" if found else ""
 
 
 def padding_mask(x: Mapping[str, Any]) -> Any:
@@ -238,6 +250,19 @@ def padding_mask(x: Mapping[str, Any]) -> Any:
         return np.ones(np.shape(x["token_ids"]), bool)
     except ValueError:  # rows of different lengths: `pack_padded` tells
         return [[True] * len(row) for row in x["token_ids"]]
+
+
+class _Indexed:
+    """An object with items and a length alone (torch's Dataset, Keras's PyDataset), which need not know its end."""
+
+    def __init__(self, items: Any) -> None:
+        self.items = items
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __iter__(self) -> Iterator[Any]:
+        return map(self.items.__getitem__, range(len(self.items)))
 
 
 def _on_and_on(left: Iterator[Any], x: Iterable[Any]) -> Iterator[Any]:
@@ -284,13 +309,21 @@ def _is_texts(item: Any) -> bool:
     return isinstance(item, list) and bool(item) and _is_text(item[0])
 
 
+def _starts_with_features(item: Any) -> bool:
+    """Features with perhaps labels and weights behind them."""
+    return isinstance(item, tuple | list) and bool(item) and isinstance(item[0], Mapping)
+
+
 def _is_batch(item: Any, is_list: bool) -> bool:
     """What an iterable of batches yields: features, texts, encoded sequences, or a tuple that starts with such.
 
-    In a list (is_list) a list of strings is one text, its segments.
+    In a list (is_list) a list of strings is one text, its segments. A list that starts with features is a batch as
+    the tuple is: torch's DataLoader makes lists of tuples.
     """
+    if _starts_with_features(item):
+        return True
     if isinstance(item, tuple):
-        return bool(item) and (isinstance(item[0], Mapping) or _is_texts(item[0]))
+        return bool(item) and _is_texts(item[0])
     if is_list or not isinstance(item, list | np.ndarray):
         return isinstance(item, Mapping)
     return _is_texts(item) or (isinstance(item, list) and bool(item) and _is_encoded(item[0]))
