@@ -104,7 +104,7 @@ class Callback:
         """A batch of `predict` begins."""
 
     def on_predict_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """A batch of `predict` ends."""
+        """A batch of `predict` ends; `logs["outputs"]` are its logits."""
 
 
 HOOKS = tuple(name for name in vars(Callback) if name.startswith("on_"))
