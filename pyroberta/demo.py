@@ -13,7 +13,7 @@ from numpy import ndarray as Array
 from pyroberta.backbone import Backbone
 from pyroberta.data import speeches
 from pyroberta.masked_lm import MaskedLM
-from pyroberta.presets.atomic import check_replaceable
+from pyroberta.presets.atomic import check_saveable
 from pyroberta.text.preprocessor import MaskedLMPreprocessor
 from pyroberta.text.tokenizer import Tokenizer
 from pyroberta.training import optimizers, schedules
@@ -49,6 +49,8 @@ def from_scratch(updates: int | None = None, backend: str = "auto", output: Path
 
     Arguments and result as for `adapt`.
     """
+    if output:
+        check_saveable(output)  # now, and not when the training is done
     train, _ = _texts()
     print("training a vocabulary of 3000 entries ...")
     tokenizer = Tokenizer.train(train, vocab_size=3000)
@@ -101,7 +103,7 @@ def _texts() -> tuple[list[str], list[str]]:
 
 def _run(model: MaskedLM, updates: int, learning_rate: float, batch_size: int, output: Path | None) -> dict[str, Any]:
     if output:
-        check_replaceable(output)  # now, and not when the training is done
+        check_saveable(output)  # now, and not when the training is done
     train, held_out = _texts()
     epochs = 5
     steps = -(-updates // epochs)
