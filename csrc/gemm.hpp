@@ -97,9 +97,17 @@ PYROBERTA_INLINE Factor<T> from(Factor<T> factor, std::int64_t row, std::int64_t
     return {factor.data + row * factor.row_step + p * factor.depth_step, factor.row_step, factor.depth_step};
 }
 
-// The innermost loop: tile (ROWS, COLUMNS) = or += A (ROWS, depth) times a packed panel of B (depth, COLUMNS).
-template <int ROWS, typename T>
-PYROBERTA_INLINE void multiply_tile(Factor<T> a, const T* PYROBERTA_RESTRICT b, std::int64_t depth,
+// A packed panel of A, as a factor whose steps the compiler knows.
+template <typename T>
+struct Panel {
+    const T* data;
+    static constexpr std::int64_t row_step = 1, depth_step = Tile<T>::ROWS;
+};
+
+// The innermost loop: tile (ROWS, COLUMNS) = or += A (ROWS, depth) times a packed panel of B (depth, COLUMNS). A is a
+// Panel, or a Factor that lies in memory as it is.
+template <int ROWS, typename T, typename Left>
+PYROBERTA_INLINE void multiply_tile(Left a, const T* PYROBERTA_RESTRICT b, std::int64_t depth,
                                     T* PYROBERTA_RESTRICT c, std::int64_t c_step, bool add) {
     constexpr int W = WIDTH<T>;
     const T* PYROBERTA_RESTRICT column = a.data;
@@ -127,8 +135,8 @@ PYROBERTA_INLINE void multiply_tile(Factor<T> a, const T* PYROBERTA_RESTRICT b, 
 }
 
 // The same for as few rows as a tile may have at the lower edge.
-template <int ROWS, typename T>
-PYROBERTA_INLINE void multiply_rows(int rows, Factor<T> a, const T* b, std::int64_t depth, T* c, std::int64_t c_step,
+template <int ROWS, typename T, typename Left>
+void multiply_rows(int rows, Left a, const T* b, std::int64_t depth, T* c, std::int64_t c_step,
                                     bool add) {
     if (rows == ROWS) {
         multiply_tile<ROWS>(a, b, depth, c, c_step, add);
@@ -137,9 +145,9 @@ PYROBERTA_INLINE void multiply_rows(int rows, Factor<T> a, const T* b, std::int6
     }
 }
 
-// C (rows, columns) = or += A B, tile by tile: left(i) is A from row i on, B's panels follow one another.
-template <typename T, typename Left>
-PYROBERTA_INLINE void multiply_tiles(const Left& left, const T* b, std::int64_t rows, std::int64_t columns,
+// C (rows, columns) = or += A B, tile by tile: left_of(i) is A from row i on, B's panels follow one another.
+template <typename T, typename LeftOf>
+PYROBERTA_INLINE void multiply_tiles(const LeftOf& left_of, const T* b, std::int64_t rows, std::int64_t columns,
                                      std::int64_t depth, T* c, std::int64_t c_step, bool add) {
     constexpr int R = Tile<T>::ROWS, W = Tile<T>::COLUMNS;
     for (std::int64_t j = 0; j < columns; j += W, b += W * depth) {
@@ -147,12 +155,12 @@ PYROBERTA_INLINE void multiply_tiles(const Left& left, const T* b, std::int64_t 
             T* tile = c + i * c_step + j;
             const int tall = static_cast<int>(std::min<std::int64_t>(R, rows - i));
             if (columns - j >= W) {
-                multiply_rows<R>(tall, left(i), b, depth, tile, c_step, add);
+                multiply_rows<R>(tall, left_of(i), b, depth, tile, c_step, add);
                 continue;
             }
             T whole[R * W];  // the right edge: computed whole, of which a part is taken
             const std::int64_t wide = columns - j;
-            multiply_rows<R>(tall, left(i), b, depth, whole, W, false);
+            multiply_rows<R>(tall, left_of(i), b, depth, whole, W, false);
             for (int r = 0; r < tall; ++r) {
                 for (std::int64_t k = 0; k < wide; ++k) {
                     tile[r * c_step + k] = (add ? tile[r * c_step + k] : T(0)) + whole[r * W + k];
@@ -166,8 +174,7 @@ PYROBERTA_INLINE void multiply_tiles(const Left& left, const T* b, std::int64_t 
 template <typename T>
 void multiply_packed(const T* a, const T* b, std::int64_t rows, std::int64_t columns, std::int64_t depth, T* c,
                      std::int64_t c_step, bool add) {
-    multiply_tiles([=](std::int64_t i) { return Factor<T>{a + i * depth, 1, Tile<T>::ROWS}; }, b, rows, columns, depth, c,
-                   c_step, add);
+    multiply_tiles([=](std::int64_t i) { return Panel<T>{a + i * depth}; }, b, rows, columns, depth, c, c_step, add);
 }
 
 // The vectors [first, last) of a factor, numbers [0, depth), as panels in blocks of `step`: block k starts at

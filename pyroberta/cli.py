@@ -73,19 +73,22 @@ def build_parser() -> argparse.ArgumentParser:
     fit.add_argument("-o", "--output", required=True, metavar="DIR", help="where to save the model")
     _model_options(fit)
     fit.add_argument("--fresh", action="store_true", help="start from fresh values instead of the preset's weights")
+    fit.add_argument(
+        "--tokenizer", metavar="DIR", help="with --fresh: a vocabulary of train-tokenizer instead of the preset's"
+    )
     fit.add_argument("--epochs", type=_positive, metavar="N", default=1, help="times through the texts")
     fit.add_argument("--batch-size", type=_positive, metavar="N", default=16, help="texts in a step")
     fit.add_argument(
         "--accumulate", type=_positive, default=1, metavar="N", help="steps whose gradients make an update"
     )
     fit.add_argument(
-        "--learning-rate", type=float, metavar="RATE", default=5e-5, help="of Adam: it rises to this, then falls to 0"
+        "--learning-rate", type=_number, metavar="RATE", default=5e-5, help="of Adam: it rises to this, then falls to 0"
     )
     fit.add_argument(
         "--warmup", type=_fraction, metavar="PART", default=0.06, help="part of the updates in which it rises"
     )
     fit.add_argument("--validation", metavar="FILE", help="text file to evaluate on after every epoch")
-    fit.add_argument("--seed", type=int, metavar="N", default=0, help="of order, masks and dropout")
+    fit.add_argument("--seed", type=_whole, metavar="N", default=0, help="of order, masks and dropout")
     fit.add_argument(
         "--freeze", metavar="REGEX", action="append", default=[], help="leave parameters with such names alone"
     )
@@ -154,17 +157,31 @@ def _model_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {text}")
-    return value
+    with contextlib.suppress(ValueError):
+        if int(text) >= 1:
+            return int(text)
+    raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, got {text!r}")
 
 
 def _fraction(text: str) -> float:
-    value = float(text)
-    if not 0.0 <= value < 1.0:
-        raise argparse.ArgumentTypeError(f"must be in [0, 1), got {text}")
-    return value
+    with contextlib.suppress(ValueError):
+        if 0.0 <= float(text) < 1.0:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"must be a number in [0, 1), got {text!r}")
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a number, got {text!r}") from None
+
+
+def _whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a whole number, got {text!r}") from None
 
 
 def _load(arguments: argparse.Namespace, **keywords: Any) -> Any:
@@ -173,10 +190,39 @@ def _load(arguments: argparse.Namespace, **keywords: Any) -> Any:
     return MaskedLM.from_preset(arguments.model, backend=arguments.backend, **keywords)
 
 
+def _fresh(arguments: argparse.Namespace) -> Any:
+    """A model of the preset's shape with fresh values and a vocabulary of its own."""
+    from dataclasses import asdict
+
+    from pyroberta.backbone import Backbone
+    from pyroberta.masked_lm import MaskedLM
+    from pyroberta.presets.registry import load, preprocessor_settings
+    from pyroberta.text.preprocessor import MaskedLMPreprocessor
+    from pyroberta.text.tokenizer import Tokenizer
+
+    if not os.path.isdir(arguments.tokenizer):
+        raise FileNotFoundError(
+            f"--tokenizer {arguments.tokenizer}: there is no such directory. Make one with "
+            f"`pyroberta train-tokenizer FILE -o {arguments.tokenizer}`"
+        )
+    tokenizer = Tokenizer.load(arguments.tokenizer)
+    shape, _, _ = load(arguments.model, load_weights=False, load_tokenizer=False)
+    ids = {"start_id": tokenizer.start_id, "pad_id": tokenizer.pad_id, "end_id": tokenizer.end_id}
+    config = asdict(shape) | ids | {"vocabulary_size": tokenizer.vocabulary_size}
+    backbone = Backbone(**config, backend=arguments.backend, seed=arguments.seed)
+    settings = {"sequence_length": min(512, shape.max_sequence_length), **preprocessor_settings(arguments.model)}
+    return MaskedLM(backbone, MaskedLMPreprocessor(tokenizer, **settings), seed=arguments.seed)
+
+
 def _read(source: str) -> list[str]:
     from pyroberta.inputs import read_lines
 
     if source != "-":
+        if not os.path.isfile(source):
+            what = "is a directory" if os.path.isdir(source) else "there is no such file"
+            raise FileNotFoundError(
+                f"{source}: {what}. Give a UTF-8 text file with one text a line, or - to read stdin"
+            )
         return read_lines(source)
     try:
         lines = sys.stdin.buffer.read().decode("utf-8-sig").split("\n")
@@ -191,13 +237,20 @@ def _texts(arguments: argparse.Namespace) -> list[str]:
 
 
 def _fit(arguments: argparse.Namespace) -> dict[str, Any]:
-    from pyroberta.presets.atomic import check_replaceable
+    from pyroberta.presets.atomic import check_saveable
     from pyroberta.training import optimizers, schedules
 
     texts = _read(arguments.texts)
     validation = _read(arguments.validation) if arguments.validation else None
-    check_replaceable(Path(arguments.output))  # now, and not when the training is done
-    model = _load(arguments, load_weights=not arguments.fresh, seed=arguments.seed)
+    check_saveable(Path(arguments.output))  # now, and not when the training is done
+    if arguments.tokenizer and not arguments.fresh:
+        raise ValueError(
+            "--tokenizer needs --fresh: the preset's weights belong to its own vocabulary, so another one starts anew"
+        )
+    if arguments.tokenizer:
+        model = _fresh(arguments)
+    else:
+        model = _load(arguments, load_weights=not arguments.fresh, seed=arguments.seed)
     for pattern in arguments.freeze:
         model.backbone.freeze(pattern)
     updates = -(-len(texts) // (arguments.batch_size * arguments.accumulate)) * arguments.epochs
@@ -236,7 +289,9 @@ def _figures(values: dict[str, float]) -> str:
 def _fill_mask(arguments: argparse.Namespace) -> list[Any]:
     model = _load(arguments)
     results = []
-    targets = None if arguments.targets is None else [word.strip() for word in arguments.targets.split(",")]
+    targets = None
+    if arguments.targets is not None:
+        targets = [word.strip() for word in arguments.targets.split(",") if word.strip()]
     for text in _texts(arguments):
         found = model.fill_mask(text, top_k=arguments.top_k, targets=targets)
         masks = found if isinstance(found[0], list) else [found]
@@ -263,8 +318,10 @@ def _score(arguments: argparse.Namespace) -> list[Any]:
 
 
 def _train_tokenizer(arguments: argparse.Namespace) -> dict[str, Any]:
+    from pyroberta.presets.atomic import check_place
     from pyroberta.text.tokenizer import Tokenizer
 
+    check_place(Path(arguments.output) / "vocab.json")
     texts = (line for file in arguments.files for line in _read(file))
     tokenizer = Tokenizer.train(texts, vocab_size=arguments.vocab_size, min_frequency=arguments.min_frequency)
     tokenizer.save(arguments.output)

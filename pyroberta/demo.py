@@ -13,7 +13,7 @@ from numpy import ndarray as Array
 from pyroberta.backbone import Backbone
 from pyroberta.data import speeches
 from pyroberta.masked_lm import MaskedLM
-from pyroberta.presets.atomic import check_replaceable
+from pyroberta.presets.atomic import check_saveable
 from pyroberta.text.preprocessor import MaskedLMPreprocessor
 from pyroberta.text.tokenizer import Tokenizer
 from pyroberta.training import optimizers, schedules
@@ -49,6 +49,8 @@ def from_scratch(updates: int | None = None, backend: str = "auto", output: Path
 
     Arguments and result as for `adapt`.
     """
+    if output:
+        check_saveable(output)  # now, and not when the training is done
     train, _ = _texts()
     print("training a vocabulary of 3000 entries ...")
     tokenizer = Tokenizer.train(train, vocab_size=3000)
@@ -101,7 +103,7 @@ def _texts() -> tuple[list[str], list[str]]:
 
 def _run(model: MaskedLM, updates: int, learning_rate: float, batch_size: int, output: Path | None) -> dict[str, Any]:
     if output:
-        check_replaceable(output)  # now, and not when the training is done
+        check_saveable(output)  # now, and not when the training is done
     train, held_out = _texts()
     epochs = 5
     steps = -(-updates // epochs)
@@ -123,6 +125,7 @@ def _run(model: MaskedLM, updates: int, learning_rate: float, batch_size: int, o
     after = model.evaluate(held_out, verbose=0, return_dict=True)
     print(f"\nLoss in training: {' -> '.join(f'{value:.3f}' for value in history.history['loss'])}. Held out:")
     print(f"  the model after          loss {after['loss']:.3f}   accuracy {after['accuracy']:.1%}")
+    print(_verdict(after["loss"], entropy))
     fillings["after"] = _fill(model)
     if output:
         model.save_to_preset(output)
@@ -134,6 +137,13 @@ def _run(model: MaskedLM, updates: int, learning_rate: float, batch_size: int, o
         "after": after,
         "fillings": fillings,
     }
+
+
+def _verdict(loss: float, unigram_loss: float) -> str:
+    """Whether the model has learnt more than how often each token occurs."""
+    margin = unigram_loss - loss
+    beats = f"beats them by {margin:.3f} nats" if margin > 0.0 else f"does not beat them ({-margin:.3f} nats above)"
+    return f"  held-out loss {loss:.3f}, word frequencies alone {unigram_loss:.3f}: the model {beats}"
 
 
 def _fill(model: MaskedLM) -> dict[str, list[str]]:

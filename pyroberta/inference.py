@@ -220,6 +220,11 @@ def _as_tokens(tokenizer: Tokenizer, targets: Sequence[str], gap: _Gap) -> list[
     """The targets' tokens as they would stand at the mask: with the space before it, which belongs to the word's."""
     pieces = []
     for target in targets:
+        if not isinstance(target, str):
+            raise TypeError(
+                f"targets should be words, such as 'day'; got {target!r} ({type(target).__name__}). For a token's id "
+                "give its text, tokenizer.decode([id])"
+            )
         if not target:
             raise ValueError("a target is the empty string, which has no tokens")
         spoken = " " + target if gap.is_spaced and target[0] not in WHITESPACE else target

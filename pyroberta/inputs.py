@@ -17,6 +17,7 @@ from pyroberta.text.preprocessor import MaskedLMPreprocessor
 from pyroberta.training.data import Examples, HeldExamples, StreamedExamples
 
 FEATURES = ("token_ids", "padding_mask", "mask_positions")
+HF_NAMES = {"input_ids": "token_ids", "attention_mask": "padding_mask"}
 WHAT_FITS = (
     "texts (a list, an array or any iterable of strings, pairs of strings, or the path of a text file), "
     f"encoded sequences (arrays of token ids), or a dict of {', '.join(FEATURES)} with labels beside it"
@@ -50,15 +51,15 @@ class InputReader:
         """
         if isinstance(x, Mapping):
             return self._checked_held(x, y, sample_weight)
-        if isinstance(x, str | os.PathLike):
+        if isinstance(x, str):
             x = read_lines(x)
-        if isinstance(x, io.TextIOBase):
-            x = [line.strip() for line in x if line.strip()]  # as `read_lines` reads a path
-        if not isinstance(x, Iterable):
-            raise TypeError(f"x should be {WHAT_FITS}; got {type(x).__name__}")
         if isinstance(x, tuple) and _is_columns(x):
             return self._checked_held(x, y, sample_weight)
-        iterator = iter(x)
+        x = _with_items(x)
+        try:
+            iterator = iter(x)
+        except TypeError:
+            raise TypeError(f"x should be {WHAT_FITS}; got {type(x).__name__}") from None
         items = list(islice(iterator, 1))
         if not items:
             raise ValueError("x is empty: there is nothing to fit or to evaluate")
@@ -102,6 +103,76 @@ class InputReader:
 
     def sequences(self, items: Iterable[Any]) -> Batch:
         """Texts, pairs of texts, or sequences of ids as a packed batch without masks."""
+        batch = pack(self._ids(items))
+        longest, limit = int(np.diff(batch.starts).max(initial=0)), self.config.max_sequence_length
+        if longest > limit:  # the preprocessor was changed after it was checked
+            raise ValueError(
+                f"the preprocessor made a sequence of {longest} tokens; the model takes {limit}. "
+                f"Give it a sequence_length of at most {limit}"
+            )
+        return batch
+
+    def queries(self, x: Any, batch_size: int, steps: int | None = None) -> tuple[Iterator[Any], int | None]:
+        """What `predict` is asked, batch by batch: dicts of features, or lists of the ids of whole texts.
+
+        Args:
+            x: as for `examples`, but that a string is one text and not a path.
+            batch_size: of what is no iterable of batches.
+            steps: batches that are wanted at most; no more is read.
+
+        Returns:
+            The batches, and their number where that can be known.
+
+        Raises:
+            TypeError, ValueError: as for `examples`.
+        """
+        if isinstance(x, Mapping):
+            check_features(x)
+            x = {**x, "padding_mask": padding_mask(x)}
+            count = len(x["token_ids"])
+            if any(len(value) != count for value in x.values()):
+                rows = ", ".join(f"{name} {len(value)}" for name, value in x.items())
+                raise ValueError(f"the features should have a row for each sequence; they have {rows}")
+            starts = range(0, count, batch_size)[:steps]
+            return ({name: value[i : i + batch_size] for name, value in x.items()} for i in starts), len(starts)
+        x = [x] if isinstance(x, str) else _with_items(x)
+        if isinstance(x, bytes) or not isinstance(x, Iterable):
+            raise TypeError(f"expected a text or a list of texts, got {type(x).__name__}; x should be {WHAT_FITS}")
+        if isinstance(x, tuple) and _is_columns(x):
+            sequences = self._whole(x)
+        else:
+            iterator = iter(x)
+            items = list(islice(iterator, 1))
+            left = chain(items, iterator)
+            if items and _is_batch(items[0], is_list=isinstance(x, list | np.ndarray)):
+                return map(self._query, islice(left, steps)), steps
+            sequences = self._whole(left if steps is None else islice(left, steps * batch_size))
+        starts = range(0, len(sequences), batch_size)[:steps]
+        return (sequences[i : i + batch_size] for i in starts), len(starts)
+
+    def _query(self, item: Any) -> Any:
+        """One batch of an iterable of batches; labels and weights beside it are not looked at."""
+        x = item[0] if isinstance(item, tuple) or _starts_with_features(item) else item
+        if not isinstance(x, Mapping):
+            return self._whole(x)
+        check_features(x)
+        return x
+
+    def _whole(self, items: Iterable[Any]) -> list[Any]:
+        """The ids of each text or sequence; nothing is cut off, which could cost a mask."""
+        uncut = MaskedLMPreprocessor(self._need_preprocessor().tokenizer, sequence_length=2**31)
+        limit = self.config.max_sequence_length
+        is_columns = isinstance(items, tuple)
+        sequences = uncut.encode(items) if is_columns else InputReader(self.config, uncut)._ids(items)
+        for number, ids in enumerate(sequences):
+            if len(ids) > limit:
+                raise ValueError(
+                    f"text {number} has {len(ids)} tokens, <s> and </s> included; the model takes {limit}. "
+                    "Split the text"
+                )
+        return sequences
+
+    def _ids(self, items: Iterable[Any]) -> list[Any]:
         self._need_preprocessor()  # encoded sequences will be masked too
         iterator = iter(items)
         encoded: list[Any] = []
@@ -110,14 +181,7 @@ class InputReader:
                 encoded += [self._checked(np.asarray(item), len(encoded) + i) for i, item in enumerate(some)]
             else:
                 encoded += self._encoded(some, len(encoded))
-        batch = pack(encoded)
-        longest, limit = int(np.diff(batch.starts).max(initial=0)), self.config.max_sequence_length
-        if longest > limit:  # the preprocessor was changed after it was checked
-            raise ValueError(
-                f"the preprocessor made a sequence of {longest} tokens; the model takes {limit}. "
-                f"Give it a sequence_length of at most {limit}"
-            )
-        return batch
+        return encoded
 
     def _encoded(self, texts: Any, before: int) -> list[Any]:
         try:
@@ -156,9 +220,11 @@ class InputReader:
 
     def _batch(self, item: Any) -> HeldExamples:
         """One batch of an iterable of batches."""
-        parts = item if isinstance(item, tuple) else (item,)
+        parts = item if isinstance(item, tuple) or _starts_with_features(item) else (item,)
         if len(parts) > 3:
-            raise ValueError(f"a batch should be x, (x, y) or (x, y, sample_weight); got a tuple of {len(parts)}")
+            raise ValueError(
+                f"a batch should be x, (x, y) or (x, y, sample_weight); got a {type(item).__name__} of {len(parts)}"
+            )
         return self._held(*parts)
 
     def _cut(self, items: Iterator[Any], size: int) -> Iterator[HeldExamples]:
@@ -227,7 +293,13 @@ def check_features(x: Any, needed: Collection[str] = ("token_ids", "mask_positio
         raise TypeError(f"the features should be a dict of {', '.join(FEATURES)}; got {type(x).__name__}")
     if not set(needed) <= set(x) <= {*needed, "padding_mask"}:
         allowed = ", ".join(name for name in FEATURES if name in {*needed, "padding_mask"})
-        raise ValueError(f"the features should be a dict of {allowed}; got {', '.join(map(str, x))}")
+        raise ValueError(f"the features should be a dict of {allowed}; got {', '.join(map(str, x))}{_renamed(x)}")
+
+
+def _renamed(x: Mapping[str, Any]) -> str:
+    """What features under Hugging Face's names are called here, for an error's end."""
+    found = [f"{theirs} is called {ours} here" for theirs, ours in HF_NAMES.items() if theirs in x]
+    return f". {', '.join(found)}" if found else ""
 
 
 def padding_mask(x: Mapping[str, Any]) -> Any:
@@ -238,6 +310,30 @@ def padding_mask(x: Mapping[str, Any]) -> Any:
         return np.ones(np.shape(x["token_ids"]), bool)
     except ValueError:  # rows of different lengths: `pack_padded` tells
         return [[True] * len(row) for row in x["token_ids"]]
+
+
+def _with_items(x: Any) -> Any:
+    """x with what it stands for in its place: a file's lines, the items of an object that has no `__iter__`."""
+    if isinstance(x, os.PathLike):
+        return read_lines(x)
+    if isinstance(x, io.TextIOBase):
+        return [line.strip() for line in x if line.strip()]  # as `read_lines` reads a path
+    if isinstance(x, Sized) and not isinstance(x, Iterable) and hasattr(x, "__getitem__"):
+        return _Indexed(x)
+    return x
+
+
+class _Indexed:
+    """An object with items and a length alone (torch's Dataset, Keras's PyDataset), which need not know its end."""
+
+    def __init__(self, items: Any) -> None:
+        self.items = items
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __iter__(self) -> Iterator[Any]:
+        return map(self.items.__getitem__, range(len(self.items)))
 
 
 def _on_and_on(left: Iterator[Any], x: Iterable[Any]) -> Iterator[Any]:
@@ -284,13 +380,21 @@ def _is_texts(item: Any) -> bool:
     return isinstance(item, list) and bool(item) and _is_text(item[0])
 
 
+def _starts_with_features(item: Any) -> bool:
+    """Features with perhaps labels and weights behind them."""
+    return isinstance(item, tuple | list) and bool(item) and isinstance(item[0], Mapping)
+
+
 def _is_batch(item: Any, is_list: bool) -> bool:
     """What an iterable of batches yields: features, texts, encoded sequences, or a tuple that starts with such.
 
-    In a list (is_list) a list of strings is one text, its segments.
+    In a list (is_list) a list of strings is one text, its segments. A list that starts with features is a batch as
+    the tuple is: torch's DataLoader makes lists of tuples.
     """
+    if _starts_with_features(item):
+        return True
     if isinstance(item, tuple):
-        return bool(item) and (isinstance(item[0], Mapping) or _is_texts(item[0]))
+        return bool(item) and _is_texts(item[0])
     if is_list or not isinstance(item, list | np.ndarray):
         return isinstance(item, Mapping)
     return _is_texts(item) or (isinstance(item, list) and bool(item) and _is_encoded(item[0]))

@@ -11,7 +11,7 @@ import numpy as np
 from numpy import ndarray as Array
 
 from pyroberta.backbone import Backbone
-from pyroberta.inference import encode, fill_masks, hidden_states, logits_at, mask_places, score_texts
+from pyroberta.inference import fill_masks, hidden_states, logits_at, mask_places, score_texts
 from pyroberta.inputs import InputReader, check_features, padding_mask
 from pyroberta.model.batch import Batch, pack, pack_padded, slot_rows, unpack
 from pyroberta.model.gradients import Gradients
@@ -20,7 +20,8 @@ from pyroberta.presets import hf
 from pyroberta.presets.registry import PRESETS, Preset, load, preprocessor_settings
 from pyroberta.text.preprocessor import MaskedLMPreprocessor
 from pyroberta.text.tokenizer import Tokenizer
-from pyroberta.training import losses, metrics, optimizers
+from pyroberta.training import losses, optimizers
+from pyroberta.training import metrics as measures
 from pyroberta.training.callbacks import Callback, CallbackList, History, ProgressBar
 from pyroberta.training.data import Examples, HeldExamples, grouped
 from pyroberta.training.loop import Result, compute_gradients, evaluate_batch
@@ -116,7 +117,8 @@ class MaskedLM:
         optimizer: optimizers.Adam | str = "auto",
         loss: losses.SparseCategoricalCrossentropy | str = "auto",
         *,
-        weighted_metrics: Sequence[metrics.Metric | str] | str | None = "auto",
+        metrics: None = None,
+        weighted_metrics: Sequence[measures.Metric | str] | str | None = "auto",
         jit_compile: bool | str = "auto",
         recompute: bool = False,
     ) -> None:
@@ -125,23 +127,30 @@ class MaskedLM:
         Args:
             optimizer: `"auto"` is `Adam(5e-5)`, Keras's form, as in KerasHub.
             loss: `"auto"` is the mean over the masked tokens; see `losses.SparseCategoricalCrossentropy`.
+            metrics: refused, since in Keras these leave weights out, and would count mask slots that are not used.
             weighted_metrics: beside the loss, names or `metrics` objects; `"auto"` is accuracy and perplexity.
             jit_compile: accepted so that KerasHub's examples run; there is nothing to compile.
             recompute: keep only each layer's input for backward and run the layer again there (gradient checkpointing):
                 much less memory, a quarter to a third more time, the same result.
 
         Raises:
-            ValueError: for a loss on probabilities, since the model gives logits, or without a reduction.
+            ValueError: for a loss on probabilities, since the model gives logits, or without a reduction; for
+                `metrics`.
             TypeError: for an optimizer, a loss or a metric that is not pyroberta's.
         """
         if isinstance(loss, str) and loss == "auto":
             loss = losses.SparseCategoricalCrossentropy(from_logits=True, reduction="mean_with_sample_weight")
+        if metrics:
+            raise ValueError(
+                f"metrics={metrics!r} would count every mask slot, used or not, since Keras's metrics take no weights. "
+                "Pass weighted_metrics= instead, which count masked tokens by their weights"
+            )
         if isinstance(weighted_metrics, str):
             weighted_metrics = ("accuracy", "perplexity") if weighted_metrics == "auto" else (weighted_metrics,)
         optimizer = "adam" if isinstance(optimizer, str) and optimizer == "auto" else optimizer
         new_optimizer = _of_ours("optimizer", optimizers.get(optimizer), optimizers.Adam)
         new_loss = _of_ours("loss", losses.get(loss), losses.SparseCategoricalCrossentropy)
-        new_metrics = [_of_ours("metric", metrics.get(metric), metrics.Metric) for metric in weighted_metrics or ()]
+        new_metrics = [_of_ours("metric", measures.get(metric), measures.Metric) for metric in weighted_metrics or ()]
         if not new_loss.from_logits:
             raise ValueError("the model gives logits: use SparseCategoricalCrossentropy(from_logits=True)")
         if new_loss.ignore_class is not None:
@@ -150,7 +159,7 @@ class MaskedLM:
         if new_optimizer.m is not None:  # it has worked before, here or for another model
             new_optimizer.build(self.backbone.params)
         self.optimizer, self.loss, self._recompute = new_optimizer, new_loss, bool(recompute)
-        self._metrics: list[metrics.Metric] = [metrics.Loss(), *new_metrics]
+        self._metrics: list[measures.Metric] = [measures.Loss(), *new_metrics]
 
     def fit(
         self,
@@ -212,10 +221,7 @@ class MaskedLM:
         if validation_steps is not None:
             validation_steps = whole_number("validation_steps", validation_steps)
         accumulated = whole_number("gradient_accumulation_steps", gradient_accumulation_steps, at_most=MOST_PARTS)
-        if not self.backbone.trainable_names():
-            raise ValueError(
-                "every parameter is frozen: there is nothing to train. See backbone.trainable and unfreeze"
-            )
+        self._need_trainable()
         bar = ProgressBar(verbose)
         examples = self._examples(x, y, sample_weight, stream=steps_per_epoch is not None)
         validation: Examples | None = None
@@ -297,6 +303,7 @@ class MaskedLM:
 
     def train_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, *, return_dict: bool = False) -> Any:
         """One update on the whole of x, as one batch. Arguments and returns as for `evaluate`; metrics start anew."""
+        self._need_trainable()
         examples = self._held(x, y, sample_weight)
         for metric in self._metrics:
             metric.reset()
@@ -322,21 +329,26 @@ class MaskedLM:
             (B, K, V), zeros for a position that holds padding.
         """
         check_features(inputs)
-        config, is_token = self.backbone.config, padding_mask(inputs)
-        batch = pack_padded(
-            inputs["token_ids"],
-            is_token,
-            vocabulary_size=config.vocabulary_size,
-            max_sequence_length=config.max_sequence_length,
-        )
-        return self._slot_logits(batch, slot_rows(inputs["mask_positions"], is_token))
+        return self._slot_logits(*self._slots(inputs))
 
-    def predict(self, x: Any, *, batch_size: int | None = None, verbose: int | str = "auto") -> Array:
+    def predict(
+        self,
+        x: Any,
+        *,
+        batch_size: int | None = None,
+        steps: int | None = None,
+        callbacks: Sequence[Callback] | Callback | None = None,
+        verbose: int | str = "auto",
+    ) -> Array:
         """Logits at the masked positions.
 
         Args:
-            x: texts that hold `<mask>`, or a dict of features as for `__call__`.
-            batch_size: sequences at a time, 32 unless given.
+            x: what `fit` takes: texts that hold `<mask>`, segments, encoded sequences, a dict of features as for
+                `__call__`, or an iterable of batches of them, whose labels and weights are not looked at. Unlike
+                there, a `str` is one text, and nothing is cut off. A tuple of strings is one text's segments.
+            batch_size: sequences at a time, 32 unless given; does not apply to an iterable of batches.
+            steps: stop after so many batches, and read no further.
+            callbacks: told of every batch; `logs["outputs"]` are its logits.
             verbose: as for `fit`.
 
         Returns:
@@ -346,41 +358,39 @@ class MaskedLM:
             ValueError: where x is empty, or no text holds `<mask>`.
         """
         batch_size = whole_number("batch_size", 32 if batch_size is None else batch_size)
+        if steps is not None:
+            steps = whole_number("steps", steps)
         bar = ProgressBar(verbose)
-        if isinstance(x, Mapping):
-            check_features(x)
-            x = {**x, "padding_mask": padding_mask(x)}
-            count = len(x["token_ids"])
-            if any(len(value) != count for value in x.values()):
-                rows = ", ".join(f"{name} {len(value)}" for name, value in x.items())
-                raise ValueError(f"the features should have a row for each sequence; they have {rows}")
-            parts = (
-                {name: value[i : i + batch_size] for name, value in x.items()} for i in range(0, count, batch_size)
-            )
-            outputs: Iterator[Array] = map(self, parts)
-        else:
-            texts = _listed(x)
-            count = len(texts)
-            outputs = self._predict_texts(texts, batch_size)
-        if not count:
-            raise ValueError("x is empty: there is nothing to predict")
-        told = CallbackList([bar], model=self, params={"steps": _ceil(count, batch_size)})
-        collected = []
+        reader = InputReader(self.backbone.config, self.preprocessor)
+        queries, there = reader.queries(x, batch_size, steps)
+        told = CallbackList(
+            [*([callbacks] if isinstance(callbacks, Callback) else callbacks or ()), bar],
+            model=self,
+            params={"steps": there},
+        )
+        outputs: list[Array] = []
+        holds_mask = False
         try:
             told.on_predict_begin()
-            for step in range(-(-count // batch_size)):
+            for step, query in enumerate(queries):
                 told.on_predict_batch_begin(step)
-                collected.append(next(outputs))
-                told.on_predict_batch_end(step)
+                batch, rows = self._slots(query)
+                holds_mask |= isinstance(query, Mapping) or rows.size > 0
+                outputs.append(self._slot_logits(batch, rows))
+                told.on_predict_batch_end(step, {"outputs": outputs[-1]})
             told.on_predict_end()
         finally:
             bar.on_train_end()
-        return np.concatenate(collected)
+        if not outputs:
+            raise ValueError("x is empty: there is nothing to predict")
+        if not holds_mask:
+            raise ValueError(f"no text holds {self._tokenizer().mask_token!r}, so there is nothing to predict")
+        most = max(logits.shape[1] for logits in outputs)
+        return np.concatenate([np.pad(logits, ((0, 0), (0, most - logits.shape[1]), (0, 0))) for logits in outputs])
 
     def predict_on_batch(self, x: Any) -> Array:
         """`predict` on x as one batch."""
-        count = 1 if isinstance(x, str) else len(x["token_ids"]) if "token_ids" in x else len(x)
-        return self.predict(x, batch_size=max(count, 1), verbose=0)
+        return self.predict(x, batch_size=2**31, verbose=0)
 
     def fill_mask(
         self,
@@ -576,6 +586,12 @@ class MaskedLM:
         for metric in self._metrics:
             metric.update(result.losses, result.predicted, result.labels, result.weights, result.denominator)
 
+    def _need_trainable(self) -> None:
+        if not self.backbone.trainable_names():
+            raise ValueError(
+                "every parameter is frozen: there is nothing to train. See backbone.trainable and unfreeze"
+            )
+
     def _examples(self, x: Any, y: Any = None, sample_weight: Any = None, stream: bool = False) -> Examples:
         return InputReader(self.backbone.config, self.preprocessor).examples(x, y, sample_weight, stream)
 
@@ -590,27 +606,28 @@ class MaskedLM:
             raise ValueError("this needs a tokenizer: the model was made with preprocessor=None")
         return self.preprocessor.tokenizer
 
-    def _predict_texts(self, texts: Sequence[str], batch_size: int) -> Iterator[Array]:
-        """(B, K, V) for one batch of texts after the other, with the same K for all."""
-        tokenizer = self._tokenizer()
-        sequences = encode(self.backbone, tokenizer, texts)
-        places = mask_places(tokenizer, sequences)
-        most = max(map(len, places), default=0)
-        if texts and not most:
-            raise ValueError(f"no text holds {tokenizer.mask_token!r}, so there is nothing to predict")
-
-        def logits(first: int) -> Array:
-            batch = pack(sequences[first : first + batch_size])
-            rows = np.full((len(batch), most), -1)
-            for b, where in enumerate(places[first : first + batch_size]):
-                rows[b, : len(where)] = batch.starts[b] + where
-            return self._slot_logits(batch, rows)
-
-        return map(logits, range(0, len(texts), batch_size))
+    def _slots(self, query: Mapping[str, Any] | Sequence[Array]) -> tuple[Batch, Array]:
+        """Features, or the ids of texts, packed; and the rows to be predicted (B, K), -1 for none."""
+        if isinstance(query, Mapping):
+            config, is_token = self.backbone.config, padding_mask(query)
+            batch = pack_padded(
+                query["token_ids"],
+                is_token,
+                vocabulary_size=config.vocabulary_size,
+                max_sequence_length=config.max_sequence_length,
+            )
+            return batch, slot_rows(query["mask_positions"], is_token)
+        batch, places = pack(query), mask_places(self._tokenizer(), query)
+        rows = np.full((len(batch), max(map(len, places))), -1)
+        for b, where in enumerate(places):
+            rows[b, : len(where)] = batch.starts[b] + where
+        return batch, rows
 
     def _slot_logits(self, batch: Batch, rows: Array) -> Array:
         """rows (B, K), -1 for none -> (B, K, V), zeros for none."""
         is_row = rows >= 0
+        if not is_row.any():  # nothing is asked: spare the walk
+            return np.zeros((*rows.shape, self.backbone.config.vocabulary_size), self.backbone.params.dtype)
         return unpack(logits_at(self.backbone, batch, rows[is_row]), is_row)
 
 

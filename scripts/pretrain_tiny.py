@@ -554,7 +554,9 @@ Do not rely on what it says. {run.get("note", "")}
 ## How good it is
 Mean cross-entropy (nats) and accuracy over masked tokens, with {100 * EVALUATION_MASK_RATE:.0f} % of the tokens masked
 from a fixed seed. Beside them what is to be had without any context: the entropy of the text's own token frequencies,
-and the share of its most frequent token.
+and the share of its most frequent token. Each text was cut into full sentences of up to {config["max_sequence_length"]}
+tokens together, and every n-th of these sequences taken, so that there were at most some {EVALUATION_TOKENS:,} tokens;
+other cuts of the same text, such as `evaluate(speeches())` on whole paragraphs, give figures some 0.1 off.
 
 {results}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pyroberta.presets import atomic
-from pyroberta.presets.atomic import readable, replacing_directory
+from pyroberta.presets.atomic import check_place, check_saveable, readable, replacing_directory
 
 # Run by a process of its own, that forks children to be killed while saving. The two models differ in width and in
 # every value, so a mixture of their files can't load, and a file cut short can't either.
@@ -267,6 +268,27 @@ def test_a_file_is_not_replaced(tmp_path: Path) -> None:
     with pytest.raises(FileExistsError, match="it is a file, and a preset is a directory"):
         fill(tmp_path / "file")
     assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["file/model", "file/a/b"])
+def test_a_file_in_the_way_is_named_and_stays(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").write_text("mine")
+    for save in (fill, check_saveable, check_place):
+        with pytest.raises(NotADirectoryError, match=r"can't save to .*: .*file is a file and holds nothing\. Give"):
+            save(tmp_path / name)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_place_where_nothing_can_be_made_is_known_by_trying(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_saveable(tmp_path / "a" / "b")
+    assert list(tmp_path.iterdir()) == []
+
+    def refused(path: Path, *args: object, **keywords: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(Path, "mkdir", refused)  # root, who may run this, is refused nowhere
+    with pytest.raises(PermissionError, match=f"to .*/a/b: nothing can be made in {tmp_path} .Permission denied.. Giv"):
+        check_saveable(tmp_path / "a" / "b")
 
 
 def test_the_working_directory_is_not_pulled_from_under_the_process(

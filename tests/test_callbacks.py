@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import fcntl
 import io
 import math
+import os
+import re
+import struct
 import sys
+import termios
 
 import numpy as np
 import pytest
@@ -343,9 +349,59 @@ def test_on_a_terminal_there_is_a_bar_with_loss_speed_and_time_left(monkeypatch,
     last = terminal.getvalue().split("\r")[-1]
     assert terminal.getvalue().endswith("\n")
     assert last.startswith("epoch 1/1: ")
-    assert "loss=2.5, accuracy=0.25, tokens/s=" in last
-    assert "val_loss=2" in last
+    assert "loss=2.5, accuracy=0.25, val_loss=2, tokens/s=" in last
     assert "2/2" in last or steps is None
+
+
+@contextlib.contextmanager
+def real_terminal(monkeypatch, columns: int):
+    """stderr on a terminal of that width; gives a list that holds all the lines drawn once the block has ended."""
+    master, slave = os.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    drawn: list[str] = []
+    with open(slave, "w", encoding="utf-8") as terminal, monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", terminal)
+        yield drawn
+    written = b""
+    with contextlib.suppress(OSError):  # what Linux says at the end
+        while some := os.read(master, 4096):
+            written += some
+    drawn += [line for line in re.split(r"[\r\n]+", written.decode()) if line.strip()]
+    os.close(master)
+
+
+@pytest.mark.parametrize(
+    ("columns", "seen", "unseen"),
+    [
+        (80, ["loss=4.123", "accuracy=0.2512", "tokens/s=13333", "0:15 left"], ["perplexity", "f1"]),
+        (60, ["loss=4.123", "accuracy=0.2512", "tokens/s=13333"], ["perplexity", "f1", "|"]),
+        (120, ["loss=4.123", "accuracy=0.2512", "tokens/s=13333", "0:15 left", "2/12", "f1=0.5", "█"], ["perplexity"]),
+        (30, ["epoch 1/20: loss=4.123"], ["accuracy", "tokens", "left"]),
+    ],
+)
+def test_the_bar_shows_whole_figures_the_most_wanted_first(monkeypatch, columns, seen, unseen):
+    now = [0.0]
+    with real_terminal(monkeypatch, columns) as drawn:
+        monkeypatch.setattr(callbacks.time, "monotonic", lambda: now[0])
+        bar = ProgressBar(1)
+        bar.set_params({"epochs": 20, "steps": 12})
+        bar.on_epoch_begin(0)
+        for step in range(2):
+            now[0] += 1.5
+            logs = {"loss": 4.1234, "accuracy": 0.25123, "perplexity": 61.77, "f1": 0.5, "tokens": 20000}
+            bar.on_train_batch_end(step, logs)
+        bar._bar.refresh()
+        bar.on_epoch_end(0, logs | {"val_loss": 4.2, "val_accuracy": 0.24, "val_perplexity": 66.7})
+    assert all(len(line) <= columns for line in drawn)
+    pieces = re.compile(r"epoch 1/20:?|\w[\w/]*=[\d.]+,?|\d:\d\d( left)?,?|\d+/12,?|\|[█▏▎▍▌▋▊▉# \d]+\||^$")
+    for line in drawn:  # nothing but whole pieces
+        assert pieces.sub("", line).strip() == "", line
+    last = next(line for line in reversed(drawn) if "val_loss" not in line)
+    assert last.startswith("epoch 1/20")
+    assert [piece for piece in seen if piece not in last] == []
+    assert [piece for piece in unseen if piece in last] == []
+    if columns >= 80:
+        assert "val_loss=4.2, val_accuracy=0.24" in drawn[-1]
 
 
 def test_a_run_that_ends_within_an_epoch_leaves_a_finished_line(monkeypatch):

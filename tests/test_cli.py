@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -89,6 +90,24 @@ def test_wrong_usage_exits_with_2_and_says_so_on_stderr(arguments: list[str], ca
     assert (stopped.value.code, out) == (2, "")
     assert "usage: pyroberta" in err
     assert "error: " in err
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--epochs", "x", "must be a whole number of at least 1, got 'x'"),
+        ("--epochs", "0", "must be a whole number of at least 1, got '0'"),
+        ("--batch-size", "1.5", "must be a whole number of at least 1, got '1.5'"),
+        ("--warmup", "x", r"must be a number in [0, 1), got 'x'"),
+        ("--warmup", "nan", r"must be a number in [0, 1), got 'nan'"),
+        ("--learning-rate", "fast", "must be a number, got 'fast'"),
+        ("--seed", "1.5", "must be a whole number, got '1.5'"),
+    ],
+)
+def test_a_wrong_value_is_told_in_words(option: str, value: str, message: str, capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit):
+        main(["fit", "texts.txt", "-o", "x", option, value])
+    assert capsys.readouterr().err.splitlines()[-1] == f"pyroberta fit: error: argument {option}: {message}"
 
 
 # --- the commands -----------------------------------------------------------------------------------------------------
@@ -179,6 +198,34 @@ def test_train_tokenizer_learns_from_files_and_standard_input(texts: str, tmp_pa
     assert len(tokenizer.encode("zebra", add_special_tokens=False)) < 5
 
 
+def test_fit_starts_fresh_with_a_vocabulary_of_its_own(texts: str, model: list[str], tmp_path: Path, capsys):
+    vocabulary, output = str(tmp_path / "vocabulary"), str(tmp_path / "out")
+    assert main(["train-tokenizer", texts, "-o", vocabulary, "--vocab-size", "280"]) == 0
+    arguments = ["fit", texts, "-o", output, *model, "--fresh", "--tokenizer", vocabulary, "--seed", "3", "--quiet"]
+    assert main([*arguments, "--epochs", "2"]) == 0
+    stored, shape = MaskedLM.from_preset(output), MaskedLM.from_preset(model[1]).backbone.config
+    assert stored.preprocessor.tokenizer.vocabulary == Tokenizer.load(vocabulary).vocabulary
+    size = stored.preprocessor.tokenizer.vocabulary_size
+    assert size < shape.vocabulary_size
+    assert stored.backbone.config == replace(shape, vocabulary_size=size)
+    assert stored.preprocessor.get_config() == MaskedLM.from_preset(model[1]).preprocessor.get_config()
+    assert stored.params["embeddings.token"].shape == (size, shape.hidden_dim)
+
+
+def test_empty_pieces_of_targets_are_dropped(model: list[str], capsys):
+    assert main(["fill-mask", "a <mask>", *model, "--json", "--targets", "late,, forgot,"]) == 0
+    (found,) = json.loads(capsys.readouterr().out)
+    assert {filling["token_str"] for filling in found["masks"][0]} == {" late", " forgot"}
+
+
+def test_an_impossible_output_is_noticed_before_training(texts: str, model: list[str], capsys, monkeypatch):
+    monkeypatch.setattr(MaskedLM, "fit", lambda *args, **keywords: pytest.fail("it trained"))
+    monkeypatch.setattr("pyroberta.demo.Tokenizer.train", lambda *args, **keywords: pytest.fail("it trained"))
+    for command in (["fit", texts, *model], ["demo"], ["demo", "--from-scratch"]):
+        assert main([*command, "-o", f"{texts}/model"]) == 1
+        assert "texts.txt is a file and holds nothing" in capsys.readouterr().err
+
+
 def test_doctor_tells_what_is_there(capsys):
     assert main(["doctor"]) == 0
     lines = capsys.readouterr().out
@@ -211,18 +258,23 @@ def test_demo_in_json_tells_its_story_on_stderr(capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["evaluate", "missing.txt"], "there is no text file 'missing.txt'"),
+        (["evaluate", "missing.txt"], "missing.txt: there is no such file. Give a UTF-8 text file with one"),
+        (["fit", "HERE", "MODEL", "-o", "HERE/x"], "is a directory. Give a UTF-8 text file"),
+        (["fit", "TEXTS", "MODEL", "-o", "TEXTS/x"], "texts.txt is a file and holds nothing. Give another place"),
+        (["train-tokenizer", "TEXTS", "-o", "TEXTS"], "texts.txt is a file and holds nothing. Give another place"),
+        (["fit", "TEXTS", "MODEL", "-o", "HERE/x", "--tokenizer", "HERE"], "--tokenizer needs --fresh"),
+        (["fit", "TEXTS", "MODEL", "-o", "HERE/x", "--fresh", "--tokenizer", "no"], "no: there is no such directory"),
         (["fill-mask", "a", "-m", "roberta_tiny"], "unknown preset 'roberta_tiny'; did you mean 'roberta_tiny_en'"),
         (["fill-mask", "a", "-m", "./nowhere"], "there is no such directory"),
         (["fill-mask", "a", "MODEL"], "text 0 holds no '<mask>': 'a'"),
-        (["fill-mask", "<mask>", "MODEL", "--targets", ""], "a target is the empty string"),
+        (["fill-mask", "<mask>", "MODEL", "--targets", " ,"], "targets is empty: give the words to rank"),
         (["score", "a", "MODEL", "--backend", "gpu"], "the backend 'gpu' is unknown. There are:"),
         (["fit", "TEXTS", "MODEL", "-o", "HERE"], "it holds files"),
         (["fit", "TEXTS", "MODEL", "-o", "HERE/x", "--freeze", "("], "'(' is no regular expression"),
         (["fit", "TEXTS", "MODEL", "-o", "HERE/x", "--freeze", "y"], "no parameter's name matches 'y'"),
         (["fit", "TEXTS", "MODEL", "-o", "HERE/x", "--seed", "-1"], "seed must be a whole number"),
         (["fit", "TEXTS", "MODEL", "-o", "HERE/x", "--learning-rate", "-1"], "learning_rate"),
-        (["fit", "TEXTS", "MODEL", "-o", "HERE/x", "--validation", "no.txt"], "there is no text file 'no.txt'"),
+        (["fit", "TEXTS", "MODEL", "-o", "HERE/x", "--validation", "no.txt"], "no.txt: there is no such file"),
         (["train-tokenizer", "TEXTS", "-o", "HERE/x", "--vocab-size", "7"], "vocab_size"),
     ],
 )  # fmt: skip

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -33,11 +36,19 @@ def test_the_demo_shows_its_figures_fills_masks_and_saves(
     out, err = capsys.readouterr()
     assert "100 paragraphs to learn from, 3 held out" in out
     assert f"accuracy {result['after']['accuracy']:.1%}" in out
+    assert demo._verdict(result["after"]["loss"], result["unigram_loss"]) in out
     assert "epoch 5/5" in err
     assert list(result["fillings"]) == ["before", "after"]
     assert list(result["fillings"]["after"]) == list(demo.PROMPTS)
     loaded = MaskedLM.from_preset(tmp_path / "model")
     assert loaded.evaluate(texts[-3:], verbose=0)[0] == pytest.approx(result["after"]["loss"], rel=1e-5)
+
+
+def test_the_verdict_says_which_of_the_two_is_better():
+    assert demo._verdict(5.0, 6.5).endswith("alone 6.500: the model beats them by 1.500 nats")
+    assert demo._verdict(6.5, 6.0).endswith("alone 6.000: the model does not beat them (0.500 nats above)")
+    assert "nan" in demo._verdict(float("nan"), 6.0)
+    assert "does not beat" in demo._verdict(float("nan"), 6.0)
 
 
 def test_a_place_that_cannot_be_saved_to_is_told_before_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -50,7 +61,11 @@ def test_a_place_that_cannot_be_saved_to_is_told_before_training(tmp_path: Path,
 @pytest.mark.slow
 def test_a_fresh_model_learns_more_of_a_megabyte_of_prose_than_its_word_frequencies():
     assert sum(len(text.encode()) for text in speeches()) > 1_000_000
-    result = demo.from_scratch()
+    command = [sys.executable, "-m", "pyroberta", "demo", "--from-scratch", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=3000, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "the model beats them by " in done.stderr  # where the story goes when the result is JSON
+    result = json.loads(done.stdout)
     assert result["after"]["loss"] < result["unigram_loss"] - 1.0
     assert result["after"]["accuracy"] > result["most_frequent_token_accuracy"] + 0.08
     assert abs(result["before"]["loss"] - result["unigram_loss"]) < 0.5  # it started there

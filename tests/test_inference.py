@@ -130,6 +130,12 @@ def test_what_cannot_be_filled_is_said(arguments, message: str):
         small_masked_lm().fill_mask(**arguments)
 
 
+def test_targets_that_are_no_words_are_refused():
+    for targets in ([3], ["go", None], [b"go"]):
+        with pytest.raises(TypeError, match=r"targets should be words, such as 'day'; got .*\. For a token's id give"):
+            small_masked_lm().fill_mask("a <mask>", targets=targets)
+
+
 # --- score ------------------------------------------------------------------------------------------------------------
 
 

@@ -122,6 +122,13 @@ def test_without_padding_mask_and_weights_everything_counts():
         (FEATURES, None, None, "y is missing"),
         (FEATURES | {"segment_ids": [[0] * 4]}, [[5, 6]], None, "dict of token_ids.*got .*segment_ids"),
         ({"text": ["a"]}, None, None, "dict of token_ids, padding_mask, mask_positions; got text"),
+        (
+            {"input_ids": [[0, 9, 8, 2]], "attention_mask": [[1] * 4]},
+            None,
+            None,
+            "got input_ids, attention_mask. input_ids is called token_ids here, attention_mask is called padding_mask",
+        ),
+        (iter([[FEATURES, [[5, 6]], None, None]]), None, None, "got a list of 4"),
         (FEATURES, [[5, 6, 7]], None, r"labels has the shape \(1, 3\), but mask_positions has \(1, 2\)"),
         (FEATURES, [[5, 300]], None, "label 300 is outside the vocabulary of 300"),
         (FEATURES, [[5, 6]], [[0, 0]], "no mask position with a weight above 0"),
@@ -203,6 +210,36 @@ class Corpus:
                 yield item
             if not self.forever:
                 return
+
+
+def test_a_list_that_starts_with_features_is_a_batch_as_the_tuple_is():
+    batch = (FEATURES, [[5, 6]], [[1.0, 0.5]])
+    for make in (iter, list, tuple, Corpus):
+        results = [small_masked_lm().evaluate(make([kind(batch)] * 2), verbose=0) for kind in (tuple, list)]
+        assert results[0] == results[1]
+
+
+class Dataset:
+    """Items by number and a length alone, as torch's Dataset; nothing tells its end."""
+
+    def __init__(self, items):
+        self.items = items
+
+    def __len__(self):
+        return len(self.items)
+
+    def __getitem__(self, number):
+        return self.items[number % len(self.items)]
+
+
+@pytest.mark.parametrize("items", [TEXTS, [TEXTS[:4], TEXTS[4:]], [[FEATURES, [[5, 6]]]] * 2])
+@pytest.mark.parametrize("steps_per_epoch", [None, 2])
+def test_an_object_with_items_and_a_length_is_read_as_often_as_needed(items, steps_per_epoch):
+    fitted, expected = small_masked_lm(), small_masked_lm()
+    keywords = {"epochs": 3, "batch_size": 3, "steps_per_epoch": steps_per_epoch, "verbose": 0}
+    fitted.fit(Dataset(items), **keywords)
+    expected.fit(Corpus(items) if items is not TEXTS else TEXTS, **keywords)
+    assert (fitted.backbone.params.flat == expected.backbone.params.flat).all()
 
 
 def test_an_endless_corpus_is_read_as_far_as_steps_per_epoch_asks():

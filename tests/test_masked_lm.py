@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -379,8 +380,10 @@ def test_what_cannot_be_frozen_is_said():
     with pytest.raises(ValueError, match=r"'\(' is no regular expression"):
         masked_lm.backbone.freeze("(")
     masked_lm.backbone.freeze(".*")
-    with pytest.raises(ValueError, match="every parameter is frozen"):
-        masked_lm.fit(TEXTS, verbose=0)
+    for train in (masked_lm.fit, masked_lm.train_on_batch):
+        with pytest.raises(ValueError, match="every parameter is frozen"):
+            train(TEXTS)
+    assert masked_lm.optimizer.iterations == 0
 
 
 def test_a_loss_that_is_not_finite_stops_training_and_leaves_the_parameters():
@@ -486,6 +489,77 @@ def test_predict_on_texts_predicts_their_masks():
     assert best.token == logits[1, 0].argmax()
 
 
+MASKED = ["I <mask> my <mask>.", "It is <mask>.", "Who goes?", "<mask>", "We hold <mask>."]
+
+
+def test_predict_takes_encoded_sequences_and_segments():
+    masked_lm, tokenizer = small_masked_lm(settings={"sequence_length": 9}), small_tokenizer()
+    expected = masked_lm.predict(MASKED, verbose=0)  # nothing is cut to the preprocessor's length
+    encoded = [tokenizer.encode(text) for text in MASKED]
+    assert masked_lm.predict(encoded, verbose=0) == pytest.approx(expected)
+    assert masked_lm.predict([np.array(ids) for ids in encoded], batch_size=2, verbose=0) == pytest.approx(expected)
+    pairs = [("It is <mask>.", "Who <mask>?"), ("I forgot", "my <mask>.")]
+    features = [[0, *tokenizer.encode(a)[1:-1], 2, 2, *tokenizer.encode(b)[1:-1], 2] for a, b in pairs]
+    expected = masked_lm.predict(features, verbose=0)
+    assert expected.shape == (2, 2, 300)
+    for x in (pairs, [list(pair) for pair in pairs], tuple(zip(*pairs, strict=True)), np.array(pairs)):
+        x = tuple(map(list, x)) if isinstance(x, tuple) else x
+        assert masked_lm.predict(x, batch_size=1, verbose=0) == pytest.approx(expected)
+        assert masked_lm.predict_on_batch(x) == pytest.approx(expected)
+    assert masked_lm.predict(pairs[0], verbose=0) == pytest.approx(expected[:1])
+
+
+def test_predict_takes_batches_and_leaves_their_labels_alone():
+    masked_lm = small_masked_lm()
+    expected = masked_lm.predict(MASKED, verbose=0)
+    batches = iter([MASKED[:2], MASKED[2:3], MASKED[3:]])  # the second one has no mask
+    assert masked_lm.predict(batches, verbose=0) == pytest.approx(expected)
+    x, y, weights = features_of(masked_lm)
+    parts = [({name: array[cut] for name, array in x.items()}, y[cut], weights[cut]) for cut in (slice(4), slice(4, 6))]
+    for made in (parts, iter(parts), [part[0] for part in parts], [list(part) for part in parts]):
+        assert masked_lm.predict(made, verbose=0) == pytest.approx(masked_lm(x))
+
+
+def test_predict_reads_no_further_than_steps_and_tells_callbacks():
+    masked_lm, taken, told = small_masked_lm(), [], []
+
+    def stream():
+        for i in itertools.count():
+            taken.append(i)
+            yield MASKED[i % 2]
+
+    class Spy(callbacks.Callback):
+        def on_predict_begin(self, logs=None):
+            told.append(("begin", self.params["steps"], self.model is masked_lm))
+
+        def on_predict_batch_end(self, batch, logs=None):
+            told.append((batch, logs["outputs"].shape))
+
+        def on_predict_end(self, logs=None):
+            told.append("end")
+
+    expected = masked_lm.predict(MASKED[:2] * 3, verbose=0)
+    found = masked_lm.predict(stream(), batch_size=3, steps=2, callbacks=Spy(), verbose=0)
+    assert found == pytest.approx(expected)
+    assert told == [("begin", 2, True), (0, (3, 2, 300)), (1, (3, 2, 300)), "end"]
+    assert len(taken) == 6
+    x, _, _ = features_of(masked_lm)
+    for given, length in ((x, 4), (MASKED, 4), ((MASKED[:3], MASKED[:3]), 3), (iter([MASKED[:1]] * 9), 2)):
+        assert len(masked_lm.predict(given, batch_size=2, steps=2, verbose=0)) == length
+    with pytest.raises(ValueError, match="steps must be a whole number of at least 1, got 0"):
+        masked_lm.predict(MASKED, steps=0)
+
+
+def test_predict_reads_a_file_by_its_path_alone(tmp_path: Path):
+    masked_lm = small_masked_lm()
+    file = tmp_path / "texts.txt"
+    file.write_text("\n".join(MASKED))
+    expected = masked_lm.predict(MASKED, verbose=0)
+    assert masked_lm.predict(file, verbose=0) == pytest.approx(expected)
+    with file.open() as lines:
+        assert masked_lm.predict(lines, verbose=0) == pytest.approx(expected)
+
+
 def test_what_cannot_be_predicted_is_said():
     masked_lm = small_masked_lm()
     for empty in ([], {"token_ids": [], "padding_mask": [], "mask_positions": []}):
@@ -536,6 +610,10 @@ def test_compile_takes_strings_and_objects():
         ({"optimizer": "sgd"}, "optimizer must be one of adam"),
         ({"optimizer": 5e-5}, "the optimizer should be one of pyroberta's, such as Adam; got 5e-05"),
         ({"weighted_metrics": "acc"}, "a metric must be one of loss, accuracy"),
+        (
+            {"metrics": ["accuracy"]},
+            r"metrics=\['accuracy'\] would count every mask slot.* Pass weighted_metrics= inst",
+        ),
         ({"weighted_metrics": [len]}, "the metric should be one of pyroberta's"),
     ],
 )
@@ -676,7 +754,9 @@ def test_a_model_without_preprocessor_says_what_it_takes(small_preset: Path):
     masked_lm = MaskedLM.from_preset(small_preset, preprocessor=None)
     with pytest.raises(ValueError, match="no preprocessor and takes a dict of token_ids"):
         masked_lm.fit(TEXTS, verbose=0)
-    for function in (masked_lm.fill_mask, masked_lm.score, masked_lm.embed, masked_lm.predict):
+    with pytest.raises(ValueError, match="no preprocessor and takes a dict of token_ids"):
+        masked_lm.predict("a <mask>", verbose=0)
+    for function in (masked_lm.fill_mask, masked_lm.score, masked_lm.embed):
         with pytest.raises(ValueError, match="needs a tokenizer"):
             function("a <mask>")
 

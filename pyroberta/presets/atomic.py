@@ -48,6 +48,7 @@ def replacing_directory(path: Path | str, owned: Sequence[str] = ("*",)) -> Iter
         FileExistsError: where `path` isn't a directory, or holds files but no `config.json`: that may be anything, and
             is not ours to replace.
         ValueError: where `path` is or holds the working directory, which would be pulled from under the process.
+        NotADirectoryError: where a file stands in the way to it.
 
     >>> import tempfile
     >>> target = Path(tempfile.mkdtemp()) / "preset"
@@ -88,12 +89,13 @@ def _previous(path: Path) -> Path:
 
 
 def check_replaceable(path: Path) -> None:
-    """That a preset can be saved to `path`, as far as can be told now: for a look before the work begins.
+    """That saving to `path` would replace nothing but a preset; nothing is written.
 
     Raises:
-        FileExistsError, ValueError: as `replacing_directory`.
+        FileExistsError, NotADirectoryError, ValueError: as `replacing_directory`.
     """
     path = path.expanduser().resolve()
+    _nearest(path)
     if path.exists() and not path.is_dir():
         raise FileExistsError(f"can't save to {path}: it is a file, and a preset is a directory. Give another name.")
     if path.is_dir() and any(path.iterdir()) and not (path / "config.json").is_file():
@@ -107,6 +109,45 @@ def check_replaceable(path: Path) -> None:
             f"can't save to {path}: it is the working directory or holds it, and saving replaces the whole "
             f"directory. Change to another one first, or give a subdirectory, such as {path / 'preset'}."
         )
+
+
+def check_saveable(path: Path) -> None:
+    """That a preset can be saved to `path`, as far as can be told now: for a look before the work begins.
+
+    Raises:
+        FileExistsError, NotADirectoryError, ValueError: as `replacing_directory`.
+        OSError: where nothing can be made there, of the kind that the system gave.
+    """
+    check_replaceable(path)
+    check_place(path)
+
+
+def check_place(path: Path) -> None:
+    """That something can be made at `path`, its directories included: shown by a directory made there and removed.
+
+    Raises:
+        NotADirectoryError: where a file stands in the way.
+        OSError: where nothing can be made, of the kind that the system gave.
+    """
+    path = path.expanduser().resolve()
+    above = _nearest(path)
+    trial = above / f".{path.name}.saving-{secrets.token_hex(4)}"  # should we die just here, the next save removes it
+    try:
+        trial.mkdir()
+    except OSError as error:
+        raise type(error)(
+            f"can't save to {path}: nothing can be made in {above} ({error.strerror}). Give another place."
+        ) from None
+    with contextlib.suppress(FileNotFoundError):  # another save took it for a dead one's
+        trial.rmdir()
+
+
+def _nearest(path: Path) -> Path:
+    """The directory above `path` that is there already."""
+    above = next(parent for parent in path.parents if os.path.lexists(parent))
+    if not above.is_dir():
+        raise NotADirectoryError(f"can't save to {path}: {above} is a file and holds nothing. Give another place.")
+    return above
 
 
 @contextlib.contextmanager

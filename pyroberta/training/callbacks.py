@@ -23,7 +23,10 @@ from pyroberta.training.metrics import METRICS
 
 Logs = Mapping[str, Any]
 
-BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"  # tqdm's own, without steps per second
+FIRST_ON_BAR = ("loss", "accuracy", "val_loss", "val_accuracy", "tokens/s")  # then the time, the steps, the rest
+NOT_ON_BAR = ("perplexity", "val_perplexity")  # the exp of the loss tells nothing more in so little room
+SHORTEST_BAR = 4  # columns
+USUAL_WIDTH = 80  # where a terminal's width is not known
 SECONDS_BETWEEN_LINES = 30.0  # of a progress bar that cannot be redrawn
 
 
@@ -101,7 +104,7 @@ class Callback:
         """A batch of `predict` begins."""
 
     def on_predict_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """A batch of `predict` ends."""
+        """A batch of `predict` ends; `logs["outputs"]` are its logits."""
 
 
 HOOKS = tuple(name for name in vars(Callback) if name.startswith("on_"))
@@ -507,6 +510,9 @@ class CSVLogger(Callback):
 class ProgressBar(Callback):
     """Shows how far a run is, on stderr: loss and metrics so far, tokens per second, time left.
 
+    What does not fit into the terminal's width is left out whole, the bar first, then metrics other than loss and
+    accuracy; perplexity, the exp of the loss, is in the lines and in `History` alone.
+
     Where stderr is not a terminal (a file, a pipe) nothing is redrawn: there is a line per epoch, and one every half
     minute within it.
 
@@ -586,14 +592,14 @@ class ProgressBar(Callback):
             from tqdm import tqdm
 
             self._bar = tqdm(
-                total=self.params.get("steps"), desc=what, file=sys.stderr, dynamic_ncols=True, bar_format=BAR
+                total=self.params.get("steps"), desc=what, file=sys.stderr, dynamic_ncols=True, bar_format="{desc}"
             )
 
     def _advance(self, logs: Logs | None) -> None:
         self._steps += 1
         self._note(logs)
         if self._bar is not None:
-            self._bar.set_postfix(self._shown, refresh=False)
+            self._write_on_bar(is_done=False)
             self._bar.update()
         elif self.verbose == 1 and time.monotonic() - self._last_line > SECONDS_BETWEEN_LINES:
             self._last_line = time.monotonic()
@@ -602,7 +608,8 @@ class ProgressBar(Callback):
     def _finish(self, logs: Logs | None) -> None:
         self._note(logs)
         if self._bar is not None:
-            self._bar.set_postfix(self._shown)
+            self._write_on_bar(is_done=True)
+            self._bar.refresh()
             self._close()
         elif self.verbose:
             self._line()
@@ -615,11 +622,36 @@ class ProgressBar(Callback):
             seconds = max(time.monotonic() - self._began, 1e-9)
             self._shown |= {"tokens/s": f"{self._tokens / seconds:.0f}"}
 
-    def _line(self) -> None:
+    def _write_on_bar(self, is_done: bool) -> None:
+        """Puts what fits into the bar's line, the most wanted first, and the bar itself into what is left of it."""
+        width, total = self._bar.format_dict["ncols"] or USUAL_WIDTH, self.params.get("steps")
+        passed, left = self._times()
+        metrics = {name: f"{name}={value}" for name, value in self._shown.items() if name not in NOT_ON_BAR}
+        wanted = [metrics.pop(name) for name in FIRST_ON_BAR if name in metrics]
+        wanted += [f"{left} left" if left and not is_done else passed]
+        wanted += [f"{self._steps}/{total}" if total else f"{self._steps} steps", *metrics.values()]
+        line = f"{self._what}: "
+        for part in wanted:
+            if len(line) + len(part) + 2 <= width:
+                line += f"{part}, "
+        line = line[:-2]
+        has_room = bool(total) and len(line) + len(" ||") + SHORTEST_BAR <= width
+        self._bar.bar_format = "{desc} |{bar}|" if has_room else "{desc}"
+        self._bar.set_description_str(line, refresh=False)
+
+    def _times(self) -> tuple[str, str]:
+        """The time since the bar began, and the time left; nothing where that can't be known."""
         seconds, total = time.monotonic() - self._began, self.params.get("steps")
-        parts = [f"{self._steps}/{total} steps" if total else f"{self._steps} steps", _clock(seconds)]
-        if total and 0 < self._steps < total:
-            parts.append(f"{_clock(seconds / self._steps * (total - self._steps))} left")
+        if not total or not 0 < self._steps < total:
+            return _clock(seconds), ""
+        return _clock(seconds), _clock(seconds / self._steps * (total - self._steps))
+
+    def _line(self) -> None:
+        total = self.params.get("steps")
+        passed, left = self._times()
+        parts = [f"{self._steps}/{total} steps" if total else f"{self._steps} steps", passed]
+        if left:
+            parts.append(f"{left} left")
         parts += [f"{name} {value}" for name, value in self._shown.items()]
         _say(f"{self._what}: {', '.join(parts)}")
 
