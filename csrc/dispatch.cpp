@@ -14,7 +14,14 @@ namespace pyroberta {
                   __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&                 \
                   __builtin_cpu_supports("fma"))                                                              \
     X(avx2, __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))                                  \
+    PYROBERTA_WIDE_SET(X)                                                                                     \
     X(baseline, true)
+// Made for tests, and never chosen but by name: the table for AVX-512, compiled for AVX2.
+#ifdef PYROBERTA_WIDE
+#define PYROBERTA_WIDE_SET(X) X(wide, __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+#else
+#define PYROBERTA_WIDE_SET(X)
+#endif
 #else
 #define PYROBERTA_SETS(X) X(baseline, true)
 #endif

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <algorithm>
+#include <type_traits>
 
 #include "ops.hpp"
 #include "scratch.hpp"
@@ -32,7 +33,7 @@ constexpr Plan PLAN = {96, 256, 256};
 // how B lies, along the columns otherwise. What it has packed, 256 KiB, stays in the second-level cache.
 constexpr Plan FLAT_PLAN_DEEP = {96, 64, 1024}, FLAT_PLAN_WIDE = {96, 512, 128};
 constexpr std::int64_t PACKED_DEPTH = 1024;  // so much is packed at a time,
-constexpr std::int64_t PACKED_ROWS = 4096;   // times so many vectors of each factor: 16 MiB in float32
+constexpr std::int64_t PACKED_ROWS = 2048;   // times so many vectors of each factor: 8 MiB in float32
 constexpr double FLOPS_PER_THREAD = 1e6;     // below, waking a thread costs more than it saves
 
 PYROBERTA_INLINE std::int64_t round_up(std::int64_t n, std::int64_t to) { return (n + to - 1) / to * to; }
@@ -77,12 +78,16 @@ PYROBERTA_INLINE void pack_panel(Factor<T> factor, std::int64_t rows, std::int64
         const std::int64_t step = factor.row_step;
         std::int64_t p = 0;
         if constexpr (sizeof(T) == 4) {
-            for (; p + 4 <= depth; p += 4) {
+            // A cache line of four rows at a time: more rows, `step` apart, may all want the same place in the cache.
+            constexpr int LINE = 16;
+            for (; p + LINE <= depth; p += LINE) {
                 for (int r = 0; r + 4 <= PANEL; r += 4) {
-                    transpose_4x4(from + r * step + p, step, to + p * PANEL + r, PANEL);
+                    for (int q = 0; q < LINE; q += 4) {
+                        transpose_4x4(from + r * step + p + q, step, to + (p + q) * PANEL + r, PANEL);
+                    }
                 }
                 for (int r = PANEL / 4 * 4; r < PANEL; ++r) {
-                    for (int q = 0; q < 4; ++q) to[(p + q) * PANEL + r] = from[r * step + p + q];
+                    for (int q = 0; q < LINE; ++q) to[(p + q) * PANEL + r] = from[r * step + p + q];
                 }
             }
         }
@@ -112,7 +117,11 @@ PYROBERTA_INLINE void multiply_tile(Left a, const T* PYROBERTA_RESTRICT b, std::
     constexpr int W = WIDTH<T>;
     const T* PYROBERTA_RESTRICT column = a.data;
     Vector<T> tile[ROWS][2];
-    for (int i = 0; i < ROWS; ++i) tile[i][0] = tile[i][1] = Vector<T>{};
+#pragma GCC unroll 16
+    for (int i = 0; i < ROWS; ++i) {
+        __builtin_prefetch(c + i * c_step, 1);  // for the end, when it would be waited for
+        tile[i][0] = tile[i][1] = Vector<T>{};
+    }
     for (std::int64_t p = 0; p < depth; ++p) {
         const Vector<T> left = load(b), right = load(b + W);
 #pragma GCC unroll 16
@@ -123,6 +132,7 @@ PYROBERTA_INLINE void multiply_tile(Left a, const T* PYROBERTA_RESTRICT b, std::
         column += a.depth_step;
         b += 2 * W;
     }
+#pragma GCC unroll 16
     for (int i = 0; i < ROWS; ++i) {
         T* row = c + i * c_step;
         if (add) {
@@ -185,9 +195,76 @@ PYROBERTA_INLINE void pack(Factor<T> factor, std::int64_t vectors, std::int64_t 
     for (std::int64_t p = 0; p < depth; p += step) {
         const std::int64_t deep = std::min(step, depth - p);
         T* block = to + p * round_up(vectors, PANEL);
-        for (std::int64_t r = first; r < last; r += PANEL) {
+        std::int64_t r = first;
+        if (factor.row_step == 1 && PANEL * sizeof(T) < 64 && last - first >= PANEL) {
+            // Across the panels rather than down each: no cache line of the matrix is read twice.
+            const std::int64_t whole = first + (last - first) / PANEL * PANEL;
+            for (std::int64_t q = 0; q < deep; ++q) {
+                const T* PYROBERTA_RESTRICT line = from(factor, 0, p + q).data;
+                __builtin_prefetch(line + 4 * factor.depth_step + first);
+                for (r = first; r < whole; r += PANEL) {
+                    std::memcpy(block + r * deep + q * PANEL, line + r, PANEL * sizeof(T));
+                }
+            }
+        }
+        for (; r < last; r += PANEL) {
             pack_panel<PANEL>(from(factor, r, p), std::min<std::int64_t>(PANEL, last - r), deep, block + r * deep);
         }
+    }
+}
+
+// ROWS rows of A times `columns` columns of B, both read along the depth as they lie: each column of B is loaded once, for
+// all of its products. Nothing is packed, since nothing would be read twice.
+template <int ROWS, typename T>
+void multiply_vectors(Factor<T> a, Factor<T> b, std::int64_t columns, std::int64_t depth, T* c,
+                                       std::int64_t c_step, bool add) {
+    constexpr int W = WIDTH<T>, AT_ONCE = 8 / ROWS;  // columns: eight sums keep the multiply-add units busy
+    const auto some = [&](std::int64_t j, auto count) {
+        constexpr int COUNT = decltype(count)::value;
+        Vector<T> sums[COUNT][ROWS] = {};
+        std::int64_t p = 0;
+        for (; p + W <= depth; p += W) {
+#pragma GCC unroll 8
+            for (int k = 0; k < COUNT; ++k) {
+                const Vector<T> column = load(b.data + (j + k) * b.row_step + p);
+#pragma GCC unroll 8
+                for (int r = 0; r < ROWS; ++r) sums[k][r] += column * load(a.data + r * a.row_step + p);
+            }
+        }
+#pragma GCC unroll 8
+        for (int k = 0; k < COUNT; ++k) {
+#pragma GCC unroll 8
+            for (int r = 0; r < ROWS; ++r) {
+                T total = add ? c[r * c_step + j + k] : T(0);
+                for (int i = 0; i < W; ++i) total += sums[k][r][i];
+                for (std::int64_t q = p; q < depth; ++q) {
+                    total += a.data[r * a.row_step + q] * b.data[(j + k) * b.row_step + q];
+                }
+                c[r * c_step + j + k] = total;
+            }
+        }
+    };
+    std::int64_t j = 0;
+    for (; j + AT_ONCE <= columns; j += AT_ONCE) some(j, std::integral_constant<int, AT_ONCE>{});
+    for (; j < columns; ++j) some(j, std::integral_constant<int, 1>{});
+}
+
+constexpr std::int64_t FEW_ROWS = 4;
+
+// The product where A has a few rows and B lies along the depth: a sentence's masked tokens against the table.
+template <typename T, typename Epilogue>
+void gemm_of_few_rows(Factor<T> a, Factor<T> b, std::int64_t rows, std::int64_t columns, std::int64_t depth, T* c,
+                      std::int64_t c_step, bool add, const Epilogue& epilogue) {
+    constexpr std::int64_t BLOCK = FLAT_PLAN_DEEP.columns;
+    const int threads = threads_for(double(columns) * depth / NUMBERS_PER_THREAD);
+#pragma omp parallel for schedule(dynamic) num_threads(threads) if (threads > 1)
+    for (std::int64_t j = 0; j < columns; j += BLOCK) {
+        const std::int64_t wide = std::min(BLOCK, columns - j);
+        if (rows == 1) multiply_vectors<1>(a, from(b, j, 0), wide, depth, c + j, c_step, add);
+        if (rows == 2) multiply_vectors<2>(a, from(b, j, 0), wide, depth, c + j, c_step, add);
+        if (rows == 3) multiply_vectors<3>(a, from(b, j, 0), wide, depth, c + j, c_step, add);
+        if (rows == 4) multiply_vectors<4>(a, from(b, j, 0), wide, depth, c + j, c_step, add);
+        epilogue(0, rows, j, j + wide);
     }
 }
 
@@ -202,6 +279,9 @@ void gemm(Factor<T> a, Factor<T> b, std::int64_t rows, std::int64_t columns, std
         for (std::int64_t i = 0; i < rows && !add; ++i) std::fill_n(c + i * c_step, columns, T(0));
         epilogue(0, rows, 0, columns);
         return;
+    }
+    if (rows <= FEW_ROWS && a.depth_step == 1 && b.depth_step == 1) {
+        return gemm_of_few_rows(a, b, rows, columns, depth, c, c_step, add, epilogue);
     }
     // With one block of rows each panel of B is used by one task alone, which then packs it for itself, block by block.
     const bool is_flat = rows <= PLAN.rows;

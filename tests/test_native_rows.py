@@ -119,11 +119,18 @@ def test_gemm_is_the_product_in_every_layout_and_writes_nowhere_else(
     assert np.array_equal(guarded[-16:], before[-16:])
 
 
+def of_linear(x: np.ndarray, kernel: np.ndarray, dy: np.ndarray) -> list[float]:
+    """The sizes of the sums of magnitudes of which y, dx, dkernel and dbias are the sums: rounding goes by them."""
+    x, kernel, dy = (np.abs(array).astype(np.float64) for array in (x, kernel, dy))
+    return [float(array.max()) for array in (x @ kernel, dy @ kernel.T, x.T @ dy, dy.sum(axis=0))]
+
+
 @given(N=sizes, I=sizes, O=sizes, scale=scales, seed=seeds)
 @common
 def test_linear(N, I, O, scale, seed):  # noqa: E741
     draw, _ = drawing(seed, scale)
-    check("linear", [draw(N, I), draw(I, O), draw(O)], draw(N, O), {1: (I, O), 2: (O,)})
+    x, kernel, bias, dy = draw(N, I), draw(I, O), draw(O), draw(N, O)
+    check("linear", [x, kernel, bias], dy, {1: (I, O), 2: (O,)}, terms=dict(enumerate(of_linear(x, kernel, dy))))
 
 
 @given(N=sizes, C=st.integers(1, 70), F=st.integers(1, 300), scale=st.sampled_from([1e-4, 1.0, 10.0]), seed=seeds)
@@ -132,7 +139,12 @@ def test_feed_forward(N, C, F, scale, seed):
     draw, _ = drawing(seed)
     x, dh = scale * draw(N, C), draw(N, C)
     arguments = [x, draw(C, F) / np.float32(np.sqrt(C)), draw(F), draw(F, C) / np.float32(np.sqrt(F)), draw(C)]
-    check("feed_forward", arguments, dh, {1: (C, F), 2: (F,), 3: (F, C), 4: (C,)})
+    _, kernel_1, _, kernel_2, _ = arguments
+    g, slope = REFERENCE.gelu_forward(REFERENCE.linear_forward(*arguments[:3])[0])
+    of_h, of_g, of_kernel_2, of_bias_2 = of_linear(g, kernel_2, dh)
+    _, of_x, of_kernel_1, of_bias_1 = of_linear(x, kernel_1, np.abs(slope) * np.float32(of_g))
+    sizes_of = [of_h, of_x, of_kernel_1, of_bias_1, of_kernel_2, of_bias_2]
+    check("feed_forward", arguments, dh, {1: (C, F), 2: (F,), 3: (F, C), 4: (C,)}, terms=dict(enumerate(sizes_of)))
     _, cache = native().feed_forward_forward(*arguments)
     assert np.array_equal(native().feed_forward_backward_input(dh, cache), native().feed_forward_backward(dh, cache)[0])
 
@@ -157,9 +169,13 @@ def test_gelu_at_the_ends_of_the_line():
 # --- norms and dropout ------------------------------------------------------------------------------------------------
 
 
-def of_slopes(x: np.ndarray, gamma: np.ndarray, dy: np.ndarray) -> float:
-    """The size of layer norm's dx̂ / std, of which dx is what mean and x̂ leave over: with C = 2, nothing at all."""
-    return float(np.abs(dy * gamma / np.sqrt(x.var(axis=1, keepdims=True, dtype=np.float64) + 1e-5)).max())
+def of_norm(x: np.ndarray, gamma: np.ndarray, dy: np.ndarray) -> tuple[float, float]:
+    """The sizes of gamma · x / std and of dx̂ / std.
+
+    y is what the mean leaves of the one, dx what mean and x̂ leave of the other: with C = 2, next to nothing.
+    """
+    stretch = np.abs(gamma) / np.sqrt(x.var(axis=1, keepdims=True, dtype=np.float64) + 1e-5)
+    return float((np.abs(x) * stretch).max()), float((np.abs(dy) * stretch).max())
 
 
 @given(N=sizes, C=st.integers(2, 300), scale=scales, seed=seeds)
@@ -167,7 +183,7 @@ def of_slopes(x: np.ndarray, gamma: np.ndarray, dy: np.ndarray) -> float:
 def test_layer_norm(N, C, scale, seed):
     draw, _ = drawing(seed)
     x, gamma, dy = np.float32(scale) * draw(N, C), draw(C), draw(N, C)
-    check("layer_norm", [x, gamma, draw(C), 1e-5], dy, {1: (C,), 2: (C,)}, terms={1: of_slopes(x, gamma, dy)})
+    check("layer_norm", [x, gamma, draw(C), 1e-5], dy, {1: (C,), 2: (C,)}, terms=dict(enumerate(of_norm(x, gamma, dy))))
 
 
 some_rows = st.one_of(st.none(), st.integers(0, 3))
@@ -183,9 +199,9 @@ def test_add_norm(N, C, rate, key, gap, scale, seed):
     draw, rng = drawing(seed)
     size = np.float32(scale)
     h, x, gamma, dy, rows = size * draw(N, C), size * draw(N, C), draw(C), draw(N, C), choose_rows(gap, N, rng)
-    slopes = of_slopes(x + REFERENCE.dropout_forward(h, rate, key, rows)[0], gamma, dy)
+    values, slopes = of_norm(x + REFERENCE.dropout_forward(h, rate, key, rows)[0], gamma, dy)
     arguments = [h, x, gamma, draw(C), 1e-5, rate, key, rows]
-    check("add_norm", arguments, dy, {2: (C,), 3: (C,)}, terms={1: slopes / (1.0 - rate), 2: slopes})
+    check("add_norm", arguments, dy, {2: (C,), 3: (C,)}, terms={0: values, 1: slopes / (1.0 - rate), 2: slopes})
 
 
 @given(N=sizes, C=sizes, rate=rates, key=keys, gap=some_rows, seed=seeds)
