@@ -291,17 +291,18 @@ py::tuple expand_forward(const py::object& x, const py::object& kernel, const py
     return py::make_tuple(f, g);
 }
 
-py::tuple expand_backward(const py::object& dh, const py::object& kernel, const py::object& f) {
+// -> df; f becomes g
+py::array expand_backward(const py::object& dh, const py::object& kernel, const py::object& f) {
     Call call("expand_backward");
     const auto dh_ = call.in("dh", dh, {ANY, ANY});
     const auto kernel_ = call.in("kernel", kernel, {ANY, dh_.shape(1)});
     const Size N = dh_.shape(0), O = dh_.shape(1), F = kernel_.shape(0);
-    const auto f_ = call.in("f", f, {N, F});
-    const auto df = call.out({N, F}), g = call.out({N, F});
+    const auto f_ = call.in_place("f", f, {N, F});
+    const auto df = call.out({N, F});
     call.run([&](const auto& ops, auto t) {
-        ops.expand_backward(data(dh_, t), data(kernel_, t), data(f_, t), N, F, O, write(df, t), write(g, t));
+        ops.expand_backward(data(dh_, t), data(kernel_, t), N, F, O, write(f_, t), write(df, t));
     });
-    return py::make_tuple(df, g);
+    return df;
 }
 
 // --- norms and dropout ------------------------------------------------------------------------------------------------
@@ -317,6 +318,18 @@ py::tuple layer_norm_forward(const py::object& x, const py::object& gamma, const
                                write(inverse_std, t));
     });
     return py::make_tuple(y, x_hat, inverse_std);
+}
+
+py::array x_hat_of(const py::object& y, const py::object& gamma, const py::object& beta) {
+    Call call("x_hat_of");
+    const auto y_ = call.in("y", y, {ANY, ANY});
+    const Size N = y_.shape(0), C = y_.shape(1);
+    const auto gamma_ = call.in("gamma", gamma, {C}), beta_ = call.in("beta", beta, {C});
+    const auto x_hat = call.out({N, C});
+    call.run([&](const auto& ops, auto t) {
+        ops.x_hat_of(data(y_, t), data(gamma_, t), data(beta_, t), N, C, write(x_hat, t));
+    });
+    return x_hat;
 }
 
 py::tuple add_norm_forward(const py::object& h, const py::object& x, const py::object& gamma, const py::object& beta,
@@ -562,6 +575,7 @@ PYBIND11_MODULE(_native, module, py::mod_gil_not_used()) {
     module.def("expand_forward", &expand_forward);
     module.def("expand_backward", &expand_backward);
     module.def("layer_norm_forward", &layer_norm_forward);
+    module.def("x_hat_of", &x_hat_of);
     module.def("layer_norm_backward", &layer_norm_backward);
     module.def("add_norm_forward", &add_norm_forward);
     module.def("dropout", &dropout);

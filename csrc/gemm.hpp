@@ -33,7 +33,7 @@ constexpr Plan PLAN = {96, 256, 256};
 // how B lies, along the columns otherwise. What it has packed, 256 KiB, stays in the second-level cache.
 constexpr Plan FLAT_PLAN_DEEP = {96, 64, 1024}, FLAT_PLAN_WIDE = {96, 512, 128};
 constexpr std::int64_t PACKED_DEPTH = 1024;  // so much is packed at a time,
-constexpr std::int64_t PACKED_ROWS = 2048;   // times so many vectors of each factor: 8 MiB in float32
+constexpr std::int64_t PACKED_ROWS = 1024, PACKED_COLUMNS = 2048;  // times so much of A and of B: 4 and 8 MiB in float32
 constexpr double FLOPS_PER_THREAD = 1e6;     // below, waking a thread costs more than it saves
 
 PYROBERTA_INLINE std::int64_t round_up(std::int64_t n, std::int64_t to) { return (n + to - 1) / to * to; }
@@ -288,7 +288,7 @@ void gemm(Factor<T> a, Factor<T> b, std::int64_t rows, std::int64_t columns, std
     const Plan plan = !is_flat ? PLAN : b.depth_step == 1 ? FLAT_PLAN_DEEP : FLAT_PLAN_WIDE;
     const std::int64_t block_rows = round_up(plan.rows, R);
     const std::int64_t deepest = std::min(depth, PACKED_DEPTH), tallest = std::min(rows, PACKED_ROWS / R * R),
-                       widest = is_flat ? columns : std::min(columns, PACKED_ROWS);
+                       widest = is_flat ? columns : std::min(columns, PACKED_COLUMNS);
     T* packed_a = scratch<T>(0, round_up(tallest, R) * deepest);
     T* packed_b = is_flat ? nullptr : scratch<T>(1, round_up(widest, W) * deepest);
     const int threads = threads_for(2.0 * rows * columns * depth / FLOPS_PER_THREAD);

@@ -84,6 +84,19 @@ void add_norm_forward(const T* h, const T* x,         // (N, C)
 }
 
 template <typename T>
+void x_hat_of(const T* y, const T* gamma, const T* beta,  // (N, C), (C,)
+              std::int64_t N, std::int64_t C,
+              T* x_hat) {  // (N, C)
+    const int threads = threads_for(double(N) * C / NUMBERS_PER_THREAD);
+#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
+    for (std::int64_t n = 0; n < N; ++n) {
+        const T* PYROBERTA_RESTRICT from_row = y + n * C;
+        T* PYROBERTA_RESTRICT to_row = x_hat + n * C;
+        for (std::int64_t k = 0; k < C; ++k) to_row[k] = (from_row[k] - beta[k]) / gamma[k];
+    }
+}
+
+template <typename T>
 void layer_norm_backward(const T* dy, const T* x_hat,  // (N, C)
                          const T* inverse_std,         // (N,)
                          const T* gamma,               // (C,)

@@ -95,10 +95,9 @@ void expand_forward(const T* x,       // (N, I)
 template <typename T>
 void expand_backward(const T* dh,      // (N, O)
                      const T* kernel,  // (F, O)
-                     const T* f,       // (N, F)
                      std::int64_t N, std::int64_t F, std::int64_t O,
-                     T* df,   // (N, F)
-                     T* g) {  // (N, F)
+                     T* f,     // (N, F), which becomes g
+                     T* df) {  // (N, F)
     gemm(rows_of(dh, O), rows_of(kernel, O), N, F, O, df, F, false,  // forward: h = g @ kernel
          [=](std::int64_t i, std::int64_t i_end, std::int64_t j, std::int64_t j_end) {
              for (; i < i_end; ++i) {
@@ -106,7 +105,7 @@ void expand_backward(const T* dh,      // (N, O)
                      const std::int64_t at = i * F + j + k;
                      Vector<T> value, derivative;
                      gelu<T>(load(f + at, count), value, derivative);
-                     store(g + at, value, count);
+                     store(f + at, value, count);
                      store(df + at, load(df + at, count) * derivative, count);  // forward: g = gelu(f)
                  });
              }

@@ -62,13 +62,13 @@ struct Ops {
                            T* f,   // (N, F)
                            T* g);  // (N, F)
 
-    // The way back through the second product of the feed-forward and GELU: df = (dh kernelᵀ) · gelu'(f); g is made again.
+    // The way back through the second product of the feed-forward and GELU: df = (dh kernelᵀ) · gelu'(f); and f becomes
+    // g = gelu(f), which is made again.
     void (*expand_backward)(const T* dh,      // (N, O)
                             const T* kernel,  // (F, O), the second product's
-                            const T* f,       // (N, F)
                             std::int64_t N, std::int64_t F, std::int64_t O,
-                            T* df,  // (N, F)
-                            T* g);  // (N, F)
+                            T* f,    // (N, F) in place
+                            T* df);  // (N, F)
 
     void (*layer_norm_forward)(const T* x,  // (N, C)
                                const T* gamma, const T* beta,  // (C,)
@@ -76,6 +76,11 @@ struct Ops {
                                T* y,             // (N, C)
                                T* x_hat,         // (N, C)
                                T* inverse_std);  // (N,)
+
+    // x̂ from layer norm's output, (y - beta) / gamma
+    void (*x_hat_of)(const T* y, const T* gamma, const T* beta,  // (N, C), (C,)
+                     std::int64_t N, std::int64_t C,
+                     T* x_hat);  // (N, C)
 
     // dx, and with `dropout` also dh = dx · keep / (1 - rate)
     void (*layer_norm_backward)(const T* dy, const T* x_hat,  // (N, C)

@@ -45,6 +45,7 @@ constexpr Ops<T> table() {
         expand_forward<T>,
         expand_backward<T>,
         layer_norm_forward<T>,
+        x_hat_of<T>,
         layer_norm_backward<T>,
         add_norm_forward<T>,
         apply_dropout<T>,

@@ -16,6 +16,8 @@ import pyroberta._native as _native
 from pyroberta.ops import REFERENCE, Cache, Gradient, Key, Ops, Rows
 
 KEPT_LOGITS = 1 << 24  # logits kept for backward, 64 MiB in float32; with more, rows go through in parts, twice
+FAR = 4.0  # times gamma: a beta from there on costs x̂ more than two binary digits
+SMALLEST_GAMMA = 1e-20
 
 
 @dataclass(frozen=True)
@@ -108,25 +110,30 @@ def gelu_forward(x: Array) -> tuple[Array, Cache]:
 def feed_forward_forward(
     x: Array, kernel_1: Array, bias_1: Array, kernel_2: Array, bias_2: Array
 ) -> tuple[Array, Cache]:
-    """See `pyroberta.ops.feed_forward`. The cache has GELU's input alone; backward makes its output again."""
+    """See `pyroberta.ops.feed_forward`. Of the inside GELU's input alone is kept; backward uses it up."""
     f, g = _native.expand_forward(x, kernel_1, bias_1)
-    return _native.linear_forward(g, kernel_2, bias_2), (x, kernel_1, f, kernel_2)
+    return _native.linear_forward(g, kernel_2, bias_2), (x, kernel_1, bias_1, kernel_2, [f])
 
 
 def feed_forward_backward(dh: Array, cache: Cache) -> tuple[Array, Gradient, Gradient, Gradient, Gradient]:
     """See `pyroberta.ops.feed_forward`."""
-    x, kernel_1, f, kernel_2 = cache
-    df, g = _native.expand_backward(dh, kernel_2, f)
+    x, kernel_1, *_ = cache
+    df, g = _expand_backward(dh, cache)
     dx = _native.matmul(df, kernel_1.T)
     return dx, Product(x, df), _native.column_sums(df), Product(g, dh), _native.column_sums(dh)
 
 
 def feed_forward_backward_input(dh: Array, cache: Cache) -> Array:
     """See `pyroberta.ops.feed_forward`."""
-    _, kernel_1, f, kernel_2 = cache
-    df, _ = _native.expand_backward(dh, kernel_2, f)
-    dx: Array = _native.matmul(df, kernel_1.T)
+    dx: Array = _native.matmul(_expand_backward(dh, cache)[0], cache[1].T)
     return dx
+
+
+def _expand_backward(dh: Array, cache: Cache) -> tuple[Array, Array]:
+    """The gradient of GELU's input, and GELU's output, in the place of the input that was kept or is made again."""
+    x, kernel_1, bias_1, kernel_2, kept = cache
+    f = kept.pop() if kept else _native.linear_forward(x, kernel_1, bias_1)
+    return _native.expand_backward(dh, kernel_2, f), f
 
 
 def dropout_forward(x: Array, rate: float, key: Key, rows: Rows = None) -> tuple[Array, Cache]:
@@ -147,14 +154,23 @@ def dropout_backward(dy: Array, cache: Cache) -> Array:
 def add_norm_forward(
     h: Array, x: Array, gamma: Array, beta: Array, epsilon: float, rate: float, key: Key, rows: Rows = None
 ) -> tuple[Array, Cache]:
-    """See `pyroberta.ops.add_norm`."""
+    """See `pyroberta.ops.add_norm`. The cache has no x̂: it is (y - beta) / gamma, and whatever reads y keeps it anyway.
+
+    Where beta is far above gamma, or a row hardly varies, y has too few digits left of x̂, and x̂ is kept.
+    """
     y, x_hat, inverse_std = _native.add_norm_forward(h, x, gamma, beta, epsilon, rate, key, rows)
-    return y, (x_hat, inverse_std, gamma, rate, key, rows)
+    size, flattest = np.abs(gamma), 1.0 - epsilon * float(inverse_std.max(initial=0.0)) ** 2  # the least variance of x̂
+    is_far = (np.abs(beta) >= FAR * size) | (size < SMALLEST_GAMMA) | (flattest < 1.0 / FAR)
+    columns = np.flatnonzero(is_far)
+    return y, ((y, gamma, beta, columns, x_hat[:, columns]), inverse_std, gamma, rate, key, rows)
 
 
 def add_norm_backward(dy: Array, cache: Cache) -> tuple[Array, Array, Gradient, Gradient]:
     """See `pyroberta.ops.add_norm`."""
-    dx, dh, dgamma, dbeta = _native.layer_norm_backward(dy, *cache)
+    (y, gamma, beta, columns, exact), *others = cache
+    x_hat = _native.x_hat_of(y, gamma, beta)
+    x_hat[:, columns] = exact
+    dx, dh, dgamma, dbeta = _native.layer_norm_backward(dy, x_hat, *others)
     return dh, dx, dgamma, dbeta
 
 
