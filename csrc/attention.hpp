@@ -37,7 +37,8 @@ constexpr std::int64_t QUERY_TASK = 480;  // forward: so many queries make a tas
 template <typename T>
 void multiply_blocks(Factor<T> a, const T* b, std::int64_t rows, std::int64_t columns, std::int64_t depth, T* c,
                      std::int64_t c_step, bool add) {
-    multiply_tiles([=](std::int64_t i) { return from(a, i, 0); }, b, rows, columns, depth, c, c_step, add);
+    multiply_tiles([=](std::int64_t i) { return from(a, i, 0); },
+                   [=](std::int64_t j) { return PackedStrip<T>{b + j * depth}; }, rows, columns, depth, c, c_step, add);
 }
 
 // How many numbers the panels of a right factor (depth, columns) take.

@@ -29,9 +29,11 @@ struct Plan {
 
 // A panel of B, 256 deep, is 16 KiB in AVX2: it stays in the first-level cache while panels of A go by.
 constexpr Plan PLAN = {96, 256, 256};
-// With few rows most of the time goes into reading B, so a task reads long pieces of it: along the depth where that is
-// how B lies, along the columns otherwise. What it has packed, 256 KiB, stays in the second-level cache.
-constexpr Plan FLAT_PLAN_DEEP = {96, 64, 1024}, FLAT_PLAN_WIDE = {96, 512, 128};
+// With few rows most of the time goes into reading B, so a task reads long pieces of it and no panel is shared: where B
+// lies along the depth each task packs its own, 256 KiB, into the second-level cache; where B lies along the columns it is
+// used as it lies.
+constexpr Plan FLAT_PLAN_DEEP = {96, 64, 1024}, FLAT_PLAN_WIDE = {96, 512, 64};
+constexpr std::int64_t STRIPS_AHEAD = 3;  // of B, fetched while one is worked on
 constexpr std::int64_t PACKED_DEPTH = 1024;  // so much is packed at a time,
 constexpr std::int64_t PACKED_ROWS = 1024, PACKED_COLUMNS = 2048;  // times so much of A and of B: 4 and 8 MiB in float32
 constexpr double FLOPS_PER_THREAD = 1e6;     // below, waking a thread costs more than it saves
@@ -109,13 +111,26 @@ struct Panel {
     static constexpr std::int64_t row_step = 1, depth_step = Tile<T>::ROWS;
 };
 
-// The innermost loop: tile (ROWS, COLUMNS) = or += A (ROWS, depth) times a packed panel of B (depth, COLUMNS). A is a
-// Panel, or a Factor that lies in memory as it is.
-template <int ROWS, typename T, typename Left>
-PYROBERTA_INLINE void multiply_tile(Left a, const T* PYROBERTA_RESTRICT b, std::int64_t depth,
-                                    T* PYROBERTA_RESTRICT c, std::int64_t c_step, bool add) {
+// A strip of B, Tile::COLUMNS wide, from row to row `step`: packed, or as it lies.
+template <typename T>
+struct PackedStrip {
+    const T* data;
+    static constexpr std::int64_t step = Tile<T>::COLUMNS;
+};
+template <typename T>
+struct Strip {
+    const T* data;
+    std::int64_t step;
+};
+
+// The innermost loop: tile (ROWS, COLUMNS) = or += A (ROWS, depth) times a strip of B (depth, COLUMNS). A is a Panel, or
+// a Factor that lies in memory as it is.
+template <int ROWS, typename T, typename Left, typename Right>
+PYROBERTA_INLINE void multiply_tile(Left a, Right strip, std::int64_t depth, T* PYROBERTA_RESTRICT c,
+                                    std::int64_t c_step, bool add) {
     constexpr int W = WIDTH<T>;
     const T* PYROBERTA_RESTRICT column = a.data;
+    const T* PYROBERTA_RESTRICT b = strip.data;
     Vector<T> tile[ROWS][2];
 #pragma GCC unroll 16
     for (int i = 0; i < ROWS; ++i) {
@@ -130,7 +145,7 @@ PYROBERTA_INLINE void multiply_tile(Left a, const T* PYROBERTA_RESTRICT b, std::
             tile[i][1] += column[i * a.row_step] * right;
         }
         column += a.depth_step;
-        b += 2 * W;
+        b += strip.step;
     }
 #pragma GCC unroll 16
     for (int i = 0; i < ROWS; ++i) {
@@ -145,9 +160,8 @@ PYROBERTA_INLINE void multiply_tile(Left a, const T* PYROBERTA_RESTRICT b, std::
 }
 
 // The same for as few rows as a tile may have at the lower edge.
-template <int ROWS, typename T, typename Left>
-void multiply_rows(int rows, Left a, const T* b, std::int64_t depth, T* c, std::int64_t c_step,
-                                    bool add) {
+template <int ROWS, typename T, typename Left, typename Right>
+void multiply_rows(int rows, Left a, Right b, std::int64_t depth, T* c, std::int64_t c_step, bool add) {
     if (rows == ROWS) {
         multiply_tile<ROWS>(a, b, depth, c, c_step, add);
     } else if constexpr (ROWS > 1) {
@@ -155,12 +169,13 @@ void multiply_rows(int rows, Left a, const T* b, std::int64_t depth, T* c, std::
     }
 }
 
-// C (rows, columns) = or += A B, tile by tile: left_of(i) is A from row i on, B's panels follow one another.
-template <typename T, typename LeftOf>
-PYROBERTA_INLINE void multiply_tiles(const LeftOf& left_of, const T* b, std::int64_t rows, std::int64_t columns,
-                                     std::int64_t depth, T* c, std::int64_t c_step, bool add) {
+// C (rows, columns) = or += A B, tile by tile: left_of(i) is A from row i on, right_of(j) the strip of B at column j.
+template <typename T, typename LeftOf, typename RightOf>
+PYROBERTA_INLINE void multiply_tiles(const LeftOf& left_of, const RightOf& right_of, std::int64_t rows,
+                                     std::int64_t columns, std::int64_t depth, T* c, std::int64_t c_step, bool add) {
     constexpr int R = Tile<T>::ROWS, W = Tile<T>::COLUMNS;
-    for (std::int64_t j = 0; j < columns; j += W, b += W * depth) {
+    for (std::int64_t j = 0; j < columns; j += W) {
+        const auto b = right_of(j);
         for (std::int64_t i = 0; i < rows; i += R) {
             T* tile = c + i * c_step + j;
             const int tall = static_cast<int>(std::min<std::int64_t>(R, rows - i));
@@ -184,7 +199,31 @@ PYROBERTA_INLINE void multiply_tiles(const LeftOf& left_of, const T* b, std::int
 template <typename T>
 void multiply_packed(const T* a, const T* b, std::int64_t rows, std::int64_t columns, std::int64_t depth, T* c,
                      std::int64_t c_step, bool add) {
-    multiply_tiles([=](std::int64_t i) { return Panel<T>{a + i * depth}; }, b, rows, columns, depth, c, c_step, add);
+    multiply_tiles([=](std::int64_t i) { return Panel<T>{a + i * depth}; },
+                   [=](std::int64_t j) { return PackedStrip<T>{b + j * depth}; }, rows, columns, depth, c, c_step, add);
+}
+
+// The same where A is packed and B lies along its columns. B's last columns, less than a strip, are packed into `room`.
+template <typename T>
+void multiply_strips(const T* a, Factor<T> b, std::int64_t rows, std::int64_t columns, std::int64_t depth, T* c,
+                     std::int64_t c_step, bool add, T* room) {
+    constexpr int W = Tile<T>::COLUMNS;
+    const auto left_of = [=](std::int64_t i) { return Panel<T>{a + i * depth}; };
+    const std::int64_t whole = columns / W * W;
+    multiply_tiles(
+        left_of,
+        [=](std::int64_t j) {
+            for (std::int64_t p = 0; p < depth; ++p) {
+                __builtin_prefetch(b.data + p * b.depth_step + j + STRIPS_AHEAD * W);
+            }
+            return Strip<T>{b.data + j, b.depth_step};
+        },
+        rows, whole, depth, c, c_step, add);
+    if (whole < columns) {
+        pack_panel<W>(from(b, whole, 0), columns - whole, depth, room);
+        multiply_tiles(left_of, [=](std::int64_t) { return PackedStrip<T>{room}; }, rows, columns - whole, depth,
+                       c + whole, c_step, add);
+    }
 }
 
 // The vectors [first, last) of a factor, numbers [0, depth), as panels in blocks of `step`: block k starts at
@@ -317,16 +356,19 @@ void gemm(Factor<T> a, Factor<T> b, std::int64_t rows, std::int64_t columns, std
                         T* part = c + (i + ii) * c_step + j + jj;
                         for (std::int64_t q = 0; q < deep; q += plan.depth) {
                             const std::int64_t d = std::min(plan.depth, deep - q);
-                            const T* b_block;
-                            if (is_flat) {
-                                T* own = scratch<T>(2, round_up(broad, W) * d);
-                                pack<W>(from(b, j + jj, p + q), broad, 0, broad, d, d, own);
-                                b_block = own;
+                            const T* a_block = packed_a + q * round_up(tall, R) + ii * d;
+                            const bool more = add || p + q > 0;
+                            if (!is_flat) {
+                                const T* b_block = packed_b + q * round_up(wide, W) + jj * d;
+                                multiply_packed(a_block, b_block, high, broad, d, part, c_step, more);
+                            } else if (b.row_step == 1) {
+                                T* room = scratch<T>(2, W * d);
+                                multiply_strips(a_block, from(b, j + jj, p + q), high, broad, d, part, c_step, more, room);
                             } else {
-                                b_block = packed_b + q * round_up(wide, W) + jj * d;
+                                T* b_block = scratch<T>(2, round_up(broad, W) * d);
+                                pack<W>(from(b, j + jj, p + q), broad, 0, broad, d, d, b_block);
+                                multiply_packed(a_block, b_block, high, broad, d, part, c_step, more);
                             }
-                            multiply_packed(packed_a + q * round_up(tall, R) + ii * d, b_block, high, broad, d, part, c_step,
-                                            add || p + q > 0);
                         }
                         if (p + deep == depth) epilogue(i + ii, i + ii + high, j + jj, j + jj + broad);
                     }
