@@ -32,7 +32,7 @@ constexpr Plan PLAN = {96, 256, 256};
 // With few rows most of the time goes into reading B, so a task reads long pieces of it and no panel is shared: where B
 // lies along the depth each task packs its own, 256 KiB, into the second-level cache; where B lies along the columns it is
 // used as it lies.
-constexpr Plan FLAT_PLAN_DEEP = {96, 64, 1024}, FLAT_PLAN_WIDE = {96, 512, 64};
+constexpr Plan FLAT_PLAN_DEEP = {24, 64, 1024}, FLAT_PLAN_WIDE = {24, 512, 64};
 constexpr std::int64_t STRIPS_AHEAD = 3;  // of B, fetched while one is worked on
 constexpr std::int64_t PACKED_DEPTH = 1024;  // so much is packed at a time,
 constexpr std::int64_t PACKED_ROWS = 1024, PACKED_COLUMNS = 2048;  // times so much of A and of B: 4 and 8 MiB in float32
@@ -213,9 +213,10 @@ void multiply_strips(const T* a, Factor<T> b, std::int64_t rows, std::int64_t co
     multiply_tiles(
         left_of,
         [=](std::int64_t j) {
-            for (std::int64_t p = 0; p < depth; ++p) {
-                __builtin_prefetch(b.data + p * b.depth_step + j + STRIPS_AHEAD * W);
-            }
+            // After the last strip come the first ones of the rows below.
+            const std::int64_t ahead = j + STRIPS_AHEAD * W, below = ahead < whole ? 0 : depth;
+            const T* next = b.data + below * b.depth_step + (ahead < whole ? ahead : ahead - whole);
+            for (std::int64_t p = 0; p < depth; ++p) __builtin_prefetch(next + p * b.depth_step);
             return Strip<T>{b.data + j, b.depth_step};
         },
         rows, whole, depth, c, c_step, add);
@@ -322,15 +323,18 @@ void gemm(Factor<T> a, Factor<T> b, std::int64_t rows, std::int64_t columns, std
     if (rows <= FEW_ROWS && a.depth_step == 1 && b.depth_step == 1) {
         return gemm_of_few_rows(a, b, rows, columns, depth, c, c_step, add, epilogue);
     }
-    // With one block of rows each panel of B is used by one task alone, which then packs it for itself, block by block.
-    const bool is_flat = rows <= PLAN.rows;
-    const Plan plan = !is_flat ? PLAN : b.depth_step == 1 ? FLAT_PLAN_DEEP : FLAT_PLAN_WIDE;
+    const int threads = threads_for(2.0 * rows * columns * depth / FLOPS_PER_THREAD);
+    const bool is_flat = rows <= FLAT_PLAN_WIDE.rows;
+    Plan plan = !is_flat ? PLAN : b.depth_step == 1 ? FLAT_PLAN_DEEP : FLAT_PLAN_WIDE;
+    if (is_flat) {  // as many tasks as give each thread its share
+        const std::int64_t share = (columns + 2 * threads - 1) / (2 * threads);
+        plan.columns = std::min(plan.columns, round_up(share, FLAT_PLAN_DEEP.columns));
+    }
     const std::int64_t block_rows = round_up(plan.rows, R);
     const std::int64_t deepest = std::min(depth, PACKED_DEPTH), tallest = std::min(rows, PACKED_ROWS / R * R),
                        widest = is_flat ? columns : std::min(columns, PACKED_COLUMNS);
     T* packed_a = scratch<T>(0, round_up(tallest, R) * deepest);
     T* packed_b = is_flat ? nullptr : scratch<T>(1, round_up(widest, W) * deepest);
-    const int threads = threads_for(2.0 * rows * columns * depth / FLOPS_PER_THREAD);
 
 #pragma omp parallel num_threads(threads) if (threads > 1)
     for (std::int64_t p = 0; p < depth; p += deepest) {
