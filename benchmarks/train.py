@@ -35,7 +35,7 @@ tokens in sequence b, the packed step that projects the masked rows alone needs,
 operations: linear layers, attention, head. What an implementation does beyond that (logits of tokens that are not
 masked, padding, logits or activations made twice) does not count for it, and neither does all work that is no product
 of matrices. What it saves is not taken off either: one that computes the last layer at the masked rows alone, as the
-loss allows, needs less than this (about a twelfth at 12 layers) and is credited with all of it, so that its share can
+loss allows, needs less than this (6 % less at 12 layers) and is credited with all of it, so that its share can
 go past that of its products, and in principle past 100 %. The count is the same for all, so shares relate as speeds.
 """
 

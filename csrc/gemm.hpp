@@ -35,7 +35,7 @@ constexpr Plan PLAN = {96, 256, 256};
 constexpr Plan FLAT_PLAN_DEEP = {24, 64, 1024}, FLAT_PLAN_WIDE = {24, 512, 64};
 constexpr std::int64_t STRIPS_AHEAD = 3;  // of B, fetched while one is worked on
 constexpr std::int64_t PACKED_DEPTH = 1024;  // so much is packed at a time,
-constexpr std::int64_t PACKED_ROWS = 1024, PACKED_COLUMNS = 2048;  // times so much of A and of B: 4 and 8 MiB in float32
+constexpr std::int64_t PACKED_ROWS = 2048;   // times so many vectors of each factor: 8 MiB in float32
 constexpr double FLOPS_PER_THREAD = 1e6;     // below, waking a thread costs more than it saves
 
 PYROBERTA_INLINE std::int64_t round_up(std::int64_t n, std::int64_t to) { return (n + to - 1) / to * to; }
@@ -116,11 +116,13 @@ template <typename T>
 struct PackedStrip {
     const T* data;
     static constexpr std::int64_t step = Tile<T>::COLUMNS;
+    PYROBERTA_INLINE void fetch(const T*) const {}  // it is in the cache
 };
 template <typename T>
 struct Strip {
     const T* data;
-    std::int64_t step;
+    std::int64_t step, ahead;
+    PYROBERTA_INLINE void fetch(const T* line) const { __builtin_prefetch(line + ahead); }  // what comes later
 };
 
 // The innermost loop: tile (ROWS, COLUMNS) = or += A (ROWS, depth) times a strip of B (depth, COLUMNS). A is a Panel, or
@@ -139,6 +141,7 @@ PYROBERTA_INLINE void multiply_tile(Left a, Right strip, std::int64_t depth, T* 
     }
     for (std::int64_t p = 0; p < depth; ++p) {
         const Vector<T> left = load(b), right = load(b + W);
+        strip.fetch(b);
 #pragma GCC unroll 16
         for (int i = 0; i < ROWS; ++i) {
             tile[i][0] += column[i * a.row_step] * left;  // one fused multiply-add where the machine has it
@@ -214,10 +217,8 @@ void multiply_strips(const T* a, Factor<T> b, std::int64_t rows, std::int64_t co
         left_of,
         [=](std::int64_t j) {
             // After the last strip come the first ones of the rows below.
-            const std::int64_t ahead = j + STRIPS_AHEAD * W, below = ahead < whole ? 0 : depth;
-            const T* next = b.data + below * b.depth_step + (ahead < whole ? ahead : ahead - whole);
-            for (std::int64_t p = 0; p < depth; ++p) __builtin_prefetch(next + p * b.depth_step);
-            return Strip<T>{b.data + j, b.depth_step};
+            const bool is_last = j + STRIPS_AHEAD * W >= whole;
+            return Strip<T>{b.data + j, b.depth_step, STRIPS_AHEAD * W + (is_last ? depth * b.depth_step - whole : 0)};
         },
         rows, whole, depth, c, c_step, add);
     if (whole < columns) {
@@ -332,7 +333,7 @@ void gemm(Factor<T> a, Factor<T> b, std::int64_t rows, std::int64_t columns, std
     }
     const std::int64_t block_rows = round_up(plan.rows, R);
     const std::int64_t deepest = std::min(depth, PACKED_DEPTH), tallest = std::min(rows, PACKED_ROWS / R * R),
-                       widest = is_flat ? columns : std::min(columns, PACKED_COLUMNS);
+                       widest = is_flat ? columns : std::min(columns, PACKED_ROWS);
     T* packed_a = scratch<T>(0, round_up(tallest, R) * deepest);
     T* packed_b = is_flat ? nullptr : scratch<T>(1, round_up(widest, W) * deepest);
 

@@ -37,6 +37,7 @@ struct Pool {
         while (kept_bytes > down_to && !kept.empty()) {
             const auto largest = std::prev(kept.end());
             kept_bytes -= largest->first;
+            ASAN_UNPOISON_MEMORY_REGION(largest->second, largest->first);
             std::free(largest->second);
             kept.erase(largest);
         }
@@ -52,6 +53,7 @@ Pool& pool() {
 }  // namespace
 
 void* pool_take(std::size_t bytes) {
+    [[maybe_unused]] const std::size_t asked = bytes;
     bytes = std::max(SMALL, (bytes + 63) / 64 * 64);
     Pool& own = pool();
     const std::lock_guard<std::mutex> lock(own.mutex);
@@ -77,6 +79,8 @@ void* pool_take(std::size_t bytes) {
     }
     own.used_bytes += bytes;
     own.most_bytes = std::max(own.most_bytes, own.used_bytes);
+    ASAN_UNPOISON_MEMORY_REGION(memory, asked);
+    ASAN_POISON_MEMORY_REGION(static_cast<char*>(memory) + asked, bytes - asked);
     return memory;
 }
 
@@ -90,6 +94,7 @@ void pool_give(void* memory) noexcept {
     try {
         own.kept.emplace(bytes, memory);
         own.kept_bytes += bytes;
+        ASAN_POISON_MEMORY_REGION(memory, bytes);
     } catch (...) {
         std::free(memory);
     }

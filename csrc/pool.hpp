@@ -4,6 +4,15 @@
 
 #include <cstddef>
 
+// What AddressSanitizer, where it is built in, shall take for nobody's and for somebody's: memory that is kept, and what
+// a block has beyond the bytes that were asked for. Else these are nothing.
+#if __has_include(<sanitizer/asan_interface.h>)
+#include <sanitizer/asan_interface.h>
+#else
+#define ASAN_POISON_MEMORY_REGION(start, bytes) ((void)(start), (void)(bytes))
+#define ASAN_UNPOISON_MEMORY_REGION(start, bytes) ((void)(start), (void)(bytes))
+#endif
+
 namespace pyroberta {
 
 // At least `bytes`, aligned to a cache line, with unknown contents. Any thread may take and give.

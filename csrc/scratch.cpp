@@ -3,6 +3,8 @@
 #include <cstdlib>
 #include <new>
 
+#include "pool.hpp"
+
 namespace pyroberta {
 namespace {
 
@@ -25,6 +27,8 @@ void* scratch_bytes(int number, std::size_t bytes) {
         if (!buffer.data) throw std::bad_alloc();
         buffer.bytes = size;
     }
+    ASAN_UNPOISON_MEMORY_REGION(buffer.data, bytes);
+    ASAN_POISON_MEMORY_REGION(static_cast<char*>(buffer.data) + bytes, buffer.bytes - bytes);
     return buffer.data;
 }
 

@@ -32,6 +32,9 @@ int most_threads() { return 1; }
 #endif
 
 int threads_for(double shares) {
+#ifdef PYROBERTA_ALL_THREADS
+    shares = most_threads();  // for ThreadSanitizer: what is small is done in parallel too
+#endif
     return std::max(1, static_cast<int>(std::min<double>(most_threads(), shares)));
 }
 

@@ -10,6 +10,7 @@ from small_models import small_masked_lm
 # A failure found at random on a developer's machine is a gift; one found in CI by chance is a nuisance.
 settings.register_profile("default", max_examples=25, deadline=None)
 settings.register_profile("ci", max_examples=25, deadline=None, derandomize=True)
+settings.register_profile("few", max_examples=5, deadline=None, derandomize=True)  # .ci/sanitizers.sh
 settings.register_profile("thorough", max_examples=500, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "default"))
 

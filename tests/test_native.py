@@ -7,7 +7,7 @@ from dataclasses import fields
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pyroberta.backends import BackendError, backends, get_ops
@@ -45,7 +45,6 @@ def draw(seed, P, dtype, scale=1.0):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @given(seed=seeds, P=lengths, scale=st.sampled_from([1e-6, 1.0, 1e6]), beta_1=st.floats(0, 0.999))
 @example(seed=0, P=LONG, scale=1.0, beta_1=0.9)
-@settings(max_examples=30, deadline=None)
 def test_every_bit_is_the_references_and_nothing_around_is_touched(dtype, seed, P, scale, beta_1):
     ours, whole = draw(seed, P, dtype, scale)
     theirs, _ = draw(seed, P, dtype, scale)
@@ -62,7 +61,6 @@ def test_every_bit_is_the_references_and_nothing_around_is_touched(dtype, seed, 
 
 @needs_native
 @given(seed=seeds, scale=st.sampled_from([1e-6, 1e-2, 1.0, 1e4]))
-@settings(max_examples=30)
 def test_float32_is_as_near_to_float64_as_numpys_float32(seed, scale):
     exact, _ = draw(seed, 500, "float64", scale)
     for view in exact:

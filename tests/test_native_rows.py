@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import assume, example, given, settings
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from strategies import seeds, starts_of
 from test_native import needs_native
@@ -20,7 +20,6 @@ from pyroberta.ops import REFERENCE, Ops
 from pyroberta.ops.dropout import keep_mask
 
 pytestmark = needs_native
-common = settings(max_examples=25, deadline=None)
 
 scales = st.sampled_from([1e-4, 1.0, 1e4])
 sizes = st.one_of(st.integers(1, 40), st.sampled_from([63, 64, 65, 96, 97, 100, 128, 257]))
@@ -99,7 +98,6 @@ def drawing(seed: int, scale: float = 1.0):
 @example(300, 5000, 3, False, True, True, 1.0, 0)  # wider than is packed at a time
 @example(4200, 40, 9, True, False, False, 1.0, 0)  # taller
 @example(1, 700, 300, False, True, False, 1.0, 0)
-@common
 def test_gemm_is_the_product_in_every_layout_and_writes_nowhere_else(
     rows, columns, depth, a_turned, b_turned, accumulate, scale, seed
 ):
@@ -126,7 +124,6 @@ def of_linear(x: np.ndarray, kernel: np.ndarray, dy: np.ndarray) -> list[float]:
 
 
 @given(N=sizes, I=sizes, O=sizes, scale=scales, seed=seeds)
-@common
 def test_linear(N, I, O, scale, seed):  # noqa: E741
     draw, _ = drawing(seed, scale)
     x, kernel, bias, dy = draw(N, I), draw(I, O), draw(O), draw(N, O)
@@ -134,7 +131,6 @@ def test_linear(N, I, O, scale, seed):  # noqa: E741
 
 
 @given(N=sizes, C=st.integers(1, 70), F=st.integers(1, 300), scale=st.sampled_from([1e-4, 1.0, 10.0]), seed=seeds)
-@common
 def test_feed_forward(N, C, F, scale, seed):
     draw, _ = drawing(seed)
     x, dh = scale * draw(N, C), draw(N, C)
@@ -150,7 +146,6 @@ def test_feed_forward(N, C, F, scale, seed):
 
 
 @given(N=sizes, F=sizes, scale=scales, seed=seeds)
-@common
 def test_gelu(N, F, scale, seed):
     draw, _ = drawing(seed, scale)
     check("gelu", [draw(N, F)], draw(N, F), {})
@@ -179,7 +174,6 @@ def of_norm(x: np.ndarray, gamma: np.ndarray, dy: np.ndarray) -> tuple[float, fl
 
 
 @given(N=sizes, C=st.integers(2, 300), scale=scales, seed=seeds)
-@common
 def test_layer_norm(N, C, scale, seed):
     draw, _ = drawing(seed)
     x, gamma, dy = np.float32(scale) * draw(N, C), draw(C), draw(N, C)
@@ -194,7 +188,6 @@ def choose_rows(gap: int | None, N: int, rng: np.random.Generator) -> np.ndarray
 
 
 @given(N=sizes, C=st.integers(2, 300), rate=rates, key=keys, gap=some_rows, scale=scales, seed=seeds)
-@common
 def test_add_norm(N, C, rate, key, gap, scale, seed):
     draw, rng = drawing(seed)
     size = np.float32(scale)
@@ -207,7 +200,6 @@ def test_add_norm(N, C, rate, key, gap, scale, seed):
 
 
 @given(N=sizes, C=sizes, rate=rates, key=keys, gap=some_rows, seed=seeds)
-@common
 def test_dropout_draws_the_very_same_mask(N, C, rate, key, gap, seed):
     draw, rng = drawing(seed)
     rows = choose_rows(gap, N, rng)
@@ -229,7 +221,6 @@ def test_the_masks_threshold_is_rounded_as_the_references():
 
 
 @given(N=sizes, V=sizes, C=st.integers(1, 800), seed=seeds)
-@common
 def test_gather_and_embedding(N, V, C, seed):
     draw, rng = drawing(seed)
     ids, positions = (rng.integers(0, size, N).astype(np.int32) for size in (V, 7))
@@ -258,7 +249,6 @@ def attention_case(lengths, H, D, rate, key, scale, share, seed):
 )  # fmt: skip
 @example([4096], 1, 16, 0.1, (1, 2), 1.0, None, 0)
 @example([4096, 1, 30], 2, 8, 0.1, (1, 2), 1.0, 0.01, 0)
-@common
 def test_attention(lengths, H, D, rate, key, scale, share, seed):
     arguments, dy = attention_case(lengths, H, D, rate, key, scale, share, seed)
     assume(len(arguments[1]))
@@ -294,7 +284,6 @@ def test_a_bad_number_stays_in_its_sequence():
 
 @pytest.mark.parametrize("kept", [1 << 24, 1, 2000])
 @given(M=st.integers(1, 120), V=st.one_of(st.integers(2, 700)), C=st.integers(1, 50), scale=scales, seed=seeds)
-@common
 def test_cross_entropy_kept_or_in_parts(kept, M, V, C, scale, seed):
     from pyroberta import native as module
 
@@ -315,7 +304,6 @@ def test_cross_entropy_kept_or_in_parts(kept, M, V, C, scale, seed):
 
 
 @given(M=sizes, V=st.integers(1, 900), C=sizes, seed=seeds)
-@common
 def test_logits(M, V, C, seed):
     draw, _ = drawing(seed)
     h, table, bias = draw(M, C), draw(V, C), draw(V)
@@ -340,7 +328,6 @@ def test_the_loss_of_a_bad_number_is_a_bad_number():
 
 
 @given(P=st.one_of(st.integers(0, 100), st.just((1 << 20) + 17)), scale=scales, seed=seeds)
-@common
 def test_squared_norm(P, scale, seed):
     draw, _ = drawing(seed, scale)
     x = draw(P)
@@ -349,7 +336,6 @@ def test_squared_norm(P, scale, seed):
 
 
 @given(seed=seeds)
-@common
 def test_strided_arguments_are_taken_as_they_are(seed):
     """Views with steps, columns of a wider array, turned arrays: the result is that of a copy, to the bit."""
     draw, rng = drawing(seed)

@@ -9,7 +9,7 @@ import threading
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from small_models import TEXTS, random_batch, random_params, small_config, small_masked_lm
 from strategies import seeds
@@ -43,7 +43,6 @@ lengths = st.lists(st.integers(0, 150), min_size=1, max_size=4)
 
 
 @given(lengths=lengths, seed=seeds)
-@settings(max_examples=15, deadline=None)
 def test_a_step_is_as_near_to_float64_as_numpys(lengths, seed):
     narrow = random_params(CONFIG, seed, np.float32)
     for array in narrow.values():
@@ -61,7 +60,6 @@ def test_a_step_is_as_near_to_float64_as_numpys(lengths, seed):
 
 
 @given(lengths=lengths, seed=seeds)
-@settings(max_examples=10, deadline=None)
 def test_recomputing_changes_no_bit(lengths, seed):
     params = random_params(CONFIG, seed, np.float32)
     (one, _, a), (other, _, b) = (step(get_ops("native"), params, lengths, seed, again) for again in (False, True))
