@@ -16,6 +16,7 @@ using pyroberta::columns_of;
 using pyroberta::DropoutKey;
 using pyroberta::Factor;
 using pyroberta::instruction_set;
+using pyroberta::Kernel;
 using pyroberta::rows_of;
 using Size = std::int64_t;
 
@@ -34,6 +35,12 @@ std::string text(const std::vector<Size>& shape) {
     return found + (shape.size() == 1 ? ",)" : ")");
 }
 
+// A linear layer's kernel (I, O) with a copy of it as products like to read it. What is written into the kernel later
+// does not reach the copy.
+struct Prepared {
+    py::array kernel, copy;
+};
+
 // One call of an op: checks its arguments, and remembers the dtype that the first of them had.
 class Call {
    public:
@@ -44,6 +51,21 @@ class Call {
         py::array array = floats(name, value, shape);
         if (!is_plain(array)) array = py::array::ensure(array.attr("copy")("C"));
         return keep(array);
+    }
+
+    // A linear layer's kernel of that shape, Prepared or an array. Gives what to read, which its shape need not be.
+    struct KernelRead {
+        py::array array;
+        bool is_prepared;
+        Size columns;
+    };
+    KernelRead kernel(const char* name, const py::handle& value, const std::vector<Size>& shape) {
+        if (!py::isinstance<Prepared>(value)) {
+            const py::array array = in(name, value, shape);
+            return {array, false, array.shape(1)};
+        }
+        const auto& prepared = value.cast<const Prepared&>();
+        return {prepared.copy, true, floats(name, prepared.kernel, shape).shape(1)};
     }
 
     // The same to be changed in place, so that a copy won't do.
@@ -201,6 +223,10 @@ template <typename T>
 T* write(const py::array& array, T) {
     return static_cast<T*>(const_cast<void*>(array.data()));
 }
+template <typename T>
+Kernel<T> data(const Call::KernelRead& kernel, T t) {
+    return {data(kernel.array, t), kernel.is_prepared};
+}
 const std::int32_t* data(const std::optional<py::array_t<std::int32_t>>& numbers) {
     return numbers ? numbers->data() : nullptr;
 }
@@ -249,11 +275,22 @@ py::array matmul(const py::object& a, const py::object& b) {
     return c;
 }
 
+Prepared prepare(const py::object& kernel) {
+    Call call("prepare");
+    const auto kernel_ = call.in("kernel", kernel, {ANY, ANY});
+    const Size I = kernel_.shape(0), O = kernel_.shape(1);
+    Size size = 0;
+    call.run([&](const auto& ops, auto) { size = ops.prepared_size(O, I); });
+    const auto copy = call.out({size});
+    call.run([&](const auto& ops, auto t) { ops.prepare(data(kernel_, t), I, O, write(copy, t)); });
+    return {kernel_, copy};
+}
+
 py::array linear_forward(const py::object& x, const py::object& kernel, const py::object& bias) {
     Call call("linear_forward");
     const auto x_ = call.in("x", x, {ANY, ANY});
-    const auto kernel_ = call.in("kernel", kernel, {x_.shape(1), ANY});
-    const Size N = x_.shape(0), I = x_.shape(1), O = kernel_.shape(1);
+    const auto kernel_ = call.kernel("kernel", kernel, {x_.shape(1), ANY});
+    const Size N = x_.shape(0), I = x_.shape(1), O = kernel_.columns;
     const auto bias_ = call.in("bias", bias, {O});
     const auto y = call.out({N, O});
     call.run([&](const auto& ops, auto t) {
@@ -281,8 +318,8 @@ py::tuple gelu_forward(const py::object& x) {
 py::tuple expand_forward(const py::object& x, const py::object& kernel, const py::object& bias) {
     Call call("expand_forward");
     const auto x_ = call.in("x", x, {ANY, ANY});
-    const auto kernel_ = call.in("kernel", kernel, {x_.shape(1), ANY});
-    const Size N = x_.shape(0), I = x_.shape(1), F = kernel_.shape(1);
+    const auto kernel_ = call.kernel("kernel", kernel, {x_.shape(1), ANY});
+    const Size N = x_.shape(0), I = x_.shape(1), F = kernel_.columns;
     const auto bias_ = call.in("bias", bias, {F});
     const auto f = call.out({N, F}), g = call.out({N, F});
     call.run([&](const auto& ops, auto t) {
@@ -569,6 +606,12 @@ PYBIND11_MODULE(_native, module, py::mod_gil_not_used()) {
     module.def("gemm", &gemm, py::arg("a"), py::arg("b"), py::arg("out"), py::arg("accumulate") = false,
                "out = a @ b, or out += a @ b; a and b of either order.");
     module.def("matmul", &matmul, py::arg("a"), py::arg("b"), "a @ b; a and b of either order.");
+    py::class_<Prepared>(module, "Prepared", "A linear layer's kernel, and a copy of it as products like to read it.")
+        .def_readonly("kernel", &Prepared::kernel, "As it was given, or a contiguous copy. (in, out)")
+        .def("__array__", [](const Prepared& self, const py::args&, const py::kwargs&) { return self.kernel; })
+        .def_property_readonly("nbytes", [](const Prepared& self) { return self.copy.nbytes(); }, "Of the copy.");
+    module.def("prepare", &prepare, py::arg("kernel"),
+               "A Prepared, to be given as the kernel to linear_forward and expand_forward while its values stay.");
     module.def("linear_forward", &linear_forward);
     module.def("column_sums", &column_sums);
     module.def("gelu_forward", &gelu_forward);

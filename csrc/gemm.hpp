@@ -2,7 +2,8 @@
 //
 // The plan is that of Goto and van de Geijn 2008 ("Anatomy of high-performance matrix multiplication"): A and B are
 // copied ("packed") into panels that the innermost loop reads from end to end, and that loop keeps a tile of C in
-// registers while it runs down the depth. docs/backends.md climbs to this code step by step.
+// registers while it runs down the depth. docs/backends.md climbs to this code step by step. A B that stays the same
+// from one product to the next is packed once, by `prepare`.
 #pragma once
 
 #include <algorithm>
@@ -32,7 +33,8 @@ constexpr Plan PLAN = {96, 256, 256};
 // With few rows most of the time goes into reading B, so a task reads long pieces of it and no panel is shared: where B
 // lies along the depth each task packs its own, 256 KiB, into the second-level cache; where B lies along the columns it is
 // used as it lies.
-constexpr Plan FLAT_PLAN_DEEP = {24, 64, 1024}, FLAT_PLAN_WIDE = {24, 512, 64};
+constexpr std::int64_t FLAT_ROWS = 24;
+constexpr Plan FLAT_PLAN_DEEP = {FLAT_ROWS, 64, 1024}, FLAT_PLAN_WIDE = {FLAT_ROWS, 512, 64};
 constexpr std::int64_t STRIPS_AHEAD = 3;  // of B, fetched while one is worked on
 constexpr std::int64_t PACKED_DEPTH = 1024;  // so much is packed at a time,
 constexpr std::int64_t PACKED_ROWS = 2048;   // times so many vectors of each factor: 8 MiB in float32
@@ -111,18 +113,26 @@ struct Panel {
     static constexpr std::int64_t row_step = 1, depth_step = Tile<T>::ROWS;
 };
 
-// A strip of B, Tile::COLUMNS wide, from row to row `step`: packed, or as it lies.
+// A strip of B, Tile::COLUMNS wide, from row to row `step`: just packed, prepared long ago, or as it lies. `fetch` is
+// called for row p, which is at `line`, and calls into the cache what comes later.
 template <typename T>
 struct PackedStrip {
     const T* data;
     static constexpr std::int64_t step = Tile<T>::COLUMNS;
-    PYROBERTA_INLINE void fetch(const T*) const {}  // it is in the cache
+    PYROBERTA_INLINE void fetch(const T*, std::int64_t) const {}  // all of it is in the cache
+};
+template <typename T>
+struct PreparedStrip {
+    const T *data, *next;
+    std::int64_t share;  // of a row of the next strip, so that the tiles that read this one call the next one together
+    static constexpr std::int64_t step = Tile<T>::COLUMNS;
+    PYROBERTA_INLINE void fetch(const T*, std::int64_t p) const { __builtin_prefetch(next + p * share); }
 };
 template <typename T>
 struct Strip {
     const T* data;
     std::int64_t step, ahead;
-    PYROBERTA_INLINE void fetch(const T* line) const { __builtin_prefetch(line + ahead); }  // what comes later
+    PYROBERTA_INLINE void fetch(const T* line, std::int64_t) const { __builtin_prefetch(line + ahead); }
 };
 
 // The innermost loop: tile (ROWS, COLUMNS) = or += A (ROWS, depth) times a strip of B (depth, COLUMNS). A is a Panel, or
@@ -141,7 +151,7 @@ PYROBERTA_INLINE void multiply_tile(Left a, Right strip, std::int64_t depth, T* 
     }
     for (std::int64_t p = 0; p < depth; ++p) {
         const Vector<T> left = load(b), right = load(b + W);
-        strip.fetch(b);
+        strip.fetch(b, p);
 #pragma GCC unroll 16
         for (int i = 0; i < ROWS; ++i) {
             tile[i][0] += column[i * a.row_step] * left;  // one fused multiply-add where the machine has it
@@ -172,14 +182,14 @@ void multiply_rows(int rows, Left a, Right b, std::int64_t depth, T* c, std::int
     }
 }
 
-// C (rows, columns) = or += A B, tile by tile: left_of(i) is A from row i on, right_of(j) the strip of B at column j.
+// C (rows, columns) = or += A B, tile by tile: left_of(i) is A from row i on, right_of(j, i) the strip of B at column j.
 template <typename T, typename LeftOf, typename RightOf>
 PYROBERTA_INLINE void multiply_tiles(const LeftOf& left_of, const RightOf& right_of, std::int64_t rows,
                                      std::int64_t columns, std::int64_t depth, T* c, std::int64_t c_step, bool add) {
     constexpr int R = Tile<T>::ROWS, W = Tile<T>::COLUMNS;
     for (std::int64_t j = 0; j < columns; j += W) {
-        const auto b = right_of(j);
         for (std::int64_t i = 0; i < rows; i += R) {
+            const auto b = right_of(j, i);
             T* tile = c + i * c_step + j;
             const int tall = static_cast<int>(std::min<std::int64_t>(R, rows - i));
             if (columns - j >= W) {
@@ -203,7 +213,21 @@ template <typename T>
 void multiply_packed(const T* a, const T* b, std::int64_t rows, std::int64_t columns, std::int64_t depth, T* c,
                      std::int64_t c_step, bool add) {
     multiply_tiles([=](std::int64_t i) { return Panel<T>{a + i * depth}; },
-                   [=](std::int64_t j) { return PackedStrip<T>{b + j * depth}; }, rows, columns, depth, c, c_step, add);
+                   [=](std::int64_t j, std::int64_t) { return PackedStrip<T>{b + j * depth}; }, rows, columns, depth, c, c_step, add);
+}
+
+// The same where B was prepared; after its last strip here comes the one at `then`.
+template <typename T, typename LeftOf>
+void multiply_prepared(const LeftOf& left_of, const T* b, const T* then, std::int64_t rows, std::int64_t columns,
+                       std::int64_t depth, T* c, std::int64_t c_step, bool add) {
+    constexpr int R = Tile<T>::ROWS, W = Tile<T>::COLUMNS;
+    const std::int64_t share = std::max<std::int64_t>(1, W / ((rows + R - 1) / R));
+    multiply_tiles(left_of,
+                   [=](std::int64_t j, std::int64_t i) {
+                       const T* next = j + W < columns ? b + (j + W) * depth : then;
+                       return PreparedStrip<T>{b + j * depth, next + i / R * share * depth, share};
+                   },
+                   rows, columns, depth, c, c_step, add);
 }
 
 // The same where A is packed and B lies along its columns. B's last columns, less than a strip, are packed into `room`.
@@ -215,7 +239,7 @@ void multiply_strips(const T* a, Factor<T> b, std::int64_t rows, std::int64_t co
     const std::int64_t whole = columns / W * W;
     multiply_tiles(
         left_of,
-        [=](std::int64_t j) {
+        [=](std::int64_t j, std::int64_t) {
             // After the last strip come the first ones of the rows below.
             const bool is_last = j + STRIPS_AHEAD * W >= whole;
             return Strip<T>{b.data + j, b.depth_step, STRIPS_AHEAD * W + (is_last ? depth * b.depth_step - whole : 0)};
@@ -223,7 +247,7 @@ void multiply_strips(const T* a, Factor<T> b, std::int64_t rows, std::int64_t co
         rows, whole, depth, c, c_step, add);
     if (whole < columns) {
         pack_panel<W>(from(b, whole, 0), columns - whole, depth, room);
-        multiply_tiles(left_of, [=](std::int64_t) { return PackedStrip<T>{room}; }, rows, columns - whole, depth,
+        multiply_tiles(left_of, [=](std::int64_t, std::int64_t) { return PackedStrip<T>{room}; }, rows, columns - whole, depth,
                        c + whole, c_step, add);
     }
 }
@@ -309,43 +333,84 @@ void gemm_of_few_rows(Factor<T> a, Factor<T> b, std::int64_t rows, std::int64_t 
     }
 }
 
-// C (rows, columns) = A B, or C += A B; then epilogue(i, i_end, j, j_end) for each part of C, in the cache still, from the
-// thread that made it. The order of additions does not depend on the number of threads.
+// A right factor that `prepare` has packed, all of it.
+template <typename T>
+struct Prepared {
+    const T* data;
+
+    // Its strips from column j on, between the depths p and p + PLAN.depth. At the end of the depth: the last ones.
+    PYROBERTA_INLINE const T* at(std::int64_t p, std::int64_t j, std::int64_t columns, std::int64_t depth) const {
+        const std::int64_t start = std::min(p, (depth - 1) / PLAN.depth * PLAN.depth);
+        return data + start * round_up(columns, Tile<T>::COLUMNS) + j * std::min(PLAN.depth, depth - start);
+    }
+};
+
+// The product where A has few rows and B was prepared: a sentence's tokens times a kernel. A is read as it lies.
 template <typename T, typename Epilogue>
-void gemm(Factor<T> a, Factor<T> b, std::int64_t rows, std::int64_t columns, std::int64_t depth, T* c,
-          std::int64_t c_step, bool add, const Epilogue& epilogue) {
+void gemm_of_few_rows(Factor<T> a, Prepared<T> b, std::int64_t rows, std::int64_t columns, std::int64_t depth, T* c,
+                      std::int64_t c_step, bool add, const Epilogue& epilogue) {
+    constexpr std::int64_t BLOCK = 192;
+    const int threads = threads_for(double(columns) * depth / NUMBERS_PER_THREAD);
+#pragma omp parallel for schedule(dynamic) num_threads(threads) if (threads > 1)
+    for (std::int64_t j = 0; j < columns; j += BLOCK) {
+        const std::int64_t wide = std::min(BLOCK, columns - j);
+        for (std::int64_t p = 0; p < depth; p += PLAN.depth) {
+            const std::int64_t deep = std::min(PLAN.depth, depth - p);
+            const auto left_of = [=](std::int64_t k) { return from(a, k, p); };
+            multiply_prepared(left_of, b.at(p, j, columns, depth), b.at(p + deep, j, columns, depth), rows, wide, deep, c + j,
+                              c_step, add || p > 0);
+        }
+        epilogue(0, rows, j, j + wide);
+    }
+}
+
+// C (rows, columns) = A B, or C += A B; then epilogue(i, i_end, j, j_end) for each part of C, in the cache still, from the
+// thread that made it. The order of additions does not depend on the number of threads. B is a Factor or Prepared.
+template <typename T, typename Right, typename Epilogue>
+void gemm(Factor<T> a, Right b, std::int64_t rows, std::int64_t columns, std::int64_t depth, T* c, std::int64_t c_step,
+          bool add, const Epilogue& epilogue) {
     constexpr int R = Tile<T>::ROWS, W = Tile<T>::COLUMNS;
+    constexpr bool is_prepared = std::is_same_v<Right, Prepared<T>>;
     if (rows == 0 || columns == 0) return;
     if (depth == 0) {
         for (std::int64_t i = 0; i < rows && !add; ++i) std::fill_n(c + i * c_step, columns, T(0));
         epilogue(0, rows, 0, columns);
         return;
     }
-    if (rows <= FEW_ROWS && a.depth_step == 1 && b.depth_step == 1) {
-        return gemm_of_few_rows(a, b, rows, columns, depth, c, c_step, add, epilogue);
+    const bool is_flat = rows <= FLAT_ROWS;
+    Plan plan = PLAN;
+    if constexpr (is_prepared) {
+        if (is_flat) return gemm_of_few_rows(a, b, rows, columns, depth, c, c_step, add, epilogue);
+    } else {
+        if (rows <= FEW_ROWS && a.depth_step == 1 && b.depth_step == 1) {
+            return gemm_of_few_rows(a, b, rows, columns, depth, c, c_step, add, epilogue);
+        }
+        if (is_flat) plan = b.depth_step == 1 ? FLAT_PLAN_DEEP : FLAT_PLAN_WIDE;
     }
     const int threads = threads_for(2.0 * rows * columns * depth / FLOPS_PER_THREAD);
-    const bool is_flat = rows <= FLAT_PLAN_WIDE.rows;
-    Plan plan = !is_flat ? PLAN : b.depth_step == 1 ? FLAT_PLAN_DEEP : FLAT_PLAN_WIDE;
     if (is_flat) {  // as many tasks as give each thread its share
         const std::int64_t share = (columns + 2 * threads - 1) / (2 * threads);
         plan.columns = std::min(plan.columns, round_up(share, FLAT_PLAN_DEEP.columns));
     }
     const std::int64_t block_rows = round_up(plan.rows, R);
-    const std::int64_t deepest = std::min(depth, PACKED_DEPTH), tallest = std::min(rows, PACKED_ROWS / R * R),
-                       widest = is_flat ? columns : std::min(columns, PACKED_ROWS);
+    const bool is_packed_here = !is_prepared && !is_flat;
+    const std::int64_t deepest = is_flat ? depth : std::min(depth, PACKED_DEPTH),
+                       tallest = std::min(rows, PACKED_ROWS / R * R),
+                       widest = is_packed_here ? std::min(columns, PACKED_ROWS) : columns;
     T* packed_a = scratch<T>(0, round_up(tallest, R) * deepest);
-    T* packed_b = is_flat ? nullptr : scratch<T>(1, round_up(widest, W) * deepest);
+    T* packed_b = is_packed_here ? scratch<T>(1, round_up(widest, W) * deepest) : nullptr;
 
 #pragma omp parallel num_threads(threads) if (threads > 1)
     for (std::int64_t p = 0; p < depth; p += deepest) {
         const std::int64_t deep = std::min(deepest, depth - p);
         for (std::int64_t j = 0; j < columns; j += widest) {
             const std::int64_t wide = std::min(widest, columns - j);
-            if (!is_flat) {
+            if constexpr (!is_prepared) {
+                if (is_packed_here) {
 #pragma omp for schedule(dynamic) nowait
-                for (std::int64_t k = 0; k < wide; k += 4 * W) {
-                    pack<W>(from(b, j, p), wide, k, std::min(wide, k + 4 * W), deep, plan.depth, packed_b);
+                    for (std::int64_t k = 0; k < wide; k += 4 * W) {
+                        pack<W>(from(b, j, p), wide, k, std::min(wide, k + 4 * W), deep, plan.depth, packed_b);
+                    }
                 }
             }
             for (std::int64_t i = 0; i < rows; i += tallest) {
@@ -363,7 +428,12 @@ void gemm(Factor<T> a, Factor<T> b, std::int64_t rows, std::int64_t columns, std
                             const std::int64_t d = std::min(plan.depth, deep - q);
                             const T* a_block = packed_a + q * round_up(tall, R) + ii * d;
                             const bool more = add || p + q > 0;
-                            if (!is_flat) {
+                            if constexpr (is_prepared) {
+                                const T* b_block = b.at(p + q, j + jj, columns, depth);
+                                const T* then = b.at(p + q + d, j + jj, columns, depth);
+                                const auto left_of = [=](std::int64_t k) { return Panel<T>{a_block + k * d}; };
+                                multiply_prepared(left_of, b_block, then, high, broad, d, part, c_step, more);
+                            } else if (!is_flat) {
                                 const T* b_block = packed_b + q * round_up(wide, W) + jj * d;
                                 multiply_packed(a_block, b_block, high, broad, d, part, c_step, more);
                             } else if (b.row_step == 1) {
@@ -380,6 +450,23 @@ void gemm(Factor<T> a, Factor<T> b, std::int64_t rows, std::int64_t columns, std
                 }
             }
         }
+    }
+}
+
+// The numbers that `prepare` writes.
+template <typename T>
+std::int64_t prepared_size(std::int64_t columns, std::int64_t depth) {
+    return round_up(columns, Tile<T>::COLUMNS) * depth;
+}
+
+// Packs a right factor for `Prepared`.
+template <typename T>
+void prepare(Factor<T> b, std::int64_t columns, std::int64_t depth, T* to) {
+    constexpr std::int64_t BLOCK = 8 * Tile<T>::COLUMNS;
+    const int threads = threads_for(double(columns) * depth / NUMBERS_PER_THREAD);
+#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
+    for (std::int64_t j = 0; j < columns; j += BLOCK) {
+        pack<Tile<T>::COLUMNS>(b, columns, j, std::min(columns, j + BLOCK), depth, PLAN.depth, to);
     }
 }
 

@@ -12,6 +12,13 @@ void product(Factor<T> a, Factor<T> b, std::int64_t rows, std::int64_t columns, 
     gemm(a, b, rows, columns, depth, c, columns, add, [](std::int64_t, std::int64_t, std::int64_t, std::int64_t) {});
 }
 
+template <typename T>
+void prepare_kernel(const T* kernel,  // (I, O)
+                    std::int64_t I, std::int64_t O,
+                    T* prepared) {  // (prepared_size(O, I),)
+    prepare(columns_of(kernel, O), O, I, prepared);
+}
+
 // y[i, j : j_end] += bias[j : j_end] for the rows [i, i_end)
 template <typename T>
 PYROBERTA_INLINE void add_bias(T* y, std::int64_t step, const T* bias, std::int64_t i, std::int64_t i_end, std::int64_t j,
@@ -22,13 +29,24 @@ PYROBERTA_INLINE void add_bias(T* y, std::int64_t step, const T* bias, std::int6
     }
 }
 
+// y (N, O) = x (N, I) kernel, then the epilogue on each part
+template <typename T, typename Epilogue>
+void times_kernel(const T* x, Kernel<T> kernel, std::int64_t N, std::int64_t I, std::int64_t O, T* y,
+                  const Epilogue& epilogue) {
+    if (kernel.is_prepared) {
+        gemm(rows_of(x, I), Prepared<T>{kernel.data}, N, O, I, y, O, false, epilogue);
+    } else {
+        gemm(rows_of(x, I), columns_of(kernel.data, O), N, O, I, y, O, false, epilogue);
+    }
+}
+
 template <typename T>
-void linear_forward(const T* x,       // (N, I)
-                    const T* kernel,  // (I, O)
-                    const T* bias,    // (O,)
+void linear_forward(const T* x,        // (N, I)
+                    Kernel<T> kernel,  // (I, O)
+                    const T* bias,     // (O,)
                     std::int64_t N, std::int64_t I, std::int64_t O,
                     T* y) {  // (N, O)
-    gemm(rows_of(x, I), columns_of(kernel, O), N, O, I, y, O, false,
+    times_kernel(x, kernel, N, I, O, y,
          [=](std::int64_t i, std::int64_t i_end, std::int64_t j, std::int64_t j_end) {
              add_bias(y, O, bias, i, i_end, j, j_end);
          });
@@ -71,13 +89,13 @@ void gelu_forward(const T* x, std::int64_t size, T* y, T* slope) {  // (size,) e
 
 // The first half of the feed-forward. GELU is done to each part of f when the product has just made it.
 template <typename T>
-void expand_forward(const T* x,       // (N, I)
-                    const T* kernel,  // (I, F)
-                    const T* bias,    // (F,)
+void expand_forward(const T* x,        // (N, I)
+                    Kernel<T> kernel,  // (I, F)
+                    const T* bias,     // (F,)
                     std::int64_t N, std::int64_t I, std::int64_t F,
                     T* f,    // (N, F)
                     T* g) {  // (N, F)
-    gemm(rows_of(x, I), columns_of(kernel, F), N, F, I, f, F, false,
+    times_kernel(x, kernel, N, I, F, f,
          [=](std::int64_t i, std::int64_t i_end, std::int64_t j, std::int64_t j_end) {
              for (; i < i_end; ++i) {
                  for_registers<T>(j_end - j, [=](std::int64_t k, int count) {

@@ -27,6 +27,13 @@ inline __attribute__((always_inline)) Factor<T> columns_of(const T* data, std::i
     return {data, 1, m};
 }
 
+// The matrix of a linear layer, (in, out): as it lies, or as `prepare` wrote it.
+template <typename T>
+struct Kernel {
+    const T* data;
+    bool is_prepared;
+};
+
 // Where dropout draws its mask: the key's two words, and the rate. rate 0 leaves everything.
 struct DropoutKey {
     double rate;
@@ -40,10 +47,18 @@ struct Ops {
                  T* c,  // (rows, columns)
                  bool add);
 
+    // How many numbers `prepare` writes for a matrix of so many columns and rows.
+    std::int64_t (*prepared_size)(std::int64_t O, std::int64_t I);
+
+    // A copy in the order in which products read it, for a matrix that stays the same over many of them.
+    void (*prepare)(const T* kernel,  // (I, O)
+                    std::int64_t I, std::int64_t O,
+                    T* prepared);  // (prepared_size(O, I),)
+
     // y = x kernel + bias
-    void (*linear_forward)(const T* x,       // (N, I)
-                           const T* kernel,  // (I, O)
-                           const T* bias,    // (O,)
+    void (*linear_forward)(const T* x,        // (N, I)
+                           Kernel<T> kernel,  // (I, O)
+                           const T* bias,     // (O,)
                            std::int64_t N, std::int64_t I, std::int64_t O,
                            T* y);  // (N, O)
 
@@ -55,9 +70,9 @@ struct Ops {
     void (*gelu_forward)(const T* x, std::int64_t size, T* y, T* slope);  // (size,) each; slope = dy/dx
 
     // f = x kernel + bias, the input of GELU;  g = gelu(f)
-    void (*expand_forward)(const T* x,       // (N, I)
-                           const T* kernel,  // (I, F)
-                           const T* bias,    // (F,)
+    void (*expand_forward)(const T* x,        // (N, I)
+                           Kernel<T> kernel,  // (I, F)
+                           const T* bias,     // (F,)
                            std::int64_t N, std::int64_t I, std::int64_t F,
                            T* f,   // (N, F)
                            T* g);  // (N, F)

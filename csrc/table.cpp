@@ -39,6 +39,8 @@ template <typename T>
 constexpr Ops<T> table() {
     return {
         product<T>,
+        prepared_size<T>,
+        prepare_kernel<T>,
         linear_forward<T>,
         column_sums<T>,
         gelu_forward<T>,

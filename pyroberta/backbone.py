@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +18,8 @@ from pyroberta.model.batch import pack_padded, unpack
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.encoder import encoder_forward
 from pyroberta.model.initial_values import initialise
-from pyroberta.model.params import Arrays, is_backbone, select, shapes
+from pyroberta.model.params import Arrays, PreparedArrays, is_backbone, select, shapes
+from pyroberta.ops import Ops
 from pyroberta.presets.registry import load
 
 
@@ -34,7 +36,7 @@ class Backbone:
 
     Attributes:
         config: the `RobertaConfig`.
-        params: name -> view into one vector; write into the views to change a value.
+        params: name -> read-only view into one vector. To write into it, see `changing`.
         ops: the table of ops.
 
     >>> backbone = Backbone(vocabulary_size=20, num_layers=1, num_heads=2, hidden_dim=8, intermediate_dim=16)
@@ -51,20 +53,27 @@ class Backbone:
         seed: int = 0,
         **config: Any,
     ) -> None:
-        self.config = RobertaConfig(**config)
-        self.params = Arrays(shapes(self.config), float_dtype(dtype))
-        self.ops = get_ops(backend)
-        self._trainable = True
-        self._frozen: frozenset[str] = frozenset()
-        initialise(self.params, self.config, initializer, seed)
+        made = RobertaConfig(**config)
+        params = Arrays(shapes(made), float_dtype(dtype))
+        initialise(params, made, initializer, seed)
+        self._take(made, params, get_ops(backend))
 
     @classmethod
     def from_parts(cls, config: RobertaConfig, params: Arrays, backend: str = "auto") -> Backbone:
-        """A backbone around parameters that are there already; nothing is copied."""
+        """A backbone around parameters that are there already; nothing is copied.
+
+        The backbone owns `params` from now on: change them through `changing` alone.
+        """
         self = cls.__new__(cls)
-        self.config, self.params, self.ops = config, params, get_ops(backend)
-        self._trainable, self._frozen = True, frozenset()
+        self._take(config, params, get_ops(backend))
         return self
+
+    def _take(self, config: RobertaConfig, arrays: Arrays, ops: Ops) -> None:
+        self.config, self.ops = config, ops
+        self._arrays, self.params = arrays, arrays.read_only()
+        self._trainable = True
+        self._frozen: frozenset[str] = frozenset()
+        self._prepared: tuple[Ops, dict[str, Any]] = (ops, {})
 
     @classmethod
     def from_preset(
@@ -96,6 +105,42 @@ class Backbone:
             params = Arrays(shapes(config), float_dtype(dtype))
             initialise(params, config, initializer, seed)
         return cls.from_parts(config, params, backend)
+
+    @contextmanager
+    def changing(self, names: Collection[str] | None = None) -> Iterator[Arrays]:
+        """The parameters to be written into, within a `with` block.
+
+        Inference reads copies of the kernels, in an order that products like better; they are made anew afterwards.
+
+        Args:
+            names: of the parameters that will be written into; None for any.
+
+        >>> backbone = Backbone(vocabulary_size=20, num_layers=1, num_heads=2, hidden_dim=8, intermediate_dim=16)
+        >>> with backbone.changing() as params:
+        ...     params["head.bias"][3] = 1.0
+        >>> float(backbone.params["head.bias"].sum())
+        1.0
+        """
+        try:
+            yield self._arrays
+        finally:
+            self._forget(self.params if names is None else names)
+
+    def prepared(self, changing: Collection[str] = ()) -> PreparedArrays:
+        """The parameters for a walk, with kernels prepared for the table of ops.
+
+        Args:
+            changing: parameters that are about to change: they are given as they are, and the memory of their prepared
+                copies is free.
+        """
+        self._forget(changing)
+        if self._prepared[0] is not self.ops:
+            self._prepared = (self.ops, {})
+        return PreparedArrays(self.params, self.ops.prepare, self._prepared[1], changing)
+
+    def _forget(self, names: Collection[str]) -> None:
+        for name in names:
+            self._prepared[1].pop(name, None)
 
     @property
     def dtype(self) -> str:
@@ -158,7 +203,7 @@ class Backbone:
             vocabulary_size=self.config.vocabulary_size,
             max_sequence_length=self.config.max_sequence_length,
         )
-        hidden, _ = encoder_forward(self.ops, self.params, self.config, batch)
+        hidden, _ = encoder_forward(self.ops, self.prepared(), self.config, batch)
         return unpack(hidden[-1], is_token)
 
 

@@ -65,7 +65,8 @@ def from_scratch(updates: int | None = None, backend: str = "auto", output: Path
         backend=backend,
         initializer="neighbour",
     )
-    backbone.params["head.bias"][:] = np.log(_frequencies(tokenizer, train))
+    with backbone.changing() as params:
+        params["head.bias"][:] = np.log(_frequencies(tokenizer, train))
     model = MaskedLM(backbone, MaskedLMPreprocessor(tokenizer, sequence_length=128, mask_selection_rate=0.3))
     return _run(model, updates or 1000, learning_rate=1.5e-3, batch_size=12, output=output)
 

@@ -137,13 +137,13 @@ def hidden_states(
     sequences = encode(backbone, tokenizer, texts)
     for start in range(0, len(sequences), batch_size):
         batch = pack(sequences[start : start + batch_size])
-        hidden, _ = encoder_forward(backbone.ops, backbone.params, backbone.config, batch)
+        hidden, _ = encoder_forward(backbone.ops, backbone.prepared(), backbone.config, batch)
         yield from np.split(hidden[layer], batch.starts[1:-1])
 
 
 def logits_at(backbone: Backbone, batch: Batch, rows: Array) -> Array:
     """The logits at rows of a packed batch. rows (M,) -> (M, V)."""
-    return masked_lm_logits(backbone.ops, backbone.params, backbone.config, batch, rows)
+    return masked_lm_logits(backbone.ops, backbone.prepared(), backbone.config, batch, rows)
 
 
 def _log_probs_at(

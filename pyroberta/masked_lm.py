@@ -499,7 +499,7 @@ class MaskedLM:
 
     @property
     def params(self) -> Mapping[str, Array]:
-        """Every parameter by name: views, so writing into one changes the model."""
+        """Every parameter by name, as read-only views. To write into them, see `Backbone.changing`."""
         return self.backbone.params
 
     def get_weights(self) -> list[Array]:
@@ -512,11 +512,12 @@ class MaskedLM:
         Raises:
             ValueError: where their number or a shape differs; nothing has changed then.
         """
-        params = self.backbone.params
-        if [np.shape(weight) for weight in weights] != list(params.table.values()):
-            raise ValueError(f"expected the {len(params)} arrays that get_weights gives, in their order and shapes")
-        for array, weight in zip(params.values(), weights, strict=True):
-            array[...] = weight
+        shapes = self.backbone.params.table.values()
+        if [np.shape(weight) for weight in weights] != list(shapes):
+            raise ValueError(f"expected the {len(shapes)} arrays that get_weights gives, in their order and shapes")
+        with self.backbone.changing() as params:
+            for array, weight in zip(params.values(), weights, strict=True):
+                array[...] = weight
 
     def _train(
         self, groups: Iterator[list[Batch]], steps_per_epoch: int | None, epoch: int, told: CallbackList
@@ -549,12 +550,14 @@ class MaskedLM:
         backbone, optimizer = self.backbone, self.optimizer
         if self._sums is None:
             self._sums = backbone.params.zeros_like()
-        grads = Gradients(self._sums, backbone.trainable_names())
-        model = backbone.ops, backbone.params, backbone.config
+        names = backbone.trainable_names()
+        grads = Gradients(self._sums, names)
+        model = backbone.ops, backbone.prepared(changing=names), backbone.config
         step = self.seed, optimizer.iterations
         for result in compute_gradients(*model, group, grads, self.loss, *step, self._recompute):
             self._measure(result)
-        optimizer.apply(backbone.params, grads.sums, backbone.trainable_names(), backbone.ops)
+        with backbone.changing(names) as params:
+            optimizer.apply(params, grads.sums, names, backbone.ops)
         return {metric.name: metric.result() for metric in self._metrics}
 
     def _evaluate(
@@ -562,6 +565,7 @@ class MaskedLM:
     ) -> dict[str, float]:
         told = told or CallbackList([], model=self, params={})
         backbone = self.backbone
+        params = backbone.prepared(changing=backbone.trainable_names())
         for metric in self._metrics:
             metric.reset()
         told.on_test_begin()
@@ -570,7 +574,7 @@ class MaskedLM:
         masked = 0
         for step, batch in enumerate(batches):
             told.on_test_batch_begin(step)
-            result = evaluate_batch(backbone.ops, backbone.params, backbone.config, batch, self.loss)
+            result = evaluate_batch(backbone.ops, params, backbone.config, batch, self.loss)
             masked += len(result.labels)
             self._measure(result)
             told.on_test_batch_end(step)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy import ndarray as Array
 
 import pyroberta._native as _native
-from pyroberta.ops import REFERENCE, Cache, Gradient, Key, Ops, Rows
+from pyroberta.ops import REFERENCE, Cache, Gradient, Kernel, Key, Ops, Rows
 
 KEPT_LOGITS = 1 << 24  # logits kept for backward, 64 MiB in float32; with more, rows go through in parts, twice
 FAR = 4.0  # times gamma: a beta from there on costs x̂ more than two binary digits
@@ -71,7 +71,17 @@ def embedding_backward(dy: Array, cache: Cache) -> tuple[Gradient, Gradient]:
     return Scatter(ids, dy), Scatter(positions, dy)
 
 
-def linear_forward(x: Array, kernel: Array, bias: Array) -> tuple[Array, Cache]:
+def prepare(kernel: Array) -> Kernel:
+    """See `pyroberta.ops.linear`. Here a copy in the order in which the innermost loop reads it."""
+    return _native.prepare(kernel)
+
+
+def _plain(kernel: Kernel) -> Array:
+    plain: Array = kernel.kernel if isinstance(kernel, _native.Prepared) else kernel
+    return plain
+
+
+def linear_forward(x: Array, kernel: Kernel, bias: Array) -> tuple[Array, Cache]:
     """See `pyroberta.ops.linear`."""
     return _native.linear_forward(x, kernel, bias), (x, kernel)
 
@@ -85,7 +95,7 @@ def linear_backward(dy: Array, cache: Cache) -> tuple[Array, Gradient, Gradient]
 def linear_backward_input(dy: Array, cache: Cache) -> Array:
     """See `pyroberta.ops.linear`."""
     _, kernel = cache
-    dx: Array = _native.matmul(dy, kernel.T)
+    dx: Array = _native.matmul(dy, _plain(kernel).T)
     return dx
 
 
@@ -108,7 +118,7 @@ def gelu_forward(x: Array) -> tuple[Array, Cache]:
 
 
 def feed_forward_forward(
-    x: Array, kernel_1: Array, bias_1: Array, kernel_2: Array, bias_2: Array
+    x: Array, kernel_1: Kernel, bias_1: Array, kernel_2: Kernel, bias_2: Array
 ) -> tuple[Array, Cache]:
     """See `pyroberta.ops.feed_forward`. Of the inside GELU's input alone is kept; backward uses it up."""
     f, g = _native.expand_forward(x, kernel_1, bias_1)
@@ -119,13 +129,13 @@ def feed_forward_backward(dh: Array, cache: Cache) -> tuple[Array, Gradient, Gra
     """See `pyroberta.ops.feed_forward`."""
     x, kernel_1, *_ = cache
     df, g = _expand_backward(dh, cache)
-    dx = _native.matmul(df, kernel_1.T)
+    dx = _native.matmul(df, _plain(kernel_1).T)
     return dx, Product(x, df), _native.column_sums(df), Product(g, dh), _native.column_sums(dh)
 
 
 def feed_forward_backward_input(dh: Array, cache: Cache) -> Array:
     """See `pyroberta.ops.feed_forward`."""
-    dx: Array = _native.matmul(_expand_backward(dh, cache)[0], cache[1].T)
+    dx: Array = _native.matmul(_expand_backward(dh, cache)[0], _plain(cache[1]).T)
     return dx
 
 
@@ -133,7 +143,7 @@ def _expand_backward(dh: Array, cache: Cache) -> tuple[Array, Array]:
     """The gradient of GELU's input, and GELU's output, in the place of the input that was kept or is made again."""
     x, kernel_1, bias_1, kernel_2, kept = cache
     f = kept.pop() if kept else _native.linear_forward(x, kernel_1, bias_1)
-    return _native.expand_backward(dh, kernel_2, f), f
+    return _native.expand_backward(dh, _plain(kernel_2), f), f
 
 
 def dropout_forward(x: Array, rate: float, key: Key, rows: Rows = None) -> tuple[Array, Cache]:
@@ -261,6 +271,6 @@ def native_blas_ops() -> Ops:
         h, cache_2 = REFERENCE.linear_forward(g, kernel_2, bias_2)
         return h, (cache_1, slope, cache_2)
 
-    products = ("linear_", "feed_forward_", "logits", "cross_entropy_")
+    products = ("prepare", "linear_", "feed_forward_", "logits", "cross_entropy_")
     rows = {name: getattr(REFERENCE, name) for name in Ops.__dataclass_fields__ if name.startswith(products)}
     return replace(native_ops(), **{**rows, "name": "native-blas", "feed_forward_forward": blas_feed_forward})

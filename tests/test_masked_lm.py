@@ -389,8 +389,9 @@ def test_what_cannot_be_frozen_is_said():
 def test_a_loss_that_is_not_finite_stops_training_and_leaves_the_parameters():
     masked_lm = small_masked_lm(dtype="float32")
     masked_lm.fit(TEXTS, verbose=0)
-    masked_lm.params["layers.1.feed_forward.intermediate.bias"][:] = 1e5
-    masked_lm.params["layers.1.feed_forward.output.kernel"][:] = 3e38  # finite both, but not their product
+    with masked_lm.backbone.changing() as params:
+        params["layers.1.feed_forward.intermediate.bias"][:] = 1e5
+        params["layers.1.feed_forward.output.kernel"][:] = 3e38  # finite both, but not their product
     before, iterations = weights_of(masked_lm), masked_lm.optimizer.iterations
     with pytest.raises(NonFiniteError) as raised:
         masked_lm.fit(TEXTS, verbose=0)
@@ -402,7 +403,8 @@ def test_a_loss_that_is_not_finite_stops_training_and_leaves_the_parameters():
 
 def test_weights_that_are_not_finite_are_named():
     masked_lm = small_masked_lm()
-    masked_lm.params["head.bias"][0] = np.nan
+    with masked_lm.backbone.changing() as params:
+        params["head.bias"][0] = np.nan
     with pytest.raises(NonFiniteError, match=r"these parameters are not: head.bias"):
         masked_lm.train_on_batch(TEXTS)
 

@@ -20,6 +20,7 @@ STARTS = np.array([0, 3, 3, 7], np.int32)
 ARGUMENTS = {
     "gather": lambda draw, ids: (draw(N, C), ids(M, N)),
     "embedding": lambda draw, ids: (ids(N, V), ids(N, T), draw(V, C), draw(T, C)),
+    "prepare": lambda draw, ids: (draw(C, F),),
     "linear": lambda draw, ids: (draw(N, C), draw(C, F), draw(F)),
     "layer_norm": lambda draw, ids: (draw(N, C), draw(C), draw(C), 1e-5),
     "gelu": lambda draw, ids: (draw(N, F),),

@@ -75,8 +75,8 @@ def torch_scalar(w, gradients, lr=1e-3, beta_1=0.9, beta_2=0.999, epsilon=1e-8, 
         (TorchAdamW, torch_scalar, 0.3),
     ],
 )
-# With a beta_2 near 0, v may fall by any factor in a step; v + (g² - v)(1 - β₂) then keeps the rounding of the old v, and
-# the other way to write it does not.
+# With a beta_2 near 0, v may fall by any factor in a step; v + (g² - v)(1 - β₂) then keeps the rounding of the old v,
+# and the other way to write it does not.
 @given(
     seed=seeds,
     size=st.sampled_from([1e-9, 1e-6, 1.0, 1e4]),

@@ -25,7 +25,7 @@ from pyroberta.model.named import (
     norm,
     norm_back,
 )
-from pyroberta.model.params import Arrays
+from pyroberta.model.params import Params
 from pyroberta.ops import Cache, Key, Ops, Rows
 
 
@@ -44,7 +44,7 @@ def site_key(key: Key | None, site: int) -> Key:
 
 def encoder_forward(
     ops: Ops,
-    params: Arrays,
+    params: Params,
     config: RobertaConfig,
     batch: Batch,
     key: Key | None = None,
@@ -108,7 +108,7 @@ def encoder_backward(ops: Ops, grads: Gradients, dx: Array, caches: dict[int, Ca
 
 
 def layer_forward(
-    ops: Ops, params: Arrays, config: RobertaConfig, i: int, x: Array, starts: Array, key: Key | None, rows: Rows = None
+    ops: Ops, params: Params, config: RobertaConfig, i: int, x: Array, starts: Array, key: Key | None, rows: Rows = None
 ) -> tuple[Array, Cache]:
     """One transformer layer. x (N, C) -> y (N, C).
 

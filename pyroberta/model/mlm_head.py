@@ -10,13 +10,13 @@ from pyroberta.model.config import RobertaConfig
 from pyroberta.model.encoder import encoder_backward, encoder_forward
 from pyroberta.model.gradients import Gradients
 from pyroberta.model.named import linear, linear_back, norm, norm_back
-from pyroberta.model.params import Arrays
+from pyroberta.model.params import Params
 from pyroberta.ops import Cache, Key, Ops
 
 
 def masked_lm_forward(
     ops: Ops,
-    params: Arrays,
+    params: Params,
     config: RobertaConfig,
     batch: Batch,
     key: Key | None = None,
@@ -53,7 +53,7 @@ def masked_lm_backward(ops: Ops, grads: Gradients, dlosses: Array, cache: Cache)
         encoder_backward(ops, grads, ops.gather_backward(dh, gathered), encoder_caches)
 
 
-def head_forward(ops: Ops, params: Arrays, config: RobertaConfig, x: Array) -> tuple[Array, Cache]:
+def head_forward(ops: Ops, params: Params, config: RobertaConfig, x: Array) -> tuple[Array, Cache]:
     """The head up to the product with the table: dense, GELU, layer norm. x (M, C) -> h (M, C)."""
     h, dense = linear(ops, params, "head.dense", x)
     h, activated = ops.gelu_forward(h)
@@ -69,7 +69,7 @@ def head_backward(ops: Ops, grads: Gradients, dh: Array, cache: Cache) -> Array:
     return linear_back(ops, grads, "head.dense", dh, dense)
 
 
-def masked_lm_logits(ops: Ops, params: Arrays, config: RobertaConfig, batch: Batch, rows: Array) -> Array:
+def masked_lm_logits(ops: Ops, params: Params, config: RobertaConfig, batch: Batch, rows: Array) -> Array:
     """The logits at rows (M,) of the packed batch, in any order -> (M, V)."""
     wanted, places = np.unique(rows, return_inverse=True)
     (*_, x), _ = encoder_forward(ops, params, config, batch, rows=wanted)

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from numpy import ndarray as Array
 
 from pyroberta.model.gradients import Gradients
-from pyroberta.model.params import Arrays
+from pyroberta.model.params import Params
 from pyroberta.ops import Cache, Gradient, Key, Ops, Rows
 
 
-def linear(ops: Ops, params: Arrays, name: str, x: Array) -> tuple[Array, Cache]:
+def linear(ops: Ops, params: Params, name: str, x: Array) -> tuple[Array, Cache]:
     """x (N, I) -> y (N, O), through `name.kernel` and `name.bias`."""
     return ops.linear_forward(x, params[f"{name}.kernel"], params[f"{name}.bias"])
 
@@ -25,7 +25,7 @@ def linear_back(ops: Ops, grads: Gradients, name: str, dy: Array, cache: Cache) 
     return _added(ops, grads, names, gradients, dx)
 
 
-def feed_forward(ops: Ops, params: Arrays, name: str, x: Array) -> tuple[Array, Cache]:
+def feed_forward(ops: Ops, params: Params, name: str, x: Array) -> tuple[Array, Cache]:
     """x (N, C) -> h (N, C), through `name.intermediate` and `name.output`."""
     return ops.feed_forward_forward(x, *(params[part] for part in _feed_forward_names(name)))
 
@@ -39,7 +39,7 @@ def feed_forward_back(ops: Ops, grads: Gradients, name: str, dh: Array, cache: C
     return _added(ops, grads, names, gradients, dx)
 
 
-def norm(ops: Ops, params: Arrays, name: str, x: Array, epsilon: float) -> tuple[Array, Cache]:
+def norm(ops: Ops, params: Params, name: str, x: Array, epsilon: float) -> tuple[Array, Cache]:
     """x (N, C) -> y (N, C), through `name.gamma` and `name.beta`."""
     return ops.layer_norm_forward(x, params[f"{name}.gamma"], params[f"{name}.beta"], epsilon)
 
@@ -51,7 +51,7 @@ def norm_back(ops: Ops, grads: Gradients, name: str, dy: Array, cache: Cache) ->
 
 
 def add_norm(
-    ops: Ops, params: Arrays, name: str, h: Array, x: Array, epsilon: float, rate: float, key: Key, rows: Rows
+    ops: Ops, params: Params, name: str, h: Array, x: Array, epsilon: float, rate: float, key: Key, rows: Rows
 ) -> tuple[Array, Cache]:
     """h, x (N, C) -> y (N, C), through `name.gamma` and `name.beta`."""
     return ops.add_norm_forward(h, x, params[f"{name}.gamma"], params[f"{name}.beta"], epsilon, rate, key, rows)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import DTypeLike, NDArray
 from pyroberta.model.config import RobertaConfig
 
 Shape = tuple[int, ...]
+Params = Mapping[str, Any]  # what a walk takes: `Arrays`, or `PreparedArrays`
 
 
 def shapes(config: RobertaConfig) -> dict[str, Shape]:
@@ -96,10 +98,11 @@ class Arrays(Mapping[str, NDArray[Any]]):
         for name, shape in self.table.items():
             start, stop = stop, stop + math.prod(shape)
             self.ranges[name] = (start, stop)
-        self.flat: NDArray[Any] = np.zeros(stop, dtype)
-        self._views = {
-            name: self.flat[start:stop].reshape(self.table[name]) for name, (start, stop) in self.ranges.items()
-        }
+        self._lay_over(np.zeros(stop, dtype))
+
+    def _lay_over(self, flat: NDArray[Any]) -> None:
+        self.flat = flat
+        self._views = {name: flat[start:stop].reshape(self.table[name]) for name, (start, stop) in self.ranges.items()}
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -118,6 +121,19 @@ class Arrays(Mapping[str, NDArray[Any]]):
     def zeros_like(self) -> Arrays:
         """Another one of the same layout and dtype, filled with zeros."""
         return Arrays(self.table, self.dtype)
+
+    def read_only(self) -> Arrays:
+        """The same values through views that cannot be written into.
+
+        >>> Arrays({"a": (2,)}).read_only()["a"][:] = 1.0
+        Traceback (most recent call last):
+        ValueError: assignment destination is read-only
+        """
+        other = copy.copy(self)
+        flat = self.flat.view()
+        flat.flags.writeable = False
+        other._lay_over(flat)
+        return other
 
     def astype(self, dtype: DTypeLike) -> Arrays:
         """A copy in another dtype."""
@@ -138,3 +154,35 @@ class Arrays(Mapping[str, NDArray[Any]]):
             else:
                 joined.append((start, stop))
         return joined
+
+
+class PreparedArrays(Mapping[str, Any]):
+    """Parameters as a table of ops likes them best: each kernel is prepared when it is first asked for.
+
+    Args:
+        arrays: the parameters.
+        prepare: the table's row of that name.
+        prepared: kernels that were prepared before, by name; those of this time are added.
+        changing: parameters that are about to change. They are given as they are.
+    """
+
+    def __init__(
+        self,
+        arrays: Arrays,
+        prepare: Callable[[NDArray[Any]], Any],
+        prepared: dict[str, Any],
+        changing: Collection[str] = (),
+    ) -> None:
+        self.arrays, self._prepare, self._prepared, self._changing = arrays, prepare, prepared, frozenset(changing)
+
+    def __getitem__(self, name: str) -> Any:
+        if not name.endswith(".kernel") or name in self._changing:
+            return self.arrays[name]
+        found = self._prepared.get(name)
+        return self._prepared.setdefault(name, self._prepare(self.arrays[name])) if found is None else found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.arrays)
+
+    def __len__(self) -> int:
+        return len(self.arrays)

@@ -30,10 +30,11 @@ from pyroberta.ops.feed_forward import feed_forward_backward, feed_forward_backw
 from pyroberta.ops.gather import gather_backward, gather_forward
 from pyroberta.ops.gelu import gelu_backward, gelu_forward
 from pyroberta.ops.layer_norm import layer_norm_backward, layer_norm_forward
-from pyroberta.ops.linear import linear_backward, linear_backward_input, linear_forward
+from pyroberta.ops.linear import linear_backward, linear_backward_input, linear_forward, prepare
 
 Cache = Any
 Gradient = Any  # of a parameter: an array in REFERENCE, whatever `accumulate` understands elsewhere
+Kernel = Any  # an array, or what the same table's `prepare` made of one
 Rows = Array | None
 
 
@@ -49,14 +50,15 @@ class Ops:
     gather_backward: Callable[[Array, Cache], Array]
     embedding_forward: Callable[[Array, Array, Array, Array], tuple[Array, Cache]]
     embedding_backward: Callable[[Array, Cache], tuple[Gradient, Gradient]]
-    linear_forward: Callable[[Array, Array, Array], tuple[Array, Cache]]
+    prepare: Callable[[Array], Kernel]
+    linear_forward: Callable[[Array, Kernel, Array], tuple[Array, Cache]]
     linear_backward: Callable[[Array, Cache], tuple[Array, Gradient, Gradient]]
     linear_backward_input: Callable[[Array, Cache], Array]
     layer_norm_forward: Callable[[Array, Array, Array, float], tuple[Array, Cache]]
     layer_norm_backward: Callable[[Array, Cache], tuple[Array, Gradient, Gradient]]
     gelu_forward: Callable[[Array], tuple[Array, Cache]]
     gelu_backward: Callable[[Array, Cache], Array]
-    feed_forward_forward: Callable[[Array, Array, Array, Array, Array], tuple[Array, Cache]]
+    feed_forward_forward: Callable[[Array, Kernel, Array, Kernel, Array], tuple[Array, Cache]]
     feed_forward_backward: Callable[[Array, Cache], tuple[Array, Gradient, Gradient, Gradient, Gradient]]
     feed_forward_backward_input: Callable[[Array, Cache], Array]
     dropout_forward: Callable[[Array, float, Key], tuple[Array, Cache]]
@@ -94,6 +96,7 @@ REFERENCE = Ops(
     gather_backward=gather_backward,
     embedding_forward=embedding_forward,
     embedding_backward=embedding_backward,
+    prepare=prepare,
     linear_forward=linear_forward,
     linear_backward=linear_backward,
     linear_backward_input=linear_backward_input,

@@ -7,6 +7,11 @@ from typing import Any
 from numpy import ndarray as Array
 
 
+def prepare(kernel: Array) -> Any:
+    """What the forwards here and in `feed_forward` take in place of a kernel that will stay as it is: here, itself."""
+    return kernel
+
+
 def linear_forward(x: Array, kernel: Array, bias: Array) -> tuple[Array, Any]:
     """y = x @ kernel + bias.
 

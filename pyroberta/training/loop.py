@@ -15,7 +15,7 @@ from pyroberta.model.config import RobertaConfig
 from pyroberta.model.encoder import step_key
 from pyroberta.model.gradients import Gradients
 from pyroberta.model.mlm_head import masked_lm_backward, masked_lm_forward
-from pyroberta.model.params import Arrays
+from pyroberta.model.params import Params
 from pyroberta.ops import Key, Ops
 from pyroberta.training.losses import SparseCategoricalCrossentropy
 
@@ -37,7 +37,7 @@ class NonFiniteError(FloatingPointError):
 
 def compute_gradients(
     ops: Ops,
-    params: Arrays,
+    params: Params,
     config: RobertaConfig,
     batches: Sequence[Batch],
     grads: Gradients,
@@ -62,7 +62,7 @@ def compute_gradients(
     results = []
     for part, batch in enumerate(batches):
         key = step_key(seed, step, part)
-        dlosses = (batch.weights / total if total else np.zeros_like(batch.weights)).astype(params.dtype)
+        dlosses = (batch.weights / total if total else np.zeros_like(batch.weights)).astype(grads.sums.dtype)
         with np.errstate(all="ignore"):
             (losses, predicted), cache = masked_lm_forward(ops, params, config, batch, key, grads.lowest, recompute)
             if not np.isfinite(losses).all():
@@ -77,7 +77,7 @@ def compute_gradients(
 
 
 def evaluate_batch(
-    ops: Ops, params: Arrays, config: RobertaConfig, batch: Batch, loss: SparseCategoricalCrossentropy
+    ops: Ops, params: Params, config: RobertaConfig, batch: Batch, loss: SparseCategoricalCrossentropy
 ) -> Result:
     """The result of a batch without dropout."""
     (losses, predicted), _ = masked_lm_forward(ops, params, config, batch)
@@ -88,7 +88,7 @@ def evaluate_batch(
 def _explain(
     what: str,
     ops: Ops,
-    params: Arrays,
+    params: Params,
     config: RobertaConfig,
     batch: Batch,
     key: Key,
@@ -113,7 +113,7 @@ def _explain(
 
 
 def first_non_finite(
-    ops: Ops, params: Arrays, config: RobertaConfig, batch: Batch, key: Key, grads: Gradients, dlosses: Array
+    ops: Ops, params: Params, config: RobertaConfig, batch: Batch, key: Key, grads: Gradients, dlosses: Array
 ) -> str:
     """The first op call of a step, forward or backward, with a result that is not finite; in words."""
     names = {id(params[name]): name for name in params}
