@@ -47,6 +47,7 @@ def main() -> None:
                 *(f"-DPYROBERTA_BYTES={register}", f"-DPYROBERTA_TILE_ROWS={rows}"),
                 *(
                     str(ROOT / "benchmarks" / "ladder.cpp"),
+                    str(ROOT / "csrc/pages.cpp"),
                     str(ROOT / "csrc/scratch.cpp"),
                     str(ROOT / "csrc/threads.cpp"),
                 ),

@@ -1,30 +1,17 @@
 #include "pool.hpp"
 
 #include <algorithm>
-#include <cstdlib>
 #include <map>
 #include <mutex>
 #include <new>
 #include <unordered_map>
 
-#ifdef __linux__
-#include <sys/mman.h>
-#endif
+#include "pages.hpp"
 
 namespace pyroberta {
 namespace {
 
-constexpr std::size_t SMALL = 1 << 12;       // below, malloc is as good: rounded up, so that few sizes exist
-constexpr std::size_t HUGE_PAGE = 1 << 21;
-
-void* allocate(std::size_t bytes) {
-    const std::size_t unit = bytes >= 2 * HUGE_PAGE ? HUGE_PAGE : 64;
-    void* memory = std::aligned_alloc(unit, (bytes + unit - 1) / unit * unit);
-#ifdef MADV_HUGEPAGE
-    if (memory && unit == HUGE_PAGE) madvise(memory, bytes, MADV_HUGEPAGE);
-#endif
-    return memory;
-}
+constexpr std::size_t SMALL = 1 << 12;  // what is below is rounded up to it, so that few sizes exist
 
 struct Pool {
     std::mutex mutex;
@@ -38,7 +25,7 @@ struct Pool {
             const auto largest = std::prev(kept.end());
             kept_bytes -= largest->first;
             ASAN_UNPOISON_MEMORY_REGION(largest->second, largest->first);
-            std::free(largest->second);
+            pages_give(largest->second, largest->first);
             kept.erase(largest);
         }
         return before - kept_bytes;
@@ -68,13 +55,13 @@ void* pool_take(std::size_t bytes) {
         // All together never take more than was in use at once: what is kept makes room for what is asked for.
         own.most_bytes = std::max(own.most_bytes, own.used_bytes + bytes);
         own.release(own.most_bytes - own.used_bytes - bytes);
-        memory = allocate(bytes);
+        memory = pages_take(bytes);
         if (!memory) throw std::bad_alloc();
     }
     try {
         own.sizes.emplace(memory, bytes);
     } catch (...) {
-        std::free(memory);
+        pages_give(memory, bytes);
         throw;
     }
     own.used_bytes += bytes;
@@ -96,7 +83,7 @@ void pool_give(void* memory) noexcept {
         own.kept_bytes += bytes;
         ASAN_POISON_MEMORY_REGION(memory, bytes);
     } catch (...) {
-        std::free(memory);
+        pages_give(memory, bytes);
     }
 }
 

@@ -1,8 +1,8 @@
 #include "scratch.hpp"
 
-#include <cstdlib>
 #include <new>
 
+#include "pages.hpp"
 #include "pool.hpp"
 
 namespace pyroberta {
@@ -11,7 +11,13 @@ namespace {
 struct Buffer {
     void* data = nullptr;
     std::size_t bytes = 0;
-    ~Buffer() { std::free(data); }
+    ~Buffer() { give(); }
+
+    void give() {
+        if (data) pages_give(data, bytes);
+        data = nullptr;
+        bytes = 0;
+    }
 };
 
 }  // namespace
@@ -21,9 +27,8 @@ void* scratch_bytes(int number, std::size_t bytes) {
     Buffer& buffer = buffers[number];
     if (bytes > buffer.bytes) {
         const std::size_t size = (bytes + bytes / 8 + 63) / 64 * 64;
-        std::free(buffer.data);
-        buffer.bytes = 0;
-        buffer.data = std::aligned_alloc(64, size);
+        buffer.give();
+        buffer.data = pages_take(size);
         if (!buffer.data) throw std::bad_alloc();
         buffer.bytes = size;
     }

@@ -42,15 +42,21 @@ def masked_lm_backward(ops: Ops, grads: Gradients, dlosses: Array, cache: Cache)
     dlosses (M,), in the parameters' dtype
     """
     table, encoder_caches, gathered, head_cache, loss_cache = cache
-    if grads.wants(table):
-        dh, dtable, dbias = ops.cross_entropy_backward(dlosses, loss_cache)
-        grads.add(ops, table, dtable)
-    else:
-        dh, dbias = ops.cross_entropy_backward_input(dlosses, loss_cache)
-    grads.add(ops, "head.bias", dbias)
+    dh = loss_backward(ops, grads, table, dlosses, loss_cache)
     dh = head_backward(ops, grads, dh, head_cache)
     if encoder_caches:  # something is trainable below
         encoder_backward(ops, grads, ops.gather_backward(dh, gathered), encoder_caches)
+
+
+def loss_backward(ops: Ops, grads: Gradients, table: str, dlosses: Array, cache: Cache) -> Array:
+    """dlosses (M,) -> dh (M, C); adds the gradients of the table and the bias."""
+    if grads.wants(table):
+        dh, dtable, dbias = ops.cross_entropy_backward(dlosses, cache)
+        grads.add(ops, table, dtable)
+    else:
+        dh, dbias = ops.cross_entropy_backward_input(dlosses, cache)
+    grads.add(ops, "head.bias", dbias)
+    return dh
 
 
 def head_forward(ops: Ops, params: Params, config: RobertaConfig, x: Array) -> tuple[Array, Cache]:
