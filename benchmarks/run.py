@@ -22,6 +22,7 @@ from harness import Machine, say, write
 
 SCRIPTS: dict[str, tuple[list[str], list[str]]] = {  # name -> (arguments, arguments of --quick)
     "gemm": ([], ["--size", "small", "--runs", "2", "--tokens", "512"]),
+    "kernels": ([], ["--size", "small", "--runs", "2", "--tokens", "1", "16"]),
     "train": ([], ["--size", "small", "--runs", "2"]),
     "inference": ([], ["--size", "small", "--runs", "2", "--calls", "3"]),
     "scaling": ([], ["--size", "small", "--runs", "2", "--most-tokens", "2048"]),

@@ -23,7 +23,7 @@ void* map(std::size_t bytes) {
 }
 
 void* large(std::size_t bytes) {
-    if (bytes < 2 * HUGE_PAGE) return map(bytes);
+    if (bytes < HUGE_PAGE) return map(bytes);
     auto* memory = static_cast<char*>(map(bytes + HUGE_PAGE));  // with room to choose where it starts
     if (!memory) return nullptr;
     const std::size_t before = round_up(reinterpret_cast<std::uintptr_t>(memory), HUGE_PAGE) -
