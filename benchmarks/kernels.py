@@ -4,8 +4,8 @@
     python benchmarks/kernels.py --tokens 1 16 --runs 9
     python benchmarks/kernels.py --size small --runs 2   # does it work?
 
-gemm.py multiplies by the same matrix again and again, which then lies in the cache. Here every kernel is another one, as
-in a model, and with few tokens the time goes into reading them. The input is the same for all: N rows.
+gemm.py multiplies by the same matrix again and again, which then lies in the cache. Here every kernel is another one,
+as in a model, and with few tokens the time goes into reading them. The input is the same for all: N rows.
 
     native      `pyroberta._native.matmul(x, W)`
     prepared    `pyroberta._native.linear_forward` with kernels from `prepare`, which are packed; a bias comes with it

@@ -139,8 +139,11 @@ class Backbone:
         return PreparedArrays(self.params, self.ops.prepare, self._prepared[1], changing)
 
     def _forget(self, names: Collection[str]) -> None:
+        # In a dict of its own: a walk in another thread may be preparing a kernel from its old values just now.
+        ops, kernels = self._prepared[0], dict(self._prepared[1])
         for name in names:
-            self._prepared[1].pop(name, None)
+            kernels.pop(name, None)
+        self._prepared = (ops, kernels)
 
     @property
     def dtype(self) -> str:

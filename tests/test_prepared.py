@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 from small_models import TEXTS, small_masked_lm
@@ -110,10 +113,21 @@ def test_training_prepares_what_is_frozen_and_nothing_else():
 def test_what_is_about_to_change_is_freed_before_the_step():
     model, _ = masked_lm()
     model.fill_mask("a <mask>")
-    kernels = model.backbone._prepared[1]
-    assert kernels
+    made = weakref.ref(model.backbone.prepared()[KERNEL])
+    assert made() is not None
     model.backbone.prepared(changing=list(model.params))
-    assert not kernels
+    gc.collect()
+    assert made() is None
+
+
+def test_a_walk_that_a_change_overtakes_leaves_nothing_old_behind():
+    model, _ = masked_lm()
+    slow = model.backbone.prepared()  # as a walk in another thread has it
+    with model.backbone.changing() as params:
+        stale = slow[KERNEL].kernel.copy()
+        params[KERNEL][:] *= 2.0
+    assert np.array_equal(slow[KERNEL].kernel, stale)
+    assert is_up_to_date(model)
 
 
 def test_another_table_of_ops_prepares_for_itself():
