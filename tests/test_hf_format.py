@@ -448,11 +448,17 @@ def test_integers_are_not_taken_for_weights(tmp_path: Path) -> None:
         read(directory_of(tmp_path, tensors))
 
 
-def test_a_pickle_alone_is_not_read_and_the_error_tells_how_to_convert(tmp_path: Path) -> None:
+def test_a_pickle_that_is_none_of_torchs_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(hf_values()))
     (tmp_path / "pytorch_model.bin").write_bytes(b"")
-    with pytest.raises(FileNotFoundError, match=r"pytorch_model\.bin alone, a Python pickle.*save_pretrained"):
+    with pytest.raises(ValueError, match=r"pytorch_model\.bin is none of torch's files"):
         read(tmp_path)
+
+
+def test_of_two_kinds_of_weights_the_safe_one_is_read(tmp_path: Path) -> None:
+    directory = directory_of(tmp_path, hf_tensors())
+    (directory / "pytorch_model.bin").write_bytes(b"never looked at")
+    read(directory)
 
 
 def test_a_directory_without_weights_tells_what_is_there(tmp_path: Path) -> None:

@@ -124,6 +124,41 @@ def test_shards_that_transformers_wrote_read_as_one_file(tmp_path: Path) -> None
     assert same_bits(whole.flat, shards.flat)
 
 
+@pytest.mark.parametrize("is_zip", [True, False])
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_what_torch_saved_reads_as_the_safetensors_file(tmp_path: Path, dtype: str, is_zip: bool) -> None:
+    import torch
+
+    model = their_model().to(getattr(torch, dtype))
+    model.save_pretrained(tmp_path / "safe")
+    pickled = tmp_path / "pickled"
+    pickled.mkdir()
+    (pickled / "config.json").write_bytes((tmp_path / "safe" / "config.json").read_bytes())
+    torch.save(model.state_dict(), pickled / hf.PICKLE, _use_new_zipfile_serialization=is_zip)
+    config = hf.read_config(pickled)
+    assert same_bits(hf.read_params(pickled, config).flat, hf.read_params(tmp_path / "safe", config).flat)
+
+
+def test_shards_that_torch_saved_read_as_one_file(tmp_path: Path) -> None:
+    import json
+
+    import torch
+
+    model = their_model()
+    model.save_pretrained(tmp_path / "safe")
+    pickled = tmp_path / "pickled"
+    pickled.mkdir()
+    (pickled / "config.json").write_bytes((tmp_path / "safe" / "config.json").read_bytes())
+    state = model.state_dict()
+    parts = {f"pytorch_model-{i + 1:05}-of-00002.bin": list(state)[i::2] for i in range(2)}
+    for file, names in parts.items():
+        torch.save({name: state[name].clone() for name in names}, pickled / file)
+    places = {name: file for file, names in parts.items() for name in names}
+    (pickled / f"{hf.PICKLE}.index.json").write_text(json.dumps({"metadata": {}, "weight_map": places}))
+    config = hf.read_config(pickled)
+    assert same_bits(hf.read_params(pickled, config).flat, hf.read_params(tmp_path / "safe", config).flat)
+
+
 def test_a_roberta_model_without_head_loads_with_a_fresh_one(tmp_path: Path) -> None:
     model = their_model("RobertaModel")
     model.save_pretrained(tmp_path)

@@ -1,4 +1,4 @@
-"""The Hugging Face directory: config.json, model.safetensors, and the tokenizer's files.
+"""The Hugging Face directory: config.json, model.safetensors (or pytorch_model.bin), and the tokenizer's files.
 
 What differs from the parameters here, and is settled in this file alone:
 
@@ -15,8 +15,7 @@ from __future__ import annotations
 
 import json
 import re
-import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +25,9 @@ from numpy.typing import DTypeLike, NDArray
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.initial_values import initialise
 from pyroberta.model.params import Arrays, Shape, shapes
-from pyroberta.presets import safetensors_io
+from pyroberta.presets import safetensors_io, torch_io
+from pyroberta.presets.json_io import number, read_json
+from pyroberta.presets.stored import Stored, beside, check_vocabulary, copy, few, refuse_differences, warn_of_fresh_head
 
 if TYPE_CHECKING:
     from pyroberta.text.tokenizer import Tokenizer
@@ -104,6 +105,12 @@ RELATIVES = {
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+PICKLE = "pytorch_model.bin"
+# Files with the weights, those that hold shards' names, and what reads them: the first that is there is taken.
+KINDS = (
+    (WEIGHTS, INDEX, safetensors_io.read),
+    (PICKLE, f"{PICKLE}.index.json", torch_io.read_tensors),
+)
 PREPROCESSOR = "pyroberta_preprocessor.json"  # ours: how texts were truncated and masked, which HF's files can't say
 WEIGHT_FILES = ("*.safetensors", "*.safetensors.index.json", "pytorch_model*", "tf_model.h5", "flax_model*")
 TOKENIZER_FILES = (
@@ -152,8 +159,8 @@ def read_config(directory: Path) -> RobertaConfig:
     for key, only, reason in ONLY:
         if values.get(key, only) != only:
             raise ValueError(f"{file}: {key} is {values[key]!r}, only {only!r} can be read: {reason}")
-    fields: dict[str, Any] = {ours: _number(file, values, theirs, default) for ours, theirs, default in FIELDS}
-    rows = _number(file, values, "max_position_embeddings", 512)
+    fields: dict[str, Any] = {ours: number(file, values, theirs, default) for ours, theirs, default in FIELDS}
+    rows = number(file, values, "max_position_embeddings", 512)
     if rows <= fields["pad_id"] + 1:
         raise ValueError(
             f"{file}: max_position_embeddings is {rows}, which leaves no position: the first "
@@ -165,25 +172,6 @@ def read_config(directory: Path) -> RobertaConfig:
         return RobertaConfig(**fields)
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from None
-
-
-def read_json(file: Path) -> dict[str, Any]:
-    """The object in a JSON file.
-
-    Raises:
-        FileNotFoundError: where there is no such file.
-        ValueError: where it isn't JSON, or not an object.
-    """
-    if not file.is_file():
-        there = ", ".join(sorted(entry.name for entry in file.parent.iterdir())) if file.parent.is_dir() else ""
-        raise FileNotFoundError(f"{file.parent} has no {file.name}; it has {there or 'nothing'}")
-    try:
-        values = json.loads(file.read_bytes())
-    except ValueError as error:
-        raise ValueError(f"{file} isn't valid JSON: {error}") from None
-    if not isinstance(values, dict):
-        raise ValueError(f"{file} should hold a JSON object, it holds a {type(values).__name__}")
-    return values
 
 
 def _refuse_other_models(file: Path, values: Mapping[str, Any]) -> None:
@@ -198,21 +186,11 @@ def _refuse_other_models(file: Path, values: Mapping[str, Any]) -> None:
         raise ValueError(f"{file}: this is a {model_type!r} model{what}; pyroberta reads 'roberta' models")
 
 
-def _number(file: Path, values: Mapping[str, Any], key: str, default: int | float) -> Any:
-    value = values.get(key, default)
-    whole = isinstance(default, int)
-    if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
-        raise ValueError(f"{file}: {key} should be a {'whole ' if whole else ''}number, got {value!r}")
-    if whole and value < 0:
-        raise ValueError(f"{file}: {key} should be at least 0, got {value}")
-    return value if whole else float(value)
-
-
 # -------------------------------------------------------------------------------------------------------------- weights
 
 
 def read_params(directory: Path, config: RobertaConfig, dtype: DTypeLike = np.float32) -> Arrays:
-    """The parameters in `directory`, from model.safetensors or from shards with an index.
+    """The parameters in `directory`, from model.safetensors or pytorch_model.bin, or from shards with an index.
 
     Each tensor goes from the mapped file straight to its place in the vector. Stored may be float64, float32, float16
     or bfloat16, `roberta.` may be missing in front of the names, and LayerNorm's may be gamma and beta.
@@ -242,74 +220,55 @@ def read_params(directory: Path, config: RobertaConfig, dtype: DTypeLike = np.fl
     has_head = any(name.startswith("lm_head.") for name in stored)
     if not has_head:
         theirs = {name: shape for name, shape in theirs.items() if not name.startswith("lm_head.")}
-    _refuse_differences(directory, stored, theirs)
+    refuse_differences(directory, stored, theirs)
 
     params = Arrays(table, dtype)
     if not has_head:
-        warnings.warn(
-            f"{directory} has no masked-LM head (lm_head.*): a fresh one was initialised. Fit it before predicting.",
-            stacklevel=2,
-        )
+        warn_of_fresh_head(directory, "lm_head.*")
         initialise(params, config)
     for ours, (name, transpose) in names.items():
         if name in stored:
-            values = stored[name].array()
-            if ours == "embeddings.position":
-                values = values[config.pad_id + 1 :]
-            _copy(values.T if transpose else values, params[ours], stored[name])
-    first_type = np.zeros(config.hidden_dim, dtype)
-    _copy(stored[TOKEN_TYPE].array()[0], first_type, stored[TOKEN_TYPE])
+            unused = config.pad_id + 1 if ours == "embeddings.position" else 0
+            copy(stored[name], params[ours], transpose, skip=unused)
+    types = np.zeros(stored[TOKEN_TYPE].shape, dtype)
+    copy(stored[TOKEN_TYPE], types)
+    first_type = types[0]
     if first_type.any():  # adding zeros would make -0.0 into 0.0
         params["embeddings.position"][...] += first_type
     return params
 
 
-def _read_stored(directory: Path) -> dict[str, safetensors_io.Stored]:
-    if (directory / WEIGHTS).is_file():
-        return safetensors_io.read(directory / WEIGHTS)
-    if (directory / INDEX).is_file():
-        return _read_shards(directory)
-    pickles = sorted(file.name for file in directory.glob("pytorch_model*.bin"))
-    if pickles:
-        raise FileNotFoundError(
-            f"{directory} has its weights in {pickles[0]} alone, a Python pickle, which can run any code when loaded "
-            "and isn't read. If you trust it, convert it once, where transformers is installed: "
-            'python -c "from transformers import RobertaForMaskedLM as M; '
-            f"M.from_pretrained('{directory}').save_pretrained('{directory}-safetensors')\"; "
-            "then copy the tokenizer's files there"
-        )
+def _read_stored(directory: Path) -> dict[str, Stored]:
+    for weights, index, read in KINDS:
+        if (directory / weights).is_file():
+            return read(directory / weights)
+        if (directory / index).is_file():
+            return _read_shards(directory / index, read)
     there = ", ".join(sorted(entry.name for entry in directory.iterdir()))
-    raise FileNotFoundError(f"{directory} has neither {WEIGHTS} nor {INDEX}; it has {there or 'nothing'}")
+    raise FileNotFoundError(f"{directory} has neither {WEIGHTS} nor {INDEX} nor {PICKLE}; it has {there or 'nothing'}")
 
 
-def _read_shards(directory: Path) -> dict[str, safetensors_io.Stored]:
-    index = directory / INDEX
+def _read_shards(index: Path, read: Callable[[Path], dict[str, Stored]]) -> dict[str, Stored]:
     places = read_json(index).get("weight_map")
     if not isinstance(places, dict) or not all(isinstance(place, str) for place in places.values()):
         raise ValueError(f"{index} should have a weight_map from tensor names to file names, got {places!r}"[:300])
-    stored: dict[str, safetensors_io.Stored] = {}
+    stored: dict[str, Stored] = {}
     for place in sorted(set(places.values())):
-        if place in ("", ".", "..") or re.search(r"[/\\\0:]", place):
-            raise ValueError(f"{index} points to {place!r}; a shard's entry must be the plain name of a file beside it")
-        if not (directory / place).is_file():
-            raise FileNotFoundError(
-                f"{index} names the shard {place}, which isn't there. Was the download interrupted?"
-            )
-        for name, tensor in safetensors_io.read(directory / place).items():
+        for name, tensor in read(beside(index, place)).items():
             if name in stored:
                 raise ValueError(
-                    f"tensor {name!r} is in two shards of {directory}: {stored[name].file.name} and {place}"
+                    f"tensor {name!r} is in two shards of {index.parent}: {stored[name].file.name} and {place}"
                 )
             stored[name] = tensor
     absent = [name for name in places if name not in stored or stored[name].file.name != places[name]]
     if absent:
-        raise ValueError(f"{index} lists tensors that aren't in the shard it names: {_few(absent)}")
+        raise ValueError(f"{index} lists tensors that aren't in the shard it names: {few(absent)}")
     return stored
 
 
-def _canonical(stored: Mapping[str, safetensors_io.Stored]) -> dict[str, safetensors_io.Stored]:
+def _canonical(stored: Mapping[str, Stored]) -> dict[str, Stored]:
     """The tensors under the names that transformers writes today, without those that a masked LM never uses."""
-    renamed: dict[str, safetensors_io.Stored] = {}
+    renamed: dict[str, Stored] = {}
     for name, tensor in stored.items():
         name = re.sub(r"^(?=(embeddings|encoder|pooler)\.)", "roberta.", name)
         name = re.sub(r"(LayerNorm|layer_norm)\.gamma$", r"\1.weight", name)
@@ -321,7 +280,7 @@ def _canonical(stored: Mapping[str, safetensors_io.Stored]) -> dict[str, safeten
     return renamed
 
 
-def _settle_decoder(stored: dict[str, safetensors_io.Stored], config: RobertaConfig) -> None:
+def _settle_decoder(stored: dict[str, Stored], config: RobertaConfig) -> None:
     """Leaves the output's one matrix and one bias, in place: where tied, `lm_head.decoder.*` repeats others."""
     decoder, bias = "lm_head.decoder.weight", "lm_head.decoder.bias"
     if not config.tie_embeddings:
@@ -330,71 +289,15 @@ def _settle_decoder(stored: dict[str, safetensors_io.Stored], config: RobertaCon
         elif "lm_head.bias" in stored:
             stored[bias] = stored.pop("lm_head.bias")
         return
-    for copy, original in ((decoder, "roberta.embeddings.word_embeddings.weight"), (bias, "lm_head.bias")):
-        if copy in stored:
-            tensor = stored.pop(copy)
+    for repeated, original in ((decoder, "roberta.embeddings.word_embeddings.weight"), (bias, "lm_head.bias")):
+        if repeated in stored:
+            tensor = stored.pop(repeated)
             if not np.array_equal(tensor.array(), stored.setdefault(original, tensor).array(), equal_nan=True):
                 raise ValueError(
                     f"{tensor.file}: {tensor.name!r} differs from {stored[original].name!r}, but config.json ties "
                     "them. If the model has an output matrix of its own, config.json should say "
                     '"tie_word_embeddings": false'
                 )
-
-
-def _refuse_differences(
-    directory: Path, stored: Mapping[str, safetensors_io.Stored], expected: Mapping[str, Shape]
-) -> None:
-    missing = [name for name in expected if name not in stored]
-    if missing:
-        raise ValueError(
-            f"{_files(directory, stored)} lacks {len(missing)} of the {len(expected)} tensors that config.json "
-            f"calls for: {_few(missing)}"
-        )
-    extra = [tensor.name for name, tensor in stored.items() if name not in expected]
-    if extra:
-        raise ValueError(
-            f"{_files(directory, stored)} has {len(extra)} tensors that a masked LM of config.json's size has no "
-            f"place for: {_few(extra)}. Is config.json another model's, or the head another task's?"
-        )
-    wrong = []
-    for name, shape in expected.items():
-        got = stored[name].shape
-        if (
-            len(got) != len(shape)
-            or any(want not in (-1, have) for want, have in zip(shape, got, strict=True))
-            or 0 in got
-        ):
-            want = str(shape).replace("-1", "any")
-            wrong.append(f"{stored[name].name} has shape {got}, expected {want}")
-    if wrong:
-        raise ValueError(f"{_files(directory, stored)} doesn't fit config.json: {_few(wrong, '; ')}")
-    for name in expected:
-        if stored[name].dtype not in safetensors_io.FLOATS:
-            raise ValueError(
-                f"{stored[name].file}: tensor {stored[name].name!r} is stored as {stored[name].dtype}, "
-                f"expected one of {', '.join(safetensors_io.FLOATS)}"
-            )
-
-
-def _copy(values: NDArray[Any], place: NDArray[Any], tensor: safetensors_io.Stored) -> None:
-    with np.errstate(over="ignore", invalid="ignore"):
-        place[...] = values
-    safetensors_io.refuse_non_finite(
-        place,
-        f"{tensor.file}: tensor {tensor.name!r} ({tensor.dtype}, read as {place.dtype})",
-        "The file is damaged, or the model had diverged when it was saved",
-    )
-
-
-def _files(directory: Path, stored: Mapping[str, safetensors_io.Stored]) -> str:
-    files = sorted({str(tensor.file) for tensor in stored.values()})
-    return files[0] if len(files) == 1 else f"{directory} ({len(files)} files)"
-
-
-def _few(items: Iterable[str], separator: str = ", ", limit: int = 4) -> str:
-    items = list(items)
-    rest = f"{separator}… and {len(items) - limit} more" if len(items) > limit else ""
-    return separator.join(items[:limit]) + rest
 
 
 # ------------------------------------------------------------------------------------------- preprocessor and tokenizer
@@ -428,16 +331,8 @@ def read_tokenizer(directory: Path, config: RobertaConfig) -> Tokenizer:
             f"{directory} has no tokenizer (vocab.json and merges.txt, or tokenizer.json); it has {there}"
         )
     tokenizer = Tokenizer.load(directory)
-    _check_vocabulary(directory, tokenizer, config)
+    check_vocabulary(directory, tokenizer.vocabulary_size, config)
     return tokenizer
-
-
-def _check_vocabulary(directory: Path, tokenizer: Tokenizer, config: RobertaConfig) -> None:
-    if tokenizer.vocabulary_size > config.vocabulary_size:
-        raise ValueError(
-            f"{directory}: the tokenizer has {tokenizer.vocabulary_size} tokens, the model's table only "
-            f"{config.vocabulary_size} rows (vocab_size). Is the tokenizer another model's?"
-        )
 
 
 # -------------------------------------------------------------------------------------------------------------- writing
@@ -472,10 +367,10 @@ def write(
 
     if params.table != shapes(config):
         differing = [name for name, shape in shapes(config).items() if params.table.get(name) != shape]
-        raise ValueError(f"the parameters aren't those of the config: {_few(differing or params.table)} differ")
+        raise ValueError(f"the parameters aren't those of the config: {few(differing or params.table)} differ")
     owned = ["config.json", *WEIGHT_FILES]
     if tokenizer is not None:
-        _check_vocabulary(Path(directory), tokenizer, config)
+        check_vocabulary(Path(directory), tokenizer.vocabulary_size, config)
         owned += TOKENIZER_FILES
     if preprocessor is not None:
         owned += [PREPROCESSOR]

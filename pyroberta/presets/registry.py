@@ -19,6 +19,7 @@ from numpy.typing import DTypeLike
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.params import Arrays
 from pyroberta.presets import hf
+from pyroberta.presets.json_io import read_json
 
 if TYPE_CHECKING:
     from pyroberta.text.tokenizer import Tokenizer
@@ -95,7 +96,7 @@ class Format:
 
 def _is_kerashub(directory: Path) -> bool:
     file = directory / "config.json"
-    return file.is_file() and "registered_name" in hf.read_json(file)
+    return file.is_file() and "registered_name" in read_json(file)
 
 
 # The first whose marks fit is taken.

@@ -15,56 +15,15 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-# How NumPy sees each element type. bfloat16, which NumPy lacks, is the upper half of a float32: see `Stored.array`.
-NUMPY_TYPES = {
-    "F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2",
-    "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1", "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "u1",
-    "BOOL": "?",
-}  # fmt: skip
-FLOATS = ("F64", "F32", "F16", "BF16")
+from pyroberta.presets.stored import NUMPY_TYPES, Stored, refuse_non_finite
+
 LONGEST_HEADER = 100_000_000  # the format's own limit
-
-
-@dataclass(frozen=True)
-class Stored:
-    """A tensor that lies in a file: what the header says, and the mapped bytes.
-
-    Attributes:
-        name: as the file has it.
-        dtype: the format's name of the element type, such as `"F32"`.
-        shape: of the tensor.
-        data: its bytes, a view of the mapped file.
-        file: where it lies, for messages.
-    """
-
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
-    data: NDArray[np.uint8]
-    file: Path
-
-    def array(self) -> NDArray[Any]:
-        """The values: a read-only view of the file, or for bfloat16 a float32 array of its own.
-
-        Raises:
-            ValueError: for an element type that isn't known here.
-        """
-        if self.dtype not in NUMPY_TYPES:
-            raise ValueError(
-                f"{self.file}: tensor {self.name!r} is stored as {self.dtype}, which can't be read here; "
-                f"what can be read is {', '.join(NUMPY_TYPES)}"
-            )
-        values = self.data.view(NUMPY_TYPES[self.dtype]).reshape(self.shape)
-        if self.dtype == "BF16":
-            return (values.astype(np.uint32) << 16).view(np.float32)
-        return values
 
 
 def read(file: Path) -> dict[str, Stored]:
@@ -145,19 +104,3 @@ def write(file: Path, tensors: Mapping[str, NDArray[Any]], dtype: DTypeLike = np
     for name, tensor in cast.items():
         refuse_non_finite(tensor, f"parameter {name!r} as {np.dtype(dtype)}", "It was not saved")
     save_file(cast, file, metadata={"format": "pt"})  # transformers refuses a file that doesn't say so
-
-
-def refuse_non_finite(values: NDArray[Any], what: str, hint: str) -> None:
-    """Raises a ValueError that says where the first NaN or infinity of `values` is, if there is one.
-
-    >>> refuse_non_finite(np.array([[0.0, np.nan]]), "tensor 'a'", "Train it again")
-    Traceback (most recent call last):
-    ValueError: tensor 'a' has 1 value that isn't finite, the first nan at (0, 1). Train it again.
-    """
-    finite = np.isfinite(values)
-    if not finite.all():
-        bad = values.size - int(np.count_nonzero(finite))
-        first = np.unravel_index(int(np.argmin(finite)), values.shape)
-        place = "(" + ", ".join(str(int(i)) for i in first) + ")"
-        kind = "value that isn't" if bad == 1 else "values that aren't"
-        raise ValueError(f"{what} has {bad} {kind} finite, the first {values[first]} at {place}. {hint}.")

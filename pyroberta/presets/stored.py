@@ -1,0 +1,200 @@
+"""Tensors that lie in a file of any format, and their way into the parameters.
+
+Every reader gives a `Stored` for each tensor of a file; what is missing, unknown or misshapen is refused before the
+first number is read; then each is copied straight into its place.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyroberta.model.config import RobertaConfig
+from pyroberta.model.params import Shape
+
+# How NumPy sees each element type. bfloat16, which NumPy lacks, is the upper half of a float32: see `Stored.array`.
+NUMPY_TYPES = {
+    "F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2",
+    "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1", "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "u1",
+    "BOOL": "?",
+}  # fmt: skip
+FLOATS = ("F64", "F32", "F16", "BF16")
+BLOCK = 1 << 20  # numbers
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A tensor that lies in a file: what the header says, and the mapped bytes.
+
+    Attributes:
+        name: as the file has it.
+        dtype: the format's name of the element type, such as `"F32"`.
+        shape: of the tensor.
+        data: its bytes, a view of the mapped file.
+        file: where it lies, for messages.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    data: NDArray[np.uint8]
+    file: Path
+
+    def array(self) -> NDArray[Any]:
+        """The values: a read-only view of the file, or for bfloat16 a float32 array of its own.
+
+        Raises:
+            ValueError: for an element type that isn't known here.
+        """
+        return self.decoded(self.raw())
+
+    def raw(self) -> NDArray[Any]:
+        """The values as they lie in the file; of bfloat16 the bits.
+
+        Raises:
+            ValueError: for an element type that isn't known here.
+        """
+        if self.dtype not in NUMPY_TYPES:
+            raise ValueError(
+                f"{self.file}: tensor {self.name!r} is stored as {self.dtype}, which can't be read here; "
+                f"what can be read is {', '.join(NUMPY_TYPES)}"
+            )
+        return self.data.view(NUMPY_TYPES[self.dtype]).reshape(self.shape)
+
+    def decoded(self, raw: NDArray[Any]) -> NDArray[Any]:
+        """The values of some of `raw()`."""
+        return (raw.astype(np.uint32) << 16).view(np.float32) if self.dtype == "BF16" else raw
+
+
+def refuse_differences(directory: Path, stored: Mapping[str, Stored], expected: Mapping[str, Shape]) -> None:
+    """That `stored` are the tensors of `expected`, by name and shape (-1 for any number), and of floats.
+
+    Raises:
+        ValueError: which are missing, unknown, of another shape or type.
+    """
+    missing = [name for name in expected if name not in stored]
+    if missing:
+        raise ValueError(
+            f"{_files(directory, stored)} lacks {len(missing)} of the {len(expected)} tensors that config.json "
+            f"calls for: {few(missing)}"
+        )
+    extra = [tensor.name for name, tensor in stored.items() if name not in expected]
+    if extra:
+        raise ValueError(
+            f"{_files(directory, stored)} has {len(extra)} tensors that a masked LM of config.json's size has no "
+            f"place for: {few(extra)}. Is config.json another model's, or the head another task's?"
+        )
+    wrong = []
+    for name, shape in expected.items():
+        got = stored[name].shape
+        if (
+            len(got) != len(shape)
+            or any(want not in (-1, have) for want, have in zip(shape, got, strict=True))
+            or 0 in got
+        ):
+            want = str(shape).replace("-1", "any")
+            wrong.append(f"{stored[name].name} has shape {got}, expected {want}")
+    if wrong:
+        raise ValueError(f"{_files(directory, stored)} doesn't fit config.json: {few(wrong, '; ')}")
+    for name in expected:
+        if stored[name].dtype not in FLOATS:
+            raise ValueError(
+                f"{stored[name].file}: tensor {stored[name].name!r} is stored as {stored[name].dtype}, "
+                f"expected one of {', '.join(FLOATS)}"
+            )
+
+
+def copy(tensor: Stored, place: NDArray[Any], transpose: bool = False, skip: int = 0) -> None:
+    """Copies a tensor into its place among the parameters, some rows at a time: there is never a second copy of it.
+
+    Args:
+        tensor: its numbers are those of `place` in the same order, whatever its axes are.
+        place: written.
+        transpose: the tensor's matrix is that of `place` turned around.
+        skip: rows of the tensor to leave out in front.
+
+    Raises:
+        ValueError: where a number isn't finite, or is too large for the dtype of `place`.
+    """
+    target = place.T if transpose else place
+    rows = tensor.raw()[skip:].reshape(target.shape)
+    step = max(1, BLOCK // max(1, target[:1].size))
+    with np.errstate(over="ignore", invalid="ignore"):
+        for start in range(0, len(rows), step):
+            target[start : start + step] = tensor.decoded(rows[start : start + step])
+    if not all(np.isfinite(target[start : start + step]).all() for start in range(0, len(rows), step)):
+        refuse_non_finite(
+            place,
+            f"{tensor.file}: tensor {tensor.name!r} ({tensor.dtype}, read as {place.dtype})",
+            "The file is damaged, or the model had diverged when it was saved",
+        )
+
+
+def beside(index: Path, name: str) -> Path:
+    """The file that an index names, which must be beside it.
+
+    Raises:
+        ValueError: for a name that leads elsewhere.
+        FileNotFoundError: where it isn't there.
+    """
+    if name in ("", ".", "..") or re.search(r"[/\\\0:]", name):
+        raise ValueError(f"{index} points to {name!r}; a shard's entry must be the plain name of a file beside it")
+    if not (index.parent / name).is_file():
+        raise FileNotFoundError(f"{index} names the shard {name}, which isn't there. Was the download interrupted?")
+    return index.parent / name
+
+
+def check_vocabulary(directory: Path, size: int, config: RobertaConfig) -> None:
+    """That a tokenizer of `size` tokens is the model's.
+
+    Raises:
+        ValueError: where it has more tokens than the model's table has rows.
+    """
+    if size > config.vocabulary_size:
+        raise ValueError(
+            f"{directory}: the tokenizer has {size} tokens, the model's table only {config.vocabulary_size} rows "
+            "(vocab_size). Is the tokenizer another model's?"
+        )
+
+
+def warn_of_fresh_head(directory: Path, what: str) -> None:
+    """Warns that there was no masked-LM head, `what` in that format."""
+    warnings.warn(
+        f"{directory} has no masked-LM head ({what}): a fresh one was initialised. Fit it before predicting.",
+        stacklevel=3,
+    )
+
+
+def _files(directory: Path, stored: Mapping[str, Stored]) -> str:
+    files = sorted({str(tensor.file) for tensor in stored.values()})
+    return files[0] if len(files) == 1 else f"{directory} ({len(files)} files)"
+
+
+def few(items: Iterable[str], separator: str = ", ", limit: int = 4) -> str:
+    """The first of them in a message."""
+    items = list(items)
+    rest = f"{separator}… and {len(items) - limit} more" if len(items) > limit else ""
+    return separator.join(items[:limit]) + rest
+
+
+def refuse_non_finite(values: NDArray[Any], what: str, hint: str) -> None:
+    """Raises a ValueError that says where the first NaN or infinity of `values` is, if there is one.
+
+    >>> refuse_non_finite(np.array([[0.0, np.nan]]), "tensor 'a'", "Train it again")
+    Traceback (most recent call last):
+    ValueError: tensor 'a' has 1 value that isn't finite, the first nan at (0, 1). Train it again.
+    """
+    finite = np.isfinite(values)
+    if not finite.all():
+        bad = values.size - int(np.count_nonzero(finite))
+        first = np.unravel_index(int(np.argmin(finite)), values.shape)
+        place = "(" + ", ".join(str(int(i)) for i in first) + ")"
+        kind = "value that isn't" if bad == 1 else "values that aren't"
+        raise ValueError(f"{what} has {bad} {kind} finite, the first {values[first]} at {place}. {hint}.")

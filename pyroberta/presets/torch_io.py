@@ -1,0 +1,467 @@
+"""torch's files: pickled containers with tensors in them, read without running anything.
+
+`torch.load` hands a file to Python's pickle machine, which calls whatever function the file names. Here a machine of
+our own goes through the same instructions. It knows plain containers and numbers, and for the few functions by which
+torch rebuilds a tensor it has others of its own: nothing is imported, nothing is called by its name. Every other name
+is refused, and said.
+
+A file is one of two:
+
+    since torch 1.6   a zip with <root>/data.pkl, and the numbers of tensors in <root>/data/<key>
+    before            pickles one after the other (a magic number, a protocol, facts about the machine, the object, the
+                      keys of the numbers), then for each key its numbers, after their count
+
+Source: torch/serialization.py of torch 2.13; Python's pickletools tells what each instruction does.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import pickletools
+import zipfile
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyroberta.presets.stored import NUMPY_TYPES, Stored
+
+MAGIC = 0x1950A86A20F9469CFC6C  # the older kind begins with it
+STORAGES = {
+    "DoubleStorage": "F64", "FloatStorage": "F32", "HalfStorage": "F16", "BFloat16Storage": "BF16",
+    "LongStorage": "I64", "IntStorage": "I32", "ShortStorage": "I16", "CharStorage": "I8", "ByteStorage": "U8",
+    "BoolStorage": "BOOL",
+}  # fmt: skip
+LARGEST_PICKLE = 100_000_000  # bytes, without the numbers of tensors
+
+
+def read_tensors(file: Path) -> dict[str, Stored]:
+    """The tensors of a file that holds nothing else: a model's state.
+
+    Raises:
+        ValueError: as `read`, and where it holds other things.
+    """
+    state = read(file)
+    if not isinstance(state, dict):
+        raise ValueError(f"{file} should hold a dict of tensors, it holds a {type(state).__name__}")
+    for name, tensor in state.items():
+        if not isinstance(name, str) or not isinstance(tensor, Stored):
+            raise ValueError(f"{file} should hold tensors alone, but {name!r} is a {type(tensor).__name__}")
+    return state
+
+
+def read(file: Path) -> Any:
+    """What was saved: dicts, lists, tuples, numbers and strings, with a `Stored` for each tensor.
+
+    A tensor is a view of the mapped file, or of a copy where it is compressed there. An `argparse.Namespace` is a dict.
+
+    Raises:
+        ValueError: for a file that is damaged or no such file, and for one that names anything but tensors and plain
+            containers: with that name.
+    """
+    try:
+        return _read_zip(file) if zipfile.is_zipfile(file) else _read_older(file)
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, RecursionError, OverflowError) as error:
+        raise ValueError(f"{file} is damaged: {error or type(error).__name__}") from None
+
+
+# --- the two kinds ---------------------------------------------------------------------------------------------------
+
+
+def _read_zip(file: Path) -> Any:
+    mapped = np.asarray(np.memmap(file, np.uint8, mode="r"))
+    with zipfile.ZipFile(file) as archive:
+        entries = {info.filename: info for info in archive.infolist()}
+        pickles = [name for name in entries if name == "data.pkl" or name.endswith("/data.pkl")]
+        if len(pickles) != 1:
+            raise ValueError(f"{file} is a zip, but none of torch's: it has {len(pickles)} entries named data.pkl")
+        root = pickles[0].removesuffix("data.pkl")
+
+        def content(name: str, most: int) -> bytes:
+            size = entries[name].file_size
+            if size > most:
+                raise ValueError(f"{file}: {name} has {size} bytes, more than the {most} that it may have")
+            return archive.read(name)
+
+        order = f"{root}byteorder"
+        if order in entries and content(order, 16) != b"little":
+            raise ValueError(f"{file} was written on a machine with the other byte order, which isn't read")
+
+        def numbers(storage: Storage) -> NDArray[np.uint8]:
+            name, size = f"{root}data/{storage.key}", storage.nbytes
+            if name not in entries:
+                raise ValueError(f"{file} is damaged: it lacks {name}, the numbers of a tensor")
+            info = entries[name]
+            if info.file_size != size:
+                raise ValueError(f"{file} is damaged: {name} has {info.file_size} bytes, and its tensors take {size}")
+            if info.compress_type != zipfile.ZIP_STORED:
+                return np.frombuffer(content(name, size), np.uint8)
+            header = mapped[info.header_offset : info.header_offset + 30].tobytes()
+            if header[:4] != b"PK\x03\x04":
+                raise ValueError(f"{file} is damaged: {name} isn't where the directory of the zip says")
+            lengths = int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
+            start = info.header_offset + 30 + lengths
+            return _cut(mapped, start, size, file)
+
+        value = _Machine(io.BytesIO(content(pickles[0], LARGEST_PICKLE)), file).run()
+        return _with_tensors(value, file, numbers)
+
+
+def _read_older(file: Path) -> Any:
+    with open(file, "rb") as opened:
+        if opened.read(2) not in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
+            raise ValueError(f"{file} is none of torch's files: it is neither a zip nor a pickle")
+        opened.seek(0)
+        stream = _Limited(opened, LARGEST_PICKLE)
+        found = [_Machine(stream, file).run()]
+        if found[0] != MAGIC:
+            raise ValueError(f"{file} is a pickle, but none of torch's files, which begin with a number of theirs")
+        found += [_Machine(stream, file).run() for _ in range(4)]
+        start = opened.tell()
+    _, _, system, value, keys = found
+    if not isinstance(system, dict) or not system.get("little_endian", True):
+        raise ValueError(f"{file} was written on a machine with the other byte order, which isn't read")
+    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
+        raise ValueError(f"{file} is damaged: where the keys of its tensors should be there is {str(keys)[:80]}")
+    mapped = np.asarray(np.memmap(file, np.uint8, mode="r"))
+    storages = {storage.key: storage for storage in _storages(value)}
+    places: dict[str, NDArray[np.uint8]] = {}
+    for key in keys:
+        count = int.from_bytes(_cut(mapped, start, 8, file).tobytes(), "little")
+        if key not in storages:
+            raise ValueError(f"{file} is damaged: it has the numbers of a tensor {key!r} that isn't there")
+        if count != storages[key].numel:
+            raise ValueError(f"{file} is damaged: it has {count} numbers for a tensor of {storages[key].numel}")
+        places[key] = _cut(mapped, start + 8, storages[key].nbytes, file)
+        start += 8 + storages[key].nbytes
+
+    def numbers(storage: Storage) -> NDArray[np.uint8]:
+        if storage.key not in places:
+            raise ValueError(f"{file} is damaged: it lacks the numbers of the tensor {storage.key!r}")
+        return places[storage.key]
+
+    return _with_tensors(value, file, numbers)
+
+
+class _Limited:
+    """A file of which no more than `most` bytes are read."""
+
+    def __init__(self, file: BinaryIO, most: int) -> None:
+        self.file, self.left = file, most
+
+    def read(self, size: int) -> bytes:
+        self.left -= size
+        if self.left < 0:
+            raise ValueError(f"what it has beside the numbers of tensors takes more than {LARGEST_PICKLE} bytes")
+        return self.file.read(size)
+
+    def readline(self) -> bytes:
+        line = self.file.readline(self.left)
+        self.left -= len(line)
+        return line
+
+    def tell(self) -> int:
+        return self.file.tell()
+
+
+def _cut(mapped: NDArray[np.uint8], start: int, size: int, file: Path) -> NDArray[np.uint8]:
+    if start + size > mapped.size:
+        raise ValueError(f"{file} is cut short: it has {mapped.size} bytes, and {start + size} are needed")
+    return mapped[start : start + size]
+
+
+# --- tensors ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Storage:
+    """Numbers that tensors are views of."""
+
+    dtype: str
+    key: str
+    numel: int
+
+    @property
+    def nbytes(self) -> int:
+        """What they take."""
+        return self.numel * np.dtype(NUMPY_TYPES[self.dtype]).itemsize
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A view of a storage; offset and strides in numbers."""
+
+    storage: Storage
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+    def of(self, numbers: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Its bytes, row after row."""
+        last = self.offset + sum((n - 1) * step for n, step in zip(self.shape, self.strides, strict=True))
+        if 0 in self.shape:
+            return numbers[:0]
+        if last >= self.storage.numel:
+            raise ValueError(f"a tensor reaches to number {last} of {self.storage.numel}")
+        item = np.dtype(NUMPY_TYPES[self.storage.dtype])
+        steps = tuple(step * item.itemsize for step in self.strides)
+        view = np.lib.stride_tricks.as_strided(numbers.view(item)[self.offset :], self.shape, steps, writeable=False)
+        return np.ascontiguousarray(view).reshape(-1).view(np.uint8)
+
+
+def _parts(value: Any) -> list[Any]:
+    """All that lies in containers, each object once: a pickle may hold a list in itself, or a million times over."""
+    found, seen, left = [], set(), [value]
+    while left:
+        one = left.pop()
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        found.append(one)
+        if isinstance(one, dict):
+            left += [*one.values()]
+        elif isinstance(one, (list, tuple)):
+            left += one
+    return found
+
+
+def _storages(value: Any) -> list[Storage]:
+    return [one.storage for one in _parts(value) if isinstance(one, Tensor)]
+
+
+def _with_tensors(value: Any, file: Path, numbers: Callable[[Storage], NDArray[np.uint8]]) -> Any:
+    """The value with a `Stored` in the place of each tensor that lies in a dict, named by its key."""
+    numbers = lru_cache(maxsize=None)(numbers)
+    for one in _parts(value):
+        for key, tensor in one.items() if isinstance(one, dict) else ():
+            if isinstance(tensor, Tensor):
+                try:
+                    data = tensor.of(numbers(tensor.storage))
+                except ValueError as error:
+                    raise ValueError(f"{file} is damaged: {key!r}: {error}") from None
+                one[key] = Stored(str(key), tensor.storage.dtype, tensor.shape, data, file)
+    return value
+
+
+# --- the machine -----------------------------------------------------------------------------------------------------
+
+
+class _Refused(ValueError):
+    """The pickle wants more than tensors and containers."""
+
+
+@dataclass(frozen=True)
+class Global:
+    """What the file would have called by this name."""
+
+    name: str
+
+
+def _rebuild_tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> Tensor:
+    numbers = (offset, *shape, *strides)
+    if not isinstance(storage, Storage) or not all(type(n) is int and n >= 0 for n in numbers):
+        raise ValueError(f"no tensor: {str((storage, offset, shape, strides))[:200]}")
+    if len(shape) != len(strides) or math.prod(shape) > max(1, storage.numel) * max(1, *shape, 1):
+        raise ValueError(f"no tensor: shape {shape}, strides {strides}")
+    return Tensor(storage, offset, tuple(shape), tuple(strides))
+
+
+class _Namespace(dict[str, Any]):
+    """What stands for an `argparse.Namespace`: its attributes."""
+
+
+# The names that may be called, and what is done for them.
+CALLS: dict[str, Callable[..., Any]] = {
+    "torch._utils._rebuild_tensor": _rebuild_tensor,
+    "torch._utils._rebuild_tensor_v2": _rebuild_tensor,
+    "torch._utils._rebuild_parameter": lambda tensor, *_: tensor,
+    "collections.OrderedDict": lambda pairs=(): dict(pairs),
+    "torch.Size": lambda sizes=(): tuple(sizes),
+    "argparse.Namespace": lambda *_: _Namespace(),
+    "copy_reg._reconstructor": lambda kind, *_: _made(kind, ()),
+    "copyreg._reconstructor": lambda kind, *_: _made(kind, ()),
+}
+
+
+def _made(kind: Any, arguments: Any) -> Any:
+    call = CALLS.get(kind.name) if isinstance(kind, Global) else None
+    if call is None or not isinstance(arguments, (tuple, list)):
+        raise _Refused(f"it calls {kind.name if isinstance(kind, Global) else repr(kind)[:80]}")
+    return call(*arguments)
+
+
+class _Machine:
+    """Goes through the instructions of one pickle: values are pushed to a stack, and put together from its top.
+
+    Args:
+        stream: stands where the pickle begins, and afterwards where it has ended.
+        file: for messages.
+    """
+
+    def __init__(self, stream: Any, file: Path) -> None:
+        self.stream, self.file = stream, file
+        self.stack: list[Any] = []
+        self.marks: list[int] = []  # where on the stack the open containers begin
+        self.memo: dict[int, Any] = {}
+
+    def run(self) -> Any:
+        """The object.
+
+        Raises:
+            ValueError: for a damaged pickle, and for one that wants anything called that isn't known here.
+        """
+        try:
+            for instruction, argument, _ in pickletools.genops(self.stream):
+                name = instruction.name
+                if name == "STOP":
+                    return self.stack.pop()
+                if name in ("PROTO", "FRAME"):
+                    continue
+                if name in CARRIED or name in FRESH:
+                    self.stack.append(FRESH[name]() if name in FRESH else argument)
+                else:
+                    step = getattr(self, f"do_{name.lower()}", None)
+                    if step is None:
+                        raise _Refused(f"it has the instruction {name}, which no file of torch's needs")
+                    step(argument)
+        except _Refused as error:
+            raise ValueError(
+                f"{self.file} can't be read: {error}. Of a pickle only tensors and plain containers are taken, since "
+                "anything else in it could run code"
+            ) from None
+        except (IndexError, KeyError, TypeError, AttributeError, ValueError) as error:
+            raise ValueError(f"{self.file} is damaged: a pickle in it doesn't fit together ({error})") from None
+        raise AssertionError("genops ends with STOP, or raises")
+
+    def _since_mark(self) -> list[Any]:
+        start = self.marks.pop()
+        values = self.stack[start:]
+        del self.stack[start:]
+        return values
+
+    # --- containers
+
+    def do_mark(self, _: Any) -> None:
+        self.marks.append(len(self.stack))
+
+    def do_pop(self, _: Any) -> None:
+        self.stack.pop()
+
+    def do_pop_mark(self, _: Any) -> None:
+        self._since_mark()
+
+    def do_dup(self, _: Any) -> None:
+        self.stack.append(self.stack[-1])
+
+    def do_tuple(self, _: Any) -> None:
+        self.stack.append(tuple(self._since_mark()))
+
+    def do_tuple1(self, _: Any) -> None:
+        self._last(1)
+
+    def do_tuple2(self, _: Any) -> None:
+        self._last(2)
+
+    def do_tuple3(self, _: Any) -> None:
+        self._last(3)
+
+    def _last(self, count: int) -> None:
+        values = tuple(self.stack[-count:])
+        del self.stack[-count:]
+        self.stack.append(values)
+
+    def do_list(self, _: Any) -> None:
+        self.stack.append(self._since_mark())
+
+    def do_append(self, _: Any) -> None:
+        value = self.stack.pop()
+        self._top(list).append(value)
+
+    def do_appends(self, _: Any) -> None:
+        values = self._since_mark()
+        self._top(list).extend(values)
+
+    def do_dict(self, _: Any) -> None:
+        values = self._since_mark()
+        self.stack.append(dict(zip(values[::2], values[1::2], strict=True)))
+
+    def do_setitem(self, _: Any) -> None:
+        value, key = self.stack.pop(), self.stack.pop()
+        self._top(dict)[key] = value
+
+    def do_setitems(self, _: Any) -> None:
+        values = self._since_mark()
+        self._top(dict).update(zip(values[::2], values[1::2], strict=True))
+
+    def do_additems(self, _: Any) -> None:
+        values = self._since_mark()
+        self._top(set).update(values)
+
+    def _top(self, kind: type) -> Any:
+        if not isinstance(self.stack[-1], kind):
+            raise TypeError(f"a {type(self.stack[-1]).__name__} where a {kind.__name__} should be")
+        return self.stack[-1]
+
+    # --- what is used again
+
+    def do_put(self, number: Any) -> None:
+        self.memo[number] = self.stack[-1]
+
+    do_binput = do_long_binput = do_put
+
+    def do_memoize(self, _: Any) -> None:
+        self.memo[len(self.memo)] = self.stack[-1]
+
+    def do_get(self, number: Any) -> None:
+        self.stack.append(self.memo[number])
+
+    do_binget = do_long_binget = do_get
+
+    # --- what would be called
+
+    def do_global(self, name: Any) -> None:
+        self.stack.append(Global(str(name).replace(" ", ".", 1)))
+
+    def do_stack_global(self, _: Any) -> None:
+        name, module = self.stack.pop(), self.stack.pop()
+        self.stack.append(Global(f"{module}.{name}"))
+
+    def do_reduce(self, _: Any) -> None:
+        arguments, kind = self.stack.pop(), self.stack.pop()
+        self.stack.append(_made(kind, arguments))
+
+    do_newobj = do_reduce
+
+    def do_build(self, _: Any) -> None:
+        state = self.stack.pop()
+        if not isinstance(self.stack[-1], dict) or not isinstance(state, dict):
+            raise TypeError("a state for something that has none")
+        if isinstance(self.stack[-1], _Namespace):
+            self.stack[-1].update(state)  # an OrderedDict's attributes, such as _metadata, are left out
+
+    def do_binpersid(self, _: Any) -> None:
+        kind, storage, key, _place, numel, *_view = self.stack.pop()
+        dtype = STORAGES.get(storage.name.removeprefix("torch.")) if isinstance(storage, Global) else None
+        if kind != "storage" or dtype is None or type(numel) is not int or numel < 0 or not isinstance(key, str):
+            raise _Refused(f"it has a tensor of {getattr(storage, 'name', storage)}, not one of {', '.join(STORAGES)}")
+        self.stack.append(Storage(dtype, key, numel))
+
+
+# Instructions that push the value that they carry, and those that push one of these.
+CARRIED = frozenset(
+    (
+        "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT",
+        "STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8",
+        "BINBYTES", "SHORT_BINBYTES", "BINBYTES8",
+    )
+)  # fmt: skip
+FRESH: dict[str, Callable[[], Any]] = {
+    "NONE": lambda: None, "NEWTRUE": lambda: True, "NEWFALSE": lambda: False,
+    "EMPTY_LIST": list, "EMPTY_TUPLE": tuple, "EMPTY_DICT": dict, "EMPTY_SET": set,
+}  # fmt: skip

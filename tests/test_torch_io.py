@@ -1,0 +1,256 @@
+"""torch's files are read without torch, and nothing in them is run."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import struct
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pyroberta.presets import torch_io
+
+# --- pickles by hand, as torch writes them ----------------------------------------------------------------------------
+
+
+def name_of(module: str, name: str) -> bytes:
+    return f"c{module}\n{name}\n".encode()
+
+
+def text(value: str) -> bytes:
+    data = value.encode()
+    return b"X" + struct.pack("<I", len(data)) + data
+
+
+def number(value: int) -> bytes:
+    return b"J" + struct.pack("<i", value)
+
+
+def numbers(values: tuple[int, ...]) -> bytes:
+    return b"(" + b"".join(map(number, values)) + b"t"
+
+
+def tensor(
+    key: str, shape: tuple[int, ...], kind: str = "FloatStorage", offset: int = 0, strides=None, view: bytes = b""
+) -> bytes:
+    size = int(np.prod(shape))
+    if strides is None:
+        strides = tuple(int(np.prod(shape[i + 1 :])) for i in range(len(shape)))
+    storage = b"(" + text("storage") + name_of("torch", kind) + text(key) + text("cpu") + number(size) + view + b"tQ"
+    return (
+        name_of("torch._utils", "_rebuild_tensor_v2")
+        + b"("
+        + storage
+        + number(offset)
+        + numbers(shape)
+        + numbers(strides)
+        + b"\x89"
+        + name_of("collections", "OrderedDict")
+        + b")Rt"
+        + b"R"
+    )
+
+
+def state(**tensors: bytes) -> bytes:
+    return name_of("collections", "OrderedDict") + b")R(" + b"".join(text(k) + v for k, v in tensors.items()) + b"u"
+
+
+def pickled(body: bytes) -> bytes:
+    return b"\x80\x02" + body + b"."
+
+
+def zipped(path: Path, body: bytes, data: dict[str, bytes], compression=zipfile.ZIP_STORED, **more: bytes) -> Path:
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        archive.writestr("archive/data.pkl", pickled(body))
+        for name, content in more.items():
+            archive.writestr(f"archive/{name}", content)
+        for key, content in data.items():
+            archive.writestr(f"archive/data/{key}", content)
+    return path
+
+
+def older(path: Path, body: bytes, data: dict[str, np.ndarray], little: bool = True) -> Path:
+    parts = [
+        pickle.dumps(torch_io.MAGIC, 2),
+        pickle.dumps(1001, 2),
+        pickle.dumps({"protocol_version": 1001, "little_endian": little, "type_sizes": {"int": 4}}, 2),
+        pickled(body),
+        pickle.dumps(list(data), 2),
+    ]
+    for values in data.values():
+        parts.append(struct.pack("<q", values.size) + values.tobytes())
+    path.write_bytes(b"".join(parts))
+    return path
+
+
+A = np.arange(6, dtype=np.float32)
+TWO = state(a=tensor("0", (2, 3)), b=tensor("1", (4,), "HalfStorage"))
+B = np.arange(4, dtype=np.float16)
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_a_zip_gives_its_tensors(tmp_path, compression):
+    file = zipped(tmp_path / "m.bin", TWO, {"0": A.tobytes(), "1": B.tobytes()}, compression, byteorder=b"little")
+    found = torch_io.read(file)
+    assert list(found) == ["a", "b"]
+    assert np.array_equal(found["a"].array(), A.reshape(2, 3))
+    assert np.array_equal(found["b"].array(), B)
+    assert (found["a"].name, found["a"].dtype, found["b"].dtype) == ("a", "F32", "F16")
+
+
+def test_the_older_kind_gives_its_tensors(tmp_path):
+    body = state(a=tensor("k0", (2, 3), view=b"N"), b=tensor("k1", (4,), "HalfStorage", view=b"N"))
+    found = torch_io.read(older(tmp_path / "m.pt", body, {"k1": B, "k0": A}))
+    assert np.array_equal(found["a"].array(), A.reshape(2, 3))
+    assert np.array_equal(found["b"].array(), B)
+
+
+def test_views_with_strides_and_offsets_are_followed(tmp_path):
+    turned = tensor("0", (3, 2), strides=(1, 3))
+    file = zipped(tmp_path / "m.bin", state(turned=turned), {"0": A.tobytes()})
+    assert np.array_equal(torch_io.read(file)["turned"].array(), A.reshape(2, 3).T)
+
+
+def test_a_namespace_is_a_dict(tmp_path):
+    for made in (
+        name_of("argparse", "Namespace") + b")\x81",
+        name_of("copy_reg", "_reconstructor")
+        + b"("
+        + name_of("argparse", "Namespace")
+        + name_of("__builtin__", "object")
+        + b"NtR",
+    ):
+        body = b"}(" + text("args") + made + b"}" + text("layers") + number(3) + b"sb" + b"u"
+        assert torch_io.read(zipped(tmp_path / "m.pt", body, {})) == {"args": {"layers": 3}}
+
+
+def test_attributes_of_a_dict_are_left_out(tmp_path):
+    """A state_dict has one, _metadata."""
+    body = state(a=tensor("0", (6,))) + b"}" + text("_metadata") + b"}sb"
+    assert list(torch_io.read_tensors(zipped(tmp_path / "m.bin", body, {"0": A.tobytes()}))) == ["a"]
+
+
+def test_other_things_among_the_tensors_are_named(tmp_path):
+    file = zipped(tmp_path / "m.bin", state(a=tensor("0", (6,)), step=number(3)), {"0": A.tobytes()})
+    with pytest.raises(ValueError, match="should hold tensors alone, but 'step' is a int"):
+        torch_io.read_tensors(file)
+
+
+# --- what is refused --------------------------------------------------------------------------------------------------
+
+MARK = "/tmp/pyroberta-was-here"
+HARMFUL = {
+    "os.system": name_of("os", "system") + text(f"touch {MARK}") + b"\x85R",
+    "posix.system": name_of("posix", "system") + text(f"touch {MARK}") + b"\x85R",
+    "builtins.eval": name_of("builtins", "eval") + text(f"open('{MARK}', 'w')") + b"\x85R",
+    "builtins.exec": b"\x8c\x08builtins\x8c\x04exec\x93" + text(f"open('{MARK}', 'w')") + b"\x85R",
+    "subprocess.Popen": name_of("subprocess", "Popen") + text(f"touch {MARK}") + b"\x85\x81",
+    "torch.hub.load": name_of("torch.hub", "load") + text("a/b") + b"\x85R",
+    "builtins.getattr": name_of("builtins", "getattr") + name_of("os", "system") + text("__call__") + b"\x86R",
+    "runpy.run_path": name_of("runpy", "run_path") + text(MARK) + b"\x85R",
+    "INST": b"(" + text(f"touch {MARK}") + b"ios\nsystem\n",
+    "OBJ": b"(" + name_of("os", "system") + text(f"touch {MARK}") + b"o",
+    "EXT1": b"\x82\x01",
+    "a tensor of": b"(" + text("storage") + name_of("os", "system") + text("0") + text("cpu") + number(1) + b"tQ",
+}
+
+
+@pytest.mark.parametrize("name", HARMFUL)
+@pytest.mark.parametrize("kind", ["zip", "older"])
+def test_what_would_run_is_refused_by_its_name(tmp_path, name, kind):
+    body = b"}" + text("weight") + HARMFUL[name] + b"s"
+    file = zipped(tmp_path / "m.bin", body, {}) if kind == "zip" else older(tmp_path / "m.bin", body, {})
+    with pytest.raises(ValueError, match=rf"{name}.*could run code"):
+        torch_io.read(file)
+    assert not os.path.exists(MARK)
+
+
+class Harmful:
+    def __reduce__(self):
+        return os.system, (f"touch {MARK}",)
+
+
+@pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
+def test_pythons_own_pickles_of_an_object_are_refused(tmp_path, protocol):
+    file = tmp_path / "m.bin"
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("m/data.pkl", pickle.dumps({"a": [Harmful()]}, protocol))
+    with pytest.raises(ValueError, match="system"):
+        torch_io.read(file)
+    assert not os.path.exists(MARK)
+
+
+def damaged(tmp_path: Path) -> dict[str, tuple[Path, str]]:
+    whole = zipped(tmp_path / "whole", TWO, {"0": A.tobytes(), "1": B.tobytes()}).read_bytes()
+    old = older(tmp_path / "old", state(a=tensor("k", (6,), view=b"N")), {"k": A}).read_bytes()
+
+    def put(name: str, content: bytes) -> Path:
+        (tmp_path / name).write_bytes(content)
+        return tmp_path / name
+
+    def zip_of(name: str, body: bytes, **data: bytes) -> Path:
+        return zipped(tmp_path / name, body, data)
+
+    one, numbers_of_a = state(a=tensor("0", (6,))), {"0": A.tobytes()}
+    return {
+        "empty": (put("empty", b""), "neither a zip nor a pickle"),
+        "text": (put("text", b"version https://git-lfs"), "neither a zip nor a pickle"),
+        "half a zip": (put("half", whole[: len(whole) // 2]), "neither a zip nor a pickle"),
+        "half an old one": (put("half-old", old[: len(old) // 2]), "damaged|cut short"),
+        "numbers cut off": (put("cut", old[:-4]), "cut short"),
+        "another pickle": (put("other", pickle.dumps({"a": 1}, 2)), "none of torch's files"),
+        "another zip": (zip_named(tmp_path / "z", "a.txt"), "none of torch's"),
+        "no numbers": (zip_of("none", one), "lacks archive/data/0"),
+        "fewer numbers": (zip_of("fewer", one, **{"0": A.tobytes()[:-4]}), "has 20 bytes, and its tensors take 24"),
+        "beyond": (zip_of("beyond", state(a=tensor("0", (6,), offset=1)), **numbers_of_a), "reaches to number 6 of 6"),
+        "negative": (zip_of("neg", state(a=tensor("0", (6,), strides=(-1,))), **numbers_of_a), "no tensor"),
+        "no memo": (zip_of("memo", b"h\x07"), "doesn't fit together"),
+        "no mark": (zip_of("mark", b"t"), "doesn't fit together"),
+        "nothing left": (zip_of("left", b""), "doesn't fit together"),
+        "append to a number": (zip_of("append", number(1) + number(2) + b"a"), "doesn't fit together"),
+        "big-endian": (zipped(tmp_path / "be", one, {"0": A.tobytes()}, byteorder=b"big"), "other byte order"),
+        "big-endian old": (older(tmp_path / "beo", one, {}, little=False), "other byte order"),
+        "unhashable": (zip_of("hash", b"}]" + number(1) + b"s"), "doesn't fit together"),
+    }
+
+
+def zip_named(path: Path, name: str) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(name, b"x")
+    return path
+
+
+def test_what_is_damaged_is_an_error_that_says_so(tmp_path):
+    for what, (file, message) in damaged(tmp_path).items():
+        with pytest.raises(ValueError, match=message) as caught:
+            torch_io.read(file)
+        assert str(file) in str(caught.value), what
+
+
+def test_a_bomb_is_no_bomb(tmp_path):
+    """A quarter of a megabyte that unpacks to a thousand times as much; lists in lists; a string that isn't there."""
+    zeros = zipped(tmp_path / "zeros", state(a=tensor("0", (2,))), {"0": bytes(1 << 28)}, zipfile.ZIP_DEFLATED)
+    with pytest.raises(ValueError, match="its tensors take 8"):
+        torch_io.read(zeros)
+    nested = b"]q\x00" + b"".join(b"]q" + bytes([i + 1]) + b"(" + 9 * (b"h" + bytes([i])) + b"e" for i in range(60))
+    assert isinstance(torch_io.read(zipped(tmp_path / "nested", nested, {})), list)
+    loop = b"]q\x00h\x00a"
+    assert isinstance(torch_io.read(zipped(tmp_path / "loop", loop, {})), list)
+    with pytest.raises(ValueError, match="damaged"):
+        torch_io.read(zipped(tmp_path / "claims", b"X\xff\xff\xff\x7f", {}))
+
+
+@given(data=st.binary(max_size=200))
+@settings(max_examples=300)
+def test_no_bytes_do_anything_but_raise(tmp_path_factory, data):
+    file = tmp_path_factory.mktemp("fuzz") / "m"
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("m/data.pkl", data)
+    with contextlib.suppress(ValueError):
+        torch_io.read(file)
