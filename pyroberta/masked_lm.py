@@ -84,7 +84,8 @@ class MaskedLM:
         """The model that a preset holds.
 
         Args:
-            preset: a name (`MaskedLM.presets` lists them) or the path of a Hugging Face directory.
+            preset: a name (`MaskedLM.presets` lists them) or the path of a directory, of Hugging Face or
+                KerasHub.
             load_weights: False for the preset's shape and tokenizer with fresh values, drawn by `initializer`.
             preprocessor: instead of the preset's own; None for a model that takes preprocessed features alone.
             dtype: `"float32"` or `"float64"`, of parameters and arithmetic.

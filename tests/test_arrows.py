@@ -41,7 +41,7 @@ TOP = (
 )
 
 AT_ONCE = {"numpy", "regex"}  # may be imported with the package
-LATER = {"safetensors", "tqdm", "matplotlib"}  # inside functions alone
+LATER = {"safetensors", "tqdm", "matplotlib", "h5py"}  # inside functions alone
 
 # What `import pyroberta` must not load: extras, peers, test tools, and the slow part of the standard library.
 SLOW = {

@@ -13,7 +13,7 @@ from pyroberta.demo import unigram_baseline
 from pyroberta.masked_lm import MaskedLM
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.params import Arrays, is_backbone, shapes
-from pyroberta.presets import hf, registry
+from pyroberta.presets import hf, kerashub, registry
 from pyroberta.presets.registry import PRESETS, detect, load, preprocessor_settings, resolve
 from pyroberta.text.tokenizer import Tokenizer
 
@@ -158,11 +158,10 @@ def test_the_format_is_told_by_its_marks(tmp_path: Path) -> None:
     assert detect(tmp_path) is hf
 
 
-def test_a_kerashub_directory_is_told_apart_and_refused_by_name(tmp_path: Path) -> None:
+def test_a_kerashub_directory_is_told_apart(tmp_path: Path) -> None:
     config = {"module": "keras_hub", "class_name": "RobertaBackbone", "registered_name": "keras_hub>RobertaBackbone"}
     (tmp_path / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ValueError, match="is a KerasHub preset, which this version can't read"):
-        detect(tmp_path)
+    assert detect(tmp_path) is kerashub
 
 
 def test_a_fairseq_directory_is_refused_by_name(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from numpy.typing import DTypeLike
 
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.params import Arrays
-from pyroberta.presets import hf
+from pyroberta.presets import hf, kerashub
 from pyroberta.presets.json_io import read_json
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def _is_kerashub(directory: Path) -> bool:
 
 # The first whose marks fit is taken.
 FORMATS = (
-    Format("KerasHub preset", _is_kerashub, None),
+    Format("KerasHub preset", _is_kerashub, kerashub),
     Format("fairseq checkpoint", lambda d: (d / "model.pt").is_file() and (d / "dict.txt").is_file(), None),
     Format("Hugging Face directory", lambda d: (d / "config.json").is_file(), hf),
 )
@@ -148,8 +148,8 @@ def detect(directory: Path) -> Reader:
         if candidate.marks(directory):
             if candidate.reader is None:
                 raise ValueError(
-                    f"{directory} is a {candidate.name}, which this version can't read; it reads a Hugging Face "
-                    "directory (config.json, model.safetensors, vocab.json, merges.txt)"
+                    f"{directory} is a {candidate.name}, which this version can't read; it reads KerasHub presets and "
+                    "Hugging Face directories (config.json, model.safetensors, vocab.json, merges.txt)"
                 )
             return candidate.reader
     there = ", ".join(sorted(entry.name for entry in directory.iterdir())[:8])
@@ -217,4 +217,4 @@ def _known(name: str) -> Path:
 
 def _what_can_be_had() -> str:
     embedded = ", ".join(repr(name) for name, preset in PRESETS.items() if preset.source == "embedded")
-    return f"What can be had: {embedded}, or the path of a Hugging Face directory, such as './my_preset'."
+    return f"What can be had: {embedded}, or the path of a Hugging Face or KerasHub directory, such as './my_preset'."

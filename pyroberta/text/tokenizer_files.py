@@ -172,12 +172,17 @@ def _read_vocabulary_and_merges(directory: Path, special_tokens: AbstractSet[str
     added_tokens = _read_json(directory / "added_tokens.json", optional=True)
     return {
         "vocabulary": added_tokens | vocabulary,
-        "merges": _read_merges(files[1]),
+        "merges": read_merges(files[1]),
         "added_tokens": {token: token in special_tokens for token in added_tokens},
     }
 
 
-def _read_merges(path: Path) -> list[tuple[str, str]]:
+def read_merges(path: Path) -> list[tuple[str, str]]:
+    """The pairs of a merges file, one a line; a first line that begins with `#version` is none.
+
+    Raises:
+        ValueError: for a line that is no pair, naming it.
+    """
     try:
         lines = path.read_bytes().decode().replace("\r\n", "\n").split("\n")
     except UnicodeDecodeError as error:

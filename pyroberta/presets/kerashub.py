@@ -1,0 +1,310 @@
+"""The KerasHub preset: a directory of JSON, HDF5 and the tokenizer's files, as `save_to_preset` of KerasHub writes it.
+
+    config.json               the backbone's hyperparameters
+    model.weights.h5          its weights; or model.weights.json, which tells in which shards they are
+    task.json                 that there is a head, and what for
+    task.weights.h5           its weights
+    tokenizer.json            how text is cut; assets/tokenizer/{vocabulary.json, merges.txt}: the vocabulary
+    preprocessor.json         how texts are truncated and masked
+
+What differs from the parameters here: names, by the table `NAMES`; and the kernels of attention have an axis for the
+heads, (C, H, D) and (H, D, C), which is the same numbers in the same order.
+
+Source: keras-hub 0.32 (utils/preset_utils.py, models/roberta) and keras 3.15 (saving/saving_lib.py).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from pyroberta.model.config import RobertaConfig
+from pyroberta.model.initial_values import initialise
+from pyroberta.model.params import Arrays, Shape, is_backbone, shapes
+from pyroberta.presets import stored
+from pyroberta.presets.json_io import number, read_json
+from pyroberta.presets.stored import Stored
+
+if TYPE_CHECKING:
+    from pyroberta.text.tokenizer import Tokenizer
+
+WEIGHTS, INDEX, HEAD = "model.weights.h5", "model.weights.json", "task.weights.h5"
+ASSETS = "assets/tokenizer"
+
+# Our name and the path in the file: below `layers/` for the backbone, below `layers/masked_lm_head/` for the head. `#`
+# is the layer's number, which its group's name has as `_#`, and the first layer's as nothing.
+NAMES = {
+    "embeddings.token": "token_and_position_embedding/token_embedding/vars/0",
+    "embeddings.position": "token_and_position_embedding/position_embedding/vars/0",
+    "embeddings.norm.gamma": "layer_normalization/vars/0",
+    "embeddings.norm.beta": "layer_normalization/vars/1",
+    "layers.#.attention.query.kernel": "transformer_encoder_#/_self_attention_layer/query_dense/vars/0",
+    "layers.#.attention.query.bias": "transformer_encoder_#/_self_attention_layer/query_dense/vars/1",
+    "layers.#.attention.key.kernel": "transformer_encoder_#/_self_attention_layer/key_dense/vars/0",
+    "layers.#.attention.key.bias": "transformer_encoder_#/_self_attention_layer/key_dense/vars/1",
+    "layers.#.attention.value.kernel": "transformer_encoder_#/_self_attention_layer/value_dense/vars/0",
+    "layers.#.attention.value.bias": "transformer_encoder_#/_self_attention_layer/value_dense/vars/1",
+    "layers.#.attention.output.kernel": "transformer_encoder_#/_self_attention_layer/output_dense/vars/0",
+    "layers.#.attention.output.bias": "transformer_encoder_#/_self_attention_layer/output_dense/vars/1",
+    "layers.#.attention.norm.gamma": "transformer_encoder_#/_self_attention_layer_norm/vars/0",
+    "layers.#.attention.norm.beta": "transformer_encoder_#/_self_attention_layer_norm/vars/1",
+    "layers.#.feed_forward.intermediate.kernel": "transformer_encoder_#/_feedforward_intermediate_dense/vars/0",
+    "layers.#.feed_forward.intermediate.bias": "transformer_encoder_#/_feedforward_intermediate_dense/vars/1",
+    "layers.#.feed_forward.output.kernel": "transformer_encoder_#/_feedforward_output_dense/vars/0",
+    "layers.#.feed_forward.output.bias": "transformer_encoder_#/_feedforward_output_dense/vars/1",
+    "layers.#.feed_forward.norm.gamma": "transformer_encoder_#/_feedforward_layer_norm/vars/0",
+    "layers.#.feed_forward.norm.beta": "transformer_encoder_#/_feedforward_layer_norm/vars/1",
+    "head.dense.kernel": "_intermediate_dense/vars/0",
+    "head.dense.bias": "_intermediate_dense/vars/1",
+    "head.norm.gamma": "_intermediate_layer_norm/vars/0",
+    "head.norm.beta": "_intermediate_layer_norm/vars/1",
+    "head.bias": "vars/0",
+}
+FIELDS = ("vocabulary_size", "num_layers", "num_heads", "hidden_dim", "intermediate_dim", "max_sequence_length")
+SETTINGS = (
+    "sequence_length", "truncate", "mask_selection_rate", "mask_selection_length", "mask_token_rate",
+    "random_token_rate",
+)  # fmt: skip
+
+
+def renaming(config: RobertaConfig) -> dict[str, tuple[str, Shape]]:
+    """Every parameter's path in the files and the shape that it has there.
+
+    >>> config = RobertaConfig(vocabulary_size=10, num_layers=2, num_heads=2, hidden_dim=4, intermediate_dim=8)
+    >>> renaming(config)["layers.1.attention.key.kernel"]
+    ('layers/transformer_encoder_1/_self_attention_layer/key_dense/vars/0', (4, 2, 2))
+    """
+    H, D, C = config.num_heads, config.head_dim, config.hidden_dim
+    names = {}
+    for name, shape in shapes(config).items():
+        layer = re.search(r"\d+", name)
+        place = NAMES[re.sub(r"\d+", "#", name)]
+        if layer:
+            place = place.replace("_#", f"_{layer[0]}" if layer[0] != "0" else "")
+        if re.search(r"attention\.(query|key|value)\.", name):
+            shape = (C, H, D) if name.endswith("kernel") else (H, D)
+        elif name.endswith("attention.output.kernel"):
+            shape = (H, D, C)
+        names[name] = (("layers/" if is_backbone(name) else "layers/masked_lm_head/") + place, shape)
+    return names
+
+
+# --- JSON -------------------------------------------------------------------------------------------------------------
+
+
+def read_config(directory: Path) -> RobertaConfig:
+    """The hyperparameters in `directory/config.json`.
+
+    Raises:
+        FileNotFoundError: where there is no config.json.
+        ValueError: where it isn't a RoBERTa backbone's, naming what it is.
+    """
+    file = directory / "config.json"
+    values = _object(file, "RobertaBackbone")
+    dtype = values.get("dtype")
+    if isinstance(dtype, Mapping) and "Quantized" in str(dtype.get("class_name")):
+        raise ValueError(f"{file}: the weights are quantised ({dtype.get('class_name')}), which can't be read")
+    fields = {key: number(file, values, key, 0 if key != "max_sequence_length" else 512) for key in FIELDS}
+    rate = number(file, values, "dropout", 0.1)
+    try:
+        return RobertaConfig(**fields, dropout=rate, attention_dropout=rate, layer_norm_epsilon=1e-5)
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from None
+
+
+def _object(file: Path, class_name: str) -> Mapping[str, Any]:
+    """The config of a serialized object, which should be of that class."""
+    values = read_json(file)
+    name = str(values.get("registered_name"))
+    if name not in (f"keras_hub>{class_name}", f"keras_nlp>{class_name}"):
+        what = name.rpartition(">")[2]
+        raise ValueError(f"{file}: this is a {what!r}; pyroberta reads {class_name!r}")
+    config = values.get("config")
+    if not isinstance(config, Mapping):
+        raise ValueError(f"{file}: config should be an object, it is a {type(config).__name__}")
+    return config
+
+
+def read_preprocessor(directory: Path) -> dict[str, Any]:
+    """The settings of preprocessor.json; empty where there is none, or another task's."""
+    file = directory / "preprocessor.json"
+    if not file.is_file():
+        return {}
+    values = read_json(file)
+    config = values.get("config")
+    if not str(values.get("registered_name")).endswith(">RobertaMaskedLMPreprocessor") or not isinstance(
+        config, Mapping
+    ):
+        return {}
+    return {key: config[key] for key in SETTINGS if key in config}
+
+
+def has_tokenizer(directory: Path) -> bool:
+    """Whether the vocabulary is there."""
+    return all((directory / ASSETS / name).is_file() for name in ("vocabulary.json", "merges.txt"))
+
+
+def read_tokenizer(directory: Path, config: RobertaConfig) -> Tokenizer:
+    """The tokenizer in `directory`.
+
+    Raises:
+        FileNotFoundError: where it has none.
+        ValueError: where it is another model's.
+    """
+    from pyroberta.text.tokenizer import Tokenizer
+    from pyroberta.text.tokenizer_files import read_merges
+
+    if not has_tokenizer(directory):
+        raise FileNotFoundError(f"{directory} has no tokenizer ({ASSETS}/vocabulary.json and merges.txt)")
+    file = directory / "tokenizer.json"
+    settings = _object(file, "RobertaTokenizer") if file.is_file() else {}
+    tokenizer = Tokenizer(
+        read_json(directory / ASSETS / "vocabulary.json"),
+        read_merges(directory / ASSETS / "merges.txt"),
+        add_prefix_space=settings.get("add_prefix_space") is True,
+    )
+    stored.check_vocabulary(directory, tokenizer.vocabulary_size, config)
+    return tokenizer
+
+
+# --- weights ----------------------------------------------------------------------------------------------------------
+
+
+def read_params(directory: Path, config: RobertaConfig, dtype: DTypeLike = np.float32) -> Arrays:
+    """The parameters in `directory`: of the backbone from model.weights.h5 or its shards, of the head from
+    task.weights.h5.
+
+    Warns:
+        UserWarning: where there is no masked-LM head; it is then freshly initialised.
+
+    Raises:
+        ImportError: where h5py isn't installed.
+        FileNotFoundError: where there are no weights, telling what is there.
+        ValueError: for missing, unknown, wrongly shaped, non-finite tensors, and damaged files: naming tensor and file.
+    """
+    names = renaming(config)
+    found = _read_backbone(directory)
+    head = _read_head(directory)
+    places = {name: place for name, (place, _) in names.items() if head or is_backbone(name)}
+    stored.refuse_differences(directory, {**found, **head}, {names[name][0]: names[name][1] for name in places})
+    params = Arrays(shapes(config), dtype)
+    if not head:
+        stored.warn_of_fresh_head(directory, "task.weights.h5")
+        initialise(params, config)
+    for name, place in places.items():
+        stored.copy({**found, **head}[place], params[name])
+    return params
+
+
+def _read_backbone(directory: Path) -> dict[str, Stored]:
+    if (directory / WEIGHTS).is_file():
+        return read_h5(directory / WEIGHTS)
+    if (directory / INDEX).is_file():
+        index = directory / INDEX
+        places = read_json(index).get("weight_map")
+        if not isinstance(places, Mapping):
+            raise ValueError(f"{index} should have a weight_map, got {places!r}"[:300])
+        files: set[str] = set()
+        for place in places.values():
+            files.update(place if isinstance(place, list) else [place])
+        found: dict[str, Stored] = {}
+        for name in sorted(map(str, files)):
+            for path, tensor in read_h5(stored.beside(index, name)).items():
+                if path in found:
+                    raise ValueError(
+                        f"tensor {path!r} is in two shards of {directory}: {found[path].file.name}, {name}"
+                    )
+                found[path] = tensor
+        return found
+    there = ", ".join(sorted(entry.name for entry in directory.iterdir()))
+    raise FileNotFoundError(f"{directory} has neither {WEIGHTS} nor {INDEX}; it has {there or 'nothing'}")
+
+
+def _read_head(directory: Path) -> dict[str, Stored]:
+    """The head's tensors; empty where there is none."""
+    file = directory / HEAD
+    if not file.is_file():
+        return {}
+    task = directory / "task.json"
+    if task.is_file() and not str(read_json(task).get("registered_name")).endswith(">RobertaMaskedLM"):
+        return {}
+    return {path: tensor for path, tensor in read_h5(file).items() if path.startswith("layers/masked_lm_head/")}
+
+
+MOST_GROUPS, DEEPEST = 100_000, 16
+
+
+def read_h5(file: Path) -> dict[str, Stored]:
+    """Every dataset of an HDF5 file by its path, mapped where it lies in one piece. `layers/` may have its old name.
+
+    Nothing outside the file is looked at: links, external storage and virtual datasets are refused.
+
+    Raises:
+        ImportError: where h5py isn't installed, telling how to get it.
+        ValueError: for a damaged file, or one that refers to others.
+    """
+    try:
+        import h5py
+    except ImportError:
+        raise ImportError(
+            f"{file.name} is HDF5, which takes the package h5py: python -m pip install 'pyroberta[keras]'"
+        ) from None
+    try:
+        opened = h5py.File(file, "r")
+    except OSError as error:
+        raise ValueError(f"{file} is damaged or no HDF5 file: {error}") from None
+    mapped = np.asarray(np.memmap(file, np.uint8, mode="r"))
+    with opened:
+        try:
+            datasets = list(_datasets(opened, file, "", 0))
+            return {
+                re.sub("^_layer_checkpoint_dependencies/", "layers/", path): _stored(file, path, dataset, mapped)
+                for path, dataset in datasets
+            }
+        except (OSError, RuntimeError, KeyError) as error:
+            raise ValueError(f"{file} is damaged: {error}") from None
+
+
+def _datasets(group: Any, file: Path, path: str, depth: int) -> Iterator[tuple[str, Any]]:
+    import h5py
+
+    if depth > DEEPEST or len(group) > MOST_GROUPS:
+        raise ValueError(
+            f"{file}: groups lie {depth} deep in each other, {len(group)} at {path or '/'}: that is no model"
+        )
+    for key in group:
+        name = f"{path}/{key}" if path else str(key)
+        if not isinstance(group.get(key, getlink=True), h5py.HardLink):
+            raise ValueError(f"{file}: {name!r} is a link to elsewhere, which isn't followed")
+        item = group[key]
+        if isinstance(item, h5py.Group):
+            yield from _datasets(item, file, name, depth + 1)
+        elif isinstance(item, h5py.Dataset):
+            yield name, item
+
+
+def _stored(file: Path, path: str, dataset: Any, mapped: Any) -> Stored:
+    if dataset.external or dataset.is_virtual:
+        raise ValueError(f"{file}: the numbers of {path!r} lie in another file, which isn't opened")
+    dtype = str(dataset.dtype)
+    if dataset.attrs.get("dtype") in ("bfloat16", b"bfloat16") and dataset.dtype.itemsize == 2:
+        dtype = "bfloat16"
+    kind = {"float32": "F32", "float64": "F64", "float16": "F16", "bfloat16": "BF16", "int32": "I32", "int64": "I64"}
+    name, size = kind.get(dtype, dtype), int(dataset.nbytes)
+    start = dataset.id.get_offset()
+    if start is not None:
+        if start + size > mapped.size:
+            raise ValueError(
+                f"{file} is cut short: {path!r} should lie at bytes {start} to {start + size} of {mapped.size}"
+            )
+        data = mapped[start : start + size]
+    else:
+        if size > 1000 * mapped.size:
+            raise ValueError(f"{file}: {path!r} has {size} bytes, more than a file of {mapped.size} can hold")
+        data = np.frombuffer(dataset[()].tobytes(), np.uint8)
+    return Stored(path, name, tuple(dataset.shape), data, file)
