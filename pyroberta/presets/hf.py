@@ -25,7 +25,7 @@ from numpy.typing import DTypeLike, NDArray
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.initial_values import initialise
 from pyroberta.model.params import Arrays, Shape, shapes
-from pyroberta.presets import safetensors_io, torch_io
+from pyroberta.presets import safetensors_io
 from pyroberta.presets.json_io import number, read_json
 from pyroberta.presets.stored import Stored, beside, check_vocabulary, copy, few, refuse_differences, warn_of_fresh_head
 
@@ -106,11 +106,6 @@ RELATIVES = {
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 PICKLE = "pytorch_model.bin"
-# Files with the weights, those that hold shards' names, and what reads them: the first that is there is taken.
-KINDS = (
-    (WEIGHTS, INDEX, safetensors_io.read),
-    (PICKLE, f"{PICKLE}.index.json", torch_io.read_tensors),
-)
 PREPROCESSOR = "pyroberta_preprocessor.json"  # ours: how texts were truncated and masked, which HF's files can't say
 WEIGHT_FILES = ("*.safetensors", "*.safetensors.index.json", "pytorch_model*", "tf_model.h5", "flax_model*")
 TOKENIZER_FILES = (
@@ -236,6 +231,16 @@ def read_params(directory: Path, config: RobertaConfig, dtype: DTypeLike = np.fl
     if first_type.any():  # adding zeros would make -0.0 into 0.0
         params["embeddings.position"][...] += first_type
     return params
+
+
+def _read_pickle(file: Path) -> dict[str, Stored]:
+    from pyroberta.presets import torch_io  # here, as few have need of it, and it takes a while to import
+
+    return torch_io.read_tensors(file)
+
+
+# Files with the weights, those that hold shards' names, and what reads them: the first that is there is taken.
+KINDS = ((WEIGHTS, INDEX, safetensors_io.read), (PICKLE, f"{PICKLE}.index.json", _read_pickle))
 
 
 def _read_stored(directory: Path) -> dict[str, Stored]:
