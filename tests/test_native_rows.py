@@ -439,7 +439,7 @@ def test_errors_are_usually_those_of_numpys_float32(op, scale):
     for i, (true, numpy, fast) in enumerate(zip(exact, plain, ours, strict=True)):
         if true.dtype.kind == "f" and (size := size_of(true)) > 0:
             error, theirs = size_of(fast - true) / size, size_of(numpy - true) / size
-            assert error <= 2.0 * theirs + EPS, f"{op}, result {i}: error {error:.2e}, NumPy's {theirs:.2e}"
+            assert error <= 4.0 * theirs + EPS, f"{op}, result {i}: error {error:.2e}, NumPy's {theirs:.2e}"
 
 
 # --- the whole --------------------------------------------------------------------------------------------------------
