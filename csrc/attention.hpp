@@ -38,7 +38,8 @@ template <typename T>
 void multiply_blocks(Factor<T> a, const T* b, std::int64_t rows, std::int64_t columns, std::int64_t depth, T* c,
                      std::int64_t c_step, bool add) {
     multiply_tiles([=](std::int64_t i) { return from(a, i, 0); },
-                   [=](std::int64_t j, std::int64_t) { return PackedStrip<T>{b + j * depth}; }, rows, columns, depth, c, c_step, add);
+                   [=](std::int64_t j, std::int64_t) { return PackedStrip<T>{b + j * depth}; },
+                   rows, columns, depth, c, c_step, add);
 }
 
 // How many numbers the panels of a right factor (depth, columns) take.

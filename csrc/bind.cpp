@@ -53,21 +53,6 @@ class Call {
         return keep(array);
     }
 
-    // A linear layer's kernel of that shape, Prepared or an array. Gives what to read, which its shape need not be.
-    struct KernelRead {
-        py::array array;
-        bool is_prepared;
-        Size columns;
-    };
-    KernelRead kernel(const char* name, const py::handle& value, const std::vector<Size>& shape) {
-        if (!py::isinstance<Prepared>(value)) {
-            const py::array array = in(name, value, shape);
-            return {array, false, array.shape(1)};
-        }
-        const auto& prepared = value.cast<const Prepared&>();
-        return {prepared.copy, true, floats(name, prepared.kernel, shape).shape(1)};
-    }
-
     // The same to be changed in place, so that a copy won't do.
     py::array in_place(const char* name, const py::handle& value, const std::vector<Size>& shape) {
         py::array array = floats(name, value, shape);
@@ -80,6 +65,21 @@ class Call {
             throw py::value_error(place(name) + " is changed in place and must be writeable, got a read-only array");
         }
         return keep(array);
+    }
+
+    // A linear layer's kernel of that shape, Prepared or an array. What is read may have another shape.
+    struct KernelRead {
+        py::array array;
+        bool is_prepared;
+        Size columns;
+    };
+    KernelRead kernel(const char* name, const py::handle& value, const std::vector<Size>& shape) {
+        if (!py::isinstance<Prepared>(value)) {
+            const py::array array = in(name, value, shape);
+            return {array, false, array.shape(1)};
+        }
+        const auto& prepared = value.cast<const Prepared&>();
+        return {prepared.copy, true, floats(name, prepared.kernel, shape).shape(1)};
     }
 
     // Whole numbers in [0, limit), as int32; limit ANY leaves them unchecked.
