@@ -149,6 +149,27 @@ def test_two_models_in_two_threads_do_what_each_does_alone():
     assert np.array_equal(found[1], wanted)
 
 
+def test_threads_that_train_and_threads_that_ask_one_model_do_not_meet():
+    """Four models learn while four threads ask a fifth one, whose kernels nobody has prepared yet."""
+    asked = small_masked_lm(dtype="float32", backend="native")
+    texts = [text[:100] for text in TEXTS]
+    wanted = trained("native", 4), small_masked_lm(dtype="float32", backend="native").embed(texts)
+    found: list[tuple[int, np.ndarray]] = []
+
+    def work(number: int) -> None:
+        start.wait()
+        found.extend([(0, trained("native", 4))] if number % 2 else [(1, asked.embed(texts)) for _ in range(5)])
+
+    start = threading.Barrier(8)
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 4 + 4 * 5
+    assert all(np.array_equal(array, wanted[which]) for which, array in found)
+
+
 def test_a_step_like_the_last_one_takes_no_new_memory():
     from pyroberta import _native
 
