@@ -32,6 +32,7 @@ TOP = (
     "pyroberta.inputs",
     "pyroberta.backbone",
     "pyroberta.inference",
+    "pyroberta.task",
     "pyroberta.masked_lm",
     "pyroberta",
     "pyroberta.doctor",
