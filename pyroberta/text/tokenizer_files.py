@@ -187,9 +187,21 @@ def read_merges(path: Path) -> list[tuple[str, str]]:
         lines = path.read_bytes().decode().replace("\r\n", "\n").split("\n")
     except UnicodeDecodeError as error:
         raise ValueError(f"{str(path)!r} is not UTF-8: {error}") from error
-    start = 1 if lines[0].startswith("#version") else 0
     stop = len(lines) - 1 if not lines[-1] else len(lines)  # a file ends with a line's end
-    return [_split_merge(lines[i], f"line {i + 1} of {str(path)!r}") for i in range(start, stop)]
+    return merges_of_lines(lines[:stop], repr(str(path)))
+
+
+def merges_of_lines(lines: Sequence[str], where: str) -> list[tuple[str, str]]:
+    """The pairs, one a line; a first line that begins with `#version` is none.
+
+    Raises:
+        ValueError: for a line that is no pair, naming it as one of `where`.
+
+    >>> merges_of_lines(["#version: 0.2", "h e", "he y"], "merges.txt")
+    [('h', 'e'), ('he', 'y')]
+    """
+    start = 1 if lines and lines[0].startswith("#version") else 0
+    return [_split_merge(lines[i], f"line {i + 1} of {where}") for i in range(start, len(lines))]
 
 
 def _split_merge(merge: Any, where: str) -> tuple[str, str]:

@@ -1,0 +1,109 @@
+"""A vocabulary as fairseq keeps it: GPT-2's merges, and a list of GPT-2's numbers in the order of the ids.
+
+    merges.txt or vocab.bpe   pairs, a line each, first things first
+    dict.txt                  `symbol count`, a line each; the symbol is the number that GPT-2 gave a token, as text
+
+GPT-2's numbers follow from its merges alone: first the 256 bytes, in the order of the characters that stand for them,
+then what each merge makes, then `<|endoftext|>`. A model's ids are the four special tokens, then the lines of dict.txt,
+then `<mask>`. The package holds these two files of roberta-base, in less than half of a vocab.json's size.
+
+Source: fairseq's data/dictionary.py, tasks/masked_lm.py and data/encoders/gpt2_bpe_utils.py.
+"""
+
+from __future__ import annotations
+
+import gzip
+import re
+from collections.abc import Sequence
+from importlib import resources
+
+from pyroberta.text.byte_level import BYTE_CHARACTERS
+from pyroberta.text.tokenizer import Tokenizer
+from pyroberta.text.tokenizer_files import merges_of_lines
+
+SPECIAL_TOKENS = ("<s>", "<pad>", "</s>", "<unk>")  # ids 0 to 3
+MASK = "<mask>"
+PADDING = re.compile(r"madeupword\d{4}")  # fills a table up to a multiple of eight
+
+
+def gpt2_tokens(merges: Sequence[tuple[str, str]]) -> list[str]:
+    """The tokens in the order of the numbers that GPT-2 gives them.
+
+    >>> gpt2_tokens([("h", "e"), ("he", "y")])[-4:]
+    ['Ń', 'he', 'hey', '<|endoftext|>']
+    """
+    return [*sorted(BYTE_CHARACTERS), *(left + right for left, right in merges), "<|endoftext|>"]
+
+
+def read_symbols(text: str, where: str) -> list[str]:
+    """The symbols of a dict.txt.
+
+    Raises:
+        ValueError: for a line that isn't `symbol count`, and for a symbol that is there twice.
+
+    >>> read_symbols("13 850314647\\n262 800385005\\n", "dict.txt")
+    ['13', '262']
+    """
+    lines: dict[str, int] = {}
+    for i, line in enumerate(text.removesuffix("\n").split("\n"), 1):
+        symbol, _, count = line.rstrip().rpartition(" ")
+        if not symbol or not count.isdecimal():
+            raise ValueError(f"{where}, line {i}: expected a symbol and its count, got {line[:80]!r}")
+        if symbol in lines or symbol in SPECIAL_TOKENS:
+            first = f"line {lines[symbol]}" if symbol in lines else "a special token's, which comes before all lines"
+            raise ValueError(f"{where}, line {i}: the symbol {symbol!r} is there twice; the first is {first}")
+        lines[symbol] = i
+    return list(lines)
+
+
+def are_numbers(symbols: Sequence[str]) -> bool:
+    """Whether the symbols are GPT-2's numbers rather than tokens."""
+    return all(symbol.isdecimal() or PADDING.fullmatch(symbol) or symbol == MASK for symbol in symbols)
+
+
+def vocabulary(symbols: Sequence[str], tokens: Sequence[str] | None, where: str) -> dict[str, int]:
+    """Every token's id.
+
+    Args:
+        symbols: of `read_symbols`.
+        tokens: by GPT-2's numbers; None where the symbols are the tokens themselves.
+        where: the symbols come from, for messages.
+
+    Raises:
+        ValueError: for a number that isn't GPT-2's.
+
+    >>> vocabulary(["1", "0", "madeupword0000"], ["a", "b"], "dict.txt")["b"]
+    4
+    """
+    names = list(SPECIAL_TOKENS)
+    for i, symbol in enumerate(symbols, 1):
+        if tokens is None or not symbol.isdecimal():
+            names.append(symbol)
+        elif int(symbol) < len(tokens):
+            names.append(tokens[int(symbol)])
+        else:
+            raise ValueError(f"{where}, line {i}: {symbol} is none of the {len(tokens)} numbers that the merges make")
+    if MASK not in names:
+        names.append(MASK)
+    return {name: id for id, name in enumerate(names)}
+
+
+def roberta_merges() -> list[tuple[str, str]]:
+    """The merges of GPT-2, which are RoBERTa's; they ship with the package."""
+    return merges_of_lines(_packaged("merges.txt.gz").splitlines(), "merges.txt.gz")
+
+
+def roberta_tokenizer() -> Tokenizer:
+    """The tokenizer of the published roberta-base and roberta-large; it ships with the package.
+
+    >>> roberta_tokenizer().encode("Hello world")
+    [0, 31414, 232, 2]
+    """
+    merges = roberta_merges()
+    symbols = read_symbols(_packaged("dict.txt.gz"), "dict.txt.gz")
+    return Tokenizer(vocabulary(symbols, gpt2_tokens(merges), "dict.txt.gz"), merges)
+
+
+def _packaged(name: str) -> str:
+    file = resources.files("pyroberta.presets") / "embedded" / "roberta_vocabulary" / name
+    return gzip.decompress(file.read_bytes()).decode("utf-8")
