@@ -196,7 +196,7 @@ def _fresh(arguments: argparse.Namespace) -> Any:
 
     from pyroberta.backbone import Backbone
     from pyroberta.masked_lm import MaskedLM
-    from pyroberta.presets.registry import load, preprocessor_settings
+    from pyroberta.presets.registry import load
     from pyroberta.text.preprocessor import MaskedLMPreprocessor
     from pyroberta.text.tokenizer import Tokenizer
 
@@ -210,8 +210,8 @@ def _fresh(arguments: argparse.Namespace) -> Any:
     ids = {"start_id": tokenizer.start_id, "pad_id": tokenizer.pad_id, "end_id": tokenizer.end_id}
     config = asdict(shape) | ids | {"vocabulary_size": tokenizer.vocabulary_size}
     backbone = Backbone(**config, backend=arguments.backend, seed=arguments.seed)
-    settings = {"sequence_length": min(512, shape.max_sequence_length), **preprocessor_settings(arguments.model)}
-    return MaskedLM(backbone, MaskedLMPreprocessor(tokenizer, **settings), seed=arguments.seed)
+    preprocessor = MaskedLMPreprocessor.from_preset(arguments.model, tokenizer=tokenizer)
+    return MaskedLM(backbone, preprocessor, seed=arguments.seed)
 
 
 def _read(source: str) -> list[str]:

@@ -17,7 +17,7 @@ from pyroberta.model.batch import Batch
 from pyroberta.model.gradients import Gradients
 from pyroberta.model.params import Arrays
 from pyroberta.presets import hf
-from pyroberta.presets.registry import PRESETS, Preset, load, preprocessor_settings
+from pyroberta.presets.registry import PRESETS, Preset
 from pyroberta.text.preprocessor import MaskedLMPreprocessor
 from pyroberta.text.tokenizer import Tokenizer
 from pyroberta.training import losses, optimizers
@@ -82,8 +82,8 @@ class Task(ABC):
         """The model that a preset holds.
 
         Args:
-            preset: a name (`MaskedLM.presets` lists them) or the path of a directory, of Hugging Face or
-                KerasHub.
+            preset: a name (`MaskedLM.presets` lists them) or the path of a directory, of Hugging Face,
+                KerasHub or fairseq.
             load_weights: False for the preset's shape and tokenizer with fresh values, drawn by `initializer`.
             preprocessor: instead of the preset's own; None for a model that takes preprocessed features alone.
             dtype: `"float32"` or `"float64"`, of parameters and arithmetic.
@@ -106,7 +106,7 @@ class Task(ABC):
             attention_dropout=attention_dropout,
         )
         if preprocessor is FROM_PRESET:
-            preprocessor = _preset_preprocessor(preset, backbone)
+            preprocessor = MaskedLMPreprocessor.from_preset(preset)
         return cls(backbone, preprocessor, seed=seed)
 
     # --- what a task is made of ----------------------------------------------------------------------------------
@@ -547,14 +547,6 @@ def _check_fit(preprocessor: MaskedLMPreprocessor, backbone: Backbone) -> None:
             f"the tokenizer has {tokenizer.vocabulary_size} entries, the model's table {config.vocabulary_size} rows. "
             "Was it made for another model?"
         )
-
-
-def _preset_preprocessor(preset: str | os.PathLike[str], backbone: Backbone) -> MaskedLMPreprocessor:
-    _, _, tokenizer = load(preset, load_weights=False)
-    assert tokenizer is not None  # load raises where there is none
-    limit = backbone.config.max_sequence_length
-    settings = {"sequence_length": min(512, limit), **preprocessor_settings(preset)}
-    return MaskedLMPreprocessor(tokenizer, **settings)
 
 
 def _fraction(value: float, count: int) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,9 @@ from pyroberta.demo import unigram_baseline
 from pyroberta.masked_lm import MaskedLM
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.params import Arrays, is_backbone, shapes
-from pyroberta.presets import hf, kerashub, registry
+from pyroberta.presets import fairseq, hf, kerashub, registry
 from pyroberta.presets.registry import PRESETS, detect, load, preprocessor_settings, resolve
+from pyroberta.text.preprocessor import MaskedLMPreprocessor
 from pyroberta.text.tokenizer import Tokenizer
 
 EMBEDDED = [name for name, preset in PRESETS.items() if preset.source == "embedded"]
@@ -129,6 +131,59 @@ def test_an_embedded_preset_is_in_the_package_and_loads(name: str) -> None:
     assert size < 6e6
 
 
+@pytest.mark.parametrize("name", [name for name in PRESETS if name not in EMBEDDED])
+def test_a_preset_that_is_not_embedded_has_its_shape_and_its_tokenizer_in_the_package(name: str) -> None:
+    config, params, tokenizer = load(name, load_weights=False)
+    assert params is None
+    assert tokenizer is not None
+    assert tokenizer.vocabulary_size == config.vocabulary_size == 50265
+    assert PRESETS[name].parameters == sum(math.prod(s) for key, s in shapes(config).items() if is_backbone(key))
+    assert preprocessor_settings(name) == {}
+
+
+@pytest.mark.slow
+def test_the_model_of_a_preset_that_is_not_embedded_is_made_without_a_download() -> None:
+    masked_lm = MaskedLM.from_preset("roberta_base_en", load_weights=False, backend="numpy")
+    assert masked_lm.backbone.count_params() == PRESETS["roberta_base_en"].parameters
+    assert masked_lm.fill_mask("The capital of France is <mask>.", top_k=1)[0].token_str
+
+
+def test_the_tokenizer_and_the_preprocessor_of_a_preset_can_be_had_alone(tmp_path: Path) -> None:
+    tokenizer = small_tokenizer()
+    saved_preset(tmp_path / "preset", tokenizer=tokenizer)
+    assert Tokenizer.from_preset(tmp_path / "preset").vocabulary == tokenizer.vocabulary
+    assert Tokenizer.from_preset(tmp_path / "preset", add_prefix_space=True).add_prefix_space
+    preprocessor = MaskedLMPreprocessor.from_preset(tmp_path / "preset")
+    assert preprocessor.tokenizer.vocabulary == tokenizer.vocabulary
+    assert (preprocessor.sequence_length, preprocessor.mask_selection_rate) == (10, 0.15)
+    other = MaskedLMPreprocessor.from_preset(tmp_path / "preset", sequence_length=7, mask_selection_rate=0.5)
+    assert (other.sequence_length, other.mask_selection_rate) == (7, 0.5)
+    with pytest.raises(TypeError, match="mask_rate"):
+        MaskedLMPreprocessor.from_preset(tmp_path / "preset", mask_rate=0.5)
+
+
+def test_a_preprocessor_takes_another_tokenizer_in_place_of_one_that_is_not_there(tmp_path: Path) -> None:
+    saved_preset(tmp_path / "preset")
+    given = small_tokenizer()
+    assert MaskedLMPreprocessor.from_preset(tmp_path / "preset", tokenizer=given).tokenizer is given
+    with pytest.raises(FileNotFoundError, match="no tokenizer"):
+        MaskedLMPreprocessor.from_preset(tmp_path / "preset")
+
+
+def test_the_preprocessor_of_a_short_model_is_as_short(tmp_path: Path) -> None:
+    saved_preset(tmp_path / "preset", tokenizer=small_tokenizer())
+    (tmp_path / "preset" / hf.PREPROCESSOR).unlink()
+    assert MaskedLMPreprocessor.from_preset(tmp_path / "preset").sequence_length == 10
+
+
+def test_a_subclass_makes_its_own_kind(tmp_path: Path) -> None:
+    class Mine(Tokenizer):
+        pass
+
+    saved_preset(tmp_path / "preset", tokenizer=small_tokenizer())
+    assert type(Mine.from_preset(tmp_path / "preset")) is Mine
+
+
 # What `evaluate` gave when the preset was made, on the last so many paragraphs of the speeches, and how far a sound
 # build may be from it. Two or eight heads in place of four are off by 0.3 at the least.
 RECORDED_LOSS = {40: 4.951, 400: 4.651}
@@ -164,15 +219,15 @@ def test_a_kerashub_directory_is_told_apart(tmp_path: Path) -> None:
     assert detect(tmp_path) is kerashub
 
 
-def test_a_fairseq_directory_is_refused_by_name(tmp_path: Path) -> None:
-    (tmp_path / "model.pt").write_bytes(b"")
-    (tmp_path / "dict.txt").write_bytes(b"")
-    with pytest.raises(ValueError, match="is a fairseq checkpoint, which this version can't read"):
-        detect(tmp_path)
+@pytest.mark.parametrize("others", [[], ["dict.txt"], ["dict.txt", "config.json"]])
+def test_a_fairseq_directory_is_told_apart(tmp_path: Path, others: list[str]) -> None:
+    for name in ("model.pt", *others):
+        (tmp_path / name).write_bytes(b"{}")
+    assert detect(tmp_path) is fairseq
 
 
 def test_a_directory_of_no_known_format_tells_what_is_there(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"is no preset: it has no config\.json; it has nothing"):
+    with pytest.raises(ValueError, match=r"is no preset: it has neither config\.json nor model\.pt; it has nothing"):
         detect(tmp_path)
     (tmp_path / "cat.jpg").write_bytes(b"")
     with pytest.raises(ValueError, match=r"it has cat\.jpg"):
@@ -182,7 +237,7 @@ def test_a_directory_of_no_known_format_tells_what_is_there(tmp_path: Path) -> N
 def test_every_reader_has_what_loading_calls() -> None:
     for format in registry.FORMATS:
         for name in ("read_config", "read_params", "read_tokenizer", "read_preprocessor"):
-            assert format.reader is None or callable(getattr(format.reader, name))
+            assert callable(getattr(format.reader, name))
 
 
 # --- loading ----------------------------------------------------------------------------------------------------------

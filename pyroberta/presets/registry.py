@@ -18,7 +18,8 @@ from numpy.typing import DTypeLike
 
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.params import Arrays
-from pyroberta.presets import hf, kerashub
+from pyroberta.presets import fairseq, hf, kerashub
+from pyroberta.presets.fairseq_vocabulary import roberta_tokenizer
 from pyroberta.presets.json_io import read_json
 
 if TYPE_CHECKING:
@@ -34,12 +35,15 @@ class Preset:
         parameters: the number of the backbone's.
         source: "embedded", or the handle where it would be downloaded from.
         elsewhere: a directory of the same model on the Hugging Face hub.
+        config: of a model that would be downloaded; its tokenizer is `roberta_tokenizer()`. None where both lie in the
+            embedded directory.
     """
 
     description: str
     parameters: int
     source: str
     elsewhere: str = ""
+    config: RobertaConfig | None = None
 
 
 PRESETS = {
@@ -53,12 +57,14 @@ PRESETS = {
         124_052_736,
         "kaggle://keras/roberta/keras/roberta_base_en/3",
         "FacebookAI/roberta-base",
+        RobertaConfig(vocabulary_size=50265, num_layers=12, num_heads=12, hidden_dim=768, intermediate_dim=3072),
     ),
     "roberta_large_en": Preset(
         "24 layers, hidden 1024. Trained on English Wikipedia, BooksCorpus, CommonCrawl and OpenWebText.",
         354_307_072,
         "kaggle://keras/roberta/keras/roberta_large_en/3",
         "FacebookAI/roberta-large",
+        RobertaConfig(vocabulary_size=50265, num_layers=24, num_heads=16, hidden_dim=1024, intermediate_dim=4096),
     ),
 }
 
@@ -87,11 +93,11 @@ class Reader(Protocol):
 
 @dataclass(frozen=True)
 class Format:
-    """A kind of directory: how to tell it, and the module that reads it, None where that isn't written yet."""
+    """A kind of directory: how to tell it, and the module that reads it."""
 
     name: str
     marks: Callable[[Path], bool]
-    reader: Reader | None
+    reader: Reader
 
 
 def _is_kerashub(directory: Path) -> bool:
@@ -99,10 +105,15 @@ def _is_kerashub(directory: Path) -> bool:
     return file.is_file() and "registered_name" in read_json(file)
 
 
+def _is_fairseq(directory: Path) -> bool:
+    is_there = {name: (directory / name).is_file() for name in (fairseq.CHECKPOINT, fairseq.DICTIONARY, "config.json")}
+    return is_there[fairseq.CHECKPOINT] and (is_there[fairseq.DICTIONARY] or not is_there["config.json"])
+
+
 # The first whose marks fit is taken.
 FORMATS = (
     Format("KerasHub preset", _is_kerashub, kerashub),
-    Format("fairseq checkpoint", lambda d: (d / "model.pt").is_file() and (d / "dict.txt").is_file(), None),
+    Format("fairseq checkpoint", _is_fairseq, fairseq),
     Format("Hugging Face directory", lambda d: (d / "config.json").is_file(), hf),
 )
 
@@ -115,6 +126,8 @@ def load(
 ) -> tuple[RobertaConfig, Arrays | None, Tokenizer | None]:
     """Everything that makes a model, from a name or a directory.
 
+    Without weights, the shape and the tokenizer of every name of `PRESETS` are in the package.
+
     Args:
         preset: as `resolve` takes it.
         dtype: of the parameters.
@@ -124,6 +137,9 @@ def load(
     Raises:
         ValueError, FileNotFoundError: as `resolve`, `detect` and the format's reader say.
     """
+    known = None if load_weights else _shape(preset)
+    if known is not None:
+        return known, None, roberta_tokenizer() if load_tokenizer else None
     directory = resolve(preset)
     reader = detect(directory)
     config = reader.read_config(directory)
@@ -134,26 +150,30 @@ def load(
 
 def preprocessor_settings(preset: str | os.PathLike[str]) -> dict[str, Any]:
     """How the preset's texts were truncated and masked, as far as it says so."""
+    if _shape(preset) is not None:
+        return {}
     directory = resolve(preset)
     return detect(directory).read_preprocessor(directory)
+
+
+def _shape(preset: str | os.PathLike[str]) -> RobertaConfig | None:
+    """The config of a name that the package has without its weights."""
+    return PRESETS[preset].config if isinstance(preset, str) and preset in PRESETS else None
 
 
 def detect(directory: Path) -> Reader:
     """The reader of the format that `directory` is in.
 
     Raises:
-        ValueError: where it is in a format that can't be read yet, or in none.
+        ValueError: where it is in none that can be read.
     """
     for candidate in FORMATS:
         if candidate.marks(directory):
-            if candidate.reader is None:
-                raise ValueError(
-                    f"{directory} is a {candidate.name}, which this version can't read; it reads KerasHub presets and "
-                    "Hugging Face directories (config.json, model.safetensors, vocab.json, merges.txt)"
-                )
             return candidate.reader
     there = ", ".join(sorted(entry.name for entry in directory.iterdir())[:8])
-    raise ValueError(f"{directory} is no preset: it has no config.json; it has {there or 'nothing'}")
+    raise ValueError(
+        f"{directory} is no preset: it has neither config.json nor {fairseq.CHECKPOINT}; it has {there or 'nothing'}"
+    )
 
 
 def resolve(preset: str | os.PathLike[str]) -> Path:
@@ -217,4 +237,5 @@ def _known(name: str) -> Path:
 
 def _what_can_be_had() -> str:
     embedded = ", ".join(repr(name) for name, preset in PRESETS.items() if preset.source == "embedded")
-    return f"What can be had: {embedded}, or the path of a Hugging Face or KerasHub directory, such as './my_preset'."
+    formats = "Hugging Face, KerasHub or fairseq"
+    return f"What can be had: {embedded}, or the path of a {formats} directory, such as './my_preset'."

@@ -73,8 +73,12 @@ class Stored:
         return (raw.astype(np.uint32) << 16).view(np.float32) if self.dtype == "BF16" else raw
 
 
-def refuse_differences(directory: Path, stored: Mapping[str, Stored], expected: Mapping[str, Shape]) -> None:
+def refuse_differences(
+    directory: Path, stored: Mapping[str, Stored], expected: Mapping[str, Shape], source: str = "config.json"
+) -> None:
     """That `stored` are the tensors of `expected`, by name and shape (-1 for any number), and of floats.
+
+    `source` is what told the sizes.
 
     Raises:
         ValueError: which are missing, unknown, of another shape or type.
@@ -82,14 +86,14 @@ def refuse_differences(directory: Path, stored: Mapping[str, Stored], expected: 
     missing = [name for name in expected if name not in stored]
     if missing:
         raise ValueError(
-            f"{_files(directory, stored)} lacks {len(missing)} of the {len(expected)} tensors that config.json "
+            f"{_files(directory, stored)} lacks {len(missing)} of the {len(expected)} tensors that {source} "
             f"calls for: {few(missing)}"
         )
     extra = [tensor.name for name, tensor in stored.items() if name not in expected]
     if extra:
         raise ValueError(
-            f"{_files(directory, stored)} has {len(extra)} tensors that a masked LM of config.json's size has no "
-            f"place for: {few(extra)}. Is config.json another model's, or the head another task's?"
+            f"{_files(directory, stored)} has {len(extra)} tensors that a masked LM of the size in {source} has "
+            f"no place for: {few(extra)}. Is {source} another model's, or the head another task's?"
         )
     wrong = []
     for name, shape in expected.items():
@@ -102,7 +106,7 @@ def refuse_differences(directory: Path, stored: Mapping[str, Stored], expected: 
             want = str(shape).replace("-1", "any")
             wrong.append(f"{stored[name].name} has shape {got}, expected {want}")
     if wrong:
-        raise ValueError(f"{_files(directory, stored)} doesn't fit config.json: {few(wrong, '; ')}")
+        raise ValueError(f"{_files(directory, stored)} doesn't fit {source}: {few(wrong, '; ')}")
     for name in expected:
         if stored[name].dtype not in FLOATS:
             raise ValueError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import operator
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -97,6 +98,35 @@ class MaskedLMPreprocessor:
         self._is_selectable = np.ones(tokenizer.vocabulary_size, bool)
         self._is_selectable[special] = False
         self._calls = 0
+
+    @classmethod
+    def from_preset(
+        cls, preset: str | os.PathLike[str], *, tokenizer: Tokenizer | None = None, **overrides: Any
+    ) -> MaskedLMPreprocessor:
+        """The preprocessor that a preset holds: its tokenizer, and the settings that it was trained with.
+
+        What a preset doesn't say has the class's default; `sequence_length` is at most what the model takes.
+
+        Args:
+            preset: a name (`MaskedLM.presets` lists them) or the path of a directory, in any format that can be read.
+            tokenizer: instead of the preset's.
+            **overrides: of the class, instead of the preset's, such as `sequence_length=128`.
+
+        Raises:
+            ValueError, FileNotFoundError: where the preset is not there or not sound, saying what can be had.
+            TypeError, ValueError: for an argument that the class does not have or that is out of range.
+
+        >>> preprocessor = MaskedLMPreprocessor.from_preset("roberta_base_en", sequence_length=128)
+        >>> preprocessor.sequence_length, preprocessor.tokenizer.vocabulary_size
+        (128, 50265)
+        """
+        from pyroberta.presets.registry import load, preprocessor_settings
+
+        config, _, held = load(preset, load_weights=False, load_tokenizer=tokenizer is None)
+        tokenizer = tokenizer or held
+        assert tokenizer is not None  # load raises where there is none
+        settings = {"sequence_length": min(512, config.max_sequence_length), **preprocessor_settings(preset)}
+        return cls(tokenizer, **(settings | overrides))
 
     def get_config(self) -> dict[str, Any]:
         """Every argument but the tokenizer: `MaskedLMPreprocessor(tokenizer, **config)` makes another of its kind."""

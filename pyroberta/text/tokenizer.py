@@ -395,6 +395,26 @@ class Tokenizer:
         return cls(vocabulary, merges, **options)
 
     @classmethod
+    def from_preset(cls, preset: str | os.PathLike[str], **options: Any) -> Tokenizer:
+        """The tokenizer that a preset holds. That of `roberta_base_en` and `roberta_large_en` is in the package.
+
+        Args:
+            preset: a name (`MaskedLM.presets` lists them) or the path of a directory, in any format that can be read.
+            **options: of `Tokenizer` itself, instead of the preset's, such as `add_prefix_space=True`.
+
+        Raises:
+            ValueError, FileNotFoundError: where the preset is not there or not sound, saying what can be had.
+
+        >>> Tokenizer.from_preset("roberta_base_en").encode("The capital of France is <mask>.")
+        [0, 133, 812, 9, 1470, 16, 50264, 4, 2]
+        """
+        from pyroberta.presets.registry import load
+
+        _, _, tokenizer = load(preset, load_weights=False)
+        assert tokenizer is not None  # load raises where there is none
+        return cls(**(tokenizer._arguments() | options)) if options or cls is not Tokenizer else tokenizer
+
+    @classmethod
     def load(cls, directory: str | os.PathLike[str]) -> Tokenizer:
         """Reads `tokenizer.json`, or else `vocab.json` and `merges.txt`; see `tokenizer_files.read`.
 

@@ -1,0 +1,320 @@
+"""The fairseq checkpoint: a directory with model.pt, dict.txt and, where they aren't GPT-2's own, the merges.
+
+What differs from the parameters here:
+
+- names, by the table `NAMES`; kernels lie (out, in) there and (in, out) here;
+- older checkpoints say `decoder` for `encoder` and `emb_layer_norm` for `layernorm_embedding`, and have queries, keys
+  and values as thirds of one `in_proj`;
+- the position table there has `pad_id + 1` rows in front that no token uses;
+- `lm_head.weight` is the token table once more, unless `untie_weights_roberta`.
+
+Dropout after the activation and of whole layers, which change training alone, aren't taken over.
+
+Source: fairseq's models/roberta/model.py and modules/transformer_sentence_encoder.py, versions 0.8 to 0.12.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from pyroberta.model.config import RobertaConfig
+from pyroberta.model.initial_values import initialise
+from pyroberta.model.params import Arrays, shapes
+from pyroberta.presets import stored as tensors_of
+from pyroberta.presets.json_io import number, read_json
+from pyroberta.presets.stored import Stored
+
+if TYPE_CHECKING:
+    from pyroberta.text.tokenizer import Tokenizer
+
+CHECKPOINT, DICTIONARY = "model.pt", "dict.txt"
+MERGES = ("vocab.bpe", "merges.txt")  # the first that is there
+NUMBERS = "encoder.json"  # GPT-2's; they follow from the merges where it is missing
+
+# Our name, theirs, and whether the matrix is transposed. `#` is the layer's number.
+NAMES = (
+    ("embeddings.token", "encoder.sentence_encoder.embed_tokens.weight", False),
+    ("embeddings.position", "encoder.sentence_encoder.embed_positions.weight", False),
+    ("embeddings.norm.gamma", "encoder.sentence_encoder.layernorm_embedding.weight", False),
+    ("embeddings.norm.beta", "encoder.sentence_encoder.layernorm_embedding.bias", False),
+    ("layers.#.attention.query.kernel", "encoder.sentence_encoder.layers.#.self_attn.q_proj.weight", True),
+    ("layers.#.attention.query.bias", "encoder.sentence_encoder.layers.#.self_attn.q_proj.bias", False),
+    ("layers.#.attention.key.kernel", "encoder.sentence_encoder.layers.#.self_attn.k_proj.weight", True),
+    ("layers.#.attention.key.bias", "encoder.sentence_encoder.layers.#.self_attn.k_proj.bias", False),
+    ("layers.#.attention.value.kernel", "encoder.sentence_encoder.layers.#.self_attn.v_proj.weight", True),
+    ("layers.#.attention.value.bias", "encoder.sentence_encoder.layers.#.self_attn.v_proj.bias", False),
+    ("layers.#.attention.output.kernel", "encoder.sentence_encoder.layers.#.self_attn.out_proj.weight", True),
+    ("layers.#.attention.output.bias", "encoder.sentence_encoder.layers.#.self_attn.out_proj.bias", False),
+    ("layers.#.attention.norm.gamma", "encoder.sentence_encoder.layers.#.self_attn_layer_norm.weight", False),
+    ("layers.#.attention.norm.beta", "encoder.sentence_encoder.layers.#.self_attn_layer_norm.bias", False),
+    ("layers.#.feed_forward.intermediate.kernel", "encoder.sentence_encoder.layers.#.fc1.weight", True),
+    ("layers.#.feed_forward.intermediate.bias", "encoder.sentence_encoder.layers.#.fc1.bias", False),
+    ("layers.#.feed_forward.output.kernel", "encoder.sentence_encoder.layers.#.fc2.weight", True),
+    ("layers.#.feed_forward.output.bias", "encoder.sentence_encoder.layers.#.fc2.bias", False),
+    ("layers.#.feed_forward.norm.gamma", "encoder.sentence_encoder.layers.#.final_layer_norm.weight", False),
+    ("layers.#.feed_forward.norm.beta", "encoder.sentence_encoder.layers.#.final_layer_norm.bias", False),
+    ("head.dense.kernel", "encoder.lm_head.dense.weight", True),
+    ("head.dense.bias", "encoder.lm_head.dense.bias", False),
+    ("head.norm.gamma", "encoder.lm_head.layer_norm.weight", False),
+    ("head.norm.beta", "encoder.lm_head.layer_norm.bias", False),
+    ("head.decoder", "encoder.lm_head.weight", False),
+    ("head.bias", "encoder.lm_head.bias", False),
+)
+TOKEN = "encoder.sentence_encoder.embed_tokens.weight"
+POSITION = "encoder.sentence_encoder.embed_positions.weight"
+# Stored by some versions, used by no masked LM.
+IGNORED = re.compile(r"(encoder\.)?classification_heads\..*|encoder\.sentence_encoder\.(version|.*_float_tensor)")
+
+# Our field, theirs, and what fairseq takes where it is missing.
+FIELDS: tuple[tuple[str, str, int | float], ...] = (
+    ("num_layers", "encoder_layers", 12),
+    ("num_heads", "encoder_attention_heads", 12),
+    ("hidden_dim", "encoder_embed_dim", 768),
+    ("intermediate_dim", "encoder_ffn_embed_dim", 3072),
+    ("dropout", "dropout", 0.1),
+    ("attention_dropout", "attention_dropout", 0.1),
+)
+# Arguments that change the arithmetic, and the only value that is this model's.
+ONLY: tuple[tuple[str, Any, str], ...] = (
+    ("activation_fn", "gelu", "RoBERTa's activation is the exact (erf) GELU"),
+    ("encoder_normalize_before", False, "RoBERTa's layer norms come after the blocks"),
+    ("encoder_learned_pos", True, "RoBERTa adds a learned row per position"),
+    ("no_token_positional_embeddings", False, "RoBERTa adds a learned row per position"),
+    ("layernorm_embedding", True, "RoBERTa's embeddings have a layer norm"),
+    ("no_scale_embedding", True, "RoBERTa's embeddings aren't scaled"),
+    ("adaptive_input", False, "RoBERTa's token table is one matrix"),
+)
+ARCHITECTURES = re.compile(r"roberta(_(base|large))?")
+
+
+def renaming(config: RobertaConfig) -> dict[str, tuple[str, bool]]:
+    """Every parameter's name in a newer checkpoint, and whether it is transposed there, in the order of `shapes`.
+
+    >>> config = RobertaConfig(vocabulary_size=10, num_layers=1, num_heads=1, hidden_dim=4, intermediate_dim=8)
+    >>> renaming(config)["layers.0.feed_forward.output.kernel"]
+    ('encoder.sentence_encoder.layers.0.fc2.weight', True)
+    """
+    table = {ours: (theirs, transpose) for ours, theirs, transpose in NAMES}
+    names = {}
+    for name in shapes(config):
+        layer = re.search(r"\d+", name)
+        theirs, transpose = table[re.sub(r"\d+", "#", name)]
+        names[name] = (theirs.replace("#", layer[0]) if layer else theirs, transpose)
+    return names
+
+
+# --- what model.pt says -----------------------------------------------------------------------------------------------
+
+
+def read_config(directory: Path) -> RobertaConfig:
+    """The hyperparameters that the model was trained with, from the arguments in model.pt.
+
+    Raises:
+        FileNotFoundError: where there is no model.pt.
+        ValueError: where it isn't a RoBERTa's, naming the argument, its value, and what was expected.
+    """
+    file, checkpoint = _read(directory)
+    arguments = _arguments(file, checkpoint)
+    fields: dict[str, Any] = {ours: number(file, arguments, theirs, default) for ours, theirs, default in FIELDS}
+    length = "max_positions" if "max_positions" in arguments else "tokens_per_sample"
+    fields["max_sequence_length"] = number(file, arguments, length, 512)
+    table = _tensors(file, checkpoint).get(TOKEN)
+    if table is None or len(table.shape) != 2:
+        raise ValueError(f"{file} has no token table ({TOKEN}), so it is no RoBERTa")
+    fields["vocabulary_size"] = table.shape[0]
+    fields["tie_embeddings"] = not arguments.get("untie_weights_roberta", False)
+    try:
+        return RobertaConfig(**fields)
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from None
+
+
+def _read(directory: Path) -> tuple[Path, Mapping[str, Any]]:
+    from pyroberta.presets import torch_io  # here, as few have need of it, and it takes a while to import
+
+    file = directory / CHECKPOINT
+    if not file.is_file():
+        raise FileNotFoundError(f"{directory} has no {CHECKPOINT}")
+    checkpoint = torch_io.read(file)
+    if not isinstance(checkpoint, Mapping) or not isinstance(checkpoint.get("model"), Mapping):
+        raise ValueError(f"{file} is no fairseq checkpoint: it should hold a dict with the key 'model'")
+    return file, checkpoint
+
+
+def _arguments(file: Path, checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    """The model's arguments, in either of the forms that versions of fairseq have, without those that are None."""
+    cfg = checkpoint.get("cfg") or {}
+    parts = [checkpoint.get("args")] if checkpoint.get("args") else [cfg.get("task"), cfg.get("model")]
+    found: dict[str, Any] = {}
+    for part in parts:
+        if isinstance(part, Mapping):
+            found |= {str(key): value for key, value in part.items() if value is not None}
+    architecture = found.get("arch", found.get("_name"))
+    if architecture is None:
+        raise ValueError(f"{file} doesn't say of which architecture it is (args.arch, or cfg.model._name)")
+    if not ARCHITECTURES.fullmatch(str(architecture)):
+        raise ValueError(
+            f"{file}: this is a {architecture!r} model; pyroberta reads 'roberta', 'roberta_base' and 'roberta_large'"
+        )
+    for key, only, reason in ONLY:
+        if found.get(key, only) != only:
+            raise ValueError(f"{file}: {key} is {found[key]!r}, only {only!r} can be read: {reason}")
+    return found
+
+
+def _tensors(file: Path, checkpoint: Mapping[str, Any]) -> dict[str, Stored]:
+    """The tensors under their newer names, without those that a masked LM never uses."""
+    found: dict[str, Stored] = {}
+    for name, tensor in checkpoint["model"].items():
+        if not isinstance(tensor, Stored):
+            raise ValueError(f"{file}: 'model' should hold tensors alone, but {name!r} is a {type(tensor).__name__}")
+        name = re.sub(r"^decoder\.", "encoder.", name).replace(".emb_layer_norm.", ".layernorm_embedding.")
+        if IGNORED.fullmatch(name):
+            continue
+        for new, part in _thirds(name, tensor):
+            if new in found:
+                raise ValueError(f"{file}: {found[new].name!r} and {tensor.name!r} are the same parameter")
+            found[new] = part
+    return found
+
+
+def _thirds(name: str, tensor: Stored) -> list[tuple[str, Stored]]:
+    """The tensor by its name; of an `in_proj`, the rows of queries, of keys and of values, each by its own."""
+    if ".in_proj_" not in name:
+        return [(name, tensor)]
+    if not tensor.shape or tensor.shape[0] % 3:
+        raise ValueError(f"{tensor.file}: {tensor.name!r} has shape {tensor.shape}, expected three times as many rows")
+    rows, size = tensor.shape[0] // 3, tensor.data.size // 3
+    return [
+        (
+            name.replace(".in_proj_", f".{letter}_proj."),
+            replace(tensor, shape=(rows, *tensor.shape[1:]), data=tensor.data[i * size : (i + 1) * size]),
+        )
+        for i, letter in enumerate("qkv")
+    ]
+
+
+# --- weights ----------------------------------------------------------------------------------------------------------
+
+
+def read_params(directory: Path, config: RobertaConfig, dtype: DTypeLike = np.float32) -> Arrays:
+    """The parameters in `directory`. Each tensor goes from the mapped file straight to its place in the vector.
+
+    Args:
+        directory: with a model.pt of any version of torch and fairseq.
+        config: what `read_config` said of it.
+        dtype: of the result, float32 or float64.
+
+    Warns:
+        UserWarning: where the file has no masked-LM head (`lm_head.*`); it is then freshly initialised.
+
+    Raises:
+        FileNotFoundError: where there is no model.pt.
+        ValueError: for missing, unknown, wrongly shaped, non-finite tensors, and damaged files: naming tensor and file.
+    """
+    file, checkpoint = _read(directory)
+    stored = _tensors(file, checkpoint)
+    if config.tie_embeddings and "encoder.lm_head.weight" in stored:
+        repeated = stored.pop("encoder.lm_head.weight")
+        if not np.array_equal(repeated.array(), stored[TOKEN].array(), equal_nan=True):
+            raise ValueError(
+                f"{file}: {repeated.name!r} differs from {stored[TOKEN].name!r}, but the arguments tie them "
+                "(untie_weights_roberta is not set)"
+            )
+    names, table = renaming(config), shapes(config)
+    has_head = any(name.startswith("encoder.lm_head.") for name in stored)
+    places = {ours: place for ours, place in names.items() if has_head or not ours.startswith("head.")}
+    theirs = {name: table[ours][::-1] if transpose else table[ours] for ours, (name, transpose) in places.items()}
+    theirs[POSITION] = (config.max_sequence_length + config.pad_id + 1, config.hidden_dim)
+    tensors_of.refuse_differences(directory, stored, theirs, "the arguments in it")
+
+    params = Arrays(table, dtype)
+    if not has_head:
+        tensors_of.warn_of_fresh_head(directory, "lm_head.*")
+        initialise(params, config)
+    for ours, (name, transpose) in places.items():
+        unused = config.pad_id + 1 if name == POSITION else 0
+        tensors_of.copy(stored[name], params[ours], transpose, skip=unused)
+    return params
+
+
+# --- vocabulary -------------------------------------------------------------------------------------------------------
+
+
+def read_preprocessor(directory: Path) -> dict[str, Any]:
+    """Nothing: a checkpoint has no settings that are the preprocessor's."""
+    return {}
+
+
+def read_tokenizer(directory: Path, config: RobertaConfig) -> Tokenizer:
+    """The tokenizer in `directory`: dict.txt, with vocab.bpe or merges.txt and encoder.json where they are there.
+
+    Where dict.txt has numbers and there are no merges, the numbers are GPT-2's, whose merges the package has.
+
+    Raises:
+        FileNotFoundError: where there is no dict.txt, or no merges for it.
+        ValueError: where it isn't byte-level BPE, or another model's.
+    """
+    from pyroberta.presets import fairseq_vocabulary as vocabularies
+    from pyroberta.text.tokenizer import Tokenizer
+    from pyroberta.text.tokenizer_files import read_merges
+
+    file = directory / DICTIONARY
+    if not file.is_file():
+        raise FileNotFoundError(f"{directory} has no {DICTIONARY}, which a fairseq model's vocabulary is read from")
+    symbols = vocabularies.read_symbols(_text(file), str(file))
+    files = [directory / name for name in MERGES if (directory / name).is_file()]
+    are_numbers = vocabularies.are_numbers(symbols)
+    if not files and not are_numbers:
+        _refuse_text(file, symbols)
+    merges = read_merges(files[0]) if files else vocabularies.roberta_merges()
+    tokens = vocabularies.gpt2_tokens(merges) if are_numbers else None
+    if are_numbers and (directory / NUMBERS).is_file():
+        tokens = _by_number(directory / NUMBERS)
+    table = vocabularies.vocabulary(symbols, tokens, str(file))
+    size = max(table.values()) + 1
+    if size != config.vocabulary_size:
+        raise ValueError(
+            f"{file}: with the special tokens it makes a vocabulary of {size}, the model's table has "
+            f"{config.vocabulary_size} rows. Is it another model's?"
+        )
+    try:
+        return Tokenizer(table, merges)
+    except ValueError as error:
+        raise ValueError(f"{file} doesn't fit the merges: {error}") from None
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_bytes().decode()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file} is not UTF-8: {error}") from None
+
+
+def _refuse_text(file: Path, symbols: list[str]) -> NoReturn:
+    pieces = next((symbol for symbol in symbols if symbol.startswith("▁")), None)
+    if pieces is not None or (file.parent / "sentencepiece.bpe.model").is_file():
+        raise ValueError(
+            f"{file} is a SentencePiece vocabulary{f', with {pieces!r} in it' if pieces else ''}, as of XLM-R; "
+            "RoBERTa's is byte-level BPE"
+        )
+    shown = next(symbol for symbol in symbols if not symbol.isdecimal())
+    raise FileNotFoundError(
+        f"{file} has tokens as text, such as {shown!r}, and their merges aren't beside it, in {' or '.join(MERGES)}"
+    )
+
+
+def _by_number(file: Path) -> list[str]:
+    """encoder.json's tokens in the order of their numbers."""
+    numbers = read_json(file)
+    tokens = {number: token for token, number in numbers.items() if type(number) is int}
+    if sorted(tokens) != list(range(len(numbers))):
+        raise ValueError(f"{file} should give {len(numbers)} tokens the numbers 0 to {len(numbers) - 1}, each once")
+    return [tokens[number] for number in range(len(numbers))]

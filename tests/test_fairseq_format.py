@@ -1,0 +1,330 @@
+"""fairseq's checkpoints: every spelling that there is, and errors for what is no RoBERTa or damaged."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy import ndarray as Array
+from small_models import TEXTS, random_params, small_config, small_tokenizer
+from test_torch_io import name_of, older, tensor, text, zipped
+
+from pyroberta import Backbone, MaskedLM
+from pyroberta.model.params import Arrays
+from pyroberta.presets import fairseq
+from pyroberta.presets.fairseq_vocabulary import gpt2_tokens
+from pyroberta.presets.registry import load
+from pyroberta.text.tokenizer import Tokenizer
+
+MERGES = small_tokenizer().merges
+NUMBERS = np.random.default_rng(0).permutation(257 + len(MERGES))  # GPT-2's, in the order of the ids
+SYMBOLS = [*map(str, NUMBERS), "madeupword0000"]
+CONFIG = small_config(
+    vocabulary_size=5 + len(SYMBOLS), num_layers=3, hidden_dim=8, max_sequence_length=40, attention_dropout=0.2
+)
+ARGUMENTS = {
+    "arch": "roberta_base", "encoder_layers": 3, "encoder_attention_heads": 2, "encoder_embed_dim": 8,
+    "encoder_ffn_embed_dim": 12, "dropout": 0.1, "attention_dropout": 0.2, "max_positions": 40, "activation_fn": "gelu",
+    "save_dir": "checkpoints", "update_freq": [1], "encoder_layers_to_keep": None,
+}  # fmt: skip
+
+
+def tensors(params: Arrays) -> dict[str, Array]:
+    """As the versions from 0.10 on name them; the rows that no token uses are anything."""
+    found = {}
+    for ours, (name, transpose) in fairseq.renaming(CONFIG).items():
+        found[name] = params[ours].T if transpose else params[ours]
+    unused = np.full((2, 8), 9.0, params.dtype)
+    found[fairseq.POSITION] = np.concatenate([unused, found[fairseq.POSITION]])
+    found["encoder.lm_head.weight"] = found[fairseq.TOKEN]
+    return found
+
+
+def as_published(found: dict[str, Array]) -> dict[str, Array]:
+    """The names of the models that were published: `decoder`, and one matrix for queries, keys and values."""
+    old: dict[str, Array] = {}
+    for name, values in found.items():
+        name = name.replace("encoder.", "decoder.", 1).replace("layernorm_embedding", "emb_layer_norm")
+        joined = name.replace("q_proj.", "in_proj_")
+        if joined != name:
+            letters = (name.replace("decoder.", "encoder.", 1).replace("q_proj", f"{x}_proj") for x in "qkv")
+            old[joined] = np.concatenate([found[letter] for letter in letters])
+        elif "k_proj" not in name and "v_proj" not in name:
+            old[name] = values
+    return old
+
+
+def plain(value: Any) -> bytes:
+    return pickle.dumps(value, 2)[2:-1]
+
+
+def namespace(values: dict[str, Any]) -> bytes:
+    return name_of("argparse", "Namespace") + b")\x81" + plain(values) + b"b"
+
+
+def checkpoint(file: Path, found: dict[str, Array], kind: str = "zip", **parts: bytes) -> None:
+    """Writes model.pt as torch does: `parts` beside the tensors."""
+    types = {"f4": "FloatStorage", "f2": "HalfStorage", "f8": "DoubleStorage", "i8": "LongStorage"}
+    view = b"N" if kind == "older" else b""
+    state = b"".join(
+        text(name) + tensor(f"k{i}", values.shape, types[values.dtype.str[1:]], view=view)
+        for i, (name, values) in enumerate(found.items())
+    )
+    body = b"}(" + b"".join(text(key) + part for key, part in parts.items())
+    body += text("model") + name_of("collections", "OrderedDict") + b")R(" + state + b"u"
+    body += b"}" + text("_metadata") + b"}sb" + b"u"
+    data = {f"k{i}": np.ascontiguousarray(values) for i, values in enumerate(found.values())}
+    if kind == "older":
+        older(file, body, data)
+    else:
+        zipped(file, body, {key: values.tobytes() for key, values in data.items()})
+
+
+def preset(
+    directory: Path, found: dict[str, Array], kind: str = "zip", arguments: dict[str, Any] | None = None, **parts: bytes
+) -> Path:
+    directory.mkdir(parents=True, exist_ok=True)
+    if not parts:
+        parts = {"args": namespace({**ARGUMENTS, **(arguments or {})})}
+    checkpoint(directory / "model.pt", found, kind, **parts)
+    (directory / "dict.txt").write_text("".join(f"{symbol} 1\n" for symbol in SYMBOLS))
+    (directory / "vocab.bpe").write_text("#version: 0.2\n" + "".join(f"{a} {b}\n" for a, b in MERGES))
+    return directory
+
+
+def params_of(seed: int = 0, dtype: Any = np.float32) -> Arrays:
+    return random_params(CONFIG, seed, dtype)
+
+
+def read(directory: Path, dtype: Any = np.float32) -> Arrays:
+    return fairseq.read_params(directory, fairseq.read_config(directory), dtype)
+
+
+# --- what is read -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["zip", "older"])
+@pytest.mark.parametrize("naming", [tensors, lambda params: as_published(tensors(params))])
+def test_every_parameter_is_read_bit_for_bit(tmp_path, kind, naming):
+    params = params_of()
+    config, found, tokenizer = load(preset(tmp_path / "p", naming(params), kind))
+    assert config == CONFIG
+    assert found.flat.tobytes() == params.flat.tobytes()
+    assert tokenizer.vocabulary_size == CONFIG.vocabulary_size
+    tokens = gpt2_tokens(MERGES)
+    assert [tokenizer.vocabulary[tokens[number]] for number in NUMBERS] == list(range(4, 4 + len(NUMBERS)))
+    assert tokenizer.mask_id == CONFIG.vocabulary_size - 1
+
+
+def test_other_widths_are_read_as_what_they_are(tmp_path):
+    params = params_of(dtype=np.float64)
+    halves = {name: values.astype(np.float16) for name, values in as_published(tensors(params)).items()}
+    found = read(preset(tmp_path / "half", halves))
+    for name, values in params.items():
+        assert np.array_equal(found[name], values.astype(np.float16)), name
+    assert read(preset(tmp_path / "double", tensors(params)), np.float64).flat.tobytes() == params.flat.tobytes()
+
+
+@pytest.mark.parametrize("model", [plain, namespace])
+def test_the_arguments_of_newer_versions_lie_in_cfg(tmp_path, model):
+    arguments = {key: value for key, value in ARGUMENTS.items() if key not in ("arch", "max_positions")}
+    task = {"_name": "masked_lm", "tokens_per_sample": 40}
+    cfg = b"}(" + text("task") + plain(task) + text("model") + model({"_name": "roberta_base", **arguments}) + b"u"
+    assert fairseq.read_config(preset(tmp_path / "p", tensors(params_of()), args=b"N", cfg=cfg)) == CONFIG
+
+
+def test_what_the_arguments_do_not_say_is_fairseqs_default(tmp_path):
+    config = fairseq.read_config(preset(tmp_path / "p", tensors(params_of()), args=namespace({"arch": "roberta"})))
+    assert (config.num_layers, config.num_heads, config.hidden_dim, config.intermediate_dim) == (12, 12, 768, 3072)
+    assert (config.dropout, config.attention_dropout, config.layer_norm_epsilon) == (0.1, 0.1, 1e-5)
+    assert (config.max_sequence_length, config.tie_embeddings) == (512, True)
+
+
+def test_untied_weights_are_the_heads_own(tmp_path):
+    found = tensors(params_of())
+    found["encoder.lm_head.weight"] = found["encoder.lm_head.weight"] + 1.0
+    params = read(preset(tmp_path / "p", found, arguments={"untie_weights_roberta": True}))
+    assert np.array_equal(params["head.decoder"], params["embeddings.token"] + np.float32(1.0))
+    with pytest.raises(
+        ValueError, match=r"'encoder\.lm_head\.weight' differs from .*embed_tokens\.weight', but the arg"
+    ):
+        read(preset(tmp_path / "q", found))
+
+
+def test_what_no_masked_lm_uses_is_left_out(tmp_path):
+    more = {
+        "classification_heads.mnli.dense.weight": np.full((8, 8), np.nan, np.float32),
+        "encoder.sentence_encoder.version": np.ones(1, np.float32),
+        "encoder.sentence_encoder.embed_positions._float_tensor": np.ones(1, np.float32),
+    }
+    params = params_of()
+    assert read(preset(tmp_path / "p", {**tensors(params), **more})).flat.tobytes() == params.flat.tobytes()
+
+
+def test_a_checkpoint_without_head_gets_a_fresh_one_and_says_so(tmp_path):
+    params = params_of()
+    found = {name: values for name, values in as_published(tensors(params)).items() if "lm_head" not in name}
+    directory = preset(tmp_path / "p", found)
+    with pytest.warns(UserWarning, match=r"has no masked-LM head \(lm_head\.\*\): a fresh one"):
+        read_params = read(directory)
+    assert np.array_equal(read_params["embeddings.position"], params["embeddings.position"])
+    assert read_params["head.dense.kernel"].any()
+
+
+def test_the_model_answers_as_the_one_that_it_came_from(tmp_path):
+    params = params_of()
+    model = MaskedLM.from_preset(preset(tmp_path / "p", as_published(tensors(params))), backend="numpy")
+    assert model.preprocessor.sequence_length == 40
+    other = MaskedLM(Backbone.from_parts(CONFIG, params, "numpy"), model.preprocessor)
+    assert model.score(TEXTS[:1]) == other.score(TEXTS[:1])
+
+
+# --- the vocabulary ---------------------------------------------------------------------------------------------------
+
+
+def tokenizer_of(directory: Path, symbols: list[str], size: int) -> Tokenizer:
+    (directory / "dict.txt").write_text("".join(f"{symbol} 1\n" for symbol in symbols))
+    return fairseq.read_tokenizer(directory, small_config(vocabulary_size=size))
+
+
+def test_numbers_without_merges_are_gpt2s(tmp_path):
+    tokenizer = tokenizer_of(tmp_path, [str(i) for i in range(50257)], 50262)
+    assert tokenizer.encode("Hello world") == [0, 4 + 15496, 4 + 995, 2]
+
+
+def test_encoder_json_says_what_the_numbers_mean(tmp_path):
+    (tmp_path / "merges.txt").write_text("".join(f"{a} {b}\n" for a, b in MERGES))
+    tokens = gpt2_tokens(MERGES)[::-1]
+    (tmp_path / "encoder.json").write_text(json.dumps({token: i for i, token in enumerate(tokens)}))
+    numbers = [str(i) for i in range(len(tokens))]
+    tokenizer = tokenizer_of(tmp_path, numbers, len(tokens) + 5)
+    assert [tokenizer.id_to_token(4 + i) for i in range(len(tokens))] == tokens
+    (tmp_path / "encoder.json").write_text(json.dumps({token: 2 * i for i, token in enumerate(tokens)}))
+    with pytest.raises(ValueError, match=r"should give .* tokens the numbers 0 to"):
+        tokenizer_of(tmp_path, numbers, len(tokens) + 5)
+
+
+def test_tokens_as_text_take_merges_beside_them(tmp_path):
+    tokens = gpt2_tokens(MERGES)
+    with pytest.raises(FileNotFoundError, match=r"tokens as text, such as '!', .* in vocab\.bpe or merges\.txt"):
+        tokenizer_of(tmp_path, tokens, len(tokens) + 5)
+    (tmp_path / "merges.txt").write_text("".join(f"{a} {b}\n" for a, b in MERGES))
+    assert tokenizer_of(tmp_path, tokens, len(tokens) + 5).decode([4, 5]) == '!"'
+
+
+@pytest.mark.parametrize("mark", ["symbol", "file"])
+def test_a_sentencepiece_vocabulary_is_refused_by_name(tmp_path, mark):
+    if mark == "file":
+        (tmp_path / "sentencepiece.bpe.model").write_bytes(b"")
+    with pytest.raises(ValueError, match="is a SentencePiece vocabulary"):
+        tokenizer_of(tmp_path, ["▁the" if mark == "symbol" else "the"], 6)
+
+
+def test_a_dictionary_that_is_not_the_models_is_refused(tmp_path):
+    directory = preset(tmp_path / "p", tensors(params_of()))
+    for text_, message in (
+        ("".join(f"{symbol} 1\n" for symbol in [*SYMBOLS, "madeupword0001"]), "a vocabulary of 30., the model's table"),
+        ("".join(f"{symbol} 1\n" for symbol in SYMBOLS[:-1]), "a vocabulary of ..., the model's table has"),
+        (
+            "".join(f"{symbol} 1\n" for symbol in ["madeupword0009", *SYMBOLS[1:]]),
+            "doesn't fit the merges: .*lack|need",
+        ),
+    ):
+        (directory / "dict.txt").write_text(text_)
+        with pytest.raises(ValueError, match=message):
+            load(directory)
+    (directory / "dict.txt").write_bytes(b"\xff 1\n")
+    with pytest.raises(ValueError, match="is not UTF-8"):
+        load(directory)
+    (directory / "dict.txt").unlink()
+    with pytest.raises(FileNotFoundError, match=r"has no dict\.txt"):
+        load(directory)
+    assert load(directory, load_tokenizer=False)[0] == CONFIG
+
+
+# --- what is refused --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"arch": "transformer_wmt_en_de"}, r"this is a 'transformer_wmt_en_de' model; pyroberta reads 'roberta'"),
+        ({"arch": "roberta_prenorm"}, "this is a 'roberta_prenorm' model"),
+        ({"arch": None}, "doesn't say of which architecture"),
+        ({"encoder_normalize_before": True}, "encoder_normalize_before is True, only False can be read"),
+        (
+            {"activation_fn": "relu"},
+            r"activation_fn is 'relu', only 'gelu' can be read: RoBERTa's activation is the exact",
+        ),
+        ({"activation_fn": "gelu_accurate"}, "activation_fn is 'gelu_accurate'"),
+        ({"encoder_learned_pos": False}, "encoder_learned_pos is False"),
+        ({"encoder_layers": "3"}, "encoder_layers should be a whole number, got '3'"),
+        ({"encoder_layers": -1}, "encoder_layers should be at least 0"),
+        ({"dropout": 1.0}, "dropout must be in"),
+        ({"encoder_attention_heads": 3}, "hidden_dim 8 is not a multiple of num_heads 3"),
+        ({"encoder_layers": 2}, r"16 tensors that a masked LM of the size in the arguments in it has no place for"),
+        ({"encoder_layers": 4}, r"lacks 16 of the .* tensors that the arguments in it calls for"),
+        ({"max_positions": 41}, r"embed_positions\.weight has shape \(42, 8\), expected \(43, 8\)"),
+        ({"encoder_ffn_embed_dim": 13}, r"fc1\.weight has shape \(12, 8\), expected \(13, 8\)"),
+    ],
+)
+def test_arguments_that_are_not_this_models_are_named(tmp_path, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        read(preset(tmp_path / "p", tensors(params_of()), arguments=arguments))
+
+
+def altered(**changes: Any) -> dict[str, Array]:
+    found = as_published(tensors(params_of()))
+    for name, values in changes.items():
+        found[name.replace("__", ".")] = values
+    return found
+
+
+def test_tensors_that_are_not_this_models_are_named(tmp_path):
+    first = "decoder__sentence_encoder__layers__0__"
+    bad = np.ones((8, 12), np.float32)
+    bad[3, 4] = np.nan
+    cases = [
+        (
+            {first + "fc2__weight": bad},
+            r"layers\.0\.fc2\.weight' \(F32, read as float32\) has 1 value that isn't finite",
+        ),
+        ({first + "self_attn__in_proj_weight": np.ones((25, 8), np.float32)}, "expected three times as many rows"),
+        ({first + "self_attn__in_proj_weight": np.ones((27, 8), np.float32)}, r"has shape \(9, 8\), expected \(8, 8\)"),
+        ({first + "self_attn__q_proj__weight": np.ones((8, 8), np.float32)}, "are the same parameter"),
+        ({first + "self_attn__bias_k": np.ones((1, 8), np.float32)}, "has no place for: .*bias_k"),
+        ({"decoder__sentence_encoder__layer_norm__weight": np.ones(8, np.float32)}, "no place for: .*layer_norm"),
+        ({first + "fc1__bias": np.ones(12, np.int64)}, "is stored as I64, expected one of"),
+    ]
+    for i, (changes, message) in enumerate(cases):
+        with pytest.raises(ValueError, match=message):
+            read(preset(tmp_path / str(i), altered(**changes)))
+    found = altered()
+    del found["decoder.sentence_encoder.embed_tokens.weight"]
+    with pytest.raises(ValueError, match="has no token table"):
+        read(preset(tmp_path / "none", found))
+
+
+def test_what_is_no_checkpoint_says_so(tmp_path):
+    directory = preset(tmp_path / "p", tensors(params_of()))
+    zipped(directory / "model.pt", plain({"state": 1}), {})
+    with pytest.raises(ValueError, match="no fairseq checkpoint: it should hold a dict with the key 'model'"):
+        load(directory)
+    zipped(directory / "model.pt", plain({"args": {"arch": "roberta"}, "model": {"a": 1}}), {})
+    with pytest.raises(ValueError, match="'model' should hold tensors alone, but 'a' is a int"):
+        load(directory)
+    (directory / "model.pt").unlink()
+    with pytest.raises(FileNotFoundError, match=r"has no model\.pt"):
+        fairseq.read_config(directory)
+
+
+def test_a_config_that_is_an_object_is_refused_by_its_name(tmp_path):
+    """Version 0.10.0 pickled omegaconf's own; later ones a plain dict."""
+    made = name_of("omegaconf.dictconfig", "DictConfig") + b")\x81"
+    directory = preset(tmp_path / "p", tensors(params_of()), cfg=made)
+    with pytest.raises(ValueError, match=r"calls omegaconf\.dictconfig\.DictConfig.*could run code"):
+        load(directory)
