@@ -123,6 +123,16 @@ def build_parser() -> argparse.ArgumentParser:
         "--min-frequency", type=_positive, metavar="N", default=2, help="how often a pair must occur to be merged"
     )
 
+    command("presets", _presets, "the names of presets that --model takes, beside directories and handles")
+
+    send = command("upload", _upload, "put a saved model on the Hugging Face hub or Kaggle")
+    send.add_argument("directory", metavar="DIR", help="as `pyroberta fit --output DIR` made it")
+    send.add_argument("handle", metavar="HANDLE", help="hf://ORGANISATION/NAME or kaggle://OWNER/MODEL/keras/VARIATION")
+    send.add_argument("--private", action="store_true", help="when it is made: for you alone to see")
+    send.add_argument("--licence", metavar="ID", help="such as apache-2.0; on Kaggle such as 'Apache 2.0'")
+    send.add_argument("--trained-from", metavar="PRESET", help="name or handle of the preset that you trained further")
+    send.add_argument("--message", metavar="TEXT", default="A model saved by pyroberta", help="of the commit")
+
     command("doctor", _doctor, "which backends are there, and why others are not")
 
     demo = command("demo", _demo, "fit the embedded preset on real speeches and fill masks before and after")
@@ -149,7 +159,7 @@ class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
 
 def _model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "-m", "--model", metavar="PRESET", default="roberta_tiny_en", help="name or directory of a preset"
+        "-m", "--model", metavar="PRESET", default="roberta_tiny_en", help="name, directory, hf:// or kaggle:// handle"
     )
     parser.add_argument(
         "--backend", metavar="NAME", default="auto", help="auto, numpy or native; see `pyroberta doctor`"
@@ -328,6 +338,36 @@ def _train_tokenizer(arguments: argparse.Namespace) -> dict[str, Any]:
     if not arguments.json:
         print(f"saved {tokenizer.vocabulary_size} entries to {arguments.output}")
     return {"saved": arguments.output, "vocabulary_size": tokenizer.vocabulary_size}
+
+
+def _presets(arguments: argparse.Namespace) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from pyroberta.presets.registry import PRESETS
+
+    if not arguments.json:
+        for name, preset in PRESETS.items():
+            where = " or ".join(preset.handles) or "in the package"
+            print(f"{name:<18}{preset.parameters:>12,} parameters   {where}\n  {preset.description}")
+    return {name: asdict(preset) for name, preset in PRESETS.items()}
+
+
+def _upload(arguments: argparse.Namespace) -> dict[str, str]:
+    from pyroberta.presets.upload import upload
+
+    url = upload(
+        arguments.directory,
+        arguments.handle,
+        private=arguments.private,
+        licence=arguments.licence,
+        trained_from=arguments.trained_from,
+        message=arguments.message,
+    )
+    if not arguments.json:
+        print(f"uploaded {arguments.directory} to {url}")
+        if not arguments.licence:
+            print("No licence was given, so nobody may use it yet: state one on that page.", file=sys.stderr)
+    return {"uploaded": arguments.directory, "url": url}
 
 
 def _doctor(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -11,6 +11,8 @@ from pyroberta.presets.registry import PRESETS
 
 EXTRAS = {
     "matplotlib": "History.plot()  (pip install 'pyroberta[plot]')",
+    "huggingface_hub": "presets from the Hugging Face hub  (pip install 'pyroberta[hub]')",
+    "kagglehub": "presets from Kaggle  (pip install 'pyroberta[hub]')",
     "torch": "comparisons with torch  (pip install 'pyroberta[parity]')",
     "transformers": "comparisons with transformers  (pip install 'pyroberta[parity]')",
     "tokenizers": "comparisons with tokenizers  (pip install 'pyroberta[parity]')",
@@ -33,7 +35,10 @@ def report() -> dict[str, dict[str, str]]:
             "machine": f"{platform.machine()}, {os.cpu_count()} processors",
         },
         "backends": {name: f"{'yes' if is_there else 'no'}: {reason}" for name, is_there, reason in backends()},
-        "presets": {name: f"{preset.source}: {preset.description}" for name, preset in PRESETS.items()},
+        "presets": {
+            name: f"{preset.handles[0] if preset.handles else 'embedded'}: {preset.description}"
+            for name, preset in PRESETS.items()
+        },
         "extras": {
             name: f"{'yes' if util.find_spec(name) else 'no'}: for {purpose}" for name, purpose in EXTRAS.items()
         },

@@ -17,7 +17,7 @@ from pyroberta.model.batch import Batch
 from pyroberta.model.gradients import Gradients
 from pyroberta.model.params import Arrays
 from pyroberta.presets import hf
-from pyroberta.presets.registry import PRESETS, Preset
+from pyroberta.presets.registry import PRESETS, Preset, is_handle, resolve
 from pyroberta.text.preprocessor import MaskedLMPreprocessor
 from pyroberta.text.tokenizer import Tokenizer
 from pyroberta.training import losses, optimizers
@@ -62,6 +62,7 @@ class Task(ABC):
         self.stop_training = False
         if preprocessor is not None:
             _check_fit(preprocessor, backbone)
+        self._trained_from: str | None = None  # the name or handle whose weights it began with
         self._sums: Arrays | None = None  # the gradients' vector, made at the first update
         self.compile()
 
@@ -82,7 +83,8 @@ class Task(ABC):
         """The model that a preset holds.
 
         Args:
-            preset: a name (`MaskedLM.presets` lists them) or the path of a directory, of Hugging Face,
+            preset: a name (`MaskedLM.presets` lists them); a handle, `hf://ORGANISATION/NAME[@REVISION]` or
+                `kaggle://OWNER/MODEL/FRAMEWORK/VARIATION[/VERSION]`; or the path of a directory, of Hugging Face,
                 KerasHub or fairseq.
             load_weights: False for the preset's shape and tokenizer with fresh values, drawn by `initializer`.
             preprocessor: instead of the preset's own; None for a model that takes preprocessed features alone.
@@ -94,7 +96,11 @@ class Task(ABC):
 
         Raises:
             ValueError, FileNotFoundError: where the preset is not there or not sound, saying what can be had.
+            ImportError, ConnectionError, PermissionError: where it can't be downloaded, saying what to do.
         """
+        name = os.fspath(preset)
+        if load_weights or is_handle(preset):
+            preset = resolve(preset, load_weights)  # once: it may ask a hub
         backbone = Backbone.from_preset(
             preset,
             load_weights=load_weights,
@@ -107,7 +113,10 @@ class Task(ABC):
         )
         if preprocessor is FROM_PRESET:
             preprocessor = MaskedLMPreprocessor.from_preset(preset)
-        return cls(backbone, preprocessor, seed=seed)
+        self = cls(backbone, preprocessor, seed=seed)
+        if load_weights and (is_handle(name) or name in PRESETS):
+            self._trained_from = name
+        return self
 
     # --- what a task is made of ----------------------------------------------------------------------------------
 
@@ -408,6 +417,35 @@ class Task(ABC):
         tokenizer = self.preprocessor.tokenizer if self.preprocessor else None
         settings = self.preprocessor.get_config() if self.preprocessor else None
         hf.write(os.fspath(directory), self.backbone.config, self.backbone.params, tokenizer, dtype, settings)
+
+    def upload(
+        self,
+        handle: str,
+        *,
+        private: bool = False,
+        licence: str | None = None,
+        message: str = "A model saved by pyroberta",
+    ) -> str:
+        """Saves the model and puts it on a hub, with a card; gives the address of its page.
+
+        Args:
+            handle: `hf://ORGANISATION/NAME[@BRANCH]` or `kaggle://OWNER/MODEL/FRAMEWORK/VARIATION`.
+            private, licence, message: see `presets.upload.upload`.
+
+        Raises:
+            ValueError: for another handle.
+            ImportError, PermissionError, ConnectionError, OSError: where it can't be uploaded, saying what to do.
+        """
+        from tempfile import TemporaryDirectory
+
+        from pyroberta.presets.upload import upload
+
+        with TemporaryDirectory() as parent:
+            directory = os.path.join(parent, "preset")
+            self.save_to_preset(directory)
+            return upload(
+                directory, handle, private=private, licence=licence, trained_from=self._trained_from, message=message
+            )
 
     def count_params(self) -> int:
         """The number of values in encoder and head; the tied table counts once."""

@@ -42,12 +42,21 @@ TOP = (
 )
 
 AT_ONCE = {"numpy", "regex"}  # may be imported with the package
-LATER = {"safetensors", "tqdm", "matplotlib", "h5py"}  # inside functions alone
+LATER = {
+    "safetensors",
+    "tqdm",
+    "matplotlib",
+    "h5py",
+    "huggingface_hub",
+    "kagglehub",
+    "requests",
+}  # inside functions alone
 
 # What `import pyroberta` must not load: extras, peers, test tools, and the slow part of the standard library.
 SLOW = {
     *("torch", "transformers", "tokenizers", "keras", "keras_hub", "h5py", "scipy", "pandas", "matplotlib"),
     *("tqdm", "safetensors", "pytest", "hypothesis", "argparse", "asyncio", "multiprocessing", "concurrent"),
+    *("huggingface_hub", "kagglehub", "requests"),
     *("subprocess", "unittest", "doctest", "http", "ssl", "socket", "sqlite3", "xml"),
 }
 

@@ -17,7 +17,7 @@ from small_models import TEXTS
 from pyroberta import MaskedLM, Tokenizer, __version__, cli
 from pyroberta.cli import main
 
-COMMANDS = ("fit", "evaluate", "fill-mask", "score", "train-tokenizer", "doctor", "demo")
+COMMANDS = ("fit", "evaluate", "fill-mask", "score", "train-tokenizer", "presets", "upload", "doctor", "demo")
 
 
 @pytest.fixture

@@ -1,12 +1,13 @@
-"""What a preset's name means: a directory, a preset that ships with the package, or something that can't be had yet.
+"""What a preset's name means: a preset that ships with the package, one that is downloaded, or a directory.
 
 `from_preset(name)` asks here. To add a name, add a row to `PRESETS`; to add a format, a file beside hf.py and a row to
-`FORMATS`; to add a place to download from, a row to `SCHEMES`.
+`FORMATS`; to add a place to download from, a class beside those in hub.py.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -33,16 +34,15 @@ class Preset:
     Attributes:
         description: one sentence.
         parameters: the number of the backbone's.
-        source: "embedded", or the handle where it would be downloaded from.
-        elsewhere: a directory of the same model on the Hugging Face hub.
-        config: of a model that would be downloaded; its tokenizer is `roberta_tokenizer()`. None where both lie in the
+        handles: where it is downloaded from, the first that can be had; none for one that ships with the package. The
+            first has the masked-LM head, the others need not.
+        config: of a model that is downloaded; its tokenizer is `roberta_tokenizer()`. None where both lie in the
             embedded directory.
     """
 
     description: str
     parameters: int
-    source: str
-    elsewhere: str = ""
+    handles: tuple[str, ...] = ()
     config: RobertaConfig | None = None
 
 
@@ -50,29 +50,23 @@ PRESETS = {
     "roberta_tiny_en": Preset(
         "A small RoBERTa for English with a vocabulary of its own, pretrained by this project. Ships with the package.",
         1_833_728,
-        "embedded",
     ),
     "roberta_base_en": Preset(
         "12 layers, hidden 768. Trained on English Wikipedia, BooksCorpus, CommonCrawl and OpenWebText.",
         124_052_736,
-        "kaggle://keras/roberta/keras/roberta_base_en/3",
-        "FacebookAI/roberta-base",
+        ("hf://FacebookAI/roberta-base", "kaggle://keras/roberta/keras/roberta_base_en/3"),
         RobertaConfig(vocabulary_size=50265, num_layers=12, num_heads=12, hidden_dim=768, intermediate_dim=3072),
     ),
     "roberta_large_en": Preset(
         "24 layers, hidden 1024. Trained on English Wikipedia, BooksCorpus, CommonCrawl and OpenWebText.",
         354_307_072,
-        "kaggle://keras/roberta/keras/roberta_large_en/3",
-        "FacebookAI/roberta-large",
+        ("hf://FacebookAI/roberta-large", "kaggle://keras/roberta/keras/roberta_large_en/3"),
         RobertaConfig(vocabulary_size=50265, num_layers=24, num_heads=16, hidden_dim=1024, intermediate_dim=4096),
     ),
 }
 
-SCHEMES = {
-    "hf://": "a download from the Hugging Face hub",
-    "kaggle://": "a download from Kaggle",
-    "modelscope://": "a download from ModelScope",
-}
+# What KerasHub downloads from, and this package does not.
+REFUSED = {"modelscope": "ModelScope", "gs": "Google Cloud Storage", "http": "a web server", "https": "a web server"}
 
 
 class Reader(Protocol):
@@ -140,7 +134,7 @@ def load(
     known = None if load_weights else _shape(preset)
     if known is not None:
         return known, None, roberta_tokenizer() if load_tokenizer else None
-    directory = resolve(preset)
+    directory = resolve(preset, load_weights)
     reader = detect(directory)
     config = reader.read_config(directory)
     tokenizer = reader.read_tokenizer(directory, config) if load_tokenizer else None
@@ -152,7 +146,7 @@ def preprocessor_settings(preset: str | os.PathLike[str]) -> dict[str, Any]:
     """How the preset's texts were truncated and masked, as far as it says so."""
     if _shape(preset) is not None:
         return {}
-    directory = resolve(preset)
+    directory = resolve(preset, weights=False)
     return detect(directory).read_preprocessor(directory)
 
 
@@ -176,23 +170,37 @@ def detect(directory: Path) -> Reader:
     )
 
 
-def resolve(preset: str | os.PathLike[str]) -> Path:
-    """The directory that a preset's name stands for.
+def is_handle(preset: str | os.PathLike[str]) -> bool:
+    """Whether it begins with a scheme, as `hf://` is one.
 
-    A name of the table `PRESETS` comes first, as in KerasHub; then a directory. `./name` is a directory always.
+    >>> is_handle("hf://FacebookAI/roberta-base"), is_handle("./roberta-base")
+    (True, False)
+    """
+    return isinstance(preset, str) and re.match(r"[a-z]+://", preset) is not None
+
+
+def resolve(preset: str | os.PathLike[str], weights: bool = True) -> Path:
+    """The directory that a preset's name stands for; it is downloaded where need be.
+
+    A handle begins with `hf://` or `kaggle://`, see hub.py. A name of the table `PRESETS` comes next, as in KerasHub;
+    then a directory. `./name` is a directory always.
+
+    Args:
+        preset: as above.
+        weights: False where the weights need not be downloaded.
 
     Raises:
         FileNotFoundError: where a path isn't there.
-        ValueError: for a name that isn't known or can't be had, telling what can.
+        ValueError: for a name that isn't known, telling what can be had.
+        ImportError, ConnectionError, PermissionError, OSError: as `hub.download`.
 
     >>> resolve("roberta_tiny")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     ValueError: unknown preset 'roberta_tiny'; did you mean 'roberta_tiny_en' ...
     """
     name = os.fspath(preset)
-    scheme = next((scheme for scheme in SCHEMES if name.startswith(scheme)), None)
-    if scheme:
-        raise ValueError(f"preset {name!r} needs {SCHEMES[scheme]}, which this version can't do. {_what_can_be_had()}")
+    if is_handle(preset):
+        return _downloaded(name, weights)
     if isinstance(preset, str) and preset in PRESETS:
         if Path(preset).is_dir():
             warnings.warn(
@@ -200,7 +208,7 @@ def resolve(preset: str | os.PathLike[str]) -> Path:
                 f"For the directory write './{preset}'",
                 stacklevel=2,
             )
-        return _known(preset)
+        return _known(preset, weights)
     directory = Path(name).expanduser()
     if name:
         from pyroberta.presets.atomic import readable
@@ -212,7 +220,8 @@ def resolve(preset: str | os.PathLike[str]) -> Path:
             raise ValueError(f"preset {name!r} is a file; give the directory that holds it")
     is_path = not isinstance(preset, str) or name.startswith((".", "~")) or os.path.isabs(name) or os.sep in name
     if is_path:
-        raise FileNotFoundError(f"preset {name!r}: there is no such directory. {_what_can_be_had()}")
+        on_hub = f" On the Hugging Face hub it would be 'hf://{name}'." if re.fullmatch(r"[\w-]+/[\w.-]+", name) else ""
+        raise FileNotFoundError(f"preset {name!r}: there is no such directory.{on_hub} {_what_can_be_had()}")
     import difflib
 
     close = difflib.get_close_matches(name, PRESETS, n=2)
@@ -220,22 +229,53 @@ def resolve(preset: str | os.PathLike[str]) -> Path:
     raise ValueError(f"unknown preset {name!r}{guess} {_what_can_be_had()}")
 
 
-def _known(name: str) -> Path:
+def _downloaded(handle: str, weights: bool) -> Path:
+    from pyroberta.presets import hub
+
+    scheme = handle.partition("://")[0]
+    if scheme not in hub.SOURCES:
+        where = REFUSED.get(scheme, "there")
+        raise ValueError(f"preset {handle!r}: nothing is downloaded from {where}. {_what_can_be_had()}")
+    # Another architecture is refused before its weights are downloaded.
+    return hub.download(handle, weights, check=lambda directory: detect(directory).read_config(directory))
+
+
+def _known(name: str, weights: bool) -> Path:
     preset = PRESETS[name]
-    if preset.source == "embedded":
+    if not preset.handles:
         from importlib import resources
 
         directory = Path(str(resources.files("pyroberta.presets"))) / "embedded" / name
         if not directory.is_dir():
             raise ValueError(f"preset {name!r} should be at {directory}, and isn't. Is the installation whole?")
         return directory
-    raise ValueError(
-        f"preset {name!r} would be downloaded from {preset.source}, which this version can't do. The same model is "
-        f"{preset.elsewhere} on the Hugging Face hub: download that directory and give its path. {_what_can_be_had()}"
+    failures: list[Exception] = []
+    for handle in preset.handles:
+        try:
+            directory = _downloaded(handle, weights)
+        except (ImportError, ConnectionError, FileNotFoundError, PermissionError) as failure:
+            failures.append(failure)
+            continue
+        if failures:
+            warnings.warn(
+                f"preset {name!r} comes from {handle}, which has no trained masked-LM head, as "
+                f"{preset.handles[0]} can't be had: {failures[0]}",
+                stacklevel=3,
+            )
+        return directory
+    kind = ImportError if all(isinstance(failure, ImportError) for failure in failures) else ConnectionError
+    reasons = "".join(f"\n  {failure}" for failure in failures)
+    raise kind(
+        f"preset {name!r} can't be downloaded:{reasons}\nWithout a download, load_weights=False gives its shape with "
+        f"fresh weights. {_what_can_be_had()}"
     )
 
 
 def _what_can_be_had() -> str:
-    embedded = ", ".join(repr(name) for name, preset in PRESETS.items() if preset.source == "embedded")
-    formats = "Hugging Face, KerasHub or fairseq"
-    return f"What can be had: {embedded}, or the path of a {formats} directory, such as './my_preset'."
+    embedded = ", ".join(repr(name) for name, preset in PRESETS.items() if not preset.handles)
+    downloaded = ", ".join(repr(name) for name, preset in PRESETS.items() if preset.handles)
+    return (
+        f"What can be had: {embedded}, which comes with the package; {downloaded}, 'hf://ORGANISATION/NAME' and "
+        "'kaggle://OWNER/MODEL/FRAMEWORK/VARIATION', which are downloaded; or the path of a Hugging Face, KerasHub or "
+        "fairseq directory, such as './my_preset'."
+    )

@@ -1,0 +1,394 @@
+"""Presets on the Hugging Face hub and on Kaggle: a handle becomes a directory in the cache of the hub's own client.
+
+    hf://ORGANISATION/NAME[@REVISION]                       by the package huggingface_hub
+    kaggle://OWNER/MODEL/FRAMEWORK/VARIATION[/VERSION]      by the package kagglehub
+
+Each file is asked for by its name, by `files`, and nothing else is downloaded: config.json first, so that another model
+is refused before its weights come; then the tokenizer's and the preprocessor's; then the weights, safetensors rather
+than a pickle, never both. What isn't there is asked for once and remembered. So a preset that was downloaded whole
+loads without a network.
+
+Caches, progress bars, tokens, mirrors and retries are the clients', with their settings.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+from pyroberta.presets import hf, kerashub
+from pyroberta.presets.json_io import read_json
+
+CONFIG = "config.json"
+# Beside the weights: what is read, where it is there.
+HF_FILES = (*hf.TOKENIZER_FILES, hf.PREPROCESSOR)
+KERASHUB_FILES = (
+    "tokenizer.json", f"{kerashub.ASSETS}/vocabulary.json", f"{kerashub.ASSETS}/merges.txt", "preprocessor.json",
+    "task.json", kerashub.HEAD,
+)  # fmt: skip
+# Whole, or an index and the shards that it names; the first that is there is taken, as the readers do.
+HF_WEIGHTS = tuple((weights, index) for weights, index, _ in hf.KINDS)
+KERASHUB_WEIGHTS = ((kerashub.WEIGHTS, kerashub.INDEX),)
+SHARD = re.compile(r"[\w-][\w.-]*\.(safetensors|bin|h5)")
+
+REFUSALS = (401, 403)
+
+Fetch = Callable[[str], "Path | None"]
+
+
+class Source(Protocol):
+    """A preset on a hub."""
+
+    def fetch(self, name: str) -> Path | None:
+        """The file of that name in the cache, downloaded where it isn't yet; None where the preset has none."""
+
+
+def download(handle: str, weights: bool = True, check: Callable[[Path], object] = lambda directory: None) -> Path:
+    """The directory of a preset on a hub, with the files that are read.
+
+    Args:
+        handle: `hf://…` or `kaggle://…`, see above.
+        weights: False for all but the weights.
+        check: gets the directory when config.json is there, and raises where the rest is not wanted.
+
+    Raises:
+        ValueError: for a handle that isn't formed like one.
+        ImportError: where the hub's package is missing, telling how to get it.
+        FileNotFoundError: where there is no such preset, revision or file; or none in the cache, being offline.
+        PermissionError: where one must log in, or ask for access.
+        ConnectionError: where the hub can't be reached, or fails.
+        OSError: where a file arrived damaged.
+    """
+    source = SOURCES[handle.partition("://")[0]](handle)
+    config = source.fetch(CONFIG)
+    if config is None:
+        raise FileNotFoundError(f"{handle} has no {CONFIG}, so it is no preset that can be read")
+    check(config.parent)
+    found = files(source.fetch, weights)
+    if weights and not any(SHARD.fullmatch(file.name) and file.name != kerashub.HEAD for file in found):
+        raise FileNotFoundError(
+            f"{handle} has no weights that can be read: {hf.WEIGHTS}, {hf.PICKLE} or KerasHub's {kerashub.WEIGHTS}, or "
+            "shards of them. TensorFlow's, Flax's and ONNX's files are not read"
+        )
+    return config.parent
+
+
+def files(fetch: Fetch, weights: bool = True) -> list[Path]:
+    """What `fetch` finds of the files that the readers read; the weights last.
+
+    >>> import tempfile
+    >>> directory = Path(tempfile.mkdtemp())
+    >>> for name in ("config.json", "vocab.json", "model.safetensors", "pytorch_model.bin", "train.py"):
+    ...     _ = (directory / name).write_text("{}")
+    >>> [file.name for file in files(in_directory(directory))]
+    ['config.json', 'vocab.json', 'model.safetensors']
+    """
+    config = fetch(CONFIG)
+    if config is None:
+        return []
+    is_kerashub = "registered_name" in read_json(config)
+    names, kinds = (KERASHUB_FILES, KERASHUB_WEIGHTS) if is_kerashub else (HF_FILES, HF_WEIGHTS)
+    found = [config, *(fetch(name) for name in names if weights or name != kerashub.HEAD)]
+    for whole, index in kinds if weights else ():
+        if file := fetch(whole):
+            found.append(file)
+            break
+        if file := fetch(index):
+            found += [file, *(fetch(shard) for shard in _shards(file))]
+            break
+    return [file for file in found if file is not None]
+
+
+def in_directory(directory: Path) -> Fetch:
+    """The `fetch` that finds files in a directory."""
+    return lambda name: directory / name if (directory / name).is_file() else None
+
+
+def _shards(index: Path) -> list[str]:
+    """The names in an index that are plain; the reader refuses it if there are others."""
+    places = read_json(index).get("weight_map")
+    names = [name for place in dict(places or {}).values() for name in (place if isinstance(place, list) else [place])]
+    return sorted({name for name in names if isinstance(name, str) and SHARD.fullmatch(name)})
+
+
+def missing(package: str, handle: str) -> ImportError:
+    """The error for a client that isn't installed."""
+    return ImportError(f"{handle} takes the package {package}: python -m pip install 'pyroberta[hub]'")
+
+
+# --- the Hugging Face hub ---------------------------------------------------------------------------------------------
+
+HF_LOG_IN = "log in with `hf auth login`, or set HF_TOKEN to a token from https://huggingface.co/settings/tokens"
+
+
+def parse_hf(handle: str) -> tuple[str, str | None]:
+    """The repository, and the branch, tag or commit, None for the default branch.
+
+    Raises:
+        ValueError: where the handle isn't formed so.
+
+    >>> parse_hf("hf://FacebookAI/roberta-base@e2da8e2")
+    ('FacebookAI/roberta-base', 'e2da8e2')
+    """
+    match = re.fullmatch(r"hf://([\w.-]+/[\w.-]+)(?:@([\w./-]+))?", handle)
+    if not match:
+        raise ValueError(
+            f"{handle!r} is no handle of the Hugging Face hub: those are hf://ORGANISATION/NAME or "
+            "hf://ORGANISATION/NAME@REVISION, such as hf://FacebookAI/roberta-base"
+        )
+    return match[1], match[2]
+
+
+class HuggingFace:
+    """A repository at one commit: that which the revision stands for when the first file is asked for."""
+
+    def __init__(self, handle: str) -> None:
+        self.handle = handle
+        self.repository, self.revision = parse_hf(handle)
+        self.commit: str | None = None
+        try:
+            import huggingface_hub
+        except ImportError:
+            raise missing("huggingface_hub", handle) from None
+        self.client: Any = huggingface_hub
+
+    def fetch(self, name: str) -> Path | None:
+        """See `Source`."""
+        from huggingface_hub import errors
+
+        if self.commit:
+            cached = self.client.try_to_load_from_cache(self.repository, name, revision=self.commit)
+            if cached is not None:  # the path, or the client's sign that there is no such file
+                return Path(cached) if isinstance(cached, str) else None
+        try:
+            with hf_errors(self.handle, name):
+                path = self.client.hf_hub_download(self.repository, name, revision=self.commit or self.revision)
+        except errors.EntryNotFoundError:
+            return None
+        file = Path(path)
+        _check_hash(file, self.handle)
+        self.commit = self.commit or file.parent.name
+        return file
+
+
+@contextlib.contextmanager
+def hf_errors(handle: str, what: str) -> Iterator[None]:
+    """Has the client's errors say what to do. That there is no such file (EntryNotFoundError) passes.
+
+    Args:
+        handle: of the preset.
+        what: is being downloaded, or done.
+    """
+    from huggingface_hub import constants, errors
+
+    repository, revision = parse_hf(handle)
+
+    def refused(status: int) -> PermissionError:
+        return PermissionError(
+            f"{handle}: {constants.ENDPOINT} refuses {what} ({status}). Is the token right, and may it do this? "
+            f"Otherwise {HF_LOG_IN}"
+        )
+
+    try:
+        yield
+    except errors.LocalEntryNotFoundError as error:  # neither there nor here; its cause says why it isn't there
+        if _status(error.__cause__) in REFUSALS:
+            raise refused(_status(error.__cause__)) from None
+        where = f"{handle}: {what} isn't in the cache ({constants.HF_HUB_CACHE})"
+        if constants.HF_HUB_OFFLINE:
+            raise FileNotFoundError(
+                f"{where}, and HF_HUB_OFFLINE forbids to download it. Unset it once, or copy the cache of a machine "
+                "that has the preset"
+            ) from None
+        raise ConnectionError(
+            f"{where}, and {constants.ENDPOINT} can't be reached ({_first_line(error.__cause__ or error)}). With a "
+            "connection, call again: what is complete is kept"
+        ) from error
+    except errors.EntryNotFoundError:
+        raise
+    except errors.GatedRepoError:
+        raise PermissionError(
+            f"{handle} is gated: ask for access at {constants.ENDPOINT}/{repository}, then {HF_LOG_IN}"
+        ) from None
+    except errors.RepositoryNotFoundError:
+        raise FileNotFoundError(
+            f"{handle}: {constants.ENDPOINT} has no repository {repository}, or it is private. Is the name spelt "
+            f"right? For a private one {HF_LOG_IN}"
+        ) from None
+    except errors.RevisionNotFoundError:
+        raise FileNotFoundError(
+            f"{handle}: {repository} has no branch, tag or commit {revision or 'main'!r}; "
+            f"{constants.ENDPOINT}/{repository}/tree/main lists them"
+        ) from None
+    except errors.HfHubHTTPError as error:
+        if _status(error) in REFUSALS:
+            raise refused(_status(error)) from None
+        raise ConnectionError(f"{handle}: {constants.ENDPOINT} fails at {what}: {_first_line(error)}") from error
+    except Exception as error:
+        if (
+            isinstance(error, OSError) and type(error).__module__ == "builtins"
+        ):  # no space; or not the size that was told
+            raise type(error)(f"{handle}: {what} failed: {_first_line(error)}") from error
+        raise ConnectionError(  # whose types differ from version to version of the client
+            f"{handle}: {what} broke off: {_first_line(error)}. Call again: what is complete is kept"
+        ) from error
+
+
+def _check_hash(file: Path, handle: str) -> None:
+    """The cache names a file after its hash, which the client doesn't check: SHA-256 for large ones, Git's for others.
+
+    Raises:
+        OSError: where the content has another; the file is then gone from the cache.
+    """
+    if not file.is_symlink():  # a file system without links, where the name isn't kept
+        return
+    blob = file.parent / os.readlink(file)
+    size = blob.stat().st_size
+    digest = hashlib.sha256() if len(blob.name) == 64 else hashlib.sha1(b"blob %d\0" % size)
+    with open(blob, "rb") as opened:
+        while part := opened.read(1 << 20):
+            digest.update(part)
+    if re.fullmatch("[0-9a-f]{40}|[0-9a-f]{64}", blob.name) and digest.hexdigest() != blob.name:
+        file.unlink()
+        blob.unlink()
+        raise OSError(
+            f"{handle}: {file.name} arrived damaged: its hash is {digest.hexdigest()}, not {blob.name}. It was "
+            "removed; call again to download it anew"
+        )
+
+
+def _status(error: BaseException | None) -> int:
+    """What the hub answered, 0 where it didn't."""
+    return getattr(getattr(error, "response", None), "status_code", 0)
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join([f"{type(error).__name__}:", *lines[:1]]) if lines else type(error).__name__
+
+
+# --- Kaggle -----------------------------------------------------------------------------------------------------------
+
+KAGGLE_LOG_IN = (
+    "make a token at https://www.kaggle.com/settings and set KAGGLE_API_TOKEN to it, or KAGGLE_USERNAME and "
+    "KAGGLE_KEY, or save it as ~/.kaggle/kaggle.json"
+)
+
+
+def parse_kaggle(handle: str) -> tuple[str, str | None]:
+    """The model with its variation, and the version, None for the latest.
+
+    Raises:
+        ValueError: where the handle isn't formed so.
+
+    >>> parse_kaggle("kaggle://keras/roberta/keras/roberta_base_en/3")
+    ('keras/roberta/keras/roberta_base_en', '3')
+    """
+    match = re.fullmatch(r"kaggle://((?:[\w-][\w.-]*/){3}[\w-][\w.-]*)(?:/([1-9]\d*))?", handle)
+    if not match:
+        raise ValueError(
+            f"{handle!r} is no handle of Kaggle: those are kaggle://OWNER/MODEL/FRAMEWORK/VARIATION, whose latest "
+            "version is taken, or with /VERSION, a number, such as kaggle://keras/roberta/keras/roberta_base_en/3"
+        )
+    return match[1], match[2]
+
+
+class Kaggle:
+    """A model's variation at one version: the latest, where the handle has none, when the first file is asked for."""
+
+    def __init__(self, handle: str) -> None:
+        self.handle = handle
+        self.variation, self.version = parse_kaggle(handle)
+        self.directory: Path | None = None
+        try:
+            import kagglehub
+        except ImportError:
+            raise missing("kagglehub", handle) from None
+        self.client: Any = kagglehub
+
+    def fetch(self, name: str) -> Path | None:
+        """See `Source`."""
+        absent = self._mark_of_absence(name)
+        if absent and absent.exists():
+            return None
+        try:
+            with kaggle_errors(self.handle, name):
+                path = self._download(name)
+        except FileNotFoundError:
+            if name == CONFIG:
+                raise
+            if absent:
+                with contextlib.suppress(OSError):  # a cache that is mounted read-only, as in Kaggle's notebooks
+                    absent.parent.mkdir(parents=True, exist_ok=True)
+                    absent.touch()
+            return None
+        if name == CONFIG:
+            self.directory = path.parent
+            if path.parent.name.isdecimal():
+                self.version = path.parent.name
+        return path
+
+    def _download(self, name: str) -> Path:
+        from requests.exceptions import ConnectionError, Timeout
+
+        if self.version is not None:
+            return Path(self.client.model_download(f"{self.variation}/{self.version}", name))
+        try:
+            return Path(self.client.model_download(self.variation, name))
+        except (ConnectionError, Timeout):
+            from kagglehub.config import get_cache_folder
+
+            there = Path(get_cache_folder(), "models", self.variation)
+            versions = [int(file.parent.name) for file in there.glob(f"*/{name}") if file.parent.name.isdecimal()]
+            if not versions:
+                raise
+            return Path(self.client.model_download(f"{self.variation}/{max(versions)}", name))
+
+    def _mark_of_absence(self, name: str) -> Path | None:
+        """Beside the client's own marks for complete files. Versions don't change, so it holds for good."""
+        if self.directory is None:
+            return None
+        return self.directory.parent / ".absent" / self.directory.name / name
+
+
+@contextlib.contextmanager
+def kaggle_errors(handle: str, what: str) -> Iterator[None]:
+    """Has the client's errors say what to do; see `hf_errors`."""
+    from kagglehub import exceptions
+    from requests.exceptions import RequestException
+
+    try:
+        yield
+    except exceptions.KaggleApiHTTPError as error:
+        status = _status(error)
+        if status == 404:
+            raise FileNotFoundError(
+                f"{handle}: Kaggle has no such model, version or file ({what}). "
+                f"https://www.kaggle.com/models/{'/'.join(parse_kaggle(handle)[0].split('/')[:2])} lists what there is"
+            ) from None
+        if status in REFUSALS:
+            raise PermissionError(
+                f"{handle}: Kaggle refuses {what} ({status}): there is no such model, it is private, or its licence "
+                f"must be accepted on its page first. To log in, {KAGGLE_LOG_IN}"
+            ) from None
+        raise ConnectionError(f"{handle}: Kaggle fails at {what}: {_first_line(error)}") from error
+    except (exceptions.UnauthenticatedError, exceptions.CredentialError) as error:
+        raise PermissionError(f"{handle}: Kaggle wants a login for {what} ({error}): {KAGGLE_LOG_IN}") from None
+    except exceptions.DataCorruptionError:
+        raise OSError(
+            f"{handle}: {what} arrived damaged: its MD5 is not the one that Kaggle told. It was removed; call again to "
+            "download it anew"
+        ) from None
+    except RequestException as error:
+        raise ConnectionError(
+            f"{handle}: {what} isn't in the cache, and Kaggle can't be reached or broke off ({_first_line(error)}). "
+            "With a connection, call again: it goes on where it stopped"
+        ) from error
+
+
+SOURCES: dict[str, Callable[[str], Source]] = {"hf": HuggingFace, "kaggle": Kaggle}

@@ -1,0 +1,92 @@
+"""The card of a model: what can be said of it from its files alone, and what its author has to add."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from pyroberta.model.config import RobertaConfig
+from pyroberta.model.params import is_backbone, shapes
+
+NO_LICENCE = "TO BE STATED by the author: until then nobody may use the model."
+
+
+def model_card(
+    config: RobertaConfig,
+    handle: str,
+    *,
+    formats: Sequence[str] = ("transformers",),
+    licence: str | None = None,
+    trained_from: str | None = None,
+) -> str:
+    """A README.md as the Hugging Face hub reads it: YAML between `---`, then Markdown.
+
+    Args:
+        config: of the model.
+        handle: where it will be, `hf://…` or `kaggle://…`.
+        formats: which other libraries load it: `"transformers"`, `"keras_hub"`.
+        licence: such as `"apache-2.0"`. Where there is none, the card says that it is to be stated.
+        trained_from: the preset that training began with, a handle or a name.
+
+    >>> config = RobertaConfig(vocabulary_size=10, num_layers=2, num_heads=2, hidden_dim=4, intermediate_dim=8)
+    >>> print(model_card(config, "hf://me/mine", licence="mit").split("---")[1].strip())
+    library_name: transformers
+    pipeline_tag: fill-mask
+    tags:
+    - roberta
+    - pyroberta
+    license: mit
+    """
+    table = shapes(config)
+    counts = [sum(math.prod(shape) for name, shape in table.items() if is_backbone(name) is part) for part in (1, 0)]
+    place = handle.partition("://")[2]
+    facts = [
+        "library_name: " + ("transformers" if "transformers" in formats else "keras-hub"),
+        "pipeline_tag: fill-mask",
+    ]
+    facts += ["tags:", "- roberta", "- pyroberta"]
+    if licence:
+        facts.append(f"license: {licence}")
+    if trained_from and trained_from.startswith("hf://"):
+        facts.append(f"base_model: {trained_from.removeprefix('hf://').partition('@')[0]}")
+    code = ["import pyroberta", "", f'masked_lm = pyroberta.MaskedLM.from_preset("{handle}")', _USE]
+    repository, _, revision = place.partition("@")
+    if handle.startswith("hf://") and "transformers" in formats:
+        at = f', revision="{revision}"' if revision else ""
+        code += [
+            "",
+            "# or",
+            "from transformers import pipeline",
+            "",
+            f'fill_mask = pipeline("fill-mask", "{repository}"{at})',
+        ]
+    if "keras_hub" in formats:
+        code += [
+            "",
+            "# or",
+            "import keras_hub",
+            "",
+            f'masked_lm = keras_hub.models.RobertaMaskedLM.from_preset("{handle}")',
+        ]
+    lines = [
+        "---", *facts, "---", "",
+        f"# {repository.split('/')[-1]}", "",
+        "A RoBERTa with its masked-LM head, saved by pyroberta.", "",
+        "| | |", "|---|---|",
+        f"| layers | {config.num_layers} |",
+        f"| hidden, feed-forward | {config.hidden_dim}, {config.intermediate_dim} |",
+        f"| attention heads | {config.num_heads} |",
+        f"| vocabulary | {config.vocabulary_size:,} |",
+        f"| tokens in a sequence | up to {config.max_sequence_length} |",
+        f"| parameters | {counts[0]:,}, and {counts[1]:,} of the head's own |",
+        f"| output matrix | {'the token table' if config.tie_embeddings else 'one of its own'} |",
+        f"| trained from | {trained_from or 'not recorded'} |", "",
+        "## Use", "",
+        "```python", *code, "```", "",
+        "## Training data, evaluation, limits", "", "Not stated by the author yet.", "",
+        "## Licence", "", licence or NO_LICENCE, "",
+    ]  # fmt: skip
+    return "\n".join(lines)
+
+
+_USE = 'masked_lm.fill_mask("The capital of France is <mask>.")'

@@ -1,0 +1,107 @@
+"""Presets to a hub, by the hub's own client: the files that `from_preset` reads, and a card."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from pyroberta.presets import hub, kerashub
+from pyroberta.presets.model_card import model_card
+from pyroberta.presets.registry import detect
+
+CARD = "README.md"
+BESIDE = ("LICENSE", "LICENSE.txt", "LICENSE.md", "NOTICE")
+
+
+def upload(
+    directory: str | os.PathLike[str],
+    handle: str,
+    *,
+    private: bool = False,
+    licence: str | None = None,
+    trained_from: str | None = None,
+    message: str = "A model saved by pyroberta",
+) -> str:
+    """Puts a preset on the Hugging Face hub or Kaggle, in one commit or version; gives the address of its page.
+
+    What goes there: the files that `from_preset` reads, README.md and LICENSE where they are there, nothing else. Where
+    there is no README.md, neither in the directory nor on the hub, one is made by `model_card`.
+
+    Args:
+        directory: of a preset.
+        handle: `hf://ORGANISATION/NAME[@BRANCH]`, or `kaggle://OWNER/MODEL/FRAMEWORK/VARIATION`. What isn't there yet
+            is made; Kaggle makes a new version by itself.
+        private: for a repository that is made now. Models that are made on Kaggle are private in any case.
+        licence: as the hub spells it, `"apache-2.0"` there, `"Apache 2.0"` on Kaggle. Without one, the card says that
+            it is to be stated.
+        trained_from: for the card, a handle or a name.
+        message: of the commit or version.
+
+    Raises:
+        FileNotFoundError: where the directory has no weights.
+        ValueError: for a handle that isn't formed so, and a directory that is no preset of a RoBERTa.
+        ImportError, PermissionError, ConnectionError, OSError: as `hub.download`.
+    """
+    directory = Path(directory)
+    scheme = handle.partition("://")[0]
+    if scheme not in SENDERS or "://" not in handle:
+        raise ValueError(
+            f"{handle!r} is no place to upload to: that is hf://ORGANISATION/NAME or "
+            "kaggle://OWNER/MODEL/FRAMEWORK/VARIATION"
+        )
+    if not directory.is_dir():
+        raise FileNotFoundError(f"{directory}: there is no such directory to upload")
+    reader = detect(directory)
+    config = reader.read_config(directory)
+    files = hub.files(hub.in_directory(directory))
+    if len(files) == len(hub.files(hub.in_directory(directory), weights=False)):
+        raise FileNotFoundError(f"{directory} has no weights to upload, only {', '.join(file.name for file in files)}")
+    named = {file.relative_to(directory).as_posix(): file for file in files}
+    named |= {name: directory / name for name in (CARD, *BESIDE) if (directory / name).is_file()}
+    formats = ["keras_hub"] if reader is kerashub else ["transformers"]
+    card = model_card(config, handle, formats=formats, licence=licence, trained_from=trained_from)
+    return SENDERS[scheme](handle, named, card, private, licence, message)
+
+
+def _to_hugging_face(
+    handle: str, files: dict[str, Path], card: str, private: bool, licence: str | None, message: str
+) -> str:
+    repository, branch = hub.parse_hf(handle)
+    try:
+        from huggingface_hub import CommitOperationAdd, HfApi
+    except ImportError:
+        raise hub.missing("huggingface_hub", handle) from None
+    api = HfApi()
+    with hub.hf_errors(handle, "the upload"):
+        url = str(api.create_repo(repository, private=private, exist_ok=True))
+        if branch:
+            api.create_branch(repository, branch=branch, exist_ok=True)
+        operations = [CommitOperationAdd(name, str(file)) for name, file in files.items()]
+        if CARD not in files and not api.file_exists(repository, CARD, revision=branch):
+            operations.append(CommitOperationAdd(CARD, card.encode("utf-8")))
+        api.create_commit(repository, operations, commit_message=message, revision=branch)
+    return url
+
+
+def _to_kaggle(handle: str, files: dict[str, Path], card: str, private: bool, licence: str | None, message: str) -> str:
+    variation, version = hub.parse_kaggle(handle)
+    if version:
+        raise ValueError(f"{handle!r}: Kaggle numbers versions by itself; leave the /{version} out")
+    try:
+        import kagglehub
+    except ImportError:
+        raise hub.missing("kagglehub", handle) from None
+    with tempfile.TemporaryDirectory() as staged:  # the client sends a directory, with all that is in it
+        for name, file in files.items():
+            place = Path(staged, name)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.symlink_to(file.resolve())
+        if CARD not in files:
+            Path(staged, CARD).write_text(card, encoding="utf-8")
+        with hub.kaggle_errors(handle, "the upload"):
+            kagglehub.model_upload(variation, staged, license_name=licence, version_notes=message)
+    return f"https://www.kaggle.com/models/{variation}"
+
+
+SENDERS = {"hf": _to_hugging_face, "kaggle": _to_kaggle}
