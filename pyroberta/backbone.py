@@ -20,7 +20,7 @@ from pyroberta.model.encoder import encoder_forward
 from pyroberta.model.initial_values import initialise
 from pyroberta.model.params import Arrays, PreparedArrays, is_backbone, select, shapes
 from pyroberta.ops import Ops
-from pyroberta.presets.registry import load
+from pyroberta.presets.registry import load, writer
 
 
 class Backbone:
@@ -105,6 +105,25 @@ class Backbone:
             params = Arrays(shapes(config), float_dtype(dtype))
             initialise(params, config, initializer, seed)
         return cls.from_parts(config, params, backend)
+
+    def save_to_preset(
+        self,
+        directory: str | os.PathLike[str],
+        *,
+        format: str = "hf",
+        dtype: str = "float32",
+        max_shard_size: int | str = "5GB",
+    ) -> None:
+        """Writes the encoder alone, without the head and without a tokenizer; for both see `MaskedLM.save_to_preset`.
+
+        Args:
+            directory, format, dtype, max_shard_size: see there.
+
+        Raises:
+            ValueError, ImportError: see there.
+        """
+        write = writer(format)
+        write(os.fspath(directory), self.config, self.params, dtype=dtype, max_shard_size=max_shard_size, head=False)
 
     @contextmanager
     def changing(self, names: Collection[str] | None = None) -> Iterator[Arrays]:

@@ -132,6 +132,16 @@ def build_parser() -> argparse.ArgumentParser:
     send.add_argument("--licence", metavar="ID", help="such as apache-2.0; on Kaggle such as 'Apache 2.0'")
     send.add_argument("--trained-from", metavar="PRESET", help="name or handle of the preset that you trained further")
     send.add_argument("--message", metavar="TEXT", default="A model saved by pyroberta", help="of the commit")
+    convert = command("convert", _convert, "write a preset anew, in another format or dtype")
+    convert.add_argument("source", metavar="SRC", help="name or directory of a preset")
+    convert.add_argument("target", metavar="DST", help="directory to write")
+    convert.add_argument("--format", metavar="NAME", default="hf", help="hf (transformers) or keras (KerasHub)")
+    convert.add_argument(
+        "--dtype", metavar="NAME", default="float32", help="of the weights: float32, float16, bfloat16 or float64"
+    )
+    convert.add_argument(
+        "--max-shard-size", metavar="SIZE", default="5GB", help="weights that are larger go into several files"
+    )
 
     command("doctor", _doctor, "which backends are there, and why others are not")
 
@@ -368,6 +378,25 @@ def _upload(arguments: argparse.Namespace) -> dict[str, str]:
         if not arguments.licence:
             print("No licence was given, so nobody may use it yet: state one on that page.", file=sys.stderr)
     return {"uploaded": arguments.directory, "url": url}
+
+
+def _convert(arguments: argparse.Namespace) -> dict[str, Any]:
+    from pyroberta.presets.convert import convert
+
+    result = convert(
+        arguments.source,
+        arguments.target,
+        format=arguments.format,
+        dtype=arguments.dtype,
+        max_shard_size=arguments.max_shard_size,
+    )
+    if not arguments.json:
+        parts = {"head": "masked-LM head", "tokenizer": "tokenizer"}
+        there = ["encoder", *(name for key, name in parts.items() if result[key])]
+        lacking = [name for key, name in parts.items() if not result[key]]
+        without = f"; {arguments.source} has no {' and no '.join(lacking)}" if lacking else ""
+        print(f"saved to {arguments.target} as {arguments.format}, {arguments.dtype}: {', '.join(there)}{without}")
+    return result
 
 
 def _doctor(arguments: argparse.Namespace) -> dict[str, Any]:

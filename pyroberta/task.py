@@ -16,8 +16,8 @@ from pyroberta.inputs import InputReader
 from pyroberta.model.batch import Batch
 from pyroberta.model.gradients import Gradients
 from pyroberta.model.params import Arrays
-from pyroberta.presets import hf
-from pyroberta.presets.registry import PRESETS, Preset, is_handle, resolve
+from pyroberta.presets.registry import PRESETS, Preset, is_handle, resolve, training_state, writer
+from pyroberta.presets.training_state import TrainingState
 from pyroberta.text.preprocessor import MaskedLMPreprocessor
 from pyroberta.text.tokenizer import Tokenizer
 from pyroberta.training import losses, optimizers
@@ -72,13 +72,14 @@ class Task(ABC):
         preset: str | os.PathLike[str],
         *,
         load_weights: bool = True,
+        load_optimizer: bool = False,
         preprocessor: MaskedLMPreprocessor | None = FROM_PRESET,
         dtype: str = "float32",
         backend: str = "auto",
         dropout: float | None = None,
         attention_dropout: float | None = None,
         initializer: str = "keras",
-        seed: int = 0,
+        seed: int | None = None,
     ) -> Own:
         """The model that a preset holds.
 
@@ -87,17 +88,23 @@ class Task(ABC):
                 `kaggle://OWNER/MODEL/FRAMEWORK/VARIATION[/VERSION]`; or the path of a directory, of Hugging Face,
                 KerasHub or fairseq.
             load_weights: False for the preset's shape and tokenizer with fresh values, drawn by `initializer`.
+            load_optimizer: take the optimizer and the seed along that `save_to_preset(..., include_optimizer=True)`
+                saved, so that training goes on where it was. What was frozen, and a loss or metrics of your own, are
+                yours to set again: `model.loss = ...`, since `compile` starts the optimizer anew.
             preprocessor: instead of the preset's own; None for a model that takes preprocessed features alone.
             dtype: `"float32"` or `"float64"`, of parameters and arithmetic.
             backend: `"auto"`, `"numpy"`, `"native-blas"` or `"native"`; see `pyroberta doctor`.
             dropout, attention_dropout: rates instead of the preset's; `dropout` alone sets both.
             initializer: `"keras"`, `"hf"` or `"neighbour"`, for fresh values; see `initialise`.
-            seed: see the class.
+            seed: see the class; None is 0, or with `load_optimizer` the saved one.
 
         Raises:
-            ValueError, FileNotFoundError: where the preset is not there or not sound, saying what can be had.
+            ValueError, FileNotFoundError: where the preset, or the state with `load_optimizer`, is not there or not
+                sound, saying what can be had.
             ImportError, ConnectionError, PermissionError: where it can't be downloaded, saying what to do.
         """
+        if load_optimizer and not load_weights:
+            raise ValueError("load_optimizer=True goes on from the preset's weights: leave out load_weights=False")
         name = os.fspath(preset)
         if load_weights or is_handle(preset):
             preset = resolve(preset, load_weights)  # once: it may ask a hub
@@ -107,13 +114,18 @@ class Task(ABC):
             dtype=dtype,
             backend=backend,
             initializer=initializer,
-            seed=seed,
+            seed=seed or 0,
             dropout=dropout,
             attention_dropout=attention_dropout,
         )
         if preprocessor is FROM_PRESET:
             preprocessor = MaskedLMPreprocessor.from_preset(preset)
+        state = training_state(preset, backbone.config) if load_optimizer else None
+        if seed is None:
+            seed = state.seed if state else 0
         self = cls(backbone, preprocessor, seed=seed)
+        if state:
+            self.optimizer = optimizers.restored(state.optimizer, vars(state), backbone.params)
         if load_weights and (is_handle(name) or name in PRESETS):
             self._trained_from = name
         return self
@@ -402,21 +414,47 @@ class Task(ABC):
 
     # --- the model itself ---------------------------------------------------------------------------------------
 
-    def save_to_preset(self, directory: str | os.PathLike[str], *, dtype: str = "float32") -> None:
-        """Writes a Hugging Face directory that `from_preset` and transformers load.
+    def save_to_preset(
+        self,
+        directory: str | os.PathLike[str],
+        *,
+        format: str = "hf",
+        dtype: str = "float32",
+        max_shard_size: int | str = "5GB",
+        include_optimizer: bool = False,
+    ) -> None:
+        """Writes a directory that `from_preset` loads, and transformers or KerasHub too.
 
         All of it or nothing: an interrupted save leaves what was there before.
 
         Args:
             directory: made, or replaced where it holds a preset.
-            dtype: the weights are stored in it: `"float32"`, `"float16"` or `"float64"`.
+            format: `"hf"`, a Hugging Face directory, or `"keras"`, a KerasHub preset, which takes the package h5py.
+            dtype: the weights are stored in it: `"float32"`, `"float16"`, `"bfloat16"` or `"float64"`.
+            max_shard_size: weights that are larger go into several files; bytes, or a text such as `"5GB"`.
+            include_optimizer: with the optimizer's moments, which take twice the weights' room, its settings and the
+                seed, for `from_preset(..., load_optimizer=True)`. Training goes on bit for bit where `dtype` is the
+                model's own.
 
         Raises:
-            ValueError: where the directory holds something else than a preset.
+            ValueError: where the directory holds something else than a preset, the format can't hold the model, a
+                parameter isn't finite in `dtype`, or there is no optimizer's state before the first update.
+            ImportError: without h5py, for `"keras"`.
+
+        Warns:
+            UserWarning: for what KerasHub will do otherwise.
         """
+        write = writer(format)
         tokenizer = self.preprocessor.tokenizer if self.preprocessor else None
         settings = self.preprocessor.get_config() if self.preprocessor else None
-        hf.write(os.fspath(directory), self.backbone.config, self.backbone.params, tokenizer, dtype, settings)
+        state = None
+        if include_optimizer:
+            optimizer = self.optimizer
+            state = TrainingState(optimizer.get_config(), seed=self.seed, **optimizer.state_dict())
+        write(
+            os.fspath(directory), self.backbone.config, self.backbone.params, tokenizer, dtype, settings,
+            max_shard_size=max_shard_size, state=state,
+        )  # fmt: skip
 
     def upload(
         self,

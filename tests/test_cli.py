@@ -17,7 +17,9 @@ from small_models import TEXTS
 from pyroberta import MaskedLM, Tokenizer, __version__, cli
 from pyroberta.cli import main
 
-COMMANDS = ("fit", "evaluate", "fill-mask", "score", "train-tokenizer", "presets", "upload", "doctor", "demo")
+COMMANDS = (
+    "fit", "evaluate", "fill-mask", "score", "train-tokenizer", "presets", "upload", "convert", "doctor", "demo",
+)  # fmt: skip
 
 
 @pytest.fixture

@@ -57,6 +57,16 @@ def is_backbone(name: str) -> bool:
     return not name.startswith("head.")
 
 
+def split_layer(name: str) -> tuple[str, str]:
+    """The name with `#` for the layer's number, and that number; "" where there is none.
+
+    >>> split_layer("layers.11.attention.norm.beta"), split_layer("head.bias")
+    (('layers.#.attention.norm.beta', '11'), ('head.bias', ''))
+    """
+    found = re.match(r"layers\.(\d+)", name)
+    return (f"layers.#{name[found.end() :]}", found[1]) if found else (name, "")
+
+
 def select(names: Iterable[str], pattern: str) -> list[str]:
     """The names that the regular expression `pattern` matches in full.
 

@@ -13,7 +13,6 @@ Source: transformers' `models/roberta/modeling_roberta.py`, versions 4 and 5.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -24,10 +23,14 @@ from numpy.typing import DTypeLike, NDArray
 
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.initial_values import initialise
-from pyroberta.model.params import Arrays, Shape, shapes
-from pyroberta.presets import safetensors_io
+from pyroberta.model.params import Arrays, Shape, is_backbone, shapes, split_layer
+from pyroberta.presets import safetensors_io, training_state
+from pyroberta.presets.encoding import dtype_name, stored_type
 from pyroberta.presets.json_io import number, read_json
+from pyroberta.presets.shards import parse_size, split
 from pyroberta.presets.stored import Stored, beside, check_vocabulary, copy, few, refuse_differences, warn_of_fresh_head
+from pyroberta.presets.training_state import TrainingState
+from pyroberta.presets.writing import new_preset, write_json
 
 if TYPE_CHECKING:
     from pyroberta.text.tokenizer import Tokenizer
@@ -107,11 +110,6 @@ WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 PICKLE = "pytorch_model.bin"
 PREPROCESSOR = "pyroberta_preprocessor.json"  # ours: how texts were truncated and masked, which HF's files can't say
-WEIGHT_FILES = ("*.safetensors", "*.safetensors.index.json", "pytorch_model*", "tf_model.h5", "flax_model*")
-TOKENIZER_FILES = (
-    "vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
-    "added_tokens.json",
-)  # fmt: skip
 
 
 def renaming(config: RobertaConfig) -> dict[str, tuple[str, bool]]:
@@ -126,9 +124,9 @@ def renaming(config: RobertaConfig) -> dict[str, tuple[str, bool]]:
         table["head.bias"] = ("lm_head.decoder.bias", False)
     names = {}
     for name in shapes(config):
-        layer = re.search(r"\d+", name)
-        theirs, transpose = table[re.sub(r"\d+", "#", name)]
-        names[name] = (theirs.replace("#", layer[0]) if layer else theirs, transpose)
+        pattern, layer = split_layer(name)
+        theirs, transpose = table[pattern]
+        names[name] = (theirs.replace("#", layer), transpose)
     return names
 
 
@@ -348,59 +346,69 @@ def write(
     config: RobertaConfig,
     params: Arrays,
     tokenizer: Tokenizer | None = None,
-    dtype: DTypeLike = np.float32,
+    dtype: DTypeLike | str = "float32",
     preprocessor: Mapping[str, Any] | None = None,
+    *,
+    max_shard_size: int | str = "5GB",
+    state: TrainingState | None = None,
+    head: bool = True,
 ) -> None:
     """Writes an HF directory that `transformers.RobertaForMaskedLM.from_pretrained` loads, atomically.
 
-    An interrupted save leaves what was there before, whole (see atomic.py). Other files of an existing preset, such as
-    a model card, stay; its tokenizer and preprocessor settings stay where none are given.
+    What stays of a preset that is there: see `new_preset`.
 
     Args:
         directory: made, or replaced where it holds a preset.
         config: of the model.
         params: its parameters, of `shapes(config)`.
         tokenizer: None for a model without.
-        dtype: float16, float32 or float64, as which the weights are stored.
+        dtype: float16, bfloat16, float32 or float64, as which the weights are stored.
         preprocessor: settings that JSON can hold.
+        max_shard_size: weights that are larger go into several files with an index, each of at most this size.
+        state: of training, to go on with.
+        head: False for the encoder alone.
 
     Raises:
         FileExistsError: where `directory` is a file, or holds other things than a preset.
         ValueError: where a parameter isn't finite in `dtype`, or the parameters or tokenizer aren't the config's.
     """
-    from pyroberta.presets.atomic import replacing_directory
-
-    if params.table != shapes(config):
-        differing = [name for name, shape in shapes(config).items() if params.table.get(name) != shape]
-        raise ValueError(f"the parameters aren't those of the config: {few(differing or params.table)} differ")
-    owned = ["config.json", *WEIGHT_FILES]
-    if tokenizer is not None:
-        check_vocabulary(Path(directory), tokenizer.vocabulary_size, config)
-        owned += TOKENIZER_FILES
-    if preprocessor is not None:
-        owned += [PREPROCESSOR]
-    with replacing_directory(directory, owned) as new:
-        _write_json(new / "config.json", _config_values(config, dtype))
-        safetensors_io.write(new / WEIGHTS, _tensors(config, params), dtype)
+    dtype, limit = dtype_name(dtype), parse_size(max_shard_size)
+    with new_preset(directory, config, params, tokenizer, preprocessor, in_kerashub=False) as new:
+        write_json(new / "config.json", _config_values(config, dtype, head))
+        _write_weights(new, _tensors(config, params, head), dtype, limit)
         if tokenizer is not None:
             tokenizer.save(new)
         if preprocessor is not None:
-            _write_json(new / PREPROCESSOR, preprocessor)
+            write_json(new / PREPROCESSOR, preprocessor)
+        if state is not None:
+            training_state.write(new, state)
 
 
-def _write_json(file: Path, values: Mapping[str, Any]) -> None:
-    file.write_text(json.dumps(values, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+def _write_weights(directory: Path, tensors: Mapping[str, NDArray[Any]], dtype: str, limit: int) -> None:
+    """model.safetensors, or shards and their index."""
+    sizes = {name: tensor.size * stored_type(dtype).itemsize for name, tensor in tensors.items()}
+    groups = split(sizes, limit)
+    if len(groups) == 1:
+        safetensors_io.write(directory / WEIGHTS, tensors, dtype)
+        return
+    places: dict[str, str] = {}
+    for count, names in enumerate(groups, 1):
+        file = f"model-{count:05d}-of-{len(groups):05d}.safetensors"
+        safetensors_io.write(directory / file, {name: tensors[name] for name in names}, dtype)
+        places |= dict.fromkeys(names, file)
+    totals = {"total_parameters": sum(tensor.size for tensor in tensors.values()), "total_size": sum(sizes.values())}
+    write_json(directory / INDEX, {"metadata": totals, "weight_map": dict(sorted(places.items()))})
 
 
-def _config_values(config: RobertaConfig, dtype: DTypeLike) -> dict[str, Any]:
+def _config_values(config: RobertaConfig, dtype: str, head: bool) -> dict[str, Any]:
     values: dict[str, Any] = {theirs: getattr(config, ours) for ours, theirs, _ in FIELDS}
     values |= {
-        "architectures": ["RobertaForMaskedLM"],
+        "architectures": ["RobertaForMaskedLM" if head else "RobertaModel"],
         "hidden_act": "gelu",
         "initializer_range": 0.02,
         "max_position_embeddings": config.max_sequence_length + config.pad_id + 1,
         "model_type": "roberta",
-        "torch_dtype": np.dtype(dtype).name,  # version 5 says `dtype`, and reads both
+        "torch_dtype": dtype,  # version 5 says `dtype`, and reads both
         "type_vocab_size": 1,
     }
     if not config.tie_embeddings:
@@ -408,14 +416,25 @@ def _config_values(config: RobertaConfig, dtype: DTypeLike) -> dict[str, Any]:
     return dict(sorted(values.items()))
 
 
-def _tensors(config: RobertaConfig, params: Arrays) -> dict[str, NDArray[Any]]:
+def _tensors(config: RobertaConfig, params: Arrays, head: bool) -> dict[str, NDArray[Any]]:
     """Every tensor under HF's name: views, but for the rows that are zero."""
     tensors: dict[str, NDArray[Any]] = {}
     for ours, (theirs, transpose) in renaming(config).items():
-        tensors[theirs] = params[ours].T if transpose else params[ours]
+        if head or is_backbone(ours):
+            tensors[theirs] = params[ours].T if transpose else params[ours]
     unused = np.zeros((config.pad_id + 1, config.hidden_dim), params.dtype)
     tensors[POSITION] = np.concatenate([unused, params["embeddings.position"]])
     tensors[TOKEN_TYPE] = np.zeros((1, config.hidden_dim), params.dtype)
-    if not config.tie_embeddings:
+    if head and not config.tie_embeddings:
         tensors["lm_head.bias"] = params["head.bias"]  # version 4 reads this one, version 5 the decoder's
     return tensors
+
+
+def read_state(directory: Path, config: RobertaConfig) -> TrainingState:
+    """The state of training that `write` left there.
+
+    Raises:
+        FileNotFoundError: where there is none.
+        ValueError: where it is damaged or another model's.
+    """
+    return training_state.read(directory, shapes(config))

@@ -23,10 +23,11 @@ from typing import Any, Protocol
 
 from pyroberta.presets import hf, kerashub
 from pyroberta.presets.json_io import read_json
+from pyroberta.presets.writing import HF_TOKENIZER_FILES
 
 CONFIG = "config.json"
 # Beside the weights: what is read, where it is there.
-HF_FILES = (*hf.TOKENIZER_FILES, hf.PREPROCESSOR)
+HF_FILES = (*HF_TOKENIZER_FILES, hf.PREPROCESSOR)
 KERASHUB_FILES = (
     "tokenizer.json", f"{kerashub.ASSETS}/vocabulary.json", f"{kerashub.ASSETS}/merges.txt", "preprocessor.json",
     "task.json", kerashub.HEAD,

@@ -10,13 +10,18 @@
 What differs from the parameters here: names, by the table `NAMES`; and the kernels of attention have an axis for the
 heads, (C, H, D) and (H, D, C), which is the same numbers in the same order.
 
+What KerasHub has no place for stands in the same JSON files under the key `pyroberta`, which it does not look at.
+
+This file reads; kerashub_writer.py writes.
+
 Source: keras-hub 0.32 (utils/preset_utils.py, models/roberta) and keras 3.15 (saving/saving_lib.py).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,11 +29,13 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from pyroberta.model.config import RobertaConfig
+from pyroberta.model.gradients import depth
 from pyroberta.model.initial_values import initialise
-from pyroberta.model.params import Arrays, Shape, is_backbone, shapes
+from pyroberta.model.params import Arrays, Shape, is_backbone, shapes, split_layer
 from pyroberta.presets import stored
 from pyroberta.presets.json_io import number, read_json
 from pyroberta.presets.stored import Stored
+from pyroberta.presets.training_state import TrainingState, checked, missing
 
 if TYPE_CHECKING:
     from pyroberta.text.tokenizer import Tokenizer
@@ -37,7 +44,8 @@ WEIGHTS, INDEX, HEAD = "model.weights.h5", "model.weights.json", "task.weights.h
 ASSETS = "assets/tokenizer"
 
 # Our name and the path in the file: below `layers/` for the backbone, below `layers/masked_lm_head/` for the head. `#`
-# is the layer's number, which its group's name has as `_#`, and the first layer's as nothing.
+# is the layer's number, which its group's name has as `_#`, and the first layer's as nothing. The order is that of
+# Keras's `trainable_variables`, and so that of its optimizer's.
 NAMES = {
     "embeddings.token": "token_and_position_embedding/token_embedding/vars/0",
     "embeddings.position": "token_and_position_embedding/position_embedding/vars/0",
@@ -53,19 +61,22 @@ NAMES = {
     "layers.#.attention.output.bias": "transformer_encoder_#/_self_attention_layer/output_dense/vars/1",
     "layers.#.attention.norm.gamma": "transformer_encoder_#/_self_attention_layer_norm/vars/0",
     "layers.#.attention.norm.beta": "transformer_encoder_#/_self_attention_layer_norm/vars/1",
+    "layers.#.feed_forward.norm.gamma": "transformer_encoder_#/_feedforward_layer_norm/vars/0",
+    "layers.#.feed_forward.norm.beta": "transformer_encoder_#/_feedforward_layer_norm/vars/1",
     "layers.#.feed_forward.intermediate.kernel": "transformer_encoder_#/_feedforward_intermediate_dense/vars/0",
     "layers.#.feed_forward.intermediate.bias": "transformer_encoder_#/_feedforward_intermediate_dense/vars/1",
     "layers.#.feed_forward.output.kernel": "transformer_encoder_#/_feedforward_output_dense/vars/0",
     "layers.#.feed_forward.output.bias": "transformer_encoder_#/_feedforward_output_dense/vars/1",
-    "layers.#.feed_forward.norm.gamma": "transformer_encoder_#/_feedforward_layer_norm/vars/0",
-    "layers.#.feed_forward.norm.beta": "transformer_encoder_#/_feedforward_layer_norm/vars/1",
+    "head.bias": "vars/0",
     "head.dense.kernel": "_intermediate_dense/vars/0",
     "head.dense.bias": "_intermediate_dense/vars/1",
     "head.norm.gamma": "_intermediate_layer_norm/vars/0",
     "head.norm.beta": "_intermediate_layer_norm/vars/1",
-    "head.bias": "vars/0",
 }
 FIELDS = ("vocabulary_size", "num_layers", "num_heads", "hidden_dim", "intermediate_dim", "max_sequence_length")
+EPSILON = 1e-5  # KerasHub's backbone has no other
+IDS = {"start_id": 0, "pad_id": 1, "end_id": 2}  # KerasHub's backbone has none; its tokenizer looks them up
+OWN = "pyroberta"
 SETTINGS = (
     "sequence_length", "truncate", "mask_selection_rate", "mask_selection_length", "mask_token_rate",
     "random_token_rate",
@@ -82,16 +93,24 @@ def renaming(config: RobertaConfig) -> dict[str, tuple[str, Shape]]:
     H, D, C = config.num_heads, config.head_dim, config.hidden_dim
     names = {}
     for name, shape in shapes(config).items():
-        layer = re.search(r"\d+", name)
-        place = NAMES[re.sub(r"\d+", "#", name)]
-        if layer:
-            place = place.replace("_#", f"_{layer[0]}" if layer[0] != "0" else "")
+        pattern, layer = split_layer(name)
+        place = NAMES[pattern].replace("_#", f"_{layer}" if layer != "0" else "")
         if re.search(r"attention\.(query|key|value)\.", name):
             shape = (C, H, D) if name.endswith("kernel") else (H, D)
         elif name.endswith("attention.output.kernel"):
             shape = (H, D, C)
         names[name] = (("layers/" if is_backbone(name) else "layers/masked_lm_head/") + place, shape)
     return names
+
+
+def in_kerass_order(names: Iterable[str]) -> list[str]:
+    """The parameters in the order of Keras's `trainable_variables`.
+
+    >>> in_kerass_order(["head.norm.beta", "head.bias", "layers.0.feed_forward.norm.beta"])
+    ['layers.0.feed_forward.norm.beta', 'head.bias', 'head.norm.beta']
+    """
+    rank = {name: i for i, name in enumerate(NAMES)}
+    return sorted(names, key=lambda name: (depth(name), rank[split_layer(name)[0]]))
 
 
 # --- JSON -------------------------------------------------------------------------------------------------------------
@@ -111,8 +130,11 @@ def read_config(directory: Path) -> RobertaConfig:
         raise ValueError(f"{file}: the weights are quantised ({dtype.get('class_name')}), which can't be read")
     fields = {key: number(file, values, key, 0 if key != "max_sequence_length" else 512) for key in FIELDS}
     rate = number(file, values, "dropout", 0.1)
+    own = own_values(file)
+    fields |= {key: number(file, own, key, default) for key, default in IDS.items()}
+    attention = number(file, own, "attention_dropout", rate)
     try:
-        return RobertaConfig(**fields, dropout=rate, attention_dropout=rate, layer_norm_epsilon=1e-5)
+        return RobertaConfig(**fields, dropout=rate, attention_dropout=attention, layer_norm_epsilon=EPSILON)
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from None
 
@@ -141,7 +163,19 @@ def read_preprocessor(directory: Path) -> dict[str, Any]:
         config, Mapping
     ):
         return {}
-    return {key: config[key] for key in SETTINGS if key in config}
+    return {key: config[key] for key in SETTINGS if key in config} | own_values(file)
+
+
+def own_values(file: Path) -> dict[str, Any]:
+    """What `kerashub_writer` left in a JSON file for pyroberta alone; empty where it didn't write it.
+
+    Raises:
+        ValueError: where it isn't an object.
+    """
+    values = read_json(file).get(OWN, {})
+    if not isinstance(values, dict):
+        raise ValueError(f"{file}: {OWN} should be an object, it is a {type(values).__name__}")
+    return values
 
 
 def has_tokenizer(directory: Path) -> bool:
@@ -163,10 +197,13 @@ def read_tokenizer(directory: Path, config: RobertaConfig) -> Tokenizer:
         raise FileNotFoundError(f"{directory} has no tokenizer ({ASSETS}/vocabulary.json and merges.txt)")
     file = directory / "tokenizer.json"
     settings = _object(file, "RobertaTokenizer") if file.is_file() else {}
+    own = own_values(file) if file.is_file() else {}
     tokenizer = Tokenizer(
         read_json(directory / ASSETS / "vocabulary.json"),
         read_merges(directory / ASSETS / "merges.txt"),
         add_prefix_space=settings.get("add_prefix_space") is True,
+        mask_lstrip=own.get("mask_lstrip") is not False,
+        added_tokens=own.get("added_tokens"),
     )
     stored.check_vocabulary(directory, tokenizer.vocabulary_size, config)
     return tokenizer
@@ -236,6 +273,65 @@ def _read_head(directory: Path) -> dict[str, Stored]:
     return {path: tensor for path, tensor in read_h5(file).items() if path.startswith("layers/masked_lm_head/")}
 
 
+def read_state(directory: Path, config: RobertaConfig) -> TrainingState:
+    """The state of Keras's Adam in task.weights.h5: iterations, learning rate, then m and v of each variable.
+
+    KerasHub's presets don't say which optimizer it is of. Where `kerashub_writer` didn't either, it is Adam with
+    Keras's defaults and the rate that is stored. Where only the head was trained, the encoder's moments are zeros.
+
+    Raises:
+        ImportError: where h5py isn't installed.
+        FileNotFoundError: where there is no state, or one without moments.
+        ValueError: where it is another model's, or that of an optimizer which keeps something else.
+
+    Warns:
+        UserWarning: where the optimizer's settings aren't known.
+    """
+    file = directory / HEAD
+    found = _read_variables(file) if file.is_file() else []
+    if len(found) <= 2:
+        raise missing(directory, "optimizer/vars of task.weights.h5")
+    table = renaming(config)
+    trained = in_kerass_order(table)
+    if len(found) < len(trained):
+        trained = in_kerass_order(name for name in table if not is_backbone(name))
+    scalars = len(found) - 2 * len(trained)  # without a rate where it follows a schedule
+    places = [tensor.shape for tensor in found[:scalars]] + [table[name][1] for name in trained for _ in "mv"]
+    if scalars not in (1, 2) or places != [() for _ in range(scalars)] + [tensor.shape for tensor in found[scalars:]]:
+        raise ValueError(
+            f"{file}: the optimizer keeps {len(found)} arrays, and not a learning rate and two moments of each "
+            f"parameter, as Adam of a masked LM of config.json's size does"
+        )
+    shape_of = shapes(config)
+    m, v = (
+        {name: np.zeros(shape, np.float32) for name, shape in shape_of.items() if name not in trained} for _ in "mv"
+    )
+    for i, name in enumerate(trained):
+        m[name] = found[scalars + 2 * i].array().reshape(shape_of[name])
+        v[name] = found[scalars + 2 * i + 1].array().reshape(shape_of[name])
+    task = directory / "task.json"
+    own = own_values(task) if task.is_file() else {}
+    if "optimizer" not in own:
+        rate = float(found[1].array()) if scalars == 2 else 5e-5
+        own = {"optimizer": {"name": "adam", "learning_rate": rate}}
+        warnings.warn(
+            f"{directory} doesn't say which optimizer its state is of: Adam with Keras's defaults and a learning rate "
+            f"of {rate:g} was taken",
+            stacklevel=2,
+        )
+    return checked(file, own["optimizer"], int(found[0].array()), m, v, own.get("seed", 0))
+
+
+def _read_variables(file: Path) -> list[Stored]:
+    """The optimizer's, in their order."""
+    prefix = "optimizer/vars/"
+    variables = {path: tensor for path, tensor in read_h5(file).items() if path.startswith(prefix)}
+    try:
+        return [variables[f"{prefix}{i}"] for i in range(len(variables))]
+    except KeyError as error:
+        raise ValueError(f"{file} lacks {error} of the optimizer's {len(variables)} arrays") from None
+
+
 MOST_GROUPS, DEEPEST = 100_000, 16
 
 
@@ -248,12 +344,7 @@ def read_h5(file: Path) -> dict[str, Stored]:
         ImportError: where h5py isn't installed, telling how to get it.
         ValueError: for a damaged file, or one that refers to others.
     """
-    try:
-        import h5py
-    except ImportError:
-        raise ImportError(
-            f"{file.name} is HDF5, which takes the package h5py: python -m pip install 'pyroberta[keras]'"
-        ) from None
+    h5py = import_h5py(file.name)
     try:
         opened = h5py.File(file, "r")
     except OSError as error:
@@ -268,6 +359,21 @@ def read_h5(file: Path) -> dict[str, Stored]:
             }
         except (OSError, RuntimeError, KeyError) as error:
             raise ValueError(f"{file} is damaged: {error}") from None
+
+
+def import_h5py(what: str) -> Any:
+    """The package that reads and writes HDF5.
+
+    Raises:
+        ImportError: where it isn't installed, telling how to get it.
+    """
+    try:
+        import h5py
+    except ImportError:
+        raise ImportError(
+            f"{what} is HDF5, which takes the package h5py: python -m pip install 'pyroberta[keras]'"
+        ) from None
+    return h5py
 
 
 def _datasets(group: Any, file: Path, path: str, depth: int) -> Iterator[tuple[str, Any]]:

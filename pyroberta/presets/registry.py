@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -19,9 +19,10 @@ from numpy.typing import DTypeLike
 
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.params import Arrays
-from pyroberta.presets import fairseq, hf, kerashub
+from pyroberta.presets import fairseq, hf, kerashub, kerashub_writer
 from pyroberta.presets.fairseq_vocabulary import roberta_tokenizer
-from pyroberta.presets.json_io import read_json
+from pyroberta.presets.training_state import TrainingState
+from pyroberta.presets.writing import is_kerashub
 
 if TYPE_CHECKING:
     from pyroberta.text.tokenizer import Tokenizer
@@ -85,18 +86,35 @@ class Reader(Protocol):
         """The preprocessor's settings, as far as the format has them."""
 
 
+class Writer(Protocol):
+    """What a function that writes a format is."""
+
+    def __call__(
+        self,
+        directory: Path | str,
+        config: RobertaConfig,
+        params: Arrays,
+        tokenizer: Tokenizer | None = None,
+        dtype: DTypeLike | str = "float32",
+        preprocessor: Mapping[str, Any] | None = None,
+        *,
+        max_shard_size: int | str = "5GB",
+        state: TrainingState | None = None,
+        head: bool = True,
+    ) -> None:
+        """Writes a preset, atomically."""
+
+
 @dataclass(frozen=True)
 class Format:
-    """A kind of directory: how to tell it, and the module that reads it."""
+    """A kind of directory: how to tell it, the module that reads it, and what reads the state of training, where the
+    format can hold one.
+    """
 
     name: str
     marks: Callable[[Path], bool]
     reader: Reader
-
-
-def _is_kerashub(directory: Path) -> bool:
-    file = directory / "config.json"
-    return file.is_file() and "registered_name" in read_json(file)
+    read_state: Callable[[Path, RobertaConfig], TrainingState] | None = None
 
 
 def _is_fairseq(directory: Path) -> bool:
@@ -106,10 +124,11 @@ def _is_fairseq(directory: Path) -> bool:
 
 # The first whose marks fit is taken.
 FORMATS = (
-    Format("KerasHub preset", _is_kerashub, kerashub),
+    Format("KerasHub preset", is_kerashub, kerashub, kerashub.read_state),
     Format("fairseq checkpoint", _is_fairseq, fairseq),
-    Format("Hugging Face directory", lambda d: (d / "config.json").is_file(), hf),
+    Format("Hugging Face directory", lambda d: (d / "config.json").is_file(), hf, hf.read_state),
 )
+WRITERS: dict[str, Writer] = {"hf": hf.write, "keras": kerashub_writer.write}
 
 
 def load(
@@ -155,15 +174,48 @@ def _shape(preset: str | os.PathLike[str]) -> RobertaConfig | None:
     return PRESETS[preset].config if isinstance(preset, str) and preset in PRESETS else None
 
 
+def training_state(preset: str | os.PathLike[str], config: RobertaConfig) -> TrainingState:
+    """The state of training that was saved with the preset.
+
+    Raises:
+        FileNotFoundError: where there is none.
+        ValueError: where it is damaged or another model's, or the format can't hold one.
+    """
+    directory = resolve(preset)
+    found = _format_of(directory)
+    if found.read_state is None:
+        raise ValueError(f"{directory} is a {found.name}, of which no optimizer's state is read; leave load_optimizer")
+    return found.read_state(directory, config)
+
+
+def writer(format: str) -> Writer:
+    """What writes that format.
+
+    Raises:
+        ValueError: for a name that is none.
+
+    >>> writer("onnx")
+    Traceback (most recent call last):
+    ValueError: format must be 'hf' or 'keras', got 'onnx'
+    """
+    if format not in WRITERS:
+        raise ValueError(f"format must be {' or '.join(map(repr, WRITERS))}, got {format!r}")
+    return WRITERS[format]
+
+
 def detect(directory: Path) -> Reader:
     """The reader of the format that `directory` is in.
 
     Raises:
         ValueError: where it is in none that can be read.
     """
+    return _format_of(directory).reader
+
+
+def _format_of(directory: Path) -> Format:
     for candidate in FORMATS:
         if candidate.marks(directory):
-            return candidate.reader
+            return candidate
     there = ", ".join(sorted(entry.name for entry in directory.iterdir())[:8])
     raise ValueError(
         f"{directory} is no preset: it has neither config.json nor {fairseq.CHECKPOINT}; it has {there or 'nothing'}"

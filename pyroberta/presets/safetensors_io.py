@@ -4,8 +4,9 @@
     n bytes   JSON: {"name": {"dtype": "F32", "shape": [2, 3], "data_offsets": [start, stop]}, ..., "__metadata__": {}}
     the rest  the data, to which the offsets refer, without holes
 
-The `safetensors` package writes. It does not read here: its NumPy side knows no bfloat16, and copies each tensor once
-more, where here a tensor is a view of the mapped file until it is cast into its place.
+The `safetensors` package is not used: its NumPy side knows no bfloat16, and takes all tensors as they will lie in the
+file, a second copy of the model. Here a tensor is a view of the mapped file until it is cast into its place, and goes
+back some rows at a time.
 
 Source: https://github.com/huggingface/safetensors#format
 """
@@ -21,7 +22,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from pyroberta.presets.stored import NUMPY_TYPES, Stored, refuse_non_finite
+from pyroberta.presets.encoding import CODES, dtype_name, encoded, stored_type
+from pyroberta.presets.stored import NUMPY_TYPES, Stored
 
 LONGEST_HEADER = 100_000_000  # the format's own limit
 
@@ -38,6 +40,27 @@ def read(file: Path) -> dict[str, Stored]:
     >>> float(read(file)["a"].array().sum())
     6.0
     """
+    header, data = _open(file)
+    header.pop("__metadata__", None)
+    tensors = {name: _stored(file, name, entry, data) for name, entry in header.items()}
+    needed = sum(tensor.data.size for tensor in tensors.values())
+    if needed != data.size:
+        raise ValueError(f"{file}: its tensors take {needed} bytes, but {data.size} follow the header")
+    return tensors
+
+
+def read_metadata(file: Path) -> dict[str, Any]:
+    """The file's own remarks, which are texts by name; empty where it has none.
+
+    Raises:
+        ValueError: as `read`.
+    """
+    found = _open(file)[0].get("__metadata__")
+    return found if isinstance(found, dict) else {}
+
+
+def _open(file: Path) -> tuple[dict[str, Any], NDArray[np.uint8]]:
+    """The header, and the mapped bytes after it."""
     size = file.stat().st_size
     if size < 8:
         raise ValueError(f"{file} is no safetensors file: it has {size} bytes, and the header's length alone takes 8")
@@ -54,13 +77,7 @@ def read(file: Path) -> dict[str, Stored]:
         raise ValueError(f"{file} is no safetensors file: its header isn't JSON ({error})") from None
     if not isinstance(header, dict):
         raise ValueError(f"{file} is no safetensors file: its header is a {type(header).__name__}, not an object")
-    header.pop("__metadata__", None)
-    data = np.asarray(mapped)[8 + length :]
-    tensors = {name: _stored(file, name, entry, data) for name, entry in header.items()}
-    needed = sum(tensor.data.size for tensor in tensors.values())
-    if needed != data.size:
-        raise ValueError(f"{file}: its tensors take {needed} bytes, but {data.size} follow the header")
-    return tensors
+    return header, np.asarray(mapped)[8 + length :]
 
 
 def _stored(file: Path, name: str, entry: Any, data: NDArray[np.uint8]) -> Stored:
@@ -83,24 +100,35 @@ def _stored(file: Path, name: str, entry: Any, data: NDArray[np.uint8]) -> Store
     return Stored(name, dtype, shape, data[start:stop], file)
 
 
-def write(file: Path, tensors: Mapping[str, NDArray[Any]], dtype: DTypeLike = np.float32) -> None:
-    """Writes `tensors`, cast to `dtype`.
+def write(
+    file: Path,
+    tensors: Mapping[str, NDArray[Any]],
+    dtype: DTypeLike | str = "float32",
+    metadata: Mapping[str, str] | None = None,
+) -> None:
+    """Writes `tensors`, cast to `dtype` some rows at a time.
 
     Args:
         file: made or overwritten. Not atomic by itself, see `atomic.replacing_directory`.
         tensors: names and values of any shape, contiguous or not.
-        dtype: float16, float32 or float64.
+        dtype: float16, bfloat16, float32 or float64.
+        metadata: remarks to write down beside them.
 
     Raises:
-        ValueError: for another dtype, and where a value isn't finite (in `dtype`), naming tensor and place; nothing is
-            written then.
+        ValueError: for another dtype, and where a value isn't finite (in `dtype`), naming tensor and place; the file
+            is then worthless.
     """
-    from safetensors.numpy import save_file
-
-    if np.dtype(dtype) not in (np.float16, np.float32, np.float64):
-        raise ValueError(f"dtype must be float16, float32 or float64, got {np.dtype(dtype)}")
-    with np.errstate(over="ignore"):
-        cast = {name: np.asarray(tensor, dtype, order="C") for name, tensor in tensors.items()}
-    for name, tensor in cast.items():
-        refuse_non_finite(tensor, f"parameter {name!r} as {np.dtype(dtype)}", "It was not saved")
-    save_file(cast, file, metadata={"format": "pt"})  # transformers refuses a file that doesn't say so
+    dtype = dtype_name(dtype)
+    # transformers refuses a file that doesn't say which framework's layout it has: pt, with kernels (out, in).
+    header: dict[str, Any] = {"__metadata__": {"format": "pt", **(metadata or {})}}
+    stop = 0
+    for name, tensor in tensors.items():
+        start, stop = stop, stop + tensor.size * stored_type(dtype).itemsize
+        header[name] = {"dtype": CODES[dtype], "shape": tensor.shape, "data_offsets": [start, stop]}
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # so that every number lies aligned
+    with open(file, "wb") as opened:
+        opened.write(len(text).to_bytes(8, "little") + text)
+        for name, tensor in tensors.items():
+            for block in encoded(tensor, dtype, name):
+                opened.write(block.data)

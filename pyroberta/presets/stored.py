@@ -70,7 +70,12 @@ class Stored:
 
     def decoded(self, raw: NDArray[Any]) -> NDArray[Any]:
         """The values of some of `raw()`."""
-        return (raw.astype(np.uint32) << 16).view(np.float32) if self.dtype == "BF16" else raw
+        return widened(raw, self.dtype)
+
+
+def widened(raw: NDArray[Any], dtype: str) -> NDArray[Any]:
+    """Numbers of what lies in a file as that dtype: of bfloat16's bits float32, of the others what they are."""
+    return (raw.astype(np.uint32) << 16).view(np.float32) if dtype == "BF16" else raw
 
 
 def refuse_differences(
@@ -168,10 +173,15 @@ def check_vocabulary(directory: Path, size: int, config: RobertaConfig) -> None:
         )
 
 
+class FreshHeadWarning(UserWarning):
+    """A preset had no masked-LM head, so that the model's knows nothing yet."""
+
+
 def warn_of_fresh_head(directory: Path, what: str) -> None:
     """Warns that there was no masked-LM head, `what` in that format."""
     warnings.warn(
         f"{directory} has no masked-LM head ({what}): a fresh one was initialised. Fit it before predicting.",
+        FreshHeadWarning,
         stacklevel=3,
     )
 

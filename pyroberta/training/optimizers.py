@@ -409,6 +409,26 @@ def from_config(config: Mapping[str, Any]) -> Adam:
     return optimizer
 
 
+def restored(config: Mapping[str, Any], state: Mapping[str, Any], params: Arrays) -> Adam:
+    """The optimizer that had this config and state, ready to go on.
+
+    Args:
+        config: as from `get_config`.
+        state: as from `state_dict`, copied.
+        params: of the model.
+
+    Raises:
+        ValueError: where the config is of no optimizer here, or the state of other parameters.
+    """
+    try:
+        optimizer = from_config(config)
+        optimizer.build(params)
+    except (TypeError, KeyError, AttributeError, ValueError, re.error) as error:
+        raise ValueError(f"this is no optimizer's config: {config!r} ({error})") from None
+    optimizer.load_state_dict(state)
+    return optimizer
+
+
 def global_norm(vectors: Iterable[NDArray[Any]], ops: Ops = REFERENCE) -> float:
     """The L2 norm of all the vectors taken as one, summed in float64 whatever their dtype.
 

@@ -1,0 +1,83 @@
+"""From one format to another, without a model around it."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from pyroberta.model.config import RobertaConfig
+from pyroberta.model.params import Arrays
+from pyroberta.presets.atomic import check_saveable
+from pyroberta.presets.encoding import dtype_name
+from pyroberta.presets.registry import Reader, detect, resolve, writer
+from pyroberta.presets.shards import parse_size
+from pyroberta.presets.stored import FreshHeadWarning
+
+
+def convert(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    *,
+    format: str = "hf",
+    dtype: str = "float32",
+    max_shard_size: int | str = "5GB",
+) -> dict[str, Any]:
+    """Writes a preset anew, in another format or dtype: what it has of encoder, head, tokenizer and settings.
+
+    A head that the preset hasn't got isn't made up. The state of an optimizer isn't carried over.
+
+    Args:
+        source: a preset's name, or a directory in any format that can be read.
+        target: the directory to write; `source` itself is possible.
+        format: "hf" or "keras".
+        dtype: as which the weights are stored.
+        max_shard_size: weights that are larger go into several files.
+
+    Returns:
+        `saved`, the directory; `format`, `dtype`; and whether there was a `head` and a `tokenizer`.
+
+    Raises:
+        ValueError, FileNotFoundError, ImportError: as the reader and the writer say; nothing is written then.
+
+    >>> import tempfile
+    >>> convert("roberta_tiny_en", Path(tempfile.mkdtemp()) / "half", dtype="float16")["head"]
+    True
+    """
+    from pyroberta.text.preprocessor import MaskedLMPreprocessor
+
+    write, dtype = writer(format), dtype_name(dtype)
+    parse_size(max_shard_size)
+    check_saveable(Path(target))
+    directory = resolve(source)
+    reader = detect(directory)
+    config = reader.read_config(directory)
+    try:
+        tokenizer = reader.read_tokenizer(directory, config)
+    except FileNotFoundError:
+        tokenizer = None
+    settings = None
+    if tokenizer is not None:
+        settings = MaskedLMPreprocessor.from_preset(directory, tokenizer=tokenizer).get_config()
+    params, has_head = _read_params(reader, directory, config, np.float64 if dtype == "float64" else np.float32)
+    write(
+        os.fspath(target), config, params, tokenizer, dtype, settings,
+        max_shard_size=max_shard_size, head=has_head,
+    )  # fmt: skip
+    there = {"head": has_head, "tokenizer": tokenizer is not None}
+    return {"saved": os.fspath(target), "format": format, "dtype": dtype, **there}
+
+
+def _read_params(reader: Reader, directory: Path, config: RobertaConfig, dtype: DTypeLike) -> tuple[Arrays, bool]:
+    """The parameters, and whether the preset has a head."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", FreshHeadWarning)  # it comes before the first number is read
+        try:
+            return reader.read_params(directory, config, dtype), True
+        except FreshHeadWarning:
+            warnings.simplefilter("ignore", FreshHeadWarning)
+            return reader.read_params(directory, config, dtype), False

@@ -1,0 +1,285 @@
+"""Writes KerasHub presets; see kerashub.py for what is in them, and for the names.
+
+What KerasHub has no place for: an output matrix of its own and another epsilon than 1e-5 change the arithmetic, and
+are refused; so are special tokens of other names. The rest stands under the key `pyroberta`, where KerasHub does not
+look: what that means for it is warned of.
+
+Source: keras-hub 0.32 (utils/preset_utils.py, models/roberta) and keras 3.15 (saving/saving_lib.py, optimizers).
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from pyroberta.model.config import RobertaConfig
+from pyroberta.model.params import Arrays, is_backbone
+from pyroberta.presets.encoding import dtype_name, encoded, stored_type
+from pyroberta.presets.kerashub import (
+    ASSETS,
+    EPSILON,
+    FIELDS,
+    HEAD,
+    IDS,
+    INDEX,
+    OWN,
+    SETTINGS,
+    WEIGHTS,
+    import_h5py,
+    in_kerass_order,
+    renaming,
+)  # fmt: skip
+from pyroberta.presets.shards import parse_size, split
+from pyroberta.presets.training_state import TrainingState
+from pyroberta.presets.writing import new_preset, write_json
+
+if TYPE_CHECKING:
+    from pyroberta.text.tokenizer import Tokenizer
+
+VERSIONS = {"keras_version": "3.15.1", "keras_hub_version": "0.32.0"}  # whose layout this is
+KERASS_OWN_ADAM = ("adam", "adamw")
+
+
+def write(
+    directory: Path | str,
+    config: RobertaConfig,
+    params: Arrays,
+    tokenizer: Tokenizer | None = None,
+    dtype: DTypeLike | str = "float32",
+    preprocessor: Mapping[str, Any] | None = None,
+    *,
+    max_shard_size: int | str = "5GB",
+    state: TrainingState | None = None,
+    head: bool = True,
+) -> None:
+    """Writes a preset that `keras_hub.models.RobertaMaskedLM.from_preset` loads, head included, atomically.
+
+    What stays of a preset that is there: see `new_preset`.
+
+    Args:
+        directory: made, or replaced where it holds a preset.
+        config: of the model.
+        params: its parameters, of `shapes(config)`.
+        tokenizer: None for a model without.
+        dtype: float16, bfloat16, float32 or float64, as which the weights are stored.
+        preprocessor: the settings of a `MaskedLMPreprocessor`; they take a tokenizer.
+        max_shard_size: an encoder that is larger goes into several files with an index, each of at most this size.
+        state: of training with `Adam` or `AdamW`, to go on with.
+        head: False for the encoder alone.
+
+    Raises:
+        ImportError: where h5py isn't installed.
+        FileExistsError: where `directory` is a file, or holds other things than a preset.
+        ValueError: for what KerasHub's RoBERTa hasn't got, where a parameter isn't finite in `dtype`, or where the
+            parameters or tokenizer aren't the config's.
+
+    Warns:
+        UserWarning: for what KerasHub will do otherwise.
+    """
+    import_h5py("a KerasHub preset's weights")
+    dtype, limit = dtype_name(dtype), parse_size(max_shard_size)
+    _refuse_what_it_cannot_hold(config, tokenizer, state)
+    _warn_of_what_it_does_otherwise(config, tokenizer)
+    described = _described(config, tokenizer, dtype, preprocessor, state)
+    with new_preset(directory, config, params, tokenizer, preprocessor, in_kerashub=True) as new:
+        write_json(new / "config.json", described["backbone"])
+        write_json(new / "metadata.json", _metadata(params))
+        _write_backbone(new, config, params, dtype, limit)
+        if head:
+            write_json(new / "task.json", described["task"])
+            _write_h5(new / HEAD, _tensors(config, params, encoder=False), dtype, _variables(config, state))
+        if tokenizer is not None:
+            write_json(new / "tokenizer.json", described["tokenizer"])
+            _write_assets(new / ASSETS, tokenizer)
+        if preprocessor is not None:
+            write_json(new / "preprocessor.json", described["preprocessor"])
+
+
+# --- what can't be held -----------------------------------------------------------------------------------------------
+
+
+def _refuse_what_it_cannot_hold(
+    config: RobertaConfig, tokenizer: Tokenizer | None, state: TrainingState | None
+) -> None:
+    from pyroberta.text.tokenizer_files import DEFAULTS
+
+    no = "can't be saved as a KerasHub preset"
+    if not config.tie_embeddings:
+        raise ValueError(
+            f"a model with an output matrix of its own (tie_embeddings=False) {no}: KerasHub's head multiplies by the "
+            "token table. Save it with format='hf'"
+        )
+    if config.layer_norm_epsilon != EPSILON:
+        raise ValueError(
+            f"a model with layer_norm_epsilon={config.layer_norm_epsilon} {no}: KerasHub's RoBERTa has {EPSILON} "
+            "always, and its answers would differ. Save it with format='hf'"
+        )
+    for role, token in DEFAULTS.items() if tokenizer is not None else ():
+        if getattr(tokenizer, role) != token:
+            raise ValueError(
+                f"a tokenizer whose {role} is {getattr(tokenizer, role)!r} {no}: KerasHub's has {token!r} always. "
+                "Save it with format='hf'"
+            )
+    if state is not None and state.optimizer.get("name") not in KERASS_OWN_ADAM:
+        raise ValueError(
+            f"the state of {state.optimizer.get('name')!r} {no}: it has places for Keras's Adam and AdamW. "
+            "Save it with format='hf', or without include_optimizer"
+        )
+
+
+def _warn_of_what_it_does_otherwise(config: RobertaConfig, tokenizer: Tokenizer | None) -> None:
+    if config.attention_dropout != config.dropout:
+        warnings.warn(
+            f"KerasHub's RoBERTa has one dropout rate and will train with {config.dropout} on attention too, instead "
+            f"of attention_dropout={config.attention_dropout}. pyroberta reads both back",
+            stacklevel=3,
+        )
+    if tokenizer is not None and tokenizer.added_tokens:
+        warnings.warn(
+            f"KerasHub's tokenizer has no added tokens: it will cut {', '.join(map(repr, tokenizer.added_tokens))} "
+            "into pieces. pyroberta reads them back",
+            stacklevel=3,
+        )
+
+
+# --- JSON -------------------------------------------------------------------------------------------------------------
+
+
+def _described(
+    config: RobertaConfig,
+    tokenizer: Tokenizer | None,
+    dtype: str,
+    preprocessor: Mapping[str, Any] | None,
+    state: TrainingState | None,
+) -> dict[str, Any]:
+    """What the JSON files say: each object as Keras serialises it, those that hold others with them inside."""
+    policy = {"name": dtype}
+    fields = {key: getattr(config, key) for key in FIELDS} | {"dropout": config.dropout}
+    own: dict[str, Any] = {key: getattr(config, key) for key in ("attention_dropout", *IDS)}
+    backbone = _object("roberta_backbone", "RobertaBackbone", fields, policy, own)
+    found: dict[str, Any] = {"backbone": backbone, "tokenizer": None, "preprocessor": None}
+    if tokenizer is not None:
+        settings = {"config_file": "tokenizer.json", "add_prefix_space": tokenizer.add_prefix_space}
+        own = {"mask_lstrip": tokenizer.mask_lstrip, "added_tokens": tokenizer.added_tokens}
+        found["tokenizer"] = _object("roberta_tokenizer", "RobertaTokenizer", settings, {"name": "int32"}, own)
+    if preprocessor is not None:
+        if tokenizer is None:
+            raise ValueError("preprocessor settings were given without a tokenizer: KerasHub keeps them together")
+        settings = {"tokenizer": found["tokenizer"], "config_file": "preprocessor.json"}
+        settings |= {key: preprocessor[key] for key in SETTINGS if key in preprocessor}
+        own = {key: value for key, value in preprocessor.items() if key not in SETTINGS}
+        name = "RobertaMaskedLMPreprocessor"
+        found["preprocessor"] = _object("roberta_masked_lm_preprocessor", name, settings, policy, own)
+    parts = {"backbone": backbone, "preprocessor": found["preprocessor"], "name": "roberta_masked_lm"}
+    own = {} if state is None else {"optimizer": state.optimizer, "seed": state.seed}
+    found["task"] = _object("roberta_masked_lm", "RobertaMaskedLM", parts, None, own)
+    return found
+
+
+def _object(
+    module: str, name: str, config: Mapping[str, Any], policy: Mapping[str, str] | None, own: Mapping[str, Any]
+) -> dict[str, Any]:
+    """A KerasHub object as Keras serialises it; `own` is for pyroberta alone."""
+    if policy is not None:
+        dtype = {"module": "keras", "class_name": "DTypePolicy", "config": policy, "registered_name": None}
+        config = {"name": module, "trainable": True, "dtype": dtype, **config}
+    described = {
+        "module": f"keras_hub.src.models.roberta.{module}",
+        "class_name": name,
+        "config": config,
+        "registered_name": f"keras_hub>{name}",
+    }
+    return described | ({OWN: dict(own)} if own else {})
+
+
+def _metadata(params: Arrays) -> dict[str, Any]:
+    return {
+        **VERSIONS,
+        "parameter_count": sum(array.size for name, array in params.items() if is_backbone(name)),
+        "date_saved": datetime.now().strftime("%Y-%m-%d@%H:%M:%S"),
+        "tasks": ["MaskedLM", "TextClassifier"],
+    }
+
+
+def _write_assets(directory: Path, tokenizer: Tokenizer) -> None:
+    directory.mkdir(parents=True)
+    vocabulary = dict(sorted(tokenizer.vocabulary.items(), key=lambda item: item[1]))
+    (directory / "vocabulary.json").write_text(json.dumps(vocabulary, ensure_ascii=False), encoding="utf-8")
+    merges = "".join(f"{left} {right}\n" for left, right in tokenizer.merges)
+    (directory / "merges.txt").write_text(merges, encoding="utf-8", newline="\n")
+
+
+# --- weights ----------------------------------------------------------------------------------------------------------
+
+
+def _tensors(config: RobertaConfig, params: Arrays, encoder: bool) -> dict[str, NDArray[Any]]:
+    """The encoder's or the head's tensors by their place: views in the shape that they have there."""
+    table = renaming(config)
+    names = [name for name in in_kerass_order(table) if is_backbone(name) is encoder]
+    return {table[name][0]: params[name].reshape(table[name][1]) for name in names}
+
+
+def _write_backbone(directory: Path, config: RobertaConfig, params: Arrays, dtype: str, limit: int) -> None:
+    """model.weights.h5, or shards and their index; the arrays of one layer of Keras's stay in one file."""
+    tensors = _tensors(config, params, encoder=True)
+    sizes: dict[str, int] = {}
+    for place, tensor in tensors.items():
+        group = place.rpartition("/")[0]
+        sizes[group] = sizes.get(group, 0) + tensor.size * stored_type(dtype).itemsize
+    groups = split(sizes, limit)
+    if len(groups) == 1:
+        _write_h5(directory / WEIGHTS, tensors, dtype)
+        return
+    places: dict[str, str] = {}
+    for count, names in enumerate(groups):
+        file = f"model_{count:05d}.weights.h5"
+        held = {place: tensor for place, tensor in tensors.items() if place.rpartition("/")[0] in names}
+        _write_h5(directory / file, held, dtype)
+        places |= {f"/{name}": file for name in names}
+    write_json(directory / INDEX, {"metadata": {"total_size": sum(sizes.values())}, "weight_map": places})
+
+
+def _variables(config: RobertaConfig, state: TrainingState | None) -> dict[str, NDArray[Any]]:
+    """What Keras's Adam keeps: iterations, the rate unless it follows a schedule, then m and v of each variable."""
+    if state is None:
+        return {}
+    table, rate = renaming(config), state.optimizer["learning_rate"]
+    arrays: list[NDArray[Any]] = [np.array(state.iterations, np.int32)]
+    if not isinstance(rate, Mapping):
+        arrays.append(np.array(rate, np.float32))
+    for name in in_kerass_order(table):
+        arrays += [moments[name].reshape(table[name][1]) for moments in (state.m, state.v)]
+    return {f"optimizer/vars/{i}": array for i, array in enumerate(arrays)}
+
+
+def _write_h5(
+    file: Path, tensors: Mapping[str, NDArray[Any]], dtype: str, others: Mapping[str, NDArray[Any]] | None = None
+) -> None:
+    """Writes `tensors` cast to `dtype`, and `others` in their own."""
+    with import_h5py(file.name).File(file, "w") as opened:
+        for place, tensor in tensors.items():
+            _write_dataset(opened, place, tensor, dtype)
+        for place, array in (others or {}).items():
+            if array.ndim:
+                _write_dataset(opened, place, array, array.dtype.name)
+            else:
+                opened[place] = array
+
+
+def _write_dataset(opened: Any, place: str, tensor: NDArray[Any], dtype: str) -> None:
+    is_bfloat16 = dtype == "bfloat16"  # two opaque bytes, and an attribute that tells what they are
+    kind = np.dtype("V2") if is_bfloat16 else stored_type(dtype)
+    dataset = opened.create_dataset(place, tensor.shape, kind)
+    if is_bfloat16:
+        dataset.attrs["dtype"] = dtype
+    start = 0
+    for block in encoded(tensor, dtype, place):
+        dataset[start : start + len(block)] = block.view(kind)
+        start += len(block)

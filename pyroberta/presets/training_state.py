@@ -1,0 +1,102 @@
+"""What training needs to go on as if it had not been interrupted, and the file that keeps it beside HF's weights.
+
+    pyroberta_optimizer.safetensors     m.<parameter>, v.<parameter>, in the dtype that they were trained in;
+                                        in the metadata, as JSON: the optimizer's config, iterations, the model's seed
+
+`iterations` decides the schedule's rate, the correction of Adam's means, the dropout keys, and with the seed the masks
+and the order of the examples.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from pyroberta.model.params import Shape
+from pyroberta.presets import safetensors_io, stored
+
+FILE = "pyroberta_optimizer.safetensors"
+KEY = "training"  # in the file's metadata
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """An optimizer and the seed of the model that it trains.
+
+    Attributes:
+        optimizer: its config, as its `get_config` gives it.
+        iterations: the updates done.
+        m, v: parameter -> its moment.
+        seed: of the model.
+    """
+
+    optimizer: Mapping[str, Any]
+    iterations: int
+    m: Mapping[str, NDArray[Any]]
+    v: Mapping[str, NDArray[Any]]
+    seed: int
+
+
+def write(directory: Path, state: TrainingState) -> None:
+    """Writes `FILE`.
+
+    Raises:
+        ValueError: where a moment isn't finite.
+    """
+    tensors = {f"{key}.{name}": array for key in ("m", "v") for name, array in getattr(state, key).items()}
+    rest = {"optimizer": state.optimizer, "iterations": state.iterations, "seed": state.seed}
+    dtype = next(iter(tensors.values())).dtype.name
+    safetensors_io.write(directory / FILE, tensors, dtype, {KEY: json.dumps(rest, allow_nan=False)})
+
+
+def read(directory: Path, table: Mapping[str, Shape]) -> TrainingState:
+    """The state in `directory`; the moments are views of the mapped file.
+
+    Args:
+        directory: that `write` was given.
+        table: names and shapes of the parameters.
+
+    Raises:
+        FileNotFoundError: where there is none.
+        ValueError: where the file is damaged, or is another model's.
+    """
+    file = directory / FILE
+    if not file.is_file():
+        raise missing(directory, FILE)
+    tensors = safetensors_io.read(file)
+    expected = {f"{key}.{name}": shape for key in ("m", "v") for name, shape in table.items()}
+    stored.refuse_differences(directory, tensors, expected)
+    try:
+        rest = json.loads(safetensors_io.read_metadata(file)[KEY])
+        optimizer, iterations, seed = rest["optimizer"], rest["iterations"], rest["seed"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{file} doesn't tell which optimizer it is of ({KEY!r} of its metadata: {error!r})") from None
+    m, v = ({name: tensors[f"{key}.{name}"].array() for name in table} for key in ("m", "v"))
+    return checked(file, optimizer, iterations, m, v, seed)
+
+
+def checked(file: Path, optimizer: Any, iterations: Any, m: Any, v: Any, seed: Any) -> TrainingState:
+    """The state of values that were read from `file`.
+
+    Raises:
+        ValueError: for what isn't an optimizer's config, or a whole number of at least 0.
+    """
+    if not isinstance(optimizer, dict):
+        raise ValueError(f"{file}: the optimizer's config should be an object, it is a {type(optimizer).__name__}")
+    for name, value in (("iterations", iterations), ("seed", seed)):
+        if type(value) is not int or value < 0:
+            raise ValueError(f"{file}: {name} should be a whole number of at least 0, got {value!r}")
+    return TrainingState(optimizer, iterations, m, v, seed)
+
+
+def missing(directory: Path, what: str) -> FileNotFoundError:
+    """The error for a directory without a state, `what` in that format."""
+    return FileNotFoundError(
+        f"{directory} has no optimizer's state ({what}): save it with save_to_preset(..., include_optimizer=True), "
+        "or load the model without load_optimizer=True, and the optimizer starts anew"
+    )

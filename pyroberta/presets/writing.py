@@ -1,0 +1,89 @@
+"""What writing a preset is in every format: checks first, then a new directory that takes the old one's place whole."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pyroberta.model.config import RobertaConfig
+from pyroberta.model.params import Arrays, shapes
+from pyroberta.presets.json_io import read_json
+from pyroberta.presets.stored import check_vocabulary, few
+
+if TYPE_CHECKING:
+    from pyroberta.text.tokenizer import Tokenizer
+
+# What belongs to the model, the tokenizer and the preprocessor, in the formats that are written, and in older files.
+MODEL_FILES = (
+    "config.json", "*.safetensors", "*.safetensors.index.json", "pytorch_model*", "tf_model.h5", "flax_model*",
+    "metadata.json", "task.json", "*.weights.h5", "*.weights.json",
+)  # fmt: skip
+HF_TOKENIZER_FILES = (
+    "vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
+    "added_tokens.json",
+)  # fmt: skip
+TOKENIZER_FILES = (*HF_TOKENIZER_FILES, "assets")
+PREPROCESSOR_FILES = ("pyroberta_preprocessor.json", "preprocessor.json")
+
+
+def is_kerashub(directory: Path) -> bool:
+    """Whether config.json is KerasHub's; HF's has no `registered_name`.
+
+    Raises:
+        ValueError: where it is no JSON.
+    """
+    file = directory / "config.json"
+    return file.is_file() and "registered_name" in read_json(file)
+
+
+@contextlib.contextmanager
+def new_preset(
+    directory: Path | str,
+    config: RobertaConfig,
+    params: Arrays,
+    tokenizer: Tokenizer | None,
+    preprocessor: Mapping[str, Any] | None,
+    *,
+    in_kerashub: bool,
+) -> Iterator[Path]:
+    """Gives an empty directory to fill, which then takes the place of `directory`.
+
+    An interrupted save leaves what was there before, whole (see atomic.py). Other files of an existing preset, such as
+    a model card, stay; tokenizer and preprocessor settings stay where none are given, and the format is the same.
+
+    Raises:
+        FileExistsError: where `directory` is a file, or holds other things than a preset.
+        ValueError: where the parameters or the tokenizer aren't the config's.
+    """
+    from pyroberta.presets.atomic import replacing_directory
+
+    if params.table != shapes(config):
+        differing = [name for name, shape in shapes(config).items() if params.table.get(name) != shape]
+        raise ValueError(f"the parameters aren't those of the config: {few(differing or params.table)} differ")
+    if tokenizer is not None:
+        check_vocabulary(Path(directory), tokenizer.vocabulary_size, config)
+    is_other = _is_of_other_format(Path(directory), in_kerashub)
+    owned = [*MODEL_FILES]
+    owned += TOKENIZER_FILES if is_other or tokenizer is not None else ()
+    owned += PREPROCESSOR_FILES if is_other or preprocessor is not None else ()
+    with replacing_directory(directory, owned) as new:
+        yield new
+
+
+def _is_of_other_format(directory: Path, in_kerashub: bool) -> bool:
+    try:
+        return (directory / "config.json").is_file() and is_kerashub(directory) is not in_kerashub
+    except ValueError:  # broken: of none
+        return True
+
+
+def write_json(file: Path, values: Mapping[str, Any]) -> None:
+    """Writes an object for people to read.
+
+    Raises:
+        ValueError: for NaN and infinity, which JSON lacks.
+    """
+    file.write_text(json.dumps(values, indent=2, allow_nan=False) + "\n", encoding="utf-8")
