@@ -226,7 +226,11 @@ def test_keras_goes_on_with_our_optimizers_state_and_we_with_keras(tmp_path: Pat
     _, params, _ = load(tmp_path / "theirs", load_tokenizer=False)
     assert params is not None
     moved = np.abs(made.backbone.params.flat - before).max()
-    np.testing.assert_allclose(params.flat, made.backbone.params.flat, rtol=0, atol=1e-3 * moved)
+    for name, values in made.backbone.params.items():
+        if not name.endswith(
+            "key.bias"
+        ):  # no softmax depends on it: its gradient is rounding alone, which Adam enlarges
+            np.testing.assert_allclose(params[name], values, rtol=0, atol=1e-3 * moved, err_msg=name)
     with pytest.warns(UserWarning, match="Adam with Keras's defaults and a learning rate of 0.01 was taken"):
         again = MaskedLM.from_preset(tmp_path / "theirs", load_optimizer=True, preprocessor=None)
     assert again.optimizer.iterations == made.optimizer.iterations == 5
