@@ -103,10 +103,10 @@ def renaming(config: RobertaConfig) -> dict[str, tuple[str, Shape]]:
     return names
 
 
-def in_kerass_order(names: Iterable[str]) -> list[str]:
+def in_keras_order(names: Iterable[str]) -> list[str]:
     """The parameters in the order of Keras's `trainable_variables`.
 
-    >>> in_kerass_order(["head.norm.beta", "head.bias", "layers.0.feed_forward.norm.beta"])
+    >>> in_keras_order(["head.norm.beta", "head.bias", "layers.0.feed_forward.norm.beta"])
     ['layers.0.feed_forward.norm.beta', 'head.bias', 'head.norm.beta']
     """
     rank = {name: i for i, name in enumerate(NAMES)}
@@ -292,9 +292,9 @@ def read_state(directory: Path, config: RobertaConfig) -> TrainingState:
     if len(found) <= 2:
         raise missing(directory, "optimizer/vars of task.weights.h5")
     table = renaming(config)
-    trained = in_kerass_order(table)
+    trained = in_keras_order(table)
     if len(found) < len(trained):
-        trained = in_kerass_order(name for name in table if not is_backbone(name))
+        trained = in_keras_order(name for name in table if not is_backbone(name))
     scalars = len(found) - 2 * len(trained)  # without a rate where it follows a schedule
     places = [tensor.shape for tensor in found[:scalars]] + [table[name][1] for name in trained for _ in "mv"]
     if scalars not in (1, 2) or places != [() for _ in range(scalars)] + [tensor.shape for tensor in found[scalars:]]:

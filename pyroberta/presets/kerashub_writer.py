@@ -33,7 +33,7 @@ from pyroberta.presets.kerashub import (
     SETTINGS,
     WEIGHTS,
     import_h5py,
-    in_kerass_order,
+    in_keras_order,
     renaming,
 )  # fmt: skip
 from pyroberta.presets.shards import parse_size, split
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from pyroberta.text.tokenizer import Tokenizer
 
 VERSIONS = {"keras_version": "3.15.1", "keras_hub_version": "0.32.0"}  # whose layout this is
-KERASS_OWN_ADAM = ("adam", "adamw")
+KERAS_ADAMS = ("adam", "adamw")
 
 
 def write(
@@ -127,7 +127,7 @@ def _refuse_what_it_cannot_hold(
                 f"a tokenizer whose {role} is {getattr(tokenizer, role)!r} {no}: KerasHub's has {token!r} always. "
                 "Save it with format='hf'"
             )
-    if state is not None and state.optimizer.get("name") not in KERASS_OWN_ADAM:
+    if state is not None and state.optimizer.get("name") not in KERAS_ADAMS:
         raise ValueError(
             f"the state of {state.optimizer.get('name')!r} {no}: it has places for Keras's Adam and AdamW. "
             "Save it with format='hf', or without include_optimizer"
@@ -222,7 +222,7 @@ def _write_assets(directory: Path, tokenizer: Tokenizer) -> None:
 def _tensors(config: RobertaConfig, params: Arrays, encoder: bool) -> dict[str, NDArray[Any]]:
     """The encoder's or the head's tensors by their place: views in the shape that they have there."""
     table = renaming(config)
-    names = [name for name in in_kerass_order(table) if is_backbone(name) is encoder]
+    names = [name for name in in_keras_order(table) if is_backbone(name) is encoder]
     return {table[name][0]: params[name].reshape(table[name][1]) for name in names}
 
 
@@ -254,7 +254,7 @@ def _variables(config: RobertaConfig, state: TrainingState | None) -> dict[str, 
     arrays: list[NDArray[Any]] = [np.array(state.iterations, np.int32)]
     if not isinstance(rate, Mapping):
         arrays.append(np.array(rate, np.float32))
-    for name in in_kerass_order(table):
+    for name in in_keras_order(table):
         arrays += [moments[name].reshape(table[name][1]) for moments in (state.m, state.v)]
     return {f"optimizer/vars/{i}": array for i, array in enumerate(arrays)}
 
