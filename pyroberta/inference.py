@@ -12,7 +12,7 @@ from numpy import ndarray as Array
 from pyroberta.backbone import Backbone
 from pyroberta.model.batch import Batch, pack
 from pyroberta.model.encoder import encoder_forward
-from pyroberta.model.mlm_head import masked_lm_logits
+from pyroberta.model.walk import walk_logits
 from pyroberta.text.byte_level import WHITESPACE
 from pyroberta.text.tokenizer import Tokenizer
 from pyroberta.training.losses import log_softmax
@@ -143,7 +143,7 @@ def hidden_states(
 
 def logits_at(backbone: Backbone, batch: Batch, rows: Array) -> Array:
     """The logits at rows of a packed batch. rows (M,) -> (M, V)."""
-    return masked_lm_logits(backbone.ops, backbone.prepared(), backbone.config, batch, rows)
+    return walk_logits(backbone.ops, backbone.prepared(), backbone.config, batch, rows)
 
 
 def _log_probs_at(

@@ -256,7 +256,7 @@ def _slopes(dlosses: Array, cache: Cache) -> Any:
 
 
 def native_ops() -> Ops:
-    """The table with all rows in C++."""
+    """The table with all rows in C++ that are worth it."""
     rows = {name: row for name, row in globals().items() if name in Ops.__dataclass_fields__}
     return replace(REFERENCE, name="native", squared_norm=_native.squared_norm, adam_step=_native.adam_step, **rows)
 

@@ -46,7 +46,7 @@ def random_batch(config: RobertaConfig, lengths: list[int], seed: int, masked_sh
     rng = np.random.default_rng(seed)
     packed = pack([rng.integers(0, config.vocabulary_size, length) for length in lengths])
     masked = np.flatnonzero(rng.random(packed.num_tokens) < masked_share).astype(np.int32)
-    labels = rng.integers(0, config.vocabulary_size, len(masked)).astype(np.int32)
+    labels = rng.integers(0, config.num_classes or config.vocabulary_size, len(masked)).astype(np.int32)
     return replace(packed, masked=masked, labels=labels, weights=np.ones(len(masked)))
 
 
@@ -84,8 +84,11 @@ def padded_losses(params, config: RobertaConfig, token_ids, padding_mask, mask_p
         x = norm(f"layers.{i}.attention.norm", x + dense(f"layers.{i}.attention.output", attended))
         inside = gelu(dense(f"layers.{i}.feed_forward.intermediate", x))
         x = norm(f"layers.{i}.feed_forward.norm", x + dense(f"layers.{i}.feed_forward.output", inside))
-    h = norm("head.norm", gelu(dense("head.dense", x)))
-    table = params["embeddings.token" if config.tie_embeddings else "head.decoder"]
+    if config.num_classes:
+        h, table = np.tanh(dense("head.dense", x)), params["head.table"]
+    else:
+        h = norm("head.norm", gelu(dense("head.dense", x)))
+        table = params["embeddings.token" if config.tie_embeddings else "head.decoder"]
     log_probabilities = np.log(softmax(np.einsum("bsc,vc->bsv", h, table) + params["head.bias"]))  # (B, S, V)
     return -log_probabilities[np.arange(B)[:, None], mask_positions, labels]
 

@@ -16,29 +16,30 @@ from strategies import seeds
 from pyroberta.model.batch import pack, pack_padded, pad
 from pyroberta.model.encoder import encoder_backward, encoder_forward, site_key, step_key
 from pyroberta.model.gradients import Gradients
-from pyroberta.model.mlm_head import masked_lm_backward, masked_lm_forward, masked_lm_logits
 from pyroberta.model.params import is_backbone, shapes
+from pyroberta.model.walk import walk_backward, walk_forward, walk_logits
 from pyroberta.ops import REFERENCE
 from pyroberta.oracle import check_backward
 
 KEY = step_key(seed=3, step=5)
 TIED, UNTIED = small_config(), small_config(tie_embeddings=False)
-NAMES = list(shapes(UNTIED))
-EVERY_NAME = [(config, name) for config in (TIED, UNTIED) for name in shapes(config)]
+CLASSIFIER = small_config(num_classes=3)
+NAMES = list(shapes(UNTIED) | shapes(CLASSIFIER))
+EVERY_NAME = [(config, name) for config in (TIED, UNTIED, CLASSIFIER) for name in shapes(config)]
 
 some_lengths = st.lists(st.integers(0, 7), min_size=1, max_size=4)
-configs = st.sampled_from([TIED, UNTIED])
+configs = st.sampled_from([TIED, UNTIED, CLASSIFIER])
 
 
 def losses_of(params, config, batch, key=None):
-    (losses, _), _ = masked_lm_forward(REFERENCE, params, config, batch, key)
+    (losses, _), _ = walk_forward(REFERENCE, params, config, batch, key)
     return losses
 
 
 def gradients_of(params, config, batch, dlosses, trainable, key=None, ops=REFERENCE):
     grads = Gradients(params.zeros_like(), trainable)
-    _, cache = masked_lm_forward(ops, params, config, batch, key, grads.lowest)
-    masked_lm_backward(ops, grads, dlosses, cache)
+    _, cache = walk_forward(ops, params, config, batch, key, grads.lowest)
+    walk_backward(ops, grads, dlosses, cache)
     return grads.sums
 
 
@@ -67,12 +68,12 @@ def test_backward_is_the_derivative_for_every_parameter_with_dropout_on(config, 
     def forward(value):
         moved = params.astype(np.float64)
         moved[name][...] = value
-        (losses, _), cache = masked_lm_forward(REFERENCE, moved, config, batch, KEY, keep_from=-1)
+        (losses, _), cache = walk_forward(REFERENCE, moved, config, batch, KEY, keep_from=-1)
         return losses, cache
 
     def backward(dlosses, cache):
         grads = Gradients(params.zeros_like(), shapes(config))
-        masked_lm_backward(REFERENCE, grads, dlosses, cache)
+        walk_backward(REFERENCE, grads, dlosses, cache)
         return grads.sums[name]
 
     for seed in range(2):
@@ -87,12 +88,12 @@ def test_the_whole_gradient_is_the_derivative_whatever_the_batch(lengths, config
     def forward(flat):
         moved = params.zeros_like()
         moved.flat[:] = flat
-        (losses, _), cache = masked_lm_forward(REFERENCE, moved, config, batch, KEY, keep_from=-1)
+        (losses, _), cache = walk_forward(REFERENCE, moved, config, batch, KEY, keep_from=-1)
         return losses, cache
 
     def backward(dlosses, cache):
         grads = Gradients(params.zeros_like(), shapes(config))
-        masked_lm_backward(REFERENCE, grads, dlosses, cache)
+        walk_backward(REFERENCE, grads, dlosses, cache)
         return grads.sums.flat
 
     assert check_backward(forward, backward, [params.flat], seed) <= 1e-7
@@ -128,19 +129,21 @@ def test_freezing_changes_no_bit_of_the_other_gradients(trainable, config, seed)
         assert np.array_equal(some[name], wanted), name
 
 
-@pytest.mark.parametrize("config", [TIED, UNTIED], ids=["tied", "untied"])
+@pytest.mark.parametrize("config", [TIED, UNTIED, CLASSIFIER], ids=["tied", "untied", "classifier"])
 def test_a_frozen_backbone_keeps_no_encoder_cache_and_calls_no_encoder_backward(config):
     batch, params = random_batch(config, [3, 6], seed=0), random_params(config, seed=0)
     grads = Gradients(params.zeros_like(), [name for name in params if not is_backbone(name)])
     ops, calls = counting(REFERENCE)
-    _, cache = masked_lm_forward(ops, params, config, batch, KEY, grads.lowest)
+    _, cache = walk_forward(ops, params, config, batch, KEY, grads.lowest)
     _, caches = encoder_forward(REFERENCE, params, config, batch, KEY, grads.lowest)
     assert caches == {}
     calls.clear()
-    masked_lm_backward(ops, grads, np.ones(len(batch.masked)), cache)
+    walk_backward(ops, grads, np.ones(len(batch.masked)), cache)
     # the head's list, once each, and nothing else
-    loss = "cross_entropy_backward_input" if config.tie_embeddings else "cross_entropy_backward"
+    loss = "cross_entropy_backward" if config is not TIED else "cross_entropy_backward_input"
     heads = [loss, "layer_norm_backward", "gelu_backward", "linear_backward"]
+    if config is CLASSIFIER:
+        heads = [loss, "dropout_backward", "tanh_backward", "linear_backward", "dropout_backward"]
     del calls["accumulate"]  # what they gave, added to its sums
     assert calls == Counter(heads)
 
@@ -200,8 +203,8 @@ def test_gradients_of_parts_of_a_batch_add_up_to_the_batchs(seed):
     for start, stop in pairwise(batch.starts):
         inside = (batch.masked >= start) & (batch.masked < stop)
         part = replace(pack([batch.ids[start:stop]]), masked=batch.masked[inside] - start, labels=batch.labels[inside])
-        _, cache = masked_lm_forward(REFERENCE, params, TIED, part, keep_from=-1)
-        masked_lm_backward(REFERENCE, grads, dlosses[inside], cache)
+        _, cache = walk_forward(REFERENCE, params, TIED, part, keep_from=-1)
+        walk_backward(REFERENCE, grads, dlosses[inside], cache)
     np.testing.assert_allclose(grads.sums.flat, whole.flat, atol=1e-12 * max(1.0, np.abs(whole.flat).max()))
 
 
@@ -301,14 +304,15 @@ def test_every_site_of_every_step_has_a_key_of_its_own():
         site_key(step_key(7, step, part), site)
         for step in (0, 1, 2**40)
         for part in (0, 1, 1023)
-        for site in range(3 * layers + 1)
+        for site in range(3 * layers + 3)
     }
-    assert len(keys) == 3 * 3 * (3 * layers + 1)
+    assert len(keys) == 3 * 3 * (3 * layers + 3)
     assert max(key[1] for key in keys) < 2**64
 
 
-def test_dropout_sites_are_the_embeddings_and_three_per_layer_and_none_in_the_head():
-    batch, params = random_batch(TIED, [5, 7], seed=0), random_params(TIED, seed=0)
+@pytest.mark.parametrize("config", [TIED, replace(CLASSIFIER, classifier_dropout=0.3)], ids=["lm", "classifier"])
+def test_dropout_sites_are_the_embeddings_and_three_per_layer_and_two_in_the_classifiers_head(config):
+    batch, params = random_batch(config, [5, 7], seed=0), random_params(config, seed=0)
     drawn = []
 
     def note(name, op):
@@ -321,13 +325,19 @@ def test_dropout_sites_are_the_embeddings_and_three_per_layer_and_none_in_the_he
 
         return noted
 
-    masked_lm_forward(REFERENCE.wrapped(note), params, TIED, batch, KEY)
+    walk_forward(REFERENCE.wrapped(note), params, config, batch, KEY)
+    in_head = 2 if config.num_classes else 0
     assert [name for name, _, _ in drawn] == [
         "dropout_forward",
-        *["attention_forward", "add_norm_forward", "add_norm_forward"] * TIED.num_layers,
+        *["attention_forward", "add_norm_forward", "add_norm_forward"] * config.num_layers,
+        *["dropout_forward"] * in_head,
     ]
-    assert {rate for _, rate, _ in drawn} == {0.1}
-    assert [key for *_, key in drawn] == [site_key(KEY, site) for site in range(3 * TIED.num_layers + 1)]
+    before = len(drawn) - in_head
+    assert [{rate for _, rate, _ in part} for part in (drawn[:before], drawn[before:])] == [
+        {0.1},
+        {0.3} if in_head else set(),
+    ]
+    assert [key for *_, key in drawn] == [site_key(KEY, site) for site in range(3 * config.num_layers + 1 + in_head)]
 
 
 # --- dtypes and cost ---
@@ -370,7 +380,7 @@ def test_logits_are_made_for_masked_tokens_alone():
 
         return noted
 
-    masked_lm_forward(REFERENCE.wrapped(note), params, config, batch)
+    walk_forward(REFERENCE.wrapped(note), params, config, batch)
     M, N = len(batch.masked), batch.num_tokens
     assert 0 < M < N
     assert rows == {
@@ -406,8 +416,8 @@ def test_recomputing_changes_no_bit(lengths, config, seed):
     found = []
     for recompute in (False, True):
         grads = Gradients(params.zeros_like(), shapes(config))
-        (losses, _), cache = masked_lm_forward(REFERENCE, params, config, batch, KEY, grads.lowest, recompute)
-        masked_lm_backward(REFERENCE, grads, np.ones_like(losses), cache)
+        (losses, _), cache = walk_forward(REFERENCE, params, config, batch, KEY, grads.lowest, recompute)
+        walk_backward(REFERENCE, grads, np.ones_like(losses), cache)
         found.append((losses, grads.sums.flat))
     assert np.array_equal(found[0][0], found[1][0])
     assert np.array_equal(found[0][1], found[1][1])
@@ -418,19 +428,19 @@ def test_masked_positions_may_come_in_any_order_and_twice():
     wild = replace(
         batch, masked=np.array([7, 2, 7, 0]), labels=np.array([1, 2, 3, 4]), weights=np.ones(4)
     )  # fmt: skip
-    (losses, _), _ = masked_lm_forward(REFERENCE, params, TIED, wild, KEY)
+    (losses, _), _ = walk_forward(REFERENCE, params, TIED, wild, KEY)
     for m in range(4):
         one = replace(wild, masked=wild.masked[m : m + 1], labels=wild.labels[m : m + 1], weights=np.ones(1))
-        (alone, _), _ = masked_lm_forward(REFERENCE, params, TIED, one, KEY)
+        (alone, _), _ = walk_forward(REFERENCE, params, TIED, one, KEY)
         np.testing.assert_allclose(losses[m], alone[0], atol=1e-12)
 
 
 @given(lengths=some_lengths, config=configs, seed=seeds)
 def test_logits_and_losses_tell_the_same(lengths, config, seed):
     batch, params = random_batch(config, lengths, seed), random_params(config, seed)
-    logits = masked_lm_logits(REFERENCE, params, config, batch, batch.masked)
-    (losses, predicted), _ = masked_lm_forward(REFERENCE, params, config, batch)
-    assert logits.shape == (len(batch.masked), config.vocabulary_size)
+    logits = walk_logits(REFERENCE, params, config, batch, batch.masked)
+    (losses, predicted), _ = walk_forward(REFERENCE, params, config, batch)
+    assert logits.shape == (len(batch.masked), config.num_classes or config.vocabulary_size)
     log_sums = np.log(np.exp(logits).sum(axis=1))
     np.testing.assert_allclose(log_sums - logits[np.arange(len(losses)), batch.labels], losses, atol=1e-12)
     assert np.array_equal(logits.argmax(axis=1), predicted)

@@ -24,6 +24,7 @@ ARGUMENTS = {
     "linear": lambda draw, ids: (draw(N, C), draw(C, F), draw(F)),
     "layer_norm": lambda draw, ids: (draw(N, C), draw(C), draw(C), 1e-5),
     "gelu": lambda draw, ids: (draw(N, F),),
+    "tanh": lambda draw, ids: (draw(M, C),),
     "feed_forward": lambda draw, ids: (draw(N, C), draw(C, F), draw(F), draw(F, C), draw(C)),
     "add_norm": lambda draw, ids: (draw(N, C), draw(N, C), draw(C), draw(C), 1e-5, 0.3, (7, 8)),
     "accumulate": lambda draw, ids: (draw(N, C), draw(N, C)),

@@ -12,7 +12,10 @@ import pyroberta.ops
 
 ROOT = Path(pyroberta.ops.__file__).parents[1]
 OPS = sorted(ROOT.glob("ops/*.py"))
-WALK = [ROOT / "model" / name for name in ("named.py", "gradients.py", "encoder.py", "mlm_head.py")]
+WALK = [
+    ROOT / "model" / name
+    for name in ("named.py", "gradients.py", "encoder.py", "mlm_head.py", "classifier_head.py", "walk.py")
+]
 NOT_CODE = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
 
 
@@ -36,6 +39,6 @@ def test_code_lines_are_counted_without_what_explains_them():
     assert code_lines(source) == 4
 
 
-def test_ops_and_walk_together_stay_under_640_lines():
+def test_ops_and_walk_together_stay_under_700_lines():
     counts = {path.name: code_lines(path.read_text("utf-8")) for path in OPS + WALK}
-    assert sum(counts.values()) < 640, f"{sum(counts.values())} lines: {counts}"
+    assert sum(counts.values()) < 700, f"{sum(counts.values())} lines: {counts}"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-MOST_LAYERS = 340  # three dropout sites each: their numbers have 10 bits in a dropout key
+MOST_LAYERS = 340  # three dropout sites each, and three more: their numbers have 10 bits in a dropout key
 
 
 @dataclass(frozen=True)
 class RobertaConfig:
-    """The hyperparameters of an encoder and its masked-LM head, under KerasHub's names.
+    """The hyperparameters of an encoder and its head, under KerasHub's names.
 
     Letters used everywhere: V `vocabulary_size`, C `hidden_dim`, H `num_heads`, D `head_dim`, F `intermediate_dim`,
     T `max_sequence_length`.
@@ -25,7 +25,9 @@ class RobertaConfig:
         max_sequence_length: T, number of position rows that a token can use.
         layer_norm_epsilon: added to the variance, inside the root.
         start_id, pad_id, end_id: ids of `<s>`, `<pad>`, `</s>`.
-        tie_embeddings: whether the head multiplies by the token table (RoBERTa) or by a table of its own.
+        tie_embeddings: whether the masked-LM head multiplies by the token table (RoBERTa) or by a table of its own.
+        num_classes: of a classifier's head, at least 2; None for the masked-LM head.
+        classifier_dropout: rate before and after the dense layer of a classifier's head; None means `dropout`.
 
     Raises:
         ValueError: where a value is out of range, naming the field.
@@ -47,10 +49,13 @@ class RobertaConfig:
     pad_id: int = 1
     end_id: int = 2
     tie_embeddings: bool = True
+    num_classes: int | None = None
+    classifier_dropout: float | None = None
 
     def __post_init__(self) -> None:
-        if self.attention_dropout is None:
-            object.__setattr__(self, "attention_dropout", self.dropout)
+        for rate in ("attention_dropout", "classifier_dropout"):
+            if getattr(self, rate) is None:
+                object.__setattr__(self, rate, self.dropout)
         sizes = (
             "vocabulary_size", "num_layers", "num_heads", "hidden_dim", "intermediate_dim", "max_sequence_length",
         )  # fmt: skip
@@ -58,7 +63,12 @@ class RobertaConfig:
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
-        for name in ("dropout", "attention_dropout"):
+        classes = self.num_classes
+        if classes is not None and (not isinstance(classes, int) or isinstance(classes, bool) or classes < 2):
+            raise ValueError(
+                f"num_classes must be a whole number of at least 2, or None for a masked LM; got {classes!r}"
+            )
+        for name in ("dropout", "attention_dropout", "classifier_dropout"):
             value = getattr(self, name)
             if not 0.0 <= value < 1.0:
                 raise ValueError(f"{name} must be in [0, 1), got {value!r}")

@@ -45,15 +45,26 @@ def shapes(config: RobertaConfig) -> dict[str, Shape]:
         table |= linear(f"layers.{i}.feed_forward.intermediate", C, F)
         table |= linear(f"layers.{i}.feed_forward.output", F, C)
         table |= norm(f"layers.{i}.feed_forward.norm")
-    table |= linear("head.dense", C, C) | norm("head.norm")
+    table |= linear("head.dense", C, C)
+    if config.num_classes is not None:
+        return table | {"head.table": (config.num_classes, C), "head.bias": (config.num_classes,)}
+    table |= norm("head.norm")
     if not config.tie_embeddings:
         table["head.decoder"] = (V, C)
     table["head.bias"] = (V,)
     return table
 
 
+def output_table(config: RobertaConfig) -> str:
+    """The name of the table that the head multiplies by: one row per class; in a masked LM one per token, which is the
+    token table unless the model is untied."""
+    if config.num_classes is not None:
+        return "head.table"
+    return "embeddings.token" if config.tie_embeddings else "head.decoder"
+
+
 def is_backbone(name: str) -> bool:
-    """Whether the parameter belongs to the encoder (all but the masked-LM head)."""
+    """Whether the parameter belongs to the encoder (all but the head)."""
     return not name.startswith("head.")
 
 

@@ -1,9 +1,10 @@
 """The ops and the table through which the model calls them.
 
-Read them in this order: `layer_norm`, `linear`, `gelu`, `feed_forward`, `gather`, `embedding`, `dropout`, `add_norm`,
-`attention`, `cross_entropy`, `adam`. Each is a pair: `op_forward` gives the output and a cache, `op_backward` takes the
-output's gradient and that cache and gives the gradients of the inputs. A cache is opaque: only the same table's
-backward reads it. So is the gradient of a parameter, which the same table's `accumulate` adds to the sum.
+Read them in this order: `layer_norm`, `linear`, `gelu`, `tanh`, `feed_forward`, `gather`, `embedding`, `dropout`,
+`add_norm`, `attention`, `cross_entropy`, `adam`. Each is a pair: `op_forward` gives the output and a cache,
+`op_backward` takes the output's gradient and that cache and gives the gradients of the inputs. A cache is opaque: only
+the same table's backward reads it. So is the gradient of a parameter, which the same table's `accumulate` adds to the
+sum.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from pyroberta.ops.gather import gather_backward, gather_forward
 from pyroberta.ops.gelu import gelu_backward, gelu_forward
 from pyroberta.ops.layer_norm import layer_norm_backward, layer_norm_forward
 from pyroberta.ops.linear import linear_backward, linear_backward_input, linear_forward, prepare
+from pyroberta.ops.tanh import tanh_backward, tanh_forward
 
 Cache = Any
 Gradient = Any  # of a parameter: an array in REFERENCE, whatever `accumulate` understands elsewhere
@@ -58,6 +60,8 @@ class Ops:
     layer_norm_backward: Callable[[Array, Cache], tuple[Array, Gradient, Gradient]]
     gelu_forward: Callable[[Array], tuple[Array, Cache]]
     gelu_backward: Callable[[Array, Cache], Array]
+    tanh_forward: Callable[[Array], tuple[Array, Cache]]
+    tanh_backward: Callable[[Array, Cache], Array]
     feed_forward_forward: Callable[[Array, Kernel, Array, Kernel, Array], tuple[Array, Cache]]
     feed_forward_backward: Callable[[Array, Cache], tuple[Array, Gradient, Gradient, Gradient, Gradient]]
     feed_forward_backward_input: Callable[[Array, Cache], Array]
@@ -104,6 +108,8 @@ REFERENCE = Ops(
     layer_norm_backward=layer_norm_backward,
     gelu_forward=gelu_forward,
     gelu_backward=gelu_backward,
+    tanh_forward=tanh_forward,
+    tanh_backward=tanh_backward,
     feed_forward_forward=feed_forward_forward,
     feed_forward_backward=feed_forward_backward,
     feed_forward_backward_input=feed_forward_backward_input,

@@ -14,8 +14,8 @@ from pyroberta.model.batch import Batch
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.encoder import step_key
 from pyroberta.model.gradients import Gradients
-from pyroberta.model.mlm_head import masked_lm_backward, masked_lm_forward
 from pyroberta.model.params import Params
+from pyroberta.model.walk import walk_backward, walk_forward
 from pyroberta.ops import Key, Ops
 from pyroberta.training.losses import SparseCategoricalCrossentropy
 
@@ -64,10 +64,10 @@ def compute_gradients(
         key = step_key(seed, step, part)
         dlosses = (batch.weights / total if total else np.zeros_like(batch.weights)).astype(grads.sums.dtype)
         with np.errstate(all="ignore"):
-            (losses, predicted), cache = masked_lm_forward(ops, params, config, batch, key, grads.lowest, recompute)
+            (losses, predicted), cache = walk_forward(ops, params, config, batch, key, grads.lowest, recompute)
             if not np.isfinite(losses).all():
                 raise NonFiniteError(_explain("loss", ops, params, config, batch, key, grads, dlosses, step + 1))
-            masked_lm_backward(ops, grads, dlosses, cache)
+            walk_backward(ops, grads, dlosses, cache)
             # A sum of squares tells in one pass, unless it overflows.
             square = sum(ops.squared_norm(sums) for sums in trainable)
             if not math.isfinite(square) and not all(np.isfinite(sums).all() for sums in trainable):
@@ -80,7 +80,7 @@ def evaluate_batch(
     ops: Ops, params: Params, config: RobertaConfig, batch: Batch, loss: SparseCategoricalCrossentropy
 ) -> Result:
     """The result of a batch without dropout."""
-    (losses, predicted), _ = masked_lm_forward(ops, params, config, batch)
+    (losses, predicted), _ = walk_forward(ops, params, config, batch)
     denominator = loss.denominator(batch.weights, batch.slots)
     return Result(losses, predicted, batch.labels, batch.weights, denominator)
 
@@ -144,9 +144,9 @@ def first_non_finite(
 
     scratch = Gradients(grads.sums.zeros_like(), grads.trainable)
     table = ops.wrapped(watch)
-    _, cache = masked_lm_forward(table, params, config, batch, key, grads.lowest)
+    _, cache = walk_forward(table, params, config, batch, key, grads.lowest)
     if not found:
-        masked_lm_backward(table, scratch, dlosses, cache)
+        walk_backward(table, scratch, dlosses, cache)
     return found[0] if found else "none when the step is walked again"
 
 

@@ -1,0 +1,79 @@
+"""The whole model: encoder, head, loss of every row that is asked for, and the way back.
+
+A masked LM asks for its masked tokens and predicts their ids; a classifier asks for each text's `<s>` and predicts its
+class. The rest is the same walk.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy import ndarray as Array
+
+from pyroberta.model.batch import Batch
+from pyroberta.model.classifier_head import classifier_head_backward, classifier_head_forward
+from pyroberta.model.config import RobertaConfig
+from pyroberta.model.encoder import encoder_backward, encoder_forward
+from pyroberta.model.gradients import Gradients
+from pyroberta.model.mlm_head import mlm_head_backward, mlm_head_forward
+from pyroberta.model.params import Params, output_table
+from pyroberta.ops import Cache, Key, Ops
+
+MASKED_LM = mlm_head_forward, mlm_head_backward
+CLASSIFIER = classifier_head_forward, classifier_head_backward
+
+
+def walk_forward(
+    ops: Ops,
+    params: Params,
+    config: RobertaConfig,
+    batch: Batch,
+    key: Key | None = None,
+    keep_from: int | None = None,
+    recompute: bool = False,
+) -> tuple[tuple[Array, Array], Cache]:
+    """The loss of every masked row, and the id (of a token or a class) that the model holds most likely there.
+
+    Arguments as for `encoder_forward`; the batch's `masked` and `labels` are read too.
+    Returns (losses (M,), predicted (M,) int) and a cache for `walk_backward`.
+    """
+    head_forward, head_backward = CLASSIFIER if config.num_classes else MASKED_LM
+    rows, masked = np.unique(batch.masked, return_inverse=True)  # what the last layer is asked for, and where it went
+    (*_, x), encoder_caches = encoder_forward(ops, params, config, batch, key, keep_from, rows, recompute)
+    h, gathered = ops.gather_forward(x, masked)
+    h, head_cache = head_forward(ops, params, config, h, key)
+    table = output_table(config)
+    y, loss_cache = ops.cross_entropy_forward(h, params[table], params["head.bias"], batch.labels)
+    return y, (table, encoder_caches, gathered, head_backward, head_cache, loss_cache)
+
+
+def walk_backward(ops: Ops, grads: Gradients, dlosses: Array, cache: Cache) -> None:
+    """Adds to `grads` the gradients of Σ_m dlosses_m · losses_m, and uses the cache up.
+
+    dlosses (M,), in the parameters' dtype
+    """
+    table, encoder_caches, gathered, head_backward, head_cache, loss_cache = cache
+    dh = loss_backward(ops, grads, table, dlosses, loss_cache)
+    dh = head_backward(ops, grads, dh, head_cache)
+    if encoder_caches:  # something is trainable below
+        encoder_backward(ops, grads, ops.gather_backward(dh, gathered), encoder_caches)
+
+
+def loss_backward(ops: Ops, grads: Gradients, table: str, dlosses: Array, cache: Cache) -> Array:
+    """dlosses (M,) -> dh (M, C); adds the gradients of the table and the bias."""
+    if grads.wants(table):
+        dh, dtable, dbias = ops.cross_entropy_backward(dlosses, cache)
+        grads.add(ops, table, dtable)
+    else:
+        dh, dbias = ops.cross_entropy_backward_input(dlosses, cache)
+    grads.add(ops, "head.bias", dbias)
+    return dh
+
+
+def walk_logits(ops: Ops, params: Params, config: RobertaConfig, batch: Batch, rows: Array) -> Array:
+    """The logits at rows (M,) of the packed batch, in any order -> (M, V), or (M, classes)."""
+    head_forward, _ = CLASSIFIER if config.num_classes else MASKED_LM
+    wanted, places = np.unique(rows, return_inverse=True)
+    (*_, x), _ = encoder_forward(ops, params, config, batch, rows=wanted)
+    h, _ = ops.gather_forward(x, places)
+    h, _ = head_forward(ops, params, config, h)
+    return ops.logits(h, params[output_table(config)], params["head.bias"])
