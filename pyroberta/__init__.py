@@ -8,8 +8,11 @@ from pyroberta.backbone import Backbone
 from pyroberta.backends import backends
 from pyroberta.masked_lm import MaskedLM
 from pyroberta.model.config import RobertaConfig
+from pyroberta.task import Task
+from pyroberta.text.classifier_preprocessor import TextClassifierPreprocessor
 from pyroberta.text.preprocessor import MaskedLMPreprocessor
 from pyroberta.text.tokenizer import Tokenizer
+from pyroberta.text_classifier import TextClassifier
 from pyroberta.training import callbacks, losses, metrics, optimizers, schedules
 
 __version__ = "0.1.0"
@@ -19,6 +22,9 @@ __all__ = [
     "MaskedLM",
     "MaskedLMPreprocessor",
     "RobertaConfig",
+    "Task",
+    "TextClassifier",
+    "TextClassifierPreprocessor",
     "Tokenizer",
     "__version__",
     "backends",

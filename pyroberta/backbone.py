@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy import ndarray as Array
@@ -87,6 +87,8 @@ class Backbone:
         seed: int = 0,
         dropout: float | None = None,
         attention_dropout: float | None = None,
+        classifier_dropout: float | None = None,
+        num_classes: int | Literal["stored"] | None = "stored",
     ) -> Backbone:
         """The encoder and head of a preset.
 
@@ -94,13 +96,17 @@ class Backbone:
             preset: a name, or the path of a directory; see `MaskedLM.from_preset`.
             load_weights: False for the preset's shape with fresh values, drawn by `initializer` from `seed`.
             dtype, backend: as for the class.
-            dropout, attention_dropout: instead of the preset's. `dropout` alone sets both, as in KerasHub.
+            dropout, attention_dropout, classifier_dropout: instead of the preset's. `dropout` alone sets all, as in
+                KerasHub.
+            num_classes: of the head: None for a masked LM's; by default the head is the preset's own. A head that the
+                preset doesn't have is fresh.
         """
-        config, params, _ = load(preset, float_dtype(dtype), load_weights, load_tokenizer=False)
-        if dropout is not None:
-            config = replace(config, dropout=dropout, attention_dropout=dropout)
-        if attention_dropout is not None:
-            config = replace(config, attention_dropout=attention_dropout)
+        rates = {"dropout": dropout, "attention_dropout": attention_dropout, "classifier_dropout": classifier_dropout}
+        changes: dict[str, Any] = {} if dropout is None else dict.fromkeys(rates, dropout)
+        changes |= {name: rate for name, rate in rates.items() if rate is not None}
+        if num_classes != "stored":
+            changes["num_classes"] = num_classes
+        config, params, _ = load(preset, float_dtype(dtype), load_weights, load_tokenizer=False, changes=changes)
         if params is None:
             params = Arrays(shapes(config), float_dtype(dtype))
             initialise(params, config, initializer, seed)
@@ -124,6 +130,28 @@ class Backbone:
         """
         write = writer(format)
         write(os.fspath(directory), self.config, self.params, dtype=dtype, max_shard_size=max_shard_size, head=False)
+
+    def with_head(self, num_classes: int | None, *, classifier_dropout: float | None = None, seed: int = 0) -> Backbone:
+        """Another backbone with a copy of this one's encoder and a fresh head.
+
+        Args:
+            num_classes: of a classifier's head; None for a masked LM's.
+            classifier_dropout: see `RobertaConfig`.
+            seed: of the head's values.
+
+        >>> backbone = Backbone(vocabulary_size=20, num_layers=1, num_heads=2, hidden_dim=8, intermediate_dim=16)
+        >>> backbone.with_head(num_classes=3).params["head.table"].shape
+        (3, 8)
+        """
+        config = replace(self.config, num_classes=num_classes, classifier_dropout=classifier_dropout)
+        arrays = Arrays(shapes(config), self.params.dtype)
+        initialise(arrays, config, seed=seed)
+        for name in filter(is_backbone, arrays):
+            arrays[name][...] = self.params[name]
+        other = type(self).__new__(type(self))
+        other._take(config, arrays, self.ops)
+        other._trainable, other._frozen = self._trainable, frozenset(filter(is_backbone, self._frozen))
+        return other
 
     @contextmanager
     def changing(self, names: Collection[str] | None = None) -> Iterator[Arrays]:

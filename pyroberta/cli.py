@@ -391,9 +391,9 @@ def _convert(arguments: argparse.Namespace) -> dict[str, Any]:
         max_shard_size=arguments.max_shard_size,
     )
     if not arguments.json:
-        parts = {"head": "masked-LM head", "tokenizer": "tokenizer"}
-        there = ["encoder", *(name for key, name in parts.items() if result[key])]
-        lacking = [name for key, name in parts.items() if not result[key]]
+        parts = ("head", "tokenizer")
+        there = ["encoder", *filter(result.get, parts)]
+        lacking = [part for part in parts if not result[part]]
         without = f"; {arguments.source} has no {' and no '.join(lacking)}" if lacking else ""
         print(f"saved to {arguments.target} as {arguments.format}, {arguments.dtype}: {', '.join(there)}{without}")
     return result

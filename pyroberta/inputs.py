@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import io
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sized
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from pyroberta.model.batch import Batch, pack, pack_padded
 from pyroberta.model.config import RobertaConfig
-from pyroberta.text.preprocessor import MaskedLMPreprocessor
+from pyroberta.text.preprocessor import MaskedLMPreprocessor, Preprocessor
 from pyroberta.training.data import Examples, HeldExamples, StreamedExamples
 
 FEATURES = ("token_ids", "padding_mask", "mask_positions")
@@ -24,17 +25,39 @@ WHAT_FITS = (
 )
 
 
-class InputReader:
-    """Turns what users pass into examples, for one model.
+class InputReader(ABC):
+    """Turns what users pass into examples, for one model. What the examples of a task are, its own reader says.
 
     Args:
         config: what ids and lengths are checked against.
-        preprocessor: encodes and masks texts; None where only preprocessed input is to be had.
+        preprocessor: encodes texts; None where only preprocessed input is to be had.
     """
 
-    def __init__(self, config: RobertaConfig, preprocessor: MaskedLMPreprocessor | None) -> None:
+    needed: ClassVar[tuple[str, ...]] = ("token_ids",)  # features, beside `padding_mask`
+
+    def __init__(self, config: RobertaConfig, preprocessor: Preprocessor | None) -> None:
         self.config = config
         self.preprocessor = preprocessor
+
+    @abstractmethod
+    def features(self, x: Mapping[str, Any], y: Any = None, sample_weight: Any = None) -> Batch:
+        """Preprocessed features with labels and weights as a packed batch."""
+
+    @abstractmethod
+    def _check_labels(self, y: Any) -> None:
+        """That labels beside texts are there, or aren't, before the texts are encoded in vain."""
+
+    @abstractmethod
+    def _of_texts(self, data: Batch, y: Any, sample_weight: Any) -> HeldExamples:
+        """Examples of texts that are encoded already."""
+
+    @abstractmethod
+    def _check(self, held: HeldExamples) -> None:
+        """That something can be learnt from them, if they are all there is."""
+
+    @abstractmethod
+    def _asking(self) -> Preprocessor:
+        """What encodes the texts of `predict`."""
 
     def examples(self, x: Any, y: Any = None, sample_weight: Any = None, stream: bool = False) -> Examples:
         """Examples from any of `WHAT_FITS`, or from an iterable of batches (x,), (x, y) or (x, y, sample_weight).
@@ -42,8 +65,8 @@ class InputReader:
         Args:
             x: what is to be read. Strings in a list are segments of one text where x is a list of such lists, and a
                 batch of texts where x is another iterable (a generator, a data loader).
-            y: labels (B, K), beside a dict of features alone.
-            sample_weight: (B, K) or (B,) beside a dict of features; (B,) beside texts, one weight per text.
+            y: labels: for a masked LM (B, K), beside a dict of features alone; for a classifier (B,).
+            sample_weight: (B,), one weight per text; beside a masked LM's features also (B, K).
             stream: read an iterator of texts batch by batch instead of collecting it first.
 
         Raises:
@@ -72,34 +95,10 @@ class InputReader:
             return StreamedExamples(lambda size: map(self._batch, batches or whole()))
         if stream and not isinstance(x, Sized):
             if y is not None or sample_weight is not None:
-                raise ValueError("sample_weight can't go with a stream of texts; collect them into a list first")
+                raise ValueError("y and sample_weight can't go with a stream of texts; collect them into a list first")
             texts = _on_and_on(left, x)
             return StreamedExamples(lambda size: self._cut(texts, size))
         return self._checked_held(left, y, sample_weight)
-
-    def features(self, x: Mapping[str, Any], y: Any = None, sample_weight: Any = None) -> Batch:
-        """Preprocessed features as a packed batch: `token_ids` and `padding_mask` (B, S), `mask_positions` (B, K).
-
-        Args:
-            x: the features; without `padding_mask` every place holds a token.
-            y: (B, K), the original ids.
-            sample_weight: (B, K), each label's weight in the loss, or (B,); ones unless given.
-        """
-        check_features(x)
-        if y is None:
-            raise ValueError(
-                "x is a dict of features and y is missing: pass the original ids of the masked tokens as y, "
-                "of the shape of mask_positions"
-            )
-        return pack_padded(
-            x["token_ids"],
-            padding_mask(x),
-            x["mask_positions"],
-            y,
-            sample_weight,
-            vocabulary_size=self.config.vocabulary_size,
-            max_sequence_length=self.config.max_sequence_length,
-        )
 
     def sequences(self, items: Iterable[Any]) -> Batch:
         """Texts, pairs of texts, or sequences of ids as a packed batch without masks."""
@@ -127,7 +126,7 @@ class InputReader:
             TypeError, ValueError: as for `examples`.
         """
         if isinstance(x, Mapping):
-            check_features(x)
+            check_features(x, self.needed)
             x = {**x, "padding_mask": padding_mask(x)}
             count = len(x["token_ids"])
             if any(len(value) != count for value in x.values()):
@@ -155,15 +154,15 @@ class InputReader:
         x = item[0] if isinstance(item, tuple) or _starts_with_features(item) else item
         if not isinstance(x, Mapping):
             return self._whole(x)
-        check_features(x)
+        check_features(x, self.needed)
         return x
 
     def _whole(self, items: Iterable[Any]) -> list[Any]:
-        """The ids of each text or sequence; nothing is cut off, which could cost a mask."""
-        uncut = MaskedLMPreprocessor(self._need_preprocessor().tokenizer, sequence_length=2**31)
-        limit = self.config.max_sequence_length
+        """The ids of each text or sequence."""
+        self._need_preprocessor()
+        asking, limit = self._asking(), self.config.max_sequence_length
         is_columns = isinstance(items, tuple)
-        sequences = uncut.encode(items) if is_columns else InputReader(self.config, uncut)._ids(items)
+        sequences = asking.encode(items) if is_columns else type(self)(self.config, asking)._ids(items)
         for number, ids in enumerate(sequences):
             if len(ids) > limit:
                 raise ValueError(
@@ -195,27 +194,14 @@ class InputReader:
         """Texts or features, held."""
         if isinstance(x, Mapping):
             return HeldExamples(self.features(x, y, sample_weight))
-        if y is not None:
-            raise ValueError(
-                "y was given beside texts: a masked language model makes its labels from the texts themselves. "
-                f"Leave y out, or pass x as a dict of {', '.join(FEATURES)}"
-            )
+        self._check_labels(y)
         data = pack(self._encoded(x, 0)) if isinstance(x, tuple) else self.sequences(x)  # a tuple: columns of segments
-        return HeldExamples(data, self._mask, _per_text(sample_weight, len(data)))
+        return self._of_texts(data, y, sample_weight)
 
     def _checked_held(self, x: Any, y: Any, sample_weight: Any) -> HeldExamples:
         """All that there is to learn from, so there must be something."""
         held = self._held(x, y, sample_weight)
-        if held.mask is None:
-            if not len(held.data.masked):
-                raise ValueError("x has no mask position with a weight above 0: there is nothing to predict")
-        elif np.isin(held.data.ids, list(self._need_preprocessor().tokenizer.special_ids)).all():
-            raise ValueError(
-                "no token of x can be masked: its texts are empty or hold special tokens alone, so there is nothing "
-                "to predict"
-            )
-        elif held.weights is not None and not held.weights.any():
-            raise ValueError("every sample_weight is 0: there is nothing to predict")
+        self._check(held)
         return held
 
     def _batch(self, item: Any) -> HeldExamples:
@@ -231,10 +217,6 @@ class InputReader:
         while some := list(islice(items, size)):
             yield self._held(some)
 
-    def _mask(self, batch: Batch, generator: np.random.Generator) -> Batch:
-        sequences = np.split(batch.ids, batch.starts[1:-1])
-        return self._need_preprocessor().mask(sequences, generator)
-
     def _checked(self, ids: Any, number: int) -> Any:
         if not len(ids) or ids.min() < 0 or ids.max() >= self.config.vocabulary_size:
             raise ValueError(
@@ -248,16 +230,87 @@ class InputReader:
         if (ids == self.config.pad_id).any():
             raise ValueError(
                 f"encoded sequence {number} holds the padding id {self.config.pad_id}, which would be read as a token. "
-                f"Pass sequences of their own lengths, or a dict of {', '.join(FEATURES)}"
+                f"Pass sequences of their own lengths, or a dict of {self._names}"
             )
         return ids
 
-    def _need_preprocessor(self) -> MaskedLMPreprocessor:
+    @property
+    def _names(self) -> str:
+        """The features', for messages."""
+        return ", ".join(name for name in FEATURES if name in (*self.needed, "padding_mask"))
+
+    def _need_preprocessor(self) -> Preprocessor:
         if self.preprocessor is None:
             raise ValueError(
-                f"this model has no preprocessor and takes a dict of {', '.join(FEATURES)} with labels y; "
+                f"this model has no preprocessor and takes a dict of {self._names} with labels y; "
                 "for texts, load it without preprocessor=None"
             )
+        return self.preprocessor
+
+
+class MaskedLMInputs(InputReader):
+    """The reader of a masked LM, whose texts make their own labels: masked tokens."""
+
+    needed = ("token_ids", "mask_positions")
+    preprocessor: MaskedLMPreprocessor | None
+
+    def features(self, x: Mapping[str, Any], y: Any = None, sample_weight: Any = None) -> Batch:
+        """Preprocessed features as a packed batch: `token_ids` and `padding_mask` (B, S), `mask_positions` (B, K).
+
+        Args:
+            x: the features; without `padding_mask` every place holds a token.
+            y: (B, K), the original ids.
+            sample_weight: (B, K), each label's weight in the loss, or (B,); ones unless given.
+        """
+        check_features(x, self.needed)
+        if y is None:
+            raise ValueError(
+                "x is a dict of features and y is missing: pass the original ids of the masked tokens as y, "
+                "of the shape of mask_positions"
+            )
+        return pack_padded(
+            x["token_ids"],
+            padding_mask(x),
+            x["mask_positions"],
+            y,
+            sample_weight,
+            vocabulary_size=self.config.vocabulary_size,
+            max_sequence_length=self.config.max_sequence_length,
+        )
+
+    def _of_texts(self, data: Batch, y: Any, sample_weight: Any) -> HeldExamples:
+        return HeldExamples(data, self._mask, per_text(sample_weight, len(data)))
+
+    def _mask(self, batch: Batch, generator: np.random.Generator) -> Batch:
+        sequences = np.split(batch.ids, batch.starts[1:-1])
+        return self._need_preprocessor().mask(sequences, generator)
+
+    def _check(self, held: HeldExamples) -> None:
+        if held.mask is None:
+            if not len(held.data.masked):
+                raise ValueError("x has no mask position with a weight above 0: there is nothing to predict")
+        elif np.isin(held.data.ids, list(self._need_preprocessor().tokenizer.special_ids)).all():
+            raise ValueError(
+                "no token of x can be masked: its texts are empty or hold special tokens alone, so there is nothing "
+                "to predict"
+            )
+        elif held.weights is not None and not held.weights.any():
+            raise ValueError("every sample_weight is 0: there is nothing to predict")
+
+    def _asking(self) -> MaskedLMPreprocessor:
+        """Nothing is cut off, which could cost a mask."""
+        return MaskedLMPreprocessor(self._need_preprocessor().tokenizer, sequence_length=2**31)
+
+    def _check_labels(self, y: Any) -> None:
+        if y is not None:
+            raise ValueError(
+                "y was given beside texts: a masked language model makes its labels from the texts themselves. "
+                f"Leave y out, or pass x as a dict of {self._names}"
+            )
+
+    def _need_preprocessor(self) -> MaskedLMPreprocessor:
+        super()._need_preprocessor()
+        assert self.preprocessor is not None
         return self.preprocessor
 
 
@@ -394,13 +447,19 @@ def _is_batch(item: Any, is_list: bool) -> bool:
     if _starts_with_features(item):
         return True
     if isinstance(item, tuple):
-        return bool(item) and _is_texts(item[0])
+        x = item[0] if item else None
+        return _is_texts(x) or (isinstance(x, tuple) and all(map(_is_texts, x)))  # columns of segments
     if is_list or not isinstance(item, list | np.ndarray):
         return isinstance(item, Mapping)
     return _is_texts(item) or (isinstance(item, list) and bool(item) and _is_encoded(item[0]))
 
 
-def _per_text(sample_weight: Any, count: int) -> Any:
+def per_text(sample_weight: Any, count: int) -> Any:
+    """One weight per text (B,), as float64; None as it is.
+
+    Raises:
+        ValueError: for another shape, or a weight below 0.
+    """
     if sample_weight is None:
         return None
     weights = np.asarray(sample_weight, np.float64)

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 from numpy import ndarray as Array
 
+from pyroberta.backbone import Backbone
 from pyroberta.inference import fill_masks, hidden_states, logits_at, mask_places, score_texts
-from pyroberta.inputs import check_features, padding_mask
+from pyroberta.inputs import MaskedLMInputs, check_features, padding_mask
 from pyroberta.model.batch import Batch, pack, pack_padded, slot_rows, unpack
 from pyroberta.task import Task, whole_number
+from pyroberta.text.preprocessor import MaskedLMPreprocessor
 from pyroberta.training import losses
 
 NOTHING_MASKED = (
@@ -36,8 +38,19 @@ class MaskedLM(Task):
     ['accuracy', 'loss', 'perplexity']
     """
 
+    is_classifier = False
+    preprocessor_kind = MaskedLMPreprocessor
+    reader_kind = MaskedLMInputs
     default_metrics = ("accuracy", "perplexity")
+    takes_metrics = False
     nothing = NOTHING_MASKED
+
+    def __init__(self, backbone: Backbone, preprocessor: MaskedLMPreprocessor | None = None, *, seed: int = 0) -> None:
+        super().__init__(backbone, preprocessor, seed=seed)
+
+    @classmethod
+    def _made(cls, backbone: Backbone, preprocessor: Any, seed: int) -> MaskedLM:
+        return cls(backbone, preprocessor, seed=seed)
 
     def __call__(self, inputs: Mapping[str, Any]) -> Array:
         """Logits at the masked positions of preprocessed features.

@@ -16,9 +16,10 @@ from pyroberta.inputs import InputReader
 from pyroberta.model.batch import Batch
 from pyroberta.model.gradients import Gradients
 from pyroberta.model.params import Arrays
+from pyroberta.presets import registry
 from pyroberta.presets.registry import PRESETS, Preset, is_handle, resolve, training_state, writer
 from pyroberta.presets.training_state import TrainingState
-from pyroberta.text.preprocessor import MaskedLMPreprocessor
+from pyroberta.text.preprocessor import Preprocessor
 from pyroberta.text.tokenizer import Tokenizer
 from pyroberta.training import losses, optimizers
 from pyroberta.training import metrics as measures
@@ -37,11 +38,14 @@ FROM_PRESET: Any = object()  # "the preset's own preprocessor", as distinct from
 class Task(ABC):
     """A backbone with the head of one task, the preprocessor of its texts, and how it is trained.
 
-    `MaskedLM` is one; what it adds is its answers, and what its logits are.
+    `MaskedLM` and `TextClassifier` are the two; what they add is what they are asked, and what their logits are.
+    `Task.from_preset` gives the one that a preset is.
 
     Args:
         backbone: the encoder; its vector holds the head's parameters too.
         preprocessor: makes what the model reads of texts; None for a model that takes preprocessed features alone.
+        num_classes: of a classifier; None for a masked LM. Where the backbone has another head than that, the task
+            takes a copy of it with a fresh one, so that two tasks never share their parameters.
         seed: of everything random in training: the order of examples, masks, dropout. The same seed, data and calls
             give the same model.
 
@@ -49,16 +53,36 @@ class Task(ABC):
         backbone, preprocessor, seed: as given.
         optimizer, loss: as compiled.
         stop_training: set by a callback to end `fit` after the current step.
+        labels: the names of a classifier's classes.
+
+    >>> Task.from_preset("roberta_tiny_en").__class__.__name__
+    'MaskedLM'
     """
 
     presets: Mapping[str, Preset] = PRESETS
     default_metrics: ClassVar[tuple[str, ...]] = ("accuracy",)
+    is_classifier: ClassVar[bool]
+    preprocessor_kind: ClassVar[type[Preprocessor]]
+    reader_kind: ClassVar[type[InputReader]]
+    takes_metrics: ClassVar[bool] = True  # without weights, as Keras's `metrics` are
     nothing: ClassVar[str]  # what to say of examples that nothing can be learnt from
 
-    def __init__(self, backbone: Backbone, preprocessor: MaskedLMPreprocessor | None = None, *, seed: int = 0) -> None:
-        self.backbone = of_ours("backbone", backbone, Backbone)
-        self.preprocessor = preprocessor and of_ours("preprocessor", preprocessor, MaskedLMPreprocessor)
+    labels: list[str] | None = None
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        preprocessor: Preprocessor | None = None,
+        num_classes: int | None = None,
+        *,
+        classifier_dropout: float | None = None,
+        seed: int = 0,
+    ) -> None:
         self.seed = whole_number("seed", seed, at_least=0, at_most=2**64 - 1)
+        self.backbone = of_ours("backbone", backbone, Backbone)
+        if backbone.config.num_classes != num_classes:
+            self.backbone = backbone.with_head(num_classes, classifier_dropout=classifier_dropout, seed=seed)
+        self.preprocessor = preprocessor and of_ours("preprocessor", preprocessor, self.preprocessor_kind)
         self.stop_training = False
         if preprocessor is not None:
             _check_fit(preprocessor, backbone)
@@ -73,7 +97,7 @@ class Task(ABC):
         *,
         load_weights: bool = True,
         load_optimizer: bool = False,
-        preprocessor: MaskedLMPreprocessor | None = FROM_PRESET,
+        preprocessor: Preprocessor | None = FROM_PRESET,
         dtype: str = "float32",
         backend: str = "auto",
         dropout: float | None = None,
@@ -81,7 +105,7 @@ class Task(ABC):
         initializer: str = "keras",
         seed: int | None = None,
     ) -> Own:
-        """The model that a preset holds.
+        """The model that a preset holds; of `Task` itself, the task that the preset is.
 
         Args:
             preset: a name (`MaskedLM.presets` lists them); a handle, `hf://ORGANISATION/NAME[@REVISION]` or
@@ -103,34 +127,59 @@ class Task(ABC):
                 sound, saying what can be had.
             ImportError, ConnectionError, PermissionError: where it can't be downloaded, saying what to do.
         """
+        options: dict[str, Any] = {
+            "load_weights": load_weights,
+            "load_optimizer": load_optimizer,
+            "dtype": dtype,
+            "backend": backend,
+            "dropout": dropout,
+            "attention_dropout": attention_dropout,
+            "initializer": initializer,
+            "seed": seed,
+        }
+        if cls is Task:
+            is_classifier = registry.num_classes(preset) is not None
+            kind: Any = next(kind for kind in Task.__subclasses__() if kind.is_classifier == is_classifier)
+            found: Own = kind.from_preset(preset, preprocessor=preprocessor, **options)
+            return found
+        return cls._loaded(preset, preprocessor, num_classes=None, **options)
+
+    @classmethod
+    def _loaded(
+        cls: type[Own],
+        preset: str | os.PathLike[str],
+        preprocessor: Preprocessor | None,
+        *,
+        load_weights: bool = True,
+        load_optimizer: bool = False,
+        seed: int | None = None,
+        **options: Any,
+    ) -> Own:
+        """The task of that class; `options` are those of `Backbone.from_preset`."""
         if load_optimizer and not load_weights:
             raise ValueError("load_optimizer=True goes on from the preset's weights: leave out load_weights=False")
         name = os.fspath(preset)
         if load_weights or is_handle(preset):
             preset = resolve(preset, load_weights)  # once: it may ask a hub
-        backbone = Backbone.from_preset(
-            preset,
-            load_weights=load_weights,
-            dtype=dtype,
-            backend=backend,
-            initializer=initializer,
-            seed=seed or 0,
-            dropout=dropout,
-            attention_dropout=attention_dropout,
-        )
+        backbone = Backbone.from_preset(preset, load_weights=load_weights, seed=seed or 0, **options)
         if preprocessor is FROM_PRESET:
-            preprocessor = MaskedLMPreprocessor.from_preset(preset)
+            preprocessor = cls.preprocessor_kind.from_preset(preset)
         state = training_state(preset, backbone.config) if load_optimizer else None
         if seed is None:
             seed = state.seed if state else 0
-        self = cls(backbone, preprocessor, seed=seed)
+        task = cls._made(backbone, preprocessor, seed)
         if state:
-            self.optimizer = optimizers.restored(state.optimizer, vars(state), backbone.params)
+            task.optimizer = optimizers.restored(state.optimizer, vars(state), backbone.params)
         if load_weights and (is_handle(name) or name in PRESETS):
-            self._trained_from = name
-        return self
+            task._trained_from = name
+        return task
 
     # --- what a task is made of ----------------------------------------------------------------------------------
+
+    @classmethod
+    @abstractmethod
+    def _made(cls: type[Own], backbone: Backbone, preprocessor: Preprocessor | None, seed: int) -> Own:
+        """The task around a backbone that has its head."""
 
     @abstractmethod
     def __call__(self, inputs: Mapping[str, Any]) -> Array:
@@ -155,7 +204,7 @@ class Task(ABC):
         optimizer: optimizers.Adam | str = "auto",
         loss: losses.SparseCategoricalCrossentropy | str = "auto",
         *,
-        metrics: None = None,
+        metrics: Sequence[measures.Metric | str] | str | None = None,
         weighted_metrics: Sequence[measures.Metric | str] | str | None = "auto",
         jit_compile: bool | str = "auto",
         recompute: bool = False,
@@ -164,31 +213,40 @@ class Task(ABC):
 
         Args:
             optimizer: `"auto"` is `Adam(5e-5)`, Keras's form, as in KerasHub.
-            loss: `"auto"` is the mean over the masked tokens; see `losses.SparseCategoricalCrossentropy`.
-            metrics: refused, since in Keras these leave weights out, and would count mask slots that are not used.
-            weighted_metrics: beside the loss, names or `metrics` objects; `"auto"` is accuracy and perplexity.
+            loss: `"auto"` is the mean over the masked tokens, or over a classifier's texts (weights or not, as in
+                Keras); see `losses.SparseCategoricalCrossentropy`.
+            metrics: of a classifier: names or `metrics` objects, which leave weights out, as Keras's do. A masked LM
+                refuses them, since they would count mask slots that are not used.
+            weighted_metrics: beside the loss, names or `metrics` objects. `"auto"` is accuracy and, of a masked LM,
+                perplexity; nothing where there are `metrics`.
             jit_compile: accepted so that KerasHub's examples run; there is nothing to compile.
             recompute: keep only each layer's input for backward and run the layer again there (gradient checkpointing):
                 much less memory, a quarter to a third more time, the same result.
 
         Raises:
-            ValueError: for a loss on probabilities, since the model gives logits, or without a reduction; for
-                `metrics`.
+            ValueError: for a loss on probabilities, since the model gives logits, or without a reduction; for a masked
+                LM's `metrics`.
             TypeError: for an optimizer, a loss or a metric that is not pyroberta's.
         """
         if isinstance(loss, str) and loss == "auto":
             loss = self._default_loss()
-        if metrics:
+        if isinstance(metrics, str):
+            metrics = None if metrics == "auto" else (metrics,)
+        if metrics and not self.takes_metrics:
             raise ValueError(
                 f"metrics={metrics!r} would count every mask slot, used or not, since Keras's metrics take no weights. "
                 "Pass weighted_metrics= instead, which count masked tokens by their weights"
             )
         if isinstance(weighted_metrics, str):
-            weighted_metrics = self.default_metrics if weighted_metrics == "auto" else (weighted_metrics,)
+            default = () if metrics else self.default_metrics
+            weighted_metrics = default if weighted_metrics == "auto" else (weighted_metrics,)
         optimizer = "adam" if isinstance(optimizer, str) and optimizer == "auto" else optimizer
         new_optimizer = of_ours("optimizer", optimizers.get(optimizer), optimizers.Adam)
         new_loss = of_ours("loss", losses.get(loss), losses.SparseCategoricalCrossentropy)
-        new_metrics = [of_ours("metric", measures.get(metric), measures.Metric) for metric in weighted_metrics or ()]
+        new_metrics, unweighted = (
+            [of_ours("metric", measures.get(metric), measures.Metric) for metric in some or ()]
+            for some in (weighted_metrics, metrics)
+        )
         if not new_loss.from_logits:
             raise ValueError("the model gives logits: use SparseCategoricalCrossentropy(from_logits=True)")
         if new_loss.ignore_class is not None:
@@ -197,7 +255,8 @@ class Task(ABC):
         if new_optimizer.m is not None:  # it has worked before, here or for another model
             new_optimizer.build(self.backbone.params)
         self.optimizer, self.loss, self._recompute = new_optimizer, new_loss, bool(recompute)
-        self._metrics: list[measures.Metric] = [measures.Loss(), *new_metrics]
+        self._metrics: list[measures.Metric] = [measures.Loss(), *new_metrics, *unweighted]
+        self._unweighted = unweighted
 
     def fit(
         self,
@@ -223,10 +282,11 @@ class Task(ABC):
         Args:
             x: texts (a list, an array, any iterable of strings, pairs as tuples of two strings, or the path of a text
                 file with one text a line); encoded sequences (arrays of token ids); a dict of `token_ids` (B, S),
-                `padding_mask` (B, S) and `mask_positions` (B, K); or an iterable of batches of the above,
-                `(x, y, sample_weight)` or shorter.
-            y: (B, K) original ids, beside a dict of features; texts make their own.
-            sample_weight: (B, K) or (B,) beside features, (B,) beside texts.
+                `padding_mask` (B, S) and, for a masked LM, `mask_positions` (B, K); or an iterable of batches of the
+                above, `(x, y, sample_weight)` or shorter.
+            y: of a classifier (B,) whole numbers, the class of each. Of a masked LM (B, K) original ids, beside a dict
+                of features; texts make their own.
+            sample_weight: (B,), or (B, K) beside a masked LM's features.
             batch_size: sequences a step, 32 unless given; does not apply to an iterable of batches.
             epochs: number of the last epoch.
             validation_data: x, (x, y) or (x, y, sample_weight), evaluated after every epoch.
@@ -368,19 +428,21 @@ class Task(ABC):
         """Logits.
 
         Args:
-            x: what `fit` takes: texts that hold `<mask>`, segments, encoded sequences, a dict of features as for
-                `__call__`, or an iterable of batches of them, whose labels and weights are not looked at. Unlike
-                there, a `str` is one text, and nothing is cut off. A tuple of strings is one text's segments.
+            x: what `fit` takes: texts (for a masked LM such that hold `<mask>`), segments, encoded sequences, a dict of
+                features as for `__call__`, or an iterable of batches of them, whose labels and weights are not looked
+                at. Unlike there, a `str` is one text, and a masked LM cuts nothing off. A tuple of strings is one
+                text's segments.
             batch_size: sequences at a time, 32 unless given; does not apply to an iterable of batches.
             steps: stop after so many batches, and read no further.
             callbacks: told of every batch; `logs["outputs"]` are its logits.
             verbose: as for `fit`.
 
         Returns:
-            (B, K, V). For texts K is the largest number of masks in one; a text with fewer has zeros at the end.
+            Of a classifier (B, num_classes). Of a masked LM (B, K, V): for texts K is the largest number of masks in
+            one; a text with fewer has zeros at the end.
 
         Raises:
-            ValueError: where x is empty, or no text holds `<mask>`.
+            ValueError: where x is empty, or no text of a masked LM holds `<mask>`.
         """
         batch_size = whole_number("batch_size", 32 if batch_size is None else batch_size)
         if steps is not None:
@@ -453,7 +515,7 @@ class Task(ABC):
             state = TrainingState(optimizer.get_config(), seed=self.seed, **optimizer.state_dict())
         write(
             os.fspath(directory), self.backbone.config, self.backbone.params, tokenizer, dtype, settings,
-            max_shard_size=max_shard_size, state=state,
+            max_shard_size=max_shard_size, state=state, labels=self.labels,
         )  # fmt: skip
 
     def upload(
@@ -584,7 +646,9 @@ class Task(ABC):
 
     def _measure(self, result: Result) -> None:
         for metric in self._metrics:
-            metric.update(result.losses, result.predicted, result.labels, result.weights, result.denominator)
+            is_plain = any(metric is plain for plain in self._unweighted)
+            weights = np.ones_like(result.weights) if is_plain else result.weights
+            metric.update(result.losses, result.predicted, result.labels, weights, result.denominator)
 
     def _need_trainable(self) -> None:
         if not self.backbone.trainable_names():
@@ -602,7 +666,7 @@ class Task(ABC):
         return examples
 
     def _reader(self) -> InputReader:
-        return InputReader(self.backbone.config, self.preprocessor)
+        return self.reader_kind(self.backbone.config, self.preprocessor)
 
     def _tokenizer(self) -> Tokenizer:
         if self.preprocessor is None:
@@ -610,13 +674,14 @@ class Task(ABC):
         return self.preprocessor.tokenizer
 
 
-def _check_fit(preprocessor: MaskedLMPreprocessor, backbone: Backbone) -> None:
+def _check_fit(preprocessor: Preprocessor, backbone: Backbone) -> None:
     """The preprocessor makes what the model takes."""
     config, tokenizer = backbone.config, preprocessor.tokenizer
     if preprocessor.sequence_length > config.max_sequence_length:
         raise ValueError(
             f"the preprocessor makes sequences of up to {preprocessor.sequence_length} tokens, the model takes "
-            f"{config.max_sequence_length}: give MaskedLMPreprocessor(sequence_length={config.max_sequence_length})"
+            f"{config.max_sequence_length}: give "
+            f"{type(preprocessor).__name__}(sequence_length={config.max_sequence_length})"
         )
     if tokenizer.vocabulary_size > config.vocabulary_size:
         raise ValueError(

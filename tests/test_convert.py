@@ -82,7 +82,7 @@ def test_the_command_tells_what_it_wrote(small_preset: Path, tmp_path, capsys):
     keras, back = str(tmp_path / "keras"), str(tmp_path / "back")
     assert main(["convert", str(small_preset), keras, "--format", "keras", "--dtype", "bfloat16"]) == 0
     out, err = capsys.readouterr()
-    assert (out, err) == (f"saved to {keras} as keras, bfloat16: encoder, masked-LM head, tokenizer\n", "")
+    assert (out, err) == (f"saved to {keras} as keras, bfloat16: encoder, head, tokenizer\n", "")
     assert main(["convert", keras, back, "--max-shard-size", "4000", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"saved": back, "format": "hf", "dtype": "float32", **WHOLE}
     assert (tmp_path / "back" / "model.safetensors.index.json").is_file()
@@ -90,7 +90,7 @@ def test_the_command_tells_what_it_wrote(small_preset: Path, tmp_path, capsys):
     small_masked_lm(dtype="float32").backbone.save_to_preset(bare)
     assert main(["convert", str(bare), keras]) == 0
     assert capsys.readouterr().out == (
-        f"saved to {keras} as hf, float32: encoder; {bare} has no masked-LM head and no tokenizer\n"
+        f"saved to {keras} as hf, float32: encoder; {bare} has no head and no tokenizer\n"
     )
 
 

@@ -266,7 +266,7 @@ def test_a_dictionary_that_is_not_the_models_is_refused(tmp_path):
         ({"encoder_layers": -1}, "encoder_layers should be at least 0"),
         ({"dropout": 1.0}, "dropout must be in"),
         ({"encoder_attention_heads": 3}, "hidden_dim 8 is not a multiple of num_heads 3"),
-        ({"encoder_layers": 2}, r"16 tensors that a masked LM of the size in the arguments in it has no place for"),
+        ({"encoder_layers": 2}, r"16 tensors that a model of the size in the arguments in it has no place for"),
         ({"encoder_layers": 4}, r"lacks 16 of the .* tensors that the arguments in it calls for"),
         ({"max_positions": 41}, r"embed_positions\.weight has shape \(42, 8\), expected \(43, 8\)"),
         ({"encoder_ffn_embed_dim": 13}, r"fc1\.weight has shape \(12, 8\), expected \(13, 8\)"),

@@ -10,15 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_models import TEXTS, small_masked_lm, small_tokenizer
 
-from pyroberta.inputs import InputReader, read_lines
+from pyroberta.inputs import MaskedLMInputs, read_lines
 from pyroberta.training.data import HeldExamples, StreamedExamples
 
 FEATURES = {"token_ids": [[0, 9, 8, 2]], "padding_mask": [[1, 1, 1, 1]], "mask_positions": [[1, 2]]}
 
 
-def reader(**settings) -> InputReader:
+def reader(**settings) -> MaskedLMInputs:
     masked_lm = small_masked_lm(settings=settings)
-    return InputReader(masked_lm.backbone.config, masked_lm.preprocessor)
+    return MaskedLMInputs(masked_lm.backbone.config, masked_lm.preprocessor)
 
 
 def decoded(examples: HeldExamples) -> list[str]:
@@ -163,7 +163,7 @@ def test_a_stream_of_texts_takes_no_weights():
 
 
 def test_without_preprocessor_texts_and_ids_are_refused():
-    bare = InputReader(small_masked_lm().backbone.config, None)
+    bare = MaskedLMInputs(small_masked_lm().backbone.config, None)
     for x in (["a"], [[5, 6]], iter([["a"]])):
         with pytest.raises(ValueError, match=r"no preprocessor and takes a dict of token_ids"):
             list(bare.examples(x).fixed(1))

@@ -1,7 +1,8 @@
-"""The examples of KerasHub's documentation of RobertaMaskedLM and RobertaBackbone, with nothing but the names changed.
+"""The examples of KerasHub's documentation of RobertaMaskedLM, RobertaTextClassifier and RobertaBackbone, with nothing
+but the names changed.
 
-keras_hub.models.RobertaMaskedLM -> pyroberta.MaskedLM, keras_hub.models.RobertaBackbone -> pyroberta.Backbone,
-keras.losses and keras.optimizers -> pyroberta's, and the preset's name.
+keras_hub.models.RobertaMaskedLM -> pyroberta.MaskedLM, and so on; keras.losses and keras.optimizers ->
+pyroberta's, and the preset's name.
 """
 
 from __future__ import annotations
@@ -95,3 +96,96 @@ def test_the_preprocessor_by_itself_and_before_fit(preset: str):
     masked_lm = pyroberta.MaskedLM.from_preset(preset, preprocessor=None)
     masked_lm.fit(x, y, sample_weight, batch_size=2)
     assert masked_lm.optimizer.iterations == 1
+
+
+# --- RobertaTextClassifier ---
+
+
+def test_a_classifier_of_raw_string_data(preset: str):
+    features = ["The quick brown fox jumped.", "I forgot my homework."]
+    labels = [0, 3]
+
+    # Pretrained classifier.
+    classifier = pyroberta.TextClassifier.from_preset(
+        preset,
+        num_classes=4,
+    )
+    classifier.fit(x=features, y=labels, batch_size=2)
+    assert classifier.predict(x=features, batch_size=2).shape == (2, 4)
+
+    # Re-compile (e.g., with a new learning rate).
+    classifier.compile(
+        loss=pyroberta.losses.SparseCategoricalCrossentropy(from_logits=True),
+        optimizer=pyroberta.optimizers.Adam(5e-5),
+        jit_compile=True,
+    )
+    # Access backbone programmatically (e.g., to change `trainable`).
+    classifier.backbone.trainable = False
+    # Fit again.
+    classifier.fit(x=features, y=labels, batch_size=2)
+
+    assert classifier.optimizer.iterations == 1
+
+
+def test_a_classifier_of_preprocessed_integer_data(preset: str):
+    features = {
+        "token_ids": np.ones(shape=(2, 12), dtype="int32"),
+        "padding_mask": np.array([[1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0]] * 2),
+    }
+    labels = [0, 3]
+
+    # Pretrained classifier without preprocessing.
+    classifier = pyroberta.TextClassifier.from_preset(
+        preset,
+        num_classes=4,
+        preprocessor=None,
+    )
+    classifier.fit(x=features, y=labels, batch_size=2)
+
+    assert classifier.predict(features).shape == (2, 4)
+
+
+def test_a_classifier_with_a_custom_backbone_and_vocabulary():
+    features = ["a quick fox", "a fox quick"]
+    labels = [0, 3]
+
+    # KerasHub's toy vocabulary has no <unk> and lacks most bytes, which a tokenizer here must have: one is trained.
+    tokenizer = pyroberta.Tokenizer.train(features, vocab_size=265)
+    preprocessor = pyroberta.TextClassifierPreprocessor(
+        tokenizer=tokenizer,
+        sequence_length=128,
+    )
+    backbone = pyroberta.Backbone(
+        vocabulary_size=tokenizer.vocabulary_size,
+        num_layers=4,
+        num_heads=4,
+        hidden_dim=256,
+        intermediate_dim=512,
+        max_sequence_length=128,
+    )
+    classifier = pyroberta.TextClassifier(
+        backbone=backbone,
+        preprocessor=preprocessor,
+        num_classes=4,
+    )
+    classifier.fit(x=features, y=labels, batch_size=2)
+    assert classifier.optimizer.iterations == 1
+
+
+def test_the_classifiers_preprocessor_by_itself(preset: str):
+    preprocessor = pyroberta.TextClassifier.from_preset(preset, num_classes=2).preprocessor
+    # Tokenize and pad/truncate a single sentence.
+    x = "The quick brown fox jumped."
+    x = preprocessor(x)
+    assert x["token_ids"].ndim == 1
+    # Tokenize and pad/truncate a labeled sentence.
+    x, y = "The quick brown fox jumped.", 1
+    x, y = preprocessor(x, y)
+    # Tokenize and combine a batch of labeled sentence pairs.
+    first = ["The quick brown fox jumped.", "Call me Ishmael."]
+    second = ["The fox tripped.", "Oh look, a whale."]
+    labels = [1, 0]
+    x, y = (first, second), labels
+    x, y = preprocessor(x, y)
+    assert x["token_ids"].shape == x["padding_mask"].shape == (2, preprocessor.sequence_length)
+    assert y == [1, 0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -126,9 +127,30 @@ def test_a_backbone_alone_gets_a_fresh_head_and_says_so(tmp_path):
 
 def test_another_tasks_head_is_left_alone(tmp_path):
     directory = preset(tmp_path / "p", params_of())
-    (directory / "task.json").write_text(json.dumps(serialized("RobertaTextClassifier", {})))
-    with pytest.warns(UserWarning, match="fresh"):
-        read(directory)
+    (directory / "task.json").write_text(json.dumps(serialized("RobertaTextClassifier", {"num_classes": 3})))
+    config = kerashub.read_config(directory)
+    assert (config.num_classes, config.classifier_dropout) == (3, 0.0)
+    with pytest.warns(UserWarning, match="no masked-LM head .* fresh"):
+        kerashub.read_params(directory, replace(config, num_classes=None))
+    with pytest.warns(UserWarning, match="no head for 3 classes .* fresh"):  # its file has none, though it says so
+        kerashub.read_params(directory, config)
+    assert kerashub.read_params(directory, replace(config, num_classes=2)).table["head.table"] == (2, 8)  # as asked
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_classes": 1}, r"task\.json: num_classes is 1; a class per text takes at least 2"),
+        ({"hidden_dim": 5}, "the head's hidden_dim is 5, the backbone's 8"),
+        ({"activation": "sigmoid"}, "activation is 'sigmoid'"),
+    ],
+)
+def test_a_classifier_of_another_kind_is_refused_by_name(tmp_path, changes, message):
+    directory = preset(tmp_path / "p", params_of())
+    values = {"num_classes": 3, "hidden_dim": 8, "activation": "softmax"} | changes
+    (directory / "task.json").write_text(json.dumps(serialized("RobertaTextClassifier", values)))
+    with pytest.raises(ValueError, match=message):
+        kerashub.read_config(directory)
 
 
 def test_shards_are_read_as_one_file(tmp_path):
@@ -213,7 +235,7 @@ BAD: dict[str, tuple[Callable[[Path], None], str]] = {
     ),
     "not JSON": (cut("config.json", 0.5), "isn't valid JSON"),
     "another layer count": (
-        change_json("config.json", config={**fields(), "num_layers": 2}), "has 16 tensors that a masked LM",
+        change_json("config.json", config={**fields(), "num_layers": 2}), "has 16 tensors that a model",
     ),
     "half a file": (cut(kerashub.WEIGHTS, 0.5), "damaged|cut short"),
     "no HDF5": (lambda d: (d / kerashub.WEIGHTS).write_text("version https://git-lfs"), "no HDF5 file"),

@@ -48,6 +48,7 @@ def convert(
     >>> convert("roberta_tiny_en", Path(tempfile.mkdtemp()) / "half", dtype="float16")["head"]
     True
     """
+    from pyroberta.text.classifier_preprocessor import TextClassifierPreprocessor
     from pyroberta.text.preprocessor import MaskedLMPreprocessor
 
     write, dtype = writer(format), dtype_name(dtype)
@@ -62,11 +63,12 @@ def convert(
         tokenizer = None
     settings = None
     if tokenizer is not None:
-        settings = MaskedLMPreprocessor.from_preset(directory, tokenizer=tokenizer).get_config()
+        kind = MaskedLMPreprocessor if config.num_classes is None else TextClassifierPreprocessor
+        settings = kind.from_preset(directory, tokenizer=tokenizer).get_config()
     params, has_head = _read_params(reader, directory, config, np.float64 if dtype == "float64" else np.float32)
     write(
         os.fspath(target), config, params, tokenizer, dtype, settings,
-        max_shard_size=max_shard_size, head=has_head,
+        max_shard_size=max_shard_size, head=has_head, labels=reader.read_labels(directory),
     )  # fmt: skip
     there = {"head": has_head, "tokenizer": tokenizer is not None}
     return {"saved": os.fspath(target), "format": format, "dtype": dtype, **there}

@@ -26,7 +26,7 @@ from numpy.typing import DTypeLike
 
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.initial_values import initialise
-from pyroberta.model.params import Arrays, shapes
+from pyroberta.model.params import Arrays, is_backbone, shapes
 from pyroberta.presets import stored as tensors_of
 from pyroberta.presets.json_io import number, read_json
 from pyroberta.presets.stored import Stored
@@ -104,6 +104,8 @@ def renaming(config: RobertaConfig) -> dict[str, tuple[str, bool]]:
     table = {ours: (theirs, transpose) for ours, theirs, transpose in NAMES}
     names = {}
     for name in shapes(config):
+        if config.num_classes is not None and not is_backbone(name):
+            continue  # a classifier's head isn't read
         layer = re.search(r"\d+", name)
         theirs, transpose = table[re.sub(r"\d+", "#", name)]
         names[name] = (theirs.replace("#", layer[0]) if layer else theirs, transpose)
@@ -212,6 +214,8 @@ def read_params(directory: Path, config: RobertaConfig, dtype: DTypeLike = np.fl
         config: what `read_config` said of it.
         dtype: of the result, float32 or float64.
 
+    A head for `config.num_classes` is fresh: a checkpoint's classifiers are not read.
+
     Warns:
         UserWarning: where the file has no masked-LM head (`lm_head.*`); it is then freshly initialised.
 
@@ -221,6 +225,8 @@ def read_params(directory: Path, config: RobertaConfig, dtype: DTypeLike = np.fl
     """
     file, checkpoint = _read(directory)
     stored = _tensors(file, checkpoint)
+    if config.num_classes is not None:
+        stored = {name: tensor for name, tensor in stored.items() if not name.startswith("encoder.lm_head.")}
     if config.tie_embeddings and "encoder.lm_head.weight" in stored:
         repeated = stored.pop("encoder.lm_head.weight")
         if not np.array_equal(repeated.array(), stored[TOKEN].array(), equal_nan=True):
@@ -237,7 +243,7 @@ def read_params(directory: Path, config: RobertaConfig, dtype: DTypeLike = np.fl
 
     params = Arrays(table, dtype)
     if not has_head:
-        tensors_of.warn_of_fresh_head(directory, "lm_head.*")
+        tensors_of.warn_of_fresh_head(directory, "lm_head.*", config.num_classes, None)
         initialise(params, config)
     for ours, (name, transpose) in places.items():
         unused = config.pad_id + 1 if name == POSITION else 0
@@ -251,6 +257,11 @@ def read_params(directory: Path, config: RobertaConfig, dtype: DTypeLike = np.fl
 def read_preprocessor(directory: Path) -> dict[str, Any]:
     """Nothing: a checkpoint has no settings that are the preprocessor's."""
     return {}
+
+
+def read_labels(directory: Path) -> None:
+    """Nothing: a checkpoint has no names for classes."""
+    return
 
 
 def read_tokenizer(directory: Path, config: RobertaConfig) -> Tokenizer:

@@ -14,7 +14,7 @@ Source: transformers' `models/roberta/modeling_roberta.py`, versions 4 and 5.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,10 +64,20 @@ NAMES = (
     ("head.decoder", "lm_head.decoder.weight", False),
     ("head.bias", "lm_head.bias", False),
 )
+# Of a classifier's head, which `config.num_classes` puts in place of the masked LM's.
+CLASSIFIER_NAMES = (
+    ("head.dense.kernel", "classifier.dense.weight", True),
+    ("head.dense.bias", "classifier.dense.bias", False),
+    ("head.table", "classifier.out_proj.weight", False),
+    ("head.bias", "classifier.out_proj.bias", False),
+)
+MASKED_LM, CLASSIFIER = "RobertaForMaskedLM", "RobertaForSequenceClassification"
 POSITION = "roberta.embeddings.position_embeddings.weight"
 TOKEN_TYPE = "roberta.embeddings.token_type_embeddings.weight"
 # Stored by some versions, used by no masked LM.
 IGNORED = re.compile(r"roberta\.(pooler\..*|embeddings\.(position_ids|token_type_ids))")
+HEADS = {MASKED_LM: "lm_head.*", CLASSIFIER: "classifier.*"}
+HEAD_TENSORS = {MASKED_LM: re.compile(r"lm_head\..*"), CLASSIFIER: re.compile(r"classifier\.(dense|out_proj)\..*")}
 
 # Our field, config.json's key, and what transformers takes where the key is missing.
 FIELDS: tuple[tuple[str, str, int | float], ...] = (
@@ -120,7 +130,9 @@ def renaming(config: RobertaConfig) -> dict[str, tuple[str, bool]]:
     ('roberta.encoder.layer.0.attention.self.key.weight', True)
     """
     table = {ours: (theirs, transpose) for ours, theirs, transpose in NAMES}
-    if not config.tie_embeddings:
+    if config.num_classes is not None:
+        table |= {ours: (theirs, transpose) for ours, theirs, transpose in CLASSIFIER_NAMES}
+    elif not config.tie_embeddings:
         table["head.bias"] = ("lm_head.decoder.bias", False)
     names = {}
     for name in shapes(config):
@@ -161,10 +173,48 @@ def read_config(directory: Path) -> RobertaConfig:
         )
     fields["max_sequence_length"] = rows - fields["pad_id"] - 1
     fields["tie_embeddings"] = values.get("tie_word_embeddings", True) is not False
+    if values.get("classifier_dropout") is not None:
+        fields["classifier_dropout"] = number(file, values, "classifier_dropout", 0.0)
     try:
-        return RobertaConfig(**fields)
+        return RobertaConfig(**fields, num_classes=_num_classes(file, values))
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from None
+
+
+def _num_classes(file: Path, values: Mapping[str, Any]) -> int | None:
+    """Of a classifier, whose config has them as the names of `id2label`; None for other tasks."""
+    if _task(values) != CLASSIFIER:
+        return None
+    names = values.get("id2label")
+    if names is not None and not isinstance(names, Mapping):
+        raise ValueError(f"{file}: id2label should be an object from numbers to names, got {names!r}"[:300])
+    classes = len(names) if names else number(file, values, "num_labels", 2)
+    problem = values.get("problem_type") or ("regression" if classes == 1 else None)
+    if problem not in (None, "single_label_classification"):
+        raise ValueError(
+            f"{file}: problem_type is {problem!r}; pyroberta's classifier learns one class per text, "
+            "'single_label_classification'"
+        )
+    return int(classes)
+
+
+def _task(values: Mapping[str, Any]) -> str:
+    """The name of transformers' class: the classifier's where the config says so, else the masked LM's."""
+    return CLASSIFIER if CLASSIFIER in (values.get("architectures") or ()) else MASKED_LM
+
+
+def read_labels(directory: Path) -> list[str] | None:
+    """A classifier's names of its classes; None where config.json has none."""
+    values = read_json(directory / "config.json")
+    names = values.get("id2label")
+    if _task(values) != CLASSIFIER or not names:
+        return None
+    try:
+        return [str(names[str(i)]) for i in range(len(names))]
+    except KeyError as error:
+        raise ValueError(
+            f"{directory / 'config.json'}: id2label should have the classes 0 to {len(names) - 1}, it lacks {error}"
+        ) from None
 
 
 def _refuse_other_models(file: Path, values: Mapping[str, Any]) -> None:
@@ -193,15 +243,27 @@ def read_params(directory: Path, config: RobertaConfig, dtype: DTypeLike = np.fl
         config: what `read_config` said of it.
         dtype: of the result, float32 or float64.
 
+    The head is `config.num_classes`'s, whatever the directory's own is: another one is left out.
+
     Warns:
-        UserWarning: where the file has no masked-LM head (`lm_head.*`); it is then freshly initialised.
+        UserWarning: where the file has no such head; it is then freshly initialised. Nothing is said where that is what
+            was asked for, a head for classes of a preset that has none for as many.
 
     Raises:
         FileNotFoundError: where there are no weights that can be read, telling what is there.
         ValueError: for missing, unknown, wrongly shaped, non-finite tensors, and damaged files: naming tensor and file.
     """
     stored = _canonical(_read_stored(directory))
-    _settle_decoder(stored, config)
+    task = MASKED_LM if config.num_classes is None else CLASSIFIER
+    own = read_config(directory).num_classes
+    for name in list(stored):
+        if any(
+            tensors.fullmatch(name) and (other != task or own != config.num_classes is not None)
+            for other, tensors in HEAD_TENSORS.items()
+        ):
+            del stored[name]
+    if task == MASKED_LM:
+        _settle_decoder(stored, config)
     names = renaming(config)
     table = shapes(config)
     theirs: dict[str, Shape] = {}
@@ -210,14 +272,14 @@ def read_params(directory: Path, config: RobertaConfig, dtype: DTypeLike = np.fl
     theirs[POSITION] = (config.max_sequence_length + config.pad_id + 1, config.hidden_dim)
     theirs[TOKEN_TYPE] = (-1, config.hidden_dim)  # any number of rows, of which the first is used
 
-    has_head = any(name.startswith("lm_head.") for name in stored)
+    has_head = any(HEAD_TENSORS[task].fullmatch(name) for name in stored)
     if not has_head:
-        theirs = {name: shape for name, shape in theirs.items() if not name.startswith("lm_head.")}
+        theirs = {name: shape for name, shape in theirs.items() if not HEAD_TENSORS[task].fullmatch(name)}
     refuse_differences(directory, stored, theirs)
 
     params = Arrays(table, dtype)
     if not has_head:
-        warn_of_fresh_head(directory, "lm_head.*")
+        warn_of_fresh_head(directory, HEADS[task], config.num_classes, own)
         initialise(params, config)
     for ours, (name, transpose) in names.items():
         if name in stored:
@@ -270,7 +332,7 @@ def _read_shards(index: Path, read: Callable[[Path], dict[str, Stored]]) -> dict
 
 
 def _canonical(stored: Mapping[str, Stored]) -> dict[str, Stored]:
-    """The tensors under the names that transformers writes today, without those that a masked LM never uses."""
+    """The tensors under the names that transformers writes today, without those that no task here uses."""
     renamed: dict[str, Stored] = {}
     for name, tensor in stored.items():
         name = re.sub(r"^(?=(embeddings|encoder|pooler)\.)", "roberta.", name)
@@ -352,8 +414,10 @@ def write(
     max_shard_size: int | str = "5GB",
     state: TrainingState | None = None,
     head: bool = True,
+    labels: Sequence[str] | None = None,
 ) -> None:
-    """Writes an HF directory that `transformers.RobertaForMaskedLM.from_pretrained` loads, atomically.
+    """Writes an HF directory that `from_pretrained` of transformers' `RobertaForMaskedLM`, or of its
+    `RobertaForSequenceClassification` where the config has classes, loads; atomically.
 
     What stays of a preset that is there: see `new_preset`.
 
@@ -367,6 +431,7 @@ def write(
         max_shard_size: weights that are larger go into several files with an index, each of at most this size.
         state: of training, to go on with.
         head: False for the encoder alone.
+        labels: the names of a classifier's classes; "LABEL_0" and so on unless given, as transformers has them.
 
     Raises:
         FileExistsError: where `directory` is a file, or holds other things than a preset.
@@ -374,7 +439,7 @@ def write(
     """
     dtype, limit = dtype_name(dtype), parse_size(max_shard_size)
     with new_preset(directory, config, params, tokenizer, preprocessor, in_kerashub=False) as new:
-        write_json(new / "config.json", _config_values(config, dtype, head))
+        write_json(new / "config.json", _config_values(config, dtype, head, labels))
         _write_weights(new, _tensors(config, params, head), dtype, limit)
         if tokenizer is not None:
             tokenizer.save(new)
@@ -400,10 +465,10 @@ def _write_weights(directory: Path, tensors: Mapping[str, NDArray[Any]], dtype: 
     write_json(directory / INDEX, {"metadata": totals, "weight_map": dict(sorted(places.items()))})
 
 
-def _config_values(config: RobertaConfig, dtype: str, head: bool) -> dict[str, Any]:
+def _config_values(config: RobertaConfig, dtype: str, head: bool, labels: Sequence[str] | None) -> dict[str, Any]:
     values: dict[str, Any] = {theirs: getattr(config, ours) for ours, theirs, _ in FIELDS}
     values |= {
-        "architectures": ["RobertaForMaskedLM" if head else "RobertaModel"],
+        "architectures": [MASKED_LM if head else "RobertaModel"],
         "hidden_act": "gelu",
         "initializer_range": 0.02,
         "max_position_embeddings": config.max_sequence_length + config.pad_id + 1,
@@ -413,6 +478,15 @@ def _config_values(config: RobertaConfig, dtype: str, head: bool) -> dict[str, A
     }
     if not config.tie_embeddings:
         values["tie_word_embeddings"] = False
+    if config.num_classes is not None:
+        names = labels or [f"LABEL_{i}" for i in range(config.num_classes)]
+        values |= {
+            "architectures": [CLASSIFIER],
+            "classifier_dropout": config.classifier_dropout,
+            "id2label": {str(i): name for i, name in enumerate(names)},
+            "label2id": {name: i for i, name in enumerate(names)},
+            "problem_type": "single_label_classification",
+        }
     return dict(sorted(values.items()))
 
 
@@ -425,7 +499,7 @@ def _tensors(config: RobertaConfig, params: Arrays, head: bool) -> dict[str, NDA
     unused = np.zeros((config.pad_id + 1, config.hidden_dim), params.dtype)
     tensors[POSITION] = np.concatenate([unused, params["embeddings.position"]])
     tensors[TOKEN_TYPE] = np.zeros((1, config.hidden_dim), params.dtype)
-    if head and not config.tie_embeddings:
+    if head and config.num_classes is None and not config.tie_embeddings:
         tensors["lm_head.bias"] = params["head.bias"]  # version 4 reads this one, version 5 the decoder's
     return tensors
 

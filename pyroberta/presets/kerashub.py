@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import DTypeLike
+from numpy.typing import DTypeLike, NDArray
 
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.gradients import depth
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 WEIGHTS, INDEX, HEAD = "model.weights.h5", "model.weights.json", "task.weights.h5"
 ASSETS = "assets/tokenizer"
 
-# Our name and the path in the file: below `layers/` for the backbone, below `layers/masked_lm_head/` for the head. `#`
+# Our name and the path in the file: below `layers/` for the backbone, below `layers/masked_lm_head/` for that head. `#`
 # is the layer's number, which its group's name has as `_#`, and the first layer's as nothing. The order is that of
 # Keras's `trainable_variables`, and so that of its optimizer's.
 NAMES = {
@@ -73,6 +73,16 @@ NAMES = {
     "head.norm.gamma": "_intermediate_layer_norm/vars/0",
     "head.norm.beta": "_intermediate_layer_norm/vars/1",
 }
+# The same for a classifier's head, whose table lies the other way round there.
+CLASSIFIER_NAMES = {
+    "head.dense.kernel": "layers/dense/vars/0",
+    "head.dense.bias": "layers/dense/vars/1",
+    "head.table": "layers/dense_1/vars/0",
+    "head.bias": "layers/dense_1/vars/1",
+}
+# What task.json may be; the second name of the classifier is older.
+MASKED_LM, CLASSIFIERS = "RobertaMaskedLM", ("RobertaTextClassifier", "RobertaClassifier")
+PREPROCESSORS = ("RobertaMaskedLMPreprocessor", "RobertaTextClassifierPreprocessor", "RobertaPreprocessor")
 FIELDS = ("vocabulary_size", "num_layers", "num_heads", "hidden_dim", "intermediate_dim", "max_sequence_length")
 EPSILON = 1e-5  # KerasHub's backbone has no other
 IDS = {"start_id": 0, "pad_id": 1, "end_id": 2}  # KerasHub's backbone has none; its tokenizer looks them up
@@ -93,6 +103,9 @@ def renaming(config: RobertaConfig) -> dict[str, tuple[str, Shape]]:
     H, D, C = config.num_heads, config.head_dim, config.hidden_dim
     names = {}
     for name, shape in shapes(config).items():
+        if config.num_classes is not None and not is_backbone(name):
+            names[name] = (CLASSIFIER_NAMES[name], shape[::-1] if name == "head.table" else shape)
+            continue
         pattern, layer = split_layer(name)
         place = NAMES[pattern].replace("_#", f"_{layer}" if layer != "0" else "")
         if re.search(r"attention\.(query|key|value)\.", name):
@@ -103,13 +116,20 @@ def renaming(config: RobertaConfig) -> dict[str, tuple[str, Shape]]:
     return names
 
 
+def as_there(name: str, array: NDArray[Any], shape: Shape) -> NDArray[Any]:
+    """A parameter, or what is laid out like one, in the shape that it has in the file; or the other way round."""
+    return array.T if name == "head.table" else array.reshape(shape)
+
+
 def in_keras_order(names: Iterable[str]) -> list[str]:
     """The parameters in the order of Keras's `trainable_variables`.
 
     >>> in_keras_order(["head.norm.beta", "head.bias", "layers.0.feed_forward.norm.beta"])
     ['layers.0.feed_forward.norm.beta', 'head.bias', 'head.norm.beta']
     """
-    rank = {name: i for i, name in enumerate(NAMES)}
+    names = list(names)
+    order = [*filter(is_backbone, NAMES), *CLASSIFIER_NAMES] if "head.table" in names else list(NAMES)
+    rank = {name: i for i, name in enumerate(order)}
     return sorted(names, key=lambda name: (depth(name), rank[split_layer(name)[0]]))
 
 
@@ -132,11 +152,52 @@ def read_config(directory: Path) -> RobertaConfig:
     rate = number(file, values, "dropout", 0.1)
     own = own_values(file)
     fields |= {key: number(file, own, key, default) for key, default in IDS.items()}
-    attention = number(file, own, "attention_dropout", rate)
+    fields |= {"dropout": rate, "attention_dropout": number(file, own, "attention_dropout", rate)}
+    fields |= {"layer_norm_epsilon": EPSILON, **_classifier(directory, fields["hidden_dim"])}
     try:
-        return RobertaConfig(**fields, dropout=rate, attention_dropout=attention, layer_norm_epsilon=EPSILON)
+        return RobertaConfig(**fields)
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from None
+
+
+def _task(directory: Path) -> tuple[str, Mapping[str, Any]]:
+    """The class that task.json names, and its config; a masked LM where there is no such file."""
+    file = directory / "task.json"
+    values = read_json(file) if file.is_file() else {}
+    config = values.get("config")
+    name = str(values.get("registered_name", MASKED_LM)).rpartition(">")[2]
+    return name, config if isinstance(config, Mapping) else {}
+
+
+def _classifier(directory: Path, hidden_dim: int) -> dict[str, Any]:
+    """The fields of a classifier's head; none for other tasks."""
+    file, (name, values) = directory / "task.json", _task(directory)
+    if name not in CLASSIFIERS:
+        return {}
+    width = values.get("hidden_dim", hidden_dim)
+    if width != hidden_dim:
+        raise ValueError(
+            f"{file}: the head's hidden_dim is {width!r}, the backbone's {hidden_dim}; only heads as wide can be read"
+        )
+    activation = values.get("activation", "linear")
+    if activation not in (None, "linear", "softmax"):
+        raise ValueError(f"{file}: activation is {activation!r}; pyroberta's classifier gives logits ('linear')")
+    classes = number(file, values, "num_classes", 0)
+    if classes < 2:
+        raise ValueError(f"{file}: num_classes is {values.get('num_classes')!r}; a class per text takes at least 2")
+    return {
+        "num_classes": classes,
+        "classifier_dropout": number(file, values, "dropout", 0.0),
+    }
+
+
+def read_labels(directory: Path) -> list[str] | None:
+    """The names of a classifier's classes, where `kerashub_writer` left them: the format itself has none."""
+    file = directory / "task.json"
+    labels = own_values(file).get("labels") if file.is_file() else None
+    if labels is not None and not (isinstance(labels, list) and all(isinstance(name, str) for name in labels)):
+        raise ValueError(f"{file}: labels should be a list of names, got {labels!r}"[:300])
+    return labels
 
 
 def _object(file: Path, class_name: str) -> Mapping[str, Any]:
@@ -153,15 +214,13 @@ def _object(file: Path, class_name: str) -> Mapping[str, Any]:
 
 
 def read_preprocessor(directory: Path) -> dict[str, Any]:
-    """The settings of preprocessor.json; empty where there is none, or another task's."""
+    """The settings of preprocessor.json; empty where there is none, or one of another kind."""
     file = directory / "preprocessor.json"
     if not file.is_file():
         return {}
     values = read_json(file)
     config = values.get("config")
-    if not str(values.get("registered_name")).endswith(">RobertaMaskedLMPreprocessor") or not isinstance(
-        config, Mapping
-    ):
+    if str(values.get("registered_name")).rpartition(">")[2] not in PREPROCESSORS or not isinstance(config, Mapping):
         return {}
     return {key: config[key] for key in SETTINGS if key in config} | own_values(file)
 
@@ -216,8 +275,11 @@ def read_params(directory: Path, config: RobertaConfig, dtype: DTypeLike = np.fl
     """The parameters in `directory`: of the backbone from model.weights.h5 or its shards, of the head from
     task.weights.h5.
 
+    The head is `config.num_classes`'s, whatever the directory's own is: another one is left out.
+
     Warns:
-        UserWarning: where there is no masked-LM head; it is then freshly initialised.
+        UserWarning: where there is no such head; it is then freshly initialised. Nothing is said where that is what was
+            asked for, a head for classes of a preset that has none for as many.
 
     Raises:
         ImportError: where h5py isn't installed.
@@ -226,15 +288,16 @@ def read_params(directory: Path, config: RobertaConfig, dtype: DTypeLike = np.fl
     """
     names = renaming(config)
     found = _read_backbone(directory)
-    head = _read_head(directory)
+    own = read_config(directory).num_classes
+    head = _read_head(directory, config.num_classes) if own == config.num_classes else {}
     places = {name: place for name, (place, _) in names.items() if head or is_backbone(name)}
     stored.refuse_differences(directory, {**found, **head}, {names[name][0]: names[name][1] for name in places})
     params = Arrays(shapes(config), dtype)
     if not head:
-        stored.warn_of_fresh_head(directory, "task.weights.h5")
+        stored.warn_of_fresh_head(directory, HEAD, config.num_classes, own)
         initialise(params, config)
     for name, place in places.items():
-        stored.copy({**found, **head}[place], params[name])
+        stored.copy({**found, **head}[place], params[name], transpose=name == "head.table")
     return params
 
 
@@ -262,15 +325,13 @@ def _read_backbone(directory: Path) -> dict[str, Stored]:
     raise FileNotFoundError(f"{directory} has neither {WEIGHTS} nor {INDEX}; it has {there or 'nothing'}")
 
 
-def _read_head(directory: Path) -> dict[str, Stored]:
+def _read_head(directory: Path, num_classes: int | None) -> dict[str, Stored]:
     """The head's tensors; empty where there is none."""
     file = directory / HEAD
-    if not file.is_file():
+    if not file.is_file() or _task(directory)[0] not in (CLASSIFIERS if num_classes else (MASKED_LM,)):
         return {}
-    task = directory / "task.json"
-    if task.is_file() and not str(read_json(task).get("registered_name")).endswith(">RobertaMaskedLM"):
-        return {}
-    return {path: tensor for path, tensor in read_h5(file).items() if path.startswith("layers/masked_lm_head/")}
+    paths = r"layers/dense(_1)?/" if num_classes else r"layers/masked_lm_head/"
+    return {path: tensor for path, tensor in read_h5(file).items() if re.match(paths, path)}
 
 
 def read_state(directory: Path, config: RobertaConfig) -> TrainingState:
@@ -300,15 +361,14 @@ def read_state(directory: Path, config: RobertaConfig) -> TrainingState:
     if scalars not in (1, 2) or places != [() for _ in range(scalars)] + [tensor.shape for tensor in found[scalars:]]:
         raise ValueError(
             f"{file}: the optimizer keeps {len(found)} arrays, and not a learning rate and two moments of each "
-            f"parameter, as Adam of a masked LM of config.json's size does"
+            f"parameter, as Adam of a model of config.json's size does"
         )
     shape_of = shapes(config)
     m, v = (
         {name: np.zeros(shape, np.float32) for name, shape in shape_of.items() if name not in trained} for _ in "mv"
     )
     for i, name in enumerate(trained):
-        m[name] = found[scalars + 2 * i].array().reshape(shape_of[name])
-        v[name] = found[scalars + 2 * i + 1].array().reshape(shape_of[name])
+        m[name], v[name] = (as_there(name, found[scalars + 2 * i + j].array(), shape_of[name]) for j in range(2))
     task = directory / "task.json"
     own = own_values(task) if task.is_file() else {}
     if "optimizer" not in own:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,14 +24,17 @@ from pyroberta.model.params import Arrays, is_backbone
 from pyroberta.presets.encoding import dtype_name, encoded, stored_type
 from pyroberta.presets.kerashub import (
     ASSETS,
+    CLASSIFIERS,
     EPSILON,
     FIELDS,
     HEAD,
     IDS,
     INDEX,
+    MASKED_LM,
     OWN,
     SETTINGS,
     WEIGHTS,
+    as_there,
     import_h5py,
     in_keras_order,
     renaming,
@@ -58,8 +61,10 @@ def write(
     max_shard_size: int | str = "5GB",
     state: TrainingState | None = None,
     head: bool = True,
+    labels: Sequence[str] | None = None,
 ) -> None:
-    """Writes a preset that `keras_hub.models.RobertaMaskedLM.from_preset` loads, head included, atomically.
+    """Writes a preset that `from_preset` of `keras_hub.models.RobertaMaskedLM`, or of its `RobertaTextClassifier` where
+    the config has classes, loads, head included; atomically.
 
     What stays of a preset that is there: see `new_preset`.
 
@@ -69,10 +74,11 @@ def write(
         params: its parameters, of `shapes(config)`.
         tokenizer: None for a model without.
         dtype: float16, bfloat16, float32 or float64, as which the weights are stored.
-        preprocessor: the settings of a `MaskedLMPreprocessor`; they take a tokenizer.
+        preprocessor: the settings of the task's preprocessor; they take a tokenizer.
         max_shard_size: an encoder that is larger goes into several files with an index, each of at most this size.
         state: of training with `Adam` or `AdamW`, to go on with.
         head: False for the encoder alone.
+        labels: the names of a classifier's classes; KerasHub has no place for them, pyroberta reads them back.
 
     Raises:
         ImportError: where h5py isn't installed.
@@ -87,7 +93,7 @@ def write(
     dtype, limit = dtype_name(dtype), parse_size(max_shard_size)
     _refuse_what_it_cannot_hold(config, tokenizer, state)
     _warn_of_what_it_does_otherwise(config, tokenizer)
-    described = _described(config, tokenizer, dtype, preprocessor, state)
+    described = _described(config, tokenizer, dtype, preprocessor, state, labels)
     with new_preset(directory, config, params, tokenizer, preprocessor, in_kerashub=True) as new:
         write_json(new / "config.json", described["backbone"])
         write_json(new / "metadata.json", _metadata(params))
@@ -158,9 +164,12 @@ def _described(
     dtype: str,
     preprocessor: Mapping[str, Any] | None,
     state: TrainingState | None,
+    labels: Sequence[str] | None,
 ) -> dict[str, Any]:
     """What the JSON files say: each object as Keras serialises it, those that hold others with them inside."""
-    policy = {"name": dtype}
+    is_classifier, policy = config.num_classes is not None, {"name": dtype}
+    module = "roberta_text_classifier" if is_classifier else "roberta_masked_lm"
+    name = CLASSIFIERS[0] if is_classifier else MASKED_LM
     fields = {key: getattr(config, key) for key in FIELDS} | {"dropout": config.dropout}
     own: dict[str, Any] = {key: getattr(config, key) for key in ("attention_dropout", *IDS)}
     backbone = _object("roberta_backbone", "RobertaBackbone", fields, policy, own)
@@ -175,11 +184,15 @@ def _described(
         settings = {"tokenizer": found["tokenizer"], "config_file": "preprocessor.json"}
         settings |= {key: preprocessor[key] for key in SETTINGS if key in preprocessor}
         own = {key: value for key, value in preprocessor.items() if key not in SETTINGS}
-        name = "RobertaMaskedLMPreprocessor"
-        found["preprocessor"] = _object("roberta_masked_lm_preprocessor", name, settings, policy, own)
-    parts = {"backbone": backbone, "preprocessor": found["preprocessor"], "name": "roberta_masked_lm"}
+        found["preprocessor"] = _object(f"{module}_preprocessor", f"{name}Preprocessor", settings, policy, own)
+    parts = {"backbone": backbone, "preprocessor": found["preprocessor"], "name": module}
+    if config.num_classes is not None:
+        rate = config.dropout if config.classifier_dropout is None else config.classifier_dropout
+        parts |= {"num_classes": config.num_classes, "activation": "linear", "hidden_dim": config.hidden_dim}
+        parts |= {"dropout": rate}
     own = {} if state is None else {"optimizer": state.optimizer, "seed": state.seed}
-    found["task"] = _object("roberta_masked_lm", "RobertaMaskedLM", parts, None, own)
+    own |= {} if labels is None else {"labels": list(labels)}
+    found["task"] = _object(module, name, parts, None, own)
     return found
 
 
@@ -223,7 +236,7 @@ def _tensors(config: RobertaConfig, params: Arrays, encoder: bool) -> dict[str, 
     """The encoder's or the head's tensors by their place: views in the shape that they have there."""
     table = renaming(config)
     names = [name for name in in_keras_order(table) if is_backbone(name) is encoder]
-    return {table[name][0]: params[name].reshape(table[name][1]) for name in names}
+    return {table[name][0]: as_there(name, params[name], table[name][1]) for name in names}
 
 
 def _write_backbone(directory: Path, config: RobertaConfig, params: Arrays, dtype: str, limit: int) -> None:
@@ -255,7 +268,7 @@ def _variables(config: RobertaConfig, state: TrainingState | None) -> dict[str, 
     if not isinstance(rate, Mapping):
         arrays.append(np.array(rate, np.float32))
     for name in in_keras_order(table):
-        arrays += [moments[name].reshape(table[name][1]) for moments in (state.m, state.v)]
+        arrays += [as_there(name, moments[name], table[name][1]) for moments in (state.m, state.v)]
     return {f"optimizer/vars/{i}": array for i, array in enumerate(arrays)}
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 import re
 import warnings
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -85,6 +85,9 @@ class Reader(Protocol):
     def read_preprocessor(self, directory: Path) -> dict[str, Any]:
         """The preprocessor's settings, as far as the format has them."""
 
+    def read_labels(self, directory: Path) -> list[str] | None:
+        """The names of a classifier's classes, where it has some."""
+
 
 class Writer(Protocol):
     """What a function that writes a format is."""
@@ -101,6 +104,7 @@ class Writer(Protocol):
         max_shard_size: int | str = "5GB",
         state: TrainingState | None = None,
         head: bool = True,
+        labels: Sequence[str] | None = None,
     ) -> None:
         """Writes a preset, atomically."""
 
@@ -136,6 +140,7 @@ def load(
     dtype: DTypeLike = np.float32,
     load_weights: bool = True,
     load_tokenizer: bool = True,
+    changes: Mapping[str, Any] | None = None,
 ) -> tuple[RobertaConfig, Arrays | None, Tokenizer | None]:
     """Everything that makes a model, from a name or a directory.
 
@@ -146,16 +151,17 @@ def load(
         dtype: of the parameters.
         load_weights: False for the config and tokenizer alone; the parameters are then None.
         load_tokenizer: False for a directory without one; the tokenizer is then None.
+        changes: fields of the config instead of the preset's own: rates, or another head's `num_classes`.
 
     Raises:
         ValueError, FileNotFoundError: as `resolve`, `detect` and the format's reader say.
     """
     known = None if load_weights else _shape(preset)
     if known is not None:
-        return known, None, roberta_tokenizer() if load_tokenizer else None
+        return replace(known, **(changes or {})), None, roberta_tokenizer() if load_tokenizer else None
     directory = resolve(preset, load_weights)
     reader = detect(directory)
-    config = reader.read_config(directory)
+    config = replace(reader.read_config(directory), **(changes or {}))
     tokenizer = reader.read_tokenizer(directory, config) if load_tokenizer else None
     params = reader.read_params(directory, config, dtype) if load_weights else None
     return config, params, tokenizer
@@ -167,6 +173,22 @@ def preprocessor_settings(preset: str | os.PathLike[str]) -> dict[str, Any]:
         return {}
     directory = resolve(preset, weights=False)
     return detect(directory).read_preprocessor(directory)
+
+
+def num_classes(preset: str | os.PathLike[str]) -> int | None:
+    """Of the classifier that the preset is; None for a masked LM."""
+    if _shape(preset) is not None:
+        return None
+    directory = resolve(preset, weights=False)
+    return detect(directory).read_config(directory).num_classes
+
+
+def labels(preset: str | os.PathLike[str]) -> list[str] | None:
+    """The names of the preset's classes; None where it has none."""
+    if _shape(preset) is not None:
+        return None
+    directory = resolve(preset, weights=False)
+    return detect(directory).read_labels(directory)
 
 
 def _shape(preset: str | os.PathLike[str]) -> RobertaConfig | None:

@@ -97,7 +97,7 @@ def refuse_differences(
     extra = [tensor.name for name, tensor in stored.items() if name not in expected]
     if extra:
         raise ValueError(
-            f"{_files(directory, stored)} has {len(extra)} tensors that a masked LM of the size in {source} has "
+            f"{_files(directory, stored)} has {len(extra)} tensors that a model of the size in {source} has "
             f"no place for: {few(extra)}. Is {source} another model's, or the head another task's?"
         )
     wrong = []
@@ -174,13 +174,24 @@ def check_vocabulary(directory: Path, size: int, config: RobertaConfig) -> None:
 
 
 class FreshHeadWarning(UserWarning):
-    """A preset had no masked-LM head, so that the model's knows nothing yet."""
+    """A preset had no head of the kind that was asked for, so that the model's knows nothing yet."""
 
 
-def warn_of_fresh_head(directory: Path, what: str) -> None:
-    """Warns that there was no masked-LM head, `what` in that format."""
+def warn_of_fresh_head(directory: Path, what: str, wanted: int | None, stored: int | None) -> None:
+    """Warns that a head, `what` in that format, was not there and is fresh, unless that is what was asked for.
+
+    A model for classes is mostly made of a preset that has no such head; then there is nothing to warn of.
+
+    Args:
+        directory, what: where it isn't.
+        wanted: the number of classes of the head that was looked for, None for a masked LM's.
+        stored: the same of the head that the directory says it has.
+    """
+    if wanted is not None and wanted != stored:
+        return
+    kind = "masked-LM head" if wanted is None else f"head for {wanted} classes"
     warnings.warn(
-        f"{directory} has no masked-LM head ({what}): a fresh one was initialised. Fit it before predicting.",
+        f"{directory} has no {kind} ({what}): a fresh one was initialised. Fit it before predicting.",
         FreshHeadWarning,
         stacklevel=3,
     )

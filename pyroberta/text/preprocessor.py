@@ -1,4 +1,4 @@
-"""From texts to masked batches."""
+"""From texts to sequences of ids, and to masked batches."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import operator
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,13 +18,11 @@ from pyroberta.text.packing import TRUNCATIONS, pack_segments
 from pyroberta.text.tokenizer import Tokenizer
 
 Features = dict[str, NDArray[Any]]
+Own = TypeVar("Own", bound="Preprocessor")
 
 
-class MaskedLMPreprocessor:
-    """Tokenises texts, truncates them, and masks them for training.
-
-    Called on texts it gives the padded arrays that KerasHub's `RobertaMaskedLMPreprocessor` gives. `encode` and `mask`
-    are the two halves that `fit` uses: it encodes once, and masks anew whenever a text comes round.
+class Preprocessor:
+    """Tokenises texts and truncates them: what every task's preprocessor begins with.
 
     What counts as a text, here and in `fit`:
 
@@ -38,6 +36,99 @@ class MaskedLMPreprocessor:
         tokenizer: of the model.
         sequence_length: S, the most tokens of a text, the special ones counted; at least 3.
         truncate: how segments that are too long are cut: "round_robin" or "waterfall".
+
+    Raises:
+        TypeError, ValueError: for an argument out of range, naming it.
+    """
+
+    settings: ClassVar[tuple[str, ...]] = ("sequence_length", "truncate")  # every argument but the tokenizer
+
+    def __init__(self, tokenizer: Tokenizer, sequence_length: int = 512, truncate: str = "round_robin") -> None:
+        self.tokenizer = tokenizer
+        self.sequence_length = _whole_number("sequence_length", sequence_length, at_least=3)
+        self.truncate = _one_of("truncate", truncate, TRUNCATIONS)
+
+    @classmethod
+    def from_preset(
+        cls: type[Own], preset: str | os.PathLike[str], *, tokenizer: Tokenizer | None = None, **overrides: Any
+    ) -> Own:
+        """The preprocessor that a preset holds: its tokenizer, and the settings that it was trained with.
+
+        What a preset doesn't say, or says of another class alone, has the class's default; `sequence_length` is at most
+        what the model takes.
+
+        Args:
+            preset: a name (`MaskedLM.presets` lists them) or the path of a directory, in any format that can be read.
+            tokenizer: instead of the preset's.
+            **overrides: of the class, instead of the preset's, such as `sequence_length=128`.
+
+        Raises:
+            ValueError, FileNotFoundError: where the preset is not there or not sound, saying what can be had.
+            TypeError, ValueError: for an argument that the class does not have or that is out of range.
+
+        >>> preprocessor = MaskedLMPreprocessor.from_preset("roberta_base_en", sequence_length=128)
+        >>> preprocessor.sequence_length, preprocessor.tokenizer.vocabulary_size
+        (128, 50265)
+        """
+        from pyroberta.presets.registry import load, preprocessor_settings
+
+        config, _, held = load(preset, load_weights=False, load_tokenizer=tokenizer is None)
+        tokenizer = tokenizer or held
+        assert tokenizer is not None  # load raises where there is none
+        found = {key: value for key, value in preprocessor_settings(preset).items() if key in cls.settings}
+        settings = {"sequence_length": min(512, config.max_sequence_length), **found}
+        return cls(tokenizer, **(settings | overrides))
+
+    def get_config(self) -> dict[str, Any]:
+        """Every argument but the tokenizer: `type(self)(tokenizer, **config)` makes another of its kind."""
+        return {name: getattr(self, name) for name in self.settings}
+
+    def __repr__(self) -> str:
+        settings = ", ".join(f"{name}={value!r}" for name, value in self.get_config().items())
+        return f"{type(self).__name__}({self.tokenizer!r}, {settings})"
+
+    def encode(self, texts: Any) -> list[NDArray[np.int32]]:
+        """Each text's ids, special tokens included, truncated to `sequence_length`.
+
+        Args:
+            texts: as told above; a single text is a batch of one.
+
+        Returns:
+            B arrays (S_b,) int32 of different lengths.
+
+        Raises:
+            TypeError, ValueError: for what is no text, naming the place.
+
+        >>> tokenizer = Tokenizer.train(["the fox"], vocab_size=261)
+        >>> preprocessor = Preprocessor(tokenizer, sequence_length=6)
+        >>> [tokenizer.decode(ids) for ids in preprocessor.encode(["fox", ("a", "b"), ""])]
+        ['<s>fox</s>', '<s>a</s></s>b</s>', '<s></s>']
+        """
+        return [self._encode_text(i, segments) for i, segments in enumerate(read_texts(texts)[0])]
+
+    def _encode_text(self, i: int, segments: Sequence[str]) -> NDArray[np.int32]:
+        try:
+            ids = [self.tokenizer.encode(segment, add_special_tokens=False) for segment in segments]
+            packed = pack_segments(
+                ids,
+                self.sequence_length,
+                start_id=self.tokenizer.start_id,
+                end_id=self.tokenizer.end_id,
+                truncate=self.truncate,
+            )
+        except ValueError as error:
+            raise ValueError(f"text {i}: {error}") from error
+        return np.array(packed, np.int32)
+
+
+class MaskedLMPreprocessor(Preprocessor):
+    """Tokenises texts, truncates them, and masks them for training.
+
+    Called on texts it gives the padded arrays that KerasHub's `RobertaMaskedLMPreprocessor` gives. `encode` and `mask`
+    are the two halves that `fit` uses: it encodes once, and masks anew whenever a text comes round.
+
+    Args:
+        tokenizer, sequence_length, truncate: see `Preprocessor`, which also tells what counts as a text.
         mask_selection_rate: the share of the tokens that are to be predicted, in (0, 1].
         mask_selection_length: K, the most tokens of one text that are.
         mask_token_rate: the share of these that the model sees as `<mask>`, in [0, 1].
@@ -61,6 +152,11 @@ class MaskedLMPreprocessor:
     ((2, 2), (2, 2))
     """
 
+    settings = (
+        *Preprocessor.settings, "mask_selection_rate", "mask_selection_length", "mask_token_rate", "random_token_rate",
+        "count", "whole_words", "seed",
+    )  # fmt: skip
+
     def __init__(
         self,
         tokenizer: Tokenizer,
@@ -75,9 +171,7 @@ class MaskedLMPreprocessor:
         whole_words: bool = False,
         seed: int = 0,
     ) -> None:
-        self.tokenizer = tokenizer
-        self.sequence_length = _whole_number("sequence_length", sequence_length, at_least=3)
-        self.truncate = _one_of("truncate", truncate, TRUNCATIONS)
+        super().__init__(tokenizer, sequence_length, truncate)
         self.mask_selection_rate = _rate("mask_selection_rate", mask_selection_rate)
         self.mask_selection_length = _whole_number("mask_selection_length", mask_selection_length, at_least=1)
         self.mask_token_rate = _rate("mask_token_rate", mask_token_rate)
@@ -98,62 +192,6 @@ class MaskedLMPreprocessor:
         self._is_selectable = np.ones(tokenizer.vocabulary_size, bool)
         self._is_selectable[special] = False
         self._calls = 0
-
-    @classmethod
-    def from_preset(
-        cls, preset: str | os.PathLike[str], *, tokenizer: Tokenizer | None = None, **overrides: Any
-    ) -> MaskedLMPreprocessor:
-        """The preprocessor that a preset holds: its tokenizer, and the settings that it was trained with.
-
-        What a preset doesn't say has the class's default; `sequence_length` is at most what the model takes.
-
-        Args:
-            preset: a name (`MaskedLM.presets` lists them) or the path of a directory, in any format that can be read.
-            tokenizer: instead of the preset's.
-            **overrides: of the class, instead of the preset's, such as `sequence_length=128`.
-
-        Raises:
-            ValueError, FileNotFoundError: where the preset is not there or not sound, saying what can be had.
-            TypeError, ValueError: for an argument that the class does not have or that is out of range.
-
-        >>> preprocessor = MaskedLMPreprocessor.from_preset("roberta_base_en", sequence_length=128)
-        >>> preprocessor.sequence_length, preprocessor.tokenizer.vocabulary_size
-        (128, 50265)
-        """
-        from pyroberta.presets.registry import load, preprocessor_settings
-
-        config, _, held = load(preset, load_weights=False, load_tokenizer=tokenizer is None)
-        tokenizer = tokenizer or held
-        assert tokenizer is not None  # load raises where there is none
-        settings = {"sequence_length": min(512, config.max_sequence_length), **preprocessor_settings(preset)}
-        return cls(tokenizer, **(settings | overrides))
-
-    def get_config(self) -> dict[str, Any]:
-        """Every argument but the tokenizer: `MaskedLMPreprocessor(tokenizer, **config)` makes another of its kind."""
-        return {name: getattr(self, name) for name in _SETTINGS}
-
-    def __repr__(self) -> str:
-        settings = ", ".join(f"{name}={value!r}" for name, value in self.get_config().items())
-        return f"MaskedLMPreprocessor({self.tokenizer!r}, {settings})"
-
-    def encode(self, texts: Any) -> list[NDArray[np.int32]]:
-        """Each text's ids, special tokens included, truncated to `sequence_length`; nothing is masked.
-
-        Args:
-            texts: as told above; a single text is a batch of one.
-
-        Returns:
-            B arrays (S_b,) int32 of different lengths.
-
-        Raises:
-            TypeError, ValueError: for what is no text, naming the place.
-
-        >>> tokenizer = Tokenizer.train(["the fox"], vocab_size=261)
-        >>> preprocessor = MaskedLMPreprocessor(tokenizer, sequence_length=6)
-        >>> [tokenizer.decode(ids) for ids in preprocessor.encode(["fox", ("a", "b"), ""])]
-        ['<s>fox</s>', '<s>a</s></s>b</s>', '<s></s>']
-        """
-        return [self._encode_text(i, segments) for i, segments in enumerate(_read_texts(texts)[0])]
 
     def mask(self, sequences: Sequence[NDArray[np.integer[Any]]], rng: np.random.Generator) -> Batch:
         """Packs sequences and masks them. Every sequence with an ordinary token has at least one to be predicted.
@@ -219,7 +257,7 @@ class MaskedLMPreprocessor:
                     f"{name} was given beside raw texts, but their labels and weights are made here, by masking. "
                     "Leave it out; for arrays that are masked already, use the model with preprocessor=None"
                 )
-        texts, is_single = _read_texts(x)
+        texts, is_single = read_texts(x)
         sequences = [self._encode_text(i, segments) for i, segments in enumerate(texts)]
         if rng is None:
             rng = np.random.default_rng([self.seed, self._calls])
@@ -231,35 +269,15 @@ class MaskedLMPreprocessor:
         features = {name: getattr(padded, name) for name in ("token_ids", "padding_mask", "mask_positions")}
         return features, padded.labels, padded.weights
 
-    def _encode_text(self, i: int, segments: Sequence[str]) -> NDArray[np.int32]:
-        try:
-            ids = [self.tokenizer.encode(segment, add_special_tokens=False) for segment in segments]
-            packed = pack_segments(
-                ids,
-                self.sequence_length,
-                start_id=self.tokenizer.start_id,
-                end_id=self.tokenizer.end_id,
-                truncate=self.truncate,
-            )
-        except ValueError as error:
-            raise ValueError(f"text {i}: {error}") from error
-        return np.array(packed, np.int32)
-
     @functools.cached_property
     def _word_edges(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         return word_edges(self.tokenizer.vocabulary)
 
 
-_SETTINGS = (
-    "sequence_length", "truncate", "mask_selection_rate", "mask_selection_length", "mask_token_rate",
-    "random_token_rate", "count", "whole_words", "seed",
-)  # fmt: skip
-
-
 # ------------------------------------------------------------------------------------------------------ what came in
 
 
-def _read_texts(texts: Any) -> tuple[list[tuple[str, ...]], bool]:
+def read_texts(texts: Any) -> tuple[list[tuple[str, ...]], bool]:
     """Each text's segments, and whether it was a single text rather than a batch."""
     texts = _plain(texts)
     if isinstance(texts, (str, bytes)):

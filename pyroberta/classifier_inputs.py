@@ -1,0 +1,93 @@
+"""What users hand to a classifier's `fit`, `evaluate` and `predict`: texts or features with a class each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sized
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy import ndarray as Array
+
+from pyroberta.inputs import InputReader, check_features, padding_mask, per_text
+from pyroberta.model.batch import Batch, pack_padded
+from pyroberta.model.config import RobertaConfig
+from pyroberta.text.preprocessor import Preprocessor
+from pyroberta.training.data import HeldExamples
+
+
+class ClassifierInputs(InputReader):
+    """The reader of a classifier: each text has one label, and its `<s>` is the row that is asked."""
+
+    def features(self, x: Mapping[str, Any], y: Any = None, sample_weight: Any = None) -> Batch:
+        """`token_ids` and `padding_mask` (B, S), y and sample_weight (B,), as a packed batch."""
+        self._check_labels(y)
+        return self._labelled(packed_features(x, self.config), y, sample_weight)
+
+    def _check_labels(self, y: Any) -> None:
+        if y is None:
+            raise ValueError(
+                "y is missing: a classifier learns from texts with a label each, whole numbers from 0 to "
+                f"{(self.config.num_classes or 0) - 1}; in an iterable of batches these are (x, y) or "
+                "(x, y, sample_weight)"
+            )
+
+    def _of_texts(self, data: Batch, y: Any, sample_weight: Any) -> HeldExamples:
+        return HeldExamples(self._labelled(data, y, sample_weight))
+
+    def _labelled(self, data: Batch, y: Any, sample_weight: Any) -> Batch:
+        """The batch with each text's first row in the place of masked tokens."""
+        weights = per_text(sample_weight, len(data))
+        return replace(
+            data,
+            masked=data.starts[:-1],
+            labels=_classes(y, len(data), self.config.num_classes or 0),
+            weights=np.ones(len(data)) if weights is None else weights,
+            slots=len(data),
+        )
+
+    def _check(self, held: HeldExamples) -> None:
+        if not held.data.weights.any():
+            raise ValueError("every sample_weight is 0: there is nothing to learn")
+
+    def _asking(self) -> Preprocessor:
+        """Texts are cut as in training."""
+        return self._need_preprocessor()
+
+
+def packed_features(x: Mapping[str, Any], config: RobertaConfig) -> Batch:
+    """A dict of `token_ids` and `padding_mask` (B, S) as a packed batch without labels.
+
+    Raises:
+        TypeError, ValueError: for other features, and for a row of padding alone, which has no `<s>` to ask.
+    """
+    check_features(x, ClassifierInputs.needed)
+    batch = pack_padded(
+        x["token_ids"],
+        padding_mask(x),
+        vocabulary_size=config.vocabulary_size,
+        max_sequence_length=config.max_sequence_length,
+    )
+    for b in np.flatnonzero(np.diff(batch.starts) == 0)[:1]:
+        raise ValueError(f"sequence {b} is padding alone: there is no <s> to read its class from")
+    return batch
+
+
+def _classes(y: Any, count: int, num_classes: int) -> Array:
+    """The labels (B,) int32 of so many texts."""
+    labels = np.asarray(y if isinstance(y, Sized) or hasattr(y, "__array__") else list(y))
+    if labels.shape == (count, 1):
+        labels = labels[:, 0]
+    if labels.shape != (count,):
+        raise ValueError(f"y should be one label per text, ({count},); got {labels.shape}")
+    if labels.dtype.kind not in "biu" and count:
+        raise ValueError(
+            f"labels should be whole numbers from 0 to {num_classes - 1}; got {labels[0]!r} ({labels.dtype}). "
+            "Number the classes: [names.index(label) for label in y]"
+        )
+    for i in np.flatnonzero((labels < 0) | (labels >= num_classes))[:1]:
+        raise ValueError(
+            f"label {labels[i]} of text {i} is outside the model's {num_classes} classes, 0 to {num_classes - 1} "
+            "(num_classes)"
+        )
+    return labels.astype(np.int32)

@@ -1,0 +1,44 @@
+"""From texts to the padded arrays of a classifier."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pyroberta.model.batch import pack, pad
+from pyroberta.text.preprocessor import Preprocessor, read_texts
+
+
+class TextClassifierPreprocessor(Preprocessor):
+    """Tokenises and truncates texts for a `TextClassifier`; see `Preprocessor` for the arguments.
+
+    Called on texts it gives the padded arrays that KerasHub's `RobertaTextClassifierPreprocessor` gives.
+
+    >>> from pyroberta.text.tokenizer import Tokenizer
+    >>> tokenizer = Tokenizer.train(["the quick brown fox"], vocab_size=270)
+    >>> preprocessor = TextClassifierPreprocessor(tokenizer, sequence_length=8)
+    >>> features, labels = preprocessor(["the fox", ("brown", "fox")], [1, 0])
+    >>> {name: array.shape for name, array in features.items()}, labels
+    ({'token_ids': (2, 8), 'padding_mask': (2, 8)}, [1, 0])
+    """
+
+    def __call__(self, x: Any, y: Any = None, sample_weight: Any = None) -> Any:
+        """Texts to padded arrays.
+
+        Args:
+            x: texts, as told for `Preprocessor`.
+            y, sample_weight: given back as they are.
+
+        Returns:
+            The features: `token_ids` (B, S) int32 and `padding_mask` (B, S) bool, without their first axis for a single
+            text; with y the tuple (features, y), with sample_weight (features, y, sample_weight).
+
+        Raises:
+            TypeError, ValueError: for what is no text.
+        """
+        padded = pad(pack(self.encode(x)), self.sequence_length, 0, self.tokenizer.pad_id)
+        features = {"token_ids": padded.token_ids, "padding_mask": padded.padding_mask}
+        if read_texts(x)[1]:
+            features = {name: array[0] for name, array in features.items()}
+        if sample_weight is not None:
+            return features, y, sample_weight
+        return features if y is None else (features, y)

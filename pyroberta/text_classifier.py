@@ -1,0 +1,186 @@
+"""The user's object for classes: RoBERTa's text classifier, from texts to labels."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy import ndarray as Array
+
+from pyroberta.backbone import Backbone
+from pyroberta.classifier_inputs import ClassifierInputs, packed_features
+from pyroberta.inference import logits_at
+from pyroberta.model.batch import Batch, pack
+from pyroberta.presets import registry
+from pyroberta.task import FROM_PRESET, Task
+from pyroberta.text.classifier_preprocessor import TextClassifierPreprocessor
+from pyroberta.training import losses
+from pyroberta.training.losses import log_softmax
+
+
+@dataclass(frozen=True)
+class Classification:
+    """What a classifier holds a text for.
+
+    Attributes:
+        label: the class's number.
+        name: its name, of `TextClassifier.labels`.
+        score: its probability, in [0, 1].
+    """
+
+    label: int
+    name: str
+    score: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """The same as a dict, for JSON."""
+        return asdict(self)
+
+
+class TextClassifier(Task):
+    """RoBERTa with a classifier's head on `<s>`: `keras_hub.models.RobertaTextClassifier` without Keras.
+
+    One class per text. For the attributes and all that it shares with other tasks, see `Task`.
+
+    Args:
+        backbone: the encoder. Where it has no head for `num_classes`, its copy with a fresh one is taken, so the model
+            that it came from stays as it is.
+        num_classes: the number of classes, at least 2.
+        preprocessor: tokenises and truncates texts; None for a model that takes preprocessed features alone.
+        labels: the classes' names; "LABEL_0" and so on unless given. Hugging Face directories keep them.
+        classifier_dropout: the head's rate; the backbone's `dropout` unless given, as in transformers (KerasHub: 0).
+        seed: of everything random in training: the order of examples, dropout; and of a fresh head.
+
+    >>> classifier = TextClassifier.from_preset("roberta_tiny_en", num_classes=2)
+    >>> history = classifier.fit(["A joy to watch.", "A waste of time."], [1, 0], batch_size=2, verbose=0)
+    >>> sorted(history.history)
+    ['accuracy', 'loss']
+    """
+
+    is_classifier = True
+    preprocessor_kind = TextClassifierPreprocessor
+    reader_kind = ClassifierInputs
+    nothing = "every sample_weight is 0: there is nothing to learn"
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        num_classes: int,
+        preprocessor: TextClassifierPreprocessor | None = None,
+        *,
+        labels: Sequence[str] | None = None,
+        classifier_dropout: float | None = None,
+        seed: int = 0,
+    ) -> None:
+        if num_classes is None:
+            raise ValueError("num_classes is missing: how many classes should the head tell apart?")
+        super().__init__(backbone, preprocessor, num_classes, classifier_dropout=classifier_dropout, seed=seed)
+        self.labels = _names(labels, num_classes)
+
+    @classmethod
+    def from_preset(  # type: ignore[override]  # what the base class takes is among the options
+        cls,
+        preset: str | os.PathLike[str],
+        num_classes: int | None = None,
+        *,
+        labels: Sequence[str] | None = None,
+        classifier_dropout: float | None = None,
+        preprocessor: TextClassifierPreprocessor | None = FROM_PRESET,
+        seed: int | None = None,
+        **options: Any,
+    ) -> TextClassifier:
+        """The encoder of a preset of any task, with a classifier's head.
+
+        Args:
+            preset: as for `Task.from_preset`.
+            num_classes: the preset's own head is loaded where it is one for so many classes, which None takes for
+                granted; otherwise the head is fresh and wants to be fitted.
+            labels: the classes' names; the preset's own unless given.
+            classifier_dropout: the head's rate, instead of the preset's.
+            preprocessor, seed, options: as for `Task.from_preset`.
+
+        Raises:
+            ValueError, FileNotFoundError: where the preset is not there or not sound, or is no classifier and there is
+                no `num_classes`.
+        """
+        stored = registry.num_classes(preset)
+        if num_classes is None and stored is None:
+            raise ValueError(f"preset {os.fspath(preset)!r} is no classifier: give num_classes=, for a fresh head")
+        classes = stored if num_classes is None else num_classes
+        options |= {"num_classes": classes, "classifier_dropout": classifier_dropout}
+        if labels is None and classes == stored:
+            labels = registry.labels(preset)
+        found = cls._loaded(preset, preprocessor, seed=seed, **options)
+        found.labels = _names(labels, found.num_classes)
+        return found
+
+    @property
+    def num_classes(self) -> int:
+        """The number of classes."""
+        classes = self.backbone.config.num_classes
+        assert classes is not None
+        return classes
+
+    def __call__(self, inputs: Mapping[str, Any]) -> Array:
+        """Logits of preprocessed features.
+
+        Args:
+            inputs: `token_ids` (B, S), `padding_mask` (B, S).
+
+        Returns:
+            (B, num_classes).
+        """
+        return self._logits(packed_features(inputs, self.backbone.config))
+
+    def classify(self, texts: Any, *, batch_size: int = 32) -> Any:
+        """The likeliest class of each text.
+
+        Args:
+            texts: a text, or what `predict` takes; a tuple of strings is one text's segments.
+            batch_size: texts at a time.
+
+        Returns:
+            A `Classification`, or a list of them where there are several texts.
+
+        >>> classifier = TextClassifier.from_preset("roberta_tiny_en", num_classes=2, labels=["bad", "good"])
+        >>> classifier.classify("A joy to watch.").name in classifier.labels
+        True
+        """
+        logits = self.predict(texts, batch_size=batch_size, verbose=0)
+        assert self.labels is not None
+        found = [
+            Classification(int(i), self.labels[int(i)], float(np.exp(row[i])))
+            for row, i in ((row, row.argmax()) for row in log_softmax(logits))
+        ]
+        is_single = isinstance(texts, str) or (isinstance(texts, tuple) and all(isinstance(t, str) for t in texts))
+        return found[0] if is_single else found
+
+    @classmethod
+    def _made(cls, backbone: Backbone, preprocessor: Any, seed: int) -> TextClassifier:
+        assert backbone.config.num_classes is not None
+        return cls(backbone, backbone.config.num_classes, preprocessor, seed=seed)
+
+    def _default_loss(self) -> losses.SparseCategoricalCrossentropy:
+        return losses.SparseCategoricalCrossentropy(from_logits=True)
+
+    def _answer(self, query: Mapping[str, Any] | Sequence[Array]) -> Array:
+        return self(query) if isinstance(query, Mapping) else self._logits(pack(query))
+
+    def _joined(self, outputs: Sequence[Array], is_text: bool) -> Array:
+        return np.concatenate(outputs)
+
+    def _logits(self, batch: Batch) -> Array:
+        """The logits of each sequence (B, num_classes), read at its first row."""
+        return logits_at(self.backbone, batch, batch.starts[:-1])
+
+
+def _names(labels: Sequence[str] | None, num_classes: int) -> list[str]:
+    """Names for so many classes."""
+    if labels is None:
+        return [f"LABEL_{i}" for i in range(num_classes)]
+    if isinstance(labels, str) or len(set(labels)) != num_classes or not all(isinstance(name, str) for name in labels):
+        raise ValueError(f"labels should be {num_classes} different names, one for each class; got {labels!r}")
+    return list(labels)

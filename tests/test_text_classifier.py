@@ -1,0 +1,376 @@
+"""The text classifier: what it learns from, what it says, and its way into directories and back."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small_models import TEXTS, random_batch, random_params, small_config, small_masked_lm, small_tokenizer
+from strategies import seeds
+
+from pyroberta import Backbone, MaskedLM, Task, TextClassifier, TextClassifierPreprocessor, losses, metrics, optimizers
+from pyroberta.backends import get_ops
+from pyroberta.model.batch import pack
+from pyroberta.model.gradients import Gradients
+from pyroberta.model.params import is_backbone, shapes
+from pyroberta.model.walk import walk_backward, walk_forward
+from pyroberta.ops import REFERENCE
+from pyroberta.presets import hf
+from pyroberta.presets.convert import convert
+
+LABELS = [0, 2, 1, 1, 0, 2]
+
+
+def small_classifier(*, num_classes=3, seed=0, labels=None, settings=None, **changes) -> TextClassifier:
+    tokenizer = small_tokenizer()
+    sizes = {"num_layers": 2, "num_heads": 2, "hidden_dim": 8, "intermediate_dim": 12, "max_sequence_length": 40}
+    backbone = Backbone(**{"vocabulary_size": tokenizer.vocabulary_size, **sizes, "dtype": "float64", **changes})
+    preprocessor = TextClassifierPreprocessor(tokenizer, **{"sequence_length": 40, **(settings or {})})
+    classifier = TextClassifier(backbone, num_classes, preprocessor, labels=labels, seed=seed)
+    classifier.compile(optimizer=optimizers.Adam(1e-2))
+    return classifier
+
+
+def features_of(texts=TEXTS):
+    return TextClassifierPreprocessor(small_tokenizer(), sequence_length=40)(texts)
+
+
+# --- learning ---------------------------------------------------------------------------------------------------------
+
+
+def test_it_learns_which_word_a_text_holds():
+    fillers = ["it is", "so very", "you are", "she seems", "we were", "they felt", "he was", "this looks"]
+    texts = [f"{filler} {word}" for filler in fillers for word in ("late", "brown")]
+    classes = [0, 1] * len(fillers)
+    classifier = small_classifier(num_classes=2, hidden_dim=16, intermediate_dim=24, dropout=0.0)
+    before = classifier.evaluate(texts, classes, verbose=0, return_dict=True)
+    history = classifier.fit(texts[:12], classes[:12], batch_size=6, epochs=40, verbose=0).history
+    after = classifier.evaluate(texts[12:], classes[12:], verbose=0, return_dict=True)  # unseen fillers
+    assert before["accuracy"] < 0.7
+    assert history["loss"][-1] < 0.05 < 0.6 < history["loss"][0]
+    assert after["accuracy"] == 1.0
+
+
+def test_with_a_frozen_backbone_the_head_alone_learns():
+    classifier = small_classifier()
+    before = {name: array.copy() for name, array in classifier.params.items()}
+    classifier.backbone.trainable = False
+    classifier.fit(TEXTS, LABELS, epochs=2, verbose=0)
+    for name, array in classifier.params.items():
+        assert np.array_equal(array, before[name]) == is_backbone(name), name
+
+
+def test_texts_features_pairs_and_batches_of_them_teach_the_same():
+    ids = [np.array(ids) for ids in small_tokenizer().encode_batch(TEXTS)]
+    features = features_of()
+    batches = [(TEXTS[:3], LABELS[:3]), (TEXTS[3:], LABELS[3:])]
+    found = []
+    for arguments in (
+        (TEXTS, LABELS),
+        (np.array(TEXTS, object), np.array(LABELS)),
+        (iter(TEXTS), np.array(LABELS, np.uint8)[:, None]),
+        (ids, LABELS),
+        (features, LABELS),
+        ([({name: array[i : i + 3] for name, array in features.items()}, LABELS[i : i + 3]) for i in (0, 3)],),
+        (batches,),
+        (iter(batches),),
+    ):
+        classifier = small_classifier()
+        classifier.fit(*arguments, batch_size=3, shuffle=False, verbose=0)
+        found.append(classifier.params["head.table"].copy())
+    assert all(np.array_equal(one, found[0]) for one in found)
+
+    first, second = ["a", "b"], ["c", "d"]
+    for x in ([("a", "c"), ("b", "d")], (first, second), features_of((first, second))):
+        classifier = small_classifier()
+        found.append(classifier.train_on_batch(x, [0, 1]))
+    classifier = small_classifier()
+    history = classifier.fit([((first, second), [0, 1])], verbose=0).history
+    assert found[-1] == found[-2] == found[-3] == [history["loss"][0], history["accuracy"][0]]
+
+
+def test_weights_weigh_the_loss_and_weighted_metrics_and_metrics_leave_them_out():
+    classifier = small_classifier()
+    classifier.compile(metrics=["accuracy"], weighted_metrics=[metrics.Accuracy("weighted")])
+    weights = np.array([1.0, 0.0, 2.0, 0.5, 0.0, 1.0])
+    told = classifier.evaluate(TEXTS, LABELS, weights, batch_size=4, verbose=0, return_dict=True)
+    logits = classifier.predict(TEXTS, verbose=0)
+    right = logits.argmax(axis=1) == LABELS
+    plain = losses.SparseCategoricalCrossentropy(from_logits=True)
+    assert told["loss"] == pytest.approx(plain(LABELS, logits, weights))  # over 6, the sum of weights or not
+    assert told["weighted"] == pytest.approx((right * weights).sum() / weights.sum())
+    assert told["accuracy"] == pytest.approx(right.mean())
+
+
+def test_accumulated_gradients_are_those_of_the_large_batch():
+    tables = []
+    for size, parts in ((6, 1), (2, 3)):
+        classifier = small_classifier(dropout=0.0)
+        classifier.fit(TEXTS, LABELS, batch_size=size, gradient_accumulation_steps=parts, shuffle=False, verbose=0)
+        tables.append(classifier.backbone.params.flat.copy())
+    np.testing.assert_allclose(tables[0], tables[1], rtol=0, atol=1e-9)
+
+
+@settings(max_examples=10)
+@given(lengths=st.lists(st.integers(1, 7), min_size=1, max_size=4), seed=seeds)
+def test_native_comes_as_near_the_float64_reference_as_numpy_does(lengths, seed):
+    native = next((ops for ops in map(get_ops, ["auto"]) if ops.name != "numpy"), None)
+    if native is None:
+        pytest.skip("there is no native backend here")
+    config = small_config(num_classes=4, classifier_dropout=0.3)
+    drawn = random_batch(config, lengths, seed)
+    batch = replace(drawn, masked=drawn.starts[:-1], labels=np.arange(len(lengths), dtype=np.int32) % 4)
+
+    def gradient(ops, params):
+        grads = Gradients(params.zeros_like(), shapes(config))
+        (values, _), cache = walk_forward(ops, params, config, batch, (3, 5 << 20), grads.lowest)
+        walk_backward(ops, grads, np.ones_like(values), cache)
+        return grads.sums.flat
+
+    narrow = random_params(config, seed, np.float32)
+    exact = gradient(REFERENCE, narrow.astype(np.float64))
+    theirs, ours = (np.linalg.norm(gradient(ops, narrow) - exact) for ops in (REFERENCE, native))
+    assert ours <= 4 * theirs + 1e-5 * np.linalg.norm(exact)
+
+
+# --- asking -----------------------------------------------------------------------------------------------------------
+
+
+def test_logits_are_the_same_for_texts_and_features_whatever_the_batches():
+    classifier = small_classifier()
+    logits = classifier.predict(TEXTS, verbose=0)
+    assert logits.shape == (6, 3)
+    features = features_of()
+    for other in (
+        classifier.predict(TEXTS, batch_size=2, verbose=0),
+        classifier.predict(features, batch_size=4, verbose=0),
+        classifier.predict([(TEXTS[:2], LABELS[:2]), (TEXTS[2:], LABELS[2:])], verbose=0),
+        classifier(features),
+        np.concatenate([classifier.predict_on_batch(text) for text in TEXTS]),
+    ):
+        np.testing.assert_allclose(other, logits, rtol=0, atol=1e-12)
+
+
+def test_long_texts_are_cut_in_asking_as_in_learning():
+    classifier = small_classifier(settings={"sequence_length": 6})
+    cut = features_of(TEXTS[0])["token_ids"][:6].copy()
+    cut[5] = small_tokenizer().end_id
+    np.testing.assert_allclose(
+        classifier.predict(TEXTS[0], verbose=0), classifier({"token_ids": cut[None]}), rtol=0, atol=1e-12
+    )
+
+
+def test_classify_names_the_likeliest_class():
+    classifier = small_classifier(labels=["sad", "so-so", "glad"])
+    found = classifier.classify(TEXTS)
+    logits = classifier.predict(TEXTS, verbose=0)
+    assert [one.label for one in found] == logits.argmax(axis=1).tolist()
+    assert [one.name for one in found] == [classifier.labels[one.label] for one in found]
+    powers = np.exp(logits)
+    np.testing.assert_allclose([one.score for one in found], powers.max(axis=1) / powers.sum(axis=1))
+    assert classifier.classify(TEXTS[0]) == pytest.approx(found[0])
+    assert classifier.classify(("a", "b")).as_dict().keys() == {"label", "name", "score"}
+
+
+# --- heads ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_backbone_of_another_task_is_copied_and_stays_as_it_was():
+    masked_lm = small_masked_lm()
+    before = masked_lm.backbone.params.flat.copy()
+    classifier = TextClassifier(masked_lm.backbone, 3, TextClassifierPreprocessor(small_tokenizer(), 40))
+    for name in filter(is_backbone, masked_lm.params):
+        assert np.array_equal(classifier.params[name], masked_lm.params[name])
+    classifier.fit(TEXTS, LABELS, verbose=0)
+    assert np.array_equal(masked_lm.backbone.params.flat, before)
+    again = MaskedLM(classifier.backbone, masked_lm.preprocessor)
+    assert again.params.keys() == masked_lm.params.keys()
+    assert TextClassifier(classifier.backbone, 3).backbone is classifier.backbone
+
+
+def test_from_preset_finds_the_task_and_keeps_or_changes_the_head(tmp_path: Path, small_preset: Path):
+    saved = small_classifier(labels=["sad", "so-so", "glad"], settings={"sequence_length": 30})
+    saved.fit(TEXTS, LABELS, verbose=0)
+    saved.save_to_preset(tmp_path / "c", dtype="float64")
+
+    for load in (Task.from_preset, TextClassifier.from_preset, lambda p, **k: TextClassifier.from_preset(p, 3, **k)):
+        found = load(tmp_path / "c", dtype="float64")
+        assert isinstance(found, TextClassifier)
+        assert np.array_equal(found.backbone.params.flat, saved.backbone.params.flat)
+        assert found.labels == saved.labels
+        assert found.preprocessor.get_config() == saved.preprocessor.get_config()
+        assert found.backbone.config == saved.backbone.config
+
+    other = TextClassifier.from_preset(tmp_path / "c", num_classes=5, dtype="float64")  # asked for: no warning
+    assert other.params["head.table"].shape == (5, 8)
+    assert other.labels == [f"LABEL_{i}" for i in range(5)]
+    with pytest.warns(UserWarning, match=r"no masked-LM head .* fresh"):
+        masked_lm = MaskedLM.from_preset(tmp_path / "c", dtype="float64")
+    assert masked_lm.preprocessor.sequence_length == 30
+    for name in filter(is_backbone, saved.params):
+        assert np.array_equal(masked_lm.params[name], saved.params[name])
+        assert np.array_equal(other.params[name], saved.params[name])
+
+    assert isinstance(Task.from_preset(small_preset), MaskedLM)
+    fresh = TextClassifier.from_preset(small_preset, num_classes=2)
+    assert fresh.preprocessor.sequence_length == 40
+    with pytest.raises(ValueError, match="is no classifier: give num_classes="):
+        TextClassifier.from_preset(small_preset)
+
+
+@pytest.mark.parametrize("format", ["hf", "keras"])
+def test_training_goes_on_from_either_format_bit_for_bit(tmp_path: Path, format: str):
+    straight = small_classifier(labels=["sad", "so-so", "glad"])
+    straight.fit(TEXTS, LABELS, batch_size=3, epochs=2, verbose=0)
+    straight.save_to_preset(tmp_path / "c", format=format, dtype="float64", include_optimizer=True)
+    found = Task.from_preset(tmp_path / "c", dtype="float64", load_optimizer=True)
+    assert isinstance(found, TextClassifier)
+    assert (found.labels, found.backbone.config) == (straight.labels, straight.backbone.config)
+    assert found.preprocessor.get_config() == straight.preprocessor.get_config()
+    for classifier in (straight, found):
+        classifier.fit(TEXTS, LABELS, batch_size=3, initial_epoch=2, epochs=4, verbose=0)
+    assert np.array_equal(found.backbone.params.flat, straight.backbone.params.flat)
+
+
+@pytest.mark.parametrize("format", ["hf", "keras"])
+def test_convert_carries_the_head_its_labels_and_settings_over(tmp_path: Path, format: str):
+    saved = small_classifier(labels=["sad", "so-so", "glad"], settings={"sequence_length": 30})
+    saved.save_to_preset(tmp_path / "c", dtype="float64")
+    convert(tmp_path / "c", tmp_path / "d", format=format, dtype="float64")
+    found = TextClassifier.from_preset(tmp_path / "d", dtype="float64")
+    assert np.array_equal(found.backbone.params.flat, saved.backbone.params.flat)
+    assert (found.labels, found.preprocessor.sequence_length) == (saved.labels, 30)
+
+
+def test_rates_come_from_the_preset_and_can_be_given(tmp_path: Path):
+    small_classifier(dropout=0.2).save_to_preset(tmp_path)
+
+    def rates(**options):
+        config = TextClassifier.from_preset(tmp_path, **options).backbone.config
+        return config.dropout, config.attention_dropout, config.classifier_dropout
+
+    assert rates() == (0.2, 0.2, 0.2)
+    assert rates(classifier_dropout=0.5) == (0.2, 0.2, 0.5)
+    assert rates(dropout=0.0) == (0.0, 0.0, 0.0)
+    assert rates(dropout=0.0, classifier_dropout=0.3) == (0.0, 0.0, 0.3)
+
+
+# --- directories ------------------------------------------------------------------------------------------------------
+
+
+def written(directory: Path, **changes) -> Path:
+    """A directory of transformers' classifier, its config changed; None takes a key away."""
+    config = small_config(num_classes=3)
+    hf.write(directory, config, random_params(config, 0, np.float32))
+    values = json.loads((directory / "config.json").read_text()) | changes
+    values = {key: value for key, value in values.items() if value is not None}
+    (directory / "config.json").write_text(json.dumps(values))
+    return directory
+
+
+def test_config_json_says_what_transformers_says(tmp_path: Path):
+    values = json.loads((written(tmp_path) / "config.json").read_text())
+    assert values["architectures"] == ["RobertaForSequenceClassification"]
+    assert values["id2label"] == {"0": "LABEL_0", "1": "LABEL_1", "2": "LABEL_2"}
+    assert values["label2id"] == {"LABEL_0": 0, "LABEL_1": 1, "LABEL_2": 2}
+    assert values["classifier_dropout"] == 0.1
+
+
+@pytest.mark.parametrize(
+    ("changes", "classes", "rate"),
+    [
+        ({"id2label": None, "num_labels": 4}, 4, 0.1),
+        ({"id2label": None}, 2, 0.1),
+        ({"problem_type": None}, 3, 0.1),
+        ({"classifier_dropout": None, "hidden_dropout_prob": 0.4}, 3, 0.4),
+        ({"classifier_dropout": 0.25}, 3, 0.25),
+        ({"architectures": ["RobertaForMaskedLM"]}, None, 0.1),
+    ],
+)
+def test_what_config_json_leaves_out_is_transformers_default(tmp_path: Path, changes, classes, rate):
+    config = hf.read_config(written(tmp_path, **changes))
+    assert (config.num_classes, config.classifier_dropout) == (classes, rate)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"problem_type": "regression"}, "problem_type is 'regression'"),
+        ({"problem_type": "multi_label_classification"}, "problem_type is 'multi_label_classification'"),
+        ({"id2label": {"0": "LABEL_0"}, "problem_type": None}, "problem_type is 'regression'"),
+        ({"id2label": ["a", "b"]}, "id2label should be an object"),
+    ],
+)
+def test_other_problems_are_refused_by_name(tmp_path: Path, changes, message):
+    with pytest.raises(ValueError, match=message):
+        Task.from_preset(written(tmp_path, **changes), preprocessor=None)
+
+
+def test_a_head_that_is_damaged_is_no_reason_for_a_fresh_one(tmp_path: Path):
+    directory = written(tmp_path, id2label={str(i): f"{i}" for i in range(5)})
+    with pytest.raises(ValueError, match=r"classifier\.out_proj\.weight has shape \(3, 8\), expected \(5, 8\)"):
+        Task.from_preset(directory, preprocessor=None)
+
+
+# --- what does not fit ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((TEXTS,), "y is missing: a classifier learns from texts with a label each, whole numbers from 0 to 2"),
+        ((features_of(), None), "y is missing"),
+        ((TEXTS, [0, 1, 2, 3, 0, 1]), r"label 3 of text 3 is outside the model's 3 classes, 0 to 2 \(num_classes\)"),
+        ((TEXTS, [0, 1, 2, -1, 0, 1]), "label -1 of text 3 is outside"),
+        ((TEXTS, [0, 1]), r"y should be one label per text, \(6,\); got \(2,\)"),
+        ((TEXTS, list("abcabc")), "labels should be whole numbers from 0 to 2; got .*'a'"),
+        ((TEXTS, np.ones(6)), "labels should be whole numbers"),
+        ((TEXTS, LABELS, np.zeros(6)), "every sample_weight is 0"),
+        ((TEXTS, LABELS, [1, 1]), "one weight per text"),
+        (({"token_ids": [[0, 2]], "padding_mask": [[0, 0]]}, [1]), "sequence 0 is padding alone"),
+        (({"token_ids": [[0, 2]], "mask_positions": [[0]]}, [1]), "a dict of token_ids, padding_mask; got"),
+    ],
+)
+def test_examples_that_do_not_fit_are_refused(arguments, message):
+    classifier = small_classifier()
+    with pytest.raises(ValueError, match=message):
+        classifier.fit(*arguments, verbose=0)
+
+
+def test_booleans_are_classes_too():
+    assert small_classifier(num_classes=2).fit(TEXTS, [True, False] * 3, verbose=0).history["loss"][0] > 0
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: small_classifier(num_classes=1), "num_classes must be a whole number of at least 2"),
+        (lambda: small_classifier(labels=["a", "b"]), "labels should be 3 different names"),
+        (lambda: small_classifier(labels=["a", "b", "b"]), "labels should be 3 different names"),
+        (lambda: small_classifier().predict([], verbose=0), "x is empty"),
+        (lambda: TextClassifier(small_masked_lm().backbone, None), "num_classes is missing"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_a_masked_lms_preprocessor_is_refused():
+    masked_lm = small_masked_lm()
+    with pytest.raises(TypeError, match="such as TextClassifierPreprocessor"):
+        TextClassifier(masked_lm.backbone, 2, masked_lm.preprocessor)
+
+
+def test_a_packed_batch_of_one_row_per_text_is_what_the_reader_makes():
+    classifier = small_classifier()
+    held = classifier._examples(TEXTS, LABELS)
+    (batch,) = held.fixed(6)
+    assert np.array_equal(batch.masked, pack(classifier.preprocessor.encode(TEXTS)).starts[:-1])
+    assert batch.labels.tolist() == LABELS
+    assert batch.slots == 6
