@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Literal
@@ -18,8 +18,10 @@ from pyroberta.model.batch import pack_padded, unpack
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.encoder import encoder_forward
 from pyroberta.model.initial_values import initialise
-from pyroberta.model.params import Arrays, PreparedArrays, is_backbone, select, shapes
+from pyroberta.model.lora import merged, with_lora
+from pyroberta.model.params import Arrays, PreparedArrays, is_backbone, is_lora, resized, select, shapes
 from pyroberta.ops import Ops
+from pyroberta.presets import lora
 from pyroberta.presets.registry import load, writer
 
 
@@ -69,10 +71,13 @@ class Backbone:
         return self
 
     def _take(self, config: RobertaConfig, arrays: Arrays, ops: Ops) -> None:
+        self._lay_out(config, arrays, ops)
+        self._trainable = True
+        self._frozen = frozenset(name for name in arrays if config.lora_rank and not is_lora(name))
+
+    def _lay_out(self, config: RobertaConfig, arrays: Arrays, ops: Ops) -> None:
         self.config, self.ops = config, ops
         self._arrays, self.params = arrays, arrays.read_only()
-        self._trainable = True
-        self._frozen: frozenset[str] = frozenset()
         self._prepared: tuple[Ops, dict[str, Any]] = (ops, {})
 
     @classmethod
@@ -129,7 +134,8 @@ class Backbone:
             ValueError, ImportError: see there.
         """
         write = writer(format)
-        write(os.fspath(directory), self.config, self.params, dtype=dtype, max_shard_size=max_shard_size, head=False)
+        config, params = merged(self.config, self.params)
+        write(os.fspath(directory), config, params, dtype=dtype, max_shard_size=max_shard_size, head=False)
 
     def with_head(self, num_classes: int | None, *, classifier_dropout: float | None = None, seed: int = 0) -> Backbone:
         """Another backbone with a copy of this one's encoder and a fresh head.
@@ -228,6 +234,124 @@ class Backbone:
     def trainable_names(self) -> list[str]:
         """The parameters that training may change, in the order of the vector."""
         return [name for name in self.params if name not in self._frozen and (self._trainable or not is_backbone(name))]
+
+    # --- adapting it: see docs/adaptation.md ---
+
+    def enable_lora(
+        self,
+        rank: int,
+        *,
+        alpha: float | None = None,
+        targets: Sequence[str] = ("query", "value"),
+        train_head: bool = False,
+        seed: int = 0,
+    ) -> None:
+        """Freezes everything and trains low-rank changes of attention's kernels instead (LoRA; see `model.lora`).
+
+        The model gives what it gave, since the changes start at zero. Compile afterwards if it was trained before:
+        the optimizer's state has no place for the new parameters.
+
+        Args:
+            rank: r, the columns of A and rows of B.
+            alpha: the change is (alpha / rank) A B; None for a factor of 1, as in KerasHub.
+            targets: kernels that change, of `"query"`, `"key"`, `"value"`, `"output"`.
+            train_head: whether the masked-LM head is trained beside them; the tied token table is not part of it.
+            seed: of A.
+
+        Raises:
+            RuntimeError: where it is enabled already.
+            ValueError: for a rank, alpha or target out of range.
+
+        >>> backbone = Backbone(vocabulary_size=20, num_layers=1, num_heads=2, hidden_dim=8, intermediate_dim=16)
+        >>> backbone.enable_lora(rank=2)
+        >>> for name in backbone.trainable_names():
+        ...     print(name, backbone.params[name].shape)
+        layers.0.attention.query.lora_a (8, 2)
+        layers.0.attention.query.lora_b (2, 8)
+        layers.0.attention.value.lora_a (8, 2)
+        layers.0.attention.value.lora_b (2, 8)
+        """
+        if self.config.lora_rank:
+            raise RuntimeError(
+                f"LoRA is enabled already, with rank {self.config.lora_rank}; merge_lora() folds it into the kernels"
+            )
+        self._take(*with_lora(self.config, self._arrays, rank, alpha, targets, seed), self.ops)
+        if train_head:
+            self.unfreeze(r"head\..*")
+
+    def merge_lora(self) -> None:
+        """Adds the low-rank changes to their kernels and drops their factors; everything is trainable again.
+
+        The model gives what it gave, up to rounding, and costs what it cost without them.
+
+        Raises:
+            RuntimeError: where LoRA is not enabled.
+        """
+        self._need_lora()
+        self._take(*merged(self.config, self._arrays), self.ops)
+
+    def save_lora_weights(self, path: str | os.PathLike[str]) -> None:
+        """Writes the low-rank changes alone, as a directory that `peft` loads too; see `presets.lora`.
+
+        Args:
+            path: of a directory, made, or replaced where it holds such an adapter.
+
+        Raises:
+            RuntimeError: where LoRA is not enabled.
+            ValueError: for a name that ends in `.lora.h5`: KerasHub's factors have another form.
+            FileExistsError: where the directory holds something else.
+        """
+        self._need_lora()
+        lora.write(os.fspath(path), self.config, self.params)
+
+    def load_lora_weights(self, path: str | os.PathLike[str]) -> None:
+        """Takes over low-rank changes that were saved; enables LoRA as they need it where it is not enabled yet.
+
+        Args:
+            path: of a directory that `save_lora_weights` or `peft` wrote, or of KerasHub's `.lora.h5` file.
+
+        Raises:
+            FileNotFoundError: where it is not there.
+            ValueError: where it is not sound, or was made for a model of another shape; or where LoRA is enabled with
+                another rank, alpha or other targets. Nothing has changed then.
+        """
+        config, factors = lora.read(os.fspath(path), self.config)
+        if not self.config.lora_rank:
+            self.enable_lora(config.lora_rank, alpha=config.lora_alpha, targets=config.lora_targets)
+        elif config != self.config:
+            has, file = (
+                f"rank {c.lora_rank}, alpha {c.lora_alpha:g} on {c.lora_targets}" for c in (self.config, config)
+            )
+            raise ValueError(f"{os.fspath(path)} has {file}; the model has LoRA with {has}")
+        with self.changing(factors) as params:
+            for name, factor in factors.items():
+                params[name][...] = factor
+
+    def _need_lora(self) -> None:
+        if not self.config.lora_rank:
+            raise RuntimeError("LoRA is not enabled: call enable_lora(rank) first")
+
+    def resize_token_embeddings(self, vocabulary_size: int) -> None:
+        """Gives the token table, and what goes along with it in the head, another number of rows.
+
+        Rows are added or removed at the end. A new row is the mean of the old ones, and its bias in the head is 0, so
+        that the model expects the new tokens about as much as an average one. (transformers adds noise of a billionth
+        of the rows' covariance to that mean, and gives an untied head's bias the mean of the biases.) Compile
+        afterwards if the model was trained before.
+
+        Args:
+            vocabulary_size: the new V.
+
+        Raises:
+            ValueError: where it is no whole number, or leaves out `<s>`, `<pad>` or `</s>`.
+        """
+        config = replace(self.config, vocabulary_size=vocabulary_size)
+        last = max(config.start_id, config.pad_id, config.end_id)
+        if vocabulary_size <= last:
+            raise ValueError(
+                f"vocabulary_size must be at least {last + 1}, for <s>, <pad> and </s>; got {vocabulary_size}"
+            )
+        self._lay_out(config, resized(self._arrays, shapes(config)), self.ops)
 
     def count_params(self) -> int:
         """The number of values in the encoder, without the head."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, ClassVar, TypeVar
 
@@ -15,6 +15,7 @@ from pyroberta.backbone import Backbone
 from pyroberta.inputs import InputReader
 from pyroberta.model.batch import Batch
 from pyroberta.model.gradients import Gradients
+from pyroberta.model.lora import merged
 from pyroberta.model.params import Arrays
 from pyroberta.presets import registry
 from pyroberta.presets.registry import PRESETS, Preset, is_handle, resolve, training_state, writer
@@ -487,7 +488,8 @@ class Task(ABC):
     ) -> None:
         """Writes a directory that `from_preset` loads, and transformers or KerasHub too.
 
-        All of it or nothing: an interrupted save leaves what was there before.
+        All of it or nothing: an interrupted save leaves what was there before. LoRA's changes are written as part of
+        their kernels; the model itself keeps them apart.
 
         Args:
             directory: made, or replaced where it holds a preset.
@@ -511,12 +513,56 @@ class Task(ABC):
         settings = self.preprocessor.get_config() if self.preprocessor else None
         state = None
         if include_optimizer:
+            if self.backbone.config.lora_rank:
+                raise ValueError(
+                    "the optimizer's state is of LoRA's factors, for which a preset has no place: merge_lora() first, "
+                    "or save without include_optimizer"
+                )
             optimizer = self.optimizer
             state = TrainingState(optimizer.get_config(), seed=self.seed, **optimizer.state_dict())
+        config, params = merged(self.backbone.config, self.backbone.params)
         write(
-            os.fspath(directory), self.backbone.config, self.backbone.params, tokenizer, dtype, settings,
+            os.fspath(directory), config, params, tokenizer, dtype, settings,
             max_shard_size=max_shard_size, state=state, labels=self.labels,
         )  # fmt: skip
+
+    def resize_token_embeddings(self, vocabulary_size: int) -> None:
+        """`Backbone.resize_token_embeddings`, but that no row goes for which the tokenizer has a token.
+
+        Raises:
+            ValueError: where the tokenizer has more tokens, or the size is none.
+        """
+        if self.preprocessor is not None and vocabulary_size < self.preprocessor.tokenizer.vocabulary_size:
+            raise ValueError(
+                f"the tokenizer has {self.preprocessor.tokenizer.vocabulary_size} entries, which need a row each; "
+                f"got vocabulary_size={vocabulary_size}"
+            )
+        self.backbone.resize_token_embeddings(vocabulary_size)
+
+    def add_tokens(self, tokens: str | Iterable[str], *, special: bool = False) -> int:
+        """Adds tokens to the tokenizer, and rows for them to the model's table where it has none to spare.
+
+        Args:
+            tokens, special: see `Tokenizer.add_tokens`.
+
+        Returns:
+            How many were not recognised before.
+
+        Raises:
+            TypeError, ValueError: as there; and for a model without a tokenizer.
+
+        >>> from pyroberta import MaskedLM
+        >>> masked_lm = MaskedLM.from_preset("roberta_tiny_en")
+        >>> masked_lm.add_tokens([" Tyrannosaurus", " Triceratops"])
+        2
+        >>> masked_lm.fill_mask("The <mask> is big.", targets=["Tyrannosaurus"])[0].token
+        8000
+        """
+        tokenizer = self._tokenizer()
+        added = tokenizer.add_tokens(tokens, special=special)
+        if tokenizer.vocabulary_size > self.backbone.config.vocabulary_size:
+            self.backbone.resize_token_embeddings(tokenizer.vocabulary_size)
+        return added
 
     def upload(
         self,
@@ -606,7 +652,7 @@ class Task(ABC):
     def _update(self, group: Sequence[Batch]) -> dict[str, float]:
         """One update from the batches of `group` taken as one; returns the metrics so far."""
         backbone, optimizer = self.backbone, self.optimizer
-        if self._sums is None:
+        if self._sums is None or self._sums.table != backbone.params.table:
             self._sums = backbone.params.zeros_like()
         names = backbone.trainable_names()
         grads = Gradients(self._sums, names)
@@ -655,6 +701,11 @@ class Task(ABC):
             raise ValueError(
                 "every parameter is frozen: there is nothing to train. See backbone.trainable and unfreeze"
             )
+        if self.optimizer.m is not None and self.optimizer.m.table != self.backbone.params.table:
+            raise ValueError(
+                "the model has other parameters than when the optimizer last worked on it (LoRA was enabled or merged, "
+                "or the token table resized): call compile(), which starts the optimizer anew"
+            )
 
     def _examples(self, x: Any, y: Any = None, sample_weight: Any = None, stream: bool = False) -> Examples:
         return self._reader().examples(x, y, sample_weight, stream)
@@ -666,27 +717,36 @@ class Task(ABC):
         return examples
 
     def _reader(self) -> InputReader:
+        if self.preprocessor is not None:
+            _check_vocabulary(self.preprocessor.tokenizer, self.backbone)
         return self.reader_kind(self.backbone.config, self.preprocessor)
 
     def _tokenizer(self) -> Tokenizer:
         if self.preprocessor is None:
             raise ValueError("this needs a tokenizer: the model was made with preprocessor=None")
+        _check_vocabulary(self.preprocessor.tokenizer, self.backbone)
         return self.preprocessor.tokenizer
 
 
 def _check_fit(preprocessor: Preprocessor, backbone: Backbone) -> None:
     """The preprocessor makes what the model takes."""
-    config, tokenizer = backbone.config, preprocessor.tokenizer
+    config = backbone.config
     if preprocessor.sequence_length > config.max_sequence_length:
         raise ValueError(
             f"the preprocessor makes sequences of up to {preprocessor.sequence_length} tokens, the model takes "
             f"{config.max_sequence_length}: give "
             f"{type(preprocessor).__name__}(sequence_length={config.max_sequence_length})"
         )
-    if tokenizer.vocabulary_size > config.vocabulary_size:
+    _check_vocabulary(preprocessor.tokenizer, backbone)
+
+
+def _check_vocabulary(tokenizer: Tokenizer, backbone: Backbone) -> None:
+    """The table has a row for every token; looked at again and again, since `Tokenizer.add_tokens` adds some."""
+    if tokenizer.vocabulary_size > backbone.config.vocabulary_size:
         raise ValueError(
-            f"the tokenizer has {tokenizer.vocabulary_size} entries, the model's table {config.vocabulary_size} rows. "
-            "Was it made for another model?"
+            f"the tokenizer has {tokenizer.vocabulary_size} entries, the model's table "
+            f"{backbone.config.vocabulary_size} rows. Was it made for another model? If tokens were added, "
+            f"resize_token_embeddings({tokenizer.vocabulary_size}) makes room for them"
         )
 
 

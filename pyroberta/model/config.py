@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
+LORA_TARGETS = ("query", "key", "value", "output")
 MOST_LAYERS = 340  # three dropout sites each, and three more: their numbers have 10 bits in a dropout key
 
 
@@ -28,6 +30,9 @@ class RobertaConfig:
         tie_embeddings: whether the masked-LM head multiplies by the token table (RoBERTa) or by a table of its own.
         num_classes: of a classifier's head, at least 2; None for the masked-LM head.
         classifier_dropout: rate before and after the dense layer of a classifier's head; None means `dropout`.
+        lora_rank: r of the low-rank changes to attention's kernels (see `model.lora`), 0 for none.
+        lora_alpha: the change is (alpha / r) A B; None means r, a factor of 1.
+        lora_targets: which of attention's kernels change, of `query`, `key`, `value`, `output`.
 
     Raises:
         ValueError: where a value is out of range, naming the field.
@@ -51,6 +56,9 @@ class RobertaConfig:
     tie_embeddings: bool = True
     num_classes: int | None = None
     classifier_dropout: float | None = None
+    lora_rank: int = 0
+    lora_alpha: float | None = None
+    lora_targets: tuple[str, ...] = ("query", "value")
 
     def __post_init__(self) -> None:
         for rate in ("attention_dropout", "classifier_dropout"):
@@ -81,6 +89,28 @@ class RobertaConfig:
                 f"hidden_dim {self.hidden_dim} is not a multiple of num_heads {self.num_heads}: "
                 "each head takes hidden_dim / num_heads columns"
             )
+
+        self._check_lora()
+
+    def _check_lora(self) -> None:
+        rank, alpha = self.lora_rank, self.lora_alpha
+        if not isinstance(rank, int) or isinstance(rank, bool) or rank < 0:
+            raise ValueError(f"lora_rank must be a whole number of at least 0, got {rank!r}")
+        if alpha is None:
+            object.__setattr__(self, "lora_alpha", float(rank) if rank else None)
+        elif not rank or not 0.0 < alpha < math.inf:
+            raise ValueError(f"lora_alpha must be above 0, beside a lora_rank; got {alpha!r} and lora_rank {rank}")
+        targets = tuple(self.lora_targets)
+        if not targets or not set(targets) <= set(LORA_TARGETS):
+            raise ValueError(
+                f"lora_targets must be one or more of {', '.join(LORA_TARGETS)}, attention's kernels; got {targets}"
+            )
+        object.__setattr__(self, "lora_targets", tuple(target for target in LORA_TARGETS if target in targets))
+
+    @property
+    def lora_scale(self) -> float:
+        """alpha / r, by which A B is multiplied; 1 where there is no LoRA."""
+        return self.lora_alpha / self.lora_rank if self.lora_alpha else 1.0
 
     @property
     def head_dim(self) -> int:

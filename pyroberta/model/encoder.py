@@ -115,15 +115,15 @@ def layer_forward(
     Where `rows` (R,) alone are wanted, keys and values are made of all tokens, the rest of these: y (R, C).
     """
     rate, probs_rate = (config.dropout, config.attention_dropout or 0.0) if key else (0.0, 0.0)
-    attention, epsilon = f"layers.{i}.attention", config.layer_norm_epsilon
+    attention, epsilon, scale = f"layers.{i}.attention", config.layer_norm_epsilon, config.lora_scale
     site_1, site_2, site_3 = (site_key(key, 3 * i + n) for n in (1, 2, 3))
 
-    k, k_cache = linear(ops, params, f"{attention}.key", x)
-    v, v_cache = linear(ops, params, f"{attention}.value", x)
+    k, k_cache = linear(ops, params, f"{attention}.key", x, scale)
+    v, v_cache = linear(ops, params, f"{attention}.value", x, scale)
     x, gathered = (x, None) if rows is None else ops.gather_forward(x, rows)
-    q, q_cache = linear(ops, params, f"{attention}.query", x)
+    q, q_cache = linear(ops, params, f"{attention}.query", x, scale)
     a, a_cache = ops.attention_forward(q, k, v, starts, config.num_heads, probs_rate, site_1, rows)
-    o, o_cache = linear(ops, params, f"{attention}.output", a)
+    o, o_cache = linear(ops, params, f"{attention}.output", a, scale)
     x, x_cache = add_norm(ops, params, f"{attention}.norm", o, x, epsilon, rate, site_2, rows)
 
     h, h_cache = feed_forward(ops, params, f"layers.{i}.feed_forward", x)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyroberta.model.config import RobertaConfig
-from pyroberta.model.params import Arrays, Shape
+from pyroberta.model.params import Arrays, Shape, is_lora
 
 INITIALIZERS = ("keras", "hf", "neighbour")
 
@@ -37,6 +37,8 @@ def initialise(params: Arrays, config: RobertaConfig, initializer: str = "keras"
         raise ValueError(f"initializer must be one of {', '.join(map(repr, INITIALIZERS))}, got {initializer!r}")
     generator = np.random.Generator(np.random.PCG64(seed))
     for name, array in params.items():
+        if is_lora(name):
+            continue
         if name.endswith((".bias", ".beta")):
             array[...] = 0.0
         elif name.endswith(".gamma"):
@@ -47,6 +49,16 @@ def initialise(params: Arrays, config: RobertaConfig, initializer: str = "keras"
         params["embeddings.token"][config.pad_id] = 0.0
     if initializer == "neighbour":
         neighbour_heads(params, config, generator)
+    initialise_lora(params, generator)
+
+
+def initialise_lora(params: Arrays, generator: np.random.Generator) -> None:
+    """Draws fresh factors of the low-rank changes, in place: A uniform within ±1/√C, as in PEFT, B zero."""
+    for name, array in params.items():
+        if name.endswith(".lora_a"):
+            array[...] = generator.uniform(-1.0, 1.0, array.shape) / math.sqrt(len(array))
+        elif name.endswith(".lora_b"):
+            array[...] = 0.0
 
 
 def neighbour_heads(params: Arrays, config: RobertaConfig, generator: np.random.Generator) -> None:

@@ -52,6 +52,10 @@ def shapes(config: RobertaConfig) -> dict[str, Shape]:
     if not config.tie_embeddings:
         table["head.decoder"] = (V, C)
     table["head.bias"] = (V,)
+    for i in range(config.num_layers if config.lora_rank else 0):  # last, so that they are one range
+        for target in config.lora_targets:
+            table[f"layers.{i}.attention.{target}.lora_a"] = (C, config.lora_rank)
+            table[f"layers.{i}.attention.{target}.lora_b"] = (config.lora_rank, C)
     return table
 
 
@@ -76,6 +80,11 @@ def split_layer(name: str) -> tuple[str, str]:
     """
     found = re.match(r"layers\.(\d+)", name)
     return (f"layers.#{name[found.end() :]}", found[1]) if found else (name, "")
+
+
+def is_lora(name: str) -> bool:
+    """Whether the parameter is a factor of a low-rank change (see `model.lora`)."""
+    return name.endswith((".lora_a", ".lora_b"))
 
 
 def select(names: Iterable[str], pattern: str) -> list[str]:
@@ -175,6 +184,25 @@ class Arrays(Mapping[str, NDArray[Any]]):
             else:
                 joined.append((start, stop))
         return joined
+
+
+def resized(arrays: Arrays, table: Mapping[str, Shape]) -> Arrays:
+    """The arrays with as many rows each as `table` says: cut off at the end, or filled up.
+
+    A row that is added to a matrix is the mean of those that were there, and a number added to a vector 0.
+
+    >>> arrays = Arrays({"table": (2, 2), "bias": (2,)})
+    >>> arrays["table"][:] = [[1.0, 0.0], [3.0, 2.0]]
+    >>> resized(arrays, {"table": (3, 2), "bias": (3,)})["table"].tolist()
+    [[1.0, 0.0], [3.0, 2.0], [2.0, 1.0]]
+    """
+    other = Arrays(table, arrays.dtype)
+    for name, array in other.items():
+        old = arrays[name][: len(array)]
+        array[: len(old)] = old
+        if array.ndim > 1 and len(old) < len(array):
+            array[len(old) :] = old.mean(axis=0, dtype=np.float64)
+    return other
 
 
 class PreparedArrays(Mapping[str, Any]):

@@ -33,20 +33,21 @@ CANNOT_EXCHANGE = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EPERM)
 
 
 @contextlib.contextmanager
-def replacing_directory(path: Path | str, owned: Sequence[str] = ("*",)) -> Iterator[Path]:
+def replacing_directory(path: Path | str, owned: Sequence[str] = ("*",), mark: str = "config.json") -> Iterator[Path]:
     """Gives an empty directory to fill, which becomes `path` when the block ends, or goes if it raises.
 
     Args:
         path: made if it isn't there, parents too. A symbolic link stays, and what it points to is replaced.
         owned: name patterns of what is replaced. Anything else in the old directory (a model card, `.git`) is
             carried over, unless the new one has its own.
+        mark: the file by which a directory of our kind is told.
 
     Yields:
         A directory next to `path`, on the same file system.
 
     Raises:
-        FileExistsError: where `path` isn't a directory, or holds files but no `config.json`: that may be anything, and
-            is not ours to replace.
+        FileExistsError: where `path` isn't a directory, or holds files but no `mark`: that may be anything, and is
+            not ours to replace.
         ValueError: where `path` is or holds the working directory, which would be pulled from under the process.
         NotADirectoryError: where a file stands in the way to it.
 
@@ -58,15 +59,15 @@ def replacing_directory(path: Path | str, owned: Sequence[str] = ("*",)) -> Iter
     ['config.json']
     """
     path = Path(path).expanduser().resolve()
-    check_replaceable(path)
+    check_replaceable(path, mark)
     path.parent.mkdir(parents=True, exist_ok=True)
-    _clean_up(path)
+    _clean_up(path, mark)
     with _locked_temporary(path) as temporary:
         yield temporary
         if path.is_dir():
             _carry_over(path, temporary, owned)
         _flush(temporary)
-        check_replaceable(path)  # again: the block may have taken long
+        check_replaceable(path, mark)  # again: the block may have taken long
         _swap(temporary, path)
         _flush_entry(path.parent)
 
@@ -88,8 +89,8 @@ def _previous(path: Path) -> Path:
     return path.with_name(f".{path.name}.previous")
 
 
-def check_replaceable(path: Path) -> None:
-    """That saving to `path` would replace nothing but a preset; nothing is written.
+def check_replaceable(path: Path, mark: str = "config.json") -> None:
+    """That saving to `path` would replace nothing but a directory with `mark` in it; nothing is written.
 
     Raises:
         FileExistsError, NotADirectoryError, ValueError: as `replacing_directory`.
@@ -98,10 +99,10 @@ def check_replaceable(path: Path) -> None:
     _nearest(path)
     if path.exists() and not path.is_dir():
         raise FileExistsError(f"can't save to {path}: it is a file, and a preset is a directory. Give another name.")
-    if path.is_dir() and any(path.iterdir()) and not (path / "config.json").is_file():
+    if path.is_dir() and any(path.iterdir()) and not (path / mark).is_file():
         first = ", ".join(sorted(entry.name for entry in path.iterdir())[:3])
         raise FileExistsError(
-            f"won't replace {path}: it holds files ({first}) but no config.json, so it is no preset. "
+            f"won't replace {path}: it holds files ({first}) but no {mark}, so it is no preset or adapter. "
             f"Give a new directory, such as {path / 'preset'}."
         )
     if Path.cwd().is_relative_to(path):
@@ -167,11 +168,11 @@ def _locked_temporary(path: Path) -> Iterator[Path]:
         os.close(lock)
 
 
-def _clean_up(path: Path) -> None:
+def _clean_up(path: Path, mark: str) -> None:
     """Deletes what dead processes left beside `path`; puts the previous directory back where there is no newer one."""
     previous = _previous(path)
     if previous.is_dir():
-        if (path / "config.json").is_file():
+        if (path / mark).is_file():
             shutil.rmtree(previous, ignore_errors=True)
         else:
             previous.rename(path)  # `path` isn't there, or is empty

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import operator
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -187,11 +186,8 @@ class MaskedLMPreprocessor(Preprocessor):
                 "the selected tokens and cannot sum to more than 1"
             )
 
-        special = sorted(tokenizer.special_ids)
-        self._ordinary = np.setdiff1d(np.fromiter(tokenizer.vocabulary.values(), np.int32), special)
-        self._is_selectable = np.ones(tokenizer.vocabulary_size, bool)
-        self._is_selectable[special] = False
         self._calls = 0
+        self._edges: tuple[NDArray[np.bool_], NDArray[np.bool_]] | None = None
 
     def mask(self, sequences: Sequence[NDArray[np.integer[Any]]], rng: np.random.Generator) -> Batch:
         """Packs sequences and masks them. Every sequence with an ordinary token has at least one to be predicted.
@@ -210,7 +206,7 @@ class MaskedLMPreprocessor(Preprocessor):
         ('<s>f<mask>x</s>', 'o')
         """
         batch = pack(sequences)
-        rows = np.flatnonzero(self._is_selectable[batch.ids])  # (n,)
+        rows = np.flatnonzero(~self.tokenizer.is_special[batch.ids])  # (n,)
         owners = np.repeat(np.arange(len(batch)), np.diff(batch.starts))[rows]
         limit = self.mask_selection_length
         if self.whole_words:
@@ -223,7 +219,12 @@ class MaskedLMPreprocessor(Preprocessor):
         labels = batch.ids[masked]
         ids = batch.ids.copy()
         ids[masked] = corrupt(
-            labels, self.tokenizer.mask_id, self._ordinary, self.mask_token_rate, self.random_token_rate, rng
+            labels,
+            self.tokenizer.mask_id,
+            self.tokenizer.ordinary_ids,
+            self.mask_token_rate,
+            self.random_token_rate,
+            rng,
         )
         return replace(
             batch, ids=ids, masked=masked, labels=labels, weights=np.ones(len(masked)), slots=len(batch) * limit
@@ -269,9 +270,11 @@ class MaskedLMPreprocessor(Preprocessor):
         features = {name: getattr(padded, name) for name in ("token_ids", "padding_mask", "mask_positions")}
         return features, padded.labels, padded.weights
 
-    @functools.cached_property
+    @property
     def _word_edges(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        return word_edges(self.tokenizer.vocabulary)
+        if self._edges is None or len(self._edges[0]) != self.tokenizer.vocabulary_size:  # tokens were added
+            self._edges = word_edges(self.tokenizer.vocabulary)
+        return self._edges
 
 
 # ------------------------------------------------------------------------------------------------------ what came in

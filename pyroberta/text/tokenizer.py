@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import chain
+from itertools import chain, count
 from typing import Any
 
 import numpy as np
@@ -98,8 +98,6 @@ class Tokenizer:
         self.mask_token = mask_token
         self.added_tokens = dict(added_tokens or {})
 
-        self._tokens = _by_id(self.vocabulary)
-        self._vocabulary_size = max(self._tokens, default=-1) + 1
         special_tokens = {
             "start_token": start_token,
             "pad_token": pad_token,
@@ -107,6 +105,7 @@ class Tokenizer:
             "unk_token": unk_token,
             "mask_token": mask_token,
         }
+        self._tokens = _by_id(self.vocabulary)
         _check_special_tokens(self.vocabulary, special_tokens, self.added_tokens)
         self._byte_ids = _byte_ids(self.vocabulary)
         self._ranks, self._products = _merge_tables(self.vocabulary, self.merges)
@@ -116,12 +115,22 @@ class Tokenizer:
         self.end_id = self.vocabulary[end_token]
         self.unk_id = self.vocabulary[unk_token]
         self.mask_id = self.vocabulary[mask_token]
-        also_special = [token for token, is_special in self.added_tokens.items() if is_special]
-        self.special_ids = frozenset(self.vocabulary[t] for t in [*special_tokens.values(), *also_special])
-
-        literals = sorted({*special_tokens.values(), *self.added_tokens}, key=len, reverse=True)
-        self._literals = re.compile("(" + "|".join(map(re.escape, literals)) + ")")
         self._words = _Words(self._encode_word)
+        self._list_tokens()
+
+    def _list_tokens(self) -> None:
+        """What follows from the vocabulary and the added tokens, which `add_tokens` changes."""
+        self._vocabulary_size = max(self._tokens) + 1
+        roles = self.start_token, self.pad_token, self.end_token, self.unk_token, self.mask_token
+        also_special = [token for token, is_special in self.added_tokens.items() if is_special]
+        self.special_ids = frozenset(self.vocabulary[token] for token in [*roles, *also_special])
+        self.is_special = np.zeros(self._vocabulary_size, np.bool_)
+        self.is_special[list(self.special_ids)] = True
+        ids = np.sort(np.fromiter(self._tokens, np.int32))
+        self.ordinary_ids = ids[~self.is_special[ids]]
+
+        literals = sorted({*roles, *self.added_tokens}, key=len, reverse=True)
+        self._literals = re.compile("(" + "|".join(map(re.escape, literals)) + ")")
 
     # What there is
 
@@ -140,7 +149,7 @@ class Tokenizer:
         for id, token in self._tokens.items():
             text = to_bytes(token).decode(errors="ignore")
             starts[id] = text.startswith(tuple(WHITESPACE))
-        starts[list(self.special_ids)] = True
+        starts[self.is_special] = True
         return starts
 
     def __len__(self) -> int:
@@ -158,6 +167,48 @@ class Tokenizer:
             "unk_token", "mask_token", "added_tokens",
         )  # fmt: skip
         return {name: getattr(self, name) for name in names}
+
+    def add_tokens(self, tokens: str | Iterable[str], *, special: bool = False) -> int:
+        """Adds strings that are recognised in raw text, literally and before BPE, as tokens of their own.
+
+        A string that the vocabulary lacks gets the next free id, `vocabulary_size`; one that it has keeps its id.
+        The model's table must have a row for each: see `MaskedLM.add_tokens`, which does both. A space in front
+        belongs to the token if it is written there; else it stays a token of its own. A character that byte-level BPE
+        writes for a byte, such as `é` for E9, is decoded as that byte in an added token too, as in `tokenizers`.
+
+        Args:
+            tokens: one or more.
+            special: whether they are special too: never masked, and left out by
+                `decode(..., skip_special_tokens=True)`.
+
+        Returns:
+            How many were not recognised before.
+
+        Raises:
+            TypeError, ValueError: for what is not a non-empty string of valid Unicode; nothing is added then.
+
+        >>> tokenizer = Tokenizer.train(["a new, new, new thing"], vocab_size=264)
+        >>> tokenizer.add_tokens([" Tyrannosaurus", "<name>"])
+        2
+        >>> ids = tokenizer.encode("a new Tyrannosaurus <name>", add_special_tokens=False)
+        >>> [tokenizer.id_to_token(i) for i in ids]
+        ['a', 'Ġnew', ' Tyrannosaurus', 'Ġ', '<name>']
+        """
+        tokens = [tokens] if isinstance(tokens, str) else list(_checked_texts(tokens, "tokens"))
+        for token in tokens:
+            if not token or SURROGATE.search(token):
+                raise ValueError(f"a token to add must be a non-empty str of valid Unicode, got {token!r}")
+        roles = {self.start_token, self.pad_token, self.end_token, self.unk_token, self.mask_token}
+        new = [token for token in dict.fromkeys(tokens) if token not in roles]
+        fresh = sum(token not in self.added_tokens for token in new)
+        free = count(self._vocabulary_size)
+        for token in new:
+            if token not in self.vocabulary:
+                id = next(free)
+                self.vocabulary[token], self._tokens[id] = id, token
+            self.added_tokens[token] = special or self.added_tokens.get(token, False)
+        self._list_tokens()
+        return fresh
 
     def token_to_id(self, token: str) -> int:
         """The id of a token as the vocabulary writes it (`Ġhello`), `unk_id` for one that it does not have."""

@@ -1,0 +1,65 @@
+"""Low-rank changes of attention's kernels (LoRA; Hu et al. 2021, arXiv:2106.09685).
+
+A kernel W (C, C) stays as it is and gets a change that is trained in its place,
+
+    y = x W + b + (alpha / r) x A B,        A (C, r), B (r, C),
+
+of 2·C·r numbers instead of C². A starts random and B at 0, so that the model starts as what it was. The walk adds the
+change in `named.linear`; this file is about the vector of parameters: with the factors, and with them folded in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from pyroberta.model.config import RobertaConfig
+from pyroberta.model.initial_values import initialise_lora
+from pyroberta.model.params import Arrays, shapes
+
+
+def with_lora(
+    config: RobertaConfig, params: Arrays, rank: int, alpha: float | None, targets: Sequence[str], seed: int = 0
+) -> tuple[RobertaConfig, Arrays]:
+    """The same model with fresh factors behind its other parameters, which are copied bit for bit.
+
+    Raises:
+        ValueError: for a rank below 1, an alpha that is not above 0, or other targets than there are.
+    """
+    if rank == 0:
+        raise ValueError("the rank must be a whole number of at least 1, got 0")
+    config = replace(config, lora_rank=rank, lora_alpha=alpha, lora_targets=tuple(targets))
+    larger = Arrays(shapes(config), params.dtype)
+    larger.flat[: params.flat.size] = params.flat
+    initialise_lora(larger, np.random.Generator(np.random.PCG64(seed)))
+    return config, larger
+
+
+def merged(config: RobertaConfig, params: Arrays) -> tuple[RobertaConfig, Arrays]:
+    """The model with each change added to its kernel, W + (alpha / r) A B, and no factors any more.
+
+    The model as it is where it has no factors; else a copy.
+
+    >>> config = RobertaConfig(vocabulary_size=9, num_layers=1, num_heads=1, hidden_dim=2, intermediate_dim=2)
+    >>> config, params = with_lora(config, Arrays(shapes(config)), rank=1, alpha=2.0, targets=["query"])
+    >>> params["layers.0.attention.query.lora_a"][:] = [[1.0], [2.0]]
+    >>> params["layers.0.attention.query.lora_b"][:] = [[3.0, 5.0]]
+    >>> plain, folded = merged(config, params)
+    >>> folded["layers.0.attention.query.kernel"]
+    array([[ 6., 10.],
+           [12., 20.]], dtype=float32)
+    >>> plain.lora_rank, len(folded) == len(params) - 2
+    (0, True)
+    """
+    if not config.lora_rank:
+        return config, params
+    plain = replace(config, lora_rank=0, lora_alpha=None, lora_targets=RobertaConfig.lora_targets)
+    smaller = Arrays(shapes(plain), params.dtype)
+    smaller.flat[:] = params.flat[: smaller.flat.size]
+    for i in range(config.num_layers):
+        for target in config.lora_targets:
+            name = f"layers.{i}.attention.{target}"
+            smaller[f"{name}.kernel"][...] += (config.lora_scale * params[f"{name}.lora_a"]) @ params[f"{name}.lora_b"]
+    return plain, smaller

@@ -1,0 +1,210 @@
+"""Low-rank changes in files of their own: PEFT's adapter directory, read and written; KerasHub's `.lora.h5`, read.
+
+    adapter_config.json          rank, alpha, which layers
+    adapter_model.safetensors    base_model.model.roberta.encoder.layer.0.attention.self.query.lora_A.weight (r, C)
+                                 … .lora_B.weight (C, r)
+
+PEFT's matrices lie (out, in), so each is ours turned around.
+
+KerasHub's factors have another form: its query kernel is (C, H, D), a is (C, H, r) and b (r, D), so all heads share b,
+and a has its own columns for each head. The change of head h is a[:, h] b, and the whole, as a (C, C) matrix, has a
+rank of up to H·r. It is read exactly as factors of rank H·r: A = a with its columns side by side, B with b in H blocks
+on its diagonal. The way back does not exist, since B need not stay so, and writing that form is refused.
+
+Sources: peft's `tuners/lora`, `utils/save_and_load.py`; Keras's `layers/core/einsum_dense.py`, keras-hub's
+`models/backbone.py`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyroberta.model.config import RobertaConfig
+from pyroberta.model.params import Arrays, is_lora, shapes
+from pyroberta.presets import safetensors_io
+from pyroberta.presets.json_io import number, read_json
+from pyroberta.presets.stored import FLOATS, Stored, copy, few
+
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+KERASHUB = ".lora.h5"
+PREFIX = "base_model.model.roberta.encoder.layer"
+
+# Ours, and the module as PEFT's tensors and its config name it.
+MODULES = {
+    "query": ("attention.self.query", "query"),
+    "key": ("attention.self.key", "key"),
+    "value": ("attention.self.value", "value"),
+    "output": ("attention.output.dense", "attention.output.dense"),
+}
+PLACE = re.compile(
+    r"base_model\.model\.(?:roberta\.)?encoder\.layer\.(?P<layer>\d+)\.(?P<module>attention\.[a-z.]+)"
+    r"\.lora_(?P<factor>[AB])\.weight"
+)
+# Keys of adapter_config.json that change what is computed, and the values with which it is what is computed here.
+ONLY: tuple[tuple[str, tuple[Any, ...], str], ...] = (
+    ("peft_type", ("LORA",), "other adapters are other models"),
+    ("bias", ("none",), "biases would be part of the adapter"),
+    ("modules_to_save", (None, []), "whole layers would be part of the adapter"),
+    ("rank_pattern", (None, {}), "all layers have one rank here"),
+    ("alpha_pattern", (None, {}), "all layers have one alpha here"),
+    ("use_rslora", (None, False), "the factor here is alpha / r, not alpha / √r"),
+    ("use_dora", (None, False), "DoRA changes the kernel's norm too"),
+    ("lora_bias", (None, False), "the change has no bias here"),
+)
+# KerasHub numbers a backbone's layers; these are the numbers of layer i's in keras 3.15 with keras-hub 0.32.
+KERASHUB_INDEX = {"value": 11, "query": 13}
+KERASHUB_STEP = 10
+
+
+def write(path: Path | str, config: RobertaConfig, params: Mapping[str, NDArray[Any]]) -> None:
+    """Writes an adapter directory that `peft.PeftModel.from_pretrained` loads, atomically.
+
+    Args:
+        path: made, or replaced where it holds an adapter; other files in it, such as a model card, stay.
+        config: of a model with LoRA.
+        params: its parameters, of which the factors are written, in float32.
+
+    Raises:
+        ValueError: for a name that ends in `.lora.h5`, or where a factor is not finite.
+        FileExistsError: where `path` is a file, or holds other things than an adapter.
+    """
+    from pyroberta.presets.atomic import replacing_directory
+
+    if str(path).endswith(KERASHUB):
+        raise ValueError(
+            f"can't write {path}: in KerasHub's format all heads share the factor B, which a change made here need not "
+            "do. Give the name of a directory for PEFT's format, or save the whole model with save_to_preset"
+        )
+    values = {
+        "base_model_name_or_path": None,
+        "bias": "none",
+        "fan_in_fan_out": False,
+        "inference_mode": True,
+        "init_lora_weights": True,
+        "lora_alpha": config.lora_alpha,
+        "lora_dropout": 0.0,
+        "modules_to_save": None,
+        "peft_type": "LORA",
+        "r": config.lora_rank,
+        "target_modules": [MODULES[target][1] for target in config.lora_targets],
+        "task_type": None,
+    }
+    with replacing_directory(path, [CONFIG, "adapter_model.*"], mark=CONFIG) as new:
+        (new / CONFIG).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+        factors = {name: array for name, array in params.items() if is_lora(name)}
+        safetensors_io.write(new / WEIGHTS, {_theirs(name): factor.T for name, factor in factors.items()})
+
+
+def read(path: Path | str, config: RobertaConfig) -> tuple[RobertaConfig, dict[str, NDArray[Any]]]:
+    """The factors in an adapter directory, or in KerasHub's file.
+
+    Args:
+        path: of either.
+        config: of the model that they are for; whether it has LoRA itself does not matter.
+
+    Returns:
+        The config with the rank, alpha and targets that the file has, and the factors by their names here, in float64.
+
+    Raises:
+        FileNotFoundError: where there is none.
+        ValueError: where it is damaged, made for a model of another shape, or another kind of adapter: saying which.
+        ImportError: for KerasHub's file, where h5py is not installed.
+    """
+    path = Path(path).expanduser()
+    if path.name.endswith(KERASHUB):
+        return _read_kerashub(path, config)
+    from pyroberta.presets.atomic import readable
+
+    directory = readable(path)
+    if not directory.is_dir():
+        raise FileNotFoundError(f"there is no directory {str(path)!r} to load LoRA weights from")
+    file = directory / CONFIG
+    values = read_json(file)
+    for key, allowed, reason in ONLY:
+        if values.get(key, allowed[0]) not in allowed:
+            raise ValueError(f"{file}: {key} is {values[key]!r}, only {allowed[-1]!r} can be read: {reason}")
+    if not (directory / WEIGHTS).is_file():
+        there = ", ".join(sorted(entry.name for entry in directory.iterdir()))
+        raise FileNotFoundError(f"{directory} has no {WEIGHTS}; it has {there}")
+    found: dict[str, Stored] = {}
+    for theirs, tensor in safetensors_io.read(directory / WEIGHTS).items():
+        found[_ours(tensor.file, theirs)] = tensor
+    targets = tuple(target for target in MODULES if any(f".{target}.lora_" in name for name in found))
+    rank, alpha = number(file, values, "r", 8), number(file, values, "lora_alpha", 8.0)
+    try:
+        config = replace(config, lora_rank=rank, lora_alpha=alpha, lora_targets=targets or RobertaConfig.lora_targets)
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from None
+    wanted = {name: shape for name, shape in shapes(config).items() if is_lora(name)}
+    _refuse_differences(directory / WEIGHTS, wanted, {name: tensor.shape[::-1] for name, tensor in found.items()})
+    factors = Arrays(wanted, np.float64)
+    for name, tensor in found.items():
+        if tensor.dtype not in FLOATS:
+            raise ValueError(f"{tensor.file}: tensor {tensor.name!r} is stored as {tensor.dtype}, expected a float")
+        copy(tensor, factors[name], transpose=True)
+    return config, dict(factors)
+
+
+def _theirs(name: str) -> str:
+    _, layer, _, target, factor = name.split(".")
+    return f"{PREFIX}.{layer}.{MODULES[target][0]}.lora_{factor[-1].upper()}.weight"
+
+
+def _ours(file: Path, theirs: str) -> str:
+    place = PLACE.fullmatch(theirs)
+    target = next((t for t, (module, _) in MODULES.items() if place and module == place["module"]), None)
+    if place is None or target is None:
+        raise ValueError(
+            f"{file}: tensor {theirs!r} has no place in a RoBERTa here, where LoRA changes the kernels of attention's "
+            f"{', '.join(MODULES)}"
+        )
+    return f"layers.{int(place['layer'])}.attention.{target}.lora_{place['factor'].lower()}"
+
+
+def _refuse_differences(file: Path, wanted: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+    wrong = [
+        f"{name} is {found.get(name, 'missing')}, the model's shape {wanted.get(name, 'has no such layer')}"
+        for name in {**wanted, **found}
+        if wanted.get(name) != found.get(name)
+    ]
+    if wrong:
+        raise ValueError(f"{file} isn't for this model: {few(wrong, '; ')}")
+
+
+def _read_kerashub(file: Path, config: RobertaConfig) -> tuple[RobertaConfig, dict[str, NDArray[Any]]]:
+    from pyroberta.presets.kerashub import read_h5
+
+    if not file.is_file():
+        raise FileNotFoundError(f"there is no file {str(file)!r} to load LoRA weights from")
+    stored = read_h5(file)
+    ranks = stored.pop("lora/vars/rank", None)
+    if ranks is None or ranks.shape != () or int(ranks.array()) < 1:
+        raise ValueError(f"{file} has no lora/vars/rank, so it is not what KerasHub's save_lora_weights writes")
+    r, C, H, D = int(ranks.array()), config.hidden_dim, config.num_heads, config.head_dim
+    wanted: dict[str, tuple[int, ...]] = {}
+    for i in range(config.num_layers):
+        for target in KERASHUB_INDEX:
+            wanted |= {_kerashub_place(i, target, "a"): (C, H, r), _kerashub_place(i, target, "b"): (r, D)}
+    _refuse_differences(file, wanted, {name: tensor.shape for name, tensor in stored.items()})
+    theirs = Arrays(wanted, np.float64)
+    for name, tensor in stored.items():
+        copy(tensor, theirs[name])
+    factors: dict[str, NDArray[Any]] = {}
+    for i in range(config.num_layers):
+        for target in ("query", "value"):
+            a, b = (theirs[_kerashub_place(i, target, factor)] for factor in "ab")
+            factors[f"layers.{i}.attention.{target}.lora_a"] = a.reshape(C, H * r)
+            factors[f"layers.{i}.attention.{target}.lora_b"] = np.kron(np.eye(H), b)  # (H·r, H·D)
+    return replace(config, lora_rank=H * r, lora_alpha=float(H * r), lora_targets=("query", "value")), factors
+
+
+def _kerashub_place(i: int, target: str, factor: str) -> str:
+    return f"lora/{KERASHUB_INDEX[target] + KERASHUB_STEP * i}/vars/lora_kernel_{factor}"
