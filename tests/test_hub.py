@@ -549,6 +549,17 @@ def test_what_is_no_preset_is_not_uploaded(tmp_path: Path, small_preset: Path, c
     assert "has no weights to upload, only config.json" in capsys.readouterr().err
 
 
+def test_the_card_of_a_classifier_speaks_of_classes() -> None:
+    card = model_card(small_config(num_classes=3), "hf://me/mine", formats=["transformers", "keras_hub"])
+    assert "pipeline_tag: text-classification" in card
+    assert "tells 3 classes of texts apart" in card
+    assert 'classifier = pyroberta.TextClassifier.from_preset("hf://me/mine")' in card
+    assert 'text_classification = pipeline("text-classification", "me/mine")' in card
+    assert "keras_hub.models.RobertaTextClassifier" in card
+    assert "| output matrix | a row per class |" in card
+    assert "mask" not in card
+
+
 def test_the_card_states_facts_and_leaves_open_what_it_cannot_know() -> None:
     config = small_config(vocabulary_size=50265, tie_embeddings=False)
     card = model_card(config, "kaggle://me/mine/keras/small", formats=["keras_hub"], trained_from="roberta_base_en")

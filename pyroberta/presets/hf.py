@@ -478,7 +478,7 @@ def _config_values(config: RobertaConfig, dtype: str, head: bool, labels: Sequen
     }
     if not config.tie_embeddings:
         values["tie_word_embeddings"] = False
-    if config.num_classes is not None:
+    if head and config.num_classes is not None:
         names = labels or [f"LABEL_{i}" for i in range(config.num_classes)]
         values |= {
             "architectures": [CLASSIFIER],
