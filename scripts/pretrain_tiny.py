@@ -5,10 +5,14 @@
     python scripts/pretrain_tiny.py --tokens 20e6 books/      # a longer run, with text files of your own beside it
     python scripts/pretrain_tiny.py --card .cache/pretrain/roberta_tiny_en/run.json     # the model card again
 
+A run saves weights, moments and its place after every hundredth part. What was stopped goes on from there when the same
+command is given again, and ends with the same bits as if it had never stopped; with `--finish` it ends there.
+
 Five steps, a function each: read the corpus, train a vocabulary, cut the text into sequences of full sentences,
 initialise so that small models learn soon, and `fit` in a few phases with one learning-rate cycle over them all. Then
 the model is measured on text that it never saw, and written with its model card. A run with `--tokens` depends on
-nothing but its arguments; `--minutes` measures the machine's speed first and turns the time into a number of tokens.
+nothing but its arguments and the processor; `--minutes` measures the machine's speed first and turns the time into a
+number of tokens.
 
 Sources of the recipe: Liu et al. 2019 (RoBERTa, arXiv:1907.11692) for the task and full sentences; Geiping & Goldstein
 2022 (Cramming, arXiv:2212.14034) for one short cycle without dropout; Wettig et al. 2023 (arXiv:2202.08005) for more
@@ -18,6 +22,7 @@ masks at first; Trockman & Kolter 2023 (arXiv:2305.09828) for initialising atten
 from __future__ import annotations
 
 import argparse
+import hashlib
 import itertools
 import json
 import logging
@@ -42,6 +47,8 @@ from pyroberta.masked_lm import MaskedLM
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.initial_values import initialise
 from pyroberta.model.params import Arrays, shapes
+from pyroberta.presets import safetensors_io
+from pyroberta.presets.atomic import replacing_directory
 from pyroberta.text.preprocessor import MaskedLMPreprocessor
 from pyroberta.text.tokenizer import Tokenizer
 from pyroberta.training.callbacks import Callback
@@ -55,6 +62,8 @@ PEAK_LEARNING_RATE = 1e-3
 WARM_UP = 0.05
 EVALUATION_MASK_RATE = 0.15
 EVALUATION_TOKENS = 150_000
+STRETCHES = 100  # parts of a run; it is saved after each
+STRETCHES_A_CHECK = 5  # and measured on a few held-out tokens after every fifth
 
 # Written before the first run, and shown in the model card whatever the model makes of them.
 PROMPTS = (
@@ -68,6 +77,16 @@ PROMPTS = (
     "In the <mask> God created the heavens and the earth.",
     "The President of the United <mask> spoke to Congress.",
     "Water is a <mask> without color or taste.",
+    "The old man sat down in his <mask> and closed his eyes.",
+    '"Where are you <mask>?" she asked.',
+    "It was a dark and stormy <mask>.",
+    "He put his hand in his <mask> and took out a knife.",
+    "They have lived in this house for many <mask>.",
+    "Her brother is much older <mask> she is.",
+    "A dog is an <mask>.",
+    "Monday, Tuesday, <mask>, Thursday.",
+    "Thank you very <mask> for your letter.",
+    "She was so tired that she fell <mask> at once.",
 )
 
 
@@ -79,6 +98,7 @@ class Corpus:
     """Paragraphs to train on, and for each name of an evaluation text the paragraphs to measure on."""
 
     train: list[list[str]]  # one list per source, in its order
+    held_out: dict[str, list[str]]  # of each training source, what is measured on
     evaluate: dict[str, list[str]]
     sources: dict[str, dict[str, Any]]  # the manifest's rows, and the extra files'
 
@@ -86,7 +106,7 @@ class Corpus:
 def read_corpus(folder: Path, extra: Sequence[Path], only: Sequence[str] | None = None) -> Corpus:
     """Reads what `corpus.py` wrote, and text files (`.txt`, `.txt.gz`; one paragraph a line) or folders of them.
 
-    Two percent of every training source's paragraphs are held out as the evaluation text `in_domain`.
+    Two percent of every training source's paragraphs are held out; together they are the evaluation text `in_domain`.
     """
     manifest_path = folder / "manifest.json"
     if not manifest_path.exists():
@@ -106,22 +126,37 @@ def read_corpus(folder: Path, extra: Sequence[Path], only: Sequence[str] | None 
             "about": "text file given to the script",
             "package": path.name,
             "version": "",
-            "licence": "see the model card's introduction",
+            "licence": "unknown",
+            **described(path.with_name(f"{name}.json")),
             "role": "train",
             "words": sum(len(line.split()) for line in lines),
             "bytes": sum(len(line.encode()) + 1 for line in lines),
         }
-    train, in_domain = [], []
+    train: list[list[str]] = []
+    held: dict[str, list[str]] = {}
     evaluate: dict[str, list[str]] = {}
     for name, row in sources.items():
         if row["role"] == "evaluate":
             evaluate[name] = paragraphs[name]
         else:
             train.append([paragraph for paragraph in paragraphs[name] if not held_out(paragraph)])
-            in_domain += [paragraph for paragraph in paragraphs[name] if held_out(paragraph)]
+            held[name] = [paragraph for paragraph in paragraphs[name] if held_out(paragraph)]
+    in_domain = list(itertools.chain.from_iterable(held.values()))
     if not in_domain:
         raise SystemExit(f"{folder} holds no training text: run `python scripts/corpus.py`")
-    return Corpus(train, {"in_domain": in_domain, **evaluate}, sources)
+    return Corpus(train, held, {"in_domain": in_domain, **evaluate}, sources)
+
+
+def described(path: Path) -> dict[str, Any]:
+    """What the JSON file beside a text file tells the model card about it, as far as there is one.
+
+    `about`, `package` (where it is from), `version`, `licence`, `notice`, and `works`, a list of titles.
+    """
+    known = ("about", "package", "version", "licence", "notice", "works")
+    told = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    if unknown := set(told) - set(known):
+        raise SystemExit(f"{path}: {', '.join(sorted(unknown))} is not known; what can be told is {', '.join(known)}")
+    return dict(told)
 
 
 def text_files(paths: Sequence[Path]) -> Iterator[Path]:
@@ -211,10 +246,10 @@ def training_sequences(corpus: Corpus, tokenizer: Tokenizer, length: int) -> lis
     ]
 
 
-def evaluation_sequences(corpus: Corpus, tokenizer: Tokenizer, length: int) -> dict[str, list[Ids]]:
-    """For each evaluation text every n-th sequence, so that there are about `EVALUATION_TOKENS` tokens."""
+def evaluation_sequences(texts: dict[str, list[str]], tokenizer: Tokenizer, length: int) -> dict[str, list[Ids]]:
+    """For each text every n-th sequence, so that there are about `EVALUATION_TOKENS` tokens."""
     chosen = {}
-    for name, paragraphs in corpus.evaluate.items():
+    for name, paragraphs in texts.items():
         sequences = encode(full_sentences(paragraphs, tokenizer, length), tokenizer, length)
         every = math.ceil(sum(map(len, sequences)) / EVALUATION_TOKENS)
         chosen[name] = sequences[::every]
@@ -263,29 +298,29 @@ class Phase:
 # Many masks at first, for more to learn from each text; few in the last third, when contexts should be as in use.
 # Short sequences first, for speed; longer ones at the end, so that the positions from 64 to 127 learn as well.
 PHASES = (
-    Phase(0.20, 64, 1024, 0.30),
-    Phase(0.25, 64, 2048, 0.30),
-    Phase(0.20, 64, 4096, 0.30),
-    Phase(0.20, 64, 4096, 0.20),
-    Phase(0.15, 128, 4096, 0.15),
+    Phase(0.10, 64, 1024, 0.30),
+    Phase(0.20, 128, 2048, 0.30),
+    Phase(0.25, 128, 4096, 0.30),
+    Phase(0.25, 128, 4096, 0.20),
+    Phase(0.20, 128, 4096, 0.15),
 )
 
 
 def one_cycle(done: float) -> float:
-    """The learning rate after a share `done` of the training tokens: a linear way up, and a linear way down to zero.
+    """The share of the peak learning rate after a share `done` of the training tokens: a linear way up, and down to 0.
 
     >>> one_cycle(0.0), one_cycle(0.05), one_cycle(0.525), one_cycle(1.0)
-    (0.0, 0.001, 0.0005, 0.0)
+    (0.0, 1.0, 0.5, 0.0)
     """
-    return PEAK_LEARNING_RATE * max(0.0, min(done / WARM_UP, (1.0 - done) / (1.0 - WARM_UP)))
+    return max(0.0, min(done / WARM_UP, (1.0 - done) / (1.0 - WARM_UP)))
 
 
-def schedule(steps: Sequence[int], shares: Sequence[float]) -> Callable[[int], float]:
+def schedule(peak: float, steps: Sequence[int], shares: Sequence[float]) -> Callable[[int], float]:
     """The learning rate of each update, where the phases have so many steps and so large shares of the tokens."""
     ends = np.cumsum([0, *steps])
     done = np.cumsum([0.0, *shares])
     # the middle of a step: the first one would have a rate of zero at its start
-    return lambda step: one_cycle(float(np.interp(step + 0.5, ends, done / done[-1])))
+    return lambda step: peak * one_cycle(float(np.interp(step + 0.5, ends, done / done[-1])))
 
 
 def passes(sequences: Sequence[Ids], seed: int) -> Iterator[Ids]:
@@ -340,80 +375,197 @@ def tokens_in(minutes: float, model: MaskedLM, sequences: dict[int, list[Ids]], 
     return int(minutes * 60 / seconds_per_token)
 
 
-class Journal(Callback):
-    """Writes how the run goes, a line each half minute, and keeps a checkpoint of the last few minutes."""
+@dataclass(frozen=True)
+class Stretch:
+    """A part of a phase, in whole steps; a run is saved between two of them."""
 
-    def __init__(self, folder: Path, learning_rate: Callable[[int], float], total: int) -> None:
+    phase: int
+    sequences: list[Ids]
+
+
+def stretches(parts: Sequence[Sequence[Ids]]) -> list[Stretch]:
+    """The phases' sequences, cut into about `STRETCHES` stretches of equally many tokens."""
+    target = sum(len(ids) for part in parts for ids in part) / STRETCHES
+    cut = []
+    for number, (phase, part) in enumerate(zip(PHASES, parts, strict=True)):
+        size = phase.tokens_per_step // phase.sequence_length
+        steps = len(part) // size
+        count = min(steps, max(1, round(sum(map(len, part)) / target)))
+        ends = [steps * i // count * size for i in range(count + 1)]
+        cut += [Stretch(number, list(part[start:end])) for start, end in itertools.pairwise(ends)]
+    return cut
+
+
+class Journal(Callback):
+    """How the run goes: a line for each stretch, and between them what was measured on held-out text.
+
+    Attributes:
+        lines: place, loss and accuracy of each stretch's training.
+        checks: what `measure` gave along the way, with the number of tokens trained on until then.
+        tokens, steps: so far.
+        seconds: of training alone, without measuring and saving.
+    """
+
+    def __init__(self, learning_rate: Callable[[int], float], total: int) -> None:
         super().__init__()
-        self.folder, self.learning_rate, self.total = folder, learning_rate, total
+        self.learning_rate, self.total = learning_rate, total
         self.lines: list[dict[str, Any]] = []
+        self.checks: list[dict[str, Any]] = []
         self.tokens = self.steps = 0
-        self.seconds = 0.0  # of training alone, without the measuring between phases
-        self.told = self.saved = time.perf_counter()
+        self.seconds = 0.0
+
+    def state(self) -> dict[str, Any]:
+        """What `restore` takes."""
+        return {name: getattr(self, name) for name in ("lines", "checks", "tokens", "steps", "seconds")}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self.phase, self.in_phase = epoch, 0
-        self.ticked = time.perf_counter()
-        self.before = (0, 0.0, 0.0)  # steps, and sums of loss and accuracy, when the last line was written
+        self.began = time.perf_counter()
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         self.steps += 1
-        self.in_phase += 1
         self.tokens += logs["tokens"]
-        now = time.perf_counter()
-        self.seconds, self.ticked = self.seconds + now - self.ticked, now
-        if now - self.told > 30 or self.steps in (1, 10, 100):
-            self.write(logs, now)
-        if now - self.saved > 240:
-            self.saved = now
-            self.model.save_to_preset(self.folder / "checkpoint", dtype="float16")
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        self.write(logs, time.perf_counter())
-
-    def write(self, logs: dict[str, float], now: float) -> None:
-        # metrics are means since the phase began: the difference of two sums is what happened since the last line
-        steps, loss, accuracy = self.before
-        new = (self.in_phase, logs["loss"] * self.in_phase, logs["accuracy"] * self.in_phase)
-        if new[0] == steps:
-            return
+        self.seconds += time.perf_counter() - self.began
         line = {
-            "phase": self.phase,
             "step": self.steps,
             "tokens": self.tokens,
             "seconds": round(self.seconds, 1),
-            "loss": round((new[1] - loss) / (new[0] - steps), 4),
-            "accuracy": round((new[2] - accuracy) / (new[0] - steps), 4),
+            "loss": round(logs["loss"], 4),
+            "accuracy": round(logs["accuracy"], 4),
             "learning_rate": self.learning_rate(self.steps - 1),
         }
-        self.before, self.told = new, now
         self.lines.append(line)
-        with (self.folder / "log.jsonl").open("a") as file:
-            file.write(json.dumps(line) + "\n")
         speed = self.tokens / self.seconds
         log.info(
-            "phase %d step %5d  %5.2f of %.2f M tokens  loss %.3f  accuracy %4.1f %%  lr %.1e  %.0f tokens/s, %.0f min",
-            self.phase, self.steps, self.tokens / 1e6, self.total / 1e6, line["loss"], 100 * line["accuracy"],
+            "step %5d  %5.2f of %.2f M tokens  loss %.3f  accuracy %4.1f %%  lr %.1e  %.0f tokens/s, %.0f min left",
+            self.steps, self.tokens / 1e6, self.total / 1e6, line["loss"], 100 * line["accuracy"],
             line["learning_rate"], speed, (self.total - self.tokens) / speed / 60,
         )  # fmt: skip
 
 
-def train(model: MaskedLM, parts: Sequence[Sequence[Ids]], folder: Path, check: Callable[[Phase], Any]) -> Journal:
-    """All the phases with one optimizer; `check` is called after each."""
-    sizes = [phase.tokens_per_step // phase.sequence_length for phase in PHASES]
-    tokens = [sum(map(len, part)) for part in parts]
-    steps = [len(part) // size for part, size in zip(parts, sizes, strict=True)]
-    learning_rate = schedule(steps, tokens)
+class Checkpoint:
+    """A run's state between two stretches: parameters, moments, number of updates, place in the data, journal.
+
+    Args:
+        folder: the directory that holds it; replaced as a whole, so that a run that is killed while it saves goes on
+            from the save before.
+        arguments: what the run's outcome depends on; one of other arguments is not gone on with.
+    """
+
+    def __init__(self, folder: Path, arguments: dict[str, Any]) -> None:
+        self.folder, self.arguments = folder, arguments
+
+    def read(self) -> dict[str, Any] | None:
+        """What was saved besides the tensors, None where nothing was.
+
+        Raises:
+            SystemExit: for a run of other arguments.
+        """
+        path = self.folder / "config.json"
+        if not path.exists():
+            return None
+        saved: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        came = json.loads(json.dumps(self.arguments))  # as JSON has them
+        other = [name for name in {**came, **saved["arguments"]} if came.get(name) != saved["arguments"].get(name)]
+        if other:
+            told = ", ".join(f"{name} {saved['arguments'].get(name)} (now {came.get(name)})" for name in other)
+            raise SystemExit(
+                f"{self.folder} holds a run of other arguments: {told}. Give those to go on with it, another --out to "
+                "start a new one, or delete the folder"
+            )
+        return saved
+
+    def save(self, model: MaskedLM, **state: Any) -> None:
+        optimizer = model.optimizer.state_dict()
+        tensors = {"params": model.backbone.params, "m": optimizer["m"], "v": optimizer["v"]}
+        with replacing_directory(self.folder) as folder:
+            for kind, arrays in tensors.items():
+                safetensors_io.write(folder / f"{kind}.safetensors", arrays)
+            saved = {"arguments": self.arguments, "iterations": optimizer["iterations"], **state}
+            (folder / "config.json").write_text(json.dumps(saved, indent=1) + "\n", encoding="utf-8")
+
+    def restore(self, model: MaskedLM, saved: dict[str, Any]) -> None:
+        """Puts the saved values into a model that was compiled, and into its optimizer."""
+        params, m, v = (
+            {name: tensor.array() for name, tensor in safetensors_io.read(self.folder / f"{kind}.safetensors").items()}
+            for kind in ("params", "m", "v")
+        )
+        with model.backbone.changing() as own:
+            for name, array in own.items():
+                array[...] = params[name]
+            model.optimizer.build(own)
+        model.optimizer.load_state_dict({"iterations": saved["iterations"], "m": m, "v": v})
+
+
+def digest(parts: Sequence[Sequence[Ids]]) -> str:
+    """Of all the sequences that a run trains on, in their order."""
+    sha = hashlib.sha256()
+    for part in parts:
+        sha.update(np.concatenate(part).astype("<i4").tobytes())
+    return sha.hexdigest()
+
+
+def train(
+    model: MaskedLM,
+    parts: Sequence[Sequence[Ids]],
+    planned: int,
+    peak: float,
+    checkpoint: Checkpoint,
+    check: Callable[[Phase], Any],
+    finish: bool = False,
+) -> Journal:
+    """All the phases with one optimizer, from where `checkpoint` left off.
+
+    Args:
+        model: as initialised; trained in place.
+        parts: the sequences of each phase.
+        planned: how many tokens were asked for; written down for the run that goes on.
+        peak: the highest learning rate.
+        checkpoint: read at first, and saved after each stretch.
+        check: measures along the way.
+        finish: don't train, but take what was saved as the result.
+    """
+    tokens_of = [sum(map(len, part)) for part in parts]
+    steps = [
+        len(part) // (phase.tokens_per_step // phase.sequence_length) for phase, part in zip(PHASES, parts, strict=True)
+    ]
+    learning_rate = schedule(peak, steps, tokens_of)
     model.compile(optimizer=optimizer(learning_rate))
-    journal = Journal(folder, learning_rate, sum(tokens))
+    journal = Journal(learning_rate, sum(tokens_of))
+    text = digest(parts)
+    done = 0
+    if saved := checkpoint.read():
+        if saved["digest"] != text:
+            raise SystemExit(f"{checkpoint.folder} holds a run on another text: give another --out, or delete it")
+        checkpoint.restore(model, saved)
+        journal.restore(saved["journal"])
+        done = saved["stretches"]
+        log.info("going on after step %d, %.2f M tokens", journal.steps, journal.tokens / 1e6)
     assert model.preprocessor is not None
     tokenizer = model.preprocessor.tokenizer
-    for number, (phase, part, size) in enumerate(zip(PHASES, parts, sizes, strict=True)):
-        log.info("phase %d: %s", number, phase)
+    plan_ = stretches(parts)
+    for number, stretch in enumerate(plan_[:done] if finish else plan_):
+        phase = PHASES[stretch.phase]
         model.preprocessor = preprocessor(tokenizer, phase)
-        # the phase's number as the epoch's: masks and order are drawn from it
-        model.fit(part, batch_size=size, initial_epoch=number, epochs=number + 1, callbacks=[journal], verbose=0)
-        check(phase)
+        if number < done:
+            continue
+        # the stretch's number as the epoch's: masks and order are drawn from it
+        model.fit(
+            stretch.sequences,
+            batch_size=phase.tokens_per_step // phase.sequence_length,
+            initial_epoch=number,
+            epochs=number + 1,
+            callbacks=[journal],
+            verbose=0,
+        )
+        if (number + 1) % STRETCHES_A_CHECK == 0:
+            figures = check(phase)
+            journal.checks.append({"tokens": journal.tokens, "sequence_length": phase.sequence_length, **figures})
+        checkpoint.save(model, digest=text, tokens=planned, stretches=number + 1, journal=journal.state())
     return journal
 
 
@@ -479,7 +631,7 @@ def gate(run: dict[str, Any]) -> list[str]:
         ),
         (figures["in_domain"]["accuracy"] >= 0.25, "in-domain accuracy is below 25 %"),
         (unseen >= 0.18, "accuracy is below 18 % on every source never trained on"),
-        (len(answers) > 7, f"only {len(answers)} different answers to {len(PROMPTS)} prompts"),
+        (len(answers) > 0.7 * len(PROMPTS), f"only {len(answers)} different answers to {len(PROMPTS)} prompts"),
     ]
     return [text for reached, text in wanted if not reached]
 
@@ -613,9 +765,11 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--sources", nargs="+", metavar="NAME", help="just these of its training sources")
     parser.add_argument("--out", type=Path, default=REPOSITORY / ".cache" / "pretrain", help="folder (.cache/pretrain)")
     parser.add_argument("--install", action="store_true", help="copy the preset into the package if it passes the gate")
+    parser.add_argument("--finish", action="store_true", help="don't train on: end the run in --out where it stands")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--backend", default="auto", help="auto, numpy or native")
     parser.add_argument("--vocabulary", type=int, default=8000)
+    parser.add_argument("--learning-rate", type=float, default=PEAK_LEARNING_RATE, help="the highest one")
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--hidden", type=int, default=128)
     parser.add_argument("--heads", type=int, default=4)
@@ -636,7 +790,7 @@ def pretrain(options: argparse.Namespace) -> tuple[MaskedLM, dict[str, Any]]:
 
     lengths = sorted({phase.sequence_length for phase in PHASES})
     sequences = {length: training_sequences(corpus, tokenizer, length) for length in lengths}
-    evaluation = {length: evaluation_sequences(corpus, tokenizer, length) for length in lengths}
+    evaluation = {length: evaluation_sequences(corpus.evaluate, tokenizer, length) for length in lengths}
     counts = np.bincount(np.concatenate(sequences[lengths[0]]), minlength=tokenizer.vocabulary_size)
     log.info("%.1f M tokens in sequences of %s", counts.sum() / 1e6, lengths)
 
@@ -653,13 +807,23 @@ def pretrain(options: argparse.Namespace) -> tuple[MaskedLM, dict[str, Any]]:
         end_id=tokenizer.end_id,
     )
     model = new_model(config, tokenizer, counts, options.seed, options.backend)
-    tokens = int(options.tokens or tokens_in(options.minutes or 30.0, model, sequences, options.backend))
+    checkpoint = Checkpoint(options.out / "checkpoint", decisive(options))
+    saved = checkpoint.read()
+    if options.finish and not saved:
+        raise SystemExit(f"--finish: {checkpoint.folder} holds no run")
+    tokens = int(
+        saved["tokens"]  # --minutes may measure another speed this time
+        if saved
+        else options.tokens or tokens_in(options.minutes or 30.0, model, sequences, options.backend)
+    )
     log.info("%d parameters, %.2f M tokens to train on", model.count_params(), tokens / 1e6)
 
-    def check(phase: Phase) -> None:  # at the phase's length: positions behind it know nothing yet
-        measure(model, evaluation[phase.sequence_length], tokens=30_000)
+    def check(phase: Phase) -> dict[str, Any]:  # at the phase's length: positions behind it know nothing yet
+        return measure(model, evaluation[phase.sequence_length], tokens=30_000)
 
-    journal = train(model, plan(tokens, sequences, options.seed), options.out, check)
+    journal = train(
+        model, plan(tokens, sequences, options.seed), tokens, options.learning_rate, checkpoint, check, options.finish
+    )
     return model, {
         "command": options.command,
         "config": asdict(config),
@@ -667,21 +831,41 @@ def pretrain(options: argparse.Namespace) -> tuple[MaskedLM, dict[str, Any]]:
         "sources": corpus.sources,
         "recipe": {
             "phases": [asdict(phase) for phase in PHASES],
-            "learning_rate": PEAK_LEARNING_RATE,
+            "learning_rate": options.learning_rate,
             "warm_up": WARM_UP,
         },
         "seed": options.seed,
         "backend": model.backbone.ops.name,
         "tokens": journal.tokens,
+        "planned_tokens": journal.total,
         "steps": journal.steps,
         "seconds": round(journal.seconds, 1),
         "machine": f"{platform.machine()}, Python {platform.python_version()}, NumPy {np.__version__}",
         "tokens_per_word": tokens_per_word,
         "figures": measure(model, evaluation[lengths[-1]]),
+        "figures_by_source": measure(model, evaluation_sequences(corpus.held_out, tokenizer, lengths[-1])),
         "prompts": shown_prompts(model),
         "note": options.note,
         "log": journal.lines,
+        "checks": journal.checks,
     }
+
+
+def decisive(options: argparse.Namespace) -> dict[str, Any]:
+    """The arguments that a run's outcome follows from."""
+    names = (
+        "tokens",
+        "minutes",
+        "sources",
+        "seed",
+        "backend",
+        "vocabulary",
+        "learning_rate",
+        "layers",
+        "hidden",
+        "heads",
+    )
+    return {"texts": [path.name for path in options.texts], **{name: getattr(options, name) for name in names}}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -692,10 +876,9 @@ def main(arguments: list[str] | None = None) -> int:
         (options.card.parent / "README.md").write_text(model_card(run), encoding="utf-8")
         return 0
     options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "log.jsonl").unlink(missing_ok=True)
     handlers: list[logging.Handler] = [
         logging.StreamHandler(sys.stderr),
-        logging.FileHandler(options.out / "log.txt", mode="w"),
+        logging.FileHandler(options.out / "log.txt"),
     ]
     log.setLevel(logging.INFO)
     for handler in handlers:
