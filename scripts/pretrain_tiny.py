@@ -38,6 +38,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import model_card
 import numpy as np
 from corpus import DEFAULT_FOLDER, REPOSITORY, held_out, read_paragraphs
 from numpy.typing import NDArray
@@ -636,120 +637,12 @@ def gate(run: dict[str, Any]) -> list[str]:
     return [text for reached, text in wanted if not reached]
 
 
-def model_card(run: dict[str, Any]) -> str:
-    """The preset's README.md, made of the record of its run alone."""
-    config, recipe, figures = run["config"], run["recipe"], run["figures"]
-
-    def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-        lines = [head, ["---"] * len(head), *rows]
-        return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-    trained = {name: row for name, row in run["sources"].items() if row["role"] == "train"}
-    measured = {
-        "in_domain": "2 % of the training sources' paragraphs, held out",
-        **{
-            name: row["about"] + "; never trained on"
-            for name, row in run["sources"].items()
-            if row["role"] == "evaluate"
-        },
-    }
-    sources = table(
-        ["text", "package", "licence", "words"],
-        [
-            [row["about"], f"`{row['package']}` {row['version']}".strip(), row["licence"], f"{row['words']:,}"]
-            for row in trained.values()
-        ],
-    )
-    results = table(
-        ["text", "loss", "unigram entropy", "accuracy", "most frequent token"],
-        [
-            [
-                measured[name], f"{f['loss']:.2f}", f"{f['entropy']:.2f}", f"{100 * f['accuracy']:.1f} %",
-                f"{100 * f['most_frequent']:.1f} %",
-            ]
-            for name, f in figures.items()
-        ],
-    )  # fmt: skip
-    phases = table(
-        ["tokens", "sequence length", "tokens a step", "masked"],
-        [
-            [
-                f"{100 * phase['share']:.0f} %", str(phase["sequence_length"]), str(phase["tokens_per_step"]),
-                f"{100 * phase['mask_rate']:.0f} %",
-            ]
-            for phase in recipe["phases"]
-        ],
-    )  # fmt: skip
-    examples = table(
-        ["text", "the five likeliest"],
-        [
-            [
-                shown["prompt"].replace("|", "\\|"),
-                ", ".join(f"`{word or '␠'}` {score:.2f}" for word, score in shown["answers"]),
-            ]
-            for shown in run["prompts"]
-        ],
-    ).replace("<mask>", "`<mask>`")
-    notices = "".join(
-        f"\n\n### {row['about']}\n\n```text\n{row['notice']}\n```" for row in trained.values() if row.get("notice")
-    )
-    if notices:
-        notices = "Sources that ask for their notice to be kept:" + notices
-    return f"""# {NAME}
-
-A RoBERTa small enough to ship inside the package: {config["num_layers"]} layers, hidden size {config["hidden_dim"]},
-{config["num_heads"]} heads, a vocabulary of {config["vocabulary_size"]}, {run["parameters"] / 1e6:.2f} million
-parameters in float16. It was pretrained from scratch by `scripts/pretrain_tiny.py` with this project's own `fit`. It is
-there so that the first run works offline and shows something; it knows everyday grammar and little of the world.
-Do not rely on what it says. {run.get("note", "")}
-
-## How good it is
-Mean cross-entropy (nats) and accuracy over masked tokens, with {100 * EVALUATION_MASK_RATE:.0f} % of the tokens masked
-from a fixed seed. Beside them what is to be had without any context: the entropy of the text's own token frequencies,
-and the share of its most frequent token. Each text was cut into full sentences of up to {config["max_sequence_length"]}
-tokens together, and every n-th of these sequences taken, so that there were at most some {EVALUATION_TOKENS:,} tokens;
-other cuts of the same text, such as `evaluate(speeches())` on whole paragraphs, give figures some 0.1 off.
-
-{results}
-
-Ten texts, chosen before the training and not selected after it:
-
-{examples}
-
-## What it was trained on
-{run["tokens"] / 1e6:.2f} million tokens ({run["tokens_per_word"]:.2f} a word on held-out text) in {run["steps"]} steps,
-drawn from:
-
-{sources}
-
-The evaluation texts are State of the Union messages from 1990 on (which the package ships as
-`pyroberta.data.speeches()`) and the Brown corpus; they were used for measuring alone. Much of the training text is old,
-American, official, biblical, or about databases, and so are the model's habits, prejudices included.
-
-## How
-Made by `python scripts/corpus.py` and `{run["command"]}`.
-
-One-cycle AdamW: peak {recipe["learning_rate"]:g} after {100 * recipe["warm_up"]:.0f} % of the tokens, then linear to
-zero; β (0.9, 0.999), ε 1e-6, decay 0.01 but not on biases and layer norms, global norm clipped at 1. No dropout. Linear
-layers drawn with a standard deviation of 0.08, the output's bias set to the log frequency of tokens, heads of the first
-two layers initialised to look at neighbours. Of the masked tokens 80 % become `<mask>`, 10 % a random token, 10 % stay.
-
-{phases}
-
-It reads texts of at most {config["max_sequence_length"]} tokens, the length of the last phase; its preprocessor cuts
-longer ones. Seed {run["seed"]}, backend {run["backend"]}, {run["seconds"] / 60:.0f} minutes on {run["machine"]}.
-`run.json` has the whole record, the course of the loss included, and this page is made from it.
-
-## Licence
-The weights and the vocabulary are released under Apache-2.0, as the package. {notices}
-"""
-
-
 def write_preset(model: MaskedLM, run: dict[str, Any], directory: Path) -> None:
     """The preset in float16, its model card, and the record of the run."""
     model.save_to_preset(directory, dtype="float16")
-    (directory / "run.json").write_text(json.dumps(run, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    (directory / "README.md").write_text(model_card(run), encoding="utf-8")
+    record = directory / "run.json"
+    record.write_text(json.dumps(run, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    model_card.write(record)
 
 
 # -------------------------------------------------------------------------------------------------------- the command
@@ -825,6 +718,7 @@ def pretrain(options: argparse.Namespace) -> tuple[MaskedLM, dict[str, Any]]:
         model, plan(tokens, sequences, options.seed), tokens, options.learning_rate, checkpoint, check, options.finish
     )
     return model, {
+        "name": NAME,
         "command": options.command,
         "config": asdict(config),
         "parameters": model.count_params(),
@@ -842,6 +736,7 @@ def pretrain(options: argparse.Namespace) -> tuple[MaskedLM, dict[str, Any]]:
         "seconds": round(journal.seconds, 1),
         "machine": f"{platform.machine()}, Python {platform.python_version()}, NumPy {np.__version__}",
         "tokens_per_word": tokens_per_word,
+        "evaluation": {"mask_rate": EVALUATION_MASK_RATE, "tokens": EVALUATION_TOKENS},
         "figures": measure(model, evaluation[lengths[-1]]),
         "figures_by_source": measure(model, evaluation_sequences(corpus.held_out, tokenizer, lengths[-1])),
         "prompts": shown_prompts(model),
@@ -872,8 +767,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
     options.command = shlex.join(["python", "scripts/pretrain_tiny.py", *(arguments or sys.argv[1:])])
     if options.card:
-        run = json.loads(options.card.read_text(encoding="utf-8"))
-        (options.card.parent / "README.md").write_text(model_card(run), encoding="utf-8")
+        model_card.write(options.card)
         return 0
     options.out.mkdir(parents=True, exist_ok=True)
     handlers: list[logging.Handler] = [

@@ -203,7 +203,12 @@ def test_a_small_run_writes_a_preset_that_loads_and_a_card_from_its_record(
     preset = tmp_path / "out" / small.NAME
     run = json.loads((preset / "run.json").read_text())
     card = (preset / "README.md").read_text()
-    assert card == small.model_card(run)
+    assert card == small.model_card.model_card(run)
+    curve = (preset / "curve.svg").read_bytes()
+    assert b"million tokens" in curve
+    assert "(curve.svg)" in card
+    assert small.main(["--card", str(preset / "run.json")]) == 0
+    assert (preset / "curve.svg").read_bytes() == curve
     assert f"{run['figures']['new']['loss']:.2f}" in card
     assert len(run["prompts"]) == 20
     assert run["planned_tokens"] == run["tokens"] >= 4000
