@@ -7,6 +7,7 @@ beside it; `pretrain_tiny.py --card run.json` does it again. Needs matplotlib, w
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -60,8 +61,8 @@ drawn from:
 {sources(run)}
 
 The evaluation texts are State of the Union messages from 1990 on (which the package ships as
-`pyroberta.data.speeches()`) and the Brown corpus; they were used for measuring alone. Much of the training text is old,
-American, official, biblical, or about databases, and so are the model's habits, prejudices included.
+`pyroberta.data.speeches()`) and the Brown corpus; they were used for measuring alone. Much of the training text is old:
+speeches, scripture, definitions, and novels where they were given; the model's habits, prejudices included, are theirs.
 
 ## How
 Made by `python scripts/corpus.py` and `{run["command"]}`.{stopped(run)}
@@ -75,7 +76,7 @@ two layers initialised to look at neighbours. Of the masked tokens 80 % become `
 
 It reads texts of at most {config["max_sequence_length"]} tokens, the length of the last phase; its preprocessor cuts
 longer ones. Seed {run["seed"]}, backend {run["backend"]}, {run["seconds"] / 60:.0f} minutes on {run["machine"]}.
-`run.json` has the whole record, and this page is made from it.
+`run.json` has the whole record, and this page is made from it. What was tried before is in `docs/pretraining.md`.
 
 ## Licence
 The weights and the vocabulary are released under Apache-2.0, as the package. {notices(run)}
@@ -142,7 +143,11 @@ def sources(run: Run) -> str:
             for row in rows
         ],
     )
-    works = "".join(f"\n\nThe works in “{row['about']}”: {'; '.join(row['works'])}." for row in rows if "works" in row)
+    works = "".join(
+        "\n\n" + textwrap.fill(f"The {row['about']}. They are: {'; '.join(row['works'])}.", 120, break_on_hyphens=False)
+        for row in rows
+        if "works" in row
+    )
     return listed + works
 
 
@@ -186,7 +191,7 @@ def draw_curve(run: Run, file: Path) -> None:
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    titles = {"in_domain": "held out", "sotu_modern": "speeches from 1990 on", "brown": "Brown corpus"}
+    titles = {"in_domain": "held out of the sources", "sotu_modern": "speeches from 1990 on", "brown": "Brown corpus"}
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": run["name"], "font.size": 9}):
         figure = Figure(figsize=(8.0, 3.2), layout="constrained")
         FigureCanvasSVG(figure)
