@@ -15,23 +15,14 @@ import safetensors
 import safetensors.numpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_presets import HF as CONFIG
+from small_presets import directory_of, hf_tensors, hf_values
 
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.initial_values import initialise
 from pyroberta.model.params import Arrays, shapes
 from pyroberta.presets import hf, safetensors_io
 
-CONFIG = RobertaConfig(
-    vocabulary_size=23,
-    num_layers=2,
-    num_heads=2,
-    hidden_dim=6,
-    intermediate_dim=10,
-    dropout=0.2,
-    attention_dropout=0.3,
-    max_sequence_length=7,
-    layer_norm_epsilon=1e-6,
-)
 UNTIED = dataclasses.replace(CONFIG, tie_embeddings=False)
 
 
@@ -39,75 +30,6 @@ def random_params(config: RobertaConfig = CONFIG, dtype: Any = np.float32, seed:
     params = Arrays(shapes(config), dtype)
     params.flat[:] = np.random.default_rng(seed).standard_normal(params.flat.size)
     return params
-
-
-def hf_values(config: RobertaConfig = CONFIG, **changes: Any) -> dict[str, Any]:
-    """A config.json spelt out by hand, so that `hf.write` isn't its own judge."""
-    values = {
-        "architectures": ["RobertaForMaskedLM"],
-        "attention_probs_dropout_prob": config.attention_dropout,
-        "bos_token_id": config.start_id,
-        "eos_token_id": config.end_id,
-        "hidden_act": "gelu",
-        "hidden_dropout_prob": config.dropout,
-        "hidden_size": config.hidden_dim,
-        "initializer_range": 0.02,
-        "intermediate_size": config.intermediate_dim,
-        "layer_norm_eps": config.layer_norm_epsilon,
-        "max_position_embeddings": config.max_sequence_length + config.pad_id + 1,
-        "model_type": "roberta",
-        "num_attention_heads": config.num_heads,
-        "num_hidden_layers": config.num_layers,
-        "pad_token_id": config.pad_id,
-        "type_vocab_size": 1,
-        "vocab_size": config.vocabulary_size,
-    }
-    if not config.tie_embeddings:
-        values["tie_word_embeddings"] = False
-    return values | changes
-
-
-def hf_tensors(config: RobertaConfig = CONFIG, seed: int = 0) -> dict[str, np.ndarray]:
-    """A state dict as transformers names it, random, (out, in), spelt out by hand."""
-    V, C, F = config.vocabulary_size, config.hidden_dim, config.intermediate_dim
-    rows = config.max_sequence_length + config.pad_id + 1
-    table = {
-        "roberta.embeddings.word_embeddings.weight": (V, C),
-        "roberta.embeddings.position_embeddings.weight": (rows, C),
-        "roberta.embeddings.token_type_embeddings.weight": (1, C),
-        "roberta.embeddings.LayerNorm.weight": (C,),
-        "roberta.embeddings.LayerNorm.bias": (C,),
-        "lm_head.bias": (V,),
-        "lm_head.dense.weight": (C, C),
-        "lm_head.dense.bias": (C,),
-        "lm_head.layer_norm.weight": (C,),
-        "lm_head.layer_norm.bias": (C,),
-    }
-    for i in range(config.num_layers):
-        at = f"roberta.encoder.layer.{i}."
-        for name, out, into in (
-            ("attention.self.query", C, C),
-            ("attention.self.key", C, C),
-            ("attention.self.value", C, C),
-            ("attention.output.dense", C, C),
-            ("intermediate.dense", F, C),
-            ("output.dense", C, F),
-        ):
-            table[f"{at}{name}.weight"] = (out, into)
-            table[f"{at}{name}.bias"] = (out,)
-        for name in ("attention.output.LayerNorm", "output.LayerNorm"):
-            table[f"{at}{name}.weight"] = table[f"{at}{name}.bias"] = (C,)
-    if not config.tie_embeddings:
-        table |= {"lm_head.decoder.weight": (V, C), "lm_head.decoder.bias": (V,)}
-    rng = np.random.default_rng(seed)
-    return {name: rng.standard_normal(shape).astype(np.float32) for name, shape in table.items()}
-
-
-def directory_of(path: Path, tensors: dict[str, np.ndarray], values: dict[str, Any] | None = None) -> Path:
-    path.mkdir(exist_ok=True)
-    (path / "config.json").write_text(json.dumps(values or hf_values()))
-    safetensors.numpy.save_file(tensors, path / "model.safetensors", {"format": "pt"})
-    return path
 
 
 def read(path: Path, dtype: Any = np.float32) -> Arrays:
@@ -450,7 +372,7 @@ def test_integers_are_not_taken_for_weights(tmp_path: Path) -> None:
 
 def test_a_pickle_that_is_none_of_torchs_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(hf_values()))
-    (tmp_path / "pytorch_model.bin").write_bytes(b"")
+    (tmp_path / "pytorch_model.bin").write_bytes(b"version https://git-lfs")
     with pytest.raises(ValueError, match=r"pytorch_model\.bin is none of torch's files"):
         read(tmp_path)
 
@@ -509,11 +431,11 @@ def test_a_damaged_file_gives_a_value_error_or_other_values_and_nothing_else(
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "it has 0 bytes"),
+        (b"", "is empty"),
         (struct.pack("<Q", 2**63) + b"{}", "cut short or no safetensors file"),
-        (struct.pack("<Q", 2) + b"[]", "its header is a list"),
-        (struct.pack("<Q", 2) + b"{x", "its header isn't JSON"),
-        (struct.pack("<Q", 2) + b"\xff\xff", "its header isn't JSON"),
+        (struct.pack("<Q", 2) + b"[]", "its header should hold a JSON object, it holds a list"),
+        (struct.pack("<Q", 2) + b"{x", "its header isn't valid JSON"),
+        (struct.pack("<Q", 2) + b"\xff\xff", "its header isn't valid JSON"),
         (struct.pack("<Q", 7) + b'{"a":1}', "the header's entry for 'a'"),
         (struct.pack("<Q", 2) + b"{}" + b"junk", "take 0 bytes, but 4 follow"),
     ],

@@ -11,68 +11,14 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from small_models import TEXTS, random_params, small_config, small_masked_lm, small_tokenizer
+from small_models import TEXTS, random_params, small_masked_lm, small_tokenizer
+from small_presets import KERASHUB as CONFIG
+from small_presets import as_stored, fields, preset, serialized, write_h5
 
 from pyroberta import Backbone, MaskedLM
 from pyroberta.model.params import Arrays, is_backbone
 from pyroberta.presets import kerashub
 from pyroberta.presets.registry import load
-
-CONFIG = small_config(
-    vocabulary_size=small_tokenizer().vocabulary_size,
-    num_layers=3,
-    num_heads=2,
-    hidden_dim=8,
-    intermediate_dim=12,
-    max_sequence_length=40,
-    dropout=0.1,
-    attention_dropout=0.1,
-    layer_norm_epsilon=1e-5,
-)
-
-
-def serialized(name: str, config: dict[str, Any], package: str = "keras_hub") -> dict[str, Any]:
-    return {"module": "m", "class_name": name, "config": config, "registered_name": f"{package}>{name}"}
-
-
-def fields() -> dict[str, Any]:
-    return {**{key: getattr(CONFIG, key) for key in kerashub.FIELDS}, "dropout": 0.1}
-
-
-def as_stored(values: np.ndarray, dtype: str) -> tuple[np.ndarray, dict[str, str]]:
-    if dtype == "bfloat16":
-        return (values.astype("<f4").view("<u4") >> 16).astype("<u2").view("V2"), {"dtype": "bfloat16"}
-    return values.astype(dtype), {}
-
-
-def write_h5(
-    file: Path, params: Arrays, names: list[str], dtype: str = "float32", root: str = "layers", **how: Any
-) -> None:
-    with h5py.File(file, "w") as opened:
-        for name in names:
-            place, shape = kerashub.renaming(CONFIG)[name]
-            values, attributes = as_stored(params[name].reshape(shape), dtype)
-            dataset = opened.create_dataset(place.replace("layers/", f"{root}/", 1), data=values, **how)
-            dataset.attrs.update(attributes)
-
-
-def preset(directory: Path, params: Arrays, package: str = "keras_hub", task: bool = True, **how: Any) -> Path:
-    directory.mkdir(parents=True, exist_ok=True)
-    assets = directory / kerashub.ASSETS
-    assets.mkdir(parents=True)
-    (assets / "vocabulary.json").write_text(json.dumps(small_tokenizer().vocabulary))
-    (assets / "merges.txt").write_text("".join(f"{a} {b}\n" for a, b in small_tokenizer().merges))
-    files = {"config.json": ("RobertaBackbone", fields()), "tokenizer.json": ("RobertaTokenizer", {})}
-    if task:
-        files["task.json"] = ("RobertaMaskedLM", {})
-        settings = {"sequence_length": 20, "mask_selection_length": 5, "mask_selection_rate": 0.25}
-        files["preprocessor.json"] = ("RobertaMaskedLMPreprocessor", settings)
-    for file, (name, config) in files.items():
-        (directory / file).write_text(json.dumps(serialized(name, config, package)))
-    write_h5(directory / kerashub.WEIGHTS, params, [name for name in params if is_backbone(name)], **how)
-    if task:
-        write_h5(directory / kerashub.HEAD, params, [name for name in params if not is_backbone(name)], **how)
-    return directory
 
 
 def params_of(seed: int = 0) -> Arrays:
@@ -255,10 +201,12 @@ BAD: dict[str, tuple[Callable[[Path], None], str]] = {
     ),
     "external numbers": (change_h5(kerashub.WEIGHTS, external), "lie in another file"),
     "a virtual dataset": (change_h5(kerashub.WEIGHTS, virtual), "lie in another file"),
-    "a loop of groups": (change_h5(kerashub.WEIGHTS, lambda f: f["layers"].__setitem__("again", f["layers"])), "deep"),
+    "a loop of groups": (
+        change_h5(kerashub.WEIGHTS, lambda f: f["layers"].__setitem__("again", f["layers"])), "second name",
+    ),
     "a bomb": (
         change_h5(kerashub.WEIGHTS, lambda f: f.create_dataset("layers/bomb", (1 << 30,), "f4", chunks=True)),
-        "more than a file of",
+        "more than the 64000000 bytes that a file of that size",
     ),
     "no weights": (lambda d: (d / kerashub.WEIGHTS).unlink(), "has neither model.weights.h5 nor"),
     "a shard elsewhere": (

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import json
+import pickle
 import re
+import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -318,3 +321,28 @@ def test_the_config_makes_another_of_its_kind_even_by_way_of_json():
     again = MaskedLMPreprocessor(TOKENIZER, **json.loads(json.dumps(original.get_config())))
     assert again.get_config() == original.get_config()
     assert all_ids(again(TEXTS)) == all_ids(original(TEXTS))
+
+
+def test_threads_that_share_a_preprocessor_never_get_the_same_masks():
+    """Whichever call comes when, together they are the calls 0, 1, 2, … of one thread."""
+    text = " ".join(TEXTS * 3)
+
+    def masks(made: MaskedLMPreprocessor) -> bytes:
+        features, _, _ = made(text)
+        return features["mask_positions"].tobytes()
+
+    alone, shared = (preprocessor(sequence_length=64) for _ in range(2))
+    expected = sorted(masks(alone) for _ in range(200))
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            found = sorted(pool.map(lambda _: masks(shared), range(200)))
+    finally:
+        sys.setswitchinterval(interval)
+    assert found == expected
+
+
+def test_a_preprocessor_goes_through_a_pickle():
+    made = preprocessor(whole_words=True)
+    assert pickle.loads(pickle.dumps(made)).get_config() == made.get_config()

@@ -28,8 +28,8 @@ from pyroberta.model.config import RobertaConfig
 from pyroberta.model.initial_values import initialise
 from pyroberta.model.params import Arrays, is_backbone, shapes
 from pyroberta.presets import stored as tensors_of
-from pyroberta.presets.json_io import number, read_json
 from pyroberta.presets.stored import Stored
+from pyroberta.text.files import number, read_bytes, read_json
 
 if TYPE_CHECKING:
     from pyroberta.text.tokenizer import Tokenizer
@@ -247,7 +247,7 @@ def read_params(directory: Path, config: RobertaConfig, dtype: DTypeLike = np.fl
         initialise(params, config)
     for ours, (name, transpose) in places.items():
         unused = config.pad_id + 1 if name == POSITION else 0
-        tensors_of.copy(stored[name], params[ours], transpose, skip=unused)
+        tensors_of.Copy(stored[name], params[ours], transpose, unused).run()
     return params
 
 
@@ -304,7 +304,7 @@ def read_tokenizer(directory: Path, config: RobertaConfig) -> Tokenizer:
 
 def _text(file: Path) -> str:
     try:
-        return file.read_bytes().decode()
+        return read_bytes(file).decode()
     except UnicodeDecodeError as error:
         raise ValueError(f"{file} is not UTF-8: {error}") from None
 

@@ -26,11 +26,20 @@ from pyroberta.model.initial_values import initialise
 from pyroberta.model.params import Arrays, Shape, is_backbone, shapes, split_layer
 from pyroberta.presets import safetensors_io, training_state
 from pyroberta.presets.encoding import dtype_name, stored_type
-from pyroberta.presets.json_io import number, read_json
 from pyroberta.presets.shards import parse_size, split
-from pyroberta.presets.stored import Stored, beside, check_vocabulary, copy, few, refuse_differences, warn_of_fresh_head
+from pyroberta.presets.stored import (
+    Copy,
+    Stored,
+    beside,
+    check_vocabulary,
+    few,
+    refuse_differences,
+    same,
+    warn_of_fresh_head,
+)
 from pyroberta.presets.training_state import TrainingState
 from pyroberta.presets.writing import new_preset, write_json
+from pyroberta.text.files import contents, number, read_json, shown
 
 if TYPE_CHECKING:
     from pyroberta.text.tokenizer import Tokenizer
@@ -163,7 +172,7 @@ def read_config(directory: Path) -> RobertaConfig:
     _refuse_other_models(file, values)
     for key, only, reason in ONLY:
         if values.get(key, only) != only:
-            raise ValueError(f"{file}: {key} is {values[key]!r}, only {only!r} can be read: {reason}")
+            raise ValueError(f"{file}: {key} is {shown(values[key])}, only {only!r} can be read: {reason}")
     fields: dict[str, Any] = {ours: number(file, values, theirs, default) for ours, theirs, default in FIELDS}
     rows = number(file, values, "max_position_embeddings", 512)
     if rows <= fields["pad_id"] + 1:
@@ -220,13 +229,14 @@ def read_labels(directory: Path) -> list[str] | None:
 def _refuse_other_models(file: Path, values: Mapping[str, Any]) -> None:
     model_type = values.get("model_type")
     if model_type is None:  # as in files of 2019
-        architectures = values.get("architectures") or []
-        if any(str(name).startswith("Roberta") for name in architectures):
+        architectures = values.get("architectures")
+        if isinstance(architectures, list) and any(str(name).startswith("Roberta") for name in architectures):
             return
         raise ValueError(f'{file} has no model_type, so it may be any model; a RoBERTa\'s says "model_type": "roberta"')
     if model_type != "roberta":
-        what = f", {RELATIVES[model_type]}" if model_type in RELATIVES else ""
-        raise ValueError(f"{file}: this is a {model_type!r} model{what}; pyroberta reads 'roberta' models")
+        relative = RELATIVES.get(model_type) if isinstance(model_type, str) else None
+        what = f", {relative}" if relative else ""
+        raise ValueError(f"{file}: this is a {shown(model_type)} model{what}; pyroberta reads 'roberta' models")
 
 
 # -------------------------------------------------------------------------------------------------------------- weights
@@ -281,13 +291,12 @@ def read_params(directory: Path, config: RobertaConfig, dtype: DTypeLike = np.fl
     if not has_head:
         warn_of_fresh_head(directory, HEADS[task], config.num_classes, own)
         initialise(params, config)
+    skip = {"embeddings.position": config.pad_id + 1}
     for ours, (name, transpose) in names.items():
         if name in stored:
-            unused = config.pad_id + 1 if ours == "embeddings.position" else 0
-            copy(stored[name], params[ours], transpose, skip=unused)
-    types = np.zeros(stored[TOKEN_TYPE].shape, dtype)
-    copy(stored[TOKEN_TYPE], types)
-    first_type = types[0]
+            Copy(stored[name], params[ours], transpose, skip.get(ours, 0)).run()
+    first_type = np.zeros(config.hidden_dim, dtype)
+    Copy(stored[TOKEN_TYPE].row(0), first_type).run()
     if first_type.any():  # adding zeros would make -0.0 into 0.0
         params["embeddings.position"][...] += first_type
     return params
@@ -305,24 +314,23 @@ KINDS = ((WEIGHTS, INDEX, safetensors_io.read), (PICKLE, f"{PICKLE}.index.json",
 
 def _read_stored(directory: Path) -> dict[str, Stored]:
     for weights, index, read in KINDS:
-        if (directory / weights).is_file():
+        if (directory / weights).exists():
             return read(directory / weights)
-        if (directory / index).is_file():
+        if (directory / index).exists():
             return _read_shards(directory / index, read)
-    there = ", ".join(sorted(entry.name for entry in directory.iterdir()))
-    raise FileNotFoundError(f"{directory} has neither {WEIGHTS} nor {INDEX} nor {PICKLE}; it has {there or 'nothing'}")
+    raise FileNotFoundError(f"{directory} has neither {WEIGHTS} nor {INDEX} nor {PICKLE}; it has {contents(directory)}")
 
 
 def _read_shards(index: Path, read: Callable[[Path], dict[str, Stored]]) -> dict[str, Stored]:
     places = read_json(index).get("weight_map")
     if not isinstance(places, dict) or not all(isinstance(place, str) for place in places.values()):
-        raise ValueError(f"{index} should have a weight_map from tensor names to file names, got {places!r}"[:300])
+        raise ValueError(f"{index} should have a weight_map from tensor names to file names, got {shown(places)}")
     stored: dict[str, Stored] = {}
     for place in sorted(set(places.values())):
         for name, tensor in read(beside(index, place)).items():
             if name in stored:
                 raise ValueError(
-                    f"tensor {name!r} is in two shards of {index.parent}: {stored[name].file.name} and {place}"
+                    f"tensor {shown(name)} is in two shards of {index.parent}: {stored[name].file.name} and {place}"
                 )
             stored[name] = tensor
     absent = [name for name in places if name not in stored or stored[name].file.name != places[name]]
@@ -339,7 +347,9 @@ def _canonical(stored: Mapping[str, Stored]) -> dict[str, Stored]:
         name = re.sub(r"(LayerNorm|layer_norm)\.gamma$", r"\1.weight", name)
         name = re.sub(r"(LayerNorm|layer_norm)\.beta$", r"\1.bias", name)
         if name in renamed:
-            raise ValueError(f"{tensor.file}: {renamed[name].name!r} and {tensor.name!r} are the same parameter")
+            raise ValueError(
+                f"{tensor.file}: {shown(renamed[name].name)} and {shown(tensor.name)} are the same parameter"
+            )
         if not IGNORED.fullmatch(name):
             renamed[name] = tensor
     return renamed
@@ -357,7 +367,7 @@ def _settle_decoder(stored: dict[str, Stored], config: RobertaConfig) -> None:
     for repeated, original in ((decoder, "roberta.embeddings.word_embeddings.weight"), (bias, "lm_head.bias")):
         if repeated in stored:
             tensor = stored.pop(repeated)
-            if not np.array_equal(tensor.array(), stored.setdefault(original, tensor).array(), equal_nan=True):
+            if not same(tensor, stored.setdefault(original, tensor)):
                 raise ValueError(
                     f"{tensor.file}: {tensor.name!r} differs from {stored[original].name!r}, but config.json ties "
                     "them. If the model has an output matrix of its own, config.json should say "
@@ -371,13 +381,13 @@ def _settle_decoder(stored: dict[str, Stored], config: RobertaConfig) -> None:
 def read_preprocessor(directory: Path) -> dict[str, Any]:
     """The preprocessor's settings that `write` left there; empty for a directory that transformers wrote."""
     file = directory / PREPROCESSOR
-    return read_json(file) if file.is_file() else {}
+    return read_json(file) if file.exists() else {}
 
 
 def has_tokenizer(directory: Path) -> bool:
     """Whether a byte-level BPE vocabulary is there, in either of its two forms."""
-    return (directory / "tokenizer.json").is_file() or all(
-        (directory / name).is_file() for name in ("vocab.json", "merges.txt")
+    return (directory / "tokenizer.json").exists() or all(
+        (directory / name).exists() for name in ("vocab.json", "merges.txt")
     )
 
 
@@ -391,9 +401,8 @@ def read_tokenizer(directory: Path, config: RobertaConfig) -> Tokenizer:
     from pyroberta.text.tokenizer import Tokenizer
 
     if not has_tokenizer(directory):
-        there = ", ".join(sorted(entry.name for entry in directory.iterdir()))
         raise FileNotFoundError(
-            f"{directory} has no tokenizer (vocab.json and merges.txt, or tokenizer.json); it has {there}"
+            f"{directory} has no tokenizer (vocab.json and merges.txt, or tokenizer.json); it has {contents(directory)}"
         )
     tokenizer = Tokenizer.load(directory)
     check_vocabulary(directory, tokenizer.vocabulary_size, config)

@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pyroberta.presets import hf, kerashub
-from pyroberta.presets.json_io import read_json
 from pyroberta.presets.writing import HF_TOKENIZER_FILES
+from pyroberta.text.files import read_json
 
 CONFIG = "config.json"
 # Beside the weights: what is read, where it is there.

@@ -19,8 +19,10 @@ Source: keras-hub 0.32 (utils/preset_utils.py, models/roberta) and keras 3.15 (s
 
 from __future__ import annotations
 
+import math
 import re
 import warnings
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,9 +35,9 @@ from pyroberta.model.gradients import depth
 from pyroberta.model.initial_values import initialise
 from pyroberta.model.params import Arrays, Shape, is_backbone, shapes, split_layer
 from pyroberta.presets import stored
-from pyroberta.presets.json_io import number, read_json
 from pyroberta.presets.stored import Stored
 from pyroberta.presets.training_state import TrainingState, checked, missing
+from pyroberta.text.files import contents, number, read_json, shown
 
 if TYPE_CHECKING:
     from pyroberta.text.tokenizer import Tokenizer
@@ -163,7 +165,7 @@ def read_config(directory: Path) -> RobertaConfig:
 def _task(directory: Path) -> tuple[str, Mapping[str, Any]]:
     """The class that task.json names, and its config; a masked LM where there is no such file."""
     file = directory / "task.json"
-    values = read_json(file) if file.is_file() else {}
+    values = read_json(file) if file.exists() else {}
     config = values.get("config")
     name = str(values.get("registered_name", MASKED_LM)).rpartition(">")[2]
     return name, config if isinstance(config, Mapping) else {}
@@ -194,7 +196,7 @@ def _classifier(directory: Path, hidden_dim: int) -> dict[str, Any]:
 def read_labels(directory: Path) -> list[str] | None:
     """The names of a classifier's classes, where `kerashub_writer` left them: the format itself has none."""
     file = directory / "task.json"
-    labels = own_values(file).get("labels") if file.is_file() else None
+    labels = own_values(file).get("labels") if file.exists() else None
     if labels is not None and not (isinstance(labels, list) and all(isinstance(name, str) for name in labels)):
         raise ValueError(f"{file}: labels should be a list of names, got {labels!r}"[:300])
     return labels
@@ -206,7 +208,7 @@ def _object(file: Path, class_name: str) -> Mapping[str, Any]:
     name = str(values.get("registered_name"))
     if name not in (f"keras_hub>{class_name}", f"keras_nlp>{class_name}"):
         what = name.rpartition(">")[2]
-        raise ValueError(f"{file}: this is a {what!r}; pyroberta reads {class_name!r}")
+        raise ValueError(f"{file}: this is a {shown(what)}; pyroberta reads {class_name!r}")
     config = values.get("config")
     if not isinstance(config, Mapping):
         raise ValueError(f"{file}: config should be an object, it is a {type(config).__name__}")
@@ -216,7 +218,7 @@ def _object(file: Path, class_name: str) -> Mapping[str, Any]:
 def read_preprocessor(directory: Path) -> dict[str, Any]:
     """The settings of preprocessor.json; empty where there is none, or one of another kind."""
     file = directory / "preprocessor.json"
-    if not file.is_file():
+    if not file.exists():
         return {}
     values = read_json(file)
     config = values.get("config")
@@ -239,7 +241,7 @@ def own_values(file: Path) -> dict[str, Any]:
 
 def has_tokenizer(directory: Path) -> bool:
     """Whether the vocabulary is there."""
-    return all((directory / ASSETS / name).is_file() for name in ("vocabulary.json", "merges.txt"))
+    return all((directory / ASSETS / name).exists() for name in ("vocabulary.json", "merges.txt"))
 
 
 def read_tokenizer(directory: Path, config: RobertaConfig) -> Tokenizer:
@@ -255,15 +257,20 @@ def read_tokenizer(directory: Path, config: RobertaConfig) -> Tokenizer:
     if not has_tokenizer(directory):
         raise FileNotFoundError(f"{directory} has no tokenizer ({ASSETS}/vocabulary.json and merges.txt)")
     file = directory / "tokenizer.json"
-    settings = _object(file, "RobertaTokenizer") if file.is_file() else {}
-    own = own_values(file) if file.is_file() else {}
-    tokenizer = Tokenizer(
-        read_json(directory / ASSETS / "vocabulary.json"),
-        read_merges(directory / ASSETS / "merges.txt"),
-        add_prefix_space=settings.get("add_prefix_space") is True,
-        mask_lstrip=own.get("mask_lstrip") is not False,
-        added_tokens=own.get("added_tokens"),
-    )
+    settings = _object(file, "RobertaTokenizer") if file.exists() else {}
+    own = own_values(file) if file.exists() else {}
+    vocabulary = read_json(directory / ASSETS / "vocabulary.json")
+    merges = read_merges(directory / ASSETS / "merges.txt")
+    try:
+        tokenizer = Tokenizer(
+            vocabulary,
+            merges,
+            add_prefix_space=settings.get("add_prefix_space") is True,
+            mask_lstrip=own.get("mask_lstrip") is not False,
+            added_tokens=own.get("added_tokens"),
+        )
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{directory / ASSETS}: {error}") from None
     stored.check_vocabulary(directory, tokenizer.vocabulary_size, config)
     return tokenizer
 
@@ -291,44 +298,42 @@ def read_params(directory: Path, config: RobertaConfig, dtype: DTypeLike = np.fl
     own = read_config(directory).num_classes
     head = _read_head(directory, config.num_classes) if own == config.num_classes else {}
     places = {name: place for name, (place, _) in names.items() if head or is_backbone(name)}
-    stored.refuse_differences(directory, {**found, **head}, {names[name][0]: names[name][1] for name in places})
+    tensors = {**found, **head}
+    stored.refuse_differences(directory, tensors, {names[name][0]: names[name][1] for name in places})
     params = Arrays(shapes(config), dtype)
     if not head:
         stored.warn_of_fresh_head(directory, HEAD, config.num_classes, own)
         initialise(params, config)
     for name, place in places.items():
-        stored.copy({**found, **head}[place], params[name], transpose=name == "head.table")
+        stored.Copy(tensors[place], params[name], transpose=name == "head.table").run()
     return params
 
 
 def _read_backbone(directory: Path) -> dict[str, Stored]:
-    if (directory / WEIGHTS).is_file():
+    if (directory / WEIGHTS).exists():
         return read_h5(directory / WEIGHTS)
-    if (directory / INDEX).is_file():
+    if (directory / INDEX).exists():
         index = directory / INDEX
         places = read_json(index).get("weight_map")
         if not isinstance(places, Mapping):
-            raise ValueError(f"{index} should have a weight_map, got {places!r}"[:300])
-        files: set[str] = set()
-        for place in places.values():
-            files.update(place if isinstance(place, list) else [place])
+            raise ValueError(f"{index} should have a weight_map, got {shown(places)}")
+        files = {str(file) for place in places.values() for file in (place if isinstance(place, list) else [place])}
         found: dict[str, Stored] = {}
-        for name in sorted(map(str, files)):
+        for name in sorted(files):
             for path, tensor in read_h5(stored.beside(index, name)).items():
                 if path in found:
                     raise ValueError(
-                        f"tensor {path!r} is in two shards of {directory}: {found[path].file.name}, {name}"
+                        f"tensor {shown(path)} is in two shards of {directory}: {found[path].file.name}, {name}"
                     )
                 found[path] = tensor
         return found
-    there = ", ".join(sorted(entry.name for entry in directory.iterdir()))
-    raise FileNotFoundError(f"{directory} has neither {WEIGHTS} nor {INDEX}; it has {there or 'nothing'}")
+    raise FileNotFoundError(f"{directory} has neither {WEIGHTS} nor {INDEX}; it has {contents(directory)}")
 
 
 def _read_head(directory: Path, num_classes: int | None) -> dict[str, Stored]:
     """The head's tensors; empty where there is none."""
     file = directory / HEAD
-    if not file.is_file() or _task(directory)[0] not in (CLASSIFIERS if num_classes else (MASKED_LM,)):
+    if not file.exists() or _task(directory)[0] not in (CLASSIFIERS if num_classes else (MASKED_LM,)):
         return {}
     paths = r"layers/dense(_1)?/" if num_classes else r"layers/masked_lm_head/"
     return {path: tensor for path, tensor in read_h5(file).items() if re.match(paths, path)}
@@ -349,7 +354,7 @@ def read_state(directory: Path, config: RobertaConfig) -> TrainingState:
         UserWarning: where the optimizer's settings aren't known.
     """
     file = directory / HEAD
-    found = _read_variables(file) if file.is_file() else []
+    found = _read_variables(file) if file.exists() else []
     if len(found) <= 2:
         raise missing(directory, "optimizer/vars of task.weights.h5")
     table = renaming(config)
@@ -370,7 +375,7 @@ def read_state(directory: Path, config: RobertaConfig) -> TrainingState:
     for i, name in enumerate(trained):
         m[name], v[name] = (as_there(name, found[scalars + 2 * i + j].array(), shape_of[name]) for j in range(2))
     task = directory / "task.json"
-    own = own_values(task) if task.is_file() else {}
+    own = own_values(task) if task.exists() else {}
     if "optimizer" not in own:
         rate = float(found[1].array()) if scalars == 2 else 5e-5
         own = {"optimizer": {"name": "adam", "learning_rate": rate}}
@@ -392,7 +397,9 @@ def _read_variables(file: Path) -> list[Stored]:
         raise ValueError(f"{file} lacks {error} of the optimizer's {len(variables)} arrays") from None
 
 
-MOST_GROUPS, DEEPEST = 100_000, 16
+MOST_OBJECTS, MOST_CHUNKS, DEEPEST = 100_000, 10_000, 16
+KINDS = {"float32": "F32", "float64": "F64", "float16": "F16", "bfloat16": "BF16", "int32": "I32", "int64": "I64"}
+FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32"}  # others are libraries that HDF5 would load
 
 
 def read_h5(file: Path) -> dict[str, Stored]:
@@ -404,20 +411,22 @@ def read_h5(file: Path) -> dict[str, Stored]:
         ImportError: where h5py isn't installed, telling how to get it.
         ValueError: for a damaged file, or one that refers to others.
     """
+    mapped = stored.map_file(file)
     h5py = import_h5py(file.name)
     try:
         opened = h5py.File(file, "r")
     except OSError as error:
         raise ValueError(f"{file} is damaged or no HDF5 file: {error}") from None
-    mapped = np.asarray(np.memmap(file, np.uint8, mode="r"))
+    unpacking = stored.Unpacking(file, mapped.size)
     with opened:
         try:
-            datasets = list(_datasets(opened, file, "", 0))
             return {
-                re.sub("^_layer_checkpoint_dependencies/", "layers/", path): _stored(file, path, dataset, mapped)
-                for path, dataset in datasets
+                re.sub("^_layer_checkpoint_dependencies/", "layers/", path): _stored(
+                    file, path, dataset, mapped, unpacking
+                )
+                for path, dataset in _datasets(opened, file, "", set())
             }
-        except (OSError, RuntimeError, KeyError) as error:
+        except (OSError, RuntimeError, KeyError, TypeError, OverflowError, UnicodeError, zlib.error) as error:
             raise ValueError(f"{file} is damaged: {error}") from None
 
 
@@ -436,41 +445,68 @@ def import_h5py(what: str) -> Any:
     return h5py
 
 
-def _datasets(group: Any, file: Path, path: str, depth: int) -> Iterator[tuple[str, Any]]:
+def _datasets(group: Any, file: Path, path: str, seen: set[int]) -> Iterator[tuple[str, Any]]:
+    """The datasets below a group. `seen`: addresses of the objects met before, none of which has two names."""
     import h5py
 
-    if depth > DEEPEST or len(group) > MOST_GROUPS:
+    if path.count("/") > DEEPEST or len(seen) + len(group) > MOST_OBJECTS:
         raise ValueError(
-            f"{file}: groups lie {depth} deep in each other, {len(group)} at {path or '/'}: that is no model"
+            f"{file}: groups lie {path.count('/')} deep in each other, {len(group)} at {shown(path)}: that is no model"
         )
     for key in group:
         name = f"{path}/{key}" if path else str(key)
         if not isinstance(group.get(key, getlink=True), h5py.HardLink):
-            raise ValueError(f"{file}: {name!r} is a link to elsewhere, which isn't followed")
+            raise ValueError(f"{file}: {shown(name)} is a link to elsewhere, which isn't followed")
         item = group[key]
+        address = h5py.h5o.get_info(item.id).addr
+        if address in seen:
+            raise ValueError(f"{file}: {shown(name)} is a second name of what was met before, which isn't followed")
+        seen.add(address)
         if isinstance(item, h5py.Group):
-            yield from _datasets(item, file, name, depth + 1)
+            yield from _datasets(item, file, name, seen)
         elif isinstance(item, h5py.Dataset):
             yield name, item
 
 
-def _stored(file: Path, path: str, dataset: Any, mapped: Any) -> Stored:
+def _stored(file: Path, path: str, dataset: Any, mapped: Any, unpacking: stored.Unpacking) -> Stored:
     if dataset.external or dataset.is_virtual:
-        raise ValueError(f"{file}: the numbers of {path!r} lie in another file, which isn't opened")
-    dtype = str(dataset.dtype)
-    if dataset.attrs.get("dtype") in ("bfloat16", b"bfloat16") and dataset.dtype.itemsize == 2:
+        raise ValueError(f"{file}: the numbers of {shown(path)} lie in another file, which isn't opened")
+    dtype, shape = str(dataset.dtype)[:40], dataset.shape
+    if shape is None:
+        raise ValueError(f"{file}: {shown(path)} has no shape and no numbers")
+    if dataset.dtype.itemsize == 2 and str(dataset.attrs.get("dtype")) in ("bfloat16", "b'bfloat16'"):
         dtype = "bfloat16"
-    kind = {"float32": "F32", "float64": "F64", "float16": "F16", "bfloat16": "BF16", "int32": "I32", "int64": "I64"}
-    name, size = kind.get(dtype, dtype), int(dataset.nbytes)
+    kind, size = KINDS.get(dtype, dtype), math.prod(shape) * dataset.dtype.itemsize
     start = dataset.id.get_offset()
-    if start is not None:
+    if kind not in KINDS.values():
+        data = mapped[:0]  # refused where it is asked for
+    elif start is not None:
         if start + size > mapped.size:
             raise ValueError(
-                f"{file} is cut short: {path!r} should lie at bytes {start} to {start + size} of {mapped.size}"
+                f"{file} is cut short: {shown(path)} should lie at bytes {start} to {start + size} of {mapped.size}"
             )
         data = mapped[start : start + size]
     else:
-        if size > 1000 * mapped.size:
-            raise ValueError(f"{file}: {path!r} has {size} bytes, more than a file of {mapped.size} can hold")
-        data = np.frombuffer(dataset[()].tobytes(), np.uint8)
-    return Stored(path, name, tuple(dataset.shape), data, file)
+        _check_chunks(file, path, dataset, mapped, unpacking)
+        data = dataset[()].reshape(-1).view(np.uint8)
+    return Stored(path, kind, tuple(shape), data, file)
+
+
+def _check_chunks(file: Path, path: str, dataset: Any, mapped: Any, unpacking: stored.Unpacking) -> None:
+    """That the pieces in which a dataset lies, and what is packed in each, are no more than it is itself."""
+    if dataset.chunks is None:
+        return  # within the object's header
+    plan = dataset.id.get_create_plist()
+    filters = [plan.get_filter(i)[0] for i in range(plan.get_nfilters())]
+    if not set(filters) <= set(FILTERS) or len(set(filters)) < len(filters):
+        raise ValueError(f"{file}: {shown(path)} is packed by the filters {filters}; known are {FILTERS}, each once")
+    count = math.prod(-(-n // m) for n, m in zip(dataset.shape, dataset.chunks, strict=True))
+    size = math.prod(dataset.chunks) * dataset.dtype.itemsize
+    unpacking.take(path, 2 * count * size)
+    if count > MOST_CHUNKS:
+        raise ValueError(f"{file}: {shown(path)} lies in {count} chunks, more than {MOST_CHUNKS}")
+    for i in range(dataset.id.get_num_chunks() if 1 in filters else 0):
+        chunk = dataset.id.get_chunk_info(i)
+        packed = mapped[chunk.byte_offset : chunk.byte_offset + chunk.size]
+        if len(zlib.decompressobj().decompress(packed, size + 5)) > size + 4:  # 4 bytes are a sum to check by
+            raise ValueError(f"{file} is damaged: a chunk of {shown(path)} has more packed in it than {size} bytes")

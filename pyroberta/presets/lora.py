@@ -30,8 +30,8 @@ from numpy.typing import NDArray
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.params import Arrays, is_lora, shapes
 from pyroberta.presets import safetensors_io
-from pyroberta.presets.json_io import number, read_json
-from pyroberta.presets.stored import FLOATS, Stored, copy, few
+from pyroberta.presets.stored import FLOATS, Copy, Stored, few
+from pyroberta.text.files import number, read_json
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 KERASHUB = ".lora.h5"
@@ -149,7 +149,7 @@ def read(path: Path | str, config: RobertaConfig) -> tuple[RobertaConfig, dict[s
     for name, tensor in found.items():
         if tensor.dtype not in FLOATS:
             raise ValueError(f"{tensor.file}: tensor {tensor.name!r} is stored as {tensor.dtype}, expected a float")
-        copy(tensor, factors[name], transpose=True)
+        Copy(tensor, factors[name], transpose=True).run()
     return config, dict(factors)
 
 
@@ -196,7 +196,7 @@ def _read_kerashub(file: Path, config: RobertaConfig) -> tuple[RobertaConfig, di
     _refuse_differences(file, wanted, {name: tensor.shape for name, tensor in stored.items()})
     theirs = Arrays(wanted, np.float64)
     for name, tensor in stored.items():
-        copy(tensor, theirs[name])
+        Copy(tensor, theirs[name]).run()
     factors: dict[str, NDArray[Any]] = {}
     for i in range(config.num_layers):
         for target in ("query", "value"):

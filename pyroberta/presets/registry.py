@@ -23,6 +23,7 @@ from pyroberta.presets import fairseq, hf, kerashub, kerashub_writer
 from pyroberta.presets.fairseq_vocabulary import roberta_tokenizer
 from pyroberta.presets.training_state import TrainingState
 from pyroberta.presets.writing import is_kerashub
+from pyroberta.text.files import contents
 
 if TYPE_CHECKING:
     from pyroberta.text.tokenizer import Tokenizer
@@ -122,7 +123,7 @@ class Format:
 
 
 def _is_fairseq(directory: Path) -> bool:
-    is_there = {name: (directory / name).is_file() for name in (fairseq.CHECKPOINT, fairseq.DICTIONARY, "config.json")}
+    is_there = {name: (directory / name).exists() for name in (fairseq.CHECKPOINT, fairseq.DICTIONARY, "config.json")}
     return is_there[fairseq.CHECKPOINT] and (is_there[fairseq.DICTIONARY] or not is_there["config.json"])
 
 
@@ -130,7 +131,7 @@ def _is_fairseq(directory: Path) -> bool:
 FORMATS = (
     Format("KerasHub preset", is_kerashub, kerashub, kerashub.read_state),
     Format("fairseq checkpoint", _is_fairseq, fairseq),
-    Format("Hugging Face directory", lambda d: (d / "config.json").is_file(), hf, hf.read_state),
+    Format("Hugging Face directory", lambda d: (d / "config.json").exists(), hf, hf.read_state),
 )
 WRITERS: dict[str, Writer] = {"hf": hf.write, "keras": kerashub_writer.write}
 
@@ -238,9 +239,8 @@ def _format_of(directory: Path) -> Format:
     for candidate in FORMATS:
         if candidate.marks(directory):
             return candidate
-    there = ", ".join(sorted(entry.name for entry in directory.iterdir())[:8])
     raise ValueError(
-        f"{directory} is no preset: it has neither config.json nor {fairseq.CHECKPOINT}; it has {there or 'nothing'}"
+        f"{directory} is no preset: it has neither config.json nor {fairseq.CHECKPOINT}; it has {contents(directory)}"
     )
 
 

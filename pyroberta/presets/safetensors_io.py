@@ -23,9 +23,8 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from pyroberta.presets.encoding import CODES, dtype_name, encoded, stored_type
-from pyroberta.presets.stored import NUMPY_TYPES, Stored
-
-LONGEST_HEADER = 100_000_000  # the format's own limit
+from pyroberta.presets.stored import NUMPY_TYPES, Stored, map_file
+from pyroberta.text.files import LARGEST, parse_json, shown
 
 
 def read(file: Path) -> dict[str, Stored]:
@@ -42,11 +41,19 @@ def read(file: Path) -> dict[str, Stored]:
     """
     header, data = _open(file)
     header.pop("__metadata__", None)
-    tensors = {name: _stored(file, name, entry, data) for name, entry in header.items()}
-    needed = sum(tensor.data.size for tensor in tensors.values())
-    if needed != data.size:
-        raise ValueError(f"{file}: its tensors take {needed} bytes, but {data.size} follow the header")
-    return tensors
+    tensors = {}
+    stop = 0
+    for name, entry in sorted(header.items(), key=lambda item: _span(file, *item)):
+        start = entry["data_offsets"][0]
+        if start != stop:
+            raise ValueError(
+                f"{file}: tensor {shown(name)} begins at byte {start} of the data, and the one before it ends at {stop}"
+            )
+        tensors[name] = _stored(file, name, entry, data)
+        stop += tensors[name].data.size
+    if stop != data.size:
+        raise ValueError(f"{file}: its tensors take {stop} bytes, but {data.size} follow the header")
+    return {name: tensors[name] for name in header}
 
 
 def read_metadata(file: Path) -> dict[str, Any]:
@@ -61,42 +68,51 @@ def read_metadata(file: Path) -> dict[str, Any]:
 
 def _open(file: Path) -> tuple[dict[str, Any], NDArray[np.uint8]]:
     """The header, and the mapped bytes after it."""
-    size = file.stat().st_size
-    if size < 8:
-        raise ValueError(f"{file} is no safetensors file: it has {size} bytes, and the header's length alone takes 8")
-    mapped = np.memmap(file, np.uint8, mode="r")
+    mapped = map_file(file)
+    if mapped.size < 8:
+        raise ValueError(
+            f"{file} is no safetensors file: it has {mapped.size} bytes, and the header's length alone takes 8"
+        )
     length = int.from_bytes(mapped[:8].tobytes(), "little")
-    if length > min(size - 8, LONGEST_HEADER):
+    if length > min(mapped.size - 8, LARGEST):
         raise ValueError(
             f"{file} is cut short or no safetensors file: it begins with a header length of {length} bytes, "
-            f"and {size - 8} follow"
+            f"and {mapped.size - 8} follow"
         )
-    try:
-        header = json.loads(mapped[8 : 8 + length].tobytes().decode("utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{file} is no safetensors file: its header isn't JSON ({error})") from None
-    if not isinstance(header, dict):
-        raise ValueError(f"{file} is no safetensors file: its header is a {type(header).__name__}, not an object")
-    return header, np.asarray(mapped)[8 + length :]
+    header = parse_json(mapped[8 : 8 + length].tobytes(), f"{file} is no safetensors file: its header")
+    return header, mapped[8 + length :]
 
 
-def _stored(file: Path, name: str, entry: Any, data: NDArray[np.uint8]) -> Stored:
+def _span(file: Path, name: str, entry: Any) -> tuple[int, int]:
+    """Where a tensor begins and ends, of a sound entry of the header."""
     try:
         dtype, shape, (start, stop) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
-        sound = isinstance(dtype, str) and all(type(n) is int and n >= 0 for n in (*shape, start, stop))
+        numbers = (*shape, start, stop)
+        sound = (
+            isinstance(dtype, str)
+            and len(dtype) <= 20
+            and len(shape) <= 8
+            and all(type(n) is int and n >= 0 for n in numbers)
+        )
     except (KeyError, TypeError, ValueError):
         sound = False
     if not sound:
         raise ValueError(
-            f"{file}: the header's entry for {name!r} should have dtype, shape and data_offsets, got {entry}"
+            f"{file}: the header's entry for {shown(name)} should have dtype, shape and data_offsets, got "
+            f"{shown(entry)}"
         )
+    return start, stop
+
+
+def _stored(file: Path, name: str, entry: Any, data: NDArray[np.uint8]) -> Stored:
+    dtype, shape, (start, stop) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
     if not start <= stop <= data.size:
         raise ValueError(
-            f"{file} is cut short: tensor {name!r} should lie at bytes {start} to {stop} of the data, "
+            f"{file} is cut short: tensor {shown(name)} should lie at bytes {start} to {stop} of the data, "
             f"which has {data.size}"
         )
     if dtype in NUMPY_TYPES and stop - start != math.prod(shape) * np.dtype(NUMPY_TYPES[dtype]).itemsize:
-        raise ValueError(f"{file}: tensor {name!r} of {dtype} {shape} can't take {stop - start} bytes")
+        raise ValueError(f"{file}: tensor {shown(name)} of {dtype} {shape} can't take {stop - start} bytes")
     return Stored(name, dtype, shape, data[start:stop], file)
 
 

@@ -6,10 +6,11 @@ first number is read; then each is copied straight into its place.
 
 from __future__ import annotations
 
+import os
 import re
 import warnings
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.params import Shape
+from pyroberta.text.files import check_file, shown
 
 # How NumPy sees each element type. bfloat16, which NumPy lacks, is the upper half of a float32: see `Stored.array`.
 NUMPY_TYPES = {
@@ -26,7 +28,8 @@ NUMPY_TYPES = {
     "BOOL": "?",
 }  # fmt: skip
 FLOATS = ("F64", "F32", "F16", "BF16")
-BLOCK = 1 << 20  # numbers
+BLOCK = 1 << 16  # numbers, which with what is made of them stay in the cache
+SIDE = 256  # of the squares in which a matrix is turned around
 
 
 @dataclass(frozen=True)
@@ -63,10 +66,15 @@ class Stored:
         """
         if self.dtype not in NUMPY_TYPES:
             raise ValueError(
-                f"{self.file}: tensor {self.name!r} is stored as {self.dtype}, which can't be read here; "
+                f"{self.file}: tensor {shown(self.name)} is stored as {self.dtype}, which can't be read here; "
                 f"what can be read is {', '.join(NUMPY_TYPES)}"
             )
         return self.data.view(NUMPY_TYPES[self.dtype]).reshape(self.shape)
+
+    def row(self, i: int) -> Stored:
+        """The tensor's i-th row alone."""
+        size = self.data.size // self.shape[0]
+        return replace(self, shape=self.shape[1:], data=self.data[i * size : (i + 1) * size])
 
     def decoded(self, raw: NDArray[Any]) -> NDArray[Any]:
         """The values of some of `raw()`."""
@@ -109,7 +117,7 @@ def refuse_differences(
             or 0 in got
         ):
             want = str(shape).replace("-1", "any")
-            wrong.append(f"{stored[name].name} has shape {got}, expected {want}")
+            wrong.append(f"{stored[name].name} has shape {shown(got)}, expected {want}")
     if wrong:
         raise ValueError(f"{_files(directory, stored)} doesn't fit {source}: {few(wrong, '; ')}")
     for name in expected:
@@ -120,30 +128,103 @@ def refuse_differences(
             )
 
 
-def copy(tensor: Stored, place: NDArray[Any], transpose: bool = False, skip: int = 0) -> None:
-    """Copies a tensor into its place among the parameters, some rows at a time: there is never a second copy of it.
+@dataclass(frozen=True)
+class Copy:
+    """A tensor, and where among the parameters it goes.
 
-    Args:
+    Attributes:
         tensor: its numbers are those of `place` in the same order, whatever its axes are.
-        place: written.
+        place: to be written.
         transpose: the tensor's matrix is that of `place` turned around.
         skip: rows of the tensor to leave out in front.
-
-    Raises:
-        ValueError: where a number isn't finite, or is too large for the dtype of `place`.
     """
-    target = place.T if transpose else place
-    rows = tensor.raw()[skip:].reshape(target.shape)
-    step = max(1, BLOCK // max(1, target[:1].size))
-    with np.errstate(over="ignore", invalid="ignore"):
-        for start in range(0, len(rows), step):
-            target[start : start + step] = tensor.decoded(rows[start : start + step])
-    if not all(np.isfinite(target[start : start + step]).all() for start in range(0, len(rows), step)):
+
+    tensor: Stored
+    place: NDArray[Any]
+    transpose: bool = False
+    skip: int = 0
+
+    def run(self) -> None:
+        """Copies, a block at a time: it is decoded, looked at and written while it is in the cache, so that there is
+        never a second copy of the tensor.
+
+        Raises:
+            ValueError: where a number isn't finite, or is too large for the dtype of `place`.
+        """
+        target = self.place.T if self.transpose else self.place
+        target = target if target.ndim == 2 else self.place.reshape(1, -1)
+        source = self.tensor.raw()[self.skip :].reshape(target.shape)
+        rows, columns = (SIDE, SIDE) if self.transpose else (max(1, BLOCK // target.shape[1]), BLOCK)
+        with np.errstate(over="ignore", invalid="ignore"):
+            for i in range(0, target.shape[0], rows):
+                for j in range(0, target.shape[1], columns):
+                    block = self.tensor.decoded(source[i : i + rows, j : j + columns])
+                    block = block.astype(target.dtype, copy=False)
+                    if not np.isfinite(block).all():
+                        self._refuse(target, source)
+                    target[i : i + rows, j : j + columns] = block
+
+    def _refuse(self, target: NDArray[Any], source: NDArray[Any]) -> None:
+        target[...] = self.tensor.decoded(source)
         refuse_non_finite(
-            place,
-            f"{tensor.file}: tensor {tensor.name!r} ({tensor.dtype}, read as {place.dtype})",
+            self.place,
+            f"{self.tensor.file}: tensor {shown(self.tensor.name)} ({self.tensor.dtype}, read as {self.place.dtype})",
             "The file is damaged, or the model had diverged when it was saved",
         )
+
+
+def same(a: Stored, b: Stored) -> bool:
+    """Whether two tensors have the same shape and numbers, NaN being the same as NaN.
+
+    Raises:
+        ValueError: for an element type that isn't known here.
+    """
+    if a.shape != b.shape or a.dtype not in FLOATS or b.dtype not in FLOATS:
+        return False
+    if a.dtype == b.dtype and np.array_equal(a.data, b.data):
+        return True
+    one, other = a.raw().reshape(-1), b.raw().reshape(-1)
+    blocks = [slice(start, start + BLOCK) for start in range(0, one.size, BLOCK)]
+    return all(np.array_equal(a.decoded(one[at]), b.decoded(other[at]), equal_nan=True) for at in blocks)
+
+
+def map_file(file: Path) -> NDArray[np.uint8]:
+    """The bytes of a file, mapped: they come from the disk when looked at.
+
+    Raises:
+        FileNotFoundError, ValueError: where it is no plain file, or an empty one.
+        OSError: where it can't be read, of the kind that the system gave.
+    """
+    check_file(file)
+    try:
+        if not file.stat().st_size:
+            raise ValueError(f"{file} is empty. Was the download interrupted?")
+        return np.asarray(np.memmap(file, np.uint8, mode="r"))
+    except OSError as error:
+        raise type(error)(f"{file} can't be read: {error.strerror}") from None
+
+
+class Unpacking:
+    """How much memory what a file holds packed, or spread over views, may take: a small file must not become a large
+    one. Weights hardly shrink when they are packed, and no format packs them by itself.
+
+    Args:
+        file: for messages.
+        size: of the file, in bytes.
+    """
+
+    def __init__(self, file: Path, size: int) -> None:
+        self.file, self.most = file, max(64_000_000, 4 * size)
+        self.left = self.most
+
+    def take(self, name: str, size: int) -> None:
+        """Raises ValueError where `size` bytes more are too many."""
+        self.left -= size
+        if self.left < 0:
+            raise ValueError(
+                f"{self.file}: with {shown(name)}, what lies packed in it takes more than the {self.most} bytes that "
+                "a file of that size may have"
+            )
 
 
 def beside(index: Path, name: str) -> Path:
@@ -154,9 +235,11 @@ def beside(index: Path, name: str) -> Path:
         FileNotFoundError: where it isn't there.
     """
     if name in ("", ".", "..") or re.search(r"[/\\\0:]", name):
-        raise ValueError(f"{index} points to {name!r}; a shard's entry must be the plain name of a file beside it")
-    if not (index.parent / name).is_file():
-        raise FileNotFoundError(f"{index} names the shard {name}, which isn't there. Was the download interrupted?")
+        raise ValueError(f"{index} points to {shown(name)}; a shard's entry must be the plain name of a file beside it")
+    if not os.path.lexists(index.parent / name):
+        raise FileNotFoundError(
+            f"{index} names the shard {few([name])}, which isn't there. Was the download interrupted?"
+        )
     return index.parent / name
 
 
@@ -204,7 +287,7 @@ def _files(directory: Path, stored: Mapping[str, Stored]) -> str:
 
 def few(items: Iterable[str], separator: str = ", ", limit: int = 4) -> str:
     """The first of them in a message."""
-    items = list(items)
+    items = [item if len(item) <= 200 else item[:200] + "…" for item in items]
     rest = f"{separator}… and {len(items) - limit} more" if len(items) > limit else ""
     return separator.join(items[:limit]) + rest
 

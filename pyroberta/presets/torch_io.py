@@ -30,7 +30,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from pyroberta.presets.stored import NUMPY_TYPES, Stored
+from pyroberta.presets.stored import NUMPY_TYPES, Stored, Unpacking, map_file
+from pyroberta.text.files import shown
 
 MAGIC = 0x1950A86A20F9469CFC6C  # the older kind begins with it
 STORAGES = {
@@ -38,7 +39,10 @@ STORAGES = {
     "LongStorage": "I64", "IntStorage": "I32", "ShortStorage": "I16", "CharStorage": "I8", "ByteStorage": "U8",
     "BoolStorage": "BOOL",
 }  # fmt: skip
-LARGEST_PICKLE = 100_000_000  # bytes, without the numbers of tensors
+LARGEST_PICKLE = 10_000_000  # bytes, without the numbers of tensors; roberta-large's has 60,000
+MOST_INSTRUCTIONS = 500_000  # of one pickle; roberta-large's has 15,000
+MOST_AXES = 8
+KEYS = (str, bytes, int, float, bool, type(None))  # what may be a key: nothing whose hash takes long
 
 
 def read_tensors(file: Path) -> dict[str, Stored]:
@@ -52,7 +56,7 @@ def read_tensors(file: Path) -> dict[str, Stored]:
         raise ValueError(f"{file} should hold a dict of tensors, it holds a {type(state).__name__}")
     for name, tensor in state.items():
         if not isinstance(name, str) or not isinstance(tensor, Stored):
-            raise ValueError(f"{file} should hold tensors alone, but {name!r} is a {type(tensor).__name__}")
+            raise ValueError(f"{file} should hold tensors alone, but {shown(name)} is a {type(tensor).__name__}")
     return state
 
 
@@ -65,8 +69,9 @@ def read(file: Path) -> Any:
         ValueError: for a file that is damaged or no such file, and for one that names anything but tensors and plain
             containers: with that name.
     """
+    mapped = map_file(file)
     try:
-        return _read_zip(file) if zipfile.is_zipfile(file) else _read_older(file)
+        return _read_zip(file, mapped) if zipfile.is_zipfile(file) else _read_older(file, mapped)
     except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, RecursionError, OverflowError) as error:
         raise ValueError(f"{file} is damaged: {error or type(error).__name__}") from None
 
@@ -74,8 +79,8 @@ def read(file: Path) -> Any:
 # --- the two kinds ---------------------------------------------------------------------------------------------------
 
 
-def _read_zip(file: Path) -> Any:
-    mapped = np.asarray(np.memmap(file, np.uint8, mode="r"))
+def _read_zip(file: Path, mapped: NDArray[np.uint8]) -> Any:
+    unpacking = Unpacking(file, mapped.size)
     with zipfile.ZipFile(file) as archive:
         entries = {info.filename: info for info in archive.infolist()}
         pickles = [name for name in entries if name == "data.pkl" or name.endswith("/data.pkl")]
@@ -101,6 +106,7 @@ def _read_zip(file: Path) -> Any:
             if info.file_size != size:
                 raise ValueError(f"{file} is damaged: {name} has {info.file_size} bytes, and its tensors take {size}")
             if info.compress_type != zipfile.ZIP_STORED:
+                unpacking.take(name, size)
                 return np.frombuffer(content(name, size), np.uint8)
             header = mapped[info.header_offset : info.header_offset + 30].tobytes()
             if header[:4] != b"PK\x03\x04":
@@ -110,10 +116,10 @@ def _read_zip(file: Path) -> Any:
             return _cut(mapped, start, size, file)
 
         value = _Machine(io.BytesIO(content(pickles[0], LARGEST_PICKLE)), file).run()
-        return _with_tensors(value, file, numbers)
+        return _with_tensors(value, file, numbers, unpacking)
 
 
-def _read_older(file: Path) -> Any:
+def _read_older(file: Path, mapped: NDArray[np.uint8]) -> Any:
     with open(file, "rb") as opened:
         if opened.read(2) not in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
             raise ValueError(f"{file} is none of torch's files: it is neither a zip nor a pickle")
@@ -128,14 +134,13 @@ def _read_older(file: Path) -> Any:
     if not isinstance(system, dict) or not system.get("little_endian", True):
         raise ValueError(f"{file} was written on a machine with the other byte order, which isn't read")
     if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
-        raise ValueError(f"{file} is damaged: where the keys of its tensors should be there is {str(keys)[:80]}")
-    mapped = np.asarray(np.memmap(file, np.uint8, mode="r"))
+        raise ValueError(f"{file} is damaged: where the keys of its tensors should be there is {shown(keys)}")
     storages = {storage.key: storage for storage in _storages(value)}
     places: dict[str, NDArray[np.uint8]] = {}
     for key in keys:
         count = int.from_bytes(_cut(mapped, start, 8, file).tobytes(), "little")
         if key not in storages:
-            raise ValueError(f"{file} is damaged: it has the numbers of a tensor {key!r} that isn't there")
+            raise ValueError(f"{file} is damaged: it has the numbers of a tensor {shown(key)} that isn't there")
         if count != storages[key].numel:
             raise ValueError(f"{file} is damaged: it has {count} numbers for a tensor of {storages[key].numel}")
         places[key] = _cut(mapped, start + 8, storages[key].nbytes, file)
@@ -143,10 +148,10 @@ def _read_older(file: Path) -> Any:
 
     def numbers(storage: Storage) -> NDArray[np.uint8]:
         if storage.key not in places:
-            raise ValueError(f"{file} is damaged: it lacks the numbers of the tensor {storage.key!r}")
+            raise ValueError(f"{file} is damaged: it lacks the numbers of the tensor {shown(storage.key)}")
         return places[storage.key]
 
-    return _with_tensors(value, file, numbers)
+    return _with_tensors(value, file, numbers, Unpacking(file, mapped.size))
 
 
 class _Limited:
@@ -202,7 +207,7 @@ class Tensor:
     shape: tuple[int, ...]
     strides: tuple[int, ...]
 
-    def of(self, numbers: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def of(self, numbers: NDArray[np.uint8], unpacking: Unpacking) -> NDArray[np.uint8]:
         """Its bytes, row after row."""
         last = self.offset + sum((n - 1) * step for n, step in zip(self.shape, self.strides, strict=True))
         if 0 in self.shape:
@@ -212,6 +217,8 @@ class Tensor:
         item = np.dtype(NUMPY_TYPES[self.storage.dtype])
         steps = tuple(step * item.itemsize for step in self.strides)
         view = np.lib.stride_tricks.as_strided(numbers.view(item)[self.offset :], self.shape, steps, writeable=False)
+        if not view.flags.c_contiguous:
+            unpacking.take(f"a view {self.shape}", view.nbytes)
         return np.ascontiguousarray(view).reshape(-1).view(np.uint8)
 
 
@@ -235,16 +242,16 @@ def _storages(value: Any) -> list[Storage]:
     return [one.storage for one in _parts(value) if isinstance(one, Tensor)]
 
 
-def _with_tensors(value: Any, file: Path, numbers: Callable[[Storage], NDArray[np.uint8]]) -> Any:
+def _with_tensors(value: Any, file: Path, numbers: Callable[[Storage], NDArray[np.uint8]], unpacking: Unpacking) -> Any:
     """The value with a `Stored` in the place of each tensor that lies in a dict, named by its key."""
     numbers = lru_cache(maxsize=None)(numbers)
     for one in _parts(value):
         for key, tensor in one.items() if isinstance(one, dict) else ():
             if isinstance(tensor, Tensor):
                 try:
-                    data = tensor.of(numbers(tensor.storage))
+                    data = tensor.of(numbers(tensor.storage), unpacking)
                 except ValueError as error:
-                    raise ValueError(f"{file} is damaged: {key!r}: {error}") from None
+                    raise ValueError(f"{file} is damaged: {shown(key)}: {error}") from None
                 one[key] = Stored(str(key), tensor.storage.dtype, tensor.shape, data, file)
     return value
 
@@ -265,10 +272,10 @@ class Global:
 
 def _rebuild_tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> Tensor:
     numbers = (offset, *shape, *strides)
-    if not isinstance(storage, Storage) or not all(type(n) is int and n >= 0 for n in numbers):
-        raise ValueError(f"no tensor: {str((storage, offset, shape, strides))[:200]}")
-    if len(shape) != len(strides) or math.prod(shape) > max(1, storage.numel) * max(1, *shape, 1):
-        raise ValueError(f"no tensor: shape {shape}, strides {strides}")
+    if not isinstance(storage, Storage) or not all(type(n) is int and 0 <= n < 1 << 62 for n in numbers):
+        raise ValueError(f"no tensor: {shown((storage, offset, shape, strides))}")
+    if len(shape) != len(strides) or len(shape) > MOST_AXES or math.prod(shape) > storage.numel:
+        raise ValueError(f"no tensor: shape {shown(shape)}, strides {shown(strides)} of {storage.numel} numbers")
     return Tensor(storage, offset, tuple(shape), tuple(strides))
 
 
@@ -281,7 +288,7 @@ CALLS: dict[str, Callable[..., Any]] = {
     "torch._utils._rebuild_tensor": _rebuild_tensor,
     "torch._utils._rebuild_tensor_v2": _rebuild_tensor,
     "torch._utils._rebuild_parameter": lambda tensor, *_: tensor,
-    "collections.OrderedDict": lambda pairs=(): dict(pairs),
+    "collections.OrderedDict": lambda pairs=(): _dict([one for pair in pairs for one in _pair(pair)]),
     "torch.Size": lambda sizes=(): tuple(sizes),
     "argparse.Namespace": lambda *_: _Namespace(),
     "copy_reg._reconstructor": lambda kind, *_: _made(kind, ()),
@@ -289,10 +296,22 @@ CALLS: dict[str, Callable[..., Any]] = {
 }
 
 
+def _pair(pair: Any) -> tuple[Any, Any]:
+    key, value = pair
+    return key, value
+
+
+def _dict(values: list[Any]) -> dict[Any, Any]:
+    """Of keys and values by turns."""
+    if not all(isinstance(key, KEYS) for key in values[::2]):
+        raise TypeError("a key that is neither text nor number")
+    return dict(zip(values[::2], values[1::2], strict=True))
+
+
 def _made(kind: Any, arguments: Any) -> Any:
     call = CALLS.get(kind.name) if isinstance(kind, Global) else None
     if call is None or not isinstance(arguments, (tuple, list)):
-        raise _Refused(f"it calls {kind.name if isinstance(kind, Global) else repr(kind)[:80]}")
+        raise _Refused(f"it calls {shown(kind.name)[1:-1] if isinstance(kind, Global) else shown(kind)}")
     return call(*arguments)
 
 
@@ -317,7 +336,9 @@ class _Machine:
             ValueError: for a damaged pickle, and for one that wants anything called that isn't known here.
         """
         try:
-            for instruction, argument, _ in pickletools.genops(self.stream):
+            for count, (instruction, argument, _) in enumerate(pickletools.genops(self.stream)):
+                if count > MOST_INSTRUCTIONS:
+                    raise _Refused(f"it has more than {MOST_INSTRUCTIONS} instructions, which no file of torch's needs")
                 name = instruction.name
                 if name == "STOP":
                     return self.stack.pop()
@@ -336,7 +357,9 @@ class _Machine:
                 "anything else in it could run code"
             ) from None
         except (IndexError, KeyError, TypeError, AttributeError, ValueError) as error:
-            raise ValueError(f"{self.file} is damaged: a pickle in it doesn't fit together ({error})") from None
+            raise ValueError(
+                f"{self.file} is damaged: a pickle in it doesn't fit together ({str(error)[:200]})"
+            ) from None
         raise AssertionError("genops ends with STOP, or raises")
 
     def _since_mark(self) -> list[Any]:
@@ -389,19 +412,19 @@ class _Machine:
 
     def do_dict(self, _: Any) -> None:
         values = self._since_mark()
-        self.stack.append(dict(zip(values[::2], values[1::2], strict=True)))
+        self.stack.append(_dict(values))
 
     def do_setitem(self, _: Any) -> None:
         value, key = self.stack.pop(), self.stack.pop()
-        self._top(dict)[key] = value
+        self._top(dict).update(_dict([key, value]))
 
     def do_setitems(self, _: Any) -> None:
         values = self._since_mark()
-        self._top(dict).update(zip(values[::2], values[1::2], strict=True))
+        self._top(dict).update(_dict(values))
 
     def do_additems(self, _: Any) -> None:
         values = self._since_mark()
-        self._top(set).update(values)
+        self._top(set).update(_dict([one for value in values for one in (value, None)]))
 
     def _top(self, kind: type) -> Any:
         if not isinstance(self.stack[-1], kind):
@@ -426,10 +449,12 @@ class _Machine:
     # --- what would be called
 
     def do_global(self, name: Any) -> None:
-        self.stack.append(Global(str(name).replace(" ", ".", 1)))
+        self.stack.append(Global(name.replace(" ", ".", 1)))
 
     def do_stack_global(self, _: Any) -> None:
         name, module = self.stack.pop(), self.stack.pop()
+        if not isinstance(name, str) or not isinstance(module, str):
+            raise TypeError("a name that is no text")
         self.stack.append(Global(f"{module}.{name}"))
 
     def do_reduce(self, _: Any) -> None:
@@ -447,9 +472,10 @@ class _Machine:
 
     def do_binpersid(self, _: Any) -> None:
         kind, storage, key, _place, numel, *_view = self.stack.pop()
-        dtype = STORAGES.get(storage.name.removeprefix("torch.")) if isinstance(storage, Global) else None
+        storage = storage if isinstance(storage, Global) else Global(shown(storage))
+        dtype = STORAGES.get(storage.name.removeprefix("torch."))
         if kind != "storage" or dtype is None or type(numel) is not int or numel < 0 or not isinstance(key, str):
-            raise _Refused(f"it has a tensor of {getattr(storage, 'name', storage)}, not one of {', '.join(STORAGES)}")
+            raise _Refused(f"it has a tensor of {storage.name[:80]}, not one of {', '.join(STORAGES)}")
         self.stack.append(Storage(dtype, key, numel))
 
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from pyroberta.model.params import Shape
 from pyroberta.presets import safetensors_io, stored
+from pyroberta.text.files import parse_json
 
 FILE = "pyroberta_optimizer.safetensors"
 KEY = "training"  # in the file's metadata
@@ -72,9 +73,9 @@ def read(directory: Path, table: Mapping[str, Shape]) -> TrainingState:
     expected = {f"{key}.{name}": shape for key in ("m", "v") for name, shape in table.items()}
     stored.refuse_differences(directory, tensors, expected)
     try:
-        rest = json.loads(safetensors_io.read_metadata(file)[KEY])
+        rest = parse_json(safetensors_io.read_metadata(file)[KEY].encode(), KEY)
         optimizer, iterations, seed = rest["optimizer"], rest["iterations"], rest["seed"]
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, AttributeError, ValueError) as error:
         raise ValueError(f"{file} doesn't tell which optimizer it is of ({KEY!r} of its metadata: {error!r})") from None
     m, v = ({name: tensors[f"{key}.{name}"].array() for name in table} for key in ("m", "v"))
     return checked(file, optimizer, iterations, m, v, seed)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.params import Arrays, shapes
-from pyroberta.presets.json_io import read_json
 from pyroberta.presets.stored import check_vocabulary, few
+from pyroberta.text.files import read_json
 
 if TYPE_CHECKING:
     from pyroberta.text.tokenizer import Tokenizer
@@ -36,7 +36,7 @@ def is_kerashub(directory: Path) -> bool:
         ValueError: where it is no JSON.
     """
     file = directory / "config.json"
-    return file.is_file() and "registered_name" in read_json(file)
+    return file.exists() and "registered_name" in read_json(file)
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 import os
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, TypeVar
@@ -17,6 +18,7 @@ from pyroberta.text.packing import TRUNCATIONS, pack_segments
 from pyroberta.text.tokenizer import Tokenizer
 
 Features = dict[str, NDArray[Any]]
+_COUNTING = threading.Lock()  # not in the object, which may be pickled
 Own = TypeVar("Own", bound="Preprocessor")
 
 
@@ -76,7 +78,15 @@ class Preprocessor:
         assert tokenizer is not None  # load raises where there is none
         found = {key: value for key, value in preprocessor_settings(preset).items() if key in cls.settings}
         settings = {"sequence_length": min(512, config.max_sequence_length), **found}
-        return cls(tokenizer, **(settings | overrides))
+        try:
+            made = cls(tokenizer, **(settings | overrides))
+            if made.sequence_length > config.max_sequence_length and not overrides:
+                raise ValueError(f"sequence_length is {made.sequence_length}, the model's {config.max_sequence_length}")
+        except (TypeError, ValueError) as error:
+            if overrides:
+                raise
+            raise ValueError(f"preset {str(preset)!r}: its preprocessor's settings can't be used: {error}") from None
+        return made
 
     def get_config(self) -> dict[str, Any]:
         """Every argument but the tokenizer: `type(self)(tokenizer, **config)` makes another of its kind."""
@@ -261,8 +271,9 @@ class MaskedLMPreprocessor(Preprocessor):
         texts, is_single = read_texts(x)
         sequences = [self._encode_text(i, segments) for i, segments in enumerate(texts)]
         if rng is None:
-            rng = np.random.default_rng([self.seed, self._calls])
-            self._calls += 1
+            with _COUNTING:  # threads may share a preprocessor, and no two calls a number
+                number, self._calls = self._calls, self._calls + 1
+            rng = np.random.default_rng([self.seed, number])
         batch = self.mask(sequences, rng)
         padded = pad(batch, self.sequence_length, self.mask_selection_length, self.tokenizer.pad_id)
         if is_single:

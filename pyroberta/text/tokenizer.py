@@ -475,7 +475,11 @@ class Tokenizer:
         """
         from pyroberta.text.tokenizer_files import read
 
-        return cls(**read(directory))
+        arguments = read(directory)
+        try:
+            return cls(**arguments)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{directory}: {error}") from None
 
     def save(self, directory: str | os.PathLike[str]) -> None:
         """Writes the files that transformers reads, into a directory that is made if need be.

@@ -9,6 +9,8 @@ from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any
 
+from pyroberta.text.files import read_bytes, read_json, shown
+
 # Tokenizer's name for each special token, and transformers' names for it.
 ROLES = {
     "start_token": ("bos_token", "cls_token"),
@@ -18,6 +20,7 @@ ROLES = {
     "mask_token": ("mask_token",),
 }
 
+MOST_ADDED = 10_000
 DEFAULTS = dict(zip(ROLES, ("<s>", "<pad>", "</s>", "<unk>", "<mask>"), strict=True))
 
 
@@ -35,8 +38,8 @@ def read(directory: str | os.PathLike[str]) -> dict[str, Any]:
     directory = Path(directory)
     if not directory.is_dir():
         raise FileNotFoundError(f"there is no directory {str(directory)!r} to load a tokenizer from")
-    config = _read_json(directory / "tokenizer_config.json", optional=True)
-    named = _read_json(directory / "special_tokens_map.json", optional=True) | config
+    config = _read_if_there(directory / "tokenizer_config.json")
+    named = _read_if_there(directory / "special_tokens_map.json") | config
     arguments: dict[str, Any] = {}
     for role, names in ROLES.items():
         for token in filter(None, (_content(named.get(name)) for name in names)):
@@ -45,7 +48,14 @@ def read(directory: str | os.PathLike[str]) -> dict[str, Any]:
         arguments = _read_tokenizer_json(directory / "tokenizer.json", arguments)
     else:
         special_tokens = named.get("additional_special_tokens") or []
+        if not isinstance(special_tokens, list):
+            raise ValueError(f"{directory}: additional_special_tokens should be a list, got {shown(special_tokens)}")
         arguments |= _read_vocabulary_and_merges(directory, {_content(token) for token in special_tokens})
+    if len(arguments["added_tokens"]) > MOST_ADDED:
+        raise ValueError(
+            f"{directory}: there are {len(arguments['added_tokens'])} added tokens, the most that can be had is "
+            f"{MOST_ADDED}, since each is looked for in every text"
+        )
     if isinstance(config.get("add_prefix_space"), bool):
         arguments["add_prefix_space"] = config["add_prefix_space"]
     mask = config.get("mask_token")
@@ -141,16 +151,8 @@ def _write(path: Path, text: str) -> None:
     path.write_bytes(text.encode())  # bytes: the same file on every system
 
 
-def _read_json(path: Path, *, optional: bool = False) -> dict[str, Any]:
-    if optional and not path.exists():
-        return {}
-    try:
-        content = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise ValueError(f"{str(path)!r} is not valid JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{str(path)!r} must hold a JSON object, got {type(content).__name__}")
-    return content
+def _read_if_there(path: Path) -> dict[str, Any]:
+    return read_json(path) if path.exists() else {}
 
 
 def _content(token: Any) -> str | None:
@@ -168,8 +170,8 @@ def _read_vocabulary_and_merges(directory: Path, special_tokens: AbstractSet[str
             f"{str(directory)!r} has no {' and no '.join(missing)}; a tokenizer is read from tokenizer.json, "
             "or from vocab.json and merges.txt"
         )
-    vocabulary = _read_json(files[0])
-    added_tokens = _read_json(directory / "added_tokens.json", optional=True)
+    vocabulary = read_json(files[0])
+    added_tokens = _read_if_there(directory / "added_tokens.json")
     return {
         "vocabulary": added_tokens | vocabulary,
         "merges": read_merges(files[1]),
@@ -184,7 +186,7 @@ def read_merges(path: Path) -> list[tuple[str, str]]:
         ValueError: for a line that is no pair, naming it.
     """
     try:
-        lines = path.read_bytes().decode().replace("\r\n", "\n").split("\n")
+        lines = read_bytes(path).decode().replace("\r\n", "\n").split("\n")
     except UnicodeDecodeError as error:
         raise ValueError(f"{str(path)!r} is not UTF-8: {error}") from error
     stop = len(lines) - 1 if not lines[-1] else len(lines)  # a file ends with a line's end
@@ -207,12 +209,12 @@ def merges_of_lines(lines: Sequence[str], where: str) -> list[tuple[str, str]]:
 def _split_merge(merge: Any, where: str) -> tuple[str, str]:
     parts = merge.split(" ") if isinstance(merge, str) else merge
     if not isinstance(parts, list) or len(parts) != 2 or not all(part and isinstance(part, str) for part in parts):
-        raise ValueError(f"{where} must be a merge: two tokens with a space between them, got {merge!r}")
+        raise ValueError(f"{where} must be a merge: two tokens with a space between them, got {shown(merge)}")
     return parts[0], parts[1]
 
 
 def _read_tokenizer_json(path: Path, named: Mapping[str, Any]) -> dict[str, Any]:
-    content = _read_json(path)
+    content = read_json(path)
     try:
         _refuse_other_tokenizers(path, content)
         arguments = dict(named)
@@ -231,7 +233,9 @@ def _read_tokenizer_json(path: Path, named: Mapping[str, Any]) -> dict[str, Any]
         for token in content.get("added_tokens") or []:
             text, id = token["content"], token["id"]
             if vocabulary.setdefault(text, id) != id:
-                raise ValueError(f"{str(path)!r} gives {text!r} two ids, {vocabulary[text]} and {id}")
+                raise ValueError(
+                    f"{str(path)!r} gives {shown(text)} two ids, {shown(vocabulary[text])} and {shown(id)}"
+                )
             if text == mask_token:
                 arguments["mask_lstrip"] = token["lstrip"]
             elif token["lstrip"]:
@@ -242,7 +246,7 @@ def _read_tokenizer_json(path: Path, named: Mapping[str, Any]) -> dict[str, Any]
             if text not in special_tokens.values():
                 added_tokens[text] = bool(token["special"])
     except (KeyError, TypeError, AttributeError, IndexError) as error:
-        raise ValueError(f"{str(path)!r} is not laid out as a tokenizer.json is: {error!r}") from error
+        raise ValueError(f"{str(path)!r} is not laid out as a tokenizer.json is: {shown(error)}") from error
     return arguments
 
 
@@ -264,4 +268,4 @@ def _refuse_other_tokenizers(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def _refusal(path: Path, what: str, got: Any, expected: str) -> ValueError:
-    return ValueError(f"{what} in {str(path)!r} is {got!r}; RoBERTa's tokenizer, and so this one, has {expected}")
+    return ValueError(f"{what} in {str(path)!r} is {shown(got)}; RoBERTa's tokenizer, and so this one, has {expected}")

@@ -1,0 +1,159 @@
+"""Small files of a preset, read whole: their bytes, and JSON as it should be.
+
+A preset may come from anywhere. What is read here is limited in size and depth, so that no file takes more memory or
+time than a model's own can need, and a name that is no plain file (a pipe would wait forever) is an error.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import reprlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+LARGEST = 20_000_000  # bytes; the tokenizer.json of roberta-base has 2 million
+MOST_VALUES, MOST_CONTAINERS = 2_000_000, 500_000  # a merge may be a list of two
+DEEPEST = 32  # containers in each other
+LONGEST_NUMBER = 40  # digits of a whole number
+
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother, _SHORT.maxlong = 3, 80, 80, 60
+
+
+def shown(value: Any) -> str:
+    """A value in a message, cut where it is long or deep.
+
+    >>> shown("a" * 1000)
+    "'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa...aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa'"
+    """
+    return _SHORT.repr(value)
+
+
+def contents(directory: Path) -> str:
+    """The first names in a directory, for a message."""
+    names = sorted(entry.name for entry in directory.iterdir()) if directory.is_dir() else []
+    return ", ".join(names[:8]) + (f", … and {len(names) - 8} more" if len(names) > 8 else "") or "nothing"
+
+
+def check_file(file: Path) -> None:
+    """That `file` is a plain file.
+
+    Raises:
+        FileNotFoundError: where there is nothing of that name, telling what there is.
+        ValueError: where it is a directory, a pipe or the like.
+    """
+    if file.is_file():
+        return
+    if file.is_dir() or file.exists():
+        raise ValueError(f"{file} is {'a directory' if file.is_dir() else 'a pipe or a device'}, not a plain file")
+    broken = ", a link that leads nowhere" if file.is_symlink() else ""
+    raise FileNotFoundError(f"{file.parent} has no {file.name}{broken}; it has {contents(file.parent)}")
+
+
+def read_bytes(file: Path, most: int = LARGEST) -> bytes:
+    """A plain file's content.
+
+    Raises:
+        FileNotFoundError, ValueError: as `check_file`; ValueError too where it has more than `most` bytes.
+        OSError: where it can't be read, of the kind that the system gave.
+    """
+    check_file(file)
+    try:
+        with open(file, "rb") as opened:
+            content = opened.read(most + 1)
+    except OSError as error:
+        raise type(error)(f"{file} can't be read: {error.strerror}") from None
+    if len(content) > most:
+        raise ValueError(f"{file} has more than {most} bytes, the most that are read of such a file")
+    return content
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """The object in a JSON file.
+
+    Raises:
+        FileNotFoundError: where there is no such file.
+        ValueError: where it isn't JSON, or not an object, or more than `parse_json` takes.
+    """
+    return parse_json(read_bytes(file), str(file))
+
+
+def parse_json(content: bytes, what: str) -> dict[str, Any]:
+    """The object that `content` is, in UTF-8.
+
+    Raises:
+        ValueError: where it isn't one, has a key twice, a number that isn't finite or is absurdly long, half of a
+            surrogate pair, or containers that are too many or too deep in each other; the message begins with `what`.
+
+    >>> parse_json(b'{"a": 1, "a": 2}', "config.json")
+    Traceback (most recent call last):
+    ValueError: config.json isn't valid JSON: it has the key 'a' twice
+    """
+    if content.count(b"{") + content.count(b"[") > MOST_CONTAINERS:
+        raise ValueError(f"{what} has more than {MOST_CONTAINERS} containers, which no model needs")
+    if content.count(b",") > MOST_VALUES:
+        raise ValueError(f"{what} has more than {MOST_VALUES} values, which no model needs")
+    try:
+        text = content.decode("utf-8-sig")
+        values = json.loads(
+            text, object_pairs_hook=_unique, parse_constant=_constant, parse_float=_float, parse_int=_int
+        )
+        if re.search(r"\\u[dD][89a-fA-F]", text):
+            json.dumps(values, ensure_ascii=False).encode()  # raises where a surrogate has lost its other half
+    except ValueError as error:
+        raise ValueError(f"{what} isn't valid JSON: {error}") from None
+    except RecursionError:
+        raise ValueError(f"{what} has containers in containers without end, which no model needs") from None
+    if not isinstance(values, dict):
+        raise ValueError(f"{what} should hold a JSON object, it holds a {type(values).__name__}")
+    level: list[Any] = [values]
+    for _ in range(DEEPEST):
+        parts = (part for one in level for part in (one.values() if isinstance(one, dict) else one))
+        level = [part for part in parts if isinstance(part, (dict, list))]
+        if not level:
+            return values
+    raise ValueError(f"{what} has containers more than {DEEPEST} deep in each other, which no model needs")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise ValueError(f"it has the key {shown(twice)} twice")
+    return values
+
+
+def _constant(text: str) -> NoReturn:
+    raise ValueError(f"{text} is no number of JSON's")
+
+
+def _float(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{shown(text)} is too large a number")
+    return value
+
+
+def _int(text: str) -> int:
+    if len(text) > LONGEST_NUMBER:
+        raise ValueError(f"{shown(text)} is too long a number")
+    return int(text)
+
+
+def number(file: Path, values: Mapping[str, Any], key: str, default: int | float) -> Any:
+    """The number of that key in an object of `file`, whole where the default is; the default where the key is missing.
+
+    Raises:
+        ValueError: where it is no such number, or a whole one below 0.
+    """
+    value = values.get(key, default)
+    whole = isinstance(default, int)
+    if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
+        raise ValueError(f"{file}: {key} should be a {'whole ' if whole else ''}number, got {shown(value)}")
+    if whole and value < 0:
+        raise ValueError(f"{file}: {key} should be at least 0, got {value}")
+    return value if whole else float(value)

@@ -1,0 +1,184 @@
+"""Spoils presets at random and loads them, for as long as it is told: none may do anything but load or be refused.
+
+    python scripts/fuzz_presets.py [--minutes 10] [--seed 0] [--keep]
+
+An input is a sound preset or a bad one of tests/bad_presets.py, of which one file is changed: bytes flipped, cut out,
+repeated, put in from another file of its kind, or, in JSON, a value replaced. tests/reading_worker.py loads it, in a
+process of its own with a limit of memory and a watch on what runs. A crash, a hang, an error that no reader promises,
+an event that was heard: each is a failure, and its input stays in the folder that is printed.
+
+Inputs that come to an end that none before had, by the error, the place in the source and the message without its
+numbers and names, are kept with --keep in tests/fuzz_corpus/, as the one file that was changed, up to 200 KB in all;
+tests/test_fuzz_corpus.py loads these.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import re
+import shutil
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+CORPUS = ROOT / "tests" / "fuzz_corpus"
+LARGEST_KEPT, LARGEST_CORPUS = 4_000, 200_000  # bytes
+SLOW = re.compile(r"bomb|million|huge|empty lists|empty objects|numbers|many views|without end|bursts|enormous chunks")
+VALUES: tuple[Any, ...] = (
+    *(None, True, False, 0, 1, -1, 2, 7, 1 << 31, 1 << 63, 10**30, 0.5, 1e300, "", "a", "roberta", "../x", "/", "é\0"),
+    *([], [[]], [1, 2], {}, {"a": 1}, ["a", "b"]),
+)
+
+
+def json_places(value: Any) -> list[tuple[Any, Any]]:
+    """Every container and key in it."""
+    found, left = [], [value]
+    while left:
+        one = left.pop()
+        keys = one.keys() if isinstance(one, dict) else range(len(one)) if isinstance(one, list) else ()
+        for key in keys:
+            found.append((one, key))
+            left.append(one[key])
+    return found
+
+
+def changed_json(rng: random.Random, content: bytes) -> bytes:
+    value = json.loads(content)
+    for _ in range(rng.choice((1, 1, 1, 2, 4))):
+        places = json_places(value)
+        if places:
+            container, key = rng.choice(places[:50] if rng.random() < 0.7 else places)
+            kind = rng.random()
+            if kind < 0.2:
+                del container[key]
+            elif kind < 0.3:
+                container[key] = (
+                    container[rng.choice(list(container))] if isinstance(container, dict) else [container[key]]
+                )
+            else:
+                container[key] = rng.choice(VALUES)
+    return json.dumps(value).encode()
+
+
+def changed_bytes(rng: random.Random, content: bytes, other: bytes) -> bytes:
+    made = bytearray(content)
+    for _ in range(rng.choice((1, 1, 2, 4, 16))):
+        if not made:
+            break
+        # headers lie at the front, a zip's directory at the end
+        at = min(int(rng.expovariate(1 / 300)), len(made) - 1) if rng.random() < 0.7 else rng.randrange(len(made))
+        at = len(made) - 1 - at if rng.random() < 0.2 else at
+        length = rng.choice((1, 2, 4, 8, rng.randrange(1, 64)))
+        kind = rng.randrange(7)
+        if kind == 0:
+            made[at] ^= 1 << rng.randrange(8)
+        elif kind == 1:
+            made[at] = rng.choice((0, 1, 0x7F, 0x80, 0xFF, rng.randrange(256)))
+        elif kind == 2:
+            del made[at : at + length]
+        elif kind == 3:
+            made[at:at] = made[at : at + length] * rng.choice((1, 2, 100))
+        elif kind == 4:
+            start = rng.randrange(max(1, len(other)))
+            made[at : at + rng.choice((0, length))] = other[start : start + length]
+        elif kind == 5:
+            number = rng.choice((0, 1, -1, 1 << 31, (1 << 63) - 1, len(made), rng.randrange(1 << 16)))
+            made[at : at + length] = (number % (1 << 64)).to_bytes(8, "little")[:length]
+        else:
+            del made[at:]
+    return bytes(made)
+
+
+def pattern(message: str) -> str:
+    """The message without what differs from input to input."""
+    message = re.sub(r"'[^']*'|\"[^\"]*\"", "_", message)
+    return re.sub(r"(/\S+/)|\b0x[0-9a-f]+\b|\d+|(?<=: )[\w.]+\.[\w.]+", "_", message)[:80]
+
+
+def not_plain(directory: str, names: list[str]) -> list[str]:
+    """Those that can't be copied: a pipe would wait."""
+    return [name for name in names if not ((path := Path(directory, name)).is_file() or path.is_dir())]
+
+
+def files_of(directory: Path) -> list[Path]:
+    return [path for path in sorted(directory.rglob("*")) if path.is_file() and not path.is_symlink()]
+
+
+def main() -> None:
+    from bad_presets import CASES, SOUND, make
+    from reading_worker import ANSWERS, PATIENCE, Worker
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--keep", action="store_true", help="add to tests/fuzz_corpus/")
+    arguments = parser.parse_args()
+    rng = random.Random(arguments.seed)
+    folder = Path(tempfile.mkdtemp(prefix="fuzz-presets-"))
+    sources = [(kind, make_sound(folder / f"sound-{kind.split()[0]}")) for kind, make_sound in SOUND.items()]
+    sound = [directory for _, directory in sources]
+    worker = Worker(sound)
+    for i, name in enumerate(name for name in CASES if not SLOW.search(name)):
+        sources.append((CASES[name].kind, make(name, folder / f"bad-{i}")))
+    print(f"{len(sources)} presets to begin with, in {folder}", flush=True)
+
+    outcomes: Counter[tuple[str, str, str]] = Counter()
+    failures = count = 0
+    kept = sum(path.stat().st_size for path in CORPUS.rglob("*") if path.is_file()) if CORPUS.exists() else 0
+    started = said = time.monotonic()
+    while time.monotonic() - started < 60 * arguments.minutes:
+        # sound ones more often: a bad one mostly ends where it did before
+        kind, source = rng.choice(sources[: len(SOUND)] if rng.random() < 0.8 else sources)
+        paths = [path for path in files_of(source) if path.stat().st_size < 1 << 22]
+        if not paths:
+            continue
+        path = rng.choice(paths)
+        content, other = path.read_bytes(), rng.choice(paths).read_bytes()
+        try:
+            if path.suffix != ".json" or rng.random() < 0.3:
+                raise ValueError
+            made = changed_json(rng, content)
+        except (ValueError, RecursionError):
+            made = changed_bytes(rng, content, other)
+        path.write_bytes(made)
+        answer = worker.examine(source)
+        path.write_bytes(content)
+        count += 1
+        outcome = answer["kind"], answer["where"], pattern(answer["message"])
+        is_new = outcome not in outcomes
+        outcomes[outcome] += 1
+        is_failure = answer["kind"] not in ("", *ANSWERS) or answer["events"] or answer["seconds"] > PATIENCE
+        place = path.relative_to(source)
+        if is_failure:
+            failures += 1
+            target = folder / f"failure-{failures}"
+            shutil.copytree(source, target, symlinks=True, ignore=not_plain)
+            (target / place).write_bytes(made)
+            print(f"FAILED {target} ({kind}, {place}): {answer}"[:1500], flush=True)
+        elif is_new and arguments.keep and source in sound and len(made) <= min(LARGEST_KEPT, LARGEST_CORPUS - kept):
+            kept += len(made)
+            target = CORPUS / kind / f"{len(outcomes):04}" / place
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(made)
+        if time.monotonic() - said > 60:
+            said = time.monotonic()
+            print(f"{count} inputs, {len(outcomes)} outcomes, {failures} failures", flush=True)
+    worker.close()
+    minutes = (time.monotonic() - started) / 60
+    print(f"{count} inputs in {minutes:.1f} minutes, {len(outcomes)} outcomes, {failures} failures")
+    for (kind, where, message), times in outcomes.most_common(12):
+        print(f"{times:6}  {kind or 'read'}  {where}  {message}")
+    if not failures:
+        shutil.rmtree(folder)
+    sys.exit(failures > 0)
+
+
+if __name__ == "__main__":
+    main()

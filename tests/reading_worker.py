@@ -1,0 +1,133 @@
+"""A process that loads presets one after the other and tells of each what came of it, under watch.
+
+It has a limit of memory a little above what a reader may take, and a hook that hears of everything that Python runs,
+imports, opens for writing or connects to. It says so itself; a hang or a crash is seen by the one who asks.
+
+    python tests/reading_worker.py        a directory a line on stdin, an answer (JSON) a line on stdout
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import select
+import subprocess
+import sys
+import time
+import traceback
+import warnings
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+PATIENCE = 5.0  # seconds of the processor that a preset may take; by the clock it is stuck after HANG
+HANG = 60.0
+GROWTH = 1 << 30  # bytes that a preset may take
+# What a reader may say. A subclass doesn't count: a UnicodeDecodeError is a ValueError, and no answer.
+ANSWERS = ("ValueError", "FileNotFoundError", "ImportError", "PermissionError", "OSError")
+WATCHED = (
+    "os.",
+    "subprocess.",
+    "socket.",
+    "shutil.",
+    "ctypes.",
+    "exec",
+    "compile",
+    "import",
+    "open",
+    "pty.",
+    "webbrowser.",
+)
+HARMLESS = {"os.listdir", "os.scandir", "os.putenv", "ctypes.get_errno", "ctypes.set_errno"}
+
+
+def is_harmless(event: str, arguments: tuple[Any, ...]) -> bool:
+    if event == "open":  # (path, mode, flags)
+        return not arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+    return event in HARMLESS or not event.startswith(WATCHED)
+
+
+def examine(directory: str, events: list[str]) -> dict[str, Any]:
+    """What loading the preset came to."""
+    from pyroberta import MaskedLM
+
+    kind = message = where = ""
+    started = time.process_time()  # the clock's would tell of other processes too
+    events.clear()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            MaskedLM.from_preset(directory, backend="numpy")
+        except BaseException as error:
+            kind, message = type(error).__name__, str(error)
+            last = traceback.extract_tb(error.__traceback__)[-1]
+            where = f"{Path(last.filename).name}:{last.name}"
+            del error
+    seconds = time.process_time() - started
+    return {"kind": kind, "message": message[:2000], "where": where, "seconds": seconds, "events": list(events)}
+
+
+def serve(warm_up: list[str]) -> None:
+    events: list[str] = []
+    for directory in warm_up:  # loads what a reader loads lazily
+        examine(directory, events)
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    limit = pages * resource.getpagesize() + GROWTH + (1 << 28)  # a thread's arena takes addresses, not memory
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    sys.addaudithook(lambda e, a: None if is_harmless(e, a) else events.append(f"{e} {str(a)[:200]}"))
+    print("{}", flush=True)
+    for line in sys.stdin:
+        answer = examine(line.rstrip("\n"), events)
+        print(json.dumps(answer), flush=True)
+
+
+class Worker:
+    """The other end. `warm_up`: sound presets, one of each format, so that nothing is imported later."""
+
+    def __init__(self, warm_up: list[Path]) -> None:
+        self.warm_up = [str(directory) for directory in warm_up]
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        command = [sys.executable, __file__, *self.warm_up]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
+        self.process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert self._line(60.0) == {}
+
+    def _line(self, patience: float) -> dict[str, Any] | None:
+        assert self.process is not None
+        assert self.process.stdout is not None
+        if not select.select([self.process.stdout], [], [], patience)[0]:
+            return None
+        line = self.process.stdout.readline()
+        return json.loads(line) if line else None
+
+    def examine(self, directory: Path) -> dict[str, Any]:
+        """The answer; of a worker that hung or died, its kind is "a hang" or "a crash"."""
+        if self.process is None:
+            self.start()
+        assert self.process is not None
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{directory}\n".encode())
+        self.process.stdin.flush()
+        answer = self._line(HANG)
+        if answer is None:
+            if self.process.poll() is None:
+                self.process.kill()
+            code = self.process.wait()
+            self.close()
+            self.process = None
+            kind = "a hang" if code == -9 else "a crash"
+            answer = {"kind": kind, "message": f"code {code}", "where": "", "seconds": HANG, "events": []}
+        return answer
+
+    def close(self) -> None:
+        if self.process is not None and self.process.stdin is not None and self.process.stdout is not None:
+            self.process.stdin.close()
+            self.process.wait()
+            self.process.stdout.close()
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1:])

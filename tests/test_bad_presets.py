@@ -1,0 +1,47 @@
+"""What must not be read is refused: at once, by name, in little memory, with nothing run and nothing written."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from bad_presets import CASES, SOUND, make
+from reading_worker import ANSWERS, PATIENCE, Worker
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="pipes and limits of memory are POSIX's")
+
+
+def listing(directory: Path) -> list[tuple[str, int]]:
+    return sorted((str(path.relative_to(directory)), path.lstat().st_mtime_ns) for path in directory.rglob("*"))
+
+
+@pytest.fixture(scope="module")
+def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
+    directory = tmp_path_factory.mktemp("sound")
+    worker = Worker([make_sound(directory / f"{i}") for i, make_sound in enumerate(SOUND.values())])
+    yield worker
+    worker.close()
+
+
+@pytest.mark.parametrize("kind", SOUND)
+def test_the_sound_ones_are_read(worker: Worker, tmp_path: Path, kind: str) -> None:
+    answer = worker.examine(SOUND[kind](tmp_path / "preset"))
+    assert answer["kind"] == "", answer
+    assert answer["events"] == []
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_bad_preset_is_refused_by_name(worker: Worker, tmp_path: Path, name: str) -> None:
+    directory = make(name, tmp_path / "preset")
+    before = listing(directory), sorted(os.listdir())
+    answer = worker.examine(directory)
+    assert answer["kind"] in ANSWERS, answer
+    assert re.search(CASES[name].message, answer["message"], re.DOTALL), answer
+    assert str(tmp_path) in answer["message"]
+    assert len(answer["message"]) < 1500
+    assert answer["seconds"] < PATIENCE
+    assert answer["events"] == []
+    assert (listing(directory), sorted(os.listdir())) == before
