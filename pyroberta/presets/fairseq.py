@@ -26,7 +26,7 @@ from numpy.typing import DTypeLike
 
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.initial_values import initialise
-from pyroberta.model.params import Arrays, is_backbone, shapes
+from pyroberta.model.params import Arrays, is_backbone, shapes, split_layer
 from pyroberta.presets import stored as tensors_of
 from pyroberta.presets.stored import Stored
 from pyroberta.text.files import number, read_bytes, read_json
@@ -106,9 +106,9 @@ def renaming(config: RobertaConfig) -> dict[str, tuple[str, bool]]:
     for name in shapes(config):
         if config.num_classes is not None and not is_backbone(name):
             continue  # a classifier's head isn't read
-        layer = re.search(r"\d+", name)
-        theirs, transpose = table[re.sub(r"\d+", "#", name)]
-        names[name] = (theirs.replace("#", layer[0]) if layer else theirs, transpose)
+        pattern, layer = split_layer(name)
+        theirs, transpose = table[pattern]
+        names[name] = (theirs.replace("#", layer), transpose)
     return names
 
 
