@@ -45,6 +45,11 @@ other cuts of the same text, such as `evaluate(speeches())` on whole paragraphs,
 
 {results(run)}
 
+As in training, one in ten of these tokens stays as it is, and saying what stands there is then right: the figures are
+better than for tokens that the model can't see. With `<mask>` in the place of all of them they are:
+
+{hidden(run)}
+
 ![Loss and accuracy over the tokens trained on]({CURVE})
 
 Left the loss, right the accuracy, over the run. Training masks more at first than the evaluation does, and evaluation
@@ -113,6 +118,18 @@ def results(run: Run) -> str:
             for text, f in rows
         ],
     )  # fmt: skip
+
+
+def hidden(run: Run) -> str:
+    """The figures with `<mask>` in the place of every token that is asked for."""
+    about = {"in_domain": IN_DOMAIN, **{name: row["about"] for name, row in evaluated(run)}}
+    return table(
+        ["text", "loss", "accuracy"],
+        [
+            [about[name], f"{f['loss']:.2f}", f"{100 * f['accuracy']:.1f} %"]
+            for name, f in run["figures_hidden"].items()
+        ],
+    )
 
 
 def evaluated(run: Run) -> list[tuple[str, dict[str, Any]]]:

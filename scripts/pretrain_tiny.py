@@ -586,12 +586,17 @@ def unigram(sequences: Sequence[Ids], special: frozenset[int]) -> dict[str, floa
     return {"entropy": float(-(p * np.log(p)).sum()), "most_frequent": float(p.max())}
 
 
-def measure(model: MaskedLM, texts: dict[str, list[Ids]], tokens: int | None = None) -> dict[str, dict[str, float]]:
-    """Loss, masked accuracy and the two baselines on each evaluation text, or on about `tokens` tokens of each."""
+def measure(
+    model: MaskedLM, texts: dict[str, list[Ids]], tokens: int | None = None, **rates: float
+) -> dict[str, dict[str, float]]:
+    """Loss, masked accuracy and the two baselines on each evaluation text, or on about `tokens` tokens of each.
+
+    `rates` are those of `MaskedLMPreprocessor`, where they are not the usual ones.
+    """
     assert model.preprocessor is not None
     kept = model.preprocessor
     tokenizer = kept.tokenizer
-    model.preprocessor = MaskedLMPreprocessor(tokenizer, mask_selection_rate=EVALUATION_MASK_RATE)
+    model.preprocessor = MaskedLMPreprocessor(tokenizer, mask_selection_rate=EVALUATION_MASK_RATE, **rates)
     figures = {}
     for name, sequences in texts.items():
         some = sequences[:: max(1, sum(map(len, sequences)) // tokens)] if tokens else sequences
@@ -738,6 +743,7 @@ def pretrain(options: argparse.Namespace) -> tuple[MaskedLM, dict[str, Any]]:
         "tokens_per_word": tokens_per_word,
         "evaluation": {"mask_rate": EVALUATION_MASK_RATE, "tokens": EVALUATION_TOKENS},
         "figures": measure(model, evaluation[lengths[-1]]),
+        "figures_hidden": measure(model, evaluation[lengths[-1]], mask_token_rate=1.0, random_token_rate=0.0),
         "figures_by_source": measure(model, evaluation_sequences(corpus.held_out, tokenizer, lengths[-1])),
         "prompts": shown_prompts(model),
         "note": options.note,

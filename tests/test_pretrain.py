@@ -207,6 +207,7 @@ def test_a_small_run_writes_a_preset_that_loads_and_a_card_from_its_record(
     curve = (preset / "curve.svg").read_bytes()
     assert b"million tokens" in curve
     assert "(curve.svg)" in card
+    assert f"| {run['figures_hidden']['new']['loss']:.2f} |" in card
     assert small.main(["--card", str(preset / "run.json")]) == 0
     assert (preset / "curve.svg").read_bytes() == curve
     assert f"{run['figures']['new']['loss']:.2f}" in card
