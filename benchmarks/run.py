@@ -27,6 +27,7 @@ SCRIPTS: dict[str, tuple[list[str], list[str]]] = {  # name -> (arguments, argum
     "inference": ([], ["--size", "small", "--runs", "2", "--calls", "3"]),
     "scaling": ([], ["--size", "small", "--runs", "2", "--most-tokens", "2048"]),
     "tokenizer": ([], ["--size", "500000", "--runs", "2"]),
+    "load": ([], ["--runs", "1", "--layers", "1"]),
     "import_time": ([], ["--runs", "3"]),
 }
 

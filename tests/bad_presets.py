@@ -302,7 +302,7 @@ ROWS = "layers/token_and_position_embedding/token_embedding/vars/0"
 
 CASES: dict[str, Case] = {
     # --- config.json, whatever the weights are
-    "no config": Case("hf", lambda d: (d / "config.json").unlink(), "no config.json"),
+    "no config": Case("hf", lambda d: (d / "config.json").unlink(), "neither config.json"),
     "config empty": Case("hf", put("config.json", ""), "config.json isn't valid JSON"),
     "config a list": Case("hf", put("config.json", "[]"), "should hold a JSON object, it holds a list"),
     "config cut": Case("hf", cut("config.json", 0.5), "config.json isn't valid JSON"),
@@ -453,7 +453,7 @@ CASES: dict[str, Case] = {
         "hf", change("tokenizer.json", lambda t: t["model"]["vocab"].update(listed=[1])), "whole number of at least 0"
     ),
     "an enormous id": Case(
-        "hf", change("tokenizer.json", lambda t: t["model"]["vocab"].update(far=10**15)), "the model's table only"
+        "hf", change("tokenizer.json", lambda t: t["model"]["vocab"].update(far=10**15)), "the highest that can be had"
     ),
     "a gap to an id too high": Case(
         "slow tokenizer", change("vocab.json", lambda v: v.update(high=5000)), "tokenizer has 5001 tokens"

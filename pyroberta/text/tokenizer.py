@@ -24,6 +24,7 @@ from pyroberta.text.byte_level import (
 Span = tuple[int, int]
 
 _BLANK = SPACE + WHITESPACE
+HIGHEST_ID = (1 << 24) - 1  # some tables have an entry for each id up to the highest
 _CACHED_WORDS = 1 << 17  # some 25 MB
 _CACHED_WORD_LENGTH = 64
 
@@ -514,6 +515,8 @@ def _by_id(vocabulary: Mapping[str, int]) -> dict[int, str]:
             raise TypeError(f"the vocabulary's tokens must be strings, got {token!r} with id {id!r}")
         if isinstance(id, bool) or not isinstance(id, int) or id < 0:
             raise ValueError(f"the id of token {token!r} must be a whole number of at least 0, got {id!r}")
+        if id > HIGHEST_ID:
+            raise ValueError(f"the id of token {token!r} is {id}, and {HIGHEST_ID} is the highest that can be had")
         if id in tokens:
             raise ValueError(f"tokens {tokens[id]!r} and {token!r} have the same id {id} in the vocabulary")
         tokens[id] = token
