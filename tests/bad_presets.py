@@ -338,6 +338,9 @@ CASES: dict[str, Case] = {
     "deberta": Case("hf", values("config.json", model_type="deberta"), "DeBERTa, whose attention is relative"),
     "model_type a list": Case("hf", values("config.json", model_type=["roberta"]), "this is a \\['roberta'\\] model"),
     "architectures a number": Case("hf", values("config.json", model_type=None, architectures=3), "no model_type"),
+    "architectures a number beside a sound type": Case(
+        "hf", values("config.json", architectures=3, hidden_size=16), "doesn't fit config.json"
+    ),
     "a text for a size": Case("hf", values("config.json", hidden_size="8"), "hidden_size should be a whole number"),
     "a list for a size": Case("hf", values("config.json", hidden_size=[8]), "hidden_size should be a whole number"),
     "a negative size": Case("hf", values("config.json", hidden_size=-8), "hidden_size should be at least 0"),

@@ -209,7 +209,8 @@ def _num_classes(file: Path, values: Mapping[str, Any]) -> int | None:
 
 def _task(values: Mapping[str, Any]) -> str:
     """The name of transformers' class: the classifier's where the config says so, else the masked LM's."""
-    return CLASSIFIER if CLASSIFIER in (values.get("architectures") or ()) else MASKED_LM
+    architectures = values.get("architectures")
+    return CLASSIFIER if isinstance(architectures, list) and CLASSIFIER in architectures else MASKED_LM
 
 
 def read_labels(directory: Path) -> list[str] | None:
