@@ -15,6 +15,7 @@ tests/test_fuzz_corpus.py loads these.
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import random
 import re
@@ -63,7 +64,7 @@ def changed_json(rng: random.Random, content: bytes) -> bytes:
                     container[rng.choice(list(container))] if isinstance(container, dict) else [container[key]]
                 )
             else:
-                container[key] = rng.choice(VALUES)
+                container[key] = copy.deepcopy(rng.choice(VALUES))  # it may be changed in its turn
     return json.dumps(value).encode()
 
 
