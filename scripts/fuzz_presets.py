@@ -8,7 +8,7 @@ process of its own with a limit of memory and a watch on what runs. A crash, a h
 an event that was heard: each is a failure, and its input stays in the folder that is printed.
 
 Inputs that come to an end that none before had, by the error, the place in the source and the message without its
-numbers and names, are kept with --keep in tests/fuzz_corpus/, as the one file that was changed, up to 200 KB in all;
+numbers and names, make tests/fuzz_corpus/ anew with --keep, each as the one file that was changed, up to 200 KB in all;
 tests/test_fuzz_corpus.py loads these.
 """
 
@@ -119,7 +119,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--keep", action="store_true", help="add to tests/fuzz_corpus/")
+    parser.add_argument("--keep", action="store_true", help="make tests/fuzz_corpus/ anew")
     arguments = parser.parse_args()
     rng = random.Random(arguments.seed)
     folder = Path(tempfile.mkdtemp(prefix="fuzz-presets-"))
@@ -132,7 +132,9 @@ def main() -> None:
 
     outcomes: Counter[tuple[str, str, str]] = Counter()
     failures = count = 0
-    kept = sum(path.stat().st_size for path in CORPUS.rglob("*") if path.is_file()) if CORPUS.exists() else 0
+    kept = 0
+    if arguments.keep:
+        shutil.rmtree(CORPUS, ignore_errors=True)
     started = said = time.monotonic()
     while time.monotonic() - started < 60 * arguments.minutes:
         # sound ones more often: a bad one mostly ends where it did before
