@@ -8,6 +8,7 @@ imports, opens for writing or connects to. It says so itself; a hang or a crash 
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import resource
@@ -72,6 +73,8 @@ def serve(warm_up: list[str]) -> None:
     events: list[str] = []
     for directory in warm_up:  # loads what a reader loads lazily
         examine(directory, events)
+    for name in ("ascii", "latin_1", "raw_unicode_escape", "unicode_escape"):  # pickletools looks them up when met
+        codecs.lookup(name)
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     limit = pages * resource.getpagesize() + GROWTH + (1 << 28)  # a thread's arena takes addresses, not memory
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
