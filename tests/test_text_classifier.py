@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_models import TEXTS, random_batch, random_params, small_config, small_masked_lm, small_tokenizer
 from strategies import seeds
+from test_native import needs_native
 
 from pyroberta import Backbone, MaskedLM, Task, TextClassifier, TextClassifierPreprocessor, losses, metrics, optimizers
 from pyroberta.backends import get_ops
@@ -116,12 +117,11 @@ def test_accumulated_gradients_are_those_of_the_large_batch():
     np.testing.assert_allclose(tables[0], tables[1], rtol=0, atol=1e-9)
 
 
+@needs_native
 @settings(max_examples=10)
 @given(lengths=st.lists(st.integers(1, 7), min_size=1, max_size=4), seed=seeds)
 def test_native_comes_as_near_the_float64_reference_as_numpy_does(lengths, seed):
-    native = next((ops for ops in map(get_ops, ["auto"]) if ops.name != "numpy"), None)
-    if native is None:
-        pytest.skip("there is no native backend here")
+    native = get_ops("native")
     config = small_config(num_classes=4, classifier_dropout=0.3)
     drawn = random_batch(config, lengths, seed)
     batch = replace(drawn, masked=drawn.starts[:-1], labels=np.arange(len(lengths), dtype=np.int32) % 4)
