@@ -70,16 +70,13 @@ print(json.dumps({"seconds": seconds, "cpu": worked, "bytes": peak - before}))
 
 def tensors(layers: int) -> dict[str, np.ndarray]:
     from pyroberta.model.config import RobertaConfig
-    from pyroberta.model.params import shapes
     from pyroberta.presets import hf
+    from pyroberta.presets.renaming import shapes_there
 
     config = RobertaConfig(50265, layers, 12, 768, 3072)
     rng = np.random.default_rng(0)
-    made = {}
-    for ours, (theirs, transpose) in hf.renaming(config).items():
-        shape = shapes(config)[ours]
-        made[theirs] = rng.standard_normal(shape[::-1] if transpose else shape, np.float32)
-    made[hf.POSITION] = rng.standard_normal((514, 768), np.float32)
+    there = shapes_there(hf.renaming(config), config)
+    made = {name: rng.standard_normal(shape, np.float32) for name, shape in there.items()}
     made[hf.TOKEN_TYPE] = np.zeros((1, 768), np.float32)
     return made
 

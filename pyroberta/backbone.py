@@ -21,7 +21,6 @@ from pyroberta.model.initial_values import initialise
 from pyroberta.model.lora import merged, with_lora
 from pyroberta.model.params import Arrays, PreparedArrays, is_backbone, is_lora, resized, select, shapes
 from pyroberta.ops import Ops
-from pyroberta.presets import lora
 from pyroberta.presets.registry import load, writer
 
 
@@ -133,9 +132,10 @@ class Backbone:
         Raises:
             ValueError, ImportError: see there.
         """
-        write = writer(format)
-        config, params = merged(self.config, self.params)
-        write(os.fspath(directory), config, params, dtype=dtype, max_shard_size=max_shard_size, head=False)
+        from pyroberta.presets.writing import Contents
+
+        write, contents = writer(format), Contents(*merged(self.config, self.params), head=False)
+        write(os.fspath(directory), contents, dtype=dtype, max_shard_size=max_shard_size)
 
     def with_head(self, num_classes: int | None, *, classifier_dropout: float | None = None, seed: int = 0) -> Backbone:
         """Another backbone with a copy of this one's encoder and a fresh head.
@@ -302,6 +302,8 @@ class Backbone:
             FileExistsError: where the directory holds something else.
         """
         self._need_lora()
+        from pyroberta.presets import lora
+
         lora.write(os.fspath(path), self.config, self.params)
 
     def load_lora_weights(self, path: str | os.PathLike[str]) -> None:
@@ -315,6 +317,8 @@ class Backbone:
             ValueError: where it is not sound, or was made for a model of another shape; or where LoRA is enabled with
                 another rank, alpha or other targets. Nothing has changed then.
         """
+        from pyroberta.presets import lora
+
         config, factors = lora.read(os.fspath(path), self.config)
         if not self.config.lora_rank:
             self.enable_lora(config.lora_rank, alpha=config.lora_alpha, targets=config.lora_targets)

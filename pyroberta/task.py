@@ -19,7 +19,6 @@ from pyroberta.model.lora import merged
 from pyroberta.model.params import Arrays
 from pyroberta.presets import registry
 from pyroberta.presets.registry import PRESETS, Preset, is_handle, resolve, training_state, writer
-from pyroberta.presets.training_state import TrainingState
 from pyroberta.text.preprocessor import Preprocessor
 from pyroberta.text.tokenizer import Tokenizer
 from pyroberta.training import losses, optimizers
@@ -508,6 +507,9 @@ class Task(ABC):
         Warns:
             UserWarning: for what KerasHub will do otherwise.
         """
+        from pyroberta.presets.training_state import TrainingState
+        from pyroberta.presets.writing import Contents
+
         write = writer(format)
         tokenizer = self.preprocessor.tokenizer if self.preprocessor else None
         settings = self.preprocessor.get_config() if self.preprocessor else None
@@ -520,11 +522,9 @@ class Task(ABC):
                 )
             optimizer = self.optimizer
             state = TrainingState(optimizer.get_config(), seed=self.seed, **optimizer.state_dict())
-        config, params = merged(self.backbone.config, self.backbone.params)
-        write(
-            os.fspath(directory), config, params, tokenizer, dtype, settings,
-            max_shard_size=max_shard_size, state=state, labels=self.labels,
-        )  # fmt: skip
+        model = merged(self.backbone.config, self.backbone.params)
+        contents = Contents(*model, tokenizer, settings, state, labels=self.labels)
+        write(os.fspath(directory), contents, dtype=dtype, max_shard_size=max_shard_size)
 
     def resize_token_embeddings(self, vocabulary_size: int) -> None:
         """`Backbone.resize_token_embeddings`, but that no row goes for which the tokenizer has a token.

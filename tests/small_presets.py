@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,8 @@ import safetensors.numpy
 from small_models import small_config, small_tokenizer
 
 from pyroberta.model.config import RobertaConfig
-from pyroberta.model.params import Arrays, is_backbone
-from pyroberta.presets import kerashub
+from pyroberta.model.params import Arrays, is_backbone, shapes
+from pyroberta.presets import hf, kerashub
 
 # With two rates, an epsilon and sizes that are nobody's default.
 HF = small_config(
@@ -93,6 +94,15 @@ def hf_tensors(config: RobertaConfig = HF, seed: int = 0) -> dict[str, np.ndarra
         table |= {"lm_head.decoder.weight": (V, C), "lm_head.decoder.bias": (V,)}
     rng = np.random.default_rng(seed)
     return {name: rng.standard_normal(shape).astype(np.float32) for name, shape in table.items()}
+
+
+def as_ours(config: RobertaConfig, tensors: Mapping[str, np.ndarray]) -> Arrays:
+    """transformers' tensors in our layout; of the position table, the rows that tokens use."""
+    params = Arrays(shapes(config), next(iter(tensors.values())).dtype)
+    for ours, (theirs, transpose) in hf.renaming(config).items():
+        values = tensors[theirs][config.pad_id + 1 :] if ours == "embeddings.position" else tensors[theirs]
+        params[ours][...] = values.T if transpose else values
+    return params
 
 
 def directory_of(path: Path, tensors: dict[str, np.ndarray], values: dict[str, Any] | None = None) -> Path:

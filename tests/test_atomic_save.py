@@ -28,6 +28,7 @@ import numpy as np
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.params import Arrays, shapes
 from pyroberta.presets import atomic, hf
+from pyroberta.presets.writing import Contents
 
 parent, how, start, kills = Path(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4]
 target = parent / "preset"
@@ -62,7 +63,7 @@ def saved():
 
 
 def save(width):
-    hf.write(target, *MODELS[width], preprocessor={"width": width})
+    hf.write(target, Contents(*MODELS[width], preprocessor={"width": width}))
 
 
 def dying(width, arm):

@@ -14,13 +14,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_models import small_masked_lm, small_tokenizer
+from small_presets import as_ours
 from strategies import seeds
 
 from pyroberta import Task, TextClassifier, TextClassifierPreprocessor
 from pyroberta.classifier_inputs import ClassifierInputs
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.gradients import Gradients
-from pyroberta.model.params import Arrays, shapes
+from pyroberta.model.params import shapes
 from pyroberta.ops import REFERENCE
 from pyroberta.presets import hf
 from pyroberta.training.loop import compute_gradients
@@ -76,15 +77,6 @@ def their_logits(model: Any, ids: np.ndarray) -> np.ndarray:
     return np.asarray(found.numpy())
 
 
-def ours(config: RobertaConfig, tensors: dict[str, np.ndarray]) -> Arrays:
-    """transformers' tensors in our layout; of the position table, the rows that tokens use."""
-    arrays = Arrays(shapes(config), np.float64)
-    for name, (theirs, transpose) in hf.renaming(config).items():
-        values = tensors[theirs][config.pad_id + 1 :] if theirs == hf.POSITION else tensors[theirs]
-        arrays[name][...] = values.T if transpose else values
-    return arrays
-
-
 @settings(max_examples=10)
 @given(lengths=st.lists(st.integers(1, 8), min_size=1, max_size=4), classes=st.integers(2, 5), seed=seeds)
 def test_logits_loss_and_all_gradients_are_transformers(lengths: list[int], classes: int, seed: int) -> None:
@@ -96,7 +88,7 @@ def test_logits_loss_and_all_gradients_are_transformers(lengths: list[int], clas
         dropout=0.0, num_classes=classes,
     )  # fmt: skip
     tensors = {name: weight.detach().numpy() for name, weight in model.named_parameters()}
-    params = ours(config, tensors)
+    params = as_ours(config, tensors)
     params["embeddings.position"][...] += tensors[hf.TOKEN_TYPE]
 
     generator = np.random.default_rng(seed)
@@ -108,7 +100,7 @@ def test_logits_loss_and_all_gradients_are_transformers(lengths: list[int], clas
         input_ids=torch.tensor(ids), attention_mask=torch.tensor((ids != 1).astype(int)), labels=torch.tensor(labels)
     )
     theirs.loss.backward()
-    expected = ours(config, {name: weight.grad.numpy() for name, weight in model.named_parameters()})
+    expected = as_ours(config, {name: weight.grad.numpy() for name, weight in model.named_parameters()})
 
     batch = ClassifierInputs(config, None).features(features(ids), labels)
     grads = Gradients(params.zeros_like(), shapes(config))

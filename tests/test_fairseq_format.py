@@ -39,7 +39,8 @@ def tensors(params: Arrays) -> dict[str, Array]:
     for ours, (name, transpose) in fairseq.renaming(CONFIG).items():
         found[name] = params[ours].T if transpose else params[ours]
     unused = np.full((2, 8), 9.0, params.dtype)
-    found[fairseq.POSITION] = np.concatenate([unused, found[fairseq.POSITION]])
+    position = fairseq.NAMES["embeddings.position"][0]
+    found[position] = np.concatenate([unused, found[position]])
     found["encoder.lm_head.weight"] = found[fairseq.TOKEN]
     return found
 

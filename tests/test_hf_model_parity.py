@@ -15,13 +15,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy import ndarray as Array
+from small_presets import as_ours
 from strategies import seeds
 
 from pyroberta.model.batch import Batch, pack_padded
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.gradients import Gradients
 from pyroberta.model.initial_values import initialise
-from pyroberta.model.params import Arrays, shapes
+from pyroberta.model.params import Arrays
 from pyroberta.model.walk import walk_logits
 from pyroberta.ops import REFERENCE
 from pyroberta.presets import hf
@@ -110,21 +111,10 @@ def peer(config: RobertaConfig, dtype: str, seed: int, scale: float | None = 0.3
     return model
 
 
-def ours(config: RobertaConfig, tensors: dict[str, Array]) -> Arrays:
-    """transformers' tensors in our layout; of the position table, the rows that tokens use."""
-    arrays = Arrays(shapes(config), next(iter(tensors.values())).dtype)
-    for name, (theirs, transpose) in hf.renaming(config).items():
-        values = tensors[theirs]
-        if theirs == hf.POSITION:
-            values = values[config.pad_id + 1 :]
-        arrays[name][...] = values.T if transpose else values
-    return arrays
-
-
 def params_of(config: RobertaConfig, model: Any) -> Arrays:
     """The peer's weights, its token-type row folded into the position table."""
     tensors = {name: weight.detach().numpy() for name, weight in model.named_parameters()}
-    params = ours(config, tensors)
+    params = as_ours(config, tensors)
     params["embeddings.position"][...] += tensors[hf.TOKEN_TYPE]
     return params
 
@@ -190,7 +180,7 @@ def theirs(config: RobertaConfig, model: Any, data: Example) -> Outcome:
     logits = out.logits.detach().numpy()[data.padding_mask.astype(bool)]
     # Untied, version 5 has a head bias that nothing uses, without a gradient.
     gradients = {name: weight.grad.numpy() for name, weight in model.named_parameters() if weight.grad is not None}
-    return Outcome(logits, out.loss.item(), ours(config, gradients))
+    return Outcome(logits, out.loss.item(), as_ours(config, gradients))
 
 
 def mine(config: RobertaConfig, params: Arrays, data: Example) -> Outcome:
@@ -325,7 +315,7 @@ def test_ten_steps_of_adamw_lead_roberta_base_to_the_same_weights() -> None:
 
 def test_fresh_values_have_the_statistics_of_transformers() -> None:
     config = replace(SMALL, vocabulary_size=4000, num_layers=1, hidden_dim=128, intermediate_dim=512)
-    expected = ours(config, {n: w.detach().numpy() for n, w in peer(config, "float64", 0, None).named_parameters()})
+    expected = as_ours(config, {n: w.detach().numpy() for n, w in peer(config, "float64", 0, None).named_parameters()})
     actual = expected.zeros_like()
     initialise(actual, config, "hf", seed=0)
     for name in expected:

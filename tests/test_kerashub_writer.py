@@ -20,6 +20,7 @@ from pyroberta.model.params import is_backbone, shapes
 from pyroberta.presets import hf, kerashub, kerashub_writer
 from pyroberta.presets.encoding import to_bfloat16
 from pyroberta.presets.registry import load
+from pyroberta.presets.writing import Contents
 from pyroberta.text.preprocessor import MaskedLMPreprocessor
 
 SETTINGS = {
@@ -70,7 +71,7 @@ def test_a_model_of_any_size_comes_back(seed, layers, heads, head_dim, other, id
     )  # fmt: skip
     params = random_params(config, seed, np.float32)
     directory = tmp_path_factory.mktemp("any") / "p"
-    kerashub_writer.write(directory, config, params, max_shard_size=limit)
+    kerashub_writer.write(directory, Contents(config, params), max_shard_size=limit)
     assert kerashub.read_config(directory) == config
     assert kerashub.read_params(directory, config).flat.tobytes() == params.flat.tobytes()
 

@@ -21,6 +21,7 @@ from pyroberta.model.walk import walk_backward, walk_forward
 from pyroberta.ops import REFERENCE
 from pyroberta.presets import hf
 from pyroberta.presets.lora import _theirs
+from pyroberta.presets.writing import Contents
 
 pytestmark = [
     pytest.mark.parity,
@@ -59,7 +60,7 @@ def theirs(backbone: Backbone, directory: Path):
             if is_lora(name):
                 array[...] = 0.0
     base.merge_lora()
-    hf.write(directory, base.config, base.params, dtype=np.float64)
+    hf.write(directory, Contents(base.config, base.params), dtype=np.float64)
     return RobertaForMaskedLM.from_pretrained(directory, dtype=torch.float64, attn_implementation="eager").eval()
 
 

@@ -16,6 +16,7 @@ from pyroberta.model.config import RobertaConfig
 from pyroberta.model.params import Arrays, is_backbone, shapes
 from pyroberta.presets import fairseq, hf, kerashub, registry
 from pyroberta.presets.registry import PRESETS, detect, load, preprocessor_settings, resolve
+from pyroberta.presets.writing import Contents
 from pyroberta.text.preprocessor import MaskedLMPreprocessor
 from pyroberta.text.tokenizer import Tokenizer
 
@@ -37,7 +38,7 @@ def saved_preset(path: Path, vocabulary_size: int = 300, tokenizer: Tokenizer | 
     )
     params = Arrays(shapes(config))
     params.flat[:] = np.random.default_rng(0).standard_normal(params.flat.size)
-    hf.write(path, config, params, tokenizer, preprocessor={"sequence_length": 10})
+    hf.write(path, Contents(config, params, tokenizer, {"sequence_length": 10}))
     return params
 
 
@@ -222,9 +223,9 @@ def test_a_directory_of_no_known_format_tells_what_is_there(tmp_path: Path) -> N
 
 
 def test_every_reader_has_what_loading_calls() -> None:
-    for format in registry.FORMATS:
-        for name in ("read_config", "read_params", "read_tokenizer", "read_preprocessor"):
-            assert callable(getattr(format.reader, name))
+    for format in registry.FORMATS.values():
+        for name in ("config", "params", "tokenizer", "preprocessor", "labels", "state"):
+            assert callable(getattr(format.reader(), f"read_{name}"))
 
 
 # --- loading ----------------------------------------------------------------------------------------------------------

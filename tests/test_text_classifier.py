@@ -23,6 +23,7 @@ from pyroberta.model.walk import walk_backward, walk_forward
 from pyroberta.ops import REFERENCE
 from pyroberta.presets import hf
 from pyroberta.presets.convert import convert
+from pyroberta.presets.writing import Contents
 
 LABELS = [0, 2, 1, 1, 0, 2]
 
@@ -266,7 +267,7 @@ def test_rates_come_from_the_preset_and_can_be_given(tmp_path: Path):
 def written(directory: Path, **changes) -> Path:
     """A directory of transformers' classifier, its config changed; None takes a key away."""
     config = small_config(num_classes=3)
-    hf.write(directory, config, random_params(config, 0, np.float32))
+    hf.write(directory, Contents(config, random_params(config, 0, np.float32)))
     values = json.loads((directory / "config.json").read_text()) | changes
     values = {key: value for key, value in values.items() if value is not None}
     (directory / "config.json").write_text(json.dumps(values))

@@ -17,6 +17,7 @@ from pyroberta.model.params import Arrays
 from pyroberta.model.walk import walk_logits
 from pyroberta.ops import REFERENCE
 from pyroberta.presets import hf
+from pyroberta.presets.writing import Contents
 
 ROOT = Path(__file__).resolve().parents[1]
 THEIRS = ROOT / ".cache" / "transformers4"  # .ci/run puts it there
@@ -58,7 +59,7 @@ def test_what_version_4_wrote_gives_its_logits(folder: Path, way: str, tied: str
 def test_version_4_loads_ours(folder: Path, tmp_path: Path, tied: str) -> None:
     directory = folder / f"whole-{tied}"
     config = hf.read_config(directory)
-    hf.write(tmp_path / "ours", config, hf.read_params(directory, config))
+    hf.write(tmp_path / "ours", Contents(config, hf.read_params(directory, config)))
     ask("read", tmp_path / "ours")
     np.testing.assert_allclose(
         np.load(tmp_path / "ours" / "logits.npy"), np.load(directory / "logits.npy"), rtol=1e-4, atol=1e-5

@@ -17,6 +17,7 @@ from pyroberta.presets.encoding import dtype_name
 from pyroberta.presets.registry import Reader, detect, resolve, writer
 from pyroberta.presets.shards import parse_size
 from pyroberta.presets.stored import FreshHeadWarning
+from pyroberta.presets.writing import Contents
 
 
 def convert(
@@ -66,10 +67,9 @@ def convert(
         kind = MaskedLMPreprocessor if config.num_classes is None else TextClassifierPreprocessor
         settings = kind.from_preset(directory, tokenizer=tokenizer).get_config()
     params, has_head = _read_params(reader, directory, config, np.float64 if dtype == "float64" else np.float32)
-    write(
-        os.fspath(target), config, params, tokenizer, dtype, settings,
-        max_shard_size=max_shard_size, head=has_head, labels=reader.read_labels(directory),
-    )  # fmt: skip
+    labels = reader.read_labels(directory)
+    contents = Contents(config, params, tokenizer, settings, head=has_head, labels=labels)
+    write(os.fspath(target), contents, dtype=dtype, max_shard_size=max_shard_size)
     there = {"head": has_head, "tokenizer": tokenizer is not None}
     return {"saved": os.fspath(target), "format": format, "dtype": dtype, **there}
 

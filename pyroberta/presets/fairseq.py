@@ -26,49 +26,50 @@ from numpy.typing import DTypeLike
 
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.initial_values import initialise
-from pyroberta.model.params import Arrays, is_backbone, shapes, split_layer
+from pyroberta.model.params import Arrays, is_backbone, shapes
 from pyroberta.presets import stored as tensors_of
+from pyroberta.presets.marks import FAIRSEQ_CHECKPOINT as CHECKPOINT
+from pyroberta.presets.marks import FAIRSEQ_DICTIONARY as DICTIONARY
+from pyroberta.presets.renaming import renamed, shapes_there, take_over
 from pyroberta.presets.stored import Stored
 from pyroberta.text.files import number, read_bytes, read_json
 
 if TYPE_CHECKING:
     from pyroberta.text.tokenizer import Tokenizer
 
-CHECKPOINT, DICTIONARY = "model.pt", "dict.txt"
 MERGES = ("vocab.bpe", "merges.txt")  # the first that is there
 NUMBERS = "encoder.json"  # GPT-2's; they follow from the merges where it is missing
 
-# Our name, theirs, and whether the matrix is transposed. `#` is the layer's number.
-NAMES = (
-    ("embeddings.token", "encoder.sentence_encoder.embed_tokens.weight", False),
-    ("embeddings.position", "encoder.sentence_encoder.embed_positions.weight", False),
-    ("embeddings.norm.gamma", "encoder.sentence_encoder.layernorm_embedding.weight", False),
-    ("embeddings.norm.beta", "encoder.sentence_encoder.layernorm_embedding.bias", False),
-    ("layers.#.attention.query.kernel", "encoder.sentence_encoder.layers.#.self_attn.q_proj.weight", True),
-    ("layers.#.attention.query.bias", "encoder.sentence_encoder.layers.#.self_attn.q_proj.bias", False),
-    ("layers.#.attention.key.kernel", "encoder.sentence_encoder.layers.#.self_attn.k_proj.weight", True),
-    ("layers.#.attention.key.bias", "encoder.sentence_encoder.layers.#.self_attn.k_proj.bias", False),
-    ("layers.#.attention.value.kernel", "encoder.sentence_encoder.layers.#.self_attn.v_proj.weight", True),
-    ("layers.#.attention.value.bias", "encoder.sentence_encoder.layers.#.self_attn.v_proj.bias", False),
-    ("layers.#.attention.output.kernel", "encoder.sentence_encoder.layers.#.self_attn.out_proj.weight", True),
-    ("layers.#.attention.output.bias", "encoder.sentence_encoder.layers.#.self_attn.out_proj.bias", False),
-    ("layers.#.attention.norm.gamma", "encoder.sentence_encoder.layers.#.self_attn_layer_norm.weight", False),
-    ("layers.#.attention.norm.beta", "encoder.sentence_encoder.layers.#.self_attn_layer_norm.bias", False),
-    ("layers.#.feed_forward.intermediate.kernel", "encoder.sentence_encoder.layers.#.fc1.weight", True),
-    ("layers.#.feed_forward.intermediate.bias", "encoder.sentence_encoder.layers.#.fc1.bias", False),
-    ("layers.#.feed_forward.output.kernel", "encoder.sentence_encoder.layers.#.fc2.weight", True),
-    ("layers.#.feed_forward.output.bias", "encoder.sentence_encoder.layers.#.fc2.bias", False),
-    ("layers.#.feed_forward.norm.gamma", "encoder.sentence_encoder.layers.#.final_layer_norm.weight", False),
-    ("layers.#.feed_forward.norm.beta", "encoder.sentence_encoder.layers.#.final_layer_norm.bias", False),
-    ("head.dense.kernel", "encoder.lm_head.dense.weight", True),
-    ("head.dense.bias", "encoder.lm_head.dense.bias", False),
-    ("head.norm.gamma", "encoder.lm_head.layer_norm.weight", False),
-    ("head.norm.beta", "encoder.lm_head.layer_norm.bias", False),
-    ("head.decoder", "encoder.lm_head.weight", False),
-    ("head.bias", "encoder.lm_head.bias", False),
-)
-TOKEN = "encoder.sentence_encoder.embed_tokens.weight"
-POSITION = "encoder.sentence_encoder.embed_positions.weight"
+# Our names to theirs, and whether the matrix is transposed; see renaming.py.
+NAMES = {
+    "embeddings.token": ("encoder.sentence_encoder.embed_tokens.weight", False),
+    "embeddings.position": ("encoder.sentence_encoder.embed_positions.weight", False),
+    "embeddings.norm.gamma": ("encoder.sentence_encoder.layernorm_embedding.weight", False),
+    "embeddings.norm.beta": ("encoder.sentence_encoder.layernorm_embedding.bias", False),
+    "layers.#.attention.query.kernel": ("encoder.sentence_encoder.layers.#.self_attn.q_proj.weight", True),
+    "layers.#.attention.query.bias": ("encoder.sentence_encoder.layers.#.self_attn.q_proj.bias", False),
+    "layers.#.attention.key.kernel": ("encoder.sentence_encoder.layers.#.self_attn.k_proj.weight", True),
+    "layers.#.attention.key.bias": ("encoder.sentence_encoder.layers.#.self_attn.k_proj.bias", False),
+    "layers.#.attention.value.kernel": ("encoder.sentence_encoder.layers.#.self_attn.v_proj.weight", True),
+    "layers.#.attention.value.bias": ("encoder.sentence_encoder.layers.#.self_attn.v_proj.bias", False),
+    "layers.#.attention.output.kernel": ("encoder.sentence_encoder.layers.#.self_attn.out_proj.weight", True),
+    "layers.#.attention.output.bias": ("encoder.sentence_encoder.layers.#.self_attn.out_proj.bias", False),
+    "layers.#.attention.norm.gamma": ("encoder.sentence_encoder.layers.#.self_attn_layer_norm.weight", False),
+    "layers.#.attention.norm.beta": ("encoder.sentence_encoder.layers.#.self_attn_layer_norm.bias", False),
+    "layers.#.feed_forward.intermediate.kernel": ("encoder.sentence_encoder.layers.#.fc1.weight", True),
+    "layers.#.feed_forward.intermediate.bias": ("encoder.sentence_encoder.layers.#.fc1.bias", False),
+    "layers.#.feed_forward.output.kernel": ("encoder.sentence_encoder.layers.#.fc2.weight", True),
+    "layers.#.feed_forward.output.bias": ("encoder.sentence_encoder.layers.#.fc2.bias", False),
+    "layers.#.feed_forward.norm.gamma": ("encoder.sentence_encoder.layers.#.final_layer_norm.weight", False),
+    "layers.#.feed_forward.norm.beta": ("encoder.sentence_encoder.layers.#.final_layer_norm.bias", False),
+    "head.dense.kernel": ("encoder.lm_head.dense.weight", True),
+    "head.dense.bias": ("encoder.lm_head.dense.bias", False),
+    "head.norm.gamma": ("encoder.lm_head.layer_norm.weight", False),
+    "head.norm.beta": ("encoder.lm_head.layer_norm.bias", False),
+    "head.decoder": ("encoder.lm_head.weight", False),
+    "head.bias": ("encoder.lm_head.bias", False),
+}
+TOKEN = NAMES["embeddings.token"][0]
 # Stored by some versions, used by no masked LM.
 IGNORED = re.compile(r"(encoder\.)?classification_heads\..*|encoder\.sentence_encoder\.(version|.*_float_tensor)")
 
@@ -101,15 +102,8 @@ def renaming(config: RobertaConfig) -> dict[str, tuple[str, bool]]:
     >>> renaming(config)["layers.0.feed_forward.output.kernel"]
     ('encoder.sentence_encoder.layers.0.fc2.weight', True)
     """
-    table = {ours: (theirs, transpose) for ours, theirs, transpose in NAMES}
-    names = {}
-    for name in shapes(config):
-        if config.num_classes is not None and not is_backbone(name):
-            continue  # a classifier's head isn't read
-        pattern, layer = split_layer(name)
-        theirs, transpose = table[pattern]
-        names[name] = (theirs.replace("#", layer), transpose)
-    return names
+    # a classifier's head isn't read
+    return renamed((name for name in shapes(config) if config.num_classes is None or is_backbone(name)), NAMES)
 
 
 # --- what model.pt says -----------------------------------------------------------------------------------------------
@@ -234,20 +228,15 @@ def read_params(directory: Path, config: RobertaConfig, dtype: DTypeLike = np.fl
                 f"{file}: {repeated.name!r} differs from {stored[TOKEN].name!r}, but the arguments tie them "
                 "(untie_weights_roberta is not set)"
             )
-    names, table = renaming(config), shapes(config)
     has_head = any(name.startswith("encoder.lm_head.") for name in stored)
-    places = {ours: place for ours, place in names.items() if has_head or not ours.startswith("head.")}
-    theirs = {name: table[ours][::-1] if transpose else table[ours] for ours, (name, transpose) in places.items()}
-    theirs[POSITION] = (config.max_sequence_length + config.pad_id + 1, config.hidden_dim)
-    tensors_of.refuse_differences(directory, stored, theirs, "the arguments in it")
+    names = {ours: row for ours, row in renaming(config).items() if has_head or is_backbone(ours)}
+    tensors_of.refuse_differences(directory, stored, shapes_there(names, config), "the arguments in it")
 
-    params = Arrays(table, dtype)
+    params = Arrays(shapes(config), dtype)
     if not has_head:
         tensors_of.warn_of_fresh_head(directory, "lm_head.*", config.num_classes, None)
         initialise(params, config)
-    for ours, (name, transpose) in places.items():
-        unused = config.pad_id + 1 if name == POSITION else 0
-        tensors_of.Copy(stored[name], params[ours], transpose, unused).run()
+    take_over(stored, names, params, config)
     return params
 
 
@@ -262,6 +251,17 @@ def read_preprocessor(directory: Path) -> dict[str, Any]:
 def read_labels(directory: Path) -> None:
     """Nothing: a checkpoint has no names for classes."""
     return
+
+
+def read_state(directory: Path, config: RobertaConfig) -> NoReturn:
+    """Nothing: what fairseq keeps of its optimizer isn't read.
+
+    Raises:
+        ValueError: always.
+    """
+    raise ValueError(
+        f"{directory} is a fairseq checkpoint, of which no optimizer's state is read; leave load_optimizer"
+    )
 
 
 def read_tokenizer(directory: Path, config: RobertaConfig) -> Tokenizer:

@@ -14,7 +14,7 @@ Source: transformers' `models/roberta/modeling_roberta.py`, versions 4 and 5.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,9 +23,10 @@ from numpy.typing import DTypeLike, NDArray
 
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.initial_values import initialise
-from pyroberta.model.params import Arrays, Shape, is_backbone, shapes, split_layer
+from pyroberta.model.params import Arrays, is_backbone, shapes
 from pyroberta.presets import safetensors_io, training_state
 from pyroberta.presets.encoding import dtype_name, stored_type
+from pyroberta.presets.renaming import POSITION, renamed, shapes_there, take_over, unused_rows
 from pyroberta.presets.shards import parse_size, split
 from pyroberta.presets.stored import (
     Copy,
@@ -36,52 +37,51 @@ from pyroberta.presets.stored import (
     refuse_differences,
     same,
     warn_of_fresh_head,
-)
+)  # fmt: skip
 from pyroberta.presets.training_state import TrainingState
-from pyroberta.presets.writing import new_preset, write_json
+from pyroberta.presets.writing import Contents, new_preset, write_json
 from pyroberta.text.files import contents, number, read_json, shown
 
 if TYPE_CHECKING:
     from pyroberta.text.tokenizer import Tokenizer
 
-# Our name, theirs, and whether the matrix is transposed. `#` is the layer's number.
-NAMES = (
-    ("embeddings.token", "roberta.embeddings.word_embeddings.weight", False),
-    ("embeddings.position", "roberta.embeddings.position_embeddings.weight", False),
-    ("embeddings.norm.gamma", "roberta.embeddings.LayerNorm.weight", False),
-    ("embeddings.norm.beta", "roberta.embeddings.LayerNorm.bias", False),
-    ("layers.#.attention.query.kernel", "roberta.encoder.layer.#.attention.self.query.weight", True),
-    ("layers.#.attention.query.bias", "roberta.encoder.layer.#.attention.self.query.bias", False),
-    ("layers.#.attention.key.kernel", "roberta.encoder.layer.#.attention.self.key.weight", True),
-    ("layers.#.attention.key.bias", "roberta.encoder.layer.#.attention.self.key.bias", False),
-    ("layers.#.attention.value.kernel", "roberta.encoder.layer.#.attention.self.value.weight", True),
-    ("layers.#.attention.value.bias", "roberta.encoder.layer.#.attention.self.value.bias", False),
-    ("layers.#.attention.output.kernel", "roberta.encoder.layer.#.attention.output.dense.weight", True),
-    ("layers.#.attention.output.bias", "roberta.encoder.layer.#.attention.output.dense.bias", False),
-    ("layers.#.attention.norm.gamma", "roberta.encoder.layer.#.attention.output.LayerNorm.weight", False),
-    ("layers.#.attention.norm.beta", "roberta.encoder.layer.#.attention.output.LayerNorm.bias", False),
-    ("layers.#.feed_forward.intermediate.kernel", "roberta.encoder.layer.#.intermediate.dense.weight", True),
-    ("layers.#.feed_forward.intermediate.bias", "roberta.encoder.layer.#.intermediate.dense.bias", False),
-    ("layers.#.feed_forward.output.kernel", "roberta.encoder.layer.#.output.dense.weight", True),
-    ("layers.#.feed_forward.output.bias", "roberta.encoder.layer.#.output.dense.bias", False),
-    ("layers.#.feed_forward.norm.gamma", "roberta.encoder.layer.#.output.LayerNorm.weight", False),
-    ("layers.#.feed_forward.norm.beta", "roberta.encoder.layer.#.output.LayerNorm.bias", False),
-    ("head.dense.kernel", "lm_head.dense.weight", True),
-    ("head.dense.bias", "lm_head.dense.bias", False),
-    ("head.norm.gamma", "lm_head.layer_norm.weight", False),
-    ("head.norm.beta", "lm_head.layer_norm.bias", False),
-    ("head.decoder", "lm_head.decoder.weight", False),
-    ("head.bias", "lm_head.bias", False),
-)
+# Our names to theirs, and whether the matrix is transposed; see renaming.py.
+NAMES = {
+    "embeddings.token": ("roberta.embeddings.word_embeddings.weight", False),
+    "embeddings.position": ("roberta.embeddings.position_embeddings.weight", False),
+    "embeddings.norm.gamma": ("roberta.embeddings.LayerNorm.weight", False),
+    "embeddings.norm.beta": ("roberta.embeddings.LayerNorm.bias", False),
+    "layers.#.attention.query.kernel": ("roberta.encoder.layer.#.attention.self.query.weight", True),
+    "layers.#.attention.query.bias": ("roberta.encoder.layer.#.attention.self.query.bias", False),
+    "layers.#.attention.key.kernel": ("roberta.encoder.layer.#.attention.self.key.weight", True),
+    "layers.#.attention.key.bias": ("roberta.encoder.layer.#.attention.self.key.bias", False),
+    "layers.#.attention.value.kernel": ("roberta.encoder.layer.#.attention.self.value.weight", True),
+    "layers.#.attention.value.bias": ("roberta.encoder.layer.#.attention.self.value.bias", False),
+    "layers.#.attention.output.kernel": ("roberta.encoder.layer.#.attention.output.dense.weight", True),
+    "layers.#.attention.output.bias": ("roberta.encoder.layer.#.attention.output.dense.bias", False),
+    "layers.#.attention.norm.gamma": ("roberta.encoder.layer.#.attention.output.LayerNorm.weight", False),
+    "layers.#.attention.norm.beta": ("roberta.encoder.layer.#.attention.output.LayerNorm.bias", False),
+    "layers.#.feed_forward.intermediate.kernel": ("roberta.encoder.layer.#.intermediate.dense.weight", True),
+    "layers.#.feed_forward.intermediate.bias": ("roberta.encoder.layer.#.intermediate.dense.bias", False),
+    "layers.#.feed_forward.output.kernel": ("roberta.encoder.layer.#.output.dense.weight", True),
+    "layers.#.feed_forward.output.bias": ("roberta.encoder.layer.#.output.dense.bias", False),
+    "layers.#.feed_forward.norm.gamma": ("roberta.encoder.layer.#.output.LayerNorm.weight", False),
+    "layers.#.feed_forward.norm.beta": ("roberta.encoder.layer.#.output.LayerNorm.bias", False),
+    "head.dense.kernel": ("lm_head.dense.weight", True),
+    "head.dense.bias": ("lm_head.dense.bias", False),
+    "head.norm.gamma": ("lm_head.layer_norm.weight", False),
+    "head.norm.beta": ("lm_head.layer_norm.bias", False),
+    "head.decoder": ("lm_head.decoder.weight", False),
+    "head.bias": ("lm_head.bias", False),
+}
 # Of a classifier's head, which `config.num_classes` puts in place of the masked LM's.
-CLASSIFIER_NAMES = (
-    ("head.dense.kernel", "classifier.dense.weight", True),
-    ("head.dense.bias", "classifier.dense.bias", False),
-    ("head.table", "classifier.out_proj.weight", False),
-    ("head.bias", "classifier.out_proj.bias", False),
-)
+CLASSIFIER_NAMES = {
+    "head.dense.kernel": ("classifier.dense.weight", True),
+    "head.dense.bias": ("classifier.dense.bias", False),
+    "head.table": ("classifier.out_proj.weight", False),
+    "head.bias": ("classifier.out_proj.bias", False),
+}
 MASKED_LM, CLASSIFIER = "RobertaForMaskedLM", "RobertaForSequenceClassification"
-POSITION = "roberta.embeddings.position_embeddings.weight"
 TOKEN_TYPE = "roberta.embeddings.token_type_embeddings.weight"
 # Stored by some versions, used by no masked LM.
 IGNORED = re.compile(r"roberta\.(pooler\..*|embeddings\.(position_ids|token_type_ids))")
@@ -138,17 +138,12 @@ def renaming(config: RobertaConfig) -> dict[str, tuple[str, bool]]:
     >>> renaming(config)["layers.0.attention.key.kernel"]
     ('roberta.encoder.layer.0.attention.self.key.weight', True)
     """
-    table = {ours: (theirs, transpose) for ours, theirs, transpose in NAMES}
+    table = dict(NAMES)
     if config.num_classes is not None:
-        table |= {ours: (theirs, transpose) for ours, theirs, transpose in CLASSIFIER_NAMES}
+        table |= CLASSIFIER_NAMES
     elif not config.tie_embeddings:
         table["head.bias"] = ("lm_head.decoder.bias", False)
-    names = {}
-    for name in shapes(config):
-        pattern, layer = split_layer(name)
-        theirs, transpose = table[pattern]
-        names[name] = (theirs.replace("#", layer), transpose)
-    return names
+    return renamed(shapes(config), table)
 
 
 # ---------------------------------------------------------------------------------------------------------- config.json
@@ -275,31 +270,20 @@ def read_params(directory: Path, config: RobertaConfig, dtype: DTypeLike = np.fl
             del stored[name]
     if task == MASKED_LM:
         _settle_decoder(stored, config)
-    names = renaming(config)
-    table = shapes(config)
-    theirs: dict[str, Shape] = {}
-    for ours, (name, transpose) in names.items():
-        theirs[name] = table[ours][::-1] if transpose else table[ours]
-    theirs[POSITION] = (config.max_sequence_length + config.pad_id + 1, config.hidden_dim)
-    theirs[TOKEN_TYPE] = (-1, config.hidden_dim)  # any number of rows, of which the first is used
-
     has_head = any(HEAD_TENSORS[task].fullmatch(name) for name in stored)
-    if not has_head:
-        theirs = {name: shape for name, shape in theirs.items() if not HEAD_TENSORS[task].fullmatch(name)}
-    refuse_differences(directory, stored, theirs)
+    names = {ours: row for ours, row in renaming(config).items() if has_head or is_backbone(ours)}
+    # of token types any number of rows, of which the first is used
+    refuse_differences(directory, stored, {**shapes_there(names, config), TOKEN_TYPE: (-1, config.hidden_dim)})
 
-    params = Arrays(table, dtype)
+    params = Arrays(shapes(config), dtype)
     if not has_head:
         warn_of_fresh_head(directory, HEADS[task], config.num_classes, own)
         initialise(params, config)
-    skip = {"embeddings.position": config.pad_id + 1}
-    for ours, (name, transpose) in names.items():
-        if name in stored:
-            Copy(stored[name], params[ours], transpose, skip.get(ours, 0)).run()
+    take_over(stored, names, params, config)
     first_type = np.zeros(config.hidden_dim, dtype)
     Copy(stored[TOKEN_TYPE].row(0), first_type).run()
     if first_type.any():  # adding zeros would make -0.0 into 0.0
-        params["embeddings.position"][...] += first_type
+        params[POSITION][...] += first_type
     return params
 
 
@@ -415,16 +399,10 @@ def read_tokenizer(directory: Path, config: RobertaConfig) -> Tokenizer:
 
 def write(
     directory: Path | str,
-    config: RobertaConfig,
-    params: Arrays,
-    tokenizer: Tokenizer | None = None,
-    dtype: DTypeLike | str = "float32",
-    preprocessor: Mapping[str, Any] | None = None,
+    contents: Contents,
     *,
+    dtype: DTypeLike | str = "float32",
     max_shard_size: int | str = "5GB",
-    state: TrainingState | None = None,
-    head: bool = True,
-    labels: Sequence[str] | None = None,
 ) -> None:
     """Writes an HF directory that `from_pretrained` of transformers' `RobertaForMaskedLM`, or of its
     `RobertaForSequenceClassification` where the config has classes, loads; atomically.
@@ -433,30 +411,24 @@ def write(
 
     Args:
         directory: made, or replaced where it holds a preset.
-        config: of the model.
-        params: its parameters, of `shapes(config)`.
-        tokenizer: None for a model without.
+        contents: what to write.
         dtype: float16, bfloat16, float32 or float64, as which the weights are stored.
-        preprocessor: settings that JSON can hold.
         max_shard_size: weights that are larger go into several files with an index, each of at most this size.
-        state: of training, to go on with.
-        head: False for the encoder alone.
-        labels: the names of a classifier's classes; "LABEL_0" and so on unless given, as transformers has them.
 
     Raises:
         FileExistsError: where `directory` is a file, or holds other things than a preset.
         ValueError: where a parameter isn't finite in `dtype`, or the parameters or tokenizer aren't the config's.
     """
     dtype, limit = dtype_name(dtype), parse_size(max_shard_size)
-    with new_preset(directory, config, params, tokenizer, preprocessor, in_kerashub=False) as new:
-        write_json(new / "config.json", _config_values(config, dtype, head, labels))
-        _write_weights(new, _tensors(config, params, head), dtype, limit)
-        if tokenizer is not None:
-            tokenizer.save(new)
-        if preprocessor is not None:
-            write_json(new / PREPROCESSOR, preprocessor)
-        if state is not None:
-            training_state.write(new, state)
+    with new_preset(directory, contents, in_kerashub=False) as new:
+        write_json(new / "config.json", _config_values(contents, dtype))
+        _write_weights(new, _tensors(contents), dtype, limit)
+        if contents.tokenizer is not None:
+            contents.tokenizer.save(new)
+        if contents.preprocessor is not None:
+            write_json(new / PREPROCESSOR, contents.preprocessor)
+        if contents.state is not None:
+            training_state.write(new, contents.state)
 
 
 def _write_weights(directory: Path, tensors: Mapping[str, NDArray[Any]], dtype: str, limit: int) -> None:
@@ -475,10 +447,11 @@ def _write_weights(directory: Path, tensors: Mapping[str, NDArray[Any]], dtype: 
     write_json(directory / INDEX, {"metadata": totals, "weight_map": dict(sorted(places.items()))})
 
 
-def _config_values(config: RobertaConfig, dtype: str, head: bool, labels: Sequence[str] | None) -> dict[str, Any]:
+def _config_values(contents: Contents, dtype: str) -> dict[str, Any]:
+    config = contents.config
     values: dict[str, Any] = {theirs: getattr(config, ours) for ours, theirs, _ in FIELDS}
     values |= {
-        "architectures": [MASKED_LM if head else "RobertaModel"],
+        "architectures": [MASKED_LM if contents.head else "RobertaModel"],
         "hidden_act": "gelu",
         "initializer_range": 0.02,
         "max_position_embeddings": config.max_sequence_length + config.pad_id + 1,
@@ -488,8 +461,8 @@ def _config_values(config: RobertaConfig, dtype: str, head: bool, labels: Sequen
     }
     if not config.tie_embeddings:
         values["tie_word_embeddings"] = False
-    if head and config.num_classes is not None:
-        names = labels or [f"LABEL_{i}" for i in range(config.num_classes)]
+    if contents.head and config.num_classes is not None:
+        names = contents.labels or [f"LABEL_{i}" for i in range(config.num_classes)]
         values |= {
             "architectures": [CLASSIFIER],
             "classifier_dropout": config.classifier_dropout,
@@ -500,16 +473,17 @@ def _config_values(config: RobertaConfig, dtype: str, head: bool, labels: Sequen
     return dict(sorted(values.items()))
 
 
-def _tensors(config: RobertaConfig, params: Arrays, head: bool) -> dict[str, NDArray[Any]]:
+def _tensors(contents: Contents) -> dict[str, NDArray[Any]]:
     """Every tensor under HF's name: views, but for the rows that are zero."""
+    config, params = contents.config, contents.params
     tensors: dict[str, NDArray[Any]] = {}
     for ours, (theirs, transpose) in renaming(config).items():
-        if head or is_backbone(ours):
+        if contents.head or is_backbone(ours):
             tensors[theirs] = params[ours].T if transpose else params[ours]
-    unused = np.zeros((config.pad_id + 1, config.hidden_dim), params.dtype)
-    tensors[POSITION] = np.concatenate([unused, params["embeddings.position"]])
+    unused = np.zeros((unused_rows(config), config.hidden_dim), params.dtype)
+    tensors[NAMES[POSITION][0]] = np.concatenate([unused, params[POSITION]])
     tensors[TOKEN_TYPE] = np.zeros((1, config.hidden_dim), params.dtype)
-    if head and config.num_classes is None and not config.tie_embeddings:
+    if contents.head and config.num_classes is None and not config.tie_embeddings:
         tensors["lm_head.bias"] = params["head.bias"]  # version 4 reads this one, version 5 the decoder's
     return tensors
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,7 +41,7 @@ from pyroberta.presets.kerashub import (
 )  # fmt: skip
 from pyroberta.presets.shards import parse_size, split
 from pyroberta.presets.training_state import TrainingState
-from pyroberta.presets.writing import new_preset, write_json
+from pyroberta.presets.writing import Contents, new_preset, write_json
 
 if TYPE_CHECKING:
     from pyroberta.text.tokenizer import Tokenizer
@@ -52,16 +52,10 @@ KERAS_ADAMS = ("adam", "adamw")
 
 def write(
     directory: Path | str,
-    config: RobertaConfig,
-    params: Arrays,
-    tokenizer: Tokenizer | None = None,
-    dtype: DTypeLike | str = "float32",
-    preprocessor: Mapping[str, Any] | None = None,
+    contents: Contents,
     *,
+    dtype: DTypeLike | str = "float32",
     max_shard_size: int | str = "5GB",
-    state: TrainingState | None = None,
-    head: bool = True,
-    labels: Sequence[str] | None = None,
 ) -> None:
     """Writes a preset that `from_preset` of `keras_hub.models.RobertaMaskedLM`, or of its `RobertaTextClassifier` where
     the config has classes, loads, head included; atomically.
@@ -70,15 +64,10 @@ def write(
 
     Args:
         directory: made, or replaced where it holds a preset.
-        config: of the model.
-        params: its parameters, of `shapes(config)`.
-        tokenizer: None for a model without.
+        contents: what to write. Settings of the preprocessor take a tokenizer; the state is that of `Adam` or `AdamW`;
+            for labels KerasHub has no place, pyroberta reads them back.
         dtype: float16, bfloat16, float32 or float64, as which the weights are stored.
-        preprocessor: the settings of the task's preprocessor; they take a tokenizer.
         max_shard_size: an encoder that is larger goes into several files with an index, each of at most this size.
-        state: of training with `Adam` or `AdamW`, to go on with.
-        head: False for the encoder alone.
-        labels: the names of a classifier's classes; KerasHub has no place for them, pyroberta reads them back.
 
     Raises:
         ImportError: where h5py isn't installed.
@@ -91,31 +80,30 @@ def write(
     """
     import_h5py("a KerasHub preset's weights")
     dtype, limit = dtype_name(dtype), parse_size(max_shard_size)
-    _refuse_what_it_cannot_hold(config, tokenizer, state)
-    _warn_of_what_it_does_otherwise(config, tokenizer)
-    described = _described(config, tokenizer, dtype, preprocessor, state, labels)
-    with new_preset(directory, config, params, tokenizer, preprocessor, in_kerashub=True) as new:
+    _refuse_what_it_cannot_hold(contents)
+    _warn_of_what_it_does_otherwise(contents)
+    described = _described(contents, dtype)
+    with new_preset(directory, contents, in_kerashub=True) as new:
         write_json(new / "config.json", described["backbone"])
-        write_json(new / "metadata.json", _metadata(params))
-        _write_backbone(new, config, params, dtype, limit)
-        if head:
+        write_json(new / "metadata.json", _metadata(contents.params))
+        _write_backbone(new, contents, dtype, limit)
+        if contents.head:
             write_json(new / "task.json", described["task"])
-            _write_h5(new / HEAD, _tensors(config, params, encoder=False), dtype, _variables(config, state))
-        if tokenizer is not None:
+            _write_h5(new / HEAD, _tensors(contents, encoder=False), dtype, _variables(contents.config, contents.state))
+        if contents.tokenizer is not None:
             write_json(new / "tokenizer.json", described["tokenizer"])
-            _write_assets(new / ASSETS, tokenizer)
-        if preprocessor is not None:
+            _write_assets(new / ASSETS, contents.tokenizer)
+        if contents.preprocessor is not None:
             write_json(new / "preprocessor.json", described["preprocessor"])
 
 
 # --- what can't be held -----------------------------------------------------------------------------------------------
 
 
-def _refuse_what_it_cannot_hold(
-    config: RobertaConfig, tokenizer: Tokenizer | None, state: TrainingState | None
-) -> None:
+def _refuse_what_it_cannot_hold(contents: Contents) -> None:
     from pyroberta.text.tokenizer_files import DEFAULTS
 
+    config, tokenizer, state = contents.config, contents.tokenizer, contents.state
     no = "can't be saved as a KerasHub preset"
     if not config.tie_embeddings:
         raise ValueError(
@@ -140,7 +128,8 @@ def _refuse_what_it_cannot_hold(
         )
 
 
-def _warn_of_what_it_does_otherwise(config: RobertaConfig, tokenizer: Tokenizer | None) -> None:
+def _warn_of_what_it_does_otherwise(contents: Contents) -> None:
+    config, tokenizer = contents.config, contents.tokenizer
     if config.attention_dropout != config.dropout:
         warnings.warn(
             f"KerasHub's RoBERTa has one dropout rate and will train with {config.dropout} on attention too, instead "
@@ -158,15 +147,9 @@ def _warn_of_what_it_does_otherwise(config: RobertaConfig, tokenizer: Tokenizer 
 # --- JSON -------------------------------------------------------------------------------------------------------------
 
 
-def _described(
-    config: RobertaConfig,
-    tokenizer: Tokenizer | None,
-    dtype: str,
-    preprocessor: Mapping[str, Any] | None,
-    state: TrainingState | None,
-    labels: Sequence[str] | None,
-) -> dict[str, Any]:
+def _described(contents: Contents, dtype: str) -> dict[str, Any]:
     """What the JSON files say: each object as Keras serialises it, those that hold others with them inside."""
+    config, tokenizer, preprocessor = contents.config, contents.tokenizer, contents.preprocessor
     is_classifier, policy = config.num_classes is not None, {"name": dtype}
     module = "roberta_text_classifier" if is_classifier else "roberta_masked_lm"
     name = CLASSIFIERS[0] if is_classifier else MASKED_LM
@@ -190,8 +173,9 @@ def _described(
         rate = config.dropout if config.classifier_dropout is None else config.classifier_dropout
         parts |= {"num_classes": config.num_classes, "activation": "linear", "hidden_dim": config.hidden_dim}
         parts |= {"dropout": rate}
+    state = contents.state
     own = {} if state is None else {"optimizer": state.optimizer, "seed": state.seed}
-    own |= {} if labels is None else {"labels": list(labels)}
+    own |= {} if contents.labels is None else {"labels": list(contents.labels)}
     found["task"] = _object(module, name, parts, None, own)
     return found
 
@@ -232,16 +216,16 @@ def _write_assets(directory: Path, tokenizer: Tokenizer) -> None:
 # --- weights ----------------------------------------------------------------------------------------------------------
 
 
-def _tensors(config: RobertaConfig, params: Arrays, encoder: bool) -> dict[str, NDArray[Any]]:
+def _tensors(contents: Contents, encoder: bool) -> dict[str, NDArray[Any]]:
     """The encoder's or the head's tensors by their place: views in the shape that they have there."""
-    table = renaming(config)
+    table, params = renaming(contents.config), contents.params
     names = [name for name in in_keras_order(table) if is_backbone(name) is encoder]
     return {table[name][0]: as_there(name, params[name], table[name][1]) for name in names}
 
 
-def _write_backbone(directory: Path, config: RobertaConfig, params: Arrays, dtype: str, limit: int) -> None:
+def _write_backbone(directory: Path, contents: Contents, dtype: str, limit: int) -> None:
     """model.weights.h5, or shards and their index; the arrays of one layer of Keras's stay in one file."""
-    tensors = _tensors(config, params, encoder=True)
+    tensors = _tensors(contents, encoder=True)
     sizes: dict[str, int] = {}
     for place, tensor in tensors.items():
         group = place.rpartition("/")[0]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -19,13 +19,12 @@ from numpy.typing import DTypeLike
 
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.params import Arrays
-from pyroberta.presets import fairseq, hf, kerashub, kerashub_writer
-from pyroberta.presets.fairseq_vocabulary import roberta_tokenizer
-from pyroberta.presets.training_state import TrainingState
-from pyroberta.presets.writing import is_kerashub
+from pyroberta.presets import marks
 from pyroberta.text.files import contents
 
 if TYPE_CHECKING:
+    from pyroberta.presets.training_state import TrainingState
+    from pyroberta.presets.writing import Contents
     from pyroberta.text.tokenizer import Tokenizer
 
 
@@ -89,6 +88,9 @@ class Reader(Protocol):
     def read_labels(self, directory: Path) -> list[str] | None:
         """The names of a classifier's classes, where it has some."""
 
+    def read_state(self, directory: Path, config: RobertaConfig) -> TrainingState:
+        """The state of training, where the format can hold one."""
+
 
 class Writer(Protocol):
     """What a function that writes a format is."""
@@ -96,44 +98,62 @@ class Writer(Protocol):
     def __call__(
         self,
         directory: Path | str,
-        config: RobertaConfig,
-        params: Arrays,
-        tokenizer: Tokenizer | None = None,
-        dtype: DTypeLike | str = "float32",
-        preprocessor: Mapping[str, Any] | None = None,
+        contents: Contents,
         *,
+        dtype: DTypeLike | str = "float32",
         max_shard_size: int | str = "5GB",
-        state: TrainingState | None = None,
-        head: bool = True,
-        labels: Sequence[str] | None = None,
     ) -> None:
         """Writes a preset, atomically."""
 
 
 @dataclass(frozen=True)
 class Format:
-    """A kind of directory: how to tell it, the module that reads it, and what reads the state of training, where the
-    format can hold one.
+    """A kind of directory: how to tell it, and what gives the modules that read and write it.
+
+    They are imported when they are needed, since a program mostly needs one or none.
     """
 
-    name: str
     marks: Callable[[Path], bool]
-    reader: Reader
-    read_state: Callable[[Path, RobertaConfig], TrainingState] | None = None
+    reader: Callable[[], Reader]
+    writer: Callable[[], Writer] | None = None
 
 
-def _is_fairseq(directory: Path) -> bool:
-    is_there = {name: (directory / name).exists() for name in (fairseq.CHECKPOINT, fairseq.DICTIONARY, "config.json")}
-    return is_there[fairseq.CHECKPOINT] and (is_there[fairseq.DICTIONARY] or not is_there["config.json"])
+def _hf() -> Reader:
+    from pyroberta.presets import hf
+
+    return hf
+
+
+def _hf_writer() -> Writer:
+    from pyroberta.presets import hf
+
+    return hf.write
+
+
+def _kerashub() -> Reader:
+    from pyroberta.presets import kerashub
+
+    return kerashub
+
+
+def _kerashub_writer() -> Writer:
+    from pyroberta.presets import kerashub_writer
+
+    return kerashub_writer.write
+
+
+def _fairseq() -> Reader:
+    from pyroberta.presets import fairseq
+
+    return fairseq
 
 
 # The first whose marks fit is taken.
-FORMATS = (
-    Format("KerasHub preset", is_kerashub, kerashub, kerashub.read_state),
-    Format("fairseq checkpoint", _is_fairseq, fairseq),
-    Format("Hugging Face directory", lambda d: (d / "config.json").exists(), hf, hf.read_state),
-)
-WRITERS: dict[str, Writer] = {"hf": hf.write, "keras": kerashub_writer.write}
+FORMATS = {
+    "keras": Format(marks.is_kerashub, _kerashub, _kerashub_writer),
+    "fairseq": Format(marks.is_fairseq, _fairseq),
+    "hf": Format(marks.is_hugging_face, _hf, _hf_writer),
+}
 
 
 def load(
@@ -159,13 +179,19 @@ def load(
     """
     known = None if load_weights else _shape(preset)
     if known is not None:
-        return replace(known, **(changes or {})), None, roberta_tokenizer() if load_tokenizer else None
+        return replace(known, **(changes or {})), None, _roberta_tokenizer() if load_tokenizer else None
     directory = resolve(preset, load_weights)
     reader = detect(directory)
     config = replace(reader.read_config(directory), **(changes or {}))
     tokenizer = reader.read_tokenizer(directory, config) if load_tokenizer else None
     params = reader.read_params(directory, config, dtype) if load_weights else None
     return config, params, tokenizer
+
+
+def _roberta_tokenizer() -> Tokenizer:
+    from pyroberta.presets.fairseq_vocabulary import roberta_tokenizer
+
+    return roberta_tokenizer()
 
 
 def preprocessor_settings(preset: str | os.PathLike[str]) -> dict[str, Any]:
@@ -205,10 +231,7 @@ def training_state(preset: str | os.PathLike[str], config: RobertaConfig) -> Tra
         ValueError: where it is damaged or another model's, or the format can't hold one.
     """
     directory = resolve(preset)
-    found = _format_of(directory)
-    if found.read_state is None:
-        raise ValueError(f"{directory} is a {found.name}, of which no optimizer's state is read; leave load_optimizer")
-    return found.read_state(directory, config)
+    return detect(directory).read_state(directory, config)
 
 
 def writer(format: str) -> Writer:
@@ -221,9 +244,10 @@ def writer(format: str) -> Writer:
     Traceback (most recent call last):
     ValueError: format must be 'hf' or 'keras', got 'onnx'
     """
-    if format not in WRITERS:
-        raise ValueError(f"format must be {' or '.join(map(repr, WRITERS))}, got {format!r}")
-    return WRITERS[format]
+    writers = {name: found.writer for name, found in sorted(FORMATS.items()) if found.writer is not None}
+    if format not in writers:
+        raise ValueError(f"format must be {' or '.join(map(repr, writers))}, got {format!r}")
+    return writers[format]()
 
 
 def detect(directory: Path) -> Reader:
@@ -232,15 +256,12 @@ def detect(directory: Path) -> Reader:
     Raises:
         ValueError: where it is in none that can be read.
     """
-    return _format_of(directory).reader
-
-
-def _format_of(directory: Path) -> Format:
-    for candidate in FORMATS:
+    for candidate in FORMATS.values():
         if candidate.marks(directory):
-            return candidate
+            return candidate.reader()
     raise ValueError(
-        f"{directory} is no preset: it has neither config.json nor {fairseq.CHECKPOINT}; it has {contents(directory)}"
+        f"{directory} is no preset: it has neither {marks.CONFIG} nor {marks.FAIRSEQ_CHECKPOINT}; "
+        f"it has {contents(directory)}"
     )
 
 

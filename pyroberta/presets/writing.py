@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.params import Arrays, shapes
+from pyroberta.presets.marks import is_kerashub
 from pyroberta.presets.stored import check_vocabulary, few
-from pyroberta.text.files import read_json
 
 if TYPE_CHECKING:
+    from pyroberta.presets.training_state import TrainingState
     from pyroberta.text.tokenizer import Tokenizer
 
 # What belongs to the model, the tokenizer and the preprocessor, in the formats that are written, and in older files.
@@ -29,26 +31,31 @@ TOKENIZER_FILES = (*HF_TOKENIZER_FILES, "assets")
 PREPROCESSOR_FILES = ("pyroberta_preprocessor.json", "preprocessor.json")
 
 
-def is_kerashub(directory: Path) -> bool:
-    """Whether config.json is KerasHub's; HF's has no `registered_name`.
+@dataclass(frozen=True)
+class Contents:
+    """What is written of a model.
 
-    Raises:
-        ValueError: where it is no JSON.
+    Attributes:
+        config: of the model.
+        params: its parameters, of `shapes(config)`.
+        tokenizer: None for a model without.
+        preprocessor: the settings of the task's preprocessor, which JSON can hold.
+        state: of training, to go on with.
+        head: False for the encoder alone.
+        labels: the names of a classifier's classes, where it has some.
     """
-    file = directory / "config.json"
-    return file.exists() and "registered_name" in read_json(file)
+
+    config: RobertaConfig
+    params: Arrays
+    tokenizer: Tokenizer | None = None
+    preprocessor: Mapping[str, Any] | None = None
+    state: TrainingState | None = None
+    head: bool = True
+    labels: Sequence[str] | None = None
 
 
 @contextlib.contextmanager
-def new_preset(
-    directory: Path | str,
-    config: RobertaConfig,
-    params: Arrays,
-    tokenizer: Tokenizer | None,
-    preprocessor: Mapping[str, Any] | None,
-    *,
-    in_kerashub: bool,
-) -> Iterator[Path]:
+def new_preset(directory: Path | str, contents: Contents, *, in_kerashub: bool) -> Iterator[Path]:
     """Gives an empty directory to fill, which then takes the place of `directory`.
 
     An interrupted save leaves what was there before, whole (see atomic.py). Other files of an existing preset, such as
@@ -60,15 +67,16 @@ def new_preset(
     """
     from pyroberta.presets.atomic import replacing_directory
 
-    if params.table != shapes(config):
-        differing = [name for name, shape in shapes(config).items() if params.table.get(name) != shape]
-        raise ValueError(f"the parameters aren't those of the config: {few(differing or params.table)} differ")
-    if tokenizer is not None:
-        check_vocabulary(Path(directory), tokenizer.vocabulary_size, config)
+    table, wanted = contents.params.table, shapes(contents.config)
+    if table != wanted:
+        differing = [name for name, shape in wanted.items() if table.get(name) != shape]
+        raise ValueError(f"the parameters aren't those of the config: {few(differing or table)} differ")
+    if contents.tokenizer is not None:
+        check_vocabulary(Path(directory), contents.tokenizer.vocabulary_size, contents.config)
     is_other = _is_of_other_format(Path(directory), in_kerashub)
     owned = [*MODEL_FILES]
-    owned += TOKENIZER_FILES if is_other or tokenizer is not None else ()
-    owned += PREPROCESSOR_FILES if is_other or preprocessor is not None else ()
+    owned += TOKENIZER_FILES if is_other or contents.tokenizer is not None else ()
+    owned += PREPROCESSOR_FILES if is_other or contents.preprocessor is not None else ()
     with replacing_directory(directory, owned) as new:
         yield new
 

@@ -12,7 +12,7 @@ from numpy import ndarray as Array
 
 from pyroberta.model.batch import Batch, take
 
-Masker = Callable[[Batch, np.random.Generator], Batch]
+Masker = Callable[[Batch, "np.random.Generator"], Batch]  # quoted: NumPy imports `random` when it is asked for
 Seed = tuple[int, ...]  # whole numbers of at least 0
 
 SHUFFLE, MASK, EVALUATE = range(3)  # what a generator is for; each purpose has its own stream of the seed

@@ -1,0 +1,54 @@
+"""PyTorch's way of laying a RoBERTa out, of which Hugging Face and fairseq differ in the names alone.
+
+Kernels lie (out, in) there and (in, out) here, and the position table has `pad_id + 1` rows in front that no token
+uses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from pyroberta.model.config import RobertaConfig
+from pyroberta.model.params import Arrays, Shape, shapes, split_layer
+from pyroberta.presets.stored import Copy, Stored
+
+# A parameter's name here: its name there, and whether it is transposed there. `#` is the layer's number in a pattern.
+Names = Mapping[str, tuple[str, bool]]
+POSITION = "embeddings.position"
+
+
+def unused_rows(config: RobertaConfig) -> int:
+    """Rows in front of the position table there."""
+    return config.pad_id + 1
+
+
+def renamed(names: Iterable[str], table: Names) -> dict[str, tuple[str, bool]]:
+    """The table's rows of the parameters `names`, with their layers' numbers.
+
+    >>> renamed(["layers.3.norm.gamma"], {"layers.#.norm.gamma": ("encoder.#.norm.weight", False)})
+    {'layers.3.norm.gamma': ('encoder.3.norm.weight', False)}
+    """
+    found = {}
+    for name in names:
+        pattern, layer = split_layer(name)
+        theirs, transpose = table[pattern]
+        found[name] = (theirs.replace("#", layer), transpose)
+    return found
+
+
+def shapes_there(names: Names, config: RobertaConfig) -> dict[str, Shape]:
+    """The shapes that the parameters `names` have there, by their names there."""
+    table = shapes(config)
+    table[POSITION] = (table[POSITION][0] + unused_rows(config), config.hidden_dim)
+    return {theirs: table[ours][::-1] if transpose else table[ours] for ours, (theirs, transpose) in names.items()}
+
+
+def take_over(stored: Mapping[str, Stored], names: Names, params: Arrays, config: RobertaConfig) -> None:
+    """Copies each of `names` from its tensor straight into its place in the vector.
+
+    Raises:
+        ValueError: where a number isn't finite, or is too large for the dtype of `params`.
+    """
+    for ours, (theirs, transpose) in names.items():
+        skip = unused_rows(config) if ours == POSITION else 0
+        Copy(stored[theirs], params[ours], transpose, skip).run()
