@@ -142,6 +142,7 @@ def build_parser() -> argparse.ArgumentParser:
     convert.add_argument(
         "--max-shard-size", metavar="SIZE", default="5GB", help="weights that are larger go into several files"
     )
+    convert.add_argument("--include-optimizer", action="store_true", help="with the state of training that SRC has")
 
     command("doctor", _doctor, "which backends are there, and why others are not")
 
@@ -389,10 +390,11 @@ def _convert(arguments: argparse.Namespace) -> dict[str, Any]:
         format=arguments.format,
         dtype=arguments.dtype,
         max_shard_size=arguments.max_shard_size,
+        include_optimizer=arguments.include_optimizer,
     )
     if not arguments.json:
         parts = ("head", "tokenizer")
-        there = ["encoder", *filter(result.get, parts)]
+        there = ["encoder", *filter(result.get, parts), *["optimizer's state"] * arguments.include_optimizer]
         lacking = [part for part in parts if not result[part]]
         without = f"; {arguments.source} has no {' and no '.join(lacking)}" if lacking else ""
         print(f"saved to {arguments.target} as {arguments.format}, {arguments.dtype}: {', '.join(there)}{without}")

@@ -160,7 +160,7 @@ class Task(ABC):
             raise ValueError("load_optimizer=True goes on from the preset's weights: leave out load_weights=False")
         name = os.fspath(preset)
         if load_weights or is_handle(preset):
-            preset = resolve(preset, load_weights)  # once: it may ask a hub
+            preset = resolve(preset, load_weights, load_optimizer)  # once: it may ask a hub
         backbone = Backbone.from_preset(preset, load_weights=load_weights, seed=seed or 0, **options)
         if preprocessor is FROM_PRESET:
             preprocessor = cls.preprocessor_kind.from_preset(preset)

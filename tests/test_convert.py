@@ -64,6 +64,25 @@ def test_a_preset_can_be_converted_in_its_place(tmp_path):
     assert not (tmp_path / "a" / "model.safetensors").exists()
 
 
+def test_the_state_of_training_goes_along_where_it_is_asked_for(tmp_path):
+    model = small_masked_lm(dtype="float32", seed=3)
+    model.fit(["The quick brown fox jumped over the lazy dog."], epochs=2, verbose=0)
+    model.save_to_preset(tmp_path / "hf", include_optimizer=True)
+    convert(tmp_path / "hf", tmp_path / "keras", format="keras", include_optimizer=True)
+    convert(tmp_path / "keras", tmp_path / "back", include_optimizer=True)
+    for place in ("keras", "back"):
+        again = MaskedLM.from_preset(tmp_path / place, load_optimizer=True)
+        assert (again.seed, again.optimizer.iterations) == (3, 2)
+        assert again.optimizer.get_config() == model.optimizer.get_config()
+        for moment in ("m", "v"):
+            theirs, ours = (which.optimizer.state_dict()[moment] for which in (model, again))
+            assert all(np.array_equal(ours[name], theirs[name]) for name in theirs)
+    convert(tmp_path / "hf", tmp_path / "without")
+    with pytest.raises(FileNotFoundError, match="has no optimizer's state"):
+        convert(tmp_path / "without", tmp_path / "new", include_optimizer=True)
+    assert not (tmp_path / "new").exists()
+
+
 @pytest.mark.parametrize(
     ("how", "message"),
     [

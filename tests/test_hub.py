@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from loopback_hub import Hub, Repository
-from small_models import TEXTS, small_config
+from small_models import TEXTS, small_config, small_masked_lm
 from test_kerashub_format import params_of, preset
 
 from pyroberta import MaskedLM
@@ -182,6 +182,22 @@ def test_without_its_weights_a_preset_takes_little(hub: Hub, online: Client, hf_
     assert set(hub.downloads()) == set(hf_files) - {"model.safetensors"}
     assert "result" in online("hf://org/little", "load")
     assert "model.safetensors" in hub.downloads()
+
+
+def test_the_state_of_training_is_downloaded_where_it_is_asked_for(hub: Hub, online: Client, tmp_path: Path) -> None:
+    model = small_masked_lm(dtype="float32")
+    model.fit(["The quick brown fox."], verbose=0)
+    model.save_to_preset(tmp_path / "paused", include_optimizer=True)
+    state = "pyroberta_optimizer.safetensors"
+    content = files_of(tmp_path / "paused")
+    hub.repositories["org/paused"] = Repository(content)
+    assert set(files_of(Path(online("hf://org/paused")["result"]))) == set(content) - {state}
+    assert "result" in online("hf://org/paused", "load", load_optimizer=True)
+    assert files_of(Path(online("hf://org/paused")["result"])) == content
+    hub.repositories["org/finished"] = Repository({name: file for name, file in content.items() if name != state})
+    found = online("hf://org/finished", "load", load_optimizer=True)
+    assert found["error"] == "FileNotFoundError"
+    assert "has no optimizer's state" in found["text"]
 
 
 def test_half_a_preset_in_the_cache_is_told_from_a_whole_one(

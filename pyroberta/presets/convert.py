@@ -27,10 +27,11 @@ def convert(
     format: str = "hf",
     dtype: str = "float32",
     max_shard_size: int | str = "5GB",
+    include_optimizer: bool = False,
 ) -> dict[str, Any]:
     """Writes a preset anew, in another format or dtype: what it has of encoder, head, tokenizer and settings.
 
-    A head that the preset hasn't got isn't made up. The state of an optimizer isn't carried over.
+    A head that the preset hasn't got isn't made up.
 
     Args:
         source: a preset's name, or a directory in any format that can be read.
@@ -38,6 +39,7 @@ def convert(
         format: "hf" or "keras".
         dtype: as which the weights are stored.
         max_shard_size: weights that are larger go into several files.
+        include_optimizer: with the state of training, which the preset must have.
 
     Returns:
         `saved`, the directory; `format`, `dtype`; and whether there was a `head` and a `tokenizer`.
@@ -55,7 +57,7 @@ def convert(
     write, dtype = writer(format), dtype_name(dtype)
     parse_size(max_shard_size)
     check_saveable(Path(target))
-    directory = resolve(source)
+    directory = resolve(source, state=include_optimizer)
     reader = detect(directory)
     config = reader.read_config(directory)
     try:
@@ -68,7 +70,8 @@ def convert(
         settings = kind.from_preset(directory, tokenizer=tokenizer).get_config()
     params, has_head = _read_params(reader, directory, config, np.float64 if dtype == "float64" else np.float32)
     labels = reader.read_labels(directory)
-    contents = Contents(config, params, tokenizer, settings, head=has_head, labels=labels)
+    state = reader.read_state(directory, config) if include_optimizer else None
+    contents = Contents(config, params, tokenizer, settings, state, has_head, labels)
     write(os.fspath(target), contents, dtype=dtype, max_shard_size=max_shard_size)
     there = {"head": has_head, "tokenizer": tokenizer is not None}
     return {"saved": os.fspath(target), "format": format, "dtype": dtype, **there}

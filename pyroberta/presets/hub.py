@@ -4,9 +4,9 @@
     kaggle://OWNER/MODEL/FRAMEWORK/VARIATION[/VERSION]      by the package kagglehub
 
 Each file is asked for by its name, by `files`, and nothing else is downloaded: config.json first, so that another model
-is refused before its weights come; then the tokenizer's and the preprocessor's; then the weights, safetensors rather
-than a pickle, never both. What isn't there is asked for once and remembered. So a preset that was downloaded whole
-loads without a network.
+is refused before its weights come; then the tokenizer's and the preprocessor's; the state of training, where it is
+asked for; and the weights, safetensors rather than a pickle, never both. What isn't there is asked for once and
+remembered. So a preset that was downloaded whole loads without a network.
 
 Caches, progress bars, tokens, mirrors and retries are the clients', with their settings.
 """
@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
-from pyroberta.presets import hf, kerashub
+from pyroberta.presets import hf, kerashub, training_state
 from pyroberta.presets.writing import HF_TOKENIZER_FILES
 from pyroberta.text.files import read_json
 
@@ -49,12 +49,18 @@ class Source(Protocol):
         """The file of that name in the cache, downloaded where it isn't yet; None where the preset has none."""
 
 
-def download(handle: str, weights: bool = True, check: Callable[[Path], object] = lambda directory: None) -> Path:
+def download(
+    handle: str,
+    weights: bool = True,
+    state: bool = False,
+    check: Callable[[Path], object] = lambda directory: None,
+) -> Path:
     """The directory of a preset on a hub, with the files that are read.
 
     Args:
         handle: `hf://…` or `kaggle://…`, see above.
         weights: False for all but the weights.
+        state: with the state of training, where there is one; KerasHub's lies among the weights.
         check: gets the directory when config.json is there, and raises where the rest is not wanted.
 
     Raises:
@@ -70,7 +76,7 @@ def download(handle: str, weights: bool = True, check: Callable[[Path], object] 
     if config is None:
         raise FileNotFoundError(f"{handle} has no {CONFIG}, so it is no preset that can be read")
     check(config.parent)
-    found = files(source.fetch, weights)
+    found = files(source.fetch, weights, state)
     if weights and not any(SHARD.fullmatch(file.name) and file.name != kerashub.HEAD for file in found):
         raise FileNotFoundError(
             f"{handle} has no weights that can be read: {hf.WEIGHTS}, {hf.PICKLE} or KerasHub's {kerashub.WEIGHTS}, or "
@@ -79,8 +85,8 @@ def download(handle: str, weights: bool = True, check: Callable[[Path], object] 
     return config.parent
 
 
-def files(fetch: Fetch, weights: bool = True) -> list[Path]:
-    """What `fetch` finds of the files that the readers read; the weights last.
+def files(fetch: Fetch, weights: bool = True, state: bool = False) -> list[Path]:
+    """What `fetch` finds of the files that the readers read; the weights last, as in `download`.
 
     >>> import tempfile
     >>> directory = Path(tempfile.mkdtemp())
@@ -95,6 +101,8 @@ def files(fetch: Fetch, weights: bool = True) -> list[Path]:
     is_kerashub = "registered_name" in read_json(config)
     names, kinds = (KERASHUB_FILES, KERASHUB_WEIGHTS) if is_kerashub else (HF_FILES, HF_WEIGHTS)
     found = [config, *(fetch(name) for name in names if weights or name != kerashub.HEAD)]
+    if state and not is_kerashub:
+        found.append(fetch(training_state.FILE))
     for whole, index in kinds if weights else ():
         if file := fetch(whole):
             found.append(file)

@@ -230,7 +230,7 @@ def training_state(preset: str | os.PathLike[str], config: RobertaConfig) -> Tra
         FileNotFoundError: where there is none.
         ValueError: where it is damaged or another model's, or the format can't hold one.
     """
-    directory = resolve(preset)
+    directory = resolve(preset, state=True)
     return detect(directory).read_state(directory, config)
 
 
@@ -274,7 +274,7 @@ def is_handle(preset: str | os.PathLike[str]) -> bool:
     return isinstance(preset, str) and re.match(r"[a-z]+://", preset) is not None
 
 
-def resolve(preset: str | os.PathLike[str], weights: bool = True) -> Path:
+def resolve(preset: str | os.PathLike[str], weights: bool = True, state: bool = False) -> Path:
     """The directory that a preset's name stands for; it is downloaded where need be.
 
     A handle begins with `hf://` or `kaggle://`, see hub.py. A name of the table `PRESETS` comes next, as in KerasHub;
@@ -283,6 +283,7 @@ def resolve(preset: str | os.PathLike[str], weights: bool = True) -> Path:
     Args:
         preset: as above.
         weights: False where the weights need not be downloaded.
+        state: True where the state of training is wanted too.
 
     Raises:
         FileNotFoundError: where a path isn't there.
@@ -295,7 +296,7 @@ def resolve(preset: str | os.PathLike[str], weights: bool = True) -> Path:
     """
     name = os.fspath(preset)
     if is_handle(preset):
-        return _downloaded(name, weights)
+        return _downloaded(name, weights, state)
     if isinstance(preset, str) and preset in PRESETS:
         if Path(preset).is_dir():
             warnings.warn(
@@ -303,7 +304,7 @@ def resolve(preset: str | os.PathLike[str], weights: bool = True) -> Path:
                 f"For the directory write './{preset}'",
                 stacklevel=2,
             )
-        return _known(preset, weights)
+        return _known(preset, weights, state)
     directory = Path(name).expanduser()
     if name:
         from pyroberta.presets.atomic import readable
@@ -324,7 +325,7 @@ def resolve(preset: str | os.PathLike[str], weights: bool = True) -> Path:
     raise ValueError(f"unknown preset {name!r}{guess} {_what_can_be_had()}")
 
 
-def _downloaded(handle: str, weights: bool) -> Path:
+def _downloaded(handle: str, weights: bool, state: bool) -> Path:
     from pyroberta.presets import hub
 
     scheme = handle.partition("://")[0]
@@ -332,10 +333,10 @@ def _downloaded(handle: str, weights: bool) -> Path:
         where = REFUSED.get(scheme, "there")
         raise ValueError(f"preset {handle!r}: nothing is downloaded from {where}. {_what_can_be_had()}")
     # Another architecture is refused before its weights are downloaded.
-    return hub.download(handle, weights, check=lambda directory: detect(directory).read_config(directory))
+    return hub.download(handle, weights, state, check=lambda directory: detect(directory).read_config(directory))
 
 
-def _known(name: str, weights: bool) -> Path:
+def _known(name: str, weights: bool, state: bool) -> Path:
     preset = PRESETS[name]
     if not preset.handles:
         from importlib import resources
@@ -347,7 +348,7 @@ def _known(name: str, weights: bool) -> Path:
     failures: list[Exception] = []
     for handle in preset.handles:
         try:
-            directory = _downloaded(handle, weights)
+            directory = _downloaded(handle, weights, state)
         except (ImportError, ConnectionError, FileNotFoundError, PermissionError) as failure:
             failures.append(failure)
             continue

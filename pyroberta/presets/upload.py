@@ -25,8 +25,9 @@ def upload(
 ) -> str:
     """Puts a preset on the Hugging Face hub or Kaggle, in one commit or version; gives the address of its page.
 
-    What goes there: the files that `from_preset` reads, README.md and LICENSE where they are there, nothing else. Where
-    there is no README.md, neither in the directory nor on the hub, one is made by `model_card`.
+    What goes there: the files that `from_preset` reads, the optimizer's state among them, README.md and LICENSE where
+    they are there, nothing else. Where there is no README.md, neither in the directory nor on the hub, one is made by
+    `model_card`.
 
     Args:
         directory: of a preset.
@@ -54,8 +55,8 @@ def upload(
         raise FileNotFoundError(f"{directory}: there is no such directory to upload")
     reader = detect(directory)
     config = reader.read_config(directory)
-    files = hub.files(hub.in_directory(directory))
-    if len(files) == len(hub.files(hub.in_directory(directory), weights=False)):
+    files = hub.files(hub.in_directory(directory), state=True)
+    if files == hub.files(hub.in_directory(directory), weights=False, state=True):
         raise FileNotFoundError(f"{directory} has no weights to upload, only {', '.join(file.name for file in files)}")
     named = {file.relative_to(directory).as_posix(): file for file in files}
     named |= {name: directory / name for name in (CARD, *BESIDE) if (directory / name).is_file()}
