@@ -103,14 +103,16 @@ class Backbone:
             dropout, attention_dropout, classifier_dropout: instead of the preset's. `dropout` alone sets all, as in
                 KerasHub.
             num_classes: of the head: None for a masked LM's; by default the head is the preset's own. A head that the
-                preset doesn't have is fresh.
+                preset doesn't have is fresh, drawn from `seed`.
         """
         rates = {"dropout": dropout, "attention_dropout": attention_dropout, "classifier_dropout": classifier_dropout}
         changes: dict[str, Any] = {} if dropout is None else dict.fromkeys(rates, dropout)
         changes |= {name: rate for name, rate in rates.items() if rate is not None}
         if num_classes != "stored":
             changes["num_classes"] = num_classes
-        config, params, _ = load(preset, float_dtype(dtype), load_weights, load_tokenizer=False, changes=changes)
+        config, params, _ = load(
+            preset, float_dtype(dtype), load_weights, load_tokenizer=False, changes=changes, seed=seed
+        )
         if params is None:
             params = Arrays(shapes(config), float_dtype(dtype))
             initialise(params, config, initializer, seed)

@@ -17,7 +17,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from small_models import TEXTS, small_masked_lm
 
+from pyroberta import Backbone, MaskedLM
 from pyroberta.training import callbacks
 from pyroberta.training.callbacks import (
     HOOKS,
@@ -39,6 +41,8 @@ class Model:
         self.stop_training = False
         self.weight = np.zeros(1)
         self.saved = []
+        self.with_optimizer = []
+        self.backbone = Backbone(vocabulary_size=5, num_layers=1, num_heads=1, hidden_dim=2, intermediate_dim=2)
 
     def get_weights(self):
         return [self.weight]  # live: whoever wants to keep it must copy
@@ -46,8 +50,10 @@ class Model:
     def set_weights(self, weights):
         self.weight[:] = weights[0]
 
-    def save_to_preset(self, directory):
+    def save_to_preset(self, directory, dtype, include_optimizer):
+        assert dtype == "float32"
         self.saved.append(directory)
+        self.with_optimizer.append(include_optimizer)
 
 
 def train(told, values, monitor="val_loss", steps=2, verbose=0):
@@ -247,6 +253,32 @@ def test_checkpoints_are_saved_when_and_where_they_should(tmp_path, arguments, v
     _, model = train([ModelCheckpoint(**arguments)], values)
     assert model.saved == [str(tmp_path / "new" / name) for name in saved]
     assert (tmp_path / "new").is_dir()
+
+
+def test_a_checkpoint_has_the_optimizer_s_state_unless_it_is_not_wanted(tmp_path):
+    _, model = train([ModelCheckpoint(tmp_path / "a"), ModelCheckpoint(tmp_path / "b", save_weights_only=True)], [1.0])
+    assert model.with_optimizer == [True, False]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_training_goes_on_from_a_checkpoint_bit_for_bit(tmp_path, dtype):
+    def fit(model, **how):
+        model.fit(TEXTS[:5], batch_size=2, verbose=0, **how)
+        return model
+
+    whole = fit(small_masked_lm(seed=5, dtype=dtype), epochs=4)
+    fit(small_masked_lm(seed=5, dtype=dtype), epochs=2, callbacks=[ModelCheckpoint(tmp_path / "run")])
+    again = MaskedLM.from_preset(tmp_path / "run", load_optimizer=True, dtype=dtype)
+    fit(again, initial_epoch=2, epochs=4)
+    assert again.backbone.params.flat.tobytes() == whole.backbone.params.flat.tobytes()
+
+
+def test_a_model_with_lora_is_saved_without_the_state_that_has_no_place(tmp_path):
+    model = small_masked_lm()
+    model.backbone.enable_lora(2)
+    model.fit(TEXTS, verbose=0, callbacks=[ModelCheckpoint(tmp_path / "run")])
+    with pytest.raises(FileNotFoundError, match="has no optimizer's state"):
+        MaskedLM.from_preset(tmp_path / "run", load_optimizer=True)
 
 
 def test_a_checkpoint_says_what_is_wrong_with_it(tmp_path, capsys):

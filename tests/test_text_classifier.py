@@ -312,6 +312,16 @@ def test_other_problems_are_refused_by_name(tmp_path: Path, changes, message):
         Task.from_preset(written(tmp_path, **changes), preprocessor=None)
 
 
+@pytest.mark.parametrize("format", ["hf", "keras"])
+def test_a_fresh_head_is_the_seed_s(tmp_path: Path, format: str):
+    small_masked_lm(dtype="float32").save_to_preset(tmp_path / "preset", format=format)
+    made = [TextClassifier.from_preset(tmp_path / "preset", num_classes=3, seed=seed) for seed in (None, 0, 7)]
+    tables = [classifier.params["head.table"] for classifier in made]
+    assert np.array_equal(tables[0], tables[1])
+    assert not np.array_equal(tables[1], tables[2])
+    assert np.array_equal(made[1].params["embeddings.token"], made[2].params["embeddings.token"])
+
+
 def test_a_head_that_is_damaged_is_no_reason_for_a_fresh_one(tmp_path: Path):
     directory = written(tmp_path, id2label={str(i): f"{i}" for i in range(5)})
     with pytest.raises(ValueError, match=r"classifier\.out_proj\.weight has shape \(3, 8\), expected \(5, 8\)"):

@@ -200,13 +200,14 @@ def _thirds(name: str, tensor: Stored) -> list[tuple[str, Stored]]:
 # --- weights ----------------------------------------------------------------------------------------------------------
 
 
-def read_params(directory: Path, config: RobertaConfig, dtype: DTypeLike = np.float32) -> Arrays:
+def read_params(directory: Path, config: RobertaConfig, dtype: DTypeLike = np.float32, seed: int = 0) -> Arrays:
     """The parameters in `directory`. Each tensor goes from the mapped file straight to its place in the vector.
 
     Args:
         directory: with a model.pt of any version of torch and fairseq.
         config: what `read_config` said of it.
         dtype: of the result, float32 or float64.
+        seed: of a head that is fresh.
 
     A head for `config.num_classes` is fresh: a checkpoint's classifiers are not read.
 
@@ -235,7 +236,7 @@ def read_params(directory: Path, config: RobertaConfig, dtype: DTypeLike = np.fl
     params = Arrays(shapes(config), dtype)
     if not has_head:
         tensors_of.warn_of_fresh_head(directory, "lm_head.*", config.num_classes, None)
-        initialise(params, config)
+        initialise(params, config, seed=seed)
     take_over(stored, names, params, config)
     return params
 

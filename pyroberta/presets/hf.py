@@ -238,7 +238,7 @@ def _refuse_other_models(file: Path, values: Mapping[str, Any]) -> None:
 # -------------------------------------------------------------------------------------------------------------- weights
 
 
-def read_params(directory: Path, config: RobertaConfig, dtype: DTypeLike = np.float32) -> Arrays:
+def read_params(directory: Path, config: RobertaConfig, dtype: DTypeLike = np.float32, seed: int = 0) -> Arrays:
     """The parameters in `directory`, from model.safetensors or pytorch_model.bin, or from shards with an index.
 
     Each tensor goes from the mapped file straight to its place in the vector. Stored may be float64, float32, float16
@@ -248,6 +248,7 @@ def read_params(directory: Path, config: RobertaConfig, dtype: DTypeLike = np.fl
         directory: an HF directory.
         config: what `read_config` said of it.
         dtype: of the result, float32 or float64.
+        seed: of a head that is fresh.
 
     The head is `config.num_classes`'s, whatever the directory's own is: another one is left out.
 
@@ -278,7 +279,7 @@ def read_params(directory: Path, config: RobertaConfig, dtype: DTypeLike = np.fl
     params = Arrays(shapes(config), dtype)
     if not has_head:
         warn_of_fresh_head(directory, HEADS[task], config.num_classes, own)
-        initialise(params, config)
+        initialise(params, config, seed=seed)
     take_over(stored, names, params, config)
     first_type = np.zeros(config.hidden_dim, dtype)
     Copy(stored[TOKEN_TYPE].row(0), first_type).run()

@@ -278,11 +278,12 @@ def read_tokenizer(directory: Path, config: RobertaConfig) -> Tokenizer:
 # --- weights ----------------------------------------------------------------------------------------------------------
 
 
-def read_params(directory: Path, config: RobertaConfig, dtype: DTypeLike = np.float32) -> Arrays:
+def read_params(directory: Path, config: RobertaConfig, dtype: DTypeLike = np.float32, seed: int = 0) -> Arrays:
     """The parameters in `directory`: of the backbone from model.weights.h5 or its shards, of the head from
     task.weights.h5.
 
-    The head is `config.num_classes`'s, whatever the directory's own is: another one is left out.
+    The head is `config.num_classes`'s, whatever the directory's own is: another one is left out, and a fresh one is
+    drawn from `seed`.
 
     Warns:
         UserWarning: where there is no such head; it is then freshly initialised. Nothing is said where that is what was
@@ -303,7 +304,7 @@ def read_params(directory: Path, config: RobertaConfig, dtype: DTypeLike = np.fl
     params = Arrays(shapes(config), dtype)
     if not head:
         stored.warn_of_fresh_head(directory, HEAD, config.num_classes, own)
-        initialise(params, config)
+        initialise(params, config, seed=seed)
     for name, place in places.items():
         stored.Copy(tensors[place], params[name], transpose=name == "head.table").run()
     return params

@@ -76,8 +76,8 @@ class Reader(Protocol):
     def read_config(self, directory: Path) -> RobertaConfig:
         """The hyperparameters."""
 
-    def read_params(self, directory: Path, config: RobertaConfig, dtype: DTypeLike) -> Arrays:
-        """The parameters, in `dtype`."""
+    def read_params(self, directory: Path, config: RobertaConfig, dtype: DTypeLike, seed: int = 0) -> Arrays:
+        """The parameters, in `dtype`; a head that is missing is drawn from `seed`."""
 
     def read_tokenizer(self, directory: Path, config: RobertaConfig) -> Tokenizer:
         """The tokenizer."""
@@ -162,6 +162,7 @@ def load(
     load_weights: bool = True,
     load_tokenizer: bool = True,
     changes: Mapping[str, Any] | None = None,
+    seed: int = 0,
 ) -> tuple[RobertaConfig, Arrays | None, Tokenizer | None]:
     """Everything that makes a model, from a name or a directory.
 
@@ -173,6 +174,7 @@ def load(
         load_weights: False for the config and tokenizer alone; the parameters are then None.
         load_tokenizer: False for a directory without one; the tokenizer is then None.
         changes: fields of the config instead of the preset's own: rates, or another head's `num_classes`.
+        seed: of a head that the preset hasn't got.
 
     Raises:
         ValueError, FileNotFoundError: as `resolve`, `detect` and the format's reader say.
@@ -184,7 +186,7 @@ def load(
     reader = detect(directory)
     config = replace(reader.read_config(directory), **(changes or {}))
     tokenizer = reader.read_tokenizer(directory, config) if load_tokenizer else None
-    params = reader.read_params(directory, config, dtype) if load_weights else None
+    params = reader.read_params(directory, config, dtype, seed) if load_weights else None
     return config, params, tokenizer
 
 

@@ -385,7 +385,10 @@ class EarlyStopping(_Monitor):
 
 
 class ModelCheckpoint(_Monitor):
-    """Saves the model as training goes, each time as a whole preset directory.
+    """Saves the model as training goes, each time as a whole preset directory, from which it can go on.
+
+    After a crash, `from_preset(filepath, load_optimizer=True)` and `fit` with `initial_epoch`, the number of epochs
+    done, lead to the same bits as a run that never stopped.
 
     Args:
         filepath: the directory. `{epoch}`, `{batch}` (with an integer `save_freq`) and names of the logs are filled
@@ -393,6 +396,8 @@ class ModelCheckpoint(_Monitor):
         monitor: the metric that `save_best_only` goes by.
         verbose: 1 says on stderr what was saved.
         save_best_only: save only when the metric is the best so far.
+        save_weights_only: leave the optimizer's state out, which takes twice the weights' room. It is left out for a
+            model with LoRA too, whose factors a preset has no place for.
         mode: `"min"` or `"max"` is better; `"auto"` knows it for pyroberta's own metrics.
         save_freq: `"epoch"`, or a number of steps.
         initial_value_threshold: with `save_best_only`, only what is better than this is saved.
@@ -410,6 +415,7 @@ class ModelCheckpoint(_Monitor):
         monitor: str = "val_loss",
         verbose: int = 0,
         save_best_only: bool = False,
+        save_weights_only: bool = False,
         mode: str = "auto",
         save_freq: str | int = "epoch",
         initial_value_threshold: float | None = None,
@@ -420,6 +426,7 @@ class ModelCheckpoint(_Monitor):
         self.filepath = os.fspath(filepath)
         self.verbose = verbose
         self.save_best_only = save_best_only
+        self.save_weights_only = save_weights_only
         self.save_freq = save_freq
         self.best = initial_value_threshold
         self._epoch = 0
@@ -459,7 +466,9 @@ class ModelCheckpoint(_Monitor):
                 self.best = value
         directory = self.directory(epoch, logs)
         Path(directory).parent.mkdir(parents=True, exist_ok=True)
-        self.model.save_to_preset(directory)
+        backbone = self.model.backbone
+        is_whole = not self.save_weights_only and not backbone.config.lora_rank
+        self.model.save_to_preset(directory, dtype=backbone.params.dtype.name, include_optimizer=is_whole)
         if self.verbose:
             _say(f"epoch {epoch + 1}: saved to {directory}")
 
