@@ -190,6 +190,7 @@ def test_the_state_of_training_is_downloaded_where_it_is_asked_for(hub: Hub, onl
     model.save_to_preset(tmp_path / "paused", include_optimizer=True)
     state = "pyroberta_optimizer.safetensors"
     content = files_of(tmp_path / "paused")
+    assert state in {file.name for file in hubs.files(hubs.in_directory(tmp_path / "paused"), state=True)}  # to upload
     hub.repositories["org/paused"] = Repository(content)
     assert set(files_of(Path(online("hf://org/paused")["result"]))) == set(content) - {state}
     assert "result" in online("hf://org/paused", "load", load_optimizer=True)

@@ -1,7 +1,7 @@
 """What a preset's name means: a preset that ships with the package, one that is downloaded, or a directory.
 
-`from_preset(name)` asks here. To add a name, add a row to `PRESETS`; to add a format, a file beside hf.py and a row to
-`FORMATS`; to add a place to download from, a class beside those in hub.py.
+`from_preset(name)` asks here. To add a name, add a row to `PRESETS`; to add a format, a file beside hf.py, its marks to
+marks.py and a row to `FORMATS`; to add a place to download from, a class beside those in hub.py.
 """
 
 from __future__ import annotations
