@@ -2,7 +2,7 @@
 
     python scripts/fuzz_presets.py [--minutes 10] [--seed 0] [--keep]
 
-An input is a sound preset or a bad one of tests/bad_presets.py, of which one file is changed: bytes flipped, cut out,
+An input is a sound preset or a bad one of tests/bad_presets, of which one file is changed: bytes flipped, cut out,
 repeated, put in from another file of its kind, or, in JSON, a value replaced. tests/reading_worker.py loads it, in a
 process of its own with a limit of memory and a watch on what runs. A crash, a hang, an error that no reader promises,
 an event that was heard: each is a failure, and its input stays in the folder that is printed.
@@ -123,9 +123,9 @@ def main() -> None:
     arguments = parser.parse_args()
     rng = random.Random(arguments.seed)
     folder = Path(tempfile.mkdtemp(prefix="fuzz-presets-"))
-    sources = [(kind, make_sound(folder / f"sound-{kind.split()[0]}")) for kind, make_sound in SOUND.items()]
+    sources = [(kind, sound.make(folder / f"sound-{i}")) for i, (kind, sound) in enumerate(SOUND.items())]
     sound = [directory for _, directory in sources]
-    worker = Worker(sound)
+    worker = Worker([(SOUND[kind].load, directory) for kind, directory in sources])
     for i, name in enumerate(name for name in CASES if not SLOW.search(name)):
         sources.append((CASES[name].kind, make(name, folder / f"bad-{i}")))
     print(f"{len(sources)} presets to begin with, in {folder}", flush=True)
@@ -151,7 +151,7 @@ def main() -> None:
         except (ValueError, RecursionError):
             made = changed_bytes(rng, content, other)
         path.write_bytes(made)
-        answer = worker.examine(source)
+        answer = worker.examine(SOUND[kind].load, source)
         path.write_bytes(content)
         count += 1
         outcome = answer["kind"], answer["where"], pattern(answer["message"])

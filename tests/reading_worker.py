@@ -3,7 +3,7 @@
 It has a limit of memory a little above what a reader may take, and a hook that hears of everything that Python runs,
 imports, opens for writing or connects to. It says so itself; a hang or a crash is seen by the one who asks.
 
-    python tests/reading_worker.py        a directory a line on stdin, an answer (JSON) a line on stdout
+    python tests/reading_worker.py        a line on stdin: how to load, and a directory; on stdout: an answer (JSON)
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ import sys
 import time
 import traceback
 import warnings
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -49,17 +51,52 @@ def is_harmless(event: str, arguments: tuple[Any, ...]) -> bool:
     return event in HARMLESS or not event.startswith(WATCHED)
 
 
-def examine(directory: str, events: list[str]) -> dict[str, Any]:
-    """What loading the preset came to."""
+def load_masked_lm(directory: Path) -> None:
     from pyroberta import MaskedLM
 
+    MaskedLM.from_preset(directory, backend="numpy")
+
+
+def load_classifier(directory: Path) -> None:
+    from pyroberta import TextClassifier
+
+    TextClassifier.from_preset(directory, backend="numpy")
+
+
+def load_adapter(directory: Path) -> None:
+    """PEFT's, or KerasHub's where its file is there, onto a sound model."""
+    from small_presets import KERASHUB
+
+    from pyroberta import Backbone
+
+    file = directory / "adapter.lora.h5"
+    Backbone(**asdict(KERASHUB), backend="numpy").load_lora_weights(file if os.path.lexists(file) else directory)
+
+
+def load_training(directory: Path) -> None:
+    from pyroberta import MaskedLM
+
+    MaskedLM.from_preset(directory, load_optimizer=True, backend="numpy")
+
+
+LOADERS: dict[str, Callable[[Path], None]] = {
+    "masked_lm": load_masked_lm,
+    "classifier": load_classifier,
+    "adapter": load_adapter,
+    "training": load_training,
+}
+
+
+def examine(line: str, events: list[str]) -> dict[str, Any]:
+    """What loading the preset came to; `line`: how, and from where."""
+    how, _, directory = line.partition(" ")
     kind = message = where = ""
     started = time.process_time()  # the clock's would tell of other processes too
     events.clear()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            MaskedLM.from_preset(directory, backend="numpy")
+            LOADERS[how](Path(directory))
         except BaseException as error:
             kind, message = type(error).__name__, str(error)
             last = traceback.extract_tb(error.__traceback__)[-1]
@@ -71,8 +108,8 @@ def examine(directory: str, events: list[str]) -> dict[str, Any]:
 
 def serve(warm_up: list[str]) -> None:
     events: list[str] = []
-    for directory in warm_up:  # loads what a reader loads lazily
-        examine(directory, events)
+    for line in warm_up:  # loads what a reader loads lazily
+        examine(line, events)
     for name in ("ascii", "latin_1", "raw_unicode_escape", "unicode_escape"):  # pickletools looks them up when met
         codecs.lookup(name)
     pages = int(Path("/proc/self/statm").read_text().split()[0])
@@ -86,10 +123,10 @@ def serve(warm_up: list[str]) -> None:
 
 
 class Worker:
-    """The other end. `warm_up`: sound presets, one of each format, so that nothing is imported later."""
+    """The other end. `warm_up`: how to load, and from where, what is sound, so that nothing is imported later."""
 
-    def __init__(self, warm_up: list[Path]) -> None:
-        self.warm_up = [str(directory) for directory in warm_up]
+    def __init__(self, warm_up: list[tuple[str, Path]]) -> None:
+        self.warm_up = [f"{how} {directory}" for how, directory in warm_up]
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -106,13 +143,13 @@ class Worker:
         line = self.process.stdout.readline()
         return json.loads(line) if line else None
 
-    def examine(self, directory: Path) -> dict[str, Any]:
-        """The answer; of a worker that hung or died, its kind is "a hang" or "a crash"."""
+    def examine(self, how: str, directory: Path) -> dict[str, Any]:
+        """The answer; `how` is one of `LOADERS`. Of a worker that hung or died, its kind is "a hang" or "a crash"."""
         if self.process is None:
             self.start()
         assert self.process is not None
         assert self.process.stdin is not None
-        self.process.stdin.write(f"{directory}\n".encode())
+        self.process.stdin.write(f"{how} {directory}\n".encode())
         self.process.stdin.flush()
         answer = self._line(HANG)
         if answer is None:

@@ -21,14 +21,14 @@ def listing(directory: Path) -> list[tuple[str, int]]:
 @pytest.fixture(scope="module")
 def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
     directory = tmp_path_factory.mktemp("sound")
-    worker = Worker([make_sound(directory / f"{i}") for i, make_sound in enumerate(SOUND.values())])
+    worker = Worker([(sound.load, sound.make(directory / f"{i}")) for i, sound in enumerate(SOUND.values())])
     yield worker
     worker.close()
 
 
 @pytest.mark.parametrize("kind", SOUND)
 def test_the_sound_ones_are_read(worker: Worker, tmp_path: Path, kind: str) -> None:
-    answer = worker.examine(SOUND[kind](tmp_path / "preset"))
+    answer = worker.examine(SOUND[kind].load, SOUND[kind].make(tmp_path / "preset"))
     assert answer["kind"] == "", answer
     assert answer["events"] == []
 
@@ -37,7 +37,7 @@ def test_the_sound_ones_are_read(worker: Worker, tmp_path: Path, kind: str) -> N
 def test_a_bad_preset_is_refused_by_name(worker: Worker, tmp_path: Path, name: str) -> None:
     directory = make(name, tmp_path / "preset")
     before = listing(directory), sorted(os.listdir())
-    answer = worker.examine(directory)
+    answer = worker.examine(SOUND[CASES[name].kind].load, directory)
     assert answer["kind"] in ANSWERS, answer
     assert re.search(CASES[name].message, answer["message"], re.DOTALL), answer
     assert str(tmp_path) in answer["message"]

@@ -16,16 +16,16 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="limits of memory are
 
 @pytest.mark.parametrize("kind", SOUND)
 def test_every_input_is_read_or_refused(tmp_path: Path, kind: str) -> None:
-    sound = SOUND[kind](tmp_path / "sound")
+    load, sound = SOUND[kind].load, SOUND[kind].make(tmp_path / "sound")
     inputs = [path for path in sorted((CORPUS / kind).rglob("*")) if path.is_file()]
     assert inputs
-    worker = Worker([sound])
+    worker = Worker([(load, sound)])
     try:
         for i, changed in enumerate(inputs):
             directory = tmp_path / f"{i}"
             shutil.copytree(sound, directory)
             shutil.copyfile(changed, directory / Path(*changed.relative_to(CORPUS / kind).parts[1:]))
-            answer = worker.examine(directory)
+            answer = worker.examine(load, directory)
             assert answer["kind"] in ("", *ANSWERS), (changed, answer)
             assert answer["events"] == [], (changed, answer)
             assert answer["seconds"] < PATIENCE, (changed, answer)

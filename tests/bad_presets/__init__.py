@@ -1,0 +1,24 @@
+"""Presets that must not be read: each is a sound one, spoilt in one way. `CASES` has them by name.
+
+A module here is about a format, or about what is read beside a model. To add one, write a module with `SOUND`, the
+makers of its sound presets and how each is loaded, and `CASES`, and add it to `MODULES`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bad_presets import hf, kerashub_files, torch_files
+
+MODULES = (hf, torch_files, kerashub_files)
+SOUND = {kind: sound for module in MODULES for kind, sound in module.SOUND.items()}
+CASES = {name: case for module in MODULES for name, case in module.CASES.items()}
+assert len(CASES) == sum(len(module.CASES) for module in MODULES), "two cases have one name"
+
+
+def make(name: str, directory: Path) -> Path:
+    """The bad preset of that name, in `directory`, which is made."""
+    case = CASES[name]
+    SOUND[case.kind].make(directory)
+    case.spoil(directory)
+    return directory

@@ -1,0 +1,143 @@
+"""KerasHub presets: JSON, HDF5 that leads elsewhere or unpacks without end, and the tokenizer's files."""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from small_models import random_params
+from small_presets import fields, preset, serialized
+
+from bad_presets.spoiling import CONFIG, Case, Sound, Spoil, change, cut, h5, instead, put, values
+from pyroberta.presets import kerashub
+
+
+def sound_kerashub(directory: Path) -> Path:
+    return preset(directory, random_params(CONFIG, 0, np.float32))
+
+
+SOUND = {"kerashub": Sound(sound_kerashub)}
+
+NORM = "layers/layer_normalization/vars/0"
+
+
+def dataset(*arguments: Any, **how: Any) -> Spoil:
+    def spoil(opened: Any) -> None:
+        del opened[NORM]
+        opened.create_dataset(NORM, *arguments, **how)
+
+    return h5(spoil)
+
+
+def set_link(made: Any) -> Spoil:
+    def spoil(opened: Any) -> None:
+        del opened[NORM]
+        opened[NORM] = made
+
+    return h5(spoil)
+
+
+def virtual(opened: Any) -> None:
+    del opened[NORM]
+    layout = h5py.VirtualLayout((8,), "f4")
+    layout[:] = h5py.VirtualSource("elsewhere.h5", "x", (8,))
+    opened.create_virtual_dataset(NORM, layout)
+
+
+def self_links(opened: Any) -> None:
+    for i in range(10):
+        opened["layers"][f"again{i}"] = opened["layers"]
+
+
+def deep_groups(opened: Any) -> None:
+    opened.create_group("/".join("abcdefghijklmnopqrstuvwxyz"))
+
+
+def overfull_chunk(opened: Any) -> None:
+    """A chunk of 32 bytes whose zipped stream holds two gigabytes: one megabyte again and again."""
+    del opened[NORM]
+    made = opened.create_dataset(NORM, (8,), "f4", chunks=(8,), compression="gzip")
+    packer = zlib.compressobj()
+    head = packer.compress(b"") + packer.flush(zlib.Z_FULL_FLUSH)
+    again = packer.compress(bytes(1 << 20)) + packer.flush(zlib.Z_FULL_FLUSH)
+    made.id.write_direct_chunk((0,), head + 2048 * again)
+
+
+ROWS = "layers/token_and_position_embedding/token_embedding/vars/0"
+
+CASES: dict[str, Case] = {
+    "keras: gemma": Case(
+        "kerashub", values("config.json", registered_name="keras_hub>GemmaBackbone"), "'GemmaBackbone'"
+    ),
+    "keras: a causal LM": Case(
+        "kerashub", values("config.json", registered_name="keras_hub>GemmaCausalLM"), "'GemmaCausalLM'"
+    ),
+    "keras: a name that is a list": Case("kerashub", values("config.json", registered_name=[["x"] * 999]), "this is a"),
+    "keras: config a list": Case("kerashub", values("config.json", config=[]), "config should be an object"),
+    "keras: quantised": Case(
+        "kerashub",
+        values("config.json", config={**fields(), "dtype": {"class_name": "QuantizedDTypePolicy"}}),
+        "quantised",
+    ),
+    "keras: an enormous width": Case(
+        "kerashub", values("config.json", config={**fields(), "hidden_dim": 2 * 10**12}), "doesn't fit config.json"
+    ),
+    "keras: no weights": Case("kerashub", lambda d: (d / kerashub.WEIGHTS).unlink(), "has neither model.weights.h5"),
+    "keras: weights a pipe": Case("kerashub", instead(kerashub.WEIGHTS, os.mkfifo), "is a pipe"),
+    "keras: weights a directory": Case("kerashub", instead(kerashub.WEIGHTS, Path.mkdir), "is a directory"),
+    "keras: weights a pointer": Case("kerashub", put(kerashub.WEIGHTS, "version https://git-lfs"), "no HDF5 file"),
+    "keras: half a file": Case("kerashub", cut(kerashub.WEIGHTS, 0.5), "damaged|cut short"),
+    "keras: the head a pipe": Case("kerashub", instead(kerashub.HEAD, os.mkfifo), "is a pipe"),
+    "keras: a soft link": Case("kerashub", set_link(h5py.SoftLink("/layers")), "is a link"),
+    "keras: a cycle of soft links": Case("kerashub", set_link(h5py.SoftLink(f"/{NORM}")), "is a link"),
+    "keras: an external link": Case("kerashub", set_link(h5py.ExternalLink("/etc/passwd", "/x")), "is a link"),
+    "keras: groups in a circle": Case("kerashub", h5(self_links), "second name"),
+    "keras: groups in groups": Case("kerashub", h5(deep_groups), "deep in each other"),
+    "keras: external numbers": Case(
+        "kerashub", dataset((8,), "f4", external=[("/etc/hostname", 0, 32)]), "lie in another file"
+    ),
+    "keras: a virtual dataset": Case("kerashub", h5(virtual), "lie in another file"),
+    "keras: another shape": Case("kerashub", dataset(data=np.ones(9, "f4")), "has shape \\(9,\\)"),
+    "keras: integers": Case("kerashub", dataset(data=np.ones(8, "i4")), "stored as I32"),
+    "keras: objects": Case("kerashub", dataset(data=["x"] * 8, dtype=h5py.string_dtype()), "stored as object"),
+    "keras: records": Case("kerashub", dataset((8,), np.dtype([("a", "f4")])), "stored as"),
+    "keras: no shape": Case("kerashub", dataset(data=h5py.Empty("f4")), "no shape"),
+    "keras: NaN": Case("kerashub", dataset(data=np.full(8, np.nan, "f4")), "aren't finite"),
+    "keras: a bomb": Case(
+        "kerashub",
+        h5(lambda f: f.create_dataset("layers/bomb", (1 << 30,), "f4", chunks=True)),
+        "packed in it takes more",
+    ),
+    "keras: a bomb of zeros": Case(
+        "kerashub", dataset(data=np.zeros(1 << 25, "f4"), compression="gzip"), "packed in it takes more"
+    ),
+    "keras: a chunk that bursts": Case("kerashub", h5(overfull_chunk), "packed"),
+    "keras: enormous chunks": Case(
+        "kerashub", dataset((8,), "f4", maxshape=(None,), chunks=(1 << 29,)), "packed in it takes more"
+    ),
+    "keras: a tensor missing": Case("kerashub", h5(lambda f: f.pop(ROWS)), "lacks 1 of the"),
+    "keras: a shard above": Case(
+        "kerashub",
+        lambda d: ((d / kerashub.WEIGHTS).unlink(), put(kerashub.INDEX, '{"weight_map": {"a": "../x.h5"}}')(d)),
+        "plain name of a file beside",
+    ),
+    "keras: a shard that is a list": Case(
+        "kerashub",
+        lambda d: ((d / kerashub.WEIGHTS).unlink(), put(kerashub.INDEX, '{"weight_map": {"a": [[1]]}}')(d)),
+        "isn't there",
+    ),
+    "keras: another tokenizer": Case(
+        "kerashub",
+        lambda d: (d / "tokenizer.json").write_text(json.dumps(serialized("XLMRobertaTokenizer", {}))),
+        "'XLMRobertaTokenizer'",
+    ),
+    "keras: a vocabulary pipe": Case("kerashub", instead("assets/tokenizer/vocabulary.json", os.mkfifo), "is a pipe"),
+    "keras: an id twice": Case(
+        "kerashub", change("assets/tokenizer/vocabulary.json", lambda v: v.update(twice=7)), "have the same id 7"
+    ),
+}

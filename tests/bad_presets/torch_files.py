@@ -1,0 +1,144 @@
+"""torch's files of weights, of both kinds: pickles that hold code, do not fit together, or take too much."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from small_pickles import name_of, number, older, pickled, state, tensor, text, zipped
+from small_presets import hf_tensors
+
+from bad_presets.hf import sound_hf
+from bad_presets.spoiling import CALLS, CONFIG, TOUCH, Case, Harmful, Sound, Spoil, cut, doubled, instead
+from pyroberta.presets import torch_io
+
+
+def bodies() -> tuple[bytes, dict[str, np.ndarray]]:
+    tensors = hf_tensors(CONFIG)
+    body = name_of("collections", "OrderedDict") + b")R("
+    body += b"".join(text(name) + tensor(name, values.shape) for name, values in tensors.items()) + b"u"
+    return body, tensors
+
+
+def sound_bin(directory: Path) -> Path:
+    sound_hf(directory)
+    (directory / "model.safetensors").unlink()
+    body, tensors = bodies()
+    zipped(directory / "pytorch_model.bin", body, {name: values.tobytes() for name, values in tensors.items()})
+    return directory
+
+
+def sound_older(directory: Path) -> Path:
+    sound_bin(directory)
+    body, tensors = bodies()
+    body = body.replace(b"tQ", b"NtQ")  # a storage is a view of none
+    older(directory / "pytorch_model.bin", body, tensors)
+    return directory
+
+
+SOUND = {"bin": Sound(sound_bin), "older": Sound(sound_older)}
+
+
+def pickle_zip(body: bytes, data: dict[str, bytes] | None = None, **how: Any) -> Spoil:
+    return lambda d: zipped(d / "pytorch_model.bin", body, data or {}, **how)
+
+
+def pickle_old(body: bytes) -> Spoil:
+    return lambda d: older(d / "pytorch_model.bin", body, {})
+
+
+def spread(key: str, shape: tuple[int, ...], strides: tuple[int, ...]) -> bytes:
+    """A tensor whose storage has one number."""
+    return tensor(key, shape, strides=strides).replace(number(shape[0]) + b"tQ", number(1) + b"tQ")
+
+
+def turned_views() -> tuple[bytes, dict[str, bytes]]:
+    """Two hundred matrices of a million numbers, all of them one storage turned around."""
+    view = tensor("0", (1000, 1000), strides=(1, 1000))
+    return state(**{f"a{i}": view for i in range(200)}), {"0": bytes(4_000_000)}
+
+
+def zip_of_pickle(directory: Path, content: bytes) -> None:
+    with zipfile.ZipFile(directory / "pytorch_model.bin", "w") as archive:
+        archive.writestr("archive/data.pkl", content)
+
+
+def old_with_keys(keys: bytes) -> bytes:
+    facts = (torch_io.MAGIC, 1001, {"little_endian": True})
+    return b"".join(pickle.dumps(fact, 2) for fact in facts) + pickled(ONE.replace(b"tQ", b"NtQ")) + pickled(keys)
+
+
+TUPLES, LISTS = doubled(b"N\x85", b"\x86"), doubled(b"]", b"\x86")
+ONE = state(a=tensor("0", (6,)))
+SIX = {"0": np.arange(6, dtype=np.float32).tobytes()}
+
+CASES: dict[str, Case] = {
+    "a pickle of Python's own": Case(
+        "bin", lambda d: zip_of_pickle(d, pickle.dumps({"a": [Harmful()]}, 4)), "system.*could run code"
+    ),
+    "a bare pickle": Case(
+        "bin", lambda d: (d / "pytorch_model.bin").write_bytes(pickle.dumps(Harmful(), 2)), "system|none of torch's"
+    ),
+    "a chain of reduces": Case(
+        "bin", pickle_zip(b"}" + text("a") + CALLS["builtins.getattr"] + text(TOUCH) + b"\x85Rs"), "could run code"
+    ),
+    "a persistent id": Case("bin", pickle_zip(b"Pos.system\n"), "PERSID"),
+    "a tensor of os.system": Case(
+        "bin",
+        pickle_zip(b"(" + text("storage") + name_of("os", "system") + text("0") + text("cpu") + number(1) + b"tQ"),
+        "a tensor of os.system",
+    ),
+    "a storage that is no tuple": Case("bin", pickle_zip(number(3) + b"Q"), "doesn't fit together"),
+    "tuples in tuples as a key": Case("bin", pickle_zip(TUPLES + b"}h\x3cNs"), "neither text nor number"),
+    "tuples in tuples in a set": Case("bin", pickle_zip(TUPLES + b"\x8f(h\x3c\x90"), "neither text nor number"),
+    "tuples in tuples to be called": Case("bin", pickle_zip(TUPLES + b")R"), "could run code"),
+    "tuples in tuples as a storage": Case("bin", pickle_zip(TUPLES + b"Q"), "doesn't fit together|a tensor of"),
+    "lists in lists for a state": Case("bin", pickle_zip(LISTS), "should hold a dict of tensors"),
+    "a million lists": Case("bin", pickle_zip(b"]" * 3_000_000), "more than 500000 instructions"),
+    "a huge pickle": Case("bin", pickle_zip(b"N" * 30_000_000), "more than the 10000000"),
+    "a string that isn't there": Case("bin", pickle_zip(b"X\xff\xff\xff\x7f"), "is damaged"),
+    "a pickle without end": Case("bin", lambda d: zip_of_pickle(d, b"\x80\x02]"), "is damaged"),
+    "a memo that isn't there": Case("bin", pickle_zip(b"h\x07"), "doesn't fit together"),
+    "a view of enormous size": Case(
+        "bin", pickle_zip(state(a=tensor("0", (1 << 30,), strides=(0,)))), "no tensor|is damaged"
+    ),
+    "one number spread out": Case("bin", pickle_zip(state(a=spread("0", (1 << 30,), (0,)))), "no tensor"),
+    "a view of a million axes": Case(
+        "bin", pickle_zip(state(a=tensor("0", (1,) * 40_000, strides=(1,) * 40_000))), "no tensor"
+    ),
+    "a view beyond": Case("bin", pickle_zip(state(a=tensor("0", (6,), offset=1)), SIX), "reaches to number 6 of 6"),
+    "a view backwards": Case("bin", pickle_zip(state(a=tensor("0", (6,), strides=(-1,))), SIX), "no tensor"),
+    "many views of one": Case(
+        "bin", lambda d: zipped(d / "pytorch_model.bin", *turned_views()), "packed in it takes more"
+    ),
+    "numbers missing": Case("bin", pickle_zip(ONE), "lacks archive/data/0"),
+    "fewer numbers": Case("bin", pickle_zip(ONE, {"0": b"1234"}), "has 4 bytes, and its tensors take 24"),
+    "a bomb of zeros": Case(
+        "bin", pickle_zip(ONE, {"0": bytes(1 << 28)}, compression=zipfile.ZIP_DEFLATED), "its tensors take 24"
+    ),
+    "a bomb of the right size": Case(
+        "bin",
+        pickle_zip(state(a=tensor("0", (1 << 26,))), {"0": bytes(1 << 28)}, compression=zipfile.ZIP_DEFLATED),
+        "packed in it takes more",
+    ),
+    "the other byte order": Case("bin", pickle_zip(ONE, SIX, byteorder=b"big"), "other byte order"),
+    "half a zip": Case("bin", cut("pytorch_model.bin", 0.5), "neither a zip nor a pickle|damaged"),
+    "a zip of nothing": Case("bin", lambda d: zipfile.ZipFile(d / "pytorch_model.bin", "w").close(), "none of torch's"),
+    "the pickle a pipe": Case("bin", instead("pytorch_model.bin", os.mkfifo), "is a pipe"),
+    "half an old file": Case("older", cut("pytorch_model.bin", 0.9), "cut short|damaged"),
+    "an old file's other byte order": Case(
+        "older", lambda d: older(d / "pytorch_model.bin", ONE, {}, little=False), "other byte order"
+    ),
+    "an old file's keys": Case(
+        "older", lambda d: (d / "pytorch_model.bin").write_bytes(old_with_keys(LISTS)), "keys of its tensors"
+    ),
+}
+for name, called in CALLS.items():
+    body = b"}" + text("weight") + called + b"s"
+    message = f"{name}.*could run code" if "." in name else "could run code"
+    CASES[f"{name} in a zip"] = Case("bin", pickle_zip(body), message)
+    CASES[f"{name} in an old file"] = Case("older", pickle_old(body), message)
