@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import math
 import re
+import reprlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
@@ -28,7 +29,7 @@ from numpy.typing import NDArray
 
 from pyroberta.model.params import Arrays
 from pyroberta.ops import REFERENCE, Ops
-from pyroberta.training import schedules
+from pyroberta.training import patterns, schedules
 
 Schedule = Callable[[int], float]
 
@@ -119,12 +120,15 @@ class Adam:
             var_names: regular expressions, each sought anywhere in a name; none at all lets everything decay.
 
         Raises:
-            ValueError: now or in `build`, for a pattern that no parameter's name matches.
+            ValueError: now or in `build`, for a pattern that no parameter's name matches; now, for one that may take
+                long to look for.
 
         >>> optimizer = AdamW(weight_decay=0.01)
         >>> optimizer.exclude_from_weight_decay([r"bias$", "norm"])
         """
-        self._excluded = (var_names,) if isinstance(var_names, str) else tuple(var_names)
+        excluded = (var_names,) if isinstance(var_names, str) else tuple(var_names)
+        patterns.check("exclude_from_weight_decay", excluded)
+        self._excluded = excluded
         if self.m is not None:
             self._check_excluded(self.m)
 
@@ -418,14 +422,24 @@ def restored(config: Mapping[str, Any], state: Mapping[str, Any], params: Arrays
         params: of the model.
 
     Raises:
-        ValueError: where the config is of no optimizer here, or the state of other parameters.
+        ValueError: where the config is of no optimizer here, or the state of other parameters, or where a moment isn't
+            finite in the parameters' dtype, or a second one below 0.
     """
     try:
         optimizer = from_config(config)
         optimizer.build(params)
     except (TypeError, KeyError, AttributeError, ValueError, re.error) as error:
-        raise ValueError(f"this is no optimizer's config: {config!r} ({error})") from None
-    optimizer.load_state_dict(state)
+        raise ValueError(f"this is no optimizer's config: {reprlib.repr(config)} ({str(error)[:400]})") from None
+    with np.errstate(over="ignore"):
+        optimizer.load_state_dict(state)
+    for key, moments, least in zip("mv", optimizer._moments(params), (-math.inf, 0.0), strict=True):
+        for name, array in moments.items():
+            is_sound = np.isfinite(array) & (array >= least)
+            if not is_sound.all():
+                raise ValueError(
+                    f"the optimizer's state: {key}[{name!r}] has a number that no training comes to, "
+                    f"{array[~is_sound][0]}"
+                )
     return optimizer
 
 
