@@ -169,7 +169,10 @@ class Task(ABC):
             seed = state.seed if state else 0
         task = cls._made(backbone, preprocessor, seed)
         if state:
-            task.optimizer = optimizers.restored(state.optimizer, vars(state), backbone.params)
+            try:
+                task.optimizer = optimizers.restored(state.optimizer, vars(state), backbone.params)
+            except ValueError as error:
+                raise ValueError(f"the state of training in {os.fspath(preset)} can't be used: {error}") from None
         if load_weights and (is_handle(name) or name in PRESETS):
             task._trained_from = name
         return task

@@ -3,26 +3,30 @@
     python scripts/fuzz_presets.py [--minutes 10] [--seed 0] [--keep]
 
 An input is a sound preset or a bad one of tests/bad_presets, of which one file is changed: bytes flipped, cut out,
-repeated, put in from another file of its kind, or, in JSON, a value replaced. tests/reading_worker.py loads it, in a
-process of its own with a limit of memory and a watch on what runs. A crash, a hang, an error that no reader promises,
-an event that was heard: each is a failure, and its input stays in the folder that is printed.
+repeated, put in from another file of its kind, or a value replaced, in JSON and in the header of safetensors.
+tests/reading_worker.py loads it, as what it is (a model, a classifier, an adapter, a state of training), in a process
+of its own with a limit of memory and a watch on what runs. A crash, a hang, an error that no reader promises or that
+doesn't say where, an event that was heard: each is a failure, and its input stays in the folder that is printed.
 
 Inputs that come to an end that none before had, by the error, the place in the source and the message without its
-numbers and names, make tests/fuzz_corpus/ anew with --keep, each as the one file that was changed, up to 200 KB in all;
-tests/test_fuzz_corpus.py loads these.
+numbers and names, make tests/fuzz_corpus/ anew with --keep, each as what was changed in its one file, some of every
+kind, up to 200 KB in all; tests/test_fuzz_corpus.py loads these.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+import io
 import json
 import random
 import re
 import shutil
+import struct
 import sys
 import tempfile
 import time
+import zipfile
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -30,7 +34,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 CORPUS = ROOT / "tests" / "fuzz_corpus"
-LARGEST_KEPT, LARGEST_CORPUS = 4_000, 200_000  # bytes
+LARGEST_KEPT, LARGEST_CORPUS, MOST_KEPT = 4_000, 200_000, 16  # bytes of an input, of all; inputs of a kind's one file
 SLOW = re.compile(r"bomb|million|huge|empty lists|empty objects|numbers|many views|without end|bursts|enormous chunks")
 VALUES: tuple[Any, ...] = (
     *(None, True, False, 0, 1, -1, 2, 7, 1 << 31, 1 << 63, 10**30, 0.5, 1e300, "", "a", "roberta", "../x", "/", "é\0"),
@@ -68,6 +72,35 @@ def changed_json(rng: random.Random, content: bytes) -> bytes:
     return json.dumps(value).encode()
 
 
+def changed_header(rng: random.Random, content: bytes) -> bytes:
+    """Of a safetensors file, and what is JSON in its metadata."""
+    stop = 8 + struct.unpack("<Q", content[:8])[0]
+    header = content[8:stop]
+    found = json.loads(header)
+    remarks = found.get("__metadata__")
+    if isinstance(remarks, dict) and "training" in remarks and rng.random() < 0.7:
+        remarks["training"] = changed_json(rng, remarks["training"].encode()).decode()
+        made = json.dumps(found).encode()
+    else:
+        made = changed_json(rng, header)
+    return struct.pack("<Q", len(made)) + made + content[stop:]
+
+
+def changed_zip(rng: random.Random, content: bytes) -> bytes:
+    """One entry, mostly the pickle, with its sum to check by made anew."""
+    found = io.BytesIO(content)
+    with zipfile.ZipFile(found) as archive:
+        entries = {name: archive.read(name) for name in archive.namelist()}
+    pickles = [name for name in entries if name.endswith("data.pkl")]
+    name = rng.choice(pickles if pickles and rng.random() < 0.8 else list(entries))
+    entries[name] = changed_bytes(rng, entries[name], content)
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as archive:
+        for name, part in entries.items():
+            archive.writestr(name, part)
+    return made.getvalue()
+
+
 def changed_bytes(rng: random.Random, content: bytes, other: bytes) -> bytes:
     made = bytearray(content)
     for _ in range(rng.choice((1, 1, 2, 4, 16))):
@@ -97,6 +130,9 @@ def changed_bytes(rng: random.Random, content: bytes, other: bytes) -> bytes:
     return bytes(made)
 
 
+HOW = {".json": changed_json, ".safetensors": changed_header, ".pt": changed_zip, ".bin": changed_zip}
+
+
 def pattern(message: str) -> str:
     """The message without what differs from input to input."""
     message = re.sub(r"'[^']*'|\"[^\"]*\"", "_", message)
@@ -114,7 +150,8 @@ def files_of(directory: Path) -> list[Path]:
 
 def main() -> None:
     from bad_presets import CASES, SOUND, make
-    from reading_worker import ANSWERS, PATIENCE, Worker
+    from reading_worker import Worker, is_well
+    from small_changes import difference
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=10.0)
@@ -132,7 +169,8 @@ def main() -> None:
 
     outcomes: Counter[tuple[str, str, str]] = Counter()
     failures = count = 0
-    kept = 0
+    kept: Counter[tuple[str, Path]] = Counter()
+    kept_bytes = 0
     if arguments.keep:
         shutil.rmtree(CORPUS, ignore_errors=True)
     started = said = time.monotonic()
@@ -144,11 +182,12 @@ def main() -> None:
             continue
         path = rng.choice(paths)
         content, other = path.read_bytes(), rng.choice(paths).read_bytes()
+        how = HOW.get(path.suffix)
         try:
-            if path.suffix != ".json" or rng.random() < 0.3:
+            if how is None or rng.random() < 0.3:
                 raise ValueError
-            made = changed_json(rng, content)
-        except (ValueError, RecursionError):
+            made = how(rng, content)
+        except (ValueError, AttributeError, LookupError, RecursionError, struct.error, zipfile.BadZipFile):
             made = changed_bytes(rng, content, other)
         path.write_bytes(made)
         answer = worker.examine(SOUND[kind].load, source)
@@ -157,19 +196,21 @@ def main() -> None:
         outcome = answer["kind"], answer["where"], pattern(answer["message"])
         is_new = outcome not in outcomes
         outcomes[outcome] += 1
-        is_failure = answer["kind"] not in ("", *ANSWERS) or answer["events"] or answer["seconds"] > PATIENCE
         place = path.relative_to(source)
-        if is_failure:
+        if not is_well(answer, source):
             failures += 1
             target = folder / f"failure-{failures}"
             shutil.copytree(source, target, symlinks=True, ignore=not_plain)
             (target / place).write_bytes(made)
             print(f"FAILED {target} ({kind}, {place}): {answer}"[:1500], flush=True)
-        elif is_new and arguments.keep and source in sound and len(made) <= min(LARGEST_KEPT, LARGEST_CORPUS - kept):
-            kept += len(made)
-            target = CORPUS / kind / f"{len(outcomes):04}" / place
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(made)
+        elif is_new and arguments.keep and source in sound and kept[kind, place] < MOST_KEPT:
+            change = difference(content, made)
+            if len(change) <= min(LARGEST_KEPT, LARGEST_CORPUS - kept_bytes):
+                kept[kind, place] += 1
+                kept_bytes += len(change)
+                target = CORPUS / kind / f"{len(outcomes):04}" / place
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(change)
         if time.monotonic() - said > 60:
             said = time.monotonic()
             print(f"{count} inputs, {len(outcomes)} outcomes, {failures} failures", flush=True)

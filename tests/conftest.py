@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -21,3 +23,15 @@ def small_preset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("presets") / "small"
     small_masked_lm(dtype="float32").save_to_preset(directory)
     return directory
+
+
+@pytest.fixture(scope="session")
+def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """What loads bad presets, each in its turn; it has loaded a sound one of every kind before."""
+    from bad_presets import SOUND
+    from reading_worker import Worker
+
+    directory = tmp_path_factory.mktemp("sound")
+    worker = Worker([(sound.load, sound.make(directory / f"{i}")) for i, sound in enumerate(SOUND.values())])
+    yield worker
+    worker.close()

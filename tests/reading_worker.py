@@ -27,6 +27,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PATIENCE = 5.0  # seconds of the processor that a preset may take; by the clock it is stuck after HANG
 HANG = 60.0
 GROWTH = 1 << 30  # bytes that a preset may take
+LONGEST = 1500  # letters of a message
 # What a reader may say. A subclass doesn't count: a UnicodeDecodeError is a ValueError, and no answer.
 ANSWERS = ("ValueError", "FileNotFoundError", "ImportError", "PermissionError", "OSError")
 WATCHED = (
@@ -107,9 +108,12 @@ def examine(line: str, events: list[str]) -> dict[str, Any]:
 
 
 def serve(warm_up: list[str]) -> None:
+    from pyroberta.presets.fairseq_vocabulary import roberta_merges
+
     events: list[str] = []
     for line in warm_up:  # loads what a reader loads lazily
         examine(line, events)
+    roberta_merges()  # a file of the package's own, which numbers without merges ask for
     for name in ("ascii", "latin_1", "raw_unicode_escape", "unicode_escape"):  # pickletools looks them up when met
         codecs.lookup(name)
     pages = int(Path("/proc/self/statm").read_text().split()[0])
@@ -120,6 +124,13 @@ def serve(warm_up: list[str]) -> None:
     for line in sys.stdin:
         answer = examine(line.rstrip("\n"), events)
         print(json.dumps(answer), flush=True)
+
+
+def is_well(answer: dict[str, Any], directory: Path) -> bool:
+    """Whether loading came to what it may: it was read, or refused by name, in few words, at once, with nothing run."""
+    is_named = str(directory) in answer["message"] and len(answer["message"]) < LONGEST
+    is_told = answer["kind"] == "" or (answer["kind"] in ANSWERS and is_named)
+    return is_told and answer["seconds"] < PATIENCE and answer["events"] == []
 
 
 class Worker:

@@ -4,26 +4,17 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from bad_presets import CASES, SOUND, make
-from reading_worker import ANSWERS, PATIENCE, Worker
+from reading_worker import Worker, is_well
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="pipes and limits of memory are POSIX's")
 
 
 def listing(directory: Path) -> list[tuple[str, int]]:
     return sorted((str(path.relative_to(directory)), path.lstat().st_mtime_ns) for path in directory.rglob("*"))
-
-
-@pytest.fixture(scope="module")
-def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
-    directory = tmp_path_factory.mktemp("sound")
-    worker = Worker([(sound.load, sound.make(directory / f"{i}")) for i, sound in enumerate(SOUND.values())])
-    yield worker
-    worker.close()
 
 
 @pytest.mark.parametrize("kind", SOUND)
@@ -38,10 +29,7 @@ def test_a_bad_preset_is_refused_by_name(worker: Worker, tmp_path: Path, name: s
     directory = make(name, tmp_path / "preset")
     before = listing(directory), sorted(os.listdir())
     answer = worker.examine(SOUND[CASES[name].kind].load, directory)
-    assert answer["kind"] in ANSWERS, answer
+    assert answer["kind"] != ""
+    assert is_well(answer, tmp_path), answer
     assert re.search(CASES[name].message, answer["message"], re.DOTALL), answer
-    assert str(tmp_path) in answer["message"]
-    assert len(answer["message"]) < 1500
-    assert answer["seconds"] < PATIENCE
-    assert answer["events"] == []
     assert (listing(directory), sorted(os.listdir())) == before

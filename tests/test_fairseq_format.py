@@ -218,7 +218,7 @@ def test_tensors_that_are_not_this_models_are_named(tmp_path):
             {first + "fc2__weight": bad},
             r"layers\.0\.fc2\.weight' \(F32, read as float32\) has 1 value that isn't finite",
         ),
-        ({first + "self_attn__in_proj_weight": np.ones((25, 8), np.float32)}, "expected three times as many rows"),
+        ({first + "self_attn__in_proj_weight": np.ones((25, 8), np.float32)}, "expected 3 times as many rows"),
         ({first + "self_attn__in_proj_weight": np.ones((27, 8), np.float32)}, r"has shape \(9, 8\), expected \(8, 8\)"),
         ({first + "self_attn__q_proj__weight": np.ones((8, 8), np.float32)}, "are the same parameter"),
         ({first + "self_attn__bias_k": np.ones((1, 8), np.float32)}, "has no place for: .*bias_k"),
@@ -240,7 +240,7 @@ def test_what_is_no_checkpoint_says_so(tmp_path):
     with pytest.raises(ValueError, match="no fairseq checkpoint: it should hold a dict with the key 'model'"):
         load(directory)
     zipped(directory / "model.pt", plain({"args": {"arch": "roberta"}, "model": {"a": 1}}), {})
-    with pytest.raises(ValueError, match="'model' should hold tensors alone, but 'a' is a int"):
+    with pytest.raises(ValueError, match="'model' should hold tensors alone, each by its name, but 'a' has a int"):
         load(directory)
     (directory / "model.pt").unlink()
     with pytest.raises(FileNotFoundError, match=r"has no model\.pt"):

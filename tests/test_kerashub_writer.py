@@ -278,7 +278,7 @@ def test_a_state_of_something_else_is_an_error(tmp_path):
         MaskedLM.from_preset(tmp_path / "p", load_optimizer=True)
     with h5py.File(tmp_path / "p" / "task.weights.h5", "r+") as file:
         file["optimizer/vars/9"] = np.zeros(3, np.float32)
-    with pytest.raises(ValueError, match=r"the optimizer keeps .* and not a learning rate and two moments"):
+    with pytest.raises(ValueError, match=r"optimizer/vars/9 has shape \(3,\), expected \(8,\)"):
         MaskedLM.from_preset(tmp_path / "p", load_optimizer=True)
 
 

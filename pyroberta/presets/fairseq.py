@@ -32,7 +32,7 @@ from pyroberta.presets.marks import FAIRSEQ_CHECKPOINT as CHECKPOINT
 from pyroberta.presets.marks import FAIRSEQ_DICTIONARY as DICTIONARY
 from pyroberta.presets.renaming import renamed, shapes_there, take_over
 from pyroberta.presets.stored import Stored
-from pyroberta.text.files import number, read_bytes, read_json
+from pyroberta.text.files import number, read_bytes, read_json, shown
 
 if TYPE_CHECKING:
     from pyroberta.text.tokenizer import Tokenizer
@@ -136,8 +136,6 @@ def _read(directory: Path) -> tuple[Path, Mapping[str, Any]]:
     from pyroberta.presets import torch_io  # here, as few have need of it, and it takes a while to import
 
     file = directory / CHECKPOINT
-    if not file.is_file():
-        raise FileNotFoundError(f"{directory} has no {CHECKPOINT}")
     checkpoint = torch_io.read(file)
     if not isinstance(checkpoint, Mapping) or not isinstance(checkpoint.get("model"), Mapping):
         raise ValueError(f"{file} is no fairseq checkpoint: it should hold a dict with the key 'model'")
@@ -146,37 +144,48 @@ def _read(directory: Path) -> tuple[Path, Mapping[str, Any]]:
 
 def _arguments(file: Path, checkpoint: Mapping[str, Any]) -> dict[str, Any]:
     """The model's arguments, in either of the forms that versions of fairseq have, without those that are None."""
-    cfg = checkpoint.get("cfg") or {}
-    parts = [checkpoint.get("args")] if checkpoint.get("args") else [cfg.get("task"), cfg.get("model")]
+    args, cfg = (_part(file, checkpoint, key) for key in ("args", "cfg"))
+    parts = [args] if args else [_part(file, cfg, key) for key in ("task", "model")]
     found: dict[str, Any] = {}
     for part in parts:
-        if isinstance(part, Mapping):
-            found |= {str(key): value for key, value in part.items() if value is not None}
+        found |= {key: value for key, value in part.items() if isinstance(key, str) and value is not None}
     architecture = found.get("arch", found.get("_name"))
     if architecture is None:
         raise ValueError(f"{file} doesn't say of which architecture it is (args.arch, or cfg.model._name)")
-    if not ARCHITECTURES.fullmatch(str(architecture)):
+    if not isinstance(architecture, str) or not ARCHITECTURES.fullmatch(architecture):
         raise ValueError(
-            f"{file}: this is a {architecture!r} model; pyroberta reads 'roberta', 'roberta_base' and 'roberta_large'"
+            f"{file}: this is a {shown(architecture)} model; pyroberta reads 'roberta', 'roberta_base' and "
+            "'roberta_large'"
         )
     for key, only, reason in ONLY:
         if found.get(key, only) != only:
-            raise ValueError(f"{file}: {key} is {found[key]!r}, only {only!r} can be read: {reason}")
+            raise ValueError(f"{file}: {key} is {shown(found[key])}, only {only!r} can be read: {reason}")
     return found
+
+
+def _part(file: Path, parts: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """The arguments of that key; none where it isn't there."""
+    part = parts.get(key)
+    if part is not None and not isinstance(part, Mapping):
+        raise ValueError(f"{file}: {key} should be a dict or a Namespace, it is a {type(part).__name__}")
+    return part or {}
 
 
 def _tensors(file: Path, checkpoint: Mapping[str, Any]) -> dict[str, Stored]:
     """The tensors under their newer names, without those that a masked LM never uses."""
     found: dict[str, Stored] = {}
     for name, tensor in checkpoint["model"].items():
-        if not isinstance(tensor, Stored):
-            raise ValueError(f"{file}: 'model' should hold tensors alone, but {name!r} is a {type(tensor).__name__}")
+        if not isinstance(tensor, Stored) or not isinstance(name, str):
+            raise ValueError(
+                f"{file}: 'model' should hold tensors alone, each by its name, but {shown(name)} has a "
+                f"{type(tensor).__name__}"
+            )
         name = re.sub(r"^decoder\.", "encoder.", name).replace(".emb_layer_norm.", ".layernorm_embedding.")
         if IGNORED.fullmatch(name):
             continue
         for new, part in _thirds(name, tensor):
             if new in found:
-                raise ValueError(f"{file}: {found[new].name!r} and {tensor.name!r} are the same parameter")
+                raise ValueError(f"{file}: {shown(found[new].name)} and {shown(tensor.name)} are the same parameter")
             found[new] = part
     return found
 
@@ -186,7 +195,7 @@ def _thirds(name: str, tensor: Stored) -> list[tuple[str, Stored]]:
     if ".in_proj_" not in name:
         return [(name, tensor)]
     if not tensor.shape or tensor.shape[0] % 3:
-        raise ValueError(f"{tensor.file}: {tensor.name!r} has shape {tensor.shape}, expected three times as many rows")
+        raise ValueError(f"{tensor.file}: {shown(tensor.name)} has shape {tensor.shape}, expected 3 times as many rows")
     rows, size = tensor.shape[0] // 3, tensor.data.size // 3
     return [
         (
@@ -279,16 +288,19 @@ def read_tokenizer(directory: Path, config: RobertaConfig) -> Tokenizer:
     from pyroberta.text.tokenizer_files import read_merges
 
     file = directory / DICTIONARY
-    if not file.is_file():
+    if not file.exists():
         raise FileNotFoundError(f"{directory} has no {DICTIONARY}, which a fairseq model's vocabulary is read from")
-    symbols = vocabularies.read_symbols(_text(file), str(file))
-    files = [directory / name for name in MERGES if (directory / name).is_file()]
+    content = _text(file)
+    if (count := content.count("\n")) > config.vocabulary_size:
+        raise ValueError(f"{file} has {count} lines, the model's table only {config.vocabulary_size} rows")
+    symbols = vocabularies.read_symbols(content, str(file))
+    files = [directory / name for name in MERGES if (directory / name).exists()]
     are_numbers = vocabularies.are_numbers(symbols)
     if not files and not are_numbers:
         _refuse_text(file, symbols)
     merges = read_merges(files[0]) if files else vocabularies.roberta_merges()
     tokens = vocabularies.gpt2_tokens(merges) if are_numbers else None
-    if are_numbers and (directory / NUMBERS).is_file():
+    if are_numbers and (directory / NUMBERS).exists():
         tokens = _by_number(directory / NUMBERS)
     table = vocabularies.vocabulary(symbols, tokens, str(file))
     size = max(table.values()) + 1
@@ -314,12 +326,13 @@ def _refuse_text(file: Path, symbols: list[str]) -> NoReturn:
     pieces = next((symbol for symbol in symbols if symbol.startswith("▁")), None)
     if pieces is not None or (file.parent / "sentencepiece.bpe.model").is_file():
         raise ValueError(
-            f"{file} is a SentencePiece vocabulary{f', with {pieces!r} in it' if pieces else ''}, as of XLM-R; "
+            f"{file} is a SentencePiece vocabulary{f', with {shown(pieces)} in it' if pieces else ''}, as of XLM-R; "
             "RoBERTa's is byte-level BPE"
         )
-    shown = next(symbol for symbol in symbols if not symbol.isdecimal())
+    first = next(symbol for symbol in symbols if not symbol.isdecimal())
     raise FileNotFoundError(
-        f"{file} has tokens as text, such as {shown!r}, and their merges aren't beside it, in {' or '.join(MERGES)}"
+        f"{file} has tokens as text, such as {shown(first)}, and their merges aren't beside it, in "
+        f"{' or '.join(MERGES)}"
     )
 
 

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from importlib import resources
 
 from pyroberta.text.byte_level import BYTE_CHARACTERS
+from pyroberta.text.files import shown
 from pyroberta.text.tokenizer import Tokenizer
 from pyroberta.text.tokenizer_files import merges_of_lines
 
@@ -51,7 +52,7 @@ def read_symbols(text: str, where: str) -> list[str]:
             raise ValueError(f"{where}, line {i}: expected a symbol and its count, got {line[:80]!r}")
         if symbol in lines or symbol in SPECIAL_TOKENS:
             first = f"line {lines[symbol]}" if symbol in lines else "a special token's, which comes before all lines"
-            raise ValueError(f"{where}, line {i}: the symbol {symbol!r} is there twice; the first is {first}")
+            raise ValueError(f"{where}, line {i}: the symbol {shown(symbol)} is there twice; the first is {first}")
         lines[symbol] = i
     return list(lines)
 
@@ -70,7 +71,7 @@ def vocabulary(symbols: Sequence[str], tokens: Sequence[str] | None, where: str)
         where: the symbols come from, for messages.
 
     Raises:
-        ValueError: for a number that isn't GPT-2's.
+        ValueError: for a number that isn't GPT-2's, and for two symbols that stand for one token.
 
     >>> vocabulary(["1", "0", "madeupword0000"], ["a", "b"], "dict.txt")["b"]
     4
@@ -79,13 +80,22 @@ def vocabulary(symbols: Sequence[str], tokens: Sequence[str] | None, where: str)
     for i, symbol in enumerate(symbols, 1):
         if tokens is None or not symbol.isdecimal():
             names.append(symbol)
-        elif int(symbol) < len(tokens):
+        elif len(symbol) < 10 and int(symbol) < len(tokens):
             names.append(tokens[int(symbol)])
         else:
-            raise ValueError(f"{where}, line {i}: {symbol} is none of the {len(tokens)} numbers that the merges make")
+            raise ValueError(
+                f"{where}, line {i}: {symbol[:40]} is none of the {len(tokens)} numbers that the merges make"
+            )
     if MASK not in names:
         names.append(MASK)
-    return {name: id for id, name in enumerate(names)}
+    table = {name: id for id, name in enumerate(names)}
+    for id, name in enumerate(names if len(table) < len(names) else ()):
+        if table[name] != id:
+            line, first = table[name] - 3, "a special token" if id < len(SPECIAL_TOKENS) else f"line {id - 3}"
+            raise ValueError(
+                f"{where}, line {line}: {shown(symbols[line - 1])} stands for {shown(name)}, as {first} does already"
+            )
+    return table
 
 
 def roberta_merges() -> list[tuple[str, str]]:

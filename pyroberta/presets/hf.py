@@ -32,6 +32,8 @@ from pyroberta.presets.stored import (
     Copy,
     Stored,
     beside,
+    check_classes,
+    check_labels,
     check_vocabulary,
     few,
     refuse_differences,
@@ -191,12 +193,13 @@ def _num_classes(file: Path, values: Mapping[str, Any]) -> int | None:
         return None
     names = values.get("id2label")
     if names is not None and not isinstance(names, Mapping):
-        raise ValueError(f"{file}: id2label should be an object from numbers to names, got {names!r}"[:300])
+        raise ValueError(f"{file}: id2label should be an object from numbers to names, got {shown(names)}")
     classes = len(names) if names else number(file, values, "num_labels", 2)
+    check_classes(file, classes)
     problem = values.get("problem_type") or ("regression" if classes == 1 else None)
     if problem not in (None, "single_label_classification"):
         raise ValueError(
-            f"{file}: problem_type is {problem!r}; pyroberta's classifier learns one class per text, "
+            f"{file}: problem_type is {shown(problem)}; pyroberta's classifier learns one class per text, "
             "'single_label_classification'"
         )
     return int(classes)
@@ -210,16 +213,17 @@ def _task(values: Mapping[str, Any]) -> str:
 
 def read_labels(directory: Path) -> list[str] | None:
     """A classifier's names of its classes; None where config.json has none."""
-    values = read_json(directory / "config.json")
+    file = directory / "config.json"
+    values = read_json(file)
     names = values.get("id2label")
     if _task(values) != CLASSIFIER or not names:
         return None
     try:
-        return [str(names[str(i)]) for i in range(len(names))]
+        labels = [str(names[str(i)]) for i in range(len(names))]
     except KeyError as error:
-        raise ValueError(
-            f"{directory / 'config.json'}: id2label should have the classes 0 to {len(names) - 1}, it lacks {error}"
-        ) from None
+        raise ValueError(f"{file}: id2label should have the classes 0 to {len(names) - 1}, it lacks {error}") from None
+    check_labels(file, labels, len(names))
+    return labels
 
 
 def _refuse_other_models(file: Path, values: Mapping[str, Any]) -> None:

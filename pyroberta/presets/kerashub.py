@@ -179,12 +179,14 @@ def _classifier(directory: Path, hidden_dim: int) -> dict[str, Any]:
     width = values.get("hidden_dim", hidden_dim)
     if width != hidden_dim:
         raise ValueError(
-            f"{file}: the head's hidden_dim is {width!r}, the backbone's {hidden_dim}; only heads as wide can be read"
+            f"{file}: the head's hidden_dim is {shown(width)}, the backbone's {hidden_dim}; only heads as wide can be "
+            "read"
         )
     activation = values.get("activation", "linear")
     if activation not in (None, "linear", "softmax"):
-        raise ValueError(f"{file}: activation is {activation!r}; pyroberta's classifier gives logits ('linear')")
+        raise ValueError(f"{file}: activation is {shown(activation)}; pyroberta's classifier gives logits ('linear')")
     classes = number(file, values, "num_classes", 0)
+    stored.check_classes(file, classes)
     if classes < 2:
         raise ValueError(f"{file}: num_classes is {values.get('num_classes')!r}; a class per text takes at least 2")
     return {
@@ -198,7 +200,9 @@ def read_labels(directory: Path) -> list[str] | None:
     file = directory / "task.json"
     labels = own_values(file).get("labels") if file.exists() else None
     if labels is not None and not (isinstance(labels, list) and all(isinstance(name, str) for name in labels)):
-        raise ValueError(f"{file}: labels should be a list of names, got {labels!r}"[:300])
+        raise ValueError(f"{file}: labels should be a list of names, got {shown(labels)}")
+    if labels is not None:
+        stored.check_labels(file, labels, number(file, _task(directory)[1], "num_classes", 0))
     return labels
 
 
@@ -363,12 +367,19 @@ def read_state(directory: Path, config: RobertaConfig) -> TrainingState:
     if len(found) < len(trained):
         trained = in_keras_order(name for name in table if not is_backbone(name))
     scalars = len(found) - 2 * len(trained)  # without a rate where it follows a schedule
-    places = [tensor.shape for tensor in found[:scalars]] + [table[name][1] for name in trained for _ in "mv"]
-    if scalars not in (1, 2) or places != [() for _ in range(scalars)] + [tensor.shape for tensor in found[scalars:]]:
+    if scalars not in (1, 2):
         raise ValueError(
             f"{file}: the optimizer keeps {len(found)} arrays, and not a learning rate and two moments of each "
             f"parameter, as Adam of a model of config.json's size does"
         )
+    places: list[Shape] = [()] * scalars + [table[name][1] for name in trained for _ in "mv"]
+    wrong = [
+        f"{tensor.name} has shape {shown(tensor.shape)}, expected {shape}"
+        for tensor, shape in zip(found, places, strict=True)
+        if tensor.shape != shape
+    ]
+    if wrong:
+        raise ValueError(f"{file}: the optimizer's arrays don't fit config.json: {stored.few(wrong, '; ')}")
     shape_of = shapes(config)
     m, v = (
         {name: np.zeros(shape, np.float32) for name, shape in shape_of.items() if name not in trained} for _ in "mv"
@@ -385,7 +396,7 @@ def read_state(directory: Path, config: RobertaConfig) -> TrainingState:
             f"of {rate:g} was taken",
             stacklevel=2,
         )
-    return checked(file, own["optimizer"], int(found[0].array()), m, v, own.get("seed", 0))
+    return checked(file, own["optimizer"], found[0].array().item(), m, v, own.get("seed", 0))
 
 
 def _read_variables(file: Path) -> list[Stored]:
@@ -427,7 +438,9 @@ def read_h5(file: Path) -> dict[str, Stored]:
                 )
                 for path, dataset in _datasets(opened, file, "", set())
             }
-        except (OSError, RuntimeError, KeyError, TypeError, OverflowError, UnicodeError, zlib.error) as error:
+        except (OSError, RuntimeError, KeyError, TypeError, ValueError, OverflowError, zlib.error) as error:
+            if str(file) in str(error):
+                raise  # it is ours
             raise ValueError(f"{file} is damaged: {error}") from None
 
 

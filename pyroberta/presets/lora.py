@@ -31,7 +31,7 @@ from pyroberta.model.config import RobertaConfig
 from pyroberta.model.params import Arrays, is_lora, shapes
 from pyroberta.presets import safetensors_io
 from pyroberta.presets.stored import FLOATS, Copy, Stored, few
-from pyroberta.text.files import number, read_json
+from pyroberta.text.files import number, read_json, shown
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 KERASHUB = ".lora.h5"
@@ -45,7 +45,7 @@ MODULES = {
     "output": ("attention.output.dense", "attention.output.dense"),
 }
 PLACE = re.compile(
-    r"base_model\.model\.(?:roberta\.)?encoder\.layer\.(?P<layer>\d+)\.(?P<module>attention\.[a-z.]+)"
+    r"base_model\.model\.(?:roberta\.)?encoder\.layer\.(?P<layer>\d{1,4})\.(?P<module>attention\.[a-z.]+)"
     r"\.lora_(?P<factor>[AB])\.weight"
 )
 # Keys of adapter_config.json that change what is computed, and the values with which it is what is computed here.
@@ -130,13 +130,13 @@ def read(path: Path | str, config: RobertaConfig) -> tuple[RobertaConfig, dict[s
     values = read_json(file)
     for key, allowed, reason in ONLY:
         if values.get(key, allowed[0]) not in allowed:
-            raise ValueError(f"{file}: {key} is {values[key]!r}, only {allowed[-1]!r} can be read: {reason}")
-    if not (directory / WEIGHTS).is_file():
-        there = ", ".join(sorted(entry.name for entry in directory.iterdir()))
-        raise FileNotFoundError(f"{directory} has no {WEIGHTS}; it has {there}")
+            raise ValueError(f"{file}: {key} is {shown(values[key])}, only {allowed[-1]!r} can be read: {reason}")
     found: dict[str, Stored] = {}
     for theirs, tensor in safetensors_io.read(directory / WEIGHTS).items():
-        found[_ours(tensor.file, theirs)] = tensor
+        name = _ours(tensor.file, theirs)
+        if name in found:
+            raise ValueError(f"{tensor.file}: {shown(found[name].name)} and {shown(theirs)} are the same parameter")
+        found[name] = tensor
     targets = tuple(target for target in MODULES if any(f".{target}.lora_" in name for name in found))
     rank, alpha = number(file, values, "r", 8), number(file, values, "lora_alpha", 8.0)
     try:
@@ -148,7 +148,9 @@ def read(path: Path | str, config: RobertaConfig) -> tuple[RobertaConfig, dict[s
     factors = Arrays(wanted, np.float64)
     for name, tensor in found.items():
         if tensor.dtype not in FLOATS:
-            raise ValueError(f"{tensor.file}: tensor {tensor.name!r} is stored as {tensor.dtype}, expected a float")
+            raise ValueError(
+                f"{tensor.file}: tensor {shown(tensor.name)} is stored as {tensor.dtype}, expected a float"
+            )
         Copy(tensor, factors[name], transpose=True).run()
     return config, dict(factors)
 
@@ -163,8 +165,8 @@ def _ours(file: Path, theirs: str) -> str:
     target = next((t for t, (module, _) in MODULES.items() if place and module == place["module"]), None)
     if place is None or target is None:
         raise ValueError(
-            f"{file}: tensor {theirs!r} has no place in a RoBERTa here, where LoRA changes the kernels of attention's "
-            f"{', '.join(MODULES)}"
+            f"{file}: tensor {shown(theirs)} has no place in a RoBERTa here, where LoRA changes the kernels of "
+            f"attention's {', '.join(MODULES)}"
         )
     return f"layers.{int(place['layer'])}.attention.{target}.lora_{place['factor'].lower()}"
 
@@ -182,13 +184,16 @@ def _refuse_differences(file: Path, wanted: Mapping[str, Any], found: Mapping[st
 def _read_kerashub(file: Path, config: RobertaConfig) -> tuple[RobertaConfig, dict[str, NDArray[Any]]]:
     from pyroberta.presets.kerashub import read_h5
 
-    if not file.is_file():
+    if not file.exists():
         raise FileNotFoundError(f"there is no file {str(file)!r} to load LoRA weights from")
     stored = read_h5(file)
     ranks = stored.pop("lora/vars/rank", None)
-    if ranks is None or ranks.shape != () or int(ranks.array()) < 1:
+    if ranks is None or ranks.shape != ():
         raise ValueError(f"{file} has no lora/vars/rank, so it is not what KerasHub's save_lora_weights writes")
-    r, C, H, D = int(ranks.array()), config.hidden_dim, config.num_heads, config.head_dim
+    rank = ranks.array().item()
+    if type(rank) is not int or rank < 1:
+        raise ValueError(f"{file}: lora/vars/rank should be a whole number of at least 1, got {rank!r}")
+    r, C, H, D = rank, config.hidden_dim, config.num_heads, config.head_dim
     wanted: dict[str, tuple[int, ...]] = {}
     for i in range(config.num_layers):
         for target in KERASHUB_INDEX:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ NUMPY_TYPES = {
 }  # fmt: skip
 FLOATS = ("F64", "F32", "F16", "BF16")
 BLOCK = 1 << 16  # numbers, which with what is made of them stay in the cache
+MOST_CLASSES = 100_000  # of a classifier
 SIDE = 256  # of the squares in which a matrix is turned around
 
 
@@ -254,6 +255,26 @@ def check_vocabulary(directory: Path, size: int, config: RobertaConfig) -> None:
             f"{directory}: the tokenizer has {size} tokens, the model's table only {config.vocabulary_size} rows "
             "(vocab_size). Is the tokenizer another model's?"
         )
+
+
+def check_classes(file: Path, count: int) -> None:
+    """That `file` has no absurd number of classes: a head that isn't there would be made for it.
+
+    Raises:
+        ValueError: for more than `MOST_CLASSES`.
+    """
+    if count > MOST_CLASSES:
+        raise ValueError(f"{file}: {count} classes are more than the {MOST_CLASSES} that a preset may have")
+
+
+def check_labels(file: Path, labels: Sequence[str], count: int) -> None:
+    """That the names of `count` classes are as many, and different.
+
+    Raises:
+        ValueError: where they aren't.
+    """
+    if len(labels) != count or len(set(labels)) != count:
+        raise ValueError(f"{file}: there should be {count} different names of classes, got {shown(labels)}")
 
 
 class FreshHeadWarning(UserWarning):

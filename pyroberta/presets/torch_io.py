@@ -42,6 +42,7 @@ STORAGES = {
 LARGEST_PICKLE = 10_000_000  # bytes, without the numbers of tensors; roberta-large's has 60,000
 MOST_INSTRUCTIONS = 500_000  # of one pickle; roberta-large's has 15,000
 MOST_AXES = 8
+MOST_BITS = 128  # of a number; MAGIC has 77
 KEYS = (str, bytes, int, float, bool, type(None))  # what may be a key: nothing whose hash takes long
 
 
@@ -72,7 +73,7 @@ def read(file: Path) -> Any:
     mapped = map_file(file)
     try:
         return _read_zip(file, mapped) if zipfile.is_zipfile(file) else _read_older(file, mapped)
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, RecursionError, OverflowError) as error:
+    except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, OverflowError, OSError) as error:
         raise ValueError(f"{file} is damaged: {error or type(error).__name__}") from None
 
 
@@ -81,7 +82,8 @@ def read(file: Path) -> Any:
 
 def _read_zip(file: Path, mapped: NDArray[np.uint8]) -> Any:
     unpacking = Unpacking(file, mapped.size)
-    with zipfile.ZipFile(file) as archive:
+    with _Zip(io.FileIO(file)) as opened, zipfile.ZipFile(opened) as archive:
+        opened.most = mapped.size
         entries = {info.filename: info for info in archive.infolist()}
         pickles = [name for name in entries if name == "data.pkl" or name.endswith("/data.pkl")]
         if len(pickles) != 1:
@@ -89,10 +91,16 @@ def _read_zip(file: Path, mapped: NDArray[np.uint8]) -> Any:
         root = pickles[0].removesuffix("data.pkl")
 
         def content(name: str, most: int) -> bytes:
-            size = entries[name].file_size
+            size, method = entries[name].file_size, entries[name].compress_type
             if size > most:
                 raise ValueError(f"{file}: {name} has {size} bytes, more than the {most} that it may have")
-            return archive.read(name)
+            if method not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise ValueError(f"{file}: {name} is packed by the method {method}, known is deflate alone")
+            with archive.open(name) as packed:
+                found = packed.read(size)  # what it says, however much there is
+            if len(found) != size:
+                raise ValueError(f"{file} is damaged: {name} has {len(found)} bytes packed in it, and says {size}")
+            return found
 
         order = f"{root}byteorder"
         if order in entries and content(order, 16) != b"little":
@@ -152,6 +160,17 @@ def _read_older(file: Path, mapped: NDArray[np.uint8]) -> Any:
         return places[storage.key]
 
     return _with_tensors(value, file, numbers, Unpacking(file, mapped.size))
+
+
+class _Zip(io.BufferedReader):
+    """A file of which no more than `most` bytes are read at once, as a zip's directory is."""
+
+    most = LARGEST_PICKLE
+
+    def read(self, size: int | None = -1) -> bytes:
+        if size is not None and size > self.most:
+            raise zipfile.BadZipFile(f"the directory of the zip has {size} bytes, more than {self.most}")
+        return super().read(size)
 
 
 class _Limited:
@@ -344,6 +363,8 @@ class _Machine:
                     return self.stack.pop()
                 if name in ("PROTO", "FRAME"):
                     continue
+                if isinstance(argument, int) and argument.bit_length() > MOST_BITS:
+                    raise _Refused(f"it has a number of {argument.bit_length()} bits, which no file of torch's needs")
                 if name in CARRIED or name in FRESH:
                     self.stack.append(FRESH[name]() if name in FRESH else argument)
                 else:

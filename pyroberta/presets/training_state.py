@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 
 from pyroberta.model.params import Shape
 from pyroberta.presets import safetensors_io, stored
-from pyroberta.text.files import parse_json
+from pyroberta.text.files import parse_json, shown
 
 FILE = "pyroberta_optimizer.safetensors"
 KEY = "training"  # in the file's metadata
+BITS = 44  # of `iterations`, which with the 20 of a step's parts and sites are a dropout key's 64
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def read(directory: Path, table: Mapping[str, Shape]) -> TrainingState:
         ValueError: where the file is damaged, or is another model's.
     """
     file = directory / FILE
-    if not file.is_file():
+    if not file.exists():
         raise missing(directory, FILE)
     tensors = safetensors_io.read(file)
     expected = {f"{key}.{name}": shape for key in ("m", "v") for name, shape in table.items()}
@@ -85,13 +86,15 @@ def checked(file: Path, optimizer: Any, iterations: Any, m: Any, v: Any, seed: A
     """The state of values that were read from `file`.
 
     Raises:
-        ValueError: for what isn't an optimizer's config, or a whole number of at least 0.
+        ValueError: for what isn't an optimizer's config, or a whole number in the range that it may have.
     """
     if not isinstance(optimizer, dict):
         raise ValueError(f"{file}: the optimizer's config should be an object, it is a {type(optimizer).__name__}")
-    for name, value in (("iterations", iterations), ("seed", seed)):
-        if type(value) is not int or value < 0:
-            raise ValueError(f"{file}: {name} should be a whole number of at least 0, got {value!r}")
+    for name, value, bits in (("iterations", iterations, BITS), ("seed", seed, 64)):
+        if type(value) is not int or not 0 <= value < 1 << bits:
+            raise ValueError(
+                f"{file}: {name} should be a whole number of at least 0, and below 2**{bits}, got {shown(value)}"
+            )
     return TrainingState(optimizer, iterations, m, v, seed)
 
 

@@ -225,7 +225,7 @@ def _read_tokenizer_json(path: Path, named: Mapping[str, Any]) -> dict[str, Any]
         arguments["merges"] = [_split_merge(merge, f"merge {i} of {str(path)!r}") for i, merge in enumerate(merges)]
         arguments["add_prefix_space"] = content["pre_tokenizer"]["add_prefix_space"]
 
-        vocabulary = arguments["vocabulary"] = dict(content["model"]["vocab"])
+        vocabulary = arguments["vocabulary"] = {**content["model"]["vocab"]}
         added_tokens = arguments["added_tokens"] = {}
         special_tokens = {role: arguments.get(role, token) for role, token in DEFAULTS.items()}
         mask_token = special_tokens["mask_token"]

@@ -205,6 +205,9 @@ CASES: dict[str, Case] = {
     "tokenizer.json without model": Case(
         "hf", change("tokenizer.json", lambda t: t.pop("model")), "is not laid out as"
     ),
+    "tokenizer.json with a list of tokens": Case(
+        "hf", change("tokenizer.json", lambda t: t["model"].update(vocab=["a"])), "is not laid out as a tokenizer.json"
+    ),
     "a post-processor that is a list": Case("hf", values("tokenizer.json", post_processor=[1]), "is not laid out as"),
     "an id twice": Case(
         "hf", change("tokenizer.json", lambda t: t["model"]["vocab"].update(twice=7)), "have the same id 7"

@@ -58,6 +58,14 @@ def deep_groups(opened: Any) -> None:
     opened.create_group("/".join("abcdefghijklmnopqrstuvwxyz"))
 
 
+def odd_floats(opened: Any) -> None:
+    """With an exponent that NumPy's largest float has no room for."""
+    kind = h5py.h5t.IEEE_F64LE.copy()
+    kind.set_fields(63, 40, 23, 0, 40)
+    del opened[NORM]
+    h5py.h5d.create(opened.id, NORM.encode(), kind, h5py.h5s.create_simple((8,)))
+
+
 def overfull_chunk(opened: Any) -> None:
     """A chunk of 32 bytes whose zipped stream holds two gigabytes: one megabyte again and again."""
     del opened[NORM]
@@ -106,6 +114,7 @@ CASES: dict[str, Case] = {
     "keras: integers": Case("kerashub", dataset(data=np.ones(8, "i4")), "stored as I32"),
     "keras: objects": Case("kerashub", dataset(data=["x"] * 8, dtype=h5py.string_dtype()), "stored as object"),
     "keras: records": Case("kerashub", dataset((8,), np.dtype([("a", "f4")])), "stored as"),
+    "keras: floats of an odd build": Case("kerashub", h5(odd_floats), "model.weights.h5 is damaged: .*precision"),
     "keras: no shape": Case("kerashub", dataset(data=h5py.Empty("f4")), "no shape"),
     "keras: NaN": Case("kerashub", dataset(data=np.full(8, np.nan, "f4")), "aren't finite"),
     "keras: a bomb": Case(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import pickle
+import struct
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -72,8 +74,36 @@ def old_with_keys(keys: bytes) -> bytes:
     return b"".join(pickle.dumps(fact, 2) for fact in facts) + pickled(ONE.replace(b"tQ", b"NtQ")) + pickled(keys)
 
 
-TUPLES, LISTS = doubled(b"N\x85", b"\x86"), doubled(b"]", b"\x86")
 ONE = state(a=tensor("0", (6,)))
+
+
+def repacked(content: bytes, size: int, method: int = zipfile.ZIP_DEFLATED, flags: int = 0, crc: int = 0) -> Spoil:
+    """A zip with one tensor, whose numbers are `content`, and whose directory says another size and way of packing."""
+
+    def spoil(directory: Path) -> None:
+        file = zipped(directory / "pytorch_model.bin", ONE, {"0": content})
+        made = file.read_bytes()
+        at = made.rindex(b"PK\x01\x02")  # the last entry of the directory
+        made = made[: at + 8] + struct.pack("<HH", flags, method) + made[at + 12 :]
+        made = made[: at + 16] + struct.pack("<I", crc) + made[at + 20 :]
+        file.write_bytes(made[: at + 24] + struct.pack("<I", size) + made[at + 28 :])
+
+    return spoil
+
+
+def deflated(content: bytes, times: int = 1) -> bytes:
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    return (packer.compress(content) + packer.flush(zlib.Z_FULL_FLUSH)) * times
+
+
+def moved(directory: Path) -> None:
+    """The directory is said to begin after the place where it ends."""
+    file = directory / "pytorch_model.bin"
+    made = file.read_bytes()
+    file.write_bytes(made[:-6] + struct.pack("<I", 1 << 30) + made[-2:])
+
+
+TUPLES, LISTS = doubled(b"N\x85", b"\x86"), doubled(b"]", b"\x86")
 SIX = {"0": np.arange(6, dtype=np.float32).tobytes()}
 
 CASES: dict[str, Case] = {
@@ -125,6 +155,15 @@ CASES: dict[str, Case] = {
         pickle_zip(state(a=tensor("0", (1 << 26,))), {"0": bytes(1 << 28)}, compression=zipfile.ZIP_DEFLATED),
         "packed in it takes more",
     ),
+    "a bomb that says it is small": Case("bin", repacked(deflated(bytes(1 << 20), 2048), 24), "damaged: Bad CRC-32"),
+    "a bomb of LZMA": Case("bin", repacked(bytes(99), 24, zipfile.ZIP_LZMA), "data/0 is packed by the method 14"),
+    "fewer numbers packed than it says": Case(
+        "bin",
+        repacked(deflated(bytes(8)), 24, crc=zlib.crc32(bytes(8))),
+        "data/0 has 8 bytes packed in it",
+    ),
+    "an entry before the beginning": Case("bin", moved, "pytorch_model.bin is damaged: .*Invalid argument"),
+    "numbers that are locked": Case("bin", repacked(deflated(bytes(24)), 24, flags=1), "damaged: .*is encrypted"),
     "the other byte order": Case("bin", pickle_zip(ONE, SIX, byteorder=b"big"), "other byte order"),
     "half a zip": Case("bin", cut("pytorch_model.bin", 0.5), "neither a zip nor a pickle|damaged"),
     "a zip of nothing": Case("bin", lambda d: zipfile.ZipFile(d / "pytorch_model.bin", "w").close(), "none of torch's"),
