@@ -524,7 +524,7 @@ class Task(ABC):
                     "or save without include_optimizer"
                 )
             optimizer = self.optimizer
-            state = TrainingState(optimizer.get_config(), seed=self.seed, **optimizer.state_dict())
+            state = TrainingState(optimizer.get_saved_config(), seed=self.seed, **optimizer.state_dict())
         model = merged(self.backbone.config, self.backbone.params)
         contents = Contents(*model, tokenizer, settings, state, labels=self.labels)
         write(os.fspath(directory), contents, dtype=dtype, max_shard_size=max_shard_size)

@@ -21,7 +21,13 @@ OPTIMIZERS = {
     "adam with a schedule": lambda: optimizers.Adam(KEEN, beta_2=0.98, epsilon=1e-6, global_clipnorm=0.5),
     "adamw": lambda: optimizers.AdamW(1e-2, weight_decay=0.1, clipnorm=0.3),
     "torchadamw": lambda: optimizers.TorchAdamW(KEEN, clipvalue=0.01),
+    "adamw with names": lambda: named(optimizers.AdamW(1e-2, weight_decay=0.1)),
 }
+
+
+def named(optimizer: optimizers.Adam) -> optimizers.Adam:
+    optimizer.exclude_from_weight_decay(["norm", r"layers\.0\..*bias$"])
+    return optimizer
 
 
 def fresh(optimizer: str, dtype: str = "float32", seed: int = 7) -> MaskedLM:
@@ -32,6 +38,12 @@ def fresh(optimizer: str, dtype: str = "float32", seed: int = 7) -> MaskedLM:
 
 def fit(model: MaskedLM, first: int, last: int) -> None:
     model.fit(TEXTS, batch_size=2, initial_epoch=first, epochs=last, verbose=0)
+
+
+def fitted(optimizer: str) -> MaskedLM:
+    model = fresh(optimizer)
+    fit(model, 0, 1)
+    return model
 
 
 def same(one: MaskedLM, other: MaskedLM) -> bool:
@@ -50,13 +62,22 @@ def test_straight_training_equals_saved_and_loaded_training(tmp_path, optimizer,
     fit(first, 0, 2)
     first.save_to_preset(tmp_path / "p", format=format, include_optimizer=True)
     second = MaskedLM.from_preset(tmp_path / "p", load_optimizer=True, backend="numpy")
-    assert second.optimizer.get_config() == straight.optimizer.get_config()
+    assert second.optimizer.get_saved_config() == straight.optimizer.get_saved_config()
     assert (second.seed, second.optimizer.iterations) == (7, 6)
     assert same(second, first)
     fit(second, 2, 4)
     assert same(second, straight)
     fit(first, 2, 3)
     assert not same(first, second)
+
+
+def test_what_does_not_decay_is_saved_by_name_and_no_pattern():
+    model = fitted("adamw with names")
+    kept = model.optimizer.get_saved_config()["exclude_from_weight_decay"]
+    assert set(kept) <= set(model.params)
+    assert "layers.0.attention.query.bias" in kept
+    assert "layers.1.attention.query.bias" not in kept
+    assert "exclude_from_weight_decay" not in fitted("torchadamw").optimizer.get_saved_config()
 
 
 @settings(max_examples=5)

@@ -31,7 +31,7 @@ class TrainingState:
     """An optimizer and the seed of the model that it trains.
 
     Attributes:
-        optimizer: its config, as its `get_config` gives it.
+        optimizer: its config, as its `get_saved_config` gives it.
         iterations: the updates done.
         m, v: parameter -> its moment.
         seed: of the model.

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from pyroberta.model.params import Arrays
 from pyroberta.ops import REFERENCE, Ops
-from pyroberta.training import patterns, schedules
+from pyroberta.training import schedules
 
 Schedule = Callable[[int], float]
 
@@ -120,15 +120,12 @@ class Adam:
             var_names: regular expressions, each sought anywhere in a name; none at all lets everything decay.
 
         Raises:
-            ValueError: now or in `build`, for a pattern that no parameter's name matches; now, for one that may take
-                long to look for.
+            ValueError: now or in `build`, for a pattern that no parameter's name matches.
 
         >>> optimizer = AdamW(weight_decay=0.01)
         >>> optimizer.exclude_from_weight_decay([r"bias$", "norm"])
         """
-        excluded = (var_names,) if isinstance(var_names, str) else tuple(var_names)
-        patterns.check("exclude_from_weight_decay", excluded)
-        self._excluded = excluded
+        self._excluded = (var_names,) if isinstance(var_names, str) else tuple(var_names)
         if self.m is not None:
             self._check_excluded(self.m)
 
@@ -218,6 +215,20 @@ class Adam:
             **{name: getattr(self, name) for name in names if name in _arguments(type(self))},
             "exclude_from_weight_decay": list(self._excluded),
         }
+
+    def get_saved_config(self) -> dict[str, Any]:
+        """`get_config` for a file, which `restored` takes back: with the names that do not decay, not their patterns,
+        since looking for a pattern that comes from a file could take forever.
+
+        Raises:
+            ValueError: before `build` or the first update, and as `get_config`.
+        """
+        config, m = self.get_config(), self.state_dict()["m"]
+        if self._excluded == self.excluded_by_default:
+            del config["exclude_from_weight_decay"]
+        else:
+            config["exclude_from_weight_decay"] = [name for name in m if not self._decays(name)]
+        return config
 
     def _uncorrected_epsilon(self, c_2: float) -> float:
         """ε as it stands beside the uncorrected root."""
@@ -417,7 +428,7 @@ def restored(config: Mapping[str, Any], state: Mapping[str, Any], params: Arrays
     """The optimizer that had this config and state, ready to go on.
 
     Args:
-        config: as from `get_config`.
+        config: as from `get_saved_config`.
         state: as from `state_dict`, copied.
         params: of the model.
 
@@ -426,9 +437,12 @@ def restored(config: Mapping[str, Any], state: Mapping[str, Any], params: Arrays
             finite in the parameters' dtype, or a second one below 0.
     """
     try:
+        config = dict(config)
+        if "exclude_from_weight_decay" in config:
+            config["exclude_from_weight_decay"] = _pattern_of(config["exclude_from_weight_decay"], params)
         optimizer = from_config(config)
         optimizer.build(params)
-    except (TypeError, KeyError, AttributeError, ValueError, re.error) as error:
+    except (TypeError, KeyError, AttributeError, ValueError) as error:
         raise ValueError(f"this is no optimizer's config: {reprlib.repr(config)} ({str(error)[:400]})") from None
     with np.errstate(over="ignore"):
         optimizer.load_state_dict(state)
@@ -441,6 +455,20 @@ def restored(config: Mapping[str, Any], state: Mapping[str, Any], params: Arrays
                     f"{array[~is_sound][0]}"
                 )
     return optimizer
+
+
+def _pattern_of(names: Any, params: Arrays) -> list[str]:
+    """What matches those parameters' names alone.
+
+    Raises:
+        ValueError: where a name is no parameter's.
+    """
+    if not isinstance(names, list):
+        raise ValueError(f"exclude_from_weight_decay should be a list of names, got {reprlib.repr(names)}")
+    for name in names:
+        if not isinstance(name, str) or name not in params:
+            raise ValueError(f"exclude_from_weight_decay: no parameter is named {reprlib.repr(name)}")
+    return [f"^({'|'.join(map(re.escape, names))})$"] if names else []
 
 
 def global_norm(vectors: Iterable[NDArray[Any]], ops: Ops = REFERENCE) -> float:
