@@ -9,6 +9,7 @@ listed below, by their own time, as `-X importtime` has it.
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import statistics
 import subprocess
@@ -27,7 +28,8 @@ print(time.perf_counter() - wall, time.process_time() - cpu)
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, check=True)
+    env = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}  # threads that NumPy's BLAS starts spin for a while
+    return subprocess.run([sys.executable, *arguments], cwd=ROOT, env=env, capture_output=True, text=True, check=True)
 
 
 def milliseconds() -> list[float]:
