@@ -34,6 +34,19 @@ KERASHUB = small_config(
 )
 
 
+# What transformers' own config is made with, where its model is the judge.
+HF_SIZES: dict[str, Any] = {
+    "vocab_size": 31,
+    "hidden_size": 12,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 20,
+    "max_position_embeddings": 18,
+    "layer_norm_eps": 1e-5,
+    "type_vocab_size": 1,
+}
+
+
 def hf_values(config: RobertaConfig = HF, **changes: Any) -> dict[str, Any]:
     """A config.json spelt out by hand, so that `hf.write` isn't its own judge."""
     values = {

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_models import small_masked_lm, small_tokenizer
-from small_presets import as_ours
+from small_presets import HF_SIZES, as_ours
 from strategies import seeds
 
 from pyroberta import Task, TextClassifier, TextClassifierPreprocessor
@@ -33,19 +33,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::FutureWarning"),
 ]
 
-SIZES: dict[str, Any] = {
-    "vocab_size": 31,
-    "hidden_size": 12,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 20,
-    "max_position_embeddings": 18,
-    "layer_norm_eps": 1e-5,
-    "type_vocab_size": 1,
-    "hidden_dropout_prob": 0.0,
-    "attention_probs_dropout_prob": 0.0,
-    "attn_implementation": "eager",
-}
+DETERMINATE = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, "attn_implementation": "eager"}
 IDS = np.array([[0, 5, 9, 30, 2, 1, 1], [0, 7, 7, 8, 9, 10, 2]])
 
 
@@ -55,7 +43,7 @@ def their_model(seed: int = 0, dtype: str = "float64", **changes: Any) -> Any:
     from transformers import RobertaForSequenceClassification
 
     torch.manual_seed(seed)
-    model = RobertaForSequenceClassification(PeerConfig(**SIZES | {"num_labels": 3} | changes))
+    model = RobertaForSequenceClassification(PeerConfig(**HF_SIZES | DETERMINATE | {"num_labels": 3} | changes))
     model = model.to(getattr(torch, dtype)).eval()
     with torch.no_grad():
         for name, weight in model.named_parameters():

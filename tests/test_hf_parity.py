@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from small_presets import as_ours
+from small_presets import HF_SIZES, as_ours
 
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.params import Arrays, shapes
@@ -22,24 +22,13 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::FutureWarning"),
 ]
 
-SIZES: dict[str, Any] = {
-    "vocab_size": 31,
-    "hidden_size": 8,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 12,
-    "max_position_embeddings": 18,
-    "layer_norm_eps": 1e-5,
-    "type_vocab_size": 1,
-}
-
 
 def their_model(kind: str = "RobertaForMaskedLM", **changes: Any) -> Any:
     import torch
     import transformers
 
     torch.manual_seed(0)
-    model = getattr(transformers, kind)(transformers.RobertaConfig(**SIZES | changes))
+    model = getattr(transformers, kind)(transformers.RobertaConfig(**HF_SIZES | changes))
     with torch.no_grad():  # biases, norms and pad rows too: nothing that could be lost unseen
         for parameter in model.parameters():
             parameter.normal_()

@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pyroberta.presets import hf, kerashub, training_state
+from pyroberta.presets.marks import CONFIG, is_kerashub
 from pyroberta.presets.writing import HF_TOKENIZER_FILES
 from pyroberta.text.files import read_json
 
-CONFIG = "config.json"
 # Beside the weights: what is read, where it is there.
 HF_FILES = (*HF_TOKENIZER_FILES, hf.PREPROCESSOR)
 KERASHUB_FILES = (
@@ -98,10 +98,10 @@ def files(fetch: Fetch, weights: bool = True, state: bool = False) -> list[Path]
     config = fetch(CONFIG)
     if config is None:
         return []
-    is_kerashub = "registered_name" in read_json(config)
-    names, kinds = (KERASHUB_FILES, KERASHUB_WEIGHTS) if is_kerashub else (HF_FILES, HF_WEIGHTS)
+    in_kerashub = is_kerashub(config.parent)
+    names, kinds = (KERASHUB_FILES, KERASHUB_WEIGHTS) if in_kerashub else (HF_FILES, HF_WEIGHTS)
     found = [config, *(fetch(name) for name in names if weights or name != kerashub.HEAD)]
-    if state and not is_kerashub:
+    if state and not in_kerashub:
         found.append(fetch(training_state.FILE))
     for whole, index in kinds if weights else ():
         if file := fetch(whole):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.params import Arrays, shapes
-from pyroberta.presets.marks import is_kerashub
+from pyroberta.presets.marks import CONFIG, is_kerashub
 from pyroberta.presets.stored import check_vocabulary, few
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 # What belongs to the model, the tokenizer and the preprocessor, in the formats that are written, and in older files.
 MODEL_FILES = (
-    "config.json", "*.safetensors", "*.safetensors.index.json", "pytorch_model*", "tf_model.h5", "flax_model*",
+    CONFIG, "*.safetensors", "*.safetensors.index.json", "pytorch_model*", "tf_model.h5", "flax_model*",
     "metadata.json", "task.json", "*.weights.h5", "*.weights.json",
 )  # fmt: skip
 HF_TOKENIZER_FILES = (
@@ -83,7 +83,7 @@ def new_preset(directory: Path | str, contents: Contents, *, in_kerashub: bool) 
 
 def _is_of_other_format(directory: Path, in_kerashub: bool) -> bool:
     try:
-        return (directory / "config.json").is_file() and is_kerashub(directory) is not in_kerashub
+        return (directory / CONFIG).is_file() and is_kerashub(directory) is not in_kerashub
     except ValueError:  # broken: of none
         return True
 
