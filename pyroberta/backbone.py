@@ -293,14 +293,16 @@ class Backbone:
         self._take(*merged(self.config, self._arrays), self.ops)
 
     def save_lora_weights(self, path: str | os.PathLike[str]) -> None:
-        """Writes the low-rank changes alone, as a directory that `peft` loads too; see `presets.lora`.
+        """Writes the low-rank changes alone, for `peft` or KerasHub to load too; see `presets.lora`.
 
         Args:
-            path: of a directory, made, or replaced where it holds such an adapter.
+            path: of a directory, made, or replaced where it holds such an adapter; or a name that ends in `.lora.h5`,
+                for KerasHub's file.
 
         Raises:
             RuntimeError: where LoRA is not enabled.
-            ValueError: for a name that ends in `.lora.h5`: KerasHub's factors have another form.
+            ValueError: for KerasHub's file, where other kernels change than query's and value's.
+            ImportError: for KerasHub's file, without h5py.
             FileExistsError: where the directory holds something else.
         """
         self._need_lora()

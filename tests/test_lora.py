@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_models import TEXTS, random_batch, random_params, small_config, small_masked_lm
 from strategies import seeds
@@ -21,7 +21,7 @@ from pyroberta.model.config import LORA_TARGETS, RobertaConfig
 from pyroberta.model.encoder import step_key
 from pyroberta.model.gradients import Gradients
 from pyroberta.model.lora import merged, with_lora
-from pyroberta.model.params import is_lora, shapes
+from pyroberta.model.params import Arrays, is_lora, shapes
 from pyroberta.model.walk import walk_backward, walk_forward
 from pyroberta.ops import REFERENCE
 from pyroberta.oracle import check_backward
@@ -359,8 +359,14 @@ def test_places_that_hold_something_else_are_left_alone(tmp_path):
     small_masked_lm(dtype="float32").save_to_preset(tmp_path / "preset")
     with pytest.raises(FileExistsError, match=r"no adapter_config\.json"):
         backbone.save_lora_weights(tmp_path / "preset")
-    with pytest.raises(ValueError, match="all heads share the factor B"):
-        backbone.save_lora_weights(tmp_path / "x.lora.h5")
+    (tmp_path / "d.lora.h5").mkdir()
+    with pytest.raises(FileExistsError, match=r"d\.lora\.h5 is a directory"):
+        backbone.save_lora_weights(tmp_path / "d.lora.h5")
+    other = small_masked_lm().backbone
+    other.enable_lora(2, targets=["query", "key"])
+    with pytest.raises(ValueError, match=r"query and value alone, this model that of key too"):
+        other.save_lora_weights(tmp_path / "x.lora.h5")
+    assert not (tmp_path / "x.lora.h5").exists()
     with pytest.raises(FileNotFoundError, match="no directory"):
         backbone.load_lora_weights(tmp_path / "nothing")
     with pytest.raises(FileNotFoundError, match="no file"):
@@ -388,6 +394,62 @@ def test_kerashubs_factors_are_read_as_the_change_that_they_make(tmp_path):
         change = np.einsum("chr,rd->chd", a, b).reshape(C, C)
         name = f"layers.{i}.attention.{target}.kernel"
         np.testing.assert_allclose(backbone.params[name], before[name] + change, rtol=1e-12, atol=1e-12)
+
+
+def changed_kernels(backbone):
+    _, params = merged(backbone.config, backbone.params)
+    return {name: array for name, array in params.items() if name.endswith(("query.kernel", "value.kernel"))}
+
+
+@settings(max_examples=20)
+@given(rank=st.integers(1, 5), alpha=st.floats(0.5, 20), targets=st.sampled_from([["query"], ["query", "value"]]))
+def test_what_is_written_for_kerashub_changes_the_kernels_alike(tmp_path_factory, rank, alpha, targets):
+    config = small_config()
+    backbone = Backbone.from_parts(config, random_params(config, seed=1))
+    backbone.enable_lora(rank, alpha=alpha, targets=targets)
+    with backbone.changing() as params:
+        params.flat[:] = random_params(backbone.config, seed=rank).flat
+    file = tmp_path_factory.mktemp("written") / "x.lora.h5"
+    backbone.save_lora_weights(file)
+    again = Backbone.from_parts(config, select_plain(backbone))
+    again.load_lora_weights(file)
+    assert again.config.lora_rank == config.num_heads * min(config.num_heads * rank, config.head_dim)
+    expected = changed_kernels(backbone)
+    for name, found in changed_kernels(again).items():
+        np.testing.assert_allclose(found, expected[name], rtol=0, atol=1e-5 * np.abs(expected[name]).max())
+
+
+def select_plain(backbone):
+    """The parameters without the factors."""
+    plain = Arrays(shapes(small_config()), backbone.params.dtype)
+    plain.flat[:] = backbone.params.flat[: plain.flat.size]
+    return plain
+
+
+def test_kerashub_s_own_factors_are_written_with_their_own_rank(tmp_path):
+    import h5py
+
+    config = small_config()
+    C, H, D, r = config.hidden_dim, config.num_heads, config.head_dim, 1
+    rng = np.random.default_rng(0)
+    with h5py.File(tmp_path / "x.lora.h5", "w") as file:
+        file["lora/vars/rank"] = r
+        for i in (0, 1):
+            for k in (11, 13):
+                place = f"lora/{10 * i + k}/vars"
+                file[f"{place}/lora_kernel_a"] = rng.normal(size=(C, H, r)).astype("f4")
+                file[f"{place}/lora_kernel_b"] = rng.normal(size=(r, D)).astype("f4")
+    backbone = Backbone.from_parts(config, random_params(config, seed=1))
+    backbone.load_lora_weights(tmp_path / "x.lora.h5")
+    backbone.save_lora_weights(tmp_path / "y.lora.h5")
+    with h5py.File(tmp_path / "x.lora.h5") as x, h5py.File(tmp_path / "y.lora.h5") as y:
+        assert y["lora/vars/rank"][()] == r
+        for k in (11, 13, 21, 23):
+            changes = [
+                np.einsum("chr,rd->chd", *(file[f"lora/{k}/vars/lora_kernel_{letter}"][()] for letter in "ab"))
+                for file in (x, y)
+            ]
+            np.testing.assert_allclose(changes[1], changes[0], rtol=1e-5, atol=1e-5)
 
 
 def test_with_lora_and_merged_are_inverse_while_b_is_zero():

@@ -157,3 +157,36 @@ def test_kerashubs_file_has_its_hidden_states_here(tmp_path):
     assert np.abs(backbone({"token_ids": IDS}) - expected).max() > 0.01
     backbone.load_lora_weights(tmp_path / "x.lora.h5")
     np.testing.assert_allclose(backbone({"token_ids": IDS}), expected, rtol=0, atol=1e-5)
+
+
+# argv: a preset, the file, where the outputs go
+KERASHUB_READS = """
+import sys
+import numpy as np, torch, keras_hub
+
+backbone = keras_hub.models.RobertaBackbone.from_preset(sys.argv[1])
+backbone.load_lora_weights(sys.argv[2])
+ids = np.array([[0, 5, 9, 12, 2], [0, 7, 7, 8, 2]])
+with torch.no_grad():
+    np.save(sys.argv[3], backbone({"token_ids": ids, "padding_mask": np.ones_like(ids)}, training=False).numpy())
+"""
+
+
+@pytest.mark.parametrize("rank", [1, 3])
+def test_a_file_from_here_has_its_hidden_states_in_kerashub(tmp_path, rank):
+    sizes = {"num_layers": 3, "num_heads": 2, "hidden_dim": 8, "intermediate_dim": 12, "max_sequence_length": 7}
+    backbone = Backbone(vocabulary_size=13, dropout=0.0, **sizes)
+    backbone.save_to_preset(tmp_path / "preset", format="keras")
+    plain = backbone({"token_ids": IDS})
+    backbone.enable_lora(rank, alpha=3.0)
+    with backbone.changing() as params:
+        for i, name in enumerate(name for name in params if "lora_" in name):
+            params[name][...] = 0.7 * np.random.default_rng(i).standard_normal(params[name].shape)
+    backbone.save_lora_weights(tmp_path / "x.lora.h5")
+    places = [str(tmp_path / name) for name in ("preset", "x.lora.h5", "outputs.npy")]
+    command = [sys.executable, "-c", KERASHUB_READS, *places]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "KERAS_BACKEND": "torch"})
+    assert done.returncode == 0, done.stderr[-3000:]
+    expected = backbone({"token_ids": IDS})
+    assert np.abs(expected - plain).max() > 0.01
+    np.testing.assert_allclose(np.load(places[2]), expected, rtol=0, atol=1e-5)

@@ -1,4 +1,4 @@
-"""Low-rank changes in files of their own: PEFT's adapter directory, read and written; KerasHub's `.lora.h5`, read.
+"""Low-rank changes in files of their own: PEFT's adapter directory and KerasHub's `.lora.h5`, read and written.
 
     adapter_config.json          rank, alpha, which layers
     adapter_model.safetensors    base_model.model.roberta.encoder.layer.0.attention.self.query.lora_A.weight (r, C)
@@ -9,7 +9,11 @@ PEFT's matrices lie (out, in), so each is ours turned around.
 KerasHub's factors have another form: its query kernel is (C, H, D), a is (C, H, r) and b (r, D), so all heads share b,
 and a has its own columns for each head. The change of head h is a[:, h] b, and the whole, as a (C, C) matrix, has a
 rank of up to H·r. It is read exactly as factors of rank H·r: A = a with its columns side by side, B with b in H blocks
-on its diagonal. The way back does not exist, since B need not stay so, and writing that form is refused.
+on its diagonal.
+
+The way back: let B_h (r, D) be the columns of B that are head h's. The rows of all B_h together span a space of at most
+min(H·r, D) dimensions; b is a basis of it, and with B_h = L_h b, a[:, h] is A L_h. That changes the kernels as A B
+does, up to rounding, with the least rank that can.
 
 Sources: peft's `tuners/lora`, `utils/save_and_load.py`; Keras's `layers/core/einsum_dense.py`, keras-hub's
 `models/backbone.py`.
@@ -21,7 +25,9 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -30,7 +36,7 @@ from numpy.typing import NDArray
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.params import Arrays, is_lora, shapes
 from pyroberta.presets import safetensors_io
-from pyroberta.presets.stored import FLOATS, Copy, Stored, few
+from pyroberta.presets.stored import FLOATS, Copy, Stored, few, refuse_non_finite
 from pyroberta.text.files import number, read_json, shown
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -65,24 +71,24 @@ KERASHUB_STEP = 10
 
 
 def write(path: Path | str, config: RobertaConfig, params: Mapping[str, NDArray[Any]]) -> None:
-    """Writes an adapter directory that `peft.PeftModel.from_pretrained` loads, atomically.
+    """Writes an adapter directory that `peft.PeftModel.from_pretrained` loads, or a file that `load_lora_weights` of
+    KerasHub's backbone does, where the name ends in `.lora.h5`; atomically.
 
     Args:
-        path: made, or replaced where it holds an adapter; other files in it, such as a model card, stay.
+        path: made, or replaced; a directory where it holds an adapter, whose other files, such as a model card, stay.
         config: of a model with LoRA.
         params: its parameters, of which the factors are written, in float32.
 
     Raises:
-        ValueError: for a name that ends in `.lora.h5`, or where a factor is not finite.
+        ValueError: where a factor is not finite, or KerasHub's form has no place for a kernel that changes.
+        ImportError: for KerasHub's file, where h5py is not installed.
         FileExistsError: where `path` is a file, or holds other things than an adapter.
     """
     from pyroberta.presets.atomic import replacing_directory
 
     if str(path).endswith(KERASHUB):
-        raise ValueError(
-            f"can't write {path}: in KerasHub's format all heads share the factor B, which a change made here need not "
-            "do. Give the name of a directory for PEFT's format, or save the whole model with save_to_preset"
-        )
+        _write_kerashub(Path(path), config, params)
+        return
     values = {
         "base_model_name_or_path": None,
         "bias": "none",
@@ -209,6 +215,42 @@ def _read_kerashub(file: Path, config: RobertaConfig) -> tuple[RobertaConfig, di
             factors[f"layers.{i}.attention.{target}.lora_a"] = a.reshape(C, H * r)
             factors[f"layers.{i}.attention.{target}.lora_b"] = np.kron(np.eye(H), b)  # (H·r, H·D)
     return replace(config, lora_rank=H * r, lora_alpha=float(H * r), lora_targets=("query", "value")), factors
+
+
+def _write_kerashub(file: Path, config: RobertaConfig, params: Mapping[str, NDArray[Any]]) -> None:
+    from pyroberta.presets.kerashub import import_h5py
+
+    h5py = import_h5py(file.name)
+    others = [target for target in config.lora_targets if target not in KERASHUB_INDEX]
+    if others:
+        raise ValueError(
+            f"can't write {file}: KerasHub changes the kernels of query and value alone, this model that of "
+            f"{' and '.join(others)} too. Give the name of a directory, for PEFT's format"
+        )
+    if file.is_dir():
+        raise FileExistsError(f"{file} is a directory, and KerasHub's weights are a file")
+    C, H, D, r = config.hidden_dim, config.num_heads, config.head_dim, config.lora_rank
+    rank, factors = 1, {}
+    for i, target in product(range(config.num_layers), KERASHUB_INDEX):
+        name = f"layers.{i}.attention.{target}"
+        a, b = (
+            np.asarray(params.get(f"{name}.lora_{letter}", np.zeros(shape)), np.float64)
+            for letter, shape in (("a", (C, r)), ("b", (r, C)))
+        )
+        refuse_non_finite(a, f"{name}.lora_a", "Training diverged")
+        refuse_non_finite(b, f"{name}.lora_b", "Training diverged")
+        left, sizes, basis = np.linalg.svd(b.reshape(r, H, D).swapaxes(0, 1).reshape(H * r, D), full_matrices=False)
+        rank = max(rank, int(np.sum(sizes > sizes[0] * H * r * np.finfo(np.float64).eps)))
+        spread = (left * sizes).reshape(H, r, -1)
+        factors[i, target] = np.einsum("cr,hrk->chk", config.lora_scale * a, spread), basis
+    with TemporaryDirectory(prefix=".", dir=file.parent) as parent:
+        new = Path(parent) / file.name
+        with h5py.File(new, "w") as opened:
+            opened["lora/vars/rank"] = rank
+            for (i, target), (a, b) in factors.items():
+                opened[_kerashub_place(i, target, "a")] = a[:, :, :rank].astype(np.float32)
+                opened[_kerashub_place(i, target, "b")] = b[:rank].astype(np.float32)
+        new.replace(file)
 
 
 def _kerashub_place(i: int, target: str, factor: str) -> str:
