@@ -55,7 +55,7 @@ Acquire::Retries "3";
 CONF
 APT_CONFIG=$work/apt.conf apt-get update -qq
 APT_CONFIG=$work/apt.conf apt-get install -y -qq --no-install-recommends --download-only \
-  python3 libpython3-dev libgomp1 libstdc++6 >/dev/null ||
+  python3 libpython3-dev libstdc++6 >/dev/null ||
   fail "the mirrors in /etc/apt have no Python for arm64 (Ubuntu's are others than for amd64)"
 for package in "$work"/apt/cache/archives/*.deb; do
   dpkg-deb -x "$package" "$work/system"
@@ -76,7 +76,7 @@ version=$("$python" -c 'import platform, sys; assert platform.machine() == "aarc
   fail "Python for arm64 does not run under emulation"
 "$tools/python" -m pip install --quiet --target "$work/venv/lib/python$version/site-packages" --only-binary=:all: \
   --implementation cp --python-version "$version" --platform manylinux_2_28_aarch64 --platform manylinux2014_aarch64 \
-  numpy regex safetensors tqdm pytest hypothesis threadpoolctl # pyproject.toml's, as far as the tests below need them
+  numpy regex safetensors tqdm pytest hypothesis # pyproject.toml's, as far as the tests below need them
 
 # --- build ------------------------------------------------------------------------------------------------------------
 

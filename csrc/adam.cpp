@@ -8,15 +8,13 @@
 #include <algorithm>
 #include <cmath>
 
-#include "simd.hpp"
-#include "threads.hpp"
+#include "parallel.hpp"
 
 namespace pyroberta {
 namespace PYROBERTA_ISA {
 namespace {
 
-constexpr std::int64_t CHUNK = 1 << 14;     // elements that a thread takes at a time
-constexpr double PARALLEL = 1 << 20;        // elements worth a thread: half a millisecond's work
+constexpr std::int64_t CHUNK = 1 << 14;  // elements of a task
 
 }  // namespace
 
@@ -27,22 +25,21 @@ void adam_step(T* w, const T* g, T* m, T* v,  // (P,) each
     const T rate = static_cast<T>(learning_rate), eps = static_cast<T>(epsilon);
     const T take_1 = static_cast<T>(1.0 - beta_1), take_2 = static_cast<T>(1.0 - beta_2);
     const T scaled = static_cast<T>(scale), decayed = static_cast<T>(decay);
-    const int threads = threads_for(P / PARALLEL);
-#pragma omp parallel for schedule(dynamic) num_threads(threads) if (threads > 1)
-    for (std::int64_t start = 0; start < P; start += CHUNK) {
-        const std::int64_t stop = std::min(P, start + CHUNK);
+    const std::int64_t tasks = (P + CHUNK - 1) / CHUNK;
+    parallel(tasks, threads_for(double(P) / NUMBERS_PER_THREAD), [=](std::int64_t task, int) {
+        const std::int64_t stop = std::min(P, (task + 1) * CHUNK);
         T* PYROBERTA_RESTRICT w_ = w;
         T* PYROBERTA_RESTRICT m_ = m;
         T* PYROBERTA_RESTRICT v_ = v;
         const T* PYROBERTA_RESTRICT g_ = g;
-        for (std::int64_t i = start; i < stop; ++i) {
+        for (std::int64_t i = task * CHUNK; i < stop; ++i) {
             const T slope = g_[i] * scaled;
             const T rest = w_[i] - w_[i] * decayed;
             m_[i] += (slope - m_[i]) * take_1;
             v_[i] += (slope * slope - v_[i]) * take_2;
             w_[i] = rest - m_[i] / (std::sqrt(v_[i]) + eps) * rate;
         }
-    }
+    });
 }
 
 template void adam_step(float*, const float*, float*, float*, std::int64_t, double, double, double, double, double,

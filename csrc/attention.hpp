@@ -16,10 +16,9 @@
 
 #include "gemm.hpp"
 #include "math.hpp"
+#include "parallel.hpp"
 #include "philox.hpp"
 #include "scratch.hpp"
-#include "simd.hpp"
-#include "threads.hpp"
 
 namespace pyroberta {
 namespace PYROBERTA_ISA {
@@ -102,7 +101,7 @@ struct Sequence {
 // so that the threads end at about the same time.
 inline Sequence* sorted_sequences(const std::int32_t* starts /* (B+1,) */, std::int64_t B,
                                   const std::int32_t* rows /* (R,) or null */, std::int64_t R) {
-    Sequence* sequences = scratch<Sequence>(7, B);
+    Sequence* sequences = scratch<Sequence>(4, B);
     std::int64_t r = 0;
     for (std::int64_t b = 0; b < B; ++b) {
         const std::int64_t start = starts[b], stop = starts[b + 1], first = r;
@@ -166,6 +165,26 @@ std::int64_t block_step(std::int64_t keys) {
     return ((std::min(KEY_BLOCK, keys) + W - 1) / W | 1) * W;
 }
 
+inline std::int64_t most_keys(const Sequence* sequences, std::int64_t B) {
+    std::int64_t most = 0;
+    for (std::int64_t b = 0; b < B; ++b) most = std::max(most, sequences[b].keys);
+    return most;
+}
+
+// Arrays that lie one after another, each from a cache line on. With `memory` null it only counts.
+template <typename T>
+struct Layout {
+    T* memory;
+    std::int64_t size = 0;
+
+    T* take(std::int64_t count) {
+        constexpr std::int64_t LINE = 64 / sizeof(T);
+        T* array = memory ? memory + size : nullptr;
+        size += (count + LINE - 1) / LINE * LINE;
+        return array;
+    }
+};
+
 // ---------------------------------------------------------------------------------------------------------------------
 // Forward
 
@@ -196,22 +215,38 @@ T softmax_row(T* scores /* (padded,) */, std::int64_t padded, const T* keep /* (
     return by;
 }
 
+// What a task of forward works in.
+template <typename T>
+struct Workspace {
+    T *k_panels, *v_panels;  // kᵀ (D, S), v (S, D)
+    T* p;                    // (QUERY_BLOCK, KEY_BLOCK), rows block_step apart
+    T* q_block;              // (QUERY_BLOCK, D)
+    T* keep;                 // (KEY_BLOCK,)
+    std::int64_t size;       // of all of them
+
+    Workspace(T* memory, std::int64_t S, std::int64_t D) {
+        Layout<T> layout{memory};
+        k_panels = layout.take(panels_size<T>(S, D));
+        v_panels = layout.take(panels_size<T>(D, S));
+        p = layout.take(QUERY_BLOCK<T> * block_step<T>(S));
+        q_block = layout.take(QUERY_BLOCK<T> * D);
+        keep = layout.take(block_step<T>(S));
+        size = layout.size;
+    }
+};
+
 // Queries [first, last) of one sequence and head.
 template <typename T>
 void attend(const Heads& heads, const Sequence& sequence, std::int64_t h, std::int64_t first, std::int64_t last,
             const T* q /* (R, C) */, const T* k, const T* v /* (N, C) */, T* y /* (R, C) */, T* maxima,
-            T* sums /* (R, H) */) {
+            T* sums /* (R, H) */, T* memory) {
     const std::int64_t S = sequence.keys, D = heads.D, C = heads.C;
+    const auto [k_panels, v_panels, p, q_block, keep, _] = Workspace<T>(memory, S, D);
     const std::int64_t width = panels_size<T>(D, 1), step = block_step<T>(S);
     const T scale = static_cast<T>(1.0 / std::sqrt(static_cast<double>(D)));
     const T keep_scale = static_cast<T>(heads.keep_scale);
     k += sequence.start * C + h * D;
     v += sequence.start * C + h * D;
-    T* k_panels = scratch<T>(3, panels_size<T>(S, D));  // kᵀ (D, S)
-    T* v_panels = scratch<T>(4, panels_size<T>(D, S));  // v (S, D)
-    T* p = scratch<T>(5, QUERY_BLOCK<T> * step);        // (QUERY_BLOCK, KEY_BLOCK), rows `step` apart
-    T* q_block = scratch<T>(6, QUERY_BLOCK<T> * D + step);
-    T* keep = q_block + QUERY_BLOCK<T> * D;  // (KEY_BLOCK,)
     pack_transposed(k, C, S, D, k_panels);
     pack_row_blocks(v, C, S, D, v_panels);
     scale_row(v_panels, panels_size<T>(D, S), keep_scale);  // v / (1 - rate)
@@ -269,17 +304,15 @@ void attention_forward(const T* q,                                  // (R, C)
     for (std::int64_t n = 0; n < B; ++n) most_queries = std::max(most_queries, sequences[n].queries);
     const double operations = 4.0 * count_scores(sequences, B) * static_cast<double>(heads.C);
     const int threads = threads_for(operations / FLOPS_PER_THREAD);
+    const Rooms<T> rooms = take_rooms<T>(3, Workspace<T>(nullptr, most_keys(sequences, B), D).size, threads);
+    const std::int64_t parts = (most_queries + QUERY_TASK - 1) / QUERY_TASK;  // of a sequence and head
 
-#pragma omp parallel for collapse(3) schedule(dynamic) num_threads(threads) if (threads > 1)
-    for (std::int64_t n = 0; n < B; ++n) {
-        for (std::int64_t h = 0; h < H; ++h) {
-            for (std::int64_t task = 0; task < most_queries; task += QUERY_TASK) {
-                const std::int64_t end = sequences[n].first_query + sequences[n].queries;
-                const std::int64_t first = sequences[n].first_query + task, last = std::min(first + QUERY_TASK, end);
-                if (first < last) attend(heads, sequences[n], h, first, last, q, k, v, y, maxima, sums);
-            }
-        }
-    }
+    parallel(B * H * parts, threads, [&](std::int64_t task, int slot) {
+        const std::int64_t n = task / (H * parts), h = task / parts % H, part = task % parts;
+        const std::int64_t end = sequences[n].first_query + sequences[n].queries;
+        const std::int64_t first = sequences[n].first_query + part * QUERY_TASK, last = std::min(first + QUERY_TASK, end);
+        if (first < last) attend(heads, sequences[n], h, first, last, q, k, v, y, maxima, sums, rooms[slot]);
+    });
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -318,12 +351,40 @@ void row_products(const T* dy, const T* y /* (tall, D), rows C apart */, std::in
     }
 }
 
+// What a task of backward works in.
+template <typename T>
+struct BackwardWorkspace {
+    T *k_columns, *v_columns, *k_rows;  // kᵀ and vᵀ (D, S), k (S, D)
+    T *p, *dp;                          // (QUERY_BLOCK, KEY_BLOCK), rows block_step apart
+    T *q_block, *q_rows, *dy_rows;      // (QUERY_BLOCK, D); the same and dy's rows, packed
+    T* keep;                            // (KEY_BLOCK,)
+    T* room;                            // for row_products
+    std::int64_t size;                  // of all of them
+
+    BackwardWorkspace(T* memory, std::int64_t S, std::int64_t D) {
+        Layout<T> layout{memory};
+        k_columns = layout.take(panels_size<T>(S, D));
+        v_columns = layout.take(panels_size<T>(S, D));
+        k_rows = layout.take(panels_size<T>(D, S));
+        p = layout.take(QUERY_BLOCK<T> * block_step<T>(S));
+        dp = layout.take(QUERY_BLOCK<T> * block_step<T>(S));
+        q_block = layout.take(QUERY_BLOCK<T> * D);
+        q_rows = layout.take(panels_size<T>(D, QUERY_BLOCK<T>));
+        dy_rows = layout.take(panels_size<T>(D, QUERY_BLOCK<T>));
+        keep = layout.take(block_step<T>(S));
+        room = layout.take(2 * panels_size<T>(QUERY_BLOCK<T>, D));
+        size = layout.size;
+    }
+};
+
 // All the queries of one sequence and head.
 template <typename T>
 void attend_backward(const Heads& heads, const Sequence& sequence, std::int64_t h, const T* dy, const T* q /* (R, C) */,
                      const T* k, const T* v /* (N, C) */, const T* y /* (R, C) */, const T* maxima,
-                     const T* sums /* (R, H) */, T* dq /* (R, C) */, T* dk, T* dv /* (N, C) */) {
+                     const T* sums /* (R, H) */, T* dq /* (R, C) */, T* dk, T* dv /* (N, C) */, T* memory) {
     const std::int64_t S = sequence.keys, D = heads.D, C = heads.C;
+    const auto [k_columns, v_columns, k_rows, p, dp, q_block, q_rows, dy_rows, keep, room, _] =
+        BackwardWorkspace<T>(memory, S, D);
     const std::int64_t width = panels_size<T>(D, 1), step = block_step<T>(S);
     const std::int64_t first = sequence.first_query, last = first + sequence.queries;
     const T scale = static_cast<T>(1.0 / std::sqrt(static_cast<double>(D)));
@@ -338,16 +399,6 @@ void attend_backward(const Heads& heads, const Sequence& sequence, std::int64_t 
         }
         return;
     }
-    T* k_columns = scratch<T>(3, 2 * panels_size<T>(S, D) + panels_size<T>(D, S));
-    T* v_columns = k_columns + panels_size<T>(S, D);  // kᵀ and vᵀ (D, S)
-    T* k_rows = v_columns + panels_size<T>(S, D);     // k (S, D)
-    T* p = scratch<T>(5, 2 * QUERY_BLOCK<T> * step);
-    T* dp = p + QUERY_BLOCK<T> * step;  // p and dp (QUERY_BLOCK, KEY_BLOCK), rows `step` apart
-    T* q_block = scratch<T>(4, QUERY_BLOCK<T> * (D + 2 * width) + step);  // (QUERY_BLOCK, D)
-    T* q_rows = q_block + QUERY_BLOCK<T> * D;                             // the same, packed
-    T* dy_rows = q_rows + QUERY_BLOCK<T> * width;
-    T* keep = dy_rows + QUERY_BLOCK<T> * width;  // (KEY_BLOCK,)
-    T* room = scratch<T>(6, 2 * panels_size<T>(QUERY_BLOCK<T>, D));
     T delta[QUERY_BLOCK<T> + Tile<T>::COLUMNS];
     pack_transposed(k, C, S, D, k_columns);
     pack_transposed(v, C, S, D, v_columns);
@@ -400,13 +451,12 @@ void attention_backward(const T* dy, const T* q,                     // (R, C)
     const Sequence* sequences = sorted_sequences(starts, B, rows, R);
     const double operations = 10.0 * count_scores(sequences, B) * static_cast<double>(heads.C);
     const int threads = threads_for(operations / FLOPS_PER_THREAD);
+    const Rooms<T> rooms = take_rooms<T>(3, BackwardWorkspace<T>(nullptr, most_keys(sequences, B), D).size, threads);
 
-#pragma omp parallel for collapse(2) schedule(dynamic) num_threads(threads) if (threads > 1)
-    for (std::int64_t n = 0; n < B; ++n) {
-        for (std::int64_t h = 0; h < H; ++h) {
-            attend_backward(heads, sequences[n], h, dy, q, k, v, y, maxima, sums, dq, dk, dv);
-        }
-    }
+    parallel(B * H, threads, [&](std::int64_t task, int slot) {
+        const std::int64_t n = task / H, h = task % H;
+        attend_backward(heads, sequences[n], h, dy, q, k, v, y, maxima, sums, dq, dk, dv, rooms[slot]);
+    });
 }
 
 }  // namespace PYROBERTA_ISA

@@ -2,13 +2,16 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "faults.hpp"
 #include "ops.hpp"
 #include "pool.hpp"
+#include "processors.hpp"
 #include "threads.hpp"
 
 namespace py = pybind11;
@@ -137,9 +140,10 @@ class Call {
     py::array out(const std::vector<Size>& shape) const {
         Size size = dtype_.itemsize();
         for (const Size s : shape) size *= s;
-        void* memory = pyroberta::pool_take(static_cast<std::size_t>(size));
-        const py::capsule owner(memory, [](void* given) { pyroberta::pool_give(given); });
-        return py::array(dtype_, shape, memory, owner);
+        std::unique_ptr<void, void (*)(void*)> memory(pyroberta::pool_take(static_cast<std::size_t>(size)),
+                                                      pyroberta::pool_give);
+        const py::capsule owner(memory.get(), [](void* given) { pyroberta::pool_give(given); });
+        return py::array(dtype_, shape, memory.release(), owner);
     }
 
     // No two of the arrays that were given share memory.
@@ -581,8 +585,13 @@ void adam_step(const py::object& w, const py::object& g, const py::object& m, co
 }
 
 std::string about() {
-    return std::string(PYROBERTA_ABOUT) + ", instructions " + instruction_set().name + ", threads " +
-           std::to_string(pyroberta::most_threads());
+    return std::string(PYROBERTA_ABOUT) + ", instructions " + instruction_set().name + ", " +
+           pyroberta::describe_threads();
+}
+
+void set_num_threads(int threads) {
+    if (threads < 1) throw py::value_error("set_num_threads: threads must be at least 1, got " + std::to_string(threads));
+    pyroberta::set_most_threads(threads);
 }
 
 py::list instruction_sets() {
@@ -600,6 +609,15 @@ py::tuple pool_counts() {
 PYBIND11_MODULE(_native, module, py::mod_gil_not_used()) {
     module.doc() = "pyroberta's ops in C++; pyroberta.native makes the rows of the table from them.";
     module.def("about", &about, "The compiler, the instruction set in use and the number of threads.");
+    module.def("get_num_threads", &pyroberta::most_threads, "The most threads that an op uses.");
+    module.def("set_num_threads", &set_num_threads, py::arg("threads"), "Sets the most threads that an op uses.");
+    module.def("processors", &pyroberta::processors, py::arg("root") = "",
+               "The processors that this process may use; `root` stands before the paths of the system's files.");
+#ifdef PYROBERTA_FAULTS
+    module.def("fail_after", [](long count) { pyroberta::until_fault.store(count); }, py::arg("count"),
+               "After `count` allocations the next one fails; a negative count calls that off.");
+    module.def("until_fault", [] { return pyroberta::until_fault.load(); }, "Below 0 once the failure has happened.");
+#endif
     module.def("instruction_sets", &instruction_sets, "The instruction sets that this machine and build have.");
     module.def("pool_counts", &pool_counts, "(bytes in arrays that ops returned, bytes kept for the next ones)");
     module.def("pool_release", &pyroberta::pool_release, "Returns what is kept to the system; gives the number of bytes.");

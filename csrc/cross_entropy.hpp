@@ -70,21 +70,21 @@ void cross_entropy_forward(const T* h, const T* table, const T* bias,  // (M, C)
              add_bias(z, V, bias, i, i_end, j, j_end);
              for (; i < i_end; ++i) peaks[i * blocks + j / BLOCK] = peak_of(z + i * V, j, j_end);
          });
-    const int threads = threads_for(double(M) * blocks / NUMBERS_PER_THREAD);
-#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
-    for (std::int64_t m = 0; m < M; ++m) {
-        const Peak<T>* own = peaks + m * blocks;
-        Peak<T> best = own[0];
-        for (std::int64_t b = 1; b < blocks; ++b) best = own[b].top > best.top ? own[b] : best;
-        T total = 0;
-        for (std::int64_t b = 0; b < blocks; ++b) {
-            total += own[b].total * exp<T>(Vector<T>{} + (own[b].top - best.top))[0];
+    parallel_ranges(M, double(blocks), [=](std::int64_t first, std::int64_t last) {
+        for (std::int64_t m = first; m < last; ++m) {
+            const Peak<T>* own = peaks + m * blocks;
+            Peak<T> best = own[0];
+            for (std::int64_t b = 1; b < blocks; ++b) best = own[b].top > best.top ? own[b] : best;
+            T total = 0;
+            for (std::int64_t b = 0; b < blocks; ++b) {
+                total += own[b].total * exp<T>(Vector<T>{} + (own[b].top - best.top))[0];
+            }
+            const T log_total = static_cast<T>(__builtin_log(static_cast<double>(total)));
+            predicted[m] = best.where;
+            log_sums[m] = log_total + best.top;
+            losses[m] = log_total - (z[m * V + labels[m]] - best.top);
         }
-        const T log_total = static_cast<T>(__builtin_log(static_cast<double>(total)));
-        predicted[m] = best.where;
-        log_sums[m] = log_total + best.top;
-        losses[m] = log_total - (z[m * V + labels[m]] - best.top);
-    }
+    });
 }
 
 // dz = dloss · (exp(z - log_sum) - onehot(label)), in place
@@ -92,18 +92,18 @@ template <typename T>
 void cross_entropy_slopes(T* z,                                                             // (M, V) in place
                           const T* dlosses, const T* log_sums, const std::int32_t* labels,  // (M,)
                           std::int64_t M, std::int64_t V) {
-    const int threads = threads_for(double(M) * V / NUMBERS_PER_THREAD);
-#pragma omp parallel for schedule(dynamic) num_threads(threads) if (threads > 1)
-    for (std::int64_t m = 0; m < M; ++m) {
-        T* row = z + m * V;
-        const T log_sum = log_sums[m], dloss = dlosses[m];
-        // The label's is p - 1, of which p·dloss - dloss would round away digits where p is near 1.
-        const T of_label = (exp<T>(Vector<T>{} + (row[labels[m]] - log_sum))[0] - T(1)) * dloss;
-        for_registers<T>(V, [=](std::int64_t k, int count) {
-            store(row + k, exp<T>(load(row + k, count) - log_sum) * dloss, count);
-        });
-        row[labels[m]] = of_label;
-    }
+    parallel_ranges(M, double(V), [=](std::int64_t first, std::int64_t last) {
+        for (std::int64_t m = first; m < last; ++m) {
+            T* row = z + m * V;
+            const T log_sum = log_sums[m], dloss = dlosses[m];
+            // The label's is p - 1, of which p·dloss - dloss would round away digits where p is near 1.
+            const T of_label = (exp<T>(Vector<T>{} + (row[labels[m]] - log_sum))[0] - T(1)) * dloss;
+            for_registers<T>(V, [=](std::int64_t k, int count) {
+                store(row + k, exp<T>(load(row + k, count) - log_sum) * dloss, count);
+            });
+            row[labels[m]] = of_label;
+        }
+    });
 }
 
 }  // namespace PYROBERTA_ISA

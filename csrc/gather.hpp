@@ -1,8 +1,7 @@
 // Rows by number: gather, its way back, and embedding; pyroberta/ops/gather.py and embedding.py are the references.
 #pragma once
 
-#include "simd.hpp"
-#include "threads.hpp"
+#include "parallel.hpp"
 
 namespace pyroberta {
 namespace PYROBERTA_ISA {
@@ -19,32 +18,30 @@ void embedding_forward(const std::int32_t* ids, const std::int32_t* positions,  
                        const T* tokens, const T* rows,                          // (V, C), (T, C)
                        std::int64_t N, std::int64_t C,
                        T* y) {  // (N, C)
-    const int threads = threads_for(double(N) * C / NUMBERS_PER_THREAD);
-#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
-    for (std::int64_t n = 0; n < N; ++n) {
-        T* PYROBERTA_RESTRICT y_row = y + n * C;
-        const T* PYROBERTA_RESTRICT token = tokens + ids[n] * C;
-        const T* PYROBERTA_RESTRICT position = rows + positions[n] * C;
-        for (std::int64_t k = 0; k < C; ++k) y_row[k] = token[k] + position[k];
-    }
+    parallel_ranges(N, double(C), [=](std::int64_t first, std::int64_t last) {
+        for (std::int64_t n = first; n < last; ++n) {
+            T* PYROBERTA_RESTRICT y_row = y + n * C;
+            const T* PYROBERTA_RESTRICT token = tokens + ids[n] * C;
+            const T* PYROBERTA_RESTRICT position = rows + positions[n] * C;
+            for (std::int64_t k = 0; k < C; ++k) y_row[k] = token[k] + position[k];
+        }
+    });
 }
 
-// x[rows[m]] += dy[m]. Each thread has columns of its own and takes the rows in their order: no two meet.
+// x[rows[m]] += dy[m]. Each range of columns takes the rows in their order: the sum is the same for any number of threads.
 template <typename T>
 void scatter_add(const T* dy, const std::int32_t* rows,  // (M, C), (M,)
                  std::int64_t M, std::int64_t C,
                  T* x) {  // (N, C) in place
-    constexpr std::int64_t BLOCK = 384;  // columns
-    const int threads = threads_for(double(M) * C / NUMBERS_PER_THREAD);
-#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
-    for (std::int64_t j = 0; j < C; j += BLOCK) {
-        const std::int64_t count = j + BLOCK < C ? BLOCK : C - j;
+    constexpr std::int64_t UNIT = 64;  // columns: whole cache lines, which no two threads write
+    const auto add_columns = [=](std::int64_t first, std::int64_t last) {
         for (std::int64_t m = 0; m < M; ++m) {
-            T* PYROBERTA_RESTRICT to = x + rows[m] * C + j;
-            const T* PYROBERTA_RESTRICT row = dy + m * C + j;
-            for (std::int64_t k = 0; k < count; ++k) to[k] += row[k];
+            T* PYROBERTA_RESTRICT to = x + rows[m] * C;
+            const T* PYROBERTA_RESTRICT row = dy + m * C;
+            for (std::int64_t k = first; k < last; ++k) to[k] += row[k];
         }
-    }
+    };
+    parallel_ranges(C, double(M), add_columns, UNIT);
 }
 
 }  // namespace PYROBERTA_ISA

@@ -10,9 +10,9 @@
 #include <type_traits>
 
 #include "ops.hpp"
+#include "parallel.hpp"
 #include "scratch.hpp"
 #include "simd.hpp"
-#include "threads.hpp"
 
 namespace pyroberta {
 namespace PYROBERTA_ISA {
@@ -322,15 +322,14 @@ void gemm_of_few_rows(Factor<T> a, Factor<T> b, std::int64_t rows, std::int64_t 
                       std::int64_t c_step, bool add, const Epilogue& epilogue) {
     constexpr std::int64_t BLOCK = FLAT_PLAN_DEEP.columns;
     const int threads = threads_for(double(columns) * depth / NUMBERS_PER_THREAD);
-#pragma omp parallel for schedule(dynamic) num_threads(threads) if (threads > 1)
-    for (std::int64_t j = 0; j < columns; j += BLOCK) {
-        const std::int64_t wide = std::min(BLOCK, columns - j);
+    parallel((columns + BLOCK - 1) / BLOCK, threads, [&](std::int64_t task, int) {
+        const std::int64_t j = task * BLOCK, wide = std::min(BLOCK, columns - j);
         if (rows == 1) multiply_vectors<1>(a, from(b, j, 0), wide, depth, c + j, c_step, add);
         if (rows == 2) multiply_vectors<2>(a, from(b, j, 0), wide, depth, c + j, c_step, add);
         if (rows == 3) multiply_vectors<3>(a, from(b, j, 0), wide, depth, c + j, c_step, add);
         if (rows == 4) multiply_vectors<4>(a, from(b, j, 0), wide, depth, c + j, c_step, add);
         epilogue(0, rows, j, j + wide);
-    }
+    });
 }
 
 // A right factor that `prepare` has packed, all of it.
@@ -351,9 +350,8 @@ void gemm_of_few_rows(Factor<T> a, Prepared<T> b, std::int64_t rows, std::int64_
                       std::int64_t c_step, bool add, const Epilogue& epilogue) {
     constexpr std::int64_t BLOCK = 192;
     const int threads = threads_for(double(columns) * depth / NUMBERS_PER_THREAD);
-#pragma omp parallel for schedule(dynamic) num_threads(threads) if (threads > 1)
-    for (std::int64_t j = 0; j < columns; j += BLOCK) {
-        const std::int64_t wide = std::min(BLOCK, columns - j);
+    parallel((columns + BLOCK - 1) / BLOCK, threads, [&](std::int64_t task, int) {
+        const std::int64_t j = task * BLOCK, wide = std::min(BLOCK, columns - j);
         for (std::int64_t p = 0; p < depth; p += PLAN.depth) {
             const std::int64_t deep = std::min(PLAN.depth, depth - p);
             const auto left_of = [=](std::int64_t k) { return from(a, k, p); };
@@ -361,7 +359,7 @@ void gemm_of_few_rows(Factor<T> a, Prepared<T> b, std::int64_t rows, std::int64_
                               c_step, add || p > 0);
         }
         epilogue(0, rows, j, j + wide);
-    }
+    });
 }
 
 // C (rows, columns) = A B, or C += A B; then epilogue(i, i_end, j, j_end) for each part of C, in the cache still, from the
@@ -399,55 +397,56 @@ void gemm(Factor<T> a, Right b, std::int64_t rows, std::int64_t columns, std::in
                        widest = is_packed_here ? std::min(columns, PACKED_ROWS) : columns;
     T* packed_a = scratch<T>(0, round_up(tallest, R) * deepest);
     T* packed_b = is_packed_here ? scratch<T>(1, round_up(widest, W) * deepest) : nullptr;
+    Rooms<T> rooms{};  // for what a task packs of B: all that it works on at a time, or the last strip alone
+    if constexpr (!is_prepared) {
+        const std::int64_t strips = b.row_step == 1 ? W : round_up(std::min(plan.columns, columns), W);
+        if (is_flat) rooms = take_rooms<T>(2, strips * std::min(plan.depth, depth), threads);
+    }
 
-#pragma omp parallel num_threads(threads) if (threads > 1)
     for (std::int64_t p = 0; p < depth; p += deepest) {
         const std::int64_t deep = std::min(deepest, depth - p);
         for (std::int64_t j = 0; j < columns; j += widest) {
             const std::int64_t wide = std::min(widest, columns - j);
-            if constexpr (!is_prepared) {
-                if (is_packed_here) {
-#pragma omp for schedule(dynamic) nowait
-                    for (std::int64_t k = 0; k < wide; k += 4 * W) {
-                        pack<W>(from(b, j, p), wide, k, std::min(wide, k + 4 * W), deep, plan.depth, packed_b);
-                    }
-                }
-            }
             for (std::int64_t i = 0; i < rows; i += tallest) {
                 const std::int64_t tall = std::min(tallest, rows - i);
-#pragma omp for schedule(dynamic)
-                for (std::int64_t k = 0; k < tall; k += 8 * R) {
-                    pack<R>(from(a, i, p), tall, k, std::min(tall, k + 8 * R), deep, plan.depth, packed_a);
-                }
-#pragma omp for schedule(dynamic) collapse(2)
-                for (std::int64_t jj = 0; jj < wide; jj += plan.columns) {
-                    for (std::int64_t ii = 0; ii < tall; ii += block_rows) {
-                        const std::int64_t high = std::min(block_rows, tall - ii), broad = std::min(plan.columns, wide - jj);
-                        T* part = c + (i + ii) * c_step + j + jj;
-                        for (std::int64_t q = 0; q < deep; q += plan.depth) {
-                            const std::int64_t d = std::min(plan.depth, deep - q);
-                            const T* a_block = packed_a + q * round_up(tall, R) + ii * d;
-                            const bool more = add || p + q > 0;
-                            if constexpr (is_prepared) {
-                                const T* b_block = b.at(p + q, j + jj, columns, depth);
-                                const T* then = b.at(p + q + d, j + jj, columns, depth);
-                                const auto left_of = [=](std::int64_t k) { return Panel<T>{a_block + k * d}; };
-                                multiply_prepared(left_of, b_block, then, high, broad, d, part, c_step, more);
-                            } else if (!is_flat) {
-                                const T* b_block = packed_b + q * round_up(wide, W) + jj * d;
-                                multiply_packed(a_block, b_block, high, broad, d, part, c_step, more);
-                            } else if (b.row_step == 1) {
-                                T* room = scratch<T>(2, W * d);
-                                multiply_strips(a_block, from(b, j + jj, p + q), high, broad, d, part, c_step, more, room);
-                            } else {
-                                T* b_block = scratch<T>(2, round_up(broad, W) * d);
-                                pack<W>(from(b, j + jj, p + q), broad, 0, broad, d, d, b_block);
-                                multiply_packed(a_block, b_block, high, broad, d, part, c_step, more);
-                            }
-                        }
-                        if (p + deep == depth) epilogue(i + ii, i + ii + high, j + jj, j + jj + broad);
+                // B's panels stay for all the rows.
+                const std::int64_t b_tasks = is_packed_here && i == 0 ? (wide + 4 * W - 1) / (4 * W) : 0;
+                parallel(b_tasks + (tall + 8 * R - 1) / (8 * R), threads, [&](std::int64_t task, int) {
+                    if (task >= b_tasks) {
+                        const std::int64_t k = (task - b_tasks) * 8 * R;
+                        pack<R>(from(a, i, p), tall, k, std::min(tall, k + 8 * R), deep, plan.depth, packed_a);
+                    } else if constexpr (!is_prepared) {
+                        const std::int64_t k = task * 4 * W;
+                        pack<W>(from(b, j, p), wide, k, std::min(wide, k + 4 * W), deep, plan.depth, packed_b);
                     }
-                }
+                });
+                const std::int64_t down = (tall + block_rows - 1) / block_rows,
+                                   across = (wide + plan.columns - 1) / plan.columns;
+                parallel(down * across, threads, [&](std::int64_t task, int slot) {
+                    const std::int64_t jj = task / down * plan.columns, ii = task % down * block_rows;
+                    const std::int64_t high = std::min(block_rows, tall - ii), broad = std::min(plan.columns, wide - jj);
+                    T* part = c + (i + ii) * c_step + j + jj;
+                    for (std::int64_t q = 0; q < deep; q += plan.depth) {
+                        const std::int64_t d = std::min(plan.depth, deep - q);
+                        const T* a_block = packed_a + q * round_up(tall, R) + ii * d;
+                        const bool more = add || p + q > 0;
+                        if constexpr (is_prepared) {
+                            const T* b_block = b.at(p + q, j + jj, columns, depth);
+                            const T* then = b.at(p + q + d, j + jj, columns, depth);
+                            const auto left_of = [=](std::int64_t k) { return Panel<T>{a_block + k * d}; };
+                            multiply_prepared(left_of, b_block, then, high, broad, d, part, c_step, more);
+                        } else if (!is_flat) {
+                            const T* b_block = packed_b + q * round_up(wide, W) + jj * d;
+                            multiply_packed(a_block, b_block, high, broad, d, part, c_step, more);
+                        } else if (b.row_step == 1) {
+                            multiply_strips(a_block, from(b, j + jj, p + q), high, broad, d, part, c_step, more, rooms[slot]);
+                        } else {
+                            pack<W>(from(b, j + jj, p + q), broad, 0, broad, d, d, rooms[slot]);
+                            multiply_packed(a_block, rooms[slot], high, broad, d, part, c_step, more);
+                        }
+                    }
+                    if (p + deep == depth) epilogue(i + ii, i + ii + high, j + jj, j + jj + broad);
+                });
             }
         }
     }
@@ -464,10 +463,9 @@ template <typename T>
 void prepare(Factor<T> b, std::int64_t columns, std::int64_t depth, T* to) {
     constexpr std::int64_t BLOCK = 8 * Tile<T>::COLUMNS;
     const int threads = threads_for(double(columns) * depth / NUMBERS_PER_THREAD);
-#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
-    for (std::int64_t j = 0; j < columns; j += BLOCK) {
-        pack<Tile<T>::COLUMNS>(b, columns, j, std::min(columns, j + BLOCK), depth, PLAN.depth, to);
-    }
+    parallel((columns + BLOCK - 1) / BLOCK, threads, [=](std::int64_t task, int) {
+        pack<Tile<T>::COLUMNS>(b, columns, task * BLOCK, std::min(columns, (task + 1) * BLOCK), depth, PLAN.depth, to);
+    });
 }
 
 }  // namespace PYROBERTA_ISA

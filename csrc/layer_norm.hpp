@@ -48,13 +48,13 @@ void layer_norm_forward(const T* x,                     // (N, C)
                         T* y,              // (N, C)
                         T* x_hat,          // (N, C)
                         T* inverse_std) {  // (N,)
-    const int threads = threads_for(double(N) * C / NUMBERS_PER_THREAD);
-#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
-    for (std::int64_t n = 0; n < N; ++n) {
-        T* own = x_hat + n * C;
-        std::memcpy(own, x + n * C, C * sizeof(T));
-        inverse_std[n] = normalise(own, gamma, beta, static_cast<T>(epsilon), C, y + n * C);
-    }
+    parallel_ranges(N, double(C), [=](std::int64_t first, std::int64_t last) {
+        for (std::int64_t n = first; n < last; ++n) {
+            T* own = x_hat + n * C;
+            std::memcpy(own, x + n * C, C * sizeof(T));
+            inverse_std[n] = normalise(own, gamma, beta, static_cast<T>(epsilon), C, y + n * C);
+        }
+    });
 }
 
 // y = layer norm of x + dropout(h): the sum is made in x_hat's place.
@@ -67,33 +67,33 @@ void add_norm_forward(const T* h, const T* x,         // (N, C)
                       T* x_hat,                  // (N, C)
                       T* inverse_std) {          // (N,)
     const Dropout dropout = dropout_of(key);
-    const int threads = threads_for(double(N) * C / NUMBERS_PER_THREAD);
-#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
-    for (std::int64_t n = 0; n < N; ++n) {
-        T* PYROBERTA_RESTRICT own = x_hat + n * C;
-        const T* PYROBERTA_RESTRICT h_row = h + n * C;
-        const T* PYROBERTA_RESTRICT x_row = x + n * C;
-        if (key.rate > 0) {
-            draw_keep(dropout, 0, (rows ? rows[n] : n) * C, C, own);
-            for (std::int64_t k = 0; k < C; ++k) own[k] = x_row[k] + h_row[k] * own[k];
-        } else {
-            for (std::int64_t k = 0; k < C; ++k) own[k] = x_row[k] + h_row[k];
+    parallel_ranges(N, double(C), [=](std::int64_t first, std::int64_t last) {
+        for (std::int64_t n = first; n < last; ++n) {
+            T* PYROBERTA_RESTRICT own = x_hat + n * C;
+            const T* PYROBERTA_RESTRICT h_row = h + n * C;
+            const T* PYROBERTA_RESTRICT x_row = x + n * C;
+            if (key.rate > 0) {
+                draw_keep(dropout, 0, (rows ? rows[n] : n) * C, C, own);
+                for (std::int64_t k = 0; k < C; ++k) own[k] = x_row[k] + h_row[k] * own[k];
+            } else {
+                for (std::int64_t k = 0; k < C; ++k) own[k] = x_row[k] + h_row[k];
+            }
+            inverse_std[n] = normalise(own, gamma, beta, static_cast<T>(epsilon), C, y + n * C);
         }
-        inverse_std[n] = normalise(own, gamma, beta, static_cast<T>(epsilon), C, y + n * C);
-    }
+    });
 }
 
 template <typename T>
 void x_hat_of(const T* y, const T* gamma, const T* beta,  // (N, C), (C,)
               std::int64_t N, std::int64_t C,
               T* x_hat) {  // (N, C)
-    const int threads = threads_for(double(N) * C / NUMBERS_PER_THREAD);
-#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
-    for (std::int64_t n = 0; n < N; ++n) {
-        const T* PYROBERTA_RESTRICT from_row = y + n * C;
-        T* PYROBERTA_RESTRICT to_row = x_hat + n * C;
-        for (std::int64_t k = 0; k < C; ++k) to_row[k] = (from_row[k] - beta[k]) / gamma[k];
-    }
+    parallel_ranges(N, double(C), [=](std::int64_t first, std::int64_t last) {
+        for (std::int64_t n = first; n < last; ++n) {
+            const T* PYROBERTA_RESTRICT from_row = y + n * C;
+            T* PYROBERTA_RESTRICT to_row = x_hat + n * C;
+            for (std::int64_t k = 0; k < C; ++k) to_row[k] = (from_row[k] - beta[k]) / gamma[k];
+        }
+    });
 }
 
 template <typename T>
@@ -107,9 +107,7 @@ void layer_norm_backward(const T* dy, const T* x_hat,  // (N, C)
     const std::int64_t tasks = (N + NORM_ROWS - 1) / NORM_ROWS;
     const Dropout dropout = key ? dropout_of(*key) : Dropout{};
     T* partial = scratch<T>(3, tasks * 2 * C);  // (tasks, 2, C): each task's share of dgamma and dbeta
-    const int threads = threads_for(double(N) * C / NUMBERS_PER_THREAD);
-#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
-    for (std::int64_t task = 0; task < tasks; ++task) {
+    parallel(tasks, threads_for(double(N) * C / NUMBERS_PER_THREAD), [=](std::int64_t task, int) {
         T* PYROBERTA_RESTRICT own_dgamma = partial + task * 2 * C;
         T* PYROBERTA_RESTRICT own_dbeta = own_dgamma + C;
         std::memset(own_dgamma, 0, 2 * C * sizeof(T));
@@ -136,7 +134,7 @@ void layer_norm_backward(const T* dy, const T* x_hat,  // (N, C)
                 for (std::int64_t k = 0; k < C; ++k) dh_row[k] *= dx_row[k];  // forward: x + h · keep / (1 - rate)
             }
         }
-    }
+    });
     std::memset(dgamma, 0, C * sizeof(T));
     std::memset(dbeta, 0, C * sizeof(T));
     for (std::int64_t task = 0; task < tasks; ++task) {
@@ -150,14 +148,14 @@ void layer_norm_backward(const T* dy, const T* x_hat,  // (N, C)
 template <typename T>
 void apply_dropout(const T* x, std::int64_t N, std::int64_t C, DropoutKey key, const std::int32_t* rows, T* y) {
     const Dropout dropout = dropout_of(key);
-    const int threads = threads_for(double(N) * C / NUMBERS_PER_THREAD);
-#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
-    for (std::int64_t n = 0; n < N; ++n) {
-        T* PYROBERTA_RESTRICT y_row = y + n * C;
-        const T* PYROBERTA_RESTRICT x_row = x + n * C;
-        draw_keep(dropout, 0, (rows ? rows[n] : n) * C, C, y_row);
-        for (std::int64_t k = 0; k < C; ++k) y_row[k] *= x_row[k];
-    }
+    parallel_ranges(N, double(C), [=](std::int64_t first, std::int64_t last) {
+        for (std::int64_t n = first; n < last; ++n) {
+            T* PYROBERTA_RESTRICT y_row = y + n * C;
+            const T* PYROBERTA_RESTRICT x_row = x + n * C;
+            draw_keep(dropout, 0, (rows ? rows[n] : n) * C, C, y_row);
+            for (std::int64_t k = 0; k < C; ++k) y_row[k] *= x_row[k];
+        }
+    });
 }
 
 }  // namespace PYROBERTA_ISA

@@ -57,10 +57,8 @@ void column_sums(const T* x,  // (N, C)
                  std::int64_t N, std::int64_t C,
                  T* sums) {  // (C,)
     constexpr std::int64_t BLOCK = 256;  // columns; a thread adds up all their rows, so the order is always the same
-    const int threads = threads_for(double(N) * C / NUMBERS_PER_THREAD);
-#pragma omp parallel for schedule(dynamic) num_threads(threads) if (threads > 1)
-    for (std::int64_t j = 0; j < C; j += BLOCK) {
-        const std::int64_t count = j + BLOCK < C ? BLOCK : C - j;
+    parallel((C + BLOCK - 1) / BLOCK, threads_for(double(N) * C / NUMBERS_PER_THREAD), [=](std::int64_t task, int) {
+        const std::int64_t j = task * BLOCK, count = std::min(BLOCK, C - j);
         // Four rows at a time, each into a sum of its own: the error grows with N/4, and additions do not wait.
         T parts[4][BLOCK] = {};
         for (std::int64_t n = 0; n < N; ++n) {
@@ -69,22 +67,21 @@ void column_sums(const T* x,  // (N, C)
             for (std::int64_t k = 0; k < count; ++k) part[k] += row[k];
         }
         for (std::int64_t k = 0; k < count; ++k) sums[j + k] = (parts[0][k] + parts[1][k]) + (parts[2][k] + parts[3][k]);
-    }
+    });
 }
 
 template <typename T>
 void gelu_forward(const T* x, std::int64_t size, T* y, T* slope) {  // (size,) each
-    constexpr std::int64_t BLOCK = 1 << 12;
-    const int threads = threads_for(double(size) / NUMBERS_PER_THREAD);
-#pragma omp parallel for schedule(dynamic) num_threads(threads) if (threads > 1)
-    for (std::int64_t start = 0; start < size; start += BLOCK) {
-        for_registers<T>(std::min(BLOCK, size - start), [=](std::int64_t k, int count) {
+    constexpr std::int64_t UNIT = 64;  // whole registers and cache lines
+    const auto some = [=](std::int64_t first, std::int64_t last) {
+        for_registers<T>(last - first, [=](std::int64_t k, int count) {
             Vector<T> value, derivative;
-            gelu<T>(load(x + start + k, count), value, derivative);
-            store(y + start + k, value, count);
-            store(slope + start + k, derivative, count);
+            gelu<T>(load(x + first + k, count), value, derivative);
+            store(y + first + k, value, count);
+            store(slope + first + k, derivative, count);
         });
-    }
+    };
+    parallel_ranges(size, 1.0, some, UNIT);
 }
 
 // The first half of the feed-forward. GELU is done to each part of f when the product has just made it.

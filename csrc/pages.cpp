@@ -7,6 +7,8 @@
 #include <sys/mman.h>
 #endif
 
+#include "faults.hpp"
+
 namespace pyroberta {
 namespace {
 
@@ -48,6 +50,7 @@ void give_large(void* memory, std::size_t) { std::free(memory); }
 }  // namespace
 
 void* pages_take(std::size_t bytes) noexcept {
+    if (is_fault()) return nullptr;
     return bytes < LARGE ? std::aligned_alloc(64, round_up(bytes, 64)) : large(round_up(bytes, PAGE));
 }
 

@@ -6,6 +6,10 @@
 #include <new>
 #include <unordered_map>
 
+#ifndef _WIN32
+#include <pthread.h>
+#endif
+
 #include "pages.hpp"
 
 namespace pyroberta {
@@ -36,6 +40,12 @@ Pool& pool() {
     static Pool* const only = new Pool;  // never destroyed: arrays may outlive static objects
     return *only;
 }
+
+// A child is forked while no other thread changes the pool, so that it finds it whole and unlocked.
+#ifndef _WIN32
+[[maybe_unused]] const int at_fork = pthread_atfork([] { pool().mutex.lock(); }, [] { pool().mutex.unlock(); },
+                                                    [] { pool().mutex.unlock(); });
+#endif
 
 }  // namespace
 

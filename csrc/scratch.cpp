@@ -23,7 +23,7 @@ struct Buffer {
 }  // namespace
 
 void* scratch_bytes(int number, std::size_t bytes) {
-    thread_local Buffer buffers[8];
+    thread_local Buffer buffers[5];
     Buffer& buffer = buffers[number];
     if (bytes > buffer.bytes) {
         const std::size_t size = (bytes + bytes / 8 + 63) / 64 * 64;

@@ -1,8 +1,8 @@
 // What the ops of one instruction set share: vectors of one register, and how to load, store and combine them.
 //
-// The whole of csrc/ but bind.cpp and isa.cpp is compiled once for each instruction set, within a namespace of its
-// name (CMakeLists.txt says PYROBERTA_ISA and PYROBERTA_BYTES). Nothing here may define a function outside that
-// namespace: the linker would keep one copy of it, perhaps the one that an older machine cannot run.
+// table.cpp, adam.cpp and the headers that they include are compiled once for each instruction set, within a namespace of
+// its name (CMakeLists.txt says PYROBERTA_ISA and PYROBERTA_BYTES). They may define no function outside that namespace: the
+// linker would keep one copy of it, perhaps the one that an older machine cannot run.
 #pragma once
 
 #include <cstdint>

@@ -15,9 +15,7 @@ double squared_norm(const T* x, std::int64_t size) {
     constexpr std::int64_t CHUNK = 1 << 14;
     const std::int64_t chunks = (size + CHUNK - 1) / CHUNK;
     double* partial = scratch<double>(3, chunks);
-    const int threads = threads_for(double(size) / (8 * NUMBERS_PER_THREAD));
-#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
-    for (std::int64_t chunk = 0; chunk < chunks; ++chunk) {
+    parallel(chunks, threads_for(double(size) / (8 * NUMBERS_PER_THREAD)), [=](std::int64_t chunk, int) {
         const T* PYROBERTA_RESTRICT own = x + chunk * CHUNK;
         const std::int64_t count = std::min(CHUNK, size - chunk * CHUNK);
         double sums[16] = {};
@@ -29,7 +27,7 @@ double squared_norm(const T* x, std::int64_t size) {
         double total = 0;
         for (int k = 0; k < 16; ++k) total += sums[k];
         partial[chunk] = total;
-    }
+    });
     double total = 0;
     for (std::int64_t chunk = 0; chunk < chunks; ++chunk) total += partial[chunk];
     return total;

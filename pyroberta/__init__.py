@@ -5,7 +5,7 @@
 """
 
 from pyroberta.backbone import Backbone
-from pyroberta.backends import backends
+from pyroberta.backends import backends, get_num_threads, set_num_threads
 from pyroberta.masked_lm import MaskedLM
 from pyroberta.model.config import RobertaConfig
 from pyroberta.task import Task
@@ -29,8 +29,10 @@ __all__ = [
     "__version__",
     "backends",
     "callbacks",
+    "get_num_threads",
     "losses",
     "metrics",
     "optimizers",
     "schedules",
+    "set_num_threads",
 ]

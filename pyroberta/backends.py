@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from importlib import import_module
+from typing import Any, SupportsIndex
 
 from pyroberta.ops import REFERENCE, Ops
+
+MOST_THREADS = 1 << 16
 
 
 class BackendError(RuntimeError):
@@ -49,6 +53,54 @@ def backends() -> list[tuple[str, bool, str]]:
         ops, reason = _attempt(make)
         listing.append((name, ops is not None, reason))
     return listing
+
+
+def get_num_threads() -> int:
+    """The most threads that an op of the backends `native` and `native-blas` uses, the calling thread included.
+
+    Raises:
+        BackendError: where these backends are not there.
+
+    >>> get_num_threads() >= 1
+    True
+    """
+    threads: int = _extension().get_num_threads()
+    return threads
+
+
+def set_num_threads(threads: int) -> None:
+    """Sets the most threads that an op uses, the calling thread included, in the whole process.
+
+    Without it, that is the environment variable `PYROBERTA_NUM_THREADS`, else `OMP_NUM_THREADS`, else the number of
+    processors that the affinity mask and the control group's CPU quota allow. The number changes the speed alone:
+    results have the same bits. NumPy's products of matrices, in the backends `numpy` and `native-blas`, use the threads
+    of NumPy's own library.
+
+    Args:
+        threads: at least 1.
+
+    Raises:
+        TypeError, ValueError: for anything but a whole number from 1 on.
+        BackendError: where `native` is not there, since NumPy alone has no such number.
+
+    >>> before = get_num_threads()
+    >>> set_num_threads(1)
+    >>> get_num_threads()
+    1
+    >>> set_num_threads(before)
+    """
+    if isinstance(threads, bool) or not isinstance(threads, SupportsIndex):
+        raise TypeError(f"threads should be a whole number from 1 on, got {threads!r} ({type(threads).__name__})")
+    number = operator.index(threads)
+    if not 1 <= number <= MOST_THREADS:
+        raise ValueError(f"threads should be a whole number from 1 to {MOST_THREADS}, got {number}")
+    _extension().set_num_threads(number)
+
+
+def _extension() -> Any:
+    """`pyroberta._native`, or the error that says why it is not there."""
+    get_ops("native")
+    return import_module("pyroberta._native")
 
 
 def _numpy() -> tuple[Ops, str]:

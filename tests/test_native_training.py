@@ -115,8 +115,7 @@ def in_a_process(extra: str = "sums.flat[0]", **environment: str) -> list[str]:
 
 def test_no_bit_depends_on_the_number_of_threads():
     one, two, three = (in_a_process(PYROBERTA_NUM_THREADS=str(n)) for n in (1, 2, 3))
-    if "no OpenMP" not in {name: reason for name, _, reason in __import__("pyroberta").backends()}["native"]:
-        assert [one[0], two[0], three[0]] == ["1", "2", "3"]
+    assert [one[0], two[0], three[0]] == ["1", "2", "3"]
     assert one[1:] == two[1:] == three[1:]
     assert in_a_process("1.0", PYROBERTA_NUM_THREADS="1")[2] != one[2]  # the comparison sees a difference
 
@@ -196,12 +195,3 @@ def test_what_an_op_returned_outlives_everything_else():
         ops.gelu_forward(np.zeros((100, 100), np.float32))
     assert (slope == slope[0, 0]).all()
     assert slope[0, 0] > 1.0
-
-
-def test_threadpoolctl_limits_the_threads():
-    import threadpoolctl
-
-    from pyroberta import _native
-
-    with threadpoolctl.threadpool_limits(1):
-        assert _native.about().endswith("threads 1")

@@ -19,6 +19,8 @@ from pyroberta.text.tokenizer import Tokenizer
 
 Features = dict[str, NDArray[Any]]
 _COUNTING = threading.Lock()  # not in the object, which may be pickled
+if hasattr(os, "register_at_fork"):  # else a child may inherit a lock that no thread of it gives back
+    os.register_at_fork(before=_COUNTING.acquire, after_in_parent=_COUNTING.release, after_in_child=_COUNTING.release)
 Own = TypeVar("Own", bound="Preprocessor")
 
 

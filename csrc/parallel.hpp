@@ -1,0 +1,43 @@
+// Loops whose turns are shared among threads; see threads.hpp. Results do not depend on the number of threads where each
+// turn writes its own part of them.
+#pragma once
+
+#include <algorithm>
+
+#include "simd.hpp"
+#include "threads.hpp"
+
+namespace pyroberta {
+namespace PYROBERTA_ISA {
+
+// body(task, slot) for each task in [0, tasks), in any order. `slot` is below `threads`: the number of the part of scratch
+// memory that is the thread's own meanwhile.
+template <typename Body>
+PYROBERTA_INLINE void parallel(std::int64_t tasks, int threads, const Body& body) {
+    if (threads <= 1 || tasks <= 1) {
+        for (std::int64_t task = 0; task < tasks; ++task) body(task, 0);
+        return;
+    }
+    run_tasks(
+        tasks, threads,
+        [](const void* shared, std::int64_t task, int slot) { (*static_cast<const Body*>(shared))(task, slot); }, &body);
+}
+
+// body(first, last) for ranges of [0, count) whose starts are multiples of `unit`. `numbers` is what one item costs, in
+// numbers that a simple pass goes over.
+template <typename Body>
+PYROBERTA_INLINE void parallel_ranges(std::int64_t count, double numbers, const Body& body, std::int64_t unit = 1) {
+    constexpr std::int64_t RANGES = 4;  // a thread: one that is held up leaves its others to the rest
+    const int threads = threads_for(static_cast<double>(count) * numbers / NUMBERS_PER_THREAD);
+    if (threads <= 1) {
+        if (count > 0) body(0, count);
+        return;
+    }
+    const std::int64_t units = (count + unit - 1) / unit, ranges = std::min(units, RANGES * threads);
+    const std::int64_t step = (units + ranges - 1) / ranges * unit;
+    parallel((count + step - 1) / step, threads,
+             [&](std::int64_t task, int) { body(task * step, std::min(count, (task + 1) * step)); });
+}
+
+}  // namespace PYROBERTA_ISA
+}  // namespace pyroberta

@@ -1,0 +1,273 @@
+"""The threads of the C++ backend: how many there are, and what happens where they cannot be had or are forked away."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_native import needs_native
+
+import pyroberta
+from pyroberta.backends import BackendError, get_ops
+
+pytestmark = needs_native
+linux = pytest.mark.skipif(sys.platform != "linux", reason="affinity masks and control groups are Linux's")
+
+
+def run(code: str, *arguments: str, **environment: str | None) -> str:
+    """What a fresh process prints. None takes a variable away."""
+    env = {**os.environ, **{name: value for name, value in environment.items() if value is not None}}
+    for name in (name for name, value in environment.items() if value is None):
+        env.pop(name, None)
+    command = [sys.executable, "-c", code, *arguments]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+# --- how many ---------------------------------------------------------------------------------------------------------
+
+COUNT = "import pyroberta; print(pyroberta.get_num_threads())"
+
+
+def test_the_number_is_the_variables_ours_before_openmps():
+    assert run(COUNT, PYROBERTA_NUM_THREADS="3", OMP_NUM_THREADS="5") == "3"
+    assert run(COUNT, PYROBERTA_NUM_THREADS=None, OMP_NUM_THREADS="5") == "5"
+    assert run(COUNT, PYROBERTA_NUM_THREADS="", OMP_NUM_THREADS="5,2") == "5"
+
+
+@linux
+def test_without_a_variable_the_number_is_that_of_the_affinity_mask():
+    code = f"import os; os.sched_setaffinity(0, {{min(os.sched_getaffinity(0))}}); {COUNT}"
+    assert run(code, PYROBERTA_NUM_THREADS=None, OMP_NUM_THREADS=None) == "1"
+
+
+@linux
+def test_a_forked_child_counts_its_own_processors():
+    code = """if 1:
+        import os, sys, pyroberta
+        pyroberta.get_num_threads()
+        if os.fork():
+            sys.exit(os.waitstatus_to_exitcode(os.wait()[1]))
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+        print(pyroberta.get_num_threads())
+    """
+    assert run(code, PYROBERTA_NUM_THREADS=None, OMP_NUM_THREADS=None) == "1"
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "two", "1.5", "99999999999999999999"])
+def test_a_number_that_is_none_is_named(text):
+    code = "from pyroberta.backends import get_ops; get_ops('native')"
+    env = {**os.environ, "PYROBERTA_NUM_THREADS": text}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert f"PYROBERTA_NUM_THREADS is '{text}'; it should be the number of threads" in done.stderr
+
+
+def test_set_num_threads_changes_the_number_and_no_bit():
+    before = pyroberta.get_num_threads()
+    rng = np.random.default_rng(0)
+    x, kernel, bias = (rng.standard_normal(shape).astype(np.float32) for shape in ((300, 200), (200, 400), (400,)))
+    found = []
+    try:
+        for threads in (1, 2, 5):
+            pyroberta.set_num_threads(np.int64(threads))
+            assert pyroberta.get_num_threads() == threads
+            found.append(get_ops("native").linear_forward(x, kernel, bias)[0])
+    finally:
+        pyroberta.set_num_threads(before)
+    assert np.array_equal(found[0], found[1])
+    assert np.array_equal(found[0], found[2])
+
+
+@pytest.mark.parametrize("threads", [0, -3, 1 << 17, 1 << 40])
+def test_a_number_out_of_range_is_refused(threads):
+    with pytest.raises(ValueError, match=rf"threads should be a whole number from 1 to 65536, got {threads}"):
+        pyroberta.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("threads", [2.0, "2", None, True])
+def test_a_number_of_another_kind_is_refused(threads):
+    with pytest.raises(TypeError, match=r"threads should be a whole number from 1 on, got "):
+        pyroberta.set_num_threads(threads)
+
+
+def test_without_the_extension_there_is_nothing_to_set(monkeypatch):
+    from test_native import replace_extension
+
+    replace_extension(monkeypatch, None)
+    for call in (pyroberta.get_num_threads, lambda: pyroberta.set_num_threads(2)):
+        with pytest.raises(BackendError, match="'native' is not available"):
+            call()
+
+
+# --- control groups ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def processors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """processors(groups, files): the count where /proc/self/cgroup holds `groups` and /sys/fs/cgroup holds `files`."""
+    from pyroberta import _native
+
+    def count(groups: str, files: dict[str, str]) -> int:
+        for name, content in [("proc/self/cgroup", groups), *((f"sys/fs/cgroup/{k}", v) for k, v in files.items())]:
+            path = tmp_path / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(content)
+        return _native.processors(str(tmp_path))
+
+    return count
+
+
+@linux
+@pytest.mark.parametrize(
+    ("groups", "files"),
+    [
+        ("0::/\n", {"cpu.max": "150000 100000\n"}),  # a container with a namespace of its own; 1.5 is rounded down
+        ("0::/a/b\n", {"a/b/cpu.max": "max 100000\n", "a/cpu.max": "100000 100000\n", "cpu.max": "max 100000\n"}),
+        ("0::/a/b/\n", {"a/b/cpu.max": "20000 100000\n"}),  # less than one processor
+        ("0::/of/the/host\n", {"cpu.max": "199999 100000\n"}),
+        ("0::/../above\n", {"cpu.max": "100000 100000\n"}),
+        ("4:cpu,cpuacct:/x\n", {"cpu,cpuacct/x/cpu.cfs_quota_us": "9", "cpu,cpuacct/x/cpu.cfs_period_us": "9"}),
+        ("1:cpu:/docker/1\n", {"cpu/cpu.cfs_quota_us": "100000", "cpu/cpu.cfs_period_us": "100000"}),
+    ],
+)  # fmt: skip
+def test_the_least_quota_of_a_group_and_those_above_it_limits_the_number(processors, groups, files):
+    assert processors(groups, files) == 1
+
+
+@linux
+@pytest.mark.parametrize(
+    ("groups", "files"),
+    [
+        ("0::/\n", {}),
+        ("", {}),
+        ("nonsense\n::\n0::\n", {"cpu.max": "max 100000\n"}),
+        ("0::/\n", {"cpu.max": "many few\n"}),
+        ("0::/\n", {"cpu.max": "100000 0\n"}),
+        ("0::/\n", {"cpu.max": "9999999999 1\n"}),
+        ("2:cpu:/\n", {"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}),
+        ("2:memory:/a\n", {"memory/a/cpu.cfs_quota_us": "1", "memory/a/cpu.cfs_period_us": "1"}),
+    ],
+)
+def test_what_sets_no_quota_limits_nothing(processors, groups, files):
+    assert processors(groups, files) == len(os.sched_getaffinity(0))
+
+
+# --- forks ------------------------------------------------------------------------------------------------------------
+
+# A process that hangs is stopped by the alarm, which no handler catches.
+FORKS = """
+import multiprocessing, os, signal, sys, threading, warnings
+import numpy as np
+import pyroberta
+warnings.simplefilter("ignore", DeprecationWarning)  # from Python 3.12 on: a fork beside threads
+pyroberta.set_num_threads(3)
+model = pyroberta.MaskedLM.from_preset("roberta_tiny_en", dropout=0.1, backend="native")
+TEXTS = ["The President of the United <mask> spoke to Congress."] * 20
+FIT = [f"We must work together, and number {i} is the year in which we begin." for i in range(24)]
+
+def use(deeper=0):
+    answers = [filling.token_str for filling in model.fill_mask(TEXTS[0])]
+    many = [[filling.token_str for filling in found] for found in model.fill_mask(TEXTS)]
+    loss = model.fit(FIT, batch_size=8, verbose=0).history["loss"][0]
+    assert np.isfinite(loss) and many[0] == answers and answers[0] == " States", (loss, answers)
+    if deeper:
+        child(deeper - 1)
+
+def child(deeper=0):
+    process = os.fork()
+    if not process:
+        signal.alarm(60)
+        try:
+            use(deeper)
+        except BaseException:
+            sys.excepthook(*sys.exc_info())
+            os._exit(1)
+        os._exit(0)
+    status = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    assert status == 0, status
+"""
+
+
+def test_a_forked_child_and_its_child_work_after_the_parent_did():
+    code = FORKS + "use(); child(deeper=1); use(); print('done')"
+    assert run(code) == "done"
+
+
+def test_a_fork_amid_the_ops_of_other_threads_works():
+    code = (
+        FORKS
+        + """
+go_on = True
+
+def work():
+    own = pyroberta.MaskedLM.from_preset("roberta_tiny_en", backend="native")
+    while go_on:
+        own.fit(FIT, batch_size=8, verbose=0)
+        own.fill_mask(TEXTS[0])
+
+threads = [threading.Thread(target=work) for _ in range(2)]
+for thread in threads:
+    thread.start()
+for _ in range(8):
+    child()
+go_on = False
+for thread in threads:
+    thread.join()
+print("done")
+"""
+    )
+    assert run(code) == "done"
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_processes_of_a_pool_work_after_the_parent_did(method, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        FORKS
+        + f"""
+def answer(text):
+    signal.alarm(60)
+    return model.fill_mask(text)[0].token_str
+
+if __name__ == "__main__":
+    use()
+    with multiprocessing.get_context({method!r}).Pool(2) as pool:
+        assert set(pool.map(answer, TEXTS)) == {{" States"}}
+    print("done")
+"""
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "done", done.stderr
+
+
+# --- threads that cannot be had ---------------------------------------------------------------------------------------
+
+
+@linux
+def test_where_the_system_starts_no_thread_the_caller_does_all_the_work():
+    # The stack of a new thread is as large as that of the process may grow, which is more than the address space holds.
+    limited = """if 1:
+        import os, resource, sys
+        resource.setrlimit(resource.RLIMIT_STACK, (1 << 40, resource.getrlimit(resource.RLIMIT_STACK)[1]))
+        os.execv(sys.executable, [sys.executable, "-c", sys.argv[1]])
+    """
+    code = """if 1:
+        import resource
+        import numpy as np
+        import pyroberta
+        from pyroberta.backends import get_ops, backends
+        resource.setrlimit(resource.RLIMIT_AS, (1 << 36, resource.getrlimit(resource.RLIMIT_AS)[1]))
+        x = np.ones((300, 200), np.float32)
+        y, _ = get_ops("native").linear_forward(x, np.ones((200, 400), np.float32), np.zeros(400, np.float32))
+        assert (y == 200.0).all()
+        print(pyroberta.get_num_threads(), dict((name, about) for name, _, about in backends())["native"])
+    """
+    number, _, about = run(limited, code, PYROBERTA_NUM_THREADS="4", OPENBLAS_NUM_THREADS="1").partition(" ")
+    assert number == "4"
+    assert about.endswith("threads 4 (the system starts no more than 1)")
