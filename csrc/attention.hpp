@@ -303,9 +303,9 @@ void attention_forward(const T* q,                                  // (R, C)
     std::int64_t most_queries = 0;
     for (std::int64_t n = 0; n < B; ++n) most_queries = std::max(most_queries, sequences[n].queries);
     const double operations = 4.0 * count_scores(sequences, B) * static_cast<double>(heads.C);
-    const int threads = threads_for(operations / FLOPS_PER_THREAD);
-    const Rooms<T> rooms = take_rooms<T>(3, Workspace<T>(nullptr, most_keys(sequences, B), D).size, threads);
     const std::int64_t parts = (most_queries + QUERY_TASK - 1) / QUERY_TASK;  // of a sequence and head
+    const int threads = threads_for(operations / FLOPS_PER_THREAD, B * H * parts);
+    const Rooms<T> rooms = take_rooms<T>(3, Workspace<T>(nullptr, most_keys(sequences, B), D).size, threads);
 
     parallel(B * H * parts, threads, [&](std::int64_t task, int slot) {
         const std::int64_t n = task / (H * parts), h = task / parts % H, part = task % parts;
@@ -450,7 +450,7 @@ void attention_backward(const T* dy, const T* q,                     // (R, C)
     const Heads heads = heads_of(H, D, rows, key);
     const Sequence* sequences = sorted_sequences(starts, B, rows, R);
     const double operations = 10.0 * count_scores(sequences, B) * static_cast<double>(heads.C);
-    const int threads = threads_for(operations / FLOPS_PER_THREAD);
+    const int threads = threads_for(operations / FLOPS_PER_THREAD, B * H);
     const Rooms<T> rooms = take_rooms<T>(3, BackwardWorkspace<T>(nullptr, most_keys(sequences, B), D).size, threads);
 
     parallel(B * H, threads, [&](std::int64_t task, int slot) {

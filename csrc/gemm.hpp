@@ -385,7 +385,9 @@ void gemm(Factor<T> a, Right b, std::int64_t rows, std::int64_t columns, std::in
         }
         if (is_flat) plan = b.depth_step == 1 ? FLAT_PLAN_DEEP : FLAT_PLAN_WIDE;
     }
-    const int threads = threads_for(2.0 * rows * columns * depth / FLOPS_PER_THREAD);
+    constexpr std::int64_t LEAST = FLAT_PLAN_DEEP.columns;  // of a flat task
+    const int threads = threads_for(2.0 * rows * columns * depth / FLOPS_PER_THREAD,
+                                    is_flat ? (columns + LEAST - 1) / LEAST : rows);
     if (is_flat) {  // as many tasks as give each thread its share
         const std::int64_t share = (columns + 2 * threads - 1) / (2 * threads);
         plan.columns = std::min(plan.columns, round_up(share, FLAT_PLAN_DEEP.columns));

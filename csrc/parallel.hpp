@@ -28,11 +28,9 @@ PYROBERTA_INLINE void parallel(std::int64_t tasks, int threads, const Body& body
 template <typename Body>
 PYROBERTA_INLINE void parallel_ranges(std::int64_t count, double numbers, const Body& body, std::int64_t unit = 1) {
     constexpr std::int64_t RANGES = 4;  // a thread: one that is held up leaves its others to the rest
+    if (count <= 0) return;
     const int threads = threads_for(static_cast<double>(count) * numbers / NUMBERS_PER_THREAD);
-    if (threads <= 1) {
-        if (count > 0) body(0, count);
-        return;
-    }
+    if (threads <= 1) return body(0, count);
     const std::int64_t units = (count + unit - 1) / unit, ranges = std::min(units, RANGES * threads);
     const std::int64_t step = (units + ranges - 1) / ranges * unit;
     parallel((count + step - 1) / step, threads,

@@ -268,16 +268,15 @@ std::string describe_threads() {
     return wanted + " (the system starts no more than " + std::to_string(found->workers() + 1) + ")";
 }
 
-int threads_for(double shares) {
+int threads_for(double shares, std::int64_t tasks) {
 #ifdef PYROBERTA_ALL_THREADS
     shares = most_threads();  // for ThreadSanitizer: what is small is done in parallel too
 #endif
-    return std::max(1, static_cast<int>(std::min<double>(most_threads(), shares)));
+    return std::max(1, static_cast<int>(std::min({double(most_threads()), shares, double(tasks)})));
 }
 
 void run_tasks(std::int64_t tasks, int threads, Task call, const void* body) {
-    const int workers = static_cast<int>(std::min<std::int64_t>(tasks, threads)) - 1;
-    Job job{call, body, tasks, workers};
+    Job job{call, body, tasks, static_cast<int>(std::min<std::int64_t>(tasks, threads)) - 1};
     pool().run(job);
 }
 

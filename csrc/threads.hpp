@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <string>
 
 namespace pyroberta {
@@ -21,8 +22,9 @@ void set_most_threads(int threads);
 // The number of threads in words: what most_threads says, and how many there are where the system refused to start one.
 std::string describe_threads();
 
-// As many threads as there are shares of work that are worth waking one for: at least 1, at most most_threads().
-int threads_for(double shares);
+// As many threads as there are shares of work that are worth waking one for: at least 1, at most most_threads(), and no
+// more than there are tasks.
+int threads_for(double shares, std::int64_t tasks = std::numeric_limits<std::int64_t>::max());
 
 constexpr double NUMBERS_PER_THREAD = 1 << 15;  // for passes over arrays: a share of work is so many numbers
 
