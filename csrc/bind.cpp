@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "blas.hpp"
 #include "faults.hpp"
 #include "ops.hpp"
 #include "pool.hpp"
@@ -589,6 +590,20 @@ std::string about() {
            pyroberta::describe_threads();
 }
 
+// Products of matrices of the ops that this thread calls are that library's, until the next call; None for our own.
+// Returns what it was.
+py::object use_blas(const py::object& library) {
+    const pyroberta::Blas* before = pyroberta::blas_of_thread();
+    pyroberta::blas_of_thread() = library.is_none() ? nullptr : library.cast<const pyroberta::Blas*>();
+    return py::cast(before, py::return_value_policy::reference);
+}
+
+pyroberta::Blas make_blas(std::uintptr_t sgemm, std::uintptr_t dgemm, bool is_long, std::uintptr_t get_threads,
+                          std::uintptr_t set_threads) {
+    return {reinterpret_cast<void*>(sgemm), reinterpret_cast<void*>(dgemm), is_long,
+            reinterpret_cast<int (*)()>(get_threads), reinterpret_cast<void (*)(int)>(set_threads)};
+}
+
 void set_num_threads(int threads) {
     if (threads < 1) throw py::value_error("set_num_threads: threads must be at least 1, got " + std::to_string(threads));
     pyroberta::set_most_threads(threads);
@@ -630,6 +645,12 @@ PYBIND11_MODULE(_native, module, py::mod_gil_not_used()) {
         .def_property_readonly("nbytes", [](const Prepared& self) { return self.copy.nbytes(); }, "Of the copy.");
     module.def("prepare", &prepare, py::arg("kernel"),
                "A Prepared, to be given as the kernel to linear_forward and expand_forward while its values stay.");
+    py::class_<pyroberta::Blas>(module, "Blas", "A library of products of matrices, by the addresses of its functions.")
+        .def(py::init(&make_blas), py::arg("sgemm"), py::arg("dgemm"), py::arg("is_long"), py::arg("get_threads"),
+             py::arg("set_threads"));
+    module.def("use_blas", &use_blas, py::arg("library"),
+               "Takes a library, which must live on, for the products of the ops that this thread calls; None for our own\n"
+               "code. Returns what it was before.");
     module.def("linear_forward", &linear_forward);
     module.def("column_sums", &column_sums);
     module.def("gelu_forward", &gelu_forward);

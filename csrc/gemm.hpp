@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <type_traits>
 
+#include "blas.hpp"
 #include "ops.hpp"
 #include "parallel.hpp"
 #include "scratch.hpp"
@@ -362,6 +363,22 @@ void gemm_of_few_rows(Factor<T> a, Prepared<T> b, std::int64_t rows, std::int64_
     });
 }
 
+// The product by another library, a block of it by each call.
+template <typename T, typename Epilogue>
+void gemm_of_library(const Blas& library, Factor<T> a, Factor<T> b, std::int64_t rows, std::int64_t columns,
+                     std::int64_t depth, T* c, std::int64_t c_step, bool add, const Epilogue& epilogue) {
+    const bool is_whole = !library.set_threads;
+    const std::int64_t high = is_whole ? rows : 192, broad = is_whole ? columns : 512;
+    const std::int64_t down = (rows + high - 1) / high, across = (columns + broad - 1) / broad;
+    const OneBlasThread one(library);
+    parallel(down * across, threads_for(2.0 * rows * columns * depth / FLOPS_PER_THREAD), [&](std::int64_t task, int) {
+        const std::int64_t i = task % down * high, j = task / down * broad;
+        const std::int64_t i_end = std::min(rows, i + high), j_end = std::min(columns, j + broad);
+        blas_gemm(library, from(a, i, 0), from(b, j, 0), i_end - i, j_end - j, depth, c + i * c_step + j, c_step, add);
+        epilogue(i, i_end, j, j_end);
+    });
+}
+
 // C (rows, columns) = A B, or C += A B; then epilogue(i, i_end, j, j_end) for each part of C, in the cache still, from the
 // thread that made it. The order of additions does not depend on the number of threads. B is a Factor or Prepared.
 template <typename T, typename Right, typename Epilogue>
@@ -380,6 +397,9 @@ void gemm(Factor<T> a, Right b, std::int64_t rows, std::int64_t columns, std::in
     if constexpr (is_prepared) {
         if (is_flat) return gemm_of_few_rows(a, b, rows, columns, depth, c, c_step, add, epilogue);
     } else {
+        if (const Blas* library = blas_of_thread()) {
+            return gemm_of_library(*library, a, b, rows, columns, depth, c, c_step, add, epilogue);
+        }
         if (rows <= FEW_ROWS && a.depth_step == 1 && b.depth_step == 1) {
             return gemm_of_few_rows(a, b, rows, columns, depth, c, c_step, add, epilogue);
         }

@@ -20,8 +20,8 @@ def get_ops(name: str = "auto") -> Ops:
     """The table of ops of a backend.
 
     Args:
-        name: "numpy"; "native", where C++ does all; "native-blas", where the products of matrices are NumPy's and C++
-            does the rest; or "auto", which takes "native" if it is there. The table's `name` tells which it was.
+        name: "numpy"; "native", where C++ does all; "native-blas", where the products of matrices are those of NumPy's BLAS
+            and C++ does the rest; or "auto", which takes "native" if it is there. The table's `name` tells which it was.
 
     Raises:
         BackendError: for an unknown name or a backend that is not there, listing every one with its reason.
@@ -73,8 +73,7 @@ def set_num_threads(threads: int) -> None:
 
     Without it, that is the environment variable `PYROBERTA_NUM_THREADS`, else `OMP_NUM_THREADS`, else the number of
     processors that the affinity mask and the control group's CPU quota allow. The number changes the speed alone:
-    results have the same bits. NumPy's products of matrices, in the backends `numpy` and `native-blas`, use the threads
-    of NumPy's own library.
+    results have the same bits. The backend `numpy` uses the threads of NumPy's own library.
 
     Args:
         threads: at least 1.

@@ -6,7 +6,12 @@ gradient of a matrix of weights is a `Product` or a `Scatter`: not made until `a
 
 from __future__ import annotations
 
+import ctypes
+import itertools
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import wraps
 from typing import Any
 
 import numpy as np
@@ -18,6 +23,7 @@ from pyroberta.ops import REFERENCE, Cache, Gradient, Kernel, Key, Ops, Rows
 KEPT_LOGITS = 1 << 24  # logits kept for backward, 64 MiB in float32; with more, rows go through in parts, twice
 FAR = 4.0  # times gamma: a beta from there on costs x̂ more than two binary digits
 SMALLEST_GAMMA = 1e-20
+PRODUCTS = ("linear_", "feed_forward_", "logits", "cross_entropy_", "accumulate")  # how rows with products begin
 
 
 @dataclass(frozen=True)
@@ -262,15 +268,42 @@ def native_ops() -> Ops:
 
 
 def native_blas_ops() -> Ops:
-    """The table whose products of matrices are NumPy's `@`, for machines whose own library is the faster one."""
+    """The table whose products of matrices are those of NumPy's BLAS, for machines where that is the faster one.
 
-    def blas_feed_forward(*arguments: Array) -> tuple[Array, Cache]:
-        x, kernel_1, bias_1, kernel_2, bias_2 = arguments
-        f, cache_1 = REFERENCE.linear_forward(x, kernel_1, bias_1)
-        g, slope = gelu_forward(f)
-        h, cache_2 = REFERENCE.linear_forward(g, kernel_2, bias_2)
-        return h, (cache_1, slope, cache_2)
+    Raises:
+        ImportError: where NumPy has no BLAS whose functions can be found.
+    """
+    library = _numpys_blas()
 
-    products = ("prepare", "linear_", "feed_forward_", "logits", "cross_entropy_")
-    rows = {name: getattr(REFERENCE, name) for name in Ops.__dataclass_fields__ if name.startswith(products)}
-    return replace(native_ops(), **{**rows, "name": "native-blas", "feed_forward_forward": blas_feed_forward})
+    def with_blas(name: str, row: Callable[..., Any]) -> Callable[..., Any]:
+        if not name.startswith(PRODUCTS):
+            return row
+
+        @wraps(row)
+        def call(*arguments: Any) -> Any:
+            before = _native.use_blas(library)
+            try:
+                return row(*arguments)
+            finally:
+                _native.use_blas(before)
+
+        return call
+
+    return replace(native_ops().wrapped(with_blas), name="native-blas", prepare=REFERENCE.prepare)
+
+
+def _numpys_blas() -> Any:
+    """The library that NumPy's own products call, found by the names that builds of NumPy give its functions."""
+    names = ("numpy._core._multiarray_umath", "numpy.core._multiarray_umath")  # NumPy 2; NumPy 1
+    umath = ctypes.CDLL(next(sys.modules[name].__file__ for name in names if name in sys.modules))
+
+    def address(name: str) -> int:
+        function = getattr(umath, name, None)  # looks in the libraries that it is linked with, too
+        return ctypes.cast(function, ctypes.c_void_p).value or 0 if function else 0
+
+    for prefix, suffix in itertools.product(("scipy_", ""), ("64_", "", "$NEWLAPACK$ILP64", "$NEWLAPACK")):
+        products = [address(f"{prefix}cblas_{letter}gemm{suffix}") for letter in "sd"]
+        if all(products):
+            threads = [address(f"{prefix}openblas_{verb}_num_threads{suffix}") for verb in ("get", "set")]
+            return _native.Blas(*products, "64" in suffix, *(threads if all(threads) else (0, 0)))
+    raise ImportError(f"NumPy {np.__version__} has no BLAS whose cblas_sgemm can be found")
