@@ -122,7 +122,7 @@ def test_a_target_is_scored_by_the_product_of_its_tokens_probabilities():
         ({"texts": "a <mask>", "targets": ["b", ""]}, "a target is the empty string"),
         ({"texts": "a <mask>", "batch_size": 0}, "batch_size must be"),
         ({"texts": "z" * 40 + "<mask>"}, "text 0 has 43 tokens, <s> and </s> included; the model takes 40"),
-        ({"texts": "z" * 36 + "<mask>", "targets": ["zzz"]}, "with target 'zzz' the text has more tokens"),
+        ({"texts": "z" * 36 + "<mask>", "targets": ["zzz"]}, "with target 'zzz' text 0 has 41 tokens, <s> and </s>"),
     ],
 )
 def test_what_cannot_be_filled_is_said(arguments, message: str):
