@@ -19,7 +19,7 @@ from pyroberta.text.tokenizer import Tokenizer
 from pyroberta.training.callbacks import ProgressBar
 from pyroberta.training.losses import log_softmax
 
-TOKENS_AT_ONCE = 4096  # in a batch
+TOKENS_AT_ONCE = 2048  # in a batch; benchmarks/score.py measures other numbers
 LOGITS_AT_ONCE = 1 << 23  # 32 MiB in float32, beside twice as much for their exponentials
 
 Item = TypeVar("Item")
@@ -143,8 +143,7 @@ def score_texts(
             labels, ids = batch.ids[masked], batch.ids.copy()
             ids[masked] = tokenizer.mask_id
             batch = replace(batch, ids=ids, masked=masked, labels=labels)
-            (losses, _), _ = walk_forward(backbone.ops, backbone.prepared(), backbone.config, batch)
-            for (number, i), loss in zip(some, losses, strict=True):
+            for (number, i), loss in zip(some, _losses(backbone, batch), strict=True):
                 log_likelihoods[number][i] = 0.0 - loss  # not -loss, which makes -0.0 of a certain token
     tokens = [ids[where].tolist() for ids, where in zip(sequences, places, strict=True)]
     words = {token: tokenizer.decode([token]) for token in set().union(*tokens)}
@@ -152,6 +151,12 @@ def score_texts(
         _text_score([words[token] for token in some], values.tolist())
         for some, values in zip(tokens, log_likelihoods, strict=True)
     ]
+
+
+def _losses(backbone: Backbone, batch: Batch) -> Array:
+    """-log p of each label of the batch (M,). What backward would need is dropped before the next batch is made."""
+    (losses, _), _ = walk_forward(backbone.ops, backbone.prepared(), backbone.config, batch)
+    return losses
 
 
 def _text_score(tokens: list[str], values: list[float]) -> TextScore:
@@ -175,11 +180,17 @@ def hidden_states(
     found = [np.zeros(0)] * len(sequences)
     with _batches("embed", lambda: _longest_first(sequences), batch_size, verbose) as batches:
         for numbers in batches:
-            batch = pack([sequences[number] for number in numbers])
-            hidden, _ = encoder_forward(backbone.ops, backbone.prepared(), backbone.config, batch)
-            for number, states in zip(numbers, np.split(hidden[layer], batch.starts[1:-1]), strict=True):
-                found[number] = states.mean(axis=0) if is_pooled else states
+            states = _states(backbone, [sequences[number] for number in numbers], layer)
+            for number, own in zip(numbers, states, strict=True):
+                found[number] = own.mean(axis=0) if is_pooled else own
     return found
+
+
+def _states(backbone: Backbone, sequences: Sequence[Array], layer: int) -> list[Array]:
+    """Each sequence's (S, C) hidden states after `layer`. Other layers' are dropped before the next batch is made."""
+    batch = pack(sequences)
+    hidden, _ = encoder_forward(backbone.ops, backbone.prepared(), backbone.config, batch)
+    return np.split(hidden[layer], batch.starts[1:-1])
 
 
 def logits_at(backbone: Backbone, batch: Batch, rows: Array) -> Array:

@@ -106,13 +106,13 @@ class MaskedLM(Task):
         """Pseudo-log-likelihoods: how likely each token is, given all the others.
 
         Each token is masked in turn, so a text of n tokens costs n sequences, its masked copies. Those of all texts
-        are packed into batches, of up to 4096 tokens each; a longer sequence is a batch by itself. A batch is made when
+        are packed into batches, of up to 2048 tokens each; a longer sequence is a batch by itself. A batch is made when
         its turn comes, so the memory does not grow with the number of texts. What else is in a text's batch changes its
         score by rounding alone.
 
         Args:
             texts: one text or several.
-            batch_size: masked copies in a batch at most, for less memory; None for as many as have 4096 tokens.
+            batch_size: masked copies in a batch at most, for less memory; None for as many as have 2048 tokens.
             verbose: 0 silent, 1 a bar, 2 a line at the end; `"auto"` is 1 where there are several batches, else 0.
 
         Returns:
@@ -122,7 +122,7 @@ class MaskedLM(Task):
             ValueError: for a text longer than the model takes, before anything is computed.
 
         >>> masked_lm = MaskedLM.from_preset("roberta_tiny_en")
-        >>> likely, unlikely = masked_lm.score(["God bless America.", "America God bless."])
+        >>> likely, unlikely = masked_lm.score(["The old man went to the house.", "House the to went man old the."])
         >>> likely.perplexity < unlikely.perplexity
         True
         """
