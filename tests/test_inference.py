@@ -61,6 +61,10 @@ def test_a_batch_takes_the_next_sequence_as_long_as_it_stays_within_its_bounds(b
         assert tokens + lengths[following[0]] > 100 or len(batch) == batch_size
 
 
+def test_the_documentation_names_the_bound_on_a_batch():
+    assert f"of up to {inference.TOKENS_AT_ONCE} tokens" in MaskedLM.score.__doc__
+
+
 def test_sequences_share_batches_across_texts_the_longest_first(packed: list[Batch], monkeypatch):
     masked_lm = trained()
     lengths = sorted((len(small_tokenizer().encode(text)) for text in TEXTS), reverse=True)
