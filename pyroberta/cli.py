@@ -107,11 +107,13 @@ def build_parser() -> argparse.ArgumentParser:
     _model_options(fill)
     fill.add_argument("-k", "--top-k", type=_positive, metavar="N", default=5, help="candidates for each mask")
     fill.add_argument("--targets", metavar="WORD,WORD", help="rank these words alone")
+    fill.add_argument("--quiet", action="store_true", help="no progress")
 
     score = command("score", _score, "how likely each token of a text is, given the others")
     score.add_argument("texts", nargs="*", metavar="TEXT", help="texts; none, or -, reads standard input, one a line")
     _model_options(score)
-    score.add_argument("--batch-size", type=_positive, metavar="N", default=32, help="masked copies at a time")
+    score.add_argument("--batch-size", type=_positive, metavar="N", help="masked copies in a batch at most")
+    score.add_argument("--quiet", action="store_true", help="no progress")
 
     train = command("train-tokenizer", _train_tokenizer, "learn a byte-level BPE vocabulary from text files")
     train.add_argument("files", nargs="+", metavar="FILE", help="UTF-8 text files, one text a line, or -")
@@ -313,9 +315,10 @@ def _fill_mask(arguments: argparse.Namespace) -> list[Any]:
     targets = None
     if arguments.targets is not None:
         targets = [word.strip() for word in arguments.targets.split(",") if word.strip()]
-    for text in _texts(arguments):
-        found = model.fill_mask(text, top_k=arguments.top_k, targets=targets)
-        masks = found if isinstance(found[0], list) else [found]
+    texts = _texts(arguments)
+    found = model.fill_mask(texts, top_k=arguments.top_k, targets=targets, verbose=0 if arguments.quiet else "auto")
+    for text, fillings in zip(texts, found, strict=True):
+        masks = fillings if isinstance(fillings[0], list) else [fillings]
         results.append({"text": text, "masks": [[filling.as_dict() for filling in mask] for mask in masks]})
         if not arguments.json:
             print(text)
@@ -328,14 +331,12 @@ def _fill_mask(arguments: argparse.Namespace) -> list[Any]:
 
 
 def _score(arguments: argparse.Namespace) -> list[Any]:
-    model = _load(arguments)
-    results = []
-    for text in _texts(arguments):
-        found = model.score(text, batch_size=arguments.batch_size)
-        results.append({"text": text, **found.as_dict()})
-        if not arguments.json:
-            print(f"{found.total:10.3f}  perplexity {found.perplexity:<10.4g}  {text}")
-    return results
+    model, texts = _load(arguments), _texts(arguments)
+    found = model.score(texts, batch_size=arguments.batch_size, verbose=0 if arguments.quiet else "auto")
+    if not arguments.json:
+        for text, score in zip(texts, found, strict=True):
+            print(f"{score.total:10.3f}  perplexity {score.perplexity:<10.4g}  {text}")
+    return [{"text": text, **score.as_dict()} for text, score in zip(texts, found, strict=True)]
 
 
 def _train_tokenizer(arguments: argparse.Namespace) -> dict[str, Any]:

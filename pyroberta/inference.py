@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy import ndarray as Array
@@ -12,10 +13,16 @@ from numpy import ndarray as Array
 from pyroberta.backbone import Backbone
 from pyroberta.model.batch import Batch, pack
 from pyroberta.model.encoder import encoder_forward
-from pyroberta.model.walk import walk_logits
+from pyroberta.model.walk import walk_forward, walk_logits, walk_logits_in_parts
 from pyroberta.text.byte_level import WHITESPACE
 from pyroberta.text.tokenizer import Tokenizer
+from pyroberta.training.callbacks import ProgressBar
 from pyroberta.training.losses import log_softmax
+
+TOKENS_AT_ONCE = 2048  # in a batch; benchmarks/score.py measures other numbers
+LOGITS_AT_ONCE = 1 << 23  # 32 MiB in float32, beside twice as much for their exponentials
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -88,7 +95,8 @@ def fill_masks(
     texts: Sequence[str],
     top_k: int,
     targets: Sequence[str] | None,
-    batch_size: int,
+    batch_size: int | None,
+    verbose: int | str,
 ) -> list[list[list[Filling]]]:
     """For each text, for each of its masks, the candidates, the likeliest first. See `MaskedLM.fill_mask`."""
     sequences = encode(backbone, tokenizer, texts)
@@ -99,46 +107,90 @@ def fill_masks(
     if targets is not None and not targets:
         raise ValueError("targets is empty: give the words to rank, or None for the whole vocabulary")
     gaps = [_gaps(tokenizer, text) for text in texts]
+    if targets is not None:
+        return _rank(backbone, tokenizer, sequences, places, gaps, top_k, targets, batch_size, verbose)
     found: list[list[list[Filling]]] = [[] for _ in texts]
-    if targets is None:
-        for number, _, log_probs in _log_probs_at(backbone, sequences, places, batch_size):
-            gap = gaps[number][len(found[number])]
-            best = _largest(log_probs, top_k)
-            found[number].append([_filling(tokenizer, gap, (int(i),), float(log_probs[i])) for i in best])
-        return found
-    for number, (ids, where) in enumerate(zip(sequences, places, strict=True)):
-        for place, gap in zip(where.tolist(), gaps[number], strict=True):
-            pieces = _as_tokens(tokenizer, targets, gap)
-            scores = _score_targets(backbone, tokenizer, ids, place, pieces, batch_size)
-            best = _largest(np.array(scores), top_k)
-            found[number].append([_filling(tokenizer, gap, pieces[i], scores[i]) for i in best])
+    with _batches("fill_mask", lambda: _longest_first(sequences), batch_size, verbose) as batches:
+        for numbers in batches:
+            masks = [(number, gap) for number in numbers for gap in gaps[number]]
+            rows = _log_probs_at(backbone, [sequences[i] for i in numbers], [places[i] for i in numbers])
+            for (number, gap), log_probs in zip(masks, rows, strict=True):
+                best = _largest(log_probs, top_k)
+                found[number].append([_filling(tokenizer, gap, (int(i),), float(log_probs[i])) for i in best])
     return found
 
 
-def score_texts(backbone: Backbone, tokenizer: Tokenizer, texts: Sequence[str], batch_size: int) -> Iterator[TextScore]:
-    """The score of each text: every token masked in turn. See `MaskedLM.score`."""
-    for ids in encode(backbone, tokenizer, texts):
-        places = [place for place, token in enumerate(ids) if token not in (tokenizer.start_id, tokenizer.end_id)]
-        copies = np.repeat(ids[None], len(places), axis=0)
-        copies[np.arange(len(places)), places] = tokenizer.mask_id
-        found = _log_probs_at(backbone, list(copies), [np.array([place]) for place in places], batch_size)
-        values = [float(log_probs[ids[place]]) for _, place, log_probs in found]
-        total = float(np.sum(values))
-        with np.errstate(over="ignore"):
-            perplexity = float(np.exp(-total / len(values))) if values else float("nan")
-        tokens = [tokenizer.decode([int(ids[place])]) for place in places]
-        yield TextScore(tokens, values, total, perplexity)
+def score_texts(
+    backbone: Backbone, tokenizer: Tokenizer, texts: Sequence[str], batch_size: int | None, verbose: int | str
+) -> list[TextScore]:
+    """The score of each text: every token masked in turn. See `MaskedLM.score`.
+
+    A text of n tokens takes n copies. A copy is made when its batch is packed, so no more than a batch of them is held.
+    """
+    sequences = encode(backbone, tokenizer, texts)
+    places = [np.flatnonzero((ids != tokenizer.start_id) & (ids != tokenizer.end_id)) for ids in sequences]
+    log_likelihoods = [np.zeros(len(where), backbone.dtype) for where in places]
+
+    def copies() -> Iterator[tuple[int, tuple[int, int]]]:
+        """Each copy's length, and what it is: its text's number and the index in `places` of the token it masks."""
+        for length, number in _longest_first(sequences):
+            yield from ((length, (number, i)) for i in range(len(places[number])))
+
+    with _batches("score", copies, batch_size, verbose) as batches:
+        for some in batches:
+            batch = pack([sequences[number] for number, _ in some])
+            masked = batch.starts[:-1] + np.array([places[number][i] for number, i in some], np.int32)
+            labels, ids = batch.ids[masked], batch.ids.copy()
+            ids[masked] = tokenizer.mask_id
+            batch = replace(batch, ids=ids, masked=masked, labels=labels)
+            for (number, i), loss in zip(some, _losses(backbone, batch), strict=True):
+                log_likelihoods[number][i] = 0.0 - loss  # not -loss, which makes -0.0 of a certain token
+    tokens = [ids[where].tolist() for ids, where in zip(sequences, places, strict=True)]
+    words = {token: tokenizer.decode([token]) for token in set().union(*tokens)}
+    return [
+        _text_score([words[token] for token in some], values.tolist())
+        for some, values in zip(tokens, log_likelihoods, strict=True)
+    ]
+
+
+def _losses(backbone: Backbone, batch: Batch) -> Array:
+    """-log p of each label of the batch (M,). What backward would need is dropped before the next batch is made."""
+    (losses, _), _ = walk_forward(backbone.ops, backbone.prepared(), backbone.config, batch)
+    return losses
+
+
+def _text_score(tokens: list[str], values: list[float]) -> TextScore:
+    total = float(np.sum(values))
+    with np.errstate(over="ignore"):
+        perplexity = float(np.exp(-total / len(values))) if values else float("nan")
+    return TextScore(tokens, values, total, perplexity)
 
 
 def hidden_states(
-    backbone: Backbone, tokenizer: Tokenizer, texts: Sequence[str], layer: int, batch_size: int
-) -> Iterator[Array]:
-    """For each text its (S, C) hidden states after `layer`. See `MaskedLM.embed`."""
+    backbone: Backbone,
+    tokenizer: Tokenizer,
+    texts: Sequence[str],
+    layer: int,
+    is_pooled: bool,
+    batch_size: int | None,
+    verbose: int | str,
+) -> list[Array]:
+    """For each text its (S, C) hidden states after `layer`, or their mean (C,). See `MaskedLM.embed`."""
     sequences = encode(backbone, tokenizer, texts)
-    for start in range(0, len(sequences), batch_size):
-        batch = pack(sequences[start : start + batch_size])
-        hidden, _ = encoder_forward(backbone.ops, backbone.prepared(), backbone.config, batch)
-        yield from np.split(hidden[layer], batch.starts[1:-1])
+    found = [np.zeros(0)] * len(sequences)
+    with _batches("embed", lambda: _longest_first(sequences), batch_size, verbose) as batches:
+        for numbers in batches:
+            states = _states(backbone, [sequences[number] for number in numbers], layer)
+            for number, own in zip(numbers, states, strict=True):
+                found[number] = own.mean(axis=0) if is_pooled else own
+    return found
+
+
+def _states(backbone: Backbone, sequences: Sequence[Array], layer: int) -> list[Array]:
+    """Each sequence's (S, C) hidden states after `layer`. Other layers' are dropped before the next batch is made."""
+    batch = pack(sequences)
+    hidden, _ = encoder_forward(backbone.ops, backbone.prepared(), backbone.config, batch)
+    return np.split(hidden[layer], batch.starts[1:-1])
 
 
 def logits_at(backbone: Backbone, batch: Batch, rows: Array) -> Array:
@@ -146,46 +198,148 @@ def logits_at(backbone: Backbone, batch: Batch, rows: Array) -> Array:
     return walk_logits(backbone.ops, backbone.prepared(), backbone.config, batch, rows)
 
 
-def _log_probs_at(
-    backbone: Backbone, sequences: Sequence[Array], places: Sequence[Array], batch_size: int
-) -> Iterator[tuple[int, int, Array]]:
-    """(sequence's number, place in it, log probabilities (V,)) for every place, a batch of sequences at a time."""
-    for first in range(0, len(sequences), batch_size):
-        some = places[first : first + batch_size]
-        batch = pack(sequences[first : first + batch_size])
-        rows = np.concatenate([start + where for start, where in zip(batch.starts, some, strict=False)])
-        log_probs = log_softmax(logits_at(backbone, batch, rows))
-        owners = [(first + i, int(place)) for i, where in enumerate(some) for place in where]
-        for (number, place), row in zip(owners, log_probs, strict=True):
-            yield number, place, row
+def _longest_first(sequences: Sequence[Array]) -> Iterator[tuple[int, int]]:
+    """The length and the number of each sequence, from the longest to the shortest.
+
+    Sequences of one length then share a batch. The largest batch comes first, so that memory that does not suffice is
+    known at once.
+    """
+    lengths = np.array([len(ids) for ids in sequences], np.int64)
+    for number in np.argsort(-lengths, kind="stable").tolist():
+        yield int(lengths[number]), number
 
 
-def _score_targets(
+def _cut(items: Iterable[tuple[int, Item]], batch_size: int | None) -> Iterator[tuple[int, list[Item]]]:
+    """The items in batches, each with its number of tokens. An item comes with the length of its sequence.
+
+    A batch takes the next item as long as it holds no more than `TOKENS_AT_ONCE` tokens and, if that is given, no more
+    than `batch_size` sequences. A longer sequence is a batch by itself.
+    """
+    batch: list[Item] = []
+    tokens = 0
+    for length, item in items:
+        if batch and (tokens + length > TOKENS_AT_ONCE or len(batch) == batch_size):
+            yield tokens, batch
+            batch, tokens = [], 0
+        batch.append(item)
+        tokens += length
+    if batch:
+        yield tokens, batch
+
+
+@contextmanager
+def _batches(
+    what: str, items: Callable[[], Iterable[tuple[int, Item]]], batch_size: int | None, verbose: int | str
+) -> Iterator[Iterator[list[Item]]]:
+    """The items cut into batches, with a progress bar that counts these.
+
+    Args:
+        what: the bar's name.
+        items: makes the items anew each time it is called; see `_cut`.
+        batch_size: see `_cut`.
+        verbose: as for `ProgressBar`, but that "auto" shows nothing where one batch takes all.
+    """
+    bar = ProgressBar(verbose)
+    count = sum(1 for _ in _cut(items(), batch_size)) if bar.verbose else 0
+    if verbose == "auto" and count < 2:
+        bar = ProgressBar(0)
+    with bar.counting(what, count) as advance:
+
+        def counted() -> Iterator[list[Item]]:
+            for tokens, batch in _cut(items(), batch_size):
+                yield batch
+                advance({"tokens": tokens})
+
+        yield counted()
+
+
+def _log_probs_at(backbone: Backbone, sequences: Sequence[Array], places: Sequence[Array]) -> Iterator[Array]:
+    """The log probabilities (V,) at every place of every sequence, which make one batch.
+
+    No more than `LOGITS_AT_ONCE` of them are held at a time, or one row, as long as the caller keeps none.
+    """
+    batch = pack(sequences)
+    rows = np.concatenate([start + where for start, where in zip(batch.starts, places, strict=False)])
+    size = max(1, LOGITS_AT_ONCE // backbone.config.vocabulary_size)
+    for logits in walk_logits_in_parts(backbone.ops, backbone.prepared(), backbone.config, batch, rows, size):
+        yield from log_softmax(logits)
+
+
+def _rank(
     backbone: Backbone,
     tokenizer: Tokenizer,
-    ids: Array,
-    place: int,
-    pieces: Sequence[tuple[int, ...]],
-    batch_size: int,
-) -> list[float]:
-    """The log probability of each target at one mask: n tokens take n masks, and theirs are added up."""
-    widened = {
-        n: np.concatenate([ids[:place], np.full(n, tokenizer.mask_id), ids[place + 1 :]]) for n in map(len, pieces)
+    sequences: Sequence[Array],
+    places: Sequence[Array],
+    gaps: Sequence[Sequence[_Gap]],
+    top_k: int,
+    targets: Sequence[str],
+    batch_size: int | None,
+    verbose: int | str,
+) -> list[list[list[Filling]]]:
+    """`fill_masks` with targets.
+
+    A target of n tokens takes n masks, and its log probability is the sum of theirs. So each mask of a text is asked in
+    one sequence for every number of tokens that a target has.
+    """
+    pieces = {
+        is_spaced: _as_tokens(tokenizer, targets, is_spaced)
+        for is_spaced in {gap.is_spaced for some in gaps for gap in some}
     }
+    _check_widened(backbone, tokenizer, sequences, gaps, pieces)
+    # For each number of tokens, the numbers (n,) of the targets that have so many, and their ids (n, tokens).
+    by_size: dict[bool, dict[int, tuple[Array, Array]]] = {is_spaced: {} for is_spaced in pieces}
+    for is_spaced, some in pieces.items():
+        for size in sorted(set(map(len, some))):
+            members = [k for k, piece in enumerate(some) if len(piece) == size]
+            by_size[is_spaced][size] = np.array(members), np.array([some[k] for k in members])
+
+    def widened() -> Iterator[tuple[int, tuple[int, int, int]]]:
+        """Each sequence's length, and what it is: its text's number, its mask's number, the masks in that one's place.
+
+        A mask's sequences come one after the other.
+        """
+        for length, number in _longest_first(sequences):
+            for i, gap in enumerate(gaps[number]):
+                yield from ((length - 1 + size, (number, i, size)) for size in by_size[gap.is_spaced])
+
+    found: list[list[list[Filling]]] = [[] for _ in sequences]
+    scores = np.zeros(len(targets))  # of the mask at hand
+    with _batches("fill_mask", widened, batch_size, verbose) as batches:
+        for batch in batches:
+            spans = [np.arange(size) + places[number][i] for number, i, size in batch]
+            masked = [
+                np.concatenate([ids[: span[0]], np.full(len(span), tokenizer.mask_id), ids[span[0] + 1 :]])
+                for ids, span in zip((sequences[number] for number, *_ in batch), spans, strict=True)
+            ]
+            rows = _log_probs_at(backbone, masked, spans)
+            for number, i, size in batch:
+                gap = gaps[number][i]
+                which, columns = by_size[gap.is_spaced][size]
+                scores[which] = sum(next(rows)[column].astype(np.float64) for column in columns.T)
+                if size == max(by_size[gap.is_spaced]):  # the mask's last sequence
+                    best, words = _largest(scores, top_k), pieces[gap.is_spaced]
+                    found[number].append([_filling(tokenizer, gap, words[k], float(scores[k])) for k in best])
+    return found
+
+
+def _check_widened(
+    backbone: Backbone,
+    tokenizer: Tokenizer,
+    sequences: Sequence[Array],
+    gaps: Sequence[Sequence[_Gap]],
+    pieces: Mapping[bool, Sequence[tuple[int, ...]]],
+) -> None:
+    """The model takes each text with each target in it."""
     limit = backbone.config.max_sequence_length
-    for piece in pieces:
-        if len(widened[len(piece)]) > limit:
-            raise ValueError(
-                f"with target {tokenizer.decode(list(piece))!r} the text has more tokens than the model takes, {limit}"
-            )
-    lengths = sorted(widened)
-    found = _log_probs_at(
-        backbone, [widened[n] for n in lengths], [np.arange(place, place + n) for n in lengths], batch_size
-    )
-    log_probs: dict[int, list[Array]] = {}
-    for number, _, row in found:
-        log_probs.setdefault(lengths[number], []).append(row)
-    return [sum(float(row[i]) for row, i in zip(log_probs[len(piece)], piece, strict=True)) for piece in pieces]
+    longest = {is_spaced: max(some, key=len) for is_spaced, some in pieces.items()}
+    for number, ids in enumerate(sequences):
+        for gap in gaps[number]:
+            piece = longest[gap.is_spaced]
+            if (length := len(ids) - 1 + len(piece)) > limit:
+                raise ValueError(
+                    f"with target {tokenizer.decode(list(piece))!r} text {number} has {length} tokens, <s> and </s> "
+                    f"included; the model takes {limit}"
+                )
 
 
 @dataclass(frozen=True)
@@ -216,8 +370,8 @@ def _gaps(tokenizer: Tokenizer, text: str) -> list[_Gap]:
     return gaps
 
 
-def _as_tokens(tokenizer: Tokenizer, targets: Sequence[str], gap: _Gap) -> list[tuple[int, ...]]:
-    """The targets' tokens as they would stand at the mask: with the space before it, which belongs to the word's."""
+def _as_tokens(tokenizer: Tokenizer, targets: Sequence[str], is_spaced: bool) -> list[tuple[int, ...]]:
+    """The targets' tokens as they would stand at a mask: with the space before it, which belongs to the word's."""
     pieces = []
     for target in targets:
         if not isinstance(target, str):
@@ -227,7 +381,7 @@ def _as_tokens(tokenizer: Tokenizer, targets: Sequence[str], gap: _Gap) -> list[
             )
         if not target:
             raise ValueError("a target is the empty string, which has no tokens")
-        spoken = " " + target if gap.is_spaced and target[0] not in WHITESPACE else target
+        spoken = " " + target if is_spaced and target[0] not in WHITESPACE else target
         pieces.append(tuple(tokenizer.encode(spoken, add_special_tokens=False)))
     return pieces
 

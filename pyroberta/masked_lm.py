@@ -70,7 +70,8 @@ class MaskedLM(Task):
         top_k: int = 5,
         targets: str | Sequence[str] | None = None,
         *,
-        batch_size: int = 32,
+        batch_size: int | None = None,
+        verbose: int | str = "auto",
     ) -> Any:
         """The likeliest words for every `<mask>`.
 
@@ -79,7 +80,8 @@ class MaskedLM(Task):
             top_k: candidates a mask, as far as there are so many.
             targets: rank these words alone, written plainly: the space before the mask is taken to be the word's.
                 A target of n tokens takes n masks and is scored by the product of their probabilities.
-            batch_size: texts at a time.
+            batch_size: masked texts in a batch at most; `score` says how a batch is cut.
+            verbose: as for `score`.
 
         Returns:
             For one text with one mask a list of `Filling`s, the likeliest first; with several masks a list of those;
@@ -92,29 +94,49 @@ class MaskedLM(Task):
         >>> masked_lm.fill_mask("The President of the United <mask> spoke to Congress.", top_k=1)[0].token_str
         ' States'
         """
-        batch_size, top_k = whole_number("batch_size", batch_size), whole_number("top_k", top_k)
+        batch_size, top_k = _most(batch_size), whole_number("top_k", top_k)
         if targets is not None:
             targets = _listed(targets)
         many = _listed(texts)
-        found = fill_masks(self.backbone, self._tokenizer(), many, top_k, targets, batch_size)
+        found = fill_masks(self.backbone, self._tokenizer(), many, top_k, targets, batch_size, verbose)
         flat = [masks[0] if len(masks) == 1 else masks for masks in found]
         return flat[0] if isinstance(texts, str) else flat
 
-    def score(self, texts: str | Sequence[str], *, batch_size: int = 32) -> Any:
+    def score(self, texts: str | Sequence[str], *, batch_size: int | None = None, verbose: int | str = "auto") -> Any:
         """Pseudo-log-likelihoods: how likely each token is, given all the others.
 
-        Each token is masked in turn, so a text of n tokens costs n sequences, `batch_size` of them at a time.
+        Each token is masked in turn, so a text of n tokens costs n sequences, its masked copies. Those of all texts
+        are packed into batches, of up to 2048 tokens each; a longer sequence is a batch by itself. A batch is made when
+        its turn comes, so the memory does not grow with the number of texts. What else is in a text's batch changes its
+        score by rounding alone.
+
+        Args:
+            texts: one text or several.
+            batch_size: masked copies in a batch at most, for less memory; None for as many as have 2048 tokens.
+            verbose: 0 silent, 1 a bar, 2 a line at the end; `"auto"` is 1 where there are several batches, else 0.
 
         Returns:
             A `TextScore`, or a list of them for a list of texts.
+
+        Raises:
+            ValueError: for a text longer than the model takes, before anything is computed.
+
+        >>> masked_lm = MaskedLM.from_preset("roberta_tiny_en")
+        >>> likely, unlikely = masked_lm.score(["The old man went to the house.", "House the to went man old the."])
+        >>> likely.perplexity < unlikely.perplexity
+        True
         """
-        batch_size = whole_number("batch_size", batch_size)
-        many = _listed(texts)
-        found = list(score_texts(self.backbone, self._tokenizer(), many, batch_size))
+        found = score_texts(self.backbone, self._tokenizer(), _listed(texts), _most(batch_size), verbose)
         return found[0] if isinstance(texts, str) else found
 
     def embed(
-        self, texts: str | Sequence[str], *, layer: int = -1, pooling: str | None = "mean", batch_size: int = 32
+        self,
+        texts: str | Sequence[str],
+        *,
+        layer: int = -1,
+        pooling: str | None = "mean",
+        batch_size: int | None = None,
+        verbose: int | str = "auto",
     ) -> Any:
         """Hidden states.
 
@@ -122,21 +144,20 @@ class MaskedLM(Task):
             texts: one text or several.
             layer: 0 for the embeddings' output, i for layer i's, -1 for the last.
             pooling: `"mean"` over all tokens, `<s>` and `</s>` included; None for every token's own.
-            batch_size: texts at a time.
+            batch_size: texts in a batch at most; `score` says how a batch is cut.
+            verbose: as for `score`.
 
         Returns:
             (B, C), or for one text (C,); without pooling a list of (S, C), or one.
         """
         if pooling not in ("mean", None):
             raise ValueError(f"pooling must be 'mean' or None, got {pooling!r}")
-        batch_size = whole_number("batch_size", batch_size)
+        batch_size = _most(batch_size)
         layers = self.backbone.config.num_layers
         if not isinstance(layer, int | np.integer) or not -layers - 1 <= layer <= layers:
             raise ValueError(f"layer must be from {-layers - 1} to {layers}, since the model has {layers}; got {layer}")
         many = _listed(texts)
-        states = list(hidden_states(self.backbone, self._tokenizer(), many, layer, batch_size))
-        if pooling:
-            states = [state.mean(axis=0) for state in states]
+        states = hidden_states(self.backbone, self._tokenizer(), many, layer, pooling is not None, batch_size, verbose)
         if isinstance(texts, str):
             return states[0]
         if not pooling:
@@ -179,6 +200,11 @@ class MaskedLM(Task):
         if not is_row.any():  # nothing is asked: spare the walk
             return np.zeros((*rows.shape, self.backbone.config.vocabulary_size), self.backbone.params.dtype)
         return unpack(logits_at(self.backbone, batch, rows[is_row]), is_row)
+
+
+def _most(batch_size: int | None) -> int | None:
+    """The sequences in a batch at most; None where the number of tokens alone says."""
+    return None if batch_size is None else whole_number("batch_size", batch_size)
 
 
 def _listed(texts: Any) -> list[str]:

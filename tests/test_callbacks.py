@@ -385,6 +385,23 @@ def test_on_a_terminal_there_is_a_bar_with_loss_speed_and_time_left(monkeypatch,
     assert "2/2" in last or steps is None
 
 
+def test_a_bar_counts_anything_and_an_interruption_ends_it(monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+
+    def count() -> None:
+        with ProgressBar(1).counting("count", steps=3) as advance:
+            for _ in range(2):
+                advance({"tokens": 100})
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        count()
+    assert terminal.getvalue().split("\r")[-1].startswith("count: tokens/s=")
+    assert "2/3" in terminal.getvalue()
+    assert terminal.getvalue().endswith("\n")  # so that what is said next has a line of its own
+
+
 @contextlib.contextmanager
 def real_terminal(monkeypatch, columns: int):
     """stderr on a terminal of that width; gives a list that holds all the lines drawn once the block has ended."""

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from small_models import TEXTS
 
-from pyroberta import MaskedLM, Tokenizer, __version__, cli
+from pyroberta import MaskedLM, Tokenizer, __version__, cli, inference
 from pyroberta.cli import main
 
 COMMANDS = (
@@ -180,6 +180,16 @@ def test_score_prints_a_line_a_text(model: list[str], capsys, monkeypatch):
     feed(monkeypatch, "one\ntwo\n")
     assert main(["score", *model, "--json"]) == 0
     assert [one["text"] for one in json.loads(capsys.readouterr().out)] == ["one", "two"]
+
+
+@pytest.mark.parametrize("command", ["score", "fill-mask"])
+def test_many_texts_show_how_far_they_are_and_few_do_not(command: str, model: list[str], capsys, monkeypatch):
+    monkeypatch.setattr(inference, "TOKENS_AT_ONCE", 8)
+    for options, is_told in (([], True), (["--quiet"], False)):
+        assert main([command, "I <mask>.", "It is <mask>.", *model, *options]) == 0
+        assert ("steps, " in capsys.readouterr().err) == is_told
+    assert main([command, "<mask>", *model]) == 0
+    assert capsys.readouterr().err == ""  # one batch
 
 
 def test_json_has_null_for_what_json_cannot_say(model: list[str], capsys):

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
 from small_models import TEXTS, small_masked_lm, small_tokenizer
 
-from pyroberta import MaskedLM, MaskedLMPreprocessor, Tokenizer
+from pyroberta import MaskedLM, MaskedLMPreprocessor, Tokenizer, inference
+from pyroberta.model.batch import Batch, pack
 
 TEXT = "I <mask> my home <mask>."
+MASKED = ["I <mask>.", TEXT, "<mask> is late.", "Who goes there, <mask> or <mask> or <mask>?", "I forgot<mask>"]
+ROUNDING = {"float32": 1e-5, "float64": 1e-12}  # relative
 
 
-def trained() -> MaskedLM:
-    masked_lm = small_masked_lm()
+def trained(dtype: str = "float64") -> MaskedLM:
+    masked_lm = small_masked_lm(dtype=dtype)
     masked_lm.fit(TEXTS, epochs=3, batch_size=2, verbose=0)
     return masked_lm
 
@@ -24,6 +29,126 @@ def log_probs(masked_lm: MaskedLM, ids: list[int], columns: list[int]) -> np.nda
     """Each mask's log probabilities, through the padded door. -> (K, V)"""
     z = masked_lm({"token_ids": [ids], "mask_positions": [columns]})[0]
     return z - np.log(np.exp(z).sum(axis=-1, keepdims=True))
+
+
+@pytest.fixture
+def packed(monkeypatch) -> list[Batch]:
+    """The batches that are packed from now on."""
+    made: list[Batch] = []
+
+    def spy(sequences) -> Batch:
+        made.append(pack(sequences))
+        return made[-1]
+
+    monkeypatch.setattr(inference, "pack", spy)
+    return made
+
+
+# --- batches ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("batch_size", [None, 1, 3])
+def test_a_batch_takes_the_next_sequence_as_long_as_it_stays_within_its_bounds(batch_size, monkeypatch):
+    monkeypatch.setattr(inference, "TOKENS_AT_ONCE", 100)
+    lengths = np.random.default_rng(0).integers(2, 130, 300).tolist()  # some are longer than a batch
+    batches = list(inference._cut(((length, number) for number, length in enumerate(lengths)), batch_size))
+    assert [number for _, batch in batches for number in batch] == list(range(300))
+    for tokens, batch in batches:
+        assert tokens == sum(lengths[number] for number in batch)
+        assert tokens <= 100 or len(batch) == 1
+        assert batch_size is None or len(batch) <= batch_size
+    for (tokens, batch), (_, following) in itertools.pairwise(batches):
+        assert tokens + lengths[following[0]] > 100 or len(batch) == batch_size
+
+
+def test_the_documentation_names_the_bound_on_a_batch():
+    assert f"of up to {inference.TOKENS_AT_ONCE} tokens" in MaskedLM.score.__doc__
+
+
+def test_sequences_share_batches_across_texts_the_longest_first(packed: list[Batch], monkeypatch):
+    masked_lm = trained()
+    lengths = sorted((len(small_tokenizer().encode(text)) for text in TEXTS), reverse=True)
+    masked_lm.score(TEXTS)
+    found = np.concatenate([np.diff(batch.starts) for batch in packed])
+    assert found.tolist() == [length for length in lengths for _ in range(length - 2)]
+    assert len(packed) == 2
+    packed.clear()
+    masked_lm.embed(TEXTS)
+    (batch,) = packed
+    assert np.diff(batch.starts).tolist() == lengths
+    monkeypatch.setattr(inference, "TOKENS_AT_ONCE", 50)
+    for ask in (masked_lm.score, masked_lm.embed, masked_lm.fill_mask):
+        packed.clear()
+        ask(MASKED)
+        assert len(packed) > 1
+        assert max(batch.num_tokens for batch in packed) <= 50
+        packed.clear()
+        ask(MASKED, batch_size=2)
+        assert max(map(len, packed)) == 2
+
+
+def test_the_memory_is_that_of_a_batch_however_many_texts_there_are():
+    masked_lm = small_masked_lm(backend="numpy")  # whose memory tracemalloc sees
+    text = "z" * 38  # 40 tokens with <s> and </s>, so that 51 of them are a full batch
+
+    def peak(ask, count: int) -> int:
+        tracemalloc.start()
+        ask([text] * count)
+        found = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return found
+
+    for ask, few in ((masked_lm.score, 2), (masked_lm.embed, 51), (masked_lm.fill_mask, 51)):
+        text = text if ask != masked_lm.fill_mask else "<mask>" + text[:37]
+        assert peak(ask, 8 * few) < 1.5 * peak(ask, few)
+
+
+def test_the_logits_of_many_masks_are_made_in_parts(monkeypatch):
+    masked_lm = trained()
+    texts = ["<mask>" * count for count in (30, 1, 7)]
+    expected, sizes = masked_lm.fill_mask(texts), []
+    ops = masked_lm.backbone.ops
+    masked_lm.backbone.ops = ops.__class__(
+        **{**vars(ops), "logits": lambda h, *rest: sizes.append(len(h)) or ops.logits(h, *rest)}
+    )
+    monkeypatch.setattr(inference, "LOGITS_AT_ONCE", 4 * 300)
+    found = masked_lm.fill_mask(texts)
+    assert sizes == [4] * 9 + [2]
+    assert [[f.token for f in mask] for mask in found[0]] == [[f.token for f in mask] for mask in expected[0]]
+    assert [f.token for f in found[1]] == [f.token for f in expected[1]]
+    sizes.clear()
+    monkeypatch.setattr(inference, "LOGITS_AT_ONCE", 1)  # less than a row: one row then
+    masked_lm.fill_mask(texts, targets=["go", "zzz"])
+    assert set(sizes) == {1}
+
+
+@pytest.mark.parametrize("name", ["score", "embed", "fill_mask", "targets"])
+def test_a_text_that_is_too_long_is_refused_before_anything_is_computed(name: str, packed: list[Batch]):
+    masked_lm = small_masked_lm()
+    texts = ["<mask>", "b<mask>", "z" * 37 + "<mask>"]
+    if name == "targets":
+        with pytest.raises(ValueError, match="with target 'zzz' text 2 has 42 tokens, <s> and </s> included"):
+            masked_lm.fill_mask(texts, targets=["go", "zzz"], batch_size=1)
+    else:
+        with pytest.raises(ValueError, match=r"text 2 has 41 tokens, .*; the model takes 40"):
+            getattr(masked_lm, name)([*texts[:2], texts[2] + "z"], batch_size=1)
+    assert packed == []
+
+
+@pytest.mark.parametrize("name", ["score", "embed", "fill_mask"])
+def test_a_bar_shows_how_far_it_is(name: str, capsys):
+    ask, err = getattr(small_masked_lm(), name), lambda: capsys.readouterr().err
+    ask(MASKED)  # one batch
+    ask([])
+    ask(MASKED, batch_size=1, verbose=0)
+    assert err() == ""
+    ask(MASKED, verbose=1)
+    assert err().startswith(f"{name}: 1/1 steps, 0:00, tokens/s ")
+    for verbose in ("auto", 1, 2):
+        ask(MASKED[:1] * 3, batch_size=1, verbose=verbose)
+        assert err().startswith(f"{name}: 9/9 steps, " if name == "score" else f"{name}: 3/3 steps, ")
+    with pytest.raises(ValueError, match=r"verbose must be 0 \(silent\), 1"):
+        ask(MASKED, verbose=3)
 
 
 # --- fill_mask --------------------------------------------------------------------------------------------------------
@@ -110,6 +235,23 @@ def test_a_target_is_scored_by_the_product_of_its_tokens_probabilities():
     assert scores == sorted((filling.score for filling in found.values()), reverse=True)[:2]
 
 
+@pytest.mark.parametrize("targets", [None, ["forgot", "q", "zzz", "go", "homework"]])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("budget", "batch_size"), [(2048, None), (30, None), (30, 2), (1, None)])
+def test_what_fills_a_mask_does_not_depend_on_the_texts_beside_it(targets, dtype: str, budget, batch_size, monkeypatch):
+    masked_lm = trained(dtype)
+    alone = [masked_lm.fill_mask(text, targets=targets, top_k=300) for text in MASKED]
+    monkeypatch.setattr(inference, "TOKENS_AT_ONCE", budget)
+    together = masked_lm.fill_mask(MASKED, targets=targets, top_k=300, batch_size=batch_size)
+    for a, b in zip(alone, together, strict=True):
+        for one, other in zip(*([x] if not isinstance(x[0], list) else x for x in (a, b)), strict=True):
+            scores = {filling.token: filling.score for filling in one}
+            assert scores.keys() == {filling.token for filling in other}
+            np.testing.assert_allclose(
+                [filling.score for filling in other], [scores[f.token] for f in other], rtol=ROUNDING[dtype]
+            )
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -122,7 +264,7 @@ def test_a_target_is_scored_by_the_product_of_its_tokens_probabilities():
         ({"texts": "a <mask>", "targets": ["b", ""]}, "a target is the empty string"),
         ({"texts": "a <mask>", "batch_size": 0}, "batch_size must be"),
         ({"texts": "z" * 40 + "<mask>"}, "text 0 has 43 tokens, <s> and </s> included; the model takes 40"),
-        ({"texts": "z" * 36 + "<mask>", "targets": ["zzz"]}, "with target 'zzz' the text has more tokens"),
+        ({"texts": "z" * 36 + "<mask>", "targets": ["zzz"]}, "with target 'zzz' text 0 has 41 tokens, <s> and </s>"),
     ],
 )
 def test_what_cannot_be_filled_is_said(arguments, message: str):
@@ -162,6 +304,33 @@ def test_scores_do_not_depend_on_the_batch_size_and_follow_the_texts():
     assert masked_lm.score([]) == []
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("budget", "batch_size"), [(2048, None), (60, None), (60, 2), (1, None)])
+def test_a_score_does_not_depend_on_the_texts_beside_it(dtype: str, budget, batch_size, monkeypatch):
+    masked_lm = trained(dtype)
+    texts = [*TEXTS, "", TEXTS[1], TEXT]
+    alone = [masked_lm.score(text) for text in texts]
+    monkeypatch.setattr(inference, "TOKENS_AT_ONCE", budget)
+    together = masked_lm.score(texts, batch_size=batch_size)
+    for one, other in zip(alone, together, strict=True):
+        assert one.tokens == other.tokens
+        np.testing.assert_allclose(other.log_likelihoods, one.log_likelihoods, rtol=ROUNDING[dtype])
+        assert other.total == pytest.approx(sum(other.log_likelihoods), rel=1e-12)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_scores_are_those_of_the_log_softmax_of_all_logits(dtype: str):
+    masked_lm = trained(dtype)
+    for text, score in zip(TEXTS, masked_lm.score(TEXTS), strict=True):
+        ids = np.array(small_tokenizer().encode(text))
+        places = np.arange(1, len(ids) - 1)
+        copies = np.repeat(ids[None], len(places), axis=0)
+        copies[np.arange(len(places)), places] = small_tokenizer().mask_id
+        z = masked_lm({"token_ids": copies, "mask_positions": places[:, None]})[:, 0].astype(np.float64)
+        expected = z[np.arange(len(places)), ids[places]] - np.log(np.exp(z).sum(axis=1))
+        np.testing.assert_allclose(score.log_likelihoods, expected, rtol=ROUNDING[dtype])
+
+
 def test_an_empty_text_scores_nothing():
     score = small_masked_lm().score("")
     assert (score.tokens, score.log_likelihoods, score.total) == ([], [], 0.0)
@@ -184,6 +353,19 @@ def test_embeddings_are_the_means_of_a_layers_hidden_states(layer: int):
     assert pooled == pytest.approx(np.stack([state.mean(axis=0) for state in states]))
     assert masked_lm.embed(TEXTS[0], layer=layer) == pytest.approx(pooled[0])
     assert (masked_lm.embed(TEXTS, layer=layer % 3) == masked_lm.embed(TEXTS, layer=layer)).all()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("budget", "batch_size"), [(2048, None), (30, None), (30, 2), (1, None)])
+@pytest.mark.parametrize("pooling", ["mean", None])
+def test_an_embedding_does_not_depend_on_the_texts_beside_it(pooling, dtype: str, budget, batch_size, monkeypatch):
+    masked_lm = trained(dtype)
+    alone = [masked_lm.embed(text, pooling=pooling) for text in TEXTS]
+    monkeypatch.setattr(inference, "TOKENS_AT_ONCE", budget)
+    together = masked_lm.embed(TEXTS, pooling=pooling, batch_size=batch_size)
+    for one, other in zip(alone, together, strict=True):
+        assert other.dtype == dtype
+        np.testing.assert_allclose(other, one, rtol=ROUNDING[dtype], atol=ROUNDING[dtype])
 
 
 def test_the_last_layer_is_what_the_backbone_gives():

@@ -6,6 +6,8 @@ class. The rest is the same walk.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy import ndarray as Array
 
@@ -71,9 +73,17 @@ def loss_backward(ops: Ops, grads: Gradients, table: str, dlosses: Array, cache:
 
 def walk_logits(ops: Ops, params: Params, config: RobertaConfig, batch: Batch, rows: Array) -> Array:
     """The logits at rows (M,) of the packed batch, in any order -> (M, V), or (M, classes)."""
+    return next(walk_logits_in_parts(ops, params, config, batch, rows, max(1, len(rows))))
+
+
+def walk_logits_in_parts(
+    ops: Ops, params: Params, config: RobertaConfig, batch: Batch, rows: Array, size: int
+) -> Iterator[Array]:
+    """The same, `size` rows after the other, so that M · V logits need not be held."""
     head_forward, _ = CLASSIFIER if config.num_classes else MASKED_LM
     wanted, places = np.unique(rows, return_inverse=True)
     (*_, x), _ = encoder_forward(ops, params, config, batch, rows=wanted)
     h, _ = ops.gather_forward(x, places)
     h, _ = head_forward(ops, params, config, h)
-    return ops.logits(h, params[output_table(config)], params["head.bias"])
+    for start in range(0, max(1, len(rows)), size):
+        yield ops.logits(h[start : start + size], params[output_table(config)], params["head.bias"])

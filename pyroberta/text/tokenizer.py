@@ -398,7 +398,7 @@ class Tokenizer:
             position = next(i for i, id in enumerate(ids) if type(id) in wrong)
             raise TypeError(f"token ids must be whole numbers, got {ids[position]!r} at position {position}")
         distinct = set(ids)
-        unknown = distinct - self._tokens.keys()
+        unknown = {id for id in distinct if id not in self._tokens}  # `distinct - keys()` would go over all keys
         if unknown:
             position = next(i for i, id in enumerate(ids) if id in unknown)
             raise ValueError(

@@ -12,7 +12,8 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -590,6 +591,24 @@ class ProgressBar(Callback):
     def on_predict_end(self, logs: Logs | None = None) -> None:
         """Ends the bar."""
         self._finish(None)
+
+    @contextmanager
+    def counting(self, what: str, steps: int) -> Iterator[Callable[[Logs | None], None]]:
+        """A bar over so many steps of anything; gives the function to be called after each, with what is to be shown.
+
+        An error or Ctrl-C leaves no bar behind.
+
+        >>> with ProgressBar(verbose=0).counting("count", steps=2) as advance:
+        ...     for tokens in (10, 20):
+        ...         advance({"tokens": tokens})
+        """
+        self.set_params({"steps": steps})
+        self._start(what)
+        try:
+            yield self._advance
+            self._finish(None)
+        finally:
+            self._close()
 
     def _start(self, what: str) -> None:
         self._close()
