@@ -20,8 +20,8 @@ def get_ops(name: str = "auto") -> Ops:
     """The table of ops of a backend.
 
     Args:
-        name: "numpy"; "native", where C++ does all; "native-blas", where NumPy's BLAS makes the products of matrices and
-            C++ does the rest; or "auto", which takes "native" if it is there. The table's `name` tells which it was.
+        name: "numpy"; "native", where C++ does all; "native-blas", where NumPy's BLAS makes the products of matrices
+            and C++ the rest; or "auto", which takes "native" if it is there. The table's `name` tells which it was.
 
     Raises:
         BackendError: for an unknown name or a backend that is not there, listing every one with its reason.
