@@ -19,6 +19,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from harness import Machine, median, parser, say, table, write
 
@@ -72,6 +73,7 @@ print(time.perf_counter() - started)
 """
 
 BUSY = "while True: pass"
+ELSEWHERE = Path(__file__).parent  # where `import pyroberta` finds what is installed, not a checkout
 CALLS = ("fit", "score", "fill_mask")
 
 
@@ -88,7 +90,7 @@ def busy_loops(count: int) -> Iterator[None]:
 
 
 def run(python: str, backend: str) -> dict[str, dict[str, float]]:
-    done = subprocess.run([python, "-c", RUN, backend], capture_output=True, text=True, check=True)
+    done = subprocess.run([python, "-c", RUN, backend], stdout=subprocess.PIPE, text=True, check=True, cwd=ELSEWHERE)
     found: dict[str, dict[str, float]] = json.loads(done.stdout)
     return found
 
@@ -96,7 +98,8 @@ def run(python: str, backend: str) -> dict[str, dict[str, float]]:
 def fits_at_once(python: str, backend: str, count: int) -> float:
     """The seconds of the slowest of so many fits that begin together."""
     command = [python, "-c", FITS, backend]
-    fits = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(count)]
+    pipe = subprocess.PIPE
+    fits = [subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, cwd=ELSEWHERE) for _ in range(count)]
     for fit in fits:
         assert fit.stdout is not None
         if fit.stdout.readline() != "ready\n":

@@ -24,8 +24,9 @@ namespace {
 
 constexpr long MOST_THREADS = 1 << 16;
 
-// So long a thread looks for work, or waits for the last task, before it sleeps: about what it costs to be woken.
-constexpr std::chrono::microseconds SPIN{20};
+// So long a thread looks for work, or waits for the last task, before it sleeps. Python needs less than this from one op
+// to the next; being woken takes about as long on a virtual machine.
+constexpr std::chrono::microseconds SPIN{100};
 
 inline void pause() {
 #if defined(__x86_64__)
