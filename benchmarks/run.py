@@ -25,6 +25,7 @@ SCRIPTS: dict[str, tuple[list[str], list[str]]] = {  # name -> (arguments, argum
     "kernels": ([], ["--size", "small", "--runs", "2", "--tokens", "1", "16"]),
     "train": ([], ["--size", "small", "--runs", "2"]),
     "inference": ([], ["--size", "small", "--runs", "2", "--calls", "3"]),
+    "calm": ([], ["--rounds", "1"]),
     "score": ([], ["--texts", "40", "--runs", "2"]),
     "scaling": ([], ["--size", "small", "--runs", "2", "--most-tokens", "2048"]),
     "tokenizer": ([], ["--size", "500000", "--runs", "2"]),
