@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Every instruction set that this machine can run passes the tests of the rows, not only the widest, which users get.
+# Every instruction set that this machine can run passes the tests of the rows, not only the widest, which users get: on
+# 500 examples a test, drawn anew each time. .ci/instruction_sets.sh 20 does it 20 times, with 25 examples each.
 # AVX-512's tiles are tested as `wide` (see CMakeLists.txt) where the machine has no AVX-512.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -25,6 +26,11 @@ cd "$work/copy"
 export PYTHONPATH="$work/copy"
 sets=$("$python" -c 'from pyroberta import _native; print(*_native.instruction_sets())')
 echo "instruction sets: $sets"
+times=${1:-1}
+[ "$times" = 1 ] || export HYPOTHESIS_EXAMPLES=25
 for set in $sets; do
-  PYROBERTA_ISA=$set "$python" -m pytest -q -p no:cacheprovider tests/test_native_rows.py tests/test_native.py
+  for ((i = 0; i < times; i++)); do
+    PYROBERTA_ISA=$set HYPOTHESIS_PROFILE=random \
+      "$python" -m pytest -q -p no:cacheprovider tests/test_native_rows.py tests/test_native.py
+  done
 done

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import math
 import os
 import resource
 import select
@@ -24,8 +25,11 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-PATIENCE = 5.0  # seconds of the processor that a preset may take; by the clock it is stuck after HANG
-HANG = 60.0
+AT_ONCE, PATIENCE = (
+    1.0,
+    3e8,
+)  # a preset may take a second of the processor, or the time of so many turns of an empty loop
+HANG = 60.0  # seconds of the processor, or asleep, after which it is stuck
 GROWTH = 1 << 30  # bytes that a preset may take
 LONGEST = 1500  # letters of a message
 # What a reader may say. A subclass doesn't count: a UnicodeDecodeError is a ValueError, and no answer.
@@ -92,7 +96,7 @@ def examine(line: str, events: list[str]) -> dict[str, Any]:
     """What loading the preset came to; `line`: how, and from where."""
     how, _, directory = line.partition(" ")
     kind = message = where = ""
-    started = time.process_time()  # the clock's would tell of other processes too
+    started = time.process_time()
     events.clear()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -104,7 +108,16 @@ def examine(line: str, events: list[str]) -> dict[str, Any]:
             where = f"{Path(last.filename).name}:{last.name}"
             del error
     seconds = time.process_time() - started
-    return {"kind": kind, "message": message[:2000], "where": where, "seconds": seconds, "events": list(events)}
+    turns = seconds * turns_per_second() if seconds > AT_ONCE else 0.0
+    return {"kind": kind, "message": message[:2000], "where": where, "turns": turns, "events": list(events)}
+
+
+def turns_per_second() -> float:
+    """How fast this process runs now: a slow or a busy machine does less in a second of its processor."""
+    started = time.process_time()
+    for _ in range(5_000_000):
+        pass
+    return 5_000_000 / (time.process_time() - started)
 
 
 def serve(warm_up: list[str]) -> None:
@@ -130,7 +143,7 @@ def is_well(answer: dict[str, Any], directory: Path) -> bool:
     """Whether loading came to what it may: it was read, or refused by name, in few words, at once, with nothing run."""
     is_named = str(directory) in answer["message"] and len(answer["message"]) < LONGEST
     is_told = answer["kind"] == "" or (answer["kind"] in ANSWERS and is_named)
-    return is_told and answer["seconds"] < PATIENCE and answer["events"] == []
+    return is_told and answer["turns"] < PATIENCE and answer["events"] == []
 
 
 class Worker:
@@ -144,13 +157,20 @@ class Worker:
         command = [sys.executable, __file__, *self.warm_up]
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
         self.process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        assert self._line(60.0) == {}
+        assert self._line() == {}
 
-    def _line(self, patience: float) -> dict[str, Any] | None:
+    def _line(self) -> dict[str, Any] | None:
         assert self.process is not None
         assert self.process.stdout is not None
-        if not select.select([self.process.stdout], [], [], patience)[0]:
-            return None
+        stat, begun, asleep = Path(f"/proc/{self.process.pid}/stat"), None, 0.0
+        while not select.select([self.process.stdout], [], [], 1.0)[0]:
+            # One that waits for a processor is not stuck.
+            state, *numbers = stat.read_text().rpartition(")")[2].split()
+            seconds = sum(map(int, numbers[10:12])) / os.sysconf("SC_CLK_TCK")
+            begun = seconds if begun is None else begun
+            asleep = asleep + 1.0 if state == "S" else 0.0
+            if seconds - begun > HANG or asleep > HANG:
+                return None
         line = self.process.stdout.readline()
         return json.loads(line) if line else None
 
@@ -162,7 +182,7 @@ class Worker:
         assert self.process.stdin is not None
         self.process.stdin.write(f"{how} {directory}\n".encode())
         self.process.stdin.flush()
-        answer = self._line(HANG)
+        answer = self._line()
         if answer is None:
             if self.process.poll() is None:
                 self.process.kill()
@@ -170,7 +190,7 @@ class Worker:
             self.close()
             self.process = None
             kind = "a hang" if code == -9 else "a crash"
-            answer = {"kind": kind, "message": f"code {code}", "where": "", "seconds": HANG, "events": []}
+            answer = {"kind": kind, "message": f"code {code}", "where": "", "turns": math.inf, "events": []}
         return answer
 
     def close(self) -> None:

@@ -126,7 +126,7 @@ else:
     before, deaths = 4, 0
     clock = time.perf_counter()
     save(4)
-    usual = time.perf_counter() - clock
+    usual = time.perf_counter() - clock  # on an idle or a busy machine: below it follows what the machine does
     draw = random.Random(7)
     for i in range(int(kills)):
         width = 12 - before
@@ -141,6 +141,7 @@ else:
         left = saved()
         assert left in (before, width), left
         outcomes.add(left == width)
+        usual *= 0.9 if left == width else 1.1  # so that about half of the saves come to an end
         before = left
 print(deaths, sorted(map(str, outcomes)))
 """
@@ -154,7 +155,6 @@ def run(parent: Path, *arguments: str) -> tuple[int, str]:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stderr

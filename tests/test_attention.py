@@ -6,7 +6,8 @@ from itertools import pairwise
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import eps, keys, lengths, rates, scales, seeds, starts_of
+from strategies import keys, lengths, rates, scales, seeds, starts_of
+from within import DOUBLE, SINGLE, bounds_of, hold, widened
 
 from pyroberta.ops.attention import attention_backward, attention_forward
 from pyroberta.ops.dropout import keep_mask
@@ -65,7 +66,13 @@ def test_probabilities_sum_to_one(lengths, H, D, scale, seed):
     for dtype in (np.float32, np.float64):
         ones = np.ones(q.shape, dtype)
         y, _ = attention_forward(q.astype(dtype), k.astype(dtype), ones, starts, H, *NO_DROPOUT)
-        np.testing.assert_allclose(y, 1.0, rtol=10 * eps(ones))
+        arguments = [q.astype(dtype), k.astype(dtype), ones, starts, H, *NO_DROPOUT]
+        hold(
+            "y",
+            y,
+            widened(ones),
+            bounds_of("attention", arguments, ones, SINGLE if dtype is np.float32 else DOUBLE)["y"],
+        )
 
 
 @given(lengths=st.lists(st.integers(0, 6), min_size=2, max_size=4), H=heads, D=head_sizes, seed=seeds)

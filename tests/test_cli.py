@@ -41,7 +41,7 @@ def feed(monkeypatch: pytest.MonkeyPatch, text: str | bytes) -> None:
 
 def run(*arguments: str, **keywords) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pyroberta", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=100, check=False, **keywords)
+    return subprocess.run(command, capture_output=True, text=True, check=False, **keywords)
 
 
 # --- help and wrong usage ---------------------------------------------------------------------------------------------
@@ -343,7 +343,7 @@ def test_a_reader_that_has_seen_enough_is_no_error(model: list[str]):
     reader, writer = os.pipe()
     os.close(reader)  # nobody will read
     try:
-        done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, timeout=100, check=False)
+        done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, check=False)
     finally:
         os.close(writer)
     assert (done.returncode, done.stderr) == (0, b"")

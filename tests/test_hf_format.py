@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 import safetensors
 import safetensors.numpy
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from small_presets import HF as CONFIG
 from small_presets import as_ours, directory_of, hf_tensors, hf_values
+from strategies import examples
 
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.initial_values import initialise
@@ -395,7 +396,7 @@ def test_a_directory_without_weights_tells_what_is_there(tmp_path: Path) -> None
     sizes=st.lists(st.lists(st.integers(0, 4), max_size=3), max_size=5),
     dtype=st.sampled_from(["float16", "float32", "float64"]),
 )
-@settings(max_examples=30, deadline=None)
+@examples(30)
 def test_what_we_write_the_safetensors_package_reads(
     seed: int, sizes: list[list[int]], dtype: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -412,7 +413,7 @@ def test_what_we_write_the_safetensors_package_reads(
 
 
 @given(cut=st.integers(0, 300), flip=st.integers(0, 300), bit=st.integers(0, 7))
-@settings(max_examples=150, deadline=None)
+@examples(150)
 def test_a_damaged_file_gives_a_value_error_or_other_values_and_nothing_else(
     cut: int, flip: int, bit: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -487,7 +488,7 @@ def test_what_is_written_reads_back_bit_for_bit(tmp_path: Path, config: RobertaC
     rates=st.tuples(*[st.floats(0, 1, exclude_max=True)] * 2),
     tied=st.booleans(),
 )
-@settings(max_examples=30, deadline=None)
+@examples(30)
 def test_a_model_of_any_size_comes_back(
     seed: int, layers: int, heads: int, head_dim: int, other: Any, pad_id: int, rates: Any, tied: bool,
     tmp_path_factory: pytest.TempPathFactory,

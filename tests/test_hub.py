@@ -87,6 +87,7 @@ class Client:
         env |= {"HF_HOME": str(home / "hf"), "KAGGLEHUB_CACHE": str(home / "kaggle"), "HOME": str(home), **settings}
         # The loopback hub has no Xet, the store of chunks that the client prefers for uploads.
         env |= {"PYTHONPATH": str(ROOT), "HF_HUB_DISABLE_XET": "1"}
+        env |= {"HF_HUB_ETAG_TIMEOUT": "1000", "HF_HUB_DOWNLOAD_TIMEOUT": "1000"}  # of a machine of any load
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(
             [sys.executable, "-c", WORKER], env=env, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True
@@ -324,6 +325,9 @@ def kaggle(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
         monkeypatch.delenv(name)
     monkeypatch.setenv("KAGGLEHUB_CACHE", str(tmp_path / "kaggle"))
     monkeypatch.setenv("HOME", str(tmp_path))
+    session = pytest.importorskip("requests").Session
+    send = session.send  # kagglehub waits 15 seconds for an answer, a busy machine's loopback hub may take any time
+    monkeypatch.setattr(session, "send", lambda *args, **keywords: send(*args, **{**keywords, "timeout": None}))
     hub.requests.clear()
     hub.bodies.clear()
     return hub

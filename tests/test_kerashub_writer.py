@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from small_models import TEXTS, random_params, small_config, small_masked_lm
-from strategies import seeds
+from strategies import examples, seeds
 
 from pyroberta import Backbone, MaskedLM, Tokenizer, optimizers
 from pyroberta.model.params import is_backbone, shapes
@@ -58,6 +58,7 @@ def test_a_model_comes_back_bit_for_bit_with_its_settings_and_tokenizer(tmp_path
     assert len(shards) > 1 if size != "5GB" else not shards
 
 
+@examples(10)
 @given(
     seed=seeds, layers=st.integers(1, 12), heads=st.integers(1, 3), head_dim=st.integers(1, 3),
     other=st.tuples(*[st.integers(1, 6)] * 3), ids=st.permutations(range(5)), limit=st.integers(1, 4000),

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from small_models import TEXTS, random_batch, random_params, small_config, small_masked_lm
-from strategies import seeds
+from strategies import examples, seeds
 from test_native import needs_native
 
 from pyroberta import Backbone, MaskedLM
@@ -401,7 +401,7 @@ def changed_kernels(backbone):
     return {name: array for name, array in params.items() if name.endswith(("query.kernel", "value.kernel"))}
 
 
-@settings(max_examples=20)
+@examples(20)
 @given(rank=st.integers(1, 5), alpha=st.floats(0.5, 20), targets=st.sampled_from([["query"], ["query", "value"]]))
 def test_what_is_written_for_kerashub_changes_the_kernels_alike(tmp_path_factory, rank, alpha, targets):
     config = small_config()

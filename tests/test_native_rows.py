@@ -1,7 +1,7 @@
-"""Every row that is written in C++, held to the float64 reference: as near as NumPy's float32 comes, or nearer.
+"""Every row that is written in C++, held to the float64 reference within the bounds of `pyroberta.oracle.bounds`.
 
-The other way round (float64 in C++) it is held to a few units in the last place. Shapes start at nothing and are odd on
-purpose: a tile of a product, a register and a task of a thread all have edges.
+So is NumPy's float32. float64 in C++ may differ from NumPy's by float64's bound for each of them. Shapes start at
+nothing and are odd on purpose: a tile of a product, a register and a task of a thread all have edges.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from strategies import seeds, starts_of
 from test_native import needs_native
+from within import DOUBLE, SINGLE, bounds_of, hold, outputs, widened
 
 from pyroberta.backends import get_ops
 from pyroberta.ops import REFERENCE, Ops
 from pyroberta.ops.dropout import keep_mask
+from pyroberta.oracle import bounds
 
 pytestmark = needs_native
 
@@ -32,71 +34,29 @@ def native() -> Ops:
     return get_ops("native")
 
 
-def outputs(ops: Ops, op: str, arguments: list[Any], dy: Any, shapes: dict[int, tuple[int, ...]]) -> list[np.ndarray]:
-    """What forward and backward give, all as arrays. `shapes` has those of the parameters' gradients."""
-    y, cache = getattr(ops, f"{op}_forward")(*arguments)
-    values = list(y) if isinstance(y, tuple) else [y]
-    found = getattr(ops, f"{op}_backward")(dy, cache)
-    found = list(found) if isinstance(found, tuple) else [found]
-    for i, shape in shapes.items():
-        found[i] = ops.accumulate(np.zeros(shape, dy.dtype), found[i])
-    return values + found
-
-
-def widened(value: Any) -> Any:
-    return value.astype(np.float64) if isinstance(value, np.ndarray) and value.dtype == np.float32 else value
-
-
 def check(
     op: str,
     arguments: list[Any],
     dy: np.ndarray,
-    shapes: dict[int, tuple[int, ...]],
-    terms: dict[int, float] | None = None,
+    shapes: dict[int, tuple[int, ...]] | None = None,
     kernels: tuple[int, ...] = (),
 ) -> None:
-    """Holds native float32 to NumPy's error, and native float64 to the reference itself.
-
-    Errors are relative to the largest number of the result, or to `terms` of it, where a result is a difference of
-    terms that are larger than itself. The arguments number `kernels` are given plain and prepared.
-    """
-    wide = [widened(argument) for argument in arguments]
-    with np.errstate(all="ignore"):
-        exact = outputs(REFERENCE, op, wide, widened(dy), shapes)
-        plain = outputs(REFERENCE, op, arguments, dy, shapes)
+    """Holds all results to their bounds. The arguments number `kernels` are given plain and prepared."""
+    wide, wide_dy = [widened(argument) for argument in arguments], widened(dy)
+    shapes = shapes or {}
+    with np.errstate(under="ignore"):
+        exact = outputs(REFERENCE, op, wide, wide_dy, shapes)
+        results = [("NumPy's float32", np.float32, outputs(REFERENCE, op, arguments, dy, shapes))]
         for given_kernels in [(), kernels] if kernels else [()]:
-            ours, double = (
-                outputs(
-                    native(),
-                    op,
-                    [native().prepare(a) if i in given_kernels else a for i, a in enumerate(some)],
-                    d,
-                    shapes,
-                )
-                for some, d in ((arguments, dy), (wide, widened(dy)))
-            )
-            compare(op, exact, plain, ours, double, terms or {})
-
-
-def compare(
-    op: str,
-    exact: list[np.ndarray],
-    plain: list[np.ndarray],
-    ours: list[np.ndarray],
-    double: list[np.ndarray],
-    terms: dict[int, float],
-) -> None:
-    for i, (true, numpy, fast, twice) in enumerate(zip(exact, plain, ours, double, strict=True)):
-        assert fast.shape == true.shape, (op, i)
-        if true.dtype.kind != "f":
-            assert np.array_equal(twice, true), (op, i)
-            continue
-        assert (fast.dtype, twice.dtype) == (np.float32, np.float64), (op, i)
-        size = max(np.abs(true).max(initial=0.0), terms.get(i, 0.0), 1e-30)  # float32 has no less to compare
-        error = np.abs(fast - true).max(initial=0.0) / size
-        allowed = 4.0 * np.abs(numpy - true).max(initial=0.0) / size + 4.0 * EPS
-        assert error <= allowed, f"{op}, result {i}: error {error:.2e}, allowed {allowed:.2e}"
-        assert np.abs(twice - true).max(initial=0.0) / size <= allowed * 1e-7, f"{op} in float64, result {i}"
+            for dtype, some, d in ((np.float32, arguments, dy), (np.float64, wide, wide_dy)):
+                prepared = [native().prepare(a) if i in given_kernels else a for i, a in enumerate(some)]
+                how = "float32" if dtype is np.float32 else "float64"
+                results.append((f"native {how}", dtype, outputs(native(), op, prepared, d, shapes)))
+        singles, doubles = (bounds_of(op, arguments, dy, precision) for precision in (SINGLE, DOUBLE))
+    for how, dtype, found in results:
+        for (name, single), double, one, true in zip(singles.items(), doubles.values(), found, exact, strict=True):
+            assert one.dtype == dtype, (op, name)
+            hold(f"{op}: {name}, {how}", one, true, double + (single if dtype is np.float32 else double))
 
 
 def drawing(seed: int, scale: float = 1.0):
@@ -129,18 +89,13 @@ def test_gemm_is_the_product_in_every_layout_and_writes_nowhere_else(
     guarded = draw(rows * columns + 32)
     before = guarded.copy()
     out = guarded[16:-16].reshape(rows, columns)
-    exact = a.astype(np.float64) @ b.astype(np.float64) + (out if accumulate else 0.0)
-    size = np.abs(a).astype(np.float64) @ np.abs(b).astype(np.float64) + np.abs(out)  # what rounding is relative to
+    before_out = widened(out) if accumulate else None
+    exact = widened(a) @ widened(b) + (before_out if accumulate else 0.0)
+    bound = SINGLE.dot(bounds.exact(a), bounds.exact(b), before_out).error * (1.0 + 1e-6)
     _native.gemm(a, b, out, accumulate)
-    assert (np.abs(out - exact) <= (4.0 + np.sqrt(depth)) * EPS * size + 1e-37).all()
+    hold("gemm", out, exact, bound)
     assert np.array_equal(guarded[:16], before[:16])
     assert np.array_equal(guarded[-16:], before[-16:])
-
-
-def of_linear(x: np.ndarray, kernel: np.ndarray, dy: np.ndarray) -> list[float]:
-    """The sizes of the sums of magnitudes of which y, dx, dkernel and dbias are the sums: rounding goes by them."""
-    x, kernel, dy = (np.abs(array).astype(np.float64) for array in (x, kernel, dy))
-    return [float(array.max()) for array in (x @ kernel, dy @ kernel.T, x.T @ dy, dy.sum(axis=0))]
 
 
 @given(N=sizes, I=sizes, O=sizes, scale=scales, seed=seeds)
@@ -149,8 +104,30 @@ def of_linear(x: np.ndarray, kernel: np.ndarray, dy: np.ndarray) -> list[float]:
 def test_linear(N, I, O, scale, seed):  # noqa: E741
     draw, _ = drawing(seed, scale)
     x, kernel, bias, dy = draw(N, I), draw(I, O), draw(O), draw(N, O)
-    terms = dict(enumerate(of_linear(x, kernel, dy)))
-    check("linear", [x, kernel, bias], dy, {1: (I, O), 2: (O,)}, terms=terms, kernels=(1,))
+    check("linear", [x, kernel, bias], dy, {1: (I, O), 2: (O,)}, kernels=(1,))
+
+
+@given(N=sizes, I=sizes, O=sizes, scale=scales, seed=seeds)
+def test_a_gradient_is_added_to_what_is_there(N, I, O, scale, seed):  # noqa: E741
+    draw, rng = drawing(seed)
+    x, dy, total = draw(N, I), draw(N, O), np.float32(scale) * draw(I, O)
+    ids, table = rng.integers(0, I, N).astype(np.int32), np.float32(scale) * draw(I, O)
+    size, of_table = np.abs(widened(x)).T @ np.abs(widened(dy)), np.zeros((I, O))
+    np.add.at(of_table, ids, np.abs(widened(dy)))
+    for ops in (native(), REFERENCE):
+        _, dkernel, _ = ops.linear_backward(dy, ops.linear_forward(x, draw(I, O), draw(O))[1])
+        found = ops.accumulate(total.copy(), dkernel)
+        bound = SINGLE.dot(bounds.exact(x.T), bounds.exact(dy)).error
+        bound = bound + bounds.accumulate(SINGLE, widened(total), None, terms=N, size=size)["total"]
+        hold(f"{ops.name}: dkernel", found, widened(total) + widened(x).T @ widened(dy), bound)
+
+        dtokens, _ = ops.embedding_backward(dy, ops.embedding_forward(ids, ids, table, table)[1])
+        found = ops.accumulate(table.copy(), dtokens)
+        exact = widened(table)
+        np.add.at(exact, ids, widened(dy))
+        bound = bounds.embedding(SINGLE, ids, ids, widened(table), widened(table), dy=widened(dy))["dtokens"]
+        bound = bound + bounds.accumulate(SINGLE, widened(table), None, terms=N, size=of_table)["total"]
+        hold(f"{ops.name}: dtokens", found, exact, bound)
 
 
 def test_a_prepared_kernel_is_a_copy_that_knows_its_kernel():
@@ -183,24 +160,23 @@ def test_feed_forward(N, C, F, scale, seed):
     draw, _ = drawing(seed)
     x, dh = scale * draw(N, C), draw(N, C)
     arguments = [x, draw(C, F) / np.float32(np.sqrt(C)), draw(F), draw(F, C) / np.float32(np.sqrt(F)), draw(C)]
-    _, kernel_1, _, kernel_2, _ = arguments
-    # GELU is x times a sum of numbers up to 1, and its slope such a sum: where they nearly cancel, these are the terms.
-    f, _ = REFERENCE.linear_forward(*arguments[:3])
-    of_h, of_g, of_kernel_2, of_bias_2 = of_linear(f, kernel_2, dh)
-    _, of_x, of_kernel_1, of_bias_1 = of_linear(x, kernel_1, np.full_like(f, of_g))
-    # GELU hands on the rounding of its input, which goes by the terms of that.
-    lost = max(1.0, of_linear(x, kernel_1, f)[0])
-    sizes_of = [lost * size for size in (of_h, of_x, of_kernel_1, of_bias_1, of_kernel_2, of_bias_2)]
     shapes = {1: (C, F), 2: (F,), 3: (F, C), 4: (C,)}
-    check("feed_forward", arguments, dh, shapes, terms=dict(enumerate(sizes_of)), kernels=(1, 3))
+    check("feed_forward", arguments, dh, shapes, kernels=(1, 3))
     _, cache = native().feed_forward_forward(*arguments)
     assert np.array_equal(native().feed_forward_backward_input(dh, cache), native().feed_forward_backward(dh, cache)[0])
 
 
 @given(N=sizes, F=sizes, scale=scales, seed=seeds)
+@example(1, 1, 1.0, 2421208)  # x is near -0.75, where the slope is 0
 def test_gelu(N, F, scale, seed):
     draw, _ = drawing(seed, scale)
-    check("gelu", [draw(N, F)], draw(N, F), {})
+    check("gelu", [draw(N, F)], draw(N, F))
+
+
+@given(N=sizes, C=sizes, scale=scales, seed=seeds)
+def test_tanh(N, C, scale, seed):
+    draw, _ = drawing(seed, scale)
+    check("tanh", [draw(N, C)], draw(N, C))
 
 
 def test_gelu_at_the_ends_of_the_line():
@@ -210,29 +186,20 @@ def test_gelu_at_the_ends_of_the_line():
         y, _ = native().gelu_forward(x)
         with np.errstate(all="ignore"):
             wanted, _ = REFERENCE.gelu_forward(x)
-        np.testing.assert_allclose(y, wanted, rtol=4 * np.finfo(dtype).eps, atol=4 * np.finfo(dtype).eps)
+        assert np.array_equal(y[:, [0, -1]], [[np.inf, np.nan]], equal_nan=True)
+        some = slice(1, -1)
+        bound = bounds_of("gelu", [x[:, some]], x[:, some], SINGLE if dtype is np.float32 else DOUBLE)["y"]
+        hold("gelu", y[:, some], widened(wanted[:, some]), 2.0 * bound)
 
 
 # --- norms and dropout ------------------------------------------------------------------------------------------------
-
-
-def of_norm(x: np.ndarray, gamma: np.ndarray, dy: np.ndarray) -> tuple[float, float, float]:
-    """The sizes of the terms of y, dx and dgamma.
-
-    y is what taking the mean away leaves of gamma · x / std, dx what mean and x̂ leave of dx̂ / std: with C = 2, next to
-    nothing. And x̂ and std, which dx and dgamma are made of, have lost as many digits as x is larger than std.
-    """
-    std = np.sqrt(x.var(axis=1, keepdims=True, dtype=np.float64) + 1e-5)
-    lost = max(1.0, float((np.abs(x) / std).max()))
-    values, slopes = (np.abs(array) * np.abs(gamma) / std for array in (x, dy))
-    return float(values.max()), lost * float(slopes.max()), lost * float(np.abs(dy).sum(axis=0).max())
 
 
 @given(N=sizes, C=st.integers(2, 300), scale=scales, seed=seeds)
 def test_layer_norm(N, C, scale, seed):
     draw, _ = drawing(seed)
     x, gamma, dy = np.float32(scale) * draw(N, C), draw(C), draw(N, C)
-    check("layer_norm", [x, gamma, draw(C), 1e-5], dy, {1: (C,), 2: (C,)}, terms=dict(enumerate(of_norm(x, gamma, dy))))
+    check("layer_norm", [x, gamma, draw(C), 1e-5], dy, {1: (C,), 2: (C,)})
 
 
 some_rows = st.one_of(st.none(), st.integers(0, 3))
@@ -247,17 +214,10 @@ def test_add_norm(N, C, rate, key, gap, scale, seed):
     draw, rng = drawing(seed)
     size = np.float32(scale)
     h, x, gamma, dy, rows = size * draw(N, C), size * draw(N, C), draw(C), draw(N, C), choose_rows(gap, N, rng)
-    values, slopes, of_gamma = of_norm(x + REFERENCE.dropout_forward(h, rate, key, rows)[0], gamma, dy)
     beta = draw(C)
     gamma[::3] *= np.float32(rng.choice([1.0, 1e-3, 1e-30, 0.0]))  # betas far above their gammas, too
     arguments = [h, x, gamma, beta, 1e-5, rate, key, rows]
-    check(
-        "add_norm",
-        arguments,
-        dy,
-        {2: (C,), 3: (C,)},
-        terms={0: values, 1: slopes / (1.0 - rate), 2: slopes, 3: of_gamma},
-    )
+    check("add_norm", arguments, dy, {2: (C,), 3: (C,)})
 
 
 @given(N=sizes, C=sizes, rate=rates, key=keys, gap=some_rows, seed=seeds)
@@ -267,8 +227,7 @@ def test_dropout_draws_the_very_same_mask(N, C, rate, key, gap, seed):
     x = draw(N, C)
     (ours, _), (theirs, _) = (ops.dropout_forward(x, rate, key, rows) for ops in (native(), REFERENCE))
     assert np.array_equal(ours != 0, theirs != 0)
-    np.testing.assert_allclose(ours, theirs, rtol=2 * EPS)
-    check("dropout", [x, rate, key, rows], draw(N, C), {})
+    check("dropout", [x, rate, key, rows], draw(N, C))
 
 
 def test_the_masks_threshold_is_rounded_as_the_references():
@@ -286,10 +245,9 @@ def test_gather_and_embedding(N, V, C, seed):
     draw, rng = drawing(seed)
     ids, positions = (rng.integers(0, size, N).astype(np.int32) for size in (V, 7))
     dy = draw(N, C)
-    terms = float(np.abs(dy).sum(axis=0).max())  # of the largest sum of rows
-    check("gather", [draw(V, C), ids], dy, {}, terms={1: terms})
+    check("gather", [draw(V, C), ids], dy)
     arguments = [ids, positions, draw(V, C), draw(7, C)]
-    check("embedding", arguments, dy, {0: (V, C), 1: (7, C)}, terms={1: terms, 2: terms})
+    check("embedding", arguments, dy, {0: (V, C), 1: (7, C)})
 
 
 # --- attention --------------------------------------------------------------------------------------------------------
@@ -311,18 +269,12 @@ def attention_case(lengths, H, D, rate, key, scale, share, seed):
     lengths=some_lengths, H=st.integers(1, 3), D=st.sampled_from([1, 3, 8, 20, 64, 80]), rate=rates, key=keys,
     scale=scales, share=st.sampled_from([None, 0.0, 0.2, 1.0]), seed=seeds,
 )  # fmt: skip
-@example([4096], 1, 16, 0.1, (1, 2), 1.0, None, 0)
-@example([4096, 1, 30], 2, 8, 0.1, (1, 2), 1.0, 0.01, 0)
+@example([1100], 1, 5, 0.1, (1, 2), 1.0, None, 0)
+@example([1100, 1, 30], 2, 8, 0.1, (1, 2), 1.0, 0.01, 0)
 def test_attention(lengths, H, D, rate, key, scale, share, seed):
     arguments, dy = attention_case(lengths, H, D, rate, key, scale, share, seed)
     assume(len(arguments[1]))
-    # exp turns the rounding of a score, which goes by its size, into a relative error of a probability. And of the two
-    # terms of dscores = p (dp - Σ p dp) nothing is left where one probability is 1.
-    q, k, v, d = (float(np.abs(x).max(initial=0.0)) for x in (*arguments[:3], dy))
-    lengths_of = [np.linalg.norm(x.reshape(len(x), H, D), axis=2).max(initial=0.0) for x in arguments[:2]]
-    score = max(1.0, float(np.prod(lengths_of)) / np.sqrt(D))
-    sizes_of = {0: score * v, 1: score * d * v * np.sqrt(D) * k, 2: score * d * v * np.sqrt(D) * q, 3: score * d}
-    check("attention", arguments, dy, {}, terms=sizes_of)
+    check("attention", arguments, dy)
 
 
 def test_a_bad_number_stays_in_its_sequence():
@@ -357,16 +309,18 @@ def test_cross_entropy_kept_or_in_parts(kept, M, V, C, scale, seed):
     before, module.KEPT_LOGITS = module.KEPT_LOGITS, kept
     try:
         dlosses = draw(M)
-        # exp turns the rounding of a logit, which goes by its terms, into a relative error of a probability.
-        h, table = (np.abs(array) for array in arguments[:2])
-        z, d = max(1.0, float((h @ table.T).max())), np.abs(dlosses)
-        sizes_of = {0: z, 2: 2 * z * float(d.max() * table.max()), 3: z * float((d @ h).max()), 4: z * float(d.sum())}
-        check("cross_entropy", arguments, dlosses, {1: (V, C), 2: (V,)}, terms=sizes_of)
-        _, cache = native().cross_entropy_forward(*arguments)
-        dh, _, dbias = native().cross_entropy_backward(dlosses, cache)
+        check("cross_entropy", arguments, dlosses, {1: (V, C), 2: (V,)})
+        limits, wide = bounds_of("cross_entropy", arguments, dlosses), [widened(argument) for argument in arguments]
+        (_, predicted), cache = native().cross_entropy_forward(*arguments)
+        (_, numpys), exact_cache = REFERENCE.cross_entropy_forward(*wide)
+        z, of_z = REFERENCE.logits(*wide[:3]), bounds.logits(SINGLE, *wide[:3])["z"]
+        at = np.arange(M)  # what is predicted may be any of those that their errors leave as the largest
+        assert (z[at, predicted] + of_z[at, predicted] >= z[at, numpys] - of_z[at, numpys]).all()
+        native().cross_entropy_backward(dlosses, cache)
         again, bias_again = native().cross_entropy_backward_input(dlosses, cache)  # its logits were used up: made again
-        np.testing.assert_allclose(again, dh, rtol=0, atol=1e-5 * np.abs(dh).max())
-        np.testing.assert_allclose(bias_again, dbias, rtol=0, atol=1e-5 * np.abs(dbias).max())
+        dh, dbias = REFERENCE.cross_entropy_backward_input(widened(dlosses), exact_cache)
+        hold("dh", again, dh, limits["dh"])
+        hold("dbias", bias_again, dbias, limits["dbias"])
     finally:
         module.KEPT_LOGITS = before
 
@@ -375,10 +329,10 @@ def test_cross_entropy_kept_or_in_parts(kept, M, V, C, scale, seed):
 def test_logits(M, V, C, seed):
     draw, _ = drawing(seed)
     h, table, bias = draw(M, C), draw(V, C), draw(V)
-    exact = REFERENCE.logits(*(x.astype(np.float64) for x in (h, table, bias)))
-    error, theirs = (np.abs(ops.logits(h, table, bias) - exact).max() for ops in (native(), REFERENCE))
-    terms = np.abs(h).astype(np.float64) @ np.abs(table.T) + np.abs(bias)  # what rounding is relative to
-    assert error <= 4 * theirs + 4 * EPS * terms.max()
+    wide = [widened(array) for array in (h, table, bias)]
+    exact, bound = REFERENCE.logits(*wide), bounds.logits(SINGLE, *wide)["z"]
+    for ops in (native(), REFERENCE):
+        hold(f"{ops.name}: logits", ops.logits(h, table, bias), exact, bound)
 
 
 def test_the_loss_of_a_bad_number_is_a_bad_number():
@@ -395,8 +349,9 @@ def test_the_loss_of_a_bad_number_is_a_bad_number():
 
 # --- what is usual ----------------------------------------------------------------------------------------------------
 
-# Above, each case may have its worst number anywhere, so the bounds are wide where terms cancel. Here many cases are
-# taken together, and errors are relative to the result and nothing else.
+# Above, any number may be as wrong as roundings that all go one way can make it. Usually they go all ways, and errors
+# are much smaller. How much is no law but a figure: on these numbers, which are the same in each run, C++ has an error
+# of 0.6 to 1.3 times NumPy's with GCC, and of 2.7 times in one place with Clang. Four times would be lost digits.
 
 
 def usual_cases(scale: float):
@@ -449,8 +404,9 @@ def test_errors_are_usually_those_of_numpys_float32(op, scale):
 def test_squared_norm(P, scale, seed):
     draw, _ = drawing(seed, scale)
     x = draw(P)
-    exact = float((x.astype(np.float64) ** 2).sum())
-    assert native().squared_norm(x) == pytest.approx(exact, rel=1e-12)
+    exact, bound = np.square(widened(x)).sum(), bounds.squared_norm(SINGLE, widened(x))["norm"]
+    for ops in (native(), REFERENCE):
+        hold(ops.name, np.float64(ops.squared_norm(x)), exact, 2.0 * bound)  # NumPy's sum, too, is rounded
 
 
 @given(seed=seeds)

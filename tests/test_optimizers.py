@@ -6,8 +6,9 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from strategies import examples
 
 from pyroberta.model.params import Arrays
 from pyroberta.ops import REFERENCE
@@ -108,7 +109,7 @@ def test_the_two_forms_part_ways_for_small_gradients_only():
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @given(seed=seeds, extra=st.integers(-2, 2), blocks=st.integers(0, 2))
-@settings(max_examples=10, deadline=None)
+@examples(10)
 def test_the_op_works_through_blocks_as_in_one_go_and_keeps_the_dtype(dtype, seed, extra, blocks):
     P = max(0, blocks * BLOCK + extra)
     rng = np.random.default_rng(seed)
@@ -127,7 +128,7 @@ def test_the_op_works_through_blocks_as_in_one_go_and_keeps_the_dtype(dtype, see
 
 @pytest.mark.parametrize("make", ALL)
 @given(seed=seeds, order=st.permutations(NAMES))
-@settings(max_examples=20)
+@examples(20)
 def test_permuting_the_parameters_permutes_the_updates(make, seed, order):
     straight = run(make(global_clipnorm=0.5), seed)
     params = Arrays({name: TABLE[name] for name in order}, "float64")
@@ -145,7 +146,7 @@ def test_permuting_the_parameters_permutes_the_updates(make, seed, order):
 @pytest.mark.parametrize("make", ALL)
 @pytest.mark.parametrize("clip", ["clipnorm", "clipvalue", "global_clipnorm"])
 @given(seed=seeds, trainable=st.sets(st.sampled_from(NAMES)))
-@settings(max_examples=20)
+@examples(20)
 def test_what_is_frozen_stays_bit_for_bit_and_so_do_its_moments(make, clip, seed, trainable):
     optimizer = make(0.1, **{clip: 0.1})
     before = draw([seed, 0])
@@ -285,7 +286,7 @@ def test_a_schedule_is_asked_for_the_number_of_updates_done():
 
 @pytest.mark.parametrize("make", ALL)
 @given(seed=seeds)
-@settings(max_examples=10)
+@examples(10)
 def test_going_on_from_a_saved_state_is_going_on(make, seed):
     def rate():
         return Cosine(0.1, total_steps=9, warmup_steps=2)

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from small_pickles import name_of, number, older, state, tensor, text, zipped
+from strategies import examples
 
 from pyroberta.presets import torch_io
 
@@ -174,7 +175,7 @@ def test_a_bomb_is_no_bomb(tmp_path):
 
 
 @given(data=st.binary(max_size=200))
-@settings(max_examples=300)
+@examples(300)
 def test_no_bytes_do_anything_but_raise(tmp_path_factory, data):
     file = tmp_path_factory.mktemp("fuzz") / "m"
     with zipfile.ZipFile(file, "w") as archive:

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from small_models import TEXTS, small_masked_lm
+from strategies import examples
 
 from pyroberta import MaskedLM, losses, optimizers
 from pyroberta.presets import safetensors_io
@@ -80,7 +81,7 @@ def test_what_does_not_decay_is_saved_by_name_and_no_pattern():
     assert "exclude_from_weight_decay" not in fitted("torchadamw").optimizer.get_saved_config()
 
 
-@settings(max_examples=5)
+@examples(5)
 @given(epochs=st.tuples(st.integers(1, 2), st.integers(0, 2)), dtype=st.sampled_from(["float32", "float64"]))
 def test_wherever_it_is_cut_in_either_width(epochs, dtype, tmp_path_factory):
     n, m = epochs

@@ -1,0 +1,660 @@
+"""How far an op's result may be from the true one: a bound for every number, from a forward error analysis.
+
+Each op has a function here, under its own name. It takes the op's arguments in float64, and as `dy` the gradient of
+forward's (first) result; it gives a bound for each result of forward and backward, as an array of the result's shape:
+
+>>> x, kernel, bias, dy = (np.ones(shape) for shape in [(1, 3), (3, 2), (2,), (1, 2)])
+>>> bound = linear(Arithmetic("float32"), x, kernel, bias, dy=dy)["y"]
+>>> np.round(bound / 2.0**-24, 3)  # the three products are rounded four times each, the bias three times
+array([[15., 15.]])
+
+The bounds hold for every implementation that evaluates the op's formula in that precision: for any order of a sum, with
+or without fused multiply-adds, block by block or at once. They hold for every input of this domain: numbers are finite,
+nothing overflows on the way, epsilon is above 0, and a rate is below 1. So a result beyond its bound is a mistake, and
+never bad luck.
+
+What the analysis uses (Higham, Accuracy and Stability of Numerical Algorithms, chapters 2 and 3): one operation gives
+(a ∘ b)(1 + δ) with |δ| <= u, half of the precision's eps, or loses at most the smallest normal number to underflow. n
+roundings one after another change a number by at most γ(n) = n·u / (1 - n·u) of itself. A term of a sum of n terms
+passes through at most n - 1 additions, whatever their order; the last of them rounds the sum itself, which may be much
+smaller than its terms.
+
+Two results within their bounds differ from each other by at most the sum of both. The bounds are themselves computed in
+float64; a part in a million is added for that.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy import ndarray as Array
+
+from pyroberta.ops.cross_entropy import CHUNK
+from pyroberta.ops.dropout import Key, keep_mask
+from pyroberta.ops.gelu import erf
+
+# The functions that are not correctly rounded. The unit is u for relative errors (1 ulp is 1 to 2 u). "All" means: over
+# every float32 number of the range.
+EXP = 4.0  # relative. C++ 1.99 (all, -87.3 to 0), NumPy 2.4 3.57 (all), CUDA's expf at most 2 ulp
+LOG = 4.0  # relative, from 1 on. NumPy 3.96 (all, 1 to 2¹⁸), C++ 1/2 ulp, CUDA's logf 1 ulp
+ERF = 2.0  # ulp, and u/32. Ours: a table's value and one addition, and 1/256 of their size from the rest of the series
+ERFC = 9.0  # relative, for an exact argument. C++ 7.99 (all, |x| up to 13)
+TANH = 2.5  # ulp. NumPy 1.37 (all) and, without AVX2, glibc's 2.19 (all); CUDA's tanhf at most 2
+
+BLOCK = 64  # numbers that a softmax in blocks looks at at once, at least
+REMADE, SMALLEST = 4.0, 1e-20  # x̂ may be made again from y where |beta| < 4 |gamma| and |gamma| is not smaller
+
+Bounds = dict[str, Array]  # by the result's name, in the order of forward's and then backward's
+
+
+@dataclass(frozen=True)
+class Near:
+    """What is computed in place of `value`: some numbers within `error` of it. Both are float64 of the same shape."""
+
+    value: Array
+    error: Array
+
+    @property
+    def size(self) -> Array:
+        """The largest magnitude of what is computed."""
+        size: Array = np.abs(self.value) + self.error
+        return size
+
+    @property
+    def T(self) -> Near:
+        """Turned."""
+        return Near(self.value.T, self.error.T)
+
+    def __neg__(self) -> Near:
+        return Near(-self.value, self.error)
+
+
+class Arithmetic:
+    """Running error analysis: operations on `Near` numbers that widen the error by what the operation may add to it.
+
+    >>> run = Arithmetic("float32")
+    >>> a = run.multiply(exact([3.0]), exact([5.0]))  # rounded once
+    >>> a.value, a.error / 2.0**-24
+    (array([15.]), array([15.00000089]))
+    """
+
+    def __init__(self, dtype: Any) -> None:
+        info = np.finfo(dtype)
+        self.u = float(info.eps) / 2.0
+        self.tiny = float(info.smallest_normal)
+
+    def gamma(self, roundings: float) -> float:
+        """γ(n): how far n roundings take a number from itself, relatively."""
+        if roundings * self.u >= 0.5:
+            raise ValueError(f"{roundings:g} roundings of {self.u:.1e} leave nothing; shorten the sum")
+        return max(0.0, roundings) * self.u / (1.0 - max(0.0, roundings) * self.u)
+
+    def ulp(self, x: Array) -> Array:
+        """One unit in the last place of each number."""
+        exponent = np.frexp(np.maximum(np.abs(x), self.tiny))[1]
+        ulp: Array = np.ldexp(2.0 * self.u, exponent - 1)
+        return ulp
+
+    def additions(self, n: int, size: Array, total: Array) -> Array:
+        """What adding up n terms may lose. size: the sum of their magnitudes; total: the magnitude of their sum."""
+        lost: Array = self.gamma(n - 2) * size + self.gamma(min(n - 1, 1)) * total
+        return lost
+
+    def rounded(self, a: Near, roundings: float = 1.0) -> Near:
+        """The same after so many roundings of itself."""
+        return Near(a.value, a.error + self.gamma(roundings) * a.size + (self.tiny if roundings else 0.0))
+
+    def add(self, a: Near, b: Near) -> Near:
+        """a + b."""
+        return self.rounded(Near(a.value + b.value, a.error + b.error))
+
+    def multiply(self, a: Near, b: Near) -> Near:
+        """a · b."""
+        return self.rounded(_product(a, b))
+
+    def divide(self, a: Near, b: Near) -> Near:
+        """a / b; the error is infinite where b may be 0."""
+        least = np.abs(b.value) - b.error
+        with np.errstate(divide="ignore", invalid="ignore"):
+            value = a.value / b.value
+            error = np.where(least > 0.0, (a.error + np.abs(value) * b.error) / least, np.inf)
+        return self.rounded(Near(value, error))
+
+    def sqrt(self, a: Near) -> Near:
+        """√a."""
+        root = np.sqrt(a.value)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            error = np.where(a.error > 0.0, a.error / (root + np.sqrt(np.maximum(a.value - a.error, 0.0))), 0.0)
+        return self.rounded(Near(root, error))
+
+    def dot(self, a: Near, b: Near, more: Array | None = None) -> Near:
+        """a b (+ more), a product of matrices: each term is a product, and all of them are added in any order."""
+        n = a.value.shape[-1]
+        value, size = a.value @ b.value, a.size @ b.size
+        error = self.gamma(min(n, 1)) * size + n * self.tiny
+        if a.error.any():
+            error = error + a.error @ b.size
+        if b.error.any():
+            error = error + np.abs(a.value) @ b.error
+        if more is not None:
+            n, value, size = n + 1, value + more, size + np.abs(more)
+        return Near(value, error + self.additions(n, size + error, np.abs(value) + error))
+
+    def sum(self, a: Near, axis: int, roundings: float = 0.0) -> Near:
+        """Σ a along an axis, in any order, where each term is rounded so often before."""
+        n, size, value = a.value.shape[axis], a.size.sum(axis), a.value.sum(axis)
+        error = a.error.sum(axis) + self.gamma(roundings) * size + n * self.tiny
+        return Near(value, error + self.additions(n, size + error, np.abs(value) + error))
+
+
+def exact(value: Any) -> Near:
+    """A number that is known."""
+    value = np.asarray(value, np.float64)
+    return Near(value, np.zeros_like(value))
+
+
+def _product(a: Near, b: Near) -> Near:
+    return Near(a.value * b.value, np.abs(a.value) * b.error + a.error * b.size)
+
+
+def _errors(**results: Near | Array) -> Bounds:
+    """The errors by name, with what their own rounding may have cost."""
+    return {
+        name: np.asarray((result.error if isinstance(result, Near) else result) * (1.0 + 1e-6))
+        for name, result in results.items()
+    }
+
+
+# --- rows by number ---------------------------------------------------------------------------------------------------
+
+
+def gather(run: Arithmetic, x: Array, rows: Array, *, dy: Array) -> Bounds:
+    """y is a copy; a row of dx is a sum of as many rows of dy as asked for it."""
+    return _errors(y=np.zeros(dy.shape), dx=_scattered(run, dy, rows, len(x)))
+
+
+def embedding(run: Arithmetic, ids: Array, positions: Array, tokens: Array, rows: Array, *, dy: Array) -> Bounds:
+    """y is one addition; gradients are sums of rows, as gather's."""
+    return _errors(
+        y=run.add(exact(tokens[ids]), exact(rows[positions])),
+        dtokens=_scattered(run, dy, ids, len(tokens)),
+        drows=_scattered(run, dy, positions, len(rows)),
+    )
+
+
+def _scattered(run: Arithmetic, dy: Array, rows: Array, N: int) -> Array:
+    size, total, count = np.zeros((N, dy.shape[1])), np.zeros((N, dy.shape[1])), np.bincount(rows, minlength=N)
+    np.add.at(size, rows, np.abs(dy))
+    np.add.at(total, rows, dy)
+    bound = np.zeros_like(size)
+    for n in np.unique(count):
+        bound[count == n] = run.additions(int(n), size[count == n], np.abs(total[count == n]))
+    return bound
+
+
+# --- products of matrices ---------------------------------------------------------------------------------------------
+
+
+def linear(run: Arithmetic, x: Array, kernel: Array, bias: Array, *, dy: Array) -> Bounds:
+    """Sums of products: I terms and a bias for y, O for dx, N for dkernel; and of numbers, N for dbias."""
+    return _errors(
+        y=run.dot(exact(x), exact(kernel), bias),
+        dx=run.dot(exact(dy), exact(kernel).T),
+        dkernel=run.dot(exact(x).T, exact(dy)),
+        dbias=run.sum(exact(dy), 0),
+    )
+
+
+def logits(run: Arithmetic, h: Array, table: Array, bias: Array) -> Bounds:
+    """Sums of C products and a bias."""
+    return _errors(z=run.dot(exact(h), exact(table).T, bias))
+
+
+def gelu(run: Arithmetic, x: Array, *, dy: Array) -> Bounds:
+    """y and the slope inherit the absolute error of Φ, which is as large for x far below 0, where Φ itself is small."""
+    y, slope = _gelu(run, exact(x))
+    return _errors(y=y, dx=run.multiply(exact(dy), slope))
+
+
+def _gelu(run: Arithmetic, x: Near) -> tuple[Near, Near]:
+    """x Φ(x) and Φ(x) + x φ(x)."""
+    value, u = x.value, run.u
+    far = np.minimum(np.abs(value), 40.0)  # beyond, φ is 0 in any precision
+    shift = np.minimum(x.error, 1.0)
+    half, of_erf = far**2 / 2.0, erf(value * math.sqrt(0.5))
+    cdf, tail, density = (1.0 + of_erf) / 2.0, (1.0 - np.abs(of_erf)) / 2.0, np.exp(-half) / math.sqrt(2.0 * math.pi)
+    slope, bend = cdf + value * density, density * np.abs(2.0 - far**2)  # the derivatives of y; |the third| <= 0.8
+
+    # Φ = (1 + erf(x/√2)) / 2: √½ and the product with it are rounded, erf, and the sum.
+    by_erf = ERF * run.ulp(np.abs(of_erf) + 1.13 * shift) + u / 32.0 + 4.0 * u * far * density + 2.0 * u * cdf
+    # Φ = tail or 1 - tail, tail = erfc(|x|/√2) / 2: the argument of exp(-x²/2) is rounded, erfc, and the difference.
+    by_erfc = tail * (ERFC + half) * u + np.where(value >= -shift, u, 0.0)
+    of_cdf = np.maximum(by_erf / 2.0, by_erfc) + 20.0 * u * shift  # at a point that is `error` away
+    # x φ(x): the argument of exp is rounded, exp, 1/√(2π), and two products.
+    of_density = np.abs(value) * density * run.gamma(1.0) * (half + EXP + 3.0) + 20.0 * u * shift
+    y = Near(value * cdf, np.abs(value) * of_cdf + np.abs(slope) * x.error + 0.4 * x.error**2 + of_cdf * x.error)
+    slope_error = of_cdf + of_density + bend * x.error + 0.4 * x.error**2 + x.size * run.tiny
+    return run.rounded(y), run.rounded(Near(slope, slope_error))
+
+
+def tanh(run: Arithmetic, x: Array, *, dy: Array) -> Bounds:
+    """y is one function; dx = dy (1 - y²) inherits its error and rounds the square, the difference and the product."""
+    y = np.tanh(x)
+    of_y = Near(y, TANH * run.ulp(y) + run.tiny)
+    slope = run.add(exact(np.ones_like(y)), -run.multiply(of_y, of_y))
+    return _errors(y=of_y, dx=run.multiply(exact(dy), slope))
+
+
+def feed_forward(
+    run: Arithmetic, x: Array, kernel_1: Array, bias_1: Array, kernel_2: Array, bias_2: Array, *, dy: Array
+) -> Bounds:
+    """linear, gelu and linear one after another, each with the errors of the one before."""
+    f = run.dot(exact(x), exact(kernel_1), bias_1)
+    g, slope = _gelu(run, f)
+    df = run.multiply(run.dot(exact(dy), exact(kernel_2).T), slope)
+    return _errors(
+        h=run.dot(g, exact(kernel_2), bias_2),
+        dx=run.dot(df, exact(kernel_1).T),
+        dkernel_1=run.dot(exact(x).T, df),
+        dbias_1=run.sum(df, 0),
+        dkernel_2=run.dot(g.T, exact(dy)),
+        dbias_2=run.sum(exact(dy), 0),
+    )
+
+
+# --- norms and dropout ------------------------------------------------------------------------------------------------
+
+
+def dropout(run: Arithmetic, x: Array, rate: float, key: Key, rows: Array | None = None, *, dy: Array) -> Bounds:
+    """1 / (1 - rate) is rounded, and the product with it. A rate of 0 does nothing."""
+    keep = _kept(x.shape, rate, key, rows)
+    return _errors(y=_dropped(run, exact(x), rate, keep), dx=_dropped(run, exact(dy), rate, keep))
+
+
+def _kept(shape: tuple[int, ...], rate: float, key: Key, rows: Array | None) -> Array:
+    if not rate:
+        return np.ones(shape)
+    taller = shape if rows is None else (int(rows.max(initial=-1)) + 1, shape[1])
+    keep: Array = keep_mask(key, 0, taller, rate)[slice(None) if rows is None else rows].astype(np.float64)
+    return keep
+
+
+def _dropped(run: Arithmetic, x: Near, rate: float, keep: Array) -> Near:
+    scale = keep / (1.0 - rate)
+    return run.rounded(Near(x.value * scale, x.error * scale), 2.0 if rate else 0.0)
+
+
+def layer_norm(run: Arithmetic, x: Array, gamma: Array, beta: Array, epsilon: float, *, dy: Array) -> Bounds:
+    """See `_Norm`, of exact rows."""
+    norm = _Norm(run, exact(x), epsilon)
+    dx, dgamma = norm.backward(dy, gamma, norm.own)
+    return _errors(y=norm.forward(gamma, beta), dx=dx, dgamma=dgamma, dbeta=run.sum(exact(dy), 0))
+
+
+def add_norm(
+    run: Arithmetic,
+    h: Array,
+    x: Array,
+    gamma: Array,
+    beta: Array,
+    epsilon: float,
+    rate: float,
+    key: Key,
+    rows: Array | None = None,
+    *,
+    dy: Array,
+) -> Bounds:
+    """Layer norm of a sum that is rounded; in backward x̂ may be (y - beta) / gamma, with the rounding of y too."""
+    keep = _kept(h.shape, rate, key, rows)
+    norm = _Norm(run, run.add(exact(x), _dropped(run, exact(h), rate, keep)), epsilon)
+    y, size = norm.forward(gamma, beta), np.maximum(np.abs(gamma), SMALLEST)
+    again = run.gamma(3.0) * norm.size + (run.gamma(1.0) * y.size + 3.0 * run.tiny) / size
+    again = np.where((np.abs(beta) < REMADE * size) & (np.abs(gamma) >= SMALLEST), again, 0.0)
+    dx, dgamma = norm.backward(dy, gamma, norm.own + again)
+    return _errors(y=y, dh=_dropped(run, dx, rate, keep), dx=dx, dgamma=dgamma, dbeta=run.sum(exact(dy), 0))
+
+
+class _Norm:
+    """x̂ = (x - mean) / √(variance + epsilon) of each row.
+
+    The error of the mean is the same for the whole row, so that the variance has its square alone, and the error of
+    1 / std is the same factor for all of x̂. `ratio` is that factor's error, and `own` the rest of the error of x̂.
+    """
+
+    def __init__(self, run: Arithmetic, x: Near, epsilon: float) -> None:
+        C = x.value.shape[1]
+        mean = x.value.mean(axis=1, keepdims=True)
+        centred = x.value - mean
+        variance = np.square(centred).mean(axis=1, keepdims=True)
+        self.run, self.divide = run, 0.0 if math.frexp(C)[0] == 0.5 else 1.0  # by C: exact if it is a power of 2
+        of_mean = self._mean(x).error
+        apart = x.error + run.gamma(1.0) * (np.abs(centred) + x.error + of_mean) + run.tiny
+        # Σ (c + apart + of_mean)² = Σ c² + 2 Σ c·apart + Σ (apart + of_mean)², since Σ c = 0; then squares and their
+        # mean; epsilon and the sum with it
+        of_square = 2.0 * np.abs(centred) * apart + np.square(apart + of_mean)
+        of_variance = self._mean(run.rounded(Near(np.square(centred), of_square))).error
+        inside = variance + epsilon
+        lost = (of_variance + run.gamma(1.0) * (inside + epsilon + of_variance)) / inside
+        with np.errstate(divide="ignore", invalid="ignore"):
+            # 1 / √(1 - lost) - 1, without the difference
+            ratio = np.where(lost < 1.0, lost / (np.sqrt(1.0 - lost) + 1.0 - lost), np.inf)
+        ratio = np.minimum(ratio, np.sqrt(inside / epsilon))  # a variance is not below 0, whatever was lost
+        self.ratio = ratio + run.gamma(2.0) * (1.0 + ratio)  # root and division
+        self.inverse_std = 1.0 / np.sqrt(inside)
+        self.x_hat = centred * self.inverse_std
+        self.own = (apart + of_mean) * self.inverse_std * (1.0 + self.ratio) + run.tiny * self.inverse_std
+        self.own += run.gamma(1.0) * (np.abs(self.x_hat) * (1.0 + self.ratio) + self.own)
+        largest = math.sqrt(C) * 1.01 + np.abs(self.x_hat)  # no |x̂| is above √C
+        self.own = np.minimum(self.own, largest)
+        self.size = np.abs(self.x_hat) * (1.0 + self.ratio) + self.own
+
+    def forward(self, gamma: Array, beta: Array) -> Near:
+        """gamma · x̂ + beta: a product and a sum."""
+        x_hat = Near(self.x_hat, self.own + self.ratio * np.abs(self.x_hat))
+        return self.run.add(self.run.multiply(exact(gamma), x_hat), exact(beta))
+
+    def backward(self, dy: Array, gamma: Array, own: Array) -> tuple[Near, Near]:
+        """dx = (dx̂ - mean(dx̂) - x̂ · mean(dx̂ · x̂)) / std, and dgamma, where the error of x̂ but for `ratio` is `own`."""
+        run = self.run
+        x_hat = Near(self.x_hat, own + self.ratio * np.abs(self.x_hat))
+        slope = run.multiply(exact(dy), exact(gamma))  # dx̂
+        size = np.abs(slope.value)
+        mean = self._mean(slope)
+        terms = run.rounded(Near(slope.value * self.x_hat, size * own), 2.0)
+        along = self._mean(Near(terms.value, terms.error + run.gamma(2.0) * self.ratio * size * np.abs(self.x_hat)))
+        along = Near(along.value, along.error + self.ratio * (np.abs(along.value) + along.error))
+        pull = run.multiply(x_hat, along)
+        inner = slope.value - mean.value - pull.value
+        error = slope.error + mean.error + pull.error
+        # two additions, of any two first
+        pairs = slope.value - mean.value, slope.value - pull.value, mean.value + pull.value
+        rounding = run.gamma(1.0) * (np.max(np.abs(pairs), axis=0) + np.abs(inner) + 2.0 * error)
+        dx = run.multiply(Near(inner, error + rounding), Near(self.inverse_std, self.ratio * self.inverse_std))
+        return dx, run.sum(_product(exact(dy), x_hat), 0, roundings=1.0)
+
+    def _mean(self, a: Near) -> Near:
+        """Of each row: C - 1 additions and a division."""
+        C = a.value.shape[1]
+        total = self.run.sum(a, 1)
+        return self.run.rounded(Near(total.value[:, None] / C, total.error[:, None] / C), self.divide)
+
+
+# --- softmax ----------------------------------------------------------------------------------------------------------
+
+
+def _rescalings(n: int) -> int:
+    """How often a softmax in blocks may scale what it has summed up down to a larger maximum."""
+    return -(-n // BLOCK) - 1
+
+
+def _is_alone(below: Array, error: Array) -> Array:
+    """Which number of each row is the maximum whatever its error is: its distance is 0, and exp(0) is 1, exactly.
+
+    below: how far each is below the maximum; error: the largest of the row
+    """
+    alone: Array = (below == 0.0) & ((below <= 2.0 * error).sum(axis=1, keepdims=True) == 1)
+    return alone
+
+
+def attention(
+    run: Arithmetic,
+    q: Array,
+    k: Array,
+    v: Array,
+    starts: Array,
+    num_heads: int,
+    rate: float,
+    key: Key,
+    rows: Array | None = None,
+    *,
+    dy: Array,
+) -> Bounds:
+    """See `_attend`, for each sequence and head, some queries at a time."""
+    D = q.shape[1] // num_heads
+    y, dq, dk, dv = np.zeros_like(q), np.zeros_like(q), np.zeros_like(k), np.zeros_like(v)
+    for b, (start, stop) in enumerate(pairwise(starts.tolist())):
+        S = stop - start
+        where = np.arange(start, stop) if rows is None else np.flatnonzero((rows >= start) & (rows < stop))
+        places = (where if rows is None else rows[where]) - start
+        keep = keep_mask(key, b, (num_heads, S, S), rate)[:, places] if rate and len(where) else None
+        step = max(1, (1 << 18) // max(1, S))
+        for h in range(num_heads):
+            own, columns = slice(start, stop), slice(h * D, (h + 1) * D)
+            for i in range(0, len(where), step):
+                some = where[i : i + step]
+                kept = 1.0 if keep is None else keep[h, i : i + step].astype(np.float64)
+                found = _attend(
+                    run, q[some, columns], k[own, columns], v[own, columns], dy[some, columns], rate, kept, len(where)
+                )
+                y[some, columns], dq[some, columns] = found[:2]
+                dk[own, columns] += found[2]
+                dv[own, columns] += found[3]
+    return _errors(y=y, dq=dq, dk=dk, dv=dv)
+
+
+def _attend(
+    run: Arithmetic, q: Array, k: Array, v: Array, dy: Array, rate: float, keep: Any, queries: int
+) -> tuple[Array, Array, Array, Array]:
+    """The errors of y, dq, dk and dv, the latter two those queries' share of `queries`.
+
+    What is subtracted from the scores before exp divides out, whatever it is. If exp(score_j) is computed with a factor
+    exp(ε_j), then y' - y = Σ p_j (exp(ε_j) - 1)(v_j - y) / Σ p_j exp(ε_j), where p and y are the true ones: where all
+    v_j are alike, or one p_j is 1, no ε matters.
+    """
+    (S, D), tiny, scale, gain = k.shape, run.tiny, 1.0 / math.sqrt(k.shape[1]), 1.0 / (1.0 - rate)
+    drop = 2.0 if rate else 0.0  # 1 / (1 - rate) is rounded, and the product with it
+    shrink = 0.0 if math.frexp(scale)[0] == 0.5 else 2.0  # 1 / √D likewise, unless it is a power of 2
+    blocks = _rescalings(S)
+    scores = q @ k.T * scale
+    below = scores.max(axis=1, keepdims=True) - scores
+    weights = np.exp(-below)
+    p = weights / weights.sum(axis=1, keepdims=True)
+    # a score: D products and their sum, and the scale
+    size = (np.abs(q) @ np.abs(k).T) * scale
+    of_score = run.gamma(1.0 + shrink) * size + (D + 1) * tiny
+    of_score += run.additions(D, size + of_score, np.abs(scores) + of_score)
+    most = of_score.max(axis=1, keepdims=True)
+    # its distance from the maximum, and the scale where it comes after; then exp, once and for each larger maximum
+    again = of_score + run.gamma(1.0 + shrink) * (below + of_score + most) + run.gamma(EXP) * (1 + blocks)
+    exponent = np.where(_is_alone(below, most), of_score, again)
+    if again.max(initial=0.0) > 300.0:
+        raise ValueError(
+            f"the rounding of a score is {again.max():.1e}, so that its probability can be anything; "
+            "the bounds are for smaller q and k"
+        )
+    factor = np.expm1(exponent)
+    less = -(p * np.expm1(-exponent)).sum(axis=1, keepdims=True)  # Σ p exp(ε) is from 1 - less
+    more = (p * factor).sum(axis=1, keepdims=True)  # to 1 + more
+    moved = p * factor / (1.0 - less) + tiny  # how much of its weight a key may lose or win, as a share of all
+
+    def averaged(x: Array, mean: Array) -> Array:
+        """The error of the mean of x (R, S) under p that ε alone makes; it stays a mean of what is there."""
+        distance = np.abs(x - mean[:, None])
+        error: Array = np.minimum((moved * distance).sum(axis=1), distance.max(axis=1, initial=0.0))
+        return error
+
+    # p itself, where the maximum and the sum were kept and the score may have been made again: exp(ε) / Σ p exp(ε) is
+    # from 1 / (1 + under) to 1 + above; then S - 1 additions, and 1 / sum and the product with it
+    factor = np.expm1(again)
+    above, under = (factor + less) / (1.0 - less), factor + more + factor * more
+    rounding = run.gamma(S + 1 + blocks)
+    of_p = p * (np.maximum(above, under / (1.0 + under)) + rounding * (1.0 + above)) + 2.0 * tiny
+
+    y, of_y = np.empty_like(q), np.empty_like(q)
+    for d in range(D):
+        values = keep * v[:, d] * gain
+        y[:, d] = (p * values).sum(axis=1)
+        of_y[:, d] = averaged(np.broadcast_to(values, p.shape), y[:, d])
+        # each term p v: the product, dropout's factor, and the division by the sum if it comes before
+        terms = (p * np.abs(values)).sum(axis=1)
+        of_y[:, d] += run.gamma(2.0 + drop + blocks) * terms + run.additions(
+            S, terms * (1.0 + rounding), np.abs(y[:, d])
+        )
+    # the sum of the weights, and 1 / sum and the product with it if that comes after
+    of_y += run.gamma(S + 1 + blocks) * (np.abs(y) + of_y) + (S + 1) * tiny
+
+    dp = keep * (dy @ v.T) * gain
+    of_dp = keep * (run.gamma(D + drop) * (np.abs(dy) @ np.abs(v).T) * gain + D * tiny)
+    delta = (p * dp).sum(axis=1)
+    terms = (p * (np.abs(dp) + of_dp)).sum(axis=1) * (1.0 + rounding)
+    by_keys = averaged(dp, delta) + (p * of_dp).sum(axis=1) * (1.0 + rounding)  # Σ_j p dp
+    by_keys += run.gamma(3.0 + blocks) * terms + run.additions(S, terms, np.abs(delta) + by_keys)
+    by_keys += run.gamma(S - 1 + blocks) * (np.abs(delta) + by_keys)
+    by_numbers = (np.abs(dy) * of_y).sum(axis=1)  # or Σ_d dy y
+    by_numbers += run.gamma(D) * (np.abs(dy) * (np.abs(y) + of_y)).sum(axis=1)
+    of_delta = np.maximum(by_keys, by_numbers) + (S + D) * tiny
+    inner = Near(dp - delta[:, None], of_dp + of_delta[:, None])
+    dscores = run.multiply(Near(p, of_p), run.rounded(inner))
+
+    def summed(a: Near, b: Array, factor: float, roundings: float, n: int) -> Array:
+        """The error of factor · (a b), where the terms are n, the roundings the product's and the factor's."""
+        size = a.size @ np.abs(b)
+        total = np.abs(a.value @ b) if n == len(b) else size  # otherwise these are some of the terms
+        error = a.error @ np.abs(b) + run.gamma(1.0 + roundings) * size
+        error += run.additions(n, size + error, total + error)
+        found: Array = error * factor + (len(b) + 1) * tiny
+        return found
+
+    kept = Near(keep * p, keep * of_p)
+    of_dq = summed(dscores, k, scale, shrink, S)
+    return of_y, of_dq, summed(dscores.T, q, scale, shrink, queries), summed(kept.T, dy, gain, drop, queries)
+
+
+def cross_entropy(
+    run: Arithmetic, h: Array, table: Array, bias: Array, labels: Array, *, dy: Array, rescalings: int | None = None
+) -> Bounds:
+    """exp turns the absolute error of a logit into a relative one of a probability, as in attention.
+
+    The loss is log Σ exp(z_i - z_label), so the label's own term has no error but exp's. In backward the logarithm of
+    the sum is subtracted as one rounded number. `rescalings`: how often the sum was scaled down to a larger maximum, if
+    the vocabulary was cut otherwise than here.
+    """
+    (M, V), at = (len(h), len(table)), np.arange(len(h))
+    blocks = min(_rescalings(V), 1 + M * V // CHUNK) if rescalings is None else rescalings
+    z = run.dot(exact(h), exact(table).T, bias)
+    top = z.value.max(axis=1, keepdims=True)
+    weights = np.exp(z.value - top)
+    total = weights.sum(axis=1, keepdims=True)
+    p, log_total = weights / total, np.log(total)
+    most = z.error.max(axis=1, keepdims=True)
+    # exp, once and for each larger maximum, of a distance from the maximum that is rounded
+    own = run.gamma(1.0) * (top - z.value + z.error + most) + run.gamma(EXP) * (1 + blocks)
+    if (z.error + own).max(initial=0.0) > 300.0:
+        raise ValueError(f"the rounding of a logit is {z.error.max():.1e}; the bounds are for smaller h and table")
+
+    def logarithm(exponent: Array) -> Array:
+        """The error of log Σ exp(z) if those of the terms are factors exp(±exponent): of exp, the sum, and log."""
+        up, down = (np.log1p((p * np.expm1(sign * exponent)).sum(axis=1, keepdims=True)) for sign in (1.0, -1.0))
+        of_sum = np.maximum(up, -down) + run.gamma(V - 1 + blocks) + V * run.tiny
+        error: Array = of_sum + run.gamma(LOG) * (log_total + of_sum)
+        return error
+
+    of_label = z.value[at, labels][:, None]
+    apart = z.error + z.error[at, labels][:, None]
+    apart[at, labels] = 0.0
+    distance = run.rounded(Near(of_label - top, np.zeros_like(top)))  # its errors are in `apart`
+    distance = Near(distance.value, distance.error + run.gamma(1.0) * (most + z.error[at, labels][:, None]))
+    losses = run.add(Near(log_total, logarithm(apart + own)), -distance)
+
+    log_sum = Near(log_total + top, logarithm(z.error + own))
+    log_sum = run.rounded(Near(log_sum.value, log_sum.error + run.gamma(1.0) * most))
+    exponent = z.error + log_sum.error + run.gamma(1.0) * (np.abs(z.value - log_sum.value) + z.error + log_sum.error)
+    slopes = Near(p.copy(), p * np.expm1(exponent + run.gamma(EXP)) + run.tiny)
+    hit = run.add(Near(p[at, labels], slopes.error[at, labels]), exact(np.full(M, -1.0)))
+    slopes.value[at, labels], slopes.error[at, labels] = hit.value, hit.error
+    dz = run.multiply(exact(dy[:, None]), slopes)
+    return _errors(
+        losses=losses.error[:, 0], dh=run.dot(dz, exact(table)), dtable=run.dot(dz.T, exact(h)), dbias=run.sum(dz, 0)
+    )
+
+
+# --- what is done to gradients ----------------------------------------------------------------------------------------
+
+
+def accumulate(
+    run: Arithmetic, total: Array, gradient: Array | None, *, terms: int = 1, size: Array | None = None
+) -> Bounds:
+    """The total is one more term of the sum that the gradient is: each term passes one more addition.
+
+    A gradient that is yet to be made, say a product, is described by `terms`, how many numbers it is the sum of, and
+    `size`, the sum of their magnitudes. Its own bound comes on top of this one.
+    """
+    if size is None:
+        size = np.abs(np.asarray(gradient))
+    return _errors(total=run.gamma(1.0) * size + run.gamma(terms) * np.abs(total) + (terms + 1) * run.tiny)
+
+
+def squared_norm(run: Arithmetic, x: Array) -> Bounds:
+    """In float64 whatever the precision of x: a sum of len(x) squares."""
+    wide = Arithmetic(np.float64)
+    return _errors(norm=wide.gamma(len(x)) * np.square(x).sum())
+
+
+def adam_step(
+    run: Arithmetic,
+    w: Array,
+    g: Array,
+    m: Array,
+    v: Array,
+    learning_rate: float,
+    beta_1: float,
+    beta_2: float,
+    epsilon: float,
+    scale: float = 1.0,
+    decay: float = 0.0,
+) -> Bounds:
+    """Each operation of the formula once, the factors being rounded too. v >= 0, and beta_2 >= 1/2: so it stays."""
+
+    def factor(value: float) -> Near:
+        return run.rounded(exact(value))
+
+    slope = run.multiply(exact(g), factor(scale))
+    rest = run.add(exact(w), -run.multiply(exact(w), factor(decay)))
+    m_after = run.add(exact(m), run.multiply(run.add(slope, -exact(m)), factor(1.0 - beta_1)))
+    change = run.multiply(run.add(run.multiply(slope, slope), -exact(v)), factor(1.0 - beta_2))
+    v_after = run.add(exact(v), change)
+    step = run.divide(m_after, run.add(run.sqrt(v_after), factor(epsilon)))
+    return _errors(w=run.add(rest, -run.multiply(step, factor(learning_rate))), m=m_after, v=v_after)
+
+
+# --- the table --------------------------------------------------------------------------------------------------------
+
+# For each row of `pyroberta.ops.Ops`: the function, and which of its results are the row's, in their order. `prepare`
+# makes a copy; what is computed with it has linear's and feed_forward's bounds.
+ROWS: dict[str, tuple[Callable[..., Bounds], Sequence[str]]] = {
+    "gather_forward": (gather, ["y"]),
+    "gather_backward": (gather, ["dx"]),
+    "embedding_forward": (embedding, ["y"]),
+    "embedding_backward": (embedding, ["dtokens", "drows"]),
+    "prepare": (linear, []),
+    "linear_forward": (linear, ["y"]),
+    "linear_backward": (linear, ["dx", "dkernel", "dbias"]),
+    "linear_backward_input": (linear, ["dx"]),
+    "layer_norm_forward": (layer_norm, ["y"]),
+    "layer_norm_backward": (layer_norm, ["dx", "dgamma", "dbeta"]),
+    "gelu_forward": (gelu, ["y"]),
+    "gelu_backward": (gelu, ["dx"]),
+    "tanh_forward": (tanh, ["y"]),
+    "tanh_backward": (tanh, ["dx"]),
+    "feed_forward_forward": (feed_forward, ["h"]),
+    "feed_forward_backward": (feed_forward, ["dx", "dkernel_1", "dbias_1", "dkernel_2", "dbias_2"]),
+    "feed_forward_backward_input": (feed_forward, ["dx"]),
+    "dropout_forward": (dropout, ["y"]),
+    "dropout_backward": (dropout, ["dx"]),
+    "add_norm_forward": (add_norm, ["y"]),
+    "add_norm_backward": (add_norm, ["dh", "dx", "dgamma", "dbeta"]),
+    "attention_forward": (attention, ["y"]),
+    "attention_backward": (attention, ["dq", "dk", "dv"]),
+    "logits": (logits, ["z"]),
+    "cross_entropy_forward": (cross_entropy, ["losses"]),
+    "cross_entropy_backward": (cross_entropy, ["dh", "dtable", "dbias"]),
+    "cross_entropy_backward_input": (cross_entropy, ["dh", "dbias"]),
+    "accumulate": (accumulate, ["total"]),
+    "squared_norm": (squared_norm, ["norm"]),
+    "adam_step": (adam_step, ["w", "m", "v"]),
+}
