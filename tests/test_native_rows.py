@@ -52,6 +52,10 @@ def check(
                 prepared = [native().prepare(a) if i in given_kernels else a for i, a in enumerate(some)]
                 how = "float32" if dtype is np.float32 else "float64"
                 results.append((f"native {how}", dtype, outputs(native(), op, prepared, d, shapes)))
+        if op in ("linear", "feed_forward", "cross_entropy"):  # the ops that are products
+            blas = get_ops("native-blas")
+            results.append(("native-blas float32", np.float32, outputs(blas, op, arguments, dy, shapes)))
+            results.append(("native-blas float64", np.float64, outputs(blas, op, wide, wide_dy, shapes)))
         singles, doubles = (bounds_of(op, arguments, dy, precision) for precision in (SINGLE, DOUBLE))
     for how, dtype, found in results:
         for (name, single), double, one, true in zip(singles.items(), doubles.values(), found, exact, strict=True):
