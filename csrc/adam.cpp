@@ -26,7 +26,7 @@ void adam_step(T* w, const T* g, T* m, T* v,  // (P,) each
     const T take_1 = static_cast<T>(1.0 - beta_1), take_2 = static_cast<T>(1.0 - beta_2);
     const T scaled = static_cast<T>(scale), decayed = static_cast<T>(decay);
     const std::int64_t tasks = (P + CHUNK - 1) / CHUNK;
-    parallel(tasks, threads_for(double(P) / NUMBERS_PER_THREAD), [=](std::int64_t task, int) {
+    const auto some = [=](std::int64_t task, int) {
         const std::int64_t stop = std::min(P, (task + 1) * CHUNK);
         T* PYROBERTA_RESTRICT w_ = w;
         T* PYROBERTA_RESTRICT m_ = m;
@@ -39,7 +39,8 @@ void adam_step(T* w, const T* g, T* m, T* v,  // (P,) each
             v_[i] += (slope * slope - v_[i]) * take_2;
             w_[i] = rest - m_[i] / (std::sqrt(v_[i]) + eps) * rate;
         }
-    });
+    };
+    parallel(tasks, threads_for(double(P) / NUMBERS_PER_THREAD), some, Order::INWARDS);
 }
 
 template void adam_step(float*, const float*, float*, float*, std::int64_t, double, double, double, double, double,

@@ -107,7 +107,7 @@ void layer_norm_backward(const T* dy, const T* x_hat,  // (N, C)
     const std::int64_t tasks = (N + NORM_ROWS - 1) / NORM_ROWS;
     const Dropout dropout = key ? dropout_of(*key) : Dropout{};
     T* partial = scratch<T>(3, tasks * 2 * C);  // (tasks, 2, C): each task's share of dgamma and dbeta
-    parallel(tasks, threads_for(double(N) * C / NUMBERS_PER_THREAD), [=](std::int64_t task, int) {
+    const auto some_rows = [=](std::int64_t task, int) {
         T* PYROBERTA_RESTRICT own_dgamma = partial + task * 2 * C;
         T* PYROBERTA_RESTRICT own_dbeta = own_dgamma + C;
         std::memset(own_dgamma, 0, 2 * C * sizeof(T));
@@ -134,7 +134,8 @@ void layer_norm_backward(const T* dy, const T* x_hat,  // (N, C)
                 for (std::int64_t k = 0; k < C; ++k) dh_row[k] *= dx_row[k];  // forward: x + h · keep / (1 - rate)
             }
         }
-    });
+    };
+    parallel(tasks, threads_for(double(N) * C / NUMBERS_PER_THREAD), some_rows, Order::INWARDS);
     std::memset(dgamma, 0, C * sizeof(T));
     std::memset(dbeta, 0, C * sizeof(T));
     for (std::int64_t task = 0; task < tasks; ++task) {

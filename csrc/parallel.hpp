@@ -13,13 +13,13 @@ namespace PYROBERTA_ISA {
 // body(task, slot) for each task in [0, tasks), in any order. `slot` is below `threads`: the number of the part of scratch
 // memory that is the thread's own meanwhile.
 template <typename Body>
-PYROBERTA_INLINE void parallel(std::int64_t tasks, int threads, const Body& body) {
+PYROBERTA_INLINE void parallel(std::int64_t tasks, int threads, const Body& body, Order order = Order::RISING) {
     if (threads <= 1 || tasks <= 1) {
         for (std::int64_t task = 0; task < tasks; ++task) body(task, 0);
         return;
     }
     run_tasks(
-        tasks, threads,
+        tasks, threads, order,
         [](const void* shared, std::int64_t task, int slot) { (*static_cast<const Body*>(shared))(task, slot); }, &body);
 }
 
@@ -33,8 +33,8 @@ PYROBERTA_INLINE void parallel_ranges(std::int64_t count, double numbers, const 
     if (threads <= 1) return body(0, count);
     const std::int64_t units = (count + unit - 1) / unit, ranges = std::min(units, RANGES * threads);
     const std::int64_t step = (units + ranges - 1) / ranges * unit;
-    parallel((count + step - 1) / step, threads,
-             [&](std::int64_t task, int) { body(task * step, std::min(count, (task + 1) * step)); });
+    const auto range = [&](std::int64_t task, int) { body(task * step, std::min(count, (task + 1) * step)); };
+    parallel((count + step - 1) / step, threads, range, Order::INWARDS);
 }
 
 }  // namespace PYROBERTA_ISA

@@ -15,19 +15,22 @@ double squared_norm(const T* x, std::int64_t size) {
     constexpr std::int64_t CHUNK = 1 << 14;
     const std::int64_t chunks = (size + CHUNK - 1) / CHUNK;
     double* partial = scratch<double>(3, chunks);
-    parallel(chunks, threads_for(double(size) / (8 * NUMBERS_PER_THREAD)), [=](std::int64_t chunk, int) {
-        const T* PYROBERTA_RESTRICT own = x + chunk * CHUNK;
-        const std::int64_t count = std::min(CHUNK, size - chunk * CHUNK);
-        double sums[16] = {};
-        std::int64_t i = 0;
-        for (; i + 16 <= count; i += 16) {
-            for (int k = 0; k < 16; ++k) sums[k] += static_cast<double>(own[i + k]) * static_cast<double>(own[i + k]);
+    const auto add_up = [=](std::int64_t first, std::int64_t last) {
+        for (std::int64_t chunk = first; chunk < last; ++chunk) {
+            const T* PYROBERTA_RESTRICT own = x + chunk * CHUNK;
+            const std::int64_t count = std::min(CHUNK, size - chunk * CHUNK);
+            double sums[16] = {};
+            std::int64_t i = 0;
+            for (; i + 16 <= count; i += 16) {
+                for (int k = 0; k < 16; ++k) sums[k] += static_cast<double>(own[i + k]) * static_cast<double>(own[i + k]);
+            }
+            for (; i < count; ++i) sums[0] += static_cast<double>(own[i]) * static_cast<double>(own[i]);
+            double total = 0;
+            for (int k = 0; k < 16; ++k) total += sums[k];
+            partial[chunk] = total;
         }
-        for (; i < count; ++i) sums[0] += static_cast<double>(own[i]) * static_cast<double>(own[i]);
-        double total = 0;
-        for (int k = 0; k < 16; ++k) total += sums[k];
-        partial[chunk] = total;
-    });
+    };
+    parallel_ranges(chunks, CHUNK / 8.0, add_up);
     double total = 0;
     for (std::int64_t chunk = 0; chunk < chunks; ++chunk) total += partial[chunk];
     return total;

@@ -26,7 +26,7 @@ constexpr long MOST_THREADS = 1 << 16;
 
 // So long a thread looks for work, or waits for the last task, before it sleeps. Python needs less than this from one op
 // to the next; being woken takes about as long on a virtual machine.
-constexpr std::chrono::microseconds SPIN{100};
+constexpr std::chrono::microseconds SPIN{200};
 
 inline void pause() {
 #if defined(__x86_64__)
@@ -57,15 +57,26 @@ struct Job {
     const void* const body;
     const std::int64_t tasks;
     const int most_workers;
-    std::atomic<std::int64_t> next{0};  // the first task that nobody has begun
-    std::atomic<int> inside{0};         // workers that may still touch the job
+    const Order order;
+    std::atomic<std::int64_t> begun{0};  // tasks; what is beyond the number of them was asked for in vain
+    std::atomic<std::int64_t> down{0};   // INWARDS: of them, those that workers began
+    std::int64_t up = 0;                 // INWARDS: those that the caller began
+    std::atomic<int> inside{0};          // workers that may still touch the job
     // The rest is guarded by the pool's mutex.
     int joined = 0;  // workers that ever began, each with a slot of its own
     bool is_awaited = false;
     std::exception_ptr problem;
     Job *before = nullptr, *after = nullptr;  // in the list of jobs
 
-    bool has_room() const { return joined < most_workers && next.load(std::memory_order_relaxed) < tasks; }
+    bool has_room() const { return joined < most_workers && begun.load(std::memory_order_relaxed) < tasks; }
+
+    // A task for the thread with that slot; -1 where all have been begun.
+    std::int64_t take(int slot) {
+        const std::int64_t count = begun.fetch_add(1, std::memory_order_relaxed);
+        if (count >= tasks) return -1;
+        if (order == Order::RISING) return count;
+        return slot == 0 ? up++ : tasks - 1 - down.fetch_add(1, std::memory_order_relaxed);
+    }
 };
 
 class Pool {
@@ -127,11 +138,11 @@ class Pool {
     void work_on(Job& job, int slot) {
         std::int64_t task;
         try {
-            while ((task = job.next.fetch_add(1, std::memory_order_relaxed)) < job.tasks) job.call(job.body, task, slot);
+            while ((task = job.take(slot)) >= 0) job.call(job.body, task, slot);
         } catch (...) {
             const std::lock_guard<std::mutex> lock(mutex_);
             if (!job.problem) job.problem = std::current_exception();
-            job.next.store(job.tasks, std::memory_order_relaxed);
+            job.begun.store(job.tasks, std::memory_order_relaxed);
         }
     }
 
@@ -276,8 +287,8 @@ int threads_for(double shares, std::int64_t tasks) {
     return std::max(1, static_cast<int>(std::min({double(most_threads()), shares, double(tasks)})));
 }
 
-void run_tasks(std::int64_t tasks, int threads, Task call, const void* body) {
-    Job job{call, body, tasks, static_cast<int>(std::min<std::int64_t>(tasks, threads)) - 1};
+void run_tasks(std::int64_t tasks, int threads, Order order, Task call, const void* body) {
+    Job job{call, body, tasks, static_cast<int>(std::min<std::int64_t>(tasks, threads)) - 1, order};
     pool().run(job);
 }
 
