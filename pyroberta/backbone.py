@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -17,6 +18,7 @@ from pyroberta.inputs import check_features, padding_mask
 from pyroberta.model.batch import pack_padded, unpack
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.encoder import encoder_forward
+from pyroberta.model.guard import WriteGuard, uninterrupted
 from pyroberta.model.initial_values import initialise
 from pyroberta.model.lora import merged, with_lora
 from pyroberta.model.params import Arrays, PreparedArrays, is_backbone, is_lora, resized, select, shapes
@@ -44,6 +46,13 @@ class Backbone:
     >>> backbone({"token_ids": [[0, 5, 2, 1]], "padding_mask": [[1, 1, 1, 0]]}).shape
     (1, 4, 8)
     """
+
+    _guard: WriteGuard
+
+    def __new__(cls, *_: Any, **__: Any) -> Backbone:  # noqa: D102
+        self = super().__new__(cls)
+        self._guard = WriteGuard()
+        return self
 
     def __init__(
         self,
@@ -78,6 +87,18 @@ class Backbone:
         self.config, self.ops = config, ops
         self._arrays, self.params = arrays, arrays.read_only()
         self._prepared: tuple[Ops, dict[str, Any]] = (ops, {})
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies and pickles: prepared kernels stay behind, and so does whoever writes just now."""
+        return {name: value for name, value in vars(self).items() if name not in ("params", "_prepared", "_guard")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._lay_out(self.config, self._arrays, self.ops)
+
+    def __copy__(self) -> Backbone:
+        """A deep copy: two backbones over one vector would not see that a kernel which they prepared has changed."""
+        return copy.deepcopy(self)
 
     @classmethod
     def from_preset(
@@ -163,12 +184,18 @@ class Backbone:
 
     @contextmanager
     def changing(self, names: Collection[str] | None = None) -> Iterator[Arrays]:
-        """The parameters to be written into, within a `with` block.
+        """Copies of the parameters, to be changed within a `with` block and taken over at its end.
 
-        Inference reads copies of the kernels, in an order that products like better; they are made anew afterwards.
+        The model keeps its values until then. All changes are taken over, or none where the block raises. Callbacks may
+        use it: they run between updates.
 
         Args:
-            names: of the parameters that will be written into; None for any.
+            names: of the parameters to change; None for all.
+
+        Raises:
+            RuntimeError: while another `changing`, or a `fit` in another thread, is at work on the parameters; a `fit`
+                within the block raises it too.
+            ValueError: for a name that is no parameter's.
 
         >>> backbone = Backbone(vocabulary_size=20, num_layers=1, num_heads=2, hidden_dim=8, intermediate_dim=16)
         >>> with backbone.changing() as params:
@@ -176,10 +203,44 @@ class Backbone:
         >>> float(backbone.params["head.bias"].sum())
         1.0
         """
-        try:
-            yield self._arrays
-        finally:
-            self._forget(self.params if names is None else names)
+        wanted = list(self.params if names is None else names)
+        for name in wanted:
+            if name not in self.params:
+                raise ValueError(f"no parameter is named {name!r}; names look like {next(iter(self.params))!r}")
+        with self._guard.hold("changing()"):
+            copies = Arrays({name: self.params.table[name] for name in wanted}, self.params.dtype)
+            for name, array in copies.items():
+                array[...] = self.params[name]
+            yield copies
+            with self.updating(wanted) as params:
+                for name, array in copies.items():
+                    params[name][...] = array
+
+    def writing(self, name: str, makes_room: bool = False) -> AbstractContextManager[None]:
+        """The right to change the parameters, within a `with` block.
+
+        Args:
+            name: of who writes, for messages.
+            makes_room: whether other writers of the same thread may write meanwhile, as the callbacks of `fit` do.
+
+        Raises:
+            RuntimeError: while somebody else writes.
+        """
+        return self._guard.hold(name, makes_room)
+
+    @contextmanager
+    def updating(self, names: Collection[str]) -> Iterator[Arrays]:
+        """The parameters themselves, to be changed in place by who holds the right to; an interrupt waits.
+
+        Args:
+            names: of the parameters that change.
+        """
+        with uninterrupted():
+            self._forget(names)
+            try:
+                yield self._arrays
+            finally:
+                self._forget(names)  # another thread may have prepared some meanwhile
 
     def prepared(self, changing: Collection[str] = ()) -> PreparedArrays:
         """The parameters for a walk, with kernels prepared for the table of ops.
@@ -277,7 +338,8 @@ class Backbone:
             raise RuntimeError(
                 f"LoRA is enabled already, with rank {self.config.lora_rank}; merge_lora() folds it into the kernels"
             )
-        self._take(*with_lora(self.config, self._arrays, rank, alpha, targets, seed), self.ops)
+        with self.writing("enable_lora()"):
+            self._take(*with_lora(self.config, self._arrays, rank, alpha, targets, seed), self.ops)
         if train_head:
             self.unfreeze(r"head\..*")
 
@@ -290,7 +352,8 @@ class Backbone:
             RuntimeError: where LoRA is not enabled.
         """
         self._need_lora()
-        self._take(*merged(self.config, self._arrays), self.ops)
+        with self.writing("merge_lora()"):
+            self._take(*merged(self.config, self._arrays), self.ops)
 
     def save_lora_weights(self, path: str | os.PathLike[str]) -> None:
         """Writes the low-rank changes alone, for `peft` or KerasHub to load too; see `presets.lora`.
@@ -324,13 +387,17 @@ class Backbone:
         from pyroberta.presets import lora
 
         config, factors = lora.read(os.fspath(path), self.config)
+        with self.writing("load_lora_weights()", makes_room=True):
+            self._take_factors(os.fspath(path), config, factors)
+
+    def _take_factors(self, path: str, config: RobertaConfig, factors: Mapping[str, Array]) -> None:
         if not self.config.lora_rank:
             self.enable_lora(config.lora_rank, alpha=config.lora_alpha, targets=config.lora_targets)
         elif config != self.config:
             has, file = (
                 f"rank {c.lora_rank}, alpha {c.lora_alpha:g} on {c.lora_targets}" for c in (self.config, config)
             )
-            raise ValueError(f"{os.fspath(path)} has {file}; the model has LoRA with {has}")
+            raise ValueError(f"{path} has {file}; the model has LoRA with {has}")
         with self.changing(factors) as params:
             for name, factor in factors.items():
                 params[name][...] = factor
@@ -359,7 +426,8 @@ class Backbone:
             raise ValueError(
                 f"vocabulary_size must be at least {last + 1}, for <s>, <pad> and </s>; got {vocabulary_size}"
             )
-        self._lay_out(config, resized(self._arrays, shapes(config)), self.ops)
+        with self.writing("resize_token_embeddings()"):
+            self._lay_out(config, resized(self._arrays, shapes(config)), self.ops)
 
     def count_params(self) -> int:
         """The number of values in the encoder, without the head."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copyreg
 import operator
+import warnings
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any, SupportsIndex
@@ -100,6 +102,32 @@ def _extension() -> Any:
     """`pyroberta._native`, or the error that says why it is not there."""
     get_ops("native")
     return import_module("pyroberta._native")
+
+
+def _reduced(ops: Ops) -> tuple[Callable[[str], Ops], tuple[str]]:
+    """How a table is pickled: by its backend's name, since functions of an extension can't be."""
+    if ops.name not in _MAKERS or get_ops(ops.name) != ops:
+        raise TypeError(
+            f"a table of ops that is no backend's own can't be pickled (it is named {ops.name!r}): "
+            "set `ops` to get_ops(name) before"
+        )
+    return _unpickled, (ops.name,)
+
+
+def _unpickled(name: str) -> Ops:
+    """The backend of that name, or the best one where it is not there, which a warning says."""
+    try:
+        return get_ops(name)
+    except BackendError:
+        ops = get_ops("auto")
+        warnings.warn(
+            f"the model was pickled with the backend {name!r}, which is not here; it takes {ops.name!r}",
+            stacklevel=2,
+        )
+        return ops
+
+
+copyreg.pickle(Ops, _reduced)
 
 
 def _numpy() -> tuple[Ops, str]:

@@ -11,7 +11,7 @@ import itertools
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import wraps
+from functools import cache, wraps
 from typing import Any
 
 import numpy as np
@@ -261,12 +261,14 @@ def _slopes(dlosses: Array, cache: Cache) -> Any:
         yield z
 
 
+@cache
 def native_ops() -> Ops:
     """The table with all rows in C++ that are worth it."""
     rows = {name: row for name, row in globals().items() if name in Ops.__dataclass_fields__}
     return replace(REFERENCE, name="native", squared_norm=_native.squared_norm, adam_step=_native.adam_step, **rows)
 
 
+@cache
 def native_blas_ops() -> Ops:
     """The table whose products of matrices are those of NumPy's BLAS, for machines where that is the faster one.
 

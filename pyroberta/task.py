@@ -32,6 +32,22 @@ Own = TypeVar("Own", bound="Task")
 
 MOST_PARTS = 1024  # of an update: each has dropout keys of its own, see `step_key`
 
+# The public names of `keras.Model` that a task lacks: whoever sets one expects it to do something.
+KERAS_NAMES = frozenset((
+    "add_loss", "add_metric", "add_variable", "add_weight", "build", "build_from_config", "call",
+    "compile_from_config", "compute_dtype", "compute_loss", "compute_mask", "compute_metrics",
+    "compute_output_shape", "compute_output_spec", "dtype", "dtype_policy", "export", "from_config",
+    "get_build_config", "get_compile_config", "get_config", "get_layer", "get_metrics_result",
+    "get_quantization_layer_structure", "get_state_tree", "input", "input_dtype", "input_spec", "jit_compile",
+    "layers", "load_own_variables", "load_weights", "losses", "make_predict_function", "make_test_function",
+    "make_train_function", "metrics", "metrics_names", "metrics_variables", "non_trainable_variables",
+    "non_trainable_weights", "output", "path", "predict_step", "quantization_mode", "quantize", "quantized_build",
+    "quantized_call", "rematerialized_call", "reset_metrics", "run_eagerly", "save", "save_own_variables",
+    "save_weights", "set_state_tree", "stateless_call", "stateless_compute_loss", "supports_masking",
+    "symbolic_call", "test_step", "to_json", "train_step", "trainable_variables", "trainable_weights",
+    "variable_dtype", "variables", "weights",
+))  # fmt: skip
+
 FROM_PRESET: Any = object()  # "the preset's own preprocessor", as distinct from None, "no preprocessor"
 
 
@@ -52,7 +68,8 @@ class Task(ABC):
     Attributes:
         backbone, preprocessor, seed: as given.
         optimizer, loss: as compiled.
-        stop_training: set by a callback to end `fit` after the current step.
+        stop_training, stop_evaluating, stop_predicting: set by a callback to end `fit`, `evaluate` or `predict` after
+            the current step.
         labels: the names of a classifier's classes.
 
     >>> Task.from_preset("roberta_tiny_en").__class__.__name__
@@ -83,7 +100,8 @@ class Task(ABC):
         if backbone.config.num_classes != num_classes:
             self.backbone = backbone.with_head(num_classes, classifier_dropout=classifier_dropout, seed=seed)
         self.preprocessor = preprocessor and of_ours("preprocessor", preprocessor, self.preprocessor_kind)
-        self.stop_training = False
+        self.stop_training = self.stop_evaluating = self.stop_predicting = False
+        self._trainable = True
         if preprocessor is not None:
             _check_fit(preprocessor, backbone)
         self._trained_from: str | None = None  # the name or handle whose weights it began with
@@ -176,6 +194,31 @@ class Task(ABC):
         if load_weights and (is_handle(name) or name in PRESETS):
             task._trained_from = name
         return task
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in KERAS_NAMES and not hasattr(type(self), name):
+            raise AttributeError(
+                f"{type(self).__name__} has no {name!r}: Keras's Model has it, and setting it here would do nothing"
+            )
+        super().__setattr__(name, value)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies and pickles: all but the gradients of the last update."""
+        return {**vars(self), "_sums": None}
+
+    @property
+    def trainable(self) -> bool:
+        """Whether training may change anything. Setting it also sets `backbone.trainable`.
+
+        Unlike `backbone.trainable = False`, which leaves the head to be trained, `trainable = False` freezes
+        everything: `fit` then raises ValueError, where Keras warns and trains nothing.
+        """
+        return self._trainable
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        self._trainable = bool(value)
+        self.backbone.trainable = value
 
     # --- what a task is made of ----------------------------------------------------------------------------------
 
@@ -346,25 +389,26 @@ class Task(ABC):
             model=self,
             params={"epochs": epochs, "steps": steps_per_epoch or there, "verbose": verbose},
         )
-        self.stop_training = False
         logs: dict[str, float] = {}
-        try:
-            told.on_train_begin()
-            for epoch in range(initial_epoch, epochs):
-                told.on_epoch_begin(epoch)
-                # The updates done before tell one call of fit from the next, which would start at epoch 0 again.
-                seed = (self.seed, epoch, self.optimizer.iterations)
-                batches = examples.batches(batch_size, seed, shuffle)
-                logs = self._train(grouped(batches, accumulated), steps_per_epoch, epoch, told)
-                if validation is not None:
-                    values = self._evaluate(validation, validation_batch_size or batch_size, validation_steps, told)
-                    logs = logs | {f"val_{name}": value for name, value in values.items()}
-                told.on_epoch_end(epoch, logs)
-                if self.stop_training:
-                    break
-            told.on_train_end(logs)
-        finally:
-            bar.on_train_end()  # an error or Ctrl-C leaves no bar behind
+        with self.backbone.writing("fit()", makes_room=True):
+            self.stop_training = False
+            try:
+                told.on_train_begin()
+                for epoch in range(initial_epoch, epochs):
+                    told.on_epoch_begin(epoch)
+                    # The updates done before tell one call of fit from the next, which would start at epoch 0 again.
+                    seed = (self.seed, epoch, self.optimizer.iterations)
+                    batches = examples.batches(batch_size, seed, shuffle)
+                    logs = self._train(grouped(batches, accumulated), steps_per_epoch, epoch, told)
+                    if validation is not None:
+                        values = self._evaluate(validation, validation_batch_size or batch_size, validation_steps, told)
+                        logs = logs | {f"val_{name}": value for name, value in values.items()}
+                    told.on_epoch_end(epoch, logs)
+                    if self.stop_training:
+                        break
+                told.on_train_end(logs)
+            finally:
+                bar.on_train_end()  # an error or Ctrl-C leaves no bar behind
         return history
 
     def evaluate(
@@ -409,7 +453,8 @@ class Task(ABC):
         for metric in self._metrics:
             metric.reset()
         (batch,) = examples.batches(len(examples), (self.seed, self.optimizer.iterations), shuffle=False)
-        values = self._update([batch])
+        with self.backbone.writing("train_on_batch()"):
+            values = self._update([batch])
         return values if return_dict else _as_keras(values)
 
     def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, *, return_dict: bool = False) -> Any:
@@ -459,6 +504,7 @@ class Task(ABC):
         )
         outputs: list[Array] = []
         is_text = True
+        self.stop_predicting = False
         try:
             told.on_predict_begin()
             for step, query in enumerate(queries):
@@ -466,6 +512,8 @@ class Task(ABC):
                 is_text &= not isinstance(query, Mapping)
                 outputs.append(self._answer(query))
                 told.on_predict_batch_end(step, {"outputs": outputs[-1]})
+                if self.stop_predicting:
+                    break
             told.on_predict_end()
         finally:
             bar.on_train_end()
@@ -562,9 +610,10 @@ class Task(ABC):
         8000
         """
         tokenizer = self._tokenizer()
-        added = tokenizer.add_tokens(tokens, special=special)
-        if tokenizer.vocabulary_size > self.backbone.config.vocabulary_size:
-            self.backbone.resize_token_embeddings(tokenizer.vocabulary_size)
+        with self.backbone.writing("add_tokens()", makes_room=True):
+            added = tokenizer.add_tokens(tokens, special=special)
+            if tokenizer.vocabulary_size > self.backbone.config.vocabulary_size:
+                self.backbone.resize_token_embeddings(tokenizer.vocabulary_size)
         return added
 
     def upload(
@@ -657,13 +706,13 @@ class Task(ABC):
         backbone, optimizer = self.backbone, self.optimizer
         if self._sums is None or self._sums.table != backbone.params.table:
             self._sums = backbone.params.zeros_like()
-        names = backbone.trainable_names()
+        names = self._trainable_names()
         grads = Gradients(self._sums, names)
         model = backbone.ops, backbone.prepared(changing=names), backbone.config
         step = self.seed, optimizer.iterations
         for result in compute_gradients(*model, group, grads, self.loss, *step, self._recompute):
             self._measure(result)
-        with backbone.changing(names) as params:
+        with backbone.updating(names) as params:
             optimizer.apply(params, grads.sums, names, backbone.ops)
         return {metric.name: metric.result() for metric in self._metrics}
 
@@ -672,24 +721,28 @@ class Task(ABC):
     ) -> dict[str, float]:
         told = told or CallbackList([], model=self, params={})
         backbone = self.backbone
-        params = backbone.prepared(changing=backbone.trainable_names())
+        params = backbone.prepared(changing=self._trainable_names())
         for metric in self._metrics:
             metric.reset()
+        self.stop_evaluating = False
         told.on_test_begin()
         batches = islice(examples.fixed(batch_size), steps)
         step = -1
         masked = 0
+        values: dict[str, float] = {}
         for step, batch in enumerate(batches):
             told.on_test_batch_begin(step)
             result = evaluate_batch(backbone.ops, params, backbone.config, batch, self.loss)
             masked += len(result.labels)
             self._measure(result)
-            told.on_test_batch_end(step)
+            values = {metric.name: metric.result() for metric in self._metrics}
+            told.on_test_batch_end(step, values)
+            if self.stop_evaluating:
+                break
         if step < 0:
             raise ValueError("there is nothing to evaluate. An iterator gives its items once: pass a list instead")
         if not masked:
             raise ValueError(self.nothing)
-        values = {metric.name: metric.result() for metric in self._metrics}
         told.on_test_end(values)
         return values
 
@@ -699,10 +752,13 @@ class Task(ABC):
             weights = np.ones_like(result.weights) if is_plain else result.weights
             metric.update(result.losses, result.predicted, result.labels, weights, result.denominator)
 
+    def _trainable_names(self) -> list[str]:
+        return self.backbone.trainable_names() if self._trainable else []
+
     def _need_trainable(self) -> None:
-        if not self.backbone.trainable_names():
+        if not self._trainable_names():
             raise ValueError(
-                "every parameter is frozen: there is nothing to train. See backbone.trainable and unfreeze"
+                "every parameter is frozen: there is nothing to train. See trainable, backbone.trainable and unfreeze"
             )
         if self.optimizer.m is not None and self.optimizer.m.table != self.backbone.params.table:
             raise ValueError(
@@ -801,7 +857,7 @@ def _ceil(count: int | None, size: int) -> int | None:
 def _summary(model: Task) -> str:
     """The model's parts, a line each."""
     config, params = model.backbone.config, model.backbone.params
-    trainable = set(model.backbone.trainable_names())
+    trainable = set(model._trainable_names())
     parts: dict[str, list[str]] = {}
     for name in params:
         room, number, *_ = name.split(".")

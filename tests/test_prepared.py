@@ -89,7 +89,7 @@ def test_whatever_changes_the_parameters_is_seen(way):
     assert is_up_to_date(model)
 
 
-def test_a_block_that_raises_has_changed_what_it_changed():
+def test_a_block_that_raises_leaves_every_kernel_up_to_date():
     model, _ = masked_lm()
     model.fill_mask("a <mask>")
     try:

@@ -134,6 +134,14 @@ class Arrays(Mapping[str, NDArray[Any]]):
         self.flat = flat
         self._views = {name: flat[start:stop].reshape(self.table[name]) for name, (start, stop) in self.ranges.items()}
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {"table": self.table, "ranges": self.ranges, "flat": self.flat}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # The views are laid over the vector anew: a copy's would be arrays of their own.
+        self.table, self.ranges = state["table"], state["ranges"]
+        self._lay_over(state["flat"])
+
     @property
     def dtype(self) -> np.dtype[Any]:
         """The dtype that all the arrays share."""

@@ -79,6 +79,9 @@ class Ops:
     squared_norm: Callable[[Array], float]
     adam_step: Callable[[Array, Array, Array, Array, float, float, float, float, float, float], None]
 
+    def __deepcopy__(self, memo: Any) -> Ops:
+        return self  # nothing in it changes
+
     def wrapped(self, wrap: Callable[[str, Callable[..., Any]], Callable[..., Any]]) -> Ops:
         """The table with each row replaced by `wrap(name, row)`: how tracing and profiling are done.
 

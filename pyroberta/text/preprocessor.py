@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import operator
 import os
-import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, TypeVar
@@ -13,14 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyroberta.model.batch import Batch, Padded, pack, pad
+from pyroberta.model.guard import fork_safe_lock
 from pyroberta.text.masking import COUNTS, corrupt, number_words, select, word_edges
 from pyroberta.text.packing import TRUNCATIONS, pack_segments
 from pyroberta.text.tokenizer import Tokenizer
 
 Features = dict[str, NDArray[Any]]
-_COUNTING = threading.Lock()  # not in the object, which may be pickled
-if hasattr(os, "register_at_fork"):  # else a child may inherit a lock that no thread of it gives back
-    os.register_at_fork(before=_COUNTING.acquire, after_in_parent=_COUNTING.release, after_in_child=_COUNTING.release)
+_COUNTING = fork_safe_lock()  # not in the object, which may be pickled
 Own = TypeVar("Own", bound="Preprocessor")
 
 

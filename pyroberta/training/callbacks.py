@@ -139,10 +139,20 @@ class CallbackList(Callback):
                 raise TypeError(
                     f"a callback must be an instance of a subclass of pyroberta.callbacks.Callback, got {callback!r}"
                 )
-        for hook in HOOKS:
-            setattr(self, hook, self._all(hook))
+        self._set_hooks()
         self.set_model(model)
         self.set_params(params or {})
+
+    def _set_hooks(self) -> None:
+        for hook in HOOKS:
+            setattr(self, hook, self._all(hook))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name not in HOOKS}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._set_hooks()
 
     def set_model(self, model: Any) -> None:
         """Hands it to each."""
@@ -542,6 +552,9 @@ class ProgressBar(Callback):
         self.verbose = 1 if verbose == "auto" else int(verbose)
         self._in_fit = False
         self._bar: Any = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_bar": None}  # which belongs to this process's terminal
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """From here on evaluations are part of an epoch and show nothing of their own."""

@@ -311,6 +311,7 @@ class AdamW(Adam):
         clipvalue: float | None = None,
         global_clipnorm: float | None = None,
     ) -> None:
+        _check_decay(weight_decay)
         super().__init__(learning_rate, beta_1, beta_2, epsilon, weight_decay, clipnorm, clipvalue, global_clipnorm)
 
 
@@ -383,7 +384,7 @@ class TorchAdamW(TorchAdam):
         global_clipnorm: float | None = None,
     ) -> None:
         super().__init__(learning_rate, beta_1, beta_2, epsilon, clipnorm, clipvalue, global_clipnorm)
-        _check("weight_decay", weight_decay, ">= 0", 0 <= weight_decay < math.inf)
+        _check_decay(weight_decay)
         self.weight_decay = weight_decay
 
 
@@ -498,6 +499,12 @@ def _blocks(flat: NDArray[Any], spans: Iterable[tuple[int, int]]) -> Iterator[ND
 def _check(name: str, value: object, expected: str, holds: bool) -> None:
     if not holds:
         raise ValueError(f"{name} must be {expected}, got {value!r}")
+
+
+def _check_decay(weight_decay: Any) -> None:
+    """An optimizer that is named after its decay has one."""
+    is_number = isinstance(weight_decay, (int, float, np.number)) and not isinstance(weight_decay, bool)
+    _check("weight_decay", weight_decay, "a number >= 0", is_number and 0 <= weight_decay < math.inf)
 
 
 def _check_alike(params: Arrays, grads: Arrays, trainable: Collection[str]) -> None:
