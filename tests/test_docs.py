@@ -125,6 +125,14 @@ def test_every_op_has_a_page_that_runs_it_and_points_at_its_code(op: str) -> Non
 
 
 @pytest.mark.parametrize("op", OPS)
+def test_the_code_names_the_gradients_of_several_letters_as_its_page_does(op: str) -> None:
+    page = (ROOT / "docs" / "ops" / f"{op}.md").read_text("utf-8")
+    code = " ".join(path.read_text("utf-8") for path in (ROOT / "pyroberta" / "ops").glob("*.py"))
+    named = set(re.findall(r"(?<![\w./])d(?:kernel|bias|scores|sum|gamma|beta|losses|table|tokens|z|p|kept)\b", page))
+    assert {name for name in named if not re.search(rf"\b{name}\b", code)} == set()
+
+
+@pytest.mark.parametrize("op", OPS)
 def test_the_overview_lists_every_op(op: str) -> None:
     assert f"({op}.md)" in (ROOT / "docs" / "ops" / "index.md").read_text(encoding="utf-8")
 

@@ -25,5 +25,5 @@ def add_norm_forward(
 def add_norm_backward(dy: Array, cache: Any) -> tuple[Array, Array, Array, Array]:
     """dy (N, C) -> dh, dx (N, C), dgamma, dbeta (C,); dh may be dx itself."""
     dropout_cache, norm_cache = cache
-    dx, dgamma, dbeta = layer_norm_backward(dy, norm_cache)  # forward: x + dropped, so both have this gradient
-    return dropout_backward(dx, dropout_cache), dx, dgamma, dbeta
+    dsum, dgamma, dbeta = layer_norm_backward(dy, norm_cache)  # forward: x + dropped, so both have this gradient
+    return dropout_backward(dsum, dropout_cache), dsum, dgamma, dbeta

@@ -48,10 +48,10 @@ def attention_backward(dy: Array, cache: Any) -> tuple[Array, Array, Array]:
         dp *= keep
         # forward: p = softmax(scores · scale), whose derivative is p · (dp - Σ_j p·dp)
         dp -= np.einsum("hij,hij->hi", dp, p)[:, :, None]
-        dp *= p
-        dp *= 1.0 / math.sqrt(q_b.shape[2])
-        _heads(dq[asking], num_heads)[...] = dp @ k_b  # forward: scores = q @ kᵀ
-        _heads(dk[own], num_heads)[...] = dp.transpose(0, 2, 1) @ q_b  # forward: scores = q @ kᵀ
+        dscores = np.multiply(dp, p, out=dp)
+        dscores *= 1.0 / math.sqrt(q_b.shape[2])
+        _heads(dq[asking], num_heads)[...] = dscores @ k_b  # forward: scores = q @ kᵀ
+        _heads(dk[own], num_heads)[...] = dscores.transpose(0, 2, 1) @ q_b  # forward: scores = q @ kᵀ
     return dq, dk, dv
 
 
