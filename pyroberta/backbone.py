@@ -124,7 +124,7 @@ class Backbone:
         *,
         format: str = "hf",
         dtype: str = "float32",
-        max_shard_size: int | str = "5GB",
+        max_shard_size: float | str | None = "5GB",
     ) -> None:
         """Writes the encoder alone, without the head and without a tokenizer; for both see `MaskedLM.save_to_preset`.
 

@@ -140,7 +140,10 @@ def build_parser() -> argparse.ArgumentParser:
         "--dtype", metavar="NAME", default="float32", help="of the weights: float32, float16, bfloat16 or float64"
     )
     convert.add_argument(
-        "--max-shard-size", metavar="SIZE", default="5GB", help="weights that are larger go into several files"
+        "--max-shard-size",
+        metavar="SIZE",
+        default="5GB",
+        help="weights that are larger go into several files: such as 500MB, a number of gigabytes, or none",
     )
     convert.add_argument("--include-optimizer", action="store_true", help="with the state of training that SRC has")
 
@@ -389,7 +392,7 @@ def _convert(arguments: argparse.Namespace) -> dict[str, Any]:
         arguments.target,
         format=arguments.format,
         dtype=arguments.dtype,
-        max_shard_size=arguments.max_shard_size,
+        max_shard_size=None if arguments.max_shard_size == "none" else arguments.max_shard_size,
         include_optimizer=arguments.include_optimizer,
     )
     if not arguments.json:

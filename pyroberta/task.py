@@ -485,7 +485,7 @@ class Task(ABC):
         *,
         format: str = "hf",
         dtype: str = "float32",
-        max_shard_size: int | str = "5GB",
+        max_shard_size: float | str | None = "5GB",
         include_optimizer: bool = False,
     ) -> None:
         """Writes a directory that `from_preset` loads, and transformers or KerasHub too.
@@ -497,7 +497,8 @@ class Task(ABC):
             directory: made, or replaced where it holds a preset.
             format: `"hf"`, a Hugging Face directory, or `"keras"`, a KerasHub preset, which takes the package h5py.
             dtype: the weights are stored in it: `"float32"`, `"float16"`, `"bfloat16"` or `"float64"`.
-            max_shard_size: weights that are larger go into several files; bytes, or a text such as `"5GB"`.
+            max_shard_size: weights that are larger go into several files. A text such as `"500MB"`; a number is
+                gigabytes, as in KerasHub, and None is no limit.
             include_optimizer: with the optimizer's moments, which take twice the weights' room, its settings and the
                 seed, for `from_preset(..., load_optimizer=True)`. Training goes on bit for bit where `dtype` is the
                 model's own.

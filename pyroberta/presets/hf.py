@@ -408,7 +408,7 @@ def write(
     contents: Contents,
     *,
     dtype: DTypeLike | str = "float32",
-    max_shard_size: int | str = "5GB",
+    max_shard_size: float | str | None = "5GB",
 ) -> None:
     """Writes an HF directory that `from_pretrained` of transformers' `RobertaForMaskedLM`, or of its
     `RobertaForSequenceClassification` where the config has classes, loads; atomically.
@@ -419,7 +419,8 @@ def write(
         directory: made, or replaced where it holds a preset.
         contents: what to write.
         dtype: float16, bfloat16, float32 or float64, as which the weights are stored.
-        max_shard_size: weights that are larger go into several files with an index, each of at most this size.
+        max_shard_size: weights that are larger go into several files with an index, each of at most this size; see
+            `shards.parse_size`.
 
     Raises:
         FileExistsError: where `directory` is a file, or holds other things than a preset.

@@ -57,7 +57,7 @@ def write(
     contents: Contents,
     *,
     dtype: DTypeLike | str = "float32",
-    max_shard_size: int | str = "5GB",
+    max_shard_size: float | str | None = "5GB",
 ) -> None:
     """Writes a preset that `from_preset` of `keras_hub.models.RobertaMaskedLM`, or of its `RobertaTextClassifier` where
     the config has classes, loads, head included; atomically.
@@ -69,7 +69,8 @@ def write(
         contents: what to write. Settings of the preprocessor take a tokenizer; the state is that of `Adam` or `AdamW`;
             for labels KerasHub has no place, pyroberta reads them back.
         dtype: float16, bfloat16, float32 or float64, as which the weights are stored.
-        max_shard_size: an encoder that is larger goes into several files with an index, each of at most this size.
+        max_shard_size: an encoder that is larger goes into several files with an index, each of at most this size; see
+            `shards.parse_size`.
 
     Raises:
         ImportError: where h5py isn't installed.
