@@ -36,7 +36,7 @@ def read(directory: str | os.PathLike[str]) -> dict[str, Any]:
         FileNotFoundError: where the files are not there, naming those that are missing.
         ValueError: where a file is broken, or asks for what this tokenizer does not do.
     """
-    directory = Path(directory)
+    directory = Path(directory).expanduser()
     if not directory.is_dir():
         raise FileNotFoundError(f"there is no directory {str(directory)!r} to load a tokenizer from")
     config = _read_if_there(directory / "tokenizer_config.json")
