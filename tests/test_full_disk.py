@@ -80,9 +80,9 @@ def test_a_disk_that_can_hold_no_more_files_is_told_as_that(place, limits):
 @pytest.mark.slow
 @pytest.mark.parametrize("job", full_disk.JOBS)
 def test_no_room_of_any_size_is_the_wrong_one(job, place, limits):
-    """Of a disk every page and every number of files, of a file every 64 bytes."""
+    """Of a disk every page and every number of files, of a file every 256 bytes."""
     for limit in limits:
-        assert in_little_room(place, limit, job, "4" if limit == "file" else "1")["failed"] >= 4
+        assert in_little_room(place, limit, job, "16" if limit == "file" else "1")["failed"] >= 4
 
 
 # --- one file ---------------------------------------------------------------------------------------------------------
