@@ -297,13 +297,14 @@ class Backbone:
 
         Args:
             path: of a directory, made, or replaced where it holds such an adapter; or a name that ends in `.lora.h5`,
-                for KerasHub's file.
+                for KerasHub's file. Parents are made, and `~` is expanded.
 
         Raises:
             RuntimeError: where LoRA is not enabled.
             ValueError: for KerasHub's file, where other kernels change than query's and value's.
             ImportError: for KerasHub's file, without h5py.
             FileExistsError: where the directory holds something else.
+            OSError: where there is no room, telling the bytes needed and free. What was there before is unchanged.
         """
         self._need_lora()
         from pyroberta.presets import lora

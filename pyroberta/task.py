@@ -490,8 +490,8 @@ class Task(ABC):
     ) -> None:
         """Writes a directory that `from_preset` loads, and transformers or KerasHub too.
 
-        All of it or nothing: an interrupted save leaves what was there before. LoRA's changes are written as part of
-        their kernels; the model itself keeps them apart.
+        All of it or nothing: a save that is interrupted or finds no room leaves what was there before. LoRA's changes
+        are written as part of their kernels; the model itself keeps them apart.
 
         Args:
             directory: made, or replaced where it holds a preset.
@@ -507,6 +507,8 @@ class Task(ABC):
             ValueError: where the directory holds something else than a preset, the format can't hold the model, a
                 parameter isn't finite in `dtype`, or there is no optimizer's state before the first update.
             ImportError: without h5py, for `"keras"`.
+            OSError: where there is no room, telling the bytes needed and free. What was there before is unchanged, and
+                the model can be saved elsewhere.
 
         Warns:
             UserWarning: for what KerasHub will do otherwise.

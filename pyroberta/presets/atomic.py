@@ -22,10 +22,11 @@ import fnmatch
 import os
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pyroberta.text.new_files import (
+    NewFile,
     explained,
     flush,
     flush_new_name,
@@ -87,6 +88,24 @@ def replacing_directory(
             unconfirmed = flush_new_name(path)
     if unconfirmed:
         raise unconfirmed
+
+
+def replace_directory(
+    path: Path | str, files: Mapping[str, NewFile], owned: Sequence[str] = ("*",), mark: str = "config.json"
+) -> None:
+    """Writes a directory of these files, which becomes `path`.
+
+    Args:
+        path, owned, mark: as of `replacing_directory`.
+        files: by their paths in it.
+
+    Raises:
+        FileExistsError, ValueError, NotADirectoryError, OSError: as `replacing_directory`.
+    """
+    with replacing_directory(path, owned, mark, [file.size for file in files.values()]) as new:
+        for name, file in files.items():
+            (new / name).parent.mkdir(parents=True, exist_ok=True)
+            file.write(new / name)
 
 
 def readable(path: Path) -> Path:

@@ -87,7 +87,7 @@ def write(path: Path | str, config: RobertaConfig, params: Mapping[str, NDArray[
         FileExistsError: where `path` is a file, or holds other things than an adapter.
         OSError: where there is no room, telling the bytes needed and free.
     """
-    from pyroberta.presets.atomic import replacing_directory
+    from pyroberta.presets.atomic import replace_directory
 
     if str(path).endswith(KERASHUB):
         _write_kerashub(Path(path).expanduser().resolve(), config, params)
@@ -108,10 +108,7 @@ def write(path: Path | str, config: RobertaConfig, params: Mapping[str, NDArray[
     }
     factors = {_theirs(name): array.T for name, array in params.items() if is_lora(name)}
     files = {CONFIG: json_file(values), WEIGHTS: safetensors_io.new_file(factors)}
-    sizes = [file.size for file in files.values()]
-    with replacing_directory(path, [CONFIG, "adapter_model.*"], mark=CONFIG, sizes=sizes) as new:
-        for name, file in files.items():
-            file.write(new / name)
+    replace_directory(path, files, [CONFIG, "adapter_model.*"], mark=CONFIG)
 
 
 def read(path: Path | str, config: RobertaConfig) -> tuple[RobertaConfig, dict[str, NDArray[Any]]]:

@@ -73,7 +73,7 @@ def write_preset(
         ValueError: where the parameters or the tokenizer aren't the config's.
         OSError: where there is no room, telling the bytes needed and free.
     """
-    from pyroberta.presets.atomic import replacing_directory
+    from pyroberta.presets.atomic import replace_directory
 
     table, wanted = contents.params.table, shapes(contents.config)
     if table != wanted:
@@ -85,11 +85,7 @@ def write_preset(
     owned = [*MODEL_FILES]
     owned += TOKENIZER_FILES if is_other or contents.tokenizer is not None else ()
     owned += PREPROCESSOR_FILES if is_other or contents.preprocessor is not None else ()
-    made = files()
-    with replacing_directory(directory, owned, sizes=[file.size for file in made.values()]) as new:
-        for name, file in made.items():
-            (new / name).parent.mkdir(parents=True, exist_ok=True)
-            file.write(new / name)
+    replace_directory(directory, files(), owned)
 
 
 def _is_of_other_format(directory: Path, in_kerashub: bool) -> bool:
