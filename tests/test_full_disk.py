@@ -110,7 +110,7 @@ def test_an_hdf5_file_is_as_libhdf5_would_write_it_and_as_large_as_was_said(tmp_
             assert dataset.shape == tensor.shape
             if dtype == "bfloat16":
                 assert (dataset.dtype, dataset.attrs["dtype"]) == (np.dtype("V2"), "bfloat16")
-                bits = dataset[()].view(np.uint16) if tensor.size else np.zeros(tensor.shape, np.uint16)
+                bits = np.frombuffer(dataset[()].tobytes(), np.uint16).reshape(tensor.shape)
                 values = (bits.astype(np.uint32) << 16).view(np.float32)
                 np.testing.assert_allclose(values, tensor, rtol=2.0**-8)
             else:
@@ -140,37 +140,43 @@ def test_a_safetensors_file_is_as_large_as_was_said(tmp_path):
     assert (tmp_path / "x").stat().st_size == new.size
 
 
-def test_an_interrupt_while_a_file_is_laid_out_is_no_crash():
-    """libhdf5 asks for its reads and writes; an exception in one of them is an exception here."""
+def test_an_interrupt_while_a_file_is_laid_out_never_reaches_libhdf5():
+    """It would crash where it were raised in a read or write that libhdf5 asks for."""
     script = """
-import sys
+import random, signal, threading, time
 import numpy as np
 from pyroberta.presets import hdf5_writer
-calls = 0
-def interrupted(method):
-    def call(*arguments):
-        global calls
-        calls += 1
-        if calls == int(sys.argv[1]):
-            raise KeyboardInterrupt
-        return method(*arguments)
-    return call
-for name in ("write", "readinto", "seek", "truncate", "flush"):
-    setattr(hdf5_writer._Pages, name, interrupted(getattr(hdf5_writer._Pages, name)))
-tensors = {f"layers/{i}/vars/0": np.ones((3, 4), np.float32) for i in range(30)}
-try:
-    hdf5_writer.new_file("x.h5", tensors, "float32")
-except BaseException as error:
-    print(type(error).__name__)
-else:
-    print("none", calls)
+
+def interrupt(*arguments):
+    raise KeyboardInterrupt
+
+asked = set()
+really = hdf5_writer._Pages.write
+
+def write(self, content):
+    asked.add(threading.current_thread())
+    return really(self, content)
+
+hdf5_writer._Pages.write = write
+tensors = {f"layers/{i}/vars/0": np.ones((3, 4), np.float32) for i in range(100)}
+clock = time.perf_counter()
+size = hdf5_writer.new_file("x.h5", tensors, "float32").size
+usual = time.perf_counter() - clock
+signal.signal(signal.SIGALRM, interrupt)
+draw, interrupts = random.Random(3), 0
+for _ in range(60):
+    try:
+        signal.setitimer(signal.ITIMER_REAL, draw.uniform(1e-5, usual))
+        assert hdf5_writer.new_file("x.h5", tensors, "float32").size == size
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    except KeyboardInterrupt:
+        interrupts += 1
+assert threading.main_thread() not in asked
+print(interrupts)
 """
-    run = [sys.executable, "-c", script]
-    total = int(subprocess.run([*run, "0"], capture_output=True, text=True, check=True).stdout.split()[1])
-    for n in sorted({1, 2, total // 3, total // 2, total - 8, total - 2, total}):
-        done = subprocess.run([*run, str(n)], capture_output=True, text=True, check=False)
-        assert done.returncode == 0, (n, done.stderr)
-        assert done.stdout.split()[0] != "none", n
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 5
 
 
 # --- the steps --------------------------------------------------------------------------------------------------------

@@ -15,7 +15,9 @@ or without that call, they can fail all the same.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -50,16 +52,20 @@ def new_file(
     h5py = import_h5py(name)
     pages = _Pages()
     placed: list[tuple[int, int, str, NDArray[Any], str]] = []
-    with h5py.File(pages, "w", driver="fileobj") as opened:
-        for place, tensor in tensors.items():
-            start, size = _allotted(opened, place, tensor.shape, dtype)
-            placed.append((start, size, place, tensor, dtype))
-        for place, array in (others or {}).items():
-            if array.ndim:
-                start, size = _allotted(opened, place, array.shape, array.dtype.name)
-                placed.append((start, size, place, array, array.dtype.name))
-            else:
-                opened[place] = array
+
+    def lay_out() -> None:
+        with h5py.File(pages, "w", driver="fileobj") as opened:
+            for place, tensor in tensors.items():
+                start, size = _allotted(opened, place, tensor.shape, dtype)
+                placed.append((start, size, place, tensor, dtype))
+            for place, array in (others or {}).items():
+                if array.ndim:
+                    start, size = _allotted(opened, place, array.shape, array.dtype.name)
+                    placed.append((start, size, place, array, array.dtype.name))
+                else:
+                    opened[place] = array
+
+    _uninterrupted(lay_out)
     placed = sorted((entry for entry in placed if entry[1]), key=lambda entry: entry[0])
 
     def blocks() -> Iterator[Any]:
@@ -72,6 +78,27 @@ def new_file(
         yield pages.between(stop, pages.size)
 
     return NewFile(pages.size, blocks)
+
+
+def _uninterrupted(work: Callable[[], None]) -> None:
+    """Does the work in a thread of its own, where Ctrl-C raises nothing.
+
+    Raised in a read or write that libhdf5 asks for, an exception can crash the process as a full disk can. Here it is
+    raised in the caller, and the work, some milliseconds of it, goes on to its end.
+    """
+    failures: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            work()
+        except BaseException as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    if failures:
+        raise failures[0]
 
 
 def _allotted(opened: Any, place: str, shape: tuple[int, ...], dtype: str) -> tuple[int, int]:
@@ -89,7 +116,7 @@ def _allotted(opened: Any, place: str, shape: tuple[int, ...], dtype: str) -> tu
     if dtype == "bfloat16":
         dataset.attrs["dtype"] = dtype
     opened[place] = dataset
-    size = dataset.size * kind.itemsize
+    size = math.prod(shape) * kind.itemsize
     return (dataset.id.get_offset(), size) if size else (0, 0)
 
 
