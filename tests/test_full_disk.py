@@ -111,7 +111,7 @@ def test_an_hdf5_file_is_as_libhdf5_would_write_it_and_as_large_as_was_said(tmp_
             if dtype == "bfloat16":
                 assert (dataset.dtype, dataset.attrs["dtype"]) == (np.dtype("V2"), "bfloat16")
                 bits = np.frombuffer(dataset[()].tobytes(), np.uint16).reshape(tensor.shape)
-                values = (bits.astype(np.uint32) << 16).view(np.float32)
+                values = (bits.astype(np.uint32) << np.uint32(16)).view(np.float32)
                 np.testing.assert_allclose(values, tensor, rtol=2.0**-8)
             else:
                 np.testing.assert_array_equal(dataset[()], tensor.astype(dtype), strict=True)
