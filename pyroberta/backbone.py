@@ -145,7 +145,7 @@ class Backbone:
         *,
         format: str = "hf",
         dtype: str = "float32",
-        max_shard_size: int | str = "5GB",
+        max_shard_size: float | str | None = "5GB",
     ) -> None:
         """Writes the encoder alone, without the head and without a tokenizer; for both see `MaskedLM.save_to_preset`.
 
@@ -360,13 +360,14 @@ class Backbone:
 
         Args:
             path: of a directory, made, or replaced where it holds such an adapter; or a name that ends in `.lora.h5`,
-                for KerasHub's file.
+                for KerasHub's file. Parents are made, and `~` is expanded.
 
         Raises:
             RuntimeError: where LoRA is not enabled.
             ValueError: for KerasHub's file, where other kernels change than query's and value's.
             ImportError: for KerasHub's file, without h5py.
             FileExistsError: where the directory holds something else.
+            OSError: where there is no room, telling the bytes needed and free. What was there before is unchanged.
         """
         self._need_lora()
         from pyroberta.presets import lora

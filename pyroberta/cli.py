@@ -8,7 +8,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit code: 0 done, 1 failed with a message, 2 wrong usage, 130 interrupted."""
     arguments = build_parser().parse_args(argv)
     try:
-        result = arguments.command(arguments)
-        if arguments.json:
-            print(json.dumps(_finite(result), indent=2, allow_nan=False))
-        sys.stdout.flush()
+        with contextlib.redirect_stdout(_Output(sys.stdout)):
+            result = arguments.command(arguments)
+            if arguments.json:
+                print(json.dumps(_finite(result), indent=2, allow_nan=False))
+            sys.stdout.flush()
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
@@ -36,6 +37,33 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"pyroberta: {str(error) or type(error).__name__}", file=sys.stderr)
         return FAILED
     return OK
+
+
+class _Output:
+    """Standard output, whose errors say that they are its own: a full disk, say."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        with self._named():
+            return int(self._stream.write(text))
+
+    def flush(self) -> None:
+        with self._named():
+            self._stream.flush()
+
+    @contextlib.contextmanager
+    def _named(self) -> Iterator[None]:
+        try:
+            yield
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise type(error)(error.errno, f"can't write to standard output: {error.strerror}") from error
 
 
 def _finite(result: Any) -> Any:
@@ -142,7 +170,10 @@ def build_parser() -> argparse.ArgumentParser:
         "--dtype", metavar="NAME", default="float32", help="of the weights: float32, float16, bfloat16 or float64"
     )
     convert.add_argument(
-        "--max-shard-size", metavar="SIZE", default="5GB", help="weights that are larger go into several files"
+        "--max-shard-size",
+        metavar="SIZE",
+        default="5GB",
+        help="weights that are larger go into several files: such as 500MB, a number of gigabytes, or none",
     )
     convert.add_argument("--include-optimizer", action="store_true", help="with the state of training that SRC has")
 
@@ -287,12 +318,43 @@ def _fit(arguments: argparse.Namespace) -> dict[str, Any]:
         validation_data=validation,
         verbose=0 if arguments.quiet else 1,
     )
-    model.save_to_preset(arguments.output)
+    _save(model, arguments.output)
     result = {"saved": arguments.output, "updates": model.optimizer.iterations, "history": history.history}
     if not arguments.json:
         last = {name: values[-1] for name, values in history.history.items()}
         print(f"saved to {arguments.output} after {model.optimizer.iterations} updates: {_figures(last)}")
     return result
+
+
+def _save(model: Any, output: str) -> None:
+    """Saves a model that ends with the process. Where it can't be saved, it is saved in another place.
+
+    Raises:
+        OSError: where it couldn't be saved at `output`; it names the other place.
+    """
+    try:
+        model.save_to_preset(output)
+    except OSError as error:
+        place = _rescue(model, os.path.basename(os.path.abspath(output)))
+        if place is None:
+            raise
+        raise type(error)(f"{error} The trained model was saved to {place} instead.") from error
+
+
+def _rescue(model: Any, name: str) -> str | None:
+    """Saves a model where there is room: here, at home, or among temporary files. None where there is nowhere."""
+    import tempfile
+
+    for find in (os.getcwd, lambda: os.path.expanduser("~"), tempfile.gettempdir):
+        with contextlib.suppress(OSError):
+            place = tempfile.mkdtemp(prefix=f"{name}.rescued-", dir=find())
+            try:
+                model.save_to_preset(place)
+            except BaseException:
+                os.rmdir(place)
+                raise
+            return place
+    return None
 
 
 def _evaluate(arguments: argparse.Namespace) -> dict[str, float]:
@@ -390,7 +452,7 @@ def _convert(arguments: argparse.Namespace) -> dict[str, Any]:
         arguments.target,
         format=arguments.format,
         dtype=arguments.dtype,
-        max_shard_size=arguments.max_shard_size,
+        max_shard_size=None if arguments.max_shard_size == "none" else arguments.max_shard_size,
         include_optimizer=arguments.include_optimizer,
     )
     if not arguments.json:

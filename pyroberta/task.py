@@ -533,19 +533,20 @@ class Task(ABC):
         *,
         format: str = "hf",
         dtype: str = "float32",
-        max_shard_size: int | str = "5GB",
+        max_shard_size: float | str | None = "5GB",
         include_optimizer: bool = False,
     ) -> None:
         """Writes a directory that `from_preset` loads, and transformers or KerasHub too.
 
-        All of it or nothing: an interrupted save leaves what was there before. LoRA's changes are written as part of
-        their kernels; the model itself keeps them apart.
+        All of it or nothing: a save that is interrupted or finds no room leaves what was there before. LoRA's changes
+        are written as part of their kernels; the model itself keeps them apart.
 
         Args:
             directory: made, or replaced where it holds a preset.
             format: `"hf"`, a Hugging Face directory, or `"keras"`, a KerasHub preset, which takes the package h5py.
             dtype: the weights are stored in it: `"float32"`, `"float16"`, `"bfloat16"` or `"float64"`.
-            max_shard_size: weights that are larger go into several files; bytes, or a text such as `"5GB"`.
+            max_shard_size: weights that are larger go into several files. A text such as `"500MB"`; a number is
+                gigabytes, as in KerasHub, and None is no limit.
             include_optimizer: with the optimizer's moments, which take twice the weights' room, its settings and the
                 seed, for `from_preset(..., load_optimizer=True)`. Training goes on bit for bit where `dtype` is the
                 model's own.
@@ -554,6 +555,8 @@ class Task(ABC):
             ValueError: where the directory holds something else than a preset, the format can't hold the model, a
                 parameter isn't finite in `dtype`, or there is no optimizer's state before the first update.
             ImportError: without h5py, for `"keras"`.
+            OSError: where there is no room, telling the bytes needed and free. What was there before is unchanged, and
+                the model can be saved elsewhere.
 
         Warns:
             UserWarning: for what KerasHub will do otherwise.

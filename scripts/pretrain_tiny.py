@@ -49,7 +49,8 @@ from pyroberta.model.config import RobertaConfig
 from pyroberta.model.initial_values import initialise
 from pyroberta.model.params import Arrays, shapes
 from pyroberta.presets import safetensors_io
-from pyroberta.presets.atomic import replacing_directory
+from pyroberta.presets.atomic import replace_directory
+from pyroberta.text.new_files import NewFile, replace_files
 from pyroberta.text.preprocessor import MaskedLMPreprocessor
 from pyroberta.text.tokenizer import Tokenizer
 from pyroberta.training.callbacks import Callback
@@ -483,11 +484,9 @@ class Checkpoint:
     def save(self, model: MaskedLM, **state: Any) -> None:
         optimizer = model.optimizer.state_dict()
         tensors = {"params": model.backbone.params, "m": optimizer["m"], "v": optimizer["v"]}
-        with replacing_directory(self.folder) as folder:
-            for kind, arrays in tensors.items():
-                safetensors_io.write(folder / f"{kind}.safetensors", arrays)
-            saved = {"arguments": self.arguments, "iterations": optimizer["iterations"], **state}
-            (folder / "config.json").write_text(json.dumps(saved, indent=1) + "\n", encoding="utf-8")
+        saved = {"arguments": self.arguments, "iterations": optimizer["iterations"], **state}
+        files = {f"{kind}.safetensors": safetensors_io.new_file(arrays) for kind, arrays in tensors.items()}
+        replace_directory(self.folder, files | {"config.json": NewFile.of(json.dumps(saved, indent=1) + "\n")})
 
     def restore(self, model: MaskedLM, saved: dict[str, Any]) -> None:
         """Puts the saved values into a model that was compiled, and into its optimizer."""
@@ -646,7 +645,7 @@ def write_preset(model: MaskedLM, run: dict[str, Any], directory: Path) -> None:
     """The preset in float16, its model card, and the record of the run."""
     model.save_to_preset(directory, dtype="float16")
     record = directory / "run.json"
-    record.write_text(json.dumps(run, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    replace_files(directory, {record.name: NewFile.of(json.dumps(run, indent=1, ensure_ascii=False) + "\n")})
     model_card.write(record)
 
 

@@ -18,7 +18,8 @@ from pyroberta.presets.atomic import check_place, check_saveable, readable, repl
 # every value, so a mixture of their files can't load, and a file cut short can't either.
 #
 # argv: directory, "exchange" or "renames" (a system that can't exchange names), "fresh" or "over" (an old preset), and
-# "steps" (die at the 1st, 2nd, 3rd ... thing done to the file system) or the number of kills after a random time.
+# "steps" (die at the 1st, 2nd, 3rd ... thing done to the file system) or the number of kills after a random time; and
+# what is saved: "hf", "keras" or "lora.h5".
 DYING_SAVES = """
 import os, random, shutil, signal, sys, time
 from pathlib import Path
@@ -27,18 +28,23 @@ import numpy as np
 
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.params import Arrays, shapes
-from pyroberta.presets import atomic, hf
+from pyroberta.presets import atomic, hf, kerashub, kerashub_writer, lora
 from pyroberta.presets.writing import Contents
 
-parent, how, start, kills = Path(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4]
-target = parent / "preset"
+parent, how, start, kills, what = Path(sys.argv[1]), *sys.argv[2:]
+name = "x.lora.h5" if what == "lora.h5" else "preset"
+target = parent / name
+reader, writer = (kerashub, kerashub_writer) if what == "keras" else (hf, hf)
+if what != "hf":
+    import h5py  # not in each child
 if how == "renames":
     atomic._exchange = lambda one, other: False
 
 
 def model(width):
     config = RobertaConfig(
-        vocabulary_size=50, num_layers=1, num_heads=1, hidden_dim=width, intermediate_dim=8, max_sequence_length=6
+        vocabulary_size=50, num_layers=1, num_heads=1, hidden_dim=width, intermediate_dim=8, max_sequence_length=6,
+        lora_rank=width // 4 if what == "lora.h5" else 0,
     )
     params = Arrays(shapes(config))
     params.flat[:] = width
@@ -53,17 +59,32 @@ def saved():
     directory = atomic.readable(target)
     if not directory.exists():
         return None
-    config = hf.read_config(directory)
-    params = hf.read_params(directory, config)
+    if what == "lora.h5":
+        with h5py.File(target) as file:
+            width = len(file["lora/13/vars/lora_kernel_a"])
+        config, params = MODELS[width]
+        read, factors = lora.read(target, config)
+        for at in ("query", "value"):
+            change = [read.lora_scale * f[f"layers.0.attention.{at}.lora_a"] @ f[f"layers.0.attention.{at}.lora_b"]
+                      for f in (factors, params)]
+            np.testing.assert_allclose(*change, rtol=1e-5)
+        return width
+    config = reader.read_config(directory)
+    params = reader.read_params(directory, config)
     assert (params.flat == config.hidden_dim).all(), "a mixture"
-    assert hf.read_preprocessor(directory) == {"width": config.hidden_dim}, "a mixture"
+    if what == "hf":
+        assert hf.read_preprocessor(directory) == {"width": config.hidden_dim}, "a mixture"
     if start == "over":
         assert (directory / "README.md").read_text() == "card", "the card is gone"
     return config.hidden_dim
 
 
 def save(width):
-    hf.write(target, Contents(*MODELS[width], preprocessor={"width": width}))
+    if what == "lora.h5":
+        lora.write(target, *MODELS[width])
+    else:
+        settings = {"width": width} if what == "hf" else None
+        writer.write(target, Contents(*MODELS[width], preprocessor=settings))
 
 
 def dying(width, arm):
@@ -103,7 +124,8 @@ def prepared():
     parent.mkdir()
     if start == "over":
         save(4)
-        (target / "README.md").write_text("card")
+        if what != "lora.h5":
+            (target / "README.md").write_text("card")
 
 
 outcomes = set()
@@ -117,7 +139,7 @@ if kills == "steps":
         outcomes.add(left)
         save(4)  # the next save clears up and works
         assert saved() == 4
-        assert [entry.name for entry in parent.iterdir()] == ["preset"], list(parent.iterdir())
+        assert [entry.name for entry in parent.iterdir()] == [name], list(parent.iterdir())
         if lived:
             break
         deaths += 1
@@ -147,11 +169,11 @@ print(deaths, sorted(map(str, outcomes)))
 """
 
 
-def run(parent: Path, *arguments: str) -> tuple[int, str]:
+def run(parent: Path, how: str, start: str, kills: str, what: str = "hf") -> tuple[int, str]:
     environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
     environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
     done = subprocess.run(
-        [sys.executable, "-c", DYING_SAVES, str(parent), *arguments],
+        [sys.executable, "-c", DYING_SAVES, str(parent), how, start, kills, what],
         env=environment,
         capture_output=True,
         text=True,
@@ -175,10 +197,20 @@ def test_death_at_any_step_of_a_first_save_leaves_nothing_or_the_preset(tmp_path
     assert outcomes == "['8', 'None']"
 
 
+@pytest.mark.parametrize("what", ["keras", "lora.h5"])
+def test_death_at_any_step_of_a_save_in_keras_s_form_leaves_the_old_one_or_the_new_one(
+    tmp_path: Path, what: str
+) -> None:
+    deaths, outcomes = run(tmp_path / "work", "exchange", "over", "steps", what)
+    assert deaths > 10
+    assert outcomes == "['4', '8']"
+
+
 @pytest.mark.slow
+@pytest.mark.parametrize("what", ["hf", "keras", "lora.h5"])
 @pytest.mark.parametrize("how", ["exchange", "renames"])
-def test_death_at_any_time_leaves_the_old_preset_or_the_new_one(tmp_path: Path, how: str) -> None:
-    deaths, outcomes = run(tmp_path / "work", how, "over", "300")
+def test_death_at_any_time_leaves_the_old_preset_or_the_new_one(tmp_path: Path, how: str, what: str) -> None:
+    deaths, outcomes = run(tmp_path / "work", how, "over", "300", what)
     assert deaths > 100
     assert outcomes == "['False', 'True']"
 

@@ -102,7 +102,7 @@ def test_the_command_tells_what_it_wrote(small_preset: Path, tmp_path, capsys):
     assert main(["convert", str(small_preset), keras, "--format", "keras", "--dtype", "bfloat16"]) == 0
     out, err = capsys.readouterr()
     assert (out, err) == (f"saved to {keras} as keras, bfloat16: encoder, head, tokenizer\n", "")
-    assert main(["convert", keras, back, "--max-shard-size", "4000", "--json"]) == 0
+    assert main(["convert", keras, back, "--max-shard-size", "4KB", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"saved": back, "format": "hf", "dtype": "float32", **WHOLE}
     assert (tmp_path / "back" / "model.safetensors.index.json").is_file()
     bare = tmp_path / "bare"
@@ -113,6 +113,13 @@ def test_the_command_tells_what_it_wrote(small_preset: Path, tmp_path, capsys):
     )
 
 
+@pytest.mark.parametrize(("size", "shards"), [("10", 0), ("0.000008", 2), ("8KB", 2), ("none", 0)])
+def test_the_command_takes_gigabytes_a_text_with_a_unit_or_none(small_preset, tmp_path, size, shards):
+    assert main(["convert", str(small_preset), str(tmp_path / "x"), "--max-shard-size", size]) == 0
+    found = len(list((tmp_path / "x").glob("model-*.safetensors")))
+    assert found >= shards if shards else not found
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -120,6 +127,7 @@ def test_the_command_tells_what_it_wrote(small_preset: Path, tmp_path, capsys):
         (["roberta_tiny_en", "X", "--format", "onnx"], "format must be 'hf' or 'keras'"),
         (["roberta_tiny_en", "FULL"], "it holds files"),
         (["roberta_tiny_en", "X", "--max-shard-size", "5 apples"], "max_shard_size must be"),
+        (["roberta_tiny_en", "X", "--max-shard-size", "5000000000"], "such as '5GB'"),
     ],
 )
 def test_the_command_fails_in_one_line(arguments, message, tmp_path, capsys):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 
 import numpy as np
@@ -74,11 +75,27 @@ def test_casting_makes_no_second_copy_of_a_large_tensor():
     assert peak < 3 * values.nbytes
 
 
-@pytest.mark.parametrize("size", ["5 apples", "", 0, -1, True, None, 1.5, "0GB"])
+@pytest.mark.parametrize("size", ["5 apples", "", 0, -1, True, "0GB", "0", 1e-10, math.nan, math.inf, [5]])
 def test_a_size_that_is_none_is_an_error(size):
-    with pytest.raises(ValueError, match="max_shard_size must be a number of bytes, or a text such as '5GB'"):
+    with pytest.raises(ValueError, match="max_shard_size must be a number of gigabytes above 0, a text with a unit"):
         parse_size(size)
-    assert [parse_size(good) for good in ("5GB", "10kb", "1 MB", "7", 7)] == [5 * 10**9, 10**4, 10**6, 7, 7]
+
+
+def test_a_bare_number_is_gigabytes_and_a_text_has_its_unit():
+    sizes = {"5GB": 5 * 10**9, "10kb": 10**4, "1 MB": 10**6, "7B": 7, "2TB": 2 * 10**12}
+    sizes |= {10: 10**10, "10": 10**10, 1.5: 1_500_000_000, "1.5": 1_500_000_000, 1000: 10**12, np.int64(2): 2 * 10**9}
+    assert {size: parse_size(size) for size in sizes} == sizes
+    assert split({"a": 10**13, "b": 10**13}, parse_size(None)) == [["a", "b"]]
+
+
+@pytest.mark.parametrize(
+    ("size", "shown"),
+    [(5_000_000_000, "5GB"), ("5000000000", "5GB"), (200e6, "200MB"), (1001, "1.001KB"), (1_234_567, "1.234567MB")],
+)
+def test_a_bare_number_that_was_meant_as_bytes_is_an_error_with_the_text_to_write(size, shown):
+    message = f"a number without a unit is gigabytes, and this is more than 1000. For bytes, .* such as '{shown}'$"
+    with pytest.raises(ValueError, match=message):
+        parse_size(size)
 
 
 @given(sizes=st.lists(st.integers(0, 12), max_size=12), limit=st.integers(1, 20))

@@ -90,7 +90,7 @@ def test_an_encoder_alone_is_transformers_roberta_model(tmp_path: Path) -> None:
 def test_the_index_is_that_of_transformers(tmp_path: Path) -> None:
     from transformers import RobertaForMaskedLM
 
-    model().save_to_preset(tmp_path / "ours", max_shard_size=9000)
+    model().save_to_preset(tmp_path / "ours", max_shard_size="9000B")
     RobertaForMaskedLM.from_pretrained(tmp_path / "ours").save_pretrained(tmp_path / "theirs", max_shard_size=9000)
     ours, theirs = (
         json.loads((tmp_path / side / "model.safetensors.index.json").read_text()) for side in ("ours", "theirs")

@@ -10,8 +10,7 @@ The new content is written beside the old one, flushed to the disk, and then tak
 Elsewhere step 2 is two renames, `name` -> `.name.previous`, then `.name.saving-*` -> `name`. A process that dies
 between them leaves no `name`; `readable(name)` then gives the previous one, and the next save puts it back.
 
-Temporaries that a dead process left behind go at the next save. One that a live process is still filling is locked
-(`flock`) and stays. Locks, and flushing a directory, are POSIX's: saving on Windows isn't supported.
+The temporary directory, its lock, and what happens on a full disk are described in text/new_files.py.
 """
 
 from __future__ import annotations
@@ -23,8 +22,19 @@ import fnmatch
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+
+from pyroberta.text.new_files import (
+    NewFile,
+    explained,
+    flush,
+    flush_new_name,
+    locked_temporary,
+    made_parents,
+    nearest,
+    remove_stale,
+)
 
 AT_FDCWD = -100
 RENAME_EXCHANGE = 2
@@ -33,7 +43,9 @@ CANNOT_EXCHANGE = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EPERM)
 
 
 @contextlib.contextmanager
-def replacing_directory(path: Path | str, owned: Sequence[str] = ("*",), mark: str = "config.json") -> Iterator[Path]:
+def replacing_directory(
+    path: Path | str, owned: Sequence[str] = ("*",), mark: str = "config.json", sizes: Iterable[int] = ()
+) -> Iterator[Path]:
     """Gives an empty directory to fill, which becomes `path` when the block ends, or goes if it raises.
 
     Args:
@@ -41,6 +53,7 @@ def replacing_directory(path: Path | str, owned: Sequence[str] = ("*",), mark: s
         owned: name patterns of what is replaced. Anything else in the old directory (a model card, `.git`) is
             carried over, unless the new one has its own.
         mark: the file by which a directory of our kind is told.
+        sizes: of the files that the block will write, in bytes, to be told where there is no room for them.
 
     Yields:
         A directory next to `path`, on the same file system.
@@ -50,6 +63,8 @@ def replacing_directory(path: Path | str, owned: Sequence[str] = ("*",), mark: s
             not ours to replace.
         ValueError: where `path` is or holds the working directory, which would be pulled from under the process.
         NotADirectoryError: where a file stands in the way to it.
+        OSError: where there is no room, telling the path, the bytes needed and the bytes free. `path` is as it was,
+            and nothing is left beside it.
 
     >>> import tempfile
     >>> target = Path(tempfile.mkdtemp()) / "preset"
@@ -60,16 +75,37 @@ def replacing_directory(path: Path | str, owned: Sequence[str] = ("*",), mark: s
     """
     path = Path(path).expanduser().resolve()
     check_replaceable(path, mark)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _clean_up(path, mark)
-    with _locked_temporary(path) as temporary:
-        yield temporary
-        if path.is_dir():
-            _carry_over(path, temporary, owned)
-        _flush(temporary)
-        check_replaceable(path, mark)  # again: the block may have taken long
-        _swap(temporary, path)
-        _flush_entry(path.parent)
+    unconfirmed = None
+    with explained(path, sizes), made_parents(path):
+        _clean_up(path, mark)
+        with locked_temporary(path) as temporary:
+            yield temporary
+            if path.is_dir():
+                _carry_over(path, temporary, owned)
+            _flush(temporary)
+            check_replaceable(path, mark)  # again: the block may have taken long
+            _swap(temporary, path)
+            unconfirmed = flush_new_name(path)
+    if unconfirmed:
+        raise unconfirmed
+
+
+def replace_directory(
+    path: Path | str, files: Mapping[str, NewFile], owned: Sequence[str] = ("*",), mark: str = "config.json"
+) -> None:
+    """Writes a directory of these files, which becomes `path`.
+
+    Args:
+        path, owned, mark: as of `replacing_directory`.
+        files: by their paths in it.
+
+    Raises:
+        FileExistsError, ValueError, NotADirectoryError, OSError: as `replacing_directory`.
+    """
+    with replacing_directory(path, owned, mark, [file.size for file in files.values()]) as new:
+        for name, file in files.items():
+            (new / name).parent.mkdir(parents=True, exist_ok=True)
+            file.write(new / name)
 
 
 def readable(path: Path) -> Path:
@@ -96,7 +132,7 @@ def check_replaceable(path: Path, mark: str = "config.json") -> None:
         FileExistsError, NotADirectoryError, ValueError: as `replacing_directory`.
     """
     path = path.expanduser().resolve()
-    _nearest(path)
+    nearest(path)
     if path.exists() and not path.is_dir():
         raise FileExistsError(f"can't save to {path}: it is a file, and a preset is a directory. Give another name.")
     if path.is_dir() and any(path.iterdir()) and not (path / mark).is_file():
@@ -131,41 +167,16 @@ def check_place(path: Path) -> None:
         OSError: where nothing can be made, of the kind that the system gave.
     """
     path = path.expanduser().resolve()
-    above = _nearest(path)
+    above = nearest(path)
     trial = above / f".{path.name}.saving-{secrets.token_hex(4)}"  # should we die just here, the next save removes it
     try:
         trial.mkdir()
     except OSError as error:
         raise type(error)(
-            f"can't save to {path}: nothing can be made in {above} ({error.strerror}). Give another place."
+            error.errno, f"can't save to {path}: nothing can be made in {above} ({error.strerror}). Give another place."
         ) from None
     with contextlib.suppress(FileNotFoundError):  # another save took it for a dead one's
         trial.rmdir()
-
-
-def _nearest(path: Path) -> Path:
-    """The directory above `path` that is there already."""
-    above = next(parent for parent in path.parents if os.path.lexists(parent))
-    if not above.is_dir():
-        raise NotADirectoryError(f"can't save to {path}: {above} is a file and holds nothing. Give another place.")
-    return above
-
-
-@contextlib.contextmanager
-def _locked_temporary(path: Path) -> Iterator[Path]:
-    while True:
-        temporary = path.with_name(f".{path.name}.saving-{secrets.token_hex(4)}")
-        temporary.mkdir()
-        with contextlib.suppress(FileNotFoundError):
-            lock = _lock(temporary, wait=True)
-            if temporary.exists():
-                break
-            os.close(lock)  # before we had the lock, another save took it for a dead one's
-    try:
-        yield temporary
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)  # what failed, or the old content after the exchange
-        os.close(lock)
 
 
 def _clean_up(path: Path, mark: str) -> None:
@@ -176,28 +187,7 @@ def _clean_up(path: Path, mark: str) -> None:
             shutil.rmtree(previous, ignore_errors=True)
         else:
             previous.rename(path)  # `path` isn't there, or is empty
-    for stale in path.parent.glob(f".{_literal(path.name)}.saving-*"):
-        with contextlib.suppress(OSError):  # locked by a live process, or gone meanwhile
-            lock = _lock(stale, wait=False)
-            shutil.rmtree(stale, ignore_errors=True)
-            os.close(lock)
-
-
-def _lock(directory: Path, wait: bool) -> int:
-    """Takes the lock that ends with the process; gives the descriptor that holds it. Raises OSError where it can't."""
-    import fcntl  # here, as Windows lacks it, and loading has no need of it
-
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        raise
-    return descriptor
-
-
-def _literal(name: str) -> str:
-    return "".join(f"[{c}]" if c in "*?[" else c for c in name)
+    remove_stale(path)
 
 
 def _carry_over(old: Path, new: Path, owned: Sequence[str]) -> None:
@@ -205,13 +195,21 @@ def _carry_over(old: Path, new: Path, owned: Sequence[str]) -> None:
         copy = new / entry.name
         if copy.exists() or any(fnmatch.fnmatchcase(entry.name, pattern) for pattern in owned):
             continue
-        if entry.is_dir() and not entry.is_symlink():
-            shutil.copytree(entry, copy, symlinks=True, copy_function=_link)
-        else:
-            _link(entry, copy)
+        _copy(entry, copy)
 
 
-def _link(old: Path | str, new: Path | str) -> None:
+def _copy(old: Path, new: Path) -> None:
+    """Copies a file or a tree. Unlike shutil.copytree's, an error is the system's own."""
+    if old.is_symlink() or not old.is_dir():
+        _link(old, new)
+        return
+    new.mkdir()
+    for entry in old.iterdir():
+        _copy(entry, new / entry.name)
+    shutil.copystat(old, new)
+
+
+def _link(old: Path, new: Path) -> None:
     """Gives the file a second name, which costs nothing however large it is; copies it where links aren't possible."""
     try:
         os.link(old, new, follow_symlinks=False)
@@ -224,16 +222,8 @@ def _flush(directory: Path) -> None:
     for folder, _, files in os.walk(directory):
         for file in files:
             if not os.path.islink(os.path.join(folder, file)):
-                _flush_entry(os.path.join(folder, file))
-        _flush_entry(folder)
-
-
-def _flush_entry(path: Path | str) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+                flush(os.path.join(folder, file))
+        flush(folder)
 
 
 def _swap(new: Path, path: Path) -> None:

@@ -26,7 +26,7 @@ def convert(
     *,
     format: str = "hf",
     dtype: str = "float32",
-    max_shard_size: int | str = "5GB",
+    max_shard_size: float | str | None = "5GB",
     include_optimizer: bool = False,
 ) -> dict[str, Any]:
     """Writes a preset anew, in another format or dtype: what it has of encoder, head, tokenizer and settings.
@@ -38,7 +38,7 @@ def convert(
         target: the directory to write; `source` itself is possible.
         format: "hf" or "keras".
         dtype: as which the weights are stored.
-        max_shard_size: weights that are larger go into several files.
+        max_shard_size: weights that are larger go into several files; see `shards.parse_size`.
         include_optimizer: with the state of training, which the preset must have.
 
     Returns:

@@ -41,8 +41,9 @@ from pyroberta.presets.stored import (
     warn_of_fresh_head,
 )  # fmt: skip
 from pyroberta.presets.training_state import TrainingState
-from pyroberta.presets.writing import Contents, new_preset, write_json
+from pyroberta.presets.writing import Contents, json_file, write_preset
 from pyroberta.text.files import contents, number, read_json, shown
+from pyroberta.text.new_files import NewFile
 
 if TYPE_CHECKING:
     from pyroberta.text.tokenizer import Tokenizer
@@ -407,49 +408,56 @@ def write(
     contents: Contents,
     *,
     dtype: DTypeLike | str = "float32",
-    max_shard_size: int | str = "5GB",
+    max_shard_size: float | str | None = "5GB",
 ) -> None:
     """Writes an HF directory that `from_pretrained` of transformers' `RobertaForMaskedLM`, or of its
     `RobertaForSequenceClassification` where the config has classes, loads; atomically.
 
-    What stays of a preset that is there: see `new_preset`.
+    What stays of a preset that is there: see `write_preset`.
 
     Args:
         directory: made, or replaced where it holds a preset.
         contents: what to write.
         dtype: float16, bfloat16, float32 or float64, as which the weights are stored.
-        max_shard_size: weights that are larger go into several files with an index, each of at most this size.
+        max_shard_size: weights that are larger go into several files with an index, each of at most this size; see
+            `shards.parse_size`.
 
     Raises:
         FileExistsError: where `directory` is a file, or holds other things than a preset.
         ValueError: where a parameter isn't finite in `dtype`, or the parameters or tokenizer aren't the config's.
+        OSError: where there is no room, telling the bytes needed and free.
     """
     dtype, limit = dtype_name(dtype), parse_size(max_shard_size)
-    with new_preset(directory, contents, in_kerashub=False) as new:
-        write_json(new / "config.json", _config_values(contents, dtype))
-        _write_weights(new, _tensors(contents), dtype, limit)
+
+    def files() -> dict[str, NewFile]:
+        made = {"config.json": json_file(_config_values(contents, dtype))}
+        made |= _weights(_tensors(contents), dtype, limit)
         if contents.tokenizer is not None:
-            contents.tokenizer.save(new)
+            made |= contents.tokenizer.new_files()
         if contents.preprocessor is not None:
-            write_json(new / PREPROCESSOR, contents.preprocessor)
+            made[PREPROCESSOR] = json_file(contents.preprocessor)
         if contents.state is not None:
-            training_state.write(new, contents.state)
+            made[training_state.FILE] = training_state.new_file(contents.state)
+        return made
+
+    write_preset(directory, contents, files, in_kerashub=False)
 
 
-def _write_weights(directory: Path, tensors: Mapping[str, NDArray[Any]], dtype: str, limit: int) -> None:
+def _weights(tensors: Mapping[str, NDArray[Any]], dtype: str, limit: int) -> dict[str, NewFile]:
     """model.safetensors, or shards and their index."""
     sizes = {name: tensor.size * stored_type(dtype).itemsize for name, tensor in tensors.items()}
     groups = split(sizes, limit)
     if len(groups) == 1:
-        safetensors_io.write(directory / WEIGHTS, tensors, dtype)
-        return
+        return {WEIGHTS: safetensors_io.new_file(tensors, dtype)}
+    made: dict[str, NewFile] = {}
     places: dict[str, str] = {}
     for count, names in enumerate(groups, 1):
         file = f"model-{count:05d}-of-{len(groups):05d}.safetensors"
-        safetensors_io.write(directory / file, {name: tensors[name] for name in names}, dtype)
+        made[file] = safetensors_io.new_file({name: tensors[name] for name in names}, dtype)
         places |= dict.fromkeys(names, file)
     totals = {"total_parameters": sum(tensor.size for tensor in tensors.values()), "total_size": sum(sizes.values())}
-    write_json(directory / INDEX, {"metadata": totals, "weight_map": dict(sorted(places.items()))})
+    made[INDEX] = json_file({"metadata": totals, "weight_map": dict(sorted(places.items()))})
+    return made
 
 
 def _config_values(contents: Contents, dtype: str) -> dict[str, Any]:

@@ -21,7 +21,8 @@ from numpy.typing import DTypeLike, NDArray
 
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.params import Arrays, is_backbone
-from pyroberta.presets.encoding import dtype_name, encoded, stored_type
+from pyroberta.presets import hdf5_writer
+from pyroberta.presets.encoding import dtype_name, stored_type
 from pyroberta.presets.kerashub import (
     ASSETS,
     CLASSIFIERS,
@@ -41,7 +42,8 @@ from pyroberta.presets.kerashub import (
 )  # fmt: skip
 from pyroberta.presets.shards import parse_size, split
 from pyroberta.presets.training_state import TrainingState
-from pyroberta.presets.writing import Contents, new_preset, write_json
+from pyroberta.presets.writing import Contents, json_file, write_preset
+from pyroberta.text.new_files import NewFile
 
 if TYPE_CHECKING:
     from pyroberta.text.tokenizer import Tokenizer
@@ -55,25 +57,27 @@ def write(
     contents: Contents,
     *,
     dtype: DTypeLike | str = "float32",
-    max_shard_size: int | str = "5GB",
+    max_shard_size: float | str | None = "5GB",
 ) -> None:
     """Writes a preset that `from_preset` of `keras_hub.models.RobertaMaskedLM`, or of its `RobertaTextClassifier` where
     the config has classes, loads, head included; atomically.
 
-    What stays of a preset that is there: see `new_preset`.
+    What stays of a preset that is there: see `write_preset`.
 
     Args:
         directory: made, or replaced where it holds a preset.
         contents: what to write. Settings of the preprocessor take a tokenizer; the state is that of `Adam` or `AdamW`;
             for labels KerasHub has no place, pyroberta reads them back.
         dtype: float16, bfloat16, float32 or float64, as which the weights are stored.
-        max_shard_size: an encoder that is larger goes into several files with an index, each of at most this size.
+        max_shard_size: an encoder that is larger goes into several files with an index, each of at most this size; see
+            `shards.parse_size`.
 
     Raises:
         ImportError: where h5py isn't installed.
         FileExistsError: where `directory` is a file, or holds other things than a preset.
         ValueError: for what KerasHub's RoBERTa hasn't got, where a parameter isn't finite in `dtype`, or where the
             parameters or tokenizer aren't the config's.
+        OSError: where there is no room, telling the bytes needed and free.
 
     Warns:
         UserWarning: for what KerasHub will do otherwise.
@@ -83,18 +87,22 @@ def write(
     _refuse_what_it_cannot_hold(contents)
     _warn_of_what_it_does_otherwise(contents)
     described = _described(contents, dtype)
-    with new_preset(directory, contents, in_kerashub=True) as new:
-        write_json(new / "config.json", described["backbone"])
-        write_json(new / "metadata.json", _metadata(contents.params))
-        _write_backbone(new, contents, dtype, limit)
+
+    def files() -> dict[str, NewFile]:
+        made = {"config.json": json_file(described["backbone"]), "metadata.json": json_file(_metadata(contents.params))}
+        made |= _backbone(contents, dtype, limit)
         if contents.head:
-            write_json(new / "task.json", described["task"])
-            _write_h5(new / HEAD, _tensors(contents, encoder=False), dtype, _variables(contents.config, contents.state))
+            made["task.json"] = json_file(described["task"])
+            variables = _variables(contents.config, contents.state)
+            made[HEAD] = hdf5_writer.new_file(HEAD, _tensors(contents, encoder=False), dtype, variables)
         if contents.tokenizer is not None:
-            write_json(new / "tokenizer.json", described["tokenizer"])
-            _write_assets(new / ASSETS, contents.tokenizer)
+            made["tokenizer.json"] = json_file(described["tokenizer"])
+            made |= _assets(contents.tokenizer)
         if contents.preprocessor is not None:
-            write_json(new / "preprocessor.json", described["preprocessor"])
+            made["preprocessor.json"] = json_file(described["preprocessor"])
+        return made
+
+    write_preset(directory, contents, files, in_kerashub=True)
 
 
 # --- what can't be held -----------------------------------------------------------------------------------------------
@@ -205,12 +213,12 @@ def _metadata(params: Arrays) -> dict[str, Any]:
     }
 
 
-def _write_assets(directory: Path, tokenizer: Tokenizer) -> None:
-    directory.mkdir(parents=True)
+def _assets(tokenizer: Tokenizer) -> dict[str, NewFile]:
     vocabulary = dict(sorted(tokenizer.vocabulary.items(), key=lambda item: item[1]))
-    (directory / "vocabulary.json").write_text(json.dumps(vocabulary, ensure_ascii=False), encoding="utf-8")
-    merges = "".join(f"{left} {right}\n" for left, right in tokenizer.merges)
-    (directory / "merges.txt").write_text(merges, encoding="utf-8", newline="\n")
+    return {
+        f"{ASSETS}/vocabulary.json": NewFile.of(json.dumps(vocabulary, ensure_ascii=False)),
+        f"{ASSETS}/merges.txt": NewFile.of("".join(f"{left} {right}\n" for left, right in tokenizer.merges)),
+    }
 
 
 # --- weights ----------------------------------------------------------------------------------------------------------
@@ -223,7 +231,7 @@ def _tensors(contents: Contents, encoder: bool) -> dict[str, NDArray[Any]]:
     return {table[name][0]: as_there(name, params[name], table[name][1]) for name in names}
 
 
-def _write_backbone(directory: Path, contents: Contents, dtype: str, limit: int) -> None:
+def _backbone(contents: Contents, dtype: str, limit: int) -> dict[str, NewFile]:
     """model.weights.h5, or shards and their index; the arrays of one layer of Keras's stay in one file."""
     tensors = _tensors(contents, encoder=True)
     sizes: dict[str, int] = {}
@@ -232,15 +240,16 @@ def _write_backbone(directory: Path, contents: Contents, dtype: str, limit: int)
         sizes[group] = sizes.get(group, 0) + tensor.size * stored_type(dtype).itemsize
     groups = split(sizes, limit)
     if len(groups) == 1:
-        _write_h5(directory / WEIGHTS, tensors, dtype)
-        return
+        return {WEIGHTS: hdf5_writer.new_file(WEIGHTS, tensors, dtype)}
+    made: dict[str, NewFile] = {}
     places: dict[str, str] = {}
     for count, names in enumerate(groups):
         file = f"model_{count:05d}.weights.h5"
         held = {place: tensor for place, tensor in tensors.items() if place.rpartition("/")[0] in names}
-        _write_h5(directory / file, held, dtype)
+        made[file] = hdf5_writer.new_file(file, held, dtype)
         places |= {f"/{name}": file for name in names}
-    write_json(directory / INDEX, {"metadata": {"total_size": sum(sizes.values())}, "weight_map": places})
+    made[INDEX] = json_file({"metadata": {"total_size": sum(sizes.values())}, "weight_map": places})
+    return made
 
 
 def _variables(config: RobertaConfig, state: TrainingState | None) -> dict[str, NDArray[Any]]:
@@ -254,29 +263,3 @@ def _variables(config: RobertaConfig, state: TrainingState | None) -> dict[str, 
     for name in in_keras_order(table):
         arrays += [as_there(name, moments[name], table[name][1]) for moments in (state.m, state.v)]
     return {f"optimizer/vars/{i}": array for i, array in enumerate(arrays)}
-
-
-def _write_h5(
-    file: Path, tensors: Mapping[str, NDArray[Any]], dtype: str, others: Mapping[str, NDArray[Any]] | None = None
-) -> None:
-    """Writes `tensors` cast to `dtype`, and `others` in their own."""
-    with import_h5py(file.name).File(file, "w") as opened:
-        for place, tensor in tensors.items():
-            _write_dataset(opened, place, tensor, dtype)
-        for place, array in (others or {}).items():
-            if array.ndim:
-                _write_dataset(opened, place, array, array.dtype.name)
-            else:
-                opened[place] = array
-
-
-def _write_dataset(opened: Any, place: str, tensor: NDArray[Any], dtype: str) -> None:
-    is_bfloat16 = dtype == "bfloat16"  # two opaque bytes, and an attribute that tells what they are
-    kind = np.dtype("V2") if is_bfloat16 else stored_type(dtype)
-    dataset = opened.create_dataset(place, tensor.shape, kind)
-    if is_bfloat16:
-        dataset.attrs["dtype"] = dtype
-    start = 0
-    for block in encoded(tensor, dtype, place):
-        dataset[start : start + len(block)] = block.view(kind)
-        start += len(block)

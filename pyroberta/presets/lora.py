@@ -21,13 +21,11 @@ Sources: peft's `tuners/lora`, `utils/save_and_load.py`; Keras's `layers/core/ei
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -35,9 +33,12 @@ from numpy.typing import NDArray
 
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.params import Arrays, is_lora, shapes
-from pyroberta.presets import safetensors_io
+from pyroberta.presets import hdf5_writer, safetensors_io
+from pyroberta.presets.kerashub import import_h5py
 from pyroberta.presets.stored import FLOATS, Copy, Stored, few, refuse_non_finite
+from pyroberta.presets.writing import json_file
 from pyroberta.text.files import number, read_json, shown
+from pyroberta.text.new_files import replace_files
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 KERASHUB = ".lora.h5"
@@ -75,7 +76,8 @@ def write(path: Path | str, config: RobertaConfig, params: Mapping[str, NDArray[
     KerasHub's backbone does, where the name ends in `.lora.h5`; atomically.
 
     Args:
-        path: made, or replaced; a directory where it holds an adapter, whose other files, such as a model card, stay.
+        path: made, parents too, or replaced; a directory where it holds an adapter, whose other files, such as a model
+            card, stay. `~` is expanded.
         config: of a model with LoRA.
         params: its parameters, of which the factors are written, in float32.
 
@@ -83,11 +85,12 @@ def write(path: Path | str, config: RobertaConfig, params: Mapping[str, NDArray[
         ValueError: where a factor is not finite, or KerasHub's form has no place for a kernel that changes.
         ImportError: for KerasHub's file, where h5py is not installed.
         FileExistsError: where `path` is a file, or holds other things than an adapter.
+        OSError: where there is no room, telling the bytes needed and free.
     """
-    from pyroberta.presets.atomic import replacing_directory
+    from pyroberta.presets.atomic import replace_directory
 
     if str(path).endswith(KERASHUB):
-        _write_kerashub(Path(path), config, params)
+        _write_kerashub(Path(path).expanduser().resolve(), config, params)
         return
     values = {
         "base_model_name_or_path": None,
@@ -103,10 +106,9 @@ def write(path: Path | str, config: RobertaConfig, params: Mapping[str, NDArray[
         "target_modules": [MODULES[target][1] for target in config.lora_targets],
         "task_type": None,
     }
-    with replacing_directory(path, [CONFIG, "adapter_model.*"], mark=CONFIG) as new:
-        (new / CONFIG).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-        factors = {name: array for name, array in params.items() if is_lora(name)}
-        safetensors_io.write(new / WEIGHTS, {_theirs(name): factor.T for name, factor in factors.items()})
+    factors = {_theirs(name): array.T for name, array in params.items() if is_lora(name)}
+    files = {CONFIG: json_file(values), WEIGHTS: safetensors_io.new_file(factors)}
+    replace_directory(path, files, [CONFIG, "adapter_model.*"], mark=CONFIG)
 
 
 def read(path: Path | str, config: RobertaConfig) -> tuple[RobertaConfig, dict[str, NDArray[Any]]]:
@@ -218,9 +220,7 @@ def _read_kerashub(file: Path, config: RobertaConfig) -> tuple[RobertaConfig, di
 
 
 def _write_kerashub(file: Path, config: RobertaConfig, params: Mapping[str, NDArray[Any]]) -> None:
-    from pyroberta.presets.kerashub import import_h5py
-
-    h5py = import_h5py(file.name)
+    import_h5py(file.name)
     others = [target for target in config.lora_targets if target not in KERASHUB_INDEX]
     if others:
         raise ValueError(
@@ -243,14 +243,12 @@ def _write_kerashub(file: Path, config: RobertaConfig, params: Mapping[str, NDAr
         rank = max(rank, int(np.sum(sizes > sizes[0] * H * r * np.finfo(np.float64).eps)))
         spread = (left * sizes).reshape(H, r, -1)
         factors[i, target] = np.einsum("cr,hrk->chk", config.lora_scale * a, spread), basis
-    with TemporaryDirectory(prefix=".", dir=file.parent) as parent:
-        new = Path(parent) / file.name
-        with h5py.File(new, "w") as opened:
-            opened["lora/vars/rank"] = rank
-            for (i, target), (a, b) in factors.items():
-                opened[_kerashub_place(i, target, "a")] = a[:, :, :rank].astype(np.float32)
-                opened[_kerashub_place(i, target, "b")] = b[:rank].astype(np.float32)
-        new.replace(file)
+    cut: dict[str, NDArray[Any]] = {}
+    for (i, target), (a, b) in factors.items():
+        cut[_kerashub_place(i, target, "a")] = a[:, :, :rank]
+        cut[_kerashub_place(i, target, "b")] = b[:rank]
+    ranks = {"lora/vars/rank": np.array(rank)}
+    replace_files(file.parent, {file.name: hdf5_writer.new_file(file.name, cut, "float32", ranks)})
 
 
 def _kerashub_place(i: int, target: str, factor: str) -> str:

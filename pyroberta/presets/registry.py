@@ -101,7 +101,7 @@ class Writer(Protocol):
         contents: Contents,
         *,
         dtype: DTypeLike | str = "float32",
-        max_shard_size: int | str = "5GB",
+        max_shard_size: float | str | None = "5GB",
     ) -> None:
         """Writes a preset, atomically."""
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from numpy.typing import DTypeLike, NDArray
 from pyroberta.presets.encoding import CODES, dtype_name, encoded, stored_type
 from pyroberta.presets.stored import NUMPY_TYPES, Stored, map_file
 from pyroberta.text.files import LARGEST, parse_json, shown
+from pyroberta.text.new_files import NewFile
 
 
 def read(file: Path) -> dict[str, Stored]:
@@ -126,13 +127,33 @@ def write(
 
     Args:
         file: made or overwritten. Not atomic by itself, see `atomic.replacing_directory`.
+        tensors, dtype, metadata: as for `new_file`.
+
+    Raises:
+        ValueError: for another dtype, and where a value isn't finite (in `dtype`), naming tensor and place; the file
+            is then worthless.
+    """
+    new_file(tensors, dtype, metadata).write(file)
+
+
+def new_file(
+    tensors: Mapping[str, NDArray[Any]],
+    dtype: DTypeLike | str = "float32",
+    metadata: Mapping[str, str] | None = None,
+) -> NewFile:
+    """The file of `tensors`, cast to `dtype` some rows at a time when it is written.
+
+    Args:
         tensors: names and values of any shape, contiguous or not.
         dtype: float16, bfloat16, float32 or float64.
         metadata: remarks to write down beside them.
 
     Raises:
-        ValueError: for another dtype, and where a value isn't finite (in `dtype`), naming tensor and place; the file
-            is then worthless.
+        ValueError: for another dtype; when it is written, where a value isn't finite (in `dtype`), naming tensor and
+            place.
+
+    >>> new_file({"a": np.ones((2, 3), np.float32)}).size
+    120
     """
     dtype = dtype_name(dtype)
     # transformers refuses a file that doesn't say which framework's layout it has: pt, with kernels (out, in).
@@ -143,8 +164,12 @@ def write(
         header[name] = {"dtype": CODES[dtype], "shape": tensor.shape, "data_offsets": [start, stop]}
     text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)  # so that every number lies aligned
-    with open(file, "wb") as opened:
-        opened.write(len(text).to_bytes(8, "little") + text)
+    begin = len(text).to_bytes(8, "little") + text
+
+    def blocks() -> Iterator[Any]:
+        yield begin
         for name, tensor in tensors.items():
             for block in encoded(tensor, dtype, name):
-                opened.write(block.data)
+                yield block.data
+
+    return NewFile(len(begin) + stop, blocks)

@@ -2,26 +2,64 @@
 
 from __future__ import annotations
 
+import math
 import re
+import sys
 from collections.abc import Mapping
+from typing import Any
 
-UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+import numpy as np
+
+UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+MOST = 1000  # gigabytes that a bare number may mean; one that is larger was meant as bytes
 
 
-def parse_size(size: int | str) -> int:
-    """The number of bytes: of a number itself, of a text such as "5GB" with 1 GB = 10⁹ bytes, as transformers has it.
+def parse_size(size: float | str | None) -> int:
+    """The number of bytes that `max_shard_size` stands for.
+
+    A number is gigabytes, as in KerasHub, also as a text: 10 and "10" are "10GB". A text with a unit is in B, KB, MB,
+    GB or TB, as in transformers; 1 GB is 10⁹ bytes. None is no limit, so that there is one file.
 
     Raises:
-        ValueError: for anything else, and for less than 1.
+        ValueError: for anything else, for less than a byte, and for a bare number above 1000, which transformers takes
+            as bytes.
 
-    >>> parse_size("1.5MB"), parse_size(200)
-    (1500000, 200)
+    >>> parse_size("1.5MB"), parse_size(2), parse_size("0.5")
+    (1500000, 2000000000, 500000000)
     """
+    if size is None:
+        return sys.maxsize
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?B|)", size.strip().upper()) if isinstance(size, str) else None
-    number = int(float(found[1]) * UNITS[found[2]]) if found else size
-    if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-        raise ValueError(f"max_shard_size must be a number of bytes, or a text such as '5GB' or '500MB', got {size!r}")
-    return number
+    if found:
+        number, unit = float(found[1]), found[2]
+    elif isinstance(size, bool) or not isinstance(size, float | int | np.number) or not math.isfinite(size):
+        raise ValueError(_refusal(size))
+    else:
+        number, unit = float(size), ""
+    if not unit and number > MOST:
+        raise ValueError(
+            f"max_shard_size={size!r}: a number without a unit is gigabytes, and this is more than {MOST}. For bytes, "
+            f"give a text with its unit, such as {_with_unit(number)!r}"
+        )
+    found_size = int(number * UNITS[unit or "GB"])
+    if found_size < 1:
+        raise ValueError(_refusal(size))
+    return found_size
+
+
+def _refusal(size: Any) -> str:
+    kinds = "a number of gigabytes above 0, a text with a unit such as '5GB' or '500MB', or None for one file"
+    return f"max_shard_size must be {kinds}, got {size!r}"
+
+
+def _with_unit(size: float) -> str:
+    """A number of bytes in its largest unit.
+
+    >>> _with_unit(5e9), _with_unit(1500)
+    ('5GB', '1.5KB')
+    """
+    unit, factor = next(((unit, factor) for unit, factor in reversed(UNITS.items()) if size >= factor), ("B", 1))
+    return f"{size / factor:.15g}{unit}"
 
 
 def split(sizes: Mapping[str, int], limit: int) -> list[list[str]]:

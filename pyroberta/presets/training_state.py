@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from pyroberta.model.params import Shape
 from pyroberta.presets import safetensors_io, stored
 from pyroberta.text.files import parse_json, shown
+from pyroberta.text.new_files import NewFile
 
 FILE = "pyroberta_optimizer.safetensors"
 KEY = "training"  # in the file's metadata
@@ -44,23 +45,23 @@ class TrainingState:
     seed: int
 
 
-def write(directory: Path, state: TrainingState) -> None:
-    """Writes `FILE`.
+def new_file(state: TrainingState) -> NewFile:
+    """The file to write as `FILE`.
 
     Raises:
-        ValueError: where a moment isn't finite.
+        ValueError: when it is written, where a moment isn't finite.
     """
     tensors = {f"{key}.{name}": array for key in ("m", "v") for name, array in getattr(state, key).items()}
     rest = {"optimizer": state.optimizer, "iterations": state.iterations, "seed": state.seed}
     dtype = next(iter(tensors.values())).dtype.name
-    safetensors_io.write(directory / FILE, tensors, dtype, {KEY: json.dumps(rest, allow_nan=False)})
+    return safetensors_io.new_file(tensors, dtype, {KEY: json.dumps(rest, allow_nan=False)})
 
 
 def read(directory: Path, table: Mapping[str, Shape]) -> TrainingState:
     """The state in `directory`; the moments are views of the mapped file.
 
     Args:
-        directory: that `write` was given.
+        directory: that has `FILE`.
         table: names and shapes of the parameters.
 
     Raises:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from pyroberta.model.config import RobertaConfig
 from pyroberta.model.params import Arrays, shapes
 from pyroberta.presets.marks import CONFIG, is_kerashub
 from pyroberta.presets.stored import check_vocabulary, few
+from pyroberta.text.new_files import NewFile
 
 if TYPE_CHECKING:
     from pyroberta.presets.training_state import TrainingState
@@ -54,18 +54,26 @@ class Contents:
     labels: Sequence[str] | None = None
 
 
-@contextlib.contextmanager
-def new_preset(directory: Path | str, contents: Contents, *, in_kerashub: bool) -> Iterator[Path]:
-    """Gives an empty directory to fill, which then takes the place of `directory`.
+def write_preset(
+    directory: Path | str, contents: Contents, files: Callable[[], Mapping[str, NewFile]], *, in_kerashub: bool
+) -> None:
+    """Writes the files of a preset into a directory that then takes the place of `directory`.
 
     An interrupted save leaves what was there before, whole (see atomic.py). Other files of an existing preset, such as
     a model card, stay; tokenizer and preprocessor settings stay where none are given, and the format is the same.
 
+    Args:
+        directory: made, or replaced where it holds a preset.
+        contents: what is written.
+        files: gives the files by their paths in `directory`; called when `contents` has been checked.
+        in_kerashub: whether they are in KerasHub's format.
+
     Raises:
         FileExistsError: where `directory` is a file, or holds other things than a preset.
         ValueError: where the parameters or the tokenizer aren't the config's.
+        OSError: where there is no room, telling the bytes needed and free.
     """
-    from pyroberta.presets.atomic import replacing_directory
+    from pyroberta.presets.atomic import replace_directory
 
     table, wanted = contents.params.table, shapes(contents.config)
     if table != wanted:
@@ -77,8 +85,7 @@ def new_preset(directory: Path | str, contents: Contents, *, in_kerashub: bool) 
     owned = [*MODEL_FILES]
     owned += TOKENIZER_FILES if is_other or contents.tokenizer is not None else ()
     owned += PREPROCESSOR_FILES if is_other or contents.preprocessor is not None else ()
-    with replacing_directory(directory, owned) as new:
-        yield new
+    replace_directory(directory, files(), owned)
 
 
 def _is_of_other_format(directory: Path, in_kerashub: bool) -> bool:
@@ -88,10 +95,10 @@ def _is_of_other_format(directory: Path, in_kerashub: bool) -> bool:
         return True
 
 
-def write_json(file: Path, values: Mapping[str, Any]) -> None:
-    """Writes an object for people to read.
+def json_file(values: Mapping[str, Any]) -> NewFile:
+    """The file of an object, for people to read.
 
     Raises:
         ValueError: for NaN and infinity, which JSON lacks.
     """
-    file.write_text(json.dumps(values, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    return NewFile.of(json.dumps(values, indent=2, allow_nan=False) + "\n")

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, count
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,9 @@ from pyroberta.text.byte_level import (
     split_words,
     to_bytes,
 )
+
+if TYPE_CHECKING:
+    from pyroberta.text.new_files import NewFile
 
 Span = tuple[int, int]
 
@@ -483,13 +486,24 @@ class Tokenizer:
             raise ValueError(f"{directory}: {error}") from None
 
     def save(self, directory: str | os.PathLike[str]) -> None:
-        """Writes the files that transformers reads, into a directory that is made if need be.
+        """Writes the files that transformers reads, into a directory that is made if need be, parents too.
 
-        They are `vocab.json`, `merges.txt`, `tokenizer.json`, `tokenizer_config.json`, `special_tokens_map.json`.
+        They are `vocab.json`, `merges.txt`, `tokenizer.json`, `tokenizer_config.json`, `special_tokens_map.json`. All
+        are written and flushed to the disk before the first one takes its name, so a full disk leaves the old ones.
+
+        Raises:
+            NotADirectoryError: where a file stands in the way.
+            OSError: where there is no room, telling the bytes needed and free.
         """
-        from pyroberta.text.tokenizer_files import write
+        from pyroberta.text.new_files import replace_files
 
-        write(directory, **self._arguments())
+        replace_files(directory, self.new_files())
+
+    def new_files(self) -> dict[str, NewFile]:
+        """The files that `save` writes, by name, before they are written."""
+        from pyroberta.text.tokenizer_files import new_files
+
+        return new_files(**self._arguments())
 
 
 def _rebuild(arguments: dict[str, Any]) -> Tokenizer:

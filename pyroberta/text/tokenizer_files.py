@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pyroberta.text.files import read_bytes, read_json, shown
+from pyroberta.text.new_files import NewFile
 
 # Tokenizer's name for each special token, and transformers' names for it.
 ROLES = {
@@ -35,7 +36,7 @@ def read(directory: str | os.PathLike[str]) -> dict[str, Any]:
         FileNotFoundError: where the files are not there, naming those that are missing.
         ValueError: where a file is broken, or asks for what this tokenizer does not do.
     """
-    directory = Path(directory)
+    directory = Path(directory).expanduser()
     if not directory.is_dir():
         raise FileNotFoundError(f"there is no directory {str(directory)!r} to load a tokenizer from")
     config = _read_if_there(directory / "tokenizer_config.json")
@@ -64,8 +65,7 @@ def read(directory: str | os.PathLike[str]) -> dict[str, Any]:
     return arguments
 
 
-def write(
-    directory: str | os.PathLike[str],
+def new_files(
     *,
     vocabulary: Mapping[str, int],
     merges: Sequence[tuple[str, str]],
@@ -73,10 +73,8 @@ def write(
     mask_lstrip: bool,
     added_tokens: Mapping[str, bool],
     **special_tokens: str,
-) -> None:
-    """Writes all five files; `special_tokens` has the keys of `ROLES`."""
-    directory = Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
+) -> dict[str, NewFile]:
+    """All five files, by name; `special_tokens` has the keys of `ROLES`."""
     vocabulary = dict(sorted(vocabulary.items(), key=lambda item: item[1]))
     mask = special_tokens["mask_token"]
     is_special = dict.fromkeys(special_tokens.values(), True) | dict(added_tokens)
@@ -140,15 +138,13 @@ def write(
         },
     }
     merges_text = "#version: 0.2\n" + "".join(f"{left} {right}\n" for left, right in merges)
-    _write(directory / "vocab.json", json.dumps(vocabulary, ensure_ascii=False))
-    _write(directory / "merges.txt", merges_text)
-    _write(directory / "tokenizer.json", json.dumps(tokenizer, ensure_ascii=False, indent=1))
-    _write(directory / "tokenizer_config.json", json.dumps(config, ensure_ascii=False, indent=2))
-    _write(directory / "special_tokens_map.json", json.dumps(special_tokens_map, ensure_ascii=False, indent=2))
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_bytes(text.encode())  # bytes: the same file on every system
+    return {
+        "vocab.json": NewFile.of(json.dumps(vocabulary, ensure_ascii=False)),
+        "merges.txt": NewFile.of(merges_text),
+        "tokenizer.json": NewFile.of(json.dumps(tokenizer, ensure_ascii=False, indent=1)),
+        "tokenizer_config.json": NewFile.of(json.dumps(config, ensure_ascii=False, indent=2)),
+        "special_tokens_map.json": NewFile.of(json.dumps(special_tokens_map, ensure_ascii=False, indent=2)),
+    }
 
 
 def _read_if_there(path: Path) -> dict[str, Any]:

@@ -6,7 +6,9 @@ its epoch, and `tokens`, the tokens of that batch; the logs of an epoch are its 
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import io
 import math
 import os
 import sys
@@ -469,17 +471,18 @@ class ModelCheckpoint(_Monitor):
             ) from error
 
     def _save(self, epoch: int, logs: Logs) -> None:
+        best = self.best
         if self.save_best_only:
             value = self.value_in(logs)
             if value is not None:
                 if not self.improves(value, self.best):
                     return
-                self.best = value
+                best = value
         directory = self.directory(epoch, logs)
-        Path(directory).parent.mkdir(parents=True, exist_ok=True)
         backbone = self.model.backbone
         is_whole = not self.save_weights_only and not backbone.config.lora_rank
         self.model.save_to_preset(directory, dtype=backbone.params.dtype.name, include_optimizer=is_whole)
+        self.best = best  # only now: a model that could not be saved is not the one to beat
         if self.verbose:
             _say(f"epoch {epoch + 1}: saved to {directory}")
 
@@ -487,8 +490,11 @@ class ModelCheckpoint(_Monitor):
 class CSVLogger(Callback):
     """Writes a row per epoch into a CSV file; what was written stays, whatever happens to the run.
 
+    A row that finds no room on the disk is left out whole, and ends `fit` with an OSError that names the file.
+
     Args:
-        filename: the file; its columns are `epoch` (from 0, as in Keras) and the logs of the first epoch.
+        filename: the file, made, parents too; `~` is expanded. Its columns are `epoch` (from 0, as in Keras) and the
+            logs of the first epoch.
         separator: between columns.
         append: go on with a file that is there, under its columns; otherwise it is replaced.
 
@@ -503,7 +509,7 @@ class CSVLogger(Callback):
 
     def __init__(self, filename: str | os.PathLike[str], separator: str = ",", append: bool = False) -> None:
         super().__init__()
-        self.filename = os.fspath(filename)
+        self.filename = os.path.expanduser(filename)
         self.separator = separator
         self.append = append
         self._columns: list[str] = []
@@ -519,12 +525,29 @@ class CSVLogger(Callback):
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Writes the row; `NA` for a column that the logs lack."""
         row = {"epoch": epoch, **(logs or {})}
-        with open(self.filename, "a", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, delimiter=self.separator, lineterminator="\n")
-            if not self._columns:
-                self._columns = list(row)
-                writer.writerow(self._columns)
-            writer.writerow([row.get(column, "NA") for column in self._columns])
+        columns = self._columns or list(row)
+        text = io.StringIO()
+        writer = csv.writer(text, delimiter=self.separator, lineterminator="\n")
+        if not self._columns:
+            writer.writerow(columns)
+        writer.writerow([row.get(column, "NA") for column in columns])
+        self._append(text.getvalue().encode())
+        self._columns = columns
+
+    def _append(self, content: bytes) -> None:
+        with open(self.filename, "ab", buffering=0) as file:
+            before, done = file.tell(), 0
+            try:
+                while done < len(content):
+                    done += file.write(content[done:])
+            except OSError as error:
+                with contextlib.suppress(OSError):
+                    file.truncate(before)
+                raise type(error)(
+                    error.errno,
+                    f"CSVLogger can't write a row of {len(content)} bytes to {self.filename}: {error.strerror}. "
+                    "The rows before it are whole. Make room, and go on with append=True",
+                ) from error
 
 
 class ProgressBar(Callback):
