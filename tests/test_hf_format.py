@@ -483,18 +483,19 @@ def test_what_is_written_reads_back_bit_for_bit(tmp_path: Path, config: RobertaC
     heads=st.integers(1, 3),
     head_dim=st.integers(1, 3),
     other=st.tuples(*[st.integers(1, 6)] * 3),
-    pad_id=st.integers(0, 4),
+    ids=st.permutations(range(5)),
     rates=st.tuples(*[st.floats(0, 1, exclude_max=True)] * 2),
     tied=st.booleans(),
 )
 @settings(max_examples=30, deadline=None)
 def test_a_model_of_any_size_comes_back(
-    seed: int, layers: int, heads: int, head_dim: int, other: Any, pad_id: int, rates: Any, tied: bool,
+    seed: int, layers: int, heads: int, head_dim: int, other: Any, ids: list[int], rates: Any, tied: bool,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:  # fmt: skip
     V, F, T = other
+    named = dict(zip(("start_id", "pad_id", "end_id"), ids, strict=False))
     config = RobertaConfig(
-        V, layers, heads, heads * head_dim, F, *rates, max_sequence_length=T, pad_id=pad_id, tie_embeddings=tied
+        V + 4, layers, heads, heads * head_dim, F, *rates, max_sequence_length=T, tie_embeddings=tied, **named
     )
     params = random_params(config, seed=seed)
     directory = tmp_path_factory.mktemp("any") / "preset"

@@ -109,7 +109,7 @@ NO_EFFECT = {
     "ensure_weight_tying": "used with modules_to_save and trainable_token_indices alone",
 }
 # A field that PEFT may get in the future is read where it has one of these values, which switch things off.
-OFF = (None, False, 0, "", [], {})
+OFF: tuple[Any, ...] = (None, False, 0, "", [], {})
 # KerasHub numbers a backbone's layers; these are the numbers of layer i's in keras 3.15 with keras-hub 0.32.
 KERASHUB_INDEX = {"value": 11, "query": 13}
 KERASHUB_STEP = 10

@@ -291,7 +291,8 @@ class _Reading:
         once, the longest first at each place. That is the same unless one that is normalized begins before, and
         reaches into, or begins with, one that isn't.
         """
-        first = [text for text in {*self.roles().values(), *self.added_tokens} if not self.normalized.get(text, False)]
+        tokens = dict.fromkeys([*self.roles().values(), *self.added_tokens])
+        first = [text for text in tokens if not self.normalized.get(text, False)]
         by_letter: dict[str, list[str]] = {}
         for text in first:
             by_letter.setdefault(text[0], []).append(text)
