@@ -95,6 +95,7 @@ ONLY: tuple[tuple[str, Any, str], ...] = (
     ("layernorm_embedding", True, "RoBERTa's embeddings have a layer norm"),
     ("no_scale_embedding", True, "RoBERTa's embeddings aren't scaled"),
     ("adaptive_input", False, "RoBERTa's token table is one matrix"),
+    ("encoder_layers_to_keep", None, "fairseq would leave the other layers out"),
 )
 # Names by which fairseq knows a RoBERTa, with the sizes in FIELDS as defaults, and names of its other models. A name of
 # the user's own says nothing: the arguments have the sizes then, and the tensors show what model it is.
