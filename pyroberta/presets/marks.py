@@ -56,14 +56,12 @@ def hint_of_inside(directory: Path, names: Sequence[str] = (CONFIG, *FAIRSEQ_CHE
         below = []
         for parent in level:
             try:
-                with os.scandir(parent) as entries:
-                    there = sorted(
-                        (Path(entry.path) for entry in islice(entries, left) if entry.is_dir()), reverse=True
-                    )
+                with os.scandir(parent) as opened:
+                    entries = list(islice(opened, left))
             except OSError:  # it may not be looked into
                 continue
-            left -= len(there)
-            below += there
+            left -= len(entries)
+            below += sorted((Path(entry.path) for entry in entries if entry.is_dir()), reverse=True)
         found += [one for one in below if any((one / name).is_file() for name in names)]
         level = [one for one in below if one not in found]
     if not found:
