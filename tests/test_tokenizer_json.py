@@ -189,6 +189,9 @@ CONFIGS: list[tuple[dict[str, Any], str]] = [
     ({"extra_special_tokens": "x"}, "extra_special_tokens should be a list, got 'x'"),
     ({"tokenizer_class": "BertTokenizer"}, "tokenizer_class in .* is 'BertTokenizer'"),
     ({"tokenizer_class": ["x"]}, "tokenizer_class in .* is"),
+    ({"add_prefix_space": "yes"}, "add_prefix_space should be true or false, got 'yes'"),
+    ({"trim_offsets": 1}, "trim_offsets should be true or false, got 1"),
+    ({"mask_token": {"content": "<mask>", "lstrip": "yes"}}, "lstrip should be true or false, got 'yes'"),
     ({"split_special_tokens": True}, "split_special_tokens in .* is True"),
     ({"added_tokens_decoder": [1]}, "added_tokens_decoder should be an object"),
     ({"added_tokens_decoder": {"x": {"content": "[A]"}}}, "an object by each token's id, got 'x'"),
@@ -281,6 +284,10 @@ def test_the_model_s_unk_token_is_the_unk_token(tmp_path: Path) -> None:
 def test_what_is_followed_in_part_is_said(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="has no decoder"):
         Tokenizer.load(directory_of(tmp_path / "a", lambda c: c.update(decoder=None)))
+    typed = template("<s> $A </s>", "<s> $A </s> $B </s>")
+    typed["pair"][3]["Sequence"]["type_id"] = 1
+    with pytest.warns(UserWarning, match="gives the second segment another token type, which isn't followed"):
+        Tokenizer.load(directory_of(tmp_path / "c", framed(typed)))
     directory = directory_of(tmp_path / "b", framed(ROBERTA | {"add_prefix_space": True}))
     with pytest.warns(UserWarning, match="add_prefix_space of the post_processor in .* is True, unlike the pre_tokeni"):
         Tokenizer.load(directory)

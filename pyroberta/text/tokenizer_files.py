@@ -82,8 +82,7 @@ def read(directory: str | os.PathLike[str]) -> dict[str, Any]:
                 others.add(token)
     others |= _more_special_tokens(directory, named)
     reading = _Reading(arguments)
-    if isinstance(mask := named.get("mask_token"), Mapping) and isinstance(mask.get("lstrip"), bool):
-        reading.mask_lstrip = mask["lstrip"]
+    reading.mask_lstrip = _flag(directory, named.get("mask_token"), "lstrip", default=True)
     if (directory / "tokenizer.json").exists():
         _read_tokenizer_json(directory / "tokenizer.json", reading, named, config)
     else:
@@ -98,10 +97,10 @@ def read(directory: str | os.PathLike[str]) -> dict[str, Any]:
             f"{MOST_ADDED}, since each is looked for in every text"
         )
     reading.refuse_overlaps(directory)
-    if isinstance(mask := config.get("mask_token"), Mapping) and isinstance(mask.get("lstrip"), bool):
-        reading.mask_lstrip = mask["lstrip"]
-    if isinstance(config.get("add_prefix_space"), bool):
-        arguments["add_prefix_space"] = config["add_prefix_space"]
+    reading.mask_lstrip = _flag(directory / CONFIG, config.get("mask_token"), "lstrip", reading.mask_lstrip)
+    arguments["add_prefix_space"] = _flag(
+        directory / CONFIG, config, "add_prefix_space", arguments.get("add_prefix_space", False)
+    )
     return arguments | {
         "vocabulary": reading.vocabulary,
         "added_tokens": reading.added_tokens,
@@ -320,6 +319,14 @@ def _refuse_other_classes(path: Path, config: Mapping[str, Any]) -> None:
         raise _refusal(path, "split_special_tokens", config["split_special_tokens"], "false")
 
 
+def _flag(path: Path, said: Any, key: str, default: bool) -> bool:
+    """True or false under that key, the default where it is missing, null, or `said` is no object."""
+    value = said.get(key) if isinstance(said, Mapping) else None
+    if value is not None and not isinstance(value, bool):
+        raise ValueError(f"{path}: {key} should be true or false, got {shown(value)}")
+    return default if value is None else value
+
+
 def _special_token(directory: Path, name: str, token: Any) -> str | None:
     """A special token is written as its text, or as an object with its text and flags; None where it is null."""
     content = token.get("content") if isinstance(token, Mapping) else token
@@ -376,8 +383,7 @@ def _read_vocabulary_and_merges(directory: Path, reading: _Reading, special_toke
     reading.added_tokens = {token: token in special_tokens for token in added_tokens}
     reading.normalized = {token: not is_special for token, is_special in reading.added_tokens.items()}
     config = _read_if_there(directory / CONFIG)
-    if isinstance(config.get("trim_offsets"), bool):
-        reading.arguments["trim_offsets"] = config["trim_offsets"]
+    reading.arguments["trim_offsets"] = _flag(directory / CONFIG, config, "trim_offsets", default=True)
 
 
 def read_merges(path: Path) -> list[tuple[str, str]]:
@@ -429,7 +435,7 @@ def _read_tokenizer_json(path: Path, reading: _Reading, named: Mapping[str, Any]
 
         framing = _framing(path, content.get("post_processor"), reading.vocabulary)
         its_prefix = framing.pop("add_prefix_space", prefix)
-        is_settled = isinstance(config.get("add_prefix_space"), bool)  # for both, as in transformers
+        is_settled = config.get("add_prefix_space") is not None  # for both, as in transformers
         if framing["trim_offsets"] and its_prefix != prefix and not is_settled:
             warnings.warn(
                 f"add_prefix_space of the post_processor in {str(path)!r} is {shown(its_prefix)}, unlike the "
@@ -437,9 +443,10 @@ def _read_tokenizer_json(path: Path, reading: _Reading, named: Mapping[str, Any]
                 "with a space may differ",
                 stacklevel=5,
             )
-        if isinstance(config.get("trim_offsets"), bool) and framing["trim_offsets"] is not None:
-            framing["trim_offsets"] = config["trim_offsets"]
-        framing["trim_offsets"] = bool(framing["trim_offsets"])
+        if framing["trim_offsets"] is None:
+            framing["trim_offsets"] = False  # what doesn't trim can't be told to
+        else:
+            framing["trim_offsets"] = _flag(path.parent / CONFIG, config, "trim_offsets", framing["trim_offsets"])
         for role, name in (("start_token", "cls_token"), ("end_token", "sep_token")):
             said = _special_token(path.parent, name, named.get(name))
             if said is not None and said != framing[role]:
@@ -510,7 +517,7 @@ def _framing(path: Path, processor: Any, vocabulary: Mapping[str, int]) -> dict[
 
 
 def _template(path: Path, part: Mapping[str, Any], vocabulary: Mapping[str, int]) -> dict[str, Any]:
-    """The framing of a TemplateProcessing, whose token types aren't looked at: RoBERTa's are all the same."""
+    """The framing of a TemplateProcessing."""
     _refuse_unknown_keys(path, "the post_processor", part, ("type", "single", "pair", "special_tokens"))
 
     def names(template: Any) -> list[tuple[str, str]]:
@@ -526,6 +533,13 @@ def _template(path: Path, part: Mapping[str, Any], vocabulary: Mapping[str, int]
     if separators is None:
         raise _refusal(
             path, "the post_processor's pair template", _spelt(pair), "'<s> $A </s></s> $B </s>', or one </s> between"
+        )
+    types = [piece[kind]["type_id"] for piece in [*part["single"], *part["pair"]] for kind in piece]
+    if any(types):
+        warnings.warn(
+            f"the post_processor in {str(path)!r} gives the second segment another token type, which isn't followed: "
+            "RoBERTa has one",
+            stacklevel=7,
         )
     tokens = {}
     for role, (_, name) in (("start_token", start), ("end_token", end)):
