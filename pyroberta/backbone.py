@@ -421,12 +421,12 @@ class Backbone:
         Raises:
             ValueError: where it is no whole number, or leaves out `<s>`, `<pad>` or `</s>`.
         """
-        config = replace(self.config, vocabulary_size=vocabulary_size)
-        last = max(config.start_id, config.pad_id, config.end_id)
-        if vocabulary_size <= last:
+        last = max(self.config.start_id, self.config.pad_id, self.config.end_id)
+        if isinstance(vocabulary_size, int) and 0 < vocabulary_size <= last:
             raise ValueError(
                 f"vocabulary_size must be at least {last + 1}, for <s>, <pad> and </s>; got {vocabulary_size}"
             )
+        config = replace(self.config, vocabulary_size=vocabulary_size)
         with self.writing("resize_token_embeddings()"):
             self._lay_out(config, resized(self._arrays, shapes(config)), self.ops)
 

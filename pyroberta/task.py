@@ -136,7 +136,8 @@ class Task(ABC):
             preprocessor: instead of the preset's own; None for a model that takes preprocessed features alone.
             dtype: `"float32"` or `"float64"`, of parameters and arithmetic.
             backend: `"auto"`, `"numpy"`, `"native-blas"` or `"native"`; see `pyroberta doctor`.
-            dropout, attention_dropout: rates instead of the preset's; `dropout` alone sets both.
+            dropout, attention_dropout: rates instead of the preset's; `dropout` alone sets both. Of a classifier,
+                `dropout` is the head's rate alone, as in KerasHub.
             initializer: `"keras"`, `"hf"` or `"neighbour"`, for fresh values; see `initialise`.
             seed: see the class; None is 0, or with `load_optimizer` the saved one.
 

@@ -87,6 +87,7 @@ class TextClassifier(Task):
         num_classes: int | None = None,
         *,
         labels: Sequence[str] | None = None,
+        dropout: float | None = None,
         classifier_dropout: float | None = None,
         preprocessor: TextClassifierPreprocessor | None = FROM_PRESET,
         seed: int | None = None,
@@ -99,18 +100,28 @@ class TextClassifier(Task):
             num_classes: the preset's own head is loaded where it is one for so many classes, which None takes for
                 granted; otherwise the head is fresh and wants to be fitted.
             labels: the classes' names; the preset's own unless given.
-            classifier_dropout: the head's rate, instead of the preset's.
+            dropout: the head's rate, instead of the preset's, as in KerasHub. The encoder's is set where the encoder is
+                made: `TextClassifier(Backbone.from_preset(preset, dropout=...), num_classes, ...)`.
+            classifier_dropout: the same under transformers' name.
             preprocessor, seed, options: as for `Task.from_preset`.
 
         Raises:
             ValueError, FileNotFoundError: where the preset is not there or not sound, or is no classifier and there is
-                no `num_classes`.
+                no `num_classes`; where `dropout` and `classifier_dropout` are two rates.
         """
+        if dropout is not None and classifier_dropout not in (None, dropout):
+            raise ValueError(
+                f"dropout and classifier_dropout are two names of the head's rate; got {dropout!r} and "
+                f"{classifier_dropout!r}. The encoder's rate is set by Backbone.from_preset(..., dropout=...)"
+            )
         stored = registry.num_classes(preset)
         if num_classes is None and stored is None:
             raise ValueError(f"preset {os.fspath(preset)!r} is no classifier: give num_classes=, for a fresh head")
         classes = stored if num_classes is None else num_classes
-        options |= {"num_classes": classes, "classifier_dropout": classifier_dropout}
+        options |= {
+            "num_classes": classes,
+            "classifier_dropout": dropout if classifier_dropout is None else classifier_dropout,
+        }
         if labels is None and classes == stored:
             labels = registry.labels(preset)
         found = cls._loaded(preset, preprocessor, seed=seed, **options)

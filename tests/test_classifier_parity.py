@@ -209,3 +209,24 @@ def test_keras_hub_loads_a_classifier_that_was_written_here(tmp_path: Path) -> N
     theirs = np.load(tmp_path / "arrays.npz")
     assert (int(theirs["classes"]), int(theirs["length"])) == (3, 12)
     np.testing.assert_allclose(classifier(features(IDS)), theirs["logits"], rtol=0, atol=1e-5)
+
+
+# argv: the preset's directory
+RATES = """
+import sys
+import keras_hub
+
+model = keras_hub.models.RobertaTextClassifier.from_preset(sys.argv[1], num_classes=3, dropout=0.5)
+print(model.backbone.dropout, model.pooled_dropout.rate, model.output_dropout.rate)
+"""
+
+
+def test_the_rate_of_from_preset_is_the_head_s_alone_in_kerashub_and_here(tmp_path: Path) -> None:
+    small_masked_lm(dtype="float32").save_to_preset(tmp_path / "preset", format="keras")
+    command = [sys.executable, "-c", RATES, str(tmp_path / "preset")]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "KERAS_BACKEND": "torch"})
+    assert done.returncode == 0, done.stderr[-3000:]
+    backbone, *head = map(float, done.stdout.split()[-3:])
+    config = TextClassifier.from_preset(tmp_path / "preset", num_classes=3, dropout=0.5).backbone.config
+    assert config.classifier_dropout == head[0] == head[1] == 0.5
+    assert config.dropout == config.attention_dropout == backbone == 0.1

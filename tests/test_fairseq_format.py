@@ -253,3 +253,66 @@ def test_a_config_that_is_an_object_is_refused_by_its_name(tmp_path):
     directory = preset(tmp_path / "p", tensors(params_of()), cfg=made)
     with pytest.raises(ValueError, match=r"calls omegaconf\.dictconfig\.DictConfig.*could run code"):
         load(directory)
+
+
+# --- names of the user's own ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["checkpoint_best.pt", "checkpoint_last.pt"])
+def test_a_checkpoint_of_fairseq_s_trainer_is_read_under_its_name(tmp_path, name):
+    params = params_of()
+    directory = preset(tmp_path / "p", tensors(params))
+    (directory / "model.pt").rename(directory / name)
+    assert load(directory)[1].flat.tobytes() == params.flat.tobytes()
+
+
+def test_of_several_checkpoints_the_best_is_read(tmp_path):
+    params = params_of()
+    directory = preset(tmp_path / "p", tensors(params_of(seed=1)))
+    (directory / "model.pt").rename(directory / "checkpoint_last.pt")
+    preset(tmp_path / "q", tensors(params))
+    (tmp_path / "q" / "model.pt").rename(directory / "checkpoint_best.pt")
+    assert load(directory)[1].flat.tobytes() == params.flat.tobytes()
+
+
+def test_an_architecture_of_the_user_s_own_is_judged_by_arguments_and_tensors(tmp_path):
+    params = params_of()
+    found = read(preset(tmp_path / "own", tensors(params), arguments={"arch": "my_tiny_roberta"}))
+    assert found.flat.tobytes() == params.flat.tobytes()
+    for i, (arguments, message) in enumerate(
+        [
+            ({"encoder_layers": None}, "'my_tiny_roberta' isn't one whose sizes are known, .* lack encoder_layers$"),
+            ({"encoder_normalize_before": True}, "encoder_normalize_before is True, only False can be read"),
+            ({"encoder_layers_to_keep": "0,2"}, "encoder_layers_to_keep is '0,2', only None can be read"),
+            ({"encoder_layers": 2}, "16 tensors that a model of the size in the arguments in it has no place for"),
+        ]
+    ):
+        with pytest.raises(ValueError, match=message):
+            read(preset(tmp_path / str(i), tensors(params), arguments={"arch": "my_tiny_roberta", **arguments}))
+    alien = {name.replace("fc1", "linear1"): values for name, values in tensors(params).items()}
+    with pytest.raises(ValueError, match=r"lacks 6 of the .*fc1"):
+        read(preset(tmp_path / "alien", alien, arguments={"arch": "my_tiny_roberta"}))
+
+
+def test_dropout_that_is_left_out_is_said(tmp_path):
+    directory = preset(
+        tmp_path / "p", tensors(params_of()), arguments={"activation_dropout": 0.1, "encoder_layerdrop": 0}
+    )
+    with pytest.warns(UserWarning, match=r"trained with activation_dropout \(0\.1\), which act in training alone"):
+        fairseq.read_config(directory)
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod."])
+def test_what_a_wrapper_put_in_front_of_all_names_is_left_out(tmp_path, prefix):
+    params = params_of()
+    for kind, found in (("new", tensors(params)), ("old", as_published(tensors(params)))):
+        wrapped = {prefix + name: values for name, values in found.items()}
+        assert read(preset(tmp_path / kind, wrapped)).flat.tobytes() == params.flat.tobytes()
+
+
+def test_a_byte_order_mark_before_the_dictionary_is_no_part_of_it(tmp_path):
+    directory = preset(tmp_path / "p", tensors(params_of()))
+    expected = load(directory)[2].vocabulary
+    (directory / "dict.txt").write_bytes(b"\xef\xbb\xbf" + (directory / "dict.txt").read_bytes())
+    (directory / "vocab.bpe").write_bytes(b"\xef\xbb\xbf" + (directory / "vocab.bpe").read_bytes())
+    assert load(directory)[2].vocabulary == expected

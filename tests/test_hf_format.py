@@ -19,6 +19,7 @@ from small_presets import HF as CONFIG
 from small_presets import as_ours, directory_of, hf_tensors, hf_values
 from strategies import examples
 
+from pyroberta import Backbone
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.initial_values import initialise
 from pyroberta.model.params import Arrays, shapes
@@ -484,18 +485,19 @@ def test_what_is_written_reads_back_bit_for_bit(tmp_path: Path, config: RobertaC
     heads=st.integers(1, 3),
     head_dim=st.integers(1, 3),
     other=st.tuples(*[st.integers(1, 6)] * 3),
-    pad_id=st.integers(0, 4),
+    ids=st.permutations(range(5)),
     rates=st.tuples(*[st.floats(0, 1, exclude_max=True)] * 2),
     tied=st.booleans(),
 )
 @examples(30)
 def test_a_model_of_any_size_comes_back(
-    seed: int, layers: int, heads: int, head_dim: int, other: Any, pad_id: int, rates: Any, tied: bool,
+    seed: int, layers: int, heads: int, head_dim: int, other: Any, ids: list[int], rates: Any, tied: bool,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:  # fmt: skip
     V, F, T = other
+    named = dict(zip(("start_id", "pad_id", "end_id"), ids, strict=False))
     config = RobertaConfig(
-        V, layers, heads, heads * head_dim, F, *rates, max_sequence_length=T, pad_id=pad_id, tie_embeddings=tied
+        V + 4, layers, heads, heads * head_dim, F, *rates, max_sequence_length=T, tie_embeddings=tied, **named
     )
     params = random_params(config, seed=seed)
     directory = tmp_path_factory.mktemp("any") / "preset"
@@ -578,3 +580,94 @@ def test_saving_over_a_directory_leaves_no_older_weights_and_keeps_what_is_not_o
     there = sorted(entry.name for entry in (tmp_path / "preset").iterdir())
     assert there == [".git", "README.md", "config.json", "merges.txt", "model.safetensors", "vocab.json"]
     assert (tmp_path / "preset" / ".git" / "HEAD").read_text() == "main"
+
+
+# --- names and places -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("prefix", ["_orig_mod.", "module.", "module._orig_mod.", "model."])
+@pytest.mark.parametrize("bare", [False, True])
+def test_what_a_wrapper_put_in_front_of_all_names_is_left_out(tmp_path: Path, prefix: str, bare: bool) -> None:
+    tensors = hf_tensors()
+    if bare:
+        tensors = {name: tensor for name, tensor in tensors.items() if name.startswith("roberta.")}
+        spelt = {prefix + name.removeprefix("roberta."): tensor for name, tensor in tensors.items()}
+    else:
+        spelt = {prefix + name: tensor for name, tensor in tensors.items()}
+    with contextlib.ExitStack() as stack:
+        if bare:
+            stack.enter_context(pytest.warns(UserWarning, match="no masked-LM head"))
+        found, expected = read(directory_of(tmp_path / "a", spelt)), read(directory_of(tmp_path / "b", tensors))
+    assert same_bits(found.flat, expected.flat)
+
+
+def test_what_some_names_alone_have_in_front_is_named(tmp_path: Path) -> None:
+    tensors = hf_tensors()
+    name = "roberta.encoder.layer.0.output.dense.bias"
+    tensors["_orig_mod." + name] = tensors.pop(name)
+    with pytest.raises(ValueError, match=rf"lacks 1 of .*: {name}\. Is '_orig_mod\.{name}' the first of them\?"):
+        read(directory_of(tmp_path, tensors))
+
+
+def test_a_name_of_many_components_takes_no_time(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="lacks"):
+        read(directory_of(tmp_path, {"a." * 1000 + str(i): np.zeros(1, np.float32) for i in range(1000)}))
+
+
+@pytest.mark.parametrize("key", ["bos_token_id", "pad_token_id", "eos_token_id"])
+def test_a_special_token_beyond_the_vocabulary_is_refused_by_name(tmp_path: Path, key: str) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(hf_values(**{key: CONFIG.vocabulary_size})))
+    with pytest.raises(
+        ValueError, match=rf"config\.json: {key} is 23, which the table of vocab_size 23 has no row for"
+    ):
+        hf.read_config(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["start_id", "pad_id", "end_id"])
+def test_a_config_has_special_tokens_of_its_own_table(name: str) -> None:
+    for id in (CONFIG.vocabulary_size, -1, True, 1.0):
+        with pytest.raises(ValueError, match=rf"{name} must be the id of one of the 23 rows .*; got {id}"):
+            dataclasses.replace(CONFIG, **{name: id})
+
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.mark.parametrize(
+    ("root", "inside"),
+    [
+        ("models--org--name", f"snapshots/{COMMIT}"),
+        ("hub", f"models--org--name/snapshots/{COMMIT}"),
+        ("sentence-transformers", "0_Transformer"),
+        ("trainer", "checkpoint-500"),
+    ],
+)
+def test_a_directory_with_a_model_inside_says_where(tmp_path: Path, root: str, inside: str) -> None:
+    directory = tmp_path / root
+    (directory / inside).mkdir(parents=True)
+    directory_of(directory / inside, hf_tensors())
+    if root == "models--org--name":
+        (directory / "refs").mkdir()
+        (directory / "refs" / "main").write_text(COMMIT)
+        (directory / "snapshots" / ("0" * 40)).mkdir()
+        (directory / "snapshots" / ("0" * 40) / "config.json").write_text("{}")
+    if root == "sentence-transformers":
+        (directory / "config.json").write_text('{"__version__": "0.2.5"}')
+    with pytest.raises(ValueError, match=rf"A model may lie inside: give '{directory / inside}'"):
+        Backbone.from_preset(directory)
+
+
+def test_a_directory_with_nothing_inside_says_nothing_of_it(tmp_path: Path) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    with pytest.raises(ValueError, match=r"it has a\.$"):
+        Backbone.from_preset(tmp_path)
+
+
+def test_the_search_inside_is_short(tmp_path: Path) -> None:
+    for i in range(30):
+        for j in range(60):
+            (tmp_path / str(i) / str(j)).mkdir(parents=True)
+    (tmp_path / "1" / "2" / "3" / "4").mkdir(parents=True)
+    (tmp_path / "1" / "2" / "3" / "4" / "config.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"and 22 more\.$"):
+        Backbone.from_preset(tmp_path)

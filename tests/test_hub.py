@@ -418,19 +418,92 @@ def test_what_kaggle_has_not_is_told(kaggle: Hub, kerashub_files: dict[str, byte
 # --- handles and names ------------------------------------------------------------------------------------------------
 
 
+BAD_HF = (
+    "", "a", "a/b/c", "a/b@", "a/", "/b", "../b", "a/..", "a/.b", ".a/b", "a/b.", "-a/b", "a..b/c", "a/b..c", "a--b/c",
+    "a/b.git", "ä/b", "a/b\n", "a/" + "b" * 97, "a/b@..", "a/b@../../name", "a/b@x/../../../y", "a/b@/etc", "a/b@x//y",
+    "a/b@x/", "a/b@.x", "a/b@x/.y", "a/b@x\\y", "a/b@x y", "a/b@x..y", "a/b@x.", "a/b@-x", "a/b@@x", "a/b@x\0",
+)  # fmt: skip
+BAD_KAGGLE = (
+    "", "a", "a/b/c", "a/b/c/d/latest", "a/b/c/d/0", "a/b/c/d/1/e", "a/../c/d", "a//c/d", "../b/c/d", "a/b/c/..",
+    "a/b/c/d/../..", "a/b/c/d/-1", "a/b/c/d/..1", "a/b/c/d..e", "a/b/c/.d", "ä/b/c/d", "a/b/c/d\n",
+    "a/b/c/" + "d" * 101, "a/b/c/d/" + "9" * 11,
+)  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("handle", "shape"),
     [
-        *((f"hf://{rest}", "hf://ORGANISATION/NAME@REVISION") for rest in ("", "a", "a/b/c", "a/b@", "a/", "/b")),
+        *((f"hf://{rest}", "hf://ORGANISATION/NAME@REVISION") for rest in BAD_HF),
         *(
             (f"kaggle://{rest}", "kaggle://OWNER/MODEL/FRAMEWORK/VARIATION.*/VERSION, a number")
-            for rest in ("", "a", "a/b/c", "a/b/c/d/latest", "a/b/c/d/0", "a/b/c/d/1/e", "a/../c/d", "a//c/d")
+            for rest in BAD_KAGGLE
         ),
     ],
 )  # fmt: skip
 def test_a_handle_that_is_none_is_told_how_they_are_formed(handle: str, shape: str) -> None:
-    with pytest.raises(ValueError, match=f"'{re.escape(handle)}' is no handle of .*{shape}"):
+    with pytest.raises(ValueError, match=f"{re.escape(repr(handle))} is no handle of .*{shape}"):
         resolve(handle)
+
+
+@pytest.mark.parametrize("handle", ["hf://o/n", "hf://o/n@v1.0", "hf://o/n@refs/pr/1", "hf://a-b/c_d.e@feature/x-y"])
+def test_the_handles_that_a_hub_has_are_taken(handle: str) -> None:
+    name, _, revision = handle.removeprefix("hf://").partition("@")
+    assert hubs.parse_hf(handle) == (name, revision or None)
+
+
+def test_a_bad_handle_asks_nothing_and_writes_nothing(
+    hub: Hub, kaggle: Hub, tmp_path: Path, hf_files: dict[str, bytes]
+) -> None:
+    """A revision that climbs would name a file outside of the cache, once a server answers."""
+    hub.repositories["a/b"] = Repository(hf_files, branches={"main", "../../name"})
+    with Client(tmp_path / "fresh", HF_ENDPOINT=hub.url) as client:
+        for rest in BAD_HF:
+            found = client(f"hf://{rest}")
+            assert (found["error"], "is no handle of" in found["text"]) == ("ValueError", True), rest
+            found = client(f"hf://{rest}", "upload", preset="roberta_tiny_en")
+            assert (found["error"], "is no handle of" in found["text"]) == ("ValueError", True), rest
+    for rest in BAD_KAGGLE:
+        with pytest.raises(ValueError, match="is no handle of"):
+            resolve(f"kaggle://{rest}")
+    assert hub.requests == []
+    assert files_of(tmp_path) == {}
+
+
+# argv: the handle. What the client prints goes to the process's stderr.
+WITHOUT_A_HUB = """
+import sys, time
+from pyroberta.presets.registry import resolve
+
+def slept(seconds):
+    raise SystemExit(f"it waited {seconds} s")
+
+time.sleep = slept
+try:
+    print(resolve(sys.argv[1]))
+except ConnectionError as error:
+    print(error)
+"""
+
+
+def test_a_hub_that_is_not_there_is_told_at_once(
+    hub: Hub, online: Client, home: Path, hf_files: dict[str, bytes]
+) -> None:
+    hub.repositories["org/cached"] = Repository(hf_files)
+    directory = online("hf://org/cached")["result"]
+    env = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+    env |= {"HF_HOME": str(home / "hf"), "PYTHONPATH": str(ROOT)}
+    hub.requests.clear()
+    for endpoint in (hub.url.replace("127.0.0.1", "127.0.0.2"), "https://nowhere.invalid"):
+        for handle, expected in (
+            ("hf://org/cached", re.escape(directory)),
+            ("hf://org/cached@main", re.escape(directory)),
+            ("hf://org/never", rf"config\.json isn't in the cache .* and {endpoint} can't be reached \(.*[Ee]rror"),
+        ):
+            command = [sys.executable, "-c", WITHOUT_A_HUB, handle]
+            done = subprocess.run(command, env=env | {"HF_ENDPOINT": endpoint}, capture_output=True, text=True)
+            assert done.stderr == "", done.stderr
+            assert re.search(expected, done.stdout), done.stdout
+    assert hub.requests == []
 
 
 @pytest.mark.parametrize(("scheme", "where"), [("modelscope", "ModelScope"), ("gs", "Google"), ("ftp", "there")])

@@ -67,7 +67,7 @@ def test_a_model_of_any_size_comes_back(seed, layers, heads, head_dim, other, id
     V, F, T = other
     named = dict(zip(("start_id", "pad_id", "end_id"), ids, strict=False))
     config = small_config(
-        vocabulary_size=V, num_layers=layers, num_heads=heads, hidden_dim=heads * head_dim, intermediate_dim=F,
+        vocabulary_size=V + 4, num_layers=layers, num_heads=heads, hidden_dim=heads * head_dim, intermediate_dim=F,
         max_sequence_length=T, **named,
     )  # fmt: skip
     params = random_params(config, seed, np.float32)

@@ -215,7 +215,9 @@ def test_a_fairseq_directory_is_told_apart(tmp_path: Path, others: list[str]) ->
 
 
 def test_a_directory_of_no_known_format_tells_what_is_there(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"is no preset: it has neither config\.json nor model\.pt; it has nothing"):
+    with pytest.raises(
+        ValueError, match=r"is no preset: it has neither config\.json nor model\.pt nor .*; it has nothing"
+    ):
         detect(tmp_path)
     (tmp_path / "cat.jpg").write_bytes(b"")
     with pytest.raises(ValueError, match=r"it has cat\.jpg"):

@@ -253,8 +253,13 @@ def test_rates_come_from_the_preset_and_can_be_given(tmp_path: Path):
 
     assert rates() == (0.2, 0.2, 0.2)
     assert rates(classifier_dropout=0.5) == (0.2, 0.2, 0.5)
-    assert rates(dropout=0.0) == (0.0, 0.0, 0.0)
-    assert rates(dropout=0.0, classifier_dropout=0.3) == (0.0, 0.0, 0.3)
+    assert rates(dropout=0.5) == rates(dropout=0.5, classifier_dropout=0.5) == (0.2, 0.2, 0.5)  # as in KerasHub
+    assert rates(attention_dropout=0.1) == (0.2, 0.1, 0.2)
+    with pytest.raises(ValueError, match=r"two names of the head's rate; got 0\.0 and 0\.3.*Backbone\.from_preset"):
+        rates(dropout=0.0, classifier_dropout=0.3)
+    assert Task.from_preset(tmp_path, dropout=0.5).backbone.config.classifier_dropout == 0.5
+    encoder = Backbone.from_preset(tmp_path, dropout=0.0, classifier_dropout=0.3)
+    assert (encoder.config.dropout, encoder.config.classifier_dropout) == (0.0, 0.3)
 
 
 # --- directories ------------------------------------------------------------------------------------------------------

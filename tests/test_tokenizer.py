@@ -348,7 +348,7 @@ def test_tokenizer_json_alone_is_enough_in_both_spellings_of_merges(tmp_path):
 
 def test_tokenizer_json_says_lstrip_and_prefix_space(tmp_path):
     def turn_round(content):
-        content["pre_tokenizer"]["add_prefix_space"] = True
+        content["pre_tokenizer"]["add_prefix_space"] = content["post_processor"]["add_prefix_space"] = True
         content["added_tokens"][-1]["lstrip"] = False
 
     edit_tokenizer_json(tmp_path, turn_round)

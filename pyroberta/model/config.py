@@ -80,6 +80,13 @@ class RobertaConfig:
             value = getattr(self, name)
             if not 0.0 <= value < 1.0:
                 raise ValueError(f"{name} must be in [0, 1), got {value!r}")
+        for name in ("start_id", "pad_id", "end_id"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < self.vocabulary_size:
+                raise ValueError(
+                    f"{name} must be the id of one of the {self.vocabulary_size} rows of the token table "
+                    f"(vocabulary_size), from 0 to {self.vocabulary_size - 1}; got {value!r}"
+                )
         if self.num_layers > MOST_LAYERS:
             raise ValueError(f"num_layers must be at most {MOST_LAYERS}, got {self.num_layers}")
         if not self.layer_norm_epsilon > 0.0:

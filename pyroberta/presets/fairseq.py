@@ -1,5 +1,7 @@
 """The fairseq checkpoint: a directory with model.pt, dict.txt and, where they aren't GPT-2's own, the merges.
 
+The checkpoint may be called checkpoint_best.pt or checkpoint_last.pt too; the first of the three is read.
+
 What differs from the parameters here:
 
 - names, by the table `NAMES`; kernels lie (out, in) there and (in, out) here;
@@ -8,7 +10,7 @@ What differs from the parameters here:
 - the position table there has `pad_id + 1` rows in front that no token uses;
 - `lm_head.weight` is the token table once more, unless `untie_weights_roberta`.
 
-Dropout after the activation and of whole layers, which change training alone, aren't taken over.
+Dropout after the activation and of whole layers, which change training alone, isn't taken over; that is warned of.
 
 Source: fairseq's models/roberta/model.py and modules/transformer_sentence_encoder.py, versions 0.8 to 0.12.
 """
@@ -16,6 +18,7 @@ Source: fairseq's models/roberta/model.py and modules/transformer_sentence_encod
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -28,9 +31,10 @@ from pyroberta.model.config import RobertaConfig
 from pyroberta.model.initial_values import initialise
 from pyroberta.model.params import Arrays, is_backbone, shapes
 from pyroberta.presets import stored as tensors_of
-from pyroberta.presets.marks import FAIRSEQ_CHECKPOINT as CHECKPOINT
+from pyroberta.presets.marks import FAIRSEQ_CHECKPOINTS as CHECKPOINTS
 from pyroberta.presets.marks import FAIRSEQ_DICTIONARY as DICTIONARY
-from pyroberta.presets.renaming import renamed, shapes_there, take_over
+from pyroberta.presets.marks import fairseq_checkpoint
+from pyroberta.presets.renaming import renamed, shapes_there, take_over, without_shared_prefix
 from pyroberta.presets.stored import Stored
 from pyroberta.text.files import number, read_bytes, read_json, shown
 
@@ -91,8 +95,19 @@ ONLY: tuple[tuple[str, Any, str], ...] = (
     ("layernorm_embedding", True, "RoBERTa's embeddings have a layer norm"),
     ("no_scale_embedding", True, "RoBERTa's embeddings aren't scaled"),
     ("adaptive_input", False, "RoBERTa's token table is one matrix"),
+    ("encoder_layers_to_keep", None, "fairseq would leave the other layers out"),
 )
+# Names by which fairseq knows a RoBERTa, with the sizes in FIELDS as defaults, and names of its other models. A name of
+# the user's own says nothing: the arguments have the sizes then, and the tensors show what model it is.
 ARCHITECTURES = re.compile(r"roberta(_(base|large))?")
+OTHERS = re.compile(
+    r"(roberta_(prenorm|enc_dec)|xlm|bert|masked_lm|bart|mbart|transformer|fconv|lstm|lightconv|levenshtein|wav2vec|"
+    r"hubert|linformer)(_.*)?"
+)
+SIZES = ("encoder_layers", "encoder_attention_heads", "encoder_embed_dim", "encoder_ffn_embed_dim")
+# What changes training alone and isn't taken over where it isn't 0.
+LEFT_OUT = ("activation_dropout", "relu_dropout", "encoder_layerdrop", "quant_noise_pq", "quant_noise_scalar")
+ROOTS = ("encoder", "decoder", "classification_heads")  # with which the tensors' names begin
 
 
 def renaming(config: RobertaConfig) -> dict[str, tuple[str, bool]]:
@@ -110,10 +125,10 @@ def renaming(config: RobertaConfig) -> dict[str, tuple[str, bool]]:
 
 
 def read_config(directory: Path) -> RobertaConfig:
-    """The hyperparameters that the model was trained with, from the arguments in model.pt.
+    """The hyperparameters that the model was trained with, from the arguments in the checkpoint.
 
     Raises:
-        FileNotFoundError: where there is no model.pt.
+        FileNotFoundError: where there is no checkpoint.
         ValueError: where it isn't a RoBERTa's, naming the argument, its value, and what was expected.
     """
     file, checkpoint = _read(directory)
@@ -135,7 +150,7 @@ def read_config(directory: Path) -> RobertaConfig:
 def _read(directory: Path) -> tuple[Path, Mapping[str, Any]]:
     from pyroberta.presets import torch_io  # here, as few have need of it, and it takes a while to import
 
-    file = directory / CHECKPOINT
+    file = fairseq_checkpoint(directory) or directory / CHECKPOINTS[0]
     checkpoint = torch_io.read(file)
     if not isinstance(checkpoint, Mapping) or not isinstance(checkpoint.get("model"), Mapping):
         raise ValueError(f"{file} is no fairseq checkpoint: it should hold a dict with the key 'model'")
@@ -152,14 +167,26 @@ def _arguments(file: Path, checkpoint: Mapping[str, Any]) -> dict[str, Any]:
     architecture = found.get("arch", found.get("_name"))
     if architecture is None:
         raise ValueError(f"{file} doesn't say of which architecture it is (args.arch, or cfg.model._name)")
-    if not isinstance(architecture, str) or not ARCHITECTURES.fullmatch(architecture):
+    if not isinstance(architecture, str) or OTHERS.fullmatch(architecture):
         raise ValueError(
             f"{file}: this is a {shown(architecture)} model; pyroberta reads 'roberta', 'roberta_base' and "
-            "'roberta_large'"
+            "'roberta_large', and RoBERTas with a name of their own"
+        )
+    unsaid = [size for size in SIZES if size not in found]
+    if unsaid and not ARCHITECTURES.fullmatch(architecture):
+        raise ValueError(
+            f"{file}: the architecture {shown(architecture)} isn't one whose sizes are known, and the arguments lack "
+            f"{', '.join(unsaid)}"
         )
     for key, only, reason in ONLY:
         if found.get(key, only) != only:
             raise ValueError(f"{file}: {key} is {shown(found[key])}, only {only!r} can be read: {reason}")
+    left_out = [f"{key} ({shown(found[key])})" for key in LEFT_OUT if found.get(key, 0) not in (0, False)]
+    if left_out:
+        warnings.warn(
+            f"{file} was trained with {', '.join(left_out)}, which act in training alone and aren't taken over",
+            stacklevel=4,
+        )
     return found
 
 
@@ -180,6 +207,7 @@ def _tensors(file: Path, checkpoint: Mapping[str, Any]) -> dict[str, Stored]:
                 f"{file}: 'model' should hold tensors alone, each by its name, but {shown(name)} has a "
                 f"{type(tensor).__name__}"
             )
+    for name, tensor in without_shared_prefix(checkpoint["model"], ROOTS).items():
         name = re.sub(r"^decoder\.", "encoder.", name).replace(".emb_layer_norm.", ".layernorm_embedding.")
         if IGNORED.fullmatch(name):
             continue
@@ -317,7 +345,7 @@ def read_tokenizer(directory: Path, config: RobertaConfig) -> Tokenizer:
 
 def _text(file: Path) -> str:
     try:
-        return read_bytes(file).decode()
+        return read_bytes(file).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{file} is not UTF-8: {error}") from None
 

@@ -26,7 +26,15 @@ from pyroberta.model.initial_values import initialise
 from pyroberta.model.params import Arrays, is_backbone, shapes
 from pyroberta.presets import safetensors_io, training_state
 from pyroberta.presets.encoding import dtype_name, stored_type
-from pyroberta.presets.renaming import POSITION, renamed, shapes_there, take_over, unused_rows
+from pyroberta.presets.marks import hint_of_inside
+from pyroberta.presets.renaming import (
+    POSITION,
+    renamed,
+    shapes_there,
+    take_over,
+    unused_rows,
+    without_shared_prefix,
+)
 from pyroberta.presets.shards import parse_size, split
 from pyroberta.presets.stored import (
     Copy,
@@ -88,6 +96,7 @@ MASKED_LM, CLASSIFIER = "RobertaForMaskedLM", "RobertaForSequenceClassification"
 TOKEN_TYPE = "roberta.embeddings.token_type_embeddings.weight"
 # Stored by some versions, used by no masked LM.
 IGNORED = re.compile(r"roberta\.(pooler\..*|embeddings\.(position_ids|token_type_ids))")
+ROOTS = ("roberta", "lm_head", "classifier", "embeddings", "encoder", "pooler")  # with which the names begin
 HEADS = {MASKED_LM: "lm_head.*", CLASSIFIER: "classifier.*"}
 HEAD_TENSORS = {MASKED_LM: re.compile(r"lm_head\..*"), CLASSIFIER: re.compile(r"classifier\.(dense|out_proj)\..*")}
 
@@ -172,6 +181,12 @@ def read_config(directory: Path) -> RobertaConfig:
         if values.get(key, only) != only:
             raise ValueError(f"{file}: {key} is {shown(values[key])}, only {only!r} can be read: {reason}")
     fields: dict[str, Any] = {ours: number(file, values, theirs, default) for ours, theirs, default in FIELDS}
+    for ours, theirs, _ in FIELDS:
+        if ours.endswith("_id") and fields[ours] >= fields["vocabulary_size"]:
+            raise ValueError(
+                f"{file}: {theirs} is {fields[ours]}, which the table of vocab_size {fields['vocabulary_size']} has no "
+                "row for"
+            )
     rows = number(file, values, "max_position_embeddings", 512)
     if rows <= fields["pad_id"] + 1:
         raise ValueError(
@@ -233,7 +248,10 @@ def _refuse_other_models(file: Path, values: Mapping[str, Any]) -> None:
         architectures = values.get("architectures")
         if isinstance(architectures, list) and any(str(name).startswith("Roberta") for name in architectures):
             return
-        raise ValueError(f'{file} has no model_type, so it may be any model; a RoBERTa\'s says "model_type": "roberta"')
+        raise ValueError(
+            f'{file} has no model_type, so it may be any model; a RoBERTa\'s says "model_type": "roberta".'
+            f"{hint_of_inside(file.parent)}"
+        )
     if model_type != "roberta":
         relative = RELATIVES.get(model_type) if isinstance(model_type, str) else None
         what = f", {relative}" if relative else ""
@@ -333,7 +351,7 @@ def _read_shards(index: Path, read: Callable[[Path], dict[str, Stored]]) -> dict
 def _canonical(stored: Mapping[str, Stored]) -> dict[str, Stored]:
     """The tensors under the names that transformers writes today, without those that no task here uses."""
     renamed: dict[str, Stored] = {}
-    for name, tensor in stored.items():
+    for name, tensor in without_shared_prefix(stored, ROOTS).items():
         name = re.sub(r"^(?=(embeddings|encoder|pooler)\.)", "roberta.", name)
         name = re.sub(r"(LayerNorm|layer_norm)\.gamma$", r"\1.weight", name)
         name = re.sub(r"(LayerNorm|layer_norm)\.beta$", r"\1.bias", name)
@@ -370,9 +388,18 @@ def _settle_decoder(stored: dict[str, Stored], config: RobertaConfig) -> None:
 
 
 def read_preprocessor(directory: Path) -> dict[str, Any]:
-    """The preprocessor's settings that `write` left there; empty for a directory that transformers wrote."""
+    """The preprocessor's settings that `write` left there; of a directory that transformers wrote, those that the
+    tokenizer's files have, as far as the model takes such sequences.
+    """
+    from pyroberta.text.tokenizer_files import read_settings
+
     file = directory / PREPROCESSOR
-    return read_json(file) if file.exists() else {}
+    if file.exists():
+        return read_json(file)
+    settings = read_settings(directory)
+    if "sequence_length" in settings:
+        settings["sequence_length"] = min(settings["sequence_length"], read_config(directory).max_sequence_length)
+    return settings
 
 
 def has_tokenizer(directory: Path) -> bool:

@@ -17,9 +17,12 @@ import contextlib
 import hashlib
 import os
 import re
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from pyroberta.presets import hf, kerashub, training_state
 from pyroberta.presets.marks import CONFIG, is_kerashub
@@ -135,6 +138,10 @@ def missing(package: str, handle: str) -> ImportError:
 HF_LOG_IN = "log in with `hf auth login`, or set HF_TOKEN to a token from https://huggingface.co/settings/tokens"
 
 
+HF_NAME = r"\w(?:[\w.-]{0,94}\w)?"
+HF_PART = r"\w(?:[\w.-]{0,98}[\w-])?"
+
+
 def parse_hf(handle: str) -> tuple[str, str | None]:
     """The repository, and the branch, tag or commit, None for the default branch.
 
@@ -144,8 +151,9 @@ def parse_hf(handle: str) -> tuple[str, str | None]:
     >>> parse_hf("hf://FacebookAI/roberta-base@e2da8e2")
     ('FacebookAI/roberta-base', 'e2da8e2')
     """
-    match = re.fullmatch(r"hf://([\w.-]+/[\w.-]+)(?:@([\w./-]+))?", handle)
-    if not match:
+    # Names as the hub has them; a revision as Git has it, without any part that could be a path of its own.
+    match = re.fullmatch(rf"hf://({HF_NAME}/{HF_NAME})(?:@({HF_PART}(?:/{HF_PART})*))?", handle, re.ASCII)
+    if not match or ".." in handle or "--" in match[1] or match[1].endswith(".git"):
         raise ValueError(
             f"{handle!r} is no handle of the Hugging Face hub: those are hf://ORGANISATION/NAME or "
             "hf://ORGANISATION/NAME@REVISION, such as hf://FacebookAI/roberta-base"
@@ -160,6 +168,7 @@ class HuggingFace:
         self.handle = handle
         self.repository, self.revision = parse_hf(handle)
         self.commit: str | None = None
+        self.unreachable: OSError | None = None  # why the hub is not asked
         try:
             import huggingface_hub
         except ImportError:
@@ -174,15 +183,46 @@ class HuggingFace:
             cached = self.client.try_to_load_from_cache(self.repository, name, revision=self.commit)
             if cached is not None:  # the path, or the client's sign that there is no such file
                 return Path(cached) if isinstance(cached, str) else None
+        else:
+            self.unreachable = _unreachable()
         try:
             with hf_errors(self.handle, name):
-                path = self.client.hf_hub_download(self.repository, name, revision=self.commit or self.revision)
+                path = self._download(name)
         except errors.EntryNotFoundError:
             return None
         file = Path(path)
         _check_hash(file, self.handle)
         self.commit = self.commit or file.parent.name
         return file
+
+    def _download(self, name: str) -> str:
+        from huggingface_hub import errors
+
+        how = {"revision": self.commit or self.revision, "local_files_only": self.unreachable is not None}
+        try:
+            return str(self.client.hf_hub_download(self.repository, name, **how))
+        except errors.LocalEntryNotFoundError as error:
+            if self.unreachable is None:
+                raise
+            raise error from self.unreachable
+
+
+def _unreachable() -> OSError | None:
+    """Why no connection to the hub can be made; None where one can, or where a proxy makes it.
+
+    The client would try again and again, for 20 s with a line each, before it looks into its cache.
+    """
+    from huggingface_hub import constants
+
+    address = urlsplit(constants.ENDPOINT)
+    if constants.HF_HUB_OFFLINE or getproxies() or address.hostname is None:
+        return None
+    port = address.port or (80 if address.scheme == "http" else 443)
+    try:
+        socket.create_connection((address.hostname, port), constants.HF_HUB_ETAG_TIMEOUT).close()
+    except OSError as error:
+        return error
+    return None
 
 
 @contextlib.contextmanager
@@ -298,8 +338,8 @@ def parse_kaggle(handle: str) -> tuple[str, str | None]:
     >>> parse_kaggle("kaggle://keras/roberta/keras/roberta_base_en/3")
     ('keras/roberta/keras/roberta_base_en', '3')
     """
-    match = re.fullmatch(r"kaggle://((?:[\w-][\w.-]*/){3}[\w-][\w.-]*)(?:/([1-9]\d*))?", handle)
-    if not match:
+    match = re.fullmatch(r"kaggle://((?:[\w-][\w.-]{0,99}/){3}[\w-][\w.-]{0,99})(?:/([1-9]\d{0,9}))?", handle, re.ASCII)
+    if not match or ".." in handle:
         raise ValueError(
             f"{handle!r} is no handle of Kaggle: those are kaggle://OWNER/MODEL/FRAMEWORK/VARIATION, whose latest "
             "version is taken, or with /VERSION, a number, such as kaggle://keras/roberta/keras/roberta_base_en/3"

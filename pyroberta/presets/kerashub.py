@@ -272,6 +272,8 @@ def read_tokenizer(directory: Path, config: RobertaConfig) -> Tokenizer:
             add_prefix_space=settings.get("add_prefix_space") is True,
             mask_lstrip=own.get("mask_lstrip") is not False,
             added_tokens=own.get("added_tokens"),
+            separators=own.get("separators", 2),
+            trim_offsets=own.get("trim_offsets") is not False,
         )
     except (TypeError, ValueError) as error:
         raise ValueError(f"{directory / ASSETS}: {error}") from None

@@ -150,6 +150,12 @@ def _warn_of_what_it_does_otherwise(contents: Contents) -> None:
             "into pieces. pyroberta reads them back",
             stacklevel=3,
         )
+    if tokenizer is not None and tokenizer.separators != 2:
+        warnings.warn(
+            "KerasHub's preprocessor puts two </s> between the segments of a pair, this tokenizer one. pyroberta reads "
+            "that back",
+            stacklevel=3,
+        )
 
 
 # --- JSON -------------------------------------------------------------------------------------------------------------
@@ -167,7 +173,7 @@ def _described(contents: Contents, dtype: str) -> dict[str, Any]:
     found: dict[str, Any] = {"backbone": backbone, "tokenizer": None, "preprocessor": None}
     if tokenizer is not None:
         settings = {"config_file": "tokenizer.json", "add_prefix_space": tokenizer.add_prefix_space}
-        own = {"mask_lstrip": tokenizer.mask_lstrip, "added_tokens": tokenizer.added_tokens}
+        own = {name: getattr(tokenizer, name) for name in ("mask_lstrip", "added_tokens", "separators", "trim_offsets")}
         found["tokenizer"] = _object("roberta_tokenizer", "RobertaTokenizer", settings, {"name": "int32"}, own)
     if preprocessor is not None:
         if tokenizer is None:

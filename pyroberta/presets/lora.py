@@ -1,7 +1,8 @@
 """Low-rank changes in files of their own: PEFT's adapter directory and KerasHub's `.lora.h5`, read and written.
 
     adapter_config.json          rank, alpha, which layers
-    adapter_model.safetensors    base_model.model.roberta.encoder.layer.0.attention.self.query.lora_A.weight (r, C)
+    adapter_model.safetensors    (or adapter_model.bin)
+                                 base_model.model.roberta.encoder.layer.0.attention.self.query.lora_A.weight (r, C)
                                  … .lora_B.weight (C, r)
 
 PEFT's matrices lie (out, in), so each is ours turned around.
@@ -22,6 +23,7 @@ Sources: peft's `tuners/lora`, `utils/save_and_load.py`; Keras's `layers/core/ei
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import product
@@ -35,12 +37,14 @@ from pyroberta.model.config import RobertaConfig
 from pyroberta.model.params import Arrays, is_lora, shapes
 from pyroberta.presets import hdf5_writer, safetensors_io
 from pyroberta.presets.kerashub import import_h5py
+from pyroberta.presets.marks import hint_of_inside
+from pyroberta.presets.renaming import without_shared_prefix
 from pyroberta.presets.stored import FLOATS, Copy, Stored, few, refuse_non_finite
 from pyroberta.presets.writing import json_file
 from pyroberta.text.files import number, read_json, shown
 from pyroberta.text.new_files import replace_files
 
-CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+CONFIG, WEIGHTS, PICKLE = "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"
 KERASHUB = ".lora.h5"
 PREFIX = "base_model.model.roberta.encoder.layer"
 
@@ -55,7 +59,11 @@ PLACE = re.compile(
     r"base_model\.model\.(?:roberta\.)?encoder\.layer\.(?P<layer>\d{1,4})\.(?P<module>attention\.[a-z.]+)"
     r"\.lora_(?P<factor>[AB])\.weight"
 )
-# Keys of adapter_config.json that change what is computed, and the values with which it is what is computed here.
+# What is done with each field of PEFT's LoraConfig, which adapter_config.json has as keys. `read` takes these over:
+FOLLOWED = (
+    "r", "lora_alpha", "lora_dropout", "target_modules", "exclude_modules", "layers_to_transform", "layers_pattern",
+)  # fmt: skip
+# These may have only the values with which PEFT computes what is computed here. The last value is shown in messages.
 ONLY: tuple[tuple[str, tuple[Any, ...], str], ...] = (
     ("peft_type", ("LORA",), "other adapters are other models"),
     ("bias", ("none",), "biases would be part of the adapter"),
@@ -65,7 +73,44 @@ ONLY: tuple[tuple[str, tuple[Any, ...], str], ...] = (
     ("use_rslora", (None, False), "the factor here is alpha / r, not alpha / √r"),
     ("use_dora", (None, False), "DoRA changes the kernel's norm too"),
     ("lora_bias", (None, False), "the change has no bias here"),
+    (
+        "init_lora_weights",
+        (None, False, "gaussian", "eva", "orthogonal", True),
+        "PEFT changes the model's own weights with other values when it loads the adapter. PEFT saves an ordinary "
+        "adapter with save_pretrained(..., path_initial_model_for_weight_conversion=...)",
+    ),
+    ("trainable_token_indices", (None, [], {}), "rows of the token table would be part of the adapter"),
+    ("layer_replication", (None, []), "the model would have more layers"),
+    ("alora_invocation_tokens", (None, []), "aLoRA changes the tokens after an invocation alone"),
+    ("use_qalora", (None, False), "QALoRA averages the inputs in groups"),
+    ("target_parameters", (None, []), "a change of parameters by their own names isn't read"),
+    ("megatron_config", (None,), "Megatron's parallel layers aren't read"),
+    ("velora_config", (None,), "VeLoRA computes other gradients"),
+    ("monteclora_config", (None,), "MonteCLoRA draws its factors at random"),
+    ("use_bdlora", (None, False), "BD-LoRA's factors are made of blocks"),
+    ("arrow_config", (None,), "Arrow mixes several adapters"),
+    ("kasa_config", (None,), "KaSA changes the model's own weights"),
 )
+# These change nothing of what is computed with the factors, whatever they are.
+NO_EFFECT = {
+    "task_type": "what the adapter was trained for",
+    "auto_mapping": "which classes of transformers to load",
+    "peft_version": "who wrote it",
+    "base_model_name_or_path": "the model is the one that the factors are loaded into",
+    "revision": "of that model",
+    "inference_mode": "whether PEFT freezes the factors when it loads them",
+    "fan_in_fan_out": "how other models than RoBERTa store their kernels; PEFT ignores it for linear layers",
+    "megatron_core": "a module's name, used with megatron_config alone",
+    "loftq_config": "used with init_lora_weights='loftq' alone",
+    "eva_config": "how the factors were drawn",
+    "corda_config": "used with init_lora_weights='corda' alone",
+    "lora_ga_config": "used with init_lora_weights='lora_ga' alone",
+    "qalora_group_size": "used with use_qalora alone",
+    "runtime_config": "where PEFT computes",
+    "ensure_weight_tying": "used with modules_to_save and trainable_token_indices alone",
+}
+# A field that PEFT may get in the future is read where it has one of these values, which switch things off.
+OFF: tuple[Any, ...] = (None, False, 0, "", [], {})
 # KerasHub numbers a backbone's layers; these are the numbers of layer i's in keras 3.15 with keras-hub 0.32.
 KERASHUB_INDEX = {"value": 11, "query": 13}
 KERASHUB_STEP = 10
@@ -120,6 +165,10 @@ def read(path: Path | str, config: RobertaConfig) -> tuple[RobertaConfig, dict[s
 
     Returns:
         The config with the rank, alpha and targets that the file has, and the factors by their names here, in float64.
+        Those of kernels that the adapter leaves as they are, by `layers_to_transform` say, are zeros.
+
+    Warns:
+        UserWarning: where `lora_dropout` isn't 0, or a pattern names some layers alone.
 
     Raises:
         FileNotFoundError: where there is none.
@@ -135,32 +184,157 @@ def read(path: Path | str, config: RobertaConfig) -> tuple[RobertaConfig, dict[s
     if not directory.is_dir():
         raise FileNotFoundError(f"there is no directory {str(path)!r} to load LoRA weights from")
     file = directory / CONFIG
+    if not file.exists() and (inside := hint_of_inside(directory, (CONFIG,))):
+        raise FileNotFoundError(f"{directory} has no {CONFIG}.{inside}")
     values = read_json(file)
-    for key, allowed, reason in ONLY:
-        if values.get(key, allowed[0]) not in allowed:
-            raise ValueError(f"{file}: {key} is {shown(values[key])}, only {allowed[-1]!r} can be read: {reason}")
+    _refuse_other_adapters(file, values)
     found: dict[str, Stored] = {}
-    for theirs, tensor in safetensors_io.read(directory / WEIGHTS).items():
+    tensors = _tensors(directory)
+    for theirs, tensor in tensors.items():
         name = _ours(tensor.file, theirs)
         if name in found:
-            raise ValueError(f"{tensor.file}: {shown(found[name].name)} and {shown(theirs)} are the same parameter")
+            raise ValueError(
+                f"{tensor.file}: {shown(found[name].name)} and {shown(tensor.name)} are the same parameter"
+            )
         found[name] = tensor
-    targets = tuple(target for target in MODULES if any(f".{target}.lora_" in name for name in found))
     rank, alpha = number(file, values, "r", 8), number(file, values, "lora_alpha", 8.0)
+    called = _called_for(file, values, config, found, any(".roberta." in theirs for theirs in tensors))
+    targets = tuple(
+        t for t in MODULES if any(f".{t}.lora_" in name for name in found) or any(t == c for _, c in called)
+    )
     try:
         config = replace(config, lora_rank=rank, lora_alpha=alpha, lora_targets=targets or RobertaConfig.lora_targets)
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from None
-    wanted = {name: shape for name, shape in shapes(config).items() if is_lora(name)}
-    _refuse_differences(directory / WEIGHTS, wanted, {name: tensor.shape[::-1] for name, tensor in found.items()})
-    factors = Arrays(wanted, np.float64)
+    everything = {name: shape for name, shape in shapes(config).items() if is_lora(name)}
+    wanted = {name: shape for name, shape in everything.items() if _place(name) in called} if targets else everything
+    beyond = [tensor.name for name, tensor in found.items() if name in everything and name not in wanted]
+    if beyond:
+        raise ValueError(
+            f"{next(iter(found.values())).file} has factors that the target_modules, exclude_modules and "
+            f"layers_to_transform of {CONFIG} don't call for: {few(map(shown, beyond))}"
+        )
+    _refuse_differences(
+        next((tensor.file for tensor in found.values()), directory / WEIGHTS),
+        wanted,
+        {name: tensor.shape[::-1] for name, tensor in found.items()},
+    )
+    # Factors of zero change nothing and have no gradients: a layer that the adapter leaves out stays what it is.
+    factors = Arrays(everything, np.float64)
     for name, tensor in found.items():
         if tensor.dtype not in FLOATS:
             raise ValueError(
                 f"{tensor.file}: tensor {shown(tensor.name)} is stored as {tensor.dtype}, expected a float"
             )
         Copy(tensor, factors[name], transpose=True).run()
+    rate = number(file, values, "lora_dropout", 0.0)
+    if rate:
+        warnings.warn(
+            f"{file}: lora_dropout is {rate:g}. It acts in training alone, and training goes on without it here",
+            stacklevel=3,
+        )
     return config, dict(factors)
+
+
+def _refuse_other_adapters(file: Path, values: Mapping[str, Any]) -> None:
+    """That every field is one whose effect is known, with a value that is followed or has none."""
+    for key, allowed, reason in ONLY:
+        if values.get(key, allowed[0]) not in allowed:
+            raise ValueError(f"{file}: {key} is {shown(values[key])}, only {allowed[-1]!r} can be read: {reason}")
+    known = {*FOLLOWED, *NO_EFFECT, *(key for key, _, _ in ONLY)}
+    for key, value in values.items():
+        if key not in known and value not in OFF:
+            raise ValueError(
+                f"{file}: {shown(key)} is {shown(value)}, a field that isn't known here, so it may change what is "
+                "computed. If it matters for training alone, take it out of the file"
+            )
+
+
+def _tensors(directory: Path) -> dict[str, Stored]:
+    """The tensors of an adapter by PEFT's names, without what all names have in front of PEFT's own prefix."""
+    if not (directory / WEIGHTS).exists() and (directory / PICKLE).exists():
+        from pyroberta.presets import torch_io  # here, as few have need of it, and it takes a while to import
+
+        tensors = torch_io.read_tensors(directory / PICKLE)
+    else:
+        tensors = safetensors_io.read(directory / WEIGHTS)
+    outer = without_shared_prefix(tensors, ("base_model",))
+    start = "base_model.model."
+    if not all(name.startswith(start) for name in outer):
+        return outer
+    inner = without_shared_prefix(
+        {name.removeprefix(start): one for name, one in outer.items()}, ("roberta", "encoder")
+    )
+    return {start + name: tensor for name, tensor in inner.items()}
+
+
+def _called_for(
+    file: Path, values: Mapping[str, Any], config: RobertaConfig, found: Mapping[str, Stored], has_head: bool
+) -> set[tuple[int, str]]:
+    """The kernels that the adapter changes, as PEFT's `check_target_module_exists` finds them: layer and target.
+
+    PEFT takes a text for a regular expression. It comes from a stranger, so that it isn't run here: the factors in the
+    file tell what it matched, which is said where that isn't the same in every layer.
+
+    Args:
+        file, values: adapter_config.json.
+        config: of the model.
+        found: the factors by their names here.
+        has_head: whether the modules of PEFT's model are below `roberta.`, as they are with a head.
+    """
+    named, left_out = (_modules(file, values, key) for key in ("target_modules", "exclude_modules"))
+    layers = _layers(file, values, config)
+    there = {_place(name) for name in found}
+    if isinstance(named, str) or isinstance(left_out, str):
+        counts = {target: sum(target == one for _, one in there) for target in MODULES}
+        if any(0 < count < config.num_layers for count in counts.values()):
+            warnings.warn(
+                f"{file}: target_modules or exclude_modules is a pattern, which isn't run; the factors that are there "
+                f"were taken, in {', '.join(f'{count} layers for {one}' for one, count in counts.items() if count)}. "
+                f"The others of the {config.num_layers} layers stay as they are",
+                stacklevel=4,
+            )
+        return there
+    called = set()
+    for i, (target, (module, _)) in product(layers, MODULES.items()):
+        name = f"{'roberta.' if has_head else ''}encoder.layer.{i}.{module}"
+        is_named = any(one == target for _, one in there) if named is None else _is_among(name, named)
+        if is_named and not _is_among(name, left_out or []):
+            called.add((i, target))
+    return called
+
+
+def _modules(file: Path, values: Mapping[str, Any], key: str) -> list[str] | str | None:
+    said = values.get(key)
+    if said is None or isinstance(said, str) or (isinstance(said, list) and all(isinstance(n, str) for n in said)):
+        return said or None
+    raise ValueError(f"{file}: {key} should be a list of names or a pattern, got {shown(said)}")
+
+
+def _is_among(module: str, names: list[str]) -> bool:
+    return any(module == name or module.endswith(f".{name}") for name in names)
+
+
+def _layers(file: Path, values: Mapping[str, Any], config: RobertaConfig) -> list[int]:
+    """The layers of `layers_to_transform`; all where it is missing."""
+    said, pattern = values.get("layers_to_transform"), values.get("layers_pattern")
+    if said is None or said == []:
+        return list(range(config.num_layers))
+    layers = said if isinstance(said, list) else [said]
+    if not all(type(i) is int and 0 <= i < config.num_layers for i in layers):
+        raise ValueError(
+            f"{file}: layers_to_transform is {shown(said)}; it should have numbers of layers, from 0 to "
+            f"{config.num_layers - 1} in this model"
+        )
+    if pattern not in (None, "", [], "layer") and not (isinstance(pattern, list) and "layer" in pattern):
+        raise ValueError(f"{file}: layers_pattern is {shown(pattern)}; the list of RoBERTa's layers is called 'layer'")
+    return sorted(set(layers))
+
+
+def _place(name: str) -> tuple[int, str]:
+    """The layer and the target of a factor."""
+    _, layer, _, target, _ = name.split(".")
+    return int(layer), target
 
 
 def _theirs(name: str) -> str:

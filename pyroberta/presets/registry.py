@@ -262,8 +262,8 @@ def detect(directory: Path) -> Reader:
         if candidate.marks(directory):
             return candidate.reader()
     raise ValueError(
-        f"{directory} is no preset: it has neither {marks.CONFIG} nor {marks.FAIRSEQ_CHECKPOINT}; "
-        f"it has {contents(directory)}"
+        f"{directory} is no preset: it has neither {marks.CONFIG} nor {' nor '.join(marks.FAIRSEQ_CHECKPOINTS)}; "
+        f"it has {contents(directory)}.{marks.hint_of_inside(directory)}"
     )
 
 

@@ -6,7 +6,8 @@ uses.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from typing import TypeVar
 
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.params import Arrays, Shape, shapes, split_layer
@@ -15,6 +16,8 @@ from pyroberta.presets.stored import Copy, Stored
 # A parameter's name here: its name there, and whether it is transposed there. `#` is the layer's number in a pattern.
 Names = Mapping[str, tuple[str, bool]]
 POSITION = "embeddings.position"
+MOST_WRAPPERS = 8  # whose names may stand in front of a tensor's
+Value = TypeVar("Value")
 
 
 def unused_rows(config: RobertaConfig) -> int:
@@ -52,3 +55,24 @@ def take_over(stored: Mapping[str, Stored], names: Names, params: Arrays, config
     for ours, (theirs, transpose) in names.items():
         skip = unused_rows(config) if ours == POSITION else 0
         Copy(stored[theirs], params[ours], transpose, skip).run()
+
+
+def without_shared_prefix(tensors: Mapping[str, Value], roots: Collection[str]) -> dict[str, Value]:
+    """The tensors without the components that all of their names have in front of the model's own.
+
+    Wrappers leave such components: `torch.compile` an `_orig_mod.`, `DataParallel` a `module.`.
+
+    Args:
+        tensors: by their names.
+        roots: with which names in a model of that kind begin.
+
+    >>> without_shared_prefix({"_orig_mod.encoder.a": 1, "_orig_mod.lm_head.b": 2}, ("encoder", "lm_head"))
+    {'encoder.a': 1, 'lm_head.b': 2}
+    """
+    found = dict(tensors)
+    for _ in range(MOST_WRAPPERS):
+        first = next(iter(found), "").partition(".")[0] + "."
+        if first[:-1] in roots or not all(name.startswith(first) for name in found):
+            break
+        found = {name.removeprefix(first): tensor for name, tensor in found.items()}
+    return found

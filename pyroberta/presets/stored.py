@@ -99,9 +99,10 @@ def refuse_differences(
     """
     missing = [name for name in expected if name not in stored]
     if missing:
+        alike = next((name for name in stored if name not in expected and name.endswith(f".{missing[0]}")), None)
         raise ValueError(
             f"{_files(directory, stored)} lacks {len(missing)} of the {len(expected)} tensors that {source} "
-            f"calls for: {few(missing)}"
+            f"calls for: {few(missing)}" + (f". Is {shown(alike)} the first of them?" if alike else "")
         )
     extra = [tensor.name for name, tensor in stored.items() if name not in expected]
     if extra:

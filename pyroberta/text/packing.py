@@ -12,6 +12,7 @@ def pack_segments(
     start_id: int,
     end_id: int,
     truncate: str = "round_robin",
+    separators: int = 2,
 ) -> list[int]:
     """Puts a text's segments into one sequence, with RoBERTa's special tokens.
 
@@ -24,6 +25,7 @@ def pack_segments(
         start_id: of `<s>`.
         end_id: of `</s>`.
         truncate: who is cut: "round_robin" (the longest first) or "waterfall" (the last first).
+        separators: how many `</s>` stand between two segments.
 
     Raises:
         ValueError: for no segment, an unknown `truncate`, or a length that cannot hold the special tokens.
@@ -35,7 +37,7 @@ def pack_segments(
         raise ValueError("there is nothing to pack: a text has at least one segment, which may be empty")
     if truncate not in TRUNCATIONS:
         raise ValueError(f"truncate must be one of {', '.join(TRUNCATIONS)}, got {truncate!r}")
-    specials = 2 * len(segments)
+    specials = 2 + separators * (len(segments) - 1)
     if sequence_length < specials:
         raise ValueError(
             f"sequence_length {sequence_length} cannot hold the {specials} special tokens that "
@@ -45,9 +47,8 @@ def pack_segments(
 
     packed = [start_id]
     for segment, length in zip(segments, kept, strict=True):
-        packed += [*segment[:length], end_id, end_id]  # the separator is two </s> …
-    packed.pop()  # … and the end is one
-    return packed
+        packed += [*segment[:length], *[end_id] * separators]
+    return [*packed[:-separators], end_id]  # the end is one </s>
 
 
 def round_robin(lengths: Sequence[int], room: int) -> list[int]:

@@ -124,6 +124,7 @@ class Preprocessor:
                 start_id=self.tokenizer.start_id,
                 end_id=self.tokenizer.end_id,
                 truncate=self.truncate,
+                separators=self.tokenizer.separators,
             )
         except ValueError as error:
             raise ValueError(f"text {i}: {error}") from error

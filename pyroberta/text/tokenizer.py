@@ -63,6 +63,8 @@ class Tokenizer:
         mask_lstrip: whether `<mask>` takes the whitespace before it along, as in the published models: `I <mask> it`
             is then `I`, `<mask>`, `Ġit`, and `<mask>` stands for a word with its space.
         start_token, pad_token, end_token, unk_token, mask_token: the special tokens.
+        separators: how many `</s>` stand between the two segments of a pair: 2 in RoBERTa, 1 in BERT's framing.
+        trim_offsets: whether `encode_with_offsets` leaves the whitespace at a token's ends out of its span.
         added_tokens: further strings that are recognised in raw text, each with whether it is special too, that is,
             left out by `decode(..., skip_special_tokens=True)`.
 
@@ -90,6 +92,8 @@ class Tokenizer:
         unk_token: str = "<unk>",
         mask_token: str = "<mask>",
         added_tokens: Mapping[str, bool] | None = None,
+        separators: int = 2,
+        trim_offsets: bool = True,
     ) -> None:
         self.vocabulary = dict(vocabulary)
         self.merges = [_checked_merge(i, pair) for i, pair in enumerate(merges)]
@@ -101,6 +105,10 @@ class Tokenizer:
         self.unk_token = unk_token
         self.mask_token = mask_token
         self.added_tokens = dict(added_tokens or {})
+        if separators not in (1, 2) or isinstance(separators, bool):
+            raise ValueError(f"separators must be 1 or 2, got {separators!r}")
+        self.separators = separators
+        self.trim_offsets = bool(trim_offsets)
 
         special_tokens = {
             "start_token": start_token,
@@ -168,7 +176,7 @@ class Tokenizer:
     def _arguments(self) -> dict[str, Any]:
         names = (
             "vocabulary", "merges", "add_prefix_space", "mask_lstrip", "start_token", "pad_token", "end_token",
-            "unk_token", "mask_token", "added_tokens",
+            "unk_token", "mask_token", "added_tokens", "separators", "trim_offsets",
         )  # fmt: skip
         return {name: getattr(self, name) for name in names}
 
@@ -231,7 +239,7 @@ class Tokenizer:
     # Text to ids
 
     def encode(self, text: str, pair: str | None = None, *, add_special_tokens: bool = True) -> list[int]:
-        """The ids of a text: `<s> text </s>`, or of two: `<s> text </s></s> pair </s>`.
+        """The ids of a text: `<s> text </s>`, or of two: `<s> text </s></s> pair </s>`, or with one `</s>` between.
 
         Args:
             text: of any length.
@@ -247,7 +255,8 @@ class Tokenizer:
         if not add_special_tokens:
             return ids if pair_ids is None else ids + pair_ids
         framed = [self.start_id, *ids, self.end_id]
-        return framed if pair_ids is None else [*framed, self.end_id, *pair_ids, self.end_id]
+        more = [self.end_id] * (self.separators - 1)
+        return framed if pair_ids is None else [*framed, *more, *pair_ids, self.end_id]
 
     def encode_batch(
         self, texts: Iterable[str], pairs: Iterable[str] | None = None, *, add_special_tokens: bool = True
@@ -286,8 +295,8 @@ class Tokenizer:
         if add_special_tokens:
             first = [self.start_id]
             for i, (ids, spans) in enumerate(segments):
-                segments[i] = ([*first, *ids, self.end_id], [(0, 0), *spans, (0, 0)])
-                first = [self.end_id]
+                segments[i] = ([*first, *ids, self.end_id], [(0, 0)] * len(first) + [*spans, (0, 0)])
+                first = [self.end_id] * (self.separators - 1)
         return [i for ids, _ in segments for i in ids], [span for _, spans in segments for span in spans]
 
     def _encode_text(self, text: str, name: str) -> list[int]:
@@ -363,6 +372,8 @@ class Tokenizer:
     def _trimmed(self, token: str, span: Span, is_first: bool) -> Span:
         """The span without the whitespace at the token's ends, by the rule of `tokenizers`' `process_offsets`."""
         start, stop = span
+        if not self.trim_offsets:
+            return span
         leading = len(token) - len(token.lstrip(_BLANK))
         trailing = len(token) - len(token.rstrip(_BLANK))
         if leading == 1 and self.add_prefix_space and (is_first or start == 0):

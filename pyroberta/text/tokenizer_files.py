@@ -4,24 +4,49 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any
 
-from pyroberta.text.files import read_bytes, read_json, shown
+from pyroberta.text.files import number, read_bytes, read_json, shown
 from pyroberta.text.new_files import NewFile
 
-# Tokenizer's name for each special token, and transformers' names for it.
+# Tokenizer's name for each special token, and transformers' names for it. Of two, the first is what texts are framed
+# with; the second is a special token besides, where it is another.
 ROLES = {
-    "start_token": ("bos_token", "cls_token"),
+    "start_token": ("cls_token", "bos_token"),
     "pad_token": ("pad_token",),
-    "end_token": ("eos_token", "sep_token"),
+    "end_token": ("sep_token", "eos_token"),
     "unk_token": ("unk_token",),
     "mask_token": ("mask_token",),
 }
 
+CONFIG = "tokenizer_config.json"
+TRUNCATION = ("direction", "max_length", "strategy", "stride")  # a stride is for texts cut into several
+DEFAULT_LENGTH = 512  # of a preprocessor's sequences
+LARGEST_LENGTH = 1_000_000  # above it, transformers writes a number that stands for "no limit"
 MOST_ADDED = 10_000
+MOST_COMPARED = 2_000_000  # pairs of places, in the search for added tokens that overlap
+# Classes of transformers that cut texts as this tokenizer does; the last two do what tokenizer.json says. Each may end
+# in "Fast".
+CLASSES = (
+    "RobertaTokenizer", "BartTokenizer", "LongformerTokenizer", "LEDTokenizer", "PreTrainedTokenizer",
+    "TokenizersBackend",
+)  # fmt: skip
+# The keys that a tokenizer.json and its parts may have.
+PARTS = (
+    "version", "truncation", "padding", "added_tokens", "normalizer", "pre_tokenizer", "post_processor", "decoder",
+    "model",
+)  # fmt: skip
+BYTE_LEVEL = ("type", "add_prefix_space", "trim_offsets", "use_regex")
+FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
+# The model's `unk_token` and `fuse_unk` are about bytes without a token, of which there are none here.
+MODEL = (
+    "type", "dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk", "byte_fallback",
+    "ignore_merges", "vocab", "merges",
+)  # fmt: skip
 DEFAULTS = dict(zip(ROLES, ("<s>", "<pad>", "</s>", "<unk>", "<mask>"), strict=True))
 
 
@@ -29,40 +54,95 @@ def read(directory: str | os.PathLike[str]) -> dict[str, Any]:
     """The arguments of the `Tokenizer` that the files of a directory describe.
 
     `tokenizer.json` is read if it is there, else `vocab.json`, `merges.txt` and, if there, `added_tokens.json`. What
-    `tokenizer_config.json` says of the special tokens, of `add_prefix_space` and of `<mask>`'s lstrip holds over
-    `tokenizer.json`, as in transformers. Where nothing is said, `add_prefix_space` is off and lstrip on.
+    `tokenizer_config.json` says of the special tokens, of added tokens (`added_tokens_decoder`), of
+    `add_prefix_space`, of `trim_offsets` and of `<mask>`'s lstrip holds over `tokenizer.json`, as in transformers.
+    Where nothing is said, `add_prefix_space` is off and lstrip on. Texts are framed with `cls_token` and `sep_token`.
+
+    Each part of a tokenizer.json is followed or refused by name. Truncation is a preprocessor's setting: see
+    `read_settings`. Padding changes no answer here, since sequences are packed; its token must be the vocabulary's.
 
     Raises:
         FileNotFoundError: where the files are not there, naming those that are missing.
         ValueError: where a file is broken, or asks for what this tokenizer does not do.
+
+    Warns:
+        UserWarning: for what is followed in part.
     """
     directory = Path(directory).expanduser()
     if not directory.is_dir():
         raise FileNotFoundError(f"there is no directory {str(directory)!r} to load a tokenizer from")
-    config = _read_if_there(directory / "tokenizer_config.json")
+    config = _read_if_there(directory / CONFIG)
     named = _read_if_there(directory / "special_tokens_map.json") | config
+    _refuse_other_classes(directory / CONFIG, config)
     arguments: dict[str, Any] = {}
+    others: set[str] = set()
     for role, names in ROLES.items():
-        for token in filter(None, (_content(named.get(name)) for name in names)):
-            arguments.setdefault(role, token)
+        for name in names:
+            token = _special_token(directory, name, named.get(name))
+            if token is not None and arguments.setdefault(role, token) != token:
+                others.add(token)
+    others |= _more_special_tokens(directory, named)
+    reading = _Reading(arguments)
+    reading.mask_lstrip = _flag(directory, named.get("mask_token"), "lstrip", default=True)
     if (directory / "tokenizer.json").exists():
-        arguments = _read_tokenizer_json(directory / "tokenizer.json", arguments)
+        _read_tokenizer_json(directory / "tokenizer.json", reading, named, config)
     else:
-        special_tokens = named.get("additional_special_tokens") or []
-        if not isinstance(special_tokens, list):
-            raise ValueError(f"{directory}: additional_special_tokens should be a list, got {shown(special_tokens)}")
-        arguments |= _read_vocabulary_and_merges(directory, {_content(token) for token in special_tokens})
-    if len(arguments["added_tokens"]) > MOST_ADDED:
+        _read_vocabulary_and_merges(directory, reading, others)
+    _read_added_tokens_decoder(directory / CONFIG, reading, config)
+    for token in sorted(others - set(reading.roles().values())):
+        reading.added_tokens[token] = True
+        reading.normalized.setdefault(token, False)
+    if len(reading.added_tokens) > MOST_ADDED:
         raise ValueError(
-            f"{directory}: there are {len(arguments['added_tokens'])} added tokens, the most that can be had is "
+            f"{directory}: there are {len(reading.added_tokens)} added tokens, the most that can be had is "
             f"{MOST_ADDED}, since each is looked for in every text"
         )
-    if isinstance(config.get("add_prefix_space"), bool):
-        arguments["add_prefix_space"] = config["add_prefix_space"]
-    mask = config.get("mask_token")
-    if isinstance(mask, Mapping) and isinstance(mask.get("lstrip"), bool):
-        arguments["mask_lstrip"] = mask["lstrip"]
-    return arguments
+    reading.refuse_overlaps(directory)
+    reading.mask_lstrip = _flag(directory / CONFIG, config.get("mask_token"), "lstrip", reading.mask_lstrip)
+    arguments["add_prefix_space"] = _flag(
+        directory / CONFIG, config, "add_prefix_space", arguments.get("add_prefix_space", False)
+    )
+    return arguments | {
+        "vocabulary": reading.vocabulary,
+        "added_tokens": reading.added_tokens,
+        "mask_lstrip": reading.mask_lstrip,
+    }
+
+
+def read_settings(directory: Path) -> dict[str, Any]:
+    """The preprocessor's settings that a tokenizer's files have: `sequence_length`, the least that they say.
+
+    It is `max_length` of tokenizer.json's truncation, and `model_max_length` of tokenizer_config.json. Both count the
+    special tokens, as `sequence_length` does.
+
+    Warns:
+        UserWarning: where texts should be cut otherwise than at the right, or a pair by another strategy.
+
+    Raises:
+        ValueError: where the files are no JSON, or a length is no whole number.
+    """
+    file = directory / CONFIG
+    config = _read_if_there(file)
+    lengths = []
+    longest = config.get("model_max_length")
+    if longest is not None and not (isinstance(longest, (int, float)) and longest > LARGEST_LENGTH):  # "no limit"
+        lengths.append(min(number(file, config, "model_max_length", 0), DEFAULT_LENGTH))  # a bound, no wish
+    ways = [(file, "truncation_side", config.get("truncation_side"), ("right",))]
+    file = directory / "tokenizer.json"
+    truncation = _read_if_there(file).get("truncation")
+    if truncation is not None:
+        _refuse_unknown_keys(file, "truncation", truncation, TRUNCATION)
+        lengths.append(number(file, truncation, "max_length", 0))
+        ways.append((file, "the truncation's direction", truncation.get("direction"), ("Right",)))
+        ways.append((file, "the truncation's strategy", truncation.get("strategy"), ("LongestFirst",)))
+    for file, what, way, known in ways:
+        if way is not None and way not in known:
+            warnings.warn(
+                f"{what} in {str(file)!r} is {shown(way)}, which isn't taken over: a preprocessor cuts at the right, "
+                "and the segments of a pair by its own truncate=",
+                stacklevel=2,
+            )
+    return {"sequence_length": min(lengths)} if lengths else {}
 
 
 def new_files(
@@ -72,6 +152,8 @@ def new_files(
     add_prefix_space: bool,
     mask_lstrip: bool,
     added_tokens: Mapping[str, bool],
+    separators: int,
+    trim_offsets: bool,
     **special_tokens: str,
 ) -> dict[str, NewFile]:
     """All five files, by name; `special_tokens` has the keys of `ROLES`."""
@@ -89,7 +171,12 @@ def new_files(
         }
 
     byte_level = {"type": "ByteLevel", "add_prefix_space": add_prefix_space, "trim_offsets": True, "use_regex": True}
-    tokenizer = {
+    framing = {
+        "type": "RobertaProcessing",
+        "sep": [special_tokens["end_token"], vocabulary[special_tokens["end_token"]]],
+        "cls": [special_tokens["start_token"], vocabulary[special_tokens["start_token"]]],
+    }
+    tokenizer: dict[str, Any] = {
         "version": "1.0",
         "truncation": None,
         "padding": None,
@@ -99,13 +186,7 @@ def new_files(
         ],
         "normalizer": None,
         "pre_tokenizer": byte_level,
-        "post_processor": {
-            "type": "RobertaProcessing",
-            "sep": [special_tokens["end_token"], vocabulary[special_tokens["end_token"]]],
-            "cls": [special_tokens["start_token"], vocabulary[special_tokens["start_token"]]],
-            "trim_offsets": True,
-            "add_prefix_space": add_prefix_space,
-        },
+        "post_processor": framing | {"trim_offsets": trim_offsets, "add_prefix_space": add_prefix_space},
         "decoder": byte_level | {"add_prefix_space": True},
         "model": {
             "type": "BPE",
@@ -120,12 +201,17 @@ def new_files(
             "merges": [list(pair) for pair in merges],
         },
     }
+    if separators == 1:  # BERT's framing, which doesn't trim by itself
+        framing["type"] = "BertProcessing"
+        trimming = byte_level | {"trim_offsets": trim_offsets}
+        tokenizer["post_processor"] = {"type": "Sequence", "processors": [trimming, framing]}
     names = {name: special_tokens[role] for role, names in ROLES.items() for name in names}
     special_tokens_map = {name: flags(token) if token == mask else token for name, token in names.items()}
     config = {
-        "tokenizer_class": "RobertaTokenizer",
+        # transformers' RobertaTokenizer would put two </s> between the segments of a pair, whatever tokenizer.json says
+        "tokenizer_class": "RobertaTokenizer" if separators == 2 else "PreTrainedTokenizerFast",
         "add_prefix_space": add_prefix_space,
-        "trim_offsets": True,
+        "trim_offsets": trim_offsets,
         "errors": "replace",
         "clean_up_tokenization_spaces": False,
         **{
@@ -151,14 +237,135 @@ def _read_if_there(path: Path) -> dict[str, Any]:
     return read_json(path) if path.exists() else {}
 
 
-def _content(token: Any) -> str | None:
-    """A special token is written as its text, or as an object with its text and flags."""
-    if isinstance(token, Mapping):
-        token = token.get("content")
-    return token if isinstance(token, str) else None
+class _Reading:
+    """What the files have said so far: `arguments` of the `Tokenizer`, and what is put together from several files."""
+
+    def __init__(self, arguments: dict[str, Any]) -> None:
+        self.arguments = arguments
+        self.vocabulary: dict[str, int] = {}
+        self.added_tokens: dict[str, bool] = {}
+        self.normalized: dict[str, bool] = {}
+        self.mask_lstrip = True
+
+    def roles(self) -> dict[str, str]:
+        """The special tokens by their roles."""
+        return {role: self.arguments.get(role, token) for role, token in DEFAULTS.items()}
+
+    def add(self, path: Path, text: Any, id: Any, flags: Mapping[str, Any]) -> None:
+        """Takes an added token over, with its `FLAGS`."""
+        if not isinstance(text, str) or not text:
+            raise ValueError(f"{str(path)!r} has an added token that is no text: {shown(text)}")
+        if self.vocabulary.setdefault(text, id) != id:
+            raise ValueError(
+                f"{str(path)!r} gives {shown(text)} two ids, {shown(self.vocabulary[text])} and {shown(id)}"
+            )
+        for flag in FLAGS:
+            if not isinstance(flags[flag], bool):
+                raise ValueError(
+                    f"{flag} of the added token {shown(text)} in {str(path)!r} should be true or false, got "
+                    f"{shown(flags[flag])}"
+                )
+        roles = self.roles()
+        if text == roles["mask_token"]:
+            self.mask_lstrip = flags["lstrip"]
+        elif flags["lstrip"]:
+            raise _refusal(
+                path, f"lstrip of the added token {shown(text)}", True, f"it for {roles['mask_token']!r} alone"
+            )
+        for flag in ("rstrip", "single_word"):
+            if flags[flag]:
+                raise _refusal(path, f"{flag} of the added token {shown(text)}", True, "it for no token")
+        self.normalized[text] = flags["normalized"]
+        if text not in roles.values():
+            self.added_tokens[text] = flags["special"] or self.added_tokens.get(text, False)
+
+    def refuse_overlaps(self, directory: Path) -> None:
+        """That it makes no difference which added tokens are `normalized`.
+
+        `tokenizers` looks for those that aren't first, and for the others in what is left; here all are looked for at
+        once, the longest first at each place. That is the same unless one that is normalized begins before, and
+        reaches into, or begins with, one that isn't.
+        """
+        tokens = dict.fromkeys([*self.roles().values(), *self.added_tokens])
+        first = [text for text in tokens if not self.normalized.get(text, False)]
+        by_letter: dict[str, list[str]] = {}
+        for text in first:
+            by_letter.setdefault(text[0], []).append(text)
+        left = MOST_COMPARED
+        for text in (text for text, is_normalized in self.normalized.items() if is_normalized):
+            for i, letter in enumerate(text):
+                others = by_letter.get(letter, ())
+                left -= 1 + len(others)
+                if left < 0:
+                    raise ValueError(f"{directory}: too many added tokens are alike, some of them normalized")
+                for other in others:
+                    if text.startswith(other, i) or (i and other.startswith(text[i : i + len(other)])):
+                        raise ValueError(
+                            f"{directory}: the added token {shown(text)} is normalized and {shown(other)} isn't, and "
+                            "they overlap. Which of them a text holds depends on that, which isn't followed here; give "
+                            "both the same"
+                        )
 
 
-def _read_vocabulary_and_merges(directory: Path, special_tokens: AbstractSet[str | None]) -> dict[str, Any]:
+def _refuse_other_classes(path: Path, config: Mapping[str, Any]) -> None:
+    name = config.get("tokenizer_class")
+    if name is not None and (not isinstance(name, str) or name.removesuffix("Fast") not in CLASSES):
+        raise _refusal(path, "tokenizer_class", name, "RobertaTokenizer")
+    if config.get("split_special_tokens"):
+        raise _refusal(path, "split_special_tokens", config["split_special_tokens"], "false")
+
+
+def _flag(path: Path, said: Any, key: str, default: bool) -> bool:
+    """True or false under that key, the default where it is missing, null, or `said` is no object."""
+    value = said.get(key) if isinstance(said, Mapping) else None
+    if value is not None and not isinstance(value, bool):
+        raise ValueError(f"{path}: {key} should be true or false, got {shown(value)}")
+    return default if value is None else value
+
+
+def _special_token(directory: Path, name: str, token: Any) -> str | None:
+    """A special token is written as its text, or as an object with its text and flags; None where it is null."""
+    content = token.get("content") if isinstance(token, Mapping) else token
+    if token is not None and not (isinstance(content, str) and content):
+        raise ValueError(f"{directory}: {name} should be a token's text, or an object with it, got {shown(token)}")
+    for flag in ("rstrip", "single_word"):
+        if isinstance(token, Mapping) and token.get(flag):
+            raise _refusal(directory, f"{flag} of the {name} {shown(content)}", token[flag], "it for no token")
+    if isinstance(token, Mapping) and token.get("lstrip") and name != "mask_token":
+        raise _refusal(directory, f"lstrip of the {name} {shown(content)}", token["lstrip"], "it for mask_token alone")
+    return content
+
+
+def _more_special_tokens(directory: Path, named: Mapping[str, Any]) -> set[str]:
+    """Those without a role; version 5 of transformers calls them `extra_special_tokens`, and may give them names."""
+    found = set()
+    for key in ("additional_special_tokens", "extra_special_tokens"):
+        tokens = named.get(key) or []
+        if key == "extra_special_tokens" and isinstance(tokens, Mapping):
+            tokens = list(tokens.values())
+        if not isinstance(tokens, list):
+            raise ValueError(f"{directory}: {key} should be a list, got {shown(tokens)}")
+        found |= {token for one in tokens if (token := _special_token(directory, key, one)) is not None}
+    return found
+
+
+def _read_added_tokens_decoder(path: Path, reading: _Reading, config: Mapping[str, Any]) -> None:
+    """The added tokens that tokenizer_config.json has by their ids, with flags that are off where they are missing."""
+    tokens = config.get("added_tokens_decoder") or {}
+    if not isinstance(tokens, Mapping):
+        raise ValueError(f"{str(path)!r}: added_tokens_decoder should be an object, got {shown(tokens)}")
+    for key, token in tokens.items():
+        if not key.isascii() or not key.isdecimal() or len(key) > 9 or not isinstance(token, Mapping):
+            raise ValueError(
+                f"{str(path)!r}: added_tokens_decoder should have an object by each token's id, got {shown(key)}: "
+                f"{shown(token)}"
+            )
+        _refuse_unknown_keys(path, f"added_tokens_decoder's {key}", token, ("content", "__type", *FLAGS))
+        flags = dict.fromkeys(FLAGS, False) | {"normalized": not token.get("special", False)} | dict(token)
+        reading.add(path, flags.pop("content", None), int(key), flags)
+
+
+def _read_vocabulary_and_merges(directory: Path, reading: _Reading, special_tokens: AbstractSet[str]) -> None:
     files = [directory / "vocab.json", directory / "merges.txt"]
     missing = [file.name for file in files if not file.exists()]
     if missing:
@@ -166,13 +373,13 @@ def _read_vocabulary_and_merges(directory: Path, special_tokens: AbstractSet[str
             f"{str(directory)!r} has no {' and no '.join(missing)}; a tokenizer is read from tokenizer.json, "
             "or from vocab.json and merges.txt"
         )
-    vocabulary = read_json(files[0])
     added_tokens = _read_if_there(directory / "added_tokens.json")
-    return {
-        "vocabulary": added_tokens | vocabulary,
-        "merges": read_merges(files[1]),
-        "added_tokens": {token: token in special_tokens for token in added_tokens},
-    }
+    reading.vocabulary = added_tokens | read_json(files[0])
+    reading.arguments["merges"] = read_merges(files[1])
+    reading.added_tokens = {token: token in special_tokens for token in added_tokens}
+    reading.normalized = {token: not is_special for token, is_special in reading.added_tokens.items()}
+    config = _read_if_there(directory / CONFIG)
+    reading.arguments["trim_offsets"] = _flag(directory / CONFIG, config, "trim_offsets", default=True)
 
 
 def read_merges(path: Path) -> list[tuple[str, str]]:
@@ -182,7 +389,7 @@ def read_merges(path: Path) -> list[tuple[str, str]]:
         ValueError: for a line that is no pair, naming it.
     """
     try:
-        lines = read_bytes(path).decode().replace("\r\n", "\n").split("\n")
+        lines = read_bytes(path).decode("utf-8-sig").replace("\r\n", "\n").split("\n")
     except UnicodeDecodeError as error:
         raise ValueError(f"{str(path)!r} is not UTF-8: {error}") from error
     stop = len(lines) - 1 if not lines[-1] else len(lines)  # a file ends with a line's end
@@ -209,58 +416,192 @@ def _split_merge(merge: Any, where: str) -> tuple[str, str]:
     return parts[0], parts[1]
 
 
-def _read_tokenizer_json(path: Path, named: Mapping[str, Any]) -> dict[str, Any]:
+def _read_tokenizer_json(path: Path, reading: _Reading, named: Mapping[str, Any], config: Mapping[str, Any]) -> None:
     content = read_json(path)
+    arguments = reading.arguments
     try:
         _refuse_other_tokenizers(path, content)
-        arguments = dict(named)
-        post_processor = content.get("post_processor") or {}
-        if post_processor.get("type") == "RobertaProcessing":
-            arguments |= {"start_token": post_processor["cls"][0], "end_token": post_processor["sep"][0]}
+        reading.vocabulary = {**content["model"]["vocab"]}
         merges = content["model"]["merges"]
         arguments["merges"] = [_split_merge(merge, f"merge {i} of {str(path)!r}") for i, merge in enumerate(merges)]
-        arguments["add_prefix_space"] = content["pre_tokenizer"]["add_prefix_space"]
+        prefix = arguments["add_prefix_space"] = content["pre_tokenizer"]["add_prefix_space"]
+        if isinstance(content["model"].get("unk_token"), str):
+            arguments.setdefault("unk_token", content["model"]["unk_token"])
+        _follow_padding(path, content.get("padding"), reading)
 
-        vocabulary = arguments["vocabulary"] = {**content["model"]["vocab"]}
-        added_tokens = arguments["added_tokens"] = {}
-        special_tokens = {role: arguments.get(role, token) for role, token in DEFAULTS.items()}
-        mask_token = special_tokens["mask_token"]
-        arguments["mask_lstrip"] = False
-        for token in content.get("added_tokens") or []:
-            text, id = token["content"], token["id"]
-            if vocabulary.setdefault(text, id) != id:
+        framing = _framing(path, content.get("post_processor"), reading.vocabulary)
+        its_prefix = framing.pop("add_prefix_space", prefix)
+        is_settled = config.get("add_prefix_space") is not None  # for both, as in transformers
+        if framing["trim_offsets"] and its_prefix != prefix and not is_settled:
+            warnings.warn(
+                f"add_prefix_space of the post_processor in {str(path)!r} is {shown(its_prefix)}, unlike the "
+                "pre_tokenizer's, whose is taken for both: the ids are the same, but the offsets of a text that begins "
+                "with a space may differ",
+                stacklevel=5,
+            )
+        if framing["trim_offsets"] is None:
+            framing["trim_offsets"] = False  # what doesn't trim can't be told to
+        else:
+            framing["trim_offsets"] = _flag(path.parent / CONFIG, config, "trim_offsets", framing["trim_offsets"])
+        for role, name in (("start_token", "cls_token"), ("end_token", "sep_token")):
+            said = _special_token(path.parent, name, named.get(name))
+            if said is not None and said != framing[role]:
                 raise ValueError(
-                    f"{str(path)!r} gives {shown(text)} two ids, {shown(vocabulary[text])} and {shown(id)}"
+                    f"the post_processor in {str(path)!r} frames texts with {shown(framing[role])}, but {name} is "
+                    f"{shown(said)} beside it. Which of them is right?"
                 )
-            if text == mask_token:
-                arguments["mask_lstrip"] = token["lstrip"]
-            elif token["lstrip"]:
-                raise _refusal(path, f"lstrip of the added token {text!r}", True, f"it for {mask_token!r} alone")
-            for flag in ("rstrip", "single_word"):
-                if token[flag]:
-                    raise _refusal(path, f"{flag} of the added token {text!r}", True, "it for no token")
-            if text not in special_tokens.values():
-                added_tokens[text] = bool(token["special"])
+            if (other := arguments.get(role, framing[role])) != framing[role]:  # of bos_token or eos_token
+                reading.added_tokens[other] = True
+        arguments |= framing
+
+        reading.mask_lstrip = False
+        for token in content.get("added_tokens") or []:
+            _refuse_unknown_keys(path, "an added token", token, ("id", "content", *FLAGS))
+            reading.add(path, token["content"], token["id"], {flag: token[flag] for flag in FLAGS})
     except (KeyError, TypeError, AttributeError, IndexError) as error:
         raise ValueError(f"{str(path)!r} is not laid out as a tokenizer.json is: {shown(error)}") from error
-    return arguments
+
+
+def _follow_padding(path: Path, padding: Any, reading: _Reading) -> None:
+    """The token that sequences are padded with; how far and on which side changes no answer."""
+    if padding is None:
+        return
+    _refuse_unknown_keys(
+        path, "padding", padding, ("strategy", "direction", "pad_to_multiple_of", "pad_id", "pad_type_id", "pad_token")
+    )
+    token = reading.arguments.setdefault("pad_token", padding["pad_token"])
+    if padding["pad_token"] != token:
+        raise ValueError(
+            f"{str(path)!r} pads with {shown(padding['pad_token'])}, but pad_token is {shown(token)} beside it"
+        )
+    if reading.vocabulary.get(token, padding["pad_id"]) != padding["pad_id"]:
+        raise ValueError(
+            f"{str(path)!r} pads with the id {shown(padding['pad_id'])}, but {shown(token)} has the id "
+            f"{shown(reading.vocabulary[token])}"
+        )
+
+
+def _framing(path: Path, processor: Any, vocabulary: Mapping[str, int]) -> dict[str, Any]:
+    """What a post_processor puts around texts, as arguments of the `Tokenizer`.
+
+    `trim_offsets` is None where nothing is said of it, `add_prefix_space` is missing there.
+
+    Raises:
+        ValueError: for a framing that RoBERTa's tokenizer hasn't got.
+    """
+    parts = processor["processors"] if processor and processor["type"] == "Sequence" else [processor]
+    found: dict[str, Any] = {"trim_offsets": None}
+    for part in parts:
+        kind = part["type"] if part is not None else None
+        if kind == "ByteLevel":
+            _refuse_unknown_keys(path, "the post_processor", part, BYTE_LEVEL)
+        elif kind in ("RobertaProcessing", "BertProcessing") and "separators" not in found:
+            _refuse_unknown_keys(
+                path, "the post_processor", part, ("type", "sep", "cls", "trim_offsets", "add_prefix_space")
+            )
+            found |= _tokens_of(path, {"start_token": part["cls"], "end_token": part["sep"]}, vocabulary)
+            found["separators"] = 2 if kind == "RobertaProcessing" else 1
+        elif kind == "TemplateProcessing" and "separators" not in found:
+            found |= _template(path, part, vocabulary)
+        else:
+            raise _refusal(path, "the post_processor", kind or "none", "RobertaProcessing, which frames texts, once")
+        if kind in ("ByteLevel", "RobertaProcessing"):
+            found |= {key: part[key] for key in ("trim_offsets", "add_prefix_space")}
+    if "separators" not in found:
+        raise _refusal(path, "the post_processor", parts[0]["type"], "RobertaProcessing, which frames texts")
+    return found
+
+
+def _template(path: Path, part: Mapping[str, Any], vocabulary: Mapping[str, int]) -> dict[str, Any]:
+    """The framing of a TemplateProcessing."""
+    _refuse_unknown_keys(path, "the post_processor", part, ("type", "single", "pair", "special_tokens"))
+
+    def names(template: Any) -> list[tuple[str, str]]:
+        return [(kind, piece["id"]) for pieces in template for kind, piece in pieces.items()]
+
+    single, pair = names(part["single"]), names(part["pair"])
+    a, b = ("Sequence", "A"), ("Sequence", "B")
+    if len(single) != 3 or single[1] != a or {single[0][0], single[2][0]} != {"SpecialToken"}:
+        raise _refusal(path, "the post_processor's single template", _spelt(single), "'<s> $A </s>'")
+    start, end = single[0], single[2]
+    counts = {count: [start, a, *[end] * count, b, end] for count in (1, 2)}
+    separators = next((count for count, template in counts.items() if template == pair), None)
+    if separators is None:
+        raise _refusal(
+            path, "the post_processor's pair template", _spelt(pair), "'<s> $A </s></s> $B </s>', or one </s> between"
+        )
+    types = [piece[kind]["type_id"] for piece in [*part["single"], *part["pair"]] for kind in piece]
+    if any(types):
+        warnings.warn(
+            f"the post_processor in {str(path)!r} gives the second segment another token type, which isn't followed: "
+            "RoBERTa has one",
+            stacklevel=7,
+        )
+    tokens = {}
+    for role, (_, name) in (("start_token", start), ("end_token", end)):
+        token = part["special_tokens"][name]
+        if len(token["ids"]) != 1 or len(token["tokens"]) != 1:
+            raise _refusal(path, f"the post_processor's special token {shown(name)}", token["tokens"], "one token")
+        tokens[role] = [token["tokens"][0], token["ids"][0]]
+    return _tokens_of(path, tokens, vocabulary) | {"separators": separators}
+
+
+def _spelt(template: Sequence[tuple[str, str]]) -> str:
+    return " ".join(f"${name}" if kind == "Sequence" else name for kind, name in template)
+
+
+def _tokens_of(path: Path, pairs: Mapping[str, Any], vocabulary: Mapping[str, int]) -> dict[str, Any]:
+    """The special tokens of `pairs`, each a token and its id, which must be the vocabulary's."""
+    for token, id in pairs.values():
+        if vocabulary.get(token, id) != id:
+            raise ValueError(
+                f"the post_processor in {str(path)!r} gives {shown(token)} the id {shown(id)}, the vocabulary "
+                f"{shown(vocabulary[token])}"
+            )
+    return {role: pair[0] for role, pair in pairs.items()}
+
+
+def _refuse_unknown_keys(path: Path, what: str, found: Any, known: Sequence[str]) -> None:
+    if not isinstance(found, Mapping):
+        raise ValueError(f"{what} in {str(path)!r} should be an object, got {shown(found)}")
+    unknown = [key for key in found if key not in known]
+    if unknown:
+        raise ValueError(
+            f"{what} in {str(path)!r} has {shown(unknown[0])}, which isn't known here and so can't be followed; known "
+            f"are {', '.join(known)}"
+        )
 
 
 def _refuse_other_tokenizers(path: Path, content: Mapping[str, Any]) -> None:
     model = content["model"]
     pre_tokenizer = content["pre_tokenizer"] or {}
-    normalizer = content.get("normalizer")
+    normalizer, decoder = content.get("normalizer"), content.get("decoder")
+    _refuse_unknown_keys(path, "the object", content, PARTS)
+    if content.get("version", "1.0") != "1.0":
+        raise _refusal(path, "the version", content["version"], "1.0")
     if model.get("type", "BPE") != "BPE":
         raise _refusal(path, "the model's type", model["type"], "BPE")
     for key in ("dropout", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback", "ignore_merges"):
         if model.get(key):
             raise _refusal(path, f"the model's {key}", model[key], "none")
+    _refuse_unknown_keys(path, "the model", model, MODEL)
     if normalizer is not None:
         raise _refusal(path, "the normalizer", normalizer.get("type"), "none")
     if pre_tokenizer.get("type") != "ByteLevel":
         raise _refusal(path, "the pre_tokenizer", pre_tokenizer.get("type"), "ByteLevel")
     if not pre_tokenizer.get("use_regex", True):
         raise _refusal(path, "the pre_tokenizer's use_regex", False, "true")
+    _refuse_unknown_keys(path, "the pre_tokenizer", pre_tokenizer, BYTE_LEVEL)
+    if not isinstance(pre_tokenizer["add_prefix_space"], bool):
+        raise _refusal(path, "the pre_tokenizer's add_prefix_space", pre_tokenizer["add_prefix_space"], "true or false")
+    if decoder is None:
+        warnings.warn(
+            f"{str(path)!r} has no decoder, so that `tokenizers` joins tokens with spaces; here they are joined as "
+            "RoBERTa's are",
+            stacklevel=6,
+        )
+    elif decoder["type"] != "ByteLevel":
+        raise _refusal(path, "the decoder", decoder["type"], "ByteLevel")
 
 
 def _refusal(path: Path, what: str, got: Any, expected: str) -> ValueError:
