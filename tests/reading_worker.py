@@ -28,8 +28,8 @@ PATIENCE = 5.0  # seconds of the processor that a preset may take; by the clock 
 HANG = 60.0
 GROWTH = 1 << 30  # bytes that a preset may take
 LONGEST = 1500  # letters of a message
-# What a reader may say. A subclass doesn't count: a UnicodeDecodeError is a ValueError, and no answer.
-ANSWERS = ("ValueError", "FileNotFoundError", "ImportError", "PermissionError", "OSError")
+# What a reader may say. Another subclass does not count: a UnicodeDecodeError is a ValueError, and no answer.
+ANSWERS = ("ValueError", "OverBudget", "FileNotFoundError", "ImportError", "PermissionError", "OSError")
 WATCHED = (
     "os.",
     "subprocess.",

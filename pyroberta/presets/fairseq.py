@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -196,14 +195,8 @@ def _thirds(name: str, tensor: Stored) -> list[tuple[str, Stored]]:
         return [(name, tensor)]
     if not tensor.shape or tensor.shape[0] % 3:
         raise ValueError(f"{tensor.file}: {shown(tensor.name)} has shape {tensor.shape}, expected 3 times as many rows")
-    rows, size = tensor.shape[0] // 3, tensor.data.size // 3
-    return [
-        (
-            name.replace(".in_proj_", f".{letter}_proj."),
-            replace(tensor, shape=(rows, *tensor.shape[1:]), data=tensor.data[i * size : (i + 1) * size]),
-        )
-        for i, letter in enumerate("qkv")
-    ]
+    rows = tensor.shape[0] // 3
+    return [(name.replace(".in_proj_", f".{letter}_proj."), tensor.rows(i, rows, 3)) for i, letter in enumerate("qkv")]
 
 
 # --- weights ----------------------------------------------------------------------------------------------------------

@@ -112,22 +112,22 @@ CASES: dict[str, Case] = {
     "keras: a virtual dataset": Case("kerashub", h5(virtual), "lie in another file"),
     "keras: another shape": Case("kerashub", dataset(data=np.ones(9, "f4")), "has shape \\(9,\\)"),
     "keras: integers": Case("kerashub", dataset(data=np.ones(8, "i4")), "stored as I32"),
-    "keras: objects": Case("kerashub", dataset(data=["x"] * 8, dtype=h5py.string_dtype()), "stored as object"),
-    "keras: records": Case("kerashub", dataset((8,), np.dtype([("a", "f4")])), "stored as"),
+    "keras: objects": Case("kerashub", dataset(data=["x"] * 8, dtype=h5py.string_dtype()), "stored as texts"),
+    "keras: records": Case("kerashub", dataset((8,), np.dtype([("a", "f4")])), "stored as records"),
     "keras: floats of an odd build": Case("kerashub", h5(odd_floats), "model.weights.h5 is damaged: .*precision"),
     "keras: no shape": Case("kerashub", dataset(data=h5py.Empty("f4")), "no shape"),
     "keras: NaN": Case("kerashub", dataset(data=np.full(8, np.nan, "f4")), "aren't finite"),
     "keras: a bomb": Case(
         "kerashub",
         h5(lambda f: f.create_dataset("layers/bomb", (1 << 30,), "f4", chunks=True)),
-        "packed in it takes more",
+        "no place for: layers/bomb",
     ),
     "keras: a bomb of zeros": Case(
-        "kerashub", dataset(data=np.zeros(1 << 25, "f4"), compression="gzip"), "packed in it takes more"
+        "kerashub", dataset(data=np.zeros(1 << 25, "f4"), compression="gzip"), r"has shape \(33554432,\)"
     ),
     "keras: a chunk that bursts": Case("kerashub", h5(overfull_chunk), "packed"),
     "keras: enormous chunks": Case(
-        "kerashub", dataset((8,), "f4", maxshape=(None,), chunks=(1 << 29,)), "packed in it takes more"
+        "kerashub", dataset((8,), "f4", maxshape=(None,), chunks=(1 << 29,)), "in 1 chunks, asks for 4294967296 bytes"
     ),
     "keras: a tensor missing": Case("kerashub", h5(lambda f: f.pop(ROWS)), "lacks 1 of the"),
     "keras: a shard above": Case(

@@ -196,7 +196,7 @@ CASES: dict[str, Case] = {
     "training: keras: a step below zero": Case(KERAS, variable(0, np.int64(-3)), "iterations should be .*, got -3"),
     "training: keras: a step that is NaN": Case(KERAS, variable(0, np.nan), "iterations should be .*, got nan"),
     "training: keras: an infinite step": Case(KERAS, variable(0, np.inf), "iterations should be .*, got inf"),
-    "training: keras: a step that is a text": Case(KERAS, variable(0, "x"), "optimizer/vars/0' is stored as object"),
+    "training: keras: a step that is a text": Case(KERAS, variable(0, "x"), "optimizer/vars/0' is stored as texts"),
     "training: keras: a rate that is NaN": Case(
         KERAS,
         lambda d: (change("task.json", lambda t: t.pop("pyroberta"))(d), variable(1, np.float32("nan"))(d)),
