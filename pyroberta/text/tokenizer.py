@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, count
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pyroberta.formats.budget import shown
 from pyroberta.text.bpe import merge
 from pyroberta.text.byte_level import (
     BYTE_CHARACTERS,
@@ -20,6 +20,7 @@ from pyroberta.text.byte_level import (
     split_words,
     to_bytes,
 )
+from pyroberta.text.literals import Literals
 
 Span = tuple[int, int]
 
@@ -130,8 +131,7 @@ class Tokenizer:
         ids = np.sort(np.fromiter(self._tokens, np.int32))
         self.ordinary_ids = ids[~self.is_special[ids]]
 
-        literals = sorted({*roles, *self.added_tokens}, key=len, reverse=True)
-        self._literals = re.compile("(" + "|".join(map(re.escape, literals)) + ")")
+        self._literals: Literals | None = None  # made when a text comes: tokens may be added one by one
 
     # What there is
 
@@ -320,20 +320,22 @@ class Tokenizer:
 
         The whitespace that `<mask>` takes along is part of its piece.
         """
+        literals = self._literals
+        if literals is None:
+            roles = self.start_token, self.pad_token, self.end_token, self.unk_token, self.mask_token
+            literals = self._literals = Literals([*roles, *self.added_tokens])
         start = 0
-        parts = self._literals.split(text)  # plain, special, plain, …, plain
-        for i in range(0, len(parts), 2):
-            plain = parts[i]
-            special = parts[i + 1] if i + 1 < len(parts) else None
-            stop = start + len(plain)
+        for begin, stop in literals.find(text):
+            plain, special = text[start:begin], text[begin:stop]
             if special == self.mask_token and self.mask_lstrip:
                 plain = plain.rstrip(WHITESPACE)
             if plain:
                 yield start, plain, None
-            if special is not None:
-                eaten = text[start + len(plain) : stop]
-                yield start + len(plain), eaten + special, self.vocabulary[special]
-                start = stop + len(special)
+            place = start + len(plain)
+            yield place, text[place:stop], self.vocabulary[special]
+            start = stop
+        if start < len(text):
+            yield start, text[start:], None
 
     def _prefixed(self, piece: str) -> str:
         return " " + piece if self.add_prefix_space and not piece.startswith(" ") else piece
@@ -501,10 +503,10 @@ def _rebuild(arguments: dict[str, Any]) -> Tokenizer:
 
 def _checked_merge(i: int, pair: Any) -> tuple[str, str]:
     if isinstance(pair, str) or not isinstance(pair, Sequence) or len(pair) != 2:
-        raise ValueError(f"merge {i} must be a pair of tokens, got {pair!r}")
+        raise ValueError(f"merge {i} must be a pair of tokens, got {shown(pair)}")
     left, right = pair
     if not (isinstance(left, str) and isinstance(right, str) and left and right):
-        raise ValueError(f"merge {i} must be a pair of non-empty strings, got {pair!r}")
+        raise ValueError(f"merge {i} must be a pair of non-empty strings, got {shown(pair)}")
     return left, right
 
 
@@ -512,13 +514,15 @@ def _by_id(vocabulary: Mapping[str, int]) -> dict[int, str]:
     tokens: dict[int, str] = {}
     for token, id in vocabulary.items():
         if not isinstance(token, str):
-            raise TypeError(f"the vocabulary's tokens must be strings, got {token!r} with id {id!r}")
+            raise TypeError(f"the vocabulary's tokens must be strings, got {shown(token)} with id {shown(id)}")
         if isinstance(id, bool) or not isinstance(id, int) or id < 0:
-            raise ValueError(f"the id of token {token!r} must be a whole number of at least 0, got {id!r}")
+            raise ValueError(f"the id of token {shown(token)} must be a whole number of at least 0, got {shown(id)}")
         if id > HIGHEST_ID:
-            raise ValueError(f"the id of token {token!r} is {id}, and {HIGHEST_ID} is the highest that can be had")
+            raise ValueError(
+                f"the id of token {shown(token)} is {shown(id)}, and {HIGHEST_ID} is the highest that can be had"
+            )
         if id in tokens:
-            raise ValueError(f"tokens {tokens[id]!r} and {token!r} have the same id {id} in the vocabulary")
+            raise ValueError(f"tokens {shown(tokens[id])} and {shown(token)} have the same id {id} in the vocabulary")
         tokens[id] = token
     return tokens
 
@@ -528,12 +532,13 @@ def _check_special_tokens(
 ) -> None:
     for name, token in special_tokens.items():
         if not isinstance(token, str) or not token:
-            raise TypeError(f"{name} must be a non-empty str, got {token!r}")
-    missing = [f"{token!r} ({name})" for name, token in special_tokens.items() if token not in vocabulary]
-    missing += [f"{token!r} (added token)" for token in added_tokens if token not in vocabulary]
+            raise TypeError(f"{name} must be a non-empty str, got {shown(token)}")
+    missing = [f"{shown(token)} ({name})" for name, token in special_tokens.items() if token not in vocabulary]
+    missing += [f"{shown(token)} (added token)" for token in added_tokens if token not in vocabulary]
     if missing:
+        rest = f" and {len(missing) - 8} more" if len(missing) > 8 else ""
         raise ValueError(
-            f"the vocabulary of {len(vocabulary)} tokens has no {', '.join(missing)}; "
+            f"the vocabulary of {len(vocabulary)} tokens has no {', '.join(missing[:8])}{rest}; "
             "give each an id there, or name the tokens that it has in their place"
         )
 
@@ -543,9 +548,9 @@ def _byte_ids(vocabulary: Mapping[str, int]) -> list[int]:
         f"{byte:#04x} ({character!r})" for byte, character in enumerate(BYTE_CHARACTERS) if character not in vocabulary
     ]
     if missing:
-        shown = ", ".join(missing[:8]) + (" …" if len(missing) > 8 else "")
+        first = ", ".join(missing[:8]) + (" …" if len(missing) > 8 else "")
         raise ValueError(
-            f"the vocabulary lacks tokens for {len(missing)} of the 256 bytes: {shown}. Without them some texts "
+            f"the vocabulary lacks tokens for {len(missing)} of the 256 bytes: {first}. Without them some texts "
             "cannot be encoded. Is it a byte-level vocabulary?"
         )
     return [vocabulary[character] for character in BYTE_CHARACTERS]
@@ -560,12 +565,12 @@ def _merge_tables(
         for token in (left, right, left + right):
             if token not in vocabulary:
                 raise ValueError(
-                    f"merge {rank}, {left!r} + {right!r}, needs the token {token!r}, which the vocabulary does not "
-                    "have. Do the vocabulary and the merges belong together?"
+                    f"merge {rank}, {shown(left)} + {shown(right)}, needs the token {shown(token)}, which the "
+                    "vocabulary does not have. Do the vocabulary and the merges belong together?"
                 )
         pair = (vocabulary[left], vocabulary[right])
         if pair in ranks:
-            raise ValueError(f"merge {rank}, {left!r} + {right!r}, is merge {ranks[pair]} again")
+            raise ValueError(f"merge {rank}, {shown(left)} + {shown(right)}, is merge {ranks[pair]} again")
         ranks[pair] = rank
         products[pair] = vocabulary[left + right]
     return ranks, products
