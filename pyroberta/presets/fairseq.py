@@ -291,7 +291,7 @@ def read_tokenizer(directory: Path, config: RobertaConfig) -> Tokenizer:
     are_numbers = vocabularies.are_numbers(symbols)
     if not files and not are_numbers:
         _refuse_text(file, symbols)
-    merges = read_merges(files[0]) if files else vocabularies.roberta_merges()
+    merges = read_merges(files[0], len(symbols)) if files else vocabularies.roberta_merges()
     tokens = vocabularies.gpt2_tokens(merges) if are_numbers else None
     if are_numbers and (directory / NUMBERS).exists():
         tokens = _by_number(directory / NUMBERS)

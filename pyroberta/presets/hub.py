@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
+from pyroberta.formats.budget import Budget, shown
 from pyroberta.presets import hf, kerashub, training_state
 from pyroberta.presets.marks import CONFIG, is_kerashub
 from pyroberta.presets.writing import HF_TOKENIZER_FILES
@@ -35,6 +36,7 @@ KERASHUB_FILES = (
 # Whole, or an index and the shards that it names; the first that is there is taken, as the readers do.
 HF_WEIGHTS = tuple((weights, index) for weights, index, _ in hf.KINDS)
 KERASHUB_WEIGHTS = ((kerashub.WEIGHTS, kerashub.INDEX),)
+MOST_SHARDS = 1000  # each is a request
 SHARD = re.compile(r"[\w-][\w.-]*\.(safetensors|bin|h5)")
 
 REFUSALS = (401, 403)
@@ -119,10 +121,19 @@ def in_directory(directory: Path) -> Fetch:
 
 
 def _shards(index: Path) -> list[str]:
-    """The names in an index that are plain; the reader refuses it if there are others."""
+    """The names in an index that are plain; the reader refuses it if there are others.
+
+    Raises:
+        ValueError: where it is no index.
+        OverBudget: for too many names.
+    """
     places = read_json(index).get("weight_map")
-    names = [name for place in dict(places or {}).values() for name in (place if isinstance(place, list) else [place])]
-    return sorted({name for name in names if isinstance(name, str) and SHARD.fullmatch(name)})
+    if not isinstance(places, dict):
+        raise ValueError(f"{index} should have a weight_map from tensor names to file names, got {shown(places)}")
+    names = [name for place in places.values() for name in (place if isinstance(place, list) else [place])]
+    shards = sorted({name for name in names if isinstance(name, str) and SHARD.fullmatch(name)})
+    Budget(index, steps=MOST_SHARDS).step("its shards", len(shards))
+    return shards
 
 
 def missing(package: str, handle: str) -> ImportError:

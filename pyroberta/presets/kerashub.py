@@ -268,7 +268,7 @@ def read_tokenizer(directory: Path, config: RobertaConfig) -> Tokenizer:
     settings = _object(file, "RobertaTokenizer") if file.exists() else {}
     own = own_values(file) if file.exists() else {}
     vocabulary = read_json(directory / ASSETS / "vocabulary.json")
-    merges = read_merges(directory / ASSETS / "merges.txt")
+    merges = read_merges(directory / ASSETS / "merges.txt", len(vocabulary))
     try:
         tokenizer = Tokenizer(
             vocabulary,

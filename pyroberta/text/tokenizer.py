@@ -90,7 +90,7 @@ class Tokenizer:
         added_tokens: Mapping[str, bool] | None = None,
     ) -> None:
         self.vocabulary = dict(vocabulary)
-        self.merges = [_checked_merge(i, pair) for i, pair in enumerate(merges)]
+        self.merges = _checked_merges(merges)
         self.add_prefix_space = bool(add_prefix_space)
         self.mask_lstrip = bool(mask_lstrip)
         self.start_token = start_token
@@ -501,6 +501,15 @@ def _rebuild(arguments: dict[str, Any]) -> Tokenizer:
 # The border: what comes in is checked here.
 
 
+def _checked_merges(merges: Iterable[Any]) -> list[tuple[str, str]]:
+    pairs = list(merges)
+    if all(type(pair) is tuple and len(pair) == 2 for pair in pairs) and all(
+        type(left) is type(right) is str and left and right for left, right in pairs
+    ):
+        return pairs
+    return [_checked_merge(i, pair) for i, pair in enumerate(pairs)]
+
+
 def _checked_merge(i: int, pair: Any) -> tuple[str, str]:
     if isinstance(pair, str) or not isinstance(pair, Sequence) or len(pair) != 2:
         raise ValueError(f"merge {i} must be a pair of tokens, got {shown(pair)}")
@@ -561,18 +570,20 @@ def _merge_tables(
 ) -> tuple[dict[tuple[int, int], int], dict[tuple[int, int], int]]:
     ranks: dict[tuple[int, int], int] = {}
     products: dict[tuple[int, int], int] = {}
+    get = vocabulary.get
     for rank, (left, right) in enumerate(merges):
-        for token in (left, right, left + right):
-            if token not in vocabulary:
-                raise ValueError(
-                    f"merge {rank}, {shown(left)} + {shown(right)}, needs the token {shown(token)}, which the "
-                    "vocabulary does not have. Do the vocabulary and the merges belong together?"
-                )
-        pair = (vocabulary[left], vocabulary[right])
+        first, second, product = get(left), get(right), get(left + right)
+        if first is None or second is None or product is None:
+            token = left if first is None else right if second is None else left + right
+            raise ValueError(
+                f"merge {rank}, {shown(left)} + {shown(right)}, needs the token {shown(token)}, which the vocabulary "
+                "does not have. Do the vocabulary and the merges belong together?"
+            )
+        pair = (first, second)
         if pair in ranks:
             raise ValueError(f"merge {rank}, {shown(left)} + {shown(right)}, is merge {ranks[pair]} again")
         ranks[pair] = rank
-        products[pair] = vocabulary[left + right]
+        products[pair] = product
     return ranks, products
 
 

@@ -9,6 +9,7 @@ from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any
 
+from pyroberta.formats.budget import Budget
 from pyroberta.text.files import read_bytes, read_json, shown
 
 # Tokenizer's name for each special token, and transformers' names for it.
@@ -21,6 +22,8 @@ ROLES = {
 }
 
 MOST_ADDED = 10_000
+BYTES_PER_LETTER = 256  # of an added token: a state of the automaton that looks for it
+STEPS_PER_MERGE = 2  # of the 16 for each token: trained vocabularies have one merge for a token, converted ones a few
 DEFAULTS = dict(zip(ROLES, ("<s>", "<pad>", "</s>", "<unk>", "<mask>"), strict=True))
 
 
@@ -56,6 +59,8 @@ def read(directory: str | os.PathLike[str]) -> dict[str, Any]:
             f"{directory}: there are {len(arguments['added_tokens'])} added tokens, the most that can be had is "
             f"{MOST_ADDED}, since each is looked for in every text"
         )
+    letters = sum(map(len, arguments["added_tokens"]))
+    Budget(directory).make(f"looking for added tokens of {letters} letters", BYTES_PER_LETTER * letters)
     if isinstance(config.get("add_prefix_space"), bool):
         arguments["add_prefix_space"] = config["add_prefix_space"]
     mask = config.get("mask_token")
@@ -174,23 +179,36 @@ def _read_vocabulary_and_merges(directory: Path, special_tokens: AbstractSet[str
     added_tokens = _read_if_there(directory / "added_tokens.json")
     return {
         "vocabulary": added_tokens | vocabulary,
-        "merges": read_merges(files[1]),
+        "merges": read_merges(files[1], len(vocabulary)),
         "added_tokens": {token: token in special_tokens for token in added_tokens},
     }
 
 
-def read_merges(path: Path) -> list[tuple[str, str]]:
+def read_merges(path: Path, tokens: int | None = None) -> list[tuple[str, str]]:
     """The pairs of a merges file, one a line; a first line that begins with `#version` is none.
+
+    Args:
+        path: of the file.
+        tokens: of the vocabulary, which tells how many merges there can be; None for any number.
 
     Raises:
         ValueError: for a line that is no pair, naming it.
+        OverBudget: for more merges than the vocabulary can have use for.
     """
+    content = read_bytes(path)
+    if tokens is not None:
+        spend_merges(path, content.count(b"\n"), tokens)
     try:
-        lines = read_bytes(path).decode().replace("\r\n", "\n").split("\n")
+        lines = content.decode().replace("\r\n", "\n").split("\n")
     except UnicodeDecodeError as error:
         raise ValueError(f"{str(path)!r} is not UTF-8: {error}") from error
     stop = len(lines) - 1 if not lines[-1] else len(lines)  # a file ends with a line's end
     return merges_of_lines(lines[:stop], repr(str(path)))
+
+
+def spend_merges(path: Path, count: int, tokens: int) -> None:
+    """Raises OverBudget where a vocabulary of so many tokens has no use for so many merges."""
+    Budget(path, items=tokens).step(f"a list of {count} merges for {tokens} tokens", STEPS_PER_MERGE * count)
 
 
 def merges_of_lines(lines: Sequence[str], where: str) -> list[tuple[str, str]]:
@@ -203,7 +221,14 @@ def merges_of_lines(lines: Sequence[str], where: str) -> list[tuple[str, str]]:
     [('h', 'e'), ('he', 'y')]
     """
     start = 1 if lines and lines[0].startswith("#version") else 0
-    return [_split_merge(lines[i], f"line {i + 1} of {where}") for i in range(start, len(lines))]
+    parts = [line.split(" ") for line in lines[start:]]
+    try:
+        pairs = [(left, right) for left, right in parts if left and right]
+    except ValueError:  # of some line there are more or fewer parts
+        pairs = []
+    if len(pairs) < len(parts):  # look for the line
+        return [_split_merge(lines[i], f"line {i + 1} of {where}") for i in range(start, len(lines))]
+    return pairs
 
 
 def _split_merge(merge: Any, where: str) -> tuple[str, str]:
@@ -222,6 +247,7 @@ def _read_tokenizer_json(path: Path, named: Mapping[str, Any]) -> dict[str, Any]
         if post_processor.get("type") == "RobertaProcessing":
             arguments |= {"start_token": post_processor["cls"][0], "end_token": post_processor["sep"][0]}
         merges = content["model"]["merges"]
+        spend_merges(path, len(merges), len(content["model"]["vocab"]))
         arguments["merges"] = [_split_merge(merge, f"merge {i} of {str(path)!r}") for i, merge in enumerate(merges)]
         arguments["add_prefix_space"] = content["pre_tokenizer"]["add_prefix_space"]
 
