@@ -24,6 +24,7 @@ from typing import Any, Protocol
 from pyroberta.formats.budget import Budget, shown
 from pyroberta.presets import hf, kerashub, training_state
 from pyroberta.presets.marks import CONFIG, is_kerashub
+from pyroberta.presets.watching import Stalled, watched
 from pyroberta.presets.writing import HF_TOKENIZER_FILES
 from pyroberta.text.files import read_json
 
@@ -70,13 +71,15 @@ def download(
         ImportError: where the hub's package is missing, telling how to get it.
         FileNotFoundError: where there is no such preset, revision or file; or none in the cache, being offline.
         PermissionError: where one must log in, or ask for access.
-        ConnectionError: where the hub can't be reached, or fails.
+        ConnectionError: where the hub can't be reached, or fails, or nothing more arrives (`Stalled`).
         OSError: where a file arrived damaged.
     """
     source = SOURCES[handle.partition("://")[0]](handle)
     config = source.fetch(CONFIG)
     if config is None:
         raise FileNotFoundError(f"{handle} has no {CONFIG}, so it is no preset that can be read")
+    if is_kerashub(config.parent):
+        source.fetch("task.json")  # read with the config; what a download that broke off left of it is no JSON
     check(config.parent)
     found = files(source.fetch, weights, state)
     if weights and not any(SHARD.fullmatch(file.name) and file.name != kerashub.HEAD for file in found):
@@ -179,7 +182,7 @@ class HuggingFace:
 
     def fetch(self, name: str) -> Path | None:
         """See `Source`."""
-        from huggingface_hub import errors
+        from huggingface_hub import constants, errors
 
         if self.commit:
             cached = self.client.try_to_load_from_cache(self.repository, name, revision=self.commit)
@@ -187,7 +190,11 @@ class HuggingFace:
                 return Path(cached) if isinstance(cached, str) else None
         try:
             with hf_errors(self.handle, name):
-                path = self.client.hf_hub_download(self.repository, name, revision=self.commit or self.revision)
+                path = watched(
+                    lambda: self.client.hf_hub_download(self.repository, name, revision=self.commit or self.revision),
+                    Path(constants.HF_HUB_CACHE, f"models--{self.repository.replace('/', '--')}"),
+                    f"{self.handle}: {name}",
+                )
         except errors.EntryNotFoundError:
             return None
         file = Path(path)
@@ -229,7 +236,7 @@ def hf_errors(handle: str, what: str) -> Iterator[None]:
             f"{where}, and {constants.ENDPOINT} can't be reached ({_first_line(error.__cause__ or error)}). With a "
             "connection, call again: what is complete is kept"
         ) from error
-    except errors.EntryNotFoundError:
+    except (errors.EntryNotFoundError, Stalled):
         raise
     except errors.GatedRepoError:
         raise PermissionError(
@@ -338,7 +345,7 @@ class Kaggle:
             return None
         try:
             with kaggle_errors(self.handle, name):
-                path = self._download(name)
+                path = watched(lambda: self._download(name), self._folder(), f"{self.handle}: {name}")
         except FileNotFoundError:
             if name == CONFIG:
                 raise
@@ -361,13 +368,18 @@ class Kaggle:
         try:
             return Path(self.client.model_download(self.variation, name))
         except (ConnectionError, Timeout):
-            from kagglehub.config import get_cache_folder
-
-            there = Path(get_cache_folder(), "models", self.variation)
-            versions = [int(file.parent.name) for file in there.glob(f"*/{name}") if file.parent.name.isdecimal()]
+            versions = [
+                int(file.parent.name) for file in self._folder().glob(f"*/{name}") if file.parent.name.isdecimal()
+            ]
             if not versions:
                 raise
             return Path(self.client.model_download(f"{self.variation}/{max(versions)}", name))
+
+    def _folder(self) -> Path:
+        """Where the client keeps the variation's versions."""
+        from kagglehub.config import get_cache_folder
+
+        return Path(get_cache_folder(), "models", self.variation)
 
     def _mark_of_absence(self, name: str) -> Path | None:
         """Beside the client's own marks for complete files. Versions don't change, so it holds for good."""

@@ -205,8 +205,8 @@ def _read_kerashub(file: Path, config: RobertaConfig) -> tuple[RobertaConfig, di
         for target in KERASHUB_INDEX:
             wanted |= {_kerashub_place(i, target, "a"): (C, H, r), _kerashub_place(i, target, "b"): (r, D)}
     _refuse_differences(file, wanted, {name: tensor.shape for name, tensor in stored.items()})
+    stored = read_h5(file, wanted)  # before the arrays are made: the rank is the file's own claim
     theirs = Arrays(wanted, np.float64)
-    stored = read_h5(file, wanted)
     for name in wanted:
         Copy(stored[name], theirs[name]).run()
     factors: dict[str, NDArray[Any]] = {}

@@ -221,14 +221,7 @@ def merges_of_lines(lines: Sequence[str], where: str) -> list[tuple[str, str]]:
     [('h', 'e'), ('he', 'y')]
     """
     start = 1 if lines and lines[0].startswith("#version") else 0
-    parts = [line.split(" ") for line in lines[start:]]
-    try:
-        pairs = [(left, right) for left, right in parts if left and right]
-    except ValueError:  # of some line there are more or fewer parts
-        pairs = []
-    if len(pairs) < len(parts):  # look for the line
-        return [_split_merge(lines[i], f"line {i + 1} of {where}") for i in range(start, len(lines))]
-    return pairs
+    return [_split_merge(lines[i], f"line {i + 1} of {where}") for i in range(start, len(lines))]
 
 
 def _split_merge(merge: Any, where: str) -> tuple[str, str]:
@@ -265,10 +258,10 @@ def _read_tokenizer_json(path: Path, named: Mapping[str, Any]) -> dict[str, Any]
             if text == mask_token:
                 arguments["mask_lstrip"] = token["lstrip"]
             elif token["lstrip"]:
-                raise _refusal(path, f"lstrip of the added token {text!r}", True, f"it for {mask_token!r} alone")
+                raise _refusal(path, f"lstrip of the added token {shown(text)}", True, f"it for {shown(mask_token)} alone")
             for flag in ("rstrip", "single_word"):
                 if token[flag]:
-                    raise _refusal(path, f"{flag} of the added token {text!r}", True, "it for no token")
+                    raise _refusal(path, f"{flag} of the added token {shown(text)}", True, "it for no token")
             if text not in special_tokens.values():
                 added_tokens[text] = bool(token["special"])
     except (KeyError, TypeError, AttributeError, IndexError) as error:

@@ -211,6 +211,40 @@ CASES: dict[str, Case] = {
         "hf", change("tokenizer.json", lambda t: t["model"].update(vocab=["a"])), "is not laid out as a tokenizer.json"
     ),
     "a post-processor that is a list": Case("hf", values("tokenizer.json", post_processor=[1]), "is not laid out as"),
+    "merges without end": Case(
+        "slow tokenizer",
+        put("merges.txt", "a b\n" * 1_000_000),
+        "merges.txt: a list of 1000000 merges for 300 tokens asks",
+    ),
+    "tokenizer.json of merges without end": Case(
+        "hf",
+        change("tokenizer.json", lambda t: t["model"].update(merges=[["a", "b"]] * 100_000)),
+        "tokenizer.json: a list of 100000 merges for 300 tokens asks for 200000 steps",
+    ),
+    "a merge of a long token": Case(
+        "slow tokenizer",
+        put("merges.txt", "x" * 1_000_000 + " y\n"),
+        r"merge 0, 'xxx.*xxx' \+ 'y', needs the token 'xxx",
+    ),
+    "added tokens of many letters": Case(
+        "slow tokenizer",
+        put("added_tokens.json", json.dumps({"x" * 30_000 + f"{i}": 300 + i for i in range(10)})),
+        "looking for added tokens of 300010 letters asks for 76802560 bytes",
+    ),
+    "long special tokens that aren't there": Case(
+        "hf",
+        values("tokenizer_config.json", **{f"{k}_token": "x" * 9999 for k in ("bos", "eos", "unk", "pad", "mask")}),
+        "lstrip of the added token '<mask>' .* it for 'xxx",
+    ),
+    "a header of many tensors": Case(
+        "hf",
+        header(
+            lambda _: json.dumps(
+                {f"{i}": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for i in range(20_000)}
+            ).encode()
+        ),
+        "the header's entries asks for 20000 steps",
+    ),
     "an id twice": Case(
         "hf", change("tokenizer.json", lambda t: t["model"]["vocab"].update(twice=7)), "have the same id 7"
     ),

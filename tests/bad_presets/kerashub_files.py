@@ -76,6 +76,29 @@ def overfull_chunk(opened: Any) -> None:
     made.id.write_direct_chunk((0,), head + 2048 * again)
 
 
+def opaque(opened: Any) -> None:
+    """Two bytes a number, and an attribute that should say which type, and is an array of texts."""
+    del opened[NORM]
+    made = opened.create_dataset(NORM, data=np.zeros(8, "V2"))
+    made.attrs["dtype"] = np.full(5000, b"bfloat16")
+
+
+def long_mark(opened: Any) -> None:
+    del opened[NORM]
+    made = opened.create_dataset(NORM, data=np.zeros(8, "V2"))
+    made.attrs["dtype"] = np.bytes_(b"x" * 60_000)
+
+
+def many_groups(opened: Any) -> None:
+    for i in range(12_000):
+        opened.create_group(f"layers/{i}")
+
+
+def half_written(opened: Any) -> None:
+    del opened[NORM]
+    opened.create_dataset(NORM, (8,), "f4", chunks=(4,), fillvalue=1.0)[:4] = 1.0
+
+
 ROWS = "layers/token_and_position_embedding/token_embedding/vars/0"
 
 CASES: dict[str, Case] = {
@@ -128,6 +151,29 @@ CASES: dict[str, Case] = {
     "keras: a chunk that bursts": Case("kerashub", h5(overfull_chunk), "packed"),
     "keras: enormous chunks": Case(
         "kerashub", dataset((8,), "f4", maxshape=(None,), chunks=(1 << 29,)), "in 1 chunks, asks for 4294967296 bytes"
+    ),
+    "keras: ten gigabytes that were never written": Case(
+        "kerashub", h5(lambda f: f.create_dataset("layers/x", (10 << 30,), "i1")), "no place for: layers/x"
+    ),
+    "keras: ten gigabytes for a norm": Case("kerashub", dataset((10 << 28,), "f4"), r"has shape \(2684354560,\)"),
+    "keras: a norm that was never written": Case(
+        "kerashub", dataset((8,), "f4"), r"vars/0' should have 32 bytes, and 0 of them are there: it was never written"
+    ),
+    "keras: chunks that were never written": Case(
+        "kerashub", dataset((8,), "f4", chunks=(8,), fillvalue=1.0), "should have 1 chunks, and 0 of them were ever"
+    ),
+    "keras: half of the chunks": Case("kerashub", h5(half_written), "should have 2 chunks, and 1 of them were ever"),
+    "keras: chunks of no bytes": Case(
+        "kerashub", dataset((1 << 40,), "f4", chunks=(1,)), r"has shape \(1099511627776,\), expected \(8,\)"
+    ),
+    "keras: texts without end": Case(
+        "kerashub", dataset((1 << 40,), h5py.string_dtype()), r"has shape \(1099511627776,\), expected \(8,\)"
+    ),
+    "keras: an attribute of texts": Case("kerashub", h5(opaque), "is stored as opaque bytes"),
+    "keras: a long attribute": Case("kerashub", h5(long_mark), "is stored as opaque bytes"),
+    "keras: groups without end": Case("kerashub", h5(many_groups), r"the group 'layers' asks for 1200\d steps, and"),
+    "keras: merges without end": Case(
+        "kerashub", put("assets/tokenizer/merges.txt", "a b\n" * 20_000), "merges.txt: a list of 20000 merges for"
     ),
     "keras: a tensor missing": Case("kerashub", h5(lambda f: f.pop(ROWS)), "lacks 1 of the"),
     "keras: a shard above": Case(

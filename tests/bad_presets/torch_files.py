@@ -106,6 +106,26 @@ def moved(directory: Path) -> None:
     file.write_bytes(made[:-6] + struct.pack("<I", 1 << 30) + made[-2:])
 
 
+def zip_with_a_bad_name(directory: Path) -> None:
+    """An entry whose name is said to be UTF-8, and isn't."""
+    file = zipped(directory / "pytorch_model.bin", ONE, SIX | {"é": b""})
+    file.write_bytes(file.read_bytes().replace("é".encode(), b"\xff\xff"))
+
+
+def again(what: bytes, step: bytes, times: int, before: bytes = b"") -> bytes:
+    """A value that is made once, and then used again and again by two bytes; what came of it is dropped."""
+    return what + b"q\x01" + before + b"q\x02" + times * (step + b"0")
+
+
+def counted(count: int) -> bytes:
+    """A dict of so many small keys."""
+    return b"}(" + b"".join(b"M" + struct.pack("<H", i) + b"N" for i in range(count)) + b"u"
+
+
+SAME_HASH = b"".join(b"\x8a\x10" + (i * ((1 << 61) - 1)).to_bytes(16, "little") + b"N" for i in range(1, 20_001))
+TEXT_KEYS = b"}(" + b"".join(text(f"{i}") + b"N" for i in range(20_000)) + b"u"
+NAMESPACE = name_of("argparse", "Namespace") + b")\x81"
+TENSOR, PARAMETER = (name_of("torch._utils", f"_rebuild_{name}") for name in ("tensor_v2", "parameter"))
 TUPLES, LISTS = doubled(b"N\x85", b"\x86"), doubled(b"]", b"\x86")
 SIX = {"0": np.arange(6, dtype=np.float32).tobytes()}
 
@@ -130,6 +150,63 @@ CASES: dict[str, Case] = {
     "tuples in tuples in a set": Case("bin", pickle_zip(TUPLES + b"\x8f(h\x3c\x90"), "neither text nor number"),
     "tuples in tuples to be called": Case("bin", pickle_zip(TUPLES + b")R"), "could run code"),
     "tuples in tuples as a storage": Case("bin", pickle_zip(TUPLES + b"Q"), "doesn't fit together|a tensor of"),
+    "tuples in a Namespace to be called": Case(
+        "bin",
+        pickle_zip(NAMESPACE + b"}" + text("a") + b"(" + TUPLES + b"1h\x3csb)R"),
+        r"it calls \{'a': \(\(.*could run",
+    ),
+    "tuples in a Namespace for a tensor": Case(
+        "bin",
+        pickle_zip(TENSOR + b"(" + NAMESPACE + b"}" + text("a") + b"(" + TUPLES + b"1h\x3csbK\x00)))tR"),
+        r"no tensor: \(\{'a': \(",
+    ),
+    "a Namespace for a state": Case(
+        "bin", pickle_zip(NAMESPACE + b"}" + text("a") + b"(" + TUPLES + b"1h\x3csb"), "but 'a' is a tuple"
+    ),
+    "sizes of a text": Case(
+        "bin", pickle_zip(again(text("x" * 1000), b"h\x02h\x01\x85R", 500, name_of("torch", "Size"))), "no sizes: 'xxx"
+    ),
+    "sizes of a long tuple": Case(
+        "bin",
+        pickle_zip(again(b"(" + b"K\x01" * 1000 + b"t", b"h\x02h\x01\x85R", 500, name_of("torch", "Size"))),
+        r"no sizes: \(1, 1, ",
+    ),
+    "arguments again and again": Case(
+        "bin",
+        pickle_zip(again(b"(" + b"N" * 5000 + b"t", b"h\x02h\x01R", 500, PARAMETER)),
+        "a call of torch._utils._rebuild_parameter asks for 5000 steps",
+    ),
+    "pairs again and again": Case(
+        "bin",
+        pickle_zip(
+            again(
+                b"](" + b"".join(text(f"{i}") + b"N\x86" for i in range(5000)) + b"e",
+                b"h\x02h\x01\x85R",
+                500,
+                name_of("collections", "OrderedDict"),
+            )
+        ),
+        "an OrderedDict's pairs asks for 10000 steps",
+    ),
+    "a Namespace's state again and again": Case(
+        "bin", pickle_zip(again(TEXT_KEYS, b"h\x02h\x01b", 500, NAMESPACE)), "state of a Namespace asks for 20000 steps"
+    ),
+    "a storage's name again and again": Case(
+        "bin", pickle_zip(again(b"(" + b"N" * 5000 + b"t", b"h\x01Q", 500, b"N")), "by no name that torch gives"
+    ),
+    "keys of one hash": Case("bin", pickle_zip(b"}(" + SAME_HASH + b"u"), "a key that is no text asks for 50 steps"),
+    "places of one hash": Case(
+        "bin", pickle_zip(b"N" + b"".join(b"p%d\n" % (i * ((1 << 61) - 1)) for i in range(1, 9))), "a place 23058430"
+    ),
+    "two long keys that are equal": Case(
+        "bin",
+        pickle_zip(text("x" * 400_000) + b"q\x01" + again(text("x" * 400_000), b"h\x02h\x01Ns", 50, b"}")),
+        "a key asks for 25000 steps",
+    ),
+    "a long name again and again": Case(
+        "bin", pickle_zip(again(text("x" * 100_000), b"h\x01h\x01\x93", 500, b"N")), "it calls xxx.*could run code"
+    ),
+    "a name in the zip that is not UTF-8": Case("bin", zip_with_a_bad_name, "has a name that is not UTF-8"),
     "lists in lists for a state": Case("bin", pickle_zip(LISTS), "should hold a dict of tensors"),
     "a million lists": Case(
         "bin", pickle_zip(b"]" * 3_000_000), "an instruction of a pickle asks for 1 step, and 0 are left of the 500000"

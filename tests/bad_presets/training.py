@@ -196,6 +196,11 @@ CASES: dict[str, Case] = {
     "training: keras: a step below zero": Case(KERAS, variable(0, np.int64(-3)), "iterations should be .*, got -3"),
     "training: keras: a step that is NaN": Case(KERAS, variable(0, np.nan), "iterations should be .*, got nan"),
     "training: keras: an infinite step": Case(KERAS, variable(0, np.inf), "iterations should be .*, got inf"),
+    "training: keras: a moment that was never written": Case(
+        KERAS,
+        h5(lambda f: (s := f.pop("optimizer/vars/2")) and f.create_dataset("optimizer/vars/2", s.shape, "f4"), HEAD),
+        "optimizer/vars/2' should have .* it was never written",
+    ),
     "training: keras: a step that is a text": Case(KERAS, variable(0, "x"), "optimizer/vars/0' is stored as texts"),
     "training: keras: a rate that is NaN": Case(
         KERAS,
