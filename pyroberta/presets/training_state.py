@@ -78,7 +78,9 @@ def read(directory: Path, table: Mapping[str, Shape]) -> TrainingState:
         rest = parse_json(safetensors_io.read_metadata(file)[KEY].encode(), KEY)
         optimizer, iterations, seed = rest["optimizer"], rest["iterations"], rest["seed"]
     except (KeyError, AttributeError, ValueError) as error:
-        raise ValueError(f"{file} doesn't tell which optimizer it is of ({KEY!r} of its metadata: {clipped(repr(error))})") from None
+        raise ValueError(
+            f"{file} doesn't tell which optimizer it is of ({KEY!r} of its metadata: {clipped(repr(error))})"
+        ) from None
     m, v = ({name: tensors[f"{key}.{name}"].array() for name in table} for key in ("m", "v"))
     return checked(file, optimizer, iterations, m, v, seed)
 

@@ -258,7 +258,9 @@ def _read_tokenizer_json(path: Path, named: Mapping[str, Any]) -> dict[str, Any]
             if text == mask_token:
                 arguments["mask_lstrip"] = token["lstrip"]
             elif token["lstrip"]:
-                raise _refusal(path, f"lstrip of the added token {shown(text)}", True, f"it for {shown(mask_token)} alone")
+                raise _refusal(
+                    path, f"lstrip of the added token {shown(text)}", True, f"it for {shown(mask_token)} alone"
+                )
             for flag in ("rstrip", "single_word"):
                 if token[flag]:
                     raise _refusal(path, f"{flag} of the added token {shown(text)}", True, "it for no token")
