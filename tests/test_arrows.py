@@ -46,7 +46,6 @@ TOP = (
 
 AT_ONCE = {"numpy", "regex"}  # may be imported with the package
 LATER = {
-    "safetensors",
     "tqdm",
     "matplotlib",
     "h5py",
@@ -187,7 +186,7 @@ def test_no_room_imports_itself_in_a_circle() -> None:
     assert at_once == {}
 
 
-def test_nothing_heavier_than_the_four_dependencies_is_imported_and_only_two_at_once() -> None:
+def test_nothing_heavier_than_the_three_dependencies_is_imported_and_only_two_at_once() -> None:
     outside = [arrow for arrow in ARROWS if not of_package(arrow)]
     outside = [arrow for arrow in outside if arrow.target.split(".")[0] not in sys.stdlib_module_names]
     assert [a for a in outside if a.target.split(".")[0] not in (AT_ONCE if a.at_once else AT_ONCE | LATER)] == []
