@@ -422,6 +422,8 @@ DEEPEST = 16  # groups in each other
 KINDS = {"float32": "F32", "float64": "F64", "float16": "F16", "bfloat16": "BF16", "int32": "I32", "int64": "I64"}
 FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32"}  # others are libraries that HDF5 would load
 LONGEST_MARK = 64  # bytes of the attribute that tells bfloat16
+MOST_ATTRIBUTES = 2  # of a dataset whose mark is looked for; Keras writes one
+TIMES_HEADER = 16  # bytes that libhdf5 makes and keeps for one of an object's header
 
 
 def read_h5(file: Path, wanted: Mapping[str, Shape]) -> dict[str, Stored]:
@@ -485,11 +487,15 @@ def _datasets(group: Any, file: Path, path: str, seen: set[int], budget: Budget)
         name = f"{path}/{key}" if path else str(key)
         if not isinstance(group.get(key, getlink=True), h5py.HardLink):
             raise ValueError(f"{file}: {shown(name)} is a link to elsewhere, which isn't followed")
-        item = group[key]
-        address = h5py.h5o.get_info(item.id).addr
-        if address in seen:
+        info = h5py.h5o.get_info(group.id, key if isinstance(key, bytes) else key.encode())  # which opens nothing
+        if info.addr in seen:
             raise ValueError(f"{file}: {shown(name)} is a second name of what was met before, which isn't followed")
-        seen.add(address)
+        seen.add(info.addr)
+        budget.make(f"the header of {shown(name)}", TIMES_HEADER * info.hdr.space.total)
+        if info.type == h5py.h5o.TYPE_DATASET and info.hdr.mesg.shared:
+            # thousands of datasets may share a type of a thousand parts, which libhdf5 makes anew for each
+            raise ValueError(f"{file}: {shown(name)} shares its type with others, which isn't followed")
+        item = group[key]
         if isinstance(item, h5py.Group):
             yield from _datasets(item, file, name, seen, budget)
         elif isinstance(item, h5py.Dataset):
@@ -503,7 +509,7 @@ def _stored(file: Path, path: str, dataset: Any, mapped: Any, wanted: Shape | No
     plan = dataset.id.get_create_plist()
     if plan.get_external_count() or plan.get_layout() not in _layouts():
         raise ValueError(f"{file}: the numbers of {shown(path)} lie in another file, which isn't opened")
-    kind, item = _kind(dataset)
+    kind, item = _kind(dataset, tuple(shape) == wanted)
     size = math.prod(shape) * item
     start = dataset.id.get_offset()
     data = mapped[:0]
@@ -529,10 +535,11 @@ def _layouts() -> dict[int, str]:
     return {h5py.h5d.COMPACT: "compact", h5py.h5d.CONTIGUOUS: "contiguous", h5py.h5d.CHUNKED: "chunked"}
 
 
-def _kind(dataset: Any) -> tuple[str, int]:
+def _kind(dataset: Any, is_wanted: bool) -> tuple[str, int]:
     """The element type as `Stored` names it, or another name for one that isn't read, and its size in bytes.
 
-    Classes that may be made of others, such as records, are not looked into.
+    Classes that may be made of others, such as records, are not looked into; nor are the attributes of what isn't
+    wanted.
     """
     from h5py import h5t
 
@@ -542,7 +549,7 @@ def _kind(dataset: Any) -> tuple[str, int]:
         name = str(dataset.dtype)
         return KINDS.get(name, clipped(name, 40)), dataset.dtype.itemsize
     if there.get_class() == h5t.OPAQUE and there.get_size() == 2:
-        return ("BF16" if _mark(dataset) == b"bfloat16" else "opaque bytes"), 2
+        return ("BF16" if is_wanted and _mark(dataset) == b"bfloat16" else "opaque bytes"), 2
     return others.get(there.get_class(), "objects"), there.get_size()
 
 
@@ -550,7 +557,7 @@ def _mark(dataset: Any) -> bytes:
     """The attribute `dtype`, where it is one short text: nothing else is read, whatever an attribute says it is."""
     from h5py import h5a, h5t
 
-    if not h5a.exists(dataset.id, b"dtype"):
+    if h5a.get_num_attrs(dataset.id) > MOST_ATTRIBUTES or not h5a.exists(dataset.id, b"dtype"):
         return b""
     mark = h5a.open(dataset.id, b"dtype")
     kind = mark.get_type()

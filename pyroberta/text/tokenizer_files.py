@@ -59,7 +59,7 @@ def read(directory: str | os.PathLike[str]) -> dict[str, Any]:
             f"{directory}: there are {len(arguments['added_tokens'])} added tokens, the most that can be had is "
             f"{MOST_ADDED}, since each is looked for in every text"
         )
-    letters = sum(map(len, arguments["added_tokens"]))
+    letters = sum(len(token) for token in arguments["added_tokens"] if isinstance(token, str))
     Budget(directory).make(f"looking for added tokens of {letters} letters", BYTES_PER_LETTER * letters)
     if isinstance(config.get("add_prefix_space"), bool):
         arguments["add_prefix_space"] = config["add_prefix_space"]

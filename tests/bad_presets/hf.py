@@ -245,6 +245,11 @@ CASES: dict[str, Case] = {
         ),
         "the header's entries asks for 20000 steps",
     ),
+    "an added token that is a number": Case(
+        "hf",
+        change("tokenizer.json", lambda t: t["added_tokens"].append(t["added_tokens"][0] | {"content": 7, "id": 7})),
+        "tokens must be strings, got 7",
+    ),
     "an id twice": Case(
         "hf", change("tokenizer.json", lambda t: t["model"]["vocab"].update(twice=7)), "have the same id 7"
     ),

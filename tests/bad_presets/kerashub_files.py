@@ -89,6 +89,13 @@ def long_mark(opened: Any) -> None:
     made.attrs["dtype"] = np.bytes_(b"x" * 60_000)
 
 
+def shared_type(opened: Any) -> None:
+    """A type of many parts, which many datasets share."""
+    opened["layers/type"] = np.dtype([(f"f{i:04}", "f4") for i in range(900)])
+    for i in range(1000):
+        h5py.h5d.create(opened["layers"].id, f"{i}".encode(), opened["layers/type"].id, h5py.h5s.create_simple((1,)))
+
+
 def many_groups(opened: Any) -> None:
     for i in range(12_000):
         opened.create_group(f"layers/{i}")
@@ -171,6 +178,7 @@ CASES: dict[str, Case] = {
     ),
     "keras: an attribute of texts": Case("kerashub", h5(opaque), "is stored as opaque bytes"),
     "keras: a long attribute": Case("kerashub", h5(long_mark), "is stored as opaque bytes"),
+    "keras: a type that is shared": Case("kerashub", h5(shared_type), "layers/0' shares its type with others"),
     "keras: groups without end": Case("kerashub", h5(many_groups), r"the group 'layers' asks for 1200\d steps, and"),
     "keras: merges without end": Case(
         "kerashub", put("assets/tokenizer/merges.txt", "a b\n" * 20_000), "merges.txt: a list of 20000 merges for"
