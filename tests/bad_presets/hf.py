@@ -295,6 +295,9 @@ CASES: dict[str, Case] = {
     "settings out of range": Case(
         "hf", put("pyroberta_preprocessor.json", '{"sequence_length": -1}'), "settings can't be used.*sequence_length"
     ),
+    "settings of a long text": Case(
+        "hf", put("pyroberta_preprocessor.json", json.dumps({"truncate": "x" * 9999})), "truncate must be one of .*'xxx"
+    ),
     "settings that don't fit": Case(
         "hf", put("pyroberta_preprocessor.json", '{"sequence_length": 400}'), "sequence_length is 400"
     ),

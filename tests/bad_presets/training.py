@@ -115,6 +115,9 @@ CASES: dict[str, Case] = {
     ),
     "training: a step below zero": Case(HF, rest(iterations=-1), "iterations should be .* at least 0, .* got -1"),
     "training: a step beyond": Case(HF, rest(iterations=10**30), r"iterations should be .* below 2\*\*44, got 1000000"),
+    "training: a name that is lists in lists": Case(
+        HF, adam(name=[[[["x" * 99] * 9] * 9] * 9]), "can't be used: this is no optimizer's config"
+    ),
     "training: a step that is a text": Case(HF, rest(iterations="x" * 9999), "iterations should be .*, got 'xxx"),
     "training: half a step": Case(HF, rest(iterations=2.5), "iterations should be .*, got 2.5"),
     "training: a seed beyond": Case(
