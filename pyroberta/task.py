@@ -12,6 +12,7 @@ import numpy as np
 from numpy import ndarray as Array
 
 from pyroberta.backbone import Backbone
+from pyroberta.formats.budget import clipped
 from pyroberta.inputs import InputReader
 from pyroberta.model.batch import Batch
 from pyroberta.model.gradients import Gradients
@@ -191,7 +192,8 @@ class Task(ABC):
             try:
                 task.optimizer = optimizers.restored(state.optimizer, vars(state), backbone.params)
             except ValueError as error:
-                raise ValueError(f"the state of training in {os.fspath(preset)} can't be used: {error}") from None
+                why = clipped(str(error), 800)  # the config in it may be long
+                raise ValueError(f"the state of training in {os.fspath(preset)} can't be used: {why}") from None
         if load_weights and (is_handle(name) or name in PRESETS):
             task._trained_from = name
         return task

@@ -2,8 +2,9 @@
 
     python scripts/fuzz_presets.py [--minutes 10] [--seed 0] [--keep]
 
-An input is a sound preset or a bad one of tests/bad_presets, of which one file is changed: bytes flipped, cut out,
-repeated, put in from another file of its kind, or a value replaced, in JSON and in the header of safetensors.
+An input is a sound preset or a bad one of tests/bad_presets, of which one file is changed. In half of the inputs it is
+bytes: flipped, cut out, repeated, put in from another file of its kind, or a value replaced, in JSON and in the header
+of safetensors. In the other half it is structure, see fuzz_structures.py: claims, repetitions, references, nesting.
 tests/reading_worker.py loads it, as what it is (a model, a classifier, an adapter, a state of training), in a process
 of its own with a limit of memory and a watch on what runs. A crash, a hang, an error that no reader promises or that
 doesn't say where, an event that was heard: each is a failure, and its input stays in the folder that is printed.
@@ -27,12 +28,13 @@ import sys
 import tempfile
 import time
 import zipfile
+import zlib
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "scripts")]
 CORPUS = ROOT / "tests" / "fuzz_corpus"
 LARGEST_KEPT, LARGEST_CORPUS, MOST_KEPT = 4_000, 200_000, 16  # bytes of an input, of all; inputs of a kind's one file
 SLOW = re.compile(r"bomb|million|huge|empty lists|empty objects|numbers|many views|without end|bursts|enormous chunks")
@@ -130,6 +132,11 @@ def changed_bytes(rng: random.Random, content: bytes, other: bytes) -> bytes:
     return bytes(made)
 
 
+# What comes of a file that isn't what its name says, or of a change that the writer of the format refuses.
+UNCHANGEABLE = (
+    ValueError, TypeError, AttributeError, LookupError, RecursionError, OverflowError, OSError, RuntimeError,
+    struct.error, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 HOW = {".json": changed_json, ".safetensors": changed_header, ".pt": changed_zip, ".bin": changed_zip}
 
 
@@ -150,6 +157,7 @@ def files_of(directory: Path) -> list[Path]:
 
 def main() -> None:
     from bad_presets import CASES, SOUND, make
+    from fuzz_structures import STRUCTURES
     from reading_worker import Worker, is_well
     from small_changes import difference
 
@@ -168,7 +176,7 @@ def main() -> None:
     print(f"{len(sources)} presets to begin with, in {folder}", flush=True)
 
     outcomes: Counter[tuple[str, str, str]] = Counter()
-    failures = count = 0
+    failures = count = structures = 0
     kept: Counter[tuple[str, Path]] = Counter()
     kept_bytes = 0
     if arguments.keep:
@@ -180,14 +188,20 @@ def main() -> None:
         paths = [path for path in files_of(source) if path.stat().st_size < 1 << 22]
         if not paths:
             continue
-        path = rng.choice(paths)
+        is_structure = rng.random() < 0.5
+        if is_structure:  # a format as often as another: most files are JSON
+            suffix = rng.choice(sorted({path.suffix for path in paths}))
+            path = rng.choice([path for path in paths if path.suffix == suffix])
+        else:
+            path = rng.choice(paths)
         content, other = path.read_bytes(), rng.choice(paths).read_bytes()
-        how = HOW.get(path.suffix)
+        how = (STRUCTURES if is_structure else HOW).get(path.suffix)
         try:
-            if how is None or rng.random() < 0.3:
+            if how is None or (not is_structure and rng.random() < 0.3):
                 raise ValueError
             made = how(rng, content)
-        except (ValueError, AttributeError, LookupError, RecursionError, struct.error, zipfile.BadZipFile):
+            structures += is_structure
+        except UNCHANGEABLE:
             made = changed_bytes(rng, content, other)
         path.write_bytes(made)
         answer = worker.examine(SOUND[kind].load, source)
@@ -216,7 +230,10 @@ def main() -> None:
             print(f"{count} inputs, {len(outcomes)} outcomes, {failures} failures", flush=True)
     worker.close()
     minutes = (time.monotonic() - started) / 60
-    print(f"{count} inputs in {minutes:.1f} minutes, {len(outcomes)} outcomes, {failures} failures")
+    print(
+        f"{count} inputs in {minutes:.1f} minutes, {structures} of them structures: {len(outcomes)} outcomes, "
+        f"{failures} failures (seed {arguments.seed})"
+    )
     for (kind, where, message), times in outcomes.most_common(12):
         print(f"{times:6}  {kind or 'read'}  {where}  {message}")
     if not failures:

@@ -14,6 +14,7 @@ import base64
 import hashlib
 import json
 import threading
+import time
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -43,6 +44,7 @@ class Repository:
     breaks: dict[str, int] = field(default_factory=dict)  # file -> after how many bytes the connection breaks, once
     sent: dict[str, bytes] = field(default_factory=dict)  # file -> what is sent in its place, under its hash and size
     sizes: dict[str, int] = field(default_factory=dict)  # file -> the size that is told of it
+    slow: dict[str, float] = field(default_factory=dict)  # file -> seconds between two bytes that are sent
     branches: set[str] = field(default_factory=lambda: {"main"})
     versions: dict[int, dict[str, bytes]] = field(default_factory=dict)
 
@@ -179,6 +181,9 @@ class _Handler(BaseHTTPRequestHandler):
             headers["Content-Range"] = f"bytes {start}-{len(whole) - 1}/{len(whole)}"
         headers |= {"Accept-Ranges": "bytes", "X-Goog-Hash": f"md5={told}"}
         stop = repository.breaks.pop(file, None) if self.command == "GET" else None
+        pause = repository.slow.get(file) if self.command == "GET" else None
+        if pause is not None:
+            stop = 0
         if stop is None:
             return self.answer(206 if asked else 200, content, **headers)
         self.send_response(206 if asked else 200)
@@ -187,6 +192,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content[:stop])
         self.wfile.flush()
+        for byte in content if pause is not None else b"":
+            time.sleep(pause)
+            self.wfile.write(bytes([byte]))
+            self.wfile.flush()
         self.close_connection = True
         return None
 

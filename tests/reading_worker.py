@@ -32,8 +32,8 @@ AT_ONCE, PATIENCE = (
 HANG = 60.0  # seconds of the processor, or asleep, after which it is stuck
 GROWTH = 1 << 30  # bytes that a preset may take
 LONGEST = 1500  # letters of a message
-# What a reader may say. A subclass doesn't count: a UnicodeDecodeError is a ValueError, and no answer.
-ANSWERS = ("ValueError", "FileNotFoundError", "ImportError", "PermissionError", "OSError")
+# What a reader may say. Another subclass does not count: a UnicodeDecodeError is a ValueError, and no answer.
+ANSWERS = ("ValueError", "OverBudget", "FileNotFoundError", "ImportError", "PermissionError", "OSError")
 WATCHED = (
     "os.",
     "subprocess.",

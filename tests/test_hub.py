@@ -21,7 +21,7 @@ from test_kerashub_format import params_of, preset
 from pyroberta import MaskedLM
 from pyroberta.cli import main
 from pyroberta.presets import hub as hubs
-from pyroberta.presets import registry
+from pyroberta.presets import registry, watching
 from pyroberta.presets.model_card import NO_LICENCE, model_card
 from pyroberta.presets.registry import PRESETS, load, resolve
 
@@ -53,11 +53,14 @@ def kerashub_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]
 # --- the Hugging Face hub: its client reads its settings when it is imported, so it runs in processes of its own ------
 
 WORKER = """
-import json, sys, time, warnings
+import json, os, sys, time, warnings
 import numpy as np
 from pyroberta import MaskedLM
+from pyroberta.presets import watching
 from pyroberta.presets.registry import resolve
 
+if "TEST_PATIENCE" in os.environ:
+    watching.TICK, watching.PATIENCE = 0.05, int(os.environ["TEST_PATIENCE"])
 time.sleep = lambda seconds: None  # between the client's tries
 
 def answer(call, handle, **keywords):
@@ -314,6 +317,43 @@ def test_a_token_opens_what_is_private(hub: Hub, home: Path, hf_files: dict[str,
     assert "Is the token right" in found["text"]
 
 
+def test_a_server_that_sends_a_byte_now_and_then_is_given_up(hub: Hub, home: Path, hf_files: dict[str, bytes]) -> None:
+    hub.repositories["org/slow"] = Repository(hf_files, slow={"merges.txt": 0.05})
+    with Client(home, HF_ENDPOINT=hub.url, TEST_PATIENCE="100") as client:
+        found = client("hf://org/slow")
+        assert found.get("error") == "Stalled", found
+        assert re.search(r"^hf://org/slow: merges\.txt: nothing more has arrived for 5 s", found["text"])
+        hub.repositories["org/slow"].slow.clear()
+        assert files_of(Path(client("hf://org/slow")["result"])) == hf_files  # no lock is left behind
+
+
+@pytest.mark.parametrize("places", [7, "a.safetensors", ["a.safetensors"], True])
+def test_an_index_that_is_none_is_refused(hub: Hub, online: Client, hf_files: dict[str, bytes], places: Any) -> None:
+    small = {name: content for name, content in hf_files.items() if name != "model.safetensors"}
+    name = f"org/index-{type(places).__name__}"
+    hub.repositories[name] = Repository(
+        {**small, "model.safetensors.index.json": json.dumps({"weight_map": places}).encode()}
+    )
+    found = online(f"hf://{name}")
+    assert found.get("error") == "ValueError", found
+    assert "model.safetensors.index.json should have a weight_map from tensor names" in found["text"]
+
+
+def test_an_index_of_a_thousand_and_one_shards_asks_for_none(
+    hub: Hub, online: Client, hf_files: dict[str, bytes]
+) -> None:
+    small = {name: content for name, content in hf_files.items() if name != "model.safetensors"}
+    places = {f"{i}": f"{i}.safetensors" for i in range(1001)}
+    hub.repositories["org/shreds"] = Repository(
+        {**small, "model.safetensors.index.json": json.dumps({"weight_map": places}).encode()}
+    )
+    hub.requests.clear()
+    found = online("hf://org/shreds")
+    assert found.get("error") == "OverBudget", found
+    assert "its shards asks for 1001 steps, and 1000 are left" in found["text"]
+    assert not any(path.endswith("0.safetensors") for _, path, _ in hub.requests)
+
+
 # --- Kaggle: its client in this process, with another address in its table --------------------------------------------
 
 
@@ -380,6 +420,18 @@ def test_a_download_from_kaggle_goes_on_where_it_broke(kaggle: Hub, kerashub_fil
     directory = resolve(f"kaggle://{KAGGLE}/1")
     assert files_of(directory) == files
     assert f"bytes={2 << 20}-" in {asked for _, path, asked in kaggle.requests if path.endswith("model.weights.h5")}
+
+
+def test_a_server_of_kaggle_s_that_sends_a_byte_now_and_then_is_given_up(
+    kaggle: Hub, kerashub_files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "TICK", 0.05)
+    monkeypatch.setattr(watching, "PATIENCE", 100)
+    kaggle.repositories[KAGGLE] = Repository(versions={1: kerashub_files}, slow={"task.json": 0.05})
+    with pytest.raises(watching.Stalled, match=r"kaggle://.*: task\.json: nothing more has arrived for 5 s"):
+        resolve(f"kaggle://{KAGGLE}/1")
+    kaggle.repositories[KAGGLE].slow.clear()
+    assert files_of(resolve(f"kaggle://{KAGGLE}/1")) == kerashub_files
 
 
 def test_a_file_that_arrives_damaged_from_kaggle_is_refused(kaggle: Hub, kerashub_files: dict[str, bytes]) -> None:

@@ -20,7 +20,6 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -224,14 +223,8 @@ def _thirds(name: str, tensor: Stored) -> list[tuple[str, Stored]]:
         return [(name, tensor)]
     if not tensor.shape or tensor.shape[0] % 3:
         raise ValueError(f"{tensor.file}: {shown(tensor.name)} has shape {tensor.shape}, expected 3 times as many rows")
-    rows, size = tensor.shape[0] // 3, tensor.data.size // 3
-    return [
-        (
-            name.replace(".in_proj_", f".{letter}_proj."),
-            replace(tensor, shape=(rows, *tensor.shape[1:]), data=tensor.data[i * size : (i + 1) * size]),
-        )
-        for i, letter in enumerate("qkv")
-    ]
+    rows = tensor.shape[0] // 3
+    return [(name.replace(".in_proj_", f".{letter}_proj."), tensor.rows(i, rows, 3)) for i, letter in enumerate("qkv")]
 
 
 # --- weights ----------------------------------------------------------------------------------------------------------
@@ -326,7 +319,7 @@ def read_tokenizer(directory: Path, config: RobertaConfig) -> Tokenizer:
     are_numbers = vocabularies.are_numbers(symbols)
     if not files and not are_numbers:
         _refuse_text(file, symbols)
-    merges = read_merges(files[0]) if files else vocabularies.roberta_merges()
+    merges = read_merges(files[0], len(symbols)) if files else vocabularies.roberta_merges()
     tokens = vocabularies.gpt2_tokens(merges) if are_numbers else None
     if are_numbers and (directory / NUMBERS).exists():
         tokens = _by_number(directory / NUMBERS)

@@ -24,8 +24,10 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
+from pyroberta.formats.budget import Budget, shown
 from pyroberta.presets import hf, kerashub, training_state
 from pyroberta.presets.marks import CONFIG, is_kerashub
+from pyroberta.presets.watching import Stalled, watched
 from pyroberta.presets.writing import HF_TOKENIZER_FILES
 from pyroberta.text.files import read_json
 
@@ -38,6 +40,7 @@ KERASHUB_FILES = (
 # Whole, or an index and the shards that it names; the first that is there is taken, as the readers do.
 HF_WEIGHTS = tuple((weights, index) for weights, index, _ in hf.KINDS)
 KERASHUB_WEIGHTS = ((kerashub.WEIGHTS, kerashub.INDEX),)
+MOST_SHARDS = 1000  # each is a request
 SHARD = re.compile(r"[\w-][\w.-]*\.(safetensors|bin|h5)")
 
 REFUSALS = (401, 403)
@@ -71,13 +74,15 @@ def download(
         ImportError: where the hub's package is missing, telling how to get it.
         FileNotFoundError: where there is no such preset, revision or file; or none in the cache, being offline.
         PermissionError: where one must log in, or ask for access.
-        ConnectionError: where the hub can't be reached, or fails.
+        ConnectionError: where the hub can't be reached, or fails, or nothing more arrives (`Stalled`).
         OSError: where a file arrived damaged.
     """
     source = SOURCES[handle.partition("://")[0]](handle)
     config = source.fetch(CONFIG)
     if config is None:
         raise FileNotFoundError(f"{handle} has no {CONFIG}, so it is no preset that can be read")
+    if is_kerashub(config.parent):
+        source.fetch("task.json")  # read with the config; what a download that broke off left of it is no JSON
     check(config.parent)
     found = files(source.fetch, weights, state)
     if weights and not any(SHARD.fullmatch(file.name) and file.name != kerashub.HEAD for file in found):
@@ -122,10 +127,19 @@ def in_directory(directory: Path) -> Fetch:
 
 
 def _shards(index: Path) -> list[str]:
-    """The names in an index that are plain; the reader refuses it if there are others."""
+    """The names in an index that are plain; the reader refuses it if there are others.
+
+    Raises:
+        ValueError: where it is no index.
+        OverBudget: for too many names.
+    """
     places = read_json(index).get("weight_map")
-    names = [name for place in dict(places or {}).values() for name in (place if isinstance(place, list) else [place])]
-    return sorted({name for name in names if isinstance(name, str) and SHARD.fullmatch(name)})
+    if not isinstance(places, dict):
+        raise ValueError(f"{index} should have a weight_map from tensor names to file names, got {shown(places)}")
+    names = [name for place in places.values() for name in (place if isinstance(place, list) else [place])]
+    shards = sorted({name for name in names if isinstance(name, str) and SHARD.fullmatch(name)})
+    Budget(index, steps=MOST_SHARDS).step("its shards", len(shards))
+    return shards
 
 
 def missing(package: str, handle: str) -> ImportError:
@@ -177,7 +191,7 @@ class HuggingFace:
 
     def fetch(self, name: str) -> Path | None:
         """See `Source`."""
-        from huggingface_hub import errors
+        from huggingface_hub import constants, errors
 
         if self.commit:
             cached = self.client.try_to_load_from_cache(self.repository, name, revision=self.commit)
@@ -187,7 +201,11 @@ class HuggingFace:
             self.unreachable = _unreachable()
         try:
             with hf_errors(self.handle, name):
-                path = self._download(name)
+                path = watched(
+                    lambda: self._download(name),
+                    Path(constants.HF_HUB_CACHE, f"models--{self.repository.replace('/', '--')}"),
+                    f"{self.handle}: {name}",
+                )
         except errors.EntryNotFoundError:
             return None
         file = Path(path)
@@ -258,7 +276,7 @@ def hf_errors(handle: str, what: str) -> Iterator[None]:
             f"{where}, and {constants.ENDPOINT} can't be reached ({_first_line(error.__cause__ or error)}). With a "
             "connection, call again: what is complete is kept"
         ) from error
-    except errors.EntryNotFoundError:
+    except (errors.EntryNotFoundError, Stalled):
         raise
     except errors.GatedRepoError:
         raise PermissionError(
@@ -367,7 +385,7 @@ class Kaggle:
             return None
         try:
             with kaggle_errors(self.handle, name):
-                path = self._download(name)
+                path = watched(lambda: self._download(name), self._folder(), f"{self.handle}: {name}")
         except FileNotFoundError:
             if name == CONFIG:
                 raise
@@ -390,13 +408,18 @@ class Kaggle:
         try:
             return Path(self.client.model_download(self.variation, name))
         except (ConnectionError, Timeout):
-            from kagglehub.config import get_cache_folder
-
-            there = Path(get_cache_folder(), "models", self.variation)
-            versions = [int(file.parent.name) for file in there.glob(f"*/{name}") if file.parent.name.isdecimal()]
+            versions = [
+                int(file.parent.name) for file in self._folder().glob(f"*/{name}") if file.parent.name.isdecimal()
+            ]
             if not versions:
                 raise
             return Path(self.client.model_download(f"{self.variation}/{max(versions)}", name))
+
+    def _folder(self) -> Path:
+        """Where the client keeps the variation's versions."""
+        from kagglehub.config import get_cache_folder
+
+        return Path(get_cache_folder(), "models", self.variation)
 
     def _mark_of_absence(self, name: str) -> Path | None:
         """Beside the client's own marks for complete files. Versions don't change, so it holds for good."""

@@ -24,12 +24,14 @@ import re
 import warnings
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from pyroberta.formats.budget import Budget, clipped
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.gradients import depth
 from pyroberta.model.initial_values import initialise
@@ -149,7 +151,7 @@ def read_config(directory: Path) -> RobertaConfig:
     values = _object(file, "RobertaBackbone")
     dtype = values.get("dtype")
     if isinstance(dtype, Mapping) and "Quantized" in str(dtype.get("class_name")):
-        raise ValueError(f"{file}: the weights are quantised ({dtype.get('class_name')}), which can't be read")
+        raise ValueError(f"{file}: the weights are quantised ({shown(dtype.get('class_name'))}), which can't be read")
     fields = {key: number(file, values, key, 0 if key != "max_sequence_length" else 512) for key in FIELDS}
     rate = number(file, values, "dropout", 0.1)
     own = own_values(file)
@@ -188,7 +190,9 @@ def _classifier(directory: Path, hidden_dim: int) -> dict[str, Any]:
     classes = number(file, values, "num_classes", 0)
     stored.check_classes(file, classes)
     if classes < 2:
-        raise ValueError(f"{file}: num_classes is {values.get('num_classes')!r}; a class per text takes at least 2")
+        raise ValueError(
+            f"{file}: num_classes is {shown(values.get('num_classes'))}; a class per text takes at least 2"
+        )
     return {
         "num_classes": classes,
         "classifier_dropout": number(file, values, "dropout", 0.0),
@@ -264,7 +268,7 @@ def read_tokenizer(directory: Path, config: RobertaConfig) -> Tokenizer:
     settings = _object(file, "RobertaTokenizer") if file.exists() else {}
     own = own_values(file) if file.exists() else {}
     vocabulary = read_json(directory / ASSETS / "vocabulary.json")
-    merges = read_merges(directory / ASSETS / "merges.txt")
+    merges = read_merges(directory / ASSETS / "merges.txt", len(vocabulary))
     try:
         tokenizer = Tokenizer(
             vocabulary,
@@ -301,9 +305,10 @@ def read_params(directory: Path, config: RobertaConfig, dtype: DTypeLike = np.fl
         ValueError: for missing, unknown, wrongly shaped, non-finite tensors, and damaged files: naming tensor and file.
     """
     names = renaming(config)
-    found = _read_backbone(directory)
+    wanted = dict(names.values())
+    found = _read_backbone(directory, wanted)
     own = read_config(directory).num_classes
-    head = _read_head(directory, config.num_classes) if own == config.num_classes else {}
+    head = _read_head(directory, config.num_classes, wanted) if own == config.num_classes else {}
     places = {name: place for name, (place, _) in names.items() if head or is_backbone(name)}
     tensors = {**found, **head}
     stored.refuse_differences(directory, tensors, {names[name][0]: names[name][1] for name in places})
@@ -316,18 +321,19 @@ def read_params(directory: Path, config: RobertaConfig, dtype: DTypeLike = np.fl
     return params
 
 
-def _read_backbone(directory: Path) -> dict[str, Stored]:
+def _read_backbone(directory: Path, wanted: Mapping[str, Shape]) -> dict[str, Stored]:
     if (directory / WEIGHTS).exists():
-        return read_h5(directory / WEIGHTS)
+        return read_h5(directory / WEIGHTS, wanted)
     if (directory / INDEX).exists():
         index = directory / INDEX
         places = read_json(index).get("weight_map")
         if not isinstance(places, Mapping):
             raise ValueError(f"{index} should have a weight_map, got {shown(places)}")
         files = {str(file) for place in places.values() for file in (place if isinstance(place, list) else [place])}
+        Budget(index).step("its shards", len(files))
         found: dict[str, Stored] = {}
         for name in sorted(files):
-            for path, tensor in read_h5(stored.beside(index, name)).items():
+            for path, tensor in read_h5(stored.beside(index, name), wanted).items():
                 if path in found:
                     raise ValueError(
                         f"tensor {shown(path)} is in two shards of {directory}: {found[path].file.name}, {name}"
@@ -337,13 +343,13 @@ def _read_backbone(directory: Path) -> dict[str, Stored]:
     raise FileNotFoundError(f"{directory} has neither {WEIGHTS} nor {INDEX}; it has {contents(directory)}")
 
 
-def _read_head(directory: Path, num_classes: int | None) -> dict[str, Stored]:
+def _read_head(directory: Path, num_classes: int | None, wanted: Mapping[str, Shape]) -> dict[str, Stored]:
     """The head's tensors; empty where there is none."""
     file = directory / HEAD
     if not file.exists() or _task(directory)[0] not in (CLASSIFIERS if num_classes else (MASKED_LM,)):
         return {}
     paths = r"layers/dense(_1)?/" if num_classes else r"layers/masked_lm_head/"
-    return {path: tensor for path, tensor in read_h5(file).items() if re.match(paths, path)}
+    return {path: tensor for path, tensor in read_h5(file, wanted).items() if re.match(paths, path)}
 
 
 def read_state(directory: Path, config: RobertaConfig) -> TrainingState:
@@ -361,7 +367,7 @@ def read_state(directory: Path, config: RobertaConfig) -> TrainingState:
         UserWarning: where the optimizer's settings aren't known.
     """
     file = directory / HEAD
-    found = _read_variables(file) if file.exists() else []
+    found = _look_at_variables(file) if file.exists() else []
     if len(found) <= 2:
         raise missing(directory, "optimizer/vars of task.weights.h5")
     table = renaming(config)
@@ -382,6 +388,9 @@ def read_state(directory: Path, config: RobertaConfig) -> TrainingState:
     ]
     if wrong:
         raise ValueError(f"{file}: the optimizer's arrays don't fit config.json: {stored.few(wrong, '; ')}")
+    table_of_state = {tensor.name: tensor.shape for tensor in found}
+    read = read_h5(file, table_of_state)
+    found = [read[name] for name in table_of_state]
     shape_of = shapes(config)
     m, v = (
         {name: np.zeros(shape, np.float32) for name, shape in shape_of.items() if name not in trained} for _ in "mv"
@@ -401,49 +410,57 @@ def read_state(directory: Path, config: RobertaConfig) -> TrainingState:
     return checked(file, own["optimizer"], found[0].array().item(), m, v, own.get("seed", 0))
 
 
-def _read_variables(file: Path) -> list[Stored]:
-    """The optimizer's, in their order."""
+def _look_at_variables(file: Path) -> list[Stored]:
+    """The optimizer's, in their order; of packed ones the shapes alone."""
     prefix = "optimizer/vars/"
-    variables = {path: tensor for path, tensor in read_h5(file).items() if path.startswith(prefix)}
+    variables = {path: tensor for path, tensor in read_h5(file, {}).items() if path.startswith(prefix)}
     try:
         return [variables[f"{prefix}{i}"] for i in range(len(variables))]
     except KeyError as error:
         raise ValueError(f"{file} lacks {error} of the optimizer's {len(variables)} arrays") from None
 
 
-MOST_OBJECTS, MOST_CHUNKS, DEEPEST = 100_000, 10_000, 16
+DEEPEST = 16  # groups in each other
 KINDS = {"float32": "F32", "float64": "F64", "float16": "F16", "bfloat16": "BF16", "int32": "I32", "int64": "I64"}
 FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32"}  # others are libraries that HDF5 would load
+LONGEST_MARK = 64  # bytes of the attribute that tells bfloat16
+MOST_ATTRIBUTES = 2  # of a dataset whose mark is looked for; Keras writes one
+TIMES_HEADER = 16  # bytes that libhdf5 makes and keeps for one of an object's header
 
 
-def read_h5(file: Path) -> dict[str, Stored]:
+def read_h5(file: Path, wanted: Mapping[str, Shape]) -> dict[str, Stored]:
     """Every dataset of an HDF5 file by its path, mapped where it lies in one piece. `layers/` may have its old name.
 
     Nothing outside the file is looked at: links, external storage and virtual datasets are refused.
 
+    Args:
+        file: to read.
+        wanted: the paths and shapes that are asked for. What is packed is unpacked for these alone; of other paths, and
+            of other shapes, there is only what the file says of them, for the error that refuses them.
+
     Raises:
         ImportError: where h5py isn't installed, telling how to get it.
-        ValueError: for a damaged file, or one that refers to others.
+        ValueError: for a damaged file, one that refers to others, and one that lacks numbers that it tells of.
+        OverBudget: for one that asks for more than its reader may take.
     """
     mapped = stored.map_file(file)
     h5py = import_h5py(file.name)
     try:
         opened = h5py.File(file, "r")
-    except OSError as error:
-        raise ValueError(f"{file} is damaged or no HDF5 file: {error}") from None
-    unpacking = stored.Unpacking(file, mapped.size)
+    except (OSError, RuntimeError, KeyError, ValueError) as error:
+        raise ValueError(f"{file} is damaged or no HDF5 file: {clipped(str(error))}") from None
+    budget = Budget(file, mapped.size, items=len(wanted))
     with opened:
         try:
-            return {
-                re.sub("^_layer_checkpoint_dependencies/", "layers/", path): _stored(
-                    file, path, dataset, mapped, unpacking
-                )
-                for path, dataset in _datasets(opened, file, "", set())
-            }
+            found = {}
+            for there, dataset in _datasets(opened, file, "", set(), budget):
+                path = re.sub("^_layer_checkpoint_dependencies/", "layers/", there)
+                found[path] = _stored(file, there, dataset, mapped, wanted.get(path), budget)
+            return found
         except (OSError, RuntimeError, KeyError, TypeError, ValueError, OverflowError, zlib.error) as error:
             if str(file) in str(error):
                 raise  # it is ours
-            raise ValueError(f"{file} is damaged: {error}") from None
+            raise ValueError(f"{file} is damaged: {clipped(str(error))}") from None
 
 
 def import_h5py(what: str) -> Any:
@@ -461,68 +478,128 @@ def import_h5py(what: str) -> Any:
     return h5py
 
 
-def _datasets(group: Any, file: Path, path: str, seen: set[int]) -> Iterator[tuple[str, Any]]:
+def _datasets(group: Any, file: Path, path: str, seen: set[int], budget: Budget) -> Iterator[tuple[str, Any]]:
     """The datasets below a group. `seen`: addresses of the objects met before, none of which has two names."""
     import h5py
 
-    if path.count("/") > DEEPEST or len(seen) + len(group) > MOST_OBJECTS:
-        raise ValueError(
-            f"{file}: groups lie {path.count('/')} deep in each other, {len(group)} at {shown(path)}: that is no model"
-        )
+    if path.count("/") > DEEPEST:
+        raise ValueError(f"{file}: groups lie {path.count('/')} deep in each other, at {shown(path)}: that is no model")
+    budget.step(f"the group {shown(path)}", len(group))
     for key in group:
         name = f"{path}/{key}" if path else str(key)
         if not isinstance(group.get(key, getlink=True), h5py.HardLink):
             raise ValueError(f"{file}: {shown(name)} is a link to elsewhere, which isn't followed")
-        item = group[key]
-        address = h5py.h5o.get_info(item.id).addr
-        if address in seen:
+        info = h5py.h5o.get_info(group.id, key if isinstance(key, bytes) else key.encode())  # which opens nothing
+        if info.addr in seen:
             raise ValueError(f"{file}: {shown(name)} is a second name of what was met before, which isn't followed")
-        seen.add(address)
+        seen.add(info.addr)
+        budget.make(f"the header of {shown(name)}", TIMES_HEADER * info.hdr.space.total)
+        if info.type == h5py.h5o.TYPE_DATASET and info.hdr.mesg.shared:
+            # thousands of datasets may share a type of a thousand parts, which libhdf5 makes anew for each
+            raise ValueError(f"{file}: {shown(name)} shares its type with others, which isn't followed")
+        item = group[key]
         if isinstance(item, h5py.Group):
-            yield from _datasets(item, file, name, seen)
+            yield from _datasets(item, file, name, seen, budget)
         elif isinstance(item, h5py.Dataset):
             yield name, item
 
 
-def _stored(file: Path, path: str, dataset: Any, mapped: Any, unpacking: stored.Unpacking) -> Stored:
-    if dataset.external or dataset.is_virtual:
-        raise ValueError(f"{file}: the numbers of {shown(path)} lie in another file, which isn't opened")
-    dtype, shape = str(dataset.dtype)[:40], dataset.shape
+def _stored(file: Path, path: str, dataset: Any, mapped: Any, wanted: Shape | None, budget: Budget) -> Stored:
+    shape = dataset.shape
     if shape is None:
         raise ValueError(f"{file}: {shown(path)} has no shape and no numbers")
-    if dataset.dtype.itemsize == 2 and str(dataset.attrs.get("dtype")) in ("bfloat16", "b'bfloat16'"):
-        dtype = "bfloat16"
-    kind, size = KINDS.get(dtype, dtype), math.prod(shape) * dataset.dtype.itemsize
+    plan = dataset.id.get_create_plist()
+    if plan.get_external_count() or plan.get_layout() not in _layouts():
+        raise ValueError(f"{file}: the numbers of {shown(path)} lie in another file, which isn't opened")
+    kind, item = _kind(dataset, tuple(shape) == wanted)
+    size = math.prod(shape) * item
     start = dataset.id.get_offset()
-    if kind not in KINDS.values():
-        data = mapped[:0]  # refused where it is asked for
+    data = mapped[:0]
+    if kind not in KINDS.values() or not size:
+        pass  # refused where it is asked for
     elif start is not None:
         if start + size > mapped.size:
             raise ValueError(
                 f"{file} is cut short: {shown(path)} should lie at bytes {start} to {start + size} of {mapped.size}"
             )
         data = mapped[start : start + size]
-    else:
-        _check_chunks(file, path, dataset, mapped, unpacking)
+    elif tuple(shape) == wanted:
+        _check_pieces(file, path, dataset, plan, mapped, size, budget)
         data = dataset[()].reshape(-1).view(np.uint8)
     return Stored(path, kind, tuple(shape), data, file)
 
 
-def _check_chunks(file: Path, path: str, dataset: Any, mapped: Any, unpacking: stored.Unpacking) -> None:
-    """That the pieces in which a dataset lies, and what is packed in each, are no more than it is itself."""
+@lru_cache(maxsize=1)
+def _layouts() -> dict[int, str]:
+    """How numbers may lie in their own file."""
+    import h5py
+
+    return {h5py.h5d.COMPACT: "compact", h5py.h5d.CONTIGUOUS: "contiguous", h5py.h5d.CHUNKED: "chunked"}
+
+
+def _kind(dataset: Any, is_wanted: bool) -> tuple[str, int]:
+    """The element type as `Stored` names it, or another name for one that isn't read, and its size in bytes.
+
+    Classes that may be made of others, such as records, are not looked into; nor are the attributes of what isn't
+    wanted.
+    """
+    from h5py import h5t
+
+    there = dataset.id.get_type()
+    others = {h5t.STRING: "texts", h5t.COMPOUND: "records", h5t.ENUM: "names", h5t.ARRAY: "arrays"}
+    if there.get_class() in (h5t.INTEGER, h5t.FLOAT):
+        name = str(dataset.dtype)
+        return KINDS.get(name, clipped(name, 40)), dataset.dtype.itemsize
+    if there.get_class() == h5t.OPAQUE and there.get_size() == 2:
+        return ("BF16" if is_wanted and _mark(dataset) == b"bfloat16" else "opaque bytes"), 2
+    return others.get(there.get_class(), "objects"), there.get_size()
+
+
+def _mark(dataset: Any) -> bytes:
+    """The attribute `dtype`, where it is one short text: nothing else is read, whatever an attribute says it is."""
+    from h5py import h5a, h5t
+
+    if h5a.get_num_attrs(dataset.id) > MOST_ATTRIBUTES or not h5a.exists(dataset.id, b"dtype"):
+        return b""
+    mark = h5a.open(dataset.id, b"dtype")
+    kind = mark.get_type()
+    if kind.get_class() != h5t.STRING or mark.get_space().get_simple_extent_npoints() != 1:
+        return b""
+    if not kind.is_variable_str() and kind.get_size() > LONGEST_MARK:
+        return b""
+    found = np.zeros((), mark.dtype)
+    mark.read(found)
+    value: Any = found[()]
+    return value.encode() if isinstance(value, str) else bytes(value)
+
+
+def _check_pieces(file: Path, path: str, dataset: Any, plan: Any, mapped: Any, size: int, budget: Budget) -> None:
+    """That the pieces in which a dataset lies are all there, and hold no more, packed or not, than it is itself.
+
+    What was never written HDF5 makes up: a few bytes can tell of terabytes of fill values.
+    """
     if dataset.chunks is None:
-        return  # within the object's header
-    plan = dataset.id.get_create_plist()
-    filters = [plan.get_filter(i)[0] for i in range(plan.get_nfilters())]
+        there = dataset.id.get_storage_size()  # within the object's header; 0 where nothing was ever written
+        if there < size:
+            raise ValueError(
+                f"{file}: {shown(path)} should have {size} bytes, and {there} of them are there: it was never written"
+            )
+        budget.make(shown(path), size)
+        return
+    filters = [plan.get_filter(i)[0] for i in range(min(plan.get_nfilters(), len(FILTERS) + 1))]
     if not set(filters) <= set(FILTERS) or len(set(filters)) < len(filters):
         raise ValueError(f"{file}: {shown(path)} is packed by the filters {filters}; known are {FILTERS}, each once")
     count = math.prod(-(-n // m) for n, m in zip(dataset.shape, dataset.chunks, strict=True))
-    size = math.prod(dataset.chunks) * dataset.dtype.itemsize
-    unpacking.take(path, 2 * count * size)
-    if count > MOST_CHUNKS:
-        raise ValueError(f"{file}: {shown(path)} lies in {count} chunks, more than {MOST_CHUNKS}")
-    for i in range(dataset.id.get_num_chunks() if 1 in filters else 0):
+    chunk_size = math.prod(dataset.chunks) * dataset.dtype.itemsize
+    budget.make(f"{shown(path)}, in {count} chunks,", 2 * count * chunk_size)
+    budget.step(f"{shown(path)}, in {count} chunks,", count)
+    there = dataset.id.get_num_chunks()
+    if there < count:
+        raise ValueError(f"{file}: {shown(path)} should have {count} chunks, and {there} of them were ever written")
+    for i in range(there if 1 in filters else 0):
         chunk = dataset.id.get_chunk_info(i)
         packed = mapped[chunk.byte_offset : chunk.byte_offset + chunk.size]
-        if len(zlib.decompressobj().decompress(packed, size + 5)) > size + 4:  # 4 bytes are a sum to check by
-            raise ValueError(f"{file} is damaged: a chunk of {shown(path)} has more packed in it than {size} bytes")
+        if len(zlib.decompressobj().decompress(packed, chunk_size + 5)) > chunk_size + 4:  # 4 bytes are a sum to check
+            raise ValueError(
+                f"{file} is damaged: a chunk of {shown(path)} has more packed in it than {chunk_size} bytes"
+            )

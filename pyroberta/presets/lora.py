@@ -368,22 +368,23 @@ def _read_kerashub(file: Path, config: RobertaConfig) -> tuple[RobertaConfig, di
 
     if not file.exists():
         raise FileNotFoundError(f"there is no file {str(file)!r} to load LoRA weights from")
-    stored = read_h5(file)
+    stored = read_h5(file, {"lora/vars/rank": ()})  # a look: all shapes, and one number
     ranks = stored.pop("lora/vars/rank", None)
     if ranks is None or ranks.shape != ():
         raise ValueError(f"{file} has no lora/vars/rank, so it is not what KerasHub's save_lora_weights writes")
     rank = ranks.array().item()
     if type(rank) is not int or rank < 1:
-        raise ValueError(f"{file}: lora/vars/rank should be a whole number of at least 1, got {rank!r}")
+        raise ValueError(f"{file}: lora/vars/rank should be a whole number of at least 1, got {shown(rank)}")
     r, C, H, D = rank, config.hidden_dim, config.num_heads, config.head_dim
     wanted: dict[str, tuple[int, ...]] = {}
     for i in range(config.num_layers):
         for target in KERASHUB_INDEX:
             wanted |= {_kerashub_place(i, target, "a"): (C, H, r), _kerashub_place(i, target, "b"): (r, D)}
     _refuse_differences(file, wanted, {name: tensor.shape for name, tensor in stored.items()})
+    stored = read_h5(file, wanted)  # before the arrays are made: the rank is the file's own claim
     theirs = Arrays(wanted, np.float64)
-    for name, tensor in stored.items():
-        Copy(tensor, theirs[name]).run()
+    for name in wanted:
+        Copy(stored[name], theirs[name]).run()
     factors: dict[str, NDArray[Any]] = {}
     for i in range(config.num_layers):
         for target in ("query", "value"):

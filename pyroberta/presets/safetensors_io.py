@@ -4,9 +4,7 @@
     n bytes   JSON: {"name": {"dtype": "F32", "shape": [2, 3], "data_offsets": [start, stop]}, ..., "__metadata__": {}}
     the rest  the data, to which the offsets refer, without holes
 
-The `safetensors` package is not used: its NumPy side knows no bfloat16, and takes all tensors as they will lie in the
-file, a second copy of the model. Here a tensor is a view of the mapped file until it is cast into its place, and goes
-back some rows at a time.
+The `safetensors` package is not used; docs/design.md tells why.
 
 Source: https://github.com/huggingface/safetensors#format
 """
@@ -22,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from pyroberta.formats.budget import Budget
 from pyroberta.presets.encoding import CODES, dtype_name, encoded, stored_type
 from pyroberta.presets.stored import NUMPY_TYPES, Stored, map_file
 from pyroberta.text.files import LARGEST, parse_json, shown
@@ -42,6 +41,7 @@ def read(file: Path) -> dict[str, Stored]:
     """
     header, data = _open(file)
     header.pop("__metadata__", None)
+    Budget(file, data.size).step("the header's entries", len(header))
     tensors = {}
     stop = 0
     for name, entry in sorted(header.items(), key=lambda item: _span(file, *item)):
@@ -113,7 +113,7 @@ def _stored(file: Path, name: str, entry: Any, data: NDArray[np.uint8]) -> Store
             f"which has {data.size}"
         )
     if dtype in NUMPY_TYPES and stop - start != math.prod(shape) * np.dtype(NUMPY_TYPES[dtype]).itemsize:
-        raise ValueError(f"{file}: tensor {shown(name)} of {dtype} {shape} can't take {stop - start} bytes")
+        raise ValueError(f"{file}: tensor {shown(name)} of {dtype} {shown(shape)} can't take {stop - start} bytes")
     return Stored(name, dtype, shape, data[start:stop], file)
 
 

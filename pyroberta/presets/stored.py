@@ -1,7 +1,7 @@
 """Tensors that lie in a file of any format, and their way into the parameters.
 
 Every reader gives a `Stored` for each tensor of a file; what is missing, unknown or misshapen is refused before the
-first number is read; then each is copied straight into its place.
+first number is read or unpacked; then each is copied straight into its place.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -35,21 +35,26 @@ SIDE = 256  # of the squares in which a matrix is turned around
 
 @dataclass(frozen=True)
 class Stored:
-    """A tensor that lies in a file: what the header says, and the mapped bytes.
+    """A tensor that lies in a file: what the header says, and where its bytes are.
 
     Attributes:
         name: as the file has it.
         dtype: the format's name of the element type, such as `"F32"`.
         shape: of the tensor.
-        data: its bytes, a view of the mapped file.
+        source: its bytes, a view of the mapped file; or a function that unpacks them, where they lie packed.
         file: where it lies, for messages.
     """
 
     name: str
     dtype: str
     shape: tuple[int, ...]
-    data: NDArray[np.uint8]
+    source: NDArray[np.uint8] | Callable[[], NDArray[np.uint8]]
     file: Path
+
+    @property
+    def data(self) -> NDArray[np.uint8]:
+        """Its bytes, unpacked where need be."""
+        return self.source() if callable(self.source) else self.source
 
     def array(self) -> NDArray[Any]:
         """The values: a read-only view of the file, or for bfloat16 a float32 array of its own.
@@ -74,8 +79,17 @@ class Stored:
 
     def row(self, i: int) -> Stored:
         """The tensor's i-th row alone."""
-        size = self.data.size // self.shape[0]
-        return replace(self, shape=self.shape[1:], data=self.data[i * size : (i + 1) * size])
+        return replace(self.rows(i, 1, self.shape[0]), shape=self.shape[1:])
+
+    def rows(self, i: int, rows: int, count: int) -> Stored:
+        """The i-th part of the tensor's `count` parts of `rows` rows each."""
+
+        def part() -> NDArray[np.uint8]:
+            size = self.data.size // count
+            return self.data[i * size : (i + 1) * size]
+
+        source = part if callable(self.source) else part()
+        return replace(self, shape=(rows, *self.shape[1:]), source=source)
 
     def decoded(self, raw: NDArray[Any]) -> NDArray[Any]:
         """The values of some of `raw()`."""
@@ -125,7 +139,7 @@ def refuse_differences(
     for name in expected:
         if stored[name].dtype not in FLOATS:
             raise ValueError(
-                f"{stored[name].file}: tensor {stored[name].name!r} is stored as {stored[name].dtype}, "
+                f"{stored[name].file}: tensor {shown(stored[name].name)} is stored as {stored[name].dtype}, "
                 f"expected one of {', '.join(FLOATS)}"
             )
 
@@ -204,29 +218,6 @@ def map_file(file: Path) -> NDArray[np.uint8]:
         return np.asarray(np.memmap(file, np.uint8, mode="r"))
     except OSError as error:
         raise type(error)(f"{file} can't be read: {error.strerror}") from None
-
-
-class Unpacking:
-    """How much memory what a file holds packed, or spread over views, may take: a small file must not become a large
-    one. Weights hardly shrink when they are packed, and no format packs them by itself.
-
-    Args:
-        file: for messages.
-        size: of the file, in bytes.
-    """
-
-    def __init__(self, file: Path, size: int) -> None:
-        self.file, self.most = file, max(64_000_000, 4 * size)
-        self.left = self.most
-
-    def take(self, name: str, size: int) -> None:
-        """Raises ValueError where `size` bytes more are too many."""
-        self.left -= size
-        if self.left < 0:
-            raise ValueError(
-                f"{self.file}: with {shown(name)}, what lies packed in it takes more than the {self.most} bytes that "
-                "a file of that size may have"
-            )
 
 
 def beside(index: Path, name: str) -> Path:

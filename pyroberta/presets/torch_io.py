@@ -19,6 +19,7 @@ from __future__ import annotations
 import io
 import math
 import pickletools
+import struct
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -30,8 +31,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from pyroberta.presets.stored import NUMPY_TYPES, Stored, Unpacking, map_file
-from pyroberta.text.files import shown
+from pyroberta.formats.budget import Budget, OverBudget, clipped, shown
+from pyroberta.presets.stored import NUMPY_TYPES, Stored, map_file
 
 MAGIC = 0x1950A86A20F9469CFC6C  # the older kind begins with it
 STORAGES = {
@@ -40,10 +41,19 @@ STORAGES = {
     "BoolStorage": "BOOL",
 }  # fmt: skip
 LARGEST_PICKLE = 10_000_000  # bytes, without the numbers of tensors; roberta-large's has 60,000
-MOST_INSTRUCTIONS = 500_000  # of one pickle; roberta-large's has 15,000
+MOST_STEPS = 500_000  # an instruction is one, and so is each argument of a call; roberta-large's file takes 25,000
+STEPS_PER_ENTRY = 5  # of a zip's directory
 MOST_AXES = 8
 MOST_BITS = 128  # of a number; MAGIC has 77
+LARGEST_MEMO = 1 << 32
+LONGEST_NAME = 200  # of what would be called, and of the key of a tensor's numbers
+PERSISTENT = (5, 6)  # parts of the name of a tensor's numbers
 KEYS = (str, bytes, int, float, bool, type(None))  # what may be a key: nothing whose hash takes long
+# Numbers can be chosen so that all their hashes are the same, and each is then compared with all before it.
+STEPS_PER_NUMBER = 50
+LETTERS_PER_STEP = 16  # of a key, since equal ones are compared letter by letter
+
+Source = NDArray[np.uint8] | Callable[[], NDArray[np.uint8]]
 
 
 def read_tensors(file: Path) -> dict[str, Stored]:
@@ -64,79 +74,107 @@ def read_tensors(file: Path) -> dict[str, Stored]:
 def read(file: Path) -> Any:
     """What was saved: dicts, lists, tuples, numbers and strings, with a `Stored` for each tensor.
 
-    A tensor is a view of the mapped file, or of a copy where it is compressed there. An `argparse.Namespace` is a dict.
+    A tensor is a view of the mapped file. Where it is compressed there, or its numbers don't lie in its order, they are
+    made when they are asked for. An `argparse.Namespace` is a dict.
 
     Raises:
         ValueError: for a file that is damaged or no such file, and for one that names anything but tensors and plain
             containers: with that name.
+        OverBudget: for one that asks for more than its reader may take.
     """
     mapped = map_file(file)
+    budget = Budget(file, mapped.size, steps=MOST_STEPS)
     try:
-        return _read_zip(file, mapped) if zipfile.is_zipfile(file) else _read_older(file, mapped)
-    except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, OverflowError, OSError) as error:
-        raise ValueError(f"{file} is damaged: {error or type(error).__name__}") from None
+        return _read_zip(file, mapped, budget) if zipfile.is_zipfile(file) else _read_older(file, mapped, budget)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file} is damaged: it has a name that is not UTF-8 ({error.reason})") from None
+    except (
+        zipfile.BadZipFile, zlib.error, struct.error, RuntimeError, LookupError, EOFError, OverflowError, OSError
+    ) as error:  # fmt: skip
+        raise ValueError(f"{file} is damaged: {clipped(str(error)) or type(error).__name__}") from None
 
 
 # --- the two kinds ---------------------------------------------------------------------------------------------------
 
 
-def _read_zip(file: Path, mapped: NDArray[np.uint8]) -> Any:
-    unpacking = Unpacking(file, mapped.size)
-    with _Zip(io.FileIO(file)) as opened, zipfile.ZipFile(opened) as archive:
-        opened.most = mapped.size
-        entries = {info.filename: info for info in archive.infolist()}
-        pickles = [name for name in entries if name == "data.pkl" or name.endswith("/data.pkl")]
-        if len(pickles) != 1:
-            raise ValueError(f"{file} is a zip, but none of torch's: it has {len(pickles)} entries named data.pkl")
-        root = pickles[0].removesuffix("data.pkl")
+def _read_zip(file: Path, mapped: NDArray[np.uint8], budget: Budget) -> Any:
+    with _Zip(io.FileIO(file)) as opened:
+        opened.budget = budget
+        with zipfile.ZipFile(opened) as archive:  # which reads the directory alone
+            entries = {info.filename: info for info in archive.infolist()}
+    pickles = [name for name in entries if name == "data.pkl" or name.endswith("/data.pkl")]
+    if len(pickles) != 1:
+        raise ValueError(f"{file} is a zip, but none of torch's: it has {len(pickles)} entries named data.pkl")
+    root = pickles[0].removesuffix("data.pkl")
 
-        def content(name: str, most: int) -> bytes:
-            size, method = entries[name].file_size, entries[name].compress_type
-            if size > most:
-                raise ValueError(f"{file}: {name} has {size} bytes, more than the {most} that it may have")
-            if method not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                raise ValueError(f"{file}: {name} is packed by the method {method}, known is deflate alone")
-            with archive.open(name) as packed:
-                found = packed.read(size)  # what it says, however much there is
-            if len(found) != size:
-                raise ValueError(f"{file} is damaged: {name} has {len(found)} bytes packed in it, and says {size}")
-            return found
+    def content(name: str, most: int) -> NDArray[np.uint8]:
+        if entries[name].file_size > most:
+            raise ValueError(
+                f"{file}: {clipped(name)} has {entries[name].file_size} bytes, more than the {most} that it may have"
+            )
+        found = _entry(file, mapped, entries[name], budget)
+        return found() if callable(found) else found
 
-        order = f"{root}byteorder"
-        if order in entries and content(order, 16) != b"little":
-            raise ValueError(f"{file} was written on a machine with the other byte order, which isn't read")
+    order = f"{root}byteorder"
+    if order in entries and content(order, 16).tobytes() != b"little":
+        raise ValueError(f"{file} was written on a machine with the other byte order, which isn't read")
 
-        def numbers(storage: Storage) -> NDArray[np.uint8]:
-            name, size = f"{root}data/{storage.key}", storage.nbytes
-            if name not in entries:
-                raise ValueError(f"{file} is damaged: it lacks {name}, the numbers of a tensor")
-            info = entries[name]
-            if info.file_size != size:
-                raise ValueError(f"{file} is damaged: {name} has {info.file_size} bytes, and its tensors take {size}")
-            if info.compress_type != zipfile.ZIP_STORED:
-                unpacking.take(name, size)
-                return np.frombuffer(content(name, size), np.uint8)
-            header = mapped[info.header_offset : info.header_offset + 30].tobytes()
-            if header[:4] != b"PK\x03\x04":
-                raise ValueError(f"{file} is damaged: {name} isn't where the directory of the zip says")
-            lengths = int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
-            start = info.header_offset + 30 + lengths
-            return _cut(mapped, start, size, file)
+    def numbers(storage: Storage) -> Source:
+        name, size = f"{root}data/{storage.key}", storage.nbytes
+        if name not in entries:
+            raise ValueError(f"{file} is damaged: it lacks {clipped(name)}, the numbers of a tensor")
+        if entries[name].file_size != size:
+            raise ValueError(
+                f"{file} is damaged: {clipped(name)} has {entries[name].file_size} bytes, and its tensors take {size}"
+            )
+        return _entry(file, mapped, entries[name], budget)
 
-        value = _Machine(io.BytesIO(content(pickles[0], LARGEST_PICKLE)), file).run()
-        return _with_tensors(value, file, numbers, unpacking)
+    value = _Machine(io.BytesIO(content(pickles[0], LARGEST_PICKLE).tobytes()), file, budget).run()
+    return _with_tensors(value, file, numbers, budget)
 
 
-def _read_older(file: Path, mapped: NDArray[np.uint8]) -> Any:
+def _entry(file: Path, mapped: NDArray[np.uint8], info: zipfile.ZipInfo, budget: Budget) -> Source:
+    """What lies in an entry of a zip: a view where it is stored as it is, a function that unpacks it where it isn't."""
+    name, size = clipped(info.filename), info.file_size
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError(f"{file}: {name} is packed by the method {info.compress_type}, known is deflate alone")
+    if info.flag_bits & 1:
+        raise ValueError(f"{file} is damaged: {name} is encrypted")
+    at = info.header_offset
+    header = mapped[at : at + 30].tobytes() if at >= 0 else b""
+    if header[:4] != b"PK\x03\x04" or len(header) < 30:
+        raise ValueError(f"{file} is damaged: {name} isn't where the directory of the zip says")
+    start = at + 30 + int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
+    if info.compress_type == zipfile.ZIP_STORED:
+        return _cut(mapped, start, size, file)
+    packed = _cut(mapped, start, info.compress_size, file)
+
+    def unpacked() -> NDArray[np.uint8]:
+        budget.make(f"{name}, unpacked,", size)
+        try:
+            found = zlib.decompressobj(-15).decompress(packed.data, size + 1)  # one more shows that there is more
+        except zlib.error as error:
+            raise ValueError(f"{file} is damaged: {name} can't be unpacked: {error}") from None
+        if len(found) != size:
+            much = f"more than {size}" if len(found) > size else len(found)
+            raise ValueError(f"{file} is damaged: {name} has {much} bytes packed in it, and says {size}")
+        if zlib.crc32(found) != info.CRC:
+            raise ValueError(f"{file} is damaged: what is packed in {name} has another CRC-32 than it says")
+        return np.frombuffer(found, np.uint8)
+
+    return lru_cache(maxsize=1)(unpacked)
+
+
+def _read_older(file: Path, mapped: NDArray[np.uint8], budget: Budget) -> Any:
     with open(file, "rb") as opened:
         if opened.read(2) not in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
             raise ValueError(f"{file} is none of torch's files: it is neither a zip nor a pickle")
         opened.seek(0)
-        stream = _Limited(opened, LARGEST_PICKLE)
-        found = [_Machine(stream, file).run()]
+        stream = _Limited(opened, LARGEST_PICKLE, file)
+        found = [_Machine(stream, file, budget).run()]
         if found[0] != MAGIC:
             raise ValueError(f"{file} is a pickle, but none of torch's files, which begin with a number of theirs")
-        found += [_Machine(stream, file).run() for _ in range(4)]
+        found += [_Machine(stream, file, budget).run() for _ in range(4)]
         start = opened.tell()
     _, _, system, value, keys = found
     if not isinstance(system, dict) or not system.get("little_endian", True):
@@ -159,30 +197,34 @@ def _read_older(file: Path, mapped: NDArray[np.uint8]) -> Any:
             raise ValueError(f"{file} is damaged: it lacks the numbers of the tensor {shown(storage.key)}")
         return places[storage.key]
 
-    return _with_tensors(value, file, numbers, Unpacking(file, mapped.size))
+    return _with_tensors(value, file, numbers, budget)
 
 
 class _Zip(io.BufferedReader):
-    """A file of which no more than `most` bytes are read at once, as a zip's directory is."""
+    """A zip, of whose directory as much is read as the budget allows: an entry takes at least 46 bytes there."""
 
-    most = LARGEST_PICKLE
+    budget: Budget
 
     def read(self, size: int | None = -1) -> bytes:
-        if size is not None and size > self.most:
-            raise zipfile.BadZipFile(f"the directory of the zip has {size} bytes, more than {self.most}")
+        if size is not None and size > 46:
+            self.budget.step("the directory of the zip", STEPS_PER_ENTRY * (size // 46))
+            self.budget.make("the directory of the zip", size)
         return super().read(size)
 
 
 class _Limited:
     """A file of which no more than `most` bytes are read."""
 
-    def __init__(self, file: BinaryIO, most: int) -> None:
-        self.file, self.left = file, most
+    def __init__(self, file: BinaryIO, most: int, name: Path) -> None:
+        self.file, self.left, self.most, self.name = file, most, most, name
 
     def read(self, size: int) -> bytes:
+        if size > self.left:
+            raise OverBudget(
+                f"{self.name}: what it has beside the numbers of tensors asks for {size} bytes, and {self.left} are "
+                f"left of the {self.most} allowed here"
+            )
         self.left -= size
-        if self.left < 0:
-            raise ValueError(f"what it has beside the numbers of tensors takes more than {LARGEST_PICKLE} bytes")
         return self.file.read(size)
 
     def readline(self) -> bytes:
@@ -226,19 +268,33 @@ class Tensor:
     shape: tuple[int, ...]
     strides: tuple[int, ...]
 
-    def of(self, numbers: NDArray[np.uint8], unpacking: Unpacking) -> NDArray[np.uint8]:
-        """Its bytes, row after row."""
+    def of(self, numbers: Source, name: str, budget: Budget) -> Source:
+        """Its bytes, row after row: a view of `numbers` where they lie so, a function that makes them where they don't.
+
+        Raises:
+            ValueError: where it reaches beyond the numbers.
+        """
         last = self.offset + sum((n - 1) * step for n, step in zip(self.shape, self.strides, strict=True))
         if 0 in self.shape:
-            return numbers[:0]
+            return np.zeros(0, np.uint8)
         if last >= self.storage.numel:
             raise ValueError(f"a tensor reaches to number {last} of {self.storage.numel}")
         item = np.dtype(NUMPY_TYPES[self.storage.dtype])
-        steps = tuple(step * item.itemsize for step in self.strides)
-        view = np.lib.stride_tricks.as_strided(numbers.view(item)[self.offset :], self.shape, steps, writeable=False)
-        if not view.flags.c_contiguous:
-            unpacking.take(f"a view {self.shape}", view.nbytes)
-        return np.ascontiguousarray(view).reshape(-1).view(np.uint8)
+        steps = tuple(step * item.itemsize if n > 1 else 0 for n, step in zip(self.shape, self.strides, strict=True))
+
+        def bytes_of(numbers: NDArray[np.uint8]) -> tuple[NDArray[Any], bool]:
+            found = numbers.view(item)[self.offset :]
+            view = np.lib.stride_tricks.as_strided(found, self.shape, steps, writeable=False)
+            return view, view.flags.c_contiguous
+
+        def made() -> NDArray[np.uint8]:
+            view, is_contiguous = bytes_of(numbers() if callable(numbers) else numbers)
+            if not is_contiguous:
+                budget.make(f"tensor {name}, a view of {self.shape},", view.nbytes)
+            return np.ascontiguousarray(view).reshape(-1).view(np.uint8)
+
+        lies_so = not callable(numbers) and bytes_of(numbers)[1]
+        return made() if lies_so else lru_cache(maxsize=1)(made)
 
 
 def _parts(value: Any) -> list[Any]:
@@ -261,14 +317,14 @@ def _storages(value: Any) -> list[Storage]:
     return [one.storage for one in _parts(value) if isinstance(one, Tensor)]
 
 
-def _with_tensors(value: Any, file: Path, numbers: Callable[[Storage], NDArray[np.uint8]], unpacking: Unpacking) -> Any:
+def _with_tensors(value: Any, file: Path, numbers: Callable[[Storage], Source], budget: Budget) -> Any:
     """The value with a `Stored` in the place of each tensor that lies in a dict, named by its key."""
     numbers = lru_cache(maxsize=None)(numbers)
     for one in _parts(value):
         for key, tensor in one.items() if isinstance(one, dict) else ():
             if isinstance(tensor, Tensor):
                 try:
-                    data = tensor.of(numbers(tensor.storage), unpacking)
+                    data = tensor.of(numbers(tensor.storage), shown(key), budget)
                 except ValueError as error:
                     raise ValueError(f"{file} is damaged: {shown(key)}: {error}") from None
                 one[key] = Stored(str(key), tensor.storage.dtype, tensor.shape, data, file)
@@ -307,31 +363,25 @@ CALLS: dict[str, Callable[..., Any]] = {
     "torch._utils._rebuild_tensor": _rebuild_tensor,
     "torch._utils._rebuild_tensor_v2": _rebuild_tensor,
     "torch._utils._rebuild_parameter": lambda tensor, *_: tensor,
-    "collections.OrderedDict": lambda pairs=(): _dict([one for pair in pairs for one in _pair(pair)]),
-    "torch.Size": lambda sizes=(): tuple(sizes),
+    "collections.OrderedDict": lambda pairs=(): dict(pairs),
+    "torch.Size": lambda sizes=(): _sizes(sizes),
     "argparse.Namespace": lambda *_: _Namespace(),
-    "copy_reg._reconstructor": lambda kind, *_: _made(kind, ()),
-    "copyreg._reconstructor": lambda kind, *_: _made(kind, ()),
+    "copy_reg._reconstructor": lambda kind, *_: _called(kind)(),
+    "copyreg._reconstructor": lambda kind, *_: _called(kind)(),
 }
 
 
-def _pair(pair: Any) -> tuple[Any, Any]:
-    key, value = pair
-    return key, value
+def _sizes(sizes: Any) -> tuple[int, ...]:
+    if not isinstance(sizes, (tuple, list)) or len(sizes) > MOST_AXES:
+        raise ValueError(f"no sizes: {shown(sizes)}")
+    return tuple(sizes)
 
 
-def _dict(values: list[Any]) -> dict[Any, Any]:
-    """Of keys and values by turns."""
-    if not all(isinstance(key, KEYS) for key in values[::2]):
-        raise TypeError("a key that is neither text nor number")
-    return dict(zip(values[::2], values[1::2], strict=True))
-
-
-def _made(kind: Any, arguments: Any) -> Any:
+def _called(kind: Any) -> Callable[..., Any]:
     call = CALLS.get(kind.name) if isinstance(kind, Global) else None
-    if call is None or not isinstance(arguments, (tuple, list)):
+    if call is None:
         raise _Refused(f"it calls {shown(kind.name)[1:-1] if isinstance(kind, Global) else shown(kind)}")
-    return call(*arguments)
+    return call
 
 
 class _Machine:
@@ -340,10 +390,12 @@ class _Machine:
     Args:
         stream: stands where the pickle begins, and afterwards where it has ended.
         file: for messages.
+        budget: of the file. Whatever an instruction copies or walks through is spent before it is done, since a value
+            may be used again by reference, in two bytes.
     """
 
-    def __init__(self, stream: Any, file: Path) -> None:
-        self.stream, self.file = stream, file
+    def __init__(self, stream: Any, file: Path, budget: Budget) -> None:
+        self.stream, self.file, self.budget = stream, file, budget
         self.stack: list[Any] = []
         self.marks: list[int] = []  # where on the stack the open containers begin
         self.memo: dict[int, Any] = {}
@@ -355,9 +407,8 @@ class _Machine:
             ValueError: for a damaged pickle, and for one that wants anything called that isn't known here.
         """
         try:
-            for count, (instruction, argument, _) in enumerate(pickletools.genops(self.stream)):
-                if count > MOST_INSTRUCTIONS:
-                    raise _Refused(f"it has more than {MOST_INSTRUCTIONS} instructions, which no file of torch's needs")
+            for instruction, argument, _ in pickletools.genops(self.stream):
+                self.budget.step("an instruction of a pickle")
                 name = instruction.name
                 if name == "STOP":
                     return self.stack.pop()
@@ -372,6 +423,8 @@ class _Machine:
                     if step is None:
                         raise _Refused(f"it has the instruction {name}, which no file of torch's needs")
                     step(argument)
+        except OverBudget:
+            raise
         except _Refused as error:
             raise ValueError(
                 f"{self.file} can't be read: {error}. Of a pickle only tensors and plain containers are taken, since "
@@ -433,19 +486,30 @@ class _Machine:
 
     def do_dict(self, _: Any) -> None:
         values = self._since_mark()
-        self.stack.append(_dict(values))
+        self.stack.append(self._dict(values))
 
     def do_setitem(self, _: Any) -> None:
         value, key = self.stack.pop(), self.stack.pop()
-        self._top(dict).update(_dict([key, value]))
+        self._top(dict).update(self._dict([key, value]))
 
     def do_setitems(self, _: Any) -> None:
         values = self._since_mark()
-        self._top(dict).update(_dict(values))
+        self._top(dict).update(self._dict(values))
 
     def do_additems(self, _: Any) -> None:
         values = self._since_mark()
-        self._top(set).update(_dict([one for value in values for one in (value, None)]))
+        self._top(set).update(self._dict([one for value in values for one in (value, None)]))
+
+    def _dict(self, values: list[Any]) -> dict[Any, Any]:
+        """Of keys and values by turns."""
+        for key in values[::2]:
+            if not isinstance(key, KEYS):
+                raise TypeError("a key that is neither text nor number")
+            if isinstance(key, (str, bytes)):
+                self.budget.step("a key", len(key) // LETTERS_PER_STEP)
+            else:
+                self.budget.step("a key that is no text", STEPS_PER_NUMBER)
+        return dict(zip(values[::2], values[1::2], strict=True))
 
     def _top(self, kind: type) -> Any:
         if not isinstance(self.stack[-1], kind):
@@ -455,6 +519,8 @@ class _Machine:
     # --- what is used again
 
     def do_put(self, number: Any) -> None:
+        if not 0 <= number < LARGEST_MEMO:
+            raise ValueError(f"a place {shown(number)} for what is used again")
         self.memo[number] = self.stack[-1]
 
     do_binput = do_long_binput = do_put
@@ -476,11 +542,28 @@ class _Machine:
         name, module = self.stack.pop(), self.stack.pop()
         if not isinstance(name, str) or not isinstance(module, str):
             raise TypeError("a name that is no text")
+        if len(module) + len(name) > LONGEST_NAME:
+            raise _Refused(f"it calls {shown(module)[1:-1]}.{shown(name)[1:-1]}")
         self.stack.append(Global(f"{module}.{name}"))
 
     def do_reduce(self, _: Any) -> None:
         arguments, kind = self.stack.pop(), self.stack.pop()
-        self.stack.append(_made(kind, arguments))
+        call = _called(kind)
+        if not isinstance(arguments, (tuple, list)):
+            raise TypeError("arguments that are no tuple")
+        self.budget.step(f"a call of {kind.name}", len(arguments))
+        if call is CALLS["collections.OrderedDict"] and arguments:
+            arguments = (self._dict(self._flat(arguments[0])),)
+        self.stack.append(call(*arguments))
+
+    def _flat(self, pairs: Any) -> list[Any]:
+        """Keys and values by turns."""
+        if not isinstance(pairs, (tuple, list)):
+            raise TypeError("an OrderedDict of what are no pairs")
+        self.budget.step("an OrderedDict's pairs", 2 * len(pairs))
+        if not all(isinstance(pair, (tuple, list)) and len(pair) == 2 for pair in pairs):
+            raise TypeError("an OrderedDict of what are no pairs")
+        return [one for pair in pairs for one in pair]
 
     do_newobj = do_reduce
 
@@ -489,14 +572,20 @@ class _Machine:
         if not isinstance(self.stack[-1], dict) or not isinstance(state, dict):
             raise TypeError("a state for something that has none")
         if isinstance(self.stack[-1], _Namespace):
+            self.budget.step("the state of a Namespace", len(state))
             self.stack[-1].update(state)  # an OrderedDict's attributes, such as _metadata, are left out
 
     def do_binpersid(self, _: Any) -> None:
-        kind, storage, key, _place, numel, *_view = self.stack.pop()
+        name = self.stack.pop()
+        if not isinstance(name, (tuple, list)) or len(name) not in PERSISTENT:
+            raise TypeError("numbers of a tensor by no name that torch gives")
+        kind, storage, key, _place, numel, *_view = name
         storage = storage if isinstance(storage, Global) else Global(shown(storage))
         dtype = STORAGES.get(storage.name.removeprefix("torch."))
         if kind != "storage" or dtype is None or type(numel) is not int or numel < 0 or not isinstance(key, str):
             raise _Refused(f"it has a tensor of {storage.name[:80]}, not one of {', '.join(STORAGES)}")
+        if len(key) > LONGEST_NAME:
+            raise ValueError(f"numbers of a tensor by the name {shown(key)}")
         self.stack.append(Storage(dtype, key, numel))
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from pyroberta.formats.budget import clipped
 from pyroberta.model.params import Shape
 from pyroberta.presets import safetensors_io, stored
 from pyroberta.text.files import parse_json, shown
@@ -78,7 +79,9 @@ def read(directory: Path, table: Mapping[str, Shape]) -> TrainingState:
         rest = parse_json(safetensors_io.read_metadata(file)[KEY].encode(), KEY)
         optimizer, iterations, seed = rest["optimizer"], rest["iterations"], rest["seed"]
     except (KeyError, AttributeError, ValueError) as error:
-        raise ValueError(f"{file} doesn't tell which optimizer it is of ({KEY!r} of its metadata: {error!r})") from None
+        raise ValueError(
+            f"{file} doesn't tell which optimizer it is of ({KEY!r} of its metadata: {clipped(repr(error))})"
+        ) from None
     m, v = ({name: tensors[f"{key}.{name}"].array() for name in table} for key in ("m", "v"))
     return checked(file, optimizer, iterations, m, v, seed)
 

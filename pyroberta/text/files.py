@@ -9,27 +9,18 @@ from __future__ import annotations
 import json
 import math
 import re
-import reprlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
+from pyroberta.formats.budget import Budget, clipped
+from pyroberta.formats.budget import shown as shown  # most who read files show what they found
+
 LARGEST = 20_000_000  # bytes; the tokenizer.json of roberta-base has 2 million
-MOST_VALUES, MOST_CONTAINERS = 2_000_000, 500_000  # a merge may be a list of two
+MOST_STEPS = 3_000_000  # a value is one, a container STEPS_PER_CONTAINER; roberta-base's tokenizer.json takes 400,000
+STEPS_PER_CONTAINER = 5
 DEEPEST = 32  # containers in each other
 LONGEST_NUMBER = 40  # digits of a whole number
-
-_SHORT = reprlib.Repr()
-_SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother, _SHORT.maxlong = 3, 80, 80, 60
-
-
-def shown(value: Any) -> str:
-    """A value in a message, cut where it is long or deep.
-
-    >>> shown("a" * 1000)
-    "'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa...aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa'"
-    """
-    return _SHORT.repr(value)
 
 
 def contents(directory: Path) -> str:
@@ -92,10 +83,10 @@ def parse_json(content: bytes, what: str) -> dict[str, Any]:
     Traceback (most recent call last):
     ValueError: config.json isn't valid JSON: it has the key 'a' twice
     """
-    if content.count(b"{") + content.count(b"[") > MOST_CONTAINERS:
-        raise ValueError(f"{what} has more than {MOST_CONTAINERS} containers, which no model needs")
-    if content.count(b",") > MOST_VALUES:
-        raise ValueError(f"{what} has more than {MOST_VALUES} values, which no model needs")
+    budget = Budget(what, len(content), steps=MOST_STEPS)
+    containers, values_more = content.count(b"{") + content.count(b"["), content.count(b",")
+    budget.step(f"JSON of {containers} containers", STEPS_PER_CONTAINER * containers)
+    budget.step(f"JSON of {values_more} values", values_more)
     try:
         text = content.decode("utf-8-sig")
         values = json.loads(
@@ -104,7 +95,7 @@ def parse_json(content: bytes, what: str) -> dict[str, Any]:
         if re.search(r"\\u[dD][89a-fA-F]", text):
             json.dumps(values, ensure_ascii=False).encode()  # raises where a surrogate has lost its other half
     except ValueError as error:
-        raise ValueError(f"{what} isn't valid JSON: {error}") from None
+        raise ValueError(f"{what} isn't valid JSON: {clipped(str(error))}") from None
     except RecursionError:
         raise ValueError(f"{what} has containers in containers without end, which no model needs") from None
     if not isinstance(values, dict):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from pyroberta.formats.budget import shown
+
 
 def pack_segments(
     segments: Sequence[Sequence[int]],
@@ -36,7 +38,7 @@ def pack_segments(
     if not segments:
         raise ValueError("there is nothing to pack: a text has at least one segment, which may be empty")
     if truncate not in TRUNCATIONS:
-        raise ValueError(f"truncate must be one of {', '.join(TRUNCATIONS)}, got {truncate!r}")
+        raise ValueError(f"truncate must be one of {', '.join(TRUNCATIONS)}, got {shown(truncate)}")
     specials = 2 + separators * (len(segments) - 1)
     if sequence_length < specials:
         raise ValueError(

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from pyroberta.formats.budget import clipped, shown
 from pyroberta.model.batch import Batch, Padded, pack, pad
 from pyroberta.model.guard import fork_safe_lock
 from pyroberta.text.masking import COUNTS, corrupt, number_words, select, word_edges
@@ -355,8 +356,7 @@ def _decode(text: Any, name: str) -> str:
 
 
 def _shown(value: Any) -> str:
-    shown = repr(value)
-    return f"{shown if len(shown) <= 40 else shown[:39] + '…'} ({type(value).__name__})"
+    return f"{clipped(shown(value), 40)} ({type(value).__name__})"
 
 
 # ------------------------------------------------------------------------------------------------------ the arguments
@@ -384,5 +384,5 @@ def _rate(name: str, value: Any) -> float:
 
 def _one_of(name: str, value: Any, choices: Iterable[str]) -> str:
     if value not in (choices := list(choices)):
-        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {shown(value)}")
     return str(value)

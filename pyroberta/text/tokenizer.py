@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, count
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pyroberta.formats.budget import shown
 from pyroberta.text.bpe import merge
 from pyroberta.text.byte_level import (
     BYTE_CHARACTERS,
@@ -20,6 +20,7 @@ from pyroberta.text.byte_level import (
     split_words,
     to_bytes,
 )
+from pyroberta.text.literals import Literals
 
 if TYPE_CHECKING:
     from pyroberta.text.new_files import NewFile
@@ -96,7 +97,7 @@ class Tokenizer:
         trim_offsets: bool = True,
     ) -> None:
         self.vocabulary = dict(vocabulary)
-        self.merges = [_checked_merge(i, pair) for i, pair in enumerate(merges)]
+        self.merges = _checked_merges(merges)
         self.add_prefix_space = bool(add_prefix_space)
         self.mask_lstrip = bool(mask_lstrip)
         self.start_token = start_token
@@ -141,8 +142,7 @@ class Tokenizer:
         ids = np.sort(np.fromiter(self._tokens, np.int32))
         self.ordinary_ids = ids[~self.is_special[ids]]
 
-        literals = sorted({*roles, *self.added_tokens}, key=len, reverse=True)
-        self._literals = re.compile("(" + "|".join(map(re.escape, literals)) + ")")
+        self._literals: Literals | None = None  # made when a text comes: tokens may be added one by one
 
     # What there is
 
@@ -332,20 +332,22 @@ class Tokenizer:
 
         The whitespace that `<mask>` takes along is part of its piece.
         """
+        literals = self._literals
+        if literals is None:
+            roles = self.start_token, self.pad_token, self.end_token, self.unk_token, self.mask_token
+            literals = self._literals = Literals([*roles, *self.added_tokens])
         start = 0
-        parts = self._literals.split(text)  # plain, special, plain, …, plain
-        for i in range(0, len(parts), 2):
-            plain = parts[i]
-            special = parts[i + 1] if i + 1 < len(parts) else None
-            stop = start + len(plain)
+        for begin, stop in literals.find(text):
+            plain, special = text[start:begin], text[begin:stop]
             if special == self.mask_token and self.mask_lstrip:
                 plain = plain.rstrip(WHITESPACE)
             if plain:
                 yield start, plain, None
-            if special is not None:
-                eaten = text[start + len(plain) : stop]
-                yield start + len(plain), eaten + special, self.vocabulary[special]
-                start = stop + len(special)
+            place = start + len(plain)
+            yield place, text[place:stop], self.vocabulary[special]
+            start = stop
+        if start < len(text):
+            yield start, text[start:], None
 
     def _prefixed(self, piece: str) -> str:
         return " " + piece if self.add_prefix_space and not piece.startswith(" ") else piece
@@ -524,12 +526,21 @@ def _rebuild(arguments: dict[str, Any]) -> Tokenizer:
 # The border: what comes in is checked here.
 
 
+def _checked_merges(merges: Iterable[Any]) -> list[tuple[str, str]]:
+    pairs = list(merges)
+    if all(type(pair) is tuple and len(pair) == 2 for pair in pairs) and all(
+        type(left) is type(right) is str and left and right for left, right in pairs
+    ):
+        return pairs
+    return [_checked_merge(i, pair) for i, pair in enumerate(pairs)]
+
+
 def _checked_merge(i: int, pair: Any) -> tuple[str, str]:
     if isinstance(pair, str) or not isinstance(pair, Sequence) or len(pair) != 2:
-        raise ValueError(f"merge {i} must be a pair of tokens, got {pair!r}")
+        raise ValueError(f"merge {i} must be a pair of tokens, got {shown(pair)}")
     left, right = pair
     if not (isinstance(left, str) and isinstance(right, str) and left and right):
-        raise ValueError(f"merge {i} must be a pair of non-empty strings, got {pair!r}")
+        raise ValueError(f"merge {i} must be a pair of non-empty strings, got {shown(pair)}")
     return left, right
 
 
@@ -537,13 +548,15 @@ def _by_id(vocabulary: Mapping[str, int]) -> dict[int, str]:
     tokens: dict[int, str] = {}
     for token, id in vocabulary.items():
         if not isinstance(token, str):
-            raise TypeError(f"the vocabulary's tokens must be strings, got {token!r} with id {id!r}")
+            raise TypeError(f"the vocabulary's tokens must be strings, got {shown(token)} with id {shown(id)}")
         if isinstance(id, bool) or not isinstance(id, int) or id < 0:
-            raise ValueError(f"the id of token {token!r} must be a whole number of at least 0, got {id!r}")
+            raise ValueError(f"the id of token {shown(token)} must be a whole number of at least 0, got {shown(id)}")
         if id > HIGHEST_ID:
-            raise ValueError(f"the id of token {token!r} is {id}, and {HIGHEST_ID} is the highest that can be had")
+            raise ValueError(
+                f"the id of token {shown(token)} is {shown(id)}, and {HIGHEST_ID} is the highest that can be had"
+            )
         if id in tokens:
-            raise ValueError(f"tokens {tokens[id]!r} and {token!r} have the same id {id} in the vocabulary")
+            raise ValueError(f"tokens {shown(tokens[id])} and {shown(token)} have the same id {id} in the vocabulary")
         tokens[id] = token
     return tokens
 
@@ -553,12 +566,13 @@ def _check_special_tokens(
 ) -> None:
     for name, token in special_tokens.items():
         if not isinstance(token, str) or not token:
-            raise TypeError(f"{name} must be a non-empty str, got {token!r}")
-    missing = [f"{token!r} ({name})" for name, token in special_tokens.items() if token not in vocabulary]
-    missing += [f"{token!r} (added token)" for token in added_tokens if token not in vocabulary]
+            raise TypeError(f"{name} must be a non-empty str, got {shown(token)}")
+    missing = [f"{shown(token)} ({name})" for name, token in special_tokens.items() if token not in vocabulary]
+    missing += [f"{shown(token)} (added token)" for token in added_tokens if token not in vocabulary]
     if missing:
+        rest = f" and {len(missing) - 8} more" if len(missing) > 8 else ""
         raise ValueError(
-            f"the vocabulary of {len(vocabulary)} tokens has no {', '.join(missing)}; "
+            f"the vocabulary of {len(vocabulary)} tokens has no {', '.join(missing[:8])}{rest}; "
             "give each an id there, or name the tokens that it has in their place"
         )
 
@@ -568,9 +582,9 @@ def _byte_ids(vocabulary: Mapping[str, int]) -> list[int]:
         f"{byte:#04x} ({character!r})" for byte, character in enumerate(BYTE_CHARACTERS) if character not in vocabulary
     ]
     if missing:
-        shown = ", ".join(missing[:8]) + (" …" if len(missing) > 8 else "")
+        first = ", ".join(missing[:8]) + (" …" if len(missing) > 8 else "")
         raise ValueError(
-            f"the vocabulary lacks tokens for {len(missing)} of the 256 bytes: {shown}. Without them some texts "
+            f"the vocabulary lacks tokens for {len(missing)} of the 256 bytes: {first}. Without them some texts "
             "cannot be encoded. Is it a byte-level vocabulary?"
         )
     return [vocabulary[character] for character in BYTE_CHARACTERS]
@@ -581,18 +595,20 @@ def _merge_tables(
 ) -> tuple[dict[tuple[int, int], int], dict[tuple[int, int], int]]:
     ranks: dict[tuple[int, int], int] = {}
     products: dict[tuple[int, int], int] = {}
+    get = vocabulary.get
     for rank, (left, right) in enumerate(merges):
-        for token in (left, right, left + right):
-            if token not in vocabulary:
-                raise ValueError(
-                    f"merge {rank}, {left!r} + {right!r}, needs the token {token!r}, which the vocabulary does not "
-                    "have. Do the vocabulary and the merges belong together?"
-                )
-        pair = (vocabulary[left], vocabulary[right])
+        first, second, product = get(left), get(right), get(left + right)
+        if first is None or second is None or product is None:
+            token = left if first is None else right if second is None else left + right
+            raise ValueError(
+                f"merge {rank}, {shown(left)} + {shown(right)}, needs the token {shown(token)}, which the vocabulary "
+                "does not have. Do the vocabulary and the merges belong together?"
+            )
+        pair = (first, second)
         if pair in ranks:
-            raise ValueError(f"merge {rank}, {left!r} + {right!r}, is merge {ranks[pair]} again")
+            raise ValueError(f"merge {rank}, {shown(left)} + {shown(right)}, is merge {ranks[pair]} again")
         ranks[pair] = rank
-        products[pair] = vocabulary[left + right]
+        products[pair] = product
     return ranks, products
 
 

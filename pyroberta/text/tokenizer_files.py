@@ -10,6 +10,7 @@ from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any
 
+from pyroberta.formats.budget import Budget
 from pyroberta.text.files import number, read_bytes, read_json, shown
 from pyroberta.text.new_files import NewFile
 
@@ -47,6 +48,8 @@ MODEL = (
     "type", "dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk", "byte_fallback",
     "ignore_merges", "vocab", "merges",
 )  # fmt: skip
+BYTES_PER_LETTER = 256  # of an added token: a state of the automaton that looks for it
+STEPS_PER_MERGE = 2  # of the 16 for each token: trained vocabularies have one merge for a token, converted ones a few
 DEFAULTS = dict(zip(ROLES, ("<s>", "<pad>", "</s>", "<unk>", "<mask>"), strict=True))
 
 
@@ -97,6 +100,8 @@ def read(directory: str | os.PathLike[str]) -> dict[str, Any]:
             f"{directory}: there are {len(reading.added_tokens)} added tokens, the most that can be had is "
             f"{MOST_ADDED}, since each is looked for in every text"
         )
+    letters = sum(len(token) for token in reading.added_tokens if isinstance(token, str))
+    Budget(directory).make(f"looking for added tokens of {letters} letters", BYTES_PER_LETTER * letters)
     reading.refuse_overlaps(directory)
     reading.mask_lstrip = _flag(directory / CONFIG, config.get("mask_token"), "lstrip", reading.mask_lstrip)
     arguments["add_prefix_space"] = _flag(
@@ -374,26 +379,40 @@ def _read_vocabulary_and_merges(directory: Path, reading: _Reading, special_toke
             "or from vocab.json and merges.txt"
         )
     added_tokens = _read_if_there(directory / "added_tokens.json")
-    reading.vocabulary = added_tokens | read_json(files[0])
-    reading.arguments["merges"] = read_merges(files[1])
+    vocabulary = read_json(files[0])
+    reading.vocabulary = added_tokens | vocabulary
+    reading.arguments["merges"] = read_merges(files[1], len(vocabulary))
     reading.added_tokens = {token: token in special_tokens for token in added_tokens}
     reading.normalized = {token: not is_special for token, is_special in reading.added_tokens.items()}
     config = _read_if_there(directory / CONFIG)
     reading.arguments["trim_offsets"] = _flag(directory / CONFIG, config, "trim_offsets", default=True)
 
 
-def read_merges(path: Path) -> list[tuple[str, str]]:
+def read_merges(path: Path, tokens: int | None = None) -> list[tuple[str, str]]:
     """The pairs of a merges file, one a line; a first line that begins with `#version` is none.
+
+    Args:
+        path: of the file.
+        tokens: of the vocabulary, which tells how many merges there can be; None for any number.
 
     Raises:
         ValueError: for a line that is no pair, naming it.
+        OverBudget: for more merges than the vocabulary can have use for.
     """
+    content = read_bytes(path)
+    if tokens is not None:
+        spend_merges(path, content.count(b"\n"), tokens)
     try:
-        lines = read_bytes(path).decode("utf-8-sig").replace("\r\n", "\n").split("\n")
+        lines = content.decode("utf-8-sig").replace("\r\n", "\n").split("\n")
     except UnicodeDecodeError as error:
         raise ValueError(f"{str(path)!r} is not UTF-8: {error}") from error
     stop = len(lines) - 1 if not lines[-1] else len(lines)  # a file ends with a line's end
     return merges_of_lines(lines[:stop], repr(str(path)))
+
+
+def spend_merges(path: Path, count: int, tokens: int) -> None:
+    """Raises OverBudget where a vocabulary of so many tokens has no use for so many merges."""
+    Budget(path, items=tokens).step(f"a list of {count} merges for {tokens} tokens", STEPS_PER_MERGE * count)
 
 
 def merges_of_lines(lines: Sequence[str], where: str) -> list[tuple[str, str]]:
@@ -423,6 +442,7 @@ def _read_tokenizer_json(path: Path, reading: _Reading, named: Mapping[str, Any]
         _refuse_other_tokenizers(path, content)
         reading.vocabulary = {**content["model"]["vocab"]}
         merges = content["model"]["merges"]
+        spend_merges(path, len(merges), len(content["model"]["vocab"]))
         arguments["merges"] = [_split_merge(merge, f"merge {i} of {str(path)!r}") for i, merge in enumerate(merges)]
         prefix = arguments["add_prefix_space"] = content["pre_tokenizer"]["add_prefix_space"]
         if isinstance(content["model"].get("unk_token"), str):

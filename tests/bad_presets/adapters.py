@@ -82,6 +82,17 @@ def replaced(place: str, made: Any) -> Spoil:
     return keras(spoil)
 
 
+def claimed(opened: Any) -> None:
+    """A rank of a billion, and factors of that rank in a few bytes."""
+    opened["lora/vars/rank"][()] = 10**9
+    for i in range(CONFIG.num_layers):
+        for number in (11, 13):
+            at = f"lora/{10 * i + number}/vars/lora_kernel"
+            del opened[f"{at}_a"], opened[f"{at}_b"]
+            opened.create_dataset(f"{at}_a", (C, H, 10**9), "f4")
+            opened.create_dataset(f"{at}_b", (10**9, D), "f4")
+
+
 FACTOR = "lora/11/vars/lora_kernel_a"
 PEFT, KERAS = "peft", "kerashub adapter"
 
@@ -195,7 +206,7 @@ CASES: dict[str, Case] = {
     "adapter: keras: an infinite rank": Case(
         KERAS, replaced("lora/vars/rank", np.inf), "lora/vars/rank should be .* inf"
     ),
-    "adapter: keras: a rank that is a text": Case(KERAS, replaced("lora/vars/rank", "3"), "rank' is stored as object"),
+    "adapter: keras: a rank that is a text": Case(KERAS, replaced("lora/vars/rank", "3"), "rank' is stored as texts"),
     "adapter: keras: a rank of two numbers": Case(
         KERAS, replaced("lora/vars/rank", [3, 3]), "has no lora/vars/rank, so it is no"
     ),
@@ -216,7 +227,15 @@ CASES: dict[str, Case] = {
     "adapter: keras: an infinity": Case(
         KERAS, replaced(FACTOR, np.full((C, H, RANK), np.inf, "f4")), r"lora_kernel_a'.* the first inf at \(0, 0, 0\)"
     ),
+    "adapter: keras: a rank of gigabytes": Case(KERAS, keras(claimed), "lora_kernel_a' should have .* it was never wr"),
+    "adapter: keras: a rank that was never written": Case(
+        KERAS,
+        keras(lambda f: f.pop("lora/vars/rank") and f.create_dataset("lora/vars/rank", (), "i8")),
+        "lora/vars/rank' should have 8 bytes, and 0",
+    ),
     "adapter: keras: a bomb": Case(
-        KERAS, keras(lambda f: f.create_dataset("lora/bomb", (1 << 30,), "f4", chunks=True)), "packed in it takes more"
+        KERAS,
+        keras(lambda f: f.create_dataset("lora/bomb", (1 << 30,), "f4", chunks=True)),
+        "lora/bomb .* no such layer",
     ),
 }

@@ -147,7 +147,7 @@ CASES: dict[str, Case] = {
             {"0": bytes(1 << 28)},
             compression=zipfile.ZIP_DEFLATED,
         ),
-        "packed in it takes more",
+        "has no token table",
     ),
     "fairseq: a bomb for a pickle": Case(
         "fairseq",

@@ -76,11 +76,13 @@ CASES: dict[str, Case] = {
     "config a dead link": Case("hf", instead("config.json", link("nowhere")), "config.json"),
     "config huge": Case("hf", lambda d: os.truncate(d / "config.json", 1 << 33), "more than 20000000 bytes"),
     "config of empty objects": Case(
-        "hf", put("config.json", '{"a": [' + "{}," * 6_000_000 + "{}]}"), "more than 500000 containers"
+        "hf",
+        put("config.json", '{"a": [' + "{}," * 6_000_000 + "{}]}"),
+        r"JSON of 6000003 containers asks for 30000015 steps",
     ),
     "config of numbers": Case("hf", put("config.json", '{"a": [' + "1.5," * 1_900_000 + "1]}"), "no model_type"),
     "config of more numbers": Case(
-        "hf", put("config.json", '{"a": [' + "1," * 4_900_000 + "1]}"), "more than 2000000 values"
+        "hf", put("config.json", '{"a": [' + "1," * 4_900_000 + "1]}"), r"JSON of 4900000 values asks for 4900000 steps"
     ),
     "config deep": Case("hf", put("config.json", '{"a":' + nested("[", "]", 100) + "}"), "more than 32 deep"),
     "config endlessly deep": Case("hf", put("config.json", '{"a":' + nested("[", "]", 100_000) + "}"), "without end"),
@@ -129,7 +131,7 @@ CASES: dict[str, Case] = {
         "header length",
     ),
     "a header of empty lists": Case(
-        "hf", header(lambda _: b'{"a":[' + b"[]," * 6_000_000 + b"[]]}"), "more than 500000 containers"
+        "hf", header(lambda _: b'{"a":[' + b"[]," * 6_000_000 + b"[]]}"), "JSON of 6000003 containers asks for"
     ),
     "a header that is no JSON": Case("hf", header(lambda _: b"{x"), "its header isn't valid JSON"),
     "a header not UTF-8": Case("hf", header(lambda _: b'{"\xff": 1}'), "its header isn't valid JSON"),
@@ -209,6 +211,45 @@ CASES: dict[str, Case] = {
         "hf", change("tokenizer.json", lambda t: t["model"].update(vocab=["a"])), "is not laid out as a tokenizer.json"
     ),
     "a post-processor that is a list": Case("hf", values("tokenizer.json", post_processor=[1]), "is not laid out as"),
+    "merges without end": Case(
+        "slow tokenizer",
+        put("merges.txt", "a b\n" * 1_000_000),
+        "merges.txt: a list of 1000000 merges for 300 tokens asks",
+    ),
+    "tokenizer.json of merges without end": Case(
+        "hf",
+        change("tokenizer.json", lambda t: t["model"].update(merges=[["a", "b"]] * 100_000)),
+        "tokenizer.json: a list of 100000 merges for 300 tokens asks for 200000 steps",
+    ),
+    "a merge of a long token": Case(
+        "slow tokenizer",
+        put("merges.txt", "x" * 1_000_000 + " y\n"),
+        r"merge 0, 'xxx.*xxx' \+ 'y', needs the token 'xxx",
+    ),
+    "added tokens of many letters": Case(
+        "slow tokenizer",
+        put("added_tokens.json", json.dumps({"x" * 30_000 + f"{i}": 300 + i for i in range(10)})),
+        "looking for added tokens of 300010 letters asks for 76802560 bytes",
+    ),
+    "long special tokens that aren't there": Case(
+        "hf",
+        values("tokenizer_config.json", **{f"{k}_token": "x" * 9999 for k in ("bos", "eos", "unk", "pad", "mask")}),
+        "lstrip of the added token '<mask>' .* it for 'xxx",
+    ),
+    "a header of many tensors": Case(
+        "hf",
+        header(
+            lambda _: json.dumps(
+                {f"{i}": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for i in range(20_000)}
+            ).encode()
+        ),
+        "the header's entries asks for 20000 steps",
+    ),
+    "an added token that is a number": Case(
+        "hf",
+        change("tokenizer.json", lambda t: t["added_tokens"].append(t["added_tokens"][0] | {"content": 7, "id": 7})),
+        "tokens must be strings, got 7",
+    ),
     "an id twice": Case(
         "hf", change("tokenizer.json", lambda t: t["model"]["vocab"].update(twice=7)), "have the same id 7"
     ),
@@ -253,6 +294,9 @@ CASES: dict[str, Case] = {
     ),
     "settings out of range": Case(
         "hf", put("pyroberta_preprocessor.json", '{"sequence_length": -1}'), "settings can't be used.*sequence_length"
+    ),
+    "settings of a long text": Case(
+        "hf", put("pyroberta_preprocessor.json", json.dumps({"truncate": "x" * 9999})), "truncate must be one of .*'xxx"
     ),
     "settings that don't fit": Case(
         "hf", put("pyroberta_preprocessor.json", '{"sequence_length": 400}'), "sequence_length is 400"

@@ -76,6 +76,36 @@ def overfull_chunk(opened: Any) -> None:
     made.id.write_direct_chunk((0,), head + 2048 * again)
 
 
+def opaque(opened: Any) -> None:
+    """Two bytes a number, and an attribute that should say which type, and is an array of texts."""
+    del opened[NORM]
+    made = opened.create_dataset(NORM, data=np.zeros(8, "V2"))
+    made.attrs["dtype"] = np.full(5000, b"bfloat16")
+
+
+def long_mark(opened: Any) -> None:
+    del opened[NORM]
+    made = opened.create_dataset(NORM, data=np.zeros(8, "V2"))
+    made.attrs["dtype"] = np.bytes_(b"x" * 60_000)
+
+
+def shared_type(opened: Any) -> None:
+    """A type of many parts, which many datasets share."""
+    opened["layers/type"] = np.dtype([(f"f{i:04}", "f4") for i in range(900)])
+    for i in range(1000):
+        h5py.h5d.create(opened["layers"].id, f"{i}".encode(), opened["layers/type"].id, h5py.h5s.create_simple((1,)))
+
+
+def many_groups(opened: Any) -> None:
+    for i in range(12_000):
+        opened.create_group(f"layers/{i}")
+
+
+def half_written(opened: Any) -> None:
+    del opened[NORM]
+    opened.create_dataset(NORM, (8,), "f4", chunks=(4,), fillvalue=1.0)[:4] = 1.0
+
+
 ROWS = "layers/token_and_position_embedding/token_embedding/vars/0"
 
 CASES: dict[str, Case] = {
@@ -112,22 +142,46 @@ CASES: dict[str, Case] = {
     "keras: a virtual dataset": Case("kerashub", h5(virtual), "lie in another file"),
     "keras: another shape": Case("kerashub", dataset(data=np.ones(9, "f4")), "has shape \\(9,\\)"),
     "keras: integers": Case("kerashub", dataset(data=np.ones(8, "i4")), "stored as I32"),
-    "keras: objects": Case("kerashub", dataset(data=["x"] * 8, dtype=h5py.string_dtype()), "stored as object"),
-    "keras: records": Case("kerashub", dataset((8,), np.dtype([("a", "f4")])), "stored as"),
+    "keras: objects": Case("kerashub", dataset(data=["x"] * 8, dtype=h5py.string_dtype()), "stored as texts"),
+    "keras: records": Case("kerashub", dataset((8,), np.dtype([("a", "f4")])), "stored as records"),
     "keras: floats of an odd build": Case("kerashub", h5(odd_floats), "model.weights.h5 is damaged: .*precision"),
     "keras: no shape": Case("kerashub", dataset(data=h5py.Empty("f4")), "no shape"),
     "keras: NaN": Case("kerashub", dataset(data=np.full(8, np.nan, "f4")), "aren't finite"),
     "keras: a bomb": Case(
         "kerashub",
         h5(lambda f: f.create_dataset("layers/bomb", (1 << 30,), "f4", chunks=True)),
-        "packed in it takes more",
+        "no place for: layers/bomb",
     ),
     "keras: a bomb of zeros": Case(
-        "kerashub", dataset(data=np.zeros(1 << 25, "f4"), compression="gzip"), "packed in it takes more"
+        "kerashub", dataset(data=np.zeros(1 << 25, "f4"), compression="gzip"), r"has shape \(33554432,\)"
     ),
     "keras: a chunk that bursts": Case("kerashub", h5(overfull_chunk), "packed"),
     "keras: enormous chunks": Case(
-        "kerashub", dataset((8,), "f4", maxshape=(None,), chunks=(1 << 29,)), "packed in it takes more"
+        "kerashub", dataset((8,), "f4", maxshape=(None,), chunks=(1 << 29,)), "in 1 chunks, asks for 4294967296 bytes"
+    ),
+    "keras: ten gigabytes that were never written": Case(
+        "kerashub", h5(lambda f: f.create_dataset("layers/x", (10 << 30,), "i1")), "no place for: layers/x"
+    ),
+    "keras: ten gigabytes for a norm": Case("kerashub", dataset((10 << 28,), "f4"), r"has shape \(2684354560,\)"),
+    "keras: a norm that was never written": Case(
+        "kerashub", dataset((8,), "f4"), r"vars/0' should have 32 bytes, and 0 of them are there: it was never written"
+    ),
+    "keras: chunks that were never written": Case(
+        "kerashub", dataset((8,), "f4", chunks=(8,), fillvalue=1.0), "should have 1 chunks, and 0 of them were ever"
+    ),
+    "keras: half of the chunks": Case("kerashub", h5(half_written), "should have 2 chunks, and 1 of them were ever"),
+    "keras: chunks of no bytes": Case(
+        "kerashub", dataset((1 << 40,), "f4", chunks=(1,)), r"has shape \(1099511627776,\), expected \(8,\)"
+    ),
+    "keras: texts without end": Case(
+        "kerashub", dataset((1 << 40,), h5py.string_dtype()), r"has shape \(1099511627776,\), expected \(8,\)"
+    ),
+    "keras: an attribute of texts": Case("kerashub", h5(opaque), "is stored as opaque bytes"),
+    "keras: a long attribute": Case("kerashub", h5(long_mark), "is stored as opaque bytes"),
+    "keras: a type that is shared": Case("kerashub", h5(shared_type), "layers/0' shares its type with others"),
+    "keras: groups without end": Case("kerashub", h5(many_groups), r"the group 'layers' asks for 1200\d steps, and"),
+    "keras: merges without end": Case(
+        "kerashub", put("assets/tokenizer/merges.txt", "a b\n" * 20_000), "merges.txt: a list of 20000 merges for"
     ),
     "keras: a tensor missing": Case("kerashub", h5(lambda f: f.pop(ROWS)), "lacks 1 of the"),
     "keras: a shard above": Case(

@@ -75,13 +75,16 @@ def old_with_keys(keys: bytes) -> bytes:
 
 
 ONE = state(a=tensor("0", (6,)))
+BIAS = "lm_head.dense.bias"  # of 8 numbers, which take 32 bytes
 
 
 def repacked(content: bytes, size: int, method: int = zipfile.ZIP_DEFLATED, flags: int = 0, crc: int = 0) -> Spoil:
-    """A zip with one tensor, whose numbers are `content`, and whose directory says another size and way of packing."""
+    """A sound zip, but the numbers of `BIAS` are `content`, and the directory says another size and way of packing."""
 
     def spoil(directory: Path) -> None:
-        file = zipped(directory / "pytorch_model.bin", ONE, {"0": content})
+        body, tensors = bodies()
+        data = {name: values.tobytes() for name, values in tensors.items() if name != BIAS}
+        file = zipped(directory / "pytorch_model.bin", body, data | {BIAS: content})
         made = file.read_bytes()
         at = made.rindex(b"PK\x01\x02")  # the last entry of the directory
         made = made[: at + 8] + struct.pack("<HH", flags, method) + made[at + 12 :]
@@ -103,6 +106,26 @@ def moved(directory: Path) -> None:
     file.write_bytes(made[:-6] + struct.pack("<I", 1 << 30) + made[-2:])
 
 
+def zip_with_a_bad_name(directory: Path) -> None:
+    """An entry whose name is said to be UTF-8, and isn't."""
+    file = zipped(directory / "pytorch_model.bin", ONE, SIX | {"é": b""})
+    file.write_bytes(file.read_bytes().replace("é".encode(), b"\xff\xff"))
+
+
+def again(what: bytes, step: bytes, times: int, before: bytes = b"") -> bytes:
+    """A value that is made once, and then used again and again by two bytes; what came of it is dropped."""
+    return what + b"q\x01" + before + b"q\x02" + times * (step + b"0")
+
+
+def counted(count: int) -> bytes:
+    """A dict of so many small keys."""
+    return b"}(" + b"".join(b"M" + struct.pack("<H", i) + b"N" for i in range(count)) + b"u"
+
+
+SAME_HASH = b"".join(b"\x8a\x10" + (i * ((1 << 61) - 1)).to_bytes(16, "little") + b"N" for i in range(1, 20_001))
+TEXT_KEYS = b"}(" + b"".join(text(f"{i}") + b"N" for i in range(20_000)) + b"u"
+NAMESPACE = name_of("argparse", "Namespace") + b")\x81"
+TENSOR, PARAMETER = (name_of("torch._utils", f"_rebuild_{name}") for name in ("tensor_v2", "parameter"))
 TUPLES, LISTS = doubled(b"N\x85", b"\x86"), doubled(b"]", b"\x86")
 SIX = {"0": np.arange(6, dtype=np.float32).tobytes()}
 
@@ -127,8 +150,67 @@ CASES: dict[str, Case] = {
     "tuples in tuples in a set": Case("bin", pickle_zip(TUPLES + b"\x8f(h\x3c\x90"), "neither text nor number"),
     "tuples in tuples to be called": Case("bin", pickle_zip(TUPLES + b")R"), "could run code"),
     "tuples in tuples as a storage": Case("bin", pickle_zip(TUPLES + b"Q"), "doesn't fit together|a tensor of"),
+    "tuples in a Namespace to be called": Case(
+        "bin",
+        pickle_zip(NAMESPACE + b"}" + text("a") + b"(" + TUPLES + b"1h\x3csb)R"),
+        r"it calls \{'a': \(\(.*could run",
+    ),
+    "tuples in a Namespace for a tensor": Case(
+        "bin",
+        pickle_zip(TENSOR + b"(" + NAMESPACE + b"}" + text("a") + b"(" + TUPLES + b"1h\x3csbK\x00)))tR"),
+        r"no tensor: \(\{'a': \(",
+    ),
+    "a Namespace for a state": Case(
+        "bin", pickle_zip(NAMESPACE + b"}" + text("a") + b"(" + TUPLES + b"1h\x3csb"), "but 'a' is a tuple"
+    ),
+    "sizes of a text": Case(
+        "bin", pickle_zip(again(text("x" * 1000), b"h\x02h\x01\x85R", 500, name_of("torch", "Size"))), "no sizes: 'xxx"
+    ),
+    "sizes of a long tuple": Case(
+        "bin",
+        pickle_zip(again(b"(" + b"K\x01" * 1000 + b"t", b"h\x02h\x01\x85R", 500, name_of("torch", "Size"))),
+        r"no sizes: \(1, 1, ",
+    ),
+    "arguments again and again": Case(
+        "bin",
+        pickle_zip(again(b"(" + b"N" * 5000 + b"t", b"h\x02h\x01R", 500, PARAMETER)),
+        "a call of torch._utils._rebuild_parameter asks for 5000 steps",
+    ),
+    "pairs again and again": Case(
+        "bin",
+        pickle_zip(
+            again(
+                b"](" + b"".join(text(f"{i}") + b"N\x86" for i in range(5000)) + b"e",
+                b"h\x02h\x01\x85R",
+                500,
+                name_of("collections", "OrderedDict"),
+            )
+        ),
+        "an OrderedDict's pairs asks for 10000 steps",
+    ),
+    "a Namespace's state again and again": Case(
+        "bin", pickle_zip(again(TEXT_KEYS, b"h\x02h\x01b", 500, NAMESPACE)), "state of a Namespace asks for 20000 steps"
+    ),
+    "a storage's name again and again": Case(
+        "bin", pickle_zip(again(b"(" + b"N" * 5000 + b"t", b"h\x01Q", 500, b"N")), "by no name that torch gives"
+    ),
+    "keys of one hash": Case("bin", pickle_zip(b"}(" + SAME_HASH + b"u"), "a key that is no text asks for 50 steps"),
+    "places of one hash": Case(
+        "bin", pickle_zip(b"N" + b"".join(b"p%d\n" % (i * ((1 << 61) - 1)) for i in range(1, 9))), "a place 23058430"
+    ),
+    "two long keys that are equal": Case(
+        "bin",
+        pickle_zip(text("x" * 400_000) + b"q\x01" + again(text("x" * 400_000), b"h\x02h\x01Ns", 50, b"}")),
+        "a key asks for 25000 steps",
+    ),
+    "a long name again and again": Case(
+        "bin", pickle_zip(again(text("x" * 100_000), b"h\x01h\x01\x93", 500, b"N")), "it calls xxx.*could run code"
+    ),
+    "a name in the zip that is not UTF-8": Case("bin", zip_with_a_bad_name, "has a name that is not UTF-8"),
     "lists in lists for a state": Case("bin", pickle_zip(LISTS), "should hold a dict of tensors"),
-    "a million lists": Case("bin", pickle_zip(b"]" * 3_000_000), "more than 500000 instructions"),
+    "a million lists": Case(
+        "bin", pickle_zip(b"]" * 3_000_000), "an instruction of a pickle asks for 1 step, and 0 are left of the 500000"
+    ),
     "a huge pickle": Case("bin", pickle_zip(b"N" * 30_000_000), "more than the 10000000"),
     "a string that isn't there": Case("bin", pickle_zip(b"X\xff\xff\xff\x7f"), "is damaged"),
     "a pickle without end": Case("bin", lambda d: zip_of_pickle(d, b"\x80\x02]"), "is damaged"),
@@ -143,7 +225,7 @@ CASES: dict[str, Case] = {
     "a view beyond": Case("bin", pickle_zip(state(a=tensor("0", (6,), offset=1)), SIX), "reaches to number 6 of 6"),
     "a view backwards": Case("bin", pickle_zip(state(a=tensor("0", (6,), strides=(-1,))), SIX), "no tensor"),
     "many views of one": Case(
-        "bin", lambda d: zipped(d / "pytorch_model.bin", *turned_views()), "packed in it takes more"
+        "bin", lambda d: zipped(d / "pytorch_model.bin", *turned_views()), r"lacks 53 of the 53 tensors"
     ),
     "numbers missing": Case("bin", pickle_zip(ONE), "lacks archive/data/0"),
     "fewer numbers": Case("bin", pickle_zip(ONE, {"0": b"1234"}), "has 4 bytes, and its tensors take 24"),
@@ -153,17 +235,23 @@ CASES: dict[str, Case] = {
     "a bomb of the right size": Case(
         "bin",
         pickle_zip(state(a=tensor("0", (1 << 26,))), {"0": bytes(1 << 28)}, compression=zipfile.ZIP_DEFLATED),
-        "packed in it takes more",
+        r"lacks 53 of the 53 tensors",
     ),
-    "a bomb that says it is small": Case("bin", repacked(deflated(bytes(1 << 20), 2048), 24), "damaged: Bad CRC-32"),
-    "a bomb of LZMA": Case("bin", repacked(bytes(99), 24, zipfile.ZIP_LZMA), "data/0 is packed by the method 14"),
+    "a bomb that says it is small": Case(
+        "bin", repacked(deflated(bytes(1 << 20), 2048), 32), "has more than 32 bytes packed in it"
+    ),
+    "a bomb of LZMA": Case("bin", repacked(bytes(99), 32, zipfile.ZIP_LZMA), "bias is packed by the method 14"),
     "fewer numbers packed than it says": Case(
         "bin",
-        repacked(deflated(bytes(8)), 24, crc=zlib.crc32(bytes(8))),
-        "data/0 has 8 bytes packed in it",
+        repacked(deflated(bytes(8)), 32, crc=zlib.crc32(bytes(8))),
+        "dense.bias has 8 bytes packed in it, and says 32",
     ),
-    "an entry before the beginning": Case("bin", moved, "pytorch_model.bin is damaged: .*Invalid argument"),
-    "numbers that are locked": Case("bin", repacked(deflated(bytes(24)), 24, flags=1), "damaged: .*is encrypted"),
+    "numbers packed with another sum": Case(
+        "bin", repacked(deflated(bytes(32)), 32), "has another CRC-32 than it says"
+    ),
+    "numbers that can't be unpacked": Case("bin", repacked(b"\xff" * 32, 32), "dense.bias can't be unpacked"),
+    "an entry before the beginning": Case("bin", moved, "data.pkl isn't where the directory of the zip says"),
+    "numbers that are locked": Case("bin", repacked(deflated(bytes(32)), 32, flags=1), "bias is encrypted"),
     "the other byte order": Case("bin", pickle_zip(ONE, SIX, byteorder=b"big"), "other byte order"),
     "half a zip": Case("bin", cut("pytorch_model.bin", 0.5), "neither a zip nor a pickle|damaged"),
     "a zip of nothing": Case("bin", lambda d: zipfile.ZipFile(d / "pytorch_model.bin", "w").close(), "none of torch's"),

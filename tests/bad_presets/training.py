@@ -115,6 +115,9 @@ CASES: dict[str, Case] = {
     ),
     "training: a step below zero": Case(HF, rest(iterations=-1), "iterations should be .* at least 0, .* got -1"),
     "training: a step beyond": Case(HF, rest(iterations=10**30), r"iterations should be .* below 2\*\*44, got 1000000"),
+    "training: a name that is lists in lists": Case(
+        HF, adam(name=[[[["x" * 99] * 9] * 9] * 9]), "can't be used: this is no optimizer's config"
+    ),
     "training: a step that is a text": Case(HF, rest(iterations="x" * 9999), "iterations should be .*, got 'xxx"),
     "training: half a step": Case(HF, rest(iterations=2.5), "iterations should be .*, got 2.5"),
     "training: a seed beyond": Case(
@@ -196,7 +199,12 @@ CASES: dict[str, Case] = {
     "training: keras: a step below zero": Case(KERAS, variable(0, np.int64(-3)), "iterations should be .*, got -3"),
     "training: keras: a step that is NaN": Case(KERAS, variable(0, np.nan), "iterations should be .*, got nan"),
     "training: keras: an infinite step": Case(KERAS, variable(0, np.inf), "iterations should be .*, got inf"),
-    "training: keras: a step that is a text": Case(KERAS, variable(0, "x"), "optimizer/vars/0' is stored as object"),
+    "training: keras: a moment that was never written": Case(
+        KERAS,
+        h5(lambda f: (s := f.pop("optimizer/vars/2")) and f.create_dataset("optimizer/vars/2", s.shape, "f4"), HEAD),
+        "optimizer/vars/2' should have .* it was never written",
+    ),
+    "training: keras: a step that is a text": Case(KERAS, variable(0, "x"), "optimizer/vars/0' is stored as texts"),
     "training: keras: a rate that is NaN": Case(
         KERAS,
         lambda d: (change("task.json", lambda t: t.pop("pyroberta"))(d), variable(1, np.float32("nan"))(d)),

@@ -1,0 +1,1 @@
+"""Files that come from anywhere: what a reader of one may take."""

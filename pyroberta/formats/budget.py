@@ -1,0 +1,163 @@
+"""One budget per reader: the bytes it makes, the steps it does, the characters it shows.
+
+A small file can ask for much: a shape of 10 GB over no data, a text that is repeated a thousand times by reference, a
+tuple that holds itself twice, sixty times over. Such a request is cheap to write down and dear to follow. So a reader
+asks its `Budget` first, and makes a thing only where the budget allows it:
+
+    bytes        memory that the file does not hold itself: what is unpacked, spread out or repeated
+    steps        units of work: an instruction, an entry, a dataset, an argument of a call, a merge
+    characters   of a value in a message: see `shown`
+
+The limits come from the file's size and from what is known before it is opened: a model's config tells how many
+tensors and tokens there can be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+LEAST_BYTES = 64_000_000  # a file of any size may make as many
+TIMES_SIZE = 4  # and so many times its own size: weights hardly shrink when they are packed
+LEAST_STEPS = 10_000
+STEPS_PER_ITEM = 16  # of those that are expected: a tensor of KerasHub's lies in up to six groups, a token has merges
+
+LONGEST = 240  # characters of a value in a message
+LONGEST_TEXT = 80  # of a text or a number in it
+DEEPEST, MOST_PARTS = 3, 6  # levels of containers, and parts of each, that are shown
+
+
+class OverBudget(ValueError):
+    """A file asks for more than a reader may take."""
+
+
+class Budget:
+    """What the reader of one file may take.
+
+    Args:
+        source: of what is read; errors begin with it.
+        size: of the file, in bytes.
+        steps: how many there may be; by default `LEAST_STEPS`, and more for `items`.
+        items: how many things are expected, such as tensors or tokens.
+
+    >>> budget = Budget("model.bin", size=1000, steps=5)
+    >>> budget.make("the tensor 'a'", 4000)
+    >>> budget.step("an instruction", 5)
+    >>> budget.step("an instruction")
+    Traceback (most recent call last):
+    pyroberta.formats.budget.OverBudget: model.bin: an instruction asks for 1 step, and 0 are left of the 5 allowed here
+    >>> budget.make("the tensor 'b'", 10**10)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    pyroberta.formats.budget.OverBudget: model.bin: the tensor 'b' asks for 10000000000 bytes, and 63996000 are left ...
+    """
+
+    def __init__(self, source: Path | str, size: int = 0, *, steps: int | None = None, items: int = 0) -> None:
+        self.source = source
+        self.most_bytes = self.bytes_left = max(LEAST_BYTES, TIMES_SIZE * size)
+        self.most_steps = self.steps_left = LEAST_STEPS + STEPS_PER_ITEM * items if steps is None else steps
+
+    def make(self, what: str, size: int) -> None:
+        """Spends `size` bytes for `what`, which is not made yet.
+
+        Raises:
+            OverBudget: where fewer are left.
+        """
+        if size > self.bytes_left:
+            raise self._refusal(what, size, "byte", self.bytes_left, self.most_bytes)
+        self.bytes_left -= size
+
+    def step(self, what: str, count: int = 1) -> None:
+        """Spends `count` steps for `what`, which is not done yet.
+
+        Raises:
+            OverBudget: where fewer are left.
+        """
+        if count > self.steps_left:
+            raise self._refusal(what, count, "step", self.steps_left, self.most_steps)
+        self.steps_left -= count
+
+    def _refusal(self, what: str, asked: int, unit: str, left: int, most: int) -> OverBudget:
+        return OverBudget(
+            f"{self.source}: {clipped(what)} asks for {asked} {unit}{'' if asked == 1 else 's'}, and {left} are left "
+            f"of the {most} allowed here"
+        )
+
+
+def clipped(text: str, most: int = LONGEST) -> str:
+    """A text, or its beginning with a sign that there is more.
+
+    >>> clipped("abcdef", 4)
+    'abc…'
+    """
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def shown(value: Any) -> str:
+    """A value in a message, in at most `LONGEST` characters.
+
+    Texts are cut in the middle. Of containers the first parts of the first levels are looked at, so that the work is
+    bounded too, whatever holds itself how often. Of any other object the type's name is given; its `repr` is never
+    called, since nobody knows what it walks through.
+
+    >>> shown("a" * 1000)
+    "'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa...aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa'"
+    >>> shown({"a": [1, (2, 3, [4, []])], "b": range(9)})
+    "{'a': [1, (2, 3, [...])], 'b': range(...)}"
+    """
+    return clipped(_shown(value, DEEPEST))
+
+
+def _shown(value: Any, levels: int) -> str:
+    if value is None or isinstance(value, (bool, float)):
+        return clipped(repr(value), LONGEST_TEXT)
+    if isinstance(value, int):
+        return _int(int(value))
+    if isinstance(value, (str, bytes)):
+        return _text(value)
+    if isinstance(value, Mapping):
+        return _parts("{", value.items(), "}", len(value), levels, lambda pair: _pair(pair, levels))
+    if isinstance(value, (list, tuple, set, frozenset)):
+        first, last = ("[", "]") if isinstance(value, list) else ("(", ")") if isinstance(value, tuple) else ("{", "}")
+        if not value and first == "{":
+            return "set()"
+        if isinstance(value, tuple) and len(value) == 1:
+            last = ",)"
+        return _parts(first, value, last, len(value), levels, lambda part: _shown(part, levels - 1))
+    if isinstance(value, BaseException):
+        return f"{type(value).__name__}({', '.join(_shown(part, levels - 1) for part in value.args[:1])})"
+    return f"{type(value).__name__}(...)"
+
+
+def _pair(pair: tuple[Any, Any], levels: int) -> str:
+    return f"{_shown(pair[0], levels - 1)}: {_shown(pair[1], levels - 1)}"
+
+
+def _parts(first: str, values: Iterable[Any], last: str, count: int, levels: int, show: Callable[[Any], str]) -> str:
+    if count and not levels:
+        return f"{first}...{last[-1]}"
+    parts = [show(value) for value in islice(values, MOST_PARTS)] + ["..."] * (count > MOST_PARTS)
+    return first + ", ".join(parts) + last
+
+
+def _int(value: int) -> str:
+    bits = value.bit_length()
+    if bits > 8 * LONGEST_TEXT:  # its digits would take long to make
+        return f"a number of {bits} bits"
+    return _cut_out(str(value))
+
+
+def _text(value: str | bytes) -> str:
+    if len(value) > LONGEST_TEXT:  # with quotes the rest is still too long, and is cut below
+        half = LONGEST_TEXT // 2
+        value = value[:half] + value[-half:]  # type: ignore[operator]
+    return _cut_out(repr(value))
+
+
+def _cut_out(text: str) -> str:
+    """A text without its middle, where it is long."""
+    if len(text) <= LONGEST_TEXT:
+        return text
+    before = (LONGEST_TEXT - 3) // 2
+    return text[:before] + "..." + text[len(text) - (LONGEST_TEXT - 3 - before) :]

@@ -1,0 +1,99 @@
+"""A download is given up where nothing more arrives.
+
+The hubs' clients give up where no byte comes for some seconds. A server that sends one byte now and then keeps them
+waiting without end. So the client works in a thread, and this one looks at the cache, where the client writes what has
+come in pieces of up to 10 MB: it must grow within `PATIENCE` ticks. Ticks are counted, not the clock read, since a
+process that was stopped meanwhile has not waited.
+
+What can't be had: the clients tell nobody of a byte before its piece is whole, so a connection that is slower than a
+piece in `PATIENCE` seconds, 35 KB a second, counts as one where nothing arrives. And a client that waits in code which
+is not Python's can't be stopped, only left: its thread ends with the process.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+from collections.abc import Callable
+from contextvars import copy_context
+from pathlib import Path
+from typing import TypeVar
+
+TICK = 1.0  # seconds
+PATIENCE = 300  # ticks
+GRACE = 5.0  # seconds for a client to clean up
+
+T = TypeVar("T")
+
+
+class Stalled(ConnectionError):
+    """Nothing more arrives."""
+
+
+class _Stop(BaseException):
+    """Ends the client's thread; no `except Exception` of the client's holds it up."""
+
+
+def watched(download: Callable[[], T], folder: Path, what: str) -> T:
+    """What `download` returns, as long as `folder` grows while it works.
+
+    Args:
+        download: runs in a thread of its own.
+        folder: where it writes; it need not be there yet.
+        what: is downloaded, for the message.
+
+    Raises:
+        Stalled: where `folder` has not grown for `PATIENCE` ticks; `download` is stopped.
+        Exception: that `download` raises.
+
+    >>> watched(lambda: 3, Path("nowhere"), "a number")
+    3
+    """
+    answers: list[T] = []
+    failures: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            answers.append(download())
+        except BaseException as failure:
+            failures.append(failure)
+
+    thread = threading.Thread(target=copy_context().run, args=(work,), daemon=True)
+    thread.start()
+    size, waited = _size(folder), 0
+    try:
+        while thread.is_alive():
+            thread.join(TICK)
+            before, size = size, _size(folder)
+            waited = waited + 1 if size == before else 0
+            if waited >= PATIENCE and thread.is_alive():
+                raise Stalled(
+                    f"{what}: nothing more has arrived for {PATIENCE * TICK:.0f} s, so the download was given up. Call "
+                    "again on a better connection: what is complete is kept"
+                )
+    except BaseException:  # an interrupt by the user, too
+        _stop(thread)
+        raise
+    if failures:
+        raise failures[0]
+    return answers[0]
+
+
+def _stop(thread: threading.Thread) -> None:
+    """Raises `_Stop` where the thread is, once it gets to an instruction of Python's."""
+    if thread.ident is not None:
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(_Stop))
+        thread.join(GRACE)
+
+
+def _size(folder: Path) -> int:
+    """Bytes of all files below a folder; one that goes away meanwhile doesn't count."""
+    total = 0
+    for directory, _, names in os.walk(folder):
+        for name in names:
+            try:
+                total += os.lstat(os.path.join(directory, name)).st_size
+            except OSError:
+                continue
+    return total

@@ -1,0 +1,99 @@
+"""Strings that are looked for in a text literally, before anything else: the special and the added tokens.
+
+From the left on, each time the longest that begins there. An alternation of all strings does that, and tries at every
+letter of the text each string as far as it goes: the work is the product of the text's length and the letters of the
+strings. For a few short ones that is the fastest way. For more, an automaton (Aho and Corasick, 1975) reads each letter
+of the text once, however many strings there are and whatever they have in common.
+
+The automaton is built of the strings read backwards, and reads the text backwards. After a letter, its state is the
+longest tail of what was read that some string begins with, backwards; the longest whole string among the tails of that
+state is the longest string that begins, forwards, at this letter. So one pass gives the longest string at every letter,
+and a second one, forwards, takes them from the left, leaving out those that overlap one that was taken.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+
+MOST_IN_ALTERNATION = 200  # letters of all strings: as many as a letter of the text may be compared with
+
+
+class Literals:
+    """Finds strings in texts.
+
+    Args:
+        strings: to look for; an empty one is never found.
+
+    >>> literals = Literals(["<s>", "<sun>", "<s"])
+    >>> list(literals.find("a <sun> <so"))
+    [(2, 7), (8, 10)]
+    """
+
+    def __init__(self, strings: Iterable[str]) -> None:
+        strings = {string for string in strings if string}
+        is_small = sum(map(len, strings)) <= MOST_IN_ALTERNATION
+        self.find: Callable[[str], Iterator[tuple[int, int]]] = (_alternation if is_small else _automaton)(strings)
+
+
+def _alternation(strings: Iterable[str]) -> Callable[[str], Iterator[tuple[int, int]]]:
+    longest_first = sorted(strings, key=len, reverse=True)
+    if not longest_first:
+        return lambda text: iter(())
+    finditer = re.compile("|".join(map(re.escape, longest_first))).finditer
+    return lambda text: (found.span() for found in finditer(text))
+
+
+def _automaton(strings: Iterable[str]) -> Callable[[str], Iterator[tuple[int, int]]]:
+    """For each state, which is a beginning of strings read backwards: where a letter leads, the state of the longest
+    tail that is a state too, and the length of the longest string among the tails, 0 where there is none.
+    """
+    moves: list[dict[str, int]] = [{}]
+    lengths = [0]
+    for string in strings:
+        state = 0
+        for letter in reversed(string):
+            after = moves[state].get(letter)
+            if after is None:
+                after = moves[state][letter] = len(moves)
+                moves.append({})
+                lengths.append(0)
+            state = after
+        lengths[state] = len(string)
+
+    tails = [0] * len(moves)
+    waiting = list(moves[0].values())  # breadth first: a tail is shorter than what it is a tail of
+    for state in waiting:
+        lengths[state] = lengths[state] or lengths[tails[state]]
+        for letter, after in moves[state].items():
+            tail = tails[state]
+            while tail and letter not in moves[tail]:
+                tail = tails[tail]
+            tails[after] = moves[tail].get(letter, 0)
+            waiting.append(after)
+    next_start = re.compile("[" + "".join(map(re.escape, moves[0])) + "]").search
+
+    def find(text: str) -> Iterator[tuple[int, int]]:
+        backwards, n = text[::-1], len(text)
+        found: list[tuple[int, int]] = []
+        state = i = 0
+        while i < n:
+            if not state:  # the engine of regular expressions skips what begins no string
+                start = next_start(backwards, i)
+                if start is None:
+                    break
+                i = start.start()
+            letter = backwards[i]
+            while state and letter not in moves[state]:
+                state = tails[state]
+            state = moves[state].get(letter, 0)
+            i += 1
+            if lengths[state]:
+                found.append((n - i, lengths[state]))
+        stop = 0
+        for start_there, length in reversed(found):
+            if start_there >= stop:
+                stop = start_there + length
+                yield start_there, stop
+
+    return find
