@@ -256,7 +256,7 @@ def read_params(directory: Path, config: RobertaConfig, dtype: DTypeLike = np.fl
         repeated = stored.pop("encoder.lm_head.weight")
         if not np.array_equal(repeated.array(), stored[TOKEN].array(), equal_nan=True):
             raise ValueError(
-                f"{file}: {repeated.name!r} differs from {stored[TOKEN].name!r}, but the arguments tie them "
+                f"{file}: {shown(repeated.name)} differs from {shown(stored[TOKEN].name)}, but the arguments tie them "
                 "(untie_weights_roberta is not set)"
             )
     has_head = any(name.startswith("encoder.lm_head.") for name in stored)

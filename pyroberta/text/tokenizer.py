@@ -107,7 +107,7 @@ class Tokenizer:
         self.mask_token = mask_token
         self.added_tokens = dict(added_tokens or {})
         if separators not in (1, 2) or isinstance(separators, bool):
-            raise ValueError(f"separators must be 1 or 2, got {separators!r}")
+            raise ValueError(f"separators must be 1 or 2, got {shown(separators)}")
         self.separators = separators
         self.trim_offsets = bool(trim_offsets)
 

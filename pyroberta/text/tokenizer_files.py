@@ -275,7 +275,7 @@ class _Reading:
             self.mask_lstrip = flags["lstrip"]
         elif flags["lstrip"]:
             raise _refusal(
-                path, f"lstrip of the added token {shown(text)}", True, f"it for {roles['mask_token']!r} alone"
+                path, f"lstrip of the added token {shown(text)}", True, f"it for {shown(roles['mask_token'])} alone"
             )
         for flag in ("rstrip", "single_word"):
             if flags[flag]:

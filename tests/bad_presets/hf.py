@@ -248,7 +248,7 @@ CASES: dict[str, Case] = {
     "an added token that is a number": Case(
         "hf",
         change("tokenizer.json", lambda t: t["added_tokens"].append(t["added_tokens"][0] | {"content": 7, "id": 7})),
-        "tokens must be strings, got 7",
+        "has an added token that is no text: 7",
     ),
     "an id twice": Case(
         "hf", change("tokenizer.json", lambda t: t["model"]["vocab"].update(twice=7)), "have the same id 7"
