@@ -13,7 +13,7 @@ from pyroberta.training.data import HeldExamples, StreamedExamples, grouped
 
 
 def held(texts=TEXTS, sample_weight=None, **settings) -> HeldExamples:
-    return small_masked_lm(settings=settings)._examples(texts, sample_weight=sample_weight)
+    return small_masked_lm(settings=settings)._reader().examples(texts, sample_weight=sample_weight)
 
 
 def parts(batch: Batch) -> list[tuple[int, ...]]:
@@ -86,7 +86,7 @@ def test_a_split_is_the_first_part_and_the_last(fraction: float):
 def test_labels_that_are_there_already_are_kept():
     masked_lm = small_masked_lm()
     x, y, weights = masked_lm.preprocessor(TEXTS, rng=np.random.default_rng(1))
-    examples = masked_lm._examples(x, y, weights)
+    examples = masked_lm._reader().examples(x, y, weights)
     assert examples.mask is None
     order = [part for batch in examples.batches(4, (0,), True) for part in parts(batch)]
     assert sorted(order) == sorted(parts(held().data))

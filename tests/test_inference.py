@@ -192,13 +192,13 @@ def test_the_sequence_is_the_text_with_one_mask_filled():
 @pytest.mark.parametrize(
     ("text", "target", "token_str", "sequence"),
     [
-        ("I <mask> it", "go", " go", "I go it"),  # the space before the mask belongs to the word
+        ("I <mask> it", "got", " got", "I got it"),  # the space before the mask belongs to the word
         ("I <mask> it", " go", " go", "I go it"),
-        ("I  \t<mask> it", "go", " go", "I go it"),
+        ("I  \t<mask> it", "got", " got", "I got it"),
         ("<mask> it", "go", "go", "go it"),  # none at the start
         ("for<mask> it", "got", "got", "forgot it"),  # nor within a word
         ("(<mask>)", "go", "go", "(go)"),
-        ("\u00a0<mask>", "go", " go", " go"),
+        ("\u00a0<mask>", "got", " got", " got"),
         ("Ġ<mask>", "go", "go", "Ġgo"),  # a letter that only looks like a space
     ],
 )
@@ -222,9 +222,9 @@ def test_a_target_is_scored_by_the_product_of_its_tokens_probabilities():
     ids = tokenizer.encode("I <mask> it.")
     place = ids.index(tokenizer.mask_id)
     found = {
-        filling.token_str: filling for filling in masked_lm.fill_mask("I <mask> it.", targets=["forgot", "q", "zzz"])
+        filling.token_str: filling for filling in masked_lm.fill_mask("I <mask> it.", targets=["forgot", "zq", "zzz"])
     }
-    assert set(found) == {" forgot", " q", " zzz"}
+    assert set(found) == {" forgot", " zq", " zzz"}
     for word, filling in found.items():
         piece = tokenizer.encode(word, add_special_tokens=False)
         widened = [*ids[:place], *[tokenizer.mask_id] * len(piece), *ids[place + 1 :]]
@@ -273,8 +273,8 @@ def test_what_cannot_be_filled_is_said(arguments, message: str):
 
 
 def test_targets_that_are_no_words_are_refused():
-    for targets in ([3], ["go", None], [b"go"]):
-        with pytest.raises(TypeError, match=r"targets should be words, such as 'day'; got .*\. For a token's id give"):
+    for targets in ([3.0], ["go", None], [b"go"], b"go", [True], [()]):
+        with pytest.raises(TypeError, match=r"targets should be words, such as 'day', or ids of tokens; got "):
             small_masked_lm().fill_mask("a <mask>", targets=targets)
 
 
