@@ -264,11 +264,11 @@ class InputReader(ABC):
         left: list[Any] = []  # windows of texts that were split
         number = 0
         while True:
-            some = list(islice(items, max(0, size - len(left))))
-            left += self._encoded(some, number)[0]
+            while len(left) < size and (one := list(islice(items, 1))):
+                left += self._encoded(one, number)[0]
+                number += 1
             if not left:
                 return
-            number += len(some)
             yield self._of_texts(pack(left[:size]), None, None)
             left = left[size:]
 

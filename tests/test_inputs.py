@@ -66,7 +66,7 @@ def test_bytes_are_refused_with_the_expression_that_decodes_them(x):
 @pytest.mark.parametrize("x", [[["a"], ["b"]], np.array([["a"], ["b"]]), [["a"], ["b", "c"]], [np.array(["a"])]])
 def test_lists_of_one_string_are_refused_since_they_may_be_batches(x):
     for ask in (reader().examples, small_masked_lm().predict):
-        with pytest.raises(TypeError, match=r"text 0 is a list of one string, \['a'\].*\[text for \(text,\) in texts\]"):
+        with pytest.raises(TypeError, match=r"text 0 is a list of one string, \['a'\].*\[text for \(text,\) in"):
             ask(x)
     assert decoded(reader().examples([("a",), ("b",)])) == ["<s>a</s>", "<s>b</s>"]
 
@@ -77,9 +77,7 @@ def test_ids_are_taken_as_they_are_even_beyond_the_preprocessors_length():
     assert held.data.ids.tolist() == [*ids, 7, 8]
 
 
-@pytest.mark.parametrize(
-    "item", [["a", "b"], ["a"], np.array(["a", "b"]), np.array(["a", "b"], object), [[5, 6], [7]]]
-)
+@pytest.mark.parametrize("item", [["a", "b"], ["a"], np.array(["a", "b"]), np.array(["a", "b"], object), [[5, 6], [7]]])
 def test_an_iterator_of_lists_gives_batches(item):
     examples = reader().examples(iter([item, item]))
     assert isinstance(examples, StreamedExamples)

@@ -63,7 +63,8 @@ def test_a_list_an_array_and_any_iterable_of_the_same_texts_train_alike(other):
 def test_pairs_are_tuples_or_lists_or_keras_two_columns():
     pairs = [(a[:12], b[:12]) for a, b in zip(TEXTS[:3], TEXTS[3:], strict=True)]
     expected = fitted(pairs)
-    for other in (np.array(pairs), [list(pair) for pair in pairs], tuple(map(list, zip(*pairs, strict=True))), iter(pairs)):
+    columns = tuple(map(list, zip(*pairs, strict=True)))
+    for other in (np.array(pairs), [list(pair) for pair in pairs], columns, iter(pairs)):
         assert (fitted(other) == expected).all()
     assert (expected != fitted([f"{a} {b}" for a, b in pairs])).any()
 
