@@ -21,7 +21,7 @@ ROWS = {
     "CSV": "csv.DictReader({file})",
     "TSV": 'csv.DictReader({file}, delimiter="\\t")',
     "JSON": "json.load({file})",
-    "JSON lines": "map(json.loads, {file})",
+    "JSON lines": "map(json.loads, filter(str.strip, {file}))",
 }
 ROW_SUFFIXES = {".csv": "CSV", ".tsv": "TSV", ".json": "JSON", ".jsonl": "JSON lines", ".ndjson": "JSON lines"}
 # Files that other programs read: what they are, and how their texts are had. {name} is the file's name.
@@ -235,7 +235,7 @@ def _advice(found: Found, name: str, for_shell: bool) -> str:
 def _for_python(found: Found, name: str) -> str:
     newline = ', newline=""' if found.rows in ("CSV", "TSV") else ""
     function, mode = (PACKED[found.packed][0], ', "rt"') if found.packed else ("open", "")
-    file = f'{function}({name!r}{mode}, encoding="utf-8"{newline})'
+    file = f'{function}({name!r}{mode}, encoding="utf-8-sig"{newline})'
     if not found.rows:
         return file
     column = json.dumps(text_column(list(found.columns)), ensure_ascii=False)
