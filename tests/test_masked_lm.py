@@ -144,7 +144,7 @@ def batches_seen(masked_lm: MaskedLM, monkeypatch: pytest.MonkeyPatch, **keyword
         return update(self, group)
 
     monkeypatch.setattr(MaskedLM, "_update", spy)
-    masked_lm.fit(TEXTS, batch_size=4, verbose=0, **keywords)
+    masked_lm.fit(TEXTS, **{"batch_size": 4, "verbose": 0, **keywords})
     return seen
 
 
@@ -195,6 +195,49 @@ def test_steps_per_epoch_stops_early_and_reads_a_stream_as_it_goes():
     assert len(taken) == 12
     masked_lm.fit(TEXTS, batch_size=2, steps_per_epoch=1, verbose=0)
     assert masked_lm.optimizer.iterations == 7
+
+
+def steps_seen(masked_lm: MaskedLM, monkeypatch: pytest.MonkeyPatch, **keywords) -> list[list[tuple[int, ...]]]:
+    """The sequences of each of `fit`'s steps over the six `TEXTS`, two at a time."""
+    with monkeypatch.context() as patch:
+        return [sorted(batch) for batch in batches_seen(masked_lm, patch, **{"batch_size": 2, **keywords})]
+
+
+def test_with_steps_per_epoch_held_examples_go_on_where_the_epoch_before_left_off(monkeypatch: pytest.MonkeyPatch):
+    everything = sorted(tuple(small_tokenizer().encode(text)) for text in TEXTS)
+    for steps_per_epoch, epochs in ((1, 6), (2, 3), (3, 2)):
+        seen = steps_seen(small_masked_lm(), monkeypatch, steps_per_epoch=steps_per_epoch, epochs=epochs)
+        assert len(seen) == 6
+        for one in (seen[:3], seen[3:]):
+            assert sorted(text for step in one for text in step) == everything
+        assert seen[:3] != seen[3:]  # another pass, in another order
+    plain = steps_seen(small_masked_lm(), monkeypatch, epochs=2)
+    assert steps_seen(small_masked_lm(), monkeypatch, steps_per_epoch=3, epochs=2) == plain
+    seen = steps_seen(small_masked_lm(), monkeypatch, steps_per_epoch=2, epochs=3, shuffle=False)
+    assert seen == steps_seen(small_masked_lm(), monkeypatch, epochs=2, shuffle=False)
+
+
+def test_with_steps_per_epoch_an_update_takes_no_batches_of_two_passes():
+    masked_lm, keywords = small_masked_lm(), {"batch_size": 1, "gradient_accumulation_steps": 4, "verbose": 0}
+    masked_lm.fit(TEXTS, steps_per_epoch=1, epochs=4, **keywords)  # of 4, 2, 4 and 2 texts
+    assert (weights_of(masked_lm) == fitted(epochs=2, **keywords)).all()
+
+
+def test_with_steps_per_epoch_two_epochs_are_one_and_another_with_initial_epoch():
+    keywords = {"batch_size": 2, "steps_per_epoch": 2, "verbose": 0}
+    for first in (1, 2, 3):
+        masked_lm = small_masked_lm()
+        masked_lm.fit(TEXTS, epochs=first, **keywords)
+        masked_lm.fit(TEXTS, epochs=4, initial_epoch=first, **keywords)
+        assert (weights_of(masked_lm) == fitted(epochs=4, **keywords)).all()
+
+
+def test_features_with_steps_per_epoch_go_on_too():
+    x, y, weights = features_of(small_masked_lm())
+    masked_lm, expected = small_masked_lm(), small_masked_lm()
+    masked_lm.fit(x, y, weights, batch_size=2, steps_per_epoch=1, epochs=3, verbose=0)
+    expected.fit(x, y, weights, batch_size=2, verbose=0)
+    assert (weights_of(masked_lm) == weights_of(expected)).all()
 
 
 def test_a_stream_that_ends_too_soon_says_so():
