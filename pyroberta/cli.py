@@ -67,7 +67,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="pyroberta",
         description="RoBERTa's masked language model: fit it on your texts, fill masks, score sentences.",
-        epilog="`pyroberta COMMAND --help` tells more. Texts are read one a line; `-` is standard input.",
+        epilog="`pyroberta COMMAND --help` tells more. Texts are read one a line; `-` is standard input. Exit codes: "
+        "0 done, 1 failed, 2 wrong usage, 3 trained but diverged, 130 interrupted.",
         formatter_class=_HelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"pyroberta {__version__}")
