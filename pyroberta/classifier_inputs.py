@@ -12,12 +12,13 @@ from numpy import ndarray as Array
 from pyroberta.inputs import InputReader, check_features, padding_mask, per_text
 from pyroberta.model.batch import Batch, pack_padded
 from pyroberta.model.config import RobertaConfig
-from pyroberta.text.preprocessor import Preprocessor
 from pyroberta.training.data import HeldExamples
 
 
 class ClassifierInputs(InputReader):
     """The reader of a classifier: each text has one label, and its `<s>` is the row that is asked."""
+
+    unsplit = "a classifier gives each text one class, read at its <s>, so a text can't be split"
 
     def features(self, x: Mapping[str, Any], y: Any = None, sample_weight: Any = None) -> Batch:
         """`token_ids` and `padding_mask` (B, S), y and sample_weight (B,), as a packed batch."""
@@ -32,7 +33,7 @@ class ClassifierInputs(InputReader):
                 "(x, y, sample_weight)"
             )
 
-    def _of_texts(self, data: Batch, y: Any, sample_weight: Any) -> HeldExamples:
+    def _of_texts(self, data: Batch, y: Any, sample_weight: Any, texts: Array | None = None) -> HeldExamples:
         return HeldExamples(self._labelled(data, y, sample_weight))
 
     def _labelled(self, data: Batch, y: Any, sample_weight: Any) -> Batch:
@@ -49,10 +50,6 @@ class ClassifierInputs(InputReader):
     def _check(self, held: HeldExamples) -> None:
         if not held.data.weights.any():
             raise ValueError("every sample_weight is 0: there is nothing to learn")
-
-    def _asking(self) -> Preprocessor:
-        """Texts are cut as in training."""
-        return self._need_preprocessor()
 
 
 def packed_features(x: Mapping[str, Any], config: RobertaConfig) -> Batch:

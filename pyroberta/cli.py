@@ -8,20 +8,27 @@ import json
 import math
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+LONG_TEXTS = ("split", "cut", "refuse")  # as `pyroberta.text.long_texts` has them, which is slow to import
+
 Command = Callable[[argparse.Namespace], Any]
 
-OK, FAILED, INTERRUPTED = 0, 1, 130  # argparse itself exits with 2 for wrong usage
+OK, FAILED, DIVERGED, INTERRUPTED = 0, 1, 3, 130  # argparse itself exits with 2 for wrong usage
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command; returns the exit code: 0 done, 1 failed with a message, 2 wrong usage, 130 interrupted."""
+    """Runs one command; returns the exit code.
+
+    0 done, 1 failed with a message, 2 wrong usage, 3 trained but diverged, 130 interrupted.
+    """
     arguments = build_parser().parse_args(argv)
     try:
-        with contextlib.redirect_stdout(_Output(sys.stdout)):
+        with contextlib.redirect_stdout(_Output(sys.stdout)), warnings.catch_warnings():
+            warnings.showwarning = _show_warning
             result = arguments.command(arguments)
             if arguments.json:
                 print(json.dumps(_finite(result), indent=2, allow_nan=False))
@@ -36,7 +43,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, TypeError, OSError, ArithmeticError, ImportError, MemoryError, RuntimeError) as error:
         print(f"pyroberta: {str(error) or type(error).__name__}", file=sys.stderr)
         return FAILED
-    return OK
+    return DIVERGED if getattr(arguments, "diverged", False) else OK
+
+
+def _show_warning(message: Warning | str, *where: Any, **keywords: Any) -> None:
+    """A warning in one line on stderr, without the line of code that it is from."""
+    print(f"pyroberta: warning: {message}", file=sys.stderr)
 
 
 class _Output:
@@ -82,7 +94,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="pyroberta",
         description="RoBERTa's masked language model: fit it on your texts, fill masks, score sentences.",
-        epilog="`pyroberta COMMAND --help` tells more. Texts are read one a line; `-` is standard input.",
+        epilog="`pyroberta COMMAND --help` tells more. Texts are read one a line; `-` is standard input. Exit codes: "
+        "0 done, 1 failed, 2 wrong usage, 3 trained but diverged, 130 interrupted.",
         formatter_class=_HelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"pyroberta {__version__}")
@@ -120,12 +133,14 @@ def build_parser() -> argparse.ArgumentParser:
     fit.add_argument(
         "--freeze", metavar="REGEX", action="append", default=[], help="leave parameters with such names alone"
     )
+    _long_texts_option(fit, "split")
     fit.add_argument("--quiet", action="store_true", help="no progress")
 
     evaluate = command("evaluate", _evaluate, "loss, accuracy and perplexity on a text file, from fixed masks")
     evaluate.add_argument("texts", metavar="FILE", help="UTF-8 text file, one text a line, or -")
     _model_options(evaluate)
     evaluate.add_argument("--batch-size", type=_positive, metavar="N", default=16, help="texts in a step")
+    _long_texts_option(evaluate, "split")
     evaluate.add_argument("--quiet", action="store_true", help="no progress")
 
     fill = command("fill-mask", _fill_mask, "the likeliest words for every <mask>")
@@ -141,6 +156,7 @@ def build_parser() -> argparse.ArgumentParser:
     score.add_argument("texts", nargs="*", metavar="TEXT", help="texts; none, or -, reads standard input, one a line")
     _model_options(score)
     score.add_argument("--batch-size", type=_positive, metavar="N", help="masked copies in a batch at most")
+    _long_texts_option(score, "refuse")
     score.add_argument("--quiet", action="store_true", help="no progress")
 
     train = command("train-tokenizer", _train_tokenizer, "learn a byte-level BPE vocabulary from text files")
@@ -208,6 +224,16 @@ def _model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--backend", metavar="NAME", default="auto", help="auto, numpy or native; see `pyroberta doctor`"
     )
+    parser.add_argument(
+        "--fresh-head", action="store_true", help="take a model without a masked-LM head, and give it an untrained one"
+    )
+
+
+def _long_texts_option(parser: argparse.ArgumentParser, default: str) -> None:
+    parser.add_argument(
+        "--long-texts", metavar="HOW", choices=LONG_TEXTS, default=default,
+        help="texts longer than the model takes: split, cut or refuse",
+    )  # fmt: skip
 
 
 def _positive(text: str) -> int:
@@ -240,8 +266,22 @@ def _whole(text: str) -> int:
 
 def _load(arguments: argparse.Namespace, **keywords: Any) -> Any:
     from pyroberta.masked_lm import MaskedLM
+    from pyroberta.presets.stored import FreshHeadWarning
 
-    return MaskedLM.from_preset(arguments.model, backend=arguments.backend, **keywords)
+    with warnings.catch_warnings():
+        if not arguments.fresh_head:
+            warnings.simplefilter("error", FreshHeadWarning)
+        try:
+            return MaskedLM.from_preset(arguments.model, backend=arguments.backend, **keywords)
+        except FreshHeadWarning as warning:
+            from pyroberta.presets.registry import num_classes
+
+            classes = num_classes(arguments.model)
+            what = "" if classes is None else f" It is a classifier for {classes} classes."
+            raise ValueError(
+                f"{str(warning).split(': a fresh one')[0]}.{what} With --fresh-head it gets an untrained one, which "
+                "knows nothing before `pyroberta fit`"
+            ) from None
 
 
 def _fresh(arguments: argparse.Namespace) -> Any:
@@ -269,20 +309,14 @@ def _fresh(arguments: argparse.Namespace) -> Any:
 
 
 def _read(source: str) -> list[str]:
-    from pyroberta.inputs import read_lines
+    from pyroberta.text.text_files import lines_of, read_lines
 
-    if source != "-":
-        if not os.path.isfile(source):
-            what = "is a directory" if os.path.isdir(source) else "there is no such file"
-            raise FileNotFoundError(
-                f"{source}: {what}. Give a UTF-8 text file with one text a line, or - to read stdin"
-            )
-        return read_lines(source)
-    try:
-        lines = sys.stdin.buffer.read().decode("utf-8-sig").split("\n")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"standard input is not UTF-8 text: {error.reason} at byte {error.start}") from None
-    return [line.strip() for line in lines if line.strip()]
+    if source == "-":
+        return lines_of(sys.stdin.buffer.read(), "standard input", for_shell=True)
+    if not os.path.exists(source) or os.path.isdir(source):
+        what = "is a directory" if os.path.isdir(source) else "there is no such file"
+        raise FileNotFoundError(f"{source}: {what}. Give a UTF-8 text file with one text a line, or - to read stdin")
+    return read_lines(source, for_shell=True)
 
 
 def _texts(arguments: argparse.Namespace) -> list[str]:
@@ -292,7 +326,7 @@ def _texts(arguments: argparse.Namespace) -> list[str]:
 
 def _fit(arguments: argparse.Namespace) -> dict[str, Any]:
     from pyroberta.presets.atomic import check_saveable
-    from pyroberta.training import optimizers, schedules
+    from pyroberta.training import callbacks, optimizers, schedules
 
     texts = _read(arguments.texts)
     validation = _read(arguments.validation) if arguments.validation else None
@@ -307,22 +341,41 @@ def _fit(arguments: argparse.Namespace) -> dict[str, Any]:
         model = _load(arguments, load_weights=not arguments.fresh, seed=arguments.seed)
     for pattern in arguments.freeze:
         model.backbone.freeze(pattern)
-    updates = -(-len(texts) // (arguments.batch_size * arguments.accumulate)) * arguments.epochs
-    schedule = schedules.Linear(arguments.learning_rate, updates, warmup_steps=round(arguments.warmup * updates))
-    model.compile(optimizer=optimizers.Adam(schedule))
+    model.compile(optimizer=optimizers.Adam(arguments.learning_rate))
+
+    def set_schedule(logs: Any = None) -> None:
+        """Now that the texts are encoded the number of steps is known; a text that was split has several sequences."""
+        updates = schedule.params["steps"] * arguments.epochs
+        warmup = round(arguments.warmup * updates)
+        model.optimizer.learning_rate = schedules.Linear(arguments.learning_rate, updates, warmup_steps=warmup)
+
+    schedule = callbacks.LambdaCallback(on_train_begin=set_schedule)
     history = model.fit(
         texts,
         batch_size=arguments.batch_size,
         epochs=arguments.epochs,
         gradient_accumulation_steps=arguments.accumulate,
         validation_data=validation,
+        long_texts=arguments.long_texts,
+        callbacks=schedule,
         verbose=0 if arguments.quiet else 1,
     )
-    _save(model, arguments.output)
-    result = {"saved": arguments.output, "updates": model.optimizer.iterations, "history": history.history}
+    last = {name: values[-1] for name, values in history.history.items()}
+    most = 2 * model.backbone.config.vocabulary_size  # one entry in V is guessed by chance
+    arguments.diverged = any(not last[name] <= most for name in last if name.endswith("perplexity"))
+    output = f"{os.path.normpath(arguments.output)}.diverged" if arguments.diverged else arguments.output
+    _save(model, output)
+    result = {"saved": output, "updates": model.optimizer.iterations, "history": history.history}
     if not arguments.json:
-        last = {name: values[-1] for name, values in history.history.items()}
-        print(f"saved to {arguments.output} after {model.optimizer.iterations} updates: {_figures(last)}")
+        print(f"saved to {output} after {model.optimizer.iterations} updates: {_figures(last)}")
+    if arguments.diverged:
+        result["diverged"] = True
+        is_there = "stays as it was" if os.path.exists(arguments.output) else "was not written"
+        print(
+            f"pyroberta: the training diverged: a model that knows nothing has a perplexity of {most // 2}. "
+            f"{arguments.output} {is_there}; try a lower --learning-rate than {arguments.learning_rate:g}",
+            file=sys.stderr,
+        )
     return result
 
 
@@ -360,7 +413,11 @@ def _rescue(model: Any, name: str) -> str | None:
 def _evaluate(arguments: argparse.Namespace) -> dict[str, float]:
     texts = _read(arguments.texts)
     values: dict[str, float] = _load(arguments).evaluate(
-        texts, batch_size=arguments.batch_size, verbose=0 if arguments.quiet else 1, return_dict=True
+        texts,
+        batch_size=arguments.batch_size,
+        long_texts=arguments.long_texts,
+        verbose=0 if arguments.quiet else 1,
+        return_dict=True,
     )
     if not arguments.json:
         print(_figures(values))
@@ -394,7 +451,12 @@ def _fill_mask(arguments: argparse.Namespace) -> list[Any]:
 
 def _score(arguments: argparse.Namespace) -> list[Any]:
     model, texts = _load(arguments), _texts(arguments)
-    found = model.score(texts, batch_size=arguments.batch_size, verbose=0 if arguments.quiet else "auto")
+    found = model.score(
+        texts,
+        long_texts=arguments.long_texts,
+        batch_size=arguments.batch_size,
+        verbose=0 if arguments.quiet else "auto",
+    )
     if not arguments.json:
         for text, score in zip(texts, found, strict=True):
             print(f"{score.total:10.3f}  perplexity {score.perplexity:<10.4g}  {text}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -112,18 +113,23 @@ def _run(model: MaskedLM, updates: int, learning_rate: float, batch_size: int, o
     model.compile(optimizer=optimizers.TorchAdamW(schedule, global_clipnorm=1.0))
     model.summary()
 
+    assert model.preprocessor is not None
+    longest = model.preprocessor.sequence_length
     entropy, most_frequent = unigram_baseline(model, train, held_out)
-    before = model.evaluate(held_out, verbose=0, return_dict=True)
-    print(f"\n{len(train)} paragraphs to learn from, {len(held_out)} held out. On those:")
+    before = _evaluate(model, held_out)
+    print(f"\n{len(train)} paragraphs to learn from, {len(held_out)} held out.")
+    print(f"Those of more than {longest} tokens are split into windows. On those held out:")
     print(f"  word frequencies alone   loss {entropy:.3f}   accuracy {most_frequent:.1%}")
     print(f"  the model before         loss {before['loss']:.3f}   accuracy {before['accuracy']:.1%}")
     fillings = {"before": _fill(model)}
     sys.stdout.flush()  # so that the bar, on stderr, comes after it
 
     shuffled = np.random.default_rng(0).permutation(np.array(train, object))
-    history = model.fit(cycle(shuffled), batch_size=batch_size, epochs=epochs, steps_per_epoch=steps)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".* split into .* windows")  # told above
+        history = model.fit(cycle(shuffled), batch_size=batch_size, epochs=epochs, steps_per_epoch=steps)
 
-    after = model.evaluate(held_out, verbose=0, return_dict=True)
+    after = _evaluate(model, held_out)
     print(f"\nLoss in training: {' -> '.join(f'{value:.3f}' for value in history.history['loss'])}. Held out:")
     print(f"  the model after          loss {after['loss']:.3f}   accuracy {after['accuracy']:.1%}")
     print(_verdict(after["loss"], entropy))
@@ -138,6 +144,13 @@ def _run(model: MaskedLM, updates: int, learning_rate: float, batch_size: int, o
         "after": after,
         "fillings": fillings,
     }
+
+
+def _evaluate(model: MaskedLM, texts: list[str]) -> dict[str, float]:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".* split into .* windows")
+        values: dict[str, float] = model.evaluate(texts, verbose=0, return_dict=True)
+    return values
 
 
 def _verdict(loss: float, unigram_loss: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -14,7 +15,8 @@ from pyroberta.backbone import Backbone
 from pyroberta.model.batch import Batch, pack
 from pyroberta.model.encoder import encoder_forward
 from pyroberta.model.walk import walk_forward, walk_logits, walk_logits_in_parts
-from pyroberta.text.byte_level import WHITESPACE
+from pyroberta.text.byte_level import WHITESPACE, to_characters
+from pyroberta.text.long_texts import LongTexts
 from pyroberta.text.tokenizer import Tokenizer
 from pyroberta.training.callbacks import ProgressBar
 from pyroberta.training.losses import log_softmax
@@ -23,6 +25,7 @@ TOKENS_AT_ONCE = 2048  # in a batch; benchmarks/score.py measures other numbers
 LOGITS_AT_ONCE = 1 << 23  # 32 MiB in float32, beside twice as much for their exponentials
 
 Item = TypeVar("Item")
+Target = str | int | tuple[int, ...]  # a word, a token's id, or several
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class Filling:
     """One candidate for one mask.
 
     Attributes:
-        score: its probability at the mask, in [0, 1].
+        score: its probability at the mask among all the model's rows, in [0, 1].
         token: its id, or its ids where a target has several.
         token_str: its text, with the space before it that the token stands for.
         sequence: the text with this candidate in place of the mask, and of the white space that `<mask>` takes along;
@@ -68,20 +71,28 @@ class TextScore:
         return asdict(self)
 
 
-def encode(backbone: Backbone, tokenizer: Tokenizer, texts: Sequence[str]) -> list[Array]:
-    """The ids of each text, `<s>` and `</s>` around; nothing is cut off.
+def encode(tokenizer: Tokenizer, texts: Sequence[str], long_texts: LongTexts) -> tuple[list[Array], list[int]]:
+    """The sequences of each text, `<s>` and `</s>` around, and the number of each one's text.
 
     Raises:
-        ValueError: where a text is longer than the model takes, with its number and lengths.
+        ValueError: where a text is too long and is refused, with its number and lengths.
+
+    Warns:
+        UserWarning: where texts were split or cut, with their numbers.
     """
-    limit = backbone.config.max_sequence_length
-    sequences = [np.array(ids, np.int32) for ids in tokenizer.encode_batch(list(texts))]
-    for number, ids in enumerate(sequences):
-        if len(ids) > limit:
-            raise ValueError(
-                f"text {number} has {len(ids)} tokens, <s> and </s> included; the model takes {limit}. Split the text"
-            )
-    return sequences
+    sequences: list[Array] = []
+    owners: list[int] = []
+    for number, text in enumerate(texts):
+        own = long_texts.encode(tokenizer, (text,), f"text {number}")
+        sequences += own
+        owners += [number] * len(own)
+    long_texts.say()
+    return sequences, owners
+
+
+def _rows_with_tokens(tokenizer: Tokenizer) -> Array:
+    """The ids that have a token, ascending. Vocabularies have holes, and models more rows than that, as padding."""
+    return np.union1d(tokenizer.ordinary_ids, list(tokenizer.special_ids)).astype(np.int64)
 
 
 def mask_places(tokenizer: Tokenizer, sequences: Sequence[Array]) -> list[Array]:
@@ -94,40 +105,54 @@ def fill_masks(
     tokenizer: Tokenizer,
     texts: Sequence[str],
     top_k: int,
-    targets: Sequence[str] | None,
+    targets: Sequence[Target] | None,
+    long_texts: LongTexts,
     batch_size: int | None,
     verbose: int | str,
 ) -> list[list[list[Filling]]]:
     """For each text, for each of its masks, the candidates, the likeliest first. See `MaskedLM.fill_mask`."""
-    sequences = encode(backbone, tokenizer, texts)
+    if targets is not None and not targets:
+        raise ValueError("targets is empty: give the words to rank, or None for the whole vocabulary")
+    gaps = [_gaps(tokenizer, text) for text in texts]
+    readings: dict[bool, _Readings] = {}
+    if targets is not None:
+        for is_spaced in {gap.is_spaced for some in gaps for gap in some}:
+            readings[is_spaced] = _read_targets(tokenizer, targets, is_spaced)
+        if long_texts.choice == "cut":  # leave room for the longest target
+            longest = max((len(piece) for some in readings.values() for piece in some.pieces), default=1)
+            long_texts.limit = max(3, long_texts.limit + 1 - longest)
+    sequences, _ = encode(tokenizer, texts, long_texts)
     places = mask_places(tokenizer, sequences)
     for number, where in enumerate(places):
         if not len(where):
             raise ValueError(f"text {number} holds no {tokenizer.mask_token!r}: {texts[number]!r}")
-    if targets is not None and not targets:
-        raise ValueError("targets is empty: give the words to rank, or None for the whole vocabulary")
-    gaps = [_gaps(tokenizer, text) for text in texts]
     if targets is not None:
-        return _rank(backbone, tokenizer, sequences, places, gaps, top_k, targets, batch_size, verbose)
+        return _rank(backbone, tokenizer, sequences, places, gaps, top_k, readings, batch_size, verbose)
+    known = _rows_with_tokens(tokenizer)
     found: list[list[list[Filling]]] = [[] for _ in texts]
     with _batches("fill_mask", lambda: _longest_first(sequences), batch_size, verbose) as batches:
         for numbers in batches:
             masks = [(number, gap) for number in numbers for gap in gaps[number]]
             rows = _log_probs_at(backbone, [sequences[i] for i in numbers], [places[i] for i in numbers])
             for (number, gap), log_probs in zip(masks, rows, strict=True):
-                best = _largest(log_probs, top_k)
+                best = known[_largest(log_probs[known], top_k)]
                 found[number].append([_filling(tokenizer, gap, (int(i),), float(log_probs[i])) for i in best])
     return found
 
 
 def score_texts(
-    backbone: Backbone, tokenizer: Tokenizer, texts: Sequence[str], batch_size: int | None, verbose: int | str
+    backbone: Backbone,
+    tokenizer: Tokenizer,
+    texts: Sequence[str],
+    long_texts: LongTexts,
+    batch_size: int | None,
+    verbose: int | str,
 ) -> list[TextScore]:
     """The score of each text: every token masked in turn. See `MaskedLM.score`.
 
     A text of n tokens takes n copies. A copy is made when its batch is packed, so no more than a batch of them is held.
     """
-    sequences = encode(backbone, tokenizer, texts)
+    sequences, owners = encode(tokenizer, texts, long_texts)
     places = [np.flatnonzero((ids != tokenizer.start_id) & (ids != tokenizer.end_id)) for ids in sequences]
     log_likelihoods = [np.zeros(len(where), backbone.dtype) for where in places]
 
@@ -145,12 +170,13 @@ def score_texts(
             batch = replace(batch, ids=ids, masked=masked, labels=labels)
             for (number, i), loss in zip(some, _losses(backbone, batch), strict=True):
                 log_likelihoods[number][i] = 0.0 - loss  # not -loss, which makes -0.0 of a certain token
-    tokens = [ids[where].tolist() for ids, where in zip(sequences, places, strict=True)]
+    tokens: list[list[int]] = [[] for _ in texts]
+    values: list[list[float]] = [[] for _ in texts]
+    for owner, ids, where, own in zip(owners, sequences, places, log_likelihoods, strict=True):
+        tokens[owner] += ids[where].tolist()
+        values[owner] += own.tolist()
     words = {token: tokenizer.decode([token]) for token in set().union(*tokens)}
-    return [
-        _text_score([words[token] for token in some], values.tolist())
-        for some, values in zip(tokens, log_likelihoods, strict=True)
-    ]
+    return [_text_score([words[token] for token in some], own) for some, own in zip(tokens, values, strict=True)]
 
 
 def _losses(backbone: Backbone, batch: Batch) -> Array:
@@ -172,18 +198,25 @@ def hidden_states(
     texts: Sequence[str],
     layer: int,
     is_pooled: bool,
+    long_texts: LongTexts,
     batch_size: int | None,
     verbose: int | str,
 ) -> list[Array]:
     """For each text its (S, C) hidden states after `layer`, or their mean (C,). See `MaskedLM.embed`."""
-    sequences = encode(backbone, tokenizer, texts)
+    sequences, owners = encode(tokenizer, texts, long_texts)
     found = [np.zeros(0)] * len(sequences)
     with _batches("embed", lambda: _longest_first(sequences), batch_size, verbose) as batches:
         for numbers in batches:
             states = _states(backbone, [sequences[number] for number in numbers], layer)
             for number, own in zip(numbers, states, strict=True):
                 found[number] = own.mean(axis=0) if is_pooled else own
-    return found
+    if len(found) == len(texts):
+        return found
+    # The mean over all tokens of a text that was split is that of its windows' means, weighted by their tokens.
+    lengths = np.array([len(ids) for ids in sequences])
+    bounds = np.searchsorted(owners, np.arange(len(texts) + 1))
+    windows = [slice(*pair) for pair in itertools.pairwise(bounds)]
+    return [np.average(found[own], axis=0, weights=lengths[own]).astype(backbone.dtype) for own in windows]
 
 
 def _states(backbone: Backbone, sequences: Sequence[Array], layer: int) -> list[Array]:
@@ -272,7 +305,7 @@ def _rank(
     places: Sequence[Array],
     gaps: Sequence[Sequence[_Gap]],
     top_k: int,
-    targets: Sequence[str],
+    readings: Mapping[bool, _Readings],
     batch_size: int | None,
     verbose: int | str,
 ) -> list[list[list[Filling]]]:
@@ -281,12 +314,9 @@ def _rank(
     A target of n tokens takes n masks, and its log probability is the sum of theirs. So each mask of a text is asked in
     one sequence for every number of tokens that a target has.
     """
-    pieces = {
-        is_spaced: _as_tokens(tokenizer, targets, is_spaced)
-        for is_spaced in {gap.is_spaced for some in gaps for gap in some}
-    }
+    pieces = {is_spaced: some.pieces for is_spaced, some in readings.items()}
     _check_widened(backbone, tokenizer, sequences, gaps, pieces)
-    # For each number of tokens, the numbers (n,) of the targets that have so many, and their ids (n, tokens).
+    # For each number of tokens, the numbers (n,) of the pieces that have so many, and their ids (n, tokens).
     by_size: dict[bool, dict[int, tuple[Array, Array]]] = {is_spaced: {} for is_spaced in pieces}
     for is_spaced, some in pieces.items():
         for size in sorted(set(map(len, some))):
@@ -303,7 +333,7 @@ def _rank(
                 yield from ((length - 1 + size, (number, i, size)) for size in by_size[gap.is_spaced])
 
     found: list[list[list[Filling]]] = [[] for _ in sequences]
-    scores = np.zeros(len(targets))  # of the mask at hand
+    scores = np.zeros(max(map(len, pieces.values()), default=0))  # of the pieces, at the mask at hand
     with _batches("fill_mask", widened, batch_size, verbose) as batches:
         for batch in batches:
             spans = [np.arange(size) + places[number][i] for number, i, size in batch]
@@ -317,7 +347,8 @@ def _rank(
                 which, columns = by_size[gap.is_spaced][size]
                 scores[which] = sum(next(rows)[column].astype(np.float64) for column in columns.T)
                 if size == max(by_size[gap.is_spaced]):  # the mask's last sequence
-                    best, words = _largest(scores, top_k), pieces[gap.is_spaced]
+                    words = pieces[gap.is_spaced]
+                    best = readings[gap.is_spaced].best(scores, top_k)
                     found[number].append([_filling(tokenizer, gap, words[k], float(scores[k])) for k in best])
     return found
 
@@ -370,20 +401,65 @@ def _gaps(tokenizer: Tokenizer, text: str) -> list[_Gap]:
     return gaps
 
 
-def _as_tokens(tokenizer: Tokenizer, targets: Sequence[str], is_spaced: bool) -> list[tuple[int, ...]]:
-    """The targets' tokens as they would stand at a mask: with the space before it, which belongs to the word's."""
-    pieces = []
+@dataclass(frozen=True)
+class _Readings:
+    """The tokens that targets stand for at a mask, T targets with P different pieces.
+
+    Attributes:
+        pieces: (P,) the tokens of each piece.
+        plain: (T,) each target's piece: a word's with the space before the mask.
+        exact: (T,) the piece that is the target to the letter, one token; `plain` where there is none.
+    """
+
+    pieces: list[tuple[int, ...]]
+    plain: Array
+    exact: Array
+
+    def best(self, scores: Array, count: int) -> Array:
+        """The `count` best pieces, the best first: of each target its likelier reading, and none of them twice.
+
+        scores (P or more,) -> (count or fewer,) int
+        """
+        chosen = np.unique(np.where(scores[self.exact] > scores[self.plain], self.exact, self.plain))
+        best: Array = chosen[_largest(scores[chosen], count)]
+        return best
+
+
+def _read_targets(tokenizer: Tokenizer, targets: Sequence[Target], is_spaced: bool) -> _Readings:
+    """The targets' tokens as they would stand at a mask, which has a space before it or hasn't."""
+    numbers: dict[tuple[int, ...], int] = {}  # of the pieces
+    plain, exact = [], []
     for target in targets:
-        if not isinstance(target, str):
-            raise TypeError(
-                f"targets should be words, such as 'day'; got {target!r} ({type(target).__name__}). For a token's id "
-                "give its text, tokenizer.decode([id])"
-            )
-        if not target:
-            raise ValueError("a target is the empty string, which has no tokens")
-        spoken = " " + target if is_spaced and target[0] not in WHITESPACE else target
-        pieces.append(tuple(tokenizer.encode(spoken, add_special_tokens=False)))
-    return pieces
+        readings = _readings(tokenizer, target, is_spaced)
+        first, *_, last = [numbers.setdefault(piece, len(numbers)) for piece in (readings[0], *readings)]
+        plain.append(first)
+        exact.append(last)
+    return _Readings(list(numbers), np.array(plain), np.array(exact))
+
+
+def _readings(tokenizer: Tokenizer, target: Any, is_spaced: bool) -> list[tuple[int, ...]]:
+    """A target's tokens; a word's with the space before the mask, and its own token where it is one to the letter."""
+    is_id = isinstance(target, int | np.integer) and not isinstance(target, bool)
+    if is_id or (isinstance(target, tuple) and target):
+        ids = (int(target),) if is_id else tuple(target)
+        try:
+            tokenizer.decode(ids)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"target {target!r}: {error}") from None
+        return [tuple(map(int, ids))]
+    if not isinstance(target, str):
+        raise TypeError(
+            f"targets should be words, such as 'day', or ids of tokens; got {target!r} ({type(target).__name__})"
+        )
+    if not target:
+        raise ValueError("a target is the empty string, which has no tokens")
+    spoken = " " + target if is_spaced and target[0] not in WHITESPACE else target
+    readings = [tuple(tokenizer.encode(spoken, add_special_tokens=False))]
+    for name in (target, to_characters(target.encode())):
+        own = tokenizer.vocabulary.get(name)
+        if own is not None and tokenizer.decode([own]) == target:
+            return [*readings, (own,)]
+    return readings
 
 
 def _filling(tokenizer: Tokenizer, gap: _Gap, tokens: tuple[int, ...], log_prob: float) -> Filling:

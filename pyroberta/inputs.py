@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-import io
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sized
 from itertools import chain, islice
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy import ndarray as Array
 
 from pyroberta.model.batch import Batch, pack, pack_padded
 from pyroberta.model.config import RobertaConfig
+from pyroberta.text.given import bytes_error, opened, refuse_rows
+from pyroberta.text.long_texts import LongTexts
 from pyroberta.text.preprocessor import MaskedLMPreprocessor, Preprocessor
+from pyroberta.text.text_files import lines_of_file, read_lines
 from pyroberta.training.data import Examples, HeldExamples, StreamedExamples
 
 FEATURES = ("token_ids", "padding_mask", "mask_positions")
 HF_NAMES = {"input_ids": "token_ids", "attention_mask": "padding_mask"}
+KNOWN = {*FEATURES, *HF_NAMES}  # a dict with one of these holds features, or means to
 WHAT_FITS = (
-    "texts (a list, an array or any iterable of strings, pairs of strings, or the path of a text file), "
+    "texts (a list, an array, a column or any iterable of strings, pairs of strings, or the path of a text file), "
     f"encoded sequences (arrays of token ids), or a dict of {', '.join(FEATURES)} with labels beside it"
 )
 
@@ -31,13 +34,55 @@ class InputReader(ABC):
     Args:
         config: what ids and lengths are checked against.
         preprocessor: encodes texts; None where only preprocessed input is to be had.
+        long_texts: what becomes of texts that are too long, see `LongTexts`; None for the task's default.
+        is_asking: whether the reader is `predict`'s, and not one for `fit` and `evaluate`.
+        what: the argument that is read, for the warning of long texts, where it is not x.
+
+    Attributes:
+        long_texts: what became of long texts so far.
+
+    Raises:
+        ValueError: for a `long_texts` that is unknown or that the task refuses.
     """
 
     needed: ClassVar[tuple[str, ...]] = ("token_ids",)  # features, beside `padding_mask`
+    learning: ClassVar[str] = "cut"  # the default of `long_texts` for `fit` and `evaluate` …
+    asking: ClassVar[str] = "cut"  # … and for `predict`
+    unsplit: ClassVar[str]  # why texts can't be split, where they can't
 
-    def __init__(self, config: RobertaConfig, preprocessor: Preprocessor | None) -> None:
+    def __init__(
+        self,
+        config: RobertaConfig,
+        preprocessor: Preprocessor | None,
+        long_texts: str | None = None,
+        *,
+        is_asking: bool = False,
+        what: str = "",
+    ) -> None:
         self.config = config
         self.preprocessor = preprocessor
+        default = self.asking if is_asking else self.learning
+        if long_texts == "split" != default:
+            raise ValueError(f"{self.unsplit}: pass long_texts='cut' or 'refuse', not 'split'")
+        limit, owner = self._limit(is_asking)
+        self.long_texts = LongTexts(
+            default if long_texts is None else long_texts,
+            limit,
+            owner=owner,
+            is_asked=long_texts is not None,
+            kept_id=self._kept_id(is_asking),
+            what=what,
+        )
+
+    def _limit(self, is_asking: bool) -> tuple[int, str]:
+        """The most tokens of a text, and in words, what takes no more."""
+        if self.preprocessor is None:
+            return self.config.max_sequence_length, "the model takes"
+        return self.preprocessor.sequence_length, "the preprocessor's sequence_length is"
+
+    def _kept_id(self, is_asking: bool) -> int | None:
+        """The token that a cut must not drop; None for none."""
+        return None
 
     @abstractmethod
     def features(self, x: Mapping[str, Any], y: Any = None, sample_weight: Any = None) -> Batch:
@@ -48,16 +93,15 @@ class InputReader(ABC):
         """That labels beside texts are there, or aren't, before the texts are encoded in vain."""
 
     @abstractmethod
-    def _of_texts(self, data: Batch, y: Any, sample_weight: Any) -> HeldExamples:
-        """Examples of texts that are encoded already."""
+    def _of_texts(self, data: Batch, y: Any, sample_weight: Any, texts: Array | None = None) -> HeldExamples:
+        """Examples of texts that are encoded already.
+
+        texts: (B,) the number of each sequence's text; None where each sequence is a text.
+        """
 
     @abstractmethod
     def _check(self, held: HeldExamples) -> None:
         """That something can be learnt from them, if they are all there is."""
-
-    @abstractmethod
-    def _asking(self) -> Preprocessor:
-        """What encodes the texts of `predict`."""
 
     def examples(self, x: Any, y: Any = None, sample_weight: Any = None, stream: bool = False) -> Examples:
         """Examples from any of `WHAT_FITS`, or from an iterable of batches (x,), (x, y) or (x, y, sample_weight).
@@ -72,6 +116,7 @@ class InputReader(ABC):
         Raises:
             TypeError, ValueError: for anything else, saying what came and what fits.
         """
+        x = _opened(x)
         if isinstance(x, Mapping):
             return self._checked_held(x, y, sample_weight)
         if isinstance(x, str):
@@ -90,26 +135,22 @@ class InputReader(ABC):
         if _is_batch(items[0], is_list=isinstance(x, list | np.ndarray)):
             if y is not None or sample_weight is not None:
                 raise ValueError("x gives batches: y and sample_weight belong into them, as (x, y, sample_weight)")
-            batches = _on_and_on(left, x) if stream else None  # goes on where the epoch before left off
+            if stream:  # goes on where the epoch before left off
+                parts = self._parts(_on_and_on(left, x))
+                return StreamedExamples(lambda size: parts)
             whole = _every_time(left, x)
-            return StreamedExamples(lambda size: map(self._batch, batches or whole()))
+            return StreamedExamples(lambda size: self._parts(whole()))
         if stream and not isinstance(x, Sized):
             if y is not None or sample_weight is not None:
                 raise ValueError("y and sample_weight can't go with a stream of texts; collect them into a list first")
             texts = _on_and_on(left, x)
-            return StreamedExamples(lambda size: self._cut(texts, size))
+            made: dict[int, Iterator[HeldExamples]] = {}  # for a batch size; it may have windows left from before
+            return StreamedExamples(lambda size: made.get(size) or made.setdefault(size, self._cut(texts, size)))
         return self._checked_held(left, y, sample_weight)
 
     def sequences(self, items: Iterable[Any]) -> Batch:
         """Texts, pairs of texts, or sequences of ids as a packed batch without masks."""
-        batch = pack(self._ids(items))
-        longest, limit = int(np.diff(batch.starts).max(initial=0)), self.config.max_sequence_length
-        if longest > limit:  # the preprocessor was changed after it was checked
-            raise ValueError(
-                f"the preprocessor made a sequence of {longest} tokens; the model takes {limit}. "
-                f"Give it a sequence_length of at most {limit}"
-            )
-        return batch
+        return pack(self._encoded(items)[0])
 
     def queries(self, x: Any, batch_size: int, steps: int | None = None) -> tuple[Iterator[Any], int | None]:
         """What `predict` is asked, batch by batch: dicts of features, or lists of the ids of whole texts.
@@ -125,6 +166,7 @@ class InputReader(ABC):
         Raises:
             TypeError, ValueError: as for `examples`.
         """
+        x = _opened(x)
         if isinstance(x, Mapping):
             check_features(x, self.needed)
             x = {**x, "padding_mask": padding_mask(x)}
@@ -135,17 +177,17 @@ class InputReader(ABC):
             starts = range(0, count, batch_size)[:steps]
             return ({name: value[i : i + batch_size] for name, value in x.items()} for i in starts), len(starts)
         x = [x] if isinstance(x, str) else _with_items(x)
-        if isinstance(x, bytes) or not isinstance(x, Iterable):
+        if not isinstance(x, Iterable):
             raise TypeError(f"expected a text or a list of texts, got {type(x).__name__}; x should be {WHAT_FITS}")
         if isinstance(x, tuple) and _is_columns(x):
-            sequences = self._whole(x)
+            sequences = self._encoded(x)[0]
         else:
             iterator = iter(x)
             items = list(islice(iterator, 1))
             left = chain(items, iterator)
             if items and _is_batch(items[0], is_list=isinstance(x, list | np.ndarray)):
                 return map(self._query, islice(left, steps)), steps
-            sequences = self._whole(left if steps is None else islice(left, steps * batch_size))
+            sequences = self._encoded(left if steps is None else islice(left, steps * batch_size))[0]
         starts = range(0, len(sequences), batch_size)[:steps]
         return (sequences[i : i + batch_size] for i in starts), len(starts)
 
@@ -153,50 +195,47 @@ class InputReader(ABC):
         """One batch of an iterable of batches; labels and weights beside it are not looked at."""
         x = item[0] if isinstance(item, tuple) or _starts_with_features(item) else item
         if not isinstance(x, Mapping):
-            return self._whole(x)
+            return self._encoded(x)[0]
         check_features(x, self.needed)
         return x
 
-    def _whole(self, items: Iterable[Any]) -> list[Any]:
-        """The ids of each text or sequence."""
-        self._need_preprocessor()
-        asking, limit = self._asking(), self.config.max_sequence_length
-        is_columns = isinstance(items, tuple)
-        sequences = asking.encode(items) if is_columns else type(self)(self.config, asking)._ids(items)
-        for number, ids in enumerate(sequences):
-            if len(ids) > limit:
-                raise ValueError(
-                    f"text {number} has {len(ids)} tokens, <s> and </s> included; the model takes {limit}. "
-                    "Split the text"
-                )
-        return sequences
+    def _encoded(self, items: Iterable[Any], first: int = 0) -> tuple[list[Any], list[int]]:
+        """The ids of texts or of sequences, and the number of each one's text. A tuple holds columns of segments.
 
-    def _ids(self, items: Iterable[Any]) -> list[Any]:
-        self._need_preprocessor()  # encoded sequences will be masked too
-        iterator = iter(items)
-        encoded: list[Any] = []
+        The numbers begin with `first`.
+        """
+        preprocessor = self._need_preprocessor()  # encoded sequences will be masked too
+        items = opened(items)
+        sequences: list[Any] = []
+        owners: list[int] = []
+        if isinstance(items, tuple):
+            sequences, owners, _ = preprocessor.sequences(items, self.long_texts)
+            items = ()
+        iterator, count = iter(items), first
         while some := list(islice(iterator, 1024)):  # in pieces: the texts of a stream need not be held
             if all(_is_encoded(item) for item in some):
-                encoded += [self._checked(np.asarray(item), len(encoded) + i) for i, item in enumerate(some)]
+                sequences += [self._checked(np.asarray(item), i) for i, item in enumerate(some, count)]
+                owners += range(count, count + len(some))
             else:
-                encoded += self._encoded(some, len(encoded))
-        return encoded
-
-    def _encoded(self, texts: Any, before: int) -> list[Any]:
-        try:
-            return self._need_preprocessor().encode(texts)
-        except (TypeError, ValueError) as error:
-            if not before:
-                raise
-            raise type(error)(f"counted from text {before} on: {error}") from None
+                made, own, _ = preprocessor.sequences(some, self.long_texts, count)
+                sequences, owners = sequences + made, owners + own
+            count += len(some)
+        longest, limit = max(map(len, sequences), default=0), self.config.max_sequence_length
+        if longest > limit:  # the preprocessor was changed after it was checked
+            raise ValueError(
+                f"the preprocessor made a sequence of {longest} tokens; the model takes {limit}. "
+                f"Give it a sequence_length of at most {limit}"
+            )
+        return sequences, owners
 
     def _held(self, x: Any, y: Any = None, sample_weight: Any = None) -> HeldExamples:
         """Texts or features, held."""
         if isinstance(x, Mapping):
             return HeldExamples(self.features(x, y, sample_weight))
         self._check_labels(y)
-        data = pack(self._encoded(x, 0)) if isinstance(x, tuple) else self.sequences(x)  # a tuple: columns of segments
-        return self._of_texts(data, y, sample_weight)
+        sequences, owners = self._encoded(x)
+        is_split = bool(owners) and owners[-1] + 1 < len(owners)
+        return self._of_texts(pack(sequences), y, sample_weight, np.array(owners) if is_split else None)
 
     def _checked_held(self, x: Any, y: Any, sample_weight: Any) -> HeldExamples:
         """All that there is to learn from, so there must be something."""
@@ -213,9 +252,25 @@ class InputReader(ABC):
             )
         return self._held(*parts)
 
+    def _parts(self, items: Iterable[Any]) -> Iterator[HeldExamples]:
+        """The examples of an iterable of batches. A batch has no more sequences at a time than it has texts."""
+        for item in items:
+            held = self._batch(item)
+            yield from held.parts(held.num_texts)
+
     def _cut(self, items: Iterator[Any], size: int) -> Iterator[HeldExamples]:
-        while some := list(islice(items, size)):
-            yield self._held(some)
+        """Batches of a stream of texts. No more texts are read than the next batch takes."""
+        self._check_labels(None)
+        left: list[Any] = []  # windows of texts that were split
+        number = 0
+        while True:
+            while len(left) < size and (one := list(islice(items, 1))):
+                left += self._encoded(one, number)[0]
+                number += 1
+            if not left:
+                return
+            yield self._of_texts(pack(left[:size]), None, None)
+            left = left[size:]
 
     def _checked(self, ids: Any, number: int) -> Any:
         if not len(ids) or ids.min() < 0 or ids.max() >= self.config.vocabulary_size:
@@ -225,7 +280,8 @@ class InputReader(ABC):
             )
         if len(ids) > self.config.max_sequence_length:
             raise ValueError(
-                f"encoded sequence {number} has {len(ids)} tokens; the model takes {self.config.max_sequence_length}"
+                f"encoded sequence {number} has {len(ids)} tokens; the model takes {self.config.max_sequence_length}. "
+                "Cut it yourself, or pass the text: long_texts is about texts alone"
             )
         if (ids == self.config.pad_id).any():
             raise ValueError(
@@ -252,7 +308,16 @@ class MaskedLMInputs(InputReader):
     """The reader of a masked LM, whose texts make their own labels: masked tokens."""
 
     needed = ("token_ids", "mask_positions")
+    learning, asking = "split", "refuse"
+    unsplit = "predict gives one answer a text, and the windows of a split text would have one each"
     preprocessor: MaskedLMPreprocessor | None
+
+    def _limit(self, is_asking: bool) -> tuple[int, str]:
+        """In asking, what the model takes: a text that is cut may lose a mask."""
+        return (self.config.max_sequence_length, "the model takes") if is_asking else super()._limit(is_asking)
+
+    def _kept_id(self, is_asking: bool) -> int | None:
+        return self.preprocessor.tokenizer.mask_id if is_asking and self.preprocessor else None
 
     def features(self, x: Mapping[str, Any], y: Any = None, sample_weight: Any = None) -> Batch:
         """Preprocessed features as a packed batch: `token_ids` and `padding_mask` (B, S), `mask_positions` (B, K).
@@ -278,8 +343,11 @@ class MaskedLMInputs(InputReader):
             max_sequence_length=self.config.max_sequence_length,
         )
 
-    def _of_texts(self, data: Batch, y: Any, sample_weight: Any) -> HeldExamples:
-        return HeldExamples(data, self._mask, per_text(sample_weight, len(data)))
+    def _of_texts(self, data: Batch, y: Any, sample_weight: Any, texts: Array | None = None) -> HeldExamples:
+        weights = per_text(sample_weight, len(data) if texts is None else int(texts[-1]) + 1)
+        if weights is not None and texts is not None:
+            weights = weights[texts]  # each window has its text's
+        return HeldExamples(data, self._mask, weights, texts)
 
     def _mask(self, batch: Batch, generator: np.random.Generator) -> Batch:
         sequences = np.split(batch.ids, batch.starts[1:-1])
@@ -297,10 +365,6 @@ class MaskedLMInputs(InputReader):
         elif held.weights is not None and not held.weights.any():
             raise ValueError("every sample_weight is 0: there is nothing to predict")
 
-    def _asking(self) -> MaskedLMPreprocessor:
-        """Nothing is cut off, which could cost a mask."""
-        return MaskedLMPreprocessor(self._need_preprocessor().tokenizer, sequence_length=2**31)
-
     def _check_labels(self, y: Any) -> None:
         if y is not None:
             raise ValueError(
@@ -312,28 +376,6 @@ class MaskedLMInputs(InputReader):
         super()._need_preprocessor()
         assert self.preprocessor is not None
         return self.preprocessor
-
-
-def read_lines(path: str | os.PathLike[str]) -> list[str]:
-    """The lines of a UTF-8 text file that are not blank, without their ends.
-
-    Raises:
-        FileNotFoundError: where there is no such file, with the advice to pass one text as a list.
-        ValueError: where it is not UTF-8, naming the byte.
-    """
-    file = Path(path)
-    if not os.path.isfile(path):  # Path.is_file raises for a text too long to be a file's name
-        raise FileNotFoundError(
-            f"there is no text file {_short(os.fspath(path))}. To pass one text, pass a list: ['…']"
-        )
-    try:
-        lines = file.read_text(encoding="utf-8-sig").split("\n")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{file} is not UTF-8 text: {error.reason} at byte {error.start}") from None
-    texts = [line.strip() for line in lines if line.strip()]
-    if not texts:
-        raise ValueError(f"{file} holds no text: it is empty, or every line is blank")
-    return texts
 
 
 def check_features(x: Any, needed: Collection[str] = ("token_ids", "mask_positions")) -> None:
@@ -365,12 +407,23 @@ def padding_mask(x: Mapping[str, Any]) -> Any:
         return [[True] * len(row) for row in x["token_ids"]]
 
 
+def _opened(x: Any) -> Any:
+    """x, or the list that a column of it stands for, where it is no table, no record and no bytes."""
+    x = opened(x)
+    if isinstance(x, bytes | bytearray):
+        raise bytes_error("x", x, is_item=False)
+    refuse_rows(x, KNOWN)
+    if isinstance(x, tuple) and not hasattr(x, "_fields"):
+        return tuple(opened(column, f"entry {i} of x") for i, column in enumerate(x))
+    return x
+
+
 def _with_items(x: Any) -> Any:
     """x with what it stands for in its place: a file's lines, the items of an object that has no `__iter__`."""
     if isinstance(x, os.PathLike):
         return read_lines(x)
-    if isinstance(x, io.TextIOBase):
-        return [line.strip() for line in x if line.strip()]  # as `read_lines` reads a path
+    if hasattr(x, "readline"):
+        return lines_of_file(x)
     if isinstance(x, Sized) and not isinstance(x, Iterable) and hasattr(x, "__getitem__"):
         return _Indexed(x)
     return x
@@ -406,10 +459,6 @@ def _every_time(left: Iterator[Any], x: Iterable[Any]) -> Callable[[], Iterator[
     return lambda: begun.pop() if begun else iter(x)
 
 
-def _short(text: str) -> str:
-    return repr(text if len(text) <= 80 else text[:79] + "…")
-
-
 def _is_encoded(item: Any) -> bool:
     """A sequence of token ids: an array or a list of integers."""
     if isinstance(item, np.ndarray):
@@ -427,7 +476,8 @@ def _is_text(item: Any) -> bool:
 
 
 def _is_texts(item: Any) -> bool:
-    """A list or an array of strings."""
+    """A list, an array or a column of strings."""
+    item = opened(item, "an item of x")
     if isinstance(item, np.ndarray):
         return item.ndim == 1 and len(item) > 0 and (item.dtype.kind in "US" or _is_text(item[0]))
     return isinstance(item, list) and bool(item) and _is_text(item[0])
@@ -443,9 +493,15 @@ def _is_batch(item: Any, is_list: bool) -> bool:
 
     In a list (is_list) a list of strings is one text, its segments. A list that starts with features is a batch as
     the tuple is: torch's DataLoader makes lists of tuples.
+
+    Raises:
+        TypeError: where an item is a table or a record.
     """
+    refuse_rows(item[0] if _starts_with_features(item) else item, KNOWN, is_item=True)
     if _starts_with_features(item):
         return True
+    if not is_list and (column := opened(item, "an item of x")) is not item:
+        item = column
     if isinstance(item, tuple):
         x = item[0] if item else None
         return _is_texts(x) or (isinstance(x, tuple) and all(map(_is_texts, x)))  # columns of segments

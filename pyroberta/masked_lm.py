@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy import ndarray as Array
 
 from pyroberta.backbone import Backbone
-from pyroberta.inference import fill_masks, hidden_states, logits_at, mask_places, score_texts
+from pyroberta.inference import Target, fill_masks, hidden_states, logits_at, mask_places, score_texts
 from pyroberta.inputs import MaskedLMInputs, check_features, padding_mask
 from pyroberta.model.batch import Batch, pack, pack_padded, slot_rows, unpack
 from pyroberta.task import Task, whole_number
-from pyroberta.text.preprocessor import MaskedLMPreprocessor
+from pyroberta.text.given import opened
+from pyroberta.text.long_texts import LongTexts, check_long_texts
+from pyroberta.text.preprocessor import MaskedLMPreprocessor, plain_texts
 from pyroberta.training import losses
 
 NOTHING_MASKED = (
@@ -68,8 +70,9 @@ class MaskedLM(Task):
         self,
         texts: str | Sequence[str],
         top_k: int = 5,
-        targets: str | Sequence[str] | None = None,
+        targets: Target | Sequence[Target] | None = None,
         *,
+        long_texts: str = "refuse",
         batch_size: int | None = None,
         verbose: int | str = "auto",
     ) -> Any:
@@ -77,9 +80,13 @@ class MaskedLM(Task):
 
         Args:
             texts: one text or several, each with one `<mask>` or more.
-            top_k: candidates a mask, as far as there are so many.
-            targets: rank these words alone, written plainly: the space before the mask is taken to be the word's.
-                A target of n tokens takes n masks and is scored by the product of their probabilities.
+            top_k: candidates a mask, as far as there are so many. A row of the model's table for which the tokenizer
+                has no token is no candidate.
+            targets: rank these alone. A word is written plainly: the space before the mask is taken to be the word's.
+                Where a string is also the `token_str` of a token without that space, such as `"."`, the likelier of the
+                two counts. The id of a token, or a tuple of ids, stands for itself. A target of n tokens takes n masks
+                and is scored by the product of their probabilities. Targets of the same tokens are one candidate.
+            long_texts: `"refuse"` a text that the model can't take; or `"cut"` it, unless a mask would be lost.
             batch_size: masked texts in a batch at most; `score` says how a batch is cut.
             verbose: as for `score`.
 
@@ -88,7 +95,11 @@ class MaskedLM(Task):
             for a list of texts a list of what each alone would give.
 
         Raises:
-            ValueError: for a text without a mask, or longer than the model takes; no targets, or a `top_k` below 1.
+            TypeError, ValueError: for a text without a mask, or longer than the model takes; for no targets, an id
+                without a token, or a `top_k` below 1.
+
+        Warns:
+            UserWarning: once, with their numbers, where texts were cut.
 
         >>> masked_lm = MaskedLM.from_preset("roberta_tiny_en")
         >>> masked_lm.fill_mask("The President of the United <mask> spoke to Congress.", top_k=1)[0].token_str
@@ -96,13 +107,22 @@ class MaskedLM(Task):
         """
         batch_size, top_k = _most(batch_size), whole_number("top_k", top_k)
         if targets is not None:
-            targets = _listed(targets)
-        many = _listed(texts)
-        found = fill_masks(self.backbone, self._tokenizer(), many, top_k, targets, batch_size, verbose)
+            is_one = isinstance(targets, str | bytes | int | np.integer)
+            targets = [targets] if is_one else list(opened(targets, "targets"))  # type: ignore[list-item]
+        many, long = plain_texts(texts), self._long_texts(long_texts, "fill_mask gives an answer for every mask")
+        long.kept_id = self._tokenizer().mask_id
+        found = fill_masks(self.backbone, self._tokenizer(), many, top_k, targets, long, batch_size, verbose)
         flat = [masks[0] if len(masks) == 1 else masks for masks in found]
         return flat[0] if isinstance(texts, str) else flat
 
-    def score(self, texts: str | Sequence[str], *, batch_size: int | None = None, verbose: int | str = "auto") -> Any:
+    def score(
+        self,
+        texts: str | Sequence[str],
+        *,
+        long_texts: str = "refuse",
+        batch_size: int | None = None,
+        verbose: int | str = "auto",
+    ) -> Any:
         """Pseudo-log-likelihoods: how likely each token is, given all the others.
 
         Each token is masked in turn, so a text of n tokens costs n sequences, its masked copies. Those of all texts
@@ -112,6 +132,8 @@ class MaskedLM(Task):
 
         Args:
             texts: one text or several.
+            long_texts: `"refuse"` a text that the model can't take; or `"cut"` it; or `"split"` it into windows of as
+                many tokens as the model takes, which do not overlap: the text's score is the sum of theirs.
             batch_size: masked copies in a batch at most, for less memory; None for as many as have 2048 tokens.
             verbose: 0 silent, 1 a bar, 2 a line at the end; `"auto"` is 1 where there are several batches, else 0.
 
@@ -121,12 +143,16 @@ class MaskedLM(Task):
         Raises:
             ValueError: for a text longer than the model takes, before anything is computed.
 
+        Warns:
+            UserWarning: once, with their numbers, where texts were split or cut.
+
         >>> masked_lm = MaskedLM.from_preset("roberta_tiny_en")
         >>> likely, unlikely = masked_lm.score(["The old man went to the house.", "House the to went man old the."])
         >>> likely.perplexity < unlikely.perplexity
         True
         """
-        found = score_texts(self.backbone, self._tokenizer(), _listed(texts), _most(batch_size), verbose)
+        many, long = plain_texts(texts), self._long_texts(long_texts)
+        found = score_texts(self.backbone, self._tokenizer(), many, long, _most(batch_size), verbose)
         return found[0] if isinstance(texts, str) else found
 
     def embed(
@@ -135,6 +161,7 @@ class MaskedLM(Task):
         *,
         layer: int = -1,
         pooling: str | None = "mean",
+        long_texts: str = "refuse",
         batch_size: int | None = None,
         verbose: int | str = "auto",
     ) -> Any:
@@ -144,11 +171,20 @@ class MaskedLM(Task):
             texts: one text or several.
             layer: 0 for the embeddings' output, i for layer i's, -1 for the last.
             pooling: `"mean"` over all tokens, `<s>` and `</s>` included; None for every token's own.
+            long_texts: as for `score`. The mean of a text that is split is that over the tokens of all its windows;
+                without pooling a text can't be split.
             batch_size: texts in a batch at most; `score` says how a batch is cut.
             verbose: as for `score`.
 
         Returns:
             (B, C), or for one text (C,); without pooling a list of (S, C), or one.
+
+        Raises:
+            ValueError: for a text longer than the model takes, before anything is computed, or an argument out of
+                range.
+
+        Warns:
+            UserWarning: once, with their numbers, where texts were split or cut.
         """
         if pooling not in ("mean", None):
             raise ValueError(f"pooling must be 'mean' or None, got {pooling!r}")
@@ -156,13 +192,21 @@ class MaskedLM(Task):
         layers = self.backbone.config.num_layers
         if not isinstance(layer, int | np.integer) or not -layers - 1 <= layer <= layers:
             raise ValueError(f"layer must be from {-layers - 1} to {layers}, since the model has {layers}; got {layer}")
-        many = _listed(texts)
-        states = hidden_states(self.backbone, self._tokenizer(), many, layer, pooling is not None, batch_size, verbose)
+        many = plain_texts(texts)
+        unsplit = "embed without pooling gives each token's hidden state in its text" if pooling is None else ""
+        long, is_pooled = self._long_texts(long_texts, unsplit), pooling is not None
+        states = hidden_states(self.backbone, self._tokenizer(), many, layer, is_pooled, long, batch_size, verbose)
         if isinstance(texts, str):
             return states[0]
         if not pooling:
             return states
         return np.stack(states) if states else np.zeros((0, self.backbone.config.hidden_dim), self.backbone.dtype)
+
+    def _long_texts(self, choice: str, unsplit: str = "") -> LongTexts:
+        """What becomes of texts that the model can't take. `unsplit`: why they can't be split, where they can't."""
+        if check_long_texts(choice) == "split" and unsplit:
+            raise ValueError(f"{unsplit}, so a text can't be split: pass long_texts='cut' or 'refuse', not 'split'")
+        return LongTexts(choice, self.backbone.config.max_sequence_length, owner="the model takes", is_asked=True)
 
     def _default_loss(self) -> losses.SparseCategoricalCrossentropy:
         return losses.SparseCategoricalCrossentropy(from_logits=True, reduction="mean_with_sample_weight")
@@ -205,9 +249,3 @@ class MaskedLM(Task):
 def _most(batch_size: int | None) -> int | None:
     """The sequences in a batch at most; None where the number of tokens alone says."""
     return None if batch_size is None else whole_number("batch_size", batch_size)
-
-
-def _listed(texts: Any) -> list[str]:
-    if isinstance(texts, bytes) or not isinstance(texts, Iterable):
-        raise TypeError(f"expected a text or a list of texts, got {type(texts).__name__}")
-    return [texts] if isinstance(texts, str) else list(texts)

@@ -25,7 +25,7 @@ from pyroberta.text.tokenizer import Tokenizer
 from pyroberta.training import losses, optimizers
 from pyroberta.training import metrics as measures
 from pyroberta.training.callbacks import Callback, CallbackList, History, ProgressBar
-from pyroberta.training.data import Examples, HeldExamples, grouped
+from pyroberta.training.data import Examples, HeldExamples, Seed, grouped, onwards
 from pyroberta.training.loop import Result, compute_gradients, evaluate_batch
 
 Ours = TypeVar("Ours")
@@ -324,34 +324,46 @@ class Task(ABC):
         validation_batch_size: int | None = None,
         validation_steps: int | None = None,
         gradient_accumulation_steps: int = 1,
+        long_texts: str | None = None,
         verbose: int | str = "auto",
     ) -> History:
         """Trains the model.
 
         Args:
-            x: texts (a list, an array, any iterable of strings, pairs as tuples of two strings, or the path of a text
-                file with one text a line); encoded sequences (arrays of token ids); a dict of `token_ids` (B, S),
-                `padding_mask` (B, S) and, for a masked LM, `mask_positions` (B, K); or an iterable of batches of the
-                above, `(x, y, sample_weight)` or shorter.
+            x: texts (a list, an array, a table's column, any iterable of strings, pairs as tuples of two strings, an
+                open text file, or the path of one with one text a line); encoded sequences (arrays of token ids); a
+                dict of `token_ids` (B, S), `padding_mask` (B, S) and, for a masked LM, `mask_positions` (B, K); or an
+                iterable of batches of the above, `(x, y, sample_weight)` or shorter.
             y: of a classifier (B,) whole numbers, the class of each. Of a masked LM (B, K) original ids, beside a dict
                 of features; texts make their own.
             sample_weight: (B,), or (B, K) beside a masked LM's features.
-            batch_size: sequences a step, 32 unless given; does not apply to an iterable of batches.
+            batch_size: sequences a step, 32 unless given. For an iterable of batches each has as many as its batch has
+                texts.
             epochs: number of the last epoch.
             validation_data: x, (x, y) or (x, y, sample_weight), evaluated after every epoch.
-            validation_split: instead, the last part of x, in [0, 1); taken before shuffling.
+            validation_split: instead, the last part of x, in [0, 1) of its texts; taken before shuffling.
             shuffle: draw the examples in a new order every epoch; an iterable of batches keeps its own.
             callbacks: told of every step and epoch.
             initial_epoch: number of the first epoch, when going on with an earlier run.
-            steps_per_epoch: updates an epoch. An iterable without a length is then read as it goes, instead of being
-                collected and shuffled, and the next epoch goes on where this one left off.
+            steps_per_epoch: updates an epoch. The next epoch goes on where this one left off. Held examples that are
+                used up begin again in a new order, if need be within an epoch (where Keras ends the epoch early). An
+                iterable without a length is then read as it goes, instead of being collected and shuffled.
             validation_batch_size, validation_steps: for the evaluation; `batch_size` and all, unless given.
             gradient_accumulation_steps: batches whose gradients make one update, exactly that of one large batch with
                 the same masks (texts are masked batch by batch); up to 1024.
+            long_texts: what becomes of texts with more tokens than the preprocessor's `sequence_length`, those of
+                `validation_data` too. `"split"`: a text becomes windows of so many tokens, special ones counted, which
+                do not overlap; each has the text's weight, and counts as a sequence in a step. `"cut"`: the rest is not
+                read. `"refuse"`: an error. None is `"split"` for a masked LM's texts and `"cut"` for pairs and for a
+                classifier, which can't be split. Features and encoded sequences are never changed: too long ones are
+                refused.
             verbose: 0 silent, 1 a bar, 2 a line an epoch; `"auto"` is 1.
 
         Returns:
             A `History`: `.history` name -> value per epoch, `.plot()`.
+
+        Warns:
+            UserWarning: once, with their numbers, where texts were split or cut.
 
         Raises:
             ValueError, TypeError: for input that does not fit, saying what does.
@@ -370,15 +382,19 @@ class Task(ABC):
         accumulated = whole_number("gradient_accumulation_steps", gradient_accumulation_steps, at_most=MOST_PARTS)
         self._need_trainable()
         bar = ProgressBar(verbose)
-        examples = self._examples(x, y, sample_weight, stream=steps_per_epoch is not None)
+        reader = self._reader(long_texts)
+        validation_reader = self._reader(long_texts, what="validation_data")
+        examples = reader.examples(x, y, sample_weight, stream=steps_per_epoch is not None)
         validation: Examples | None = None
         if validation_data is not None:
             given = validation_data if isinstance(validation_data, tuple) else (validation_data,)
-            validation = self._examples(*given)
+            validation = validation_reader.examples(*given)
         elif validation_split:
             if not isinstance(examples, HeldExamples):
                 raise ValueError("validation_split needs examples that can be counted, not a stream of them")
-            examples, validation = examples.split(_fraction(validation_split, len(examples)))
+            examples, validation = examples.split(_fraction(validation_split, examples.num_texts))
+        reader.long_texts.say()
+        validation_reader.long_texts.say()
 
         there = _ceil(examples.num_batches(batch_size), accumulated)
         if steps_per_epoch and there and steps_per_epoch > there:
@@ -393,18 +409,22 @@ class Task(ABC):
             params={"epochs": epochs, "steps": steps_per_epoch or there, "verbose": verbose},
         )
         logs: dict[str, float] = {}
+        passes: Iterator[list[Batch]] | None = None
+        if steps_per_epoch and there:
+            begin = steps_per_epoch * initial_epoch
+            passes = onwards(examples, batch_size, accumulated, self._seed_of, shuffle, begin)
         with self.backbone.writing("fit()", makes_room=True):
             self.stop_training = False
             try:
                 told.on_train_begin()
                 for epoch in range(initial_epoch, epochs):
                     told.on_epoch_begin(epoch)
-                    # The updates done before tell one call of fit from the next, which would start at epoch 0 again.
-                    seed = (self.seed, epoch, self.optimizer.iterations)
-                    batches = examples.batches(batch_size, seed, shuffle)
-                    logs = self._train(grouped(batches, accumulated), steps_per_epoch, epoch, told)
+                    groups = passes or grouped(examples.batches(batch_size, self._seed_of(epoch), shuffle), accumulated)
+                    logs = self._train(groups, steps_per_epoch, epoch, told)
+                    reader.long_texts.say()  # what was read as it came
                     if validation is not None:
                         values = self._evaluate(validation, validation_batch_size or batch_size, validation_steps, told)
+                        validation_reader.long_texts.say()
                         logs = logs | {f"val_{name}": value for name, value in values.items()}
                     told.on_epoch_end(epoch, logs)
                     if self.stop_training:
@@ -423,6 +443,7 @@ class Task(ABC):
         batch_size: int | None = None,
         steps: int | None = None,
         callbacks: Sequence[Callback] | Callback | None = None,
+        long_texts: str | None = None,
         verbose: int | str = "auto",
         return_dict: bool = False,
     ) -> Any:
@@ -432,12 +453,17 @@ class Task(ABC):
 
         Returns:
             The loss and the metrics in a list, the loss alone where there are no others, or a dict of them by name.
+
+        Warns:
+            UserWarning: as `fit`.
         """
         batch_size = whole_number("batch_size", 32 if batch_size is None else batch_size)
         if steps is not None:
             steps = whole_number("steps", steps)
         bar = ProgressBar(verbose)
-        examples = self._examples(x, y, sample_weight, stream=steps is not None)
+        reader = self._reader(long_texts)
+        examples = reader.examples(x, y, sample_weight, stream=steps is not None)
+        reader.long_texts.say()
         told = CallbackList(
             [*([callbacks] if isinstance(callbacks, Callback) else callbacks or ()), bar],
             model=self,
@@ -447,23 +473,44 @@ class Task(ABC):
             values = self._evaluate(examples, batch_size, steps, told)
         finally:
             bar.on_train_end()
+        reader.long_texts.say()  # what was read as it came
         return values if return_dict else _as_keras(values)
 
-    def train_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, *, return_dict: bool = False) -> Any:
-        """One update on the whole of x, as one batch. Arguments and returns as for `evaluate`; metrics start anew."""
+    def train_on_batch(
+        self,
+        x: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        *,
+        long_texts: str | None = None,
+        return_dict: bool = False,
+    ) -> Any:
+        """One update on the whole of x, as one batch. Arguments and returns as for `evaluate`; metrics start anew.
+
+        Windows of texts that are split are taken in parts, no more at a time than there are texts, and make one update.
+        """
         self._need_trainable()
-        examples = self._held(x, y, sample_weight)
+        examples = self._held(x, y, sample_weight, long_texts)
         for metric in self._metrics:
             metric.reset()
-        (batch,) = examples.batches(len(examples), (self.seed, self.optimizer.iterations), shuffle=False)
+        size = max(examples.num_texts, -(-len(examples) // MOST_PARTS))
+        batches = list(examples.batches(size, (self.seed, self.optimizer.iterations), shuffle=False))
         with self.backbone.writing("train_on_batch()"):
-            values = self._update([batch])
+            values = self._update(batches)
         return values if return_dict else _as_keras(values)
 
-    def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, *, return_dict: bool = False) -> Any:
+    def test_on_batch(
+        self,
+        x: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        *,
+        long_texts: str | None = None,
+        return_dict: bool = False,
+    ) -> Any:
         """`evaluate` on x as one batch."""
-        examples = self._held(x, y, sample_weight)
-        values = self._evaluate(examples, len(examples))
+        examples = self._held(x, y, sample_weight, long_texts)
+        values = self._evaluate(examples, examples.num_texts)
         return values if return_dict else _as_keras(values)
 
     # --- asking -------------------------------------------------------------------------------------------------
@@ -474,6 +521,7 @@ class Task(ABC):
         batch_size: int | None = None,
         steps: int | None = None,
         callbacks: Sequence[Callback] | Callback | None = None,
+        long_texts: str | None = None,
         verbose: int | str = "auto",
     ) -> Array:
         """Logits.
@@ -481,11 +529,13 @@ class Task(ABC):
         Args:
             x: what `fit` takes: texts (for a masked LM such that hold `<mask>`), segments, encoded sequences, a dict of
                 features as for `__call__`, or an iterable of batches of them, whose labels and weights are not looked
-                at. Unlike there, a `str` is one text, and a masked LM cuts nothing off. A tuple of strings is one
-                text's segments.
+                at. Unlike there, a `str` is one text. A tuple of strings is one text's segments.
             batch_size: sequences at a time, 32 unless given; does not apply to an iterable of batches.
             steps: stop after so many batches, and read no further.
             callbacks: told of every batch; `logs["outputs"]` are its logits.
+            long_texts: `"cut"` or `"refuse"`, for texts that are too long. None is `"cut"` for a classifier, at the
+                preprocessor's `sequence_length` as in training, and `"refuse"` for a masked LM, where a text may have
+                as many tokens as the model takes. A cut that would drop a masked LM's `<mask>` is refused.
             verbose: as for `fit`.
 
         Returns:
@@ -493,13 +543,18 @@ class Task(ABC):
             one; a text with fewer has zeros at the end.
 
         Raises:
-            ValueError: where x is empty, or no text of a masked LM holds `<mask>`.
+            ValueError: where x is empty, a text is refused for its length, or no text of a masked LM holds `<mask>`.
+
+        Warns:
+            UserWarning: once, with their numbers, where texts were cut.
         """
         batch_size = whole_number("batch_size", 32 if batch_size is None else batch_size)
         if steps is not None:
             steps = whole_number("steps", steps)
         bar = ProgressBar(verbose)
-        queries, there = self._reader().queries(x, batch_size, steps)
+        reader = self._reader(long_texts, is_asking=True)
+        queries, there = reader.queries(x, batch_size, steps)
+        reader.long_texts.say()
         told = CallbackList(
             [*([callbacks] if isinstance(callbacks, Callback) else callbacks or ()), bar],
             model=self,
@@ -520,13 +575,14 @@ class Task(ABC):
             told.on_predict_end()
         finally:
             bar.on_train_end()
+        reader.long_texts.say()  # what was read as it came
         if not outputs:
             raise ValueError("x is empty: there is nothing to predict")
         return self._joined(outputs, is_text)
 
-    def predict_on_batch(self, x: Any) -> Array:
+    def predict_on_batch(self, x: Any, *, long_texts: str | None = None) -> Array:
         """`predict` on x as one batch."""
-        return self.predict(x, batch_size=2**31, verbose=0)
+        return self.predict(x, batch_size=2**31, long_texts=long_texts, verbose=0)
 
     # --- the model itself ---------------------------------------------------------------------------------------
 
@@ -772,19 +828,25 @@ class Task(ABC):
                 "or the token table resized): call compile(), which starts the optimizer anew"
             )
 
-    def _examples(self, x: Any, y: Any = None, sample_weight: Any = None, stream: bool = False) -> Examples:
-        return self._reader().examples(x, y, sample_weight, stream)
-
-    def _held(self, x: Any, y: Any, sample_weight: Any) -> HeldExamples:
-        examples = self._examples(x, y, sample_weight)
+    def _held(self, x: Any, y: Any, sample_weight: Any, long_texts: str | None) -> HeldExamples:
+        reader = self._reader(long_texts)
+        examples = reader.examples(x, y, sample_weight)
         if not isinstance(examples, HeldExamples):
             raise ValueError("x should be one batch, not an iterable of batches")
+        reader.long_texts.say()
         return examples
 
-    def _reader(self) -> InputReader:
+    def _reader(self, long_texts: str | None = None, *, is_asking: bool = False, what: str = "") -> InputReader:
         if self.preprocessor is not None:
             _check_vocabulary(self.preprocessor.tokenizer, self.backbone)
-        return self.reader_kind(self.backbone.config, self.preprocessor)
+        return self.reader_kind(self.backbone.config, self.preprocessor, long_texts, is_asking=is_asking, what=what)
+
+    def _seed_of(self, number: int, left_out: int = 0) -> Seed:
+        """The seed of a pass over the examples, of which the first `left_out` updates were done before.
+
+        The updates done before it tell one call of `fit` from the next, which would start at epoch 0 again.
+        """
+        return self.seed, number, max(0, self.optimizer.iterations - left_out)
 
     def _tokenizer(self) -> Tokenizer:
         if self.preprocessor is None:

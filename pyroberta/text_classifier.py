@@ -146,12 +146,13 @@ class TextClassifier(Task):
         """
         return self._logits(packed_features(inputs, self.backbone.config))
 
-    def classify(self, texts: Any, *, batch_size: int = 32) -> Any:
+    def classify(self, texts: Any, *, batch_size: int = 32, long_texts: str | None = None) -> Any:
         """The likeliest class of each text.
 
         Args:
             texts: a text, or what `predict` takes; a tuple of strings is one text's segments.
             batch_size: texts at a time.
+            long_texts: as for `predict`.
 
         Returns:
             A `Classification`, or a list of them where there are several texts.
@@ -160,7 +161,7 @@ class TextClassifier(Task):
         >>> classifier.classify("A joy to watch.").name in classifier.labels
         True
         """
-        logits = self.predict(texts, batch_size=batch_size, verbose=0)
+        logits = self.predict(texts, batch_size=batch_size, long_texts=long_texts, verbose=0)
         assert self.labels is not None
         found = [
             Classification(int(i), self.labels[int(i)], float(np.exp(row[i])))

@@ -33,6 +33,7 @@ import shlex
 import shutil
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -238,7 +239,9 @@ def split_long(
 def encode(texts: Sequence[str], tokenizer: Tokenizer, length: int) -> list[Ids]:
     """The texts' ids, with `<s>` and `</s>`. A text's first word loses its space, which can cost a token; it is cut."""
     preprocessor = MaskedLMPreprocessor(tokenizer, sequence_length=length)
-    return [np.asarray(ids, np.int32) for ids in preprocessor.encode(list(texts))]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".* cut, which drops")  # that token
+        return [np.asarray(ids, np.int32) for ids in preprocessor.encode(list(texts))]
 
 
 def training_sequences(corpus: Corpus, tokenizer: Tokenizer, length: int) -> list[Ids]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shlex
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,12 +15,16 @@ import numpy as np
 import pytest
 from small_models import TEXTS
 
-from pyroberta import MaskedLM, Tokenizer, __version__, cli, inference
+from pyroberta import MaskedLM, TextClassifier, Tokenizer, __version__, cli, inference, optimizers
 from pyroberta.cli import main
+from pyroberta.text.long_texts import LONG_TEXTS
+from pyroberta.training.callbacks import History
 
 COMMANDS = (
     "fit", "evaluate", "fill-mask", "score", "train-tokenizer", "presets", "upload", "convert", "doctor", "demo",
 )  # fmt: skip
+
+SHOWN = pytest.mark.filterwarnings("always")  # as a program shows them, where tests else make errors of them
 
 
 @pytest.fixture
@@ -264,6 +269,136 @@ def test_demo_in_json_tells_its_story_on_stderr(capsys, monkeypatch):
     assert capsys.readouterr().out == "once upon a time\n"
 
 
+# --- long texts -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def long_text(tmp_path: Path) -> str:
+    file = tmp_path / "long.txt"
+    file.write_text("zqjxvkwy" * 12 + "\n" + TEXTS[0])
+    return str(file)
+
+
+@SHOWN
+def test_long_texts_are_split_in_training_and_the_schedule_counts_their_steps(long_text: str, model, tmp_path, capsys):
+    output = str(tmp_path / "out")
+    arguments = ["fit", long_text, "-o", output, *model, "--batch-size", "1", "--epochs", "2", "--quiet", "--json"]
+    rates = []
+    adam = optimizers.Adam.apply
+
+    def spy(self, *rest):
+        rates.append(self.learning_rate)
+        return adam(self, *rest)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(optimizers.Adam, "apply", spy)
+        assert main([*arguments, "--warmup", "0.5", "--learning-rate", "0.01"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["updates"] == 8  # of 3 windows and a text, twice
+    assert rates == pytest.approx([0.01 * part for part in (0, 0.25, 0.5, 0.75, 1, 0.75, 0.5, 0.25)])
+    assert err == (
+        "pyroberta: warning: of 2 texts 1 has more than 40 tokens (the longest has 98): 1 was split into 3 windows\n"
+    )
+    assert main([*arguments, "--long-texts", "cut"]) == 0
+    assert json.loads(capsys.readouterr().out)["updates"] == 4
+    assert main([*arguments, "--long-texts", "refuse"]) == 1
+    assert "text 0 has 98 tokens" in capsys.readouterr().err
+
+
+@SHOWN
+def test_long_texts_in_evaluate_and_score(long_text: str, model: list[str], capsys):
+    masked_lm = MaskedLM.from_preset(model[1])
+    texts = Path(long_text).read_text().split("\n")
+    for options, how in (([], "split"), (["--long-texts", "cut"], "cut")):
+        with pytest.warns(UserWarning, match=how):
+            expected = masked_lm.evaluate(texts, batch_size=16, long_texts=how, verbose=0, return_dict=True)
+        assert main(["evaluate", long_text, *model, "--json", *options]) == 0
+        out, err = capsys.readouterr()
+        assert json.loads(out) == expected
+        assert f"1 was {how}" in err
+    assert main(["score", *texts, *model]) == 1
+    assert "text 0 has 98 tokens, <s> and </s> included; the model takes 40" in capsys.readouterr().err
+    assert main(["score", *texts, *model, "--long-texts", "split", "--json"]) == 0
+    with pytest.warns(UserWarning, match="split"):
+        expected = masked_lm.score(texts, long_texts="split")
+    assert [one["total"] for one in json.loads(capsys.readouterr().out)] == [score.total for score in expected]
+    with pytest.raises(SystemExit):
+        main(["score", *texts, *model, "--long-texts", "fold"])
+    assert "invalid choice: 'fold'" in capsys.readouterr().err
+
+
+# --- models that know nothing -----------------------------------------------------------------------------------------
+
+
+@SHOWN
+@pytest.mark.parametrize("kind", ["classifier", "encoder"])
+def test_a_model_without_a_masked_lm_head_is_an_error_unless_a_fresh_one_is_asked_for(
+    kind: str, small_preset: Path, texts: str, tmp_path: Path, capsys
+):
+    directory = tmp_path / "model"
+    if kind == "classifier":
+        TextClassifier.from_preset(small_preset, num_classes=3).save_to_preset(directory)
+    else:
+        masked_lm = MaskedLM.from_preset(small_preset)
+        masked_lm.backbone.save_to_preset(directory)
+        masked_lm.preprocessor.tokenizer.save(directory)
+    output = str(tmp_path / "out")
+    commands = (
+        ["evaluate", texts], ["fill-mask", "I <mask>"], ["score", "I am"], ["fit", texts, "-o", output, "--quiet"],
+    )  # fmt: skip
+    for command in commands:
+        assert main([*command, "--model", str(directory)]) == 1
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert err.startswith(f"pyroberta: {directory} has no masked-LM head")
+        assert ("It is a classifier for 3 classes." in err) == (kind == "classifier")
+        assert "With --fresh-head it gets an untrained one" in err
+        assert len(err.splitlines()) == 1
+        assert not Path(output).exists()
+        assert main([*command, "--model", str(directory), "--fresh-head"]) == 0
+        assert "pyroberta: warning: " in capsys.readouterr().err  # it is said all the same
+
+
+def test_a_training_that_diverged_leaves_the_output_alone_and_exits_with_3(texts: str, model, tmp_path: Path, capsys):
+    output = tmp_path / "out"
+    arguments = ["fit", texts, "-o", f"{output}/", *model, "--batch-size", "2", "--quiet", "--learning-rate", "10"]
+    assert main(arguments) == 3
+    out, err = capsys.readouterr()
+    assert not output.exists()
+    assert out.startswith(f"saved to {output}.diverged after 3 updates: loss ")
+    assert "the training diverged" in err
+    assert f"a perplexity of 300. {output}/ was not written; try a lower --learning-rate than 10" in err
+    diverged = MaskedLM.from_preset(f"{output}.diverged")
+    assert not (diverged.params.flat == MaskedLM.from_preset(model[1]).params.flat).all()
+
+    MaskedLM.from_preset(model[1]).save_to_preset(output)
+    before = {file.name: file.read_bytes() for file in output.iterdir()}
+    assert main([*arguments, "--json"]) == 3
+    out, err = capsys.readouterr()
+    result = json.loads(out)
+    assert (result["saved"], result["diverged"]) == (f"{output}.diverged", True)
+    assert f"{output}/ stays as it was" in err
+    assert {file.name: file.read_bytes() for file in output.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "code"),
+    [
+        ("perplexity", 599.0, 0), ("perplexity", 600.0, 0), ("perplexity", 600.1, 3), ("perplexity", float("inf"), 3),
+        ("perplexity", float("nan"), 3), ("val_perplexity", 601.0, 3), ("loss", 601.0, 0),
+    ],
+)  # fmt: skip
+def test_diverged_is_a_last_perplexity_above_twice_the_vocabulary(
+    name: str, value: float, code: int, texts: str, model, tmp_path, capsys, monkeypatch
+):
+    history = History()
+    history.history = {"loss": [9.0, 1.0], "perplexity": [1e9, 3.0], name: [3.0, value]}
+    monkeypatch.setattr(MaskedLM, "fit", lambda *_, **__: history)
+    assert main(["fit", texts, "-o", str(tmp_path / "out"), *model]) == code
+    assert (tmp_path / "out").exists() == (code == 0)
+    assert (tmp_path / "out.diverged").exists() == (code == 3)
+
+
 # --- what goes wrong --------------------------------------------------------------------------------------------------
 
 
@@ -309,6 +444,48 @@ def test_errors_are_one_line_on_stderr_and_exit_with_1(
     if "There are:" not in message:  # the backends have a line each
         assert len(err.splitlines()) == 1
     assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.csv", b"id,text\n1,a\n", "a.csv is CSV with the columns id, text, not lines of text. Make a text file"),
+        ("a.txt.gz", b"\x1f\x8b", "a.txt.gz is text, packed by gzip, not lines of text. Make a text file of it: gzip"),
+        ("a.jsonl", b'{"text": "a"}', "a.jsonl is JSON lines with the column"),
+    ],
+)  # fmt: skip
+def test_files_of_other_kinds_are_refused(
+    name: str, content: bytes, message: str, model, tmp_path, capsys, monkeypatch
+):
+    (tmp_path / name).write_bytes(content)
+    for command in (["evaluate"], ["fit", "-o", str(tmp_path / "x")], ["train-tokenizer", "-o", str(tmp_path / "x")]):
+        arguments = [] if command[0] == "train-tokenizer" else model
+        assert main([*command, str(tmp_path / name), *arguments]) == 1
+        err = capsys.readouterr().err
+        assert message in err
+        assert " > texts.txt" in err
+        feed(monkeypatch, content)
+        assert main([*command, "-", *arguments]) == 1
+        assert "standard input is " in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not Path("/dev/fd").is_dir(), reason="no /dev/fd here")
+@pytest.mark.parametrize("kind", ["substitution", "stdin", "fifo"])
+def test_a_pipe_in_the_place_of_a_file_is_read(kind: str, texts: str, model: list[str], tmp_path: Path):
+    program = f"{shlex.quote(sys.executable)} -m pyroberta evaluate --quiet --json --model {shlex.quote(model[1])}"
+    quoted, fifo = shlex.quote(texts), shlex.quote(str(tmp_path / "fifo"))
+    line = {
+        "substitution": f"{program} <(cat {quoted})",
+        "stdin": f"cat {quoted} | {program} /dev/stdin",
+        "fifo": f"mkfifo {fifo}; cat {quoted} > {fifo} & {program} {fifo}",
+    }[kind]
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=100, check=True)
+    expected = MaskedLM.from_preset(model[1]).evaluate(TEXTS, batch_size=16, verbose=0, return_dict=True)
+    assert json.loads(done.stdout) == pytest.approx(expected)
+
+
+def test_the_choices_for_long_texts_are_those_of_the_methods():
+    assert cli.LONG_TEXTS == LONG_TEXTS
 
 
 def test_standard_input_that_is_no_text_is_an_error(model: list[str], capsys, monkeypatch):

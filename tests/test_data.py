@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,11 +11,11 @@ from hypothesis import strategies as st
 from small_models import TEXTS, small_masked_lm
 
 from pyroberta.model.batch import Batch
-from pyroberta.training.data import HeldExamples, StreamedExamples, grouped
+from pyroberta.training.data import HeldExamples, StreamedExamples, grouped, onwards
 
 
 def held(texts=TEXTS, sample_weight=None, **settings) -> HeldExamples:
-    return small_masked_lm(settings=settings)._examples(texts, sample_weight=sample_weight)
+    return small_masked_lm(settings=settings)._reader().examples(texts, sample_weight=sample_weight)
 
 
 def parts(batch: Batch) -> list[tuple[int, ...]]:
@@ -86,7 +88,7 @@ def test_a_split_is_the_first_part_and_the_last(fraction: float):
 def test_labels_that_are_there_already_are_kept():
     masked_lm = small_masked_lm()
     x, y, weights = masked_lm.preprocessor(TEXTS, rng=np.random.default_rng(1))
-    examples = masked_lm._examples(x, y, weights)
+    examples = masked_lm._reader().examples(x, y, weights)
     assert examples.mask is None
     order = [part for batch in examples.batches(4, (0,), True) for part in parts(batch)]
     assert sorted(order) == sorted(parts(held().data))
@@ -108,3 +110,31 @@ def test_groups_are_full_but_for_the_last(count: int):
     assert [item for group in groups for item in group] == list(range(count))
     assert all(len(group) == 3 for group in groups[:-1])
     assert all(groups)
+
+
+def test_onwards_goes_from_pass_to_pass_and_begins_where_it_is_told_to():
+    examples, passes = held(), []
+
+    def seed(number: int, left_out: int) -> tuple[int, ...]:
+        passes.append((number, left_out))
+        return (number,)
+
+    whole = [everything(group) for group in islice(onwards(examples, 2, 2, seed, True, 0), 6)]
+    assert passes == [(0, 0), (1, 0), (2, 0)]
+    assert [len(group) for group in whole] == [2, 1] * 3
+    assert whole[:2] == [everything(group) for group in grouped(examples.batches(2, (0,), True), 2)]
+    for begin in range(1, 5):
+        passes.clear()
+        assert [everything(group) for group in islice(onwards(examples, 2, 2, seed, True, begin), 2)] == whole[
+            begin : begin + 2
+        ]
+        assert passes[0] == (begin // 2, begin % 2)
+
+
+def test_parts_are_all_sequences_in_order():
+    examples = held(sample_weight=np.arange(1.0, 7.0))
+    for size in (1, 4, 6, 7):
+        some = list(examples.parts(size))
+        assert [len(part) for part in some[:-1]] == [size] * (len(some) - 1)
+        assert [ids for part in some for ids in parts(part.data)] == parts(examples.data)
+        assert np.concatenate([part.weights for part in some]).tolist() == examples.weights.tolist()

@@ -192,13 +192,13 @@ def test_the_sequence_is_the_text_with_one_mask_filled():
 @pytest.mark.parametrize(
     ("text", "target", "token_str", "sequence"),
     [
-        ("I <mask> it", "go", " go", "I go it"),  # the space before the mask belongs to the word
+        ("I <mask> it", "got", " got", "I got it"),  # the space before the mask belongs to the word
         ("I <mask> it", " go", " go", "I go it"),
-        ("I  \t<mask> it", "go", " go", "I go it"),
+        ("I  \t<mask> it", "got", " got", "I got it"),
         ("<mask> it", "go", "go", "go it"),  # none at the start
         ("for<mask> it", "got", "got", "forgot it"),  # nor within a word
         ("(<mask>)", "go", "go", "(go)"),
-        ("\u00a0<mask>", "go", " go", " go"),
+        ("\u00a0<mask>", "got", " got", " got"),
         ("Ġ<mask>", "go", "go", "Ġgo"),  # a letter that only looks like a space
     ],
 )
@@ -222,9 +222,9 @@ def test_a_target_is_scored_by_the_product_of_its_tokens_probabilities():
     ids = tokenizer.encode("I <mask> it.")
     place = ids.index(tokenizer.mask_id)
     found = {
-        filling.token_str: filling for filling in masked_lm.fill_mask("I <mask> it.", targets=["forgot", "q", "zzz"])
+        filling.token_str: filling for filling in masked_lm.fill_mask("I <mask> it.", targets=["forgot", "zq", "zzz"])
     }
-    assert set(found) == {" forgot", " q", " zzz"}
+    assert set(found) == {" forgot", " zq", " zzz"}
     for word, filling in found.items():
         piece = tokenizer.encode(word, add_special_tokens=False)
         widened = [*ids[:place], *[tokenizer.mask_id] * len(piece), *ids[place + 1 :]]
@@ -273,9 +273,94 @@ def test_what_cannot_be_filled_is_said(arguments, message: str):
 
 
 def test_targets_that_are_no_words_are_refused():
-    for targets in ([3], ["go", None], [b"go"]):
-        with pytest.raises(TypeError, match=r"targets should be words, such as 'day'; got .*\. For a token's id give"):
+    for targets in ([3.0], ["go", None], [b"go"], b"go", [True], [()]):
+        with pytest.raises(TypeError, match=r"targets should be words, such as 'day', or ids of tokens; got "):
             small_masked_lm().fill_mask("a <mask>", targets=targets)
+
+
+def with_rows(masked_lm: MaskedLM, count: int) -> MaskedLM:
+    """The model with more rows than the tokenizer has tokens, each of them likelier than all tokens."""
+    masked_lm.resize_token_embeddings(count)
+    with masked_lm.backbone.changing() as params:
+        params["head.bias"][300:] = 50.0
+    return masked_lm
+
+
+def with_holes(masked_lm: MaskedLM, ids: list[int]) -> MaskedLM:
+    """The same model, whose tokenizer lacks tokens of these ids; the others keep theirs."""
+    tokenizer = small_tokenizer()
+    gone = [token for token, id in tokenizer.vocabulary.items() if id in ids]
+    vocabulary = {token: id for token, id in tokenizer.vocabulary.items() if token not in gone}
+    merges = [pair for pair in tokenizer.merges if not {*pair, "".join(pair)} & set(gone)]
+    masked_lm.preprocessor = MaskedLMPreprocessor(Tokenizer(vocabulary, merges), sequence_length=40)
+    return masked_lm
+
+
+def test_rows_without_a_token_are_no_candidates():
+    expected = trained().fill_mask("I <mask> it", top_k=300)
+    padded = with_rows(trained(), 320).fill_mask("I <mask> it", top_k=320)
+    assert [f.token for f in padded] == [f.token for f in expected]
+    assert sum(f.score for f in padded) < 1e-9  # all else is the padding's, and a score is the model's own
+    assert [f.token for f in with_rows(trained(), 320).fill_mask(TEXT, top_k=2)[1]] == [
+        f.token for f in trained().fill_mask(TEXT, top_k=2)[1]
+    ]
+    last = max(id for id in small_tokenizer().vocabulary.values() if id != small_tokenizer().mask_id)
+    holes = with_holes(trained(), [last - 1, last])
+    found = holes.fill_mask("I <mask> it", top_k=300)
+    assert len(found) == 298
+    assert {f.token for f in found} == set(range(300)) - {last - 1, last}
+    assert {f.token: f.score for f in found}.items() <= {f.token: f.score for f in expected}.items()
+    with pytest.raises(ValueError, match=f"target {last}: token id {last} at position 0 is not in the vocabulary"):
+        holes.fill_mask("I <mask> it", targets=[last])
+
+
+def test_targets_may_be_ids():
+    masked_lm = trained()
+    every = masked_lm.fill_mask("I <mask> it", top_k=300)
+    for targets in (list(range(300)), np.arange(300), tuple(range(300))):
+        assert masked_lm.fill_mask("I <mask> it", targets=targets, top_k=300) == every
+    assert masked_lm.fill_mask("I <mask> it", targets=every[7].token) == [every[7]]
+    assert masked_lm.fill_mask("I <mask> it", targets=np.int64(every[7].token)) == [every[7]]
+    (word,) = masked_lm.fill_mask("I <mask> it", targets=["forgot"])
+    assert isinstance(word.token, tuple)
+    assert masked_lm.fill_mask("I <mask> it", targets=[word.token]) == [word]
+    for wrong, error in (([300], ValueError), ([-1], ValueError), ([(5, 300)], ValueError), ([(5, "a")], TypeError)):
+        with pytest.raises(error, match=r"target .*: token id"):
+            masked_lm.fill_mask("a <mask>", targets=wrong)
+
+
+@pytest.mark.parametrize("text", ["I <mask> it", "<mask>", "I forgot<mask>"])
+def test_the_likeliest_token_is_found_by_what_fill_mask_says_of_it(text: str):
+    masked_lm = trained()
+    bias = masked_lm.params["head.bias"].copy()
+    for token in small_tokenizer().ordinary_ids[::5]:  # whichever token is the likeliest
+        with masked_lm.backbone.changing(["head.bias"]) as params:
+            params["head.bias"][...] = bias + 30.0 * (np.arange(300) == token)
+        (best,) = masked_lm.fill_mask(text, top_k=1)
+        assert best.token == token
+        if "\ufffd" not in best.token_str:  # some bytes of a character, which no text names
+            assert masked_lm.fill_mask(text, targets=[best.token_str]) == [best]
+
+
+def test_a_word_is_read_with_its_space_or_as_a_token_of_its_own_whichever_is_likelier():
+    masked_lm = with_holes(trained(), [])
+    tokenizer = masked_lm.preprocessor.tokenizer
+    masked_lm.add_tokens([" ."])
+    spaced, own = tokenizer.vocabulary[" ."], tokenizer.vocabulary["."]
+    for likelier, other in ((spaced, own), (own, spaced)):
+        with masked_lm.backbone.changing() as params:
+            params["head.bias"][[likelier, other]] = 3.0, 1.0
+        assert [f.token for f in masked_lm.fill_mask("I <mask>", targets=["."])] == [likelier]
+        assert [f.token for f in masked_lm.fill_mask("I <mask>", targets=[" ."])] == [spaced]
+        assert [f.token for f in masked_lm.fill_mask("I<mask>", targets=["."])] == [own]
+
+
+def test_targets_of_the_same_tokens_are_one_candidate():
+    masked_lm = trained()
+    (once,) = masked_lm.fill_mask("I <mask> it", targets=["got"])
+    assert masked_lm.fill_mask("I <mask> it", targets=["got", " got", "got", once.token]) == [once]
+    found = masked_lm.fill_mask("I <mask> it", targets=["got", 5, " got", "zzz", 5])
+    assert sorted(f.token_str for f in found) == sorted([" got", " zzz", masked_lm.preprocessor.tokenizer.decode([5])])
 
 
 # --- score ------------------------------------------------------------------------------------------------------------

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_models import TEXTS, small_masked_lm, small_tokenizer
 
-from pyroberta.inputs import MaskedLMInputs, read_lines
+from pyroberta.inputs import MaskedLMInputs
+from pyroberta.text.text_files import read_lines
 from pyroberta.training.data import HeldExamples, StreamedExamples
 
 FEATURES = {"token_ids": [[0, 9, 8, 2]], "padding_mask": [[1, 1, 1, 1]], "mask_positions": [[1, 2]]}
@@ -52,8 +53,22 @@ def test_segments_are_joined_by_two_separators():
     assert decoded(reader().examples((["a", "c"], ["b", "d"]))) == ["<s>a</s></s>b</s>", "<s>c</s></s>d</s>"]
 
 
-def test_bytes_are_texts_in_utf_8():
-    assert decoded(reader().examples(["né".encode()])) == ["<s>né</s>"]
+@pytest.mark.parametrize(
+    "x",
+    [b"a", [b"a"], [b"\xff"], iter([b"a"]), [("a", b"a")], ([b"a"], [b"a"]), np.array([b"a"]), np.array([b"a"], object),
+     iter([[b"a"]]), iter([np.array([b"a"])])],
+)  # fmt: skip
+def test_bytes_are_refused_with_the_expression_that_decodes_them(x):
+    with pytest.raises(TypeError, match=r"is bytes, b'.*', and a text is a str. Decode them: .*text.decode\(\)"):
+        list(reader().examples(x).fixed(4))
+
+
+@pytest.mark.parametrize("x", [[["a"], ["b"]], np.array([["a"], ["b"]]), [["a"], ["b", "c"]], [np.array(["a"])]])
+def test_lists_of_one_string_are_refused_since_they_may_be_batches(x):
+    for ask in (reader().examples, small_masked_lm().predict):
+        with pytest.raises(TypeError, match=r"text 0 is a list of one string, \['a'\].*\[text for \(text,\) in"):
+            ask(x)
+    assert decoded(reader().examples([("a",), ("b",)])) == ["<s>a</s>", "<s>b</s>"]
 
 
 def test_ids_are_taken_as_they_are_even_beyond_the_preprocessors_length():
@@ -62,9 +77,7 @@ def test_ids_are_taken_as_they_are_even_beyond_the_preprocessors_length():
     assert held.data.ids.tolist() == [*ids, 7, 8]
 
 
-@pytest.mark.parametrize(
-    "item", [["a", "b"], ["a"], np.array(["a", "b"]), np.array([b"a", b"b"], object), [[5, 6], [7]]]
-)
+@pytest.mark.parametrize("item", [["a", "b"], ["a"], np.array(["a", "b"]), np.array(["a", "b"], object), [[5, 6], [7]]])
 def test_an_iterator_of_lists_gives_batches(item):
     examples = reader().examples(iter([item, item]))
     assert isinstance(examples, StreamedExamples)
@@ -121,7 +134,7 @@ def test_without_padding_mask_and_weights_everything_counts():
     [
         (FEATURES, None, None, "y is missing"),
         (FEATURES | {"segment_ids": [[0] * 4]}, [[5, 6]], None, "dict of token_ids.*got .*segment_ids"),
-        ({"text": ["a"]}, None, None, "dict of token_ids, padding_mask, mask_positions; got text"),
+        ({"ids": [[1]]}, None, None, "dict of token_ids, padding_mask, mask_positions; got ids"),
         (
             {"input_ids": [[0, 9, 8, 2]], "attention_mask": [[1] * 4]},
             None,
@@ -145,7 +158,7 @@ def test_without_padding_mask_and_weights_everything_counts():
         (None, None, None, "x should be texts .*; got NoneType"),
         (["a", 5], None, None, "text 1 must be a string"),
         (["a", None], None, None, "text 1 must be a string"),
-        ([*["a"] * 1500, 5], None, None, "counted from text 1024 on: text 476 must be"),
+        ([*["a"] * 1500, 5], None, None, "text 1500 must be"),
         ((["a"], ["b", "c"]), None, None, r"lengths are \[1, 2\]"),
         ([[5, 300]], None, None, "encoded sequence 0 should hold ids from 0 to 299; it has 2 ids from 5 to 300"),
         ([np.array([5]), np.array([], int)], None, None, "encoded sequence 1 .* has 0 ids"),

@@ -61,9 +61,10 @@ def test_a_list_an_array_and_any_iterable_of_the_same_texts_train_alike(other):
 
 
 def test_pairs_are_tuples_or_lists_or_keras_two_columns():
-    pairs = [(a, b) for a, b in zip(TEXTS[:3], TEXTS[3:], strict=True)]
+    pairs = [(a[:12], b[:12]) for a, b in zip(TEXTS[:3], TEXTS[3:], strict=True)]
     expected = fitted(pairs)
-    for other in (np.array(pairs), [list(pair) for pair in pairs], (TEXTS[:3], TEXTS[3:]), iter(pairs)):
+    columns = tuple(map(list, zip(*pairs, strict=True)))
+    for other in (np.array(pairs), [list(pair) for pair in pairs], columns, iter(pairs)):
         assert (fitted(other) == expected).all()
     assert (expected != fitted([f"{a} {b}" for a, b in pairs])).any()
 
@@ -143,7 +144,7 @@ def batches_seen(masked_lm: MaskedLM, monkeypatch: pytest.MonkeyPatch, **keyword
         return update(self, group)
 
     monkeypatch.setattr(MaskedLM, "_update", spy)
-    masked_lm.fit(TEXTS, batch_size=4, verbose=0, **keywords)
+    masked_lm.fit(TEXTS, **{"batch_size": 4, "verbose": 0, **keywords})
     return seen
 
 
@@ -194,6 +195,49 @@ def test_steps_per_epoch_stops_early_and_reads_a_stream_as_it_goes():
     assert len(taken) == 12
     masked_lm.fit(TEXTS, batch_size=2, steps_per_epoch=1, verbose=0)
     assert masked_lm.optimizer.iterations == 7
+
+
+def steps_seen(masked_lm: MaskedLM, monkeypatch: pytest.MonkeyPatch, **keywords) -> list[list[tuple[int, ...]]]:
+    """The sequences of each of `fit`'s steps over the six `TEXTS`, two at a time."""
+    with monkeypatch.context() as patch:
+        return [sorted(batch) for batch in batches_seen(masked_lm, patch, **{"batch_size": 2, **keywords})]
+
+
+def test_with_steps_per_epoch_held_examples_go_on_where_the_epoch_before_left_off(monkeypatch: pytest.MonkeyPatch):
+    everything = sorted(tuple(small_tokenizer().encode(text)) for text in TEXTS)
+    for steps_per_epoch, epochs in ((1, 6), (2, 3), (3, 2)):
+        seen = steps_seen(small_masked_lm(), monkeypatch, steps_per_epoch=steps_per_epoch, epochs=epochs)
+        assert len(seen) == 6
+        for one in (seen[:3], seen[3:]):
+            assert sorted(text for step in one for text in step) == everything
+        assert seen[:3] != seen[3:]  # another pass, in another order
+    plain = steps_seen(small_masked_lm(), monkeypatch, epochs=2)
+    assert steps_seen(small_masked_lm(), monkeypatch, steps_per_epoch=3, epochs=2) == plain
+    seen = steps_seen(small_masked_lm(), monkeypatch, steps_per_epoch=2, epochs=3, shuffle=False)
+    assert seen == steps_seen(small_masked_lm(), monkeypatch, epochs=2, shuffle=False)
+
+
+def test_with_steps_per_epoch_an_update_takes_no_batches_of_two_passes():
+    masked_lm, keywords = small_masked_lm(), {"batch_size": 1, "gradient_accumulation_steps": 4, "verbose": 0}
+    masked_lm.fit(TEXTS, steps_per_epoch=1, epochs=4, **keywords)  # of 4, 2, 4 and 2 texts
+    assert (weights_of(masked_lm) == fitted(epochs=2, **keywords)).all()
+
+
+def test_with_steps_per_epoch_two_epochs_are_one_and_another_with_initial_epoch():
+    keywords = {"batch_size": 2, "steps_per_epoch": 2, "verbose": 0}
+    for first in (1, 2, 3):
+        masked_lm = small_masked_lm()
+        masked_lm.fit(TEXTS, epochs=first, **keywords)
+        masked_lm.fit(TEXTS, epochs=4, initial_epoch=first, **keywords)
+        assert (weights_of(masked_lm) == fitted(epochs=4, **keywords)).all()
+
+
+def test_features_with_steps_per_epoch_go_on_too():
+    x, y, weights = features_of(small_masked_lm())
+    masked_lm, expected = small_masked_lm(), small_masked_lm()
+    masked_lm.fit(x, y, weights, batch_size=2, steps_per_epoch=1, epochs=3, verbose=0)
+    expected.fit(x, y, weights, batch_size=2, verbose=0)
+    assert (weights_of(masked_lm) == weights_of(expected)).all()
 
 
 def test_a_stream_that_ends_too_soon_says_so():
@@ -639,7 +683,7 @@ def test_keras_s_default_reduction_divides_by_the_slots():
 
 
 def test_odd_texts_train():
-    odd = ["", " \t\n", "\0", "\0a\0", "naïve café 東京 🦊", "e\u0301", "\U0010ffff", "<mask>", "</s><s>", "q" * 500]
+    odd = ["", " \t\n", "\0", "\0a\0", "naïve café 東京 🦊", "e\u0301", "\U0010ffff", "<mask>", "</s><s>", "q" * 38]
     masked_lm = small_masked_lm()
     history = masked_lm.fit(odd, batch_size=1, verbose=0)  # some of these batches have nothing to mask
     assert np.isfinite(history.history["loss"]).all()
@@ -766,8 +810,11 @@ def test_a_model_without_preprocessor_says_what_it_takes(small_preset: Path):
 def test_what_is_no_text_is_refused():
     masked_lm = small_masked_lm()
     for function in (masked_lm.fill_mask, masked_lm.score, masked_lm.embed, masked_lm.predict):
-        for x in (5, None, b"<mask>"):
+        for x in (5, None):
             with pytest.raises(TypeError, match="expected a text or a list of texts, got "):
+                function(x)
+        for x in (b"<mask>", [b"<mask>"], np.array([b"<mask>"])):
+            with pytest.raises(TypeError, match=r"is bytes, b'<mask>', .* Decode them: .*text.decode\(\)"):
                 function(x)
 
 

@@ -378,8 +378,8 @@ def _settle_decoder(stored: dict[str, Stored], config: RobertaConfig) -> None:
             tensor = stored.pop(repeated)
             if not same(tensor, stored.setdefault(original, tensor)):
                 raise ValueError(
-                    f"{tensor.file}: {shown(tensor.name)} differs from {shown(stored[original].name)}, but config.json ties "
-                    "them. If the model has an output matrix of its own, config.json should say "
+                    f"{tensor.file}: {shown(tensor.name)} differs from {shown(stored[original].name)}, but config.json "
+                    "ties them. If the model has an output matrix of its own, config.json should say "
                     '"tie_word_embeddings": false'
                 )
 

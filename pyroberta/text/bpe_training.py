@@ -9,6 +9,7 @@ from heapq import heapify, heappop, heappush
 from itertools import pairwise
 
 from pyroberta.text.byte_level import BYTE_CHARACTERS, SURROGATE, split_words, to_characters
+from pyroberta.text.given import opened, refuse_rows
 
 Pair = tuple[int, int]
 Progress = Callable[[int, int], None]
@@ -119,6 +120,8 @@ def train(
 
 def count_words(texts: Iterable[str], special_tokens: Sequence[str], add_prefix_space: bool) -> Counter[str]:
     """How often each word occurs in the texts, what lies between special tokens being split on its own."""
+    texts = opened(texts, "texts")
+    refuse_rows(texts, (), "texts")
     if isinstance(texts, (str, bytes)) or not isinstance(texts, Iterable):
         raise TypeError(f"texts must be an iterable of str, such as a list or a file, got one {type(texts).__name__}")
     specials = re.compile("|".join(map(re.escape, special_tokens)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pyroberta.model.batch import pack, pad
-from pyroberta.text.preprocessor import Preprocessor, read_texts
+from pyroberta.text.preprocessor import Preprocessor
 
 
 class TextClassifierPreprocessor(Preprocessor):
@@ -15,10 +15,10 @@ class TextClassifierPreprocessor(Preprocessor):
 
     >>> from pyroberta.text.tokenizer import Tokenizer
     >>> tokenizer = Tokenizer.train(["the quick brown fox"], vocab_size=270)
-    >>> preprocessor = TextClassifierPreprocessor(tokenizer, sequence_length=8)
+    >>> preprocessor = TextClassifierPreprocessor(tokenizer, sequence_length=16)
     >>> features, labels = preprocessor(["the fox", ("brown", "fox")], [1, 0])
     >>> {name: array.shape for name, array in features.items()}, labels
-    ({'token_ids': (2, 8), 'padding_mask': (2, 8)}, [1, 0])
+    ({'token_ids': (2, 16), 'padding_mask': (2, 16)}, [1, 0])
     """
 
     def __call__(self, x: Any, y: Any = None, sample_weight: Any = None) -> Any:
@@ -34,10 +34,14 @@ class TextClassifierPreprocessor(Preprocessor):
 
         Raises:
             TypeError, ValueError: for what is no text.
+
+        Warns:
+            UserWarning: where texts were cut, with their number.
         """
-        padded = pad(pack(self.encode(x)), self.sequence_length, 0, self.tokenizer.pad_id)
+        sequences, is_single = self._cut(x)
+        padded = pad(pack(sequences), self.sequence_length, 0, self.tokenizer.pad_id)
         features = {"token_ids": padded.token_ids, "padding_mask": padded.padding_mask}
-        if read_texts(x)[1]:
+        if is_single:
             features = {name: array[0] for name, array in features.items()}
         if sample_weight is not None:
             return features, y, sample_weight

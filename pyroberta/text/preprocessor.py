@@ -14,8 +14,11 @@ from numpy.typing import NDArray
 from pyroberta.formats.budget import clipped, shown
 from pyroberta.model.batch import Batch, Padded, pack, pad
 from pyroberta.model.guard import fork_safe_lock
+from pyroberta.text.given import bytes_error, opened, refuse_rows
+from pyroberta.text.long_texts import LongTexts
 from pyroberta.text.masking import COUNTS, corrupt, number_words, select, word_edges
-from pyroberta.text.packing import TRUNCATIONS, pack_segments
+from pyroberta.text.packing import TRUNCATIONS
+from pyroberta.text.text_files import lines_of_file
 from pyroberta.text.tokenizer import Tokenizer
 
 Features = dict[str, NDArray[Any]]
@@ -28,11 +31,19 @@ class Preprocessor:
 
     What counts as a text, here and in `fit`:
 
-    - a `str`, or `bytes` in UTF-8 (as HDF5 and TensorFlow give them);
-    - a list, an array or any iterable of those is a batch; an item may also be a tuple or list of strings, which are
-      the text's segments: `[("first a", "first b"), ("second a", "second b")]`;
+    - a `str`. Bytes, as HDF5 and TensorFlow give them, are refused: `[text.decode() for text in texts]` makes texts of
+      them;
+    - a list, an array, a table's column or any iterable of those is a batch; an item may also be a tuple of strings, or
+      a list of two strings or more, which are the text's segments:
+      `[("first a", "first b"), ("second a", "second b")]`. A list of one string is refused, since it may be a batch;
     - a *tuple* is Keras's way to give segments, column by column: `(["first a", "second a"], ["first b", "second b"])`
       are the same two texts, and `("a", "b")` is one text of two segments, not two texts.
+
+    A table (pandas', polars', pyarrow's or of `datasets`), a record and a dict of columns are refused with the
+    expression that gives their texts.
+
+    Called by itself, a preprocessor cuts long texts, and warns of how many it cut. `fit` and the model's other methods
+    have `long_texts` for that.
 
     Args:
         tokenizer: of the model.
@@ -109,27 +120,45 @@ class Preprocessor:
         Raises:
             TypeError, ValueError: for what is no text, naming the place.
 
+        Warns:
+            UserWarning: where texts were cut, with their number.
+
         >>> tokenizer = Tokenizer.train(["the fox"], vocab_size=261)
         >>> preprocessor = Preprocessor(tokenizer, sequence_length=6)
         >>> [tokenizer.decode(ids) for ids in preprocessor.encode(["fox", ("a", "b"), ""])]
         ['<s>fox</s>', '<s>a</s></s>b</s>', '<s></s>']
         """
-        return [self._encode_text(i, segments) for i, segments in enumerate(read_texts(texts)[0])]
+        return self._cut(texts)[0]
 
-    def _encode_text(self, i: int, segments: Sequence[str]) -> NDArray[np.int32]:
-        try:
-            ids = [self.tokenizer.encode(segment, add_special_tokens=False) for segment in segments]
-            packed = pack_segments(
-                ids,
-                self.sequence_length,
-                start_id=self.tokenizer.start_id,
-                end_id=self.tokenizer.end_id,
-                truncate=self.truncate,
-                separators=self.tokenizer.separators,
-            )
-        except ValueError as error:
-            raise ValueError(f"text {i}: {error}") from error
-        return np.array(packed, np.int32)
+    def sequences(
+        self, texts: Any, long_texts: LongTexts, first: int = 0
+    ) -> tuple[list[NDArray[np.int32]], list[int], bool]:
+        """`encode`, with the choice of what becomes of long texts; the caller says what became of them.
+
+        Args:
+            texts: as for `encode`.
+            long_texts: what becomes of long texts, and the length at which a text is long.
+            first: the number of the first text, for messages.
+
+        Returns:
+            The sequences, B or, where texts are split, more; the number of each one's text, from `first` on; and
+            whether `texts` was a single text.
+        """
+        found, is_single = read_texts(texts, first)
+        sequences: list[NDArray[np.int32]] = []
+        owners: list[int] = []
+        for i, segments in enumerate(found, first):
+            own = long_texts.encode(self.tokenizer, segments, f"text {i}", self.truncate)
+            sequences += own
+            owners += [i] * len(own)
+        return sequences, owners, is_single
+
+    def _cut(self, texts: Any) -> tuple[list[NDArray[np.int32]], bool]:
+        """The sequences of texts, cut, and whether it was a single text."""
+        long_texts = LongTexts("cut", self.sequence_length)
+        sequences, _, is_single = self.sequences(texts, long_texts)
+        long_texts.say()
+        return sequences, is_single
 
 
 class MaskedLMPreprocessor(Preprocessor):
@@ -155,10 +184,10 @@ class MaskedLMPreprocessor(Preprocessor):
         TypeError, ValueError: for an argument out of range, naming it.
 
     >>> tokenizer = Tokenizer.train(["the quick brown fox"], vocab_size=270)
-    >>> preprocessor = MaskedLMPreprocessor(tokenizer, sequence_length=8, mask_selection_length=2)
+    >>> preprocessor = MaskedLMPreprocessor(tokenizer, sequence_length=16, mask_selection_length=2)
     >>> features, labels, weights = preprocessor(["the fox", "brown"])
     >>> {name: array.shape for name, array in features.items()}
-    {'token_ids': (2, 8), 'padding_mask': (2, 8), 'mask_positions': (2, 2)}
+    {'token_ids': (2, 16), 'padding_mask': (2, 16), 'mask_positions': (2, 2)}
     >>> labels.shape, weights.shape
     ((2, 2), (2, 2))
     """
@@ -263,6 +292,9 @@ class MaskedLMPreprocessor(Preprocessor):
 
         Raises:
             TypeError, ValueError: for what is no text, and for `y` or `sample_weight`.
+
+        Warns:
+            UserWarning: where texts were cut, with their number.
         """
         for name, value in (("y", y), ("sample_weight", sample_weight)):
             if value is not None:
@@ -270,8 +302,7 @@ class MaskedLMPreprocessor(Preprocessor):
                     f"{name} was given beside raw texts, but their labels and weights are made here, by masking. "
                     "Leave it out; for arrays that are masked already, use the model with preprocessor=None"
                 )
-        texts, is_single = read_texts(x)
-        sequences = [self._encode_text(i, segments) for i, segments in enumerate(texts)]
+        sequences, is_single = self._cut(x)
         if rng is None:
             with _COUNTING:  # threads may share a preprocessor, and no two calls a number
                 number, self._calls = self._calls, self._calls + 1
@@ -293,26 +324,50 @@ class MaskedLMPreprocessor(Preprocessor):
 # ------------------------------------------------------------------------------------------------------ what came in
 
 
-def read_texts(texts: Any) -> tuple[list[tuple[str, ...]], bool]:
-    """Each text's segments, and whether it was a single text rather than a batch."""
-    texts = _plain(texts)
+def read_texts(texts: Any, first: int = 0) -> tuple[list[tuple[str, ...]], bool]:
+    """Each text's segments, and whether it was a single text rather than a batch; `first` is the first one's number."""
+    texts = _plain(opened(texts, "texts"))
     if isinstance(texts, (str, bytes)):
-        return [(_decode(texts, "the text"),)], True
+        return [(_string(texts, "the text", is_item=False),)], True
     if isinstance(texts, tuple):
-        columns = [_plain(column) for column in texts]
+        columns = [_plain(opened(column, f"entry {i} of texts")) for i, column in enumerate(texts)]
         if columns and all(isinstance(column, (str, bytes)) for column in columns):
-            return [_segments(tuple(columns), "the text")], True
-        return [_segments(row, f"text {i}") for i, row in enumerate(_rows(columns))], False
+            return [_segments(texts if hasattr(texts, "_fields") else tuple(columns), "the text")], True
+        return [_segments(row, f"text {i}") for i, row in enumerate(_rows(columns), first)], False
+    refuse_rows(texts, (), "texts")
     if isinstance(texts, Mapping) or not isinstance(texts, Iterable):
         raise TypeError(
             f"texts must be a string, a list of strings or of tuples of segments, or a tuple of lists, got "
             f"{type(texts).__name__}. A dict of preprocessed features goes to a model with preprocessor=None"
         )
-    return [_segments(text, f"text {i}") for i, text in enumerate(texts)], False
+    return [_segments(text, f"text {i}") for i, text in enumerate(texts, first)], False
+
+
+def plain_texts(texts: Any) -> list[str]:
+    """Texts of one segment each, from a text, a list, a column, an open file or any iterable of texts.
+
+    Raises:
+        TypeError: for anything else, naming the place.
+    """
+    texts = opened(texts, "texts")
+    if isinstance(texts, str):
+        return [texts]
+    if isinstance(texts, bytes):
+        raise bytes_error("texts", texts, is_item=False)
+    refuse_rows(texts, (), "texts")
+    if hasattr(texts, "readline"):
+        return lines_of_file(texts)
+    if isinstance(texts, Mapping) or not isinstance(texts, Iterable):
+        raise TypeError(f"expected a text or a list of texts, got {type(texts).__name__}")
+    found = [_segments(text, f"text {i}") for i, text in enumerate(texts)]
+    for i, segments in enumerate(found):
+        if len(segments) > 1:
+            raise TypeError(f"text {i} must be a string, got {len(segments)} segments: {_shown(segments)}")
+    return [segments[0] for segments in found]
 
 
 def _plain(values: Any) -> Any:
-    """NumPy's strings and arrays, pandas' columns and TensorFlow's tensors as Python's own strings and lists."""
+    """NumPy's strings and arrays and TensorFlow's tensors as Python's own strings and lists."""
     if isinstance(values, (str, bytes)) or not hasattr(values, "__array__"):
         return values
     return np.asarray(values).tolist()
@@ -336,23 +391,36 @@ def _rows(columns: list[Any]) -> Iterable[tuple[Any, ...]]:
 
 
 def _segments(text: Any, name: str) -> tuple[str, ...]:
+    if not isinstance(text, (str, bytes, tuple, list)) and opened(text, name) is not text:
+        raise TypeError(
+            f"{name} is a column ({type(text).__name__}). Pass the column itself for a batch of texts, or a tuple of "
+            "columns for their segments"
+        )
     text = _plain(text)
     if isinstance(text, (str, bytes)):
-        return (_decode(text, name),)
+        return (_string(text, name),)
+    if isinstance(text, tuple) and hasattr(text, "_fields"):
+        raise TypeError(
+            f"{name} is a record, {_shown(text)}. Pass the texts alone: [row.{text._fields[0]} for row in texts], with "
+            "the name of their field"
+        )
+    if isinstance(text, list) and len(text) == 1 and isinstance(_plain(text[0]), (str, bytes)):
+        raise TypeError(
+            f"{name} is a list of one string, {_shown(text)}, which may be a text or a batch of one. Pass a list of "
+            "strings, [text for (text,) in texts]; batches come from an iterator, iter(batches)"
+        )
     if isinstance(text, (tuple, list)) and text:
-        return tuple(_decode(_plain(segment), f"segment {i} of {name}") for i, segment in enumerate(text))
+        return tuple(_string(_plain(segment), f"segment {i} of {name}") for i, segment in enumerate(text))
+    refuse_rows(text, (), "texts", is_item=True)
     raise TypeError(f"{name} must be a string or a tuple of strings, its segments; got {_shown(text)}")
 
 
-def _decode(text: Any, name: str) -> str:
-    if isinstance(text, str):
-        return str(text)
-    if not isinstance(text, bytes):
+def _string(text: Any, name: str, is_item: bool = True) -> str:
+    if isinstance(text, bytes):
+        raise bytes_error(name, text, is_item)
+    if not isinstance(text, str):
         raise TypeError(f"{name} must be a string, got {_shown(text)}")
-    try:
-        return text.decode()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{name} is bytes that are not UTF-8 ({error}). Decode them with their own encoding") from None
+    return str(text)
 
 
 def _shown(value: Any) -> str:

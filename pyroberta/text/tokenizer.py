@@ -20,6 +20,7 @@ from pyroberta.text.byte_level import (
     split_words,
     to_bytes,
 )
+from pyroberta.text.given import opened, refuse_rows
 from pyroberta.text.literals import Literals
 
 if TYPE_CHECKING:
@@ -624,6 +625,8 @@ def _check_text(text: Any, name: str) -> None:
 
 
 def _checked_texts(texts: Any, name: str) -> Sequence[str]:
+    texts = opened(texts, name)
+    refuse_rows(texts, (), name)
     if isinstance(texts, (str, bytes)) or not isinstance(texts, Iterable):
         raise TypeError(f"{name} must be an iterable of str, got {type(texts).__name__}")
     checked = list(texts)

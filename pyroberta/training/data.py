@@ -39,14 +39,22 @@ class HeldExamples:
         data: all the sequences.
         mask: draws masked tokens and labels into a batch; None where `data` has them already.
         weights: (B,) one weight per sequence, for each of its masked tokens; None for ones.
+        texts: (B,) the number of each sequence's text, 0, 0, 1 … where a text was split into several sequences; None
+            where each sequence is a text.
     """
 
     data: Batch
     mask: Masker | None = None
     weights: Array | None = None
+    texts: Array | None = None
 
     def __len__(self) -> int:
         return len(self.data)
+
+    @property
+    def num_texts(self) -> int:
+        """The number of texts; as many sequences or fewer."""
+        return len(self) if self.texts is None else int(self.texts[-1]) + 1
 
     def batches(self, batch_size: int, seed: Seed, shuffle: bool) -> Iterator[Batch]:
         """One epoch; the last batch may be smaller."""
@@ -76,13 +84,23 @@ class HeldExamples:
         return batch
 
     def take(self, which: Array) -> HeldExamples:
-        """The numbered sequences, in that order."""
+        """The numbered sequences, in that order; which text each is of is not kept."""
         return HeldExamples(take(self.data, which), self.mask, None if self.weights is None else self.weights[which])
 
     def split(self, fraction: float) -> tuple[HeldExamples, HeldExamples]:
-        """The first part, and the last `fraction` of all (Keras's `validation_split`)."""
-        first = int(len(self) * (1.0 - fraction))
+        """The first part, and the last `fraction` of all texts (Keras's `validation_split`)."""
+        first = int(self.num_texts * (1.0 - fraction))
+        if self.texts is not None:
+            first = int(np.searchsorted(self.texts, first))  # the first sequence of that text
         return self.take(np.arange(first)), self.take(np.arange(first, len(self)))
+
+    def parts(self, size: int) -> Iterator[HeldExamples]:
+        """All the sequences in order, at most `size` at a time."""
+        if len(self) <= size:
+            yield self
+            return
+        for start in range(0, len(self), size):
+            yield self.take(np.arange(start, min(start + size, len(self))))
 
 
 @dataclass(frozen=True)
@@ -109,6 +127,32 @@ class StreamedExamples:
     def num_batches(self, batch_size: int) -> None:
         """Unknown."""
         return
+
+
+def onwards(
+    examples: Examples, batch_size: int, size: int, seed: Callable[[int, int], Seed], shuffle: bool, begin: int
+) -> Iterator[list[Batch]]:
+    """Groups of `size` batches, pass after pass over the examples without end, each pass in an order of its own.
+
+    Args:
+        examples: of a known number of batches.
+        batch_size, shuffle: see `Examples.batches`.
+        size: batches in a group; the last one of a pass may have fewer.
+        seed: gives a pass its seed, from its number and the number of its groups that are left out.
+        begin: groups that are left out, since they were drawn before.
+
+    >>> from pyroberta.model.batch import pack
+    >>> examples = HeldExamples(take(pack([np.array([0, 2])]), np.zeros(5, int)))
+    >>> groups = onwards(examples, 2, 1, lambda number, left_out: (number,), False, begin=1)
+    >>> [len(batch) for (batch,) in islice(groups, 5)]
+    [2, 1, 2, 2, 1]
+    """
+    there = -(-(examples.num_batches(batch_size) or 0) // size)
+    number, left_out = divmod(begin, there)
+    while True:
+        batches = examples.batches(batch_size, seed(number, left_out), shuffle)
+        yield from islice(grouped(batches, size), left_out, None)
+        number, left_out = number + 1, 0
 
 
 def grouped(batches: Iterable[Batch], size: int) -> Iterator[list[Batch]]:

@@ -1,0 +1,165 @@
+"""What users hand over in the place of texts: tables, records, columns, bytes. Tables are recognised by name alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+# A table's package and class, and how one of its columns is written. A dict of splits has its first split's name too.
+TABLES = {
+    ("pandas", "DataFrame"): "df[{column}]",
+    ("polars", "DataFrame"): "df[{column}]",
+    ("polars", "LazyFrame"): "df.collect()[{column}]",
+    ("pyarrow", "Table"): "table[{column}]",
+    ("pyarrow", "RecordBatch"): "batch[{column}]",
+    ("datasets", "Dataset"): "ds[{column}]",
+    ("datasets", "IterableDataset"): "(row[{column}] for row in ds)",
+    ("datasets", "DatasetDict"): "ds[{split}][{column}]",
+    ("datasets", "IterableDatasetDict"): "(row[{column}] for row in ds[{split}])",
+}
+# A column's package and class, and its method that gives a list; None where list() does.
+COLUMNS = {
+    ("pandas", "Series"): "tolist",
+    ("pandas", "Index"): "tolist",
+    ("polars", "Series"): "to_list",
+    ("pyarrow", "Array"): "to_pylist",
+    ("pyarrow", "ChunkedArray"): "to_pylist",
+    ("datasets", "Column"): None,
+}
+USUAL = ("text", "texts", "sentence", "content", "document", "review", "body")  # what columns of texts are called
+LONGEST_NAME, MOST_NAMES = 40, 8  # in a message
+
+
+def opened(x: Any, name: str = "x") -> Any:
+    """x, with the list of its items in the place of a table's column.
+
+    Args:
+        x: anything.
+        name: of the argument, for messages.
+
+    Raises:
+        TypeError: for a whole table, whose items are its columns' names or its rows, with the expression that gives its
+            texts.
+
+    >>> opened(np.array([("a", 1)], [("text", "U9"), ("label", int)]))
+    Traceback (most recent call last):
+    TypeError: x is a structured array with the columns text, label. Pass the column that holds the texts: x["text"]
+    """
+    kinds = {(kind.__module__.split(".")[0], kind.__name__) for kind in type(x).__mro__}
+    for kind in kinds & COLUMNS.keys():
+        method = COLUMNS[kind]
+        return getattr(x, method)() if method else list(x)
+    for kind in kinds & TABLES.keys():
+        names, split = _columns(x)
+        expression = TABLES[kind].format(column=_quoted(text_column(names)), split=_quoted(split))
+        raise _table_error(f"{name} is a {' '.join(kind)}", names, expression)
+    if isinstance(x, np.ndarray) and x.dtype.names:
+        names = list(x.dtype.names)
+        raise _table_error(f"{name} is a structured array", names, f"{name}[{_quoted(text_column(names))}]")
+    if ("_csv", "reader") in kinds:
+        raise TypeError(
+            f"{name} is a csv.reader, which gives rows of strings. Pass the texts alone: "
+            f"[row[0] for row in {name}], with the number of their column"
+        )
+    return x
+
+
+def _table_error(what: str, names: list[Any], expression: str) -> TypeError:
+    columns = f" with the column{'s' * (len(names) > 1)} {shown_names(names)}" if names else ""
+    return TypeError(f"{what}{columns}. Pass the column that holds the texts: {expression}")
+
+
+def _columns(table: Any) -> tuple[list[Any], str]:
+    """The names of a table's columns, and of its first split, as far as they can be had without reading it."""
+    if type(table).__name__ == "LazyFrame":
+        return [], ""
+    try:
+        names = getattr(table, "column_names", None)
+        names = table.columns if names is None else names
+        if isinstance(names, Mapping):  # of splits
+            split = next(iter(names))
+            return list(names[split] or ()), str(split)
+        return list(names), "train"
+    except Exception:  # a class of somebody else's, asked for a better message alone
+        return [], "train"
+
+
+def refuse_rows(item: Any, features: Collection[str], name: str = "x", is_item: bool = False) -> None:
+    """That a dict is one of features, and no record and no table.
+
+    Args:
+        item: what came; anything but a dict is fine.
+        features: the names that features have.
+        name: of the argument.
+        is_item: whether `item` is an item of the argument, not the argument itself.
+
+    Raises:
+        TypeError: for a dict of strings (a record) or of lists of strings (columns), with the expression that gives the
+            texts.
+
+    >>> refuse_rows({"text": "A joy.", "label": 1}, {"token_ids"}, is_item=True)
+    Traceback (most recent call last):
+    TypeError: x holds records, dicts of text, label. Pass their texts: [row["text"] for row in x]
+    """
+    if not isinstance(item, Mapping) or any(key in features for key in item):
+        return
+    texts = [key for key, value in item.items() if isinstance(value, str)]
+    columns = [key for key, value in item.items() if not isinstance(value, str) and _holds_strings(value)]
+    if not texts and not columns:
+        return
+    column = _quoted(text_column(texts or columns))
+    if is_item:
+        what = f"{name} holds {'records' if texts else 'tables'}, dicts of {shown_names(list(item))}"
+        rows = f"row[{column}] for row in {name}"
+        raise TypeError(f"{what}. Pass their texts: {f'[{rows}]' if texts else f'({rows})'}")
+    if texts:
+        raise TypeError(
+            f"{name} is a record, a dict of {shown_names(list(item))}. Pass a list of texts: [{name}[{column}]]"
+        )
+    raise _table_error(f"{name} is a dict", list(item), f"{name}[{column}]")
+
+
+def _holds_strings(value: Any) -> bool:
+    if isinstance(value, np.ndarray) or not isinstance(value, Iterable) or isinstance(value, Mapping):
+        return isinstance(value, np.ndarray) and value.dtype.kind in "OSUT" and value.size > 0
+    return isinstance(value, list | tuple) and bool(value) and all(isinstance(text, str | bytes) for text in value[:8])
+
+
+def text_column(names: list[Any]) -> Any:
+    """The column that seems to hold the texts.
+
+    >>> text_column(["id", "Text"]), text_column(["title"]), text_column(["id", "label"])
+    ('Text', 'title', 'COLUMN')
+    """
+    lower = {name.lower(): name for name in reversed(names) if isinstance(name, str)}
+    for usual in USUAL:
+        if usual in lower:
+            return lower[usual]
+    if not names:
+        return "text"
+    return names[0] if len(names) == 1 else "COLUMN"
+
+
+def _quoted(name: Any) -> str:
+    """As Python writes it, in double quotes, and not too long."""
+    return json.dumps(name[:LONGEST_NAME], ensure_ascii=False) if isinstance(name, str) else repr(name)[:LONGEST_NAME]
+
+
+def shown_names(names: list[Any]) -> str:
+    """The first columns' names, in a message."""
+    some = ", ".join(str(name)[:LONGEST_NAME] for name in names[:MOST_NAMES])
+    return some + (f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else "")
+
+
+def bytes_error(name: str, value: bytes | bytearray, is_item: bool = True) -> TypeError:
+    """What to say where bytes came in the place of a text.
+
+    >>> str(bytes_error("text 0", b"a text"))
+    "text 0 is bytes, b'a text', and a text is a str. Decode them: [text.decode() for text in texts]"
+    """
+    shown = repr(bytes(value[:20])) + "…" * (len(value) > 20)
+    expression = "[text.decode() for text in texts]" if is_item else "text.decode()"
+    return TypeError(f"{name} is bytes, {shown}, and a text is a str. Decode them: {expression}")
