@@ -41,10 +41,8 @@ std::mutex mutex;
 int users = 0, threads_before = 0;
 
 #ifndef _WIN32
-// A child has no thread that would end a call of its parent's. The library's threads are left at one there: the next
-// call takes that for what the library had, and no product of ours is slower for it.
 [[maybe_unused]] const int at_fork = pthread_atfork([] { mutex.lock(); }, [] { mutex.unlock(); },
-                                                    [] { users = 0; mutex.unlock(); });
+                                                    [] { mutex.unlock(); });
 #endif
 
 }  // namespace
@@ -77,7 +75,14 @@ OneBlasThread::OneBlasThread(const Blas& blas) : blas_(blas) {
 OneBlasThread::~OneBlasThread() {
     if (!blas_.set_threads) return;
     const std::lock_guard<std::mutex> lock(mutex);
-    if (--users == 0 && threads_before != 1) blas_.set_threads(threads_before);
+    // Where it has another number by now, somebody else has set it.
+    if (--users == 0 && threads_before != 1 && blas_.get_threads() == 1) blas_.set_threads(threads_before);
+}
+
+void end_calls_before_fork(const Blas& blas) {
+    const std::lock_guard<std::mutex> lock(mutex);
+    if (users > 0 && blas.set_threads && threads_before != 1) blas.set_threads(threads_before);
+    users = 0;
 }
 
 }  // namespace pyroberta

@@ -34,4 +34,7 @@ class OneBlasThread {
     const Blas& blas_;
 };
 
+// For a forked child, which has no thread that would end the calls of its parent's.
+void end_calls_before_fork(const Blas& blas);
+
 }  // namespace pyroberta

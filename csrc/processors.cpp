@@ -8,6 +8,7 @@
 
 #ifdef __linux__
 #include <sched.h>
+#include <unistd.h>
 #endif
 
 namespace pyroberta {
@@ -16,17 +17,24 @@ namespace {
 constexpr double NO_LIMIT = std::numeric_limits<double>::infinity();
 
 #ifdef __linux__
-int in_affinity_mask() {
+// Calls use(mask, its size in bytes) with the affinity mask of the main thread. Returns what that gives, 0 without a mask.
+template <typename Use>
+int with_affinity_mask(const Use& use) {
     // Kernels with room for more processors than the mask refuse it.
     for (int room = 1024; room <= (1 << 16); room *= 2) {
         cpu_set_t* mask = CPU_ALLOC(static_cast<std::size_t>(room));
         if (!mask) break;
         const std::size_t size = CPU_ALLOC_SIZE(static_cast<std::size_t>(room));
-        const int count = sched_getaffinity(0, size, mask) == 0 ? CPU_COUNT_S(size, mask) : 0;
+        const int found = sched_getaffinity(getpid(), size, mask) == 0 ? use(mask, size) : 0;
         CPU_FREE(mask);
-        if (count > 0) return count;
+        if (found > 0) return found;
     }
-    return static_cast<int>(std::thread::hardware_concurrency());
+    return 0;
+}
+
+int in_affinity_mask() {
+    const int count = with_affinity_mask([](cpu_set_t* mask, std::size_t size) { return CPU_COUNT_S(size, mask); });
+    return count > 0 ? count : static_cast<int>(std::thread::hardware_concurrency());
 }
 #else
 int in_affinity_mask() { return static_cast<int>(std::thread::hardware_concurrency()); }
@@ -83,6 +91,12 @@ double control_groups(const std::string& root) {
 }
 
 }  // namespace
+
+void use_processors_of_process() {
+#ifdef __linux__
+    with_affinity_mask([](cpu_set_t* mask, std::size_t size) { return sched_setaffinity(0, size, mask) == 0 ? 1 : 0; });
+#endif
+}
 
 int processors(const std::string& root) {
     const double allowed = std::min<double>(std::max(1, in_affinity_mask()), control_groups(root));

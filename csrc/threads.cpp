@@ -191,16 +191,20 @@ class Pool {
         try {
             maybe_fail();
 #ifndef _WIN32
-            // Signals are for the program's own threads.
-            sigset_t all, before;
-            sigfillset(&all);
-            pthread_sigmask(SIG_SETMASK, &all, &before);
+            // Signals are for the program's own threads, but for those that tell what a thread itself has done.
+            sigset_t others, before;
+            sigfillset(&others);
+            for (const int own : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS}) sigdelset(&others, own);
+            pthread_sigmask(SIG_SETMASK, &others, &before);
             struct Restore {
                 const sigset_t& mask;
                 ~Restore() { pthread_sigmask(SIG_SETMASK, &mask, nullptr); }
             } restore{before};
 #endif
-            std::thread([this] { work(); }).detach();
+            std::thread([this] {
+                use_processors_of_process();
+                work();
+            }).detach();
             return true;
         } catch (const std::system_error&) {  // the process or the user has as many as are allowed
         } catch (const std::bad_alloc&) {
@@ -220,8 +224,8 @@ class Pool {
 // The pool of this process. It is never destroyed: its workers sleep on it until the process ends. A forked child has none
 // of its parent's threads, and their locks may be held for ever, so it begins with a pool of its own.
 std::atomic<Pool*> current{nullptr};
-std::atomic<int> most{0};  // 0 before it is known
-std::atomic<bool> is_set{false};  // by set_most_threads
+std::atomic<int> most{0};                // 0 before it is known
+std::atomic<bool> is_counted{false};  // `most` is the number of processors, and a child may be given others
 
 Pool& pool() {
     Pool* found = current.load(std::memory_order_acquire);
@@ -238,21 +242,24 @@ int number_wanted() {
     if (text && *text) {
         char* end = nullptr;
         const long number = std::strtol(text, &end, 10);
-        if (*end || number < 1 || number > MOST_THREADS) {
+        while (end != text && *end == ' ') ++end;
+        if (end == text || *end || number < 1 || number > MOST_THREADS) {
             throw std::runtime_error("PYROBERTA_NUM_THREADS is '" + std::string(text) +
                                      "'; it should be the number of threads, a whole number from 1 to " + std::to_string(MOST_THREADS));
         }
         return static_cast<int>(number);
     }
     const char* others = std::getenv("OMP_NUM_THREADS");  // "4", or "4,2" for nested loops
-    const int number = others ? std::atoi(others) : 0;
-    return number > 0 ? number : processors();
+    const long number = others ? std::strtol(others, nullptr, 10) : 0;
+    if (number > 0) return static_cast<int>(std::min(number, MOST_THREADS));
+    is_counted.store(true);
+    return processors();
 }
 
 #ifndef _WIN32
 [[maybe_unused]] const int at_fork = pthread_atfork(nullptr, nullptr, [] {
     current.store(nullptr);
-    if (!is_set.load()) most.store(0);  // the child may be given other processors
+    if (is_counted.load()) most.store(0);
 });
 #endif
 
@@ -261,14 +268,14 @@ int number_wanted() {
 int most_threads() {
     int number = most.load(std::memory_order_relaxed);
     if (number == 0) {
-        number = number_wanted();
-        most.store(number, std::memory_order_relaxed);
+        const int wanted = number_wanted();
+        return most.compare_exchange_strong(number, wanted) ? wanted : number;  // another thread may have set it
     }
     return number;
 }
 
 void set_most_threads(int threads) {
-    is_set.store(true);
+    is_counted.store(false);
     most.store(threads, std::memory_order_relaxed);
     if (Pool* const found = current.load(std::memory_order_acquire)) found->try_again();
 }

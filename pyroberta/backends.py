@@ -12,6 +12,7 @@ from typing import Any, SupportsIndex
 from pyroberta.ops import REFERENCE, Ops
 
 MOST_THREADS = 1 << 16
+WRONG = "RuntimeError: PYROBERTA_"  # how a reason begins that an environment variable gave
 
 
 class BackendError(RuntimeError):
@@ -32,7 +33,12 @@ def get_ops(name: str = "auto") -> Ops:
     'numpy'
     """
     if name == "auto":
-        return next(ops for make in reversed(_MAKERS.values()) if (ops := _attempt(make)[0]) is not None)
+        for candidate, make in reversed(_MAKERS.items()):
+            ops, reason = _attempt(make)
+            if ops is not None:
+                return ops
+            if WRONG in reason:
+                raise BackendError(f"the backend {candidate!r} can't be used as the environment asks: {reason}")
     ops = _attempt(_MAKERS[name])[0] if name in _MAKERS else None
     if ops is None:
         problem = "is not available" if name in _MAKERS else "is unknown"

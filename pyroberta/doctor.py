@@ -6,7 +6,7 @@ import os
 import platform
 from importlib import metadata, util
 
-from pyroberta.backends import backends, get_ops
+from pyroberta.backends import BackendError, backends, get_ops
 from pyroberta.presets.registry import PRESETS
 
 EXTRAS = {
@@ -43,5 +43,8 @@ def report() -> dict[str, dict[str, str]]:
             name: f"{'yes' if util.find_spec(name) else 'no'}: for {purpose}" for name, purpose in EXTRAS.items()
         },
     }
-    parts["backends"]["auto"] = f"takes {get_ops('auto').name}"
+    try:
+        parts["backends"]["auto"] = f"takes {get_ops('auto').name}"
+    except BackendError as error:
+        parts["backends"]["auto"] = f"no: {error}"
     return parts

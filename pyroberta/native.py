@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import itertools
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -283,14 +284,12 @@ def native_blas_ops() -> Ops:
 
         @wraps(row)
         def call(*arguments: Any) -> Any:
-            before = _native.use_blas(library)
-            try:
-                return row(*arguments)
-            finally:
-                _native.use_blas(before)
+            return _native.with_blas(library, row, *arguments)
 
         return call
 
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=lambda: _native.end_calls_before_fork(library))
     return replace(native_ops().wrapped(with_blas), name="native-blas", prepare=REFERENCE.prepare)
 
 

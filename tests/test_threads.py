@@ -47,6 +47,33 @@ def test_without_a_variable_the_number_is_that_of_the_affinity_mask():
 
 
 @linux
+def test_a_thread_that_is_pinned_neither_limits_the_number_nor_pins_the_workers():
+    code = """if 1:
+        import os, threading
+        import numpy as np
+        import pyroberta
+        from pathlib import Path
+        from pyroberta.backends import get_ops
+        mask = os.sched_getaffinity(0)
+        pyroberta.set_num_threads(3)
+        x = np.ones((600, 600), np.float32)
+        def work():
+            os.sched_setaffinity(0, {min(mask)})
+            get_ops("native").linear_forward(x, x, x[0])
+        thread = threading.Thread(target=work)
+        thread.start(), thread.join()
+        masks = {frozenset(os.sched_getaffinity(int(task.name))) for task in Path("/proc/self/task").iterdir()}
+        print(masks == {frozenset(mask)})
+    """
+    assert run(code, OPENBLAS_NUM_THREADS="1") == "True"
+    count = "print(pyroberta.get_num_threads())"
+    pinned = "threading.Thread(target=lambda: (os.sched_setaffinity(0, {0}), pyroberta.get_num_threads()))"
+    code = f"import os, threading, pyroberta; t = {pinned}; t.start(); t.join(); {count}"
+    there = str(len(os.sched_getaffinity(0)))
+    assert run(code, PYROBERTA_NUM_THREADS=None, OMP_NUM_THREADS=None) == there
+
+
+@linux
 def test_a_forked_child_counts_its_own_processors():
     code = """if 1:
         import os, sys, pyroberta
@@ -59,13 +86,24 @@ def test_a_forked_child_counts_its_own_processors():
     assert run(code, PYROBERTA_NUM_THREADS=None, OMP_NUM_THREADS=None) == "1"
 
 
-@pytest.mark.parametrize("text", ["0", "-1", "two", "1.5", "99999999999999999999"])
-def test_a_number_that_is_none_is_named(text):
-    code = "from pyroberta.backends import get_ops; get_ops('native')"
+@pytest.mark.parametrize("name", ["native", "auto"])
+@pytest.mark.parametrize("text", ["0", "-1", "two", "1.5", " ", "99999999999999999999"])
+def test_a_number_that_is_none_is_named(text, name):
+    code = f"from pyroberta.backends import get_ops; get_ops({name!r})"
     env = {**os.environ, "PYROBERTA_NUM_THREADS": text}
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert f"PYROBERTA_NUM_THREADS is '{text}'; it should be the number of threads" in done.stderr
+
+
+def test_doctor_tells_of_a_number_that_is_none():
+    code = "from pyroberta.doctor import report; print(report()['backends']['auto'])"
+    assert "PYROBERTA_NUM_THREADS is 'two'" in run(code, PYROBERTA_NUM_THREADS="two")
+
+
+def test_openmps_number_is_never_more_than_can_be_set():
+    code = "import pyroberta as p; p.set_num_threads(p.get_num_threads()); print(p.get_num_threads())"
+    assert run(code, PYROBERTA_NUM_THREADS=None, OMP_NUM_THREADS="99999999999") == "65536"
 
 
 def test_set_num_threads_changes_the_number_and_no_bit():
@@ -244,6 +282,96 @@ if __name__ == "__main__":
     )
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "done", done.stderr
+
+
+# --- the end of the process -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("backend", ["native", "native-blas"])
+def test_a_program_ends_while_a_daemon_thread_is_within_an_op(backend):
+    code = f"""if 1:
+        import threading, time
+        import numpy as np
+        from pyroberta.backends import get_ops
+        ops, x = get_ops({backend!r}), np.ones((700, 700), np.float32)
+        begun = threading.Event()
+        def work():
+            while True:
+                ops.linear_forward(x, x, x[0])
+                begun.set()
+        for _ in range(2):
+            threading.Thread(target=work, daemon=True).start()
+        begun.wait()
+        print("done")
+    """
+    for _ in range(3):
+        assert run(code, OPENBLAS_NUM_THREADS="1") == "done"
+
+
+# --- native-blas ------------------------------------------------------------------------------------------------------
+
+
+def test_an_interrupt_leaves_no_thread_on_numpys_blas():
+    """An alarm at any moment of a loop of products; afterwards `native` gives its own bits."""
+    code = """if 1:
+        import signal
+        import numpy as np
+        from pyroberta.backends import get_ops
+        rng = np.random.default_rng(0)
+        x = rng.standard_normal((70, 90)).astype(np.float32)
+        kernel, bias = rng.standard_normal((90, 80)).astype(np.float32), np.zeros(80, np.float32)
+        native, blas = get_ops("native"), get_ops("native-blas")
+        own = native.linear_forward(x, kernel, bias)[0]
+        assert not np.array_equal(own, blas.linear_forward(x, kernel, bias)[0])
+        class Alarm(Exception): pass
+        def ring(*_):
+            raise Alarm
+        signal.signal(signal.SIGALRM, ring)
+        for i in range(100):
+            try:
+                signal.setitimer(signal.ITIMER_REAL, 1e-4 + 1e-6 * i)
+                while True:
+                    blas.linear_forward(x, kernel, bias)
+            except Alarm:
+                pass
+            assert np.array_equal(native.linear_forward(x, kernel, bias)[0], own), i
+        print("done")
+    """
+    assert run(code) == "done"
+
+
+def test_numpys_blas_has_its_threads_back_after_a_call_and_in_a_forked_child():
+    code = """if 1:
+        import ctypes, os, sys, threading, warnings
+        import numpy as np
+        from pyroberta.backends import get_ops
+        warnings.simplefilter("ignore", DeprecationWarning)
+        names = ("numpy._core._multiarray_umath", "numpy.core._multiarray_umath")
+        umath = ctypes.CDLL(next(sys.modules[name].__file__ for name in names if name in sys.modules))
+        count = getattr(umath, "scipy_openblas_get_num_threads64_", None)
+        if count is None:  # another BLAS, whose threads are left alone
+            print("True [0]")
+            sys.exit()
+        before = count()
+        ops, x = get_ops("native-blas"), np.ones((400, 400), np.float32)
+        ops.linear_forward(x, x, x[0])
+        after, go_on = count(), True
+        def work():
+            while go_on:
+                ops.linear_forward(x, x, x[0])
+        thread = threading.Thread(target=work)
+        thread.start()
+        codes = set()
+        for _ in range(20):
+            child = os.fork()
+            if not child:
+                os._exit(0 if count() == before else 1)
+            codes.add(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        go_on = False
+        thread.join()
+        print(before == after == count(), sorted(codes))
+    """
+    assert run(code, OPENBLAS_NUM_THREADS="2") == "True [0]"
 
 
 # --- threads that cannot be had ---------------------------------------------------------------------------------------
