@@ -86,7 +86,7 @@ ROWS = [
     (lambda: [UserDict(review="a")], '[row["review"] for row in '),
     (lambda: csv.DictReader(["id,text", "1,a"]), '[row["text"] for row in '),
     (lambda: iter([{"text": ["a", "b"]}]), 'holds tables, dicts of text. Pass their texts: (row["text"] for row in '),
-    (lambda: [namedtuple("Row", "text label")("a", "b")] * 3, "is a record, Row(text='a', .*[row.text for row in"),
+    (lambda: [namedtuple("Row", "text label")("a", "b")] * 3, "is a record, ('a', 'b') (Row). .*[row.text for row in"),
     (lambda: [table("pandas.core.frame.DataFrame", columns=NAMES)], 'df["text"]'),
     (lambda: iter([table("pandas.core.frame.DataFrame", columns=NAMES)]), 'df["text"]'),
 ]  # fmt: skip
