@@ -218,7 +218,8 @@ class InputReader(ABC):
                 owners += range(count, count + len(some))
             else:
                 made, own, _ = preprocessor.sequences(some, self.long_texts, count)
-                sequences, owners = sequences + made, owners + own
+                sequences += made
+                owners += own
             count += len(some)
         longest, limit = max(map(len, sequences), default=0), self.config.max_sequence_length
         if longest > limit:  # the preprocessor was changed after it was checked
