@@ -220,7 +220,7 @@ def use(deeper=0):
 def child(deeper=0):
     process = os.fork()
     if not process:
-        signal.alarm(60)
+        signal.alarm(900)
         try:
             use(deeper)
         except BaseException:
@@ -249,7 +249,7 @@ def work():
         own.fit(FIT, batch_size=8, verbose=0)
         own.fill_mask(TEXTS[0])
 
-threads = [threading.Thread(target=work) for _ in range(2)]
+threads = [threading.Thread(target=work, daemon=True) for _ in range(2)]
 for thread in threads:
     thread.start()
 for _ in range(8):
@@ -270,7 +270,7 @@ def test_processes_of_a_pool_work_after_the_parent_did(method, tmp_path):
         FORKS
         + f"""
 def answer(text):
-    signal.alarm(60)
+    signal.alarm(900)
     return model.fill_mask(text)[0].token_str
 
 if __name__ == "__main__":
