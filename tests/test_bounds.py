@@ -439,15 +439,17 @@ def step(arrays: Sequence[np.ndarray], backend: str, settings: tuple[float, ...]
         hold(f"adam_step: {name}", found[i], true[i], limit)
 
 
-def drawing_wide(seed: int) -> tuple[Draw, np.random.Generator]:
-    """Arrays of float32, each with a range of exponents of its own, subnormal numbers and zeros among them."""
+def drawing_wide(seed: int, dtype: type = np.float32) -> tuple[Draw, np.random.Generator]:
+    """Arrays, each with a range of exponents of its own, subnormal numbers and zeros among them."""
     rng = np.random.default_rng(seed)
+    last = 127 if dtype is np.float32 else 1023
+    lowest = -150 if dtype is np.float32 else -1075
 
     def draw(*shape: int) -> np.ndarray:
-        first, spread = rng.integers(-150, 128), rng.choice([0, 2, 20, 300])
-        exponents = rng.integers(first, min(127, first + spread) + 1, shape)
+        first, spread = rng.integers(lowest, last + 1), rng.choice([0, 2, 20, 2 * last])
+        exponents = rng.integers(first, min(last, first + spread) + 1, shape)
         x = np.ldexp(rng.uniform(1.0, 2.0, shape) * rng.choice([-1.0, 1.0], shape), exponents)
-        return np.where(rng.random(shape) < 0.05, 0.0, x).astype(np.float32)
+        return np.where(rng.random(shape) < 0.05, 0.0, x).astype(dtype)
 
     return draw, rng
 
@@ -537,10 +539,10 @@ def overflows(op: str, arguments: list[Any], dy: np.ndarray) -> bool:
     return not all(np.isfinite(result).all() for results in found for result in results)
 
 
-def is_refused(op: str, arguments: list[Any], dy: np.ndarray) -> bool:
+def is_refused(op: str, arguments: list[Any], dy: np.ndarray, precision: bounds.Arithmetic = SINGLE) -> bool:
     """Whether a softmax's probabilities may be anything."""
     try:
-        bounds_of(op, arguments, dy)
+        bounds_of(op, arguments, dy, precision)
     except ValueError as error:
         if "the bounds are for smaller" not in str(error):
             raise
@@ -564,6 +566,14 @@ def test_the_bounds_hold_over_the_whole_range_of_float32(op, seed):
     arguments, dy = drawn_within_range(op, seed)
     for backend in HERE:
         sound(op, backend, arguments, dy)
+
+
+@pytest.mark.parametrize("op", WIDE)
+@given(seed=seeds)
+def test_a_bound_is_never_nan_nor_negative_even_where_float64_overflows(op, seed):
+    arguments, dy = WIDE[op](*drawing_wide(seed, np.float64))
+    assume(not is_refused(op, arguments, dy, DOUBLE))
+    within_range(bounds_of(op, arguments, dy, DOUBLE))
 
 
 @given(seed=seeds)
