@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import fields
-from typing import Any, NamedTuple
+from fractions import Fraction
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from strategies import seeds, starts_of
 from within import DOUBLE, SINGLE, beyond, bounds_of, hold, outputs, widened
 
-from pyroberta.backends import get_ops
+from pyroberta.backends import backends, get_ops
 from pyroberta.ops import REFERENCE, Ops
 from pyroberta.ops.dropout import keep_mask
 from pyroberta.ops.gelu import erf
@@ -277,6 +279,330 @@ def test_what_has_no_op_pair_finds_a_slip_too():
     ):
         hold(f"adam_step: {name}", one, two, limit)
         assert beyond(one + 8.0 * SINGLE.ulp(largest[name]), two, limit).mean() > 0.5, name
+
+
+# --- the whole range of float32 ---------------------------------------------------------------------------------------
+
+BACKENDS = ["numpy", "native"]
+HERE = [name for name, is_here, _ in backends() if is_here and name in BACKENDS]
+
+
+def ops_of(backend: str) -> Ops:
+    if backend == "native":
+        pytest.importorskip("pyroberta._native")
+    return get_ops(backend)
+
+
+def singles(*values: Any) -> list[Any]:
+    """Lists as float32; what is none stays as it is."""
+    return [np.array(value, np.float32) if isinstance(value, list) else value for value in values]
+
+
+def within_range(bounds_found: bounds.Bounds) -> None:
+    for name, bound in bounds_found.items():
+        assert not np.isnan(bound).any(), f"{name}: a bound is NaN"
+        assert (bound >= 0.0).all(), f"{name}: a bound is negative, {bound.min()}"
+
+
+def sound(op: str, backend: str, arguments: list[Any], dy: np.ndarray) -> bounds.Bounds:
+    """The bounds, to which the backend's float32 is held."""
+    shapes = {i: arguments[at].shape for i, at in GRADIENTS.get(op, {}).items()}
+    limits = bounds_of(op, arguments, dy)
+    within_range(limits)
+    within_range(bounds_of(op, arguments, dy, DOUBLE))
+    true = outputs(REFERENCE, op, [widened(argument) for argument in arguments], widened(dy), shapes)
+    with np.errstate(over=over_in(op)):
+        found = outputs(ops_of(backend), op, arguments, dy, shapes)
+    for one, two, (name, bound) in zip(found, true, limits.items(), strict=True):
+        hold(f"{op}: {name}", one, two, bound)
+    return limits
+
+
+def over_in(op: str) -> Literal["ignore", "raise"]:
+    """What NumPy is to do about an overflow. In GELU x² may overflow in exp(-x²/2), and the result is right."""
+    return "ignore" if op in ("gelu", "feed_forward") else "raise"
+
+
+GRADIENTS = {  # of `outputs`' gradients, those that `accumulate` adds up: their number, and that of their argument
+    "embedding": {0: 2, 1: 3},
+    "linear": {1: 1, 2: 2},
+    "feed_forward": {1: 1, 2: 2, 3: 3, 4: 4},
+    "layer_norm": {1: 1, 2: 2},
+    "add_norm": {2: 2, 3: 3},
+    "cross_entropy": {1: 1, 2: 2},
+}
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(
+    ("h", "table"), [(1.0, 1e9), (1e5, 1e4), (1.0, 1e8), (1.0, 3e8)], ids=["1e9", "1e5 1e4", "1e8", "3e8"]
+)
+def test_the_bounds_hold_where_the_rounding_of_a_logit_leaves_no_digit_of_a_probability(backend, h, table):
+    arguments = singles([[h]], [[table], [0.0]], [0.0, 0.0], np.array([0], np.int32))
+    limits = sound("cross_entropy", backend, arguments, np.ones(1, np.float32))
+    assert limits["losses"][0] <= 1e-4 * h * table  # the logarithm has the error of its largest exponent, at most
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("other", [0.0, 1.0])
+def test_the_bounds_hold_where_the_rounding_of_a_score_leaves_no_digit_of_a_probability(backend, other):
+    arguments = singles([[1e9], [1e9]], [[1.0], [other]], [[1.0], [2.0]], starts_of([2]), 1, 0.0, KEY)
+    limits = sound("attention", backend, arguments, np.ones((2, 1), np.float32))
+    assert (limits["y"] <= 1.001).all()  # a mean of 1 and 2
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_bound_of_a_mean_is_never_more_than_the_distance_of_what_is_averaged(backend):
+    rng = np.random.default_rng(0)
+    q, k = 981978.7 * rng.choice([-1.0, 1.0], (9, 128)), 6.753 * rng.choice([-1.0, 1.0], (9, 128))
+    v, dy = rng.standard_normal((2, 9, 128))
+    arguments = singles(q.tolist(), k.tolist(), v.tolist(), starts_of([9]), 2, 0.0, KEY)
+    limits = sound("attention", backend, arguments, dy.astype(np.float32))
+    assert (limits["y"] <= 1.01 * np.ptp(v, axis=0)).all()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(
+    ("q", "k", "v", "dy", "rate"),
+    [
+        ([[1e-44, 2e-44]] * 2, [[1.0, 1.0]] * 2, [[1.0, 1.0], [-1.0, 2.0]], [[1e10, 1e10]] * 2, 0.0),
+        ([[1e-44, 2e-44]] * 2, [[1e20, 1e25]] * 2, [[1.0, 1.0], [-1.0, 2.0]], [[1e10, 1e10]] * 2, 0.0),
+        ([[0.5, 1.0]] * 2, [[1e-44, 2e-44]] * 2, [[1.0, 1.0], [-1.0, 2.0]], [[1e10, -1e10]] * 2, 0.0),
+        ([[1.0, 2.0]] * 2, [[1.0, 1.0], [-1.0, 2.0]], [[1e20, 3e19], [-2e20, 1e20]], [[1e-41, 3e-41]] * 2, 1 / 3),
+        ([[1.0, 2.0]] * 2, [[1.0, 1.0], [-1.0, 2.0]], [[1e-41, 3e-41], [2e-41, 1e-44]], [[1e20, 3e19]] * 2, 1 / 3),
+        ([[90.0, 2.0]] * 2, [[1.0, 1.0], [-0.4, 2.0]], [[0.0, 1.0], [1e38, 2.0]], [[1.0, 1.0]] * 2, 0.0),
+    ],
+    ids=["q", "q and a large k", "k", "dy", "v", "p"],
+)
+def test_what_attention_loses_to_underflow_is_multiplied_by_what_multiplies_it(backend, q, k, v, dy, rate):
+    for key in [(3, 4), (3, 5), (3, 6)]:
+        q, k, v, dy = singles(q, k, v, dy)
+        sound("attention", backend, [q, k, v, starts_of([2]), 1, rate, key], dy)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_what_layer_norm_loses_to_underflow_is_multiplied_by_what_multiplies_it(backend):
+    for scale, of_dy, of_gamma, epsilon in [
+        (1e-20, 1e-25, 1e-20, 1e-38),  # dy · gamma is subnormal, and 1 / std is large
+        (1e-22, 1.0, 1.0, 1e-44),  # the squares and epsilon are subnormal
+        (1e10, 1e-30, 1e-12, 1e-5),
+        (1.0, 1e-44, 1e20, 1e-5),
+    ]:
+        x, gamma, beta, dy = drawing(1)[0](4, 3, 6)
+        case = singles(*(a.tolist() for a in (scale * x, of_gamma * gamma[0], 0.0 * beta[0], of_dy * dy)))
+        sound("layer_norm", backend, [*case[:3], epsilon], case[3])
+        h, rate = np.zeros_like(case[0]), 0.5
+        sound("add_norm", backend, [h, *case[:3], epsilon, rate, KEY], case[3])
+
+
+def test_a_dropped_number_has_a_bound_however_large_the_error_of_the_rest_is():
+    x, h, dy = np.random.default_rng(0).standard_normal((3, 4, 3))
+    case = [1e-128 * h, 1e-128 * x, np.ones(3), np.zeros(3), 4.5e-256, 0.5, KEY]
+    for scale in (1.0, 1e150, 1e300):
+        within_range(bounds.add_norm(DOUBLE, *case, dy=scale * dy))
+
+
+@pytest.mark.parametrize("op", ["layer_norm", "add_norm"])
+def test_an_epsilon_that_is_0_in_the_precision_is_refused(op):
+    x = np.ones((1, 2))
+    rest = [1e-46, 0.0, KEY] if op == "add_norm" else [1e-46]
+    arguments = [*([x] if op == "add_norm" else []), x, x[0], x[0], *rest]
+    with pytest.raises(ValueError, match=r"epsilon is 1e-46, which is 0 in float32.*at least 1\.4013e-45"):
+        bounds_of(op, arguments, x)
+    within_range(bounds_of(op, arguments, x, DOUBLE))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_sum_of_squares_that_underflow_has_its_bound(backend):
+    x = np.array([1.1e-162, 3e-162, 2.7e-162] * 50)
+    true = float(sum(Fraction(value) ** 2 for value in x.tolist()))
+    hold("squared_norm", ops_of(backend).squared_norm(x), true, bounds.squared_norm(DOUBLE, x)["norm"])
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_root_of_what_underflowed_has_its_bound(backend):
+    for of_g in (1e-18, 1e-20, 1e-23, 1e-30):
+        w, g, m, v = (np.full(3, value, np.float32) for value in (1e-10, of_g, of_g, 0.0))
+        step((w, g, m, v), backend, (0.1, 0.9, 0.99, 1e-19, 0.5, 0.1))
+
+
+def step(arrays: Sequence[np.ndarray], backend: str, settings: tuple[float, ...]) -> None:
+    """Adam's step, held to its bounds."""
+    limits = bounds.adam_step(SINGLE, *map(widened, arrays), *settings)
+    within_range(limits)
+    true, found = [widened(array) for array in arrays], [array.copy() for array in arrays]
+    REFERENCE.adam_step(*true, *settings)
+    with np.errstate(over="raise", invalid="raise", divide="raise"):
+        ops_of("numpy").adam_step(*[array.copy() for array in arrays], *settings)
+    ops_of(backend).adam_step(*found, *settings)
+    for i, (name, limit) in zip((0, 2, 3), limits.items(), strict=True):
+        hold(f"adam_step: {name}", found[i], true[i], limit)
+
+
+def drawing_wide(seed: int, dtype: type = np.float32) -> tuple[Draw, np.random.Generator]:
+    """Arrays, each with a range of exponents of its own, subnormal numbers and zeros among them."""
+    rng = np.random.default_rng(seed)
+    last = 127 if dtype is np.float32 else 1023
+    lowest = -150 if dtype is np.float32 else -1075
+
+    def draw(*shape: int) -> np.ndarray:
+        first, spread = rng.integers(lowest, last + 1), rng.choice([0, 2, 20, 2 * last])
+        exponents = rng.integers(first, min(last, first + spread) + 1, shape)
+        x = np.ldexp(rng.uniform(1.0, 2.0, shape) * rng.choice([-1.0, 1.0], shape), exponents)
+        return np.where(rng.random(shape) < 0.05, 0.0, x).astype(dtype)
+
+    return draw, rng
+
+
+def wide_attention(draw: Draw, rng: np.random.Generator) -> tuple[list[Any], np.ndarray]:
+    lengths = LENGTHS[rng.integers(len(LENGTHS))]
+    N, H, D = sum(lengths), int(rng.integers(1, 3)), int(rng.integers(1, 5))
+    q, k, v, dy = (draw(N, H * D) for _ in range(4))
+    return [q, k, v, starts_of(lengths), H, some_rate(rng), KEY], dy
+
+
+LENGTHS = [[5], [1, 4], [2, 0, 3], [70], [140]]
+
+
+def some_rate(rng: np.random.Generator) -> float:
+    return float(rng.choice([0.0, 0.1, 1 / 3, 0.5, 0.999]))
+
+
+def some_epsilon(rng: np.random.Generator) -> float:
+    return float(10.0 ** rng.uniform(-44.0, 3.0))
+
+
+def shape_of(rng: np.random.Generator) -> tuple[int, int]:
+    return int(rng.integers(1, 7)), int(rng.integers(1, 9))
+
+
+def wide_norm(draw: Draw, rng: np.random.Generator) -> tuple[list[Any], np.ndarray]:
+    N, C = shape_of(rng)
+    return [draw(N, C), draw(C), draw(C), some_epsilon(rng)], draw(N, C)
+
+
+def wide_add_norm(draw: Draw, rng: np.random.Generator) -> tuple[list[Any], np.ndarray]:
+    (x, *rest), dy = wide_norm(draw, rng)
+    return [draw(*x.shape), x, *rest, some_rate(rng), KEY], dy
+
+
+def wide_linear(draw: Draw, rng: np.random.Generator) -> tuple[list[Any], np.ndarray]:
+    (N, inner), outer = shape_of(rng), int(rng.integers(1, 6))
+    return [draw(N, inner), draw(inner, outer), draw(outer)], draw(N, outer)
+
+
+def wide_feed_forward(draw: Draw, rng: np.random.Generator) -> tuple[list[Any], np.ndarray]:
+    (first, dy), F = wide_linear(draw, rng), int(rng.integers(1, 6))
+    return [*first, draw(first[2].size, F), draw(F)], draw(len(dy), F)
+
+
+def wide_cross_entropy(draw: Draw, rng: np.random.Generator) -> tuple[list[Any], np.ndarray]:
+    (M, C), V = shape_of(rng), int(rng.choice([1, 2, 7, 150]))
+    return [draw(M, C), draw(V, C), draw(V), rng.integers(0, V, M).astype(np.int32)], draw(M)
+
+
+def wide_dropout(draw: Draw, rng: np.random.Generator) -> tuple[list[Any], np.ndarray]:
+    shape = shape_of(rng)
+    return [draw(*shape), some_rate(rng), KEY], draw(*shape)
+
+
+WIDE: dict[str, Callable[[Draw, np.random.Generator], tuple[list[Any], np.ndarray]]] = {
+    "gather": CASES["gather"].make,
+    "embedding": CASES["embedding"].make,
+    "linear": wide_linear,
+    "gelu": CASES["gelu"].make,
+    "tanh": CASES["tanh"].make,
+    "feed_forward": wide_feed_forward,
+    "dropout": wide_dropout,
+    "layer_norm": wide_norm,
+    "add_norm": wide_add_norm,
+    "attention": wide_attention,
+    "cross_entropy": wide_cross_entropy,
+}
+
+
+def overflows(op: str, arguments: list[Any], dy: np.ndarray) -> bool:
+    """Whether NumPy's float32 or the C++ backend leaves the range of float32."""
+    shapes = {i: arguments[at].shape for i, at in GRADIENTS.get(op, {}).items()}
+    if op in ("layer_norm", "add_norm"):  # einsum does not tell, and with a variance of ∞ the result is finite
+        x = widened(arguments[0])
+        if op == "add_norm":
+            x = REFERENCE.dropout_forward(x, *arguments[5:])[0] + arguments[1]
+        if (np.square(x - x.mean(axis=1, keepdims=True)).sum(axis=1) > np.finfo(np.float32).max).any():
+            return True
+    handling = over_in(op)
+    try:
+        with np.errstate(over=handling, invalid=handling, divide=handling):
+            found = [outputs(get_ops(backend), op, arguments, dy, shapes) for backend in HERE]
+    except FloatingPointError:
+        return True
+    return not all(np.isfinite(result).all() for results in found for result in results)
+
+
+def is_refused(op: str, arguments: list[Any], dy: np.ndarray, precision: bounds.Arithmetic = SINGLE) -> bool:
+    """Whether a softmax's probabilities may be anything."""
+    try:
+        bounds_of(op, arguments, dy, precision)
+    except ValueError as error:
+        if "the bounds are for smaller" not in str(error):
+            raise
+        return True
+    return False
+
+
+def drawn_within_range(op: str, seed: int) -> tuple[list[Any], np.ndarray]:
+    """The first of 100 draws that does not overflow, and has bounds."""
+    draw, rng = drawing_wide(seed)
+    for _ in range(100):
+        arguments, dy = WIDE[op](draw, rng)
+        if not overflows(op, arguments, dy) and not is_refused(op, arguments, dy):
+            return arguments, dy
+    raise AssertionError(f"{op}: 100 draws overflow")
+
+
+@pytest.mark.parametrize("op", WIDE)
+@given(seed=seeds)
+def test_the_bounds_hold_over_the_whole_range_of_float32(op, seed):
+    arguments, dy = drawn_within_range(op, seed)
+    for backend in HERE:
+        sound(op, backend, arguments, dy)
+
+
+@pytest.mark.parametrize("op", WIDE)
+@given(seed=seeds)
+def test_a_bound_is_never_nan_nor_negative_even_where_float64_overflows(op, seed):
+    arguments, dy = WIDE[op](*drawing_wide(seed, np.float64))
+    assume(not is_refused(op, arguments, dy, DOUBLE))
+    within_range(bounds_of(op, arguments, dy, DOUBLE))
+
+
+@given(seed=seeds)
+def test_the_bounds_of_what_is_done_to_gradients_hold_over_the_whole_range_of_float32(seed):
+    draw, rng = drawing_wide(seed)
+    total, gradient, w, g, m, h, table, bias = *(draw(20) for _ in range(5)), draw(4, 3), draw(5, 3), draw(5)
+    v = np.square(draw(20) / np.float32(2.0**64))
+    settings = (10.0 ** rng.uniform(-8, 0), rng.uniform(0, 1), rng.uniform(0.5, 1), 10.0 ** rng.uniform(-30, 0))
+    scale, decay = 10.0 ** rng.uniform(-10, 1), rng.choice([0.0, 0.1])
+    limits = [
+        bounds.accumulate(SINGLE, widened(total), widened(gradient))["total"],
+        bounds.squared_norm(SINGLE, widened(g))["norm"],
+        bounds.logits(SINGLE, *map(widened, (h, table, bias)))["z"],
+    ]
+    for limit in limits:
+        within_range({"": limit})
+    for backend in HERE:
+        ops = ops_of(backend)
+        with np.errstate(over="ignore", invalid="ignore"):
+            sums, logits = ops.accumulate(total.copy(), gradient), ops.logits(h, table, bias)
+        if np.isfinite(sums).all():
+            hold("accumulate", sums, widened(total) + gradient, limits[0])
+        hold("squared_norm", ops.squared_norm(g), math.fsum(np.square(widened(g))), limits[1])
+        if np.isfinite(logits).all():
+            hold("logits", logits, REFERENCE.logits(*map(widened, (h, table, bias))), limits[2])
+        try:
+            step((w, g, m, v), backend, (*settings, scale, decay))
+        except FloatingPointError:
+            assume(False)
 
 
 # --- wrong formulas ---------------------------------------------------------------------------------------------------

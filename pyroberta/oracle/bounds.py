@@ -10,11 +10,16 @@ array([[15., 15.]])
 
 The bounds hold for every implementation that evaluates the op's formula in that precision: for any order of a sum, with
 or without fused multiply-adds, block by block or at once. They hold for every input of this domain: numbers are finite,
-nothing overflows on the way, epsilon is above 0, and a rate is below 1. So a result beyond its bound is a mistake, and
-never bad luck.
+nothing overflows on the way, layer norm's epsilon is above 0 in that precision, and a rate is below 1. So a result
+beyond its bound is a mistake, and never bad luck.
+
+A bound is never NaN and never negative. It is infinite where nothing can be said. ValueError is raised where the
+question has no answer: an epsilon that is 0 in that precision, a sum so long that its roundings leave no digit, and a
+softmax whose scores may be off by more than `MOST`.
 
 What the analysis uses (Higham, Accuracy and Stability of Numerical Algorithms, chapters 2 and 3): one operation gives
-(a ∘ b)(1 + δ) with |δ| <= u, half of the precision's eps, or loses at most the smallest normal number to underflow. n
+(a ∘ b)(1 + δ) with |δ| <= u, half of the precision's eps, or loses at most `tiny`, the smallest normal number, to
+underflow. That loss is an absolute error of the intermediate, and what multiplies the intermediate multiplies it too. n
 roundings one after another change a number by at most γ(n) = n·u / (1 - n·u) of itself. A term of a sum of n terms
 passes through at most n - 1 additions, whatever their order; the last of them rounds the sum itself, which may be much
 smaller than its terms.
@@ -46,8 +51,12 @@ ERF = 2.0  # ulp, and u/32. Ours: a table's value and one addition, and 1/256 of
 ERFC = 9.0  # relative, for an exact argument. C++ 7.99 (all, |x| up to 13)
 TANH = 2.5  # ulp. NumPy 1.37 (all) and, without AVX2, glibc's 2.19 (all); CUDA's tanhf at most 2
 
+MOST = 300.0  # the error of a score up to which float64 still tells the true probability, and exp of it stays finite
 BLOCK = 64  # numbers that a softmax in blocks looks at at once, at least
 REMADE, SMALLEST = 4.0, 1e-20  # x̂ may be made again from y where |beta| < 4 |gamma| and |gamma| is not smaller
+
+# An error may be larger than float64's largest number: then it is infinite.
+OVERFLOWS = np.errstate(over="ignore", invalid="ignore", under="ignore")
 
 Bounds = dict[str, Array]  # by the result's name, in the order of forward's and then backward's
 
@@ -85,6 +94,7 @@ class Arithmetic:
 
     def __init__(self, dtype: Any) -> None:
         info = np.finfo(dtype)
+        self.dtype = np.dtype(dtype)
         self.u = float(info.eps) / 2.0
         self.tiny = float(info.smallest_normal)
 
@@ -102,12 +112,14 @@ class Arithmetic:
 
     def additions(self, n: int, size: Array, total: Array) -> Array:
         """What adding up n terms may lose. size: the sum of their magnitudes; total: the magnitude of their sum."""
-        lost: Array = self.gamma(n - 2) * size + self.gamma(min(n - 1, 1)) * total
+        lost: Array = _times(self.gamma(n - 2), size) + _times(self.gamma(min(n - 1, 1)), total)
         return lost
 
     def rounded(self, a: Near, roundings: float = 1.0) -> Near:
         """The same after so many roundings of itself."""
-        return Near(a.value, a.error + self.gamma(roundings) * a.size + (self.tiny if roundings else 0.0))
+        if not roundings:
+            return a
+        return Near(a.value, a.error + self.gamma(roundings) * a.size + self.tiny)
 
     def add(self, a: Near, b: Near) -> Near:
         """a + b."""
@@ -122,25 +134,26 @@ class Arithmetic:
         least = np.abs(b.value) - b.error
         with np.errstate(divide="ignore", invalid="ignore"):
             value = a.value / b.value
-            error = np.where(least > 0.0, (a.error + np.abs(value) * b.error) / least, np.inf)
+            error = np.where(least > 0.0, (a.error + _times(np.abs(value), b.error)) / least, np.inf)
         return self.rounded(Near(value, error))
 
     def sqrt(self, a: Near) -> Near:
-        """√a."""
-        root = np.sqrt(a.value)
+        """√a, where neither a nor what is computed in its place is below 0. |√a - √b| is at most √|a - b|."""
+        root = np.sqrt(np.maximum(a.value, 0.0))
         with np.errstate(invalid="ignore", divide="ignore"):
             error = np.where(a.error > 0.0, a.error / (root + np.sqrt(np.maximum(a.value - a.error, 0.0))), 0.0)
+        error = np.fmin(error, np.sqrt(a.error))
         return self.rounded(Near(root, error))
 
     def dot(self, a: Near, b: Near, more: Array | None = None) -> Near:
         """a b (+ more), a product of matrices: each term is a product, and all of them are added in any order."""
         n = a.value.shape[-1]
-        value, size = a.value @ b.value, a.size @ b.size
-        error = self.gamma(min(n, 1)) * size + n * self.tiny
+        value, size = a.value @ b.value, _matmul(a.size, b.size)
+        error = _times(self.gamma(min(n, 1)), size) + n * self.tiny
         if a.error.any():
-            error = error + a.error @ b.size
+            error = error + _matmul(a.error, b.size)
         if b.error.any():
-            error = error + np.abs(a.value) @ b.error
+            error = error + _matmul(np.abs(a.value), b.error)
         if more is not None:
             n, value, size = n + 1, value + more, size + np.abs(more)
         return Near(value, error + self.additions(n, size + error, np.abs(value) + error))
@@ -148,7 +161,7 @@ class Arithmetic:
     def sum(self, a: Near, axis: int, roundings: float = 0.0) -> Near:
         """Σ a along an axis, in any order, where each term is rounded so often before."""
         n, size, value = a.value.shape[axis], a.size.sum(axis), a.value.sum(axis)
-        error = a.error.sum(axis) + self.gamma(roundings) * size + n * self.tiny
+        error = a.error.sum(axis) + _times(self.gamma(roundings), size) + n * self.tiny
         return Near(value, error + self.additions(n, size + error, np.abs(value) + error))
 
 
@@ -158,26 +171,50 @@ def exact(value: Any) -> Near:
     return Near(value, np.zeros_like(value))
 
 
+def _times(a: Any, b: Any) -> Array:
+    """a · b of two magnitudes, where 0 · ∞ is 0: what is computed is finite, however little is known of it."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        product: Array = np.asarray(a * b)
+    lost = np.isnan(product)
+    if lost.any():
+        product = np.where(lost & ((a == 0.0) | (b == 0.0)), 0.0, product)
+    return product
+
+
+def _matmul(a: Array, b: Array) -> Array:
+    """a b of magnitudes, where 0 · ∞ is 0."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        product: Array = a @ b
+    if np.isnan(product).any():
+        left, right = np.isinf(a), np.isinf(b)
+        infinite = left.astype(np.float64) @ (b > 0.0) + (a > 0.0).astype(np.float64) @ right
+        product = np.where(infinite > 0.0, np.inf, np.where(left, 0.0, a) @ np.where(right, 0.0, b))
+    return product
+
+
 def _product(a: Near, b: Near) -> Near:
-    return Near(a.value * b.value, np.abs(a.value) * b.error + a.error * b.size)
+    return Near(a.value * b.value, _times(np.abs(a.value), b.error) + _times(a.error, b.size))
 
 
 def _errors(**results: Near | Array) -> Bounds:
-    """The errors by name, with what their own rounding may have cost."""
-    return {
-        name: np.asarray((result.error if isinstance(result, Near) else result) * (1.0 + 1e-6))
-        for name, result in results.items()
-    }
+    """The errors by name, with what their own rounding may have cost.
+
+    An error is NaN only where a magnitude is beyond float64's range and was subtracted: nothing can be said there.
+    """
+    errors = {name: result.error if isinstance(result, Near) else result for name, result in results.items()}
+    return {name: np.asarray(np.where(np.isnan(error), np.inf, error * (1.0 + 1e-6))) for name, error in errors.items()}
 
 
 # --- rows by number ---------------------------------------------------------------------------------------------------
 
 
+@OVERFLOWS
 def gather(run: Arithmetic, x: Array, rows: Array, *, dy: Array) -> Bounds:
     """y is a copy; a row of dx is a sum of as many rows of dy as asked for it."""
     return _errors(y=np.zeros(dy.shape), dx=_scattered(run, dy, rows, len(x)))
 
 
+@OVERFLOWS
 def embedding(run: Arithmetic, ids: Array, positions: Array, tokens: Array, rows: Array, *, dy: Array) -> Bounds:
     """y is one addition; gradients are sums of rows, as gather's."""
     return _errors(
@@ -200,6 +237,7 @@ def _scattered(run: Arithmetic, dy: Array, rows: Array, N: int) -> Array:
 # --- products of matrices ---------------------------------------------------------------------------------------------
 
 
+@OVERFLOWS
 def linear(run: Arithmetic, x: Array, kernel: Array, bias: Array, *, dy: Array) -> Bounds:
     """Sums of products: I terms and a bias for y, O for dx, N for dkernel; and of numbers, N for dbias."""
     return _errors(
@@ -210,11 +248,13 @@ def linear(run: Arithmetic, x: Array, kernel: Array, bias: Array, *, dy: Array) 
     )
 
 
+@OVERFLOWS
 def logits(run: Arithmetic, h: Array, table: Array, bias: Array) -> Bounds:
     """Sums of C products and a bias."""
     return _errors(z=run.dot(exact(h), exact(table).T, bias))
 
 
+@OVERFLOWS
 def gelu(run: Arithmetic, x: Array, *, dy: Array) -> Bounds:
     """y and the slope inherit the absolute error of Φ, which is as large for x far below 0, where Φ itself is small."""
     y, slope = _gelu(run, exact(x))
@@ -237,11 +277,12 @@ def _gelu(run: Arithmetic, x: Near) -> tuple[Near, Near]:
     of_cdf = np.maximum(by_erf / 2.0, by_erfc) + 20.0 * u * shift  # at a point that is `error` away
     # x φ(x): the argument of exp is rounded, exp, 1/√(2π), and two products.
     of_density = np.abs(value) * density * run.gamma(1.0) * (half + EXP + 3.0) + 20.0 * u * shift
-    y = Near(value * cdf, np.abs(value) * of_cdf + np.abs(slope) * x.error + 0.4 * x.error**2 + of_cdf * x.error)
-    slope_error = of_cdf + of_density + bend * x.error + 0.4 * x.error**2 + x.size * run.tiny
+    y = Near(value * cdf, np.abs(value) * of_cdf + _times(np.abs(slope), x.error) + 0.4 * x.error**2 + of_cdf * x.error)
+    slope_error = of_cdf + of_density + _times(bend, x.error) + 0.4 * x.error**2 + x.size * run.tiny
     return run.rounded(y), run.rounded(Near(slope, slope_error))
 
 
+@OVERFLOWS
 def tanh(run: Arithmetic, x: Array, *, dy: Array) -> Bounds:
     """y is one function; dx = dy (1 - y²) inherits its error and rounds the square, the difference and the product."""
     y = np.tanh(x)
@@ -250,6 +291,7 @@ def tanh(run: Arithmetic, x: Array, *, dy: Array) -> Bounds:
     return _errors(y=of_y, dx=run.multiply(exact(dy), slope))
 
 
+@OVERFLOWS
 def feed_forward(
     run: Arithmetic, x: Array, kernel_1: Array, bias_1: Array, kernel_2: Array, bias_2: Array, *, dy: Array
 ) -> Bounds:
@@ -270,6 +312,7 @@ def feed_forward(
 # --- norms and dropout ------------------------------------------------------------------------------------------------
 
 
+@OVERFLOWS
 def dropout(run: Arithmetic, x: Array, rate: float, key: Key, rows: Array | None = None, *, dy: Array) -> Bounds:
     """1 / (1 - rate) is rounded, and the product with it. A rate of 0 does nothing."""
     keep = _kept(x.shape, rate, key, rows)
@@ -286,9 +329,10 @@ def _kept(shape: tuple[int, ...], rate: float, key: Key, rows: Array | None) -> 
 
 def _dropped(run: Arithmetic, x: Near, rate: float, keep: Array) -> Near:
     scale = keep / (1.0 - rate)
-    return run.rounded(Near(x.value * scale, x.error * scale), 2.0 if rate else 0.0)
+    return run.rounded(Near(x.value * scale, _times(x.error, scale)), 2.0 if rate else 0.0)
 
 
+@OVERFLOWS
 def layer_norm(run: Arithmetic, x: Array, gamma: Array, beta: Array, epsilon: float, *, dy: Array) -> Bounds:
     """See `_Norm`, of exact rows."""
     norm = _Norm(run, exact(x), epsilon)
@@ -296,6 +340,7 @@ def layer_norm(run: Arithmetic, x: Array, gamma: Array, beta: Array, epsilon: fl
     return _errors(y=norm.forward(gamma, beta), dx=dx, dgamma=dgamma, dbeta=run.sum(exact(dy), 0))
 
 
+@OVERFLOWS
 def add_norm(
     run: Arithmetic,
     h: Array,
@@ -313,7 +358,7 @@ def add_norm(
     keep = _kept(h.shape, rate, key, rows)
     norm = _Norm(run, run.add(exact(x), _dropped(run, exact(h), rate, keep)), epsilon)
     y, size = norm.forward(gamma, beta), np.maximum(np.abs(gamma), SMALLEST)
-    again = run.gamma(3.0) * norm.size + (run.gamma(1.0) * y.size + 3.0 * run.tiny) / size
+    again = run.gamma(3.0) * norm.size + (run.gamma(1.0) * y.size + 3.0 * run.tiny) / size + run.tiny
     again = np.where((np.abs(beta) < REMADE * size) & (np.abs(gamma) >= SMALLEST), again, 0.0)
     dx, dgamma = norm.backward(dy, gamma, norm.own + again)
     return _errors(y=y, dh=_dropped(run, dx, rate, keep), dx=dx, dgamma=dgamma, dbeta=run.sum(exact(dy), 0))
@@ -328,6 +373,12 @@ class _Norm:
 
     def __init__(self, run: Arithmetic, x: Near, epsilon: float) -> None:
         C = x.value.shape[1]
+        rounded_epsilon = float(np.asarray(epsilon).astype(run.dtype))
+        if not rounded_epsilon > 0.0:
+            raise ValueError(
+                f"epsilon is {epsilon:g}, which is {rounded_epsilon:g} in {run.dtype}; a row of equal numbers then has "
+                f"no norm: epsilon has to be at least {np.finfo(run.dtype).smallest_subnormal:g}"
+            )
         mean = x.value.mean(axis=1, keepdims=True)
         centred = x.value - mean
         variance = np.square(centred).mean(axis=1, keepdims=True)
@@ -339,18 +390,21 @@ class _Norm:
         of_square = 2.0 * np.abs(centred) * apart + np.square(apart + of_mean)
         of_variance = self._mean(run.rounded(Near(np.square(centred), of_square))).error
         inside = variance + epsilon
-        lost = (of_variance + run.gamma(1.0) * (inside + epsilon + of_variance)) / inside
+        of_epsilon = abs(epsilon - rounded_epsilon)
+        lost = (of_variance + of_epsilon + run.gamma(1.0) * (inside + epsilon + of_variance)) / inside
         with np.errstate(divide="ignore", invalid="ignore"):
             # 1 / √(1 - lost) - 1, without the difference
             ratio = np.where(lost < 1.0, lost / (np.sqrt(1.0 - lost) + 1.0 - lost), np.inf)
-        ratio = np.minimum(ratio, np.sqrt(inside / epsilon))  # a variance is not below 0, whatever was lost
+        # A variance is not below 0, whatever was lost.
+        ratio = np.minimum(ratio, np.sqrt(inside) / math.sqrt(min(epsilon, rounded_epsilon)))
         self.ratio = ratio + run.gamma(2.0) * (1.0 + ratio)  # root and division
         self.inverse_std = 1.0 / np.sqrt(inside)
         self.x_hat = centred * self.inverse_std
-        self.own = (apart + of_mean) * self.inverse_std * (1.0 + self.ratio) + run.tiny * self.inverse_std
-        self.own += run.gamma(1.0) * (np.abs(self.x_hat) * (1.0 + self.ratio) + self.own)
-        largest = math.sqrt(C) * 1.01 + np.abs(self.x_hat)  # no |x̂| is above √C
-        self.own = np.minimum(self.own, largest)
+        self.own = (apart + of_mean) * self.inverse_std * (1.0 + self.ratio)
+        self.own += run.gamma(1.0) * (np.abs(self.x_hat) * (1.0 + self.ratio) + self.own) + run.tiny
+        if rounded_epsilon >= 4.0 * run.tiny:  # so that epsilon makes up for what the squares lose to underflow
+            largest = math.sqrt(C) * (1.01 + run.gamma(C + 4)) + np.abs(self.x_hat)  # no |x̂| is above √C
+            self.own = np.minimum(self.own, largest)
         self.size = np.abs(self.x_hat) * (1.0 + self.ratio) + self.own
 
     def forward(self, gamma: Array, beta: Array) -> Near:
@@ -365,7 +419,7 @@ class _Norm:
         slope = run.multiply(exact(dy), exact(gamma))  # dx̂
         size = np.abs(slope.value)
         mean = self._mean(slope)
-        terms = run.rounded(Near(slope.value * self.x_hat, size * own), 2.0)
+        terms = run.multiply(slope, Near(self.x_hat, own))
         along = self._mean(Near(terms.value, terms.error + run.gamma(2.0) * self.ratio * size * np.abs(self.x_hat)))
         along = Near(along.value, along.error + self.ratio * (np.abs(along.value) + along.error))
         pull = run.multiply(x_hat, along)
@@ -378,10 +432,11 @@ class _Norm:
         return dx, run.sum(_product(exact(dy), x_hat), 0, roundings=1.0)
 
     def _mean(self, a: Near) -> Near:
-        """Of each row: C - 1 additions and a division."""
+        """Of each row: C - 1 additions and a division, which may underflow even where it does not round."""
         C = a.value.shape[1]
         total = self.run.sum(a, 1)
-        return self.run.rounded(Near(total.value[:, None] / C, total.error[:, None] / C), self.divide)
+        of_total = total.error[:, None] / C + self.run.tiny
+        return self.run.rounded(Near(total.value[:, None] / C, of_total), self.divide)
 
 
 # --- softmax ----------------------------------------------------------------------------------------------------------
@@ -390,6 +445,12 @@ class _Norm:
 def _rescalings(n: int) -> int:
     """How often a softmax in blocks may scale what it has summed up down to a larger maximum."""
     return -(-n // BLOCK) - 1
+
+
+def _grown(p: Array, log_p: Array, exponent: Array) -> Array:
+    """p (exp(exponent) - 1), also where p is too small for float64 and exp(exponent) makes up for it."""
+    grown: Array = np.where(exponent < 1.0, p * np.expm1(np.minimum(exponent, 1.0)), np.exp(log_p + exponent) - p)
+    return grown
 
 
 def _is_alone(below: Array, error: Array) -> Array:
@@ -401,6 +462,7 @@ def _is_alone(below: Array, error: Array) -> Array:
     return alone
 
 
+@OVERFLOWS
 def attention(
     run: Arithmetic,
     q: Array,
@@ -453,58 +515,68 @@ def _attend(
     scores = q @ k.T * scale
     below = scores.max(axis=1, keepdims=True) - scores
     weights = np.exp(-below)
-    p = weights / weights.sum(axis=1, keepdims=True)
-    # a score: D products and their sum, and the scale
+    total = weights.sum(axis=1, keepdims=True)
+    p, log_p = weights / total, -below - np.log(total)
+    # a score: D products and their sum, and the scale, which may have been q's or k's
     size = (np.abs(q) @ np.abs(k).T) * scale
-    of_score = run.gamma(1.0 + shrink) * size + (D + 1) * tiny
+    of_score = run.gamma(1.0 + shrink) * size + (D + 2) * tiny
+    of_score += tiny * (np.abs(q).sum(axis=1)[:, None] + np.abs(k).sum(axis=1))
     of_score += run.additions(D, size + of_score, np.abs(scores) + of_score)
     most = of_score.max(axis=1, keepdims=True)
     # its distance from the maximum, and the scale where it comes after; then exp, once and for each larger maximum
     again = of_score + run.gamma(1.0 + shrink) * (below + of_score + most) + run.gamma(EXP) * (1 + blocks)
     exponent = np.where(_is_alone(below, most), of_score, again)
-    if again.max(initial=0.0) > 300.0:
+    if not again.max(initial=0.0) <= MOST:
         raise ValueError(
             f"the rounding of a score is {again.max():.1e}, so that its probability can be anything; "
             "the bounds are for smaller q and k"
         )
-    factor = np.expm1(exponent)
-    less = -(p * np.expm1(-exponent)).sum(axis=1, keepdims=True)  # Σ p exp(ε) is from 1 - less
-    more = (p * factor).sum(axis=1, keepdims=True)  # to 1 + more
-    moved = p * factor / (1.0 - less) + tiny  # how much of its weight a key may lose or win, as a share of all
+    # Σ p exp(ε) is from low = 1 - less to 1 + more. low is added up itself: the difference may have no digit left.
+    factor = _grown(p, log_p, exponent)
+    less = -(p * np.expm1(-exponent)).sum(axis=1, keepdims=True)
+    low = np.exp(log_p - exponent).sum(axis=1, keepdims=True)
+    more = factor.sum(axis=1, keepdims=True)
+    flushed = (2.0 + blocks) * tiny  # exp may give 0 for a subnormal number, and each scaling may underflow
+    moved = factor / low + flushed  # how much of its weight a key may lose or win, as a share of all
 
     def averaged(x: Array, mean: Array) -> Array:
         """The error of the mean of x (R, S) under p that ε alone makes; it stays a mean of what is there."""
         distance = np.abs(x - mean[:, None])
-        error: Array = np.minimum((moved * distance).sum(axis=1), distance.max(axis=1, initial=0.0))
+        error: Array = np.minimum(_times(moved, distance).sum(axis=1), distance.max(axis=1, initial=0.0))
         return error
 
     # p itself, where the maximum and the sum were kept and the score may have been made again: exp(ε) / Σ p exp(ε) is
     # from 1 / (1 + under) to 1 + above; then S - 1 additions, and 1 / sum and the product with it
-    factor = np.expm1(again)
-    above, under = (factor + less) / (1.0 - less), factor + more + factor * more
+    rise = (_grown(p, log_p, again) + p * less) / low
+    under = np.expm1(again) + more + np.expm1(again) * more
     rounding = run.gamma(S + 1 + blocks)
-    of_p = p * (np.maximum(above, under / (1.0 + under)) + rounding * (1.0 + above)) + 2.0 * tiny
+    of_p = np.maximum(rise, p * (under / (1.0 + under))) + rounding * (p + rise) + flushed + 2.0 * tiny
+    largest = np.minimum(p + rise, 1.0) * (1.0 + rounding)  # what is computed for p in forward, at most
 
     y, of_y = np.empty_like(q), np.empty_like(q)
     for d in range(D):
         values = keep * v[:, d] * gain
         y[:, d] = (p * values).sum(axis=1)
         of_y[:, d] = averaged(np.broadcast_to(values, p.shape), y[:, d])
-        # each term p v: the product, dropout's factor, and the division by the sum if it comes before
-        terms = (p * np.abs(values)).sum(axis=1)
-        of_y[:, d] += run.gamma(2.0 + drop + blocks) * terms + run.additions(
-            S, terms * (1.0 + rounding), np.abs(y[:, d])
-        )
-    # the sum of the weights, and 1 / sum and the product with it if that comes after
-    of_y += run.gamma(S + 1 + blocks) * (np.abs(y) + of_y) + (S + 1) * tiny
+        # each term p v: the product, dropout's factor, and the division by the sum if it comes before, which may
+        # underflow
+        terms = (largest * np.abs(values)).sum(axis=1)
+        of_y[:, d] += run.gamma(2.0 + drop + blocks) * terms + run.additions(S, terms, np.abs(y[:, d]) + of_y[:, d])
+        of_y[:, d] += tiny * np.broadcast_to(np.abs(values), p.shape).sum(axis=1)
+    # the sum of the weights, and 1 / sum and the product with it if that comes after; S products, v / (1 - rate), what
+    # is scaled down to a larger maximum, and the last product may underflow
+    of_y += run.gamma(S + 1 + blocks) * (np.abs(y) + of_y) + (S + 4 + blocks) * tiny
 
     dp = keep * (dy @ v.T) * gain
-    of_dp = keep * (run.gamma(D + drop) * (np.abs(dy) @ np.abs(v).T) * gain + D * tiny)
+    of_dp = run.gamma(D + drop) * (np.abs(dy) @ np.abs(v).T) * gain + (D * gain + 1) * tiny
+    if rate:  # the factor may have been dy's or v's
+        of_dp += tiny * (np.abs(dy).sum(axis=1)[:, None] + np.abs(v).sum(axis=1))
+    of_dp = keep * of_dp
     delta = (p * dp).sum(axis=1)
-    terms = (p * (np.abs(dp) + of_dp)).sum(axis=1) * (1.0 + rounding)
-    by_keys = averaged(dp, delta) + (p * of_dp).sum(axis=1) * (1.0 + rounding)  # Σ_j p dp
+    terms = (largest * (np.abs(dp) + of_dp)).sum(axis=1)
+    by_keys = averaged(dp, delta) + (largest * of_dp).sum(axis=1)  # Σ_j p dp
     by_keys += run.gamma(3.0 + blocks) * terms + run.additions(S, terms, np.abs(delta) + by_keys)
-    by_keys += run.gamma(S - 1 + blocks) * (np.abs(delta) + by_keys)
+    by_keys += run.gamma(S - 1 + blocks) * (np.abs(delta) + by_keys) + tiny * (np.abs(dp) + of_dp).sum(axis=1)
     by_numbers = (np.abs(dy) * of_y).sum(axis=1)  # or Σ_d dy y
     by_numbers += run.gamma(D) * (np.abs(dy) * (np.abs(y) + of_y)).sum(axis=1)
     of_delta = np.maximum(by_keys, by_numbers) + (S + D) * tiny
@@ -513,11 +585,12 @@ def _attend(
 
     def summed(a: Near, b: Array, factor: float, roundings: float, n: int) -> Array:
         """The error of factor · (a b), where the terms are n, the roundings the product's and the factor's."""
-        size = a.size @ np.abs(b)
+        size, sizes = _matmul(a.size, np.abs(b)), np.abs(b)
         total = np.abs(a.value @ b) if n == len(b) else size  # otherwise these are some of the terms
-        error = a.error @ np.abs(b) + run.gamma(1.0 + roundings) * size
+        error = _matmul(a.error, sizes) + run.gamma(1.0 + roundings) * size
         error += run.additions(n, size + error, total + error)
-        found: Array = error * factor + (len(b) + 1) * tiny
+        found: Array = error * factor + (len(b) * max(1.0, factor) + 1.0) * tiny
+        found += tiny * (a.size.sum(axis=1, keepdims=True) + sizes.sum(axis=0))  # the factor may have been a's or b's
         return found
 
     kept = Near(keep * p, keep * of_p)
@@ -525,6 +598,7 @@ def _attend(
     return of_y, of_dq, summed(dscores.T, q, scale, shrink, queries), summed(kept.T, dy, gain, drop, queries)
 
 
+@OVERFLOWS
 def cross_entropy(
     run: Arithmetic, h: Array, table: Array, bias: Array, labels: Array, *, dy: Array, rescalings: int | None = None
 ) -> Bounds:
@@ -541,16 +615,20 @@ def cross_entropy(
     weights = np.exp(z.value - top)
     total = weights.sum(axis=1, keepdims=True)
     p, log_total = weights / total, np.log(total)
+    log_p = z.value - top - log_total
     most = z.error.max(axis=1, keepdims=True)
     # exp, once and for each larger maximum, of a distance from the maximum that is rounded
     own = run.gamma(1.0) * (top - z.value + z.error + most) + run.gamma(EXP) * (1 + blocks)
-    if (z.error + own).max(initial=0.0) > 300.0:
+    if not (z.error + own).max(initial=0.0) <= MOST:
         raise ValueError(f"the rounding of a logit is {z.error.max():.1e}; the bounds are for smaller h and table")
 
     def logarithm(exponent: Array) -> Array:
         """The error of log Σ exp(z) if those of the terms are factors exp(±exponent): of exp, the sum, and log."""
-        up, down = (np.log1p((p * np.expm1(sign * exponent)).sum(axis=1, keepdims=True)) for sign in (1.0, -1.0))
-        of_sum = np.maximum(up, -down) + run.gamma(V - 1 + blocks) + V * run.tiny
+        up = np.log1p(_grown(p, log_p, exponent).sum(axis=1, keepdims=True))
+        less = -(p * np.expm1(-exponent)).sum(axis=1, keepdims=True)  # near 1 the difference has no digit left
+        low = np.exp(log_p - exponent).sum(axis=1, keepdims=True)
+        down = np.where(less < 0.5, -np.log1p(-np.minimum(less, 0.5)), -np.log(low))
+        of_sum = np.maximum(up, down) + run.gamma(V - 1 + blocks) + V * (2.0 + blocks) * run.tiny
         error: Array = of_sum + run.gamma(LOG) * (log_total + of_sum)
         return error
 
@@ -564,7 +642,7 @@ def cross_entropy(
     log_sum = Near(log_total + top, logarithm(z.error + own))
     log_sum = run.rounded(Near(log_sum.value, log_sum.error + run.gamma(1.0) * most))
     exponent = z.error + log_sum.error + run.gamma(1.0) * (np.abs(z.value - log_sum.value) + z.error + log_sum.error)
-    slopes = Near(p.copy(), p * np.expm1(exponent + run.gamma(EXP)) + run.tiny)
+    slopes = Near(p.copy(), _grown(p, log_p, exponent + run.gamma(EXP)) + 2.0 * run.tiny)
     hit = run.add(Near(p[at, labels], slopes.error[at, labels]), exact(np.full(M, -1.0)))
     slopes.value[at, labels], slopes.error[at, labels] = hit.value, hit.error
     dz = run.multiply(exact(dy[:, None]), slopes)
@@ -576,6 +654,7 @@ def cross_entropy(
 # --- what is done to gradients ----------------------------------------------------------------------------------------
 
 
+@OVERFLOWS
 def accumulate(
     run: Arithmetic, total: Array, gradient: Array | None, *, terms: int = 1, size: Array | None = None
 ) -> Bounds:
@@ -589,12 +668,14 @@ def accumulate(
     return _errors(total=run.gamma(1.0) * size + run.gamma(terms) * np.abs(total) + (terms + 1) * run.tiny)
 
 
+@OVERFLOWS
 def squared_norm(run: Arithmetic, x: Array) -> Bounds:
-    """In float64 whatever the precision of x: a sum of len(x) squares."""
+    """In float64 whatever the precision of x: a sum of len(x) squares, each of which may underflow."""
     wide = Arithmetic(np.float64)
-    return _errors(norm=wide.gamma(len(x)) * np.square(x).sum())
+    return _errors(norm=wide.gamma(len(x)) * np.square(x).sum() + len(x) * wide.tiny)
 
 
+@OVERFLOWS
 def adam_step(
     run: Arithmetic,
     w: Array,
