@@ -371,9 +371,10 @@ def test_the_bound_of_a_mean_is_never_more_than_the_distance_of_what_is_averaged
         ([[0.5, 1.0]] * 2, [[1e-44, 2e-44]] * 2, [[1.0, 1.0], [-1.0, 2.0]], [[1e10, -1e10]] * 2, 0.0),
         ([[1.0, 2.0]] * 2, [[1.0, 1.0], [-1.0, 2.0]], [[1e20, 3e19], [-2e20, 1e20]], [[1e-41, 3e-41]] * 2, 1 / 3),
         ([[1.0, 2.0]] * 2, [[1.0, 1.0], [-1.0, 2.0]], [[1e-41, 3e-41], [2e-41, 1e-44]], [[1e20, 3e19]] * 2, 1 / 3),
+        ([[4.2e-45] * 64] * 2, [[1e38] * 64, [-1e38] * 64], [[1.0] * 64, [-1.0] * 64], [[1e-3] * 64] * 2, 0.0),
         ([[90.0, 2.0]] * 2, [[1.0, 1.0], [-0.4, 2.0]], [[0.0, 1.0], [1e38, 2.0]], [[1.0, 1.0]] * 2, 0.0),
     ],
-    ids=["q", "q and a large k", "k", "dy", "v", "p"],
+    ids=["q", "q and a large k", "k", "dy", "v", "q's scores", "p"],
 )
 def test_what_attention_loses_to_underflow_is_multiplied_by_what_multiplies_it(backend, q, k, v, dy, rate):
     for key in [(3, 4), (3, 5), (3, 6)]:
@@ -423,11 +424,12 @@ def test_a_sum_of_squares_that_underflow_has_its_bound(backend):
 def test_a_root_of_what_underflowed_has_its_bound(backend):
     for of_g in (1e-18, 1e-20, 1e-23, 1e-30):
         w, g, m, v = (np.full(3, value, np.float32) for value in (1e-10, of_g, of_g, 0.0))
-        step((w, g, m, v), backend, (0.1, 0.9, 0.99, 1e-19, 0.5, 0.1))
+        limits = step((w, g, m, v), backend, (0.1, 0.9, 0.99, 1e-12, 0.5, 0.1))
+        assert np.isfinite(limits["w"]).all()  # a root is off by the root of what is below it, at most
 
 
-def step(arrays: Sequence[np.ndarray], backend: str, settings: tuple[float, ...]) -> None:
-    """Adam's step, held to its bounds."""
+def step(arrays: Sequence[np.ndarray], backend: str, settings: tuple[float, ...]) -> bounds.Bounds:
+    """The bounds of Adam's step, to which the backend's is held."""
     limits = bounds.adam_step(SINGLE, *map(widened, arrays), *settings)
     within_range(limits)
     true, found = [widened(array) for array in arrays], [array.copy() for array in arrays]
@@ -437,6 +439,7 @@ def step(arrays: Sequence[np.ndarray], backend: str, settings: tuple[float, ...]
     ops_of(backend).adam_step(*found, *settings)
     for i, (name, limit) in zip((0, 2, 3), limits.items(), strict=True):
         hold(f"adam_step: {name}", found[i], true[i], limit)
+    return limits
 
 
 def drawing_wide(seed: int, dtype: type = np.float32) -> tuple[Draw, np.random.Generator]:
