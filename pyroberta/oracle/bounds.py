@@ -25,7 +25,8 @@ passes through at most n - 1 additions, whatever their order; the last of them r
 smaller than its terms.
 
 Two results within their bounds differ from each other by at most the sum of both. The bounds are themselves computed in
-float64; a part in a million is added for that.
+float64; a part in a million is added for that. A bound for float64 itself is right to first order only: the true result
+is known no better than the op computes it.
 """
 
 from __future__ import annotations
@@ -390,8 +391,9 @@ class _Norm:
         of_square = 2.0 * np.abs(centred) * apart + np.square(apart + of_mean)
         of_variance = self._mean(run.rounded(Near(np.square(centred), of_square))).error
         inside = variance + epsilon
-        of_epsilon = abs(epsilon - rounded_epsilon)
-        lost = (of_variance + of_epsilon + run.gamma(1.0) * (inside + epsilon + of_variance)) / inside
+        # A subnormal epsilon is rounded by more than γ(1).
+        of_epsilon = max(run.gamma(1.0) * epsilon, abs(epsilon - rounded_epsilon))
+        lost = (of_variance + of_epsilon + run.gamma(1.0) * (inside + of_variance)) / inside
         with np.errstate(divide="ignore", invalid="ignore"):
             # 1 / √(1 - lost) - 1, without the difference
             ratio = np.where(lost < 1.0, lost / (np.sqrt(1.0 - lost) + 1.0 - lost), np.inf)
