@@ -572,7 +572,12 @@ def _spelt(template: Sequence[tuple[str, str]]) -> str:
 
 def _tokens_of(path: Path, pairs: Mapping[str, Any], vocabulary: Mapping[str, int]) -> dict[str, Any]:
     """The special tokens of `pairs`, each a token and its id, which must be the vocabulary's."""
-    for token, id in pairs.values():
+    for pair in pairs.values():
+        if not isinstance(pair, list) or len(pair) != 2:
+            raise ValueError(
+                f"the post_processor in {str(path)!r} should give a token and its id as a list of two, got {shown(pair)}"
+            )
+        token, id = pair
         if vocabulary.get(token, id) != id:
             raise ValueError(
                 f"the post_processor in {str(path)!r} gives {shown(token)} the id {shown(id)}, the vocabulary "

@@ -245,6 +245,11 @@ CASES: dict[str, Case] = {
         ),
         "the header's entries asks for 20000 steps",
     ),
+    "a post-processor whose token has a third part": Case(
+        "hf",
+        change("tokenizer.json", lambda t: t["post_processor"]["cls"].append(0)),
+        "the post_processor in .* should give a token and its id as a list of two",
+    ),
     "an added token that is a number": Case(
         "hf",
         change("tokenizer.json", lambda t: t["added_tokens"].append(t["added_tokens"][0] | {"content": 7, "id": 7})),
