@@ -575,7 +575,8 @@ def _tokens_of(path: Path, pairs: Mapping[str, Any], vocabulary: Mapping[str, in
     for pair in pairs.values():
         if not isinstance(pair, list) or len(pair) != 2:
             raise ValueError(
-                f"the post_processor in {str(path)!r} should give a token and its id as a list of two, got {shown(pair)}"
+                f"the post_processor in {str(path)!r} should give a token and its id as a list of two, "
+                f"got {shown(pair)}"
             )
         token, id = pair
         if vocabulary.get(token, id) != id:
