@@ -65,7 +65,7 @@ struct Job {
     // The rest is guarded by the pool's mutex.
     int joined = 0;  // workers that ever began, each with a slot of its own
     bool is_awaited = false;
-    std::exception_ptr problem;
+    std::exception_ptr problem{};
     Job *before = nullptr, *after = nullptr;  // in the list of jobs
 
     bool has_room() const { return joined < most_workers && begun.load(std::memory_order_relaxed) < tasks; }

@@ -212,7 +212,7 @@ class Backbone:
             for name, array in copies.items():
                 array[...] = self.params[name]
             yield copies
-            with self.updating(wanted) as params:
+            with self.updating(wanted, ["changing()"]) as params:
                 for name, array in copies.items():
                     params[name][...] = array
 
@@ -229,12 +229,17 @@ class Backbone:
         return self._guard.hold(name, makes_room)
 
     @contextmanager
-    def updating(self, names: Collection[str]) -> Iterator[Arrays]:
+    def updating(self, names: Collection[str], writers: Collection[str]) -> Iterator[Arrays]:
         """The parameters themselves, to be changed in place by who holds the right to; an interrupt waits.
 
         Args:
             names: of the parameters that change.
+            writers: names of those who may hold the right.
+
+        Raises:
+            RuntimeError: while somebody else holds it, as a `changing` that a callback has not ended.
         """
+        self._guard.check_innermost(writers)
         with uninterrupted():
             self._forget(names)
             try:
@@ -338,10 +343,10 @@ class Backbone:
             raise RuntimeError(
                 f"LoRA is enabled already, with rank {self.config.lora_rank}; merge_lora() folds it into the kernels"
             )
-        with self.writing("enable_lora()"):
+        with self.writing("enable_lora()"), uninterrupted():
             self._take(*with_lora(self.config, self._arrays, rank, alpha, targets, seed), self.ops)
-        if train_head:
-            self.unfreeze(r"head\..*")
+            if train_head:
+                self.unfreeze(r"head\..*")
 
     def merge_lora(self) -> None:
         """Adds the low-rank changes to their kernels and drops their factors; everything is trainable again.
@@ -352,7 +357,7 @@ class Backbone:
             RuntimeError: where LoRA is not enabled.
         """
         self._need_lora()
-        with self.writing("merge_lora()"):
+        with self.writing("merge_lora()"), uninterrupted():
             self._take(*merged(self.config, self._arrays), self.ops)
 
     def save_lora_weights(self, path: str | os.PathLike[str]) -> None:
@@ -388,7 +393,7 @@ class Backbone:
         from pyroberta.presets import lora
 
         config, factors = lora.read(os.fspath(path), self.config)
-        with self.writing("load_lora_weights()", makes_room=True):
+        with self.writing("load_lora_weights()", makes_room=True), uninterrupted():
             self._take_factors(os.fspath(path), config, factors)
 
     def _take_factors(self, path: str, config: RobertaConfig, factors: Mapping[str, Array]) -> None:
@@ -427,7 +432,7 @@ class Backbone:
                 f"vocabulary_size must be at least {last + 1}, for <s>, <pad> and </s>; got {vocabulary_size}"
             )
         config = replace(self.config, vocabulary_size=vocabulary_size)
-        with self.writing("resize_token_embeddings()"):
+        with self.writing("resize_token_embeddings()"), uninterrupted():
             self._lay_out(config, resized(self._arrays, shapes(config)), self.ops)
 
     def count_params(self) -> int:

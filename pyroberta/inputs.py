@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import reprlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sized
 from itertools import chain, islice
@@ -194,6 +195,7 @@ class InputReader(ABC):
     def _query(self, item: Any) -> Any:
         """One batch of an iterable of batches; labels and weights beside it are not looked at."""
         x = item[0] if isinstance(item, tuple) or _starts_with_features(item) else item
+        _refuse_one_text(x)
         if not isinstance(x, Mapping):
             return self._encoded(x)[0]
         check_features(x, self.needed)
@@ -251,6 +253,7 @@ class InputReader(ABC):
             raise ValueError(
                 f"a batch should be x, (x, y) or (x, y, sample_weight); got a {type(item).__name__} of {len(parts)}"
             )
+        _refuse_one_text(parts[0])
         return self._held(*parts)
 
     def _parts(self, items: Iterable[Any]) -> Iterator[HeldExamples]:
@@ -525,3 +528,12 @@ def per_text(sample_weight: Any, count: int) -> Any:
     if not (np.isfinite(weights) & (weights >= 0.0)).all():
         raise ValueError("sample_weight must be finite and at least 0")
     return weights
+
+
+def _refuse_one_text(x: Any) -> None:
+    """That a batch of an iterable of batches is no bare text, whose letters would be taken for texts."""
+    if isinstance(x, str):
+        raise TypeError(
+            "a batch of an iterable of batches should be a list of texts; got one text, "
+            f"{reprlib.repr(x)}. Put it into a list"
+        )

@@ -16,6 +16,7 @@ from pyroberta.formats.budget import clipped
 from pyroberta.inputs import InputReader
 from pyroberta.model.batch import Batch
 from pyroberta.model.gradients import Gradients
+from pyroberta.model.guard import uninterrupted
 from pyroberta.model.lora import merged
 from pyroberta.model.params import Arrays
 from pyroberta.presets import registry
@@ -388,6 +389,10 @@ class Task(ABC):
         validation: Examples | None = None
         if validation_data is not None:
             given = validation_data if isinstance(validation_data, tuple) else (validation_data,)
+            if len(given) > 3:
+                raise ValueError(
+                    f"validation_data should be x, (x, y) or (x, y, sample_weight); got a tuple of {len(given)}"
+                )
             validation = validation_reader.examples(*given)
         elif validation_split:
             if not isinstance(examples, HeldExamples):
@@ -491,12 +496,10 @@ class Task(ABC):
         """
         self._need_trainable()
         examples = self._held(x, y, sample_weight, long_texts)
-        for metric in self._metrics:
-            metric.reset()
         size = max(examples.num_texts, -(-len(examples) // MOST_PARTS))
         batches = list(examples.batches(size, (self.seed, self.optimizer.iterations), shuffle=False))
         with self.backbone.writing("train_on_batch()"):
-            values = self._update(batches)
+            values = self._update(batches, self._running())
         return values if return_dict else _as_keras(values)
 
     def test_on_batch(
@@ -672,7 +675,7 @@ class Task(ABC):
         8000
         """
         tokenizer = self._tokenizer()
-        with self.backbone.writing("add_tokens()", makes_room=True):
+        with self.backbone.writing("add_tokens()", makes_room=True), uninterrupted():
             added = tokenizer.add_tokens(tokens, special=special)
             if tokenizer.vocabulary_size > self.backbone.config.vocabulary_size:
                 self.backbone.resize_token_embeddings(tokenizer.vocabulary_size)
@@ -741,16 +744,15 @@ class Task(ABC):
         self, groups: Iterator[list[Batch]], steps_per_epoch: int | None, epoch: int, told: CallbackList
     ) -> dict[str, float]:
         """The steps of one epoch; returns its metrics."""
-        for metric in self._metrics:
-            metric.reset()
+        running = self._running()
         logs: dict[str, float] = {}
         steps = masked = 0
         for group in islice(groups, steps_per_epoch):
             told.on_train_batch_begin(steps)
-            logs = self._update(group)
+            logs = self._update(group, running)
             told.on_train_batch_end(steps, {**logs, "tokens": sum(batch.num_tokens for batch in group)})
             steps += 1
-            masked += sum(len(batch.masked) for batch in group)
+            masked += sum(int(np.count_nonzero(batch.weights)) for batch in group)
             if self.stop_training:
                 return logs
         if steps < (steps_per_epoch or 1):
@@ -763,7 +765,11 @@ class Task(ABC):
             raise ValueError(self.nothing)
         return logs
 
-    def _update(self, group: Sequence[Batch]) -> dict[str, float]:
+    def _running(self) -> measures.Running:
+        """Metrics of one call: others, in other threads or in callbacks, have theirs."""
+        return measures.Running(self._metrics, self._unweighted)
+
+    def _update(self, group: Sequence[Batch], running: measures.Running) -> dict[str, float]:
         """One update from the batches of `group` taken as one; returns the metrics so far."""
         backbone, optimizer = self.backbone, self.optimizer
         if self._sums is None or self._sums.table != backbone.params.table:
@@ -773,10 +779,10 @@ class Task(ABC):
         model = backbone.ops, backbone.prepared(changing=names), backbone.config
         step = self.seed, optimizer.iterations
         for result in compute_gradients(*model, group, grads, self.loss, *step, self._recompute):
-            self._measure(result)
-        with backbone.updating(names) as params:
+            _measure(running, result)
+        with backbone.updating(names, ["fit()", "train_on_batch()"]) as params:
             optimizer.apply(params, grads.sums, names, backbone.ops)
-        return {metric.name: metric.result() for metric in self._metrics}
+        return running.values()
 
     def _evaluate(
         self, examples: Examples, batch_size: int, steps: int | None = None, told: CallbackList | None = None
@@ -784,8 +790,7 @@ class Task(ABC):
         told = told or CallbackList([], model=self, params={})
         backbone = self.backbone
         params = backbone.prepared(changing=self._trainable_names())
-        for metric in self._metrics:
-            metric.reset()
+        running = self._running()
         self.stop_evaluating = False
         told.on_test_begin()
         batches = islice(examples.fixed(batch_size), steps)
@@ -795,9 +800,9 @@ class Task(ABC):
         for step, batch in enumerate(batches):
             told.on_test_batch_begin(step)
             result = evaluate_batch(backbone.ops, params, backbone.config, batch, self.loss)
-            masked += len(result.labels)
-            self._measure(result)
-            values = {metric.name: metric.result() for metric in self._metrics}
+            masked += int(np.count_nonzero(result.weights))
+            _measure(running, result)
+            values = running.values()
             told.on_test_batch_end(step, values)
             if self.stop_evaluating:
                 break
@@ -807,12 +812,6 @@ class Task(ABC):
             raise ValueError(self.nothing)
         told.on_test_end(values)
         return values
-
-    def _measure(self, result: Result) -> None:
-        for metric in self._metrics:
-            is_plain = any(metric is plain for plain in self._unweighted)
-            weights = np.ones_like(result.weights) if is_plain else result.weights
-            metric.update(result.losses, result.predicted, result.labels, weights, result.denominator)
 
     def _trainable_names(self) -> list[str]:
         return self.backbone.trainable_names() if self._trainable else []
@@ -853,6 +852,10 @@ class Task(ABC):
             raise ValueError("this needs a tokenizer: the model was made with preprocessor=None")
         _check_vocabulary(self.preprocessor.tokenizer, self.backbone)
         return self.preprocessor.tokenizer
+
+
+def _measure(running: measures.Running, result: Result) -> None:
+    running.update(result.losses, result.predicted, result.labels, result.weights, result.denominator)
 
 
 def _check_fit(preprocessor: Preprocessor, backbone: Backbone) -> None:

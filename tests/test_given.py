@@ -231,3 +231,47 @@ def test_no_library_of_tables_is_imported():
     with pytest.raises(TypeError):
         small_masked_lm().fit(Frame())
     assert {name for name in known if name in sys.modules} == before
+
+
+def test_a_bare_text_among_batches_is_refused():
+    lm = small_masked_lm()
+    for call in (
+        lambda: lm.predict(iter([["a <mask>"], "c <mask>"]), verbose=0),
+        lambda: lm.evaluate(iter([["the old man", "went home"], "to the house"]), verbose=0),
+        lambda: lm.fit(iter([["the old man"], ("to the house",)]), verbose=0),
+    ):
+        with pytest.raises(TypeError, match=r"a batch of an iterable of batches should be a list .* got one text, '"):
+            call()
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        ({"a joy", "a waste"}, r"is a set, which has no order\. Pass a list: sorted\("),
+        (frozenset({"a joy"}), "is a frozenset, which has no order"),
+        (np.ma.array(["a joy", "b"], mask=[True, False]), "is a masked array, whose hidden values would be taken too"),
+    ],
+)
+def test_what_has_no_order_or_hides_values_is_refused(texts, message):
+    lm = small_masked_lm()
+    for call in (lm.fit, lm.evaluate, lm.predict, lm.score, lm.embed, lm.fill_mask):
+        with pytest.raises(TypeError, match=message):
+            call(texts)
+
+
+def test_examples_without_any_weight_are_refused():
+    lm = small_masked_lm()
+    texts = ["the old man went home"] * 4
+    for call in (
+        lambda: lm.fit(texts, sample_weight=[1, 1, 1, 0], validation_split=0.25, verbose=0),
+        lambda: lm.fit(texts, sample_weight=[0, 0, 0, 2], validation_split=0.25, verbose=0),
+        lambda: lm.fit(iter([(texts, None, [0] * 4)]), verbose=0),
+    ):
+        with pytest.raises(ValueError, match=r"weight .*is 0|every weight"):
+            call()
+
+
+def test_validation_data_has_no_fourth_part():
+    lm = small_masked_lm()
+    with pytest.raises(ValueError, match=r"validation_data should be x, .* got a tuple of 4"):
+        lm.fit(["a", "b"], validation_data=(["a"], None, None, 1), verbose=0)

@@ -46,9 +46,9 @@ def seen_by_fit(masked_lm: MaskedLM, monkeypatch, *x, **keywords) -> list[list[s
     seen = []
     update = MaskedLM._update
 
-    def spy(self, group):
+    def spy(self, group, running):
         seen.append([part for batch in group for part in parts_of(batch)])
-        return update(self, group)
+        return update(self, group, running)
 
     with monkeypatch.context() as patch:
         patch.setattr(MaskedLM, "_update", spy)

@@ -136,12 +136,12 @@ def batches_seen(masked_lm: MaskedLM, monkeypatch: pytest.MonkeyPatch, **keyword
     seen = []
     update = MaskedLM._update
 
-    def spy(self, group):
+    def spy(self, group, running):
         for batch in group:
             ids = batch.ids.copy()
             ids[batch.masked] = batch.labels
             seen.append([tuple(part) for part in np.split(ids, batch.starts[1:-1])])
-        return update(self, group)
+        return update(self, group, running)
 
     monkeypatch.setattr(MaskedLM, "_update", spy)
     masked_lm.fit(TEXTS, **{"batch_size": 4, "verbose": 0, **keywords})

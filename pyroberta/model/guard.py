@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 from typing import Any, NamedTuple
+
+HELD = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGALRM") if hasattr(signal, name)]
 
 
 def fork_safe_lock() -> Any:
@@ -55,47 +56,103 @@ class WriteGuard:
     def __init__(self) -> None:
         self._writers: list[Writer] = []  # the last one writes, the others make room for it
 
-    @contextmanager
-    def hold(self, name: str, makes_room: bool = False) -> Iterator[None]:
-        """Nobody else writes within the block.
+    def hold(self, name: str, makes_room: bool = False) -> Holding:
+        """For a `with` block within which nobody else writes.
 
         Raises:
-            RuntimeError: while somebody else writes, naming both.
+            RuntimeError: at its beginning, while somebody else writes, naming both.
         """
-        me = Writer(name, makes_room, threading.get_ident(), os.getpid())
+        return Holding(self, Writer(name, makes_room, threading.get_ident(), os.getpid()))
+
+    def enter(self, me: Writer) -> None:
+        """Lets a writer in, or raises RuntimeError."""
         with _LOCK:
             self._writers = [writer for writer in self._writers if writer.process == me.process]
             last = self._writers[-1] if self._writers else None
-            if last and (makes_room or not last.makes_room or last.thread != me.thread):
+            if last and (me.makes_room or not last.makes_room or last.thread != me.thread):
                 where = "" if last.thread == me.thread else " in another thread"
                 raise RuntimeError(
-                    f"{name} can't write into the parameters: {last.name} has not ended yet{where}. "
+                    f"{me.name} can't write into the parameters: {last.name} has not ended yet{where}. "
                     "One at a time may train or change a model"
                 )
             self._writers.append(me)
-        try:
-            yield
-        finally:
-            with _LOCK:
-                self._writers.remove(me)
+
+    def leave(self, me: Writer) -> None:
+        """Ends a writer's work; nothing, where it was not let in."""
+        with _LOCK:
+            self._writers = [writer for writer in self._writers if writer is not me]
+
+    def check_innermost(self, names: Collection[str]) -> None:
+        """That the last who was let in has one of these names.
+
+        Raises:
+            RuntimeError: where it has another one, which has not ended yet.
+        """
+        last = self._writers[-1] if self._writers else None
+        if last is not None and last.name not in names:
+            raise RuntimeError(
+                f"an update can't write into the parameters: {last.name} has not ended yet. End its block before the "
+                "next update"
+            )
 
 
-@contextmanager
-def uninterrupted() -> Iterator[None]:
-    """An interrupt (Ctrl-C) waits for the end of the block.
+class Holding:
+    """A writer's `with` block. An interrupt (Ctrl-C) while it begins or ends leaves no writer behind.
 
-    Python gives interrupts to its main thread alone. In any other one, and where the program handles interrupts by
-    other means than Python's `signal`, there is nothing to do.
+    Python looks for interrupts where functions are called, but not between a block's `__enter__` and the block.
     """
-    handler = signal.getsignal(signal.SIGINT) if threading.current_thread() is threading.main_thread() else None
-    if not callable(handler):  # another thread's, ignored, or not Python's
-        yield
-        return
-    came: list[tuple[int, Any]] = []
-    signal.signal(signal.SIGINT, lambda number, frame: came.append((number, frame)))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, handler)
-        if came:
-            handler(*came[0])
+
+    def __init__(self, guard: WriteGuard, me: Writer) -> None:
+        self.guard, self.me = guard, me
+
+    def __enter__(self) -> None:
+        try:
+            self.guard.enter(self.me)
+        except BaseException:
+            self.guard.leave(self.me)
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self.guard.leave(self.me)
+        except BaseException:
+            self.guard.leave(self.me)
+            raise
+
+
+class uninterrupted:
+    """A `with` block whose end interrupts wait for: Ctrl-C, SIGTERM and alarms that Python handles.
+
+    Python gives signals to its main thread alone. In any other one, and for signals that no function of Python handles,
+    there is nothing to do.
+
+    >>> with uninterrupted():
+    ...     pass
+    """
+
+    def __init__(self) -> None:
+        self.handlers: dict[int, Any] = {}
+        self.came: list[tuple[int, Any]] = []
+
+    def __enter__(self) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            return
+        try:
+            for number in HELD:
+                handler = signal.getsignal(number)
+                if callable(handler):
+                    self.handlers[number] = handler
+                    signal.signal(number, lambda number, frame: self.came.append((number, frame)))
+        except BaseException:
+            self._restore()
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        self._restore()
+        if self.came:
+            number, frame = self.came[0]
+            self.handlers[number](number, frame)
+
+    def _restore(self) -> None:
+        for number, handler in reversed(self.handlers.items()):  # SIGINT's last
+            signal.signal(number, handler)

@@ -122,6 +122,7 @@ def readable(path: Path) -> Path:
 
 
 def _previous(path: Path) -> Path:
+    path = Path(os.path.abspath(path))  # which has a name, as "." has not
     return path.with_name(f".{path.name}.previous")
 
 

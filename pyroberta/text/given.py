@@ -59,6 +59,13 @@ def opened(x: Any, name: str = "x") -> Any:
     if isinstance(x, np.ndarray) and x.dtype.names:
         names = list(x.dtype.names)
         raise _table_error(f"{name} is a structured array", names, f"{name}[{_quoted(text_column(names))}]")
+    if isinstance(x, (set, frozenset)):
+        raise TypeError(f"{name} is a {type(x).__name__}, which has no order. Pass a list: sorted({name})")
+    if isinstance(x, np.ma.MaskedArray):
+        raise TypeError(
+            f"{name} is a masked array, whose hidden values would be taken too. Pass those that count: "
+            f"{name}.compressed(), or {name}.filled(value)"
+        )
     if ("_csv", "reader") in kinds:
         raise TypeError(
             f"{name} is a csv.reader, which gives rows of strings. Pass the texts alone: "

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -51,6 +53,41 @@ class Metric:
     def result(self) -> float:
         """The metric of all batches since `reset`; 0 where nothing had any weight."""
         return self.numerator / self.denominator if self.denominator else 0.0
+
+
+class Running:
+    """Several metrics from their beginning on, as copies, so that one call's batches don't count in another's.
+
+    Args:
+        metrics: to be copied.
+        unweighted: those of them that leave weights out.
+
+    >>> running = Running([Loss()], [])
+    >>> running.update(np.array([3.0]), np.zeros(1), np.zeros(1), np.ones(1), 1.0)
+    >>> running.values()
+    {'loss': 3.0}
+    """
+
+    def __init__(self, metrics: Sequence[Metric], unweighted: Sequence[Metric]) -> None:
+        self._metrics = [(copy.deepcopy(metric), any(metric is plain for plain in unweighted)) for metric in metrics]
+        for metric, _ in self._metrics:
+            metric.reset()
+
+    def update(
+        self,
+        losses: NDArray[Any],
+        predicted: NDArray[Any],
+        labels: NDArray[Any],
+        weights: NDArray[Any],
+        denominator: float,
+    ) -> None:
+        """Adds one batch; arguments as for `Metric.update`."""
+        for metric, is_plain in self._metrics:
+            metric.update(losses, predicted, labels, np.ones_like(weights) if is_plain else weights, denominator)
+
+    def values(self) -> dict[str, float]:
+        """Each metric's result, by name."""
+        return {metric.name: metric.result() for metric, _ in self._metrics}
 
 
 class Loss(Metric):
