@@ -2,6 +2,8 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
+#include <cxxabi.h>
+
 #include <chrono>
 #include <memory>
 #include <optional>
@@ -47,15 +49,18 @@ struct Prepared {
     py::array kernel, copy;
 };
 
-// Takes the GIL again; a thread that would get it no more, since the interpreter ends, waits for the end of the process.
+// Takes the GIL again. Before Python 3.14 a daemon thread that asks for it while the interpreter ends is ended by unwinding
+// its stack, whose destructors would work on Python's objects without the GIL: it waits for the end of the process instead.
 void take_gil(PyThreadState* thread) {
-#if PY_VERSION_HEX >= 0x030D0000
-    const bool is_ending = Py_IsFinalizing();
+#ifdef __GLIBCXX__
+    try {
+        PyEval_RestoreThread(thread);
+    } catch (const abi::__forced_unwind&) {
+        for (;;) std::this_thread::sleep_for(std::chrono::hours(1));
+    }
 #else
-    const bool is_ending = _Py_IsFinalizing();
-#endif
-    while (is_ending) std::this_thread::sleep_for(std::chrono::hours(1));
     PyEval_RestoreThread(thread);
+#endif
 }
 
 // One call of an op: checks its arguments, and remembers the dtype that the first of them had.
@@ -177,8 +182,6 @@ class Call {
     template <typename Body>
     void run(const Body& body) const {
         const auto& set = instruction_set();
-        // Not py::gil_scoped_release: before Python 3.14 a daemon thread that asks for the GIL while the interpreter ends is
-        // ended by unwinding its stack, which must meet no destructor that asks for it.
         PyThreadState* const thread = PyEval_SaveThread();
         try {
             if (dtype_.itemsize() == sizeof(float)) {
@@ -611,15 +614,9 @@ std::string about() {
            pyroberta::describe_threads();
 }
 
-// row(*arguments), where the products of matrices of the ops that this thread calls are that library's. It is C++ that puts
-// back what was before, so that no interrupt of Python's comes in between.
-py::object with_blas(const pyroberta::Blas& library, const py::function& row, const py::args& arguments) {
-    struct Restore {
-        const pyroberta::Blas* before;
-        ~Restore() { pyroberta::blas_of_thread() = before; }
-    } restore{pyroberta::blas_of_thread()};
-    pyroberta::blas_of_thread() = &library;
-    return row(*arguments);
+// Products of matrices of the ops that this thread calls are that library's, until the next call; None for our own code.
+void use_blas(const py::object& library) {
+    pyroberta::blas_of_thread() = library.is_none() ? nullptr : library.cast<const pyroberta::Blas*>();
 }
 
 pyroberta::Blas make_blas(std::uintptr_t sgemm, std::uintptr_t dgemm, bool is_long, std::uintptr_t get_threads,
@@ -672,8 +669,8 @@ PYBIND11_MODULE(_native, module, py::mod_gil_not_used()) {
     py::class_<pyroberta::Blas>(module, "Blas", "A library of products of matrices, by the addresses of its functions.")
         .def(py::init(&make_blas), py::arg("sgemm"), py::arg("dgemm"), py::arg("is_long"), py::arg("get_threads"),
              py::arg("set_threads"));
-    module.def("with_blas", &with_blas,
-               "row(*arguments), with that library for the products of the ops that are called: (library, row, *arguments)");
+    module.def("use_blas", &use_blas, py::arg("library"),
+               "Takes a library, which must live on, for the products of the ops that this thread calls; None for our own.");
     module.def("end_calls_before_fork", &pyroberta::end_calls_before_fork, py::arg("library"),
                "Gives a library back its threads, in a child that was forked while another thread used it.");
     module.def("linear_forward", &linear_forward);

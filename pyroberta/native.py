@@ -284,7 +284,14 @@ def native_blas_ops() -> Ops:
 
         @wraps(row)
         def call(*arguments: Any) -> Any:
-            return _native.with_blas(library, row, *arguments)
+            try:  # the first thing, so that no interrupt comes before it
+                _native.use_blas(library)
+                return row(*arguments)
+            finally:
+                try:
+                    _native.use_blas(None)
+                finally:
+                    _native.use_blas(None)  # should an interrupt have come just before the other one
 
         return call
 

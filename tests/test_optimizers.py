@@ -445,3 +445,10 @@ def test_the_global_norm_is_clipped_as_torch_clips_it():
     assert optimizers.global_norm([grads.flat]) == pytest.approx(norm.item(), rel=1e-13)
     clipped = as_stepped(Adam(global_clipnorm=1.0), grads)
     np.testing.assert_allclose(clipped.flat, tensor.grad.numpy(), rtol=1e-6)  # torch adds 1e-6 to the norm
+
+
+@pytest.mark.parametrize("kind", [optimizers.AdamW, optimizers.TorchAdamW])
+@pytest.mark.parametrize("decay", [None, "0.1", True, -0.1, float("nan")])
+def test_an_optimizer_that_is_named_after_its_decay_has_one(kind, decay):
+    with pytest.raises(ValueError, match=r"weight_decay must be a number >= 0, got "):
+        kind(weight_decay=decay)

@@ -221,3 +221,10 @@ def test_an_array_of_a_files_bytes_is_decoded_by_hand():
     expression = str(raised.value).split("Decode them: ")[1]
     decoded = eval(expression, {"texts": texts})
     assert masked_lm.evaluate(decoded, verbose=0) == masked_lm.evaluate(["a", "b"], verbose=0)
+
+
+def test_the_line_to_write_never_overwrites_a_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "texts.txt").write_text("text,label\nA joy.,1\nA waste.,0\n")
+    with pytest.raises(ValueError, match=r"< texts\.txt > texts-2\.txt$"):
+        read_lines("texts.txt", for_shell=True)

@@ -246,11 +246,18 @@ def _for_shell(found: Found, name: str) -> str:
     source = shlex.quote(name) if os.path.exists(name) else "FILE"  # standard input has no name
     unpacked = f"{PACKED[found.packed][1]} {source}" if found.packed else ""
     if not found.rows:
-        return f"{unpacked} > texts.txt"
+        return f"{unpacked} > {_free_name()}"
     column = json.dumps(text_column(list(found.columns)), ensure_ascii=False)
     loop = f"[print(*row[{column}].split()) for row in {ROWS[found.rows].format(file='sys.stdin')}]"
     program = f"python3 -c {shlex.quote(f'import csv, json, sys; {loop}')}"
-    return f"{unpacked} | {program} > texts.txt" if unpacked else f"{program} < {source} > texts.txt"
+    output = _free_name()
+    return f"{unpacked} | {program} > {output}" if unpacked else f"{program} < {source} > {output}"
+
+
+def _free_name() -> str:
+    """A name for the file of texts that no file has: a shell empties one before it reads anything."""
+    names = ("texts.txt", *(f"texts-{i}.txt" for i in range(2, 100)))
+    return next((name for name in names if not os.path.lexists(name)), "NEW_FILE")
 
 
 def _short(text: str) -> str:
