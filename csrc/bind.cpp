@@ -643,6 +643,8 @@ py::tuple pool_counts() {
 }  // namespace
 
 PYBIND11_MODULE(_native, module, py::mod_gil_not_used()) {
+    // Loads NumPy's functions now: pybind11 lets the GIL go meanwhile, and takes it again where take_gil is not.
+    py::dtype::of<float>();
     module.doc() = "pyroberta's ops in C++; pyroberta.native makes the rows of the table from them.";
     module.def("about", &about, "The compiler, the instruction set in use and the number of threads.");
     module.def("get_num_threads", &pyroberta::most_threads, "The most threads that an op uses.");
