@@ -222,7 +222,8 @@ def claim(rng: random.Random, opened: Any) -> None:
     made = opened.create_dataset(path, there, kind, **how)
     count = int(np.prod(there, dtype=object))
     pieces = int(np.prod([-(-n // m) for n, m in zip(there, how.get("chunks", there), strict=True) if m], dtype=object))
-    if rng.random() < 0.5 and isinstance(kind, str) and kind[0] == "f" and count < 1 << 20 and pieces < 1000:
+    is_small = max(count, *there, 0) < 1 << 20 and pieces < 1000  # a side of 0 makes no other side small
+    if rng.random() < 0.5 and isinstance(kind, str) and kind[0] == "f" and is_small:
         made[...] = 1.0
     attribute(rng, made)
 
