@@ -227,8 +227,8 @@ def worked(op: str, seed: int):
 def test_a_slip_of_eight_units_in_the_last_place_of_the_largest_term_is_found(op):
     """In every result, where all of its numbers slip, by at most 25 draws: the examples of a test.
 
-    And where a single number slips it is found with this share of all draws, at least. It is not 1, since a sum of four
-    terms of a size may itself be off by as much, and a probability has passed through ten roundings and two exp.
+    And where a single number slips it is found with this share of all draws, at least. It is not 1, since roundings
+    alone may take a sum of four terms, or a probability, as far: tests/test_unlucky.py.
     """
     everywhere: dict[tuple[str, float], set[int]] = {}
     alone: dict[str, list[bool]] = {}

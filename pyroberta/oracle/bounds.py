@@ -335,7 +335,7 @@ def _dropped(run: Arithmetic, x: Near, rate: float, keep: Array) -> Near:
 
 @OVERFLOWS
 def layer_norm(run: Arithmetic, x: Array, gamma: Array, beta: Array, epsilon: float, *, dy: Array) -> Bounds:
-    """See `_Norm`, of exact rows."""
+    """x̂ has the errors of x - mean, and 1 / std's as a factor of the row; y rounds twice, dx two means and four times."""
     norm = _Norm(run, exact(x), epsilon)
     dx, dgamma = norm.backward(dy, gamma, norm.own)
     return _errors(y=norm.forward(gamma, beta), dx=dx, dgamma=dgamma, dbeta=run.sum(exact(dy), 0))
@@ -478,7 +478,7 @@ def attention(
     *,
     dy: Array,
 ) -> Bounds:
-    """See `_attend`, for each sequence and head, some queries at a time."""
+    """exp turns the absolute error of a score, D products and their sum, into a relative one of p; the rest is sums."""
     D = q.shape[1] // num_heads
     y, dq, dk, dv = np.zeros_like(q), np.zeros_like(q), np.zeros_like(k), np.zeros_like(v)
     for b, (start, stop) in enumerate(pairwise(starts.tolist())):
@@ -508,7 +508,8 @@ def _attend(
 
     What is subtracted from the scores before exp divides out, whatever it is. If exp(score_j) is computed with a factor
     exp(ε_j), then y' - y = Σ p_j (exp(ε_j) - 1)(v_j - y) / Σ p_j exp(ε_j), where p and y are the true ones: where all
-    v_j are alike, or one p_j is 1, no ε matters.
+    v_j are alike, or one p_j is 1, no ε matters. What backward subtracts from dp is Σ dy y, or Σ p dp with forward's p,
+    which sum to 1 up to rounding; p itself may be made again from the scores, with forward's sum.
     """
     (S, D), tiny, scale, gain = k.shape, run.tiny, 1.0 / math.sqrt(k.shape[1]), 1.0 / (1.0 - rate)
     drop = 2.0 if rate else 0.0  # 1 / (1 - rate) is rounded, and the product with it
@@ -604,7 +605,7 @@ def _attend(
 def cross_entropy(
     run: Arithmetic, h: Array, table: Array, bias: Array, labels: Array, *, dy: Array, rescalings: int | None = None
 ) -> Bounds:
-    """exp turns the absolute error of a logit into a relative one of a probability, as in attention.
+    """exp turns the absolute error of a logit, C products and a bias, into a relative one of a probability.
 
     The loss is log Σ exp(z_i - z_label), so the label's own term has no error but exp's. In backward the logarithm of
     the sum is subtracted as one rounded number. `rescalings`: how often the sum was scaled down to a larger maximum, if
