@@ -335,7 +335,7 @@ def _dropped(run: Arithmetic, x: Near, rate: float, keep: Array) -> Near:
 
 @OVERFLOWS
 def layer_norm(run: Arithmetic, x: Array, gamma: Array, beta: Array, epsilon: float, *, dy: Array) -> Bounds:
-    """x̂ has the errors of x - mean, and 1 / std's as a factor of the row; y rounds twice, dx two means and four times."""
+    """x̂ has the errors of x - mean and 1 / std's as a factor; y rounds twice, dx two means and four times."""
     norm = _Norm(run, exact(x), epsilon)
     dx, dgamma = norm.backward(dy, gamma, norm.own)
     return _errors(y=norm.forward(gamma, beta), dx=dx, dgamma=dgamma, dbeta=run.sum(exact(dy), 0))
