@@ -92,14 +92,14 @@ void scale_row(T* x, std::int64_t n, T by) {
 
 // A sequence of the batch: its rows among the keys and among the queries.
 struct Sequence {
-    std::int64_t number;
+    std::uint64_t number;  // the stream of its dropout mask
     std::int64_t start, keys;           // rows [start, start + keys) of k and v; keys is S
     std::int64_t first_query, queries;  // rows [first_query, first_query + queries) of q and y
 };
 
 // The batch's sequences, (B,) in scratch, those with the most scores first: the last tasks to be done are small ones,
 // so that the threads end at about the same time.
-inline Sequence* sorted_sequences(const std::int32_t* starts /* (B+1,) */, std::int64_t B,
+inline Sequence* sorted_sequences(const std::int32_t* starts /* (B+1,) */, const std::uint64_t* numbers, std::int64_t B,
                                   const std::int32_t* rows /* (R,) or null */, std::int64_t R) {
     Sequence* sequences = scratch<Sequence>(4, B);
     std::int64_t r = 0;
@@ -110,7 +110,7 @@ inline Sequence* sorted_sequences(const std::int32_t* starts /* (B+1,) */, std::
         } else {
             r = stop;
         }
-        sequences[b] = {b, start, stop - start, first, r - first};
+        sequences[b] = {numbers[b], start, stop - start, first, r - first};
     }
     for (std::int64_t gap = B / 2; gap > 0; gap /= 2) {  // Shell 1959; std::sort might leave code outside our namespace
         for (std::int64_t n = gap; n < B; ++n) {
@@ -155,7 +155,7 @@ template <typename T>
 void draw_keep_row(const Heads& heads, const Sequence& sequence, std::int64_t h, std::int64_t r, std::int64_t j,
                    std::int64_t count, T* keep) {
     const std::int64_t S = sequence.keys, i = (heads.rows ? heads.rows[r] : r) - sequence.start;
-    draw_keep(heads.dropout, static_cast<std::uint64_t>(sequence.number), (h * S + i) * S + j, count, keep);
+    draw_keep(heads.dropout, sequence.number, (h * S + i) * S + j, count, keep);
 }
 
 // From one row of a block to the next: an odd number of panels, so that a column spreads over the whole cache.
@@ -296,10 +296,11 @@ void attention_forward(const T* q,                                  // (R, C)
                        const std::int32_t* starts, std::int64_t B,  // (B+1,)
                        const std::int32_t* rows, std::int64_t R,    // (R,)
                        std::int64_t H, std::int64_t D, DropoutKey key,
-                       T* y,                      // (R, C)
-                       T* maxima, T* sums) {      // (R, H)
+                       const std::uint64_t* numbers,  // (B,)
+                       T* y,                          // (R, C)
+                       T* maxima, T* sums) {          // (R, H)
     const Heads heads = heads_of(H, D, rows, key);
-    const Sequence* sequences = sorted_sequences(starts, B, rows, R);
+    const Sequence* sequences = sorted_sequences(starts, numbers, B, rows, R);
     std::int64_t most_queries = 0;
     for (std::int64_t n = 0; n < B; ++n) most_queries = std::max(most_queries, sequences[n].queries);
     const double operations = 4.0 * count_scores(sequences, B) * static_cast<double>(heads.C);
@@ -445,10 +446,11 @@ void attention_backward(const T* dy, const T* q,                     // (R, C)
                         const std::int32_t* starts, std::int64_t B,  // (B+1,)
                         const std::int32_t* rows, std::int64_t R,    // (R,)
                         std::int64_t H, std::int64_t D, DropoutKey key,
-                        T* dq,             // (R, C)
-                        T* dk, T* dv) {    // (N, C)
+                        const std::uint64_t* numbers,  // (B,)
+                        T* dq,                         // (R, C)
+                        T* dk, T* dv) {                // (N, C)
     const Heads heads = heads_of(H, D, rows, key);
-    const Sequence* sequences = sorted_sequences(starts, B, rows, R);
+    const Sequence* sequences = sorted_sequences(starts, numbers, B, rows, R);
     const double operations = 10.0 * count_scores(sequences, B) * static_cast<double>(heads.C);
     const int threads = threads_for(operations / FLOPS_PER_THREAD, B * H);
     const Rooms<T> rooms = take_rooms<T>(3, BackwardWorkspace<T>(nullptr, most_keys(sequences, B), D).size, threads);

@@ -4,8 +4,10 @@
 
 #include <cxxabi.h>
 
+#include <algorithm>
 #include <chrono>
 #include <memory>
+#include <numeric>
 #include <optional>
 #include <string>
 #include <thread>
@@ -25,6 +27,7 @@ using pyroberta::DropoutKey;
 using pyroberta::Factor;
 using pyroberta::instruction_set;
 using pyroberta::Kernel;
+using pyroberta::MaskRows;
 using pyroberta::rows_of;
 using Size = std::int64_t;
 
@@ -106,14 +109,7 @@ class Call {
 
     // Whole numbers in [0, limit), as int32; limit ANY leaves them unchecked.
     py::array_t<std::int32_t> numbers(const char* name, const py::handle& value, Size size, Size limit) {
-        if (!py::isinstance<py::array>(value)) {
-            throw py::type_error(place(name) + " must be a NumPy array, got " + text(py::type::of(value)));
-        }
-        const auto array = py::reinterpret_borrow<py::array>(value);
-        if (array.dtype().kind() != 'i' && array.dtype().kind() != 'u') {
-            throw py::type_error(place(name) + " must hold whole numbers, got dtype " + text(array.dtype()));
-        }
-        check_shape(name, array, {size});
+        const py::array array = whole_numbers(name, value, size);
         const auto wide = py::array_t<std::int64_t, py::array::c_style | py::array::forcecast>::ensure(array);
         py::array_t<std::int32_t> found(wide.size());
         const std::int64_t* from = wide.data();
@@ -144,6 +140,59 @@ class Call {
         auto found = numbers("rows", value, size, N);
         for (Size i = 1; i < found.size(); ++i) {
             if (found.data()[i] <= found.data()[i - 1]) throw py::value_error(place("rows") + " must rise");
+        }
+        return found;
+    }
+
+    // The streams of the sequences' masks; None for 0, 1, 2, …
+    std::vector<std::uint64_t> streams(const py::object& value, Size B) {
+        std::vector<std::uint64_t> found(static_cast<std::size_t>(B));
+        if (value.is_none()) {
+            std::iota(found.begin(), found.end(), 0);
+            return found;
+        }
+        const py::array array = whole_numbers("numbers", value, B);
+        const auto wide = py::array_t<std::int64_t, py::array::c_style | py::array::forcecast>::ensure(array);
+        for (Size b = 0; b < B; ++b) {
+            if (wide.data()[b] < 0) throw py::value_error(place("numbers") + " must be at least 0");
+            found[static_cast<std::size_t>(b)] = static_cast<std::uint64_t>(wide.data()[b]);
+        }
+        return found;
+    }
+
+    // Which part of the mask each of N rows meets: its sequence's stream, and its position there.
+    struct Mask {
+        std::vector<std::uint64_t> numbers;
+        std::vector<std::int32_t> positions;
+        MaskRows rows() const { return {numbers.data(), positions.data()}; }
+    };
+
+    // starts None: all rows are one sequence; rows None: they are all the rows of the sequences, else those numbers.
+    Mask mask(double rate, const py::object& starts_given, const py::object& numbers_given, const py::object& rows_given,
+              Size N) {
+        const auto chosen = rows(rows_given, N, std::int64_t{1} << 31);
+        const std::int32_t* row = chosen ? chosen->data() : nullptr;
+        const Size total = row ? (N ? row[N - 1] + Size{1} : 0) : N;
+        std::vector<std::int32_t> ends{static_cast<std::int32_t>(total)};  // of each sequence
+        if (!starts_given.is_none()) {
+            const auto found = row ? numbers("starts", starts_given, ANY, ANY) : starts(starts_given, N);
+            if (row && (found.size() == 0 || !std::is_sorted(found.data(), found.data() + found.size()) || found.data()[0] != 0 ||
+                        found.data()[found.size() - 1] < total)) {
+                throw py::value_error(place("starts") + " must rise from 0 and reach beyond the last row, " +
+                                      std::to_string(total - 1));
+            }
+            ends.assign(found.data() + 1, found.data() + found.size());
+        }
+        const auto stream = streams(numbers_given, static_cast<Size>(ends.size()));
+        Mask found;
+        if (rate == 0.0) return found;
+        found.numbers.reserve(static_cast<std::size_t>(N));
+        found.positions.reserve(static_cast<std::size_t>(N));
+        for (Size n = 0, b = 0; n < N; ++n) {
+            const std::int32_t here = row ? row[n] : static_cast<std::int32_t>(n);
+            while (here >= ends[static_cast<std::size_t>(b)]) ++b;
+            found.numbers.push_back(stream[static_cast<std::size_t>(b)]);
+            found.positions.push_back(here - (b ? ends[static_cast<std::size_t>(b - 1)] : 0));
         }
         return found;
     }
@@ -220,6 +269,18 @@ class Call {
     }
 
    private:
+    py::array whole_numbers(const char* name, const py::handle& value, Size size) const {
+        if (!py::isinstance<py::array>(value)) {
+            throw py::type_error(place(name) + " must be a NumPy array, got " + text(py::type::of(value)));
+        }
+        const auto array = py::reinterpret_borrow<py::array>(value);
+        if (array.dtype().kind() != 'i' && array.dtype().kind() != 'u') {
+            throw py::type_error(place(name) + " must hold whole numbers, got dtype " + text(array.dtype()));
+        }
+        check_shape(name, array, {size});
+        return array;
+    }
+
     void check_shape(const char* name, const py::array& array, const std::vector<Size>& shape) const {
         bool is_good = array.ndim() == static_cast<Size>(shape.size());
         for (std::size_t i = 0; is_good && i < shape.size(); ++i) is_good = shape[i] == ANY || shape[i] == array.shape(i);
@@ -399,17 +460,18 @@ py::array x_hat_of(const py::object& y, const py::object& gamma, const py::objec
 }
 
 py::tuple add_norm_forward(const py::object& h, const py::object& x, const py::object& gamma, const py::object& beta,
-                           double epsilon, double rate, const Key& key, const py::object& rows) {
+                           double epsilon, double rate, const Key& key, const py::object& starts,
+                           const py::object& numbers, const py::object& rows) {
     Call call("add_norm_forward");
     const auto h_ = call.in("h", h, {ANY, ANY});
     const Size N = h_.shape(0), C = h_.shape(1);
     const auto x_ = call.in("x", x, {N, C});
     const auto gamma_ = call.in("gamma", gamma, {C}), beta_ = call.in("beta", beta, {C});
-    const auto rows_ = call.rows(rows, N, std::int64_t{1} << 31);
     const auto dropout = call.dropout(rate, key);
+    const auto mask = call.mask(rate, starts, numbers, rows, N);
     const auto y = call.out({N, C}), x_hat = call.out({N, C}), inverse_std = call.out({N});
     call.run([&](const auto& ops, auto t) {
-        ops.add_norm_forward(data(h_, t), data(x_, t), data(gamma_, t), data(beta_, t), epsilon, N, C, dropout, data(rows_),
+        ops.add_norm_forward(data(h_, t), data(x_, t), data(gamma_, t), data(beta_, t), epsilon, N, C, dropout, mask.rows(),
                              write(y, t), write(x_hat, t), write(inverse_std, t));
     });
     return py::make_tuple(y, x_hat, inverse_std);
@@ -417,32 +479,34 @@ py::tuple add_norm_forward(const py::object& h, const py::object& x, const py::o
 
 // -> dx, dh, dgamma, dbeta; without dropout dh is dx.
 py::tuple layer_norm_backward(const py::object& dy, const py::object& x_hat, const py::object& inverse_std,
-                              const py::object& gamma, double rate, const Key& key, const py::object& rows) {
+                              const py::object& gamma, double rate, const Key& key, const py::object& starts,
+                              const py::object& numbers, const py::object& rows) {
     Call call("layer_norm_backward");
     const auto dy_ = call.in("dy", dy, {ANY, ANY});
     const Size N = dy_.shape(0), C = dy_.shape(1);
     const auto x_hat_ = call.in("x_hat", x_hat, {N, C}), inverse_std_ = call.in("inverse_std", inverse_std, {N});
     const auto gamma_ = call.in("gamma", gamma, {C});
-    const auto rows_ = call.rows(rows, N, std::int64_t{1} << 31);
     const auto dropout = call.dropout(rate, key);
+    const auto mask = call.mask(rate, starts, numbers, rows, N);
     const auto dx = call.out({N, C}), dgamma = call.out({C}), dbeta = call.out({C});
     const auto dh = rate > 0.0 ? call.out({N, C}) : dx;
     call.run([&](const auto& ops, auto t) {
         ops.layer_norm_backward(data(dy_, t), data(x_hat_, t), data(inverse_std_, t), data(gamma_, t), N, C,
-                                rate > 0.0 ? &dropout : nullptr, data(rows_), write(dx, t), write(dh, t), write(dgamma, t),
+                                rate > 0.0 ? &dropout : nullptr, mask.rows(), write(dx, t), write(dh, t), write(dgamma, t),
                                 write(dbeta, t));
     });
     return py::make_tuple(dx, dh, dgamma, dbeta);
 }
 
-py::array dropout(const py::object& x, double rate, const Key& key, const py::object& rows) {
+py::array dropout(const py::object& x, double rate, const Key& key, const py::object& starts, const py::object& numbers,
+                  const py::object& rows) {
     Call call("dropout");
     const auto x_ = call.in("x", x, {ANY, ANY});
-    const auto rows_ = call.rows(rows, x_.shape(0), std::int64_t{1} << 31);
     const auto dropout = call.dropout(rate, key);
+    const auto mask = call.mask(rate, starts, numbers, rows, x_.shape(0));
     const auto y = call.out({x_.shape(0), x_.shape(1)});
     call.run([&](const auto& ops, auto t) {
-        ops.dropout(data(x_, t), x_.shape(0), x_.shape(1), dropout, data(rows_), write(y, t));
+        ops.dropout(data(x_, t), x_.shape(0), x_.shape(1), dropout, mask.rows(), write(y, t));
     });
     return y;
 }
@@ -497,7 +561,7 @@ Size head_size(const Call& call, Size C, Size H) {
 }
 
 py::tuple attention_forward(const py::object& q, const py::object& k, const py::object& v, const py::object& starts, Size H,
-                            double rate, const Key& key, const py::object& rows) {
+                            double rate, const Key& key, const py::object& numbers, const py::object& rows) {
     Call call("attention_forward");
     const auto k_ = call.in("k", k, {ANY, ANY});
     const Size N = k_.shape(0), C = k_.shape(1), D = head_size(call, C, H);
@@ -506,18 +570,18 @@ py::tuple attention_forward(const py::object& q, const py::object& k, const py::
     const auto starts_ = call.starts(starts, N);
     const auto rows_ = call.rows(rows, R, N);
     const auto dropout = call.dropout(rate, key);
+    const auto streams = call.streams(numbers, starts_.size() - 1);
     const auto y = call.out({R, C}), maxima = call.out({R, H}), sums = call.out({R, H});
     call.run([&](const auto& ops, auto t) {
         ops.attention_forward(data(q_, t), data(k_, t), data(v_, t), starts_.data(), starts_.size() - 1, data(rows_), R, H, D,
-                              dropout, write(y, t), write(maxima, t), write(sums, t));
+                              dropout, streams.data(), write(y, t), write(maxima, t), write(sums, t));
     });
     return py::make_tuple(y, maxima, sums);
 }
 
 py::tuple attention_backward(const py::object& dy, const py::object& q, const py::object& k, const py::object& v,
                              const py::object& y, const py::object& maxima, const py::object& sums, const py::object& starts,
-                             Size H, double rate,
-                             const Key& key, const py::object& rows) {
+                             Size H, double rate, const Key& key, const py::object& numbers, const py::object& rows) {
     Call call("attention_backward");
     const auto k_ = call.in("k", k, {ANY, ANY});
     const Size N = k_.shape(0), C = k_.shape(1), D = head_size(call, C, H);
@@ -528,11 +592,12 @@ py::tuple attention_backward(const py::object& dy, const py::object& q, const py
     const auto starts_ = call.starts(starts, N);
     const auto rows_ = call.rows(rows, R, N);
     const auto dropout = call.dropout(rate, key);
+    const auto streams = call.streams(numbers, starts_.size() - 1);
     const auto dq = call.out({R, C}), dk = call.out({N, C}), dv = call.out({N, C});
     call.run([&](const auto& ops, auto t) {
         ops.attention_backward(data(dy_, t), data(q_, t), data(k_, t), data(v_, t), data(y_, t), data(maxima_, t),
-                               data(sums_, t), starts_.data(), starts_.size() - 1, data(rows_), R, H, D, dropout, write(dq, t), write(dk, t),
-                               write(dv, t));
+                               data(sums_, t), starts_.data(), starts_.size() - 1, data(rows_), R, H, D, dropout, streams.data(),
+                               write(dq, t), write(dk, t), write(dv, t));
     });
     return py::make_tuple(dq, dk, dv);
 }

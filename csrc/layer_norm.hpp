@@ -62,10 +62,10 @@ template <typename T>
 void add_norm_forward(const T* h, const T* x,         // (N, C)
                       const T* gamma, const T* beta,  // (C,)
                       double epsilon, std::int64_t N, std::int64_t C, DropoutKey key,
-                      const std::int32_t* rows,  // (N,) of the mask, or nullptr
-                      T* y,                      // (N, C)
-                      T* x_hat,                  // (N, C)
-                      T* inverse_std) {          // (N,)
+                      MaskRows mask,
+                      T* y,              // (N, C)
+                      T* x_hat,          // (N, C)
+                      T* inverse_std) {  // (N,)
     const Dropout dropout = dropout_of(key);
     parallel_ranges(N, double(C), [=](std::int64_t first, std::int64_t last) {
         for (std::int64_t n = first; n < last; ++n) {
@@ -73,7 +73,7 @@ void add_norm_forward(const T* h, const T* x,         // (N, C)
             const T* PYROBERTA_RESTRICT h_row = h + n * C;
             const T* PYROBERTA_RESTRICT x_row = x + n * C;
             if (key.rate > 0) {
-                draw_keep(dropout, 0, (rows ? rows[n] : n) * C, C, own);
+                draw_keep(dropout, mask.numbers[n], mask.positions[n] * C, C, own);
                 for (std::int64_t k = 0; k < C; ++k) own[k] = x_row[k] + h_row[k] * own[k];
             } else {
                 for (std::int64_t k = 0; k < C; ++k) own[k] = x_row[k] + h_row[k];
@@ -101,9 +101,9 @@ void layer_norm_backward(const T* dy, const T* x_hat,  // (N, C)
                          const T* inverse_std,         // (N,)
                          const T* gamma,               // (C,)
                          std::int64_t N, std::int64_t C, const DropoutKey* key,
-                         const std::int32_t* rows,  // (N,) of the mask, or nullptr
-                         T* dx, T* dh,              // (N, C); dh with dropout alone
-                         T* dgamma, T* dbeta) {     // (C,)
+                         MaskRows mask,
+                         T* dx, T* dh,           // (N, C); dh with dropout alone
+                         T* dgamma, T* dbeta) {  // (C,)
     const std::int64_t tasks = (N + NORM_ROWS - 1) / NORM_ROWS;
     const Dropout dropout = key ? dropout_of(*key) : Dropout{};
     T* partial = scratch<T>(3, tasks * 2 * C);  // (tasks, 2, C): each task's share of dgamma and dbeta
@@ -130,7 +130,7 @@ void layer_norm_backward(const T* dy, const T* x_hat,  // (N, C)
             }
             if (key) {
                 T* PYROBERTA_RESTRICT dh_row = dh + n * C;
-                draw_keep(dropout, 0, (rows ? rows[n] : n) * C, C, dh_row);
+                draw_keep(dropout, mask.numbers[n], mask.positions[n] * C, C, dh_row);
                 for (std::int64_t k = 0; k < C; ++k) dh_row[k] *= dx_row[k];  // forward: x + h · keep / (1 - rate)
             }
         }
@@ -147,13 +147,13 @@ void layer_norm_backward(const T* dy, const T* x_hat,  // (N, C)
 
 // y = x · keep / (1 - rate)
 template <typename T>
-void apply_dropout(const T* x, std::int64_t N, std::int64_t C, DropoutKey key, const std::int32_t* rows, T* y) {
+void apply_dropout(const T* x, std::int64_t N, std::int64_t C, DropoutKey key, MaskRows mask, T* y) {
     const Dropout dropout = dropout_of(key);
     parallel_ranges(N, double(C), [=](std::int64_t first, std::int64_t last) {
         for (std::int64_t n = first; n < last; ++n) {
             T* PYROBERTA_RESTRICT y_row = y + n * C;
             const T* PYROBERTA_RESTRICT x_row = x + n * C;
-            draw_keep(dropout, 0, (rows ? rows[n] : n) * C, C, y_row);
+            draw_keep(dropout, mask.numbers[n], mask.positions[n] * C, C, y_row);
             for (std::int64_t k = 0; k < C; ++k) y_row[k] *= x_row[k];
         }
     });

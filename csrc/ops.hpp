@@ -40,6 +40,12 @@ struct DropoutKey {
     std::uint64_t key_0, key_1;
 };
 
+// Which part of the mask each row meets: row n of C numbers is row positions[n] of stream numbers[n]. Not read at rate 0.
+struct MaskRows {
+    const std::uint64_t* numbers;   // (N,) of the row's sequence
+    const std::int32_t* positions;  // (N,) in it
+};
+
 template <typename T>
 struct Ops {
     // c = a b, or c += a b
@@ -103,23 +109,21 @@ struct Ops {
                                 const T* gamma,               // (C,)
                                 std::int64_t N, std::int64_t C,
                                 const DropoutKey* dropout,    // nullptr for none
-                                const std::int32_t* rows,  // (N,) of the mask, nullptr for 0, 1, 2, …
-                                T* dx, T* dh,              // (N, C); dh only with dropout
+                                MaskRows mask,
+                                T* dx, T* dh,           // (N, C); dh only with dropout
                                 T* dgamma, T* dbeta);      // (C,)
 
     // y = layer norm of x + dropout(h)
     void (*add_norm_forward)(const T* h, const T* x,         // (N, C)
                              const T* gamma, const T* beta,  // (C,)
                              double epsilon, std::int64_t N, std::int64_t C, DropoutKey dropout,
-                             const std::int32_t* rows,  // (N,) of the mask, nullptr for 0, 1, 2, …
-                             T* y,                      // (N, C)
-                             T* x_hat,                  // (N, C)
-                             T* inverse_std);           // (N,)
+                             MaskRows mask,
+                             T* y,             // (N, C)
+                             T* x_hat,         // (N, C)
+                             T* inverse_std);  // (N,)
 
     // y = x · keep / (1 - rate); backward is the same on dy
-    void (*dropout)(const T* x, std::int64_t N, std::int64_t C, DropoutKey dropout,
-                    const std::int32_t* rows,  // (N,) of the mask, nullptr for 0, 1, 2, …
-                    T* y);
+    void (*dropout)(const T* x, std::int64_t N, std::int64_t C, DropoutKey dropout, MaskRows mask, T* y);
 
     void (*embedding_forward)(const std::int32_t* ids, const std::int32_t* positions,  // (N,)
                               const T* tokens, const T* rows,                          // (V, C), (T, C)
@@ -141,12 +145,13 @@ struct Ops {
                               const std::int32_t* starts, std::int64_t B,  // (B+1,)
                               const std::int32_t* rows, std::int64_t R,    // (R,) those with a query; nullptr: all
                               std::int64_t H, std::int64_t D, DropoutKey dropout,
+                              const std::uint64_t* numbers,  // (B,) each sequence's stream
                               T* y,                 // (R, C)
                               T* maxima, T* sums);  // (R, H) of each row's scores: the largest, Σ exp(score - largest)
 
     void (*attention_backward)(const T* dy, const T* q, const T* k, const T* v, const T* y, const T* maxima, const T* sums,
                                const std::int32_t* starts, std::int64_t B, const std::int32_t* rows, std::int64_t R,
-                               std::int64_t H, std::int64_t D, DropoutKey dropout,
+                               std::int64_t H, std::int64_t D, DropoutKey dropout, const std::uint64_t* numbers,
                                T* dq,           // (R, C)
                                T* dk, T* dv);   // (N, C)
 

@@ -114,7 +114,7 @@ def layer_norm_forward(x: Array, gamma: Array, beta: Array, epsilon: float) -> t
 
 def layer_norm_backward(dy: Array, cache: Cache) -> tuple[Array, Gradient, Gradient]:
     """See `pyroberta.ops.layer_norm`."""
-    dx, _, dgamma, dbeta = _native.layer_norm_backward(dy, *cache, 0.0, (0, 0), None)
+    dx, _, dgamma, dbeta = _native.layer_norm_backward(dy, *cache, 0.0, (0, 0), None, None, None)
     return dx, dgamma, dbeta
 
 
@@ -153,11 +153,13 @@ def _expand_backward(dh: Array, cache: Cache) -> tuple[Array, Array]:
     return _native.expand_backward(dh, _plain(kernel_2), f), f
 
 
-def dropout_forward(x: Array, rate: float, key: Key, rows: Rows = None) -> tuple[Array, Cache]:
+def dropout_forward(
+    x: Array, rate: float, key: Key, starts: Array | None = None, numbers: Array | None = None, rows: Rows = None
+) -> tuple[Array, Cache]:
     """See `pyroberta.ops.dropout`."""
     if rate == 0.0:
         return x, None
-    return _native.dropout(x, rate, key, rows), (rate, key, rows)
+    return _native.dropout(x, rate, key, starts, numbers, rows), (rate, key, starts, numbers, rows)
 
 
 def dropout_backward(dy: Array, cache: Cache) -> Array:
@@ -169,17 +171,27 @@ def dropout_backward(dy: Array, cache: Cache) -> Array:
 
 
 def add_norm_forward(
-    h: Array, x: Array, gamma: Array, beta: Array, epsilon: float, rate: float, key: Key, rows: Rows = None
+    h: Array,
+    x: Array,
+    gamma: Array,
+    beta: Array,
+    epsilon: float,
+    rate: float,
+    key: Key,
+    starts: Array | None = None,
+    numbers: Array | None = None,
+    rows: Rows = None,
 ) -> tuple[Array, Cache]:
     """See `pyroberta.ops.add_norm`. The cache has no x̂: it is (y - beta) / gamma, and whatever reads y keeps it anyway.
 
     Where beta is far above gamma, or a row hardly varies, y has too few digits left of x̂, and x̂ is kept.
     """
-    y, x_hat, inverse_std = _native.add_norm_forward(h, x, gamma, beta, epsilon, rate, key, rows)
+    dropping = rate, key, starts, numbers, rows
+    y, x_hat, inverse_std = _native.add_norm_forward(h, x, gamma, beta, epsilon, *dropping)
     size, flattest = np.abs(gamma), 1.0 - epsilon * float(inverse_std.max(initial=0.0)) ** 2  # the least variance of x̂
     is_far = (np.abs(beta) >= FAR * size) | (size < SMALLEST_GAMMA) | (flattest < 1.0 / FAR)
     columns = np.flatnonzero(is_far)
-    return y, ((y, gamma, beta, columns, x_hat[:, columns]), inverse_std, gamma, rate, key, rows)
+    return y, ((y, gamma, beta, columns, x_hat[:, columns]), inverse_std, gamma, *dropping)
 
 
 def add_norm_backward(dy: Array, cache: Cache) -> tuple[Array, Array, Gradient, Gradient]:
@@ -192,11 +204,19 @@ def add_norm_backward(dy: Array, cache: Cache) -> tuple[Array, Array, Gradient, 
 
 
 def attention_forward(
-    q: Array, k: Array, v: Array, starts: Array, num_heads: int, rate: float, key: Key, rows: Rows = None
+    q: Array,
+    k: Array,
+    v: Array,
+    starts: Array,
+    num_heads: int,
+    rate: float,
+    key: Key,
+    numbers: Array | None = None,
+    rows: Rows = None,
 ) -> tuple[Array, Cache]:
     """See `pyroberta.ops.attention`. No probabilities are kept, but each row's largest score and its sum."""
-    y, maxima, sums = _native.attention_forward(q, k, v, starts, num_heads, rate, key, rows)
-    return y, (q, k, v, y, maxima, sums, starts, num_heads, rate, key, rows)
+    y, maxima, sums = _native.attention_forward(q, k, v, starts, num_heads, rate, key, numbers, rows)
+    return y, (q, k, v, y, maxima, sums, starts, num_heads, rate, key, numbers, rows)
 
 
 def attention_backward(dy: Array, cache: Cache) -> tuple[Array, Array, Array]:

@@ -26,13 +26,11 @@ from pyroberta.text.tokenizer import Tokenizer
 from pyroberta.training import losses, optimizers
 from pyroberta.training import metrics as measures
 from pyroberta.training.callbacks import Callback, CallbackList, History, ProgressBar
-from pyroberta.training.data import Examples, HeldExamples, Seed, grouped, onwards
+from pyroberta.training.data import Examples, HeldExamples, Seed, grouped, numbered, onwards
 from pyroberta.training.loop import Result, compute_gradients, evaluate_batch
 
 Ours = TypeVar("Ours")
 Own = TypeVar("Own", bound="Task")
-
-MOST_PARTS = 1024  # of an update: each has dropout keys of its own, see `step_key`
 
 # The public names of `keras.Model` that a task lacks: whoever sets one expects it to do something.
 KERAS_NAMES = frozenset((
@@ -380,7 +378,7 @@ class Task(ABC):
             validation_batch_size = whole_number("validation_batch_size", validation_batch_size)
         if validation_steps is not None:
             validation_steps = whole_number("validation_steps", validation_steps)
-        accumulated = whole_number("gradient_accumulation_steps", gradient_accumulation_steps, at_most=MOST_PARTS)
+        accumulated = whole_number("gradient_accumulation_steps", gradient_accumulation_steps)
         self._need_trainable()
         bar = ProgressBar(verbose)
         reader = self._reader(long_texts)
@@ -496,8 +494,8 @@ class Task(ABC):
         """
         self._need_trainable()
         examples = self._held(x, y, sample_weight, long_texts)
-        size = max(examples.num_texts, -(-len(examples) // MOST_PARTS))
-        batches = list(examples.batches(size, (self.seed, self.optimizer.iterations), shuffle=False))
+        seed = self.seed, self.optimizer.iterations
+        batches = numbered(list(examples.batches(examples.num_texts, seed, shuffle=False)))
         with self.backbone.writing("train_on_batch()"):
             values = self._update(batches, self._running())
         return values if return_dict else _as_keras(values)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -21,7 +23,7 @@ def random_batch(lengths: list[int], rng: np.random.Generator) -> Batch:
     masked = np.flatnonzero(rng.random(batch.num_tokens) < 0.5).astype(np.int32)
     labels = rng.integers(0, V, len(masked)).astype(np.int32)
     weights = rng.integers(1, 9, len(masked)) / 4
-    return Batch(batch.ids, batch.positions, batch.starts, masked, labels, weights, slots=6 * len(lengths))
+    return replace(batch, masked=masked, labels=labels, weights=weights, slots=6 * len(lengths))
 
 
 def random_gaps(lengths: list[int], columns: int, rng: np.random.Generator) -> np.ndarray:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_models import TEXTS, small_masked_lm
 
-from pyroberta.model.batch import Batch
+from pyroberta.model.batch import Batch, pack
 from pyroberta.training.data import HeldExamples, StreamedExamples, grouped, onwards
 
 
@@ -106,8 +106,11 @@ def test_a_streams_batches_keep_their_order_and_are_masked_by_their_number():
 
 @pytest.mark.parametrize("count", range(7))
 def test_groups_are_full_but_for_the_last(count: int):
-    groups = list(grouped(range(count), 3))
-    assert [item for group in groups for item in group] == list(range(count))
+    batches = [pack([np.array([0, i])] * i) for i in range(count)]
+    groups = list(grouped(batches, 3))
+    assert [item.ids.tolist() for group in groups for item in group] == [batch.ids.tolist() for batch in batches]
+    for group in groups:
+        assert np.concatenate([batch.numbers for batch in group]).tolist() == list(range(sum(map(len, group))))
     assert all(len(group) == 3 for group in groups[:-1])
     assert all(groups)
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from strategies import dtypes, keys, rates, seeds
+from strategies import dtypes, keys, rates, seeds, starts_of
 
-from pyroberta.ops.dropout import dropout_backward, dropout_forward, keep_mask
+from pyroberta.ops.dropout import Key, dropout_backward, dropout_forward, keep_mask
 from pyroberta.oracle import check_backward
 
 WORD = 2**64 - 1
@@ -125,3 +125,18 @@ def test_rate_zero_returns_the_input_itself_and_draws_nothing():
     y, cache = dropout_forward(x, 0.0, (1, 2))
     assert y is x
     assert dropout_backward(x, cache) is x
+
+
+@given(lengths=st.lists(st.integers(0, 4), min_size=1, max_size=4), C=st.integers(1, 5), seed=seeds)
+def test_a_sequences_mask_follows_from_its_number_wherever_it_lies_and_whichever_rows_are_there(lengths, C, seed):
+    rng = np.random.default_rng(seed)
+    starts, numbers = starts_of(lengths), rng.permutation(100)[: len(lengths)]
+    key, ones = Key.of_update(seed, 3).at(2), np.ones((int(starts[-1]), C))
+    y, cache = dropout_forward(ones, 0.5, key, starts, numbers)
+    for b, number in enumerate(numbers.tolist()):
+        own = slice(starts[b], starts[b + 1])
+        assert np.array_equal(y[own] != 0.0, keep_mask(key, number, (lengths[b], C), 0.5))
+    rows = np.flatnonzero(rng.random(len(ones)) < rng.random())
+    some, some_cache = dropout_forward(ones[rows], 0.5, key, starts, numbers, rows)
+    assert np.array_equal(some, y[rows])
+    assert np.array_equal(dropout_backward(ones[rows], some_cache), dropout_backward(ones, cache)[rows])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from pyroberta.model.batch import Batch, take
 from pyroberta.model.gradients import Gradients
 from pyroberta.ops import REFERENCE, Ops
 from pyroberta.training import losses
+from pyroberta.training.data import numbered
 from pyroberta.training.loop import NonFiniteError, compute_gradients, evaluate_batch
 
 CONFIG = small_config(dropout=0.0)
@@ -36,13 +38,23 @@ def gradients(
     return grads.sums, results
 
 
+DROPPING = replace(small_config(dropout=0.1), lora_rank=2)
+DROPPING_CLASSIFIER = small_config(dropout=0.1, num_classes=3, classifier_dropout=0.2)
+
+
+@pytest.mark.parametrize("config", [CONFIG, DROPPING, DROPPING_CLASSIFIER], ids=["plain", "dropout", "classifier"])
 @given(seed=seeds, cuts=st.lists(st.integers(0, 5), max_size=3), reduction=st.sampled_from(REDUCTIONS))
-def test_parts_give_the_gradient_and_the_loss_of_the_whole(seed: int, cuts: list[int], reduction: str):
-    params, whole = random_params(CONFIG, seed), weighted_batch(seed)
+def test_parts_give_the_gradient_and_the_loss_of_the_whole(config, seed, cuts, reduction):
+    """With dropout too: a sequence's masks follow from its number in the update, and not from the part it is in."""
+    params, whole = random_params(config, seed), weighted_batch(seed)
+    if config.num_classes:
+        asked = np.flatnonzero(np.diff(whole.starts))
+        labels, weights = asked % 3, np.linspace(0.1, 1.0, len(asked))
+        whole = replace(whole, masked=whole.starts[asked], labels=labels.astype(np.int32), weights=weights, slots=5)
     bounds = [0, *sorted(cuts), 5]
-    parts = [take(whole, np.arange(a, b)) for a, b in itertools.pairwise(bounds)]
-    expected, (one,) = gradients(params, [whole], reduction)
-    found, several = gradients(params, parts, reduction)
+    parts = numbered([take(whole, np.arange(a, b)) for a, b in itertools.pairwise(bounds)])
+    expected, (one,) = gradients(params, [whole], reduction, config=config)
+    found, several = gradients(params, parts, reduction, config=config)
     np.testing.assert_allclose(found.flat, expected.flat, rtol=0, atol=1e-12 * max(1, np.abs(expected.flat).max()))
     assert sum(part.denominator for part in several) == pytest.approx(one.denominator, rel=1e-12)
     assert sum(part.weights @ part.losses for part in several) == pytest.approx(one.weights @ one.losses, rel=1e-12)
@@ -66,11 +78,12 @@ def test_a_batch_with_nothing_masked_has_a_gradient_of_zero():
         assert len(result.losses) == 0
 
 
-def test_dropout_changes_from_step_to_step_and_from_part_to_part():
+def test_dropout_changes_from_sequence_to_sequence_and_is_left_out_in_evaluation():
     config = small_config(dropout=0.5)
     params, batch = random_params(config, 0), weighted_batch(0)
-    _, results = gradients(params, [batch, batch], config=config)
-    assert (results[0].losses != results[1].losses).any()
+    _, (one, again, other) = gradients(params, [batch, batch, numbered([batch, batch])[1]], config=config)
+    assert (one.losses == again.losses).all()
+    assert (one.losses != other.losses).any()
     evaluated = evaluate_batch(REFERENCE, params, config, batch, losses.SparseCategoricalCrossentropy())
     plain = evaluate_batch(REFERENCE, params, CONFIG, batch, losses.SparseCategoricalCrossentropy())
     assert (evaluated.losses == plain.losses).all()

@@ -18,17 +18,16 @@ from test_native import needs_native
 from pyroberta import Backbone, MaskedLM
 from pyroberta.backends import get_ops
 from pyroberta.model.config import LORA_TARGETS, RobertaConfig
-from pyroberta.model.encoder import step_key
 from pyroberta.model.gradients import Gradients
 from pyroberta.model.lora import merged, with_lora
 from pyroberta.model.params import Arrays, is_lora, shapes
 from pyroberta.model.walk import walk_backward, walk_forward
-from pyroberta.ops import REFERENCE
+from pyroberta.ops import REFERENCE, Key
 from pyroberta.oracle import check_backward
 from pyroberta.presets import safetensors_io
 from pyroberta.training import optimizers
 
-KEY = step_key(seed=3, step=5)
+KEY = Key.of_update(seed=3, update=5)
 EVERYWHERE = small_config(lora_rank=3, lora_alpha=5.0, lora_targets=LORA_TARGETS)
 FACTORS = [name for name in shapes(EVERYWHERE) if is_lora(name)]
 

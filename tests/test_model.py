@@ -14,14 +14,14 @@ from small_models import padded_losses, random_batch, random_params, small_confi
 from strategies import examples, seeds
 
 from pyroberta.model.batch import pack, pack_padded, pad
-from pyroberta.model.encoder import encoder_backward, encoder_forward, site_key, step_key
+from pyroberta.model.encoder import encoder_backward, encoder_forward
 from pyroberta.model.gradients import Gradients
 from pyroberta.model.params import is_backbone, shapes
 from pyroberta.model.walk import walk_backward, walk_forward, walk_logits
-from pyroberta.ops import REFERENCE
+from pyroberta.ops import REFERENCE, Key
 from pyroberta.oracle import check_backward
 
-KEY = step_key(seed=3, step=5)
+KEY = Key.of_update(seed=3, update=5)
 TIED, UNTIED = small_config(), small_config(tie_embeddings=False)
 CLASSIFIER = small_config(num_classes=3)
 NAMES = list(shapes(UNTIED) | shapes(CLASSIFIER))
@@ -280,10 +280,10 @@ def test_batches_of_next_to_nothing_work_forward_and_back(lengths):
 
 def test_the_same_key_gives_the_same_loss_and_another_gives_another():
     batch, params = random_batch(TIED, [5, 7], seed=0), random_params(TIED, seed=0)
-    keys = [step_key(1, 1), step_key(1, 1), step_key(1, 2), step_key(2, 1), step_key(1, 1, part=1), None]
+    keys = [Key.of_update(1, 1), Key.of_update(1, 1), Key.of_update(1, 2), Key.of_update(2, 1), None]
     losses = [losses_of(params, TIED, batch, key).tolist() for key in keys]
     assert losses[0] == losses[1]
-    assert len(set(map(tuple, losses))) == 5
+    assert len(set(map(tuple, losses))) == 4
 
 
 def test_rates_of_zero_with_a_key_are_no_dropout_at_all():
@@ -299,16 +299,11 @@ def test_each_of_the_two_rates_acts(rates):
     assert not np.array_equal(losses_of(params, config, batch, KEY), losses_of(params, config, batch))
 
 
-def test_every_site_of_every_step_has_a_key_of_its_own():
-    layers = 340  # the most for which the sites fit into 10 bits
-    keys = {
-        site_key(step_key(7, step, part), site)
-        for step in (0, 1, 2**40)
-        for part in (0, 1, 1023)
-        for site in range(3 * layers + 3)
-    }
-    assert len(keys) == 3 * 3 * (3 * layers + 3)
-    assert max(key[1] for key in keys) < 2**64
+def test_every_site_of_every_update_has_a_key_of_its_own():
+    sites = range(0, 2**16, 5)  # 16 bits: 21,844 layers
+    keys = {Key.of_update(7, update).at(site) for update in (0, 1, 2**47) for site in sites}
+    assert len(keys) == 3 * len(sites)
+    assert max(key.place for key in keys) < 2**64
 
 
 @pytest.mark.parametrize("config", [TIED, replace(CLASSIFIER, classifier_dropout=0.3)], ids=["lm", "classifier"])
@@ -318,10 +313,9 @@ def test_dropout_sites_are_the_embeddings_and_three_per_layer_and_two_in_the_cla
 
     def note(name, op):
         def noted(*arguments):
-            if name == "dropout_forward":
-                drawn.append((name, *arguments[-2:]))
-            elif name in ("attention_forward", "add_norm_forward"):
-                drawn.append((name, *arguments[-3:-1]))
+            if name in ("dropout_forward", "attention_forward", "add_norm_forward"):
+                at = next(i for i, argument in enumerate(arguments) if isinstance(argument, Key))
+                drawn.append((name, *arguments[at - 1 : at + 1]))
             return op(*arguments)
 
         return noted
@@ -338,7 +332,7 @@ def test_dropout_sites_are_the_embeddings_and_three_per_layer_and_two_in_the_cla
         {0.1},
         {0.3} if in_head else set(),
     ]
-    assert [key for *_, key in drawn] == [site_key(KEY, site) for site in range(3 * config.num_layers + 1 + in_head)]
+    assert [key for *_, key in drawn] == [KEY.at(site) for site in range(3 * config.num_layers + 1 + in_head)]
 
 
 # --- dtypes and cost ---

@@ -213,6 +213,15 @@ def choose_rows(gap: int | None, N: int, rng: np.random.Generator) -> np.ndarray
     return None if gap is None else (np.arange(N) * (gap + 1) + rng.integers(0, gap + 1)).astype(np.int32)
 
 
+def choose_sequences(N: int, rows: np.ndarray | None, rng: np.random.Generator) -> list[np.ndarray | None]:
+    """Starts and numbers of sequences that these rows are of; now and then None."""
+    if rng.random() < 0.2:
+        return [None, None]
+    end = N if rows is None else int(rows.max(initial=-1)) + 1 + int(rng.integers(0, 3))
+    starts = np.array([0, *sorted(rng.integers(0, end + 1, rng.integers(0, 4)).tolist()), end])
+    return [starts, None if rng.random() < 0.2 else rng.integers(0, 2**62, len(starts) - 1)]
+
+
 @given(N=sizes, C=st.integers(2, 300), rate=rates, key=keys, gap=some_rows, scale=scales, seed=seeds)
 def test_add_norm(N, C, rate, key, gap, scale, seed):
     draw, rng = drawing(seed)
@@ -220,7 +229,7 @@ def test_add_norm(N, C, rate, key, gap, scale, seed):
     h, x, gamma, dy, rows = size * draw(N, C), size * draw(N, C), draw(C), draw(N, C), choose_rows(gap, N, rng)
     beta = draw(C)
     gamma[::3] *= np.float32(rng.choice([1.0, 1e-3, 1e-30, 0.0]))  # betas far above their gammas, too
-    arguments = [h, x, gamma, beta, 1e-5, rate, key, rows]
+    arguments = [h, x, gamma, beta, 1e-5, rate, key, *choose_sequences(N, rows, rng), rows]
     check("add_norm", arguments, dy, {2: (C,), 3: (C,)})
 
 
@@ -228,10 +237,26 @@ def test_add_norm(N, C, rate, key, gap, scale, seed):
 def test_dropout_draws_the_very_same_mask(N, C, rate, key, gap, seed):
     draw, rng = drawing(seed)
     rows = choose_rows(gap, N, rng)
+    sequences = choose_sequences(N, rows, rng)
     x = draw(N, C)
-    (ours, _), (theirs, _) = (ops.dropout_forward(x, rate, key, rows) for ops in (native(), REFERENCE))
+    (ours, _), (theirs, _) = (ops.dropout_forward(x, rate, key, *sequences, rows) for ops in (native(), REFERENCE))
     assert np.array_equal(ours != 0, theirs != 0)
-    check("dropout", [x, rate, key, rows], draw(N, C))
+    check("dropout", [x, rate, key, *sequences, rows], draw(N, C))
+
+
+def test_sequences_that_are_none_are_refused():
+    ones, rows = np.ones((3, 2), np.float32), np.array([0, 2, 5])
+    for starts, numbers, some, wrong in [
+        ([0, 2], None, None, "starts must rise from 0 to the number of rows, 3"),
+        ([0, 5], None, rows, "starts must rise from 0 and reach beyond the last row, 5"),
+        ([0, 4, 3, 9], None, rows, "starts must rise"),
+        ([], None, rows, "starts must rise"),
+        ([0, 3], [-1], None, "numbers must be at least 0"),
+        ([0, 3], [1, 2], None, r"numbers must have the shape \(1,\), got \(2,\)"),
+    ]:
+        sequences = np.array(starts, int), numbers and np.array(numbers)
+        with pytest.raises(ValueError, match=f"dropout: {wrong}"):
+            native().dropout_forward(ones, 0.5, (1, 2), *sequences, some)
 
 
 def test_the_masks_threshold_is_rounded_as_the_references():
@@ -266,7 +291,8 @@ def attention_case(lengths, H, D, rate, key, scale, share, seed):
     rows = None if share is None else np.flatnonzero(rng.random(N) < share).astype(np.int32)
     R = N if rows is None else len(rows)
     q = np.float32(scale) * draw(R, H * D)
-    return [q, draw(N, H * D), draw(N, H * D), starts, H, rate, key, rows], draw(R, H * D)
+    numbers = rng.integers(0, 2**62, len(lengths)) if seed % 2 else None
+    return [q, draw(N, H * D), draw(N, H * D), starts, H, rate, key, numbers, rows], draw(R, H * D)
 
 
 @given(

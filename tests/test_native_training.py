@@ -17,18 +17,17 @@ from strategies import examples, seeds
 from test_native import needs_native
 
 from pyroberta.backends import get_ops
-from pyroberta.model.encoder import step_key
 from pyroberta.model.gradients import Gradients
 from pyroberta.model.params import Arrays
 from pyroberta.model.walk import walk_backward, walk_forward
-from pyroberta.ops import REFERENCE, Ops
+from pyroberta.ops import REFERENCE, Key, Ops
 
 pytestmark = needs_native
 
 CONFIG = small_config(
     vocabulary_size=701, num_layers=3, num_heads=3, hidden_dim=51, intermediate_dim=130, max_sequence_length=150
 )
-KEY = step_key(3, 5)
+KEY = Key.of_update(seed=3, update=5)
 
 
 def step(ops: Ops, params: Arrays, lengths: list[int], seed: int, recompute: bool = False, trainable=None):

@@ -17,7 +17,7 @@ from pyroberta.model.batch import pack
 from pyroberta.model.gradients import Gradients
 from pyroberta.model.params import is_backbone, shapes
 from pyroberta.model.walk import walk_backward, walk_forward
-from pyroberta.ops import REFERENCE
+from pyroberta.ops import REFERENCE, Key
 from pyroberta.presets import hf
 from pyroberta.presets.convert import convert
 from pyroberta.presets.writing import Contents
@@ -125,7 +125,7 @@ def test_native_comes_as_near_the_float64_reference_as_numpy_does(lengths, seed)
 
     def gradient(ops, params):
         grads = Gradients(params.zeros_like(), shapes(config))
-        (values, _), cache = walk_forward(ops, params, config, batch, (3, 5 << 20), grads.lowest)
+        (values, _), cache = walk_forward(ops, params, config, batch, Key.of_update(3, 5), grads.lowest)
         walk_backward(ops, grads, np.ones_like(values), cache)
         return grads.sums.flat
 

@@ -20,6 +20,8 @@ class Batch:
         ids: (N,) int32, all tokens of all sequences, one after the other.
         positions: (N,) int32, 0, 1, 2 … within each sequence.
         starts: (B+1,) int32; sequence b is `[starts[b] : starts[b+1]]`; `starts[0] == 0`, `starts[B] == N`.
+        numbers: (B,) int64, where each sequence stands within the update it is part of, which several batches may make
+            together. Dropout masks follow from it, so that they don't depend on how an update is cut into batches.
         masked: (M,) int32, the rows whose original token is to be predicted, sequence after sequence.
         labels: (M,) int32, the original ids.
         weights: (M,) float64, each one's weight in the loss.
@@ -29,6 +31,7 @@ class Batch:
     ids: Ints
     positions: Ints
     starts: Ints
+    numbers: Ints
     masked: Ints = field(default_factory=lambda: np.zeros(0, np.int32))
     labels: Ints = field(default_factory=lambda: np.zeros(0, np.int32))
     weights: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0, np.float64))
@@ -59,11 +62,16 @@ def _end_to_end(ids: Ints, lengths: Ints) -> Batch:
     starts = np.zeros(len(lengths) + 1, np.int32)
     np.cumsum(lengths, out=starts[1:])
     positions = np.arange(len(ids)) - np.repeat(starts[:-1], lengths)
-    return Batch(ids=ids.astype(np.int32, copy=False), positions=positions.astype(np.int32), starts=starts)
+    return Batch(
+        ids=ids.astype(np.int32, copy=False),
+        positions=positions.astype(np.int32),
+        starts=starts,
+        numbers=np.arange(len(lengths)),
+    )
 
 
 def take(batch: Batch, sequences: Ints) -> Batch:
-    """The batch of the given sequences, in the given order, with their masked tokens.
+    """The batch of the given sequences, in the given order, with their masked tokens; they are numbered anew.
 
     Args:
         batch: B sequences.
@@ -83,6 +91,7 @@ def take(batch: Batch, sequences: Ints) -> Batch:
         ids=batch.ids[rows],
         positions=batch.positions[rows],
         starts=starts,
+        numbers=np.arange(len(sequences)),
         masked=(batch.masked[slots] + moved).astype(np.int32, copy=False),
         labels=batch.labels[slots],
         weights=batch.weights[slots],

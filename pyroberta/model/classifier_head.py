@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from numpy import ndarray as Array
 
+from pyroberta.model.batch import Batch
 from pyroberta.model.config import RobertaConfig
-from pyroberta.model.encoder import site_key
+from pyroberta.model.encoder import NO_KEY
 from pyroberta.model.gradients import Gradients
 from pyroberta.model.named import linear, linear_back
 from pyroberta.model.params import Params
@@ -13,18 +14,18 @@ from pyroberta.ops import Cache, Key, Ops
 
 
 def classifier_head_forward(
-    ops: Ops, params: Params, config: RobertaConfig, x: Array, key: Key | None = None
+    ops: Ops, params: Params, config: RobertaConfig, x: Array, batch: Batch, key: Key | None = None
 ) -> tuple[Array, Cache]:
     """Dropout, dense, tanh, dropout. x (M, C), the rows of each text's `<s>` -> h (M, C).
 
     Its two dropout sites come after those of the layers.
     """
     rate = config.classifier_dropout or 0.0 if key else 0.0
-    site_1, site_2 = (site_key(key, 3 * config.num_layers + n) for n in (1, 2))
-    h, before = ops.dropout_forward(x, rate, site_1)
+    site_1, site_2 = (key.at(3 * config.num_layers + n) if key else NO_KEY for n in (1, 2))
+    h, before = ops.dropout_forward(x, rate, site_1, batch.starts, batch.numbers, batch.masked)
     h, dense = linear(ops, params, "head.dense", h)
     h, bent = ops.tanh_forward(h)
-    h, after = ops.dropout_forward(h, rate, site_2)
+    h, after = ops.dropout_forward(h, rate, site_2, batch.starts, batch.numbers, batch.masked)
     return h, (before, dense, bent, after)
 
 

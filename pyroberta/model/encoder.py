@@ -28,18 +28,7 @@ from pyroberta.model.named import (
 from pyroberta.model.params import Params
 from pyroberta.ops import Cache, Key, Ops, Rows
 
-
-def step_key(seed: int, step: int, part: int = 0) -> Key:
-    """The dropout key of one training step, or of one of the up to 1024 parts that a step accumulates.
-
-    The low 10 bits are left free for the sites within the walk.
-    """
-    return seed, (step << 20) + (part << 10)
-
-
-def site_key(key: Key | None, site: int) -> Key:
-    """The key of one dropout site. 0 is the embeddings' site; layer i has 3i+1, 3i+2 and 3i+3."""
-    return (0, 0) if key is None else (key[0], key[1] + site)
+NO_KEY = Key(0, 0)  # where the rate is 0, and no mask is drawn
 
 
 def encoder_forward(
@@ -58,8 +47,8 @@ def encoder_forward(
         ops: the table of ops.
         params: in any float dtype, which is the dtype of everything that comes out.
         config: the model's shape and rates.
-        batch: only its ids, positions and starts are read.
-        key: of the step's dropout (`step_key`); None for no dropout.
+        batch: only its ids, positions, starts and numbers are read.
+        key: of the update's dropout; None for no dropout. Site 0 is the embeddings', layer i has 3i+1, 3i+2 and 3i+3.
         keep_from: the depth from which caches are kept for `encoder_backward`: -1 keeps all, None none.
         rows: (R,) rising numbers of the rows whose last hidden state is wanted; the last layer then works for these
             alone. None for all.
@@ -76,14 +65,14 @@ def encoder_forward(
         batch.ids, batch.positions, params["embeddings.token"], params["embeddings.position"]
     )
     x, normed = norm(ops, params, "embeddings.norm", x, config.layer_norm_epsilon)
-    x, dropped = ops.dropout_forward(x, rate, site_key(key, 0))
+    x, dropped = ops.dropout_forward(x, rate, key or NO_KEY, batch.starts, batch.numbers, None)
     if keep_from == -1:
         caches[-1] = looked_up, normed, dropped
 
     hidden = [x]
     for i in range(config.num_layers):
         layer = partial(
-            layer_forward, ops, params, config, i, x, batch.starts, key, rows if i == config.num_layers - 1 else None
+            layer_forward, ops, params, config, i, x, batch, key, rows if i == config.num_layers - 1 else None
         )
         x, cache = layer()
         if keep_from is not None and keep_from <= i:
@@ -108,7 +97,7 @@ def encoder_backward(ops: Ops, grads: Gradients, dx: Array, caches: dict[int, Ca
 
 
 def layer_forward(
-    ops: Ops, params: Params, config: RobertaConfig, i: int, x: Array, starts: Array, key: Key | None, rows: Rows = None
+    ops: Ops, params: Params, config: RobertaConfig, i: int, x: Array, batch: Batch, key: Key | None, rows: Rows = None
 ) -> tuple[Array, Cache]:
     """One transformer layer. x (N, C) -> y (N, C).
 
@@ -116,18 +105,19 @@ def layer_forward(
     """
     rate, probs_rate = (config.dropout, config.attention_dropout or 0.0) if key else (0.0, 0.0)
     attention, epsilon, scale = f"layers.{i}.attention", config.layer_norm_epsilon, config.lora_scale
-    site_1, site_2, site_3 = (site_key(key, 3 * i + n) for n in (1, 2, 3))
+    site_1, site_2, site_3 = (key.at(3 * i + n) if key else NO_KEY for n in (1, 2, 3))
+    masks = batch.starts, batch.numbers, rows  # which part of a mask each row meets
 
     k, k_cache = linear(ops, params, f"{attention}.key", x, scale)
     v, v_cache = linear(ops, params, f"{attention}.value", x, scale)
     x, gathered = (x, None) if rows is None else ops.gather_forward(x, rows)
     q, q_cache = linear(ops, params, f"{attention}.query", x, scale)
-    a, a_cache = ops.attention_forward(q, k, v, starts, config.num_heads, probs_rate, site_1, rows)
+    a, a_cache = ops.attention_forward(q, k, v, batch.starts, config.num_heads, probs_rate, site_1, batch.numbers, rows)
     o, o_cache = linear(ops, params, f"{attention}.output", a, scale)
-    x, x_cache = add_norm(ops, params, f"{attention}.norm", o, x, epsilon, rate, site_2, rows)
+    x, x_cache = add_norm(ops, params, f"{attention}.norm", o, x, epsilon, rate, site_2, *masks)
 
     h, h_cache = feed_forward(ops, params, f"layers.{i}.feed_forward", x)
-    y, y_cache = add_norm(ops, params, f"layers.{i}.feed_forward.norm", h, x, epsilon, rate, site_3, rows)
+    y, y_cache = add_norm(ops, params, f"layers.{i}.feed_forward.norm", h, x, epsilon, rate, site_3, *masks)
     return y, [k_cache, v_cache, gathered, q_cache, a_cache, o_cache, x_cache, h_cache, y_cache]
 
 

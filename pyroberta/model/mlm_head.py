@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from numpy import ndarray as Array
 
+from pyroberta.model.batch import Batch
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.gradients import Gradients
 from pyroberta.model.named import linear, linear_back, norm, norm_back
@@ -12,9 +13,9 @@ from pyroberta.ops import Cache, Key, Ops
 
 
 def mlm_head_forward(
-    ops: Ops, params: Params, config: RobertaConfig, x: Array, key: Key | None = None
+    ops: Ops, params: Params, config: RobertaConfig, x: Array, batch: Batch, key: Key | None = None
 ) -> tuple[Array, Cache]:
-    """Dense, GELU, layer norm; no dropout, so the key is not read. x (M, C) -> h (M, C)."""
+    """Dense, GELU, layer norm; no dropout, so neither batch nor key is read. x (M, C) -> h (M, C)."""
     h, dense = linear(ops, params, "head.dense", x)
     h, activated = ops.gelu_forward(h)
     h, normed = norm(ops, params, "head.norm", h, config.layer_norm_epsilon)

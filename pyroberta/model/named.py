@@ -82,10 +82,21 @@ def norm_back(ops: Ops, grads: Gradients, name: str, dy: Array, cache: Cache) ->
 
 
 def add_norm(
-    ops: Ops, params: Params, name: str, h: Array, x: Array, epsilon: float, rate: float, key: Key, rows: Rows
+    ops: Ops,
+    params: Params,
+    name: str,
+    h: Array,
+    x: Array,
+    epsilon: float,
+    rate: float,
+    key: Key,
+    starts: Array,
+    numbers: Array,
+    rows: Rows,
 ) -> tuple[Array, Cache]:
     """h, x (N, C) -> y (N, C), through `name.gamma` and `name.beta`."""
-    return ops.add_norm_forward(h, x, params[f"{name}.gamma"], params[f"{name}.beta"], epsilon, rate, key, rows)
+    gamma, beta = params[f"{name}.gamma"], params[f"{name}.beta"]
+    return ops.add_norm_forward(h, x, gamma, beta, epsilon, rate, key, starts, numbers, rows)
 
 
 def add_norm_back(ops: Ops, grads: Gradients, name: str, dy: Array, cache: Cache) -> tuple[Array, Array]:

@@ -42,7 +42,7 @@ def walk_forward(
     rows, masked = np.unique(batch.masked, return_inverse=True)  # what the last layer is asked for, and where it went
     (*_, x), encoder_caches = encoder_forward(ops, params, config, batch, key, keep_from, rows, recompute)
     h, gathered = ops.gather_forward(x, masked)
-    h, head_cache = head_forward(ops, params, config, h, key)
+    h, head_cache = head_forward(ops, params, config, h, batch, key)
     table = output_table(config)
     y, loss_cache = ops.cross_entropy_forward(h, params[table], params["head.bias"], batch.labels)
     return y, (table, encoder_caches, gathered, head_backward, head_cache, loss_cache)
@@ -84,6 +84,6 @@ def walk_logits_in_parts(
     wanted, places = np.unique(rows, return_inverse=True)
     (*_, x), _ = encoder_forward(ops, params, config, batch, rows=wanted)
     h, _ = ops.gather_forward(x, places)
-    h, _ = head_forward(ops, params, config, h)
+    h, _ = head_forward(ops, params, config, h, batch)
     for start in range(0, max(1, len(rows)), size):
         yield ops.logits(h[start : start + size], params[output_table(config)], params["head.bias"])

@@ -6,18 +6,27 @@ from typing import Any
 
 from numpy import ndarray as Array
 
-from pyroberta.ops.dropout import Key, dropout_backward, dropout_forward
+from pyroberta.ops.dropout import dropout_backward, dropout_forward
 from pyroberta.ops.layer_norm import layer_norm_backward, layer_norm_forward
 
 
 def add_norm_forward(
-    h: Array, x: Array, gamma: Array, beta: Array, epsilon: float, rate: float, key: Key, rows: Array | None = None
+    h: Array,
+    x: Array,
+    gamma: Array,
+    beta: Array,
+    epsilon: float,
+    rate: float,
+    key: tuple[int, int],
+    starts: Array | None = None,
+    numbers: Array | None = None,
+    rows: Array | None = None,
 ) -> tuple[Array, Any]:
     """y = layer_norm(x + dropout(h)), after He et al. 2016 (arXiv:1512.03385) and Ba et al. 2016.
 
-    h, x (N, C), gamma, beta (C,) -> y (N, C); `rows` as for dropout.
+    h, x (N, C), gamma, beta (C,) -> y (N, C); `starts`, `numbers` and `rows` as for dropout.
     """
-    dropped, dropout_cache = dropout_forward(h, rate, key, rows)
+    dropped, dropout_cache = dropout_forward(h, rate, key, starts, numbers, rows)
     y, norm_cache = layer_norm_forward(x + dropped, gamma, beta, epsilon)
     return y, (dropout_cache, norm_cache)
 

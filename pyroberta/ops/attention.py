@@ -10,38 +10,46 @@ from typing import Any
 import numpy as np
 from numpy import ndarray as Array
 
-from pyroberta.ops.dropout import Key, keep_mask
+from pyroberta.ops.dropout import keep_mask
 
 
 def attention_forward(
-    q: Array, k: Array, v: Array, starts: Array, num_heads: int, rate: float, key: Key, rows: Array | None = None
+    q: Array,
+    k: Array,
+    v: Array,
+    starts: Array,
+    num_heads: int,
+    rate: float,
+    key: tuple[int, int],
+    numbers: Array | None = None,
+    rows: Array | None = None,
 ) -> tuple[Array, Any]:
     """Per sequence and head: y = dropout(softmax(q kᵀ / √D)) v.
 
     A sequence sees itself alone; since nothing is padded there is no mask. Head h owns the columns [h·D : (h+1)·D].
 
     q, k, v (N, C), starts (B+1,) -> y (N, C). Where some rows alone are to look around, `rows` (R,) has their numbers,
-    rising, and q is (R, C), as is y. Sequence b's dropout mask is stream b of `key`, in the order (h, i, j), with i and
-    j counted from the sequence's start.
+    rising, and q is (R, C), as is y. The dropout mask of sequence b is stream numbers[b] of `key`, in the order (h, i,
+    j), with i and j counted from the sequence's start; `numbers` (B,) is 0, 1, 2, ... by default.
     """
     y = np.empty_like(q)
     probs = [np.empty(0, q.dtype)] * (len(starts) - 1)
     for b, own, asking, i in _sequences(starts, rows):
         q_b, k_b, v_b = (_heads(x, num_heads) for x in (q[asking], k[own], v[own]))  # (H, S, D) each
         p = _softmax(q_b @ k_b.transpose(0, 2, 1), 1.0 / math.sqrt(q_b.shape[2]))  # (H, S, S)
-        _heads(y[asking], num_heads)[...] = (p * _keep(p, rate, key, b, i)) @ (v_b / (1.0 - rate))
+        _heads(y[asking], num_heads)[...] = (p * _keep(p, rate, key, numbers, b, i)) @ (v_b / (1.0 - rate))
         probs[b] = p
-    return y, (q, k, v, starts, num_heads, rate, key, rows, probs)
+    return y, (q, k, v, starts, num_heads, rate, key, numbers, rows, probs)
 
 
 def attention_backward(dy: Array, cache: Any) -> tuple[Array, Array, Array]:
     """dy (N, C) -> dq, dk, dv (N, C); with `rows`, dy and dq are (R, C)."""
-    q, k, v, starts, num_heads, rate, key, rows, probs = cache
+    q, k, v, starts, num_heads, rate, key, numbers, rows, probs = cache
     dq, dk, dv = np.empty_like(q), np.empty_like(k), np.empty_like(v)
     for b, own, asking, i in _sequences(starts, rows):
         dy_b, q_b, k_b, v_b = (_heads(x, num_heads) for x in (dy[asking], q[asking], k[own], v[own]))  # (H, S, D) each
         p = probs[b]
-        keep = _keep(p, rate, key, b, i)  # drawn again
+        keep = _keep(p, rate, key, numbers, b, i)  # drawn again
         dkept = dy_b / (1.0 - rate)  # forward: y = (p * keep) @ v / (1 - rate)
         _heads(dv[own], num_heads)[...] = (p * keep).transpose(0, 2, 1) @ dkept
         dp = dkept @ v_b.transpose(0, 2, 1)
@@ -82,7 +90,7 @@ def _softmax(scores: Array, scale: float) -> Array:
     return scores
 
 
-def _keep(p: Array, rate: float, key: Key, stream: int, i: Any) -> Array | float:
+def _keep(p: Array, rate: float, key: tuple[int, int], numbers: Array | None, b: int, i: Any) -> Array | float:
     """Where dropout leaves p (H, S, S) alone; what it leaves is yet to be divided by 1 - rate."""
     H, _, S = p.shape
-    return keep_mask(key, stream, (H, S, S), rate)[:, i] if rate else 1.0
+    return keep_mask(key, b if numbers is None else int(numbers[b]), (H, S, S), rate)[:, i] if rate else 1.0

@@ -7,20 +7,47 @@ machine and with any number of threads, draws the same one.
 
 from __future__ import annotations
 
-from typing import Any
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy import ndarray as Array
 
-Key = tuple[int, int]  # the two 64-bit words of Philox4x64-10's key: the run's seed; the step and the site in it
+SITE_BITS = 16  # of the key's second word; the others count updates
 
 
-def keep_mask(key: Key, stream: int, shape: tuple[int, ...], rate: float) -> Array:
+class Key(NamedTuple):
+    """The two 64-bit words of Philox4x64-10's key.
+
+    Each place in the model where dropout is applied, a site, has a key of its own in each update.
+
+    Attributes:
+        seed: of the run.
+        place: the update, and in its lowest `SITE_BITS` bits the site.
+
+    >>> Key.of_update(seed=7, update=2).at(5)
+    Key(seed=7, place=131077)
+    """
+
+    seed: int
+    place: int
+
+    @classmethod
+    def of_update(cls, seed: int, update: int) -> Key:
+        """The key of an update's first site."""
+        return cls(seed, update << SITE_BITS)
+
+    def at(self, site: int) -> Key:
+        """The key of another site of the same update."""
+        return Key(self.seed, self.place + site)
+
+
+def keep_mask(key: tuple[int, int], stream: int, shape: tuple[int, ...], rate: float) -> Array:
     """Which elements survive: element i where the i-th 32-bit word of the stream is at least rate · 2³².
 
     Args:
         key: two numbers in [0, 2⁶⁴).
-        stream: the counter's third word, in [0, 2⁶⁴): one key has many independent streams.
+        stream: the counter's third word, in [0, 2⁶⁴): one key has many independent streams, one for each sequence.
         shape: the mask's; elements are counted in C order.
         rate: the probability of False, in [0, 1).
 
@@ -38,15 +65,57 @@ def keep_mask(key: Key, stream: int, shape: tuple[int, ...], rate: float) -> Arr
     return keep.reshape(shape)
 
 
-def dropout_forward(x: Array, rate: float, key: Key, rows: Array | None = None) -> tuple[Array, Any]:
+def keep_rows(
+    key: tuple[int, int],
+    shape: tuple[int, int],
+    rate: float,
+    starts: Array | None = None,
+    numbers: Array | None = None,
+    rows: Array | None = None,
+) -> Array:
+    """Which elements of rows of packed sequences survive.
+
+    A sequence's mask depends on its number and on nothing else in the batch: an element is number position · C + column
+    of that stream, where the position counts from the sequence's start.
+
+    Args:
+        key, rate: see `keep_mask`.
+        shape: (N, C), of the mask.
+        starts: (B+1,) of the sequences, as in `Batch`; None where all rows are one sequence.
+        numbers: (B,) of the sequences, as in `Batch`; None for 0, 1, 2, ...
+        rows: (N,) rising, where the mask is wanted of a choice of the sequences' rows.
+
+    Returns:
+        bool, (N, C).
+    """
+    if starts is None:
+        starts = np.array([0, shape[0] if rows is None else int(rows.max(initial=-1)) + 1])
+    keep = np.empty(shape, bool)
+    for b, (start, stop) in enumerate(pairwise(starts.tolist())):
+        first, last = (start, stop) if rows is None else np.searchsorted(rows, (start, stop)).tolist()
+        if first < last:
+            mask = keep_mask(key, b if numbers is None else int(numbers[b]), (stop - start, shape[1]), rate)
+            keep[first:last] = mask if rows is None else mask[rows[first:last] - start]
+    return keep
+
+
+def dropout_forward(
+    x: Array,
+    rate: float,
+    key: tuple[int, int],
+    starts: Array | None = None,
+    numbers: Array | None = None,
+    rows: Array | None = None,
+) -> tuple[Array, Any]:
     """y = x · keep / (1 - rate): what survives is scaled up, so that the expectation stays.
 
-    x (N, C) -> y (N, C); a rate of 0 returns x itself. Where x is a choice of a taller array's rows, `rows` (N,) has
-    their numbers, rising, and each meets the mask that it would meet there.
+    x (N, C) -> y (N, C); a rate of 0 returns x itself. `starts` (B+1,) and `numbers` (B,) tell each sequence's mask, as
+    in `keep_rows`. Where x is a choice of the sequences' rows, `rows` (N,) has their numbers, rising, and each row
+    meets the mask that it would meet among all.
     """
     if rate == 0.0:
         return x, None
-    return _apply(x, rate, key, rows), (rate, key, rows)
+    return _apply(x, rate, key, starts, numbers, rows), (rate, key, starts, numbers, rows)
 
 
 def dropout_backward(dy: Array, cache: Any) -> Array:
@@ -56,11 +125,7 @@ def dropout_backward(dy: Array, cache: Any) -> Array:
     return _apply(dy, *cache)  # forward: y = x · keep / (1 - rate)
 
 
-def _apply(x: Array, rate: float, key: Key, rows: Array | None) -> Array:
-    if rows is None:
-        keep = keep_mask(key, 0, x.shape, rate)
-    else:
-        keep = keep_mask(key, 0, (int(rows.max(initial=-1)) + 1, x.shape[1]), rate)[rows]
-    y: Array = x * keep
+def _apply(x: Array, rate: float, key: tuple[int, int], *sequences: Array | None) -> Array:
+    y: Array = x * keep_rows(key, x.shape, rate, *sequences)
     y *= 1.0 / (1.0 - rate)
     return y

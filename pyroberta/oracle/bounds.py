@@ -41,7 +41,7 @@ import numpy as np
 from numpy import ndarray as Array
 
 from pyroberta.ops.cross_entropy import CHUNK
-from pyroberta.ops.dropout import Key, keep_mask
+from pyroberta.ops.dropout import Key, keep_mask, keep_rows
 from pyroberta.ops.gelu import erf
 
 # The functions that are not correctly rounded. The unit is u for relative errors (1 ulp is 1 to 2 u). "All" means: over
@@ -314,18 +314,24 @@ def feed_forward(
 
 
 @OVERFLOWS
-def dropout(run: Arithmetic, x: Array, rate: float, key: Key, rows: Array | None = None, *, dy: Array) -> Bounds:
+def dropout(
+    run: Arithmetic,
+    x: Array,
+    rate: float,
+    key: Key,
+    starts: Array | None = None,
+    numbers: Array | None = None,
+    rows: Array | None = None,
+    *,
+    dy: Array,
+) -> Bounds:
     """1 / (1 - rate) is rounded, and the product with it. A rate of 0 does nothing."""
-    keep = _kept(x.shape, rate, key, rows)
+    keep = _kept(x.shape, rate, key, starts, numbers, rows)
     return _errors(y=_dropped(run, exact(x), rate, keep), dx=_dropped(run, exact(dy), rate, keep))
 
 
-def _kept(shape: tuple[int, ...], rate: float, key: Key, rows: Array | None) -> Array:
-    if not rate:
-        return np.ones(shape)
-    taller = shape if rows is None else (int(rows.max(initial=-1)) + 1, shape[1])
-    keep: Array = keep_mask(key, 0, taller, rate)[slice(None) if rows is None else rows].astype(np.float64)
-    return keep
+def _kept(shape: tuple[int, int], rate: float, key: Key, *sequences: Array | None) -> Array:
+    return keep_rows(key, shape, rate, *sequences).astype(np.float64) if rate else np.ones(shape)
 
 
 def _dropped(run: Arithmetic, x: Near, rate: float, keep: Array) -> Near:
@@ -351,12 +357,14 @@ def add_norm(
     epsilon: float,
     rate: float,
     key: Key,
+    starts: Array | None = None,
+    numbers: Array | None = None,
     rows: Array | None = None,
     *,
     dy: Array,
 ) -> Bounds:
     """Layer norm of a sum that is rounded; in backward x̂ may be (y - beta) / gamma, with the rounding of y too."""
-    keep = _kept(h.shape, rate, key, rows)
+    keep = _kept(h.shape, rate, key, starts, numbers, rows)
     norm = _Norm(run, run.add(exact(x), _dropped(run, exact(h), rate, keep)), epsilon)
     y, size = norm.forward(gamma, beta), np.maximum(np.abs(gamma), SMALLEST)
     again = run.gamma(3.0) * norm.size + (run.gamma(1.0) * y.size + 3.0 * run.tiny) / size + run.tiny
@@ -474,6 +482,7 @@ def attention(
     num_heads: int,
     rate: float,
     key: Key,
+    numbers: Array | None = None,
     rows: Array | None = None,
     *,
     dy: Array,
@@ -485,7 +494,8 @@ def attention(
         S = stop - start
         where = np.arange(start, stop) if rows is None else np.flatnonzero((rows >= start) & (rows < stop))
         places = (where if rows is None else rows[where]) - start
-        keep = keep_mask(key, b, (num_heads, S, S), rate)[:, places] if rate and len(where) else None
+        number = b if numbers is None else int(numbers[b])
+        keep = keep_mask(key, number, (num_heads, S, S), rate)[:, places] if rate and len(where) else None
         step = max(1, (1 << 18) // max(1, S))
         for h in range(num_heads):
             own, columns = slice(start, stop), slice(h * D, (h + 1) * D)

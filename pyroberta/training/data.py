@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Protocol
@@ -156,11 +156,26 @@ def onwards(
 
 
 def grouped(batches: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
-    """Lists of `size` batches each, the last one perhaps shorter.
+    """Lists of `size` batches each, the last one perhaps shorter, `numbered`.
 
-    >>> [len(group) for group in grouped([None] * 5, 2)]
+    >>> from pyroberta.model.batch import pack
+    >>> [len(group) for group in grouped([pack([])] * 5, 2)]
     [2, 2, 1]
     """
     iterator = iter(batches)
     while group := list(islice(iterator, size)):
-        yield group
+        yield numbered(group)
+
+
+def numbered(batches: Sequence[Batch]) -> list[Batch]:
+    """The batches of one update, whose sequences are numbered through.
+
+    >>> from pyroberta.model.batch import pack
+    >>> [batch.numbers.tolist() for batch in numbered([pack([np.array([0, 2])] * 2), pack([np.array([0, 2])])])]
+    [[0, 1], [2]]
+    """
+    starts = np.cumsum([0, *(len(batch) for batch in batches)])
+    return [
+        replace(batch, numbers=np.arange(start, start + len(batch)))
+        for batch, start in zip(batches, starts.tolist(), strict=False)
+    ]

@@ -12,7 +12,6 @@ from numpy import ndarray as Array
 
 from pyroberta.model.batch import Batch
 from pyroberta.model.config import RobertaConfig
-from pyroberta.model.encoder import step_key
 from pyroberta.model.gradients import Gradients
 from pyroberta.model.params import Params
 from pyroberta.model.walk import walk_backward, walk_forward
@@ -60,8 +59,8 @@ def compute_gradients(
     for sums in trainable:
         sums[:] = 0.0
     results = []
+    key = Key.of_update(seed, step)
     for part, batch in enumerate(batches):
-        key = step_key(seed, step, part)
         dlosses = (batch.weights / total if total else np.zeros_like(batch.weights)).astype(grads.sums.dtype)
         with np.errstate(all="ignore"):
             (losses, predicted), cache = walk_forward(ops, params, config, batch, key, grads.lowest, recompute)
