@@ -24,7 +24,8 @@ from pyroberta.ops import REFERENCE, Cache, Gradient, Kernel, Key, Ops, Rows
 KEPT_LOGITS = 1 << 24  # logits kept for backward, 64 MiB in float32; with more, rows go through in parts, twice
 FAR = 4.0  # times gamma: a beta from there on costs x̂ more than two binary digits
 SMALLEST_GAMMA = 1e-20
-PRODUCTS = ("linear_", "feed_forward_", "logits", "cross_entropy_", "accumulate")  # how rows with products begin
+# How rows with products begin.
+PRODUCTS = ("linear_", "low_rank_", "feed_forward_", "logits", "cross_entropy_", "accumulate")
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,21 @@ def linear_backward_input(dy: Array, cache: Cache) -> Array:
     _, kernel = cache
     dx: Array = _native.matmul(dy, _plain(kernel).T)
     return dx
+
+
+def low_rank_forward(x: Array, a: Array, b: Array, scale: float) -> tuple[Array, Cache]:
+    """See `pyroberta.ops.low_rank`."""
+    h = _native.matmul(x, a)
+    h *= scale
+    return _native.matmul(h, b), (x, a, b, h, scale)
+
+
+def low_rank_backward(dy: Array, cache: Cache) -> tuple[Array, Gradient, Gradient]:
+    """See `pyroberta.ops.low_rank`."""
+    x, a, b, h, scale = cache
+    dh = _native.matmul(dy, b.T)
+    dh *= scale
+    return _native.matmul(dh, a.T), Product(x, dh), Product(h, dy)
 
 
 def layer_norm_forward(x: Array, gamma: Array, beta: Array, epsilon: float) -> tuple[Array, Cache]:

@@ -64,6 +64,11 @@ def of_linear(x, kernel, bias, dy):
     }
 
 
+def of_low_rank(x, a, b, scale, dy):
+    h, dh = scale * products(x, a), scale * products(dy, b.T)
+    return {"y": products(h, b), "dx": products(dh, a.T), "da": products(x.T, dh), "db": products(h.T, dy)}
+
+
 def of_gather(x, rows, dy):
     largest = np.zeros_like(x)
     np.maximum.at(largest, rows, np.abs(dy))
@@ -177,6 +182,7 @@ CASES = {
         lambda draw, rng: ([ids(rng, 8, 4), ids(rng, 8, 2), draw(4, 5), draw(2, 5)], draw(8, 5)), of_embedding
     ),
     "linear": Case(lambda draw, rng: ([draw(4, 3), draw(3, 4), draw(4)], draw(4, 4)), of_linear),
+    "low_rank": Case(lambda draw, rng: ([draw(2, 2), draw(2, 1), draw(1, 2), 0.7], draw(2, 2)), of_low_rank),
     "gelu": Case(lambda draw, rng: ([draw(4, 6)], draw(4, 6)), of_gelu),
     "tanh": Case(lambda draw, rng: ([draw(4, 6)], draw(4, 6)), of_tanh),
     "feed_forward": Case(
@@ -198,6 +204,7 @@ CASES = {
 SHAPES = {  # of the gradients that `accumulate` adds up
     "embedding": {0: (4, 5), 1: (2, 5)},
     "linear": {1: (3, 4), 2: (4,)},
+    "low_rank": {1: (2, 1), 2: (1, 2)},
     "feed_forward": {1: (1, 1), 2: (1,), 3: (1, 1), 4: (1,)},
     "layer_norm": {1: (2,), 2: (2,)},
     "add_norm": {2: (2,), 3: (2,)},
@@ -327,6 +334,7 @@ def over_in(op: str) -> Literal["ignore", "raise"]:
 GRADIENTS = {  # of `outputs`' gradients, those that `accumulate` adds up: their number, and that of their argument
     "embedding": {0: 2, 1: 3},
     "linear": {1: 1, 2: 2},
+    "low_rank": {1: 1, 2: 2},
     "feed_forward": {1: 1, 2: 2, 3: 3, 4: 4},
     "layer_norm": {1: 1, 2: 2},
     "add_norm": {2: 2, 3: 3},
@@ -494,6 +502,11 @@ def wide_linear(draw: Draw, rng: np.random.Generator) -> tuple[list[Any], np.nda
     return [draw(N, inner), draw(inner, outer), draw(outer)], draw(N, outer)
 
 
+def wide_low_rank(draw: Draw, rng: np.random.Generator) -> tuple[list[Any], np.ndarray]:
+    (N, inner), (rank, outer) = shape_of(rng), shape_of(rng)
+    return [draw(N, inner), draw(inner, rank), draw(rank, outer), float(10.0 ** rng.uniform(-3, 3))], draw(N, outer)
+
+
 def wide_feed_forward(draw: Draw, rng: np.random.Generator) -> tuple[list[Any], np.ndarray]:
     (first, dy), F = wide_linear(draw, rng), int(rng.integers(1, 6))
     return [*first, draw(first[2].size, F), draw(F)], draw(len(dy), F)
@@ -513,6 +526,7 @@ WIDE: dict[str, Callable[[Draw, np.random.Generator], tuple[list[Any], np.ndarra
     "gather": CASES["gather"].make,
     "embedding": CASES["embedding"].make,
     "linear": wide_linear,
+    "low_rank": wide_low_rank,
     "gelu": CASES["gelu"].make,
     "tanh": CASES["tanh"].make,
     "feed_forward": wide_feed_forward,

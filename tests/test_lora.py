@@ -86,20 +86,15 @@ def test_the_losses_are_those_of_the_model_with_the_changes_folded_in(seed, rank
 def test_with_all_else_frozen_no_gradient_of_a_frozen_matrix_is_made(recompute):
     batch, params = random_batch(EVERYWHERE, [5, 7], seed=1), random_params(EVERYWHERE, seed=2)
     _, everything = gradients(REFERENCE, params, EVERYWHERE, batch, set(params))
-    shapes_made = []
+    called = set()
 
     def note(name, row):
-        def noted(*arguments):
-            made = row(*arguments)
-            if name == "linear_backward":
-                shapes_made.append(made[1].shape)
-            assert name not in ("feed_forward_backward", "cross_entropy_backward", "embedding_backward")
-            return made
-
-        return noted
+        return lambda *arguments: (called.add(name), row(*arguments))[1]
 
     _, found = gradients(REFERENCE.wrapped(note), params, EVERYWHERE, batch, set(FACTORS), recompute)
-    assert set(shapes_made) == {(8, 3), (3, 8)}
+    assert "low_rank_backward" in called
+    of_matrices = {"linear_backward", "feed_forward_backward", "cross_entropy_backward", "embedding_backward"}
+    assert not called & of_matrices
     for name in params:
         np.testing.assert_array_equal(found[name], everything[name] if is_lora(name) else 0.0)
 

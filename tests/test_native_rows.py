@@ -52,7 +52,7 @@ def check(
                 prepared = [native().prepare(a) if i in given_kernels else a for i, a in enumerate(some)]
                 how = "float32" if dtype is np.float32 else "float64"
                 results.append((f"native {how}", dtype, outputs(native(), op, prepared, d, shapes)))
-        if op in ("linear", "feed_forward", "cross_entropy"):  # the ops that are products
+        if op in ("linear", "low_rank", "feed_forward", "cross_entropy"):  # the ops that are products
             blas = get_ops("native-blas")
             results.append(("native-blas float32", np.float32, outputs(blas, op, arguments, dy, shapes)))
             results.append(("native-blas float64", np.float64, outputs(blas, op, wide, wide_dy, shapes)))
@@ -194,6 +194,13 @@ def test_gelu_at_the_ends_of_the_line():
         some = slice(1, -1)
         bound = bounds_of("gelu", [x[:, some]], x[:, some], SINGLE if dtype is np.float32 else DOUBLE)["y"]
         hold("gelu", y[:, some], widened(wanted[:, some]), 2.0 * bound)
+
+
+@given(N=sizes, rank=st.integers(1, 9), I=sizes, O=sizes, scale=scales, seed=seeds)
+def test_low_rank(N, rank, I, O, scale, seed):  # noqa: E741
+    draw, rng = drawing(seed)
+    arguments = [np.float32(scale) * draw(N, I), draw(I, rank), draw(rank, O), float(rng.choice([0.5, 0.7, 4.0]))]
+    check("low_rank", arguments, draw(N, O), {1: (I, rank), 2: (rank, O)})
 
 
 # --- norms and dropout ------------------------------------------------------------------------------------------------

@@ -128,13 +128,13 @@ def layer_backward(ops: Ops, grads: Gradients, i: int, dy: Array, cache: Cache) 
 
     dx: Array
     dh, dx = add_norm_back(ops, grads, f"layers.{i}.feed_forward.norm", dy, y_cache)
-    dx = dx + feed_forward_back(ops, grads, f"layers.{i}.feed_forward", dh, h_cache)  # x went both ways
+    dx = ops.add(dx, feed_forward_back(ops, grads, f"layers.{i}.feed_forward", dh, h_cache))  # x went both ways
 
     do, dx = add_norm_back(ops, grads, f"{attention}.norm", dx, x_cache)
     da = linear_back(ops, grads, f"{attention}.output", do, o_cache)
     dq, dk, dv = ops.attention_backward(da, a_cache)
-    dx = dx + linear_back(ops, grads, f"{attention}.query", dq, q_cache)  # x went four ways
+    dx = ops.add(dx, linear_back(ops, grads, f"{attention}.query", dq, q_cache))  # x went four ways
     dx = dx if gathered is None else ops.gather_backward(dx, gathered)  # back among all rows
-    dx = dx + linear_back(ops, grads, f"{attention}.value", dv, v_cache)
-    dx = dx + linear_back(ops, grads, f"{attention}.key", dk, k_cache)
+    dx = ops.add(dx, linear_back(ops, grads, f"{attention}.value", dv, v_cache))
+    dx = ops.add(dx, linear_back(ops, grads, f"{attention}.key", dk, k_cache))
     return dx

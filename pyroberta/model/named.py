@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 from numpy import ndarray as Array
 
 from pyroberta.model.gradients import Gradients
@@ -17,13 +16,13 @@ def linear(ops: Ops, params: Params, name: str, x: Array, lora_scale: float = 1.
     y, cache = ops.linear_forward(x, params[f"{name}.kernel"], params[f"{name}.bias"])
     if f"{name}.lora_a" not in params:
         return y, (cache, None)
-    change, lora_cache = _lora(ops, params, name, x, lora_scale)
-    return y + change, (cache, lora_cache)
+    change, change_cache = ops.low_rank_forward(x, params[f"{name}.lora_a"], params[f"{name}.lora_b"], lora_scale)
+    return ops.add(y, change), (cache, change_cache)
 
 
 def linear_back(ops: Ops, grads: Gradients, name: str, dy: Array, cache: Cache) -> Array:
     """dy (N, O) -> dx (N, I); adds the gradients of those parameters that are trainable."""
-    cache, lora_cache = cache
+    cache, change_cache = cache
     names = f"{name}.kernel", f"{name}.bias"
     dx: Array
     if grads.wants(*names):
@@ -31,29 +30,10 @@ def linear_back(ops: Ops, grads: Gradients, name: str, dy: Array, cache: Cache) 
         _added(ops, grads, names, gradients, dx)
     else:
         dx = ops.linear_backward_input(dy, cache)
-    return dx if lora_cache is None else dx + _lora_back(ops, grads, name, dy, lora_cache)
-
-
-def _lora(ops: Ops, params: Params, name: str, x: Array, scale: float) -> tuple[Array, Cache]:
-    """x (N, I) -> scale x A B (N, O): two linear layers without a bias, through r columns (Hu et al. 2021, eq. 3)."""
-    a, b = params[f"{name}.lora_a"], params[f"{name}.lora_b"]
-    low, a_cache = ops.linear_forward(x, a, np.zeros_like(b[:, 0]))
-    change, b_cache = ops.linear_forward(scale * low, b, np.zeros_like(b[0]))
-    return change, (a_cache, b_cache, scale)
-
-
-def _lora_back(ops: Ops, grads: Gradients, name: str, dy: Array, cache: Cache) -> Array:
-    a_cache, b_cache, scale = cache
-    dlow = scale * _kernel_back(ops, grads, f"{name}.lora_b", dy, b_cache)  # forward: scale * low
-    return _kernel_back(ops, grads, f"{name}.lora_a", dlow, a_cache)
-
-
-def _kernel_back(ops: Ops, grads: Gradients, kernel: str, dy: Array, cache: Cache) -> Array:
-    """`linear_back` of a layer without a bias."""
-    if not grads.wants(kernel):
-        return ops.linear_backward_input(dy, cache)
-    dx, dkernel, _ = ops.linear_backward(dy, cache)
-    return _added(ops, grads, [kernel], [dkernel], dx)
+    if change_cache is None:
+        return dx
+    dx_of_change, *gradients = ops.low_rank_backward(dy, change_cache)
+    return _added(ops, grads, (f"{name}.lora_a", f"{name}.lora_b"), gradients, ops.add(dx, dx_of_change))
 
 
 def feed_forward(ops: Ops, params: Params, name: str, x: Array) -> tuple[Array, Cache]:

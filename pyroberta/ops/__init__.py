@@ -1,7 +1,7 @@
 """The ops and the table through which the model calls them.
 
-Read them in this order: `layer_norm`, `linear`, `gelu`, `tanh`, `feed_forward`, `gather`, `embedding`, `dropout`,
-`add_norm`, `attention`, `cross_entropy`, `adam`. Each is a pair: `op_forward` gives the output and a cache,
+Read them in this order: `layer_norm`, `linear`, `low_rank`, `gelu`, `tanh`, `feed_forward`, `gather`, `embedding`,
+`dropout`, `add_norm`, `attention`, `cross_entropy`, `adam`. Each is a pair: `op_forward` gives the output and a cache,
 `op_backward` takes the output's gradient and that cache and gives the gradients of the inputs. A cache is opaque: only
 the same table's backward reads it. So is the gradient of a parameter, which the same table's `accumulate` adds to the
 sum.
@@ -15,7 +15,7 @@ from typing import Any
 
 from numpy import ndarray as Array
 
-from pyroberta.ops.adam import accumulate, adam_step, squared_norm
+from pyroberta.ops.adam import accumulate, adam_step, add, squared_norm
 from pyroberta.ops.add_norm import add_norm_backward, add_norm_forward
 from pyroberta.ops.attention import attention_backward, attention_forward
 from pyroberta.ops.cross_entropy import (
@@ -32,6 +32,7 @@ from pyroberta.ops.gather import gather_backward, gather_forward
 from pyroberta.ops.gelu import gelu_backward, gelu_forward
 from pyroberta.ops.layer_norm import layer_norm_backward, layer_norm_forward
 from pyroberta.ops.linear import linear_backward, linear_backward_input, linear_forward, prepare
+from pyroberta.ops.low_rank import low_rank_backward, low_rank_forward
 from pyroberta.ops.tanh import tanh_backward, tanh_forward
 
 Cache = Any
@@ -56,6 +57,8 @@ class Ops:
     linear_forward: Callable[[Array, Kernel, Array], tuple[Array, Cache]]
     linear_backward: Callable[[Array, Cache], tuple[Array, Gradient, Gradient]]
     linear_backward_input: Callable[[Array, Cache], Array]
+    low_rank_forward: Callable[[Array, Array, Array, float], tuple[Array, Cache]]
+    low_rank_backward: Callable[[Array, Cache], tuple[Array, Gradient, Gradient]]
     layer_norm_forward: Callable[[Array, Array, Array, float], tuple[Array, Cache]]
     layer_norm_backward: Callable[[Array, Cache], tuple[Array, Gradient, Gradient]]
     gelu_forward: Callable[[Array], tuple[Array, Cache]]
@@ -75,6 +78,7 @@ class Ops:
     cross_entropy_forward: Callable[[Array, Array, Array, Array], tuple[tuple[Array, Array], Cache]]
     cross_entropy_backward: Callable[[Array, Cache], tuple[Array, Gradient, Gradient]]
     cross_entropy_backward_input: Callable[[Array, Cache], tuple[Array, Gradient]]
+    add: Callable[[Array, Array], Array]
     accumulate: Callable[[Array, Gradient], Array]
     squared_norm: Callable[[Array], float]
     adam_step: Callable[[Array, Array, Array, Array, float, float, float, float, float, float], None]
@@ -107,6 +111,8 @@ REFERENCE = Ops(
     linear_forward=linear_forward,
     linear_backward=linear_backward,
     linear_backward_input=linear_backward_input,
+    low_rank_forward=low_rank_forward,
+    low_rank_backward=low_rank_backward,
     layer_norm_forward=layer_norm_forward,
     layer_norm_backward=layer_norm_backward,
     gelu_forward=gelu_forward,
@@ -126,6 +132,7 @@ REFERENCE = Ops(
     cross_entropy_forward=cross_entropy_forward,
     cross_entropy_backward=cross_entropy_backward,
     cross_entropy_backward_input=cross_entropy_backward_input,
+    add=add,
     accumulate=accumulate,
     squared_norm=squared_norm,
     adam_step=adam_step,

@@ -250,6 +250,20 @@ def linear(run: Arithmetic, x: Array, kernel: Array, bias: Array, *, dy: Array) 
 
 
 @OVERFLOWS
+def low_rank(run: Arithmetic, x: Array, a: Array, b: Array, scale: float, *, dy: Array) -> Bounds:
+    """Two products one after another, each with the errors of the one before; between them the rounded scale."""
+    factor = run.rounded(exact(scale))
+    h = run.multiply(run.dot(exact(x), exact(a)), factor)
+    dh = run.multiply(run.dot(exact(dy), exact(b).T), factor)
+    return _errors(
+        y=run.dot(h, exact(b)),
+        dx=run.dot(dh, exact(a).T),
+        da=run.dot(exact(x).T, dh),
+        db=run.dot(h.T, exact(dy)),
+    )
+
+
+@OVERFLOWS
 def logits(run: Arithmetic, h: Array, table: Array, bias: Array) -> Bounds:
     """Sums of C products and a bias."""
     return _errors(z=run.dot(exact(h), exact(table).T, bias))
@@ -668,6 +682,12 @@ def cross_entropy(
 
 
 @OVERFLOWS
+def add(run: Arithmetic, x: Array, y: Array) -> Bounds:
+    """One addition."""
+    return _errors(total=run.add(exact(x), exact(y)))
+
+
+@OVERFLOWS
 def accumulate(
     run: Arithmetic, total: Array, gradient: Array | None, *, terms: int = 1, size: Array | None = None
 ) -> Bounds:
@@ -729,6 +749,8 @@ ROWS: dict[str, tuple[Callable[..., Bounds], Sequence[str]]] = {
     "linear_forward": (linear, ["y"]),
     "linear_backward": (linear, ["dx", "dkernel", "dbias"]),
     "linear_backward_input": (linear, ["dx"]),
+    "low_rank_forward": (low_rank, ["y"]),
+    "low_rank_backward": (low_rank, ["dx", "da", "db"]),
     "layer_norm_forward": (layer_norm, ["y"]),
     "layer_norm_backward": (layer_norm, ["dx", "dgamma", "dbeta"]),
     "gelu_forward": (gelu, ["y"]),
@@ -748,6 +770,7 @@ ROWS: dict[str, tuple[Callable[..., Bounds], Sequence[str]]] = {
     "cross_entropy_forward": (cross_entropy, ["losses"]),
     "cross_entropy_backward": (cross_entropy, ["dh", "dtable", "dbias"]),
     "cross_entropy_backward_input": (cross_entropy, ["dh", "dbias"]),
+    "add": (add, ["total"]),
     "accumulate": (accumulate, ["total"]),
     "squared_norm": (squared_norm, ["norm"]),
     "adam_step": (adam_step, ["w", "m", "v"]),
