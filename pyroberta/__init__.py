@@ -4,6 +4,7 @@
 >>> masked_lm = pyroberta.MaskedLM.from_preset("roberta_tiny_en")
 """
 
+from pyroberta import callbacks, losses, metrics, optimizers, schedules
 from pyroberta.backbone import Backbone
 from pyroberta.backends import backends, get_num_threads, set_num_threads
 from pyroberta.masked_lm import MaskedLM
@@ -13,7 +14,6 @@ from pyroberta.text.classifier_preprocessor import TextClassifierPreprocessor
 from pyroberta.text.preprocessor import MaskedLMPreprocessor
 from pyroberta.text.tokenizer import Tokenizer
 from pyroberta.text_classifier import TextClassifier
-from pyroberta.training import callbacks, losses, metrics, optimizers, schedules
 
 __version__ = "0.1.0"
 

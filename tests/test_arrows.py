@@ -37,6 +37,7 @@ TOP = (
     "pyroberta.task",
     "pyroberta.masked_lm",
     "pyroberta.text_classifier",
+    *(f"pyroberta.{name}" for name in ("callbacks", "losses", "metrics", "optimizers", "schedules")),
     "pyroberta",
     "pyroberta.doctor",
     "pyroberta.demo",

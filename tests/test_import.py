@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import subprocess
 import sys
+
+import pytest
+
+import pyroberta
 
 LISTED = """
 import json, sys, numpy
@@ -34,3 +39,14 @@ def test_what_a_program_may_never_need_comes_when_it_does() -> None:
     }
     rooms = ("pyroberta.oracle", "pyroberta.cli", "pyroberta.demo", "pyroberta.text.bpe_training")
     assert not {name for name in found if name.startswith(rooms)}
+
+
+@pytest.mark.parametrize("name", ["callbacks", "losses", "metrics", "optimizers", "schedules"])
+def test_what_keras_has_as_modules_are_modules_here(name: str) -> None:
+    """`from pyroberta.callbacks import EarlyStopping` is what people type."""
+    module = importlib.import_module(f"pyroberta.{name}")
+    assert module is getattr(pyroberta, name)
+    theirs = importlib.import_module(f"pyroberta.training.{name}")
+    assert {public: getattr(module, public) for public in theirs.__all__} == {
+        public: getattr(theirs, public) for public in theirs.__all__
+    }

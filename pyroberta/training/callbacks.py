@@ -24,6 +24,17 @@ from numpy.typing import NDArray
 
 from pyroberta.training.metrics import METRICS
 
+__all__ = [
+    "CSVLogger",
+    "Callback",
+    "CallbackList",
+    "EarlyStopping",
+    "History",
+    "LambdaCallback",
+    "ModelCheckpoint",
+    "ProgressBar",
+]
+
 Logs = Mapping[str, Any]
 
 FIRST_ON_BAR = ("loss", "accuracy", "val_loss", "val_accuracy", "tokens/s")  # then the time, the steps, the rest

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+__all__ = ["Accuracy", "Loss", "Metric", "Perplexity", "SparseCategoricalAccuracy", "get"]
+
 
 class Metric:
     """A numerator and a denominator that grow batch by batch.

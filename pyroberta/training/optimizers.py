@@ -31,6 +31,8 @@ from pyroberta.model.params import Arrays
 from pyroberta.ops import REFERENCE, Ops
 from pyroberta.training import schedules
 
+__all__ = ["Adam", "AdamW", "TorchAdam", "TorchAdamW", "from_config", "get", "global_norm"]
+
 Schedule = Callable[[int], float]
 
 BLOCK = 1 << 15  # elements that norms and decay work on at a time, so that temporaries stay small and in the cache

@@ -18,6 +18,8 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
+__all__ = ["Constant", "Cosine", "Linear", "Polynomial", "from_config"]
+
 
 @dataclass(frozen=True)
 class _Schedule:

@@ -1,0 +1,3 @@
+"""The callbacks: see `pyroberta.training.callbacks`."""
+
+from pyroberta.training.callbacks import *  # noqa: F403 - what its __all__ names

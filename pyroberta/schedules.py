@@ -1,0 +1,3 @@
+"""The learning rate schedules: see `pyroberta.training.schedules`."""
+
+from pyroberta.training.schedules import *  # noqa: F403 - what its __all__ names
