@@ -184,7 +184,7 @@ def replace_extension(monkeypatch, extension):
     import pyroberta
 
     monkeypatch.setitem(sys.modules, "pyroberta._native", extension)
-    monkeypatch.delitem(sys.modules, "pyroberta.native", raising=False)
+    monkeypatch.delitem(sys.modules, "pyroberta.backends.native", raising=False)
     monkeypatch.delattr(pyroberta, "_native", raising=False)
     monkeypatch.delattr(pyroberta, "native", raising=False)
 

@@ -338,7 +338,7 @@ def test_a_bad_number_stays_in_its_sequence():
 @pytest.mark.parametrize("kept", [1 << 24, 1, 2000])
 @given(M=st.integers(1, 120), V=st.one_of(st.integers(2, 700)), C=st.integers(1, 50), scale=scales, seed=seeds)
 def test_cross_entropy_kept_or_in_parts(kept, M, V, C, scale, seed):
-    from pyroberta import native as module
+    from pyroberta.backends import native as module
 
     draw, rng = drawing(seed)
     labels = rng.integers(0, V, M).astype(np.int32)

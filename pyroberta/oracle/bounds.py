@@ -53,6 +53,7 @@ ERFC = 9.0  # relative, for an exact argument. C++ 7.99 (all, |x| up to 13)
 TANH = 2.5  # ulp. NumPy 1.37 (all) and, without AVX2, glibc's 2.19 (all); CUDA's tanhf at most 2
 
 MOST = 300.0  # the error of a score up to which float64 still tells the true probability, and exp of it stays finite
+BFLOAT16_U = 2.0**-8  # half of bfloat16's eps; its smallest normal number is float32's
 BLOCK = 64  # numbers that a softmax in blocks looks at at once, at least
 REMADE, SMALLEST = 4.0, 1e-20  # x̂ may be made again from y where |beta| < 4 |gamma| and |gamma| is not smaller
 
@@ -93,9 +94,12 @@ class Arithmetic:
     (array([15.]), array([15.00000089]))
     """
 
-    def __init__(self, dtype: Any) -> None:
-        info = np.finfo(dtype)
-        self.dtype = np.dtype(dtype)
+    def __init__(self, precision: Any) -> None:
+        """precision: the name of one, or a dtype."""
+        mixed = precision == "mixed_bfloat16"
+        info = np.finfo("float32" if mixed else precision)
+        self.dtype = info.dtype
+        self.factor_u = BFLOAT16_U if mixed else 0.0  # to which factors of products are rounded
         self.u = float(info.eps) / 2.0
         self.tiny = float(info.smallest_normal)
 
@@ -114,6 +118,20 @@ class Arithmetic:
     def additions(self, n: int, size: Array, total: Array) -> Array:
         """What adding up n terms may lose. size: the sum of their magnitudes; total: the magnitude of their sum."""
         lost: Array = _times(self.gamma(n - 2), size) + _times(self.gamma(min(n - 1, 1)), total)
+        return lost
+
+    def factor(self, a: Near) -> Near:
+        """A factor of a product of matrices, as the product takes it."""
+        if not self.factor_u:
+            return a
+        return Near(a.value, a.error + self.factor_u * a.size + self.tiny)
+
+    def of_factors(self, a: Array, b: Array) -> Array:
+        """What the rounding of both factors makes of a product of matrices of these magnitudes."""
+        if not self.factor_u:
+            return np.zeros((a.shape[0], b.shape[1]))
+        of_tiny = 2.0 * self.tiny * (a.sum(axis=1, keepdims=True) + b.sum(axis=0) + a.shape[1] * self.tiny)
+        lost: Array = (2.0 + self.factor_u) * self.factor_u * _matmul(a, b) + of_tiny
         return lost
 
     def rounded(self, a: Near, roundings: float = 1.0) -> Near:
@@ -148,6 +166,7 @@ class Arithmetic:
 
     def dot(self, a: Near, b: Near, more: Array | None = None) -> Near:
         """a b (+ more), a product of matrices: each term is a product, and all of them are added in any order."""
+        a, b = self.factor(a), self.factor(b)
         n = a.value.shape[-1]
         value, size = a.value @ b.value, _matmul(a.size, b.size)
         error = _times(self.gamma(min(n, 1)), size) + n * self.tiny
@@ -548,6 +567,7 @@ def _attend(
     size = (np.abs(q) @ np.abs(k).T) * scale
     of_score = run.gamma(1.0 + shrink) * size + (D + 2) * tiny
     of_score += tiny * (np.abs(q).sum(axis=1)[:, None] + np.abs(k).sum(axis=1))
+    of_score += run.of_factors(np.abs(q), np.abs(k).T) * scale
     of_score += run.additions(D, size + of_score, np.abs(scores) + of_score)
     most = of_score.max(axis=1, keepdims=True)
     # its distance from the maximum, and the scale where it comes after; then exp, once and for each larger maximum
@@ -590,12 +610,17 @@ def _attend(
         terms = (largest * np.abs(values)).sum(axis=1)
         of_y[:, d] += run.gamma(2.0 + drop + blocks) * terms + run.additions(S, terms, np.abs(y[:, d]) + of_y[:, d])
         of_y[:, d] += tiny * np.broadcast_to(np.abs(values), p.shape).sum(axis=1)
+        if run.factor_u:
+            of_y[:, d] += run.factor_u * ((2.0 + run.factor_u) * terms) + 2.0 * tiny * (
+                S + 1 + np.abs(v[:, d]).sum() * gain
+            )
     # the sum of the weights, and 1 / sum and the product with it if that comes after; S products, v / (1 - rate), what
     # is scaled down to a larger maximum, and the last product may underflow
     of_y += run.gamma(S + 1 + blocks) * (np.abs(y) + of_y) + (S + 4 + blocks) * tiny
 
     dp = keep * (dy @ v.T) * gain
     of_dp = run.gamma(D + drop) * (np.abs(dy) @ np.abs(v).T) * gain + (D * gain + 1) * tiny
+    of_dp += run.of_factors(np.abs(dy), np.abs(v).T) * gain * (1.0 + run.gamma(D + drop))
     if rate:  # the factor may have been dy's or v's
         of_dp += tiny * (np.abs(dy).sum(axis=1)[:, None] + np.abs(v).sum(axis=1))
     of_dp = keep * of_dp
@@ -615,6 +640,7 @@ def _attend(
         size, sizes = _matmul(a.size, np.abs(b)), np.abs(b)
         total = np.abs(a.value @ b) if n == len(b) else size  # otherwise these are some of the terms
         error = _matmul(a.error, sizes) + run.gamma(1.0 + roundings) * size
+        error += run.of_factors(a.size, np.abs(b)) * (1.0 + run.gamma(1.0 + roundings))
         error += run.additions(n, size + error, total + error)
         found: Array = error * factor + (len(b) * max(1.0, factor) + 1.0) * tiny
         found += tiny * (a.size.sum(axis=1, keepdims=True) + sizes.sum(axis=0))  # the factor may have been a's or b's

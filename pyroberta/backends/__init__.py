@@ -144,12 +144,14 @@ def _numpy() -> tuple[Ops, str]:
 
 def _native() -> tuple[Ops, str]:
     about: str = import_module("pyroberta._native").about()
-    return import_module("pyroberta.native").native_ops(), about
+    return import_module("pyroberta.backends.native").native_ops(), about
 
 
 def _native_blas() -> tuple[Ops, str]:
     _, about = _native()
-    return import_module("pyroberta.native").native_blas_ops(), f"products by {_numpy()[1]}, the rest by {about}"
+    return import_module(
+        "pyroberta.backends.native"
+    ).native_blas_ops(), f"products by {_numpy()[1]}, the rest by {about}"
 
 
 _MAKERS: dict[str, Callable[[], tuple[Ops, str]]] = {

@@ -1,0 +1,115 @@
+"""The precision "mixed_bfloat16": what its reference rounds, and that it stays within its bounds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from small_models import random_batch, random_params, small_config
+from strategies import seeds, starts_of
+from test_bounds import GRADIENTS, KEY, WIDE, drawing
+from within import SINGLE, bounds_of, hold, outputs, widened
+
+from pyroberta.backends.bfloat16 import bfloat16_ops, rounded_to_bfloat16
+from pyroberta.model.gradients import Gradients
+from pyroberta.model.walk import walk_backward, walk_forward
+from pyroberta.ops import REFERENCE, Key
+from pyroberta.ops.precision import PRECISIONS, precision
+from pyroberta.oracle import bounds
+
+MIXED = bounds.Arithmetic("mixed_bfloat16")
+
+
+def test_a_precision_is_a_value_with_kerass_name():
+    assert [precision(name).is_mixed for name in PRECISIONS] == [False, False, True]
+    with pytest.raises(ValueError, match=r"one of 'float32', 'float64', 'mixed_bfloat16'; got 'bfloat16'"):
+        precision("bfloat16")
+
+
+@given(bits=st.integers(0, 2**32 - 1))
+@example(0x3F808000)  # in the middle, and the even one is below
+@example(0x3F818000)  # above
+@example(0x7F7FFFFF)  # the largest float32
+@example(0x00000001)
+@example(0xFFFFFFFF)
+def test_rounding_is_to_the_nearest_and_ties_to_even(bits):
+    x = np.array([bits], np.uint32).view(np.float32)
+    rounded = rounded_to_bfloat16(x)
+    if np.isnan(x[0]):
+        assert np.isnan(rounded[0])
+        return
+    below = np.array([bits & 0xFFFF0000], np.uint32).view(np.float32)
+    above = np.array([(bits & 0xFFFF0000) + 0x10000], np.uint64).astype(np.uint32).view(np.float32)
+    low = np.float64(below[0])
+    high = np.float64(above[0]) if np.isfinite(above[0]) else np.copysign(2.0**128, low)
+    to_low, to_high = abs(np.float64(x[0]) - low), abs(high - np.float64(x[0]))
+    is_even = not bits >> 16 & 1
+    assert rounded[0] == (below[0] if to_low < to_high or (to_low == to_high and is_even) else above[0])
+
+
+def test_matmuls_factors_are_rounded_and_sums_are_not():
+    ops = bfloat16_ops()
+    third = np.full((1, 1), 1 / 3, np.float32)
+    y, cache = ops.linear_forward(third, third, np.zeros(1, np.float32))
+    assert y[0, 0] == np.float32(rounded_to_bfloat16(third)[0, 0] ** 2)
+    assert type(y) is np.ndarray
+    (dx, dkernel, dbias) = ops.linear_backward(third, cache)
+    assert {type(gradient) for gradient in (dx, dkernel, dbias)} == {np.ndarray}
+    assert dbias[0] == third[0, 0]  # a sum, no product
+    assert ops.add(third, third)[0, 0] == 2 * third[0, 0]
+
+
+def test_the_reference_itself_is_as_it_was():
+    x = np.full((2, 2), 1 / 3, np.float32)
+    assert np.array_equal(REFERENCE.linear_forward(x, x, x[0])[0], x @ x + x[0])
+
+
+def case(op: str, seed: int) -> tuple[list[Any], np.ndarray]:
+    draw, rng = drawing(seed)
+    if op == "attention":
+        D = int(rng.integers(1, 9))
+        q, k, v, dy = (draw(7, 2 * D) for _ in range(4))
+        return [q, k, v, starts_of([3, 0, 4]), 2, float(rng.choice([0.0, 0.3])), KEY], dy
+    return WIDE[op](draw, rng)
+
+
+@pytest.mark.parametrize("op", WIDE)
+@given(seed=seeds)
+def test_its_rows_are_within_the_bounds_of_the_precision(op, seed):
+    arguments, dy = case(op, seed)
+    shapes = {i: arguments[at].shape for i, at in GRADIENTS.get(op, {}).items()}
+    found = outputs(bfloat16_ops(), op, arguments, dy, shapes)
+    true = outputs(REFERENCE, op, [widened(argument) for argument in arguments], widened(dy), shapes)
+    for one, two, (name, bound) in zip(found, true, bounds_of(op, arguments, dy, MIXED).items(), strict=True):
+        assert one.dtype == np.float32
+        hold(f"{op}: {name}", one, two, bound)
+
+
+@pytest.mark.parametrize("op", ["linear", "low_rank", "feed_forward", "attention", "cross_entropy"])
+def test_the_bound_is_that_of_bfloat16_and_no_wider(op):
+    """A product's bound is at least 2⁻⁸ of its size, and float32's is no bound for it."""
+    ratios = []
+    for seed in range(5):
+        arguments, dy = case(op, seed)
+        mixed, single = bounds_of(op, arguments, dy, MIXED), bounds_of(op, arguments, dy, SINGLE)
+        ratios.append([np.median(mixed[name] / single[name]) for name in mixed if name not in ("dbias", "dbias_2")])
+    assert 2**8 < np.median(ratios) < 2**16
+
+
+def test_a_model_learns_in_it():
+    config = small_config(dropout=0.1)
+    params, batch = random_params(config, 0, np.float32), random_batch(config, [5, 7], seed=0)
+
+    def gradient(ops: Any, params: Any) -> np.ndarray:
+        grads = Gradients(params.zeros_like(), set(params))
+        (losses, _), cache = walk_forward(ops, params, config, batch, Key.of_update(0, 0), grads.lowest)
+        walk_backward(ops, grads, np.ones_like(losses), cache)
+        return grads.sums.flat
+
+    mixed, exact = gradient(bfloat16_ops(), params), gradient(REFERENCE, params.astype(np.float64))
+    assert mixed.dtype == np.float32
+    off = np.linalg.norm(mixed - exact) / np.linalg.norm(exact)
+    assert 1e-4 < off < 5e-2
