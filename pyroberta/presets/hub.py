@@ -28,11 +28,13 @@ from pyroberta.formats.budget import Budget, shown
 from pyroberta.presets import hf, kerashub, training_state
 from pyroberta.presets.marks import CONFIG, is_kerashub
 from pyroberta.presets.watching import Stalled, watched
-from pyroberta.presets.writing import HF_TOKENIZER_FILES
-from pyroberta.text.files import read_json
+from pyroberta.text.files import check_file, is_there, read_json
 
 # Beside the weights: what is read, where it is there.
-HF_FILES = (*HF_TOKENIZER_FILES, hf.PREPROCESSOR)
+HF_FILES = (
+    "vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
+    "added_tokens.json", hf.PREPROCESSOR,
+)  # fmt: skip
 KERASHUB_FILES = (
     "tokenizer.json", f"{kerashub.ASSETS}/vocabulary.json", f"{kerashub.ASSETS}/merges.txt", "preprocessor.json",
     "task.json", kerashub.HEAD,
@@ -123,7 +125,14 @@ def files(fetch: Fetch, weights: bool = True, state: bool = False) -> list[Path]
 
 def in_directory(directory: Path) -> Fetch:
     """The `fetch` that finds files in a directory."""
-    return lambda name: directory / name if (directory / name).is_file() else None
+
+    def fetch(name: str) -> Path | None:
+        if not is_there(directory / name):
+            return None
+        check_file(directory / name)
+        return directory / name
+
+    return fetch
 
 
 def _shards(index: Path) -> list[str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from pyroberta.presets import hub, kerashub
 from pyroberta.presets.model_card import model_card
 from pyroberta.presets.registry import detect
+from pyroberta.text.files import is_there
 
 CARD = "README.md"
 BESIDE = ("LICENSE", "LICENSE.txt", "LICENSE.md", "NOTICE")
@@ -59,7 +60,7 @@ def upload(
     if files == hub.files(hub.in_directory(directory), weights=False, state=True):
         raise FileNotFoundError(f"{directory} has no weights to upload, only {', '.join(file.name for file in files)}")
     named = {file.relative_to(directory).as_posix(): file for file in files}
-    named |= {name: directory / name for name in (CARD, *BESIDE) if (directory / name).is_file()}
+    named |= {name: directory / name for name in (CARD, *BESIDE) if is_there(directory / name)}
     formats = ["keras_hub"] if reader is kerashub else ["transformers"]
     card = model_card(config, handle, formats=formats, licence=licence, trained_from=trained_from)
     return SENDERS[scheme](handle, named, card, private, licence, message)
