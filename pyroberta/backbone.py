@@ -21,7 +21,7 @@ from pyroberta.model.encoder import encoder_forward
 from pyroberta.model.guard import WriteGuard, uninterrupted
 from pyroberta.model.initial_values import initialise
 from pyroberta.model.lora import merged, with_lora
-from pyroberta.model.params import Arrays, PreparedArrays, is_backbone, is_lora, resized, select, shapes
+from pyroberta.model.params import Arrays, PreparedArrays, check_room, is_backbone, is_lora, resized, select, shapes
 from pyroberta.ops import Ops
 from pyroberta.presets.registry import load, writer
 
@@ -64,7 +64,7 @@ class Backbone:
         **config: Any,
     ) -> None:
         made = RobertaConfig(**config)
-        params = Arrays(shapes(made), float_dtype(dtype))
+        params = Arrays.of(made, float_dtype(dtype))
         initialise(params, made, initializer, seed)
         self._take(made, params, get_ops(backend))
 
@@ -135,7 +135,7 @@ class Backbone:
             preset, float_dtype(dtype), load_weights, load_tokenizer=False, changes=changes, seed=seed
         )
         if params is None:
-            params = Arrays(shapes(config), float_dtype(dtype))
+            params = Arrays.of(config, float_dtype(dtype))
             initialise(params, config, initializer, seed)
         return cls.from_parts(config, params, backend)
 
@@ -173,7 +173,7 @@ class Backbone:
         (3, 8)
         """
         config = replace(self.config, num_classes=num_classes, classifier_dropout=classifier_dropout)
-        arrays = Arrays(shapes(config), self.params.dtype)
+        arrays = Arrays.of(config, self.params.dtype)
         initialise(arrays, config, seed=seed)
         for name in filter(is_backbone, arrays):
             arrays[name][...] = self.params[name]
@@ -432,6 +432,7 @@ class Backbone:
                 f"vocabulary_size must be at least {last + 1}, for <s>, <pad> and </s>; got {vocabulary_size}"
             )
         config = replace(self.config, vocabulary_size=vocabulary_size)
+        check_room(config, self.params.dtype)
         with self.writing("resize_token_embeddings()"), uninterrupted():
             self._lay_out(config, resized(self._arrays, shapes(config)), self.ops)
 

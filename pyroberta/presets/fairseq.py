@@ -263,7 +263,7 @@ def read_params(directory: Path, config: RobertaConfig, dtype: DTypeLike = np.fl
     names = {ours: row for ours, row in renaming(config).items() if has_head or is_backbone(ours)}
     tensors_of.refuse_differences(directory, stored, shapes_there(names, config), "the arguments in it")
 
-    params = Arrays(shapes(config), dtype)
+    params = Arrays.of(config, dtype)
     if not has_head:
         tensors_of.warn_of_fresh_head(directory, "lm_head.*", config.num_classes, None)
         initialise(params, config, seed=seed)

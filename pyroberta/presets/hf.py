@@ -296,7 +296,7 @@ def read_params(directory: Path, config: RobertaConfig, dtype: DTypeLike = np.fl
     # of token types any number of rows, of which the first is used
     refuse_differences(directory, stored, {**shapes_there(names, config), TOKEN_TYPE: (-1, config.hidden_dim)})
 
-    params = Arrays(shapes(config), dtype)
+    params = Arrays.of(config, dtype)
     if not has_head:
         warn_of_fresh_head(directory, HEADS[task], config.num_classes, own)
         initialise(params, config, seed=seed)

@@ -341,7 +341,7 @@ def read_params(directory: Path, config: RobertaConfig, dtype: DTypeLike = np.fl
     places = {name: place for name, (place, _) in names.items() if head or is_backbone(name)}
     tensors = {**found, **head}
     stored.refuse_differences(directory, tensors, {names[name][0]: names[name][1] for name in places})
-    params = Arrays(shapes(config), dtype)
+    params = Arrays.of(config, dtype)
     if not head:
         stored.warn_of_fresh_head(directory, HEAD, config.num_classes, own)
         initialise(params, config, seed=seed)
