@@ -96,6 +96,17 @@ class Backbone:
         vars(self).update(state)
         self._lay_out(self.config, self._arrays, self.ops)
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Backbone:
+        """A copy of one moment.
+
+        Raises:
+            RuntimeError: while another thread trains or changes the model.
+        """
+        with self.reading("copy.deepcopy()"):
+            other = memo[id(self)] = type(self).__new__(type(self))
+            other.__setstate__(copy.deepcopy(self.__getstate__(), memo))
+        return other
+
     def __copy__(self) -> Backbone:
         """A deep copy: two backbones over one vector would not see that a kernel which they prepared has changed."""
         return copy.deepcopy(self)
@@ -227,6 +238,17 @@ class Backbone:
             RuntimeError: while somebody else writes.
         """
         return self._guard.hold(name, makes_room)
+
+    def reading(self, name: str) -> AbstractContextManager[None]:
+        """The right to read the parameters within a `with` block in which no other thread may change them.
+
+        Args:
+            name: of who reads, for messages.
+
+        Raises:
+            RuntimeError: while another thread writes.
+        """
+        return self._guard.reading(name)
 
     @contextmanager
     def updating(self, names: Collection[str], writers: Collection[str]) -> Iterator[Arrays]:
