@@ -43,7 +43,7 @@ KERASHUB_FILES = (
 HF_WEIGHTS = tuple((weights, index) for weights, index, _ in hf.KINDS)
 KERASHUB_WEIGHTS = ((kerashub.WEIGHTS, kerashub.INDEX),)
 MOST_SHARDS = 1000  # each is a request
-SHARD = re.compile(r"[\w-][\w.-]*\.(safetensors|bin|h5)")
+SHARD = re.compile(r"[\w-][\w.-]{,240}\.(safetensors|bin|h5)")  # which a file system has room for
 
 REFUSALS = (401, 403)
 
@@ -142,13 +142,22 @@ def _shards(index: Path) -> list[str]:
         ValueError: where it is no index.
         OverBudget: for too many names.
     """
+    shards = [name for name in shards_of(index) if SHARD.fullmatch(name)]
+    Budget(index, steps=MOST_SHARDS).step("its shards", len(shards))
+    return shards
+
+
+def shards_of(index: Path) -> list[str]:
+    """All names of files in an index.
+
+    Raises:
+        ValueError: where it is no index.
+    """
     places = read_json(index).get("weight_map")
     if not isinstance(places, dict):
         raise ValueError(f"{index} should have a weight_map from tensor names to file names, got {shown(places)}")
     names = [name for place in places.values() for name in (place if isinstance(place, list) else [place])]
-    shards = sorted({name for name in names if isinstance(name, str) and SHARD.fullmatch(name)})
-    Budget(index, steps=MOST_SHARDS).step("its shards", len(shards))
-    return shards
+    return sorted({name for name in names if isinstance(name, str)})
 
 
 def missing(package: str, handle: str) -> ImportError:

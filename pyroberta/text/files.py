@@ -48,6 +48,8 @@ def is_there(path: Path) -> bool:
             "points to? Copy that too (`cp -rL`), or remove the link"
         ) from None
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:  # for any file
+            return False
         reason = "its symbolic links lead round in a circle" if error.errno == errno.ELOOP else error.strerror
         raise type(error)(error.errno, f"{path} can't be looked at: {reason}") from None
     return True
