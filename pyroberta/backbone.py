@@ -21,7 +21,7 @@ from pyroberta.model.encoder import encoder_forward
 from pyroberta.model.guard import WriteGuard, uninterrupted
 from pyroberta.model.initial_values import initialise
 from pyroberta.model.lora import merged, with_lora
-from pyroberta.model.params import Arrays, PreparedArrays, is_backbone, is_lora, resized, select, shapes
+from pyroberta.model.params import Arrays, PreparedArrays, check_room, is_backbone, is_lora, resized, select, shapes
 from pyroberta.ops import Ops
 from pyroberta.presets.registry import load, writer
 
@@ -64,7 +64,7 @@ class Backbone:
         **config: Any,
     ) -> None:
         made = RobertaConfig(**config)
-        params = Arrays(shapes(made), float_dtype(dtype))
+        params = Arrays.of(made, float_dtype(dtype))
         initialise(params, made, initializer, seed)
         self._take(made, params, get_ops(backend))
 
@@ -95,6 +95,17 @@ class Backbone:
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         self._lay_out(self.config, self._arrays, self.ops)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Backbone:
+        """A copy of one moment.
+
+        Raises:
+            RuntimeError: while another thread trains or changes the model.
+        """
+        with self.reading("copy.deepcopy()"):
+            other = memo[id(self)] = type(self).__new__(type(self))
+            other.__setstate__(copy.deepcopy(self.__getstate__(), memo))
+        return other
 
     def __copy__(self) -> Backbone:
         """A deep copy: two backbones over one vector would not see that a kernel which they prepared has changed."""
@@ -135,7 +146,7 @@ class Backbone:
             preset, float_dtype(dtype), load_weights, load_tokenizer=False, changes=changes, seed=seed
         )
         if params is None:
-            params = Arrays(shapes(config), float_dtype(dtype))
+            params = Arrays.of(config, float_dtype(dtype))
             initialise(params, config, initializer, seed)
         return cls.from_parts(config, params, backend)
 
@@ -173,7 +184,7 @@ class Backbone:
         (3, 8)
         """
         config = replace(self.config, num_classes=num_classes, classifier_dropout=classifier_dropout)
-        arrays = Arrays(shapes(config), self.params.dtype)
+        arrays = Arrays.of(config, self.params.dtype)
         initialise(arrays, config, seed=seed)
         for name in filter(is_backbone, arrays):
             arrays[name][...] = self.params[name]
@@ -227,6 +238,17 @@ class Backbone:
             RuntimeError: while somebody else writes.
         """
         return self._guard.hold(name, makes_room)
+
+    def reading(self, name: str) -> AbstractContextManager[None]:
+        """The right to read the parameters within a `with` block in which no other thread may change them.
+
+        Args:
+            name: of who reads, for messages.
+
+        Raises:
+            RuntimeError: while another thread writes.
+        """
+        return self._guard.reading(name)
 
     @contextmanager
     def updating(self, names: Collection[str], writers: Collection[str]) -> Iterator[Arrays]:
@@ -432,6 +454,7 @@ class Backbone:
                 f"vocabulary_size must be at least {last + 1}, for <s>, <pad> and </s>; got {vocabulary_size}"
             )
         config = replace(self.config, vocabulary_size=vocabulary_size)
+        check_room(config, self.params.dtype)
         with self.writing("resize_token_embeddings()"), uninterrupted():
             self._lay_out(config, resized(self._arrays, shapes(config)), self.ops)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -207,6 +208,17 @@ class Task(ABC):
     def __getstate__(self) -> dict[str, Any]:
         """For copies and pickles: all but the gradients of the last update."""
         return {**vars(self), "_sums": None}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Task:
+        """A copy of one moment: its tokenizer has no token for which its model has no row.
+
+        Raises:
+            RuntimeError: while another thread trains or changes the model.
+        """
+        with self.backbone.reading("copy.deepcopy()"):
+            other = memo[id(self)] = type(self).__new__(type(self))
+            vars(other).update(copy.deepcopy(self.__getstate__(), memo))
+        return other
 
     @property
     def trainable(self) -> bool:

@@ -51,6 +51,7 @@ from pyroberta.model.initial_values import initialise
 from pyroberta.model.params import Arrays, shapes
 from pyroberta.presets import safetensors_io
 from pyroberta.presets.atomic import replace_directory
+from pyroberta.presets.marks import Kind
 from pyroberta.text.new_files import NewFile, replace_files
 from pyroberta.text.preprocessor import MaskedLMPreprocessor
 from pyroberta.text.tokenizer import Tokenizer
@@ -489,7 +490,10 @@ class Checkpoint:
         tensors = {"params": model.backbone.params, "m": optimizer["m"], "v": optimizer["v"]}
         saved = {"arguments": self.arguments, "iterations": optimizer["iterations"], **state}
         files = {f"{kind}.safetensors": safetensors_io.new_file(arrays) for kind, arrays in tensors.items()}
-        replace_directory(self.folder, files | {"config.json": NewFile.of(json.dumps(saved, indent=1) + "\n")})
+        files["config.json"] = NewFile.of(json.dumps(saved, indent=1) + "\n")
+        replace_directory(
+            self.folder, files, kind=Kind("run's checkpoint", "config.json", lambda own: "arguments" in own)
+        )
 
     def restore(self, model: MaskedLM, saved: dict[str, Any]) -> None:
         """Puts the saved values into a model that was compiled, and into its optimizer."""

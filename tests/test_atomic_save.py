@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import errno
+import fcntl
+import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from small_models import small_masked_lm
 
 from pyroberta.presets import atomic
 from pyroberta.presets.atomic import check_place, check_saveable, readable, replacing_directory
+from pyroberta.presets.marks import Kind
 
 # Run by a process of its own, that forks children to be killed while saving. The two models differ in width and in
 # every value, so a mixture of their files can't load, and a file cut short can't either.
@@ -219,7 +226,7 @@ def test_death_at_any_time_leaves_the_old_preset_or_the_new_one(tmp_path: Path, 
 def preset(tmp_path: Path) -> Path:
     directory = tmp_path / "preset"
     directory.mkdir()
-    (directory / "config.json").write_text("old")
+    (directory / "config.json").write_text('{"is": "old"}')
     return directory
 
 
@@ -229,16 +236,23 @@ def _either_swap(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
         monkeypatch.setattr(atomic, "_exchange", lambda one, other: False)
 
 
+ANY = Kind("thing of the test", "config.json", lambda values: "is" in values)
+
+
 def fill(path: Path, text: str = "new") -> None:
-    with replacing_directory(path) as directory:
-        (directory / "config.json").write_text(text)
+    with replacing_directory(path, kind=ANY) as directory:
+        (directory / "config.json").write_text(f'{{"is": "{text}"}}')
+
+
+def filling(path: Path) -> str:
+    """What `fill` wrote."""
+    return str(json.loads((path / "config.json").read_text())["is"])
 
 
 @pytest.mark.usefixtures("_either_swap")
 def test_the_new_directory_takes_the_place_of_the_old_one_and_nothing_is_left_over(preset: Path) -> None:
-    (preset / "stale.safetensors").write_text("old")
     fill(preset)
-    assert (preset / "config.json").read_text() == "new"
+    assert filling(preset) == "new"
     assert [entry.name for entry in preset.iterdir()] == ["config.json"]
     assert [entry.name for entry in preset.parent.iterdir()] == ["preset"]
 
@@ -255,24 +269,24 @@ def test_this_system_exchanges_names_in_one_step(preset: Path) -> None:
 
 def test_parents_are_made(tmp_path: Path) -> None:
     fill(tmp_path / "a" / "b")
-    assert (tmp_path / "a" / "b" / "config.json").read_text() == "new"
+    assert filling(tmp_path / "a" / "b") == "new"
 
 
 def test_an_empty_directory_is_taken(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     fill(tmp_path / "empty")
-    assert (tmp_path / "empty" / "config.json").read_text() == "new"
+    assert filling(tmp_path / "empty") == "new"
 
 
 def test_an_exception_while_saving_leaves_the_old_one(preset: Path) -> None:
     def interrupted() -> None:
-        with replacing_directory(preset) as directory:
-            (directory / "config.json").write_text("half")
+        with replacing_directory(preset, kind=ANY) as directory:
+            (directory / "config.json").write_text('{"is": "half"}')
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         interrupted()
-    assert (preset / "config.json").read_text() == "old"
+    assert filling(preset) == "old"
     assert [entry.name for entry in preset.parent.iterdir()] == ["preset"]
 
 
@@ -286,12 +300,12 @@ def test_a_directory_that_is_no_preset_is_not_replaced(tmp_path: Path) -> None:
 
 def test_a_directory_that_fills_up_during_the_save_is_not_replaced(tmp_path: Path) -> None:
     def late() -> None:
-        with replacing_directory(tmp_path / "x") as directory:
-            (directory / "config.json").write_text("new")
+        with replacing_directory(tmp_path / "x", kind=ANY) as directory:
+            (directory / "config.json").write_text('{"is": "new"}')
             (tmp_path / "x").mkdir()
             (tmp_path / "x" / "chapter.tex").write_text("mine")
 
-    with pytest.raises(FileExistsError, match="no preset"):
+    with pytest.raises(FileExistsError, match="no thing of the test"):
         late()
     assert (tmp_path / "x" / "chapter.tex").read_text() == "mine"
 
@@ -332,14 +346,14 @@ def test_the_working_directory_is_not_pulled_from_under_the_process(
         monkeypatch.chdir(directory)
         with pytest.raises(ValueError, match="it is the working directory or holds it"):
             fill(preset)
-    assert (preset / "config.json").read_text() == "old"
+    assert filling(preset) == "old"
 
 
 def test_a_symbolic_link_stays_and_its_target_is_replaced(preset: Path, tmp_path: Path) -> None:
     (tmp_path / "latest").symlink_to("preset")
     fill(tmp_path / "latest")
     assert (tmp_path / "latest").is_symlink()
-    assert (preset / "config.json").read_text() == "new"
+    assert filling(preset) == "new"
 
 
 def test_what_is_not_owned_is_carried_over_and_what_is_owned_goes(preset: Path) -> None:
@@ -348,45 +362,45 @@ def test_what_is_not_owned_is_carried_over_and_what_is_owned_goes(preset: Path) 
     (preset / "runs").mkdir()
     (preset / "runs" / "log").write_text("log")
     (preset / "link").symlink_to("nowhere")
-    with replacing_directory(preset, owned=["config.json", "*.safetensors"]) as directory:
-        (directory / "config.json").write_text("new")
+    with replacing_directory(preset, kind=ANY, owned=[r"old\.safetensors", r"runs/stale"]) as directory:
+        (directory / "config.json").write_text('{"is": "new"}')
     assert sorted(entry.name for entry in preset.iterdir()) == ["README.md", "config.json", "link", "runs"]
-    assert (preset / "config.json").read_text() == "new"
+    assert filling(preset) == "new"
     assert (preset / "runs" / "log").read_text() == "log"
     assert (preset / "link").is_symlink()
 
 
 def test_a_new_file_wins_over_one_that_would_be_carried(preset: Path) -> None:
     (preset / "README.md").write_text("old")
-    with replacing_directory(preset, owned=[]) as directory:
-        (directory / "config.json").write_text("new")
+    with replacing_directory(preset, kind=ANY, owned=[]) as directory:
+        (directory / "config.json").write_text('{"is": "new"}')
         (directory / "README.md").write_text("new")
     assert (preset / "README.md").read_text() == "new"
 
 
 def test_what_dead_saves_left_goes_and_what_a_live_one_fills_stays(preset: Path) -> None:
-    dead = preset.with_name(".preset.saving-dead")
+    dead = preset.with_name(".preset.saving-deadbeef")
     dead.mkdir()
     (dead / "half").write_text("")
-    others = preset.with_name(".presets.saving-other")
+    others = preset.with_name(".presets.saving-00000000")
     others.mkdir()
-    with replacing_directory(preset) as live:
-        (live / "config.json").write_text("from the first")
+    with replacing_directory(preset, kind=ANY) as live:
+        (live / "config.json").write_text('{"is": "from the first"}')
         fill(preset, "from the second")
         assert live.exists()
         assert not dead.exists()
-        assert (preset / "config.json").read_text() == "from the second"
-    assert (preset / "config.json").read_text() == "from the first"
-    assert sorted(entry.name for entry in preset.parent.iterdir()) == [".presets.saving-other", "preset"]
+        assert filling(preset) == "from the second"
+    assert filling(preset) == "from the first"
+    assert sorted(entry.name for entry in preset.parent.iterdir()) == [".presets.saving-00000000", "preset"]
 
 
 @pytest.mark.parametrize("name", ["a[b]", "a*", "a?", ".hidden", "ä b"])
 def test_any_name_will_do(tmp_path: Path, name: str) -> None:
     for text in ("one", "two"):
-        stale = tmp_path / f".{name}.saving-x"
+        stale = tmp_path / f".{name}.saving-01234567"
         stale.mkdir()
         fill(tmp_path / name, text)
-        assert (tmp_path / name / "config.json").read_text() == text
+        assert filling(tmp_path / name) == text
         assert [entry.name for entry in tmp_path.iterdir()] == [name]
 
 
@@ -394,18 +408,18 @@ def test_a_preset_put_aside_by_a_save_that_died_is_read_and_put_back(preset: Pat
     aside = preset.with_name(".preset.previous")
     preset.rename(aside)
     assert readable(preset) == aside
-    with pytest.raises(RuntimeError), replacing_directory(preset):
+    with pytest.raises(RuntimeError), replacing_directory(preset, kind=ANY):
         raise RuntimeError
     assert readable(preset) == preset
-    assert (preset / "config.json").read_text() == "old"
+    assert filling(preset) == "old"
 
 
 def test_a_preset_put_aside_outlives_an_empty_directory_of_its_name(preset: Path) -> None:
     preset.rename(preset.with_name(".preset.previous"))
     preset.mkdir()
-    with replacing_directory(preset, owned=[]) as directory:
+    with replacing_directory(preset, kind=ANY, owned=[]) as directory:
         (directory / "new.txt").write_text("new")
-    assert (preset / "config.json").read_text() == "old"
+    assert filling(preset) == "old"
     assert (preset / "new.txt").read_text() == "new"
 
 
@@ -420,3 +434,163 @@ def _umask() -> Iterator[None]:
 def test_a_saved_directory_is_as_readable_as_any_new_one(tmp_path: Path) -> None:
     fill(tmp_path / "preset")
     assert (tmp_path / "preset").stat().st_mode & 0o777 == 0o750
+
+
+# --- what is not ours -------------------------------------------------------------------------------------------------
+
+PRESET = {"model_type": "roberta"}
+KERAS = {"class_name": "RobertaBackbone", "registered_name": "keras_hub>RobertaBackbone", "config": {}}
+
+
+def tree(directory: Path) -> dict[str, str]:
+    return {
+        str(file.relative_to(directory)): file.read_text() if file.is_file() else ""
+        for file in sorted(directory.rglob("*"))
+    }
+
+
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        ({"name": "site", "version": "1.0"}, "another program's or model's, .* it says {'name': 'site', 'version'"),
+        ({"model_type": "bert"}, "and no preset of a RoBERTa's: it says {'model_type': 'bert'}"),
+        ({"registered_name": "keras_hub>BertBackbone"}, "it says {'registered_name': 'keras_hub>BertBackbone'}"),
+        ({"registered_name": 5, "model_type": "roberta"}, "it says {'model_type': 'roberta', 'registered_name': 5}"),
+        ({"architectures": "Roberta"}, "it says {'architectures': 'Roberta'}"),
+        ([], "should hold a JSON object"),
+        ("{", "isn't valid JSON"),
+    ],
+)
+@pytest.mark.parametrize("format", ["hf", "keras"])
+def test_a_directory_with_another_program_s_config_is_left_as_it_is(
+    tmp_path: Path, config: object, reason: str, format: str
+) -> None:
+    place = tmp_path / "site"
+    (place / "assets").mkdir(parents=True)
+    (place / "config.json").write_text(config if isinstance(config, str) else json.dumps(config))
+    for name in ("model.safetensors", "assets/logo.svg", "vocab.json"):
+        (place / name).write_text("mine")
+    before = tree(tmp_path)
+    with pytest.raises(FileExistsError, match=rf"won't replace {place}: .*{reason}.* Give a new directory, such as"):
+        small_masked_lm(dtype="float32").save_to_preset(place, format=format)
+    with pytest.raises(FileExistsError, match="won't replace"):
+        check_saveable(place)
+    assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize("config", [PRESET, KERAS, {"architectures": ["RobertaModel"]}])
+@pytest.mark.parametrize("format", ["hf", "keras"])
+def test_of_a_preset_only_names_that_are_written_here_go(tmp_path: Path, config: object, format: str) -> None:
+    place = tmp_path / "preset"
+    (place / "assets" / "tokenizer").mkdir(parents=True)
+    (place / "model-00001-of-00002.safetensors").mkdir()
+    (place / "config.json").write_text(json.dumps(config))
+    kept = {
+        "adapter_model.safetensors", "assets/logo.svg", "assets/tokenizer/notes.txt", "mine.safetensors",
+        "my.weights.h5", "pytorch_model.bin", "model-00001-of-00002.safetensors/x",
+    }  # fmt: skip
+    gone = {"model-00002-of-00002.safetensors", "model_00000.weights.h5", "task.json", "vocab.json"}
+    for name in kept | gone:
+        (place / name).write_text("old")
+    with pytest.warns(UserWarning, match=r"still has weights .* the model before: pytorch_model\.bin\. Remove them"):
+        small_masked_lm(dtype="float32").save_to_preset(place, format=format)
+    there = {name for name in kept | gone if (place / name).exists() and (place / name).read_bytes() == b"old"}
+    assert there == kept
+
+
+@pytest.mark.parametrize("name", ["model.safetensors/notes.txt", "vocab.json/a/b"])
+def test_a_directory_in_the_place_of_a_new_file_is_not_replaced(tmp_path: Path, name: str) -> None:
+    (tmp_path / "preset" / name).parent.mkdir(parents=True)
+    (tmp_path / "preset" / name).write_text("mine")
+    (tmp_path / "preset" / "config.json").write_text(json.dumps(PRESET))
+    before = tree(tmp_path)
+    with pytest.raises(
+        FileExistsError, match=f"its {name.partition('/')[0]} is a directory, and no file that was save"
+    ):
+        small_masked_lm(dtype="float32").save_to_preset(tmp_path / "preset")
+    assert tree(tmp_path) == before
+
+
+def test_a_checkpoint_that_would_be_read_in_the_place_of_the_saved_model_is_an_error(tmp_path: Path) -> None:
+    for name in ("dict.txt", "model.pt"):
+        (tmp_path / name).write_text("")
+    (tmp_path / "config.json").write_text(json.dumps(PRESET))
+    with pytest.raises(FileExistsError, match=r"it holds fairseq's dict\.txt and a checkpoint, which would be read"):
+        small_masked_lm(dtype="float32").save_to_preset(tmp_path)
+
+
+def test_an_adapter_s_directory_keeps_what_is_not_written_and_another_kind_of_adapter_stays(tmp_path: Path) -> None:
+    backbone = small_masked_lm(dtype="float32").backbone
+    backbone.enable_lora(2)
+    backbone.save_lora_weights(tmp_path / "a")
+    (tmp_path / "a" / "adapter_model.mine").write_text("mine")
+    backbone.save_lora_weights(tmp_path / "a")
+    assert (tmp_path / "a" / "adapter_model.mine").read_text() == "mine"
+    (tmp_path / "a" / "adapter_config.json").write_text('{"peft_type": "IA3"}')
+    with pytest.raises(FileExistsError, match=r"and no LoRA adapter's: it says {'peft_type': 'IA3'}"):
+        backbone.save_lora_weights(tmp_path / "a")
+
+
+def test_what_merely_looks_like_a_dead_save_s_stays(preset: Path) -> None:
+    parent = preset.parent
+    (parent / ".preset.saving-notes").mkdir()
+    (parent / ".preset.saving-0123456789").mkdir()
+    (parent / ".preset.saving-00000001").write_text("mine")
+    (parent / ".preset.saving-00000002").symlink_to("preset")
+    os.mkfifo(parent / ".preset.saving-00000003")
+    (parent / ".preset.previous").mkdir()
+    (parent / ".preset.previous" / "notes.txt").write_text("mine")
+    before = tree(parent)
+    fill(preset, "old")
+    assert tree(parent) == before
+    assert filling(preset) == "old"
+
+
+@pytest.mark.parametrize("moment", ["mkdir", "flock", "rmtree"])
+def test_an_interrupt_at_any_moment_of_a_save_leaves_neither_directory_nor_descriptor(
+    preset: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    where: object = {"mkdir": Path, "flock": fcntl, "rmtree": shutil}[moment]
+    really = getattr(where, moment)
+
+    def interrupted(*arguments: Any, **keywords: Any) -> Any:
+        signal.raise_signal(signal.SIGINT)
+        return really(*arguments, **keywords)
+
+    before = sorted(os.listdir("/proc/self/fd") if os.path.isdir("/proc/self/fd") else [])
+    with monkeypatch.context() as patch:
+        patch.setattr(where, moment, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            fill(preset)
+    assert [entry.name for entry in preset.parent.iterdir()] == ["preset"]
+    assert sorted(os.listdir("/proc/self/fd") if os.path.isdir("/proc/self/fd") else []) == before
+    fill(preset, "after")
+    assert filling(preset) == "after"
+
+
+@pytest.mark.parametrize(
+    ("path", "error", "reason"),
+    [
+        ("/", ValueError, "can't save to /: it is the root of the file system. Give a directory below it"),
+        ("round", OSError, "can't save to .*round: its symbolic links lead round in a circle. Give another place"),
+        ("round/a/b", OSError, "can't save to .*round/a/b: its symbolic links lead round in a circle"),
+        ("file/a/b", NotADirectoryError, "can't save to .*/file/a/b.*: .*/file is a file and holds nothing"),
+        ("x" * 300, OSError, "can't save to .*xxx: File name too long"),
+        ("~nobody-of-this-name/a", ValueError, "can't save to ~nobody-of-this-name/a: .* Write the path out"),
+    ],
+)
+def test_a_place_that_cannot_be_is_named(tmp_path: Path, path: str, error: type[Exception], reason: str) -> None:
+    (tmp_path / "round").symlink_to("round")
+    (tmp_path / "file").write_text("mine")
+    place = path if path.startswith("~") else tmp_path / path
+    model = small_masked_lm(dtype="float32")
+    saves = [
+        model.save_to_preset,
+        fill,
+        lambda place: check_saveable(Path(place)),
+        lambda place: check_place(Path(place)),
+    ]
+    for save in saves if path == "/" else [*saves, model.preprocessor.tokenizer.save]:
+        with pytest.raises(error, match=reason):
+            save(place)
+    assert tree(tmp_path) == {"file": "mine", "round": ""}

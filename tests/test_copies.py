@@ -6,6 +6,7 @@ import copy
 import pickle
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -193,3 +194,58 @@ def test_a_model_goes_to_another_process_and_back(tmp_path):
     found = pickle.loads((tmp_path / "model.pickle").read_bytes())
     model.fit(["It is late.", "Who goes there?"], verbose=0)
     assert np.array_equal(found.params.flat, model.params.flat)
+
+
+@ways
+def test_a_tokenizer_that_is_copied_while_tokens_are_added_has_all_of_them_or_none(way):
+    tokenizer, copies = copy.deepcopy(small_tokenizer()), []
+    another = threading.Thread(target=lambda: copies.append(way(tokenizer)))
+
+    class Slow(dict):
+        def __setitem__(self, token, is_special):
+            super().__setitem__(token, is_special)
+            if not copies and not another.is_alive():
+                another.start()
+                another.join(0.2)  # a copy that does not wait is done now
+
+    tokenizer.added_tokens = Slow()
+    tokenizer.add_tokens(["<one>", "<two>"])
+    another.join()
+    assert copies[0].added_tokens == {"<one>": False, "<two>": False}
+    assert copies[0].vocabulary == tokenizer.vocabulary
+
+
+@pytest.mark.parametrize("part", ["task", "backbone"])
+def test_a_model_is_not_copied_while_another_thread_changes_it_nor_changed_while_it_is_copied(part, monkeypatch):
+    model = small_masked_lm(dtype="float32")
+    model.preprocessor.tokenizer = copy.deepcopy(model.preprocessor.tokenizer)
+    thing = model if part == "task" else model.backbone
+    said = []
+
+    def elsewhere(call):
+        def attempt():
+            with pytest.raises(RuntimeError) as caught:
+                call()
+            said.append(str(caught.value))
+
+        thread = threading.Thread(target=attempt)
+        thread.start()
+        thread.join()
+
+    with model.backbone.writing("add_tokens()", makes_room=True):
+        elsewhere(lambda: copy.deepcopy(thing))
+        assert copy.deepcopy(thing) is not thing  # in a callback, say
+    really = Arrays.__getstate__
+
+    def changed_meanwhile(arrays):
+        monkeypatch.setattr(Arrays, "__getstate__", really)
+        elsewhere(lambda: model.add_tokens("<one>"))
+        return really(arrays)
+
+    monkeypatch.setattr(Arrays, "__getstate__", changed_meanwhile)
+    copy.deepcopy(thing)
+    assert [text.partition(" in another")[0] for text in said] == [
+        "copy.deepcopy() can't read the parameters: add_tokens() has not ended yet",
+        "add_tokens() can't write into the parameters: copy.deepcopy() has not ended yet",
+    ]
+    assert model.add_tokens("<one>") == 1

@@ -572,7 +572,7 @@ def test_preprocessor_settings_come_back_and_are_optional(tmp_path: Path) -> Non
 
 def test_saving_over_a_directory_leaves_no_older_weights_and_keeps_what_is_not_ours(tmp_path: Path) -> None:
     shards_of(tmp_path / "preset", hf_tensors())
-    for name in ("pytorch_model.bin", "README.md", "vocab.json", "merges.txt"):
+    for name in ("README.md", "vocab.json", "merges.txt"):
         (tmp_path / "preset" / name).write_text(name)
     (tmp_path / "preset" / ".git").mkdir()
     (tmp_path / "preset" / ".git" / "HEAD").write_text("main")

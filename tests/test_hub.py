@@ -695,6 +695,13 @@ def test_what_is_no_preset_is_not_uploaded(tmp_path: Path, small_preset: Path, c
     (tmp_path / "config.json").write_bytes((small_preset / "config.json").read_bytes())
     assert main(["upload", str(tmp_path), "hf://a/b"]) == 1
     assert "has no weights to upload, only config.json" in capsys.readouterr().err
+    index = tmp_path / "model.safetensors.index.json"
+    for name in ("model-00001-of-00002.safetensors", "x" * 5000 + ".safetensors"):
+        index.write_text(json.dumps({"weight_map": {"a": name}}))
+        assert main(["upload", str(tmp_path), "hf://a/b"]) == 1
+        said = capsys.readouterr().err
+        assert f"index.json names the shard {name[:200]}" in said
+        assert len(said) < 600
 
 
 def test_the_card_of_a_classifier_speaks_of_classes() -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 from small_models import TEXTS, small_masked_lm, small_tokenizer
 
-from pyroberta import Backbone, MaskedLM, MaskedLMPreprocessor
+from pyroberta import Backbone, MaskedLM, MaskedLMPreprocessor, TextClassifier
 from pyroberta.backends import BackendError
 from pyroberta.training import callbacks, losses, metrics, optimizers
 from pyroberta.training.loop import NonFiniteError
@@ -891,3 +892,25 @@ def test_the_loss_alone_is_a_number_as_in_keras():
     masked_lm.compile(weighted_metrics=[])
     assert isinstance(masked_lm.evaluate(TEXTS, verbose=0), float)
     assert isinstance(masked_lm.train_on_batch(TEXTS), float)
+
+
+def test_a_model_that_no_memory_can_hold_is_refused_by_its_field(tmp_path, monkeypatch):
+    monkeypatch.setattr("pyroberta.model.params.memory", lambda: 10**9)
+    model = small_masked_lm(dtype="float32")
+    model.save_to_preset(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    asks = r"asks for too much: the parameters would take [\d,]+ bytes as .* most of all, and .* has 1,000,000,000,"
+    with pytest.raises(ValueError, match=f"num_classes {10**12} {asks}"):
+        TextClassifier.from_preset(tmp_path, num_classes=10**12)
+    with pytest.raises(ValueError, match=f"num_classes {10**12} {asks}"):
+        TextClassifier(model.backbone, 10**12)
+    with pytest.raises(ValueError, match=f"vocabulary_size {10**10} {asks}"):
+        model.resize_token_embeddings(10**10)
+    with pytest.raises(ValueError, match=f"lora_rank {10**10} {asks}"):
+        model.backbone.enable_lora(10**10)
+    sizes = {"vocab_size": "vocabulary_size", "intermediate_size": "intermediate_dim"}
+    sizes |= {"max_position_embeddings": "max_sequence_length", "hidden_size": "hidden_dim"}
+    for theirs, ours in sizes.items():
+        (tmp_path / "config.json").write_text(json.dumps(config | {theirs: 10**10}))
+        with pytest.raises(ValueError, match=rf"{ours} \d{{10,}} {asks}"):
+            MaskedLM.from_preset(tmp_path, load_weights=False)

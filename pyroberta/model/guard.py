@@ -33,16 +33,18 @@ class Writer(NamedTuple):
         makes_room: whether other writers of the same thread may write meanwhile.
         thread: its identity.
         process: its number. The writers that a forked child inherits are not its own.
+        reads: whether it only reads what no other thread may change meanwhile.
     """
 
     name: str
     makes_room: bool
     thread: int
     process: int
+    reads: bool = False
 
 
 class WriteGuard:
-    """Lets one writer at a time into the parameters. Readers do not ask.
+    """Lets one writer at a time into the parameters. Readers do not ask, but for copies, which must be of one moment.
 
     `fit` makes room for its callbacks, which run between updates.
 
@@ -64,18 +66,33 @@ class WriteGuard:
         """
         return Holding(self, Writer(name, makes_room, threading.get_ident(), os.getpid()))
 
+    def reading(self, name: str) -> Holding:
+        """For a `with` block within which no other thread writes; others may read.
+
+        Raises:
+            RuntimeError: at its beginning, while another thread writes, naming both.
+        """
+        return Holding(self, Writer(name, False, threading.get_ident(), os.getpid(), reads=True))
+
     def enter(self, me: Writer) -> None:
         """Lets a writer in, or raises RuntimeError."""
         with _LOCK:
             self._writers = [writer for writer in self._writers if writer.process == me.process]
-            last = self._writers[-1] if self._writers else None
-            if last and (me.makes_room or not last.makes_room or last.thread != me.thread):
+            last = self._in_the_way(me)
+            if last:
                 where = "" if last.thread == me.thread else " in another thread"
+                what = "read" if me.reads else "write into"
                 raise RuntimeError(
-                    f"{me.name} can't write into the parameters: {last.name} has not ended yet{where}. "
+                    f"{me.name} can't {what} the parameters: {last.name} has not ended yet{where}. "
                     "One at a time may train or change a model"
                 )
             self._writers.append(me)
+
+    def _in_the_way(self, me: Writer) -> Writer | None:
+        if me.reads:
+            return next((other for other in self._writers if not other.reads and other.thread != me.thread), None)
+        last = self._writers[-1] if self._writers else None
+        return last if last and (me.makes_room or not last.makes_room or last.thread != me.thread) else None
 
     def leave(self, me: Writer) -> None:
         """Ends a writer's work; nothing, where it was not let in."""

@@ -17,7 +17,7 @@ import numpy as np
 
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.initial_values import initialise_lora
-from pyroberta.model.params import Arrays, shapes
+from pyroberta.model.params import Arrays
 
 
 def with_lora(
@@ -31,7 +31,7 @@ def with_lora(
     if rank == 0:
         raise ValueError("the rank must be a whole number of at least 1, got 0")
     config = replace(config, lora_rank=rank, lora_alpha=alpha, lora_targets=tuple(targets))
-    larger = Arrays(shapes(config), params.dtype)
+    larger = Arrays.of(config, params.dtype)
     larger.flat[: params.flat.size] = params.flat
     initialise_lora(larger, np.random.Generator(np.random.PCG64(seed)))
     return config, larger
@@ -43,7 +43,7 @@ def merged(config: RobertaConfig, params: Arrays) -> tuple[RobertaConfig, Arrays
     The model as it is where it has no factors; else a copy.
 
     >>> config = RobertaConfig(vocabulary_size=9, num_layers=1, num_heads=1, hidden_dim=2, intermediate_dim=2)
-    >>> config, params = with_lora(config, Arrays(shapes(config)), rank=1, alpha=2.0, targets=["query"])
+    >>> config, params = with_lora(config, Arrays.of(config), rank=1, alpha=2.0, targets=["query"])
     >>> params["layers.0.attention.query.lora_a"][:] = [[1.0], [2.0]]
     >>> params["layers.0.attention.query.lora_b"][:] = [[3.0, 5.0]]
     >>> plain, folded = merged(config, params)
@@ -56,7 +56,7 @@ def merged(config: RobertaConfig, params: Arrays) -> tuple[RobertaConfig, Arrays
     if not config.lora_rank:
         return config, params
     plain = replace(config, lora_rank=0, lora_alpha=None, lora_targets=RobertaConfig.lora_targets)
-    smaller = Arrays(shapes(plain), params.dtype)
+    smaller = Arrays.of(plain, params.dtype)
     smaller.flat[:] = params.flat[: smaller.flat.size]
     for i in range(config.num_layers):
         for target in config.lora_targets:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import os
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
@@ -57,6 +58,46 @@ def shapes(config: RobertaConfig) -> dict[str, Shape]:
             table[f"layers.{i}.attention.{target}.lora_a"] = (C, config.lora_rank)
             table[f"layers.{i}.attention.{target}.lora_b"] = (config.lora_rank, C)
     return table
+
+
+# The field of the config that has the most to say about the size of a parameter; hidden_dim has of all others.
+FIELDS = {
+    "embeddings.token": "vocabulary_size",
+    "embeddings.position": "max_sequence_length",
+    "head.table": "num_classes",
+    "head.decoder": "vocabulary_size",
+    "head.bias": "vocabulary_size",
+    "layers.#.feed_forward.intermediate.kernel": "intermediate_dim",
+    "layers.#.feed_forward.output.kernel": "intermediate_dim",
+}
+
+
+def check_room(config: RobertaConfig, dtype: DTypeLike) -> None:
+    """That the parameters of a model could lie in this machine's memory, before any is made.
+
+    Raises:
+        ValueError: where they couldn't, naming the field that asks for most, the bytes needed and those that there are.
+    """
+    room = memory()
+    sizes = {name: math.prod(shape) for name, shape in shapes(config).items()}
+    needed = sum(sizes.values()) * np.dtype(dtype).itemsize
+    if room is None or needed <= room:
+        return
+    name = max(sizes, key=lambda name: sizes[name])
+    field = "lora_rank" if is_lora(name) else FIELDS.get(split_layer(name)[0], "hidden_dim")
+    raise ValueError(
+        f"{field} {getattr(config, field)} asks for too much: the parameters would take {needed:,} bytes as "
+        f"{np.dtype(dtype)}, {name!r} most of all, and this machine's memory has {room:,}, the most that can be "
+        "asked for. Is the number right?"
+    )
+
+
+def memory() -> int | None:
+    """Bytes of this machine's memory; None where the system doesn't tell."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):
+        return None
 
 
 def output_table(config: RobertaConfig) -> str:
@@ -129,6 +170,16 @@ class Arrays(Mapping[str, NDArray[Any]]):
             start, stop = stop, stop + math.prod(shape)
             self.ranges[name] = (start, stop)
         self._lay_over(np.zeros(stop, dtype))
+
+    @classmethod
+    def of(cls, config: RobertaConfig, dtype: DTypeLike = np.float32) -> Arrays:
+        """Zeros for all parameters of a model.
+
+        Raises:
+            ValueError: as `check_room`.
+        """
+        check_room(config, dtype)
+        return cls(shapes(config), dtype)
 
     def _lay_over(self, flat: NDArray[Any]) -> None:
         self.flat = flat

@@ -18,13 +18,13 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
-import fnmatch
 import os
-import secrets
+import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from pyroberta.presets.marks import PRESET, Kind
 from pyroberta.text.new_files import (
     NewFile,
     explained,
@@ -33,7 +33,9 @@ from pyroberta.text.new_files import (
     locked_temporary,
     made_parents,
     nearest,
+    place_of,
     remove_stale,
+    temporary_name,
 )
 
 AT_FDCWD = -100
@@ -44,27 +46,27 @@ CANNOT_EXCHANGE = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EPERM)
 
 @contextlib.contextmanager
 def replacing_directory(
-    path: Path | str, owned: Sequence[str] = ("*",), mark: str = "config.json", sizes: Iterable[int] = ()
+    path: Path | str, owned: Sequence[str] = (), kind: Kind = PRESET, sizes: Iterable[int] = ()
 ) -> Iterator[Path]:
     """Gives an empty directory to fill, which becomes `path` when the block ends, or goes if it raises.
 
     Args:
         path: made if it isn't there, parents too. A symbolic link stays, and what it points to is replaced.
-        owned: name patterns of what is replaced. Anything else in the old directory (a model card, `.git`) is
-            carried over, unless the new one has its own.
-        mark: the file by which a directory of our kind is told.
+        owned: the files of the old directory that go, as regular expressions of their paths in it. All else (a model
+            card, `.git`, another program's weights) is carried over, unless the new one has its own.
+        kind: what an old directory must be.
         sizes: of the files that the block will write, in bytes, to be told where there is no room for them.
 
     Yields:
         A directory next to `path`, on the same file system.
 
     Raises:
-        FileExistsError: where `path` isn't a directory, or holds files but no `mark`: that may be anything, and is
-            not ours to replace.
+        FileExistsError: where `path` isn't a directory, or holds files and isn't of that kind: that may be anything,
+            and is not ours to replace. Also where a directory in it bears the name of a new file, or the reverse.
         ValueError: where `path` is or holds the working directory, which would be pulled from under the process.
         NotADirectoryError: where a file stands in the way to it.
-        OSError: where there is no room, telling the path, the bytes needed and the bytes free. `path` is as it was,
-            and nothing is left beside it.
+        OSError: where it can't be written, telling the path; for lack of room also the bytes needed and the bytes
+            free. `path` is as it was, and nothing is left beside it.
 
     >>> import tempfile
     >>> target = Path(tempfile.mkdtemp()) / "preset"
@@ -73,36 +75,36 @@ def replacing_directory(
     >>> [file.name for file in target.iterdir()]
     ['config.json']
     """
-    path = Path(path).expanduser().resolve()
-    check_replaceable(path, mark)
+    path = place_of(path)
+    check_replaceable(path, kind)
     unconfirmed = None
     with explained(path, sizes), made_parents(path):
-        _clean_up(path, mark)
+        _clean_up(path, kind)
         with locked_temporary(path) as temporary:
             yield temporary
             if path.is_dir():
                 _carry_over(path, temporary, owned)
             _flush(temporary)
-            check_replaceable(path, mark)  # again: the block may have taken long
-            _swap(temporary, path)
+            check_replaceable(path, kind)  # again: the block may have taken long
+            _swap(temporary, path, owned)
             unconfirmed = flush_new_name(path)
     if unconfirmed:
         raise unconfirmed
 
 
 def replace_directory(
-    path: Path | str, files: Mapping[str, NewFile], owned: Sequence[str] = ("*",), mark: str = "config.json"
+    path: Path | str, files: Mapping[str, NewFile], owned: Sequence[str] = (), kind: Kind = PRESET
 ) -> None:
     """Writes a directory of these files, which becomes `path`.
 
     Args:
-        path, owned, mark: as of `replacing_directory`.
+        path, owned, kind: as of `replacing_directory`.
         files: by their paths in it.
 
     Raises:
         FileExistsError, ValueError, NotADirectoryError, OSError: as `replacing_directory`.
     """
-    with replacing_directory(path, owned, mark, [file.size for file in files.values()]) as new:
+    with replacing_directory(path, owned, kind, [file.size for file in files.values()]) as new:
         for name, file in files.items():
             (new / name).parent.mkdir(parents=True, exist_ok=True)
             file.write(new / name)
@@ -126,22 +128,18 @@ def _previous(path: Path) -> Path:
     return path.with_name(f".{path.name}.previous")
 
 
-def check_replaceable(path: Path, mark: str = "config.json") -> None:
-    """That saving to `path` would replace nothing but a directory with `mark` in it; nothing is written.
+def check_replaceable(path: Path, kind: Kind = PRESET) -> None:
+    """That saving to `path` would replace nothing but a directory of that kind; nothing is written.
 
     Raises:
         FileExistsError, NotADirectoryError, ValueError: as `replacing_directory`.
     """
-    path = path.expanduser().resolve()
+    path = place_of(path)
     nearest(path)
     if path.exists() and not path.is_dir():
         raise FileExistsError(f"can't save to {path}: it is a file, and a preset is a directory. Give another name.")
-    if path.is_dir() and any(path.iterdir()) and not (path / mark).is_file():
-        first = ", ".join(sorted(entry.name for entry in path.iterdir())[:3])
-        raise FileExistsError(
-            f"won't replace {path}: it holds files ({first}) but no {mark}, so it is no preset or adapter. "
-            f"Give a new directory, such as {path / 'preset'}."
-        )
+    if path.is_dir() and any(path.iterdir()) and (refusal := kind.refusal(path)):
+        raise FileExistsError(f"won't replace {path}: {refusal}. Give a new directory, such as {path / 'preset'}.")
     if Path.cwd().is_relative_to(path):
         raise ValueError(
             f"can't save to {path}: it is the working directory or holds it, and saving replaces the whole "
@@ -167,9 +165,9 @@ def check_place(path: Path) -> None:
         NotADirectoryError: where a file stands in the way.
         OSError: where nothing can be made, of the kind that the system gave.
     """
-    path = path.expanduser().resolve()
+    path = place_of(path)
     above = nearest(path)
-    trial = above / f".{path.name}.saving-{secrets.token_hex(4)}"  # should we die just here, the next save removes it
+    trial = temporary_name(above / path.name)  # should we die just here, the next save removes it
     try:
         trial.mkdir()
     except OSError as error:
@@ -180,23 +178,42 @@ def check_place(path: Path) -> None:
         trial.rmdir()
 
 
-def _clean_up(path: Path, mark: str) -> None:
+def _clean_up(path: Path, kind: Kind) -> None:
     """Deletes what dead processes left beside `path`; puts the previous directory back where there is no newer one."""
     previous = _previous(path)
-    if previous.is_dir():
-        if (path / mark).is_file():
-            shutil.rmtree(previous, ignore_errors=True)
+    if previous.is_dir() and not previous.is_symlink() and not kind.refusal(previous):
+        if (path / kind.mark).is_file():
+            previous.rename(temporary_name(path))  # which `remove_stale` removes
         else:
             previous.rename(path)  # `path` isn't there, or is empty
     remove_stale(path)
 
 
-def _carry_over(old: Path, new: Path, owned: Sequence[str]) -> None:
+def _carry_over(old: Path, new: Path, owned: Sequence[str], below: str = "") -> None:
+    """Gives a new directory what an old one has beside the files that are ours: the new ones, and those of `owned`.
+
+    Raises:
+        FileExistsError: where one has a directory, or a link to one, and the other a file of the same name.
+    """
     for entry in old.iterdir():
-        copy = new / entry.name
-        if copy.exists() or any(fnmatch.fnmatchcase(entry.name, pattern) for pattern in owned):
+        copy, name, is_directory = new / entry.name, below + entry.name, entry.is_dir()
+        if os.path.lexists(copy) and (is_directory != copy.is_dir() or (entry.is_symlink() and is_directory)):
+            what = "a link to a directory" if entry.is_symlink() else "a directory" if is_directory else "a file"
+            raise FileExistsError(
+                f"won't replace {old}: its {entry.name} is {what}, and no {'directory' if copy.is_dir() else 'file'} "
+                "that was saved. Move it away, or give another directory."
+            )
+        if copy.is_dir():
+            _carry_over(entry, copy, owned, f"{name}/")
+        elif os.path.lexists(copy) or (not is_directory and any(re.fullmatch(pattern, name) for pattern in owned)):
             continue
-        _copy(entry, copy)
+        elif is_directory and not entry.is_symlink() and any(pattern.startswith(f"{name}/") for pattern in owned):
+            copy.mkdir()
+            _carry_over(entry, copy, owned, f"{name}/")
+            if not any(copy.iterdir()):
+                copy.rmdir()
+        else:
+            _copy(entry, copy)
 
 
 def _copy(old: Path, new: Path) -> None:
@@ -227,10 +244,12 @@ def _flush(directory: Path) -> None:
         flush(folder)
 
 
-def _swap(new: Path, path: Path) -> None:
+def _swap(new: Path, path: Path, owned: Sequence[str]) -> None:
+    """Has `new` take the name `path`; what bore it before then has the name of `new`."""
     if not path.exists():
         new.rename(path)
-    elif not _exchange(new, path):
+        return
+    if not _exchange(new, path):
         previous = _previous(path)
         path.rename(previous)
         try:
@@ -238,7 +257,8 @@ def _swap(new: Path, path: Path) -> None:
         except OSError:
             previous.rename(path)
             raise
-        shutil.rmtree(previous, ignore_errors=True)
+        previous.rename(new)
+    _carry_over(new, path, owned)  # once more: what others put into it since
 
 
 def _exchange(one: Path, other: Path) -> bool:

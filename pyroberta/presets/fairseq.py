@@ -35,7 +35,7 @@ from pyroberta.presets.marks import FAIRSEQ_DICTIONARY as DICTIONARY
 from pyroberta.presets.marks import fairseq_checkpoint
 from pyroberta.presets.renaming import renamed, shapes_there, take_over, without_shared_prefix
 from pyroberta.presets.stored import Stored
-from pyroberta.text.files import number, read_bytes, read_json, shown
+from pyroberta.text.files import is_there, number, read_bytes, read_json, shown
 
 if TYPE_CHECKING:
     from pyroberta.text.tokenizer import Tokenizer
@@ -263,7 +263,7 @@ def read_params(directory: Path, config: RobertaConfig, dtype: DTypeLike = np.fl
     names = {ours: row for ours, row in renaming(config).items() if has_head or is_backbone(ours)}
     tensors_of.refuse_differences(directory, stored, shapes_there(names, config), "the arguments in it")
 
-    params = Arrays(shapes(config), dtype)
+    params = Arrays.of(config, dtype)
     if not has_head:
         tensors_of.warn_of_fresh_head(directory, "lm_head.*", config.num_classes, None)
         initialise(params, config, seed=seed)
@@ -309,19 +309,19 @@ def read_tokenizer(directory: Path, config: RobertaConfig) -> Tokenizer:
     from pyroberta.text.tokenizer_files import read_merges
 
     file = directory / DICTIONARY
-    if not file.exists():
+    if not is_there(file):
         raise FileNotFoundError(f"{directory} has no {DICTIONARY}, which a fairseq model's vocabulary is read from")
     content = _text(file)
     if (count := content.count("\n")) > config.vocabulary_size:
         raise ValueError(f"{file} has {count} lines, the model's table only {config.vocabulary_size} rows")
     symbols = vocabularies.read_symbols(content, str(file))
-    files = [directory / name for name in MERGES if (directory / name).exists()]
+    files = [directory / name for name in MERGES if is_there(directory / name)]
     are_numbers = vocabularies.are_numbers(symbols)
     if not files and not are_numbers:
         _refuse_text(file, symbols)
     merges = read_merges(files[0], len(symbols)) if files else vocabularies.roberta_merges()
     tokens = vocabularies.gpt2_tokens(merges) if are_numbers else None
-    if are_numbers and (directory / NUMBERS).exists():
+    if are_numbers and is_there(directory / NUMBERS):
         tokens = _by_number(directory / NUMBERS)
     table = vocabularies.vocabulary(symbols, tokens, str(file))
     size = max(table.values()) + 1

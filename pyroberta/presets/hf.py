@@ -26,7 +26,7 @@ from pyroberta.model.initial_values import initialise
 from pyroberta.model.params import Arrays, is_backbone, shapes
 from pyroberta.presets import safetensors_io, training_state
 from pyroberta.presets.encoding import dtype_name, stored_type
-from pyroberta.presets.marks import hint_of_inside
+from pyroberta.presets.marks import hint_of_inside, model_type
 from pyroberta.presets.renaming import (
     POSITION,
     renamed,
@@ -50,7 +50,7 @@ from pyroberta.presets.stored import (
 )  # fmt: skip
 from pyroberta.presets.training_state import TrainingState
 from pyroberta.presets.writing import Contents, json_file, write_preset
-from pyroberta.text.files import contents, number, read_json, shown
+from pyroberta.text.files import contents, is_there, number, read_json, shown
 from pyroberta.text.new_files import NewFile
 
 if TYPE_CHECKING:
@@ -243,19 +243,16 @@ def read_labels(directory: Path) -> list[str] | None:
 
 
 def _refuse_other_models(file: Path, values: Mapping[str, Any]) -> None:
-    model_type = values.get("model_type")
-    if model_type is None:  # as in files of 2019
-        architectures = values.get("architectures")
-        if isinstance(architectures, list) and any(str(name).startswith("Roberta") for name in architectures):
-            return
+    found = model_type(values)
+    if found is None:
         raise ValueError(
             f'{file} has no model_type, so it may be any model; a RoBERTa\'s says "model_type": "roberta".'
             f"{hint_of_inside(file.parent)}"
         )
-    if model_type != "roberta":
-        relative = RELATIVES.get(model_type) if isinstance(model_type, str) else None
+    if found != "roberta":
+        relative = RELATIVES.get(found) if isinstance(found, str) else None
         what = f", {relative}" if relative else ""
-        raise ValueError(f"{file}: this is a {shown(model_type)} model{what}; pyroberta reads 'roberta' models")
+        raise ValueError(f"{file}: this is a {shown(found)} model{what}; pyroberta reads 'roberta' models")
 
 
 # -------------------------------------------------------------------------------------------------------------- weights
@@ -299,7 +296,7 @@ def read_params(directory: Path, config: RobertaConfig, dtype: DTypeLike = np.fl
     # of token types any number of rows, of which the first is used
     refuse_differences(directory, stored, {**shapes_there(names, config), TOKEN_TYPE: (-1, config.hidden_dim)})
 
-    params = Arrays(shapes(config), dtype)
+    params = Arrays.of(config, dtype)
     if not has_head:
         warn_of_fresh_head(directory, HEADS[task], config.num_classes, own)
         initialise(params, config, seed=seed)
@@ -323,9 +320,9 @@ KINDS = ((WEIGHTS, INDEX, safetensors_io.read), (PICKLE, f"{PICKLE}.index.json",
 
 def _read_stored(directory: Path) -> dict[str, Stored]:
     for weights, index, read in KINDS:
-        if (directory / weights).exists():
+        if is_there(directory / weights):
             return read(directory / weights)
-        if (directory / index).exists():
+        if is_there(directory / index):
             return _read_shards(directory / index, read)
     raise FileNotFoundError(f"{directory} has neither {WEIGHTS} nor {INDEX} nor {PICKLE}; it has {contents(directory)}")
 
@@ -394,7 +391,7 @@ def read_preprocessor(directory: Path) -> dict[str, Any]:
     from pyroberta.text.tokenizer_files import read_settings
 
     file = directory / PREPROCESSOR
-    if file.exists():
+    if is_there(file):
         return read_json(file)
     settings = read_settings(directory)
     if "sequence_length" in settings:
@@ -404,8 +401,8 @@ def read_preprocessor(directory: Path) -> dict[str, Any]:
 
 def has_tokenizer(directory: Path) -> bool:
     """Whether a byte-level BPE vocabulary is there, in either of its two forms."""
-    return (directory / "tokenizer.json").exists() or all(
-        (directory / name).exists() for name in ("vocab.json", "merges.txt")
+    return is_there(directory / "tokenizer.json") or all(
+        is_there(directory / name) for name in ("vocab.json", "merges.txt")
     )
 
 

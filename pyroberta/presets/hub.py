@@ -28,11 +28,13 @@ from pyroberta.formats.budget import Budget, shown
 from pyroberta.presets import hf, kerashub, training_state
 from pyroberta.presets.marks import CONFIG, is_kerashub
 from pyroberta.presets.watching import Stalled, watched
-from pyroberta.presets.writing import HF_TOKENIZER_FILES
-from pyroberta.text.files import read_json
+from pyroberta.text.files import check_file, is_there, read_json
 
 # Beside the weights: what is read, where it is there.
-HF_FILES = (*HF_TOKENIZER_FILES, hf.PREPROCESSOR)
+HF_FILES = (
+    "vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
+    "added_tokens.json", hf.PREPROCESSOR,
+)  # fmt: skip
 KERASHUB_FILES = (
     "tokenizer.json", f"{kerashub.ASSETS}/vocabulary.json", f"{kerashub.ASSETS}/merges.txt", "preprocessor.json",
     "task.json", kerashub.HEAD,
@@ -41,7 +43,7 @@ KERASHUB_FILES = (
 HF_WEIGHTS = tuple((weights, index) for weights, index, _ in hf.KINDS)
 KERASHUB_WEIGHTS = ((kerashub.WEIGHTS, kerashub.INDEX),)
 MOST_SHARDS = 1000  # each is a request
-SHARD = re.compile(r"[\w-][\w.-]*\.(safetensors|bin|h5)")
+SHARD = re.compile(r"[\w-][\w.-]{,240}\.(safetensors|bin|h5)")  # which a file system has room for
 
 REFUSALS = (401, 403)
 
@@ -123,7 +125,14 @@ def files(fetch: Fetch, weights: bool = True, state: bool = False) -> list[Path]
 
 def in_directory(directory: Path) -> Fetch:
     """The `fetch` that finds files in a directory."""
-    return lambda name: directory / name if (directory / name).is_file() else None
+
+    def fetch(name: str) -> Path | None:
+        if not is_there(directory / name):
+            return None
+        check_file(directory / name)
+        return directory / name
+
+    return fetch
 
 
 def _shards(index: Path) -> list[str]:
@@ -133,13 +142,22 @@ def _shards(index: Path) -> list[str]:
         ValueError: where it is no index.
         OverBudget: for too many names.
     """
+    shards = [name for name in shards_of(index) if SHARD.fullmatch(name)]
+    Budget(index, steps=MOST_SHARDS).step("its shards", len(shards))
+    return shards
+
+
+def shards_of(index: Path) -> list[str]:
+    """All names of files in an index.
+
+    Raises:
+        ValueError: where it is no index.
+    """
     places = read_json(index).get("weight_map")
     if not isinstance(places, dict):
         raise ValueError(f"{index} should have a weight_map from tensor names to file names, got {shown(places)}")
     names = [name for place in places.values() for name in (place if isinstance(place, list) else [place])]
-    shards = sorted({name for name in names if isinstance(name, str) and SHARD.fullmatch(name)})
-    Budget(index, steps=MOST_SHARDS).step("its shards", len(shards))
-    return shards
+    return sorted({name for name in names if isinstance(name, str)})
 
 
 def missing(package: str, handle: str) -> ImportError:

@@ -37,9 +37,10 @@ from pyroberta.model.gradients import depth
 from pyroberta.model.initial_values import initialise
 from pyroberta.model.params import Arrays, Shape, is_backbone, shapes, split_layer
 from pyroberta.presets import stored
+from pyroberta.presets.marks import is_of_kerashub
 from pyroberta.presets.stored import Stored
 from pyroberta.presets.training_state import TrainingState, checked, missing
-from pyroberta.text.files import contents, number, read_json, shown
+from pyroberta.text.files import contents, is_there, number, read_json, shown
 
 if TYPE_CHECKING:
     from pyroberta.text.tokenizer import Tokenizer
@@ -164,13 +165,35 @@ def read_config(directory: Path) -> RobertaConfig:
         raise ValueError(f"{file}: {error}") from None
 
 
+def _class_name(file: Path, values: Mapping[str, Any]) -> str:
+    """The class of a serialized object, without its package.
+
+    Raises:
+        ValueError: where it names none, so that the file may be anything.
+    """
+    name = values.get("registered_name")
+    if not isinstance(name, str):
+        got = f"got {shown(name)}" if "registered_name" in values else "it isn't there"
+        raise ValueError(f"{file}: registered_name should be the name of a class of KerasHub's, {got}")
+    return name.rpartition(">")[2]
+
+
 def _task(directory: Path) -> tuple[str, Mapping[str, Any]]:
     """The class that task.json names, and its config; a masked LM where there is no such file."""
     file = directory / "task.json"
-    values = read_json(file) if file.exists() else {}
+    if not is_there(file):
+        return MASKED_LM, {}
+    values = read_json(file)
+    return _class_name(file, values), _config(file, values)
+
+
+def _config(file: Path, values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The config of a serialized object."""
     config = values.get("config")
-    name = str(values.get("registered_name", MASKED_LM)).rpartition(">")[2]
-    return name, config if isinstance(config, Mapping) else {}
+    if not isinstance(config, Mapping):
+        got = f"it is a {type(config).__name__}" if "config" in values else "it isn't there"
+        raise ValueError(f"{file}: config should be an object, {got}")
+    return config
 
 
 def _classifier(directory: Path, hidden_dim: int) -> dict[str, Any]:
@@ -202,7 +225,7 @@ def _classifier(directory: Path, hidden_dim: int) -> dict[str, Any]:
 def read_labels(directory: Path) -> list[str] | None:
     """The names of a classifier's classes, where `kerashub_writer` left them: the format itself has none."""
     file = directory / "task.json"
-    labels = own_values(file).get("labels") if file.exists() else None
+    labels = own_values(file).get("labels") if is_there(file) else None
     if labels is not None and not (isinstance(labels, list) and all(isinstance(name, str) for name in labels)):
         raise ValueError(f"{file}: labels should be a list of names, got {shown(labels)}")
     if labels is not None:
@@ -213,24 +236,30 @@ def read_labels(directory: Path) -> list[str] | None:
 def _object(file: Path, class_name: str) -> Mapping[str, Any]:
     """The config of a serialized object, which should be of that class."""
     values = read_json(file)
-    name = str(values.get("registered_name"))
-    if name not in (f"keras_hub>{class_name}", f"keras_nlp>{class_name}"):
-        what = name.rpartition(">")[2]
+    if not is_of_kerashub(values, class_name):
+        what = _class_name(file, values)
         raise ValueError(f"{file}: this is a {shown(what)}; pyroberta reads {class_name!r}")
-    config = values.get("config")
-    if not isinstance(config, Mapping):
-        raise ValueError(f"{file}: config should be an object, it is a {type(config).__name__}")
-    return config
+    return _config(file, values)
 
 
 def read_preprocessor(directory: Path) -> dict[str, Any]:
-    """The settings of preprocessor.json; empty where there is none, or one of another kind."""
+    """The settings of preprocessor.json; empty where there is none, or one of another kind.
+
+    Warns:
+        UserWarning: for one of another kind.
+
+    Raises:
+        ValueError: where it is no serialized object.
+    """
     file = directory / "preprocessor.json"
-    if not file.exists():
+    if not is_there(file):
         return {}
     values = read_json(file)
-    config = values.get("config")
-    if str(values.get("registered_name")).rpartition(">")[2] not in PREPROCESSORS or not isinstance(config, Mapping):
+    name, config = _class_name(file, values), _config(file, values)
+    if name not in PREPROCESSORS:
+        warnings.warn(
+            f"{file}: this is a {shown(name)}, whose settings aren't known here; the defaults are taken", stacklevel=2
+        )
         return {}
     return {key: config[key] for key in SETTINGS if key in config} | own_values(file)
 
@@ -249,7 +278,7 @@ def own_values(file: Path) -> dict[str, Any]:
 
 def has_tokenizer(directory: Path) -> bool:
     """Whether the vocabulary is there."""
-    return all((directory / ASSETS / name).exists() for name in ("vocabulary.json", "merges.txt"))
+    return all(is_there(directory / ASSETS / name) for name in ("vocabulary.json", "merges.txt"))
 
 
 def read_tokenizer(directory: Path, config: RobertaConfig) -> Tokenizer:
@@ -265,8 +294,8 @@ def read_tokenizer(directory: Path, config: RobertaConfig) -> Tokenizer:
     if not has_tokenizer(directory):
         raise FileNotFoundError(f"{directory} has no tokenizer ({ASSETS}/vocabulary.json and merges.txt)")
     file = directory / "tokenizer.json"
-    settings = _object(file, "RobertaTokenizer") if file.exists() else {}
-    own = own_values(file) if file.exists() else {}
+    settings = _object(file, "RobertaTokenizer") if is_there(file) else {}
+    own = own_values(file) if is_there(file) else {}
     vocabulary = read_json(directory / ASSETS / "vocabulary.json")
     merges = read_merges(directory / ASSETS / "merges.txt", len(vocabulary))
     try:
@@ -312,7 +341,7 @@ def read_params(directory: Path, config: RobertaConfig, dtype: DTypeLike = np.fl
     places = {name: place for name, (place, _) in names.items() if head or is_backbone(name)}
     tensors = {**found, **head}
     stored.refuse_differences(directory, tensors, {names[name][0]: names[name][1] for name in places})
-    params = Arrays(shapes(config), dtype)
+    params = Arrays.of(config, dtype)
     if not head:
         stored.warn_of_fresh_head(directory, HEAD, config.num_classes, own)
         initialise(params, config, seed=seed)
@@ -322,9 +351,9 @@ def read_params(directory: Path, config: RobertaConfig, dtype: DTypeLike = np.fl
 
 
 def _read_backbone(directory: Path, wanted: Mapping[str, Shape]) -> dict[str, Stored]:
-    if (directory / WEIGHTS).exists():
+    if is_there(directory / WEIGHTS):
         return read_h5(directory / WEIGHTS, wanted)
-    if (directory / INDEX).exists():
+    if is_there(directory / INDEX):
         index = directory / INDEX
         places = read_json(index).get("weight_map")
         if not isinstance(places, Mapping):
@@ -346,7 +375,7 @@ def _read_backbone(directory: Path, wanted: Mapping[str, Shape]) -> dict[str, St
 def _read_head(directory: Path, num_classes: int | None, wanted: Mapping[str, Shape]) -> dict[str, Stored]:
     """The head's tensors; empty where there is none."""
     file = directory / HEAD
-    if not file.exists() or _task(directory)[0] not in (CLASSIFIERS if num_classes else (MASKED_LM,)):
+    if not is_there(file) or _task(directory)[0] not in (CLASSIFIERS if num_classes else (MASKED_LM,)):
         return {}
     paths = r"layers/dense(_1)?/" if num_classes else r"layers/masked_lm_head/"
     return {path: tensor for path, tensor in read_h5(file, wanted).items() if re.match(paths, path)}
@@ -367,7 +396,7 @@ def read_state(directory: Path, config: RobertaConfig) -> TrainingState:
         UserWarning: where the optimizer's settings aren't known.
     """
     file = directory / HEAD
-    found = _look_at_variables(file) if file.exists() else []
+    found = _look_at_variables(file) if is_there(file) else []
     if len(found) <= 2:
         raise missing(directory, "optimizer/vars of task.weights.h5")
     table = renaming(config)
@@ -398,7 +427,7 @@ def read_state(directory: Path, config: RobertaConfig) -> TrainingState:
     for i, name in enumerate(trained):
         m[name], v[name] = (as_there(name, found[scalars + 2 * i + j].array(), shape_of[name]) for j in range(2))
     task = directory / "task.json"
-    own = own_values(task) if task.exists() else {}
+    own = own_values(task) if is_there(task) else {}
     if "optimizer" not in own:
         rate = float(found[1].array()) if scalars == 2 else 5e-5
         own = {"optimizer": {"name": "adam", "learning_rate": rate}}

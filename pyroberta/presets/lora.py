@@ -37,11 +37,11 @@ from pyroberta.model.config import RobertaConfig
 from pyroberta.model.params import Arrays, is_lora, shapes
 from pyroberta.presets import hdf5_writer, safetensors_io
 from pyroberta.presets.kerashub import import_h5py
-from pyroberta.presets.marks import hint_of_inside
+from pyroberta.presets.marks import ADAPTER, hint_of_inside
 from pyroberta.presets.renaming import without_shared_prefix
 from pyroberta.presets.stored import FLOATS, Copy, Stored, few, refuse_non_finite
 from pyroberta.presets.writing import json_file
-from pyroberta.text.files import number, read_json, shown
+from pyroberta.text.files import is_there, number, read_json, shown
 from pyroberta.text.new_files import replace_files
 
 CONFIG, WEIGHTS, PICKLE = "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"
@@ -153,7 +153,7 @@ def write(path: Path | str, config: RobertaConfig, params: Mapping[str, NDArray[
     }
     factors = {_theirs(name): array.T for name, array in params.items() if is_lora(name)}
     files = {CONFIG: json_file(values), WEIGHTS: safetensors_io.new_file(factors)}
-    replace_directory(path, files, [CONFIG, "adapter_model.*"], mark=CONFIG)
+    replace_directory(path, files, (), ADAPTER)
 
 
 def read(path: Path | str, config: RobertaConfig) -> tuple[RobertaConfig, dict[str, NDArray[Any]]]:
@@ -184,7 +184,7 @@ def read(path: Path | str, config: RobertaConfig) -> tuple[RobertaConfig, dict[s
     if not directory.is_dir():
         raise FileNotFoundError(f"there is no directory {str(path)!r} to load LoRA weights from")
     file = directory / CONFIG
-    if not file.exists() and (inside := hint_of_inside(directory, (CONFIG,))):
+    if not is_there(file) and (inside := hint_of_inside(directory, (CONFIG,))):
         raise FileNotFoundError(f"{directory} has no {CONFIG}.{inside}")
     values = read_json(file)
     _refuse_other_adapters(file, values)
@@ -252,7 +252,7 @@ def _refuse_other_adapters(file: Path, values: Mapping[str, Any]) -> None:
 
 def _tensors(directory: Path) -> dict[str, Stored]:
     """The tensors of an adapter by PEFT's names, without what all names have in front of PEFT's own prefix."""
-    if not (directory / WEIGHTS).exists() and (directory / PICKLE).exists():
+    if not is_there(directory / WEIGHTS) and is_there(directory / PICKLE):
         from pyroberta.presets import torch_io  # here, as few have need of it, and it takes a while to import
 
         tensors = torch_io.read_tensors(directory / PICKLE)
@@ -366,7 +366,7 @@ def _refuse_differences(file: Path, wanted: Mapping[str, Any], found: Mapping[st
 def _read_kerashub(file: Path, config: RobertaConfig) -> tuple[RobertaConfig, dict[str, NDArray[Any]]]:
     from pyroberta.presets.kerashub import read_h5
 
-    if not file.exists():
+    if not is_there(file):
         raise FileNotFoundError(f"there is no file {str(file)!r} to load LoRA weights from")
     stored = read_h5(file, {"lora/vars/rank": ()})  # a look: all shapes, and one number
     ranks = stored.pop("lora/vars/rank", None)

@@ -3,16 +3,72 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
-from pyroberta.text.files import read_bytes, read_json
+from pyroberta.text.files import is_there, read_bytes, read_json, shown
 
-CONFIG = "config.json"
+CONFIG, ADAPTER_CONFIG = "config.json", "adapter_config.json"
+KERAS_PACKAGES = ("keras_hub", "keras_nlp")  # the second name is older
 FAIRSEQ_DICTIONARY = "dict.txt"
 FAIRSEQ_CHECKPOINTS = ("model.pt", "checkpoint_best.pt", "checkpoint_last.pt")  # the first that is there is read
 MOST_LOOKED_AT, DEEPEST = 1000, 3  # entries, and directories in each other, where a model is looked for
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of directory that a save may replace.
+
+    Attributes:
+        name: of one, for messages.
+        mark: the file that every one has.
+        fits: whether the object in that file is one of this kind's.
+    """
+
+    name: str
+    mark: str
+    fits: Callable[[Mapping[str, Any]], bool]
+
+    def refusal(self, directory: Path) -> str:
+        """Why a directory is none of this kind, with words that follow its name; empty where it is one."""
+        file = directory / self.mark
+        if not file.is_file():
+            first = ", ".join(sorted(entry.name for entry in directory.iterdir())[:3])
+            return f"it holds files ({first}) but no {self.mark}, so it is no {self.name}"
+        try:
+            values = read_json(file)
+        except (OSError, ValueError) as error:
+            return f"it is no {self.name} that can be read: {error}"
+        if self.fits(values):
+            return ""
+        what = {key: values[key] for key in ("model_type", "registered_name", "peft_type") if key in values} or values
+        return f"its {self.mark} is another program's or model's, and no {self.name}'s: it says {shown(what)}"
+
+
+def model_type(values: Mapping[str, Any]) -> Any:
+    """The model that Hugging Face's config.json is of; None where it doesn't say. Files of 2019 name a class alone."""
+    names = values.get("architectures")
+    is_old = isinstance(names, list) and any(str(name).startswith("Roberta") for name in names)
+    found = values.get("model_type")
+    return "roberta" if found is None and is_old else found
+
+
+def is_of_kerashub(values: Mapping[str, Any], class_name: str) -> bool:
+    """Whether an object is a serialized one of KerasHub's class."""
+    return values.get("registered_name") in [f"{package}>{class_name}" for package in KERAS_PACKAGES]
+
+
+PRESET = Kind(
+    "preset of a RoBERTa",
+    CONFIG,
+    lambda values: (
+        is_of_kerashub(values, "RobertaBackbone") if "registered_name" in values else model_type(values) == "roberta"
+    ),
+)
+ADAPTER = Kind("LoRA adapter", ADAPTER_CONFIG, lambda values: values.get("peft_type") == "LORA")
 
 
 def is_kerashub(directory: Path) -> bool:
@@ -22,23 +78,23 @@ def is_kerashub(directory: Path) -> bool:
         ValueError: where it is no JSON.
     """
     file = directory / CONFIG
-    return file.exists() and "registered_name" in read_json(file)
+    return is_there(file) and "registered_name" in read_json(file)
 
 
 def fairseq_checkpoint(directory: Path) -> Path | None:
     """The checkpoint that is read; None where there is none."""
-    return next((directory / name for name in FAIRSEQ_CHECKPOINTS if (directory / name).exists()), None)
+    return next((directory / name for name in FAIRSEQ_CHECKPOINTS if is_there(directory / name)), None)
 
 
 def is_fairseq(directory: Path) -> bool:
     """Whether there is a checkpoint, with its dictionary or alone."""
-    has_others = (directory / CONFIG).exists() and not (directory / FAIRSEQ_DICTIONARY).exists()
+    has_others = is_there(directory / CONFIG) and not is_there(directory / FAIRSEQ_DICTIONARY)
     return fairseq_checkpoint(directory) is not None and not has_others
 
 
 def is_hugging_face(directory: Path) -> bool:
     """Whether there is a config.json, where it isn't one of the others."""
-    return (directory / CONFIG).exists()
+    return is_there(directory / CONFIG)
 
 
 def hint_of_inside(directory: Path, names: Sequence[str] = (CONFIG, *FAIRSEQ_CHECKPOINTS)) -> str:

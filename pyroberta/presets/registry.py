@@ -20,7 +20,7 @@ from numpy.typing import DTypeLike
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.params import Arrays
 from pyroberta.presets import marks
-from pyroberta.text.files import contents
+from pyroberta.text.files import contents, is_there
 
 if TYPE_CHECKING:
     from pyroberta.presets.training_state import TrainingState
@@ -314,7 +314,7 @@ def resolve(preset: str | os.PathLike[str], weights: bool = True, state: bool = 
         directory = readable(directory)
         if directory.is_dir():
             return directory
-        if directory.exists():
+        if is_there(directory):
             raise ValueError(f"preset {name!r} is a file; give the directory that holds it")
     is_path = not isinstance(preset, str) or name.startswith((".", "~")) or os.path.isabs(name) or os.sep in name
     if is_path:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pyroberta.formats.budget import clipped
 from pyroberta.model.params import Shape
 from pyroberta.presets import safetensors_io, stored
-from pyroberta.text.files import parse_json, shown
+from pyroberta.text.files import is_there, parse_json, shown
 from pyroberta.text.new_files import NewFile
 
 FILE = "pyroberta_optimizer.safetensors"
@@ -70,7 +70,7 @@ def read(directory: Path, table: Mapping[str, Shape]) -> TrainingState:
         ValueError: where the file is damaged, or is another model's.
     """
     file = directory / FILE
-    if not file.exists():
+    if not is_there(file):
         raise missing(directory, FILE)
     tensors = safetensors_io.read(file)
     expected = {f"{key}.{name}": shape for key in ("m", "v") for name, shape in table.items()}

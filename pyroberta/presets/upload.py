@@ -6,9 +6,11 @@ import os
 import tempfile
 from pathlib import Path
 
-from pyroberta.presets import hub, kerashub
+from pyroberta.presets import hf, hub, kerashub
 from pyroberta.presets.model_card import model_card
 from pyroberta.presets.registry import detect
+from pyroberta.presets.stored import beside
+from pyroberta.text.files import is_there
 
 CARD = "README.md"
 BESIDE = ("LICENSE", "LICENSE.txt", "LICENSE.md", "NOTICE")
@@ -40,7 +42,7 @@ def upload(
         message: of the commit or version.
 
     Raises:
-        FileNotFoundError: where the directory has no weights.
+        FileNotFoundError: where the directory has no weights, or lacks a shard that its index names.
         ValueError: for a handle that isn't formed so, and a directory that is no preset of a RoBERTa.
         ImportError, PermissionError, ConnectionError, OSError: as `hub.download`.
     """
@@ -58,8 +60,12 @@ def upload(
     files = hub.files(hub.in_directory(directory), state=True)
     if files == hub.files(hub.in_directory(directory), weights=False, state=True):
         raise FileNotFoundError(f"{directory} has no weights to upload, only {', '.join(file.name for file in files)}")
+    for index in files:
+        if index.name in (hf.INDEX, f"{hf.PICKLE}.index.json", kerashub.INDEX):
+            for shard in hub.shards_of(index):
+                beside(index, shard)
     named = {file.relative_to(directory).as_posix(): file for file in files}
-    named |= {name: directory / name for name in (CARD, *BESIDE) if (directory / name).is_file()}
+    named |= {name: directory / name for name in (CARD, *BESIDE) if is_there(directory / name)}
     formats = ["keras_hub"] if reader is kerashub else ["transformers"]
     card = model_card(config, handle, formats=formats, licence=licence, trained_from=trained_from)
     return SENDERS[scheme](handle, named, card, private, licence, message)

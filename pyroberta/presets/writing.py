@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,25 +11,27 @@ from typing import TYPE_CHECKING, Any
 
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.params import Arrays, shapes
-from pyroberta.presets.marks import CONFIG, is_kerashub
+from pyroberta.presets.marks import CONFIG, FAIRSEQ_DICTIONARY, is_fairseq, is_kerashub
 from pyroberta.presets.stored import check_vocabulary, few
-from pyroberta.text.new_files import NewFile
+from pyroberta.text.new_files import NewFile, place_of
 
 if TYPE_CHECKING:
     from pyroberta.presets.training_state import TrainingState
     from pyroberta.text.tokenizer import Tokenizer
 
-# What belongs to the model, the tokenizer and the preprocessor, in the formats that are written, and in older files.
+# The names that are written, in either format, as regular expressions: of the model, the tokenizer, the preprocessor.
 MODEL_FILES = (
-    CONFIG, "*.safetensors", "*.safetensors.index.json", "pytorch_model*", "tf_model.h5", "flax_model*",
-    "metadata.json", "task.json", "*.weights.h5", "*.weights.json",
+    r"config\.json", r"model(-\d{5}-of-\d{5})?\.safetensors", r"model\.safetensors\.index\.json",
+    r"pyroberta_optimizer\.safetensors", r"metadata\.json", r"task\.json", r"task\.weights\.h5",
+    r"model(_\d{5})?\.weights\.h5", r"model\.weights\.json",
 )  # fmt: skip
-HF_TOKENIZER_FILES = (
-    "vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
-    "added_tokens.json",
+TOKENIZER_FILES = (
+    r"vocab\.json", r"merges\.txt", r"tokenizer\.json", r"tokenizer_config\.json", r"special_tokens_map\.json",
+    r"assets/tokenizer/vocabulary\.json", r"assets/tokenizer/merges\.txt",
 )  # fmt: skip
-TOKENIZER_FILES = (*HF_TOKENIZER_FILES, "assets")
-PREPROCESSOR_FILES = ("pyroberta_preprocessor.json", "preprocessor.json")
+PREPROCESSOR_FILES = (r"pyroberta_preprocessor\.json", r"preprocessor\.json")
+# What others write of a model, and stays: its weights are then the old ones.
+OTHERS_WEIGHTS = ("pytorch_model*", "tf_model*", "flax_model*", "rust_model*", "model.pt", "checkpoint_*.pt")
 
 
 @dataclass(frozen=True)
@@ -59,8 +62,9 @@ def write_preset(
 ) -> None:
     """Writes the files of a preset into a directory that then takes the place of `directory`.
 
-    An interrupted save leaves what was there before, whole (see atomic.py). Other files of an existing preset, such as
-    a model card, stay; tokenizer and preprocessor settings stay where none are given, and the format is the same.
+    An interrupted save leaves what was there before, whole (see atomic.py). Of an existing preset, files of names that
+    are never written here stay, such as a model card; the tokenizer and the preprocessor's settings stay where none are
+    given, and the format is the same.
 
     Args:
         directory: made, or replaced where it holds a preset.
@@ -69,23 +73,40 @@ def write_preset(
         in_kerashub: whether they are in KerasHub's format.
 
     Raises:
-        FileExistsError: where `directory` is a file, or holds other things than a preset.
+        FileExistsError: where `directory` is a file, holds other things than a preset, or a checkpoint of fairseq's
+            that would be read in the place of what is saved.
         ValueError: where the parameters or the tokenizer aren't the config's.
         OSError: where there is no room, telling the bytes needed and free.
+
+    Warns:
+        UserWarning: where weights in other formats stay, which are the old model's.
     """
     from pyroberta.presets.atomic import replace_directory
 
+    place = place_of(directory)
     table, wanted = contents.params.table, shapes(contents.config)
     if table != wanted:
         differing = [name for name, shape in wanted.items() if table.get(name) != shape]
         raise ValueError(f"the parameters aren't those of the config: {few(differing or table)} differ")
     if contents.tokenizer is not None:
         check_vocabulary(Path(directory), contents.tokenizer.vocabulary_size, contents.config)
-    is_other = _is_of_other_format(Path(directory), in_kerashub)
+    is_other = _is_of_other_format(place, in_kerashub)
     owned = [*MODEL_FILES]
     owned += TOKENIZER_FILES if is_other or contents.tokenizer is not None else ()
     owned += PREPROCESSOR_FILES if is_other or contents.preprocessor is not None else ()
-    replace_directory(directory, files(), owned)
+    if not in_kerashub and is_fairseq(place):
+        raise FileExistsError(
+            f"won't save to {place}: it holds fairseq's {FAIRSEQ_DICTIONARY} and a checkpoint, which would be read in "
+            f"the place of what is saved. Give a new directory, such as {place / 'preset'}."
+        )
+    replace_directory(place, files(), owned)
+    old = sorted(file.name for pattern in OTHERS_WEIGHTS for file in place.glob(pattern))
+    if old:
+        warnings.warn(
+            f"{place} still has weights that pyroberta didn't write, those of the model before: {few(old)}. Remove "
+            "them where nothing needs them",
+            stacklevel=4,
+        )
 
 
 def _is_of_other_format(directory: Path, in_kerashub: bool) -> bool:

@@ -6,8 +6,10 @@ time than a model's own can need, and a name that is no plain file (a pipe would
 
 from __future__ import annotations
 
+import errno
 import json
 import math
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,19 +31,42 @@ def contents(directory: Path) -> str:
     return ", ".join(names[:8]) + (f", … and {len(names) - 8} more" if len(names) > 8 else "") or "nothing"
 
 
+def is_there(path: Path) -> bool:
+    """Whether there is something of that name. A link that leads nowhere is damage, and no absence.
+
+    Raises:
+        FileNotFoundError: for such a link, telling its target.
+        OSError: where it can't be looked at, of the kind that the system gave.
+    """
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        if not path.is_symlink():
+            return False
+        raise FileNotFoundError(
+            f"{path} is a link to {clipped(os.readlink(path))}, which isn't there. Was it copied without what it "
+            "points to? Copy that too (`cp -rL`), or remove the link"
+        ) from None
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:  # for any file
+            return False
+        reason = "its symbolic links lead round in a circle" if error.errno == errno.ELOOP else error.strerror
+        raise type(error)(error.errno, f"{path} can't be looked at: {reason}") from None
+    return True
+
+
 def check_file(file: Path) -> None:
     """That `file` is a plain file.
 
     Raises:
-        FileNotFoundError: where there is nothing of that name, telling what there is.
+        FileNotFoundError: where there is nothing of that name, telling what there is; or a link that leads nowhere.
         ValueError: where it is a directory, a pipe or the like.
+        OSError: as `is_there`.
     """
-    if file.is_file():
-        return
-    if file.is_dir() or file.exists():
+    if not is_there(file):
+        raise FileNotFoundError(f"{file.parent} has no {file.name}; it has {contents(file.parent)}")
+    if not file.is_file():
         raise ValueError(f"{file} is {'a directory' if file.is_dir() else 'a pipe or a device'}, not a plain file")
-    broken = ", a link that leads nowhere" if file.is_symlink() else ""
-    raise FileNotFoundError(f"{file.parent} has no {file.name}{broken}; it has {contents(file.parent)}")
 
 
 def read_bytes(file: Path, most: int = LARGEST) -> bytes:

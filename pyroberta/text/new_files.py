@@ -3,13 +3,14 @@
 Each file is described before its first byte is written (`NewFile`), so its size is known. It is written under another
 name, flushed to the disk, and renamed:
 
-1. `.name.saving-*` is a directory beside `name`. The new files are written into it.
+1. `.name.saving-XXXXXXXX`, with eight random digits, is a directory beside `name`. The new files are written into it.
 2. Each file takes its name in one step, and replaces the old one.
 3. The directory is removed.
 
 Where the disk is full, the old files stay, what was written is removed, and so are directories that were made for it.
-What a killed process left behind is removed by the next save of the same name. A live process holds a lock (`flock`) on
-its directory, which then stays. Locks, and flushing a directory, are POSIX's: saving on Windows isn't supported.
+What a killed process left behind is removed by the next save of the same name: directories of exactly such names, and
+nothing else. A live process holds a lock (`flock`) on its directory, which then stays. Locks, and flushing a
+directory, are POSIX's: saving on Windows isn't supported.
 
 presets/atomic.py replaces whole directories in the same way.
 """
@@ -19,12 +20,15 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from pyroberta.model.guard import uninterrupted
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,7 @@ def replace_files(directory: str | os.PathLike[str], files: Mapping[str, NewFile
     Raises:
         IsADirectoryError: where a directory has one of the names.
         NotADirectoryError: where a file stands in the way to `directory`.
-        OSError: where they can't be written. The old ones are there then, and nothing else is.
+        OSError: where they can't be written, or `place_of` says so. The old ones are there then, and nothing else is.
 
     >>> import tempfile
     >>> target = Path(tempfile.mkdtemp()) / "a" / "b"
@@ -81,7 +85,7 @@ def replace_files(directory: str | os.PathLike[str], files: Mapping[str, NewFile
     >>> (target / "x.txt").read_text(), [file.name for file in target.iterdir()]
     ('new', ['x.txt'])
     """
-    directory = Path(directory).expanduser().resolve()
+    directory = place_of(directory)
     first = directory / next(iter(files))
     nearest(first)
     for name in files:
@@ -113,21 +117,27 @@ FULL = {
 
 @contextlib.contextmanager
 def explained(path: Path, sizes: Iterable[int] = ()) -> Iterator[None]:
-    """Turns the system's error for lack of room into one that says what is needed.
+    """Has the system's errors name what is saved, and those for lack of room say what is needed.
 
     Args:
         path: what is saved, for the message.
         sizes: of the files that are written, in bytes; none where they aren't known.
 
     Raises:
-        OSError: with the errno of the system's own, the path, the bytes needed and the bytes free.
+        OSError: with the errno of the system's own, and the path; for lack of room also the bytes needed and those
+            that are free.
     """
     try:
         yield
     except OSError as error:
-        if error.errno not in FULL:
+        if error.errno is None:  # it is ours, and says all
             raise
-        raise type(error)(error.errno, _message(path, FULL[error.errno], list(sizes), error.errno)) from error
+        if error.errno in FULL:
+            text = _message(path, FULL[error.errno], list(sizes), error.errno)
+        else:
+            where = f" ({error.filename})" if error.filename else ""
+            text = f"can't save to {path}: {error.strerror}{where}"
+        raise type(error)(error.errno, text) from error
 
 
 def _message(path: Path, reason: str, sizes: list[int], code: int) -> str:
@@ -151,12 +161,36 @@ def _message(path: Path, reason: str, sizes: list[int], code: int) -> str:
 # --- steps ------------------------------------------------------------------------------------------------------------
 
 
+def place_of(path: str | os.PathLike[str]) -> Path:
+    """The absolute path that `path` stands for: `~` is expanded, symbolic links are followed.
+
+    Raises:
+        ValueError: for the sign of a home directory that there isn't.
+        OSError: where links lead round in a circle, a name is too long, or a directory may not be entered.
+    """
+    try:
+        expanded = Path(path).expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"can't save to {os.fspath(path)}: {error} Write the path out.") from None
+    try:
+        expanded.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        pass  # it is to be made, or `nearest` says what is in the way
+    except OSError as error:
+        reason = "its symbolic links lead round in a circle" if error.errno == errno.ELOOP else error.strerror
+        raise type(error)(error.errno, f"can't save to {expanded}: {reason}. Give another place.") from None
+    return expanded.resolve()
+
+
 def nearest(path: Path) -> Path:
     """The directory above `path` that is there already.
 
     Raises:
+        ValueError: for the root of the file system, which nothing is above.
         NotADirectoryError: where a file stands in the way.
     """
+    if path == path.parent:
+        raise ValueError(f"can't save to {path}: it is the root of the file system. Give a directory below it.")
     above = next(parent for parent in path.parents if os.path.lexists(parent))
     if not above.is_dir():
         raise NotADirectoryError(f"can't save to {path}: {above} is a file and holds nothing. Give another place.")
@@ -187,29 +221,67 @@ def made_parents(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def locked_temporary(path: Path) -> Iterator[Path]:
-    """A fresh directory beside `path`, locked, and removed at the end."""
-    while True:
-        temporary = path.with_name(f".{path.name}.saving-{secrets.token_hex(4)}")
-        temporary.mkdir()
-        with contextlib.suppress(FileNotFoundError):
-            lock = _lock(temporary, wait=True)
-            if temporary.exists():
-                break
-            os.close(lock)  # before we had the lock, another save took it for a dead one's
+    """A fresh directory beside `path`, locked, and removed at the end, which an interrupt (Ctrl-C) waits for."""
+    held: list[tuple[Path, int]] = []
+
+    def release() -> None:
+        for temporary, lock in held:
+            shutil.rmtree(temporary, ignore_errors=True)  # what failed, or the old content after the exchange
+            held.clear()
+            os.close(lock)
+
     try:
-        yield temporary
+        with uninterrupted():
+            held.append(_new_temporary(path))
+        yield held[0][0]
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)  # what failed, or the old content after the exchange
+        try:
+            with uninterrupted():
+                release()
+        except BaseException:  # which came while interrupts were being put off
+            release()
+            raise
+
+
+def _new_temporary(path: Path) -> tuple[Path, int]:
+    """A fresh directory beside `path`, and the descriptor of its lock."""
+    while True:
+        temporary = temporary_name(path)
+        temporary.mkdir()
+        try:
+            lock = _lock(temporary, wait=True)
+        except FileNotFoundError:
+            continue  # before we had the lock, another save took it for a dead one's
+        except OSError:
+            temporary.rmdir()
+            raise
+        if temporary.exists():
+            return temporary, lock
         os.close(lock)
 
 
 def remove_stale(path: Path) -> None:
-    """Removes what dead processes left of `locked_temporary(path)`."""
-    for stale in path.parent.glob(f".{_literal(path.name)}.saving-*"):
+    """Removes what dead processes left of `locked_temporary(path)`: directories of such names, and nothing else."""
+    name = re.compile(re.escape(_beginning(path)) + "[0-9a-f]{8}")
+    found: list[Path] = []
+    with contextlib.suppress(OSError), os.scandir(path.parent) as entries:  # which this user may not look into
+        found += [Path(e.path) for e in entries if name.fullmatch(e.name) and e.is_dir(follow_symlinks=False)]
+    for stale in found:
         with contextlib.suppress(OSError):  # locked by a live process, or gone meanwhile
             lock = _lock(stale, wait=False)
-            shutil.rmtree(stale, ignore_errors=True)
-            os.close(lock)
+            try:
+                shutil.rmtree(stale, ignore_errors=True)
+            finally:
+                os.close(lock)
+
+
+def temporary_name(path: Path) -> Path:
+    """A fresh name for what is put beside `path` for a while; the next save removes a directory that is left of it."""
+    return path.with_name(f"{_beginning(path)}{secrets.token_hex(4)}")
+
+
+def _beginning(path: Path) -> str:
+    return f".{path.name}.saving-"
 
 
 def flush(path: Path | str) -> None:
@@ -248,14 +320,11 @@ def _lock(directory: Path, wait: bool) -> int:
     """Takes the lock that ends with the process; gives the descriptor that holds it. Raises OSError where it can't."""
     import fcntl  # here, as Windows lacks it, and loading has no need of it
 
-    descriptor = os.open(directory, os.O_RDONLY)
+    # O_DIRECTORY refuses a pipe that bears the name before it is waited for, O_NOFOLLOW a link.
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         os.close(descriptor)
         raise
     return descriptor
-
-
-def _literal(name: str) -> str:
-    return "".join(f"[{c}]" if c in "*?[" else c for c in name)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyroberta.formats.budget import shown
+from pyroberta.model.guard import fork_safe_lock
 from pyroberta.text.bpe import merge
 from pyroberta.text.byte_level import (
     BYTE_CHARACTERS,
@@ -32,6 +33,7 @@ _BLANK = SPACE + WHITESPACE
 HIGHEST_ID = (1 << 24) - 1  # some tables have an entry for each id up to the highest
 _CACHED_WORDS = 1 << 17  # some 25 MB
 _CACHED_WORD_LENGTH = 64
+_ADDING = fork_safe_lock()  # while tokens are added or a tokenizer is copied
 
 
 class _Words(dict[str, tuple[int, ...]]):
@@ -179,7 +181,9 @@ class Tokenizer:
             "vocabulary", "merges", "add_prefix_space", "mask_lstrip", "start_token", "pad_token", "end_token",
             "unk_token", "mask_token", "added_tokens", "separators", "trim_offsets",
         )  # fmt: skip
-        return {name: getattr(self, name) for name in names}
+        with _ADDING:
+            found = {name: getattr(self, name) for name in names}
+            return found | {name: dict(found[name]) for name in ("vocabulary", "added_tokens")}
 
     def add_tokens(self, tokens: str | Iterable[str], *, special: bool = False) -> int:
         """Adds strings that are recognised in raw text, literally and before BPE, as tokens of their own.
@@ -213,14 +217,15 @@ class Tokenizer:
                 raise ValueError(f"a token to add must be a non-empty str of valid Unicode, got {token!r}")
         roles = {self.start_token, self.pad_token, self.end_token, self.unk_token, self.mask_token}
         new = [token for token in dict.fromkeys(tokens) if token not in roles]
-        fresh = sum(token not in self.added_tokens for token in new)
-        free = count(self._vocabulary_size)
-        for token in new:
-            if token not in self.vocabulary:
-                id = next(free)
-                self.vocabulary[token], self._tokens[id] = id, token
-            self.added_tokens[token] = special or self.added_tokens.get(token, False)
-        self._list_tokens()
+        with _ADDING:
+            fresh = sum(token not in self.added_tokens for token in new)
+            free = count(self._vocabulary_size)
+            for token in new:
+                if token not in self.vocabulary:
+                    id = next(free)
+                    self.vocabulary[token], self._tokens[id] = id, token
+                self.added_tokens[token] = special or self.added_tokens.get(token, False)
+            self._list_tokens()
         return fresh
 
     def token_to_id(self, token: str) -> int:

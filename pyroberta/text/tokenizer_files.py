@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pyroberta.formats.budget import Budget
-from pyroberta.text.files import number, read_bytes, read_json, shown
+from pyroberta.text.files import is_there, number, read_bytes, read_json, shown
 from pyroberta.text.new_files import NewFile
 
 # Tokenizer's name for each special token, and transformers' names for it. Of two, the first is what texts are framed
@@ -87,7 +87,7 @@ def read(directory: str | os.PathLike[str]) -> dict[str, Any]:
     others |= _more_special_tokens(directory, named)
     reading = _Reading(arguments)
     reading.mask_lstrip = _flag(directory, named.get("mask_token"), "lstrip", default=True)
-    if (directory / "tokenizer.json").exists():
+    if is_there(directory / "tokenizer.json"):
         _read_tokenizer_json(directory / "tokenizer.json", reading, named, config)
     else:
         _read_vocabulary_and_merges(directory, reading, others)
@@ -239,7 +239,7 @@ def new_files(
 
 
 def _read_if_there(path: Path) -> dict[str, Any]:
-    return read_json(path) if path.exists() else {}
+    return read_json(path) if is_there(path) else {}
 
 
 class _Reading:
@@ -372,7 +372,7 @@ def _read_added_tokens_decoder(path: Path, reading: _Reading, config: Mapping[st
 
 def _read_vocabulary_and_merges(directory: Path, reading: _Reading, special_tokens: AbstractSet[str]) -> None:
     files = [directory / "vocab.json", directory / "merges.txt"]
-    missing = [file.name for file in files if not file.exists()]
+    missing = [file.name for file in files if not is_there(file)]
     if missing:
         raise FileNotFoundError(
             f"{str(directory)!r} has no {' and no '.join(missing)}; a tokenizer is read from tokenizer.json, "

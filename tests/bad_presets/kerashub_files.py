@@ -13,7 +13,7 @@ import numpy as np
 from small_models import random_params
 from small_presets import fields, preset, serialized
 
-from bad_presets.spoiling import CONFIG, Case, Sound, Spoil, change, cut, h5, instead, put, values
+from bad_presets.spoiling import CONFIG, Case, Sound, Spoil, change, cut, dead_links, h5, instead, put, values
 from pyroberta.presets import kerashub
 
 
@@ -109,13 +109,40 @@ def half_written(opened: Any) -> None:
 ROWS = "layers/token_and_position_embedding/token_embedding/vars/0"
 
 CASES: dict[str, Case] = {
+    **dead_links(
+        "kerashub",
+        "config.json",
+        "task.json",
+        "tokenizer.json",
+        "preprocessor.json",
+        kerashub.WEIGHTS,
+        kerashub.HEAD,
+        f"{kerashub.ASSETS}/vocabulary.json",
+        f"{kerashub.ASSETS}/merges.txt",
+    ),
+    **{
+        f"keras: {file} of no object of KerasHub's": Case(
+            "kerashub",
+            put(file, '{"class_name": 5}'),
+            f"{file}: registered_name should be the name of a class of KerasHub's, it isn't there",
+        )
+        for file in ("task.json", "tokenizer.json", "preprocessor.json")
+    },
+    **{
+        f"keras: {file} without a config": Case(
+            "kerashub", change(file, lambda found: found.pop("config")), f"{file}: config should be an obj.*isn't there"
+        )
+        for file in ("config.json", "task.json", "tokenizer.json", "preprocessor.json")
+    },
     "keras: gemma": Case(
         "kerashub", values("config.json", registered_name="keras_hub>GemmaBackbone"), "'GemmaBackbone'"
     ),
     "keras: a causal LM": Case(
         "kerashub", values("config.json", registered_name="keras_hub>GemmaCausalLM"), "'GemmaCausalLM'"
     ),
-    "keras: a name that is a list": Case("kerashub", values("config.json", registered_name=[["x"] * 999]), "this is a"),
+    "keras: a name that is a list": Case(
+        "kerashub", values("config.json", registered_name=[["x"] * 999]), "should be the name"
+    ),
     "keras: config a list": Case("kerashub", values("config.json", config=[]), "config should be an object"),
     "keras: quantised": Case(
         "kerashub",

@@ -60,6 +60,18 @@ def link(target: str) -> Callable[[Path], None]:
     return lambda path: path.symlink_to(target)
 
 
+def dead_link(file: str) -> Spoil:
+    def spoil(directory: Path) -> None:
+        (directory / file).unlink(missing_ok=True)
+        (directory / file).symlink_to("nowhere")
+
+    return spoil
+
+
+def dead_links(kind: str, *files: str) -> dict[str, Case]:
+    return {f"{kind}: {f} a dead link": Case(kind, dead_link(f), f"{f} is a link to nowhere, which") for f in files}
+
+
 def values(file: str, **changes: Any) -> Spoil:
     def spoil(directory: Path) -> None:
         found = json.loads((directory / file).read_text())
