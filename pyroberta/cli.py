@@ -312,7 +312,7 @@ def _read(source: str) -> list[str]:
     from pyroberta.text.text_files import lines_of, read_lines
 
     if source == "-":
-        return lines_of(sys.stdin.buffer.read(), "standard input", for_shell=True)
+        return lines_of(sys.stdin.buffer, "standard input", for_shell=True)
     if not os.path.exists(source) or os.path.isdir(source):
         what = "is a directory" if os.path.isdir(source) else "there is no such file"
         raise FileNotFoundError(f"{source}: {what}. Give a UTF-8 text file with one text a line, or - to read stdin")

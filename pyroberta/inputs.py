@@ -108,8 +108,8 @@ class InputReader(ABC):
         """Examples from any of `WHAT_FITS`, or from an iterable of batches (x,), (x, y) or (x, y, sample_weight).
 
         Args:
-            x: what is to be read. Strings in a list are segments of one text where x is a list of such lists, and a
-                batch of texts where x is another iterable (a generator, a data loader).
+            x: what is to be read. Lists of strings are batches of texts where they come from another iterable than a
+                list (a generator, a data loader); a list of them is refused.
             y: labels: for a masked LM (B, K), beside a dict of features alone; for a classifier (B,).
             sample_weight: (B,), one weight per text; beside a masked LM's features also (B, K).
             stream: read an iterator of texts batch by batch instead of collecting it first.
@@ -495,8 +495,8 @@ def _starts_with_features(item: Any) -> bool:
 def _is_batch(item: Any, is_list: bool) -> bool:
     """What an iterable of batches yields: features, texts, encoded sequences, or a tuple that starts with such.
 
-    In a list (is_list) a list of strings is one text, its segments. A list that starts with features is a batch as
-    the tuple is: torch's DataLoader makes lists of tuples.
+    In a list (is_list) a list of strings is none: what reads texts refuses it. A list that starts with features is a
+    batch as the tuple is: torch's DataLoader makes lists of tuples.
 
     Raises:
         TypeError: where an item is a table or a record.

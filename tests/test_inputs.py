@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_models import TEXTS, small_masked_lm, small_tokenizer
 
+from pyroberta import TextClassifier, TextClassifierPreprocessor
 from pyroberta.inputs import MaskedLMInputs
 from pyroberta.text.text_files import read_lines
 from pyroberta.training.data import HeldExamples, StreamedExamples
@@ -48,7 +51,7 @@ def test_more_texts_than_are_read_at_a_time_keep_their_order():
 
 
 def test_segments_are_joined_by_two_separators():
-    for x in ([("a", "b")], [["a", "b"]], ("a", "b"), (["a"], ["b"]), np.array([["a", "b"]])):
+    for x in ([("a", "b")], ("a", "b"), (["a"], ["b"])):
         assert decoded(reader().examples(x)) == ["<s>a</s></s>b</s>"]
     assert decoded(reader().examples((["a", "c"], ["b", "d"]))) == ["<s>a</s></s>b</s>", "<s>c</s></s>d</s>"]
 
@@ -63,12 +66,49 @@ def test_bytes_are_refused_with_the_expression_that_decodes_them(x):
         list(reader().examples(x).fixed(4))
 
 
-@pytest.mark.parametrize("x", [[["a"], ["b"]], np.array([["a"], ["b"]]), [["a"], ["b", "c"]], [np.array(["a"])]])
+@pytest.mark.parametrize(
+    "x", [[["a"], ["b"]], np.array([["a"], ["b"]]), [np.array(["a"]), ["b", "c"]], [np.array(["a"])]]
+)
 def test_lists_of_one_string_are_refused_since_they_may_be_batches(x):
     for ask in (reader().examples, small_masked_lm().predict):
         with pytest.raises(TypeError, match=r"text 0 is a list of one string, \['a'\].*\[text for \(text,\) in"):
             ask(x)
     assert decoded(reader().examples([("a",), ("b",)])) == ["<s>a</s>", "<s>b</s>"]
+
+
+@pytest.mark.parametrize(
+    "x",
+    [
+        list(csv.reader(["a,1", "b,2"])),
+        [["a", "1"], ["b", "2"]],
+        np.array([["a", "1"], ["b", "2"]]),
+        np.array([["a", "1"], ["b", "2"]], object),
+        [np.array(["a", "1"]), np.array(["b", "2"])],
+    ],
+)
+def test_rows_of_strings_are_refused_with_the_lines_that_give_a_column_or_segments(x):
+    masked_lm, classifier_preprocessor = small_masked_lm(), TextClassifierPreprocessor(small_tokenizer())
+    model = TextClassifier(masked_lm.backbone, 2, TextClassifierPreprocessor(small_tokenizer(), 40))
+    for ask in (
+        masked_lm.fit, masked_lm.evaluate, masked_lm.predict, masked_lm.train_on_batch, masked_lm.score,
+        masked_lm.embed, masked_lm.fill_mask, masked_lm.preprocessor, classifier_preprocessor, model.predict,
+        model.classify,
+        lambda x: model.fit(x, [0, 1]), lambda x: masked_lm.fit(TEXTS, validation_data=x, verbose=0),
+    ):  # fmt: skip
+        with pytest.raises(TypeError, match=r"text 0 is a list of 2 strings, \['a', '1'\].*, which may be") as raised:
+            ask(x)
+    column, segments = re.search(r"column, (\[.*?\]), with .* as tuples, (\[.*?\]);", str(raised.value)).groups()
+    assert decoded(reader().examples(eval(column, {"texts": x}))) == ["<s>a</s>", "<s>b</s>"]
+    assert decoded(reader().examples(eval(segments, {"texts": x}))) == ["<s>a</s></s>1</s>", "<s>b</s></s>2</s>"]
+
+
+def test_rows_with_labels_are_refused_with_the_lines_that_take_them_apart():
+    rows = [("a", 1), ("b", 0)]
+    with pytest.raises(TypeError, match=r"segment 1 of text 0 must be a string, got 1 .*Labels go beside") as raised:
+        reader().examples(rows)
+    scope = {"texts": rows}
+    exec(str(raised.value).split("the texts: ")[1], scope)
+    assert (scope["x"], scope["y"]) == (["a", "b"], [1, 0])
 
 
 def test_ids_are_taken_as_they_are_even_beyond_the_preprocessors_length():

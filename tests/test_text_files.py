@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import codecs
 import csv
 import gzip
 import io
@@ -13,6 +14,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tarfile
 import tempfile
 import threading
 from pathlib import Path
@@ -21,11 +23,12 @@ import numpy as np
 import pytest
 from small_models import small_masked_lm
 
-from pyroberta.text.text_files import read_lines
+from pyroberta.text.text_files import lines_of, lines_of_file, read_lines
 
 ROWS = [{"id": "1", "text": "a, b"}, {"id": "2", "text": 'it\'s "c"'}]
 LINES = ["a, b", 'it\'s "c"']
 CSV = 'id,text\n1,"a, b"\n2,"it\'s ""c"""\n'
+SEMICOLONS = 'id;text\n1;a, b\n2;"it\'s ""c"""\n'
 JSONL = "".join(json.dumps(row) + "\n" for row in ROWS)
 
 
@@ -45,6 +48,30 @@ def files() -> dict[str, bytes]:
         "jsonl.txt": "\n" + JSONL,
         "json.txt": json.dumps(ROWS),
         "indented.txt": json.dumps(ROWS, indent=2),
+        "semicolons.csv": SEMICOLONS,
+        "semicolons.txt": SEMICOLONS,
+        "bars.csv": SEMICOLONS.replace(";", "|"),
+        "bars.txt": SEMICOLONS.replace(";", "|"),
+        "commas.tsv": CSV,
+        "long.txt": "text,label,more\n" + "".join(f'"{line}",{"x" * 3000},\n' for line in ("a, b", 'it\'s ""c""')),
+        "quotes.txt": 'text,id\n"a,\n b",1\n"it\'s\n ""c""",2\n',  # which the shell's line puts into one line
+        "old mac.csv": CSV.replace("\n", "\r"),
+        "strings.json": json.dumps(LINES),
+        "strings.txt": json.dumps(LINES),
+        "strings, indented.txt": json.dumps(LINES, indent=1),
+        "columns.json": json.dumps({"id": [1, 2], "text": LINES}),
+        "columns.txt": json.dumps({"id": [1, 2], "words": LINES}, indent=1),
+        "pandas.json": json.dumps({"id": {"0": 1, "1": 2}, "text": dict(enumerate(LINES))}),
+        "data.json": json.dumps({"version": "1.0", "data": ROWS}),
+        "data.txt": json.dumps({"data": LINES}),
+        "lists.json": json.dumps([[1, line] for line in LINES], indent=1),
+        "lists.jsonl": "".join(json.dumps([1, line]) + "\n" for line in LINES),
+        "lists.txt": "".join(json.dumps([line, 1]) + "\n" for line in LINES),
+        "strings.jsonl": "".join(json.dumps(line) + "\n" for line in LINES),
+        "strings a line.txt": "".join(json.dumps(line) + "\n" for line in LINES),
+        "lines.json": JSONL,  # the suffix says something else
+        "array.jsonl": json.dumps(ROWS),
+        "odd name.json": json.dumps([{"n": 1, "quote": line} for line in LINES]),
     }
     text = "\n".join(LINES)
     packed = {
@@ -78,7 +105,7 @@ def test_a_file_that_has_no_text_a_line_is_refused_with_the_line_that_reads_it(n
         with found as file:
             assert small_masked_lm().evaluate(file, verbose=0) == small_masked_lm().evaluate(LINES, verbose=0)
     else:
-        assert list(found) == LINES
+        assert [" ".join(text.split()) for text in found] == LINES
     for ask in (small_masked_lm().fit, small_masked_lm().predict):
         with pytest.raises(ValueError, match="not lines of text"):
             ask(path)
@@ -90,7 +117,7 @@ def test_a_file_that_has_no_text_a_line_is_refused_with_the_line_that_reads_it(n
 @pytest.mark.parametrize("name", files())
 def test_the_command_line_shows_what_makes_a_text_file_of_it(name: str, tmp_path: Path):
     path = tmp_path / f"it's {name}"
-    path.write_bytes(files()[name].replace(b"\xef\xbb\xbf", b""))  # `sys.stdin` keeps a BOM
+    path.write_bytes(files()[name])
     line = refusal(path, for_shell=True).split("Make a text file of it: ")[1]
     bin = tmp_path / "bin"
     bin.mkdir()
@@ -125,13 +152,102 @@ def test_other_kinds_of_files_are_named(name: str, content: bytes, message: str,
     assert re.search(message, refusal(tmp_path / name))
 
 
-def test_utf_16_is_named(tmp_path: Path):
+WIDE = ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"]
+WIDE_BY_HAND = [(codecs.BOM_UTF16_BE, "utf-16-be"), (codecs.BOM_UTF32_BE, "utf-32-be")]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [*("né\ntwo\n".encode(encoding) for encoding in WIDE), *(mark + "né\ntwo".encode(e) for mark, e in WIDE_BY_HAND),
+     "né\ntwo".encode("cp1252")],
+)  # fmt: skip
+@pytest.mark.parametrize("for_shell", [False, True])
+def test_another_encoding_is_named_with_the_line_that_reads_it(content: bytes, for_shell: bool, tmp_path: Path):
     path = tmp_path / "a.txt"
-    path.write_bytes("one\ntwo\n".encode("utf-16"))
-    with pytest.raises(ValueError, match=r"is text in UTF-16, not UTF-8. Pass the open file: open\(.*utf-16"):
-        read_lines(path)
-    with path.open(encoding="utf-16") as file:
-        assert small_masked_lm().evaluate(file, verbose=0) == small_masked_lm().evaluate(["one", "two"], verbose=0)
+    path.write_bytes(content)
+    with pytest.raises(
+        ValueError, match=r"(is text in UTF-\d\d, not UTF-8\.|is not UTF-8 text: .* at byte 1\.)"
+    ) as raised:
+        read_lines(path, for_shell=for_shell)
+    if for_shell:
+        line = str(raised.value).split("Make a text file of it: ")[1]
+        subprocess.run(line, shell=True, cwd=tmp_path, check=True)
+        assert read_lines(tmp_path / "texts.txt") == ["né", "two"]
+    else:
+        with eval(str(raised.value).split("Pass the open file: ")[1]) as file:
+            assert lines_of_file(file) == ["né", "two"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"one\0two", "is not text: byte 3 is NUL. Make a UTF-8"),
+        (b"one\n" + bytes(100), "is not text: byte 4 is NUL"),
+        (b"PAR1\x15\0", "a Parquet file"),
+        (b"PAR1\xff", "a Parquet file"),
+        (b"\x04\x22\x4d\x18abc", "packed by lz4"),
+        (b"{\\rtf1 one}", "an RTF document"),
+        (b"7z\xbc\xaf\x27\x1c", "an archive"),
+        (b"SQLite format 3\0", "an SQLite database"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "a file of Microsoft Office's"),
+        (b"x" * 2**20 + b"\xc3\xa9" * 5 + b"\xff", "is not UTF-8 text: invalid start byte at byte 1048586"),
+        (b"x" * (2**20 - 1) + b"\xc3\xa9\0", "byte 1048577 is NUL"),
+    ],
+)
+def test_what_is_no_text_is_refused_by_what_it_holds(content: bytes, message: str, tmp_path: Path):
+    (tmp_path / "a.txt").write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        small_masked_lm().fit(tmp_path / "a.txt")
+
+
+def test_an_archive_of_tar_is_named(tmp_path: Path):
+    (tmp_path / "one").write_text("one")
+    with tarfile.open(tmp_path / "a.txt", "w") as archive:
+        archive.add(tmp_path / "one", "one")
+    with pytest.raises(ValueError, match=r"a.txt is an archive, not lines of text"):
+        read_lines(tmp_path / "a.txt")
+
+
+class Endless(io.RawIOBase):
+    """Zeros, or letters in one line, without end; it counts what was read."""
+
+    def __init__(self, byte: bytes):
+        self.byte, self.count = byte, 0
+
+    def readable(self):
+        return True
+
+    def readinto(self, buffer):
+        buffer[:] = self.byte * len(buffer)
+        self.count += len(buffer)
+        return len(buffer)
+
+
+@pytest.mark.parametrize("byte", [b"\0", b"\xff"])
+def test_of_a_device_without_end_no_more_is_read_than_shows_that_it_holds_no_text(byte: bytes):
+    device = Endless(byte)
+    with pytest.raises(ValueError, match=r"is not text: byte 0 is NUL|is not UTF-8 text: invalid start byte at byte 0"):
+        lines_of(io.BufferedReader(device), "device")
+    assert device.count <= 2**21
+    if byte == b"\0":
+        device = Endless(byte)
+        with pytest.raises(ValueError, match=r"the file has NUL characters, .* encoding='utf-16'"):
+            small_masked_lm().fit(io.TextIOWrapper(io.BufferedReader(device), encoding="utf-8"))
+        assert device.count <= 2**22
+    if Path("/dev/zero").exists():
+        with pytest.raises(ValueError, match="/dev/zero is not text: byte 0 is NUL"):
+            small_masked_lm().fit("/dev/zero")
+
+
+def test_each_kind_of_line_end_ends_a_line(tmp_path: Path):
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"one\rtwo\r\nthree\nfour\r\rfive")
+    expected = ["one", "two", "three", "four", "five"]
+    assert read_lines(path) == expected
+    for newline in (None, "", "\n", "\r"):
+        with path.open(newline=newline) as file:
+            assert lines_of_file(file) == expected
+    assert lines_of_file(io.StringIO("\ufeffone\rtwo")) == ["one", "two"]
 
 
 @pytest.mark.parametrize(
@@ -145,6 +261,9 @@ def test_utf_16_is_named(tmp_path: Path):
         ["[1, 2, 3]", "[4]"],
         ["42", "3.14"],
         ['"Go!", he said.'],
+        ['"Go!"'],
+        ['"Go!"', "he said."],
+        ["['Go!']", "[1]"],
         ["text,label"],  # no second line
         ["title,text", "which has no comma"],
         ["a,b", "c,d"],  # names, but no usual one
@@ -165,9 +284,19 @@ def test_an_open_file_of_another_kind_is_refused_too(tmp_path: Path):
             masked_lm.fit(file)
     with pytest.raises(ValueError, match="the file is CSV"):
         masked_lm.fit(io.StringIO(CSV))
+    for content in (CSV, SEMICOLONS, "\ufeff" + CSV, JSONL, json.dumps(ROWS), json.dumps(LINES)):
+        file = io.StringIO("before\n" + content)
+        file.readline()
+        with pytest.raises(ValueError, match=r"the file is .* Pass its texts: ") as raised:
+            masked_lm.fit(file)
+        expression = str(raised.value).split("Pass its texts: ")[1]
+        assert eval(expression, {"csv": csv, "json": json, "file": file}) == LINES
     with gzip.open(tmp_path / "a.csv.gz", "wt") as file:
         file.write(CSV)
-    with gzip.open(tmp_path / "a.csv.gz", "rt") as file, pytest.raises(ValueError, match=r"a.csv.gz is CSV"):
+    with (
+        gzip.open(tmp_path / "a.csv.gz", "rt") as file,
+        pytest.raises(ValueError, match=r"a.csv.gz is CSV .* csv.DictReader\(file\)\]"),
+    ):
         masked_lm.fit(file)
 
 

@@ -33,9 +33,9 @@ class Preprocessor:
 
     - a `str`. Bytes, as HDF5 and TensorFlow give them, are refused: `[text.decode() for text in texts]` makes texts of
       them;
-    - a list, an array, a table's column or any iterable of those is a batch; an item may also be a tuple of strings, or
-      a list of two strings or more, which are the text's segments:
-      `[("first a", "first b"), ("second a", "second b")]`. A list of one string is refused, since it may be a batch;
+    - a list, an array, a table's column or any iterable of those is a batch; an item may also be a tuple of strings,
+      which are the text's segments: `[("first a", "first b"), ("second a", "second b")]`. An item that is a list of
+      strings, or a row of an array, is refused, since it may be a row of a table or a batch;
     - a *tuple* is Keras's way to give segments, column by column: `(["first a", "second a"], ["first b", "second b"])`
       are the same two texts, and `("a", "b")` is one text of two segments, not two texts.
 
@@ -404,15 +404,31 @@ def _segments(text: Any, name: str) -> tuple[str, ...]:
             f"{name} is a record, {_shown(text)}. Pass the texts alone: [row.{text._fields[0]} for row in texts], with "
             "the name of their field"
         )
-    if isinstance(text, list) and len(text) == 1 and isinstance(_plain(text[0]), (str, bytes)):
-        raise TypeError(
-            f"{name} is a list of one string, {_shown(text)}, which may be a text or a batch of one. Pass a list of "
-            "strings, [text for (text,) in texts]; batches come from an iterator, iter(batches)"
-        )
-    if isinstance(text, (tuple, list)) and text:
+    if isinstance(text, list) and text and isinstance(_plain(text[0]), (str, bytes)):
+        raise _row_error(text, name)
+    if isinstance(text, tuple) and text:
+        if not isinstance(_plain(text[-1]), (str, bytes)) and isinstance(_plain(text[0]), str):
+            raise TypeError(
+                f"segment {len(text) - 1} of {name} must be a string, got {_shown(text[-1])}. Labels go beside the "
+                "texts: x = [row[0] for row in texts]; y = [row[-1] for row in texts]"
+            )
         return tuple(_string(_plain(segment), f"segment {i} of {name}") for i, segment in enumerate(text))
     refuse_rows(text, (), "texts", is_item=True)
     raise TypeError(f"{name} must be a string or a tuple of strings, its segments; got {_shown(text)}")
+
+
+def _row_error(row: list[Any], name: str) -> TypeError:
+    """What to say of a list of strings among texts."""
+    if len(row) == 1:
+        return TypeError(
+            f"{name} is a list of one string, {_shown(row)}, which may be a text or a batch of one. Pass a list of "
+            "strings, [text for (text,) in texts]; batches come from an iterator, iter(batches)"
+        )
+    return TypeError(
+        f"{name} is a list of {len(row)} strings, {_shown(row)}, which may be a table's row, a batch or one text's "
+        "segments. Pass one column, [row[0] for row in texts], with its number; or segments as tuples, "
+        "[tuple(row) for row in texts]; batches come from an iterator, iter(batches)"
+    )
 
 
 def _string(text: Any, name: str, is_item: bool = True) -> str:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import json
 import os
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import PurePath
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from pyroberta.text.given import shown_names, text_column
 
@@ -18,8 +20,8 @@ PACKED = {"gzip": ("gzip.open", "gzip -dc"), "bzip2": ("bz2.open", "bzip2 -dc"),
 PACKED_SUFFIXES = {".gz": "gzip", ".bz2": "bzip2", ".xz": "xz"}
 # How the rows of a file are read; {file} is the file opened as text.
 ROWS = {
-    "CSV": "csv.DictReader({file})",
-    "TSV": 'csv.DictReader({file}, delimiter="\\t")',
+    "CSV": "csv.DictReader({file}{delimiter})",
+    "TSV": "csv.DictReader({file}{delimiter})",
     "JSON": "json.load({file})",
     "JSON lines": "map(json.loads, filter(str.strip, {file}))",
 }
@@ -37,6 +39,8 @@ OTHER_SUFFIXES = {
     ".tgz": ("an archive", ""),
     ".7z": ("an archive", ""),
     ".zst": ("packed by zstd", ""),
+    ".lz4": ("packed by lz4", ""),
+    ".rtf": ("an RTF document", ""),
 }
 # How such a file begins; a Parquet or Arrow file ends so too.
 MAGIC = (
@@ -50,16 +54,30 @@ MAGIC = (
     (b"\x93NUMPY", ".npy"),
     (b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
     (b"%PDF-", "a PDF file"),
+    (b"\x04\x22\x4d\x18", ".lz4"),
+    (b"7z\xbc\xaf\x27\x1c", ".7z"),
+    (b"{\\rtf", ".rtf"),
+    (b"SQLite format 3\0", "an SQLite database"),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "a file of Microsoft Office's"),
 )
 AT_BOTH_ENDS = (".parquet", ".arrow")
-UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+TAR, TAR_AT = b"ustar", 257  # bytes from the beginning
+BYTE_ORDER_MARKS = (  # the longer ones first
+    (b"\xff\xfe\0\0", "utf-32"),
+    (b"\0\0\xfe\xff", "utf-32"),
+    (b"\xff\xfe", "utf-16"),
+    (b"\xfe\xff", "utf-16"),
+)
 # Names in the head of a table; other first lines are taken for a text.
 USUAL_HEADS = {
     *("text", "texts", "sentence", "sentences", "sentence1", "sentence2", "content", "document", "review", "tweet"),
     *("body", "title", "label", "labels", "class", "category", "target", "id", "premise", "hypothesis", "question"),
 }
 LINES_LOOKED_AT = 20
-LONGEST_HEAD = 2000  # characters
+AT_ONCE = 1 << 20  # bytes or characters that are read before they are looked at: what is no text may have no end
+LOOKED_AT = 4096  # bytes from which an encoding is told
+STDIN = 'open(0, encoding="utf-8-sig", newline="")'
+ROWS_WITH_TEXT = ('[row["text"] for row in ', "]")  # where no more is known
 
 
 class Found(NamedTuple):
@@ -70,12 +88,17 @@ class Found(NamedTuple):
         rows: the key in `ROWS`, or the empty string.
         other: the key in `OTHER_SUFFIXES`, a description of the file, or the empty string.
         columns: the names of its columns, as far as they were read.
+        delimiter: of a table.
+        around: what stands before and behind the reader of `ROWS` in the expression that gives the texts; None where
+            no such expression is known.
     """
 
     packed: str = ""
     rows: str = ""
     other: str = ""
     columns: Sequence[str] = ()
+    delimiter: str = ""
+    around: tuple[str, str] | None = ROWS_WITH_TEXT
 
 
 def read_lines(path: str | os.PathLike[str], *, for_shell: bool = False) -> list[str]:
@@ -97,28 +120,53 @@ def read_lines(path: str | os.PathLike[str], *, for_shell: bool = False) -> list
             "To pass one text, pass a list: ['…']"
         )
     with open(name, "rb") as file:
-        content = file.read()
-    texts = lines_of(content, name, for_shell=for_shell)
+        texts = lines_of(file, name, for_shell=for_shell)
     if not texts:
         raise ValueError(f"{name} holds no text: it is empty, or every line is blank")
     return texts
 
 
-def lines_of(content: bytes, name: str, *, for_shell: bool = False) -> list[str]:
-    """The lines of text in `content`; `name` is the file's name, or says where it is from. See `read_lines`."""
+def lines_of(file: BinaryIO, name: str, *, for_shell: bool = False) -> list[str]:
+    """The lines of text in a file that is open for bytes; `name` is its name, or says where it is from.
+
+    No more than `AT_ONCE` bytes are read of what is no text. See `read_lines`.
+    """
     packed, rows, other = _by_suffix(name)
-    for magic, kind in MAGIC:
-        if content.startswith(magic) and (kind not in AT_BOTH_ENDS or content.endswith(magic)):
-            packed, other = (kind, "") if kind in PACKED else ("", kind)
+    start = file.read(AT_ONCE)
+    kind = _by_magic(start)
+    if kind and kind not in AT_BOTH_ENDS:
+        packed, other = (kind, "") if kind in PACKED else ("", kind)
     if packed or other:
-        raise ValueError(_advice(Found(packed, rows, other), name, for_shell))
-    if content.startswith(UTF_16):
-        raise ValueError(f"{name} is text in UTF-16, not UTF-8. Pass the open file: open({name!r}, encoding='utf-16')")
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{name} is not UTF-8 text: {error.reason} at byte {error.start}") from None
-    return checked_lines(text.split("\n"), name, rows, for_shell=for_shell)
+        raise _error(Found(packed, rows, other, delimiter=_own_delimiter(rows)), name, "", for_shell)
+    wide = _wide_encoding(start)
+    if wide:
+        what = wide[:6].upper()
+        raise ValueError(f"{name} is text in {what}, not UTF-8. {_decoded(wide, name, for_shell)}")
+    decoder = codecs.getincrementaldecoder("utf-8-sig")()
+    parts: list[str] = []
+    size = 0
+    for some in chain([start], iter(lambda: file.read(AT_ONCE), b""), [b""]):
+        size += len(some)
+        try:
+            parts.append(decoder.decode(some, final=not some))
+        except UnicodeDecodeError as error:
+            if kind:
+                raise _error(Found(other=kind), name, "", for_shell) from None
+            raise ValueError(
+                f"{name} is not UTF-8 text: {error.reason} at byte {size - len(error.object) + error.start}. If it is "
+                f"text in another encoding: {_decoded('cp1252', name, for_shell)}"
+            ) from None
+        if 0 in some:
+            if kind:
+                raise _error(Found(other=kind), name, "", for_shell)
+            raise ValueError(
+                f"{name} is not text: byte {size - len(some) + some.index(0)} is NUL. Make a UTF-8 text file of it, "
+                "one text a line"
+            )
+    content = "".join(parts)
+    if kind and content.endswith(next(magic for magic, other in MAGIC if other == kind).decode()):
+        raise _error(Found(other=kind), name, "", for_shell)
+    return _lines(content, name, rows, "", for_shell)
 
 
 def lines_of_file(file: Any) -> list[str]:
@@ -126,37 +174,65 @@ def lines_of_file(file: Any) -> list[str]:
 
     Raises:
         TypeError: where it was opened for bytes.
-        ValueError: as `read_lines`, but for a packed file, which the caller has unpacked.
+        ValueError: as `read_lines`, but for a packed file, which the caller has unpacked. The file is then where it
+            was, if it can be set back.
     """
     name = getattr(file, "name", None)
     name = name if isinstance(name, str) else "the file"
+    place = _place(file)
+    parts: list[str] = []
     try:
-        lines = list(file)
+        for some in iter(lambda: file.read(AT_ONCE), "") if hasattr(file, "read") else file:
+            if not isinstance(some, str):
+                raise TypeError(
+                    f"{name} was opened for bytes. Open it as text: io.TextIOWrapper(file, encoding='utf-8')"
+                )
+            if "\0" in some:
+                raise ValueError(
+                    f"{name} has NUL characters, so it is not text, or not in the encoding that it was opened with. "
+                    f"UTF-16 is opened so: open({name!r}, encoding='utf-16')"
+                )
+            parts.append(some)
     except UnicodeDecodeError as error:
-        raise ValueError(f"{name} is not {error.encoding} text: {error.reason} at byte {error.start}") from None
-    if lines and not isinstance(lines[0], str):
-        raise TypeError(f"{name} was opened for bytes. Open it as text: io.TextIOWrapper(file, encoding='utf-8')")
-    return checked_lines(lines, name, _by_suffix(name)[1])
+        byte = error.object[error.start]
+        raise ValueError(f"{name} is not {error.encoding} text: {error.reason}, {byte:#04x}") from None
+    content = "".join(parts)
+    is_marked = content.startswith("\ufeff")
+    try:
+        return _lines(content[is_marked:], name, _by_suffix(name)[1], "file", False)
+    except ValueError:
+        if place is not None:
+            file.seek(place)
+            file.read(is_marked)
+        raise
 
 
-def checked_lines(lines: Sequence[str], name: str, rows: str = "", *, for_shell: bool = False) -> list[str]:
+def _place(file: Any) -> Any:
+    """Where an open file is; None for a file that can't be set back."""
+    try:
+        return file.tell() if file.seekable() else None
+    except (AttributeError, OSError, ValueError):
+        return None
+
+
+def _lines(content: str, name: str, rows: str, file: str, for_shell: bool) -> list[str]:
     """The lines that are not blank, without their ends.
 
     Args:
-        lines: of a file.
+        content: of a file.
         name: the file's.
         rows: a key in `ROWS`, where the suffix says that it is such a file.
+        file: an expression for the open file; the empty string where the caller has its name.
         for_shell: see `read_lines`.
 
     Raises:
         ValueError: where they are those of a table or of JSON.
     """
-    texts = [line.strip() for line in lines if line.strip()]
-    if texts:
-        seen, columns = _by_content(texts[:LINES_LOOKED_AT], rows)
-        if rows or seen:
-            raise ValueError(_advice(Found(rows=rows or seen, columns=columns), name, for_shell))
-    return texts
+    lines = [line for line in content.replace("\r\n", "\n").replace("\r", "\n").split("\n") if line.strip()]
+    found = _by_content(content, lines[:LINES_LOOKED_AT], rows) if lines else None
+    if found:
+        raise _error(found, name, file, for_shell)
+    return [line.strip() for line in lines]
 
 
 def _by_suffix(name: str) -> tuple[str, str, str]:
@@ -169,33 +245,138 @@ def _by_suffix(name: str) -> tuple[str, str, str]:
     return packed, ROW_SUFFIXES.get(last, ""), last if last in OTHER_SUFFIXES else ""
 
 
-def _by_content(lines: Sequence[str], rows: str) -> tuple[str, Sequence[str]]:
-    """What the first lines that are not blank look like: a key in `ROWS` or the empty string, and the columns' names.
+def _by_magic(start: bytes) -> str:
+    """What a file's first bytes say: the key in `PACKED` or `OTHER_SUFFIXES`, a description, or the empty string."""
+    if start[TAR_AT:].startswith(TAR):
+        return ".tar"
+    return next((kind for magic, kind in MAGIC if start.startswith(magic)), "")
 
-    Prose may begin with a bracket or hold commas. So JSON has to be an object, or a list of objects or strings; and a
-    table has to begin with names, a usual one among them, and to have as many fields in each line.
+
+def _wide_encoding(start: bytes) -> str:
+    """The encoding of text in UTF-16 or UTF-32, with a byte order mark or without; the empty string for anything else.
+
+    >>> _wide_encoding("Go!".encode("utf-16-be")), _wide_encoding(b"Go!"), _wide_encoding(bytes(64))
+    ('utf-16-be', '', '')
     """
-    head = lines[0]
-    if head[0] in "{[":
-        found = _parsed(head)
-        if isinstance(found, dict):
-            return "JSON lines", list(found)
-        if isinstance(found, list) and found and isinstance(found[0], dict):
-            return "JSON", list(found[0])
-        following = lines[1][0] if len(lines) > 1 else " "
-        if head in ("{", "[", "[{") and following in '"{':
-            match = [re.match(r'\s*"([^"]{1,40})"\s*:', line) for line in lines]
-            return "JSON", list(dict.fromkeys(one[1] for one in match if one))
-    if rows:
-        return rows, _fields(head, "\t" if rows == "TSV" else ",") if rows in ("CSV", "TSV") else ()
-    for delimiter in "\t,;|":
-        names = _fields(head, delimiter)
+    for mark, encoding in BYTE_ORDER_MARKS:
+        if start.startswith(mark):
+            return encoding
+    some = start[:LOOKED_AT]
+    order = "le" if some[1::2].count(0) >= some[::2].count(0) else "be"  # Latin letters have zeros on one side
+    for encoding, width in ((f"utf-32-{order}", 4), (f"utf-16-{order}", 2)):
+        if 0 in some and not (len(start) < AT_ONCE and len(start) % width):
+            try:
+                text = codecs.getincrementaldecoder(encoding)().decode(some)
+            except UnicodeDecodeError:
+                continue
+            if not re.search(r"[^\t-\r -\x7e\x85\xa0-\U0010ffff]", text):
+                return encoding
+    return ""
+
+
+def _by_content(content: str, lines: Sequence[str], rows: str) -> Found | None:
+    """What a file is that holds no text a line; None for one that does.
+
+    Prose may begin with a bracket or a quotation mark, or hold commas. So JSON has to parse and to be a table of texts
+    or a list of them, as a whole or line by line; and a table has to begin with names, a usual one among them, and to
+    have as many fields in each row.
+
+    Args:
+        content: all of it.
+        lines: the first that are not blank.
+        rows: a key in `ROWS`, where the suffix says that it is such a file.
+    """
+    head = lines[0].strip()
+    if head[0] in '{["':
+        found = _json(content, lines, head, is_named="JSON" in rows)
+        if found:
+            return found
+    if "JSON" in rows:
+        return Found(rows=rows, around=None)
+    own = _own_delimiter(rows)
+    for delimiter in own + "".join(other for other in "\t,;|" if other != own):
+        table = _table(lines, delimiter)
+        names = table[0] if table else []
+        if rows and len(names) > 1:
+            return _table_found(rows, names, delimiter)
         is_head = len(names) > 1 and all(re.fullmatch(r"[A-Za-z_][\w.-]{0,40}", name) for name in names)
         if is_head and USUAL_HEADS & {name.lower() for name in names}:
-            counts = {len(_fields(line, delimiter)) for line in lines}
-            if len(lines) > 1 and counts == {len(names)}:
-                return {"\t": "TSV"}.get(delimiter, "CSV"), names
-    return "", ()
+            rest = table[1:-1] if len(lines) == LINES_LOOKED_AT else table[1:]  # the last row may go on
+            if rest and {len(row) for row in rest} == {len(names)}:
+                return _table_found("TSV" if delimiter == "\t" else "CSV", names, delimiter)
+    return _table_found(rows, [head], own) if rows else None
+
+
+def _json(content: str, lines: Sequence[str], head: str, is_named: bool) -> Found | None:
+    """What a file of JSON is, whose first line is `head`; None for none. `is_named`: its suffix says that it is one."""
+    if head[0] != '"':
+        value = _parsed(content)
+        whole = _around(value)
+        if whole:
+            return Found(rows="JSON", columns=whole[0], around=whole[1])
+        if isinstance(value, dict) and value and len(lines) > 1:  # in one line it is a row
+            texts = [name for name in value if isinstance(value[name], str)]
+            return Found(rows="JSON", columns=list(value), around=("[", f"[{_quoted(texts)}]]") if texts else None)
+    items = [_parsed(line) for line in lines]
+    first = items[0]
+    if isinstance(first, dict) and first:
+        columns, around = _row(first) or (list(first), None)
+        return Found(rows="JSON lines", columns=columns, around=around)
+    if isinstance(first, list) and first and isinstance(first[0], dict):
+        return Found(rows="JSON lines", around=None)
+    if is_named or len(lines) > 1:
+        if all(isinstance(item, str) for item in items):
+            return Found(rows="JSON lines", around=("list(", ")"))
+        if all(isinstance(item, list) and any(_strings(item)) for item in items) and (row := _row(first)):
+            return Found(rows="JSON lines", around=row[1])
+    following = lines[1].strip()[0] if len(lines) > 1 else " "
+    if head in ("{", "[", "[{") and following in '"{':  # it doesn't parse
+        return Found(rows="JSON", around=None)
+    return None
+
+
+def _around(value: Any) -> tuple[Sequence[str], tuple[str, str]] | None:
+    """The names of the columns in JSON that holds texts, and what stands around it in the expression that gives them.
+
+    >>> _around({"data": [{"id": 1, "quote": "Go!"}]})
+    (['id', 'quote'], ('[row["quote"] for row in ', '["data"]]'))
+    """
+    if isinstance(value, list) and value:
+        if isinstance(value[0], str):
+            return (), ("", "")
+        return _row(value[0]) if isinstance(value[0], dict | list) else None
+    names = list(value) if isinstance(value, dict) else []
+    if not names or isinstance(value.get(text_column(names)), str):  # a row
+        return None
+    columns = [name for name in names if isinstance(value[name], list) and all(_strings(value[name])) and value[name]]
+    if columns:
+        return names, ("", f"[{_quoted(columns)}]")
+    columns = [name for name in names if isinstance(value[name], dict) and any(_strings(value[name].values()))]
+    if columns:  # as pandas writes them
+        return names, ("list(", f"[{_quoted(columns)}].values())")
+    for name in names:
+        if isinstance(value[name], list) and (inner := _around(value[name])):
+            inner_names, (before, after) = inner
+            return inner_names, (before, f"[{_quoted([name])}]{after}")
+    return None
+
+
+def _row(row: dict[str, Any] | list[Any]) -> tuple[Sequence[str], tuple[str, str]] | None:
+    """The names of a row's columns, and what stands around the rows in the expression that gives their texts."""
+    if isinstance(row, list):
+        number = next((i for i, is_text in enumerate(_strings(row)) if is_text), None)
+        return None if number is None else ((), (f"[row[{number}] for row in ", "]"))
+    texts = [name for name in row if isinstance(row[name], str)]
+    return (list(row), (f"[row[{_quoted(texts)}] for row in ", "]")) if texts else None
+
+
+def _strings(values: Any) -> Iterator[bool]:
+    return (isinstance(value, str) for value in values)
+
+
+def _quoted(names: Sequence[str]) -> str:
+    """The name of the column that seems to hold the texts, in quotes."""
+    return json.dumps(text_column(list(names)), ensure_ascii=False)
 
 
 def _parsed(line: str) -> Any:
@@ -206,52 +387,80 @@ def _parsed(line: str) -> Any:
         return None
 
 
-def _fields(line: str, delimiter: str) -> list[str]:
-    """The fields of a line of a table."""
+def _own_delimiter(rows: str) -> str:
+    """What a table's suffix says of its delimiter."""
+    return {"CSV": ",", "TSV": "\t"}.get(rows, "")
+
+
+def _table(lines: Sequence[str], delimiter: str) -> list[list[str]]:
+    """The rows of a table; none where it can't be one."""
     try:
-        return next(csv.reader([line[:LONGEST_HEAD]], delimiter=delimiter), [])
+        return list(csv.reader((f"{line}\n" for line in lines), delimiter=delimiter))
     except csv.Error:
         return []
 
 
-def _advice(found: Found, name: str, for_shell: bool) -> str:
-    """What the file is, and what to write instead."""
-    packed, rows, other, columns = found
-    if other:
-        what, line = OTHER_SUFFIXES.get(other, (other, ""))
-        advice = line.format(name=repr(name)) if not for_shell else ""
-        return f"{name} is {what}, not lines of text. " + (
-            f"Read its texts: {advice}" if advice else "Make a UTF-8 text file of it, one text a line"
-        )
-    what = f"{rows or 'text'}, packed by {packed}" if packed else rows
-    names = f" with the columns {shown_names(list(columns))}" if columns else ""
-    return f"{name} is {what}{names}, not lines of text. " + (
-        f"Make a text file of it: {_for_shell(found, name)}"
-        if for_shell
-        else f"Pass its texts: {_for_python(found, name)}"
-    )
+def _table_found(rows: str, names: Sequence[str], delimiter: str) -> Found:
+    around = f"[row[{_quoted(names)}] for row in ", "]"
+    return Found(rows=rows, columns=names, delimiter=delimiter, around=around)
 
 
-def _for_python(found: Found, name: str) -> str:
-    newline = ', newline=""' if found.rows in ("CSV", "TSV") else ""
-    function, mode = (PACKED[found.packed][0], ', "rt"') if found.packed else ("open", "")
-    file = f'{function}({name!r}{mode}, encoding="utf-8-sig"{newline})'
-    if not found.rows:
-        return file
-    column = json.dumps(text_column(list(found.columns)), ensure_ascii=False)
-    return f"[row[{column}] for row in {ROWS[found.rows].format(file=file)}]"
+def _error(found: Found, name: str, file: str, for_shell: bool) -> ValueError:
+    """What the file is, and what to write instead. `file` is an expression for it where it is open."""
+    make = "Make a UTF-8 text file of it, one text a line"
+    if found.other:
+        what, line = OTHER_SUFFIXES.get(found.other, (found.other, ""))
+        advice = f"Read its texts: {line.format(name=repr(name))}" if line and not for_shell else make
+        return ValueError(f"{name} is {what}, not lines of text. {advice}")
+    what = f"{found.rows or 'text'}, packed by {found.packed}" if found.packed else found.rows
+    names = f" with the columns {shown_names(list(found.columns))}" if found.columns else ""
+    if found.rows and not found.around:
+        advice = make
+    elif for_shell:
+        advice = f"Make a text file of it: {_for_shell(found, name)}"
+    else:
+        advice = f"Pass its texts: {_for_python(found, name, file)}"
+    return ValueError(f"{name} is {what}{names}, not lines of text. {advice}")
+
+
+def _expression(found: Found, file: str) -> str:
+    """Python that gives the texts; `file` is the file opened as text."""
+    is_default = found.delimiter in ("", ",")
+    delimiter = "" if is_default else f", delimiter={json.dumps(found.delimiter)}"
+    before, after = found.around or ("", "")
+    return f"{before}{ROWS[found.rows].format(file=file, delimiter=delimiter)}{after}"
+
+
+def _for_python(found: Found, name: str, file: str) -> str:
+    if not file:
+        newline = ', newline=""' if found.rows in ("CSV", "TSV") else ""
+        function, mode = (PACKED[found.packed][0], ', "rt"') if found.packed else ("open", "")
+        file = f'{function}({name!r}{mode}, encoding="utf-8-sig"{newline})'
+    return _expression(found, file) if found.rows else file
 
 
 def _for_shell(found: Found, name: str) -> str:
-    source = shlex.quote(name) if os.path.exists(name) else "FILE"  # standard input has no name
+    source = _source(name)
     unpacked = f"{PACKED[found.packed][1]} {source}" if found.packed else ""
     if not found.rows:
         return f"{unpacked} > {_free_name()}"
-    column = json.dumps(text_column(list(found.columns)), ensure_ascii=False)
-    loop = f"[print(*row[{column}].split()) for row in {ROWS[found.rows].format(file='sys.stdin')}]"
-    program = f"python3 -c {shlex.quote(f'import csv, json, sys; {loop}')}"
+    loop = f"[print(*text.split()) for text in {_expression(found, STDIN)}]"
+    program = f"python3 -c {shlex.quote(f'import csv, json; {loop}')}"
     output = _free_name()
     return f"{unpacked} | {program} > {output}" if unpacked else f"{program} < {source} > {output}"
+
+
+def _decoded(encoding: str, name: str, for_shell: bool) -> str:
+    """How text in that encoding is read."""
+    if for_shell:
+        its = re.sub("-(?=[LB]E$)", "", encoding.upper())  # iconv's name
+        return f"Make a text file of it: iconv -f {its} -t UTF-8 {_source(name)} > {_free_name()}"
+    return f"Pass the open file: open({name!r}, encoding={encoding!r})"
+
+
+def _source(name: str) -> str:
+    """The file in a shell's line."""
+    return shlex.quote(name) if os.path.exists(name) else "FILE"  # standard input has no name
 
 
 def _free_name() -> str:
