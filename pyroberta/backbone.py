@@ -8,25 +8,41 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy import ndarray as Array
 
 from pyroberta.backends import get_ops
 from pyroberta.inputs import check_features, padding_mask
+from pyroberta.model.attributes import MODEL, Checked, Checks, Reasons, of_ours, true_or_false
 from pyroberta.model.batch import pack_padded, unpack
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.encoder import encoder_forward
 from pyroberta.model.guard import WriteGuard, uninterrupted
 from pyroberta.model.initial_values import initialise
 from pyroberta.model.lora import merged, with_lora
-from pyroberta.model.params import Arrays, PreparedArrays, check_room, is_backbone, is_lora, resized, select, shapes
+from pyroberta.model.params import (
+    Arrays,
+    PreparedArrays,
+    check_room,
+    is_backbone,
+    is_lora,
+    numpy_name,
+    resized,
+    select,
+    shapes,
+)
 from pyroberta.ops import Ops
 from pyroberta.presets.registry import load, writer
 
+_NEW_RATE = "set config to dataclasses.replace(backbone.config, dropout=...)"
+_SHAPE = "it decides the parameters' shapes, so make another Backbone"
+_VALUES = "parameters change within `with backbone.changing() as params`"
+_A_TASKS = "it is a task's, such as MaskedLM's"
 
-class Backbone:
+
+class Backbone(Checked):
     """RoBERTa's encoder, and the one vector in which its parameters lie together with those of the head.
 
     Args:
@@ -38,7 +54,7 @@ class Backbone:
         seed: of the fresh values.
 
     Attributes:
-        config: the `RobertaConfig`.
+        config: the `RobertaConfig`. It may be set to another of the same shapes, with other dropout rates say.
         params: name -> read-only view into one vector. To write into it, see `changing`.
         ops: the table of ops.
 
@@ -47,7 +63,24 @@ class Backbone:
     (1, 4, 8)
     """
 
+    checks: ClassVar[Checks] = {"trainable": true_or_false, "ops": lambda name, value: of_ours(name, value, Ops)}
+    unsettable: ClassVar[Reasons] = (
+        MODEL
+        | dict.fromkeys(("dropout", "attention_dropout", "classifier_dropout", "embeddings_dropout"), _NEW_RATE)
+        | dict.fromkeys(("vocabulary_size", "num_layers", "num_heads", "hidden_dim", "intermediate_dim"), _SHAPE)
+        | dict.fromkeys(("max_sequence_length", "num_classes", "transformer_layers"), _SHAPE)
+        | dict.fromkeys(("params", "embeddings", "embeddings_layer_norm", "token_embedding"), _VALUES)
+        | dict.fromkeys(("weights", "variables", "trainable_weights", "trainable_variables"), _VALUES)
+        | dict.fromkeys(("compile", "optimizer", "loss", "metrics", "fit", "evaluate", "predict"), _A_TASKS)
+        | dict.fromkeys(("train_on_batch", "test_on_batch", "predict_on_batch", "stop_training"), _A_TASKS)
+        | dict.fromkeys(("get_weights", "set_weights", "summary"), _A_TASKS)
+        | {
+            "dtype": "give dtype= where it is made or loaded",
+            "start_token_index": "a classifier reads each text's first token",
+        }
+    )
     _guard: WriteGuard
+    params: Arrays
 
     def __new__(cls, *_: Any, **__: Any) -> Backbone:  # noqa: D102
         self = super().__new__(cls)
@@ -84,9 +117,19 @@ class Backbone:
         self._frozen = frozenset(name for name in arrays if config.lora_rank and not is_lora(name))
 
     def _lay_out(self, config: RobertaConfig, arrays: Arrays, ops: Ops) -> None:
+        self._arrays = arrays
+        vars(self)["params"] = arrays.read_only()
         self.config, self.ops = config, ops
-        self._arrays, self.params = arrays, arrays.read_only()
         self._prepared: tuple[Ops, dict[str, Any]] = (ops, {})
+
+    def _checked(self, name: str, value: Any) -> Any:
+        value = super()._checked(name, value)
+        if name == "config" and shapes(of_ours(name, value, RobertaConfig)) != self._arrays.table:
+            raise ValueError(
+                "config can't be set to one whose parameters have other names or shapes than those that are there: "
+                "make another Backbone"
+            )
+        return value
 
     def __getstate__(self) -> dict[str, Any]:
         """For copies and pickles: prepared kernels stay behind, and so does whoever writes just now."""
@@ -300,7 +343,7 @@ class Backbone:
 
     @trainable.setter
     def trainable(self, value: bool) -> None:
-        self._trainable = bool(value)
+        self._trainable = value
 
     def freeze(self, pattern: str) -> list[str]:
         """Leaves the parameters whose names match alone in training; returns their names.
@@ -499,10 +542,7 @@ def float_dtype(dtype: str) -> np.dtype[Any]:
     Raises:
         ValueError: for any but float32 and float64.
     """
-    try:
-        found = np.dtype(dtype)
-    except TypeError:
-        found = None
-    if found not in (np.float32, np.float64):
+    name = numpy_name(dtype)
+    if name not in ("float32", "float64"):
         raise ValueError(f"dtype must be 'float32' or 'float64', got {dtype!r}")
-    return found
+    return np.dtype(name)

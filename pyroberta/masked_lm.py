@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy import ndarray as Array
@@ -11,8 +11,9 @@ from numpy import ndarray as Array
 from pyroberta.backbone import Backbone
 from pyroberta.inference import Target, fill_masks, hidden_states, logits_at, mask_places, score_texts
 from pyroberta.inputs import MaskedLMInputs, check_features, padding_mask
+from pyroberta.model.attributes import Reasons, whole_number
 from pyroberta.model.batch import Batch, pack, pack_padded, slot_rows, unpack
-from pyroberta.task import Task, whole_number
+from pyroberta.task import Task
 from pyroberta.text.given import opened
 from pyroberta.text.long_texts import LongTexts, check_long_texts
 from pyroberta.text.preprocessor import MaskedLMPreprocessor, plain_texts
@@ -46,6 +47,10 @@ class MaskedLM(Task):
     default_metrics = ("accuracy", "perplexity")
     takes_metrics = False
     nothing = NOTHING_MASKED
+    unsettable: ClassVar[Reasons] = {
+        "labels": "a masked LM has no classes",
+        "masked_lm_head": "its parameters change within `with backbone.changing() as params`",
+    }
 
     def __init__(self, backbone: Backbone, preprocessor: MaskedLMPreprocessor | None = None, *, seed: int = 0) -> None:
         super().__init__(backbone, preprocessor, seed=seed)

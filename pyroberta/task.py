@@ -15,6 +15,7 @@ from numpy import ndarray as Array
 from pyroberta.backbone import Backbone
 from pyroberta.formats.budget import clipped
 from pyroberta.inputs import InputReader
+from pyroberta.model.attributes import MODEL, Checked, Checks, Reasons, of_ours, true_or_false, whole_number
 from pyroberta.model.batch import Batch
 from pyroberta.model.gradients import Gradients
 from pyroberta.model.guard import uninterrupted
@@ -30,33 +31,18 @@ from pyroberta.training.callbacks import Callback, CallbackList, History, Progre
 from pyroberta.training.data import Examples, HeldExamples, Seed, grouped, numbered, onwards
 from pyroberta.training.loop import Result, compute_gradients, evaluate_batch
 
-Ours = TypeVar("Ours")
 Own = TypeVar("Own", bound="Task")
 
-# The public names of `keras.Model` that a task lacks: whoever sets one expects it to do something.
-KERAS_NAMES = frozenset((
-    "add_loss", "add_metric", "add_variable", "add_weight", "build", "build_from_config", "call",
-    "compile_from_config", "compute_dtype", "compute_loss", "compute_mask", "compute_metrics",
-    "compute_output_shape", "compute_output_spec", "dtype", "dtype_policy", "export", "from_config",
-    "get_build_config", "get_compile_config", "get_config", "get_layer", "get_metrics_result",
-    "get_quantization_layer_structure", "get_state_tree", "input", "input_dtype", "input_spec", "jit_compile",
-    "layers", "load_own_variables", "load_weights", "losses", "make_predict_function", "make_test_function",
-    "make_train_function", "metrics", "metrics_names", "metrics_variables", "non_trainable_variables",
-    "non_trainable_weights", "output", "path", "predict_step", "quantization_mode", "quantize", "quantized_build",
-    "quantized_call", "rematerialized_call", "reset_metrics", "run_eagerly", "save", "save_own_variables",
-    "save_weights", "set_state_tree", "stateless_call", "stateless_compute_loss", "supports_masking",
-    "symbolic_call", "test_step", "to_json", "train_step", "trainable_variables", "trainable_weights",
-    "variable_dtype", "variables", "weights",
-))  # fmt: skip
 
 FROM_PRESET: Any = object()  # "the preset's own preprocessor", as distinct from None, "no preprocessor"
 
 
-class Task(ABC):
+class Task(Checked, ABC):
     """A backbone with the head of one task, the preprocessor of its texts, and how it is trained.
 
     `MaskedLM` and `TextClassifier` are the two; what they add is what they are asked, and what their logits are.
-    `Task.from_preset` gives the one that a preset is.
+    `Task.from_preset` gives the one that a preset is. `copy.copy` and `copy.deepcopy` give a task with parameters of
+    its own. Two tasks that are made around one backbone share its parameters; one at a time may train them.
 
     Args:
         backbone: the encoder; its vector holds the head's parameters too.
@@ -84,6 +70,18 @@ class Task(ABC):
     reader_kind: ClassVar[type[InputReader]]
     takes_metrics: ClassVar[bool] = True  # without weights, as Keras's `metrics` are
     nothing: ClassVar[str]  # what to say of examples that nothing can be learnt from
+    checks: ClassVar[Checks] = {
+        "seed": lambda name, value: whole_number(name, value, at_least=0, at_most=2**64 - 1),
+        **dict.fromkeys(("stop_training", "stop_evaluating", "stop_predicting", "trainable"), true_or_false),
+    }
+    unsettable: ClassVar[Reasons] = MODEL | {
+        "metrics": "compile takes them",
+        "dtype": "give dtype= where it is loaded, or where its backbone is made",
+        "run_eagerly": "every step is plain Python here, which a debugger can enter",
+        **dict.fromkeys(("jit_compile", "steps_per_execution"), "there is nothing to compile here"),
+        **dict.fromkeys(("params", "weights", "variables"), "set_weights, or backbone.changing(), changes values"),
+        **dict.fromkeys(("trainable_weights", "trainable_variables"), "see backbone.freeze and trainable"),
+    }
 
     labels: list[str] | None = None
 
@@ -96,15 +94,20 @@ class Task(ABC):
         classifier_dropout: float | None = None,
         seed: int = 0,
     ) -> None:
-        self.seed = whole_number("seed", seed, at_least=0, at_most=2**64 - 1)
-        self.backbone = of_ours("backbone", backbone, Backbone)
-        if backbone.config.num_classes != num_classes:
-            self.backbone = backbone.with_head(num_classes, classifier_dropout=classifier_dropout, seed=seed)
-        self.preprocessor = preprocessor and of_ours("preprocessor", preprocessor, self.preprocessor_kind)
+        self.seed = seed
+        config = of_ours("backbone", backbone, Backbone).config
+        if config.num_classes != num_classes:
+            backbone = backbone.with_head(num_classes, classifier_dropout=classifier_dropout, seed=self.seed)
+        elif classifier_dropout not in (None, config.classifier_dropout):
+            raise ValueError(
+                f"classifier_dropout is {classifier_dropout!r}, but the backbone has a head for {num_classes} classes "
+                f"already, whose rate is {config.classifier_dropout}: leave it out, or set backbone.config to "
+                f"dataclasses.replace(backbone.config, classifier_dropout={classifier_dropout!r}) first"
+            )
+        self.backbone = backbone
+        self.preprocessor = preprocessor
         self.stop_training = self.stop_evaluating = self.stop_predicting = False
         self._trainable = True
-        if preprocessor is not None:
-            _check_fit(preprocessor, backbone)
         self._trained_from: str | None = None  # the name or handle whose weights it began with
         self._sums: Arrays | None = None  # the gradients' vector, made at the first update
         self.compile()
@@ -198,12 +201,30 @@ class Task(ABC):
             task._trained_from = name
         return task
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name in KERAS_NAMES and not hasattr(type(self), name):
-            raise AttributeError(
-                f"{type(self).__name__} has no {name!r}: Keras's Model has it, and setting it here would do nothing"
-            )
-        super().__setattr__(name, value)
+    def _checked(self, name: str, value: Any) -> Any:
+        value = super()._checked(name, value)
+        if name == "backbone":
+            before = vars(self).get("backbone")
+            if before and of_ours(name, value, Backbone).config.num_classes != before.config.num_classes:
+                raise ValueError(
+                    f"the backbone has a head for {value.config.num_classes or 'no'} classes, the one before for "
+                    f"{before.config.num_classes or 'no'}: make another {type(self).__name__}"
+                )
+            if vars(self).get("preprocessor"):
+                _check_fit(vars(self)["preprocessor"], value)
+        elif name == "preprocessor" and value is not None:
+            _check_fit(of_ours(name, value, self.preprocessor_kind), self.backbone)
+        elif name == "optimizer":
+            value = "adam" if isinstance(value, str) and value == "auto" else value
+            value = of_ours(name, optimizers.get(value), optimizers.Adam)
+        elif name == "loss":
+            value = self._default_loss() if isinstance(value, str) and value == "auto" else losses.get(value)
+            _check_loss(of_ours(name, value, losses.SparseCategoricalCrossentropy))
+        return value
+
+    def __copy__(self: Own) -> Own:
+        """A deep copy, as Keras's is: two tasks over one backbone would freeze and train each other's parameters."""
+        return copy.deepcopy(self)
 
     def __getstate__(self) -> dict[str, Any]:
         """For copies and pickles: all but the gradients of the last update."""
@@ -231,7 +252,7 @@ class Task(ABC):
 
     @trainable.setter
     def trainable(self, value: bool) -> None:
-        self._trainable = bool(value)
+        self._trainable = value
         self.backbone.trainable = value
 
     # --- what a task is made of ----------------------------------------------------------------------------------
@@ -288,8 +309,6 @@ class Task(ABC):
                 LM's `metrics`.
             TypeError: for an optimizer, a loss or a metric that is not pyroberta's.
         """
-        if isinstance(loss, str) and loss == "auto":
-            loss = self._default_loss()
         if isinstance(metrics, str):
             metrics = None if metrics == "auto" else (metrics,)
         if metrics and not self.takes_metrics:
@@ -300,21 +319,15 @@ class Task(ABC):
         if isinstance(weighted_metrics, str):
             default = () if metrics else self.default_metrics
             weighted_metrics = default if weighted_metrics == "auto" else (weighted_metrics,)
-        optimizer = "adam" if isinstance(optimizer, str) and optimizer == "auto" else optimizer
-        new_optimizer = of_ours("optimizer", optimizers.get(optimizer), optimizers.Adam)
-        new_loss = of_ours("loss", losses.get(loss), losses.SparseCategoricalCrossentropy)
+        new_optimizer, new_loss = self._checked("optimizer", optimizer), self._checked("loss", loss)
+        recompute = true_or_false("recompute", recompute)
         new_metrics, unweighted = (
             [of_ours("metric", measures.get(metric), measures.Metric) for metric in some or ()]
             for some in (weighted_metrics, metrics)
         )
-        if not new_loss.from_logits:
-            raise ValueError("the model gives logits: use SparseCategoricalCrossentropy(from_logits=True)")
-        if new_loss.ignore_class is not None:
-            raise ValueError("ignore_class is for losses on arrays; in training, a weight of 0 leaves a label out")
-        new_loss.denominator(np.ones(1), 1)  # raises where there is no reduction
         if new_optimizer.m is not None:  # it has worked before, here or for another model
             new_optimizer.build(self.backbone.params)
-        self.optimizer, self.loss, self._recompute = new_optimizer, new_loss, bool(recompute)
+        self.optimizer, self.loss, self._recompute = new_optimizer, new_loss, recompute
         self._metrics: list[measures.Metric] = [measures.Loss(), *new_metrics, *unweighted]
         self._unweighted = unweighted
 
@@ -782,6 +795,7 @@ class Task(ABC):
     def _update(self, group: Sequence[Batch], running: measures.Running) -> dict[str, float]:
         """One update from the batches of `group` taken as one; returns the metrics so far."""
         backbone, optimizer = self.backbone, self.optimizer
+        self._need_trainable()  # a callback may have frozen all there is
         if self._sums is None or self._sums.table != backbone.params.table:
             self._sums = backbone.params.zeros_like()
         names = self._trainable_names()
@@ -797,6 +811,7 @@ class Task(ABC):
     def _evaluate(
         self, examples: Examples, batch_size: int, steps: int | None = None, told: CallbackList | None = None
     ) -> dict[str, float]:
+        _check_loss(self.loss)  # its attributes may have been set since
         told = told or CallbackList([], model=self, params={})
         backbone = self.backbone
         params = backbone.prepared(changing=self._trainable_names())
@@ -831,6 +846,7 @@ class Task(ABC):
             raise ValueError(
                 "every parameter is frozen: there is nothing to train. See trainable, backbone.trainable and unfreeze"
             )
+        _check_loss(self.loss)  # its attributes may have been set since
         if self.optimizer.m is not None and self.optimizer.m.table != self.backbone.params.table:
             raise ValueError(
                 "the model has other parameters than when the optimizer last worked on it (LoRA was enabled or merged, "
@@ -868,6 +884,15 @@ def _measure(running: measures.Running, result: Result) -> None:
     running.update(result.losses, result.predicted, result.labels, result.weights, result.denominator)
 
 
+def _check_loss(loss: losses.SparseCategoricalCrossentropy) -> None:
+    """That a model can be trained on it."""
+    if not loss.from_logits:
+        raise ValueError("the model gives logits: use SparseCategoricalCrossentropy(from_logits=True)")
+    if loss.ignore_class is not None:
+        raise ValueError("ignore_class is for losses on arrays; in training, a weight of 0 leaves a label out")
+    loss.denominator(np.ones(1), 1)  # raises where there is no reduction
+
+
 def _check_fit(preprocessor: Preprocessor, backbone: Backbone) -> None:
     """The preprocessor makes what the model takes."""
     config = backbone.config
@@ -900,34 +925,6 @@ def _fraction(value: float, count: int) -> float:
 def _as_keras(values: dict[str, float]) -> float | list[float]:
     """Keras's return value: a number where there is the loss alone, else a list."""
     return list(values.values()) if len(values) > 1 else next(iter(values.values()))
-
-
-def whole_number(name: str, value: Any, at_least: int = 1, at_most: int | None = None) -> int:
-    """The value as an int.
-
-    Raises:
-        ValueError: naming it, where it is no whole number or out of range.
-
-    >>> whole_number("batch_size", 0)
-    Traceback (most recent call last):
-    ValueError: batch_size must be a whole number of at least 1, got 0
-    """
-    number = int(value) if isinstance(value, int | np.integer) and not isinstance(value, bool) else at_least - 1
-    if number < at_least or (at_most is not None and number > at_most):
-        up_to = "" if at_most is None else f" and at most {at_most}"
-        raise ValueError(f"{name} must be a whole number of at least {at_least}{up_to}, got {value!r}")
-    return number
-
-
-def of_ours(what: str, given: Any, kind: type[Ours]) -> Ours:
-    """What was given, if it is of that class of pyroberta's.
-
-    Raises:
-        TypeError: naming what it should be.
-    """
-    if not isinstance(given, kind):
-        raise TypeError(f"the {what} should be one of pyroberta's, such as {kind.__name__}; got {given!r}")
-    return given
 
 
 def _ceil(count: int | None, size: int) -> int | None:

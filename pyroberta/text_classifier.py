@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy import ndarray as Array
@@ -13,6 +13,7 @@ from numpy import ndarray as Array
 from pyroberta.backbone import Backbone
 from pyroberta.classifier_inputs import ClassifierInputs, packed_features
 from pyroberta.inference import logits_at
+from pyroberta.model.attributes import Reasons, whole_number
 from pyroberta.model.batch import Batch, pack
 from pyroberta.presets import registry
 from pyroberta.task import FROM_PRESET, Task
@@ -64,6 +65,17 @@ class TextClassifier(Task):
     preprocessor_kind = TextClassifierPreprocessor
     reader_kind = ClassifierInputs
     nothing = "every sample_weight is 0: there is nothing to learn"
+    unsettable: ClassVar[Reasons] = {
+        "num_classes": "make another: TextClassifier(backbone, num_classes, preprocessor)",
+        "dropout": "set backbone.config to dataclasses.replace(backbone.config, classifier_dropout=...)",
+        "classifier_dropout": "set backbone.config to dataclasses.replace(backbone.config, classifier_dropout=...)",
+        "activation": "a classifier gives logits; classify gives probabilities, and so does exp(log_softmax(logits))",
+        "hidden_dim": "the head's dense layer is as wide as the backbone",
+        **dict.fromkeys(
+            ("output_dense", "output_dropout", "pooled_dense", "pooled_dropout"),
+            "the head's parameters change within `with backbone.changing() as params`",
+        ),
+    }
 
     def __init__(
         self,
@@ -77,8 +89,12 @@ class TextClassifier(Task):
     ) -> None:
         if num_classes is None:
             raise ValueError("num_classes is missing: how many classes should the head tell apart?")
+        num_classes = whole_number("num_classes", num_classes, at_least=2)
         super().__init__(backbone, preprocessor, num_classes, classifier_dropout=classifier_dropout, seed=seed)
         self.labels = _names(labels, num_classes)
+
+    def _checked(self, name: str, value: Any) -> Any:
+        return _names(value, self.num_classes) if name == "labels" else super()._checked(name, value)
 
     @classmethod
     def from_preset(  # type: ignore[override]  # what the base class takes is among the options

@@ -602,7 +602,9 @@ def measure(
     assert model.preprocessor is not None
     kept = model.preprocessor
     tokenizer = kept.tokenizer
-    model.preprocessor = MaskedLMPreprocessor(tokenizer, mask_selection_rate=EVALUATION_MASK_RATE, **rates)
+    model.preprocessor = MaskedLMPreprocessor(
+        tokenizer, kept.sequence_length, mask_selection_rate=EVALUATION_MASK_RATE, **rates
+    )
     figures = {}
     for name, sequences in texts.items():
         some = sequences[:: max(1, sum(map(len, sequences)) // tokens)] if tokens else sequences

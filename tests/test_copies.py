@@ -108,6 +108,30 @@ def test_a_shallow_copy_of_a_backbone_is_a_whole_one():
     assert not (backbone.params["head.bias"] == 7.0).any()
 
 
+def test_a_shallow_copy_of_a_task_is_a_whole_one_that_trains_beside_it():
+    model, alone = used(), used()
+    other = copy.copy(model)
+    assert other.backbone is not model.backbone
+    assert other.optimizer is not model.optimizer
+    found = []
+
+    def train_the_copy(epoch, logs):
+        found.append(other.fit(TEXTS, batch_size=4, verbose=0).history)
+
+    both = callbacks.LambdaCallback(on_epoch_end=train_the_copy)
+    assert model.fit(TEXTS, batch_size=4, verbose=0, callbacks=both).history == found[0]
+    alone.fit(TEXTS, batch_size=4, verbose=0)
+    assert np.array_equal(model.params.flat, alone.params.flat)
+    assert np.array_equal(other.params.flat, alone.params.flat)
+
+
+def test_a_shallow_copy_of_an_optimizer_has_moments_of_its_own():
+    optimizer = used().optimizer
+    other = copy.copy(optimizer)
+    assert other.iterations == optimizer.iterations
+    assert not np.shares_memory(other.m.flat, optimizer.m.flat)
+
+
 @ways
 def test_a_table_of_ops_of_ones_own_is_copied_and_not_pickled(way):
     model = small_masked_lm()

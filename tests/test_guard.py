@@ -311,32 +311,22 @@ def test_a_task_that_is_not_trainable_trains_nothing():
     assert not np.array_equal(lm.params.flat, before)
 
 
-@pytest.mark.parametrize("name", ["run_eagerly", "dtype", "metrics", "layers", "train_step", "trainable_variables"])
-def test_a_name_of_keras_that_would_do_nothing_cannot_be_set(name):
-    with pytest.raises(AttributeError, match=rf"MaskedLM has no '{name}': Keras's Model has it"):
-        setattr(model(), name, True)
-
-
-def test_other_names_can_be_set():
+@pytest.mark.parametrize("hook", ["on_epoch_begin", "on_train_batch_begin", "on_train_batch_end", "on_epoch_end"])
+def test_a_callback_that_freezes_all_there_is_ends_the_fit(hook):
     lm = model()
-    lm.note = "mine"
-    lm.stop_training = True
-    assert lm.note == "mine"
+    freeze = callbacks.LambdaCallback(**{hook: lambda number, logs: setattr(lm, "trainable", False)})
+    with pytest.raises(ValueError, match="every parameter is frozen: there is nothing to train"):
+        lm.fit(TEXTS, batch_size=3, epochs=2, verbose=0, callbacks=freeze)
+    lm.trainable = True
+    lm.fit(TEXTS, verbose=0)
 
 
-@pytest.mark.parity
-def test_the_names_are_those_of_the_living_keras(monkeypatch):
-    monkeypatch.setenv("KERAS_BACKEND", "torch")  # its default, TensorFlow, is not installed
-    import keras
-    import torch
-
-    from pyroberta import TextClassifier
-    from pyroberta.task import KERAS_NAMES
-
-    of_torch = {*dir(torch.nn.Module), "torch_params"}  # where Keras runs on torch, its models are torch's modules too
-    theirs = {name for name in dir(keras.Model) if not name.startswith("_")} - of_torch
-    assert {name for name in theirs if not hasattr(TextClassifier, name)} <= KERAS_NAMES
-    assert set(dir(keras.Model)) >= KERAS_NAMES
+def test_a_callback_may_freeze_some():
+    lm = model()
+    freeze = callbacks.LambdaCallback(on_epoch_begin=lambda number, logs: setattr(lm.backbone, "trainable", False))
+    before = lm.params.flat.copy()
+    lm.fit(TEXTS, verbose=0, callbacks=freeze)
+    assert not np.array_equal(lm.params.flat, before)
 
 
 def test_an_evaluation_can_be_stopped_and_tells_its_logs():

@@ -557,7 +557,7 @@ def test_parameters_of_another_config_are_not_saved(tmp_path: Path) -> None:
 
 
 def test_another_dtype_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="dtype must be one of float32, float16, bfloat16, float64, got int8"):
+    with pytest.raises(ValueError, match="dtype must be one of float32, float16, bfloat16, float64, got 'int8'"):
         hf.write(tmp_path / "preset", Contents(CONFIG, random_params()), dtype="int8")
 
 

@@ -185,7 +185,7 @@ def test_without_h5py_nothing_is_written(tmp_path, monkeypatch):
 
 def test_bad_arguments_are_named_and_nothing_is_written(tmp_path):
     given = model()
-    refused(tmp_path, "dtype must be one of float32, float16, bfloat16, float64, got int8", given, dtype="int8")
+    refused(tmp_path, "dtype must be one of float32, float16, bfloat16, float64, got 'int8'", given, dtype="int8")
     refused(tmp_path, "max_shard_size must be", given, max_shard_size="big")
     with pytest.raises(ValueError, match="format must be 'hf' or 'keras', got 'onnx'"):
         given.save_to_preset(tmp_path / "p", format="onnx")

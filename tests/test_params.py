@@ -121,7 +121,7 @@ def test_a_pattern_that_matches_nothing_is_an_error_that_shows_what_names_look_l
         ("dropout", 1.0, "dropout must be in [0, 1), got 1.0"),
         ("dropout", math.nan, "dropout must be in [0, 1), got nan"),
         ("attention_dropout", -0.1, "attention_dropout must be in [0, 1), got -0.1"),
-        ("layer_norm_epsilon", 0.0, "layer_norm_epsilon must be above 0, got 0.0"),
+        ("layer_norm_epsilon", 0.0, "layer_norm_epsilon must be above 0 and finite, got 0.0"),
     ],
 )
 def test_a_config_names_the_field_that_is_out_of_range(field, value, message):

@@ -5,6 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
+from pyroberta.model.attributes import is_real, true_or_false, whole_number
+
 LORA_TARGETS = ("query", "key", "value", "output")
 MOST_LAYERS = 340  # three dropout sites each, and three more: their numbers have 10 bits in a dropout key
 
@@ -67,10 +71,9 @@ class RobertaConfig:
         sizes = (
             "vocabulary_size", "num_layers", "num_heads", "hidden_dim", "intermediate_dim", "max_sequence_length",
         )  # fmt: skip
+        self._keep_plain()
         for name in sizes:
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
+            whole_number(name, getattr(self, name))
         classes = self.num_classes
         if classes is not None and (not isinstance(classes, int) or isinstance(classes, bool) or classes < 2):
             raise ValueError(
@@ -78,7 +81,7 @@ class RobertaConfig:
             )
         for name in ("dropout", "attention_dropout", "classifier_dropout"):
             value = getattr(self, name)
-            if not 0.0 <= value < 1.0:
+            if not is_real(value) or not 0.0 <= value < 1.0:
                 raise ValueError(f"{name} must be in [0, 1), got {value!r}")
         for name in ("start_id", "pad_id", "end_id"):
             value = getattr(self, name)
@@ -89,8 +92,9 @@ class RobertaConfig:
                 )
         if self.num_layers > MOST_LAYERS:
             raise ValueError(f"num_layers must be at most {MOST_LAYERS}, got {self.num_layers}")
-        if not self.layer_norm_epsilon > 0.0:
-            raise ValueError(f"layer_norm_epsilon must be above 0, got {self.layer_norm_epsilon!r}")
+        if not is_real(self.layer_norm_epsilon) or not 0.0 < self.layer_norm_epsilon < math.inf:
+            raise ValueError(f"layer_norm_epsilon must be above 0 and finite, got {self.layer_norm_epsilon!r}")
+        true_or_false("tie_embeddings", self.tie_embeddings)
         if self.hidden_dim % self.num_heads:
             raise ValueError(
                 f"hidden_dim {self.hidden_dim} is not a multiple of num_heads {self.num_heads}: "
@@ -99,13 +103,19 @@ class RobertaConfig:
 
         self._check_lora()
 
+    def _keep_plain(self) -> None:
+        """NumPy's scalars become Python's numbers, which go into JSON."""
+        for name, value in vars(self).items():
+            if isinstance(value, np.bool_ | np.integer | np.floating):
+                object.__setattr__(self, name, value.item())
+
     def _check_lora(self) -> None:
         rank, alpha = self.lora_rank, self.lora_alpha
         if not isinstance(rank, int) or isinstance(rank, bool) or rank < 0:
             raise ValueError(f"lora_rank must be a whole number of at least 0, got {rank!r}")
         if alpha is None:
             object.__setattr__(self, "lora_alpha", float(rank) if rank else None)
-        elif not rank or not 0.0 < alpha < math.inf:
+        elif not rank or not is_real(alpha) or not 0.0 < alpha < math.inf:
             raise ValueError(f"lora_alpha must be above 0, beside a lora_rank; got {alpha!r} and lora_rank {rank}")
         targets = tuple(self.lora_targets)
         if not targets or not set(targets) <= set(LORA_TARGETS):

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from pyroberta.model.params import numpy_name
 from pyroberta.presets.stored import BLOCK, NUMPY_TYPES, refuse_non_finite, widened
 
 # What weights can be stored as, and the name that safetensors has for it.
@@ -20,18 +21,19 @@ CODES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16", "float64": "F64
 def dtype_name(dtype: DTypeLike | str) -> str:
     """The name of a dtype that weights can be stored as.
 
+    Args:
+        dtype: one of the names in `CODES`, or NumPy's dtype or type of such a name. Python's `float` and other names,
+            such as "half", are refused: what they mean depends on who reads them.
+
     Raises:
         ValueError: for another one.
 
     >>> dtype_name(np.float16), dtype_name("bfloat16")
     ('float16', 'bfloat16')
     """
-    try:
-        name = "bfloat16" if dtype == "bfloat16" else np.dtype(dtype).name
-    except TypeError:
-        name = repr(dtype)
+    name = numpy_name(dtype)
     if name not in CODES:
-        raise ValueError(f"dtype must be one of {', '.join(CODES)}, got {name}")
+        raise ValueError(f"dtype must be one of {', '.join(CODES)}, got {dtype!r}")
     return name
 
 

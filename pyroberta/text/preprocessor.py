@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyroberta.formats.budget import clipped, shown
+from pyroberta.model.attributes import LAYER, Check, Checked, Checks, Reasons, true_or_false
 from pyroberta.model.batch import Batch, Padded, pack, pad
 from pyroberta.model.guard import fork_safe_lock
 from pyroberta.text.given import bytes_error, opened, refuse_rows
@@ -26,7 +26,49 @@ _COUNTING = fork_safe_lock()  # not in the object, which may be pickled
 Own = TypeVar("Own", bound="Preprocessor")
 
 
-class Preprocessor:
+def _whole_number(at_least: int) -> Check:
+    def check(name: str, value: Any) -> int:
+        if not isinstance(value, int | np.integer) or isinstance(value, bool):
+            raise TypeError(f"{name} must be a whole number, got {_shown(value)}")
+        if value < at_least:
+            raise ValueError(f"{name} must be at least {at_least}, got {value}")
+        return int(value)
+
+    return check
+
+
+def _rate(name: str, value: Any) -> float:
+    if not isinstance(value, int | float | np.integer | np.floating) or isinstance(value, bool):
+        raise TypeError(f"{name} must be a number from 0 to 1, got {_shown(value)}")
+    if not 0.0 <= value <= 1.0:
+        raise ValueError(f"{name} must be from 0 to 1, got {float(value)}")
+    return float(value)
+
+
+def _rate_above_zero(name: str, value: Any) -> float:
+    if _rate(name, value) == 0.0:
+        raise ValueError(f"{name} is 0, which leaves nothing to predict: pass a rate above 0")
+    return float(value)
+
+
+def _one_of(choices: Iterable[str]) -> Check:
+    some = tuple(choices)
+
+    def check(name: str, value: Any) -> str:
+        if not isinstance(value, str) or value not in some:
+            raise ValueError(f"{name} must be one of {', '.join(some)}, got {shown(value)}")
+        return str(value)
+
+    return check
+
+
+def _tokenizer(name: str, value: Any) -> Tokenizer:
+    if not isinstance(value, Tokenizer):
+        raise TypeError(f"the {name} should be one of pyroberta's, such as Tokenizer; got {_shown(value)}")
+    return value
+
+
+class Preprocessor(Checked):
     """Tokenises texts and truncates them: what every task's preprocessor begins with.
 
     What counts as a text, here and in `fit`:
@@ -55,11 +97,17 @@ class Preprocessor:
     """
 
     settings: ClassVar[tuple[str, ...]] = ("sequence_length", "truncate")  # every argument but the tokenizer
+    checks: ClassVar[Checks] = {
+        "tokenizer": _tokenizer,
+        "sequence_length": _whole_number(3),
+        "truncate": _one_of(TRUNCATIONS),
+    }
+    unsettable: ClassVar[Reasons] = LAYER | {"packer": "set sequence_length and truncate"}
 
     def __init__(self, tokenizer: Tokenizer, sequence_length: int = 512, truncate: str = "round_robin") -> None:
         self.tokenizer = tokenizer
-        self.sequence_length = _whole_number("sequence_length", sequence_length, at_least=3)
-        self.truncate = _one_of("truncate", truncate, TRUNCATIONS)
+        self.sequence_length = sequence_length
+        self.truncate = truncate
 
     @classmethod
     def from_preset(
@@ -196,6 +244,18 @@ class MaskedLMPreprocessor(Preprocessor):
         *Preprocessor.settings, "mask_selection_rate", "mask_selection_length", "mask_token_rate", "random_token_rate",
         "count", "whole_words", "seed",
     )  # fmt: skip
+    checks: ClassVar[Checks] = {
+        "mask_selection_rate": _rate_above_zero,
+        "mask_selection_length": _whole_number(1),
+        "mask_token_rate": _rate,
+        "random_token_rate": _rate,
+        "count": _one_of(COUNTS),
+        "whole_words": true_or_false,
+        "seed": _whole_number(0),
+    }
+    unsettable: ClassVar[Reasons] = {
+        "masker": "set mask_selection_rate, mask_token_rate and their like, which are the preprocessor's own"
+    }
 
     def __init__(
         self,
@@ -212,23 +272,27 @@ class MaskedLMPreprocessor(Preprocessor):
         seed: int = 0,
     ) -> None:
         super().__init__(tokenizer, sequence_length, truncate)
-        self.mask_selection_rate = _rate("mask_selection_rate", mask_selection_rate)
-        self.mask_selection_length = _whole_number("mask_selection_length", mask_selection_length, at_least=1)
-        self.mask_token_rate = _rate("mask_token_rate", mask_token_rate)
-        self.random_token_rate = _rate("random_token_rate", random_token_rate)
-        self.count = _one_of("count", count, COUNTS)
-        self.whole_words = bool(whole_words)
-        self.seed = _whole_number("seed", seed, at_least=0)
-        if self.mask_selection_rate == 0.0:
-            raise ValueError("mask_selection_rate is 0, which leaves nothing to predict: pass a rate above 0")
-        if self.mask_token_rate + self.random_token_rate > 1.0 + 1e-9:
-            raise ValueError(
-                f"mask_token_rate {self.mask_token_rate} and random_token_rate {self.random_token_rate} are shares of "
-                "the selected tokens and cannot sum to more than 1"
-            )
+        self.mask_selection_rate = mask_selection_rate
+        self.mask_selection_length = mask_selection_length
+        self.mask_token_rate = mask_token_rate
+        self.random_token_rate = random_token_rate
+        self.count = count
+        self.whole_words = whole_words
+        self.seed = seed
 
         self._calls = 0
         self._edges: tuple[NDArray[np.bool_], NDArray[np.bool_]] | None = None
+
+    def _checked(self, name: str, value: Any) -> Any:
+        value = super()._checked(name, value)
+        if name in ("mask_token_rate", "random_token_rate"):
+            shares = {"mask_token_rate": 0.0, "random_token_rate": 0.0, **vars(self), name: value}
+            if shares["mask_token_rate"] + shares["random_token_rate"] > 1.0 + 1e-9:
+                raise ValueError(
+                    f"mask_token_rate {shares['mask_token_rate']} and random_token_rate "
+                    f"{shares['random_token_rate']} are shares of the selected tokens and cannot sum to more than 1"
+                )
+        return value
 
     def mask(self, sequences: Sequence[NDArray[np.integer[Any]]], rng: np.random.Generator) -> Batch:
         """Packs sequences and masks them. Every sequence with an ordinary token has at least one to be predicted.
@@ -441,32 +505,3 @@ def _string(text: Any, name: str, is_item: bool = True) -> str:
 
 def _shown(value: Any) -> str:
     return f"{clipped(shown(value), 40)} ({type(value).__name__})"
-
-
-# ------------------------------------------------------------------------------------------------------ the arguments
-
-
-def _whole_number(name: str, value: Any, at_least: int) -> int:
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{name} must be a whole number, got {_shown(value)}") from None
-    if number < at_least:
-        raise ValueError(f"{name} must be at least {at_least}, got {number}")
-    return number
-
-
-def _rate(name: str, value: Any) -> float:
-    try:
-        rate = float(value)
-    except (TypeError, ValueError):
-        raise TypeError(f"{name} must be a number from 0 to 1, got {_shown(value)}") from None
-    if not 0.0 <= rate <= 1.0:
-        raise ValueError(f"{name} must be from 0 to 1, got {rate}")
-    return rate
-
-
-def _one_of(name: str, value: Any, choices: Iterable[str]) -> str:
-    if value not in (choices := list(choices)):
-        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {shown(value)}")
-    return str(value)

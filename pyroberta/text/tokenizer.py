@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pyroberta.formats.budget import shown
+from pyroberta.model.attributes import LAYER, Checked, Checks, Reasons, true_or_false
 from pyroberta.model.guard import fork_safe_lock
 from pyroberta.text.bpe import merge
 from pyroberta.text.byte_level import (
@@ -52,7 +53,14 @@ class _Words(dict[str, tuple[int, ...]]):
         return ids
 
 
-class Tokenizer:
+_ANOTHER = "what follows from it is made once, so make another Tokenizer"
+_DERIVED = "it follows from the vocabulary and the added tokens"
+_FIXED = dict.fromkeys(
+    ("vocabulary", "merges", "start_token", "pad_token", "end_token", "unk_token", "mask_token", "separators"), _ANOTHER
+)
+
+
+class Tokenizer(Checked):
     """Byte-level BPE with RoBERTa's special tokens; id for id the equal of Hugging Face's.
 
     Any text can be encoded, and `decode` gives it back. Special tokens are recognised in raw text, literally, before
@@ -83,6 +91,35 @@ class Tokenizer:
     'A new'
     """
 
+    checks: ClassVar[Checks] = dict.fromkeys(("add_prefix_space", "mask_lstrip", "trim_offsets"), true_or_false)
+    unsettable: ClassVar[Reasons] = (
+        LAYER
+        | _FIXED
+        | dict.fromkeys(("start_id", "pad_id", "end_id", "unk_id", "mask_id", "special_ids"), _DERIVED)
+        | dict.fromkeys(("is_special", "is_word_start", "ordinary_ids", "vocabulary_size"), _DERIVED)
+        | dict.fromkeys(("start_token_id", "pad_token_id", "end_token_id", "mask_token_id"), _DERIVED)
+        | dict.fromkeys(("special_token_ids", "special_tokens"), _DERIVED)
+        | dict.fromkeys(("added_tokens", "unsplittable_tokens"), "add_tokens adds some")
+        | {"sequence_length": "set that of the preprocessor, which cuts texts"}
+    )
+    vocabulary: dict[str, int]
+    merges: list[tuple[str, str]]
+    start_token: str
+    pad_token: str
+    end_token: str
+    unk_token: str
+    mask_token: str
+    added_tokens: dict[str, bool]
+    separators: int
+    start_id: int
+    pad_id: int
+    end_id: int
+    unk_id: int
+    mask_id: int
+    special_ids: frozenset[int]
+    is_special: NDArray[np.bool_]
+    ordinary_ids: NDArray[np.int32]
+
     def __init__(
         self,
         vocabulary: Mapping[str, int],
@@ -99,21 +136,11 @@ class Tokenizer:
         separators: int = 2,
         trim_offsets: bool = True,
     ) -> None:
-        self.vocabulary = dict(vocabulary)
-        self.merges = _checked_merges(merges)
-        self.add_prefix_space = bool(add_prefix_space)
-        self.mask_lstrip = bool(mask_lstrip)
-        self.start_token = start_token
-        self.pad_token = pad_token
-        self.end_token = end_token
-        self.unk_token = unk_token
-        self.mask_token = mask_token
-        self.added_tokens = dict(added_tokens or {})
+        self.add_prefix_space = add_prefix_space
+        self.mask_lstrip = mask_lstrip
+        self.trim_offsets = trim_offsets
         if separators not in (1, 2) or isinstance(separators, bool):
             raise ValueError(f"separators must be 1 or 2, got {shown(separators)}")
-        self.separators = separators
-        self.trim_offsets = bool(trim_offsets)
-
         special_tokens = {
             "start_token": start_token,
             "pad_token": pad_token,
@@ -121,16 +148,20 @@ class Tokenizer:
             "unk_token": unk_token,
             "mask_token": mask_token,
         }
+        vars(self).update(
+            special_tokens,
+            vocabulary=dict(vocabulary),
+            merges=_checked_merges(merges),
+            added_tokens=dict(added_tokens or {}),
+            separators=separators,
+        )
         self._tokens = _by_id(self.vocabulary)
         _check_special_tokens(self.vocabulary, special_tokens, self.added_tokens)
         self._byte_ids = _byte_ids(self.vocabulary)
         self._ranks, self._products = _merge_tables(self.vocabulary, self.merges)
 
-        self.start_id = self.vocabulary[start_token]
-        self.pad_id = self.vocabulary[pad_token]
-        self.end_id = self.vocabulary[end_token]
-        self.unk_id = self.vocabulary[unk_token]
-        self.mask_id = self.vocabulary[mask_token]
+        roles = {role.replace("_token", "_id"): self.vocabulary[token] for role, token in special_tokens.items()}
+        vars(self).update(roles)
         self._words = _Words(self._encode_word)
         self._list_tokens()
 
@@ -139,11 +170,11 @@ class Tokenizer:
         self._vocabulary_size = max(self._tokens) + 1
         roles = self.start_token, self.pad_token, self.end_token, self.unk_token, self.mask_token
         also_special = [token for token, is_special in self.added_tokens.items() if is_special]
-        self.special_ids = frozenset(self.vocabulary[token] for token in [*roles, *also_special])
-        self.is_special = np.zeros(self._vocabulary_size, np.bool_)
-        self.is_special[list(self.special_ids)] = True
+        special_ids = frozenset(self.vocabulary[token] for token in [*roles, *also_special])
+        is_special = np.zeros(self._vocabulary_size, np.bool_)
+        is_special[list(special_ids)] = True
         ids = np.sort(np.fromiter(self._tokens, np.int32))
-        self.ordinary_ids = ids[~self.is_special[ids]]
+        vars(self).update(special_ids=special_ids, is_special=is_special, ordinary_ids=ids[~is_special[ids]])
 
         self._literals: Literals | None = None  # made when a text comes: tokens may be added one by one
 

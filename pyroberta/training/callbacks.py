@@ -17,11 +17,12 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pyroberta.model.attributes import Checked, Checks, Reasons, is_real, true_or_false, whole_number
 from pyroberta.training.metrics import METRICS
 
 __all__ = [
@@ -44,7 +45,7 @@ USUAL_WIDTH = 80  # where a terminal's width is not known
 SECONDS_BETWEEN_LINES = 30.0  # of a progress bar that cannot be redrawn
 
 
-class Callback:
+class Callback(Checked):
     """Subclass it and override the hooks that you want; each does nothing of itself.
 
     Attributes:
@@ -286,8 +287,45 @@ class History(Callback):
         return figure
 
 
+def _finite_or_none(name: str, value: Any) -> float | None:
+    if value is not None and not is_real(value):
+        raise ValueError(f"{name} must be a number or None, got {value!r}")
+    return None if value is None else float(value)
+
+
+def _change(name: str, value: Any) -> float:
+    if not is_real(value) or math.isinf(value):
+        raise ValueError(f"{name} must be a number, got {value!r}")
+    return abs(float(value))
+
+
+def _count(name: str, value: Any) -> int:
+    return whole_number(name, value, at_least=0)
+
+
+def _loudness(name: str, value: Any) -> int:
+    if value not in (0, 1, 2) or not isinstance(value, int | np.integer | np.bool_):
+        raise ValueError(f"{name} must be 0 (silent) or 1 (says on stderr what was done), got {value!r}")
+    return int(value)
+
+
+def _save_freq(name: str, value: Any) -> str | int:
+    if isinstance(value, str) and value == "epoch":
+        return value
+    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{name} must be 'epoch' or a number of steps of at least 1, got {value!r}")
+    return int(value)
+
+
 class _Monitor(Callback):
     """Compares a metric with the best so far."""
+
+    checks: ClassVar[Checks] = {"min_delta": _change, "verbose": _loudness}
+    unsettable: ClassVar[Reasons] = dict.fromkeys(
+        ("monitor", "mode", "monitor_op"), "they belong together, so make another with monitor= and mode="
+    )
+    monitor: str
+    mode: str
 
     def __init__(self, monitor: str, mode: str, min_delta: float = 0.0) -> None:
         super().__init__()
@@ -298,9 +336,8 @@ class _Monitor(Callback):
             if metric is None:
                 raise ValueError(f"whether {monitor!r} should fall or rise is not known: pass mode='min' or mode='max'")
             mode = "max" if metric.higher_is_better else "min"
-        self.monitor = monitor
-        self.mode = mode
-        self.min_delta = abs(min_delta)
+        vars(self).update(monitor=monitor, mode=mode)
+        self.min_delta = min_delta
         self.best: float | None = None
 
     def improves(self, value: float, reference: float | None) -> bool:
@@ -347,6 +384,13 @@ class EarlyStopping(_Monitor):
     >>> EarlyStopping("val_accuracy", patience=3).mode
     'max'
     """
+
+    checks: ClassVar[Checks] = {
+        "patience": _count,
+        "baseline": _finite_or_none,
+        "restore_best_weights": true_or_false,
+        "start_from_epoch": _count,
+    }
 
     def __init__(
         self,
@@ -433,6 +477,13 @@ class ModelCheckpoint(_Monitor):
     'runs/01-2.50'
     """
 
+    checks: ClassVar[Checks] = {
+        "save_best_only": true_or_false,
+        "save_weights_only": true_or_false,
+        "save_freq": _save_freq,
+    }
+    unsettable: ClassVar[Reasons] = {"period": "set save_freq"}
+
     def __init__(
         self,
         filepath: str | os.PathLike[str],
@@ -445,14 +496,12 @@ class ModelCheckpoint(_Monitor):
         initial_value_threshold: float | None = None,
     ) -> None:
         super().__init__(monitor, mode if save_best_only or mode != "auto" else "min")
-        if save_freq != "epoch" and (isinstance(save_freq, (str, bool)) or int(save_freq) < 1):
-            raise ValueError(f"save_freq must be 'epoch' or a number of steps of at least 1, got {save_freq!r}")
         self.filepath = os.fspath(filepath)
         self.verbose = verbose
         self.save_best_only = save_best_only
         self.save_weights_only = save_weights_only
         self.save_freq = save_freq
-        self.best = initial_value_threshold
+        self.best = _finite_or_none("initial_value_threshold", initial_value_threshold)
         self._epoch = 0
         self._steps = 0
 
@@ -518,6 +567,15 @@ class CSVLogger(Callback):
     ['epoch,loss', '0,2.5']
     """
 
+    checks: ClassVar[Checks] = {"append": true_or_false}
+    unsettable: ClassVar[Reasons] = {
+        "sep": "set separator",
+        "keys": "the first row of the file tells the columns",
+        "append_header": "set append",
+        "csv_file": "set filename",
+        "writer": "set filename and separator",
+    }
+
     def __init__(self, filename: str | os.PathLike[str], separator: str = ",", append: bool = False) -> None:
         super().__init__()
         self.filename = os.path.expanduser(filename)
@@ -561,6 +619,12 @@ class CSVLogger(Callback):
                 ) from error
 
 
+def _bar_kind(verbose: Any) -> int:
+    if verbose not in (0, 1, 2, "auto"):
+        raise ValueError(f"verbose must be 0 (silent), 1 (a bar), 2 (a line an epoch) or 'auto', got {verbose!r}")
+    return 1 if verbose == "auto" else int(verbose)
+
+
 class ProgressBar(Callback):
     """Shows how far a run is, on stderr: loss and metrics so far, tokens per second, time left.
 
@@ -579,11 +643,11 @@ class ProgressBar(Callback):
     >>> ProgressBar(verbose=0).on_epoch_begin(0)
     """
 
+    checks: ClassVar[Checks] = {"verbose": lambda name, value: _bar_kind(value)}
+
     def __init__(self, verbose: int | str = 1) -> None:
         super().__init__()
-        if verbose not in (0, 1, 2, "auto"):
-            raise ValueError(f"verbose must be 0 (silent), 1 (a bar), 2 (a line an epoch) or 'auto', got {verbose!r}")
-        self.verbose = 1 if verbose == "auto" else int(verbose)
+        self.verbose = verbose
         self._in_fit = False
         self._bar: Any = None
 

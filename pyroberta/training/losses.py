@@ -12,10 +12,12 @@ A sum of weights of 0 gives a loss of 0. (keras/src/losses/loss.py, Keras 3.15.)
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from pyroberta.model.attributes import Checked, Checks, Reasons, true_or_false, whole_number
 
 __all__ = ["SparseCategoricalCrossentropy", "get", "sparse_categorical_crossentropy"]
 
@@ -25,7 +27,13 @@ REDUCTIONS = ("sum_over_batch_size", "mean", "mean_with_sample_weight", "sum", "
 KERAS_EPSILON = 1e-7  # keras.config.epsilon(): probabilities are kept this far from 0 and 1
 
 
-class SparseCategoricalCrossentropy:
+def _reduction(name: str, value: Any) -> Any:
+    if not isinstance(value, str | None) or value not in REDUCTIONS:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, REDUCTIONS))}, got {value!r}")
+    return None if value == "none" else value
+
+
+class SparseCategoricalCrossentropy(Checked):
     """The cross-entropy of integer labels: -log p(label), weighted and reduced.
 
     Args:
@@ -46,6 +54,17 @@ class SparseCategoricalCrossentropy:
     0.5
     """
 
+    checks: ClassVar[Checks] = {
+        "from_logits": true_or_false,
+        "ignore_class": lambda name, value: None if value is None else whole_number(name, value, at_least=-(2**63)),
+        "reduction": _reduction,
+    }
+    unsettable: ClassVar[Reasons] = {
+        "call": "a loss of another form has no backward here",
+        "fn": "a loss of another form has no backward here",
+        "dtype": "a loss is summed in float64",
+    }
+
     def __init__(
         self,
         from_logits: bool = False,
@@ -53,11 +72,9 @@ class SparseCategoricalCrossentropy:
         reduction: Reduction | None = "sum_over_batch_size",
         name: str = "sparse_categorical_crossentropy",
     ) -> None:
-        if reduction not in REDUCTIONS:
-            raise ValueError(f"reduction must be one of {', '.join(map(repr, REDUCTIONS))}, got {reduction!r}")
         self.from_logits = from_logits
         self.ignore_class = ignore_class
-        self.reduction = None if reduction == "none" else reduction
+        self.reduction = reduction
         self.name = name
 
     def __call__(

@@ -5,15 +5,17 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pyroberta.model.attributes import Checked, Reasons
+
 __all__ = ["Accuracy", "Loss", "Metric", "Perplexity", "SparseCategoricalAccuracy", "get"]
 
 
-class Metric:
+class Metric(Checked):
     """A numerator and a denominator that grow batch by batch.
 
     Attributes:
@@ -92,6 +94,18 @@ class Running:
         return {metric.name: metric.result() for metric, _ in self._metrics}
 
 
+_UNSETTABLE = {
+    "total": "it is called numerator",
+    "count": "it is called denominator",
+    "dtype": "sums are float64",
+    "variables": "a metric has a numerator and a denominator",
+    "reset_state": "override reset, in a subclass",
+    "update_state": "override update, in a subclass",
+    "add_variable": "a metric has a numerator and a denominator",
+    "add_weight": "a metric has a numerator and a denominator",
+}
+
+
 class Loss(Metric):
     """The loss with the reduction that the model was compiled with: Σ w·loss over Σ denominators.
 
@@ -104,6 +118,7 @@ class Loss(Metric):
     """
 
     name = "loss"
+    unsettable: ClassVar[Reasons] = _UNSETTABLE
 
     def update(
         self,
@@ -128,6 +143,7 @@ class Accuracy(Metric):
     """
 
     name = "accuracy"
+    unsettable: ClassVar[Reasons] = _UNSETTABLE
     higher_is_better = True
 
     def update(
@@ -163,6 +179,7 @@ class Perplexity(Metric):
     """
 
     name = "perplexity"
+    unsettable: ClassVar[Reasons] = _UNSETTABLE
 
     def update(
         self,

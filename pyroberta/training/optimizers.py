@@ -18,6 +18,7 @@ left alone: neither they nor their moments move, and their gradients do not coun
 
 from __future__ import annotations
 
+import copy
 import math
 import re
 import reprlib
@@ -27,6 +28,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from pyroberta.model.attributes import Checked, Checks, Reasons, is_real, real_number, whole_number
 from pyroberta.model.params import Arrays
 from pyroberta.ops import REFERENCE, Ops
 from pyroberta.training import schedules
@@ -37,9 +39,38 @@ Schedule = Callable[[int], float]
 
 BLOCK = 1 << 15  # elements that norms and decay work on at a time, so that temporaries stay small and in the cache
 BIASES_AND_NORMS = (r"\.(bias|gamma|beta)$",)
+CLIPS = ("clipnorm", "clipvalue", "global_clipnorm")
+
+_NO_AVERAGE = "there is no moving average of the weights here"
+_DECAY = real_number(0.0)
 
 
-class Adam:
+def _open_rate(name: str, value: Any) -> float:
+    _check(name, value, "in [0, 1)", is_real(value) and 0 <= value < 1)
+    return float(value)
+
+
+def _epsilon(name: str, value: Any) -> float:
+    _check(name, value, "positive", is_real(value) and 0 < value < math.inf)
+    return float(value)
+
+
+def _limit(name: str, value: Any) -> float | None:
+    _check(name, value, "None or positive", value is None or (is_real(value) and 0 < value < math.inf))
+    return None if value is None else float(value)
+
+
+def _perhaps_decay(name: str, value: Any) -> float | None:
+    _check(name, value, "None or >= 0", value is None or (is_real(value) and 0 <= value < math.inf))
+    return None if value is None else float(value)
+
+
+def _no_decay(name: str, value: None) -> None:
+    if value is not None:
+        raise ValueError(f"TorchAdam has no {name}, got {value!r}: TorchAdamW decays")
+
+
+class Adam(Checked):
     """Adam in Keras's form (Kingma and Ba 2015, arXiv:1412.6980, with the "ε̂" of its section 2.1).
 
     Args:
@@ -67,6 +98,25 @@ class Adam:
     """
 
     excluded_by_default: ClassVar[tuple[str, ...]] = ()
+    checks: ClassVar[Checks] = {
+        "beta_1": _open_rate,
+        "beta_2": _open_rate,
+        "epsilon": _epsilon,
+        "weight_decay": _perhaps_decay,
+        **dict.fromkeys(CLIPS, _limit),
+        "iterations": lambda name, value: whole_number(name, value, at_least=0),
+    }
+    unsettable: ClassVar[Reasons] = {
+        "lr": "set learning_rate",
+        "decay": "set learning_rate to a schedule, or weight_decay for decay of the weights",
+        "amsgrad": "the second moment's largest value is not kept here",
+        "use_ema": _NO_AVERAGE,
+        "ema_momentum": _NO_AVERAGE,
+        "ema_overwrite_frequency": _NO_AVERAGE,
+        "loss_scale_factor": "losses are not scaled here, since float32 and float64 have no need of it",
+        "gradient_accumulation_steps": "it is an argument of fit",
+        "variables": "load_state_dict takes a state over",
+    }
 
     def __init__(
         self,
@@ -79,16 +129,6 @@ class Adam:
         clipvalue: float | None = None,
         global_clipnorm: float | None = None,
     ) -> None:
-        _check("beta_1", beta_1, "in [0, 1)", 0 <= beta_1 < 1)
-        _check("beta_2", beta_2, "in [0, 1)", 0 <= beta_2 < 1)
-        _check("epsilon", epsilon, "positive", 0 < epsilon < math.inf)
-        _check("weight_decay", weight_decay, "None or >= 0", weight_decay is None or 0 <= weight_decay < math.inf)
-        clips = {"clipnorm": clipnorm, "clipvalue": clipvalue, "global_clipnorm": global_clipnorm}
-        for name, value in clips.items():
-            _check(name, value, "None or positive", value is None or 0 < value < math.inf)
-        given = [f"{name}={value}" for name, value in clips.items() if value is not None]
-        if len(given) > 1:
-            raise ValueError(f"only one of clipnorm, clipvalue and global_clipnorm can be set, got {', '.join(given)}")
         self.learning_rate = learning_rate
         self.beta_1 = beta_1
         self.beta_2 = beta_2
@@ -102,6 +142,19 @@ class Adam:
         self.v: Arrays | None = None
         self._excluded = self.excluded_by_default
 
+    def _checked(self, name: str, value: Any) -> Any:
+        value = super()._checked(name, value)
+        if name in CLIPS and value is not None:
+            clips = {clip: value if clip == name else getattr(self, clip, None) for clip in CLIPS}
+            given = [f"{clip}={limit}" for clip, limit in clips.items() if limit is not None]
+            if len(given) > 1:
+                raise ValueError(f"only one of {', '.join(CLIPS)} can be set, got {', '.join(given)}")
+        return value
+
+    def __copy__(self) -> Adam:
+        """A deep copy: two optimizers over one pair of moments would count their updates apart."""
+        return copy.deepcopy(self)
+
     @property
     def learning_rate(self) -> float:
         """The rate of the next update; set it to a number or a schedule."""
@@ -111,8 +164,8 @@ class Adam:
     @learning_rate.setter
     def learning_rate(self, value: float | Schedule) -> None:
         if not callable(value):
-            is_number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
-            _check("learning_rate", value, "a number >= 0 or a schedule", is_number and 0 <= value < math.inf)
+            _check("learning_rate", value, "a number >= 0 or a schedule", is_real(value) and 0 <= value < math.inf)
+            value = float(value)
         self._learning_rate = value
 
     def exclude_from_weight_decay(self, var_names: str | Iterable[str]) -> None:
@@ -302,6 +355,8 @@ class AdamW(Adam):
     >>> optimizer.exclude_from_weight_decay(["bias", "norm"])
     """
 
+    checks: ClassVar[Checks] = {"weight_decay": _DECAY}
+
     def __init__(
         self,
         learning_rate: float | Schedule = 1e-3,
@@ -313,7 +368,6 @@ class AdamW(Adam):
         clipvalue: float | None = None,
         global_clipnorm: float | None = None,
     ) -> None:
-        _check_decay(weight_decay)
         super().__init__(learning_rate, beta_1, beta_2, epsilon, weight_decay, clipnorm, clipvalue, global_clipnorm)
 
 
@@ -335,6 +389,8 @@ class TorchAdam(Adam):
     >>> TorchAdam().epsilon
     1e-08
     """
+
+    checks: ClassVar[Checks] = {"weight_decay": _no_decay}
 
     def __init__(
         self,
@@ -373,6 +429,7 @@ class TorchAdamW(TorchAdam):
     """
 
     excluded_by_default: ClassVar[tuple[str, ...]] = BIASES_AND_NORMS
+    checks: ClassVar[Checks] = {"weight_decay": _DECAY}
 
     def __init__(
         self,
@@ -385,9 +442,7 @@ class TorchAdamW(TorchAdam):
         clipvalue: float | None = None,
         global_clipnorm: float | None = None,
     ) -> None:
-        super().__init__(learning_rate, beta_1, beta_2, epsilon, clipnorm, clipvalue, global_clipnorm)
-        _check_decay(weight_decay)
-        self.weight_decay = weight_decay
+        Adam.__init__(self, learning_rate, beta_1, beta_2, epsilon, weight_decay, clipnorm, clipvalue, global_clipnorm)
 
 
 OPTIMIZERS: dict[str, type[Adam]] = {
@@ -501,12 +556,6 @@ def _blocks(flat: NDArray[Any], spans: Iterable[tuple[int, int]]) -> Iterator[ND
 def _check(name: str, value: object, expected: str, holds: bool) -> None:
     if not holds:
         raise ValueError(f"{name} must be {expected}, got {value!r}")
-
-
-def _check_decay(weight_decay: Any) -> None:
-    """An optimizer that is named after its decay has one."""
-    is_number = isinstance(weight_decay, (int, float, np.number)) and not isinstance(weight_decay, bool)
-    _check("weight_decay", weight_decay, "a number >= 0", is_number and 0 <= weight_decay < math.inf)
 
 
 def _check_alike(params: Arrays, grads: Arrays, trainable: Collection[str]) -> None:

@@ -1,0 +1,146 @@
+"""Attributes that are checked whenever they are set, by the constructor or afterwards; and the checks that many share.
+
+Whoever sets a name that Keras or KerasHub has expects it to do something. Where it would do nothing here, setting it is
+an error that says what to do instead.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+
+Check = Callable[[str, Any], Any]
+Checks = Mapping[str, Check]
+Reasons = Mapping[str, str]
+Ours = TypeVar("Ours")
+
+_KERAS = "Keras has it, and setting it here would do nothing"
+# What Keras's layers and models have alike.
+_LAYER_NAMES = (
+    "add_loss", "add_metric", "add_variable", "add_weight", "build", "build_from_config", "call", "compute_dtype",
+    "compute_mask", "compute_output_shape", "compute_output_spec", "dtype", "dtype_policy", "from_config",
+    "get_build_config", "get_config", "input", "input_dtype", "input_spec", "load_own_variables", "losses", "metrics",
+    "metrics_variables", "non_trainable_variables", "non_trainable_weights", "output", "path", "quantization_mode",
+    "quantize", "quantized_build", "quantized_call", "rematerialized_call", "save_own_variables", "stateless_call",
+    "supports_masking", "symbolic_call", "trainable_variables", "trainable_weights", "variable_dtype", "variables",
+    "weights",
+)  # fmt: skip
+_MODEL_NAMES = (
+    "compile_from_config", "compute_loss", "compute_metrics", "export", "get_compile_config", "get_layer",
+    "get_metrics_result", "get_quantization_layer_structure", "get_state_tree", "jit_compile", "layers",
+    "load_weights", "make_predict_function", "make_test_function", "make_train_function", "metrics_names",
+    "predict_step", "reset_metrics", "run_eagerly", "save", "save_weights", "set_state_tree",
+    "stateless_compute_loss", "test_step", "to_json", "train_step",
+)  # fmt: skip
+# What Keras gives layers and models when it makes them.
+_MADE_LAYER_NAMES = ("activity_regularizer", "autocast", "built", "supports_jit")
+_MADE_MODEL_NAMES = (
+    "compiled", "input_shape", "inputs", "operations", "output_names", "output_shape", "outputs", "predict_function",
+    "steps_per_execution", "test_function", "train_function",
+)  # fmt: skip
+LAYER = dict.fromkeys((*_LAYER_NAMES, *_MADE_LAYER_NAMES), _KERAS)
+MODEL = LAYER | dict.fromkeys((*_MODEL_NAMES, *_MADE_MODEL_NAMES), _KERAS)
+
+
+class Checked:
+    """An object whose attributes are checked when they are set. Each class names its own, and inherits the others.
+
+    Attributes:
+        checks: name -> a function of the name and the value, which gives the value to keep or raises.
+        unsettable: name -> why it can't be set and what to do instead. A class that defines such a name itself may set
+            it. The constructor writes an attribute that is to stay as it is made into `vars(self)`.
+
+    >>> class Rate(Checked):
+    ...     checks = {"rate": real_number(0.0, 1.0)}
+    ...     unsettable = {"lr": "set rate instead"}
+    >>> Rate().lr = 0.5
+    Traceback (most recent call last):
+    AttributeError: Rate.lr can't be set: set rate instead
+    >>> Rate().rate = "0.5"
+    Traceback (most recent call last):
+    ValueError: rate must be a number from 0 to 1, got '0.5'
+    """
+
+    checks: ClassVar[Checks] = {}
+    unsettable: ClassVar[Reasons] = {}
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        for kind in type(self).__mro__:
+            if name in vars(kind).get("unsettable", ()):
+                raise AttributeError(f"{type(self).__name__}.{name} can't be set: {vars(kind)['unsettable'][name]}")
+            if name in vars(kind):
+                if callable(vars(kind)[name]) and not callable(value):
+                    raise AttributeError(f"{type(self).__name__}.{name} can't be set: it is a method, to be called")
+                break
+        super().__setattr__(name, self._checked(name, value))
+
+    def _checked(self, name: str, value: Any) -> Any:
+        """The value to keep. A class overrides it for checks that take the object's other attributes."""
+        for kind in type(self).__mro__:
+            if name in vars(kind).get("checks", ()):
+                return vars(kind)["checks"][name](name, value)
+        return value
+
+
+def whole_number(name: str, value: Any, at_least: int = 1, at_most: int | None = None) -> int:
+    """The value as an int.
+
+    Raises:
+        ValueError: naming it, where it is no whole number or out of range.
+
+    >>> whole_number("batch_size", 0)
+    Traceback (most recent call last):
+    ValueError: batch_size must be a whole number of at least 1, got 0
+    """
+    number = int(value) if isinstance(value, int | np.integer) and not isinstance(value, bool) else at_least - 1
+    if number < at_least or (at_most is not None and number > at_most):
+        up_to = "" if at_most is None else f" and at most {at_most}"
+        raise ValueError(f"{name} must be a whole number of at least {at_least}{up_to}, got {value!r}")
+    return number
+
+
+def is_real(value: Any) -> bool:
+    """Whether it is a number, Python's or NumPy's, that isn't NaN; a bool is none."""
+    is_number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    return is_number and not math.isnan(value)
+
+
+def real_number(least: float, most: float = math.inf) -> Check:
+    """The check of a finite number in a range, both ends included; it keeps a float."""
+
+    def check(name: str, value: Any) -> float:
+        if not is_real(value) or not least <= value <= most or math.isinf(value):
+            span = f">= {least:g}" if most == math.inf else f"from {least:g} to {most:g}"
+            raise ValueError(f"{name} must be a number {span}, got {value!r}")
+        return float(value)
+
+    return check
+
+
+def true_or_false(name: str, value: Any) -> bool:
+    """The value as a bool. A text such as "False" would count as true.
+
+    Raises:
+        TypeError: naming it, for anything but a bool.
+
+    >>> true_or_false("trainable", "False")
+    Traceback (most recent call last):
+    TypeError: trainable must be True or False, got 'False'
+    """
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be True or False, got {value!r}")
+    return bool(value)
+
+
+def of_ours(what: str, given: Any, kind: type[Ours]) -> Ours:
+    """What was given, if it is of that class of pyroberta's.
+
+    Raises:
+        TypeError: naming what it should be.
+    """
+    if not isinstance(given, kind):
+        raise TypeError(f"the {what} should be one of pyroberta's, such as {kind.__name__}; got {given!r}")
+    return given
