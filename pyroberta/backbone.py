@@ -19,6 +19,7 @@ from pyroberta.model.batch import pack_padded, unpack
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.encoder import encoder_forward
 from pyroberta.model.guard import WriteGuard, uninterrupted
+from pyroberta.model.hints import hinting
 from pyroberta.model.initial_values import initialise
 from pyroberta.model.lora import merged, with_lora
 from pyroberta.model.params import Arrays, PreparedArrays, is_backbone, is_lora, resized, select, shapes
@@ -101,6 +102,7 @@ class Backbone:
         return copy.deepcopy(self)
 
     @classmethod
+    @hinting()
     def from_preset(
         cls,
         preset: str | os.PathLike[str],

@@ -12,6 +12,7 @@ from pyroberta.backbone import Backbone
 from pyroberta.inference import Target, fill_masks, hidden_states, logits_at, mask_places, score_texts
 from pyroberta.inputs import MaskedLMInputs, check_features, padding_mask
 from pyroberta.model.batch import Batch, pack, pack_padded, slot_rows, unpack
+from pyroberta.model.hints import hinting
 from pyroberta.task import Task, whole_number
 from pyroberta.text.given import opened
 from pyroberta.text.long_texts import LongTexts, check_long_texts
@@ -66,6 +67,7 @@ class MaskedLM(Task):
         check_features(inputs)
         return self._slot_logits(*self._slots(inputs))
 
+    @hinting()
     def fill_mask(
         self,
         texts: str | Sequence[str],
@@ -115,6 +117,7 @@ class MaskedLM(Task):
         flat = [masks[0] if len(masks) == 1 else masks for masks in found]
         return flat[0] if isinstance(texts, str) else flat
 
+    @hinting()
     def score(
         self,
         texts: str | Sequence[str],
@@ -155,6 +158,7 @@ class MaskedLM(Task):
         found = score_texts(self.backbone, self._tokenizer(), many, long, _most(batch_size), verbose)
         return found[0] if isinstance(texts, str) else found
 
+    @hinting()
     def embed(
         self,
         texts: str | Sequence[str],

@@ -17,6 +17,7 @@ from pyroberta.inputs import InputReader
 from pyroberta.model.batch import Batch
 from pyroberta.model.gradients import Gradients
 from pyroberta.model.guard import uninterrupted
+from pyroberta.model.hints import hinting
 from pyroberta.model.lora import merged
 from pyroberta.model.params import Arrays
 from pyroberta.presets import registry
@@ -32,6 +33,7 @@ from pyroberta.training.loop import Result, compute_gradients, evaluate_batch
 Ours = TypeVar("Ours")
 Own = TypeVar("Own", bound="Task")
 
+OF_THE_OPTIMIZER = "it is the optimizer's, as in compile(optimizer=pyroberta.optimizers.Adam(learning_rate=1e-4))"
 MOST_PARTS = 1024  # of an update: each has dropout keys of its own, see `step_key`
 
 # The public names of `keras.Model` that a task lacks: whoever sets one expects it to do something.
@@ -111,6 +113,7 @@ class Task(ABC):
         self.compile()
 
     @classmethod
+    @hinting()
     def from_preset(
         cls: type[Own],
         preset: str | os.PathLike[str],
@@ -249,6 +252,7 @@ class Task(ABC):
 
     # --- training -----------------------------------------------------------------------------------------------
 
+    @hinting(**dict.fromkeys(("lr", "learning_rate", "weight_decay"), OF_THE_OPTIMIZER))
     def compile(
         self,
         optimizer: optimizers.Adam | str = "auto",
@@ -308,6 +312,7 @@ class Task(ABC):
         self._metrics: list[measures.Metric] = [measures.Loss(), *new_metrics, *unweighted]
         self._unweighted = unweighted
 
+    @hinting()
     def fit(
         self,
         x: Any,
@@ -439,6 +444,7 @@ class Task(ABC):
                 bar.on_train_end()  # an error or Ctrl-C leaves no bar behind
         return history
 
+    @hinting()
     def evaluate(
         self,
         x: Any,
@@ -517,6 +523,7 @@ class Task(ABC):
         return values if return_dict else _as_keras(values)
 
     # --- asking -------------------------------------------------------------------------------------------------
+    @hinting()
     def predict(
         self,
         x: Any,
@@ -589,6 +596,7 @@ class Task(ABC):
 
     # --- the model itself ---------------------------------------------------------------------------------------
 
+    @hinting()
     def save_to_preset(
         self,
         directory: str | os.PathLike[str],

@@ -40,10 +40,10 @@ def hinting(**elsewhere: str) -> Callable[[Function], Function]:
     ... def draw(width=1): pass
     >>> draw(widht=2)
     Traceback (most recent call last):
-    TypeError: draw() has no argument 'widht'; did you mean 'width'?
+    TypeError: draw() got an unexpected keyword argument 'widht'; did you mean 'width'?
     >>> draw(colour="red")
     Traceback (most recent call last):
-    TypeError: draw() has no argument 'colour': paint(colour=...) has the colour
+    TypeError: draw() got an unexpected keyword argument 'colour': paint(colour=...) has the colour
     """
 
     def decorate(function: Function) -> Function:
@@ -54,7 +54,7 @@ def hinting(**elsewhere: str) -> Callable[[Function], Function]:
             for name in keywords:
                 if name not in names:
                     hint = f": {elsewhere[name]}" if name in elsewhere else did_you_mean(name, names)
-                    raise TypeError(f"{function.__qualname__}() has no argument {name!r}{hint}")
+                    raise TypeError(f"{function.__qualname__}() got an unexpected keyword argument {name!r}{hint}")
             return function(*args, **keywords)
 
         return call  # type: ignore[return-value]

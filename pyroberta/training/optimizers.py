@@ -18,6 +18,7 @@ left alone: neither they nor their moments move, and their gradients do not coun
 
 from __future__ import annotations
 
+import inspect
 import math
 import re
 import reprlib
@@ -27,6 +28,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from pyroberta.model.hints import hinting
 from pyroberta.model.params import Arrays
 from pyroberta.ops import REFERENCE, Ops
 from pyroberta.training import schedules
@@ -66,6 +68,7 @@ class Adam:
 
     excluded_by_default: ClassVar[tuple[str, ...]] = ()
 
+    @hinting()
     def __init__(
         self,
         learning_rate: float | Schedule = 5e-5,
@@ -300,6 +303,7 @@ class AdamW(Adam):
     >>> optimizer.exclude_from_weight_decay(["bias", "norm"])
     """
 
+    @hinting()
     def __init__(
         self,
         learning_rate: float | Schedule = 1e-3,
@@ -334,6 +338,7 @@ class TorchAdam(Adam):
     1e-08
     """
 
+    @hinting()
     def __init__(
         self,
         learning_rate: float | Schedule = 1e-3,
@@ -372,6 +377,7 @@ class TorchAdamW(TorchAdam):
 
     excluded_by_default: ClassVar[tuple[str, ...]] = BIASES_AND_NORMS
 
+    @hinting()
     def __init__(
         self,
         learning_rate: float | Schedule = 1e-3,
@@ -521,4 +527,4 @@ def _check_alike(params: Arrays, grads: Arrays, trainable: Collection[str]) -> N
 
 
 def _arguments(kind: type[Adam]) -> tuple[str, ...]:
-    return kind.__init__.__code__.co_varnames[: kind.__init__.__code__.co_argcount]
+    return tuple(inspect.signature(kind).parameters)
