@@ -20,6 +20,7 @@ from pyroberta.model.batch import pack_padded, unpack
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.encoder import encoder_forward
 from pyroberta.model.guard import WriteGuard, uninterrupted
+from pyroberta.model.hints import hinting
 from pyroberta.model.initial_values import initialise
 from pyroberta.model.lora import merged, with_lora
 from pyroberta.model.params import (
@@ -155,6 +156,7 @@ class Backbone(Checked):
         return copy.deepcopy(self)
 
     @classmethod
+    @hinting()
     def from_preset(
         cls,
         preset: str | os.PathLike[str],

@@ -7,43 +7,85 @@ import contextlib
 import json
 import math
 import os
+import shlex
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-LONG_TEXTS = ("split", "cut", "refuse")  # as `pyroberta.text.long_texts` has them, which is slow to import
+from pyroberta.backends import NAMES as BACKENDS
+from pyroberta.model.hints import did_you_mean
+from pyroberta.text.long_texts import LONG_TEXTS
 
 Command = Callable[[argparse.Namespace], Any]
 
-OK, FAILED, DIVERGED, INTERRUPTED = 0, 1, 3, 130  # argparse itself exits with 2 for wrong usage
+OK, FAILED, WRONG, DIVERGED, SIGNALLED = 0, 1, 2, 3, 128  # argparse exits with 2, too; a signal's number is added
+EXIT_CODES = (
+    "Exit codes: 0 done; 1 failed while it ran (no room, no memory, no connection, a package that is not installed); "
+    "2 what was given is wrong (an option, a value, a text, a file, a preset); 3 the training diverged, and what it "
+    "gave is in OUTPUT.diverged; 130 stopped by Ctrl-C, 143 by SIGTERM, where `fit` saves what was trained so far."
+)
+# What the package raises for what it was given. All else failed while it ran.
+WRONGLY_GIVEN = (ValueError, TypeError, FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError)
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal came that asks the program to end."""
+
+    def __init__(self, number: int = signal.SIGINT) -> None:
+        super().__init__(number)
+        self.number = number
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command; returns the exit code.
-
-    0 done, 1 failed with a message, 2 wrong usage, 3 trained but diverged, 130 interrupted.
-    """
-    arguments = build_parser().parse_args(argv)
+    """Runs one command; returns the exit code, as `pyroberta --help` lists them."""
+    arguments, unknown = build_parser().parse_known_args(argv)
+    if unknown:
+        arguments.parser.refuse(unknown)
+    arguments.exit_code = OK
     try:
-        with contextlib.redirect_stdout(_Output(sys.stdout)), warnings.catch_warnings():
+        with contextlib.redirect_stdout(_Output(sys.stdout)), warnings.catch_warnings(), _stoppable():
             warnings.showwarning = _show_warning
             result = arguments.command(arguments)
             if arguments.json:
                 print(json.dumps(_finite(result), indent=2, allow_nan=False))
             sys.stdout.flush()
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         print("interrupted", file=sys.stderr)
-        return INTERRUPTED
+        return _code_of(stop)
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         # Python flushes stdout once more when it ends, which must not fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
     except (ValueError, TypeError, OSError, ArithmeticError, ImportError, MemoryError, RuntimeError) as error:
         print(f"pyroberta: {str(error) or type(error).__name__}", file=sys.stderr)
-        return FAILED
-    return DIVERGED if getattr(arguments, "diverged", False) else OK
+        return WRONG if isinstance(error, WRONGLY_GIVEN) else FAILED
+    return int(arguments.exit_code)
+
+
+@contextlib.contextmanager
+def _stoppable() -> Iterator[None]:
+    """SIGTERM ends the block as Ctrl-C does, and leaves no half-written file. A handler that is there stays."""
+    is_ours = threading.current_thread() is threading.main_thread()
+    if not is_ours or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+
+    def stop(number: int, frame: Any) -> None:
+        raise Stopped(number)
+
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _code_of(stop: KeyboardInterrupt) -> int:
+    return SIGNALLED + (stop.number if isinstance(stop, Stopped) else signal.SIGINT)
 
 
 def _show_warning(message: Warning | str, *where: Any, **keywords: Any) -> None:
@@ -91,11 +133,10 @@ def build_parser() -> argparse.ArgumentParser:
     """The parser with all its commands."""
     from pyroberta import __version__
 
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="pyroberta",
         description="RoBERTa's masked language model: fit it on your texts, fill masks, score sentences.",
-        epilog="`pyroberta COMMAND --help` tells more. Texts are read one a line; `-` is standard input. Exit codes: "
-        "0 done, 1 failed, 2 wrong usage, 3 trained but diverged, 130 interrupted.",
+        epilog="`pyroberta COMMAND --help` tells more. Texts are read one a line; `-` is standard input. " + EXIT_CODES,
         formatter_class=_HelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"pyroberta {__version__}")
@@ -105,13 +146,14 @@ def build_parser() -> argparse.ArgumentParser:
         sub = commands.add_parser(
             name, help=help, description=help[0].upper() + help[1:] + ".", formatter_class=_HelpFormatter
         )
-        sub.set_defaults(command=run)
+        sub.set_defaults(command=run, parser=sub)
         sub.add_argument("--json", action="store_true", help="print the result as JSON")
         return sub
 
     fit = command("fit", _fit, "train a model on a text file and save it")
     fit.add_argument("texts", metavar="FILE", help="UTF-8 text file, one text a line, or -")
     fit.add_argument("-o", "--output", required=True, metavar="DIR", help="where to save the model")
+    _overwrite_option(fit, "a model")
     _model_options(fit)
     fit.add_argument("--fresh", action="store_true", help="start from fresh values instead of the preset's weights")
     fit.add_argument(
@@ -150,6 +192,7 @@ def build_parser() -> argparse.ArgumentParser:
     _model_options(fill)
     fill.add_argument("-k", "--top-k", type=_positive, metavar="N", default=5, help="candidates for each mask")
     fill.add_argument("--targets", metavar="WORD,WORD", help="rank these words alone")
+    _long_texts_option(fill, "refuse", [how for how in LONG_TEXTS if how != "split"])  # each mask has its answer
     fill.add_argument("--quiet", action="store_true", help="no progress")
 
     score = command("score", _score, "how likely each token of a text is, given the others")
@@ -162,6 +205,7 @@ def build_parser() -> argparse.ArgumentParser:
     train = command("train-tokenizer", _train_tokenizer, "learn a byte-level BPE vocabulary from text files")
     train.add_argument("files", nargs="+", metavar="FILE", help="UTF-8 text files, one text a line, or -")
     train.add_argument("-o", "--output", required=True, metavar="DIR", help="where to save the vocabulary")
+    _overwrite_option(train, "a vocabulary")
     train.add_argument(
         "--vocab-size", type=_positive, metavar="N", default=8000, help="entries, specials and bytes included"
     )
@@ -181,6 +225,7 @@ def build_parser() -> argparse.ArgumentParser:
     convert = command("convert", _convert, "write a preset anew, in another format or dtype")
     convert.add_argument("source", metavar="SRC", help="name or directory of a preset")
     convert.add_argument("target", metavar="DST", help="directory to write")
+    _overwrite_option(convert, "a model", "DST")
     convert.add_argument("--format", metavar="NAME", default="hf", help="hf (transformers) or keras (KerasHub)")
     convert.add_argument(
         "--dtype", metavar="NAME", default="float32", help="of the weights: float32, float16, bfloat16 or float64"
@@ -201,8 +246,25 @@ def build_parser() -> argparse.ArgumentParser:
         "--updates", type=_positive, metavar="N", help="length of the training, rounded up to five equal parts"
     )
     demo.add_argument("-o", "--output", metavar="DIR", help="save the model there")
-    demo.add_argument("--backend", metavar="NAME", default="auto", help="auto, numpy or native")
+    _overwrite_option(demo, "a model")
+    _backend_option(demo)
     return parser
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what may have been meant by an unknown option."""
+
+    def refuse(self, unknown: Sequence[str]) -> NoReturn:
+        """Exits with 2 for arguments that the parser did not know."""
+        first = unknown[0]
+        if not first.startswith("-"):
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        options = {option.lstrip("-"): option for action in self._actions for option in action.option_strings}
+        given = first.partition("=")[0]
+        hint = did_you_mean(given.lstrip("-"), options)
+        for name, option in options.items():
+            hint = hint.replace(repr(name), option)
+        self.error(f"unknown option {given}{hint}")
 
 
 class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
@@ -221,19 +283,32 @@ def _model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-m", "--model", metavar="PRESET", default="roberta_tiny_en", help="name, directory, hf:// or kaggle:// handle"
     )
-    parser.add_argument(
-        "--backend", metavar="NAME", default="auto", help="auto, numpy or native; see `pyroberta doctor`"
-    )
+    _backend_option(parser)
     parser.add_argument(
         "--fresh-head", action="store_true", help="take a model without a masked-LM head, and give it an untrained one"
     )
 
 
-def _long_texts_option(parser: argparse.ArgumentParser, default: str) -> None:
+def _backend_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--long-texts", metavar="HOW", choices=LONG_TEXTS, default=default,
-        help="texts longer than the model takes: split, cut or refuse",
+        "--backend", metavar="NAME", choices=BACKENDS, default="auto",
+        help=f"{_either(BACKENDS)}; see `pyroberta doctor`",
     )  # fmt: skip
+
+
+def _long_texts_option(parser: argparse.ArgumentParser, default: str, choices: Sequence[str] = LONG_TEXTS) -> None:
+    parser.add_argument(
+        "--long-texts", metavar="HOW", choices=choices, default=default,
+        help=f"texts longer than the model takes: {_either(choices)}",
+    )  # fmt: skip
+
+
+def _overwrite_option(parser: argparse.ArgumentParser, what: str, where: str = "DIR") -> None:
+    parser.add_argument("--overwrite", action="store_true", help=f"replace {what} that {where} holds already")
+
+
+def _either(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:-1])} or {names[-1]}"
 
 
 def _positive(text: str) -> int:
@@ -321,13 +396,38 @@ def _read(source: str) -> list[str]:
 
 def _texts(arguments: argparse.Namespace) -> list[str]:
     texts: list[str] = arguments.texts
-    return _read("-") if texts in ([], ["-"]) else texts
+    if texts in ([], ["-"]):
+        return _read("-")
+    for text in texts:
+        if os.path.isfile(text):
+            quoted = shlex.quote(text)
+            raise ValueError(
+                f"{text!r} is the name of a file, and TEXT is the text itself. For the texts in the file, one a line: "
+                f"{arguments.parser.prog} - < {quoted}. For these characters: echo {quoted} | {arguments.parser.prog} -"
+            )
+    return texts
+
+
+def _check_free(arguments: argparse.Namespace, place: str, marks: Sequence[str] = ("config.json",)) -> None:
+    """That nothing is replaced unasked, told before the work begins.
+
+    Raises:
+        FileExistsError: where `place` holds one of the files `marks`, unless `--overwrite` is given.
+    """
+    found = next((mark for mark in marks if os.path.isfile(os.path.join(os.path.expanduser(place), mark))), None)
+    if found and not arguments.overwrite:
+        what = "a model" if found == "config.json" else "a vocabulary"
+        raise FileExistsError(
+            f"{place} holds {what} already ({found}). Give another directory, or --overwrite to replace it"
+        )
 
 
 def _fit(arguments: argparse.Namespace) -> dict[str, Any]:
     from pyroberta.presets.atomic import check_saveable
     from pyroberta.training import callbacks, optimizers, schedules
+    from pyroberta.training.loop import NonFiniteError
 
+    _check_free(arguments, arguments.output)
     texts = _read(arguments.texts)
     validation = _read(arguments.validation) if arguments.validation else None
     check_saveable(Path(arguments.output))  # now, and not when the training is done
@@ -349,34 +449,87 @@ def _fit(arguments: argparse.Namespace) -> dict[str, Any]:
         warmup = round(arguments.warmup * updates)
         model.optimizer.learning_rate = schedules.Linear(arguments.learning_rate, updates, warmup_steps=warmup)
 
-    schedule = callbacks.LambdaCallback(on_train_begin=set_schedule)
-    history = model.fit(
-        texts,
-        batch_size=arguments.batch_size,
-        epochs=arguments.epochs,
-        gradient_accumulation_steps=arguments.accumulate,
-        validation_data=validation,
-        long_texts=arguments.long_texts,
-        callbacks=schedule,
-        verbose=0 if arguments.quiet else 1,
+    logs: dict[str, float] = {}  # of the epoch that is being trained
+    finished = callbacks.History()  # of the epochs before, for a training that is stopped
+    schedule = callbacks.LambdaCallback(
+        on_train_begin=set_schedule,
+        on_train_batch_end=lambda _, now: logs.update({name: now[name] for name in now if name != "tokens"}),
     )
-    last = {name: values[-1] for name, values in history.history.items()}
+    problem: KeyboardInterrupt | NonFiniteError | None = None
+    try:
+        history = model.fit(
+            texts,
+            batch_size=arguments.batch_size,
+            epochs=arguments.epochs,
+            gradient_accumulation_steps=arguments.accumulate,
+            validation_data=validation,
+            long_texts=arguments.long_texts,
+            callbacks=[schedule, finished],
+            verbose=0 if arguments.quiet else 1,
+        ).history
+        last = {name: values[-1] for name, values in history.items()}
+    except (KeyboardInterrupt, NonFiniteError) as error:
+        if not model.optimizer.iterations:
+            if isinstance(error, KeyboardInterrupt):
+                print("pyroberta: no update was made yet, so nothing is saved", file=sys.stderr)
+            raise
+        problem, history, last = error, finished.history, logs
+    return _saved(arguments, model, history, last, problem)
+
+
+def _saved(
+    arguments: argparse.Namespace,
+    model: Any,
+    history: dict[str, list[float]],
+    last: dict[str, float],
+    problem: KeyboardInterrupt | ArithmeticError | None,
+) -> dict[str, Any]:
+    """Saves what was trained, to the end or until a signal or a loss that is not finite ended it. Gives the result."""
+    import numpy as np
+
+    updates = model.optimizer.iterations
     most = 2 * model.backbone.config.vocabulary_size  # one entry in V is guessed by chance
-    arguments.diverged = any(not last[name] <= most for name in last if name.endswith("perplexity"))
-    output = f"{os.path.normpath(arguments.output)}.diverged" if arguments.diverged else arguments.output
-    _save(model, output)
-    result = {"saved": output, "updates": model.optimizer.iterations, "history": history.history}
+    why = ""  # it diverged
+    if isinstance(problem, ArithmeticError):
+        why = str(problem)
+    elif any(not last[name] <= most for name in last if name.endswith("perplexity")):
+        why = f"a model that knows nothing has a perplexity of {most // 2}"
+    output: str | None = f"{os.path.normpath(arguments.output)}.diverged" if why else arguments.output
+    if not np.isfinite(model.backbone.params.flat).all():  # the last update made them so: no format takes them
+        why, output = why or "its parameters are not finite", None
+    result = {"saved": output, "updates": updates, "history": history}
+    stop = problem if isinstance(problem, KeyboardInterrupt) else None
+    is_done = False
+    while not is_done:
+        if stop:
+            arguments.exit_code = _code_of(stop)
+            result["interrupted"] = True
+            saving = f"; saving to {output} (Ctrl-C again: stops at once and saves nothing)" if output else ""
+            print(f"pyroberta: interrupted after {_updates(updates)}{saving}", file=sys.stderr)
+        try:
+            if output:
+                _save(model, output)
+            is_done = True
+        except KeyboardInterrupt as first:
+            if stop:
+                raise
+            stop = first  # it came while the finished model was being saved, which would be lost
     if not arguments.json:
-        print(f"saved to {output} after {model.optimizer.iterations} updates: {_figures(last)}")
-    if arguments.diverged:
+        print(f"{f'saved to {output}' if output else 'nothing saved'} after {_updates(updates)}: {_figures(last)}")
+    if why:
+        arguments.exit_code = arguments.exit_code or DIVERGED
         result["diverged"] = True
         is_there = "stays as it was" if os.path.exists(arguments.output) else "was not written"
         print(
-            f"pyroberta: the training diverged: a model that knows nothing has a perplexity of {most // 2}. "
-            f"{arguments.output} {is_there}; try a lower --learning-rate than {arguments.learning_rate:g}",
+            f"pyroberta: the training diverged: {why}. {arguments.output} {is_there}; try a lower --learning-rate than "
+            f"{arguments.learning_rate:g}",
             file=sys.stderr,
         )
     return result
+
+
+def _updates(count: int) -> str:
+    return f"{count} update{'s' * (count != 1)}"
 
 
 def _save(model: Any, output: str) -> None:
@@ -429,13 +582,18 @@ def _figures(values: dict[str, float]) -> str:
 
 
 def _fill_mask(arguments: argparse.Namespace) -> list[Any]:
-    model = _load(arguments)
+    texts, model = _texts(arguments), _load(arguments)
     results = []
     targets = None
     if arguments.targets is not None:
         targets = [word.strip() for word in arguments.targets.split(",") if word.strip()]
-    texts = _texts(arguments)
-    found = model.fill_mask(texts, top_k=arguments.top_k, targets=targets, verbose=0 if arguments.quiet else "auto")
+    found = model.fill_mask(
+        texts,
+        top_k=arguments.top_k,
+        targets=targets,
+        long_texts=arguments.long_texts,
+        verbose=0 if arguments.quiet else "auto",
+    )
     for text, fillings in zip(texts, found, strict=True):
         masks = fillings if isinstance(fillings[0], list) else [fillings]
         results.append({"text": text, "masks": [[filling.as_dict() for filling in mask] for mask in masks]})
@@ -450,7 +608,7 @@ def _fill_mask(arguments: argparse.Namespace) -> list[Any]:
 
 
 def _score(arguments: argparse.Namespace) -> list[Any]:
-    model, texts = _load(arguments), _texts(arguments)
+    texts, model = _texts(arguments), _load(arguments)
     found = model.score(
         texts,
         long_texts=arguments.long_texts,
@@ -467,6 +625,7 @@ def _train_tokenizer(arguments: argparse.Namespace) -> dict[str, Any]:
     from pyroberta.presets.atomic import check_place
     from pyroberta.text.tokenizer import Tokenizer
 
+    _check_free(arguments, arguments.output, ("config.json", "tokenizer.json", "vocab.json"))
     check_place(Path(arguments.output) / "vocab.json")
     texts = (line for file in arguments.files for line in _read(file))
     tokenizer = Tokenizer.train(texts, vocab_size=arguments.vocab_size, min_frequency=arguments.min_frequency)
@@ -509,6 +668,7 @@ def _upload(arguments: argparse.Namespace) -> dict[str, str]:
 def _convert(arguments: argparse.Namespace) -> dict[str, Any]:
     from pyroberta.presets.convert import convert
 
+    _check_free(arguments, arguments.target)
     result = convert(
         arguments.source,
         arguments.target,
@@ -541,6 +701,8 @@ def _doctor(arguments: argparse.Namespace) -> dict[str, Any]:
 def _demo(arguments: argparse.Namespace) -> dict[str, Any]:
     from pyroberta import demo
 
+    if arguments.output:
+        _check_free(arguments, arguments.output)
     run = demo.from_scratch if arguments.from_scratch else demo.adapt
     output = arguments.output and Path(arguments.output)
     # Its story is the result, unless the result is to be JSON.

@@ -1,21 +1,24 @@
-"""What is there: versions, backends, presets."""
+"""What is there: versions, backends, presets, and the packages of each extra."""
 
 from __future__ import annotations
 
 import os
 import platform
-from importlib import metadata, util
+import re
+from importlib import metadata
 
 from pyroberta.backends import BackendError, backends, get_ops
 from pyroberta.presets.registry import PRESETS
 
-EXTRAS = {
-    "matplotlib": "History.plot()  (pip install 'pyroberta[plot]')",
-    "huggingface_hub": "presets from the Hugging Face hub  (pip install 'pyroberta[hub]')",
-    "kagglehub": "presets from Kaggle  (pip install 'pyroberta[hub]')",
-    "torch": "comparisons with torch  (pip install 'pyroberta[parity]')",
-    "transformers": "comparisons with transformers  (pip install 'pyroberta[parity]')",
-    "tokenizers": "comparisons with tokenizers  (pip install 'pyroberta[parity]')",
+PURPOSES = {
+    "plot": "History.plot()",
+    "keras": "KerasHub's presets, which are HDF5",
+    "hub": "presets from the Hugging Face hub and Kaggle, and upload",
+    "test": "the tests",
+    "parity": "comparisons with other packages",
+    "bench": "benchmarks",
+    "dev": "changing pyroberta",
+    "docs": "a site of its pages",
 }
 
 
@@ -39,12 +42,55 @@ def report() -> dict[str, dict[str, str]]:
             name: f"{preset.handles[0] if preset.handles else 'embedded'}: {preset.description}"
             for name, preset in PRESETS.items()
         },
-        "extras": {
-            name: f"{'yes' if util.find_spec(name) else 'no'}: for {purpose}" for name, purpose in EXTRAS.items()
-        },
+        "extras": {extra: _state(extra, packages) for extra, packages in extras().items()},
     }
     try:
         parts["backends"]["auto"] = f"takes {get_ops('auto').name}"
     except BackendError as error:
         parts["backends"]["auto"] = f"no: {error}"
     return parts
+
+
+def extras() -> dict[str, list[str]]:
+    """Extra -> the packages that it asks for, those of the extras within it too; as the installed package says.
+
+    Nothing where pyroberta runs without being installed.
+
+    >>> extras()["keras"]
+    ['h5py']
+    """
+    try:
+        about = metadata.metadata("pyroberta")
+    except metadata.PackageNotFoundError:
+        return {}
+    lines = about.get_all("Requires-Dist") or []
+
+    def packages(extra: str) -> list[str]:
+        found: dict[str, None] = {}
+        for line in lines:
+            needed = re.match(r"([\w.-]+)\s*(?:\[([^]]*)\])?", line)
+            if needed and re.search(rf"""extra\s*==\s*['"]{re.escape(extra)}['"]""", line):
+                name, within = needed.groups()
+                for part in (within or "").split(",") if name == "pyroberta" else ():
+                    found |= dict.fromkeys(packages(part.strip()))
+                if name != "pyroberta":
+                    found[name] = None
+        return list(found)
+
+    return {extra: packages(extra) for extra in about.get_all("Provides-Extra") or []}
+
+
+def _state(extra: str, packages: list[str]) -> str:
+    missing = [name for name in packages if not _is_there(name)]
+    what = f"for {PURPOSES[extra]}" if extra in PURPOSES else f"with {', '.join(packages)}"
+    if missing:
+        return f"no: {what}; {', '.join(missing)} not there  (pip install 'pyroberta[{extra}]')"
+    return f"yes: {what}"
+
+
+def _is_there(package: str) -> bool:
+    try:
+        metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return False
+    return True

@@ -13,6 +13,7 @@ from pyroberta.inference import Target, fill_masks, hidden_states, logits_at, ma
 from pyroberta.inputs import MaskedLMInputs, check_features, padding_mask
 from pyroberta.model.attributes import Reasons, whole_number
 from pyroberta.model.batch import Batch, pack, pack_padded, slot_rows, unpack
+from pyroberta.model.hints import hinting
 from pyroberta.task import Task
 from pyroberta.text.given import opened
 from pyroberta.text.long_texts import LongTexts, check_long_texts
@@ -71,6 +72,7 @@ class MaskedLM(Task):
         check_features(inputs)
         return self._slot_logits(*self._slots(inputs))
 
+    @hinting()
     def fill_mask(
         self,
         texts: str | Sequence[str],
@@ -120,6 +122,7 @@ class MaskedLM(Task):
         flat = [masks[0] if len(masks) == 1 else masks for masks in found]
         return flat[0] if isinstance(texts, str) else flat
 
+    @hinting()
     def score(
         self,
         texts: str | Sequence[str],
@@ -160,6 +163,7 @@ class MaskedLM(Task):
         found = score_texts(self.backbone, self._tokenizer(), many, long, _most(batch_size), verbose)
         return found[0] if isinstance(texts, str) else found
 
+    @hinting()
     def embed(
         self,
         texts: str | Sequence[str],

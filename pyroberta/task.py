@@ -19,6 +19,7 @@ from pyroberta.model.attributes import MODEL, Checked, Checks, Reasons, of_ours,
 from pyroberta.model.batch import Batch
 from pyroberta.model.gradients import Gradients
 from pyroberta.model.guard import uninterrupted
+from pyroberta.model.hints import hinting
 from pyroberta.model.lora import merged
 from pyroberta.model.params import Arrays
 from pyroberta.presets import registry
@@ -33,6 +34,7 @@ from pyroberta.training.loop import Result, compute_gradients, evaluate_batch
 
 Own = TypeVar("Own", bound="Task")
 
+OF_THE_OPTIMIZER = "it is the optimizer's, as in compile(optimizer=pyroberta.optimizers.Adam(learning_rate=1e-4))"
 
 FROM_PRESET: Any = object()  # "the preset's own preprocessor", as distinct from None, "no preprocessor"
 
@@ -113,6 +115,7 @@ class Task(Checked, ABC):
         self.compile()
 
     @classmethod
+    @hinting()
     def from_preset(
         cls: type[Own],
         preset: str | os.PathLike[str],
@@ -280,6 +283,7 @@ class Task(Checked, ABC):
 
     # --- training -----------------------------------------------------------------------------------------------
 
+    @hinting(**dict.fromkeys(("lr", "learning_rate", "weight_decay"), OF_THE_OPTIMIZER))
     def compile(
         self,
         optimizer: optimizers.Adam | str = "auto",
@@ -331,6 +335,7 @@ class Task(Checked, ABC):
         self._metrics: list[measures.Metric] = [measures.Loss(), *new_metrics, *unweighted]
         self._unweighted = unweighted
 
+    @hinting()
     def fit(
         self,
         x: Any,
@@ -462,6 +467,7 @@ class Task(Checked, ABC):
                 bar.on_train_end()  # an error or Ctrl-C leaves no bar behind
         return history
 
+    @hinting()
     def evaluate(
         self,
         x: Any,
@@ -540,6 +546,7 @@ class Task(Checked, ABC):
         return values if return_dict else _as_keras(values)
 
     # --- asking -------------------------------------------------------------------------------------------------
+    @hinting()
     def predict(
         self,
         x: Any,
@@ -612,6 +619,7 @@ class Task(Checked, ABC):
 
     # --- the model itself ---------------------------------------------------------------------------------------
 
+    @hinting()
     def save_to_preset(
         self,
         directory: str | os.PathLike[str],

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -15,9 +17,8 @@ import numpy as np
 import pytest
 from small_models import TEXTS
 
-from pyroberta import MaskedLM, TextClassifier, Tokenizer, __version__, cli, inference, optimizers
+from pyroberta import MaskedLM, TextClassifier, Tokenizer, __version__, backends, cli, doctor, inference, optimizers
 from pyroberta.cli import main
-from pyroberta.text.long_texts import LONG_TEXTS
 from pyroberta.training.callbacks import History
 
 COMMANDS = (
@@ -88,6 +89,9 @@ def test_the_main_help_lists_every_command(capsys: pytest.CaptureFixture[str]):
         ["fit", "texts.txt", "-o", "x", "--warmup", "1.5"],
         ["fill-mask", "--top-k", "none"],
         ["train-tokenizer", "-o", "x"],
+        ["score", "a", "--backend", "gpu"],
+        ["fill-mask", "<mask>", "--long-texts", "split"],  # each mask has an answer of its own
+        ["presets", "all"],
     ],
 )
 def test_wrong_usage_exits_with_2_and_says_so_on_stderr(arguments: list[str], capsys: pytest.CaptureFixture[str]):
@@ -239,7 +243,7 @@ def test_an_impossible_output_is_noticed_before_training(texts: str, model: list
     monkeypatch.setattr(MaskedLM, "fit", lambda *args, **keywords: pytest.fail("it trained"))
     monkeypatch.setattr("pyroberta.demo.Tokenizer.train", lambda *args, **keywords: pytest.fail("it trained"))
     for command in (["fit", texts, *model], ["demo"], ["demo", "--from-scratch"]):
-        assert main([*command, "-o", f"{texts}/model"]) == 1
+        assert main([*command, "-o", f"{texts}/model"]) == 2
         assert "texts.txt is a file and holds nothing" in capsys.readouterr().err
 
 
@@ -253,6 +257,27 @@ def test_doctor_tells_what_is_there(capsys):
     assert report["backends"]["numpy"].startswith("yes: NumPy ")
     assert report["versions"]["numpy"] == np.__version__
     assert all(name in lines for part in report.values() for name in part)
+
+
+def test_doctor_knows_the_extras_that_the_package_was_installed_with(monkeypatch):
+    found = doctor.extras()
+    assert {"plot", "keras", "hub", "dev"} <= set(found) == set(doctor.PURPOSES)
+    assert set(found["plot"] + found["keras"]) < set(found["test"])  # extras within extras
+    assert "pyroberta" not in found["dev"]
+    monkeypatch.setattr(doctor, "_is_there", lambda package: package != "h5py")
+    rows = doctor.report()["extras"]
+    assert rows["keras"] == (
+        "no: for KerasHub's presets, which are HDF5; h5py not there  (pip install 'pyroberta[keras]')"
+    )
+    assert rows["plot"] == "yes: for History.plot()"
+
+
+@pytest.mark.parametrize("command", ["fit", "evaluate", "fill-mask", "score", "demo"])
+def test_help_lists_every_backend(command: str, capsys):
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert f"{', '.join(['auto', *(name for name, *_ in backends())][:-1])} or native" in text
 
 
 def test_demo_in_json_tells_its_story_on_stderr(capsys, monkeypatch):
@@ -299,9 +324,10 @@ def test_long_texts_are_split_in_training_and_the_schedule_counts_their_steps(lo
     assert err == (
         "pyroberta: warning: of 2 texts 1 has more than 40 tokens (the longest has 98): 1 was split into 3 windows\n"
     )
+    arguments.append("--overwrite")
     assert main([*arguments, "--long-texts", "cut"]) == 0
     assert json.loads(capsys.readouterr().out)["updates"] == 4
-    assert main([*arguments, "--long-texts", "refuse"]) == 1
+    assert main([*arguments, "--long-texts", "refuse"]) == 2
     assert "text 0 has 98 tokens" in capsys.readouterr().err
 
 
@@ -316,7 +342,7 @@ def test_long_texts_in_evaluate_and_score(long_text: str, model: list[str], caps
         out, err = capsys.readouterr()
         assert json.loads(out) == expected
         assert f"1 was {how}" in err
-    assert main(["score", *texts, *model]) == 1
+    assert main(["score", *texts, *model]) == 2
     assert "text 0 has 98 tokens, <s> and </s> included; the model takes 40" in capsys.readouterr().err
     assert main(["score", *texts, *model, "--long-texts", "split", "--json"]) == 0
     with pytest.warns(UserWarning, match="split"):
@@ -325,6 +351,92 @@ def test_long_texts_in_evaluate_and_score(long_text: str, model: list[str], caps
     with pytest.raises(SystemExit):
         main(["score", *texts, *model, "--long-texts", "fold"])
     assert "invalid choice: 'fold'" in capsys.readouterr().err
+    long = f"<mask> {texts[0]}"
+    assert main(["fill-mask", long, *model]) == 2
+    assert "text 0 has " in capsys.readouterr().err
+    assert main(["fill-mask", long, *model, "--long-texts", "cut"]) == 0
+    assert "1 was cut" in capsys.readouterr().err
+
+
+# --- what is there already, and what is stopped ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ["fit", "fit on", "convert", "convert onto itself", "train-tokenizer", "demo"])
+def test_what_is_there_is_replaced_only_when_asked_to(command: str, texts: str, model, tmp_path, capsys, monkeypatch):
+    output = str(tmp_path / "out")
+    MaskedLM.from_preset(model[1]).save_to_preset(output)
+    before = {file.name: file.read_bytes() for file in Path(output).iterdir()}
+    arguments = {
+        "fit": ["fit", texts, "-o", output, *model],
+        "fit on": ["fit", texts, "-o", output, "--model", output],
+        "convert": ["convert", model[1], output, "--dtype", "float16"],
+        "convert onto itself": ["convert", output, f"{output}/", "--dtype", "float16"],
+        "train-tokenizer": ["train-tokenizer", texts, "-o", output],
+        "demo": ["demo", "-o", output],
+    }[command]
+    with monkeypatch.context() as patch:
+        patch.setattr(MaskedLM, "fit", lambda *_, **__: pytest.fail("it trained"))
+        patch.setattr(Tokenizer, "train", lambda *_, **__: pytest.fail("it trained"))
+        assert main(arguments) == 2
+    assert " holds a model already (config.json). Give another directory, or --overwrite" in capsys.readouterr().err
+    assert {file.name: file.read_bytes() for file in Path(output).iterdir()} == before
+    if command != "demo":
+        assert main([*arguments, "--overwrite"]) == 0
+        assert {file.name: file.read_bytes() for file in Path(output).iterdir()} != before
+
+
+STOPPED = """
+import os, signal, sys
+from pyroberta import MaskedLM, cli
+from pyroberta.presets import atomic
+number, when = int(sys.argv[1]), sys.argv[2:sys.argv.index("--")]
+
+def then_signalled(owner, name, times):
+    really, calls = getattr(owner, name), []
+    def call(*args, **keywords):
+        calls.append(name)
+        if len(calls) in times:
+            os.kill(os.getpid(), number)
+        return really(*args, **keywords)
+    setattr(owner, name, call)
+
+if "training" in when:
+    then_signalled(MaskedLM, "_update", [3])
+if "saving" in when:
+    then_signalled(atomic, "_flush", [1])
+if "encoding" in when:
+    then_signalled(MaskedLM, "_reader", [1])
+sys.exit(cli.main(sys.argv[sys.argv.index("--") + 1:]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "when", "updates"),
+    [
+        (signal.SIGINT, ["training"], 2),
+        (signal.SIGTERM, ["training"], 2),
+        (signal.SIGINT, ["encoding"], None),
+        (signal.SIGINT, ["saving"], len(TEXTS)),  # the first one, of a training that is done
+        (signal.SIGINT, ["training", "saving"], None),  # the second one
+    ],
+)
+def test_a_signal_stops_fit_and_what_was_trained_is_saved(number, when, updates, texts, model, tmp_path: Path):
+    output = tmp_path / "out"
+    fit = ["fit", texts, "-o", str(output), *model, "--batch-size", "1", "--epochs", "1", "--json", "--quiet"]
+    command = [sys.executable, "-c", STOPPED, str(int(number)), *when, "--", *fit, "--seed", "3"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 128 + number
+    assert "Traceback" not in done.stderr
+    if updates is None:
+        assert done.stdout == ""
+        assert {file.name for file in tmp_path.iterdir()} == {"texts.txt"}  # nothing half-written either
+        assert done.stderr.endswith("interrupted\n")
+    else:
+        result = json.loads(done.stdout)
+        assert (result["saved"], result["updates"], result["interrupted"]) == (str(output), updates, True)
+        assert done.stderr.startswith(f"pyroberta: interrupted after {updates} updates; saving to {output} (Ctrl-C ")
+        assert not (MaskedLM.from_preset(output).params.flat == MaskedLM.from_preset(model[1]).params.flat).all()
+        assert {file.name for file in tmp_path.iterdir()} == {"texts.txt", "out"}
 
 
 # --- models that know nothing -----------------------------------------------------------------------------------------
@@ -347,7 +459,7 @@ def test_a_model_without_a_masked_lm_head_is_an_error_unless_a_fresh_one_is_aske
         ["evaluate", texts], ["fill-mask", "I <mask>"], ["score", "I am"], ["fit", texts, "-o", output, "--quiet"],
     )  # fmt: skip
     for command in commands:
-        assert main([*command, "--model", str(directory)]) == 1
+        assert main([*command, "--model", str(directory)]) == 2
         out, err = capsys.readouterr()
         assert out == ""
         assert err.startswith(f"pyroberta: {directory} has no masked-LM head")
@@ -373,12 +485,27 @@ def test_a_training_that_diverged_leaves_the_output_alone_and_exits_with_3(texts
 
     MaskedLM.from_preset(model[1]).save_to_preset(output)
     before = {file.name: file.read_bytes() for file in output.iterdir()}
-    assert main([*arguments, "--json"]) == 3
+    assert main([*arguments, "--json", "--overwrite"]) == 3
     out, err = capsys.readouterr()
     result = json.loads(out)
     assert (result["saved"], result["diverged"]) == (f"{output}.diverged", True)
     assert f"{output}/ stays as it was" in err
     assert {file.name: file.read_bytes() for file in output.iterdir()} == before
+
+
+@pytest.mark.parametrize(("rate", "epochs"), [(1000, 5), (1000, 1), (1e30, 5)])
+def test_a_loss_that_is_not_finite_is_a_divergence(rate: float, epochs: int, texts: str, model, tmp_path: Path, capsys):
+    output = tmp_path / "out"
+    MaskedLM.from_preset(model[1]).save_to_preset(output)
+    before = {file.name: file.read_bytes() for file in output.iterdir()}
+    arguments = ["fit", texts, "-o", str(output), "--overwrite", *model, "--batch-size", "1", "--epochs", str(epochs)]
+    assert main([*arguments, "--quiet", "--learning-rate", str(rate)]) == 3
+    out, err = capsys.readouterr()
+    assert "the training diverged: " in err
+    assert f"{output} stays as it was; try a lower --learning-rate than {rate:g}" in err
+    assert {file.name: file.read_bytes() for file in output.iterdir()} == before
+    saved = tmp_path / "out.diverged"
+    assert out.startswith(f"saved to {saved} after " if saved.exists() else "nothing saved after ")
 
 
 @pytest.mark.parametrize(
@@ -415,7 +542,10 @@ def test_diverged_is_a_last_perplexity_above_twice_the_vocabulary(
         (["fill-mask", "a", "-m", "./nowhere"], "there is no such directory"),
         (["fill-mask", "a", "MODEL"], "text 0 holds no '<mask>': 'a'"),
         (["fill-mask", "<mask>", "MODEL", "--targets", " ,"], "targets is empty: give the words to rank"),
-        (["score", "a", "MODEL", "--backend", "gpu"], "the backend 'gpu' is unknown. There are:"),
+        (["score", "a", "TEXTS", "MODEL"], "texts.txt' is the name of a file, and TEXT is the text itself. For the"),
+        (["fill-mask", "TEXTS", "MODEL"], "one a line: pyroberta fill-mask - < "),
+        (["fill-mask", "TEXTS", "MODEL"], " | pyroberta fill-mask -"),
+        (["evaluate", "TEXTS", "-m", "hf://nonsense"], "hf://nonsense"),
         (["fit", "TEXTS", "MODEL", "-o", "HERE"], "it holds files"),
         (["fit", "TEXTS", "MODEL", "-o", "HERE/x", "--freeze", "("], "'(' is no regular expression"),
         (["fit", "TEXTS", "MODEL", "-o", "HERE/x", "--freeze", "y"], "no parameter's name matches 'y'"),
@@ -425,7 +555,7 @@ def test_diverged_is_a_last_perplexity_above_twice_the_vocabulary(
         (["train-tokenizer", "TEXTS", "-o", "HERE/x", "--vocab-size", "7"], "vocab_size"),
     ],
 )  # fmt: skip
-def test_errors_are_one_line_on_stderr_and_exit_with_1(
+def test_what_is_wrongly_given_is_told_in_one_line_on_stderr_and_exits_with_2(
     arguments: list[str], message: str, texts: str, model: list[str], tmp_path: Path, capsys
 ):
     filled = [
@@ -435,14 +565,13 @@ def test_errors_are_one_line_on_stderr_and_exit_with_1(
             model if argument == "MODEL" else [argument.replace("TEXTS", texts).replace("HERE", str(tmp_path))]
         )
     ]
-    assert main(filled) == 1
+    assert main(filled) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith("pyroberta: ")
     assert message in err
     assert "Traceback" not in err
-    if "There are:" not in message:  # the backends have a line each
-        assert len(err.splitlines()) == 1
+    assert len(err.splitlines()) == 1
     assert not (tmp_path / "x").exists()
 
 
@@ -460,12 +589,12 @@ def test_files_of_other_kinds_are_refused(
     (tmp_path / name).write_bytes(content)
     for command in (["evaluate"], ["fit", "-o", str(tmp_path / "x")], ["train-tokenizer", "-o", str(tmp_path / "x")]):
         arguments = [] if command[0] == "train-tokenizer" else model
-        assert main([*command, str(tmp_path / name), *arguments]) == 1
+        assert main([*command, str(tmp_path / name), *arguments]) == 2
         err = capsys.readouterr().err
         assert message in err
         assert " > texts.txt" in err
         feed(monkeypatch, content)
-        assert main([*command, "-", *arguments]) == 1
+        assert main([*command, "-", *arguments]) == 2
         assert "standard input is " in capsys.readouterr().err
 
 
@@ -484,31 +613,59 @@ def test_a_pipe_in_the_place_of_a_file_is_read(kind: str, texts: str, model: lis
     assert json.loads(done.stdout) == pytest.approx(expected)
 
 
-def test_the_choices_for_long_texts_are_those_of_the_methods():
-    assert cli.LONG_TEXTS == LONG_TEXTS
-
-
 def test_standard_input_that_is_no_text_is_an_error(model: list[str], capsys, monkeypatch):
     feed(monkeypatch, b"caf\xe9 <mask>")
-    assert main(["fill-mask", *model]) == 1
+    assert main(["fill-mask", *model]) == 2
     assert "standard input is not UTF-8 text: invalid continuation byte at byte 3" in capsys.readouterr().err
     feed(monkeypatch, "\n \n")
-    assert main(["evaluate", "-", *model]) == 1
+    assert main(["evaluate", "-", *model]) == 2
     assert "x is empty" in capsys.readouterr().err
 
 
-def test_an_interrupt_exits_with_130(capsys, monkeypatch):
-    def interrupt(arguments):
-        raise KeyboardInterrupt
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        *((kind("x"), 2) for kind in (ValueError, TypeError, FileNotFoundError, FileExistsError, NotADirectoryError)),
+        *((kind("x"), 1) for kind in (PermissionError, ConnectionError, ImportError, RuntimeError, ArithmeticError)),
+        (OSError(errno.ENOSPC, "x"), 1),
+        (MemoryError(), 1),
+        (KeyboardInterrupt(), 130),
+        (cli.Stopped(signal.SIGTERM), 143),
+    ],
+    ids=repr,
+)
+def test_the_exit_code_tells_who_can_mend_it(error: BaseException, code: int, capsys, monkeypatch):
+    def fail(arguments):
+        raise error
 
-    monkeypatch.setattr(cli, "_doctor", interrupt)
-    assert main(["doctor"]) == 130
-    assert capsys.readouterr().err == "interrupted\n"
+    monkeypatch.setattr(cli, "_doctor", fail)
+    assert main(["doctor"]) == code
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    codes = capsys.readouterr().out.partition("Exit codes:")[2]
+    assert f" {code} " in " ".join(codes.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["fit", "t", "-o", "x", "--lr", "3"], "unknown option --lr; did you mean --learning-rate?"),
+        (["fit", "t", "-o", "x", "--bs=3"], "unknown option --bs; did you mean --batch-size?"),
+        (["train-tokenizer", "t", "-o", "x", "--vocabulary-size", "9"], "; did you mean --vocab-size?"),
+        (["doctor", "--colour"], "unknown option --colour"),
+    ],
+)
+def test_an_unknown_option_is_answered_with_the_one_that_was_meant(arguments: list[str], message: str, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err.endswith(f"{message}\n")
 
 
 def test_the_module_runs_as_a_program(model: list[str]):
     done = run("fill-mask", "no hole", *model)
-    assert (done.returncode, done.stdout) == (1, "")
+    assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "pyroberta: text 0 holds no '<mask>': 'no hole'\n"
     done = run("score", *model, "--json", input="Iñtërnâtiônàl\n", env={**os.environ, "PYTHONIOENCODING": "ascii"})
     assert json.loads(done.stdout)[0]["text"] == "Iñtërnâtiônàl"

@@ -107,7 +107,7 @@ def test_the_command_tells_what_it_wrote(small_preset: Path, tmp_path, capsys):
     assert (tmp_path / "back" / "model.safetensors.index.json").is_file()
     bare = tmp_path / "bare"
     small_masked_lm(dtype="float32").backbone.save_to_preset(bare)
-    assert main(["convert", str(bare), keras]) == 0
+    assert main(["convert", str(bare), keras, "--overwrite"]) == 0
     assert capsys.readouterr().out == (
         f"saved to {keras} as hf, float32: encoder; {bare} has no head and no tokenizer\n"
     )
@@ -134,7 +134,7 @@ def test_the_command_fails_in_one_line(arguments, message, tmp_path, capsys):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.txt").write_text("")
     places = {"X": str(tmp_path / "x"), "FULL": str(tmp_path / "full")}
-    assert main(["convert", *(places.get(argument, argument) for argument in arguments)]) == 1
+    assert main(["convert", *(places.get(argument, argument) for argument in arguments)]) == 2
     out, err = capsys.readouterr()
     assert (out, len(err.splitlines())) == ("", 1)
     assert message in err

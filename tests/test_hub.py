@@ -627,7 +627,7 @@ def test_names_and_command_line_tell_what_there_is(capsys: pytest.CaptureFixture
     lines = capsys.readouterr().out.splitlines()
     places = "hf://FacebookAI/roberta-base or kaggle://keras/roberta/keras/roberta_base_en/3"
     assert " ".join(lines[2].split()) == f"roberta_base_en 124,052,736 parameters {places}"
-    assert main(["fill-mask", "a <mask>", "--model", "hf://nonsense"]) == 1
+    assert main(["fill-mask", "a <mask>", "--model", "hf://nonsense"]) == 2
     assert "is no handle of the Hugging Face hub" in capsys.readouterr().err
 
 
@@ -690,10 +690,10 @@ def test_what_is_no_preset_is_not_uploaded(tmp_path: Path, small_preset: Path, c
         ([str(tmp_path / "no"), "hf://a/b"], "there is no such directory to upload"),
         ([str(tmp_path), "hf://a/b"], "is no preset: it has neither config.json"),
     ):
-        assert main(["upload", *arguments]) == 1
+        assert main(["upload", *arguments]) == 2
         assert message in capsys.readouterr().err
     (tmp_path / "config.json").write_bytes((small_preset / "config.json").read_bytes())
-    assert main(["upload", str(tmp_path), "hf://a/b"]) == 1
+    assert main(["upload", str(tmp_path), "hf://a/b"]) == 2
     assert "has no weights to upload, only config.json" in capsys.readouterr().err
     index = tmp_path / "model.safetensors.index.json"
     for name in ("model-00001-of-00002.safetensors", "x" * 5000 + ".safetensors"):

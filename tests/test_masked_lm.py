@@ -791,6 +791,31 @@ def test_wrong_keywords_are_named(small_preset: Path, keywords, error, message: 
         MaskedLM.from_preset(small_preset, **keywords)
 
 
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda lm: lm.compile(lr=1e-3), r"compile\(\) got an unexpected keyword argument 'lr': it is the optimizer's"),
+        (lambda lm: lm.compile(optimiser="adam"), "'optimiser'; did you mean 'optimizer'"),
+        (
+            lambda lm: lm.fit(TEXTS, epoch=3),
+            r"fit\(\) got an unexpected .*'epoch'; did you mean 'epochs'",
+        ),
+        (lambda lm: lm.fit(TEXTS, bs=3), "'bs'; did you mean 'batch_size'"),
+        (lambda lm: lm.evaluate(TEXTS, batchsize=3), "'batchsize'; did you mean 'batch_size'"),
+        (lambda lm: lm.fill_mask("<mask>", topk=3), "'topk'; did you mean 'top_k'"),
+        (lambda lm: lm.score(TEXTS, long_text="cut"), "'long_text'; did you mean 'long_texts'"),
+        (lambda lm: lm.save_to_preset("x", fmt="keras"), "'fmt'; did you mean 'format'"),
+        (lambda lm: MaskedLM.from_preset("x", back_end="numpy"), "'back_end'; did you mean 'backend'"),
+        (lambda lm: TextClassifier.from_preset("roberta_tiny_en", 2, back_end="numpy"), "did you mean 'backend'"),
+        (lambda lm: optimizers.Adam(lr=1e-3), "'lr'; did you mean 'learning_rate'"),
+        (lambda lm: optimizers.TorchAdamW(lr=1e-3), "'lr'; did you mean 'learning_rate'"),
+    ],
+)
+def test_an_unknown_argument_is_answered_with_the_one_that_was_meant(call, message: str):
+    with pytest.raises(TypeError, match=message):
+        call(small_masked_lm(dtype="float32"))
+
+
 def test_a_name_that_cannot_be_had_says_what_can():
     with pytest.raises(ValueError, match=r"did you mean 'roberta_tiny_en'.*What can be had"):
         MaskedLM.from_preset("roberta_tiny")

@@ -159,6 +159,7 @@ _MAKERS: dict[str, Callable[[], tuple[Ops, str]]] = {
     "native-blas": _native_blas,
     "native": _native,
 }
+NAMES = ("auto", *_MAKERS)  # what `get_ops` takes
 
 
 def _attempt(make: Callable[[], tuple[Ops, str]]) -> tuple[Ops | None, str]:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from pyroberta.model.config import RobertaConfig
+from pyroberta.model.hints import did_you_mean
 from pyroberta.model.params import Arrays
 from pyroberta.presets import marks
 from pyroberta.text.files import contents, is_there
@@ -320,11 +321,7 @@ def resolve(preset: str | os.PathLike[str], weights: bool = True, state: bool = 
     if is_path:
         on_hub = f" On the Hugging Face hub it would be 'hf://{name}'." if re.fullmatch(r"[\w-]+/[\w.-]+", name) else ""
         raise FileNotFoundError(f"preset {name!r}: there is no such directory.{on_hub} {_what_can_be_had()}")
-    import difflib
-
-    close = difflib.get_close_matches(name, PRESETS, n=2)
-    guess = f"; did you mean {' or '.join(map(repr, close))}?" if close else "."
-    raise ValueError(f"unknown preset {name!r}{guess} {_what_can_be_had()}")
+    raise ValueError(f"unknown preset {name!r}{did_you_mean(name, PRESETS) or '.'} {_what_can_be_had()}")
 
 
 def _downloaded(handle: str, weights: bool, state: bool) -> Path:

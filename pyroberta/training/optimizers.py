@@ -19,6 +19,7 @@ left alone: neither they nor their moments move, and their gradients do not coun
 from __future__ import annotations
 
 import copy
+import inspect
 import math
 import re
 import reprlib
@@ -29,6 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyroberta.model.attributes import Checked, Checks, Reasons, is_real, real_number, whole_number
+from pyroberta.model.hints import hinting
 from pyroberta.model.params import Arrays
 from pyroberta.ops import REFERENCE, Ops
 from pyroberta.training import schedules
@@ -118,6 +120,7 @@ class Adam(Checked):
         "variables": "load_state_dict takes a state over",
     }
 
+    @hinting()
     def __init__(
         self,
         learning_rate: float | Schedule = 5e-5,
@@ -357,6 +360,7 @@ class AdamW(Adam):
 
     checks: ClassVar[Checks] = {"weight_decay": _DECAY}
 
+    @hinting()
     def __init__(
         self,
         learning_rate: float | Schedule = 1e-3,
@@ -392,6 +396,7 @@ class TorchAdam(Adam):
 
     checks: ClassVar[Checks] = {"weight_decay": _no_decay}
 
+    @hinting()
     def __init__(
         self,
         learning_rate: float | Schedule = 1e-3,
@@ -431,6 +436,7 @@ class TorchAdamW(TorchAdam):
     excluded_by_default: ClassVar[tuple[str, ...]] = BIASES_AND_NORMS
     checks: ClassVar[Checks] = {"weight_decay": _DECAY}
 
+    @hinting()
     def __init__(
         self,
         learning_rate: float | Schedule = 1e-3,
@@ -572,4 +578,4 @@ def _check_alike(params: Arrays, grads: Arrays, trainable: Collection[str]) -> N
 
 
 def _arguments(kind: type[Adam]) -> tuple[str, ...]:
-    return kind.__init__.__code__.co_varnames[: kind.__init__.__code__.co_argcount]
+    return tuple(inspect.signature(kind).parameters)

@@ -1,0 +1,62 @@
+"""What somebody may have meant by a name that is unknown."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """`; did you mean 'a' or 'b'?` with the known names that are like it, or nothing.
+
+    The initials of a name are like it, too.
+
+    >>> did_you_mean("epoch", ["epochs", "batch_size"])
+    "; did you mean 'epochs'?"
+    >>> did_you_mean("bs", ["epochs", "batch_size"])
+    "; did you mean 'batch_size'?"
+    >>> did_you_mean("colour", ["epochs", "batch_size"])
+    ''
+    """
+    import difflib
+
+    names = list(known)
+    close = [full for full in names if name == "".join(word[0] for word in full.replace("-", "_").split("_") if word)]
+    close = close or difflib.get_close_matches(name, names, n=2)
+    return f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
+
+
+def hinting(**elsewhere: str) -> Callable[[Function], Function]:
+    """Lets a function answer an unknown argument with the one that may have been meant.
+
+    Args:
+        elsewhere: name -> what to write instead, for what is no argument of this function but of another one.
+
+    >>> @hinting(colour="paint(colour=...) has the colour")
+    ... def draw(width=1): pass
+    >>> draw(widht=2)
+    Traceback (most recent call last):
+    TypeError: draw() got an unexpected keyword argument 'widht'; did you mean 'width'?
+    >>> draw(colour="red")
+    Traceback (most recent call last):
+    TypeError: draw() got an unexpected keyword argument 'colour': paint(colour=...) has the colour
+    """
+
+    def decorate(function: Function) -> Function:
+        names = list(inspect.signature(function).parameters)
+
+        @functools.wraps(function)
+        def call(*args: Any, **keywords: Any) -> Any:
+            for name in keywords:
+                if name not in names:
+                    hint = f": {elsewhere[name]}" if name in elsewhere else did_you_mean(name, names)
+                    raise TypeError(f"{function.__qualname__}() got an unexpected keyword argument {name!r}{hint}")
+            return function(*args, **keywords)
+
+        return call  # type: ignore[return-value]
+
+    return decorate
