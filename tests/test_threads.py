@@ -270,6 +270,28 @@ print("done")
     assert run(code) == "done"
 
 
+def test_a_fork_amid_an_import_of_another_thread_leaves_the_child_able_to_import(tmp_path):
+    (tmp_path / "slow_module.py").write_text("import threading\nbegun.set()\nmay_end.wait()\n")
+    code = f"""if 1:
+        import builtins, os, signal, sys, threading
+        import pyroberta
+        sys.path.insert(0, {str(tmp_path)!r})
+        builtins.begun, builtins.may_end = threading.Event(), threading.Event()
+        importing = threading.Thread(target=__import__, args=("slow_module",))
+        importing.start()
+        begun.wait()
+        threading.Timer(0.2, may_end.set).start()
+        process = os.fork()
+        if not process:
+            signal.alarm(60)
+            import slow_module
+            os._exit(0)
+        importing.join()
+        print(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]))
+    """
+    assert run(code) == "0"
+
+
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_processes_of_a_pool_work_after_the_parent_did(method, tmp_path):
     script = tmp_path / "script.py"

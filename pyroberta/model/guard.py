@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import os
 import signal
+import sys
 import threading
 from collections.abc import Collection
 from typing import Any, NamedTuple
 
 HELD = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGALRM") if hasattr(signal, name)]
+
+
+def _wait_for_imports() -> None:
+    """Waits until what other threads import is imported.
+
+    Each module has a lock while it is imported. A forked child would find it held, by a thread that it does not have,
+    and wait for ever in its own first import of that module; and much is imported when it is needed first.
+    """
+    locks = getattr(sys.modules.get("_frozen_importlib"), "_module_locks", {})  # by the module's name
+    for name in list(locks):
+        with contextlib.suppress(Exception):  # it is the other thread's to raise
+            importlib.import_module(name)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_wait_for_imports)
 
 
 def fork_safe_lock() -> Any:
