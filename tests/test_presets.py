@@ -329,3 +329,23 @@ def test_a_file_that_becomes_shorter_while_it_is_read_is_named(tmp_path: Path, m
         ValueError, match=r"/p/.* became shorter while it was read: byte \d+ is gone\. Is it being writt"
     ):
         load(tmp_path / "p")
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("round", "round can't be looked at: its symbolic links lead round in a circle"),
+        ("round/a", "round/a can't be looked at: its symbolic links lead round in a circle"),
+        ("dead", "dead is a link to no/where, which isn't there"),
+        ("~nobody-of-this-name", "'~nobody-of-this-name': there is no such home directory. Write the path out"),
+        ("a\0b", r"a\\x00b' is no path: it has a null character"),
+        ("/", "/ (is no preset|has no adapter_config)|'/' has no vocab.json"),
+    ],
+)
+def test_a_path_that_leads_nowhere_is_named(tmp_path: Path, path: str, reason: str) -> None:
+    (tmp_path / "round").symlink_to("round")
+    (tmp_path / "dead").symlink_to("no/where")
+    place = path if path.startswith("~") else tmp_path / path
+    for load_from in (MaskedLM.from_preset, Tokenizer.load, small_masked_lm().backbone.load_lora_weights):
+        with pytest.raises((OSError, ValueError), match=reason):
+            load_from(place)

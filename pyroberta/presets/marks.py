@@ -92,6 +92,19 @@ def is_fairseq(directory: Path) -> bool:
     return fairseq_checkpoint(directory) is not None and not has_others
 
 
+def refuse_fairseq(directory: Path) -> None:
+    """That a preset can be saved there without a checkpoint of fairseq's beside it, which would be read in its place.
+
+    Raises:
+        FileExistsError: where there is one.
+    """
+    if directory.is_dir() and is_fairseq(directory):
+        raise FileExistsError(
+            f"won't save to {directory}: it holds a checkpoint of fairseq's, which would be read in the place of what "
+            f"is saved. Give a new directory, such as {directory / 'preset'}."
+        )
+
+
 def is_hugging_face(directory: Path) -> bool:
     """Whether there is a config.json, where it isn't one of the others."""
     return is_there(directory / CONFIG)

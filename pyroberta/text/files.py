@@ -31,6 +31,28 @@ def contents(directory: Path) -> str:
     return ", ".join(names[:8]) + (f", … and {len(names) - 8} more" if len(names) > 8 else "") or "nothing"
 
 
+def as_path(given: str | os.PathLike[str]) -> Path:
+    """The path that a user gave, with `~` expanded.
+
+    Raises:
+        ValueError: for an empty text, which would be the working directory, a null character, or the sign of a home
+            directory that there isn't.
+
+    >>> as_path("")
+    Traceback (most recent call last):
+    ValueError: '' is no path. The working directory is '.'
+    """
+    name = os.fspath(given)
+    if not name:
+        raise ValueError("'' is no path. The working directory is '.'")
+    if "\0" in name:
+        raise ValueError(f"{shown(name)} is no path: it has a null character")
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:
+        raise ValueError(f"{shown(name)}: there is no such home directory. Write the path out") from None
+
+
 def is_there(path: Path) -> bool:
     """Whether there is something of that name. A link that leads nowhere is damage, and no absence.
 
