@@ -349,3 +349,12 @@ def test_a_path_that_leads_nowhere_is_named(tmp_path: Path, path: str, reason: s
     for load_from in (MaskedLM.from_preset, Tokenizer.load, small_masked_lm().backbone.load_lora_weights):
         with pytest.raises((OSError, ValueError), match=reason):
             load_from(place)
+
+
+def test_names_of_files_in_a_message_are_cut(tmp_path: Path) -> None:
+    for i in range(9):
+        (tmp_path / f"{i}{'x' * 250}").touch()
+    for call in (MaskedLM.from_preset, small_masked_lm(dtype="float32").save_to_preset):
+        with pytest.raises((OSError, ValueError), match=r"0x+…, 1x+….* and \d more") as caught:
+            call(tmp_path)
+        assert len(str(caught.value)) < 900

@@ -23,12 +23,14 @@ MOST_STEPS = 3_000_000  # a value is one, a container STEPS_PER_CONTAINER; rober
 STEPS_PER_CONTAINER = 5
 DEEPEST = 32  # containers in each other
 LONGEST_NUMBER = 40  # digits of a whole number
+LONGEST_NAME = 60  # letters of a file's name in a list of them
 
 
-def contents(directory: Path) -> str:
+def contents(directory: Path, most: int = 8) -> str:
     """The first names in a directory, for a message."""
     names = sorted(entry.name for entry in directory.iterdir()) if directory.is_dir() else []
-    return ", ".join(names[:8]) + (f", … and {len(names) - 8} more" if len(names) > 8 else "") or "nothing"
+    first = ", ".join(clipped(name, LONGEST_NAME) for name in names[:most])
+    return first + (f", … and {len(names) - most} more" if len(names) > most else "") or "nothing"
 
 
 def as_path(given: str | os.PathLike[str]) -> Path:
