@@ -635,7 +635,8 @@ class Task(Checked, ABC):
         are written as part of their kernels; the model itself keeps them apart.
 
         Args:
-            directory: made, or replaced where it holds a preset.
+            directory: made, or replaced where it holds a RoBERTa's preset, whose files of other names than are written
+                stay.
             format: `"hf"`, a Hugging Face directory, or `"keras"`, a KerasHub preset, which takes the package h5py.
             dtype: the weights are stored in it: `"float32"`, `"float16"`, `"bfloat16"` or `"float64"`.
             max_shard_size: weights that are larger go into several files. A text such as `"500MB"`; a number is
@@ -645,14 +646,15 @@ class Task(Checked, ABC):
                 model's own.
 
         Raises:
-            ValueError: where the directory holds something else than a preset, the format can't hold the model, a
-                parameter isn't finite in `dtype`, or there is no optimizer's state before the first update.
+            FileExistsError: where the directory holds something else than such a preset, or is a file.
+            ValueError: where the format can't hold the model, a parameter isn't finite in `dtype`, or there is no
+                optimizer's state before the first update.
             ImportError: without h5py, for `"keras"`.
             OSError: where there is no room, telling the bytes needed and free. What was there before is unchanged, and
                 the model can be saved elsewhere.
 
         Warns:
-            UserWarning: for what KerasHub will do otherwise.
+            UserWarning: for what KerasHub will do otherwise, and where weights in other formats stay in the directory.
         """
         from pyroberta.presets.training_state import TrainingState
         from pyroberta.presets.writing import Contents

@@ -312,7 +312,7 @@ def test_a_directory_that_fills_up_during_the_save_is_not_replaced(tmp_path: Pat
 
 def test_a_file_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(FileExistsError, match="it is a file, and a preset is a directory"):
+    with pytest.raises(FileExistsError, match="it is a file, and a thing of the test is a dir"):
         fill(tmp_path / "file")
     assert (tmp_path / "file").read_text() == "mine"
 
@@ -515,8 +515,10 @@ def test_a_checkpoint_that_would_be_read_in_the_place_of_the_saved_model_is_an_e
     for name in ("dict.txt", "model.pt"):
         (tmp_path / name).write_text("")
     (tmp_path / "config.json").write_text(json.dumps(PRESET))
-    with pytest.raises(FileExistsError, match=r"it holds fairseq's dict\.txt and a checkpoint, which would be read"):
+    with pytest.raises(FileExistsError, match="it holds a checkpoint of fairseq's, which would be read"):
         small_masked_lm(dtype="float32").save_to_preset(tmp_path)
+    with pytest.raises(FileExistsError, match="it holds a checkpoint of fairseq's"):
+        check_saveable(tmp_path)
 
 
 def test_an_adapter_s_directory_keeps_what_is_not_written_and_another_kind_of_adapter_stays(tmp_path: Path) -> None:
@@ -572,25 +574,30 @@ def test_an_interrupt_at_any_moment_of_a_save_leaves_neither_directory_nor_descr
     ("path", "error", "reason"),
     [
         ("/", ValueError, "can't save to /: it is the root of the file system. Give a directory below it"),
-        ("round", OSError, "can't save to .*round: its symbolic links lead round in a circle. Give another place"),
-        ("round/a/b", OSError, "can't save to .*round/a/b: its symbolic links lead round in a circle"),
+        ("round", OSError, "can't save to .*round.*: its symbolic links lead round in a circle. Give another place"),
+        ("round/a/b", OSError, "can't save to .*round/a/b.*: its symbolic links lead round in a circle"),
         ("file/a/b", NotADirectoryError, "can't save to .*/file/a/b.*: .*/file is a file and holds nothing"),
-        ("x" * 300, OSError, "can't save to .*xxx: File name too long"),
-        ("~nobody-of-this-name/a", ValueError, "can't save to ~nobody-of-this-name/a: .* Write the path out"),
+        ("x" * 300, OSError, "can't save to .*xxx.*: File name too long"),
+        ("~nobody-of-this-name/a", ValueError, "'~nobody-of-this-name/a.*': there is no such home directory. Write"),
+        ("a\0b", ValueError, r"a\\x00b.*' is no path: it has a null character"),
+        ("", ValueError, r"'' is no path\. The working directory is '\.'"),
     ],
 )
 def test_a_place_that_cannot_be_is_named(tmp_path: Path, path: str, error: type[Exception], reason: str) -> None:
     (tmp_path / "round").symlink_to("round")
     (tmp_path / "file").write_text("mine")
-    place = path if path.startswith("~") else tmp_path / path
+    place = path if path.startswith("~") or not path else tmp_path / path
     model = small_masked_lm(dtype="float32")
-    saves = [
-        model.save_to_preset,
-        fill,
-        lambda place: check_saveable(Path(place)),
-        lambda place: check_place(Path(place)),
-    ]
-    for save in saves if path == "/" else [*saves, model.preprocessor.tokenizer.save]:
+    model.backbone.enable_lora(2)
+    saves = [fill, model.save_to_preset, model.backbone.save_lora_weights]
+    if path:
+        saves += [lambda place: check_saveable(Path(place)), lambda place: check_place(Path(place))]
+    if path != "/":
+        saves += [
+            model.preprocessor.tokenizer.save,
+            lambda place: model.backbone.save_lora_weights(f"{place}/a.lora.h5" if path else path),
+        ]
+    for save in saves:
         with pytest.raises(error, match=reason):
             save(place)
     assert tree(tmp_path) == {"file": "mine", "round": ""}

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import small_fairseq
+from small_models import random_params, small_masked_lm
 
 from pyroberta.data import speeches
 from pyroberta.demo import unigram_baseline
@@ -16,9 +20,11 @@ from pyroberta.model.config import RobertaConfig
 from pyroberta.model.params import Arrays, is_backbone, shapes
 from pyroberta.presets import fairseq, hf, kerashub, registry
 from pyroberta.presets.registry import PRESETS, detect, load, preprocessor_settings, resolve
+from pyroberta.presets.stored import Copy, FileBytes
 from pyroberta.presets.writing import Contents
 from pyroberta.text.preprocessor import MaskedLMPreprocessor
 from pyroberta.text.tokenizer import Tokenizer
+from pyroberta.training import optimizers
 
 EMBEDDED = [name for name, preset in PRESETS.items() if not preset.handles]
 
@@ -277,3 +283,78 @@ def test_a_tokenizer_larger_than_the_table_is_refused_on_both_ways(tmp_path: Pat
     tokenizer.save(tmp_path / "preset")
     with pytest.raises(ValueError, match=message):
         load(tmp_path / "preset")
+
+
+@pytest.mark.parametrize("kind", ["hf", "keras", "fairseq", "fairseq, older", "adapter", "optimizer"])
+def test_a_file_that_becomes_shorter_while_it_is_read_is_named(tmp_path: Path, monkeypatch, kind: str) -> None:
+    model = small_masked_lm(dtype="float32", dropout=0.0)
+    options: dict[str, Any] = {"load_optimizer": kind == "optimizer"}
+    load: Any = lambda directory: MaskedLM.from_preset(directory, preprocessor=None, **options)  # noqa: E731
+    if kind.startswith("fairseq"):
+        params = random_params(small_fairseq.CONFIG, 0, np.float32)
+        small_fairseq.preset(tmp_path / "p", small_fairseq.tensors(params), "older" if "older" in kind else "zip")
+    elif kind == "adapter":
+        model.backbone.enable_lora(2)
+        model.backbone.save_lora_weights(tmp_path / "p")
+        load = model.backbone.load_lora_weights
+    else:
+        if kind == "optimizer":
+            model.fit(["It is late."], verbose=0)
+        model.save_to_preset(
+            tmp_path / "p", format="keras" if kind == "keras" else "hf", include_optimizer=kind == "optimizer"
+        )
+    load(tmp_path / "p")
+    really = FileBytes.read
+
+    def shortened(self: FileBytes) -> Any:
+        if self.file.suffix != ".json" and started:
+            os.truncate(self.file, 8)
+        return really(self)
+
+    def run(self: Copy) -> None:
+        if kind != "optimizer":
+            started.append(1)
+        copied(self)
+
+    def take(self: Any, state: Any) -> None:
+        started.append(1)
+        taken(self, state)
+
+    started: list[int] = []
+    copied, taken = Copy.run, optimizers.Adam.load_state_dict
+    monkeypatch.setattr(FileBytes, "read", shortened)
+    monkeypatch.setattr(Copy, "run", run)
+    monkeypatch.setattr(optimizers.Adam, "load_state_dict", take)
+    with pytest.raises(
+        ValueError, match=r"/p/.* became shorter while it was read: byte \d+ is gone\. Is it being writt"
+    ):
+        load(tmp_path / "p")
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("round", "round can't be looked at: its symbolic links lead round in a circle"),
+        ("round/a", "round/a can't be looked at: its symbolic links lead round in a circle"),
+        ("dead", "dead is a link to no/where, which isn't there"),
+        ("~nobody-of-this-name", "'~nobody-of-this-name': there is no such home directory. Write the path out"),
+        ("a\0b", r"a\\x00b' is no path: it has a null character"),
+        ("/", "/ (is no preset|has no adapter_config)|'/' has no vocab.json"),
+    ],
+)
+def test_a_path_that_leads_nowhere_is_named(tmp_path: Path, path: str, reason: str) -> None:
+    (tmp_path / "round").symlink_to("round")
+    (tmp_path / "dead").symlink_to("no/where")
+    place = path if path.startswith("~") else tmp_path / path
+    for load_from in (MaskedLM.from_preset, Tokenizer.load, small_masked_lm().backbone.load_lora_weights):
+        with pytest.raises((OSError, ValueError), match=reason):
+            load_from(place)
+
+
+def test_names_of_files_in_a_message_are_cut(tmp_path: Path) -> None:
+    for i in range(9):
+        (tmp_path / f"{i}{'x' * 250}").touch()
+    for call in (MaskedLM.from_preset, small_masked_lm(dtype="float32").save_to_preset):
+        with pytest.raises((OSError, ValueError), match=r"0x+…, 1x+….* and \d more") as caught:
+            call(tmp_path)
+        assert len(str(caught.value)) < 900

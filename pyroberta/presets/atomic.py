@@ -24,7 +24,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from pyroberta.presets.marks import PRESET, Kind
+from pyroberta.presets.marks import PRESET, Kind, refuse_fairseq
 from pyroberta.text.new_files import (
     NewFile,
     explained,
@@ -119,8 +119,7 @@ def readable(path: Path) -> Path:
     >>> readable(parent / "preset").name
     '.preset.previous'
     """
-    previous = _previous(path)
-    return previous if not path.exists() and previous.is_dir() else path
+    return _previous(path) if not path.exists() and _previous(path).is_dir() else path
 
 
 def _previous(path: Path) -> Path:
@@ -137,7 +136,9 @@ def check_replaceable(path: Path, kind: Kind = PRESET) -> None:
     path = place_of(path)
     nearest(path)
     if path.exists() and not path.is_dir():
-        raise FileExistsError(f"can't save to {path}: it is a file, and a preset is a directory. Give another name.")
+        raise FileExistsError(
+            f"can't save to {path}: it is a file, and a {kind.name} is a directory. Give another name."
+        )
     if path.is_dir() and any(path.iterdir()) and (refusal := kind.refusal(path)):
         raise FileExistsError(f"won't replace {path}: {refusal}. Give a new directory, such as {path / 'preset'}.")
     if Path.cwd().is_relative_to(path):
@@ -154,6 +155,7 @@ def check_saveable(path: Path) -> None:
         FileExistsError, NotADirectoryError, ValueError: as `replacing_directory`.
         OSError: where nothing can be made there, of the kind that the system gave.
     """
+    refuse_fairseq(place_of(path))
     check_replaceable(path)
     check_place(path)
 

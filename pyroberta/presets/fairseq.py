@@ -231,7 +231,7 @@ def _thirds(name: str, tensor: Stored) -> list[tuple[str, Stored]]:
 
 
 def read_params(directory: Path, config: RobertaConfig, dtype: DTypeLike = np.float32, seed: int = 0) -> Arrays:
-    """The parameters in `directory`. Each tensor goes from the mapped file straight to its place in the vector.
+    """The parameters in `directory`. Each tensor goes from the file straight to its place in the vector.
 
     Args:
         directory: with a model.pt of any version of torch and fairseq.
@@ -254,7 +254,7 @@ def read_params(directory: Path, config: RobertaConfig, dtype: DTypeLike = np.fl
         stored = {name: tensor for name, tensor in stored.items() if not name.startswith("encoder.lm_head.")}
     if config.tie_embeddings and "encoder.lm_head.weight" in stored:
         repeated = stored.pop("encoder.lm_head.weight")
-        if not np.array_equal(repeated.array(), stored[TOKEN].array(), equal_nan=True):
+        if not tensors_of.same(repeated, stored[TOKEN]):
             raise ValueError(
                 f"{file}: {shown(repeated.name)} differs from {shown(stored[TOKEN].name)}, but the arguments tie them "
                 "(untie_weights_roberta is not set)"

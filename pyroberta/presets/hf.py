@@ -261,7 +261,7 @@ def _refuse_other_models(file: Path, values: Mapping[str, Any]) -> None:
 def read_params(directory: Path, config: RobertaConfig, dtype: DTypeLike = np.float32, seed: int = 0) -> Arrays:
     """The parameters in `directory`, from model.safetensors or pytorch_model.bin, or from shards with an index.
 
-    Each tensor goes from the mapped file straight to its place in the vector. Stored may be float64, float32, float16
+    Each tensor goes from the file straight to its place in the vector. Stored may be float64, float32, float16
     or bfloat16, `roberta.` may be missing in front of the names, and LayerNorm's may be gamma and beta.
 
     Args:

@@ -24,7 +24,7 @@ import re
 import warnings
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +38,7 @@ from pyroberta.model.initial_values import initialise
 from pyroberta.model.params import Arrays, Shape, is_backbone, shapes, split_layer
 from pyroberta.presets import stored
 from pyroberta.presets.marks import is_of_kerashub
-from pyroberta.presets.stored import Stored
+from pyroberta.presets.stored import FileBytes, ReadWhenAsked, Source, Stored
 from pyroberta.presets.training_state import TrainingState, checked, missing
 from pyroberta.text.files import contents, is_there, number, read_json, shown
 
@@ -421,11 +421,13 @@ def read_state(directory: Path, config: RobertaConfig) -> TrainingState:
     read = read_h5(file, table_of_state)
     found = [read[name] for name in table_of_state]
     shape_of = shapes(config)
-    m, v = (
-        {name: np.zeros(shape, np.float32) for name, shape in shape_of.items() if name not in trained} for _ in "mv"
-    )
-    for i, name in enumerate(trained):
-        m[name], v[name] = (as_there(name, found[scalars + 2 * i + j].array(), shape_of[name]) for j in range(2))
+
+    def moment(name: str, which: int) -> NDArray[Any]:
+        if name not in trained:
+            return np.zeros(shape_of[name], np.float32)
+        return as_there(name, found[scalars + 2 * trained.index(name) + which].array(), shape_of[name])
+
+    m, v = (ReadWhenAsked({name: partial(moment, name, which) for name in shape_of}) for which in range(2))
     task = directory / "task.json"
     own = own_values(task) if is_there(task) else {}
     if "optimizer" not in own:
@@ -458,7 +460,7 @@ TIMES_HEADER = 16  # bytes that libhdf5 makes and keeps for one of an object's h
 
 
 def read_h5(file: Path, wanted: Mapping[str, Shape]) -> dict[str, Stored]:
-    """Every dataset of an HDF5 file by its path, mapped where it lies in one piece. `layers/` may have its old name.
+    """Every dataset of an HDF5 file by its path, unread where it lies in one piece. `layers/` may have its old name.
 
     Nothing outside the file is looked at: links, external storage and virtual datasets are refused.
 
@@ -472,19 +474,19 @@ def read_h5(file: Path, wanted: Mapping[str, Shape]) -> dict[str, Stored]:
         ValueError: for a damaged file, one that refers to others, and one that lacks numbers that it tells of.
         OverBudget: for one that asks for more than its reader may take.
     """
-    mapped = stored.map_file(file)
+    there = stored.open_bytes(file)
     h5py = import_h5py(file.name)
     try:
         opened = h5py.File(file, "r")
     except (OSError, RuntimeError, KeyError, ValueError) as error:
         raise ValueError(f"{file} is damaged or no HDF5 file: {clipped(str(error))}") from None
-    budget = Budget(file, mapped.size, items=len(wanted))
+    budget = Budget(file, there.size, items=len(wanted))
     with opened:
         try:
             found = {}
-            for there, dataset in _datasets(opened, file, "", set(), budget):
-                path = re.sub("^_layer_checkpoint_dependencies/", "layers/", there)
-                found[path] = _stored(file, there, dataset, mapped, wanted.get(path), budget)
+            for name, dataset in _datasets(opened, file, "", set(), budget):
+                path = re.sub("^_layer_checkpoint_dependencies/", "layers/", name)
+                found[path] = _stored(file, name, dataset, there, wanted.get(path), budget)
             return found
         except (OSError, RuntimeError, KeyError, TypeError, ValueError, OverflowError, zlib.error) as error:
             if str(file) in str(error):
@@ -533,7 +535,7 @@ def _datasets(group: Any, file: Path, path: str, seen: set[int], budget: Budget)
             yield name, item
 
 
-def _stored(file: Path, path: str, dataset: Any, mapped: Any, wanted: Shape | None, budget: Budget) -> Stored:
+def _stored(file: Path, path: str, dataset: Any, there: FileBytes, wanted: Shape | None, budget: Budget) -> Stored:
     shape = dataset.shape
     if shape is None:
         raise ValueError(f"{file}: {shown(path)} has no shape and no numbers")
@@ -543,17 +545,17 @@ def _stored(file: Path, path: str, dataset: Any, mapped: Any, wanted: Shape | No
     kind, item = _kind(dataset, tuple(shape) == wanted)
     size = math.prod(shape) * item
     start = dataset.id.get_offset()
-    data = mapped[:0]
+    data: Source = there[:0]
     if kind not in KINDS.values() or not size:
         pass  # refused where it is asked for
     elif start is not None:
-        if start + size > mapped.size:
+        if start + size > there.size:
             raise ValueError(
-                f"{file} is cut short: {shown(path)} should lie at bytes {start} to {start + size} of {mapped.size}"
+                f"{file} is cut short: {shown(path)} should lie at bytes {start} to {start + size} of {there.size}"
             )
-        data = mapped[start : start + size]
+        data = there[start : start + size]
     elif tuple(shape) == wanted:
-        _check_pieces(file, path, dataset, plan, mapped, size, budget)
+        _check_pieces(file, path, dataset, plan, there, size, budget)
         data = dataset[()].reshape(-1).view(np.uint8)
     return Stored(path, kind, tuple(shape), data, file)
 
@@ -602,7 +604,7 @@ def _mark(dataset: Any) -> bytes:
     return value.encode() if isinstance(value, str) else bytes(value)
 
 
-def _check_pieces(file: Path, path: str, dataset: Any, plan: Any, mapped: Any, size: int, budget: Budget) -> None:
+def _check_pieces(file: Path, path: str, dataset: Any, plan: Any, whole: FileBytes, size: int, budget: Budget) -> None:
     """That the pieces in which a dataset lies are all there, and hold no more, packed or not, than it is itself.
 
     What was never written HDF5 makes up: a few bytes can tell of terabytes of fill values.
@@ -627,8 +629,10 @@ def _check_pieces(file: Path, path: str, dataset: Any, plan: Any, mapped: Any, s
         raise ValueError(f"{file}: {shown(path)} should have {count} chunks, and {there} of them were ever written")
     for i in range(there if 1 in filters else 0):
         chunk = dataset.id.get_chunk_info(i)
-        packed = mapped[chunk.byte_offset : chunk.byte_offset + chunk.size]
-        if len(zlib.decompressobj().decompress(packed, chunk_size + 5)) > chunk_size + 4:  # 4 bytes are a sum to check
+        packed = whole[chunk.byte_offset : chunk.byte_offset + chunk.size].read()
+        if (
+            len(zlib.decompressobj().decompress(packed.data, chunk_size + 5)) > chunk_size + 4
+        ):  # 4 bytes are a sum to check
             raise ValueError(
                 f"{file} is damaged: a chunk of {shown(path)} has more packed in it than {chunk_size} bytes"
             )

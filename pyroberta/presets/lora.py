@@ -41,8 +41,8 @@ from pyroberta.presets.marks import ADAPTER, hint_of_inside
 from pyroberta.presets.renaming import without_shared_prefix
 from pyroberta.presets.stored import FLOATS, Copy, Stored, few, refuse_non_finite
 from pyroberta.presets.writing import json_file
-from pyroberta.text.files import is_there, number, read_json, shown
-from pyroberta.text.new_files import replace_files
+from pyroberta.text.files import as_path, is_there, number, read_json, shown
+from pyroberta.text.new_files import place_of, replace_files
 
 CONFIG, WEIGHTS, PICKLE = "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"
 KERASHUB = ".lora.h5"
@@ -135,7 +135,7 @@ def write(path: Path | str, config: RobertaConfig, params: Mapping[str, NDArray[
     from pyroberta.presets.atomic import replace_directory
 
     if str(path).endswith(KERASHUB):
-        _write_kerashub(Path(path).expanduser().resolve(), config, params)
+        _write_kerashub(place_of(path), config, params)
         return
     values = {
         "base_model_name_or_path": None,
@@ -175,13 +175,13 @@ def read(path: Path | str, config: RobertaConfig) -> tuple[RobertaConfig, dict[s
         ValueError: where it is damaged, made for a model of another shape, or another kind of adapter: saying which.
         ImportError: for KerasHub's file, where h5py is not installed.
     """
-    path = Path(path).expanduser()
+    path = as_path(path)
     if path.name.endswith(KERASHUB):
         return _read_kerashub(path, config)
     from pyroberta.presets.atomic import readable
 
     directory = readable(path)
-    if not directory.is_dir():
+    if not is_there(directory) or not directory.is_dir():
         raise FileNotFoundError(f"there is no directory {str(path)!r} to load LoRA weights from")
     file = directory / CONFIG
     if not is_there(file) and (inside := hint_of_inside(directory, (CONFIG,))):

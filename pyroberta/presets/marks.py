@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from pyroberta.text.files import is_there, read_bytes, read_json, shown
+from pyroberta.text.files import contents, is_there, read_bytes, read_json, shown
 
 CONFIG, ADAPTER_CONFIG = "config.json", "adapter_config.json"
 KERAS_PACKAGES = ("keras_hub", "keras_nlp")  # the second name is older
@@ -36,8 +36,7 @@ class Kind:
         """Why a directory is none of this kind, with words that follow its name; empty where it is one."""
         file = directory / self.mark
         if not file.is_file():
-            first = ", ".join(sorted(entry.name for entry in directory.iterdir())[:3])
-            return f"it holds files ({first}) but no {self.mark}, so it is no {self.name}"
+            return f"it holds files ({contents(directory, 3)}) but no {self.mark}, so it is no {self.name}"
         try:
             values = read_json(file)
         except (OSError, ValueError) as error:
@@ -90,6 +89,19 @@ def is_fairseq(directory: Path) -> bool:
     """Whether there is a checkpoint, with its dictionary or alone."""
     has_others = is_there(directory / CONFIG) and not is_there(directory / FAIRSEQ_DICTIONARY)
     return fairseq_checkpoint(directory) is not None and not has_others
+
+
+def refuse_fairseq(directory: Path) -> None:
+    """That a preset can be saved there without a checkpoint of fairseq's beside it, which would be read in its place.
+
+    Raises:
+        FileExistsError: where there is one.
+    """
+    if directory.is_dir() and is_fairseq(directory):
+        raise FileExistsError(
+            f"won't save to {directory}: it holds a checkpoint of fairseq's, which would be read in the place of what "
+            f"is saved. Give a new directory, such as {directory / 'preset'}."
+        )
 
 
 def is_hugging_face(directory: Path) -> bool:

@@ -21,7 +21,7 @@ from pyroberta.model.config import RobertaConfig
 from pyroberta.model.hints import did_you_mean
 from pyroberta.model.params import Arrays
 from pyroberta.presets import marks
-from pyroberta.text.files import contents, is_there
+from pyroberta.text.files import as_path, contents, is_there
 
 if TYPE_CHECKING:
     from pyroberta.presets.training_state import TrainingState
@@ -308,7 +308,7 @@ def resolve(preset: str | os.PathLike[str], weights: bool = True, state: bool = 
                 stacklevel=2,
             )
         return _known(preset, weights, state)
-    directory = Path(name).expanduser()
+    directory = as_path(name) if name else Path()
     if name:
         from pyroberta.presets.atomic import readable
 

@@ -22,13 +22,13 @@ from numpy.typing import DTypeLike, NDArray
 
 from pyroberta.formats.budget import Budget
 from pyroberta.presets.encoding import CODES, dtype_name, encoded, stored_type
-from pyroberta.presets.stored import NUMPY_TYPES, Stored, map_file
+from pyroberta.presets.stored import NUMPY_TYPES, FileBytes, Stored, open_bytes
 from pyroberta.text.files import LARGEST, parse_json, shown
 from pyroberta.text.new_files import NewFile
 
 
 def read(file: Path) -> dict[str, Stored]:
-    """Every tensor of a file, unread: the bytes are mapped, and come from the disk when looked at.
+    """Every tensor of a file, unread.
 
     Raises:
         ValueError: where the file is cut short, or its header isn't one.
@@ -51,7 +51,7 @@ def read(file: Path) -> dict[str, Stored]:
                 f"{file}: tensor {shown(name)} begins at byte {start} of the data, and the one before it ends at {stop}"
             )
         tensors[name] = _stored(file, name, entry, data)
-        stop += tensors[name].data.size
+        stop = entry["data_offsets"][1]
     if stop != data.size:
         raise ValueError(f"{file}: its tensors take {stop} bytes, but {data.size} follow the header")
     return {name: tensors[name] for name in header}
@@ -67,21 +67,21 @@ def read_metadata(file: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _open(file: Path) -> tuple[dict[str, Any], NDArray[np.uint8]]:
-    """The header, and the mapped bytes after it."""
-    mapped = map_file(file)
-    if mapped.size < 8:
+def _open(file: Path) -> tuple[dict[str, Any], FileBytes]:
+    """The header, and the bytes after it."""
+    there = open_bytes(file)
+    if there.size < 8:
         raise ValueError(
-            f"{file} is no safetensors file: it has {mapped.size} bytes, and the header's length alone takes 8"
+            f"{file} is no safetensors file: it has {there.size} bytes, and the header's length alone takes 8"
         )
-    length = int.from_bytes(mapped[:8].tobytes(), "little")
-    if length > min(mapped.size - 8, LARGEST):
+    length = int.from_bytes(there[:8].read().tobytes(), "little")
+    if length > min(there.size - 8, LARGEST):
         raise ValueError(
             f"{file} is cut short or no safetensors file: it begins with a header length of {length} bytes, "
-            f"and {mapped.size - 8} follow"
+            f"and {there.size - 8} follow"
         )
-    header = parse_json(mapped[8 : 8 + length].tobytes(), f"{file} is no safetensors file: its header")
-    return header, mapped[8 + length :]
+    header = parse_json(there[8 : 8 + length].read().tobytes(), f"{file} is no safetensors file: its header")
+    return header, there[8 + length :]
 
 
 def _span(file: Path, name: str, entry: Any) -> tuple[int, int]:
@@ -105,7 +105,7 @@ def _span(file: Path, name: str, entry: Any) -> tuple[int, int]:
     return start, stop
 
 
-def _stored(file: Path, name: str, entry: Any, data: NDArray[np.uint8]) -> Stored:
+def _stored(file: Path, name: str, entry: Any, data: FileBytes) -> Stored:
     dtype, shape, (start, stop) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
     if not start <= stop <= data.size:
         raise ValueError(

@@ -6,11 +6,13 @@ first number is read or unpacked; then each is copied straight into its place.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,59 @@ MOST_CLASSES = 100_000  # of a classifier
 SIDE = 256  # of the squares in which a matrix is turned around
 
 
+class _Opened(FileIO):
+    """A file that is closed with the last of those who read it."""
+
+    def __del__(self) -> None:
+        self.close()
+
+
+class FileBytes:
+    """The bytes of a file from one place to another, which are read when they are asked for; slices are the same.
+
+    They aren't mapped: where a mapped file is cut meanwhile, as by a download or a copy that begins anew, the system
+    ends the process.
+    """
+
+    def __init__(self, file: Path, opened: FileIO, start: int, stop: int) -> None:
+        self.file, self._opened, self._start, self._stop = file, opened, start, stop
+
+    @property
+    def size(self) -> int:
+        """How many they are."""
+        return self._stop - self._start
+
+    def __getitem__(self, at: slice) -> FileBytes:
+        start, stop, _ = at.indices(self.size)
+        return FileBytes(self.file, self._opened, self._start + start, self._start + max(start, stop))
+
+    def read(self) -> NDArray[np.uint8]:
+        """The bytes, in an array of their own.
+
+        Raises:
+            ValueError: where the file has become shorter than it was.
+            OSError: where it can't be read, of the kind that the system gave.
+        """
+        found = np.empty(self.size, np.uint8)
+        left = found.data
+        try:
+            self._opened.seek(self._start)
+            while left:
+                count = self._opened.readinto(left)
+                if not count:
+                    raise ValueError(
+                        f"{self.file} became shorter while it was read: byte {self._stop - len(left)} is gone. Is it "
+                        "being written or downloaded? Load it again when that is done"
+                    )
+                left = left[count:]
+        except OSError as error:
+            raise type(error)(error.errno, f"{self.file} can't be read: {error.strerror}") from None
+        return found
+
+
+Source = FileBytes | NDArray[np.uint8]
+
+
 @dataclass(frozen=True)
 class Stored:
     """A tensor that lies in a file: what the header says, and where its bytes are.
@@ -41,31 +96,31 @@ class Stored:
         name: as the file has it.
         dtype: the format's name of the element type, such as `"F32"`.
         shape: of the tensor.
-        source: its bytes, a view of the mapped file; or a function that unpacks them, where they lie packed.
+        source: its bytes in the file; or unpacked ones, or a function that unpacks them, where they lie packed.
         file: where it lies, for messages.
     """
 
     name: str
     dtype: str
     shape: tuple[int, ...]
-    source: NDArray[np.uint8] | Callable[[], NDArray[np.uint8]]
+    source: Source | Callable[[], Source]
     file: Path
 
     @property
-    def data(self) -> NDArray[np.uint8]:
-        """Its bytes, unpacked where need be."""
-        return self.source() if callable(self.source) else self.source
+    def size(self) -> int:
+        """How many numbers it has."""
+        return math.prod(self.shape)
 
     def array(self) -> NDArray[Any]:
-        """The values: a read-only view of the file, or for bfloat16 a float32 array of its own.
+        """The values; bfloat16 as float32.
 
         Raises:
-            ValueError: for an element type that isn't known here.
+            ValueError: for an element type that isn't known here, and as `FileBytes.read`.
         """
-        return self.decoded(self.raw())
+        return self.decoded(self.reader()(0, self.size).reshape(self.shape))
 
-    def raw(self) -> NDArray[Any]:
-        """The values as they lie in the file; of bfloat16 the bits.
+    def reader(self) -> Callable[[int, int], NDArray[Any]]:
+        """What reads numbers from one place to another, in the order in which they lie; of bfloat16 the bits.
 
         Raises:
             ValueError: for an element type that isn't known here.
@@ -75,7 +130,17 @@ class Stored:
                 f"{self.file}: tensor {shown(self.name)} is stored as {self.dtype}, which can't be read here; "
                 f"what can be read is {', '.join(NUMPY_TYPES)}"
             )
-        return self.data.view(NUMPY_TYPES[self.dtype]).reshape(self.shape)
+        source, kind = self._opened(), np.dtype(NUMPY_TYPES[self.dtype])
+
+        def read(start: int, stop: int) -> NDArray[Any]:
+            part = source[start * kind.itemsize : stop * kind.itemsize]
+            return (part.read() if isinstance(part, FileBytes) else part).view(kind)
+
+        return read
+
+    def _opened(self) -> Source:
+        """Its bytes, unpacked where need be."""
+        return self.source() if callable(self.source) else self.source
 
     def row(self, i: int) -> Stored:
         """The tensor's i-th row alone."""
@@ -84,15 +149,16 @@ class Stored:
     def rows(self, i: int, rows: int, count: int) -> Stored:
         """The i-th part of the tensor's `count` parts of `rows` rows each."""
 
-        def part() -> NDArray[np.uint8]:
-            size = self.data.size // count
-            return self.data[i * size : (i + 1) * size]
+        def part() -> Source:
+            source = self._opened()
+            size = source.size // count
+            return source[i * size : (i + 1) * size]
 
         source = part if callable(self.source) else part()
         return replace(self, shape=(rows, *self.shape[1:]), source=source)
 
     def decoded(self, raw: NDArray[Any]) -> NDArray[Any]:
-        """The values of some of `raw()`."""
+        """The values of some numbers that `reader()` read."""
         return widened(raw, self.dtype)
 
 
@@ -169,16 +235,19 @@ class Copy:
         """
         target = self.place.T if self.transpose else self.place
         target = target if target.ndim == 2 else self.place.reshape(1, -1)
-        source = self.tensor.raw()[self.skip :].reshape(target.shape)
-        rows, columns = (SIDE, SIDE) if self.transpose else (max(1, BLOCK // target.shape[1]), BLOCK)
+        count, width = target.shape
+        read, first = self.tensor.reader(), self.skip * math.prod(self.tensor.shape[1:])
+        rows, columns = (SIDE, SIDE) if self.transpose else (max(1, BLOCK // width), BLOCK)
         with np.errstate(over="ignore", invalid="ignore"):
-            for i in range(0, target.shape[0], rows):
-                for j in range(0, target.shape[1], columns):
-                    block = self.tensor.decoded(source[i : i + rows, j : j + columns])
+            for i in range(0, count, rows):
+                strip = target[i : i + rows]
+                source = read(first + i * width, first + i * width + strip.size).reshape(strip.shape)
+                for j in range(0, width, columns):
+                    block = self.tensor.decoded(source[:, j : j + columns])
                     block = block.astype(target.dtype, copy=False)
                     if not np.isfinite(block).all():
-                        self._refuse(target, source)
-                    target[i : i + rows, j : j + columns] = block
+                        self._refuse(target, read(first, first + target.size).reshape(target.shape))
+                    strip[:, j : j + columns] = block
 
     def _refuse(self, target: NDArray[Any], source: NDArray[Any]) -> None:
         target[...] = self.tensor.decoded(source)
@@ -189,6 +258,27 @@ class Copy:
         )
 
 
+class ReadWhenAsked(Mapping[str, NDArray[Any]]):
+    """Arrays by name, each made anew when it is asked for, so that never all of them are in memory.
+
+    >>> arrays = ReadWhenAsked({"a": lambda: np.ones(2)})
+    >>> arrays["a"]
+    array([1., 1.])
+    """
+
+    def __init__(self, makers: Mapping[str, Callable[[], NDArray[Any]]]) -> None:
+        self._makers = makers
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        return self._makers[name]()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._makers)
+
+    def __len__(self) -> int:
+        return len(self._makers)
+
+
 def same(a: Stored, b: Stored) -> bool:
     """Whether two tensors have the same shape and numbers, NaN being the same as NaN.
 
@@ -197,15 +287,19 @@ def same(a: Stored, b: Stored) -> bool:
     """
     if a.shape != b.shape or a.dtype not in FLOATS or b.dtype not in FLOATS:
         return False
-    if a.dtype == b.dtype and np.array_equal(a.data, b.data):
-        return True
-    one, other = a.raw().reshape(-1), b.raw().reshape(-1)
-    blocks = [slice(start, start + BLOCK) for start in range(0, one.size, BLOCK)]
-    return all(np.array_equal(a.decoded(one[at]), b.decoded(other[at]), equal_nan=True) for at in blocks)
+    one, other = a.reader(), b.reader()
+    for start in range(0, a.size, BLOCK):
+        stop = min(start + BLOCK, a.size)
+        x, y = one(start, stop), other(start, stop)
+        if a.dtype == b.dtype and np.array_equal(x.view(np.uint8), y.view(np.uint8)):
+            continue
+        if not np.array_equal(a.decoded(x), b.decoded(y), equal_nan=True):
+            return False
+    return True
 
 
-def map_file(file: Path) -> NDArray[np.uint8]:
-    """The bytes of a file, mapped: they come from the disk when looked at.
+def open_bytes(file: Path) -> FileBytes:
+    """The bytes of a file, of which none is read yet. It is open as long as they, or some of them, are there.
 
     Raises:
         FileNotFoundError, ValueError: where it is no plain file, or an empty one.
@@ -213,11 +307,13 @@ def map_file(file: Path) -> NDArray[np.uint8]:
     """
     check_file(file)
     try:
-        if not file.stat().st_size:
-            raise ValueError(f"{file} is empty. Was the download interrupted?")
-        return np.asarray(np.memmap(file, np.uint8, mode="r"))
+        opened = _Opened(file)
+        size = os.fstat(opened.fileno()).st_size
     except OSError as error:
         raise type(error)(f"{file} can't be read: {error.strerror}") from None
+    if not size:
+        raise ValueError(f"{file} is empty. Was the download interrupted?")
+    return FileBytes(file, opened, 0, size)
 
 
 def beside(index: Path, name: str) -> Path:

@@ -32,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyroberta.formats.budget import Budget, OverBudget, clipped, shown
-from pyroberta.presets.stored import NUMPY_TYPES, Stored, map_file
+from pyroberta.presets.stored import NUMPY_TYPES, FileBytes, Stored, open_bytes
 
 MAGIC = 0x1950A86A20F9469CFC6C  # the older kind begins with it
 STORAGES = {
@@ -53,7 +53,7 @@ KEYS = (str, bytes, int, float, bool, type(None))  # what may be a key: nothing 
 STEPS_PER_NUMBER = 50
 LETTERS_PER_STEP = 16  # of a key, since equal ones are compared letter by letter
 
-Source = NDArray[np.uint8] | Callable[[], NDArray[np.uint8]]
+Source = FileBytes | Callable[[], NDArray[np.uint8]]
 
 
 def read_tensors(file: Path) -> dict[str, Stored]:
@@ -74,18 +74,18 @@ def read_tensors(file: Path) -> dict[str, Stored]:
 def read(file: Path) -> Any:
     """What was saved: dicts, lists, tuples, numbers and strings, with a `Stored` for each tensor.
 
-    A tensor is a view of the mapped file. Where it is compressed there, or its numbers don't lie in its order, they are
-    made when they are asked for. An `argparse.Namespace` is a dict.
+    A tensor's numbers are read, unpacked where they are compressed, and put in its order, when they are asked for. An
+    `argparse.Namespace` is a dict.
 
     Raises:
         ValueError: for a file that is damaged or no such file, and for one that names anything but tensors and plain
             containers: with that name.
         OverBudget: for one that asks for more than its reader may take.
     """
-    mapped = map_file(file)
-    budget = Budget(file, mapped.size, steps=MOST_STEPS)
+    there = open_bytes(file)
+    budget = Budget(file, there.size, steps=MOST_STEPS)
     try:
-        return _read_zip(file, mapped, budget) if zipfile.is_zipfile(file) else _read_older(file, mapped, budget)
+        return _read_zip(file, there, budget) if zipfile.is_zipfile(file) else _read_older(file, there, budget)
     except UnicodeDecodeError as error:
         raise ValueError(f"{file} is damaged: it has a name that is not UTF-8 ({error.reason})") from None
     except (
@@ -97,7 +97,7 @@ def read(file: Path) -> Any:
 # --- the two kinds ---------------------------------------------------------------------------------------------------
 
 
-def _read_zip(file: Path, mapped: NDArray[np.uint8], budget: Budget) -> Any:
+def _read_zip(file: Path, there: FileBytes, budget: Budget) -> Any:
     with _Zip(io.FileIO(file)) as opened:
         opened.budget = budget
         with zipfile.ZipFile(opened) as archive:  # which reads the directory alone
@@ -112,8 +112,8 @@ def _read_zip(file: Path, mapped: NDArray[np.uint8], budget: Budget) -> Any:
             raise ValueError(
                 f"{file}: {clipped(name)} has {entries[name].file_size} bytes, more than the {most} that it may have"
             )
-        found = _entry(file, mapped, entries[name], budget)
-        return found() if callable(found) else found
+        found = _entry(file, there, entries[name], budget)
+        return found() if callable(found) else found.read()
 
     order = f"{root}byteorder"
     if order in entries and content(order, 16).tobytes() != b"little":
@@ -127,32 +127,34 @@ def _read_zip(file: Path, mapped: NDArray[np.uint8], budget: Budget) -> Any:
             raise ValueError(
                 f"{file} is damaged: {clipped(name)} has {entries[name].file_size} bytes, and its tensors take {size}"
             )
-        return _entry(file, mapped, entries[name], budget)
+        return _entry(file, there, entries[name], budget)
 
     value = _Machine(io.BytesIO(content(pickles[0], LARGEST_PICKLE).tobytes()), file, budget).run()
     return _with_tensors(value, file, numbers, budget)
 
 
-def _entry(file: Path, mapped: NDArray[np.uint8], info: zipfile.ZipInfo, budget: Budget) -> Source:
-    """What lies in an entry of a zip: a view where it is stored as it is, a function that unpacks it where it isn't."""
+def _entry(file: Path, there: FileBytes, info: zipfile.ZipInfo, budget: Budget) -> Source:
+    """What lies in an entry of a zip: the file's bytes where it is stored as it is, else a function that unpacks it."""
     name, size = clipped(info.filename), info.file_size
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise ValueError(f"{file}: {name} is packed by the method {info.compress_type}, known is deflate alone")
     if info.flag_bits & 1:
         raise ValueError(f"{file} is damaged: {name} is encrypted")
     at = info.header_offset
-    header = mapped[at : at + 30].tobytes() if at >= 0 else b""
+    header = there[at : at + 30].read().tobytes() if at >= 0 else b""
     if header[:4] != b"PK\x03\x04" or len(header) < 30:
         raise ValueError(f"{file} is damaged: {name} isn't where the directory of the zip says")
     start = at + 30 + int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
     if info.compress_type == zipfile.ZIP_STORED:
-        return _cut(mapped, start, size, file)
-    packed = _cut(mapped, start, info.compress_size, file)
+        return _cut(there, start, size, file)
+    packed = _cut(there, start, info.compress_size, file)
 
     def unpacked() -> NDArray[np.uint8]:
         budget.make(f"{name}, unpacked,", size)
         try:
-            found = zlib.decompressobj(-15).decompress(packed.data, size + 1)  # one more shows that there is more
+            found = zlib.decompressobj(-15).decompress(
+                packed.read().data, size + 1
+            )  # one more shows that there is more
         except zlib.error as error:
             raise ValueError(f"{file} is damaged: {name} can't be unpacked: {error}") from None
         if len(found) != size:
@@ -165,7 +167,7 @@ def _entry(file: Path, mapped: NDArray[np.uint8], info: zipfile.ZipInfo, budget:
     return lru_cache(maxsize=1)(unpacked)
 
 
-def _read_older(file: Path, mapped: NDArray[np.uint8], budget: Budget) -> Any:
+def _read_older(file: Path, there: FileBytes, budget: Budget) -> Any:
     with open(file, "rb") as opened:
         if opened.read(2) not in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
             raise ValueError(f"{file} is none of torch's files: it is neither a zip nor a pickle")
@@ -182,17 +184,17 @@ def _read_older(file: Path, mapped: NDArray[np.uint8], budget: Budget) -> Any:
     if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
         raise ValueError(f"{file} is damaged: where the keys of its tensors should be there is {shown(keys)}")
     storages = {storage.key: storage for storage in _storages(value)}
-    places: dict[str, NDArray[np.uint8]] = {}
+    places: dict[str, FileBytes] = {}
     for key in keys:
-        count = int.from_bytes(_cut(mapped, start, 8, file).tobytes(), "little")
+        count = int.from_bytes(_cut(there, start, 8, file).read().tobytes(), "little")
         if key not in storages:
             raise ValueError(f"{file} is damaged: it has the numbers of a tensor {shown(key)} that isn't there")
         if count != storages[key].numel:
             raise ValueError(f"{file} is damaged: it has {count} numbers for a tensor of {storages[key].numel}")
-        places[key] = _cut(mapped, start + 8, storages[key].nbytes, file)
+        places[key] = _cut(there, start + 8, storages[key].nbytes, file)
         start += 8 + storages[key].nbytes
 
-    def numbers(storage: Storage) -> NDArray[np.uint8]:
+    def numbers(storage: Storage) -> FileBytes:
         if storage.key not in places:
             raise ValueError(f"{file} is damaged: it lacks the numbers of the tensor {shown(storage.key)}")
         return places[storage.key]
@@ -236,10 +238,10 @@ class _Limited:
         return self.file.tell()
 
 
-def _cut(mapped: NDArray[np.uint8], start: int, size: int, file: Path) -> NDArray[np.uint8]:
-    if start + size > mapped.size:
-        raise ValueError(f"{file} is cut short: it has {mapped.size} bytes, and {start + size} are needed")
-    return mapped[start : start + size]
+def _cut(there: FileBytes, start: int, size: int, file: Path) -> FileBytes:
+    if start + size > there.size:
+        raise ValueError(f"{file} is cut short: it has {there.size} bytes, and {start + size} are needed")
+    return there[start : start + size]
 
 
 # --- tensors ---------------------------------------------------------------------------------------------------------
@@ -269,32 +271,39 @@ class Tensor:
     strides: tuple[int, ...]
 
     def of(self, numbers: Source, name: str, budget: Budget) -> Source:
-        """Its bytes, row after row: a view of `numbers` where they lie so, a function that makes them where they don't.
+        """Its bytes, row after row: those of `numbers` where they lie so, a function that makes them where they don't.
 
         Raises:
             ValueError: where it reaches beyond the numbers.
         """
         last = self.offset + sum((n - 1) * step for n, step in zip(self.shape, self.strides, strict=True))
         if 0 in self.shape:
-            return np.zeros(0, np.uint8)
+            return lambda: np.zeros(0, np.uint8)
         if last >= self.storage.numel:
             raise ValueError(f"a tensor reaches to number {last} of {self.storage.numel}")
         item = np.dtype(NUMPY_TYPES[self.storage.dtype])
+        start, stop = self.offset * item.itemsize, (last + 1) * item.itemsize
         steps = tuple(step * item.itemsize if n > 1 else 0 for n, step in zip(self.shape, self.strides, strict=True))
-
-        def bytes_of(numbers: NDArray[np.uint8]) -> tuple[NDArray[Any], bool]:
-            found = numbers.view(item)[self.offset :]
-            view = np.lib.stride_tricks.as_strided(found, self.shape, steps, writeable=False)
-            return view, view.flags.c_contiguous
+        if not callable(numbers) and self._lies_in_order():
+            return numbers[start:stop]
 
         def made() -> NDArray[np.uint8]:
-            view, is_contiguous = bytes_of(numbers() if callable(numbers) else numbers)
-            if not is_contiguous:
+            found = (numbers()[start:stop] if callable(numbers) else numbers[start:stop].read()).view(item)
+            view = np.lib.stride_tricks.as_strided(found, self.shape, steps, writeable=False)
+            if not view.flags.c_contiguous:
                 budget.make(f"tensor {name}, a view of {self.shape},", view.nbytes)
             return np.ascontiguousarray(view).reshape(-1).view(np.uint8)
 
-        lies_so = not callable(numbers) and bytes_of(numbers)[1]
-        return made() if lies_so else lru_cache(maxsize=1)(made)
+        return lru_cache(maxsize=1)(made)
+
+    def _lies_in_order(self) -> bool:
+        """Whether its numbers lie side by side, row after row."""
+        expected = 1
+        for n, step in zip(reversed(self.shape), reversed(self.strides), strict=True):
+            if n > 1 and step != expected:
+                return False
+            expected *= n
+        return True
 
 
 def _parts(value: Any) -> list[Any]:

@@ -59,7 +59,7 @@ def new_file(state: TrainingState) -> NewFile:
 
 
 def read(directory: Path, table: Mapping[str, Shape]) -> TrainingState:
-    """The state in `directory`; the moments are views of the mapped file.
+    """The state in `directory`; each moment is read when it is asked for.
 
     Args:
         directory: that has `FILE`.
@@ -82,7 +82,7 @@ def read(directory: Path, table: Mapping[str, Shape]) -> TrainingState:
         raise ValueError(
             f"{file} doesn't tell which optimizer it is of ({KEY!r} of its metadata: {clipped(repr(error))})"
         ) from None
-    m, v = ({name: tensors[f"{key}.{name}"].array() for name in table} for key in ("m", "v"))
+    m, v = (stored.ReadWhenAsked({name: tensors[f"{key}.{name}"].array for name in table}) for key in ("m", "v"))
     return checked(file, optimizer, iterations, m, v, seed)
 
 

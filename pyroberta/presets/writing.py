@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.params import Arrays, shapes
-from pyroberta.presets.marks import CONFIG, FAIRSEQ_DICTIONARY, is_fairseq, is_kerashub
+from pyroberta.presets.marks import CONFIG, is_kerashub, refuse_fairseq
 from pyroberta.presets.stored import check_vocabulary, few
 from pyroberta.text.new_files import NewFile, place_of
 
@@ -73,8 +73,7 @@ def write_preset(
         in_kerashub: whether they are in KerasHub's format.
 
     Raises:
-        FileExistsError: where `directory` is a file, holds other things than a preset, or a checkpoint of fairseq's
-            that would be read in the place of what is saved.
+        FileExistsError: where `directory` is a file, or holds other things than a preset, such as fairseq's.
         ValueError: where the parameters or the tokenizer aren't the config's.
         OSError: where there is no room, telling the bytes needed and free.
 
@@ -94,11 +93,7 @@ def write_preset(
     owned = [*MODEL_FILES]
     owned += TOKENIZER_FILES if is_other or contents.tokenizer is not None else ()
     owned += PREPROCESSOR_FILES if is_other or contents.preprocessor is not None else ()
-    if not in_kerashub and is_fairseq(place):
-        raise FileExistsError(
-            f"won't save to {place}: it holds fairseq's {FAIRSEQ_DICTIONARY} and a checkpoint, which would be read in "
-            f"the place of what is saved. Give a new directory, such as {place / 'preset'}."
-        )
+    refuse_fairseq(place)
     replace_directory(place, files(), owned)
     old = sorted(file.name for pattern in OTHERS_WEIGHTS for file in place.glob(pattern))
     if old:

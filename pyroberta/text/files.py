@@ -23,12 +23,36 @@ MOST_STEPS = 3_000_000  # a value is one, a container STEPS_PER_CONTAINER; rober
 STEPS_PER_CONTAINER = 5
 DEEPEST = 32  # containers in each other
 LONGEST_NUMBER = 40  # digits of a whole number
+LONGEST_NAME = 60  # letters of a file's name in a list of them
 
 
-def contents(directory: Path) -> str:
+def contents(directory: Path, most: int = 8) -> str:
     """The first names in a directory, for a message."""
     names = sorted(entry.name for entry in directory.iterdir()) if directory.is_dir() else []
-    return ", ".join(names[:8]) + (f", … and {len(names) - 8} more" if len(names) > 8 else "") or "nothing"
+    first = ", ".join(clipped(name, LONGEST_NAME) for name in names[:most])
+    return first + (f", … and {len(names) - most} more" if len(names) > most else "") or "nothing"
+
+
+def as_path(given: str | os.PathLike[str]) -> Path:
+    """The path that a user gave, with `~` expanded.
+
+    Raises:
+        ValueError: for an empty text, which would be the working directory, a null character, or the sign of a home
+            directory that there isn't.
+
+    >>> as_path("")
+    Traceback (most recent call last):
+    ValueError: '' is no path. The working directory is '.'
+    """
+    name = os.fspath(given)
+    if not name:
+        raise ValueError("'' is no path. The working directory is '.'")
+    if "\0" in name:
+        raise ValueError(f"{shown(name)} is no path: it has a null character")
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:
+        raise ValueError(f"{shown(name)}: there is no such home directory. Write the path out") from None
 
 
 def is_there(path: Path) -> bool:

@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from pyroberta.model.guard import uninterrupted
+from pyroberta.text.files import as_path
 
 
 @dataclass(frozen=True)
@@ -165,13 +166,10 @@ def place_of(path: str | os.PathLike[str]) -> Path:
     """The absolute path that `path` stands for: `~` is expanded, symbolic links are followed.
 
     Raises:
-        ValueError: for the sign of a home directory that there isn't.
+        ValueError: as `as_path`.
         OSError: where links lead round in a circle, a name is too long, or a directory may not be entered.
     """
-    try:
-        expanded = Path(path).expanduser()
-    except RuntimeError as error:
-        raise ValueError(f"can't save to {os.fspath(path)}: {error} Write the path out.") from None
+    expanded = as_path(path)
     try:
         expanded.stat()
     except (FileNotFoundError, NotADirectoryError):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pyroberta.formats.budget import Budget
-from pyroberta.text.files import is_there, number, read_bytes, read_json, shown
+from pyroberta.text.files import as_path, is_there, number, read_bytes, read_json, shown
 from pyroberta.text.new_files import NewFile
 
 # Tokenizer's name for each special token, and transformers' names for it. Of two, the first is what texts are framed
@@ -71,8 +71,8 @@ def read(directory: str | os.PathLike[str]) -> dict[str, Any]:
     Warns:
         UserWarning: for what is followed in part.
     """
-    directory = Path(directory).expanduser()
-    if not directory.is_dir():
+    directory = as_path(directory)
+    if not is_there(directory) or not directory.is_dir():
         raise FileNotFoundError(f"there is no directory {str(directory)!r} to load a tokenizer from")
     config = _read_if_there(directory / CONFIG)
     named = _read_if_there(directory / "special_tokens_map.json") | config
