@@ -141,14 +141,14 @@ class InputReader(ABC):
             if y is not None or sample_weight is not None:
                 raise ValueError("x gives batches: y and sample_weight belong into them, as (x, y, sample_weight)")
             if stream:  # goes on where the epoch before left off
-                parts = self._parts(_on_and_on(left, x))
+                parts = self._parts(self._on_and_on(left, x))
                 return StreamedExamples(lambda size: parts)
-            whole = _every_time(left, x)
+            whole = self._every_time(left, x)
             return StreamedExamples(lambda size: self._parts(whole()))
         if stream and not isinstance(x, Sized):
             if y is not None or sample_weight is not None:
                 raise ValueError("y and sample_weight can't go with a stream of texts; collect them into a list first")
-            texts = _on_and_on(left, x)
+            texts = self._on_and_on(left, x)
             made: dict[int, Iterator[HeldExamples]] = {}  # for a batch size; it may have windows left from before
             return StreamedExamples(lambda size: made.get(size) or made.setdefault(size, self._cut(texts, size)))
         if most is None:
@@ -259,6 +259,29 @@ class InputReader(ABC):
         held = self._held(x, y, sample_weight)
         self._check(held)
         return held
+
+    def _on_and_on(self, left: Iterator[Any], x: Iterable[Any]) -> Iterator[Any]:
+        """What is left of the first pass over x, then x again and again, unless it gives its items only once."""
+        yield from left
+        again = True
+        while again and iter(x) is not x:
+            self.long_texts.is_counting = again = False
+            for item in x:
+                again = True
+                yield item
+
+    def _every_time(self, left: Iterator[Any], x: Iterable[Any]) -> Callable[[], Iterator[Any]]:
+        """A function that gives x's items from the first one on, each time it is called; the first pass has begun."""
+        begun = [left]
+
+        def items() -> Iterator[Any]:
+            if begun:
+                return begun.pop()
+            again = iter(x)
+            self.long_texts.is_counting &= again is x  # which goes on where it was
+            return again
+
+        return items
 
     def _batch(self, item: Any) -> HeldExamples:
         """One batch of an iterable of batches."""
@@ -463,23 +486,6 @@ class _Indexed:
 
     def __iter__(self) -> Iterator[Any]:
         return map(self.items.__getitem__, range(len(self.items)))
-
-
-def _on_and_on(left: Iterator[Any], x: Iterable[Any]) -> Iterator[Any]:
-    """What is left of the first pass over x, then x again and again, unless it gives its items only once."""
-    yield from left
-    again = True
-    while again and iter(x) is not x:
-        again = False
-        for item in x:
-            again = True
-            yield item
-
-
-def _every_time(left: Iterator[Any], x: Iterable[Any]) -> Callable[[], Iterator[Any]]:
-    """A function that gives x's items from the first one on, each time it is called; the first pass has begun."""
-    begun = [left]
-    return lambda: begun.pop() if begun else iter(x)
 
 
 def _is_encoded(item: Any) -> bool:

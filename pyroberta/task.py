@@ -365,7 +365,8 @@ class Task(ABC):
             A `History`: `.history` name -> value per epoch, `.plot()`.
 
         Warns:
-            UserWarning: once, with their numbers, where texts were split or cut.
+            UserWarning: once, with their numbers, where texts were split or cut; at the end, where they were read as
+                they came.
 
         Raises:
             ValueError, TypeError: for input that does not fit, saying what does.
@@ -430,10 +431,8 @@ class Task(ABC):
                     told.on_epoch_begin(epoch)
                     groups = passes or grouped(examples.batches(batch_size, self._seed_of(epoch), shuffle), accumulated)
                     logs = self._train(groups, steps_per_epoch, epoch, told)
-                    reader.long_texts.say()  # what was read as it came
                     if validation is not None:
                         values = self._evaluate(validation, validation_batch_size or batch_size, validation_steps, told)
-                        validation_reader.long_texts.say()
                         logs = logs | {f"val_{name}": value for name, value in values.items()}
                     told.on_epoch_end(epoch, logs)
                     if self.stop_training:
@@ -441,6 +440,8 @@ class Task(ABC):
                 told.on_train_end(logs)
             finally:
                 bar.on_train_end()  # an error or Ctrl-C leaves no bar behind
+                reader.long_texts.say()  # what was read as it came
+                validation_reader.long_texts.say()
         return history
 
     def evaluate(
