@@ -157,10 +157,6 @@ class InputReader(ABC):
             left, y, sample_weight = islice(left, most), _first(y, most), _first(sample_weight, most)
         return self._checked_held(left, y, sample_weight)
 
-    def sequences(self, items: Iterable[Any]) -> Batch:
-        """Texts, pairs of texts, or sequences of ids as a packed batch without masks."""
-        return pack(self._encoded(items)[0])
-
     def queries(self, x: Any, batch_size: int, steps: int | None = None) -> tuple[Iterator[Any], int | None]:
         """What `predict` is asked, batch by batch: dicts of features, or lists of the ids of whole texts.
 
