@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sized
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy import ndarray as Array
 
-from pyroberta.inputs import InputReader, check_features, padding_mask, per_text
+from pyroberta.inputs import InputReader, check_features, listed, padding_mask, per_text
 from pyroberta.model.batch import Batch, pack_padded
 from pyroberta.model.config import RobertaConfig
 from pyroberta.training.data import HeldExamples
@@ -72,15 +72,22 @@ def packed_features(x: Mapping[str, Any], config: RobertaConfig) -> Batch:
 
 def _classes(y: Any, count: int, num_classes: int) -> Array:
     """The labels (B,) int32 of so many texts."""
-    labels = np.asarray(y if isinstance(y, Sized) or hasattr(y, "__array__") else list(y))
+    try:
+        labels = np.asarray(listed("y", y, count))
+    except ValueError as error:
+        if "inhomogeneous" not in str(error):
+            raise
+        raise ValueError(f"y should be one label per text, ({count},); its rows differ in length") from None
     if labels.shape == (count, 1):
         labels = labels[:, 0]
     if labels.shape != (count,):
-        raise ValueError(f"y should be one label per text, ({count},); got {labels.shape}")
+        is_one_hot = labels.ndim == 2 and len(labels) == count
+        hint = ". Of one-hot labels make numbers: y = numpy.argmax(y, axis=1)" if is_one_hot else ""
+        raise ValueError(f"y should be one label per text, ({count},); got {labels.shape}{hint}")
     if labels.dtype.kind not in "biu" and count:
         raise ValueError(
-            f"labels should be whole numbers from 0 to {num_classes - 1}; got {labels[0]!r} ({labels.dtype}). "
-            "Number the classes: [names.index(label) for label in y]"
+            f"labels should be whole numbers from 0 to {num_classes - 1}; got {labels.tolist()[0]!r} ({labels.dtype})"
+            + _numbered(labels)
         )
     for i in np.flatnonzero((labels < 0) | (labels >= num_classes))[:1]:
         raise ValueError(
@@ -88,3 +95,16 @@ def _classes(y: Any, count: int, num_classes: int) -> Array:
             "(num_classes)"
         )
     return labels.astype(np.int32)
+
+
+def _numbered(labels: Array) -> str:
+    """How whole numbers are made of such labels, for an error's end."""
+    if labels.dtype.kind in "SUT" or (labels.dtype.kind == "O" and all(isinstance(label, str) for label in labels)):
+        return (
+            ". Number the classes: names = sorted(set(y)); y = [names.index(label) for label in y]. A model keeps the "
+            "names, TextClassifier(..., labels=names); where it has them, their order there counts: "
+            "y = [classifier.labels.index(label) for label in y]"
+        )
+    if labels.dtype.kind == "f" and np.array_equal(labels, np.trunc(labels)):
+        return ". Make whole numbers of them: y = [int(label) for label in y]"
+    return ". Each text has one class, and a class is a number"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import re
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -16,13 +18,15 @@ from pyroberta.model.batch import Batch, pack
 from pyroberta.model.encoder import encoder_forward
 from pyroberta.model.walk import walk_forward, walk_logits, walk_logits_in_parts
 from pyroberta.text.byte_level import WHITESPACE, to_characters
-from pyroberta.text.long_texts import LongTexts
+from pyroberta.text.long_texts import LongTexts, callers_level
 from pyroberta.text.tokenizer import Tokenizer
 from pyroberta.training.callbacks import ProgressBar
 from pyroberta.training.losses import log_softmax
 
 TOKENS_AT_ONCE = 2048  # in a batch; benchmarks/score.py measures other numbers
 LOGITS_AT_ONCE = 1 << 23  # 32 MiB in float32, beside twice as much for their exponentials
+
+OTHER_MASKS = re.compile(r"[\[<{(]mask[\]>})]|_{3,}", re.IGNORECASE)  # BERT's is [MASK]
 
 Item = TypeVar("Item")
 Target = str | int | tuple[int, ...]  # a word, a token's id, or several
@@ -100,6 +104,16 @@ def mask_places(tokenizer: Tokenizer, sequences: Sequence[Array]) -> list[Array]
     return [np.flatnonzero(ids == tokenizer.mask_id) for ids in sequences]
 
 
+def other_mask(text: str, mask_token: str) -> str:
+    """What to say of another model's mask in a text, for an error's end.
+
+    >>> other_mask("A [MASK] day.", "<mask>")
+    ". RoBERTa's mask is '<mask>': text.replace('[MASK]', '<mask>')"
+    """
+    found = OTHER_MASKS.search(text)
+    return f". RoBERTa's mask is {mask_token!r}: text.replace({found[0]!r}, {mask_token!r})" if found else ""
+
+
 def fill_masks(
     backbone: Backbone,
     tokenizer: Tokenizer,
@@ -125,7 +139,10 @@ def fill_masks(
     places = mask_places(tokenizer, sequences)
     for number, where in enumerate(places):
         if not len(where):
-            raise ValueError(f"text {number} holds no {tokenizer.mask_token!r}: {texts[number]!r}")
+            raise ValueError(
+                f"text {number} holds no {tokenizer.mask_token!r}: {texts[number]!r}"
+                + other_mask(texts[number], tokenizer.mask_token)
+            )
     if targets is not None:
         return _rank(backbone, tokenizer, sequences, places, gaps, top_k, readings, batch_size, verbose)
     known = _rows_with_tokens(tokenizer)
@@ -154,6 +171,13 @@ def score_texts(
     """
     sequences, owners = encode(tokenizer, texts, long_texts)
     places = [np.flatnonzero((ids != tokenizer.start_id) & (ids != tokenizer.end_id)) for ids in sequences]
+    empty = sorted(set(range(len(texts))) - {owner for owner, where in zip(owners, places, strict=True) if len(where)})
+    if empty:
+        warnings.warn(
+            f"of {len(texts)} text{'s' * (len(texts) != 1)} {len(empty)} {'has' if len(empty) == 1 else 'have'} no "
+            f"tokens, which makes a total of 0 and the perplexity NaN; the first is text {empty[0]}",
+            stacklevel=callers_level(),
+        )
     log_likelihoods = [np.zeros(len(where), backbone.dtype) for where in places]
 
     def copies() -> Iterator[tuple[int, tuple[int, int]]]:

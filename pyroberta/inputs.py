@@ -12,9 +12,9 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy import ndarray as Array
 
-from pyroberta.model.batch import Batch, pack, pack_padded
+from pyroberta.model.batch import Batch, pack, pack_padded, real_numbers
 from pyroberta.model.config import RobertaConfig
-from pyroberta.text.given import bytes_error, opened, refuse_rows
+from pyroberta.text.given import bytes_error, opened, refuse_endless, refuse_masked, refuse_rows, refuse_single
 from pyroberta.text.long_texts import LongTexts
 from pyroberta.text.preprocessor import MaskedLMPreprocessor, Preprocessor
 from pyroberta.text.text_files import lines_of_file, read_lines
@@ -27,6 +27,7 @@ WHAT_FITS = (
     "texts (a list, an array, a column or any iterable of strings, pairs of strings, or the path of a text file), "
     f"encoded sequences (arrays of token ids), or a dict of {', '.join(FEATURES)} with labels beside it"
 )
+STEPS = "Give steps= (in fit steps_per_epoch=, for validation_data validation_steps=). "
 
 
 class InputReader(ABC):
@@ -104,7 +105,9 @@ class InputReader(ABC):
     def _check(self, held: HeldExamples) -> None:
         """That something can be learnt from them, if they are all there is."""
 
-    def examples(self, x: Any, y: Any = None, sample_weight: Any = None, stream: bool = False) -> Examples:
+    def examples(
+        self, x: Any, y: Any = None, sample_weight: Any = None, stream: bool = False, most: int | None = None
+    ) -> Examples:
         """Examples from any of `WHAT_FITS`, or from an iterable of batches (x,), (x, y) or (x, y, sample_weight).
 
         Args:
@@ -113,6 +116,7 @@ class InputReader(ABC):
             y: labels: for a masked LM (B, K), beside a dict of features alone; for a classifier (B,).
             sample_weight: (B,), one weight per text; beside a masked LM's features also (B, K).
             stream: read an iterator of texts batch by batch instead of collecting it first.
+            most: texts that are collected of an iterable without a length; None for all.
 
         Raises:
             TypeError, ValueError: for anything else, saying what came and what fits.
@@ -132,26 +136,26 @@ class InputReader(ABC):
         items = list(islice(iterator, 1))
         if not items:
             raise ValueError("x is empty: there is nothing to fit or to evaluate")
-        left = chain(items, iterator)
+        left: Iterator[Any] = chain(items, iterator)
         if _is_batch(items[0], is_list=isinstance(x, list | np.ndarray)):
             if y is not None or sample_weight is not None:
                 raise ValueError("x gives batches: y and sample_weight belong into them, as (x, y, sample_weight)")
             if stream:  # goes on where the epoch before left off
-                parts = self._parts(_on_and_on(left, x))
+                parts = self._parts(self._on_and_on(left, x))
                 return StreamedExamples(lambda size: parts)
-            whole = _every_time(left, x)
+            whole = self._every_time(left, x)
             return StreamedExamples(lambda size: self._parts(whole()))
         if stream and not isinstance(x, Sized):
             if y is not None or sample_weight is not None:
                 raise ValueError("y and sample_weight can't go with a stream of texts; collect them into a list first")
-            texts = _on_and_on(left, x)
+            texts = self._on_and_on(left, x)
             made: dict[int, Iterator[HeldExamples]] = {}  # for a batch size; it may have windows left from before
             return StreamedExamples(lambda size: made.get(size) or made.setdefault(size, self._cut(texts, size)))
+        if most is None:
+            refuse_endless(x, "x", STEPS)
+        elif not isinstance(x, Sized):
+            left, y, sample_weight = islice(left, most), _first(y, most), _first(sample_weight, most)
         return self._checked_held(left, y, sample_weight)
-
-    def sequences(self, items: Iterable[Any]) -> Batch:
-        """Texts, pairs of texts, or sequences of ids as a packed batch without masks."""
-        return pack(self._encoded(items)[0])
 
     def queries(self, x: Any, batch_size: int, steps: int | None = None) -> tuple[Iterator[Any], int | None]:
         """What `predict` is asked, batch by batch: dicts of features, or lists of the ids of whole texts.
@@ -188,6 +192,8 @@ class InputReader(ABC):
             left = chain(items, iterator)
             if items and _is_batch(items[0], is_list=isinstance(x, list | np.ndarray)):
                 return map(self._query, islice(left, steps)), steps
+            if steps is None:
+                refuse_endless(x, "x", STEPS)
             sequences = self._encoded(left if steps is None else islice(left, steps * batch_size))[0]
         starts = range(0, len(sequences), batch_size)[:steps]
         return (sequences[i : i + batch_size] for i in starts), len(starts)
@@ -233,6 +239,10 @@ class InputReader(ABC):
 
     def _held(self, x: Any, y: Any = None, sample_weight: Any = None) -> HeldExamples:
         """Texts or features, held."""
+        refuse_masked(
+            y, "y", "Pass y.filled(0), with sample_weight=~numpy.ma.getmaskarray(y) to leave the hidden ones out"
+        )
+        refuse_masked(sample_weight, "sample_weight", "Pass sample_weight.filled(0) to leave the hidden ones out")
         if isinstance(x, Mapping):
             return HeldExamples(self.features(x, y, sample_weight))
         self._check_labels(y)
@@ -245,6 +255,29 @@ class InputReader(ABC):
         held = self._held(x, y, sample_weight)
         self._check(held)
         return held
+
+    def _on_and_on(self, left: Iterator[Any], x: Iterable[Any]) -> Iterator[Any]:
+        """What is left of the first pass over x, then x again and again, unless it gives its items only once."""
+        yield from left
+        again = True
+        while again and iter(x) is not x:
+            self.long_texts.is_counting = again = False
+            for item in x:
+                again = True
+                yield item
+
+    def _every_time(self, left: Iterator[Any], x: Iterable[Any]) -> Callable[[], Iterator[Any]]:
+        """A function that gives x's items from the first one on, each time it is called; the first pass has begun."""
+        begun = [left]
+
+        def items() -> Iterator[Any]:
+            if begun:
+                return begun.pop()
+            again = iter(x)
+            self.long_texts.is_counting &= again is x  # which goes on where it was
+            return again
+
+        return items
 
     def _batch(self, item: Any) -> HeldExamples:
         """One batch of an iterable of batches."""
@@ -393,6 +426,10 @@ def check_features(x: Any, needed: Collection[str] = ("token_ids", "mask_positio
     if not set(needed) <= set(x) <= {*needed, "padding_mask"}:
         allowed = ", ".join(name for name in FEATURES if name in {*needed, "padding_mask"})
         raise ValueError(f"the features should be a dict of {allowed}; got {', '.join(map(str, x))}{_renamed(x)}")
+    for name, value in x.items():
+        refuse_masked(value, f"x[{name!r}]", f"Pass x[{name!r}].filled(value); padding_mask tells what is padding")
+        if value is None or np.isscalar(value) or getattr(value, "shape", None) == ():
+            raise ValueError(f"the feature {name} should have a row for each sequence; got {reprlib.repr(value)}")
 
 
 def _renamed(x: Mapping[str, Any]) -> str:
@@ -417,6 +454,7 @@ def _opened(x: Any) -> Any:
     if isinstance(x, bytes | bytearray):
         raise bytes_error("x", x, is_item=False)
     refuse_rows(x, KNOWN)
+    refuse_single(x)
     if isinstance(x, tuple) and not hasattr(x, "_fields"):
         return tuple(opened(column, f"entry {i} of x") for i, column in enumerate(x))
     return x
@@ -444,23 +482,6 @@ class _Indexed:
 
     def __iter__(self) -> Iterator[Any]:
         return map(self.items.__getitem__, range(len(self.items)))
-
-
-def _on_and_on(left: Iterator[Any], x: Iterable[Any]) -> Iterator[Any]:
-    """What is left of the first pass over x, then x again and again, unless it gives its items only once."""
-    yield from left
-    again = True
-    while again and iter(x) is not x:
-        again = False
-        for item in x:
-            again = True
-            yield item
-
-
-def _every_time(left: Iterator[Any], x: Iterable[Any]) -> Callable[[], Iterator[Any]]:
-    """A function that gives x's items from the first one on, each time it is called; the first pass has begun."""
-    begun = [left]
-    return lambda: begun.pop() if begun else iter(x)
 
 
 def _is_encoded(item: Any) -> bool:
@@ -508,10 +529,21 @@ def _is_batch(item: Any, is_list: bool) -> bool:
         item = column
     if isinstance(item, tuple):
         x = item[0] if item else None
-        return _is_texts(x) or (isinstance(x, tuple) and all(map(_is_texts, x)))  # columns of segments
+        is_columns = isinstance(x, tuple) and bool(x) and all(map(_is_texts, x))
+        return is_columns or _is_texts(x) or _is_rectangle(x) or _is_lists(x)
     if is_list or not isinstance(item, list | np.ndarray):
-        return isinstance(item, Mapping)
-    return _is_texts(item) or (isinstance(item, list) and bool(item) and _is_encoded(item[0]))
+        return isinstance(item, Mapping) or _is_rectangle(item)
+    return _is_texts(item) or _is_rectangle(item) or _is_lists(item)
+
+
+def _is_rectangle(item: Any) -> bool:
+    """Encoded sequences of one length, an array (B, S)."""
+    return isinstance(item, np.ndarray) and item.ndim == 2 and item.dtype.kind in "iu"
+
+
+def _is_lists(item: Any) -> bool:
+    """Encoded sequences in a list."""
+    return isinstance(item, list) and bool(item) and _is_encoded(item[0])
 
 
 def per_text(sample_weight: Any, count: int) -> Any:
@@ -522,12 +554,34 @@ def per_text(sample_weight: Any, count: int) -> Any:
     """
     if sample_weight is None:
         return None
-    weights = np.asarray(sample_weight, np.float64)
+    values = listed("sample_weight", sample_weight, count)
+    weights = real_numbers("sample_weight", values, f"beside texts, one per text, ({count},)")
     if weights.shape != (count,):
         raise ValueError(f"sample_weight beside texts should be one weight per text, ({count},); got {weights.shape}")
     if not (np.isfinite(weights) & (weights >= 0.0)).all():
         raise ValueError("sample_weight must be finite and at least 0")
     return weights
+
+
+def listed(name: str, values: Any, count: int) -> Any:
+    """Labels or weights with a length; of an iterator, the first ones, one more than there are texts at most.
+
+    Raises:
+        ValueError: for what has no items, and for an iterator that goes on after `count` of them.
+    """
+    if isinstance(values, Sized) or hasattr(values, "__array__"):
+        return values
+    if not isinstance(values, Iterable):
+        raise ValueError(f"{name} should be one number per text, ({count},); got {reprlib.repr(values)}")
+    found = list(islice(values, count + 1))
+    if len(found) > count:
+        raise ValueError(f"{name} should be one number per text, ({count},); got more of them")
+    return found
+
+
+def _first(values: Any, most: int) -> Any:
+    """The first of them, where they have items."""
+    return list(islice(values, most)) if isinstance(values, Iterable) else values
 
 
 def _refuse_one_text(x: Any) -> None:

@@ -152,7 +152,7 @@ class MaskedLM(Task):
             ValueError: for a text longer than the model takes, before anything is computed.
 
         Warns:
-            UserWarning: once, with their numbers, where texts were split or cut.
+            UserWarning: once, with their numbers, where texts were split or cut, and where they have no tokens.
 
         >>> masked_lm = MaskedLM.from_preset("roberta_tiny_en")
         >>> likely, unlikely = masked_lm.score(["The old man went to the house.", "House the to went man old the."])
@@ -227,7 +227,10 @@ class MaskedLM(Task):
         """(B, K, V), where K is the largest number of masks that a text has."""
         most = max(logits.shape[1] for logits in outputs)
         if is_text and not most:
-            raise ValueError(f"no text holds {self._tokenizer().mask_token!r}, so there is nothing to predict")
+            raise ValueError(
+                f"no text holds {self._tokenizer().mask_token!r}, so there is nothing to predict (BERT's [MASK] is no "
+                "mask here)"
+            )
         return np.concatenate([np.pad(logits, ((0, 0), (0, most - logits.shape[1]), (0, 0))) for logits in outputs])
 
     def _slots(self, query: Mapping[str, Any] | Sequence[Array]) -> tuple[Batch, Array]:

@@ -377,7 +377,8 @@ class Task(Checked, ABC):
             steps_per_epoch: updates an epoch. The next epoch goes on where this one left off. Held examples that are
                 used up begin again in a new order, if need be within an epoch (where Keras ends the epoch early). An
                 iterable without a length is then read as it goes, instead of being collected and shuffled.
-            validation_batch_size, validation_steps: for the evaluation; `batch_size` and all, unless given.
+            validation_batch_size, validation_steps: for the evaluation; `batch_size` and all, unless given. Of an
+                iterable of texts without a length no more is read than `validation_steps` asks.
             gradient_accumulation_steps: batches whose gradients make one update, exactly that of one large batch with
                 the same masks (texts are masked batch by batch); up to 1024.
             long_texts: what becomes of texts with more tokens than the preprocessor's `sequence_length`, those of
@@ -392,7 +393,8 @@ class Task(Checked, ABC):
             A `History`: `.history` name -> value per epoch, `.plot()`.
 
         Warns:
-            UserWarning: once, with their numbers, where texts were split or cut.
+            UserWarning: once, with their numbers, where texts were split or cut; at the end, where they were read as
+                they came.
 
         Raises:
             ValueError, TypeError: for input that does not fit, saying what does.
@@ -421,8 +423,11 @@ class Task(Checked, ABC):
                 raise ValueError(
                     f"validation_data should be x, (x, y) or (x, y, sample_weight); got a tuple of {len(given)}"
                 )
-            validation = validation_reader.examples(*given)
-        elif validation_split:
+            size = validation_batch_size or batch_size
+            most = None if validation_steps is None else validation_steps * size
+            its_x, its_y, its_weights = (*given, None, None)[:3]
+            validation = validation_reader.examples(its_x, its_y, its_weights, most=most)
+        elif validation_split not in (None, 0):
             if not isinstance(examples, HeldExamples):
                 raise ValueError("validation_split needs examples that can be counted, not a stream of them")
             examples, validation = examples.split(_fraction(validation_split, examples.num_texts))
@@ -454,10 +459,8 @@ class Task(Checked, ABC):
                     told.on_epoch_begin(epoch)
                     groups = passes or grouped(examples.batches(batch_size, self._seed_of(epoch), shuffle), accumulated)
                     logs = self._train(groups, steps_per_epoch, epoch, told)
-                    reader.long_texts.say()  # what was read as it came
                     if validation is not None:
                         values = self._evaluate(validation, validation_batch_size or batch_size, validation_steps, told)
-                        validation_reader.long_texts.say()
                         logs = logs | {f"val_{name}": value for name, value in values.items()}
                     told.on_epoch_end(epoch, logs)
                     if self.stop_training:
@@ -465,6 +468,8 @@ class Task(Checked, ABC):
                 told.on_train_end(logs)
             finally:
                 bar.on_train_end()  # an error or Ctrl-C leaves no bar behind
+                reader.long_texts.say()  # what was read as it came
+                validation_reader.long_texts.say()
         return history
 
     @hinting()
@@ -927,6 +932,8 @@ def _check_vocabulary(tokenizer: Tokenizer, backbone: Backbone) -> None:
 
 def _fraction(value: float, count: int) -> float:
     """A `validation_split` that leaves something on both sides."""
+    if not isinstance(value, int | float | np.number):
+        raise ValueError(f"validation_split should be a number from 0 to 1, the share of the texts; got {value!r}")
     if not 0.0 < value < 1.0 or not 0 < int(count * (1.0 - value)) < count:
         raise ValueError(f"validation_split must leave texts on both sides: {value!r} of {count} texts does not")
     return value

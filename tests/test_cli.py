@@ -201,10 +201,13 @@ def test_many_texts_show_how_far_they_are_and_few_do_not(command: str, model: li
     assert capsys.readouterr().err == ""  # one batch
 
 
+@pytest.mark.filterwarnings("default:of 1 text")
 def test_json_has_null_for_what_json_cannot_say(model: list[str], capsys):
     assert main(["score", "", *model, "--json"]) == 0
-    (score,) = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    out, err = capsys.readouterr()
+    (score,) = json.loads(out, parse_constant=pytest.fail)
     assert (score["total"], score["perplexity"]) == (0.0, None)
+    assert "pyroberta: warning: of 1 text 1 has no tokens" in err
 
 
 def test_train_tokenizer_learns_from_files_and_standard_input(texts: str, tmp_path: Path, capsys, monkeypatch):

@@ -257,6 +257,8 @@ def test_what_fills_a_mask_does_not_depend_on_the_texts_beside_it(targets, dtype
     [
         ({"texts": "no hole"}, "text 0 holds no '<mask>': 'no hole'"),
         ({"texts": ["a <mask>", ""]}, "text 1 holds no '<mask>'"),
+        ({"texts": "a [MASK]"}, r"RoBERTa's mask is '<mask>': text\.replace\('\[MASK\]', '<mask>'\)"),
+        ({"texts": "a ___."}, r"text\.replace\('___', '<mask>'\)"),
         ({"texts": "a <mask>", "top_k": 0}, "top_k must be a whole number of at least 1, got 0"),
         ({"texts": "a <mask>", "top_k": -3}, "top_k must be"),
         ({"texts": "a <mask>", "top_k": 2.5}, "top_k must be"),
@@ -389,6 +391,7 @@ def test_scores_do_not_depend_on_the_batch_size_and_follow_the_texts():
     assert masked_lm.score([]) == []
 
 
+@pytest.mark.filterwarnings("ignore:of .* no tokens")
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(("budget", "batch_size"), [(2048, None), (60, None), (60, 2), (1, None)])
 def test_a_score_does_not_depend_on_the_texts_beside_it(dtype: str, budget, batch_size, monkeypatch):
@@ -417,7 +420,13 @@ def test_scores_are_those_of_the_log_softmax_of_all_logits(dtype: str):
 
 
 def test_an_empty_text_scores_nothing():
-    score = small_masked_lm().score("")
+    with pytest.warns(
+        UserWarning, match=r"of 1 text 1 has no tokens, .* perplexity NaN; the first is text 0"
+    ) as caught:
+        score = small_masked_lm().score("")
+    assert [warning.filename for warning in caught] == [__file__]
+    with pytest.warns(UserWarning, match=r"of 3 texts 2 have no tokens, .* the first is text 1"):
+        assert [len(score.tokens) > 0 for score in small_masked_lm().score(["a", "", "</s>"])] == [True, False, False]
     assert (score.tokens, score.log_likelihoods, score.total) == ([], [], 0.0)
     assert math.isnan(score.perplexity)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+from itertools import cycle, repeat
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_models import TEXTS, small_masked_lm, small_tokenizer
 
-from pyroberta import TextClassifier, TextClassifierPreprocessor
+from pyroberta import TextClassifier, TextClassifierPreprocessor, Tokenizer
 from pyroberta.inputs import MaskedLMInputs
 from pyroberta.text.text_files import read_lines
 from pyroberta.training.data import HeldExamples, StreamedExamples
@@ -332,3 +333,134 @@ def test_a_preprocessor_lengthened_behind_the_models_back_is_noticed():
     masked_lm.preprocessor.sequence_length = 4096
     with pytest.raises(ValueError, match=r"the preprocessor made a sequence of \d+ tokens; the model takes 40"):
         masked_lm.fit(["word " * 100], verbose=0)
+
+
+# --- without end ------------------------------------------------------------------------------------------------------
+
+
+class Counted:
+    """Texts without end, in an iterator that says how many were read."""
+
+    def __init__(self, item="the old man", most=500):
+        self.item, self.most, self.count = item, most, 0
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        assert self.count < self.most, "this reads on and on"
+        self.count += 1
+        return self.item
+
+
+def test_of_validation_data_without_end_no_more_is_read_than_its_steps_ask():
+    masked_lm, texts = small_masked_lm(), Counted()
+    history = masked_lm.fit(
+        TEXTS, validation_data=texts, validation_steps=2, validation_batch_size=3, epochs=2, verbose=0
+    ).history
+    assert texts.count == 6
+    assert history["val_loss"][-1] == masked_lm.evaluate(["the old man"] * 6, verbose=0)[0]  # the same each epoch
+    masked_lm.fit(TEXTS, validation_data=cycle(["a", "b"]), validation_steps=2, verbose=0)
+    masked_lm.fit(TEXTS, validation_data=Counted(["a", "b"]), validation_steps=2, verbose=0)
+    model = TextClassifier(masked_lm.backbone, 2, TextClassifierPreprocessor(small_tokenizer(), 40))
+    data = (cycle(["a", "b"]), cycle([0, 1]), cycle([1.0]))
+    held = model.fit(["a"], [0], validation_data=data, validation_steps=2, batch_size=2, verbose=0)
+    assert held.history["val_loss"] == model.evaluate(["a", "b"] * 2, [0, 1] * 2, verbose=0)[:1]
+    model.fit(["a"], [0], validation_data=(iter(["a"] * 9), [0] * 9), validation_steps=2, batch_size=2, verbose=0)
+
+
+@pytest.mark.parametrize("make", [lambda: cycle(["a <mask>"]), lambda: repeat("a <mask>")])
+def test_what_has_no_end_is_refused_where_all_of_it_would_be_read(make):
+    masked_lm = small_masked_lm()
+    for ask in (
+        masked_lm.fit, masked_lm.evaluate, masked_lm.predict, masked_lm.train_on_batch, masked_lm.test_on_batch,
+        lambda x: masked_lm.fit(TEXTS, validation_data=x),
+    ):  # fmt: skip
+        with pytest.raises(
+            ValueError, match=r"x is an itertools\.\w+, which never ends\. Give steps= .*islice\(x, 1000\)"
+        ):
+            ask(make())
+    for ask in (
+        masked_lm.score, masked_lm.embed, masked_lm.fill_mask, masked_lm.preprocessor, Tokenizer.train,
+        small_tokenizer().encode_batch, lambda x: masked_lm.preprocessor((["a"], x)),
+    ):  # fmt: skip
+        with pytest.raises(
+            ValueError, match=r"texts.* is an itertools\.\w+, which never ends\. Pass as many as you want"
+        ):
+            ask(make())
+    masked_lm.fit(make(), steps_per_epoch=1, batch_size=2, verbose=0)
+    assert masked_lm.evaluate(make(), steps=2, batch_size=2, verbose=0)
+    assert len(masked_lm.predict(make(), steps=2, batch_size=2, verbose=0)) == 4
+    assert masked_lm.evaluate(repeat("a b", 3), verbose=0) == masked_lm.evaluate(["a b"] * 3, verbose=0)
+
+
+# --- labels, weights and features -------------------------------------------------------------------------------------
+
+
+def hidden(values):
+    return np.ma.masked_array(values, mask=np.arange(np.size(values)).reshape(np.shape(values)) == 0)
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "sample_weight", "message"),
+    [
+        (["a", "b"], None, hidden([1.0, 1.0]), r"sample_weight is a masked array, .*Pass sample_weight\.filled\(0\)"),
+        (iter([(["a", "b"], None, hidden([1.0, 1.0]))]), None, None, "sample_weight is a masked array"),
+        (FEATURES, hidden([[5, 6]]), None, r"y is a masked array, .* Pass y\.filled\(0\), with sample_weight=~numpy"),
+        (FEATURES | {"token_ids": hidden([[0, 9, 8, 2]])}, [[5, 6]], None, r"x\['token_ids'\] is a masked array"),
+        (hidden([[5, 6], [7, 8]]), None, None, "x is a masked array"),
+        (["a", "b"], None, ["1", "2"], r"sample_weight must be numbers .* per text, \(2,\); got '1' \(<U1\)"),
+        (["a", "b"], None, np.array([1, 2], "m8[s]"), "sample_weight must be numbers .*; got '1 seconds'"),
+        (["a", "b"], None, np.array([1, "2"], object), "sample_weight must be numbers"),
+        (["a", "b"], None, [1, None], "sample_weight must be finite"),
+        (["a", "b"], None, [[1], [1, 2]], "sample_weight must be numbers .*; its rows differ in length"),
+        (["a", "b"], None, 1.0, r"sample_weight should be one number per text, \(2,\); got 1\.0"),
+        (["a", "b"], None, np.array(1.0), r"should be one weight per text, \(2,\); got \(\)"),
+        (["a", "b"], None, cycle([1.0]), r"sample_weight should be one number per text, \(2,\); got more of them"),
+        (FEATURES, [[5, 6]], [["1", "1"]], r"weights must be numbers of the shape \(1, 2\), .*; got '1'"),
+        (FEATURES, [[5, 6]], np.array([[1, 1]], "m8[s]"), "weights must be numbers of the shape"),
+        (
+            FEATURES | {"token_ids": 5},
+            [[5, 6]],
+            None,
+            "the feature token_ids should have a row for .*; got 5",
+        ),
+        (FEATURES | {"padding_mask": None}, [[5, 6]], None, "the feature padding_mask should have a row .*; got None"),
+        (FEATURES | {"token_ids": np.array(5)}, [[5, 6]], None, r"the feature token_ids .*; got array\(5\)"),
+        (np.array("a"), None, None, r"x is a single value, array\('a'.*\)\. Pass a list: \[x\.item\(\)\]"),
+        (np.array(5), None, None, "x is a single value"),
+        (np.float64(5), None, None, "x is a single value"),
+    ],
+)
+def test_labels_weights_and_features_that_are_no_plain_numbers_are_named(x, y, sample_weight, message: str):
+    with pytest.raises((ValueError, TypeError), match=message):
+        list(reader().examples(x, y, sample_weight).fixed(4))
+    if "the feature" in message or "single" in message:
+        with pytest.raises((ValueError, TypeError), match=message):
+            small_masked_lm().predict(x, verbose=0)
+
+
+def test_weights_may_come_from_an_iterator():
+    assert reader().examples(["a", "b"], sample_weight=iter([1, 2])).weights.tolist() == [1.0, 2.0]
+
+
+@pytest.mark.parametrize("value", ["a", True, [0.5], -0.5, 1.0, float("nan")])
+def test_a_validation_split_that_is_no_share_is_named(value):
+    with pytest.raises(ValueError, match=r"validation_split (should be a number from 0 to 1|must leave texts on both)"):
+        small_masked_lm().fit(TEXTS, validation_split=value, verbose=0)
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.uint16])
+@pytest.mark.parametrize("kind", [iter, list, np.array])
+def test_arrays_of_encoded_sequences_are_batches(kind, dtype):
+    ids = np.array([[0, 7, 8, 2], [0, 9, 8, 2]], dtype)
+    masked_lm = small_masked_lm()
+    assert [len(batch) for batch in reader().examples(kind([ids, ids])).fixed(99)] == [2, 2]
+    expected = masked_lm.evaluate(iter([ids.tolist()] * 2), verbose=0)
+    assert masked_lm.evaluate(kind([ids, ids]), verbose=0) == expected
+    ids[:, 1] = masked_lm.preprocessor.tokenizer.mask_id
+    assert len(masked_lm.predict(kind([ids, ids]), verbose=0)) == 4
+    model = TextClassifier(masked_lm.backbone, 2, TextClassifierPreprocessor(small_tokenizer(), 40))
+    for x in (ids, ids.tolist()):
+        model.fit(iter([(x, [0, 1])] * 2), verbose=0)
+        model.fit([(x, [0, 1])] * 2, verbose=0)

@@ -361,11 +361,28 @@ def test_what_was_split_or_cut_is_counted_and_said_once():
 
 
 @pytest.mark.parametrize("keywords", [{}, {"steps_per_epoch": 3}])
-def test_of_batches_that_are_read_as_they_come_the_first_epoch_is_counted(keywords):
+def test_of_batches_that_come_round_again_each_text_is_counted_once(keywords):
     batches = [[LETTERS[:16], "go"], ["a"]]
     message = "of 3 texts 1 has more than 10 tokens (the longest has 18): 1 was split into 2 windows"
     assert said(short_lm().fit, Batches(batches), epochs=3, verbose=0, **keywords) == [message]
     assert said(short_lm().evaluate, iter(batches), verbose=0) == [message]
+
+
+def test_what_is_read_once_is_counted_in_every_epoch():
+    def message(texts):
+        return f"of {texts} texts {texts // 2} have more than 10 tokens (the longest has 11): {texts // 2} were split "
+
+    texts = iter([LETTERS[:9], "go"] * 4)  # each has a window of 8 letters and one of a letter
+    (found,) = said(short_lm().fit, texts, batch_size=3, steps_per_epoch=1, epochs=4, verbose=0)
+    assert found.startswith(message(8))
+    batches = iter([[LETTERS[:9], "go"]] * 4)
+    (found,) = said(short_lm().fit, batches, steps_per_epoch=2, epochs=4, verbose=0)
+    assert found.startswith(message(8))
+    validation = iter([[LETTERS[:9], "go"]] * 4)
+    (found,) = said(short_lm().fit, ["go"], validation_data=validation, validation_steps=2, epochs=4, verbose=0)
+    assert found.startswith("validation_data: " + message(8))
+    with pytest.warns(UserWarning, match="of 4 texts 2 have"), pytest.raises(ValueError, match="the examples ran out"):
+        short_lm().fit(iter([[LETTERS[:9], "go"]] * 2), steps_per_epoch=5, verbose=0)
 
 
 class Batches:  # a list of lists would be texts with segments

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -341,7 +343,11 @@ def test_a_head_that_is_damaged_is_no_reason_for_a_fresh_one(tmp_path: Path):
         ((TEXTS, [0, 1, 2, -1, 0, 1]), "label -1 of text 3 is outside"),
         ((TEXTS, [0, 1]), r"y should be one label per text, \(6,\); got \(2,\)"),
         ((TEXTS, list("abcabc")), "labels should be whole numbers from 0 to 2; got .*'a'"),
-        ((TEXTS, np.ones(6)), "labels should be whole numbers"),
+        ((TEXTS, np.full(6, 0.5)), r"labels should be whole numbers .* got 0\.5 \(float64\). Each text has one class"),
+        ((TEXTS, 1), r"y should be one number per text, \(6,\); got 1"),
+        ((TEXTS, np.array(1)), r"y should be one label per text, \(6,\); got \(\)"),
+        ((TEXTS, itertools.cycle([0, 1])), r"y should be one number per text, \(6,\); got more of them"),
+        ((TEXTS, [[0], [0, 1]] * 3), r"y should be one label per text, \(6,\); its rows differ in length"),
         ((TEXTS, LABELS, np.zeros(6)), "every sample_weight is 0"),
         ((TEXTS, LABELS, [1, 1]), "one weight per text"),
         (({"token_ids": [[0, 2]], "padding_mask": [[0, 0]]}, [1]), "sequence 0 is padding alone"),
@@ -352,6 +358,36 @@ def test_examples_that_do_not_fit_are_refused(arguments, message):
     classifier = small_classifier()
     with pytest.raises(ValueError, match=message):
         classifier.fit(*arguments, verbose=0)
+
+
+NUMBERED = ("names = sorted(set(y)); y = [names.index(label) for label in y]",
+            "y = [classifier.labels.index(label) for label in y]")  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("y", "lines"),
+    [
+        (list("bcabca"), NUMBERED),
+        (np.array(list("bcabca")), NUMBERED),
+        (np.array(list("bcabca"), object), NUMBERED),
+        ([1.0, 2.0, 0.0] * 2, ("y = [int(label) for label in y]",)),
+        (np.eye(3)[[1, 2, 0, 1, 2, 0]], ("y = numpy.argmax(y, axis=1)",)),
+    ],
+)
+def test_the_line_to_write_makes_numbers_of_labels(y, lines: tuple[str, ...]):
+    classifier = small_classifier(labels=["a", "b", "c"])
+    for line in lines:
+        with pytest.raises(ValueError, match=re.escape(line)):
+            classifier.fit(TEXTS, y, verbose=0)
+        scope = {"y": y, "numpy": np, "classifier": classifier}
+        exec(line, scope)
+        assert list(scope["y"]) == [1, 2, 0, 1, 2, 0]
+        classifier.fit(TEXTS, scope["y"], verbose=0)
+
+
+def test_masked_labels_are_refused():
+    with pytest.raises(TypeError, match="y is a masked array, whose hidden values would be taken too"):
+        small_classifier().fit(TEXTS, np.ma.array(LABELS, mask=[True] + [False] * 5))
 
 
 def test_booleans_are_classes_too():

@@ -79,6 +79,9 @@ def files() -> dict[str, bytes]:
         "a.bz2": bz2.compress(text.encode()),
         "a.txt.xz": lzma.compress(text.encode()),
         "a.csv.gz": gzip.compress(CSV.encode()),
+        "semicolons.csv.gz": gzip.compress(SEMICOLONS.replace("text", "Review").encode()),
+        "table.txt.bz2": bz2.compress(CSV.encode()),
+        "columns.json.xz": lzma.compress(json.dumps({"n": [1, 2], "words": LINES}).encode()),
         "a.jsonl.bz2": bz2.compress(JSONL.encode()),
         "gz": gzip.compress(text.encode()),
     }

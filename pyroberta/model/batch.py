@@ -319,10 +319,7 @@ def _odd(array: NDArray[Any]) -> str:
 def _weights(weights: ArrayLike | None, shape: tuple[int, ...]) -> NDArray[np.float64]:
     if weights is None:
         return np.ones(shape)
-    try:
-        array = np.asarray(weights, np.float64)
-    except (TypeError, ValueError):
-        raise ValueError(f"weights must be numbers of the shape {shape}, or one per sequence") from None
+    array = real_numbers("weights", weights, f"of the shape {shape}, or one per sequence")
     if array.shape == shape[:1]:
         array = array[:, None]
     if array.shape not in (shape, (shape[0], 1)):
@@ -331,6 +328,31 @@ def _weights(weights: ArrayLike | None, shape: tuple[int, ...]) -> NDArray[np.fl
     if not is_good.all():
         raise ValueError(f"weights must be finite and at least 0, got {array[~is_good][0]:g}")
     return np.broadcast_to(array, shape)
+
+
+def real_numbers(name: str, values: ArrayLike, shape: str) -> NDArray[np.float64]:
+    """The values as float64; `shape` says in words what shape they should have, for the message alone.
+
+    Raises:
+        ValueError: for what is no real number, though NumPy may make one of it: a text, a length of time.
+
+    >>> real_numbers("weights", ["1.5"], "of the shape (1,)")
+    Traceback (most recent call last):
+    ValueError: weights must be numbers of the shape (1,); got '1.5' (<U3)
+    """
+    try:
+        array = np.asarray(values)
+    except ValueError:
+        raise ValueError(f"{name} must be numbers {shape}; its rows differ in length") from None
+    is_text = array.dtype.kind == "O" and any(isinstance(one, str | bytes) for one in array.flat)
+    is_odd = is_text or array.dtype.kind in "SUTmMc"
+    if not is_odd:
+        try:
+            return array.astype(np.float64, copy=False)
+        except (TypeError, ValueError):
+            pass
+    got = f"{array.flat[0]!s:.40}" if array.size else "none"
+    raise ValueError(f"{name} must be numbers {shape}; got {got!r} ({array.dtype})")
 
 
 def _check_shape(name: str, shape: tuple[int, ...], other: str, expected: tuple[int, ...]) -> None:

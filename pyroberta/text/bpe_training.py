@@ -9,7 +9,7 @@ from heapq import heapify, heappop, heappush
 from itertools import pairwise
 
 from pyroberta.text.byte_level import BYTE_CHARACTERS, SURROGATE, split_words, to_characters
-from pyroberta.text.given import opened, refuse_rows
+from pyroberta.text.given import opened, refuse_endless, refuse_rows
 
 Pair = tuple[int, int]
 Progress = Callable[[int, int], None]
@@ -124,6 +124,7 @@ def count_words(texts: Iterable[str], special_tokens: Sequence[str], add_prefix_
     refuse_rows(texts, (), "texts")
     if isinstance(texts, (str, bytes)) or not isinstance(texts, Iterable):
         raise TypeError(f"texts must be an iterable of str, such as a list or a file, got one {type(texts).__name__}")
+    refuse_endless(texts, "texts")
     specials = re.compile("|".join(map(re.escape, special_tokens)))
     words: Counter[str] = Counter()
     for i, text in enumerate(texts):

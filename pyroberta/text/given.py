@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import operator
+import reprlib
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
@@ -29,6 +32,7 @@ COLUMNS = {
     ("pyarrow", "ChunkedArray"): "to_pylist",
     ("datasets", "Column"): None,
 }
+ENDLESS = itertools.cycle, itertools.count, itertools.repeat  # the last one unless it is told how often
 USUAL = ("text", "texts", "sentence", "content", "document", "review", "body")  # what columns of texts are called
 LONGEST_NAME, MOST_NAMES = 40, 8  # in a message
 
@@ -61,17 +65,50 @@ def opened(x: Any, name: str = "x") -> Any:
         raise _table_error(f"{name} is a structured array", names, f"{name}[{_quoted(text_column(names))}]")
     if isinstance(x, (set, frozenset)):
         raise TypeError(f"{name} is a {type(x).__name__}, which has no order. Pass a list: sorted({name})")
-    if isinstance(x, np.ma.MaskedArray):
-        raise TypeError(
-            f"{name} is a masked array, whose hidden values would be taken too. Pass those that count: "
-            f"{name}.compressed(), or {name}.filled(value)"
-        )
+    refuse_masked(x, name, f"Pass those that count: {name}.compressed(), or {name}.filled(value)")
     if ("_csv", "reader") in kinds:
         raise TypeError(
             f"{name} is a csv.reader, which gives rows of strings. Pass the texts alone: "
             f"[row[0] for row in {name}], with the number of their column"
         )
     return x
+
+
+def refuse_masked(values: Any, name: str, advice: str) -> None:
+    """That no values are hidden.
+
+    Raises:
+        TypeError: for a masked array, with the advice.
+    """
+    if isinstance(values, np.ma.MaskedArray):
+        raise TypeError(f"{name} is a masked array, whose hidden values would be taken too. {advice}")
+
+
+def refuse_single(x: Any, name: str = "x") -> None:
+    """That x has items.
+
+    Raises:
+        TypeError: for an array or a scalar without axes, whatever it holds.
+    """
+    if getattr(x, "shape", None) == () and not isinstance(x, str | bytes):
+        raise TypeError(f"{name} is a single value, {reprlib.repr(x)}. Pass a list: [{name}.item()]")
+
+
+def refuse_endless(x: Any, name: str, advice: str = "") -> None:
+    """That what is to be collected has an end, as far as that can be told beforehand.
+
+    Raises:
+        ValueError: for an iterator of `itertools` that has none, with the advice.
+
+    >>> refuse_endless(itertools.cycle("ab"), "texts")
+    Traceback (most recent call last):
+    ValueError: texts is an itertools.cycle, which never ends. Pass as many as you want: itertools.islice(texts, 1000)
+    """
+    if isinstance(x, ENDLESS) and operator.length_hint(x, -1) < 0:
+        raise ValueError(
+            f"{name} is an itertools.{type(x).__name__}, which never ends. "
+            f"{advice}Pass as many as you want: itertools.islice({name}, 1000)"
+        )
 
 
 def _table_error(what: str, names: list[Any], expression: str) -> TypeError:

@@ -34,6 +34,9 @@ class LongTexts:
         kept_id: a token that "cut" must not drop, such as `<mask>` where each one is to be answered; None for none.
         what: the argument that holds the texts, for the warning.
 
+    Attributes:
+        is_counting: whether texts are counted; False from when they come round again.
+
     >>> tokenizer = Tokenizer.train(["the fox"], vocab_size=261)
     >>> long_texts = LongTexts("split", limit=4)
     >>> [tokenizer.decode(ids) for ids in long_texts.encode(tokenizer, ("foxes",), "text 0")]
@@ -59,6 +62,7 @@ class LongTexts:
         self.kept_id = kept_id
         self.what = what
         self.texts = self.split = self.windows = self.cut = self.dropped = self.longest = 0
+        self.is_counting = True
         self._is_said = False
 
     def encode(
@@ -98,7 +102,7 @@ class LongTexts:
 
     def _parts(self, pieces: list[list[int]], name: str, separators: int) -> list[list[list[int]]]:
         """The segments' ids for each sequence that the text becomes. What is to be cut is left to `pack_segments`."""
-        self.texts += 1
+        self.texts += self.is_counting
         length = sum(map(len, pieces)) + 2 + separators * (len(pieces) - 1)
         if length <= self.limit:
             return [pieces]
@@ -112,15 +116,15 @@ class LongTexts:
                 f"{name} has {length} tokens in {len(pieces)} segments; {self.owner} {self.limit}. A text of several "
                 "segments can't be split into windows: pass long_texts='cut' or shorten it"
             )
-        self.longest = max(self.longest, length)
+        self.longest = max(self.longest, length * self.is_counting)
         if self.choice == "split" and len(pieces) == 1:
             room = self.limit - 2
             parts = [[pieces[0][start : start + room]] for start in range(0, len(pieces[0]), room)]
-            self.split += 1
-            self.windows += len(parts)
+            self.split += self.is_counting
+            self.windows += len(parts) * self.is_counting
             return parts
-        self.cut += 1
-        self.dropped += length - self.limit
+        self.cut += self.is_counting
+        self.dropped += (length - self.limit) * self.is_counting
         return [pieces]
 
     def summary(self) -> str:
@@ -149,7 +153,7 @@ class LongTexts:
         summary = self.summary()
         if summary and not self._is_said:
             self._is_said = True
-            warnings.warn(summary, stacklevel=_callers_level())
+            warnings.warn(summary, stacklevel=callers_level())
 
 
 def check_long_texts(choice: str) -> str:
@@ -176,8 +180,8 @@ def _was(count: int) -> str:
     return "was" if count == 1 else "were"
 
 
-def _callers_level() -> int:
-    """The `stacklevel` at which `say` names the first line outside the package."""
+def callers_level() -> int:
+    """The `stacklevel` at which the caller's warning names the first line outside the package."""
     level, frame = 1, sys._getframe(1)
     while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] == "pyroberta":
         level, frame = level + 1, frame.f_back

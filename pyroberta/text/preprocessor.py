@@ -14,7 +14,7 @@ from pyroberta.formats.budget import clipped, shown
 from pyroberta.model.attributes import LAYER, Check, Checked, Checks, Reasons, true_or_false
 from pyroberta.model.batch import Batch, Padded, pack, pad
 from pyroberta.model.guard import fork_safe_lock
-from pyroberta.text.given import bytes_error, opened, refuse_rows
+from pyroberta.text.given import bytes_error, opened, refuse_endless, refuse_rows
 from pyroberta.text.long_texts import LongTexts
 from pyroberta.text.masking import COUNTS, corrupt, number_words, select, word_edges
 from pyroberta.text.packing import TRUNCATIONS
@@ -404,6 +404,7 @@ def read_texts(texts: Any, first: int = 0) -> tuple[list[tuple[str, ...]], bool]
             f"texts must be a string, a list of strings or of tuples of segments, or a tuple of lists, got "
             f"{type(texts).__name__}. A dict of preprocessed features goes to a model with preprocessor=None"
         )
+    refuse_endless(texts, "texts")
     return [_segments(text, f"text {i}") for i, text in enumerate(texts, first)], False
 
 
@@ -423,6 +424,7 @@ def plain_texts(texts: Any) -> list[str]:
         return lines_of_file(texts)
     if isinstance(texts, Mapping) or not isinstance(texts, Iterable):
         raise TypeError(f"expected a text or a list of texts, got {type(texts).__name__}")
+    refuse_endless(texts, "texts")
     found = [_segments(text, f"text {i}") for i, text in enumerate(texts)]
     for i, segments in enumerate(found):
         if len(segments) > 1:
@@ -445,6 +447,7 @@ def _rows(columns: list[Any]) -> Iterable[tuple[Any, ...]]:
                 f"a tuple holds the segments, all of them strings (one text) or all lists of strings (a batch), but "
                 f"its entry {i} is a {type(column).__name__}. For a batch of texts pass a list"
             )
+        refuse_endless(column, f"texts[{i}]")
     columns = [list(column) for column in columns]
     lengths = [len(column) for column in columns]
     if len(set(lengths)) != 1:

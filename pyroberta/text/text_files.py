@@ -137,7 +137,8 @@ def lines_of(file: BinaryIO, name: str, *, for_shell: bool = False) -> list[str]
     if kind and kind not in AT_BOTH_ENDS:
         packed, other = (kind, "") if kind in PACKED else ("", kind)
     if packed or other:
-        raise _error(Found(packed, rows, other, delimiter=_own_delimiter(rows)), name, "", for_shell)
+        found = Found(packed, rows, other, delimiter=_own_delimiter(rows))
+        raise _error(found if other else _inside(found, start), name, "", for_shell)
     wide = _wide_encoding(start)
     if wide:
         what = wide[:6].upper()
@@ -164,9 +165,26 @@ def lines_of(file: BinaryIO, name: str, *, for_shell: bool = False) -> list[str]
                 "one text a line"
             )
     content = "".join(parts)
-    if kind and content.endswith(next(magic for magic, other in MAGIC if other == kind).decode()):
+    if kind and content.endswith(next(magic for magic, its in MAGIC if its == kind).decode()):
         raise _error(Found(other=kind), name, "", for_shell)
     return _lines(content, name, rows, "", for_shell)
+
+
+def _inside(found: Found, start: bytes) -> Found:
+    """A packed file, with what the beginning of its content tells, where that can be unpacked."""
+    import bz2
+    import lzma
+    import zlib
+
+    made = {"gzip": lambda: zlib.decompressobj(31), "bzip2": bz2.BZ2Decompressor, "xz": lzma.LZMADecompressor}
+    unpacker: Any = made[found.packed]()
+    try:
+        content = unpacker.decompress(start, AT_ONCE).decode("utf-8-sig")
+    except (zlib.error, OSError, EOFError, lzma.LZMAError, ValueError):  # damaged, or cut within a character
+        return found
+    lines = _split(content)
+    seen = _by_content(content, lines[:LINES_LOOKED_AT], found.rows) if lines else None
+    return seen._replace(packed=found.packed) if seen and seen.around else found
 
 
 def lines_of_file(file: Any) -> list[str]:
@@ -190,12 +208,15 @@ def lines_of_file(file: Any) -> list[str]:
             if "\0" in some:
                 raise ValueError(
                     f"{name} has NUL characters, so it is not text, or not in the encoding that it was opened with. "
-                    f"UTF-16 is opened so: open({name!r}, encoding='utf-16')"
+                    "Open text in UTF-16 with encoding='utf-16'"
                 )
             parts.append(some)
     except UnicodeDecodeError as error:
         byte = error.object[error.start]
-        raise ValueError(f"{name} is not {error.encoding} text: {error.reason}, {byte:#04x}") from None
+        raise ValueError(
+            f"{name} is not {error.encoding} text: {error.reason}, {byte:#04x}. Open it with the encoding that it was "
+            "written in, such as encoding='cp1252'"
+        ) from None
     content = "".join(parts)
     is_marked = content.startswith("\ufeff")
     try:
@@ -228,11 +249,16 @@ def _lines(content: str, name: str, rows: str, file: str, for_shell: bool) -> li
     Raises:
         ValueError: where they are those of a table or of JSON.
     """
-    lines = [line for line in content.replace("\r\n", "\n").replace("\r", "\n").split("\n") if line.strip()]
+    lines = _split(content)
     found = _by_content(content, lines[:LINES_LOOKED_AT], rows) if lines else None
     if found:
         raise _error(found, name, file, for_shell)
     return [line.strip() for line in lines]
+
+
+def _split(content: str) -> list[str]:
+    """The lines that are not blank."""
+    return [line for line in content.replace("\r\n", "\n").replace("\r", "\n").split("\n") if line.strip()]
 
 
 def _by_suffix(name: str) -> tuple[str, str, str]:

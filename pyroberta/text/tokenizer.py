@@ -22,7 +22,7 @@ from pyroberta.text.byte_level import (
     split_words,
     to_bytes,
 )
-from pyroberta.text.given import opened, refuse_rows
+from pyroberta.text.given import opened, refuse_endless, refuse_rows
 from pyroberta.text.literals import Literals
 
 if TYPE_CHECKING:
@@ -665,6 +665,7 @@ def _checked_texts(texts: Any, name: str) -> Sequence[str]:
     refuse_rows(texts, (), name)
     if isinstance(texts, (str, bytes)) or not isinstance(texts, Iterable):
         raise TypeError(f"{name} must be an iterable of str, got {type(texts).__name__}")
+    refuse_endless(texts, name)
     checked = list(texts)
     for i, text in enumerate(checked):
         _check_text(text, f"{name}[{i}]")
