@@ -15,7 +15,16 @@ from numpy import ndarray as Array
 
 from pyroberta.backends import get_ops
 from pyroberta.inputs import check_features, padding_mask
-from pyroberta.model.attributes import MODEL, Checked, Checks, Reasons, of_ours, true_or_false
+from pyroberta.model.attributes import (
+    MODEL,
+    Checked,
+    Checks,
+    Reasons,
+    of_ours,
+    random_seed,
+    true_or_false,
+    whole_number,
+)
 from pyroberta.model.batch import pack_padded, unpack
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.encoder import encoder_forward
@@ -97,7 +106,7 @@ class Backbone(Checked):
         seed: int = 0,
         **config: Any,
     ) -> None:
-        made = RobertaConfig(**config)
+        made, seed = RobertaConfig(**config), random_seed("seed", seed)
         params = Arrays.of(made, float_dtype(dtype))
         initialise(params, made, initializer, seed)
         self._take(made, params, get_ops(backend))
@@ -182,6 +191,7 @@ class Backbone(Checked):
             num_classes: of the head: None for a masked LM's; by default the head is the preset's own. A head that the
                 preset doesn't have is fresh, drawn from `seed`.
         """
+        load_weights, seed = true_or_false("load_weights", load_weights), random_seed("seed", seed)
         rates = {"dropout": dropout, "attention_dropout": attention_dropout, "classifier_dropout": classifier_dropout}
         changes: dict[str, Any] = {} if dropout is None else dict.fromkeys(rates, dropout)
         changes |= {name: rate for name, rate in rates.items() if rate is not None}
@@ -228,6 +238,7 @@ class Backbone(Checked):
         >>> backbone.with_head(num_classes=3).params["head.table"].shape
         (3, 8)
         """
+        seed = random_seed("seed", seed)
         config = replace(self.config, num_classes=num_classes, classifier_dropout=classifier_dropout)
         arrays = Arrays.of(config, self.params.dtype)
         initialise(arrays, config, seed=seed)
@@ -410,6 +421,7 @@ class Backbone(Checked):
             raise RuntimeError(
                 f"LoRA is enabled already, with rank {self.config.lora_rank}; merge_lora() folds it into the kernels"
             )
+        seed, train_head = random_seed("seed", seed), true_or_false("train_head", train_head)
         with self.writing("enable_lora()"), uninterrupted():
             self._take(*with_lora(self.config, self._arrays, rank, alpha, targets, seed), self.ops)
             if train_head:
@@ -494,7 +506,8 @@ class Backbone(Checked):
             ValueError: where it is no whole number, or leaves out `<s>`, `<pad>` or `</s>`.
         """
         last = max(self.config.start_id, self.config.pad_id, self.config.end_id)
-        if isinstance(vocabulary_size, int) and 0 < vocabulary_size <= last:
+        vocabulary_size = whole_number("vocabulary_size", vocabulary_size)
+        if vocabulary_size <= last:
             raise ValueError(
                 f"vocabulary_size must be at least {last + 1}, for <s>, <pad> and </s>; got {vocabulary_size}"
             )

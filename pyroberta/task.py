@@ -15,7 +15,16 @@ from numpy import ndarray as Array
 from pyroberta.backbone import Backbone
 from pyroberta.formats.budget import clipped
 from pyroberta.inputs import InputReader
-from pyroberta.model.attributes import MODEL, Checked, Checks, Reasons, of_ours, true_or_false, whole_number
+from pyroberta.model.attributes import (
+    MODEL,
+    Checked,
+    Checks,
+    Reasons,
+    of_ours,
+    random_seed,
+    true_or_false,
+    whole_number,
+)
 from pyroberta.model.batch import Batch
 from pyroberta.model.gradients import Gradients
 from pyroberta.model.guard import uninterrupted
@@ -73,7 +82,7 @@ class Task(Checked, ABC):
     takes_metrics: ClassVar[bool] = True  # without weights, as Keras's `metrics` are
     nothing: ClassVar[str]  # what to say of examples that nothing can be learnt from
     checks: ClassVar[Checks] = {
-        "seed": lambda name, value: whole_number(name, value, at_least=0, at_most=2**64 - 1),
+        "seed": random_seed,
         **dict.fromkeys(("stop_training", "stop_evaluating", "stop_predicting", "trainable"), true_or_false),
     }
     unsettable: ClassVar[Reasons] = MODEL | {
@@ -182,7 +191,8 @@ class Task(Checked, ABC):
         **options: Any,
     ) -> Own:
         """The task of that class; `options` are those of `Backbone.from_preset`."""
-        if load_optimizer and not load_weights:
+        load_weights = true_or_false("load_weights", load_weights)
+        if true_or_false("load_optimizer", load_optimizer) and not load_weights:
             raise ValueError("load_optimizer=True goes on from the preset's weights: leave out load_weights=False")
         name = os.fspath(preset)
         if load_weights or is_handle(preset):
@@ -410,6 +420,7 @@ class Task(Checked, ABC):
             validation_batch_size = whole_number("validation_batch_size", validation_batch_size)
         if validation_steps is not None:
             validation_steps = whole_number("validation_steps", validation_steps)
+        shuffle = true_or_false("shuffle", shuffle)
         accumulated = whole_number("gradient_accumulation_steps", gradient_accumulation_steps)
         self._need_trainable()
         bar = ProgressBar(verbose)
@@ -668,7 +679,7 @@ class Task(Checked, ABC):
         tokenizer = self.preprocessor.tokenizer if self.preprocessor else None
         settings = self.preprocessor.get_config() if self.preprocessor else None
         state = None
-        if include_optimizer:
+        if true_or_false("include_optimizer", include_optimizer):
             if self.backbone.config.lora_rank:
                 raise ValueError(
                     "the optimizer's state is of LoRA's factors, for which a preset has no place: merge_lora() first, "

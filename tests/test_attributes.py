@@ -13,7 +13,7 @@ from pyroberta import MaskedLMPreprocessor, TextClassifier, TextClassifierPrepro
 from pyroberta.backbone import Backbone
 from pyroberta.masked_lm import MaskedLM
 from pyroberta.ops import REFERENCE
-from pyroberta.training import losses, metrics
+from pyroberta.training import losses, metrics, schedules
 
 
 def small_classifier() -> TextClassifier:
@@ -283,6 +283,33 @@ def test_numbers_of_numpy_are_taken_and_can_be_saved(tmp_path):
     optimizer = optimizers.AdamW(np.float32(0.5), np.int64(1), beta_1=np.float64(0.5), clipnorm=np.int8(1))
     assert {type(value) for value in optimizer.get_config().values()} <= {float, str, list, type(None)}
     TextClassifier(backbone, np.int64(2), seed=np.uint8(3))
+    schedule = schedules.Linear(np.float32(0.5), total_steps=np.int64(4))
+    assert schedule.get_config() == {**schedules.Linear(0.5, 4).get_config()}
+    assert {type(value) for value in schedule.get_config().values()} <= {str, float, int}
+
+
+FACTS = {
+    "shuffle": lambda lm, value: lm.fit(TEXTS, shuffle=value, verbose=0),
+    "load_weights": lambda lm, value: MaskedLM.from_preset("roberta_tiny_en", load_weights=value),
+    "load_optimizer": lambda lm, value: MaskedLM.from_preset("roberta_tiny_en", load_optimizer=value),
+    "include_optimizer": lambda lm, value: lm.save_to_preset("saved", include_optimizer=value),
+    "train_head": lambda lm, value: lm.backbone.enable_lora(2, train_head=value),
+    "recompute": lambda lm, value: lm.compile(recompute=value),
+}
+
+
+@pytest.mark.parametrize("name", FACTS)
+def test_a_text_is_no_bool(name):
+    with pytest.raises(TypeError, match=f"{name} must be True or False, got 'False'"):
+        FACTS[name](small_masked_lm(), "False")
+
+
+@pytest.mark.parametrize("seed", ["0", True, -1, 0.5, None])
+def test_a_seed_is_a_whole_number(seed):
+    for call in (Backbone, small_masked_lm().backbone.with_head, small_masked_lm().backbone.enable_lora):
+        arguments = SIZES if call is Backbone else {"num_classes": 2} if "with" in call.__name__ else {"rank": 2}
+        with pytest.raises(ValueError, match="seed must be a whole number of at least 0"):
+            call(**arguments, seed=seed)
 
 
 NO_DTYPES = (None, "float", float, "half", "double", "int8", int, np.int32, np.floating, "f4", 32, "")

@@ -366,12 +366,16 @@ def test_a_truncation_is_the_preprocessor_s(tmp_path: Path, edit: Edit | None, c
     [
         (truncated(direction="Left"), {}, "the truncation's direction in .* is 'Left', which isn't taken over"),
         (truncated(strategy="OnlyFirst"), {}, "the truncation's strategy in .* is 'OnlyFirst'"),
+        (truncated(strategy="OnlySecond"), {}, "the truncation's strategy in .* is 'OnlySecond'"),
         (None, {"truncation_side": "left"}, "truncation_side in .*tokenizer_config.json' is 'left'"),
     ],
 )
 def test_a_cut_at_another_place_is_said(tmp_path: Path, edit: Edit | None, config: Any, message: str) -> None:
-    with pytest.warns(UserWarning, match=message):
-        MaskedLM.from_preset(preset(tmp_path / "p", edit, config))
+    with pytest.warns(UserWarning, match=f"{message}.*Other texts are the same"):
+        found = MaskedLM.from_preset(preset(tmp_path / "p", edit, config)).preprocessor
+    usual = MaskedLM.from_preset(preset(tmp_path / "q", truncated() if edit else None)).preprocessor
+    texts = ["", "a b c", ("a", "b")]
+    assert [ids.tolist() for ids in found.encode(texts)] == [ids.tolist() for ids in usual.encode(texts)]
 
 
 @pytest.mark.parametrize(
@@ -381,6 +385,13 @@ def test_a_cut_at_another_place_is_said(tmp_path: Path, edit: Edit | None, confi
         (truncated(max_length=1), {}, "settings can't be used: sequence_length must be at least 3"),
         (truncated(colour=1), {}, "truncation in .* has 'colour'"),
         (lambda c: c.update(truncation=[]), {}, "truncation in .* should be an object"),
+        (truncated(direction="left"), {}, "direction in .* is 'left'; it should be one of Right, Left"),
+        (
+            truncated(strategy=["OnlyFirst"]),
+            {},
+            "it should be one of LongestFirst, OnlyFirst, OnlySecond",
+        ),
+        (None, {"truncation_side": "middle"}, "truncation_side in .* is 'middle'; it should be one of right, left"),
         (None, {"model_max_length": "512"}, "model_max_length should be a whole number"),
     ],
 )

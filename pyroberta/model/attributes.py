@@ -102,6 +102,11 @@ def whole_number(name: str, value: Any, at_least: int = 1, at_most: int | None =
     return number
 
 
+def random_seed(name: str, value: Any) -> int:
+    """The value as an int of 64 bits, for what is random; raises as `whole_number` does."""
+    return whole_number(name, value, at_least=0, at_most=2**64 - 1)
+
+
 def is_real(value: Any) -> bool:
     """Whether it is a number, Python's or NumPy's, that isn't NaN; a bool is none."""
     is_number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)

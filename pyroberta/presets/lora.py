@@ -27,6 +27,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import product
+from math import comb
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,15 @@ PLACE = re.compile(
     r"base_model\.model\.(?:roberta\.)?encoder\.layer\.(?P<layer>\d{1,4})\.(?P<module>attention\.[a-z.]+)"
     r"\.lora_(?P<factor>[AB])\.weight"
 )
+# A pattern comes from a stranger. Python's `re` tries one way after the other, so that some would take forever. One of
+# these pieces alone, which has few ways, is run as PEFT runs it. Of any other the factors in the file tell what it
+# matched, since PEFT saves those of the modules that it matched and no others.
+PIECE = re.compile(
+    r"(?P<open>\((\?:)?)|(?P<close>\))|(?P<or>\|)|(?P<repeat>[*+]\??)|(?P<perhaps>\?\??)"
+    r"|(?P<one>\\[.dw-]|\[\^?[\w.-]+\]|[\w.^$-])"
+)
+MOST_STEPS, MOST_NESTED, LONGEST_NAME = 1 << 22, 32, 64
+ALL_LINEAR = "all-linear"  # PEFT's own name for every linear layer but the last
 # What is done with each field of PEFT's LoraConfig, which adapter_config.json has as keys. `read` takes these over:
 FOLLOWED = (
     "r", "lora_alpha", "lora_dropout", "target_modules", "exclude_modules", "layers_to_transform", "layers_pattern",
@@ -168,7 +178,7 @@ def read(path: Path | str, config: RobertaConfig) -> tuple[RobertaConfig, dict[s
         Those of kernels that the adapter leaves as they are, by `layers_to_transform` say, are zeros.
 
     Warns:
-        UserWarning: where `lora_dropout` isn't 0, or a pattern names some layers alone.
+        UserWarning: where `lora_dropout` isn't 0, or a pattern is one that isn't run.
 
     Raises:
         FileNotFoundError: where there is none.
@@ -273,8 +283,8 @@ def _called_for(
 ) -> set[tuple[int, str]]:
     """The kernels that the adapter changes, as PEFT's `check_target_module_exists` finds them: layer and target.
 
-    PEFT takes a text for a regular expression. It comes from a stranger, so that it isn't run here: the factors in the
-    file tell what it matched, which is said where that isn't the same in every layer.
+    PEFT takes a text for a regular expression that matches whole names. Where it isn't run here, see `PIECE`, the
+    factors in the file are taken for what it matched, which is said.
 
     Args:
         file, values: adapter_config.json.
@@ -284,16 +294,22 @@ def _called_for(
     """
     named, left_out = (_modules(file, values, key) for key in ("target_modules", "exclude_modules"))
     layers = _layers(file, values, config)
+    if isinstance(named, str):
+        for key in ("layers_to_transform", "layers_pattern"):
+            if values.get(key) not in OFF:
+                raise ValueError(
+                    f"{file}: {key} is {shown(values[key])} beside a pattern, {shown(named)}, which PEFT doesn't take"
+                )
     there = {_place(name) for name in found}
-    if isinstance(named, str) or isinstance(left_out, str):
+    if not all(_is_run(file, names) for names in (named, left_out) if isinstance(names, str)):
         counts = {target: sum(target == one for _, one in there) for target in MODULES}
-        if any(0 < count < config.num_layers for count in counts.values()):
-            warnings.warn(
-                f"{file}: target_modules or exclude_modules is a pattern, which isn't run; the factors that are there "
-                f"were taken, in {', '.join(f'{count} layers for {one}' for one, count in counts.items() if count)}. "
-                f"The others of the {config.num_layers} layers stay as they are",
-                stacklevel=4,
-            )
+        warnings.warn(
+            f"{file}: target_modules or exclude_modules is a pattern that isn't run, since looking for it could take "
+            "very long; the factors that are there were taken, in "
+            f"{', '.join(f'{count} layers for {one}' for one, count in counts.items() if count)}. What else it matches "
+            "stays as it is",
+            stacklevel=4,
+        )
         return there
     called = set()
     for i, (target, (module, _)) in product(layers, MODULES.items()):
@@ -311,7 +327,45 @@ def _modules(file: Path, values: Mapping[str, Any], key: str) -> list[str] | str
     raise ValueError(f"{file}: {key} should be a list of names or a pattern, got {shown(said)}")
 
 
-def _is_among(module: str, names: list[str]) -> bool:
+def _is_run(file: Path, pattern: str) -> bool:
+    """Whether it is made of `PIECE`s that take few steps to try.
+
+    Raises:
+        ValueError: where it is no regular expression.
+    """
+    place = pieces = repeats = 0
+    ways, before, alternatives = 1, "", [1]
+    while place < len(pattern):
+        piece = PIECE.match(pattern, place)
+        if piece is None:
+            return False
+        place, kind, pieces = piece.end(), str(piece.lastgroup), pieces + 1
+        if kind == "repeat" and before == "close":
+            return False
+        if kind == "open":
+            alternatives.append(1)
+        elif kind == "or":
+            alternatives[-1] += 1
+        elif kind == "close" and len(alternatives) > 1:
+            ways *= alternatives.pop()
+        repeats += kind == "repeat"
+        ways *= 2 if kind == "perhaps" else 1
+        if len(alternatives) > MOST_NESTED or ways * pieces > MOST_STEPS or repeats > LONGEST_NAME:
+            return False
+        before = kind
+    ways *= alternatives[0] * comb(LONGEST_NAME + repeats, repeats)  # shares of a name's letters for each repeat
+    if ways * pieces > MOST_STEPS:
+        return False
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"{file}: {shown(pattern)} is no regular expression: {error}") from None
+    return True
+
+
+def _is_among(module: str, names: list[str] | str) -> bool:
+    if isinstance(names, str):
+        return names.lower() == ALL_LINEAR or re.fullmatch(names, module) is not None
     return any(module == name or module.endswith(f".{name}") for name in names)
 
 

@@ -124,7 +124,7 @@ def read_settings(directory: Path) -> dict[str, Any]:
         UserWarning: where texts should be cut otherwise than at the right, or a pair by another strategy.
 
     Raises:
-        ValueError: where the files are no JSON, or a length is no whole number.
+        ValueError: where the files are no JSON, a length is no whole number, or a side or strategy is none.
     """
     file = directory / CONFIG
     config = _read_if_there(file)
@@ -132,19 +132,26 @@ def read_settings(directory: Path) -> dict[str, Any]:
     longest = config.get("model_max_length")
     if longest is not None and not (isinstance(longest, (int, float)) and longest > LARGEST_LENGTH):  # "no limit"
         lengths.append(min(number(file, config, "model_max_length", 0), DEFAULT_LENGTH))  # a bound, no wish
-    ways = [(file, "truncation_side", config.get("truncation_side"), ("right",))]
+    ways: list[tuple[Path, str, Any, tuple[str, ...]]] = [
+        (file, "truncation_side", config.get("truncation_side"), ("right", "left"))
+    ]
     file = directory / "tokenizer.json"
     truncation = _read_if_there(file).get("truncation")
     if truncation is not None:
         _refuse_unknown_keys(file, "truncation", truncation, TRUNCATION)
         lengths.append(number(file, truncation, "max_length", 0))
-        ways.append((file, "the truncation's direction", truncation.get("direction"), ("Right",)))
-        ways.append((file, "the truncation's strategy", truncation.get("strategy"), ("LongestFirst",)))
+        ways.append((file, "the truncation's direction", truncation.get("direction"), ("Right", "Left")))
+        strategies = ("LongestFirst", "OnlyFirst", "OnlySecond")
+        ways.append((file, "the truncation's strategy", truncation.get("strategy"), strategies))
     for file, what, way, known in ways:
         if way is not None and way not in known:
+            raise ValueError(f"{what} in {str(file)!r} is {shown(way)}; it should be one of {', '.join(known)}")
+        # Not refused: texts within the limit are the same, and of others every call says how many were cut.
+        if way not in (None, known[0]):
             warnings.warn(
-                f"{what} in {str(file)!r} is {shown(way)}, which isn't taken over: a preprocessor cuts at the right, "
-                "and the segments of a pair by its own truncate=",
+                f"{what} in {str(file)!r} is {shown(way)}, which isn't taken over: a preprocessor cuts texts of more "
+                "than sequence_length tokens at the right, and the segments of a pair by its own truncate=. Other "
+                "texts are the same",
                 stacklevel=2,
             )
     return {"sequence_length": min(lengths)} if lengths else {}

@@ -18,6 +18,10 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+
+from pyroberta.model.attributes import is_real
+
 __all__ = ["Constant", "Cosine", "Linear", "Polynomial", "from_config"]
 
 
@@ -27,8 +31,10 @@ class _Schedule:
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+            if not is_real(value) or not 0 <= value < math.inf:
                 raise ValueError(f"{name} must be a number >= 0, got {value!r}")
+            if isinstance(value, np.generic):  # which JSON can't hold
+                object.__setattr__(self, name, value.item())
 
     def get_config(self) -> dict[str, Any]:
         """The name and the arguments, ready for JSON; `from_config` takes it back."""
