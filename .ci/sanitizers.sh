@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The C++ ops' tests under AddressSanitizer with UndefinedBehaviorSanitizer, then under ThreadSanitizer: any finding
-# fails. Under the first one each allocation also fails once (tests/faults.py). Needs .venv with the extra [test], which
-# .ci/run makes. Under five minutes on two idle cores.
+# fails. Under the first one each allocation also fails once (tests/faults.py). Needs .venv with the extra [test] and the
+# objects of its build, both of which .ci/run makes. Under five minutes on two idle cores.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD python=$PWD/.venv/bin/python
@@ -19,7 +19,8 @@ fail() { echo "sanitizers: $*" >&2; exit 1; }
 if [ "$(uname -m)" = x86_64 ]; then
   for set in avx2 avx512; do
     objects=$(find build -path "build/cp*/CMakeFiles/$set.dir/*.o") || true
-    [ -n "$objects" ] || fail "pip has left no objects for $set in build/; run .venv/bin/python -m pip install -e '.[test]'"
+    [ -n "$objects" ] || fail "pip has left no objects for $set in build/; run" \
+      "SKBUILD_BUILD_DIR='build/{wheel_tag}' .venv/bin/python -m pip install -e '.[test]'"
     inside=" (_Z[A-Z]*NK?9pyroberta${#set}$set|DW\.ref\.)" # as the linker spells pyroberta::$set::
     weak=$(nm --defined-only $objects | grep -E '^[0-9a-f]+ [WVu] ' | grep -vE "$inside" | c++filt || true)
     [ -z "$weak" ] || fail "compiled for $set, but visible to all:"$'\n'"$weak"

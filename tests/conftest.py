@@ -9,6 +9,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 from small_models import small_masked_lm
 
+from pyroberta import backends
+
 # `python -m pytest` draws the same examples every time, whatever the machine's load: a failure comes from a change.
 # "random" draws anew each time; .ci/run does so. A failure is printed with the line that draws it again.
 same = {"deadline": None, "database": None, "derandomize": True, "suppress_health_check": [HealthCheck.too_slow]}
@@ -17,6 +19,21 @@ settings.register_profile("few", max_examples=5, **same)  # .ci/sanitizers.sh
 many = int(os.environ.get("HYPOTHESIS_EXAMPLES", "500"))
 settings.register_profile("random", max_examples=many, **{**same, "derandomize": False}, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+# What shows the extension's threads, beside the tests that say by themselves what they need.
+SHOWS_THREADS = (
+    "pyroberta.backends.get_num_threads", "pyroberta.backends.set_num_threads",
+    "test_every_python_block_runs[docs/backends.md]",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where the extension was not built, what shows it is skipped."""
+    ((is_there, reason),) = (rest for name, *rest in backends() if name == "native")
+    for item in items:
+        if item.name in SHOWS_THREADS and not is_there:
+            item.add_marker(pytest.mark.skip(reason=f"pyroberta._native is not built: {reason}"))
 
 
 @pytest.fixture(scope="session")

@@ -483,6 +483,9 @@ def from_config(config: Mapping[str, Any]) -> Adam:
     excluded = arguments.pop("exclude_from_weight_decay", kind.excluded_by_default)
     if isinstance(arguments.get("learning_rate"), Mapping):
         arguments["learning_rate"] = schedules.from_config(arguments["learning_rate"])
+    unknown = [name for name in arguments if name not in _arguments(kind)]
+    if unknown:  # a file says it, not a person: there is nothing to guess
+        raise ValueError(f"{kind.__name__} has no argument {unknown[0]!r}")
     optimizer = kind(**arguments)
     optimizer.exclude_from_weight_decay(excluded)
     return optimizer
