@@ -474,7 +474,8 @@ def _fit(arguments: argparse.Namespace) -> dict[str, Any]:
                 print("pyroberta: no update was made yet, so nothing is saved", file=sys.stderr)
             raise
         problem, history, last = error, finished.history, logs
-    return _saved(arguments, model, history, last, problem)
+    whole = schedule.params.get("steps", 0) * arguments.epochs
+    return _saved(arguments, model, history, last, problem, whole)
 
 
 def _saved(
@@ -483,8 +484,12 @@ def _saved(
     history: dict[str, list[float]],
     last: dict[str, float],
     problem: KeyboardInterrupt | ArithmeticError | None,
+    whole: int,
 ) -> dict[str, Any]:
-    """Saves what was trained, to the end or until a signal or a loss that is not finite ended it. Gives the result."""
+    """Saves what was trained, to the end or until a signal or a loss that is not finite ended it. Gives the result.
+
+    `whole` is the number of updates that were to be made.
+    """
     import numpy as np
 
     updates = model.optimizer.iterations
@@ -505,7 +510,7 @@ def _saved(
             arguments.exit_code = _code_of(stop)
             result["interrupted"] = True
             saving = f"; saving to {output} (Ctrl-C again: stops at once and saves nothing)" if output else ""
-            print(f"pyroberta: interrupted after {_updates(updates)}{saving}", file=sys.stderr)
+            print(f"pyroberta: interrupted after {updates} of {_updates(whole)}{saving}", file=sys.stderr)
         try:
             if output:
                 _save(model, output)

@@ -437,7 +437,9 @@ def test_a_signal_stops_fit_and_what_was_trained_is_saved(number, when, updates,
     else:
         result = json.loads(done.stdout)
         assert (result["saved"], result["updates"], result["interrupted"]) == (str(output), updates, True)
-        assert done.stderr.startswith(f"pyroberta: interrupted after {updates} updates; saving to {output} (Ctrl-C ")
+        assert done.stderr.startswith(
+            f"pyroberta: interrupted after {updates} of {len(TEXTS)} updates; saving to {output} (Ctrl-C "
+        )
         assert not (MaskedLM.from_preset(output).params.flat == MaskedLM.from_preset(model[1]).params.flat).all()
         assert {file.name for file in tmp_path.iterdir()} == {"texts.txt", "out"}
 
