@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,11 @@ settings.register_profile("few", max_examples=5, **same)  # .ci/sanitizers.sh
 many = int(os.environ.get("HYPOTHESIS_EXAMPLES", "500"))
 settings.register_profile("random", max_examples=many, **{**same, "derandomize": False}, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+# A shell has its background jobs ignore Ctrl-C. Tests send it, to this process and to those that it starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 # What shows the extension's threads, beside the tests that say by themselves what they need.
