@@ -380,7 +380,8 @@ class Task(Checked, ABC):
                 texts.
             epochs: number of the last epoch.
             validation_data: x, (x, y) or (x, y, sample_weight), evaluated after every epoch.
-            validation_split: instead, the last part of x, in [0, 1) of its texts; taken before shuffling.
+            validation_split: instead, the last part of x, in [0, 1) of its texts; taken before shuffling. Keras lets
+                `validation_data` win where there are both; here that is an error.
             shuffle: draw the examples in a new order every epoch; an iterable of batches keeps its own.
             callbacks: told of every step and epoch.
             initial_epoch: number of the first epoch, when going on with an earlier run.
@@ -422,6 +423,18 @@ class Task(Checked, ABC):
             validation_steps = whole_number("validation_steps", validation_steps)
         shuffle = true_or_false("shuffle", shuffle)
         accumulated = whole_number("gradient_accumulation_steps", gradient_accumulation_steps)
+        is_split = validation_split is not None and validation_split != 0
+        if is_split and validation_data is not None:
+            raise ValueError("validation_split and validation_data both say what to evaluate on: give one of them")
+        if not is_split and validation_data is None:
+            for name, value in (
+                ("validation_steps", validation_steps),
+                ("validation_batch_size", validation_batch_size),
+            ):
+                if value is not None:
+                    raise ValueError(
+                        f"{name}={value} has nothing to evaluate: give validation_data or validation_split"
+                    )
         self._need_trainable()
         bar = ProgressBar(verbose)
         reader = self._reader(long_texts)
@@ -438,7 +451,7 @@ class Task(Checked, ABC):
             most = None if validation_steps is None else validation_steps * size
             its_x, its_y, its_weights = (*given, None, None)[:3]
             validation = validation_reader.examples(its_x, its_y, its_weights, most=most)
-        elif validation_split not in (None, 0):
+        elif is_split:
             if not isinstance(examples, HeldExamples):
                 raise ValueError("validation_split needs examples that can be counted, not a stream of them")
             examples, validation = examples.split(_fraction(validation_split, examples.num_texts))

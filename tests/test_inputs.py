@@ -464,3 +464,16 @@ def test_arrays_of_encoded_sequences_are_batches(kind, dtype):
     for x in (ids, ids.tolist()):
         model.fit(iter([(x, [0, 1])] * 2), verbose=0)
         model.fit([(x, [0, 1])] * 2, verbose=0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"validation_split": 0.5, "validation_data": ["a"]}, "validation_split and validation_data both"),
+        ({"validation_steps": 2}, "validation_steps=2 has nothing to evaluate"),
+        ({"validation_batch_size": 2}, "validation_batch_size=2 has nothing to evaluate"),
+    ],
+)
+def test_what_would_validate_nothing_is_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        small_masked_lm().fit(TEXTS, verbose=0, **arguments)
