@@ -54,8 +54,9 @@ class Scorer:
     """pyroberta: a model and the texts that it scores. kind: "short", "long"; count: how many of them."""
 
     def __init__(self, size: str, backend: str, kind: str, count: int) -> None:
-        from pyroberta import Backbone, MaskedLM, inference
+        from pyroberta import Backbone, MaskedLM
         from pyroberta.data import speeches
+        from pyroberta.tasks import inference
 
         self.model = MaskedLM.from_preset(PRESET, backend=backend)
         if size != "tiny":

@@ -5,15 +5,15 @@
 """
 
 from pyroberta import callbacks, losses, metrics, optimizers, schedules
-from pyroberta.backbone import Backbone
 from pyroberta.backends import backends, get_num_threads, set_num_threads
-from pyroberta.masked_lm import MaskedLM
 from pyroberta.model.config import RobertaConfig
-from pyroberta.task import Task
+from pyroberta.tasks.backbone import Backbone
+from pyroberta.tasks.masked_lm import MaskedLM
+from pyroberta.tasks.task import Task
+from pyroberta.tasks.text_classifier import TextClassifier
 from pyroberta.text.classifier_preprocessor import TextClassifierPreprocessor
 from pyroberta.text.preprocessor import MaskedLMPreprocessor
 from pyroberta.text.tokenizer import Tokenizer
-from pyroberta.text_classifier import TextClassifier
 
 __version__ = "0.1.0"
 

@@ -2,6 +2,6 @@
 
 import sys
 
-from pyroberta.cli import main
+from pyroberta.cli.main import main
 
 sys.exit(main())

@@ -44,14 +44,14 @@ import numpy as np
 from corpus import DEFAULT_FOLDER, REPOSITORY, held_out, read_paragraphs
 from numpy.typing import NDArray
 
-from pyroberta.backbone import Backbone
-from pyroberta.masked_lm import MaskedLM
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.initial_values import initialise
-from pyroberta.model.params import Arrays, shapes
+from pyroberta.model.parameters import Arrays, shapes
 from pyroberta.presets import safetensors_io
 from pyroberta.presets.atomic import replace_directory
 from pyroberta.presets.marks import Kind
+from pyroberta.tasks.backbone import Backbone
+from pyroberta.tasks.masked_lm import MaskedLM
 from pyroberta.text.new_files import NewFile, replace_files
 from pyroberta.text.preprocessor import MaskedLMPreprocessor
 from pyroberta.text.tokenizer import Tokenizer

@@ -11,7 +11,7 @@ from numpy import ndarray as Array
 from small_models import small_config, small_tokenizer
 from small_pickles import name_of, older, tensor, text, zipped
 
-from pyroberta.model.params import Arrays
+from pyroberta.model.parameters import Arrays
 from pyroberta.presets import fairseq
 
 MERGES = small_tokenizer().merges

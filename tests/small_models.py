@@ -8,11 +8,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from pyroberta.backbone import Backbone
-from pyroberta.masked_lm import MaskedLM
 from pyroberta.model.batch import Batch, pack
 from pyroberta.model.config import RobertaConfig
-from pyroberta.model.params import Arrays, shapes
+from pyroberta.model.parameters import Arrays, shapes
+from pyroberta.tasks.backbone import Backbone
+from pyroberta.tasks.masked_lm import MaskedLM
 from pyroberta.text.preprocessor import MaskedLMPreprocessor
 from pyroberta.text.tokenizer import Tokenizer
 from pyroberta.training import optimizers

@@ -13,7 +13,7 @@ import safetensors.numpy
 from small_models import small_config, small_tokenizer
 
 from pyroberta.model.config import RobertaConfig
-from pyroberta.model.params import Arrays, is_backbone, shapes
+from pyroberta.model.parameters import Arrays, is_backbone, shapes
 from pyroberta.presets import hf, kerashub
 
 # With two rates, an epsilon and sizes that are nobody's default.

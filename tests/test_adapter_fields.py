@@ -17,7 +17,7 @@ from test_lora import gradients
 
 from pyroberta import Backbone
 from pyroberta.backends import get_ops
-from pyroberta.model.params import is_lora
+from pyroberta.model.parameters import is_lora
 from pyroberta.presets import hf, lora
 from pyroberta.presets.writing import Contents
 

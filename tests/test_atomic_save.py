@@ -34,7 +34,7 @@ from pathlib import Path
 import numpy as np
 
 from pyroberta.model.config import RobertaConfig
-from pyroberta.model.params import Arrays, shapes
+from pyroberta.model.parameters import Arrays, shapes
 from pyroberta.presets import atomic, hf, kerashub, kerashub_writer, lora
 from pyroberta.presets.writing import Contents
 

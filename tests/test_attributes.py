@@ -10,9 +10,9 @@ import pytest
 from small_models import TEXTS, small_config, small_masked_lm, small_tokenizer
 
 from pyroberta import MaskedLMPreprocessor, TextClassifier, TextClassifierPreprocessor, callbacks, optimizers
-from pyroberta.backbone import Backbone
-from pyroberta.masked_lm import MaskedLM
 from pyroberta.ops import REFERENCE
+from pyroberta.tasks.backbone import Backbone
+from pyroberta.tasks.masked_lm import MaskedLM
 from pyroberta.training import losses, metrics, schedules
 
 

@@ -15,7 +15,7 @@ from within import SINGLE, bounds_of, hold, outputs, widened
 
 from pyroberta.backends.bfloat16 import bfloat16_ops, rounded_to_bfloat16
 from pyroberta.model.gradients import Gradients
-from pyroberta.model.walk import walk_backward, walk_forward
+from pyroberta.model.model import model_backward, model_forward
 from pyroberta.ops import REFERENCE, Key
 from pyroberta.ops.precision import PRECISIONS, precision
 from pyroberta.oracle import bounds
@@ -105,8 +105,8 @@ def test_a_model_learns_in_it():
 
     def gradient(ops: Any, params: Any) -> np.ndarray:
         grads = Gradients(params.zeros_like(), set(params))
-        (losses, _), cache = walk_forward(ops, params, config, batch, Key.of_update(0, 0), grads.lowest)
-        walk_backward(ops, grads, np.ones_like(losses), cache)
+        (losses, _), cache = model_forward(ops, params, config, batch, Key.of_update(0, 0), grads.lowest)
+        model_backward(ops, grads, np.ones_like(losses), cache)
         return grads.sums.flat
 
     mixed, exact = gradient(bfloat16_ops(), params), gradient(REFERENCE, params.astype(np.float64))

@@ -18,10 +18,10 @@ from small_presets import HF_SIZES, as_ours
 from strategies import seeds
 
 from pyroberta import Task, TextClassifier, TextClassifierPreprocessor
-from pyroberta.classifier_inputs import ClassifierInputs
+from pyroberta.data.classifier_inputs import ClassifierInputs
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.gradients import Gradients
-from pyroberta.model.params import shapes
+from pyroberta.model.parameters import shapes
 from pyroberta.ops import REFERENCE
 from pyroberta.presets import hf
 from pyroberta.training.loop import compute_gradients

@@ -17,8 +17,11 @@ import numpy as np
 import pytest
 from small_models import TEXTS
 
-from pyroberta import MaskedLM, TextClassifier, Tokenizer, __version__, backends, cli, doctor, inference, optimizers
-from pyroberta.cli import main
+from pyroberta import MaskedLM, TextClassifier, Tokenizer, __version__, backends, optimizers
+from pyroberta.cli import doctor
+from pyroberta.cli import main as cli
+from pyroberta.cli.main import main
+from pyroberta.tasks import inference
 from pyroberta.training.callbacks import History
 
 COMMANDS = (
@@ -244,7 +247,7 @@ def test_empty_pieces_of_targets_are_dropped(model: list[str], capsys):
 
 def test_an_impossible_output_is_noticed_before_training(texts: str, model: list[str], capsys, monkeypatch):
     monkeypatch.setattr(MaskedLM, "fit", lambda *args, **keywords: pytest.fail("it trained"))
-    monkeypatch.setattr("pyroberta.demo.Tokenizer.train", lambda *args, **keywords: pytest.fail("it trained"))
+    monkeypatch.setattr("pyroberta.cli.demo.Tokenizer.train", lambda *args, **keywords: pytest.fail("it trained"))
     for command in (["fit", texts, *model], ["demo"], ["demo", "--from-scratch"]):
         assert main([*command, "-o", f"{texts}/model"]) == 2
         assert "texts.txt is a file and holds nothing" in capsys.readouterr().err
@@ -288,7 +291,7 @@ def test_demo_in_json_tells_its_story_on_stderr(capsys, monkeypatch):
         print("once upon a time")
         return keywords
 
-    monkeypatch.setattr("pyroberta.demo.adapt", story)
+    monkeypatch.setattr("pyroberta.cli.demo.adapt", story)
     assert main(["demo", "--updates", "3", "--json"]) == 0
     out, err = capsys.readouterr()
     assert json.loads(out) == {"updates": 3, "backend": "auto", "output": None}
@@ -390,7 +393,8 @@ def test_what_is_there_is_replaced_only_when_asked_to(command: str, texts: str, 
 
 STOPPED = """
 import os, signal, sys
-from pyroberta import MaskedLM, cli
+from pyroberta import MaskedLM
+from pyroberta.cli import main as cli
 from pyroberta.presets import atomic
 number, when = int(sys.argv[1]), sys.argv[2:sys.argv.index("--")]
 

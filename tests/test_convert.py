@@ -10,7 +10,7 @@ import pytest
 from small_models import small_masked_lm
 
 from pyroberta import MaskedLM
-from pyroberta.cli import main
+from pyroberta.cli.main import main
 from pyroberta.presets.convert import convert
 from pyroberta.presets.registry import load
 

@@ -16,7 +16,7 @@ from test_native import needs_native
 import pyroberta
 from pyroberta import callbacks, optimizers, schedules
 from pyroberta.backends import get_ops
-from pyroberta.model.params import Arrays
+from pyroberta.model.parameters import Arrays
 from pyroberta.ops import REFERENCE
 
 WAYS = {

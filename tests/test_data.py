@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_models import TEXTS, small_masked_lm
 
+from pyroberta.data.examples import HeldExamples, StreamedExamples, grouped, onwards
 from pyroberta.model.batch import Batch, pack
-from pyroberta.training.data import HeldExamples, StreamedExamples, grouped, onwards
 
 
 def held(texts=TEXTS, sample_weight=None, **settings) -> HeldExamples:

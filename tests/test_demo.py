@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from small_models import TEXTS, small_masked_lm
 
-from pyroberta import MaskedLM, demo
+from pyroberta import MaskedLM
+from pyroberta.cli import demo
 from pyroberta.data import speeches
 
 

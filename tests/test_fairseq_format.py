@@ -14,7 +14,7 @@ from small_models import TEXTS, random_params, small_config
 from small_pickles import name_of, text, zipped
 
 from pyroberta import Backbone, MaskedLM
-from pyroberta.model.params import Arrays
+from pyroberta.model.parameters import Arrays
 from pyroberta.presets import fairseq
 from pyroberta.presets.fairseq_vocabulary import gpt2_tokens
 from pyroberta.presets.registry import load

@@ -12,7 +12,7 @@ import pytest
 
 from pyroberta import Backbone
 from pyroberta.model.batch import pack
-from pyroberta.model.walk import walk_logits
+from pyroberta.model.model import model_logits
 from pyroberta.ops import REFERENCE
 
 pytestmark = pytest.mark.parity
@@ -117,6 +117,6 @@ def test_the_logits_are_those_of_transformers(
     with torch.no_grad():
         expected = model(torch.from_numpy(ids)).logits.numpy()
     batch = pack(list(ids))
-    found = walk_logits(REFERENCE, backbone.params, backbone.config, batch, np.arange(batch.num_tokens))
+    found = model_logits(REFERENCE, backbone.params, backbone.config, batch, np.arange(batch.num_tokens))
     assert found.dtype == expected.dtype
     assert np.linalg.norm(found.reshape(expected.shape) - expected) <= tolerance * np.linalg.norm(expected)

@@ -23,7 +23,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_models import TEXTS, small_masked_lm
 
-from pyroberta import MaskedLM, Tokenizer, cli
+from pyroberta import MaskedLM, Tokenizer
+from pyroberta.cli import main as cli
 from pyroberta.presets import atomic, hdf5_writer, safetensors_io
 from pyroberta.presets.atomic import replacing_directory
 from pyroberta.text import new_files

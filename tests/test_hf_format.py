@@ -23,7 +23,7 @@ from strategies import examples
 from pyroberta import Backbone
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.initial_values import initialise
-from pyroberta.model.params import Arrays, shapes
+from pyroberta.model.parameters import Arrays, shapes
 from pyroberta.presets import hf, safetensors_io
 from pyroberta.presets.writing import Contents
 

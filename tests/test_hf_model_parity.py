@@ -22,8 +22,8 @@ from pyroberta.model.batch import Batch, pack_padded
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.gradients import Gradients
 from pyroberta.model.initial_values import initialise
-from pyroberta.model.params import Arrays
-from pyroberta.model.walk import walk_logits
+from pyroberta.model.model import model_logits
+from pyroberta.model.parameters import Arrays
 from pyroberta.ops import REFERENCE
 from pyroberta.presets import hf
 from pyroberta.training.loop import compute_gradients
@@ -186,7 +186,7 @@ def theirs(config: RobertaConfig, model: Any, data: Example) -> Outcome:
 def mine(config: RobertaConfig, params: Arrays, data: Example) -> Outcome:
     grads = Gradients(params.zeros_like(), set(params))
     loss = our_step(config, params, data, grads)
-    logits = walk_logits(REFERENCE, params, config, data.batch, np.arange(data.batch.num_tokens))
+    logits = model_logits(REFERENCE, params, config, data.batch, np.arange(data.batch.num_tokens))
     return Outcome(logits, loss, grads.sums)
 
 

@@ -11,7 +11,7 @@ import pytest
 from small_presets import HF_SIZES, as_ours
 
 from pyroberta.model.config import RobertaConfig
-from pyroberta.model.params import Arrays, shapes
+from pyroberta.model.parameters import Arrays, shapes
 from pyroberta.presets import hf
 from pyroberta.presets.writing import Contents
 from pyroberta.text.tokenizer import Tokenizer

@@ -19,7 +19,7 @@ from small_models import TEXTS, small_config, small_masked_lm
 from test_kerashub_format import params_of, preset
 
 from pyroberta import MaskedLM
-from pyroberta.cli import main
+from pyroberta.cli.main import main
 from pyroberta.presets import hub as hubs
 from pyroberta.presets import registry, watching
 from pyroberta.presets.model_card import NO_LICENCE, model_card

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from small_models import TEXTS, small_masked_lm, small_tokenizer
 
-from pyroberta import MaskedLM, MaskedLMPreprocessor, Tokenizer, inference
+from pyroberta import MaskedLM, MaskedLMPreprocessor, Tokenizer
 from pyroberta.model.batch import Batch, pack
+from pyroberta.tasks import inference
 
 TEXT = "I <mask> my home <mask>."
 MASKED = ["I <mask>.", TEXT, "<mask> is late.", "Who goes there, <mask> or <mask> or <mask>?", "I forgot<mask>"]

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from small_models import TEXTS, small_masked_lm, small_tokenizer
 
 from pyroberta import TextClassifier, TextClassifierPreprocessor, Tokenizer
-from pyroberta.inputs import MaskedLMInputs
+from pyroberta.data.examples import HeldExamples, StreamedExamples
+from pyroberta.data.inputs import MaskedLMInputs
 from pyroberta.text.text_files import read_lines
-from pyroberta.training.data import HeldExamples, StreamedExamples
 
 FEATURES = {"token_ids": [[0, 9, 8, 2]], "padding_mask": [[1, 1, 1, 1]], "mask_positions": [[1, 2]]}
 

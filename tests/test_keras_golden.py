@@ -17,8 +17,8 @@ from pyroberta.model.config import RobertaConfig
 from pyroberta.model.encoder import encoder_forward
 from pyroberta.model.gradients import Gradients
 from pyroberta.model.initial_values import initialise
-from pyroberta.model.params import Arrays, shapes
-from pyroberta.model.walk import walk_logits
+from pyroberta.model.model import model_logits
+from pyroberta.model.parameters import Arrays, shapes
 from pyroberta.ops import REFERENCE
 from pyroberta.training import metrics, optimizers
 from pyroberta.training.loop import Result, compute_gradients
@@ -132,7 +132,7 @@ def test_logits_are_keras_s_in_every_slot_that_points_at_a_token(
 ) -> None:
     params = weights.astype(dtype)
     rows = slot_rows(GOLDEN["mask_positions"], GOLDEN["padding_mask"])  # (B, K)
-    logits = walk_logits(REFERENCE, params, CONFIG, batch, rows[rows >= 0])
+    logits = model_logits(REFERENCE, params, CONFIG, batch, rows[rows >= 0])
     assert logits.dtype == dtype
     assert error(logits, GOLDEN["logits"][rows >= 0]) <= tolerance
 

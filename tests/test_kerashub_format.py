@@ -16,7 +16,7 @@ from small_presets import KERASHUB as CONFIG
 from small_presets import as_stored, fields, preset, serialized, write_h5
 
 from pyroberta import Backbone, MaskedLM
-from pyroberta.model.params import Arrays, is_backbone
+from pyroberta.model.parameters import Arrays, is_backbone
 from pyroberta.presets import kerashub
 from pyroberta.presets.registry import load
 

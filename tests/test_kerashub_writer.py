@@ -16,7 +16,7 @@ from small_models import TEXTS, random_params, small_config, small_masked_lm
 from strategies import examples, seeds
 
 from pyroberta import Backbone, MaskedLM, Tokenizer, optimizers
-from pyroberta.model.params import is_backbone, shapes
+from pyroberta.model.parameters import is_backbone, shapes
 from pyroberta.presets import hf, kerashub, kerashub_writer
 from pyroberta.presets.encoding import to_bfloat16
 from pyroberta.presets.registry import load

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from small_models import TEXTS, small_masked_lm, small_tokenizer
 
 from pyroberta import MaskedLM, TextClassifier
-from pyroberta.inputs import MaskedLMInputs
+from pyroberta.data.inputs import MaskedLMInputs
 from pyroberta.text.classifier_preprocessor import TextClassifierPreprocessor
 from pyroberta.text.long_texts import LongTexts
 

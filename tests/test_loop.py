@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from small_models import random_batch, random_params, small_config
 from strategies import seeds
 
+from pyroberta.data.examples import numbered
 from pyroberta.model.batch import Batch, take
 from pyroberta.model.gradients import Gradients
 from pyroberta.ops import REFERENCE, Ops
 from pyroberta.training import losses
-from pyroberta.training.data import numbered
 from pyroberta.training.loop import NonFiniteError, compute_gradients, evaluate_batch
 
 CONFIG = small_config(dropout=0.0)

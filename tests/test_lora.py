@@ -20,8 +20,8 @@ from pyroberta.backends import get_ops
 from pyroberta.model.config import LORA_TARGETS, RobertaConfig
 from pyroberta.model.gradients import Gradients
 from pyroberta.model.lora import merged, with_lora
-from pyroberta.model.params import Arrays, is_lora, shapes
-from pyroberta.model.walk import walk_backward, walk_forward
+from pyroberta.model.model import model_backward, model_forward
+from pyroberta.model.parameters import Arrays, is_lora, shapes
 from pyroberta.ops import REFERENCE, Key
 from pyroberta.oracle import check_backward
 from pyroberta.presets import safetensors_io
@@ -45,8 +45,8 @@ def stirred(backbone: Backbone, seed: int = 0) -> None:
 
 def gradients(ops, params, config, batch, trainable, recompute=False):
     grads = Gradients(params.zeros_like(), trainable)
-    (losses, _), cache = walk_forward(ops, params, config, batch, KEY, grads.lowest, recompute)
-    walk_backward(ops, grads, np.ones_like(losses), cache)
+    (losses, _), cache = model_forward(ops, params, config, batch, KEY, grads.lowest, recompute)
+    model_backward(ops, grads, np.ones_like(losses), cache)
     return losses, grads.sums
 
 
@@ -60,12 +60,12 @@ def test_backward_is_the_derivative_for_factors_and_for_what_lies_below_them(nam
     def forward(value):
         moved = params.astype(np.float64)
         moved[name][...] = value
-        (losses, _), cache = walk_forward(REFERENCE, moved, EVERYWHERE, batch, KEY, keep_from=-1)
+        (losses, _), cache = model_forward(REFERENCE, moved, EVERYWHERE, batch, KEY, keep_from=-1)
         return losses, cache
 
     def backward(dlosses, cache):
         grads = Gradients(params.zeros_like(), {name})
-        walk_backward(REFERENCE, grads, dlosses, cache)
+        model_backward(REFERENCE, grads, dlosses, cache)
         return grads.sums[name]
 
     assert check_backward(forward, backward, [params[name]], seed=0) <= 1e-8
@@ -77,8 +77,8 @@ def test_the_losses_are_those_of_the_model_with_the_changes_folded_in(seed, rank
     config = small_config(lora_rank=rank, lora_alpha=alpha, lora_targets=tuple(targets))
     params, batch = random_params(config, seed), random_batch(config, [5, 3], seed)
     plain, folded = merged(config, params)
-    (expected, _), _ = walk_forward(REFERENCE, folded, plain, batch, KEY)
-    (found, _), _ = walk_forward(REFERENCE, params, config, batch, KEY)
+    (expected, _), _ = model_forward(REFERENCE, folded, plain, batch, KEY)
+    (found, _), _ = model_forward(REFERENCE, params, config, batch, KEY)
     np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-9)
 
 

@@ -920,7 +920,7 @@ def test_the_loss_alone_is_a_number_as_in_keras():
 
 
 def test_a_model_that_no_memory_can_hold_is_refused_by_its_field(tmp_path, monkeypatch):
-    monkeypatch.setattr("pyroberta.model.params.memory", lambda: 10**9)
+    monkeypatch.setattr("pyroberta.model.parameters.memory", lambda: 10**9)
     model = small_masked_lm(dtype="float32")
     model.save_to_preset(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())

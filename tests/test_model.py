@@ -16,8 +16,8 @@ from strategies import examples, seeds
 from pyroberta.model.batch import pack, pack_padded, pad
 from pyroberta.model.encoder import encoder_backward, encoder_forward
 from pyroberta.model.gradients import Gradients
-from pyroberta.model.params import is_backbone, shapes
-from pyroberta.model.walk import walk_backward, walk_forward, walk_logits
+from pyroberta.model.model import model_backward, model_forward, model_logits
+from pyroberta.model.parameters import is_backbone, shapes
 from pyroberta.ops import REFERENCE, Key
 from pyroberta.oracle import check_backward
 
@@ -32,14 +32,14 @@ configs = st.sampled_from([TIED, UNTIED, CLASSIFIER])
 
 
 def losses_of(params, config, batch, key=None):
-    (losses, _), _ = walk_forward(REFERENCE, params, config, batch, key)
+    (losses, _), _ = model_forward(REFERENCE, params, config, batch, key)
     return losses
 
 
 def gradients_of(params, config, batch, dlosses, trainable, key=None, ops=REFERENCE):
     grads = Gradients(params.zeros_like(), trainable)
-    _, cache = walk_forward(ops, params, config, batch, key, grads.lowest)
-    walk_backward(ops, grads, dlosses, cache)
+    _, cache = model_forward(ops, params, config, batch, key, grads.lowest)
+    model_backward(ops, grads, dlosses, cache)
     return grads.sums
 
 
@@ -68,12 +68,12 @@ def test_backward_is_the_derivative_for_every_parameter_with_dropout_on(config, 
     def forward(value):
         moved = params.astype(np.float64)
         moved[name][...] = value
-        (losses, _), cache = walk_forward(REFERENCE, moved, config, batch, KEY, keep_from=-1)
+        (losses, _), cache = model_forward(REFERENCE, moved, config, batch, KEY, keep_from=-1)
         return losses, cache
 
     def backward(dlosses, cache):
         grads = Gradients(params.zeros_like(), shapes(config))
-        walk_backward(REFERENCE, grads, dlosses, cache)
+        model_backward(REFERENCE, grads, dlosses, cache)
         return grads.sums[name]
 
     for seed in range(2):
@@ -89,12 +89,12 @@ def test_the_whole_gradient_is_the_derivative_whatever_the_batch(lengths, config
     def forward(flat):
         moved = params.zeros_like()
         moved.flat[:] = flat
-        (losses, _), cache = walk_forward(REFERENCE, moved, config, batch, KEY, keep_from=-1)
+        (losses, _), cache = model_forward(REFERENCE, moved, config, batch, KEY, keep_from=-1)
         return losses, cache
 
     def backward(dlosses, cache):
         grads = Gradients(params.zeros_like(), shapes(config))
-        walk_backward(REFERENCE, grads, dlosses, cache)
+        model_backward(REFERENCE, grads, dlosses, cache)
         return grads.sums.flat
 
     assert check_backward(forward, backward, [params.flat], seed) <= 1e-7
@@ -135,11 +135,11 @@ def test_a_frozen_backbone_keeps_no_encoder_cache_and_calls_no_encoder_backward(
     batch, params = random_batch(config, [3, 6], seed=0), random_params(config, seed=0)
     grads = Gradients(params.zeros_like(), [name for name in params if not is_backbone(name)])
     ops, calls = counting(REFERENCE)
-    _, cache = walk_forward(ops, params, config, batch, KEY, grads.lowest)
+    _, cache = model_forward(ops, params, config, batch, KEY, grads.lowest)
     _, caches = encoder_forward(REFERENCE, params, config, batch, KEY, grads.lowest)
     assert caches == {}
     calls.clear()
-    walk_backward(ops, grads, np.ones(len(batch.masked)), cache)
+    model_backward(ops, grads, np.ones(len(batch.masked)), cache)
     # the head's list, once each, and nothing else
     loss = "cross_entropy_backward" if config is not TIED else "cross_entropy_backward_input"
     heads = [loss, "layer_norm_backward", "gelu_backward", "linear_backward"]
@@ -204,8 +204,8 @@ def test_gradients_of_parts_of_a_batch_add_up_to_the_batchs(seed):
     for start, stop in pairwise(batch.starts):
         inside = (batch.masked >= start) & (batch.masked < stop)
         part = replace(pack([batch.ids[start:stop]]), masked=batch.masked[inside] - start, labels=batch.labels[inside])
-        _, cache = walk_forward(REFERENCE, params, TIED, part, keep_from=-1)
-        walk_backward(REFERENCE, grads, dlosses[inside], cache)
+        _, cache = model_forward(REFERENCE, params, TIED, part, keep_from=-1)
+        model_backward(REFERENCE, grads, dlosses[inside], cache)
     np.testing.assert_allclose(grads.sums.flat, whole.flat, atol=1e-12 * max(1.0, np.abs(whole.flat).max()))
 
 
@@ -320,7 +320,7 @@ def test_dropout_sites_are_the_embeddings_and_three_per_layer_and_two_in_the_cla
 
         return noted
 
-    walk_forward(REFERENCE.wrapped(note), params, config, batch, KEY)
+    model_forward(REFERENCE.wrapped(note), params, config, batch, KEY)
     in_head = 2 if config.num_classes else 0
     assert [name for name, _, _ in drawn] == [
         "dropout_forward",
@@ -375,7 +375,7 @@ def test_logits_are_made_for_masked_tokens_alone():
 
         return noted
 
-    walk_forward(REFERENCE.wrapped(note), params, config, batch)
+    model_forward(REFERENCE.wrapped(note), params, config, batch)
     M, N = len(batch.masked), batch.num_tokens
     assert 0 < M < N
     assert rows == {
@@ -411,8 +411,8 @@ def test_recomputing_changes_no_bit(lengths, config, seed):
     found = []
     for recompute in (False, True):
         grads = Gradients(params.zeros_like(), shapes(config))
-        (losses, _), cache = walk_forward(REFERENCE, params, config, batch, KEY, grads.lowest, recompute)
-        walk_backward(REFERENCE, grads, np.ones_like(losses), cache)
+        (losses, _), cache = model_forward(REFERENCE, params, config, batch, KEY, grads.lowest, recompute)
+        model_backward(REFERENCE, grads, np.ones_like(losses), cache)
         found.append((losses, grads.sums.flat))
     assert np.array_equal(found[0][0], found[1][0])
     assert np.array_equal(found[0][1], found[1][1])
@@ -423,18 +423,18 @@ def test_masked_positions_may_come_in_any_order_and_twice():
     wild = replace(
         batch, masked=np.array([7, 2, 7, 0]), labels=np.array([1, 2, 3, 4]), weights=np.ones(4)
     )  # fmt: skip
-    (losses, _), _ = walk_forward(REFERENCE, params, TIED, wild, KEY)
+    (losses, _), _ = model_forward(REFERENCE, params, TIED, wild, KEY)
     for m in range(4):
         one = replace(wild, masked=wild.masked[m : m + 1], labels=wild.labels[m : m + 1], weights=np.ones(1))
-        (alone, _), _ = walk_forward(REFERENCE, params, TIED, one, KEY)
+        (alone, _), _ = model_forward(REFERENCE, params, TIED, one, KEY)
         np.testing.assert_allclose(losses[m], alone[0], atol=1e-12)
 
 
 @given(lengths=some_lengths, config=configs, seed=seeds)
 def test_logits_and_losses_tell_the_same(lengths, config, seed):
     batch, params = random_batch(config, lengths, seed), random_params(config, seed)
-    logits = walk_logits(REFERENCE, params, config, batch, batch.masked)
-    (losses, predicted), _ = walk_forward(REFERENCE, params, config, batch)
+    logits = model_logits(REFERENCE, params, config, batch, batch.masked)
+    (losses, predicted), _ = model_forward(REFERENCE, params, config, batch)
     assert logits.shape == (len(batch.masked), config.num_classes or config.vocabulary_size)
     log_sums = np.log(np.exp(logits).sum(axis=1))
     np.testing.assert_allclose(log_sums - logits[np.arange(len(losses)), batch.labels], losses, atol=1e-12)

@@ -18,8 +18,8 @@ from test_native import needs_native
 
 from pyroberta.backends import get_ops
 from pyroberta.model.gradients import Gradients
-from pyroberta.model.params import Arrays
-from pyroberta.model.walk import walk_backward, walk_forward
+from pyroberta.model.model import model_backward, model_forward
+from pyroberta.model.parameters import Arrays
 from pyroberta.ops import REFERENCE, Key, Ops
 
 pytestmark = needs_native
@@ -34,8 +34,8 @@ def step(ops: Ops, params: Arrays, lengths: list[int], seed: int, recompute: boo
     """The losses and the gradient of one batch, with dropout."""
     batch = random_batch(CONFIG, lengths, seed, masked_share=0.2)
     grads = Gradients(params.zeros_like(), set(params) if trainable is None else trainable)
-    (losses, predicted), cache = walk_forward(ops, params, CONFIG, batch, KEY, grads.lowest, recompute)
-    walk_backward(ops, grads, np.full_like(losses, 0.1), cache)
+    (losses, predicted), cache = model_forward(ops, params, CONFIG, batch, KEY, grads.lowest, recompute)
+    model_backward(ops, grads, np.full_like(losses, 0.1), cache)
     return losses, predicted, grads.sums
 
 

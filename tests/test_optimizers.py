@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import examples
 
-from pyroberta.model.params import Arrays
+from pyroberta.model.parameters import Arrays
 from pyroberta.ops import REFERENCE
 from pyroberta.ops.adam import BLOCK, adam_step
 from pyroberta.training import optimizers

@@ -16,7 +16,7 @@ from strategies import dtypes, seeds
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.encoder import encoder_forward
 from pyroberta.model.initial_values import INITIALIZERS, initialise
-from pyroberta.model.params import Arrays, is_backbone, select, shapes
+from pyroberta.model.parameters import Arrays, is_backbone, select, shapes
 from pyroberta.ops import REFERENCE
 
 tables = st.dictionaries(

@@ -16,8 +16,8 @@ from pyroberta import Backbone
 from pyroberta.model.batch import pack_padded
 from pyroberta.model.config import LORA_TARGETS
 from pyroberta.model.gradients import Gradients
-from pyroberta.model.params import is_lora
-from pyroberta.model.walk import walk_backward, walk_forward
+from pyroberta.model.model import model_backward, model_forward
+from pyroberta.model.parameters import is_lora
 from pyroberta.ops import REFERENCE
 from pyroberta.presets import hf
 from pyroberta.presets.lora import _theirs
@@ -67,8 +67,8 @@ def theirs(backbone: Backbone, directory: Path):
 def step(backbone: Backbone):
     batch = pack_padded(IDS, np.ones_like(IDS), MASKED, LABELS, vocabulary_size=13, max_sequence_length=8)
     grads = Gradients(backbone.params.zeros_like(), backbone.trainable_names())
-    (losses, _), cache = walk_forward(REFERENCE, backbone.params, backbone.config, batch, None, grads.lowest)
-    walk_backward(REFERENCE, grads, np.full_like(losses, 1.0 / len(losses)), cache)
+    (losses, _), cache = model_forward(REFERENCE, backbone.params, backbone.config, batch, None, grads.lowest)
+    model_backward(REFERENCE, grads, np.full_like(losses, 1.0 / len(losses)), cache)
     return losses.mean(), grads.sums
 
 

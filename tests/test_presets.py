@@ -13,15 +13,15 @@ import pytest
 import small_fairseq
 from small_models import random_params, small_masked_lm
 
+from pyroberta.cli.demo import unigram_baseline
 from pyroberta.data import speeches
-from pyroberta.demo import unigram_baseline
-from pyroberta.masked_lm import MaskedLM
 from pyroberta.model.config import RobertaConfig
-from pyroberta.model.params import Arrays, is_backbone, shapes
+from pyroberta.model.parameters import Arrays, is_backbone, shapes
 from pyroberta.presets import fairseq, hf, kerashub, registry
 from pyroberta.presets.registry import PRESETS, detect, load, preprocessor_settings, resolve
 from pyroberta.presets.stored import Copy, FileBytes
 from pyroberta.presets.writing import Contents
+from pyroberta.tasks.masked_lm import MaskedLM
 from pyroberta.text.preprocessor import MaskedLMPreprocessor
 from pyroberta.text.tokenizer import Tokenizer
 from pyroberta.training import optimizers

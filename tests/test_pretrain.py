@@ -197,7 +197,7 @@ def outcome(out: Path, name: str) -> dict[str, Any]:
 def test_a_small_run_writes_a_preset_that_loads_and_a_card_from_its_record(
     small: ModuleType, corpus_folder: Path, tmp_path: Path
 ) -> None:
-    from pyroberta.masked_lm import MaskedLM
+    from pyroberta.tasks.masked_lm import MaskedLM
 
     assert small.main(arguments_of(corpus_folder, tmp_path / "out")) == 1  # nothing that could be shipped
     preset = tmp_path / "out" / small.NAME

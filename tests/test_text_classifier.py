@@ -17,8 +17,8 @@ from pyroberta import Backbone, MaskedLM, Task, TextClassifier, TextClassifierPr
 from pyroberta.backends import get_ops
 from pyroberta.model.batch import pack
 from pyroberta.model.gradients import Gradients
-from pyroberta.model.params import is_backbone, shapes
-from pyroberta.model.walk import walk_backward, walk_forward
+from pyroberta.model.model import model_backward, model_forward
+from pyroberta.model.parameters import is_backbone, shapes
 from pyroberta.ops import REFERENCE, Key
 from pyroberta.presets import hf
 from pyroberta.presets.convert import convert
@@ -127,8 +127,8 @@ def test_native_comes_as_near_the_float64_reference_as_numpy_does(lengths, seed)
 
     def gradient(ops, params):
         grads = Gradients(params.zeros_like(), shapes(config))
-        (values, _), cache = walk_forward(ops, params, config, batch, Key.of_update(3, 5), grads.lowest)
-        walk_backward(ops, grads, np.ones_like(values), cache)
+        (values, _), cache = model_forward(ops, params, config, batch, Key.of_update(3, 5), grads.lowest)
+        model_backward(ops, grads, np.ones_like(values), cache)
         return grads.sums.flat
 
     narrow = random_params(config, seed, np.float32)

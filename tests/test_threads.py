@@ -104,7 +104,7 @@ def test_a_number_that_is_none_is_named(text, name):
 
 
 def test_doctor_tells_of_a_number_that_is_none():
-    code = "from pyroberta.doctor import report; print(report()['backends']['auto'])"
+    code = "from pyroberta.cli.doctor import report; print(report()['backends']['auto'])"
     assert "PYROBERTA_NUM_THREADS is 'two'" in run(code, PYROBERTA_NUM_THREADS="two")
 
 

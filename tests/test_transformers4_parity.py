@@ -13,8 +13,8 @@ from transformers4 import IDS, WAYS
 
 from pyroberta.model.batch import pack
 from pyroberta.model.config import RobertaConfig
-from pyroberta.model.params import Arrays
-from pyroberta.model.walk import walk_logits
+from pyroberta.model.model import model_logits
+from pyroberta.model.parameters import Arrays
 from pyroberta.ops import REFERENCE
 from pyroberta.presets import hf
 from pyroberta.presets.writing import Contents
@@ -33,7 +33,7 @@ def ask(what: str, path: Path) -> None:
 def logits(config: RobertaConfig, params: Arrays) -> np.ndarray:
     batch = pack([row.astype(np.int32) for row in IDS])
     rows = np.arange(batch.num_tokens)
-    return walk_logits(REFERENCE, params, config, batch, rows).reshape(*IDS.shape, -1)
+    return model_logits(REFERENCE, params, config, batch, rows).reshape(*IDS.shape, -1)
 
 
 @pytest.fixture(scope="module")

@@ -1,9 +1,6 @@
-"""A real text that ships with the package, for the demo, the tour and the tests."""
+"""What `fit`, `evaluate` and `predict` are given; and a real text that ships with the package."""
 
 from __future__ import annotations
-
-import gzip
-from importlib.resources import files
 
 
 def speeches() -> list[str]:
@@ -21,5 +18,8 @@ def speeches() -> list[str]:
     >>> len(paragraphs), sum(map(len, paragraphs))
     (3109, 1161815)
     """
+    import gzip  # here, since the readers beside this have no need of them
+    from importlib.resources import files
+
     compressed = (files(__name__) / "speeches.txt.gz").read_bytes()
     return gzip.decompress(compressed).decode("utf-8").splitlines()

@@ -15,7 +15,7 @@ from numpy import ndarray as Array
 from pyroberta.model.batch import Batch
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.gradients import Gradients
-from pyroberta.model.named import (
+from pyroberta.model.layers import (
     add_norm,
     add_norm_back,
     feed_forward,
@@ -25,7 +25,7 @@ from pyroberta.model.named import (
     norm,
     norm_back,
 )
-from pyroberta.model.params import Params
+from pyroberta.model.parameters import Params
 from pyroberta.ops import Cache, Key, Ops, Rows
 
 NO_KEY = Key(0, 0)  # where the rate is 0, and no mask is drawn

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyroberta.model.config import RobertaConfig
-from pyroberta.model.params import Arrays, Shape, is_lora
+from pyroberta.model.parameters import Arrays, Shape, is_lora
 
 INITIALIZERS = ("keras", "hf", "neighbour")
 

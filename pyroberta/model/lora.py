@@ -17,7 +17,7 @@ import numpy as np
 
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.initial_values import initialise_lora
-from pyroberta.model.params import Arrays
+from pyroberta.model.parameters import Arrays
 
 
 def with_lora(

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from pyroberta.model.config import RobertaConfig
-from pyroberta.model.params import Arrays
+from pyroberta.model.parameters import Arrays
 from pyroberta.presets.atomic import check_saveable
 from pyroberta.presets.encoding import dtype_name
 from pyroberta.presets.registry import Reader, detect, resolve, writer

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from pyroberta.model.params import numpy_name
+from pyroberta.model.parameters import numpy_name
 from pyroberta.presets.stored import BLOCK, NUMPY_TYPES, refuse_non_finite, widened
 
 # What weights can be stored as, and the name that safetensors has for it.

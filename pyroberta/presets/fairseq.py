@@ -26,16 +26,16 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 from numpy.typing import DTypeLike
 
+from pyroberta.formats.files import is_there, number, read_bytes, read_json, shown
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.initial_values import initialise
-from pyroberta.model.params import Arrays, is_backbone, shapes
+from pyroberta.model.parameters import Arrays, is_backbone, shapes
 from pyroberta.presets import stored as tensors_of
 from pyroberta.presets.marks import FAIRSEQ_CHECKPOINTS as CHECKPOINTS
 from pyroberta.presets.marks import FAIRSEQ_DICTIONARY as DICTIONARY
 from pyroberta.presets.marks import fairseq_checkpoint
 from pyroberta.presets.renaming import renamed, shapes_there, take_over, without_shared_prefix
 from pyroberta.presets.stored import Stored
-from pyroberta.text.files import is_there, number, read_bytes, read_json, shown
 
 if TYPE_CHECKING:
     from pyroberta.text.tokenizer import Tokenizer

@@ -17,8 +17,8 @@ import re
 from collections.abc import Sequence
 from importlib import resources
 
+from pyroberta.formats.files import shown
 from pyroberta.text.byte_level import BYTE_CHARACTERS
-from pyroberta.text.files import shown
 from pyroberta.text.tokenizer import Tokenizer
 from pyroberta.text.tokenizer_files import merges_of_lines
 

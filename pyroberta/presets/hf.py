@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from pyroberta.formats.files import contents, is_there, number, read_json, shown
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.initial_values import initialise
-from pyroberta.model.params import Arrays, is_backbone, shapes
+from pyroberta.model.parameters import Arrays, is_backbone, shapes
 from pyroberta.presets import safetensors_io, training_state
 from pyroberta.presets.encoding import dtype_name, stored_type
 from pyroberta.presets.marks import hint_of_inside, model_type
@@ -50,7 +51,6 @@ from pyroberta.presets.stored import (
 )  # fmt: skip
 from pyroberta.presets.training_state import TrainingState
 from pyroberta.presets.writing import Contents, json_file, write_preset
-from pyroberta.text.files import contents, is_there, number, read_json, shown
 from pyroberta.text.new_files import NewFile
 
 if TYPE_CHECKING:

@@ -25,10 +25,10 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 from pyroberta.formats.budget import Budget, shown
+from pyroberta.formats.files import check_file, is_there, read_json
 from pyroberta.presets import hf, kerashub, training_state
 from pyroberta.presets.marks import CONFIG, is_kerashub
 from pyroberta.presets.watching import Stalled, watched
-from pyroberta.text.files import check_file, is_there, read_json
 
 # Beside the weights: what is read, where it is there.
 HF_FILES = (

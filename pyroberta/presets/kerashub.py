@@ -32,15 +32,15 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from pyroberta.formats.budget import Budget, clipped
+from pyroberta.formats.files import contents, is_there, number, read_json, shown
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.gradients import depth
 from pyroberta.model.initial_values import initialise
-from pyroberta.model.params import Arrays, Shape, is_backbone, shapes, split_layer
+from pyroberta.model.parameters import Arrays, Shape, is_backbone, shapes, split_layer
 from pyroberta.presets import stored
 from pyroberta.presets.marks import is_of_kerashub
 from pyroberta.presets.stored import FileBytes, ReadWhenAsked, Source, Stored
 from pyroberta.presets.training_state import TrainingState, checked, missing
-from pyroberta.text.files import contents, is_there, number, read_json, shown
 
 if TYPE_CHECKING:
     from pyroberta.text.tokenizer import Tokenizer

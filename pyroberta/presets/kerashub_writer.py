@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from pyroberta.model.config import RobertaConfig
-from pyroberta.model.params import Arrays, is_backbone
+from pyroberta.model.parameters import Arrays, is_backbone
 from pyroberta.presets import hdf5_writer
 from pyroberta.presets.encoding import dtype_name, stored_type
 from pyroberta.presets.kerashub import (

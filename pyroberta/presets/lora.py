@@ -34,15 +34,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pyroberta.formats.files import as_path, is_there, number, read_json, shown
 from pyroberta.model.config import RobertaConfig
-from pyroberta.model.params import Arrays, is_lora, shapes
+from pyroberta.model.parameters import Arrays, is_lora, shapes
 from pyroberta.presets import hdf5_writer, safetensors_io
 from pyroberta.presets.kerashub import import_h5py
 from pyroberta.presets.marks import ADAPTER, hint_of_inside
 from pyroberta.presets.renaming import without_shared_prefix
 from pyroberta.presets.stored import FLOATS, Copy, Stored, few, refuse_non_finite
 from pyroberta.presets.writing import json_file
-from pyroberta.text.files import as_path, is_there, number, read_json, shown
 from pyroberta.text.new_files import place_of, replace_files
 
 CONFIG, WEIGHTS, PICKLE = "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"

@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from pyroberta.text.files import contents, is_there, read_bytes, read_json, shown
+from pyroberta.formats.files import contents, is_there, read_bytes, read_json, shown
 
 CONFIG, ADAPTER_CONFIG = "config.json", "adapter_config.json"
 KERAS_PACKAGES = ("keras_hub", "keras_nlp")  # the second name is older

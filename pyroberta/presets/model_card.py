@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from pyroberta.model.config import RobertaConfig
-from pyroberta.model.params import is_backbone, shapes
+from pyroberta.model.parameters import is_backbone, shapes
 
 NO_LICENCE = "TO BE STATED by the author: until then nobody may use the model."
 

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import DTypeLike
 
+from pyroberta.formats.files import as_path, contents, is_there
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.hints import did_you_mean
-from pyroberta.model.params import Arrays
+from pyroberta.model.parameters import Arrays
 from pyroberta.presets import marks
-from pyroberta.text.files import as_path, contents, is_there
 
 if TYPE_CHECKING:
     from pyroberta.presets.training_state import TrainingState

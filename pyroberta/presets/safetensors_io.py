@@ -21,9 +21,9 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from pyroberta.formats.budget import Budget
+from pyroberta.formats.files import LARGEST, parse_json, shown
 from pyroberta.presets.encoding import CODES, dtype_name, encoded, stored_type
 from pyroberta.presets.stored import NUMPY_TYPES, FileBytes, Stored, open_bytes
-from pyroberta.text.files import LARGEST, parse_json, shown
 from pyroberta.text.new_files import NewFile
 
 

@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pyroberta.formats.files import check_file, shown
 from pyroberta.model.config import RobertaConfig
-from pyroberta.model.params import Shape
-from pyroberta.text.files import check_file, shown
+from pyroberta.model.parameters import Shape
 
 # How NumPy sees each element type. bfloat16, which NumPy lacks, is the upper half of a float32: see `Stored.array`.
 NUMPY_TYPES = {

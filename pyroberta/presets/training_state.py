@@ -18,9 +18,9 @@ from typing import Any
 from numpy.typing import NDArray
 
 from pyroberta.formats.budget import clipped
-from pyroberta.model.params import Shape
+from pyroberta.formats.files import is_there, parse_json, shown
+from pyroberta.model.parameters import Shape
 from pyroberta.presets import safetensors_io, stored
-from pyroberta.text.files import is_there, parse_json, shown
 from pyroberta.text.new_files import NewFile
 
 FILE = "pyroberta_optimizer.safetensors"

@@ -6,11 +6,11 @@ import os
 import tempfile
 from pathlib import Path
 
+from pyroberta.formats.files import is_there
 from pyroberta.presets import hf, hub, kerashub
 from pyroberta.presets.model_card import model_card
 from pyroberta.presets.registry import detect
 from pyroberta.presets.stored import beside
-from pyroberta.text.files import is_there
 
 CARD = "README.md"
 BESIDE = ("LICENSE", "LICENSE.txt", "LICENSE.md", "NOTICE")

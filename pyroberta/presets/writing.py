@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pyroberta.model.config import RobertaConfig
-from pyroberta.model.params import Arrays, shapes
+from pyroberta.model.parameters import Arrays, shapes
 from pyroberta.presets.marks import CONFIG, is_kerashub, refuse_fairseq
 from pyroberta.presets.stored import check_vocabulary, few
 from pyroberta.text.new_files import NewFile, place_of

@@ -28,8 +28,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pyroberta.formats.files import as_path
 from pyroberta.model.guard import uninterrupted
-from pyroberta.text.files import as_path
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pyroberta.formats.budget import Budget
-from pyroberta.text.files import as_path, is_there, number, read_bytes, read_json, shown
+from pyroberta.formats.files import as_path, is_there, number, read_bytes, read_json, shown
 from pyroberta.text.new_files import NewFile
 
 # Tokenizer's name for each special token, and transformers' names for it. Of two, the first is what texts are framed

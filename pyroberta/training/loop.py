@@ -13,8 +13,8 @@ from numpy import ndarray as Array
 from pyroberta.model.batch import Batch
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.gradients import Gradients
-from pyroberta.model.params import Params
-from pyroberta.model.walk import walk_backward, walk_forward
+from pyroberta.model.model import model_backward, model_forward
+from pyroberta.model.parameters import Params
 from pyroberta.ops import Key, Ops
 from pyroberta.training.losses import SparseCategoricalCrossentropy
 
@@ -63,10 +63,10 @@ def compute_gradients(
     for part, batch in enumerate(batches):
         dlosses = (batch.weights / total if total else np.zeros_like(batch.weights)).astype(grads.sums.dtype)
         with np.errstate(all="ignore"):
-            (losses, predicted), cache = walk_forward(ops, params, config, batch, key, grads.lowest, recompute)
+            (losses, predicted), cache = model_forward(ops, params, config, batch, key, grads.lowest, recompute)
             if not np.isfinite(losses).all():
                 raise NonFiniteError(_explain("loss", ops, params, config, batch, key, grads, dlosses, step + 1))
-            walk_backward(ops, grads, dlosses, cache)
+            model_backward(ops, grads, dlosses, cache)
             # A sum of squares tells in one pass, unless it overflows.
             square = sum(ops.squared_norm(sums) for sums in trainable)
             if not math.isfinite(square) and not all(np.isfinite(sums).all() for sums in trainable):
@@ -79,7 +79,7 @@ def evaluate_batch(
     ops: Ops, params: Params, config: RobertaConfig, batch: Batch, loss: SparseCategoricalCrossentropy
 ) -> Result:
     """The result of a batch without dropout."""
-    (losses, predicted), _ = walk_forward(ops, params, config, batch)
+    (losses, predicted), _ = model_forward(ops, params, config, batch)
     denominator = loss.denominator(batch.weights, batch.slots)
     return Result(losses, predicted, batch.labels, batch.weights, denominator)
 
@@ -143,9 +143,9 @@ def first_non_finite(
 
     scratch = Gradients(grads.sums.zeros_like(), grads.trainable)
     table = ops.wrapped(watch)
-    _, cache = walk_forward(table, params, config, batch, key, grads.lowest)
+    _, cache = model_forward(table, params, config, batch, key, grads.lowest)
     if not found:
-        walk_backward(table, scratch, dlosses, cache)
+        model_backward(table, scratch, dlosses, cache)
     return found[0] if found else "none when the step is walked again"
 
 

@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from pyroberta.model.attributes import Checked, Checks, Reasons, is_real, real_number, whole_number
 from pyroberta.model.hints import hinting
-from pyroberta.model.params import Arrays
+from pyroberta.model.parameters import Arrays
 from pyroberta.ops import REFERENCE, Ops
 from pyroberta.training import schedules
 

@@ -15,7 +15,7 @@ import safetensors.numpy
 from bad_presets.hf import sound_hf
 from bad_presets.kerashub_files import sound_kerashub
 from bad_presets.spoiling import CONFIG, Case, Sound, Spoil, change, cut, h5, header, instead, put, tensors
-from pyroberta.model.params import shapes
+from pyroberta.model.parameters import shapes
 from pyroberta.presets.kerashub import HEAD, in_keras_order, renaming
 
 FILE = "pyroberta_optimizer.safetensors"

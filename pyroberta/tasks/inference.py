@@ -13,10 +13,10 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy import ndarray as Array
 
-from pyroberta.backbone import Backbone
 from pyroberta.model.batch import Batch, pack
 from pyroberta.model.encoder import encoder_forward
-from pyroberta.model.walk import walk_forward, walk_logits, walk_logits_in_parts
+from pyroberta.model.model import model_forward, model_logits, model_logits_in_parts
+from pyroberta.tasks.backbone import Backbone
 from pyroberta.text.byte_level import WHITESPACE, to_characters
 from pyroberta.text.long_texts import LongTexts, callers_level
 from pyroberta.text.tokenizer import Tokenizer
@@ -205,7 +205,7 @@ def score_texts(
 
 def _losses(backbone: Backbone, batch: Batch) -> Array:
     """-log p of each label of the batch (M,). What backward would need is dropped before the next batch is made."""
-    (losses, _), _ = walk_forward(backbone.ops, backbone.prepared(), backbone.config, batch)
+    (losses, _), _ = model_forward(backbone.ops, backbone.prepared(), backbone.config, batch)
     return losses
 
 
@@ -252,7 +252,7 @@ def _states(backbone: Backbone, sequences: Sequence[Array], layer: int) -> list[
 
 def logits_at(backbone: Backbone, batch: Batch, rows: Array) -> Array:
     """The logits at rows of a packed batch. rows (M,) -> (M, V)."""
-    return walk_logits(backbone.ops, backbone.prepared(), backbone.config, batch, rows)
+    return model_logits(backbone.ops, backbone.prepared(), backbone.config, batch, rows)
 
 
 def _longest_first(sequences: Sequence[Array]) -> Iterator[tuple[int, int]]:
@@ -318,7 +318,7 @@ def _log_probs_at(backbone: Backbone, sequences: Sequence[Array], places: Sequen
     batch = pack(sequences)
     rows = np.concatenate([start + where for start, where in zip(batch.starts, places, strict=False)])
     size = max(1, LOGITS_AT_ONCE // backbone.config.vocabulary_size)
-    for logits in walk_logits_in_parts(backbone.ops, backbone.prepared(), backbone.config, batch, rows, size):
+    for logits in model_logits_in_parts(backbone.ops, backbone.prepared(), backbone.config, batch, rows, size):
         yield from log_softmax(logits)
 
 

@@ -12,19 +12,19 @@ import numpy as np
 from numpy import ndarray as Array
 
 from pyroberta.model.batch import Batch
-from pyroberta.model.classifier_head import classifier_head_backward, classifier_head_forward
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.encoder import encoder_backward, encoder_forward
 from pyroberta.model.gradients import Gradients
-from pyroberta.model.mlm_head import mlm_head_backward, mlm_head_forward
-from pyroberta.model.params import Params, output_table
+from pyroberta.model.heads.classifier import classifier_head_backward, classifier_head_forward
+from pyroberta.model.heads.masked_lm import masked_lm_head_backward, masked_lm_head_forward
+from pyroberta.model.parameters import Params, output_table
 from pyroberta.ops import Cache, Key, Ops
 
-MASKED_LM = mlm_head_forward, mlm_head_backward
+MASKED_LM = masked_lm_head_forward, masked_lm_head_backward
 CLASSIFIER = classifier_head_forward, classifier_head_backward
 
 
-def walk_forward(
+def model_forward(
     ops: Ops,
     params: Params,
     config: RobertaConfig,
@@ -36,7 +36,7 @@ def walk_forward(
     """The loss of every masked row, and the id (of a token or a class) that the model holds most likely there.
 
     Arguments as for `encoder_forward`; the batch's `masked` and `labels` are read too.
-    Returns (losses (M,), predicted (M,) int) and a cache for `walk_backward`.
+    Returns (losses (M,), predicted (M,) int) and a cache for `model_backward`.
     """
     head_forward, head_backward = CLASSIFIER if config.num_classes else MASKED_LM
     rows, masked = np.unique(batch.masked, return_inverse=True)  # what the last layer is asked for, and where it went
@@ -48,7 +48,7 @@ def walk_forward(
     return y, (table, encoder_caches, gathered, head_backward, head_cache, loss_cache)
 
 
-def walk_backward(ops: Ops, grads: Gradients, dlosses: Array, cache: Cache) -> None:
+def model_backward(ops: Ops, grads: Gradients, dlosses: Array, cache: Cache) -> None:
     """Adds to `grads` the gradients of Σ_m dlosses_m · losses_m, and uses the cache up.
 
     dlosses (M,), in the parameters' dtype
@@ -71,12 +71,12 @@ def loss_backward(ops: Ops, grads: Gradients, table: str, dlosses: Array, cache:
     return dh
 
 
-def walk_logits(ops: Ops, params: Params, config: RobertaConfig, batch: Batch, rows: Array) -> Array:
+def model_logits(ops: Ops, params: Params, config: RobertaConfig, batch: Batch, rows: Array) -> Array:
     """The logits at rows (M,) of the packed batch, in any order -> (M, V), or (M, classes)."""
-    return next(walk_logits_in_parts(ops, params, config, batch, rows, max(1, len(rows))))
+    return next(model_logits_in_parts(ops, params, config, batch, rows, max(1, len(rows))))
 
 
-def walk_logits_in_parts(
+def model_logits_in_parts(
     ops: Ops, params: Params, config: RobertaConfig, batch: Batch, rows: Array, size: int
 ) -> Iterator[Array]:
     """The same, `size` rows after the other, so that M · V logits need not be held."""

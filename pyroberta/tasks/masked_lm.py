@@ -8,13 +8,13 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy import ndarray as Array
 
-from pyroberta.backbone import Backbone
-from pyroberta.inference import Target, fill_masks, hidden_states, logits_at, mask_places, score_texts
-from pyroberta.inputs import MaskedLMInputs, check_features, padding_mask
+from pyroberta.data.inputs import MaskedLMInputs, check_features, padding_mask
 from pyroberta.model.attributes import Reasons, whole_number
 from pyroberta.model.batch import Batch, pack, pack_padded, slot_rows, unpack
 from pyroberta.model.hints import hinting
-from pyroberta.task import Task
+from pyroberta.tasks.backbone import Backbone
+from pyroberta.tasks.inference import Target, fill_masks, hidden_states, logits_at, mask_places, score_texts
+from pyroberta.tasks.task import Task
 from pyroberta.text.given import opened
 from pyroberta.text.long_texts import LongTexts, check_long_texts
 from pyroberta.text.preprocessor import MaskedLMPreprocessor, plain_texts

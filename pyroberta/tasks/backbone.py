@@ -14,7 +14,7 @@ import numpy as np
 from numpy import ndarray as Array
 
 from pyroberta.backends import get_ops
-from pyroberta.inputs import check_features, padding_mask
+from pyroberta.data.inputs import check_features, padding_mask
 from pyroberta.model.attributes import (
     MODEL,
     Checked,
@@ -32,7 +32,7 @@ from pyroberta.model.guard import WriteGuard, uninterrupted
 from pyroberta.model.hints import hinting
 from pyroberta.model.initial_values import initialise
 from pyroberta.model.lora import merged, with_lora
-from pyroberta.model.params import (
+from pyroberta.model.parameters import (
     Arrays,
     PreparedArrays,
     check_room,

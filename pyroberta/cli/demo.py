@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy import ndarray as Array
 
-from pyroberta.backbone import Backbone
 from pyroberta.data import speeches
-from pyroberta.masked_lm import MaskedLM
 from pyroberta.presets.atomic import check_saveable
+from pyroberta.tasks.backbone import Backbone
+from pyroberta.tasks.masked_lm import MaskedLM
 from pyroberta.text.preprocessor import MaskedLMPreprocessor
 from pyroberta.text.tokenizer import Tokenizer
 from pyroberta.training import optimizers, schedules

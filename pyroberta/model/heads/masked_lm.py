@@ -7,12 +7,12 @@ from numpy import ndarray as Array
 from pyroberta.model.batch import Batch
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.gradients import Gradients
-from pyroberta.model.named import linear, linear_back, norm, norm_back
-from pyroberta.model.params import Params
+from pyroberta.model.layers import linear, linear_back, norm, norm_back
+from pyroberta.model.parameters import Params
 from pyroberta.ops import Cache, Key, Ops
 
 
-def mlm_head_forward(
+def masked_lm_head_forward(
     ops: Ops, params: Params, config: RobertaConfig, x: Array, batch: Batch, key: Key | None = None
 ) -> tuple[Array, Cache]:
     """Dense, GELU, layer norm; no dropout, so neither batch nor key is read. x (M, C) -> h (M, C)."""
@@ -22,7 +22,7 @@ def mlm_head_forward(
     return h, (dense, activated, normed)
 
 
-def mlm_head_backward(ops: Ops, grads: Gradients, dh: Array, cache: Cache) -> Array:
+def masked_lm_head_backward(ops: Ops, grads: Gradients, dh: Array, cache: Cache) -> Array:
     """dh (M, C) -> dx (M, C)."""
     dense, activated, normed = cache
     dh = norm_back(ops, grads, "head.norm", dh, normed)

@@ -12,13 +12,13 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy import ndarray as Array
 
+from pyroberta.data.examples import Examples, HeldExamples, StreamedExamples
 from pyroberta.model.batch import Batch, pack, pack_padded, real_numbers
 from pyroberta.model.config import RobertaConfig
 from pyroberta.text.given import bytes_error, opened, refuse_endless, refuse_masked, refuse_rows, refuse_single
 from pyroberta.text.long_texts import LongTexts
 from pyroberta.text.preprocessor import MaskedLMPreprocessor, Preprocessor
 from pyroberta.text.text_files import lines_of_file, read_lines
-from pyroberta.training.data import Examples, HeldExamples, StreamedExamples
 
 FEATURES = ("token_ids", "padding_mask", "mask_positions")
 HF_NAMES = {"input_ids": "token_ids", "attention_mask": "padding_mask"}

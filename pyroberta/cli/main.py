@@ -340,8 +340,8 @@ def _whole(text: str) -> int:
 
 
 def _load(arguments: argparse.Namespace, **keywords: Any) -> Any:
-    from pyroberta.masked_lm import MaskedLM
     from pyroberta.presets.stored import FreshHeadWarning
+    from pyroberta.tasks.masked_lm import MaskedLM
 
     with warnings.catch_warnings():
         if not arguments.fresh_head:
@@ -363,9 +363,9 @@ def _fresh(arguments: argparse.Namespace) -> Any:
     """A model of the preset's shape with fresh values and a vocabulary of its own."""
     from dataclasses import asdict
 
-    from pyroberta.backbone import Backbone
-    from pyroberta.masked_lm import MaskedLM
     from pyroberta.presets.registry import load
+    from pyroberta.tasks.backbone import Backbone
+    from pyroberta.tasks.masked_lm import MaskedLM
     from pyroberta.text.preprocessor import MaskedLMPreprocessor
     from pyroberta.text.tokenizer import Tokenizer
 
@@ -692,7 +692,7 @@ def _convert(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _doctor(arguments: argparse.Namespace) -> dict[str, Any]:
-    from pyroberta.doctor import report
+    from pyroberta.cli.doctor import report
 
     found = report()
     if not arguments.json:
@@ -704,7 +704,7 @@ def _doctor(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _demo(arguments: argparse.Namespace) -> dict[str, Any]:
-    from pyroberta import demo
+    from pyroberta.cli import demo
 
     if arguments.output:
         _check_free(arguments, arguments.output)

@@ -8,8 +8,8 @@ from pyroberta.model.batch import Batch
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.encoder import NO_KEY
 from pyroberta.model.gradients import Gradients
-from pyroberta.model.named import linear, linear_back
-from pyroberta.model.params import Params
+from pyroberta.model.layers import linear, linear_back
+from pyroberta.model.parameters import Params
 from pyroberta.ops import Cache, Key, Ops
 
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy import ndarray as Array
 
-from pyroberta.inputs import InputReader, check_features, listed, padding_mask, per_text
+from pyroberta.data.examples import HeldExamples
+from pyroberta.data.inputs import InputReader, check_features, listed, padding_mask, per_text
 from pyroberta.model.batch import Batch, pack_padded
 from pyroberta.model.config import RobertaConfig
-from pyroberta.training.data import HeldExamples
 
 
 class ClassifierInputs(InputReader):

@@ -10,13 +10,13 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy import ndarray as Array
 
-from pyroberta.backbone import Backbone
-from pyroberta.classifier_inputs import ClassifierInputs, packed_features
-from pyroberta.inference import logits_at
+from pyroberta.data.classifier_inputs import ClassifierInputs, packed_features
 from pyroberta.model.attributes import Reasons, whole_number
 from pyroberta.model.batch import Batch, pack
 from pyroberta.presets import registry
-from pyroberta.task import FROM_PRESET, Task
+from pyroberta.tasks.backbone import Backbone
+from pyroberta.tasks.inference import logits_at
+from pyroberta.tasks.task import FROM_PRESET, Task
 from pyroberta.text.classifier_preprocessor import TextClassifierPreprocessor
 from pyroberta.training import losses
 from pyroberta.training.losses import log_softmax

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from numpy import ndarray as Array
 
 from pyroberta.model.gradients import Gradients
-from pyroberta.model.params import Params
+from pyroberta.model.parameters import Params
 from pyroberta.ops import Cache, Gradient, Key, Ops, Rows
 
 

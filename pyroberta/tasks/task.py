@@ -12,9 +12,9 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 from numpy import ndarray as Array
 
-from pyroberta.backbone import Backbone
+from pyroberta.data.examples import Examples, HeldExamples, Seed, grouped, numbered, onwards
+from pyroberta.data.inputs import InputReader
 from pyroberta.formats.budget import clipped
-from pyroberta.inputs import InputReader
 from pyroberta.model.attributes import (
     MODEL,
     Checked,
@@ -30,15 +30,15 @@ from pyroberta.model.gradients import Gradients
 from pyroberta.model.guard import uninterrupted
 from pyroberta.model.hints import hinting
 from pyroberta.model.lora import merged
-from pyroberta.model.params import Arrays
+from pyroberta.model.parameters import Arrays
 from pyroberta.presets import registry
 from pyroberta.presets.registry import PRESETS, Preset, is_handle, resolve, training_state, writer
+from pyroberta.tasks.backbone import Backbone
 from pyroberta.text.preprocessor import Preprocessor
 from pyroberta.text.tokenizer import Tokenizer
 from pyroberta.training import losses, optimizers
 from pyroberta.training import metrics as measures
 from pyroberta.training.callbacks import Callback, CallbackList, History, ProgressBar
-from pyroberta.training.data import Examples, HeldExamples, Seed, grouped, numbered, onwards
 from pyroberta.training.loop import Result, compute_gradients, evaluate_batch
 
 Own = TypeVar("Own", bound="Task")
