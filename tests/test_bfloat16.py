@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,8 @@ from strategies import seeds, starts_of
 from test_bounds import GRADIENTS, KEY, WIDE, drawing
 from within import SINGLE, bounds_of, hold, outputs, widened
 
+from pyroberta import MaskedLM
+from pyroberta.backends import BackendError
 from pyroberta.backends.bfloat16 import bfloat16_ops, rounded_to_bfloat16
 from pyroberta.model.gradients import Gradients
 from pyroberta.model.model import model_backward, model_forward
@@ -113,3 +117,24 @@ def test_a_model_learns_in_it():
     assert mixed.dtype == np.float32
     off = np.linalg.norm(mixed - exact) / np.linalg.norm(exact)
     assert 1e-4 < off < 5e-2
+
+
+def test_a_users_model_takes_it_by_kerass_name_on_numpy_alone(capsys):
+    lm = MaskedLM.from_preset("roberta_tiny_en", dtype="mixed_bfloat16")
+    assert (lm.backbone.precision, lm.backbone.dtype) == ("mixed_bfloat16", "float32")
+    lm.summary()
+    assert "mixed_bfloat16, backend numpy" in capsys.readouterr().out
+    texts = ["The President of the United <mask> spoke to Congress."]
+    plain = MaskedLM.from_preset("roberta_tiny_en", backend="numpy")
+    assert lm.fill_mask(texts)[0][0].token_str == plain.fill_mask(texts)[0][0].token_str
+    ours, theirs = lm.predict(texts), plain.predict(texts)
+    assert 0.0 < np.abs(ours - theirs).max() < 1.0
+    history = lm.fit(["We must work together.", "It is late."], epochs=2, verbose=0).history["loss"]
+    assert np.isfinite(history).all()
+    assert all((lm.params[name] != plain.params[name]).any() for name in lm.params)
+    for again in (copy.deepcopy(lm), pickle.loads(pickle.dumps(lm))):
+        assert again.backbone.precision == "mixed_bfloat16"
+        assert np.array_equal(again.predict(texts), lm.predict(texts))
+    for backend in ("native", "native-blas"):
+        with pytest.raises(BackendError, match=f"'mixed_bfloat16' is not in this backend yet, '{backend}'"):
+            MaskedLM.from_preset("roberta_tiny_en", dtype="mixed_bfloat16", backend=backend)

@@ -774,7 +774,7 @@ def test_from_preset_can_change_what_it_loads(small_preset: Path):
 @pytest.mark.parametrize(
     ("keywords", "error", "message"),
     [
-        ({"dtype": "float16"}, ValueError, "dtype must be 'float32' or 'float64', got 'float16'"),
+        ({"dtype": "float16"}, ValueError, "dtype must be 'float32', 'float64' or 'mixed_bfloat16', got 'float16'"),
         ({"backend": "gpu"}, BackendError, "the backend 'gpu' is unknown. There are:\n  numpy: available"),
         ({"dropout": 1.0}, ValueError, r"dropout must be in \[0, 1\)"),
         ({"load_weights": False, "initializer": "zeros"}, ValueError, "initializer must be one of 'keras', 'hf'"),

@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import Any, SupportsIndex
 
 from pyroberta.ops import REFERENCE, Ops
+from pyroberta.ops.precision import PRECISIONS
 
 MOST_THREADS = 1 << 16
 WRONG = "RuntimeError: PYROBERTA_"  # how a reason begins that an environment variable gave
@@ -19,10 +20,12 @@ class BackendError(RuntimeError):
     """The backend that was asked for is unknown or not there."""
 
 
-def get_ops(name: str = "auto") -> Ops:
+def get_ops(name: str = "auto", precision: str = "float32") -> Ops:
     """The table of ops of a backend.
 
     Args:
+        precision: a name of `pyroberta.ops.precision`. The tables for float32 and float64 are the same. For
+            `"mixed_bfloat16"` there is NumPy's reference so far, which "auto" takes.
         name: "numpy"; "native", where C++ does all; "native-blas", where NumPy's BLAS makes the products of matrices
             and C++ the rest; or "auto", which takes "native" if it is there. The table's `name` tells which it was.
 
@@ -32,6 +35,13 @@ def get_ops(name: str = "auto") -> Ops:
     >>> get_ops("numpy").name
     'numpy'
     """
+    if PRECISIONS[precision].is_mixed and name in ("auto", *_MAKERS):
+        if name not in ("auto", "numpy"):
+            raise BackendError(
+                f"{precision!r} is not in this backend yet, {name!r}; 'numpy' has a reference of it, which is slow"
+            )
+        mixed: Ops = import_module("pyroberta.backends.bfloat16").bfloat16_ops()
+        return mixed
     if name == "auto":
         for candidate, make in reversed(_MAKERS.items()):
             ops, reason = _attempt(make)
@@ -110,20 +120,21 @@ def _extension() -> Any:
     return import_module("pyroberta._native")
 
 
-def _reduced(ops: Ops) -> tuple[Callable[[str], Ops], tuple[str]]:
+def _reduced(ops: Ops) -> tuple[Callable[[str, str], Ops], tuple[str, str]]:
     """How a table is pickled: by its backend's name, since functions of an extension can't be."""
-    if ops.name not in _MAKERS or get_ops(ops.name) != ops:
+    name, _, precision = ops.name.partition(" ")
+    if name not in _MAKERS or get_ops(name, precision or "float32") != ops:
         raise TypeError(
             f"a table of ops that is no backend's own can't be pickled (it is named {ops.name!r}): "
             "set `ops` to get_ops(name) before"
         )
-    return _unpickled, (ops.name,)
+    return _unpickled, (name, precision or "float32")
 
 
-def _unpickled(name: str) -> Ops:
+def _unpickled(name: str, precision: str = "float32") -> Ops:
     """The backend of that name, or the best one where it is not there, which a warning says."""
     try:
-        return get_ops(name)
+        return get_ops(name, precision)
     except BackendError:
         ops = get_ops("auto")
         warnings.warn(

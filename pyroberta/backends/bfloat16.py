@@ -9,6 +9,7 @@ sums of `einsum` among it, stays in float32.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache, wraps
 from typing import Any
 
@@ -71,4 +72,4 @@ def bfloat16_ops() -> Ops:
 
         return call
 
-    return REFERENCE.wrapped(rounding)
+    return replace(REFERENCE.wrapped(rounding), name="numpy mixed_bfloat16")

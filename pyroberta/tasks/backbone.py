@@ -10,7 +10,6 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
-import numpy as np
 from numpy import ndarray as Array
 
 from pyroberta.backends import get_ops
@@ -44,6 +43,7 @@ from pyroberta.model.parameters import (
     shapes,
 )
 from pyroberta.ops import Ops
+from pyroberta.ops.precision import PRECISIONS, Precision
 from pyroberta.presets.registry import load, writer
 
 _NEW_RATE = "set config to dataclasses.replace(backbone.config, dropout=...)"
@@ -58,7 +58,7 @@ class Backbone(Checked):
     Args:
         vocabulary_size, num_layers, num_heads, hidden_dim, intermediate_dim, dropout, max_sequence_length and the
             other fields of `RobertaConfig`: see there.
-        dtype: `"float32"` or `"float64"`, of parameters and arithmetic.
+        dtype: `"float32"` or `"float64"`, of parameters and arithmetic; or `"mixed_bfloat16"` (see `precision`).
         backend: `"auto"`, `"numpy"`, `"native-blas"` or `"native"`; see `pyroberta doctor`.
         initializer: `"keras"`, `"hf"` or `"neighbour"`; see `initialise`.
         seed: of the fresh values.
@@ -107,18 +107,22 @@ class Backbone(Checked):
         **config: Any,
     ) -> None:
         made, seed = RobertaConfig(**config), random_seed("seed", seed)
-        params = Arrays.of(made, float_dtype(dtype))
+        policy = policy_of(dtype)
+        params = Arrays.of(made, policy.stored)
         initialise(params, made, initializer, seed)
-        self._take(made, params, get_ops(backend))
+        self._take(made, params, get_ops(backend, policy.name))
 
     @classmethod
-    def from_parts(cls, config: RobertaConfig, params: Arrays, backend: str = "auto") -> Backbone:
+    def from_parts(
+        cls, config: RobertaConfig, params: Arrays, backend: str = "auto", precision: str = "float32"
+    ) -> Backbone:
         """A backbone around parameters that are there already; nothing is copied.
 
-        The backbone owns `params` from now on: change them through `changing` alone.
+        The backbone owns `params` from now on: change them through `changing` alone. precision: `"mixed_bfloat16"` for
+        parameters in float32; else it is that of the parameters.
         """
         self = cls.__new__(cls)
-        self._take(config, params, get_ops(backend))
+        self._take(config, params, get_ops(backend, precision))
         return self
 
     def _take(self, config: RobertaConfig, arrays: Arrays, ops: Ops) -> None:
@@ -197,13 +201,13 @@ class Backbone(Checked):
         changes |= {name: rate for name, rate in rates.items() if rate is not None}
         if num_classes != "stored":
             changes["num_classes"] = num_classes
-        config, params, _ = load(
-            preset, float_dtype(dtype), load_weights, load_tokenizer=False, changes=changes, seed=seed
-        )
+        policy = policy_of(dtype)
+        get_ops(backend, policy.name)  # it may not be there: before much is read
+        config, params, _ = load(preset, policy.stored, load_weights, load_tokenizer=False, changes=changes, seed=seed)
         if params is None:
-            params = Arrays.of(config, float_dtype(dtype))
+            params = Arrays.of(config, policy.stored)
             initialise(params, config, initializer, seed)
-        return cls.from_parts(config, params, backend)
+        return cls.from_parts(config, params, backend, policy.name)
 
     def save_to_preset(
         self,
@@ -346,8 +350,17 @@ class Backbone(Checked):
 
     @property
     def dtype(self) -> str:
-        """The name of the dtype of parameters and arithmetic."""
+        """The name of the dtype of parameters, and of what the model gives."""
         return self.params.dtype.name
+
+    @property
+    def precision(self) -> str:
+        """The name of the precision of its arithmetic: that of `dtype`, or `"mixed_bfloat16"`.
+
+        Then parameters and all that passes between ops are float32, and the factors of products of matrices are rounded
+        to bfloat16. So far NumPy alone has it, as a reference for backends to come; it is slower than float32.
+        """
+        return self.ops.name.partition(" ")[2] or self.dtype
 
     @property
     def trainable(self) -> bool:
@@ -551,13 +564,13 @@ def _select(params: Arrays, pattern: str) -> list[str]:
         raise ValueError(f"{pattern!r} is no regular expression: {error}") from None
 
 
-def float_dtype(dtype: str) -> np.dtype[Any]:
-    """The dtype of that name.
+def policy_of(dtype: Any) -> Precision:
+    """The precision of that name; a dtype of NumPy's is taken for its name.
 
     Raises:
-        ValueError: for any but float32 and float64.
+        ValueError: for a name that is none.
     """
     name = numpy_name(dtype)
-    if name not in ("float32", "float64"):
-        raise ValueError(f"dtype must be 'float32' or 'float64', got {dtype!r}")
-    return np.dtype(name)
+    if name not in PRECISIONS:
+        raise ValueError(f"dtype must be 'float32', 'float64' or 'mixed_bfloat16', got {dtype!r}")
+    return PRECISIONS[name]

@@ -150,7 +150,8 @@ class Task(Checked, ABC):
                 saved, so that training goes on where it was. What was frozen, and a loss or metrics of your own, are
                 yours to set again: `model.loss = ...`, since `compile` starts the optimizer anew.
             preprocessor: instead of the preset's own; None for a model that takes preprocessed features alone.
-            dtype: `"float32"` or `"float64"`, of parameters and arithmetic.
+            dtype: `"float32"` or `"float64"`, of parameters and arithmetic; or `"mixed_bfloat16"`, see
+                `Backbone.precision`.
             backend: `"auto"`, `"numpy"`, `"native-blas"` or `"native"`; see `pyroberta doctor`.
             dropout, attention_dropout: rates instead of the preset's; `dropout` alone sets both. Of a classifier,
                 `dropout` is the head's rate alone, as in KerasHub.
@@ -989,7 +990,8 @@ def _summary(model: Task) -> str:
     lines = [
         f"{type(model).__name__}: {config.num_layers} layers, hidden {config.hidden_dim}, {config.num_heads} heads, "
         f"feed-forward {config.intermediate_dim}, vocabulary {config.vocabulary_size}, "
-        f"up to {config.max_sequence_length} tokens; {params.dtype.name}, backend {model.backbone.ops.name}",
+        f"up to {config.max_sequence_length} tokens; {model.backbone.precision}, "
+        f"backend {model.backbone.ops.name.split()[0]}",
         f"{'part':<14}{'parameters':>14}{'trainable':>14}",
         *(f"{part:<14}{count:>14,}{moving:>14,}" for part, count, moving in rows),
     ]
