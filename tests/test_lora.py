@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from small_models import TEXTS, random_batch, random_params, small_config, small
 from strategies import examples, seeds
 from test_native import needs_native
 
-from pyroberta import Backbone, MaskedLM
+from pyroberta import Backbone, MaskedLM, TextClassifier, TextClassifierPreprocessor
 from pyroberta.backends import get_ops
 from pyroberta.model.config import LORA_TARGETS, RobertaConfig
 from pyroberta.model.gradients import Gradients
@@ -109,6 +110,73 @@ def test_the_extension_gives_the_references_losses_and_gradients(backend):
     ours, found = gradients(get_ops(backend), params, config, batch, trainable)
     np.testing.assert_allclose(ours, losses, rtol=1e-9, atol=1e-11)
     np.testing.assert_allclose(found.flat, grads.flat, rtol=0, atol=1e-10 * np.abs(grads.flat).max())
+
+
+# --- a classifier's ---
+
+
+def small_classifier(**options: object) -> TextClassifier:
+    lm = small_masked_lm(dtype="float64")
+    preprocessor = TextClassifierPreprocessor(lm.preprocessor.tokenizer, sequence_length=16)
+    return TextClassifier(lm.backbone, 3, preprocessor, **options)
+
+
+@pytest.mark.parametrize("name", FACTORS)
+def test_in_a_classifier_too_backward_is_the_derivative(name):
+    config = replace(EVERYWHERE, num_classes=3, classifier_dropout=0.1)
+    drawn, params = random_batch(config, [5, 1, 7], seed=1), random_params(config, seed=2)
+    batch = replace(drawn, masked=drawn.starts[:-1], labels=np.array([0, 2, 1], np.int32), weights=np.ones(3))
+
+    def forward(value):
+        moved = params.astype(np.float64)
+        moved[name][...] = value
+        (losses, _), cache = model_forward(REFERENCE, moved, config, batch, KEY, keep_from=-1)
+        return losses, cache
+
+    def backward(dlosses, cache):
+        grads = Gradients(params.zeros_like(), {name})
+        model_backward(REFERENCE, grads, dlosses, cache)
+        return grads.sums[name]
+
+    assert check_backward(forward, backward, [params[name]], seed=0) <= 1e-8
+
+
+@pytest.mark.parametrize("train_head", [False, True])
+def test_a_classifier_trains_its_factors_saves_them_and_folds_them_in(train_head, tmp_path):
+    classifier, texts = small_classifier(), ["go on", "stop it", "why not"]
+    outputs = classifier.predict(texts)
+    classifier.backbone.enable_lora(2, train_head=train_head)
+    np.testing.assert_array_equal(classifier.predict(texts), outputs)
+    before = {name: array.copy() for name, array in classifier.params.items()}
+    classifier.compile(optimizers.Adam(0.01))
+    classifier.fit(texts, [0, 1, 2], epochs=3, verbose=0)
+    changed = {name for name in before if not np.array_equal(before[name], classifier.params[name])}
+    head = {name for name in before if name.startswith("head.")} if train_head else set()
+    assert changed == {name for name in before if is_lora(name)} | head
+    assert any(is_lora(name) for name in changed)
+
+    classifier.backbone.save_lora_weights(tmp_path / "adapter")
+    another = small_classifier()
+    with another.backbone.changing() as params:
+        for name in params:
+            params[name][...] = classifier.params[name]
+    another.backbone.load_lora_weights(tmp_path / "adapter")
+    np.testing.assert_allclose(another.predict(texts), classifier.predict(texts), rtol=0, atol=1e-6)
+
+    outputs = classifier.predict(texts)
+    classifier.backbone.merge_lora()
+    assert not any(is_lora(name) for name in classifier.params)
+    np.testing.assert_allclose(classifier.predict(texts), outputs, rtol=0, atol=1e-12)
+
+
+def test_a_fresh_head_keeps_the_factors():
+    backbone = small_masked_lm(dtype="float64").backbone
+    backbone.enable_lora(2)
+    stirred(backbone)
+    hidden = backbone({"token_ids": [[0, 5, 6, 2]]})
+    classifier = TextClassifier(backbone, 3)
+    np.testing.assert_array_equal(classifier.backbone({"token_ids": [[0, 5, 6, 2]]}), hidden)
+    assert {name for name in classifier.params if is_lora(name)} == {name for name in backbone.params if is_lora(name)}
 
 
 # --- enabling ---

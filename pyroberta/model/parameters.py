@@ -48,11 +48,12 @@ def shapes(config: RobertaConfig) -> dict[str, Shape]:
         table |= norm(f"layers.{i}.feed_forward.norm")
     table |= linear("head.dense", C, C)
     if config.num_classes is not None:
-        return table | {"head.table": (config.num_classes, C), "head.bias": (config.num_classes,)}
-    table |= norm("head.norm")
-    if not config.tie_embeddings:
-        table["head.decoder"] = (V, C)
-    table["head.bias"] = (V,)
+        table |= {"head.table": (config.num_classes, C), "head.bias": (config.num_classes,)}
+    else:
+        table |= norm("head.norm")
+        if not config.tie_embeddings:
+            table["head.decoder"] = (V, C)
+        table["head.bias"] = (V,)
     for i in range(config.num_layers if config.lora_rank else 0):  # last, so that they are one range
         for target in config.lora_targets:
             table[f"layers.{i}.attention.{target}.lora_a"] = (C, config.lora_rank)

@@ -414,7 +414,8 @@ class Backbone(Checked):
             rank: r, the columns of A and rows of B.
             alpha: the change is (alpha / rank) A B; None for a factor of 1, as in KerasHub.
             targets: kernels that change, of `"query"`, `"key"`, `"value"`, `"output"`.
-            train_head: whether the masked-LM head is trained beside them; the tied token table is not part of it.
+            train_head: whether the head is trained beside them, as a classifier's fresh one must be; a masked LM's tied
+                token table is not part of it.
             seed: of A.
 
         Raises:
