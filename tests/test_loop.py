@@ -39,7 +39,7 @@ def gradients(
 
 
 DROPPING = replace(small_config(dropout=0.1), lora_rank=2)
-DROPPING_CLASSIFIER = small_config(dropout=0.1, num_classes=3, classifier_dropout=0.2)
+DROPPING_CLASSIFIER = small_config(dropout=0.1, num_classes=3, classifier_dropout=0.2, lora_rank=2)
 
 
 @pytest.mark.parametrize("config", [CONFIG, DROPPING, DROPPING_CLASSIFIER], ids=["plain", "dropout", "classifier"])
