@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib
 import json
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -50,3 +52,20 @@ def test_what_keras_has_as_modules_are_modules_here(name: str) -> None:
     assert {public: getattr(module, public) for public in theirs.__all__} == {
         public: getattr(theirs, public) for public in theirs.__all__
     }
+
+
+def test_in_a_tree_that_was_never_built_numpy_takes_over_with_a_warning(tmp_path: Path) -> None:
+    """As where Python is started in a clone's root and the package is installed elsewhere."""
+    root = Path(__file__).parents[1]
+    (tmp_path / "CMakeLists.txt").touch()
+    copy = tmp_path / "pyroberta"
+    shutil.copytree(root / "pyroberta", copy, ignore=shutil.ignore_patterns("*.so", "__pycache__"))
+    code = "import pyroberta; print(pyroberta.MaskedLM.from_preset('roberta_tiny_en').backbone.ops.name)"
+    packages = [place for place in sys.path if "site-packages" in place]
+    program = f"import sys; sys.path[1:1] = {packages!r}; {code}"  # without the editable installation's finder
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "numpy"
+    assert "imported from its source tree" in done.stderr
+    assert str(tmp_path) in done.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -939,3 +940,26 @@ def test_a_model_that_no_memory_can_hold_is_refused_by_its_field(tmp_path, monke
         (tmp_path / "config.json").write_text(json.dumps(config | {theirs: 10**10}))
         with pytest.raises(ValueError, match=rf"{ours} \d{{10,}} {asks}"):
             MaskedLM.from_preset(tmp_path, load_weights=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("save", "save_to_preset(directory) saves a model"),
+        ("save_pretrained", "save_to_preset(directory) saves a model"),
+        ("load_weights", "from_preset(directory) loads a model"),
+        ("enable_lora", "backbone.enable_lora(rank) does it"),
+        ("fill_masks", "did you mean 'fill_mask'"),
+    ],
+)
+def test_a_name_that_is_elsewhere_is_told(name, hint):
+    with pytest.raises(AttributeError, match=re.escape(f"MaskedLM has no attribute {name!r}") + ".*" + re.escape(hint)):
+        getattr(small_masked_lm(), name)
+    assert not hasattr(small_masked_lm(), "_nothing")
+
+
+def test_a_model_and_a_history_show_what_they_are():
+    model = small_masked_lm()
+    assert re.fullmatch(r"<MaskedLM: \d layers, hidden \d+, vocabulary \d+; float64, backend \S+>", repr(model))
+    history = model.fit(TEXTS, epochs=2, verbose=0)
+    assert re.match(r"<History: 2 epochs; loss \d+\.?\d*, accuracy ", repr(history))

@@ -7,6 +7,7 @@ import operator
 import warnings
 from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
 from typing import Any, SupportsIndex
 
 from pyroberta.ops import REFERENCE, Ops
@@ -46,6 +47,7 @@ def get_ops(name: str = "auto", precision: str = "float32") -> Ops:
         for candidate, make in reversed(_MAKERS.items()):
             ops, reason = _attempt(make)
             if ops is not None:
+                _warn_of_source_tree(ops)
                 return ops
             if WRONG in reason:
                 raise BackendError(f"the backend {candidate!r} can't be used as the environment asks: {reason}")
@@ -58,6 +60,17 @@ def get_ops(name: str = "auto", precision: str = "float32") -> Ops:
         )
         raise BackendError(f"the backend {name!r} {problem}. There are:{listing}\n  auto: the last one available")
     return ops
+
+
+def _warn_of_source_tree(ops: Ops) -> None:
+    """Says once where the package comes from a directory that was never built, as by chance in a clone's root."""
+    root = Path(__file__).parents[2]
+    if ops.name == "numpy" and (root / "CMakeLists.txt").is_file():
+        warnings.warn(
+            f"pyroberta is imported from its source tree, {root}, which holds no built extension. NumPy does all, many "
+            "times slower. Start Python elsewhere, or build it there: `pip install -e .`, with a C++ compiler",
+            stacklevel=4,
+        )
 
 
 def backends() -> list[tuple[str, bool, str]]:

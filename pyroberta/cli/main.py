@@ -7,6 +7,7 @@ import contextlib
 import json
 import math
 import os
+import re
 import shlex
 import signal
 import sys
@@ -61,9 +62,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
     except (ValueError, TypeError, OSError, ArithmeticError, ImportError, MemoryError, RuntimeError) as error:
-        print(f"pyroberta: {str(error) or type(error).__name__}", file=sys.stderr)
+        print(f"pyroberta: {_as_typed(str(error)) or type(error).__name__}", file=sys.stderr)
         return WRONG if isinstance(error, WRONGLY_GIVEN) else FAILED
     return int(arguments.exit_code)
+
+
+def _as_typed(message: str) -> str:
+    """A message with options as they are typed here, where it has Python's arguments."""
+    return re.sub(r"\blong_texts=(?:'(\w+)')?", lambda found: f"--long-texts {found[1] or ''}".rstrip(), message)
 
 
 @contextlib.contextmanager
@@ -417,8 +423,10 @@ def _check_free(arguments: argparse.Namespace, place: str, marks: Sequence[str] 
     found = next((mark for mark in marks if os.path.isfile(os.path.join(os.path.expanduser(place), mark))), None)
     if found and not arguments.overwrite:
         what = "a model" if found == "config.json" else "a vocabulary"
+        begins = getattr(arguments, "model", place)  # of fit
+        going_on = f"; to go on training it: --model {place} --output {place} --overwrite" if begins != place else ""
         raise FileExistsError(
-            f"{place} holds {what} already ({found}). Give another directory, or --overwrite to replace it"
+            f"{place} holds {what} already ({found}). Give another directory, or --overwrite to replace it{going_on}"
         )
 
 

@@ -7,7 +7,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar
 
 import numpy as np
 from numpy import ndarray as Array
@@ -28,7 +28,7 @@ from pyroberta.model.attributes import (
 from pyroberta.model.batch import Batch
 from pyroberta.model.gradients import Gradients
 from pyroberta.model.guard import uninterrupted
-from pyroberta.model.hints import hinting
+from pyroberta.model.hints import did_you_mean, hinting
 from pyroberta.model.lora import merged
 from pyroberta.model.parameters import Arrays
 from pyroberta.presets import registry
@@ -44,6 +44,15 @@ from pyroberta.training.loop import Result, compute_gradients, evaluate_batch
 Own = TypeVar("Own", bound="Task")
 
 OF_THE_OPTIMIZER = "it is the optimizer's, as in compile(optimizer=pyroberta.optimizers.Adam(learning_rate=1e-4))"
+
+# What users of Keras or Hugging Face may look for, and where it is here.
+ELSEWHERE = {
+    **dict.fromkeys(("save", "save_pretrained", "save_weights"), "save_to_preset(directory) saves a model"),
+    **dict.fromkeys(("load_weights", "from_pretrained", "load"), "from_preset(directory) loads a model"),
+    "enable_lora": "backbone.enable_lora(rank) does it",
+    "push_to_hub": "upload(handle) does it",
+    "train": "fit(texts) trains a model",
+}
 
 FROM_PRESET: Any = object()  # "the preset's own preprocessor", as distinct from None, "no preprocessor"
 
@@ -235,6 +244,22 @@ class Task(Checked, ABC):
             value = self._default_loss() if isinstance(value, str) and value == "auto" else losses.get(value)
             _check_loss(of_ours(name, value, losses.SparseCategoricalCrossentropy))
         return value
+
+    def __repr__(self) -> str:
+        config, backbone = self.backbone.config, self.backbone
+        return (
+            f"<{type(self).__name__}: {config.num_layers} layers, hidden {config.hidden_dim}, vocabulary "
+            f"{config.vocabulary_size}; {backbone.precision}, backend {_backend(backbone)}>"
+        )
+
+    if not TYPE_CHECKING:  # a type checker knows the names
+
+        def __getattr__(self, name: str) -> NoReturn:
+            """Is asked for names that are not there: says which one may have been meant."""
+            hint = ""
+            if not name.startswith("_"):
+                hint = f": {ELSEWHERE[name]}" if name in ELSEWHERE else did_you_mean(name, dir(type(self)))
+            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}{hint}", name=name, obj=self)
 
     def __copy__(self: Own) -> Own:
         """A deep copy, as Keras's is: two tasks over one backbone would freeze and train each other's parameters."""
@@ -974,6 +999,10 @@ def _ceil(count: int | None, size: int) -> int | None:
     return None if count is None else -(-count // size)
 
 
+def _backend(backbone: Backbone) -> str:
+    return backbone.ops.name.split()[0]
+
+
 def _summary(model: Task) -> str:
     """The model's parts, a line each."""
     config, params = model.backbone.config, model.backbone.params
@@ -991,7 +1020,7 @@ def _summary(model: Task) -> str:
         f"{type(model).__name__}: {config.num_layers} layers, hidden {config.hidden_dim}, {config.num_heads} heads, "
         f"feed-forward {config.intermediate_dim}, vocabulary {config.vocabulary_size}, "
         f"up to {config.max_sequence_length} tokens; {model.backbone.precision}, "
-        f"backend {model.backbone.ops.name.split()[0]}",
+        f"backend {_backend(model.backbone)}",
         f"{'part':<14}{'parameters':>14}{'trainable':>14}",
         *(f"{part:<14}{count:>14,}{moving:>14,}" for part, count, moving in rows),
     ]

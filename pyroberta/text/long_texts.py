@@ -109,7 +109,7 @@ class LongTexts:
         if self.choice == "refuse":
             raise ValueError(
                 f"{name} has {length} tokens, <s> and </s> included; {self.owner} {self.limit}. Split the text, or "
-                f"say what to do with long texts by long_texts="
+                "say what to do with long texts: long_texts="
             )
         if self.choice == "split" and len(pieces) > 1 and self.is_asked:
             raise ValueError(

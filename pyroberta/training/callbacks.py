@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyroberta.model.attributes import Checked, Checks, Reasons, is_real, true_or_false, whole_number
+from pyroberta.model.hints import did_you_mean
 from pyroberta.training.metrics import METRICS
 
 __all__ = [
@@ -234,6 +235,10 @@ class History(Callback):
         self.history: dict[str, list[float]] = {}
         self.epoch: list[int] = []
 
+    def __repr__(self) -> str:
+        last = ", ".join(f"{name} {values[-1]:.4g}" for name, values in self.history.items() if values)
+        return f"<History: {len(self.epoch)} epochs{'; ' if last else ''}{last}>"
+
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Starts anew."""
         self.history = {}
@@ -334,7 +339,11 @@ class _Monitor(Callback):
         if mode == "auto":
             metric = METRICS.get(monitor.removeprefix("val_"))
             if metric is None:
-                raise ValueError(f"whether {monitor!r} should fall or rise is not known: pass mode='min' or mode='max'")
+                names = [f"{prefix}{name}" for prefix in ("", "val_") for name in METRICS]
+                raise ValueError(
+                    f"whether {monitor!r} should fall or rise is not known: pass mode='min' or mode='max'"
+                    f"{did_you_mean(monitor, names)}"
+                )
             mode = "max" if metric.higher_is_better else "min"
         vars(self).update(monitor=monitor, mode=mode)
         self.min_delta = min_delta
