@@ -479,3 +479,14 @@ def test_odd_requests_for_embeddings():
             masked_lm.embed("a", layer=layer)
     with pytest.raises(ValueError, match="pooling must be 'mean' or None, got 'max'"):
         masked_lm.embed("a", pooling="max")
+
+
+@pytest.mark.parametrize("method", ["score", "embed"])
+def test_the_name_of_a_file_is_taken_for_a_text_and_that_is_said(method, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "t.txt").write_text("a text\nanother\n")
+    ask = getattr(small_masked_lm(), method)
+    with pytest.warns(UserWarning, match=r"'t.txt' is the name of a file.*open\('t.txt', encoding='utf-8'\)"):
+        ask("t.txt")
+    with open("t.txt", encoding="utf-8") as file:
+        assert len(ask(file)) == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, TypeVar
@@ -15,7 +16,7 @@ from pyroberta.model.attributes import LAYER, Check, Checked, Checks, Reasons, t
 from pyroberta.model.batch import Batch, Padded, pack, pad
 from pyroberta.model.guard import fork_safe_lock
 from pyroberta.text.given import bytes_error, opened, refuse_endless, refuse_rows
-from pyroberta.text.long_texts import LongTexts
+from pyroberta.text.long_texts import LongTexts, callers_level
 from pyroberta.text.masking import COUNTS, corrupt, number_words, select, word_edges
 from pyroberta.text.packing import TRUNCATIONS
 from pyroberta.text.text_files import lines_of_file
@@ -413,9 +414,18 @@ def plain_texts(texts: Any) -> list[str]:
 
     Raises:
         TypeError: for anything else, naming the place.
+
+    Warns:
+        UserWarning: where a text is the name of a file.
     """
     texts = opened(texts, "texts")
     if isinstance(texts, str):
+        if len(texts) < 256 and "\0" not in texts and os.path.isfile(texts):
+            warnings.warn(
+                f"{texts!r} is the name of a file, and is taken for the text itself. For the lines in the file pass "
+                f"it opened: open({texts!r}, encoding='utf-8')",
+                stacklevel=callers_level(),
+            )
         return [texts]
     if isinstance(texts, bytes):
         raise bytes_error("texts", texts, is_item=False)
