@@ -517,6 +517,15 @@ def test_a_loss_that_is_not_finite_is_a_divergence(rate: float, epochs: int, tex
     assert out.startswith(f"saved to {saved} after " if saved.exists() else "nothing saved after ")
 
 
+def test_an_only_update_that_goes_wrong_is_a_divergence(texts: str, model, tmp_path: Path, capsys):
+    """What the epoch tells was measured before it."""
+    arguments = ["fit", texts, "-o", str(tmp_path / "out"), *model, "--batch-size", "999", "--quiet"]
+    assert main([*arguments, "--learning-rate", "30"]) == 3
+    assert "the training diverged" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    assert main([*arguments, "--learning-rate", "1e-3"]) == 0
+
+
 @pytest.mark.parametrize(
     ("name", "value", "code"),
     [

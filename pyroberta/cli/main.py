@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -482,8 +482,21 @@ def _fit(arguments: argparse.Namespace) -> dict[str, Any]:
                 print("pyroberta: no update was made yet, so nothing is saved", file=sys.stderr)
             raise
         problem, history, last = error, finished.history, logs
+    if problem is None:  # what the epoch tells was measured before each of its updates, the last one too
+        with contextlib.suppress(ValueError), warnings.catch_warnings():  # nothing is masked in these texts
+            warnings.simplefilter("ignore")  # what is cut here was trained on
+            some = texts[: arguments.batch_size]
+            after = model.evaluate(some, long_texts="cut", verbose=0, return_dict=True)
+            if _is_lost(model, after):
+                last = {**last, "perplexity": after["perplexity"]}
     whole = schedule.params.get("steps", 0) * arguments.epochs
     return _saved(arguments, model, history, last, problem, whole)
+
+
+def _is_lost(model: Any, figures: Mapping[str, float]) -> bool:
+    """Whether a perplexity is twice that of chance, one entry in V, or no number at all."""
+    most = 2 * model.backbone.config.vocabulary_size
+    return any(not value <= most for name, value in figures.items() if name.endswith("perplexity"))
 
 
 def _saved(
@@ -501,12 +514,11 @@ def _saved(
     import numpy as np
 
     updates = model.optimizer.iterations
-    most = 2 * model.backbone.config.vocabulary_size  # one entry in V is guessed by chance
     why = ""  # it diverged
     if isinstance(problem, ArithmeticError):
         why = str(problem)
-    elif any(not last[name] <= most for name in last if name.endswith("perplexity")):
-        why = f"a model that knows nothing has a perplexity of {most // 2}"
+    elif _is_lost(model, last):
+        why = f"a model that knows nothing has a perplexity of {model.backbone.config.vocabulary_size}"
     output: str | None = f"{os.path.normpath(arguments.output)}.diverged" if why else arguments.output
     if not np.isfinite(model.backbone.params.flat).all():  # the last update made them so: no format takes them
         why, output = why or "its parameters are not finite", None
