@@ -196,3 +196,17 @@ def test_importing_the_package_loads_no_extra_and_nothing_slow() -> None:
     loaded = {name.split(".")[0] for name in done.stdout.split()}
     assert "pyroberta" in loaded
     assert loaded & SLOW == set()
+
+
+def test_every_warning_names_the_line_outside_the_package() -> None:
+    """A `stacklevel` that is counted by hand is wrong as soon as somebody else calls."""
+    found = [
+        f"{name}: {ast.unparse(keyword.value)}"
+        for name, path in FILES.items()
+        if room(name) != "backends"  # which look at nothing but ops
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "warnings.warn"
+        for keyword in [*node.keywords, *([ast.keyword(None, ast.Constant(None))] if not node.keywords else [])]
+        if keyword.arg in ("stacklevel", None) and ast.unparse(keyword.value) != "callers_level()"
+    ]
+    assert found == []

@@ -295,8 +295,9 @@ def test_a_backbone_alone_gets_a_fresh_head_and_a_warning(tmp_path: Path) -> Non
     tensors = spelt_without_prefix(tensors)
     whole = read(directory_of(tmp_path / "whole", hf_tensors()))
     directory = directory_of(tmp_path / "headless", tensors)
-    with pytest.warns(UserWarning, match="no masked-LM head .* fresh one was initialised"):
+    with pytest.warns(UserWarning, match="no masked-LM head .* fresh one was initialised") as said:
         params = read(directory)
+    assert said[0].filename == __file__  # and not a line of the package's
     fresh = Arrays(shapes(CONFIG))
     initialise(fresh, CONFIG)
     for name in params:

@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from pyroberta.formats.files import is_there, number, read_bytes, read_json, shown
+from pyroberta.model.callers import callers_level
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.initial_values import initialise
 from pyroberta.model.parameters import Arrays, is_backbone, shapes
@@ -184,7 +185,7 @@ def _arguments(file: Path, checkpoint: Mapping[str, Any]) -> dict[str, Any]:
     if left_out:
         warnings.warn(
             f"{file} was trained with {', '.join(left_out)}, which act in training alone and aren't taken over",
-            stacklevel=4,
+            stacklevel=callers_level(),
         )
     return found
 

@@ -33,6 +33,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from pyroberta.formats.budget import Budget, clipped
 from pyroberta.formats.files import contents, is_there, number, read_json, shown
+from pyroberta.model.callers import callers_level
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.gradients import depth
 from pyroberta.model.initial_values import initialise
@@ -258,7 +259,8 @@ def read_preprocessor(directory: Path) -> dict[str, Any]:
     name, config = _class_name(file, values), _config(file, values)
     if name not in PREPROCESSORS:
         warnings.warn(
-            f"{file}: this is a {shown(name)}, whose settings aren't known here; the defaults are taken", stacklevel=2
+            f"{file}: this is a {shown(name)}, whose settings aren't known here; the defaults are taken",
+            stacklevel=callers_level(),
         )
         return {}
     return {key: config[key] for key in SETTINGS if key in config} | own_values(file)
@@ -436,7 +438,7 @@ def read_state(directory: Path, config: RobertaConfig) -> TrainingState:
         warnings.warn(
             f"{directory} doesn't say which optimizer its state is of: Adam with Keras's defaults and a learning rate "
             f"of {rate:g} was taken",
-            stacklevel=2,
+            stacklevel=callers_level(),
         )
     return checked(file, own["optimizer"], found[0].array().item(), m, v, own.get("seed", 0))
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from pyroberta.model.callers import callers_level
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.parameters import Arrays, is_backbone
 from pyroberta.presets import hdf5_writer
@@ -82,7 +83,7 @@ def write(
     Warns:
         UserWarning: for what KerasHub will do otherwise.
     """
-    import_h5py("a KerasHub preset's weights")
+    import_h5py("the file of a KerasHub preset's weights")
     dtype, limit = dtype_name(dtype), parse_size(max_shard_size)
     _refuse_what_it_cannot_hold(contents)
     _warn_of_what_it_does_otherwise(contents)
@@ -142,19 +143,19 @@ def _warn_of_what_it_does_otherwise(contents: Contents) -> None:
         warnings.warn(
             f"KerasHub's RoBERTa has one dropout rate and will train with {config.dropout} on attention too, instead "
             f"of attention_dropout={config.attention_dropout}. pyroberta reads both back",
-            stacklevel=3,
+            stacklevel=callers_level(),
         )
     if tokenizer is not None and tokenizer.added_tokens:
         warnings.warn(
             f"KerasHub's tokenizer has no added tokens: it will cut {', '.join(map(repr, tokenizer.added_tokens))} "
             "into pieces. pyroberta reads them back",
-            stacklevel=3,
+            stacklevel=callers_level(),
         )
     if tokenizer is not None and tokenizer.separators != 2:
         warnings.warn(
             "KerasHub's preprocessor puts two </s> between the segments of a pair, this tokenizer one. pyroberta reads "
             "that back",
-            stacklevel=3,
+            stacklevel=callers_level(),
         )
 
 

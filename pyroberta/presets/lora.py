@@ -35,6 +35,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyroberta.formats.files import as_path, is_there, number, read_json, shown
+from pyroberta.model.callers import callers_level
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.parameters import Arrays, is_lora, shapes
 from pyroberta.presets import hdf5_writer, safetensors_io
@@ -241,7 +242,7 @@ def read(path: Path | str, config: RobertaConfig) -> tuple[RobertaConfig, dict[s
     if rate:
         warnings.warn(
             f"{file}: lora_dropout is {rate:g}. It acts in training alone, and training goes on without it here",
-            stacklevel=3,
+            stacklevel=callers_level(),
         )
     return config, dict(factors)
 
@@ -308,7 +309,7 @@ def _called_for(
             "very long; the factors that are there were taken, in "
             f"{', '.join(f'{count} layers for {one}' for one, count in counts.items() if count)}. What else it matches "
             "stays as it is",
-            stacklevel=4,
+            stacklevel=callers_level(),
         )
         return there
     called = set()

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from pyroberta.formats.files import as_path, contents, is_there
+from pyroberta.model.callers import callers_level
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.hints import did_you_mean
 from pyroberta.model.parameters import Arrays
@@ -305,7 +306,7 @@ def resolve(preset: str | os.PathLike[str], weights: bool = True, state: bool = 
             warnings.warn(
                 f"{preset!r} is a preset's name and a directory here; the preset is taken. "
                 f"For the directory write './{preset}'",
-                stacklevel=2,
+                stacklevel=callers_level(),
             )
         return _known(preset, weights, state)
     directory = as_path(name) if name else Path()
@@ -355,7 +356,7 @@ def _known(name: str, weights: bool, state: bool) -> Path:
             warnings.warn(
                 f"preset {name!r} comes from {handle}, which has no trained masked-LM head, as "
                 f"{preset.handles[0]} can't be had: {failures[0]}",
-                stacklevel=3,
+                stacklevel=callers_level(),
             )
         return directory
     kind = ImportError if all(isinstance(failure, ImportError) for failure in failures) else ConnectionError

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyroberta.formats.files import check_file, shown
+from pyroberta.model.callers import callers_level
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.parameters import Shape
 
@@ -385,7 +386,7 @@ def warn_of_fresh_head(directory: Path, what: str, wanted: int | None, stored: i
     warnings.warn(
         f"{directory} has no {kind} ({what}): a fresh one was initialised. Fit it before predicting.",
         FreshHeadWarning,
-        stacklevel=3,
+        stacklevel=callers_level(),
     )
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pyroberta.model.callers import callers_level
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.parameters import Arrays, shapes
 from pyroberta.presets.marks import CONFIG, is_kerashub, refuse_fairseq
@@ -100,7 +101,7 @@ def write_preset(
         warnings.warn(
             f"{place} still has weights that pyroberta didn't write, those of the model before: {few(old)}. Remove "
             "them where nothing needs them",
-            stacklevel=4,
+            stacklevel=callers_level(),
         )
 
 

@@ -14,11 +14,12 @@ import numpy as np
 from numpy import ndarray as Array
 
 from pyroberta.model.batch import Batch, pack
+from pyroberta.model.callers import callers_level
 from pyroberta.model.encoder import encoder_forward
 from pyroberta.model.model import model_forward, model_logits, model_logits_in_parts
 from pyroberta.tasks.backbone import Backbone
 from pyroberta.text.byte_level import WHITESPACE, to_characters
-from pyroberta.text.long_texts import LongTexts, callers_level
+from pyroberta.text.long_texts import LongTexts
 from pyroberta.text.tokenizer import Tokenizer
 from pyroberta.training.callbacks import ProgressBar
 from pyroberta.training.losses import log_softmax

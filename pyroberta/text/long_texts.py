@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from contextlib import contextmanager
 import numpy as np
 from numpy.typing import NDArray
 
+from pyroberta.model.callers import callers_level
 from pyroberta.text.packing import pack_segments
 from pyroberta.text.tokenizer import Tokenizer
 
@@ -178,11 +178,3 @@ def _named(name: str) -> Iterator[None]:
 
 def _was(count: int) -> str:
     return "was" if count == 1 else "were"
-
-
-def callers_level() -> int:
-    """The `stacklevel` at which the caller's warning names the first line outside the package."""
-    level, frame = 1, sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] == "pyroberta":
-        level, frame = level + 1, frame.f_back
-    return level

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from pyroberta.formats.budget import clipped, shown
 from pyroberta.model.attributes import LAYER, Check, Checked, Checks, Reasons, true_or_false
 from pyroberta.model.batch import Batch, Padded, pack, pad
+from pyroberta.model.callers import callers_level
 from pyroberta.model.guard import fork_safe_lock
 from pyroberta.text.given import bytes_error, opened, refuse_endless, refuse_rows
-from pyroberta.text.long_texts import LongTexts, callers_level
+from pyroberta.text.long_texts import LongTexts
 from pyroberta.text.masking import COUNTS, corrupt, number_words, select, word_edges
 from pyroberta.text.packing import TRUNCATIONS
 from pyroberta.text.text_files import lines_of_file

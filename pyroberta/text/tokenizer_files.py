@@ -12,6 +12,7 @@ from typing import Any
 
 from pyroberta.formats.budget import Budget
 from pyroberta.formats.files import as_path, is_there, number, read_bytes, read_json, shown
+from pyroberta.model.callers import callers_level
 from pyroberta.text.new_files import NewFile
 
 # Tokenizer's name for each special token, and transformers' names for it. Of two, the first is what texts are framed
@@ -152,7 +153,7 @@ def read_settings(directory: Path) -> dict[str, Any]:
                 f"{what} in {str(file)!r} is {shown(way)}, which isn't taken over: a preprocessor cuts texts of more "
                 "than sequence_length tokens at the right, and the segments of a pair by its own truncate=. Other "
                 "texts are the same",
-                stacklevel=2,
+                stacklevel=callers_level(),
             )
     return {"sequence_length": min(lengths)} if lengths else {}
 
@@ -464,7 +465,7 @@ def _read_tokenizer_json(path: Path, reading: _Reading, named: Mapping[str, Any]
                 f"add_prefix_space of the post_processor in {str(path)!r} is {shown(its_prefix)}, unlike the "
                 "pre_tokenizer's, whose is taken for both: the ids are the same, but the offsets of a text that begins "
                 "with a space may differ",
-                stacklevel=5,
+                stacklevel=callers_level(),
             )
         if framing["trim_offsets"] is None:
             framing["trim_offsets"] = False  # what doesn't trim can't be told to
@@ -562,7 +563,7 @@ def _template(path: Path, part: Mapping[str, Any], vocabulary: Mapping[str, int]
         warnings.warn(
             f"the post_processor in {str(path)!r} gives the second segment another token type, which isn't followed: "
             "RoBERTa has one",
-            stacklevel=7,
+            stacklevel=callers_level(),
         )
     tokens = {}
     for role, (_, name) in (("start_token", start), ("end_token", end)):
@@ -631,7 +632,7 @@ def _refuse_other_tokenizers(path: Path, content: Mapping[str, Any]) -> None:
         warnings.warn(
             f"{str(path)!r} has no decoder, so that `tokenizers` joins tokens with spaces; here they are joined as "
             "RoBERTa's are",
-            stacklevel=6,
+            stacklevel=callers_level(),
         )
     elif decoder["type"] != "ByteLevel":
         raise _refusal(path, "the decoder", decoder["type"], "ByteLevel")

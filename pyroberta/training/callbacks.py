@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyroberta.model.attributes import Checked, Checks, Reasons, is_real, true_or_false, whole_number
+from pyroberta.model.callers import callers_level
 from pyroberta.model.hints import did_you_mean
 from pyroberta.training.metrics import METRICS
 
@@ -364,7 +365,7 @@ class _Monitor(Callback):
             warnings.warn(
                 f"{type(self).__name__} monitors {self.monitor!r}, which is not logged; there are "
                 f"{', '.join(logs) or 'no logs'}. Metrics named val_… need validation_data or validation_split",
-                stacklevel=3,
+                stacklevel=callers_level(),
             )
             return None
         return float(logs[self.monitor])
