@@ -617,7 +617,7 @@ def test_a_name_of_many_components_takes_no_time(tmp_path: Path) -> None:
         read(directory_of(tmp_path, {"a." * 1000 + str(i): np.zeros(1, np.float32) for i in range(1000)}))
 
 
-@pytest.mark.parametrize("key", ["bos_token_id", "pad_token_id", "eos_token_id"])
+@pytest.mark.parametrize("key", [f"{name}_token_id" for name in ("bos", "pad", "eos", "cls", "sep", "mask", "unk")])
 def test_a_special_token_beyond_the_vocabulary_is_refused_by_name(tmp_path: Path, key: str) -> None:
     (tmp_path / "config.json").write_text(json.dumps(hf_values(**{key: CONFIG.vocabulary_size})))
     with pytest.raises(

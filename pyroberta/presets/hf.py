@@ -114,6 +114,8 @@ FIELDS: tuple[tuple[str, str, int | float], ...] = (
     ("pad_id", "pad_token_id", 1),
     ("end_id", "eos_token_id", 2),
 )
+# Ids that may be there too. The tokenizer tells them; here they have to be rows of the table.
+OTHER_IDS = ("cls_token_id", "sep_token_id", "mask_token_id", "unk_token_id")
 # Keys that change the arithmetic, and the only value that is this model's.
 ONLY: tuple[tuple[str, Any, str], ...] = (
     ("hidden_act", "gelu", "RoBERTa's activation is the exact (erf) GELU"),
@@ -181,11 +183,12 @@ def read_config(directory: Path) -> RobertaConfig:
         if values.get(key, only) != only:
             raise ValueError(f"{file}: {key} is {shown(values[key])}, only {only!r} can be read: {reason}")
     fields: dict[str, Any] = {ours: number(file, values, theirs, default) for ours, theirs, default in FIELDS}
-    for ours, theirs, _ in FIELDS:
-        if ours.endswith("_id") and fields[ours] >= fields["vocabulary_size"]:
+    ids = {theirs: fields[ours] for ours, theirs, _ in FIELDS if ours.endswith("_id")}
+    ids |= {name: number(file, values, name, 0) for name in OTHER_IDS if values.get(name) is not None}
+    for name, id in ids.items():
+        if id >= fields["vocabulary_size"]:
             raise ValueError(
-                f"{file}: {theirs} is {fields[ours]}, which the table of vocab_size {fields['vocabulary_size']} has no "
-                "row for"
+                f"{file}: {name} is {id}, which the table of vocab_size {fields['vocabulary_size']} has no row for"
             )
     rows = number(file, values, "max_position_embeddings", 512)
     if rows <= fields["pad_id"] + 1:
