@@ -370,6 +370,22 @@ def test_what_is_not_owned_is_carried_over_and_what_is_owned_goes(preset: Path) 
     assert (preset / "link").is_symlink()
 
 
+def test_a_pipe_and_a_file_that_may_not_be_read_are_carried_over(preset: Path) -> None:
+    """The save neither waits for a writer to the pipe nor fails for the file, of which it makes a second name."""
+    os.mkfifo(preset / "pipe")
+    (preset / "secret.txt").write_text("mine")
+    (preset / "secret.txt").chmod(0)
+    signal.alarm(60)  # a save that waits ends here
+    try:
+        with replacing_directory(preset, kind=ANY) as new:
+            (new / "weights").write_text("new")
+    finally:
+        signal.alarm(0)
+    assert (preset / "pipe").is_fifo()
+    (preset / "secret.txt").chmod(0o600)
+    assert (preset / "secret.txt").read_text() == "mine"
+
+
 def test_a_new_file_wins_over_one_that_would_be_carried(preset: Path) -> None:
     (preset / "README.md").write_text("old")
     with replacing_directory(preset, kind=ANY, owned=[]) as directory:

@@ -21,6 +21,7 @@ import errno
 import os
 import re
 import shutil
+import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -241,8 +242,10 @@ def _flush(directory: Path) -> None:
     """Has the disk hold all of `directory` before its name says so."""
     for folder, _, files in os.walk(directory):
         for file in files:
-            if not os.path.islink(os.path.join(folder, file)):
-                flush(os.path.join(folder, file))
+            place = os.path.join(folder, file)
+            if stat.S_ISREG(os.lstat(place).st_mode):  # a pipe would wait for a writer
+                with contextlib.suppress(PermissionError):  # it was carried over by a second name: it is there already
+                    flush(place)
         flush(folder)
 
 
