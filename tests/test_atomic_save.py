@@ -386,6 +386,17 @@ def test_a_pipe_and_a_file_that_may_not_be_read_are_carried_over(preset: Path) -
     assert (preset / "secret.txt").read_text() == "mine"
 
 
+def test_a_link_to_a_directory_is_carried_over(preset: Path, tmp_path: Path) -> None:
+    (preset / "data").symlink_to(tmp_path)
+    (preset / "runs").mkdir()
+    (preset / "runs" / "all").symlink_to(tmp_path)
+    for content in ("one", "two"):
+        with replacing_directory(preset, kind=ANY) as directory:
+            (directory / "config.json").write_text(f'{{"is": "{content}"}}')
+        assert filling(preset) == content
+        assert (preset / "data").readlink() == (preset / "runs" / "all").readlink() == tmp_path
+
+
 def test_a_new_file_wins_over_one_that_would_be_carried(preset: Path) -> None:
     (preset / "README.md").write_text("old")
     with replacing_directory(preset, kind=ANY, owned=[]) as directory:

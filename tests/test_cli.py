@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import json
@@ -386,6 +387,11 @@ def test_what_is_there_is_replaced_only_when_asked_to(command: str, texts: str, 
         assert main(arguments) == 2
     assert " holds a model already (config.json). Give another directory, or --overwrite" in capsys.readouterr().err
     assert {file.name: file.read_bytes() for file in Path(output).iterdir()} == before
+    if command == "train-tokenizer":  # the model's rows would stand for other tokens
+        assert main([*arguments, "--overwrite"]) == 2
+        assert "a model lies there, whose tokenizer has other entries" in capsys.readouterr().err
+        assert {file.name: file.read_bytes() for file in Path(output).iterdir()} == before
+        (Path(output) / "config.json").unlink()
     if command != "demo":
         assert main([*arguments, "--overwrite"]) == 0
         assert {file.name: file.read_bytes() for file in Path(output).iterdir()} != before
@@ -422,6 +428,7 @@ sys.exit(cli.main(sys.argv[sys.argv.index("--") + 1:]))
     [
         (signal.SIGINT, ["training"], 2),
         (signal.SIGTERM, ["training"], 2),
+        (signal.SIGHUP, ["training"], 2),
         (signal.SIGINT, ["encoding"], None),
         (signal.SIGINT, ["saving"], len(TEXTS)),  # the first one, of a training that is done
         (signal.SIGINT, ["training", "saving"], None),  # the second one
@@ -446,6 +453,31 @@ def test_a_signal_stops_fit_and_what_was_trained_is_saved(number, when, updates,
         )
         assert not (MaskedLM.from_preset(output).params.flat == MaskedLM.from_preset(model[1]).params.flat).all()
         assert {file.name for file in tmp_path.iterdir()} == {"texts.txt", "out"}
+
+
+@pytest.mark.parametrize("where", ["a closed pipe", "a full disk", "nowhere"])
+def test_a_training_goes_on_where_its_progress_cannot_be_written(where: str, texts: str, model, tmp_path: Path):
+    command = [sys.executable, "-m", "pyroberta", "fit", texts, "-o", str(tmp_path / "out"), *model, "--epochs", "3"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    with contextlib.ExitStack() as stack:
+        if where == "a closed pipe":
+            reading, writing = os.pipe()
+            os.close(reading)
+            stack.callback(os.close, writing)
+        else:
+            writing = stack.enter_context(open("/dev/full" if where == "a full disk" else os.devnull, "w"))
+        close = (lambda: [os.close(descriptor) for descriptor in (1, 2)]) if where == "nowhere" else None
+        done = subprocess.run(
+            command,
+            stdout=subprocess.DEVNULL,
+            stderr=writing,
+            env=environment,
+            preexec_fn=close,
+            timeout=100,
+            check=False,
+        )
+    assert done.returncode == 0
+    assert MaskedLM.from_preset(tmp_path / "out").params
 
 
 # --- models that know nothing -----------------------------------------------------------------------------------------

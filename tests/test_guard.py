@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from small_models import TEXTS, small_masked_lm
 
-from pyroberta import callbacks
+from pyroberta import MaskedLM, callbacks
 from pyroberta.model.guard import uninterrupted
 
 KERNEL = "layers.0.attention.query.kernel"
@@ -354,3 +354,10 @@ def test_a_prediction_can_be_stopped():
     stop = callbacks.LambdaCallback(on_predict_batch_end=lambda batch, logs: setattr(lm, "stop_predicting", True))
     assert len(lm.predict(["a <mask>"] * 5, batch_size=2, callbacks=stop, verbose=0)) == 2
     assert len(lm.predict(["a <mask>"] * 5, batch_size=2, verbose=0)) == 5
+
+
+@pytest.mark.parametrize("name", ["train_step", "compute_loss", "call"])
+def test_a_subclass_that_defines_what_keras_calls_is_refused(name):
+    with pytest.raises(TypeError, match=f"Mine defines {name}, which Keras calls and pyroberta doesn't"):
+        type("Mine", (MaskedLM,), {name: lambda self, *arguments: None})
+    type("Mine", (MaskedLM,), {"saved_at": 3, "save": lambda self: None})  # its own business

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import pathlib
 import re
 from itertools import cycle, repeat
 from pathlib import Path
@@ -477,3 +478,15 @@ def test_arrays_of_encoded_sequences_are_batches(kind, dtype):
 def test_what_would_validate_nothing_is_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         small_masked_lm().fit(TEXTS, verbose=0, **arguments)
+
+
+def test_a_list_of_names_of_files_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / name).write_text("a text\nanother\n")
+    names = ["a.txt", "b.txt"]
+    with pytest.raises(ValueError, match=r"x holds the names of files, such as 'a.txt'.*pathlib.Path") as error:
+        small_masked_lm().fit(names, verbose=0)
+    lines = eval(str(error.value).split("Pass their lines: ")[1], {"names": names, "pathlib": pathlib})
+    assert len(small_masked_lm().fit(lines, verbose=0).epoch) == 1
+    small_masked_lm().fit([*names, "no file"], verbose=0)

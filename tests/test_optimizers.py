@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import math
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from small_models import TEXTS, small_masked_lm
 from strategies import examples
 
 from pyroberta.model.parameters import Arrays
@@ -452,3 +454,32 @@ def test_the_global_norm_is_clipped_as_torch_clips_it():
 def test_an_optimizer_that_is_named_after_its_decay_has_one(kind, decay):
     with pytest.raises(ValueError, match=r"weight_decay must be a number >= 0, got "):
         kind(weight_decay=decay)
+
+
+def test_an_optimizer_that_trains_another_model_too_is_refused():
+    one, other, optimizer = small_masked_lm(), small_masked_lm(), Adam(1e-3)
+    one.compile(optimizer)
+    other.compile(optimizer)
+    one.fit(TEXTS, verbose=0)
+    with pytest.raises(ValueError, match="this optimizer trains another model too"):
+        other.fit(TEXTS, verbose=0)
+    other.compile(optimizer)  # it starts anew
+    other.fit(TEXTS, verbose=0)
+    assert optimizer.iterations == 1
+    with pytest.raises(ValueError, match="this optimizer trains another model too"):
+        one.fit(TEXTS, verbose=0)
+    del other
+    gc.collect()
+    one.fit(TEXTS, verbose=0)
+
+
+def test_an_optimizer_of_a_users_own_is_not_saved(tmp_path):
+    class Mine(Adam):
+        pass
+
+    model = small_masked_lm()
+    model.compile(Mine(1e-3))
+    model.fit(TEXTS, verbose=0)
+    with pytest.raises(ValueError, match="Mine is an optimizer of your own, which no preset can name"):
+        model.save_to_preset(tmp_path / "model", include_optimizer=True)
+    assert not (tmp_path / "model").exists()

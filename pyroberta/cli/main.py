@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 from pyroberta.backends import NAMES as BACKENDS
 from pyroberta.model.hints import did_you_mean
 from pyroberta.text.long_texts import LONG_TEXTS
+from pyroberta.training.callbacks import Screen
 
 Command = Callable[[argparse.Namespace], Any]
 
@@ -27,7 +28,8 @@ OK, FAILED, WRONG, DIVERGED, SIGNALLED = 0, 1, 2, 3, 128  # argparse exits with 
 EXIT_CODES = (
     "Exit codes: 0 done; 1 failed while it ran (no room, no memory, no connection, a package that is not installed); "
     "2 what was given is wrong (an option, a value, a text, a file, a preset); 3 the training diverged, and what it "
-    "gave is in OUTPUT.diverged; 130 stopped by Ctrl-C, 143 by SIGTERM, where `fit` saves what was trained so far."
+    "gave is in OUTPUT.diverged; 130 stopped by Ctrl-C, 143 by SIGTERM, 129 by a terminal's end, where `fit` saves "
+    "what was trained so far."
 )
 # What the package raises for what it was given. All else failed while it ran.
 WRONGLY_GIVEN = (ValueError, TypeError, FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError)
@@ -48,21 +50,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments.parser.refuse(unknown)
     arguments.exit_code = OK
     try:
-        with contextlib.redirect_stdout(_Output(sys.stdout)), warnings.catch_warnings(), _stoppable():
+        output = contextlib.redirect_stdout(_Output(sys.stdout or Screen(None)))
+        with output, contextlib.redirect_stderr(Screen(sys.stderr)), warnings.catch_warnings(), _stoppable():
             warnings.showwarning = _show_warning
             result = arguments.command(arguments)
             if arguments.json:
                 print(json.dumps(_finite(result), indent=2, allow_nan=False))
             sys.stdout.flush()
     except KeyboardInterrupt as stop:
-        print("interrupted", file=sys.stderr)
+        print("interrupted", file=Screen(sys.stderr))
         return _code_of(stop)
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         # Python flushes stdout once more when it ends, which must not fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
     except (ValueError, TypeError, OSError, ArithmeticError, ImportError, MemoryError, RuntimeError) as error:
-        print(f"pyroberta: {_as_typed(str(error)) or type(error).__name__}", file=sys.stderr)
+        print(f"pyroberta: {_as_typed(str(error)) or type(error).__name__}", file=Screen(sys.stderr))
         return WRONG if isinstance(error, WRONGLY_GIVEN) else FAILED
     return int(arguments.exit_code)
 
@@ -74,20 +77,24 @@ def _as_typed(message: str) -> str:
 
 @contextlib.contextmanager
 def _stoppable() -> Iterator[None]:
-    """SIGTERM ends the block as Ctrl-C does, and leaves no half-written file. A handler that is there stays."""
-    is_ours = threading.current_thread() is threading.main_thread()
-    if not is_ours or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
-        yield
-        return
+    """SIGTERM, and SIGHUP of a terminal that was closed, end the block as Ctrl-C does. No half-written file is left.
+
+    A handler that is there stays; so does what `nohup` has set.
+    """
+    is_main = threading.current_thread() is threading.main_thread()
+    ending = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    ours = [number for number in ending if is_main and signal.getsignal(number) is signal.SIG_DFL]
 
     def stop(number: int, frame: Any) -> None:
         raise Stopped(number)
 
-    signal.signal(signal.SIGTERM, stop)
+    for number in ours:
+        signal.signal(number, stop)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _code_of(stop: KeyboardInterrupt) -> int:
@@ -566,7 +573,7 @@ def _save(model: Any, output: str) -> None:
     try:
         model.save_to_preset(output)
     except OSError as error:
-        place = _rescue(model, os.path.basename(os.path.abspath(output)))
+        place = _rescue(model, os.path.basename(os.path.normpath(output)))
         if place is None:
             raise
         raise type(error)(f"{error} The trained model was saved to {place} instead.") from error

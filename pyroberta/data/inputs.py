@@ -15,7 +15,15 @@ from numpy import ndarray as Array
 from pyroberta.data.examples import Examples, HeldExamples, StreamedExamples
 from pyroberta.model.batch import Batch, pack, pack_padded, real_numbers
 from pyroberta.model.config import RobertaConfig
-from pyroberta.text.given import bytes_error, opened, refuse_endless, refuse_masked, refuse_rows, refuse_single
+from pyroberta.text.given import (
+    bytes_error,
+    opened,
+    refuse_endless,
+    refuse_masked,
+    refuse_names_of_files,
+    refuse_rows,
+    refuse_single,
+)
 from pyroberta.text.long_texts import LongTexts
 from pyroberta.text.preprocessor import MaskedLMPreprocessor, Preprocessor
 from pyroberta.text.text_files import lines_of_file, read_lines
@@ -129,6 +137,7 @@ class InputReader(ABC):
         if isinstance(x, tuple) and _is_columns(x):
             return self._checked_held(x, y, sample_weight)
         x = _with_items(x)
+        refuse_names_of_files(x)
         try:
             iterator = iter(x)
         except TypeError:

@@ -192,14 +192,18 @@ def _clean_up(path: Path, kind: Kind) -> None:
     remove_stale(path)
 
 
-def _carry_over(old: Path, new: Path, owned: Sequence[str], below: str = "") -> None:
+def _carry_over(old: Path, new: Path, owned: Sequence[str], below: str = "", *, late: bool = False) -> None:
     """Gives a new directory what an old one has beside the files that are ours: the new ones, and those of `owned`.
+
+    late: the new one has had what was there before, and is given what came since.
 
     Raises:
         FileExistsError: where one has a directory, or a link to one, and the other a file of the same name.
     """
     for entry in old.iterdir():
         copy, name, is_directory = new / entry.name, below + entry.name, entry.is_dir()
+        if late and os.path.lexists(copy) and (entry.is_symlink() or not (is_directory and copy.is_dir())):
+            continue
         if os.path.lexists(copy) and (is_directory != copy.is_dir() or (entry.is_symlink() and is_directory)):
             what = "a link to a directory" if entry.is_symlink() else "a directory" if is_directory else "a file"
             raise FileExistsError(
@@ -207,12 +211,12 @@ def _carry_over(old: Path, new: Path, owned: Sequence[str], below: str = "") -> 
                 "that was saved. Move it away, or give another directory."
             )
         if copy.is_dir():
-            _carry_over(entry, copy, owned, f"{name}/")
+            _carry_over(entry, copy, owned, f"{name}/", late=late)
         elif os.path.lexists(copy) or (not is_directory and any(re.fullmatch(pattern, name) for pattern in owned)):
             continue
         elif is_directory and not entry.is_symlink() and any(pattern.startswith(f"{name}/") for pattern in owned):
             copy.mkdir()
-            _carry_over(entry, copy, owned, f"{name}/")
+            _carry_over(entry, copy, owned, f"{name}/", late=late)
             if not any(copy.iterdir()):
                 copy.rmdir()
         else:
@@ -263,7 +267,7 @@ def _swap(new: Path, path: Path, owned: Sequence[str]) -> None:
             previous.rename(path)
             raise
         previous.rename(new)
-    _carry_over(new, path, owned)  # once more: what others put into it since
+    _carry_over(new, path, owned, late=True)  # once more: what others put into it since
 
 
 def _exchange(one: Path, other: Path) -> bool:

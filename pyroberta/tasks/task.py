@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -44,6 +45,15 @@ from pyroberta.training.loop import Result, compute_gradients, evaluate_batch
 Own = TypeVar("Own", bound="Task")
 
 OF_THE_OPTIMIZER = "it is the optimizer's, as in compile(optimizer=pyroberta.optimizers.Adam(learning_rate=1e-4))"
+
+# What Keras's models call in training, which users' subclasses define there.
+KERAS_CALLS = (
+    *("train_step", "test_step", "predict_step", "compute_loss", "compute_metrics", "call", "build"),
+    *("make_train_function", "make_test_function", "make_predict_function"),
+)
+
+# The model that an optimizer trained last, since it was compiled.
+_TRAINED: weakref.WeakKeyDictionary[optimizers.Adam, weakref.ref[Task]] = weakref.WeakKeyDictionary()
 
 # What users of Keras or Hugging Face may look for, and where it is here.
 ELSEWHERE = {
@@ -224,6 +234,16 @@ class Task(Checked, ABC):
             task._trained_from = name
         return task
 
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        """A subclass defines no method of Keras's that is never called here."""
+        super().__init_subclass__(**keywords)
+        for name in KERAS_CALLS:
+            if name in vars(cls):
+                raise TypeError(
+                    f"{cls.__name__} defines {name}, which Keras calls and pyroberta doesn't: use callbacks, or a loop "
+                    "of train_on_batch()"
+                )
+
     def _checked(self, name: str, value: Any) -> Any:
         value = super()._checked(name, value)
         if name == "backbone":
@@ -365,13 +385,14 @@ class Task(Checked, ABC):
             [of_ours("metric", measures.get(metric), measures.Metric) for metric in some or ()]
             for some in (weighted_metrics, metrics)
         )
+        _TRAINED.pop(new_optimizer, None)
         if new_optimizer.m is not None:  # it has worked before, here or for another model
             new_optimizer.build(self.backbone.params)
         self.optimizer, self.loss, self._recompute = new_optimizer, new_loss, recompute
         self._metrics: list[measures.Metric] = [measures.Loss(), *new_metrics, *unweighted]
         self._unweighted = unweighted
 
-    @hinting()
+    @hinting(**dict.fromkeys(("lr", "learning_rate", "weight_decay", "optimizer"), OF_THE_OPTIMIZER))
     def fit(
         self,
         x: Any,
@@ -469,7 +490,7 @@ class Task(Checked, ABC):
         validation: Examples | None = None
         if validation_data is not None:
             given = validation_data if isinstance(validation_data, tuple) else (validation_data,)
-            if len(given) > 3:
+            if not 1 <= len(given) <= 3:
                 raise ValueError(
                     f"validation_data should be x, (x, y) or (x, y, sample_weight); got a tuple of {len(given)}"
                 )
@@ -861,6 +882,14 @@ class Task(Checked, ABC):
         """One update from the batches of `group` taken as one; returns the metrics so far."""
         backbone, optimizer = self.backbone, self.optimizer
         self._need_trainable()  # a callback may have frozen all there is
+        other = _TRAINED.setdefault(optimizer, weakref.ref(self))()
+        if other is None:
+            _TRAINED[optimizer] = weakref.ref(self)
+        elif other is not self:
+            raise ValueError(
+                "this optimizer trains another model too, whose moments and count of updates it holds: compile(...) "
+                "each model with an optimizer of its own, or compile again before this one is trained"
+            )
         if self._sums is None or self._sums.table != backbone.params.table:
             self._sums = backbone.params.zeros_like()
         names = self._trainable_names()

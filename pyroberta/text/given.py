@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import operator
+import os
 import reprlib
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
@@ -35,6 +36,8 @@ COLUMNS = {
 ENDLESS = itertools.cycle, itertools.count, itertools.repeat  # the last one unless it is told how often
 USUAL = ("text", "texts", "sentence", "content", "document", "review", "body")  # what columns of texts are called
 LONGEST_NAME, MOST_NAMES = 40, 8  # in a message
+
+LONGEST_NAME, MOST_FILES = 256, 1000  # of files that are looked for among texts
 
 
 def opened(x: Any, name: str = "x") -> Any:
@@ -207,3 +210,21 @@ def bytes_error(name: str, value: bytes | bytearray, is_item: bool = True) -> Ty
     shown = repr(bytes(value[:20])) + "…" * (len(value) > 20)
     expression = "[text.decode() for text in texts]" if is_item else "text.decode()"
     return TypeError(f"{name} is bytes, {shown}, and a text is a str. Decode them: {expression}")
+
+
+def names_a_file(text: Any) -> bool:
+    """Whether a text is the name of a file that is there."""
+    return isinstance(text, str) and len(text) < LONGEST_NAME and "\0" not in text and os.path.isfile(text)
+
+
+def refuse_names_of_files(texts: Any) -> None:
+    """That a list does not hold the names of files in the place of their texts.
+
+    Raises:
+        ValueError: where each of its items names one, with the expression that gives their lines.
+    """
+    if isinstance(texts, list | tuple) and 0 < len(texts) <= MOST_FILES and all(map(names_a_file, texts)):
+        raise ValueError(
+            f"x holds the names of files, such as {texts[0]!r}, and not their texts. Pass their lines: "
+            '[line for name in names for line in pathlib.Path(name).read_text("utf-8").splitlines()]'
+        )

@@ -16,7 +16,7 @@ from pyroberta.model.attributes import LAYER, Check, Checked, Checks, Reasons, t
 from pyroberta.model.batch import Batch, Padded, pack, pad
 from pyroberta.model.callers import callers_level
 from pyroberta.model.guard import fork_safe_lock
-from pyroberta.text.given import bytes_error, opened, refuse_endless, refuse_rows
+from pyroberta.text.given import bytes_error, names_a_file, opened, refuse_endless, refuse_rows
 from pyroberta.text.long_texts import LongTexts
 from pyroberta.text.masking import COUNTS, corrupt, number_words, select, word_edges
 from pyroberta.text.packing import TRUNCATIONS
@@ -421,7 +421,7 @@ def plain_texts(texts: Any) -> list[str]:
     """
     texts = opened(texts, "texts")
     if isinstance(texts, str):
-        if len(texts) < 256 and "\0" not in texts and os.path.isfile(texts):
+        if names_a_file(texts):
             warnings.warn(
                 f"{texts!r} is the name of a file, and is taken for the text itself. For the lines in the file pass "
                 f"it opened: open({texts!r}, encoding='utf-8')",

@@ -542,12 +542,29 @@ class Tokenizer(Checked):
         are written and flushed to the disk before the first one takes its name, so a full disk leaves the old ones.
 
         Raises:
+            FileExistsError: where a model lies there with a tokenizer of other entries: the rows of its weights would
+                stand for other tokens. What was added to its own tokenizer may be saved.
             NotADirectoryError: where a file stands in the way.
             OSError: where there is no room, telling the bytes needed and free.
         """
         from pyroberta.text.new_files import replace_files
 
+        self._check_model_beside(os.path.expanduser(directory))
         replace_files(directory, self.new_files())
+
+    def _check_model_beside(self, directory: str) -> None:
+        if not all(os.path.isfile(os.path.join(directory, name)) for name in ("config.json", "vocab.json")):
+            return
+        try:
+            there = Tokenizer.load(directory).vocabulary
+        except (ValueError, OSError):  # a damaged one: nothing is known of the rows
+            return
+        if any(self.vocabulary.get(token) != id for token, id in there.items()):
+            raise FileExistsError(
+                f"won't save a tokenizer to {directory}: a model lies there, whose tokenizer has other entries "
+                f"({len(there)}, and this one {len(self.vocabulary)}), so that its weights' rows would stand for other "
+                "tokens. Give another directory"
+            )
 
     def new_files(self) -> dict[str, NewFile]:
         """The files that `save` writes, by name, before they are written."""

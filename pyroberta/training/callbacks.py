@@ -741,7 +741,11 @@ class ProgressBar(Callback):
             from tqdm import tqdm
 
             self._bar = tqdm(
-                total=self.params.get("steps"), desc=what, file=sys.stderr, dynamic_ncols=True, bar_format="{desc}"
+                total=self.params.get("steps"),
+                desc=what,
+                file=Screen(sys.stderr),
+                dynamic_ncols=True,
+                bar_format="{desc}",
             )
 
     def _advance(self, logs: Logs | None) -> None:
@@ -810,13 +814,38 @@ class ProgressBar(Callback):
             self._bar = None
 
 
+class Screen:
+    """A stream for what is said beside the work: where it can't be written, as into a closed pipe, the work goes on."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream  # None where the descriptor is closed
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Writes, if it can."""
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flushes, if it can."""
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            self._stream.flush()
+
+    def isatty(self) -> bool:
+        """Whether it is a terminal."""
+        return self._stream is not None and bool(self._stream.isatty())
+
+
 def _can_redraw() -> bool:
     """Whether a line of stderr can be written over: in a terminal, and in a notebook."""
-    return "ipykernel" in sys.modules or sys.stderr.isatty()
+    return "ipykernel" in sys.modules or Screen(sys.stderr).isatty()
 
 
 def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    print(line, file=Screen(sys.stderr), flush=True)
 
 
 def _clock(seconds: float) -> str:

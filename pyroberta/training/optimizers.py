@@ -279,8 +279,13 @@ class Adam(Checked):
         since looking for a pattern that comes from a file could take forever.
 
         Raises:
-            ValueError: before `build` or the first update, and as `get_config`.
+            ValueError: before `build` or the first update, and as `get_config`; for a class of a user's own.
         """
+        if type(self).__module__ != __name__:
+            raise ValueError(
+                f"{type(self).__name__} is an optimizer of your own, which no preset can name: save the model without "
+                "include_optimizer"
+            )
         config, m = self.get_config(), self.state_dict()["m"]
         if self._excluded == self.excluded_by_default:
             del config["exclude_from_weight_decay"]
