@@ -22,9 +22,11 @@ settings.register_profile("random", max_examples=many, **{**same, "derandomize":
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
-# A shell has its background jobs ignore Ctrl-C. Tests send it, to this process and to those that it starts.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# A shell has its background jobs ignore Ctrl-C, and `nohup` a terminal's end. Tests send both, to this process and to
+# those that it starts.
+for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, handler)
 
 
 # What shows the extension's threads, beside the tests that say by themselves what they need.
