@@ -47,7 +47,7 @@ def random_batch(config: RobertaConfig, lengths: list[int], seed: int, masked_sh
     packed = pack([rng.integers(0, config.vocabulary_size, length) for length in lengths])
     masked = np.flatnonzero(rng.random(packed.num_tokens) < masked_share).astype(np.int32)
     labels = rng.integers(0, config.num_classes or config.vocabulary_size, len(masked)).astype(np.int32)
-    return replace(packed, masked=masked, labels=labels, weights=np.ones(len(masked)))
+    return replace(packed, target_rows=masked, labels=labels, weights=np.ones(len(masked)))
 
 
 def padded_losses(params, config: RobertaConfig, token_ids, padding_mask, mask_positions, labels) -> np.ndarray:

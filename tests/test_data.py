@@ -21,13 +21,14 @@ def held(texts=TEXTS, sample_weight=None, **settings) -> HeldExamples:
 def parts(batch: Batch) -> list[tuple[int, ...]]:
     """The sequences with their labels put back."""
     ids = batch.ids.copy()
-    ids[batch.masked] = batch.labels
+    ids[batch.target_rows] = batch.labels
     return [tuple(part.tolist()) for part in np.split(ids, batch.starts[1:])[:-1]]
 
 
 def everything(batches) -> list[tuple]:
     return [
-        (batch.ids.tolist(), batch.masked.tolist(), batch.labels.tolist(), batch.weights.tolist()) for batch in batches
+        (batch.ids.tolist(), batch.target_rows.tolist(), batch.labels.tolist(), batch.weights.tolist())
+        for batch in batches
     ]
 
 
@@ -51,7 +52,7 @@ def test_batches_follow_from_the_seed_alone():
 
 def test_masks_differ_from_batch_to_batch_of_the_same_texts():
     batches = list(held([TEXTS[0]] * 8).batches(1, (0,), False))
-    assert len({tuple(batch.masked) for batch in batches}) > 1
+    assert len({tuple(batch.target_rows) for batch in batches}) > 1
 
 
 @given(batch_size=st.integers(1, 8))
@@ -73,7 +74,7 @@ def test_weights_go_with_their_texts_through_shuffling_and_splitting():
     for side in (examples, *examples.split(0.5)):
         for batch in side.batches(3, (0,), True):
             lengths = np.diff(batch.starts)
-            owners = np.searchsorted(batch.starts, batch.masked, side="right") - 1
+            owners = np.searchsorted(batch.starts, batch.target_rows, side="right") - 1
             assert (batch.weights == lengths[owners] - 2).all()  # <s> and </s>
 
 

@@ -154,7 +154,7 @@ def test_features_become_a_packed_batch():
     }
     batch = reader().features(x, [[5, 6], [7, 0]], [[1, 0.5], [2, 0]])
     assert batch.ids.tolist() == [0, 9, 8, 2, 0, 7, 2]
-    assert batch.masked.tolist() == [2, 1, 5]
+    assert batch.target_rows.tolist() == [2, 1, 5]
     assert batch.labels.tolist() == [5, 6, 7]
     assert batch.weights.tolist() == [1, 0.5, 2]
     assert batch.slots == 4

@@ -26,7 +26,7 @@ REDUCTIONS = ("sum_over_batch_size", "mean", "mean_with_sample_weight", "sum")
 def weighted_batch(seed: int, masked_share: float = 0.5) -> Batch:
     batch = random_batch(CONFIG, [3, 1, 7, 0, 4], seed, masked_share)
     rng = np.random.default_rng(seed)
-    return Batch(**{**vars(batch), "weights": rng.random(len(batch.masked)) + 0.1, "slots": 20})
+    return Batch(**{**vars(batch), "weights": rng.random(len(batch.target_rows)) + 0.1, "slots": 20})
 
 
 def gradients(
@@ -50,7 +50,9 @@ def test_parts_give_the_gradient_and_the_loss_of_the_whole(config, seed, cuts, r
     if config.num_classes:
         asked = np.flatnonzero(np.diff(whole.starts))
         labels, weights = asked % 3, np.linspace(0.1, 1.0, len(asked))
-        whole = replace(whole, masked=whole.starts[asked], labels=labels.astype(np.int32), weights=weights, slots=5)
+        whole = replace(
+            whole, target_rows=whole.starts[asked], labels=labels.astype(np.int32), weights=weights, slots=5
+        )
     bounds = [0, *sorted(cuts), 5]
     parts = numbered([take(whole, np.arange(a, b)) for a, b in itertools.pairwise(bounds)])
     expected, (one,) = gradients(params, [whole], reduction, config=config)

@@ -141,7 +141,7 @@ def batches_seen(masked_lm: MaskedLM, monkeypatch: pytest.MonkeyPatch, **keyword
     def spy(self, group, running):
         for batch in group:
             ids = batch.ids.copy()
-            ids[batch.masked] = batch.labels
+            ids[batch.target_rows] = batch.labels
             seen.append([tuple(part) for part in np.split(ids, batch.starts[1:-1])])
         return update(self, group, running)
 

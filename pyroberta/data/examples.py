@@ -79,7 +79,7 @@ class HeldExamples:
         """All the sequences as one batch, masked unless they are."""
         batch = self.mask(self.data, generator) if self.mask else self.data
         if self.weights is not None:
-            sequence = np.searchsorted(batch.starts, batch.masked, side="right") - 1
+            sequence = np.searchsorted(batch.starts, batch.target_rows, side="right") - 1
             batch = replace(batch, weights=batch.weights * self.weights[sequence])
         return batch
 

@@ -401,7 +401,7 @@ class MaskedLMInputs(InputReader):
 
     def _check(self, held: HeldExamples) -> None:
         if held.mask is None:
-            if not len(held.data.masked):
+            if not len(held.data.target_rows):
                 raise ValueError("x has no mask position with a weight above 0: there is nothing to predict")
         elif np.isin(held.data.ids, list(self._need_preprocessor().tokenizer.special_ids)).all():
             raise ValueError(

@@ -33,15 +33,15 @@ def model_forward(
     keep_from: int | None = None,
     recompute: bool = False,
 ) -> tuple[tuple[Array, Array], Cache]:
-    """The loss of every masked row, and the id (of a token or a class) that the model holds most likely there.
+    """The loss of every target row, and the id (of a token or a class) that the model holds most likely there.
 
-    Arguments as for `encoder_forward`; the batch's `masked` and `labels` are read too.
+    Arguments as for `encoder_forward`; the batch's `target_rows` and `labels` are read too.
     Returns (losses (M,), predicted (M,) int) and a cache for `model_backward`.
     """
     head_forward, head_backward = CLASSIFIER if config.num_classes else MASKED_LM
-    rows, masked = np.unique(batch.masked, return_inverse=True)  # what the last layer is asked for, and where it went
+    rows, places = np.unique(batch.target_rows, return_inverse=True)  # what the last layer gives, and where it goes
     (*_, x), encoder_caches = encoder_forward(ops, params, config, batch, key, keep_from, rows, recompute)
-    h, gathered = ops.gather_forward(x, masked)
+    h, gathered = ops.gather_forward(x, places)
     h, head_cache = head_forward(ops, params, config, h, batch, key)
     table = output_table(config)
     y, loss_cache = ops.cross_entropy_forward(h, params[table], params["head.bias"], batch.labels)

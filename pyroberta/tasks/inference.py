@@ -192,7 +192,7 @@ def score_texts(
             masked = batch.starts[:-1] + np.array([places[number][i] for number, i in some], np.int32)
             labels, ids = batch.ids[masked], batch.ids.copy()
             ids[masked] = tokenizer.mask_id
-            batch = replace(batch, ids=ids, masked=masked, labels=labels)
+            batch = replace(batch, ids=ids, target_rows=masked, labels=labels)
             for (number, i), loss in zip(some, _losses(backbone, batch), strict=True):
                 log_likelihoods[number][i] = 0.0 - loss  # not -loss, which makes -0.0 of a certain token
     tokens: list[list[int]] = [[] for _ in texts]

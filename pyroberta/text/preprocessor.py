@@ -334,7 +334,7 @@ class MaskedLMPreprocessor(Preprocessor):
             rng,
         )
         return replace(
-            batch, ids=ids, masked=masked, labels=labels, weights=np.ones(len(masked)), slots=len(batch) * limit
+            batch, ids=ids, target_rows=masked, labels=labels, weights=np.ones(len(masked)), slots=len(batch) * limit
         )
 
     def __call__(
