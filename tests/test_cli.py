@@ -316,14 +316,14 @@ def test_long_texts_are_split_in_training_and_the_schedule_counts_their_steps(lo
     output = str(tmp_path / "out")
     arguments = ["fit", long_text, "-o", output, *model, "--batch-size", "1", "--epochs", "2", "--quiet", "--json"]
     rates = []
-    adam = optimizers.Adam.apply
+    adam = optimizers.Adam.update
 
     def spy(self, *rest):
         rates.append(self.learning_rate)
         return adam(self, *rest)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(optimizers.Adam, "apply", spy)
+        patch.setattr(optimizers.Adam, "update", spy)
         assert main([*arguments, "--warmup", "0.5", "--learning-rate", "0.01"]) == 0
     out, err = capsys.readouterr()
     assert json.loads(out)["updates"] == 8  # of 3 windows and a text, twice

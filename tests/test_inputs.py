@@ -137,10 +137,10 @@ def test_batches_may_be_features_with_labels_and_weights():
 def test_a_stream_is_cut_into_batches_and_reads_no_further_than_asked():
     source = iter(["a", "b", "c", "d", "e"])
     examples = reader().examples(source, stream=True)
-    batches = examples.batches(2, (0,), shuffle=True)
+    batches = examples.batches(2, 0, 0, shuffle=True)
     assert len(next(batches)) == 2
     assert next(source) == "c"
-    assert examples.num_batches(2) is None
+    assert examples.num_examples is None
 
 
 # --- features ---------------------------------------------------------------------------------------------------------

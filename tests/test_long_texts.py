@@ -207,7 +207,7 @@ def test_steps_per_epoch_counts_steps_of_windows_and_none_is_lost_between_epochs
 @QUIET
 def test_a_stream_is_read_no_further_than_its_windows_are_needed():
     source = iter([LETTERS[:40], "a", "b", "c"])
-    batches = reader().examples(source, stream=True).batches(2, (0,), shuffle=False)
+    batches = reader().examples(source, stream=True).batches(2, 0, 0, shuffle=False)
     assert [len(next(batches)), len(next(batches))] == [2, 2]
     assert next(source) == "a"
 

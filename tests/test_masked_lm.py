@@ -14,7 +14,7 @@ from small_models import TEXTS, small_masked_lm, small_tokenizer
 from pyroberta import Backbone, MaskedLM, MaskedLMPreprocessor, TextClassifier
 from pyroberta.backends import BackendError
 from pyroberta.training import callbacks, losses, metrics, optimizers
-from pyroberta.training.loop import NonFiniteError
+from pyroberta.training.step import NonFiniteError
 
 REDUCTIONS = ("sum_over_batch_size", "mean", "mean_with_sample_weight", "sum")
 

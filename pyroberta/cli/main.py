@@ -440,7 +440,7 @@ def _check_free(arguments: argparse.Namespace, place: str, marks: Sequence[str] 
 def _fit(arguments: argparse.Namespace) -> dict[str, Any]:
     from pyroberta.presets.atomic import check_saveable
     from pyroberta.training import callbacks, optimizers, schedules
-    from pyroberta.training.loop import NonFiniteError
+    from pyroberta.training.step import NonFiniteError
 
     _check_free(arguments, arguments.output)
     texts = _read(arguments.texts)

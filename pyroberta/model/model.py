@@ -14,7 +14,7 @@ from numpy import ndarray as Array
 from pyroberta.model.batch import Batch
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.encoder import encoder_backward, encoder_forward
-from pyroberta.model.gradients import Gradients
+from pyroberta.model.gradients import HEAD, Gradients
 from pyroberta.model.heads.classifier import classifier_head_backward, classifier_head_forward
 from pyroberta.model.heads.masked_lm import masked_lm_head_backward, masked_lm_head_forward
 from pyroberta.model.parameters import Params, output_table
@@ -56,6 +56,7 @@ def model_backward(ops: Ops, grads: Gradients, dlosses: Array, cache: Cache) -> 
     table, encoder_caches, gathered, head_backward, head_cache, loss_cache = cache
     dh = loss_backward(ops, grads, table, dlosses, loss_cache)
     dh = head_backward(ops, grads, dh, head_cache)
+    grads.finish(HEAD)
     if encoder_caches:  # something is trainable below
         encoder_backward(ops, grads, ops.gather_backward(dh, gathered), encoder_caches)
 
@@ -85,5 +86,7 @@ def model_logits_in_parts(
     (*_, x), _ = encoder_forward(ops, params, config, batch, rows=wanted)
     h, _ = ops.gather_forward(x, places)
     h, _ = head_forward(ops, params, config, h, batch)
-    for start in range(0, max(1, len(rows)), size):
-        yield ops.logits(h[start : start + size], params[output_table(config)], params["head.bias"])
+    count = len(rows)
+    for start in range(0, max(1, count), size):
+        part = h if size >= count else ops.gather_forward(h, np.arange(start, min(start + size, count)))[0]
+        yield ops.to_host(ops.logits(part, params[output_table(config)], params["head.bias"]))

@@ -248,7 +248,7 @@ def _states(backbone: Backbone, sequences: Sequence[Array], layer: int) -> list[
     """Each sequence's (S, C) hidden states after `layer`. Other layers' are dropped before the next batch is made."""
     batch = pack(sequences)
     hidden, _ = encoder_forward(backbone.ops, backbone.prepared(), backbone.config, batch)
-    return np.split(hidden[layer], batch.starts[1:-1])
+    return np.split(backbone.ops.to_host(hidden[layer]), batch.starts[1:-1])
 
 
 def logits_at(backbone: Backbone, batch: Batch, rows: Array) -> Array:
