@@ -11,6 +11,9 @@ from pyroberta.model.batch import pack
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.heads import HEADS, has_classes, head_of, title
 from pyroberta.model.parameters import SIZES, check_room, is_backbone, shapes
+from pyroberta.presets import fairseq, hf, kerashub
+from pyroberta.presets.heads import HEAD_FILES
+from pyroberta.tasks.task import Task
 
 
 def config_of(name: str, **changes) -> RobertaConfig:
@@ -82,3 +85,43 @@ def test_a_head_too_large_names_the_field_that_asks_for_it():
     ):
         with pytest.raises(ValueError, match=f"^{field} {2**60} asks for too much"):
             check_room(config, np.float32)
+
+
+def test_every_head_has_a_task_and_a_place_in_files():
+    assert list(HEADS) == list(HEAD_FILES) == list(Task.of_head)
+    for name, task in Task.of_head.items():
+        assert task.head == name
+        assert HEAD_FILES[name].preprocessor is task.preprocessor_kind
+        assert HEAD_FILES[name].card.task == task.__name__
+
+
+@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_heads_tensors_are_told_from_those_of_other_heads(name, tied):
+    config = config_of(name, tie_embeddings=tied)
+    there = [theirs for ours, (theirs, _) in hf.renaming(config).items() if not is_backbone(ours)]
+    assert len(set(there)) == len(head_of(config).shapes(config))
+    for other, files in HEAD_FILES.items():
+        assert all(bool(files.hf_tensors.fullmatch(theirs)) is (other == name) for theirs in there)
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_a_format_has_all_of_a_head_or_nothing(name):
+    config = config_of(name)
+    own, files = set(head_of(config).shapes(config)), HEAD_FILES[name]
+    for renaming, there in (
+        (kerashub.renaming(config), files.keras_names),
+        (fairseq.renaming(config), files.fairseq_names),
+    ):
+        assert {ours for ours in renaming if not is_backbone(ours)} == (own if there else set())
+    assert bool(files.keras_classes) is bool(files.keras_names)
+
+
+def test_a_users_subclass_does_not_take_the_place_of_a_heads_task():
+    of_head = dict(Task.of_head)
+
+    class Mine(of_head["masked_lm"]):
+        head = "masked_lm"
+
+    assert Task.of_head == of_head
+    assert type(Task.from_preset("roberta_tiny_en")) is of_head["masked_lm"]

@@ -74,6 +74,11 @@ def has_classes(head: Head) -> bool:
     return "num_classes" in head.SIZES.values()
 
 
+def same_head(a: RobertaConfig, b: RobertaConfig) -> bool:
+    """Whether two models' heads are for the same task, and for as many classes."""
+    return (a.head, a.num_classes) == (b.head, b.num_classes)
+
+
 def title(config: RobertaConfig) -> str:
     """What messages call the head of a model.
 
