@@ -40,9 +40,9 @@ def load_model(arguments: argparse.Namespace, **keywords: Any) -> Any:
         try:
             return MaskedLM.from_preset(arguments.model, backend=arguments.backend, **keywords)
         except FreshHeadWarning as warning:
-            from pyroberta.presets.registry import num_classes
+            from pyroberta.presets.registry import stored_config
 
-            classes = num_classes(arguments.model)
+            classes = stored_config(arguments.model).num_classes
             what = "" if classes is None else f" It is a classifier for {classes} classes."
             raise ValueError(
                 f"{str(warning).split(': a fresh one')[0]}.{what} With --fresh-head it gets an untrained one, which "

@@ -14,6 +14,7 @@ from pyroberta.model.config import RobertaConfig
 from pyroberta.model.parameters import Arrays
 from pyroberta.presets.atomic import check_saveable
 from pyroberta.presets.encoding import dtype_name
+from pyroberta.presets.heads import HEAD_FILES
 from pyroberta.presets.registry import Reader, detect, resolve, writer
 from pyroberta.presets.shards import parse_size
 from pyroberta.presets.stored import FreshHeadWarning
@@ -51,9 +52,6 @@ def convert(
     >>> convert("roberta_tiny_en", Path(tempfile.mkdtemp()) / "half", dtype="float16")["head"]
     True
     """
-    from pyroberta.text.classifier_preprocessor import TextClassifierPreprocessor
-    from pyroberta.text.preprocessor import MaskedLMPreprocessor
-
     write, dtype = writer(format), dtype_name(dtype)
     parse_size(max_shard_size)
     check_saveable(Path(target))
@@ -66,8 +64,7 @@ def convert(
         tokenizer = None
     settings = None
     if tokenizer is not None:
-        kind = MaskedLMPreprocessor if config.num_classes is None else TextClassifierPreprocessor
-        settings = kind.from_preset(directory, tokenizer=tokenizer).get_config()
+        settings = HEAD_FILES[config.head].preprocessor.from_preset(directory, tokenizer=tokenizer).get_config()
     params, has_head = _read_params(reader, directory, config, np.float64 if dtype == "float64" else np.float32)
     labels = reader.read_labels(directory)
     state = reader.read_state(directory, config) if include_optimizer else None

@@ -20,6 +20,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -32,6 +33,7 @@ from pyroberta.model.config import RobertaConfig
 from pyroberta.model.initial_values import initialise
 from pyroberta.model.parameters import Arrays, is_backbone, shapes
 from pyroberta.presets import stored as tensors_of
+from pyroberta.presets.heads import HEAD_FILES
 from pyroberta.presets.marks import FAIRSEQ_CHECKPOINTS as CHECKPOINTS
 from pyroberta.presets.marks import FAIRSEQ_DICTIONARY as DICTIONARY
 from pyroberta.presets.marks import fairseq_checkpoint
@@ -44,7 +46,7 @@ if TYPE_CHECKING:
 MERGES = ("vocab.bpe", "merges.txt")  # the first that is there
 NUMBERS = "encoder.json"  # GPT-2's; they follow from the merges where it is missing
 
-# Our names to theirs, and whether the matrix is transposed; see renaming.py.
+# Our names to theirs, and whether the matrix is transposed; see renaming.py. Those of the heads are in heads.py.
 NAMES = {
     "embeddings.token": ("encoder.sentence_encoder.embed_tokens.weight", False),
     "embeddings.position": ("encoder.sentence_encoder.embed_positions.weight", False),
@@ -66,12 +68,6 @@ NAMES = {
     "layers.#.feed_forward.output.bias": ("encoder.sentence_encoder.layers.#.fc2.bias", False),
     "layers.#.feed_forward.norm.gamma": ("encoder.sentence_encoder.layers.#.final_layer_norm.weight", False),
     "layers.#.feed_forward.norm.beta": ("encoder.sentence_encoder.layers.#.final_layer_norm.bias", False),
-    "head.dense.kernel": ("encoder.lm_head.dense.weight", True),
-    "head.dense.bias": ("encoder.lm_head.dense.bias", False),
-    "head.norm.gamma": ("encoder.lm_head.layer_norm.weight", False),
-    "head.norm.beta": ("encoder.lm_head.layer_norm.bias", False),
-    "head.decoder": ("encoder.lm_head.weight", False),
-    "head.bias": ("encoder.lm_head.bias", False),
 }
 TOKEN = NAMES["embeddings.token"][0]
 # Stored by some versions, used by no masked LM.
@@ -117,8 +113,8 @@ def renaming(config: RobertaConfig) -> dict[str, tuple[str, bool]]:
     >>> renaming(config)["layers.0.feed_forward.output.kernel"]
     ('encoder.sentence_encoder.layers.0.fc2.weight', True)
     """
-    # a classifier's head isn't read
-    return renamed((name for name in shapes(config) if config.num_classes is None or is_backbone(name)), NAMES)
+    names = HEAD_FILES[config.head].fairseq_names
+    return renamed((name for name in shapes(config) if is_backbone(name) or name in names), {**NAMES, **names})
 
 
 # --- what model.pt says -----------------------------------------------------------------------------------------------
@@ -240,7 +236,7 @@ def read_params(directory: Path, config: RobertaConfig, dtype: DTypeLike = np.fl
         dtype: of the result, float32 or float64.
         seed: of a head that is fresh.
 
-    A head for `config.num_classes` is fresh: a checkpoint's classifiers are not read.
+    The masked LM's head alone is read: one for classes is fresh.
 
     Warns:
         UserWarning: where the file has no masked-LM head (`lm_head.*`); it is then freshly initialised.
@@ -251,7 +247,7 @@ def read_params(directory: Path, config: RobertaConfig, dtype: DTypeLike = np.fl
     """
     file, checkpoint = _read(directory)
     stored = _tensors(file, checkpoint)
-    if config.num_classes is not None:
+    if not HEAD_FILES[config.head].fairseq_names:
         stored = {name: tensor for name, tensor in stored.items() if not name.startswith("encoder.lm_head.")}
     if config.tie_embeddings and "encoder.lm_head.weight" in stored:
         repeated = stored.pop("encoder.lm_head.weight")
@@ -266,7 +262,7 @@ def read_params(directory: Path, config: RobertaConfig, dtype: DTypeLike = np.fl
 
     params = Arrays.of(config, dtype)
     if not has_head:
-        tensors_of.warn_of_fresh_head(directory, "lm_head.*", config.num_classes, None)
+        tensors_of.warn_of_fresh_head(directory, "lm_head.*", config, replace(config, head_name=None, num_classes=None))
         initialise(params, config, seed=seed)
     take_over(stored, names, params, config)
     return params

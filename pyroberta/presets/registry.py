@@ -175,7 +175,8 @@ def load(
         dtype: of the parameters.
         load_weights: False for the config and tokenizer alone; the parameters are then None.
         load_tokenizer: False for a directory without one; the tokenizer is then None.
-        changes: fields of the config instead of the preset's own: rates, or another head's `num_classes`.
+        changes: fields of the config instead of the preset's own: rates, or `head_name` and `num_classes` of another
+            head.
         seed: of a head that the preset hasn't got.
 
     Raises:
@@ -206,12 +207,13 @@ def preprocessor_settings(preset: str | os.PathLike[str]) -> dict[str, Any]:
     return detect(directory).read_preprocessor(directory)
 
 
-def num_classes(preset: str | os.PathLike[str]) -> int | None:
-    """Of the classifier that the preset is; None for a masked LM."""
-    if _shape(preset) is not None:
-        return None
+def stored_config(preset: str | os.PathLike[str]) -> RobertaConfig:
+    """The preset's own config, with the head that it has."""
+    known = _shape(preset)
+    if known is not None:
+        return known
     directory = resolve(preset, weights=False)
-    return detect(directory).read_config(directory).num_classes
+    return detect(directory).read_config(directory)
 
 
 def labels(preset: str | os.PathLike[str]) -> list[str] | None:
