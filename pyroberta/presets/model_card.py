@@ -45,8 +45,8 @@ def model_card(
     """
     files = HEAD_FILES[config.head]
     card = files.card
-    table = shapes(config)
-    counts = [sum(math.prod(shape) for name, shape in table.items() if is_backbone(name) is part) for part in (1, 0)]
+    sizes = {name: math.prod(shape) for name, shape in shapes(config).items()}
+    encoder = sum(size for name, size in sizes.items() if is_backbone(name))
     place = handle.partition("://")[2]
     facts = [
         "library_name: " + ("transformers" if "transformers" in formats else "keras-hub"),
@@ -86,7 +86,7 @@ def model_card(
         f"| attention heads | {config.num_heads} |",
         f"| vocabulary | {config.vocabulary_size:,} |",
         f"| tokens in a sequence | up to {config.max_sequence_length} |",
-        f"| parameters | {counts[0]:,}, and {counts[1]:,} of the head's own |",
+        f"| parameters | {encoder:,}, and {sum(sizes.values()) - encoder:,} of the head's own |",
         f"| output matrix | {OUTPUTS[head_of(config).output_table(config)]} |",
         f"| trained from | {trained_from or 'not recorded'} |", "",
         "## Use", "",
