@@ -600,7 +600,10 @@ class Trainer(Checked):
         state = self._state
         begun = state.step - state.epoch_step
         steps, weighted = begun, int(begun > 0)  # what was done before the interruption is taken to have had weights
-        for group in islice(groups, None if feed.steps is None else feed.steps - begun):
+        left = None if feed.steps is None else feed.steps - begun
+        if begun and not feed.goes_on and not state.position:
+            left = 0  # the state was taken at the end of the pass, which was the epoch
+        for group in islice(groups, left):
             told.on_train_batch_begin(steps)
             self._update(group, running)
             feed.turn(state)
