@@ -36,8 +36,9 @@ def test_what_a_program_may_never_need_comes_when_it_does() -> None:
     found = imported()
     assert not {name for name in found if name.startswith("numpy.random")}
     assert {name for name in found if name.startswith("pyroberta.presets.")} == {
-        "pyroberta.presets.marks",
-        "pyroberta.presets.registry",
+        "pyroberta.presets.built_in",
+        "pyroberta.presets.detect",
+        "pyroberta.presets.preset",
     }
     rooms = ("pyroberta.oracle", "pyroberta.cli", "pyroberta.text.bpe_training")
     assert not {name for name in found if name.startswith(rooms)}

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from small_pickles import name_of, number, older, state, tensor, text, zipped
 from strategies import examples
 
-from pyroberta.presets import torch_io
+from pyroberta.formats import torch_io
 
 A = np.arange(6, dtype=np.float32)
 TWO = state(a=tensor("0", (2, 3)), b=tensor("1", (4,), "HalfStorage"))

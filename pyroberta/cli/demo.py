@@ -12,7 +12,7 @@ import numpy as np
 from numpy import ndarray as Array
 
 from pyroberta.data import speeches
-from pyroberta.presets.atomic import check_saveable
+from pyroberta.presets.writing import check_saveable
 from pyroberta.tasks.backbone import Backbone
 from pyroberta.tasks.masked_lm import MaskedLM
 from pyroberta.text.preprocessor import MaskedLMPreprocessor

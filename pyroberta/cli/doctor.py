@@ -8,7 +8,7 @@ import re
 from importlib import metadata
 
 from pyroberta.backends import BackendError, backends, get_ops
-from pyroberta.presets.registry import PRESETS
+from pyroberta.presets.built_in import PRESETS
 
 PURPOSES = {
     "plot": "History.plot()",

@@ -353,7 +353,7 @@ def _whole(text: str) -> int:
 
 
 def _load(arguments: argparse.Namespace, **keywords: Any) -> Any:
-    from pyroberta.presets.stored import FreshHeadWarning
+    from pyroberta.presets.checks import FreshHeadWarning
     from pyroberta.tasks.masked_lm import MaskedLM
 
     with warnings.catch_warnings():
@@ -362,9 +362,9 @@ def _load(arguments: argparse.Namespace, **keywords: Any) -> Any:
         try:
             return MaskedLM.from_preset(arguments.model, backend=arguments.backend, **keywords)
         except FreshHeadWarning as warning:
-            from pyroberta.presets.registry import num_classes
+            from pyroberta.presets.preset import open_preset
 
-            classes = num_classes(arguments.model)
+            classes = open_preset(arguments.model, weights=False).config.num_classes
             what = "" if classes is None else f" It is a classifier for {classes} classes."
             raise ValueError(
                 f"{str(warning).split(': a fresh one')[0]}.{what} With --fresh-head it gets an untrained one, which "
@@ -376,7 +376,7 @@ def _fresh(arguments: argparse.Namespace) -> Any:
     """A model of the preset's shape with fresh values and a vocabulary of its own."""
     from dataclasses import asdict
 
-    from pyroberta.presets.registry import load
+    from pyroberta.presets.preset import open_preset
     from pyroberta.tasks.backbone import Backbone
     from pyroberta.tasks.masked_lm import MaskedLM
     from pyroberta.text.preprocessor import MaskedLMPreprocessor
@@ -388,11 +388,11 @@ def _fresh(arguments: argparse.Namespace) -> Any:
             f"`pyroberta train-tokenizer FILE -o {arguments.tokenizer}`"
         )
     tokenizer = Tokenizer.load(arguments.tokenizer)
-    shape, _, _ = load(arguments.model, load_weights=False, load_tokenizer=False)
+    preset = open_preset(arguments.model, weights=False)
     ids = {"start_id": tokenizer.start_id, "pad_id": tokenizer.pad_id, "end_id": tokenizer.end_id}
-    config = asdict(shape) | ids | {"vocabulary_size": tokenizer.vocabulary_size}
+    config = asdict(preset.config) | ids | {"vocabulary_size": tokenizer.vocabulary_size}
     backbone = Backbone(**config, backend=arguments.backend, seed=arguments.seed)
-    preprocessor = MaskedLMPreprocessor.from_preset(arguments.model, tokenizer=tokenizer)
+    preprocessor = MaskedLMPreprocessor.from_preset(preset, tokenizer=tokenizer)
     return MaskedLM(backbone, preprocessor, seed=arguments.seed)
 
 
@@ -438,7 +438,7 @@ def _check_free(arguments: argparse.Namespace, place: str, marks: Sequence[str] 
 
 
 def _fit(arguments: argparse.Namespace) -> dict[str, Any]:
-    from pyroberta.presets.atomic import check_saveable
+    from pyroberta.presets.writing import check_saveable
     from pyroberta.training import callbacks, optimizers, schedules
     from pyroberta.training.loop import NonFiniteError
 
@@ -654,7 +654,7 @@ def _score(arguments: argparse.Namespace) -> list[Any]:
 
 
 def _train_tokenizer(arguments: argparse.Namespace) -> dict[str, Any]:
-    from pyroberta.presets.atomic import check_place
+    from pyroberta.formats.atomic import check_place
     from pyroberta.text.tokenizer import Tokenizer
 
     _check_free(arguments, arguments.output, ("config.json", "tokenizer.json", "vocab.json"))
@@ -670,7 +670,7 @@ def _train_tokenizer(arguments: argparse.Namespace) -> dict[str, Any]:
 def _presets(arguments: argparse.Namespace) -> dict[str, Any]:
     from dataclasses import asdict
 
-    from pyroberta.presets.registry import PRESETS
+    from pyroberta.presets.built_in import PRESETS
 
     if not arguments.json:
         for name, preset in PRESETS.items():

@@ -32,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyroberta.formats.budget import Budget, OverBudget, clipped, shown
-from pyroberta.presets.stored import NUMPY_TYPES, FileBytes, Stored, open_bytes
+from pyroberta.formats.stored import NUMPY_TYPES, FileBytes, Stored, open_bytes
 
 MAGIC = 0x1950A86A20F9469CFC6C  # the older kind begins with it
 STORAGES = {

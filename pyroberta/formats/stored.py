@@ -9,8 +9,7 @@ from __future__ import annotations
 import math
 import os
 import re
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from io import FileIO
 from pathlib import Path
@@ -20,9 +19,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyroberta.formats.files import check_file, shown
-from pyroberta.model.callers import callers_level
-from pyroberta.model.config import RobertaConfig
-from pyroberta.model.parameters import Shape
 
 # How NumPy sees each element type. bfloat16, which NumPy lacks, is the upper half of a float32: see `Stored.array`.
 NUMPY_TYPES = {
@@ -30,9 +26,9 @@ NUMPY_TYPES = {
     "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1", "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "u1",
     "BOOL": "?",
 }  # fmt: skip
+Shape = tuple[int, ...]
 FLOATS = ("F64", "F32", "F16", "BF16")
 BLOCK = 1 << 16  # numbers, which with what is made of them stay in the cache
-MOST_CLASSES = 100_000  # of a classifier
 SIDE = 256  # of the squares in which a matrix is turned around
 
 
@@ -169,7 +165,10 @@ def widened(raw: NDArray[Any], dtype: str) -> NDArray[Any]:
 
 
 def refuse_differences(
-    directory: Path, stored: Mapping[str, Stored], expected: Mapping[str, Shape], source: str = "config.json"
+    directory: os.PathLike[str],
+    stored: Mapping[str, Stored],
+    expected: Mapping[str, Shape],
+    source: str = "config.json",
 ) -> None:
     """That `stored` are the tensors of `expected`, by name and shape (-1 for any number), and of floats.
 
@@ -333,64 +332,7 @@ def beside(index: Path, name: str) -> Path:
     return index.parent / name
 
 
-def check_vocabulary(directory: Path, size: int, config: RobertaConfig) -> None:
-    """That a tokenizer of `size` tokens is the model's.
-
-    Raises:
-        ValueError: where it has more tokens than the model's table has rows.
-    """
-    if size > config.vocabulary_size:
-        raise ValueError(
-            f"{directory}: the tokenizer has {size} tokens, the model's table only {config.vocabulary_size} rows "
-            "(vocab_size). Is the tokenizer another model's?"
-        )
-
-
-def check_classes(file: Path, count: int) -> None:
-    """That `file` has no absurd number of classes: a head that isn't there would be made for it.
-
-    Raises:
-        ValueError: for more than `MOST_CLASSES`.
-    """
-    if count > MOST_CLASSES:
-        raise ValueError(f"{file}: {count} classes are more than the {MOST_CLASSES} that a preset may have")
-
-
-def check_labels(file: Path, labels: Sequence[str], count: int) -> None:
-    """That the names of `count` classes are as many, and different.
-
-    Raises:
-        ValueError: where they aren't.
-    """
-    if len(labels) != count or len(set(labels)) != count:
-        raise ValueError(f"{file}: there should be {count} different names of classes, got {shown(labels)}")
-
-
-class FreshHeadWarning(UserWarning):
-    """A preset had no head of the kind that was asked for, so that the model's knows nothing yet."""
-
-
-def warn_of_fresh_head(directory: Path, what: str, wanted: int | None, stored: int | None) -> None:
-    """Warns that a head, `what` in that format, was not there and is fresh, unless that is what was asked for.
-
-    A model for classes is mostly made of a preset that has no such head; then there is nothing to warn of.
-
-    Args:
-        directory, what: where it isn't.
-        wanted: the number of classes of the head that was looked for, None for a masked LM's.
-        stored: the same of the head that the directory says it has.
-    """
-    if wanted is not None and wanted != stored:
-        return
-    kind = "masked-LM head" if wanted is None else f"head for {wanted} classes"
-    warnings.warn(
-        f"{directory} has no {kind} ({what}): a fresh one was initialised. Fit it before predicting.",
-        FreshHeadWarning,
-        stacklevel=callers_level(),
-    )
-
-
-def _files(directory: Path, stored: Mapping[str, Stored]) -> str:
+def _files(directory: os.PathLike[str], stored: Mapping[str, Stored]) -> str:
     files = sorted({str(tensor.file) for tensor in stored.values()})
     return files[0] if len(files) == 1 else f"{directory} ({len(files)} files)"
 
