@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from io import FileIO
+from io import FileIO, RawIOBase
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +80,39 @@ class FileBytes:
         except OSError as error:
             raise type(error)(error.errno, f"{self.file} can't be read: {error.strerror}") from None
         return found
+
+
+class Stream(RawIOBase):
+    """The bytes as a file that is read from its beginning; closing it leaves the file itself open."""
+
+    def __init__(self, content: FileBytes) -> None:
+        self._content, self._at = content, 0
+
+    def readable(self) -> bool:
+        """Yes."""
+        return True
+
+    def seekable(self) -> bool:
+        """Yes."""
+        return True
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Moves to a place, as io's files do."""
+        self._at = offset + (0, self._at, self._content.size)[whence]
+        if self._at < 0:
+            raise OSError(f"{self._content.file}: byte {self._at} is before its beginning")
+        return self._at
+
+    def tell(self) -> int:
+        """The place."""
+        return self._at
+
+    def readinto(self, content: Any) -> int:
+        """Reads as much as `content` holds, or less at the end."""
+        found = self._content[self._at : self._at + len(content)].read()
+        content[: found.size] = found.data
+        self._at += found.size
+        return found.size
 
 
 Source = FileBytes | NDArray[np.uint8]

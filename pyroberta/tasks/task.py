@@ -158,7 +158,7 @@ class Task(Checked, ABC):
         initializer: str = "keras",
         seed: int | None = None,
     ) -> Own:
-        """The model that a preset holds; of `Task` itself, the task that the preset is.
+        """The model that a preset holds. Called on `Task`, returns the class that the preset holds.
 
         Args:
             preset: a name (`MaskedLM.presets` lists them); a handle, `hf://ORGANISATION/NAME[@REVISION]` or
