@@ -92,7 +92,7 @@ def masked(name: str, sequences: Sequence[np.ndarray]) -> Case:
 
     preprocessor, _ = _encoded()
     batch = preprocessor.mask(list(sequences), np.random.default_rng(0))
-    per_sequence = np.histogram(batch.masked, batch.starts)[0]
+    per_sequence = np.histogram(batch.target_rows, batch.starts)[0]
     pad_id = preprocessor.tokenizer.pad_id
     return Case(name, *pad(batch, max(map(len, sequences)), int(per_sequence.max()), pad_id))
 
@@ -108,7 +108,7 @@ def with_one_mask(name: str, sequences: Sequence[np.ndarray]) -> Case:
     places = batch.starts[:-1] + np.diff(batch.starts) // 2
     ids = batch.ids.copy()
     ids[places] = tokenizer.mask_id
-    batch = replace(batch, ids=ids, masked=places, labels=batch.ids[places], weights=np.ones(len(places)))
+    batch = replace(batch, ids=ids, target_rows=places, labels=batch.ids[places], weights=np.ones(len(places)))
     return Case(name, *pad(batch, max(map(len, sequences)), 1, tokenizer.pad_id))
 
 

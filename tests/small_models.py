@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,11 +12,16 @@ import numpy as np
 from pyroberta.model.batch import Batch, pack
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.parameters import Arrays, shapes
+from pyroberta.ops import REFERENCE, Ops
 from pyroberta.tasks.backbone import Backbone
 from pyroberta.tasks.masked_lm import MaskedLM
 from pyroberta.text.preprocessor import MaskedLMPreprocessor
 from pyroberta.text.tokenizer import Tokenizer
 from pyroberta.training import optimizers
+from pyroberta.training.losses import SparseCategoricalCrossentropy
+from pyroberta.training.optimizers import Adam
+from pyroberta.training.state import TrainState
+from pyroberta.training.step import Result, Trained, train_step
 
 TEXTS = [
     "The quick brown fox jumped over the lazy dog.",
@@ -47,7 +53,7 @@ def random_batch(config: RobertaConfig, lengths: list[int], seed: int, masked_sh
     packed = pack([rng.integers(0, config.vocabulary_size, length) for length in lengths])
     masked = np.flatnonzero(rng.random(packed.num_tokens) < masked_share).astype(np.int32)
     labels = rng.integers(0, config.num_classes or config.vocabulary_size, len(masked)).astype(np.int32)
-    return replace(packed, masked=masked, labels=labels, weights=np.ones(len(masked)))
+    return replace(packed, target_rows=masked, labels=labels, weights=np.ones(len(masked)))
 
 
 def padded_losses(params, config: RobertaConfig, token_ids, padding_mask, mask_positions, labels) -> np.ndarray:
@@ -109,3 +115,21 @@ def small_masked_lm(*, dtype="float64", seed=0, settings=None, **changes) -> Mas
     masked_lm = MaskedLM(backbone, preprocessor, seed=seed)
     masked_lm.compile(optimizer=optimizers.Adam(1e-2))
     return masked_lm
+
+
+def gradients_of(
+    params: Arrays,
+    config: RobertaConfig,
+    parts: Sequence[Batch],
+    loss: SparseCategoricalCrossentropy,
+    *,
+    trainable: Collection[str] | None = None,
+    ops: Ops = REFERENCE,
+    seed: int = 0,
+    step: int = 0,
+) -> tuple[Arrays, list[Result]]:
+    """The gradients' sums and the results of one update, whose learning rate is 0, so that no parameter moves."""
+    optimizer, sums = Adam(0.0), params.zeros_like()
+    optimizer.build(params)
+    model = Trained(ops, config, loss, optimizer, list(params if trainable is None else trainable), sums)
+    return sums, train_step(model, TrainState(params, optimizer.slots, seed=seed, step=step), parts)

@@ -23,7 +23,7 @@ def random_batch(lengths: list[int], rng: np.random.Generator) -> Batch:
     masked = np.flatnonzero(rng.random(batch.num_tokens) < 0.5).astype(np.int32)
     labels = rng.integers(0, V, len(masked)).astype(np.int32)
     weights = rng.integers(1, 9, len(masked)) / 4
-    return replace(batch, masked=masked, labels=labels, weights=weights, slots=6 * len(lengths))
+    return replace(batch, target_rows=masked, labels=labels, weights=weights, slots=6 * len(lengths))
 
 
 def random_gaps(lengths: list[int], columns: int, rng: np.random.Generator) -> np.ndarray:
@@ -33,7 +33,7 @@ def random_gaps(lengths: list[int], columns: int, rng: np.random.Generator) -> n
 
 
 def assert_equal(a: Batch, b: Batch) -> None:
-    for name in ("ids", "positions", "starts", "masked", "labels", "weights"):
+    for name in ("ids", "positions", "starts", "target_rows", "labels", "weights"):
         x, y = getattr(a, name), getattr(b, name)
         assert x.dtype == y.dtype, name
         np.testing.assert_array_equal(x, y, err_msg=name)
@@ -73,7 +73,7 @@ def test_where_the_padding_stands_does_not_matter(lengths, seed):
     columns = np.nonzero(is_token)[1]
     right = pad(batch, 6, mask_slots=6, pad_id=1)
     mask_positions = np.zeros((len(lengths), 6), int)
-    mask_positions[right.weights > 0] = columns[batch.masked]
+    mask_positions[right.weights > 0] = columns[batch.target_rows]
     assert_equal(padded(token_ids, is_token, mask_positions, right.labels, right.weights), batch)
 
 
@@ -95,8 +95,8 @@ def test_nested_lists_and_arrays_of_any_integer_type_are_taken(convert, kind):
     is_token = np.array([[1, 1, 1], [1, 1, 0]], kind)
     batch = padded(convert([[0, 7, 2], [0, 2, 1]]), is_token, convert([[1], [0]]), convert([[8], [0]]), [[1], [0]])
     assert batch.ids.tolist() == [0, 7, 2, 0, 2]
-    assert (batch.masked.tolist(), batch.labels.tolist(), batch.weights.tolist()) == ([1], [8], [1.0])
-    assert batch.ids.dtype == batch.masked.dtype == batch.labels.dtype == np.int32
+    assert (batch.target_rows.tolist(), batch.labels.tolist(), batch.weights.tolist()) == ([1], [8], [1.0])
+    assert batch.ids.dtype == batch.target_rows.dtype == batch.labels.dtype == np.int32
 
 
 # -------------------------------------------------------------------------------------------------------------- slots
@@ -106,13 +106,13 @@ IDS, IS_TOKEN = [[0, 7, 2], [0, 2, 1]], [[1, 1, 1], [1, 1, 0]]
 
 def test_slots_of_weight_zero_are_dropped_unread_but_still_counted():
     batch = padded(IDS, IS_TOKEN, [[1, -1], [99, 2]], [[8, -100], [999, -100]], [[0.5, 0], [0, 0]])
-    assert (batch.masked.tolist(), batch.labels.tolist(), batch.weights.tolist()) == ([1], [8], [0.5])
+    assert (batch.target_rows.tolist(), batch.labels.tolist(), batch.weights.tolist()) == ([1], [8], [0.5])
     assert batch.slots == 4
 
 
 def test_without_weights_every_slot_counts_one():
     batch = padded(IDS, IS_TOKEN, [[1, 1], [0, 1]], [[8, 8], [5, 6]])
-    assert batch.masked.tolist() == [1, 1, 3, 4]
+    assert batch.target_rows.tolist() == [1, 1, 3, 4]
     assert batch.weights.tolist() == [1.0] * 4
 
 
@@ -124,7 +124,7 @@ def test_one_weight_per_sequence_is_spread_over_its_slots(weights):
 
 def test_without_labels_the_slots_at_tokens_are_the_masked_rows():
     batch = padded(IDS, IS_TOKEN, [[1, 0], [2, 1]])
-    assert batch.masked.tolist() == [1, 0, 4]  # the third slot points at padding
+    assert batch.target_rows.tolist() == [1, 0, 4]  # the third slot points at padding
     assert len(batch.labels) == len(batch.weights) == 0
     assert batch.slots == 4
 

@@ -13,18 +13,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_models import small_masked_lm, small_tokenizer
+from small_models import gradients_of, small_masked_lm, small_tokenizer
 from small_presets import HF_SIZES, as_ours
 from strategies import seeds
 
 from pyroberta import Task, TextClassifier, TextClassifierPreprocessor
 from pyroberta.data.classifier_inputs import ClassifierInputs
 from pyroberta.model.config import RobertaConfig
-from pyroberta.model.gradients import Gradients
-from pyroberta.model.parameters import shapes
-from pyroberta.ops import REFERENCE
 from pyroberta.presets import hf
-from pyroberta.training.loop import compute_gradients
 from pyroberta.training.losses import SparseCategoricalCrossentropy
 
 pytestmark = [
@@ -91,14 +87,12 @@ def test_logits_loss_and_all_gradients_are_transformers(lengths: list[int], clas
     expected = as_ours(config, {name: weight.grad.numpy() for name, weight in model.named_parameters()})
 
     batch = ClassifierInputs(config, None).features(features(ids), labels)
-    grads = Gradients(params.zeros_like(), shapes(config))
-    loss = SparseCategoricalCrossentropy(from_logits=True)
-    (result,) = compute_gradients(REFERENCE, params, config, [batch], grads, loss, seed=0, step=0)
+    sums, (result,) = gradients_of(params, config, [batch], SparseCategoricalCrossentropy(from_logits=True))
     assert result.losses.mean() == pytest.approx(float(theirs.loss.detach()), rel=1e-10)
     assert np.array_equal(result.predicted, theirs.logits.detach().numpy().argmax(axis=1))
     scale = np.abs(expected.flat).max()
     for name in params:
-        np.testing.assert_allclose(grads.sums[name], expected[name], rtol=0, atol=1e-9 * scale, err_msg=name)
+        np.testing.assert_allclose(sums[name], expected[name], rtol=0, atol=1e-9 * scale, err_msg=name)
 
 
 def test_a_directory_of_transformers_goes_through_and_its_logits_stay(tmp_path: Path) -> None:

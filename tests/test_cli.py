@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import importlib
 import io
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -20,14 +22,12 @@ from small_models import TEXTS
 
 from pyroberta import MaskedLM, TextClassifier, Tokenizer, __version__, backends, optimizers
 from pyroberta.cli import doctor
-from pyroberta.cli import main as cli
-from pyroberta.cli.main import main
+from pyroberta.cli.exit_codes import Stopped
+from pyroberta.cli.main import COMMANDS, command_module, main
 from pyroberta.tasks import inference
 from pyroberta.training.callbacks import History
 
-COMMANDS = (
-    "fit", "evaluate", "fill-mask", "score", "train-tokenizer", "presets", "upload", "convert", "doctor", "demo",
-)  # fmt: skip
+SHARED = {"main", "exit_codes", "options", "streams"}  # the modules of pyroberta/cli that are no commands
 
 SHOWN = pytest.mark.filterwarnings("always")  # as a program shows them, where tests else make errors of them
 
@@ -54,6 +54,39 @@ def run(*arguments: str, **keywords) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, **keywords)
 
 
+# --- the registry -----------------------------------------------------------------------------------------------------
+
+
+def test_every_module_of_a_command_is_in_the_registry():
+    modules = {path.stem for path in Path(doctor.__file__).parent.glob("[!_]*.py")}
+    assert {name.replace("-", "_") for name in COMMANDS} == modules - SHARED
+    assert not [name for name in SHARED if hasattr(importlib.import_module(f"pyroberta.cli.{name}"), "SUMMARY")]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_module_of_a_command_says_its_arguments_runs_and_has_a_summary(command: str):
+    module = command_module(command)
+    assert callable(module.add_arguments)
+    assert callable(module.run)
+    assert module.SUMMARY[0].islower()
+    assert not module.SUMMARY.endswith(".")
+
+
+def test_the_parser_loads_nothing_that_a_command_needs_when_it_runs():
+    """`pyroberta --help` is fast. shutil, with the packers that it brings, is argparse's."""
+    code = """
+import sys, argparse, shutil, pyroberta
+before = set(sys.modules)
+from pyroberta.cli.main import build_parser
+build_parser().format_help()
+print(*(set(sys.modules) - before))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = {name for name in done.stdout.split() if not name.startswith("pyroberta.cli")}
+    assert "pyroberta.cli.demo" in done.stdout.split()
+    assert loaded == set()
+
+
 # --- help and wrong usage ---------------------------------------------------------------------------------------------
 
 
@@ -77,7 +110,10 @@ def test_the_main_help_lists_every_command(capsys: pytest.CaptureFixture[str]):
         main(["--help"])
     assert stopped.value.code == 0
     out = capsys.readouterr().out
-    assert [command for command in COMMANDS if f"    {command}" in out] == list(COMMANDS)
+    listed = re.findall(r"^    ([a-z-]+)\b", out, flags=re.M)
+    assert listed == [
+        "fit", "evaluate", "fill-mask", "score", "train-tokenizer", "presets", "upload", "convert", "doctor", "demo",
+    ]  # fmt: skip
     with pytest.raises(SystemExit):
         main(["--version"])
     assert capsys.readouterr().out == f"pyroberta {__version__}\n"
@@ -316,14 +352,14 @@ def test_long_texts_are_split_in_training_and_the_schedule_counts_their_steps(lo
     output = str(tmp_path / "out")
     arguments = ["fit", long_text, "-o", output, *model, "--batch-size", "1", "--epochs", "2", "--quiet", "--json"]
     rates = []
-    adam = optimizers.Adam.apply
+    adam = optimizers.Adam.update
 
     def spy(self, *rest):
         rates.append(self.learning_rate)
         return adam(self, *rest)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(optimizers.Adam, "apply", spy)
+        patch.setattr(optimizers.Adam, "update", spy)
         assert main([*arguments, "--warmup", "0.5", "--learning-rate", "0.01"]) == 0
     out, err = capsys.readouterr()
     assert json.loads(out)["updates"] == 8  # of 3 windows and a text, twice
@@ -680,7 +716,7 @@ def test_standard_input_that_is_no_text_is_an_error(model: list[str], capsys, mo
         (OSError(errno.ENOSPC, "x"), 1),
         (MemoryError(), 1),
         (KeyboardInterrupt(), 130),
-        (cli.Stopped(signal.SIGTERM), 143),
+        (Stopped(signal.SIGTERM), 143),
     ],
     ids=repr,
 )
@@ -688,7 +724,7 @@ def test_the_exit_code_tells_who_can_mend_it(error: BaseException, code: int, ca
     def fail(arguments):
         raise error
 
-    monkeypatch.setattr(cli, "_doctor", fail)
+    monkeypatch.setattr(doctor, "run", fail)
     assert main(["doctor"]) == code
     assert len(capsys.readouterr().err.splitlines()) == 1
     with pytest.raises(SystemExit):

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_models import TEXTS, small_masked_lm
 
-from pyroberta.data.examples import HeldExamples, StreamedExamples, grouped, onwards
-from pyroberta.model.batch import Batch, pack
+from pyroberta.data.examples import HeldExamples, StreamedExamples, grouped, num_batches, onwards
+from pyroberta.model.batch import Batch, pack, take
 
 
 def held(texts=TEXTS, sample_weight=None, **settings) -> HeldExamples:
@@ -21,37 +21,75 @@ def held(texts=TEXTS, sample_weight=None, **settings) -> HeldExamples:
 def parts(batch: Batch) -> list[tuple[int, ...]]:
     """The sequences with their labels put back."""
     ids = batch.ids.copy()
-    ids[batch.masked] = batch.labels
+    ids[batch.target_rows] = batch.labels
     return [tuple(part.tolist()) for part in np.split(ids, batch.starts[1:])[:-1]]
 
 
 def everything(batches) -> list[tuple]:
     return [
-        (batch.ids.tolist(), batch.masked.tolist(), batch.labels.tolist(), batch.weights.tolist()) for batch in batches
+        (batch.ids.tolist(), batch.target_rows.tolist(), batch.labels.tolist(), batch.weights.tolist())
+        for batch in batches
     ]
 
 
-@given(batch_size=st.integers(1, 8), seed=st.integers(0, 2**64), shuffle=st.booleans())
-def test_an_epoch_visits_every_sequence_once(batch_size: int, seed: int, shuffle: bool):
+def one_by_one(batches) -> list[tuple]:
+    """The sequences of all batches: their ids as the model sees them, their labels and weights."""
+    found = []
+    for batch in batches:
+        for b in range(len(batch)):
+            one = take(batch, np.array([b]))
+            found.append((one.ids.tolist(), one.target_rows.tolist(), one.labels.tolist(), one.weights.tolist()))
+    return found
+
+
+def test_a_pass_visits_every_sequence_once_in_an_order_of_its_own():
+    orders = set()
+    for data_pass in range(3):
+        visited = [part for batch in held().batches(4, 0, data_pass, True) for part in parts(batch)]
+        assert sorted(visited) == sorted(parts(held().data))
+        orders.add(tuple(visited))
+    assert len(orders) == 3
+
+
+@given(batch_size=st.integers(1, 8), seed=st.integers(0, 2**64 - 1), shuffle=st.booleans())
+def test_neither_the_order_nor_the_masks_depend_on_the_batch_size(batch_size: int, seed: int, shuffle: bool):
     examples = held()
-    batches = list(examples.batches(batch_size, (seed,), shuffle))
-    assert len(batches) == examples.num_batches(batch_size)
-    visited = [part for batch in batches for part in parts(batch)]
-    assert sorted(visited) == sorted(parts(examples.data))
+    batches = list(examples.batches(batch_size, seed, 2, shuffle))
+    assert len(batches) == num_batches(examples, batch_size)
+    assert one_by_one(batches) == one_by_one(examples.batches(1, seed, 2, shuffle))
     if not shuffle:
-        assert visited == parts(examples.data)
+        assert [part for batch in batches for part in parts(batch)] == parts(examples.data)
 
 
-def test_batches_follow_from_the_seed_alone():
-    first, same = (everything(held().batches(2, (3, 1), True)) for _ in range(2))
+@given(start=st.integers(0, 6), batch_size=st.integers(1, 4))
+def test_a_pass_can_begin_in_its_midst(start: int, batch_size: int):
+    whole = one_by_one(held().batches(1, 7, 0, True))
+    assert one_by_one(held().batches(batch_size, 7, 0, True, start)) == whole[start:]
+
+
+def test_batches_follow_from_the_seed_and_the_pass_alone():
+    first, same = (everything(held().batches(2, 3, 1, True)) for _ in range(2))
     assert first == same
-    assert first != everything(held().batches(2, (3, 2), True))
-    assert first != everything(held().batches(2, (4, 1), True))
+    assert first != everything(held().batches(2, 3, 2, True))
+    assert first != everything(held().batches(2, 4, 1, True))
 
 
-def test_masks_differ_from_batch_to_batch_of_the_same_texts():
-    batches = list(held([TEXTS[0]] * 8).batches(1, (0,), False))
-    assert len({tuple(batch.masked) for batch in batches}) > 1
+def test_the_same_text_is_masked_elsewhere_as_another_example():
+    batches = list(held([TEXTS[0]] * 8).batches(1, 0, 0, False))
+    assert len({tuple(batch.target_rows) for batch in batches}) > 1
+
+
+@pytest.mark.parametrize("seed", [0, 5])
+def test_evaluation_masks_an_example_alike_whatever_the_seed_and_the_texts_beside_it(seed: int):
+    model = small_masked_lm()
+    model.seed = seed
+    whole = one_by_one(model._reader().examples(TEXTS).fixed(4))
+    assert one_by_one(held(TEXTS[:2]).fixed(1)) == whole[:2]
+
+
+def test_the_second_part_of_a_split_is_masked_as_if_it_were_given_alone():
+    _, last = held().split(0.5)
+    assert one_by_one(last.fixed(2)) == one_by_one(held(TEXTS[3:]).fixed(2))
 
 
 @given(batch_size=st.integers(1, 8))
@@ -71,9 +109,9 @@ def test_weights_go_with_their_texts_through_shuffling_and_splitting():
     weights = np.arange(1.0, 9.0)
     examples = held(texts, weights)
     for side in (examples, *examples.split(0.5)):
-        for batch in side.batches(3, (0,), True):
+        for batch in side.batches(3, 0, 0, True):
             lengths = np.diff(batch.starts)
-            owners = np.searchsorted(batch.starts, batch.masked, side="right") - 1
+            owners = np.searchsorted(batch.starts, batch.target_rows, side="right") - 1
             assert (batch.weights == lengths[owners] - 2).all()  # <s> and </s>
 
 
@@ -90,18 +128,22 @@ def test_labels_that_are_there_already_are_kept():
     x, y, weights = masked_lm.preprocessor(TEXTS, rng=np.random.default_rng(1))
     examples = masked_lm._reader().examples(x, y, weights)
     assert examples.mask is None
-    order = [part for batch in examples.batches(4, (0,), True) for part in parts(batch)]
+    order = [part for batch in examples.batches(4, 0, 0, True) for part in parts(batch)]
     assert sorted(order) == sorted(parts(held().data))
     assert [batch.slots for batch in examples.fixed(4)] == [32, 16]
 
 
-def test_a_streams_batches_keep_their_order_and_are_masked_by_their_number():
-    (batch,) = ([held([text])] for text in TEXTS[:1])
-    streamed = StreamedExamples(lambda size: iter(batch * 3))
-    fixed = everything(streamed.fixed(1))
-    assert everything(streamed.fixed(7)) == fixed
-    assert len({str(one) for one in fixed}) > 1
-    assert everything(streamed.batches(1, (5,), True)) != fixed
+def test_a_streams_examples_keep_their_order_and_are_masked_by_their_number():
+    examples = [held([text]) for text in TEXTS]
+    streamed = StreamedExamples(lambda size: iter(examples))
+    assert one_by_one(streamed.fixed(7)) == one_by_one(held().fixed(3))
+    assert one_by_one(streamed.batches(1, 5, 0, True)) == one_by_one(held().batches(2, 5, 0, False))
+    assert one_by_one(streamed.batches(1, 5, 0, True, start=2)) == one_by_one(held().batches(2, 5, 0, False))[2:]
+
+
+def test_a_stream_can_begin_in_the_midst_of_a_batch():
+    streamed = StreamedExamples(lambda size: held().parts(4))
+    assert one_by_one(streamed.batches(4, 5, 0, True, start=3)) == one_by_one(held().batches(2, 5, 0, False))[3:]
 
 
 @pytest.mark.parametrize("count", range(7))
@@ -116,22 +158,15 @@ def test_groups_are_full_but_for_the_last(count: int):
 
 
 def test_onwards_goes_from_pass_to_pass_and_begins_where_it_is_told_to():
-    examples, passes = held(), []
-
-    def seed(number: int, left_out: int) -> tuple[int, ...]:
-        passes.append((number, left_out))
-        return (number,)
-
-    whole = [everything(group) for group in islice(onwards(examples, 2, 2, seed, True, 0), 6)]
-    assert passes == [(0, 0), (1, 0), (2, 0)]
+    examples = held()
+    whole = [everything(group) for group in islice(onwards(examples, 2, 2, 9, True, 0, 0), 6)]
     assert [len(group) for group in whole] == [2, 1] * 3
-    assert whole[:2] == [everything(group) for group in grouped(examples.batches(2, (0,), True), 2)]
+    for data_pass in range(3):
+        of_pass = [everything(group) for group in grouped(examples.batches(2, 9, data_pass, True), 2)]
+        assert whole[2 * data_pass : 2 * data_pass + 2] == of_pass
     for begin in range(1, 5):
-        passes.clear()
-        assert [everything(group) for group in islice(onwards(examples, 2, 2, seed, True, begin), 2)] == whole[
-            begin : begin + 2
-        ]
-        assert passes[0] == (begin // 2, begin % 2)
+        groups = onwards(examples, 2, 2, 9, True, begin // 2, begin % 2 * 4)
+        assert [everything(group) for group in islice(groups, 2)] == whole[begin : begin + 2]
 
 
 def test_parts_are_all_sequences_in_order():

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-NO_OPS = ("__init__", "precision")  # the table, and a policy that no op names
+NO_OPS = ("__init__", "precision", "arrays")  # the table, a policy that no op names, and rows that compute nothing
 OPS = sorted(path.stem for path in (ROOT / "pyroberta" / "ops").glob("*.py") if path.stem not in NO_OPS)
 PAGES = [page for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))) if page.exists()]
 
@@ -136,6 +136,29 @@ def test_the_code_names_the_gradients_of_several_letters_as_its_page_does(op: st
 @pytest.mark.parametrize("op", OPS)
 def test_the_overview_lists_every_op(op: str) -> None:
     assert f"({op}.md)" in (ROOT / "docs" / "ops" / "index.md").read_text(encoding="utf-8")
+
+
+def glossary() -> list[tuple[str, list[str], Path]]:
+    """The rows of the glossary: term, names in the code, the file that has them."""
+    page = ROOT / "docs" / "glossary.md"
+    rows = [re.split(r" *(?<!\\)\| *", line)[1:-1] for line in page.read_text("utf-8").splitlines() if line[:2] == "| "]
+    found = [(term, code) for term, _, code in rows if "](../pyroberta/" in code]
+    links = [re.findall(r"\]\(([^)]+)\)", code) for _, code in found]
+    names = [re.findall(r"`([^`]+)`", code) for _, code in found]
+    return [(term, n, page.parent / link) for (term, _), n, (link,) in zip(found, names, links, strict=True)]
+
+
+def test_a_term_of_the_glossary_has_one_meaning() -> None:
+    terms = [term for term, *_ in glossary()]
+    assert len(terms) > 50
+    assert [term for term in terms if terms.count(term) > 1] == []
+
+
+@pytest.mark.parametrize(("term", "names", "file"), glossary(), ids=lambda part: part if isinstance(part, str) else "")
+def test_the_code_has_the_names_that_the_glossary_gives(term: str, names: list[str], file: Path) -> None:
+    assert names, f"{term}: the glossary names no place in the code"
+    code = file.read_text("utf-8")
+    assert [name for name in names if not re.search(rf"\b{re.escape(name)}\b", code)] == []
 
 
 def test_every_page_in_docs_can_be_reached_from_the_tour() -> None:

@@ -24,7 +24,8 @@ from hypothesis import strategies as st
 from small_models import TEXTS, small_masked_lm
 
 from pyroberta import MaskedLM, Tokenizer
-from pyroberta.cli import main as cli
+from pyroberta.cli.exit_codes import FAILED
+from pyroberta.cli.main import main
 from pyroberta.formats import atomic, hdf5_writer, new_files, safetensors_io
 from pyroberta.formats.atomic import replacing_directory
 from pyroberta.formats.new_files import NewFile, replace_files
@@ -363,7 +364,7 @@ def test_a_model_that_the_command_line_cannot_save_is_saved_elsewhere(tmp_path, 
 
     monkeypatch.setattr(MaskedLM, "save_to_preset", save)
     command = ["fit", str(tmp_path / "texts.txt"), "-o", str(tmp_path / "out" / "model"), "--quiet"]
-    assert cli.main(command) == cli.FAILED
+    assert main(command) == FAILED
     error = capsys.readouterr().err
     assert "No space left on device" in error
     found = list((tmp_path / "here").iterdir())
@@ -379,6 +380,6 @@ def test_standard_output_to_a_full_disk_is_named():
     command = [sys.executable, "-m", "pyroberta", "presets"]
     with open("/dev/full", "w") as disk:
         done = subprocess.run(command, stdout=disk, stderr=subprocess.PIPE, text=True, check=False)
-    assert done.returncode == cli.FAILED
+    assert done.returncode == FAILED
     message = f"[Errno {errno.ENOSPC}] can't write to standard output: No space left on device"
     assert done.stderr == f"pyroberta: {message}\n"

@@ -15,18 +15,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy import ndarray as Array
+from small_models import gradients_of
 from small_presets import as_ours
 from strategies import seeds
 
 from pyroberta.model.batch import Batch, pack_padded
 from pyroberta.model.config import RobertaConfig
-from pyroberta.model.gradients import Gradients
 from pyroberta.model.initial_values import initialise
 from pyroberta.model.model import model_logits
 from pyroberta.model.parameters import Arrays
 from pyroberta.ops import REFERENCE
 from pyroberta.presets import hf
-from pyroberta.training.loop import compute_gradients
 from pyroberta.training.losses import SparseCategoricalCrossentropy
 from pyroberta.training.optimizers import TorchAdamW
 
@@ -162,11 +161,11 @@ def their_step(model: Any, data: Example) -> Any:
     return out
 
 
-def our_step(config: RobertaConfig, params: Arrays, data: Example, grads: Gradients) -> float:
-    """Our loss under transformers' reduction, after the gradients were set."""
+def our_step(config: RobertaConfig, params: Arrays, data: Example) -> tuple[float, Arrays]:
+    """Our loss under transformers' reduction, and its gradients."""
     mean = SparseCategoricalCrossentropy(from_logits=True, reduction="mean_with_sample_weight")
-    (result,) = compute_gradients(REFERENCE, params, config, [data.batch], grads, mean, seed=0, step=0)
-    return float(result.weights @ result.losses) / result.denominator
+    sums, (result,) = gradients_of(params, config, [data.batch], mean)
+    return float(result.weights @ result.losses) / result.denominator, sums
 
 
 class Outcome(NamedTuple):
@@ -184,10 +183,9 @@ def theirs(config: RobertaConfig, model: Any, data: Example) -> Outcome:
 
 
 def mine(config: RobertaConfig, params: Arrays, data: Example) -> Outcome:
-    grads = Gradients(params.zeros_like(), set(params))
-    loss = our_step(config, params, data, grads)
+    loss, gradients = our_step(config, params, data)
     logits = model_logits(REFERENCE, params, config, data.batch, np.arange(data.batch.num_tokens))
-    return Outcome(logits, loss, grads.sums)
+    return Outcome(logits, loss, gradients)
 
 
 # ----------------------------------------------------------------------------------------------------------- the errors
@@ -286,12 +284,11 @@ def ten_steps(config: RobertaConfig, scale: float, lengths: list[int], seed: int
     params = params_of(config, model)
     optimizer = TorchAdamW(1e-3, weight_decay=0.1)
     theirs_optimizer = torch.optim.AdamW(decay_groups(model, 0.1), lr=1e-3)
-    grads = Gradients(params.zeros_like(), set(params))
     for step in range(10):
         data = example(config, lengths, seed + step)
-        loss, expected = our_step(config, params, data, grads), their_step(model, data).loss.item()
+        (loss, gradients), expected = our_step(config, params, data), their_step(model, data).loss.item()
         assert abs(loss - expected) <= TEN_STEPS * expected
-        optimizer.apply(params, grads.sums, grads.trainable, REFERENCE)
+        optimizer.apply(params, gradients, list(params), REFERENCE)
         theirs_optimizer.step()
     return params, params_of(config, model)
 

@@ -137,10 +137,10 @@ def test_batches_may_be_features_with_labels_and_weights():
 def test_a_stream_is_cut_into_batches_and_reads_no_further_than_asked():
     source = iter(["a", "b", "c", "d", "e"])
     examples = reader().examples(source, stream=True)
-    batches = examples.batches(2, (0,), shuffle=True)
+    batches = examples.batches(2, 0, 0, shuffle=True)
     assert len(next(batches)) == 2
     assert next(source) == "c"
-    assert examples.num_batches(2) is None
+    assert examples.num_examples is None
 
 
 # --- features ---------------------------------------------------------------------------------------------------------
@@ -154,7 +154,7 @@ def test_features_become_a_packed_batch():
     }
     batch = reader().features(x, [[5, 6], [7, 0]], [[1, 0.5], [2, 0]])
     assert batch.ids.tolist() == [0, 9, 8, 2, 0, 7, 2]
-    assert batch.masked.tolist() == [2, 1, 5]
+    assert batch.target_rows.tolist() == [2, 1, 5]
     assert batch.labels.tolist() == [5, 6, 7]
     assert batch.weights.tolist() == [1, 0.5, 2]
     assert batch.slots == 4

@@ -11,18 +11,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy import ndarray as Array
+from small_models import gradients_of
 
 from pyroberta.model.batch import Batch, pack_padded, slot_rows, unpack
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.encoder import encoder_forward
-from pyroberta.model.gradients import Gradients
 from pyroberta.model.initial_values import initialise
 from pyroberta.model.model import model_logits
 from pyroberta.model.parameters import Arrays, shapes
 from pyroberta.ops import REFERENCE
 from pyroberta.training import metrics, optimizers
-from pyroberta.training.loop import Result, compute_gradients
 from pyroberta.training.losses import SparseCategoricalCrossentropy
+from pyroberta.training.step import Result
 
 GOLDEN = dict(np.load(Path(__file__).parent / "golden" / "keras_tiny.npz"))
 CONFIG = RobertaConfig(**json.loads(str(GOLDEN["config"])))
@@ -89,9 +89,8 @@ def batch() -> Batch:
 def step(params: Arrays, batch: Batch, reduction: str = "sum_over_batch_size") -> tuple[Arrays, Result]:
     """Gradients and losses of one step under a reduction; Keras's default unless another is named."""
     loss = SparseCategoricalCrossentropy(from_logits=True, reduction=reduction)  # type: ignore[arg-type]
-    grads = Gradients(params.zeros_like(), set(params))
-    (result,) = compute_gradients(REFERENCE, params, CONFIG, [batch], grads, loss, seed=0, step=0)
-    return grads.sums, result
+    sums, (result,) = gradients_of(params, CONFIG, [batch], loss)
+    return sums, result
 
 
 def value(result: Result) -> float:

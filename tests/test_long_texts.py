@@ -37,7 +37,7 @@ def classifier() -> TextClassifier:
 def parts_of(batch) -> list[str]:
     """The sequences of a batch as text, their labels put back."""
     ids = batch.ids.copy()
-    ids[batch.masked] = batch.labels
+    ids[batch.target_rows] = batch.labels
     return [TOKENIZER.decode(part, skip_special_tokens=True) for part in np.split(ids, batch.starts[1:-1])]
 
 
@@ -149,7 +149,7 @@ def test_each_window_has_the_weight_of_its_text():
     held = reader().examples([LETTERS[:20], "go", LETTERS[:9]], sample_weight=[2.0, 3.0, 0.5])
     assert held.weights.tolist() == [2.0, 2.0, 2.0, 3.0, 0.5, 0.5]
     (batch,) = held.fixed(99)
-    owners = np.searchsorted(batch.starts, batch.masked, side="right") - 1
+    owners = np.searchsorted(batch.starts, batch.target_rows, side="right") - 1
     assert batch.weights.tolist() == held.weights[owners].tolist()
     first, second = reader().examples(iter([([LETTERS[:9]], None, [0.5])])).fixed(99)
     assert set(first.weights) == set(second.weights) == {0.5}
@@ -207,7 +207,7 @@ def test_steps_per_epoch_counts_steps_of_windows_and_none_is_lost_between_epochs
 @QUIET
 def test_a_stream_is_read_no_further_than_its_windows_are_needed():
     source = iter([LETTERS[:40], "a", "b", "c"])
-    batches = reader().examples(source, stream=True).batches(2, (0,), shuffle=False)
+    batches = reader().examples(source, stream=True).batches(2, 0, 0, shuffle=False)
     assert [len(next(batches)), len(next(batches))] == [2, 2]
     assert next(source) == "a"
 

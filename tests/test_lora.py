@@ -61,7 +61,7 @@ def test_backward_is_the_derivative_for_factors_and_for_what_lies_below_them(nam
     batch, params = random_batch(config, [5, 1, 7], seed=1), random_params(config, seed=2)
     if num_classes:
         labels = np.array([0, 2, 1], np.int32)
-        batch = replace(batch, masked=batch.starts[:-1], labels=labels, weights=np.ones(3))
+        batch = replace(batch, target_rows=batch.starts[:-1], labels=labels, weights=np.ones(3))
 
     def forward(value):
         moved = params.astype(np.float64)

@@ -14,7 +14,7 @@ from small_models import TEXTS, small_masked_lm, small_tokenizer
 from pyroberta import Backbone, MaskedLM, MaskedLMPreprocessor, TextClassifier
 from pyroberta.backends import BackendError
 from pyroberta.training import callbacks, losses, metrics, optimizers
-from pyroberta.training.loop import NonFiniteError
+from pyroberta.training.step import NonFiniteError
 
 REDUCTIONS = ("sum_over_batch_size", "mean", "mean_with_sample_weight", "sum")
 
@@ -141,7 +141,7 @@ def batches_seen(masked_lm: MaskedLM, monkeypatch: pytest.MonkeyPatch, **keyword
     def spy(self, group, running):
         for batch in group:
             ids = batch.ids.copy()
-            ids[batch.masked] = batch.labels
+            ids[batch.target_rows] = batch.labels
             seen.append([tuple(part) for part in np.split(ids, batch.starts[1:-1])])
         return update(self, group, running)
 

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import seeds
 
-from pyroberta.text.masking import corrupt, exact_count, number_words, select, word_edges
+from pyroberta.ops import Key
+from pyroberta.text.masking import DRAWS, corrupt, exact_count, number_words, select, token_draws, word_edges
 
 MASK = 4
 
@@ -59,7 +60,7 @@ def test_the_exact_count_is_the_ceiling_of_the_decimal_that_was_written():
 @given(lengths=some_lengths, rate=some_rates, limit=st.integers(1, 50), seed=seeds)
 def test_exact_selects_the_ceiling_but_at_least_one_and_at_most_the_limit(lengths, rate, limit, seed):
     owners, words = each_alone(lengths)
-    is_selected = select(owners, words, rate, limit, np.random.default_rng(seed))
+    is_selected = select(owners, words, rate, limit, np.random.default_rng(seed).random(len(owners)))
     selected = np.bincount(owners[is_selected], minlength=len(lengths))
     want = [min(max(1, math.ceil(Fraction(str(rate)) * n)), limit) if n else 0 for n in lengths]
     assert selected.tolist() == want
@@ -71,7 +72,7 @@ def test_a_text_that_can_be_trained_on_always_has_a_masked_token_and_never_more_
 ):
     owners, words = in_words(sizes)
     limit = max((size for sequence in sizes for size in sequence), default=1) + more
-    is_selected = select(owners, words, rate, limit, np.random.default_rng(seed), count=count)
+    is_selected = select(owners, words, rate, limit, np.random.default_rng(seed).random(len(owners)), count=count)
     selected = np.bincount(owners[is_selected], minlength=len(sizes))
     for sequence, number in zip(sizes, selected, strict=True):
         assert min(1, sum(sequence)) <= number <= limit
@@ -80,7 +81,7 @@ def test_a_text_that_can_be_trained_on_always_has_a_masked_token_and_never_more_
 def test_bernoulli_selects_each_token_with_the_given_probability():
     n, rate, trials = 12, 0.15, 20_000
     owners, words = each_alone([n] * trials)
-    is_selected = select(owners, words, rate, n, np.random.default_rng(0), count="bernoulli")
+    is_selected = select(owners, words, rate, n, np.random.default_rng(0).random(len(owners)), count="bernoulli")
     numbers = np.bincount(owners[is_selected], minlength=trials)
 
     # The binomial, with its zero moved to one, and the tail from 5 up in one class.
@@ -97,7 +98,9 @@ def test_bernoulli_selects_each_token_with_the_given_probability():
 def test_every_token_is_selected_equally_often(count):
     n, trials = 15, 12_000
     owners, words = each_alone([n] * trials)
-    is_selected = select(owners, words, 0.1, 1, np.random.default_rng(1), count=count)  # one token of each text
+    is_selected = select(
+        owners, words, 0.1, 1, np.random.default_rng(1).random(len(owners)), count=count
+    )  # one token of each text
     chosen = np.flatnonzero(is_selected) % n
     assert len(chosen) == trials
     assert chi_square(np.bincount(chosen, minlength=n), np.full(n, trials / n)) < CHI_SQUARE_0_001[14]
@@ -106,7 +109,9 @@ def test_every_token_is_selected_equally_often(count):
 def test_every_pair_of_tokens_is_selected_equally_often():
     n, trials = 5, 10_000
     owners, words = each_alone([n] * trials)
-    is_selected = select(owners, words, 0.4, 96, np.random.default_rng(2)).reshape(trials, n)  # two of five
+    is_selected = select(owners, words, 0.4, 96, np.random.default_rng(2).random(len(owners))).reshape(
+        trials, n
+    )  # two of five
     pairs = is_selected @ 2 ** np.arange(n)
     _, observed = np.unique(pairs, return_counts=True)
     assert len(observed) == math.comb(n, 2)
@@ -114,9 +119,11 @@ def test_every_pair_of_tokens_is_selected_equally_often():
 
 
 @given(lengths=some_lengths, rate=some_rates, count=some_counts, seed=seeds)
-def test_the_same_generator_state_gives_the_same_masks(lengths, rate, count, seed):
+def test_the_same_draws_give_the_same_masks(lengths, rate, count, seed):
     owners, words = each_alone(lengths)
-    once, again = (select(owners, words, rate, 9, np.random.default_rng(seed), count=count) for _ in range(2))
+    once, again = (
+        select(owners, words, rate, 9, np.random.default_rng(seed).random(len(owners)), count=count) for _ in range(2)
+    )
     assert np.array_equal(once, again)
 
 
@@ -126,7 +133,7 @@ def test_the_same_generator_state_gives_the_same_masks(lengths, rate, count, see
 @given(sizes=some_words, rate=some_rates, count=some_counts, more=st.integers(0, 40), seed=seeds)
 def test_a_word_is_selected_as_a_whole_or_not_at_all(sizes, rate, count, more, seed):
     owners, words = in_words(sizes)
-    is_selected = select(owners, words, rate, 5 + more, np.random.default_rng(seed), count=count)
+    is_selected = select(owners, words, rate, 5 + more, np.random.default_rng(seed).random(len(owners)), count=count)
     selected = np.bincount(words[is_selected], minlength=words.max(initial=-1) + 1)
     assert all(number in (0, size) for number, size in zip(selected, np.bincount(words), strict=True))
 
@@ -135,7 +142,7 @@ def test_a_word_is_selected_as_a_whole_or_not_at_all(sizes, rate, count, more, s
 def test_whole_words_meet_the_count_to_within_one_word(sizes, rate, more, seed):
     owners, words = in_words(sizes)
     limit = 5 + more
-    is_selected = select(owners, words, rate, limit, np.random.default_rng(seed))
+    is_selected = select(owners, words, rate, limit, np.random.default_rng(seed).random(len(owners)))
     selected = np.bincount(owners[is_selected], minlength=len(sizes))
     for sequence, number in zip(sizes, selected, strict=True):
         if sequence:
@@ -195,7 +202,7 @@ def test_word_edges_follow_the_ids_even_with_holes():
 def test_eighty_percent_are_masked_ten_random_ten_kept():
     n, ordinary = 50_000, np.arange(10, 210)
     labels = np.full(n, 10)
-    seen = corrupt(labels, MASK, ordinary, 0.8, 0.1, np.random.default_rng(3))
+    seen = corrupt(labels, MASK, ordinary, 0.8, 0.1, *np.random.default_rng(3).random((2, n)))
     same = 0.1 / len(ordinary)  # a random token may be the very one that was there
     observed = [(seen == MASK).sum(), (seen == 10).sum(), ((seen != MASK) & (seen != 10)).sum()]
     expected = np.multiply([0.8, 0.1 + same, 0.1 - same], n)
@@ -204,7 +211,7 @@ def test_eighty_percent_are_masked_ten_random_ten_kept():
 
 def test_random_tokens_are_uniform_over_the_ordinary_ids():
     n, ordinary = 24_000, np.array([3, *range(7, 17), 99])
-    seen = corrupt(np.zeros(n, int), MASK, ordinary, 0.0, 1.0, np.random.default_rng(4))
+    seen = corrupt(np.zeros(n, int), MASK, ordinary, 0.0, 1.0, *np.random.default_rng(4).random((2, n)))
     values, observed = np.unique(seen, return_counts=True)
     assert values.tolist() == ordinary.tolist()
     assert chi_square(observed, np.full(12, n / 12)) < CHI_SQUARE_0_001[11]
@@ -215,13 +222,44 @@ def test_rates_of_zero_and_one_leave_nothing_to_chance(n, seed):
     rng = np.random.default_rng(seed)
     labels = rng.integers(5, 50, n)
     ordinary = np.arange(50, 60)
-    assert (corrupt(labels, MASK, ordinary, 1.0, 0.0, rng) == MASK).all()
-    assert (corrupt(labels, MASK, ordinary, 0.0, 0.0, rng) == labels).all()
-    assert (corrupt(labels, MASK, ordinary, 0.0, 1.0, rng) >= 50).all()
+    draws = rng.random((2, n))
+    assert (corrupt(labels, MASK, ordinary, 1.0, 0.0, *draws) == MASK).all()
+    assert (corrupt(labels, MASK, ordinary, 0.0, 0.0, *draws) == labels).all()
+    assert (corrupt(labels, MASK, ordinary, 0.0, 1.0, *draws) >= 50).all()
 
 
 def test_the_statistic_notices_a_wrong_distribution():
     n, ordinary = 50_000, np.arange(10, 210)
-    seen = corrupt(np.full(n, 10), MASK, ordinary, 0.79, 0.11, np.random.default_rng(3))
+    seen = corrupt(np.full(n, 10), MASK, ordinary, 0.79, 0.11, *np.random.default_rng(3).random((2, n)))
     observed = [(seen == MASK).sum(), (seen != MASK).sum()]
     assert chi_square(observed, np.multiply([0.8, 0.2], n)) > CHI_SQUARE_0_001[1]
+
+
+# ----------------------------------------------------------------------------------------------------- what is drawn
+
+
+@given(lengths=st.lists(st.integers(0, 9), min_size=1, max_size=6), seed=st.integers(0, 2**64 - 1), more=seeds)
+def test_a_sequence_has_the_same_draws_in_whichever_batch_it_stands(lengths, seed, more):
+    key = Key.of_masks(seed, 3)
+    numbers = np.random.default_rng(more).permutation(len(lengths))
+    starts = np.cumsum([0, *lengths])
+    together = token_draws(key, starts, numbers)
+    assert together.shape == (sum(lengths), DRAWS)
+    assert ((together >= 0.0) & (together < 1.0)).all()
+    for number, start, length in zip(numbers, starts, lengths, strict=False):
+        alone = token_draws(key, np.array([0, length]), np.array([number]))
+        np.testing.assert_array_equal(together[start : start + length], alone)
+
+
+def test_examples_passes_seeds_and_purposes_have_draws_of_their_own():
+    keys = [Key.of_masks(0, 0), Key.of_masks(0, 1), Key.of_masks(1, 0), Key.of_evaluation(), Key.of_single_update(0, 0)]
+    draws = [token_draws(key, np.array([0, 1]), np.array([number])).tobytes() for key in keys for number in (0, 1)]
+    assert len(set(draws)) == len(draws)
+
+
+def test_the_draws_are_uniform_and_independent():
+    draws = token_draws(Key.of_masks(5, 0), np.arange(0, 30_001, 3), np.arange(10_000))
+    cells = (draws * 2).astype(int) @ [1, 2, 4]
+    assert chi_square(np.bincount(cells, minlength=8), np.full(8, len(draws) / 8)) < CHI_SQUARE_0_001[9]
+    tenths = np.bincount((draws[:, 0] * 10).astype(int), minlength=10)
+    assert chi_square(tenths, np.full(10, len(draws) / 10)) < CHI_SQUARE_0_001[9]

@@ -122,7 +122,7 @@ def test_the_gradient_of_every_hidden_state_reaches_the_embeddings():
 def test_freezing_changes_no_bit_of_the_other_gradients(trainable, config, seed):
     trainable &= set(shapes(config))
     batch, params = random_batch(config, [3, 0, 6], seed), random_params(config, seed)
-    dlosses = np.random.default_rng(seed).standard_normal(len(batch.masked))
+    dlosses = np.random.default_rng(seed).standard_normal(len(batch.target_rows))
     full = gradients_of(params, config, batch, dlosses, shapes(config), KEY)
     some = gradients_of(params, config, batch, dlosses, trainable, KEY)
     for name in params:
@@ -139,7 +139,7 @@ def test_a_frozen_backbone_keeps_no_encoder_cache_and_calls_no_encoder_backward(
     _, caches = encoder_forward(REFERENCE, params, config, batch, KEY, grads.lowest)
     assert caches == {}
     calls.clear()
-    model_backward(ops, grads, np.ones(len(batch.masked)), cache)
+    model_backward(ops, grads, np.ones(len(batch.target_rows)), cache)
     # the head's list, once each, and nothing else
     loss = "cross_entropy_backward" if config is not TIED else "cross_entropy_backward_input"
     heads = [loss, "layer_norm_backward", "gelu_backward", "linear_backward"]
@@ -173,7 +173,7 @@ def test_without_keep_from_nothing_is_kept():
 def test_frozen_parameters_of_the_loss_cost_no_table_gradient():
     batch, params = random_batch(TIED, [3, 6], seed=0), random_params(TIED, seed=0)
     ops, calls = counting(REFERENCE)
-    gradients_of(params, TIED, batch, np.ones(len(batch.masked)), ["head.dense.kernel"], ops=ops)
+    gradients_of(params, TIED, batch, np.ones(len(batch.target_rows)), ["head.dense.kernel"], ops=ops)
     assert calls["cross_entropy_backward_input"] == 1
     assert calls["cross_entropy_backward"] == 0
 
@@ -185,25 +185,27 @@ def test_a_tied_tables_gradient_is_the_lookups_plus_the_outputs(lengths, seed):
     for name in tied:
         tied[name][...] = untied[name]
     untied["head.decoder"][...] = untied["embeddings.token"]
-    dlosses = np.ones(len(batch.masked))
+    dlosses = np.ones(len(batch.target_rows))
     apart = gradients_of(untied, UNTIED, batch, dlosses, shapes(UNTIED), KEY)
     together = gradients_of(tied, TIED, batch, dlosses, shapes(TIED), KEY)
     np.testing.assert_allclose(
         together["embeddings.token"], apart["embeddings.token"] + apart["head.decoder"], atol=1e-13
     )
-    if len(batch.masked):
+    if len(batch.target_rows):
         assert together["embeddings.token"].any(axis=1).all()  # every row, the pad row too
 
 
 @given(seed=seeds)
 def test_gradients_of_parts_of_a_batch_add_up_to_the_batchs(seed):
     batch, params = random_batch(TIED, [3, 6, 2], seed), random_params(TIED, seed)
-    dlosses = np.random.default_rng(seed).standard_normal(len(batch.masked))
+    dlosses = np.random.default_rng(seed).standard_normal(len(batch.target_rows))
     whole = gradients_of(params, TIED, batch, dlosses, shapes(TIED))
     grads = Gradients(params.zeros_like(), shapes(TIED))
     for start, stop in pairwise(batch.starts):
-        inside = (batch.masked >= start) & (batch.masked < stop)
-        part = replace(pack([batch.ids[start:stop]]), masked=batch.masked[inside] - start, labels=batch.labels[inside])
+        inside = (batch.target_rows >= start) & (batch.target_rows < stop)
+        part = replace(
+            pack([batch.ids[start:stop]]), target_rows=batch.target_rows[inside] - start, labels=batch.labels[inside]
+        )
         _, cache = model_forward(REFERENCE, params, TIED, part, keep_from=-1)
         model_backward(REFERENCE, grads, dlosses[inside], cache)
     np.testing.assert_allclose(grads.sums.flat, whole.flat, atol=1e-12 * max(1.0, np.abs(whole.flat).max()))
@@ -353,7 +355,7 @@ def test_a_float32_model_computes_in_float32_and_comes_near_the_float64_one(leng
 
         return noted
 
-    ones = np.ones(len(batch.masked))
+    ones = np.ones(len(batch.target_rows))
     grads = gradients_of(narrow, TIED, batch, ones.astype(np.float32), shapes(TIED), KEY, REFERENCE.wrapped(note))
     assert dtypes == {np.dtype(np.float32)}
     wanted = gradients_of(wide, TIED, batch, ones, shapes(TIED), KEY)
@@ -376,7 +378,7 @@ def test_logits_are_made_for_masked_tokens_alone():
         return noted
 
     model_forward(REFERENCE.wrapped(note), params, config, batch)
-    M, N = len(batch.masked), batch.num_tokens
+    M, N = len(batch.target_rows), batch.num_tokens
     assert 0 < M < N
     assert rows == {
         "linear_forward": [N, N, N, N] * 2 + [N, N, M, M] + [M],  # key, value, query, output; dense
@@ -389,7 +391,7 @@ def test_logits_are_made_for_masked_tokens_alone():
 def test_the_last_layer_for_some_rows_is_those_rows_of_the_last_layer(lengths, config, seed):
     """With dropout on: a row meets the mask that it meets among all."""
     batch, params = random_batch(config, lengths, seed, masked_share=0.3), random_params(config, seed)
-    rows = batch.masked
+    rows = batch.target_rows
     drawn = np.random.default_rng(seed).standard_normal((batch.num_tokens, config.hidden_dim))
     found = []
     for wanted, dx in (
@@ -421,11 +423,11 @@ def test_recomputing_changes_no_bit(lengths, config, seed):
 def test_masked_positions_may_come_in_any_order_and_twice():
     batch, params = random_batch(TIED, [6, 5], seed=0), random_params(TIED, seed=0)
     wild = replace(
-        batch, masked=np.array([7, 2, 7, 0]), labels=np.array([1, 2, 3, 4]), weights=np.ones(4)
+        batch, target_rows=np.array([7, 2, 7, 0]), labels=np.array([1, 2, 3, 4]), weights=np.ones(4)
     )  # fmt: skip
     (losses, _), _ = model_forward(REFERENCE, params, TIED, wild, KEY)
     for m in range(4):
-        one = replace(wild, masked=wild.masked[m : m + 1], labels=wild.labels[m : m + 1], weights=np.ones(1))
+        one = replace(wild, target_rows=wild.target_rows[m : m + 1], labels=wild.labels[m : m + 1], weights=np.ones(1))
         (alone, _), _ = model_forward(REFERENCE, params, TIED, one, KEY)
         np.testing.assert_allclose(losses[m], alone[0], atol=1e-12)
 
@@ -433,9 +435,9 @@ def test_masked_positions_may_come_in_any_order_and_twice():
 @given(lengths=some_lengths, config=configs, seed=seeds)
 def test_logits_and_losses_tell_the_same(lengths, config, seed):
     batch, params = random_batch(config, lengths, seed), random_params(config, seed)
-    logits = model_logits(REFERENCE, params, config, batch, batch.masked)
+    logits = model_logits(REFERENCE, params, config, batch, batch.target_rows)
     (losses, predicted), _ = model_forward(REFERENCE, params, config, batch)
-    assert logits.shape == (len(batch.masked), config.num_classes or config.vocabulary_size)
+    assert logits.shape == (len(batch.target_rows), config.num_classes or config.vocabulary_size)
     log_sums = np.log(np.exp(logits).sum(axis=1))
     np.testing.assert_allclose(log_sums - logits[np.arange(len(losses)), batch.labels], losses, atol=1e-12)
     assert np.array_equal(logits.argmax(axis=1), predicted)

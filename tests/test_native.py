@@ -168,9 +168,10 @@ def test_the_native_table_is_the_references_with_its_rows_replaced():
 
     ops = get_ops("native")
     assert ops.name == "native"
-    assert ops.adam_step is _native.adam_step
+    assert ops.squared_norm is _native.squared_norm
     own = {field.name for field in fields(Ops) if getattr(ops, field.name) is not getattr(REFERENCE, field.name)}
     assert {field.name for field in fields(Ops)} - own == {
+        *("zeros", "view", "copy", "fill", "clip", "clip_scale", "to_host", "from_host"),  # they compute nothing
         *("add", "gelu_backward"),  # one sum, one product of two arrays
         *("tanh_forward", "tanh_backward"),  # a row per text
     }

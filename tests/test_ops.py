@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import dtypes, seeds
 
+from pyroberta.backends import backends, get_ops
 from pyroberta.ops import REFERENCE, Ops
 
 N, M, C, F, V, T, H = 7, 4, 6, 10, 11, 5, 2
@@ -28,7 +29,16 @@ ARGUMENTS = {
     "tanh": lambda draw, ids: (draw(M, C),),
     "feed_forward": lambda draw, ids: (draw(N, C), draw(C, F), draw(F), draw(F, C), draw(C)),
     "add_norm": lambda draw, ids: (draw(N, C), draw(N, C), draw(C), draw(C), 1e-5, 0.3, (7, 8)),
+    "zeros": lambda draw, ids: ((N, C), draw(1).dtype),
+    "view": lambda draw, ids: (draw(N * C), 2, 8, (2, 3)),
+    "copy": lambda draw, ids: (draw(N, C), draw(N, C)),
+    "fill": lambda draw, ids: (draw(N, C), 0.5),
     "add": lambda draw, ids: (draw(N, C), draw(N, C)),
+    "clip": lambda draw, ids: (draw(N), 0.5),
+    "clip_scale": lambda draw, ids: (9.0, 1.5),
+    "all_finite": lambda draw, ids: (draw(N), draw(N, C)),
+    "to_host": lambda draw, ids: (draw(N, C),),
+    "from_host": lambda draw, ids: (draw(N, C),),
     "accumulate": lambda draw, ids: (draw(N, C), draw(N, C)),
     "squared_norm": lambda draw, ids: (draw(N),),
     "dropout": lambda draw, ids: (draw(N, C), 0.3, (7, 8)),
@@ -37,8 +47,24 @@ ARGUMENTS = {
     "logits": lambda draw, ids: (draw(M, C), draw(V, C), draw(V)),
     "adam_step": lambda draw, ids: (draw(N), draw(N), draw(N), draw(N) ** 2, 1e-3, 0.9, 0.999, 1e-7, 0.5, 0.1),
 }
+
+
+def tables() -> list[Ops]:
+    return [get_ops(name) for name, is_there, _ in backends() if is_there] + [get_ops("numpy", "mixed_bfloat16")]
+
+
 ROWS = [field.name for field in fields(Ops) if field.name != "name"]
-PURE_ROWS = [row for row in ROWS if row not in ("accumulate", "adam_step")]
+IN_PLACE = ("accumulate", "adam_step", "copy", "fill", "clip")
+PURE_ROWS = [row for row in ROWS if row not in IN_PLACE]
+WITHOUT_ARRAYS = (
+    "adam_step",
+    "squared_norm",
+    "copy",
+    "fill",
+    "clip",
+    "clip_scale",
+    "all_finite",
+)  # in what they return
 
 
 def call_with(row: str, dtype: type, seed: int):
@@ -78,7 +104,7 @@ def same(a: object, b: object) -> bool:
 def test_what_goes_in_as_a_dtype_comes_out_as_that_dtype(row, dtype):
     op, arguments = call_with(row, dtype, seed=0)
     results = op(*arguments)
-    assert row in ("adam_step", "squared_norm") or float_arrays(results)
+    assert bool(float_arrays(results)) == (row not in WITHOUT_ARRAYS)
     assert {array.dtype for array in float_arrays(results)} <= {np.dtype(dtype)}  # outputs, caches, gradients
 
 
@@ -113,6 +139,43 @@ def test_adam_changes_the_weights_and_moments_and_not_the_gradient():
     assert [np.array_equal(now, then) for now, then in zip(arguments[:4], before[:4], strict=True)] == [
         False, True, False, False
     ]  # fmt: skip
+
+
+def test_a_step_with_a_gradient_that_is_not_finite_changes_nothing():
+    step, arguments = call_with("adam_step", np.float64, seed=0)
+    before = copy.deepcopy(arguments)
+    step(*arguments, False)
+    assert same(arguments, before)
+
+
+@pytest.mark.parametrize("row", ["copy", "fill", "clip"])
+def test_a_row_that_works_in_place_changes_its_first_argument_alone(row):
+    op, (target, *rest) = call_with(row, np.float64, seed=0)
+    before = copy.deepcopy((target, rest))
+    assert op(target, *rest) is None
+    assert not same(target, before[0])
+    assert same(rest, before[1])
+
+
+@pytest.mark.parametrize("ops", tables(), ids=lambda ops: ops.name)
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_one_number_that_is_not_finite_is_found_in_any_of_the_arrays(ops: Ops, bad):
+    arrays = [np.ones(5), np.full((3, 4), 1e200), np.zeros(0)]  # the squares' sum overflows
+    assert ops.to_host(ops.all_finite(*arrays))
+    for array in arrays[:2]:
+        array.flat[1] = bad
+        assert not ops.to_host(ops.all_finite(*arrays))
+        array.flat[1] = 1.0
+
+
+def test_a_view_shares_memory_and_a_copy_does_not():
+    x = np.arange(6.0)
+    part = REFERENCE.view(x, 2, 6, (2, 2))
+    REFERENCE.fill(part, -1.0)
+    assert x.tolist() == [0.0, 1.0, -1.0, -1.0, -1.0, -1.0]
+    other = np.zeros(6)
+    REFERENCE.copy(other, x)
+    assert not np.shares_memory(other, x)
 
 
 def test_accumulating_changes_the_total_alone():

@@ -183,12 +183,12 @@ def test_neighbours_go_to_the_op_together():
     calls = []
 
     def wrap(name, op):
-        return lambda *args: (calls.append((name, len(args[0]))), op(*args))[1]
+        return lambda *args: (calls.append((name, args)), op(*args))[1]
 
     params = draw(0)
     optimizer = Adam()
     optimizer.apply(params, draw(1), NAMES, REFERENCE.wrapped(wrap))
-    assert calls == [("adam_step", params.flat.size)]
+    assert [len(args[0]) for name, args in calls if name == "adam_step"] == [params.flat.size]
 
 
 @given(seed=seeds, limit=st.floats(1e-3, 1e2), scale=st.floats(1e-3, 1e3))
@@ -231,7 +231,7 @@ def test_a_norm_that_is_not_finite_is_an_error_and_changes_nothing():
     before = params.flat.copy()
     grads["head.bias"][0] = math.inf
     optimizer = AdamW(global_clipnorm=1.0)
-    with pytest.raises(FloatingPointError, match="cannot clip the gradient: its norm is inf"):
+    with pytest.raises(FloatingPointError, match=r"the gradient is not finite\. The parameters are as they were"):
         optimizer.apply(params, grads, NAMES, REFERENCE)
     np.testing.assert_array_equal(params.flat, before)
     assert optimizer.iterations == 0

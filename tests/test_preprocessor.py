@@ -167,24 +167,24 @@ def test_masking_keeps_its_promises_on_any_text(texts, rate, count, whole_words,
     batch = masking.mask(sequences, np.random.default_rng(seed))
 
     # Only selected tokens change, and the labels bring them back.
-    assert np.all(np.diff(batch.masked) > 0)
+    assert np.all(np.diff(batch.target_rows) > 0)
     restored = batch.ids.copy()
-    restored[batch.masked] = batch.labels
+    restored[batch.target_rows] = batch.labels
     assert np.array_equal(restored, original)
 
     # No special token is selected, or put in but for the mask.
     special = [TOKENIZER.start_id, TOKENIZER.pad_id, TOKENIZER.end_id, TOKENIZER.unk_id]
     assert not np.isin(batch.labels, [*special, TOKENIZER.mask_id]).any()
-    assert not np.isin(batch.ids[batch.masked], special).any()
+    assert not np.isin(batch.ids[batch.target_rows], special).any()
 
     # One at least where there is anything to select, and no more than fit.
     for b, sequence in enumerate(sequences):
-        here = (batch.masked >= batch.starts[b]) & (batch.masked < batch.starts[b + 1])
+        here = (batch.target_rows >= batch.starts[b]) & (batch.target_rows < batch.starts[b + 1])
         ordinary = sum(int(i) not in TOKENIZER.special_ids for i in sequence)
         assert min(ordinary, 1) <= here.sum() <= min(ordinary, limit)
-    assert batch.weights.tolist() == [1.0] * len(batch.masked)
+    assert batch.weights.tolist() == [1.0] * len(batch.target_rows)
     assert batch.slots == len(texts) * limit
-    assert batch.ids.dtype == batch.masked.dtype == batch.labels.dtype == np.int32
+    assert batch.ids.dtype == batch.target_rows.dtype == batch.labels.dtype == np.int32
 
 
 def test_masking_leaves_the_encoded_texts_alone():
@@ -238,7 +238,7 @@ def test_a_call_pads_what_mask_packs(texts, seed):
     assert np.array_equal(padding_mask, token_ids != TOKENIZER.pad_id) or any("<pad>" in text for text in texts)
     rows, slots = np.nonzero(weights)
     assert np.array_equal(labels[rows, slots], packed.labels)
-    assert np.array_equal(features["mask_positions"][rows, slots] + packed.starts[rows], packed.masked)
+    assert np.array_equal(features["mask_positions"][rows, slots] + packed.starts[rows], packed.target_rows)
     assert not labels[weights == 0].any()
     assert not features["mask_positions"][weights == 0].any()
 

@@ -182,9 +182,10 @@ def test_a_subclass_makes_its_own_kind(tmp_path: Path) -> None:
     assert type(Mine.from_preset(tmp_path / "preset")) is Mine
 
 
-# What `evaluate` gave when the preset was made, on the last so many paragraphs of the speeches, and how far a sound
-# build may be from it. Two or eight heads in place of four are off by 1.5 at the least.
-RECORDED_LOSS = {40: 3.424, 400: 3.484}
+# What `evaluate` gave on the last so many paragraphs of the speeches, and how far a sound build may be from it. Two or
+# eight heads in place of four are off by 1.5 at the least. With other masks, the loss of the forty has a mean of 3.57
+# and a standard deviation of 0.17 (60 draws).
+RECORDED_LOSS = {40: 3.724, 400: 3.419}
 TOLERANCE = 0.02
 CUT = pytest.mark.filterwarnings("ignore:.*were cut, which drops")  # as when the losses were recorded
 

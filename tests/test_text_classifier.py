@@ -124,7 +124,7 @@ def test_native_comes_as_near_the_float64_reference_as_numpy_does(lengths, seed)
     native = get_ops("native")
     config = small_config(num_classes=4, classifier_dropout=0.3)
     drawn = random_batch(config, lengths, seed)
-    batch = replace(drawn, masked=drawn.starts[:-1], labels=np.arange(len(lengths), dtype=np.int32) % 4)
+    batch = replace(drawn, target_rows=drawn.starts[:-1], labels=np.arange(len(lengths), dtype=np.int32) % 4)
 
     def gradient(ops, params):
         grads = Gradients(params.zeros_like(), shapes(config))
@@ -420,6 +420,6 @@ def test_a_packed_batch_of_one_row_per_text_is_what_the_reader_makes():
     classifier = small_classifier()
     held = classifier._reader().examples(TEXTS, LABELS)
     (batch,) = held.fixed(6)
-    assert np.array_equal(batch.masked, pack(classifier.preprocessor.encode(TEXTS)).starts[:-1])
+    assert np.array_equal(batch.target_rows, pack(classifier.preprocessor.encode(TEXTS)).starts[:-1])
     assert batch.labels.tolist() == LABELS
     assert batch.slots == 6

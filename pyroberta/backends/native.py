@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import itertools
+import math
 import os
 import sys
 from collections.abc import Callable
@@ -53,6 +54,29 @@ def accumulate(total: Array, gradient: Gradient) -> Array:
     else:
         total += gradient
     return total
+
+
+def adam_step(
+    w: Array,
+    g: Array,
+    m: Array,
+    v: Array,
+    learning_rate: float,
+    beta_1: float,
+    beta_2: float,
+    epsilon: float,
+    scale: float = 1.0,
+    decay: float = 0.0,
+    is_finite: bool = True,
+) -> None:
+    """See `pyroberta.ops.adam`."""
+    if is_finite:
+        _native.adam_step(w, g, m, v, learning_rate, beta_1, beta_2, epsilon, scale, decay)
+
+
+def all_finite(*arrays: Array) -> bool:
+    """See `pyroberta.ops.arrays`."""
+    return all(math.isfinite(_native.squared_norm(x.reshape(-1))) or bool(np.isfinite(x).all()) for x in arrays)
 
 
 def gather_forward(x: Array, rows: Array) -> tuple[Array, Cache]:
@@ -302,7 +326,7 @@ def _slopes(dlosses: Array, cache: Cache) -> Any:
 def native_ops() -> Ops:
     """The table with all rows in C++ that are worth it."""
     rows = {name: row for name, row in globals().items() if name in Ops.__dataclass_fields__}
-    return replace(REFERENCE, name="native", squared_norm=_native.squared_norm, adam_step=_native.adam_step, **rows)
+    return replace(REFERENCE, name="native", squared_norm=_native.squared_norm, **rows)
 
 
 @cache

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import contextlib
 import sys
 import warnings
 from itertools import cycle
@@ -11,13 +13,15 @@ from typing import Any
 import numpy as np
 from numpy import ndarray as Array
 
+from pyroberta.cli import options
 from pyroberta.data import speeches
-from pyroberta.presets.writing import check_saveable
 from pyroberta.tasks.backbone import Backbone
 from pyroberta.tasks.masked_lm import MaskedLM
 from pyroberta.text.preprocessor import MaskedLMPreprocessor
 from pyroberta.text.tokenizer import Tokenizer
 from pyroberta.training import optimizers, schedules
+
+SUMMARY = "fit the embedded preset on real speeches and fill masks before and after"
 
 HELD_OUT = 200  # paragraphs at the end of the speeches, never trained on
 PROMPTS = (
@@ -25,6 +29,28 @@ PROMPTS = (
     "We must protect Social <mask> and Medicare.",
     "God bless the United States of <mask>.",
 )
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments."""
+    parser.add_argument("--from-scratch", action="store_true", help="train a fresh small model instead")
+    parser.add_argument(
+        "--updates", type=options.positive, metavar="N", help="length of the training, rounded up to five equal parts"
+    )
+    parser.add_argument("-o", "--output", metavar="DIR", help="save the model there")
+    options.add_overwrite(parser, "a model")
+    options.add_backend(parser)
+
+
+def run(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Runs the command. The result is that of `adapt` or `from_scratch`."""
+    if arguments.output:
+        options.check_free(arguments, arguments.output)
+    train = from_scratch if arguments.from_scratch else adapt
+    output = Path(arguments.output) if arguments.output else None
+    # Its story is the result, unless the result is to be JSON.
+    with contextlib.redirect_stdout(sys.stderr) if arguments.json else contextlib.nullcontext():
+        return train(updates=arguments.updates, backend=arguments.backend, output=output)
 
 
 def adapt(updates: int | None = None, backend: str = "auto", output: Path | None = None) -> dict[str, Any]:
@@ -39,7 +65,7 @@ def adapt(updates: int | None = None, backend: str = "auto", output: Path | None
         The held-out loss and accuracy before and after, and the fillings.
     """
     model = MaskedLM.from_preset("roberta_tiny_en", backend=backend, dropout=0.0)
-    return _run(model, updates or 400, learning_rate=5e-4, batch_size=16, output=output)
+    return _fit_and_show(model, updates or 400, learning_rate=5e-4, batch_size=16, output=output)
 
 
 def from_scratch(updates: int | None = None, backend: str = "auto", output: Path | None = None) -> dict[str, Any]:
@@ -50,6 +76,8 @@ def from_scratch(updates: int | None = None, backend: str = "auto", output: Path
 
     Arguments and result as for `adapt`.
     """
+    from pyroberta.presets.writing import check_saveable
+
     if output:
         check_saveable(output)  # now, and not when the training is done
     train, _ = _texts()
@@ -69,7 +97,7 @@ def from_scratch(updates: int | None = None, backend: str = "auto", output: Path
     with backbone.changing() as params:
         params["head.bias"][:] = np.log(_frequencies(tokenizer, train))
     model = MaskedLM(backbone, MaskedLMPreprocessor(tokenizer, sequence_length=128, mask_selection_rate=0.3))
-    return _run(model, updates or 1000, learning_rate=1.5e-3, batch_size=12, output=output)
+    return _fit_and_show(model, updates or 1000, learning_rate=1.5e-3, batch_size=12, output=output)
 
 
 def unigram_baseline(model: MaskedLM, train: list[str], held_out: list[str]) -> tuple[float, float]:
@@ -103,7 +131,11 @@ def _texts() -> tuple[list[str], list[str]]:
     return texts[:-HELD_OUT], texts[-HELD_OUT:]
 
 
-def _run(model: MaskedLM, updates: int, learning_rate: float, batch_size: int, output: Path | None) -> dict[str, Any]:
+def _fit_and_show(
+    model: MaskedLM, updates: int, learning_rate: float, batch_size: int, output: Path | None
+) -> dict[str, Any]:
+    from pyroberta.presets.writing import check_saveable
+
     if output:
         check_saveable(output)  # now, and not when the training is done
     train, held_out = _texts()

@@ -1,14 +1,17 @@
-"""What is there: versions, backends, presets, and the packages of each extra."""
+"""`pyroberta doctor`: what is there: versions, backends, presets, and the packages of each extra."""
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
 import re
-from importlib import metadata
+from typing import Any
 
 from pyroberta.backends import BackendError, backends, get_ops
 from pyroberta.presets.built_in import PRESETS
+
+SUMMARY = "which backends are there, and why others are not"
 
 PURPOSES = {
     "plot": "History.plot()",
@@ -22,12 +25,29 @@ PURPOSES = {
 }
 
 
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command has no arguments of its own."""
+
+
+def run(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Runs the command. The result is that of `report`."""
+    found = report()
+    if not arguments.json:
+        for part, rows in found.items():
+            print(part)
+            for name, value in rows.items():
+                print(f"  {name:<12} {value}")
+    return found
+
+
 def report() -> dict[str, dict[str, str]]:
     """Part -> name -> what was found, as `pyroberta doctor` prints it.
 
     >>> report()["backends"]["numpy"].split()[:2]
     ['yes:', 'NumPy']
     """
+    from importlib import metadata
+
     from pyroberta import __version__
 
     parts = {
@@ -59,6 +79,8 @@ def extras() -> dict[str, list[str]]:
     >>> extras()["keras"]
     ['h5py']
     """
+    from importlib import metadata
+
     try:
         about = metadata.metadata("pyroberta")
     except metadata.PackageNotFoundError:
@@ -89,6 +111,8 @@ def _state(extra: str, packages: list[str]) -> str:
 
 
 def _is_there(package: str) -> bool:
+    from importlib import metadata
+
     try:
         metadata.version(package)
     except metadata.PackageNotFoundError:

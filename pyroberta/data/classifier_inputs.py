@@ -41,7 +41,7 @@ class ClassifierInputs(InputReader):
         weights = per_text(sample_weight, len(data))
         return replace(
             data,
-            masked=data.starts[:-1],
+            target_rows=data.starts[:-1],
             labels=_classes(y, len(data), self.config.num_classes or 0),
             weights=np.ones(len(data)) if weights is None else weights,
             slots=len(data),

@@ -395,13 +395,12 @@ class MaskedLMInputs(InputReader):
             weights = weights[texts]  # each window has its text's
         return HeldExamples(data, self._mask, weights, texts)
 
-    def _mask(self, batch: Batch, generator: np.random.Generator) -> Batch:
-        sequences = np.split(batch.ids, batch.starts[1:-1])
-        return self._need_preprocessor().mask(sequences, generator)
+    def _mask(self, batch: Batch, draws: Array) -> Batch:
+        return self._need_preprocessor().mask_batch(batch, draws)
 
     def _check(self, held: HeldExamples) -> None:
         if held.mask is None:
-            if not len(held.data.masked):
+            if not len(held.data.target_rows):
                 raise ValueError("x has no mask position with a weight above 0: there is nothing to predict")
         elif np.isin(held.data.ids, list(self._need_preprocessor().tokenizer.special_ids)).all():
             raise ValueError(

@@ -14,7 +14,7 @@ Ints = NDArray[np.integer[Any]]
 
 @dataclass(frozen=True)
 class Batch:
-    """What the model reads. B sequences, N tokens in all, M of them masked.
+    """What the model reads. B sequences, N tokens in all; at M rows the head predicts something.
 
     Attributes:
         ids: (N,) int32, all tokens of all sequences, one after the other.
@@ -22,8 +22,9 @@ class Batch:
         starts: (B+1,) int32; sequence b is `[starts[b] : starts[b+1]]`; `starts[0] == 0`, `starts[B] == N`.
         numbers: (B,) int64, where each sequence stands within the update it is part of, which several batches may make
             together. Dropout masks follow from it, so that they don't depend on how an update is cut into batches.
-        masked: (M,) int32, the rows whose original token is to be predicted, sequence after sequence.
-        labels: (M,) int32, the original ids.
+        target_rows: (M,) int32, the rows at which the head predicts: of a masked LM the masked tokens, of a text
+            classifier each text's `<s>`.
+        labels: (M,) int32, what is right there: the original ids, or the classes.
         weights: (M,) float64, each one's weight in the loss.
         slots: B·K of the padded form that users of Keras know, the denominator of Keras's default reduction.
     """
@@ -32,7 +33,7 @@ class Batch:
     positions: Ints
     starts: Ints
     numbers: Ints
-    masked: Ints = field(default_factory=lambda: np.zeros(0, np.int32))
+    target_rows: Ints = field(default_factory=lambda: np.zeros(0, np.int32))
     labels: Ints = field(default_factory=lambda: np.zeros(0, np.int32))
     weights: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0, np.float64))
     slots: int = 0
@@ -71,7 +72,7 @@ def _end_to_end(ids: Ints, lengths: Ints) -> Batch:
 
 
 def take(batch: Batch, sequences: Ints) -> Batch:
-    """The batch of the given sequences, in the given order, with their masked tokens; they are numbered anew.
+    """The batch of the given sequences, in the given order, with their target rows; they are numbered anew.
 
     Args:
         batch: B sequences.
@@ -82,7 +83,7 @@ def take(batch: Batch, sequences: Ints) -> Batch:
     [0, 2, 0, 5, 2]
     """
     rows = _ranges(batch.starts, sequences)
-    bounds = np.searchsorted(batch.masked, batch.starts)  # sequence b's masks are [bounds[b] : bounds[b+1]]
+    bounds = np.searchsorted(batch.target_rows, batch.starts)  # sequence b's are [bounds[b] : bounds[b+1]]
     slots = _ranges(bounds, sequences)
     lengths = np.diff(batch.starts)[sequences]
     starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
@@ -92,7 +93,7 @@ def take(batch: Batch, sequences: Ints) -> Batch:
         positions=batch.positions[rows],
         starts=starts,
         numbers=np.arange(len(sequences)),
-        masked=(batch.masked[slots] + moved).astype(np.int32, copy=False),
+        target_rows=(batch.target_rows[slots] + moved).astype(np.int32, copy=False),
         labels=batch.labels[slots],
         weights=batch.weights[slots],
         slots=batch.slots // max(len(batch), 1) * len(sequences),
@@ -144,7 +145,7 @@ def pad(batch: Batch, sequence_length: int, mask_slots: int, pad_id: int) -> Pad
     token_ids[padding_mask] = batch.ids
 
     # Among empty sequences, which start on the same row, the last one owns it: it is the one with tokens.
-    owners = np.searchsorted(batch.starts, batch.masked, side="right") - 1  # (M,)
+    owners = np.searchsorted(batch.starts, batch.target_rows, side="right") - 1  # (M,)
     used = np.bincount(owners, minlength=len(batch))
     _check_most("masked tokens", used, mask_slots, "mask_slots")
     is_used = np.arange(mask_slots) < used[:, None]  # (B, K)
@@ -155,7 +156,7 @@ def pad(batch: Batch, sequence_length: int, mask_slots: int, pad_id: int) -> Pad
         filled[is_used] = values[order]
         return filled
 
-    columns = batch.masked - batch.starts[owners]
+    columns = batch.target_rows - batch.starts[owners]
     return Padded(
         token_ids=token_ids,
         padding_mask=padding_mask,
@@ -186,7 +187,7 @@ def pack_padded(
         padding_mask: (B, S), 1 or True where there is a token, 0 or False where there is padding.
         mask_positions: (B, K) whole numbers, the columns of `token_ids` to be predicted.
         labels: (B, K) whole numbers, the original ids. Without them every slot that points at a token becomes a row
-            of `masked` (`slot_rows` tells which), and the batch has neither labels nor weights.
+            of `target_rows` (`slot_rows` tells which), and the batch has neither labels nor weights.
         weights: (B, K), or (B,) for one weight per sequence, each at least 0; None for 1 everywhere. Slots of weight 0
             are dropped unread.
         vocabulary_size: V of the model.
@@ -199,7 +200,7 @@ def pack_padded(
     ...     [[0, 7, 4, 2], [0, 4, 2, 1]], [[1, 1, 1, 1], [1, 1, 1, 0]], [[2, 0], [1, 0]], [[8, 0], [9, 0]],
     ...     [[1, 0], [1, 0]], vocabulary_size=10, max_sequence_length=4,
     ... )
-    >>> batch.ids.tolist(), batch.masked.tolist(), batch.labels.tolist(), batch.slots
+    >>> batch.ids.tolist(), batch.target_rows.tolist(), batch.labels.tolist(), batch.slots
     ([0, 7, 4, 2, 0, 4, 2], [2, 5], [8, 9], 4)
     """
     tokens = _whole_numbers("token_ids", "(batch, sequence)", token_ids)
@@ -218,7 +219,7 @@ def pack_padded(
         if weights is not None:
             raise ValueError("there are weights but no labels: pass the original ids of the masked tokens too")
         rows = slot_rows(mask_positions, is_token)
-        return replace(packed, masked=rows[rows >= 0], slots=rows.size)
+        return replace(packed, target_rows=rows[rows >= 0], slots=rows.size)
 
     slots = _whole_numbers("mask_positions", "(batch, mask slots)", mask_positions)
     originals = _whole_numbers("labels", "(batch, mask slots)", labels)
@@ -234,7 +235,7 @@ def pack_padded(
     _check_ids("label", "mask slot", originals, is_used, vocabulary_size)
     return replace(
         packed,
-        masked=rows[is_used],
+        target_rows=rows[is_used],
         labels=originals[is_used].astype(np.int32),
         weights=slot_weights[is_used],
         slots=slots.size,

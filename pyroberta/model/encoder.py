@@ -14,7 +14,7 @@ from numpy import ndarray as Array
 
 from pyroberta.model.batch import Batch
 from pyroberta.model.config import RobertaConfig
-from pyroberta.model.gradients import Gradients
+from pyroberta.model.gradients import EMBEDDINGS, Gradients
 from pyroberta.model.layers import (
     add_norm,
     add_norm_back,
@@ -86,6 +86,7 @@ def encoder_backward(ops: Ops, grads: Gradients, dx: Array, caches: dict[int, Ca
     for i in sorted(caches.keys() - {-1}, reverse=True):
         cache = caches.pop(i)
         dx = layer_backward(ops, grads, i, dx, cache()[1] if callable(cache) else cache)
+        grads.finish(i)
     if -1 in caches:
         looked_up, normed, dropped = caches.pop(-1)
         dx = ops.dropout_backward(dx, dropped)
@@ -94,6 +95,7 @@ def encoder_backward(ops: Ops, grads: Gradients, dx: Array, caches: dict[int, Ca
             dtokens, dpositions = ops.embedding_backward(dx, looked_up)
             grads.add(ops, "embeddings.token", dtokens)
             grads.add(ops, "embeddings.position", dpositions)
+        grads.finish(EMBEDDINGS)
 
 
 def layer_forward(

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from pyroberta.model.parameters import Arrays
 from pyroberta.ops import Gradient, Ops
 
+EMBEDDINGS, HEAD = -1, 1 << 30  # depths; a layer's is its number
+
 
 def depth(name: str) -> int:
-    """How far up the walk a parameter lies: -1 for the embeddings, i for layer i, above all layers for the head.
+    """How far up the model a parameter lies: -1 for the embeddings, i for layer i, above all layers for the head.
 
     >>> [depth(name) for name in ("embeddings.token", "layers.3.attention.norm.beta")]
     [-1, 3]
@@ -17,7 +19,7 @@ def depth(name: str) -> int:
     room, number, *_ = name.split(".")
     if room == "layers":
         return int(number)
-    return -1 if room == "embeddings" else 1 << 30
+    return EMBEDDINGS if room == "embeddings" else HEAD
 
 
 class Gradients:
@@ -26,6 +28,8 @@ class Gradients:
     Args:
         sums: what `add` adds to, in place; laid out as the parameters are. The caller zeroes it.
         trainable: names of the parameters that want a gradient.
+        ready: is called with a range (start, stop) of the vector of sums as soon as backward adds nothing to it any
+            more: the head's first, the embeddings' last. Together the ranges are those of all trainable parameters.
 
     Attributes:
         lowest: the depth of the lowest trainable parameter; backward stops there and forward keeps nothing below it.
@@ -36,10 +40,13 @@ class Gradients:
     (False, True, True)
     """
 
-    def __init__(self, sums: Arrays, trainable: Collection[str]) -> None:
+    def __init__(
+        self, sums: Arrays, trainable: Collection[str], ready: Callable[[int, int], None] | None = None
+    ) -> None:
         self.sums = sums
         self.trainable = frozenset(trainable)
-        self.lowest = min(map(depth, self.trainable), default=depth("head.bias"))
+        self.lowest = min(map(depth, self.trainable), default=HEAD)
+        self._ready = ready
 
     def wants(self, *names: str) -> bool:
         """Whether any of the named parameters is trainable."""
@@ -49,3 +56,9 @@ class Gradients:
         """Adds what a backward of `ops` returned to the parameter's sum, if it is trainable."""
         if name in self.trainable:
             ops.accumulate(self.sums[name], gradient)
+
+    def finish(self, at: int) -> None:
+        """Backward has passed this depth: the gradients of its parameters are complete."""
+        if self._ready is not None:
+            for span in self.sums.spans(name for name in self.trainable if depth(name) == at):
+                self._ready(*span)

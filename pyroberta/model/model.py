@@ -14,7 +14,7 @@ from numpy import ndarray as Array
 from pyroberta.model.batch import Batch
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.encoder import encoder_backward, encoder_forward
-from pyroberta.model.gradients import Gradients
+from pyroberta.model.gradients import HEAD, Gradients
 from pyroberta.model.heads.classifier import classifier_head_backward, classifier_head_forward
 from pyroberta.model.heads.masked_lm import masked_lm_head_backward, masked_lm_head_forward
 from pyroberta.model.parameters import Params, output_table
@@ -33,15 +33,15 @@ def model_forward(
     keep_from: int | None = None,
     recompute: bool = False,
 ) -> tuple[tuple[Array, Array], Cache]:
-    """The loss of every masked row, and the id (of a token or a class) that the model holds most likely there.
+    """The loss of every target row, and the id (of a token or a class) that the model holds most likely there.
 
-    Arguments as for `encoder_forward`; the batch's `masked` and `labels` are read too.
+    Arguments as for `encoder_forward`; the batch's `target_rows` and `labels` are read too.
     Returns (losses (M,), predicted (M,) int) and a cache for `model_backward`.
     """
     head_forward, head_backward = CLASSIFIER if config.num_classes else MASKED_LM
-    rows, masked = np.unique(batch.masked, return_inverse=True)  # what the last layer is asked for, and where it went
+    rows, places = np.unique(batch.target_rows, return_inverse=True)  # what the last layer gives, and where it goes
     (*_, x), encoder_caches = encoder_forward(ops, params, config, batch, key, keep_from, rows, recompute)
-    h, gathered = ops.gather_forward(x, masked)
+    h, gathered = ops.gather_forward(x, places)
     h, head_cache = head_forward(ops, params, config, h, batch, key)
     table = output_table(config)
     y, loss_cache = ops.cross_entropy_forward(h, params[table], params["head.bias"], batch.labels)
@@ -56,6 +56,7 @@ def model_backward(ops: Ops, grads: Gradients, dlosses: Array, cache: Cache) -> 
     table, encoder_caches, gathered, head_backward, head_cache, loss_cache = cache
     dh = loss_backward(ops, grads, table, dlosses, loss_cache)
     dh = head_backward(ops, grads, dh, head_cache)
+    grads.finish(HEAD)
     if encoder_caches:  # something is trainable below
         encoder_backward(ops, grads, ops.gather_backward(dh, gathered), encoder_caches)
 
@@ -85,5 +86,7 @@ def model_logits_in_parts(
     (*_, x), _ = encoder_forward(ops, params, config, batch, rows=wanted)
     h, _ = ops.gather_forward(x, places)
     h, _ = head_forward(ops, params, config, h, batch)
-    for start in range(0, max(1, len(rows)), size):
-        yield ops.logits(h[start : start + size], params[output_table(config)], params["head.bias"])
+    count = len(rows)
+    for start in range(0, max(1, count), size):
+        part = h if size >= count else ops.gather_forward(h, np.arange(start, min(start + size, count)))[0]
+        yield ops.to_host(ops.logits(part, params[output_table(config)], params["head.bias"]))

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from pyroberta.model.config import RobertaConfig
+from pyroberta.ops import REFERENCE, Ops
 
 Shape = tuple[int, ...]
 Params = Mapping[str, Any]  # what a walk takes: `Arrays`, or `PreparedArrays`
@@ -156,6 +157,7 @@ class Arrays(Mapping[str, NDArray[Any]]):
     Args:
         table: names and shapes, as `shapes(config)` gives them.
         dtype: float32 or float64.
+        ops: the table of ops that makes and reads the vector, and looks at its ranges.
 
     >>> arrays = Arrays({"a": (2, 2), "b": (3,)}, "float64")
     >>> arrays["b"][:] = 1.0
@@ -163,14 +165,15 @@ class Arrays(Mapping[str, NDArray[Any]]):
     array([0., 0., 0., 0., 1., 1., 1.])
     """
 
-    def __init__(self, table: Mapping[str, Shape], dtype: DTypeLike = np.float32) -> None:
+    def __init__(self, table: Mapping[str, Shape], dtype: DTypeLike = np.float32, ops: Ops = REFERENCE) -> None:
+        self.ops = ops
         self.table = dict(table)
         self.ranges: dict[str, tuple[int, int]] = {}
         stop = 0
         for name, shape in self.table.items():
             start, stop = stop, stop + math.prod(shape)
             self.ranges[name] = (start, stop)
-        self._lay_over(np.zeros(stop, dtype))
+        self._lay_over(ops.zeros((stop,), dtype))
 
     @classmethod
     def of(cls, config: RobertaConfig, dtype: DTypeLike = np.float32) -> Arrays:
@@ -184,14 +187,15 @@ class Arrays(Mapping[str, NDArray[Any]]):
 
     def _lay_over(self, flat: NDArray[Any]) -> None:
         self.flat = flat
-        self._views = {name: flat[start:stop].reshape(self.table[name]) for name, (start, stop) in self.ranges.items()}
+        view = self.ops.view
+        self._views = {name: view(flat, *span, self.table[name]) for name, span in self.ranges.items()}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"table": self.table, "ranges": self.ranges, "flat": self.flat}
+        return {"table": self.table, "ranges": self.ranges, "flat": self.flat, "ops": self.ops}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         # The views are laid over the vector anew: a copy's would be arrays of their own.
-        self.table, self.ranges = state["table"], state["ranges"]
+        self.table, self.ranges, self.ops = state["table"], state["ranges"], state.get("ops", REFERENCE)
         self._lay_over(state["flat"])
 
     @property
@@ -210,7 +214,7 @@ class Arrays(Mapping[str, NDArray[Any]]):
 
     def zeros_like(self) -> Arrays:
         """Another one of the same layout and dtype, filled with zeros."""
-        return Arrays(self.table, self.dtype)
+        return Arrays(self.table, self.dtype, self.ops)
 
     def read_only(self) -> Arrays:
         """The same values through views that cannot be written into.
@@ -227,9 +231,19 @@ class Arrays(Mapping[str, NDArray[Any]]):
 
     def astype(self, dtype: DTypeLike) -> Arrays:
         """A copy in another dtype."""
-        other = Arrays(self.table, dtype)
-        other.flat[:] = self.flat
+        other = Arrays(self.table, dtype, self.ops)
+        self.ops.copy(other.flat, self.flat)
         return other
+
+    def to(self, ops: Ops) -> Arrays:
+        """A copy that lies where another table of ops keeps its arrays."""
+        other = Arrays(self.table, self.dtype, ops)
+        ops.copy(other.flat, ops.from_host(self.ops.to_host(self.flat)))
+        return other
+
+    def span(self, start: int, stop: int) -> Any:
+        """The vector from start to stop (P,), which shares its memory; see `spans`."""
+        return self.ops.view(self.flat, start, stop, (stop - start,))
 
     def spans(self, names: Iterable[str]) -> list[tuple[int, int]]:
         """The ranges of `flat` that the named arrays take, neighbours joined, in ascending order.
@@ -282,13 +296,14 @@ class PreparedArrays(Mapping[str, Any]):
         prepared: dict[str, Any],
         changing: Collection[str] = (),
     ) -> None:
-        self.arrays, self._prepare, self._prepared, self._changing = arrays, prepare, prepared, frozenset(changing)
+        self.arrays, self.kernels = arrays, prepared
+        self._prepare, self._changing = prepare, frozenset(changing)
 
     def __getitem__(self, name: str) -> Any:
         if not name.endswith(".kernel") or name in self._changing:
             return self.arrays[name]
-        found = self._prepared.get(name)
-        return self._prepared.setdefault(name, self._prepare(self.arrays[name])) if found is None else found
+        found = self.kernels.get(name)
+        return self.kernels.setdefault(name, self._prepare(self.arrays[name])) if found is None else found
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.arrays)

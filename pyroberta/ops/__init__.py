@@ -1,10 +1,12 @@
 """The ops and the table through which the model calls them.
 
 Read them in this order: `layer_norm`, `linear`, `low_rank`, `gelu`, `tanh`, `feed_forward`, `gather`, `embedding`,
-`dropout`, `add_norm`, `attention`, `cross_entropy`, `adam`. Each is a pair: `op_forward` gives the output and a cache,
-`op_backward` takes the output's gradient and that cache and gives the gradients of the inputs. A cache is opaque: only
-the same table's backward reads it. So is the gradient of a parameter, which the same table's `accumulate` adds to the
-sum.
+`dropout`, `add_norm`, `attention`, `cross_entropy`. Each is a pair: `op_forward` gives the output and a cache,
+`op_backward` takes the output's gradient and that cache and gives the gradients of the inputs. Then `adam`, what is
+done to gradients, and `arrays`, the rows that make, move and look at arrays.
+
+A cache is opaque: only the same table's backward reads it. So is the gradient of a parameter, which the same table's
+`accumulate` adds to the sum, and a scalar, which its `to_host` reads.
 """
 
 from __future__ import annotations
@@ -14,9 +16,11 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from numpy import ndarray as Array
+from numpy.typing import DTypeLike
 
-from pyroberta.ops.adam import accumulate, adam_step, add, squared_norm
+from pyroberta.ops.adam import accumulate, adam_step, squared_norm
 from pyroberta.ops.add_norm import add_norm_backward, add_norm_forward
+from pyroberta.ops.arrays import add, all_finite, clip, clip_scale, copy, fill, from_host, to_host, view, zeros
 from pyroberta.ops.attention import attention_backward, attention_forward
 from pyroberta.ops.cross_entropy import (
     cross_entropy_backward,
@@ -38,6 +42,7 @@ from pyroberta.ops.tanh import tanh_backward, tanh_forward
 Cache = Any
 Gradient = Any  # of a parameter: an array in REFERENCE, whatever `accumulate` understands elsewhere
 Kernel = Any  # an array, or what the same table's `prepare` made of one
+Scalar = Any  # a number that one row gives to another; `to_host` reads it
 Rows = Array | None
 
 
@@ -78,10 +83,19 @@ class Ops:
     cross_entropy_forward: Callable[[Array, Array, Array, Array], tuple[tuple[Array, Array], Cache]]
     cross_entropy_backward: Callable[[Array, Cache], tuple[Array, Gradient, Gradient]]
     cross_entropy_backward_input: Callable[[Array, Cache], tuple[Array, Gradient]]
-    add: Callable[[Array, Array], Array]
     accumulate: Callable[[Array, Gradient], Array]
-    squared_norm: Callable[[Array], float]
-    adam_step: Callable[[Array, Array, Array, Array, float, float, float, float, float, float], None]
+    squared_norm: Callable[[Array], Scalar]
+    adam_step: Callable[[Array, Array, Array, Array, float, float, float, float, Scalar, float, Scalar], None]
+    zeros: Callable[[tuple[int, ...], DTypeLike], Array]
+    view: Callable[[Array, int, int, tuple[int, ...]], Array]
+    copy: Callable[[Array, Array], None]
+    fill: Callable[[Array, float], None]
+    add: Callable[[Any, Any], Any]
+    clip: Callable[[Array, float], None]
+    clip_scale: Callable[[Scalar, float], Scalar]
+    all_finite: Callable[..., Scalar]
+    to_host: Callable[[Any], Any]
+    from_host: Callable[[Array], Array]
 
     def __deepcopy__(self, memo: Any) -> Ops:
         return self  # nothing in it changes
@@ -132,8 +146,17 @@ REFERENCE = Ops(
     cross_entropy_forward=cross_entropy_forward,
     cross_entropy_backward=cross_entropy_backward,
     cross_entropy_backward_input=cross_entropy_backward_input,
-    add=add,
     accumulate=accumulate,
     squared_norm=squared_norm,
     adam_step=adam_step,
+    zeros=zeros,
+    view=view,
+    copy=copy,
+    fill=fill,
+    add=add,
+    clip=clip,
+    clip_scale=clip_scale,
+    all_finite=all_finite,
+    to_host=to_host,
+    from_host=from_host,
 )

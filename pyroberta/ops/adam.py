@@ -10,12 +10,6 @@ from numpy import ndarray as Array
 BLOCK = 1 << 15  # elements worked on at a time: six float32 blocks of 128 KiB, so every pass finds them in the cache
 
 
-def add(x: Array, y: Array) -> Array:
-    """x + y, a new array: the two gradients of what was read twice."""
-    total: Array = x + y
-    return total
-
-
 def accumulate(total: Array, gradient: Any) -> Array:
     """total += gradient, in place.
 
@@ -53,6 +47,7 @@ def adam_step(
     epsilon: float,
     scale: float = 1.0,
     decay: float = 0.0,
+    is_finite: bool = True,
 ) -> None:
     """One update, in place, with the gradient g · scale (that is how clipping comes in) and weight decay:
 
@@ -61,13 +56,16 @@ def adam_step(
     The corrections for the moments' start at zero are the caller's, folded into `learning_rate` and `epsilon`; so is
     the learning rate in `decay`.
 
-    w, g, m, v: (P,), one dtype, not overlapping; w, m, v change in place, g is read only. (arXiv:1412.6980)
+    w, g, m, v: (P,), one dtype, not overlapping; w, m, v change in place, g is read only. Nothing changes where
+    `is_finite` is false. `scale` and `is_finite` are scalars of the same table's rows. (arXiv:1412.6980)
 
     >>> w, g, m, v = np.array([1.0]), np.array([4.0]), np.zeros(1), np.zeros(1)
     >>> adam_step(w, g, m, v, 0.5, 0.75, 0.75, 0.0)
     >>> float(m[0]), float(v[0]), float(w[0])
     (1.0, 4.0, 0.75)
     """
+    if not is_finite:
+        return
     scratch = np.empty((3, min(BLOCK, len(w))), w.dtype)
     for start in range(0, len(w), BLOCK):
         w_, g_, m_, v_ = (array[start : start + BLOCK] for array in (w, g, m, v))

@@ -13,20 +13,27 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy import ndarray as Array
 
-SITE_BITS = 16  # of the key's second word; the others count updates
+SITE_BITS = 16  # of the key's second word, in dropout
+PURPOSE_BITS = 4  # of the key's second word, the highest
+DROPOUT, MASKS, ORDER, EVALUATION, SINGLE_UPDATE = range(5)  # purposes
 
 
 class Key(NamedTuple):
-    """The two 64-bit words of Philox4x64-10's key.
+    """The two 64-bit words of Philox4x64-10's key, for everything random in training.
 
-    Each place in the model where dropout is applied, a site, has a key of its own in each update.
+    The second word's highest `PURPOSE_BITS` bits say what is drawn. Behind them it has, for dropout, the update and in
+    its lowest `SITE_BITS` bits the site, a place in the model where dropout is applied; for the order of the examples
+    and for the tokens that are masked, the pass over the data; for the masks of `train_on_batch`, the update; and
+    nothing in evaluation, whose seed is 0.
 
     Attributes:
         seed: of the run.
-        place: the update, and in its lowest `SITE_BITS` bits the site.
+        place: the purpose, and what it needs.
 
     >>> Key.of_update(seed=7, update=2).at(5)
     Key(seed=7, place=131077)
+    >>> Key.of_masks(seed=7, data_pass=2).place == (MASKS << 60) + 2
+    True
     """
 
     seed: int
@@ -41,13 +48,43 @@ class Key(NamedTuple):
         """The key of another site of the same update."""
         return Key(self.seed, self.place + site)
 
+    @classmethod
+    def of_order(cls, seed: int, data_pass: int) -> Key:
+        """The key of the order of the examples in a pass over them."""
+        return cls(seed, (ORDER << 64 - PURPOSE_BITS) + data_pass)
+
+    @classmethod
+    def of_masks(cls, seed: int, data_pass: int) -> Key:
+        """The key of the tokens that are masked in a pass over the examples; each example has a stream of its own."""
+        return cls(seed, (MASKS << 64 - PURPOSE_BITS) + data_pass)
+
+    @classmethod
+    def of_single_update(cls, seed: int, update: int) -> Key:
+        """The key of the tokens that `train_on_batch` masks."""
+        return cls(seed, (SINGLE_UPDATE << 64 - PURPOSE_BITS) + update)
+
+    @classmethod
+    def of_evaluation(cls) -> Key:
+        """The key of the tokens that are masked in evaluation, whatever the seed."""
+        return cls(0, EVALUATION << 64 - PURPOSE_BITS)
+
+
+def stream_words(key: tuple[int, int], stream: int, count: int) -> Array:
+    """The first 64-bit words of one of a key's streams, as NumPy's `Philox` gives them: (count,) uint64.
+
+    The stream, in [0, 2⁶⁴), is the third word of Philox's counter, so that streams never meet.
+    """
+    counter = np.array([0, 0, stream, 0], np.uint64)
+    words: Array = np.random.Philox(key=np.array(key, np.uint64), counter=counter).random_raw(count)
+    return words
+
 
 def keep_mask(key: tuple[int, int], stream: int, shape: tuple[int, ...], rate: float) -> Array:
     """Which elements survive: element i where the i-th 32-bit word of the stream is at least rate · 2³².
 
     Args:
         key: two numbers in [0, 2⁶⁴).
-        stream: the counter's third word, in [0, 2⁶⁴): one key has many independent streams, one for each sequence.
+        stream: of the key, in [0, 2⁶⁴): one for each sequence.
         shape: the mask's; elements are counted in C order.
         rate: the probability of False, in [0, 1).
 
@@ -58,9 +95,7 @@ def keep_mask(key: tuple[int, int], stream: int, shape: tuple[int, ...], rate: f
     True
     """
     size = int(np.prod(shape, dtype=np.int64))
-    counter = np.array([0, 0, stream, 0], np.uint64)
-    philox = np.random.Philox(key=np.array(key, np.uint64), counter=counter)
-    words = philox.random_raw((size + 1) // 2).astype("<u8", copy=False).view("<u4")[:size]
+    words = stream_words(key, stream, (size + 1) // 2).astype("<u8", copy=False).view("<u4")[:size]
     keep: Array = words >= np.uint32(min(round(rate * 2**32), 2**32 - 1))
     return keep.reshape(shape)
 

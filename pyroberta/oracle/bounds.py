@@ -762,6 +762,14 @@ def adam_step(
     return _errors(w=run.add(rest, -run.multiply(step, factor(learning_rate))), m=m_after, v=v_after)
 
 
+@OVERFLOWS
+def clip_scale(run: Arithmetic, square: float, limit: float) -> Bounds:
+    """A root and a quotient in float64, whatever the precision."""
+    wide = Arithmetic(np.float64)
+    scale = min(1.0, limit / math.sqrt(square)) if square else 0.0
+    return _errors(scale=np.array(wide.gamma(2) * scale))
+
+
 # --- the table --------------------------------------------------------------------------------------------------------
 
 # For each row of `pyroberta.ops.Ops`: the function, and which of its results are the row's, in their order. `prepare`
@@ -796,8 +804,11 @@ ROWS: dict[str, tuple[Callable[..., Bounds], Sequence[str]]] = {
     "cross_entropy_forward": (cross_entropy, ["losses"]),
     "cross_entropy_backward": (cross_entropy, ["dh", "dtable", "dbias"]),
     "cross_entropy_backward_input": (cross_entropy, ["dh", "dbias"]),
-    "add": (add, ["total"]),
     "accumulate": (accumulate, ["total"]),
     "squared_norm": (squared_norm, ["norm"]),
     "adam_step": (adam_step, ["w", "m", "v"]),
+    "add": (add, ["total"]),
+    "clip_scale": (clip_scale, ["scale"]),
 }
+# The rows that round nothing.
+EXACT = {"zeros", "view", "copy", "fill", "clip", "all_finite", "to_host", "from_host"}

@@ -559,7 +559,7 @@ class Backbone(Checked):
             max_sequence_length=self.config.max_sequence_length,
         )
         hidden, _ = encoder_forward(self.ops, self.prepared(), self.config, batch)
-        return unpack(hidden[-1], is_token)
+        return unpack(self.ops.to_host(hidden[-1]), is_token)
 
 
 def _select(params: Arrays, pattern: str) -> list[str]:

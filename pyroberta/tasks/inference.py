@@ -192,7 +192,7 @@ def score_texts(
             masked = batch.starts[:-1] + np.array([places[number][i] for number, i in some], np.int32)
             labels, ids = batch.ids[masked], batch.ids.copy()
             ids[masked] = tokenizer.mask_id
-            batch = replace(batch, ids=ids, masked=masked, labels=labels)
+            batch = replace(batch, ids=ids, target_rows=masked, labels=labels)
             for (number, i), loss in zip(some, _losses(backbone, batch), strict=True):
                 log_likelihoods[number][i] = 0.0 - loss  # not -loss, which makes -0.0 of a certain token
     tokens: list[list[int]] = [[] for _ in texts]
@@ -248,7 +248,7 @@ def _states(backbone: Backbone, sequences: Sequence[Array], layer: int) -> list[
     """Each sequence's (S, C) hidden states after `layer`. Other layers' are dropped before the next batch is made."""
     batch = pack(sequences)
     hidden, _ = encoder_forward(backbone.ops, backbone.prepared(), backbone.config, batch)
-    return np.split(hidden[layer], batch.starts[1:-1])
+    return np.split(backbone.ops.to_host(hidden[layer]), batch.starts[1:-1])
 
 
 def logits_at(backbone: Backbone, batch: Batch, rows: Array) -> Array:

@@ -47,7 +47,7 @@ class MaskedLM(Task):
     reader_kind = MaskedLMInputs
     default_metrics = ("accuracy", "perplexity")
     takes_metrics = False
-    nothing = NOTHING_MASKED
+    nothing_to_learn = NOTHING_MASKED
     unsettable: ClassVar[Reasons] = {
         "labels": "a masked LM has no classes",
         "masked_lm_head": "its parameters change within `with backbone.changing() as params`",

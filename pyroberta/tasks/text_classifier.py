@@ -63,7 +63,7 @@ class TextClassifier(Task):
     is_classifier = True
     preprocessor_kind = TextClassifierPreprocessor
     reader_kind = ClassifierInputs
-    nothing = "every sample_weight is 0: there is nothing to learn"
+    nothing_to_learn = "every sample_weight is 0: there is nothing to learn"
     unsettable: ClassVar[Reasons] = {
         "num_classes": "make another: TextClassifier(backbone, num_classes, preprocessor)",
         "dropout": "set backbone.config to dataclasses.replace(backbone.config, classifier_dropout=...)",

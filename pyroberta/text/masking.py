@@ -12,17 +12,42 @@ selected as a whole; in plain masking every token is a word of its own.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pyroberta.ops.dropout import Key, stream_words
 from pyroberta.text.byte_level import to_bytes
 
 Ints = NDArray[np.integer[Any]]
 Facts = NDArray[np.bool_]
 
 COUNTS = ("exact", "bernoulli")
+
+
+DRAWS = 3  # numbers drawn for a token: whether it is selected, what becomes of it, and which token takes its place
+
+
+def token_draws(key: Key, starts: Ints, numbers: Ints) -> NDArray[np.float64]:
+    """Random numbers for each token of a packed batch, from its sequence's stream of the key.
+
+    A sequence has the same numbers in whichever batch and place it stands.
+
+    Args:
+        key: of the pass over the examples, or of evaluation.
+        starts: (B+1,) of the sequences.
+        numbers: (B,) of the examples that they are.
+
+    Returns:
+        (N, DRAWS) in [0, 1).
+    """
+    draws = np.empty((int(starts[-1]), DRAWS))
+    for number, (start, stop) in zip(numbers.tolist(), pairwise(starts.tolist()), strict=True):
+        words = stream_words(key, number, DRAWS * (stop - start))
+        draws[start:stop] = ((words >> np.uint64(11)) * 2.0**-53).reshape(-1, DRAWS)
+    return draws
 
 
 def exact_count(rate: float, n: Ints) -> Ints:
@@ -37,7 +62,7 @@ def exact_count(rate: float, n: Ints) -> Ints:
 
 
 def select(
-    owners: Ints, words: Ints, rate: float, limit: int, rng: np.random.Generator, *, count: str = "exact"
+    owners: Ints, words: Ints, rate: float, limit: int, draws: NDArray[np.float64], *, count: str = "exact"
 ) -> Facts:
     """Selects words at random; every sequence that has a candidate gets a selected one.
 
@@ -50,14 +75,14 @@ def select(
         words: (n,) int, 0, 1, 2 … without a gap, the word of each candidate; no word has more than `limit` tokens.
         rate: in (0, 1].
         limit: at least 1.
-        rng: draws one number per word.
+        draws: (n,) uniform in [0, 1), for each candidate; a word's is that of its first.
         count: "exact" or "bernoulli".
 
     Returns:
         (n,) bool, which candidates are selected.
 
-    >>> rng = np.random.default_rng(0)
-    >>> is_selected = select(np.zeros(20, int), np.arange(20), 0.15, 96, rng)
+    >>> draws = np.random.default_rng(0).random(20)
+    >>> is_selected = select(np.zeros(20, int), np.arange(20), 0.15, 96, draws)
     >>> int(is_selected.sum())
     3
     """
@@ -66,7 +91,7 @@ def select(
     sequence = owners[first]  # (W,)
 
     # Shuffle the words of each sequence. Sequences stay in order, so `sequence` serves for the shuffled words too.
-    draws = rng.random(len(first))
+    draws = draws[first]
     order = np.lexsort((draws, sequence))
     draws, sizes = draws[order], sizes[order]
 
@@ -89,23 +114,25 @@ def corrupt(
     ordinary: Ints,
     mask_token_rate: float,
     random_token_rate: float,
-    rng: np.random.Generator,
+    draws: NDArray[np.float64],
+    choices: NDArray[np.float64],
 ) -> Ints:
     """What the model sees in place of the selected tokens.
 
     Each is `<mask>` with probability `mask_token_rate`, drawn uniformly from `ordinary` with probability
     `random_token_rate` (which may draw the very token again), else left as it is.
 
-    labels (M,), ordinary (V',) the ids that are no special tokens -> (M,), of the labels' dtype
+    labels (M,), ordinary (V',) the ids that are no special tokens, draws and choices (M,) uniform in [0, 1): which of
+    the three, and which token -> (M,), of the labels' dtype
 
-    >>> corrupt(np.array([7, 8, 9]), 4, np.arange(5, 10), 1.0, 0.0, np.random.default_rng(0)).tolist()
-    [4, 4, 4]
+    >>> labels, draws, choices = np.array([7, 8, 9]), np.array([0.1, 0.6, 0.7]), np.full(3, 0.99)
+    >>> corrupt(labels, 4, np.arange(5, 10), 0.5, 0.5, draws, choices).tolist()
+    [4, 9, 9]
     """
-    draws = rng.random(len(labels))
     is_mask = draws < mask_token_rate
     is_random = ~is_mask & (draws < mask_token_rate + random_token_rate)
     seen = np.where(is_mask, mask_id, labels).astype(labels.dtype)
-    seen[is_random] = ordinary[rng.integers(len(ordinary), size=np.count_nonzero(is_random))]
+    seen[is_random] = ordinary[(choices[is_random] * len(ordinary)).astype(np.int64)]
     return seen
 
 

@@ -19,7 +19,7 @@ from pyroberta.model.guard import fork_safe_lock
 from pyroberta.text import hooks
 from pyroberta.text.given import bytes_error, names_a_file, opened, refuse_endless, refuse_rows
 from pyroberta.text.long_texts import LongTexts
-from pyroberta.text.masking import COUNTS, corrupt, number_words, select, word_edges
+from pyroberta.text.masking import COUNTS, DRAWS, corrupt, number_words, select, word_edges
 from pyroberta.text.packing import TRUNCATIONS
 from pyroberta.text.text_files import lines_of_file
 from pyroberta.text.tokenizer import Tokenizer
@@ -306,11 +306,23 @@ class MaskedLMPreprocessor(Preprocessor):
 
         >>> tokenizer = Tokenizer.train(["the fox"], vocab_size=261)
         >>> preprocessor = MaskedLMPreprocessor(tokenizer)
-        >>> batch = preprocessor.mask(preprocessor.encode("fox"), np.random.default_rng(4))
+        >>> batch = preprocessor.mask(preprocessor.encode("fox"), np.random.default_rng(8))
         >>> tokenizer.decode(batch.ids), tokenizer.decode(batch.labels)
         ('<s>f<mask>x</s>', 'o')
         """
         batch = pack(sequences)
+        return self.mask_batch(batch, rng.random((batch.num_tokens, DRAWS)))
+
+    def mask_batch(self, batch: Batch, draws: NDArray[np.float64]) -> Batch:
+        """The packed batch with tokens masked as numbers say that were drawn before.
+
+        Args:
+            batch: of which ids and starts are read.
+            draws: (N, 3) uniform in [0, 1), for each token; see `masking.token_draws`.
+
+        Returns:
+            As `mask`.
+        """
         rows = np.flatnonzero(~self.tokenizer.is_special[batch.ids])  # (n,)
         owners = np.repeat(np.arange(len(batch)), np.diff(batch.starts))[rows]
         limit = self.mask_selection_length
@@ -318,7 +330,8 @@ class MaskedLMPreprocessor(Preprocessor):
             words = number_words(batch.ids, rows, owners, *self._word_edges, limit)
         else:
             words = np.arange(len(rows))
-        is_selected = select(owners, words, self.mask_selection_rate, limit, rng, count=self.count)
+        chosen, treated, replaced = draws.T
+        is_selected = select(owners, words, self.mask_selection_rate, limit, chosen[rows], count=self.count)
 
         masked = rows[is_selected].astype(np.int32)
         labels = batch.ids[masked]
@@ -329,10 +342,11 @@ class MaskedLMPreprocessor(Preprocessor):
             self.tokenizer.ordinary_ids,
             self.mask_token_rate,
             self.random_token_rate,
-            rng,
+            treated[masked],
+            replaced[masked],
         )
         return replace(
-            batch, ids=ids, masked=masked, labels=labels, weights=np.ones(len(masked)), slots=len(batch) * limit
+            batch, ids=ids, target_rows=masked, labels=labels, weights=np.ones(len(masked)), slots=len(batch) * limit
         )
 
     def __call__(

@@ -73,6 +73,16 @@ class Callback(Checked):
         """Called once before anything else."""
         self.params = dict(params)
 
+    def get_state(self) -> dict[str, Any]:
+        """What the callback needs to go on after an interruption: texts, numbers, arrays, and lists and dicts of them.
+
+        A `TrainState` keeps it.
+        """
+        return {}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Takes over what `get_state` gave; called after `on_train_begin` of a `fit` that goes on."""
+
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """`fit` begins."""
 
@@ -180,6 +190,29 @@ class CallbackList(Callback):
         for callback in self.callbacks:
             callback.set_params(params)
 
+    def get_state(self) -> dict[str, Any]:
+        """Each one's state, with the name of its class."""
+        states: list[Any] = [getattr(callback, "get_state", dict)() for callback in self.callbacks]
+        names = [type(callback).__name__ for callback in self.callbacks]
+        return {"callbacks": [{"class": name, "state": one} for name, one in zip(names, states, strict=True)]}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Gives each callback its state.
+
+        Raises:
+            ValueError: for a state of other callbacks, or of these in another order.
+        """
+        before = [one["class"] for one in state["callbacks"]]
+        now = [type(callback).__name__ for callback in self.callbacks]
+        if before != now:
+            raise ValueError(
+                f"the state of training is of the callbacks {', '.join(before)}; fit has {', '.join(now)}. Pass the "
+                "same callbacks in the same order"
+            )
+        for callback, one in zip(self.callbacks, state["callbacks"], strict=True):
+            if one["state"]:
+                callback.set_state(one["state"])
+
     def _all(self, hook: str) -> Callable[..., None]:
         """`hook(logs)`, or `hook(number, logs)` for an epoch's or a batch's; logs that are not given are empty."""
         takes_number = "epoch" in hook or "batch" in hook
@@ -250,6 +283,15 @@ class History(Callback):
         self.epoch.append(epoch)
         for name, value in (logs or {}).items():
             self.history.setdefault(name, []).append(value)
+
+    def get_state(self) -> dict[str, Any]:
+        """See `Callback.get_state`."""
+        return {"epoch": list(self.epoch), "history": {name: list(values) for name, values in self.history.items()}}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """See `Callback.set_state`."""
+        self.epoch = list(state["epoch"])
+        self.history = {name: list(values) for name, values in state["history"].items()}
 
     def plot(self, *names: str) -> Any:
         """Draws each metric over the epochs, with its `val_` twin in the same panel.
@@ -457,6 +499,15 @@ class EarlyStopping(_Monitor):
                 _say(f"restoring the weights of epoch {self.best_epoch + 1}")
             self.model.set_weights(self.best_weights)
 
+    def get_state(self) -> dict[str, Any]:
+        """See `Callback.get_state`."""
+        return {name: getattr(self, name) for name in ("wait", "stopped_epoch", "best", "best_epoch", "best_weights")}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """See `Callback.set_state`."""
+        for name, value in state.items():
+            setattr(self, name, value)
+
     def _keep_weights(self, epoch: int) -> None:
         self.best_epoch = epoch
         self.best_weights = [np.array(weight) for weight in self.model.get_weights()]
@@ -529,6 +580,14 @@ class ModelCheckpoint(_Monitor):
         """Saves, if `save_freq` is `"epoch"`."""
         if self.save_freq == "epoch":
             self._save(epoch, logs or {})
+
+    def get_state(self) -> dict[str, Any]:
+        """See `Callback.get_state`."""
+        return {"best": self.best, "steps": self._steps}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """See `Callback.set_state`."""
+        self.best, self._steps = state["best"], state["steps"]
 
     def directory(self, epoch: int, logs: Logs) -> str:
         """`filepath`, filled in. `epoch` counts from 0."""
@@ -612,6 +671,16 @@ class CSVLogger(Callback):
         writer.writerow([row.get(column, "NA") for column in columns])
         self._append(text.getvalue().encode())
         self._columns = columns
+
+    def get_state(self) -> dict[str, Any]:
+        """See `Callback.get_state`."""
+        return {"content": Path(self.filename).read_text("utf-8") if self._columns else ""}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Writes the rows that the state knows again, without those of what is done once more."""
+        Path(self.filename).write_text("", "utf-8")
+        self._append(state["content"].encode())
+        self._columns = next(csv.reader(io.StringIO(state["content"]), delimiter=self.separator), [])
 
     def _append(self, content: bytes) -> None:
         with open(self.filename, "ab", buffering=0) as file:

@@ -100,21 +100,20 @@ class SparseCategoricalCrossentropy(Checked):
         losses *= weights.astype(losses.dtype)
         if self.reduction is None:
             return losses
-        denominator = self.denominator(weights, count)
+        denominator = self.denominator(float(weights.sum(dtype=np.float64)), count)
         return float(losses.sum(dtype=np.float64)) / denominator if denominator else 0.0
 
-    def denominator(self, weights: NDArray[Any], slots: int) -> float:
+    def denominator(self, weight_sum: float, slots: float) -> float:
         """What the sum of weighted token losses is divided by.
 
         Args:
-            weights: (M,), or any shape.
+            weight_sum: of all the losses that are taken as one.
             slots: the number of values that Keras would count: B·K of the padded batch.
 
         Raises:
             ValueError: where the reduction is None: an array of losses cannot be trained on.
 
-        >>> weights = np.array([1.0, 1.0, 0.5])
-        >>> [SparseCategoricalCrossentropy(reduction=r).denominator(weights, 8)
+        >>> [SparseCategoricalCrossentropy(reduction=r).denominator(2.5, 8)
         ...  for r in ("mean", "mean_with_sample_weight", "sum")]
         [8.0, 2.5, 1.0]
         """
@@ -126,7 +125,7 @@ class SparseCategoricalCrossentropy(Checked):
         if self.reduction == "sum":
             return 1.0
         if self.reduction == "mean_with_sample_weight":
-            return float(weights.sum(dtype=np.float64))
+            return weight_sum
         return float(slots)
 
     def get_config(self) -> dict[str, Any]:

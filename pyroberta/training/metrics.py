@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -88,6 +88,15 @@ class Running:
         """Adds one batch; arguments as for `Metric.update`."""
         for metric, is_plain in self._metrics:
             metric.update(losses, predicted, labels, np.ones_like(weights) if is_plain else weights, denominator)
+
+    def get_state(self) -> dict[str, tuple[float, float]]:
+        """Each metric's numerator and denominator, by name."""
+        return {metric.name: (metric.numerator, metric.denominator) for metric, _ in self._metrics}
+
+    def set_state(self, state: Mapping[str, Sequence[float]]) -> None:
+        """Takes over what `get_state` gave; a metric that isn't in it begins at 0."""
+        for metric, _ in self._metrics:
+            metric.numerator, metric.denominator = map(float, state.get(metric.name, (0.0, 0.0)))
 
     def values(self) -> dict[str, float]:
         """Each metric's result, by name."""

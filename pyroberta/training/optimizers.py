@@ -24,6 +24,7 @@ import math
 import re
 import reprlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from functools import reduce
 from typing import Any, ClassVar
 
 import numpy as np
@@ -32,14 +33,13 @@ from numpy.typing import NDArray
 from pyroberta.model.attributes import Checked, Checks, Reasons, is_real, real_number, whole_number
 from pyroberta.model.hints import hinting
 from pyroberta.model.parameters import Arrays
-from pyroberta.ops import REFERENCE, Ops
+from pyroberta.ops import REFERENCE, Ops, Scalar
 from pyroberta.training import schedules
 
 __all__ = ["Adam", "AdamW", "TorchAdam", "TorchAdamW", "from_config", "get", "global_norm"]
 
 Schedule = Callable[[int], float]
 
-BLOCK = 1 << 15  # elements that norms and decay work on at a time, so that temporaries stay small and in the cache
 BIASES_AND_NORMS = (r"\.(bias|gamma|beta)$",)
 CLIPS = ("clipnorm", "clipvalue", "global_clipnorm")
 
@@ -99,6 +99,7 @@ class Adam(Checked):
     array([-0.1,  0.1])
     """
 
+    slot_names: ClassVar[tuple[str, ...]] = ("m", "v")  # the gradient's mean, and its square's
     excluded_by_default: ClassVar[tuple[str, ...]] = ()
     checks: ClassVar[Checks] = {
         "beta_1": _open_rate,
@@ -141,8 +142,7 @@ class Adam(Checked):
         self.clipvalue = clipvalue
         self.global_clipnorm = global_clipnorm
         self.iterations = 0
-        self.m: Arrays | None = None
-        self.v: Arrays | None = None
+        self.slots: dict[str, Arrays] = {}  # empty before `build`
         self._excluded = self.excluded_by_default
 
     def _checked(self, name: str, value: Any) -> Any:
@@ -159,10 +159,19 @@ class Adam(Checked):
         return copy.deepcopy(self)
 
     @property
+    def m(self) -> Arrays | None:
+        """The first moments by parameter; None before `build`."""
+        return self.slots.get("m")
+
+    @property
+    def v(self) -> Arrays | None:
+        """The second moments by parameter; None before `build`."""
+        return self.slots.get("v")
+
+    @property
     def learning_rate(self) -> float:
         """The rate of the next update; set it to a number or a schedule."""
-        rate = self._learning_rate(self.iterations) if callable(self._learning_rate) else self._learning_rate
-        return float(rate)
+        return self.rate_at(self.iterations)
 
     @learning_rate.setter
     def learning_rate(self, value: float | Schedule) -> None:
@@ -170,6 +179,10 @@ class Adam(Checked):
             _check("learning_rate", value, "a number >= 0 or a schedule", is_real(value) and 0 <= value < math.inf)
             value = float(value)
         self._learning_rate = value
+
+    def rate_at(self, step: int) -> float:
+        """The learning rate after `step` updates."""
+        return float(self._learning_rate(step) if callable(self._learning_rate) else self._learning_rate)
 
     def exclude_from_weight_decay(self, var_names: str | Iterable[str]) -> None:
         """Names parameters that do not decay, in place of those that were excluded before.
@@ -184,13 +197,13 @@ class Adam(Checked):
         >>> optimizer.exclude_from_weight_decay([r"bias$", "norm"])
         """
         self._excluded = (var_names,) if isinstance(var_names, str) else tuple(var_names)
-        if self.m is not None:
-            self._check_excluded(self.m)
+        if self.slots:
+            self._check_excluded(self.slots["m"])
 
     def build(self, params: Arrays) -> None:
         """Makes the moments, zeros laid out as `params` are, and starts counting anew."""
         self._check_excluded(params)
-        self.m, self.v = params.zeros_like(), params.zeros_like()
+        self.slots = {name: params.zeros_like() for name in self.slot_names}
         self.iterations = 0
 
     def apply(self, params: Arrays, grads: Arrays, trainable: Collection[str], ops: Ops) -> None:
@@ -200,24 +213,47 @@ class Adam(Checked):
             params: changed.
             grads: laid out as `params`; `clipvalue` clips them in place, the other two ways leave them alone.
             trainable: names of the parameters to update; everything of the others is left as it is.
-            ops: whose `adam_step` does it.
+            ops: whose rows do it.
 
         Raises:
             ValueError: where layouts or dtypes differ or a name is unknown.
-            FloatingPointError: where clipping finds a gradient norm that is not finite; nothing has changed then.
+            FloatingPointError: where the gradient is not finite; nothing has changed then.
         """
-        m, v = self._moments(params)
+        self._prepare(params)
         _check_alike(params, grads, trainable)
+        is_finite = ops.all_finite(*(grads.span(*span) for span in grads.spans(trainable)))
+        self.update(params, grads, self.slots, self.iterations, trainable, ops, is_finite)
+        if not ops.to_host(is_finite):
+            raise FloatingPointError("the gradient is not finite. The parameters are as they were")
+        self.iterations += 1
+
+    def update(
+        self,
+        params: Arrays,
+        grads: Arrays,
+        slots: Mapping[str, Arrays],
+        step: int,
+        trainable: Collection[str],
+        ops: Ops,
+        is_finite: Scalar = True,
+    ) -> None:
+        """One update of parameters and slots that are given, in place; the optimizer's own stay as they are.
+
+        Args:
+            params, grads, trainable, ops: as for `apply`, and not checked.
+            slots: the moments by `slot_names`, laid out as `params`.
+            step: updates done before.
+            is_finite: a scalar of the table's: whether the gradient is finite. Nothing changes where it isn't.
+        """
         scales = self._clip(grads, trainable, ops)
-        rate = self.learning_rate
-        t = self.iterations + 1
-        c_1 = 1.0 - self.beta_1**t
-        c_2 = math.sqrt(1.0 - self.beta_2**t)
+        rate = self.rate_at(step)
+        c_1 = 1.0 - self.beta_1 ** (step + 1)
+        c_2 = math.sqrt(1.0 - self.beta_2 ** (step + 1))
         steps = rate * c_2 / c_1, self.beta_1, self.beta_2, self._uncorrected_epsilon(c_2)
-        for scale, decays, (start, stop) in self._spans(params, trainable, scales):
-            w_, g_, m_, v_ = (arrays.flat[start:stop] for arrays in (params, grads, m, v))
-            ops.adam_step(w_, g_, m_, v_, *steps, scale, rate * (self.weight_decay or 0.0) if decays else 0.0)
-        self.iterations = t
+        for scale, decays, span in self._groups(params, trainable, scales):
+            decay = rate * (self.weight_decay or 0.0) if decays else 0.0
+            w, g, m, v = (arrays.span(*span) for arrays in (params, grads, slots["m"], slots["v"]))
+            ops.adam_step(w, g, m, v, *steps, scale, decay, is_finite)
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps: `iterations`, and the moments `m` and `v` by parameter name (live, not copies).
@@ -225,9 +261,9 @@ class Adam(Checked):
         Raises:
             ValueError: before `build` or the first update.
         """
-        if self.m is None or self.v is None:
+        if not self.slots:
             raise ValueError("the optimizer has no state before its first update; call build(params) first")
-        return {"iterations": self.iterations, "m": self.m, "v": self.v}
+        return {"iterations": self.iterations, **self.slots}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Takes over a state, copying it.
@@ -239,20 +275,22 @@ class Adam(Checked):
             ValueError: before `build`, and for names or shapes that are not those of the parameters; nothing has
                 changed then.
         """
-        if self.m is None or self.v is None:
+        if not self.slots:
             raise ValueError("call build(params) before load_state_dict: the state is laid out as the parameters are")
-        missing = {"iterations", "m", "v"} - set(state)
+        missing = {"iterations", *self.slots} - set(state)
         if missing:
             raise ValueError(f"the optimizer's state lacks {', '.join(sorted(missing))}; it has {', '.join(state)}")
-        for key in ("m", "v"):
-            found = {name: np.shape(array) for name, array in state[key].items()}
-            for name in [*self.m.table, *found]:
-                came, expected = found.get(name, "missing"), self.m.table.get(name, "no such parameter")
+        for slot, arrays in self.slots.items():
+            found = {name: np.shape(array) for name, array in state[slot].items()}
+            for name in [*arrays.table, *found]:
+                came, expected = found.get(name, "missing"), arrays.table.get(name, "no such parameter")
                 if came != expected:
-                    raise ValueError(f"the optimizer's state: {key}[{name!r}] is {came}, the model's shape: {expected}")
-        for moments, key in ((self.m, "m"), (self.v, "v")):
-            for name, array in state[key].items():
-                moments[name][...] = array
+                    raise ValueError(
+                        f"the optimizer's state: {slot}[{name!r}] is {came}, the model's shape: {expected}"
+                    )
+        for slot, arrays in self.slots.items():
+            for name, array in state[slot].items():
+                arrays.ops.copy(arrays[name], arrays.ops.from_host(np.asarray(array)))
         self.iterations = int(state["iterations"])
 
     def get_config(self) -> dict[str, Any]:
@@ -297,17 +335,15 @@ class Adam(Checked):
         """ε as it stands beside the uncorrected root."""
         return self.epsilon
 
-    def _moments(self, params: Arrays) -> tuple[Arrays, Arrays]:
-        if self.m is None or self.v is None:
+    def _prepare(self, params: Arrays) -> None:
+        if not self.slots:
             self.build(params)
-        assert self.m is not None
-        assert self.v is not None
-        if self.m.table != params.table or self.m.dtype != params.dtype:
+        first = self.slots["m"]
+        if first.table != params.table or first.dtype != params.dtype:
             raise ValueError(
                 "the optimizer was built for parameters of other names, shapes or dtype; "
                 "use a new one, or call build(params) to start anew"
             )
-        return self.m, self.v
 
     def _decays(self, name: str) -> bool:
         return not any(re.search(pattern, name) for pattern in self._excluded)
@@ -321,29 +357,31 @@ class Adam(Checked):
                     f"names look like {', '.join(names[:3])}, …, {names[-1]}"
                 )
 
-    def _clip(self, grads: Arrays, trainable: Collection[str], ops: Ops) -> dict[str, float]:
+    def _clip(self, grads: Arrays, trainable: Collection[str], ops: Ops) -> dict[str, Scalar]:
         """What each parameter's gradient is to be multiplied by; names that are not there by 1."""
         if self.clipvalue is not None:
-            for block in _blocks(grads.flat, grads.spans(trainable)):
-                np.clip(block, -self.clipvalue, self.clipvalue, out=block)
+            for span in grads.spans(trainable):
+                ops.clip(grads.span(*span), self.clipvalue)
         elif self.global_clipnorm is not None:
-            spans = grads.spans(trainable)
-            scale = _scale_to(self.global_clipnorm, [grads.flat[start:stop] for start, stop in spans], ops)
-            return dict.fromkeys(trainable, scale)
+            squares = [ops.squared_norm(grads.span(*span)) for span in grads.spans(trainable)]
+            return dict.fromkeys(trainable, ops.clip_scale(reduce(ops.add, squares, 0.0), self.global_clipnorm))
         elif self.clipnorm is not None:
-            return {name: _scale_to(self.clipnorm, [grads[name].reshape(-1)], ops) for name in trainable}
+            limit = self.clipnorm
+            return {
+                name: ops.clip_scale(ops.squared_norm(grads.span(*grads.ranges[name])), limit) for name in trainable
+            }
         return {}
 
-    def _spans(
-        self, params: Arrays, trainable: Collection[str], scales: Mapping[str, float]
-    ) -> Iterator[tuple[float, bool, tuple[int, int]]]:
+    def _groups(
+        self, params: Arrays, trainable: Collection[str], scales: Mapping[str, Scalar]
+    ) -> Iterator[tuple[Scalar, bool, tuple[int, int]]]:
         """The ranges of the vector that are treated alike, with their scale and whether they decay."""
-        alike: dict[tuple[float, bool], list[str]] = {}
+        alike: dict[tuple[int, bool], list[str]] = {}
         for name in trainable:
-            alike.setdefault((scales.get(name, 1.0), self._decays(name)), []).append(name)
-        for (scale, decays), names in alike.items():
+            alike.setdefault((id(scales.get(name)), self._decays(name)), []).append(name)
+        for (_, decays), names in alike.items():
             for span in params.spans(names):
-                yield scale, decays, span
+                yield scales.get(names[0], 1.0), decays, span
 
 
 class AdamW(Adam):
@@ -518,8 +556,8 @@ def restored(config: Mapping[str, Any], state: Mapping[str, Any], params: Arrays
         raise ValueError(f"this is no optimizer's config: {reprlib.repr(config)} ({str(error)[:400]})") from None
     with np.errstate(over="ignore"):
         optimizer.load_state_dict(state)
-    for key, moments, least in zip("mv", optimizer._moments(params), (-math.inf, 0.0), strict=True):
-        for name, array in moments.items():
+    for key, least in (("m", -math.inf), ("v", 0.0)):
+        for name, array in optimizer.slots[key].items():
             is_sound = np.isfinite(array) & (array >= least)
             if not is_sound.all():
                 raise ValueError(
@@ -550,21 +588,6 @@ def global_norm(vectors: Iterable[NDArray[Any]], ops: Ops = REFERENCE) -> float:
     5.0
     """
     return math.sqrt(sum(ops.squared_norm(vector) for vector in vectors))
-
-
-def _scale_to(limit: float, vectors: Iterable[NDArray[Any]], ops: Ops) -> float:
-    """The factor that brings the vectors, taken as one, down to a norm of `limit`; 1 where they are below."""
-    norm = global_norm(vectors, ops)
-    if not math.isfinite(norm):
-        raise FloatingPointError(f"cannot clip the gradient: its norm is {norm}. The parameters are as they were")
-    return limit / norm if norm > limit else 1.0
-
-
-def _blocks(flat: NDArray[Any], spans: Iterable[tuple[int, int]]) -> Iterator[NDArray[Any]]:
-    """Views that together cover the spans, each small enough for the cache."""
-    for first, last in spans:
-        for start in range(first, last, BLOCK):
-            yield flat[start : min(start + BLOCK, last)]
 
 
 def _check(name: str, value: object, expected: str, holds: bool) -> None:

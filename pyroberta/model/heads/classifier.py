@@ -22,10 +22,10 @@ def classifier_head_forward(
     """
     rate = config.classifier_dropout or 0.0 if key else 0.0
     site_1, site_2 = (key.at(3 * config.num_layers + n) if key else NO_KEY for n in (1, 2))
-    h, before = ops.dropout_forward(x, rate, site_1, batch.starts, batch.numbers, batch.masked)
+    h, before = ops.dropout_forward(x, rate, site_1, batch.starts, batch.numbers, batch.target_rows)
     h, dense = linear(ops, params, "head.dense", h)
     h, bent = ops.tanh_forward(h)
-    h, after = ops.dropout_forward(h, rate, site_2, batch.starts, batch.numbers, batch.masked)
+    h, after = ops.dropout_forward(h, rate, site_2, batch.starts, batch.numbers, batch.target_rows)
     return h, (before, dense, bent, after)
 
 

@@ -9,15 +9,16 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from small_models import random_batch, random_params, small_config
+from small_models import gradients_of, random_batch, random_params, small_config
 from strategies import seeds
 
 from pyroberta.data.examples import numbered
 from pyroberta.model.batch import Batch, take
-from pyroberta.model.gradients import Gradients
 from pyroberta.ops import REFERENCE, Ops
 from pyroberta.training import losses
-from pyroberta.training.loop import NonFiniteError, compute_gradients, evaluate_batch
+from pyroberta.training.optimizers import Adam
+from pyroberta.training.state import TrainState
+from pyroberta.training.step import NonFiniteError, Trained, compute_gradients, evaluate_step
 
 CONFIG = small_config(dropout=0.0)
 REDUCTIONS = ("sum_over_batch_size", "mean", "mean_with_sample_weight", "sum")
@@ -26,16 +27,14 @@ REDUCTIONS = ("sum_over_batch_size", "mean", "mean_with_sample_weight", "sum")
 def weighted_batch(seed: int, masked_share: float = 0.5) -> Batch:
     batch = random_batch(CONFIG, [3, 1, 7, 0, 4], seed, masked_share)
     rng = np.random.default_rng(seed)
-    return Batch(**{**vars(batch), "weights": rng.random(len(batch.masked)) + 0.1, "slots": 20})
+    return Batch(**{**vars(batch), "weights": rng.random(len(batch.target_rows)) + 0.1, "slots": 20})
 
 
 def gradients(
     params, batches, reduction="mean_with_sample_weight", trainable=None, ops: Ops = REFERENCE, config=CONFIG
 ):
     loss = losses.SparseCategoricalCrossentropy(from_logits=True, reduction=reduction)
-    grads = Gradients(params.zeros_like(), params if trainable is None else trainable)
-    results = compute_gradients(ops, params, config, batches, grads, loss, seed=0, step=4)
-    return grads.sums, results
+    return gradients_of(params, config, batches, loss, trainable=trainable, ops=ops, step=4)
 
 
 DROPPING = replace(small_config(dropout=0.1), lora_rank=2)
@@ -50,7 +49,9 @@ def test_parts_give_the_gradient_and_the_loss_of_the_whole(config, seed, cuts, r
     if config.num_classes:
         asked = np.flatnonzero(np.diff(whole.starts))
         labels, weights = asked % 3, np.linspace(0.1, 1.0, len(asked))
-        whole = replace(whole, masked=whole.starts[asked], labels=labels.astype(np.int32), weights=weights, slots=5)
+        whole = replace(
+            whole, target_rows=whole.starts[asked], labels=labels.astype(np.int32), weights=weights, slots=5
+        )
     bounds = [0, *sorted(cuts), 5]
     parts = numbered([take(whole, np.arange(a, b)) for a, b in itertools.pairwise(bounds)])
     expected, (one,) = gradients(params, [whole], reduction, config=config)
@@ -63,11 +64,11 @@ def test_parts_give_the_gradient_and_the_loss_of_the_whole(config, seed, cuts, r
 def test_earlier_sums_are_forgotten():
     params, batch = random_params(CONFIG, 0), weighted_batch(0)
     loss = losses.SparseCategoricalCrossentropy(from_logits=True)
-    grads = Gradients(params.zeros_like(), params)
-    compute_gradients(REFERENCE, params, CONFIG, [batch], grads, loss, 0, 0)
-    first = grads.sums.flat.copy()
-    compute_gradients(REFERENCE, params, CONFIG, [batch], grads, loss, 0, 0)
-    assert (grads.sums.flat == first).all()
+    model = Trained(REFERENCE, CONFIG, loss, Adam(), list(params), params.zeros_like())
+    compute_gradients(model, TrainState(params, {}), [batch])
+    first = model.sums.flat.copy()
+    compute_gradients(model, TrainState(params, {}), [batch])
+    assert (model.sums.flat == first).all()
 
 
 def test_a_batch_with_nothing_masked_has_a_gradient_of_zero():
@@ -84,8 +85,8 @@ def test_dropout_changes_from_sequence_to_sequence_and_is_left_out_in_evaluation
     _, (one, again, other) = gradients(params, [batch, batch, numbered([batch, batch])[1]], config=config)
     assert (one.losses == again.losses).all()
     assert (one.losses != other.losses).any()
-    evaluated = evaluate_batch(REFERENCE, params, config, batch, losses.SparseCategoricalCrossentropy())
-    plain = evaluate_batch(REFERENCE, params, CONFIG, batch, losses.SparseCategoricalCrossentropy())
+    evaluated = evaluate_step(REFERENCE, params, config, batch, losses.SparseCategoricalCrossentropy())
+    plain = evaluate_step(REFERENCE, params, CONFIG, batch, losses.SparseCategoricalCrossentropy())
     assert (evaluated.losses == plain.losses).all()
 
 

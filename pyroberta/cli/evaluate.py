@@ -1,0 +1,34 @@
+"""`pyroberta evaluate`: the metrics of a model on a text file."""
+
+from __future__ import annotations
+
+import argparse
+
+from pyroberta.cli import options
+from pyroberta.cli.streams import figures, read_texts
+
+SUMMARY = "loss, accuracy and perplexity on a text file, from fixed masks"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments."""
+    parser.add_argument("texts", metavar="FILE", help="UTF-8 text file, one text a line, or -")
+    options.add_model(parser)
+    parser.add_argument("--batch-size", type=options.positive, metavar="N", default=16, help="texts in a step")
+    options.add_long_texts(parser, "split")
+    parser.add_argument("--quiet", action="store_true", help="no progress")
+
+
+def run(arguments: argparse.Namespace) -> dict[str, float]:
+    """Runs the command. The result has each metric by its name."""
+    texts = read_texts(arguments.texts)
+    values: dict[str, float] = options.load_model(arguments).evaluate(
+        texts,
+        batch_size=arguments.batch_size,
+        long_texts=arguments.long_texts,
+        verbose=0 if arguments.quiet else 1,
+        return_dict=True,
+    )
+    if not arguments.json:
+        print(figures(values))
+    return values

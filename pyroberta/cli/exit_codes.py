@@ -1,0 +1,59 @@
+"""How the program ends: its exit codes, and the signals that end it."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+OK, FAILED, WRONG, DIVERGED, SIGNALLED = 0, 1, 2, 3, 128  # argparse exits with 2, too; a signal's number is added
+EXIT_CODES = (
+    "Exit codes: 0 done; 1 failed while it ran (no room, no memory, no connection, a package that is not installed); "
+    "2 what was given is wrong (an option, a value, a text, a file, a preset); 3 the training diverged, and what it "
+    "gave is in OUTPUT.diverged; 130 stopped by Ctrl-C, 143 by SIGTERM, 129 by a terminal's end, where `fit` saves "
+    "what was trained so far."
+)
+# What the package raises for what it was given. All else failed while it ran.
+WRONGLY_GIVEN = (ValueError, TypeError, FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError)
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal came that asks the program to end."""
+
+    def __init__(self, number: int = signal.SIGINT) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def code_of_error(error: Exception) -> int:
+    """The exit code of an error that ended a command."""
+    return WRONG if isinstance(error, WRONGLY_GIVEN) else FAILED
+
+
+def code_of_stop(stop: KeyboardInterrupt) -> int:
+    """The exit code of a command that Ctrl-C or a signal ended."""
+    return SIGNALLED + (stop.number if isinstance(stop, Stopped) else signal.SIGINT)
+
+
+@contextlib.contextmanager
+def stoppable() -> Iterator[None]:
+    """SIGTERM, and SIGHUP of a terminal that was closed, end the block as Ctrl-C does. No half-written file is left.
+
+    A handler that is there stays; so does what `nohup` has set.
+    """
+    is_main = threading.current_thread() is threading.main_thread()
+    ending = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    ours = [number for number in ending if is_main and signal.getsignal(number) is signal.SIG_DFL]
+
+    def stop(number: int, frame: Any) -> None:
+        raise Stopped(number)
+
+    for number in ours:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)

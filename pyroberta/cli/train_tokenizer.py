@@ -1,0 +1,41 @@
+"""`pyroberta train-tokenizer`: a byte-level BPE vocabulary from text files."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from pyroberta.cli import options
+from pyroberta.cli.streams import read_texts
+
+SUMMARY = "learn a byte-level BPE vocabulary from text files"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments."""
+    parser.add_argument("files", nargs="+", metavar="FILE", help="UTF-8 text files, one text a line, or -")
+    parser.add_argument("-o", "--output", required=True, metavar="DIR", help="where to save the vocabulary")
+    options.add_overwrite(parser, "a vocabulary")
+    parser.add_argument(
+        "--vocab-size", type=options.positive, metavar="N", default=8000, help="entries, specials and bytes included"
+    )
+    parser.add_argument(
+        "--min-frequency", type=options.positive, metavar="N", default=2,
+        help="how often a pair must occur to be merged",
+    )  # fmt: skip
+
+
+def run(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Runs the command. The result has the directory and the size of the vocabulary."""
+    from pyroberta.formats.atomic import check_place
+    from pyroberta.text.tokenizer import Tokenizer
+
+    options.check_free(arguments, arguments.output, ("config.json", "tokenizer.json", "vocab.json"))
+    check_place(Path(arguments.output) / "vocab.json")
+    texts = (line for file in arguments.files for line in read_texts(file))
+    tokenizer = Tokenizer.train(texts, vocab_size=arguments.vocab_size, min_frequency=arguments.min_frequency)
+    tokenizer.save(arguments.output)
+    if not arguments.json:
+        print(f"saved {tokenizer.vocabulary_size} entries to {arguments.output}")
+    return {"saved": arguments.output, "vocabulary_size": tokenizer.vocabulary_size}

@@ -1,0 +1,248 @@
+"""One update as a function of a state, one evaluation, and what to say when a number stops being finite."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy import ndarray as Array
+
+from pyroberta.model.batch import Batch
+from pyroberta.model.config import RobertaConfig
+from pyroberta.model.gradients import Gradients
+from pyroberta.model.model import model_backward, model_forward
+from pyroberta.model.parameters import Arrays, Params, PreparedArrays
+from pyroberta.model.trace import first_non_finite
+from pyroberta.ops import Key, Ops, Scalar
+from pyroberta.training.losses import SparseCategoricalCrossentropy
+from pyroberta.training.optimizers import Adam
+from pyroberta.training.state import TrainState
+
+
+class NonFiniteError(FloatingPointError):
+    """A loss or a gradient became NaN or infinite; the parameters are those before the update."""
+
+
+class Collective(Protocol):
+    """How the ranks that make one update together agree.
+
+    A rank has some sequences of the update, in one or several parts. Every rank calls these methods in the same order.
+    """
+
+    def sum(self, numbers: tuple[float, ...]) -> tuple[float, ...]:
+        """Each number's sum over all ranks."""
+
+    def sums(self, part: int, own: Arrays) -> Arrays:
+        """The vector that the gradients of this rank's part are added to; `own` is the rank's, all zeros at first."""
+
+    def ready(self, own: Arrays, start: int, stop: int) -> None:
+        """This rank's sums are complete from start to stop; `own` is to hold those of all ranks after `all_finite`."""
+
+    def all_finite(self, is_finite: Scalar) -> Scalar:
+        """Whether all ranks' numbers are finite. All ranges are summed over the ranks when this returns."""
+
+
+class Alone:
+    """The collective of a process that makes its updates by itself."""
+
+    def sum(self, numbers: tuple[float, ...]) -> tuple[float, ...]:
+        """The numbers themselves."""
+        return numbers
+
+    def sums(self, part: int, own: Arrays) -> Arrays:
+        """The process's own, for every part."""
+        return own
+
+    def ready(self, own: Arrays, start: int, stop: int) -> None:
+        """Nothing is left to do."""
+
+    def all_finite(self, is_finite: Scalar) -> Scalar:
+        """The process's own answer."""
+        return is_finite
+
+
+ALONE = Alone()
+
+
+def _in_place(state: TrainState) -> AbstractContextManager[Arrays]:
+    return nullcontext(state.params)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model and how it is trained: what stays the same from step to step.
+
+    Attributes:
+        ops: the table of ops; it tells the precision, too.
+        config: the shape of the encoder and the head.
+        loss, optimizer: the loss to be made small, and how.
+        trainable: names of the parameters that change.
+        sums: the vector of the gradients' sums; what it holds before a step doesn't matter.
+        recompute: see `encoder_forward`.
+        prepared: kernels that stay the same, as the table prepared them.
+        changing: gives the parameters, to be changed within a `with` block.
+    """
+
+    ops: Ops
+    config: RobertaConfig
+    loss: SparseCategoricalCrossentropy
+    optimizer: Adam
+    trainable: Sequence[str]
+    sums: Arrays
+    recompute: bool = False
+    prepared: dict[str, Any] = field(default_factory=dict)
+    changing: Callable[[TrainState], AbstractContextManager[Arrays]] = _in_place
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one batch gave, per target row; metrics are made of these."""
+
+    losses: Array  # (M,)
+    predicted: Array  # (M,) int
+    labels: Array  # (M,) int
+    weights: Array  # (M,)
+    denominator: float  # of the loss; where several batches make one update, the first one's is that of them all
+
+
+@dataclass(frozen=True)
+class Backpropagated:
+    """What forward and backward of one update gave, still where the table keeps its arrays.
+
+    Attributes:
+        values: each part's losses (M,) and likeliest ids (M,).
+        denominator: of the loss over all parts of all ranks.
+        examples: the number of sequences in all of them.
+        is_finite: a scalar: whether all losses and gradients are finite, on every rank.
+    """
+
+    values: Sequence[tuple[Any, Any]]
+    denominator: float
+    examples: int
+    is_finite: Scalar
+
+
+def compute_gradients(
+    model: Trained, state: TrainState, parts: Sequence[Batch], collective: Collective = ALONE
+) -> Backpropagated:
+    """Sets the trainable ranges of `model.sums` to the gradient of the loss over all the parts taken as one batch.
+
+    The sum of all weighted losses is divided by the denominator of all parts of all ranks together, and each sequence
+    has its number in the update. So parts and ranks give the gradient of the joint batch, with dropout too.
+    """
+    ops, own = model.ops, model.sums
+    params, key = _prepared(model, state), Key.of_update(state.seed, state.step)
+    weights = sum(_weight_sum(batch) for batch in parts)
+    counts = weights, float(sum(batch.slots for batch in parts)), float(sum(len(batch) for batch in parts))
+    weight_sum, slots, examples = collective.sum(counts)
+    denominator = model.loss.denominator(weight_sum, slots)
+
+    spans = own.spans(model.trainable)
+    for span in spans:
+        ops.fill(own.span(*span), 0.0)
+
+    def ready(start: int, stop: int) -> None:
+        collective.ready(own, start, stop)
+
+    values = []
+    with np.errstate(all="ignore"):
+        for part, batch in enumerate(parts):
+            is_last = part == len(parts) - 1
+            grads = Gradients(collective.sums(part, own), model.trainable, ready if is_last else None)
+            dlosses = _dlosses(ops, batch, denominator, own)
+            value, cache = model_forward(ops, params, model.config, batch, key, grads.lowest, model.recompute)
+            model_backward(ops, grads, dlosses, cache)
+            values.append(value)
+        for span in () if parts else spans:  # a rank without a sequence adds zeros
+            ready(*span)
+        is_finite = ops.all_finite(*(losses for losses, _ in values), *(own.span(*span) for span in spans))
+        return Backpropagated(values, denominator, int(examples), collective.all_finite(is_finite))
+
+
+def train_step(
+    model: Trained, state: TrainState, parts: Sequence[Batch], collective: Collective = ALONE
+) -> list[Result]:
+    """One update of `state`, in place, from all the parts taken as one batch.
+
+    Args:
+        model: what is trained, and how.
+        state: its parameters, slots, step and position change: all of them, or none where an error is raised.
+        parts: batches whose `numbers` go on from one to the next, over all ranks.
+        collective: the other ranks.
+
+    Returns:
+        What each part gave, on the host.
+
+    Raises:
+        NonFiniteError: naming the step and the first op that gave a number that is not finite.
+    """
+    ops = model.ops
+    found = compute_gradients(model, state, parts, collective)
+    with model.changing(state) as params, np.errstate(all="ignore"):
+        model.optimizer.update(params, model.sums, state.slots, state.step, model.trainable, ops, found.is_finite)
+        is_finite = bool(ops.to_host(found.is_finite))
+        state.step += is_finite
+        state.position += found.examples if is_finite else 0
+    if not is_finite:
+        raise NonFiniteError(_explain(model, state, parts, found))
+    results = []
+    for part, ((losses, predicted), batch) in enumerate(zip(found.values, parts, strict=True)):
+        denominator = 0.0 if part else found.denominator
+        results.append(Result(ops.to_host(losses), ops.to_host(predicted), batch.labels, batch.weights, denominator))
+    return results
+
+
+def evaluate_step(
+    ops: Ops, params: Params, config: RobertaConfig, batch: Batch, loss: SparseCategoricalCrossentropy
+) -> Result:
+    """The result of a batch without dropout."""
+    (losses, predicted), _ = model_forward(ops, params, config, batch)
+    denominator = loss.denominator(_weight_sum(batch), batch.slots)
+    return Result(ops.to_host(losses), ops.to_host(predicted), batch.labels, batch.weights, denominator)
+
+
+def _dlosses(ops: Ops, batch: Batch, denominator: float, like: Arrays) -> Any:
+    """The gradient of the reduced loss by each row's: (M,), an array of the table's."""
+    dlosses = batch.weights / denominator if denominator else np.zeros_like(batch.weights)
+    return ops.from_host(dlosses.astype(like.dtype))
+
+
+def _weight_sum(batch: Batch) -> float:
+    return float(batch.weights.sum(dtype=np.float64))
+
+
+def _prepared(model: Trained, state: TrainState) -> Params:
+    return PreparedArrays(state.params, model.ops.prepare, model.prepared, model.trainable)
+
+
+def _explain(model: Trained, state: TrainState, parts: Sequence[Batch], found: Backpropagated) -> str:
+    """Makes the step again with a table that looks at everything each op gives, and names the first offender."""
+    ops, step = model.ops, state.step + 1
+    what = "gradient" if all(ops.to_host(ops.all_finite(losses)) for losses, _ in found.values) else "loss"
+    bad = [name for name in state.params if not ops.to_host(ops.all_finite(state.params[name]))]
+    if bad:
+        return (
+            f"the {what} of step {step} is not finite, since these parameters are not: {_first(bad)}. "
+            "They were so before this step: go back to weights that are finite, and if the step before this one made "
+            "them so, to a smaller learning rate"
+        )
+    params, key = _prepared(model, state), Key.of_update(state.seed, state.step)
+    grads = Gradients(model.sums, model.trainable)
+    place = None
+    with np.errstate(all="ignore"):
+        for batch in parts:
+            dlosses = _dlosses(ops, batch, found.denominator, model.sums)
+            place = place or first_non_finite(ops, params, model.config, batch, key, grads, dlosses)
+    return (
+        f"the {what} of step {step} is not finite; the first op that gave NaN or infinity is "
+        f"{place or 'none when the step is made again'}. "
+        "The parameters are those before this step. A smaller learning rate, a longer warm-up or "
+        "global_clipnorm=1.0 usually helps"
+    )
+
+
+def _first(names: Sequence[str], count: int = 3) -> str:
+    return ", ".join(names[:count]) + (f" and {len(names) - count} more" if len(names) > count else "")

@@ -1,0 +1,769 @@
+"""Training, evaluation and prediction as Keras means them: epochs of steps, callbacks, logs."""
+
+from __future__ import annotations
+
+import weakref
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from itertools import islice
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+from numpy import ndarray as Array
+
+from pyroberta.data.examples import Examples, HeldExamples, grouped, num_batches, numbered, onwards
+from pyroberta.data.inputs import InputReader
+from pyroberta.model.attributes import Checked, Checks, of_ours, random_seed, true_or_false, whole_number
+from pyroberta.model.batch import Batch
+from pyroberta.model.config import RobertaConfig
+from pyroberta.model.hints import hinting
+from pyroberta.model.parameters import Arrays, PreparedArrays
+from pyroberta.ops import Key, Ops
+from pyroberta.training import losses, optimizers, schedules
+from pyroberta.training import metrics as measures
+from pyroberta.training.callbacks import Callback, CallbackList, History, ProgressBar
+from pyroberta.training.state import TrainState
+from pyroberta.training.step import Result, Trained, evaluate_step, train_step
+
+OF_THE_OPTIMIZER = "it is the optimizer's, as in compile(optimizer=pyroberta.optimizers.Adam(learning_rate=1e-4))"
+
+# The model that an optimizer trained last, since it was compiled.
+_TRAINED: weakref.WeakKeyDictionary[optimizers.Adam, weakref.ref[Trainer]] = weakref.WeakKeyDictionary()
+
+
+class Parameters(Protocol):
+    """What the trainer needs of a backbone."""
+
+    config: RobertaConfig
+    ops: Ops
+    params: Arrays
+
+    def trainable_names(self) -> list[str]:
+        """The parameters that training may change."""
+
+    def prepared(self, changing: Sequence[str] = ()) -> PreparedArrays:
+        """The parameters with kernels prepared, except those that are about to change."""
+
+    def writing(self, name: str, makes_room: bool = False) -> AbstractContextManager[None]:
+        """The right to change the parameters."""
+
+    def updating(self, names: Sequence[str], writers: Sequence[str]) -> AbstractContextManager[Arrays]:
+        """The parameters themselves, to be changed in place."""
+
+
+class Feed:
+    """Where the updates of a `fit` come from.
+
+    Args:
+        examples: to draw from.
+        batch_size: sequences in a part.
+        parts: batches whose gradients make one update.
+        shuffle: see `Examples.batches`.
+        steps: updates in an epoch; None for one pass over the examples.
+
+    Attributes:
+        goes_on: whether an epoch goes on with the groups of the one before.
+    """
+
+    def __init__(self, examples: Examples, batch_size: int, parts: int, shuffle: bool, steps: int | None) -> None:
+        self.examples, self.steps, self.goes_on = examples, steps, steps is not None
+        self._drawn = batch_size, parts, shuffle
+
+    def groups(self, state: TrainState) -> Iterator[list[Batch]]:
+        """The batches of one update after the other, from where the state stands; one pass, or without end."""
+        batch_size, parts, shuffle = self._drawn
+        place = state.seed, shuffle, state.data_pass, state.position
+        if self.goes_on:
+            return onwards(self.examples, batch_size, parts, *place)
+        seed, shuffle, data_pass, position = place
+        return grouped(self.examples.batches(batch_size, seed, data_pass, shuffle, position), parts)
+
+    def turn(self, state: TrainState) -> None:
+        """Goes on to the next pass where one has come to its end."""
+        if state.position == self.examples.num_examples:
+            state.data_pass, state.position = state.data_pass + 1, 0
+
+    def begin(self, state: TrainState, epoch: int) -> None:
+        """Puts a state that does not go on with an interrupted `fit` where the epoch of that number begins.
+
+        With `steps`, a later epoch begins in the midst of a pass: where the one before it ended. Each other epoch
+        begins a pass that was not made before.
+        """
+        batch_size, parts, _ = self._drawn
+        steps_of_pass = _ceil(num_batches(self.examples, batch_size), parts)
+        if epoch and self.steps and steps_of_pass:
+            if not state.step:
+                state.data_pass, steps = divmod(self.steps * epoch, steps_of_pass)
+                state.position = steps * parts * batch_size
+            return
+        if state.position:
+            state.data_pass, state.position = state.data_pass + 1, 0
+        state.data_pass = max(state.data_pass, epoch)
+
+
+class Trainer(Checked):
+    """What a task does with data: `compile`, `fit`, `evaluate`, `predict`, and the same on one batch.
+
+    A task says which inputs it reads, what its default loss is, and what its logits are.
+    """
+
+    backbone: Parameters
+    seed: int
+    default_metrics: ClassVar[tuple[str, ...]] = ("accuracy",)
+    reader_kind: ClassVar[type[InputReader]]
+    takes_metrics: ClassVar[bool] = True  # without weights, as Keras's `metrics` are
+    nothing_to_learn: ClassVar[str]  # what to say of examples that nothing can be learnt from
+    checks: ClassVar[Checks] = {
+        "seed": random_seed,
+        **dict.fromkeys(("stop_training", "stop_evaluating", "stop_predicting"), true_or_false),
+    }
+
+    _callbacks: CallbackList | None = None  # of the `fit` that is under way
+    _sums: Arrays | None = None  # the gradients' vector, made at the first update
+
+    def __init__(self) -> None:
+        self.stop_training = self.stop_evaluating = self.stop_predicting = False
+        self.compile()
+
+    def _checked(self, name: str, value: Any) -> Any:
+        value = super()._checked(name, value)
+        if name == "optimizer":
+            value = "adam" if isinstance(value, str) and value == "auto" else value
+            value = of_ours(name, optimizers.get(value), optimizers.Adam)
+        elif name == "loss":
+            value = self._default_loss() if isinstance(value, str) and value == "auto" else losses.get(value)
+            _check_loss(of_ours(name, value, losses.SparseCategoricalCrossentropy))
+        return value
+
+    @abstractmethod
+    def _default_loss(self) -> losses.SparseCategoricalCrossentropy:
+        """What `loss="auto"` stands for."""
+
+    @abstractmethod
+    def _reader(self, long_texts: str | None = None, *, is_asking: bool = False, what: str = "") -> InputReader:
+        """The reader of what `fit`, `evaluate` or, with `is_asking`, `predict` is given."""
+
+    @abstractmethod
+    def _trainable_names(self) -> list[str]:
+        """The parameters that training may change."""
+
+    @abstractmethod
+    def _answer(self, query: Mapping[str, Any] | Sequence[Array]) -> Array:
+        """Logits for one of the batches that the reader's `queries` gives."""
+
+    @abstractmethod
+    def _joined(self, outputs: Sequence[Array], is_text: bool) -> Array:
+        """What `predict` returns of the logits of all batches; whether all of them were texts."""
+
+    @hinting(**dict.fromkeys(("lr", "learning_rate", "weight_decay"), OF_THE_OPTIMIZER))
+    def compile(
+        self,
+        optimizer: optimizers.Adam | str = "auto",
+        loss: losses.SparseCategoricalCrossentropy | str = "auto",
+        *,
+        metrics: Sequence[measures.Metric | str] | str | None = None,
+        weighted_metrics: Sequence[measures.Metric | str] | str | None = "auto",
+        jit_compile: bool | str = "auto",
+        recompute: bool = False,
+    ) -> None:
+        """Chooses how to train; the optimizer starts anew.
+
+        Args:
+            optimizer: `"auto"` is `Adam(5e-5)`, Keras's form, as in KerasHub.
+            loss: `"auto"` is the mean over the masked tokens, or over a classifier's texts (weights or not, as in
+                Keras); see `losses.SparseCategoricalCrossentropy`.
+            metrics: of a classifier: names or `metrics` objects, which leave weights out, as Keras's do. A masked LM
+                refuses them, since they would count mask slots that are not used.
+            weighted_metrics: beside the loss, names or `metrics` objects. `"auto"` is accuracy and, of a masked LM,
+                perplexity; nothing where there are `metrics`.
+            jit_compile: accepted so that KerasHub's examples run; there is nothing to compile.
+            recompute: keep only each layer's input for backward and run the layer again there (gradient checkpointing):
+                much less memory, a quarter to a third more time, the same result.
+
+        Raises:
+            ValueError: for a loss on probabilities, since the model gives logits, or without a reduction; for a masked
+                LM's `metrics`.
+            TypeError: for an optimizer, a loss or a metric that is not pyroberta's.
+        """
+        if isinstance(metrics, str):
+            metrics = None if metrics == "auto" else (metrics,)
+        if metrics and not self.takes_metrics:
+            raise ValueError(
+                f"metrics={metrics!r} would count every mask slot, used or not, since Keras's metrics take no weights. "
+                "Pass weighted_metrics= instead, which count masked tokens by their weights"
+            )
+        if isinstance(weighted_metrics, str):
+            default = () if metrics else self.default_metrics
+            weighted_metrics = default if weighted_metrics == "auto" else (weighted_metrics,)
+        new_optimizer, new_loss = self._checked("optimizer", optimizer), self._checked("loss", loss)
+        recompute = true_or_false("recompute", recompute)
+        new_metrics, unweighted = (
+            [of_ours("metric", measures.get(metric), measures.Metric) for metric in some or ()]
+            for some in (weighted_metrics, metrics)
+        )
+        _TRAINED.pop(new_optimizer, None)
+        if new_optimizer.slots:  # it has worked before, here or for another model
+            new_optimizer.build(self.backbone.params)
+        self.optimizer, self.loss, self._recompute = new_optimizer, new_loss, recompute
+        self._state = TrainState(self.backbone.params, new_optimizer.slots)
+        self._goes_on = False
+        self._metrics: list[measures.Metric] = [measures.Loss(), *new_metrics, *unweighted]
+        self._unweighted = unweighted
+
+    @hinting(**dict.fromkeys(("lr", "learning_rate", "weight_decay", "optimizer"), OF_THE_OPTIMIZER))
+    def fit(
+        self,
+        x: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        *,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        validation_data: Any = None,
+        validation_split: float = 0.0,
+        shuffle: bool = True,
+        callbacks: Sequence[Callback] | Callback | None = None,
+        initial_epoch: int = 0,
+        steps_per_epoch: int | None = None,
+        validation_batch_size: int | None = None,
+        validation_steps: int | None = None,
+        gradient_accumulation_steps: int = 1,
+        long_texts: str | None = None,
+        verbose: int | str = "auto",
+    ) -> History:
+        """Trains the model.
+
+        Args:
+            x: texts (a list, an array, a table's column, any iterable of strings, pairs as tuples of two strings, an
+                open text file, or the path of one with one text a line); encoded sequences (arrays of token ids); a
+                dict of `token_ids` (B, S), `padding_mask` (B, S) and, for a masked LM, `mask_positions` (B, K); or an
+                iterable of batches of the above, `(x, y, sample_weight)` or shorter.
+            y: of a classifier (B,) whole numbers, the class of each. Of a masked LM (B, K) original ids, beside a dict
+                of features; texts make their own.
+            sample_weight: (B,), or (B, K) beside a masked LM's features.
+            batch_size: sequences a step, 32 unless given. For an iterable of batches each has as many as its batch has
+                texts.
+            epochs: number of the last epoch.
+            validation_data: x, (x, y) or (x, y, sample_weight), evaluated after every epoch.
+            validation_split: instead, the last part of x, in [0, 1) of its texts; taken before shuffling. Keras lets
+                `validation_data` win where there are both; here that is an error.
+            shuffle: draw the examples in a new order every epoch; an iterable of batches keeps its own.
+            callbacks: told of every step and epoch.
+            initial_epoch: number of the first epoch, when going on with an earlier run.
+            steps_per_epoch: updates an epoch. The next epoch goes on where this one left off. Held examples that are
+                used up begin again in a new order, if need be within an epoch (where Keras ends the epoch early). An
+                iterable without a length is then read as it goes, instead of being collected and shuffled.
+            validation_batch_size, validation_steps: for the evaluation; `batch_size` and all, unless given. Of an
+                iterable of texts without a length no more is read than `validation_steps` asks.
+            gradient_accumulation_steps: batches whose gradients make one update, exactly that of one large batch with
+                the same masks (texts are masked batch by batch); up to 1024.
+            long_texts: what becomes of texts with more tokens than the preprocessor's `sequence_length`, those of
+                `validation_data` too. `"split"`: a text becomes windows of so many tokens, special ones counted, which
+                do not overlap; each has the text's weight, and counts as a sequence in a step. `"cut"`: the rest is not
+                read. `"refuse"`: an error. None is `"split"` for a masked LM's texts and `"cut"` for pairs and for a
+                classifier, which can't be split. Features and encoded sequences are never changed: too long ones are
+                refused.
+            verbose: 0 silent, 1 a bar, 2 a line an epoch; `"auto"` is 1.
+
+        Returns:
+            A `History`: `.history` name -> value per epoch, `.plot()`.
+
+        Warns:
+            UserWarning: once, with their numbers, where texts were split or cut; at the end, where they were read as
+                they came.
+
+        Raises:
+            ValueError, TypeError: for input that does not fit, saying what does.
+            NonFiniteError: at the first loss that is NaN or infinite, naming the step and the op; the parameters are
+                those before that step.
+        """
+        batch_size = whole_number("batch_size", 32 if batch_size is None else batch_size)
+        epochs = whole_number("epochs", epochs, at_least=0)
+        initial_epoch = whole_number("initial_epoch", initial_epoch, at_least=0)
+        if steps_per_epoch is not None:
+            steps_per_epoch = whole_number("steps_per_epoch", steps_per_epoch)
+        if validation_batch_size is not None:
+            validation_batch_size = whole_number("validation_batch_size", validation_batch_size)
+        if validation_steps is not None:
+            validation_steps = whole_number("validation_steps", validation_steps)
+        shuffle = true_or_false("shuffle", shuffle)
+        accumulated = whole_number("gradient_accumulation_steps", gradient_accumulation_steps)
+        is_split = validation_split is not None and validation_split != 0
+        if is_split and validation_data is not None:
+            raise ValueError("validation_split and validation_data both say what to evaluate on: give one of them")
+        if not is_split and validation_data is None:
+            for name, value in (
+                ("validation_steps", validation_steps),
+                ("validation_batch_size", validation_batch_size),
+            ):
+                if value is not None:
+                    raise ValueError(
+                        f"{name}={value} has nothing to evaluate: give validation_data or validation_split"
+                    )
+        self._need_trainable()
+        bar = ProgressBar(verbose)
+        reader = self._reader(long_texts)
+        validation_reader = self._reader(long_texts, what="validation_data")
+        examples = reader.examples(x, y, sample_weight, stream=steps_per_epoch is not None)
+        validation: Examples | None = None
+        if validation_data is not None:
+            size = validation_batch_size or batch_size
+            most = None if validation_steps is None else validation_steps * size
+            validation = validation_reader.examples(*_parts_of(validation_data), most=most)
+        elif is_split:
+            if not isinstance(examples, HeldExamples):
+                raise ValueError("validation_split needs examples that can be counted, not a stream of them")
+            examples, validation = examples.split(_fraction(validation_split, examples.num_texts))
+        reader.long_texts.say()
+        validation_reader.long_texts.say()
+
+        steps_of_pass = _ceil(num_batches(examples, batch_size), accumulated)
+        if steps_per_epoch and steps_of_pass and steps_per_epoch > steps_of_pass:
+            raise ValueError(
+                f"steps_per_epoch is {steps_per_epoch}, but the examples make {steps_of_pass} steps: "
+                "give more epochs instead, or itertools.cycle(x)"
+            )
+        feed = Feed(examples, batch_size, accumulated, shuffle, steps_per_epoch)
+        history = History()
+        told = CallbackList(
+            [history, *([callbacks] if isinstance(callbacks, Callback) else callbacks or ()), bar],
+            model=self,
+            params={"epochs": epochs, "steps": steps_per_epoch or steps_of_pass, "verbose": verbose},
+        )
+        logs: dict[str, float] = {}
+        with self.backbone.writing("fit()", makes_room=True):
+            self.stop_training = False
+            self._callbacks = told
+            try:
+                told.on_train_begin()
+                running = self._begin(feed, initial_epoch)
+                groups = feed.groups(self._state)
+                for epoch in range(self._state.epoch, epochs):
+                    told.on_epoch_begin(epoch)
+                    logs = self._train_epoch(feed, groups, running, told)
+                    running = self._running()
+                    if validation is not None:
+                        values = self._evaluate(validation, validation_batch_size or batch_size, validation_steps, told)
+                        logs = logs | {f"val_{name}": value for name, value in values.items()}
+                    told.on_epoch_end(epoch, logs)
+                    if self.stop_training:
+                        break
+                    groups = groups if feed.goes_on else feed.groups(self._state)
+                told.on_train_end(logs)
+            finally:
+                self._callbacks = None
+                bar.on_train_end()  # an error or Ctrl-C leaves no bar behind
+                reader.long_texts.say()  # what was read as it came
+                validation_reader.long_texts.say()
+        return history
+
+    @hinting()
+    def evaluate(
+        self,
+        x: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        *,
+        batch_size: int | None = None,
+        steps: int | None = None,
+        callbacks: Sequence[Callback] | Callback | None = None,
+        long_texts: str | None = None,
+        verbose: int | str = "auto",
+        return_dict: bool = False,
+    ) -> Any:
+        """Loss and metrics without dropout; the same every time, since texts are masked from a fixed seed.
+
+        Args: as for `fit`; `steps` stops after so many batches.
+
+        Returns:
+            The loss and the metrics in a list, the loss alone where there are no others, or a dict of them by name.
+
+        Warns:
+            UserWarning: as `fit`.
+        """
+        batch_size = whole_number("batch_size", 32 if batch_size is None else batch_size)
+        if steps is not None:
+            steps = whole_number("steps", steps)
+        bar = ProgressBar(verbose)
+        reader = self._reader(long_texts)
+        examples = reader.examples(x, y, sample_weight, stream=steps is not None)
+        reader.long_texts.say()
+        told = CallbackList(
+            [*([callbacks] if isinstance(callbacks, Callback) else callbacks or ()), bar],
+            model=self,
+            params={"steps": steps or num_batches(examples, batch_size)},
+        )
+        try:
+            values = self._evaluate(examples, batch_size, steps, told)
+        finally:
+            bar.on_train_end()
+        reader.long_texts.say()  # what was read as it came
+        return values if return_dict else _as_keras(values)
+
+    def train_on_batch(
+        self,
+        x: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        *,
+        long_texts: str | None = None,
+        return_dict: bool = False,
+    ) -> Any:
+        """One update on the whole of x, as one batch. Arguments and returns as for `evaluate`; metrics start anew.
+
+        Windows of texts that are split are taken in parts, no more at a time than there are texts, and make one update.
+        """
+        self._need_trainable()
+        examples = self._held(x, y, sample_weight, long_texts)
+        key = Key.of_single_update(self.seed, self.optimizer.iterations)
+        parts = numbered([part.masked(key) for part in examples.parts(examples.num_texts)])
+        running, position = self._running(), self._state.position
+        with self.backbone.writing("train_on_batch()"):
+            self._update(parts, running)
+        self._state.position = position  # these were no examples of a pass
+        values = running.values()
+        return values if return_dict else _as_keras(values)
+
+    def test_on_batch(
+        self,
+        x: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        *,
+        long_texts: str | None = None,
+        return_dict: bool = False,
+    ) -> Any:
+        """`evaluate` on x as one batch."""
+        examples = self._held(x, y, sample_weight, long_texts)
+        values = self._evaluate(examples, examples.num_texts)
+        return values if return_dict else _as_keras(values)
+
+    @hinting()
+    def predict(
+        self,
+        x: Any,
+        *,
+        batch_size: int | None = None,
+        steps: int | None = None,
+        callbacks: Sequence[Callback] | Callback | None = None,
+        long_texts: str | None = None,
+        verbose: int | str = "auto",
+    ) -> Array:
+        """Logits.
+
+        Args:
+            x: what `fit` takes: texts (for a masked LM such that hold `<mask>`), segments, encoded sequences, a dict of
+                features as for `__call__`, or an iterable of batches of them, whose labels and weights are not looked
+                at. Unlike there, a `str` is one text. A tuple of strings is one text's segments.
+            batch_size: sequences at a time, 32 unless given; does not apply to an iterable of batches.
+            steps: stop after so many batches, and read no further.
+            callbacks: told of every batch; `logs["outputs"]` are its logits.
+            long_texts: `"cut"` or `"refuse"`, for texts that are too long. None is `"cut"` for a classifier, at the
+                preprocessor's `sequence_length` as in training, and `"refuse"` for a masked LM, where a text may have
+                as many tokens as the model takes. A cut that would drop a masked LM's `<mask>` is refused.
+            verbose: as for `fit`.
+
+        Returns:
+            Of a classifier (B, num_classes). Of a masked LM (B, K, V): for texts K is the largest number of masks in
+            one; a text with fewer has zeros at the end.
+
+        Raises:
+            ValueError: where x is empty, a text is refused for its length, or no text of a masked LM holds `<mask>`.
+
+        Warns:
+            UserWarning: once, with their numbers, where texts were cut.
+        """
+        batch_size = whole_number("batch_size", 32 if batch_size is None else batch_size)
+        if steps is not None:
+            steps = whole_number("steps", steps)
+        bar = ProgressBar(verbose)
+        reader = self._reader(long_texts, is_asking=True)
+        queries, there = reader.queries(x, batch_size, steps)
+        reader.long_texts.say()
+        told = CallbackList(
+            [*([callbacks] if isinstance(callbacks, Callback) else callbacks or ()), bar],
+            model=self,
+            params={"steps": there},
+        )
+        outputs: list[Array] = []
+        is_text = True
+        self.stop_predicting = False
+        try:
+            told.on_predict_begin()
+            for step, query in enumerate(queries):
+                told.on_predict_batch_begin(step)
+                is_text &= not isinstance(query, Mapping)
+                outputs.append(self._answer(query))
+                told.on_predict_batch_end(step, {"outputs": outputs[-1]})
+                if self.stop_predicting:
+                    break
+            told.on_predict_end()
+        finally:
+            bar.on_train_end()
+        reader.long_texts.say()  # what was read as it came
+        if not outputs:
+            raise ValueError("x is empty: there is nothing to predict")
+        return self._joined(outputs, is_text)
+
+    def predict_on_batch(self, x: Any, *, long_texts: str | None = None) -> Array:
+        """`predict` on x as one batch."""
+        return self.predict(x, batch_size=2**31, long_texts=long_texts, verbose=0)
+
+    def train_state(self) -> TrainState:
+        """All that training needs to go on from here; see `training.checkpoint`, which writes it.
+
+        Within a callback of `fit` it tells where in the epoch and in the data that is, and what the callbacks keep. Its
+        arrays are the model's and the optimizer's own: they change with the next update.
+
+        Raises:
+            ValueError: before the first update.
+        """
+        state = self._current_state()
+        if not state.slots:
+            raise ValueError("there is no state of training before the first update: call fit first")
+        try:
+            state.learning_rate = self.optimizer.get_config()["learning_rate"]
+        except ValueError:  # a function of the user's, which `compile` has to be given again
+            state.learning_rate = None
+        state.callbacks = self._callbacks.get_state() if self._callbacks else {}
+        return state
+
+    def load_train_state(self, state: TrainState) -> None:
+        """Takes a state over, copying it: the next `fit` goes on from there.
+
+        The model is to be compiled with an optimizer and a loss of the same kind before, and that `fit` to be given the
+        same data, batch size and callbacks. It begins with the epoch that the state tells, in its midst if need be.
+
+        Args:
+            state: of a model of the same shape.
+
+        Raises:
+            ValueError: for parameters or slots of other names or shapes; nothing has changed then.
+        """
+        backbone = self.backbone
+        if state.params.table != backbone.params.table:
+            raise ValueError("the state is of parameters of other names or shapes than this model's")
+        if set(state.slots) != set(self.optimizer.slot_names):
+            raise ValueError(
+                f"the state has the slots {', '.join(state.slots)}; {type(self.optimizer).__name__} keeps "
+                f"{', '.join(self.optimizer.slot_names)}"
+            )
+        optimizer = self.optimizer
+        with (
+            backbone.writing("load_train_state()"),
+            backbone.updating(list(backbone.params), ["load_train_state()"]) as p,
+        ):
+            backbone.ops.copy(p.flat, backbone.ops.from_host(state.params.ops.to_host(state.params.flat)))
+        optimizer.build(backbone.params)
+        optimizer.load_state_dict({"iterations": state.step, **state.slots})
+        if isinstance(state.learning_rate, Mapping):
+            optimizer.learning_rate = schedules.from_config(dict(state.learning_rate))
+        elif state.learning_rate is not None:
+            optimizer.learning_rate = state.learning_rate
+        self.seed = state.seed
+        self._state = replace(state, params=backbone.params, slots=optimizer.slots)
+        self._goes_on = True
+
+    def _current_state(self) -> TrainState:
+        """The state, with what users may have set since on the model and the optimizer."""
+        state = self._state
+        state.params, state.slots = self.backbone.params, self.optimizer.slots
+        state.seed, state.step = self.seed, self.optimizer.iterations
+        return state
+
+    def _begin(self, feed: Feed, initial_epoch: int) -> measures.Running:
+        """Puts the state where `fit` begins; returns the metrics of that epoch so far."""
+        state, running = self._current_state(), self._running()
+        if self._goes_on:
+            self._goes_on = False
+            if initial_epoch not in (0, state.epoch):
+                raise ValueError(
+                    f"initial_epoch is {initial_epoch}, but the state that was loaded goes on with epoch "
+                    f"{state.epoch}: leave initial_epoch out"
+                )
+            running.set_state(state.metrics)
+            feed.turn(state)
+            if state.callbacks:
+                assert self._callbacks is not None
+                self._callbacks.set_state(state.callbacks)
+            return running
+        feed.begin(state, initial_epoch)
+        state.epoch, state.epoch_step, state.metrics = initial_epoch, state.step, {}
+        return running
+
+    def _train_epoch(
+        self, feed: Feed, groups: Iterator[list[Batch]], running: measures.Running, told: CallbackList
+    ) -> dict[str, float]:
+        """The steps of the state's epoch that are left; returns its metrics."""
+        state = self._state
+        begun = state.step - state.epoch_step
+        steps, weighted = begun, int(begun > 0)  # what was done before the interruption is taken to have had weights
+        for group in islice(groups, None if feed.steps is None else feed.steps - begun):
+            told.on_train_batch_begin(steps)
+            self._update(group, running)
+            feed.turn(state)
+            state.metrics = running.get_state()
+            told.on_train_batch_end(steps, {**running.values(), "tokens": sum(batch.num_tokens for batch in group)})
+            steps += 1
+            weighted += sum(int(np.count_nonzero(batch.weights)) for batch in group)
+            if self.stop_training:
+                is_whole = steps == feed.steps if feed.steps else not state.position
+                if not is_whole:  # the state stays in the midst of the epoch
+                    return running.values()
+                break
+        else:
+            self._check_epoch(feed, steps, weighted)
+            if not feed.goes_on and state.position:  # of examples that could not be counted
+                state.data_pass, state.position = state.data_pass + 1, 0
+        state.epoch, state.epoch_step, state.metrics = state.epoch + 1, state.step, {}
+        return running.values() if steps else {}
+
+    def _check_epoch(self, feed: Feed, steps: int, weighted: int) -> None:
+        """There was something to learn from, and as much as was asked for."""
+        if steps < (feed.steps or 1):
+            raise ValueError(
+                f"the examples ran out after {steps} steps of epoch {self._state.epoch + 1}"
+                + (f", before steps_per_epoch={feed.steps}" if feed.steps else "")
+                + ". An iterator gives its items once: pass a list, or fewer steps and epochs"
+            )
+        if not weighted:
+            raise ValueError(self.nothing_to_learn)
+
+    def _running(self) -> measures.Running:
+        """Metrics of one call: others, in other threads or in callbacks, have theirs."""
+        return measures.Running(self._metrics, self._unweighted)
+
+    def _update(self, parts: Sequence[Batch], running: measures.Running) -> None:
+        """One update from all the parts taken as one batch, and its metrics."""
+        backbone, optimizer = self.backbone, self.optimizer
+        self._need_trainable()  # a callback may have frozen all there is
+        self._claim_optimizer()
+        if not optimizer.slots:
+            optimizer.build(backbone.params)
+        if self._sums is None or self._sums.table != backbone.params.table:
+            self._sums = backbone.params.zeros_like()
+        names = self._trainable_names()
+        model = Trained(
+            backbone.ops,
+            backbone.config,
+            self.loss,
+            optimizer,
+            names,
+            self._sums,
+            self._recompute,
+            backbone.prepared(changing=names).kernels,
+            self._changing,
+        )
+        for result in train_step(model, self._current_state(), parts):
+            _measure(running, result)
+
+    @contextmanager
+    def _changing(self, state: TrainState) -> Iterator[Arrays]:
+        """The parameters, and the optimizer's count of updates, to be changed together."""
+        with self.backbone.updating(self._trainable_names(), ["fit()", "train_on_batch()"]) as params:
+            yield params
+            self.optimizer.iterations = state.step
+
+    def _claim_optimizer(self) -> None:
+        other = _TRAINED.setdefault(self.optimizer, weakref.ref(self))()
+        if other is None:
+            _TRAINED[self.optimizer] = weakref.ref(self)
+        elif other is not self:
+            raise ValueError(
+                "this optimizer trains another model too, whose moments and count of updates it holds: compile(...) "
+                "each model with an optimizer of its own, or compile again before this one is trained"
+            )
+
+    def _evaluate(
+        self, examples: Examples, batch_size: int, steps: int | None = None, told: CallbackList | None = None
+    ) -> dict[str, float]:
+        _check_loss(self.loss)  # its attributes may have been set since
+        told = told or CallbackList([], model=self, params={})
+        backbone = self.backbone
+        params = backbone.prepared(changing=self._trainable_names())
+        running = self._running()
+        self.stop_evaluating = False
+        told.on_test_begin()
+        batches = islice(examples.fixed(batch_size), steps)
+        step = -1
+        weighted = 0
+        values: dict[str, float] = {}
+        for step, batch in enumerate(batches):
+            told.on_test_batch_begin(step)
+            result = evaluate_step(backbone.ops, params, backbone.config, batch, self.loss)
+            weighted += int(np.count_nonzero(result.weights))
+            _measure(running, result)
+            values = running.values()
+            told.on_test_batch_end(step, values)
+            if self.stop_evaluating:
+                break
+        if step < 0:
+            raise ValueError("there is nothing to evaluate. An iterator gives its items once: pass a list instead")
+        if not weighted:
+            raise ValueError(self.nothing_to_learn)
+        told.on_test_end(values)
+        return values
+
+    def _need_trainable(self) -> None:
+        if not self._trainable_names():
+            raise ValueError(
+                "every parameter is frozen: there is nothing to train. See trainable, backbone.trainable and unfreeze"
+            )
+        _check_loss(self.loss)  # its attributes may have been set since
+        slots = self.optimizer.slots
+        if slots and slots["m"].table != self.backbone.params.table:
+            raise ValueError(
+                "the model has other parameters than when the optimizer last worked on it (LoRA was enabled or merged, "
+                "or the token table resized): call compile(), which starts the optimizer anew"
+            )
+
+    def _held(self, x: Any, y: Any, sample_weight: Any, long_texts: str | None) -> HeldExamples:
+        reader = self._reader(long_texts)
+        examples = reader.examples(x, y, sample_weight)
+        if not isinstance(examples, HeldExamples):
+            raise ValueError("x should be one batch, not an iterable of batches")
+        reader.long_texts.say()
+        return examples
+
+
+def _measure(running: measures.Running, result: Result) -> None:
+    running.update(result.losses, result.predicted, result.labels, result.weights, result.denominator)
+
+
+def _parts_of(validation_data: Any) -> tuple[Any, Any, Any]:
+    """Its x, y and sample_weight."""
+    given = validation_data if isinstance(validation_data, tuple) else (validation_data,)
+    if not 1 <= len(given) <= 3:
+        raise ValueError(f"validation_data should be x, (x, y) or (x, y, sample_weight); got a tuple of {len(given)}")
+    x, y, sample_weight = (*given, None, None)[:3]
+    return x, y, sample_weight
+
+
+def _ceil(count: int | None, size: int) -> int | None:
+    """How many groups of `size` make up `count`."""
+    return None if count is None else -(-count // size)
+
+
+def _check_loss(loss: losses.SparseCategoricalCrossentropy) -> None:
+    """That a model can be trained on it."""
+    if not loss.from_logits:
+        raise ValueError("the model gives logits: use SparseCategoricalCrossentropy(from_logits=True)")
+    if loss.ignore_class is not None:
+        raise ValueError("ignore_class is for losses on arrays; in training, a weight of 0 leaves a label out")
+    loss.denominator(1.0, 1)  # raises where there is no reduction
+
+
+def _fraction(value: float, count: int) -> float:
+    """A `validation_split` that leaves something on both sides."""
+    if not isinstance(value, int | float | np.number):
+        raise ValueError(f"validation_split should be a number from 0 to 1, the share of the texts; got {value!r}")
+    if not 0.0 < value < 1.0 or not 0 < int(count * (1.0 - value)) < count:
+        raise ValueError(f"validation_split must leave texts on both sides: {value!r} of {count} texts does not")
+    return value
+
+
+def _as_keras(values: dict[str, float]) -> float | list[float]:
+    """Keras's return value: a number where there is the loss alone, else a list."""
+    return list(values.values()) if len(values) > 1 else next(iter(values.values()))
