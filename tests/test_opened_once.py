@@ -23,7 +23,8 @@ from small_models import random_params, small_masked_lm, small_tokenizer
 from test_hub import files_of
 from test_kerashub_format import params_of, preset
 
-from pyroberta import TextClassifier, TextClassifierPreprocessor
+from pyroberta import Task, TextClassifier, TextClassifierPreprocessor
+from pyroberta.presets.preset import open_preset
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -93,7 +94,10 @@ ENTRIES: dict[str, tuple[str, dict[str, Any]]] = {
     "TextClassifierPreprocessor": ("TextClassifierPreprocessor", {}),
     "without weights": ("MaskedLM", {"load_weights": False}),
 }
-WITH_STATE: dict[str, Any] = {"with the optimizer's state": ("MaskedLM", {"load_optimizer": True})}
+OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "with the optimizer's state": ("MaskedLM", {"load_optimizer": True}),
+    "of its own classes": ("TextClassifier", {}),
+}
 
 
 class Reading:
@@ -112,7 +116,7 @@ class Reading:
     def __call__(self, name: str, entry: str) -> Counter[Path]:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        print(json.dumps([name, *(ENTRIES | WITH_STATE)[entry]]), file=self.process.stdin, flush=True)
+        print(json.dumps([name, *(ENTRIES | OTHERS)[entry]]), file=self.process.stdin, flush=True)
         found = json.loads(self.process.stdout.readline())
         assert isinstance(found, list), found
         return Counter(Path(path) for path, reader in found if reader == "pyroberta")
@@ -186,7 +190,7 @@ def test_the_optimizer_s_state_is_read_once(reading: Reading, tmp_path: Path) ->
     model = small_masked_lm(dtype="float32")
     model.fit(["The quick brown fox."], verbose=0)
     model.save_to_preset(tmp_path / "p", include_optimizer=True)
-    found = reading(str(tmp_path / "p"), *WITH_STATE)
+    found = reading(str(tmp_path / "p"), "with the optimizer's state")
     check(tmp_path / "p", found)
     assert found[tmp_path / "p" / "pyroberta_optimizer.safetensors"] == 1
 
@@ -248,6 +252,32 @@ def test_kaggle_is_asked_once_for_the_latest_version(
         assert max(asked.values(), default=1) == 1, asked
         assert max(Counter(hub.downloads()).values(), default=1) == 1
     assert asked == {}  # what is in the cache is not asked for
+
+
+@pytest.mark.parametrize("kind", ["hf classifier", "keras classifier"])
+def test_a_classifier_s_own_classes_and_labels_take_no_second_look(
+    reading: Reading, directories: dict[str, Path], kind: str
+) -> None:
+    check(directories[kind], reading(str(directories[kind]), "of its own classes"))
+
+
+def test_what_is_no_classifier_is_refused_before_its_weights_come(
+    hub: Hub, reading: Reading, directories: dict[str, Path]
+) -> None:
+    hub.repositories["org/no_classifier"] = Repository(files_of(directories["hf"]))
+    hub.requests.clear()
+    with pytest.raises(AssertionError, match="preset 'hf://org/no_classifier' is no classifier: give num_classes="):
+        reading("hf://org/no_classifier", "of its own classes")
+    assert hub.downloads() == ["config.json"]
+
+
+def test_an_opened_preset_is_taken_in_place_of_its_name(directories: dict[str, Path]) -> None:
+    opened = open_preset(directories["hf"])
+    assert open_preset(opened) is opened
+    assert os.fspath(opened) == str(opened) == str(directories["hf"])
+    model = Task.from_preset(opened)
+    assert model.preprocessor is not None
+    assert model.preprocessor.tokenizer is opened.tokenizer
 
 
 def test_the_hook_sees_every_way_of_reading(tmp_path: Path) -> None:
