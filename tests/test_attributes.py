@@ -229,7 +229,7 @@ def test_a_loss_that_was_changed_since_is_looked_at_again():
 
 def test_another_backbone_must_fit_the_task_and_the_preprocessor():
     classifier, three = small_classifier(), small_masked_lm().backbone.with_head(3)
-    with pytest.raises(ValueError, match="a head for 3 classes, the one before for 2: make another TextClassifier"):
+    with pytest.raises(ValueError, match="a head for 3 classes, the one before a head for 2 classes: make another"):
         classifier.backbone = three
     with pytest.raises(ValueError, match="the preprocessor makes sequences of up to 40 tokens, the model takes 9"):
         classifier.backbone = Backbone(**SIZES | {"vocabulary_size": 300}, max_sequence_length=9, num_classes=2)

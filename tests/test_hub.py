@@ -726,6 +726,7 @@ def test_the_card_states_facts_and_leaves_open_what_it_cannot_know() -> None:
     assert "base_model" not in facts
     assert NO_LICENCE in text
     assert "| vocabulary | 50,265 |" in text
+    assert "| parameters | 403,256, and 452,473 of the head's own |" in text
     assert "| trained from | roberta_base_en |" in text
     assert "| output matrix | one of its own |" in text
     assert "keras_hub.models.RobertaMaskedLM" in text

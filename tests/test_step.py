@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -16,9 +17,9 @@ from pyroberta.data.examples import numbered
 from pyroberta.model.batch import Batch, take
 from pyroberta.ops import REFERENCE, Ops
 from pyroberta.training import losses
-from pyroberta.training.optimizers import Adam
+from pyroberta.training.optimizers import Adam, AdamW
 from pyroberta.training.state import TrainState
-from pyroberta.training.step import NonFiniteError, Trained, compute_gradients, evaluate_step
+from pyroberta.training.step import ALONE, NonFiniteError, Trained, compute_gradients, evaluate_step, train_step
 
 CONFIG = small_config(dropout=0.0)
 REDUCTIONS = ("sum_over_batch_size", "mean", "mean_with_sample_weight", "sum")
@@ -147,3 +148,155 @@ def test_parameters_that_are_not_finite_are_named_first():
         params[name].flat[0] = np.inf
     with pytest.raises(NonFiniteError, match=r"these parameters are not: embeddings\.norm\.gamma, .* and 2 more"):
         gradients(params, [batch])
+
+
+# --- ranks ------------------------------------------------------------------------------------------------------------
+
+
+class Ranks:
+    """Ranks that are threads of one process; each sum over them is taken in the ranks' order."""
+
+    def __init__(self, size: int) -> None:
+        self.size, self._barrier = size, threading.Barrier(size, timeout=30)
+        self._given: dict[int, object] = {}
+
+    def together(self, rank: int, value):
+        """What every rank gives, in their order."""
+        self._given[rank] = value
+        self._barrier.wait()
+        values = [self._given[r] for r in range(self.size)]
+        self._barrier.wait()
+        return values
+
+
+class RankOf:
+    """One rank's collective, which reduces each range as soon as backward has left it."""
+
+    def __init__(self, ranks: Ranks, rank: int) -> None:
+        self.ranks, self.rank, self.spans = ranks, rank, []
+
+    def sum(self, numbers):
+        return tuple(map(sum, zip(*self.ranks.together(self.rank, numbers), strict=True)))
+
+    def sums(self, part, own):
+        return own
+
+    def ready(self, own, start, stop):
+        self.spans.append((start, stop))
+        vectors = self.ranks.together(self.rank, own.flat[start:stop].copy())
+        own.flat[start:stop] = sum(vectors)
+
+    def all_finite(self, is_finite):
+        return all(self.ranks.together(self.rank, is_finite))
+
+
+def updated(config, parts, optimizer, reduction, collective=ALONE, trainable=None) -> tuple[TrainState, Trained]:
+    """One update of parameters that are the same each time."""
+    params = random_params(config, 0)
+    optimizer.build(params)
+    loss = losses.SparseCategoricalCrossentropy(from_logits=True, reduction=reduction)
+    names = list(params) if trainable is None else [name for name in params if trainable(name)]
+    model = Trained(REFERENCE, config, loss, optimizer, names, params.zeros_like())
+    state = TrainState(params, optimizer.slots, seed=1, step=3)
+    train_step(model, state, parts, collective)
+    return state, model
+
+
+def on_ranks(config, shares, make_optimizer, reduction, trainable=None) -> list[tuple[TrainState, Trained, RankOf]]:
+    ranks, found, failed = Ranks(len(shares)), {}, []
+
+    def work(rank: int) -> None:
+        try:
+            collective = RankOf(ranks, rank)
+            state, model = updated(config, shares[rank], make_optimizer(), reduction, collective, trainable)
+            found[rank] = state, model, collective
+        except BaseException as error:
+            ranks._barrier.abort()
+            failed.append(error)
+
+    threads = [threading.Thread(target=work, args=(rank,)) for rank in range(len(shares))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if failed:
+        raise failed[0]
+    return [found[rank] for rank in range(len(shares))]
+
+
+def whole_and_cuts(config) -> tuple[Batch, list[Batch]]:
+    """The joint batch, and the same in five parts of one sequence, one of which holds no token."""
+    whole = weighted_batch(3)
+    if config.num_classes:
+        asked = np.flatnonzero(np.diff(whole.starts))
+        labels, weights = (asked % 3).astype(np.int32), np.linspace(0.1, 1.0, len(asked))
+        whole = replace(whole, target_rows=whole.starts[asked], labels=labels, weights=weights, slots=5)
+    return whole, numbered([take(whole, np.arange(i, i + 1)) for i in range(5)])
+
+
+@pytest.mark.parametrize("clip", [{}, {"clipnorm": 0.02}, {"clipvalue": 0.01}, {"global_clipnorm": 0.1}], ids=str)
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("config", [DROPPING, DROPPING_CLASSIFIER], ids=["masked_lm", "classifier"])
+def test_parts_and_ranks_make_the_update_of_the_joint_batch(config, reduction: str, clip: dict):
+    """With dropout, LoRA, every reduction and every kind of clipping, in float64."""
+
+    def optimizer() -> Adam:
+        return AdamW(0.1, epsilon=1.0, weight_decay=0.1, **clip)  # a small epsilon would blow roundings up
+
+    whole, cuts = whole_and_cuts(config)
+    joint, _ = updated(config, [whole], optimizer(), reduction)
+    in_parts, _ = updated(config, cuts, optimizer(), reduction)
+    ranks = on_ranks(config, [cuts[:2], cuts[2:]], optimizer, reduction)
+    for state in (in_parts, *(state for state, _, _ in ranks)):
+        for ours, theirs in zip(
+            (state.params, *state.slots.values()), (joint.params, *joint.slots.values()), strict=True
+        ):
+            np.testing.assert_allclose(ours.flat, theirs.flat, rtol=0, atol=1e-12)
+        assert (state.step, state.position) == (joint.step, joint.position) == (4, 5)
+    assert np.array_equal(ranks[0][0].params.flat, ranks[1][0].params.flat)
+    assert np.abs(joint.params.flat - random_params(config, 0).flat).max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    "trainable",
+    [None, lambda name: name.startswith("head."), lambda name: "lora" in name, lambda name: "layers.1" in name],
+)
+def test_a_rank_is_told_of_each_trainable_range_once_and_of_the_head_first(trainable):
+    _, cuts = whole_and_cuts(DROPPING)
+    for _, model, collective in on_ranks(DROPPING, [cuts, []], Adam, "mean", trainable):
+        covered = sorted(collective.spans)
+        assert all(before[1] <= after[0] for before, after in itertools.pairwise(covered))
+        numbers = np.zeros(model.sums.flat.size, int)
+        for start, stop in covered:
+            numbers[start:stop] += 1
+        expected = np.zeros_like(numbers)
+        for start, stop in model.sums.spans(model.trainable):
+            expected[start:stop] = 1
+        assert (numbers == expected).all()
+    _, model, collective = on_ranks(DROPPING, [cuts, cuts], Adam, "mean")[0]
+    assert collective.spans[0] == model.sums.spans(name for name in model.sums if name.startswith("head."))[0]
+    assert collective.spans[-1][0] == 0
+
+
+def test_when_one_rank_finds_a_number_that_is_not_finite_none_makes_the_update():
+    _, cuts = whole_and_cuts(DROPPING)
+    spoilt = replace(cuts[2], weights=np.full_like(cuts[2].weights, np.inf))
+    ranks, raised = Ranks(2), []
+
+    def work(rank: int) -> None:
+        params = random_params(DROPPING, 0)
+        optimizer = Adam(0.1)
+        optimizer.build(params)
+        loss = losses.SparseCategoricalCrossentropy(from_logits=True, reduction="sum")
+        model = Trained(REFERENCE, DROPPING, loss, optimizer, list(params), params.zeros_like())
+        state = TrainState(params, optimizer.slots)
+        with pytest.raises(NonFiniteError):
+            train_step(model, state, [[cuts[0]], [spoilt]][rank], RankOf(ranks, rank))
+        raised.append((state.step, np.array_equal(params.flat, random_params(DROPPING, 0).flat)))
+
+    threads = [threading.Thread(target=work, args=(rank,)) for rank in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert raised == [(0, True)] * 2

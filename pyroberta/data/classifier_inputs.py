@@ -13,6 +13,7 @@ from pyroberta.data.examples import HeldExamples
 from pyroberta.data.inputs import InputReader, check_features, listed, padding_mask, per_text
 from pyroberta.model.batch import Batch, pack_padded
 from pyroberta.model.config import RobertaConfig
+from pyroberta.model.heads import head_of
 
 
 class ClassifierInputs(InputReader):
@@ -37,11 +38,11 @@ class ClassifierInputs(InputReader):
         return HeldExamples(self._labelled(data, y, sample_weight))
 
     def _labelled(self, data: Batch, y: Any, sample_weight: Any) -> Batch:
-        """The batch with each text's first row in the place of masked tokens."""
+        """The batch with each text's first row as the row at which the head predicts."""
         weights = per_text(sample_weight, len(data))
         return replace(
             data,
-            target_rows=data.starts[:-1],
+            target_rows=head_of(self.config).target_rows(data),
             labels=_classes(y, len(data), self.config.num_classes or 0),
             weights=np.ones(len(data)) if weights is None else weights,
             slots=len(data),

@@ -1,1 +1,1 @@
-"""The model: its shape (`config`), its values (`params`), what it reads (`batch`), its walk (`encoder`, `mlm_head`)."""
+"""The model: its shape (`config`), its values (`parameters`), what it reads (`batch`), its ops (`encoder`, `heads`)."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pyroberta.model.attributes import is_real, true_or_false, whole_number
+from pyroberta.model.heads import HEADS, has_classes
 
 LORA_TARGETS = ("query", "key", "value", "output")
 MOST_LAYERS = 340  # three dropout sites each, and three more: their numbers have 10 bits in a dropout key
@@ -37,6 +38,8 @@ class RobertaConfig:
         lora_rank: r of the low-rank changes to attention's kernels (see `model.lora`), 0 for none.
         lora_alpha: the change is (alpha / r) A B; None means r, a factor of 1.
         lora_targets: which of attention's kernels change, of `query`, `key`, `value`, `output`.
+        head_name: which head, by its name in `heads.HEADS`; None, and kept as None, for `"text_classifier"` where there
+            are `num_classes`, else `"masked_lm"`. `head` has the name in any case.
 
     Raises:
         ValueError: where a value is out of range, naming the field.
@@ -63,6 +66,7 @@ class RobertaConfig:
     lora_rank: int = 0
     lora_alpha: float | None = None
     lora_targets: tuple[str, ...] = ("query", "value")
+    head_name: str | None = None
 
     def __post_init__(self) -> None:
         for rate in ("attention_dropout", "classifier_dropout"):
@@ -74,11 +78,7 @@ class RobertaConfig:
         self._keep_plain()
         for name in sizes:
             whole_number(name, getattr(self, name))
-        classes = self.num_classes
-        if classes is not None and (not isinstance(classes, int) or isinstance(classes, bool) or classes < 2):
-            raise ValueError(
-                f"num_classes must be a whole number of at least 2, or None for a masked LM; got {classes!r}"
-            )
+        self._check_head()
         for name in ("dropout", "attention_dropout", "classifier_dropout"):
             value = getattr(self, name)
             if not is_real(value) or not 0.0 <= value < 1.0:
@@ -109,6 +109,21 @@ class RobertaConfig:
             if isinstance(value, np.bool_ | np.integer | np.floating):
                 object.__setattr__(self, name, value.item())
 
+    def _check_head(self) -> None:
+        classes, name = self.num_classes, self.head_name
+        if classes is not None and (not isinstance(classes, int) or isinstance(classes, bool) or classes < 2):
+            raise ValueError(
+                f"num_classes must be a whole number of at least 2, or None for a masked LM; got {classes!r}"
+            )
+        if name is not None and name not in list(HEADS):
+            raise ValueError(f"head_name must be one of {', '.join(map(repr, HEADS))} or None, got {name!r}")
+        if has_classes(HEADS[self.head]) != (classes is not None):
+            if classes is None:
+                raise ValueError(f"the head {self.head!r} needs num_classes, got None")
+            raise ValueError(f"the head {self.head!r} has no classes, got num_classes {classes}: leave out one of them")
+        if name == _default_head(classes):
+            object.__setattr__(self, "head_name", None)  # so that one model has one config
+
     def _check_lora(self) -> None:
         rank, alpha = self.lora_rank, self.lora_alpha
         if not isinstance(rank, int) or isinstance(rank, bool) or rank < 0:
@@ -125,6 +140,17 @@ class RobertaConfig:
         object.__setattr__(self, "lora_targets", tuple(target for target in LORA_TARGETS if target in targets))
 
     @property
+    def head(self) -> str:
+        """The name of the head, a key of `heads.HEADS`.
+
+        >>> from dataclasses import replace
+        >>> config = RobertaConfig(9, num_layers=1, num_heads=1, hidden_dim=2, intermediate_dim=2)
+        >>> config.head, replace(config, num_classes=3).head
+        ('masked_lm', 'text_classifier')
+        """
+        return _default_head(self.num_classes) if self.head_name is None else self.head_name
+
+    @property
     def lora_scale(self) -> float:
         """alpha / r, by which A B is multiplied; 1 where there is no LoRA."""
         return self.lora_alpha / self.lora_rank if self.lora_alpha else 1.0
@@ -133,3 +159,8 @@ class RobertaConfig:
     def head_dim(self) -> int:
         """D, columns of one attention head."""
         return self.hidden_dim // self.num_heads
+
+
+def _default_head(num_classes: int | None) -> str:
+    """The head of a config that names none."""
+    return "masked_lm" if num_classes is None else "text_classifier"

@@ -16,6 +16,7 @@ from pyroberta.model.batch import Batch
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.gradients import EMBEDDINGS, Gradients
 from pyroberta.model.layers import (
+    NO_KEY,
     add_norm,
     add_norm_back,
     feed_forward,
@@ -27,8 +28,6 @@ from pyroberta.model.layers import (
 )
 from pyroberta.model.parameters import Params
 from pyroberta.ops import Cache, Key, Ops, Rows
-
-NO_KEY = Key(0, 0)  # where the rate is 0, and no mask is drawn
 
 
 def encoder_forward(

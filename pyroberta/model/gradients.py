@@ -57,6 +57,11 @@ class Gradients:
         if name in self.trainable:
             ops.accumulate(self.sums[name], gradient)
 
+    def finish_all(self) -> None:
+        """Every gradient is complete, told in backward's order."""
+        for at in sorted(set(map(depth, self.trainable)), reverse=True):
+            self.finish(at)
+
     def finish(self, at: int) -> None:
         """Backward has passed this depth: the gradients of its parameters are complete."""
         if self._ready is not None:

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from numpy import ndarray as Array
 
-from pyroberta.model.gradients import Gradients
-from pyroberta.model.parameters import Params
 from pyroberta.ops import Cache, Gradient, Key, Ops, Rows
+
+if TYPE_CHECKING:  # the list of parameters is made of the shapes below
+    from pyroberta.model.gradients import Gradients
+    from pyroberta.model.parameters import Params, Shape
+
+NO_KEY = Key(0, 0)  # where the rate is 0, and no mask is drawn
+
+
+def linear_shapes(name: str, rows: int, columns: int) -> dict[str, Shape]:
+    """The parameters of a linear layer from I = `rows` to O = `columns`."""
+    return {f"{name}.kernel": (rows, columns), f"{name}.bias": (columns,)}
 
 
 def linear(ops: Ops, params: Params, name: str, x: Array, lora_scale: float = 1.0) -> tuple[Array, Cache]:
@@ -48,6 +58,11 @@ def feed_forward_back(ops: Ops, grads: Gradients, name: str, dh: Array, cache: C
         return ops.feed_forward_backward_input(dh, cache)
     dx, *gradients = ops.feed_forward_backward(dh, cache)
     return _added(ops, grads, names, gradients, dx)
+
+
+def norm_shapes(name: str, width: int) -> dict[str, Shape]:
+    """The parameters of a layer norm of C = `width` columns."""
+    return {f"{name}.gamma": (width,), f"{name}.beta": (width,)}
 
 
 def norm(ops: Ops, params: Params, name: str, x: Array, epsilon: float) -> tuple[Array, Cache]:

@@ -1,7 +1,6 @@
 """The whole model: encoder, head, loss of every row that is asked for, and the way back.
 
-A masked LM asks for its masked tokens and predicts their ids; a classifier asks for each text's `<s>` and predicts its
-class. The rest is the same walk.
+`config.head` names the head, which is called here by what every head has; see `model.heads`.
 """
 
 from __future__ import annotations
@@ -15,13 +14,9 @@ from pyroberta.model.batch import Batch
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.encoder import encoder_backward, encoder_forward
 from pyroberta.model.gradients import HEAD, Gradients
-from pyroberta.model.heads.classifier import classifier_head_backward, classifier_head_forward
-from pyroberta.model.heads.masked_lm import masked_lm_head_backward, masked_lm_head_forward
-from pyroberta.model.parameters import Params, output_table
+from pyroberta.model.heads import head_of
+from pyroberta.model.parameters import Params
 from pyroberta.ops import Cache, Key, Ops
-
-MASKED_LM = masked_lm_head_forward, masked_lm_head_backward
-CLASSIFIER = classifier_head_forward, classifier_head_backward
 
 
 def model_forward(
@@ -38,14 +33,14 @@ def model_forward(
     Arguments as for `encoder_forward`; the batch's `target_rows` and `labels` are read too.
     Returns (losses (M,), predicted (M,) int) and a cache for `model_backward`.
     """
-    head_forward, head_backward = CLASSIFIER if config.num_classes else MASKED_LM
+    head = head_of(config)
     rows, places = np.unique(batch.target_rows, return_inverse=True)  # what the last layer gives, and where it goes
     (*_, x), encoder_caches = encoder_forward(ops, params, config, batch, key, keep_from, rows, recompute)
     h, gathered = ops.gather_forward(x, places)
-    h, head_cache = head_forward(ops, params, config, h, batch, key)
-    table = output_table(config)
+    h, head_cache = head.forward(ops, params, config, h, batch, key)
+    table = head.output_table(config)
     y, loss_cache = ops.cross_entropy_forward(h, params[table], params["head.bias"], batch.labels)
-    return y, (table, encoder_caches, gathered, head_backward, head_cache, loss_cache)
+    return y, (head, table, encoder_caches, gathered, head_cache, loss_cache)
 
 
 def model_backward(ops: Ops, grads: Gradients, dlosses: Array, cache: Cache) -> None:
@@ -53,9 +48,9 @@ def model_backward(ops: Ops, grads: Gradients, dlosses: Array, cache: Cache) -> 
 
     dlosses (M,), in the parameters' dtype
     """
-    table, encoder_caches, gathered, head_backward, head_cache, loss_cache = cache
+    head, table, encoder_caches, gathered, head_cache, loss_cache = cache
     dh = loss_backward(ops, grads, table, dlosses, loss_cache)
-    dh = head_backward(ops, grads, dh, head_cache)
+    dh = head.backward(ops, grads, dh, head_cache)
     grads.finish(HEAD)
     if encoder_caches:  # something is trainable below
         encoder_backward(ops, grads, ops.gather_backward(dh, gathered), encoder_caches)
@@ -81,12 +76,13 @@ def model_logits_in_parts(
     ops: Ops, params: Params, config: RobertaConfig, batch: Batch, rows: Array, size: int
 ) -> Iterator[Array]:
     """The same, `size` rows after the other, so that M · V logits need not be held."""
-    head_forward, _ = CLASSIFIER if config.num_classes else MASKED_LM
+    head = head_of(config)
+    table = params[head.output_table(config)]
     wanted, places = np.unique(rows, return_inverse=True)
     (*_, x), _ = encoder_forward(ops, params, config, batch, rows=wanted)
     h, _ = ops.gather_forward(x, places)
-    h, _ = head_forward(ops, params, config, h, batch)
+    h, _ = head.forward(ops, params, config, h, batch)
     count = len(rows)
     for start in range(0, max(1, count), size):
         part = h if size >= count else ops.gather_forward(h, np.arange(start, min(start + size, count)))[0]
-        yield ops.to_host(ops.logits(part, params[output_table(config)], params["head.bias"]))
+        yield ops.to_host(ops.logits(part, table, params["head.bias"]))

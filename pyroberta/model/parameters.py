@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from pyroberta.model.config import RobertaConfig
+from pyroberta.model.heads import head_of
+from pyroberta.model.layers import linear_shapes, norm_shapes
 from pyroberta.ops import REFERENCE, Ops
 
 Shape = tuple[int, ...]
@@ -31,30 +33,18 @@ def shapes(config: RobertaConfig) -> dict[str, Shape]:
     """
     V, T, C, F = config.vocabulary_size, config.max_sequence_length, config.hidden_dim, config.intermediate_dim
 
-    def linear(name: str, rows: int, columns: int) -> dict[str, Shape]:
-        return {f"{name}.kernel": (rows, columns), f"{name}.bias": (columns,)}
-
-    def norm(name: str) -> dict[str, Shape]:
-        return {f"{name}.gamma": (C,), f"{name}.beta": (C,)}
-
-    table: dict[str, Shape] = {"embeddings.token": (V, C), "embeddings.position": (T, C), **norm("embeddings.norm")}
+    table: dict[str, Shape] = {"embeddings.token": (V, C), "embeddings.position": (T, C)}
+    table |= norm_shapes("embeddings.norm", C)
     for i in range(config.num_layers):
-        table |= linear(f"layers.{i}.attention.query", C, C)
-        table |= linear(f"layers.{i}.attention.key", C, C)
-        table |= linear(f"layers.{i}.attention.value", C, C)
-        table |= linear(f"layers.{i}.attention.output", C, C)
-        table |= norm(f"layers.{i}.attention.norm")
-        table |= linear(f"layers.{i}.feed_forward.intermediate", C, F)
-        table |= linear(f"layers.{i}.feed_forward.output", F, C)
-        table |= norm(f"layers.{i}.feed_forward.norm")
-    table |= linear("head.dense", C, C)
-    if config.num_classes is not None:
-        table |= {"head.table": (config.num_classes, C), "head.bias": (config.num_classes,)}
-    else:
-        table |= norm("head.norm")
-        if not config.tie_embeddings:
-            table["head.decoder"] = (V, C)
-        table["head.bias"] = (V,)
+        table |= linear_shapes(f"layers.{i}.attention.query", C, C)
+        table |= linear_shapes(f"layers.{i}.attention.key", C, C)
+        table |= linear_shapes(f"layers.{i}.attention.value", C, C)
+        table |= linear_shapes(f"layers.{i}.attention.output", C, C)
+        table |= norm_shapes(f"layers.{i}.attention.norm", C)
+        table |= linear_shapes(f"layers.{i}.feed_forward.intermediate", C, F)
+        table |= linear_shapes(f"layers.{i}.feed_forward.output", F, C)
+        table |= norm_shapes(f"layers.{i}.feed_forward.norm", C)
+    table |= head_of(config).shapes(config)
     for i in range(config.num_layers if config.lora_rank else 0):  # last, so that they are one range
         for target in config.lora_targets:
             table[f"layers.{i}.attention.{target}.lora_a"] = (C, config.lora_rank)
@@ -62,13 +52,11 @@ def shapes(config: RobertaConfig) -> dict[str, Shape]:
     return table
 
 
-# The field of the config that has the most to say about the size of a parameter; hidden_dim has of all others.
-FIELDS = {
+# The field of the config that has the most to say about the size of a parameter; hidden_dim has of all others. A head
+# says it of its own parameters.
+SIZES = {
     "embeddings.token": "vocabulary_size",
     "embeddings.position": "max_sequence_length",
-    "head.table": "num_classes",
-    "head.decoder": "vocabulary_size",
-    "head.bias": "vocabulary_size",
     "layers.#.feed_forward.intermediate.kernel": "intermediate_dim",
     "layers.#.feed_forward.output.kernel": "intermediate_dim",
 }
@@ -86,7 +74,8 @@ def check_room(config: RobertaConfig, dtype: DTypeLike) -> None:
     if room is None or needed <= room:
         return
     name = max(sizes, key=lambda name: sizes[name])
-    field = "lora_rank" if is_lora(name) else FIELDS.get(split_layer(name)[0], "hidden_dim")
+    fields = SIZES | dict(head_of(config).SIZES)
+    field = "lora_rank" if is_lora(name) else fields.get(split_layer(name)[0], "hidden_dim")
     raise ValueError(
         f"{field} {getattr(config, field)} asks for too much: the parameters would take {needed:,} bytes as "
         f"{np.dtype(dtype)}, {name!r} most of all, and this machine's memory has {room:,}, the most that can be "
@@ -100,14 +89,6 @@ def memory() -> int | None:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, OSError, ValueError):
         return None
-
-
-def output_table(config: RobertaConfig) -> str:
-    """The name of the table that the head multiplies by: one row per class; in a masked LM one per token, which is the
-    token table unless the model is untied."""
-    if config.num_classes is not None:
-        return "head.table"
-    return "embeddings.token" if config.tie_embeddings else "head.decoder"
 
 
 def is_backbone(name: str) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 from pyroberta.formats.files import shown
 from pyroberta.model.callers import callers_level
 from pyroberta.model.config import RobertaConfig
+from pyroberta.model.heads import has_classes, head_of, same_head, title
 
 MOST_CLASSES = 100_000  # of a classifier
 
@@ -51,21 +52,20 @@ class FreshHeadWarning(UserWarning):
     """A preset had no head of the kind that was asked for, so that the model's knows nothing yet."""
 
 
-def warn_of_fresh_head(directory: os.PathLike[str], what: str, wanted: int | None, stored: int | None) -> None:
+def warn_of_fresh_head(directory: os.PathLike[str], what: str, wanted: RobertaConfig, stored: RobertaConfig) -> None:
     """Warns that a head, `what` in that format, was not there and is fresh, unless that is what was asked for.
 
     A model for classes is mostly made of a preset that has no such head; then there is nothing to warn of.
 
     Args:
         directory, what: where it isn't.
-        wanted: the number of classes of the head that was looked for, None for a masked LM's.
-        stored: the same of the head that the directory says it has.
+        wanted: the config of the model whose head was looked for.
+        stored: that of the directory, with the head that it says it has.
     """
-    if wanted is not None and wanted != stored:
+    if has_classes(head_of(wanted)) and not same_head(wanted, stored):
         return
-    kind = "masked-LM head" if wanted is None else f"head for {wanted} classes"
     warnings.warn(
-        f"{directory} has no {kind} ({what}): a fresh one was initialised. Fit it before predicting.",
+        f"{directory} has no {title(wanted)} ({what}): a fresh one was initialised. Fit it before predicting.",
         FreshHeadWarning,
         stacklevel=callers_level(),
     )

@@ -14,6 +14,7 @@ from pyroberta.formats.encoding import dtype_name
 from pyroberta.formats.shards import parse_size
 from pyroberta.model.parameters import Arrays
 from pyroberta.presets.checks import FreshHeadWarning
+from pyroberta.presets.heads import HEAD_FILES
 from pyroberta.presets.preset import Preset, open_preset
 from pyroberta.presets.writing import Contents, check_saveable, writer
 
@@ -49,9 +50,6 @@ def convert(
     >>> convert("roberta_tiny_en", Path(tempfile.mkdtemp()) / "half", dtype="float16")["head"]
     True
     """
-    from pyroberta.text.classifier_preprocessor import TextClassifierPreprocessor
-    from pyroberta.text.preprocessor import MaskedLMPreprocessor
-
     write, dtype = writer(format), dtype_name(dtype)
     parse_size(max_shard_size)
     check_saveable(Path(target))
@@ -64,8 +62,7 @@ def convert(
         tokenizer = None
     settings = None
     if tokenizer is not None:
-        kind = MaskedLMPreprocessor if config.num_classes is None else TextClassifierPreprocessor
-        settings = kind.from_preset(preset, tokenizer=tokenizer).get_config()
+        settings = HEAD_FILES[config.head].preprocessor.from_preset(preset, tokenizer=tokenizer).get_config()
     params, has_head = _weights(preset, np.float64 if dtype == "float64" else np.float32)
     state = preset.optimizer_state if include_optimizer else None
     contents = Contents(config, params, tokenizer, settings, state, has_head, preset.labels)

@@ -20,6 +20,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -38,6 +39,7 @@ from pyroberta.presets.checks import warn_of_fresh_head
 from pyroberta.presets.detect import FAIRSEQ_CHECKPOINTS as CHECKPOINTS
 from pyroberta.presets.detect import FAIRSEQ_DICTIONARY as DICTIONARY
 from pyroberta.presets.detect import FileNames, fairseq_checkpoint
+from pyroberta.presets.heads import HEAD_FILES
 from pyroberta.presets.renaming import renamed, shapes_there, take_over, without_shared_prefix
 
 if TYPE_CHECKING:
@@ -47,7 +49,7 @@ MERGES = ("vocab.bpe", "merges.txt")  # the first that is there
 NUMBERS = "encoder.json"  # GPT-2's; they follow from the merges where it is missing
 FILES = FileNames(others=(DICTIONARY, *MERGES, NUMBERS))  # and the first of CHECKPOINTS, which holds all else
 
-# Our names to theirs, and whether the matrix is transposed; see renaming.py.
+# Our names to theirs, and whether the matrix is transposed; see renaming.py. Those of the heads are in heads.py.
 NAMES = {
     "embeddings.token": ("encoder.sentence_encoder.embed_tokens.weight", False),
     "embeddings.position": ("encoder.sentence_encoder.embed_positions.weight", False),
@@ -69,12 +71,6 @@ NAMES = {
     "layers.#.feed_forward.output.bias": ("encoder.sentence_encoder.layers.#.fc2.bias", False),
     "layers.#.feed_forward.norm.gamma": ("encoder.sentence_encoder.layers.#.final_layer_norm.weight", False),
     "layers.#.feed_forward.norm.beta": ("encoder.sentence_encoder.layers.#.final_layer_norm.bias", False),
-    "head.dense.kernel": ("encoder.lm_head.dense.weight", True),
-    "head.dense.bias": ("encoder.lm_head.dense.bias", False),
-    "head.norm.gamma": ("encoder.lm_head.layer_norm.weight", False),
-    "head.norm.beta": ("encoder.lm_head.layer_norm.bias", False),
-    "head.decoder": ("encoder.lm_head.weight", False),
-    "head.bias": ("encoder.lm_head.bias", False),
 }
 TOKEN = NAMES["embeddings.token"][0]
 # Stored by some versions, used by no masked LM.
@@ -120,8 +116,8 @@ def renaming(config: RobertaConfig) -> dict[str, tuple[str, bool]]:
     >>> renaming(config)["layers.0.feed_forward.output.kernel"]
     ('encoder.sentence_encoder.layers.0.fc2.weight', True)
     """
-    # a classifier's head isn't read
-    return renamed((name for name in shapes(config) if config.num_classes is None or is_backbone(name)), NAMES)
+    names = HEAD_FILES[config.head].fairseq_names
+    return renamed((name for name in shapes(config) if is_backbone(name) or name in names), {**NAMES, **names})
 
 
 # --- what model.pt says -----------------------------------------------------------------------------------------------
@@ -243,7 +239,7 @@ def read_params(directory: Directory, config: RobertaConfig, dtype: DTypeLike = 
         dtype: of the result, float32 or float64.
         seed: of a head that is fresh.
 
-    A head for `config.num_classes` is fresh: a checkpoint's classifiers are not read.
+    The masked LM's head alone is read: one for classes is fresh.
 
     Warns:
         UserWarning: where the file has no masked-LM head (`lm_head.*`); it is then freshly initialised.
@@ -254,7 +250,7 @@ def read_params(directory: Directory, config: RobertaConfig, dtype: DTypeLike = 
     """
     file, checkpoint = _read(directory)
     stored = _tensors(file, checkpoint)
-    if config.num_classes is not None:
+    if not HEAD_FILES[config.head].fairseq_names:
         stored = {name: tensor for name, tensor in stored.items() if not name.startswith("encoder.lm_head.")}
     if config.tie_embeddings and "encoder.lm_head.weight" in stored:
         repeated = stored.pop("encoder.lm_head.weight")
@@ -269,7 +265,7 @@ def read_params(directory: Directory, config: RobertaConfig, dtype: DTypeLike = 
 
     params = Arrays.of(config, dtype)
     if not has_head:
-        warn_of_fresh_head(directory, "lm_head.*", config.num_classes, None)
+        warn_of_fresh_head(directory, "lm_head.*", config, replace(config, head_name=None, num_classes=None))
         initialise(params, config, seed=seed)
     take_over(stored, names, params, config)
     return params

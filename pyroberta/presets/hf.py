@@ -36,11 +36,13 @@ from pyroberta.formats.stored import (
     same,
 )  # fmt: skip
 from pyroberta.model.config import RobertaConfig
+from pyroberta.model.heads import HEADS, has_classes, head_of, same_head
 from pyroberta.model.initial_values import initialise
 from pyroberta.model.parameters import Arrays, is_backbone, shapes
 from pyroberta.presets import optimizer_state
 from pyroberta.presets.checks import check_classes, check_labels, check_vocabulary, warn_of_fresh_head
 from pyroberta.presets.detect import CONFIG, FileNames, hint_of_inside, model_type
+from pyroberta.presets.heads import HEAD_FILES
 from pyroberta.presets.optimizer_state import OptimizerState
 from pyroberta.presets.renaming import (
     POSITION,
@@ -55,7 +57,7 @@ from pyroberta.presets.writing import Contents, json_file, write_preset
 if TYPE_CHECKING:
     from pyroberta.text.tokenizer import Tokenizer
 
-# Our names to theirs, and whether the matrix is transposed; see renaming.py.
+# Our names to theirs, and whether the matrix is transposed; see renaming.py. Those of the heads are in heads.py.
 NAMES = {
     "embeddings.token": ("roberta.embeddings.word_embeddings.weight", False),
     "embeddings.position": ("roberta.embeddings.position_embeddings.weight", False),
@@ -77,27 +79,12 @@ NAMES = {
     "layers.#.feed_forward.output.bias": ("roberta.encoder.layer.#.output.dense.bias", False),
     "layers.#.feed_forward.norm.gamma": ("roberta.encoder.layer.#.output.LayerNorm.weight", False),
     "layers.#.feed_forward.norm.beta": ("roberta.encoder.layer.#.output.LayerNorm.bias", False),
-    "head.dense.kernel": ("lm_head.dense.weight", True),
-    "head.dense.bias": ("lm_head.dense.bias", False),
-    "head.norm.gamma": ("lm_head.layer_norm.weight", False),
-    "head.norm.beta": ("lm_head.layer_norm.bias", False),
-    "head.decoder": ("lm_head.decoder.weight", False),
-    "head.bias": ("lm_head.bias", False),
 }
-# Of a classifier's head, which `config.num_classes` puts in place of the masked LM's.
-CLASSIFIER_NAMES = {
-    "head.dense.kernel": ("classifier.dense.weight", True),
-    "head.dense.bias": ("classifier.dense.bias", False),
-    "head.table": ("classifier.out_proj.weight", False),
-    "head.bias": ("classifier.out_proj.bias", False),
-}
-MASKED_LM, CLASSIFIER = "RobertaForMaskedLM", "RobertaForSequenceClassification"
+UNTIED = "head.decoder"  # only a masked LM's head has it, where it is not tied to the token embedding
 TOKEN_TYPE = "roberta.embeddings.token_type_embeddings.weight"
 # Stored by some versions, used by no masked LM.
 IGNORED = re.compile(r"roberta\.(pooler\..*|embeddings\.(position_ids|token_type_ids))")
 ROOTS = ("roberta", "lm_head", "classifier", "embeddings", "encoder", "pooler")  # with which the names begin
-HEADS = {MASKED_LM: "lm_head.*", CLASSIFIER: "classifier.*"}
-HEAD_TENSORS = {MASKED_LM: re.compile(r"lm_head\..*"), CLASSIFIER: re.compile(r"classifier\.(dense|out_proj)\..*")}
 
 # Our field, config.json's key, and what transformers takes where the key is missing.
 FIELDS: tuple[tuple[str, str, int | float], ...] = (
@@ -161,12 +148,10 @@ def renaming(config: RobertaConfig) -> dict[str, tuple[str, bool]]:
     >>> renaming(config)["layers.0.attention.key.kernel"]
     ('roberta.encoder.layer.0.attention.self.key.weight', True)
     """
-    table = dict(NAMES)
-    if config.num_classes is not None:
-        table |= CLASSIFIER_NAMES
-    elif not config.tie_embeddings:
+    parameters, table = shapes(config), {**NAMES, **HEAD_FILES[config.head].hf_names}
+    if UNTIED in parameters:
         table["head.bias"] = ("lm_head.decoder.bias", False)
-    return renamed(shapes(config), table)
+    return renamed(parameters, table)
 
 
 # ---------------------------------------------------------------------------------------------------------- config.json
@@ -209,40 +194,42 @@ def read_config(directory: Directory) -> RobertaConfig:
     if values.get("classifier_dropout") is not None:
         fields["classifier_dropout"] = number(file, values, "classifier_dropout", 0.0)
     try:
-        return RobertaConfig(**fields, num_classes=_num_classes(file, values))
+        return RobertaConfig(**fields, **_head(file, values))
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from None
 
 
-def _num_classes(file: Path, values: Mapping[str, Any]) -> int | None:
-    """Of a classifier, whose config has them as the names of `id2label`; None for other tasks."""
-    if _task(values) != CLASSIFIER:
-        return None
+def _head(file: Path, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of the head; the classes of one that has some are the names of `id2label`."""
+    head = _head_name(values)
+    if not has_classes(HEADS[head]):
+        return {"head_name": head}
     names = values.get("id2label")
     if names is not None and not isinstance(names, Mapping):
         raise ValueError(f"{file}: id2label should be an object from numbers to names, got {shown(names)}")
     classes = len(names) if names else number(file, values, "num_labels", 2)
     check_classes(file, classes)
     problem = values.get("problem_type") or ("regression" if classes == 1 else None)
-    if problem not in (None, "single_label_classification"):
+    only = HEAD_FILES[head].problem_type
+    if only is not None and problem not in (None, only):
         raise ValueError(
-            f"{file}: problem_type is {shown(problem)}; pyroberta's classifier learns one class per text, "
-            "'single_label_classification'"
+            f"{file}: problem_type is {shown(problem)}; pyroberta's classifier learns one class per text, {only!r}"
         )
-    return int(classes)
+    return {"head_name": head, "num_classes": int(classes)}
 
 
-def _task(values: Mapping[str, Any]) -> str:
-    """The name of transformers' class: the classifier's where the config says so, else the masked LM's."""
+def _head_name(values: Mapping[str, Any]) -> str:
+    """The head of the class of transformers' that the config names; the masked LM's where it names none with a head."""
     architectures = values.get("architectures")
-    return CLASSIFIER if isinstance(architectures, list) and CLASSIFIER in architectures else MASKED_LM
+    named = architectures if isinstance(architectures, list) else []
+    return next((head for head in reversed(HEAD_FILES) if HEAD_FILES[head].architecture in named), "masked_lm")
 
 
 def read_labels(directory: Directory) -> list[str] | None:
     """A classifier's names of its classes; None where config.json has none."""
     file, values = directory / CONFIG, directory.json(CONFIG)
     names = values.get("id2label")
-    if _task(values) != CLASSIFIER or not names:
+    if not has_classes(HEADS[_head_name(values)]) or not names:
         return None
     try:
         labels = [str(names[str(i)]) for i in range(len(names))]
@@ -280,7 +267,7 @@ def read_params(directory: Directory, config: RobertaConfig, dtype: DTypeLike = 
         dtype: of the result, float32 or float64.
         seed: of a head that is fresh.
 
-    The head is `config.num_classes`'s, whatever the directory's own is: another one is left out.
+    The head is the one that `config` names, whatever the directory's own is: another one is left out.
 
     Warns:
         UserWarning: where the file has no such head; it is then freshly initialised. Nothing is said where that is what
@@ -291,24 +278,22 @@ def read_params(directory: Directory, config: RobertaConfig, dtype: DTypeLike = 
         ValueError: for missing, unknown, wrongly shaped, non-finite tensors, and damaged files: naming tensor and file.
     """
     stored = _canonical(_read_stored(directory))
-    task = MASKED_LM if config.num_classes is None else CLASSIFIER
-    own = read_config(directory).num_classes
+    own, files = read_config(directory), HEAD_FILES[config.head]
+    is_used = same_head(own, config) or not has_classes(head_of(config))
     for name in list(stored):
         if any(
-            tensors.fullmatch(name) and (other != task or own != config.num_classes is not None)
-            for other, tensors in HEAD_TENSORS.items()
+            other.hf_tensors.fullmatch(name) and (other is not files or not is_used) for other in HEAD_FILES.values()
         ):
             del stored[name]
-    if task == MASKED_LM:
-        _settle_decoder(stored, config)
-    has_head = any(HEAD_TENSORS[task].fullmatch(name) for name in stored)
+    _settle_decoder(stored, config)
+    has_head = any(files.hf_tensors.fullmatch(name) for name in stored)
     names = {ours: row for ours, row in renaming(config).items() if has_head or is_backbone(ours)}
     # of token types any number of rows, of which the first is used
     refuse_differences(directory, stored, {**shapes_there(names, config), TOKEN_TYPE: (-1, config.hidden_dim)})
 
     params = Arrays.of(config, dtype)
     if not has_head:
-        warn_of_fresh_head(directory, HEADS[task], config.num_classes, own)
+        warn_of_fresh_head(directory, files.hf_pattern, config, own)
         initialise(params, config, seed=seed)
     take_over(stored, names, params, config)
     first_type = np.zeros(config.hidden_dim, dtype)
@@ -441,8 +426,8 @@ def write(
     dtype: DTypeLike | str = "float32",
     max_shard_size: float | str | None = "5GB",
 ) -> None:
-    """Writes an HF directory that `from_pretrained` of transformers' `RobertaForMaskedLM`, or of its
-    `RobertaForSequenceClassification` where the config has classes, loads; atomically.
+    """Writes an HF directory that `from_pretrained` of the head's class of transformers' loads, such as
+    `RobertaForMaskedLM`; atomically.
 
     What stays of a preset that is there: see `write_preset`.
 
@@ -495,7 +480,7 @@ def _config_values(contents: Contents, dtype: str) -> dict[str, Any]:
     config = contents.config
     values: dict[str, Any] = {theirs: getattr(config, ours) for ours, theirs, _ in FIELDS}
     values |= {
-        "architectures": [MASKED_LM if contents.head else "RobertaModel"],
+        "architectures": [HEAD_FILES[config.head].architecture if contents.head else "RobertaModel"],
         "hidden_act": "gelu",
         "initializer_range": 0.02,
         "max_position_embeddings": config.max_sequence_length + config.pad_id + 1,
@@ -505,15 +490,15 @@ def _config_values(contents: Contents, dtype: str) -> dict[str, Any]:
     }
     if not config.tie_embeddings:
         values["tie_word_embeddings"] = False
-    if contents.head and config.num_classes is not None:
-        names = contents.labels or [f"LABEL_{i}" for i in range(config.num_classes)]
+    if contents.head and has_classes(head_of(config)):
+        names = contents.labels or [f"LABEL_{i}" for i in range(config.num_classes or 0)]
         values |= {
-            "architectures": [CLASSIFIER],
             "classifier_dropout": config.classifier_dropout,
             "id2label": {str(i): name for i, name in enumerate(names)},
             "label2id": {name: i for i, name in enumerate(names)},
-            "problem_type": "single_label_classification",
         }
+        if (problem := HEAD_FILES[config.head].problem_type) is not None:
+            values["problem_type"] = problem
     return dict(sorted(values.items()))
 
 
@@ -527,7 +512,7 @@ def _tensors(contents: Contents) -> dict[str, NDArray[Any]]:
     unused = np.zeros((unused_rows(config), config.hidden_dim), params.dtype)
     tensors[NAMES[POSITION][0]] = np.concatenate([unused, params[POSITION]])
     tensors[TOKEN_TYPE] = np.zeros((1, config.hidden_dim), params.dtype)
-    if contents.head and config.num_classes is None and not config.tie_embeddings:
+    if contents.head and UNTIED in params:
         tensors["lm_head.bias"] = params["head.bias"]  # version 4 reads this one, version 5 the decoder's
     return tensors
 

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,10 +37,12 @@ from pyroberta.formats.stored import ReadWhenAsked, Stored
 from pyroberta.model.callers import callers_level
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.gradients import depth
+from pyroberta.model.heads import HEADS, has_classes, same_head
 from pyroberta.model.initial_values import initialise
 from pyroberta.model.parameters import Arrays, Shape, is_backbone, shapes, split_layer
 from pyroberta.presets import checks
 from pyroberta.presets.detect import CONFIG, FileNames, is_of_kerashub
+from pyroberta.presets.heads import HEAD_FILES, MASKED_LM
 from pyroberta.presets.optimizer_state import OptimizerState, checked, missing
 
 if TYPE_CHECKING:
@@ -56,9 +58,9 @@ FILES = FileNames(
     head=(HEAD,),  # and the optimizer's state
 )
 
-# Our name and the path in the file: below `layers/` for the backbone, below `layers/masked_lm_head/` for that head. `#`
-# is the layer's number, which its group's name has as `_#`, and the first layer's as nothing. The order is that of
-# Keras's `trainable_variables`, and so that of its optimizer's.
+# Our name and the path in the file, below `layers/`; the heads' are in heads.py. `#` is the layer's number, which its
+# group's name has as `_#`, and the first layer's as nothing. The order is that of Keras's `trainable_variables`, and so
+# that of its optimizer's.
 NAMES = {
     "embeddings.token": "token_and_position_embedding/token_embedding/vars/0",
     "embeddings.position": "token_and_position_embedding/position_embedding/vars/0",
@@ -80,22 +82,11 @@ NAMES = {
     "layers.#.feed_forward.intermediate.bias": "transformer_encoder_#/_feedforward_intermediate_dense/vars/1",
     "layers.#.feed_forward.output.kernel": "transformer_encoder_#/_feedforward_output_dense/vars/0",
     "layers.#.feed_forward.output.bias": "transformer_encoder_#/_feedforward_output_dense/vars/1",
-    "head.bias": "vars/0",
-    "head.dense.kernel": "_intermediate_dense/vars/0",
-    "head.dense.bias": "_intermediate_dense/vars/1",
-    "head.norm.gamma": "_intermediate_layer_norm/vars/0",
-    "head.norm.beta": "_intermediate_layer_norm/vars/1",
 }
-# The same for a classifier's head, whose table lies the other way round there.
-CLASSIFIER_NAMES = {
-    "head.dense.kernel": "layers/dense/vars/0",
-    "head.dense.bias": "layers/dense/vars/1",
-    "head.table": "layers/dense_1/vars/0",
-    "head.bias": "layers/dense_1/vars/1",
-}
-# What task.json may be; the second name of the classifier is older.
-MASKED_LM, CLASSIFIERS = "RobertaMaskedLM", ("RobertaTextClassifier", "RobertaClassifier")
-PREPROCESSORS = ("RobertaMaskedLMPreprocessor", "RobertaTextClassifierPreprocessor", "RobertaPreprocessor")
+PREPROCESSORS = (
+    *(f"{files.keras_classes[0]}Preprocessor" for files in HEAD_FILES.values() if files.keras_classes),
+    "RobertaPreprocessor",
+)
 FIELDS = ("vocabulary_size", "num_layers", "num_heads", "hidden_dim", "intermediate_dim", "max_sequence_length")
 EPSILON = 1e-5  # KerasHub's backbone has no other
 IDS = {"start_id": 0, "pad_id": 1, "end_id": 2}  # KerasHub's backbone has none; its tokenizer looks them up
@@ -107,17 +98,19 @@ SETTINGS = (
 
 
 def renaming(config: RobertaConfig) -> dict[str, tuple[str, Shape]]:
-    """Every parameter's path in the files and the shape that it has there.
+    """Every parameter's path in the files and the shape that it has there, as far as KerasHub has a place for it.
 
     >>> config = RobertaConfig(vocabulary_size=10, num_layers=2, num_heads=2, hidden_dim=4, intermediate_dim=8)
     >>> renaming(config)["layers.1.attention.key.kernel"]
     ('layers/transformer_encoder_1/_self_attention_layer/key_dense/vars/0', (4, 2, 2))
     """
     H, D, C = config.num_heads, config.head_dim, config.hidden_dim
+    heads = HEAD_FILES[config.head].keras_names
     names = {}
     for name, shape in shapes(config).items():
-        if config.num_classes is not None and not is_backbone(name):
-            names[name] = (CLASSIFIER_NAMES[name], shape[::-1] if name == "head.table" else shape)
+        if not is_backbone(name):
+            if name in heads:
+                names[name] = (heads[name], shape[::-1] if name == "head.table" else shape)
             continue
         pattern, layer = split_layer(name)
         place = NAMES[pattern].replace("_#", f"_{layer}" if layer != "0" else "")
@@ -125,7 +118,7 @@ def renaming(config: RobertaConfig) -> dict[str, tuple[str, Shape]]:
             shape = (C, H, D) if name.endswith("kernel") else (H, D)
         elif name.endswith("attention.output.kernel"):
             shape = (H, D, C)
-        names[name] = (("layers/" if is_backbone(name) else "layers/masked_lm_head/") + place, shape)
+        names[name] = (f"layers/{place}", shape)
     return names
 
 
@@ -134,16 +127,16 @@ def as_there(name: str, array: NDArray[Any], shape: Shape) -> NDArray[Any]:
     return array.T if name == "head.table" else array.reshape(shape)
 
 
-def in_keras_order(names: Iterable[str]) -> list[str]:
+def in_keras_order(config: RobertaConfig) -> list[str]:
     """The parameters in the order of Keras's `trainable_variables`.
 
-    >>> in_keras_order(["head.norm.beta", "head.bias", "layers.0.feed_forward.norm.beta"])
-    ['layers.0.feed_forward.norm.beta', 'head.bias', 'head.norm.beta']
+    >>> config = RobertaConfig(vocabulary_size=10, num_layers=2, num_heads=2, hidden_dim=4, intermediate_dim=8)
+    >>> in_keras_order(config)[-6:]
+    ['layers.1.feed_forward.output.bias', 'head.bias', 'head.dense.kernel', 'head.dense.bias', 'head.norm.gamma', \
+'head.norm.beta']
     """
-    names = list(names)
-    order = [*filter(is_backbone, NAMES), *CLASSIFIER_NAMES] if "head.table" in names else list(NAMES)
-    rank = {name: i for i, name in enumerate(order)}
-    return sorted(names, key=lambda name: (depth(name), rank[split_layer(name)[0]]))
+    rank = {name: i for i, name in enumerate([*NAMES, *HEAD_FILES[config.head].keras_names])}
+    return sorted(renaming(config), key=lambda name: (depth(name), rank[split_layer(name)[0]]))
 
 
 # --- JSON -------------------------------------------------------------------------------------------------------------
@@ -165,7 +158,7 @@ def read_config(directory: Directory) -> RobertaConfig:
     own = own_values(directory, CONFIG)
     fields |= {key: number(file, own, key, default) for key, default in IDS.items()}
     fields |= {"dropout": rate, "attention_dropout": number(file, own, "attention_dropout", rate)}
-    fields |= {"layer_norm_epsilon": EPSILON, **_classifier(directory, fields["hidden_dim"])}
+    fields |= {"layer_norm_epsilon": EPSILON, **_head(directory, fields["hidden_dim"])}
     try:
         return RobertaConfig(**fields)
     except ValueError as error:
@@ -189,7 +182,7 @@ def _task(directory: Directory) -> tuple[str, Mapping[str, Any]]:
     """The class that task.json names, and its config; a masked LM where there is no such file."""
     file = directory / TASK
     if not is_there(file):
-        return MASKED_LM, {}
+        return MASKED_LM.keras_classes[0], {}
     values = directory.json(TASK)
     return _class_name(file, values), _config(file, values)
 
@@ -203,11 +196,12 @@ def _config(file: Path, values: Mapping[str, Any]) -> Mapping[str, Any]:
     return config
 
 
-def _classifier(directory: Directory, hidden_dim: int) -> dict[str, Any]:
-    """The fields of a classifier's head; none for other tasks."""
+def _head(directory: Directory, hidden_dim: int) -> dict[str, Any]:
+    """The fields of the head; a masked LM's where task.json is of another task."""
     file, (name, values) = directory / TASK, _task(directory)
-    if name not in CLASSIFIERS:
-        return {}
+    head = next((head for head, files in HEAD_FILES.items() if name in files.keras_classes), "masked_lm")
+    if not has_classes(HEADS[head]):
+        return {"head_name": head}
     width = values.get("hidden_dim", hidden_dim)
     if width != hidden_dim:
         raise ValueError(
@@ -224,6 +218,7 @@ def _classifier(directory: Directory, hidden_dim: int) -> dict[str, Any]:
             f"{file}: num_classes is {shown(values.get('num_classes'))}; a class per text takes at least 2"
         )
     return {
+        "head_name": head,
         "num_classes": classes,
         "classifier_dropout": number(file, values, "dropout", 0.0),
     }
@@ -329,8 +324,8 @@ def read_params(directory: Directory, config: RobertaConfig, dtype: DTypeLike = 
     """The parameters in `directory`: of the backbone from model.weights.h5 or its shards, of the head from
     task.weights.h5.
 
-    The head is `config.num_classes`'s, whatever the directory's own is: another one is left out, and a fresh one is
-    drawn from `seed`.
+    The head is the one that `config` names, whatever the directory's own is: another one is left out, and a fresh one
+    is drawn from `seed`.
 
     Warns:
         UserWarning: where there is no such head; it is then freshly initialised. Nothing is said where that is what was
@@ -344,14 +339,14 @@ def read_params(directory: Directory, config: RobertaConfig, dtype: DTypeLike = 
     names = renaming(config)
     wanted = dict(names.values())
     found = _read_backbone(directory, wanted)
-    own = read_config(directory).num_classes
-    head = _read_head(directory, config.num_classes, wanted) if own == config.num_classes else {}
+    own = read_config(directory)
+    head = _read_head(directory, config, wanted) if same_head(own, config) else {}
     places = {name: place for name, (place, _) in names.items() if head or is_backbone(name)}
     tensors = {**found, **head}
     stored.refuse_differences(directory, tensors, {names[name][0]: names[name][1] for name in places})
     params = Arrays.of(config, dtype)
     if not head:
-        checks.warn_of_fresh_head(directory, HEAD, config.num_classes, own)
+        checks.warn_of_fresh_head(directory, HEAD, config, own)
         initialise(params, config, seed=seed)
     for name, place in places.items():
         stored.Copy(tensors[place], params[name], transpose=name == "head.table").run()
@@ -380,13 +375,18 @@ def _read_backbone(directory: Directory, wanted: Mapping[str, Shape]) -> dict[st
     raise FileNotFoundError(f"{directory} has neither {WEIGHTS} nor {INDEX}; it has {contents(directory.path)}")
 
 
-def _read_head(directory: Directory, num_classes: int | None, wanted: Mapping[str, Shape]) -> dict[str, Stored]:
+def _read_head(directory: Directory, config: RobertaConfig, wanted: Mapping[str, Shape]) -> dict[str, Stored]:
     """The head's tensors; empty where there is none."""
-    file = directory / HEAD
-    if not is_there(file) or _task(directory)[0] not in (CLASSIFIERS if num_classes else (MASKED_LM,)):
+    file, files = directory / HEAD, HEAD_FILES[config.head]
+    if not is_there(file) or _task(directory)[0] not in files.keras_classes:
         return {}
-    paths = r"layers/dense(_1)?/" if num_classes else r"layers/masked_lm_head/"
-    return {path: tensor for path, tensor in hdf5.read(file, wanted).items() if re.match(paths, path)}
+    layers = {_layer(path) for path in files.keras_names.values()}
+    return {path: tensor for path, tensor in hdf5.read(file, wanted).items() if _layer(path) in layers}
+
+
+def _layer(path: str) -> str:
+    """The layer of the model that a path is below, such as `layers/dense_1`."""
+    return "/".join(path.split("/")[:2])
 
 
 def read_state(directory: Directory, config: RobertaConfig) -> OptimizerState:
@@ -408,9 +408,9 @@ def read_state(directory: Directory, config: RobertaConfig) -> OptimizerState:
     if len(found) <= 2:
         raise missing(directory, "optimizer/vars of task.weights.h5")
     table = renaming(config)
-    trained = in_keras_order(table)
+    trained = in_keras_order(config)
     if len(found) < len(trained):
-        trained = in_keras_order(name for name in table if not is_backbone(name))
+        trained = [name for name in trained if not is_backbone(name)]
     scalars = len(found) - 2 * len(trained)  # without a rate where it follows a schedule
     if scalars not in (1, 2):
         raise ValueError(

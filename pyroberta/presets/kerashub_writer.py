@@ -26,16 +26,16 @@ from pyroberta.formats.new_files import NewFile
 from pyroberta.formats.shards import parse_size, split
 from pyroberta.model.callers import callers_level
 from pyroberta.model.config import RobertaConfig
+from pyroberta.model.heads import has_classes, head_of, title
 from pyroberta.model.parameters import Arrays, is_backbone
+from pyroberta.presets.heads import HEAD_FILES, MASKED_LM
 from pyroberta.presets.kerashub import (
     ASSETS,
-    CLASSIFIERS,
     EPSILON,
     FIELDS,
     HEAD,
     IDS,
     INDEX,
-    MASKED_LM,
     OWN,
     SETTINGS,
     WEIGHTS,
@@ -60,8 +60,8 @@ def write(
     dtype: DTypeLike | str = "float32",
     max_shard_size: float | str | None = "5GB",
 ) -> None:
-    """Writes a preset that `from_preset` of `keras_hub.models.RobertaMaskedLM`, or of its `RobertaTextClassifier` where
-    the config has classes, loads, head included; atomically.
+    """Writes a preset that `from_preset` of the head's class of KerasHub's loads, such as
+    `keras_hub.models.RobertaMaskedLM`; atomically.
 
     What stays of a preset that is there: see `write_preset`.
 
@@ -114,6 +114,10 @@ def _refuse_what_it_cannot_hold(contents: Contents) -> None:
 
     config, tokenizer, state = contents.config, contents.tokenizer, contents.state
     no = "can't be saved as a KerasHub preset"
+    if contents.head and not HEAD_FILES[config.head].keras_classes:
+        raise ValueError(
+            f"a model with a {title(config)} {no}: KerasHub's RoBERTa has no such task. Save it with format='hf'"
+        )
     if not config.tie_embeddings:
         raise ValueError(
             f"a model with an output matrix of its own (tie_embeddings=False) {no}: KerasHub's head multiplies by the "
@@ -165,9 +169,9 @@ def _warn_of_what_it_does_otherwise(contents: Contents) -> None:
 def _described(contents: Contents, dtype: str) -> dict[str, Any]:
     """What the JSON files say: each object as Keras serialises it, those that hold others with them inside."""
     config, tokenizer, preprocessor = contents.config, contents.tokenizer, contents.preprocessor
-    is_classifier, policy = config.num_classes is not None, {"name": dtype}
-    module = "roberta_text_classifier" if is_classifier else "roberta_masked_lm"
-    name = CLASSIFIERS[0] if is_classifier else MASKED_LM
+    files, policy = HEAD_FILES[config.head], {"name": dtype}
+    files = files if files.keras_classes else MASKED_LM  # of the encoder alone
+    module, name = files.keras_module, files.keras_classes[0]
     fields = {key: getattr(config, key) for key in FIELDS} | {"dropout": config.dropout}
     own: dict[str, Any] = {key: getattr(config, key) for key in ("attention_dropout", *IDS)}
     backbone = _object("roberta_backbone", "RobertaBackbone", fields, policy, own)
@@ -184,7 +188,7 @@ def _described(contents: Contents, dtype: str) -> dict[str, Any]:
         own = {key: value for key, value in preprocessor.items() if key not in SETTINGS}
         found["preprocessor"] = _object(f"{module}_preprocessor", f"{name}Preprocessor", settings, policy, own)
     parts = {"backbone": backbone, "preprocessor": found["preprocessor"], "name": module}
-    if config.num_classes is not None:
+    if has_classes(head_of(config)):
         rate = config.dropout if config.classifier_dropout is None else config.classifier_dropout
         parts |= {"num_classes": config.num_classes, "activation": "linear", "hidden_dim": config.hidden_dim}
         parts |= {"dropout": rate}
@@ -234,7 +238,7 @@ def _assets(tokenizer: Tokenizer) -> dict[str, NewFile]:
 def _tensors(contents: Contents, encoder: bool) -> dict[str, NDArray[Any]]:
     """The encoder's or the head's tensors by their place: views in the shape that they have there."""
     table, params = renaming(contents.config), contents.params
-    names = [name for name in in_keras_order(table) if is_backbone(name) is encoder]
+    names = [name for name in in_keras_order(contents.config) if is_backbone(name) is encoder]
     return {table[name][0]: as_there(name, params[name], table[name][1]) for name in names}
 
 
@@ -267,6 +271,6 @@ def _variables(config: RobertaConfig, state: OptimizerState | None) -> dict[str,
     arrays: list[NDArray[Any]] = [np.array(state.iterations, np.int32)]
     if not isinstance(rate, Mapping):
         arrays.append(np.array(rate, np.float32))
-    for name in in_keras_order(table):
+    for name in in_keras_order(config):
         arrays += [as_there(name, moments[name], table[name][1]) for moments in (state.m, state.v)]
     return {f"optimizer/vars/{i}": array for i, array in enumerate(arrays)}

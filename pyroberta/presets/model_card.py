@@ -4,33 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from pyroberta.model.config import RobertaConfig
+from pyroberta.model.heads import head_of
 from pyroberta.model.parameters import is_backbone, shapes
+from pyroberta.presets.heads import HEAD_FILES
 
 NO_LICENCE = "TO BE STATED by the author: until then nobody may use the model."
 
 
-class Kind(NamedTuple):
-    """How a task is spoken of: here, in transformers and in KerasHub."""
-
-    pipeline: str  # and the hub's tag
-    variable: str
-    ours: str
-    use: str
-    keras: str
-    what: str
-
-
-MASKED_LM = Kind(
-    "fill-mask", "masked_lm", "MaskedLM", 'masked_lm.fill_mask("The capital of France is <mask>.")', "RobertaMaskedLM",
-    "A RoBERTa with its masked-LM head",
-)  # fmt: skip
-CLASSIFIER = Kind(
-    "text-classification", "classifier", "TextClassifier", 'classifier.classify("A joy to watch.")',
-    "RobertaTextClassifier", "A RoBERTa that tells {} classes of texts apart",
-)  # fmt: skip
+# What the matrix is called that the logits multiply by.
+OUTPUTS = {"embeddings.token": "the token table", "head.decoder": "one of its own", "head.table": "a row per class"}
 
 
 def model_card(
@@ -59,20 +43,21 @@ def model_card(
     - pyroberta
     license: mit
     """
-    kind = MASKED_LM if config.num_classes is None else CLASSIFIER
-    table = shapes(config)
-    counts = [sum(math.prod(shape) for name, shape in table.items() if is_backbone(name) is part) for part in (1, 0)]
+    files = HEAD_FILES[config.head]
+    card = files.card
+    sizes = {name: math.prod(shape) for name, shape in shapes(config).items()}
+    encoder = sum(size for name, size in sizes.items() if is_backbone(name))
     place = handle.partition("://")[2]
     facts = [
         "library_name: " + ("transformers" if "transformers" in formats else "keras-hub"),
-        f"pipeline_tag: {kind.pipeline}",
+        f"pipeline_tag: {card.pipeline}",
     ]
     facts += ["tags:", "- roberta", "- pyroberta"]
     if licence:
         facts.append(f"license: {licence}")
     if trained_from and trained_from.startswith("hf://"):
         facts.append(f"base_model: {trained_from.removeprefix('hf://').partition('@')[0]}")
-    code = ["import pyroberta", "", f'{kind.variable} = pyroberta.{kind.ours}.from_preset("{handle}")', kind.use]
+    code = ["import pyroberta", "", f'{card.variable} = pyroberta.{card.task}.from_preset("{handle}")', card.use]
     repository, _, revision = place.partition("@")
     if handle.startswith("hf://") and "transformers" in formats:
         at = f', revision="{revision}"' if revision else ""
@@ -81,7 +66,7 @@ def model_card(
             "# or",
             "from transformers import pipeline",
             "",
-            f'{kind.pipeline.replace("-", "_")} = pipeline("{kind.pipeline}", "{repository}"{at})',
+            f'{card.pipeline.replace("-", "_")} = pipeline("{card.pipeline}", "{repository}"{at})',
         ]
     if "keras_hub" in formats:
         code += [
@@ -89,21 +74,20 @@ def model_card(
             "# or",
             "import keras_hub",
             "",
-            f'{kind.variable} = keras_hub.models.{kind.keras}.from_preset("{handle}")',
+            f'{card.variable} = keras_hub.models.{files.keras_classes[0]}.from_preset("{handle}")',
         ]
-    output = "the token table" if config.tie_embeddings else "one of its own"
     lines = [
         "---", *facts, "---", "",
         f"# {repository.split('/')[-1]}", "",
-        f"{kind.what.format(config.num_classes)}, saved by pyroberta.", "",
+        f"{card.what.format(num_classes=config.num_classes)}, saved by pyroberta.", "",
         "| | |", "|---|---|",
         f"| layers | {config.num_layers} |",
         f"| hidden, feed-forward | {config.hidden_dim}, {config.intermediate_dim} |",
         f"| attention heads | {config.num_heads} |",
         f"| vocabulary | {config.vocabulary_size:,} |",
         f"| tokens in a sequence | up to {config.max_sequence_length} |",
-        f"| parameters | {counts[0]:,}, and {counts[1]:,} of the head's own |",
-        f"| output matrix | {output if config.num_classes is None else 'a row per class'} |",
+        f"| parameters | {encoder:,}, and {sum(sizes.values()) - encoder:,} of the head's own |",
+        f"| output matrix | {OUTPUTS[head_of(config).output_table(config)]} |",
         f"| trained from | {trained_from or 'not recorded'} |", "",
         "## Use", "",
         "```python", *code, "```", "",

@@ -79,7 +79,7 @@ class Backbone(Checked):
         MODEL
         | dict.fromkeys(("dropout", "attention_dropout", "classifier_dropout", "embeddings_dropout"), _NEW_RATE)
         | dict.fromkeys(("vocabulary_size", "num_layers", "num_heads", "hidden_dim", "intermediate_dim"), _SHAPE)
-        | dict.fromkeys(("max_sequence_length", "num_classes", "transformer_layers"), _SHAPE)
+        | dict.fromkeys(("max_sequence_length", "num_classes", "head_name", "transformer_layers"), _SHAPE)
         | dict.fromkeys(("params", "embeddings", "embeddings_layer_norm", "token_embedding"), _VALUES)
         | dict.fromkeys(("weights", "variables", "trainable_weights", "trainable_variables"), _VALUES)
         | dict.fromkeys(("compile", "optimizer", "loss", "metrics", "fit", "evaluate", "predict"), _A_TASKS)
@@ -184,6 +184,7 @@ class Backbone(Checked):
         attention_dropout: float | None = None,
         classifier_dropout: float | None = None,
         num_classes: int | Literal["stored"] | None = "stored",
+        head_name: str | None = None,
     ) -> Backbone:
         """The encoder and head of a preset.
 
@@ -195,13 +196,16 @@ class Backbone(Checked):
                 KerasHub.
             num_classes: of the head: None for a masked LM's; by default the head is the preset's own. A head that the
                 preset doesn't have is fresh, drawn from `seed`.
+            head_name: of the head beside `num_classes`, see `RobertaConfig`.
         """
         load_weights, seed = true_or_false("load_weights", load_weights), random_seed("seed", seed)
         rates = {"dropout": dropout, "attention_dropout": attention_dropout, "classifier_dropout": classifier_dropout}
         changes: dict[str, Any] = {} if dropout is None else dict.fromkeys(rates, dropout)
         changes |= {name: rate for name, rate in rates.items() if rate is not None}
         if num_classes != "stored":
-            changes["num_classes"] = num_classes
+            changes |= {"num_classes": num_classes, "head_name": head_name}
+        elif head_name is not None:
+            changes["head_name"] = head_name
         policy = policy_of(dtype)
         get_ops(backend, policy.name)  # it may not be there: before much is read
         opened = open_preset(preset, weights=load_weights)
@@ -234,12 +238,19 @@ class Backbone(Checked):
         write, contents = writer(format), Contents(*merged(self.config, self.params), head=False)
         write(os.fspath(directory), contents, dtype=dtype, max_shard_size=max_shard_size)
 
-    def with_head(self, num_classes: int | None, *, classifier_dropout: float | None = None, seed: int = 0) -> Backbone:
+    def with_head(
+        self,
+        num_classes: int | None,
+        *,
+        head_name: str | None = None,
+        classifier_dropout: float | None = None,
+        seed: int = 0,
+    ) -> Backbone:
         """Another backbone with a copy of this one's encoder and a fresh head.
 
         Args:
             num_classes: of a classifier's head; None for a masked LM's.
-            classifier_dropout: see `RobertaConfig`.
+            head_name, classifier_dropout: see `RobertaConfig`.
             seed: of the head's values.
 
         >>> backbone = Backbone(vocabulary_size=20, num_layers=1, num_heads=2, hidden_dim=8, intermediate_dim=16)
@@ -247,7 +258,9 @@ class Backbone(Checked):
         (3, 8)
         """
         seed = random_seed("seed", seed)
-        config = replace(self.config, num_classes=num_classes, classifier_dropout=classifier_dropout)
+        config = replace(
+            self.config, num_classes=num_classes, head_name=head_name, classifier_dropout=classifier_dropout
+        )
         arrays = Arrays.of(config, self.params.dtype)
         initialise(arrays, config, seed=seed)
         for name in filter(is_backbone, arrays):

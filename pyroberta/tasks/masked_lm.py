@@ -42,7 +42,7 @@ class MaskedLM(Task):
     ['accuracy', 'loss', 'perplexity']
     """
 
-    is_classifier = False
+    head = "masked_lm"
     preprocessor_kind = MaskedLMPreprocessor
     reader_kind = MaskedLMInputs
     default_metrics = ("accuracy", "perplexity")

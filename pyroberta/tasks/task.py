@@ -21,6 +21,7 @@ from pyroberta.model.attributes import (
     of_ours,
     true_or_false,
 )
+from pyroberta.model.heads import same_head, title
 from pyroberta.model.hints import did_you_mean, hinting
 from pyroberta.model.lora import merged
 from pyroberta.presets.built_in import PRESETS, BuiltIn
@@ -54,15 +55,16 @@ FROM_PRESET: Any = object()  # "the preset's own preprocessor", as distinct from
 class Task(Trainer, ABC):
     """A backbone with the head of one task, the preprocessor of its texts, and how it is trained.
 
-    `MaskedLM` and `TextClassifier` are the two; what they add is what they are asked, and what their logits are.
-    `Task.from_preset` gives the one that a preset is. `copy.copy` and `copy.deepcopy` give a task with parameters of
-    its own. Two tasks that are made around one backbone share its parameters; one at a time may train them.
+    Each class of task, such as `MaskedLM`, names its head in `head` (see `model.heads`) and adds what it is asked and
+    what its logits are. `Task.from_preset` gives the class whose head a preset has. `copy.copy` and
+    `copy.deepcopy` give a task with parameters of its own. Two tasks that are made around one backbone share its
+    parameters; one at a time may train them.
 
     Args:
         backbone: the encoder; its vector holds the head's parameters too.
         preprocessor: makes what the model reads of texts; None for a model that takes preprocessed features alone.
-        num_classes: of a classifier; None for a masked LM. Where the backbone has another head than that, the task
-            takes a copy of it with a fresh one, so that two tasks never share their parameters.
+        num_classes: of a classifier; None for a masked LM. Where the backbone has another head than the task's, the
+            task takes a copy of it with a fresh one, so that two tasks never share their parameters.
         seed: of everything random in training: the order of examples, masks, dropout. The same seed, data and calls
             give the same model.
 
@@ -78,7 +80,8 @@ class Task(Trainer, ABC):
     """
 
     presets: Mapping[str, BuiltIn] = PRESETS
-    is_classifier: ClassVar[bool]
+    head: ClassVar[str]  # its name in `model.heads.HEADS`
+    of_head: ClassVar[dict[str, type[Task]]] = {}  # the first class that was made for each head
     preprocessor_kind: ClassVar[type[Preprocessor]]
     checks: ClassVar[Checks] = {"trainable": true_or_false}
     unsettable: ClassVar[Reasons] = MODEL | {
@@ -104,8 +107,10 @@ class Task(Trainer, ABC):
     ) -> None:
         self.seed = seed
         config = of_ours("backbone", backbone, Backbone).config
-        if config.num_classes != num_classes:
-            backbone = backbone.with_head(num_classes, classifier_dropout=classifier_dropout, seed=self.seed)
+        if (config.head, config.num_classes) != (self.head, num_classes):
+            backbone = backbone.with_head(
+                num_classes, head_name=self.head, classifier_dropout=classifier_dropout, seed=self.seed
+            )
         elif classifier_dropout not in (None, config.classifier_dropout):
             raise ValueError(
                 f"classifier_dropout is {classifier_dropout!r}, but the backbone has a head for {num_classes} classes "
@@ -134,7 +139,7 @@ class Task(Trainer, ABC):
         initializer: str = "keras",
         seed: int | None = None,
     ) -> Own:
-        """The model that a preset holds. Called on `Task`, returns the class that the preset holds.
+        """The model that a preset holds. Called on `Task`, returns the class whose head the preset has.
 
         Args:
             preset: a name (`MaskedLM.presets` lists them); a handle, `hf://ORGANISATION/NAME[@REVISION]` or
@@ -170,8 +175,7 @@ class Task(Trainer, ABC):
         }
         opened = cls._open(preset, load_weights=load_weights, load_optimizer=load_optimizer)
         if cls is Task:
-            is_classifier = opened.config.num_classes is not None
-            kind: Any = next(kind for kind in Task.__subclasses__() if kind.is_classifier == is_classifier)
+            kind: Any = Task.of_head[opened.config.head]
             found: Own = kind.from_preset(opened, preprocessor=preprocessor, **options)
             return found
         return cls._loaded(opened, preprocessor, num_classes=None, **options)
@@ -203,7 +207,9 @@ class Task(Trainer, ABC):
         **options: Any,
     ) -> Own:
         """The task of that class; `options` are those of `Backbone.from_preset`."""
-        backbone = Backbone.from_preset(preset, load_weights=load_weights, seed=seed or 0, **options)
+        backbone = Backbone.from_preset(
+            preset, load_weights=load_weights, seed=seed or 0, head_name=cls.head, **options
+        )
         if preprocessor is FROM_PRESET:
             preprocessor = cls.preprocessor_kind.from_preset(preset)
         state = preset.optimizer_state if load_optimizer else None
@@ -221,8 +227,10 @@ class Task(Trainer, ABC):
         return task
 
     def __init_subclass__(cls, **keywords: Any) -> None:
-        """A subclass defines no method of Keras's that is never called here."""
+        """Keeps a subclass as its head's, and refuses one with a method of Keras's that is never called here."""
         super().__init_subclass__(**keywords)
+        if "head" in vars(cls):
+            Task.of_head.setdefault(cls.head, cls)
         for name in KERAS_CALLS:
             if name in vars(cls):
                 raise TypeError(
@@ -234,10 +242,10 @@ class Task(Trainer, ABC):
         value = super()._checked(name, value)
         if name == "backbone":
             before = vars(self).get("backbone")
-            if before and of_ours(name, value, Backbone).config.num_classes != before.config.num_classes:
+            if before and not same_head(of_ours(name, value, Backbone).config, before.config):
                 raise ValueError(
-                    f"the backbone has a head for {value.config.num_classes or 'no'} classes, the one before for "
-                    f"{before.config.num_classes or 'no'}: make another {type(self).__name__}"
+                    f"the backbone has a {title(value.config)}, the one before a {title(before.config)}: make another "
+                    f"{type(self).__name__}"
                 )
             if vars(self).get("preprocessor"):
                 _check_fit(vars(self)["preprocessor"], value)

@@ -13,6 +13,7 @@ from numpy import ndarray as Array
 from pyroberta.data.classifier_inputs import ClassifierInputs, packed_features
 from pyroberta.model.attributes import Reasons, whole_number
 from pyroberta.model.batch import Batch, pack
+from pyroberta.model.heads import head_of
 from pyroberta.tasks.backbone import Backbone
 from pyroberta.tasks.inference import logits_at
 from pyroberta.tasks.task import FROM_PRESET, Task
@@ -60,7 +61,7 @@ class TextClassifier(Task):
     ['accuracy', 'loss']
     """
 
-    is_classifier = True
+    head = "text_classifier"
     preprocessor_kind = TextClassifierPreprocessor
     reader_kind = ClassifierInputs
     nothing_to_learn = "every sample_weight is 0: there is nothing to learn"
@@ -130,7 +131,8 @@ class TextClassifier(Task):
                 f"{classifier_dropout!r}. The encoder's rate is set by Backbone.from_preset(..., dropout=...)"
             )
         opened = cls._open(preset, num_classes is not None, **options)
-        stored = opened.config.num_classes
+        own = opened.config
+        stored = own.num_classes if own.head == cls.head else None
         if num_classes is None and stored is None:
             raise ValueError(f"preset {opened.name!r} is no classifier: give num_classes=, for a fresh head")
         classes = stored if num_classes is None else num_classes
@@ -202,7 +204,7 @@ class TextClassifier(Task):
 
     def _logits(self, batch: Batch) -> Array:
         """The logits of each sequence (B, num_classes), read at its first row."""
-        return logits_at(self.backbone, batch, batch.starts[:-1])
+        return logits_at(self.backbone, batch, head_of(self.backbone.config).target_rows(batch))
 
 
 def _names(labels: Sequence[str] | None, num_classes: int) -> list[str]:

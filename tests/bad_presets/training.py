@@ -37,7 +37,7 @@ def sound_kerashub_state(directory: Path) -> Path:
     change("task.json", lambda found: found.update(pyroberta={"optimizer": ADAM, "seed": 7}))(directory)
     table = renaming(CONFIG)
     arrays = [np.int64(3), np.float32(1e-3)]
-    arrays += [rng.random(table[name][1], np.float32) for name in in_keras_order(table) for _ in "mv"]
+    arrays += [rng.random(table[name][1], np.float32) for name in in_keras_order(CONFIG) for _ in "mv"]
     with h5py.File(directory / HEAD, "r+") as opened:
         for i, array in enumerate(arrays):
             opened[f"optimizer/vars/{i}"] = array

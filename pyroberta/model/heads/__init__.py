@@ -1,1 +1,89 @@
-"""The heads: what stands between the encoder and the product with a table of tokens or of classes."""
+"""The heads: what stands between the encoder and the logits. A head is a file of this folder and a line of `HEADS`.
+
+The logits of every head are `h @ table.T + bias`: h is what its `forward` gives, the table is the parameter that its
+`output_table` names, the bias is `head.bias`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Protocol
+
+from numpy import ndarray as Array
+
+from pyroberta.model.heads import masked_lm, text_classifier
+from pyroberta.ops import Cache, Key, Ops
+
+if TYPE_CHECKING:  # they know the heads themselves
+    from pyroberta.model.batch import Batch, Ints
+    from pyroberta.model.config import RobertaConfig
+    from pyroberta.model.gradients import Gradients
+    from pyroberta.model.parameters import Params, Shape
+
+
+class Head(Protocol):
+    """What a head's module has.
+
+    Attributes:
+        TITLE: what messages call it; `{num_classes}` stands for the number of its classes.
+        SIZES: its parameters -> the field of the config that has the most to say about the parameter's size. A
+            parameter that is missing here has the size of `hidden_dim`.
+    """
+
+    TITLE: str
+    SIZES: Mapping[str, str]
+
+    def shapes(self, config: RobertaConfig) -> dict[str, Shape]:
+        """The names and shapes of its parameters, in the order in which they lie in the vector.
+
+        Each name begins with `head.`; its end decides on the initial value, see `initialise`.
+        """
+
+    def output_table(self, config: RobertaConfig) -> str:
+        """The name of the matrix that the logits multiply by: a row per token or per class."""
+
+    def target_rows(self, batch: Batch) -> Ints:
+        """The rows of a batch at which it predicts."""
+
+    def forward(
+        self, ops: Ops, params: Params, config: RobertaConfig, x: Array, batch: Batch, key: Key | None = None
+    ) -> tuple[Array, Cache]:
+        """x (M, C), the last hidden state at the batch's target rows -> h (M, C). key: None for no dropout."""
+
+    def backward(self, ops: Ops, grads: Gradients, dh: Array, cache: Cache) -> Array:
+        """dh (M, C) -> dx (M, C); adds the gradients of the head's parameters but the output table and `head.bias`."""
+
+
+HEADS: dict[str, Head] = {
+    "masked_lm": masked_lm,
+    "text_classifier": text_classifier,
+}
+
+
+def head_of(config: RobertaConfig) -> Head:
+    """The head that `config.head` names."""
+    return HEADS[config.head]
+
+
+def has_classes(head: Head) -> bool:
+    """Whether the head tells classes apart, so that it takes `num_classes`.
+
+    >>> has_classes(HEADS["masked_lm"]), has_classes(HEADS["text_classifier"])
+    (False, True)
+    """
+    return "num_classes" in head.SIZES.values()
+
+
+def same_head(a: RobertaConfig, b: RobertaConfig) -> bool:
+    """Whether two models' heads are for the same task, and for as many classes."""
+    return (a.head, a.num_classes) == (b.head, b.num_classes)
+
+
+def title(config: RobertaConfig) -> str:
+    """What messages call the head of a model.
+
+    >>> from pyroberta.model.config import RobertaConfig
+    >>> title(RobertaConfig(9, num_layers=1, num_heads=1, hidden_dim=2, intermediate_dim=2, num_classes=3))
+    'head for 3 classes'
+    """
+    return head_of(config).TITLE.format(num_classes=config.num_classes)

@@ -1,18 +1,45 @@
-"""The masked-LM head, up to the product with the table of tokens."""
+"""The masked-LM head: which token belongs in each masked place."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
 from numpy import ndarray as Array
 
-from pyroberta.model.batch import Batch
-from pyroberta.model.config import RobertaConfig
-from pyroberta.model.gradients import Gradients
-from pyroberta.model.layers import linear, linear_back, norm, norm_back
-from pyroberta.model.parameters import Params
+from pyroberta.model.layers import linear, linear_back, linear_shapes, norm, norm_back, norm_shapes
 from pyroberta.ops import Cache, Key, Ops
 
+if TYPE_CHECKING:
+    from pyroberta.model.batch import Batch, Ints
+    from pyroberta.model.config import RobertaConfig
+    from pyroberta.model.gradients import Gradients
+    from pyroberta.model.parameters import Params, Shape
 
-def masked_lm_head_forward(
+TITLE = "masked-LM head"
+SIZES: Mapping[str, str] = {"head.decoder": "vocabulary_size", "head.bias": "vocabulary_size"}
+
+
+def shapes(config: RobertaConfig) -> dict[str, Shape]:
+    """A dense layer, a norm, and the output's bias; a table of its own where the embeddings are not tied."""
+    V, C = config.vocabulary_size, config.hidden_dim
+    table = {**linear_shapes("head.dense", C, C), **norm_shapes("head.norm", C)}
+    if not config.tie_embeddings:
+        table["head.decoder"] = (V, C)
+    return {**table, "head.bias": (V,)}
+
+
+def output_table(config: RobertaConfig) -> str:
+    """A row per token: the token embedding, unless the model is untied."""
+    return "embeddings.token" if config.tie_embeddings else "head.decoder"
+
+
+def target_rows(batch: Batch) -> Ints:
+    """The masked tokens, which the batch has: masking chose them."""
+    return batch.target_rows
+
+
+def forward(
     ops: Ops, params: Params, config: RobertaConfig, x: Array, batch: Batch, key: Key | None = None
 ) -> tuple[Array, Cache]:
     """Dense, GELU, layer norm; no dropout, so neither batch nor key is read. x (M, C) -> h (M, C)."""
@@ -22,7 +49,7 @@ def masked_lm_head_forward(
     return h, (dense, activated, normed)
 
 
-def masked_lm_head_backward(ops: Ops, grads: Gradients, dh: Array, cache: Cache) -> Array:
+def backward(ops: Ops, grads: Gradients, dh: Array, cache: Cache) -> Array:
     """dh (M, C) -> dx (M, C)."""
     dense, activated, normed = cache
     dh = norm_back(ops, grads, "head.norm", dh, normed)

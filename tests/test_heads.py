@@ -1,0 +1,127 @@
+"""What every head has, and which one a config names."""
+
+import pickle
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from small_models import small_config
+
+from pyroberta.model.batch import pack
+from pyroberta.model.config import RobertaConfig
+from pyroberta.model.heads import HEADS, has_classes, head_of, title
+from pyroberta.model.parameters import SIZES, check_room, is_backbone, shapes
+from pyroberta.presets import fairseq, hf, kerashub
+from pyroberta.presets.heads import HEAD_FILES
+from pyroberta.tasks.task import Task
+
+
+def config_of(name: str, **changes) -> RobertaConfig:
+    classes = 3 if has_classes(HEADS[name]) else None
+    return small_config(head_name=name, num_classes=classes, **changes)
+
+
+@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_heads_parameters_follow_the_encoders_and_hold_its_output(name, tied):
+    config = config_of(name, tie_embeddings=tied)
+    head, table = head_of(config), shapes(config)
+    own = head.shapes(config)
+    assert list(own) == [parameter for parameter in table if not is_backbone(parameter)]
+    outputs = config.num_classes or config.vocabulary_size
+    assert table[head.output_table(config)] == (outputs, config.hidden_dim)
+    assert own["head.bias"] == (outputs,)
+    for parameter in own.keys() & head.SIZES.keys():
+        assert getattr(config, head.SIZES[parameter]) in own[parameter]
+    assert not head.SIZES.keys() & SIZES.keys()
+
+
+def test_each_head_looks_at_rows_of_its_own():
+    batch = replace(pack([np.array([0, 5, 2]), np.array([0, 2])]), target_rows=np.array([1]))
+    assert HEADS["masked_lm"].target_rows(batch).tolist() == [1]
+    assert HEADS["text_classifier"].target_rows(batch).tolist() == [0, 3]
+
+
+def test_a_config_without_a_heads_name_is_a_masked_lms_or_a_text_classifiers():
+    config = small_config()
+    classifier = replace(config, num_classes=4)
+    assert (config.head, title(config)) == ("masked_lm", "masked-LM head")
+    assert (classifier.head, title(classifier)) == ("text_classifier", "head for 4 classes")
+    assert replace(classifier, num_classes=None) == config
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_one_model_has_one_config(name):
+    config = config_of(name)
+    assert config.head == name
+    again = [replace(config, head_name=name), pickle.loads(pickle.dumps(config)), replace(config)]
+    assert again == [config] * 3
+
+
+def test_a_pickle_from_before_heads_had_names_still_says_which_head_it_has():
+    for config in (small_config(), small_config(num_classes=3)):
+        vars(config).pop("head_name")
+        assert pickle.loads(pickle.dumps(config)).head == ("text_classifier" if config.num_classes else "masked_lm")
+
+
+@pytest.mark.parametrize(
+    ("fields", "error"),
+    [
+        ({"head_name": "classifier"}, "head_name must be one of 'masked_lm', 'text_classifier'.*, got 'classifier'"),
+        ({"head_name": ["masked_lm"]}, r"head_name must be one of .*, got \['masked_lm'\]"),
+        ({"head_name": "masked_lm", "num_classes": 3}, "the head 'masked_lm' has no classes, got num_classes 3"),
+        ({"head_name": "text_classifier"}, "the head 'text_classifier' needs num_classes, got None"),
+    ],
+)
+def test_a_head_and_a_number_of_classes_that_do_not_go_together_are_refused(fields, error):
+    with pytest.raises(ValueError, match=error):
+        small_config(**fields)
+
+
+def test_a_head_too_large_names_the_field_that_asks_for_it():
+    for field, config in (
+        ("num_classes", small_config(num_classes=2**60)),
+        ("vocabulary_size", small_config(tie_embeddings=False, vocabulary_size=2**60)),
+    ):
+        with pytest.raises(ValueError, match=f"^{field} {2**60} asks for too much"):
+            check_room(config, np.float32)
+
+
+def test_every_head_has_a_task_and_a_place_in_files():
+    assert list(HEADS) == list(HEAD_FILES) == list(Task.of_head)
+    for name, task in Task.of_head.items():
+        assert task.head == name
+        assert HEAD_FILES[name].preprocessor is task.preprocessor_kind
+        assert HEAD_FILES[name].card.task == task.__name__
+
+
+@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_heads_tensors_are_told_from_those_of_other_heads(name, tied):
+    config = config_of(name, tie_embeddings=tied)
+    there = [theirs for ours, (theirs, _) in hf.renaming(config).items() if not is_backbone(ours)]
+    assert len(set(there)) == len(head_of(config).shapes(config))
+    for other, files in HEAD_FILES.items():
+        assert all(bool(files.hf_tensors.fullmatch(theirs)) is (other == name) for theirs in there)
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_a_format_has_all_of_a_head_or_nothing(name):
+    config = config_of(name)
+    own, files = set(head_of(config).shapes(config)), HEAD_FILES[name]
+    for renaming, there in (
+        (kerashub.renaming(config), files.keras_names),
+        (fairseq.renaming(config), files.fairseq_names),
+    ):
+        assert {ours for ours in renaming if not is_backbone(ours)} == (own if there else set())
+    assert bool(files.keras_classes) is bool(files.keras_names)
+
+
+def test_a_users_subclass_does_not_take_the_place_of_a_heads_task():
+    of_head = dict(Task.of_head)
+
+    class Mine(of_head["masked_lm"]):
+        head = "masked_lm"
+
+    assert Task.of_head == of_head
+    assert type(Task.from_preset("roberta_tiny_en")) is of_head["masked_lm"]
