@@ -39,9 +39,10 @@ import numpy as np
 
 side, directory, measured = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
 if side == "ours":
+    from pyroberta.formats.directory import Directory
     from pyroberta.presets import hf
-    config = hf.read_config(directory)
-    load = lambda: hf.read_params(directory, config)
+    config = hf.read_config(Directory(directory))
+    load = lambda: hf.read_params(Directory(directory), config)
 else:
     from safetensors.numpy import load_file
     load = lambda: load_file(directory / "model.safetensors")

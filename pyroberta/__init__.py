@@ -7,13 +7,17 @@
 from pyroberta import callbacks, losses, metrics, optimizers, schedules
 from pyroberta.backends import backends, get_num_threads, set_num_threads
 from pyroberta.model.config import RobertaConfig
+from pyroberta.presets.preset import open_preset as _open_preset
 from pyroberta.tasks.backbone import Backbone
 from pyroberta.tasks.masked_lm import MaskedLM
 from pyroberta.tasks.task import Task
 from pyroberta.tasks.text_classifier import TextClassifier
+from pyroberta.text import hooks as _hooks
 from pyroberta.text.classifier_preprocessor import TextClassifierPreprocessor
 from pyroberta.text.preprocessor import MaskedLMPreprocessor
 from pyroberta.text.tokenizer import Tokenizer
+
+_hooks.open_preset = _open_preset
 
 __version__ = "0.1.0"
 

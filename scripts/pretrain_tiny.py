@@ -44,15 +44,15 @@ import numpy as np
 from corpus import DEFAULT_FOLDER, REPOSITORY, held_out, read_paragraphs
 from numpy.typing import NDArray
 
+from pyroberta.formats import safetensors_io
+from pyroberta.formats.atomic import replace_directory
+from pyroberta.formats.directory import Kind
+from pyroberta.formats.new_files import NewFile, replace_files
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.initial_values import initialise
 from pyroberta.model.parameters import Arrays, shapes
-from pyroberta.presets import safetensors_io
-from pyroberta.presets.atomic import replace_directory
-from pyroberta.presets.marks import Kind
 from pyroberta.tasks.backbone import Backbone
 from pyroberta.tasks.masked_lm import MaskedLM
-from pyroberta.text.new_files import NewFile, replace_files
 from pyroberta.text.preprocessor import MaskedLMPreprocessor
 from pyroberta.text.tokenizer import Tokenizer
 from pyroberta.training.callbacks import Callback

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pyroberta.presets import torch_io
+from pyroberta.formats import torch_io
 
 
 def name_of(module: str, name: str) -> bytes:

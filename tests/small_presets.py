@@ -15,6 +15,7 @@ from small_models import small_config, small_tokenizer
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.parameters import Arrays, is_backbone, shapes
 from pyroberta.presets import hf, kerashub
+from pyroberta.presets.preset import open_preset
 
 # With two rates, an epsilon and sizes that are nobody's default.
 HF = small_config(
@@ -123,6 +124,15 @@ def directory_of(path: Path, tensors: dict[str, np.ndarray], values: dict[str, A
     (path / "config.json").write_text(json.dumps(values or hf_values()))
     safetensors.numpy.save_file(tensors, path / "model.safetensors", {"format": "pt"})
     return path
+
+
+def load(
+    preset: str | Path, dtype: Any = np.float32, load_weights: bool = True, load_tokenizer: bool = True
+) -> tuple[RobertaConfig, Any, Any]:
+    """The config of a preset, its parameters and its tokenizer; None for those that aren't asked for."""
+    opened = open_preset(preset, weights=load_weights)
+    tokenizer = opened.tokenizer if load_tokenizer else None
+    return opened.config, opened.weights(dtype) if load_weights else None, tokenizer
 
 
 def serialized(name: str, config: dict[str, Any], package: str = "keras_hub") -> dict[str, Any]:

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from small_models import TEXTS, small_masked_lm, small_tokenizer
+from small_presets import load
 
 from pyroberta import Backbone, MaskedLM, Tokenizer
-from pyroberta.presets.registry import load
 
 NEW = ["Tyrannosaurus", " Triceratops", "<name>"]
 V = small_tokenizer().vocabulary_size

@@ -17,9 +17,10 @@ from typing import Any
 import pytest
 from small_models import small_masked_lm
 
-from pyroberta.presets import atomic
-from pyroberta.presets.atomic import check_place, check_saveable, readable, replacing_directory
-from pyroberta.presets.marks import Kind
+from pyroberta.formats import atomic
+from pyroberta.formats.atomic import check_place, readable, replacing_directory
+from pyroberta.formats.directory import Kind
+from pyroberta.presets.writing import check_saveable
 
 # Run by a process of its own, that forks children to be killed while saving. The two models differ in width and in
 # every value, so a mixture of their files can't load, and a file cut short can't either.
@@ -35,7 +36,9 @@ import numpy as np
 
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.parameters import Arrays, shapes
-from pyroberta.presets import atomic, hf, kerashub, kerashub_writer, lora
+from pyroberta.formats import atomic
+from pyroberta.formats.directory import Directory
+from pyroberta.presets import hf, kerashub, kerashub_writer, lora
 from pyroberta.presets.writing import Contents
 
 parent, how, start, kills, what = Path(sys.argv[1]), *sys.argv[2:]
@@ -76,11 +79,12 @@ def saved():
                       for f in (factors, params)]
             np.testing.assert_allclose(*change, rtol=1e-5)
         return width
-    config = reader.read_config(directory)
-    params = reader.read_params(directory, config)
+    opened = Directory(directory)
+    config = reader.read_config(opened)
+    params = reader.read_params(opened, config)
     assert (params.flat == config.hidden_dim).all(), "a mixture"
     if what == "hf":
-        assert hf.read_preprocessor(directory) == {"width": config.hidden_dim}, "a mixture"
+        assert hf.read_preprocessor(opened) == {"width": config.hidden_dim}, "a mixture"
     if start == "over":
         assert (directory / "README.md").read_text() == "card", "the card is gone"
     return config.hidden_dim

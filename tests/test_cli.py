@@ -437,7 +437,7 @@ STOPPED = """
 import os, signal, sys
 from pyroberta import MaskedLM
 from pyroberta.cli import main as cli
-from pyroberta.presets import atomic
+from pyroberta.formats import atomic
 number, when = int(sys.argv[1]), sys.argv[2:sys.argv.index("--")]
 
 def then_signalled(owner, name, times):

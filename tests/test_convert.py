@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from small_models import small_masked_lm
+from small_presets import load
 
 from pyroberta import MaskedLM
 from pyroberta.cli.main import main
 from pyroberta.presets.convert import convert
-from pyroberta.presets.registry import load
 
 WHOLE = {"head": True, "tokenizer": True}
 

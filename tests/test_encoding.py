@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import seeds
 
-from pyroberta.presets import encoding
-from pyroberta.presets.encoding import encoded, to_bfloat16
-from pyroberta.presets.shards import parse_size, split
-from pyroberta.presets.stored import widened
+from pyroberta.formats import encoding
+from pyroberta.formats.encoding import encoded, to_bfloat16
+from pyroberta.formats.shards import parse_size, split
+from pyroberta.formats.stored import widened
 
 floats = st.one_of(
     st.floats(-1e30, 1e30, allow_nan=False),

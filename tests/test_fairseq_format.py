@@ -12,12 +12,13 @@ from numpy import ndarray as Array
 from small_fairseq import ARGUMENTS, CONFIG, MERGES, NUMBERS, SYMBOLS, as_published, namespace, plain, preset, tensors
 from small_models import TEXTS, random_params, small_config
 from small_pickles import name_of, text, zipped
+from small_presets import load
 
 from pyroberta import Backbone, MaskedLM
+from pyroberta.formats.directory import Directory
 from pyroberta.model.parameters import Arrays
 from pyroberta.presets import fairseq
 from pyroberta.presets.fairseq_vocabulary import gpt2_tokens
-from pyroberta.presets.registry import load
 from pyroberta.text.tokenizer import Tokenizer
 
 
@@ -26,7 +27,7 @@ def params_of(seed: int = 0, dtype: Any = np.float32) -> Arrays:
 
 
 def read(directory: Path, dtype: Any = np.float32) -> Arrays:
-    return fairseq.read_params(directory, fairseq.read_config(directory), dtype)
+    return fairseq.read_params(Directory(directory), fairseq.read_config(Directory(directory)), dtype)
 
 
 # --- what is read -----------------------------------------------------------------------------------------------------
@@ -59,11 +60,13 @@ def test_the_arguments_of_newer_versions_lie_in_cfg(tmp_path, model):
     arguments = {key: value for key, value in ARGUMENTS.items() if key not in ("arch", "max_positions")}
     task = {"_name": "masked_lm", "tokens_per_sample": 40}
     cfg = b"}(" + text("task") + plain(task) + text("model") + model({"_name": "roberta_base", **arguments}) + b"u"
-    assert fairseq.read_config(preset(tmp_path / "p", tensors(params_of()), args=b"N", cfg=cfg)) == CONFIG
+    assert fairseq.read_config(Directory(preset(tmp_path / "p", tensors(params_of()), args=b"N", cfg=cfg))) == CONFIG
 
 
 def test_what_the_arguments_do_not_say_is_fairseqs_default(tmp_path):
-    config = fairseq.read_config(preset(tmp_path / "p", tensors(params_of()), args=namespace({"arch": "roberta"})))
+    config = fairseq.read_config(
+        Directory(preset(tmp_path / "p", tensors(params_of()), args=namespace({"arch": "roberta"})))
+    )
     assert (config.num_layers, config.num_heads, config.hidden_dim, config.intermediate_dim) == (12, 12, 768, 3072)
     assert (config.dropout, config.attention_dropout, config.layer_norm_epsilon) == (0.1, 0.1, 1e-5)
     assert (config.max_sequence_length, config.tie_embeddings) == (512, True)
@@ -113,7 +116,7 @@ def test_the_model_answers_as_the_one_that_it_came_from(tmp_path):
 
 def tokenizer_of(directory: Path, symbols: list[str], size: int) -> Tokenizer:
     (directory / "dict.txt").write_text("".join(f"{symbol} 1\n" for symbol in symbols))
-    return fairseq.read_tokenizer(directory, small_config(vocabulary_size=size))
+    return fairseq.read_tokenizer(Directory(directory), small_config(vocabulary_size=size))
 
 
 def test_numbers_without_merges_are_gpt2s(tmp_path):
@@ -244,7 +247,7 @@ def test_what_is_no_checkpoint_says_so(tmp_path):
         load(directory)
     (directory / "model.pt").unlink()
     with pytest.raises(FileNotFoundError, match=r"has no model\.pt"):
-        fairseq.read_config(directory)
+        fairseq.read_config(Directory(directory))
 
 
 def test_a_config_that_is_an_object_is_refused_by_its_name(tmp_path):
@@ -299,7 +302,7 @@ def test_dropout_that_is_left_out_is_said(tmp_path):
         tmp_path / "p", tensors(params_of()), arguments={"activation_dropout": 0.1, "encoder_layerdrop": 0}
     )
     with pytest.warns(UserWarning, match=r"trained with activation_dropout \(0\.1\), which act in training alone"):
-        fairseq.read_config(directory)
+        fairseq.read_config(Directory(directory))
 
 
 @pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod."])

@@ -26,10 +26,10 @@ from small_models import TEXTS, small_masked_lm
 from pyroberta import MaskedLM, Tokenizer
 from pyroberta.cli.exit_codes import FAILED
 from pyroberta.cli.main import main
-from pyroberta.presets import atomic, hdf5_writer, safetensors_io
-from pyroberta.presets.atomic import replacing_directory
-from pyroberta.text import new_files
-from pyroberta.text.new_files import NewFile, replace_files
+from pyroberta.formats import atomic, hdf5_writer, new_files, safetensors_io
+from pyroberta.formats.atomic import replacing_directory
+from pyroberta.formats.new_files import NewFile, replace_files
+from pyroberta.presets.detect import PRESET
 from pyroberta.training.callbacks import CSVLogger, ModelCheckpoint
 
 SCRIPT = Path(full_disk.__file__)
@@ -147,7 +147,7 @@ def test_an_interrupt_while_a_file_is_laid_out_never_reaches_libhdf5():
     script = """
 import signal, threading
 import numpy as np
-from pyroberta.presets import hdf5_writer
+from pyroberta.formats import hdf5_writer
 
 asked, calls, when = set(), 0, 0
 really = hdf5_writer._Pages.write
@@ -252,7 +252,7 @@ def test_a_disk_that_is_full_after_the_names_have_changed_is_told_as_that(tmp_pa
         if kind == "file":
             replace_files(tmp_path, {"x": NewFile.of("new")})
         else:
-            with replacing_directory(tmp_path / "x") as new:
+            with replacing_directory(tmp_path / "x", PRESET) as new:
                 (new / "config.json").write_text("{}")
 
     with pytest.raises(OSError, match="x is saved, but the disk can't confirm that its name will outlast") as caught:
@@ -276,7 +276,7 @@ def test_other_kinds_of_too_little_room_are_named(tmp_path, monkeypatch, code, r
 
 
 def test_an_error_of_another_kind_stays_what_it_is(tmp_path):
-    with pytest.raises(OSError, match="Input/output") as caught, replacing_directory(tmp_path / "p"):
+    with pytest.raises(OSError, match="Input/output") as caught, replacing_directory(tmp_path / "p", PRESET):
         raise OSError(errno.EIO, "Input/output error")
     assert caught.value.errno == errno.EIO
     assert list(tmp_path.iterdir()) == []

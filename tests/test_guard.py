@@ -13,7 +13,7 @@ import pytest
 from small_models import TEXTS, small_masked_lm
 
 from pyroberta import MaskedLM, callbacks
-from pyroberta.model.guard import uninterrupted
+from pyroberta.formats.interrupts import uninterrupted
 
 KERNEL = "layers.0.attention.query.kernel"
 

@@ -21,10 +21,12 @@ from small_presets import as_ours, directory_of, hf_tensors, hf_values
 from strategies import examples
 
 from pyroberta import Backbone
+from pyroberta.formats import safetensors_io
+from pyroberta.formats.directory import Directory
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.initial_values import initialise
 from pyroberta.model.parameters import Arrays, shapes
-from pyroberta.presets import hf, safetensors_io
+from pyroberta.presets import hf
 from pyroberta.presets.writing import Contents
 
 UNTIED = dataclasses.replace(CONFIG, tie_embeddings=False)
@@ -37,7 +39,7 @@ def random_params(config: RobertaConfig = CONFIG, dtype: Any = np.float32, seed:
 
 
 def read(path: Path, dtype: Any = np.float32) -> Arrays:
-    return hf.read_params(path, hf.read_config(path), dtype)
+    return hf.read_params(Directory(path), hf.read_config(Directory(path)), dtype)
 
 
 def same_bits(a: np.ndarray, b: np.ndarray) -> bool:
@@ -49,14 +51,14 @@ def same_bits(a: np.ndarray, b: np.ndarray) -> bool:
 
 def test_config_json_gives_every_field(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(hf_values()))
-    assert hf.read_config(tmp_path) == CONFIG
+    assert hf.read_config(Directory(tmp_path)) == CONFIG
     (tmp_path / "config.json").write_text(json.dumps(hf_values(UNTIED)))
-    assert hf.read_config(tmp_path) == UNTIED
+    assert hf.read_config(Directory(tmp_path)) == UNTIED
 
 
 def test_missing_keys_have_the_defaults_of_transformers(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "roberta"}')
-    config = hf.read_config(tmp_path)
+    config = hf.read_config(Directory(tmp_path))
     assert (config.vocabulary_size, config.num_layers, config.num_heads, config.hidden_dim) == (50265, 12, 12, 768)
     assert (config.max_sequence_length, config.layer_norm_epsilon, config.dropout) == (510, 1e-12, 0.1)
 
@@ -64,7 +66,7 @@ def test_missing_keys_have_the_defaults_of_transformers(tmp_path: Path) -> None:
 def test_the_position_offset_is_pad_id_plus_one(tmp_path: Path) -> None:
     values = hf_values(pad_token_id=4, max_position_embeddings=20)
     (tmp_path / "config.json").write_text(json.dumps(values))
-    assert hf.read_config(tmp_path).max_sequence_length == 15
+    assert hf.read_config(Directory(tmp_path)).max_sequence_length == 15
 
 
 @pytest.mark.parametrize(
@@ -92,7 +94,7 @@ def test_the_position_offset_is_pad_id_plus_one(tmp_path: Path) -> None:
 def test_a_config_that_is_not_ours_is_refused_by_name(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     (tmp_path / "config.json").write_text(json.dumps(hf_values(**changes)))
     with pytest.raises(ValueError, match=r"config\.json") as error:
-        hf.read_config(tmp_path)
+        hf.read_config(Directory(tmp_path))
     assert message in str(error.value)
 
 
@@ -100,13 +102,13 @@ def test_a_config_that_is_not_ours_is_refused_by_name(tmp_path: Path, changes: d
 def test_a_broken_config_is_refused(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "config.json").write_text(text)
     with pytest.raises(ValueError, match=message):
-        hf.read_config(tmp_path)
+        hf.read_config(Directory(tmp_path))
 
 
 def test_a_directory_without_config_tells_what_is_there(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("")
     with pytest.raises(FileNotFoundError, match=r"no config\.json; it has notes\.txt"):
-        hf.read_config(tmp_path)
+        hf.read_config(Directory(tmp_path))
 
 
 # --- reading weights --------------------------------------------------------------------------------------------------
@@ -478,7 +480,7 @@ def test_what_is_written_reads_back_bit_for_bit(tmp_path: Path, config: RobertaC
     params = random_params(config, dtype)
     params["head.bias"][0] = -0.0
     hf.write(tmp_path / "preset", Contents(config, params), dtype=dtype)
-    assert hf.read_config(tmp_path / "preset") == config
+    assert hf.read_config(Directory(tmp_path / "preset")) == config
     assert same_bits(read(tmp_path / "preset", dtype).flat, params.flat)
 
 
@@ -505,7 +507,7 @@ def test_a_model_of_any_size_comes_back(
     params = random_params(config, seed=seed)
     directory = tmp_path_factory.mktemp("any") / "preset"
     hf.write(directory, Contents(config, params))
-    assert hf.read_config(directory) == config
+    assert hf.read_config(Directory(directory)) == config
     assert same_bits(read(directory).flat, params.flat)
 
 
@@ -524,7 +526,7 @@ def test_hf_to_pyroberta_to_hf_leaves_every_tensor(tmp_path: Path, config: Rober
     if not config.tie_embeddings:
         before["lm_head.bias"] = before["lm_head.decoder.bias"].copy()
     first = directory_of(tmp_path / "first", before, hf_values(config))
-    hf.write(tmp_path / "second", Contents(hf.read_config(first), read(first)))
+    hf.write(tmp_path / "second", Contents(hf.read_config(Directory(first)), read(first)))
     after = safetensors.numpy.load_file(tmp_path / "second" / "model.safetensors")
     assert after.keys() == before.keys()
     for name, tensor in before.items():
@@ -567,10 +569,10 @@ def test_another_dtype_is_refused(tmp_path: Path) -> None:
 def test_preprocessor_settings_come_back_and_are_optional(tmp_path: Path) -> None:
     settings = {"sequence_length": 64, "count": "exact"}
     hf.write(tmp_path / "preset", Contents(CONFIG, random_params(), preprocessor=settings))
-    assert hf.read_preprocessor(tmp_path / "preset") == {"sequence_length": 64, "count": "exact"}
+    assert hf.read_preprocessor(Directory(tmp_path / "preset")) == {"sequence_length": 64, "count": "exact"}
     hf.write(tmp_path / "preset", Contents(CONFIG, random_params()))
-    assert hf.read_preprocessor(tmp_path / "preset") == {"sequence_length": 64, "count": "exact"}
-    assert hf.read_preprocessor(directory_of(tmp_path / "theirs", hf_tensors())) == {}
+    assert hf.read_preprocessor(Directory(tmp_path / "preset")) == {"sequence_length": 64, "count": "exact"}
+    assert hf.read_preprocessor(Directory(directory_of(tmp_path / "theirs", hf_tensors()))) == {}
 
 
 def test_saving_over_a_directory_leaves_no_older_weights_and_keeps_what_is_not_ours(tmp_path: Path) -> None:
@@ -623,7 +625,7 @@ def test_a_special_token_beyond_the_vocabulary_is_refused_by_name(tmp_path: Path
     with pytest.raises(
         ValueError, match=rf"config\.json: {key} is 23, which the table of vocab_size 23 has no row for"
     ):
-        hf.read_config(tmp_path)
+        hf.read_config(Directory(tmp_path))
 
 
 @pytest.mark.parametrize("name", ["start_id", "pad_id", "end_id"])

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from small_presets import HF_SIZES, as_ours
 
+from pyroberta.formats.directory import Directory
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.parameters import Arrays, shapes
 from pyroberta.presets import hf
@@ -44,8 +45,8 @@ def same_bits(a: np.ndarray, b: np.ndarray) -> bool:
 
 
 def through_pyroberta(source: Path, target: Path, **options: Any) -> None:
-    config = hf.read_config(source)
-    hf.write(target, Contents(config, hf.read_params(source, config)), **options)
+    config = hf.read_config(Directory(source))
+    hf.write(target, Contents(config, hf.read_params(Directory(source), config)), **options)
 
 
 @pytest.mark.parametrize("changes", [{}, {"tie_word_embeddings": False}, {"pad_token_id": 3}])
@@ -96,8 +97,8 @@ def test_transformers_storage_of_any_width_reads_as_torch_casts_it(tmp_path: Pat
 
     model = their_model().to(getattr(torch, dtype))
     model.save_pretrained(tmp_path)
-    config = hf.read_config(tmp_path)
-    params = hf.read_params(tmp_path, config)
+    config = hf.read_config(Directory(tmp_path))
+    params = hf.read_params(Directory(tmp_path), config)
     for ours, (theirs, transpose) in hf.renaming(config).items():
         expected = model.state_dict()[theirs].detach().float()
         expected = (expected.T if transpose else expected).contiguous().numpy()
@@ -110,8 +111,8 @@ def test_shards_that_transformers_wrote_read_as_one_file(tmp_path: Path) -> None
     model.save_pretrained(tmp_path / "whole")
     model.save_pretrained(tmp_path / "shards", max_shard_size="2KB")
     assert (tmp_path / "shards" / hf.INDEX).exists()
-    config = hf.read_config(tmp_path / "shards")
-    whole, shards = (hf.read_params(tmp_path / kind, config) for kind in ("whole", "shards"))
+    config = hf.read_config(Directory(tmp_path / "shards"))
+    whole, shards = (hf.read_params(Directory(tmp_path / kind), config) for kind in ("whole", "shards"))
     assert same_bits(whole.flat, shards.flat)
 
 
@@ -126,8 +127,10 @@ def test_what_torch_saved_reads_as_the_safetensors_file(tmp_path: Path, dtype: s
     pickled.mkdir()
     (pickled / "config.json").write_bytes((tmp_path / "safe" / "config.json").read_bytes())
     torch.save(model.state_dict(), pickled / hf.PICKLE, _use_new_zipfile_serialization=is_zip)
-    config = hf.read_config(pickled)
-    assert same_bits(hf.read_params(pickled, config).flat, hf.read_params(tmp_path / "safe", config).flat)
+    config = hf.read_config(Directory(pickled))
+    assert same_bits(
+        hf.read_params(Directory(pickled), config).flat, hf.read_params(Directory(tmp_path / "safe"), config).flat
+    )
 
 
 def test_shards_that_torch_saved_read_as_one_file(tmp_path: Path) -> None:
@@ -146,24 +149,26 @@ def test_shards_that_torch_saved_read_as_one_file(tmp_path: Path) -> None:
         torch.save({name: state[name].clone() for name in names}, pickled / file)
     places = {name: file for file, names in parts.items() for name in names}
     (pickled / f"{hf.PICKLE}.index.json").write_text(json.dumps({"metadata": {}, "weight_map": places}))
-    config = hf.read_config(pickled)
-    assert same_bits(hf.read_params(pickled, config).flat, hf.read_params(tmp_path / "safe", config).flat)
+    config = hf.read_config(Directory(pickled))
+    assert same_bits(
+        hf.read_params(Directory(pickled), config).flat, hf.read_params(Directory(tmp_path / "safe"), config).flat
+    )
 
 
 def test_a_roberta_model_without_head_loads_with_a_fresh_one(tmp_path: Path) -> None:
     model = their_model("RobertaModel")
     model.save_pretrained(tmp_path)
-    config = hf.read_config(tmp_path)
+    config = hf.read_config(Directory(tmp_path))
     with pytest.warns(UserWarning, match="no masked-LM head"):
-        params = hf.read_params(tmp_path, config)
+        params = hf.read_params(Directory(tmp_path), config)
     assert same_bits(params["embeddings.token"], state(model)["embeddings.word_embeddings.weight"])
 
 
 def test_another_tasks_model_is_refused_by_the_tensors_that_it_has(tmp_path: Path) -> None:
     their_model("RobertaForTokenClassification").save_pretrained(tmp_path)
-    config = hf.read_config(tmp_path)
+    config = hf.read_config(Directory(tmp_path))
     with pytest.raises(ValueError, match=r"no place for: .*classifier\.weight"):
-        hf.read_params(tmp_path, config)
+        hf.read_params(Directory(tmp_path), config)
 
 
 @pytest.mark.parametrize(
@@ -182,7 +187,7 @@ def test_relatives_are_refused_by_the_model_type_that_transformers_writes(
 
     getattr(transformers, config_class)().save_pretrained(tmp_path)
     with pytest.raises(ValueError, match=message):
-        hf.read_config(tmp_path)
+        hf.read_config(Directory(tmp_path))
 
 
 def test_the_defaults_for_missing_keys_are_those_of_transformers(tmp_path: Path) -> None:
@@ -190,7 +195,7 @@ def test_the_defaults_for_missing_keys_are_those_of_transformers(tmp_path: Path)
 
     theirs = transformers.RobertaConfig()
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "roberta"}))
-    ours = hf.read_config(tmp_path)
+    ours = hf.read_config(Directory(tmp_path))
     for field, key, default in hf.FIELDS:
         assert getattr(ours, field) == getattr(theirs, key) == default
     assert ours.max_sequence_length == theirs.max_position_embeddings - theirs.pad_token_id - 1

@@ -20,10 +20,12 @@ from test_kerashub_format import params_of, preset
 
 from pyroberta import MaskedLM
 from pyroberta.cli.main import main
+from pyroberta.formats.directory import Directory
+from pyroberta.presets import built_in, hf, watching
 from pyroberta.presets import hub as hubs
-from pyroberta.presets import registry, watching
+from pyroberta.presets.built_in import PRESETS
 from pyroberta.presets.model_card import NO_LICENCE, model_card
-from pyroberta.presets.registry import PRESETS, load, resolve
+from pyroberta.presets.preset import open_preset
 
 ROOT = Path(__file__).resolve().parents[1]
 KAGGLE = "owner/model/keras/small"
@@ -57,7 +59,7 @@ import json, os, sys, time, warnings
 import numpy as np
 from pyroberta import MaskedLM
 from pyroberta.presets import watching
-from pyroberta.presets.registry import resolve
+from pyroberta.presets.preset import open_preset
 
 if "TEST_PATIENCE" in os.environ:
     watching.TICK, watching.PATIENCE = 0.05, int(os.environ["TEST_PATIENCE"])
@@ -67,8 +69,8 @@ def answer(call, handle, **keywords):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            if call == "resolve":
-                result = str(resolve(handle, **keywords))
+            if call == "download":
+                result = str(open_preset(handle).download(**keywords))
             elif call == "load":
                 result = float(np.abs(MaskedLM.from_preset(handle, **keywords).params.flat).sum())
             else:
@@ -96,7 +98,7 @@ class Client:
             [sys.executable, "-c", WORKER], env=env, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True
         )
 
-    def __call__(self, handle: str, call: str = "resolve", **keywords: Any) -> dict[str, Any]:
+    def __call__(self, handle: str, call: str = "download", **keywords: Any) -> dict[str, Any]:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         print(json.dumps({"call": call, "handle": handle, **keywords}), file=self.process.stdin, flush=True)
@@ -193,8 +195,10 @@ def test_the_state_of_training_is_downloaded_where_it_is_asked_for(hub: Hub, onl
     model.fit(["The quick brown fox."], verbose=0)
     model.save_to_preset(tmp_path / "paused", include_optimizer=True)
     state = "pyroberta_optimizer.safetensors"
-    content = files_of(tmp_path / "paused")
-    assert state in {file.name for file in hubs.files(hubs.in_directory(tmp_path / "paused"), state=True)}  # to upload
+    content, saved = files_of(tmp_path / "paused"), Directory(tmp_path / "paused")
+    assert state in {
+        file.name for file in hubs.files(hubs.in_directory(saved), saved, hf.FILES, state=True)
+    }  # to upload
     hub.repositories["org/paused"] = Repository(content)
     assert set(files_of(Path(online("hf://org/paused")["result"]))) == set(content) - {state}
     assert "result" in online("hf://org/paused", "load", load_optimizer=True)
@@ -383,18 +387,17 @@ def test_kaggle_s_latest_version_is_downloaded_once_and_loads_without_kaggle(
 ) -> None:
     others = {"train.py": b"x", "metadata.json": b"{}"}
     kaggle.repositories[KAGGLE] = Repository(versions={2: {"config.json": b"{}"}, 10: kerashub_files | others})
-    directory = resolve(f"kaggle://{KAGGLE}")
+    directory = open_preset(f"kaggle://{KAGGLE}").download()
     assert directory.name == "10"
     assert files_of(directory) == kerashub_files
-    _, params, _ = load(f"kaggle://{KAGGLE}/10")
-    assert params is not None
+    params = open_preset(f"kaggle://{KAGGLE}/10").weights()
     assert params.flat.tobytes() == params_of().flat.tobytes()
     before = list(kaggle.downloads())
-    resolve(f"kaggle://{KAGGLE}")
+    open_preset(f"kaggle://{KAGGLE}").download()
     assert kaggle.downloads() == before
     kaggle.requests.clear()
     unplug(kaggle, monkeypatch)
-    assert resolve(f"kaggle://{KAGGLE}") == resolve(f"kaggle://{KAGGLE}/10") == directory
+    assert open_preset(f"kaggle://{KAGGLE}").download() == open_preset(f"kaggle://{KAGGLE}/10").download() == directory
     assert kaggle.requests == []
 
 
@@ -403,12 +406,12 @@ def test_a_file_that_kaggle_has_not_is_asked_for_once(
 ) -> None:
     files = {name: content for name, content in kerashub_files.items() if not name.startswith("task")}
     kaggle.repositories[KAGGLE] = Repository(versions={3: files})
-    directory = resolve(f"kaggle://{KAGGLE}/3")
+    directory = open_preset(f"kaggle://{KAGGLE}/3").download()
     assert files_of(directory) == files
     asked = len(kaggle.requests)
     unplug(kaggle, monkeypatch)
     with pytest.warns(UserWarning, match="has no masked-LM head"):
-        load(f"kaggle://{KAGGLE}/3")
+        open_preset(f"kaggle://{KAGGLE}/3").weights()
     assert len(kaggle.requests) == asked
 
 
@@ -416,8 +419,8 @@ def test_a_download_from_kaggle_goes_on_where_it_broke(kaggle: Hub, kerashub_fil
     files = {**kerashub_files, "model.weights.h5": bytes(range(256)) * (3 << 12)}  # in pieces of a MiB
     kaggle.repositories[KAGGLE] = Repository(versions={1: files}, breaks={"model.weights.h5": 5 << 19})
     with pytest.raises(ConnectionError, match=r"model\.weights\.h5 isn't in the cache.*it goes on where it stopped"):
-        resolve(f"kaggle://{KAGGLE}/1")
-    directory = resolve(f"kaggle://{KAGGLE}/1")
+        open_preset(f"kaggle://{KAGGLE}/1").download()
+    directory = open_preset(f"kaggle://{KAGGLE}/1").download()
     assert files_of(directory) == files
     assert f"bytes={2 << 20}-" in {asked for _, path, asked in kaggle.requests if path.endswith("model.weights.h5")}
 
@@ -429,18 +432,18 @@ def test_a_server_of_kaggle_s_that_sends_a_byte_now_and_then_is_given_up(
     monkeypatch.setattr(watching, "PATIENCE", 100)
     kaggle.repositories[KAGGLE] = Repository(versions={1: kerashub_files}, slow={"task.json": 0.05})
     with pytest.raises(watching.Stalled, match=r"kaggle://.*: task\.json: nothing more has arrived for 5 s"):
-        resolve(f"kaggle://{KAGGLE}/1")
+        open_preset(f"kaggle://{KAGGLE}/1").download()
     kaggle.repositories[KAGGLE].slow.clear()
-    assert files_of(resolve(f"kaggle://{KAGGLE}/1")) == kerashub_files
+    assert files_of(open_preset(f"kaggle://{KAGGLE}/1").download()) == kerashub_files
 
 
 def test_a_file_that_arrives_damaged_from_kaggle_is_refused(kaggle: Hub, kerashub_files: dict[str, bytes]) -> None:
     sent = {"model.weights.h5": kerashub_files["model.weights.h5"][:-1] + b"?"}
     kaggle.repositories[KAGGLE] = Repository(versions={1: kerashub_files}, sent=sent)
     with pytest.raises(OSError, match=r"model\.weights\.h5 arrived damaged: its MD5"):
-        resolve(f"kaggle://{KAGGLE}/1")
+        open_preset(f"kaggle://{KAGGLE}/1").download()
     sent.clear()
-    assert files_of(resolve(f"kaggle://{KAGGLE}/1")) == kerashub_files
+    assert files_of(open_preset(f"kaggle://{KAGGLE}/1").download()) == kerashub_files
 
 
 @pytest.mark.parametrize(
@@ -454,17 +457,17 @@ def test_a_file_that_arrives_damaged_from_kaggle_is_refused(kaggle: Hub, kerashu
 def test_kaggle_s_refusals_are_told_with_what_to_do(kaggle: Hub, status: int, kind: type, text: str) -> None:
     kaggle.repositories[KAGGLE] = Repository(versions={1: {}}, status=status)
     with pytest.raises(kind, match=text):
-        resolve(f"kaggle://{KAGGLE}/1")
+        open_preset(f"kaggle://{KAGGLE}/1").download()
 
 
 def test_what_kaggle_has_not_is_told(kaggle: Hub, kerashub_files: dict[str, bytes], monkeypatch) -> None:
     kaggle.repositories[KAGGLE] = Repository(versions={1: kerashub_files})
     for handle in (f"kaggle://{KAGGLE}/7", "kaggle://owner/model/keras/other"):
         with pytest.raises(FileNotFoundError, match=r"no such model, version or file.*\.com/models/owner/model"):
-            resolve(handle)
+            open_preset(handle).download()
     unplug(kaggle, monkeypatch)
     with pytest.raises(ConnectionError, match=r"config\.json isn't in the cache, and Kaggle can't be reached"):
-        resolve(f"kaggle://{KAGGLE}")
+        open_preset(f"kaggle://{KAGGLE}").download()
 
 
 # --- handles and names ------------------------------------------------------------------------------------------------
@@ -494,7 +497,7 @@ BAD_KAGGLE = (
 )  # fmt: skip
 def test_a_handle_that_is_none_is_told_how_they_are_formed(handle: str, shape: str) -> None:
     with pytest.raises(ValueError, match=f"{re.escape(repr(handle))} is no handle of .*{shape}"):
-        resolve(handle)
+        open_preset(handle).download()
 
 
 @pytest.mark.parametrize("handle", ["hf://o/n", "hf://o/n@v1.0", "hf://o/n@refs/pr/1", "hf://a-b/c_d.e@feature/x-y"])
@@ -516,7 +519,7 @@ def test_a_bad_handle_asks_nothing_and_writes_nothing(
             assert (found["error"], "is no handle of" in found["text"]) == ("ValueError", True), rest
     for rest in BAD_KAGGLE:
         with pytest.raises(ValueError, match="is no handle of"):
-            resolve(f"kaggle://{rest}")
+            open_preset(f"kaggle://{rest}").download()
     assert hub.requests == []
     assert files_of(tmp_path) == {}
 
@@ -524,14 +527,14 @@ def test_a_bad_handle_asks_nothing_and_writes_nothing(
 # argv: the handle. What the client prints goes to the process's stderr.
 WITHOUT_A_HUB = """
 import sys, time
-from pyroberta.presets.registry import resolve
+from pyroberta.presets.preset import open_preset
 
 def slept(seconds):
     raise SystemExit(f"it waited {seconds} s")
 
 time.sleep = slept
 try:
-    print(resolve(sys.argv[1]))
+    print(open_preset(sys.argv[1]).download())
 except ConnectionError as error:
     print(error)
 """
@@ -561,13 +564,13 @@ def test_a_hub_that_is_not_there_is_told_at_once(
 @pytest.mark.parametrize(("scheme", "where"), [("modelscope", "ModelScope"), ("gs", "Google"), ("ftp", "there")])
 def test_other_places_are_refused_by_name(scheme: str, where: str) -> None:
     with pytest.raises(ValueError, match=f"'{scheme}://a/b': nothing is downloaded from {where}.*What can be had"):
-        resolve(f"{scheme}://a/b")
+        open_preset(f"{scheme}://a/b").download()
 
 
 @pytest.mark.parametrize(("handle", "package"), [("hf://a/b", "huggingface_hub"), ("kaggle://a/b/c/d", "kagglehub")])
 def test_without_the_client_it_is_said_how_to_get_it(handle: str, package: str, monkeypatch, small_preset) -> None:
     monkeypatch.setitem(sys.modules, package, None)
-    for call in (resolve, MaskedLM.from_preset(small_preset).upload):
+    for call in (open_preset, MaskedLM.from_preset(small_preset).upload):
         with pytest.raises(ImportError, match=rf"takes the package {package}: .* pip install 'pyroberta\[hub\]'"):
             call(handle)
 
@@ -577,14 +580,14 @@ def test_without_any_client_a_known_name_says_so_and_what_needs_none(monkeypatch
         monkeypatch.setitem(sys.modules, package, None)
     text = r"hf://FacebookAI/roberta-base takes .*\n.*kaggle://keras.* takes .*\n.*load_weights=False.*roberta_tiny_en"
     with pytest.raises(ImportError, match=text):
-        resolve("roberta_base_en")
+        open_preset("roberta_base_en").download()
 
 
 def test_a_known_name_is_taken_from_the_first_hub_that_has_it(
     kaggle, kerashub_files, monkeypatch, small_preset
 ) -> None:
     known = replace(PRESETS["roberta_base_en"], handles=("hf://org/base", f"kaggle://{KAGGLE}/1"))
-    monkeypatch.setitem(registry.PRESETS, "roberta_base_en", known)
+    monkeypatch.setitem(built_in.PRESETS, "roberta_base_en", known)
     kaggle.repositories[KAGGLE] = Repository(versions={1: kerashub_files})
 
     class Unreachable:
@@ -595,10 +598,10 @@ def test_a_known_name_is_taken_from_the_first_hub_that_has_it(
 
     monkeypatch.setitem(hubs.SOURCES, "hf", Unreachable)
     with pytest.warns(UserWarning, match=r"comes from kaggle://.*no trained masked-LM head, as hf://org/base can't be"):
-        assert files_of(resolve("roberta_base_en")) == kerashub_files
+        assert files_of(open_preset("roberta_base_en").download()) == kerashub_files
     monkeypatch.setitem(hubs.SOURCES, "kaggle", Unreachable)
     with pytest.raises(ConnectionError, match=r"can't be downloaded:\n  no network\n  no network\nWithout a download"):
-        resolve("roberta_base_en")
+        open_preset("roberta_base_en").download()
 
     class Damaged(Unreachable):
         def fetch(self, name: str) -> Path | None:
@@ -606,16 +609,16 @@ def test_a_known_name_is_taken_from_the_first_hub_that_has_it(
 
     monkeypatch.setitem(hubs.SOURCES, "hf", Damaged)
     with pytest.raises(OSError, match=r"^damaged$"):
-        resolve("roberta_base_en")
+        open_preset("roberta_base_en").download()
 
     class There(Unreachable):
         def fetch(self, name: str) -> Path | None:
-            return hubs.in_directory(small_preset)(name)
+            return hubs.in_directory(Directory(small_preset))(name)
 
     monkeypatch.setitem(hubs.SOURCES, "hf", There)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert resolve("roberta_base_en") == small_preset
+        assert open_preset("roberta_base_en").download() == small_preset
 
 
 def test_names_and_command_line_tell_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:

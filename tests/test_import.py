@@ -36,11 +36,26 @@ def test_what_a_program_may_never_need_comes_when_it_does() -> None:
     found = imported()
     assert not {name for name in found if name.startswith("numpy.random")}
     assert {name for name in found if name.startswith("pyroberta.presets.")} == {
-        "pyroberta.presets.marks",
-        "pyroberta.presets.registry",
+        "pyroberta.presets.built_in",
+        "pyroberta.presets.detect",
+        "pyroberta.presets.preset",
     }
     rooms = ("pyroberta.oracle", "pyroberta.cli", "pyroberta.text.bpe_training")
     assert not {name for name in found if name.startswith(rooms)}
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "from pyroberta.text.tokenizer import Tokenizer as kind",
+        "from pyroberta.text.preprocessor import MaskedLMPreprocessor as kind",
+        "from pyroberta.text.classifier_preprocessor import TextClassifierPreprocessor as kind",
+    ],
+)
+def test_a_module_of_text_that_is_imported_alone_opens_presets(statement: str) -> None:
+    code = f"{statement}; print(type(kind.from_preset('roberta_tiny_en')).__name__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == statement.split()[3]
 
 
 @pytest.mark.parametrize("name", ["callbacks", "losses", "metrics", "optimizers", "schedules"])

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from small_models import TEXTS, random_params, small_masked_lm, small_tokenizer
 from small_presets import KERASHUB as CONFIG
-from small_presets import as_stored, fields, preset, serialized, write_h5
+from small_presets import as_stored, fields, load, preset, serialized, write_h5
 
 from pyroberta import Backbone, MaskedLM
+from pyroberta.formats.directory import Directory
 from pyroberta.model.parameters import Arrays, is_backbone
 from pyroberta.presets import kerashub
-from pyroberta.presets.registry import load
 
 
 def params_of(seed: int = 0) -> Arrays:
@@ -26,7 +26,7 @@ def params_of(seed: int = 0) -> Arrays:
 
 
 def read(directory: Path) -> Arrays:
-    return kerashub.read_params(directory, kerashub.read_config(directory))
+    return kerashub.read_params(Directory(directory), kerashub.read_config(Directory(directory)))
 
 
 @pytest.mark.parametrize("package", ["keras_hub", "keras_nlp"])
@@ -68,19 +68,22 @@ def test_a_backbone_alone_gets_a_fresh_head_and_says_so(tmp_path):
         found = read(directory)
     assert np.array_equal(found["embeddings.token"], params["embeddings.token"])
     assert found["head.dense.kernel"].any()
-    assert kerashub.read_preprocessor(directory) == {}
+    assert kerashub.read_preprocessor(Directory(directory)) == {}
 
 
 def test_another_tasks_head_is_left_alone(tmp_path):
     directory = preset(tmp_path / "p", params_of())
     (directory / "task.json").write_text(json.dumps(serialized("RobertaTextClassifier", {"num_classes": 3})))
-    config = kerashub.read_config(directory)
+    config = kerashub.read_config(Directory(directory))
     assert (config.num_classes, config.classifier_dropout) == (3, 0.0)
     with pytest.warns(UserWarning, match="no masked-LM head .* fresh"):
-        kerashub.read_params(directory, replace(config, num_classes=None))
+        kerashub.read_params(Directory(directory), replace(config, num_classes=None))
     with pytest.warns(UserWarning, match="no head for 3 classes .* fresh"):  # its file has none, though it says so
-        kerashub.read_params(directory, config)
-    assert kerashub.read_params(directory, replace(config, num_classes=2)).table["head.table"] == (2, 8)  # as asked
+        kerashub.read_params(Directory(directory), config)
+    assert kerashub.read_params(Directory(directory), replace(config, num_classes=2)).table["head.table"] == (
+        2,
+        8,
+    )  # as asked
 
 
 @pytest.mark.parametrize(
@@ -96,7 +99,7 @@ def test_a_classifier_of_another_kind_is_refused_by_name(tmp_path, changes, mess
     values = {"num_classes": 3, "hidden_dim": 8, "activation": "softmax"} | changes
     (directory / "task.json").write_text(json.dumps(serialized("RobertaTextClassifier", values)))
     with pytest.raises(ValueError, match=message):
-        kerashub.read_config(directory)
+        kerashub.read_config(Directory(directory))
 
 
 def test_shards_are_read_as_one_file(tmp_path):
@@ -236,17 +239,17 @@ def test_a_bad_preset_is_an_error_that_names_it(tmp_path, what):
 
 def test_a_tokenizer_of_another_model_or_none_is_an_error(tmp_path):
     directory = preset(tmp_path / "p", params_of())
-    config = kerashub.read_config(directory)
+    config = kerashub.read_config(Directory(directory))
     vocabulary = directory / kerashub.ASSETS / "vocabulary.json"
     vocabulary.write_text(json.dumps(small_tokenizer().vocabulary | {"more": CONFIG.vocabulary_size + 7}))
     with pytest.raises(ValueError, match=r"the tokenizer has \d+ tokens, the model's table only"):
-        kerashub.read_tokenizer(directory, config)
+        kerashub.read_tokenizer(Directory(directory), config)
     (directory / "tokenizer.json").write_text(json.dumps(serialized("XLMRobertaTokenizer", {})))
     with pytest.raises(ValueError, match="this is a 'XLMRobertaTokenizer'"):
-        kerashub.read_tokenizer(directory, config)
+        kerashub.read_tokenizer(Directory(directory), config)
     vocabulary.unlink()
     with pytest.raises(FileNotFoundError, match="has no tokenizer"):
-        kerashub.read_tokenizer(directory, config)
+        kerashub.read_tokenizer(Directory(directory), config)
 
 
 def test_without_h5py_it_is_said_how_to_get_it(tmp_path, monkeypatch):

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from small_models import small_tokenizer
+from small_presets import load
 
 from pyroberta import MaskedLM
-from pyroberta.presets.registry import load
 
 pytestmark = pytest.mark.parity
 

@@ -13,13 +13,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from small_models import TEXTS, random_params, small_config, small_masked_lm
+from small_presets import load
 from strategies import examples, seeds
 
 from pyroberta import Backbone, MaskedLM, Tokenizer, optimizers
+from pyroberta.formats.directory import Directory
+from pyroberta.formats.encoding import to_bfloat16
 from pyroberta.model.parameters import is_backbone, shapes
 from pyroberta.presets import hf, kerashub, kerashub_writer
-from pyroberta.presets.encoding import to_bfloat16
-from pyroberta.presets.registry import load
 from pyroberta.presets.writing import Contents
 from pyroberta.text.preprocessor import MaskedLMPreprocessor
 
@@ -73,8 +74,8 @@ def test_a_model_of_any_size_comes_back(seed, layers, heads, head_dim, other, id
     params = random_params(config, seed, np.float32)
     directory = tmp_path_factory.mktemp("any") / "p"
     kerashub_writer.write(directory, Contents(config, params), max_shard_size=f"{limit}B")
-    assert kerashub.read_config(directory) == config
-    assert kerashub.read_params(directory, config).flat.tobytes() == params.flat.tobytes()
+    assert kerashub.read_config(Directory(directory)) == config
+    assert kerashub.read_params(Directory(directory), config).flat.tobytes() == params.flat.tobytes()
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])

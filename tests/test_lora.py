@@ -18,6 +18,7 @@ from test_native import needs_native
 
 from pyroberta import Backbone, MaskedLM, TextClassifier, TextClassifierPreprocessor
 from pyroberta.backends import get_ops
+from pyroberta.formats import safetensors_io
 from pyroberta.model.config import LORA_TARGETS, RobertaConfig
 from pyroberta.model.gradients import Gradients
 from pyroberta.model.lora import merged, with_lora
@@ -25,7 +26,6 @@ from pyroberta.model.model import model_backward, model_forward
 from pyroberta.model.parameters import Arrays, is_lora, shapes
 from pyroberta.ops import REFERENCE, Key
 from pyroberta.oracle import check_backward
-from pyroberta.presets import safetensors_io
 from pyroberta.training import optimizers
 
 KEY = Key.of_update(seed=3, update=5)

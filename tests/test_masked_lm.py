@@ -750,7 +750,7 @@ def test_a_save_that_fails_leaves_the_old_preset(tmp_path: Path, monkeypatch: py
     masked_lm.save_to_preset(tmp_path / "preset")
     before = weights_of(masked_lm)
     masked_lm.fit(TEXTS, verbose=0)
-    monkeypatch.setattr("pyroberta.text.new_files.NewFile.write", lambda *args: 1 / 0)
+    monkeypatch.setattr("pyroberta.formats.new_files.NewFile.write", lambda *args: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         masked_lm.save_to_preset(tmp_path / "preset")
     assert (weights_of(MaskedLM.from_preset(tmp_path / "preset")) == before).all()

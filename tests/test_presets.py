@@ -12,14 +12,18 @@ import numpy as np
 import pytest
 import small_fairseq
 from small_models import random_params, small_masked_lm
+from small_presets import load
 
 from pyroberta.cli.demo import unigram_baseline
 from pyroberta.data import speeches
+from pyroberta.formats.directory import Directory
+from pyroberta.formats.stored import Copy, FileBytes
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.parameters import Arrays, is_backbone, shapes
-from pyroberta.presets import fairseq, hf, kerashub, registry
-from pyroberta.presets.registry import PRESETS, detect, load, preprocessor_settings, resolve
-from pyroberta.presets.stored import Copy, FileBytes
+from pyroberta.presets import fairseq, hf, kerashub
+from pyroberta.presets.built_in import PRESETS
+from pyroberta.presets.detect import detect
+from pyroberta.presets.preset import open_preset
 from pyroberta.presets.writing import Contents
 from pyroberta.tasks.masked_lm import MaskedLM
 from pyroberta.text.preprocessor import MaskedLMPreprocessor
@@ -53,13 +57,13 @@ def saved_preset(path: Path, vocabulary_size: int = 300, tokenizer: Tokenizer | 
 
 @pytest.mark.parametrize("spell", ["./preset", "preset", "{absolute}", "sub/../preset", "~/preset"])
 def test_a_directory_is_found_however_it_is_spelt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spell: str) -> None:
-    (tmp_path / "preset").mkdir()
+    saved_preset(tmp_path / "preset")
     (tmp_path / "sub").mkdir()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
-    found = resolve(spell.format(absolute=tmp_path / "preset"))
-    assert found.samefile(tmp_path / "preset")
-    assert resolve(tmp_path / "preset") == tmp_path / "preset"
+    found = open_preset(spell.format(absolute=tmp_path / "preset"))
+    assert found.directory.path.samefile(tmp_path / "preset")
+    assert open_preset(tmp_path / "preset").directory.path == tmp_path / "preset"
 
 
 @pytest.mark.parametrize(
@@ -68,7 +72,7 @@ def test_a_directory_is_found_however_it_is_spelt(tmp_path: Path, monkeypatch: p
 )
 def test_an_unknown_name_is_told_its_neighbours_and_what_can_be_had(name: str, close: str) -> None:
     with pytest.raises(ValueError, match=f"unknown preset '{name}'; did you mean .*{close}.*What can be had: 'robe"):
-        resolve(name)
+        open_preset(name)
 
 
 @pytest.mark.parametrize("name", ["", "zzz"])
@@ -76,41 +80,41 @@ def test_a_name_without_neighbours_is_told_what_can_be_had(name: str) -> None:
     with pytest.raises(
         ValueError, match=f"unknown preset '{name}'. What can be had: 'roberta_tiny_en', which comes with"
     ):
-        resolve(name)
+        open_preset(name)
 
 
 def test_a_name_of_the_hub_without_its_scheme_is_told_the_handle() -> None:
     with pytest.raises(
         FileNotFoundError, match=r"On the Hugging Face hub it would be 'hf://FacebookAI/roberta-base'\."
     ):
-        resolve("FacebookAI/roberta-base")
+        open_preset("FacebookAI/roberta-base")
 
 
 @pytest.mark.parametrize("name", ["./nowhere", "sub/nowhere/at", "/nowhere/at/all"])
 def test_a_path_that_is_not_there_is_named(name: str) -> None:
     with pytest.raises(FileNotFoundError, match=f"'{name}': there is no such directory. What can be had"):
-        resolve(name)
+        open_preset(name)
 
 
 def test_a_file_is_no_preset(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_text("")
     with pytest.raises(ValueError, match="is a file; give the directory that holds it"):
-        resolve(tmp_path / "model.safetensors")
+        open_preset(tmp_path / "model.safetensors")
 
 
 def test_a_known_name_comes_before_a_directory_of_that_name_and_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "roberta_tiny_en").mkdir()
+    saved_preset(tmp_path / "roberta_tiny_en")
     with pytest.warns(UserWarning, match=r"For the directory write '\./roberta_tiny_en'"):
-        assert not resolve("roberta_tiny_en").samefile(tmp_path / "roberta_tiny_en")
-    assert resolve("./roberta_tiny_en").samefile(tmp_path / "roberta_tiny_en")
+        assert not open_preset("roberta_tiny_en").directory.path.samefile(tmp_path / "roberta_tiny_en")
+    assert open_preset("./roberta_tiny_en").directory.path.samefile(tmp_path / "roberta_tiny_en")
 
 
 def test_a_preset_put_aside_by_a_dead_save_is_found(tmp_path: Path) -> None:
-    (tmp_path / ".preset.previous").mkdir()
-    assert resolve(tmp_path / "preset") == tmp_path / ".preset.previous"
+    saved_preset(tmp_path / ".preset.previous")
+    assert open_preset(tmp_path / "preset").directory.path == tmp_path / ".preset.previous"
 
 
 @pytest.mark.parametrize("name", EMBEDDED)
@@ -121,7 +125,7 @@ def test_an_embedded_preset_is_in_the_package_and_loads(name: str) -> None:
     assert tokenizer.vocabulary_size <= config.vocabulary_size
     counted = sum(array.size for key, array in params.items() if is_backbone(key))
     assert PRESETS[name].parameters == counted
-    size = sum(file.stat().st_size for file in resolve(name).iterdir())
+    size = sum(file.stat().st_size for file in open_preset(name).directory.path.iterdir())
     assert size < 6e6
 
 
@@ -132,7 +136,7 @@ def test_a_preset_that_is_not_embedded_has_its_shape_and_its_tokenizer_in_the_pa
     assert tokenizer is not None
     assert tokenizer.vocabulary_size == config.vocabulary_size == 50265
     assert PRESETS[name].parameters == sum(math.prod(s) for key, s in shapes(config).items() if is_backbone(key))
-    assert preprocessor_settings(name) == {}
+    assert open_preset(name, weights=False).preprocessor_settings == {}
 
 
 @pytest.mark.slow
@@ -208,36 +212,36 @@ def test_the_embedded_preset_holds_to_its_card() -> None:
 
 def test_the_format_is_told_by_its_marks(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "roberta"}')
-    assert detect(tmp_path) is hf
+    assert detect(Directory(tmp_path)) is hf
 
 
 def test_a_kerashub_directory_is_told_apart(tmp_path: Path) -> None:
     config = {"module": "keras_hub", "class_name": "RobertaBackbone", "registered_name": "keras_hub>RobertaBackbone"}
     (tmp_path / "config.json").write_text(json.dumps(config))
-    assert detect(tmp_path) is kerashub
+    assert detect(Directory(tmp_path)) is kerashub
 
 
 @pytest.mark.parametrize("others", [[], ["dict.txt"], ["dict.txt", "config.json"]])
 def test_a_fairseq_directory_is_told_apart(tmp_path: Path, others: list[str]) -> None:
     for name in ("model.pt", *others):
         (tmp_path / name).write_bytes(b"{}")
-    assert detect(tmp_path) is fairseq
+    assert detect(Directory(tmp_path)) is fairseq
 
 
 def test_a_directory_of_no_known_format_tells_what_is_there(tmp_path: Path) -> None:
     with pytest.raises(
         ValueError, match=r"is no preset: it has neither config\.json nor model\.pt nor .*; it has nothing"
     ):
-        detect(tmp_path)
+        detect(Directory(tmp_path))
     (tmp_path / "cat.jpg").write_bytes(b"")
     with pytest.raises(ValueError, match=r"it has cat\.jpg"):
-        detect(tmp_path)
+        detect(Directory(tmp_path))
 
 
 def test_every_reader_has_what_loading_calls() -> None:
-    for format in registry.FORMATS.values():
+    for format in (hf, kerashub, fairseq):
         for name in ("config", "params", "tokenizer", "preprocessor", "labels", "state"):
-            assert callable(getattr(format.reader(), f"read_{name}"))
+            assert callable(getattr(format, f"read_{name}"))
 
 
 # --- loading ----------------------------------------------------------------------------------------------------------
@@ -253,7 +257,7 @@ def test_what_was_saved_loads_whole(tmp_path: Path) -> None:
     assert config.vocabulary_size == 300
     text = "The fox forgot <mask>."
     assert loaded.encode(text) == tokenizer.encode(text)
-    assert preprocessor_settings(tmp_path / "preset") == {"sequence_length": 10}
+    assert open_preset(tmp_path / "preset").preprocessor_settings == {"sequence_length": 10}
 
 
 def test_dtype_and_the_weights_and_the_tokenizer_are_a_matter_of_choice(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from test_native import needs_native
 
 from pyroberta import Backbone, MaskedLM, Task, TextClassifier, TextClassifierPreprocessor, losses, metrics, optimizers
 from pyroberta.backends import get_ops
+from pyroberta.formats.directory import Directory
 from pyroberta.model.batch import pack
 from pyroberta.model.gradients import Gradients
 from pyroberta.model.model import model_backward, model_forward
@@ -297,7 +298,7 @@ def test_config_json_says_what_transformers_says(tmp_path: Path):
     ],
 )
 def test_what_config_json_leaves_out_is_transformers_default(tmp_path: Path, changes, classes, rate):
-    config = hf.read_config(written(tmp_path, **changes))
+    config = hf.read_config(Directory(written(tmp_path, **changes)))
     assert (config.num_classes, config.classifier_dropout) == (classes, rate)
 
 

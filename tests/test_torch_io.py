@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import pickle
 import zipfile
@@ -15,11 +16,25 @@ from hypothesis import strategies as st
 from small_pickles import name_of, number, older, state, tensor, text, zipped
 from strategies import examples
 
-from pyroberta.presets import torch_io
+from pyroberta.formats import torch_io
+from pyroberta.formats.stored import Stream, open_bytes
 
 A = np.arange(6, dtype=np.float32)
 TWO = state(a=tensor("0", (2, 3)), b=tensor("1", (4,), "HalfStorage"))
 B = np.arange(4, dtype=np.float16)
+
+
+@given(st.lists(st.tuples(st.integers(0, 300), st.integers(0, 2), st.integers(-1, 300)), max_size=8))
+def test_a_stream_of_a_file_s_bytes_reads_as_the_file_does(tmp_path_factory, steps):
+    file = tmp_path_factory.mktemp("stream") / "f"
+    file.write_bytes(bytes(range(200)))
+    with io.BufferedReader(Stream(open_bytes(file)[:150])) as ours:
+        theirs = io.BytesIO(bytes(range(150)))
+        for offset, whence, size in steps:
+            offset = -min(offset, 150) if whence == 2 else offset
+            assert ours.seek(offset, whence) == theirs.seek(offset, whence)
+            assert ours.read(size) == theirs.read(size)
+            assert ours.tell() == theirs.tell()
 
 
 @pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])

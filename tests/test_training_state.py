@@ -13,7 +13,7 @@ from small_models import TEXTS, small_masked_lm
 from strategies import examples
 
 from pyroberta import MaskedLM, losses, optimizers
-from pyroberta.presets import safetensors_io
+from pyroberta.formats import safetensors_io
 from pyroberta.training import schedules
 
 KEEN = schedules.Linear(1e-2, total_steps=30, warmup_steps=4)
@@ -145,7 +145,7 @@ def saved(tmp_path: Path) -> tuple[Path, dict[str, np.ndarray], dict[str, object
     model.save_to_preset(tmp_path / "p", include_optimizer=True)
     file = tmp_path / "p" / "pyroberta_optimizer.safetensors"
     tensors = {name: np.array(tensor.array()) for name, tensor in safetensors_io.read(file).items()}
-    return file, tensors, json.loads(safetensors_io.read_metadata(file)["training"])
+    return file, tensors, json.loads(safetensors_io.read_with_metadata(file)[1]["training"])
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from transformers4 import IDS, WAYS
 
+from pyroberta.formats.directory import Directory
 from pyroberta.model.batch import pack
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.model import model_logits
@@ -50,16 +51,16 @@ def test_what_version_4_wrote_gives_its_logits(folder: Path, way: str, tied: str
     files = [path.name for path in directory.iterdir()]
     assert any(name.endswith(".bin" if "bin" in way else ".safetensors") for name in files)
     assert any(name.endswith("index.json") for name in files) == ("sharded" in way)
-    config = hf.read_config(directory)
-    found = logits(config, hf.read_params(directory, config, np.float64))
+    config = hf.read_config(Directory(directory))
+    found = logits(config, hf.read_params(Directory(directory), config, np.float64))
     np.testing.assert_allclose(found, np.load(directory / "logits.npy"), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("tied", ["tied", "untied"])
 def test_version_4_loads_ours(folder: Path, tmp_path: Path, tied: str) -> None:
     directory = folder / f"whole-{tied}"
-    config = hf.read_config(directory)
-    hf.write(tmp_path / "ours", Contents(config, hf.read_params(directory, config)))
+    config = hf.read_config(Directory(directory))
+    hf.write(tmp_path / "ours", Contents(config, hf.read_params(Directory(directory), config)))
     ask("read", tmp_path / "ours")
     np.testing.assert_allclose(
         np.load(tmp_path / "ours" / "logits.npy"), np.load(directory / "logits.npy"), rtol=1e-4, atol=1e-5

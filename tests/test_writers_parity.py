@@ -18,12 +18,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy import ndarray as Array
 from small_models import TEXTS, random_params, small_masked_lm
+from small_presets import load
 
 from pyroberta import MaskedLM, losses, optimizers
-from pyroberta.presets import safetensors_io
-from pyroberta.presets.encoding import to_bfloat16
-from pyroberta.presets.registry import load
-from pyroberta.presets.shards import split
+from pyroberta.formats import safetensors_io
+from pyroberta.formats.encoding import to_bfloat16
+from pyroberta.formats.shards import split
 
 pytestmark = pytest.mark.parity
 

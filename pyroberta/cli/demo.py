@@ -76,7 +76,7 @@ def from_scratch(updates: int | None = None, backend: str = "auto", output: Path
 
     Arguments and result as for `adapt`.
     """
-    from pyroberta.presets.atomic import check_saveable
+    from pyroberta.presets.writing import check_saveable
 
     if output:
         check_saveable(output)  # now, and not when the training is done
@@ -134,7 +134,7 @@ def _texts() -> tuple[list[str], list[str]]:
 def _fit_and_show(
     model: MaskedLM, updates: int, learning_rate: float, batch_size: int, output: Path | None
 ) -> dict[str, Any]:
-    from pyroberta.presets.atomic import check_saveable
+    from pyroberta.presets.writing import check_saveable
 
     if output:
         check_saveable(output)  # now, and not when the training is done

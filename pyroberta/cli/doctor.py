@@ -9,7 +9,7 @@ import re
 from typing import Any
 
 from pyroberta.backends import BackendError, backends, get_ops
-from pyroberta.presets.registry import PRESETS
+from pyroberta.presets.built_in import PRESETS
 
 SUMMARY = "which backends are there, and why others are not"
 

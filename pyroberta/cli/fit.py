@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """Runs the command. The result has the directory, the number of updates and the metrics of each epoch."""
-    from pyroberta.presets.atomic import check_saveable
+    from pyroberta.presets.writing import check_saveable
     from pyroberta.training import callbacks, optimizers, schedules
     from pyroberta.training.step import NonFiniteError
 
@@ -119,7 +119,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _fresh_model(arguments: argparse.Namespace) -> Any:
     """A model of the preset's shape with fresh values and a vocabulary of its own."""
-    from pyroberta.presets.registry import load
+    from pyroberta.presets.preset import open_preset
     from pyroberta.tasks.backbone import Backbone
     from pyroberta.tasks.masked_lm import MaskedLM
     from pyroberta.text.preprocessor import MaskedLMPreprocessor
@@ -131,11 +131,11 @@ def _fresh_model(arguments: argparse.Namespace) -> Any:
             f"`pyroberta train-tokenizer FILE -o {arguments.tokenizer}`"
         )
     tokenizer = Tokenizer.load(arguments.tokenizer)
-    shape, _, _ = load(arguments.model, load_weights=False, load_tokenizer=False)
+    preset = open_preset(arguments.model, weights=False)
     ids = {"start_id": tokenizer.start_id, "pad_id": tokenizer.pad_id, "end_id": tokenizer.end_id}
-    config = asdict(shape) | ids | {"vocabulary_size": tokenizer.vocabulary_size}
+    config = asdict(preset.config) | ids | {"vocabulary_size": tokenizer.vocabulary_size}
     backbone = Backbone(**config, backend=arguments.backend, seed=arguments.seed)
-    preprocessor = MaskedLMPreprocessor.from_preset(arguments.model, tokenizer=tokenizer)
+    preprocessor = MaskedLMPreprocessor.from_preset(preset, tokenizer=tokenizer)
     return MaskedLM(backbone, preprocessor, seed=arguments.seed)
 
 

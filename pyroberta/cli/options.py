@@ -31,18 +31,18 @@ def load_model(arguments: argparse.Namespace, **keywords: Any) -> Any:
     Raises:
         ValueError: the preset has no masked-LM head, and `--fresh-head` is not given.
     """
-    from pyroberta.presets.stored import FreshHeadWarning
+    from pyroberta.presets.checks import FreshHeadWarning
+    from pyroberta.presets.preset import open_preset
     from pyroberta.tasks.masked_lm import MaskedLM
 
     with warnings.catch_warnings():
         if not arguments.fresh_head:
             warnings.simplefilter("error", FreshHeadWarning)
+        preset = open_preset(arguments.model, weights=keywords.get("load_weights", True))
         try:
-            return MaskedLM.from_preset(arguments.model, backend=arguments.backend, **keywords)
+            return MaskedLM.from_preset(preset, backend=arguments.backend, **keywords)
         except FreshHeadWarning as warning:
-            from pyroberta.presets.registry import stored_config
-
-            classes = stored_config(arguments.model).num_classes
+            classes = preset.config.num_classes
             what = "" if classes is None else f" It is a classifier for {classes} classes."
             raise ValueError(
                 f"{str(warning).split(': a fresh one')[0]}.{what} With --fresh-head it gets an untrained one, which "

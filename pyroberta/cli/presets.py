@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """Runs the command. The result has what is known of each preset by its name."""
-    from pyroberta.presets.registry import PRESETS
+    from pyroberta.presets.built_in import PRESETS
 
     if not arguments.json:
         for name, preset in PRESETS.items():

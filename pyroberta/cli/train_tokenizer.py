@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """Runs the command. The result has the directory and the size of the vocabulary."""
-    from pyroberta.presets.atomic import check_place
+    from pyroberta.formats.atomic import check_place
     from pyroberta.text.tokenizer import Tokenizer
 
     options.check_free(arguments, arguments.output, ("config.json", "tokenizer.json", "vocab.json"))

@@ -129,23 +129,6 @@ def select(names: Iterable[str], pattern: str) -> list[str]:
     return found
 
 
-def numpy_name(dtype: Any) -> str:
-    """A dtype's name: a text as it is, that of NumPy's dtypes and types; "" for anything else.
-
-    `np.dtype` would take None for float64, and "float" and Python's `float` too.
-
-    >>> numpy_name("float32"), numpy_name(np.float64), numpy_name(None), numpy_name(float)
-    ('float32', 'float64', '', '')
-    """
-    if isinstance(dtype, str):
-        return dtype
-    is_numpy = isinstance(dtype, np.dtype) or (isinstance(dtype, type) and issubclass(dtype, np.generic))
-    try:
-        return np.dtype(dtype).name if is_numpy else ""
-    except TypeError:  # an abstract type, such as np.floating
-        return ""
-
-
 class Arrays(Mapping[str, NDArray[Any]]):
     """Named arrays that are views into one contiguous vector, `flat`.
 

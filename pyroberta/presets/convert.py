@@ -10,15 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from pyroberta.model.config import RobertaConfig
+from pyroberta.formats.encoding import dtype_name
+from pyroberta.formats.shards import parse_size
 from pyroberta.model.parameters import Arrays
-from pyroberta.presets.atomic import check_saveable
-from pyroberta.presets.encoding import dtype_name
+from pyroberta.presets.checks import FreshHeadWarning
 from pyroberta.presets.heads import HEAD_FILES
-from pyroberta.presets.registry import Reader, detect, resolve, writer
-from pyroberta.presets.shards import parse_size
-from pyroberta.presets.stored import FreshHeadWarning
-from pyroberta.presets.writing import Contents
+from pyroberta.presets.preset import Preset, open_preset
+from pyroberta.presets.writing import Contents, check_saveable, writer
 
 
 def convert(
@@ -55,31 +53,30 @@ def convert(
     write, dtype = writer(format), dtype_name(dtype)
     parse_size(max_shard_size)
     check_saveable(Path(target))
-    directory = resolve(source, state=include_optimizer)
-    reader = detect(directory)
-    config = reader.read_config(directory)
+    preset = open_preset(source)
+    preset.download(optimizer_state=include_optimizer)
+    config = preset.config
     try:
-        tokenizer = reader.read_tokenizer(directory, config)
+        tokenizer = preset.tokenizer
     except FileNotFoundError:
         tokenizer = None
     settings = None
     if tokenizer is not None:
-        settings = HEAD_FILES[config.head].preprocessor.from_preset(directory, tokenizer=tokenizer).get_config()
-    params, has_head = _read_params(reader, directory, config, np.float64 if dtype == "float64" else np.float32)
-    labels = reader.read_labels(directory)
-    state = reader.read_state(directory, config) if include_optimizer else None
-    contents = Contents(config, params, tokenizer, settings, state, has_head, labels)
+        settings = HEAD_FILES[config.head].preprocessor.from_preset(preset, tokenizer=tokenizer).get_config()
+    params, has_head = _weights(preset, np.float64 if dtype == "float64" else np.float32)
+    state = preset.optimizer_state if include_optimizer else None
+    contents = Contents(config, params, tokenizer, settings, state, has_head, preset.labels)
     write(os.fspath(target), contents, dtype=dtype, max_shard_size=max_shard_size)
     there = {"head": has_head, "tokenizer": tokenizer is not None}
     return {"saved": os.fspath(target), "format": format, "dtype": dtype, **there}
 
 
-def _read_params(reader: Reader, directory: Path, config: RobertaConfig, dtype: DTypeLike) -> tuple[Arrays, bool]:
+def _weights(preset: Preset, dtype: DTypeLike) -> tuple[Arrays, bool]:
     """The parameters, and whether the preset has a head."""
     with warnings.catch_warnings():
         warnings.simplefilter("error", FreshHeadWarning)  # it comes before the first number is read
         try:
-            return reader.read_params(directory, config, dtype), True
+            return preset.weights(dtype), True
         except FreshHeadWarning:
             warnings.simplefilter("ignore", FreshHeadWarning)
-            return reader.read_params(directory, config, dtype), False
+            return preset.weights(dtype), False

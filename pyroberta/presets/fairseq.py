@@ -27,24 +27,27 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 from numpy.typing import DTypeLike
 
-from pyroberta.formats.files import is_there, number, read_bytes, read_json, shown
+from pyroberta.formats import stored as tensors_of
+from pyroberta.formats.directory import Directory
+from pyroberta.formats.files import is_there, number, read_bytes, shown
+from pyroberta.formats.stored import Stored
 from pyroberta.model.callers import callers_level
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.initial_values import initialise
 from pyroberta.model.parameters import Arrays, is_backbone, shapes
-from pyroberta.presets import stored as tensors_of
+from pyroberta.presets.checks import warn_of_fresh_head
+from pyroberta.presets.detect import FAIRSEQ_CHECKPOINTS as CHECKPOINTS
+from pyroberta.presets.detect import FAIRSEQ_DICTIONARY as DICTIONARY
+from pyroberta.presets.detect import FileNames, fairseq_checkpoint
 from pyroberta.presets.heads import HEAD_FILES
-from pyroberta.presets.marks import FAIRSEQ_CHECKPOINTS as CHECKPOINTS
-from pyroberta.presets.marks import FAIRSEQ_DICTIONARY as DICTIONARY
-from pyroberta.presets.marks import fairseq_checkpoint
 from pyroberta.presets.renaming import renamed, shapes_there, take_over, without_shared_prefix
-from pyroberta.presets.stored import Stored
 
 if TYPE_CHECKING:
     from pyroberta.text.tokenizer import Tokenizer
 
 MERGES = ("vocab.bpe", "merges.txt")  # the first that is there
 NUMBERS = "encoder.json"  # GPT-2's; they follow from the merges where it is missing
+FILES = FileNames(others=(DICTIONARY, *MERGES, NUMBERS))  # and the first of CHECKPOINTS, which holds all else
 
 # Our names to theirs, and whether the matrix is transposed; see renaming.py. Those of the heads are in heads.py.
 NAMES = {
@@ -120,7 +123,7 @@ def renaming(config: RobertaConfig) -> dict[str, tuple[str, bool]]:
 # --- what model.pt says -----------------------------------------------------------------------------------------------
 
 
-def read_config(directory: Path) -> RobertaConfig:
+def read_config(directory: Directory) -> RobertaConfig:
     """The hyperparameters that the model was trained with, from the arguments in the checkpoint.
 
     Raises:
@@ -143,11 +146,11 @@ def read_config(directory: Path) -> RobertaConfig:
         raise ValueError(f"{file}: {error}") from None
 
 
-def _read(directory: Path) -> tuple[Path, Mapping[str, Any]]:
-    from pyroberta.presets import torch_io  # here, as few have need of it, and it takes a while to import
+def _read(directory: Directory) -> tuple[Path, Mapping[str, Any]]:
+    from pyroberta.formats import torch_io  # here, as few have need of it, and it takes a while to import
 
-    file = fairseq_checkpoint(directory) or directory / CHECKPOINTS[0]
-    checkpoint = torch_io.read(file)
+    name = fairseq_checkpoint(directory) or CHECKPOINTS[0]
+    file, checkpoint = directory / name, directory.once(torch_io.read, name)
     if not isinstance(checkpoint, Mapping) or not isinstance(checkpoint.get("model"), Mapping):
         raise ValueError(f"{file} is no fairseq checkpoint: it should hold a dict with the key 'model'")
     return file, checkpoint
@@ -227,7 +230,7 @@ def _thirds(name: str, tensor: Stored) -> list[tuple[str, Stored]]:
 # --- weights ----------------------------------------------------------------------------------------------------------
 
 
-def read_params(directory: Path, config: RobertaConfig, dtype: DTypeLike = np.float32, seed: int = 0) -> Arrays:
+def read_params(directory: Directory, config: RobertaConfig, dtype: DTypeLike = np.float32, seed: int = 0) -> Arrays:
     """The parameters in `directory`. Each tensor goes from the file straight to its place in the vector.
 
     Args:
@@ -262,7 +265,7 @@ def read_params(directory: Path, config: RobertaConfig, dtype: DTypeLike = np.fl
 
     params = Arrays.of(config, dtype)
     if not has_head:
-        tensors_of.warn_of_fresh_head(directory, "lm_head.*", config, replace(config, head_name=None, num_classes=None))
+        warn_of_fresh_head(directory, "lm_head.*", config, replace(config, head_name=None, num_classes=None))
         initialise(params, config, seed=seed)
     take_over(stored, names, params, config)
     return params
@@ -271,17 +274,17 @@ def read_params(directory: Path, config: RobertaConfig, dtype: DTypeLike = np.fl
 # --- vocabulary -------------------------------------------------------------------------------------------------------
 
 
-def read_preprocessor(directory: Path) -> dict[str, Any]:
+def read_preprocessor(directory: Directory) -> dict[str, Any]:
     """Nothing: a checkpoint has no settings that are the preprocessor's."""
     return {}
 
 
-def read_labels(directory: Path) -> None:
+def read_labels(directory: Directory) -> None:
     """Nothing: a checkpoint has no names for classes."""
     return
 
 
-def read_state(directory: Path, config: RobertaConfig) -> NoReturn:
+def read_state(directory: Directory, config: RobertaConfig) -> NoReturn:
     """Nothing: what fairseq keeps of its optimizer isn't read.
 
     Raises:
@@ -292,7 +295,7 @@ def read_state(directory: Path, config: RobertaConfig) -> NoReturn:
     )
 
 
-def read_tokenizer(directory: Path, config: RobertaConfig) -> Tokenizer:
+def read_tokenizer(directory: Directory, config: RobertaConfig) -> Tokenizer:
     """The tokenizer in `directory`: dict.txt, with vocab.bpe or merges.txt and encoder.json where they are there.
 
     Where dict.txt has numbers and there are no merges, the numbers are GPT-2's, whose merges the package has.
@@ -319,7 +322,7 @@ def read_tokenizer(directory: Path, config: RobertaConfig) -> Tokenizer:
     merges = read_merges(files[0], len(symbols)) if files else vocabularies.roberta_merges()
     tokens = vocabularies.gpt2_tokens(merges) if are_numbers else None
     if are_numbers and is_there(directory / NUMBERS):
-        tokens = _by_number(directory / NUMBERS)
+        tokens = _by_number(directory)
     table = vocabularies.vocabulary(symbols, tokens, str(file))
     size = max(table.values()) + 1
     if size != config.vocabulary_size:
@@ -354,9 +357,9 @@ def _refuse_text(file: Path, symbols: list[str]) -> NoReturn:
     )
 
 
-def _by_number(file: Path) -> list[str]:
+def _by_number(directory: Directory) -> list[str]:
     """encoder.json's tokens in the order of their numbers."""
-    numbers = read_json(file)
+    file, numbers = directory / NUMBERS, directory.json(NUMBERS)
     tokens = {number: token for token, number in numbers.items() if type(number) is int}
     if sorted(tokens) != list(range(len(numbers))):
         raise ValueError(f"{file} should give {len(numbers)} tokens the numbers 0 to {len(numbers) - 1}, each once")

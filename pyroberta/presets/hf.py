@@ -21,15 +21,29 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from pyroberta.formats.files import contents, is_there, number, read_json, shown
+from pyroberta.formats import safetensors_io
+from pyroberta.formats.directory import Directory
+from pyroberta.formats.encoding import dtype_name, stored_type
+from pyroberta.formats.files import contents, is_there, number, shown
+from pyroberta.formats.new_files import NewFile
+from pyroberta.formats.shards import parse_size, split
+from pyroberta.formats.stored import (
+    Copy,
+    Stored,
+    beside,
+    few,
+    refuse_differences,
+    same,
+)  # fmt: skip
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.heads import HEADS, has_classes, head_of, same_head
 from pyroberta.model.initial_values import initialise
 from pyroberta.model.parameters import Arrays, is_backbone, shapes
-from pyroberta.presets import safetensors_io, training_state
-from pyroberta.presets.encoding import dtype_name, stored_type
+from pyroberta.presets import optimizer_state
+from pyroberta.presets.checks import check_classes, check_labels, check_vocabulary, warn_of_fresh_head
+from pyroberta.presets.detect import CONFIG, FileNames, hint_of_inside, model_type
 from pyroberta.presets.heads import HEAD_FILES
-from pyroberta.presets.marks import hint_of_inside, model_type
+from pyroberta.presets.optimizer_state import OptimizerState
 from pyroberta.presets.renaming import (
     POSITION,
     renamed,
@@ -38,22 +52,7 @@ from pyroberta.presets.renaming import (
     unused_rows,
     without_shared_prefix,
 )
-from pyroberta.presets.shards import parse_size, split
-from pyroberta.presets.stored import (
-    Copy,
-    Stored,
-    beside,
-    check_classes,
-    check_labels,
-    check_vocabulary,
-    few,
-    refuse_differences,
-    same,
-    warn_of_fresh_head,
-)  # fmt: skip
-from pyroberta.presets.training_state import TrainingState
 from pyroberta.presets.writing import Contents, json_file, write_preset
-from pyroberta.text.new_files import NewFile
 
 if TYPE_CHECKING:
     from pyroberta.text.tokenizer import Tokenizer
@@ -129,7 +128,17 @@ RELATIVES = {
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 PICKLE = "pytorch_model.bin"
+PICKLE_INDEX = "pytorch_model.bin.index.json"
 PREPROCESSOR = "pyroberta_preprocessor.json"  # ours: how texts were truncated and masked, which HF's files can't say
+FILES = FileNames(
+    config=(CONFIG,),
+    others=(
+        "vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
+        "added_tokens.json", PREPROCESSOR,
+    ),
+    weights=((WEIGHTS, INDEX), (PICKLE, PICKLE_INDEX)),
+    optimizer_state=(optimizer_state.FILE,),
+)  # fmt: skip
 
 
 def renaming(config: RobertaConfig) -> dict[str, tuple[str, bool]]:
@@ -148,7 +157,7 @@ def renaming(config: RobertaConfig) -> dict[str, tuple[str, bool]]:
 # ---------------------------------------------------------------------------------------------------------- config.json
 
 
-def read_config(directory: Path) -> RobertaConfig:
+def read_config(directory: Directory) -> RobertaConfig:
     """The hyperparameters in `directory/config.json`. A key that is missing has transformers' default.
 
     Raises:
@@ -156,13 +165,12 @@ def read_config(directory: Path) -> RobertaConfig:
         ValueError: where it isn't a RoBERTa's, naming the key, its value, and what was expected.
 
     >>> import tempfile
-    >>> directory = Path(tempfile.mkdtemp())
+    >>> directory = Directory(Path(tempfile.mkdtemp()))
     >>> _ = (directory / "config.json").write_text('{"model_type": "roberta", "max_position_embeddings": 514}')
     >>> read_config(directory).max_sequence_length
     512
     """
-    file = directory / "config.json"
-    values = read_json(file)
+    file, values = directory / CONFIG, directory.json(CONFIG)
     _refuse_other_models(file, values)
     for key, only, reason in ONLY:
         if values.get(key, only) != only:
@@ -217,10 +225,9 @@ def _head_name(values: Mapping[str, Any]) -> str:
     return next((head for head in reversed(HEAD_FILES) if HEAD_FILES[head].architecture in named), "masked_lm")
 
 
-def read_labels(directory: Path) -> list[str] | None:
+def read_labels(directory: Directory) -> list[str] | None:
     """A classifier's names of its classes; None where config.json has none."""
-    file = directory / "config.json"
-    values = read_json(file)
+    file, values = directory / CONFIG, directory.json(CONFIG)
     names = values.get("id2label")
     if not has_classes(HEADS[_head_name(values)]) or not names:
         return None
@@ -248,7 +255,7 @@ def _refuse_other_models(file: Path, values: Mapping[str, Any]) -> None:
 # -------------------------------------------------------------------------------------------------------------- weights
 
 
-def read_params(directory: Path, config: RobertaConfig, dtype: DTypeLike = np.float32, seed: int = 0) -> Arrays:
+def read_params(directory: Directory, config: RobertaConfig, dtype: DTypeLike = np.float32, seed: int = 0) -> Arrays:
     """The parameters in `directory`, from model.safetensors or pytorch_model.bin, or from shards with an index.
 
     Each tensor goes from the file straight to its place in the vector. Stored may be float64, float32, float16
@@ -297,26 +304,23 @@ def read_params(directory: Path, config: RobertaConfig, dtype: DTypeLike = np.fl
 
 
 def _read_pickle(file: Path) -> dict[str, Stored]:
-    from pyroberta.presets import torch_io  # here, as few have need of it, and it takes a while to import
+    from pyroberta.formats import torch_io  # here, as few have need of it, and it takes a while to import
 
     return torch_io.read_tensors(file)
 
 
-# Files with the weights, those that hold shards' names, and what reads them: the first that is there is taken.
-KINDS = ((WEIGHTS, INDEX, safetensors_io.read), (PICKLE, f"{PICKLE}.index.json", _read_pickle))
-
-
-def _read_stored(directory: Path) -> dict[str, Stored]:
-    for weights, index, read in KINDS:
+def _read_stored(directory: Directory) -> dict[str, Stored]:
+    for (weights, index), read in zip(FILES.weights, (safetensors_io.read, _read_pickle), strict=True):
         if is_there(directory / weights):
             return read(directory / weights)
         if is_there(directory / index):
-            return _read_shards(directory / index, read)
-    raise FileNotFoundError(f"{directory} has neither {WEIGHTS} nor {INDEX} nor {PICKLE}; it has {contents(directory)}")
+            return _read_shards(directory / index, directory.json(index).get("weight_map"), read)
+    raise FileNotFoundError(
+        f"{directory} has neither {WEIGHTS} nor {INDEX} nor {PICKLE}; it has {contents(directory.path)}"
+    )
 
 
-def _read_shards(index: Path, read: Callable[[Path], dict[str, Stored]]) -> dict[str, Stored]:
-    places = read_json(index).get("weight_map")
+def _read_shards(index: Path, places: Any, read: Callable[[Path], dict[str, Stored]]) -> dict[str, Stored]:
     if not isinstance(places, dict) or not all(isinstance(place, str) for place in places.values()):
         raise ValueError(f"{index} should have a weight_map from tensor names to file names, got {shown(places)}")
     stored: dict[str, Stored] = {}
@@ -372,29 +376,28 @@ def _settle_decoder(stored: dict[str, Stored], config: RobertaConfig) -> None:
 # ------------------------------------------------------------------------------------------- preprocessor and tokenizer
 
 
-def read_preprocessor(directory: Path) -> dict[str, Any]:
+def read_preprocessor(directory: Directory) -> Mapping[str, Any]:
     """The preprocessor's settings that `write` left there; of a directory that transformers wrote, those that the
     tokenizer's files have, as far as the model takes such sequences.
     """
     from pyroberta.text.tokenizer_files import read_settings
 
-    file = directory / PREPROCESSOR
-    if is_there(file):
-        return read_json(file)
+    if is_there(directory / PREPROCESSOR):
+        return directory.json(PREPROCESSOR)
     settings = read_settings(directory)
     if "sequence_length" in settings:
         settings["sequence_length"] = min(settings["sequence_length"], read_config(directory).max_sequence_length)
     return settings
 
 
-def has_tokenizer(directory: Path) -> bool:
+def has_tokenizer(directory: Directory) -> bool:
     """Whether a byte-level BPE vocabulary is there, in either of its two forms."""
     return is_there(directory / "tokenizer.json") or all(
         is_there(directory / name) for name in ("vocab.json", "merges.txt")
     )
 
 
-def read_tokenizer(directory: Path, config: RobertaConfig) -> Tokenizer:
+def read_tokenizer(directory: Directory, config: RobertaConfig) -> Tokenizer:
     """The tokenizer in `directory`.
 
     Raises:
@@ -405,7 +408,8 @@ def read_tokenizer(directory: Path, config: RobertaConfig) -> Tokenizer:
 
     if not has_tokenizer(directory):
         raise FileNotFoundError(
-            f"{directory} has no tokenizer (vocab.json and merges.txt, or tokenizer.json); it has {contents(directory)}"
+            f"{directory} has no tokenizer (vocab.json and merges.txt, or tokenizer.json); it has "
+            f"{contents(directory.path)}"
         )
     tokenizer = Tokenizer.load(directory)
     check_vocabulary(directory, tokenizer.vocabulary_size, config)
@@ -449,7 +453,7 @@ def write(
         if contents.preprocessor is not None:
             made[PREPROCESSOR] = json_file(contents.preprocessor)
         if contents.state is not None:
-            made[training_state.FILE] = training_state.new_file(contents.state)
+            made[optimizer_state.FILE] = optimizer_state.new_file(contents.state)
         return made
 
     write_preset(directory, contents, files, in_kerashub=False)
@@ -513,11 +517,11 @@ def _tensors(contents: Contents) -> dict[str, NDArray[Any]]:
     return tensors
 
 
-def read_state(directory: Path, config: RobertaConfig) -> TrainingState:
+def read_state(directory: Directory, config: RobertaConfig) -> OptimizerState:
     """The state of training that `write` left there.
 
     Raises:
         FileNotFoundError: where there is none.
         ValueError: where it is damaged or another model's.
     """
-    return training_state.read(directory, shapes(config))
+    return optimizer_state.read(directory, shapes(config))

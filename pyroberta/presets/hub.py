@@ -3,7 +3,7 @@
     hf://ORGANISATION/NAME[@REVISION]                       by the package huggingface_hub
     kaggle://OWNER/MODEL/FRAMEWORK/VARIATION[/VERSION]      by the package kagglehub
 
-Each file is asked for by its name, by `files`, and nothing else is downloaded: config.json first, so that another model
+Each file is asked for once, by its name, and nothing else is downloaded: config.json first, so that another model
 is refused before its weights come; then the tokenizer's and the preprocessor's; the state of training, where it is
 asked for; and the weights, safetensors rather than a pickle, never both. What isn't there is asked for once and
 remembered. So a preset that was downloaded whole loads without a network.
@@ -19,29 +19,19 @@ import os
 import re
 import socket
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 from pyroberta.formats.budget import Budget, shown
-from pyroberta.formats.files import check_file, is_there, read_json
-from pyroberta.presets import hf, kerashub, training_state
-from pyroberta.presets.marks import CONFIG, is_kerashub
+from pyroberta.formats.directory import Directory
+from pyroberta.formats.files import check_file, is_there
+from pyroberta.presets import hf, kerashub
+from pyroberta.presets.detect import CONFIG, FileNames, Format, detect
 from pyroberta.presets.watching import Stalled, watched
 
-# Beside the weights: what is read, where it is there.
-HF_FILES = (
-    "vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
-    "added_tokens.json", hf.PREPROCESSOR,
-)  # fmt: skip
-KERASHUB_FILES = (
-    "tokenizer.json", f"{kerashub.ASSETS}/vocabulary.json", f"{kerashub.ASSETS}/merges.txt", "preprocessor.json",
-    "task.json", kerashub.HEAD,
-)  # fmt: skip
-# Whole, or an index and the shards that it names; the first that is there is taken, as the readers do.
-HF_WEIGHTS = tuple((weights, index) for weights, index, _ in hf.KINDS)
-KERASHUB_WEIGHTS = ((kerashub.WEIGHTS, kerashub.INDEX),)
 MOST_SHARDS = 1000  # each is a request
 SHARD = re.compile(r"[\w-][\w.-]{,240}\.(safetensors|bin|h5)")  # which a file system has room for
 
@@ -57,19 +47,13 @@ class Source(Protocol):
         """The file of that name in the cache, downloaded where it isn't yet; None where the preset has none."""
 
 
-def download(
-    handle: str,
-    weights: bool = True,
-    state: bool = False,
-    check: Callable[[Path], object] = lambda directory: None,
-) -> Path:
-    """The directory of a preset on a hub, with the files that are read.
+def open_handle(handle: str) -> tuple[Directory, Format, Callable[[bool, bool], None]]:
+    """The directory of a preset on a hub with the files of its config, its format, and what downloads the others.
+
+    The last is called with whether the weights are wanted, and whether the state of training, where there is one.
 
     Args:
         handle: `hf://…` or `kaggle://…`, see above.
-        weights: False for all but the weights.
-        state: with the state of training, where there is one; KerasHub's lies among the weights.
-        check: gets the directory when config.json is there, and raises where the rest is not wanted.
 
     Raises:
         ValueError: for a handle that isn't formed like one.
@@ -79,51 +63,63 @@ def download(
         ConnectionError: where the hub can't be reached, or fails, or nothing more arrives (`Stalled`).
         OSError: where a file arrived damaged.
     """
-    source = SOURCES[handle.partition("://")[0]](handle)
-    config = source.fetch(CONFIG)
-    if config is None:
-        raise FileNotFoundError(f"{handle} has no {CONFIG}, so it is no preset that can be read")
-    if is_kerashub(config.parent):
-        source.fetch("task.json")  # read with the config; what a download that broke off left of it is no JSON
-    check(config.parent)
-    found = files(source.fetch, weights, state)
-    if weights and not any(SHARD.fullmatch(file.name) and file.name != kerashub.HEAD for file in found):
-        raise FileNotFoundError(
-            f"{handle} has no weights that can be read: {hf.WEIGHTS}, {hf.PICKLE} or KerasHub's {kerashub.WEIGHTS}, or "
-            "shards of them. TensorFlow's, Flax's and ONNX's files are not read"
-        )
-    return config.parent
-
-
-def files(fetch: Fetch, weights: bool = True, state: bool = False) -> list[Path]:
-    """What `fetch` finds of the files that the readers read; the weights last, as in `download`.
-
-    >>> import tempfile
-    >>> directory = Path(tempfile.mkdtemp())
-    >>> for name in ("config.json", "vocab.json", "model.safetensors", "pytorch_model.bin", "train.py"):
-    ...     _ = (directory / name).write_text("{}")
-    >>> [file.name for file in files(in_directory(directory))]
-    ['config.json', 'vocab.json', 'model.safetensors']
-    """
+    fetch = cache(SOURCES[handle.partition("://")[0]](handle).fetch)
     config = fetch(CONFIG)
     if config is None:
-        return []
-    in_kerashub = is_kerashub(config.parent)
-    names, kinds = (KERASHUB_FILES, KERASHUB_WEIGHTS) if in_kerashub else (HF_FILES, HF_WEIGHTS)
-    found = [config, *(fetch(name) for name in names if weights or name != kerashub.HEAD)]
-    if state and not in_kerashub:
-        found.append(fetch(training_state.FILE))
-    for whole, index in kinds if weights else ():
-        if file := fetch(whole):
-            found.append(file)
-            break
-        if file := fetch(index):
-            found += [file, *(fetch(shard) for shard in _shards(file))]
-            break
+        raise FileNotFoundError(f"{handle} has no {CONFIG}, so it is no preset that can be read")
+    directory = Directory(config.parent)
+    format = detect(directory)
+    for name in format.FILES.config:
+        fetch(name)
+
+    def download(weights: bool, state: bool) -> None:
+        files(fetch, directory, format.FILES, weights, state)
+        if weights and not any(SHARD.fullmatch(file.name) for file in weight_files(fetch, directory, format.FILES)):
+            raise FileNotFoundError(
+                f"{handle} has no weights that can be read: {hf.WEIGHTS}, {hf.PICKLE} or KerasHub's "
+                f"{kerashub.WEIGHTS}, or shards of them. TensorFlow's, Flax's and ONNX's files are not read"
+            )
+
+    return directory, format, download
+
+
+def files(
+    fetch: Fetch, directory: Directory, names: FileNames, weights: bool = True, state: bool = False
+) -> list[Path]:
+    """What `fetch` finds of the files that a format reads; the weights last.
+
+    Args:
+        fetch: gives a file by its name.
+        directory: where they will be.
+        names: of the format's files.
+        weights: False for all but the weights.
+        state: with the state of training; KerasHub's lies among the weights.
+
+    >>> import tempfile
+    >>> directory = Directory(Path(tempfile.mkdtemp()))
+    >>> for name in ("config.json", "vocab.json", "model.safetensors", "pytorch_model.bin", "train.py"):
+    ...     _ = (directory / name).write_text("{}")
+    >>> [file.name for file in files(in_directory(directory), directory, hf.FILES)]
+    ['config.json', 'vocab.json', 'model.safetensors']
+    """
+    wanted = [*names.config, *names.others, *(names.head if weights else ()), *(names.optimizer_state if state else ())]
+    found = [fetch(name) for name in wanted]
+    found += weight_files(fetch, directory, names) if weights else ()
     return [file for file in found if file is not None]
 
 
-def in_directory(directory: Path) -> Fetch:
+def weight_files(fetch: Fetch, directory: Directory, names: FileNames) -> list[Path]:
+    """What `fetch` finds of the weights: a whole file, or an index and the shards that it names."""
+    for whole, index in names.weights:
+        if file := fetch(whole):
+            return [file]
+        if file := fetch(index):
+            shards = [fetch(shard) for shard in _shards(directory, index)]
+            return [file, *(shard for shard in shards if shard is not None)]
+    return []
+
+
+def in_directory(directory: Directory) -> Fetch:
     """The `fetch` that finds files in a directory."""
 
     def fetch(name: str) -> Path | None:
@@ -135,27 +131,29 @@ def in_directory(directory: Path) -> Fetch:
     return fetch
 
 
-def _shards(index: Path) -> list[str]:
+def _shards(directory: Directory, index: str) -> list[str]:
     """The names in an index that are plain; the reader refuses it if there are others.
 
     Raises:
         ValueError: where it is no index.
         OverBudget: for too many names.
     """
-    shards = [name for name in shards_of(index) if SHARD.fullmatch(name)]
-    Budget(index, steps=MOST_SHARDS).step("its shards", len(shards))
+    shards = [name for name in shards_of(directory, index) if SHARD.fullmatch(name)]
+    Budget(directory / index, steps=MOST_SHARDS).step("its shards", len(shards))
     return shards
 
 
-def shards_of(index: Path) -> list[str]:
+def shards_of(directory: Directory, index: str) -> list[str]:
     """All names of files in an index.
 
     Raises:
         ValueError: where it is no index.
     """
-    places = read_json(index).get("weight_map")
+    places = directory.json(index).get("weight_map")
     if not isinstance(places, dict):
-        raise ValueError(f"{index} should have a weight_map from tensor names to file names, got {shown(places)}")
+        raise ValueError(
+            f"{directory / index} should have a weight_map from tensor names to file names, got {shown(places)}"
+        )
     names = [name for place in places.values() for name in (place if isinstance(place, list) else [place])]
     return sorted({name for name in names if isinstance(name, str)})
 

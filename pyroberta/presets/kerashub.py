@@ -19,37 +19,44 @@ Source: keras-hub 0.32 (utils/preset_utils.py, models/roberta) and keras 3.15 (s
 
 from __future__ import annotations
 
-import math
 import re
 import warnings
-import zlib
-from collections.abc import Iterator, Mapping
-from functools import lru_cache, partial
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from pyroberta.formats.budget import Budget, clipped
-from pyroberta.formats.files import contents, is_there, number, read_json, shown
+from pyroberta.formats import hdf5, stored
+from pyroberta.formats.budget import Budget
+from pyroberta.formats.directory import Directory
+from pyroberta.formats.files import contents, is_there, number, shown
+from pyroberta.formats.stored import ReadWhenAsked, Stored
 from pyroberta.model.callers import callers_level
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.gradients import depth
 from pyroberta.model.heads import HEADS, has_classes, same_head
 from pyroberta.model.initial_values import initialise
 from pyroberta.model.parameters import Arrays, Shape, is_backbone, shapes, split_layer
-from pyroberta.presets import stored
+from pyroberta.presets import checks
+from pyroberta.presets.detect import CONFIG, FileNames, is_of_kerashub
 from pyroberta.presets.heads import HEAD_FILES, MASKED_LM
-from pyroberta.presets.marks import is_of_kerashub
-from pyroberta.presets.stored import FileBytes, ReadWhenAsked, Source, Stored
-from pyroberta.presets.training_state import TrainingState, checked, missing
+from pyroberta.presets.optimizer_state import OptimizerState, checked, missing
 
 if TYPE_CHECKING:
     from pyroberta.text.tokenizer import Tokenizer
 
 WEIGHTS, INDEX, HEAD = "model.weights.h5", "model.weights.json", "task.weights.h5"
+TASK, TOKENIZER, PREPROCESSOR = "task.json", "tokenizer.json", "preprocessor.json"
 ASSETS = "assets/tokenizer"
+FILES = FileNames(
+    config=(CONFIG, TASK),
+    others=(TOKENIZER, f"{ASSETS}/vocabulary.json", f"{ASSETS}/merges.txt", PREPROCESSOR),
+    weights=((WEIGHTS, INDEX),),
+    head=(HEAD,),  # and the optimizer's state
+)
 
 # Our name and the path in the file, below `layers/`; the heads' are in heads.py. `#` is the layer's number, which its
 # group's name has as `_#`, and the first layer's as nothing. The order is that of Keras's `trainable_variables`, and so
@@ -135,21 +142,20 @@ def in_keras_order(config: RobertaConfig) -> list[str]:
 # --- JSON -------------------------------------------------------------------------------------------------------------
 
 
-def read_config(directory: Path) -> RobertaConfig:
+def read_config(directory: Directory) -> RobertaConfig:
     """The hyperparameters in `directory/config.json`.
 
     Raises:
         FileNotFoundError: where there is no config.json.
         ValueError: where it isn't a RoBERTa backbone's, naming what it is.
     """
-    file = directory / "config.json"
-    values = _object(file, "RobertaBackbone")
+    file, values = directory / CONFIG, _object(directory, CONFIG, "RobertaBackbone")
     dtype = values.get("dtype")
     if isinstance(dtype, Mapping) and "Quantized" in str(dtype.get("class_name")):
         raise ValueError(f"{file}: the weights are quantised ({shown(dtype.get('class_name'))}), which can't be read")
     fields = {key: number(file, values, key, 0 if key != "max_sequence_length" else 512) for key in FIELDS}
     rate = number(file, values, "dropout", 0.1)
-    own = own_values(file)
+    own = own_values(directory, CONFIG)
     fields |= {key: number(file, own, key, default) for key, default in IDS.items()}
     fields |= {"dropout": rate, "attention_dropout": number(file, own, "attention_dropout", rate)}
     fields |= {"layer_norm_epsilon": EPSILON, **_head(directory, fields["hidden_dim"])}
@@ -172,12 +178,12 @@ def _class_name(file: Path, values: Mapping[str, Any]) -> str:
     return name.rpartition(">")[2]
 
 
-def _task(directory: Path) -> tuple[str, Mapping[str, Any]]:
+def _task(directory: Directory) -> tuple[str, Mapping[str, Any]]:
     """The class that task.json names, and its config; a masked LM where there is no such file."""
-    file = directory / "task.json"
+    file = directory / TASK
     if not is_there(file):
         return MASKED_LM.keras_classes[0], {}
-    values = read_json(file)
+    values = directory.json(TASK)
     return _class_name(file, values), _config(file, values)
 
 
@@ -190,9 +196,9 @@ def _config(file: Path, values: Mapping[str, Any]) -> Mapping[str, Any]:
     return config
 
 
-def _head(directory: Path, hidden_dim: int) -> dict[str, Any]:
+def _head(directory: Directory, hidden_dim: int) -> dict[str, Any]:
     """The fields of the head; a masked LM's where task.json is of another task."""
-    file, (name, values) = directory / "task.json", _task(directory)
+    file, (name, values) = directory / TASK, _task(directory)
     head = next((head for head, files in HEAD_FILES.items() if name in files.keras_classes), "masked_lm")
     if not has_classes(HEADS[head]):
         return {"head_name": head}
@@ -206,7 +212,7 @@ def _head(directory: Path, hidden_dim: int) -> dict[str, Any]:
     if activation not in (None, "linear", "softmax"):
         raise ValueError(f"{file}: activation is {shown(activation)}; pyroberta's classifier gives logits ('linear')")
     classes = number(file, values, "num_classes", 0)
-    stored.check_classes(file, classes)
+    checks.check_classes(file, classes)
     if classes < 2:
         raise ValueError(
             f"{file}: num_classes is {shown(values.get('num_classes'))}; a class per text takes at least 2"
@@ -218,27 +224,27 @@ def _head(directory: Path, hidden_dim: int) -> dict[str, Any]:
     }
 
 
-def read_labels(directory: Path) -> list[str] | None:
+def read_labels(directory: Directory) -> list[str] | None:
     """The names of a classifier's classes, where `kerashub_writer` left them: the format itself has none."""
-    file = directory / "task.json"
-    labels = own_values(file).get("labels") if is_there(file) else None
+    file = directory / TASK
+    labels = own_values(directory, TASK).get("labels") if is_there(file) else None
     if labels is not None and not (isinstance(labels, list) and all(isinstance(name, str) for name in labels)):
         raise ValueError(f"{file}: labels should be a list of names, got {shown(labels)}")
     if labels is not None:
-        stored.check_labels(file, labels, number(file, _task(directory)[1], "num_classes", 0))
+        checks.check_labels(file, labels, number(file, _task(directory)[1], "num_classes", 0))
     return labels
 
 
-def _object(file: Path, class_name: str) -> Mapping[str, Any]:
-    """The config of a serialized object, which should be of that class."""
-    values = read_json(file)
+def _object(directory: Directory, name: str, class_name: str) -> Mapping[str, Any]:
+    """The config of the serialized object in a file, which should be of that class."""
+    file, values = directory / name, directory.json(name)
     if not is_of_kerashub(values, class_name):
         what = _class_name(file, values)
         raise ValueError(f"{file}: this is a {shown(what)}; pyroberta reads {class_name!r}")
     return _config(file, values)
 
 
-def read_preprocessor(directory: Path) -> dict[str, Any]:
+def read_preprocessor(directory: Directory) -> dict[str, Any]:
     """The settings of preprocessor.json; empty where there is none, or one of another kind.
 
     Warns:
@@ -247,10 +253,10 @@ def read_preprocessor(directory: Path) -> dict[str, Any]:
     Raises:
         ValueError: where it is no serialized object.
     """
-    file = directory / "preprocessor.json"
+    file = directory / PREPROCESSOR
     if not is_there(file):
         return {}
-    values = read_json(file)
+    values = directory.json(PREPROCESSOR)
     name, config = _class_name(file, values), _config(file, values)
     if name not in PREPROCESSORS:
         warnings.warn(
@@ -258,27 +264,27 @@ def read_preprocessor(directory: Path) -> dict[str, Any]:
             stacklevel=callers_level(),
         )
         return {}
-    return {key: config[key] for key in SETTINGS if key in config} | own_values(file)
+    return {key: config[key] for key in SETTINGS if key in config} | own_values(directory, PREPROCESSOR)
 
 
-def own_values(file: Path) -> dict[str, Any]:
+def own_values(directory: Directory, name: str) -> dict[str, Any]:
     """What `kerashub_writer` left in a JSON file for pyroberta alone; empty where it didn't write it.
 
     Raises:
         ValueError: where it isn't an object.
     """
-    values = read_json(file).get(OWN, {})
+    values = directory.json(name).get(OWN, {})
     if not isinstance(values, dict):
-        raise ValueError(f"{file}: {OWN} should be an object, it is a {type(values).__name__}")
+        raise ValueError(f"{directory / name}: {OWN} should be an object, it is a {type(values).__name__}")
     return values
 
 
-def has_tokenizer(directory: Path) -> bool:
+def has_tokenizer(directory: Directory) -> bool:
     """Whether the vocabulary is there."""
-    return all(is_there(directory / ASSETS / name) for name in ("vocabulary.json", "merges.txt"))
+    return all(is_there(directory / f"{ASSETS}/{name}") for name in ("vocabulary.json", "merges.txt"))
 
 
-def read_tokenizer(directory: Path, config: RobertaConfig) -> Tokenizer:
+def read_tokenizer(directory: Directory, config: RobertaConfig) -> Tokenizer:
     """The tokenizer in `directory`.
 
     Raises:
@@ -290,11 +296,11 @@ def read_tokenizer(directory: Path, config: RobertaConfig) -> Tokenizer:
 
     if not has_tokenizer(directory):
         raise FileNotFoundError(f"{directory} has no tokenizer ({ASSETS}/vocabulary.json and merges.txt)")
-    file = directory / "tokenizer.json"
-    settings = _object(file, "RobertaTokenizer") if is_there(file) else {}
-    own = own_values(file) if is_there(file) else {}
-    vocabulary = read_json(directory / ASSETS / "vocabulary.json")
-    merges = read_merges(directory / ASSETS / "merges.txt", len(vocabulary))
+    is_told = is_there(directory / TOKENIZER)
+    settings = _object(directory, TOKENIZER, "RobertaTokenizer") if is_told else {}
+    own = own_values(directory, TOKENIZER) if is_told else {}
+    vocabulary = directory.json(f"{ASSETS}/vocabulary.json")
+    merges = read_merges(directory / f"{ASSETS}/merges.txt", len(vocabulary))
     try:
         tokenizer = Tokenizer(
             vocabulary,
@@ -307,14 +313,14 @@ def read_tokenizer(directory: Path, config: RobertaConfig) -> Tokenizer:
         )
     except (TypeError, ValueError) as error:
         raise ValueError(f"{directory / ASSETS}: {error}") from None
-    stored.check_vocabulary(directory, tokenizer.vocabulary_size, config)
+    checks.check_vocabulary(directory, tokenizer.vocabulary_size, config)
     return tokenizer
 
 
 # --- weights ----------------------------------------------------------------------------------------------------------
 
 
-def read_params(directory: Path, config: RobertaConfig, dtype: DTypeLike = np.float32, seed: int = 0) -> Arrays:
+def read_params(directory: Directory, config: RobertaConfig, dtype: DTypeLike = np.float32, seed: int = 0) -> Arrays:
     """The parameters in `directory`: of the backbone from model.weights.h5 or its shards, of the head from
     task.weights.h5.
 
@@ -340,42 +346,42 @@ def read_params(directory: Path, config: RobertaConfig, dtype: DTypeLike = np.fl
     stored.refuse_differences(directory, tensors, {names[name][0]: names[name][1] for name in places})
     params = Arrays.of(config, dtype)
     if not head:
-        stored.warn_of_fresh_head(directory, HEAD, config, own)
+        checks.warn_of_fresh_head(directory, HEAD, config, own)
         initialise(params, config, seed=seed)
     for name, place in places.items():
         stored.Copy(tensors[place], params[name], transpose=name == "head.table").run()
     return params
 
 
-def _read_backbone(directory: Path, wanted: Mapping[str, Shape]) -> dict[str, Stored]:
+def _read_backbone(directory: Directory, wanted: Mapping[str, Shape]) -> dict[str, Stored]:
     if is_there(directory / WEIGHTS):
-        return read_h5(directory / WEIGHTS, wanted)
+        return hdf5.read(directory / WEIGHTS, wanted)
     if is_there(directory / INDEX):
         index = directory / INDEX
-        places = read_json(index).get("weight_map")
+        places = directory.json(INDEX).get("weight_map")
         if not isinstance(places, Mapping):
             raise ValueError(f"{index} should have a weight_map, got {shown(places)}")
         files = {str(file) for place in places.values() for file in (place if isinstance(place, list) else [place])}
         Budget(index).step("its shards", len(files))
         found: dict[str, Stored] = {}
         for name in sorted(files):
-            for path, tensor in read_h5(stored.beside(index, name), wanted).items():
+            for path, tensor in hdf5.read(stored.beside(index, name), wanted).items():
                 if path in found:
                     raise ValueError(
                         f"tensor {shown(path)} is in two shards of {directory}: {found[path].file.name}, {name}"
                     )
                 found[path] = tensor
         return found
-    raise FileNotFoundError(f"{directory} has neither {WEIGHTS} nor {INDEX}; it has {contents(directory)}")
+    raise FileNotFoundError(f"{directory} has neither {WEIGHTS} nor {INDEX}; it has {contents(directory.path)}")
 
 
-def _read_head(directory: Path, config: RobertaConfig, wanted: Mapping[str, Shape]) -> dict[str, Stored]:
+def _read_head(directory: Directory, config: RobertaConfig, wanted: Mapping[str, Shape]) -> dict[str, Stored]:
     """The head's tensors; empty where there is none."""
     file, files = directory / HEAD, HEAD_FILES[config.head]
     if not is_there(file) or _task(directory)[0] not in files.keras_classes:
         return {}
     layers = {_layer(path) for path in files.keras_names.values()}
-    return {path: tensor for path, tensor in read_h5(file, wanted).items() if _layer(path) in layers}
+    return {path: tensor for path, tensor in hdf5.read(file, wanted).items() if _layer(path) in layers}
 
 
 def _layer(path: str) -> str:
@@ -383,7 +389,7 @@ def _layer(path: str) -> str:
     return "/".join(path.split("/")[:2])
 
 
-def read_state(directory: Path, config: RobertaConfig) -> TrainingState:
+def read_state(directory: Directory, config: RobertaConfig) -> OptimizerState:
     """The state of Keras's Adam in task.weights.h5: iterations, learning rate, then m and v of each variable.
 
     KerasHub's presets don't say which optimizer it is of. Where `kerashub_writer` didn't either, it is Adam with
@@ -420,7 +426,7 @@ def read_state(directory: Path, config: RobertaConfig) -> TrainingState:
     if wrong:
         raise ValueError(f"{file}: the optimizer's arrays don't fit config.json: {stored.few(wrong, '; ')}")
     table_of_state = {tensor.name: tensor.shape for tensor in found}
-    read = read_h5(file, table_of_state)
+    read = hdf5.read(file, table_of_state)
     found = [read[name] for name in table_of_state]
     shape_of = shapes(config)
 
@@ -430,8 +436,7 @@ def read_state(directory: Path, config: RobertaConfig) -> TrainingState:
         return as_there(name, found[scalars + 2 * trained.index(name) + which].array(), shape_of[name])
 
     m, v = (ReadWhenAsked({name: partial(moment, name, which) for name in shape_of}) for which in range(2))
-    task = directory / "task.json"
-    own = own_values(task) if is_there(task) else {}
+    own = own_values(directory, TASK) if is_there(directory / TASK) else {}
     if "optimizer" not in own:
         rate = float(found[1].array()) if scalars == 2 else 5e-5
         own = {"optimizer": {"name": "adam", "learning_rate": rate}}
@@ -446,195 +451,8 @@ def read_state(directory: Path, config: RobertaConfig) -> TrainingState:
 def _look_at_variables(file: Path) -> list[Stored]:
     """The optimizer's, in their order; of packed ones the shapes alone."""
     prefix = "optimizer/vars/"
-    variables = {path: tensor for path, tensor in read_h5(file, {}).items() if path.startswith(prefix)}
+    variables = {path: tensor for path, tensor in hdf5.read(file, {}).items() if path.startswith(prefix)}
     try:
         return [variables[f"{prefix}{i}"] for i in range(len(variables))]
     except KeyError as error:
         raise ValueError(f"{file} lacks {error} of the optimizer's {len(variables)} arrays") from None
-
-
-DEEPEST = 16  # groups in each other
-KINDS = {"float32": "F32", "float64": "F64", "float16": "F16", "bfloat16": "BF16", "int32": "I32", "int64": "I64"}
-FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32"}  # others are libraries that HDF5 would load
-LONGEST_MARK = 64  # bytes of the attribute that tells bfloat16
-MOST_ATTRIBUTES = 2  # of a dataset whose mark is looked for; Keras writes one
-TIMES_HEADER = 16  # bytes that libhdf5 makes and keeps for one of an object's header
-
-
-def read_h5(file: Path, wanted: Mapping[str, Shape]) -> dict[str, Stored]:
-    """Every dataset of an HDF5 file by its path, unread where it lies in one piece. `layers/` may have its old name.
-
-    Nothing outside the file is looked at: links, external storage and virtual datasets are refused.
-
-    Args:
-        file: to read.
-        wanted: the paths and shapes that are asked for. What is packed is unpacked for these alone; of other paths, and
-            of other shapes, there is only what the file says of them, for the error that refuses them.
-
-    Raises:
-        ImportError: where h5py isn't installed, telling how to get it.
-        ValueError: for a damaged file, one that refers to others, and one that lacks numbers that it tells of.
-        OverBudget: for one that asks for more than its reader may take.
-    """
-    there = stored.open_bytes(file)
-    h5py = import_h5py(file.name)
-    try:
-        opened = h5py.File(file, "r")
-    except (OSError, RuntimeError, KeyError, ValueError) as error:
-        raise ValueError(f"{file} is damaged or no HDF5 file: {clipped(str(error))}") from None
-    budget = Budget(file, there.size, items=len(wanted))
-    with opened:
-        try:
-            found = {}
-            for name, dataset in _datasets(opened, file, "", set(), budget):
-                path = re.sub("^_layer_checkpoint_dependencies/", "layers/", name)
-                found[path] = _stored(file, name, dataset, there, wanted.get(path), budget)
-            return found
-        except (OSError, RuntimeError, KeyError, TypeError, ValueError, OverflowError, zlib.error) as error:
-            if str(file) in str(error):
-                raise  # it is ours
-            raise ValueError(f"{file} is damaged: {clipped(str(error))}") from None
-
-
-def import_h5py(what: str) -> Any:
-    """The package that reads and writes HDF5.
-
-    Raises:
-        ImportError: where it isn't installed, telling how to get it.
-    """
-    try:
-        import h5py
-    except ImportError:
-        raise ImportError(
-            f"{what} is HDF5, which takes the package h5py: python -m pip install 'pyroberta[keras]'"
-        ) from None
-    return h5py
-
-
-def _datasets(group: Any, file: Path, path: str, seen: set[int], budget: Budget) -> Iterator[tuple[str, Any]]:
-    """The datasets below a group. `seen`: addresses of the objects met before, none of which has two names."""
-    import h5py
-
-    if path.count("/") > DEEPEST:
-        raise ValueError(f"{file}: groups lie {path.count('/')} deep in each other, at {shown(path)}: that is no model")
-    budget.step(f"the group {shown(path)}", len(group))
-    for key in group:
-        name = f"{path}/{key}" if path else str(key)
-        if not isinstance(group.get(key, getlink=True), h5py.HardLink):
-            raise ValueError(f"{file}: {shown(name)} is a link to elsewhere, which isn't followed")
-        info = h5py.h5o.get_info(group.id, key if isinstance(key, bytes) else key.encode())  # which opens nothing
-        if info.addr in seen:
-            raise ValueError(f"{file}: {shown(name)} is a second name of what was met before, which isn't followed")
-        seen.add(info.addr)
-        budget.make(f"the header of {shown(name)}", TIMES_HEADER * info.hdr.space.total)
-        if info.type == h5py.h5o.TYPE_DATASET and info.hdr.mesg.shared:
-            # thousands of datasets may share a type of a thousand parts, which libhdf5 makes anew for each
-            raise ValueError(f"{file}: {shown(name)} shares its type with others, which isn't followed")
-        item = group[key]
-        if isinstance(item, h5py.Group):
-            yield from _datasets(item, file, name, seen, budget)
-        elif isinstance(item, h5py.Dataset):
-            yield name, item
-
-
-def _stored(file: Path, path: str, dataset: Any, there: FileBytes, wanted: Shape | None, budget: Budget) -> Stored:
-    shape = dataset.shape
-    if shape is None:
-        raise ValueError(f"{file}: {shown(path)} has no shape and no numbers")
-    plan = dataset.id.get_create_plist()
-    if plan.get_external_count() or plan.get_layout() not in _layouts():
-        raise ValueError(f"{file}: the numbers of {shown(path)} lie in another file, which isn't opened")
-    kind, item = _kind(dataset, tuple(shape) == wanted)
-    size = math.prod(shape) * item
-    start = dataset.id.get_offset()
-    data: Source = there[:0]
-    if kind not in KINDS.values() or not size:
-        pass  # refused where it is asked for
-    elif start is not None:
-        if start + size > there.size:
-            raise ValueError(
-                f"{file} is cut short: {shown(path)} should lie at bytes {start} to {start + size} of {there.size}"
-            )
-        data = there[start : start + size]
-    elif tuple(shape) == wanted:
-        _check_pieces(file, path, dataset, plan, there, size, budget)
-        data = dataset[()].reshape(-1).view(np.uint8)
-    return Stored(path, kind, tuple(shape), data, file)
-
-
-@lru_cache(maxsize=1)
-def _layouts() -> dict[int, str]:
-    """How numbers may lie in their own file."""
-    import h5py
-
-    return {h5py.h5d.COMPACT: "compact", h5py.h5d.CONTIGUOUS: "contiguous", h5py.h5d.CHUNKED: "chunked"}
-
-
-def _kind(dataset: Any, is_wanted: bool) -> tuple[str, int]:
-    """The element type as `Stored` names it, or another name for one that isn't read, and its size in bytes.
-
-    Classes that may be made of others, such as records, are not looked into; nor are the attributes of what isn't
-    wanted.
-    """
-    from h5py import h5t
-
-    there = dataset.id.get_type()
-    others = {h5t.STRING: "texts", h5t.COMPOUND: "records", h5t.ENUM: "names", h5t.ARRAY: "arrays"}
-    if there.get_class() in (h5t.INTEGER, h5t.FLOAT):
-        name = str(dataset.dtype)
-        return KINDS.get(name, clipped(name, 40)), dataset.dtype.itemsize
-    if there.get_class() == h5t.OPAQUE and there.get_size() == 2:
-        return ("BF16" if is_wanted and _mark(dataset) == b"bfloat16" else "opaque bytes"), 2
-    return others.get(there.get_class(), "objects"), there.get_size()
-
-
-def _mark(dataset: Any) -> bytes:
-    """The attribute `dtype`, where it is one short text: nothing else is read, whatever an attribute says it is."""
-    from h5py import h5a, h5t
-
-    if h5a.get_num_attrs(dataset.id) > MOST_ATTRIBUTES or not h5a.exists(dataset.id, b"dtype"):
-        return b""
-    mark = h5a.open(dataset.id, b"dtype")
-    kind = mark.get_type()
-    if kind.get_class() != h5t.STRING or mark.get_space().get_simple_extent_npoints() != 1:
-        return b""
-    if not kind.is_variable_str() and kind.get_size() > LONGEST_MARK:
-        return b""
-    found = np.zeros((), mark.dtype)
-    mark.read(found)
-    value: Any = found[()]
-    return value.encode() if isinstance(value, str) else bytes(value)
-
-
-def _check_pieces(file: Path, path: str, dataset: Any, plan: Any, whole: FileBytes, size: int, budget: Budget) -> None:
-    """That the pieces in which a dataset lies are all there, and hold no more, packed or not, than it is itself.
-
-    What was never written HDF5 makes up: a few bytes can tell of terabytes of fill values.
-    """
-    if dataset.chunks is None:
-        there = dataset.id.get_storage_size()  # within the object's header; 0 where nothing was ever written
-        if there < size:
-            raise ValueError(
-                f"{file}: {shown(path)} should have {size} bytes, and {there} of them are there: it was never written"
-            )
-        budget.make(shown(path), size)
-        return
-    filters = [plan.get_filter(i)[0] for i in range(min(plan.get_nfilters(), len(FILTERS) + 1))]
-    if not set(filters) <= set(FILTERS) or len(set(filters)) < len(filters):
-        raise ValueError(f"{file}: {shown(path)} is packed by the filters {filters}; known are {FILTERS}, each once")
-    count = math.prod(-(-n // m) for n, m in zip(dataset.shape, dataset.chunks, strict=True))
-    chunk_size = math.prod(dataset.chunks) * dataset.dtype.itemsize
-    budget.make(f"{shown(path)}, in {count} chunks,", 2 * count * chunk_size)
-    budget.step(f"{shown(path)}, in {count} chunks,", count)
-    there = dataset.id.get_num_chunks()
-    if there < count:
-        raise ValueError(f"{file}: {shown(path)} should have {count} chunks, and {there} of them were ever written")
-    for i in range(there if 1 in filters else 0):
-        chunk = dataset.id.get_chunk_info(i)
-        packed = whole[chunk.byte_offset : chunk.byte_offset + chunk.size].read()
-        if (
-            len(zlib.decompressobj().decompress(packed.data, chunk_size + 5)) > chunk_size + 4
-        ):  # 4 bytes are a sum to check
-            raise ValueError(
-                f"{file} is damaged: a chunk of {shown(path)} has more packed in it than {chunk_size} bytes"
-            )

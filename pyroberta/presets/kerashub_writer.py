@@ -19,12 +19,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from pyroberta.formats import hdf5_writer
+from pyroberta.formats.encoding import dtype_name, stored_type
+from pyroberta.formats.hdf5 import import_h5py
+from pyroberta.formats.new_files import NewFile
+from pyroberta.formats.shards import parse_size, split
 from pyroberta.model.callers import callers_level
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.heads import has_classes, head_of, title
 from pyroberta.model.parameters import Arrays, is_backbone
-from pyroberta.presets import hdf5_writer
-from pyroberta.presets.encoding import dtype_name, stored_type
 from pyroberta.presets.heads import HEAD_FILES, MASKED_LM
 from pyroberta.presets.kerashub import (
     ASSETS,
@@ -37,14 +40,11 @@ from pyroberta.presets.kerashub import (
     SETTINGS,
     WEIGHTS,
     as_there,
-    import_h5py,
     in_keras_order,
     renaming,
 )  # fmt: skip
-from pyroberta.presets.shards import parse_size, split
-from pyroberta.presets.training_state import TrainingState
+from pyroberta.presets.optimizer_state import OptimizerState
 from pyroberta.presets.writing import Contents, json_file, write_preset
-from pyroberta.text.new_files import NewFile
 
 if TYPE_CHECKING:
     from pyroberta.text.tokenizer import Tokenizer
@@ -263,7 +263,7 @@ def _backbone(contents: Contents, dtype: str, limit: int) -> dict[str, NewFile]:
     return made
 
 
-def _variables(config: RobertaConfig, state: TrainingState | None) -> dict[str, NDArray[Any]]:
+def _variables(config: RobertaConfig, state: OptimizerState | None) -> dict[str, NDArray[Any]]:
     """What Keras's Adam keeps: iterations, the rate unless it follows a schedule, then m and v of each variable."""
     if state is None:
         return {}

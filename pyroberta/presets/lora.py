@@ -34,17 +34,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pyroberta.formats import hdf5, hdf5_writer, safetensors_io
 from pyroberta.formats.files import as_path, is_there, number, read_json, shown
+from pyroberta.formats.new_files import place_of, replace_files
+from pyroberta.formats.stored import FLOATS, Copy, Stored, few, refuse_non_finite
 from pyroberta.model.callers import callers_level
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.parameters import Arrays, is_lora, shapes
-from pyroberta.presets import hdf5_writer, safetensors_io
-from pyroberta.presets.kerashub import import_h5py
-from pyroberta.presets.marks import ADAPTER, hint_of_inside
+from pyroberta.presets.detect import ADAPTER, hint_of_inside
 from pyroberta.presets.renaming import without_shared_prefix
-from pyroberta.presets.stored import FLOATS, Copy, Stored, few, refuse_non_finite
 from pyroberta.presets.writing import json_file
-from pyroberta.text.new_files import place_of, replace_files
 
 CONFIG, WEIGHTS, PICKLE = "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"
 KERASHUB = ".lora.h5"
@@ -143,7 +142,7 @@ def write(path: Path | str, config: RobertaConfig, params: Mapping[str, NDArray[
         FileExistsError: where `path` is a file, or holds other things than an adapter.
         OSError: where there is no room, telling the bytes needed and free.
     """
-    from pyroberta.presets.atomic import replace_directory
+    from pyroberta.formats.atomic import replace_directory
 
     if str(path).endswith(KERASHUB):
         _write_kerashub(place_of(path), config, params)
@@ -164,7 +163,7 @@ def write(path: Path | str, config: RobertaConfig, params: Mapping[str, NDArray[
     }
     factors = {_theirs(name): array.T for name, array in params.items() if is_lora(name)}
     files = {CONFIG: json_file(values), WEIGHTS: safetensors_io.new_file(factors)}
-    replace_directory(path, files, (), ADAPTER)
+    replace_directory(path, files, ADAPTER)
 
 
 def read(path: Path | str, config: RobertaConfig) -> tuple[RobertaConfig, dict[str, NDArray[Any]]]:
@@ -189,7 +188,7 @@ def read(path: Path | str, config: RobertaConfig) -> tuple[RobertaConfig, dict[s
     path = as_path(path)
     if path.name.endswith(KERASHUB):
         return _read_kerashub(path, config)
-    from pyroberta.presets.atomic import readable
+    from pyroberta.formats.atomic import readable
 
     directory = readable(path)
     if not is_there(directory) or not directory.is_dir():
@@ -264,7 +263,7 @@ def _refuse_other_adapters(file: Path, values: Mapping[str, Any]) -> None:
 def _tensors(directory: Path) -> dict[str, Stored]:
     """The tensors of an adapter by PEFT's names, without what all names have in front of PEFT's own prefix."""
     if not is_there(directory / WEIGHTS) and is_there(directory / PICKLE):
-        from pyroberta.presets import torch_io  # here, as few have need of it, and it takes a while to import
+        from pyroberta.formats import torch_io  # here, as few have need of it, and it takes a while to import
 
         tensors = torch_io.read_tensors(directory / PICKLE)
     else:
@@ -419,11 +418,9 @@ def _refuse_differences(file: Path, wanted: Mapping[str, Any], found: Mapping[st
 
 
 def _read_kerashub(file: Path, config: RobertaConfig) -> tuple[RobertaConfig, dict[str, NDArray[Any]]]:
-    from pyroberta.presets.kerashub import read_h5
-
     if not is_there(file):
         raise FileNotFoundError(f"there is no file {str(file)!r} to load LoRA weights from")
-    stored = read_h5(file, {"lora/vars/rank": ()})  # a look: all shapes, and one number
+    stored = hdf5.read(file, {"lora/vars/rank": ()})  # a look: all shapes, and one number
     ranks = stored.pop("lora/vars/rank", None)
     if ranks is None or ranks.shape != ():
         raise ValueError(f"{file} has no lora/vars/rank, so it is not what KerasHub's save_lora_weights writes")
@@ -436,7 +433,7 @@ def _read_kerashub(file: Path, config: RobertaConfig) -> tuple[RobertaConfig, di
         for target in KERASHUB_INDEX:
             wanted |= {_kerashub_place(i, target, "a"): (C, H, r), _kerashub_place(i, target, "b"): (r, D)}
     _refuse_differences(file, wanted, {name: tensor.shape for name, tensor in stored.items()})
-    stored = read_h5(file, wanted)  # before the arrays are made: the rank is the file's own claim
+    stored = hdf5.read(file, wanted)  # before the arrays are made: the rank is the file's own claim
     theirs = Arrays(wanted, np.float64)
     for name in wanted:
         Copy(stored[name], theirs[name]).run()
@@ -450,7 +447,7 @@ def _read_kerashub(file: Path, config: RobertaConfig) -> tuple[RobertaConfig, di
 
 
 def _write_kerashub(file: Path, config: RobertaConfig, params: Mapping[str, NDArray[Any]]) -> None:
-    import_h5py(file.name)
+    hdf5.import_h5py(file.name)
     others = [target for target in config.lora_targets if target not in KERASHUB_INDEX]
     if others:
         raise ValueError(

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import TypeVar
 
+from pyroberta.formats.stored import Copy, Stored
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.parameters import Arrays, Shape, shapes, split_layer
-from pyroberta.presets.stored import Copy, Stored
 
 # A parameter's name here: its name there, and whether it is transposed there. `#` is the layer's number in a pattern.
 Names = Mapping[str, tuple[str, bool]]

@@ -6,11 +6,12 @@ import os
 import tempfile
 from pathlib import Path
 
+from pyroberta.formats.directory import Directory
 from pyroberta.formats.files import is_there
-from pyroberta.presets import hf, hub, kerashub
+from pyroberta.formats.stored import beside
+from pyroberta.presets import hub, kerashub
+from pyroberta.presets.detect import detect
 from pyroberta.presets.model_card import model_card
-from pyroberta.presets.registry import detect
-from pyroberta.presets.stored import beside
 
 CARD = "README.md"
 BESIDE = ("LICENSE", "LICENSE.txt", "LICENSE.md", "NOTICE")
@@ -46,27 +47,27 @@ def upload(
         ValueError: for a handle that isn't formed so, and a directory that is no preset of a RoBERTa.
         ImportError, PermissionError, ConnectionError, OSError: as `hub.download`.
     """
-    directory = Path(directory)
+    directory = Directory(Path(directory))
     scheme = handle.partition("://")[0]
     if scheme not in SENDERS or "://" not in handle:
         raise ValueError(
             f"{handle!r} is no place to upload to: that is hf://ORGANISATION/NAME or "
             "kaggle://OWNER/MODEL/FRAMEWORK/VARIATION"
         )
-    if not directory.is_dir():
+    if not directory.path.is_dir():
         raise FileNotFoundError(f"{directory}: there is no such directory to upload")
-    reader = detect(directory)
-    config = reader.read_config(directory)
-    files = hub.files(hub.in_directory(directory), state=True)
-    if files == hub.files(hub.in_directory(directory), weights=False, state=True):
+    format, fetch = detect(directory), hub.in_directory(directory)
+    config = format.read_config(directory)
+    files = hub.files(fetch, directory, format.FILES, state=True)
+    if not hub.weight_files(fetch, directory, format.FILES):
         raise FileNotFoundError(f"{directory} has no weights to upload, only {', '.join(file.name for file in files)}")
-    for index in files:
-        if index.name in (hf.INDEX, f"{hf.PICKLE}.index.json", kerashub.INDEX):
-            for shard in hub.shards_of(index):
-                beside(index, shard)
-    named = {file.relative_to(directory).as_posix(): file for file in files}
+    for file in files:
+        if file.name in [index for _, index in format.FILES.weights]:
+            for shard in hub.shards_of(directory, file.name):
+                beside(file, shard)
+    named = {file.relative_to(directory.path).as_posix(): file for file in files}
     named |= {name: directory / name for name in (CARD, *BESIDE) if is_there(directory / name)}
-    formats = ["keras_hub"] if reader is kerashub else ["transformers"]
+    formats = ["keras_hub"] if format is kerashub else ["transformers"]
     card = model_card(config, handle, formats=formats, licence=licence, trained_from=trained_from)
     return SENDERS[scheme](handle, named, card, private, licence, message)
 

@@ -7,17 +7,22 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
+from numpy.typing import DTypeLike
+
+from pyroberta.formats.atomic import check_place, check_replaceable, replace_directory
+from pyroberta.formats.directory import Directory
+from pyroberta.formats.new_files import NewFile, place_of
+from pyroberta.formats.stored import few
 from pyroberta.model.callers import callers_level
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.parameters import Arrays, shapes
-from pyroberta.presets.marks import CONFIG, is_kerashub, refuse_fairseq
-from pyroberta.presets.stored import check_vocabulary, few
-from pyroberta.text.new_files import NewFile, place_of
+from pyroberta.presets.checks import check_vocabulary
+from pyroberta.presets.detect import CONFIG, PRESET, is_kerashub, refuse_fairseq
 
 if TYPE_CHECKING:
-    from pyroberta.presets.training_state import TrainingState
+    from pyroberta.presets.optimizer_state import OptimizerState
     from pyroberta.text.tokenizer import Tokenizer
 
 # The names that are written, in either format, as regular expressions: of the model, the tokenizer, the preprocessor.
@@ -33,6 +38,41 @@ TOKENIZER_FILES = (
 PREPROCESSOR_FILES = (r"pyroberta_preprocessor\.json", r"preprocessor\.json")
 # What others write of a model, and stays: its weights are then the old ones.
 OTHERS_WEIGHTS = ("pytorch_model*", "tf_model*", "flax_model*", "rust_model*", "model.pt", "checkpoint_*.pt")
+
+
+class Writer(Protocol):
+    """What a function that writes a format is."""
+
+    def __call__(
+        self,
+        directory: Path | str,
+        contents: Contents,
+        *,
+        dtype: DTypeLike | str = "float32",
+        max_shard_size: float | str | None = "5GB",
+    ) -> None:
+        """Writes a preset, atomically."""
+
+
+def writer(format: str) -> Writer:
+    """What writes that format.
+
+    Raises:
+        ValueError: for a name that is none.
+
+    >>> writer("onnx")
+    Traceback (most recent call last):
+    ValueError: format must be 'hf' or 'keras', got 'onnx'
+    """
+    if format == "hf":
+        from pyroberta.presets import hf
+
+        return hf.write
+    if format == "keras":
+        from pyroberta.presets import kerashub_writer
+
+        return kerashub_writer.write
+    raise ValueError(f"format must be 'hf' or 'keras', got {format!r}")
 
 
 @dataclass(frozen=True)
@@ -53,7 +93,7 @@ class Contents:
     params: Arrays
     tokenizer: Tokenizer | None = None
     preprocessor: Mapping[str, Any] | None = None
-    state: TrainingState | None = None
+    state: OptimizerState | None = None
     head: bool = True
     labels: Sequence[str] | None = None
 
@@ -81,8 +121,6 @@ def write_preset(
     Warns:
         UserWarning: where weights in other formats stay, which are the old model's.
     """
-    from pyroberta.presets.atomic import replace_directory
-
     place = place_of(directory)
     table, wanted = contents.params.table, shapes(contents.config)
     if table != wanted:
@@ -95,7 +133,7 @@ def write_preset(
     owned += TOKENIZER_FILES if is_other or contents.tokenizer is not None else ()
     owned += PREPROCESSOR_FILES if is_other or contents.preprocessor is not None else ()
     refuse_fairseq(place)
-    replace_directory(place, files(), owned)
+    replace_directory(place, files(), PRESET, owned)
     old = sorted(file.name for pattern in OTHERS_WEIGHTS for file in place.glob(pattern))
     if old:
         warnings.warn(
@@ -105,9 +143,21 @@ def write_preset(
         )
 
 
+def check_saveable(path: Path) -> None:
+    """That a preset can be saved to `path`, as far as can be told now: for a look before the work begins.
+
+    Raises:
+        FileExistsError, NotADirectoryError, ValueError: as `replacing_directory`.
+        OSError: where nothing can be made there, of the kind that the system gave.
+    """
+    refuse_fairseq(place_of(path))
+    check_replaceable(path, PRESET)
+    check_place(path)
+
+
 def _is_of_other_format(directory: Path, in_kerashub: bool) -> bool:
     try:
-        return (directory / CONFIG).is_file() and is_kerashub(directory) is not in_kerashub
+        return (directory / CONFIG).is_file() and is_kerashub(Directory(directory)) is not in_kerashub
     except ValueError:  # broken: of none
         return True
 

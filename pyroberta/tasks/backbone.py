@@ -14,6 +14,8 @@ from numpy import ndarray as Array
 
 from pyroberta.backends import get_ops
 from pyroberta.data.inputs import check_features, padding_mask
+from pyroberta.formats.encoding import numpy_name
+from pyroberta.formats.interrupts import uninterrupted
 from pyroberta.model.attributes import (
     MODEL,
     Checked,
@@ -27,7 +29,7 @@ from pyroberta.model.attributes import (
 from pyroberta.model.batch import pack_padded, unpack
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.encoder import encoder_forward
-from pyroberta.model.guard import WriteGuard, uninterrupted
+from pyroberta.model.guard import WriteGuard
 from pyroberta.model.hints import hinting
 from pyroberta.model.initial_values import initialise
 from pyroberta.model.lora import merged, with_lora
@@ -37,14 +39,13 @@ from pyroberta.model.parameters import (
     check_room,
     is_backbone,
     is_lora,
-    numpy_name,
     resized,
     select,
     shapes,
 )
 from pyroberta.ops import Ops
 from pyroberta.ops.precision import PRECISIONS, Precision
-from pyroberta.presets.registry import load, writer
+from pyroberta.presets.preset import open_preset
 
 _NEW_RATE = "set config to dataclasses.replace(backbone.config, dropout=...)"
 _SHAPE = "it decides the parameters' shapes, so make another Backbone"
@@ -207,8 +208,11 @@ class Backbone(Checked):
             changes["head_name"] = head_name
         policy = policy_of(dtype)
         get_ops(backend, policy.name)  # it may not be there: before much is read
-        config, params, _ = load(preset, policy.stored, load_weights, load_tokenizer=False, changes=changes, seed=seed)
-        if params is None:
+        opened = open_preset(preset, weights=load_weights)
+        config = replace(opened.config, **changes)
+        if load_weights:
+            params = opened.weights(policy.stored, config=config, seed=seed)
+        else:
             params = Arrays.of(config, policy.stored)
             initialise(params, config, initializer, seed)
         return cls.from_parts(config, params, backend, policy.name)
@@ -229,7 +233,7 @@ class Backbone(Checked):
         Raises:
             ValueError, ImportError: see there.
         """
-        from pyroberta.presets.writing import Contents
+        from pyroberta.presets.writing import Contents, writer
 
         write, contents = writer(format), Contents(*merged(self.config, self.params), head=False)
         write(os.fspath(directory), contents, dtype=dtype, max_shard_size=max_shard_size)

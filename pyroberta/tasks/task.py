@@ -13,6 +13,7 @@ from numpy import ndarray as Array
 
 from pyroberta.data.inputs import InputReader
 from pyroberta.formats.budget import clipped
+from pyroberta.formats.interrupts import uninterrupted
 from pyroberta.model.attributes import (
     MODEL,
     Checks,
@@ -20,12 +21,11 @@ from pyroberta.model.attributes import (
     of_ours,
     true_or_false,
 )
-from pyroberta.model.guard import uninterrupted
 from pyroberta.model.heads import same_head, title
 from pyroberta.model.hints import did_you_mean, hinting
 from pyroberta.model.lora import merged
-from pyroberta.presets import registry
-from pyroberta.presets.registry import PRESETS, Preset, is_handle, resolve, training_state, writer
+from pyroberta.presets.built_in import PRESETS, BuiltIn
+from pyroberta.presets.preset import Preset, open_preset
 from pyroberta.tasks.backbone import Backbone
 from pyroberta.text.preprocessor import Preprocessor
 from pyroberta.text.tokenizer import Tokenizer
@@ -79,7 +79,7 @@ class Task(Trainer, ABC):
     'MaskedLM'
     """
 
-    presets: Mapping[str, Preset] = PRESETS
+    presets: Mapping[str, BuiltIn] = PRESETS
     head: ClassVar[str]  # its name in `model.heads.HEADS`
     of_head: ClassVar[dict[str, type[Task]]] = {}  # the first class that was made for each head
     preprocessor_kind: ClassVar[type[Preprocessor]]
@@ -173,16 +173,32 @@ class Task(Trainer, ABC):
             "initializer": initializer,
             "seed": seed,
         }
+        opened = cls._open(preset, load_weights=load_weights, load_optimizer=load_optimizer)
         if cls is Task:
-            kind: Any = Task.of_head[registry.stored_config(preset).head]
-            found: Own = kind.from_preset(preset, preprocessor=preprocessor, **options)
+            kind: Any = Task.of_head[opened.config.head]
+            found: Own = kind.from_preset(opened, preprocessor=preprocessor, **options)
             return found
-        return cls._loaded(preset, preprocessor, num_classes=None, **options)
+        return cls._loaded(opened, preprocessor, num_classes=None, **options)
+
+    @staticmethod
+    def _open(
+        preset: str | os.PathLike[str],
+        weights: bool = True,
+        *,
+        load_weights: bool = True,
+        load_optimizer: bool = False,
+        **_: Any,
+    ) -> Preset:
+        """The preset, opened once for all that is read of it. `weights`: False where they may not be needed yet."""
+        load_weights = true_or_false("load_weights", load_weights)
+        if true_or_false("load_optimizer", load_optimizer) and not load_weights:
+            raise ValueError("load_optimizer=True goes on from the preset's weights: leave out load_weights=False")
+        return open_preset(preset, weights=weights and load_weights)
 
     @classmethod
     def _loaded(
         cls: type[Own],
-        preset: str | os.PathLike[str],
+        preset: Preset,
         preprocessor: Preprocessor | None,
         *,
         load_weights: bool = True,
@@ -191,18 +207,12 @@ class Task(Trainer, ABC):
         **options: Any,
     ) -> Own:
         """The task of that class; `options` are those of `Backbone.from_preset`."""
-        load_weights = true_or_false("load_weights", load_weights)
-        if true_or_false("load_optimizer", load_optimizer) and not load_weights:
-            raise ValueError("load_optimizer=True goes on from the preset's weights: leave out load_weights=False")
-        name = os.fspath(preset)
-        if load_weights or is_handle(preset):
-            preset = resolve(preset, load_weights, load_optimizer)  # once: it may ask a hub
         backbone = Backbone.from_preset(
             preset, load_weights=load_weights, seed=seed or 0, head_name=cls.head, **options
         )
         if preprocessor is FROM_PRESET:
             preprocessor = cls.preprocessor_kind.from_preset(preset)
-        state = training_state(preset, backbone.config) if load_optimizer else None
+        state = preset.optimizer_state if load_optimizer else None
         if seed is None:
             seed = state.seed if state else 0
         task = cls._made(backbone, preprocessor, seed)
@@ -211,9 +221,9 @@ class Task(Trainer, ABC):
                 task.optimizer = optimizers.restored(state.optimizer, vars(state), backbone.params)
             except ValueError as error:
                 why = clipped(str(error), 800)  # the config in it may be long
-                raise ValueError(f"the state of training in {os.fspath(preset)} can't be used: {why}") from None
-        if load_weights and (is_handle(name) or name in PRESETS):
-            task._trained_from = name
+                raise ValueError(f"the state of training in {preset} can't be used: {why}") from None
+        if load_weights and preset.is_published:
+            task._trained_from = preset.name
         return task
 
     def __init_subclass__(cls, **keywords: Any) -> None:
@@ -342,8 +352,8 @@ class Task(Trainer, ABC):
         Warns:
             UserWarning: for what KerasHub will do otherwise, and where weights in other formats stay in the directory.
         """
-        from pyroberta.presets.training_state import TrainingState
-        from pyroberta.presets.writing import Contents
+        from pyroberta.presets.optimizer_state import OptimizerState
+        from pyroberta.presets.writing import Contents, writer
 
         write = writer(format)
         tokenizer = self.preprocessor.tokenizer if self.preprocessor else None
@@ -356,7 +366,7 @@ class Task(Trainer, ABC):
                     "or save without include_optimizer"
                 )
             optimizer = self.optimizer
-            state = TrainingState(optimizer.get_saved_config(), seed=self.seed, **optimizer.state_dict())
+            state = OptimizerState(optimizer.get_saved_config(), seed=self.seed, **optimizer.state_dict())
         model = merged(self.backbone.config, self.backbone.params)
         contents = Contents(*model, tokenizer, settings, state, labels=self.labels)
         write(os.fspath(directory), contents, dtype=dtype, max_shard_size=max_shard_size)

@@ -14,7 +14,6 @@ from pyroberta.data.classifier_inputs import ClassifierInputs, packed_features
 from pyroberta.model.attributes import Reasons, whole_number
 from pyroberta.model.batch import Batch, pack
 from pyroberta.model.heads import head_of
-from pyroberta.presets import registry
 from pyroberta.tasks.backbone import Backbone
 from pyroberta.tasks.inference import logits_at
 from pyroberta.tasks.task import FROM_PRESET, Task
@@ -131,18 +130,19 @@ class TextClassifier(Task):
                 f"dropout and classifier_dropout are two names of the head's rate; got {dropout!r} and "
                 f"{classifier_dropout!r}. The encoder's rate is set by Backbone.from_preset(..., dropout=...)"
             )
-        own = registry.stored_config(preset)
+        opened = cls._open(preset, num_classes is not None, **options)
+        own = opened.config
         stored = own.num_classes if own.head == cls.head else None
         if num_classes is None and stored is None:
-            raise ValueError(f"preset {os.fspath(preset)!r} is no classifier: give num_classes=, for a fresh head")
+            raise ValueError(f"preset {opened.name!r} is no classifier: give num_classes=, for a fresh head")
         classes = stored if num_classes is None else num_classes
         options |= {
             "num_classes": classes,
             "classifier_dropout": dropout if classifier_dropout is None else classifier_dropout,
         }
         if labels is None and classes == stored:
-            labels = registry.labels(preset)
-        found = cls._loaded(preset, preprocessor, seed=seed, **options)
+            labels = opened.labels
+        found = cls._loaded(opened, preprocessor, seed=seed, **options)
         found.labels = _names(labels, found.num_classes)
         return found
 

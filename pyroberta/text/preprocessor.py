@@ -16,6 +16,7 @@ from pyroberta.model.attributes import LAYER, Check, Checked, Checks, Reasons, t
 from pyroberta.model.batch import Batch, Padded, pack, pad
 from pyroberta.model.callers import callers_level
 from pyroberta.model.guard import fork_safe_lock
+from pyroberta.text import hooks
 from pyroberta.text.given import bytes_error, names_a_file, opened, refuse_endless, refuse_rows
 from pyroberta.text.long_texts import LongTexts
 from pyroberta.text.masking import COUNTS, DRAWS, corrupt, number_words, select, word_edges
@@ -133,12 +134,9 @@ class Preprocessor(Checked):
         >>> preprocessor.sequence_length, preprocessor.tokenizer.vocabulary_size
         (128, 50265)
         """
-        from pyroberta.presets.registry import load, preprocessor_settings
-
-        config, _, held = load(preset, load_weights=False, load_tokenizer=tokenizer is None)
-        tokenizer = tokenizer or held
-        assert tokenizer is not None  # load raises where there is none
-        found = {key: value for key, value in preprocessor_settings(preset).items() if key in cls.settings}
+        held = hooks.open_preset(preset, weights=False)
+        config, tokenizer = held.config, held.tokenizer if tokenizer is None else tokenizer
+        found = {key: value for key, value in held.preprocessor_settings.items() if key in cls.settings}
         settings = {"sequence_length": min(512, config.max_sequence_length), **found}
         try:
             made = cls(tokenizer, **(settings | overrides))

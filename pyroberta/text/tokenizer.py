@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyroberta.formats.budget import shown
+from pyroberta.formats.directory import Directory
 from pyroberta.model.attributes import LAYER, Checked, Checks, Reasons, true_or_false
 from pyroberta.model.guard import fork_safe_lock
+from pyroberta.text import hooks
 from pyroberta.text.bpe import merge
 from pyroberta.text.byte_level import (
     BYTE_CHARACTERS,
@@ -26,7 +28,7 @@ from pyroberta.text.given import opened, refuse_endless, refuse_rows
 from pyroberta.text.literals import Literals
 
 if TYPE_CHECKING:
-    from pyroberta.text.new_files import NewFile
+    from pyroberta.formats.new_files import NewFile
 
 Span = tuple[int, int]
 
@@ -513,10 +515,7 @@ class Tokenizer(Checked):
         >>> Tokenizer.from_preset("roberta_base_en").encode("The capital of France is <mask>.")
         [0, 133, 812, 9, 1470, 16, 50264, 4, 2]
         """
-        from pyroberta.presets.registry import load
-
-        _, _, tokenizer = load(preset, load_weights=False)
-        assert tokenizer is not None  # load raises where there is none
+        tokenizer: Tokenizer = hooks.open_preset(preset, weights=False).tokenizer
         return cls(**(tokenizer._arguments() | options)) if options or cls is not Tokenizer else tokenizer
 
     @classmethod
@@ -529,7 +528,7 @@ class Tokenizer(Checked):
         """
         from pyroberta.text.tokenizer_files import read
 
-        arguments = read(directory)
+        arguments = read(Directory.of(directory))
         try:
             return cls(**arguments)
         except (TypeError, ValueError) as error:
@@ -547,7 +546,7 @@ class Tokenizer(Checked):
             NotADirectoryError: where a file stands in the way.
             OSError: where there is no room, telling the bytes needed and free.
         """
-        from pyroberta.text.new_files import replace_files
+        from pyroberta.formats.new_files import replace_files
 
         self._check_model_beside(os.path.expanduser(directory))
         replace_files(directory, self.new_files())

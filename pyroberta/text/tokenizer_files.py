@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from pyroberta.formats.budget import Budget
-from pyroberta.formats.files import as_path, is_there, number, read_bytes, read_json, shown
+from pyroberta.formats.directory import Directory
+from pyroberta.formats.files import is_there, number, read_bytes, shown
+from pyroberta.formats.new_files import NewFile
 from pyroberta.model.callers import callers_level
-from pyroberta.text.new_files import NewFile
 
 # Tokenizer's name for each special token, and transformers' names for it. Of two, the first is what texts are framed
 # with; the second is a special token besides, where it is another.
@@ -54,7 +55,7 @@ STEPS_PER_MERGE = 2  # of the 16 for each token: trained vocabularies have one m
 DEFAULTS = dict(zip(ROLES, ("<s>", "<pad>", "</s>", "<unk>", "<mask>"), strict=True))
 
 
-def read(directory: str | os.PathLike[str]) -> dict[str, Any]:
+def read(directory: Directory) -> dict[str, Any]:
     """The arguments of the `Tokenizer` that the files of a directory describe.
 
     `tokenizer.json` is read if it is there, else `vocab.json`, `merges.txt` and, if there, `added_tokens.json`. What
@@ -72,11 +73,10 @@ def read(directory: str | os.PathLike[str]) -> dict[str, Any]:
     Warns:
         UserWarning: for what is followed in part.
     """
-    directory = as_path(directory)
-    if not is_there(directory) or not directory.is_dir():
+    if not is_there(directory.path) or not directory.path.is_dir():
         raise FileNotFoundError(f"there is no directory {str(directory)!r} to load a tokenizer from")
-    config = _read_if_there(directory / CONFIG)
-    named = _read_if_there(directory / "special_tokens_map.json") | config
+    config = _read_if_there(directory, CONFIG)
+    named = {**_read_if_there(directory, "special_tokens_map.json"), **config}
     _refuse_other_classes(directory / CONFIG, config)
     arguments: dict[str, Any] = {}
     others: set[str] = set()
@@ -89,7 +89,7 @@ def read(directory: str | os.PathLike[str]) -> dict[str, Any]:
     reading = _Reading(arguments)
     reading.mask_lstrip = _flag(directory, named.get("mask_token"), "lstrip", default=True)
     if is_there(directory / "tokenizer.json"):
-        _read_tokenizer_json(directory / "tokenizer.json", reading, named, config)
+        _read_tokenizer_json(directory, reading, named, config)
     else:
         _read_vocabulary_and_merges(directory, reading, others)
     _read_added_tokens_decoder(directory / CONFIG, reading, config)
@@ -102,7 +102,7 @@ def read(directory: str | os.PathLike[str]) -> dict[str, Any]:
             f"{MOST_ADDED}, since each is looked for in every text"
         )
     letters = sum(len(token) for token in reading.added_tokens if isinstance(token, str))
-    Budget(directory).make(f"looking for added tokens of {letters} letters", BYTES_PER_LETTER * letters)
+    Budget(directory.path).make(f"looking for added tokens of {letters} letters", BYTES_PER_LETTER * letters)
     reading.refuse_overlaps(directory)
     reading.mask_lstrip = _flag(directory / CONFIG, config.get("mask_token"), "lstrip", reading.mask_lstrip)
     arguments["add_prefix_space"] = _flag(
@@ -115,7 +115,7 @@ def read(directory: str | os.PathLike[str]) -> dict[str, Any]:
     }
 
 
-def read_settings(directory: Path) -> dict[str, Any]:
+def read_settings(directory: Directory) -> dict[str, Any]:
     """The preprocessor's settings that a tokenizer's files have: `sequence_length`, the least that they say.
 
     It is `max_length` of tokenizer.json's truncation, and `model_max_length` of tokenizer_config.json. Both count the
@@ -127,8 +127,7 @@ def read_settings(directory: Path) -> dict[str, Any]:
     Raises:
         ValueError: where the files are no JSON, a length is no whole number, or a side or strategy is none.
     """
-    file = directory / CONFIG
-    config = _read_if_there(file)
+    file, config = directory / CONFIG, _read_if_there(directory, CONFIG)
     lengths = []
     longest = config.get("model_max_length")
     if longest is not None and not (isinstance(longest, (int, float)) and longest > LARGEST_LENGTH):  # "no limit"
@@ -137,7 +136,7 @@ def read_settings(directory: Path) -> dict[str, Any]:
         (file, "truncation_side", config.get("truncation_side"), ("right", "left"))
     ]
     file = directory / "tokenizer.json"
-    truncation = _read_if_there(file).get("truncation")
+    truncation = _read_if_there(directory, file.name).get("truncation")
     if truncation is not None:
         _refuse_unknown_keys(file, "truncation", truncation, TRUNCATION)
         lengths.append(number(file, truncation, "max_length", 0))
@@ -246,8 +245,8 @@ def new_files(
     }
 
 
-def _read_if_there(path: Path) -> dict[str, Any]:
-    return read_json(path) if is_there(path) else {}
+def _read_if_there(directory: Directory, name: str) -> Mapping[str, Any]:
+    return directory.json(name) if is_there(directory / name) else {}
 
 
 class _Reading:
@@ -292,7 +291,7 @@ class _Reading:
         if text not in roles.values():
             self.added_tokens[text] = flags["special"] or self.added_tokens.get(text, False)
 
-    def refuse_overlaps(self, directory: Path) -> None:
+    def refuse_overlaps(self, directory: Directory) -> None:
         """That it makes no difference which added tokens are `normalized`.
 
         `tokenizers` looks for those that aren't first, and for the others in what is left; here all are looked for at
@@ -328,7 +327,7 @@ def _refuse_other_classes(path: Path, config: Mapping[str, Any]) -> None:
         raise _refusal(path, "split_special_tokens", config["split_special_tokens"], "false")
 
 
-def _flag(path: Path, said: Any, key: str, default: bool) -> bool:
+def _flag(path: os.PathLike[str], said: Any, key: str, default: bool) -> bool:
     """True or false under that key, the default where it is missing, null, or `said` is no object."""
     value = said.get(key) if isinstance(said, Mapping) else None
     if value is not None and not isinstance(value, bool):
@@ -336,7 +335,7 @@ def _flag(path: Path, said: Any, key: str, default: bool) -> bool:
     return default if value is None else value
 
 
-def _special_token(directory: Path, name: str, token: Any) -> str | None:
+def _special_token(directory: os.PathLike[str], name: str, token: Any) -> str | None:
     """A special token is written as its text, or as an object with its text and flags; None where it is null."""
     content = token.get("content") if isinstance(token, Mapping) else token
     if token is not None and not (isinstance(content, str) and content):
@@ -349,7 +348,7 @@ def _special_token(directory: Path, name: str, token: Any) -> str | None:
     return content
 
 
-def _more_special_tokens(directory: Path, named: Mapping[str, Any]) -> set[str]:
+def _more_special_tokens(directory: Directory, named: Mapping[str, Any]) -> set[str]:
     """Those without a role; version 5 of transformers calls them `extra_special_tokens`, and may give them names."""
     found = set()
     for key in ("additional_special_tokens", "extra_special_tokens"):
@@ -378,7 +377,7 @@ def _read_added_tokens_decoder(path: Path, reading: _Reading, config: Mapping[st
         reading.add(path, flags.pop("content", None), int(key), flags)
 
 
-def _read_vocabulary_and_merges(directory: Path, reading: _Reading, special_tokens: AbstractSet[str]) -> None:
+def _read_vocabulary_and_merges(directory: Directory, reading: _Reading, special_tokens: AbstractSet[str]) -> None:
     files = [directory / "vocab.json", directory / "merges.txt"]
     missing = [file.name for file in files if not is_there(file)]
     if missing:
@@ -386,13 +385,13 @@ def _read_vocabulary_and_merges(directory: Path, reading: _Reading, special_toke
             f"{str(directory)!r} has no {' and no '.join(missing)}; a tokenizer is read from tokenizer.json, "
             "or from vocab.json and merges.txt"
         )
-    added_tokens = _read_if_there(directory / "added_tokens.json")
-    vocabulary = read_json(files[0])
-    reading.vocabulary = added_tokens | vocabulary
+    added_tokens = _read_if_there(directory, "added_tokens.json")
+    vocabulary = directory.json("vocab.json")
+    reading.vocabulary = {**added_tokens, **vocabulary}
     reading.arguments["merges"] = read_merges(files[1], len(vocabulary))
     reading.added_tokens = {token: token in special_tokens for token in added_tokens}
     reading.normalized = {token: not is_special for token, is_special in reading.added_tokens.items()}
-    config = _read_if_there(directory / CONFIG)
+    config = _read_if_there(directory, CONFIG)
     reading.arguments["trim_offsets"] = _flag(directory / CONFIG, config, "trim_offsets", default=True)
 
 
@@ -443,8 +442,10 @@ def _split_merge(merge: Any, where: str) -> tuple[str, str]:
     return parts[0], parts[1]
 
 
-def _read_tokenizer_json(path: Path, reading: _Reading, named: Mapping[str, Any], config: Mapping[str, Any]) -> None:
-    content = read_json(path)
+def _read_tokenizer_json(
+    directory: Directory, reading: _Reading, named: Mapping[str, Any], config: Mapping[str, Any]
+) -> None:
+    path, content = directory / "tokenizer.json", directory.json("tokenizer.json")
     arguments = reading.arguments
     try:
         _refuse_other_tokenizers(path, content)
@@ -638,5 +639,5 @@ def _refuse_other_tokenizers(path: Path, content: Mapping[str, Any]) -> None:
         raise _refusal(path, "the decoder", decoder["type"], "ByteLevel")
 
 
-def _refusal(path: Path, what: str, got: Any, expected: str) -> ValueError:
+def _refusal(path: os.PathLike[str], what: str, got: Any, expected: str) -> ValueError:
     return ValueError(f"{what} in {str(path)!r} is {shown(got)}; RoBERTa's tokenizer, and so this one, has {expected}")

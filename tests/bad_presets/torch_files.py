@@ -16,7 +16,7 @@ from small_presets import hf_tensors
 
 from bad_presets.hf import sound_hf
 from bad_presets.spoiling import CALLS, CONFIG, TOUCH, Case, Harmful, Sound, Spoil, cut, doubled, instead
-from pyroberta.presets import torch_io
+from pyroberta.formats import torch_io
 
 
 def bodies() -> tuple[bytes, dict[str, np.ndarray]]:

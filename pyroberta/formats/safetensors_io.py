@@ -21,10 +21,10 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from pyroberta.formats.budget import Budget
+from pyroberta.formats.encoding import CODES, dtype_name, encoded, stored_type
 from pyroberta.formats.files import LARGEST, parse_json, shown
-from pyroberta.presets.encoding import CODES, dtype_name, encoded, stored_type
-from pyroberta.presets.stored import NUMPY_TYPES, FileBytes, Stored, open_bytes
-from pyroberta.text.new_files import NewFile
+from pyroberta.formats.new_files import NewFile
+from pyroberta.formats.stored import NUMPY_TYPES, FileBytes, Stored, open_bytes
 
 
 def read(file: Path) -> dict[str, Stored]:
@@ -39,8 +39,17 @@ def read(file: Path) -> dict[str, Stored]:
     >>> float(read(file)["a"].array().sum())
     6.0
     """
+    return read_with_metadata(file)[0]
+
+
+def read_with_metadata(file: Path) -> tuple[dict[str, Stored], dict[str, Any]]:
+    """Every tensor of a file, unread, and the file's own remarks, which are texts by name; empty where it has none.
+
+    Raises:
+        ValueError: as `read`.
+    """
     header, data = _open(file)
-    header.pop("__metadata__", None)
+    remarks = header.pop("__metadata__", None)
     Budget(file, data.size).step("the header's entries", len(header))
     tensors = {}
     stop = 0
@@ -54,17 +63,7 @@ def read(file: Path) -> dict[str, Stored]:
         stop = entry["data_offsets"][1]
     if stop != data.size:
         raise ValueError(f"{file}: its tensors take {stop} bytes, but {data.size} follow the header")
-    return {name: tensors[name] for name in header}
-
-
-def read_metadata(file: Path) -> dict[str, Any]:
-    """The file's own remarks, which are texts by name; empty where it has none.
-
-    Raises:
-        ValueError: as `read`.
-    """
-    found = _open(file)[0].get("__metadata__")
-    return found if isinstance(found, dict) else {}
+    return {name: tensors[name] for name in header}, remarks if isinstance(remarks, dict) else {}
 
 
 def _open(file: Path) -> tuple[dict[str, Any], FileBytes]:

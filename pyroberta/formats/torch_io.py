@@ -32,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyroberta.formats.budget import Budget, OverBudget, clipped, shown
-from pyroberta.presets.stored import NUMPY_TYPES, FileBytes, Stored, open_bytes
+from pyroberta.formats.stored import NUMPY_TYPES, FileBytes, Stored, Stream, open_bytes
 
 MAGIC = 0x1950A86A20F9469CFC6C  # the older kind begins with it
 STORAGES = {
@@ -85,7 +85,8 @@ def read(file: Path) -> Any:
     there = open_bytes(file)
     budget = Budget(file, there.size, steps=MOST_STEPS)
     try:
-        return _read_zip(file, there, budget) if zipfile.is_zipfile(file) else _read_older(file, there, budget)
+        is_zip = zipfile.is_zipfile(io.BufferedReader(Stream(there)))
+        return _read_zip(file, there, budget) if is_zip else _read_older(file, there, budget)
     except UnicodeDecodeError as error:
         raise ValueError(f"{file} is damaged: it has a name that is not UTF-8 ({error.reason})") from None
     except (
@@ -98,7 +99,7 @@ def read(file: Path) -> Any:
 
 
 def _read_zip(file: Path, there: FileBytes, budget: Budget) -> Any:
-    with _Zip(io.FileIO(file)) as opened:
+    with _Zip(Stream(there)) as opened:
         opened.budget = budget
         with zipfile.ZipFile(opened) as archive:  # which reads the directory alone
             entries = {info.filename: info for info in archive.infolist()}
@@ -168,7 +169,7 @@ def _entry(file: Path, there: FileBytes, info: zipfile.ZipInfo, budget: Budget) 
 
 
 def _read_older(file: Path, there: FileBytes, budget: Budget) -> Any:
-    with open(file, "rb") as opened:
+    with io.BufferedReader(Stream(there)) as opened:
         if opened.read(2) not in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
             raise ValueError(f"{file} is none of torch's files: it is neither a zip nor a pickle")
         opened.seek(0)

@@ -17,11 +17,12 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from pyroberta.formats import safetensors_io, stored
 from pyroberta.formats.budget import clipped
+from pyroberta.formats.directory import Directory
 from pyroberta.formats.files import is_there, parse_json, shown
+from pyroberta.formats.new_files import NewFile
 from pyroberta.model.parameters import Shape
-from pyroberta.presets import safetensors_io, stored
-from pyroberta.text.new_files import NewFile
 
 FILE = "pyroberta_optimizer.safetensors"
 KEY = "training"  # in the file's metadata
@@ -29,7 +30,7 @@ BITS = 44  # of `iterations`, which with the 20 of a step's parts and sites are 
 
 
 @dataclass(frozen=True)
-class TrainingState:
+class OptimizerState:
     """An optimizer and the seed of the model that it trains.
 
     Attributes:
@@ -46,7 +47,7 @@ class TrainingState:
     seed: int
 
 
-def new_file(state: TrainingState) -> NewFile:
+def new_file(state: OptimizerState) -> NewFile:
     """The file to write as `FILE`.
 
     Raises:
@@ -58,7 +59,7 @@ def new_file(state: TrainingState) -> NewFile:
     return safetensors_io.new_file(tensors, dtype, {KEY: json.dumps(rest, allow_nan=False)})
 
 
-def read(directory: Path, table: Mapping[str, Shape]) -> TrainingState:
+def read(directory: Directory, table: Mapping[str, Shape]) -> OptimizerState:
     """The state in `directory`; each moment is read when it is asked for.
 
     Args:
@@ -72,11 +73,11 @@ def read(directory: Path, table: Mapping[str, Shape]) -> TrainingState:
     file = directory / FILE
     if not is_there(file):
         raise missing(directory, FILE)
-    tensors = safetensors_io.read(file)
+    tensors, remarks = safetensors_io.read_with_metadata(file)
     expected = {f"{key}.{name}": shape for key in ("m", "v") for name, shape in table.items()}
     stored.refuse_differences(directory, tensors, expected)
     try:
-        rest = parse_json(safetensors_io.read_metadata(file)[KEY].encode(), KEY)
+        rest = parse_json(remarks[KEY].encode(), KEY)
         optimizer, iterations, seed = rest["optimizer"], rest["iterations"], rest["seed"]
     except (KeyError, AttributeError, ValueError) as error:
         raise ValueError(
@@ -86,7 +87,7 @@ def read(directory: Path, table: Mapping[str, Shape]) -> TrainingState:
     return checked(file, optimizer, iterations, m, v, seed)
 
 
-def checked(file: Path, optimizer: Any, iterations: Any, m: Any, v: Any, seed: Any) -> TrainingState:
+def checked(file: Path, optimizer: Any, iterations: Any, m: Any, v: Any, seed: Any) -> OptimizerState:
     """The state of values that were read from `file`.
 
     Raises:
@@ -99,10 +100,10 @@ def checked(file: Path, optimizer: Any, iterations: Any, m: Any, v: Any, seed: A
             raise ValueError(
                 f"{file}: {name} should be a whole number of at least 0, and below 2**{bits}, got {shown(value)}"
             )
-    return TrainingState(optimizer, iterations, m, v, seed)
+    return OptimizerState(optimizer, iterations, m, v, seed)
 
 
-def missing(directory: Path, what: str) -> FileNotFoundError:
+def missing(directory: Directory, what: str) -> FileNotFoundError:
     """The error for a directory without a state, `what` in that format."""
     return FileNotFoundError(
         f"{directory} has no optimizer's state ({what}): save it with save_to_preset(..., include_optimizer=True), "

@@ -23,9 +23,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pyroberta.presets.encoding import encoded, stored_type
-from pyroberta.presets.kerashub import import_h5py
-from pyroberta.text.new_files import NewFile
+from pyroberta.formats.encoding import encoded, stored_type
+from pyroberta.formats.hdf5 import import_h5py
+from pyroberta.formats.new_files import NewFile
 
 PAGE = 4096  # bytes
 

@@ -11,11 +11,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from pyroberta.model.parameters import numpy_name
-from pyroberta.presets.stored import BLOCK, NUMPY_TYPES, refuse_non_finite, widened
+from pyroberta.formats.stored import BLOCK, NUMPY_TYPES, refuse_non_finite, widened
 
 # What weights can be stored as, and the name that safetensors has for it.
 CODES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16", "float64": "F64"}
+
+
+def numpy_name(dtype: Any) -> str:
+    """A dtype's name: a text as it is, that of NumPy's dtypes and types; "" for anything else.
+
+    `np.dtype` would take None for float64, and "float" and Python's `float` too.
+
+    >>> numpy_name("float32"), numpy_name(np.float64), numpy_name(None), numpy_name(float)
+    ('float32', 'float64', '', '')
+    """
+    if isinstance(dtype, str):
+        return dtype
+    is_numpy = isinstance(dtype, np.dtype) or (isinstance(dtype, type) and issubclass(dtype, np.generic))
+    try:
+        return np.dtype(dtype).name if is_numpy else ""
+    except TypeError:  # an abstract type, such as np.floating
+        return ""
 
 
 def dtype_name(dtype: DTypeLike | str) -> str:

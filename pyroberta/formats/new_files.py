@@ -12,7 +12,7 @@ What a killed process left behind is removed by the next save of the same name: 
 nothing else. A live process holds a lock (`flock`) on its directory, which then stays. Locks, and flushing a
 directory, are POSIX's: saving on Windows isn't supported.
 
-presets/atomic.py replaces whole directories in the same way.
+formats/atomic.py replaces whole directories in the same way.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from pyroberta.formats.files import as_path
-from pyroberta.model.guard import uninterrupted
+from pyroberta.formats.interrupts import uninterrupted
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,24 @@
-"""By which files a directory shows in which format it is."""
+"""By which files a directory shows in which format it is, and what a format is."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from pyroberta.formats.files import contents, is_there, read_bytes, read_json, shown
+from numpy.typing import DTypeLike
+
+from pyroberta.formats.directory import Directory, Kind
+from pyroberta.formats.files import contents, is_there, read_bytes
+from pyroberta.model.config import RobertaConfig
+from pyroberta.model.parameters import Arrays
+
+if TYPE_CHECKING:
+    from pyroberta.presets.optimizer_state import OptimizerState
+    from pyroberta.text.tokenizer import Tokenizer
 
 CONFIG, ADAPTER_CONFIG = "config.json", "adapter_config.json"
 KERAS_PACKAGES = ("keras_hub", "keras_nlp")  # the second name is older
@@ -19,32 +28,72 @@ MOST_LOOKED_AT, DEEPEST = 1000, 3  # entries, and directories in each other, whe
 
 
 @dataclass(frozen=True)
-class Kind:
-    """A kind of directory that a save may replace.
+class FileNames:
+    """The files that a format reads. All may be missing but for the config's first and one of the weights'.
 
     Attributes:
-        name: of one, for messages.
-        mark: the file that every one has.
-        fits: whether the object in that file is one of this kind's.
+        config: those that tell the config.
+        others: the tokenizer's and the preprocessor's.
+        weights: a file that holds the weights whole, or an index of the files that do; the first that is there is read.
+        head: that hold a part of the weights beside the others.
+        optimizer_state: that hold nothing else.
     """
 
-    name: str
-    mark: str
-    fits: Callable[[Mapping[str, Any]], bool]
+    config: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
+    weights: tuple[tuple[str, str], ...] = ()
+    head: tuple[str, ...] = ()
+    optimizer_state: tuple[str, ...] = ()
 
-    def refusal(self, directory: Path) -> str:
-        """Why a directory is none of this kind, with words that follow its name; empty where it is one."""
-        file = directory / self.mark
-        if not file.is_file():
-            return f"it holds files ({contents(directory, 3)}) but no {self.mark}, so it is no {self.name}"
-        try:
-            values = read_json(file)
-        except (OSError, ValueError) as error:
-            return f"it is no {self.name} that can be read: {error}"
-        if self.fits(values):
-            return ""
-        what = {key: values[key] for key in ("model_type", "registered_name", "peft_type") if key in values} or values
-        return f"its {self.mark} is another program's or model's, and no {self.name}'s: it says {shown(what)}"
+
+class Format(Protocol):
+    """What a module has that reads a format. Its writer stands beside it; see `writing.Writer`."""
+
+    @property
+    def FILES(self) -> FileNames:
+        """The files that it reads."""
+
+    def read_config(self, directory: Directory) -> RobertaConfig:
+        """The hyperparameters."""
+
+    def read_params(self, directory: Directory, config: RobertaConfig, dtype: DTypeLike, seed: int = 0) -> Arrays:
+        """The parameters, in `dtype`; a head that is missing is drawn from `seed`."""
+
+    def read_tokenizer(self, directory: Directory, config: RobertaConfig) -> Tokenizer:
+        """The tokenizer."""
+
+    def read_preprocessor(self, directory: Directory) -> Mapping[str, Any]:
+        """The preprocessor's settings, as far as the format has them."""
+
+    def read_labels(self, directory: Directory) -> list[str] | None:
+        """The names of a classifier's classes, where it has some."""
+
+    def read_state(self, directory: Directory, config: RobertaConfig) -> OptimizerState:
+        """The optimizer's state, where the format can hold one."""
+
+
+def detect(directory: Directory) -> Format:
+    """The format that a directory is in. Its module is imported here, since a program mostly needs one or none.
+
+    Raises:
+        ValueError: where it is in none that can be read.
+    """
+    if is_kerashub(directory):
+        from pyroberta.presets import kerashub
+
+        return kerashub
+    if is_fairseq(directory):
+        from pyroberta.presets import fairseq
+
+        return fairseq
+    if is_there(directory / CONFIG):
+        from pyroberta.presets import hf
+
+        return hf
+    raise ValueError(
+        f"{directory} is no preset: it has neither {CONFIG} nor {' nor '.join(FAIRSEQ_CHECKPOINTS)}; "
+        f"it has {contents(directory.path)}.{hint_of_inside(directory.path)}"
+    )
 
 
 def model_type(values: Mapping[str, Any]) -> Any:
@@ -70,22 +119,21 @@ PRESET = Kind(
 ADAPTER = Kind("LoRA adapter", ADAPTER_CONFIG, lambda values: values.get("peft_type") == "LORA")
 
 
-def is_kerashub(directory: Path) -> bool:
+def is_kerashub(directory: Directory) -> bool:
     """Whether config.json is KerasHub's; Hugging Face's has no `registered_name`.
 
     Raises:
         ValueError: where it is no JSON.
     """
-    file = directory / CONFIG
-    return is_there(file) and "registered_name" in read_json(file)
+    return is_there(directory / CONFIG) and "registered_name" in directory.json(CONFIG)
 
 
-def fairseq_checkpoint(directory: Path) -> Path | None:
-    """The checkpoint that is read; None where there is none."""
-    return next((directory / name for name in FAIRSEQ_CHECKPOINTS if is_there(directory / name)), None)
+def fairseq_checkpoint(directory: Directory) -> str | None:
+    """The name of the checkpoint that is read; None where there is none."""
+    return next((name for name in FAIRSEQ_CHECKPOINTS if is_there(directory / name)), None)
 
 
-def is_fairseq(directory: Path) -> bool:
+def is_fairseq(directory: Directory) -> bool:
     """Whether there is a checkpoint, with its dictionary or alone."""
     has_others = is_there(directory / CONFIG) and not is_there(directory / FAIRSEQ_DICTIONARY)
     return fairseq_checkpoint(directory) is not None and not has_others
@@ -97,16 +145,11 @@ def refuse_fairseq(directory: Path) -> None:
     Raises:
         FileExistsError: where there is one.
     """
-    if directory.is_dir() and is_fairseq(directory):
+    if directory.is_dir() and is_fairseq(Directory(directory)):
         raise FileExistsError(
             f"won't save to {directory}: it holds a checkpoint of fairseq's, which would be read in the place of what "
             f"is saved. Give a new directory, such as {directory / 'preset'}."
         )
-
-
-def is_hugging_face(directory: Path) -> bool:
-    """Whether there is a config.json, where it isn't one of the others."""
-    return is_there(directory / CONFIG)
 
 
 def hint_of_inside(directory: Path, names: Sequence[str] = (CONFIG, *FAIRSEQ_CHECKPOINTS)) -> str:

@@ -9,10 +9,9 @@ from __future__ import annotations
 import math
 import os
 import re
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from io import FileIO
+from io import FileIO, RawIOBase
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +19,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyroberta.formats.files import check_file, shown
-from pyroberta.model.callers import callers_level
-from pyroberta.model.config import RobertaConfig
-from pyroberta.model.heads import has_classes, head_of, same_head, title
-from pyroberta.model.parameters import Shape
 
 # How NumPy sees each element type. bfloat16, which NumPy lacks, is the upper half of a float32: see `Stored.array`.
 NUMPY_TYPES = {
@@ -31,9 +26,9 @@ NUMPY_TYPES = {
     "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1", "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "u1",
     "BOOL": "?",
 }  # fmt: skip
+Shape = tuple[int, ...]
 FLOATS = ("F64", "F32", "F16", "BF16")
 BLOCK = 1 << 16  # numbers, which with what is made of them stay in the cache
-MOST_CLASSES = 100_000  # of a classifier
 SIDE = 256  # of the squares in which a matrix is turned around
 
 
@@ -85,6 +80,39 @@ class FileBytes:
         except OSError as error:
             raise type(error)(error.errno, f"{self.file} can't be read: {error.strerror}") from None
         return found
+
+
+class Stream(RawIOBase):
+    """The bytes as a file that is read from its beginning; closing it leaves the file itself open."""
+
+    def __init__(self, content: FileBytes) -> None:
+        self._content, self._at = content, 0
+
+    def readable(self) -> bool:
+        """Yes."""
+        return True
+
+    def seekable(self) -> bool:
+        """Yes."""
+        return True
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Moves to a place, as io's files do."""
+        self._at = offset + (0, self._at, self._content.size)[whence]
+        if self._at < 0:
+            raise OSError(f"{self._content.file}: byte {self._at} is before its beginning")
+        return self._at
+
+    def tell(self) -> int:
+        """The place."""
+        return self._at
+
+    def readinto(self, content: Any) -> int:
+        """Reads as much as `content` holds, or less at the end."""
+        found = self._content[self._at : self._at + len(content)].read()
+        content[: found.size] = found.data
+        self._at += found.size
+        return found.size
 
 
 Source = FileBytes | NDArray[np.uint8]
@@ -170,7 +198,10 @@ def widened(raw: NDArray[Any], dtype: str) -> NDArray[Any]:
 
 
 def refuse_differences(
-    directory: Path, stored: Mapping[str, Stored], expected: Mapping[str, Shape], source: str = "config.json"
+    directory: os.PathLike[str],
+    stored: Mapping[str, Stored],
+    expected: Mapping[str, Shape],
+    source: str = "config.json",
 ) -> None:
     """That `stored` are the tensors of `expected`, by name and shape (-1 for any number), and of floats.
 
@@ -334,63 +365,7 @@ def beside(index: Path, name: str) -> Path:
     return index.parent / name
 
 
-def check_vocabulary(directory: Path, size: int, config: RobertaConfig) -> None:
-    """That a tokenizer of `size` tokens is the model's.
-
-    Raises:
-        ValueError: where it has more tokens than the model's table has rows.
-    """
-    if size > config.vocabulary_size:
-        raise ValueError(
-            f"{directory}: the tokenizer has {size} tokens, the model's table only {config.vocabulary_size} rows "
-            "(vocab_size). Is the tokenizer another model's?"
-        )
-
-
-def check_classes(file: Path, count: int) -> None:
-    """That `file` has no absurd number of classes: a head that isn't there would be made for it.
-
-    Raises:
-        ValueError: for more than `MOST_CLASSES`.
-    """
-    if count > MOST_CLASSES:
-        raise ValueError(f"{file}: {count} classes are more than the {MOST_CLASSES} that a preset may have")
-
-
-def check_labels(file: Path, labels: Sequence[str], count: int) -> None:
-    """That the names of `count` classes are as many, and different.
-
-    Raises:
-        ValueError: where they aren't.
-    """
-    if len(labels) != count or len(set(labels)) != count:
-        raise ValueError(f"{file}: there should be {count} different names of classes, got {shown(labels)}")
-
-
-class FreshHeadWarning(UserWarning):
-    """A preset had no head of the kind that was asked for, so that the model's knows nothing yet."""
-
-
-def warn_of_fresh_head(directory: Path, what: str, wanted: RobertaConfig, stored: RobertaConfig) -> None:
-    """Warns that a head, `what` in that format, was not there and is fresh, unless that is what was asked for.
-
-    A model for classes is mostly made of a preset that has no such head; then there is nothing to warn of.
-
-    Args:
-        directory, what: where it isn't.
-        wanted: the config of the model whose head was looked for.
-        stored: that of the directory, with the head that it says it has.
-    """
-    if has_classes(head_of(wanted)) and not same_head(wanted, stored):
-        return
-    warnings.warn(
-        f"{directory} has no {title(wanted)} ({what}): a fresh one was initialised. Fit it before predicting.",
-        FreshHeadWarning,
-        stacklevel=callers_level(),
-    )
-
-
-def _files(directory: Path, stored: Mapping[str, Stored]) -> str:
+def _files(directory: os.PathLike[str], stored: Mapping[str, Stored]) -> str:
     files = sorted({str(tensor.file) for tensor in stored.values()})
     return files[0] if len(files) == 1 else f"{directory} ({len(files)} files)"
 

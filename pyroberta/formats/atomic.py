@@ -10,7 +10,7 @@ The new content is written beside the old one, flushed to the disk, and then tak
 Elsewhere step 2 is two renames, `name` -> `.name.previous`, then `.name.saving-*` -> `name`. A process that dies
 between them leaves no `name`; `readable(name)` then gives the previous one, and the next save puts it back.
 
-The temporary directory, its lock, and what happens on a full disk are described in text/new_files.py.
+The temporary directory, its lock, and what happens on a full disk are described in new_files.py.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from pyroberta.presets.marks import PRESET, Kind, refuse_fairseq
-from pyroberta.text.new_files import (
+from pyroberta.formats.directory import Kind
+from pyroberta.formats.new_files import (
     NewFile,
     explained,
     flush,
@@ -47,15 +47,15 @@ CANNOT_EXCHANGE = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EPERM)
 
 @contextlib.contextmanager
 def replacing_directory(
-    path: Path | str, owned: Sequence[str] = (), kind: Kind = PRESET, sizes: Iterable[int] = ()
+    path: Path | str, kind: Kind, owned: Sequence[str] = (), sizes: Iterable[int] = ()
 ) -> Iterator[Path]:
     """Gives an empty directory to fill, which becomes `path` when the block ends, or goes if it raises.
 
     Args:
         path: made if it isn't there, parents too. A symbolic link stays, and what it points to is replaced.
+        kind: what an old directory must be.
         owned: the files of the old directory that go, as regular expressions of their paths in it. All else (a model
             card, `.git`, another program's weights) is carried over, unless the new one has its own.
-        kind: what an old directory must be.
         sizes: of the files that the block will write, in bytes, to be told where there is no room for them.
 
     Yields:
@@ -71,10 +71,11 @@ def replacing_directory(
 
     >>> import tempfile
     >>> target = Path(tempfile.mkdtemp()) / "preset"
-    >>> with replacing_directory(target) as directory:
-    ...     _ = (directory / "config.json").write_text("{}")
+    >>> kind = Kind("album", "album.json", lambda values: True)
+    >>> with replacing_directory(target, kind) as directory:
+    ...     _ = (directory / "album.json").write_text("{}")
     >>> [file.name for file in target.iterdir()]
-    ['config.json']
+    ['album.json']
     """
     path = place_of(path)
     check_replaceable(path, kind)
@@ -93,19 +94,17 @@ def replacing_directory(
         raise unconfirmed
 
 
-def replace_directory(
-    path: Path | str, files: Mapping[str, NewFile], owned: Sequence[str] = (), kind: Kind = PRESET
-) -> None:
+def replace_directory(path: Path | str, files: Mapping[str, NewFile], kind: Kind, owned: Sequence[str] = ()) -> None:
     """Writes a directory of these files, which becomes `path`.
 
     Args:
-        path, owned, kind: as of `replacing_directory`.
+        path, kind, owned: as of `replacing_directory`.
         files: by their paths in it.
 
     Raises:
         FileExistsError, ValueError, NotADirectoryError, OSError: as `replacing_directory`.
     """
-    with replacing_directory(path, owned, kind, [file.size for file in files.values()]) as new:
+    with replacing_directory(path, kind, owned, [file.size for file in files.values()]) as new:
         for name, file in files.items():
             (new / name).parent.mkdir(parents=True, exist_ok=True)
             file.write(new / name)
@@ -128,7 +127,7 @@ def _previous(path: Path) -> Path:
     return path.with_name(f".{path.name}.previous")
 
 
-def check_replaceable(path: Path, kind: Kind = PRESET) -> None:
+def check_replaceable(path: Path, kind: Kind) -> None:
     """That saving to `path` would replace nothing but a directory of that kind; nothing is written.
 
     Raises:
@@ -147,18 +146,6 @@ def check_replaceable(path: Path, kind: Kind = PRESET) -> None:
             f"can't save to {path}: it is the working directory or holds it, and saving replaces the whole "
             f"directory. Change to another one first, or give a subdirectory, such as {path / 'preset'}."
         )
-
-
-def check_saveable(path: Path) -> None:
-    """That a preset can be saved to `path`, as far as can be told now: for a look before the work begins.
-
-    Raises:
-        FileExistsError, NotADirectoryError, ValueError: as `replacing_directory`.
-        OSError: where nothing can be made there, of the kind that the system gave.
-    """
-    refuse_fairseq(place_of(path))
-    check_replaceable(path)
-    check_place(path)
 
 
 def check_place(path: Path) -> None:

@@ -1,0 +1,206 @@
+"""HDF5 files as Keras writes them, read within a budget: datasets by their paths, nothing outside the file.
+
+hdf5_writer.py writes them.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import zlib
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pyroberta.formats.budget import Budget, clipped
+from pyroberta.formats.files import shown
+from pyroberta.formats.stored import FileBytes, Shape, Source, Stored, open_bytes
+
+DEEPEST = 16  # groups in each other
+KINDS = {"float32": "F32", "float64": "F64", "float16": "F16", "bfloat16": "BF16", "int32": "I32", "int64": "I64"}
+FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32"}  # others are libraries that HDF5 would load
+LONGEST_MARK = 64  # bytes of the attribute that tells bfloat16
+MOST_ATTRIBUTES = 2  # of a dataset whose mark is looked for; Keras writes one
+TIMES_HEADER = 16  # bytes that libhdf5 makes and keeps for one of an object's header
+
+
+def read(file: Path, wanted: Mapping[str, Shape]) -> dict[str, Stored]:
+    """Every dataset of an HDF5 file by its path, unread where it lies in one piece. `layers/` may have its old name.
+
+    Nothing outside the file is looked at: links, external storage and virtual datasets are refused.
+
+    Args:
+        file: to read.
+        wanted: the paths and shapes that are asked for. What is packed is unpacked for these alone; of other paths, and
+            of other shapes, there is only what the file says of them, for the error that refuses them.
+
+    Raises:
+        ImportError: where h5py isn't installed, telling how to get it.
+        ValueError: for a damaged file, one that refers to others, and one that lacks numbers that it tells of.
+        OverBudget: for one that asks for more than its reader may take.
+    """
+    there = open_bytes(file)
+    h5py = import_h5py(file.name)
+    try:
+        opened = h5py.File(file, "r")
+    except (OSError, RuntimeError, KeyError, ValueError) as error:
+        raise ValueError(f"{file} is damaged or no HDF5 file: {clipped(str(error))}") from None
+    budget = Budget(file, there.size, items=len(wanted))
+    with opened:
+        try:
+            found = {}
+            for name, dataset in _datasets(opened, file, "", set(), budget):
+                path = re.sub("^_layer_checkpoint_dependencies/", "layers/", name)
+                found[path] = _stored(file, name, dataset, there, wanted.get(path), budget)
+            return found
+        except (OSError, RuntimeError, KeyError, TypeError, ValueError, OverflowError, zlib.error) as error:
+            if str(file) in str(error):
+                raise  # it is ours
+            raise ValueError(f"{file} is damaged: {clipped(str(error))}") from None
+
+
+def import_h5py(what: str) -> Any:
+    """The package that reads and writes HDF5.
+
+    Raises:
+        ImportError: where it isn't installed, telling how to get it.
+    """
+    try:
+        import h5py
+    except ImportError:
+        raise ImportError(
+            f"{what} is HDF5, which takes the package h5py: python -m pip install 'pyroberta[keras]'"
+        ) from None
+    return h5py
+
+
+def _datasets(group: Any, file: Path, path: str, seen: set[int], budget: Budget) -> Iterator[tuple[str, Any]]:
+    """The datasets below a group. `seen`: addresses of the objects met before, none of which has two names."""
+    import h5py
+
+    if path.count("/") > DEEPEST:
+        raise ValueError(f"{file}: groups lie {path.count('/')} deep in each other, at {shown(path)}: that is no model")
+    budget.step(f"the group {shown(path)}", len(group))
+    for key in group:
+        name = f"{path}/{key}" if path else str(key)
+        if not isinstance(group.get(key, getlink=True), h5py.HardLink):
+            raise ValueError(f"{file}: {shown(name)} is a link to elsewhere, which isn't followed")
+        info = h5py.h5o.get_info(group.id, key if isinstance(key, bytes) else key.encode())  # which opens nothing
+        if info.addr in seen:
+            raise ValueError(f"{file}: {shown(name)} is a second name of what was met before, which isn't followed")
+        seen.add(info.addr)
+        budget.make(f"the header of {shown(name)}", TIMES_HEADER * info.hdr.space.total)
+        if info.type == h5py.h5o.TYPE_DATASET and info.hdr.mesg.shared:
+            # thousands of datasets may share a type of a thousand parts, which libhdf5 makes anew for each
+            raise ValueError(f"{file}: {shown(name)} shares its type with others, which isn't followed")
+        item = group[key]
+        if isinstance(item, h5py.Group):
+            yield from _datasets(item, file, name, seen, budget)
+        elif isinstance(item, h5py.Dataset):
+            yield name, item
+
+
+def _stored(file: Path, path: str, dataset: Any, there: FileBytes, wanted: Shape | None, budget: Budget) -> Stored:
+    shape = dataset.shape
+    if shape is None:
+        raise ValueError(f"{file}: {shown(path)} has no shape and no numbers")
+    plan = dataset.id.get_create_plist()
+    if plan.get_external_count() or plan.get_layout() not in _layouts():
+        raise ValueError(f"{file}: the numbers of {shown(path)} lie in another file, which isn't opened")
+    kind, item = _kind(dataset, tuple(shape) == wanted)
+    size = math.prod(shape) * item
+    start = dataset.id.get_offset()
+    data: Source = there[:0]
+    if kind not in KINDS.values() or not size:
+        pass  # refused where it is asked for
+    elif start is not None:
+        if start + size > there.size:
+            raise ValueError(
+                f"{file} is cut short: {shown(path)} should lie at bytes {start} to {start + size} of {there.size}"
+            )
+        data = there[start : start + size]
+    elif tuple(shape) == wanted:
+        _check_pieces(file, path, dataset, plan, there, size, budget)
+        data = dataset[()].reshape(-1).view(np.uint8)
+    return Stored(path, kind, tuple(shape), data, file)
+
+
+@lru_cache(maxsize=1)
+def _layouts() -> dict[int, str]:
+    """How numbers may lie in their own file."""
+    import h5py
+
+    return {h5py.h5d.COMPACT: "compact", h5py.h5d.CONTIGUOUS: "contiguous", h5py.h5d.CHUNKED: "chunked"}
+
+
+def _kind(dataset: Any, is_wanted: bool) -> tuple[str, int]:
+    """The element type as `Stored` names it, or another name for one that isn't read, and its size in bytes.
+
+    Classes that may be made of others, such as records, are not looked into; nor are the attributes of what isn't
+    wanted.
+    """
+    from h5py import h5t
+
+    there = dataset.id.get_type()
+    others = {h5t.STRING: "texts", h5t.COMPOUND: "records", h5t.ENUM: "names", h5t.ARRAY: "arrays"}
+    if there.get_class() in (h5t.INTEGER, h5t.FLOAT):
+        name = str(dataset.dtype)
+        return KINDS.get(name, clipped(name, 40)), dataset.dtype.itemsize
+    if there.get_class() == h5t.OPAQUE and there.get_size() == 2:
+        return ("BF16" if is_wanted and _mark(dataset) == b"bfloat16" else "opaque bytes"), 2
+    return others.get(there.get_class(), "objects"), there.get_size()
+
+
+def _mark(dataset: Any) -> bytes:
+    """The attribute `dtype`, where it is one short text: nothing else is read, whatever an attribute says it is."""
+    from h5py import h5a, h5t
+
+    if h5a.get_num_attrs(dataset.id) > MOST_ATTRIBUTES or not h5a.exists(dataset.id, b"dtype"):
+        return b""
+    mark = h5a.open(dataset.id, b"dtype")
+    kind = mark.get_type()
+    if kind.get_class() != h5t.STRING or mark.get_space().get_simple_extent_npoints() != 1:
+        return b""
+    if not kind.is_variable_str() and kind.get_size() > LONGEST_MARK:
+        return b""
+    found = np.zeros((), mark.dtype)
+    mark.read(found)
+    value: Any = found[()]
+    return value.encode() if isinstance(value, str) else bytes(value)
+
+
+def _check_pieces(file: Path, path: str, dataset: Any, plan: Any, whole: FileBytes, size: int, budget: Budget) -> None:
+    """That the pieces in which a dataset lies are all there, and hold no more, packed or not, than it is itself.
+
+    What was never written HDF5 makes up: a few bytes can tell of terabytes of fill values.
+    """
+    if dataset.chunks is None:
+        there = dataset.id.get_storage_size()  # within the object's header; 0 where nothing was ever written
+        if there < size:
+            raise ValueError(
+                f"{file}: {shown(path)} should have {size} bytes, and {there} of them are there: it was never written"
+            )
+        budget.make(shown(path), size)
+        return
+    filters = [plan.get_filter(i)[0] for i in range(min(plan.get_nfilters(), len(FILTERS) + 1))]
+    if not set(filters) <= set(FILTERS) or len(set(filters)) < len(filters):
+        raise ValueError(f"{file}: {shown(path)} is packed by the filters {filters}; known are {FILTERS}, each once")
+    count = math.prod(-(-n // m) for n, m in zip(dataset.shape, dataset.chunks, strict=True))
+    chunk_size = math.prod(dataset.chunks) * dataset.dtype.itemsize
+    budget.make(f"{shown(path)}, in {count} chunks,", 2 * count * chunk_size)
+    budget.step(f"{shown(path)}, in {count} chunks,", count)
+    there = dataset.id.get_num_chunks()
+    if there < count:
+        raise ValueError(f"{file}: {shown(path)} should have {count} chunks, and {there} of them were ever written")
+    for i in range(there if 1 in filters else 0):
+        chunk = dataset.id.get_chunk_info(i)
+        packed = whole[chunk.byte_offset : chunk.byte_offset + chunk.size].read()
+        if (
+            len(zlib.decompressobj().decompress(packed.data, chunk_size + 5)) > chunk_size + 4
+        ):  # 4 bytes are a sum to check
+            raise ValueError(
+                f"{file} is damaged: a chunk of {shown(path)} has more packed in it than {chunk_size} bytes"
+            )

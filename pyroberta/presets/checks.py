@@ -1,0 +1,71 @@
+"""What every format asks of a preset beside its tensors: its vocabulary, its classes, its head."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+from pyroberta.formats.files import shown
+from pyroberta.model.callers import callers_level
+from pyroberta.model.config import RobertaConfig
+from pyroberta.model.heads import has_classes, head_of, same_head, title
+
+MOST_CLASSES = 100_000  # of a classifier
+
+
+def check_vocabulary(directory: os.PathLike[str], size: int, config: RobertaConfig) -> None:
+    """That a tokenizer of `size` tokens is the model's.
+
+    Raises:
+        ValueError: where it has more tokens than the model's table has rows.
+    """
+    if size > config.vocabulary_size:
+        raise ValueError(
+            f"{directory}: the tokenizer has {size} tokens, the model's table only {config.vocabulary_size} rows "
+            "(vocab_size). Is the tokenizer another model's?"
+        )
+
+
+def check_classes(file: Path, count: int) -> None:
+    """That `file` has no absurd number of classes: a head that isn't there would be made for it.
+
+    Raises:
+        ValueError: for more than `MOST_CLASSES`.
+    """
+    if count > MOST_CLASSES:
+        raise ValueError(f"{file}: {count} classes are more than the {MOST_CLASSES} that a preset may have")
+
+
+def check_labels(file: Path, labels: Sequence[str], count: int) -> None:
+    """That the names of `count` classes are as many, and different.
+
+    Raises:
+        ValueError: where they aren't.
+    """
+    if len(labels) != count or len(set(labels)) != count:
+        raise ValueError(f"{file}: there should be {count} different names of classes, got {shown(labels)}")
+
+
+class FreshHeadWarning(UserWarning):
+    """A preset had no head of the kind that was asked for, so that the model's knows nothing yet."""
+
+
+def warn_of_fresh_head(directory: os.PathLike[str], what: str, wanted: RobertaConfig, stored: RobertaConfig) -> None:
+    """Warns that a head, `what` in that format, was not there and is fresh, unless that is what was asked for.
+
+    A model for classes is mostly made of a preset that has no such head; then there is nothing to warn of.
+
+    Args:
+        directory, what: where it isn't.
+        wanted: the config of the model whose head was looked for.
+        stored: that of the directory, with the head that it says it has.
+    """
+    if has_classes(head_of(wanted)) and not same_head(wanted, stored):
+        return
+    warnings.warn(
+        f"{directory} has no {title(wanted)} ({what}): a fresh one was initialised. Fit it before predicting.",
+        FreshHeadWarning,
+        stacklevel=callers_level(),
+    )

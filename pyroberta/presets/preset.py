@@ -1,0 +1,282 @@
+"""A preset is opened once: `open_preset` finds its files and its format, and a `Preset` reads what is asked of it.
+
+To add a name, add a row to `built_in.PRESETS`; to add a format, a module beside hf.py, and its marks to detect.py; to
+add a place to download from, a class beside those in hub.py.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import warnings
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from pyroberta.formats.directory import Directory
+from pyroberta.formats.files import as_path, is_there
+from pyroberta.model.callers import callers_level
+from pyroberta.model.config import RobertaConfig
+from pyroberta.model.hints import did_you_mean
+from pyroberta.model.parameters import Arrays
+from pyroberta.presets.built_in import PRESETS, Packaged
+from pyroberta.presets.detect import Format, detect
+
+if TYPE_CHECKING:
+    from pyroberta.presets.optimizer_state import OptimizerState
+    from pyroberta.text.tokenizer import Tokenizer
+
+# What KerasHub downloads from, and this package does not.
+REFUSED = {"modelscope": "ModelScope", "gs": "Google Cloud Storage", "http": "a web server", "https": "a web server"}
+
+Download = Callable[[bool, bool], None]
+
+
+def _nothing(weights: bool, state: bool) -> None:
+    """All files are there."""
+
+
+class Preset(os.PathLike[str]):
+    """An opened preset. Each part is read when it is asked for first, and no file is read twice.
+
+    As a path it is its directory. Every `from_preset` takes it in place of a name.
+
+    Args:
+        directory: where its files lie.
+        format: what reads them.
+        name: as it was asked for.
+        is_published: whether others can have it by that name: a built-in name's or a handle's.
+        download: fetches what is not there yet: the small files, the weights too where its first argument is True, the
+            optimizer's state where its second is.
+
+    >>> preset = open_preset("roberta_tiny_en")
+    >>> preset.config.vocabulary_size, preset.tokenizer.vocabulary_size
+    (8000, 8000)
+    """
+
+    def __init__(
+        self,
+        directory: Directory,
+        format: Format,
+        name: str,
+        *,
+        is_published: bool = False,
+        download: Download = _nothing,
+    ) -> None:
+        self.directory, self.format, self.name, self.is_published = directory, format, name, is_published
+        self._download = download
+
+    def __fspath__(self) -> str:
+        return os.fspath(self.directory)
+
+    def __str__(self) -> str:
+        return str(self.directory)
+
+    def download(self, *, weights: bool = True, optimizer_state: bool = False) -> Path:
+        """Fetches what is not there yet, and returns the directory. What a part needs is fetched before it is read.
+
+        Args:
+            weights: with the weights.
+            optimizer_state: with the optimizer's state, where there is one.
+
+        Raises:
+            ImportError, FileNotFoundError, PermissionError, ConnectionError, OSError: as `hub.open_handle`.
+        """
+        self._download(weights, optimizer_state)
+        return self.directory.path
+
+    @cached_property
+    def config(self) -> RobertaConfig:
+        """The hyperparameters, the number of classes among them.
+
+        Raises:
+            FileNotFoundError, ValueError: as the format's `read_config`.
+        """
+        return self.format.read_config(self.directory)
+
+    def weights(self, dtype: DTypeLike = np.float32, *, config: RobertaConfig | None = None, seed: int = 0) -> Arrays:
+        """The parameters, head included.
+
+        Args:
+            dtype: of the parameters.
+            config: the preset's own with other rates or another head; the preset's own unless given.
+            seed: of a head that the preset does not have.
+
+        Raises:
+            FileNotFoundError, ValueError: as the format's `read_params`.
+
+        Warns:
+            FreshHeadWarning: where the head is fresh, and it was not asked for.
+        """
+        self.download()
+        return self.format.read_params(self.directory, self.config if config is None else config, dtype, seed)
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer.
+
+        Raises:
+            FileNotFoundError, ValueError: as the format's `read_tokenizer`.
+        """
+        self.download(weights=False)
+        return self.format.read_tokenizer(self.directory, self.config)
+
+    @cached_property
+    def preprocessor_settings(self) -> Mapping[str, Any]:
+        """How texts were truncated and masked, as far as the preset says.
+
+        Raises:
+            ValueError: as the format's `read_preprocessor`.
+        """
+        self.download(weights=False)
+        return self.format.read_preprocessor(self.directory)
+
+    @cached_property
+    def labels(self) -> list[str] | None:
+        """The names of a classifier's classes; None where it has none.
+
+        Raises:
+            ValueError: as the format's `read_labels`.
+        """
+        return self.format.read_labels(self.directory)
+
+    @cached_property
+    def optimizer_state(self) -> OptimizerState:
+        """The optimizer's state that was saved with the weights.
+
+        Raises:
+            FileNotFoundError: where there is none.
+            ValueError: where it is damaged or another model's, or the format can't hold one.
+        """
+        self.download(optimizer_state=True)
+        return self.format.read_state(self.directory, self.config)
+
+
+def open_preset(preset: str | os.PathLike[str], weights: bool = True) -> Preset:
+    """The preset of a name, a handle or a path; one that is open already is returned as it is.
+
+    A handle begins with `hf://` or `kaggle://`, see hub.py. A name of the table `PRESETS` comes next, as in KerasHub;
+    then a directory. `./name` is a directory always. Of a handle's files only the config is downloaded here; the
+    revision that it stands for now is that of all other files.
+
+    Args:
+        preset: as above.
+        weights: False where none are asked for: the shape and the tokenizer of every name of `PRESETS` are in the
+            package.
+
+    Raises:
+        FileNotFoundError: where a path isn't there.
+        ValueError: for a name that isn't known, telling what can be had; for a directory in no known format; for a
+            handle of another architecture.
+        ImportError, ConnectionError, PermissionError, OSError: as `hub.open_handle`.
+
+    >>> open_preset("roberta_tiny")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ValueError: unknown preset 'roberta_tiny'; did you mean 'roberta_tiny_en' ...
+    """
+    if isinstance(preset, Preset):
+        return preset
+    name = os.fspath(preset)
+    if is_handle(preset):
+        return _of_handle(name, name)
+    if isinstance(preset, str) and preset in PRESETS:
+        shape = PRESETS[preset].config
+        if shape is not None and not weights:
+            return Preset(Directory(Path(preset)), Packaged(shape), preset)
+        if Path(preset).is_dir():
+            warnings.warn(
+                f"{preset!r} is a preset's name and a directory here; the preset is taken. "
+                f"For the directory write './{preset}'",
+                stacklevel=callers_level(),
+            )
+        return _built_in(preset)
+    directory = Directory(_directory(preset))
+    return Preset(directory, detect(directory), name)
+
+
+def is_handle(preset: str | os.PathLike[str]) -> bool:
+    """Whether it begins with a scheme, as `hf://` is one.
+
+    >>> is_handle("hf://FacebookAI/roberta-base"), is_handle("./roberta-base")
+    (True, False)
+    """
+    return isinstance(preset, str) and re.match(r"[a-z]+://", preset) is not None
+
+
+def _of_handle(handle: str, name: str) -> Preset:
+    from pyroberta.presets import hub
+
+    scheme = handle.partition("://")[0]
+    if scheme not in hub.SOURCES:
+        where = REFUSED.get(scheme, "there")
+        raise ValueError(f"preset {handle!r}: nothing is downloaded from {where}. {_what_can_be_had()}")
+    directory, format, download = hub.open_handle(handle)
+    preset = Preset(directory, format, name, is_published=True, download=download)
+    _ = preset.config  # another architecture is refused before its weights are downloaded
+    return preset
+
+
+def _built_in(name: str) -> Preset:
+    handles = PRESETS[name].handles
+    if not handles:
+        from importlib import resources
+
+        path = Path(str(resources.files("pyroberta.presets"))) / "embedded" / name
+        if not path.is_dir():
+            raise ValueError(f"preset {name!r} should be at {path}, and isn't. Is the installation whole?")
+        directory = Directory(path)
+        return Preset(directory, detect(directory), name, is_published=True)
+    failures: list[Exception] = []
+    for handle in handles:
+        try:
+            preset = _of_handle(handle, name)
+            preset.download()  # here, since another hub may have what this one lacks
+        except (ImportError, ConnectionError, FileNotFoundError, PermissionError) as failure:
+            failures.append(failure)
+            continue
+        if failures:
+            warnings.warn(
+                f"preset {name!r} comes from {handle}, which has no trained masked-LM head, as "
+                f"{handles[0]} can't be had: {failures[0]}",
+                stacklevel=callers_level(),
+            )
+        return preset
+    kind = ImportError if all(isinstance(failure, ImportError) for failure in failures) else ConnectionError
+    reasons = "".join(f"\n  {failure}" for failure in failures)
+    raise kind(
+        f"preset {name!r} can't be downloaded:{reasons}\nWithout a download, load_weights=False gives its shape with "
+        f"fresh weights. {_what_can_be_had()}"
+    )
+
+
+def _directory(preset: str | os.PathLike[str]) -> Path:
+    """The directory that a path stands for."""
+    name = os.fspath(preset)
+    directory = as_path(name) if name else Path()
+    if name:
+        from pyroberta.formats.atomic import readable
+
+        directory = readable(directory)
+        if directory.is_dir():
+            return directory
+        if is_there(directory):
+            raise ValueError(f"preset {name!r} is a file; give the directory that holds it")
+    is_path = not isinstance(preset, str) or name.startswith((".", "~")) or os.path.isabs(name) or os.sep in name
+    if is_path:
+        on_hub = f" On the Hugging Face hub it would be 'hf://{name}'." if re.fullmatch(r"[\w-]+/[\w.-]+", name) else ""
+        raise FileNotFoundError(f"preset {name!r}: there is no such directory.{on_hub} {_what_can_be_had()}")
+    raise ValueError(f"unknown preset {name!r}{did_you_mean(name, PRESETS) or '.'} {_what_can_be_had()}")
+
+
+def _what_can_be_had() -> str:
+    embedded = ", ".join(repr(name) for name, preset in PRESETS.items() if not preset.handles)
+    downloaded = ", ".join(repr(name) for name, preset in PRESETS.items() if preset.handles)
+    return (
+        f"What can be had: {embedded}, which comes with the package; {downloaded}, 'hf://ORGANISATION/NAME' and "
+        "'kaggle://OWNER/MODEL/FRAMEWORK/VARIATION', which are downloaded; or the path of a Hugging Face, KerasHub or "
+        "fairseq directory, such as './my_preset'."
+    )
