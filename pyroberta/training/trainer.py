@@ -544,6 +544,11 @@ class Trainer(Checked):
         backbone = self.backbone
         if state.params.table != backbone.params.table:
             raise ValueError("the state is of parameters of other names or shapes than this model's")
+        if state.params.dtype != backbone.params.dtype:
+            raise ValueError(
+                f"the state is in {state.params.dtype}, this model in {backbone.params.dtype}: load the model with "
+                f"dtype={state.params.dtype.name!r}"
+            )
         if set(state.slots) != set(self.optimizer.slot_names):
             raise ValueError(
                 f"the state has the slots {', '.join(state.slots)}; {type(self.optimizer).__name__} keeps "
