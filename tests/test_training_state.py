@@ -178,3 +178,17 @@ def test_a_state_without_its_config_or_of_another_model_is_an_error(tmp_path):
     safetensors_io.write(file, tensors, metadata={"training": json.dumps(rest)})
     with pytest.raises(ValueError, match=r"lacks 1 of the .* tensors .*: m\.head\.bias"):
         MaskedLM.from_preset(tmp_path / "p", load_optimizer=True)
+
+
+@pytest.mark.parametrize("format", ["hf", "keras"])
+def test_calls_of_fit_without_initial_epoch_go_on_with_passes_of_their_own(tmp_path, format):
+    straight = fresh("adam")
+    for _ in range(3):
+        straight.fit(TEXTS, batch_size=2, verbose=0)
+    cut = fresh("adam")
+    for _ in range(2):
+        cut.fit(TEXTS, batch_size=2, verbose=0)
+    cut.save_to_preset(tmp_path / "p", format=format, include_optimizer=True)
+    again = MaskedLM.from_preset(tmp_path / "p", load_optimizer=True, backend="numpy")
+    again.fit(TEXTS, batch_size=2, verbose=0)
+    assert same(again, straight)

@@ -445,7 +445,7 @@ def read_state(directory: Directory, config: RobertaConfig) -> OptimizerState:
             f"of {rate:g} was taken",
             stacklevel=callers_level(),
         )
-    return checked(file, own["optimizer"], found[0].array().item(), m, v, own.get("seed", 0))
+    return checked(file, own["optimizer"], m, v, {**own, "iterations": found[0].array().item()})
 
 
 def _look_at_variables(file: Path) -> list[Stored]:

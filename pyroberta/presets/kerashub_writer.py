@@ -43,7 +43,7 @@ from pyroberta.presets.kerashub import (
     in_keras_order,
     renaming,
 )  # fmt: skip
-from pyroberta.presets.optimizer_state import OptimizerState
+from pyroberta.presets.optimizer_state import COUNTS, OptimizerState
 from pyroberta.presets.writing import Contents, json_file, write_preset
 
 if TYPE_CHECKING:
@@ -193,9 +193,11 @@ def _described(contents: Contents, dtype: str) -> dict[str, Any]:
         parts |= {"num_classes": config.num_classes, "activation": "linear", "hidden_dim": config.hidden_dim}
         parts |= {"dropout": rate}
     state = contents.state
-    own = {} if state is None else {"optimizer": state.optimizer, "seed": state.seed}
-    own |= {} if contents.labels is None else {"labels": list(contents.labels)}
-    found["task"] = _object(module, name, parts, None, own)
+    kept: dict[str, Any] = {}
+    if state is not None:  # Keras's own variables have the iterations
+        kept = {"optimizer": state.optimizer, **{name: getattr(state, name) for name in COUNTS if name != "iterations"}}
+    kept |= {} if contents.labels is None else {"labels": list(contents.labels)}
+    found["task"] = _object(module, name, parts, None, kept)
     return found
 
 

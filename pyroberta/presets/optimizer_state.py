@@ -1,10 +1,10 @@
 """What training needs to go on as if it had not been interrupted, and the file that keeps it beside HF's weights.
 
     pyroberta_optimizer.safetensors     m.<parameter>, v.<parameter>, in the dtype that they were trained in;
-                                        in the metadata, as JSON: the optimizer's config, iterations, the model's seed
+                                        in the metadata, as JSON: the optimizer's config, and the numbers of `COUNTS`
 
-`iterations` decides the schedule's rate, the correction of Adam's means, the dropout keys, and with the seed the masks
-and the order of the examples.
+`iterations` decides the schedule's rate, the correction of Adam's means and the dropout keys; `data_pass` the order of
+the examples and the tokens that are masked, both together with the seed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from pyroberta.model.parameters import Shape
 
 FILE = "pyroberta_optimizer.safetensors"
 KEY = "training"  # in the file's metadata
-BITS = 44  # of `iterations`, which with the 20 of a step's parts and sites are a dropout key's 64
+# How many bits each number has at most. `iterations` and `data_pass` are part of a key, see `ops.dropout`.
+COUNTS = {"iterations": 44, "seed": 64, "data_pass": 60, "position": 60}
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class OptimizerState:
         iterations: the updates done.
         m, v: parameter -> its moment.
         seed: of the model.
+        data_pass, position: the pass over the examples that is under way, and how many of it were drawn.
     """
 
     optimizer: Mapping[str, Any]
@@ -45,6 +47,8 @@ class OptimizerState:
     m: Mapping[str, NDArray[Any]]
     v: Mapping[str, NDArray[Any]]
     seed: int
+    data_pass: int = 0
+    position: int = 0
 
 
 def new_file(state: OptimizerState) -> NewFile:
@@ -54,7 +58,7 @@ def new_file(state: OptimizerState) -> NewFile:
         ValueError: when it is written, where a moment isn't finite.
     """
     tensors = {f"{key}.{name}": array for key in ("m", "v") for name, array in getattr(state, key).items()}
-    rest = {"optimizer": state.optimizer, "iterations": state.iterations, "seed": state.seed}
+    rest = {"optimizer": state.optimizer, **{name: getattr(state, name) for name in COUNTS}}
     dtype = next(iter(tensors.values())).dtype.name
     return safetensors_io.new_file(tensors, dtype, {KEY: json.dumps(rest, allow_nan=False)})
 
@@ -78,29 +82,31 @@ def read(directory: Directory, table: Mapping[str, Shape]) -> OptimizerState:
     stored.refuse_differences(directory, tensors, expected)
     try:
         rest = parse_json(remarks[KEY].encode(), KEY)
-        optimizer, iterations, seed = rest["optimizer"], rest["iterations"], rest["seed"]
+        optimizer, counts = rest["optimizer"], {"iterations": rest["iterations"], **rest}
     except (KeyError, AttributeError, ValueError) as error:
         raise ValueError(
             f"{file} doesn't tell which optimizer it is of ({KEY!r} of its metadata: {clipped(repr(error))})"
         ) from None
     m, v = (stored.ReadWhenAsked({name: tensors[f"{key}.{name}"].array for name in table}) for key in ("m", "v"))
-    return checked(file, optimizer, iterations, m, v, seed)
+    return checked(file, optimizer, m, v, counts)
 
 
-def checked(file: Path, optimizer: Any, iterations: Any, m: Any, v: Any, seed: Any) -> OptimizerState:
-    """The state of values that were read from `file`.
+def checked(file: Path, optimizer: Any, m: Any, v: Any, counts: Mapping[str, Any]) -> OptimizerState:
+    """The state of values that were read from `file`; of `counts`, what is missing is 0 and the rest is not looked at.
 
     Raises:
         ValueError: for what isn't an optimizer's config, or a whole number in the range that it may have.
     """
     if not isinstance(optimizer, dict):
         raise ValueError(f"{file}: the optimizer's config should be an object, it is a {type(optimizer).__name__}")
-    for name, value, bits in (("iterations", iterations, BITS), ("seed", seed, 64)):
+    numbers = {name: counts.get(name, 0) for name in COUNTS}
+    for name, bits in COUNTS.items():
+        value = numbers[name]
         if type(value) is not int or not 0 <= value < 1 << bits:
             raise ValueError(
                 f"{file}: {name} should be a whole number of at least 0, and below 2**{bits}, got {shown(value)}"
             )
-    return OptimizerState(optimizer, iterations, m, v, seed)
+    return OptimizerState(optimizer, m=m, v=v, **numbers)
 
 
 def missing(directory: Directory, what: str) -> FileNotFoundError:

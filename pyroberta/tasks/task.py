@@ -29,7 +29,6 @@ from pyroberta.presets.preset import Preset, open_preset
 from pyroberta.tasks.backbone import Backbone
 from pyroberta.text.preprocessor import Preprocessor
 from pyroberta.text.tokenizer import Tokenizer
-from pyroberta.training import optimizers
 from pyroberta.training.trainer import Trainer
 
 Own = TypeVar("Own", bound="Task")
@@ -218,7 +217,7 @@ class Task(Trainer, ABC):
         task = cls._made(backbone, preprocessor, seed)
         if state:
             try:
-                task.optimizer = optimizers.restored(state.optimizer, vars(state), backbone.params)
+                task._take_optimizer_state(state)
             except ValueError as error:
                 why = clipped(str(error), 800)  # the config in it may be long
                 raise ValueError(f"the state of training in {preset} can't be used: {why}") from None
@@ -365,8 +364,9 @@ class Task(Trainer, ABC):
                     "the optimizer's state is of LoRA's factors, for which a preset has no place: merge_lora() first, "
                     "or save without include_optimizer"
                 )
-            optimizer = self.optimizer
-            state = OptimizerState(optimizer.get_saved_config(), seed=self.seed, **optimizer.state_dict())
+            now, config = self._current_state(), self.optimizer.get_saved_config()
+            m, v = now.slots["m"], now.slots["v"]
+            state = OptimizerState(config, now.step, m, v, now.seed, now.data_pass, now.position)
         model = merged(self.backbone.config, self.backbone.params)
         contents = Contents(*model, tokenizer, settings, state, labels=self.labels)
         write(os.fspath(directory), contents, dtype=dtype, max_shard_size=max_shard_size)

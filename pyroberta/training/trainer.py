@@ -21,6 +21,7 @@ from pyroberta.model.config import RobertaConfig
 from pyroberta.model.hints import hinting
 from pyroberta.model.parameters import Arrays, PreparedArrays
 from pyroberta.ops import Key, Ops
+from pyroberta.presets.optimizer_state import OptimizerState
 from pyroberta.training import losses, optimizers, schedules
 from pyroberta.training import metrics as measures
 from pyroberta.training.callbacks import Callback, CallbackList, History, ProgressBar
@@ -569,6 +570,15 @@ class Trainer(Checked):
         self.seed = state.seed
         self._state = replace(state, params=backbone.params, slots=optimizer.slots)
         self._goes_on = True
+
+    def _take_optimizer_state(self, stored: OptimizerState) -> None:
+        """Goes on from what a preset keeps: the optimizer, and the place in the data.
+
+        Raises:
+            ValueError: where it is of no optimizer here, or of other parameters.
+        """
+        self.optimizer = optimizers.restored(stored.optimizer, vars(stored), self.backbone.params)
+        self._state.data_pass, self._state.position = stored.data_pass, stored.position
 
     def _current_state(self) -> TrainState:
         """The state, with what users may have set since on the model and the optimizer."""
