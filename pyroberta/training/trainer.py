@@ -257,8 +257,7 @@ class Trainer(Checked):
                 iterable without a length is then read as it goes, instead of being collected and shuffled.
             validation_batch_size, validation_steps: for the evaluation; `batch_size` and all, unless given. Of an
                 iterable of texts without a length no more is read than `validation_steps` asks.
-            gradient_accumulation_steps: batches whose gradients make one update, exactly that of one large batch with
-                the same masks (texts are masked batch by batch); up to 1024.
+            gradient_accumulation_steps: batches whose gradients make one update: that of one large batch, to rounding.
             long_texts: what becomes of texts with more tokens than the preprocessor's `sequence_length`, those of
                 `validation_data` too. `"split"`: a text becomes windows of so many tokens, special ones counted, which
                 do not overlap; each has the text's weight, and counts as a sequence in a step. `"cut"`: the rest is not
@@ -600,7 +599,10 @@ class Trainer(Checked):
         state = self._state
         begun = state.step - state.epoch_step
         steps, weighted = begun, int(begun > 0)  # what was done before the interruption is taken to have had weights
-        for group in islice(groups, None if feed.steps is None else feed.steps - begun):
+        left = None if feed.steps is None else feed.steps - begun
+        if begun and not feed.goes_on and not state.position:
+            left = 0  # the state was taken at the end of the pass, which was the epoch
+        for group in islice(groups, left):
             told.on_train_batch_begin(steps)
             self._update(group, running)
             feed.turn(state)
