@@ -49,7 +49,7 @@ HF_SIZES: dict[str, Any] = {
 
 
 def hf_values(config: RobertaConfig = HF, **changes: Any) -> dict[str, Any]:
-    """A config.json spelt out by hand, so that `hf.write` isn't its own judge."""
+    """A config.json spelt out by hand, so that `hf_writer.write` isn't its own judge."""
     values = {
         "architectures": ["RobertaForMaskedLM"],
         "attention_probs_dropout_prob": config.attention_dropout,

@@ -18,7 +18,7 @@ from test_lora import gradients
 from pyroberta import Backbone
 from pyroberta.backends import get_ops
 from pyroberta.model.parameters import is_lora
-from pyroberta.presets import hf, lora
+from pyroberta.presets import hf_writer, lora
 from pyroberta.presets.writing import Contents
 
 CONFIG = small_config(num_layers=3)
@@ -324,7 +324,7 @@ def _difference(directory: Path, changes: dict[str, Any], dtype: str = "float64"
         for name, array in params.items():
             array[...] = 0.4 * rng.standard_normal(array.shape) + (1.0 if name.endswith(".gamma") else 0.0)
     base_directory = directory / "base"
-    hf.write(base_directory, Contents(backbone.config, backbone.params), dtype=np.float64)
+    hf_writer.write(base_directory, Contents(backbone.config, backbone.params), dtype=np.float64)
 
     def base() -> Any:
         made = RobertaForMaskedLM.from_pretrained(

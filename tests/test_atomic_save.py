@@ -38,13 +38,13 @@ from pyroberta.model.config import RobertaConfig
 from pyroberta.model.parameters import Arrays, shapes
 from pyroberta.formats import atomic
 from pyroberta.formats.directory import Directory
-from pyroberta.presets import hf, kerashub, kerashub_writer, lora
+from pyroberta.presets import hf, hf_writer, kerashub, kerashub_writer, lora
 from pyroberta.presets.writing import Contents
 
 parent, how, start, kills, what = Path(sys.argv[1]), *sys.argv[2:]
 name = "x.lora.h5" if what == "lora.h5" else "preset"
 target = parent / name
-reader, writer = (kerashub, kerashub_writer) if what == "keras" else (hf, hf)
+reader, writer = (kerashub, kerashub_writer) if what == "keras" else (hf, hf_writer)
 if what != "hf":
     import h5py  # not in each child
 if how == "renames":

@@ -26,7 +26,7 @@ from pyroberta.formats.directory import Directory
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.initial_values import initialise
 from pyroberta.model.parameters import Arrays, shapes
-from pyroberta.presets import hf
+from pyroberta.presets import hf, hf_writer
 from pyroberta.presets.writing import Contents
 
 UNTIED = dataclasses.replace(CONFIG, tie_embeddings=False)
@@ -479,7 +479,7 @@ def test_a_tensor_is_read_when_it_is_asked_for_and_not_before(tmp_path: Path) ->
 def test_what_is_written_reads_back_bit_for_bit(tmp_path: Path, config: RobertaConfig, dtype: str) -> None:
     params = random_params(config, dtype)
     params["head.bias"][0] = -0.0
-    hf.write(tmp_path / "preset", Contents(config, params), dtype=dtype)
+    hf_writer.write(tmp_path / "preset", Contents(config, params), dtype=dtype)
     assert hf.read_config(Directory(tmp_path / "preset")) == config
     assert same_bits(read(tmp_path / "preset", dtype).flat, params.flat)
 
@@ -506,14 +506,14 @@ def test_a_model_of_any_size_comes_back(
     )
     params = random_params(config, seed=seed)
     directory = tmp_path_factory.mktemp("any") / "preset"
-    hf.write(directory, Contents(config, params))
+    hf_writer.write(directory, Contents(config, params))
     assert hf.read_config(Directory(directory)) == config
     assert same_bits(read(directory).flat, params.flat)
 
 
 def test_float16_storage_rounds_once(tmp_path: Path) -> None:
     params = random_params()
-    hf.write(tmp_path / "preset", Contents(CONFIG, params), dtype="float16")
+    hf_writer.write(tmp_path / "preset", Contents(CONFIG, params), dtype="float16")
     assert same_bits(read(tmp_path / "preset").flat, params.flat.astype(np.float16).astype(np.float32))
     assert json.loads((tmp_path / "preset" / "config.json").read_text())["torch_dtype"] == "float16"
 
@@ -526,7 +526,7 @@ def test_hf_to_pyroberta_to_hf_leaves_every_tensor(tmp_path: Path, config: Rober
     if not config.tie_embeddings:
         before["lm_head.bias"] = before["lm_head.decoder.bias"].copy()
     first = directory_of(tmp_path / "first", before, hf_values(config))
-    hf.write(tmp_path / "second", Contents(hf.read_config(Directory(first)), read(first)))
+    hf_writer.write(tmp_path / "second", Contents(hf.read_config(Directory(first)), read(first)))
     after = safetensors.numpy.load_file(tmp_path / "second" / "model.safetensors")
     assert after.keys() == before.keys()
     for name, tensor in before.items():
@@ -537,40 +537,40 @@ def test_hf_to_pyroberta_to_hf_leaves_every_tensor(tmp_path: Path, config: Rober
 
 @pytest.mark.parametrize("config", [CONFIG, UNTIED])
 def test_the_written_config_json_is_roberta_base_s_keys(tmp_path: Path, config: RobertaConfig) -> None:
-    hf.write(tmp_path / "preset", Contents(config, random_params(config)))
+    hf_writer.write(tmp_path / "preset", Contents(config, random_params(config)))
     values = json.loads((tmp_path / "preset" / "config.json").read_text())
     assert values == hf_values(config) | {"torch_dtype": "float32"}
 
 
 def test_a_model_that_is_not_finite_is_not_saved_over_a_good_one(tmp_path: Path) -> None:
     good, bad = random_params(seed=1), random_params(seed=2)
-    hf.write(tmp_path / "preset", Contents(CONFIG, good))
+    hf_writer.write(tmp_path / "preset", Contents(CONFIG, good))
     bad["head.dense.bias"][2] = np.nan
     with pytest.raises(ValueError, match=r"'lm_head\.dense\.bias' as float32 has 1 value .* nan at \(2\)"):
-        hf.write(tmp_path / "preset", Contents(CONFIG, bad))
+        hf_writer.write(tmp_path / "preset", Contents(CONFIG, bad))
     bad["head.dense.bias"][2] = 1e5
     with pytest.raises(ValueError, match=r"as float16 has 1 value .* inf at \(2\)"):
-        hf.write(tmp_path / "preset", Contents(CONFIG, bad), dtype="float16")
+        hf_writer.write(tmp_path / "preset", Contents(CONFIG, bad), dtype="float16")
     assert same_bits(read(tmp_path / "preset").flat, good.flat)
     assert [entry.name for entry in tmp_path.iterdir()] == ["preset"]
 
 
 def test_parameters_of_another_config_are_not_saved(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"aren't those of the config: head\.decoder differ"):
-        hf.write(tmp_path / "preset", Contents(UNTIED, random_params(CONFIG)))
+        hf_writer.write(tmp_path / "preset", Contents(UNTIED, random_params(CONFIG)))
     assert not list(tmp_path.iterdir())
 
 
 def test_another_dtype_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="dtype must be one of float32, float16, bfloat16, float64, got 'int8'"):
-        hf.write(tmp_path / "preset", Contents(CONFIG, random_params()), dtype="int8")
+        hf_writer.write(tmp_path / "preset", Contents(CONFIG, random_params()), dtype="int8")
 
 
 def test_preprocessor_settings_come_back_and_are_optional(tmp_path: Path) -> None:
     settings = {"sequence_length": 64, "count": "exact"}
-    hf.write(tmp_path / "preset", Contents(CONFIG, random_params(), preprocessor=settings))
+    hf_writer.write(tmp_path / "preset", Contents(CONFIG, random_params(), preprocessor=settings))
     assert hf.read_preprocessor(Directory(tmp_path / "preset")) == {"sequence_length": 64, "count": "exact"}
-    hf.write(tmp_path / "preset", Contents(CONFIG, random_params()))
+    hf_writer.write(tmp_path / "preset", Contents(CONFIG, random_params()))
     assert hf.read_preprocessor(Directory(tmp_path / "preset")) == {"sequence_length": 64, "count": "exact"}
     assert hf.read_preprocessor(Directory(directory_of(tmp_path / "theirs", hf_tensors()))) == {}
 
@@ -581,7 +581,7 @@ def test_saving_over_a_directory_leaves_no_older_weights_and_keeps_what_is_not_o
         (tmp_path / "preset" / name).write_text(name)
     (tmp_path / "preset" / ".git").mkdir()
     (tmp_path / "preset" / ".git" / "HEAD").write_text("main")
-    hf.write(tmp_path / "preset", Contents(CONFIG, random_params()))
+    hf_writer.write(tmp_path / "preset", Contents(CONFIG, random_params()))
     there = sorted(entry.name for entry in (tmp_path / "preset").iterdir())
     assert there == [".git", "README.md", "config.json", "merges.txt", "model.safetensors", "vocab.json"]
     assert (tmp_path / "preset" / ".git" / "HEAD").read_text() == "main"

@@ -13,7 +13,7 @@ from small_presets import HF_SIZES, as_ours
 from pyroberta.formats.directory import Directory
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.parameters import Arrays, shapes
-from pyroberta.presets import hf
+from pyroberta.presets import hf, hf_writer
 from pyroberta.presets.writing import Contents
 from pyroberta.text.tokenizer import Tokenizer
 
@@ -46,7 +46,7 @@ def same_bits(a: np.ndarray, b: np.ndarray) -> bool:
 
 def through_pyroberta(source: Path, target: Path, **options: Any) -> None:
     config = hf.read_config(Directory(source))
-    hf.write(target, Contents(config, hf.read_params(Directory(source), config)), **options)
+    hf_writer.write(target, Contents(config, hf.read_params(Directory(source), config)), **options)
 
 
 @pytest.mark.parametrize("changes", [{}, {"tie_word_embeddings": False}, {"pad_token_id": 3}])
@@ -215,7 +215,7 @@ def test_what_pyroberta_saves_transformers_loads_with_its_tokenizer(tmp_path: Pa
     )
     params = Arrays(shapes(config))
     params.flat[:] = np.random.default_rng(0).standard_normal(params.flat.size)
-    hf.write(tmp_path, Contents(config, params, tokenizer))
+    hf_writer.write(tmp_path, Contents(config, params, tokenizer))
     model = transformers.AutoModelForMaskedLM.from_pretrained(tmp_path)
     assert type(model).__name__ == "RobertaForMaskedLM"
     assert as_ours(config, state(model)).flat.tobytes() == params.flat.tobytes()

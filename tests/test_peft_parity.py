@@ -19,7 +19,7 @@ from pyroberta.model.gradients import Gradients
 from pyroberta.model.model import model_backward, model_forward
 from pyroberta.model.parameters import is_lora
 from pyroberta.ops import REFERENCE
-from pyroberta.presets import hf
+from pyroberta.presets import hf_writer
 from pyroberta.presets.lora import _theirs
 from pyroberta.presets.writing import Contents
 
@@ -60,7 +60,7 @@ def theirs(backbone: Backbone, directory: Path):
             if is_lora(name):
                 array[...] = 0.0
     base.merge_lora()
-    hf.write(directory, Contents(base.config, base.params), dtype=np.float64)
+    hf_writer.write(directory, Contents(base.config, base.params), dtype=np.float64)
     return RobertaForMaskedLM.from_pretrained(directory, dtype=torch.float64, attn_implementation="eager").eval()
 
 

@@ -20,7 +20,7 @@ from pyroberta.formats.directory import Directory
 from pyroberta.formats.stored import Copy, FileBytes
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.parameters import Arrays, is_backbone, shapes
-from pyroberta.presets import fairseq, hf, kerashub
+from pyroberta.presets import fairseq, hf, hf_writer, kerashub
 from pyroberta.presets.built_in import PRESETS
 from pyroberta.presets.detect import detect
 from pyroberta.presets.preset import open_preset
@@ -48,7 +48,7 @@ def saved_preset(path: Path, vocabulary_size: int = 300, tokenizer: Tokenizer | 
     )
     params = Arrays(shapes(config))
     params.flat[:] = np.random.default_rng(0).standard_normal(params.flat.size)
-    hf.write(path, Contents(config, params, tokenizer, {"sequence_length": 10}))
+    hf_writer.write(path, Contents(config, params, tokenizer, {"sequence_length": 10}))
     return params
 
 

@@ -21,7 +21,7 @@ from pyroberta.model.gradients import Gradients
 from pyroberta.model.model import model_backward, model_forward
 from pyroberta.model.parameters import is_backbone, shapes
 from pyroberta.ops import REFERENCE, Key
-from pyroberta.presets import hf
+from pyroberta.presets import hf, hf_writer
 from pyroberta.presets.convert import convert
 from pyroberta.presets.writing import Contents
 
@@ -271,7 +271,7 @@ def test_rates_come_from_the_preset_and_can_be_given(tmp_path: Path):
 def written(directory: Path, **changes) -> Path:
     """A directory of transformers' classifier, its config changed; None takes a key away."""
     config = small_config(num_classes=3)
-    hf.write(directory, Contents(config, random_params(config, 0, np.float32)))
+    hf_writer.write(directory, Contents(config, random_params(config, 0, np.float32)))
     values = json.loads((directory / "config.json").read_text()) | changes
     values = {key: value for key, value in values.items() if value is not None}
     (directory / "config.json").write_text(json.dumps(values))

@@ -17,7 +17,7 @@ from pyroberta.model.config import RobertaConfig
 from pyroberta.model.model import model_logits
 from pyroberta.model.parameters import Arrays
 from pyroberta.ops import REFERENCE
-from pyroberta.presets import hf
+from pyroberta.presets import hf, hf_writer
 from pyroberta.presets.writing import Contents
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -60,7 +60,7 @@ def test_what_version_4_wrote_gives_its_logits(folder: Path, way: str, tied: str
 def test_version_4_loads_ours(folder: Path, tmp_path: Path, tied: str) -> None:
     directory = folder / f"whole-{tied}"
     config = hf.read_config(Directory(directory))
-    hf.write(tmp_path / "ours", Contents(config, hf.read_params(Directory(directory), config)))
+    hf_writer.write(tmp_path / "ours", Contents(config, hf.read_params(Directory(directory), config)))
     ask("read", tmp_path / "ours")
     np.testing.assert_allclose(
         np.load(tmp_path / "ours" / "logits.npy"), np.load(directory / "logits.npy"), rtol=1e-4, atol=1e-5

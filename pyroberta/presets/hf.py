@@ -1,12 +1,14 @@
 """The Hugging Face directory: config.json, model.safetensors (or pytorch_model.bin), and the tokenizer's files.
 
-What differs from the parameters here, and is settled in this file alone:
+What differs from the parameters here, and is settled in this file and its writer alone:
 
 - names, by the table `NAMES`; kernels lie (out, in) there and (in, out) here;
 - the position table there has `pad_id + 1` rows in front that no token uses: dropped on reading, zeros on writing;
 - a token-type row is added to every token there: folded into the position table, as the sum is the same;
 - the head's matrix is either the token table or, with `tie_word_embeddings: false`, `lm_head.decoder.weight`, and
   the bias that counts is then `lm_head.decoder.bias`.
+
+This file reads; hf_writer.py writes.
 
 Source: transformers' `models/roberta/modeling_roberta.py`, versions 4 and 5.
 """
@@ -19,14 +21,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import DTypeLike
 
 from pyroberta.formats import safetensors_io
 from pyroberta.formats.directory import Directory
-from pyroberta.formats.encoding import dtype_name, stored_type
 from pyroberta.formats.files import contents, is_there, number, shown
-from pyroberta.formats.new_files import NewFile
-from pyroberta.formats.shards import parse_size, split
 from pyroberta.formats.stored import (
     Copy,
     Stored,
@@ -49,10 +48,8 @@ from pyroberta.presets.renaming import (
     renamed,
     shapes_there,
     take_over,
-    unused_rows,
     without_shared_prefix,
 )
-from pyroberta.presets.writing import Contents, json_file, write_preset
 
 if TYPE_CHECKING:
     from pyroberta.text.tokenizer import Tokenizer
@@ -414,107 +411,6 @@ def read_tokenizer(directory: Directory, config: RobertaConfig) -> Tokenizer:
     tokenizer = Tokenizer.load(directory)
     check_vocabulary(directory, tokenizer.vocabulary_size, config)
     return tokenizer
-
-
-# -------------------------------------------------------------------------------------------------------------- writing
-
-
-def write(
-    directory: Path | str,
-    contents: Contents,
-    *,
-    dtype: DTypeLike | str = "float32",
-    max_shard_size: float | str | None = "5GB",
-) -> None:
-    """Writes an HF directory that `from_pretrained` of the head's class of transformers' loads, such as
-    `RobertaForMaskedLM`; atomically.
-
-    What stays of a preset that is there: see `write_preset`.
-
-    Args:
-        directory: made, or replaced where it holds a preset.
-        contents: what to write.
-        dtype: float16, bfloat16, float32 or float64, as which the weights are stored.
-        max_shard_size: weights that are larger go into several files with an index, each of at most this size; see
-            `shards.parse_size`.
-
-    Raises:
-        FileExistsError: where `directory` is a file, or holds other things than a preset.
-        ValueError: where a parameter isn't finite in `dtype`, or the parameters or tokenizer aren't the config's.
-        OSError: where there is no room, telling the bytes needed and free.
-    """
-    dtype, limit = dtype_name(dtype), parse_size(max_shard_size)
-
-    def files() -> dict[str, NewFile]:
-        made = {"config.json": json_file(_config_values(contents, dtype))}
-        made |= _weights(_tensors(contents), dtype, limit)
-        if contents.tokenizer is not None:
-            made |= contents.tokenizer.new_files()
-        if contents.preprocessor is not None:
-            made[PREPROCESSOR] = json_file(contents.preprocessor)
-        if contents.state is not None:
-            made[optimizer_state.FILE] = optimizer_state.new_file(contents.state)
-        return made
-
-    write_preset(directory, contents, files, in_kerashub=False)
-
-
-def _weights(tensors: Mapping[str, NDArray[Any]], dtype: str, limit: int) -> dict[str, NewFile]:
-    """model.safetensors, or shards and their index."""
-    sizes = {name: tensor.size * stored_type(dtype).itemsize for name, tensor in tensors.items()}
-    groups = split(sizes, limit)
-    if len(groups) == 1:
-        return {WEIGHTS: safetensors_io.new_file(tensors, dtype)}
-    made: dict[str, NewFile] = {}
-    places: dict[str, str] = {}
-    for count, names in enumerate(groups, 1):
-        file = f"model-{count:05d}-of-{len(groups):05d}.safetensors"
-        made[file] = safetensors_io.new_file({name: tensors[name] for name in names}, dtype)
-        places |= dict.fromkeys(names, file)
-    totals = {"total_parameters": sum(tensor.size for tensor in tensors.values()), "total_size": sum(sizes.values())}
-    made[INDEX] = json_file({"metadata": totals, "weight_map": dict(sorted(places.items()))})
-    return made
-
-
-def _config_values(contents: Contents, dtype: str) -> dict[str, Any]:
-    config = contents.config
-    values: dict[str, Any] = {theirs: getattr(config, ours) for ours, theirs, _ in FIELDS}
-    values |= {
-        "architectures": [HEAD_FILES[config.head].architecture if contents.head else "RobertaModel"],
-        "hidden_act": "gelu",
-        "initializer_range": 0.02,
-        "max_position_embeddings": config.max_sequence_length + config.pad_id + 1,
-        "model_type": "roberta",
-        "torch_dtype": dtype,  # version 5 says `dtype`, and reads both
-        "type_vocab_size": 1,
-    }
-    if not config.tie_embeddings:
-        values["tie_word_embeddings"] = False
-    if contents.head and has_classes(head_of(config)):
-        names = contents.labels or [f"LABEL_{i}" for i in range(config.num_classes or 0)]
-        values |= {
-            "classifier_dropout": config.classifier_dropout,
-            "id2label": {str(i): name for i, name in enumerate(names)},
-            "label2id": {name: i for i, name in enumerate(names)},
-        }
-        if (problem := HEAD_FILES[config.head].problem_type) is not None:
-            values["problem_type"] = problem
-    return dict(sorted(values.items()))
-
-
-def _tensors(contents: Contents) -> dict[str, NDArray[Any]]:
-    """Every tensor under HF's name: views, but for the rows that are zero."""
-    config, params = contents.config, contents.params
-    tensors: dict[str, NDArray[Any]] = {}
-    for ours, (theirs, transpose) in renaming(config).items():
-        if contents.head or is_backbone(ours):
-            tensors[theirs] = params[ours].T if transpose else params[ours]
-    unused = np.zeros((unused_rows(config), config.hidden_dim), params.dtype)
-    tensors[NAMES[POSITION][0]] = np.concatenate([unused, params[POSITION]])
-    tensors[TOKEN_TYPE] = np.zeros((1, config.hidden_dim), params.dtype)
-    if contents.head and UNTIED in params:
-        tensors["lm_head.bias"] = params["head.bias"]  # version 4 reads this one, version 5 the decoder's
-    return tensors
 
 
 def read_state(directory: Directory, config: RobertaConfig) -> OptimizerState:

@@ -65,9 +65,9 @@ def writer(format: str) -> Writer:
     ValueError: format must be 'hf' or 'keras', got 'onnx'
     """
     if format == "hf":
-        from pyroberta.presets import hf
+        from pyroberta.presets import hf_writer
 
-        return hf.write
+        return hf_writer.write
     if format == "keras":
         from pyroberta.presets import kerashub_writer
 
