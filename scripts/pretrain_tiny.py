@@ -34,7 +34,7 @@ import shutil
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -44,9 +44,6 @@ import numpy as np
 from corpus import DEFAULT_FOLDER, REPOSITORY, held_out, read_paragraphs
 from numpy.typing import NDArray
 
-from pyroberta.formats import safetensors_io
-from pyroberta.formats.atomic import replace_directory
-from pyroberta.formats.directory import Kind
 from pyroberta.formats.new_files import NewFile, replace_files
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.initial_values import initialise
@@ -55,8 +52,10 @@ from pyroberta.tasks.backbone import Backbone
 from pyroberta.tasks.masked_lm import MaskedLM
 from pyroberta.text.preprocessor import MaskedLMPreprocessor
 from pyroberta.text.tokenizer import Tokenizer
+from pyroberta.training import checkpoint
 from pyroberta.training.callbacks import Callback
 from pyroberta.training.optimizers import AdamW
+from pyroberta.training.state import TrainState
 
 NAME = "roberta_tiny_en"
 log = logging.getLogger("pretrain")
@@ -420,11 +419,10 @@ class Journal(Callback):
         self.tokens = self.steps = 0
         self.seconds = 0.0
 
-    def state(self) -> dict[str, Any]:
-        """What `restore` takes."""
+    def get_state(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in ("lines", "checks", "tokens", "steps", "seconds")}
 
-    def restore(self, state: dict[str, Any]) -> None:
+    def set_state(self, state: Mapping[str, Any]) -> None:
         vars(self).update(state)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
@@ -453,59 +451,40 @@ class Journal(Callback):
         )  # fmt: skip
 
 
-class Checkpoint:
-    """A run's state between two stretches: parameters, moments, number of updates, place in the data, journal.
+@dataclass(frozen=True)
+class Saved:
+    """Where a run keeps itself between two stretches, so that it goes on there with the same bits after a stop.
 
-    Args:
-        folder: the directory that holds it; replaced as a whole, so that a run that is killed while it saves goes on
-            from the save before.
-        arguments: what the run's outcome depends on; one of other arguments is not gone on with.
+    Attributes:
+        file: a checkpoint, whose notes have the rest: what the run follows from, its text, and how far it is.
+        arguments: what the run's outcome depends on; a run of other arguments is not gone on with.
     """
 
-    def __init__(self, folder: Path, arguments: dict[str, Any]) -> None:
-        self.folder, self.arguments = folder, arguments
+    file: Path
+    arguments: dict[str, Any]
 
-    def read(self) -> dict[str, Any] | None:
-        """What was saved besides the tensors, None where nothing was.
+    def read(self) -> tuple[TrainState, dict[str, Any]] | None:
+        """The state and the notes, None where nothing was saved.
 
         Raises:
             SystemExit: for a run of other arguments.
         """
-        path = self.folder / "config.json"
-        if not path.exists():
+        if not self.file.exists():
             return None
-        saved: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        state, notes = checkpoint.load(self.file)
         came = json.loads(json.dumps(self.arguments))  # as JSON has them
-        other = [name for name in {**came, **saved["arguments"]} if came.get(name) != saved["arguments"].get(name)]
+        before = notes["arguments"]
+        other = [name for name in {**came, **before} if came.get(name) != before.get(name)]
         if other:
-            told = ", ".join(f"{name} {saved['arguments'].get(name)} (now {came.get(name)})" for name in other)
+            told = ", ".join(f"{name} {before.get(name)} (now {came.get(name)})" for name in other)
             raise SystemExit(
-                f"{self.folder} holds a run of other arguments: {told}. Give those to go on with it, another --out to "
-                "start a new one, or delete the folder"
+                f"{self.file} holds a run of other arguments: {told}. Give those to go on with it, another --out to "
+                "start a new one, or delete the file"
             )
-        return saved
+        return state, notes
 
-    def save(self, model: MaskedLM, **state: Any) -> None:
-        optimizer = model.optimizer.state_dict()
-        tensors = {"params": model.backbone.params, "m": optimizer["m"], "v": optimizer["v"]}
-        saved = {"arguments": self.arguments, "iterations": optimizer["iterations"], **state}
-        files = {f"{kind}.safetensors": safetensors_io.new_file(arrays) for kind, arrays in tensors.items()}
-        files["config.json"] = NewFile.of(json.dumps(saved, indent=1) + "\n")
-        replace_directory(
-            self.folder, files, kind=Kind("run's checkpoint", "config.json", lambda own: "arguments" in own)
-        )
-
-    def restore(self, model: MaskedLM, saved: dict[str, Any]) -> None:
-        """Puts the saved values into a model that was compiled, and into its optimizer."""
-        params, m, v = (
-            {name: tensor.array() for name, tensor in safetensors_io.read(self.folder / f"{kind}.safetensors").items()}
-            for kind in ("params", "m", "v")
-        )
-        with model.backbone.changing() as own:
-            for name, array in own.items():
-                array[...] = params[name]
-            model.optimizer.build(own)
-        model.optimizer.load_state_dict({"iterations": saved["iterations"], "m": m, "v": v})
+    def write(self, model: MaskedLM, **notes: Any) -> None:
+        checkpoint.save(self.file, model.train_state(), {"arguments": self.arguments, **notes})
 
 
 def digest(parts: Sequence[Sequence[Ids]]) -> str:
@@ -521,18 +500,18 @@ def train(
     parts: Sequence[Sequence[Ids]],
     planned: int,
     peak: float,
-    checkpoint: Checkpoint,
+    saved: Saved,
     check: Callable[[Phase], Any],
     finish: bool = False,
 ) -> Journal:
-    """All the phases with one optimizer, from where `checkpoint` left off.
+    """All the phases with one optimizer, from where `saved` left off.
 
     Args:
         model: as initialised; trained in place.
         parts: the sequences of each phase.
         planned: how many tokens were asked for; written down for the run that goes on.
         peak: the highest learning rate.
-        checkpoint: read at first, and saved after each stretch.
+        saved: read at first, and written after each stretch.
         check: measures along the way.
         finish: don't train, but take what was saved as the result.
     """
@@ -545,12 +524,13 @@ def train(
     journal = Journal(learning_rate, sum(tokens_of))
     text = digest(parts)
     done = 0
-    if saved := checkpoint.read():
-        if saved["digest"] != text:
-            raise SystemExit(f"{checkpoint.folder} holds a run on another text: give another --out, or delete it")
-        checkpoint.restore(model, saved)
-        journal.restore(saved["journal"])
-        done = saved["stretches"]
+    if found := saved.read():
+        state, notes = found
+        if notes["digest"] != text:
+            raise SystemExit(f"{saved.file} holds a run on another text: give another --out, or delete it")
+        model.load_train_state(state)
+        journal.set_state(notes["journal"])
+        done = notes["stretches"]
         log.info("going on after step %d, %.2f M tokens", journal.steps, journal.tokens / 1e6)
     assert model.preprocessor is not None
     tokenizer = model.preprocessor.tokenizer
@@ -572,7 +552,7 @@ def train(
         if (number + 1) % STRETCHES_A_CHECK == 0:
             figures = check(phase)
             journal.checks.append({"tokens": journal.tokens, "sequence_length": phase.sequence_length, **figures})
-        checkpoint.save(model, digest=text, tokens=planned, stretches=number + 1, journal=journal.state())
+        saved.write(model, digest=text, tokens=planned, stretches=number + 1, journal=journal.get_state())
     return journal
 
 
@@ -713,13 +693,13 @@ def pretrain(options: argparse.Namespace) -> tuple[MaskedLM, dict[str, Any]]:
         end_id=tokenizer.end_id,
     )
     model = new_model(config, tokenizer, counts, options.seed, options.backend)
-    checkpoint = Checkpoint(options.out / "checkpoint", decisive(options))
-    saved = checkpoint.read()
-    if options.finish and not saved:
-        raise SystemExit(f"--finish: {checkpoint.folder} holds no run")
+    saved = Saved(options.out / "checkpoint.safetensors", decisive(options))
+    found = saved.read()
+    if options.finish and not found:
+        raise SystemExit(f"--finish: {saved.file} holds no run")
     tokens = int(
-        saved["tokens"]  # --minutes may measure another speed this time
-        if saved
+        found[1]["tokens"]  # --minutes may measure another speed this time
+        if found
         else options.tokens or tokens_in(options.minutes or 30.0, model, sequences, options.backend)
     )
     log.info("%d parameters, %.2f M tokens to train on", model.count_params(), tokens / 1e6)
@@ -728,7 +708,7 @@ def pretrain(options: argparse.Namespace) -> tuple[MaskedLM, dict[str, Any]]:
         return measure(model, evaluation[phase.sequence_length], tokens=30_000)
 
     journal = train(
-        model, plan(tokens, sequences, options.seed), tokens, options.learning_rate, checkpoint, check, options.finish
+        model, plan(tokens, sequences, options.seed), tokens, options.learning_rate, saved, check, options.finish
     )
     return model, {
         "name": NAME,

@@ -18,6 +18,7 @@ import pytest
 
 from pyroberta.data import speeches
 from pyroberta.text.tokenizer import Tokenizer
+from pyroberta.training import checkpoint
 
 SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"
 
@@ -190,8 +191,10 @@ def outcome(out: Path, name: str) -> dict[str, Any]:
     for line in run["log"]:
         del line["seconds"]
     del run["seconds"], run["command"]
-    files = [out / name / "model.safetensors", *sorted((out / "checkpoint").glob("*.safetensors"))]
-    return {"run": run, **{file.name: file.read_bytes() for file in files}}
+    state, _ = checkpoint.load(out / "checkpoint.safetensors")
+    vectors = {name: arrays.flat.tobytes() for name, arrays in (("params", state.params), *state.slots.items())}
+    counts = state.step, state.epoch, state.data_pass, state.position
+    return {"run": run, "model": (out / name / "model.safetensors").read_bytes(), "counts": counts, **vectors}
 
 
 def test_a_small_run_writes_a_preset_that_loads_and_a_card_from_its_record(
@@ -227,10 +230,10 @@ def test_a_run_that_was_killed_ends_as_if_it_had_not_been(
     arguments = arguments_of(corpus_folder, tmp_path / "killed")
     for step in (2, 9, 10):  # before the first save, and twice within stretches further on
         run_and_kill(step, arguments)
-        assert (tmp_path / "killed" / "checkpoint").exists() == (step > 2)
+        assert (tmp_path / "killed" / "checkpoint.safetensors").exists() == (step > 2)
     assert not (tmp_path / "killed" / small.NAME).exists()
     assert small.main(arguments) == 1
-    assert set(whole) == {"run", "model.safetensors", "params.safetensors", "m.safetensors", "v.safetensors"}
+    assert set(whole) == {"run", "model", "counts", "params", "m", "v"}
     assert outcome(tmp_path / "killed", small.NAME) == whole
     assert "going on after step" in (tmp_path / "killed" / "log.txt").read_text()
 
