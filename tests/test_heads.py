@@ -25,11 +25,11 @@ def config_of(name: str, **changes) -> RobertaConfig:
 @pytest.mark.parametrize("tied", [True, False])
 def test_a_heads_parameters_follow_the_encoders_and_hold_its_output(name, tied):
     config = config_of(name, tie_embeddings=tied)
-    head, table = head_of(config), shapes(config)
+    head, layout = head_of(config), shapes(config)
     own = head.shapes(config)
-    assert list(own) == [parameter for parameter in table if not is_backbone(parameter)]
+    assert list(own) == [parameter for parameter in layout if not is_backbone(parameter)]
     outputs = config.num_classes or config.vocabulary_size
-    assert table[head.output_table(config)] == (outputs, config.hidden_dim)
+    assert layout[head.output_table(config)] == (outputs, config.hidden_dim)
     assert own["head.bias"] == (outputs,)
     for parameter in own.keys() & head.SIZES.keys():
         assert getattr(config, head.SIZES[parameter]) in own[parameter]

@@ -362,7 +362,7 @@ def _check_shape(name: str, shape: tuple[int, ...], other: str, expected: tuple[
 
 
 def _check_ids(kind: str, column: str, ids: Ints, is_read: NDArray[np.bool_], vocabulary_size: int) -> None:
-    """All of ids (B, K) where is_read (B, K) must be rows of the token table."""
+    """All of ids (B, K) where is_read (B, K) must be rows of the token embedding."""
     for b, k in np.argwhere(is_read & ((ids < 0) | (ids >= vocabulary_size)))[:1]:
         raise ValueError(
             f"{kind} {ids[b, k]} is outside the vocabulary of {vocabulary_size} (sequence {b}, {column} {k}). "

@@ -22,7 +22,7 @@ class RobertaConfig:
     T `max_sequence_length`.
 
     Args:
-        vocabulary_size: V, number of rows of the token table.
+        vocabulary_size: V, number of rows of the token embedding.
         num_layers: number of transformer layers.
         num_heads: H, attention heads; divides `hidden_dim`.
         hidden_dim: C, width of the residual stream.
@@ -32,7 +32,7 @@ class RobertaConfig:
         max_sequence_length: T, number of position rows that a token can use.
         layer_norm_epsilon: added to the variance, inside the root.
         start_id, pad_id, end_id: ids of `<s>`, `<pad>`, `</s>`.
-        tie_embeddings: whether the masked-LM head multiplies by the token table (RoBERTa) or by a table of its own.
+        tie_embeddings: whether the masked-LM head multiplies by the token embedding (RoBERTa) or by a table of its own.
         num_classes: of a classifier's head, at least 2; None for the masked-LM head.
         classifier_dropout: rate before and after the dense layer of a classifier's head; None means `dropout`.
         lora_rank: r of the low-rank changes to attention's kernels (see `model.lora`), 0 for none.
@@ -87,7 +87,7 @@ class RobertaConfig:
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < self.vocabulary_size:
                 raise ValueError(
-                    f"{name} must be the id of one of the {self.vocabulary_size} rows of the token table "
+                    f"{name} must be the id of one of the {self.vocabulary_size} rows of the token embedding "
                     f"(vocabulary_size), from 0 to {self.vocabulary_size - 1}; got {value!r}"
                 )
         if self.num_layers > MOST_LAYERS:

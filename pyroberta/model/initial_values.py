@@ -26,7 +26,7 @@ def initialise(params: Arrays, config: RobertaConfig, initializer: str = "keras"
         initializer: for kernels and tables:
             `"keras"`: normal with a standard deviation of 0.02, cut at two of them and not rescaled, as Keras's
             `TruncatedNormal(0.02)`, which leaves a true deviation of 0.0176;
-            `"hf"`: normal with 0.02, uncut, with the token table's pad row zero, as transformers and fairseq do;
+            `"hf"`: normal with 0.02, uncut, with the token embedding's pad row zero, as transformers and fairseq do;
             `"neighbour"`: see `neighbour_heads`; for small models that are trained from nothing.
         seed: of NumPy's PCG64; the same seed gives the same values in float32 and float64, up to rounding.
 

@@ -38,9 +38,9 @@ def model_forward(
     (*_, x), encoder_caches = encoder_forward(ops, params, config, batch, key, keep_from, rows, recompute)
     h, gathered = ops.gather_forward(x, places)
     h, head_cache = head.forward(ops, params, config, h, batch, key)
-    table = head.output_table(config)
-    y, loss_cache = ops.cross_entropy_forward(h, params[table], params["head.bias"], batch.labels)
-    return y, (head, table, encoder_caches, gathered, head_cache, loss_cache)
+    table_name = head.output_table(config)
+    y, loss_cache = ops.cross_entropy_forward(h, params[table_name], params["head.bias"], batch.labels)
+    return y, (head, table_name, encoder_caches, gathered, head_cache, loss_cache)
 
 
 def model_backward(ops: Ops, grads: Gradients, dlosses: Array, cache: Cache) -> None:
@@ -48,19 +48,19 @@ def model_backward(ops: Ops, grads: Gradients, dlosses: Array, cache: Cache) -> 
 
     dlosses (M,), in the parameters' dtype
     """
-    head, table, encoder_caches, gathered, head_cache, loss_cache = cache
-    dh = loss_backward(ops, grads, table, dlosses, loss_cache)
+    head, table_name, encoder_caches, gathered, head_cache, loss_cache = cache
+    dh = loss_backward(ops, grads, table_name, dlosses, loss_cache)
     dh = head.backward(ops, grads, dh, head_cache)
     grads.finish(HEAD)
     if encoder_caches:  # something is trainable below
         encoder_backward(ops, grads, ops.gather_backward(dh, gathered), encoder_caches)
 
 
-def loss_backward(ops: Ops, grads: Gradients, table: str, dlosses: Array, cache: Cache) -> Array:
-    """dlosses (M,) -> dh (M, C); adds the gradients of the table and the bias."""
-    if grads.wants(table):
+def loss_backward(ops: Ops, grads: Gradients, table_name: str, dlosses: Array, cache: Cache) -> Array:
+    """dlosses (M,) -> dh (M, C); adds the gradients of the output table and the bias."""
+    if grads.wants(table_name):
         dh, dtable, dbias = ops.cross_entropy_backward(dlosses, cache)
-        grads.add(ops, table, dtable)
+        grads.add(ops, table_name, dtable)
     else:
         dh, dbias = ops.cross_entropy_backward_input(dlosses, cache)
     grads.add(ops, "head.bias", dbias)
@@ -77,7 +77,7 @@ def model_logits_in_parts(
 ) -> Iterator[Array]:
     """The same, `size` rows after the other, so that M · V logits need not be held."""
     head = head_of(config)
-    table = params[head.output_table(config)]
+    output_table = params[head.output_table(config)]
     wanted, places = np.unique(rows, return_inverse=True)
     (*_, x), _ = encoder_forward(ops, params, config, batch, rows=wanted)
     h, _ = ops.gather_forward(x, places)
@@ -85,4 +85,4 @@ def model_logits_in_parts(
     count = len(rows)
     for start in range(0, max(1, count), size):
         part = h if size >= count else ops.gather_forward(h, np.arange(start, min(start + size, count)))[0]
-        yield ops.to_host(ops.logits(part, table, params["head.bias"]))
+        yield ops.to_host(ops.logits(part, output_table, params["head.bias"]))

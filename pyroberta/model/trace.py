@@ -85,8 +85,8 @@ def first_non_finite(
         return watched
 
     scratch = Gradients(grads.sums.zeros_like(), grads.trainable)
-    table = ops.wrapped(watch)
-    _, cache = model_forward(table, params, config, batch, key, grads.lowest)
+    watched_ops = ops.wrapped(watch)
+    _, cache = model_forward(watched_ops, params, config, batch, key, grads.lowest)
     if not found:
-        model_backward(table, scratch, dlosses, cache)
+        model_backward(watched_ops, scratch, dlosses, cache)
     return found[0] if found else None

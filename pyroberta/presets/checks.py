@@ -19,12 +19,12 @@ def check_vocabulary(directory: os.PathLike[str], size: int, config: RobertaConf
     """That a tokenizer of `size` tokens is the model's.
 
     Raises:
-        ValueError: where it has more tokens than the model's table has rows.
+        ValueError: where it has more tokens than the model's token embedding has rows.
     """
     if size > config.vocabulary_size:
         raise ValueError(
-            f"{directory}: the tokenizer has {size} tokens, the model's table only {config.vocabulary_size} rows "
-            "(vocab_size). Is the tokenizer another model's?"
+            f"{directory}: the tokenizer has {size} tokens, the model's token embedding only "
+            f"{config.vocabulary_size} rows (vocab_size). Is the tokenizer another model's?"
         )
 
 

@@ -7,8 +7,8 @@ What differs from the parameters here:
 - names, by the table `NAMES`; kernels lie (out, in) there and (in, out) here;
 - older checkpoints say `decoder` for `encoder` and `emb_layer_norm` for `layernorm_embedding`, and have queries, keys
   and values as thirds of one `in_proj`;
-- the position table there has `pad_id + 1` rows in front that no token uses;
-- `lm_head.weight` is the token table once more, unless `untie_weights_roberta`.
+- the position embedding there has `pad_id + 1` rows in front that no token uses;
+- `lm_head.weight` is the token embedding once more, unless `untie_weights_roberta`.
 
 Dropout after the activation and of whole layers, which change training alone, isn't taken over; that is warned of.
 
@@ -93,7 +93,7 @@ ONLY: tuple[tuple[str, Any, str], ...] = (
     ("no_token_positional_embeddings", False, "RoBERTa adds a learned row per position"),
     ("layernorm_embedding", True, "RoBERTa's embeddings have a layer norm"),
     ("no_scale_embedding", True, "RoBERTa's embeddings aren't scaled"),
-    ("adaptive_input", False, "RoBERTa's token table is one matrix"),
+    ("adaptive_input", False, "RoBERTa's token embedding is one matrix"),
     ("encoder_layers_to_keep", None, "fairseq would leave the other layers out"),
 )
 # Names by which fairseq knows a RoBERTa, with the sizes in FIELDS as defaults, and names of its other models. A name of
@@ -137,7 +137,7 @@ def read_config(directory: Directory) -> RobertaConfig:
     fields["max_sequence_length"] = number(file, arguments, length, 512)
     table = _tensors(file, checkpoint).get(TOKEN)
     if table is None or len(table.shape) != 2:
-        raise ValueError(f"{file} has no token table ({TOKEN}), so it is no RoBERTa")
+        raise ValueError(f"{file} has no token embedding ({TOKEN}), so it is no RoBERTa")
     fields["vocabulary_size"] = table.shape[0]
     fields["tie_embeddings"] = not arguments.get("untie_weights_roberta", False)
     try:
@@ -313,7 +313,7 @@ def read_tokenizer(directory: Directory, config: RobertaConfig) -> Tokenizer:
         raise FileNotFoundError(f"{directory} has no {DICTIONARY}, which a fairseq model's vocabulary is read from")
     content = _text(file)
     if (count := content.count("\n")) > config.vocabulary_size:
-        raise ValueError(f"{file} has {count} lines, the model's table only {config.vocabulary_size} rows")
+        raise ValueError(f"{file} has {count} lines, the model's token embedding only {config.vocabulary_size} rows")
     symbols = vocabularies.read_symbols(content, str(file))
     files = [directory / name for name in MERGES if is_there(directory / name)]
     are_numbers = vocabularies.are_numbers(symbols)
@@ -327,7 +327,7 @@ def read_tokenizer(directory: Directory, config: RobertaConfig) -> Tokenizer:
     size = max(table.values()) + 1
     if size != config.vocabulary_size:
         raise ValueError(
-            f"{file}: with the special tokens it makes a vocabulary of {size}, the model's table has "
+            f"{file}: with the special tokens it makes a vocabulary of {size}, the model's token embedding has "
             f"{config.vocabulary_size} rows. Is it another model's?"
         )
     try:

@@ -3,9 +3,9 @@
 What differs from the parameters here, and is settled in this file and its writer alone:
 
 - names, by the table `NAMES`; kernels lie (out, in) there and (in, out) here;
-- the position table there has `pad_id + 1` rows in front that no token uses: dropped on reading, zeros on writing;
-- a token-type row is added to every token there: folded into the position table, as the sum is the same;
-- the head's matrix is either the token table or, with `tie_word_embeddings: false`, `lm_head.decoder.weight`, and
+- the position embedding there has `pad_id + 1` rows in front that no token uses: dropped on reading, zeros on writing;
+- a token-type row is added to every token there: folded into the position embedding, as the sum is the same;
+- the head's matrix is either the token embedding or, with `tie_word_embeddings: false`, `lm_head.decoder.weight`, and
   the bias that counts is then `lm_head.decoder.bias`.
 
 This file reads; hf_writer.py writes.
@@ -145,10 +145,10 @@ def renaming(config: RobertaConfig) -> dict[str, tuple[str, bool]]:
     >>> renaming(config)["layers.0.attention.key.kernel"]
     ('roberta.encoder.layer.0.attention.self.key.weight', True)
     """
-    parameters, table = shapes(config), {**NAMES, **HEAD_FILES[config.head].hf_names}
+    parameters, names = shapes(config), {**NAMES, **HEAD_FILES[config.head].hf_names}
     if UNTIED in parameters:
-        table["head.bias"] = ("lm_head.decoder.bias", False)
-    return renamed(parameters, table)
+        names["head.bias"] = ("lm_head.decoder.bias", False)
+    return renamed(parameters, names)
 
 
 # ---------------------------------------------------------------------------------------------------------- config.json
@@ -399,7 +399,7 @@ def read_tokenizer(directory: Directory, config: RobertaConfig) -> Tokenizer:
 
     Raises:
         FileNotFoundError: where it has none.
-        ValueError: where it has more tokens than the model's table has rows.
+        ValueError: where it has more tokens than the model's token embedding has rows.
     """
     from pyroberta.text.tokenizer import Tokenizer
 

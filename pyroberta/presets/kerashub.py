@@ -407,7 +407,7 @@ def read_state(directory: Directory, config: RobertaConfig) -> OptimizerState:
     found = _look_at_variables(file) if is_there(file) else []
     if len(found) <= 2:
         raise missing(directory, "optimizer/vars of task.weights.h5")
-    table = renaming(config)
+    names = renaming(config)
     trained = in_keras_order(config)
     if len(found) < len(trained):
         trained = [name for name in trained if not is_backbone(name)]
@@ -417,7 +417,7 @@ def read_state(directory: Directory, config: RobertaConfig) -> OptimizerState:
             f"{file}: the optimizer keeps {len(found)} arrays, and not a learning rate and two moments of each "
             f"parameter, as Adam of a model of config.json's size does"
         )
-    places: list[Shape] = [()] * scalars + [table[name][1] for name in trained for _ in "mv"]
+    places: list[Shape] = [()] * scalars + [names[name][1] for name in trained for _ in "mv"]
     wrong = [
         f"{tensor.name} has shape {shown(tensor.shape)}, expected {shape}"
         for tensor, shape in zip(found, places, strict=True)

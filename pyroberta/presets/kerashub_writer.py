@@ -121,7 +121,7 @@ def _refuse_what_it_cannot_hold(contents: Contents) -> None:
     if not config.tie_embeddings:
         raise ValueError(
             f"a model with an output matrix of its own (tie_embeddings=False) {no}: KerasHub's head multiplies by the "
-            "token table. Save it with format='hf'"
+            "token embedding. Save it with format='hf'"
         )
     if config.layer_norm_epsilon != EPSILON:
         raise ValueError(
@@ -239,9 +239,9 @@ def _assets(tokenizer: Tokenizer) -> dict[str, NewFile]:
 
 def _tensors(contents: Contents, encoder: bool) -> dict[str, NDArray[Any]]:
     """The encoder's or the head's tensors by their place: views in the shape that they have there."""
-    table, params = renaming(contents.config), contents.params
+    places, params = renaming(contents.config), contents.params
     names = [name for name in in_keras_order(contents.config) if is_backbone(name) is encoder]
-    return {table[name][0]: as_there(name, params[name], table[name][1]) for name in names}
+    return {places[name][0]: as_there(name, params[name], places[name][1]) for name in names}
 
 
 def _backbone(contents: Contents, dtype: str, limit: int) -> dict[str, NewFile]:
@@ -269,10 +269,10 @@ def _variables(config: RobertaConfig, state: OptimizerState | None) -> dict[str,
     """What Keras's Adam keeps: iterations, the rate unless it follows a schedule, then m and v of each variable."""
     if state is None:
         return {}
-    table, rate = renaming(config), state.optimizer["learning_rate"]
+    places, rate = renaming(config), state.optimizer["learning_rate"]
     arrays: list[NDArray[Any]] = [np.array(state.iterations, np.int32)]
     if not isinstance(rate, Mapping):
         arrays.append(np.array(rate, np.float32))
     for name in in_keras_order(config):
-        arrays += [as_there(name, moments[name], table[name][1]) for moments in (state.m, state.v)]
+        arrays += [as_there(name, moments[name], places[name][1]) for moments in (state.m, state.v)]
     return {f"optimizer/vars/{i}": array for i, array in enumerate(arrays)}

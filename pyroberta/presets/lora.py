@@ -89,7 +89,7 @@ ONLY: tuple[tuple[str, tuple[Any, ...], str], ...] = (
         "PEFT changes the model's own weights with other values when it loads the adapter. PEFT saves an ordinary "
         "adapter with save_pretrained(..., path_initial_model_for_weight_conversion=...)",
     ),
-    ("trainable_token_indices", (None, [], {}), "rows of the token table would be part of the adapter"),
+    ("trainable_token_indices", (None, [], {}), "rows of the token embedding would be part of the adapter"),
     ("layer_replication", (None, []), "the model would have more layers"),
     ("alora_invocation_tokens", (None, []), "aLoRA changes the tokens after an invocation alone"),
     ("use_qalora", (None, False), "QALoRA averages the inputs in groups"),

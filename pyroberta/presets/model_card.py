@@ -14,7 +14,7 @@ NO_LICENCE = "TO BE STATED by the author: until then nobody may use the model."
 
 
 # What the matrix is called that the logits multiply by.
-OUTPUTS = {"embeddings.token": "the token table", "head.decoder": "one of its own", "head.table": "a row per class"}
+OUTPUTS = {"embeddings.token": "the token embedding", "head.decoder": "one of its own", "head.table": "a row per class"}
 
 
 def model_card(

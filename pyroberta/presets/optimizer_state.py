@@ -63,12 +63,12 @@ def new_file(state: OptimizerState) -> NewFile:
     return safetensors_io.new_file(tensors, dtype, {KEY: json.dumps(rest, allow_nan=False)})
 
 
-def read(directory: Directory, table: Mapping[str, Shape]) -> OptimizerState:
+def read(directory: Directory, layout: Mapping[str, Shape]) -> OptimizerState:
     """The state in `directory`; each moment is read when it is asked for.
 
     Args:
         directory: that has `FILE`.
-        table: names and shapes of the parameters.
+        layout: names and shapes of the parameters.
 
     Raises:
         FileNotFoundError: where there is none.
@@ -78,7 +78,7 @@ def read(directory: Directory, table: Mapping[str, Shape]) -> OptimizerState:
     if not is_there(file):
         raise missing(directory, FILE)
     tensors, remarks = safetensors_io.read_with_metadata(file)
-    expected = {f"{key}.{name}": shape for key in ("m", "v") for name, shape in table.items()}
+    expected = {f"{key}.{name}": shape for key in ("m", "v") for name, shape in layout.items()}
     stored.refuse_differences(directory, tensors, expected)
     try:
         rest = parse_json(remarks[KEY].encode(), KEY)
@@ -87,7 +87,7 @@ def read(directory: Directory, table: Mapping[str, Shape]) -> OptimizerState:
         raise ValueError(
             f"{file} doesn't tell which optimizer it is of ({KEY!r} of its metadata: {clipped(repr(error))})"
         ) from None
-    m, v = (stored.ReadWhenAsked({name: tensors[f"{key}.{name}"].array for name in table}) for key in ("m", "v"))
+    m, v = (stored.ReadWhenAsked({name: tensors[f"{key}.{name}"].array for name in layout}) for key in ("m", "v"))
     return checked(file, optimizer, m, v, counts)
 
 

@@ -1,6 +1,6 @@
 """PyTorch's way of laying a RoBERTa out, of which Hugging Face and fairseq differ in the names alone.
 
-Kernels lie (out, in) there and (in, out) here, and the position table has `pad_id + 1` rows in front that no token
+Kernels lie (out, in) there and (in, out) here, and the position embedding has `pad_id + 1` rows in front that no token
 uses.
 """
 
@@ -21,12 +21,12 @@ Value = TypeVar("Value")
 
 
 def unused_rows(config: RobertaConfig) -> int:
-    """Rows in front of the position table there."""
+    """Rows in front of the position embedding there."""
     return config.pad_id + 1
 
 
-def renamed(names: Iterable[str], table: Names) -> dict[str, tuple[str, bool]]:
-    """The table's rows of the parameters `names`, with their layers' numbers.
+def renamed(names: Iterable[str], names_there: Names) -> dict[str, tuple[str, bool]]:
+    """The entries of `names_there` for the parameters `names`, with their layers' numbers.
 
     >>> renamed(["layers.3.norm.gamma"], {"layers.#.norm.gamma": ("encoder.#.norm.weight", False)})
     {'layers.3.norm.gamma': ('encoder.3.norm.weight', False)}
@@ -34,16 +34,16 @@ def renamed(names: Iterable[str], table: Names) -> dict[str, tuple[str, bool]]:
     found = {}
     for name in names:
         pattern, layer = split_layer(name)
-        theirs, transpose = table[pattern]
+        theirs, transpose = names_there[pattern]
         found[name] = (theirs.replace("#", layer), transpose)
     return found
 
 
 def shapes_there(names: Names, config: RobertaConfig) -> dict[str, Shape]:
     """The shapes that the parameters `names` have there, by their names there."""
-    table = shapes(config)
-    table[POSITION] = (table[POSITION][0] + unused_rows(config), config.hidden_dim)
-    return {theirs: table[ours][::-1] if transpose else table[ours] for ours, (theirs, transpose) in names.items()}
+    layout = shapes(config)
+    layout[POSITION] = (layout[POSITION][0] + unused_rows(config), config.hidden_dim)
+    return {theirs: layout[ours][::-1] if transpose else layout[ours] for ours, (theirs, transpose) in names.items()}
 
 
 def take_over(stored: Mapping[str, Stored], names: Names, params: Arrays, config: RobertaConfig) -> None:

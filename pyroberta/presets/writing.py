@@ -122,10 +122,10 @@ def write_preset(
         UserWarning: where weights in other formats stay, which are the old model's.
     """
     place = place_of(directory)
-    table, wanted = contents.params.table, shapes(contents.config)
-    if table != wanted:
-        differing = [name for name, shape in wanted.items() if table.get(name) != shape]
-        raise ValueError(f"the parameters aren't those of the config: {few(differing or table)} differ")
+    layout, wanted = contents.params.layout, shapes(contents.config)
+    if layout != wanted:
+        differing = [name for name, shape in wanted.items() if layout.get(name) != shape]
+        raise ValueError(f"the parameters aren't those of the config: {few(differing or layout)} differ")
     if contents.tokenizer is not None:
         check_vocabulary(Path(directory), contents.tokenizer.vocabulary_size, contents.config)
     is_other = _is_of_other_format(place, in_kerashub)

@@ -139,7 +139,7 @@ class Backbone(Checked):
 
     def _checked(self, name: str, value: Any) -> Any:
         value = super()._checked(name, value)
-        if name == "config" and shapes(of_ours(name, value, RobertaConfig)) != self._arrays.table:
+        if name == "config" and shapes(of_ours(name, value, RobertaConfig)) != self._arrays.layout:
             raise ValueError(
                 "config can't be set to one whose parameters have other names or shapes than those that are there: "
                 "make another Backbone"
@@ -296,7 +296,7 @@ class Backbone(Checked):
             if name not in self.params:
                 raise ValueError(f"no parameter is named {name!r}; names look like {next(iter(self.params))!r}")
         with self._guard.hold("changing()"):
-            copies = Arrays({name: self.params.table[name] for name in wanted}, self.params.dtype)
+            copies = Arrays({name: self.params.layout[name] for name in wanted}, self.params.dtype)
             for name, array in copies.items():
                 array[...] = self.params[name]
             yield copies
@@ -432,7 +432,7 @@ class Backbone(Checked):
             alpha: the change is (alpha / rank) A B; None for a factor of 1, as in KerasHub.
             targets: kernels that change, of `"query"`, `"key"`, `"value"`, `"output"`.
             train_head: whether the head is trained beside them, as a classifier's fresh one must be; a masked LM's tied
-                token table is not part of it.
+                token embedding is not part of it.
             seed: of A.
 
         Raises:
@@ -523,7 +523,7 @@ class Backbone(Checked):
             raise RuntimeError("LoRA is not enabled: call enable_lora(rank) first")
 
     def resize_token_embeddings(self, vocabulary_size: int) -> None:
-        """Gives the token table, and what goes along with it in the head, another number of rows.
+        """Gives the token embedding, and what goes along with it in the head, another number of rows.
 
         Rows are added or removed at the end. A new row is the mean of the old ones, and its bias in the head is 0, so
         that the model expects the new tokens about as much as an average one. (transformers adds noise of a billionth

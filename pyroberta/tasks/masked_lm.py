@@ -87,8 +87,8 @@ class MaskedLM(Task):
 
         Args:
             texts: one text or several, each with one `<mask>` or more.
-            top_k: candidates a mask, as far as there are so many. A row of the model's table for which the tokenizer
-                has no token is no candidate.
+            top_k: candidates a mask, as far as there are so many. A row of the model's token embedding for which the
+                tokenizer has no token is no candidate.
             targets: rank these alone. A word is written plainly: the space before the mask is taken to be the word's.
                 Where a string is also the `token_str` of a token without that space, such as `"."`, the likelier of the
                 two counts. The id of a token, or a tuple of ids, stands for itself. A target of n tokens takes n masks

@@ -385,7 +385,7 @@ class Task(Trainer, ABC):
         self.backbone.resize_token_embeddings(vocabulary_size)
 
     def add_tokens(self, tokens: str | Iterable[str], *, special: bool = False) -> int:
-        """Adds tokens to the tokenizer, and rows for them to the model's table where it has none to spare.
+        """Adds tokens to the tokenizer, and rows for them to the model's token embedding where it has none to spare.
 
         Args:
             tokens, special: see `Tokenizer.add_tokens`.
@@ -462,7 +462,7 @@ class Task(Trainer, ABC):
         Raises:
             ValueError: where their number or a shape differs; nothing has changed then.
         """
-        shapes = self.backbone.params.table.values()
+        shapes = self.backbone.params.layout.values()
         if [np.shape(weight) for weight in weights] != list(shapes):
             raise ValueError(f"expected the {len(shapes)} arrays that get_weights gives, in their order and shapes")
         with self.backbone.changing() as params:
@@ -500,7 +500,7 @@ def _check_vocabulary(tokenizer: Tokenizer, backbone: Backbone) -> None:
     """The table has a row for every token; looked at again and again, since `Tokenizer.add_tokens` adds some."""
     if tokenizer.vocabulary_size > backbone.config.vocabulary_size:
         raise ValueError(
-            f"the tokenizer has {tokenizer.vocabulary_size} entries, the model's table "
+            f"the tokenizer has {tokenizer.vocabulary_size} entries, the model's token embedding "
             f"{backbone.config.vocabulary_size} rows. Was it made for another model? If tokens were added, "
             f"resize_token_embeddings({tokenizer.vocabulary_size}) makes room for them"
         )

@@ -282,8 +282,8 @@ class Adam(Checked):
             raise ValueError(f"the optimizer's state lacks {', '.join(sorted(missing))}; it has {', '.join(state)}")
         for slot, arrays in self.slots.items():
             found = {name: np.shape(array) for name, array in state[slot].items()}
-            for name in [*arrays.table, *found]:
-                came, expected = found.get(name, "missing"), arrays.table.get(name, "no such parameter")
+            for name in [*arrays.layout, *found]:
+                came, expected = found.get(name, "missing"), arrays.layout.get(name, "no such parameter")
                 if came != expected:
                     raise ValueError(
                         f"the optimizer's state: {slot}[{name!r}] is {came}, the model's shape: {expected}"
@@ -339,7 +339,7 @@ class Adam(Checked):
         if not self.slots:
             self.build(params)
         first = self.slots["m"]
-        if first.table != params.table or first.dtype != params.dtype:
+        if first.layout != params.layout or first.dtype != params.dtype:
             raise ValueError(
                 "the optimizer was built for parameters of other names, shapes or dtype; "
                 "use a new one, or call build(params) to start anew"
@@ -596,7 +596,7 @@ def _check(name: str, value: object, expected: str, holds: bool) -> None:
 
 
 def _check_alike(params: Arrays, grads: Arrays, trainable: Collection[str]) -> None:
-    if grads.table != params.table or grads.dtype != params.dtype:
+    if grads.layout != params.layout or grads.dtype != params.dtype:
         raise ValueError(
             f"gradients must be laid out as the parameters are ({len(params)} arrays of {params.dtype}), "
             f"got {len(grads)} arrays of {grads.dtype}"

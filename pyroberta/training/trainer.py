@@ -543,7 +543,7 @@ class Trainer(Checked):
             ValueError: for parameters or slots of other names or shapes; nothing has changed then.
         """
         backbone = self.backbone
-        if state.params.table != backbone.params.table:
+        if state.params.layout != backbone.params.layout:
             raise ValueError("the state is of parameters of other names or shapes than this model's")
         if state.params.dtype != backbone.params.dtype:
             raise ValueError(
@@ -659,7 +659,7 @@ class Trainer(Checked):
         self._claim_optimizer()
         if not optimizer.slots:
             optimizer.build(backbone.params)
-        if self._sums is None or self._sums.table != backbone.params.table:
+        if self._sums is None or self._sums.layout != backbone.params.layout:
             self._sums = backbone.params.zeros_like()
         names = self._trainable_names()
         model = Trained(
@@ -730,10 +730,10 @@ class Trainer(Checked):
             )
         _check_loss(self.loss)  # its attributes may have been set since
         slots = self.optimizer.slots
-        if slots and slots["m"].table != self.backbone.params.table:
+        if slots and slots["m"].layout != self.backbone.params.layout:
             raise ValueError(
                 "the model has other parameters than when the optimizer last worked on it (LoRA was enabled or merged, "
-                "or the token table resized): call compile(), which starts the optimizer anew"
+                "or the token embedding resized): call compile(), which starts the optimizer anew"
             )
 
     def _held(self, x: Any, y: Any, sample_weight: Any, long_texts: str | None) -> HeldExamples:

@@ -23,10 +23,10 @@ SIZES: Mapping[str, str] = {"head.decoder": "vocabulary_size", "head.bias": "voc
 def shapes(config: RobertaConfig) -> dict[str, Shape]:
     """A dense layer, a norm, and the output's bias; a table of its own where the embeddings are not tied."""
     V, C = config.vocabulary_size, config.hidden_dim
-    table = {**linear_shapes("head.dense", C, C), **norm_shapes("head.norm", C)}
+    layout = {**linear_shapes("head.dense", C, C), **norm_shapes("head.norm", C)}
     if not config.tie_embeddings:
-        table["head.decoder"] = (V, C)
-    return {**table, "head.bias": (V,)}
+        layout["head.decoder"] = (V, C)
+    return {**layout, "head.bias": (V,)}
 
 
 def output_table(config: RobertaConfig) -> str:
