@@ -178,13 +178,13 @@ class RankOf:
     def sum(self, numbers):
         return tuple(map(sum, zip(*self.ranks.together(self.rank, numbers), strict=True)))
 
-    def sums(self, part, own):
-        return own
+    def sums(self, part, rank_sums):
+        return rank_sums
 
-    def ready(self, own, start, stop):
+    def ready(self, rank_sums, start, stop):
         self.spans.append((start, stop))
-        vectors = self.ranks.together(self.rank, own.flat[start:stop].copy())
-        own.flat[start:stop] = sum(vectors)
+        vectors = self.ranks.together(self.rank, rank_sums.flat[start:stop].copy())
+        rank_sums.flat[start:stop] = sum(vectors)
 
     def all_finite(self, is_finite):
         return all(self.ranks.together(self.rank, is_finite))

@@ -31,7 +31,7 @@ from pyroberta.text.text_files import lines_of_file, read_lines
 FEATURES = ("token_ids", "padding_mask", "mask_positions")
 HF_NAMES = {"input_ids": "token_ids", "attention_mask": "padding_mask"}
 KNOWN = {*FEATURES, *HF_NAMES}  # a dict with one of these holds features, or means to
-WHAT_FITS = (
+ACCEPTED_INPUT = (
     "texts (a list, an array, a column or any iterable of strings, pairs of strings, or the path of a text file), "
     f"encoded sequences (arrays of token ids), or a dict of {', '.join(FEATURES)} with labels beside it"
 )
@@ -45,8 +45,8 @@ class InputReader(ABC):
         config: what ids and lengths are checked against.
         preprocessor: encodes texts; None where only preprocessed input is to be had.
         long_texts: what becomes of texts that are too long, see `LongTexts`; None for the task's default.
-        is_asking: whether the reader is `predict`'s, and not one for `fit` and `evaluate`.
-        what: the argument that is read, for the warning of long texts, where it is not x.
+        is_prediction: whether the reader is `predict`'s, and not one for `fit` and `evaluate`.
+        argument: the name of the argument that is read, for the warning of long texts; empty for x.
 
     Attributes:
         long_texts: what became of long texts so far.
@@ -56,8 +56,8 @@ class InputReader(ABC):
     """
 
     needed: ClassVar[tuple[str, ...]] = ("token_ids",)  # features, beside `padding_mask`
-    learning: ClassVar[str] = "cut"  # the default of `long_texts` for `fit` and `evaluate` …
-    asking: ClassVar[str] = "cut"  # … and for `predict`
+    training_default: ClassVar[str] = "cut"  # the default of `long_texts` for `fit` and `evaluate` …
+    prediction_default: ClassVar[str] = "cut"  # … and for `predict`
     unsplit: ClassVar[str]  # why texts can't be split, where they can't
 
     def __init__(
@@ -66,31 +66,31 @@ class InputReader(ABC):
         preprocessor: Preprocessor | None,
         long_texts: str | None = None,
         *,
-        is_asking: bool = False,
-        what: str = "",
+        is_prediction: bool = False,
+        argument: str = "",
     ) -> None:
         self.config = config
         self.preprocessor = preprocessor
-        default = self.asking if is_asking else self.learning
+        default = self.prediction_default if is_prediction else self.training_default
         if long_texts == "split" != default:
             raise ValueError(f"{self.unsplit}: pass long_texts='cut' or 'refuse', not 'split'")
-        limit, owner = self._limit(is_asking)
+        limit, owner = self._limit(is_prediction)
         self.long_texts = LongTexts(
             default if long_texts is None else long_texts,
             limit,
             owner=owner,
             is_asked=long_texts is not None,
-            kept_id=self._kept_id(is_asking),
-            what=what,
+            kept_id=self._kept_id(is_prediction),
+            argument=argument,
         )
 
-    def _limit(self, is_asking: bool) -> tuple[int, str]:
+    def _limit(self, is_prediction: bool) -> tuple[int, str]:
         """The most tokens of a text, and in words, what takes no more."""
         if self.preprocessor is None:
             return self.config.max_sequence_length, "the model takes"
         return self.preprocessor.sequence_length, "the preprocessor's sequence_length is"
 
-    def _kept_id(self, is_asking: bool) -> int | None:
+    def _kept_id(self, is_prediction: bool) -> int | None:
         """The token that a cut must not drop; None for none."""
         return None
 
@@ -116,7 +116,7 @@ class InputReader(ABC):
     def examples(
         self, x: Any, y: Any = None, sample_weight: Any = None, stream: bool = False, most: int | None = None
     ) -> Examples:
-        """Examples from any of `WHAT_FITS`, or from an iterable of batches (x,), (x, y) or (x, y, sample_weight).
+        """Examples from any of `ACCEPTED_INPUT`, or from an iterable of batches (x,), (x, y) or (x, y, sample_weight).
 
         Args:
             x: what is to be read. Lists of strings are batches of texts where they come from another iterable than a
@@ -141,7 +141,7 @@ class InputReader(ABC):
         try:
             iterator = iter(x)
         except TypeError:
-            raise TypeError(f"x should be {WHAT_FITS}; got {type(x).__name__}") from None
+            raise TypeError(f"x should be {ACCEPTED_INPUT}; got {type(x).__name__}") from None
         items = list(islice(iterator, 1))
         if not items:
             raise ValueError("x is empty: there is nothing to fit or to evaluate")
@@ -166,8 +166,8 @@ class InputReader(ABC):
             left, y, sample_weight = islice(left, most), _first(y, most), _first(sample_weight, most)
         return self._checked_held(left, y, sample_weight)
 
-    def queries(self, x: Any, batch_size: int, steps: int | None = None) -> tuple[Iterator[Any], int | None]:
-        """What `predict` is asked, batch by batch: dicts of features, or lists of the ids of whole texts.
+    def prediction_batches(self, x: Any, batch_size: int, steps: int | None = None) -> tuple[Iterator[Any], int | None]:
+        """The batches for `predict`: dicts of features, or lists of the ids of whole texts.
 
         Args:
             x: as for `examples`, but that a string is one text and not a path.
@@ -192,7 +192,7 @@ class InputReader(ABC):
             return ({name: value[i : i + batch_size] for name, value in x.items()} for i in starts), len(starts)
         x = [x] if isinstance(x, str) else _with_items(x)
         if not isinstance(x, Iterable):
-            raise TypeError(f"expected a text or a list of texts, got {type(x).__name__}; x should be {WHAT_FITS}")
+            raise TypeError(f"expected a text or a list of texts, got {type(x).__name__}; x should be {ACCEPTED_INPUT}")
         if isinstance(x, tuple) and _is_columns(x):
             sequences = self._encoded(x)[0]
         else:
@@ -200,14 +200,14 @@ class InputReader(ABC):
             items = list(islice(iterator, 1))
             left = chain(items, iterator)
             if items and _is_batch(items[0], is_list=isinstance(x, list | np.ndarray)):
-                return map(self._query, islice(left, steps)), steps
+                return map(self._prediction_batch, islice(left, steps)), steps
             if steps is None:
                 refuse_endless(x, "x", STEPS)
             sequences = self._encoded(left if steps is None else islice(left, steps * batch_size))[0]
         starts = range(0, len(sequences), batch_size)[:steps]
         return (sequences[i : i + batch_size] for i in starts), len(starts)
 
-    def _query(self, item: Any) -> Any:
+    def _prediction_batch(self, item: Any) -> Any:
         """One batch of an iterable of batches; labels and weights beside it are not looked at."""
         x = item[0] if isinstance(item, tuple) or _starts_with_features(item) else item
         _refuse_one_text(x)
@@ -234,9 +234,9 @@ class InputReader(ABC):
                 sequences += [self._checked(np.asarray(item), i) for i, item in enumerate(some, count)]
                 owners += range(count, count + len(some))
             else:
-                made, own, _ = preprocessor.sequences(some, self.long_texts, count)
+                made, text_numbers, _ = preprocessor.sequences(some, self.long_texts, count)
                 sequences += made
-                owners += own
+                owners += text_numbers
             count += len(some)
         longest, limit = max(map(len, sequences), default=0), self.config.max_sequence_length
         if longest > limit:  # the preprocessor was changed after it was checked
@@ -354,16 +354,16 @@ class MaskedLMInputs(InputReader):
     """The reader of a masked LM, whose texts make their own labels: masked tokens."""
 
     needed = ("token_ids", "mask_positions")
-    learning, asking = "split", "refuse"
+    training_default, prediction_default = "split", "refuse"
     unsplit = "predict gives one answer a text, and the windows of a split text would have one each"
     preprocessor: MaskedLMPreprocessor | None
 
-    def _limit(self, is_asking: bool) -> tuple[int, str]:
-        """In asking, what the model takes: a text that is cut may lose a mask."""
-        return (self.config.max_sequence_length, "the model takes") if is_asking else super()._limit(is_asking)
+    def _limit(self, is_prediction: bool) -> tuple[int, str]:
+        """For prediction the model's limit, since a text that is cut may lose a mask."""
+        return (self.config.max_sequence_length, "the model takes") if is_prediction else super()._limit(is_prediction)
 
-    def _kept_id(self, is_asking: bool) -> int | None:
-        return self.preprocessor.tokenizer.mask_id if is_asking and self.preprocessor else None
+    def _kept_id(self, is_prediction: bool) -> int | None:
+        return self.preprocessor.tokenizer.mask_id if is_prediction and self.preprocessor else None
 
     def features(self, x: Mapping[str, Any], y: Any = None, sample_weight: Any = None) -> Batch:
         """Preprocessed features as a packed batch: `token_ids` and `padding_mask` (B, S), `mask_positions` (B, K).

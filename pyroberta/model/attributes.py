@@ -15,7 +15,7 @@ import numpy as np
 Check = Callable[[str, Any], Any]
 Checks = Mapping[str, Check]
 Reasons = Mapping[str, str]
-Ours = TypeVar("Ours")
+Instance = TypeVar("Instance")
 
 _KERAS = "Keras has it, and setting it here would do nothing"
 # What Keras's layers and models have alike.
@@ -140,12 +140,12 @@ def true_or_false(name: str, value: Any) -> bool:
     return bool(value)
 
 
-def of_ours(what: str, given: Any, kind: type[Ours]) -> Ours:
-    """What was given, if it is of that class of pyroberta's.
+def expect_instance(name: str, value: Any, kind: type[Instance]) -> Instance:
+    """The value, if it is an instance of `kind`, a class of pyroberta's.
 
     Raises:
-        TypeError: naming what it should be.
+        TypeError: naming the attribute, the class and the value, where it is not.
     """
-    if not isinstance(given, kind):
-        raise TypeError(f"the {what} should be one of pyroberta's, such as {kind.__name__}; got {given!r}")
-    return given
+    if not isinstance(value, kind):
+        raise TypeError(f"the {name} should be one of pyroberta's, such as {kind.__name__}; got {value!r}")
+    return value

@@ -21,7 +21,7 @@ from pyroberta.model.attributes import (
     Checked,
     Checks,
     Reasons,
-    of_ours,
+    expect_instance,
     random_seed,
     true_or_false,
     whole_number,
@@ -74,7 +74,10 @@ class Backbone(Checked):
     (1, 4, 8)
     """
 
-    checks: ClassVar[Checks] = {"trainable": true_or_false, "ops": lambda name, value: of_ours(name, value, Ops)}
+    checks: ClassVar[Checks] = {
+        "trainable": true_or_false,
+        "ops": lambda name, value: expect_instance(name, value, Ops),
+    }
     unsettable: ClassVar[Reasons] = (
         MODEL
         | dict.fromkeys(("dropout", "attention_dropout", "classifier_dropout", "embeddings_dropout"), _NEW_RATE)
@@ -139,7 +142,7 @@ class Backbone(Checked):
 
     def _checked(self, name: str, value: Any) -> Any:
         value = super()._checked(name, value)
-        if name == "config" and shapes(of_ours(name, value, RobertaConfig)) != self._arrays.layout:
+        if name == "config" and shapes(expect_instance(name, value, RobertaConfig)) != self._arrays.layout:
             raise ValueError(
                 "config can't be set to one whose parameters have other names or shapes than those that are there: "
                 "make another Backbone"

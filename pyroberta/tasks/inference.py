@@ -88,9 +88,9 @@ def encode(tokenizer: Tokenizer, texts: Sequence[str], long_texts: LongTexts) ->
     sequences: list[Array] = []
     owners: list[int] = []
     for number, text in enumerate(texts):
-        own = long_texts.encode(tokenizer, (text,), f"text {number}")
-        sequences += own
-        owners += [number] * len(own)
+        text_sequences = long_texts.encode(tokenizer, (text,), f"text {number}")
+        sequences += text_sequences
+        owners += [number] * len(text_sequences)
     long_texts.say()
     return sequences, owners
 
@@ -197,11 +197,11 @@ def score_texts(
                 log_likelihoods[number][i] = 0.0 - loss  # not -loss, which makes -0.0 of a certain token
     tokens: list[list[int]] = [[] for _ in texts]
     values: list[list[float]] = [[] for _ in texts]
-    for owner, ids, where, own in zip(owners, sequences, places, log_likelihoods, strict=True):
+    for owner, ids, where, log_probs in zip(owners, sequences, places, log_likelihoods, strict=True):
         tokens[owner] += ids[where].tolist()
-        values[owner] += own.tolist()
+        values[owner] += log_probs.tolist()
     words = {token: tokenizer.decode([token]) for token in set().union(*tokens)}
-    return [_text_score([words[token] for token in some], own) for some, own in zip(tokens, values, strict=True)]
+    return [_text_score([words[token] for token in some], found) for some, found in zip(tokens, values, strict=True)]
 
 
 def _losses(backbone: Backbone, batch: Batch) -> Array:
@@ -233,15 +233,15 @@ def hidden_states(
     with _batches("embed", lambda: _longest_first(sequences), batch_size, verbose) as batches:
         for numbers in batches:
             states = _states(backbone, [sequences[number] for number in numbers], layer)
-            for number, own in zip(numbers, states, strict=True):
-                found[number] = own.mean(axis=0) if is_pooled else own
+            for number, state in zip(numbers, states, strict=True):
+                found[number] = state.mean(axis=0) if is_pooled else state
     if len(found) == len(texts):
         return found
     # The mean over all tokens of a text that was split is that of its windows' means, weighted by their tokens.
     lengths = np.array([len(ids) for ids in sequences])
     bounds = np.searchsorted(owners, np.arange(len(texts) + 1))
     windows = [slice(*pair) for pair in itertools.pairwise(bounds)]
-    return [np.average(found[own], axis=0, weights=lengths[own]).astype(backbone.dtype) for own in windows]
+    return [np.average(found[window], axis=0, weights=lengths[window]).astype(backbone.dtype) for window in windows]
 
 
 def _states(backbone: Backbone, sequences: Sequence[Array], layer: int) -> list[Array]:
@@ -287,12 +287,12 @@ def _cut(items: Iterable[tuple[int, Item]], batch_size: int | None) -> Iterator[
 
 @contextmanager
 def _batches(
-    what: str, items: Callable[[], Iterable[tuple[int, Item]]], batch_size: int | None, verbose: int | str
+    label: str, items: Callable[[], Iterable[tuple[int, Item]]], batch_size: int | None, verbose: int | str
 ) -> Iterator[Iterator[list[Item]]]:
     """The items cut into batches, with a progress bar that counts these.
 
     Args:
-        what: the bar's name.
+        label: the bar's name.
         items: makes the items anew each time it is called; see `_cut`.
         batch_size: see `_cut`.
         verbose: as for `ProgressBar`, but that "auto" shows nothing where one batch takes all.
@@ -301,7 +301,7 @@ def _batches(
     count = sum(1 for _ in _cut(items(), batch_size)) if bar.verbose else 0
     if verbose == "auto" and count < 2:
         bar = ProgressBar(0)
-    with bar.counting(what, count) as advance:
+    with bar.counting(label, count) as advance:
 
         def counted() -> Iterator[list[Item]]:
             for tokens, batch in _cut(items(), batch_size):
@@ -481,9 +481,9 @@ def _readings(tokenizer: Tokenizer, target: Any, is_spaced: bool) -> list[tuple[
     spoken = " " + target if is_spaced and target[0] not in WHITESPACE else target
     readings = [tuple(tokenizer.encode(spoken, add_special_tokens=False))]
     for name in (target, to_characters(target.encode())):
-        own = tokenizer.vocabulary.get(name)
-        if own is not None and tokenizer.decode([own]) == target:
-            return [*readings, (own,)]
+        id = tokenizer.vocabulary.get(name)
+        if id is not None and tokenizer.decode([id]) == target:
+            return [*readings, (id,)]
     return readings
 
 

@@ -20,7 +20,7 @@ from pyroberta.text.long_texts import LongTexts, check_long_texts
 from pyroberta.text.preprocessor import MaskedLMPreprocessor, plain_texts
 from pyroberta.training import losses
 
-NOTHING_MASKED = (
+NO_MASKED_TOKENS = (
     "no token of the examples could be masked: the texts are empty or hold special tokens alone, or every weight is 0"
 )
 
@@ -47,7 +47,7 @@ class MaskedLM(Task):
     reader_kind = MaskedLMInputs
     default_metrics = ("accuracy", "perplexity")
     takes_metrics = False
-    nothing_to_learn = NOTHING_MASKED
+    zero_weights_message = NO_MASKED_TOKENS
     unsettable: ClassVar[Reasons] = {
         "labels": "a masked LM has no classes",
         "masked_lm_head": "its parameters change within `with backbone.changing() as params`",
@@ -220,8 +220,8 @@ class MaskedLM(Task):
     def _default_loss(self) -> losses.SparseCategoricalCrossentropy:
         return losses.SparseCategoricalCrossentropy(from_logits=True, reduction="mean_with_sample_weight")
 
-    def _answer(self, query: Mapping[str, Any] | Sequence[Array]) -> Array:
-        return self._slot_logits(*self._slots(query))
+    def _predict_batch(self, inputs: Mapping[str, Any] | Sequence[Array]) -> Array:
+        return self._slot_logits(*self._slots(inputs))
 
     def _joined(self, outputs: Sequence[Array], is_text: bool) -> Array:
         """(B, K, V), where K is the largest number of masks that a text has."""
@@ -233,18 +233,18 @@ class MaskedLM(Task):
             )
         return np.concatenate([np.pad(logits, ((0, 0), (0, most - logits.shape[1]), (0, 0))) for logits in outputs])
 
-    def _slots(self, query: Mapping[str, Any] | Sequence[Array]) -> tuple[Batch, Array]:
+    def _slots(self, inputs: Mapping[str, Any] | Sequence[Array]) -> tuple[Batch, Array]:
         """Features, or the ids of texts, packed; and the rows to be predicted (B, K), -1 for none."""
-        if isinstance(query, Mapping):
-            config, is_token = self.backbone.config, padding_mask(query)
+        if isinstance(inputs, Mapping):
+            config, is_token = self.backbone.config, padding_mask(inputs)
             batch = pack_padded(
-                query["token_ids"],
+                inputs["token_ids"],
                 is_token,
                 vocabulary_size=config.vocabulary_size,
                 max_sequence_length=config.max_sequence_length,
             )
-            return batch, slot_rows(query["mask_positions"], is_token)
-        batch, places = pack(query), mask_places(self._tokenizer(), query)
+            return batch, slot_rows(inputs["mask_positions"], is_token)
+        batch, places = pack(inputs), mask_places(self._tokenizer(), inputs)
         rows = np.full((len(batch), max(map(len, places))), -1)
         for b, where in enumerate(places):
             rows[b, : len(where)] = batch.starts[b] + where

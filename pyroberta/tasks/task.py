@@ -18,7 +18,7 @@ from pyroberta.model.attributes import (
     MODEL,
     Checks,
     Reasons,
-    of_ours,
+    expect_instance,
     true_or_false,
 )
 from pyroberta.model.heads import same_head, title
@@ -105,7 +105,7 @@ class Task(Trainer, ABC):
         seed: int = 0,
     ) -> None:
         self.seed = seed
-        config = of_ours("backbone", backbone, Backbone).config
+        config = expect_instance("backbone", backbone, Backbone).config
         if (config.head, config.num_classes) != (self.head, num_classes):
             backbone = backbone.with_head(
                 num_classes, head_name=self.head, classifier_dropout=classifier_dropout, seed=self.seed
@@ -241,7 +241,7 @@ class Task(Trainer, ABC):
         value = super()._checked(name, value)
         if name == "backbone":
             before = vars(self).get("backbone")
-            if before and not same_head(of_ours(name, value, Backbone).config, before.config):
+            if before and not same_head(expect_instance(name, value, Backbone).config, before.config):
                 raise ValueError(
                     f"the backbone has a {title(value.config)}, the one before a {title(before.config)}: make another "
                     f"{type(self).__name__}"
@@ -249,7 +249,7 @@ class Task(Trainer, ABC):
             if vars(self).get("preprocessor"):
                 _check_fit(vars(self)["preprocessor"], value)
         elif name == "preprocessor" and value is not None:
-            _check_fit(of_ours(name, value, self.preprocessor_kind), self.backbone)
+            _check_fit(expect_instance(name, value, self.preprocessor_kind), self.backbone)
         return value
 
     def __repr__(self) -> str:
@@ -472,10 +472,12 @@ class Task(Trainer, ABC):
     def _trainable_names(self) -> list[str]:
         return self.backbone.trainable_names() if self._trainable else []
 
-    def _reader(self, long_texts: str | None = None, *, is_asking: bool = False, what: str = "") -> InputReader:
+    def _reader(self, long_texts: str | None = None, *, is_prediction: bool = False, argument: str = "") -> InputReader:
         if self.preprocessor is not None:
             _check_vocabulary(self.preprocessor.tokenizer, self.backbone)
-        return self.reader_kind(self.backbone.config, self.preprocessor, long_texts, is_asking=is_asking, what=what)
+        return self.reader_kind(
+            self.backbone.config, self.preprocessor, long_texts, is_prediction=is_prediction, argument=argument
+        )
 
     def _tokenizer(self) -> Tokenizer:
         if self.preprocessor is None:

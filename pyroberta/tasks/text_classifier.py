@@ -64,7 +64,7 @@ class TextClassifier(Task):
     head = "text_classifier"
     preprocessor_kind = TextClassifierPreprocessor
     reader_kind = ClassifierInputs
-    nothing_to_learn = "every sample_weight is 0: there is nothing to learn"
+    zero_weights_message = "every sample_weight is 0: there is nothing to learn"
     unsettable: ClassVar[Reasons] = {
         "num_classes": "make another: TextClassifier(backbone, num_classes, preprocessor)",
         "dropout": "set backbone.config to dataclasses.replace(backbone.config, classifier_dropout=...)",
@@ -131,16 +131,16 @@ class TextClassifier(Task):
                 f"{classifier_dropout!r}. The encoder's rate is set by Backbone.from_preset(..., dropout=...)"
             )
         opened = cls._open(preset, num_classes is not None, **options)
-        own = opened.config
-        stored = own.num_classes if own.head == cls.head else None
-        if num_classes is None and stored is None:
+        stored_config = opened.config
+        stored_classes = stored_config.num_classes if stored_config.head == cls.head else None
+        if num_classes is None and stored_classes is None:
             raise ValueError(f"preset {opened.name!r} is no classifier: give num_classes=, for a fresh head")
-        classes = stored if num_classes is None else num_classes
+        classes = stored_classes if num_classes is None else num_classes
         options |= {
             "num_classes": classes,
             "classifier_dropout": dropout if classifier_dropout is None else classifier_dropout,
         }
-        if labels is None and classes == stored:
+        if labels is None and classes == stored_classes:
             labels = opened.labels
         found = cls._loaded(opened, preprocessor, seed=seed, **options)
         found.labels = _names(labels, found.num_classes)
@@ -196,8 +196,8 @@ class TextClassifier(Task):
     def _default_loss(self) -> losses.SparseCategoricalCrossentropy:
         return losses.SparseCategoricalCrossentropy(from_logits=True)
 
-    def _answer(self, query: Mapping[str, Any] | Sequence[Array]) -> Array:
-        return self(query) if isinstance(query, Mapping) else self._logits(pack(query))
+    def _predict_batch(self, inputs: Mapping[str, Any] | Sequence[Array]) -> Array:
+        return self(inputs) if isinstance(inputs, Mapping) else self._logits(pack(inputs))
 
     def _joined(self, outputs: Sequence[Array], is_text: bool) -> Array:
         return np.concatenate(outputs)

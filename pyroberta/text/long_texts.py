@@ -32,7 +32,7 @@ class LongTexts:
         owner: what takes no more than that, for messages.
         is_asked: whether the caller asked for `choice`; False where it is a default.
         kept_id: a token that "cut" must not drop, such as `<mask>` where each one is to be answered; None for none.
-        what: the argument that holds the texts, for the warning.
+        argument: the name of the argument that holds the texts, for the warning; empty for x.
 
     Attributes:
         is_counting: whether texts are counted; False from when they come round again.
@@ -53,14 +53,14 @@ class LongTexts:
         owner: str = "sequence_length is",
         is_asked: bool = False,
         kept_id: int | None = None,
-        what: str = "",
+        argument: str = "",
     ) -> None:
         self.choice = check_long_texts(choice)
         self.limit = limit
         self.owner = owner
         self.is_asked = is_asked
         self.kept_id = kept_id
-        self.what = what
+        self.argument = argument
         self.texts = self.split = self.windows = self.cut = self.dropped = self.longest = 0
         self.is_counting = True
         self._is_said = False
@@ -139,7 +139,7 @@ class LongTexts:
             return ""
         count = self.split + self.cut
         return (
-            f"{self.what}{': ' * bool(self.what)}of {self.texts} text{'s' * (self.texts != 1)} {count} "
+            f"{self.argument}{': ' * bool(self.argument)}of {self.texts} text{'s' * (self.texts != 1)} {count} "
             f"{'has' if count == 1 else 'have'} more than {self.limit} tokens (the longest has {self.longest}): "
             + " and ".join(done)
         )

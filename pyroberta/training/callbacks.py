@@ -783,7 +783,7 @@ class ProgressBar(Callback):
         self._finish(None)
 
     @contextmanager
-    def counting(self, what: str, steps: int) -> Iterator[Callable[[Logs | None], None]]:
+    def counting(self, label: str, steps: int) -> Iterator[Callable[[Logs | None], None]]:
         """A bar over so many steps of anything; gives the function to be called after each, with what is to be shown.
 
         An error or Ctrl-C leaves no bar behind.
@@ -793,16 +793,16 @@ class ProgressBar(Callback):
         ...         advance({"tokens": tokens})
         """
         self.set_params({"steps": steps})
-        self._start(what)
+        self._start(label)
         try:
             yield self._advance
             self._finish(None)
         finally:
             self._close()
 
-    def _start(self, what: str) -> None:
+    def _start(self, label: str) -> None:
         self._close()
-        self._what = what
+        self._label = label
         self._steps = self._tokens = 0
         self._shown: dict[str, str] = {}
         self._began = self._last_line = time.monotonic()
@@ -811,7 +811,7 @@ class ProgressBar(Callback):
 
             self._bar = tqdm(
                 total=self.params.get("steps"),
-                desc=what,
+                desc=label,
                 file=Screen(sys.stderr),
                 dynamic_ncols=True,
                 bar_format="{desc}",
@@ -852,7 +852,7 @@ class ProgressBar(Callback):
         wanted = [metrics.pop(name) for name in FIRST_ON_BAR if name in metrics]
         wanted += [f"{left} left" if left and not is_done else passed]
         wanted += [f"{self._steps}/{total}" if total else f"{self._steps} steps", *metrics.values()]
-        line = f"{self._what}: "
+        line = f"{self._label}: "
         for part in wanted:
             if len(line) + len(part) + 2 <= width:
                 line += f"{part}, "
@@ -875,7 +875,7 @@ class ProgressBar(Callback):
         if left:
             parts.append(f"{left} left")
         parts += [f"{name} {value}" for name, value in self._shown.items()]
-        _say(f"{self._what}: {', '.join(parts)}")
+        _say(f"{self._label}: {', '.join(parts)}")
 
     def _close(self) -> None:
         if self._bar is not None:

@@ -35,11 +35,11 @@ class Collective(Protocol):
     def sum(self, numbers: tuple[float, ...]) -> tuple[float, ...]:
         """Each number's sum over all ranks."""
 
-    def sums(self, part: int, own: Arrays) -> Arrays:
-        """The vector that the gradients of this rank's part are added to; `own` is the rank's, all zeros at first."""
+    def sums(self, part: int, rank_sums: Arrays) -> Arrays:
+        """The vector that the gradients of a part are added to; `rank_sums` is this rank's, all zeros at first."""
 
-    def ready(self, own: Arrays, start: int, stop: int) -> None:
-        """This rank's sums are complete from start to stop; `own` is to hold those of all ranks after `all_finite`."""
+    def ready(self, rank_sums: Arrays, start: int, stop: int) -> None:
+        """This rank's sums are complete from start to stop; after `all_finite`, `rank_sums` holds all ranks'."""
 
     def all_finite(self, is_finite: Scalar) -> Scalar:
         """Whether all ranks' numbers are finite. All ranges are summed over the ranks when this returns."""
@@ -52,15 +52,15 @@ class Alone:
         """The numbers themselves."""
         return numbers
 
-    def sums(self, part: int, own: Arrays) -> Arrays:
-        """The process's own, for every part."""
-        return own
+    def sums(self, part: int, rank_sums: Arrays) -> Arrays:
+        """The process's vector, for every part."""
+        return rank_sums
 
-    def ready(self, own: Arrays, start: int, stop: int) -> None:
+    def ready(self, rank_sums: Arrays, start: int, stop: int) -> None:
         """Nothing is left to do."""
 
     def all_finite(self, is_finite: Scalar) -> Scalar:
-        """The process's own answer."""
+        """The value itself."""
         return is_finite
 
 
@@ -133,32 +133,32 @@ def compute_gradients(
     The sum of all weighted losses is divided by the denominator of all parts of all ranks together, and each sequence
     has its number in the update. So parts and ranks give the gradient of the joint batch, with dropout too.
     """
-    ops, own = model.ops, model.sums
+    ops, sums = model.ops, model.sums
     params, key = _prepared(model, state), Key.of_update(state.seed, state.step)
     weights = sum(_weight_sum(batch) for batch in parts)
     counts = weights, float(sum(batch.slots for batch in parts)), float(sum(len(batch) for batch in parts))
     weight_sum, slots, examples = collective.sum(counts)
     denominator = model.loss.denominator(weight_sum, slots)
 
-    spans = own.spans(model.trainable)
+    spans = sums.spans(model.trainable)
     for span in spans:
-        ops.fill(own.span(*span), 0.0)
+        ops.fill(sums.span(*span), 0.0)
 
     def ready(start: int, stop: int) -> None:
-        collective.ready(own, start, stop)
+        collective.ready(sums, start, stop)
 
     values = []
     with np.errstate(all="ignore"):
         for part, batch in enumerate(parts):
             is_last = part == len(parts) - 1
-            grads = Gradients(collective.sums(part, own), model.trainable, ready if is_last else None)
-            dlosses = _dlosses(ops, batch, denominator, own)
+            grads = Gradients(collective.sums(part, sums), model.trainable, ready if is_last else None)
+            dlosses = _dlosses(ops, batch, denominator, sums)
             value, cache = model_forward(ops, params, model.config, batch, key, grads.lowest, model.recompute)
             model_backward(ops, grads, dlosses, cache)
             values.append(value)
         if not parts:  # a rank without a sequence adds zeros
-            Gradients(own, model.trainable, ready).finish_all()
-        is_finite = ops.all_finite(*(losses for losses, _ in values), *(own.span(*span) for span in spans))
+            Gradients(sums, model.trainable, ready).finish_all()
+        is_finite = ops.all_finite(*(losses for losses, _ in values), *(sums.span(*span) for span in spans))
         return Backpropagated(values, denominator, int(examples), collective.all_finite(is_finite))
 
 
@@ -219,13 +219,13 @@ def _prepared(model: Trained, state: TrainState) -> Params:
 
 
 def _explain(model: Trained, state: TrainState, parts: Sequence[Batch], found: Backpropagated) -> str:
-    """Makes the step again with a table that looks at everything each op gives, and names the first offender."""
+    """Makes the step again with an ops table that checks every result, and names the first that is not finite."""
     ops, step = model.ops, state.step + 1
-    what = "gradient" if all(ops.to_host(ops.all_finite(losses)) for losses, _ in found.values) else "loss"
+    quantity = "gradient" if all(ops.to_host(ops.all_finite(losses)) for losses, _ in found.values) else "loss"
     bad = [name for name in state.params if not ops.to_host(ops.all_finite(state.params[name]))]
     if bad:
         return (
-            f"the {what} of step {step} is not finite, since these parameters are not: {_first(bad)}. "
+            f"the {quantity} of step {step} is not finite, since these parameters are not: {_first(bad)}. "
             "They were so before this step: go back to weights that are finite, and if the step before this one made "
             "them so, to a smaller learning rate"
         )
@@ -237,7 +237,7 @@ def _explain(model: Trained, state: TrainState, parts: Sequence[Batch], found: B
             dlosses = _dlosses(ops, batch, found.denominator, model.sums)
             place = place or first_non_finite(ops, params, model.config, batch, key, grads, dlosses)
     return (
-        f"the {what} of step {step} is not finite; the first op that gave NaN or infinity is "
+        f"the {quantity} of step {step} is not finite; the first op that gave NaN or infinity is "
         f"{place or 'none when the step is made again'}. "
         "The parameters are those before this step. A smaller learning rate, a longer warm-up or "
         "global_clipnorm=1.0 usually helps"

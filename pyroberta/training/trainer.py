@@ -15,7 +15,7 @@ from numpy import ndarray as Array
 
 from pyroberta.data.examples import Examples, HeldExamples, grouped, num_batches, numbered, onwards
 from pyroberta.data.inputs import InputReader
-from pyroberta.model.attributes import Checked, Checks, of_ours, random_seed, true_or_false, whole_number
+from pyroberta.model.attributes import Checked, Checks, expect_instance, random_seed, true_or_false, whole_number
 from pyroberta.model.batch import Batch
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.hints import hinting
@@ -115,7 +115,7 @@ class Trainer(Checked):
     default_metrics: ClassVar[tuple[str, ...]] = ("accuracy",)
     reader_kind: ClassVar[type[InputReader]]
     takes_metrics: ClassVar[bool] = True  # without weights, as Keras's `metrics` are
-    nothing_to_learn: ClassVar[str]  # what to say of examples that nothing can be learnt from
+    zero_weights_message: ClassVar[str]  # the error's text where every weight is 0
     checks: ClassVar[Checks] = {
         "seed": random_seed,
         **dict.fromkeys(("stop_training", "stop_evaluating", "stop_predicting"), true_or_false),
@@ -132,10 +132,10 @@ class Trainer(Checked):
         value = super()._checked(name, value)
         if name == "optimizer":
             value = "adam" if isinstance(value, str) and value == "auto" else value
-            value = of_ours(name, optimizers.get(value), optimizers.Adam)
+            value = expect_instance(name, optimizers.get(value), optimizers.Adam)
         elif name == "loss":
             value = self._default_loss() if isinstance(value, str) and value == "auto" else losses.get(value)
-            _check_loss(of_ours(name, value, losses.SparseCategoricalCrossentropy))
+            _check_loss(expect_instance(name, value, losses.SparseCategoricalCrossentropy))
         return value
 
     @abstractmethod
@@ -143,16 +143,16 @@ class Trainer(Checked):
         """What `loss="auto"` stands for."""
 
     @abstractmethod
-    def _reader(self, long_texts: str | None = None, *, is_asking: bool = False, what: str = "") -> InputReader:
-        """The reader of what `fit`, `evaluate` or, with `is_asking`, `predict` is given."""
+    def _reader(self, long_texts: str | None = None, *, is_prediction: bool = False, argument: str = "") -> InputReader:
+        """The reader of what `fit`, `evaluate` or, with `is_prediction`, `predict` is given."""
 
     @abstractmethod
     def _trainable_names(self) -> list[str]:
         """The parameters that training may change."""
 
     @abstractmethod
-    def _answer(self, query: Mapping[str, Any] | Sequence[Array]) -> Array:
-        """Logits for one of the batches that the reader's `queries` gives."""
+    def _predict_batch(self, inputs: Mapping[str, Any] | Sequence[Array]) -> Array:
+        """Logits for one of the reader's `prediction_batches`."""
 
     @abstractmethod
     def _joined(self, outputs: Sequence[Array], is_text: bool) -> Array:
@@ -201,7 +201,7 @@ class Trainer(Checked):
         new_optimizer, new_loss = self._checked("optimizer", optimizer), self._checked("loss", loss)
         recompute = true_or_false("recompute", recompute)
         new_metrics, unweighted = (
-            [of_ours("metric", measures.get(metric), measures.Metric) for metric in some or ()]
+            [expect_instance("metric", measures.get(metric), measures.Metric) for metric in some or ()]
             for some in (weighted_metrics, metrics)
         )
         _TRAINED.pop(new_optimizer, None)
@@ -251,7 +251,7 @@ class Trainer(Checked):
             validation_split: instead, the last part of x, in [0, 1) of its texts; taken before shuffling. Keras lets
                 `validation_data` win where there are both; here that is an error.
             shuffle: draw the examples in a new order every epoch; an iterable of batches keeps its own.
-            callbacks: told of every step and epoch.
+            callbacks: their methods are called at every step and epoch.
             initial_epoch: number of the first epoch, when going on with an earlier run.
             steps_per_epoch: updates an epoch. The next epoch goes on where this one left off. Held examples that are
                 used up begin again in a new order, if need be within an epoch (where Keras ends the epoch early). An
@@ -305,7 +305,7 @@ class Trainer(Checked):
         self._need_trainable()
         bar = ProgressBar(verbose)
         reader = self._reader(long_texts)
-        validation_reader = self._reader(long_texts, what="validation_data")
+        validation_reader = self._reader(long_texts, argument="validation_data")
         examples = reader.examples(x, y, sample_weight, stream=steps_per_epoch is not None)
         validation: Examples | None = None
         if validation_data is not None:
@@ -327,7 +327,7 @@ class Trainer(Checked):
             )
         feed = Feed(examples, batch_size, accumulated, shuffle, steps_per_epoch)
         history = History()
-        told = CallbackList(
+        callback_list = CallbackList(
             [history, *([callbacks] if isinstance(callbacks, Callback) else callbacks or ()), bar],
             model=self,
             params={"epochs": epochs, "steps": steps_per_epoch or steps_of_pass, "verbose": verbose},
@@ -335,23 +335,25 @@ class Trainer(Checked):
         logs: dict[str, float] = {}
         with self.backbone.writing("fit()", makes_room=True):
             self.stop_training = False
-            self._callbacks = told
+            self._callbacks = callback_list
             try:
-                told.on_train_begin()
+                callback_list.on_train_begin()
                 running = self._begin(feed, initial_epoch)
                 groups = feed.groups(self._state)
                 for epoch in range(self._state.epoch, epochs):
-                    told.on_epoch_begin(epoch)
-                    logs = self._train_epoch(feed, groups, running, told)
+                    callback_list.on_epoch_begin(epoch)
+                    logs = self._train_epoch(feed, groups, running, callback_list)
                     running = self._running()
                     if validation is not None:
-                        values = self._evaluate(validation, validation_batch_size or batch_size, validation_steps, told)
+                        values = self._evaluate(
+                            validation, validation_batch_size or batch_size, validation_steps, callback_list
+                        )
                         logs = logs | {f"val_{name}": value for name, value in values.items()}
-                    told.on_epoch_end(epoch, logs)
+                    callback_list.on_epoch_end(epoch, logs)
                     if self.stop_training:
                         break
                     groups = groups if feed.goes_on else feed.groups(self._state)
-                told.on_train_end(logs)
+                callback_list.on_train_end(logs)
             finally:
                 self._callbacks = None
                 bar.on_train_end()  # an error or Ctrl-C leaves no bar behind
@@ -390,13 +392,13 @@ class Trainer(Checked):
         reader = self._reader(long_texts)
         examples = reader.examples(x, y, sample_weight, stream=steps is not None)
         reader.long_texts.say()
-        told = CallbackList(
+        callback_list = CallbackList(
             [*([callbacks] if isinstance(callbacks, Callback) else callbacks or ()), bar],
             model=self,
             params={"steps": steps or num_batches(examples, batch_size)},
         )
         try:
-            values = self._evaluate(examples, batch_size, steps, told)
+            values = self._evaluate(examples, batch_size, steps, callback_list)
         finally:
             bar.on_train_end()
         reader.long_texts.say()  # what was read as it came
@@ -459,7 +461,7 @@ class Trainer(Checked):
                 at. Unlike there, a `str` is one text. A tuple of strings is one text's segments.
             batch_size: sequences at a time, 32 unless given; does not apply to an iterable of batches.
             steps: stop after so many batches, and read no further.
-            callbacks: told of every batch; `logs["outputs"]` are its logits.
+            callbacks: their methods are called at every batch; `logs["outputs"]` are its logits.
             long_texts: `"cut"` or `"refuse"`, for texts that are too long. None is `"cut"` for a classifier, at the
                 preprocessor's `sequence_length` as in training, and `"refuse"` for a masked LM, where a text may have
                 as many tokens as the model takes. A cut that would drop a masked LM's `<mask>` is refused.
@@ -479,27 +481,27 @@ class Trainer(Checked):
         if steps is not None:
             steps = whole_number("steps", steps)
         bar = ProgressBar(verbose)
-        reader = self._reader(long_texts, is_asking=True)
-        queries, there = reader.queries(x, batch_size, steps)
+        reader = self._reader(long_texts, is_prediction=True)
+        batches, num_steps = reader.prediction_batches(x, batch_size, steps)
         reader.long_texts.say()
-        told = CallbackList(
+        callback_list = CallbackList(
             [*([callbacks] if isinstance(callbacks, Callback) else callbacks or ()), bar],
             model=self,
-            params={"steps": there},
+            params={"steps": num_steps},
         )
         outputs: list[Array] = []
         is_text = True
         self.stop_predicting = False
         try:
-            told.on_predict_begin()
-            for step, query in enumerate(queries):
-                told.on_predict_batch_begin(step)
-                is_text &= not isinstance(query, Mapping)
-                outputs.append(self._answer(query))
-                told.on_predict_batch_end(step, {"outputs": outputs[-1]})
+            callback_list.on_predict_begin()
+            for step, inputs in enumerate(batches):
+                callback_list.on_predict_batch_begin(step)
+                is_text &= not isinstance(inputs, Mapping)
+                outputs.append(self._predict_batch(inputs))
+                callback_list.on_predict_batch_end(step, {"outputs": outputs[-1]})
                 if self.stop_predicting:
                     break
-            told.on_predict_end()
+            callback_list.on_predict_end()
         finally:
             bar.on_train_end()
         reader.long_texts.say()  # what was read as it came
@@ -608,7 +610,7 @@ class Trainer(Checked):
         return running
 
     def _train_epoch(
-        self, feed: Feed, groups: Iterator[list[Batch]], running: measures.Running, told: CallbackList
+        self, feed: Feed, groups: Iterator[list[Batch]], running: measures.Running, callbacks: CallbackList
     ) -> dict[str, float]:
         """The steps of the state's epoch that are left; returns its metrics."""
         state = self._state
@@ -618,11 +620,13 @@ class Trainer(Checked):
         if begun and not feed.goes_on and not state.position:
             left = 0  # the state was taken at the end of the pass, which was the epoch
         for group in islice(groups, left):
-            told.on_train_batch_begin(steps)
+            callbacks.on_train_batch_begin(steps)
             self._update(group, running)
             feed.turn(state)
             state.metrics = running.get_state()
-            told.on_train_batch_end(steps, {**running.values(), "tokens": sum(batch.num_tokens for batch in group)})
+            callbacks.on_train_batch_end(
+                steps, {**running.values(), "tokens": sum(batch.num_tokens for batch in group)}
+            )
             steps += 1
             weighted += sum(int(np.count_nonzero(batch.weights)) for batch in group)
             if self.stop_training:
@@ -646,7 +650,7 @@ class Trainer(Checked):
                 + ". An iterator gives its items once: pass a list, or fewer steps and epochs"
             )
         if not weighted:
-            raise ValueError(self.nothing_to_learn)
+            raise ValueError(self.zero_weights_message)
 
     def _running(self) -> measures.Running:
         """Metrics of one call: others, in other threads or in callbacks, have theirs."""
@@ -694,33 +698,33 @@ class Trainer(Checked):
             )
 
     def _evaluate(
-        self, examples: Examples, batch_size: int, steps: int | None = None, told: CallbackList | None = None
+        self, examples: Examples, batch_size: int, steps: int | None = None, callbacks: CallbackList | None = None
     ) -> dict[str, float]:
         _check_loss(self.loss)  # its attributes may have been set since
-        told = told or CallbackList([], model=self, params={})
+        callbacks = callbacks or CallbackList([], model=self, params={})
         backbone = self.backbone
         params = backbone.prepared(changing=self._trainable_names())
         running = self._running()
         self.stop_evaluating = False
-        told.on_test_begin()
+        callbacks.on_test_begin()
         batches = islice(examples.fixed(batch_size), steps)
         step = -1
         weighted = 0
         values: dict[str, float] = {}
         for step, batch in enumerate(batches):
-            told.on_test_batch_begin(step)
+            callbacks.on_test_batch_begin(step)
             result = evaluate_step(backbone.ops, params, backbone.config, batch, self.loss)
             weighted += int(np.count_nonzero(result.weights))
             _measure(running, result)
             values = running.values()
-            told.on_test_batch_end(step, values)
+            callbacks.on_test_batch_end(step, values)
             if self.stop_evaluating:
                 break
         if step < 0:
             raise ValueError("there is nothing to evaluate. An iterator gives its items once: pass a list instead")
         if not weighted:
-            raise ValueError(self.nothing_to_learn)
-        told.on_test_end(values)
+            raise ValueError(self.zero_weights_message)
+        callbacks.on_test_end(values)
         return values
 
     def _need_trainable(self) -> None:
