@@ -18,7 +18,7 @@ from pyroberta.model.parameters import Arrays, Params, PreparedArrays
 from pyroberta.model.trace import first_non_finite
 from pyroberta.ops import Key, Ops, Scalar
 from pyroberta.training.losses import SparseCategoricalCrossentropy
-from pyroberta.training.optimizers import Adam
+from pyroberta.training.optimizers import Optimizer
 from pyroberta.training.state import TrainState
 
 
@@ -89,7 +89,7 @@ class Trained:
     ops: Ops
     config: RobertaConfig
     loss: SparseCategoricalCrossentropy
-    optimizer: Adam
+    optimizer: Optimizer
     trainable: Sequence[str]
     sums: Arrays
     recompute: bool = False
