@@ -18,7 +18,7 @@ from small_models import small_masked_lm
 from strategies import examples
 from test_train_state import MANY, WAYS, Keeping, fresh, same
 
-from pyroberta import MaskedLM, callbacks
+from pyroberta import MaskedLM, callbacks, optimizers
 from pyroberta.formats import safetensors_io
 from pyroberta.training import checkpoint
 from pyroberta.training.checkpoint import KEY
@@ -219,3 +219,32 @@ def test_a_checkpoint_of_float64_is_not_taken_into_a_model_of_float32(tmp_path):
     with pytest.raises(ValueError, match="the state is in float64, this model in float32"):
         model.load_train_state(checkpoint.load(tmp_path / "state")[0])
     assert os.listdir(tmp_path) == ["state"]
+
+
+class Momentum(optimizers.Optimizer):
+    """Another optimizer than Adam: one slot, and an update that is written with NumPy's operators."""
+
+    slot_names = ("velocity",)
+
+    def _update_range(self, ops, rate, step, params, grads, slots, scale, decay, is_finite):
+        if is_finite:
+            slots["velocity"] *= 0.9
+            slots["velocity"] -= rate * scale * grads
+            params -= decay * params
+            params += slots["velocity"]
+
+
+def test_an_optimizer_with_other_slots_trains_and_goes_on(tmp_path):
+    file = tmp_path / "state.safetensors"
+    straight, resumed = (fresh(optimizer=Momentum(0.05, weight_decay=0.1, global_clipnorm=1.0)) for _ in range(2))
+    expected = straight.fit(MANY, batch_size=4, epochs=2, callbacks=[Saving(file, 7)], verbose=0).history
+    assert expected["loss"][-1] < expected["loss"][0]
+    state, _ = checkpoint.load(file)
+    assert list(state.slots) == ["velocity"]
+    resumed.load_train_state(state)
+    assert resumed.fit(MANY, batch_size=4, epochs=2, callbacks=[Saving(file)], verbose=0).history == expected
+    assert same(resumed, straight)
+    with pytest.raises(ValueError, match="the state has the slots velocity; AdamW keeps m, v"):
+        fresh().load_train_state(state)
+    with pytest.raises(ValueError, match="Momentum is an optimizer of your own, which no preset can name"):
+        straight.save_to_preset(tmp_path / "preset", include_optimizer=True)

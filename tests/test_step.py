@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import threading
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -300,3 +301,41 @@ def test_when_one_rank_finds_a_number_that_is_not_finite_none_makes_the_update()
     for thread in threads:
         thread.join()
     assert raised == [(0, True)] * 2
+
+
+# --- another loss -----------------------------------------------------------------------------------------------------
+
+
+def test_a_loss_names_the_op_that_makes_it():
+    """A table with one more op trains on a loss that names it: twice the cross-entropy has twice the gradient."""
+
+    @dataclass(frozen=True)
+    class More(Ops):
+        doubled_forward: Callable = None
+        doubled_backward: Callable = None
+        doubled_backward_input: Callable = None
+
+    class Doubled(losses.SparseCategoricalCrossentropy):
+        op = "doubled"
+
+    def forward(*args):
+        (values, predicted), cache = REFERENCE.cross_entropy_forward(*args)
+        return (2.0 * values, predicted), cache
+
+    ops = More(
+        **vars(REFERENCE),
+        doubled_forward=forward,
+        doubled_backward=lambda dy, cache: REFERENCE.cross_entropy_backward(2.0 * dy, cache),
+        doubled_backward_input=lambda dy, cache: REFERENCE.cross_entropy_backward_input(2.0 * dy, cache),
+    )
+    params, batch = random_params(DROPPING, 0), weighted_batch(0)
+    for trainable in (list(params), ["layers.0.attention.query.kernel", "head.bias"]):
+        plain, (one,) = gradients_of(
+            params, DROPPING, [batch], losses.SparseCategoricalCrossentropy(True), trainable=trainable
+        )
+        found, (two,) = gradients_of(params, DROPPING, [batch], Doubled(True), trainable=trainable, ops=ops)
+        assert np.array_equal(found.flat, 2.0 * plain.flat)
+        assert np.array_equal(two.losses, 2.0 * one.losses)
+    evaluated = evaluate_step(ops, params, DROPPING, batch, Doubled(True))
+    once = evaluate_step(ops, params, DROPPING, batch, losses.SparseCategoricalCrossentropy(True))
+    assert np.array_equal(evaluated.losses, 2.0 * once.losses)

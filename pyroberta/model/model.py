@@ -18,6 +18,8 @@ from pyroberta.model.heads import head_of
 from pyroberta.model.parameters import Params
 from pyroberta.ops import Cache, Key, Ops
 
+CROSS_ENTROPY = "cross_entropy"  # the loss's op
+
 
 def model_forward(
     ops: Ops,
@@ -27,10 +29,12 @@ def model_forward(
     key: Key | None = None,
     keep_from: int | None = None,
     recompute: bool = False,
+    loss: str = CROSS_ENTROPY,
 ) -> tuple[tuple[Array, Array], Cache]:
     """The loss of every target row, and the id (of a token or a class) that the model holds most likely there.
 
-    Arguments as for `encoder_forward`; the batch's `target_rows` and `labels` are read too.
+    Arguments as for `encoder_forward`; the batch's `target_rows` and `labels` are read too. `loss` names the op that
+    makes a loss of h (M, C), the output table, the bias and the labels.
     Returns (losses (M,), predicted (M,) int) and a cache for `model_backward`.
     """
     head = head_of(config)
@@ -39,8 +43,8 @@ def model_forward(
     h, gathered = ops.gather_forward(x, places)
     h, head_cache = head.forward(ops, params, config, h, batch, key)
     table_name = head.output_table(config)
-    y, loss_cache = ops.cross_entropy_forward(h, params[table_name], params["head.bias"], batch.labels)
-    return y, (head, table_name, encoder_caches, gathered, head_cache, loss_cache)
+    y, loss_cache = getattr(ops, f"{loss}_forward")(h, params[table_name], params["head.bias"], batch.labels)
+    return y, (head, table_name, encoder_caches, gathered, head_cache, loss, loss_cache)
 
 
 def model_backward(ops: Ops, grads: Gradients, dlosses: Array, cache: Cache) -> None:
@@ -48,21 +52,22 @@ def model_backward(ops: Ops, grads: Gradients, dlosses: Array, cache: Cache) -> 
 
     dlosses (M,), in the parameters' dtype
     """
-    head, table_name, encoder_caches, gathered, head_cache, loss_cache = cache
-    dh = loss_backward(ops, grads, table_name, dlosses, loss_cache)
+    head, table_name, encoder_caches, gathered, head_cache, loss, loss_cache = cache
+    dh = loss_backward(ops, grads, loss, table_name, dlosses, loss_cache)
     dh = head.backward(ops, grads, dh, head_cache)
     grads.finish(HEAD)
     if encoder_caches:  # something is trainable below
         encoder_backward(ops, grads, ops.gather_backward(dh, gathered), encoder_caches)
 
 
-def loss_backward(ops: Ops, grads: Gradients, table_name: str, dlosses: Array, cache: Cache) -> Array:
+def loss_backward(ops: Ops, grads: Gradients, loss: str, table_name: str, dlosses: Array, cache: Cache) -> Array:
     """dlosses (M,) -> dh (M, C); adds the gradients of the output table and the bias."""
+    dh: Array
     if grads.wants(table_name):
-        dh, dtable, dbias = ops.cross_entropy_backward(dlosses, cache)
+        dh, dtable, dbias = getattr(ops, f"{loss}_backward")(dlosses, cache)
         grads.add(ops, table_name, dtable)
     else:
-        dh, dbias = ops.cross_entropy_backward_input(dlosses, cache)
+        dh, dbias = getattr(ops, f"{loss}_backward_input")(dlosses, cache)
     grads.add(ops, "head.bias", dbias)
     return dh
 

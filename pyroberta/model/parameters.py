@@ -14,7 +14,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.heads import head_of
-from pyroberta.model.layers import linear_shapes, norm_shapes
+from pyroberta.model.layers import PREPARED, linear_shapes, norm_shapes
 from pyroberta.ops import REFERENCE, Ops
 
 Shape = tuple[int, ...]
@@ -281,7 +281,7 @@ class PreparedArrays(Mapping[str, Any]):
         self._prepare, self._changing = prepare, frozenset(changing)
 
     def __getitem__(self, name: str) -> Any:
-        if not name.endswith(".kernel") or name in self._changing:
+        if not name.endswith(PREPARED) or name in self._changing:
             return self.arrays[name]
         found = self.kernels.get(name)
         return self.kernels.setdefault(name, self._prepare(self.arrays[name])) if found is None else found

@@ -35,12 +35,12 @@ CALCULATING = (
 
 
 def first_non_finite(
-    ops: Ops, params: Params, config: RobertaConfig, batch: Batch, key: Key, grads: Gradients, dlosses: Array
+    ops: Ops, params: Params, config: RobertaConfig, batch: Batch, key: Key, grads: Gradients, dlosses: Array, loss: str
 ) -> str | None:
     """The first call of an op in a step, forward or backward, with a result that is not finite.
 
     Args:
-        ops, params, config, batch, key: of the step.
+        ops, params, config, batch, key, loss: of the step; see `model_forward`.
         grads: tells what is trainable; its sums are left alone.
         dlosses: (M,), an array of the table's.
 
@@ -86,7 +86,7 @@ def first_non_finite(
 
     scratch = Gradients(grads.sums.zeros_like(), grads.trainable)
     watched_ops = ops.wrapped(watch)
-    _, cache = model_forward(watched_ops, params, config, batch, key, grads.lowest)
+    _, cache = model_forward(watched_ops, params, config, batch, key, grads.lowest, loss=loss)
     if not found:
         model_backward(watched_ops, scratch, dlosses, cache)
     return found[0] if found else None

@@ -435,7 +435,10 @@ def read_state(directory: Directory, config: RobertaConfig) -> OptimizerState:
             return np.zeros(shape_of[name], np.float32)
         return as_there(name, found[scalars + 2 * trained.index(name) + which].array(), shape_of[name])
 
-    m, v = (ReadWhenAsked({name: partial(moment, name, which) for name in shape_of}) for which in range(2))
+    slots = {
+        slot: ReadWhenAsked({name: partial(moment, name, which) for name in shape_of})
+        for which, slot in enumerate("mv")
+    }
     own = own_values(directory, TASK) if is_there(directory / TASK) else {}
     if "optimizer" not in own:
         rate = float(found[1].array()) if scalars == 2 else 5e-5
@@ -445,7 +448,7 @@ def read_state(directory: Directory, config: RobertaConfig) -> OptimizerState:
             f"of {rate:g} was taken",
             stacklevel=callers_level(),
         )
-    return checked(file, own["optimizer"], m, v, {**own, "iterations": found[0].array().item()})
+    return checked(file, own["optimizer"], slots, {**own, "iterations": found[0].array().item()})
 
 
 def _look_at_variables(file: Path) -> list[Stored]:

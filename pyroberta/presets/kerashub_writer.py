@@ -274,5 +274,5 @@ def _variables(config: RobertaConfig, state: OptimizerState | None) -> dict[str,
     if not isinstance(rate, Mapping):
         arrays.append(np.array(rate, np.float32))
     for name in in_keras_order(config):
-        arrays += [as_there(name, moments[name], places[name][1]) for moments in (state.m, state.v)]
+        arrays += [as_there(name, moments[name], places[name][1]) for moments in (state.slots["m"], state.slots["v"])]
     return {f"optimizer/vars/{i}": array for i, array in enumerate(arrays)}

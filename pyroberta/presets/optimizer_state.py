@@ -1,6 +1,6 @@
 """What training needs to go on as if it had not been interrupted, and the file that keeps it beside HF's weights.
 
-    pyroberta_optimizer.safetensors     m.<parameter>, v.<parameter>, in the dtype that they were trained in;
+    pyroberta_optimizer.safetensors     <slot>.<parameter>, Adam's m and v, in the dtype that they were trained in;
                                         in the metadata, as JSON: the optimizer's config, and the numbers of `COUNTS`
 
 `iterations` decides the schedule's rate, the correction of Adam's means and the dropout keys; `data_pass` the order of
@@ -26,6 +26,7 @@ from pyroberta.model.parameters import Shape
 
 FILE = "pyroberta_optimizer.safetensors"
 KEY = "training"  # in the file's metadata
+MOST_SLOTS = 8  # of an optimizer
 # How many bits each number has at most. `iterations` and `data_pass` are part of a key, see `ops.dropout`.
 COUNTS = {"iterations": 44, "seed": 64, "data_pass": 60, "position": 60}
 
@@ -37,15 +38,14 @@ class OptimizerState:
     Attributes:
         optimizer: its config, as its `get_saved_config` gives it.
         iterations: the updates done.
-        m, v: parameter -> its moment.
+        slots: by name, parameter -> what the optimizer keeps of it.
         seed: of the model.
         data_pass, position: the pass over the examples that is under way, and how many of it were drawn.
     """
 
     optimizer: Mapping[str, Any]
     iterations: int
-    m: Mapping[str, NDArray[Any]]
-    v: Mapping[str, NDArray[Any]]
+    slots: Mapping[str, Mapping[str, NDArray[Any]]]
     seed: int
     data_pass: int = 0
     position: int = 0
@@ -55,16 +55,16 @@ def new_file(state: OptimizerState) -> NewFile:
     """The file to write as `FILE`.
 
     Raises:
-        ValueError: when it is written, where a moment isn't finite.
+        ValueError: when it is written, where a number in a slot isn't finite.
     """
-    tensors = {f"{key}.{name}": array for key in ("m", "v") for name, array in getattr(state, key).items()}
-    rest = {"optimizer": state.optimizer, **{name: getattr(state, name) for name in COUNTS}}
+    tensors = {f"{slot}.{name}": array for slot, arrays in state.slots.items() for name, array in arrays.items()}
+    rest = {"optimizer": state.optimizer, "slots": list(state.slots), **{name: getattr(state, name) for name in COUNTS}}
     dtype = next(iter(tensors.values())).dtype.name
     return safetensors_io.new_file(tensors, dtype, {KEY: json.dumps(rest, allow_nan=False)})
 
 
 def read(directory: Directory, layout: Mapping[str, Shape]) -> OptimizerState:
-    """The state in `directory`; each moment is read when it is asked for.
+    """The state in `directory`; each array is read when it is asked for.
 
     Args:
         directory: that has `FILE`.
@@ -78,20 +78,24 @@ def read(directory: Directory, layout: Mapping[str, Shape]) -> OptimizerState:
     if not is_there(file):
         raise missing(directory, FILE)
     tensors, remarks = safetensors_io.read_with_metadata(file)
-    expected = {f"{key}.{name}": shape for key in ("m", "v") for name, shape in layout.items()}
-    stored.refuse_differences(directory, tensors, expected)
     try:
         rest = parse_json(remarks[KEY].encode(), KEY)
         optimizer, counts = rest["optimizer"], {"iterations": rest["iterations"], **rest}
+        names = rest.get("slots", ["m", "v"])
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or len(names) > MOST_SLOTS:
+            raise ValueError(f"slots should be a list of up to {MOST_SLOTS} names, got {shown(names)}")
     except (KeyError, AttributeError, ValueError) as error:
         raise ValueError(
             f"{file} doesn't tell which optimizer it is of ({KEY!r} of its metadata: {clipped(repr(error))})"
         ) from None
-    m, v = (stored.ReadWhenAsked({name: tensors[f"{key}.{name}"].array for name in layout}) for key in ("m", "v"))
-    return checked(file, optimizer, m, v, counts)
+    stored.refuse_differences(
+        directory, tensors, {f"{slot}.{name}": shape for slot in names for name, shape in layout.items()}
+    )
+    slots = {slot: stored.ReadWhenAsked({name: tensors[f"{slot}.{name}"].array for name in layout}) for slot in names}
+    return checked(file, optimizer, slots, counts)
 
 
-def checked(file: Path, optimizer: Any, m: Any, v: Any, counts: Mapping[str, Any]) -> OptimizerState:
+def checked(file: Path, optimizer: Any, slots: Any, counts: Mapping[str, Any]) -> OptimizerState:
     """The state of values that were read from `file`; of `counts`, what is missing is 0 and the rest is not looked at.
 
     Raises:
@@ -106,7 +110,7 @@ def checked(file: Path, optimizer: Any, m: Any, v: Any, counts: Mapping[str, Any
             raise ValueError(
                 f"{file}: {name} should be a whole number of at least 0, and below 2**{bits}, got {shown(value)}"
             )
-    return OptimizerState(optimizer, m=m, v=v, **numbers)
+    return OptimizerState(optimizer, slots=slots, **numbers)
 
 
 def missing(directory: Directory, what: str) -> FileNotFoundError:

@@ -365,8 +365,7 @@ class Task(Trainer, ABC):
                     "or save without include_optimizer"
                 )
             now, config = self._current_state(), self.optimizer.get_saved_config()
-            m, v = now.slots["m"], now.slots["v"]
-            state = OptimizerState(config, now.step, m, v, now.seed, now.data_pass, now.position)
+            state = OptimizerState(config, now.step, now.slots, now.seed, now.data_pass, now.position)
         model = merged(self.backbone.config, self.backbone.params)
         contents = Contents(*model, tokenizer, settings, state, labels=self.labels)
         write(os.fspath(directory), contents, dtype=dtype, max_shard_size=max_shard_size)

@@ -54,6 +54,7 @@ class SparseCategoricalCrossentropy(Checked):
     0.5
     """
 
+    op: ClassVar[str] = "cross_entropy"  # whose rows make it in training
     checks: ClassVar[Checks] = {
         "from_logits": true_or_false,
         "ignore_class": lambda name, value: None if value is None else whole_number(name, value, at_least=-(2**63)),

@@ -25,7 +25,7 @@ import re
 import reprlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import reduce
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,9 +36,10 @@ from pyroberta.model.parameters import Arrays
 from pyroberta.ops import REFERENCE, Ops, Scalar
 from pyroberta.training import schedules
 
-__all__ = ["Adam", "AdamW", "TorchAdam", "TorchAdamW", "from_config", "get", "global_norm"]
+__all__ = ["Adam", "AdamW", "Optimizer", "TorchAdam", "TorchAdamW", "from_config", "get", "global_norm"]
 
 Schedule = Callable[[int], float]
+Own = TypeVar("Own", bound="Optimizer")
 
 BIASES_AND_NORMS = (r"\.(bias|gamma|beta)$",)
 CLIPS = ("clipnorm", "clipvalue", "global_clipnorm")
@@ -72,39 +73,20 @@ def _no_decay(name: str, value: None) -> None:
         raise ValueError(f"TorchAdam has no {name}, got {value!r}: TorchAdamW decays")
 
 
-class Adam(Checked):
-    """Adam in Keras's form (Kingma and Ba 2015, arXiv:1412.6980, with the "ε̂" of its section 2.1).
+class Optimizer(Checked):
+    """What every optimizer does: it clips, decays, and keeps slots, vectors laid out as the parameters are.
 
-    Args:
-        learning_rate: a number, or a function from the number of updates done to a number; see `schedules`. (Keras's
-            default is 1e-3; this one is what KerasHub compiles a masked LM with.)
-        beta_1: how much of the gradient's mean is kept at each update.
-        beta_2: how much of the squared gradient's mean is kept.
-        epsilon: beside the root of the uncorrected second moment.
-        weight_decay: if set, w -= w · weight_decay · learning_rate before each step, on every parameter but those
-            named to `exclude_from_weight_decay` (decoupled: Loshchilov and Hutter 2019, arXiv:1711.05101).
-        clipnorm: if set, each parameter's gradient is scaled down to this L2 norm.
-        clipvalue: if set, each element of the gradient is kept within ± this.
-        global_clipnorm: if set, the gradient of all trainable parameters together is scaled down to this L2 norm.
+    A subclass names its slots and says how a range of the vector is updated.
 
-    Raises:
-        ValueError: for a value outside its range, and for more than one of the three ways to clip.
-
-    >>> from pyroberta.ops import REFERENCE
-    >>> params, grads = Arrays({"w": (2,)}, "float64"), Arrays({"w": (2,)}, "float64")
-    >>> grads["w"][:] = [3.0, -0.5]
-    >>> optimizer = Adam(learning_rate=0.1)
-    >>> optimizer.apply(params, grads, ["w"], REFERENCE)
-    >>> params["w"].round(4)  # the first step is the rate, whatever the gradient's size
-    array([-0.1,  0.1])
+    Attributes:
+        iterations: the updates done.
+        slots: the vectors by name; empty before `build`.
     """
 
-    slot_names: ClassVar[tuple[str, ...]] = ("m", "v")  # the gradient's mean, and its square's
+    slot_names: ClassVar[tuple[str, ...]] = ()
+    non_negative: ClassVar[tuple[str, ...]] = ()  # slots in which no number is below 0
     excluded_by_default: ClassVar[tuple[str, ...]] = ()
     checks: ClassVar[Checks] = {
-        "beta_1": _open_rate,
-        "beta_2": _open_rate,
-        "epsilon": _epsilon,
         "weight_decay": _perhaps_decay,
         **dict.fromkeys(CLIPS, _limit),
         "iterations": lambda name, value: whole_number(name, value, at_least=0),
@@ -121,29 +103,46 @@ class Adam(Checked):
         "variables": "load_state_dict takes a state over",
     }
 
-    @hinting()
     def __init__(
         self,
-        learning_rate: float | Schedule = 5e-5,
-        beta_1: float = 0.9,
-        beta_2: float = 0.999,
-        epsilon: float = 1e-7,
+        learning_rate: float | Schedule = 1e-3,
         weight_decay: float | None = None,
         clipnorm: float | None = None,
         clipvalue: float | None = None,
         global_clipnorm: float | None = None,
     ) -> None:
         self.learning_rate = learning_rate
-        self.beta_1 = beta_1
-        self.beta_2 = beta_2
-        self.epsilon = epsilon
         self.weight_decay = weight_decay
         self.clipnorm = clipnorm
         self.clipvalue = clipvalue
         self.global_clipnorm = global_clipnorm
         self.iterations = 0
-        self.slots: dict[str, Arrays] = {}  # empty before `build`
+        self.slots: dict[str, Arrays] = {}
         self._excluded = self.excluded_by_default
+
+    def _update_range(
+        self,
+        ops: Ops,
+        rate: float,
+        step: int,
+        params: Any,
+        grads: Any,
+        slots: Mapping[str, Any],
+        scale: Scalar,
+        decay: float,
+        is_finite: Scalar,
+    ) -> None:
+        """One update of a range of the vectors, in place, by a row of the table.
+
+        Args:
+            rate: the learning rate.
+            step: updates done before.
+            params, grads, slots: (P,) each, of the same range.
+            scale: what the gradient is to be multiplied by.
+            decay: the share of each parameter that goes.
+            is_finite: see `update`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not say how parameters are updated")
 
     def _checked(self, name: str, value: Any) -> Any:
         value = super()._checked(name, value)
@@ -154,19 +153,9 @@ class Adam(Checked):
                 raise ValueError(f"only one of {', '.join(CLIPS)} can be set, got {', '.join(given)}")
         return value
 
-    def __copy__(self) -> Adam:
-        """A deep copy: two optimizers over one pair of moments would count their updates apart."""
+    def __copy__(self: Own) -> Own:
+        """A deep copy: two optimizers over the same slots would count their updates apart."""
         return copy.deepcopy(self)
-
-    @property
-    def m(self) -> Arrays | None:
-        """The first moments by parameter; None before `build`."""
-        return self.slots.get("m")
-
-    @property
-    def v(self) -> Arrays | None:
-        """The second moments by parameter; None before `build`."""
-        return self.slots.get("v")
 
     @property
     def learning_rate(self) -> float:
@@ -198,10 +187,10 @@ class Adam(Checked):
         """
         self._excluded = (var_names,) if isinstance(var_names, str) else tuple(var_names)
         if self.slots:
-            self._check_excluded(self.slots["m"])
+            self._check_excluded(next(iter(self.slots.values())))
 
     def build(self, params: Arrays) -> None:
-        """Makes the moments, zeros laid out as `params` are, and starts counting anew."""
+        """Makes the slots, zeros laid out as `params` are, and starts counting anew."""
         self._check_excluded(params)
         self.slots = {name: params.zeros_like() for name in self.slot_names}
         self.iterations = 0
@@ -241,22 +230,19 @@ class Adam(Checked):
 
         Args:
             params, grads, trainable, ops: as for `apply`, and not checked.
-            slots: the moments by `slot_names`, laid out as `params`.
+            slots: by `slot_names`, laid out as `params`.
             step: updates done before.
             is_finite: a scalar of the table's: whether the gradient is finite. Nothing changes where it isn't.
         """
         scales = self._clip(grads, trainable, ops)
         rate = self.rate_at(step)
-        c_1 = 1.0 - self.beta_1 ** (step + 1)
-        c_2 = math.sqrt(1.0 - self.beta_2 ** (step + 1))
-        steps = rate * c_2 / c_1, self.beta_1, self.beta_2, self._uncorrected_epsilon(c_2)
         for scale, decays, span in self._groups(params, trainable, scales):
             decay = rate * (self.weight_decay or 0.0) if decays else 0.0
-            w, g, m, v = (arrays.span(*span) for arrays in (params, grads, slots["m"], slots["v"]))
-            ops.adam_step(w, g, m, v, *steps, scale, decay, is_finite)
+            parts = {name: slots[name].span(*span) for name in self.slot_names}
+            self._update_range(ops, rate, step, params.span(*span), grads.span(*span), parts, scale, decay, is_finite)
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps: `iterations`, and the moments `m` and `v` by parameter name (live, not copies).
+        """What a checkpoint keeps: `iterations`, and each slot by parameter name (live, not copies).
 
         Raises:
             ValueError: before `build` or the first update.
@@ -269,7 +255,7 @@ class Adam(Checked):
         """Takes over a state, copying it.
 
         Args:
-            state: as from `state_dict`; `m` and `v` may be any mapping of names to arrays.
+            state: as from `state_dict`; a slot may be any mapping of names to arrays.
 
         Raises:
             ValueError: before `build`, and for names or shapes that are not those of the parameters; nothing has
@@ -304,11 +290,11 @@ class Adam(Checked):
             if not hasattr(rate, "get_config"):
                 raise ValueError(f"the learning rate {rate!r} has no get_config: use one of pyroberta's schedules")
             rate = rate.get_config()
-        names = ("beta_1", "beta_2", "epsilon", "weight_decay", "clipnorm", "clipvalue", "global_clipnorm")
+        names = [name for name in _arguments(type(self)) if name != "learning_rate"]
         return {
             "name": type(self).__name__.lower(),
             "learning_rate": rate,
-            **{name: getattr(self, name) for name in names if name in _arguments(type(self))},
+            **{name: getattr(self, name) for name in names},
             "exclude_from_weight_decay": list(self._excluded),
         }
 
@@ -319,26 +305,23 @@ class Adam(Checked):
         Raises:
             ValueError: before `build` or the first update, and as `get_config`; for a class of a user's own.
         """
-        if type(self).__module__ != __name__:
+        if type(self) not in OPTIMIZERS.values():
             raise ValueError(
                 f"{type(self).__name__} is an optimizer of your own, which no preset can name: save the model without "
                 "include_optimizer"
             )
-        config, m = self.get_config(), self.state_dict()["m"]
+        self.state_dict()  # is there
+        config, (slot, *_) = self.get_config(), self.slots.values()
         if self._excluded == self.excluded_by_default:
             del config["exclude_from_weight_decay"]
         else:
-            config["exclude_from_weight_decay"] = [name for name in m if not self._decays(name)]
+            config["exclude_from_weight_decay"] = [name for name in slot if not self._decays(name)]
         return config
-
-    def _uncorrected_epsilon(self, c_2: float) -> float:
-        """ε as it stands beside the uncorrected root."""
-        return self.epsilon
 
     def _prepare(self, params: Arrays) -> None:
         if not self.slots:
             self.build(params)
-        first = self.slots["m"]
+        first = next(iter(self.slots.values()))
         if first.layout != params.layout or first.dtype != params.dtype:
             raise ValueError(
                 "the optimizer was built for parameters of other names, shapes or dtype; "
@@ -382,6 +365,86 @@ class Adam(Checked):
         for (_, decays), names in alike.items():
             for span in params.spans(names):
                 yield scales.get(names[0], 1.0), decays, span
+
+
+class Adam(Optimizer):
+    """Adam in Keras's form (Kingma and Ba 2015, arXiv:1412.6980, with the "ε̂" of its section 2.1).
+
+    Args:
+        learning_rate: a number, or a function from the number of updates done to a number; see `schedules`. (Keras's
+            default is 1e-3; this one is what KerasHub compiles a masked LM with.)
+        beta_1: how much of the gradient's mean is kept at each update.
+        beta_2: how much of the squared gradient's mean is kept.
+        epsilon: beside the root of the uncorrected second moment.
+        weight_decay: if set, w -= w · weight_decay · learning_rate before each step, on every parameter but those
+            named to `exclude_from_weight_decay` (decoupled: Loshchilov and Hutter 2019, arXiv:1711.05101).
+        clipnorm: if set, each parameter's gradient is scaled down to this L2 norm.
+        clipvalue: if set, each element of the gradient is kept within ± this.
+        global_clipnorm: if set, the gradient of all trainable parameters together is scaled down to this L2 norm.
+
+    Raises:
+        ValueError: for a value outside its range, and for more than one of the three ways to clip.
+
+    >>> from pyroberta.ops import REFERENCE
+    >>> params, grads = Arrays({"w": (2,)}, "float64"), Arrays({"w": (2,)}, "float64")
+    >>> grads["w"][:] = [3.0, -0.5]
+    >>> optimizer = Adam(learning_rate=0.1)
+    >>> optimizer.apply(params, grads, ["w"], REFERENCE)
+    >>> params["w"].round(4)  # the first step is the rate, whatever the gradient's size
+    array([-0.1,  0.1])
+    """
+
+    slot_names: ClassVar[tuple[str, ...]] = ("m", "v")  # the gradient's mean, and its square's
+    non_negative: ClassVar[tuple[str, ...]] = ("v",)
+    checks: ClassVar[Checks] = {"beta_1": _open_rate, "beta_2": _open_rate, "epsilon": _epsilon}
+
+    @hinting()
+    def __init__(
+        self,
+        learning_rate: float | Schedule = 5e-5,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-7,
+        weight_decay: float | None = None,
+        clipnorm: float | None = None,
+        clipvalue: float | None = None,
+        global_clipnorm: float | None = None,
+    ) -> None:
+        super().__init__(learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm)
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
+
+    @property
+    def m(self) -> Arrays | None:
+        """The first moments by parameter; None before `build`."""
+        return self.slots.get("m")
+
+    @property
+    def v(self) -> Arrays | None:
+        """The second moments by parameter; None before `build`."""
+        return self.slots.get("v")
+
+    def _update_range(
+        self,
+        ops: Ops,
+        rate: float,
+        step: int,
+        params: Any,
+        grads: Any,
+        slots: Mapping[str, Any],
+        scale: Scalar,
+        decay: float,
+        is_finite: Scalar,
+    ) -> None:
+        c_1 = 1.0 - self.beta_1 ** (step + 1)
+        c_2 = math.sqrt(1.0 - self.beta_2 ** (step + 1))
+        steps = rate * c_2 / c_1, self.beta_1, self.beta_2, self._uncorrected_epsilon(c_2)
+        ops.adam_step(params, grads, slots["m"], slots["v"], *steps, scale, decay, is_finite)
+
+    def _uncorrected_epsilon(self, c_2: float) -> float:
+        """ε as it stands beside the uncorrected root."""
+        return self.epsilon
 
 
 class AdamW(Adam):
@@ -494,12 +557,12 @@ class TorchAdamW(TorchAdam):
         Adam.__init__(self, learning_rate, beta_1, beta_2, epsilon, weight_decay, clipnorm, clipvalue, global_clipnorm)
 
 
-OPTIMIZERS: dict[str, type[Adam]] = {
+OPTIMIZERS: dict[str, type[Optimizer]] = {
     optimizer.__name__.lower(): optimizer for optimizer in (Adam, AdamW, TorchAdam, TorchAdamW)
 }
 
 
-def get(optimizer: str | Adam) -> Adam:
+def get(optimizer: str | Optimizer) -> Optimizer:
     """An optimizer by name, with its defaults; an optimizer object as it is.
 
     Raises:
@@ -515,7 +578,7 @@ def get(optimizer: str | Adam) -> Adam:
     return OPTIMIZERS[optimizer.lower()]()
 
 
-def from_config(config: Mapping[str, Any]) -> Adam:
+def from_config(config: Mapping[str, Any]) -> Optimizer:
     """The optimizer that `get_config` described, without its state.
 
     >>> from_config(Adam(schedules.Linear(1e-3, 100), clipnorm=1.0).get_config()).learning_rate
@@ -534,7 +597,7 @@ def from_config(config: Mapping[str, Any]) -> Adam:
     return optimizer
 
 
-def restored(config: Mapping[str, Any], state: Mapping[str, Any], params: Arrays) -> Adam:
+def restored(config: Mapping[str, Any], state: Mapping[str, Any], params: Arrays) -> Optimizer:
     """The optimizer that had this config and state, ready to go on.
 
     Args:
@@ -556,9 +619,9 @@ def restored(config: Mapping[str, Any], state: Mapping[str, Any], params: Arrays
         raise ValueError(f"this is no optimizer's config: {reprlib.repr(config)} ({str(error)[:400]})") from None
     with np.errstate(over="ignore"):
         optimizer.load_state_dict(state)
-    for key, least in (("m", -math.inf), ("v", 0.0)):
-        for name, array in optimizer.slots[key].items():
-            is_sound = np.isfinite(array) & (array >= least)
+    for key, slot in optimizer.slots.items():
+        for name, array in slot.items():
+            is_sound = np.isfinite(array) & (array >= (0.0 if key in optimizer.non_negative else -math.inf))
             if not is_sound.all():
                 raise ValueError(
                     f"the optimizer's state: {key}[{name!r}] has a number that no training comes to, "
@@ -608,5 +671,5 @@ def _check_alike(params: Arrays, grads: Arrays, trainable: Collection[str]) -> N
         )
 
 
-def _arguments(kind: type[Adam]) -> tuple[str, ...]:
+def _arguments(kind: type[Optimizer]) -> tuple[str, ...]:
     return tuple(inspect.signature(kind).parameters)

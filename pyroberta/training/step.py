@@ -18,7 +18,7 @@ from pyroberta.model.parameters import Arrays, Params, PreparedArrays
 from pyroberta.model.trace import first_non_finite
 from pyroberta.ops import Key, Ops, Scalar
 from pyroberta.training.losses import SparseCategoricalCrossentropy
-from pyroberta.training.optimizers import Adam
+from pyroberta.training.optimizers import Optimizer
 from pyroberta.training.state import TrainState
 
 
@@ -89,7 +89,7 @@ class Trained:
     ops: Ops
     config: RobertaConfig
     loss: SparseCategoricalCrossentropy
-    optimizer: Adam
+    optimizer: Optimizer
     trainable: Sequence[str]
     sums: Arrays
     recompute: bool = False
@@ -153,7 +153,9 @@ def compute_gradients(
             is_last = part == len(parts) - 1
             grads = Gradients(collective.sums(part, sums), model.trainable, ready if is_last else None)
             dlosses = _dlosses(ops, batch, denominator, sums)
-            value, cache = model_forward(ops, params, model.config, batch, key, grads.lowest, model.recompute)
+            value, cache = model_forward(
+                ops, params, model.config, batch, key, grads.lowest, model.recompute, model.loss.op
+            )
             model_backward(ops, grads, dlosses, cache)
             values.append(value)
         if not parts:  # a rank without a sequence adds zeros
@@ -199,7 +201,7 @@ def evaluate_step(
     ops: Ops, params: Params, config: RobertaConfig, batch: Batch, loss: SparseCategoricalCrossentropy
 ) -> Result:
     """The result of a batch without dropout."""
-    (losses, predicted), _ = model_forward(ops, params, config, batch)
+    (losses, predicted), _ = model_forward(ops, params, config, batch, loss=loss.op)
     denominator = loss.denominator(_weight_sum(batch), batch.slots)
     return Result(ops.to_host(losses), ops.to_host(predicted), batch.labels, batch.weights, denominator)
 
@@ -235,7 +237,7 @@ def _explain(model: Trained, state: TrainState, parts: Sequence[Batch], found: B
     with np.errstate(all="ignore"):
         for batch in parts:
             dlosses = _dlosses(ops, batch, found.denominator, model.sums)
-            place = place or first_non_finite(ops, params, model.config, batch, key, grads, dlosses)
+            place = place or first_non_finite(ops, params, model.config, batch, key, grads, dlosses, model.loss.op)
     return (
         f"the {quantity} of step {step} is not finite; the first op that gave NaN or infinity is "
         f"{place or 'none when the step is made again'}. "

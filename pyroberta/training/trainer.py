@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from itertools import islice
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 from numpy import ndarray as Array
@@ -21,17 +21,19 @@ from pyroberta.model.config import RobertaConfig
 from pyroberta.model.hints import hinting
 from pyroberta.model.parameters import Arrays, PreparedArrays
 from pyroberta.ops import Key, Ops
-from pyroberta.presets.optimizer_state import OptimizerState
 from pyroberta.training import losses, optimizers, schedules
 from pyroberta.training import metrics as measures
 from pyroberta.training.callbacks import Callback, CallbackList, History, ProgressBar
 from pyroberta.training.state import TrainState
 from pyroberta.training.step import Result, Trained, evaluate_step, train_step
 
+if TYPE_CHECKING:
+    from pyroberta.presets.optimizer_state import OptimizerState
+
 OF_THE_OPTIMIZER = "it is the optimizer's, as in compile(optimizer=pyroberta.optimizers.Adam(learning_rate=1e-4))"
 
 # The model that an optimizer trained last, since it was compiled.
-_TRAINED: weakref.WeakKeyDictionary[optimizers.Adam, weakref.ref[Trainer]] = weakref.WeakKeyDictionary()
+_TRAINED: weakref.WeakKeyDictionary[optimizers.Optimizer, weakref.ref[Trainer]] = weakref.WeakKeyDictionary()
 
 
 class Parameters(Protocol):
@@ -132,7 +134,9 @@ class Trainer(Checked):
         value = super()._checked(name, value)
         if name == "optimizer":
             value = "adam" if isinstance(value, str) and value == "auto" else value
-            value = expect_instance(name, optimizers.get(value), optimizers.Adam)
+            value = optimizers.get(value)
+            if not isinstance(value, optimizers.Optimizer):
+                expect_instance(name, value, optimizers.Adam)  # raises
         elif name == "loss":
             value = self._default_loss() if isinstance(value, str) and value == "auto" else losses.get(value)
             _check_loss(expect_instance(name, value, losses.SparseCategoricalCrossentropy))
@@ -161,7 +165,7 @@ class Trainer(Checked):
     @hinting(**dict.fromkeys(("lr", "learning_rate", "weight_decay"), OF_THE_OPTIMIZER))
     def compile(
         self,
-        optimizer: optimizers.Adam | str = "auto",
+        optimizer: optimizers.Optimizer | str = "auto",
         loss: losses.SparseCategoricalCrossentropy | str = "auto",
         *,
         metrics: Sequence[measures.Metric | str] | str | None = None,
@@ -579,7 +583,9 @@ class Trainer(Checked):
         Raises:
             ValueError: where it is of no optimizer here, or of other parameters.
         """
-        self.optimizer = optimizers.restored(stored.optimizer, vars(stored), self.backbone.params)
+        self.optimizer = optimizers.restored(
+            stored.optimizer, {"iterations": stored.iterations, **stored.slots}, self.backbone.params
+        )
         self._state.data_pass, self._state.position = stored.data_pass, stored.position
 
     def _current_state(self) -> TrainState:
@@ -734,7 +740,7 @@ class Trainer(Checked):
             )
         _check_loss(self.loss)  # its attributes may have been set since
         slots = self.optimizer.slots
-        if slots and slots["m"].layout != self.backbone.params.layout:
+        if slots and next(iter(slots.values())).layout != self.backbone.params.layout:
             raise ValueError(
                 "the model has other parameters than when the optimizer last worked on it (LoRA was enabled or merged, "
                 "or the token embedding resized): call compile(), which starts the optimizer anew"
