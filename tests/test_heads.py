@@ -26,13 +26,13 @@ def config_of(name: str, **changes) -> RobertaConfig:
 def test_a_heads_parameters_follow_the_encoders_and_hold_its_output(name, tied):
     config = config_of(name, tie_embeddings=tied)
     head, layout = head_of(config), shapes(config)
-    own = head.shapes(config)
-    assert list(own) == [parameter for parameter in layout if not is_backbone(parameter)]
+    head_layout = head.shapes(config)
+    assert list(head_layout) == [parameter for parameter in layout if not is_backbone(parameter)]
     outputs = config.num_classes or config.vocabulary_size
     assert layout[head.output_table(config)] == (outputs, config.hidden_dim)
-    assert own["head.bias"] == (outputs,)
-    for parameter in own.keys() & head.SIZES.keys():
-        assert getattr(config, head.SIZES[parameter]) in own[parameter]
+    assert head_layout["head.bias"] == (outputs,)
+    for parameter in head_layout.keys() & head.SIZES.keys():
+        assert getattr(config, head.SIZES[parameter]) in head_layout[parameter]
     assert not head.SIZES.keys() & SIZES.keys()
 
 
@@ -99,21 +99,21 @@ def test_every_head_has_a_task_and_a_place_in_files():
 @pytest.mark.parametrize("tied", [True, False])
 def test_a_heads_tensors_are_told_from_those_of_other_heads(name, tied):
     config = config_of(name, tie_embeddings=tied)
-    there = [theirs for ours, (theirs, _) in hf.renaming(config).items() if not is_backbone(ours)]
-    assert len(set(there)) == len(head_of(config).shapes(config))
+    stored_names = [theirs for ours, (theirs, _) in hf.renaming(config).items() if not is_backbone(ours)]
+    assert len(set(stored_names)) == len(head_of(config).shapes(config))
     for other, files in HEAD_FILES.items():
-        assert all(bool(files.hf_tensors.fullmatch(theirs)) is (other == name) for theirs in there)
+        assert all(bool(files.hf_tensors.fullmatch(theirs)) is (other == name) for theirs in stored_names)
 
 
 @pytest.mark.parametrize("name", HEADS)
 def test_a_format_has_all_of_a_head_or_nothing(name):
     config = config_of(name)
-    own, files = set(head_of(config).shapes(config)), HEAD_FILES[name]
-    for renaming, there in (
+    parameters, files = set(head_of(config).shapes(config)), HEAD_FILES[name]
+    for renaming, stored_names in (
         (kerashub.renaming(config), files.keras_names),
         (fairseq.renaming(config), files.fairseq_names),
     ):
-        assert {ours for ours in renaming if not is_backbone(ours)} == (own if there else set())
+        assert {ours for ours in renaming if not is_backbone(ours)} == (parameters if stored_names else set())
     assert bool(files.keras_classes) is bool(files.keras_names)
 
 

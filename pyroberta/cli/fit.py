@@ -190,9 +190,9 @@ def _saved(
     if why:
         arguments.exit_code = arguments.exit_code or DIVERGED
         result["diverged"] = True
-        is_there = "stays as it was" if os.path.exists(arguments.output) else "was not written"
+        outcome = "stays as it was" if os.path.exists(arguments.output) else "was not written"
         print(
-            f"pyroberta: the training diverged: {why}. {arguments.output} {is_there}; try a lower --learning-rate than "
+            f"pyroberta: the training diverged: {why}. {arguments.output} {outcome}; try a lower --learning-rate than "
             f"{arguments.learning_rate:g}",
             file=sys.stderr,
         )

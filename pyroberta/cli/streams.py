@@ -24,8 +24,8 @@ def read_texts(source: str) -> list[str]:
     if source == "-":
         return lines_of(sys.stdin.buffer, "standard input", for_shell=True)
     if not os.path.exists(source) or os.path.isdir(source):
-        what = "is a directory" if os.path.isdir(source) else "there is no such file"
-        raise FileNotFoundError(f"{source}: {what}. Give a UTF-8 text file with one text a line, or - to read stdin")
+        problem = "is a directory" if os.path.isdir(source) else "there is no such file"
+        raise FileNotFoundError(f"{source}: {problem}. Give a UTF-8 text file with one text a line, or - to read stdin")
     return read_lines(source, for_shell=True)
 
 

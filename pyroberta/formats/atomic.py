@@ -192,9 +192,9 @@ def _carry_over(old: Path, new: Path, owned: Sequence[str], below: str = "", *, 
         if late and os.path.lexists(copy) and (entry.is_symlink() or not (is_directory and copy.is_dir())):
             continue
         if os.path.lexists(copy) and (is_directory != copy.is_dir() or (entry.is_symlink() and is_directory)):
-            what = "a link to a directory" if entry.is_symlink() else "a directory" if is_directory else "a file"
+            kind = "a link to a directory" if entry.is_symlink() else "a directory" if is_directory else "a file"
             raise FileExistsError(
-                f"won't replace {old}: its {entry.name} is {what}, and no {'directory' if copy.is_dir() else 'file'} "
+                f"won't replace {old}: its {entry.name} is {kind}, and no {'directory' if copy.is_dir() else 'file'} "
                 "that was saved. Move it away, or give another directory."
             )
         if copy.is_dir():

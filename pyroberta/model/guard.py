@@ -97,9 +97,9 @@ class WriteGuard:
             last = self._in_the_way(me)
             if last:
                 where = "" if last.thread == me.thread else " in another thread"
-                what = "read" if me.reads else "write into"
+                action = "read" if me.reads else "write into"
                 raise RuntimeError(
-                    f"{me.name} can't {what} the parameters: {last.name} has not ended yet{where}. "
+                    f"{me.name} can't {action} the parameters: {last.name} has not ended yet{where}. "
                     "One at a time may train or change a model"
                 )
             self._writers.append(me)

@@ -61,12 +61,12 @@ def first_non_finite(
     def watch(name: str, op: Callable[..., Any]) -> Callable[..., Any]:
         def watched(*args: Any) -> Any:
             nonlocal last, backward
-            own = next((names[id(arg)] for arg in args if id(arg) in names), None)
-            last = own or last
+            parameter = next((names[id(arg)] for arg in args if id(arg) in names), None)
+            last = parameter or last
             result = op(*args)
             if name.endswith("_forward"):
                 value, cache = result
-                place = f"with {own}" if own else f"after {last}"
+                place = f"with {parameter}" if parameter else f"after {last}"
                 if cache is not None:
                     places[id(cache)] = place
                 value = (

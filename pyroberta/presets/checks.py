@@ -52,20 +52,23 @@ class FreshHeadWarning(UserWarning):
     """A preset had no head of the kind that was asked for, so that the model's knows nothing yet."""
 
 
-def warn_of_fresh_head(directory: os.PathLike[str], what: str, wanted: RobertaConfig, stored: RobertaConfig) -> None:
-    """Warns that a head, `what` in that format, was not there and is fresh, unless that is what was asked for.
+def warn_of_fresh_head(
+    directory: os.PathLike[str], location: str, wanted: RobertaConfig, stored: RobertaConfig
+) -> None:
+    """Warns that a preset has no head of the wanted kind, so that it is fresh, unless a fresh one was asked for.
 
     A model for classes is mostly made of a preset that has no such head; then there is nothing to warn of.
 
     Args:
-        directory, what: where it isn't.
+        directory: the preset.
+        location: where the format keeps the head.
         wanted: the config of the model whose head was looked for.
         stored: that of the directory, with the head that it says it has.
     """
     if has_classes(head_of(wanted)) and not same_head(wanted, stored):
         return
     warnings.warn(
-        f"{directory} has no {title(wanted)} ({what}): a fresh one was initialised. Fit it before predicting.",
+        f"{directory} has no {title(wanted)} ({location}): a fresh one was initialised. Fit it before predicting.",
         FreshHeadWarning,
         stacklevel=callers_level(),
     )

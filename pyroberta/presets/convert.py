@@ -67,8 +67,8 @@ def convert(
     state = preset.optimizer_state if include_optimizer else None
     contents = Contents(config, params, tokenizer, settings, state, has_head, preset.labels)
     write(os.fspath(target), contents, dtype=dtype, max_shard_size=max_shard_size)
-    there = {"head": has_head, "tokenizer": tokenizer is not None}
-    return {"saved": os.fspath(target), "format": format, "dtype": dtype, **there}
+    parts = {"head": has_head, "tokenizer": tokenizer is not None}
+    return {"saved": os.fspath(target), "format": format, "dtype": dtype, **parts}
 
 
 def _weights(preset: Preset, dtype: DTypeLike) -> tuple[Arrays, bool]:

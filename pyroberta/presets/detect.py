@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from numpy.typing import DTypeLike
 
 from pyroberta.formats.directory import Directory, Kind
-from pyroberta.formats.files import contents, is_there, read_bytes
+from pyroberta.formats.files import contents, exists, read_bytes
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.parameters import Arrays
 
@@ -86,7 +86,7 @@ def detect(directory: Directory) -> Format:
         from pyroberta.presets import fairseq
 
         return fairseq
-    if is_there(directory / CONFIG):
+    if exists(directory / CONFIG):
         from pyroberta.presets import hf
 
         return hf
@@ -125,17 +125,17 @@ def is_kerashub(directory: Directory) -> bool:
     Raises:
         ValueError: where it is no JSON.
     """
-    return is_there(directory / CONFIG) and "registered_name" in directory.json(CONFIG)
+    return exists(directory / CONFIG) and "registered_name" in directory.json(CONFIG)
 
 
 def fairseq_checkpoint(directory: Directory) -> str | None:
     """The name of the checkpoint that is read; None where there is none."""
-    return next((name for name in FAIRSEQ_CHECKPOINTS if is_there(directory / name)), None)
+    return next((name for name in FAIRSEQ_CHECKPOINTS if exists(directory / name)), None)
 
 
 def is_fairseq(directory: Directory) -> bool:
     """Whether there is a checkpoint, with its dictionary or alone."""
-    has_others = is_there(directory / CONFIG) and not is_there(directory / FAIRSEQ_DICTIONARY)
+    has_others = exists(directory / CONFIG) and not exists(directory / FAIRSEQ_DICTIONARY)
     return fairseq_checkpoint(directory) is not None and not has_others
 
 

@@ -29,7 +29,7 @@ from numpy.typing import DTypeLike
 
 from pyroberta.formats import stored as tensors_of
 from pyroberta.formats.directory import Directory
-from pyroberta.formats.files import is_there, number, read_bytes, shown
+from pyroberta.formats.files import exists, number, read_bytes, shown
 from pyroberta.formats.stored import Stored
 from pyroberta.model.callers import callers_level
 from pyroberta.model.config import RobertaConfig
@@ -40,7 +40,7 @@ from pyroberta.presets.detect import FAIRSEQ_CHECKPOINTS as CHECKPOINTS
 from pyroberta.presets.detect import FAIRSEQ_DICTIONARY as DICTIONARY
 from pyroberta.presets.detect import FileNames, fairseq_checkpoint
 from pyroberta.presets.heads import HEAD_FILES
-from pyroberta.presets.renaming import renamed, shapes_there, take_over, without_shared_prefix
+from pyroberta.presets.renaming import renamed, stored_shapes, take_over, without_shared_prefix
 
 if TYPE_CHECKING:
     from pyroberta.text.tokenizer import Tokenizer
@@ -261,7 +261,7 @@ def read_params(directory: Directory, config: RobertaConfig, dtype: DTypeLike = 
             )
     has_head = any(name.startswith("encoder.lm_head.") for name in stored)
     names = {ours: row for ours, row in renaming(config).items() if has_head or is_backbone(ours)}
-    tensors_of.refuse_differences(directory, stored, shapes_there(names, config), "the arguments in it")
+    tensors_of.refuse_differences(directory, stored, stored_shapes(names, config), "the arguments in it")
 
     params = Arrays.of(config, dtype)
     if not has_head:
@@ -309,19 +309,19 @@ def read_tokenizer(directory: Directory, config: RobertaConfig) -> Tokenizer:
     from pyroberta.text.tokenizer_files import read_merges
 
     file = directory / DICTIONARY
-    if not is_there(file):
+    if not exists(file):
         raise FileNotFoundError(f"{directory} has no {DICTIONARY}, which a fairseq model's vocabulary is read from")
     content = _text(file)
     if (count := content.count("\n")) > config.vocabulary_size:
         raise ValueError(f"{file} has {count} lines, the model's token embedding only {config.vocabulary_size} rows")
     symbols = vocabularies.read_symbols(content, str(file))
-    files = [directory / name for name in MERGES if is_there(directory / name)]
+    files = [directory / name for name in MERGES if exists(directory / name)]
     are_numbers = vocabularies.are_numbers(symbols)
     if not files and not are_numbers:
         _refuse_text(file, symbols)
     merges = read_merges(files[0], len(symbols)) if files else vocabularies.roberta_merges()
     tokens = vocabularies.gpt2_tokens(merges) if are_numbers else None
-    if are_numbers and is_there(directory / NUMBERS):
+    if are_numbers and exists(directory / NUMBERS):
         tokens = _by_number(directory)
     table = vocabularies.vocabulary(symbols, tokens, str(file))
     size = max(table.values()) + 1

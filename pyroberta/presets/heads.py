@@ -20,14 +20,14 @@ class Card(NamedTuple):
         variable: a model's name in the example.
         task: the class here.
         use: the line of the example that asks the model.
-        what: a sentence's subject; `{num_classes}` stands for the number of classes.
+        subject: a sentence's subject; `{num_classes}` stands for the number of classes.
     """
 
     pipeline: str
     variable: str
     task: str
     use: str
-    what: str
+    subject: str
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from numpy.typing import DTypeLike
 
 from pyroberta.formats import safetensors_io
 from pyroberta.formats.directory import Directory
-from pyroberta.formats.files import contents, is_there, number, shown
+from pyroberta.formats.files import contents, exists, number, shown
 from pyroberta.formats.stored import (
     Copy,
     Stored,
@@ -46,7 +46,7 @@ from pyroberta.presets.optimizer_state import OptimizerState
 from pyroberta.presets.renaming import (
     POSITION,
     renamed,
-    shapes_there,
+    stored_shapes,
     take_over,
     without_shared_prefix,
 )
@@ -245,8 +245,8 @@ def _refuse_other_models(file: Path, values: Mapping[str, Any]) -> None:
         )
     if found != "roberta":
         relative = RELATIVES.get(found) if isinstance(found, str) else None
-        what = f", {relative}" if relative else ""
-        raise ValueError(f"{file}: this is a {shown(found)} model{what}; pyroberta reads 'roberta' models")
+        relation = f", {relative}" if relative else ""
+        raise ValueError(f"{file}: this is a {shown(found)} model{relation}; pyroberta reads 'roberta' models")
 
 
 # -------------------------------------------------------------------------------------------------------------- weights
@@ -275,8 +275,8 @@ def read_params(directory: Directory, config: RobertaConfig, dtype: DTypeLike = 
         ValueError: for missing, unknown, wrongly shaped, non-finite tensors, and damaged files: naming tensor and file.
     """
     stored = _canonical(_read_stored(directory))
-    own, files = read_config(directory), HEAD_FILES[config.head]
-    is_used = same_head(own, config) or not has_classes(head_of(config))
+    stored_config, files = read_config(directory), HEAD_FILES[config.head]
+    is_used = same_head(stored_config, config) or not has_classes(head_of(config))
     for name in list(stored):
         if any(
             other.hf_tensors.fullmatch(name) and (other is not files or not is_used) for other in HEAD_FILES.values()
@@ -286,11 +286,11 @@ def read_params(directory: Directory, config: RobertaConfig, dtype: DTypeLike = 
     has_head = any(files.hf_tensors.fullmatch(name) for name in stored)
     names = {ours: row for ours, row in renaming(config).items() if has_head or is_backbone(ours)}
     # of token types any number of rows, of which the first is used
-    refuse_differences(directory, stored, {**shapes_there(names, config), TOKEN_TYPE: (-1, config.hidden_dim)})
+    refuse_differences(directory, stored, {**stored_shapes(names, config), TOKEN_TYPE: (-1, config.hidden_dim)})
 
     params = Arrays.of(config, dtype)
     if not has_head:
-        warn_of_fresh_head(directory, files.hf_pattern, config, own)
+        warn_of_fresh_head(directory, files.hf_pattern, config, stored_config)
         initialise(params, config, seed=seed)
     take_over(stored, names, params, config)
     first_type = np.zeros(config.hidden_dim, dtype)
@@ -308,9 +308,9 @@ def _read_pickle(file: Path) -> dict[str, Stored]:
 
 def _read_stored(directory: Directory) -> dict[str, Stored]:
     for (weights, index), read in zip(FILES.weights, (safetensors_io.read, _read_pickle), strict=True):
-        if is_there(directory / weights):
+        if exists(directory / weights):
             return read(directory / weights)
-        if is_there(directory / index):
+        if exists(directory / index):
             return _read_shards(directory / index, directory.json(index).get("weight_map"), read)
     raise FileNotFoundError(
         f"{directory} has neither {WEIGHTS} nor {INDEX} nor {PICKLE}; it has {contents(directory.path)}"
@@ -379,7 +379,7 @@ def read_preprocessor(directory: Directory) -> Mapping[str, Any]:
     """
     from pyroberta.text.tokenizer_files import read_settings
 
-    if is_there(directory / PREPROCESSOR):
+    if exists(directory / PREPROCESSOR):
         return directory.json(PREPROCESSOR)
     settings = read_settings(directory)
     if "sequence_length" in settings:
@@ -389,8 +389,8 @@ def read_preprocessor(directory: Directory) -> Mapping[str, Any]:
 
 def has_tokenizer(directory: Directory) -> bool:
     """Whether a byte-level BPE vocabulary is there, in either of its two forms."""
-    return is_there(directory / "tokenizer.json") or all(
-        is_there(directory / name) for name in ("vocab.json", "merges.txt")
+    return exists(directory / "tokenizer.json") or all(
+        exists(directory / name) for name in ("vocab.json", "merges.txt")
     )
 
 

@@ -27,7 +27,7 @@ from urllib.request import getproxies
 
 from pyroberta.formats.budget import Budget, shown
 from pyroberta.formats.directory import Directory
-from pyroberta.formats.files import check_file, is_there
+from pyroberta.formats.files import check_file, exists
 from pyroberta.presets import hf, kerashub
 from pyroberta.presets.detect import CONFIG, FileNames, Format, detect
 from pyroberta.presets.watching import Stalled, watched
@@ -123,7 +123,7 @@ def in_directory(directory: Directory) -> Fetch:
     """The `fetch` that finds files in a directory."""
 
     def fetch(name: str) -> Path | None:
-        if not is_there(directory / name):
+        if not exists(directory / name):
             return None
         check_file(directory / name)
         return directory / name
@@ -260,12 +260,12 @@ def _unreachable() -> OSError | None:
 
 
 @contextlib.contextmanager
-def hf_errors(handle: str, what: str) -> Iterator[None]:
-    """Has the client's errors say what to do. That there is no such file (EntryNotFoundError) passes.
+def hf_errors(handle: str, item: str) -> Iterator[None]:
+    """Turns the client's errors into errors that say what to do, but for EntryNotFoundError, which passes.
 
     Args:
         handle: of the preset.
-        what: is being downloaded, or done.
+        item: the file that is downloaded, or the upload.
     """
     from huggingface_hub import constants, errors
 
@@ -273,7 +273,7 @@ def hf_errors(handle: str, what: str) -> Iterator[None]:
 
     def refused(status: int) -> PermissionError:
         return PermissionError(
-            f"{handle}: {constants.ENDPOINT} refuses {what} ({status}). Is the token right, and may it do this? "
+            f"{handle}: {constants.ENDPOINT} refuses {item} ({status}). Is the token right, and may it do this? "
             f"Otherwise {HF_LOG_IN}"
         )
 
@@ -282,7 +282,7 @@ def hf_errors(handle: str, what: str) -> Iterator[None]:
     except errors.LocalEntryNotFoundError as error:  # neither there nor here; its cause says why it isn't there
         if _status(error.__cause__) in REFUSALS:
             raise refused(_status(error.__cause__)) from None
-        where = f"{handle}: {what} isn't in the cache ({constants.HF_HUB_CACHE})"
+        where = f"{handle}: {item} isn't in the cache ({constants.HF_HUB_CACHE})"
         if constants.HF_HUB_OFFLINE:
             raise FileNotFoundError(
                 f"{where}, and HF_HUB_OFFLINE forbids to download it. Unset it once, or copy the cache of a machine "
@@ -311,14 +311,14 @@ def hf_errors(handle: str, what: str) -> Iterator[None]:
     except errors.HfHubHTTPError as error:
         if _status(error) in REFUSALS:
             raise refused(_status(error)) from None
-        raise ConnectionError(f"{handle}: {constants.ENDPOINT} fails at {what}: {_first_line(error)}") from error
+        raise ConnectionError(f"{handle}: {constants.ENDPOINT} fails at {item}: {_first_line(error)}") from error
     except Exception as error:
         if (
             isinstance(error, OSError) and type(error).__module__ == "builtins"
         ):  # no space; or not the size that was told
-            raise type(error)(f"{handle}: {what} failed: {_first_line(error)}") from error
+            raise type(error)(f"{handle}: {item} failed: {_first_line(error)}") from error
         raise ConnectionError(  # whose types differ from version to version of the client
-            f"{handle}: {what} broke off: {_first_line(error)}. Call again: what is complete is kept"
+            f"{handle}: {item} broke off: {_first_line(error)}. Call again: what is complete is kept"
         ) from error
 
 
@@ -445,8 +445,8 @@ class Kaggle:
 
 
 @contextlib.contextmanager
-def kaggle_errors(handle: str, what: str) -> Iterator[None]:
-    """Has the client's errors say what to do; see `hf_errors`."""
+def kaggle_errors(handle: str, item: str) -> Iterator[None]:
+    """Turns the client's errors into errors that say what to do; see `hf_errors`."""
     from kagglehub import exceptions
     from requests.exceptions import RequestException
 
@@ -456,25 +456,25 @@ def kaggle_errors(handle: str, what: str) -> Iterator[None]:
         status = _status(error)
         if status == 404:
             raise FileNotFoundError(
-                f"{handle}: Kaggle has no such model, version or file ({what}). "
+                f"{handle}: Kaggle has no such model, version or file ({item}). "
                 f"https://www.kaggle.com/models/{'/'.join(parse_kaggle(handle)[0].split('/')[:2])} lists what there is"
             ) from None
         if status in REFUSALS:
             raise PermissionError(
-                f"{handle}: Kaggle refuses {what} ({status}): there is no such model, it is private, or its licence "
+                f"{handle}: Kaggle refuses {item} ({status}): there is no such model, it is private, or its licence "
                 f"must be accepted on its page first. To log in, {KAGGLE_LOG_IN}"
             ) from None
-        raise ConnectionError(f"{handle}: Kaggle fails at {what}: {_first_line(error)}") from error
+        raise ConnectionError(f"{handle}: Kaggle fails at {item}: {_first_line(error)}") from error
     except (exceptions.UnauthenticatedError, exceptions.CredentialError) as error:
-        raise PermissionError(f"{handle}: Kaggle wants a login for {what} ({error}): {KAGGLE_LOG_IN}") from None
+        raise PermissionError(f"{handle}: Kaggle wants a login for {item} ({error}): {KAGGLE_LOG_IN}") from None
     except exceptions.DataCorruptionError:
         raise OSError(
-            f"{handle}: {what} arrived damaged: its MD5 is not the one that Kaggle told. It was removed; call again to "
+            f"{handle}: {item} arrived damaged: its MD5 is not the one that Kaggle told. It was removed; call again to "
             "download it anew"
         ) from None
     except RequestException as error:
         raise ConnectionError(
-            f"{handle}: {what} isn't in the cache, and Kaggle can't be reached or broke off ({_first_line(error)}). "
+            f"{handle}: {item} isn't in the cache, and Kaggle can't be reached or broke off ({_first_line(error)}). "
             "With a connection, call again: it goes on where it stopped"
         ) from error
 

@@ -32,16 +32,16 @@ from pyroberta.presets.heads import HEAD_FILES, MASKED_LM
 from pyroberta.presets.kerashub import (
     ASSETS,
     EPSILON,
+    EXTRAS,
     FIELDS,
     HEAD,
     IDS,
     INDEX,
-    OWN,
     SETTINGS,
     WEIGHTS,
-    as_there,
     in_keras_order,
     renaming,
+    reshaped,
 )  # fmt: skip
 from pyroberta.presets.optimizer_state import COUNTS, OptimizerState
 from pyroberta.presets.writing import Contents, json_file, write_preset
@@ -173,20 +173,22 @@ def _described(contents: Contents, dtype: str) -> dict[str, Any]:
     files = files if files.keras_classes else MASKED_LM  # of the encoder alone
     module, name = files.keras_module, files.keras_classes[0]
     fields = {key: getattr(config, key) for key in FIELDS} | {"dropout": config.dropout}
-    own: dict[str, Any] = {key: getattr(config, key) for key in ("attention_dropout", *IDS)}
-    backbone = _object("roberta_backbone", "RobertaBackbone", fields, policy, own)
+    extras: dict[str, Any] = {key: getattr(config, key) for key in ("attention_dropout", *IDS)}
+    backbone = _object("roberta_backbone", "RobertaBackbone", fields, policy, extras)
     found: dict[str, Any] = {"backbone": backbone, "tokenizer": None, "preprocessor": None}
     if tokenizer is not None:
         settings = {"config_file": "tokenizer.json", "add_prefix_space": tokenizer.add_prefix_space}
-        own = {name: getattr(tokenizer, name) for name in ("mask_lstrip", "added_tokens", "separators", "trim_offsets")}
-        found["tokenizer"] = _object("roberta_tokenizer", "RobertaTokenizer", settings, {"name": "int32"}, own)
+        extras = {
+            name: getattr(tokenizer, name) for name in ("mask_lstrip", "added_tokens", "separators", "trim_offsets")
+        }
+        found["tokenizer"] = _object("roberta_tokenizer", "RobertaTokenizer", settings, {"name": "int32"}, extras)
     if preprocessor is not None:
         if tokenizer is None:
             raise ValueError("preprocessor settings were given without a tokenizer: KerasHub keeps them together")
         settings = {"tokenizer": found["tokenizer"], "config_file": "preprocessor.json"}
         settings |= {key: preprocessor[key] for key in SETTINGS if key in preprocessor}
-        own = {key: value for key, value in preprocessor.items() if key not in SETTINGS}
-        found["preprocessor"] = _object(f"{module}_preprocessor", f"{name}Preprocessor", settings, policy, own)
+        extras = {key: value for key, value in preprocessor.items() if key not in SETTINGS}
+        found["preprocessor"] = _object(f"{module}_preprocessor", f"{name}Preprocessor", settings, policy, extras)
     parts = {"backbone": backbone, "preprocessor": found["preprocessor"], "name": module}
     if has_classes(head_of(config)):
         rate = config.dropout if config.classifier_dropout is None else config.classifier_dropout
@@ -202,9 +204,9 @@ def _described(contents: Contents, dtype: str) -> dict[str, Any]:
 
 
 def _object(
-    module: str, name: str, config: Mapping[str, Any], policy: Mapping[str, str] | None, own: Mapping[str, Any]
+    module: str, name: str, config: Mapping[str, Any], policy: Mapping[str, str] | None, extras: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """A KerasHub object as Keras serialises it; `own` is for pyroberta alone."""
+    """A KerasHub object as Keras serialises it; `extras` are for pyroberta alone."""
     if policy is not None:
         dtype = {"module": "keras", "class_name": "DTypePolicy", "config": policy, "registered_name": None}
         config = {"name": module, "trainable": True, "dtype": dtype, **config}
@@ -214,7 +216,7 @@ def _object(
         "config": config,
         "registered_name": f"keras_hub>{name}",
     }
-    return described | ({OWN: dict(own)} if own else {})
+    return described | ({EXTRAS: dict(extras)} if extras else {})
 
 
 def _metadata(params: Arrays) -> dict[str, Any]:
@@ -241,7 +243,7 @@ def _tensors(contents: Contents, encoder: bool) -> dict[str, NDArray[Any]]:
     """The encoder's or the head's tensors by their place: views in the shape that they have there."""
     places, params = renaming(contents.config), contents.params
     names = [name for name in in_keras_order(contents.config) if is_backbone(name) is encoder]
-    return {places[name][0]: as_there(name, params[name], places[name][1]) for name in names}
+    return {places[name][0]: reshaped(name, params[name], places[name][1]) for name in names}
 
 
 def _backbone(contents: Contents, dtype: str, limit: int) -> dict[str, NewFile]:
@@ -274,5 +276,5 @@ def _variables(config: RobertaConfig, state: OptimizerState | None) -> dict[str,
     if not isinstance(rate, Mapping):
         arrays.append(np.array(rate, np.float32))
     for name in in_keras_order(config):
-        arrays += [as_there(name, moments[name], places[name][1]) for moments in (state.slots["m"], state.slots["v"])]
+        arrays += [reshaped(name, moments[name], places[name][1]) for moments in (state.slots["m"], state.slots["v"])]
     return {f"optimizer/vars/{i}": array for i, array in enumerate(arrays)}

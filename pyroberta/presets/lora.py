@@ -35,7 +35,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyroberta.formats import hdf5, hdf5_writer, safetensors_io
-from pyroberta.formats.files import as_path, is_there, number, read_json, shown
+from pyroberta.formats.files import as_path, exists, number, read_json, shown
 from pyroberta.formats.new_files import place_of, replace_files
 from pyroberta.formats.stored import FLOATS, Copy, Stored, few, refuse_non_finite
 from pyroberta.model.callers import callers_level
@@ -191,10 +191,10 @@ def read(path: Path | str, config: RobertaConfig) -> tuple[RobertaConfig, dict[s
     from pyroberta.formats.atomic import readable
 
     directory = readable(path)
-    if not is_there(directory) or not directory.is_dir():
+    if not exists(directory) or not directory.is_dir():
         raise FileNotFoundError(f"there is no directory {str(path)!r} to load LoRA weights from")
     file = directory / CONFIG
-    if not is_there(file) and (inside := hint_of_inside(directory, (CONFIG,))):
+    if not exists(file) and (inside := hint_of_inside(directory, (CONFIG,))):
         raise FileNotFoundError(f"{directory} has no {CONFIG}.{inside}")
     values = read_json(file)
     _refuse_other_adapters(file, values)
@@ -262,7 +262,7 @@ def _refuse_other_adapters(file: Path, values: Mapping[str, Any]) -> None:
 
 def _tensors(directory: Path) -> dict[str, Stored]:
     """The tensors of an adapter by PEFT's names, without what all names have in front of PEFT's own prefix."""
-    if not is_there(directory / WEIGHTS) and is_there(directory / PICKLE):
+    if not exists(directory / WEIGHTS) and exists(directory / PICKLE):
         from pyroberta.formats import torch_io  # here, as few have need of it, and it takes a while to import
 
         tensors = torch_io.read_tensors(directory / PICKLE)
@@ -300,9 +300,9 @@ def _called_for(
                 raise ValueError(
                     f"{file}: {key} is {shown(values[key])} beside a pattern, {shown(named)}, which PEFT doesn't take"
                 )
-    there = {_place(name) for name in found}
+    places = {_place(name) for name in found}
     if not all(_is_run(file, names) for names in (named, left_out) if isinstance(names, str)):
-        counts = {target: sum(target == one for _, one in there) for target in MODULES}
+        counts = {target: sum(target == one for _, one in places) for target in MODULES}
         warnings.warn(
             f"{file}: target_modules or exclude_modules is a pattern that isn't run, since looking for it could take "
             "very long; the factors that are there were taken, in "
@@ -310,11 +310,11 @@ def _called_for(
             "stays as it is",
             stacklevel=callers_level(),
         )
-        return there
+        return places
     called = set()
     for i, (target, (module, _)) in product(layers, MODULES.items()):
         name = f"{'roberta.' if has_head else ''}encoder.layer.{i}.{module}"
-        is_named = any(one == target for _, one in there) if named is None else _is_among(name, named)
+        is_named = any(one == target for _, one in places) if named is None else _is_among(name, named)
         if is_named and not _is_among(name, left_out or []):
             called.add((i, target))
     return called
@@ -418,7 +418,7 @@ def _refuse_differences(file: Path, wanted: Mapping[str, Any], found: Mapping[st
 
 
 def _read_kerashub(file: Path, config: RobertaConfig) -> tuple[RobertaConfig, dict[str, NDArray[Any]]]:
-    if not is_there(file):
+    if not exists(file):
         raise FileNotFoundError(f"there is no file {str(file)!r} to load LoRA weights from")
     stored = hdf5.read(file, {"lora/vars/rank": ()})  # a look: all shapes, and one number
     ranks = stored.pop("lora/vars/rank", None)

@@ -79,7 +79,7 @@ def model_card(
     lines = [
         "---", *facts, "---", "",
         f"# {repository.split('/')[-1]}", "",
-        f"{card.what.format(num_classes=config.num_classes)}, saved by pyroberta.", "",
+        f"{card.subject.format(num_classes=config.num_classes)}, saved by pyroberta.", "",
         "| | |", "|---|---|",
         f"| layers | {config.num_layers} |",
         f"| hidden, feed-forward | {config.hidden_dim}, {config.intermediate_dim} |",

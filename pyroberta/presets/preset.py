@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from pyroberta.formats.directory import Directory
-from pyroberta.formats.files import as_path, is_there
+from pyroberta.formats.files import as_path, exists
 from pyroberta.model.callers import callers_level
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.hints import did_you_mean
@@ -263,7 +263,7 @@ def _directory(preset: str | os.PathLike[str]) -> Path:
         directory = readable(directory)
         if directory.is_dir():
             return directory
-        if is_there(directory):
+        if exists(directory):
             raise ValueError(f"preset {name!r} is a file; give the directory that holds it")
     is_path = not isinstance(preset, str) or name.startswith((".", "~")) or os.path.isabs(name) or os.sep in name
     if is_path:

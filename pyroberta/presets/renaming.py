@@ -25,7 +25,7 @@ def unused_rows(config: RobertaConfig) -> int:
     return config.pad_id + 1
 
 
-def renamed(names: Iterable[str], names_there: Names) -> dict[str, tuple[str, bool]]:
+def renamed(names: Iterable[str], patterns: Names) -> dict[str, tuple[str, bool]]:
     """The entries of `names_there` for the parameters `names`, with their layers' numbers.
 
     >>> renamed(["layers.3.norm.gamma"], {"layers.#.norm.gamma": ("encoder.#.norm.weight", False)})
@@ -34,12 +34,12 @@ def renamed(names: Iterable[str], names_there: Names) -> dict[str, tuple[str, bo
     found = {}
     for name in names:
         pattern, layer = split_layer(name)
-        theirs, transpose = names_there[pattern]
+        theirs, transpose = patterns[pattern]
         found[name] = (theirs.replace("#", layer), transpose)
     return found
 
 
-def shapes_there(names: Names, config: RobertaConfig) -> dict[str, Shape]:
+def stored_shapes(names: Names, config: RobertaConfig) -> dict[str, Shape]:
     """The shapes that the parameters `names` have there, by their names there."""
     layout = shapes(config)
     layout[POSITION] = (layout[POSITION][0] + unused_rows(config), config.hidden_dim)

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 from pyroberta.formats.directory import Directory
-from pyroberta.formats.files import is_there
+from pyroberta.formats.files import exists
 from pyroberta.formats.stored import beside
 from pyroberta.presets import hub, kerashub
 from pyroberta.presets.detect import detect
@@ -66,7 +66,7 @@ def upload(
             for shard in hub.shards_of(directory, file.name):
                 beside(file, shard)
     named = {file.relative_to(directory.path).as_posix(): file for file in files}
-    named |= {name: directory / name for name in (CARD, *BESIDE) if is_there(directory / name)}
+    named |= {name: directory / name for name in (CARD, *BESIDE) if exists(directory / name)}
     formats = ["keras_hub"] if format is kerashub else ["transformers"]
     card = model_card(config, handle, formats=formats, licence=licence, trained_from=trained_from)
     return SENDERS[scheme](handle, named, card, private, licence, message)

@@ -35,13 +35,13 @@ class _Stop(BaseException):
     """Ends the client's thread; no `except Exception` of the client's holds it up."""
 
 
-def watched(download: Callable[[], T], folder: Path, what: str) -> T:
+def watched(download: Callable[[], T], folder: Path, label: str) -> T:
     """What `download` returns, as long as `folder` grows while it works.
 
     Args:
         download: runs in a thread of its own.
         folder: where it writes; it need not be there yet.
-        what: is downloaded, for the message.
+        label: the name of the download, for the message.
 
     Raises:
         Stalled: where `folder` has not grown for `PATIENCE` ticks; `download` is stopped.
@@ -69,8 +69,8 @@ def watched(download: Callable[[], T], folder: Path, what: str) -> T:
             waited = waited + 1 if size == before else 0
             if waited >= PATIENCE and thread.is_alive():
                 raise Stalled(
-                    f"{what}: nothing more has arrived for {PATIENCE * TICK:.0f} s, so the download was given up. Call "
-                    "again on a better connection: what is complete is kept"
+                    f"{label}: nothing more has arrived for {PATIENCE * TICK:.0f} s, so the download was given up. "
+                    "Call again on a better connection: what is complete is kept"
                 )
     except BaseException:  # an interrupt by the user, too
         _stop(thread)

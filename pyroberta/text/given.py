@@ -114,9 +114,9 @@ def refuse_endless(x: Any, name: str, advice: str = "") -> None:
         )
 
 
-def _table_error(what: str, names: list[Any], expression: str) -> TypeError:
+def _table_error(description: str, names: list[Any], expression: str) -> TypeError:
     columns = f" with the column{'s' * (len(names) > 1)} {shown_names(names)}" if names else ""
-    return TypeError(f"{what}{columns}. Pass the column that holds the texts: {expression}")
+    return TypeError(f"{description}{columns}. Pass the column that holds the texts: {expression}")
 
 
 def _columns(table: Any) -> tuple[list[Any], str]:
@@ -159,9 +159,9 @@ def refuse_rows(item: Any, features: Collection[str], name: str = "x", is_item: 
         return
     column = _quoted(text_column(texts or columns))
     if is_item:
-        what = f"{name} holds {'records' if texts else 'tables'}, dicts of {shown_names(list(item))}"
+        description = f"{name} holds {'records' if texts else 'tables'}, dicts of {shown_names(list(item))}"
         rows = f"row[{column}] for row in {name}"
-        raise TypeError(f"{what}. Pass their texts: {f'[{rows}]' if texts else f'({rows})'}")
+        raise TypeError(f"{description}. Pass their texts: {f'[{rows}]' if texts else f'({rows})'}")
     if texts:
         raise TypeError(
             f"{name} is a record, a dict of {shown_names(list(item))}. Pass a list of texts: [{name}[{column}]]"

@@ -91,9 +91,9 @@ def _automaton(strings: Iterable[str]) -> Callable[[str], Iterator[tuple[int, in
             if lengths[state]:
                 found.append((n - i, lengths[state]))
         stop = 0
-        for start_there, length in reversed(found):
-            if start_there >= stop:
-                stop = start_there + length
-                yield start_there, stop
+        for literal_start, length in reversed(found):
+            if literal_start >= stop:
+                stop = literal_start + length
+                yield literal_start, stop
 
     return find

@@ -196,9 +196,9 @@ class Preprocessor(Checked):
         sequences: list[NDArray[np.int32]] = []
         owners: list[int] = []
         for i, segments in enumerate(found, first):
-            own = long_texts.encode(self.tokenizer, segments, f"text {i}", self.truncate)
-            sequences += own
-            owners += [i] * len(own)
+            text_sequences = long_texts.encode(self.tokenizer, segments, f"text {i}", self.truncate)
+            sequences += text_sequences
+            owners += [i] * len(text_sequences)
         return sequences, owners, is_single
 
     def _cut(self, texts: Any) -> tuple[list[NDArray[np.int32]], bool]:

@@ -137,12 +137,12 @@ def lines_of(file: BinaryIO, name: str, *, for_shell: bool = False) -> list[str]
     if kind and kind not in AT_BOTH_ENDS:
         packed, other = (kind, "") if kind in PACKED else ("", kind)
     if packed or other:
-        found = Found(packed, rows, other, delimiter=_own_delimiter(rows))
+        found = Found(packed, rows, other, delimiter=_suffix_delimiter(rows))
         raise _error(found if other else _inside(found, start), name, "", for_shell)
     wide = _wide_encoding(start)
     if wide:
-        what = wide[:6].upper()
-        raise ValueError(f"{name} is text in {what}, not UTF-8. {_decoded(wide, name, for_shell)}")
+        encoding = wide[:6].upper()
+        raise ValueError(f"{name} is text in {encoding}, not UTF-8. {_decoded(wide, name, for_shell)}")
     decoder = codecs.getincrementaldecoder("utf-8-sig")()
     parts: list[str] = []
     size = 0
@@ -319,8 +319,8 @@ def _by_content(content: str, lines: Sequence[str], rows: str) -> Found | None:
             return found
     if "JSON" in rows:
         return Found(rows=rows, around=None)
-    own = _own_delimiter(rows)
-    for delimiter in own + "".join(other for other in "\t,;|" if other != own):
+    suffix_delimiter = _suffix_delimiter(rows)
+    for delimiter in suffix_delimiter + "".join(other for other in "\t,;|" if other != suffix_delimiter):
         table = _table(lines, delimiter)
         names = table[0] if table else []
         if rows and len(names) > 1:
@@ -330,7 +330,7 @@ def _by_content(content: str, lines: Sequence[str], rows: str) -> Found | None:
             rest = table[1:-1] if len(lines) == LINES_LOOKED_AT else table[1:]  # the last row may go on
             if rest and {len(row) for row in rest} == {len(names)}:
                 return _table_found("TSV" if delimiter == "\t" else "CSV", names, delimiter)
-    return _table_found(rows, [head], own) if rows else None
+    return _table_found(rows, [head], suffix_delimiter) if rows else None
 
 
 def _json(content: str, lines: Sequence[str], head: str, is_named: bool) -> Found | None:
@@ -413,7 +413,7 @@ def _parsed(line: str) -> Any:
         return None
 
 
-def _own_delimiter(rows: str) -> str:
+def _suffix_delimiter(rows: str) -> str:
     """What a table's suffix says of its delimiter."""
     return {"CSV": ",", "TSV": "\t"}.get(rows, "")
 
@@ -435,10 +435,10 @@ def _error(found: Found, name: str, file: str, for_shell: bool) -> ValueError:
     """What the file is, and what to write instead. `file` is an expression for it where it is open."""
     make = "Make a UTF-8 text file of it, one text a line"
     if found.other:
-        what, line = OTHER_SUFFIXES.get(found.other, (found.other, ""))
+        description, line = OTHER_SUFFIXES.get(found.other, (found.other, ""))
         advice = f"Read its texts: {line.format(name=repr(name))}" if line and not for_shell else make
-        return ValueError(f"{name} is {what}, not lines of text. {advice}")
-    what = f"{found.rows or 'text'}, packed by {found.packed}" if found.packed else found.rows
+        return ValueError(f"{name} is {description}, not lines of text. {advice}")
+    description = f"{found.rows or 'text'}, packed by {found.packed}" if found.packed else found.rows
     names = f" with the columns {shown_names(list(found.columns))}" if found.columns else ""
     if found.rows and not found.around:
         advice = make
@@ -446,7 +446,7 @@ def _error(found: Found, name: str, file: str, for_shell: bool) -> ValueError:
         advice = f"Make a text file of it: {_for_shell(found, name)}"
     else:
         advice = f"Pass its texts: {_for_python(found, name, file)}"
-    return ValueError(f"{name} is {what}{names}, not lines of text. {advice}")
+    return ValueError(f"{name} is {description}{names}, not lines of text. {advice}")
 
 
 def _expression(found: Found, file: str) -> str:

@@ -555,13 +555,13 @@ class Tokenizer(Checked):
         if not all(os.path.isfile(os.path.join(directory, name)) for name in ("config.json", "vocab.json")):
             return
         try:
-            there = Tokenizer.load(directory).vocabulary
+            saved = Tokenizer.load(directory).vocabulary
         except (ValueError, OSError):  # a damaged one: nothing is known of the rows
             return
-        if any(self.vocabulary.get(token) != id for token, id in there.items()):
+        if any(self.vocabulary.get(token) != id for token, id in saved.items()):
             raise FileExistsError(
                 f"won't save a tokenizer to {directory}: a model lies there, whose tokenizer has other entries "
-                f"({len(there)}, and this one {len(self.vocabulary)}), so that its weights' rows would stand for other "
+                f"({len(saved)}, and this one {len(self.vocabulary)}), so that its weights' rows would stand for other "
                 "tokens. Give another directory"
             )
 
