@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 from itertools import cycle
 
 import numpy as np
@@ -216,3 +217,23 @@ def test_a_metric_of_ones_own_goes_on_too():
     expected = straight.fit(MANY, batch_size=4, callbacks=[keeping], verbose=0).history
     resumed.load_train_state(keeping.kept)
     assert resumed.fit(MANY, batch_size=4, callbacks=[Keeping()], verbose=0).history == expected
+
+
+def test_a_pickled_model_holds_each_vector_once():
+    model = fresh()
+    before = len(pickle.dumps(model))
+    model.fit(MANY, batch_size=4, verbose=0)
+    vector = model.params.flat.nbytes
+    assert before + 1.9 * vector < len(pickle.dumps(model)) < before + 2.5 * vector  # the two moments
+    again = pickle.loads(pickle.dumps(model))
+    for one in (model, again):
+        one.fit(MANY, batch_size=4, verbose=0)
+    assert same(again, model)
+
+
+def test_later_epochs_over_fewer_examples_begin_another_pass():
+    model = fresh()
+    model.fit(MANY, batch_size=4, steps_per_epoch=4, epochs=1, verbose=0)
+    model.fit(TEXTS, batch_size=4, steps_per_epoch=2, initial_epoch=1, epochs=3, verbose=0)
+    state = model.train_state()
+    assert (state.data_pass, state.position) == (3, 0)

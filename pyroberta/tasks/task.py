@@ -6,6 +6,7 @@ import copy
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar
 
 import numpy as np
@@ -24,6 +25,7 @@ from pyroberta.model.attributes import (
 from pyroberta.model.heads import same_head, title
 from pyroberta.model.hints import did_you_mean, hinting
 from pyroberta.model.lora import merged
+from pyroberta.model.parameters import Arrays
 from pyroberta.presets.built_in import PRESETS, BuiltIn
 from pyroberta.presets.preset import Preset, open_preset
 from pyroberta.tasks.backbone import Backbone
@@ -274,7 +276,8 @@ class Task(Trainer, ABC):
 
     def __getstate__(self) -> dict[str, Any]:
         """For copies and pickles: all but the gradients of the last update."""
-        return {**vars(self), "_sums": None, "_callbacks": None}
+        state = replace(self._state, params=Arrays({}), slots={})  # the backbone and the optimizer have them
+        return {**vars(self), "_sums": None, "_callbacks": None, "_state": state}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Task:
         """A copy of one moment: its tokenizer has no token for which its model has no row.

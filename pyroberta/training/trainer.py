@@ -85,7 +85,8 @@ class Feed:
 
     def turn(self, state: TrainState) -> None:
         """Goes on to the next pass where one has come to its end."""
-        if state.position == self.examples.num_examples:
+        count = self.examples.num_examples
+        if count is not None and state.position >= count:  # it may be beyond where there were more examples before
             state.data_pass, state.position = state.data_pass + 1, 0
 
     def begin(self, state: TrainState, epoch: int) -> None:
@@ -100,6 +101,7 @@ class Feed:
             if not state.step:
                 state.data_pass, steps = divmod(self.steps * epoch, steps_of_pass)
                 state.position = steps * parts * batch_size
+            self.turn(state)
             return
         if state.position:
             state.data_pass, state.position = state.data_pass + 1, 0
