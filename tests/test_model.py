@@ -162,7 +162,7 @@ def test_caches_are_kept_from_the_lowest_trainable_layer_up_and_backward_stops_t
     encoder_backward(ops, grads, np.ones((batch.num_tokens, config.hidden_dim)), caches)
     assert calls["attention_backward"] == 3 - max(0, lowest)
     assert calls["embedding_backward"] == 0  # its norm alone was asked for
-    assert caches == {}  # let go of on the way, so that memory falls as backward walks down
+    assert caches == {}  # backward drops each one after use, so that memory falls
 
 
 def test_without_keep_from_nothing_is_kept():

@@ -99,7 +99,7 @@ def shown(value: Any) -> str:
 
     Texts are cut in the middle. Of containers the first parts of the first levels are looked at, so that the work is
     bounded too, whatever holds itself how often. Of any other object the type's name is given; its `repr` is never
-    called, since nobody knows what it walks through.
+    called, since nobody knows how much it reads.
 
     >>> shown("a" * 1000)
     "'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa...aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa'"

@@ -400,7 +400,7 @@ class _Machine:
     Args:
         stream: stands where the pickle begins, and afterwards where it has ended.
         file: for messages.
-        budget: of the file. Whatever an instruction copies or walks through is spent before it is done, since a value
+        budget: of the file. Whatever an instruction copies or reads is spent before it is done, since a value
             may be used again by reference, in two bytes.
     """
 

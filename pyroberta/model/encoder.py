@@ -1,4 +1,4 @@
-"""The encoder: the walk forward and the walk back, as lists of op calls.
+"""The encoder: forward and backward, as lists of op calls.
 
 One layer is post-LN, as in RoBERTa (Liu et al. 2019, arXiv:1907.11692):
 
@@ -81,7 +81,7 @@ def encoder_forward(
 
 
 def encoder_backward(ops: Ops, grads: Gradients, dx: Array, caches: dict[int, Cache]) -> None:
-    """The walk back, down to the lowest trainable parameter. dx (N, C) is the last hidden state's gradient."""
+    """Backward, down to the lowest trainable parameter. dx (N, C) is the last hidden state's gradient."""
     for i in sorted(caches.keys() - {-1}, reverse=True):
         cache = caches.pop(i)
         dx = layer_backward(ops, grads, i, dx, cache()[1] if callable(cache) else cache)
@@ -123,7 +123,7 @@ def layer_forward(
 
 
 def layer_backward(ops: Ops, grads: Gradients, i: int, dy: Array, cache: Cache) -> Array:
-    """The same list from the end. dy (N, C), or (R, C) as y was -> dx (N, C)."""
+    """The calls of `layer_forward` in reverse. dy has the shape of y, (N, C) or (R, C) -> dx (N, C)."""
     k_cache, v_cache, gathered, q_cache, a_cache, o_cache, x_cache, h_cache, y_cache = cache
     attention = f"layers.{i}.attention"
 

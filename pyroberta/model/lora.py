@@ -4,8 +4,8 @@ A kernel W (C, C) stays as it is and gets a change that is trained in its place,
 
     y = x W + b + (alpha / r) x A B,        A (C, r), B (r, C),
 
-of 2·C·r numbers instead of C². A starts random and B at 0, so that the model starts as what it was. The walk adds the
-change in `named.linear`; this file is about the vector of parameters: with the factors, and with them folded in.
+of 2·C·r numbers instead of C². A starts random and B at 0, so that the model starts as what it was. `layers.linear`
+adds the change. This file makes the vectors of parameters: one with the factors, and one with the factors folded in.
 """
 
 from __future__ import annotations

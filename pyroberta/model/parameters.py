@@ -18,7 +18,7 @@ from pyroberta.model.layers import PREPARED, linear_shapes, norm_shapes
 from pyroberta.ops import REFERENCE, Ops
 
 Shape = tuple[int, ...]
-Params = Mapping[str, Any]  # what a walk takes: `Arrays`, or `PreparedArrays`
+Params = Mapping[str, Any]  # what forward takes: `Arrays`, or `PreparedArrays`
 
 
 def shapes(config: RobertaConfig) -> dict[str, Shape]:

@@ -350,7 +350,7 @@ class Backbone(Checked):
                 self._forget(names)  # another thread may have prepared some meanwhile
 
     def prepared(self, changing: Collection[str] = ()) -> PreparedArrays:
-        """The parameters for a walk, with kernels prepared for the table of ops.
+        """The parameters for forward and backward, with kernels prepared for the ops table.
 
         Args:
             changing: parameters that are about to change: they are given as they are, and the memory of their prepared
@@ -362,7 +362,7 @@ class Backbone(Checked):
         return PreparedArrays(self.params, self.ops.prepare, self._prepared[1], changing)
 
     def _forget(self, names: Collection[str]) -> None:
-        # In a dict of its own: a walk in another thread may be preparing a kernel from its old values just now.
+        # In a new dict: forward in another thread may be preparing a kernel from its old values just now.
         ops, kernels = self._prepared[0], dict(self._prepared[1])
         for name in names:
             kernels.pop(name, None)

@@ -253,7 +253,7 @@ class MaskedLM(Task):
     def _slot_logits(self, batch: Batch, rows: Array) -> Array:
         """rows (B, K), -1 for none -> (B, K, V), zeros for none."""
         is_row = rows >= 0
-        if not is_row.any():  # nothing is asked: spare the walk
+        if not is_row.any():  # no mask to predict: the model need not run
             return np.zeros((*rows.shape, self.backbone.config.vocabulary_size), self.backbone.params.dtype)
         return unpack(logits_at(self.backbone, batch, rows[is_row]), is_row)
 
