@@ -38,8 +38,8 @@ def model_forward(
     Returns (losses (M,), predicted (M,) int) and a cache for `model_backward`.
     """
     head = head_of(config)
-    rows, places = np.unique(batch.target_rows, return_inverse=True)  # what the last layer gives, and where it goes
-    (*_, x), encoder_caches = encoder_forward(ops, params, config, batch, key, keep_from, rows, recompute)
+    query_rows, places = np.unique(batch.target_rows, return_inverse=True)  # target_rows = query_rows[places]
+    (*_, x), encoder_caches = encoder_forward(ops, params, config, batch, key, keep_from, query_rows, recompute)
     h, gathered = ops.gather_forward(x, places)
     h, head_cache = head.forward(ops, params, config, h, batch, key)
     table_name = head.output_table(config)
@@ -72,22 +72,22 @@ def loss_backward(ops: Ops, grads: Gradients, loss: str, table_name: str, dlosse
     return dh
 
 
-def model_logits(ops: Ops, params: Params, config: RobertaConfig, batch: Batch, rows: Array) -> Array:
-    """The logits at rows (M,) of the packed batch, in any order -> (M, V), or (M, classes)."""
-    return next(model_logits_in_parts(ops, params, config, batch, rows, max(1, len(rows))))
+def model_logits(ops: Ops, params: Params, config: RobertaConfig, batch: Batch, target_rows: Array) -> Array:
+    """The logits at `target_rows` (M,) of the packed batch, in any order -> (M, V), or (M, classes)."""
+    return next(model_logits_in_parts(ops, params, config, batch, target_rows, max(1, len(target_rows))))
 
 
 def model_logits_in_parts(
-    ops: Ops, params: Params, config: RobertaConfig, batch: Batch, rows: Array, size: int
+    ops: Ops, params: Params, config: RobertaConfig, batch: Batch, target_rows: Array, size: int
 ) -> Iterator[Array]:
-    """The same, `size` rows after the other, so that M · V logits need not be held."""
+    """The logits of `model_logits` in parts of `size` rows, so that M · V logits need not be held."""
     head = head_of(config)
     output_table = params[head.output_table(config)]
-    wanted, places = np.unique(rows, return_inverse=True)
-    (*_, x), _ = encoder_forward(ops, params, config, batch, rows=wanted)
+    query_rows, places = np.unique(target_rows, return_inverse=True)
+    (*_, x), _ = encoder_forward(ops, params, config, batch, query_rows=query_rows)
     h, _ = ops.gather_forward(x, places)
     h, _ = head.forward(ops, params, config, h, batch)
-    count = len(rows)
+    count = len(target_rows)
     for start in range(0, max(1, count), size):
         part = h if size >= count else ops.gather_forward(h, np.arange(start, min(start + size, count)))[0]
         yield ops.to_host(ops.logits(part, output_table, params["head.bias"]))

@@ -251,9 +251,9 @@ def _states(backbone: Backbone, sequences: Sequence[Array], layer: int) -> list[
     return np.split(backbone.ops.to_host(hidden[layer]), batch.starts[1:-1])
 
 
-def logits_at(backbone: Backbone, batch: Batch, rows: Array) -> Array:
-    """The logits at rows of a packed batch. rows (M,) -> (M, V)."""
-    return model_logits(backbone.ops, backbone.prepared(), backbone.config, batch, rows)
+def logits_at(backbone: Backbone, batch: Batch, target_rows: Array) -> Array:
+    """The logits at `target_rows` (M,) of a packed batch -> (M, V)."""
+    return model_logits(backbone.ops, backbone.prepared(), backbone.config, batch, target_rows)
 
 
 def _longest_first(sequences: Sequence[Array]) -> Iterator[tuple[int, int]]:
@@ -317,9 +317,9 @@ def _log_probs_at(backbone: Backbone, sequences: Sequence[Array], places: Sequen
     No more than `LOGITS_AT_ONCE` of them are held at a time, or one row, as long as the caller keeps none.
     """
     batch = pack(sequences)
-    rows = np.concatenate([start + where for start, where in zip(batch.starts, places, strict=False)])
+    target_rows = np.concatenate([start + where for start, where in zip(batch.starts, places, strict=False)])
     size = max(1, LOGITS_AT_ONCE // backbone.config.vocabulary_size)
-    for logits in model_logits_in_parts(backbone.ops, backbone.prepared(), backbone.config, batch, rows, size):
+    for logits in model_logits_in_parts(backbone.ops, backbone.prepared(), backbone.config, batch, target_rows, size):
         yield from log_softmax(logits)
 
 

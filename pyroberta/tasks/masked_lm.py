@@ -234,7 +234,7 @@ class MaskedLM(Task):
         return np.concatenate([np.pad(logits, ((0, 0), (0, most - logits.shape[1]), (0, 0))) for logits in outputs])
 
     def _slots(self, inputs: Mapping[str, Any] | Sequence[Array]) -> tuple[Batch, Array]:
-        """Features, or the ids of texts, packed; and the rows to be predicted (B, K), -1 for none."""
+        """Features, or the ids of texts, packed; and the target rows (B, K), -1 for none."""
         if isinstance(inputs, Mapping):
             config, is_token = self.backbone.config, padding_mask(inputs)
             batch = pack_padded(
@@ -245,17 +245,17 @@ class MaskedLM(Task):
             )
             return batch, slot_rows(inputs["mask_positions"], is_token)
         batch, places = pack(inputs), mask_places(self._tokenizer(), inputs)
-        rows = np.full((len(batch), max(map(len, places))), -1)
+        target_rows = np.full((len(batch), max(map(len, places))), -1)
         for b, where in enumerate(places):
-            rows[b, : len(where)] = batch.starts[b] + where
-        return batch, rows
+            target_rows[b, : len(where)] = batch.starts[b] + where
+        return batch, target_rows
 
-    def _slot_logits(self, batch: Batch, rows: Array) -> Array:
-        """rows (B, K), -1 for none -> (B, K, V), zeros for none."""
-        is_row = rows >= 0
+    def _slot_logits(self, batch: Batch, target_rows: Array) -> Array:
+        """target_rows (B, K), -1 for none -> (B, K, V), zeros for none."""
+        is_row = target_rows >= 0
         if not is_row.any():  # no mask to predict: the model need not run
-            return np.zeros((*rows.shape, self.backbone.config.vocabulary_size), self.backbone.params.dtype)
-        return unpack(logits_at(self.backbone, batch, rows[is_row]), is_row)
+            return np.zeros((*target_rows.shape, self.backbone.config.vocabulary_size), self.backbone.params.dtype)
+        return unpack(logits_at(self.backbone, batch, target_rows[is_row]), is_row)
 
 
 def _most(batch_size: int | None) -> int | None:
