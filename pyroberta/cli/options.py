@@ -81,7 +81,7 @@ def add_overwrite(parser: argparse.ArgumentParser, kind: str, where: str = "DIR"
 
 
 def check_free(arguments: argparse.Namespace, place: str, marks: Sequence[str] = ("config.json",)) -> None:
-    """That nothing is replaced unasked, told before the work begins.
+    """Checks that nothing is replaced unasked, told before the work begins.
 
     Raises:
         FileExistsError: where `place` holds one of the files `marks`, unless `--overwrite` is given.

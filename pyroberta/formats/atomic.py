@@ -128,7 +128,7 @@ def _previous(path: Path) -> Path:
 
 
 def check_replaceable(path: Path, kind: Kind) -> None:
-    """That saving to `path` would replace nothing but a directory of that kind; nothing is written.
+    """Checks that saving to `path` would replace nothing but a directory of that kind; nothing is written.
 
     Raises:
         FileExistsError, NotADirectoryError, ValueError: as `replacing_directory`.
@@ -149,7 +149,7 @@ def check_replaceable(path: Path, kind: Kind) -> None:
 
 
 def check_place(path: Path) -> None:
-    """That something can be made at `path`, its directories included: shown by a directory made there and removed.
+    """Checks that something can be made at `path`, its directories included, by making and removing a directory there.
 
     Raises:
         NotADirectoryError: where a file stands in the way.

@@ -80,7 +80,7 @@ def exists(path: Path) -> bool:
 
 
 def check_file(file: Path) -> None:
-    """That `file` is a plain file.
+    """Checks that `file` is a plain file.
 
     Raises:
         FileNotFoundError: where there is nothing of that name, telling what there is; or a link that leads nowhere.

@@ -173,7 +173,7 @@ def _mark(dataset: Any) -> bytes:
 
 
 def _check_pieces(file: Path, path: str, dataset: Any, plan: Any, whole: FileBytes, size: int, budget: Budget) -> None:
-    """That the pieces in which a dataset lies are all there, and hold no more, packed or not, than it is itself.
+    """Checks that the pieces in which a dataset lies are all there, and hold no more, packed or not, than it is itself.
 
     What was never written HDF5 makes up: a few bytes can tell of terabytes of fill values.
     """

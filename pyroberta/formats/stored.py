@@ -203,7 +203,7 @@ def refuse_differences(
     expected: Mapping[str, Shape],
     source: str = "config.json",
 ) -> None:
-    """That `stored` are the tensors of `expected`, by name and shape (-1 for any number), and of floats.
+    """Checks that `stored` are the tensors of `expected`, by name and shape (-1 for any number), and of floats.
 
     `source` is what told the sizes.
 

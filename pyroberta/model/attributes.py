@@ -1,7 +1,7 @@
-"""Attributes that are checked whenever they are set, by the constructor or afterwards; and the checks that many share.
+"""Attributes that are checked whenever they are set, by the constructor or afterwards; and checks that many share.
 
-Whoever sets a name that Keras or KerasHub has expects it to do something. Where it would do nothing here, setting it is
-an error that says what to do instead.
+A user who sets an attribute of Keras or KerasHub expects an effect. Setting one that has no effect here is an error,
+which says what to do instead.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Reasons = Mapping[str, str]
 Instance = TypeVar("Instance")
 
 _KERAS = "Keras has it, and setting it here would do nothing"
-# What Keras's layers and models have alike.
+# The attributes that Keras's layers and models share.
 _LAYER_NAMES = (
     "add_loss", "add_metric", "add_variable", "add_weight", "build", "build_from_config", "call", "compute_dtype",
     "compute_mask", "compute_output_shape", "compute_output_spec", "dtype", "dtype_policy", "from_config",
@@ -35,7 +35,7 @@ _MODEL_NAMES = (
     "predict_step", "reset_metrics", "run_eagerly", "save", "save_weights", "set_state_tree",
     "stateless_compute_loss", "test_step", "to_json", "train_step",
 )  # fmt: skip
-# What Keras gives layers and models when it makes them.
+# The attributes that Keras sets when it makes layers and models.
 _MADE_LAYER_NAMES = ("activity_regularizer", "autocast", "built", "supports_jit")
 _MADE_MODEL_NAMES = (
     "compiled", "input_shape", "inputs", "operations", "output_names", "output_shape", "outputs", "predict_function",
@@ -50,8 +50,8 @@ class Checked:
 
     Attributes:
         checks: name -> a function of the name and the value, which gives the value to keep or raises.
-        unsettable: name -> why it can't be set and what to do instead. A class that defines such a name itself may set
-            it. The constructor writes an attribute that is to stay as it is made into `vars(self)`.
+        unsettable: name -> the reason why it can't be set, and what to do instead. A class that defines such a name
+            itself may set it. The constructor writes a constant attribute into `vars(self)`.
 
     >>> class Rate(Checked):
     ...     checks = {"rate": real_number(0.0, 1.0)}
@@ -78,7 +78,7 @@ class Checked:
         super().__setattr__(name, self._checked(name, value))
 
     def _checked(self, name: str, value: Any) -> Any:
-        """The value to keep. A class overrides it for checks that take the object's other attributes."""
+        """The value, checked. A class overrides it for checks that read the object's other attributes."""
         for kind in type(self).__mro__:
             if name in vars(kind).get("checks", ()):
                 return vars(kind)["checks"][name](name, value)
@@ -89,7 +89,7 @@ def whole_number(name: str, value: Any, at_least: int = 1, at_most: int | None =
     """The value as an int.
 
     Raises:
-        ValueError: naming it, where it is no whole number or out of range.
+        ValueError: naming the attribute, where the value is no whole number or out of range.
 
     >>> whole_number("batch_size", 0)
     Traceback (most recent call last):
@@ -103,18 +103,18 @@ def whole_number(name: str, value: Any, at_least: int = 1, at_most: int | None =
 
 
 def random_seed(name: str, value: Any) -> int:
-    """The value as an int of 64 bits, for what is random; raises as `whole_number` does."""
+    """The value as a random seed of 64 bits; raises as `whole_number` does."""
     return whole_number(name, value, at_least=0, at_most=2**64 - 1)
 
 
 def is_real(value: Any) -> bool:
-    """Whether it is a number, Python's or NumPy's, that isn't NaN; a bool is none."""
+    """Whether the value is a number of Python or NumPy, and not NaN. A bool is no number."""
     is_number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
     return is_number and not math.isnan(value)
 
 
 def real_number(least: float, most: float = math.inf) -> Check:
-    """The check of a finite number in a range, both ends included; it keeps a float."""
+    """A check for finite numbers in a range, both ends included; it returns a float."""
 
     def check(name: str, value: Any) -> float:
         if not is_real(value) or not least <= value <= most or math.isinf(value):
@@ -129,7 +129,7 @@ def true_or_false(name: str, value: Any) -> bool:
     """The value as a bool. A text such as "False" would count as true.
 
     Raises:
-        TypeError: naming it, for anything but a bool.
+        TypeError: naming the attribute, for anything but a bool.
 
     >>> true_or_false("trainable", "False")
     Traceback (most recent call last):

@@ -1,4 +1,4 @@
-"""What decides a RoBERTa's shape and arithmetic."""
+"""The values that decide a RoBERTa's shape and arithmetic."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ class RobertaConfig:
         max_sequence_length: T, number of position rows that a token can use.
         layer_norm_epsilon: added to the variance, inside the root.
         start_id, pad_id, end_id: ids of `<s>`, `<pad>`, `</s>`.
-        tie_embeddings: whether the masked-LM head multiplies by the token embedding (RoBERTa) or by a table of its own.
+        tie_embeddings: whether the masked-LM head's output table is the token embedding (RoBERTa) or another parameter.
         num_classes: of a classifier's head, at least 2; None for the masked-LM head.
         classifier_dropout: rate before and after the dense layer of a classifier's head; None means `dropout`.
         lora_rank: r of the low-rank changes to attention's kernels (see `model.lora`), 0 for none.
         lora_alpha: the change is (alpha / r) A B; None means r, a factor of 1.
-        lora_targets: which of attention's kernels change, of `query`, `key`, `value`, `output`.
-        head_name: which head, by its name in `heads.HEADS`; None, and kept as None, for `"text_classifier"` where there
-            are `num_classes`, else `"masked_lm"`. `head` has the name in any case.
+        lora_targets: the kernels of attention that change: any of `query`, `key`, `value`, `output`.
+        head_name: the head's name in `heads.HEADS`. None stands for `"text_classifier"` if there are `num_classes`,
+            else for `"masked_lm"`, and is kept as None; `head` has the name in any case.
 
     Raises:
         ValueError: where a value is out of range, naming the field.
@@ -104,7 +104,7 @@ class RobertaConfig:
         self._check_lora()
 
     def _keep_plain(self) -> None:
-        """NumPy's scalars become Python's numbers, which go into JSON."""
+        """Turns NumPy's scalars into Python's numbers, which JSON takes."""
         for name, value in vars(self).items():
             if isinstance(value, np.bool_ | np.integer | np.floating):
                 object.__setattr__(self, name, value.item())
@@ -152,7 +152,7 @@ class RobertaConfig:
 
     @property
     def lora_scale(self) -> float:
-        """alpha / r, by which A B is multiplied; 1 where there is no LoRA."""
+        """The factor of A B, alpha / r; 1 without LoRA."""
         return self.lora_alpha / self.lora_rank if self.lora_alpha else 1.0
 
     @property

@@ -44,11 +44,11 @@ def encoder_forward(
 
     Args:
         ops: the table of ops.
-        params: in any float dtype, which is the dtype of everything that comes out.
+        params: in any float dtype, which is the dtype of the hidden states.
         config: the model's shape and rates.
-        batch: only its ids, positions, starts and numbers are read.
+        batch: its ids, positions, starts and numbers are read.
         key: of the update's dropout; None for no dropout. Site 0 is the embeddings', layer i has 3i+1, 3i+2 and 3i+3.
-        keep_from: the depth from which caches are kept for `encoder_backward`: -1 keeps all, None none.
+        keep_from: the lowest depth whose cache is kept for `encoder_backward`: -1 keeps all, None keeps none.
         query_rows: (R,) the rows for which the last layer's output is wanted, in rising order; None for all. All rows
             give keys and values.
         recompute: keep each layer's input instead of its cache, and run the layer again in backward.

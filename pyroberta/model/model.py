@@ -1,6 +1,6 @@
-"""The whole model: encoder, head, loss of every row that is asked for, and the way back.
+"""The whole model, forward and backward: the encoder, the head, and the loss of each target row.
 
-`config.head` names the head, which is called here by what every head has; see `model.heads`.
+`config.head` names the head. Every head has the functions that are called here; see `model.heads`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def model_forward(
     recompute: bool = False,
     loss: str = CROSS_ENTROPY,
 ) -> tuple[tuple[Array, Array], Cache]:
-    """The loss of every target row, and the id (of a token or a class) that the model holds most likely there.
+    """The loss of every target row, and the most likely id (of a token or a class) there.
 
     Arguments as for `encoder_forward`; the batch's `target_rows` and `labels` are read too. `loss` names the op that
     makes a loss of h (M, C), the output table, the bias and the labels.

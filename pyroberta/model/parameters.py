@@ -24,7 +24,7 @@ Params = Mapping[str, Any]  # what forward takes: `Arrays`, or `PreparedArrays`
 def shapes(config: RobertaConfig) -> dict[str, Shape]:
     """Every parameter's name and shape, in the order in which they lie in the vector.
 
-    The only list of parameters there is; file formats rename from it. Kernels are (in, out): a layer computes
+    This is the only list of parameters; file formats rename from it. Kernels are (in, out): a layer computes
     `x @ kernel + bias`.
 
     >>> config = RobertaConfig(vocabulary_size=10, num_layers=1, num_heads=1, hidden_dim=4, intermediate_dim=8)
@@ -52,8 +52,8 @@ def shapes(config: RobertaConfig) -> dict[str, Shape]:
     return layout
 
 
-# The field of the config that has the most to say about the size of a parameter; hidden_dim has of all others. A head
-# says it of its own parameters.
+# The field of the config on which the size of a parameter depends most; hidden_dim for all others. A head has those of
+# its parameters.
 SIZES = {
     "embeddings.token": "vocabulary_size",
     "embeddings.position": "max_sequence_length",
@@ -63,10 +63,10 @@ SIZES = {
 
 
 def check_room(config: RobertaConfig, dtype: DTypeLike) -> None:
-    """That the parameters of a model could lie in this machine's memory, before any is made.
+    """Checks, before they are made, that the parameters of a model fit into this machine's memory.
 
     Raises:
-        ValueError: where they couldn't, naming the field that asks for most, the bytes needed and those that there are.
+        ValueError: where they don't, naming the field that asks for most, the bytes needed and the bytes there are.
     """
     room = memory()
     sizes = {name: math.prod(shape) for name, shape in shapes(config).items()}
@@ -84,7 +84,7 @@ def check_room(config: RobertaConfig, dtype: DTypeLike) -> None:
 
 
 def memory() -> int | None:
-    """Bytes of this machine's memory; None where the system doesn't tell."""
+    """This machine's memory in bytes; None where the system does not say."""
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, OSError, ValueError):
@@ -115,7 +115,7 @@ def select(names: Iterable[str], pattern: str) -> list[str]:
     """The names that the regular expression `pattern` matches in full.
 
     Raises:
-        ValueError: where it matches none, with an example of the names there are.
+        ValueError: where it matches none, with examples of names.
 
     >>> select(["layers.0.attention.norm.gamma", "head.bias"], r"layers\\..*")
     ['layers.0.attention.norm.gamma']
@@ -132,8 +132,8 @@ def select(names: Iterable[str], pattern: str) -> list[str]:
 class Arrays(Mapping[str, NDArray[Any]]):
     """Named arrays that are views into one contiguous vector, `flat`.
 
-    Parameters, gradients and Adam's two moments are four of these with one layout, so that whatever treats all of
-    them alike (Adam, clipping, casting, saving) works on `flat` and knows no names.
+    Parameters, gradients and Adam's two moments have one layout. Whatever treats all parameters alike (Adam, clipping,
+    casting, saving) works on `flat` and knows no names.
 
     Args:
         layout: names and shapes, as `shapes(config)` gives them.
@@ -175,7 +175,7 @@ class Arrays(Mapping[str, NDArray[Any]]):
         return {"layout": self.layout, "ranges": self.ranges, "flat": self.flat, "ops": self.ops}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        # The views are laid over the vector anew: a copy's would be arrays of their own.
+        # The views are made anew: copied views would be separate arrays.
         self.layout, self.ranges, self.ops = state["layout"], state["ranges"], state["ops"]
         self._lay_over(state["flat"])
 
@@ -194,7 +194,7 @@ class Arrays(Mapping[str, NDArray[Any]]):
         return len(self._views)
 
     def zeros_like(self) -> Arrays:
-        """Another one of the same layout and dtype, filled with zeros."""
+        """Zeros in the same layout and dtype."""
         return Arrays(self.layout, self.dtype, self.ops)
 
     def read_only(self) -> Arrays:
@@ -261,13 +261,13 @@ def resized(arrays: Arrays, layout: Mapping[str, Shape]) -> Arrays:
 
 
 class PreparedArrays(Mapping[str, Any]):
-    """Parameters as an ops table likes them best: each kernel is prepared when it is first asked for.
+    """Parameters whose kernels are prepared for an ops table, each when it is first asked for.
 
     Args:
         arrays: the parameters.
         prepare: the ops table's row of that name.
-        prepared: kernels that were prepared before, by name; those of this time are added.
-        changing: parameters that are about to change. They are given as they are.
+        prepared: kernels that were prepared before, by name. New ones are added.
+        changing: parameters that are about to change. They are not prepared.
     """
 
     def __init__(

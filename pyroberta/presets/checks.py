@@ -16,7 +16,7 @@ MOST_CLASSES = 100_000  # of a classifier
 
 
 def check_vocabulary(directory: os.PathLike[str], size: int, config: RobertaConfig) -> None:
-    """That a tokenizer of `size` tokens is the model's.
+    """Checks that a tokenizer of `size` tokens is the model's.
 
     Raises:
         ValueError: where it has more tokens than the model's token embedding has rows.
@@ -29,7 +29,7 @@ def check_vocabulary(directory: os.PathLike[str], size: int, config: RobertaConf
 
 
 def check_classes(file: Path, count: int) -> None:
-    """That `file` has no absurd number of classes: a head that isn't there would be made for it.
+    """Checks that `file` has no absurd number of classes: a head that isn't there would be made for it.
 
     Raises:
         ValueError: for more than `MOST_CLASSES`.
@@ -39,7 +39,7 @@ def check_classes(file: Path, count: int) -> None:
 
 
 def check_labels(file: Path, labels: Sequence[str], count: int) -> None:
-    """That the names of `count` classes are as many, and different.
+    """Checks that the names of `count` classes are as many, and different.
 
     Raises:
         ValueError: where they aren't.

@@ -140,7 +140,7 @@ def is_fairseq(directory: Directory) -> bool:
 
 
 def refuse_fairseq(directory: Path) -> None:
-    """That a preset can be saved there without a checkpoint of fairseq's beside it, which would be read in its place.
+    """Checks that `directory` holds no checkpoint of fairseq's, which would be read instead of a preset saved there.
 
     Raises:
         FileExistsError: where there is one.

@@ -247,7 +247,7 @@ def read(path: Path | str, config: RobertaConfig) -> tuple[RobertaConfig, dict[s
 
 
 def _refuse_other_adapters(file: Path, values: Mapping[str, Any]) -> None:
-    """That every field is one whose effect is known, with a value that is followed or has none."""
+    """Checks that every field is one whose effect is known, with a value that is followed or has none."""
     for key, allowed, reason in ONLY:
         if values.get(key, allowed[0]) not in allowed:
             raise ValueError(f"{file}: {key} is {shown(values[key])}, only {allowed[-1]!r} can be read: {reason}")

@@ -144,7 +144,7 @@ def write_preset(
 
 
 def check_saveable(path: Path) -> None:
-    """That a preset can be saved to `path`, as far as can be told now: for a look before the work begins.
+    """Checks that a preset can be saved to `path`, as far as can be told now: for a look before the work begins.
 
     Raises:
         FileExistsError, NotADirectoryError, ValueError: as `replacing_directory`.

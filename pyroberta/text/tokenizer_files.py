@@ -292,7 +292,7 @@ class _Reading:
             self.added_tokens[text] = flags["special"] or self.added_tokens.get(text, False)
 
     def refuse_overlaps(self, directory: Directory) -> None:
-        """That it makes no difference which added tokens are `normalized`.
+        """Checks that it makes no difference which added tokens are `normalized`.
 
         `tokenizers` looks for those that aren't first, and for the others in what is left; here all are looked for at
         once, the longest first at each place. That is the same unless one that is normalized begins before, and

@@ -1,6 +1,6 @@
-"""What training tells: hooks under Keras's names, and the callbacks that most runs want.
+"""Callbacks of training, evaluation and prediction, with hooks under Keras's names.
 
-Epochs and batches count from 0 in hooks and from 1 in what people read. The logs of a batch are the running means of
+Epochs and batches count from 0 in hooks and from 1 in messages. The logs of a batch are the running means of
 its epoch, and `tokens`, the tokens of that batch; the logs of an epoch are its means, and `val_…` after an evaluation.
 """
 
@@ -41,18 +41,18 @@ __all__ = [
 Logs = Mapping[str, Any]
 
 FIRST_ON_BAR = ("loss", "accuracy", "val_loss", "val_accuracy", "tokens/s")  # then the time, the steps, the rest
-NOT_ON_BAR = ("perplexity", "val_perplexity")  # the exp of the loss tells nothing more in so little room
+NOT_ON_BAR = ("perplexity", "val_perplexity")  # the exp of the loss, which the line has already
 SHORTEST_BAR = 4  # columns
-USUAL_WIDTH = 80  # where a terminal's width is not known
+USUAL_WIDTH = 80  # if the terminal's width is unknown
 SECONDS_BETWEEN_LINES = 30.0  # of a progress bar that cannot be redrawn
 
 
 class Callback(Checked):
-    """Subclass it and override the hooks that you want; each does nothing of itself.
+    """The base class of callbacks. Override the hooks that you need; each one does nothing by default.
 
     Attributes:
-        model: what is being trained; its `stop_training = True` ends `fit`.
-        params: `epochs`, `steps` (None where unknown) and `verbose` of the call.
+        model: the model; `model.stop_training = True` ends `fit`.
+        params: `epochs`, `steps` (None if unknown) and `verbose` of the call.
 
     >>> class Shout(Callback):
     ...     def on_epoch_end(self, epoch, logs=None):
@@ -74,14 +74,14 @@ class Callback(Checked):
         self.params = dict(params)
 
     def get_state(self) -> dict[str, Any]:
-        """What the callback needs to go on after an interruption: texts, numbers, arrays, and lists and dicts of them.
+        """The state from which the callback goes on: texts, numbers, arrays, and lists and dicts of them.
 
         A `TrainState` keeps it.
         """
         return {}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Takes over what `get_state` gave; called after `on_train_begin` of a `fit` that goes on."""
+        """Sets the state that `get_state` returned; called after `on_train_begin` of a `fit` that goes on."""
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """`fit` begins."""
@@ -93,7 +93,7 @@ class Callback(Checked):
         """An epoch begins."""
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        """An epoch ends, its evaluation too."""
+        """An epoch and its evaluation end."""
 
     def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
         """A training step begins."""
@@ -138,15 +138,15 @@ HOOKS = tuple(name for name in vars(Callback) if name.startswith("on_"))
 
 
 class CallbackList(Callback):
-    """Several callbacks as one; each hook calls theirs in order.
+    """Several callbacks as one. Each hook calls the callbacks' hooks in order.
 
     Args:
         callbacks: objects with the hooks of `Callback`.
-        model: handed to each.
-        params: handed to each.
+        model: set on each callback.
+        params: set on each callback.
 
     Raises:
-        TypeError: for something without those hooks.
+        TypeError: for an object without those hooks.
 
     >>> history = History()
     >>> CallbackList([history]).on_epoch_end(0, {"loss": 1.0})
@@ -181,17 +181,17 @@ class CallbackList(Callback):
         self._set_hooks()
 
     def set_model(self, model: Any) -> None:
-        """Hands it to each."""
+        """Sets the model of each callback."""
         for callback in self.callbacks:
             callback.set_model(model)
 
     def set_params(self, params: Mapping[str, Any]) -> None:
-        """Hands them to each."""
+        """Sets the params of each callback."""
         for callback in self.callbacks:
             callback.set_params(params)
 
     def get_state(self) -> dict[str, Any]:
-        """Each one's state, with the name of its class."""
+        """The state of each callback, with the name of its class."""
         states: list[Any] = [getattr(callback, "get_state", dict)() for callback in self.callbacks]
         names = [type(callback).__name__ for callback in self.callbacks]
         return {"callbacks": [{"class": name, "state": one} for name, one in zip(names, states, strict=True)]}
@@ -214,7 +214,7 @@ class CallbackList(Callback):
                 callback.set_state(one["state"])
 
     def _all(self, hook: str) -> Callable[..., None]:
-        """`hook(logs)`, or `hook(number, logs)` for an epoch's or a batch's; logs that are not given are empty."""
+        """Calls `hook(logs)`, or `hook(number, logs)` for an epoch or a batch, of all. Logs are empty by default."""
         takes_number = "epoch" in hook or "batch" in hook
 
         def call(*args: Any, logs: Logs | None = None) -> None:
@@ -230,7 +230,7 @@ class LambdaCallback(Callback):
     """A callback of functions, each under its hook's name.
 
     Args:
-        hooks: `on_epoch_end=f` and the like; f takes what the hook takes, by position.
+        hooks: functions under their hooks' names, as in `on_epoch_end=f`; f takes the hook's arguments by position.
 
     Raises:
         TypeError: for a name that is no hook.
@@ -250,7 +250,7 @@ class LambdaCallback(Callback):
 
 
 class History(Callback):
-    """What `fit` returns: the logs of every epoch.
+    """The logs of every epoch; `fit` returns it.
 
     Attributes:
         history: name -> one value per epoch.
@@ -279,7 +279,7 @@ class History(Callback):
         self.epoch = []
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        """Writes down the epoch."""
+        """Adds the epoch's logs."""
         self.epoch.append(epoch)
         for name, value in (logs or {}).items():
             self.history.setdefault(name, []).append(value)
@@ -297,7 +297,7 @@ class History(Callback):
         """Draws each metric over the epochs, with its `val_` twin in the same panel.
 
         Args:
-            names: which ones; all, unless given.
+            names: the metrics to draw; by default all.
 
         Returns:
             The matplotlib figure. A notebook shows it; elsewhere `.savefig("history.png")` or `pyplot.show()`.
@@ -330,7 +330,7 @@ class History(Callback):
             axes.set(title=name, xlabel="epoch")
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
             axes.legend()
-        if "inline" in pyplot.get_backend():  # a notebook shows what is returned, and an open figure once more
+        if "inline" in pyplot.get_backend():  # a notebook shows the returned figure, and would show an open one again
             pyplot.close(figure)
         return figure
 
@@ -393,7 +393,7 @@ class _Monitor(Callback):
         self.best: float | None = None
 
     def improves(self, value: float, reference: float | None) -> bool:
-        """Whether value is better than reference by more than min_delta; anything beats None and NaN, NaN nothing."""
+        """Whether value is better than reference by more than min_delta. A number is better than None and NaN; NaN never is."""
         if math.isnan(value):
             return False
         if reference is None or math.isnan(reference):
@@ -401,7 +401,7 @@ class _Monitor(Callback):
         return value < reference - self.min_delta if self.mode == "min" else value > reference + self.min_delta
 
     def value_in(self, logs: Logs | None) -> float | None:
-        """The monitored value; None with a warning where the logs lack it."""
+        """The monitored value, or None with a warning if the logs lack it."""
         logs = logs or {}
         if self.monitor not in logs:
             warnings.warn(
@@ -421,17 +421,17 @@ class EarlyStopping(_Monitor):
         min_delta: a change of no more than this is no improvement.
         patience: epochs without an improvement after which training ends (0 and 1 both end it at the first).
         verbose: 1 says on stderr what was done.
-        mode: `"min"` or `"max"` is better; `"auto"` knows it for pyroberta's own metrics.
-        baseline: if given, improvements count only once they also beat this.
-        restore_best_weights: at the end, take back the weights of the best epoch (held in memory meanwhile).
-        start_from_epoch: epochs before this one (from 0) are not looked at.
+        mode: `"min"` or `"max"`: what is better; `"auto"` decides it for pyroberta's metrics.
+        baseline: if given, only values better than this are improvements.
+        restore_best_weights: whether to restore the weights of the best epoch at the end. They are held in memory.
+        start_from_epoch: epochs before this one (from 0) do not count.
 
     Attributes:
-        stopped_epoch: the epoch it ended at, from 0; 0 if it did not.
+        stopped_epoch: the epoch at which training was ended, from 0; 0 if it was not.
         best_epoch: the epoch of the best value, from 0.
 
     Raises:
-        ValueError: for a mode that is none, and in `"auto"` for a metric it does not know.
+        ValueError: for an unknown mode, and with `"auto"` for an unknown metric.
 
     >>> EarlyStopping("val_accuracy", patience=3).mode
     'max'
@@ -472,7 +472,7 @@ class EarlyStopping(_Monitor):
         self.best_weights: list[NDArray[Any]] | None = None
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        """Looks at the epoch; may set `model.stop_training`."""
+        """Compares the epoch with the best so far; may set `model.stop_training`."""
         value = self.value_in(logs)
         if value is None or epoch < self.start_from_epoch:
             return
@@ -514,25 +514,25 @@ class EarlyStopping(_Monitor):
 
 
 class ModelCheckpoint(_Monitor):
-    """Saves the model as training goes, each time as a whole preset directory, from which it can go on.
+    """Saves the model during training, each time as a whole preset, from which training can go on.
 
     After a crash, `from_preset(filepath, load_optimizer=True)` and `fit` with `initial_epoch`, the number of epochs
     done, lead to the same bits as a run that never stopped.
 
     Args:
         filepath: the directory. `{epoch}`, `{batch}` (with an integer `save_freq`) and names of the logs are filled
-            in, as `"runs/{epoch:02d}-{val_loss:.2f}"`; without them each save replaces the one before.
-        monitor: the metric that `save_best_only` goes by.
+            in, as in `"runs/{epoch:02d}-{val_loss:.2f}"`; without them each save replaces the one before.
+        monitor: the metric that `save_best_only` compares.
         verbose: 1 says on stderr what was saved.
         save_best_only: save only when the metric is the best so far.
-        save_weights_only: leave the optimizer's state out, which takes twice the weights' room. It is left out for a
-            model with LoRA too, whose factors a preset has no place for.
-        mode: `"min"` or `"max"` is better; `"auto"` knows it for pyroberta's own metrics.
+        save_weights_only: leave the optimizer's state out, which takes twice the weights' room. It is also left out
+            for a model with LoRA, since a preset has no place for the factors.
+        mode: `"min"` or `"max"`: what is better; `"auto"` decides it for pyroberta's metrics.
         save_freq: `"epoch"`, or a number of steps.
-        initial_value_threshold: with `save_best_only`, only what is better than this is saved.
+        initial_value_threshold: with `save_best_only`, a model is saved only if it is better than this.
 
     Raises:
-        ValueError: for a mode or save_freq that is none; while saving, for a name in filepath that is not logged.
+        ValueError: for an unknown mode or save_freq; while saving, for a name in filepath that is not logged.
 
     >>> ModelCheckpoint("runs/{epoch:02d}-{loss:.2f}").directory(epoch=0, logs={"loss": 2.5})
     'runs/01-2.50'
@@ -611,13 +611,13 @@ class ModelCheckpoint(_Monitor):
         backbone = self.model.backbone
         is_whole = not self.save_weights_only and not backbone.config.lora_rank
         self.model.save_to_preset(directory, dtype=backbone.params.dtype.name, include_optimizer=is_whole)
-        self.best = best  # only now: a model that could not be saved is not the one to beat
+        self.best = best  # only now: a model that could not be saved is not the best one
         if self.verbose:
             _say(f"epoch {epoch + 1}: saved to {directory}")
 
 
 class CSVLogger(Callback):
-    """Writes a row per epoch into a CSV file; what was written stays, whatever happens to the run.
+    """Writes a row for each epoch into a CSV file. Rows that were written stay, whatever happens to the run.
 
     A row that finds no room on the disk is left out whole, and ends `fit` with an OSError that names the file.
 
@@ -625,7 +625,7 @@ class CSVLogger(Callback):
         filename: the file, made, parents too; `~` is expanded. Its columns are `epoch` (from 0, as in Keras) and the
             logs of the first epoch.
         separator: between columns.
-        append: go on with a file that is there, under its columns; otherwise it is replaced.
+        append: go on with an existing file, under its columns; otherwise it is replaced.
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp(), "log.csv")
@@ -653,7 +653,7 @@ class CSVLogger(Callback):
         self._columns: list[str] = []
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        """Makes the file, or reads the columns of the one to go on with."""
+        """Makes the file, or reads the columns of the existing one."""
         self._columns = []
         Path(self.filename).parent.mkdir(parents=True, exist_ok=True)
         with open(self.filename, "a+" if self.append else "w+", newline="", encoding="utf-8") as file:
@@ -661,7 +661,7 @@ class CSVLogger(Callback):
             self._columns = next(csv.reader(file, delimiter=self.separator), [])
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        """Writes the row; `NA` for a column that the logs lack."""
+        """Writes the row, with `NA` in columns that the logs lack."""
         row = {"epoch": epoch, **(logs or {})}
         columns = self._columns or list(row)
         text = io.StringIO()
@@ -677,7 +677,7 @@ class CSVLogger(Callback):
         return {"content": Path(self.filename).read_text("utf-8") if self._columns else ""}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Writes the rows that the state knows again, without those of what is done once more."""
+        """Writes the state's rows again, without later ones, whose epochs are trained again."""
         Path(self.filename).write_text("", "utf-8")
         self._append(state["content"].encode())
         self._columns = next(csv.reader(io.StringIO(state["content"]), delimiter=self.separator), [])
@@ -705,16 +705,16 @@ def _bar_kind(verbose: Any) -> int:
 
 
 class ProgressBar(Callback):
-    """Shows how far a run is, on stderr: loss and metrics so far, tokens per second, time left.
+    """Shows the progress of a run on stderr: loss and metrics so far, tokens per second, time left.
 
-    What does not fit into the terminal's width is left out whole, the bar first, then metrics other than loss and
-    accuracy; perplexity, the exp of the loss, is in the lines and in `History` alone.
+    Items that do not fit into the terminal's width are left out whole, the bar first, then metrics other than loss and
+    accuracy. Perplexity, the exp of the loss, is in the lines and in `History` alone.
 
-    Where stderr is not a terminal (a file, a pipe) nothing is redrawn: there is a line per epoch, and one every half
+    If stderr is no terminal (a file, a pipe), nothing is redrawn: there is a line for each epoch, and one every half
     minute within it.
 
     Args:
-        verbose: 0 nothing; 1 or `"auto"` a bar per epoch; 2 a line per epoch.
+        verbose: 0 for nothing; 1 or `"auto"` for a bar for each epoch; 2 for a line for each epoch.
 
     Raises:
         ValueError: for another verbose.
@@ -731,14 +731,14 @@ class ProgressBar(Callback):
         self._bar: Any = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_bar": None}  # which belongs to this process's terminal
+        return {**vars(self), "_bar": None}  # a bar belongs to this process's terminal
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        """From here on evaluations are part of an epoch and show nothing of their own."""
+        """Begins `fit`, within which evaluations have no bar."""
         self._in_fit = True
 
     def on_train_end(self, logs: Logs | None = None) -> None:
-        """Ends the bar, should training have ended within an epoch."""
+        """Ends the bar, if training has ended within an epoch."""
         self._close()
         self._in_fit = False
 
@@ -748,7 +748,7 @@ class ProgressBar(Callback):
         self._start(f"epoch {epoch + 1}/{epochs}" if epochs else f"epoch {epoch + 1}")
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """Moves the bar on."""
+        """Advances the bar."""
         self._advance(logs)
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
@@ -761,7 +761,7 @@ class ProgressBar(Callback):
             self._start("evaluate")
 
     def on_test_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """Moves the bar on, unless within `fit`."""
+        """Advances the bar, unless within `fit`."""
         if not self._in_fit:
             self._advance(logs)
 
@@ -775,7 +775,7 @@ class ProgressBar(Callback):
         self._start("predict")
 
     def on_predict_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """Moves the bar on."""
+        """Advances the bar."""
         self._advance(None)
 
     def on_predict_end(self, logs: Logs | None = None) -> None:
@@ -784,7 +784,7 @@ class ProgressBar(Callback):
 
     @contextmanager
     def counting(self, label: str, steps: int) -> Iterator[Callable[[Logs | None], None]]:
-        """A bar over so many steps of anything; gives the function to be called after each, with what is to be shown.
+        """A bar over so many steps of anything. It yields the function to call after each step, with logs to show.
 
         An error or Ctrl-C leaves no bar behind.
 
@@ -845,7 +845,7 @@ class ProgressBar(Callback):
             self._shown |= {"tokens/s": f"{self._tokens / seconds:.0f}"}
 
     def _write_on_bar(self, is_done: bool) -> None:
-        """Puts what fits into the bar's line, the most wanted first, and the bar itself into what is left of it."""
+        """Writes the items that fit into the bar's line, in order of importance, and the bar into the rest of it."""
         width, total = self._bar.format_dict["ncols"] or USUAL_WIDTH, self.params.get("steps")
         passed, left = self._times()
         metrics = {name: f"{name}={value}" for name, value in self._shown.items() if name not in NOT_ON_BAR}
@@ -862,7 +862,7 @@ class ProgressBar(Callback):
         self._bar.set_description_str(line, refresh=False)
 
     def _times(self) -> tuple[str, str]:
-        """The time since the bar began, and the time left; nothing where that can't be known."""
+        """The time since the bar began, and the time left; "" if that is unknown."""
         seconds, total = time.monotonic() - self._began, self.params.get("steps")
         if not total or not 0 < self._steps < total:
             return _clock(seconds), ""
@@ -884,10 +884,10 @@ class ProgressBar(Callback):
 
 
 class Screen:
-    """A stream for what is said beside the work: where it can't be written, as into a closed pipe, the work goes on."""
+    """A stream for messages. If it can't be written, such as a closed pipe, the work goes on."""
 
     def __init__(self, stream: Any) -> None:
-        self._stream = stream  # None where the descriptor is closed
+        self._stream = stream  # None if the descriptor is closed
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
@@ -909,7 +909,7 @@ class Screen:
 
 
 def _can_redraw() -> bool:
-    """Whether a line of stderr can be written over: in a terminal, and in a notebook."""
+    """Whether a line of stderr can be overwritten: in a terminal or a notebook."""
     return "ipykernel" in sys.modules or Screen(sys.stderr).isatty()
 
 

@@ -33,12 +33,12 @@ COUNTS = ("seed", "step", "epoch", "epoch_step", "data_pass", "position")
 
 
 def save(file: str | os.PathLike[str], state: TrainState, notes: Mapping[str, Any] | None = None) -> None:
-    """Writes a state: the whole file or nothing, and what was there before stays until then.
+    """Writes a state to a file. The old file stays until the new one is complete.
 
     Args:
         file: made or replaced, parents too; `~` is expanded.
         state: as from a model's `train_state`.
-        notes: what else a run wants to find again: texts, numbers, arrays, and lists and dicts of them.
+        notes: other values of the run: texts, numbers, arrays, and lists and dicts of them.
 
     Raises:
         TypeError, ValueError: for something in `notes` or in what a callback keeps that is none of these.
@@ -140,7 +140,7 @@ def _group(prefix: str, tensors: Mapping[str, Stored]) -> dict[str, Stored]:
 
 
 def _as_json(value: Any, keep: Callable[[NDArray[Any]], str]) -> Any:
-    """The value in JSON's types; `keep` gives an array its name in the file."""
+    """The value in JSON's types. `keep` stores an array and returns its name in the file."""
     if value is None or isinstance(value, str | bool | np.bool_):
         return bool(value) if isinstance(value, np.bool_) else value
     if isinstance(value, int | np.integer):

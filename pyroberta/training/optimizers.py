@@ -74,9 +74,9 @@ def _no_decay(name: str, value: None) -> None:
 
 
 class Optimizer(Checked):
-    """What every optimizer does: it clips, decays, and keeps slots, vectors laid out as the parameters are.
+    """The base class of optimizers. It clips and decays, and keeps slots: vectors in the parameters' layout.
 
-    A subclass names its slots and says how a range of the vector is updated.
+    A subclass names its slots and defines the update of a range of the vectors.
 
     Attributes:
         iterations: the updates done.
@@ -132,14 +132,14 @@ class Optimizer(Checked):
         decay: float,
         is_finite: Scalar,
     ) -> None:
-        """One update of a range of the vectors, in place, by a row of the table.
+        """One update of a range of the vectors, in place, by a row of the ops table.
 
         Args:
             rate: the learning rate.
             step: updates done before.
             params, grads, slots: (P,) each, of the same range.
-            scale: what the gradient is to be multiplied by.
-            decay: the share of each parameter that goes.
+            scale: the factor of the gradient.
+            decay: the share of each parameter that is subtracted.
             is_finite: see `update`.
         """
         raise NotImplementedError(f"{type(self).__name__} does not say how parameters are updated")
@@ -154,7 +154,7 @@ class Optimizer(Checked):
         return value
 
     def __copy__(self: Own) -> Own:
-        """A deep copy: two optimizers over the same slots would count their updates apart."""
+        """A deep copy: two optimizers over the same slots would each count their own updates alone."""
         return copy.deepcopy(self)
 
     @property
@@ -174,10 +174,10 @@ class Optimizer(Checked):
         return float(self._learning_rate(step) if callable(self._learning_rate) else self._learning_rate)
 
     def exclude_from_weight_decay(self, var_names: str | Iterable[str]) -> None:
-        """Names parameters that do not decay, in place of those that were excluded before.
+        """Sets the parameters that do not decay, instead of those that were excluded before.
 
         Args:
-            var_names: regular expressions, each sought anywhere in a name; none at all lets everything decay.
+            var_names: regular expressions, each searched for anywhere in a name. If empty, all parameters decay.
 
         Raises:
             ValueError: now or in `build`, for a pattern that no parameter's name matches.
@@ -190,7 +190,7 @@ class Optimizer(Checked):
             self._check_excluded(next(iter(self.slots.values())))
 
     def build(self, params: Arrays) -> None:
-        """Makes the slots, zeros laid out as `params` are, and starts counting anew."""
+        """Makes the slots, zeros in the layout of `params`, and sets the number of updates to 0."""
         self._check_excluded(params)
         self.slots = {name: params.zeros_like() for name in self.slot_names}
         self.iterations = 0
@@ -200,13 +200,13 @@ class Optimizer(Checked):
 
         Args:
             params: changed.
-            grads: laid out as `params`; `clipvalue` clips them in place, the other two ways leave them alone.
-            trainable: names of the parameters to update; everything of the others is left as it is.
-            ops: whose rows do it.
+            grads: in the layout of `params`. `clipvalue` clips them in place; the other two ways do not change them.
+            trainable: names of the parameters to update. The others and their slots do not change.
+            ops: the ops table.
 
         Raises:
             ValueError: where layouts or dtypes differ or a name is unknown.
-            FloatingPointError: where the gradient is not finite; nothing has changed then.
+            FloatingPointError: where the gradient is not finite. Nothing has changed then.
         """
         self._prepare(params)
         _check_alike(params, grads, trainable)
@@ -226,13 +226,13 @@ class Optimizer(Checked):
         ops: Ops,
         is_finite: Scalar = True,
     ) -> None:
-        """One update of parameters and slots that are given, in place; the optimizer's own stay as they are.
+        """One update of the given parameters and slots, in place. The optimizer's own slots do not change.
 
         Args:
             params, grads, trainable, ops: as for `apply`, and not checked.
-            slots: by `slot_names`, laid out as `params`.
+            slots: by `slot_names`, in the layout of `params`.
             step: updates done before.
-            is_finite: a scalar of the table's: whether the gradient is finite. Nothing changes where it isn't.
+            is_finite: a scalar of the ops table's: whether the gradient is finite. If not, nothing changes.
         """
         scales = self._clip(grads, trainable, ops)
         rate = self.rate_at(step)
@@ -242,7 +242,7 @@ class Optimizer(Checked):
             self._update_range(ops, rate, step, params.span(*span), grads.span(*span), parts, scale, decay, is_finite)
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps: `iterations`, and each slot by parameter name (live, not copies).
+        """The state: `iterations`, and each slot by parameter name (the arrays themselves, not copies).
 
         Raises:
             ValueError: before `build` or the first update.
@@ -252,13 +252,13 @@ class Optimizer(Checked):
         return {"iterations": self.iterations, **self.slots}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Takes over a state, copying it.
+        """Copies a state into the optimizer.
 
         Args:
             state: as from `state_dict`; a slot may be any mapping of names to arrays.
 
         Raises:
-            ValueError: before `build`, and for names or shapes that are not those of the parameters; nothing has
+            ValueError: before `build`, and for names or shapes that are not those of the parameters. Nothing has
                 changed then.
         """
         if not self.slots:
@@ -280,7 +280,7 @@ class Optimizer(Checked):
         self.iterations = int(state["iterations"])
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments, ready for JSON; `from_config` takes it back.
+        """The arguments, ready for JSON. `from_config` makes the optimizer of them.
 
         Raises:
             ValueError: where the learning rate is a function that cannot be written down.
@@ -299,11 +299,12 @@ class Optimizer(Checked):
         }
 
     def get_saved_config(self) -> dict[str, Any]:
-        """`get_config` for a file, which `restored` takes back: with the names that do not decay, not their patterns,
-        since looking for a pattern that comes from a file could take forever.
+        """`get_config` for a file, which `restored` reads. It has the names of the parameters that do not decay.
+
+        It does not have their patterns, since searching for a pattern that comes from a file could take forever.
 
         Raises:
-            ValueError: before `build` or the first update, and as `get_config`; for a class of a user's own.
+            ValueError: before `build` or the first update, and as `get_config`; for a user's own class.
         """
         if type(self) not in OPTIMIZERS.values():
             raise ValueError(
@@ -341,7 +342,7 @@ class Optimizer(Checked):
                 )
 
     def _clip(self, grads: Arrays, trainable: Collection[str], ops: Ops) -> dict[str, Scalar]:
-        """What each parameter's gradient is to be multiplied by; names that are not there by 1."""
+        """The factor of each parameter's gradient, by name; 1 for names that are missing."""
         if self.clipvalue is not None:
             for span in grads.spans(trainable):
                 ops.clip(grads.span(*span), self.clipvalue)
@@ -358,7 +359,7 @@ class Optimizer(Checked):
     def _groups(
         self, params: Arrays, trainable: Collection[str], scales: Mapping[str, Scalar]
     ) -> Iterator[tuple[Scalar, bool, tuple[int, int]]]:
-        """The ranges of the vector that are treated alike, with their scale and whether they decay."""
+        """The ranges of the vector with the same scale and decay, with these."""
         alike: dict[tuple[int, bool], list[str]] = {}
         for name in trainable:
             alike.setdefault((id(scales.get(name)), self._decays(name)), []).append(name)
@@ -373,9 +374,9 @@ class Adam(Optimizer):
     Args:
         learning_rate: a number, or a function from the number of updates done to a number; see `schedules`. (Keras's
             default is 1e-3; this one is what KerasHub compiles a masked LM with.)
-        beta_1: how much of the gradient's mean is kept at each update.
-        beta_2: how much of the squared gradient's mean is kept.
-        epsilon: beside the root of the uncorrected second moment.
+        beta_1: the share of the gradient's mean that is kept at each update.
+        beta_2: the share of the squared gradient's mean that is kept.
+        epsilon: added to the root of the uncorrected second moment.
         weight_decay: if set, w -= w · weight_decay · learning_rate before each step, on every parameter but those
             named to `exclude_from_weight_decay` (decoupled: Loshchilov and Hutter 2019, arXiv:1711.05101).
         clipnorm: if set, each parameter's gradient is scaled down to this L2 norm.
@@ -443,7 +444,7 @@ class Adam(Optimizer):
         ops.adam_step(params, grads, slots["m"], slots["v"], *steps, scale, decay, is_finite)
 
     def _uncorrected_epsilon(self, c_2: float) -> float:
-        """ε as it stands beside the uncorrected root."""
+        """The ε that is added to the uncorrected root."""
         return self.epsilon
 
 
@@ -482,16 +483,16 @@ class AdamW(Adam):
 
 
 class TorchAdam(Adam):
-    """Adam as `torch.optim.Adam` does it: ε stands beside the *corrected* root.
+    """Adam as in `torch.optim.Adam`: ε is added to the *corrected* root.
 
-    There is no `weight_decay`: torch's adds to the gradient (an L2 penalty that Adam then rescales), which is another
-    thing than decay; `TorchAdamW` decays.
+    There is no `weight_decay`: torch's is added to the gradient (an L2 penalty that Adam then rescales), and is no
+    decay; `TorchAdamW` decays.
 
     Args:
         learning_rate: as `Adam`'s, with torch's default.
         beta_1: as `Adam`'s.
         beta_2: as `Adam`'s.
-        epsilon: beside the root of the corrected second moment.
+        epsilon: added to the root of the corrected second moment.
         clipnorm: as `Adam`'s.
         clipvalue: as `Adam`'s.
         global_clipnorm: as `Adam`'s. (`torch.nn.utils.clip_grad_norm_` adds 1e-6 to the norm; this does not.)
@@ -520,17 +521,17 @@ class TorchAdam(Adam):
 
 
 class TorchAdamW(TorchAdam):
-    """Adam with decay as `torch.optim.AdamW` does it, in the two groups that transformers' Trainer makes.
+    """Adam with decay as in `torch.optim.AdamW`, in the two groups of transformers' Trainer.
 
-    Biases and layer norms do not decay; `exclude_from_weight_decay([])` lets everything decay, as torch does when it
-    is handed all parameters in one group.
+    Biases and layer norms do not decay. After `exclude_from_weight_decay([])` all parameters decay, as in torch with
+    all parameters in one group.
 
     Args:
         learning_rate: as `Adam`'s, with torch's default; transformers' Trainer has 5e-5.
         weight_decay: as `Adam`'s, with torch's default; transformers' Trainer has 0.
         beta_1: as `Adam`'s.
         beta_2: as `Adam`'s.
-        epsilon: beside the root of the corrected second moment.
+        epsilon: added to the root of the corrected second moment.
         clipnorm: as `Adam`'s.
         clipvalue: as `Adam`'s.
         global_clipnorm: as `Adam`'s; transformers' Trainer has 1.0.
@@ -563,7 +564,7 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {
 
 
 def get(optimizer: str | Optimizer) -> Optimizer:
-    """An optimizer by name, with its defaults; an optimizer object as it is.
+    """An optimizer by name, with its defaults. An optimizer object is returned as it is.
 
     Raises:
         ValueError: for an unknown name.
@@ -579,7 +580,7 @@ def get(optimizer: str | Optimizer) -> Optimizer:
 
 
 def from_config(config: Mapping[str, Any]) -> Optimizer:
-    """The optimizer that `get_config` described, without its state.
+    """The optimizer of a `get_config`, without its state.
 
     >>> from_config(Adam(schedules.Linear(1e-3, 100), clipnorm=1.0).get_config()).learning_rate
     0.001
@@ -590,7 +591,7 @@ def from_config(config: Mapping[str, Any]) -> Optimizer:
     if isinstance(arguments.get("learning_rate"), Mapping):
         arguments["learning_rate"] = schedules.from_config(arguments["learning_rate"])
     unknown = [name for name in arguments if name not in _arguments(kind)]
-    if unknown:  # a file says it, not a person: there is nothing to guess
+    if unknown:  # the name comes from a file, so there is no suggestion to make
         raise ValueError(f"{kind.__name__} has no argument {unknown[0]!r}")
     optimizer = kind(**arguments)
     optimizer.exclude_from_weight_decay(excluded)
@@ -606,8 +607,8 @@ def restored(config: Mapping[str, Any], state: Mapping[str, Any], params: Arrays
         params: of the model.
 
     Raises:
-        ValueError: where the config is of no optimizer here, or the state of other parameters, or where a moment isn't
-            finite in the parameters' dtype, or a second one below 0.
+        ValueError: where the optimizer is unknown, the state is of other parameters, or a moment isn't finite in the
+            parameters' dtype, or a second moment is below 0.
     """
     try:
         config = dict(config)
@@ -631,7 +632,7 @@ def restored(config: Mapping[str, Any], state: Mapping[str, Any], params: Arrays
 
 
 def _pattern_of(names: Any, params: Arrays) -> list[str]:
-    """What matches those parameters' names alone.
+    """A pattern that matches the given parameters' names alone.
 
     Raises:
         ValueError: where a name is no parameter's.

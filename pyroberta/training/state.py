@@ -1,4 +1,4 @@
-"""All that training needs to go on as if it had not been interrupted."""
+"""The state from which training goes on as if it had not been interrupted."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pyroberta.model.parameters import Arrays
 
 @dataclass
 class TrainState:
-    """What a training step changes, and where in the data and the epoch it stands.
+    """The arrays that a training step changes, and the position in the data and the epoch.
 
     The order of a pass over the examples follows from `seed` and `data_pass`, the tokens that are masked from these and
     the example's number, and dropout from `seed`, `step` and the sequence's number in the update. So `data_pass` and
-    `position` are all that is to be known of the data.
+    `position` are all that a state keeps of the data.
 
     Attributes:
         params: the model's parameters, LoRA's factors among them.

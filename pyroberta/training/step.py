@@ -1,4 +1,4 @@
-"""One update as a function of a state, one evaluation, and what to say when a number stops being finite."""
+"""One update as a function of a state, one evaluation, and the error for a number that is not finite."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from pyroberta.training.state import TrainState
 
 
 class NonFiniteError(FloatingPointError):
-    """A loss or a gradient became NaN or infinite; the parameters are those before the update."""
+    """A loss or a gradient is NaN or infinite. The parameters are those before the update."""
 
 
 class Collective(Protocol):
-    """How the ranks that make one update together agree.
+    """The communication of the ranks that make one update together.
 
     A rank has some sequences of the update, in one or several parts. Every rank calls these methods in the same order.
     """
@@ -57,7 +57,7 @@ class Alone:
         return rank_sums
 
     def ready(self, rank_sums: Arrays, start: int, stop: int) -> None:
-        """Nothing is left to do."""
+        """Does nothing: there are no other ranks."""
 
     def all_finite(self, is_finite: Scalar) -> Scalar:
         """The value itself."""
@@ -73,16 +73,16 @@ def _in_place(state: TrainState) -> AbstractContextManager[Arrays]:
 
 @dataclass(frozen=True)
 class Trained:
-    """A model and how it is trained: what stays the same from step to step.
+    """A model with its loss and optimizer: all that stays the same from step to step.
 
     Attributes:
-        ops: the table of ops; it tells the precision, too.
+        ops: the ops table, which has the precision.
         config: the shape of the encoder and the head.
-        loss, optimizer: the loss to be made small, and how.
+        loss, optimizer: the loss to be minimised, and the optimizer.
         trainable: names of the parameters that change.
-        sums: the vector of the gradients' sums; what it holds before a step doesn't matter.
+        sums: the vector of the gradients' sums. A step overwrites it.
         recompute: see `encoder_forward`.
-        prepared: kernels that stay the same, as the table prepared them.
+        prepared: the prepared kernels of parameters that do not change.
         changing: gives the parameters, to be changed within a `with` block.
     """
 
@@ -99,7 +99,7 @@ class Trained:
 
 @dataclass(frozen=True)
 class Result:
-    """What one batch gave, per target row; metrics are made of these."""
+    """The result of one batch at each target row, from which metrics are made."""
 
     losses: Array  # (M,)
     predicted: Array  # (M,) int
@@ -110,7 +110,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Backpropagated:
-    """What forward and backward of one update gave, still where the table keeps its arrays.
+    """The result of forward and backward of one update, in the ops table's arrays.
 
     Attributes:
         values: each part's losses (M,) and likeliest ids (M,).
@@ -170,13 +170,13 @@ def train_step(
     """One update of `state`, in place, from all the parts taken as one batch.
 
     Args:
-        model: what is trained, and how.
+        model: the model with its loss and optimizer.
         state: its parameters, slots, step and position change: all of them, or none where an error is raised.
         parts: batches whose `numbers` go on from one to the next, over all ranks.
         collective: the other ranks.
 
     Returns:
-        What each part gave, on the host.
+        Each part's result, on the host.
 
     Raises:
         NonFiniteError: naming the step and the first op that gave a number that is not finite.
@@ -207,7 +207,7 @@ def evaluate_step(
 
 
 def _dlosses(ops: Ops, batch: Batch, denominator: float, like: Arrays) -> Any:
-    """The gradient of the reduced loss by each row's: (M,), an array of the table's."""
+    """The gradient of the reduced loss by the loss of each target row: (M,), an array of the ops table's."""
     dlosses = batch.weights / denominator if denominator else np.zeros_like(batch.weights)
     return ops.from_host(dlosses.astype(like.dtype))
 

@@ -37,7 +37,7 @@ _TRAINED: weakref.WeakKeyDictionary[optimizers.Optimizer, weakref.ref[Trainer]] 
 
 
 class Parameters(Protocol):
-    """What the trainer needs of a backbone."""
+    """The part of a backbone that the trainer uses."""
 
     config: RobertaConfig
     ops: Ops
@@ -57,7 +57,7 @@ class Parameters(Protocol):
 
 
 class Feed:
-    """Where the updates of a `fit` come from.
+    """The source of the updates of one `fit`.
 
     Args:
         examples: to draw from.
@@ -75,7 +75,7 @@ class Feed:
         self._drawn = batch_size, parts, shuffle
 
     def groups(self, state: TrainState) -> Iterator[list[Batch]]:
-        """The batches of one update after the other, from where the state stands; one pass, or without end."""
+        """Yields the batches of each update, from the state's position on: those of one pass, or without end."""
         batch_size, parts, shuffle = self._drawn
         place = state.seed, shuffle, state.data_pass, state.position
         if self.goes_on:
@@ -84,16 +84,16 @@ class Feed:
         return grouped(self.examples.batches(batch_size, seed, data_pass, shuffle, position), parts)
 
     def turn(self, state: TrainState) -> None:
-        """Goes on to the next pass where one has come to its end."""
+        """Begins the next pass where the state is at the end of one."""
         count = self.examples.num_examples
         if count is not None and state.position >= count:  # it may be beyond where there were more examples before
             state.data_pass, state.position = state.data_pass + 1, 0
 
     def begin(self, state: TrainState, epoch: int) -> None:
-        """Puts a state that does not go on with an interrupted `fit` where the epoch of that number begins.
+        """Sets the state's position in the data for a `fit` that begins with the given epoch.
 
-        With `steps`, a later epoch begins in the midst of a pass: where the one before it ended. Each other epoch
-        begins a pass that was not made before.
+        It is not called where a `fit` goes on with an interrupted one. With `steps`, a later epoch begins where the
+        one before it ended, which may be in the middle of a pass. Any other epoch begins a new pass.
         """
         batch_size, parts, _ = self._drawn
         steps_of_pass = _ceil(num_batches(self.examples, batch_size), parts)
@@ -109,9 +109,9 @@ class Feed:
 
 
 class Trainer(Checked):
-    """What a task does with data: `compile`, `fit`, `evaluate`, `predict`, and the same on one batch.
+    """The methods of a task that train, evaluate and predict, on all data and on one batch.
 
-    A task says which inputs it reads, what its default loss is, and what its logits are.
+    A task defines the inputs that it reads, its default loss and its logits.
     """
 
     backbone: Parameters
@@ -146,11 +146,11 @@ class Trainer(Checked):
 
     @abstractmethod
     def _default_loss(self) -> losses.SparseCategoricalCrossentropy:
-        """What `loss="auto"` stands for."""
+        """The loss that `"auto"` stands for."""
 
     @abstractmethod
     def _reader(self, long_texts: str | None = None, *, is_prediction: bool = False, argument: str = "") -> InputReader:
-        """The reader of what `fit`, `evaluate` or, with `is_prediction`, `predict` is given."""
+        """The reader of the inputs of `fit` and `evaluate` or, with `is_prediction`, of `predict`."""
 
     @abstractmethod
     def _trainable_names(self) -> list[str]:
@@ -162,7 +162,7 @@ class Trainer(Checked):
 
     @abstractmethod
     def _joined(self, outputs: Sequence[Array], is_text: bool) -> Array:
-        """What `predict` returns of the logits of all batches; whether all of them were texts."""
+        """The result of `predict` from the logits of each batch. `is_text`: whether all inputs were texts."""
 
     @hinting(**dict.fromkeys(("lr", "learning_rate", "weight_decay"), OF_THE_OPTIMIZER))
     def compile(
@@ -175,19 +175,19 @@ class Trainer(Checked):
         jit_compile: bool | str = "auto",
         recompute: bool = False,
     ) -> None:
-        """Chooses how to train; the optimizer starts anew.
+        """Sets optimizer, loss and metrics. The optimizer starts anew.
 
         Args:
             optimizer: `"auto"` is `Adam(5e-5)`, Keras's form, as in KerasHub.
             loss: `"auto"` is the mean over the masked tokens, or over a classifier's texts (weights or not, as in
                 Keras); see `losses.SparseCategoricalCrossentropy`.
-            metrics: of a classifier: names or `metrics` objects, which leave weights out, as Keras's do. A masked LM
+            metrics: names or `metrics` objects of a classifier, which leave weights out, as Keras's do. A masked LM
                 refuses them, since they would count mask slots that are not used.
-            weighted_metrics: beside the loss, names or `metrics` objects. `"auto"` is accuracy and, of a masked LM,
-                perplexity; nothing where there are `metrics`.
+            weighted_metrics: names or `metrics` objects beside the loss. `"auto"` is accuracy and, for a masked LM,
+                perplexity, or none if `metrics` are given.
             jit_compile: accepted so that KerasHub's examples run; there is nothing to compile.
-            recompute: keep only each layer's input for backward and run the layer again there (gradient checkpointing):
-                much less memory, a quarter to a third more time, the same result.
+            recompute: keep only each layer's input for backward, and run the layer again there: gradient checkpointing.
+                It takes much less memory and a quarter to a third more time, and gives the same result.
 
         Raises:
             ValueError: for a loss on probabilities, since the model gives logits, or without a reduction; for a masked
@@ -247,11 +247,10 @@ class Trainer(Checked):
                 open text file, or the path of one with one text a line); encoded sequences (arrays of token ids); a
                 dict of `token_ids` (B, S), `padding_mask` (B, S) and, for a masked LM, `mask_positions` (B, K); or an
                 iterable of batches of the above, `(x, y, sample_weight)` or shorter.
-            y: of a classifier (B,) whole numbers, the class of each. Of a masked LM (B, K) original ids, beside a dict
-                of features; texts make their own.
+            y: for a classifier (B,) whole numbers, the class of each text. For a masked LM (B, K) original ids beside a
+                dict of features; texts make their own labels.
             sample_weight: (B,), or (B, K) beside a masked LM's features.
-            batch_size: sequences a step, 32 unless given. For an iterable of batches each has as many as its batch has
-                texts.
+            batch_size: sequences in a step, 32 by default. A batch of an iterable of batches has its own size.
             epochs: number of the last epoch.
             validation_data: x, (x, y) or (x, y, sample_weight), evaluated after every epoch.
             validation_split: instead, the last part of x, in [0, 1) of its texts; taken before shuffling. Keras lets
@@ -259,16 +258,16 @@ class Trainer(Checked):
             shuffle: draw the examples in a new order every epoch; an iterable of batches keeps its own.
             callbacks: their methods are called at every step and epoch.
             initial_epoch: number of the first epoch, when going on with an earlier run.
-            steps_per_epoch: updates an epoch. The next epoch goes on where this one left off. Held examples that are
-                used up begin again in a new order, if need be within an epoch (where Keras ends the epoch early). An
-                iterable without a length is then read as it goes, instead of being collected and shuffled.
-            validation_batch_size, validation_steps: for the evaluation; `batch_size` and all, unless given. Of an
-                iterable of texts without a length no more is read than `validation_steps` asks.
+            steps_per_epoch: updates in an epoch. The next epoch goes on where this one ended. Held examples that are
+                used up begin again in a new order, if need be within an epoch (Keras ends the epoch early). An
+                iterable without a length is read as it goes, instead of being collected and shuffled.
+            validation_batch_size, validation_steps: for the evaluation; by default `batch_size`, and all examples. No
+                more than `validation_steps` batches are read of an iterable of texts without a length.
             gradient_accumulation_steps: batches whose gradients make one update: that of one large batch, to rounding.
-            long_texts: what becomes of texts with more tokens than the preprocessor's `sequence_length`, those of
-                `validation_data` too. `"split"`: a text becomes windows of so many tokens, special ones counted, which
-                do not overlap; each has the text's weight, and counts as a sequence in a step. `"cut"`: the rest is not
-                read. `"refuse"`: an error. None is `"split"` for a masked LM's texts and `"cut"` for pairs and for a
+            long_texts: the treatment of texts with more tokens than the preprocessor's `sequence_length`, those of
+                `validation_data` too. `"split"` cuts a text into windows of so many tokens, special ones counted, which
+                do not overlap; each has the text's weight, and counts as a sequence in a step. `"cut"` drops the rest.
+                `"refuse"` raises an error. None is `"split"` for a masked LM's texts and `"cut"` for pairs and for a
                 classifier, which can't be split. Features and encoded sequences are never changed: too long ones are
                 refused.
             verbose: 0 silent, 1 a bar, 2 a line an epoch; `"auto"` is 1.
@@ -281,7 +280,7 @@ class Trainer(Checked):
                 they came.
 
         Raises:
-            ValueError, TypeError: for input that does not fit, saying what does.
+            ValueError, TypeError: for input that does not fit; the message says what fits.
             NonFiniteError: at the first loss that is NaN or infinite, naming the step and the op; the parameters are
                 those before that step.
         """
@@ -381,7 +380,7 @@ class Trainer(Checked):
         verbose: int | str = "auto",
         return_dict: bool = False,
     ) -> Any:
-        """Loss and metrics without dropout; the same every time, since texts are masked from a fixed seed.
+        """The loss and the metrics, without dropout. They are the same every time, since masking has a fixed seed.
 
         Args: as for `fit`; `steps` stops after so many batches.
 
@@ -474,8 +473,8 @@ class Trainer(Checked):
             verbose: as for `fit`.
 
         Returns:
-            Of a classifier (B, num_classes). Of a masked LM (B, K, V): for texts K is the largest number of masks in
-            one; a text with fewer has zeros at the end.
+            (B, num_classes) for a classifier; (B, K, V) for a masked LM. For texts K is the largest number of masks in
+            a text; a text with fewer has zeros at the end.
 
         Raises:
             ValueError: where x is empty, a text is refused for its length, or no text of a masked LM holds `<mask>`.
@@ -520,10 +519,10 @@ class Trainer(Checked):
         return self.predict(x, batch_size=2**31, long_texts=long_texts, verbose=0)
 
     def train_state(self) -> TrainState:
-        """All that training needs to go on from here; see `training.checkpoint`, which writes it.
+        """The state from which training can go on; `training.checkpoint` writes it to a file.
 
-        Within a callback of `fit` it tells where in the epoch and in the data that is, and what the callbacks keep. Its
-        arrays are the model's and the optimizer's own: they change with the next update.
+        Within a callback of `fit` it holds the position in the epoch and in the data, and the callbacks' states. Its
+        arrays are those of the model and the optimizer: they change with the next update.
 
         Raises:
             ValueError: before the first update.
@@ -539,16 +538,16 @@ class Trainer(Checked):
         return state
 
     def load_train_state(self, state: TrainState) -> None:
-        """Takes a state over, copying it: the next `fit` goes on from there.
+        """Copies a state into the model, from which the next `fit` goes on.
 
-        The model is to be compiled with an optimizer and a loss of the same kind before, and that `fit` to be given the
-        same data, batch size and callbacks. It begins with the epoch that the state tells, in its midst if need be.
+        The model must be compiled with an optimizer and a loss of the same kind before, and that `fit` must be given
+        the same data, batch size and callbacks. It begins at the state's epoch, within it if need be.
 
         Args:
             state: of a model of the same shape.
 
         Raises:
-            ValueError: for parameters or slots of other names or shapes; nothing has changed then.
+            ValueError: for parameters or slots of other names or shapes. The model is then unchanged.
         """
         backbone = self.backbone
         if state.params.layout != backbone.params.layout:
@@ -580,10 +579,10 @@ class Trainer(Checked):
         self._goes_on = True
 
     def _take_optimizer_state(self, stored: OptimizerState) -> None:
-        """Goes on from what a preset keeps: the optimizer, and the place in the data.
+        """Takes over the optimizer and the position in the data that a preset keeps.
 
         Raises:
-            ValueError: where it is of no optimizer here, or of other parameters.
+            ValueError: where the optimizer is unknown, or the state is of other parameters.
         """
         self.optimizer = optimizers.restored(
             stored.optimizer, {"iterations": stored.iterations, **stored.slots}, self.backbone.params
@@ -591,14 +590,14 @@ class Trainer(Checked):
         self._state.data_pass, self._state.position = stored.data_pass, stored.position
 
     def _current_state(self) -> TrainState:
-        """The state, with what users may have set since on the model and the optimizer."""
+        """The state, updated with the attributes that users may have set on the model and the optimizer."""
         state = self._state
         state.params, state.slots = self.backbone.params, self.optimizer.slots
         state.seed, state.step = self.seed, self.optimizer.iterations
         return state
 
     def _begin(self, feed: Feed, initial_epoch: int) -> measures.Running:
-        """Puts the state where `fit` begins; returns the metrics of that epoch so far."""
+        """Sets the state to the beginning of `fit`; returns the metrics of its epoch so far."""
         state, running = self._current_state(), self._running()
         if self._goes_on:
             self._goes_on = False
@@ -620,7 +619,7 @@ class Trainer(Checked):
     def _train_epoch(
         self, feed: Feed, groups: Iterator[list[Batch]], running: measures.Running, callbacks: CallbackList
     ) -> dict[str, float]:
-        """The steps of the state's epoch that are left; returns its metrics."""
+        """Makes the remaining steps of the state's epoch; returns its metrics."""
         state = self._state
         begun = state.step - state.epoch_step
         steps, weighted = begun, int(begun > 0)  # what was done before the interruption is taken to have had weights
@@ -650,7 +649,7 @@ class Trainer(Checked):
         return running.values() if steps else {}
 
     def _check_epoch(self, feed: Feed, steps: int, weighted: int) -> None:
-        """There was something to learn from, and as much as was asked for."""
+        """Checks that the epoch had all its steps, and a weight above 0."""
         if steps < (feed.steps or 1):
             raise ValueError(
                 f"the examples ran out after {steps} steps of epoch {self._state.epoch + 1}"
@@ -661,11 +660,11 @@ class Trainer(Checked):
             raise ValueError(self.zero_weights_message)
 
     def _running(self) -> measures.Running:
-        """Metrics of one call: others, in other threads or in callbacks, have theirs."""
+        """Metrics of one call. Calls in other threads or in callbacks have their own."""
         return measures.Running(self._metrics, self._unweighted)
 
     def _update(self, parts: Sequence[Batch], running: measures.Running) -> None:
-        """One update from all the parts taken as one batch, and its metrics."""
+        """Makes one update from all the parts taken as one batch, and adds its metrics to `running`."""
         backbone, optimizer = self.backbone, self.optimizer
         self._need_trainable()  # a callback may have frozen all there is
         self._claim_optimizer()
@@ -762,7 +761,7 @@ def _measure(running: measures.Running, result: Result) -> None:
 
 
 def _parts_of(validation_data: Any) -> tuple[Any, Any, Any]:
-    """Its x, y and sample_weight."""
+    """The x, y and sample_weight of `validation_data`."""
     given = validation_data if isinstance(validation_data, tuple) else (validation_data,)
     if not 1 <= len(given) <= 3:
         raise ValueError(f"validation_data should be x, (x, y) or (x, y, sample_weight); got a tuple of {len(given)}")
@@ -771,12 +770,12 @@ def _parts_of(validation_data: Any) -> tuple[Any, Any, Any]:
 
 
 def _ceil(count: int | None, size: int) -> int | None:
-    """How many groups of `size` make up `count`."""
+    """The number of groups of `size` that hold `count` items."""
     return None if count is None else -(-count // size)
 
 
 def _check_loss(loss: losses.SparseCategoricalCrossentropy) -> None:
-    """That a model can be trained on it."""
+    """Checks that a model can be trained on it."""
     if not loss.from_logits:
         raise ValueError("the model gives logits: use SparseCategoricalCrossentropy(from_logits=True)")
     if loss.ignore_class is not None:
@@ -785,7 +784,7 @@ def _check_loss(loss: losses.SparseCategoricalCrossentropy) -> None:
 
 
 def _fraction(value: float, count: int) -> float:
-    """A `validation_split` that leaves something on both sides."""
+    """`validation_split`, if it leaves texts on both sides."""
     if not isinstance(value, int | float | np.number):
         raise ValueError(f"validation_split should be a number from 0 to 1, the share of the texts; got {value!r}")
     if not 0.0 < value < 1.0 or not 0 < int(count * (1.0 - value)) < count:
@@ -794,5 +793,5 @@ def _fraction(value: float, count: int) -> float:
 
 
 def _as_keras(values: dict[str, float]) -> float | list[float]:
-    """Keras's return value: a number where there is the loss alone, else a list."""
+    """Keras's return value: a number if there is the loss alone, else a list."""
     return list(values.values()) if len(values) > 1 else next(iter(values.values()))
