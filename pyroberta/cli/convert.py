@@ -1,4 +1,4 @@
-"""`pyroberta convert`: a preset written in another format or dtype."""
+"""`pyroberta convert`: writes a preset in another format or dtype."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`pyroberta doctor`: what is there: versions, backends, presets, and the packages of each extra."""
+"""`pyroberta doctor`: shows versions, backends, presets, and the packages of each extra."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PURPOSES = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command has no arguments of its own."""
+    """Adds no arguments: the command has none."""
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -72,9 +72,9 @@ def report() -> dict[str, dict[str, str]]:
 
 
 def extras() -> dict[str, list[str]]:
-    """Extra -> the packages that it asks for, those of the extras within it too; as the installed package says.
+    """Extra -> the packages that it needs, those of extras within it too, by the installed package's metadata.
 
-    Nothing where pyroberta runs without being installed.
+    Empty if pyroberta is not installed.
 
     >>> extras()["keras"]
     ['h5py']

@@ -1,4 +1,4 @@
-"""Options that several commands share, what is done with their values, and the types of numbers."""
+"""Options that several commands share, the use of their values, and the types of numbers."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def add_long_texts(parser: argparse.ArgumentParser, default: str, choices: Seque
 
 
 def as_typed(message: str) -> str:
-    """An error's message, with options as they are typed here in the place of Python's arguments.
+    """An error's message, with the command's options in the place of Python's arguments.
 
     >>> as_typed("give long_texts='split'")
     'give --long-texts split'
@@ -81,7 +81,7 @@ def add_overwrite(parser: argparse.ArgumentParser, kind: str, where: str = "DIR"
 
 
 def check_free(arguments: argparse.Namespace, place: str, marks: Sequence[str] = ("config.json",)) -> None:
-    """Checks that nothing is replaced unasked, told before the work begins.
+    """Checks, before the work begins, that nothing is replaced without `--overwrite`.
 
     Raises:
         FileExistsError: where `place` holds one of the files `marks`, unless `--overwrite` is given.

@@ -1,4 +1,4 @@
-"""What commands read and print: texts from files and standard input, results on standard output."""
+"""Input and output of commands: texts from files and standard input, results on standard output."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def show_warning(message: Warning | str, *where: Any, **keywords: Any) -> None:
 
 
 class Output:
-    """Standard output, whose errors say that they are its own: a full disk, say."""
+    """Standard output, whose errors, such as a full disk, name it."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream

@@ -1,8 +1,8 @@
-"""The fairseq checkpoint: a directory with model.pt, dict.txt and, where they aren't GPT-2's own, the merges.
+"""The fairseq checkpoint: a directory with model.pt, dict.txt and, unless they are GPT-2's, the merges.
 
 The checkpoint may be called checkpoint_best.pt or checkpoint_last.pt too; the first of the three is read.
 
-What differs from the parameters here:
+It differs from the parameters here in:
 
 - names, by the table `NAMES`; kernels lie (out, in) there and (in, out) here;
 - older checkpoints say `decoder` for `encoder` and `emb_layer_norm` for `layernorm_embedding`, and have queries, keys
@@ -10,7 +10,7 @@ What differs from the parameters here:
 - the position embedding there has `pad_id + 1` rows in front that no token uses;
 - `lm_head.weight` is the token embedding once more, unless `untie_weights_roberta`.
 
-Dropout after the activation and of whole layers, which change training alone, isn't taken over; that is warned of.
+Dropout after the activation and of whole layers, which change training alone, isn't taken over, with a warning.
 
 Source: fairseq's models/roberta/model.py and modules/transformer_sentence_encoder.py, versions 0.8 to 0.12.
 """
@@ -45,7 +45,7 @@ from pyroberta.presets.renaming import renamed, stored_shapes, take_over, withou
 if TYPE_CHECKING:
     from pyroberta.text.tokenizer import Tokenizer
 
-MERGES = ("vocab.bpe", "merges.txt")  # the first that is there
+MERGES = ("vocab.bpe", "merges.txt")  # the first that exists
 NUMBERS = "encoder.json"  # GPT-2's; they follow from the merges where it is missing
 FILES = FileNames(others=(DICTIONARY, *MERGES, NUMBERS))  # and the first of CHECKPOINTS, which holds all else
 
@@ -104,9 +104,9 @@ OTHERS = re.compile(
     r"hubert|linformer)(_.*)?"
 )
 SIZES = ("encoder_layers", "encoder_attention_heads", "encoder_embed_dim", "encoder_ffn_embed_dim")
-# What changes training alone and isn't taken over where it isn't 0.
+# Rates that change training alone, and aren't taken over, with a warning unless they are 0.
 LEFT_OUT = ("activation_dropout", "relu_dropout", "encoder_layerdrop", "quant_noise_pq", "quant_noise_scalar")
-ROOTS = ("encoder", "decoder", "classification_heads")  # with which the tensors' names begin
+ROOTS = ("encoder", "decoder", "classification_heads")  # the beginning of the tensors' names
 
 
 def renaming(config: RobertaConfig) -> dict[str, tuple[str, bool]]:
@@ -120,7 +120,7 @@ def renaming(config: RobertaConfig) -> dict[str, tuple[str, bool]]:
     return renamed((name for name in shapes(config) if is_backbone(name) or name in names), {**NAMES, **names})
 
 
-# --- what model.pt says -----------------------------------------------------------------------------------------------
+# --- the config -------------------------------------------------------------------------------------------------------
 
 
 def read_config(directory: Directory) -> RobertaConfig:
@@ -147,7 +147,7 @@ def read_config(directory: Directory) -> RobertaConfig:
 
 
 def _read(directory: Directory) -> tuple[Path, Mapping[str, Any]]:
-    from pyroberta.formats import torch_io  # here, as few have need of it, and it takes a while to import
+    from pyroberta.formats import torch_io  # here, since few need it and its import takes long
 
     name = fairseq_checkpoint(directory) or CHECKPOINTS[0]
     file, checkpoint = directory / name, directory.once(torch_io.read, name)
@@ -190,7 +190,7 @@ def _arguments(file: Path, checkpoint: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _part(file: Path, parts: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    """The arguments of that key; none where it isn't there."""
+    """The arguments of that key; none if it is missing."""
     part = parts.get(key)
     if part is not None and not isinstance(part, Mapping):
         raise ValueError(f"{file}: {key} should be a dict or a Namespace, it is a {type(part).__name__}")
@@ -218,7 +218,7 @@ def _tensors(file: Path, checkpoint: Mapping[str, Any]) -> dict[str, Stored]:
 
 
 def _thirds(name: str, tensor: Stored) -> list[tuple[str, Stored]]:
-    """The tensor by its name; of an `in_proj`, the rows of queries, of keys and of values, each by its own."""
+    """The tensor by its name; an `in_proj` gives three, the rows of queries, keys and values."""
     if ".in_proj_" not in name:
         return [(name, tensor)]
     if not tensor.shape or tensor.shape[0] % 3:
@@ -235,11 +235,11 @@ def read_params(directory: Directory, config: RobertaConfig, dtype: DTypeLike = 
 
     Args:
         directory: with a model.pt of any version of torch and fairseq.
-        config: what `read_config` said of it.
+        config: the result of `read_config`, perhaps with another head or other rates.
         dtype: of the result, float32 or float64.
-        seed: of a head that is fresh.
+        seed: of a fresh head.
 
-    The masked LM's head alone is read: one for classes is fresh.
+    Only the masked LM's head is read; a classifier's is fresh.
 
     Warns:
         UserWarning: where the file has no masked-LM head (`lm_head.*`); it is then freshly initialised.
@@ -275,17 +275,17 @@ def read_params(directory: Directory, config: RobertaConfig, dtype: DTypeLike = 
 
 
 def read_preprocessor(directory: Directory) -> dict[str, Any]:
-    """Nothing: a checkpoint has no settings that are the preprocessor's."""
+    """No settings: a checkpoint has none of the preprocessor."""
     return {}
 
 
 def read_labels(directory: Directory) -> None:
-    """Nothing: a checkpoint has no names for classes."""
+    """None: a checkpoint has no names of classes."""
     return
 
 
 def read_state(directory: Directory, config: RobertaConfig) -> NoReturn:
-    """Nothing: what fairseq keeps of its optimizer isn't read.
+    """Raises an error: the state of fairseq's optimizer isn't read.
 
     Raises:
         ValueError: always.
@@ -296,9 +296,9 @@ def read_state(directory: Directory, config: RobertaConfig) -> NoReturn:
 
 
 def read_tokenizer(directory: Directory, config: RobertaConfig) -> Tokenizer:
-    """The tokenizer in `directory`: dict.txt, with vocab.bpe or merges.txt and encoder.json where they are there.
+    """The tokenizer in `directory`: dict.txt, and vocab.bpe or merges.txt, and encoder.json, if they exist.
 
-    Where dict.txt has numbers and there are no merges, the numbers are GPT-2's, whose merges the package has.
+    If dict.txt has numbers and there are no merges, the numbers are GPT-2's, whose merges the package has.
 
     Raises:
         FileNotFoundError: where there is no dict.txt, or no merges for it.

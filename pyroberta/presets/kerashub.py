@@ -1,16 +1,16 @@
-"""The KerasHub preset: a directory of JSON, HDF5 and the tokenizer's files, as `save_to_preset` of KerasHub writes it.
+"""The KerasHub preset: a directory of JSON, HDF5 and the tokenizer's files, as KerasHub's `save_to_preset` writes it.
 
     config.json               the backbone's hyperparameters
-    model.weights.h5          its weights; or model.weights.json, which tells in which shards they are
-    task.json                 that there is a head, and what for
+    model.weights.h5          its weights; or model.weights.json, the index of their shards
+    task.json                 the task of the head
     task.weights.h5           its weights
-    tokenizer.json            how text is cut; assets/tokenizer/{vocabulary.json, merges.txt}: the vocabulary
-    preprocessor.json         how texts are truncated and masked
+    tokenizer.json            settings of the tokenizer; its vocabulary: assets/tokenizer/{vocabulary.json, merges.txt}
+    preprocessor.json         settings of truncation and masking
 
-What differs from the parameters here: names, by the table `NAMES`; and the kernels of attention have an axis for the
-heads, (C, H, D) and (H, D, C), which is the same numbers in the same order.
+It differs from the parameters here in the names, by the table `NAMES`, and in an axis for the heads in attention's
+kernels, (C, H, D) and (H, D, C), with the same numbers in the same order.
 
-What KerasHub has no place for stands in the same JSON files under the key `pyroberta`, which it does not look at.
+Settings that KerasHub lacks stand in the same JSON files under the key `pyroberta`, which KerasHub does not read.
 
 This file reads; kerashub_writer.py writes.
 
@@ -98,7 +98,7 @@ SETTINGS = (
 
 
 def renaming(config: RobertaConfig) -> dict[str, tuple[str, Shape]]:
-    """Every parameter's path in the files and the shape that it has there, as far as KerasHub has a place for it.
+    """Every parameter's path in the files and its shape there. Parameters that KerasHub lacks are left out.
 
     >>> config = RobertaConfig(vocabulary_size=10, num_layers=2, num_heads=2, hidden_dim=4, intermediate_dim=8)
     >>> renaming(config)["layers.1.attention.key.kernel"]
@@ -123,7 +123,7 @@ def renaming(config: RobertaConfig) -> dict[str, tuple[str, Shape]]:
 
 
 def reshaped(name: str, array: NDArray[Any], shape: Shape) -> NDArray[Any]:
-    """A parameter, or what is laid out like one, in the shape that it has in the file; or the other way round."""
+    """An array of a parameter's shape in its shape in the file, or the reverse."""
     return array.T if name == "head.table" else array.reshape(shape)
 
 
@@ -169,7 +169,7 @@ def _class_name(file: Path, values: Mapping[str, Any]) -> str:
     """The class of a serialized object, without its package.
 
     Raises:
-        ValueError: where it names none, so that the file may be anything.
+        ValueError: where it names none.
     """
     name = values.get("registered_name")
     if not isinstance(name, str):
@@ -179,7 +179,7 @@ def _class_name(file: Path, values: Mapping[str, Any]) -> str:
 
 
 def _task(directory: Directory) -> tuple[str, Mapping[str, Any]]:
-    """The class that task.json names, and its config; a masked LM where there is no such file."""
+    """The class that task.json names, and its config; a masked LM's if there is no such file."""
     file = directory / TASK
     if not exists(file):
         return MASKED_LM.keras_classes[0], {}
@@ -197,7 +197,7 @@ def _config(file: Path, values: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _head(directory: Directory, hidden_dim: int) -> dict[str, Any]:
-    """The fields of the head; a masked LM's where task.json is of another task."""
+    """The fields of the head; a masked LM's if task.json is of another task."""
     file, (name, values) = directory / TASK, _task(directory)
     head = next((head for head, files in HEAD_FILES.items() if name in files.keras_classes), "masked_lm")
     if not has_classes(HEADS[head]):
@@ -225,7 +225,7 @@ def _head(directory: Directory, hidden_dim: int) -> dict[str, Any]:
 
 
 def read_labels(directory: Directory) -> list[str] | None:
-    """The names of a classifier's classes, where `kerashub_writer` left them: the format itself has none."""
+    """The names of a classifier's classes, if `kerashub_writer` wrote them; the format itself has none."""
     file = directory / TASK
     labels = read_extras(directory, TASK).get("labels") if exists(file) else None
     if labels is not None and not (isinstance(labels, list) and all(isinstance(name, str) for name in labels)):
@@ -245,7 +245,7 @@ def _object(directory: Directory, name: str, class_name: str) -> Mapping[str, An
 
 
 def read_preprocessor(directory: Directory) -> dict[str, Any]:
-    """The settings of preprocessor.json; empty where there is none, or one of another kind.
+    """The settings of preprocessor.json; empty if there is none, or one of another kind.
 
     Warns:
         UserWarning: for one of another kind.
@@ -268,7 +268,7 @@ def read_preprocessor(directory: Directory) -> dict[str, Any]:
 
 
 def read_extras(directory: Directory, name: str) -> dict[str, Any]:
-    """What `kerashub_writer` left in a JSON file for pyroberta alone; empty where it didn't write it.
+    """The settings for pyroberta alone that `kerashub_writer` wrote into a JSON file; empty if there are none.
 
     Raises:
         ValueError: where it isn't an object.
@@ -280,7 +280,7 @@ def read_extras(directory: Directory, name: str) -> dict[str, Any]:
 
 
 def has_tokenizer(directory: Directory) -> bool:
-    """Whether the vocabulary is there."""
+    """Whether there is a vocabulary."""
     return all(exists(directory / f"{ASSETS}/{name}") for name in ("vocabulary.json", "merges.txt"))
 
 
@@ -321,11 +321,10 @@ def read_tokenizer(directory: Directory, config: RobertaConfig) -> Tokenizer:
 
 
 def read_params(directory: Directory, config: RobertaConfig, dtype: DTypeLike = np.float32, seed: int = 0) -> Arrays:
-    """The parameters in `directory`: of the backbone from model.weights.h5 or its shards, of the head from
-    task.weights.h5.
+    """The parameters in `directory`: the backbone's of model.weights.h5 or its shards, the head's of task.weights.h5.
 
-    The head is the one that `config` names, whatever the directory's own is: another one is left out, and a fresh one
-    is drawn from `seed`.
+    The head is the one that `config` names. Another head of the directory is left out, and a fresh one is drawn from
+    `seed`.
 
     Warns:
         UserWarning: where there is no such head; it is then freshly initialised. Nothing is said where that is what was
@@ -376,7 +375,7 @@ def _read_backbone(directory: Directory, wanted: Mapping[str, Shape]) -> dict[st
 
 
 def _read_head(directory: Directory, config: RobertaConfig, wanted: Mapping[str, Shape]) -> dict[str, Stored]:
-    """The head's tensors; empty where there is none."""
+    """The head's tensors; empty if there are none."""
     file, files = directory / HEAD, HEAD_FILES[config.head]
     if not exists(file) or _task(directory)[0] not in files.keras_classes:
         return {}
@@ -392,13 +391,13 @@ def _layer(path: str) -> str:
 def read_state(directory: Directory, config: RobertaConfig) -> OptimizerState:
     """The state of Keras's Adam in task.weights.h5: iterations, learning rate, then m and v of each variable.
 
-    KerasHub's presets don't say which optimizer it is of. Where `kerashub_writer` didn't either, it is Adam with
-    Keras's defaults and the rate that is stored. Where only the head was trained, the encoder's moments are zeros.
+    KerasHub's presets don't name the optimizer. If `kerashub_writer` didn't either, it is Adam with Keras's defaults
+    and the stored rate. If only the head was trained, the encoder's moments are zeros.
 
     Raises:
         ImportError: where h5py isn't installed.
         FileNotFoundError: where there is no state, or one without moments.
-        ValueError: where it is another model's, or that of an optimizer which keeps something else.
+        ValueError: where it is another model's, or another optimizer's.
 
     Warns:
         UserWarning: where the optimizer's settings aren't known.
@@ -411,7 +410,7 @@ def read_state(directory: Directory, config: RobertaConfig) -> OptimizerState:
     trained = in_keras_order(config)
     if len(found) < len(trained):
         trained = [name for name in trained if not is_backbone(name)]
-    scalars = len(found) - 2 * len(trained)  # without a rate where it follows a schedule
+    scalars = len(found) - 2 * len(trained)  # there is no rate if it follows a schedule
     if scalars not in (1, 2):
         raise ValueError(
             f"{file}: the optimizer keeps {len(found)} arrays, and not a learning rate and two moments of each "
@@ -452,7 +451,7 @@ def read_state(directory: Directory, config: RobertaConfig) -> OptimizerState:
 
 
 def _look_at_variables(file: Path) -> list[Stored]:
-    """The optimizer's, in their order; of packed ones the shapes alone."""
+    """The optimizer's variables in their order; of packed ones the shapes alone."""
     prefix = "optimizer/vars/"
     variables = {path: tensor for path, tensor in hdf5.read(file, {}).items() if path.startswith(prefix)}
     try:

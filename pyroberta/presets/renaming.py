@@ -1,4 +1,4 @@
-"""PyTorch's way of laying a RoBERTa out, of which Hugging Face and fairseq differ in the names alone.
+"""PyTorch's layout of a RoBERTa. Hugging Face's and fairseq's differ in the names alone.
 
 Kernels lie (out, in) there and (in, out) here, and the position embedding has `pad_id + 1` rows in front that no token
 uses.
@@ -16,12 +16,12 @@ from pyroberta.model.parameters import Arrays, Shape, shapes, split_layer
 # A parameter's name here: its name there, and whether it is transposed there. `#` is the layer's number in a pattern.
 Names = Mapping[str, tuple[str, bool]]
 POSITION = "embeddings.position"
-MOST_WRAPPERS = 8  # whose names may stand in front of a tensor's
+MOST_WRAPPERS = 8  # wrappers, whose names may stand in front of a tensor's
 Value = TypeVar("Value")
 
 
 def unused_rows(config: RobertaConfig) -> int:
-    """Rows in front of the position embedding there."""
+    """The number of rows in front of the position embedding there."""
     return config.pad_id + 1
 
 
@@ -58,13 +58,13 @@ def take_over(stored: Mapping[str, Stored], names: Names, params: Arrays, config
 
 
 def without_shared_prefix(tensors: Mapping[str, Value], roots: Collection[str]) -> dict[str, Value]:
-    """The tensors without the components that all of their names have in front of the model's own.
+    """The tensors without the components that all their names have in front of the model's names.
 
     Wrappers leave such components: `torch.compile` an `_orig_mod.`, `DataParallel` a `module.`.
 
     Args:
         tensors: by their names.
-        roots: with which names in a model of that kind begin.
+        roots: the first components of the model's names.
 
     >>> without_shared_prefix({"_orig_mod.encoder.a": 1, "_orig_mod.lm_head.b": 2}, ("encoder", "lm_head"))
     {'encoder.a': 1, 'lm_head.b': 2}

@@ -305,7 +305,7 @@ class Task(Trainer, ABC):
         self._trainable = value
         self.backbone.trainable = value
 
-    # --- the parts of a task -------------------------------------------------------------------------------------
+    # --- the parts of a task ------------------------------------------------------------------------------------------
 
     @classmethod
     @abstractmethod
@@ -316,7 +316,7 @@ class Task(Trainer, ABC):
     def __call__(self, inputs: Mapping[str, Any]) -> Array:
         """Logits for preprocessed features."""
 
-    # --- the model itself ---------------------------------------------------------------------------------------
+    # --- the model itself ---------------------------------------------------------------------------------------------
 
     @hinting()
     def save_to_preset(
@@ -393,7 +393,7 @@ class Task(Trainer, ABC):
             tokens, special: see `Tokenizer.add_tokens`.
 
         Returns:
-            The number of tokens that are new.
+            The number of tokens that were not recognised before.
 
         Raises:
             TypeError, ValueError: as there; and for a model without a tokenizer.

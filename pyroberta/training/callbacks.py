@@ -393,7 +393,7 @@ class _Monitor(Callback):
         self.best: float | None = None
 
     def improves(self, value: float, reference: float | None) -> bool:
-        """Whether value is better than reference by more than min_delta. A number is better than None and NaN; NaN never is."""
+        """Whether value is better than reference by more than min_delta. A number is better than None and NaN."""
         if math.isnan(value):
             return False
         if reference is None or math.isnan(reference):
