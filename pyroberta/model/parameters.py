@@ -219,8 +219,12 @@ class Arrays(Mapping[str, NDArray[Any]]):
     def to(self, ops: Ops) -> Arrays:
         """A copy that lies where another ops table keeps its arrays."""
         other = Arrays(self.layout, self.dtype, ops)
-        ops.copy(other.flat, ops.from_host(self.ops.to_host(self.flat)))
+        other.copy_from(self)
         return other
+
+    def copy_from(self, source: Arrays) -> None:
+        """Copies the values of another one of the same layout, which may belong to another ops table."""
+        self.ops.copy(self.flat, self.ops.from_host(source.ops.to_host(source.flat)))
 
     def span(self, start: int, stop: int) -> Any:
         """The vector from start to stop (P,), which shares its memory; see `spans`."""

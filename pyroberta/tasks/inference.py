@@ -207,7 +207,8 @@ def score_texts(
 def _losses(backbone: Backbone, batch: Batch) -> Array:
     """-log p of each label of the batch (M,). The cache is dropped before the next batch is made."""
     (losses, _), _ = model_forward(backbone.ops, backbone.prepared(), backbone.config, batch)
-    return losses
+    found: Array = backbone.ops.to_host(losses)
+    return found
 
 
 def _text_score(tokens: list[str], values: list[float]) -> TextScore:

@@ -135,6 +135,7 @@ class Callback(Checked):
 
 
 HOOKS = tuple(name for name in vars(Callback) if name.startswith("on_"))
+ENDS = ("on_train_batch_end", "on_epoch_end")  # after which a state goes on; other hooks are called again
 
 
 class CallbackList(Callback):
@@ -165,6 +166,8 @@ class CallbackList(Callback):
                 raise TypeError(
                     f"a callback must be an instance of a subclass of pyroberta.callbacks.Callback, got {callback!r}"
                 )
+        self._round: tuple[str, int | None, Logs, int] | None = None  # the hook, its arguments, whose turn it is
+        self._pending: Mapping[str, Any] | None = None
         self._set_hooks()
         self.set_model(model)
         self.set_params(params or {})
@@ -190,28 +193,98 @@ class CallbackList(Callback):
         for callback in self.callbacks:
             callback.set_params(params)
 
-    def get_state(self) -> dict[str, Any]:
-        """The state of each callback, with the name of its class."""
+    @property
+    def hook(self) -> str | None:
+        """The hook that is being called; None between two."""
+        return self._round[0] if self._round else None
+
+    @property
+    def pending(self) -> str | None:
+        """The hook of the round that `finish_round` will finish; None where there is none."""
+        return self._pending["hook"] if self._pending else None
+
+    def get_state(self, is_interrupted: bool = False) -> dict[str, Any]:
+        """The state of each callback, with the name of its class.
+
+        Within a round of `on_train_batch_end` or `on_epoch_end` some callbacks have had the hook and others haven't.
+        The state tells which are left, and what the hook is called with.
+
+        Args:
+            is_interrupted: whether the callback whose turn it is failed, and is to be called again.
+        """
         states: list[Any] = [getattr(callback, "get_state", dict)() for callback in self.callbacks]
         names = [type(callback).__name__ for callback in self.callbacks]
-        return {"callbacks": [{"class": name, "state": one} for name, one in zip(names, states, strict=True)]}
+        kept: dict[str, Any] = {
+            "callbacks": [{"class": name, "state": one} for name, one in zip(names, states, strict=True)]
+        }
+        if self._round and self._round[0] in ENDS:
+            hook, number, logs, turn = self._round
+            first = turn if is_interrupted else turn + 1
+            kept["round"] = {"hook": hook, "number": number, "logs": dict(logs), "first": first}
+        return kept
 
-    def set_state(self, state: Mapping[str, Any]) -> None:
-        """Gives each callback its state.
+    def check_state(self, state: Mapping[str, Any]) -> None:
+        """Checks that a state is of these callbacks.
 
         Raises:
-            ValueError: for a state of other callbacks, or of these in another order.
+            ValueError: for a state of other callbacks, of these in another order, or that `get_state` did not give.
         """
-        before = [one["class"] for one in state["callbacks"]]
+        if not state:
+            return
+        try:
+            before = [str(one["class"]) for one in state["callbacks"]]
+            states = [one["state"] for one in state["callbacks"]]
+            last = state.get("round")
+            is_sound = all(isinstance(one, Mapping) for one in states) and (
+                last is None
+                or (
+                    last["hook"] in ENDS
+                    and isinstance(last["logs"], Mapping)
+                    and type(last["number"]) is type(last["first"]) is int
+                    and 0 <= last["first"] <= len(states)
+                )
+            )
+        except (KeyError, TypeError, AttributeError):
+            is_sound = False
+        if not is_sound:
+            raise ValueError("the state of training has no sound state of callbacks")
         now = [type(callback).__name__ for callback in self.callbacks]
         if before != now:
             raise ValueError(
                 f"the state of training is of the callbacks {', '.join(before)}; fit has {', '.join(now)}. Pass the "
                 "same callbacks in the same order"
             )
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Gives each callback its state, and keeps the round that is to be finished.
+
+        Raises:
+            ValueError: as `check_state`.
+        """
+        self.check_state(state)
+        if not state:
+            return
         for callback, one in zip(self.callbacks, state["callbacks"], strict=True):
             if one["state"]:
                 callback.set_state(one["state"])
+        self._pending = state.get("round")
+
+    def finish_round(self) -> None:
+        """Calls the hook in which a state was taken, for the callbacks that had not had it yet."""
+        if self._pending is not None:
+            last, self._pending = self._pending, None
+            self._call(last["hook"], last["number"], last["logs"], last["first"])
+
+    def _call(self, hook: str, number: int | None, logs: Logs, first: int = 0) -> None:
+        outer = self._round
+        try:
+            for turn, callback in enumerate(self.callbacks[first:], first):
+                self._round = hook, number, logs, turn
+                getattr(callback, hook)(*(() if number is None else (number,)), logs)
+        except BaseException:  # `get_state` still tells which hook failed
+            raise
+        else:
+            self._round = outer
 
     def _all(self, hook: str) -> Callable[..., None]:
         """Calls `hook(logs)`, or `hook(number, logs)` for an epoch or a batch, of all. Logs are empty by default."""
@@ -220,8 +293,7 @@ class CallbackList(Callback):
         def call(*args: Any, logs: Logs | None = None) -> None:
             number = args[:takes_number]
             (logs,) = args[takes_number:] or (logs,)
-            for callback in self.callbacks:
-                getattr(callback, hook)(*number, logs or {})
+            self._call(hook, number[0] if number else None, logs or {})
 
         return call
 
@@ -674,7 +746,8 @@ class CSVLogger(Callback):
 
     def get_state(self) -> dict[str, Any]:
         """See `Callback.get_state`."""
-        return {"content": Path(self.filename).read_text("utf-8") if self._columns else ""}
+        file = Path(self.filename)
+        return {"content": file.read_text("utf-8") if self._columns and file.is_file() else ""}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Writes the state's rows again, without later ones, whose epochs are trained again."""
@@ -728,6 +801,7 @@ class ProgressBar(Callback):
         super().__init__()
         self.verbose = verbose
         self._in_fit = False
+        self._label = ""  # of what is being shown
         self._bar: Any = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -735,7 +809,7 @@ class ProgressBar(Callback):
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Begins `fit`, within which evaluations have no bar."""
-        self._in_fit = True
+        self._in_fit, self._label = True, ""
 
     def on_train_end(self, logs: Logs | None = None) -> None:
         """Ends the bar, if training has ended within an epoch."""
@@ -752,8 +826,9 @@ class ProgressBar(Callback):
         self._advance(logs)
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        """Shows the epoch's results and ends its bar."""
-        self._finish(logs)
+        """Shows the epoch's results and ends its bar; nothing of an epoch that was trained before an interruption."""
+        if self._label:
+            self._finish(logs)
 
     def on_test_begin(self, logs: Logs | None = None) -> None:
         """Starts a bar, unless within `fit`."""

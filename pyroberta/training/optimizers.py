@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 
 from pyroberta.model.attributes import Checked, Checks, Reasons, is_real, real_number, whole_number
 from pyroberta.model.hints import hinting
-from pyroberta.model.parameters import Arrays
+from pyroberta.model.parameters import Arrays, Shape
 from pyroberta.ops import REFERENCE, Ops, Scalar
 from pyroberta.training import schedules
 
@@ -118,6 +118,7 @@ class Optimizer(Checked):
         self.global_clipnorm = global_clipnorm
         self.iterations = 0
         self.slots: dict[str, Arrays] = {}
+        self._built_for: tuple[dict[str, Shape], Any] | None = None  # layout and dtype of the parameters
         self._excluded = self.excluded_by_default
 
     def _update_range(
@@ -164,14 +165,28 @@ class Optimizer(Checked):
 
     @learning_rate.setter
     def learning_rate(self, value: float | Schedule) -> None:
-        if not callable(value):
-            _check("learning_rate", value, "a number >= 0 or a schedule", is_real(value) and 0 <= value < math.inf)
-            value = float(value)
-        self._learning_rate = value
+        self._learning_rate = checked_rate(value)
 
     def rate_at(self, step: int) -> float:
-        """The learning rate after `step` updates."""
-        return float(self._learning_rate(step) if callable(self._learning_rate) else self._learning_rate)
+        """The learning rate after `step` updates.
+
+        Raises:
+            ValueError: where a schedule gives no number of at least 0.
+        """
+        if not callable(self._learning_rate):
+            return self._learning_rate
+        rate = float(self._learning_rate(step))
+        _check(f"the schedule's learning rate after {step} updates", rate, "a number >= 0", 0 <= rate < math.inf)
+        return rate
+
+    @property
+    def is_built(self) -> bool:
+        """Whether the slots have been made."""
+        return self._built_for is not None
+
+    def fits(self, params: Arrays) -> bool:
+        """Whether the slots are laid out as these parameters, in their dtype."""
+        return self._built_for == (params.layout, params.dtype)
 
     def exclude_from_weight_decay(self, var_names: str | Iterable[str]) -> None:
         """Sets the parameters that do not decay, instead of those that were excluded before.
@@ -186,13 +201,14 @@ class Optimizer(Checked):
         >>> optimizer.exclude_from_weight_decay([r"bias$", "norm"])
         """
         self._excluded = (var_names,) if isinstance(var_names, str) else tuple(var_names)
-        if self.slots:
-            self._check_excluded(next(iter(self.slots.values())))
+        if self._built_for is not None:
+            self._check_excluded(self._built_for[0])
 
     def build(self, params: Arrays) -> None:
         """Makes the slots, zeros in the layout of `params`, and sets the number of updates to 0."""
         self._check_excluded(params)
         self.slots = {name: params.zeros_like() for name in self.slot_names}
+        self._built_for = dict(params.layout), params.dtype
         self.iterations = 0
 
     def apply(self, params: Arrays, grads: Arrays, trainable: Collection[str], ops: Ops) -> None:
@@ -247,7 +263,7 @@ class Optimizer(Checked):
         Raises:
             ValueError: before `build` or the first update.
         """
-        if not self.slots:
+        if not self.is_built:
             raise ValueError("the optimizer has no state before its first update; call build(params) first")
         return {"iterations": self.iterations, **self.slots}
 
@@ -261,23 +277,54 @@ class Optimizer(Checked):
             ValueError: before `build`, and for names or shapes that are not those of the parameters. Nothing has
                 changed then.
         """
-        if not self.slots:
+        if self._built_for is None:
             raise ValueError("call build(params) before load_state_dict: the state is laid out as the parameters are")
-        missing = {"iterations", *self.slots} - set(state)
+        self._check_layout(state, self._built_for[0])
+        self._copy_slots(state)
+        self.iterations = int(state["iterations"])
+
+    def check_state(self, state: Mapping[str, Any], params: Arrays) -> None:
+        """Checks that a state is of these parameters, and could come from training.
+
+        Raises:
+            ValueError: for names or shapes that are not those of the parameters, and for a number that no training
+                gives, naming it.
+        """
+        self._check_layout(state, params.layout)
+        for slot in self.slot_names:
+            least = 0.0 if slot in self.non_negative else -math.inf
+            for name, array in state[slot].items():
+                values = np.asarray(_host(state[slot], array)).astype(params.dtype, copy=False)
+                is_sound = np.isfinite(values) & (values >= least)
+                if not is_sound.all():
+                    raise ValueError(
+                        f"the optimizer's state: {slot}[{name!r}] has a number that no training comes to, "
+                        f"{values[~is_sound][0]}"
+                    )
+
+    def load_slots(self, slots: Mapping[str, Mapping[str, Any]], params: Arrays) -> None:
+        """Copies slots that were checked. Slots of another layout are made anew before."""
+        if not self.fits(params):
+            self.build(params)
+        self._copy_slots(slots)
+
+    def _copy_slots(self, slots: Mapping[str, Any]) -> None:
+        for slot, arrays in self.slots.items():
+            for name, array in slots[slot].items():
+                arrays.ops.copy(arrays[name], arrays.ops.from_host(np.asarray(_host(slots[slot], array))))
+
+    def _check_layout(self, state: Mapping[str, Any], layout: Mapping[str, Shape]) -> None:
+        missing = {"iterations", *self.slot_names} - set(state)
         if missing:
             raise ValueError(f"the optimizer's state lacks {', '.join(sorted(missing))}; it has {', '.join(state)}")
-        for slot, arrays in self.slots.items():
-            found = {name: np.shape(array) for name, array in state[slot].items()}
-            for name in [*arrays.layout, *found]:
-                came, expected = found.get(name, "missing"), arrays.layout.get(name, "no such parameter")
+        for slot in self.slot_names:
+            found = {name: np.shape(_host(state[slot], array)) for name, array in state[slot].items()}
+            for name in [*layout, *found]:
+                came, expected = found.get(name, "missing"), layout.get(name, "no such parameter")
                 if came != expected:
                     raise ValueError(
                         f"the optimizer's state: {slot}[{name!r}] is {came}, the model's shape: {expected}"
                     )
-        for slot, arrays in self.slots.items():
-            for name, array in state[slot].items():
-                arrays.ops.copy(arrays[name], arrays.ops.from_host(np.asarray(array)))
-        self.iterations = int(state["iterations"])
 
     def get_config(self) -> dict[str, Any]:
         """The arguments, ready for JSON. `from_config` makes the optimizer of them.
@@ -311,19 +358,19 @@ class Optimizer(Checked):
                 f"{type(self).__name__} is an optimizer of your own, which no preset can name: save the model without "
                 "include_optimizer"
             )
-        self.state_dict()  # is there
-        config, (slot, *_) = self.get_config(), self.slots.values()
+        self.state_dict()  # raises before `build`
+        names = self._built_for[0] if self._built_for else {}
+        config = self.get_config()
         if self._excluded == self.excluded_by_default:
             del config["exclude_from_weight_decay"]
         else:
-            config["exclude_from_weight_decay"] = [name for name in slot if not self._decays(name)]
+            config["exclude_from_weight_decay"] = [name for name in names if not self._decays(name)]
         return config
 
     def _prepare(self, params: Arrays) -> None:
-        if not self.slots:
+        if not self.is_built:
             self.build(params)
-        first = next(iter(self.slots.values()))
-        if first.layout != params.layout or first.dtype != params.dtype:
+        if not self.fits(params):
             raise ValueError(
                 "the optimizer was built for parameters of other names, shapes or dtype; "
                 "use a new one, or call build(params) to start anew"
@@ -332,7 +379,7 @@ class Optimizer(Checked):
     def _decays(self, name: str) -> bool:
         return not any(re.search(pattern, name) for pattern in self._excluded)
 
-    def _check_excluded(self, params: Arrays) -> None:
+    def _check_excluded(self, params: Collection[str]) -> None:
         for pattern in self._excluded:
             if pattern not in self.excluded_by_default and not any(re.search(pattern, name) for name in params):
                 names = list(params)
@@ -619,15 +666,8 @@ def restored(config: Mapping[str, Any], state: Mapping[str, Any], params: Arrays
     except (TypeError, KeyError, AttributeError, ValueError) as error:
         raise ValueError(f"this is no optimizer's config: {reprlib.repr(config)} ({str(error)[:400]})") from None
     with np.errstate(over="ignore"):
+        optimizer.check_state(state, params)
         optimizer.load_state_dict(state)
-    for key, slot in optimizer.slots.items():
-        for name, array in slot.items():
-            is_sound = np.isfinite(array) & (array >= (0.0 if key in optimizer.non_negative else -math.inf))
-            if not is_sound.all():
-                raise ValueError(
-                    f"the optimizer's state: {key}[{name!r}] has a number that no training comes to, "
-                    f"{array[~is_sound][0]}"
-                )
     return optimizer
 
 
@@ -652,6 +692,27 @@ def global_norm(vectors: Iterable[NDArray[Any]], ops: Ops = REFERENCE) -> float:
     5.0
     """
     return math.sqrt(sum(ops.squared_norm(vector) for vector in vectors))
+
+
+def checked_rate(value: Any) -> float | Schedule:
+    """A learning rate, a number of at least 0 or a schedule.
+
+    Raises:
+        ValueError: for anything else.
+
+    >>> checked_rate(1)
+    1.0
+    """
+    if callable(value):
+        schedule: Schedule = value
+        return schedule
+    _check("learning_rate", value, "a number >= 0 or a schedule", is_real(value) and 0 <= value < math.inf)
+    return float(value)
+
+
+def _host(arrays: Any, array: Any) -> Any:
+    """An array of a slot, on the host."""
+    return arrays.ops.to_host(array) if isinstance(arrays, Arrays) else array
 
 
 def _check(name: str, value: object, expected: str, holds: bool) -> None:

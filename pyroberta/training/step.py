@@ -39,10 +39,13 @@ class Collective(Protocol):
         """The vector that the gradients of a part are added to; `rank_sums` is this rank's, all zeros at first."""
 
     def ready(self, rank_sums: Arrays, start: int, stop: int) -> None:
-        """This rank's sums are complete from start to stop; after `all_finite`, `rank_sums` holds all ranks'."""
+        """This rank's sums are complete from start to stop; after `finish`, `rank_sums` holds all ranks'."""
+
+    def finish(self, rank_sums: Arrays) -> None:
+        """Waits until `rank_sums` holds the sums of all ranks, in every range that is ready."""
 
     def all_finite(self, is_finite: Scalar) -> Scalar:
-        """Whether all ranks' numbers are finite. All ranges are summed over the ranks when this returns."""
+        """Whether the numbers of every rank are finite."""
 
 
 class Alone:
@@ -57,6 +60,9 @@ class Alone:
         return rank_sums
 
     def ready(self, rank_sums: Arrays, start: int, stop: int) -> None:
+        """Does nothing: there are no other ranks."""
+
+    def finish(self, rank_sums: Arrays) -> None:
         """Does nothing: there are no other ranks."""
 
     def all_finite(self, is_finite: Scalar) -> Scalar:
@@ -160,12 +166,17 @@ def compute_gradients(
             values.append(value)
         if not parts:  # a rank without a sequence adds zeros
             Gradients(sums, model.trainable, ready).finish_all()
+        collective.finish(sums)
         is_finite = ops.all_finite(*(losses for losses, _ in values), *(sums.span(*span) for span in spans))
         return Backpropagated(values, denominator, int(examples), collective.all_finite(is_finite))
 
 
 def train_step(
-    model: Trained, state: TrainState, parts: Sequence[Batch], collective: Collective = ALONE
+    model: Trained,
+    state: TrainState,
+    parts: Sequence[Batch],
+    collective: Collective = ALONE,
+    done: Callable[[list[Result]], None] | None = None,
 ) -> list[Result]:
     """One update of `state`, in place, from all the parts taken as one batch.
 
@@ -174,6 +185,7 @@ def train_step(
         state: its parameters, slots, step and position change: all of them, or none where an error is raised.
         parts: batches whose `numbers` go on from one to the next, over all ranks.
         collective: the other ranks.
+        done: is called with the results before `model.changing` ends, so that what it notes belongs to the update.
 
     Returns:
         Each part's result, on the host.
@@ -186,10 +198,18 @@ def train_step(
     with model.changing(state) as params, np.errstate(all="ignore"):
         model.optimizer.update(params, model.sums, state.slots, state.step, model.trainable, ops, found.is_finite)
         is_finite = bool(ops.to_host(found.is_finite))
-        state.step += is_finite
-        state.position += found.examples if is_finite else 0
+        if is_finite:
+            results = _results(ops, parts, found)
+            state.step += 1
+            state.position += found.examples
+            if done is not None:
+                done(results)
     if not is_finite:
         raise NonFiniteError(_explain(model, state, parts, found))
+    return results
+
+
+def _results(ops: Ops, parts: Sequence[Batch], found: Backpropagated) -> list[Result]:
     results = []
     for part, ((losses, predicted), batch) in enumerate(zip(found.values, parts, strict=True)):
         denominator = 0.0 if part else found.denominator
@@ -240,7 +260,7 @@ def _explain(model: Trained, state: TrainState, parts: Sequence[Batch], found: B
             place = place or first_non_finite(ops, params, model.config, batch, key, grads, dlosses, model.loss.op)
     return (
         f"the {quantity} of step {step} is not finite; the first op that gave NaN or infinity is "
-        f"{place or 'none when the step is made again'}. "
+        f"{place or 'none of this process, when the step is made again'}. "
         "The parameters are those before this step. A smaller learning rate, a longer warm-up or "
         "global_clipnorm=1.0 usually helps"
     )

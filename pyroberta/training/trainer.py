@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import weakref
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -72,16 +73,19 @@ class Feed:
 
     def __init__(self, examples: Examples, batch_size: int, parts: int, shuffle: bool, steps: int | None) -> None:
         self.examples, self.steps, self.goes_on = examples, steps, steps is not None
-        self._drawn = batch_size, parts, shuffle
+        self.batch_size, self.parts, self.shuffle = batch_size, parts, shuffle
 
     def groups(self, state: TrainState) -> Iterator[list[Batch]]:
         """Yields the batches of each update, from the state's position on: those of one pass, or without end."""
-        batch_size, parts, shuffle = self._drawn
-        place = state.seed, shuffle, state.data_pass, state.position
         if self.goes_on:
-            return onwards(self.examples, batch_size, parts, *place)
-        seed, shuffle, data_pass, position = place
-        return grouped(self.examples.batches(batch_size, seed, data_pass, shuffle, position), parts)
+            place = state.seed, self.shuffle, state.data_pass, state.position
+            return onwards(self.examples, self.batch_size, self.parts, *place)
+        batches = self.examples.batches(self.batch_size, state.seed, state.data_pass, self.shuffle, state.position)
+        return grouped(batches, self.parts)
+
+    def is_whole(self, state: TrainState) -> bool:
+        """Whether the state's epoch has all its steps; a pass has where the position went on to the next one."""
+        return state.epoch_steps == self.steps if self.steps is not None else not state.position
 
     def turn(self, state: TrainState) -> None:
         """Begins the next pass where the state is at the end of one."""
@@ -95,12 +99,11 @@ class Feed:
         It is not called where a `fit` goes on with an interrupted one. With `steps`, a later epoch begins where the
         one before it ended, which may be in the middle of a pass. Any other epoch begins a new pass.
         """
-        batch_size, parts, _ = self._drawn
-        steps_of_pass = _ceil(num_batches(self.examples, batch_size), parts)
+        steps_of_pass = _ceil(num_batches(self.examples, self.batch_size), self.parts)
         if epoch and self.steps and steps_of_pass:
             if not state.step:
                 state.data_pass, steps = divmod(self.steps * epoch, steps_of_pass)
-                state.position = steps * parts * batch_size
+                state.position = steps * self.parts * self.batch_size
             self.turn(state)
             return
         if state.position:
@@ -126,6 +129,8 @@ class Trainer(Checked):
     }
 
     _callbacks: CallbackList | None = None  # of the `fit` that is under way
+    _is_resuming = False  # whether the next `fit` goes on from a state that was loaded
+    _unfinished: Mapping[str, Any] | None = None  # what callbacks kept where a `fit` stopped within an epoch
     _sums: Arrays | None = None  # the gradients' vector, made at the first update
 
     def __init__(self) -> None:
@@ -211,11 +216,12 @@ class Trainer(Checked):
             for some in (weighted_metrics, metrics)
         )
         _TRAINED.pop(new_optimizer, None)
-        if new_optimizer.slots:  # it has worked before, here or for another model
+        if new_optimizer.is_built:  # it has worked before, here or for another model
             new_optimizer.build(self.backbone.params)
         self.optimizer, self.loss, self._recompute = new_optimizer, new_loss, recompute
-        self._state = TrainState(self.backbone.params, new_optimizer.slots)
-        self._goes_on = False
+        if self._callbacks is None:  # within a `fit`, its place in the epoch and in the data stays
+            self._state = TrainState(self.backbone.params, new_optimizer.slots)
+            self._is_resuming = False
         self._metrics: list[measures.Metric] = [measures.Loss(), *new_metrics, *unweighted]
         self._unweighted = unweighted
 
@@ -337,30 +343,23 @@ class Trainer(Checked):
             model=self,
             params={"epochs": epochs, "steps": steps_per_epoch or steps_of_pass, "verbose": verbose},
         )
-        logs: dict[str, float] = {}
+        evaluate = None
+        if validation is not None:
+            evaluate = partial(
+                self._evaluate, validation, validation_batch_size or batch_size, validation_steps, callback_list
+            )
         with self.backbone.writing("fit()", makes_room=True):
-            self.stop_training = False
-            self._callbacks = callback_list
+            self._check_resumption(callback_list, feed, initial_epoch)
+            self.stop_training, self._unfinished, self._callbacks = False, None, callback_list
+            is_over = False
             try:
                 callback_list.on_train_begin()
-                running = self._begin(feed, initial_epoch)
-                groups = feed.groups(self._state)
-                for epoch in range(self._state.epoch, epochs):
-                    callback_list.on_epoch_begin(epoch)
-                    logs = self._train_epoch(feed, groups, running, callback_list)
-                    running = self._running()
-                    if validation is not None:
-                        values = self._evaluate(
-                            validation, validation_batch_size or batch_size, validation_steps, callback_list
-                        )
-                        logs = logs | {f"val_{name}": value for name, value in values.items()}
-                    callback_list.on_epoch_end(epoch, logs)
-                    if self.stop_training:
-                        break
-                    groups = groups if feed.goes_on else feed.groups(self._state)
+                self._check_resumption(callback_list, feed, initial_epoch)
+                logs = self._epochs(feed, epochs, self._begin(feed, initial_epoch, callback_list), evaluate)
                 callback_list.on_train_end(logs)
+                is_over = True
             finally:
-                self._callbacks = None
+                self._end(callback_list, is_over)
                 bar.on_train_end()  # an error or Ctrl-C leaves no bar behind
                 reader.long_texts.say()  # what was read as it came
                 validation_reader.long_texts.say()
@@ -427,9 +426,13 @@ class Trainer(Checked):
         key = Key.of_single_update(self.seed, self.optimizer.iterations)
         parts = numbered([part.masked(key) for part in examples.parts(examples.num_texts)])
         running, position = self._running(), self._state.position
+
+        def done(results: list[Result]) -> None:
+            _measure(running, results)
+            self._state.position = position  # these were no examples of a pass
+
         with self.backbone.writing("train_on_batch()"):
-            self._update(parts, running)
-        self._state.position = position  # these were no examples of a pass
+            self._update(parts, done)
         values = running.values()
         return values if return_dict else _as_keras(values)
 
@@ -528,13 +531,22 @@ class Trainer(Checked):
             ValueError: before the first update.
         """
         state = self._current_state()
-        if not state.slots:
+        if not self.optimizer.is_built:
             raise ValueError("there is no state of training before the first update: call fit first")
         try:
             state.learning_rate = self.optimizer.get_config()["learning_rate"]
         except ValueError:  # a function of the user's, which `compile` has to be given again
             state.learning_rate = None
-        state.callbacks = self._callbacks.get_state() if self._callbacks else {}
+        state.stop_training = False
+        if self._unfinished is not None:
+            state.callbacks = self._unfinished
+        elif self._callbacks is not None:
+            if (self._callbacks.hook or "").startswith("on_test"):
+                raise RuntimeError(
+                    "a state within the evaluation of an epoch can't be gone on from: call train_state() in "
+                    "on_train_batch_end or on_epoch_end"
+                )
+            state.callbacks, state.stop_training = self._callbacks.get_state(), self.stop_training
         return state
 
     def load_train_state(self, state: TrainState) -> None:
@@ -547,8 +559,15 @@ class Trainer(Checked):
             state: of a model of the same shape.
 
         Raises:
-            ValueError: for parameters or slots of other names or shapes. The model is then unchanged.
+            ValueError: for a state that is not sound, or of parameters or slots of other names or shapes. The model is
+                then unchanged.
+            RuntimeError: within a `fit`, except in a callback's `on_train_begin`.
         """
+        if self._callbacks is not None and self._callbacks.hook != "on_train_begin":
+            raise RuntimeError(
+                "a fit is under way, whose place in the data can't change: load the state before it, or in a "
+                "callback's on_train_begin"
+            )
         backbone = self.backbone
         if state.params.layout != backbone.params.layout:
             raise ValueError("the state is of parameters of other names or shapes than this model's")
@@ -563,20 +582,23 @@ class Trainer(Checked):
                 f"{', '.join(self.optimizer.slot_names)}"
             )
         optimizer = self.optimizer
+        seed, rate = random_seed("seed", state.seed), state.learning_rate
+        if isinstance(rate, Mapping):
+            rate = schedules.from_config(dict(rate))
+        rate = None if rate is None else optimizers.checked_rate(rate)
+        optimizer.check_state({"iterations": state.step, **state.slots}, backbone.params)
         with (
             backbone.writing("load_train_state()"),
-            backbone.updating(list(backbone.params), ["load_train_state()"]) as p,
+            backbone.updating(list(backbone.params), ["load_train_state()"]) as params,
         ):
-            backbone.ops.copy(p.flat, backbone.ops.from_host(state.params.ops.to_host(state.params.flat)))
-        optimizer.build(backbone.params)
-        optimizer.load_state_dict({"iterations": state.step, **state.slots})
-        if isinstance(state.learning_rate, Mapping):
-            optimizer.learning_rate = schedules.from_config(dict(state.learning_rate))
-        elif state.learning_rate is not None:
-            optimizer.learning_rate = state.learning_rate
-        self.seed = state.seed
-        self._state = replace(state, params=backbone.params, slots=optimizer.slots)
-        self._goes_on = True
+            params.copy_from(state.params)
+            optimizer.load_slots(state.slots, params)
+            optimizer.iterations = state.step
+            if rate is not None:
+                optimizer.learning_rate = rate
+            self.seed = seed
+            self._state = replace(state, params=backbone.params, slots=optimizer.slots)
+            self._is_resuming, self._unfinished = True, None
 
     def _take_optimizer_state(self, stored: OptimizerState) -> None:
         """Takes over the optimizer and the position in the data that a preset keeps.
@@ -596,57 +618,114 @@ class Trainer(Checked):
         state.seed, state.step = self.seed, self.optimizer.iterations
         return state
 
-    def _begin(self, feed: Feed, initial_epoch: int) -> measures.Running:
+    def _check_resumption(self, callbacks: CallbackList, feed: Feed, initial_epoch: int) -> None:
+        """Checks that a `fit` can go on from the state that was loaded, if one was."""
+        if not self._is_resuming:
+            return
+        state = self._state
+        if initial_epoch not in (0, state.epoch):
+            raise ValueError(
+                f"initial_epoch is {initial_epoch}, but the state that was loaded goes on with epoch {state.epoch}: "
+                "leave initial_epoch out"
+            )
+        if feed.steps is not None and feed.steps < state.epoch_steps:
+            raise ValueError(
+                f"steps_per_epoch is {feed.steps}, but {state.epoch_steps} steps of epoch {state.epoch + 1} are done "
+                "in the state that was loaded: give the same steps_per_epoch as before"
+            )
+        callbacks.check_state(state.callbacks)
+
+    def _begin(self, feed: Feed, initial_epoch: int, callbacks: CallbackList) -> measures.Running:
         """Sets the state to the beginning of `fit`; returns the metrics of its epoch so far."""
         state, running = self._current_state(), self._running()
-        if self._goes_on:
-            self._goes_on = False
-            if initial_epoch not in (0, state.epoch):
-                raise ValueError(
-                    f"initial_epoch is {initial_epoch}, but the state that was loaded goes on with epoch "
-                    f"{state.epoch}: leave initial_epoch out"
-                )
+        if self._is_resuming:
             running.set_state(state.metrics)
+            callbacks.set_state(state.callbacks)
             feed.turn(state)
-            if state.callbacks:
-                assert self._callbacks is not None
-                self._callbacks.set_state(state.callbacks)
+            self.stop_training, self._is_resuming = state.stop_training, False
             return running
         feed.begin(state, initial_epoch)
-        state.epoch, state.epoch_step, state.metrics = initial_epoch, state.step, {}
+        state.epoch, state.epoch_steps, state.metrics, state.callbacks = initial_epoch, 0, {}, {}
         return running
 
-    def _train_epoch(
-        self, feed: Feed, groups: Iterator[list[Batch]], running: measures.Running, callbacks: CallbackList
+    def _end(self, callbacks: CallbackList, is_over: bool) -> None:
+        """Ends a `fit`. Where it stopped before its end, the state keeps what it takes to go on."""
+        if self._unfinished is None and not is_over and not self._is_resuming:
+            self._unfinished = callbacks.get_state(is_interrupted=True)
+        self._callbacks = None
+        self._state.callbacks = self._unfinished or {}
+
+    def _epochs(
+        self,
+        feed: Feed,
+        epochs: int,
+        running: measures.Running,
+        evaluate: Callable[[], dict[str, float]] | None,
     ) -> dict[str, float]:
-        """Makes the remaining steps of the state's epoch; returns its metrics."""
-        state = self._state
-        begun = state.step - state.epoch_step
-        steps, weighted = begun, int(begun > 0)  # what was done before the interruption is taken to have had weights
-        left = None if feed.steps is None else feed.steps - begun
-        if begun and not feed.goes_on and not state.position:
-            left = 0  # the state was taken at the end of the pass, which was the epoch
-        for group in islice(groups, left):
-            callbacks.on_train_batch_begin(steps)
-            self._update(group, running)
-            feed.turn(state)
-            state.metrics = running.get_state()
-            callbacks.on_train_batch_end(
-                steps, {**running.values(), "tokens": sum(batch.num_tokens for batch in group)}
-            )
-            steps += 1
-            weighted += sum(int(np.count_nonzero(batch.weights)) for batch in group)
-            if self.stop_training:
-                is_whole = steps == feed.steps if feed.steps else not state.position
-                if not is_whole:  # the state stays in the midst of the epoch
-                    return running.values()
+        """Trains from the state's epoch on; returns the logs of the last one."""
+        state, callbacks = self._state, self._callbacks
+        assert callbacks is not None
+        logs: dict[str, float] = {}
+        if callbacks.pending == "on_epoch_end":
+            callbacks.finish_round()
+            self._next_epoch()
+            running = self._running()
+        groups = feed.groups(state)
+        while state.epoch < epochs and not (self.stop_training and callbacks.pending is None):
+            epoch = state.epoch
+            callbacks.on_epoch_begin(epoch)
+            callbacks.finish_round()
+            is_whole = self._train_epoch(feed, groups, running)
+            logs = running.values() if state.epoch_steps else {}
+            if not is_whole:  # a state that is taken from here on goes on as if nobody had stopped it
+                self._unfinished = callbacks.get_state()
+            if evaluate is not None:
+                logs = logs | {f"val_{name}": value for name, value in evaluate().items()}
+            callbacks.on_epoch_end(epoch, logs)
+            if not is_whole:
                 break
-        else:
-            self._check_epoch(feed, steps, weighted)
-            if not feed.goes_on and state.position:  # of examples that could not be counted
-                state.data_pass, state.position = state.data_pass + 1, 0
-        state.epoch, state.epoch_step, state.metrics = state.epoch + 1, state.step, {}
-        return running.values() if steps else {}
+            self._next_epoch()
+            running = self._running()
+            groups = groups if feed.goes_on else feed.groups(state)
+        return logs
+
+    def _next_epoch(self) -> None:
+        state = self._state
+        state.epoch, state.epoch_steps, state.metrics = state.epoch + 1, 0, {}
+
+    def _train_epoch(self, feed: Feed, groups: Iterator[list[Batch]], running: measures.Running) -> bool:
+        """Makes the remaining steps of the state's epoch; returns whether it has all of them then."""
+        state, callbacks = self._state, self._callbacks
+        assert callbacks is not None
+        weighted = int(state.epoch_steps > 0)  # what was done before an interruption is taken to have had weights
+        for group in self._remaining(feed, groups):
+            step = state.epoch_steps
+            callbacks.on_train_batch_begin(step)
+
+            def done(results: list[Result]) -> None:
+                _measure(running, results)
+                state.epoch_steps += 1
+                state.metrics = running.get_state()
+                feed.turn(state)
+
+            self._update(group, done)
+            weighted += sum(int(np.count_nonzero(batch.weights)) for batch in group)
+            tokens = sum(batch.num_tokens for batch in group)
+            callbacks.on_train_batch_end(step, {**running.values(), "tokens": tokens})
+            if self.stop_training:
+                return feed.is_whole(state)
+        if self.stop_training:
+            return feed.is_whole(state)
+        self._check_epoch(feed, state.epoch_steps, weighted)
+        if not feed.goes_on and state.position:  # of examples that could not be counted
+            state.data_pass, state.position = state.data_pass + 1, 0
+        return True
+
+    def _remaining(self, feed: Feed, groups: Iterator[list[Batch]]) -> Iterator[list[Batch]]:
+        """The groups of the state's epoch that are left."""
+        if self.stop_training or (self._state.epoch_steps and feed.is_whole(self._state)):
+            return iter(())
+        return islice(groups, None if feed.steps is None else feed.steps - self._state.epoch_steps)
 
     def _check_epoch(self, feed: Feed, steps: int, weighted: int) -> None:
         """Checks that the epoch had all its steps, and a weight above 0."""
@@ -663,12 +742,12 @@ class Trainer(Checked):
         """Metrics of one call. Calls in other threads or in callbacks have their own."""
         return measures.Running(self._metrics, self._unweighted)
 
-    def _update(self, parts: Sequence[Batch], running: measures.Running) -> None:
-        """Makes one update from all the parts taken as one batch, and adds its metrics to `running`."""
+    def _update(self, parts: Sequence[Batch], done: Callable[[list[Result]], None]) -> None:
+        """Makes one update from all the parts taken as one batch; `done` notes its results as a part of it."""
         backbone, optimizer = self.backbone, self.optimizer
         self._need_trainable()  # a callback may have frozen all there is
         self._claim_optimizer()
-        if not optimizer.slots:
+        if not optimizer.is_built:
             optimizer.build(backbone.params)
         if self._sums is None or self._sums.layout != backbone.params.layout:
             self._sums = backbone.params.zeros_like()
@@ -684,8 +763,7 @@ class Trainer(Checked):
             backbone.prepared(changing=names).kernels,
             self._changing,
         )
-        for result in train_step(model, self._current_state(), parts):
-            _measure(running, result)
+        train_step(model, self._current_state(), parts, done=done)
 
     @contextmanager
     def _changing(self, state: TrainState) -> Iterator[Arrays]:
@@ -722,7 +800,7 @@ class Trainer(Checked):
             callbacks.on_test_batch_begin(step)
             result = evaluate_step(backbone.ops, params, backbone.config, batch, self.loss)
             weighted += int(np.count_nonzero(result.weights))
-            _measure(running, result)
+            _measure(running, [result])
             values = running.values()
             callbacks.on_test_batch_end(step, values)
             if self.stop_evaluating:
@@ -740,8 +818,7 @@ class Trainer(Checked):
                 "every parameter is frozen: there is nothing to train. See trainable, backbone.trainable and unfreeze"
             )
         _check_loss(self.loss)  # its attributes may have been set since
-        slots = self.optimizer.slots
-        if slots and next(iter(slots.values())).layout != self.backbone.params.layout:
+        if self.optimizer.is_built and not self.optimizer.fits(self.backbone.params):
             raise ValueError(
                 "the model has other parameters than when the optimizer last worked on it (LoRA was enabled or merged, "
                 "or the token embedding resized): call compile(), which starts the optimizer anew"
@@ -756,8 +833,9 @@ class Trainer(Checked):
         return examples
 
 
-def _measure(running: measures.Running, result: Result) -> None:
-    running.update(result.losses, result.predicted, result.labels, result.weights, result.denominator)
+def _measure(running: measures.Running, results: Sequence[Result]) -> None:
+    for result in results:
+        running.update(result.losses, result.predicted, result.labels, result.weights, result.denominator)
 
 
 def _parts_of(validation_data: Any) -> tuple[Any, Any, Any]:
