@@ -53,6 +53,19 @@ def test_training_goes_on_from_a_file_in_the_midst_of_an_epoch_bit_for_bit(tmp_p
     assert found.history == expected.history
 
 
+def test_a_learning_rate_that_was_set_goes_through_the_file(tmp_path):
+    model, resumed = fresh(), fresh()
+    model.fit(MANY, batch_size=4, verbose=0)
+    model.optimizer.learning_rate = 0.02
+    checkpoint.save(tmp_path / "state", model.train_state())
+    resumed.load_train_state(checkpoint.load(tmp_path / "state")[0])
+    assert resumed.optimizer.learning_rate == 0.02
+    for schedule in (optimizers.Adam(1e-3), optimizers.Adam(fresh().optimizer._learning_rate)):
+        other = fresh(optimizer=schedule)
+        other.load_train_state(checkpoint.load(tmp_path / "state")[0])
+        assert other.optimizer.learning_rate == 0.02
+
+
 def test_what_callbacks_keep_goes_through_the_file(tmp_path):
     def stopping() -> callbacks.EarlyStopping:
         return callbacks.EarlyStopping("loss", min_delta=10.0, patience=3, restore_best_weights=True)

@@ -2,18 +2,26 @@
 
 import pickle
 from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 import pytest
-from small_models import small_config
+from small_models import gradients_of, random_batch, random_params, small_config
 
 from pyroberta.model.batch import pack
 from pyroberta.model.config import RobertaConfig
+from pyroberta.model.gradients import Gradients
 from pyroberta.model.heads import HEADS, has_classes, head_of, title
-from pyroberta.model.parameters import SIZES, check_room, is_backbone, shapes
+from pyroberta.model.initial_values import initialise
+from pyroberta.model.layers import norm, norm_back
+from pyroberta.model.model import model_backward, model_forward, model_logits
+from pyroberta.model.parameters import SIZES, Arrays, check_room, is_backbone, shapes
+from pyroberta.ops import REFERENCE, Key
+from pyroberta.oracle.gradcheck import check_backward
 from pyroberta.presets import fairseq, hf, kerashub
 from pyroberta.presets.heads import HEAD_FILES
 from pyroberta.tasks.task import Task
+from pyroberta.training.losses import SparseCategoricalCrossentropy
 
 
 def config_of(name: str, **changes) -> RobertaConfig:
@@ -125,3 +133,76 @@ def test_a_users_subclass_does_not_take_the_place_of_a_heads_task():
 
     assert Task.of_head == of_head
     assert type(Task.from_preset("roberta_tiny_en")) is of_head["masked_lm"]
+
+
+class Tagger:
+    """A head that differs in everything from those that there are: a class for every second row of a batch."""
+
+    TITLE = "head that tags with {num_classes} tags"
+    SIZES: ClassVar[dict[str, str]] = {"head.tags": "num_classes", "head.bias": "num_classes"}
+
+    @staticmethod
+    def shapes(config):
+        C = config.hidden_dim
+        outputs = {"head.tags": (config.num_classes, C), "head.bias": (config.num_classes,)}
+        return {"head.scale.gamma": (C,), "head.scale.beta": (C,), **outputs}
+
+    @staticmethod
+    def output_table(config):
+        return "head.tags"
+
+    @staticmethod
+    def target_rows(batch):
+        return np.arange(0, batch.num_tokens, 2)
+
+    @staticmethod
+    def forward(ops, params, config, x, batch, key=None):
+        return norm(ops, params, "head.scale", x, config.layer_norm_epsilon)
+
+    @staticmethod
+    def backward(ops, grads, dh, cache):
+        return norm_back(ops, grads, "head.scale", dh, cache)
+
+
+def test_a_head_that_differs_in_everything_needs_its_line_alone(monkeypatch):
+    """Shapes, initial values, forward, backward, logits, updates: nobody asks for the number of classes instead."""
+    monkeypatch.setitem(HEADS, "tagger", Tagger)
+    config = small_config(head_name="tagger", num_classes=4, dropout=0.1)
+    params = random_params(config, 0)
+    assert [name for name in params if name.startswith("head.")] == list(Tagger.shapes(config))
+    fresh = Arrays(shapes(config))
+    initialise(fresh, config)
+    assert (fresh["head.scale.gamma"] == 1).all()
+    assert fresh["head.tags"].any()
+    assert not fresh["head.bias"].any()
+
+    batch = random_batch(config, [3, 4], 1)
+    rows = Tagger.target_rows(batch)
+    batch = replace(batch, target_rows=rows, labels=rows % 4, weights=np.ones(len(rows)))
+    assert head_of(config).target_rows(batch).tolist() == rows.tolist()
+
+    def forward(flat):
+        moved = Arrays(shapes(config), np.float64)
+        moved.flat[:] = flat
+        (losses, _), cache = model_forward(REFERENCE, moved, config, batch, Key.of_update(1, 2), -1)
+        return losses, (moved, cache)
+
+    def backward(dlosses, held):
+        moved, cache = held
+        grads = Gradients(moved.zeros_like(), set(moved))
+        model_backward(REFERENCE, grads, dlosses, cache)
+        return grads.sums.flat
+
+    assert check_backward(forward, backward, [params.flat]) < 1e-9
+    logits = model_logits(REFERENCE, params, config, batch, rows)
+    (losses, predicted), _ = model_forward(REFERENCE, params, config, batch)
+    assert logits.shape == (len(rows), 4)
+    assert predicted.tolist() == logits.argmax(axis=1).tolist()
+    np.testing.assert_allclose(
+        losses, np.log(np.exp(logits).sum(1)) - logits[np.arange(len(rows)), batch.labels], rtol=1e-12
+    )
+    assert title(config) == "head that tags with 4 tags"
+    loss = SparseCategoricalCrossentropy(from_logits=True, reduction="mean_with_sample_weight")
+    sums, _ = gradients_of(params, config, [batch], loss)
+    assert sums["head.tags"].any()
+    assert sums["layers.0.attention.query.kernel"].any()

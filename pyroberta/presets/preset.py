@@ -115,9 +115,9 @@ class Preset(os.PathLike[str]):
         self.download()
         return self.format.read_params(self.directory, self.config if config is None else config, dtype, seed)
 
-    @cached_property
+    @property
     def tokenizer(self) -> Tokenizer:
-        """The tokenizer.
+        """A tokenizer of its own each time, since tokens may be added to it.
 
         Raises:
             FileNotFoundError, ValueError: as the format's `read_tokenizer`.

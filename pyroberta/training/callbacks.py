@@ -589,7 +589,8 @@ class ModelCheckpoint(_Monitor):
     """Saves the model during training, each time as a whole preset, from which training can go on.
 
     After a crash, `from_preset(filepath, load_optimizer=True)` and `fit` with `initial_epoch`, the number of epochs
-    done, lead to the same bits as a run that never stopped.
+    done, lead to the same bits as a run that never stopped, if the examples can be counted. A stream begins with its
+    first text again; `training.checkpoint` keeps its position, and what the callbacks keep, too.
 
     Args:
         filepath: the directory. `{epoch}`, `{batch}` (with an integer `save_freq`) and names of the logs are filled

@@ -18,6 +18,8 @@ __all__ = ["Accuracy", "Loss", "Metric", "Perplexity", "SparseCategoricalAccurac
 class Metric(Checked):
     """A quotient whose numerator and denominator grow batch by batch.
 
+    These two numbers are all that a state of training keeps of a metric.
+
     Attributes:
         name: the key in logs.
         higher_is_better: whether a higher value is an improvement, for callbacks that monitor it.
