@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -68,21 +69,38 @@ class Checked:
     unsettable: ClassVar[Reasons] = {}
 
     def __setattr__(self, name: str, value: Any) -> None:
-        for kind in type(self).__mro__:
-            if name in vars(kind).get("unsettable", ()):
-                raise AttributeError(f"{type(self).__name__}.{name} can't be set: {vars(kind)['unsettable'][name]}")
-            if name in vars(kind):
-                if callable(vars(kind)[name]) and not callable(value):
-                    raise AttributeError(f"{type(self).__name__}.{name} can't be set: it is a method, to be called")
-                break
+        reason, is_method = _settable(type(self), name)  # type: ignore[arg-type]
+        if reason is not None:
+            raise AttributeError(f"{type(self).__name__}.{name} can't be set: {reason}")
+        if is_method and not callable(value):
+            raise AttributeError(f"{type(self).__name__}.{name} can't be set: it is a method, to be called")
         super().__setattr__(name, self._checked(name, value))
 
     def _checked(self, name: str, value: Any) -> Any:
         """The value, checked. A class overrides it for checks that read the object's other attributes."""
-        for kind in type(self).__mro__:
-            if name in vars(kind).get("checks", ()):
-                return vars(kind)["checks"][name](name, value)
-        return value
+        check = _check(type(self), name)  # type: ignore[arg-type]
+        return value if check is None else check(name, value)
+
+
+@lru_cache(maxsize=4096)
+def _settable(kind: type, name: str) -> tuple[str | None, bool]:
+    """Why an attribute of a class can't be set, None where it can; and whether the class has a method of that name."""
+    for base in kind.__mro__:
+        if name in vars(base).get("unsettable", ()):
+            return vars(base)["unsettable"][name], False
+        if name in vars(base):
+            return None, callable(vars(base)[name])
+    return None, False
+
+
+@lru_cache(maxsize=4096)
+def _check(kind: type, name: str) -> Check | None:
+    """The check of an attribute of a class, None where there is none."""
+    for base in kind.__mro__:
+        if name in vars(base).get("checks", ()):
+            check: Check = vars(base)["checks"][name]
+            return check
+    return None
 
 
 def whole_number(name: str, value: Any, at_least: int = 1, at_most: int | None = None) -> int:

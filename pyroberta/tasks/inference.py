@@ -97,7 +97,10 @@ def encode(tokenizer: Tokenizer, texts: Sequence[str], long_texts: LongTexts) ->
 
 def _rows_with_tokens(tokenizer: Tokenizer) -> Array:
     """The ids that have a token, in rising order. Vocabularies have holes, and models have more rows, as padding."""
-    return np.union1d(tokenizer.ordinary_ids, list(tokenizer.special_ids)).astype(np.int64)
+    special = list(tokenizer.special_ids)
+    is_token = np.zeros(1 + max(int(tokenizer.ordinary_ids.max(initial=0)), *special, 0), bool)
+    is_token[tokenizer.ordinary_ids] = is_token[special] = True  # many times faster than np.union1d
+    return np.flatnonzero(is_token)
 
 
 def mask_places(tokenizer: Tokenizer, sequences: Sequence[Array]) -> list[Array]:
@@ -445,7 +448,9 @@ class _Readings:
 
         scores (P or more,) -> (count or fewer,) int
         """
-        chosen = np.unique(np.where(scores[self.exact] > scores[self.plain], self.exact, self.plain))
+        is_chosen = np.zeros(len(scores), bool)
+        is_chosen[np.where(scores[self.exact] > scores[self.plain], self.exact, self.plain)] = True
+        chosen = np.flatnonzero(is_chosen)
         best: Array = chosen[_largest(scores[chosen], count)]
         return best
 
