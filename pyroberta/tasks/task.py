@@ -278,7 +278,7 @@ class Task(Trainer, ABC):
     def __getstate__(self) -> dict[str, Any]:
         """The state for copies and pickles: all but the gradients of the last update."""
         state = replace(self._state, params=Arrays({}), slots={})  # the backbone and the optimizer have them
-        return {**vars(self), "_sums": None, "_callbacks": None, "_state": state}
+        return {**vars(self), "_sums": None, "_run": None, "_state": state}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Task:
         """A copy of one moment, whose tokenizer has no token without a row in the model.

@@ -184,7 +184,8 @@ class CallbackList(Callback):
         self._set_hooks()
 
     def set_model(self, model: Any) -> None:
-        """Sets the model of each callback."""
+        """Sets the model, its own and that of each callback."""
+        super().set_model(model)
         for callback in self.callbacks:
             callback.set_model(model)
 

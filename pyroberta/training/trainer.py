@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 import numpy as np
 from numpy import ndarray as Array
 
-from pyroberta.data.examples import Examples, HeldExamples, grouped, num_batches, numbered, onwards
+from pyroberta.data.examples import Examples, HeldExamples, num_batches, numbered
 from pyroberta.data.inputs import InputReader
 from pyroberta.model.attributes import Checked, Checks, expect_instance, random_seed, true_or_false, whole_number
 from pyroberta.model.batch import Batch
@@ -25,6 +25,7 @@ from pyroberta.ops import Key, Ops
 from pyroberta.training import losses, optimizers, schedules
 from pyroberta.training import metrics as measures
 from pyroberta.training.callbacks import Callback, CallbackList, History, ProgressBar
+from pyroberta.training.run import Feed, Run, ceil_divide, measure
 from pyroberta.training.state import TrainState
 from pyroberta.training.step import Result, Trained, evaluate_step, train_step
 
@@ -57,60 +58,6 @@ class Parameters(Protocol):
         """The parameters themselves, to be changed in place."""
 
 
-class Feed:
-    """The source of the updates of one `fit`.
-
-    Args:
-        examples: to draw from.
-        batch_size: sequences in a part.
-        parts: batches whose gradients make one update.
-        shuffle: see `Examples.batches`.
-        steps: updates in an epoch; None for one pass over the examples.
-
-    Attributes:
-        goes_on: whether an epoch goes on with the groups of the one before.
-    """
-
-    def __init__(self, examples: Examples, batch_size: int, parts: int, shuffle: bool, steps: int | None) -> None:
-        self.examples, self.steps, self.goes_on = examples, steps, steps is not None
-        self.batch_size, self.parts, self.shuffle = batch_size, parts, shuffle
-
-    def groups(self, state: TrainState) -> Iterator[list[Batch]]:
-        """Yields the batches of each update, from the state's position on: those of one pass, or without end."""
-        if self.goes_on:
-            place = state.seed, self.shuffle, state.data_pass, state.position
-            return onwards(self.examples, self.batch_size, self.parts, *place)
-        batches = self.examples.batches(self.batch_size, state.seed, state.data_pass, self.shuffle, state.position)
-        return grouped(batches, self.parts)
-
-    def is_whole(self, state: TrainState) -> bool:
-        """Whether the state's epoch has all its steps; a pass has where the position went on to the next one."""
-        return state.epoch_steps == self.steps if self.steps is not None else not state.position
-
-    def turn(self, state: TrainState) -> None:
-        """Begins the next pass where the state is at the end of one."""
-        count = self.examples.num_examples
-        if count is not None and state.position >= count:  # it may be beyond where there were more examples before
-            state.data_pass, state.position = state.data_pass + 1, 0
-
-    def begin(self, state: TrainState, epoch: int) -> None:
-        """Sets the state's position in the data for a `fit` that begins with the given epoch.
-
-        It is not called where a `fit` goes on with an interrupted one. With `steps`, a later epoch begins where the
-        one before it ended, which may be in the middle of a pass. Any other epoch begins a new pass.
-        """
-        steps_of_pass = _ceil(num_batches(self.examples, self.batch_size), self.parts)
-        if epoch and self.steps and steps_of_pass:
-            if not state.step:
-                state.data_pass, steps = divmod(self.steps * epoch, steps_of_pass)
-                state.position = steps * self.parts * self.batch_size
-            self.turn(state)
-            return
-        if state.position:
-            state.data_pass, state.position = state.data_pass + 1, 0
-        state.data_pass = max(state.data_pass, epoch)
-
-
 class Trainer(Checked):
     """The methods of a task that train, evaluate and predict, on all data and on one batch.
 
@@ -128,9 +75,8 @@ class Trainer(Checked):
         **dict.fromkeys(("stop_training", "stop_evaluating", "stop_predicting"), true_or_false),
     }
 
-    _callbacks: CallbackList | None = None  # of the `fit` that is under way
+    _run: Run | None = None  # the `fit` that is under way
     _is_resuming = False  # whether the next `fit` goes on from a state that was loaded
-    _unfinished: Mapping[str, Any] | None = None  # what callbacks kept where a `fit` stopped within an epoch
     _sums: Arrays | None = None  # the gradients' vector, made at the first update
 
     def __init__(self) -> None:
@@ -219,7 +165,7 @@ class Trainer(Checked):
         if new_optimizer.is_built:  # it has worked before, here or for another model
             new_optimizer.build(self.backbone.params)
         self.optimizer, self.loss, self._recompute = new_optimizer, new_loss, recompute
-        if self._callbacks is None:  # within a `fit`, its place in the epoch and in the data stays
+        if self._run is None:  # within a `fit`, its place in the epoch and in the data stays
             self._state = TrainState(self.backbone.params, new_optimizer.slots)
             self._is_resuming = False
         self._metrics: list[measures.Metric] = [measures.Loss(), *new_metrics, *unweighted]
@@ -330,7 +276,7 @@ class Trainer(Checked):
         reader.long_texts.say()
         validation_reader.long_texts.say()
 
-        steps_of_pass = _ceil(num_batches(examples, batch_size), accumulated)
+        steps_of_pass = ceil_divide(num_batches(examples, batch_size), accumulated)
         if steps_per_epoch and steps_of_pass and steps_per_epoch > steps_of_pass:
             raise ValueError(
                 f"steps_per_epoch is {steps_per_epoch}, but the examples make {steps_of_pass} steps: "
@@ -348,18 +294,21 @@ class Trainer(Checked):
             evaluate = partial(
                 self._evaluate, validation, validation_batch_size or batch_size, validation_steps, callback_list
             )
+        run = Run(feed, callback_list, self._update, self._running, evaluate, self.zero_weights_message)
         with self.backbone.writing("fit()", makes_room=True):
-            self._check_resumption(callback_list, feed, initial_epoch)
-            self.stop_training, self._unfinished, self._callbacks = False, None, callback_list
-            is_over = False
+            if self._is_resuming:
+                run.check_resumption(self._state, initial_epoch)
+            self.stop_training, self._run = False, run
             try:
                 callback_list.on_train_begin()
-                self._check_resumption(callback_list, feed, initial_epoch)
-                logs = self._epochs(feed, epochs, self._begin(feed, initial_epoch, callback_list), evaluate)
-                callback_list.on_train_end(logs)
-                is_over = True
+                run.begin(self._current_state(), initial_epoch, is_resuming=self._is_resuming)
+                self._is_resuming = False
+                callback_list.on_train_end(run.train(self._state, epochs))
+                run.is_over = True
             finally:
-                self._end(callback_list, is_over)
+                if not self._is_resuming:
+                    self._state.callbacks = run.end()
+                self._run = None
                 bar.on_train_end()  # an error or Ctrl-C leaves no bar behind
                 reader.long_texts.say()  # what was read as it came
                 validation_reader.long_texts.say()
@@ -428,7 +377,7 @@ class Trainer(Checked):
         running, position = self._running(), self._state.position
 
         def done(results: list[Result]) -> None:
-            _measure(running, results)
+            measure(running, results)
             self._state.position = position  # these were no examples of a pass
 
         with self.backbone.writing("train_on_batch()"):
@@ -538,15 +487,8 @@ class Trainer(Checked):
         except ValueError:  # a function of the user's, which `compile` has to be given again
             state.learning_rate = None
         state.stop_training = False
-        if self._unfinished is not None:
-            state.callbacks = self._unfinished
-        elif self._callbacks is not None:
-            if (self._callbacks.hook or "").startswith("on_test"):
-                raise RuntimeError(
-                    "a state within the evaluation of an epoch can't be gone on from: call train_state() in "
-                    "on_train_batch_end or on_epoch_end"
-                )
-            state.callbacks, state.stop_training = self._callbacks.get_state(), self.stop_training
+        if self._run is not None:
+            state.callbacks, state.stop_training = self._run.kept()
         return state
 
     def load_train_state(self, state: TrainState) -> None:
@@ -563,7 +505,7 @@ class Trainer(Checked):
                 then unchanged.
             RuntimeError: within a `fit`, except in a callback's `on_train_begin`.
         """
-        if self._callbacks is not None and self._callbacks.hook != "on_train_begin":
+        if self._run is not None and self._run.callbacks.hook != "on_train_begin":
             raise RuntimeError(
                 "a fit is under way, whose place in the data can't change: load the state before it, or in a "
                 "callback's on_train_begin"
@@ -598,7 +540,7 @@ class Trainer(Checked):
                 optimizer.learning_rate = rate
             self.seed = seed
             self._state = replace(state, params=backbone.params, slots=optimizer.slots)
-            self._is_resuming, self._unfinished = True, None
+            self._is_resuming = True
 
     def _take_optimizer_state(self, stored: OptimizerState) -> None:
         """Takes over the optimizer and the position in the data that a preset keeps.
@@ -617,126 +559,6 @@ class Trainer(Checked):
         state.params, state.slots = self.backbone.params, self.optimizer.slots
         state.seed, state.step = self.seed, self.optimizer.iterations
         return state
-
-    def _check_resumption(self, callbacks: CallbackList, feed: Feed, initial_epoch: int) -> None:
-        """Checks that a `fit` can go on from the state that was loaded, if one was."""
-        if not self._is_resuming:
-            return
-        state = self._state
-        if initial_epoch not in (0, state.epoch):
-            raise ValueError(
-                f"initial_epoch is {initial_epoch}, but the state that was loaded goes on with epoch {state.epoch}: "
-                "leave initial_epoch out"
-            )
-        if feed.steps is not None and feed.steps < state.epoch_steps:
-            raise ValueError(
-                f"steps_per_epoch is {feed.steps}, but {state.epoch_steps} steps of epoch {state.epoch + 1} are done "
-                "in the state that was loaded: give the same steps_per_epoch as before"
-            )
-        callbacks.check_state(state.callbacks)
-
-    def _begin(self, feed: Feed, initial_epoch: int, callbacks: CallbackList) -> measures.Running:
-        """Sets the state to the beginning of `fit`; returns the metrics of its epoch so far."""
-        state, running = self._current_state(), self._running()
-        if self._is_resuming:
-            running.set_state(state.metrics)
-            callbacks.set_state(state.callbacks)
-            feed.turn(state)
-            self.stop_training, self._is_resuming = state.stop_training, False
-            return running
-        feed.begin(state, initial_epoch)
-        state.epoch, state.epoch_steps, state.metrics, state.callbacks = initial_epoch, 0, {}, {}
-        return running
-
-    def _end(self, callbacks: CallbackList, is_over: bool) -> None:
-        """Ends a `fit`. Where it stopped before its end, the state keeps what it takes to go on."""
-        if self._unfinished is None and not is_over and not self._is_resuming:
-            self._unfinished = callbacks.get_state(is_interrupted=True)
-        self._callbacks = None
-        self._state.callbacks = self._unfinished or {}
-
-    def _epochs(
-        self,
-        feed: Feed,
-        epochs: int,
-        running: measures.Running,
-        evaluate: Callable[[], dict[str, float]] | None,
-    ) -> dict[str, float]:
-        """Trains from the state's epoch on; returns the logs of the last one."""
-        state, callbacks = self._state, self._callbacks
-        assert callbacks is not None
-        logs: dict[str, float] = {}
-        if callbacks.pending == "on_epoch_end":
-            callbacks.finish_round()
-            self._next_epoch()
-            running = self._running()
-        groups = feed.groups(state)
-        while state.epoch < epochs and not (self.stop_training and callbacks.pending is None):
-            epoch = state.epoch
-            callbacks.on_epoch_begin(epoch)
-            callbacks.finish_round()
-            is_whole = self._train_epoch(feed, groups, running)
-            logs = running.values() if state.epoch_steps else {}
-            if not is_whole:  # a state that is taken from here on goes on as if nobody had stopped it
-                self._unfinished = callbacks.get_state()
-            if evaluate is not None:
-                logs = logs | {f"val_{name}": value for name, value in evaluate().items()}
-            callbacks.on_epoch_end(epoch, logs)
-            if not is_whole:
-                break
-            self._next_epoch()
-            running = self._running()
-            groups = groups if feed.goes_on else feed.groups(state)
-        return logs
-
-    def _next_epoch(self) -> None:
-        state = self._state
-        state.epoch, state.epoch_steps, state.metrics = state.epoch + 1, 0, {}
-
-    def _train_epoch(self, feed: Feed, groups: Iterator[list[Batch]], running: measures.Running) -> bool:
-        """Makes the remaining steps of the state's epoch; returns whether it has all of them then."""
-        state, callbacks = self._state, self._callbacks
-        assert callbacks is not None
-        weighted = int(state.epoch_steps > 0)  # what was done before an interruption is taken to have had weights
-        for group in self._remaining(feed, groups):
-            step = state.epoch_steps
-            callbacks.on_train_batch_begin(step)
-
-            def done(results: list[Result]) -> None:
-                _measure(running, results)
-                state.epoch_steps += 1
-                state.metrics = running.get_state()
-                feed.turn(state)
-
-            self._update(group, done)
-            weighted += sum(int(np.count_nonzero(batch.weights)) for batch in group)
-            tokens = sum(batch.num_tokens for batch in group)
-            callbacks.on_train_batch_end(step, {**running.values(), "tokens": tokens})
-            if self.stop_training:
-                return feed.is_whole(state)
-        if self.stop_training:
-            return feed.is_whole(state)
-        self._check_epoch(feed, state.epoch_steps, weighted)
-        if not feed.goes_on and state.position:  # of examples that could not be counted
-            state.data_pass, state.position = state.data_pass + 1, 0
-        return True
-
-    def _remaining(self, feed: Feed, groups: Iterator[list[Batch]]) -> Iterator[list[Batch]]:
-        """The groups of the state's epoch that are left."""
-        if self.stop_training or (self._state.epoch_steps and feed.is_whole(self._state)):
-            return iter(())
-        return islice(groups, None if feed.steps is None else feed.steps - self._state.epoch_steps)
-
-    def _check_epoch(self, feed: Feed, steps: int, weighted: int) -> None:
-        """Checks that the epoch had all its steps, and a weight above 0."""
-        if steps < (feed.steps or 1):
-            raise ValueError(
-                f"the examples ran out after {steps} steps of epoch {self._state.epoch + 1}"
-                + (f", before steps_per_epoch={feed.steps}" if feed.steps else "")
-                + ". An iterator gives its items once: pass a list, or fewer steps and epochs"
-            )
-        if not weighted:
-            raise ValueError(self.zero_weights_message)
 
     def _running(self) -> measures.Running:
         """Metrics of one call. Calls in other threads or in callbacks have their own."""
@@ -800,7 +622,7 @@ class Trainer(Checked):
             callbacks.on_test_batch_begin(step)
             result = evaluate_step(backbone.ops, params, backbone.config, batch, self.loss)
             weighted += int(np.count_nonzero(result.weights))
-            _measure(running, [result])
+            measure(running, [result])
             values = running.values()
             callbacks.on_test_batch_end(step, values)
             if self.stop_evaluating:
@@ -833,11 +655,6 @@ class Trainer(Checked):
         return examples
 
 
-def _measure(running: measures.Running, results: Sequence[Result]) -> None:
-    for result in results:
-        running.update(result.losses, result.predicted, result.labels, result.weights, result.denominator)
-
-
 def _parts_of(validation_data: Any) -> tuple[Any, Any, Any]:
     """The x, y and sample_weight of `validation_data`."""
     given = validation_data if isinstance(validation_data, tuple) else (validation_data,)
@@ -845,11 +662,6 @@ def _parts_of(validation_data: Any) -> tuple[Any, Any, Any]:
         raise ValueError(f"validation_data should be x, (x, y) or (x, y, sample_weight); got a tuple of {len(given)}")
     x, y, sample_weight = (*given, None, None)[:3]
     return x, y, sample_weight
-
-
-def _ceil(count: int | None, size: int) -> int | None:
-    """The number of groups of `size` that hold `count` items."""
-    return None if count is None else -(-count // size)
 
 
 def _check_loss(loss: losses.SparseCategoricalCrossentropy) -> None:
