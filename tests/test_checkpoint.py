@@ -60,7 +60,7 @@ def test_a_learning_rate_that_was_set_goes_through_the_file(tmp_path):
     checkpoint.save(tmp_path / "state", model.train_state())
     resumed.load_train_state(checkpoint.load(tmp_path / "state")[0])
     assert resumed.optimizer.learning_rate == 0.02
-    for schedule in (optimizers.Adam(1e-3), optimizers.Adam(fresh().optimizer._learning_rate)):
+    for schedule in (optimizers.AdamW(1e-3), optimizers.AdamW(fresh().optimizer._learning_rate)):
         other = fresh(optimizer=schedule)
         other.load_train_state(checkpoint.load(tmp_path / "state")[0])
         assert other.optimizer.learning_rate == 0.02
@@ -251,7 +251,7 @@ class Momentum(optimizers.Optimizer):
 
     slot_names = ("velocity",)
 
-    def _update_range(self, ops, rate, step, params, grads, slots, scale, decay, is_finite):
+    def update_range(self, ops, rate, step, params, grads, slots, scale, decay, is_finite):
         if is_finite:
             slots["velocity"] *= 0.9
             slots["velocity"] -= rate * scale * grads

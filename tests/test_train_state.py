@@ -329,7 +329,10 @@ def test_a_resumption_that_is_refused_can_be_tried_again(tmp_path):
     for options, message in (
         ({"callbacks": [callbacks.CSVLogger(log)]}, "same callbacks in the same order"),
         ({"callbacks": [Keeping(), callbacks.CSVLogger(log)], "initial_epoch": 2}, "leave initial_epoch out"),
-        ({"callbacks": [Keeping(), callbacks.CSVLogger(log)], "steps_per_epoch": 1}, "give the same steps_per_epoch"),
+        (
+            {"callbacks": [Keeping(), callbacks.CSVLogger(log)], "steps_per_epoch": 1},
+            "pass the same data and arguments",
+        ),
     ):
         with pytest.raises(ValueError, match=message):
             resumed.fit(MANY, batch_size=4, epochs=3, verbose=0, **options)
@@ -435,7 +438,7 @@ def test_an_interrupt_within_an_update_loses_no_figure():
 
 def test_an_optimizer_without_slots_counts_its_updates():
     class Plain(optimizers.Optimizer):
-        def _update_range(self, ops, rate, step, params, grads, slots, scale, decay, is_finite):
+        def update_range(self, ops, rate, step, params, grads, slots, scale, decay, is_finite):
             if is_finite:
                 params -= rate * scale * grads
 
@@ -455,3 +458,62 @@ def test_a_schedule_that_gives_no_number_changes_nothing():
     with pytest.raises(ValueError, match="the schedule's learning rate after 0 updates must be a number >= 0, got nan"):
         model.fit(MANY, batch_size=4, verbose=0)
     assert np.array_equal(model.params.flat, before)
+
+
+# --- what does not go together ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"x": MANY[:-1]}, "had examples 18, this one has 17: pass the same data and arguments"),
+        ({"batch_size": 3}, "had batch_size 4, this one has 3"),
+        ({"gradient_accumulation_steps": 2}, "had gradient_accumulation_steps 1, this one has 2"),
+        ({"shuffle": False}, "had shuffle True, this one has False"),
+        ({"steps_per_epoch": 2}, "had steps_per_epoch None, this one has 2"),
+    ],
+)
+def test_a_fit_with_other_data_or_arguments_does_not_go_on(change: dict, message: str):
+    keeping, model = Keeping(7), fresh()
+    options = {"x": MANY, "batch_size": 4, "epochs": 3, "verbose": 0}
+    model.fit(callbacks=[keeping], **options)
+    resumed = fresh()
+    resumed.load_train_state(keeping.kept)
+    before = resumed.params.flat.copy()
+    with pytest.raises(ValueError, match=message):
+        resumed.fit(callbacks=[Keeping()], **options | change)
+    assert np.array_equal(resumed.params.flat, before)
+    resumed.fit(callbacks=[Keeping()], **options)
+    assert same(resumed, model)
+
+
+def test_a_state_of_another_optimizer_or_one_that_compile_would_drop_is_an_error():
+    keeping = Keeping(3)
+    fresh().fit(MANY, batch_size=4, callbacks=[keeping], verbose=0)
+    other = fresh(optimizer=optimizers.Adam())
+    with pytest.raises(ValueError, match="the state is of the optimizer AdamW, this model was compiled with Adam"):
+        other.load_train_state(keeping.kept)
+    model = fresh()
+    model.load_train_state(keeping.kept)
+    with pytest.raises(ValueError, match="compile first, then load the state"):
+        model.compile(optimizers.AdamW())
+    assert model.fit(MANY, batch_size=4, callbacks=[Keeping()], verbose=0).epoch == [0]
+
+
+def test_a_rate_that_no_state_can_keep_is_said():
+    keeping, model = Keeping(3), fresh(optimizer=optimizers.AdamW(lambda step: 0.01))
+    model.fit(MANY, batch_size=4, callbacks=[keeping], verbose=0)
+    assert keeping.kept.learning_rate is None
+    resumed = fresh(optimizer=optimizers.AdamW(lambda step: 0.01))
+    resumed.load_train_state(keeping.kept)
+    with pytest.warns(UserWarning, match="was a function, which no state can keep; this model's own rate, 0.001,"):
+        fresh(optimizer=optimizers.AdamW()).load_train_state(keeping.kept)
+
+
+def test_an_epoch_that_goes_on_is_shown_with_all_its_steps(capsys: pytest.CaptureFixture[str]):
+    keeping = Keeping(3)
+    fresh().fit(MANY, batch_size=4, callbacks=[keeping], verbose=0)
+    resumed = fresh()
+    resumed.load_train_state(keeping.kept)
+    resumed.fit(MANY, batch_size=4, callbacks=[Keeping()], verbose=2)
+    assert "5/5 steps" in capsys.readouterr().err

@@ -264,7 +264,10 @@ def _directory(preset: str | os.PathLike[str]) -> Path:
         if directory.is_dir():
             return directory
         if exists(directory):
-            raise ValueError(f"preset {name!r} is a file; give the directory that holds it")
+            raise ValueError(
+                f"preset {name!r} is a file; give the directory that holds it. (A file that training.checkpoint.save "
+                "wrote is read by training.checkpoint.load, for load_train_state.)"
+            )
     is_path = not isinstance(preset, str) or name.startswith((".", "~")) or os.path.isabs(name) or os.sep in name
     if is_path:
         on_hub = f" On the Hugging Face hub it would be 'hf://{name}'." if re.fullmatch(r"[\w-]+/[\w.-]+", name) else ""

@@ -824,8 +824,8 @@ class ProgressBar(Callback):
         self._start(f"epoch {epoch + 1}/{epochs}" if epochs else f"epoch {epoch + 1}")
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """Advances the bar."""
-        self._advance(logs)
+        """Advances the bar, past the steps that were made before an interruption too."""
+        self._advance(logs, batch + 1)
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Shows the epoch's results and ends its bar; nothing of an epoch that was trained before an interruption."""
@@ -894,12 +894,12 @@ class ProgressBar(Callback):
                 bar_format="{desc}",
             )
 
-    def _advance(self, logs: Logs | None) -> None:
-        self._steps += 1
+    def _advance(self, logs: Logs | None, steps: int | None = None) -> None:
+        before, self._steps = self._steps, self._steps + 1 if steps is None else steps
         self._note(logs)
         if self._bar is not None:
             self._write_on_bar(is_done=False)
-            self._bar.update()
+            self._bar.update(self._steps - before)
         elif self.verbose == 1 and time.monotonic() - self._last_line > SECONDS_BETWEEN_LINES:
             self._last_line = time.monotonic()
             self._line()

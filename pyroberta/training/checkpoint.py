@@ -83,6 +83,8 @@ def save(file: str | os.PathLike[str], state: TrainState, notes: Mapping[str, An
         **{name: int(getattr(state, name)) for name in COUNTS},
         "slots": list(state.slots),
         "stop_training": bool(state.stop_training),
+        "optimizer": str(state.optimizer),
+        "feed": _as_json(state.feed, keep),
         "metrics": _as_json(state.metrics, keep),
         "learning_rate": _as_json(state.learning_rate, keep),
         "callbacks": _as_json(state.callbacks, keep),
@@ -129,8 +131,11 @@ def load(file: str | os.PathLike[str]) -> tuple[TrainState, dict[str, Any]]:
         notes = dict(_from_json(rest["notes"], read))
         if arrays:
             raise ValueError(f"nothing refers to its array {shown(next(iter(arrays)))}")
+        feed = rest["feed"]
         if not isinstance(learning_rate, int | float | dict | None) or not isinstance(callbacks, dict):
             raise ValueError("its learning rate or its callbacks are of another kind")
+        if not isinstance(rest["optimizer"], str) or not isinstance(feed, dict):
+            raise ValueError("its optimizer's name or its feed is of another kind")
         state = TrainState(
             params,
             dict(zip(names, slots, strict=True)),
@@ -138,6 +143,8 @@ def load(file: str | os.PathLike[str]) -> tuple[TrainState, dict[str, Any]]:
             learning_rate=learning_rate,
             callbacks=callbacks,
             stop_training=rest["stop_training"] is True,
+            optimizer=rest["optimizer"],
+            feed=feed,
         )
         for name, number in counts.items():
             setattr(state, name, number)

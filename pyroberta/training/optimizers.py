@@ -76,7 +76,8 @@ def _no_decay(name: str, value: None) -> None:
 class Optimizer(Checked):
     """The base class of optimizers. It clips and decays, and keeps slots: vectors in the parameters' layout.
 
-    A subclass names its slots and defines the update of a range of the vectors.
+    A subclass names its slots in `slot_names` and defines `update_range`. Each argument of its constructor must be an
+    attribute of the same name, so that a checkpoint can tell them.
 
     Attributes:
         iterations: the updates done.
@@ -121,7 +122,7 @@ class Optimizer(Checked):
         self._built_for: tuple[dict[str, Shape], Any] | None = None  # layout and dtype of the parameters
         self._excluded = self.excluded_by_default
 
-    def _update_range(
+    def update_range(
         self,
         ops: Ops,
         rate: float,
@@ -143,7 +144,7 @@ class Optimizer(Checked):
             decay: the share of each parameter that is subtracted.
             is_finite: see `update`.
         """
-        raise NotImplementedError(f"{type(self).__name__} does not say how parameters are updated")
+        raise NotImplementedError(f"{type(self).__name__} has no update_range, which says how parameters are updated")
 
     def _checked(self, name: str, value: Any) -> Any:
         value = super()._checked(name, value)
@@ -255,7 +256,7 @@ class Optimizer(Checked):
         for scale, decays, span in self._groups(params, trainable, scales):
             decay = rate * (self.weight_decay or 0.0) if decays else 0.0
             parts = {name: slots[name].span(*span) for name in self.slot_names}
-            self._update_range(ops, rate, step, params.span(*span), grads.span(*span), parts, scale, decay, is_finite)
+            self.update_range(ops, rate, step, params.span(*span), grads.span(*span), parts, scale, decay, is_finite)
 
     def state_dict(self) -> dict[str, Any]:
         """The state: `iterations`, and each slot by parameter name (the arrays themselves, not copies).
@@ -338,6 +339,12 @@ class Optimizer(Checked):
                 raise ValueError(f"the learning rate {rate!r} has no get_config: use one of pyroberta's schedules")
             rate = rate.get_config()
         names = [name for name in _arguments(type(self)) if name != "learning_rate"]
+        for name in names:
+            if not hasattr(self, name):
+                raise ValueError(
+                    f"{type(self).__name__} takes the argument {name!r} and has no attribute of that name: "
+                    "set it in __init__"
+                )
         return {
             "name": type(self).__name__.lower(),
             "learning_rate": rate,
@@ -356,7 +363,7 @@ class Optimizer(Checked):
         if type(self) not in OPTIMIZERS.values():
             raise ValueError(
                 f"{type(self).__name__} is an optimizer of your own, which no preset can name: save the model without "
-                "include_optimizer"
+                "include_optimizer (of ModelCheckpoint: save_weights_only=True); training.checkpoint keeps any"
             )
         self.state_dict()  # raises before `build`
         names = self._built_for[0] if self._built_for else {}
@@ -473,7 +480,7 @@ class Adam(Optimizer):
         """The second moments by parameter; None before `build`."""
         return self.slots.get("v")
 
-    def _update_range(
+    def update_range(
         self,
         ops: Ops,
         rate: float,
@@ -485,6 +492,7 @@ class Adam(Optimizer):
         decay: float,
         is_finite: Scalar,
     ) -> None:
+        """See `Optimizer.update_range`."""
         c_1 = 1.0 - self.beta_1 ** (step + 1)
         c_2 = math.sqrt(1.0 - self.beta_2 ** (step + 1))
         steps = rate * c_2 / c_1, self.beta_1, self.beta_2, self._uncorrected_epsilon(c_2)

@@ -48,6 +48,16 @@ class Feed:
         """Whether the state's epoch has all its steps; a pass has where the position went on to the next one."""
         return state.epoch_steps == self.steps if self.steps is not None else not state.position
 
+    def settings(self) -> dict[str, Any]:
+        """What the order and the number of the updates follow from; None for what can't be known."""
+        return {
+            "examples": self.examples.num_examples,
+            "batch_size": self.batch_size,
+            "gradient_accumulation_steps": self.parts,
+            "shuffle": self.shuffle,
+            "steps_per_epoch": self.steps,
+        }
+
     def turn(self, state: TrainState) -> None:
         """Begins the next pass where the state is at the end of one."""
         count = self.examples.num_examples
@@ -111,18 +121,20 @@ class Run:
         """Checks that the run can go on from a state.
 
         Raises:
-            ValueError: for another first epoch, for fewer steps than are done, and for other callbacks.
+            ValueError: for another first epoch, another number of examples or other arguments, and for other callbacks.
         """
         if initial_epoch not in (0, state.epoch):
             raise ValueError(
                 f"initial_epoch is {initial_epoch}, but the state that was loaded goes on with epoch {state.epoch}: "
                 "leave initial_epoch out"
             )
-        if self.feed.steps is not None and self.feed.steps < state.epoch_steps:
-            raise ValueError(
-                f"steps_per_epoch is {self.feed.steps}, but {state.epoch_steps} steps of epoch {state.epoch + 1} are "
-                "done in the state that was loaded: give the same steps_per_epoch as before"
-            )
+        for name, now in self.feed.settings().items() if state.feed else ():
+            before = state.feed.get(name)
+            if before != now:
+                raise ValueError(
+                    f"the fit that the state is of had {name} {before}, this one has {now}: pass the same data and "
+                    "arguments, so that it goes on where that one was"
+                )
         self.callbacks.check_state(state.callbacks)
 
     def begin(self, state: TrainState, initial_epoch: int, is_resuming: bool) -> None:
@@ -136,6 +148,7 @@ class Run:
             return
         self.feed.begin(state, initial_epoch)
         state.epoch, state.epoch_steps, state.metrics, state.callbacks = initial_epoch, 0, {}, {}
+        state.feed = self.feed.settings()
 
     def kept(self) -> tuple[Mapping[str, Any], bool]:
         """What a state that is taken now keeps of the callbacks, and whether they ended the run.

@@ -27,7 +27,10 @@ class TrainState:
         data_pass: the number of the pass over the examples that is under way, or comes next.
         position: examples of that pass that have been drawn.
         metrics: name -> numerator and denominator, of the epoch so far.
-        learning_rate: a number as it was set, or a schedule's config.
+        learning_rate: a number as it was set, or a schedule's config; None where it was a function.
+        optimizer: the name of its class.
+        feed: what `fit` was given: the number of examples, the batch size and so on; empty after a `fit` that came to
+            its end.
         callbacks: what `CallbackList.get_state` gave; empty after a `fit` that came to its end.
         stop_training: whether a callback has ended the `fit` that is under way.
     """
@@ -44,3 +47,5 @@ class TrainState:
     learning_rate: Any = None
     callbacks: Mapping[str, Any] = field(default_factory=dict)
     stop_training: bool = False
+    optimizer: str = ""
+    feed: Mapping[str, Any] = field(default_factory=dict)

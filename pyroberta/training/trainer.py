@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 import weakref
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,6 +19,7 @@ from pyroberta.data.examples import Examples, HeldExamples, num_batches, numbere
 from pyroberta.data.inputs import InputReader
 from pyroberta.model.attributes import Checked, Checks, expect_instance, random_seed, true_or_false, whole_number
 from pyroberta.model.batch import Batch
+from pyroberta.model.callers import callers_level
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.hints import hinting
 from pyroberta.model.parameters import Arrays, PreparedArrays
@@ -155,6 +157,11 @@ class Trainer(Checked):
         if isinstance(weighted_metrics, str):
             default = () if metrics else self.default_metrics
             weighted_metrics = default if weighted_metrics == "auto" else (weighted_metrics,)
+        if self._is_resuming:
+            raise ValueError(
+                "compile() starts the optimizer anew, and the state that load_train_state() loaded would be lost: "
+                "compile first, then load the state"
+            )
         new_optimizer, new_loss = self._checked("optimizer", optimizer), self._checked("loss", loss)
         recompute = true_or_false("recompute", recompute)
         new_metrics, unweighted = (
@@ -308,6 +315,7 @@ class Trainer(Checked):
             finally:
                 if not self._is_resuming:
                     self._state.callbacks = run.end()
+                    self._state.feed = self._state.feed if self._state.callbacks else {}
                 self._run = None
                 bar.on_train_end()  # an error or Ctrl-C leaves no bar behind
                 reader.long_texts.say()  # what was read as it came
@@ -482,6 +490,7 @@ class Trainer(Checked):
         state = self._current_state()
         if not self.optimizer.is_built:
             raise ValueError("there is no state of training before the first update: call fit first")
+        state.optimizer = type(self.optimizer).__name__
         try:
             state.learning_rate = self.optimizer.get_config()["learning_rate"]
         except ValueError:  # a function of the user's, which `compile` has to be given again
@@ -495,7 +504,8 @@ class Trainer(Checked):
         """Copies a state into the model, from which the next `fit` goes on.
 
         The model must be compiled with an optimizer and a loss of the same kind before, and that `fit` must be given
-        the same data, batch size and callbacks. It begins at the state's epoch, within it if need be.
+        the same data, batch size and callbacks. It begins at the state's epoch, within it if need be. The page
+        docs/pretraining.md shows it.
 
         Args:
             state: of a model of the same shape.
@@ -524,7 +534,18 @@ class Trainer(Checked):
                 f"{', '.join(self.optimizer.slot_names)}"
             )
         optimizer = self.optimizer
+        if state.optimizer not in ("", type(optimizer).__name__):
+            raise ValueError(
+                f"the state is of the optimizer {state.optimizer}, this model was compiled with "
+                f"{type(optimizer).__name__}: compile it with the same one before"
+            )
         seed, rate = random_seed("seed", state.seed), state.learning_rate
+        if rate is None and not callable(optimizer._learning_rate):
+            warnings.warn(
+                "the learning rate of the state was a function, which no state can keep; this model's own rate, "
+                f"{optimizer.learning_rate:g}, goes on: compile it with that function before",
+                stacklevel=callers_level(),
+            )
         if isinstance(rate, Mapping):
             rate = schedules.from_config(dict(rate))
         rate = None if rate is None else optimizers.checked_rate(rate)
