@@ -234,7 +234,7 @@ class Optimizer(Checked):
             step: updates done before.
             is_finite: a scalar of the table's: whether the gradient is finite. Nothing changes where it isn't.
         """
-        scales = self._clip(grads, trainable, ops)
+        scales = self.clip_scales(grads, trainable, ops)
         rate = self.rate_at(step)
         for scale, decays, span in self._groups(params, trainable, scales):
             decay = rate * (self.weight_decay or 0.0) if decays else 0.0
@@ -340,8 +340,11 @@ class Optimizer(Checked):
                     f"names look like {', '.join(names[:3])}, …, {names[-1]}"
                 )
 
-    def _clip(self, grads: Arrays, trainable: Collection[str], ops: Ops) -> dict[str, Scalar]:
-        """What each parameter's gradient is to be multiplied by; names that are not there by 1."""
+    def clip_scales(self, grads: Arrays, trainable: Collection[str], ops: Ops) -> dict[str, Scalar]:
+        """What each parameter's gradient is to be multiplied by; names that are not there by 1.
+
+        `clipvalue` clips the gradients themselves, in place.
+        """
         if self.clipvalue is not None:
             for span in grads.spans(trainable):
                 ops.clip(grads.span(*span), self.clipvalue)

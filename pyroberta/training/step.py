@@ -81,7 +81,7 @@ class Trained:
         loss, optimizer: the loss to be made small, and how.
         trainable: names of the parameters that change.
         sums: the vector of the gradients' sums; what it holds before a step doesn't matter.
-        recompute: see `encoder_forward`.
+        recompute, all_rows: see `encoder_forward` and `model_forward`.
         prepared: kernels that stay the same, as the table prepared them.
         changing: gives the parameters, to be changed within a `with` block.
     """
@@ -95,6 +95,7 @@ class Trained:
     recompute: bool = False
     prepared: dict[str, Any] = field(default_factory=dict)
     changing: Callable[[TrainState], AbstractContextManager[Arrays]] = _in_place
+    all_rows: bool = False
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,15 @@ def compute_gradients(
             grads = Gradients(collective.sums(part, own), model.trainable, ready if is_last else None)
             dlosses = _dlosses(ops, batch, denominator, own)
             value, cache = model_forward(
-                ops, params, model.config, batch, key, grads.lowest, model.recompute, model.loss.op
+                ops,
+                params,
+                model.config,
+                batch,
+                key,
+                grads.lowest,
+                model.recompute,
+                model.loss.op,
+                model.all_rows,
             )
             model_backward(ops, grads, dlosses, cache)
             values.append(value)
