@@ -205,7 +205,7 @@ def test_a_model_is_traced_on_texts_and_stays_as_it_is():
 
 
 def test_a_classifier_is_traced_with_its_labels():
-    base = small_masked_lm(dropout=0.0)
+    base = small_masked_lm(dropout=0.0, dtype="float64")
     model = TextClassifier(base.backbone, 3, TextClassifierPreprocessor(base.preprocessor.tokenizer, 40))
     found = trace(model, TEXTS, [0, 1, 2, 0, 1, 2], precision=None)
     assert found["loss.logits"].shape == (6, 3)

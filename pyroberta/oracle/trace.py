@@ -13,9 +13,10 @@ rows of the last layer are made, those too that no loss looks at.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy import ndarray as Array
@@ -40,6 +41,16 @@ PARAMETERS = ("kernel", "bias", "gamma", "beta", "a", "b", "tokens", "rows", "ke
 RESULTS = {"attention": "context", "cross_entropy": "losses"}
 
 
+class _Call(NamedTuple):
+    """What the model holds in place of a cache: the call that made it."""
+
+    op: str
+    place: str
+    arguments: Sequence[Any]
+    inputs: Mapping[str, str]
+    cache: Any
+
+
 class Tracer:
     """A table of ops whose every call is noted in a trace.
 
@@ -53,9 +64,8 @@ class Tracer:
         self.into, self.step = into, 0
         self._arithmetic = bounds.Arithmetic(precision) if precision else None
         self._names = {id(params[name]): name for name in params}
-        self._kept: list[Any] = []  # so that no other array gets the id of one that was noted
+        self._alive: dict[int, weakref.ref[Array]] = {}  # an array's name goes with it, since another may get its id
         self._place = ""
-        self._calls: dict[int, tuple[str, str, Sequence[Any], Mapping[str, str]]] = {}  # by the cache's id
         self._seen: dict[str, int] = {}
 
     def table(self, ops: Ops = REFERENCE) -> Ops:
@@ -64,7 +74,7 @@ class Tracer:
 
     def begin(self, step: int) -> None:
         """Another update begins: places are counted anew."""
-        self.step, self._seen, self._calls, self._kept = step, {}, {}, []
+        self.step, self._seen = step, {}
 
     def _watched(self, name: str, row: Callable[..., Any]) -> Callable[..., Any]:
         if name.endswith("_forward"):
@@ -84,15 +94,13 @@ class Tracer:
             result = value[0] if isinstance(value, tuple) else value
             self._note(op, place, "", {**plain.forward(*arguments), "output": result}, arguments, inputs)
             self._remember(result, f"{place}.{_result(op)}")
-            self._kept.append(cache)
-            self._calls[id(cache)] = op, place, arguments, inputs
-            return value, cache
+            return value, _Call(op, place, arguments, inputs, cache)
 
         return call
 
     def _backward(self, row: Callable[..., Any]) -> Callable[..., Any]:
-        def call(dy: Array, cache: Any) -> Any:
-            op, place, arguments, inputs = self._calls[id(cache)]
+        def call(dy: Array, noted: _Call) -> Any:
+            op, place, arguments, inputs, cache = noted
             plain = PLAIN[op]
             self._note(op, place, "d.", {"output": dy}, arguments, inputs)
             gradients = plain.backward(dy, arguments, plain.forward(*arguments))
@@ -152,9 +160,15 @@ class Tracer:
         return name if count == 1 else f"{name}_{count}"
 
     def _remember(self, array: Any, name: str) -> None:
-        if isinstance(array, np.ndarray):
-            self._kept.append(array)
-            self._names.setdefault(id(array), name)
+        if not isinstance(array, np.ndarray) or id(array) in self._names:
+            return
+        number = id(array)
+
+        def forget(_: Any) -> None:
+            self._names.pop(number, None)
+            self._alive.pop(number, None)
+
+        self._names[number], self._alive[number] = name, weakref.ref(array, forget)
 
     def _note(
         self,
