@@ -107,6 +107,11 @@ class TraceFile:
         self._tensors = Appended(as_path(file))
         self._entries: dict[str, Any] = {}
 
+    @property
+    def count(self) -> int:
+        """The number of tensors so far."""
+        return len(self._entries)
+
     def __enter__(self) -> TraceFile:
         self._tensors.__enter__()
         return self
