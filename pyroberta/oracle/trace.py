@@ -36,7 +36,6 @@ from pyroberta.training.optimizers import Optimizer
 from pyroberta.training.state import TrainState
 from pyroberta.training.step import Trained, compute_gradients
 
-PARAMETERS = ("kernel", "bias", "gamma", "beta", "a", "b", "tokens", "rows", "kernel_1", "bias_1", "kernel_2", "bias_2")
 # What an op's result is called, where it isn't `output`.
 RESULTS = {"attention": "context", "cross_entropy": "losses"}
 
@@ -65,8 +64,10 @@ class Tracer:
         self._arithmetic = bounds.Arithmetic(precision) if precision else None
         self._names = {id(params[name]): name for name in params}
         self._alive: dict[int, weakref.ref[Array]] = {}  # an array's name goes with it, since another may get its id
+        self._params = frozenset(params)
         self._place = ""
         self._seen: dict[str, int] = {}
+        self.contributions: dict[str, list[str]] = {}  # parameter -> the tensors whose sum its gradient is
 
     def table(self, ops: Ops = REFERENCE) -> Ops:
         """The table with each row watched."""
@@ -74,7 +75,7 @@ class Tracer:
 
     def begin(self, step: int) -> None:
         """Another update begins: places are counted anew."""
-        self.step, self._seen = step, {}
+        self.step, self._seen, self.contributions = step, {}, {}
 
     def _watched(self, name: str, row: Callable[..., Any]) -> Callable[..., Any]:
         if name.endswith("_forward"):
@@ -102,7 +103,9 @@ class Tracer:
         def call(dy: Array, noted: _Call) -> Any:
             op, place, arguments, inputs, cache = noted
             plain = PLAIN[op]
-            self._note(op, place, "d.", {"output": dy}, arguments, inputs)
+            source = {"dy": self._names[id(dy)]} if id(dy) in self._names else {}
+            self._note(op, place, "d.", {"output": dy}, arguments, source)
+            inputs = {**inputs, "dy": f"d.{place}.{_result(op)}"}
             gradients = plain.backward(dy, arguments, plain.forward(*arguments))
             found = row(dy, cache)
             results = found if isinstance(found, tuple) else (found,)
@@ -111,6 +114,9 @@ class Tracer:
             self._note(op, place, "d.", gradients, arguments, inputs)
             if self._arithmetic:
                 self._note_bounds(op, place, arguments, dy)
+            for of in gradients:
+                if inputs.get(of) in self._params:
+                    self.contributions.setdefault(inputs[of], []).append(f"d.{place}.{of}")
             for one, of in zip(results, plain.gradients, strict=False):
                 self._remember(one, f"d.{place}.{of}")
             return found
@@ -123,7 +129,7 @@ class Tracer:
             if isinstance(total, np.ndarray) and total.ndim:
                 terms = {of: self._names[id(term)] for of, term in (("x", x), ("y", y)) if id(term) in self._names}
                 name = self._once(f"{terms.get('y', self._place)}.added")
-                self._add(name, total, Entry("add", self._place, "output", "x + y", "", terms, step=self.step))
+                self.note(name, total, Entry("add", self._place, "output", "x + y", "", terms, step=self.step))
                 self._remember(total, name)
             return total
 
@@ -136,7 +142,7 @@ class Tracer:
             for of, argument in zip(PLAIN[op].arguments, arguments, strict=False)
             if id(argument) in self._names
         }
-        own = [named[of] for of in PLAIN[op].arguments if of in PARAMETERS and of in named and of != "x"]
+        own = [named[of] for of in PLAIN[op].arguments if named.get(of) in self._params]
         if op == "cross_entropy":
             place = "loss"
         elif op == "feed_forward" and own:
@@ -158,6 +164,10 @@ class Tracer:
         """The name, with a number from the second time on."""
         count = self._seen[name] = self._seen.get(name, 0) + 1
         return name if count == 1 else f"{name}_{count}"
+
+    def know(self, array: Array, name: str) -> None:
+        """Tells the name of an array that ops are called with and that lives as long as the trace."""
+        self._names[id(array)] = name
 
     def _remember(self, array: Any, name: str) -> None:
         if not isinstance(array, np.ndarray) or id(array) in self._names:
@@ -189,7 +199,7 @@ class Tracer:
             entry = Entry(op, place, of, formulas.get(of, ""), f"ops/{op}.md", inputs, numbers, self.step)
             called = _result(op) if of == "output" else of
             for name, array in _parts(f"{prefix}{place}.{called}", value):
-                self._add(name, array, entry)
+                self.note(name, array, entry)
 
     def _note_bounds(self, op: str, place: str, arguments: Sequence[Any], dy: Array) -> None:
         function, run = bounds.ROWS[f"{op}_forward"][0], self._arithmetic
@@ -198,9 +208,10 @@ class Tracer:
         names = [f"{place}.{_result(op)}", *(f"d.{place}.{of}" for of in PLAIN[op].gradients)]
         for name, bound in zip(names, found, strict=True):
             entry = Entry(op, place, "bound", f"how far {name} may be from it", "numerics.md", step=self.step)
-            self._add(f"bound.{name}", bound, entry)
+            self.note(f"bound.{name}", bound, entry)
 
-    def _add(self, name: str, array: Any, entry: Entry) -> None:
+    def note(self, name: str, array: Any, entry: Entry) -> None:
+        """Notes a tensor of the update under way."""
         self.into.add(name if not self.step else f"step_{self.step}.{name}", array, entry)
 
 
@@ -235,6 +246,7 @@ def trace_updates(
     params = params.astype(params.dtype)
     names = list(params) if trainable is None else list(trainable)
     into.settings |= {"config": asdict(config), "dtype": params.dtype.name, "seed": seed, "precision": precision}
+    into.settings |= {"loss": loss.get_config(), "optimizer": optimizer.get_config(), "steps": steps}
     tracer = Tracer(into, params, precision)
     ops = tracer.table()
     slots = {name: params.zeros_like() for name in optimizer.slot_names}
@@ -243,16 +255,23 @@ def trace_updates(
     for step in range(steps):
         tracer.begin(step)
         _note_batch(tracer, parts, Key.of_update(seed, step))
+        _note_arrays(tracer, "parameters", params, list(params), "the parameter before the update")
         found = compute_gradients(model, state, parts)
         for part, ((losses, predicted), batch) in enumerate(zip(found.values, parts, strict=True)):
             share = float(batch.weights @ losses) / found.denominator if found.denominator else 0.0
             for of, value in (("share", share), ("predicted", predicted)):
                 _note_of_step(tracer, f"loss.{of}" if not part else f"loss.{of}_{part + 1}", value, of)
         _note_of_step(tracer, "loss.denominator", found.denominator, "what the sum of weighted losses is divided by")
-        _note_arrays(tracer, "gradients", model.sums, names, "the gradient of the loss")
+        for name in names:
+            terms = {str(i): term for i, term in enumerate(tracer.contributions.get(name, []))}
+            entry = Entry("sum", name, "gradients", "the gradient of the loss", "", terms, step=step)
+            tracer.note(f"gradients.{name}", model.sums[name], entry)
         scales = optimizer.clip_scales(model.sums, names, REFERENCE)
-        clipped = {name: model.sums[name] * scales.get(name, 1.0) for name in names}
-        _note_arrays(tracer, "clipped", clipped, names, "the gradient after clipping")
+        for name in names:
+            scale = float(scales.get(name, 1.0))
+            source, number = {"x": f"gradients.{name}"}, {"scale": scale, "clipvalue": optimizer.clipvalue}
+            entry = Entry("clip", name, "clipped", "the gradient after clipping", "", source, number, step)
+            tracer.note(f"clipped.{name}", model.sums[name] * scale, entry)
         _note_of_step(tracer, "learning_rate", optimizer.rate_at(step), "of this update")
         optimizer.update(params, model.sums, slots, step, names, REFERENCE)
         for slot, arrays in slots.items():
@@ -323,17 +342,18 @@ def _note_batch(tracer: Tracer, parts: Sequence[Batch], key: Key) -> None:
         for of in ("ids", "positions", "starts", "numbers", "target_rows", "labels", "weights"):
             name = f"batch.{of}" if not part else f"batch_{part + 1}.{of}"
             _note_of_step(tracer, name, getattr(batch, of), of)
+            tracer.know(getattr(batch, of), name)
     _note_of_step(tracer, "dropout.key", np.array(key, np.uint64), "Philox4x64-10's key of the first site")
 
 
 def _note_of_step(tracer: Tracer, name: str, value: Any, meaning: str) -> None:
     place, _, of = name.rpartition(".")
-    tracer._add(name, value, Entry("", place, of, meaning, step=tracer.step))
+    tracer.note(name, value, Entry("", place, of, meaning, step=tracer.step))
 
 
 def _note_arrays(tracer: Tracer, what: str, arrays: Mapping[str, Any], names: Sequence[str], meaning: str) -> None:
     for name in names:
-        tracer._add(f"{what}.{name}", arrays[name], Entry("", name, what, meaning, step=tracer.step))
+        tracer.note(f"{what}.{name}", arrays[name], Entry("", name, what, meaning, step=tracer.step))
 
 
 def _parts(name: str, value: Any) -> Iterator[tuple[str, Any]]:
