@@ -32,7 +32,7 @@ from pyroberta.oracle.golden import Entry, Sink, Trace
 from pyroberta.oracle.plain import PLAIN, Values
 from pyroberta.tasks.task import Task
 from pyroberta.training.losses import SparseCategoricalCrossentropy
-from pyroberta.training.optimizers import Optimizer
+from pyroberta.training.optimizers import CLIPS, Optimizer
 from pyroberta.training.state import TrainState
 from pyroberta.training.step import Trained, compute_gradients
 
@@ -227,6 +227,7 @@ def trace_updates(
     steps: int = 1,
     precision: str | None = "float32",
     trainable: Sequence[str] | None = None,
+    ops: Ops = REFERENCE,
 ) -> None:
     """Notes everything that passes in some updates, each from the same parts.
 
@@ -242,16 +243,17 @@ def trace_updates(
         steps: updates.
         precision: whose error bounds are noted; None for none.
         trainable: names of the parameters that are updated; all unless given.
+        ops: the table that is traced.
     """
     params = params.astype(params.dtype)
     names = list(params) if trainable is None else list(trainable)
     into.settings |= {"config": asdict(config), "dtype": params.dtype.name, "seed": seed, "precision": precision}
     into.settings |= {"loss": loss.get_config(), "optimizer": optimizer.get_config(), "steps": steps}
     tracer = Tracer(into, params, precision)
-    ops = tracer.table()
+    traced = tracer.table(ops)
     slots = {name: params.zeros_like() for name in optimizer.slot_names}
     state = TrainState(params, slots, seed=seed)
-    model = Trained(ops, config, loss, optimizer, names, params.zeros_like(), all_rows=True)
+    model = Trained(traced, config, loss, optimizer, names, params.zeros_like(), all_rows=True)
     for step in range(steps):
         tracer.begin(step)
         _note_batch(tracer, parts, Key.of_update(seed, step))
@@ -269,8 +271,8 @@ def trace_updates(
         scales = optimizer.clip_scales(model.sums, names, REFERENCE)
         for name in names:
             scale = float(scales.get(name, 1.0))
-            source, number = {"x": f"gradients.{name}"}, {"scale": scale, "clipvalue": optimizer.clipvalue}
-            entry = Entry("clip", name, "clipped", "the gradient after clipping", "", source, number, step)
+            source, limits = {"x": f"gradients.{name}"}, {limit: getattr(optimizer, limit) for limit in CLIPS}
+            entry = Entry("clip", name, "clipped", "the gradient after clipping", "", source, limits, step)
             tracer.note(f"clipped.{name}", model.sums[name] * scale, entry)
         _note_of_step(tracer, "learning_rate", optimizer.rate_at(step), "of this update")
         optimizer.update(params, model.sums, slots, step, names, REFERENCE)
