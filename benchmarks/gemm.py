@@ -9,7 +9,7 @@ N tokens, M of them masked (15 %), hidden C, feed-forward F, vocabulary V. Kerne
     x W              forward
     dy Wᵀ            backward, the input's gradient
     dW += xᵀ dy      backward, the kernel's gradient, added to what is there
-    h Eᵀ             the head's logits, E the (V, C) token table
+    h Eᵀ             the head's logits, E the (V, C) token embedding
     dz E             their backward
     dE += dzᵀ h
 

@@ -157,7 +157,7 @@ def our_backends(choice: str) -> list[str]:
     """The backends to run: `choice` is a key of BACKENDS. One that is not there is left out of "both", aloud."""
     from pyroberta.backends import backends
 
-    reasons = {name: reason for name, is_there, reason in backends() if not is_there}
+    reasons = {name: reason for name, is_available, reason in backends() if not is_available}
     there = [name for name in BACKENDS[choice] if name not in reasons]
     for name in BACKENDS[choice]:
         if name in reasons:

@@ -77,7 +77,7 @@ void naive(const float* x, const float* w, Size N, Size I, Size O, float* y) {
     for (Size n = 0; n < N; ++n) {
         for (Size o = 0; o < O; ++o) {
             float sum = 0;
-            for (Size i = 0; i < I; ++i) sum += x[n * I + i] * w[i * O + o];  // w is walked down a column: a jump each
+            for (Size i = 0; i < I; ++i) sum += x[n * I + i] * w[i * O + o];  // w is read down a column: a jump each
             y[n * O + o] = sum;
         }
     }

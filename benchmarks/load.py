@@ -72,12 +72,12 @@ print(json.dumps({"seconds": seconds, "cpu": worked, "bytes": peak - before}))
 def tensors(layers: int) -> dict[str, np.ndarray]:
     from pyroberta.model.config import RobertaConfig
     from pyroberta.presets import hf
-    from pyroberta.presets.renaming import shapes_there
+    from pyroberta.presets.renaming import stored_shapes
 
     config = RobertaConfig(50265, layers, 12, 768, 3072)
     rng = np.random.default_rng(0)
-    there = shapes_there(hf.renaming(config), config)
-    made = {name: rng.standard_normal(shape, np.float32) for name, shape in there.items()}
+    shapes = stored_shapes(hf.renaming(config), config)
+    made = {name: rng.standard_normal(shape, np.float32) for name, shape in shapes.items()}
     made[hf.TOKEN_TYPE] = np.zeros((1, 768), np.float32)
     return made
 

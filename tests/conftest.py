@@ -38,9 +38,9 @@ SHOWS_THREADS = (
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Where the extension was not built, what shows it is skipped."""
-    ((is_there, reason),) = (rest for name, *rest in backends() if name == "native")
+    ((is_available, reason),) = (rest for name, *rest in backends() if name == "native")
     for item in items:
-        if item.name in SHOWS_THREADS and not is_there:
+        if item.name in SHOWS_THREADS and not is_available:
             item.add_marker(pytest.mark.skip(reason=f"pyroberta._native is not built: {reason}"))
 
 

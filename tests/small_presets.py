@@ -111,7 +111,7 @@ def hf_tensors(config: RobertaConfig = HF, seed: int = 0) -> dict[str, np.ndarra
 
 
 def as_ours(config: RobertaConfig, tensors: Mapping[str, np.ndarray]) -> Arrays:
-    """transformers' tensors in our layout; of the position table, the rows that tokens use."""
+    """transformers' tensors in our layout; of the position embedding, the rows that tokens use."""
     params = Arrays(shapes(config), next(iter(tensors.values())).dtype)
     for ours, (theirs, transpose) in hf.renaming(config).items():
         values = tensors[theirs][config.pad_id + 1 :] if ours == "embeddings.position" else tensors[theirs]

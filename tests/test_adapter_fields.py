@@ -64,7 +64,7 @@ def adapter(directory: Path, tensors: Mapping[str, np.ndarray], config: Mapping[
         ({"init_lora_weights": "loftq"}, "init_lora_weights is 'loftq'"),
         ({"init_lora_weights": ["x"]}, "init_lora_weights is "),
         ({"trainable_token_indices": [3]}, r"trainable_token_indices is \[3\]"),
-        ({"trainable_token_indices": {"word_embeddings": [3]}}, "rows of the token table would be part"),
+        ({"trainable_token_indices": {"word_embeddings": [3]}}, "rows of the token embedding would be part"),
         ({"layer_replication": [[0, 2], [1, 3]]}, "the model would have more layers"),
         ({"alora_invocation_tokens": [1, 2]}, "after an invocation alone"),
         ({"use_qalora": True}, "QALoRA"),

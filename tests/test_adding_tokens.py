@@ -1,4 +1,4 @@
-"""Tokens that are added to a tokenizer, and the rows that the model's table gets for them."""
+"""Tokens that are added to a tokenizer, and the rows that the model's token embedding gets for them."""
 
 from __future__ import annotations
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import copy
 import pickle
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,15 +15,16 @@ from hypothesis import strategies as st
 from small_models import random_batch, random_params, small_config
 from strategies import seeds, starts_of
 from test_bounds import GRADIENTS, KEY, WIDE, drawing
+from test_ops import call_with
 from within import SINGLE, bounds_of, hold, outputs, widened
 
 from pyroberta import MaskedLM
-from pyroberta.backends import BackendError
+from pyroberta.backends import BackendError, bfloat16, get_ops
 from pyroberta.backends.bfloat16 import bfloat16_ops, rounded_to_bfloat16
 from pyroberta.model.gradients import Gradients
 from pyroberta.model.model import model_backward, model_forward
 from pyroberta.ops import REFERENCE, Key
-from pyroberta.ops.precision import PRECISIONS, precision
+from pyroberta.ops.precision import PRECISIONS, Precision, precision
 from pyroberta.oracle import bounds
 
 MIXED = bounds.Arithmetic("mixed_bfloat16")
@@ -138,3 +141,61 @@ def test_a_users_model_takes_it_by_kerass_name_on_numpy_alone(capsys):
     for backend in ("native", "native-blas"):
         with pytest.raises(BackendError, match=f"'mixed_bfloat16' is not in this backend yet, '{backend}'"):
             MaskedLM.from_preset("roberta_tiny_en", dtype="mixed_bfloat16", backend=backend)
+
+
+# How the ops may take sums that are no products of matrices: along rows and columns of one array's squares or of two
+# arrays' products, number by number.
+SUMS = {"i,i->", "nc,nc->n", "nc,nc->c", "hij,hij->hi"}
+
+
+def test_every_product_of_matrices_in_the_ops_is_one_that_rounds():
+    """`@` and `np.matmul` round their factors; `dot`, `einsum` and the like would not."""
+    folder, products = Path(REFERENCE.linear_forward.__code__.co_filename).parent, 0
+    for path in sorted(folder.glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            products += isinstance(node, ast.BinOp) and isinstance(node.op, ast.MatMult)
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+                continue
+            assert node.func.attr not in ("dot", "vdot", "inner", "outer", "tensordot", "multi_dot", "vecdot"), path
+            if node.func.attr == "einsum":
+                assert ast.literal_eval(node.args[0]) in SUMS, path
+    assert products > 15
+
+
+@pytest.mark.parametrize("factor", [0, 1])
+@pytest.mark.parametrize("op", ["linear", "low_rank", "feed_forward", "attention", "cross_entropy"])
+def test_each_factor_of_each_op_is_rounded_there_and_back(op: str, factor: int, monkeypatch: pytest.MonkeyPatch):
+    """A rounding that leaves one factor of all products as it is gives other bits, in forward and in backward."""
+    rows = [name for name in vars(REFERENCE) if name.startswith(f"{op}_") and name.endswith(("_forward", "_backward"))]
+
+    def results() -> list[np.ndarray]:
+        table, arguments = bfloat16.bfloat16_ops.__wrapped__(), call_with(f"{op}_forward", np.float32, 3)[1]
+        y, cache = getattr(table, f"{op}_forward")(*arguments)
+        first = y[0] if isinstance(y, tuple) else y
+        dy = np.random.default_rng(5).standard_normal(first.shape).astype(np.float32)
+        gradients = getattr(table, f"{op}_backward")(dy, cache)
+        return [first, *(gradients if isinstance(gradients, tuple) else (gradients,))]
+
+    assert len(rows) == 2
+    before, calls = results(), [0]
+    plain = bfloat16.rounded_to_bfloat16
+
+    def leaving_one(x):
+        calls[0] += 1
+        return x if (calls[0] - 1) % 2 == factor else plain(x)
+
+    monkeypatch.setattr(bfloat16, "rounded_to_bfloat16", leaving_one)
+    after = results()
+    changed = [not np.array_equal(a, b) for a, b in zip(before, after, strict=True)]
+    assert changed[0]
+    assert any(changed[1:])
+
+
+def test_a_precision_that_no_backend_has_is_told_and_not_taken_for_another(monkeypatch: pytest.MonkeyPatch):
+    half = Precision("mixed_float16", np.dtype(np.float32), "float16")
+    monkeypatch.setitem(PRECISIONS, "mixed_float16", half)
+    for name in ("auto", "numpy"):
+        with pytest.raises(BackendError, match=r"'mixed_float16' is not in this backend yet, '.*'; no backend has it"):
+            get_ops(name, "mixed_float16")
+    with pytest.raises(ValueError, match="a precision is one of 'float32'"):
+        get_ops("numpy", "float8")

@@ -144,17 +144,17 @@ def of_attention(q, k, v, starts, H, rate, key, dy):
     y, dq, dk, dv = (np.zeros_like(x) for x in (q, q, k, v))
     D = q.shape[1]
     for b in range(len(starts) - 1):
-        own = slice(starts[b], starts[b + 1])
+        rows = slice(starts[b], starts[b + 1])
         S = starts[b + 1] - starts[b]
-        scores = q[own] @ k[own].T / np.sqrt(D)
+        scores = q[rows] @ k[rows].T / np.sqrt(D)
         p = np.exp(scores - scores.max(axis=1, keepdims=True))
         p /= p.sum(axis=1, keepdims=True)
         keep = keep_mask(key, b, (1, S, S), rate)[0] / (1 - rate)
-        y[own] = products(p * keep, v[own])
-        dp = products(dy[own], v[own].T) * keep
+        y[rows] = products(p * keep, v[rows])
+        dp = products(dy[rows], v[rows].T) * keep
         dscores = p * top(dp, (p * dp).max(axis=1, keepdims=True)) / np.sqrt(D)
-        dq[own], dk[own] = products(dscores, k[own]), products(dscores.T, q[own])
-        dv[own] = products((p * keep).T, dy[own])
+        dq[rows], dk[rows] = products(dscores, k[rows]), products(dscores.T, q[rows])
+        dv[rows] = products((p * keep).T, dy[rows])
     return {"y": y, "dq": dq, "dk": dk, "dv": dv}
 
 

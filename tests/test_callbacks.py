@@ -56,21 +56,21 @@ class Model:
         self.with_optimizer.append(include_optimizer)
 
 
-def train(told, values, monitor="val_loss", steps=2, verbose=0):
+def train(hooked, values, monitor="val_loss", steps=2, verbose=0):
     """`fit`, with one given value of the metric per epoch; the number of epochs that ran and the model."""
     model = Model()
-    told = CallbackList(told, model, {"epochs": len(values), "steps": steps, "verbose": verbose})
-    told.on_train_begin()
+    callback_list = CallbackList(hooked, model, {"epochs": len(values), "steps": steps, "verbose": verbose})
+    callback_list.on_train_begin()
     for epoch, value in enumerate(values):
-        told.on_epoch_begin(epoch)
+        callback_list.on_epoch_begin(epoch)
         for step in range(steps):
-            told.on_train_batch_begin(step)
-            told.on_train_batch_end(step, {"loss": value + 1, "tokens": 100})
+            callback_list.on_train_batch_begin(step)
+            callback_list.on_train_batch_end(step, {"loss": value + 1, "tokens": 100})
         model.weight[:] = epoch + 1
-        told.on_epoch_end(epoch, {"loss": value + 1, monitor: value})
+        callback_list.on_epoch_end(epoch, {"loss": value + 1, monitor: value})
         if model.stop_training:
             break
-    told.on_train_end({"loss": value + 1, monitor: value})
+    callback_list.on_train_end({"loss": value + 1, monitor: value})
     return epoch + 1, model
 
 
@@ -86,16 +86,16 @@ def test_the_list_calls_every_hook_of_each_in_order_and_always_with_logs():
 
     for hook in HOOKS:
         setattr(Spy, hook, note(hook))
-    told = CallbackList([Spy("a"), Spy("b")], model="model", params={"steps": 3})
+    callback_list = CallbackList([Spy("a"), Spy("b")], model="model", params={"steps": 3})
     for hook in HOOKS:
         takes_number = "epoch" in hook or "batch" in hook
         number = (7,) if takes_number else ()
         for given_, logs in (((), {}), (({"loss": 1},), {"loss": 1})):
             seen.clear()
-            getattr(told, hook)(*number, *given_)
+            getattr(callback_list, hook)(*number, *given_)
             assert seen == [("a", hook, (*number, logs)), ("b", hook, (*number, logs))]
-    assert told.callbacks[0].model == "model"
-    assert told.callbacks[0].params == {"steps": 3}
+    assert callback_list.callbacks[0].model == "model"
+    assert callback_list.callbacks[0].params == {"steps": 3}
 
 
 def test_on_batch_end_is_on_train_batch_end_by_another_name():
@@ -370,13 +370,13 @@ def test_on_a_terminal_there_is_a_bar_with_loss_speed_and_time_left(monkeypatch,
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     bar = ProgressBar(1)
-    told = CallbackList([bar], Model(), {"epochs": 1, "steps": steps})
-    told.on_train_begin()
-    told.on_epoch_begin(0)
+    callback_list = CallbackList([bar], Model(), {"epochs": 1, "steps": steps})
+    callback_list.on_train_begin()
+    callback_list.on_epoch_begin(0)
     for step in range(2):
-        told.on_train_batch_end(step, {"loss": 2.5, "accuracy": 0.25, "tokens": 100})
-    told.on_epoch_end(0, {"loss": 2.5, "accuracy": 0.25, "val_loss": 2.0})
-    told.on_train_end()
+        callback_list.on_train_batch_end(step, {"loss": 2.5, "accuracy": 0.25, "tokens": 100})
+    callback_list.on_epoch_end(0, {"loss": 2.5, "accuracy": 0.25, "val_loss": 2.0})
+    callback_list.on_train_end()
     last = terminal.getvalue().split("\r")[-1]
     assert terminal.getvalue().endswith("\n")
     assert last.startswith("epoch 1/1: ")
@@ -465,22 +465,22 @@ def test_a_run_that_ends_within_an_epoch_leaves_a_finished_line(monkeypatch):
 
 def test_evaluation_has_a_bar_of_its_own_but_not_within_fit(capsys):
     bar = ProgressBar(2)
-    told = CallbackList([bar], Model(), {"steps": 1})
+    callback_list = CallbackList([bar], Model(), {"steps": 1})
 
     def evaluate():
-        told.on_test_begin()
-        told.on_test_batch_end(0, {"loss": 2.5})
-        told.on_test_end({"loss": 2.5})
+        callback_list.on_test_begin()
+        callback_list.on_test_batch_end(0, {"loss": 2.5})
+        callback_list.on_test_end({"loss": 2.5})
 
     evaluate()
     assert capsys.readouterr().err == "evaluate: 1/1 steps, 0:00, loss 2.5\n"
-    told.on_train_begin()
+    callback_list.on_train_begin()
     evaluate()
-    told.on_train_end()
+    callback_list.on_train_end()
     assert capsys.readouterr().err == ""
-    told.on_predict_begin()
-    told.on_predict_batch_end(0)
-    told.on_predict_end()
+    callback_list.on_predict_begin()
+    callback_list.on_predict_batch_end(0)
+    callback_list.on_predict_end()
     assert capsys.readouterr().err == "predict: 1/1 steps, 0:00\n"
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import os
 import signal
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,7 @@ from test_train_state import MANY, WAYS, Keeping, fresh, same
 
 from pyroberta import MaskedLM, callbacks, optimizers
 from pyroberta.formats import safetensors_io
+from pyroberta.model.parameters import Arrays
 from pyroberta.training import checkpoint
 from pyroberta.training.checkpoint import KEY
 
@@ -48,6 +51,19 @@ def test_training_goes_on_from_a_file_in_the_midst_of_an_epoch_bit_for_bit(tmp_p
     found = resumed.fit(MANY, callbacks=[Saving(file)], verbose=0, **WAYS[way])
     assert same(resumed, straight)
     assert found.history == expected.history
+
+
+def test_a_learning_rate_that_was_set_goes_through_the_file(tmp_path):
+    model, resumed = fresh(), fresh()
+    model.fit(MANY, batch_size=4, verbose=0)
+    model.optimizer.learning_rate = 0.02
+    checkpoint.save(tmp_path / "state", model.train_state())
+    resumed.load_train_state(checkpoint.load(tmp_path / "state")[0])
+    assert resumed.optimizer.learning_rate == 0.02
+    for schedule in (optimizers.Adam(1e-3), optimizers.Adam(fresh().optimizer._learning_rate)):
+        other = fresh(optimizer=schedule)
+        other.load_train_state(checkpoint.load(tmp_path / "state")[0])
+        assert other.optimizer.learning_rate == 0.02
 
 
 def test_what_callbacks_keep_goes_through_the_file(tmp_path):
@@ -131,12 +147,21 @@ def rewritten(file: Path, change) -> None:
         (lambda tensors, rest: rest.update(step=-1), "its step should be a whole number from 0"),
         (lambda tensors, rest: rest.update(step=True), "its step should be a whole number from 0"),
         (lambda tensors, rest: rest.pop("position"), "position"),
-        (lambda tensors, rest: rest.update(slots=["m", "w"]), "the tensors of 'w' are not laid out as its parameters"),
-        (lambda tensors, rest: tensors.pop("m.head.bias"), "the tensors of 'm' are not laid out as its parameters"),
-        (lambda tensors, rest: tensors.update({"v.head.bias": np.ones(3)}), "the tensors of 'v' are not laid out"),
+        (lambda tensors, rest: rest.update(slots=["m", "w"]), "it has a tensor that is no part of a state, 'slots.v."),
+        (lambda tensors, rest: tensors.pop("slots.m.head.bias"), "the tensors of 'slots.m' are not laid out as its"),
+        (lambda tensors, rest: tensors.update({"slots.v.head.bias": np.ones(3)}), "'slots.v' are not laid out"),
         (lambda tensors, rest: rest.update(metrics={"loss": 3}), "no sound checkpoint"),
         (lambda tensors, rest: rest.update(notes={"a": {"__array__": "nowhere"}}), "nowhere"),
         (lambda tensors, rest: tensors.clear(), "its tensors should be all float32 or all float64"),
+        (lambda tensors, rest: tensors.update(more=np.ones(3)), "a tensor that is no part of a state, 'more'"),
+        (lambda tensors, rest: tensors.update({"arrays.7": np.ones(3)}), "nothing refers to its array '7'"),
+        (lambda tensors, rest: rest.update(version=True), "its version is True"),
+        (lambda tensors, rest: rest.update(slots="mv"), "its slots should be a list of up to 8 different names"),
+        (lambda tensors, rest: rest.update(slots=[f"s{i}" for i in range(9)]), "its slots should be a list of up to 8"),
+        (lambda tensors, rest: rest.update(step=1 << 44), "its step should be a whole number from 0 to 2\\*\\*44 - 1"),
+        (lambda tensors, rest: rest.update(data_pass=1 << 60), "its data_pass should be a whole number"),
+        (lambda tensors, rest: rest.update(callbacks=3), "its learning rate or its callbacks are of another kind"),
+        (lambda tensors, rest: rest.update(learning_rate=[1]), "its learning rate or its callbacks are"),
     ],
 )  # fmt: skip
 def test_a_damaged_file_is_refused_by_its_name_and_what_is_wrong(tmp_path, change, message: str):
@@ -248,3 +273,79 @@ def test_an_optimizer_with_other_slots_trains_and_goes_on(tmp_path):
         fresh().load_train_state(state)
     with pytest.raises(ValueError, match="Momentum is an optimizer of your own, which no preset can name"):
         straight.save_to_preset(tmp_path / "preset", include_optimizer=True)
+
+
+def test_an_array_of_a_file_is_read_once_however_often_it_is_named(tmp_path):
+    """Otherwise a small file could ask for any amount of memory."""
+    file = tmp_path / "state"
+    checkpoint.save(file, STATE, {"a": np.ones(1000, np.float32)})
+    rewritten(file, lambda tensors, rest: rest.update(notes={"many": [rest["notes"]["a"]] * 20_000}))
+    with pytest.raises(ValueError, match=r"state is no sound checkpoint: '\d+'"):
+        checkpoint.load(file)
+
+
+@pytest.mark.parametrize(
+    "notes",
+    [
+        {"a": 10**50},
+        {"a": "\ud800"},
+        {"a": [[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]},
+    ],
+    ids=["a long number", "half a character", "deep"],
+)
+def test_what_could_not_be_read_again_is_not_written(tmp_path, notes):
+    checkpoint.save(tmp_path / "state", STATE, {"before": 1})
+    with pytest.raises(ValueError, match="checkpoint"):
+        checkpoint.save(tmp_path / "state", STATE, notes)
+    assert checkpoint.load(tmp_path / "state")[1] == {"before": 1}
+
+
+def test_notes_that_hold_themselves_are_refused(tmp_path):
+    notes: dict = {}
+    notes["self"] = notes
+    with pytest.raises(ValueError, match="up to 30 deep, and not what holds itself"):
+        checkpoint.save(tmp_path / "state", STATE, notes)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda state: setattr(state, "learning_rate", -1.0), "learning_rate must be a number >= 0"),
+        (lambda state: setattr(state, "learning_rate", "abc"), "learning_rate must be a number >= 0"),
+        (lambda state: setattr(state, "learning_rate", {"name": "nowhere"}), "nowhere"),
+        (lambda state: setattr(state, "seed", -1), "seed must be a whole number"),
+        (lambda state: state.slots["v"].flat.__setitem__(3, -1.0), "a number that no training comes to, -1.0"),
+        (lambda state: state.slots["m"].flat.__setitem__(3, np.nan), "a number that no training comes to, nan"),
+        (lambda state: state.slots.update(m=state.slots["v"].__class__({"a": (2,)})), "the optimizer's state: m"),
+    ],
+)
+def test_a_state_that_is_refused_has_changed_nothing(change, message: str):
+    state, model = copy.deepcopy(STATE), small_masked_lm(dtype="float32")
+    model.fit(MANY, batch_size=6, verbose=0)
+    before = [model.params.flat.copy(), *(slot.flat.copy() for slot in model.optimizer.slots.values())]
+    change(state)
+    with pytest.raises((ValueError, TypeError), match=message):
+        model.load_train_state(state)
+    now = [model.params.flat, *(slot.flat for slot in model.optimizer.slots.values())]
+    assert all(np.array_equal(a, b) for a, b in zip(now, before, strict=True))
+    assert model.optimizer.iterations == 3
+    model.fit(MANY, batch_size=6, verbose=0)  # begins a new pass, as if nothing had been tried
+
+
+def test_saving_takes_no_second_copy_of_the_vectors(tmp_path):
+    params = Arrays({"head.big": (1000, 1000)}, np.float32)
+    state = checkpoint.TrainState(params, {"m": params.zeros_like(), "v": params.zeros_like()})
+    tracemalloc.start()
+    try:
+        checkpoint.save(tmp_path / "state", state)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 0.5 * params.flat.nbytes
+
+
+def test_a_model_in_place_of_a_state_is_named(tmp_path):
+    with pytest.raises(
+        TypeError, match=r"state should be a TrainState, as model\.train_state\(\) gives it; got MaskedLM"
+    ):
+        checkpoint.save(tmp_path / "state", small_masked_lm())

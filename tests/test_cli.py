@@ -308,7 +308,7 @@ def test_doctor_knows_the_extras_that_the_package_was_installed_with(monkeypatch
     assert {"plot", "keras", "hub", "dev"} <= set(found) == set(doctor.PURPOSES)
     assert set(found["plot"] + found["keras"]) < set(found["test"])  # extras within extras
     assert "pyroberta" not in found["dev"]
-    monkeypatch.setattr(doctor, "_is_there", lambda package: package != "h5py")
+    monkeypatch.setattr(doctor, "_is_installed", lambda package: package != "h5py")
     rows = doctor.report()["extras"]
     assert rows["keras"] == (
         "no: for KerasHub's presets, which are HDF5; h5py not there  (pip install 'pyroberta[keras]')"

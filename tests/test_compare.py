@@ -145,7 +145,9 @@ FAULTS = {
         norm_with(lambda c, e: c / np.sqrt((c * c).sum(1, keepdims=True) / (c.shape[1] - 1) + e)),
         "the variance is divided by C - 1",
     ),
-    "unscaled": ("attention_forward", (1, 0), attention_with(lambda D, C: 1.0), "scores are not divided by the root of D"),
+    "unscaled": (
+        "attention_forward", (1, 0), attention_with(lambda D, C: 1.0), "scores are not divided by the root of D",
+    ),
     "scaled twice": (
         "attention_forward", (1, 0), attention_with(lambda D, C: 1.0 / D), "scores are divided by the root of D twice",
     ),

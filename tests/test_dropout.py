@@ -134,8 +134,8 @@ def test_a_sequences_mask_follows_from_its_number_wherever_it_lies_and_whichever
     key, ones = Key.of_update(seed, 3).at(2), np.ones((int(starts[-1]), C))
     y, cache = dropout_forward(ones, 0.5, key, starts, numbers)
     for b, number in enumerate(numbers.tolist()):
-        own = slice(starts[b], starts[b + 1])
-        assert np.array_equal(y[own] != 0.0, keep_mask(key, number, (lengths[b], C), 0.5))
+        sequence_rows = slice(starts[b], starts[b + 1])
+        assert np.array_equal(y[sequence_rows] != 0.0, keep_mask(key, number, (lengths[b], C), 0.5))
     rows = np.flatnonzero(rng.random(len(ones)) < rng.random())
     some, some_cache = dropout_forward(ones[rows], 0.5, key, starts, numbers, rows)
     assert np.array_equal(some, y[rows])

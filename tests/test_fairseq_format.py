@@ -155,8 +155,11 @@ def test_a_sentencepiece_vocabulary_is_refused_by_name(tmp_path, mark):
 def test_a_dictionary_that_is_not_the_models_is_refused(tmp_path):
     directory = preset(tmp_path / "p", tensors(params_of()))
     for text_, message in (
-        ("".join(f"{symbol} 1\n" for symbol in [*SYMBOLS, "madeupword0001"]), "a vocabulary of 30., the model's table"),
-        ("".join(f"{symbol} 1\n" for symbol in SYMBOLS[:-1]), "a vocabulary of ..., the model's table has"),
+        (
+            "".join(f"{symbol} 1\n" for symbol in [*SYMBOLS, "madeupword0001"]),
+            "a vocabulary of 30., the model's",
+        ),
+        ("".join(f"{symbol} 1\n" for symbol in SYMBOLS[:-1]), "a vocabulary of ..., the model's token embedding has"),
         (
             "".join(f"{symbol} 1\n" for symbol in ["madeupword0009", *SYMBOLS[1:]]),
             "doesn't fit the merges: .*lack|need",
@@ -233,7 +236,7 @@ def test_tensors_that_are_not_this_models_are_named(tmp_path):
             read(preset(tmp_path / str(i), altered(**changes)))
     found = altered()
     del found["decoder.sentence_encoder.embed_tokens.weight"]
-    with pytest.raises(ValueError, match="has no token table"):
+    with pytest.raises(ValueError, match="has no token embedding"):
         read(preset(tmp_path / "none", found))
 
 

@@ -2,18 +2,26 @@
 
 import pickle
 from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 import pytest
-from small_models import small_config
+from small_models import gradients_of, random_batch, random_params, small_config
 
 from pyroberta.model.batch import pack
 from pyroberta.model.config import RobertaConfig
+from pyroberta.model.gradients import Gradients
 from pyroberta.model.heads import HEADS, has_classes, head_of, title
-from pyroberta.model.parameters import SIZES, check_room, is_backbone, shapes
+from pyroberta.model.initial_values import initialise
+from pyroberta.model.layers import norm, norm_back
+from pyroberta.model.model import model_backward, model_forward, model_logits
+from pyroberta.model.parameters import SIZES, Arrays, check_room, is_backbone, shapes
+from pyroberta.ops import REFERENCE, Key
+from pyroberta.oracle.gradcheck import check_backward
 from pyroberta.presets import fairseq, hf, kerashub
 from pyroberta.presets.heads import HEAD_FILES
 from pyroberta.tasks.task import Task
+from pyroberta.training.losses import SparseCategoricalCrossentropy
 
 
 def config_of(name: str, **changes) -> RobertaConfig:
@@ -25,14 +33,14 @@ def config_of(name: str, **changes) -> RobertaConfig:
 @pytest.mark.parametrize("tied", [True, False])
 def test_a_heads_parameters_follow_the_encoders_and_hold_its_output(name, tied):
     config = config_of(name, tie_embeddings=tied)
-    head, table = head_of(config), shapes(config)
-    own = head.shapes(config)
-    assert list(own) == [parameter for parameter in table if not is_backbone(parameter)]
+    head, layout = head_of(config), shapes(config)
+    head_layout = head.shapes(config)
+    assert list(head_layout) == [parameter for parameter in layout if not is_backbone(parameter)]
     outputs = config.num_classes or config.vocabulary_size
-    assert table[head.output_table(config)] == (outputs, config.hidden_dim)
-    assert own["head.bias"] == (outputs,)
-    for parameter in own.keys() & head.SIZES.keys():
-        assert getattr(config, head.SIZES[parameter]) in own[parameter]
+    assert layout[head.output_table(config)] == (outputs, config.hidden_dim)
+    assert head_layout["head.bias"] == (outputs,)
+    for parameter in head_layout.keys() & head.SIZES.keys():
+        assert getattr(config, head.SIZES[parameter]) in head_layout[parameter]
     assert not head.SIZES.keys() & SIZES.keys()
 
 
@@ -99,21 +107,21 @@ def test_every_head_has_a_task_and_a_place_in_files():
 @pytest.mark.parametrize("tied", [True, False])
 def test_a_heads_tensors_are_told_from_those_of_other_heads(name, tied):
     config = config_of(name, tie_embeddings=tied)
-    there = [theirs for ours, (theirs, _) in hf.renaming(config).items() if not is_backbone(ours)]
-    assert len(set(there)) == len(head_of(config).shapes(config))
+    stored_names = [theirs for ours, (theirs, _) in hf.renaming(config).items() if not is_backbone(ours)]
+    assert len(set(stored_names)) == len(head_of(config).shapes(config))
     for other, files in HEAD_FILES.items():
-        assert all(bool(files.hf_tensors.fullmatch(theirs)) is (other == name) for theirs in there)
+        assert all(bool(files.hf_tensors.fullmatch(theirs)) is (other == name) for theirs in stored_names)
 
 
 @pytest.mark.parametrize("name", HEADS)
 def test_a_format_has_all_of_a_head_or_nothing(name):
     config = config_of(name)
-    own, files = set(head_of(config).shapes(config)), HEAD_FILES[name]
-    for renaming, there in (
+    parameters, files = set(head_of(config).shapes(config)), HEAD_FILES[name]
+    for renaming, stored_names in (
         (kerashub.renaming(config), files.keras_names),
         (fairseq.renaming(config), files.fairseq_names),
     ):
-        assert {ours for ours in renaming if not is_backbone(ours)} == (own if there else set())
+        assert {ours for ours in renaming if not is_backbone(ours)} == (parameters if stored_names else set())
     assert bool(files.keras_classes) is bool(files.keras_names)
 
 
@@ -125,3 +133,76 @@ def test_a_users_subclass_does_not_take_the_place_of_a_heads_task():
 
     assert Task.of_head == of_head
     assert type(Task.from_preset("roberta_tiny_en")) is of_head["masked_lm"]
+
+
+class Tagger:
+    """A head that differs in everything from those that there are: a class for every second row of a batch."""
+
+    TITLE = "head that tags with {num_classes} tags"
+    SIZES: ClassVar[dict[str, str]] = {"head.tags": "num_classes", "head.bias": "num_classes"}
+
+    @staticmethod
+    def shapes(config):
+        C = config.hidden_dim
+        outputs = {"head.tags": (config.num_classes, C), "head.bias": (config.num_classes,)}
+        return {"head.scale.gamma": (C,), "head.scale.beta": (C,), **outputs}
+
+    @staticmethod
+    def output_table(config):
+        return "head.tags"
+
+    @staticmethod
+    def target_rows(batch):
+        return np.arange(0, batch.num_tokens, 2)
+
+    @staticmethod
+    def forward(ops, params, config, x, batch, key=None):
+        return norm(ops, params, "head.scale", x, config.layer_norm_epsilon)
+
+    @staticmethod
+    def backward(ops, grads, dh, cache):
+        return norm_back(ops, grads, "head.scale", dh, cache)
+
+
+def test_a_head_that_differs_in_everything_needs_its_line_alone(monkeypatch):
+    """Shapes, initial values, forward, backward, logits, updates: nobody asks for the number of classes instead."""
+    monkeypatch.setitem(HEADS, "tagger", Tagger)
+    config = small_config(head_name="tagger", num_classes=4, dropout=0.1)
+    params = random_params(config, 0)
+    assert [name for name in params if name.startswith("head.")] == list(Tagger.shapes(config))
+    fresh = Arrays(shapes(config))
+    initialise(fresh, config)
+    assert (fresh["head.scale.gamma"] == 1).all()
+    assert fresh["head.tags"].any()
+    assert not fresh["head.bias"].any()
+
+    batch = random_batch(config, [3, 4], 1)
+    rows = Tagger.target_rows(batch)
+    batch = replace(batch, target_rows=rows, labels=rows % 4, weights=np.ones(len(rows)))
+    assert head_of(config).target_rows(batch).tolist() == rows.tolist()
+
+    def forward(flat):
+        moved = Arrays(shapes(config), np.float64)
+        moved.flat[:] = flat
+        (losses, _), cache = model_forward(REFERENCE, moved, config, batch, Key.of_update(1, 2), -1)
+        return losses, (moved, cache)
+
+    def backward(dlosses, held):
+        moved, cache = held
+        grads = Gradients(moved.zeros_like(), set(moved))
+        model_backward(REFERENCE, grads, dlosses, cache)
+        return grads.sums.flat
+
+    assert check_backward(forward, backward, [params.flat]) < 1e-9
+    logits = model_logits(REFERENCE, params, config, batch, rows)
+    (losses, predicted), _ = model_forward(REFERENCE, params, config, batch)
+    assert logits.shape == (len(rows), 4)
+    assert predicted.tolist() == logits.argmax(axis=1).tolist()
+    np.testing.assert_allclose(
+        losses, np.log(np.exp(logits).sum(1)) - logits[np.arange(len(rows)), batch.labels], rtol=1e-12
+    )
+    assert title(config) == "head that tags with 4 tags"
+    loss = SparseCategoricalCrossentropy(from_logits=True, reduction="mean_with_sample_weight")
+    sums, _ = gradients_of(params, config, [batch], loss)
+    assert sums["head.tags"].any()
+    assert sums["layers.0.attention.query.kernel"].any()

@@ -111,7 +111,7 @@ def peer(config: RobertaConfig, dtype: str, seed: int, scale: float | None = 0.3
 
 
 def params_of(config: RobertaConfig, model: Any) -> Arrays:
-    """The peer's weights, its token-type row folded into the position table."""
+    """The peer's weights, its token-type row folded into the position embedding."""
     tensors = {name: weight.detach().numpy() for name, weight in model.named_parameters()}
     params = as_ours(config, tensors)
     params["embeddings.position"][...] += tensors[hf.TOKEN_TYPE]
@@ -234,7 +234,7 @@ def test_float32_stays_close(seed: int) -> None:
 
 @given(lengths=lengths_, seed=seeds)
 def test_the_type_row_s_gradient_is_the_sum_of_the_position_table_s(lengths: list[int], seed: int) -> None:
-    """Why a type row folded into the position table loses nothing."""
+    """Why a type row folded into the position embedding loses nothing."""
     model = peer(SMALL, "float64", seed)
     data = example(SMALL, lengths, seed)
     theirs(SMALL, model, data)

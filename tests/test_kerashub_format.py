@@ -80,7 +80,7 @@ def test_another_tasks_head_is_left_alone(tmp_path):
         kerashub.read_params(Directory(directory), replace(config, num_classes=None))
     with pytest.warns(UserWarning, match="no head for 3 classes .* fresh"):  # its file has none, though it says so
         kerashub.read_params(Directory(directory), config)
-    assert kerashub.read_params(Directory(directory), replace(config, num_classes=2)).table["head.table"] == (
+    assert kerashub.read_params(Directory(directory), replace(config, num_classes=2)).layout["head.table"] == (
         2,
         8,
     )  # as asked
@@ -242,7 +242,7 @@ def test_a_tokenizer_of_another_model_or_none_is_an_error(tmp_path):
     config = kerashub.read_config(Directory(directory))
     vocabulary = directory / kerashub.ASSETS / "vocabulary.json"
     vocabulary.write_text(json.dumps(small_tokenizer().vocabulary | {"more": CONFIG.vocabulary_size + 7}))
-    with pytest.raises(ValueError, match=r"the tokenizer has \d+ tokens, the model's table only"):
+    with pytest.raises(ValueError, match=r"the tokenizer has \d+ tokens, the model's token embedding only"):
         kerashub.read_tokenizer(Directory(directory), config)
     (directory / "tokenizer.json").write_text(json.dumps(serialized("XLMRobertaTokenizer", {})))
     with pytest.raises(ValueError, match="this is a 'XLMRobertaTokenizer'"):

@@ -249,7 +249,7 @@ def test_encoded_sequences_and_features_that_are_too_long_are_refused_whatever_i
             ask(features, [[5]], long_texts=choice)
 
 
-# --- asking -----------------------------------------------------------------------------------------------------------
+# --- prediction -------------------------------------------------------------------------------------------------------
 
 
 def test_predict_on_a_masked_lm_refuses_or_cuts_at_the_model_s_length():

@@ -858,7 +858,7 @@ def test_a_preprocessor_that_does_not_fit_the_model_is_refused():
     sizes = {"num_layers": 1, "num_heads": 1, "hidden_dim": 4, "intermediate_dim": 4}
     with pytest.raises(ValueError, match="sequences of up to 512 tokens, the model takes 40"):
         MaskedLM(Backbone(vocabulary_size=300, max_sequence_length=40, **sizes), MaskedLMPreprocessor(tokenizer))
-    with pytest.raises(ValueError, match="the tokenizer has 300 entries, the model's table 280 rows"):
+    with pytest.raises(ValueError, match="the tokenizer has 300 entries, the model's token embedding 280 rows"):
         MaskedLM(Backbone(vocabulary_size=280, **sizes), MaskedLMPreprocessor(tokenizer))
 
 

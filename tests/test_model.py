@@ -162,7 +162,7 @@ def test_caches_are_kept_from_the_lowest_trainable_layer_up_and_backward_stops_t
     encoder_backward(ops, grads, np.ones((batch.num_tokens, config.hidden_dim)), caches)
     assert calls["attention_backward"] == 3 - max(0, lowest)
     assert calls["embedding_backward"] == 0  # its norm alone was asked for
-    assert caches == {}  # let go of on the way, so that memory falls as backward walks down
+    assert caches == {}  # backward drops each one after use, so that memory falls
 
 
 def test_without_keep_from_nothing_is_kept():
@@ -391,17 +391,17 @@ def test_logits_are_made_for_masked_tokens_alone():
 def test_the_last_layer_for_some_rows_is_those_rows_of_the_last_layer(lengths, config, seed):
     """With dropout on: a row meets the mask that it meets among all."""
     batch, params = random_batch(config, lengths, seed, masked_share=0.3), random_params(config, seed)
-    rows = batch.target_rows
+    query_rows = batch.target_rows
     drawn = np.random.default_rng(seed).standard_normal((batch.num_tokens, config.hidden_dim))
     found = []
     for wanted, dx in (
-        (None, np.where(np.isin(np.arange(batch.num_tokens), rows)[:, None], drawn, 0)),
-        (rows, drawn[rows]),
+        (None, np.where(np.isin(np.arange(batch.num_tokens), query_rows)[:, None], drawn, 0)),
+        (query_rows, drawn[query_rows]),
     ):
-        (*_, x), caches = encoder_forward(REFERENCE, params, config, batch, KEY, keep_from=-1, rows=wanted)
+        (*_, x), caches = encoder_forward(REFERENCE, params, config, batch, KEY, keep_from=-1, query_rows=wanted)
         grads = Gradients(params.zeros_like(), shapes(config))
         encoder_backward(REFERENCE, grads, dx, caches)
-        found.append((x if wanted is not None else x[rows], grads.sums.flat))
+        found.append((x if wanted is not None else x[query_rows], grads.sums.flat))
     (x_all, of_all), (x_some, of_some) = found
     np.testing.assert_allclose(x_some, x_all, rtol=0, atol=1e-12)
     np.testing.assert_allclose(of_some, of_all, rtol=0, atol=1e-11 * max(1.0, np.abs(of_all).max()))

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from opaque import OPERATORS, Opaque, opaque_ops
-from small_models import random_batch, random_params, small_config
+from small_models import TEXTS, random_batch, random_params, small_config, small_masked_lm
 from test_step import broken
 
 from pyroberta.data.examples import numbered
@@ -120,6 +120,22 @@ def test_an_update_with_a_gradient_that_is_not_finite_leaves_everything_as_it_wa
         train_step(model, state, batches(config))
     assert all(np.array_equal(now, then) for now, then in zip(on_host(state), before, strict=True))
     assert (state.step, state.position) == (4, 7)
+
+
+def test_a_task_reads_nothing_but_through_the_rows():
+    """What a model is asked, and its training, on a table whose arrays nobody else can read."""
+    answers = []
+    for table in (REFERENCE, opaque_ops()):
+        model = small_masked_lm(dropout=0.1, seed=2, backend="numpy")
+        model.backbone.ops = table
+        history = model.fit(TEXTS, batch_size=2, validation_split=0.4, gradient_accumulation_steps=2, verbose=0).history
+        found = [history, model.evaluate(TEXTS, verbose=0), model.train_on_batch(TEXTS[:2])]
+        found += [model.predict(["It is<mask>."], verbose=0).tolist(), model.fill_mask("It is<mask>.")]
+        found += [model.score(TEXTS[:3], verbose=0), model.embed(TEXTS, verbose=0).tolist()]
+        found += [model.embed(TEXTS[0], layer=1, pooling=None).tolist(), model.params.flat.tolist()]
+        found.append(model.backbone({"token_ids": [[0, 5, 2]]}).tolist())
+        answers.append(str(found))
+    assert answers[0] == answers[1]
 
 
 @pytest.mark.parametrize("operator", OPERATORS)

@@ -275,9 +275,13 @@ def test_an_opened_preset_is_taken_in_place_of_its_name(directories: dict[str, P
     opened = open_preset(directories["hf"])
     assert open_preset(opened) is opened
     assert os.fspath(opened) == str(opened) == str(directories["hf"])
-    model = Task.from_preset(opened)
+    model, other = Task.from_preset(opened), Task.from_preset(opened)
     assert model.preprocessor is not None
-    assert model.preprocessor.tokenizer is opened.tokenizer
+    assert other.preprocessor is not None
+    assert model.preprocessor.tokenizer.vocabulary == opened.tokenizer.vocabulary
+    model.add_tokens([" Tyrannosaurus"])  # the other model's tokenizer stays as it is
+    assert other.preprocessor.tokenizer.vocabulary_size == opened.tokenizer.vocabulary_size
+    assert model.preprocessor.tokenizer.vocabulary_size == opened.tokenizer.vocabulary_size + 1
 
 
 def test_the_hook_sees_every_way_of_reading(tmp_path: Path) -> None:

@@ -50,7 +50,9 @@ ARGUMENTS = {
 
 
 def tables() -> list[Ops]:
-    return [get_ops(name) for name, is_there, _ in backends() if is_there] + [get_ops("numpy", "mixed_bfloat16")]
+    return [get_ops(name) for name, is_available, _ in backends() if is_available] + [
+        get_ops("numpy", "mixed_bfloat16")
+    ]
 
 
 ROWS = [field.name for field in fields(Ops) if field.name != "name"]

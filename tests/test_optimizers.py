@@ -20,7 +20,7 @@ from pyroberta.training.optimizers import Adam, AdamW, TorchAdam, TorchAdamW
 from pyroberta.training.schedules import Cosine, Linear
 
 ALL = (Adam, AdamW, TorchAdam, TorchAdamW)
-TABLE = {
+LAYOUT = {
     "embeddings.token": (5, 3),
     "layers.0.attention.query.kernel": (3, 4),
     "layers.0.attention.query.bias": (4,),
@@ -29,12 +29,12 @@ TABLE = {
     "head.dense.kernel": (3, 3),
     "head.bias": (5,),
 }
-NAMES = tuple(TABLE)
+NAMES = tuple(LAYOUT)
 seeds = st.integers(0, 2**32)
 
 
-def draw(seed, dtype="float64", table=TABLE, scale=1.0) -> Arrays:
-    arrays = Arrays(table, dtype)
+def draw(seed, dtype="float64", layout=LAYOUT, scale=1.0) -> Arrays:
+    arrays = Arrays(layout, dtype)
     arrays.flat[:] = scale * np.random.default_rng(seed).standard_normal(arrays.flat.size)
     return arrays
 
@@ -133,7 +133,7 @@ def test_the_op_works_through_blocks_as_in_one_go_and_keeps_the_dtype(dtype, see
 @examples(20)
 def test_permuting_the_parameters_permutes_the_updates(make, seed, order):
     straight = run(make(global_clipnorm=0.5), seed)
-    params = Arrays({name: TABLE[name] for name in order}, "float64")
+    params = Arrays({name: LAYOUT[name] for name in order}, "float64")
     optimizer = make(global_clipnorm=0.5)
     for step in range(5):
         source, target = draw([seed, step]), params if step == 0 else params.zeros_like()
@@ -327,7 +327,7 @@ def test_a_state_that_does_not_fit_changes_nothing():
     before = good["m"].flat.copy(), good["v"].flat.copy()
     with pytest.raises(ValueError, match="the optimizer's state lacks v; it has iterations, m"):
         optimizer.load_state_dict({"iterations": 1, "m": {}})
-    ones = {name: np.ones(shape) for name, shape in TABLE.items()}
+    ones = {name: np.ones(shape) for name, shape in LAYOUT.items()}
     for broken, message in [
         ({**ones, "head.bias": np.ones(6)}, r"v\['head.bias'\] is \(6,\), the model's shape: \(5,\)"),
         ({n: a for n, a in ones.items() if n != "head.bias"}, r"v\['head.bias'\] is missing"),

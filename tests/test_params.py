@@ -1,4 +1,4 @@
-"""The configuration, the table of parameters, the vector that holds them, and their first values."""
+"""The configuration, the layout of the parameters, the vector that holds them, and their first values."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ from pyroberta.model.initial_values import INITIALIZERS, initialise
 from pyroberta.model.parameters import Arrays, is_backbone, select, shapes
 from pyroberta.ops import REFERENCE
 
-tables = st.dictionaries(
+layouts = st.dictionaries(
     st.text("abc.", min_size=1, max_size=4), st.lists(st.integers(0, 3), min_size=1, max_size=3).map(tuple), max_size=6
 )
 
 # --- Arrays ---
 
 
-@given(table=tables, dtype=dtypes)
-def test_arrays_are_views_into_one_vector_without_gaps(table, dtype):
-    arrays = Arrays(table, dtype)
+@given(layout=layouts, dtype=dtypes)
+def test_arrays_are_views_into_one_vector_without_gaps(layout, dtype):
+    arrays = Arrays(layout, dtype)
     arrays.flat[:] = np.arange(len(arrays.flat))
-    assert list(arrays) == list(table)
-    assert {name: array.shape for name, array in arrays.items()} == table
+    assert list(arrays) == list(layout)
+    assert {name: array.shape for name, array in arrays.items()} == layout
     assert all(np.shares_memory(array, arrays.flat) for array in arrays.values() if array.size)
     assert np.array_equal(np.concatenate([np.zeros(0), *(array.ravel() for array in arrays.values())]), arrays.flat)
     assert arrays.dtype == dtype
 
 
-@given(table=tables)
-def test_a_write_to_a_view_shows_in_its_range_of_the_vector_alone(table):
-    for name in table:
-        arrays = Arrays(table)
+@given(layout=layouts)
+def test_a_write_to_a_view_shows_in_its_range_of_the_vector_alone(layout):
+    for name in layout:
+        arrays = Arrays(layout)
         arrays[name][...] = 1.0
         start, stop = arrays.ranges[name]
         assert np.flatnonzero(arrays.flat).tolist() == list(range(start, stop))
@@ -58,10 +58,10 @@ def test_copies_share_nothing_and_have_the_same_layout():
     assert zeros.ranges == narrow.ranges == arrays.ranges
 
 
-@given(table=tables, data=st.data())
-def test_spans_cover_the_named_arrays_exactly_and_join_neighbours(table, data):
-    arrays = Arrays(table)
-    names = data.draw(st.sets(st.sampled_from(sorted(table)))) if table else set()
+@given(layout=layouts, data=st.data())
+def test_spans_cover_the_named_arrays_exactly_and_join_neighbours(layout, data):
+    arrays = Arrays(layout)
+    names = data.draw(st.sets(st.sampled_from(sorted(layout)))) if layout else set()
     spans = arrays.spans(names)
     covered = [place for start, stop in spans for place in range(start, stop)]
     assert covered == sorted(place for name in names for place in range(*arrays.ranges[name]))

@@ -120,9 +120,9 @@ def test_what_is_about_to_change_is_freed_before_the_step():
     assert made() is None
 
 
-def test_a_walk_that_a_change_overtakes_leaves_nothing_old_behind():
+def test_a_forward_that_a_change_overtakes_leaves_no_old_kernel_behind():
     model, _ = masked_lm()
-    slow = model.backbone.prepared()  # as a walk in another thread has it
+    slow = model.backbone.prepared()  # as forward in another thread has it
     with model.backbone.changing() as params:
         stale = slow[KERNEL].kernel.copy()
         params[KERNEL][:] *= 2.0

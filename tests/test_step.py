@@ -20,7 +20,7 @@ from pyroberta.ops import REFERENCE, Ops
 from pyroberta.training import losses
 from pyroberta.training.optimizers import Adam, AdamW
 from pyroberta.training.state import TrainState
-from pyroberta.training.step import ALONE, NonFiniteError, Trained, compute_gradients, evaluate_step, train_step
+from pyroberta.training.step import ALONE, Alone, NonFiniteError, Trained, compute_gradients, evaluate_step, train_step
 
 CONFIG = small_config(dropout=0.0)
 REDUCTIONS = ("sum_over_batch_size", "mean", "mean_with_sample_weight", "sum")
@@ -171,21 +171,31 @@ class Ranks:
 
 
 class RankOf:
-    """One rank's collective, which reduces each range as soon as backward has left it."""
+    """One rank's collective, which reduces each range as soon as backward has left it, or all of them in `finish`."""
 
-    def __init__(self, ranks: Ranks, rank: int) -> None:
-        self.ranks, self.rank, self.spans = ranks, rank, []
+    def __init__(self, ranks: Ranks, rank: int, is_late: bool = False) -> None:
+        self.ranks, self.rank, self.is_late = ranks, rank, is_late
+        self.spans: list[tuple[int, int]] = []
 
     def sum(self, numbers):
         return tuple(map(sum, zip(*self.ranks.together(self.rank, numbers), strict=True)))
 
-    def sums(self, part, own):
-        return own
+    def sums(self, part, rank_sums):
+        return rank_sums
 
-    def ready(self, own, start, stop):
+    def ready(self, rank_sums, start, stop):
         self.spans.append((start, stop))
-        vectors = self.ranks.together(self.rank, own.flat[start:stop].copy())
-        own.flat[start:stop] = sum(vectors)
+        if not self.is_late:
+            self.reduce(rank_sums, start, stop)
+
+    def reduce(self, rank_sums, start, stop):
+        vectors = self.ranks.together(self.rank, rank_sums.flat[start:stop].copy())
+        with np.errstate(over="ignore"):
+            rank_sums.flat[start:stop] = sum(vectors)
+
+    def finish(self, rank_sums):
+        for span in self.spans if self.is_late else ():
+            self.reduce(rank_sums, *span)
 
     def all_finite(self, is_finite):
         return all(self.ranks.together(self.rank, is_finite))
@@ -279,28 +289,95 @@ def test_a_rank_is_told_of_each_trainable_range_once_and_of_the_head_first(train
     assert collective.spans[-1][0] == 0
 
 
-def test_when_one_rank_finds_a_number_that_is_not_finite_none_makes_the_update():
-    _, cuts = whole_and_cuts(DROPPING)
-    spoilt = replace(cuts[2], weights=np.full_like(cuts[2].weights, np.inf))
-    ranks, raised = Ranks(2), []
+def steps_of_ranks(parts_of_ranks, optimizer, reduction="sum", is_late=False, dtype=np.float64, ops=REFERENCE):
+    """A step on each rank; whether it raised, and whether nothing had changed."""
+    ranks, found = Ranks(len(parts_of_ranks)), {}
 
     def work(rank: int) -> None:
-        params = random_params(DROPPING, 0)
-        optimizer = Adam(0.1)
-        optimizer.build(params)
-        loss = losses.SparseCategoricalCrossentropy(from_logits=True, reduction="sum")
-        model = Trained(REFERENCE, DROPPING, loss, optimizer, list(params), params.zeros_like())
-        state = TrainState(params, optimizer.slots)
-        with pytest.raises(NonFiniteError):
-            train_step(model, state, [[cuts[0]], [spoilt]][rank], RankOf(ranks, rank))
-        raised.append((state.step, np.array_equal(params.flat, random_params(DROPPING, 0).flat)))
+        params = random_params(DROPPING, 0, dtype)
+        before, rule = params.flat.copy(), optimizer()
+        rule.build(params)
+        loss = losses.SparseCategoricalCrossentropy(from_logits=True, reduction=reduction)
+        table = ops[rank] if isinstance(ops, list) else ops
+        model = Trained(table, DROPPING, loss, rule, list(params), params.zeros_like())
+        state = TrainState(params, rule.slots)
+        try:
+            train_step(model, state, parts_of_ranks[rank], RankOf(ranks, rank, is_late))
+            found[rank] = None, state.step
+        except NonFiniteError as error:
+            found[rank] = str(error), state.step
+        found[rank] += (np.array_equal(params.flat, before),)
 
-    threads = [threading.Thread(target=work, args=(rank,)) for rank in range(2)]
+    threads = [threading.Thread(target=work, args=(rank,)) for rank in range(len(parts_of_ranks))]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert raised == [(0, True)] * 2
+    return [found[rank] for rank in range(len(parts_of_ranks))]
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+def test_when_one_rank_finds_a_number_that_is_not_finite_none_makes_the_update(is_late: bool):
+    _, cuts = whole_and_cuts(DROPPING)
+    spoilt = replace(cuts[2], weights=np.full_like(cuts[2].weights, np.inf))
+    for raised, step, is_same in steps_of_ranks([[cuts[0]], [spoilt]], lambda: Adam(0.1), is_late=is_late):
+        assert raised
+        assert (step, is_same) == (0, True)
+
+
+def test_a_loss_that_is_not_finite_on_one_rank_alone_stops_all():
+    """Its gradient is finite, so the answers of the ranks are all that tells."""
+
+    def wrap(name, op):
+        def call(*args):
+            result = op(*args)
+            if name == "cross_entropy_forward":
+                result[0][0][0] = np.nan
+            return result
+
+        return call if name == "cross_entropy_forward" else op
+
+    _, cuts = whole_and_cuts(DROPPING)
+    tables = [REFERENCE, REFERENCE.wrapped(wrap)]
+    first, second = steps_of_ranks([[cuts[0]], [cuts[2]]], lambda: Adam(0.1), ops=tables)
+    assert (first[1:], second[1:]) == ((0, True), (0, True))
+    assert "is none of this process, when the step is made again" in first[0]
+    assert "is cross_entropy_forward" in second[0]
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+def test_sums_over_the_ranks_that_overflow_stop_all(is_late: bool):
+    """The gradients of each rank are finite, and their sum isn't."""
+    _, cuts = whole_and_cuts(DROPPING)
+    for weight in (2e37, 5e37, 1e38, 2e38, 3e38):
+        parts = [[replace(cuts[2], weights=np.full_like(cuts[2].weights, weight))] for _ in range(2)]
+        single = steps_of_ranks(parts[:1], lambda: Adam(0.1), dtype=np.float32)
+        both = steps_of_ranks(parts, lambda: Adam(0.1), is_late=is_late, dtype=np.float32)
+        if single[0][0] is None and both[0][0]:
+            break
+    else:
+        pytest.fail("no weight was found at which the sum alone overflows")
+    assert all(raised and (step, is_same) == (0, True) for raised, step, is_same in both)
+
+
+def test_a_layer_is_ready_before_backward_goes_on_to_the_one_below():
+    """So that its sums can be reduced meanwhile: those of lower layers are zeros then."""
+    _, cuts = whole_and_cuts(DROPPING)
+    params, seen = random_params(DROPPING, 0), []
+
+    class Watching(Alone):
+        def ready(self, rank_sums, start, stop):
+            touched = [i for i in range(2) if rank_sums[f"layers.{i}.feed_forward.output.kernel"].any()]
+            seen.append((start, touched))
+
+    loss = losses.SparseCategoricalCrossentropy(from_logits=True)
+    model = Trained(REFERENCE, DROPPING, loss, Adam(), list(params), params.zeros_like())
+    compute_gradients(model, TrainState(params, {}), cuts[2:3], Watching())
+    layers = [params.ranges[f"layers.{i}.attention.query.kernel"][0] for i in range(2)]
+    told = dict(seen)
+    assert seen[0][1] == []  # the head
+    assert told[layers[1]] == [1]
+    assert told[layers[0]] == [0, 1]
 
 
 # --- another loss -----------------------------------------------------------------------------------------------------

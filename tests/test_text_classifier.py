@@ -42,7 +42,7 @@ def features_of(texts=TEXTS):
     return TextClassifierPreprocessor(small_tokenizer(), sequence_length=40)(texts)
 
 
-# --- learning ---------------------------------------------------------------------------------------------------------
+# --- training ---------------------------------------------------------------------------------------------------------
 
 
 def test_it_learns_which_word_a_text_holds():
@@ -100,13 +100,13 @@ def test_weights_weigh_the_loss_and_weighted_metrics_and_metrics_leave_them_out(
     classifier = small_classifier()
     classifier.compile(metrics=["accuracy"], weighted_metrics=[metrics.Accuracy("weighted")])
     weights = np.array([1.0, 0.0, 2.0, 0.5, 0.0, 1.0])
-    told = classifier.evaluate(TEXTS, LABELS, weights, batch_size=4, verbose=0, return_dict=True)
+    values = classifier.evaluate(TEXTS, LABELS, weights, batch_size=4, verbose=0, return_dict=True)
     logits = classifier.predict(TEXTS, verbose=0)
     right = logits.argmax(axis=1) == LABELS
     plain = losses.SparseCategoricalCrossentropy(from_logits=True)
-    assert told["loss"] == pytest.approx(plain(LABELS, logits, weights))  # over 6, the sum of weights or not
-    assert told["weighted"] == pytest.approx((right * weights).sum() / weights.sum())
-    assert told["accuracy"] == pytest.approx(right.mean())
+    assert values["loss"] == pytest.approx(plain(LABELS, logits, weights))  # over 6, the sum of weights or not
+    assert values["weighted"] == pytest.approx((right * weights).sum() / weights.sum())
+    assert values["accuracy"] == pytest.approx(right.mean())
 
 
 def test_accumulated_gradients_are_those_of_the_large_batch():
@@ -138,7 +138,7 @@ def test_native_comes_as_near_the_float64_reference_as_numpy_does(lengths, seed)
     assert ours <= 4 * theirs + 1e-5 * np.linalg.norm(exact)
 
 
-# --- asking -----------------------------------------------------------------------------------------------------------
+# --- prediction -------------------------------------------------------------------------------------------------------
 
 
 def test_logits_are_the_same_for_texts_and_features_whatever_the_batches():
@@ -156,7 +156,7 @@ def test_logits_are_the_same_for_texts_and_features_whatever_the_batches():
         np.testing.assert_allclose(other, logits, rtol=0, atol=1e-12)
 
 
-def test_long_texts_are_cut_in_asking_as_in_learning():
+def test_long_texts_are_cut_in_prediction_as_in_training():
     classifier = small_classifier(settings={"sequence_length": 6})
     cut = features_of(TEXTS[0])["token_ids"][:6].copy()
     cut[5] = small_tokenizer().end_id

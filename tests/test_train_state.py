@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import math
 import pickle
+import signal
 from itertools import cycle
 
 import numpy as np
@@ -172,8 +175,9 @@ def test_a_fit_that_was_stopped_in_the_midst_of_an_epoch_can_go_on():
     state = stopped.train_state()
     assert (state.epoch, state.step, state.position) == (0, 3, 12)
     resumed.load_train_state(copy.deepcopy(state))
-    resumed.fit(MANY, batch_size=4, epochs=2, verbose=0)
+    history = resumed.fit(MANY, batch_size=4, epochs=2, callbacks=[callbacks.LambdaCallback()], verbose=0)
     assert same(resumed, straight)
+    assert history.epoch == [0, 1]
 
 
 def test_gradients_are_those_of_one_large_batch_with_masks_and_dropout():
@@ -237,3 +241,217 @@ def test_later_epochs_over_fewer_examples_begin_another_pass():
     model.fit(TEXTS, batch_size=4, steps_per_epoch=2, initial_epoch=1, epochs=3, verbose=0)
     state = model.train_state()
     assert (state.data_pass, state.position) == (3, 0)
+
+
+# --- what hooks do ----------------------------------------------------------------------------------------------------
+
+
+def hooked(**hooks) -> callbacks.LambdaCallback:
+    return callbacks.LambdaCallback(**hooks)
+
+
+@pytest.mark.parametrize(
+    "hook", ["on_train_begin", "on_epoch_begin", "on_train_batch_end", "on_test_begin", "on_epoch_end"]
+)
+@pytest.mark.parametrize("way", ["passes", "steps"])
+def test_an_update_of_ones_own_in_a_hook_is_no_step_of_the_epoch(hook: str, way: str):
+    model, steps = fresh(), []
+    own = hooked(
+        **{hook: lambda *args: model.train_on_batch(["A dog."])} if hook != "on_train_batch_end" else {},
+        on_train_batch_begin=lambda step, logs: steps.append(step),
+    )
+    if hook == "on_train_batch_end":
+        own = hooked(on_train_batch_end=lambda step, logs: (steps.append(step), model.train_on_batch(["A dog."]))[0])
+    history = model.fit(MANY, validation_data=TEXTS, callbacks=[own], verbose=0, **WAYS[way]).history
+    per_epoch = 5 if way == "passes" else 3
+    assert steps == list(range(per_epoch)) * WAYS[way]["epochs"]
+    assert all(loss > 1.0 for loss in history["loss"])
+
+
+def test_an_update_between_two_fits_is_no_step_of_an_epoch():
+    straight = fresh()
+    straight.fit(MANY, batch_size=4, verbose=0)
+    straight.train_on_batch(["A dog."])
+    resumed = fresh()
+    resumed.load_train_state(copy.deepcopy(straight.train_state()))
+    history = resumed.fit(MANY, batch_size=4, epochs=3, callbacks=[], verbose=0)
+    assert history.epoch == [1, 2]
+    assert min(history.history["loss"]) > 1.0
+
+
+def test_compiling_within_a_fit_keeps_its_place():
+    model, steps = fresh(), []
+
+    def compiled(step, logs):
+        steps.append(step)
+        if len(steps) == 3:
+            model.compile(optimizers.Adam(1e-3))
+
+    history = model.fit(MANY, batch_size=4, epochs=3, callbacks=[hooked(on_train_batch_end=compiled)], verbose=0)
+    assert steps == [0, 1, 2, 3, 4] * 3
+    assert history.epoch == [0, 1, 2]
+    assert model.train_state().data_pass == 3
+    still = fresh(optimizer=optimizers.Adam(0.0))
+    anew = hooked(on_epoch_end=lambda epoch, logs: still.compile(optimizers.Adam(0.0)))
+    losses = still.fit(MANY, batch_size=4, epochs=4, callbacks=[anew], verbose=0).history["loss"]
+    assert len(set(losses)) == 4  # each pass has masks of its own
+
+
+def test_a_state_is_not_loaded_in_the_midst_of_a_fit_but_at_its_beginning():
+    keeping, straight = Keeping(7), fresh()
+    expected = straight.fit(MANY, batch_size=4, epochs=3, callbacks=[keeping], verbose=0).history
+    model = fresh()
+    loading = hooked(on_train_batch_end=lambda step, logs: model.load_train_state(keeping.kept))
+    with pytest.raises(RuntimeError, match="a fit is under way, whose place in the data can't change"):
+        model.fit(MANY, batch_size=4, callbacks=[loading], verbose=0)
+
+    class Resuming(Keeping):
+        def on_train_begin(self, logs=None):
+            if self.kept is None and self.updates is None:
+                self.kept = keeping.kept
+                self.model.load_train_state(self.kept)
+
+    Resuming.__name__ = "Keeping"
+    resumed = fresh()
+    found = resumed.fit(MANY, batch_size=4, epochs=3, callbacks=[Resuming()], verbose=0)
+    assert found.history == expected
+    assert same(resumed, straight)
+
+
+def test_a_resumption_that_is_refused_can_be_tried_again(tmp_path):
+    keeping, straight, log = Keeping(7), fresh(), tmp_path / "log.csv"
+    expected = straight.fit(
+        MANY, batch_size=4, epochs=3, callbacks=[keeping, callbacks.CSVLogger(log)], verbose=0
+    ).history
+    written = log.read_text()
+    resumed = fresh()
+    resumed.load_train_state(keeping.kept)
+    for options, message in (
+        ({"callbacks": [callbacks.CSVLogger(log)]}, "same callbacks in the same order"),
+        ({"callbacks": [Keeping(), callbacks.CSVLogger(log)], "initial_epoch": 2}, "leave initial_epoch out"),
+        ({"callbacks": [Keeping(), callbacks.CSVLogger(log)], "steps_per_epoch": 1}, "give the same steps_per_epoch"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            resumed.fit(MANY, batch_size=4, epochs=3, verbose=0, **options)
+        assert log.read_text() == written
+    assert resumed.train_state().callbacks["callbacks"]
+    found = resumed.fit(MANY, batch_size=4, epochs=3, callbacks=[Keeping(), callbacks.CSVLogger(log)], verbose=0)
+    assert found.history == expected
+    assert log.read_text() == written
+    assert same(resumed, straight)
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["before the others", "after the others"])
+@pytest.mark.parametrize("when", [{"updates": 8}, {"updates": 10}, {"epoch": 1}, {"epoch": 3}])
+def test_it_does_not_matter_where_among_the_callbacks_the_state_is_taken(tmp_path, first: bool, when: dict):
+    def some(folder):
+        others = [
+            callbacks.EarlyStopping("loss", min_delta=10.0, patience=3, restore_best_weights=True),
+            callbacks.CSVLogger(tmp_path / folder / "log.csv"),
+            callbacks.ModelCheckpoint(tmp_path / folder / "{batch}", save_freq=3, save_weights_only=True),
+        ]
+        keeping = Keeping(**when) if folder == "straight" else Keeping()
+        return [keeping, *others] if first else [*others, keeping]
+
+    straight, resumed = fresh(), fresh()
+    before, after = some("straight"), some("resumed")
+    expected = straight.fit(MANY, batch_size=4, epochs=9, callbacks=before, verbose=0)
+    kept = next(one.kept for one in before if isinstance(one, Keeping))
+    resumed.load_train_state(kept)
+    found = resumed.fit(MANY, batch_size=4, epochs=9, callbacks=after, verbose=0)
+    assert found.history == expected.history
+    assert found.epoch == expected.epoch
+    assert same(resumed, straight)
+    assert (tmp_path / "resumed" / "log.csv").read_text() == (tmp_path / "straight" / "log.csv").read_text()
+    written = {path.name for path in (tmp_path / "resumed").iterdir() if path.is_dir()}
+    assert written <= {path.name for path in (tmp_path / "straight").iterdir() if path.is_dir()}
+
+
+def test_a_state_within_the_evaluation_of_an_epoch_is_refused():
+    model = fresh()
+    own = hooked(on_test_end=lambda logs: model.train_state())
+    with pytest.raises(RuntimeError, match="call train_state\\(\\) in on_train_batch_end or on_epoch_end"):
+        model.fit(MANY, batch_size=4, validation_data=TEXTS, callbacks=[own], verbose=0)
+
+
+@pytest.mark.parametrize("stop", ["interrupt", "error", "stop_training", "in the evaluation"])
+def test_what_the_callbacks_kept_is_there_after_a_fit_that_did_not_come_to_its_end(tmp_path, stop: str):
+    class Stopping(callbacks.Callback):
+        is_first = True
+
+        def on_train_batch_end(self, batch, logs=None):
+            if self.is_first and self.model.optimizer.iterations == 12:
+                if stop == "interrupt":
+                    raise KeyboardInterrupt
+                if stop == "error":
+                    raise RuntimeError("stop")
+                self.model.stop_training = stop == "stop_training"
+
+        def on_test_begin(self, logs=None):
+            if self.is_first and stop == "in the evaluation" and self.model.optimizer.iterations == 10:
+                raise RuntimeError("stop")
+
+    def some(folder: str, is_first: bool):
+        stopping = Stopping()
+        stopping.is_first = is_first
+        early = callbacks.EarlyStopping("loss", min_delta=10.0, patience=4)
+        return [early, callbacks.CSVLogger(tmp_path / folder / "log.csv"), stopping]
+
+    options = {"batch_size": 4, "epochs": 9, "validation_data": TEXTS[:2], "verbose": 0}
+    straight, stopped, resumed = fresh(), fresh(), fresh()
+    expected = straight.fit(MANY, callbacks=some("a", False), **options)
+    with contextlib.suppress(KeyboardInterrupt, RuntimeError):
+        stopped.fit(MANY, callbacks=some("b", True), **options)
+    resumed.load_train_state(copy.deepcopy(stopped.train_state()))
+    found = resumed.fit(MANY, callbacks=some("b", False), **options)
+    assert found.history == expected.history
+    assert found.epoch == expected.epoch
+    assert same(resumed, straight)
+    assert (tmp_path / "b" / "log.csv").read_text() == (tmp_path / "a" / "log.csv").read_text()
+
+
+def test_an_interrupt_within_an_update_loses_no_figure():
+    straight, stopped, resumed = fresh(), fresh(), fresh()
+    expected = straight.fit(MANY, batch_size=18, epochs=4, verbose=0).history
+    plain = stopped.backbone.ops
+
+    def interrupting(name, op):
+        def call(*arguments):
+            if name == "adam_step" and stopped.optimizer.iterations == 1:
+                signal.raise_signal(signal.SIGINT)
+            return op(*arguments)
+
+        return call
+
+    stopped.backbone.ops = plain.wrapped(interrupting)
+    with pytest.raises(KeyboardInterrupt):
+        stopped.fit(MANY, batch_size=18, epochs=4, verbose=0)
+    assert stopped.optimizer.iterations == 2
+    resumed.load_train_state(copy.deepcopy(stopped.train_state()))
+    found = resumed.fit(MANY, batch_size=18, epochs=4, verbose=0).history
+    assert found["loss"] == expected["loss"]
+    assert same(resumed, straight)
+
+
+def test_an_optimizer_without_slots_counts_its_updates():
+    class Plain(optimizers.Optimizer):
+        def _update_range(self, ops, rate, step, params, grads, slots, scale, decay, is_finite):
+            if is_finite:
+                params -= rate * scale * grads
+
+    model = fresh(optimizer=Plain(0.1))
+    model.fit(MANY, batch_size=4, epochs=2, verbose=0)
+    assert model.optimizer.iterations == 10
+    again = fresh(optimizer=Plain(0.1))
+    again.load_train_state(copy.deepcopy(model.train_state()))
+    for one in (model, again):
+        one.fit(MANY, batch_size=4, initial_epoch=2, epochs=3, verbose=0)
+    assert same(again, model)
+
+
+def test_a_schedule_that_gives_no_number_changes_nothing():
+    model = fresh(optimizer=optimizers.Adam(lambda step: math.nan))
+    before = model.params.flat.copy()
+    with pytest.raises(ValueError, match="the schedule's learning rate after 0 updates must be a number >= 0, got nan"):
+        model.fit(MANY, batch_size=4, verbose=0)
+    assert np.array_equal(model.params.flat, before)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, SupportsIndex
 
 from pyroberta.ops import REFERENCE, Ops
-from pyroberta.ops.precision import PRECISIONS
+from pyroberta.ops.precision import precision as policy
 
 MOST_THREADS = 1 << 16
 WRONG = "RuntimeError: PYROBERTA_"  # how a reason begins that an environment variable gave
@@ -36,13 +36,13 @@ def get_ops(name: str = "auto", precision: str = "float32") -> Ops:
     >>> get_ops("numpy").name
     'numpy'
     """
-    if PRECISIONS[precision].is_mixed and name in ("auto", *_MAKERS):
-        if name not in ("auto", "numpy"):
+    if policy(precision).is_mixed and name in ("auto", *_MAKERS):
+        if name not in ("auto", "numpy") or precision not in _MIXED:
             raise BackendError(
-                f"{precision!r} is not in this backend yet, {name!r}; 'numpy' has a reference of it, which is slow"
+                f"{precision!r} is not in this backend yet, {name!r}; "
+                + ("'numpy' has a reference of it, which is slow" if precision in _MIXED else "no backend has it")
             )
-        mixed: Ops = import_module("pyroberta.backends.bfloat16").bfloat16_ops()
-        return mixed
+        return _MIXED[precision]()
     if name == "auto":
         for candidate, make in reversed(_MAKERS.items()):
             ops, reason = _attempt(make)
@@ -158,6 +158,14 @@ def _unpickled(name: str, precision: str = "float32") -> Ops:
 
 
 copyreg.pickle(Ops, _reduced)
+
+
+def _bfloat16() -> Ops:
+    mixed: Ops = import_module("pyroberta.backends.bfloat16").bfloat16_ops()
+    return mixed
+
+
+_MIXED = {"mixed_bfloat16": _bfloat16}  # the reference of each mixed precision
 
 
 def _numpy() -> tuple[Ops, str]:

@@ -252,11 +252,11 @@ def attention_forward(
     rate: float,
     key: Key,
     numbers: Array | None = None,
-    rows: Rows = None,
+    query_rows: Rows = None,
 ) -> tuple[Array, Cache]:
     """See `pyroberta.ops.attention`. No probabilities are kept, but each row's largest score and its sum."""
-    y, maxima, sums = _native.attention_forward(q, k, v, starts, num_heads, rate, key, numbers, rows)
-    return y, (q, k, v, y, maxima, sums, starts, num_heads, rate, key, numbers, rows)
+    y, maxima, sums = _native.attention_forward(q, k, v, starts, num_heads, rate, key, numbers, query_rows)
+    return y, (q, k, v, y, maxima, sums, starts, num_heads, rate, key, numbers, query_rows)
 
 
 def attention_backward(dy: Array, cache: Cache) -> tuple[Array, Array, Array]:

@@ -1,4 +1,4 @@
-"""`pyroberta convert`: a preset written in another format or dtype."""
+"""`pyroberta convert`: writes a preset in another format or dtype."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     )
     if not arguments.json:
         parts = ("head", "tokenizer")
-        there = ["encoder", *filter(result.get, parts), *["optimizer's state"] * arguments.include_optimizer]
+        saved = ["encoder", *filter(result.get, parts), *["optimizer's state"] * arguments.include_optimizer]
         lacking = [part for part in parts if not result[part]]
         without = f"; {arguments.source} has no {' and no '.join(lacking)}" if lacking else ""
-        print(f"saved to {arguments.target} as {arguments.format}, {arguments.dtype}: {', '.join(there)}{without}")
+        print(f"saved to {arguments.target} as {arguments.format}, {arguments.dtype}: {', '.join(saved)}{without}")
     return result

@@ -1,4 +1,4 @@
-"""`pyroberta demo`: the main job on real text. The story goes to stdout, the progress bar to stderr."""
+"""`pyroberta demo`: training on real text. The report goes to stdout, the progress bar to stderr."""
 
 from __future__ import annotations
 
@@ -48,16 +48,16 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         options.check_free(arguments, arguments.output)
     train = from_scratch if arguments.from_scratch else adapt
     output = Path(arguments.output) if arguments.output else None
-    # Its story is the result, unless the result is to be JSON.
+    # The report is the result, unless the result is JSON.
     with contextlib.redirect_stdout(sys.stderr) if arguments.json else contextlib.nullcontext():
         return train(updates=arguments.updates, backend=arguments.backend, output=output)
 
 
 def adapt(updates: int | None = None, backend: str = "auto", output: Path | None = None) -> dict[str, Any]:
-    """Fits `roberta_tiny_en` on State of the Union speeches that it has never seen.
+    """Fits `roberta_tiny_en` on State of the Union speeches, on which it was not trained before.
 
     Args:
-        updates: length of the training; 400 unless given, about a minute.
+        updates: length of the training; by default 400, about a minute.
         backend: as for `MaskedLM.from_preset`.
         output: a directory to save the result to.
 
@@ -71,15 +71,15 @@ def adapt(updates: int | None = None, backend: str = "auto", output: Path | None
 def from_scratch(updates: int | None = None, backend: str = "auto", output: Path | None = None) -> dict[str, Any]:
     """Trains a vocabulary and a fresh small model on the same speeches, in 1000 updates: some three minutes.
 
-    Two things let so small a run get past word frequencies, which otherwise take most of it: the head's bias starts at
-    them, and the first layers start by looking at the neighbours (`initial_values.neighbour_heads`).
+    Two things let so small a run get beyond word frequencies, which otherwise take most of it. The head's bias starts
+    at them, and the first layers start by attending to neighbours (`initial_values.neighbour_heads`).
 
     Arguments and result as for `adapt`.
     """
     from pyroberta.presets.writing import check_saveable
 
     if output:
-        check_saveable(output)  # now, and not when the training is done
+        check_saveable(output)  # an error comes now, not after the training
     train, _ = _texts()
     print("training a vocabulary of 3000 entries ...")
     tokenizer = Tokenizer.train(train, vocab_size=3000)
@@ -101,7 +101,7 @@ def from_scratch(updates: int | None = None, backend: str = "auto", output: Path
 
 
 def unigram_baseline(model: MaskedLM, train: list[str], held_out: list[str]) -> tuple[float, float]:
-    """What knowing word frequencies alone is worth on the held-out texts.
+    """The loss and accuracy of word frequencies alone on the held-out texts.
 
     Returns:
         The cross-entropy in nats of their tokens (without `<s>` and `</s>`) under the frequencies in `train`, one added
@@ -137,7 +137,7 @@ def _fit_and_show(
     from pyroberta.presets.writing import check_saveable
 
     if output:
-        check_saveable(output)  # now, and not when the training is done
+        check_saveable(output)  # an error comes now, not after the training
     train, held_out = _texts()
     epochs = 5
     steps = -(-updates // epochs)
@@ -158,7 +158,7 @@ def _fit_and_show(
 
     shuffled = np.random.default_rng(0).permutation(np.array(train, object))
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".* split into .* windows")  # told above
+        warnings.filterwarnings("ignore", message=".* split into .* windows")  # the report says it
         history = model.fit(cycle(shuffled), batch_size=batch_size, epochs=epochs, steps_per_epoch=steps)
 
     after = _evaluate(model, held_out)
@@ -186,7 +186,7 @@ def _evaluate(model: MaskedLM, texts: list[str]) -> dict[str, float]:
 
 
 def _verdict(loss: float, unigram_loss: float) -> str:
-    """Whether the model has learnt more than how often each token occurs."""
+    """Whether the model has learnt more than the frequency of each token."""
     margin = unigram_loss - loss
     beats = f"beats them by {margin:.3f} nats" if margin > 0.0 else f"does not beat them ({-margin:.3f} nats above)"
     return f"  held-out loss {loss:.3f}, word frequencies alone {unigram_loss:.3f}: the model {beats}"

@@ -1,4 +1,4 @@
-"""`pyroberta doctor`: what is there: versions, backends, presets, and the packages of each extra."""
+"""`pyroberta doctor`: shows versions, backends, presets, and the packages of each extra."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PURPOSES = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command has no arguments of its own."""
+    """Adds no arguments: the command has none."""
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -57,7 +57,7 @@ def report() -> dict[str, dict[str, str]]:
             "numpy": metadata.version("numpy"),
             "machine": f"{platform.machine()}, {os.cpu_count()} processors",
         },
-        "backends": {name: f"{'yes' if is_there else 'no'}: {reason}" for name, is_there, reason in backends()},
+        "backends": {name: f"{'yes' if is_available else 'no'}: {reason}" for name, is_available, reason in backends()},
         "presets": {
             name: f"{preset.handles[0] if preset.handles else 'embedded'}: {preset.description}"
             for name, preset in PRESETS.items()
@@ -72,9 +72,9 @@ def report() -> dict[str, dict[str, str]]:
 
 
 def extras() -> dict[str, list[str]]:
-    """Extra -> the packages that it asks for, those of the extras within it too; as the installed package says.
+    """Extra -> the packages that it needs, those of extras within it too, by the installed package's metadata.
 
-    Nothing where pyroberta runs without being installed.
+    Empty if pyroberta is not installed.
 
     >>> extras()["keras"]
     ['h5py']
@@ -103,14 +103,14 @@ def extras() -> dict[str, list[str]]:
 
 
 def _state(extra: str, packages: list[str]) -> str:
-    missing = [name for name in packages if not _is_there(name)]
-    what = f"for {PURPOSES[extra]}" if extra in PURPOSES else f"with {', '.join(packages)}"
+    missing = [name for name in packages if not _is_installed(name)]
+    purpose = f"for {PURPOSES[extra]}" if extra in PURPOSES else f"with {', '.join(packages)}"
     if missing:
-        return f"no: {what}; {', '.join(missing)} not there  (pip install 'pyroberta[{extra}]')"
-    return f"yes: {what}"
+        return f"no: {purpose}; {', '.join(missing)} not there  (pip install 'pyroberta[{extra}]')"
+    return f"yes: {purpose}"
 
 
-def _is_there(package: str) -> bool:
+def _is_installed(package: str) -> bool:
     from importlib import metadata
 
     try:

@@ -1,4 +1,4 @@
-"""`pyroberta evaluate`: the metrics of a model on a text file."""
+"""`pyroberta evaluate`: computes the metrics of a model on a text file."""
 
 from __future__ import annotations
 

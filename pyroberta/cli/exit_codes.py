@@ -1,4 +1,4 @@
-"""How the program ends: its exit codes, and the signals that end it."""
+"""The program's exit codes, and the signals that end it."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ EXIT_CODES = (
     "gave is in OUTPUT.diverged; 130 stopped by Ctrl-C, 143 by SIGTERM, 129 by a terminal's end, where `fit` saves "
     "what was trained so far."
 )
-# What the package raises for what it was given. All else failed while it ran.
+# Errors of the input. All other errors are failures of the run.
 WRONGLY_GIVEN = (ValueError, TypeError, FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError)
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal came that asks the program to end."""
+    """A signal asks the program to end."""
 
     def __init__(self, number: int = signal.SIGINT) -> None:
         super().__init__(number)
@@ -39,9 +39,9 @@ def code_of_stop(stop: KeyboardInterrupt) -> int:
 
 @contextlib.contextmanager
 def stoppable() -> Iterator[None]:
-    """SIGTERM, and SIGHUP of a terminal that was closed, end the block as Ctrl-C does. No half-written file is left.
+    """A block that SIGTERM, and SIGHUP of a closed terminal, end as Ctrl-C does. No half-written file is left.
 
-    A handler that is there stays; so does what `nohup` has set.
+    An existing handler stays; so does the setting of `nohup`.
     """
     is_main = threading.current_thread() is threading.main_thread()
     ending = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]

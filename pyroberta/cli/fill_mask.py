@@ -1,4 +1,4 @@
-"""`pyroberta fill-mask`: the likeliest tokens for every `<mask>` of the given texts."""
+"""`pyroberta fill-mask`: finds the likeliest tokens for every `<mask>` of the given texts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_model(parser)
     parser.add_argument("-k", "--top-k", type=options.positive, metavar="N", default=5, help="candidates for each mask")
     parser.add_argument("--targets", metavar="WORD,WORD", help="rank these words alone")
-    # Each mask has its answer, so a text is never split.
+    # Each mask has one result, so a text is never split.
     options.add_long_texts(parser, "refuse", [how for how in LONG_TEXTS if how != "split"])
     parser.add_argument("--quiet", action="store_true", help="no progress")
 

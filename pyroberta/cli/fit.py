@@ -1,4 +1,4 @@
-"""`pyroberta fit`: trains a model on a text file and saves it, also when it is stopped or diverges."""
+"""`pyroberta fit`: trains a model on a text file and saves it, even if training is stopped or diverges."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     options.check_free(arguments, arguments.output)
     texts = read_texts(arguments.texts)
     validation = read_texts(arguments.validation) if arguments.validation else None
-    check_saveable(Path(arguments.output))  # now, and not when the training is done
+    check_saveable(Path(arguments.output))  # an error comes now, not after the training
     if arguments.tokenizer and not arguments.fresh:
         raise ValueError(
             "--tokenizer needs --fresh: the preset's weights belong to its own vocabulary, so another one starts anew"
@@ -76,7 +76,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     model.compile(optimizer=optimizers.Adam(arguments.learning_rate))
 
     def set_schedule(logs: Any = None) -> None:
-        """Now that the texts are encoded the number of steps is known; a text that was split has several sequences."""
+        """Sets the schedule when the texts are encoded, since then the number of steps is known."""
         updates = schedule.params["steps"] * arguments.epochs
         warmup = round(arguments.warmup * updates)
         model.optimizer.learning_rate = schedules.Linear(arguments.learning_rate, updates, warmup_steps=warmup)
@@ -106,9 +106,9 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
                 print("pyroberta: no update was made yet, so nothing is saved", file=sys.stderr)
             raise
         problem, history, last = error, finished.history, logs
-    if problem is None:  # what the epoch tells was measured before each of its updates, the last one too
+    if problem is None:  # the epoch's metrics were measured before each of its updates, the last one too
         with contextlib.suppress(ValueError), warnings.catch_warnings():  # nothing is masked in these texts
-            warnings.simplefilter("ignore")  # what is cut here was trained on
+            warnings.simplefilter("ignore")  # the texts that are cut here were trained on
             some = texts[: arguments.batch_size]
             after = model.evaluate(some, long_texts="cut", verbose=0, return_dict=True)
             if _is_lost(model, after):
@@ -118,7 +118,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _fresh_model(arguments: argparse.Namespace) -> Any:
-    """A model of the preset's shape with fresh values and a vocabulary of its own."""
+    """A model of the preset's shape with fresh values and a new vocabulary."""
     from pyroberta.presets.preset import open_preset
     from pyroberta.tasks.backbone import Backbone
     from pyroberta.tasks.masked_lm import MaskedLM
@@ -140,7 +140,7 @@ def _fresh_model(arguments: argparse.Namespace) -> Any:
 
 
 def _is_lost(model: Any, metrics: Mapping[str, float]) -> bool:
-    """Whether a perplexity is twice that of chance, one entry in V, or no number at all."""
+    """Whether a perplexity is twice that of chance, which is V, or no number."""
     most = 2 * model.backbone.config.vocabulary_size
     return any(not value <= most for name, value in metrics.items() if name.endswith("perplexity"))
 
@@ -153,9 +153,9 @@ def _saved(
     problem: KeyboardInterrupt | ArithmeticError | None,
     whole: int,
 ) -> dict[str, Any]:
-    """Saves what was trained, to the end or until a signal or a loss that is not finite ended it. Gives the result.
+    """Saves the model, after the whole training or after a signal or a non-finite loss. Returns the result.
 
-    `whole` is the number of updates that were to be made.
+    `whole` is the number of updates of the whole training.
     """
     import numpy as np
 
@@ -166,7 +166,7 @@ def _saved(
     elif _is_lost(model, last):
         why = f"a model that knows nothing has a perplexity of {model.backbone.config.vocabulary_size}"
     output: str | None = f"{os.path.normpath(arguments.output)}.diverged" if why else arguments.output
-    if not np.isfinite(model.backbone.params.flat).all():  # the last update made them so: no format takes them
+    if not np.isfinite(model.backbone.params.flat).all():  # the last update made them so, and no format takes them
         why, output = why or "its parameters are not finite", None
     result = {"saved": output, "updates": updates, "history": history}
     stop = problem if isinstance(problem, KeyboardInterrupt) else None
@@ -190,9 +190,9 @@ def _saved(
     if why:
         arguments.exit_code = arguments.exit_code or DIVERGED
         result["diverged"] = True
-        is_there = "stays as it was" if os.path.exists(arguments.output) else "was not written"
+        outcome = "stays as it was" if os.path.exists(arguments.output) else "was not written"
         print(
-            f"pyroberta: the training diverged: {why}. {arguments.output} {is_there}; try a lower --learning-rate than "
+            f"pyroberta: the training diverged: {why}. {arguments.output} {outcome}; try a lower --learning-rate than "
             f"{arguments.learning_rate:g}",
             file=sys.stderr,
         )
@@ -204,10 +204,10 @@ def _updates(count: int) -> str:
 
 
 def _save(model: Any, output: str) -> None:
-    """Saves a model that ends with the process. Where it can't be saved, it is saved in another place.
+    """Saves the trained model, in another place if it can't be saved at `output`.
 
     Raises:
-        OSError: where it couldn't be saved at `output`; it names the other place.
+        OSError: where it couldn't be saved at `output`, naming the other place.
     """
     try:
         model.save_to_preset(output)
@@ -219,7 +219,7 @@ def _save(model: Any, output: str) -> None:
 
 
 def _rescue(model: Any, name: str) -> str | None:
-    """Saves a model where there is room: here, at home, or among temporary files. None where there is nowhere."""
+    """Saves a model where there is room: here, at home, or among temporary files. None if there is no room."""
     import tempfile
 
     for find in (os.getcwd, lambda: os.path.expanduser("~"), tempfile.gettempdir):

@@ -1,6 +1,6 @@
-"""The command line: finds the command, runs it, and tells how it ended. Results go to stdout, progress to stderr.
+"""The command line: finds the command, runs it, and returns the exit code. Results go to stdout, progress to stderr.
 
-Each command is a module of this directory and calls what Python users call.
+Each command is a module of this directory and calls the functions of the package.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ COMMANDS = (
 
 
 class Command(Protocol):
-    """What the module of a command has. It imports in functions what `pyroberta --help` does not need."""
+    """The contents of a command's module. It imports in functions what `pyroberta --help` does not need."""
 
     SUMMARY: str  # for the help; it begins in lower case and has no full stop
 
@@ -45,9 +45,9 @@ class Command(Protocol):
         """Adds the command's arguments to its parser. It has `--json` already."""
 
     def run(self, arguments: argparse.Namespace) -> Any:
-        """Runs the command. Prints its result unless `arguments.json`; returns it as what JSON can say.
+        """Runs the command. Prints its result unless `arguments.json`; returns it in JSON's types.
 
-        Sets `arguments.exit_code` where the command ended neither well nor with an error.
+        Sets `arguments.exit_code` if the command neither succeeded nor raised an error.
         """
 
 
@@ -77,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as stop:
         print("interrupted", file=Screen(sys.stderr))
         return code_of_stop(stop)
-    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+    except BrokenPipeError:  # the reader, such as `head`, has closed the pipe
         # Python flushes stdout once more when it ends, which must not fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
@@ -111,10 +111,10 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what may have been meant by an unknown option."""
+    """A parser whose error for an unknown option suggests a known one."""
 
     def refuse(self, unknown: Sequence[str]) -> NoReturn:
-        """Exits with 2 for arguments that the parser did not know."""
+        """Exits with 2 for unknown arguments."""
         first = unknown[0]
         if not first.startswith("-"):
             self.error(f"unrecognized arguments: {' '.join(unknown)}")
@@ -127,7 +127,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
-    """Tells defaults, but not those that say nothing; options and their help on one line."""
+    """Shows defaults, but for empty ones, and options and their help on one line."""
 
     def __init__(self, prog: str) -> None:
         super().__init__(prog, max_help_position=32)

@@ -1,4 +1,4 @@
-"""Options that several commands share, what is done with their values, and the types of numbers."""
+"""Options that several commands share, the use of their values, and the types of numbers."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ def load_model(arguments: argparse.Namespace, **keywords: Any) -> Any:
             return MaskedLM.from_preset(preset, backend=arguments.backend, **keywords)
         except FreshHeadWarning as warning:
             classes = preset.config.num_classes
-            what = "" if classes is None else f" It is a classifier for {classes} classes."
+            addition = "" if classes is None else f" It is a classifier for {classes} classes."
             raise ValueError(
-                f"{str(warning).split(': a fresh one')[0]}.{what} With --fresh-head it gets an untrained one, which "
-                "knows nothing before `pyroberta fit`"
+                f"{str(warning).split(': a fresh one')[0]}.{addition} With --fresh-head it gets an untrained one, "
+                "which knows nothing before `pyroberta fit`"
             ) from None
 
 
@@ -67,7 +67,7 @@ def add_long_texts(parser: argparse.ArgumentParser, default: str, choices: Seque
 
 
 def as_typed(message: str) -> str:
-    """An error's message, with options as they are typed here in the place of Python's arguments.
+    """An error's message, with the command's options in the place of Python's arguments.
 
     >>> as_typed("give long_texts='split'")
     'give --long-texts split'
@@ -75,24 +75,24 @@ def as_typed(message: str) -> str:
     return re.sub(r"\blong_texts=(?:'(\w+)')?", lambda found: f"--long-texts {found[1] or ''}".rstrip(), message)
 
 
-def add_overwrite(parser: argparse.ArgumentParser, what: str, where: str = "DIR") -> None:
+def add_overwrite(parser: argparse.ArgumentParser, kind: str, where: str = "DIR") -> None:
     """Adds `--overwrite`, which `check_free` reads."""
-    parser.add_argument("--overwrite", action="store_true", help=f"replace {what} that {where} holds already")
+    parser.add_argument("--overwrite", action="store_true", help=f"replace {kind} that {where} holds already")
 
 
 def check_free(arguments: argparse.Namespace, place: str, marks: Sequence[str] = ("config.json",)) -> None:
-    """That nothing is replaced unasked, told before the work begins.
+    """Checks, before the work begins, that nothing is replaced without `--overwrite`.
 
     Raises:
         FileExistsError: where `place` holds one of the files `marks`, unless `--overwrite` is given.
     """
     found = next((mark for mark in marks if os.path.isfile(os.path.join(os.path.expanduser(place), mark))), None)
     if found and not arguments.overwrite:
-        what = "a model" if found == "config.json" else "a vocabulary"
+        kind = "a model" if found == "config.json" else "a vocabulary"
         begins = getattr(arguments, "model", place)  # of fit
         going_on = f"; to go on training it: --model {place} --output {place} --overwrite" if begins != place else ""
         raise FileExistsError(
-            f"{place} holds {what} already ({found}). Give another directory, or --overwrite to replace it{going_on}"
+            f"{place} holds {kind} already ({found}). Give another directory, or --overwrite to replace it{going_on}"
         )
 
 

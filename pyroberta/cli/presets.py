@@ -1,4 +1,4 @@
-"""`pyroberta presets`: the presets that have names."""
+"""`pyroberta presets`: lists the presets that have names."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ SUMMARY = "the names of presets that --model takes, beside directories and handl
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command has no arguments of its own."""
+    """Adds no arguments: the command has none."""
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Runs the command. The result has what is known of each preset by its name."""
+    """Runs the command. The result has the description of each preset by its name."""
     from pyroberta.presets.built_in import PRESETS
 
     if not arguments.json:

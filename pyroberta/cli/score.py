@@ -1,4 +1,4 @@
-"""`pyroberta score`: the pseudo-log-likelihood of each given text."""
+"""`pyroberta score`: computes the pseudo-log-likelihood of each given text."""
 
 from __future__ import annotations
 

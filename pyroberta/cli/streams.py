@@ -1,4 +1,4 @@
-"""What commands read and print: texts from files and standard input, results on standard output."""
+"""Input and output of commands: texts from files and standard input, results on standard output."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def read_texts(source: str) -> list[str]:
     if source == "-":
         return lines_of(sys.stdin.buffer, "standard input", for_shell=True)
     if not os.path.exists(source) or os.path.isdir(source):
-        what = "is a directory" if os.path.isdir(source) else "there is no such file"
-        raise FileNotFoundError(f"{source}: {what}. Give a UTF-8 text file with one text a line, or - to read stdin")
+        problem = "is a directory" if os.path.isdir(source) else "there is no such file"
+        raise FileNotFoundError(f"{source}: {problem}. Give a UTF-8 text file with one text a line, or - to read stdin")
     return read_lines(source, for_shell=True)
 
 
@@ -82,7 +82,7 @@ def show_warning(message: Warning | str, *where: Any, **keywords: Any) -> None:
 
 
 class Output:
-    """Standard output, whose errors say that they are its own: a full disk, say."""
+    """Standard output, whose errors, such as a full disk, name it."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream

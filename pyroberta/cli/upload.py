@@ -1,4 +1,4 @@
-"""`pyroberta upload`: a saved model onto a hub."""
+"""`pyroberta upload`: uploads a saved model to a hub."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `fit`, `evaluate` and `predict` are given; and a real text that ships with the package."""
+"""The inputs of `fit`, `evaluate` and `predict`, and a real text that ships with the package."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from __future__ import annotations
 def speeches() -> list[str]:
     """State of the Union messages from 1990 on: 1.2 MB of spoken American English, in the order of their dates.
 
-    A work of the United States federal government, and so in the public domain; `data/README.md` tells where it comes
-    from. The embedded preset has never seen it.
+    They are a work of the United States federal government, and so in the public domain; `data/README.md` has their
+    source. The embedded preset was not trained on them.
 
     Returns:
         Its 3109 paragraphs, a string each, without line ends.
@@ -18,7 +18,7 @@ def speeches() -> list[str]:
     >>> len(paragraphs), sum(map(len, paragraphs))
     (3109, 1161815)
     """
-    import gzip  # here, since the readers beside this have no need of them
+    import gzip  # here, since the other modules of this room do not need them
     from importlib.resources import files
 
     compressed = (files(__name__) / "speeches.txt.gz").read_bytes()

@@ -1,4 +1,4 @@
-"""What users hand to a classifier's `fit`, `evaluate` and `predict`: texts or features with a class each."""
+"""The inputs of a classifier's `fit`, `evaluate` and `predict`: texts or features with a class each."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pyroberta.model.heads import head_of
 
 
 class ClassifierInputs(InputReader):
-    """The reader of a classifier: each text has one label, and its `<s>` is the row that is asked."""
+    """The reader of a classifier: each text has one label, and its `<s>` is the target row."""
 
     unsplit = "a classifier gives each text one class, read at its <s>, so a text can't be split"
 
@@ -38,7 +38,7 @@ class ClassifierInputs(InputReader):
         return HeldExamples(self._labelled(data, y, sample_weight))
 
     def _labelled(self, data: Batch, y: Any, sample_weight: Any) -> Batch:
-        """The batch with each text's first row as the row at which the head predicts."""
+        """The batch with each text's first row as its target row."""
         weights = per_text(sample_weight, len(data))
         return replace(
             data,
@@ -57,7 +57,7 @@ def packed_features(x: Mapping[str, Any], config: RobertaConfig) -> Batch:
     """A dict of `token_ids` and `padding_mask` (B, S) as a packed batch without labels.
 
     Raises:
-        TypeError, ValueError: for other features, and for a row of padding alone, which has no `<s>` to ask.
+        TypeError, ValueError: for other features, and for a row of padding alone, which has no `<s>`.
     """
     check_features(x, ClassifierInputs.needed)
     batch = pack_padded(
@@ -99,7 +99,7 @@ def _classes(y: Any, count: int, num_classes: int) -> Array:
 
 
 def _numbered(labels: Array) -> str:
-    """How whole numbers are made of such labels, for an error's end."""
+    """A hint how to turn labels into whole numbers, for the end of an error."""
     if labels.dtype.kind in "SUT" or (labels.dtype.kind == "O" and all(isinstance(label, str) for label in labels)):
         return (
             ". Number the classes: names = sorted(set(y)); y = [names.index(label) for label in y]. A model keeps the "

@@ -1,6 +1,6 @@
-"""What `fit` reads: examples to draw batches from, in an order and with masks that follow from the seed alone.
+"""The examples of which `fit` makes batches. Their order and masks follow from the seed alone.
 
-An example has a number: its place among those that were given. The order of a pass over the examples follows from the
+An example has a number: its place in the input. The order of a pass over the examples follows from the
 seed and the pass's number, the tokens that are masked from these and the example's number, and in evaluation from the
 example's number alone. So batches of another size, parts of a batch, and ranks mask the same tokens.
 """
@@ -23,21 +23,21 @@ Masker = Callable[[Batch, Array], Batch]  # from (N, DRAWS) random numbers
 
 
 class Examples(Protocol):
-    """Anything that `fit` and `evaluate` can draw batches from."""
+    """A source of batches for `fit` and `evaluate`."""
 
     @property
     def num_examples(self) -> int | None:
-        """Sequences in a pass, or None where that cannot be known."""
+        """The number of sequences in a pass; None if it is unknown."""
 
     def batches(self, batch_size: int, seed: int, data_pass: int, shuffle: bool, start: int = 0) -> Iterator[Batch]:
         """The batches of one pass, from its example `start` on."""
 
     def fixed(self, batch_size: int) -> Iterator[Batch]:
-        """The batches for evaluation: in order, and with the same masks every time."""
+        """The batches for evaluation, in order, with the same masks every time."""
 
 
 def num_batches(examples: Examples, batch_size: int) -> int | None:
-    """Batches in a pass, or None where that cannot be known."""
+    """The number of batches in a pass; None if it is unknown."""
     return None if examples.num_examples is None else -(-examples.num_examples // batch_size)
 
 
@@ -47,7 +47,7 @@ class HeldExamples:
 
     Attributes:
         data: all the sequences.
-        mask: masks tokens of a batch; None where `data` has its target rows already.
+        mask: masks tokens of a batch; None if `data` has target rows already.
         weights: (B,) one weight per sequence, for each of its target rows; None for ones.
         texts: (B,) the number of each sequence's text, 0, 0, 1 … where a text was split into several sequences; None
             where each sequence is a text.
@@ -70,11 +70,11 @@ class HeldExamples:
 
     @property
     def num_texts(self) -> int:
-        """The number of texts; as many sequences or fewer."""
+        """The number of texts, which may be split into more sequences."""
         return len(self) if self.texts is None else int(self.texts[-1]) + 1
 
     def batches(self, batch_size: int, seed: int, data_pass: int, shuffle: bool, start: int = 0) -> Iterator[Batch]:
-        """One pass; the last batch may be smaller."""
+        """The batches of one pass; the last one may be smaller."""
         order = np.arange(len(self))
         if shuffle:
             philox = np.random.Philox(key=np.array(Key.of_order(seed, data_pass), np.uint64))
@@ -83,12 +83,12 @@ class HeldExamples:
             yield self.take(order[first : first + batch_size]).masked(Key.of_masks(seed, data_pass))
 
     def fixed(self, batch_size: int) -> Iterator[Batch]:
-        """In order."""
+        """The batches in order."""
         for part in self.parts(batch_size):
             yield part.masked(Key.of_evaluation())
 
     def masked(self, key: Key) -> Batch:
-        """All the sequences as one batch, whose tokens are masked unless they are already."""
+        """All the sequences as one batch, with masked tokens."""
         batch = self.data
         if self.mask is not None:
             batch = self.mask(batch, token_draws(key, batch.starts, self._numbers))
@@ -98,7 +98,7 @@ class HeldExamples:
         return batch
 
     def take(self, which: Array) -> HeldExamples:
-        """The sequences at those places, in that order; which text each is of is not kept."""
+        """The sequences at the given places, in that order, without their texts' numbers."""
         weights = None if self.weights is None else self.weights[which]
         return HeldExamples(take(self.data, which), self.mask, weights, numbers=self._numbers[which])
 
@@ -107,7 +107,7 @@ class HeldExamples:
         return replace(self, numbers=np.arange(first, first + len(self)))
 
     def split(self, fraction: float) -> tuple[HeldExamples, HeldExamples]:
-        """The first part, and the last `fraction` of all texts (Keras's `validation_split`), each numbered from 0."""
+        """The first texts, and the last `fraction` of them (Keras's `validation_split`), each part numbered from 0."""
         first = int(self.num_texts * (1.0 - fraction))
         if self.texts is not None:
             first = int(np.searchsorted(self.texts, first))  # the first sequence of that text
@@ -129,11 +129,11 @@ class HeldExamples:
 
 @dataclass(frozen=True)
 class StreamedExamples:
-    """Batches that come from elsewhere, in their own order and size, none held.
+    """Batches of an iterator, in their own order and size. None is held.
 
     Attributes:
-        source: given a batch size, an iterator over one pass's batches, or over what is left of the only one; each
-            batch is the examples in it. It may pay no heed to the size where its batches were made already.
+        source: a function of the batch size that returns an iterator over the batches of one pass, or over the rest of
+            the only one. Each batch is the examples in it. It may ignore the size if its batches exist already.
     """
 
     source: Callable[[int], Iterator[HeldExamples]]
@@ -144,7 +144,7 @@ class StreamedExamples:
         return
 
     def batches(self, batch_size: int, seed: int, data_pass: int, shuffle: bool, start: int = 0) -> Iterator[Batch]:
-        """One pass; the order is the source's. What comes before `start` is read and left out."""
+        """The batches of one pass, in the source's order. Examples before `start` are read and left out."""
         return self._masked(batch_size, Key.of_masks(seed, data_pass), start)
 
     def fixed(self, batch_size: int) -> Iterator[Batch]:
@@ -163,13 +163,13 @@ class StreamedExamples:
 def onwards(
     examples: Examples, batch_size: int, size: int, seed: int, shuffle: bool, data_pass: int, position: int
 ) -> Iterator[list[Batch]]:
-    """Groups of `size` batches, pass after pass over the examples without end, each pass in an order of its own.
+    """Groups of `size` batches, pass after pass over the examples without end. Each pass has its own order.
 
     Args:
-        examples: those of an unknown number are taken as one pass, which goes on as long as they do.
+        examples: the source. If their number is unknown, they are one pass.
         batch_size, seed, shuffle: see `Examples.batches`.
         size: batches in a group; the last one of a pass may have fewer.
-        data_pass, position: where the first group begins: the number of the pass, and the examples of it left out.
+        data_pass, position: the number of the first pass, and the number of its examples that are left out.
 
     >>> from pyroberta.model.batch import pack
     >>> examples = HeldExamples(take(pack([np.array([0, 2])]), np.zeros(5, int)))

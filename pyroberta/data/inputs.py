@@ -1,4 +1,4 @@
-"""What users hand to `fit`, `evaluate` and `predict`, turned into examples."""
+"""The inputs of `fit`, `evaluate` and `predict`, turned into examples."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ from pyroberta.text.text_files import lines_of_file, read_lines
 
 FEATURES = ("token_ids", "padding_mask", "mask_positions")
 HF_NAMES = {"input_ids": "token_ids", "attention_mask": "padding_mask"}
-KNOWN = {*FEATURES, *HF_NAMES}  # a dict with one of these holds features, or means to
-WHAT_FITS = (
+KNOWN = {*FEATURES, *HF_NAMES}  # a dict with one of these is taken for features
+ACCEPTED_INPUT = (
     "texts (a list, an array, a column or any iterable of strings, pairs of strings, or the path of a text file), "
     f"encoded sequences (arrays of token ids), or a dict of {', '.join(FEATURES)} with labels beside it"
 )
@@ -39,26 +39,26 @@ STEPS = "Give steps= (in fit steps_per_epoch=, for validation_data validation_st
 
 
 class InputReader(ABC):
-    """Turns what users pass into examples, for one model. What the examples of a task are, its own reader says.
+    """Turns users' inputs into examples for one model. Each task has a reader of its own.
 
     Args:
-        config: what ids and lengths are checked against.
-        preprocessor: encodes texts; None where only preprocessed input is to be had.
-        long_texts: what becomes of texts that are too long, see `LongTexts`; None for the task's default.
-        is_asking: whether the reader is `predict`'s, and not one for `fit` and `evaluate`.
-        what: the argument that is read, for the warning of long texts, where it is not x.
+        config: the model's, against which ids and lengths are checked.
+        preprocessor: encodes texts; None for a model that takes preprocessed input alone.
+        long_texts: the treatment of texts that are too long, see `LongTexts`; None for the task's default.
+        is_prediction: whether the reader is `predict`'s, and not one for `fit` and `evaluate`.
+        argument: the name of the argument that is read, for the warning of long texts; empty for x.
 
     Attributes:
-        long_texts: what became of long texts so far.
+        long_texts: the treatment of long texts, with counts.
 
     Raises:
         ValueError: for a `long_texts` that is unknown or that the task refuses.
     """
 
     needed: ClassVar[tuple[str, ...]] = ("token_ids",)  # features, beside `padding_mask`
-    learning: ClassVar[str] = "cut"  # the default of `long_texts` for `fit` and `evaluate` …
-    asking: ClassVar[str] = "cut"  # … and for `predict`
-    unsplit: ClassVar[str]  # why texts can't be split, where they can't
+    training_default: ClassVar[str] = "cut"  # the default of `long_texts` for `fit` and `evaluate` …
+    prediction_default: ClassVar[str] = "cut"  # … and for `predict`
+    unsplit: ClassVar[str]  # the reason why texts can't be split, if they can't
 
     def __init__(
         self,
@@ -66,31 +66,31 @@ class InputReader(ABC):
         preprocessor: Preprocessor | None,
         long_texts: str | None = None,
         *,
-        is_asking: bool = False,
-        what: str = "",
+        is_prediction: bool = False,
+        argument: str = "",
     ) -> None:
         self.config = config
         self.preprocessor = preprocessor
-        default = self.asking if is_asking else self.learning
+        default = self.prediction_default if is_prediction else self.training_default
         if long_texts == "split" != default:
             raise ValueError(f"{self.unsplit}: pass long_texts='cut' or 'refuse', not 'split'")
-        limit, owner = self._limit(is_asking)
+        limit, owner = self._limit(is_prediction)
         self.long_texts = LongTexts(
             default if long_texts is None else long_texts,
             limit,
             owner=owner,
             is_asked=long_texts is not None,
-            kept_id=self._kept_id(is_asking),
-            what=what,
+            kept_id=self._kept_id(is_prediction),
+            argument=argument,
         )
 
-    def _limit(self, is_asking: bool) -> tuple[int, str]:
-        """The most tokens of a text, and in words, what takes no more."""
+    def _limit(self, is_prediction: bool) -> tuple[int, str]:
+        """The most tokens of a text, and the name of that limit."""
         if self.preprocessor is None:
             return self.config.max_sequence_length, "the model takes"
         return self.preprocessor.sequence_length, "the preprocessor's sequence_length is"
 
-    def _kept_id(self, is_asking: bool) -> int | None:
+    def _kept_id(self, is_prediction: bool) -> int | None:
         """The token that a cut must not drop; None for none."""
         return None
 
@@ -100,7 +100,7 @@ class InputReader(ABC):
 
     @abstractmethod
     def _check_labels(self, y: Any) -> None:
-        """That labels beside texts are there, or aren't, before the texts are encoded in vain."""
+        """Checks that there are labels beside texts, or none, before the texts are encoded."""
 
     @abstractmethod
     def _of_texts(self, data: Batch, y: Any, sample_weight: Any, texts: Array | None = None) -> HeldExamples:
@@ -111,23 +111,23 @@ class InputReader(ABC):
 
     @abstractmethod
     def _check(self, held: HeldExamples) -> None:
-        """That something can be learnt from them, if they are all there is."""
+        """Checks that training on these examples alone can change something."""
 
     def examples(
         self, x: Any, y: Any = None, sample_weight: Any = None, stream: bool = False, most: int | None = None
     ) -> Examples:
-        """Examples from any of `WHAT_FITS`, or from an iterable of batches (x,), (x, y) or (x, y, sample_weight).
+        """Examples from any of `ACCEPTED_INPUT`, or from an iterable of batches (x,), (x, y) or (x, y, sample_weight).
 
         Args:
-            x: what is to be read. Lists of strings are batches of texts where they come from another iterable than a
-                list (a generator, a data loader); a list of them is refused.
-            y: labels: for a masked LM (B, K), beside a dict of features alone; for a classifier (B,).
+            x: the input. Lists of strings are batches of texts if they come from another iterable than a list (a
+                generator, a data loader); a list of them is refused.
+            y: labels: for a masked LM (B, K), only beside a dict of features; for a classifier (B,).
             sample_weight: (B,), one weight per text; beside a masked LM's features also (B, K).
             stream: read an iterator of texts batch by batch instead of collecting it first.
-            most: texts that are collected of an iterable without a length; None for all.
+            most: the most texts that are read of an iterable without a length; None for all.
 
         Raises:
-            TypeError, ValueError: for anything else, saying what came and what fits.
+            TypeError, ValueError: for anything else; the message names what came and what fits.
         """
         x = _opened(x)
         if isinstance(x, Mapping):
@@ -141,7 +141,7 @@ class InputReader(ABC):
         try:
             iterator = iter(x)
         except TypeError:
-            raise TypeError(f"x should be {WHAT_FITS}; got {type(x).__name__}") from None
+            raise TypeError(f"x should be {ACCEPTED_INPUT}; got {type(x).__name__}") from None
         items = list(islice(iterator, 1))
         if not items:
             raise ValueError("x is empty: there is nothing to fit or to evaluate")
@@ -166,16 +166,16 @@ class InputReader(ABC):
             left, y, sample_weight = islice(left, most), _first(y, most), _first(sample_weight, most)
         return self._checked_held(left, y, sample_weight)
 
-    def queries(self, x: Any, batch_size: int, steps: int | None = None) -> tuple[Iterator[Any], int | None]:
-        """What `predict` is asked, batch by batch: dicts of features, or lists of the ids of whole texts.
+    def prediction_batches(self, x: Any, batch_size: int, steps: int | None = None) -> tuple[Iterator[Any], int | None]:
+        """The batches for `predict`: dicts of features, or lists of the ids of whole texts.
 
         Args:
             x: as for `examples`, but that a string is one text and not a path.
-            batch_size: of what is no iterable of batches.
-            steps: batches that are wanted at most; no more is read.
+            batch_size: the size of batches of anything but an iterable of batches.
+            steps: the most batches; no more is read.
 
         Returns:
-            The batches, and their number where that can be known.
+            The batches, and their number if it is known, else None.
 
         Raises:
             TypeError, ValueError: as for `examples`.
@@ -192,7 +192,7 @@ class InputReader(ABC):
             return ({name: value[i : i + batch_size] for name, value in x.items()} for i in starts), len(starts)
         x = [x] if isinstance(x, str) else _with_items(x)
         if not isinstance(x, Iterable):
-            raise TypeError(f"expected a text or a list of texts, got {type(x).__name__}; x should be {WHAT_FITS}")
+            raise TypeError(f"expected a text or a list of texts, got {type(x).__name__}; x should be {ACCEPTED_INPUT}")
         if isinstance(x, tuple) and _is_columns(x):
             sequences = self._encoded(x)[0]
         else:
@@ -200,15 +200,15 @@ class InputReader(ABC):
             items = list(islice(iterator, 1))
             left = chain(items, iterator)
             if items and _is_batch(items[0], is_list=isinstance(x, list | np.ndarray)):
-                return map(self._query, islice(left, steps)), steps
+                return map(self._prediction_batch, islice(left, steps)), steps
             if steps is None:
                 refuse_endless(x, "x", STEPS)
             sequences = self._encoded(left if steps is None else islice(left, steps * batch_size))[0]
         starts = range(0, len(sequences), batch_size)[:steps]
         return (sequences[i : i + batch_size] for i in starts), len(starts)
 
-    def _query(self, item: Any) -> Any:
-        """One batch of an iterable of batches; labels and weights beside it are not looked at."""
+    def _prediction_batch(self, item: Any) -> Any:
+        """One batch of an iterable of batches, without the labels and weights beside it."""
         x = item[0] if isinstance(item, tuple) or _starts_with_features(item) else item
         _refuse_one_text(x)
         if not isinstance(x, Mapping):
@@ -221,7 +221,7 @@ class InputReader(ABC):
 
         The numbers begin with `first`.
         """
-        preprocessor = self._need_preprocessor()  # encoded sequences will be masked too
+        preprocessor = self._need_preprocessor()  # encoded sequences are masked too
         items = opened(items)
         sequences: list[Any] = []
         owners: list[int] = []
@@ -229,14 +229,14 @@ class InputReader(ABC):
             sequences, owners, _ = preprocessor.sequences(items, self.long_texts)
             items = ()
         iterator, count = iter(items), first
-        while some := list(islice(iterator, 1024)):  # in pieces: the texts of a stream need not be held
+        while some := list(islice(iterator, 1024)):  # in pieces, so that the texts of a stream are not held
             if all(_is_encoded(item) for item in some):
                 sequences += [self._checked(np.asarray(item), i) for i, item in enumerate(some, count)]
                 owners += range(count, count + len(some))
             else:
-                made, own, _ = preprocessor.sequences(some, self.long_texts, count)
+                made, text_numbers, _ = preprocessor.sequences(some, self.long_texts, count)
                 sequences += made
-                owners += own
+                owners += text_numbers
             count += len(some)
         longest, limit = max(map(len, sequences), default=0), self.config.max_sequence_length
         if longest > limit:  # the preprocessor was changed after it was checked
@@ -247,7 +247,7 @@ class InputReader(ABC):
         return sequences, owners
 
     def _held(self, x: Any, y: Any = None, sample_weight: Any = None) -> HeldExamples:
-        """Texts or features, held."""
+        """Examples of texts or features, held in memory."""
         refuse_masked(
             y, "y", "Pass y.filled(0), with sample_weight=~numpy.ma.getmaskarray(y) to leave the hidden ones out"
         )
@@ -260,13 +260,13 @@ class InputReader(ABC):
         return self._of_texts(pack(sequences), y, sample_weight, np.array(owners) if is_split else None)
 
     def _checked_held(self, x: Any, y: Any, sample_weight: Any) -> HeldExamples:
-        """All that there is to learn from, so there must be something."""
+        """The examples of a whole `fit` or `evaluate`, checked by `_check`."""
         held = self._held(x, y, sample_weight)
         self._check(held)
         return held
 
     def _on_and_on(self, left: Iterator[Any], x: Iterable[Any]) -> Iterator[Any]:
-        """What is left of the first pass over x, then x again and again, unless it gives its items only once."""
+        """The rest of the first pass over x, then x again and again, unless it gives its items only once."""
         yield from left
         again = True
         while again and iter(x) is not x:
@@ -276,14 +276,14 @@ class InputReader(ABC):
                 yield item
 
     def _every_time(self, left: Iterator[Any], x: Iterable[Any]) -> Callable[[], Iterator[Any]]:
-        """A function that gives x's items from the first one on, each time it is called; the first pass has begun."""
+        """A function that returns an iterator over all of x's items at each call. `left` is the first of them."""
         begun = [left]
 
         def items() -> Iterator[Any]:
             if begun:
                 return begun.pop()
             again = iter(x)
-            self.long_texts.is_counting &= again is x  # which goes on where it was
+            self.long_texts.is_counting &= again is x  # an iterator goes on where it was
             return again
 
         return items
@@ -338,7 +338,7 @@ class InputReader(ABC):
 
     @property
     def _names(self) -> str:
-        """The features', for messages."""
+        """The names of the features, for messages."""
         return ", ".join(name for name in FEATURES if name in (*self.needed, "padding_mask"))
 
     def _need_preprocessor(self) -> Preprocessor:
@@ -354,16 +354,16 @@ class MaskedLMInputs(InputReader):
     """The reader of a masked LM, whose texts make their own labels: masked tokens."""
 
     needed = ("token_ids", "mask_positions")
-    learning, asking = "split", "refuse"
+    training_default, prediction_default = "split", "refuse"
     unsplit = "predict gives one answer a text, and the windows of a split text would have one each"
     preprocessor: MaskedLMPreprocessor | None
 
-    def _limit(self, is_asking: bool) -> tuple[int, str]:
-        """In asking, what the model takes: a text that is cut may lose a mask."""
-        return (self.config.max_sequence_length, "the model takes") if is_asking else super()._limit(is_asking)
+    def _limit(self, is_prediction: bool) -> tuple[int, str]:
+        """For prediction the model's limit, since a text that is cut may lose a mask."""
+        return (self.config.max_sequence_length, "the model takes") if is_prediction else super()._limit(is_prediction)
 
-    def _kept_id(self, is_asking: bool) -> int | None:
-        return self.preprocessor.tokenizer.mask_id if is_asking and self.preprocessor else None
+    def _kept_id(self, is_prediction: bool) -> int | None:
+        return self.preprocessor.tokenizer.mask_id if is_prediction and self.preprocessor else None
 
     def features(self, x: Mapping[str, Any], y: Any = None, sample_weight: Any = None) -> Batch:
         """Preprocessed features as a packed batch: `token_ids` and `padding_mask` (B, S), `mask_positions` (B, K).
@@ -371,7 +371,7 @@ class MaskedLMInputs(InputReader):
         Args:
             x: the features; without `padding_mask` every place holds a token.
             y: (B, K), the original ids.
-            sample_weight: (B, K), each label's weight in the loss, or (B,); ones unless given.
+            sample_weight: (B, K), each label's weight in the loss, or (B,); by default ones.
         """
         check_features(x, self.needed)
         if y is None:
@@ -424,10 +424,10 @@ class MaskedLMInputs(InputReader):
 
 
 def check_features(x: Any, needed: Collection[str] = ("token_ids", "mask_positions")) -> None:
-    """That x is a dict of features with those that are needed, and perhaps a padding mask.
+    """Checks that x is a dict of the needed features, and perhaps a padding mask.
 
     Raises:
-        TypeError, ValueError: saying what came and what is needed.
+        TypeError, ValueError: where it isn't; the message names what came and what is needed.
     """
     if not isinstance(x, Mapping):
         raise TypeError(f"the features should be a dict of {', '.join(FEATURES)}; got {type(x).__name__}")
@@ -441,13 +441,13 @@ def check_features(x: Any, needed: Collection[str] = ("token_ids", "mask_positio
 
 
 def _renamed(x: Mapping[str, Any]) -> str:
-    """What features under Hugging Face's names are called here, for an error's end."""
+    """The names here of features under Hugging Face's names, for the end of an error."""
     found = [f"{theirs} is called {ours} here" for theirs, ours in HF_NAMES.items() if theirs in x]
     return f". {', '.join(found)}" if found else ""
 
 
 def padding_mask(x: Mapping[str, Any]) -> Any:
-    """The features' padding mask; all ones where they have none."""
+    """The features' padding mask; all ones if they have none."""
     if "padding_mask" in x:
         return x["padding_mask"]
     try:
@@ -457,7 +457,7 @@ def padding_mask(x: Mapping[str, Any]) -> Any:
 
 
 def _opened(x: Any) -> Any:
-    """x, or the list that a column of it stands for, where it is no table, no record and no bytes."""
+    """x, or the list of the items of a column. Tables, records and bytes are refused."""
     x = opened(x)
     if isinstance(x, bytes | bytearray):
         raise bytes_error("x", x, is_item=False)
@@ -469,7 +469,7 @@ def _opened(x: Any) -> Any:
 
 
 def _with_items(x: Any) -> Any:
-    """x with what it stands for in its place: a file's lines, the items of an object that has no `__iter__`."""
+    """x, or the lines of a file, or the items of an object that has no `__iter__`."""
     if isinstance(x, os.PathLike):
         return read_lines(x)
     if hasattr(x, "readline"):
@@ -480,7 +480,7 @@ def _with_items(x: Any) -> Any:
 
 
 class _Indexed:
-    """An object with items and a length alone (torch's Dataset, Keras's PyDataset), which need not know its end."""
+    """The items of an object with `__getitem__` and `__len__` alone (torch's Dataset, Keras's PyDataset)."""
 
     def __init__(self, items: Any) -> None:
         self.items = items
@@ -493,14 +493,14 @@ class _Indexed:
 
 
 def _is_encoded(item: Any) -> bool:
-    """A sequence of token ids: an array or a list of integers."""
+    """Whether it is a sequence of token ids: an array or a list of integers."""
     if isinstance(item, np.ndarray):
         return item.ndim == 1 and item.dtype.kind in "iu"
     return isinstance(item, list) and bool(item) and all(isinstance(number, int | np.integer) for number in item)
 
 
 def _is_columns(x: tuple[Any, ...]) -> bool:
-    """Keras's spelling of segments: ("a", "b") for one text, (["a", "c"], ["b", "d"]) for two."""
+    """Whether it is Keras's spelling of segments: ("a", "b") for one text, (["a", "c"], ["b", "d"]) for two."""
     return bool(x) and all(_is_text(column) or _is_texts(column) for column in x)
 
 
@@ -509,7 +509,7 @@ def _is_text(item: Any) -> bool:
 
 
 def _is_texts(item: Any) -> bool:
-    """A list, an array or a column of strings."""
+    """Whether it is a list, an array or a column of strings."""
     item = opened(item, "an item of x")
     if isinstance(item, np.ndarray):
         return item.ndim == 1 and len(item) > 0 and (item.dtype.kind in "US" or _is_text(item[0]))
@@ -517,14 +517,14 @@ def _is_texts(item: Any) -> bool:
 
 
 def _starts_with_features(item: Any) -> bool:
-    """Features with perhaps labels and weights behind them."""
+    """Whether it is a tuple or list of features, and perhaps labels and weights."""
     return isinstance(item, tuple | list) and bool(item) and isinstance(item[0], Mapping)
 
 
 def _is_batch(item: Any, is_list: bool) -> bool:
-    """What an iterable of batches yields: features, texts, encoded sequences, or a tuple that starts with such.
+    """Whether an item is a batch: features, texts, encoded sequences, or a tuple that starts with one of these.
 
-    In a list (is_list) a list of strings is none: what reads texts refuses it. A list that starts with features is a
+    In a list (is_list) a list of strings is no batch, and is refused later. A list that starts with features is a
     batch as the tuple is: torch's DataLoader makes lists of tuples.
 
     Raises:
@@ -545,17 +545,17 @@ def _is_batch(item: Any, is_list: bool) -> bool:
 
 
 def _is_rectangle(item: Any) -> bool:
-    """Encoded sequences of one length, an array (B, S)."""
+    """Whether it is an array (B, S) of encoded sequences of one length."""
     return isinstance(item, np.ndarray) and item.ndim == 2 and item.dtype.kind in "iu"
 
 
 def _is_lists(item: Any) -> bool:
-    """Encoded sequences in a list."""
+    """Whether it is a list of encoded sequences."""
     return isinstance(item, list) and bool(item) and _is_encoded(item[0])
 
 
 def per_text(sample_weight: Any, count: int) -> Any:
-    """One weight per text (B,), as float64; None as it is.
+    """One weight per text (B,), as float64; None stays None.
 
     Raises:
         ValueError: for another shape, or a weight below 0.
@@ -572,10 +572,10 @@ def per_text(sample_weight: Any, count: int) -> Any:
 
 
 def listed(name: str, values: Any, count: int) -> Any:
-    """Labels or weights with a length; of an iterator, the first ones, one more than there are texts at most.
+    """Labels or weights with a length. An iterator gives a list of at most one item more than there are texts.
 
     Raises:
-        ValueError: for what has no items, and for an iterator that goes on after `count` of them.
+        ValueError: for a value without items, and for an iterator of more than `count` items.
     """
     if isinstance(values, Sized) or hasattr(values, "__array__"):
         return values
@@ -588,12 +588,12 @@ def listed(name: str, values: Any, count: int) -> Any:
 
 
 def _first(values: Any, most: int) -> Any:
-    """The first of them, where they have items."""
+    """The first `most` values, if they can be iterated over."""
     return list(islice(values, most)) if isinstance(values, Iterable) else values
 
 
 def _refuse_one_text(x: Any) -> None:
-    """That a batch of an iterable of batches is no bare text, whose letters would be taken for texts."""
+    """Checks that a batch of an iterable of batches is no bare text, whose letters would be taken for texts."""
     if isinstance(x, str):
         raise TypeError(
             "a batch of an iterable of batches should be a list of texts; got one text, "

@@ -128,7 +128,7 @@ def _previous(path: Path) -> Path:
 
 
 def check_replaceable(path: Path, kind: Kind) -> None:
-    """That saving to `path` would replace nothing but a directory of that kind; nothing is written.
+    """Checks that saving to `path` would replace nothing but a directory of that kind; nothing is written.
 
     Raises:
         FileExistsError, NotADirectoryError, ValueError: as `replacing_directory`.
@@ -149,7 +149,7 @@ def check_replaceable(path: Path, kind: Kind) -> None:
 
 
 def check_place(path: Path) -> None:
-    """That something can be made at `path`, its directories included: shown by a directory made there and removed.
+    """Checks that something can be made at `path`, its directories included, by making and removing a directory there.
 
     Raises:
         NotADirectoryError: where a file stands in the way.
@@ -192,9 +192,9 @@ def _carry_over(old: Path, new: Path, owned: Sequence[str], below: str = "", *, 
         if late and os.path.lexists(copy) and (entry.is_symlink() or not (is_directory and copy.is_dir())):
             continue
         if os.path.lexists(copy) and (is_directory != copy.is_dir() or (entry.is_symlink() and is_directory)):
-            what = "a link to a directory" if entry.is_symlink() else "a directory" if is_directory else "a file"
+            kind = "a link to a directory" if entry.is_symlink() else "a directory" if is_directory else "a file"
             raise FileExistsError(
-                f"won't replace {old}: its {entry.name} is {what}, and no {'directory' if copy.is_dir() else 'file'} "
+                f"won't replace {old}: its {entry.name} is {kind}, and no {'directory' if copy.is_dir() else 'file'} "
                 "that was saved. Move it away, or give another directory."
             )
         if copy.is_dir():

@@ -58,29 +58,29 @@ class Budget:
         self.most_bytes = self.bytes_left = max(LEAST_BYTES, TIMES_SIZE * size)
         self.most_steps = self.steps_left = LEAST_STEPS + STEPS_PER_ITEM * items if steps is None else steps
 
-    def make(self, what: str, size: int) -> None:
-        """Spends `size` bytes for `what`, which is not made yet.
+    def make(self, item: str, size: int) -> None:
+        """Spends `size` bytes for `item`, before it is made.
 
         Raises:
             OverBudget: where fewer are left.
         """
         if size > self.bytes_left:
-            raise self._refusal(what, size, "byte", self.bytes_left, self.most_bytes)
+            raise self._refusal(item, size, "byte", self.bytes_left, self.most_bytes)
         self.bytes_left -= size
 
-    def step(self, what: str, count: int = 1) -> None:
-        """Spends `count` steps for `what`, which is not done yet.
+    def step(self, item: str, count: int = 1) -> None:
+        """Spends `count` steps for `item`, before it is done.
 
         Raises:
             OverBudget: where fewer are left.
         """
         if count > self.steps_left:
-            raise self._refusal(what, count, "step", self.steps_left, self.most_steps)
+            raise self._refusal(item, count, "step", self.steps_left, self.most_steps)
         self.steps_left -= count
 
-    def _refusal(self, what: str, asked: int, unit: str, left: int, most: int) -> OverBudget:
+    def _refusal(self, item: str, asked: int, unit: str, left: int, most: int) -> OverBudget:
         return OverBudget(
-            f"{self.source}: {clipped(what)} asks for {asked} {unit}{'' if asked == 1 else 's'}, and {left} are left "
+            f"{self.source}: {clipped(item)} asks for {asked} {unit}{'' if asked == 1 else 's'}, and {left} are left "
             f"of the {most} allowed here"
         )
 
@@ -99,7 +99,7 @@ def shown(value: Any) -> str:
 
     Texts are cut in the middle. Of containers the first parts of the first levels are looked at, so that the work is
     bounded too, whatever holds itself how often. Of any other object the type's name is given; its `repr` is never
-    called, since nobody knows what it walks through.
+    called, since nobody knows how much it reads.
 
     >>> shown("a" * 1000)
     "'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa...aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa'"

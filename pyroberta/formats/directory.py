@@ -90,5 +90,7 @@ class Kind:
             return f"it is no {self.name} that can be read: {error}"
         if self.fits(values):
             return ""
-        what = {key: values[key] for key in ("model_type", "registered_name", "peft_type") if key in values} or values
-        return f"its {self.mark} is another program's or model's, and no {self.name}'s: it says {shown(what)}"
+        identity = {
+            key: values[key] for key in ("model_type", "registered_name", "peft_type") if key in values
+        } or values
+        return f"its {self.mark} is another program's or model's, and no {self.name}'s: it says {shown(identity)}"

@@ -55,7 +55,7 @@ def as_path(given: str | os.PathLike[str]) -> Path:
         raise ValueError(f"{shown(name)}: there is no such home directory. Write the path out") from None
 
 
-def is_there(path: Path) -> bool:
+def exists(path: Path) -> bool:
     """Whether there is something of that name. A link that leads nowhere is damage, and no absence.
 
     Raises:
@@ -80,14 +80,14 @@ def is_there(path: Path) -> bool:
 
 
 def check_file(file: Path) -> None:
-    """That `file` is a plain file.
+    """Checks that `file` is a plain file.
 
     Raises:
         FileNotFoundError: where there is nothing of that name, telling what there is; or a link that leads nowhere.
         ValueError: where it is a directory, a pipe or the like.
-        OSError: as `is_there`.
+        OSError: as `exists`.
     """
-    if not is_there(file):
+    if not exists(file):
         raise FileNotFoundError(f"{file.parent} has no {file.name}; it has {contents(file.parent)}")
     if not file.is_file():
         raise ValueError(f"{file} is {'a directory' if file.is_dir() else 'a pipe or a device'}, not a plain file")
@@ -121,18 +121,18 @@ def read_json(file: Path) -> dict[str, Any]:
     return parse_json(read_bytes(file), str(file))
 
 
-def parse_json(content: bytes, what: str) -> dict[str, Any]:
+def parse_json(content: bytes, name: str) -> dict[str, Any]:
     """The object that `content` is, in UTF-8.
 
     Raises:
         ValueError: where it isn't one, has a key twice, a number that isn't finite or is absurdly long, half of a
-            surrogate pair, or containers that are too many or too deep in each other; the message begins with `what`.
+            surrogate pair, or containers that are too many or too deep in each other; the message begins with `name`.
 
     >>> parse_json(b'{"a": 1, "a": 2}', "config.json")
     Traceback (most recent call last):
     ValueError: config.json isn't valid JSON: it has the key 'a' twice
     """
-    budget = Budget(what, len(content), steps=MOST_STEPS)
+    budget = Budget(name, len(content), steps=MOST_STEPS)
     containers, values_more = content.count(b"{") + content.count(b"["), content.count(b",")
     budget.step(f"JSON of {containers} containers", STEPS_PER_CONTAINER * containers)
     budget.step(f"JSON of {values_more} values", values_more)
@@ -144,18 +144,18 @@ def parse_json(content: bytes, what: str) -> dict[str, Any]:
         if re.search(r"\\u[dD][89a-fA-F]", text):
             json.dumps(values, ensure_ascii=False).encode()  # raises where a surrogate has lost its other half
     except ValueError as error:
-        raise ValueError(f"{what} isn't valid JSON: {clipped(str(error))}") from None
+        raise ValueError(f"{name} isn't valid JSON: {clipped(str(error))}") from None
     except RecursionError:
-        raise ValueError(f"{what} has containers in containers without end, which no model needs") from None
+        raise ValueError(f"{name} has containers in containers without end, which no model needs") from None
     if not isinstance(values, dict):
-        raise ValueError(f"{what} should hold a JSON object, it holds a {type(values).__name__}")
+        raise ValueError(f"{name} should hold a JSON object, it holds a {type(values).__name__}")
     level: list[Any] = [values]
     for _ in range(DEEPEST):
         parts = (part for one in level for part in (one.values() if isinstance(one, dict) else one))
         level = [part for part in parts if isinstance(part, (dict, list))]
         if not level:
             return values
-    raise ValueError(f"{what} has containers more than {DEEPEST} deep in each other, which no model needs")
+    raise ValueError(f"{name} has containers more than {DEEPEST} deep in each other, which no model needs")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -42,19 +42,19 @@ def read(file: Path, wanted: Mapping[str, Shape]) -> dict[str, Stored]:
         ValueError: for a damaged file, one that refers to others, and one that lacks numbers that it tells of.
         OverBudget: for one that asks for more than its reader may take.
     """
-    there = open_bytes(file)
+    file_bytes = open_bytes(file)
     h5py = import_h5py(file.name)
     try:
         opened = h5py.File(file, "r")
     except (OSError, RuntimeError, KeyError, ValueError) as error:
         raise ValueError(f"{file} is damaged or no HDF5 file: {clipped(str(error))}") from None
-    budget = Budget(file, there.size, items=len(wanted))
+    budget = Budget(file, file_bytes.size, items=len(wanted))
     with opened:
         try:
             found = {}
             for name, dataset in _datasets(opened, file, "", set(), budget):
                 path = re.sub("^_layer_checkpoint_dependencies/", "layers/", name)
-                found[path] = _stored(file, name, dataset, there, wanted.get(path), budget)
+                found[path] = _stored(file, name, dataset, file_bytes, wanted.get(path), budget)
             return found
         except (OSError, RuntimeError, KeyError, TypeError, ValueError, OverflowError, zlib.error) as error:
             if str(file) in str(error):
@@ -62,7 +62,7 @@ def read(file: Path, wanted: Mapping[str, Shape]) -> dict[str, Stored]:
             raise ValueError(f"{file} is damaged: {clipped(str(error))}") from None
 
 
-def import_h5py(what: str) -> Any:
+def import_h5py(purpose: str) -> Any:
     """The package that reads and writes HDF5.
 
     Raises:
@@ -72,7 +72,7 @@ def import_h5py(what: str) -> Any:
         import h5py
     except ImportError:
         raise ImportError(
-            f"{what} is HDF5, which takes the package h5py: python -m pip install 'pyroberta[keras]'"
+            f"{purpose} is HDF5, which takes the package h5py: python -m pip install 'pyroberta[keras]'"
         ) from None
     return h5py
 
@@ -103,7 +103,7 @@ def _datasets(group: Any, file: Path, path: str, seen: set[int], budget: Budget)
             yield name, item
 
 
-def _stored(file: Path, path: str, dataset: Any, there: FileBytes, wanted: Shape | None, budget: Budget) -> Stored:
+def _stored(file: Path, path: str, dataset: Any, file_bytes: FileBytes, wanted: Shape | None, budget: Budget) -> Stored:
     shape = dataset.shape
     if shape is None:
         raise ValueError(f"{file}: {shown(path)} has no shape and no numbers")
@@ -113,17 +113,17 @@ def _stored(file: Path, path: str, dataset: Any, there: FileBytes, wanted: Shape
     kind, item = _kind(dataset, tuple(shape) == wanted)
     size = math.prod(shape) * item
     start = dataset.id.get_offset()
-    data: Source = there[:0]
+    data: Source = file_bytes[:0]
     if kind not in KINDS.values() or not size:
         pass  # refused where it is asked for
     elif start is not None:
-        if start + size > there.size:
+        if start + size > file_bytes.size:
             raise ValueError(
-                f"{file} is cut short: {shown(path)} should lie at bytes {start} to {start + size} of {there.size}"
+                f"{file} is cut short: {shown(path)} should lie at bytes {start} to {start + size} of {file_bytes.size}"
             )
-        data = there[start : start + size]
+        data = file_bytes[start : start + size]
     elif tuple(shape) == wanted:
-        _check_pieces(file, path, dataset, plan, there, size, budget)
+        _check_pieces(file, path, dataset, plan, file_bytes, size, budget)
         data = dataset[()].reshape(-1).view(np.uint8)
     return Stored(path, kind, tuple(shape), data, file)
 
@@ -144,14 +144,14 @@ def _kind(dataset: Any, is_wanted: bool) -> tuple[str, int]:
     """
     from h5py import h5t
 
-    there = dataset.id.get_type()
+    file_type = dataset.id.get_type()
     others = {h5t.STRING: "texts", h5t.COMPOUND: "records", h5t.ENUM: "names", h5t.ARRAY: "arrays"}
-    if there.get_class() in (h5t.INTEGER, h5t.FLOAT):
+    if file_type.get_class() in (h5t.INTEGER, h5t.FLOAT):
         name = str(dataset.dtype)
         return KINDS.get(name, clipped(name, 40)), dataset.dtype.itemsize
-    if there.get_class() == h5t.OPAQUE and there.get_size() == 2:
+    if file_type.get_class() == h5t.OPAQUE and file_type.get_size() == 2:
         return ("BF16" if is_wanted and _mark(dataset) == b"bfloat16" else "opaque bytes"), 2
-    return others.get(there.get_class(), "objects"), there.get_size()
+    return others.get(file_type.get_class(), "objects"), file_type.get_size()
 
 
 def _mark(dataset: Any) -> bytes:
@@ -173,15 +173,15 @@ def _mark(dataset: Any) -> bytes:
 
 
 def _check_pieces(file: Path, path: str, dataset: Any, plan: Any, whole: FileBytes, size: int, budget: Budget) -> None:
-    """That the pieces in which a dataset lies are all there, and hold no more, packed or not, than it is itself.
+    """Checks that the pieces in which a dataset lies are all there, and hold no more, packed or not, than it is itself.
 
     What was never written HDF5 makes up: a few bytes can tell of terabytes of fill values.
     """
     if dataset.chunks is None:
-        there = dataset.id.get_storage_size()  # within the object's header; 0 where nothing was ever written
-        if there < size:
+        written = dataset.id.get_storage_size()  # within the object's header; 0 where nothing was ever written
+        if written < size:
             raise ValueError(
-                f"{file}: {shown(path)} should have {size} bytes, and {there} of them are there: it was never written"
+                f"{file}: {shown(path)} should have {size} bytes, and {written} of them are there: it was never written"
             )
         budget.make(shown(path), size)
         return
@@ -192,10 +192,10 @@ def _check_pieces(file: Path, path: str, dataset: Any, plan: Any, whole: FileByt
     chunk_size = math.prod(dataset.chunks) * dataset.dtype.itemsize
     budget.make(f"{shown(path)}, in {count} chunks,", 2 * count * chunk_size)
     budget.step(f"{shown(path)}, in {count} chunks,", count)
-    there = dataset.id.get_num_chunks()
-    if there < count:
-        raise ValueError(f"{file}: {shown(path)} should have {count} chunks, and {there} of them were ever written")
-    for i in range(there if 1 in filters else 0):
+    written = dataset.id.get_num_chunks()
+    if written < count:
+        raise ValueError(f"{file}: {shown(path)} should have {count} chunks, and {written} of them were ever written")
+    for i in range(written if 1 in filters else 0):
         chunk = dataset.id.get_chunk_info(i)
         packed = whole[chunk.byte_offset : chunk.byte_offset + chunk.size].read()
         if (

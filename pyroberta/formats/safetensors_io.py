@@ -69,19 +69,19 @@ def read_with_metadata(file: Path) -> tuple[dict[str, Stored], dict[str, Any]]:
 
 def _open(file: Path) -> tuple[dict[str, Any], FileBytes]:
     """The header, and the bytes after it."""
-    there = open_bytes(file)
-    if there.size < 8:
+    file_bytes = open_bytes(file)
+    if file_bytes.size < 8:
         raise ValueError(
-            f"{file} is no safetensors file: it has {there.size} bytes, and the header's length alone takes 8"
+            f"{file} is no safetensors file: it has {file_bytes.size} bytes, and the header's length alone takes 8"
         )
-    length = int.from_bytes(there[:8].read().tobytes(), "little")
-    if length > min(there.size - 8, LARGEST):
+    length = int.from_bytes(file_bytes[:8].read().tobytes(), "little")
+    if length > min(file_bytes.size - 8, LARGEST):
         raise ValueError(
             f"{file} is cut short or no safetensors file: it begins with a header length of {length} bytes, "
-            f"and {there.size - 8} follow"
+            f"and {file_bytes.size - 8} follow"
         )
-    header = parse_json(there[8 : 8 + length].read().tobytes(), f"{file} is no safetensors file: its header")
-    return header, there[8 + length :]
+    header = parse_json(file_bytes[8 : 8 + length].read().tobytes(), f"{file} is no safetensors file: its header")
+    return header, file_bytes[8 + length :]
 
 
 def _span(file: Path, name: str, entry: Any) -> tuple[int, int]:

@@ -203,7 +203,7 @@ def refuse_differences(
     expected: Mapping[str, Shape],
     source: str = "config.json",
 ) -> None:
-    """That `stored` are the tensors of `expected`, by name and shape (-1 for any number), and of floats.
+    """Checks that `stored` are the tensors of `expected`, by name and shape (-1 for any number), and of floats.
 
     `source` is what told the sizes.
 
@@ -377,7 +377,7 @@ def few(items: Iterable[str], separator: str = ", ", limit: int = 4) -> str:
     return separator.join(items[:limit]) + rest
 
 
-def refuse_non_finite(values: NDArray[Any], what: str, hint: str) -> None:
+def refuse_non_finite(values: NDArray[Any], name: str, hint: str) -> None:
     """Raises a ValueError that says where the first NaN or infinity of `values` is, if there is one.
 
     >>> refuse_non_finite(np.array([[0.0, np.nan]]), "tensor 'a'", "Train it again")
@@ -390,4 +390,4 @@ def refuse_non_finite(values: NDArray[Any], what: str, hint: str) -> None:
         first = np.unravel_index(int(np.argmin(finite)), values.shape)
         place = "(" + ", ".join(str(int(i)) for i in first) + ")"
         kind = "value that isn't" if bad == 1 else "values that aren't"
-        raise ValueError(f"{what} has {bad} {kind} finite, the first {values[first]} at {place}. {hint}.")
+        raise ValueError(f"{name} has {bad} {kind} finite, the first {values[first]} at {place}. {hint}.")

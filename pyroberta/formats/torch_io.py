@@ -82,11 +82,11 @@ def read(file: Path) -> Any:
             containers: with that name.
         OverBudget: for one that asks for more than its reader may take.
     """
-    there = open_bytes(file)
-    budget = Budget(file, there.size, steps=MOST_STEPS)
+    file_bytes = open_bytes(file)
+    budget = Budget(file, file_bytes.size, steps=MOST_STEPS)
     try:
-        is_zip = zipfile.is_zipfile(io.BufferedReader(Stream(there)))
-        return _read_zip(file, there, budget) if is_zip else _read_older(file, there, budget)
+        is_zip = zipfile.is_zipfile(io.BufferedReader(Stream(file_bytes)))
+        return _read_zip(file, file_bytes, budget) if is_zip else _read_older(file, file_bytes, budget)
     except UnicodeDecodeError as error:
         raise ValueError(f"{file} is damaged: it has a name that is not UTF-8 ({error.reason})") from None
     except (
@@ -98,8 +98,8 @@ def read(file: Path) -> Any:
 # --- the two kinds ---------------------------------------------------------------------------------------------------
 
 
-def _read_zip(file: Path, there: FileBytes, budget: Budget) -> Any:
-    with _Zip(Stream(there)) as opened:
+def _read_zip(file: Path, file_bytes: FileBytes, budget: Budget) -> Any:
+    with _Zip(Stream(file_bytes)) as opened:
         opened.budget = budget
         with zipfile.ZipFile(opened) as archive:  # which reads the directory alone
             entries = {info.filename: info for info in archive.infolist()}
@@ -113,7 +113,7 @@ def _read_zip(file: Path, there: FileBytes, budget: Budget) -> Any:
             raise ValueError(
                 f"{file}: {clipped(name)} has {entries[name].file_size} bytes, more than the {most} that it may have"
             )
-        found = _entry(file, there, entries[name], budget)
+        found = _entry(file, file_bytes, entries[name], budget)
         return found() if callable(found) else found.read()
 
     order = f"{root}byteorder"
@@ -128,13 +128,13 @@ def _read_zip(file: Path, there: FileBytes, budget: Budget) -> Any:
             raise ValueError(
                 f"{file} is damaged: {clipped(name)} has {entries[name].file_size} bytes, and its tensors take {size}"
             )
-        return _entry(file, there, entries[name], budget)
+        return _entry(file, file_bytes, entries[name], budget)
 
     value = _Machine(io.BytesIO(content(pickles[0], LARGEST_PICKLE).tobytes()), file, budget).run()
     return _with_tensors(value, file, numbers, budget)
 
 
-def _entry(file: Path, there: FileBytes, info: zipfile.ZipInfo, budget: Budget) -> Source:
+def _entry(file: Path, file_bytes: FileBytes, info: zipfile.ZipInfo, budget: Budget) -> Source:
     """What lies in an entry of a zip: the file's bytes where it is stored as it is, else a function that unpacks it."""
     name, size = clipped(info.filename), info.file_size
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
@@ -142,13 +142,13 @@ def _entry(file: Path, there: FileBytes, info: zipfile.ZipInfo, budget: Budget) 
     if info.flag_bits & 1:
         raise ValueError(f"{file} is damaged: {name} is encrypted")
     at = info.header_offset
-    header = there[at : at + 30].read().tobytes() if at >= 0 else b""
+    header = file_bytes[at : at + 30].read().tobytes() if at >= 0 else b""
     if header[:4] != b"PK\x03\x04" or len(header) < 30:
         raise ValueError(f"{file} is damaged: {name} isn't where the directory of the zip says")
     start = at + 30 + int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
     if info.compress_type == zipfile.ZIP_STORED:
-        return _cut(there, start, size, file)
-    packed = _cut(there, start, info.compress_size, file)
+        return _cut(file_bytes, start, size, file)
+    packed = _cut(file_bytes, start, info.compress_size, file)
 
     def unpacked() -> NDArray[np.uint8]:
         budget.make(f"{name}, unpacked,", size)
@@ -168,8 +168,8 @@ def _entry(file: Path, there: FileBytes, info: zipfile.ZipInfo, budget: Budget) 
     return lru_cache(maxsize=1)(unpacked)
 
 
-def _read_older(file: Path, there: FileBytes, budget: Budget) -> Any:
-    with io.BufferedReader(Stream(there)) as opened:
+def _read_older(file: Path, file_bytes: FileBytes, budget: Budget) -> Any:
+    with io.BufferedReader(Stream(file_bytes)) as opened:
         if opened.read(2) not in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
             raise ValueError(f"{file} is none of torch's files: it is neither a zip nor a pickle")
         opened.seek(0)
@@ -187,12 +187,12 @@ def _read_older(file: Path, there: FileBytes, budget: Budget) -> Any:
     storages = {storage.key: storage for storage in _storages(value)}
     places: dict[str, FileBytes] = {}
     for key in keys:
-        count = int.from_bytes(_cut(there, start, 8, file).read().tobytes(), "little")
+        count = int.from_bytes(_cut(file_bytes, start, 8, file).read().tobytes(), "little")
         if key not in storages:
             raise ValueError(f"{file} is damaged: it has the numbers of a tensor {shown(key)} that isn't there")
         if count != storages[key].numel:
             raise ValueError(f"{file} is damaged: it has {count} numbers for a tensor of {storages[key].numel}")
-        places[key] = _cut(there, start + 8, storages[key].nbytes, file)
+        places[key] = _cut(file_bytes, start + 8, storages[key].nbytes, file)
         start += 8 + storages[key].nbytes
 
     def numbers(storage: Storage) -> FileBytes:
@@ -239,10 +239,10 @@ class _Limited:
         return self.file.tell()
 
 
-def _cut(there: FileBytes, start: int, size: int, file: Path) -> FileBytes:
-    if start + size > there.size:
-        raise ValueError(f"{file} is cut short: it has {there.size} bytes, and {start + size} are needed")
-    return there[start : start + size]
+def _cut(file_bytes: FileBytes, start: int, size: int, file: Path) -> FileBytes:
+    if start + size > file_bytes.size:
+        raise ValueError(f"{file} is cut short: it has {file_bytes.size} bytes, and {start + size} are needed")
+    return file_bytes[start : start + size]
 
 
 # --- tensors ---------------------------------------------------------------------------------------------------------
@@ -400,7 +400,7 @@ class _Machine:
     Args:
         stream: stands where the pickle begins, and afterwards where it has ended.
         file: for messages.
-        budget: of the file. Whatever an instruction copies or walks through is spent before it is done, since a value
+        budget: of the file. Whatever an instruction copies or reads is spent before it is done, since a value
             may be used again by reference, in two bytes.
     """
 

@@ -1,13 +1,14 @@
-"""Attributes that are checked whenever they are set, by the constructor or afterwards; and the checks that many share.
+"""Attributes that are checked whenever they are set, by the constructor or afterwards; and checks that many share.
 
-Whoever sets a name that Keras or KerasHub has expects it to do something. Where it would do nothing here, setting it is
-an error that says what to do instead.
+A user who sets an attribute of Keras or KerasHub expects an effect. Setting one that has no effect here is an error,
+which says what to do instead.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -15,10 +16,10 @@ import numpy as np
 Check = Callable[[str, Any], Any]
 Checks = Mapping[str, Check]
 Reasons = Mapping[str, str]
-Ours = TypeVar("Ours")
+Instance = TypeVar("Instance")
 
 _KERAS = "Keras has it, and setting it here would do nothing"
-# What Keras's layers and models have alike.
+# The attributes that Keras's layers and models share.
 _LAYER_NAMES = (
     "add_loss", "add_metric", "add_variable", "add_weight", "build", "build_from_config", "call", "compute_dtype",
     "compute_mask", "compute_output_shape", "compute_output_spec", "dtype", "dtype_policy", "from_config",
@@ -35,7 +36,7 @@ _MODEL_NAMES = (
     "predict_step", "reset_metrics", "run_eagerly", "save", "save_weights", "set_state_tree",
     "stateless_compute_loss", "test_step", "to_json", "train_step",
 )  # fmt: skip
-# What Keras gives layers and models when it makes them.
+# The attributes that Keras sets when it makes layers and models.
 _MADE_LAYER_NAMES = ("activity_regularizer", "autocast", "built", "supports_jit")
 _MADE_MODEL_NAMES = (
     "compiled", "input_shape", "inputs", "operations", "output_names", "output_shape", "outputs", "predict_function",
@@ -50,8 +51,8 @@ class Checked:
 
     Attributes:
         checks: name -> a function of the name and the value, which gives the value to keep or raises.
-        unsettable: name -> why it can't be set and what to do instead. A class that defines such a name itself may set
-            it. The constructor writes an attribute that is to stay as it is made into `vars(self)`.
+        unsettable: name -> the reason why it can't be set, and what to do instead. A class that defines such a name
+            itself may set it. The constructor writes a constant attribute into `vars(self)`.
 
     >>> class Rate(Checked):
     ...     checks = {"rate": real_number(0.0, 1.0)}
@@ -68,28 +69,45 @@ class Checked:
     unsettable: ClassVar[Reasons] = {}
 
     def __setattr__(self, name: str, value: Any) -> None:
-        for kind in type(self).__mro__:
-            if name in vars(kind).get("unsettable", ()):
-                raise AttributeError(f"{type(self).__name__}.{name} can't be set: {vars(kind)['unsettable'][name]}")
-            if name in vars(kind):
-                if callable(vars(kind)[name]) and not callable(value):
-                    raise AttributeError(f"{type(self).__name__}.{name} can't be set: it is a method, to be called")
-                break
+        reason, is_method = _settable(type(self), name)  # type: ignore[arg-type]
+        if reason is not None:
+            raise AttributeError(f"{type(self).__name__}.{name} can't be set: {reason}")
+        if is_method and not callable(value):
+            raise AttributeError(f"{type(self).__name__}.{name} can't be set: it is a method, to be called")
         super().__setattr__(name, self._checked(name, value))
 
     def _checked(self, name: str, value: Any) -> Any:
-        """The value to keep. A class overrides it for checks that take the object's other attributes."""
-        for kind in type(self).__mro__:
-            if name in vars(kind).get("checks", ()):
-                return vars(kind)["checks"][name](name, value)
-        return value
+        """The value, checked. A class overrides it for checks that read the object's other attributes."""
+        check = _check(type(self), name)  # type: ignore[arg-type]
+        return value if check is None else check(name, value)
+
+
+@lru_cache(maxsize=4096)
+def _settable(kind: type, name: str) -> tuple[str | None, bool]:
+    """Why an attribute of a class can't be set, None where it can; and whether the class has a method of that name."""
+    for base in kind.__mro__:
+        if name in vars(base).get("unsettable", ()):
+            return vars(base)["unsettable"][name], False
+        if name in vars(base):
+            return None, callable(vars(base)[name])
+    return None, False
+
+
+@lru_cache(maxsize=4096)
+def _check(kind: type, name: str) -> Check | None:
+    """The check of an attribute of a class, None where there is none."""
+    for base in kind.__mro__:
+        if name in vars(base).get("checks", ()):
+            check: Check = vars(base)["checks"][name]
+            return check
+    return None
 
 
 def whole_number(name: str, value: Any, at_least: int = 1, at_most: int | None = None) -> int:
     """The value as an int.
 
     Raises:
-        ValueError: naming it, where it is no whole number or out of range.
+        ValueError: naming the attribute, where the value is no whole number or out of range.
 
     >>> whole_number("batch_size", 0)
     Traceback (most recent call last):
@@ -103,18 +121,18 @@ def whole_number(name: str, value: Any, at_least: int = 1, at_most: int | None =
 
 
 def random_seed(name: str, value: Any) -> int:
-    """The value as an int of 64 bits, for what is random; raises as `whole_number` does."""
+    """The value as a random seed of 64 bits; raises as `whole_number` does."""
     return whole_number(name, value, at_least=0, at_most=2**64 - 1)
 
 
 def is_real(value: Any) -> bool:
-    """Whether it is a number, Python's or NumPy's, that isn't NaN; a bool is none."""
+    """Whether the value is a number of Python or NumPy, and not NaN. A bool is no number."""
     is_number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
     return is_number and not math.isnan(value)
 
 
 def real_number(least: float, most: float = math.inf) -> Check:
-    """The check of a finite number in a range, both ends included; it keeps a float."""
+    """A check for finite numbers in a range, both ends included; it returns a float."""
 
     def check(name: str, value: Any) -> float:
         if not is_real(value) or not least <= value <= most or math.isinf(value):
@@ -129,7 +147,7 @@ def true_or_false(name: str, value: Any) -> bool:
     """The value as a bool. A text such as "False" would count as true.
 
     Raises:
-        TypeError: naming it, for anything but a bool.
+        TypeError: naming the attribute, for anything but a bool.
 
     >>> true_or_false("trainable", "False")
     Traceback (most recent call last):
@@ -140,12 +158,12 @@ def true_or_false(name: str, value: Any) -> bool:
     return bool(value)
 
 
-def of_ours(what: str, given: Any, kind: type[Ours]) -> Ours:
-    """What was given, if it is of that class of pyroberta's.
+def expect_instance(name: str, value: Any, kind: type[Instance]) -> Instance:
+    """The value, if it is an instance of `kind`, a class of pyroberta's.
 
     Raises:
-        TypeError: naming what it should be.
+        TypeError: naming the attribute, the class and the value, where it is not.
     """
-    if not isinstance(given, kind):
-        raise TypeError(f"the {what} should be one of pyroberta's, such as {kind.__name__}; got {given!r}")
-    return given
+    if not isinstance(value, kind):
+        raise TypeError(f"the {name} should be one of pyroberta's, such as {kind.__name__}; got {value!r}")
+    return value

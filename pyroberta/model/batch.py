@@ -14,18 +14,18 @@ Ints = NDArray[np.integer[Any]]
 
 @dataclass(frozen=True)
 class Batch:
-    """What the model reads. B sequences, N tokens in all; at M rows the head predicts something.
+    """The model's input: B sequences of N tokens in all, with M rows at which the head predicts.
 
     Attributes:
         ids: (N,) int32, all tokens of all sequences, one after the other.
         positions: (N,) int32, 0, 1, 2 … within each sequence.
         starts: (B+1,) int32; sequence b is `[starts[b] : starts[b+1]]`; `starts[0] == 0`, `starts[B] == N`.
-        numbers: (B,) int64, where each sequence stands within the update it is part of, which several batches may make
-            together. Dropout masks follow from it, so that they don't depend on how an update is cut into batches.
+        numbers: (B,) int64, the number of each sequence among all sequences of the update, which may have several
+            batches. Dropout masks follow from it, so they do not depend on how an update is cut into batches.
         target_rows: (M,) int32, the rows at which the head predicts: of a masked LM the masked tokens, of a text
             classifier each text's `<s>`.
-        labels: (M,) int32, what is right there: the original ids, or the classes.
-        weights: (M,) float64, each one's weight in the loss.
+        labels: (M,) int32, the right answers there: the original ids, or the classes.
+        weights: (M,) float64, the weight of each in the loss.
         slots: B·K of the padded form that users of Keras know, the denominator of Keras's default reduction.
     """
 
@@ -111,7 +111,7 @@ def _ranges(starts: Ints, which: Ints) -> Ints:
 
 
 class Padded(NamedTuple):
-    """One batch as users of Keras know it: rectangles, with padding. B sequences, S columns, K mask slots.
+    """One batch as in Keras, in padded arrays. B sequences, S columns, K mask slots.
 
     Attributes:
         token_ids: (B, S) int32.
@@ -129,7 +129,7 @@ class Padded(NamedTuple):
 
 
 def pad(batch: Batch, sequence_length: int, mask_slots: int, pad_id: int) -> Padded:
-    """Packed to padded, padding on the right: S is `sequence_length`, K is `mask_slots`.
+    """Makes padded arrays of a packed batch, padded on the right: S is `sequence_length`, K is `mask_slots`.
 
     Raises:
         ValueError: for a sequence longer than S, or with more than K masked tokens.
@@ -176,11 +176,11 @@ def pack_padded(
     vocabulary_size: int,
     max_sequence_length: int,
 ) -> Batch:
-    """Padded to packed, and the place where a user's arrays are checked.
+    """Makes a packed batch of padded arrays, and checks them.
 
     Padding may stand to the left, to the right or in between: a token's position is the number of tokens before it,
-    which is HF's rule (Keras counts padding too, so that its outputs change with padding on the left). What
-    stands where there is padding is never read. A row of padding alone is a sequence of length 0.
+    which is HF's rule (Keras counts padding too, so that its outputs change with padding on the left). The
+    values at padding are never read. A row of padding alone is a sequence of length 0.
 
     Args:
         token_ids: (B, S) whole numbers in [0, `vocabulary_size`).
@@ -194,7 +194,7 @@ def pack_padded(
         max_sequence_length: T of the model.
 
     Raises:
-        ValueError: naming the argument and the place, where one is malformed, out of range, or points at padding.
+        ValueError: naming the argument and the place of a value that is malformed, out of range, or points at padding.
 
     >>> batch = pack_padded(
     ...     [[0, 7, 4, 2], [0, 4, 2, 1]], [[1, 1, 1, 1], [1, 1, 1, 0]], [[2, 0], [1, 0]], [[8, 0], [9, 0]],
@@ -243,7 +243,7 @@ def pack_padded(
 
 
 def slot_rows(mask_positions: ArrayLike, padding_mask: ArrayLike) -> Ints:
-    """For every mask slot, the row of the packed batch: (B, K) int32, -1 where the slot points at padding.
+    """The row of the packed batch at which each mask slot points: (B, K) int32, -1 for padding.
 
     Raises:
         ValueError: for a position outside its sequence.
@@ -267,7 +267,7 @@ def slot_rows(mask_positions: ArrayLike, padding_mask: ArrayLike) -> Ints:
 
 
 def unpack(rows: NDArray[Any], is_filled: ArrayLike) -> NDArray[Any]:
-    """Packed to padded: rows (N, C), is_filled (B, S) with N true entries -> (B, S, C), zeros elsewhere.
+    """Puts packed rows into a padded array: rows (N, C), is_filled (B, S) with N true entries -> (B, S, C), else zeros.
 
     `is_filled` is the padding mask for hidden states; for the logits of mask slots it is `slot_rows(...) >= 0`.
 
@@ -332,10 +332,10 @@ def _weights(weights: ArrayLike | None, shape: tuple[int, ...]) -> NDArray[np.fl
 
 
 def real_numbers(name: str, values: ArrayLike, shape: str) -> NDArray[np.float64]:
-    """The values as float64; `shape` says in words what shape they should have, for the message alone.
+    """The values as float64. `shape` is the expected shape in words, for the message.
 
     Raises:
-        ValueError: for what is no real number, though NumPy may make one of it: a text, a length of time.
+        ValueError: for values that are no real numbers, even if NumPy can convert them: texts, lengths of time.
 
     >>> real_numbers("weights", ["1.5"], "of the shape (1,)")
     Traceback (most recent call last):
@@ -362,7 +362,7 @@ def _check_shape(name: str, shape: tuple[int, ...], other: str, expected: tuple[
 
 
 def _check_ids(kind: str, column: str, ids: Ints, is_read: NDArray[np.bool_], vocabulary_size: int) -> None:
-    """All of ids (B, K) where is_read (B, K) must be rows of the token table."""
+    """Checks that all ids (B, K) where is_read (B, K) is true are rows of the token embedding."""
     for b, k in np.argwhere(is_read & ((ids < 0) | (ids >= vocabulary_size)))[:1]:
         raise ValueError(
             f"{kind} {ids[b, k]} is outside the vocabulary of {vocabulary_size} (sequence {b}, {column} {k}). "
@@ -371,6 +371,6 @@ def _check_ids(kind: str, column: str, ids: Ints, is_read: NDArray[np.bool_], vo
 
 
 def _check_most(things: str, counts: Ints, limit: int, name: str) -> None:
-    """No sequence has more than `limit` of them. counts (B,)."""
+    """Checks that no count of `counts` (B,) is above `limit`."""
     for b in np.flatnonzero(counts > limit)[:1]:
         raise ValueError(f"sequence {b} has {counts[b]} {things}, more than {name}, {limit}. Truncate it")

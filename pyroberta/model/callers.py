@@ -1,4 +1,4 @@
-"""Whose line a warning is about."""
+"""The line of code that a warning names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What decides a RoBERTa's shape and arithmetic."""
+"""The values that decide a RoBERTa's shape and arithmetic."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class RobertaConfig:
     T `max_sequence_length`.
 
     Args:
-        vocabulary_size: V, number of rows of the token table.
+        vocabulary_size: V, number of rows of the token embedding.
         num_layers: number of transformer layers.
         num_heads: H, attention heads; divides `hidden_dim`.
         hidden_dim: C, width of the residual stream.
@@ -32,14 +32,14 @@ class RobertaConfig:
         max_sequence_length: T, number of position rows that a token can use.
         layer_norm_epsilon: added to the variance, inside the root.
         start_id, pad_id, end_id: ids of `<s>`, `<pad>`, `</s>`.
-        tie_embeddings: whether the masked-LM head multiplies by the token table (RoBERTa) or by a table of its own.
+        tie_embeddings: whether the masked-LM head's output table is the token embedding (RoBERTa) or another parameter.
         num_classes: of a classifier's head, at least 2; None for the masked-LM head.
         classifier_dropout: rate before and after the dense layer of a classifier's head; None means `dropout`.
         lora_rank: r of the low-rank changes to attention's kernels (see `model.lora`), 0 for none.
         lora_alpha: the change is (alpha / r) A B; None means r, a factor of 1.
-        lora_targets: which of attention's kernels change, of `query`, `key`, `value`, `output`.
-        head_name: which head, by its name in `heads.HEADS`; None, and kept as None, for `"text_classifier"` where there
-            are `num_classes`, else `"masked_lm"`. `head` has the name in any case.
+        lora_targets: the kernels of attention that change: any of `query`, `key`, `value`, `output`.
+        head_name: the head's name in `heads.HEADS`. None stands for `"text_classifier"` if there are `num_classes`,
+            else for `"masked_lm"`, and is kept as None; `head` has the name in any case.
 
     Raises:
         ValueError: where a value is out of range, naming the field.
@@ -87,7 +87,7 @@ class RobertaConfig:
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < self.vocabulary_size:
                 raise ValueError(
-                    f"{name} must be the id of one of the {self.vocabulary_size} rows of the token table "
+                    f"{name} must be the id of one of the {self.vocabulary_size} rows of the token embedding "
                     f"(vocabulary_size), from 0 to {self.vocabulary_size - 1}; got {value!r}"
                 )
         if self.num_layers > MOST_LAYERS:
@@ -104,7 +104,7 @@ class RobertaConfig:
         self._check_lora()
 
     def _keep_plain(self) -> None:
-        """NumPy's scalars become Python's numbers, which go into JSON."""
+        """Turns NumPy's scalars into Python's numbers, which JSON takes."""
         for name, value in vars(self).items():
             if isinstance(value, np.bool_ | np.integer | np.floating):
                 object.__setattr__(self, name, value.item())
@@ -152,7 +152,7 @@ class RobertaConfig:
 
     @property
     def lora_scale(self) -> float:
-        """alpha / r, by which A B is multiplied; 1 where there is no LoRA."""
+        """The factor of A B, alpha / r; 1 without LoRA."""
         return self.lora_alpha / self.lora_rank if self.lora_alpha else 1.0
 
     @property

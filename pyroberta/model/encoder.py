@@ -1,4 +1,4 @@
-"""The encoder: the walk forward and the walk back, as lists of op calls.
+"""The encoder: forward and backward, as lists of op calls.
 
 One layer is post-LN, as in RoBERTa (Liu et al. 2019, arXiv:1907.11692):
 
@@ -37,25 +37,25 @@ def encoder_forward(
     batch: Batch,
     key: Key | None = None,
     keep_from: int | None = None,
-    rows: Rows = None,
+    query_rows: Rows = None,
     recompute: bool = False,
 ) -> tuple[list[Array], dict[int, Cache]]:
     """Runs the encoder.
 
     Args:
         ops: the table of ops.
-        params: in any float dtype, which is the dtype of everything that comes out.
+        params: in any float dtype, which is the dtype of the hidden states.
         config: the model's shape and rates.
-        batch: only its ids, positions, starts and numbers are read.
+        batch: its ids, positions, starts and numbers are read.
         key: of the update's dropout; None for no dropout. Site 0 is the embeddings', layer i has 3i+1, 3i+2 and 3i+3.
-        keep_from: the depth from which caches are kept for `encoder_backward`: -1 keeps all, None none.
-        rows: (R,) rising numbers of the rows whose last hidden state is wanted; the last layer then works for these
-            alone. None for all.
+        keep_from: the lowest depth whose cache is kept for `encoder_backward`: -1 keeps all, None keeps none.
+        query_rows: (R,) the rows for which the last layer's output is wanted, in rising order; None for all. All rows
+            give keys and values.
         recompute: keep each layer's input instead of its cache, and run the layer again in backward.
 
     Returns:
-        The hidden states, (N, C) each, the last one (R, C) with `rows`: the embeddings' output, then every layer's; and
-        the caches by depth.
+        The hidden states, (N, C) each, the last one (R, C) with `query_rows`: the embeddings' output, then every
+        layer's; and the caches by depth.
     """
     rate = config.dropout if key else 0.0
     caches: dict[int, Cache] = {}
@@ -71,7 +71,7 @@ def encoder_forward(
     hidden = [x]
     for i in range(config.num_layers):
         layer = partial(
-            layer_forward, ops, params, config, i, x, batch, key, rows if i == config.num_layers - 1 else None
+            layer_forward, ops, params, config, i, x, batch, key, query_rows if i == config.num_layers - 1 else None
         )
         x, cache = layer()
         if keep_from is not None and keep_from <= i:
@@ -81,7 +81,7 @@ def encoder_forward(
 
 
 def encoder_backward(ops: Ops, grads: Gradients, dx: Array, caches: dict[int, Cache]) -> None:
-    """The walk back, down to the lowest trainable parameter. dx (N, C) is the last hidden state's gradient."""
+    """Backward, down to the lowest trainable parameter. dx (N, C) is the last hidden state's gradient."""
     for i in sorted(caches.keys() - {-1}, reverse=True):
         cache = caches.pop(i)
         dx = layer_backward(ops, grads, i, dx, cache()[1] if callable(cache) else cache)
@@ -98,22 +98,32 @@ def encoder_backward(ops: Ops, grads: Gradients, dx: Array, caches: dict[int, Ca
 
 
 def layer_forward(
-    ops: Ops, params: Params, config: RobertaConfig, i: int, x: Array, batch: Batch, key: Key | None, rows: Rows = None
+    ops: Ops,
+    params: Params,
+    config: RobertaConfig,
+    i: int,
+    x: Array,
+    batch: Batch,
+    key: Key | None,
+    query_rows: Rows = None,
 ) -> tuple[Array, Cache]:
     """One transformer layer. x (N, C) -> y (N, C).
 
-    Where `rows` (R,) alone are wanted, keys and values are made of all tokens, the rest of these: y (R, C).
+    `query_rows` (R,) selects the rows for which y is made, so that y is (R, C); None for all. Keys and values are made
+    of all rows.
     """
     rate, probs_rate = (config.dropout, config.attention_dropout or 0.0) if key else (0.0, 0.0)
     attention, epsilon, scale = f"layers.{i}.attention", config.layer_norm_epsilon, config.lora_scale
     site_1, site_2, site_3 = (key.at(3 * i + n) if key else NO_KEY for n in (1, 2, 3))
-    masks = batch.starts, batch.numbers, rows  # which part of a mask each row meets
+    masks = batch.starts, batch.numbers, query_rows  # what decides on each row's dropout mask
 
     k, k_cache = linear(ops, params, f"{attention}.key", x, scale)
     v, v_cache = linear(ops, params, f"{attention}.value", x, scale)
-    x, gathered = (x, None) if rows is None else ops.gather_forward(x, rows)
+    x, gathered = (x, None) if query_rows is None else ops.gather_forward(x, query_rows)
     q, q_cache = linear(ops, params, f"{attention}.query", x, scale)
-    a, a_cache = ops.attention_forward(q, k, v, batch.starts, config.num_heads, probs_rate, site_1, batch.numbers, rows)
+    a, a_cache = ops.attention_forward(
+        q, k, v, batch.starts, config.num_heads, probs_rate, site_1, batch.numbers, query_rows
+    )
     o, o_cache = linear(ops, params, f"{attention}.output", a, scale)
     x, x_cache = add_norm(ops, params, f"{attention}.norm", o, x, epsilon, rate, site_2, *masks)
 
@@ -123,7 +133,7 @@ def layer_forward(
 
 
 def layer_backward(ops: Ops, grads: Gradients, i: int, dy: Array, cache: Cache) -> Array:
-    """The same list from the end. dy (N, C), or (R, C) as y was -> dx (N, C)."""
+    """The calls of `layer_forward` in reverse. dy has the shape of y, (N, C) or (R, C) -> dx (N, C)."""
     k_cache, v_cache, gathered, q_cache, a_cache, o_cache, x_cache, h_cache, y_cache = cache
     attention = f"layers.{i}.attention"
 

@@ -1,4 +1,4 @@
-"""What is trainable, and where backward puts what it finds."""
+"""The trainable parameters, and the sums to which backward adds their gradients."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ EMBEDDINGS, HEAD = -1, 1 << 30  # depths; a layer's is its number
 
 
 def depth(name: str) -> int:
-    """How far up the model a parameter lies: -1 for the embeddings, i for layer i, above all layers for the head.
+    """The depth of a parameter in the model: -1 for the embeddings, i for layer i, above all layers for the head.
 
     >>> [depth(name) for name in ("embeddings.token", "layers.3.attention.norm.beta")]
     [-1, 3]
@@ -23,16 +23,16 @@ def depth(name: str) -> int:
 
 
 class Gradients:
-    """Sums for the trainable parameters, nothing for the frozen ones.
+    """The sums of the gradients of the trainable parameters.
 
     Args:
-        sums: what `add` adds to, in place; laid out as the parameters are. The caller zeroes it.
-        trainable: names of the parameters that want a gradient.
-        ready: is called with a range (start, stop) of the vector of sums as soon as backward adds nothing to it any
-            more: the head's first, the embeddings' last. Together the ranges are those of all trainable parameters.
+        sums: the vector that `add` changes in place, in the parameters' layout. The caller zeroes it.
+        trainable: names of the trainable parameters.
+        ready: called with a range (start, stop) of the vector of sums as soon as that range is complete: the head's
+            first, the embeddings' last. Together the ranges are those of all trainable parameters.
 
     Attributes:
-        lowest: the depth of the lowest trainable parameter; backward stops there and forward keeps nothing below it.
+        lowest: the depth of the lowest trainable parameter; backward stops there, and forward keeps no cache below it.
 
     >>> sums = Arrays({"layers.0.bias": (2,), "head.bias": (2,)})
     >>> gradients = Gradients(sums, {"head.bias"})
@@ -53,17 +53,17 @@ class Gradients:
         return not self.trainable.isdisjoint(names)
 
     def add(self, ops: Ops, name: str, gradient: Gradient) -> None:
-        """Adds what a backward of `ops` returned to the parameter's sum, if it is trainable."""
+        """Adds a gradient, as a backward of `ops` returns it, to the parameter's sum, if the parameter is trainable."""
         if name in self.trainable:
             ops.accumulate(self.sums[name], gradient)
 
     def finish_all(self) -> None:
-        """Every gradient is complete, told in backward's order."""
+        """Calls `ready` for all ranges, in backward's order."""
         for at in sorted(set(map(depth, self.trainable)), reverse=True):
             self.finish(at)
 
     def finish(self, at: int) -> None:
-        """Backward has passed this depth: the gradients of its parameters are complete."""
+        """Calls `ready` for the parameters of a depth, whose gradients are complete."""
         if self._ready is not None:
             for span in self.sums.spans(name for name in self.trainable if depth(name) == at):
                 self._ready(*span)

@@ -1,4 +1,4 @@
-"""Who may write into a model's parameters: one at a time."""
+"""The right to write into a model's parameters, which one writer has at a time."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 def _wait_for_imports() -> None:
     """Waits until what other threads import is imported.
 
-    Each module has a lock while it is imported. A forked child would find it held, by a thread that it does not have,
-    and wait for ever in its own first import of that module; and much is imported when it is needed first.
+    Each module has a lock while it is imported. A forked child would find the lock held by a thread that it does not
+    have, and would wait for ever when it imports that module. Many modules are imported when they are first needed.
     """
     locks = getattr(sys.modules.get("_frozen_importlib"), "_module_locks", {})  # by the module's name
     for name in list(locks):
@@ -28,7 +28,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def fork_safe_lock() -> Any:
-    """A lock that a forked child finds free, whatever the other threads of its parent did.
+    """A lock that is free in a forked child, whatever thread of the parent held it.
 
     It is for locks that live as long as the process and are held for moments.
     """
@@ -42,14 +42,14 @@ _LOCK = fork_safe_lock()
 
 
 class Writer(NamedTuple):
-    """Who writes.
+    """One who writes into the parameters, or reads a copy of one moment.
 
     Attributes:
         name: for messages.
         makes_room: whether other writers of the same thread may write meanwhile.
-        thread: its identity.
-        process: its number. The writers that a forked child inherits are not its own.
-        reads: whether it only reads what no other thread may change meanwhile.
+        thread: the identity of its thread.
+        process: the number of its process. A forked child drops the writers that it inherits.
+        reads: whether it only reads, while no other thread may write.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Writer(NamedTuple):
 
 
 class WriteGuard:
-    """Lets one writer at a time into the parameters. Readers do not ask, but for copies, which must be of one moment.
+    """Lets one writer at a time into the parameters. Of readers only copies ask, since they must be of one moment.
 
     `fit` makes room for its callbacks, which run between updates.
 
@@ -75,7 +75,7 @@ class WriteGuard:
         self._writers: list[Writer] = []  # the last one writes, the others make room for it
 
     def hold(self, name: str, makes_room: bool = False) -> Holding:
-        """For a `with` block within which nobody else writes.
+        """A `with` block within which nobody else writes.
 
         Raises:
             RuntimeError: at its beginning, while somebody else writes, naming both.
@@ -83,7 +83,7 @@ class WriteGuard:
         return Holding(self, Writer(name, makes_room, threading.get_ident(), os.getpid()))
 
     def reading(self, name: str) -> Holding:
-        """For a `with` block within which no other thread writes; others may read.
+        """A `with` block within which no other thread writes; others may read.
 
         Raises:
             RuntimeError: at its beginning, while another thread writes, naming both.
@@ -97,9 +97,9 @@ class WriteGuard:
             last = self._in_the_way(me)
             if last:
                 where = "" if last.thread == me.thread else " in another thread"
-                what = "read" if me.reads else "write into"
+                action = "read" if me.reads else "write into"
                 raise RuntimeError(
-                    f"{me.name} can't {what} the parameters: {last.name} has not ended yet{where}. "
+                    f"{me.name} can't {action} the parameters: {last.name} has not ended yet{where}. "
                     "One at a time may train or change a model"
                 )
             self._writers.append(me)
@@ -111,12 +111,12 @@ class WriteGuard:
         return last if last and (me.makes_room or not last.makes_room or last.thread != me.thread) else None
 
     def leave(self, me: Writer) -> None:
-        """Ends a writer's work; nothing, where it was not let in."""
+        """Ends a writer's work, if it was let in."""
         with _LOCK:
             self._writers = [writer for writer in self._writers if writer is not me]
 
     def check_innermost(self, names: Collection[str]) -> None:
-        """That the last who was let in has one of these names.
+        """Checks that the writer who was let in last has one of these names.
 
         Raises:
             RuntimeError: where it has another one, which has not ended yet.

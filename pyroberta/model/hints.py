@@ -1,4 +1,4 @@
-"""What somebody may have meant by a name that is unknown."""
+"""Suggestions for an unknown name."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """`; did you mean 'a' or 'b'?` with the known names that are like it, or nothing.
+    """`; did you mean 'a' or 'b'?` with the known names that are similar, else "".
 
-    The initials of a name are like it, too.
+    The initials of a name are similar to it, too.
 
     >>> did_you_mean("epoch", ["epochs", "batch_size"])
     "; did you mean 'epochs'?"
@@ -31,10 +31,10 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def hinting(**elsewhere: str) -> Callable[[Function], Function]:
-    """Lets a function answer an unknown argument with the one that may have been meant.
+    """Makes a function's error for an unknown argument suggest a known one.
 
     Args:
-        elsewhere: name -> what to write instead, for what is no argument of this function but of another one.
+        elsewhere: name -> what to write instead, for names that are arguments of another function.
 
     >>> @hinting(colour="paint(colour=...) has the colour")
     ... def draw(width=1): pass

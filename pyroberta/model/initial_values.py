@@ -23,10 +23,10 @@ def initialise(params: Arrays, config: RobertaConfig, initializer: str = "keras"
     Args:
         params: overwritten.
         config: the model's shape.
-        initializer: for kernels and tables:
+        initializer: for kernels, embeddings and output tables:
             `"keras"`: normal with a standard deviation of 0.02, cut at two of them and not rescaled, as Keras's
             `TruncatedNormal(0.02)`, which leaves a true deviation of 0.0176;
-            `"hf"`: normal with 0.02, uncut, with the token table's pad row zero, as transformers and fairseq do;
+            `"hf"`: normal with 0.02, uncut, with the token embedding's pad row zero, as transformers and fairseq do;
             `"neighbour"`: see `neighbour_heads`; for small models that are trained from nothing.
         seed: of NumPy's PCG64; the same seed gives the same values in float32 and float64, up to rounding.
 
@@ -62,18 +62,18 @@ def initialise_lora(params: Arrays, generator: np.random.Generator) -> None:
 
 
 def neighbour_heads(params: Arrays, config: RobertaConfig, generator: np.random.Generator) -> None:
-    """Lets the heads of the first two layers start by looking at the token before, after, two before, two after.
+    """Makes the heads of the first two layers attend to the token before, after, two before and two after.
 
-    A small masked language model learns word frequencies first and stays there for a long while, since nothing tells
-    it yet which other tokens matter. Here some heads know from the start: the first D columns carry the position
-    alone, as sines and cosines, where a shift by an offset is a rotation; a head with W_k = 1 and W_q = that rotation
-    attends to the token at that offset. Everything stays trainable and the model is an ordinary RoBERTa.
+    A small masked language model learns word frequencies first and stays there for long, since it does not know yet
+    which other tokens matter. Here some heads attend to neighbours from the start. The first D columns hold the
+    position alone, as sines and cosines, so that a shift by an offset is a rotation. A head with W_k = 1 and W_q = that
+    rotation attends to the token at that offset. All stays trainable, and the model is an ordinary RoBERTa.
     A mimetic initialisation in the sense of Trockman and Kolter 2023 (arXiv:2305.09828).
 
     Args:
-        params: drawn already; changed in place. Linear kernels are scaled to a standard deviation of 0.08.
+        params: initialised before; changed in place. Linear kernels are scaled to a standard deviation of 0.08.
         config: the model's shape; D must be even.
-        generator: for the part that stays random.
+        generator: draws the values that stay random.
 
     Raises:
         ValueError: for an odd D.
@@ -83,7 +83,7 @@ def neighbour_heads(params: Arrays, config: RobertaConfig, generator: np.random.
         raise ValueError(f"the neighbour initializer needs an even head_dim, got {D}")
     for name, array in params.items():
         if name.endswith(".kernel"):
-            array *= 4.0  # 0.02 to 0.08: too small a signal through the heads is what keeps small models waiting
+            array *= 4.0  # 0.02 to 0.08: small models wait for long because the signal through the heads is too small
 
     wavelengths = np.geomspace(3.0, 200.0, D // 2)
     angles = 2.0 * math.pi / wavelengths  # a step of one position turns pair i by this much

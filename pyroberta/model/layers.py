@@ -13,8 +13,8 @@ if TYPE_CHECKING:  # the list of parameters is made of the shapes below
     from pyroberta.model.gradients import Gradients
     from pyroberta.model.parameters import Params, Shape
 
-# How the names of the parameters end that a table may prepare: pack, round or quantise. The ops that take them, linear
-# and feed_forward, take what the table's `prepare` made of them, too.
+# The ends of the names of parameters that an ops table may prepare: pack, round or quantise. The ops that take them,
+# linear and feed_forward, also take the result of the table's `prepare`.
 PREPARED = (".kernel",)
 
 NO_KEY = Key(0, 0)  # where the rate is 0, and no mask is drawn

@@ -1,11 +1,13 @@
 """Low-rank changes of attention's kernels (LoRA; Hu et al. 2021, arXiv:2106.09685).
 
-A kernel W (C, C) stays as it is and gets a change that is trained in its place,
+A kernel W (C, C) is frozen and gets a change that is trained,
 
     y = x W + b + (alpha / r) x A B,        A (C, r), B (r, C),
 
-of 2·C·r numbers instead of C². A starts random and B at 0, so that the model starts as what it was. The walk adds the
-change in `named.linear`; this file is about the vector of parameters: with the factors, and with them folded in.
+of 2·C·r numbers instead of C². A starts random and B at 0, so that the model computes the same at first.
+
+`layers.linear` adds the change. This file makes the parameters' vectors: with the factors, and with the
+factors folded in.
 """
 
 from __future__ import annotations
@@ -23,10 +25,10 @@ from pyroberta.model.parameters import Arrays
 def with_lora(
     config: RobertaConfig, params: Arrays, rank: int, alpha: float | None, targets: Sequence[str], seed: int = 0
 ) -> tuple[RobertaConfig, Arrays]:
-    """The same model with fresh factors behind its other parameters, which are copied bit for bit.
+    """The model's parameters, copied bit for bit, and fresh factors behind them.
 
     Raises:
-        ValueError: for a rank below 1, an alpha that is not above 0, or other targets than there are.
+        ValueError: for a rank below 1, an alpha that is not above 0, or unknown targets.
     """
     if rank == 0:
         raise ValueError("the rank must be a whole number of at least 1, got 0")
@@ -38,9 +40,9 @@ def with_lora(
 
 
 def merged(config: RobertaConfig, params: Arrays) -> tuple[RobertaConfig, Arrays]:
-    """The model with each change added to its kernel, W + (alpha / r) A B, and no factors any more.
+    """The model with each change added to its kernel, W + (alpha / r) A B, and without factors.
 
-    The model as it is where it has no factors; else a copy.
+    It is a copy, unless the model has no factors.
 
     >>> config = RobertaConfig(vocabulary_size=9, num_layers=1, num_heads=1, hidden_dim=2, intermediate_dim=2)
     >>> config, params = with_lora(config, Arrays.of(config), rank=1, alpha=2.0, targets=["query"])

@@ -1,6 +1,6 @@
-"""The whole model: encoder, head, loss of every row that is asked for, and the way back.
+"""The whole model, forward and backward: the encoder, the head, and the loss of each target row.
 
-`config.head` names the head, which is called here by what every head has; see `model.heads`.
+`config.head` names the head. Every head has the functions that are called here; see `model.heads`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def model_forward(
     loss: str = CROSS_ENTROPY,
     all_rows: bool = False,
 ) -> tuple[tuple[Array, Array], Cache]:
-    """The loss of every target row, and the id (of a token or a class) that the model holds most likely there.
+    """The loss of every target row, and the most likely id (of a token or a class) there.
 
     Arguments as for `encoder_forward`; the batch's `target_rows` and `labels` are read too. `loss` names the op that
     makes a loss of h (M, C), the output table, the bias and the labels. `all_rows`: the last layer works for every row,
@@ -40,16 +40,16 @@ def model_forward(
     Returns (losses (M,), predicted (M,) int) and a cache for `model_backward`.
     """
     head = head_of(config)
-    rows: Rows = None  # what the last layer gives, all or these
-    places: Array = batch.target_rows  # where each target row is among them
+    query_rows: Rows = None  # what the last layer works for, all rows or these
+    places: Array = batch.target_rows  # target_rows = query_rows[places]
     if not all_rows:
-        rows, places = np.unique(batch.target_rows, return_inverse=True)
-    (*_, x), encoder_caches = encoder_forward(ops, params, config, batch, key, keep_from, rows, recompute)
+        query_rows, places = np.unique(batch.target_rows, return_inverse=True)
+    (*_, x), encoder_caches = encoder_forward(ops, params, config, batch, key, keep_from, query_rows, recompute)
     h, gathered = ops.gather_forward(x, places)
     h, head_cache = head.forward(ops, params, config, h, batch, key)
-    table = head.output_table(config)
-    y, loss_cache = getattr(ops, f"{loss}_forward")(h, params[table], params["head.bias"], batch.labels)
-    return y, (head, table, encoder_caches, gathered, head_cache, loss, loss_cache)
+    table_name = head.output_table(config)
+    y, loss_cache = getattr(ops, f"{loss}_forward")(h, params[table_name], params["head.bias"], batch.labels)
+    return y, (head, table_name, encoder_caches, gathered, head_cache, loss, loss_cache)
 
 
 def model_backward(ops: Ops, grads: Gradients, dlosses: Array, cache: Cache) -> None:
@@ -57,42 +57,42 @@ def model_backward(ops: Ops, grads: Gradients, dlosses: Array, cache: Cache) -> 
 
     dlosses (M,), in the parameters' dtype
     """
-    head, table, encoder_caches, gathered, head_cache, loss, loss_cache = cache
-    dh = loss_backward(ops, grads, loss, table, dlosses, loss_cache)
+    head, table_name, encoder_caches, gathered, head_cache, loss, loss_cache = cache
+    dh = loss_backward(ops, grads, loss, table_name, dlosses, loss_cache)
     dh = head.backward(ops, grads, dh, head_cache)
     grads.finish(HEAD)
     if encoder_caches:  # something is trainable below
         encoder_backward(ops, grads, ops.gather_backward(dh, gathered), encoder_caches)
 
 
-def loss_backward(ops: Ops, grads: Gradients, loss: str, table: str, dlosses: Array, cache: Cache) -> Array:
-    """dlosses (M,) -> dh (M, C); adds the gradients of the table and the bias."""
+def loss_backward(ops: Ops, grads: Gradients, loss: str, table_name: str, dlosses: Array, cache: Cache) -> Array:
+    """dlosses (M,) -> dh (M, C); adds the gradients of the output table and the bias."""
     dh: Array
-    if grads.wants(table):
+    if grads.wants(table_name):
         dh, dtable, dbias = getattr(ops, f"{loss}_backward")(dlosses, cache)
-        grads.add(ops, table, dtable)
+        grads.add(ops, table_name, dtable)
     else:
         dh, dbias = getattr(ops, f"{loss}_backward_input")(dlosses, cache)
     grads.add(ops, "head.bias", dbias)
     return dh
 
 
-def model_logits(ops: Ops, params: Params, config: RobertaConfig, batch: Batch, rows: Array) -> Array:
-    """The logits at rows (M,) of the packed batch, in any order -> (M, V), or (M, classes)."""
-    return next(model_logits_in_parts(ops, params, config, batch, rows, max(1, len(rows))))
+def model_logits(ops: Ops, params: Params, config: RobertaConfig, batch: Batch, target_rows: Array) -> Array:
+    """The logits at `target_rows` (M,) of the packed batch, in any order -> (M, V), or (M, classes)."""
+    return next(model_logits_in_parts(ops, params, config, batch, target_rows, max(1, len(target_rows))))
 
 
 def model_logits_in_parts(
-    ops: Ops, params: Params, config: RobertaConfig, batch: Batch, rows: Array, size: int
+    ops: Ops, params: Params, config: RobertaConfig, batch: Batch, target_rows: Array, size: int
 ) -> Iterator[Array]:
-    """The same, `size` rows after the other, so that M · V logits need not be held."""
+    """The logits of `model_logits` in parts of `size` rows, so that M · V logits need not be held."""
     head = head_of(config)
-    table = params[head.output_table(config)]
-    wanted, places = np.unique(rows, return_inverse=True)
-    (*_, x), _ = encoder_forward(ops, params, config, batch, rows=wanted)
+    output_table = params[head.output_table(config)]
+    query_rows, places = np.unique(target_rows, return_inverse=True)
+    (*_, x), _ = encoder_forward(ops, params, config, batch, query_rows=query_rows)
     h, _ = ops.gather_forward(x, places)
     h, _ = head.forward(ops, params, config, h, batch)
-    count = len(rows)
+    count = len(target_rows)
     for start in range(0, max(1, count), size):
         part = h if size >= count else ops.gather_forward(h, np.arange(start, min(start + size, count)))[0]
-        yield ops.to_host(ops.logits(part, table, params["head.bias"]))
+        yield ops.to_host(ops.logits(part, output_table, params["head.bias"]))

@@ -1,4 +1,4 @@
-"""The parameters: one table of names and shapes, one contiguous vector that holds them all."""
+"""The parameters: one layout (names and shapes), one contiguous vector that holds them all."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from pyroberta.model.layers import PREPARED, linear_shapes, norm_shapes
 from pyroberta.ops import REFERENCE, Ops
 
 Shape = tuple[int, ...]
-Params = Mapping[str, Any]  # what a walk takes: `Arrays`, or `PreparedArrays`
+Params = Mapping[str, Any]  # what forward takes: `Arrays`, or `PreparedArrays`
 
 
 def shapes(config: RobertaConfig) -> dict[str, Shape]:
     """Every parameter's name and shape, in the order in which they lie in the vector.
 
-    The only list of parameters there is; file formats rename from it. Kernels are (in, out): a layer computes
+    This is the only list of parameters; file formats rename from it. Kernels are (in, out): a layer computes
     `x @ kernel + bias`.
 
     >>> config = RobertaConfig(vocabulary_size=10, num_layers=1, num_heads=1, hidden_dim=4, intermediate_dim=8)
@@ -33,27 +33,27 @@ def shapes(config: RobertaConfig) -> dict[str, Shape]:
     """
     V, T, C, F = config.vocabulary_size, config.max_sequence_length, config.hidden_dim, config.intermediate_dim
 
-    table: dict[str, Shape] = {"embeddings.token": (V, C), "embeddings.position": (T, C)}
-    table |= norm_shapes("embeddings.norm", C)
+    layout: dict[str, Shape] = {"embeddings.token": (V, C), "embeddings.position": (T, C)}
+    layout |= norm_shapes("embeddings.norm", C)
     for i in range(config.num_layers):
-        table |= linear_shapes(f"layers.{i}.attention.query", C, C)
-        table |= linear_shapes(f"layers.{i}.attention.key", C, C)
-        table |= linear_shapes(f"layers.{i}.attention.value", C, C)
-        table |= linear_shapes(f"layers.{i}.attention.output", C, C)
-        table |= norm_shapes(f"layers.{i}.attention.norm", C)
-        table |= linear_shapes(f"layers.{i}.feed_forward.intermediate", C, F)
-        table |= linear_shapes(f"layers.{i}.feed_forward.output", F, C)
-        table |= norm_shapes(f"layers.{i}.feed_forward.norm", C)
-    table |= head_of(config).shapes(config)
+        layout |= linear_shapes(f"layers.{i}.attention.query", C, C)
+        layout |= linear_shapes(f"layers.{i}.attention.key", C, C)
+        layout |= linear_shapes(f"layers.{i}.attention.value", C, C)
+        layout |= linear_shapes(f"layers.{i}.attention.output", C, C)
+        layout |= norm_shapes(f"layers.{i}.attention.norm", C)
+        layout |= linear_shapes(f"layers.{i}.feed_forward.intermediate", C, F)
+        layout |= linear_shapes(f"layers.{i}.feed_forward.output", F, C)
+        layout |= norm_shapes(f"layers.{i}.feed_forward.norm", C)
+    layout |= head_of(config).shapes(config)
     for i in range(config.num_layers if config.lora_rank else 0):  # last, so that they are one range
         for target in config.lora_targets:
-            table[f"layers.{i}.attention.{target}.lora_a"] = (C, config.lora_rank)
-            table[f"layers.{i}.attention.{target}.lora_b"] = (config.lora_rank, C)
-    return table
+            layout[f"layers.{i}.attention.{target}.lora_a"] = (C, config.lora_rank)
+            layout[f"layers.{i}.attention.{target}.lora_b"] = (config.lora_rank, C)
+    return layout
 
 
-# The field of the config that has the most to say about the size of a parameter; hidden_dim has of all others. A head
-# says it of its own parameters.
+# The field of the config on which the size of a parameter depends most; hidden_dim for all others. A head has those of
+# its parameters.
 SIZES = {
     "embeddings.token": "vocabulary_size",
     "embeddings.position": "max_sequence_length",
@@ -63,10 +63,10 @@ SIZES = {
 
 
 def check_room(config: RobertaConfig, dtype: DTypeLike) -> None:
-    """That the parameters of a model could lie in this machine's memory, before any is made.
+    """Checks, before they are made, that the parameters of a model fit into this machine's memory.
 
     Raises:
-        ValueError: where they couldn't, naming the field that asks for most, the bytes needed and those that there are.
+        ValueError: where they don't, naming the field that asks for most, the bytes needed and the bytes there are.
     """
     room = memory()
     sizes = {name: math.prod(shape) for name, shape in shapes(config).items()}
@@ -84,7 +84,7 @@ def check_room(config: RobertaConfig, dtype: DTypeLike) -> None:
 
 
 def memory() -> int | None:
-    """Bytes of this machine's memory; None where the system doesn't tell."""
+    """This machine's memory in bytes; None where the system does not say."""
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, OSError, ValueError):
@@ -115,7 +115,7 @@ def select(names: Iterable[str], pattern: str) -> list[str]:
     """The names that the regular expression `pattern` matches in full.
 
     Raises:
-        ValueError: where it matches none, with an example of the names there are.
+        ValueError: where it matches none, with examples of names.
 
     >>> select(["layers.0.attention.norm.gamma", "head.bias"], r"layers\\..*")
     ['layers.0.attention.norm.gamma']
@@ -132,13 +132,13 @@ def select(names: Iterable[str], pattern: str) -> list[str]:
 class Arrays(Mapping[str, NDArray[Any]]):
     """Named arrays that are views into one contiguous vector, `flat`.
 
-    Parameters, gradients and Adam's two moments are four of these with one layout, so that whatever treats all of
-    them alike (Adam, clipping, casting, saving) works on `flat` and knows no names.
+    Parameters, gradients and Adam's two moments have one layout. Whatever treats all parameters alike (Adam, clipping,
+    casting, saving) works on `flat` and knows no names.
 
     Args:
-        table: names and shapes, as `shapes(config)` gives them.
+        layout: names and shapes, as `shapes(config)` gives them.
         dtype: float32 or float64.
-        ops: the table of ops that makes and reads the vector, and looks at its ranges.
+        ops: the ops table that makes and reads the vector, and looks at its ranges.
 
     >>> arrays = Arrays({"a": (2, 2), "b": (3,)}, "float64")
     >>> arrays["b"][:] = 1.0
@@ -146,12 +146,12 @@ class Arrays(Mapping[str, NDArray[Any]]):
     array([0., 0., 0., 0., 1., 1., 1.])
     """
 
-    def __init__(self, table: Mapping[str, Shape], dtype: DTypeLike = np.float32, ops: Ops = REFERENCE) -> None:
+    def __init__(self, layout: Mapping[str, Shape], dtype: DTypeLike = np.float32, ops: Ops = REFERENCE) -> None:
         self.ops = ops
-        self.table = dict(table)
+        self.layout = dict(layout)
         self.ranges: dict[str, tuple[int, int]] = {}
         stop = 0
-        for name, shape in self.table.items():
+        for name, shape in self.layout.items():
             start, stop = stop, stop + math.prod(shape)
             self.ranges[name] = (start, stop)
         self._lay_over(ops.zeros((stop,), dtype))
@@ -169,14 +169,14 @@ class Arrays(Mapping[str, NDArray[Any]]):
     def _lay_over(self, flat: NDArray[Any]) -> None:
         self.flat = flat
         view = self.ops.view
-        self._views = {name: view(flat, *span, self.table[name]) for name, span in self.ranges.items()}
+        self._views = {name: view(flat, *span, self.layout[name]) for name, span in self.ranges.items()}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"table": self.table, "ranges": self.ranges, "flat": self.flat, "ops": self.ops}
+        return {"layout": self.layout, "ranges": self.ranges, "flat": self.flat, "ops": self.ops}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        # The views are laid over the vector anew: a copy's would be arrays of their own.
-        self.table, self.ranges, self.ops = state["table"], state["ranges"], state.get("ops", REFERENCE)
+        # The views are made anew: copied views would be separate arrays.
+        self.layout, self.ranges, self.ops = state["layout"], state["ranges"], state["ops"]
         self._lay_over(state["flat"])
 
     @property
@@ -194,8 +194,8 @@ class Arrays(Mapping[str, NDArray[Any]]):
         return len(self._views)
 
     def zeros_like(self) -> Arrays:
-        """Another one of the same layout and dtype, filled with zeros."""
-        return Arrays(self.table, self.dtype, self.ops)
+        """Zeros in the same layout and dtype."""
+        return Arrays(self.layout, self.dtype, self.ops)
 
     def read_only(self) -> Arrays:
         """The same values through views that cannot be written into.
@@ -212,15 +212,19 @@ class Arrays(Mapping[str, NDArray[Any]]):
 
     def astype(self, dtype: DTypeLike) -> Arrays:
         """A copy in another dtype."""
-        other = Arrays(self.table, dtype, self.ops)
+        other = Arrays(self.layout, dtype, self.ops)
         self.ops.copy(other.flat, self.flat)
         return other
 
     def to(self, ops: Ops) -> Arrays:
-        """A copy that lies where another table of ops keeps its arrays."""
-        other = Arrays(self.table, self.dtype, ops)
-        ops.copy(other.flat, ops.from_host(self.ops.to_host(self.flat)))
+        """A copy that lies where another ops table keeps its arrays."""
+        other = Arrays(self.layout, self.dtype, ops)
+        other.copy_from(self)
         return other
+
+    def copy_from(self, source: Arrays) -> None:
+        """Copies the values of another one of the same layout, which may belong to another ops table."""
+        self.ops.copy(self.flat, self.ops.from_host(source.ops.to_host(source.flat)))
 
     def span(self, start: int, stop: int) -> Any:
         """The vector from start to stop (P,), which shares its memory; see `spans`."""
@@ -241,17 +245,17 @@ class Arrays(Mapping[str, NDArray[Any]]):
         return joined
 
 
-def resized(arrays: Arrays, table: Mapping[str, Shape]) -> Arrays:
-    """The arrays with as many rows each as `table` says: cut off at the end, or filled up.
+def resized(arrays: Arrays, layout: Mapping[str, Shape]) -> Arrays:
+    """The arrays with as many rows each as `layout` says: cut off at the end, or filled up.
 
     A row that is added to a matrix is the mean of those that were there, and a number added to a vector 0.
 
-    >>> arrays = Arrays({"table": (2, 2), "bias": (2,)})
-    >>> arrays["table"][:] = [[1.0, 0.0], [3.0, 2.0]]
-    >>> resized(arrays, {"table": (3, 2), "bias": (3,)})["table"].tolist()
+    >>> arrays = Arrays({"token": (2, 2), "bias": (2,)})
+    >>> arrays["token"][:] = [[1.0, 0.0], [3.0, 2.0]]
+    >>> resized(arrays, {"token": (3, 2), "bias": (3,)})["token"].tolist()
     [[1.0, 0.0], [3.0, 2.0], [2.0, 1.0]]
     """
-    other = Arrays(table, arrays.dtype)
+    other = Arrays(layout, arrays.dtype)
     for name, array in other.items():
         old = arrays[name][: len(array)]
         array[: len(old)] = old
@@ -261,13 +265,13 @@ def resized(arrays: Arrays, table: Mapping[str, Shape]) -> Arrays:
 
 
 class PreparedArrays(Mapping[str, Any]):
-    """Parameters as a table of ops likes them best: each kernel is prepared when it is first asked for.
+    """Parameters whose kernels are prepared for an ops table, each when it is first asked for.
 
     Args:
         arrays: the parameters.
-        prepare: the table's row of that name.
-        prepared: kernels that were prepared before, by name; those of this time are added.
-        changing: parameters that are about to change. They are given as they are.
+        prepare: the ops table's row of that name.
+        prepared: kernels that were prepared before, by name. New ones are added.
+        changing: parameters that are about to change. They are not prepared.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""A table of ops that notes what passes through it: where in a step a number stops being finite."""
+"""An ops table that checks every result, to find the op of a step that gives the first non-finite number."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pyroberta.model.model import model_backward, model_forward
 from pyroberta.model.parameters import Params
 from pyroberta.ops import Key, Ops
 
-# How many of a backward's results are arrays; those behind them are gradients of parameters, which `accumulate` adds.
+# The number of a backward's results that are arrays; the others are gradients of parameters, which are opaque.
 ARRAYS_FIRST = {
     "embedding_backward": 0,
     "linear_backward": 1,
@@ -31,7 +31,7 @@ CALCULATING = (
     "_backward_input",
     "logits",
     "add",
-)  # how the names of rows end that are watched
+)  # the ends of the names of the rows that are watched
 
 
 def first_non_finite(
@@ -41,12 +41,12 @@ def first_non_finite(
 
     Args:
         ops, params, config, batch, key, loss: of the step; see `model_forward`.
-        grads: tells what is trainable; its sums are left alone.
-        dlosses: (M,), an array of the table's.
+        grads: has the names of the trainable parameters; its sums do not change.
+        dlosses: (M,), an array of the ops table's.
 
     Returns:
-        The row's name and its place: the parameter that it was called with, or the last one that an op before it was.
-        None where every result is finite.
+        The row's name and its place in the model: the parameter that it was called with, or else the last parameter
+        before it. None where every result is finite.
     """
     names = {id(params[name]): name for name in params}
     places: dict[int, str] = {}  # where in the model a cache was made: backward ops know no parameters
@@ -61,12 +61,12 @@ def first_non_finite(
     def watch(name: str, op: Callable[..., Any]) -> Callable[..., Any]:
         def watched(*args: Any) -> Any:
             nonlocal last, backward
-            own = next((names[id(arg)] for arg in args if id(arg) in names), None)
-            last = own or last
+            parameter = next((names[id(arg)] for arg in args if id(arg) in names), None)
+            last = parameter or last
             result = op(*args)
             if name.endswith("_forward"):
                 value, cache = result
-                place = f"with {own}" if own else f"after {last}"
+                place = f"with {parameter}" if parameter else f"after {last}"
                 if cache is not None:
                     places[id(cache)] = place
                 value = (
@@ -85,8 +85,8 @@ def first_non_finite(
         return watched
 
     scratch = Gradients(grads.sums.zeros_like(), grads.trainable)
-    table = ops.wrapped(watch)
-    _, cache = model_forward(table, params, config, batch, key, grads.lowest, loss=loss)
+    watched_ops = ops.wrapped(watch)
+    _, cache = model_forward(watched_ops, params, config, batch, key, grads.lowest, loss=loss)
     if not found:
-        model_backward(table, scratch, dlosses, cache)
+        model_backward(watched_ops, scratch, dlosses, cache)
     return found[0] if found else None

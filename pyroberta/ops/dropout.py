@@ -108,7 +108,7 @@ def keep_rows(
     numbers: Array | None = None,
     rows: Array | None = None,
 ) -> Array:
-    """Which elements of rows of packed sequences survive.
+    """Which elements of the rows of packed sequences survive.
 
     A sequence's mask depends on its number and on nothing else in the batch: an element is number position · C + column
     of that stream, where the position counts from the sequence's start.
@@ -118,7 +118,8 @@ def keep_rows(
         shape: (N, C), of the mask.
         starts: (B+1,) of the sequences, as in `Batch`; None where all rows are one sequence.
         numbers: (B,) of the sequences, as in `Batch`; None for 0, 1, 2, ...
-        rows: (N,) rising, where the mask is wanted of a choice of the sequences' rows.
+        rows: (N,) the numbers, among all rows of the sequences and in rising order, of the rows whose mask is wanted;
+            None for all rows.
 
     Returns:
         bool, (N, C).
@@ -145,8 +146,8 @@ def dropout_forward(
     """y = x · keep / (1 - rate): what survives is scaled up, so that the expectation stays.
 
     x (N, C) -> y (N, C); a rate of 0 returns x itself. `starts` (B+1,) and `numbers` (B,) tell each sequence's mask, as
-    in `keep_rows`. Where x is a choice of the sequences' rows, `rows` (N,) has their numbers, rising, and each row
-    meets the mask that it would meet among all.
+    in `keep_rows`. Where x holds some rows of a packed batch alone, `rows` (N,) has their numbers among all rows of the
+    batch, in rising order. Each row then has the mask that it has among all.
     """
     if rate == 0.0:
         return x, None

@@ -376,7 +376,7 @@ def _dropped(run: Arithmetic, x: Near, rate: float, keep: Array) -> Near:
 def layer_norm(run: Arithmetic, x: Array, gamma: Array, beta: Array, epsilon: float, *, dy: Array) -> Bounds:
     """x̂ has the errors of x - mean and 1 / std's as a factor; y rounds twice, dx two means and four times."""
     norm = _Norm(run, exact(x), epsilon)
-    dx, dgamma = norm.backward(dy, gamma, norm.own)
+    dx, dgamma = norm.backward(dy, gamma, norm.x_hat_error)
     return _errors(y=norm.forward(gamma, beta), dx=dx, dgamma=dgamma, dbeta=run.sum(exact(dy), 0))
 
 
@@ -402,7 +402,7 @@ def add_norm(
     y, size = norm.forward(gamma, beta), np.maximum(np.abs(gamma), SMALLEST)
     again = run.gamma(3.0) * norm.size + (run.gamma(1.0) * y.size + 3.0 * run.tiny) / size + run.tiny
     again = np.where((np.abs(beta) < REMADE * size) & (np.abs(gamma) >= SMALLEST), again, 0.0)
-    dx, dgamma = norm.backward(dy, gamma, norm.own + again)
+    dx, dgamma = norm.backward(dy, gamma, norm.x_hat_error + again)
     return _errors(y=y, dh=_dropped(run, dx, rate, keep), dx=dx, dgamma=dgamma, dbeta=run.sum(exact(dy), 0))
 
 
@@ -410,7 +410,8 @@ class _Norm:
     """x̂ = (x - mean) / √(variance + epsilon) of each row.
 
     The error of the mean is the same for the whole row, so that the variance has its square alone, and the error of
-    1 / std is the same factor for all of x̂. `ratio` is that factor's error, and `own` the rest of the error of x̂.
+    1 / std is the same factor for all of x̂. `ratio` is that factor's error, and
+    `x_hat_error` the rest of the error of x̂.
     """
 
     def __init__(self, run: Arithmetic, x: Near, epsilon: float) -> None:
@@ -443,26 +444,29 @@ class _Norm:
         self.ratio = ratio + run.gamma(2.0) * (1.0 + ratio)  # root and division
         self.inverse_std = 1.0 / np.sqrt(inside)
         self.x_hat = centred * self.inverse_std
-        self.own = (apart + of_mean) * self.inverse_std * (1.0 + self.ratio)
-        self.own += run.gamma(1.0) * (np.abs(self.x_hat) * (1.0 + self.ratio) + self.own) + run.tiny
+        self.x_hat_error = (apart + of_mean) * self.inverse_std * (1.0 + self.ratio)
+        self.x_hat_error += run.gamma(1.0) * (np.abs(self.x_hat) * (1.0 + self.ratio) + self.x_hat_error) + run.tiny
         if rounded_epsilon >= 4.0 * run.tiny:  # so that epsilon makes up for what the squares lose to underflow
             largest = math.sqrt(C) * (1.01 + run.gamma(C + 4)) + np.abs(self.x_hat)  # no |x̂| is above √C
-            self.own = np.minimum(self.own, largest)
-        self.size = np.abs(self.x_hat) * (1.0 + self.ratio) + self.own
+            self.x_hat_error = np.minimum(self.x_hat_error, largest)
+        self.size = np.abs(self.x_hat) * (1.0 + self.ratio) + self.x_hat_error
 
     def forward(self, gamma: Array, beta: Array) -> Near:
         """gamma · x̂ + beta: a product and a sum."""
-        x_hat = Near(self.x_hat, self.own + self.ratio * np.abs(self.x_hat))
+        x_hat = Near(self.x_hat, self.x_hat_error + self.ratio * np.abs(self.x_hat))
         return self.run.add(self.run.multiply(exact(gamma), x_hat), exact(beta))
 
-    def backward(self, dy: Array, gamma: Array, own: Array) -> tuple[Near, Near]:
-        """dx = (dx̂ - mean(dx̂) - x̂ · mean(dx̂ · x̂)) / std, and dgamma, where the error of x̂ but for `ratio` is `own`."""
+    def backward(self, dy: Array, gamma: Array, x_hat_error: Array) -> tuple[Near, Near]:
+        """dx = (dx̂ - mean(dx̂) - x̂ · mean(dx̂ · x̂)) / std, and dgamma.
+
+        `x_hat_error` is the error of x̂ but for `ratio`.
+        """
         run = self.run
-        x_hat = Near(self.x_hat, own + self.ratio * np.abs(self.x_hat))
+        x_hat = Near(self.x_hat, x_hat_error + self.ratio * np.abs(self.x_hat))
         slope = run.multiply(exact(dy), exact(gamma))  # dx̂
         size = np.abs(slope.value)
         mean = self._mean(slope)
-        terms = run.multiply(slope, Near(self.x_hat, own))
+        terms = run.multiply(slope, Near(self.x_hat, x_hat_error))
         along = self._mean(Near(terms.value, terms.error + run.gamma(2.0) * self.ratio * size * np.abs(self.x_hat)))
         along = Near(along.value, along.error + self.ratio * (np.abs(along.value) + along.error))
         pull = run.multiply(x_hat, along)
@@ -516,7 +520,7 @@ def attention(
     rate: float,
     key: Key,
     numbers: Array | None = None,
-    rows: Array | None = None,
+    query_rows: Array | None = None,
     *,
     dy: Array,
 ) -> Bounds:
@@ -525,29 +529,33 @@ def attention(
     y, dq, dk, dv = np.zeros_like(q), np.zeros_like(q), np.zeros_like(k), np.zeros_like(v)
     for b, (start, stop) in enumerate(pairwise(starts.tolist())):
         S = stop - start
-        where = np.arange(start, stop) if rows is None else np.flatnonzero((rows >= start) & (rows < stop))
-        places = (where if rows is None else rows[where]) - start
+        where = (
+            np.arange(start, stop)
+            if query_rows is None
+            else np.flatnonzero((query_rows >= start) & (query_rows < stop))
+        )
+        places = (where if query_rows is None else query_rows[where]) - start
         number = b if numbers is None else int(numbers[b])
         keep = keep_mask(key, number, (num_heads, S, S), rate)[:, places] if rate and len(where) else None
         step = max(1, (1 << 18) // max(1, S))
         for h in range(num_heads):
-            own, columns = slice(start, stop), slice(h * D, (h + 1) * D)
+            keys, columns = slice(start, stop), slice(h * D, (h + 1) * D)
             for i in range(0, len(where), step):
                 some = where[i : i + step]
                 kept = 1.0 if keep is None else keep[h, i : i + step].astype(np.float64)
                 found = _attend(
-                    run, q[some, columns], k[own, columns], v[own, columns], dy[some, columns], rate, kept, len(where)
+                    run, q[some, columns], k[keys, columns], v[keys, columns], dy[some, columns], rate, kept, len(where)
                 )
                 y[some, columns], dq[some, columns] = found[:2]
-                dk[own, columns] += found[2]
-                dv[own, columns] += found[3]
+                dk[keys, columns] += found[2]
+                dv[keys, columns] += found[3]
     return _errors(y=y, dq=dq, dk=dk, dv=dv)
 
 
 def _attend(
-    run: Arithmetic, q: Array, k: Array, v: Array, dy: Array, rate: float, keep: Any, queries: int
+    run: Arithmetic, q: Array, k: Array, v: Array, dy: Array, rate: float, keep: Any, num_queries: int
 ) -> tuple[Array, Array, Array, Array]:
-    """The errors of y, dq, dk and dv, the latter two those queries' share of `queries`.
+    """The errors of y, dq, dk and dv, the latter two these queries' share of those of `num_queries`.
 
     What is subtracted from the scores before exp divides out, whatever it is. If exp(score_j) is computed with a factor
     exp(ε_j), then y' - y = Σ p_j (exp(ε_j) - 1)(v_j - y) / Σ p_j exp(ε_j), where p and y are the true ones: where all
@@ -648,7 +656,7 @@ def _attend(
 
     kept = Near(keep * p, keep * of_p)
     of_dq = summed(dscores, k, scale, shrink, S)
-    return of_y, of_dq, summed(dscores.T, q, scale, shrink, queries), summed(kept.T, dy, gain, drop, queries)
+    return of_y, of_dq, summed(dscores.T, q, scale, shrink, num_queries), summed(kept.T, dy, gain, drop, num_queries)
 
 
 @OVERFLOWS
@@ -671,8 +679,8 @@ def cross_entropy(
     log_p = z.value - top - log_total
     most = z.error.max(axis=1, keepdims=True)
     # exp, once and for each larger maximum, of a distance from the maximum that is rounded
-    own = run.gamma(1.0) * (top - z.value + z.error + most) + run.gamma(EXP) * (1 + blocks)
-    if not (z.error + own).max(initial=0.0) <= MOST:
+    of_exponent = run.gamma(1.0) * (top - z.value + z.error + most) + run.gamma(EXP) * (1 + blocks)
+    if not (z.error + of_exponent).max(initial=0.0) <= MOST:
         raise ValueError(f"the rounding of a logit is {z.error.max():.1e}; the bounds are for smaller h and table")
 
     def logarithm(exponent: Array) -> Array:
@@ -690,9 +698,9 @@ def cross_entropy(
     apart[at, labels] = 0.0
     distance = run.rounded(Near(of_label - top, np.zeros_like(top)))  # its errors are in `apart`
     distance = Near(distance.value, distance.error + run.gamma(1.0) * (most + z.error[at, labels][:, None]))
-    losses = run.add(Near(log_total, logarithm(apart + own)), -distance)
+    losses = run.add(Near(log_total, logarithm(apart + of_exponent)), -distance)
 
-    log_sum = Near(log_total + top, logarithm(z.error + own))
+    log_sum = Near(log_total + top, logarithm(z.error + of_exponent))
     log_sum = run.rounded(Near(log_sum.value, log_sum.error + run.gamma(1.0) * most))
     exponent = z.error + log_sum.error + run.gamma(1.0) * (np.abs(z.value - log_sum.value) + z.error + log_sum.error)
     slopes = Near(p.copy(), _grown(p, log_p, exponent + run.gamma(EXP)) + 2.0 * run.tiny)

@@ -120,7 +120,7 @@ class _Judge:
         self.theirs = {name: _checked(name, golden[name], array) for name, array in theirs.items() if name in golden}
         self._memo: dict[tuple[int, str, str], Values] = {}
         self._single: dict[tuple[int, str], Any] = {}
-        self._bounds: dict[tuple[str, str], Values] = {}
+        self._bounds: dict[tuple[str, str], dict[str, Array]] = {}
 
     def findings(self) -> Iterator[Finding]:
         for name in self.golden:
@@ -261,10 +261,12 @@ class _Judge:
         way = "backward" if name.startswith("d.") else "forward"
         if (entry.place, way) not in self._bounds:
             self._bounds[entry.place, way] = self._bounds_of(entry, way == "backward")
-        bound = self._bounds[entry.place, way][entry.value]
-        return stored + (bound[int(name.rpartition(".")[2])] if isinstance(bound, list) else bound)
+        found = self._bounds[entry.place, way]
+        part = name.rpartition(".")[2]
+        bound: Array = found[entry.value] if entry.value in found else found[f"{entry.value}.{part}"]
+        return stored + bound
 
-    def _bounds_of(self, entry: Entry, is_backward: bool) -> Values:
+    def _bounds_of(self, entry: Entry, is_backward: bool) -> dict[str, Array]:
         """A bound for every value of an op, or for every gradient of its backward."""
         plain, used = PLAIN[entry.op], set[str]()
         arguments = self._arguments(entry, 0, used)
@@ -311,7 +313,7 @@ class _Judge:
 
 def _inner_bounds(
     run: bounds.Arithmetic, plain: Plain, positional: Sequence[Any], dy: Array | None, seed: int
-) -> Values:
+) -> dict[str, Array]:
     """An estimate for the values within an op: what one rounding of each argument does to them, by chance.
 
     It is multiplied by the root of the longest sum, since so many roundings add up by chance.
@@ -326,27 +328,26 @@ def _inner_bounds(
         values = plain.forward(*arguments)
         return values if gradient is None else plain.backward(gradient, arguments, values)
 
-    exact = values_of(positional, dy)
+    exact = _flat(values_of(positional, dy))
     terms = float(np.sqrt(max([2, *(n for x in positional if isinstance(x, np.ndarray) for n in x.shape)])))
-    largest = {name: [0.0] * len(v) if isinstance(v, list) else 0.0 for name, v in exact.items()}
+    largest = dict.fromkeys(exact, 0.0)
     for shake in range(SHAKEN):
         rng = np.random.default_rng([seed, shake])
         moved = values_of([rounded(x, rng) for x in positional], None if dy is None else rounded(dy, rng))
-        for name, value in moved.items():
-            if isinstance(value, list):
-                largest[name] = [max(m, _most(v, e)) for m, v, e in zip(largest[name], value, exact[name], strict=True)]
-            else:
-                largest[name] = max(largest[name], _most(value, exact[name]))
-
-    def bound(value: Array, moved: float) -> Array:
-        return np.full(np.shape(value), 4.0 * terms * moved + 16.0 * run.u * float(np.abs(value).max(initial=0.0)))
-
+        for name, value in _flat(moved).items():
+            largest[name] = max(largest[name], _most(value, exact[name]))
     return {
-        name: [bound(v, m) for v, m in zip(value, largest[name], strict=True)]
-        if isinstance(value, list)
-        else bound(value, largest[name])
-        for name, value in exact.items()
+        name: np.full(np.shape(v), 4.0 * terms * largest[name] + 16.0 * run.u * float(np.abs(v).max(initial=0.0)))
+        for name, v in exact.items()
     }
+
+
+def _flat(values: Values) -> dict[str, Array]:
+    """The values by name; those of several sequences by the sequence's number behind it."""
+    parts = (
+        (name, value if isinstance(value, list) else [value], isinstance(value, list)) for name, value in values.items()
+    )
+    return {f"{name}.{b}" if is_list else name: part for name, some, is_list in parts for b, part in enumerate(some)}
 
 
 def _most(x: Array, y: Array) -> float:

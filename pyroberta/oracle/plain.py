@@ -230,17 +230,17 @@ def attention_forward(
     rate: float,
     key: Key,
     numbers: Array | None = None,
-    rows: Array | None = None,
+    query_rows: Array | None = None,
 ) -> Values:
     """scores, probabilities, keep, dropped: a list of (H, S, S), one for each sequence; output (N, C).
 
     Scores are divided by √D already. All rows attend.
 
     Raises:
-        ValueError: where some rows alone attend; the plain op is for all.
+        ValueError: where some rows alone attend. The plain op is for all.
     """
-    if rows is not None:
-        raise ValueError("the plain attention is that of all rows: give rows=None")
+    if query_rows is not None:
+        raise ValueError("the plain attention is that of all rows: give query_rows=None")
     scale = 1.0 / math.sqrt(q.shape[1] // num_heads)
     values: Values = {name: [] for name in ("scores", "probabilities", "keep", "dropped")}
     output = np.zeros_like(q)
@@ -379,7 +379,7 @@ PLAIN: dict[str, Plain] = {
         },
     ),
     "attention": Plain(
-        ("q", "k", "v", "starts", "num_heads", "rate", "key", "numbers", "rows"),
+        ("q", "k", "v", "starts", "num_heads", "rate", "key", "numbers", "query_rows"),
         attention_forward,
         attention_backward,
         ("q", "k", "v"),

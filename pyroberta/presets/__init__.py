@@ -1,1 +1,1 @@
-"""Presets: names and directories, and what can be read from them. Read preset.py, then hf.py."""
+"""Presets: names and directories, and the readers of their parts. Read preset.py, then hf.py."""

@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class BuiltIn:
-    """What the package knows of a preset by its name.
+    """A preset that the package knows by name.
 
     Attributes:
         description: one sentence.
-        parameters: the number of the backbone's.
-        handles: where it is downloaded from, the first that can be had; none for one that ships with the package. The
-            first has the masked-LM head, the others need not.
-        config: of a model that is downloaded; its tokenizer is `roberta_tokenizer()`. None where both lie in the
+        parameters: the number of the backbone's parameters.
+        handles: the places to download it from, of which the first that is available is taken; none for a preset that
+            ships with the package. The first has the masked-LM head, the others need not.
+        config: the config of a downloaded model; its tokenizer is `roberta_tokenizer()`. None if both lie in the
             embedded directory.
     """
 
@@ -57,7 +57,7 @@ PRESETS = {
 
 @dataclass(frozen=True)
 class Packaged:
-    """The `Format` of a preset of which the package has the shape and the tokenizer, and nothing else.
+    """The `Format` of a preset of which the package has the config and the tokenizer alone.
 
     Attributes:
         config: the shape.
@@ -78,16 +78,16 @@ class Packaged:
         return roberta_tokenizer()
 
     def read_preprocessor(self, directory: Directory) -> Mapping[str, Any]:
-        """Nothing: the preprocessor's defaults hold."""
+        """No settings: the preprocessor's defaults hold."""
         return {}
 
     def read_labels(self, directory: Directory) -> None:
-        """Nothing: it is no classifier."""
+        """None: it is no classifier."""
 
     def read_params(self, directory: Directory, config: RobertaConfig, dtype: DTypeLike, seed: int = 0) -> NoReturn:
-        """Nothing: open the preset with its weights."""
+        """Raises an error: the preset must be opened with its weights."""
         raise ValueError(f"preset {str(directory)!r} was opened without weights")
 
     def read_state(self, directory: Directory, config: RobertaConfig) -> NoReturn:
-        """Nothing: open the preset with its weights."""
+        """Raises an error: the preset must be opened with its weights."""
         raise ValueError(f"preset {str(directory)!r} was opened without weights")

@@ -1,4 +1,4 @@
-"""What every format asks of a preset beside its tensors: its vocabulary, its classes, its head."""
+"""Checks of all formats beside those of tensors: the vocabulary, the classes, the head."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ MOST_CLASSES = 100_000  # of a classifier
 
 
 def check_vocabulary(directory: os.PathLike[str], size: int, config: RobertaConfig) -> None:
-    """That a tokenizer of `size` tokens is the model's.
+    """Checks that a tokenizer of `size` tokens can be the model's.
 
     Raises:
-        ValueError: where it has more tokens than the model's table has rows.
+        ValueError: where it has more tokens than the model's token embedding has rows.
     """
     if size > config.vocabulary_size:
         raise ValueError(
-            f"{directory}: the tokenizer has {size} tokens, the model's table only {config.vocabulary_size} rows "
-            "(vocab_size). Is the tokenizer another model's?"
+            f"{directory}: the tokenizer has {size} tokens, the model's token embedding only "
+            f"{config.vocabulary_size} rows (vocab_size). Is the tokenizer another model's?"
         )
 
 
 def check_classes(file: Path, count: int) -> None:
-    """That `file` has no absurd number of classes: a head that isn't there would be made for it.
+    """Checks that the number of classes is not absurd, since a missing head would be made for it.
 
     Raises:
         ValueError: for more than `MOST_CLASSES`.
@@ -39,7 +39,7 @@ def check_classes(file: Path, count: int) -> None:
 
 
 def check_labels(file: Path, labels: Sequence[str], count: int) -> None:
-    """That the names of `count` classes are as many, and different.
+    """Checks that there are `count` different names of classes.
 
     Raises:
         ValueError: where they aren't.
@@ -49,23 +49,26 @@ def check_labels(file: Path, labels: Sequence[str], count: int) -> None:
 
 
 class FreshHeadWarning(UserWarning):
-    """A preset had no head of the kind that was asked for, so that the model's knows nothing yet."""
+    """A preset has no head of the wanted kind, so that the model's head is not trained."""
 
 
-def warn_of_fresh_head(directory: os.PathLike[str], what: str, wanted: RobertaConfig, stored: RobertaConfig) -> None:
-    """Warns that a head, `what` in that format, was not there and is fresh, unless that is what was asked for.
+def warn_of_fresh_head(
+    directory: os.PathLike[str], location: str, wanted: RobertaConfig, stored: RobertaConfig
+) -> None:
+    """Warns that a preset has no head of the wanted kind, so that it is fresh, unless a fresh one was asked for.
 
-    A model for classes is mostly made of a preset that has no such head; then there is nothing to warn of.
+    A classifier is mostly made of a preset without such a head. Then there is no warning.
 
     Args:
-        directory, what: where it isn't.
-        wanted: the config of the model whose head was looked for.
-        stored: that of the directory, with the head that it says it has.
+        directory: the preset.
+        location: where the format keeps the head.
+        wanted: the config of the model.
+        stored: the config of the preset.
     """
     if has_classes(head_of(wanted)) and not same_head(wanted, stored):
         return
     warnings.warn(
-        f"{directory} has no {title(wanted)} ({what}): a fresh one was initialised. Fit it before predicting.",
+        f"{directory} has no {title(wanted)} ({location}): a fresh one was initialised. Fit it before predicting.",
         FreshHeadWarning,
         stacklevel=callers_level(),
     )

@@ -1,4 +1,4 @@
-"""From one format to another, without a model around it."""
+"""Conversion of a preset from one format to another, without a model."""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ def convert(
     max_shard_size: float | str | None = "5GB",
     include_optimizer: bool = False,
 ) -> dict[str, Any]:
-    """Writes a preset anew, in another format or dtype: what it has of encoder, head, tokenizer and settings.
+    """Writes a preset in another format or dtype: its encoder, head, tokenizer and settings.
 
-    A head that the preset hasn't got isn't made up.
+    If the preset has no head, none is written.
 
     Args:
         source: a preset's name, or a directory in any format that can be read.
-        target: the directory to write; `source` itself is possible.
+        target: the directory to write; it may be `source`.
         format: "hf" or "keras".
-        dtype: as which the weights are stored.
-        max_shard_size: weights that are larger go into several files; see `shards.parse_size`.
-        include_optimizer: with the state of training, which the preset must have.
+        dtype: in which the weights are stored.
+        max_shard_size: the largest size of a file of weights; see `shards.parse_size`.
+        include_optimizer: whether to write the optimizer's state, which the preset must have.
 
     Returns:
         `saved`, the directory; `format`, `dtype`; and whether there was a `head` and a `tokenizer`.
 
     Raises:
-        ValueError, FileNotFoundError, ImportError: as the reader and the writer say; nothing is written then.
+        ValueError, FileNotFoundError, ImportError: as the reader and the writer. Nothing is written then.
 
     >>> import tempfile
     >>> convert("roberta_tiny_en", Path(tempfile.mkdtemp()) / "half", dtype="float16")["head"]
@@ -67,8 +67,8 @@ def convert(
     state = preset.optimizer_state if include_optimizer else None
     contents = Contents(config, params, tokenizer, settings, state, has_head, preset.labels)
     write(os.fspath(target), contents, dtype=dtype, max_shard_size=max_shard_size)
-    there = {"head": has_head, "tokenizer": tokenizer is not None}
-    return {"saved": os.fspath(target), "format": format, "dtype": dtype, **there}
+    parts = {"head": has_head, "tokenizer": tokenizer is not None}
+    return {"saved": os.fspath(target), "format": format, "dtype": dtype, **parts}
 
 
 def _weights(preset: Preset, dtype: DTypeLike) -> tuple[Arrays, bool]:

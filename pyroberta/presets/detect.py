@@ -1,4 +1,4 @@
-"""By which files a directory shows in which format it is, and what a format is."""
+"""Detection of a directory's format by its files, and the interface of formats."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from numpy.typing import DTypeLike
 
 from pyroberta.formats.directory import Directory, Kind
-from pyroberta.formats.files import contents, is_there, read_bytes
+from pyroberta.formats.files import contents, exists, read_bytes
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.parameters import Arrays
 
@@ -23,20 +23,20 @@ if TYPE_CHECKING:
 CONFIG, ADAPTER_CONFIG = "config.json", "adapter_config.json"
 KERAS_PACKAGES = ("keras_hub", "keras_nlp")  # the second name is older
 FAIRSEQ_DICTIONARY = "dict.txt"
-FAIRSEQ_CHECKPOINTS = ("model.pt", "checkpoint_best.pt", "checkpoint_last.pt")  # the first that is there is read
-MOST_LOOKED_AT, DEEPEST = 1000, 3  # entries, and directories in each other, where a model is looked for
+FAIRSEQ_CHECKPOINTS = ("model.pt", "checkpoint_best.pt", "checkpoint_last.pt")  # the first that exists is read
+MOST_LOOKED_AT, DEEPEST = 1000, 3  # entries, and levels of directories, that are searched for a model
 
 
 @dataclass(frozen=True)
 class FileNames:
-    """The files that a format reads. All may be missing but for the config's first and one of the weights'.
+    """The names of the files that a format reads. Required are the first of the config and one of the weights.
 
     Attributes:
-        config: those that tell the config.
-        others: the tokenizer's and the preprocessor's.
-        weights: a file that holds the weights whole, or an index of the files that do; the first that is there is read.
-        head: that hold a part of the weights beside the others.
-        optimizer_state: that hold nothing else.
+        config: of the config.
+        others: of the tokenizer and the preprocessor.
+        weights: pairs of a file with all weights and an index of shards; the first that exists is read.
+        head: of weights beside these.
+        optimizer_state: of the optimizer's state alone.
     """
 
     config: tuple[str, ...] = ()
@@ -47,7 +47,7 @@ class FileNames:
 
 
 class Format(Protocol):
-    """What a module has that reads a format. Its writer stands beside it; see `writing.Writer`."""
+    """The contents of a module that reads a format. Its writer stands beside it; see `writing.Writer`."""
 
     @property
     def FILES(self) -> FileNames:
@@ -63,20 +63,20 @@ class Format(Protocol):
         """The tokenizer."""
 
     def read_preprocessor(self, directory: Directory) -> Mapping[str, Any]:
-        """The preprocessor's settings, as far as the format has them."""
+        """The preprocessor's settings that the format has."""
 
     def read_labels(self, directory: Directory) -> list[str] | None:
-        """The names of a classifier's classes, where it has some."""
+        """The names of a classifier's classes; None if it has none."""
 
     def read_state(self, directory: Directory, config: RobertaConfig) -> OptimizerState:
-        """The optimizer's state, where the format can hold one."""
+        """The optimizer's state. Some formats have none and raise an error."""
 
 
 def detect(directory: Directory) -> Format:
-    """The format that a directory is in. Its module is imported here, since a program mostly needs one or none.
+    """The format of a directory. Its module is imported here, since a program mostly needs one or none.
 
     Raises:
-        ValueError: where it is in none that can be read.
+        ValueError: where it has no format that can be read.
     """
     if is_kerashub(directory):
         from pyroberta.presets import kerashub
@@ -86,7 +86,7 @@ def detect(directory: Directory) -> Format:
         from pyroberta.presets import fairseq
 
         return fairseq
-    if is_there(directory / CONFIG):
+    if exists(directory / CONFIG):
         from pyroberta.presets import hf
 
         return hf
@@ -97,7 +97,7 @@ def detect(directory: Directory) -> Format:
 
 
 def model_type(values: Mapping[str, Any]) -> Any:
-    """The model that Hugging Face's config.json is of; None where it doesn't say. Files of 2019 name a class alone."""
+    """The model type of Hugging Face's config.json, or None. Files of 2019 name a class alone."""
     names = values.get("architectures")
     is_old = isinstance(names, list) and any(str(name).startswith("Roberta") for name in names)
     found = values.get("model_type")
@@ -105,7 +105,7 @@ def model_type(values: Mapping[str, Any]) -> Any:
 
 
 def is_of_kerashub(values: Mapping[str, Any], class_name: str) -> bool:
-    """Whether an object is a serialized one of KerasHub's class."""
+    """Whether it is a serialized object of KerasHub's class."""
     return values.get("registered_name") in [f"{package}>{class_name}" for package in KERAS_PACKAGES]
 
 
@@ -125,22 +125,22 @@ def is_kerashub(directory: Directory) -> bool:
     Raises:
         ValueError: where it is no JSON.
     """
-    return is_there(directory / CONFIG) and "registered_name" in directory.json(CONFIG)
+    return exists(directory / CONFIG) and "registered_name" in directory.json(CONFIG)
 
 
 def fairseq_checkpoint(directory: Directory) -> str | None:
     """The name of the checkpoint that is read; None where there is none."""
-    return next((name for name in FAIRSEQ_CHECKPOINTS if is_there(directory / name)), None)
+    return next((name for name in FAIRSEQ_CHECKPOINTS if exists(directory / name)), None)
 
 
 def is_fairseq(directory: Directory) -> bool:
-    """Whether there is a checkpoint, with its dictionary or alone."""
-    has_others = is_there(directory / CONFIG) and not is_there(directory / FAIRSEQ_DICTIONARY)
+    """Whether the directory has a checkpoint, with or without its dictionary."""
+    has_others = exists(directory / CONFIG) and not exists(directory / FAIRSEQ_DICTIONARY)
     return fairseq_checkpoint(directory) is not None and not has_others
 
 
 def refuse_fairseq(directory: Path) -> None:
-    """That a preset can be saved there without a checkpoint of fairseq's beside it, which would be read in its place.
+    """Checks that `directory` holds no checkpoint of fairseq's, which would be read instead of a preset saved there.
 
     Raises:
         FileExistsError: where there is one.
@@ -153,13 +153,13 @@ def refuse_fairseq(directory: Path) -> None:
 
 
 def hint_of_inside(directory: Path, names: Sequence[str] = (CONFIG, *FAIRSEQ_CHECKPOINTS)) -> str:
-    """A sentence, with a space before it, that says where below a directory there are files of these names.
+    """A sentence, with a space before it, that names the place below a directory where there is a model.
 
     A hub's cache has them in `models--ORGANISATION--NAME/snapshots/COMMIT`, sentence-transformers in `0_Transformer`,
     and trainers in `checkpoint-500` or the like.
 
     Returns:
-        The sentence; empty where there is nothing of the kind in the first thousand entries, three levels down.
+        The sentence; empty if there is none in the first thousand entries, three levels down.
     """
     found: list[Path] = []
     level, left = [directory], MOST_LOOKED_AT
@@ -184,7 +184,7 @@ def hint_of_inside(directory: Path, names: Sequence[str] = (CONFIG, *FAIRSEQ_CHE
 
 
 def _current_commit(directory: Path) -> str:
-    """The commit that the main branch of a hub's cache stands for; empty where it isn't told."""
+    """The commit of the main branch in a hub's cache; empty if it is unknown."""
     try:
         return read_bytes(directory / "refs" / "main", 100).decode().strip()
     except (OSError, ValueError):

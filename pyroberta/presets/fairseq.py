@@ -1,16 +1,16 @@
-"""The fairseq checkpoint: a directory with model.pt, dict.txt and, where they aren't GPT-2's own, the merges.
+"""The fairseq checkpoint: a directory with model.pt, dict.txt and, unless they are GPT-2's, the merges.
 
 The checkpoint may be called checkpoint_best.pt or checkpoint_last.pt too; the first of the three is read.
 
-What differs from the parameters here:
+It differs from the parameters here in:
 
 - names, by the table `NAMES`; kernels lie (out, in) there and (in, out) here;
 - older checkpoints say `decoder` for `encoder` and `emb_layer_norm` for `layernorm_embedding`, and have queries, keys
   and values as thirds of one `in_proj`;
-- the position table there has `pad_id + 1` rows in front that no token uses;
-- `lm_head.weight` is the token table once more, unless `untie_weights_roberta`.
+- the position embedding there has `pad_id + 1` rows in front that no token uses;
+- `lm_head.weight` is the token embedding once more, unless `untie_weights_roberta`.
 
-Dropout after the activation and of whole layers, which change training alone, isn't taken over; that is warned of.
+Dropout after the activation and of whole layers, which change training alone, isn't taken over, with a warning.
 
 Source: fairseq's models/roberta/model.py and modules/transformer_sentence_encoder.py, versions 0.8 to 0.12.
 """
@@ -29,7 +29,7 @@ from numpy.typing import DTypeLike
 
 from pyroberta.formats import stored as tensors_of
 from pyroberta.formats.directory import Directory
-from pyroberta.formats.files import is_there, number, read_bytes, shown
+from pyroberta.formats.files import exists, number, read_bytes, shown
 from pyroberta.formats.stored import Stored
 from pyroberta.model.callers import callers_level
 from pyroberta.model.config import RobertaConfig
@@ -40,12 +40,12 @@ from pyroberta.presets.detect import FAIRSEQ_CHECKPOINTS as CHECKPOINTS
 from pyroberta.presets.detect import FAIRSEQ_DICTIONARY as DICTIONARY
 from pyroberta.presets.detect import FileNames, fairseq_checkpoint
 from pyroberta.presets.heads import HEAD_FILES
-from pyroberta.presets.renaming import renamed, shapes_there, take_over, without_shared_prefix
+from pyroberta.presets.renaming import renamed, stored_shapes, take_over, without_shared_prefix
 
 if TYPE_CHECKING:
     from pyroberta.text.tokenizer import Tokenizer
 
-MERGES = ("vocab.bpe", "merges.txt")  # the first that is there
+MERGES = ("vocab.bpe", "merges.txt")  # the first that exists
 NUMBERS = "encoder.json"  # GPT-2's; they follow from the merges where it is missing
 FILES = FileNames(others=(DICTIONARY, *MERGES, NUMBERS))  # and the first of CHECKPOINTS, which holds all else
 
@@ -93,7 +93,7 @@ ONLY: tuple[tuple[str, Any, str], ...] = (
     ("no_token_positional_embeddings", False, "RoBERTa adds a learned row per position"),
     ("layernorm_embedding", True, "RoBERTa's embeddings have a layer norm"),
     ("no_scale_embedding", True, "RoBERTa's embeddings aren't scaled"),
-    ("adaptive_input", False, "RoBERTa's token table is one matrix"),
+    ("adaptive_input", False, "RoBERTa's token embedding is one matrix"),
     ("encoder_layers_to_keep", None, "fairseq would leave the other layers out"),
 )
 # Names by which fairseq knows a RoBERTa, with the sizes in FIELDS as defaults, and names of its other models. A name of
@@ -104,9 +104,9 @@ OTHERS = re.compile(
     r"hubert|linformer)(_.*)?"
 )
 SIZES = ("encoder_layers", "encoder_attention_heads", "encoder_embed_dim", "encoder_ffn_embed_dim")
-# What changes training alone and isn't taken over where it isn't 0.
+# Rates that change training alone, and aren't taken over, with a warning unless they are 0.
 LEFT_OUT = ("activation_dropout", "relu_dropout", "encoder_layerdrop", "quant_noise_pq", "quant_noise_scalar")
-ROOTS = ("encoder", "decoder", "classification_heads")  # with which the tensors' names begin
+ROOTS = ("encoder", "decoder", "classification_heads")  # the beginning of the tensors' names
 
 
 def renaming(config: RobertaConfig) -> dict[str, tuple[str, bool]]:
@@ -120,7 +120,7 @@ def renaming(config: RobertaConfig) -> dict[str, tuple[str, bool]]:
     return renamed((name for name in shapes(config) if is_backbone(name) or name in names), {**NAMES, **names})
 
 
-# --- what model.pt says -----------------------------------------------------------------------------------------------
+# --- the config -------------------------------------------------------------------------------------------------------
 
 
 def read_config(directory: Directory) -> RobertaConfig:
@@ -137,7 +137,7 @@ def read_config(directory: Directory) -> RobertaConfig:
     fields["max_sequence_length"] = number(file, arguments, length, 512)
     table = _tensors(file, checkpoint).get(TOKEN)
     if table is None or len(table.shape) != 2:
-        raise ValueError(f"{file} has no token table ({TOKEN}), so it is no RoBERTa")
+        raise ValueError(f"{file} has no token embedding ({TOKEN}), so it is no RoBERTa")
     fields["vocabulary_size"] = table.shape[0]
     fields["tie_embeddings"] = not arguments.get("untie_weights_roberta", False)
     try:
@@ -147,7 +147,7 @@ def read_config(directory: Directory) -> RobertaConfig:
 
 
 def _read(directory: Directory) -> tuple[Path, Mapping[str, Any]]:
-    from pyroberta.formats import torch_io  # here, as few have need of it, and it takes a while to import
+    from pyroberta.formats import torch_io  # here, since few need it and its import takes long
 
     name = fairseq_checkpoint(directory) or CHECKPOINTS[0]
     file, checkpoint = directory / name, directory.once(torch_io.read, name)
@@ -190,7 +190,7 @@ def _arguments(file: Path, checkpoint: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _part(file: Path, parts: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    """The arguments of that key; none where it isn't there."""
+    """The arguments of that key; none if it is missing."""
     part = parts.get(key)
     if part is not None and not isinstance(part, Mapping):
         raise ValueError(f"{file}: {key} should be a dict or a Namespace, it is a {type(part).__name__}")
@@ -218,7 +218,7 @@ def _tensors(file: Path, checkpoint: Mapping[str, Any]) -> dict[str, Stored]:
 
 
 def _thirds(name: str, tensor: Stored) -> list[tuple[str, Stored]]:
-    """The tensor by its name; of an `in_proj`, the rows of queries, of keys and of values, each by its own."""
+    """The tensor by its name; an `in_proj` gives three, the rows of queries, keys and values."""
     if ".in_proj_" not in name:
         return [(name, tensor)]
     if not tensor.shape or tensor.shape[0] % 3:
@@ -235,11 +235,11 @@ def read_params(directory: Directory, config: RobertaConfig, dtype: DTypeLike = 
 
     Args:
         directory: with a model.pt of any version of torch and fairseq.
-        config: what `read_config` said of it.
+        config: the result of `read_config`, perhaps with another head or other rates.
         dtype: of the result, float32 or float64.
-        seed: of a head that is fresh.
+        seed: of a fresh head.
 
-    The masked LM's head alone is read: one for classes is fresh.
+    Only the masked LM's head is read; a classifier's is fresh.
 
     Warns:
         UserWarning: where the file has no masked-LM head (`lm_head.*`); it is then freshly initialised.
@@ -261,7 +261,7 @@ def read_params(directory: Directory, config: RobertaConfig, dtype: DTypeLike = 
             )
     has_head = any(name.startswith("encoder.lm_head.") for name in stored)
     names = {ours: row for ours, row in renaming(config).items() if has_head or is_backbone(ours)}
-    tensors_of.refuse_differences(directory, stored, shapes_there(names, config), "the arguments in it")
+    tensors_of.refuse_differences(directory, stored, stored_shapes(names, config), "the arguments in it")
 
     params = Arrays.of(config, dtype)
     if not has_head:
@@ -275,17 +275,17 @@ def read_params(directory: Directory, config: RobertaConfig, dtype: DTypeLike = 
 
 
 def read_preprocessor(directory: Directory) -> dict[str, Any]:
-    """Nothing: a checkpoint has no settings that are the preprocessor's."""
+    """No settings: a checkpoint has none of the preprocessor."""
     return {}
 
 
 def read_labels(directory: Directory) -> None:
-    """Nothing: a checkpoint has no names for classes."""
+    """None: a checkpoint has no names of classes."""
     return
 
 
 def read_state(directory: Directory, config: RobertaConfig) -> NoReturn:
-    """Nothing: what fairseq keeps of its optimizer isn't read.
+    """Raises an error: the state of fairseq's optimizer isn't read.
 
     Raises:
         ValueError: always.
@@ -296,9 +296,9 @@ def read_state(directory: Directory, config: RobertaConfig) -> NoReturn:
 
 
 def read_tokenizer(directory: Directory, config: RobertaConfig) -> Tokenizer:
-    """The tokenizer in `directory`: dict.txt, with vocab.bpe or merges.txt and encoder.json where they are there.
+    """The tokenizer in `directory`: dict.txt, and vocab.bpe or merges.txt, and encoder.json, if they exist.
 
-    Where dict.txt has numbers and there are no merges, the numbers are GPT-2's, whose merges the package has.
+    If dict.txt has numbers and there are no merges, the numbers are GPT-2's, whose merges the package has.
 
     Raises:
         FileNotFoundError: where there is no dict.txt, or no merges for it.
@@ -309,25 +309,25 @@ def read_tokenizer(directory: Directory, config: RobertaConfig) -> Tokenizer:
     from pyroberta.text.tokenizer_files import read_merges
 
     file = directory / DICTIONARY
-    if not is_there(file):
+    if not exists(file):
         raise FileNotFoundError(f"{directory} has no {DICTIONARY}, which a fairseq model's vocabulary is read from")
     content = _text(file)
     if (count := content.count("\n")) > config.vocabulary_size:
-        raise ValueError(f"{file} has {count} lines, the model's table only {config.vocabulary_size} rows")
+        raise ValueError(f"{file} has {count} lines, the model's token embedding only {config.vocabulary_size} rows")
     symbols = vocabularies.read_symbols(content, str(file))
-    files = [directory / name for name in MERGES if is_there(directory / name)]
+    files = [directory / name for name in MERGES if exists(directory / name)]
     are_numbers = vocabularies.are_numbers(symbols)
     if not files and not are_numbers:
         _refuse_text(file, symbols)
     merges = read_merges(files[0], len(symbols)) if files else vocabularies.roberta_merges()
     tokens = vocabularies.gpt2_tokens(merges) if are_numbers else None
-    if are_numbers and is_there(directory / NUMBERS):
+    if are_numbers and exists(directory / NUMBERS):
         tokens = _by_number(directory)
     table = vocabularies.vocabulary(symbols, tokens, str(file))
     size = max(table.values()) + 1
     if size != config.vocabulary_size:
         raise ValueError(
-            f"{file}: with the special tokens it makes a vocabulary of {size}, the model's table has "
+            f"{file}: with the special tokens it makes a vocabulary of {size}, the model's token embedding has "
             f"{config.vocabulary_size} rows. Is it another model's?"
         )
     try:

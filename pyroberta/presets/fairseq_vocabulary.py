@@ -1,10 +1,10 @@
 """A vocabulary as fairseq keeps it: GPT-2's merges, and a list of GPT-2's numbers in the order of the ids.
 
-    merges.txt or vocab.bpe   pairs, a line each, first things first
-    dict.txt                  `symbol count`, a line each; the symbol is the number that GPT-2 gave a token, as text
+    merges.txt or vocab.bpe   pairs, one on each line, in the order in which they apply
+    dict.txt                  `symbol count` on each line; the symbol is GPT-2's number of a token, as text
 
 GPT-2's numbers follow from its merges alone: first the 256 bytes, in the order of the characters that stand for them,
-then what each merge makes, then `<|endoftext|>`. A model's ids are the four special tokens, then the lines of dict.txt,
+then each merge's token, then `<|endoftext|>`. A model's ids are the four special tokens, then dict.txt's lines,
 then `<mask>`. The package holds these two files of roberta-base, in less than half of a vocab.json's size.
 
 Source: fairseq's data/dictionary.py, tasks/masked_lm.py and data/encoders/gpt2_bpe_utils.py.
@@ -40,7 +40,7 @@ def read_symbols(text: str, where: str) -> list[str]:
     """The symbols of a dict.txt.
 
     Raises:
-        ValueError: for a line that isn't `symbol count`, and for a symbol that is there twice.
+        ValueError: for a line that isn't `symbol count`, and for a symbol that comes twice.
 
     >>> read_symbols("13 850314647\\n262 800385005\\n", "dict.txt")
     ['13', '262']
@@ -66,9 +66,9 @@ def vocabulary(symbols: Sequence[str], tokens: Sequence[str] | None, where: str)
     """Every token's id.
 
     Args:
-        symbols: of `read_symbols`.
-        tokens: by GPT-2's numbers; None where the symbols are the tokens themselves.
-        where: the symbols come from, for messages.
+        symbols: as from `read_symbols`.
+        tokens: by GPT-2's numbers; None if the symbols are the tokens themselves.
+        where: the name of the symbols' file, for messages.
 
     Raises:
         ValueError: for a number that isn't GPT-2's, and for two symbols that stand for one token.

@@ -1,4 +1,4 @@
-"""What others call each head: in Hugging Face's, KerasHub's and fairseq's files, and on a model's card."""
+"""The names of each head in Hugging Face's, KerasHub's and fairseq's files, and on a model's card."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from pyroberta.text.preprocessor import MaskedLMPreprocessor, Preprocessor
 
 
 class Card(NamedTuple):
-    """How a model's card speaks of its task.
+    """The words of a model's card about its task.
 
     Attributes:
         pipeline: transformers' pipeline, and the hub's tag.
         variable: a model's name in the example.
         task: the class here.
-        use: the line of the example that asks the model.
-        what: a sentence's subject; `{num_classes}` stands for the number of classes.
+        use: the line of the example that calls the model.
+        subject: a sentence's subject; `{num_classes}` stands for the number of classes.
     """
 
     pipeline: str
     variable: str
     task: str
     use: str
-    what: str
+    subject: str
 
 
 @dataclass(frozen=True)
 class HeadFiles:
-    """A head as it is in files.
+    """The place of a head in files.
 
     Attributes:
         preprocessor: the class whose settings lie beside the head.
-        card: see there.
+        card: see `Card`.
         architecture: transformers' class, in config.json's `architectures`.
         hf_names: its parameters' names in Hugging Face's files, and whether they are transposed there.
         hf_tensors: the names there that are this head's, and no other's.
@@ -125,6 +125,6 @@ TEXT_CLASSIFIER = HeadFiles(
 )  # fmt: skip
 
 HEAD_FILES = {
-    "masked_lm": MASKED_LM,  # also where a preset says nothing of a head, or of one that is not here
+    "masked_lm": MASKED_LM,  # also for presets without a head, or with an unknown one
     "text_classifier": TEXT_CLASSIFIER,
 }

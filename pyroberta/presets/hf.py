@@ -1,11 +1,11 @@
 """The Hugging Face directory: config.json, model.safetensors (or pytorch_model.bin), and the tokenizer's files.
 
-What differs from the parameters here, and is settled in this file and its writer alone:
+It differs from the parameters here in these points, which no other file knows:
 
 - names, by the table `NAMES`; kernels lie (out, in) there and (in, out) here;
-- the position table there has `pad_id + 1` rows in front that no token uses: dropped on reading, zeros on writing;
-- a token-type row is added to every token there: folded into the position table, as the sum is the same;
-- the head's matrix is either the token table or, with `tie_word_embeddings: false`, `lm_head.decoder.weight`, and
+- the position embedding there has `pad_id + 1` rows in front that no token uses: dropped on reading, zeros on writing;
+- a token-type row is added to every token there: folded into the position embedding, as the sum is the same;
+- the head's matrix is either the token embedding or, with `tie_word_embeddings: false`, `lm_head.decoder.weight`, and
   the bias that counts is then `lm_head.decoder.bias`.
 
 This file reads; hf_writer.py writes.
@@ -25,7 +25,7 @@ from numpy.typing import DTypeLike
 
 from pyroberta.formats import safetensors_io
 from pyroberta.formats.directory import Directory
-from pyroberta.formats.files import contents, is_there, number, shown
+from pyroberta.formats.files import contents, exists, number, shown
 from pyroberta.formats.stored import (
     Copy,
     Stored,
@@ -46,7 +46,7 @@ from pyroberta.presets.optimizer_state import OptimizerState
 from pyroberta.presets.renaming import (
     POSITION,
     renamed,
-    shapes_there,
+    stored_shapes,
     take_over,
     without_shared_prefix,
 )
@@ -81,7 +81,7 @@ UNTIED = "head.decoder"  # only a masked LM's head has it, where it is not tied 
 TOKEN_TYPE = "roberta.embeddings.token_type_embeddings.weight"
 # Stored by some versions, used by no masked LM.
 IGNORED = re.compile(r"roberta\.(pooler\..*|embeddings\.(position_ids|token_type_ids))")
-ROOTS = ("roberta", "lm_head", "classifier", "embeddings", "encoder", "pooler")  # with which the names begin
+ROOTS = ("roberta", "lm_head", "classifier", "embeddings", "encoder", "pooler")  # the beginning of the names
 
 # Our field, config.json's key, and what transformers takes where the key is missing.
 FIELDS: tuple[tuple[str, str, int | float], ...] = (
@@ -97,7 +97,7 @@ FIELDS: tuple[tuple[str, str, int | float], ...] = (
     ("pad_id", "pad_token_id", 1),
     ("end_id", "eos_token_id", 2),
 )
-# Ids that may be there too. The tokenizer tells them; here they have to be rows of the table.
+# Ids that may be given too. They are the tokenizer's; here they must be rows of the token embedding.
 OTHER_IDS = ("cls_token_id", "sep_token_id", "mask_token_id", "unk_token_id")
 # Keys that change the arithmetic, and the only value that is this model's.
 ONLY: tuple[tuple[str, Any, str], ...] = (
@@ -107,7 +107,7 @@ ONLY: tuple[tuple[str, Any, str], ...] = (
     ("add_cross_attention", False, "RoBERTa has no second input"),
     ("quantization_config", None, "quantised weights can't be read"),
 )
-# What directories that look alike hold.
+# The contents of directories of other kinds that look similar.
 RELATIVES = {
     "bert": "BERT, whose segments, head and WordPiece vocabulary differ",
     "camembert": "CamemBERT, which has a SentencePiece vocabulary",
@@ -126,7 +126,9 @@ WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 PICKLE = "pytorch_model.bin"
 PICKLE_INDEX = "pytorch_model.bin.index.json"
-PREPROCESSOR = "pyroberta_preprocessor.json"  # ours: how texts were truncated and masked, which HF's files can't say
+PREPROCESSOR = (
+    "pyroberta_preprocessor.json"  # ours: the settings of truncation and masking, which HF's files can't hold
+)
 FILES = FileNames(
     config=(CONFIG,),
     others=(
@@ -145,10 +147,10 @@ def renaming(config: RobertaConfig) -> dict[str, tuple[str, bool]]:
     >>> renaming(config)["layers.0.attention.key.kernel"]
     ('roberta.encoder.layer.0.attention.self.key.weight', True)
     """
-    parameters, table = shapes(config), {**NAMES, **HEAD_FILES[config.head].hf_names}
+    parameters, names = shapes(config), {**NAMES, **HEAD_FILES[config.head].hf_names}
     if UNTIED in parameters:
-        table["head.bias"] = ("lm_head.decoder.bias", False)
-    return renamed(parameters, table)
+        names["head.bias"] = ("lm_head.decoder.bias", False)
+    return renamed(parameters, names)
 
 
 # ---------------------------------------------------------------------------------------------------------- config.json
@@ -197,7 +199,7 @@ def read_config(directory: Directory) -> RobertaConfig:
 
 
 def _head(file: Path, values: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of the head; the classes of one that has some are the names of `id2label`."""
+    """The fields of the head. The number of a classifier's classes is that of the names in `id2label`."""
     head = _head_name(values)
     if not has_classes(HEADS[head]):
         return {"head_name": head}
@@ -216,14 +218,14 @@ def _head(file: Path, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _head_name(values: Mapping[str, Any]) -> str:
-    """The head of the class of transformers' that the config names; the masked LM's where it names none with a head."""
+    """The head of the transformers class that the config names; the masked LM's if that has no head."""
     architectures = values.get("architectures")
     named = architectures if isinstance(architectures, list) else []
     return next((head for head in reversed(HEAD_FILES) if HEAD_FILES[head].architecture in named), "masked_lm")
 
 
 def read_labels(directory: Directory) -> list[str] | None:
-    """A classifier's names of its classes; None where config.json has none."""
+    """The names of a classifier's classes; None if config.json has none."""
     file, values = directory / CONFIG, directory.json(CONFIG)
     names = values.get("id2label")
     if not has_classes(HEADS[_head_name(values)]) or not names:
@@ -245,8 +247,8 @@ def _refuse_other_models(file: Path, values: Mapping[str, Any]) -> None:
         )
     if found != "roberta":
         relative = RELATIVES.get(found) if isinstance(found, str) else None
-        what = f", {relative}" if relative else ""
-        raise ValueError(f"{file}: this is a {shown(found)} model{what}; pyroberta reads 'roberta' models")
+        relation = f", {relative}" if relative else ""
+        raise ValueError(f"{file}: this is a {shown(found)} model{relation}; pyroberta reads 'roberta' models")
 
 
 # -------------------------------------------------------------------------------------------------------------- weights
@@ -255,16 +257,16 @@ def _refuse_other_models(file: Path, values: Mapping[str, Any]) -> None:
 def read_params(directory: Directory, config: RobertaConfig, dtype: DTypeLike = np.float32, seed: int = 0) -> Arrays:
     """The parameters in `directory`, from model.safetensors or pytorch_model.bin, or from shards with an index.
 
-    Each tensor goes from the file straight to its place in the vector. Stored may be float64, float32, float16
-    or bfloat16, `roberta.` may be missing in front of the names, and LayerNorm's may be gamma and beta.
+    Each tensor goes from the file straight to its place in the vector. Tensors may be float64, float32, float16 or
+    bfloat16, `roberta.` may be missing in front of the names, and LayerNorm's names may be gamma and beta.
 
     Args:
         directory: an HF directory.
-        config: what `read_config` said of it.
+        config: the result of `read_config`, perhaps with another head or other rates.
         dtype: of the result, float32 or float64.
-        seed: of a head that is fresh.
+        seed: of a fresh head.
 
-    The head is the one that `config` names, whatever the directory's own is: another one is left out.
+    The head is the one that `config` names. Another head of the directory is left out.
 
     Warns:
         UserWarning: where the file has no such head; it is then freshly initialised. Nothing is said where that is what
@@ -275,8 +277,8 @@ def read_params(directory: Directory, config: RobertaConfig, dtype: DTypeLike = 
         ValueError: for missing, unknown, wrongly shaped, non-finite tensors, and damaged files: naming tensor and file.
     """
     stored = _canonical(_read_stored(directory))
-    own, files = read_config(directory), HEAD_FILES[config.head]
-    is_used = same_head(own, config) or not has_classes(head_of(config))
+    stored_config, files = read_config(directory), HEAD_FILES[config.head]
+    is_used = same_head(stored_config, config) or not has_classes(head_of(config))
     for name in list(stored):
         if any(
             other.hf_tensors.fullmatch(name) and (other is not files or not is_used) for other in HEAD_FILES.values()
@@ -285,12 +287,12 @@ def read_params(directory: Directory, config: RobertaConfig, dtype: DTypeLike = 
     _settle_decoder(stored, config)
     has_head = any(files.hf_tensors.fullmatch(name) for name in stored)
     names = {ours: row for ours, row in renaming(config).items() if has_head or is_backbone(ours)}
-    # of token types any number of rows, of which the first is used
-    refuse_differences(directory, stored, {**shapes_there(names, config), TOKEN_TYPE: (-1, config.hidden_dim)})
+    # there may be any number of token types; the first is used
+    refuse_differences(directory, stored, {**stored_shapes(names, config), TOKEN_TYPE: (-1, config.hidden_dim)})
 
     params = Arrays.of(config, dtype)
     if not has_head:
-        warn_of_fresh_head(directory, files.hf_pattern, config, own)
+        warn_of_fresh_head(directory, files.hf_pattern, config, stored_config)
         initialise(params, config, seed=seed)
     take_over(stored, names, params, config)
     first_type = np.zeros(config.hidden_dim, dtype)
@@ -301,16 +303,16 @@ def read_params(directory: Directory, config: RobertaConfig, dtype: DTypeLike = 
 
 
 def _read_pickle(file: Path) -> dict[str, Stored]:
-    from pyroberta.formats import torch_io  # here, as few have need of it, and it takes a while to import
+    from pyroberta.formats import torch_io  # here, since few need it and its import takes long
 
     return torch_io.read_tensors(file)
 
 
 def _read_stored(directory: Directory) -> dict[str, Stored]:
     for (weights, index), read in zip(FILES.weights, (safetensors_io.read, _read_pickle), strict=True):
-        if is_there(directory / weights):
+        if exists(directory / weights):
             return read(directory / weights)
-        if is_there(directory / index):
+        if exists(directory / index):
             return _read_shards(directory / index, directory.json(index).get("weight_map"), read)
     raise FileNotFoundError(
         f"{directory} has neither {WEIGHTS} nor {INDEX} nor {PICKLE}; it has {contents(directory.path)}"
@@ -351,7 +353,7 @@ def _canonical(stored: Mapping[str, Stored]) -> dict[str, Stored]:
 
 
 def _settle_decoder(stored: dict[str, Stored], config: RobertaConfig) -> None:
-    """Leaves the output's one matrix and one bias, in place: where tied, `lm_head.decoder.*` repeats others."""
+    """Removes copies of the output's matrix and bias, in place: if tied, `lm_head.decoder.*` repeats others."""
     decoder, bias = "lm_head.decoder.weight", "lm_head.decoder.bias"
     if not config.tie_embeddings:
         if bias in stored:
@@ -374,12 +376,13 @@ def _settle_decoder(stored: dict[str, Stored], config: RobertaConfig) -> None:
 
 
 def read_preprocessor(directory: Directory) -> Mapping[str, Any]:
-    """The preprocessor's settings that `write` left there; of a directory that transformers wrote, those that the
-    tokenizer's files have, as far as the model takes such sequences.
+    """The preprocessor's settings that `write` wrote, or else those in the tokenizer's files.
+
+    The latter count only if the model takes such sequences.
     """
     from pyroberta.text.tokenizer_files import read_settings
 
-    if is_there(directory / PREPROCESSOR):
+    if exists(directory / PREPROCESSOR):
         return directory.json(PREPROCESSOR)
     settings = read_settings(directory)
     if "sequence_length" in settings:
@@ -388,9 +391,9 @@ def read_preprocessor(directory: Directory) -> Mapping[str, Any]:
 
 
 def has_tokenizer(directory: Directory) -> bool:
-    """Whether a byte-level BPE vocabulary is there, in either of its two forms."""
-    return is_there(directory / "tokenizer.json") or all(
-        is_there(directory / name) for name in ("vocab.json", "merges.txt")
+    """Whether there is a byte-level BPE vocabulary, in either of its two forms."""
+    return exists(directory / "tokenizer.json") or all(
+        exists(directory / name) for name in ("vocab.json", "merges.txt")
     )
 
 
@@ -399,7 +402,7 @@ def read_tokenizer(directory: Directory, config: RobertaConfig) -> Tokenizer:
 
     Raises:
         FileNotFoundError: where it has none.
-        ValueError: where it has more tokens than the model's table has rows.
+        ValueError: where it has more tokens than the model's token embedding has rows.
     """
     from pyroberta.text.tokenizer import Tokenizer
 
@@ -414,7 +417,7 @@ def read_tokenizer(directory: Directory, config: RobertaConfig) -> Tokenizer:
 
 
 def read_state(directory: Directory, config: RobertaConfig) -> OptimizerState:
-    """The state of training that `write` left there.
+    """The optimizer's state that `write` wrote.
 
     Raises:
         FileNotFoundError: where there is none.

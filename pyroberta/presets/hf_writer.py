@@ -1,4 +1,4 @@
-"""Writes Hugging Face directories; see hf.py for what is in them, and for the names.
+"""Writes Hugging Face directories; see hf.py for their contents and names.
 
 Source: transformers' `models/roberta/modeling_roberta.py`, versions 4 and 5.
 """
@@ -33,16 +33,15 @@ def write(
     dtype: DTypeLike | str = "float32",
     max_shard_size: float | str | None = "5GB",
 ) -> None:
-    """Writes an HF directory that `from_pretrained` of the head's class of transformers' loads, such as
-    `RobertaForMaskedLM`; atomically.
+    """Writes atomically an HF directory, which transformers' class of the head loads, such as `RobertaForMaskedLM`.
 
-    What stays of a preset that is there: see `write_preset`.
+    `write_preset` says which files of an existing preset stay.
 
     Args:
         directory: made, or replaced where it holds a preset.
-        contents: what to write.
-        dtype: float16, bfloat16, float32 or float64, as which the weights are stored.
-        max_shard_size: weights that are larger go into several files with an index, each of at most this size; see
+        contents: the parts of the model.
+        dtype: float16, bfloat16, float32 or float64, in which the weights are stored.
+        max_shard_size: the largest size of a file; larger weights go into several files with an index. See
             `shards.parse_size`.
 
     Raises:

@@ -3,9 +3,9 @@
     hf://ORGANISATION/NAME[@REVISION]                       by the package huggingface_hub
     kaggle://OWNER/MODEL/FRAMEWORK/VARIATION[/VERSION]      by the package kagglehub
 
-Each file is asked for once, by its name, and nothing else is downloaded: config.json first, so that another model
-is refused before its weights come; then the tokenizer's and the preprocessor's; the state of training, where it is
-asked for; and the weights, safetensors rather than a pickle, never both. What isn't there is asked for once and
+Each file is requested once, by its name, and nothing else is downloaded: config.json first, so that another model
+is refused before its weights come; then the tokenizer's and the preprocessor's files; the optimizer's state, if it is
+wanted; and the weights, as safetensors rather than a pickle, never both. A missing file is requested once and
 remembered. So a preset that was downloaded whole loads without a network.
 
 Caches, progress bars, tokens, mirrors and retries are the clients', with their settings.
@@ -27,13 +27,13 @@ from urllib.request import getproxies
 
 from pyroberta.formats.budget import Budget, shown
 from pyroberta.formats.directory import Directory
-from pyroberta.formats.files import check_file, is_there
+from pyroberta.formats.files import check_file, exists
 from pyroberta.presets import hf, kerashub
 from pyroberta.presets.detect import CONFIG, FileNames, Format, detect
 from pyroberta.presets.watching import Stalled, watched
 
 MOST_SHARDS = 1000  # each is a request
-SHARD = re.compile(r"[\w-][\w.-]{,240}\.(safetensors|bin|h5)")  # which a file system has room for
+SHARD = re.compile(r"[\w-][\w.-]{,240}\.(safetensors|bin|h5)")  # a file system has room for these
 
 REFUSALS = (401, 403)
 
@@ -44,19 +44,19 @@ class Source(Protocol):
     """A preset on a hub."""
 
     def fetch(self, name: str) -> Path | None:
-        """The file of that name in the cache, downloaded where it isn't yet; None where the preset has none."""
+        """The file of that name in the cache, downloaded if need be; None if the preset has none."""
 
 
 def open_handle(handle: str) -> tuple[Directory, Format, Callable[[bool, bool], None]]:
-    """The directory of a preset on a hub with the files of its config, its format, and what downloads the others.
+    """The directory of a preset on a hub with its config, its format, and a function that downloads the other files.
 
-    The last is called with whether the weights are wanted, and whether the state of training, where there is one.
+    The function takes two bools: whether to download the weights, and whether the optimizer's state.
 
     Args:
         handle: `hf://…` or `kaggle://…`, see above.
 
     Raises:
-        ValueError: for a handle that isn't formed like one.
+        ValueError: for a malformed handle.
         ImportError: where the hub's package is missing, telling how to get it.
         FileNotFoundError: where there is no such preset, revision or file; or none in the cache, being offline.
         PermissionError: where one must log in, or ask for access.
@@ -86,14 +86,14 @@ def open_handle(handle: str) -> tuple[Directory, Format, Callable[[bool, bool], 
 def files(
     fetch: Fetch, directory: Directory, names: FileNames, weights: bool = True, state: bool = False
 ) -> list[Path]:
-    """What `fetch` finds of the files that a format reads; the weights last.
+    """The files of a format that `fetch` finds, the weights last.
 
     Args:
         fetch: gives a file by its name.
-        directory: where they will be.
+        directory: of the files.
         names: of the format's files.
-        weights: False for all but the weights.
-        state: with the state of training; KerasHub's lies among the weights.
+        weights: whether to fetch the weights.
+        state: whether to fetch the optimizer's state; KerasHub's lies among the weights.
 
     >>> import tempfile
     >>> directory = Directory(Path(tempfile.mkdtemp()))
@@ -109,7 +109,7 @@ def files(
 
 
 def weight_files(fetch: Fetch, directory: Directory, names: FileNames) -> list[Path]:
-    """What `fetch` finds of the weights: a whole file, or an index and the shards that it names."""
+    """The files of weights that `fetch` finds: one file, or an index and its shards."""
     for whole, index in names.weights:
         if file := fetch(whole):
             return [file]
@@ -123,7 +123,7 @@ def in_directory(directory: Directory) -> Fetch:
     """The `fetch` that finds files in a directory."""
 
     def fetch(name: str) -> Path | None:
-        if not is_there(directory / name):
+        if not exists(directory / name):
             return None
         check_file(directory / name)
         return directory / name
@@ -173,15 +173,15 @@ HF_PART = r"\w(?:[\w.-]{0,98}[\w-])?"
 
 
 def parse_hf(handle: str) -> tuple[str, str | None]:
-    """The repository, and the branch, tag or commit, None for the default branch.
+    """The repository, and the branch, tag or commit; None for the default branch.
 
     Raises:
-        ValueError: where the handle isn't formed so.
+        ValueError: for a malformed handle.
 
     >>> parse_hf("hf://FacebookAI/roberta-base@e2da8e2")
     ('FacebookAI/roberta-base', 'e2da8e2')
     """
-    # Names as the hub has them; a revision as Git has it, without any part that could be a path of its own.
+    # Names as the hub has them; a revision as Git has it, without parts that could be paths.
     match = re.fullmatch(rf"hf://({HF_NAME}/{HF_NAME})(?:@({HF_PART}(?:/{HF_PART})*))?", handle, re.ASCII)
     if not match or ".." in handle or "--" in match[1] or match[1].endswith(".git"):
         raise ValueError(
@@ -192,13 +192,13 @@ def parse_hf(handle: str) -> tuple[str, str | None]:
 
 
 class HuggingFace:
-    """A repository at one commit: that which the revision stands for when the first file is asked for."""
+    """A repository at one commit: that of the revision when the first file is requested."""
 
     def __init__(self, handle: str) -> None:
         self.handle = handle
         self.repository, self.revision = parse_hf(handle)
         self.commit: str | None = None
-        self.unreachable: OSError | None = None  # why the hub is not asked
+        self.unreachable: OSError | None = None  # the reason for not asking the hub
         try:
             import huggingface_hub
         except ImportError:
@@ -242,9 +242,9 @@ class HuggingFace:
 
 
 def _unreachable() -> OSError | None:
-    """Why no connection to the hub can be made; None where one can, or where a proxy makes it.
+    """The error of a connection to the hub; None if there is a connection, or a proxy.
 
-    The client would try again and again, for 20 s with a line each, before it looks into its cache.
+    The client would retry for 20 s, with a line each time, before it looks into its cache.
     """
     from huggingface_hub import constants
 
@@ -260,12 +260,12 @@ def _unreachable() -> OSError | None:
 
 
 @contextlib.contextmanager
-def hf_errors(handle: str, what: str) -> Iterator[None]:
-    """Has the client's errors say what to do. That there is no such file (EntryNotFoundError) passes.
+def hf_errors(handle: str, item: str) -> Iterator[None]:
+    """Turns the client's errors into errors that say what to do, but for EntryNotFoundError, which passes.
 
     Args:
         handle: of the preset.
-        what: is being downloaded, or done.
+        item: the file that is downloaded, or the upload.
     """
     from huggingface_hub import constants, errors
 
@@ -273,7 +273,7 @@ def hf_errors(handle: str, what: str) -> Iterator[None]:
 
     def refused(status: int) -> PermissionError:
         return PermissionError(
-            f"{handle}: {constants.ENDPOINT} refuses {what} ({status}). Is the token right, and may it do this? "
+            f"{handle}: {constants.ENDPOINT} refuses {item} ({status}). Is the token right, and may it do this? "
             f"Otherwise {HF_LOG_IN}"
         )
 
@@ -282,7 +282,7 @@ def hf_errors(handle: str, what: str) -> Iterator[None]:
     except errors.LocalEntryNotFoundError as error:  # neither there nor here; its cause says why it isn't there
         if _status(error.__cause__) in REFUSALS:
             raise refused(_status(error.__cause__)) from None
-        where = f"{handle}: {what} isn't in the cache ({constants.HF_HUB_CACHE})"
+        where = f"{handle}: {item} isn't in the cache ({constants.HF_HUB_CACHE})"
         if constants.HF_HUB_OFFLINE:
             raise FileNotFoundError(
                 f"{where}, and HF_HUB_OFFLINE forbids to download it. Unset it once, or copy the cache of a machine "
@@ -311,22 +311,22 @@ def hf_errors(handle: str, what: str) -> Iterator[None]:
     except errors.HfHubHTTPError as error:
         if _status(error) in REFUSALS:
             raise refused(_status(error)) from None
-        raise ConnectionError(f"{handle}: {constants.ENDPOINT} fails at {what}: {_first_line(error)}") from error
+        raise ConnectionError(f"{handle}: {constants.ENDPOINT} fails at {item}: {_first_line(error)}") from error
     except Exception as error:
         if (
             isinstance(error, OSError) and type(error).__module__ == "builtins"
         ):  # no space; or not the size that was told
-            raise type(error)(f"{handle}: {what} failed: {_first_line(error)}") from error
+            raise type(error)(f"{handle}: {item} failed: {_first_line(error)}") from error
         raise ConnectionError(  # whose types differ from version to version of the client
-            f"{handle}: {what} broke off: {_first_line(error)}. Call again: what is complete is kept"
+            f"{handle}: {item} broke off: {_first_line(error)}. Call again: what is complete is kept"
         ) from error
 
 
 def _check_hash(file: Path, handle: str) -> None:
-    """The cache names a file after its hash, which the client doesn't check: SHA-256 for large ones, Git's for others.
+    """Checks a file's hash, after which the cache names it: SHA-256 for large files, Git's for others.
 
     Raises:
-        OSError: where the content has another; the file is then gone from the cache.
+        OSError: where the hash differs. The file is then removed from the cache.
     """
     if not file.is_symlink():  # a file system without links, where the name isn't kept
         return
@@ -346,7 +346,7 @@ def _check_hash(file: Path, handle: str) -> None:
 
 
 def _status(error: BaseException | None) -> int:
-    """What the hub answered, 0 where it didn't."""
+    """The status of the hub's answer; 0 if there was none."""
     return getattr(getattr(error, "response", None), "status_code", 0)
 
 
@@ -367,7 +367,7 @@ def parse_kaggle(handle: str) -> tuple[str, str | None]:
     """The model with its variation, and the version, None for the latest.
 
     Raises:
-        ValueError: where the handle isn't formed so.
+        ValueError: for a malformed handle.
 
     >>> parse_kaggle("kaggle://keras/roberta/keras/roberta_base_en/3")
     ('keras/roberta/keras/roberta_base_en', '3')
@@ -432,21 +432,21 @@ class Kaggle:
             return Path(self.client.model_download(f"{self.variation}/{max(versions)}", name))
 
     def _folder(self) -> Path:
-        """Where the client keeps the variation's versions."""
+        """The folder in which the client keeps the variation's versions."""
         from kagglehub.config import get_cache_folder
 
         return Path(get_cache_folder(), "models", self.variation)
 
     def _mark_of_absence(self, name: str) -> Path | None:
-        """Beside the client's own marks for complete files. Versions don't change, so it holds for good."""
+        """The mark of a missing file, beside the client's of complete files. It stays valid: a version is final."""
         if self.directory is None:
             return None
         return self.directory.parent / ".absent" / self.directory.name / name
 
 
 @contextlib.contextmanager
-def kaggle_errors(handle: str, what: str) -> Iterator[None]:
-    """Has the client's errors say what to do; see `hf_errors`."""
+def kaggle_errors(handle: str, item: str) -> Iterator[None]:
+    """Turns the client's errors into errors that say what to do; see `hf_errors`."""
     from kagglehub import exceptions
     from requests.exceptions import RequestException
 
@@ -456,25 +456,25 @@ def kaggle_errors(handle: str, what: str) -> Iterator[None]:
         status = _status(error)
         if status == 404:
             raise FileNotFoundError(
-                f"{handle}: Kaggle has no such model, version or file ({what}). "
+                f"{handle}: Kaggle has no such model, version or file ({item}). "
                 f"https://www.kaggle.com/models/{'/'.join(parse_kaggle(handle)[0].split('/')[:2])} lists what there is"
             ) from None
         if status in REFUSALS:
             raise PermissionError(
-                f"{handle}: Kaggle refuses {what} ({status}): there is no such model, it is private, or its licence "
+                f"{handle}: Kaggle refuses {item} ({status}): there is no such model, it is private, or its licence "
                 f"must be accepted on its page first. To log in, {KAGGLE_LOG_IN}"
             ) from None
-        raise ConnectionError(f"{handle}: Kaggle fails at {what}: {_first_line(error)}") from error
+        raise ConnectionError(f"{handle}: Kaggle fails at {item}: {_first_line(error)}") from error
     except (exceptions.UnauthenticatedError, exceptions.CredentialError) as error:
-        raise PermissionError(f"{handle}: Kaggle wants a login for {what} ({error}): {KAGGLE_LOG_IN}") from None
+        raise PermissionError(f"{handle}: Kaggle wants a login for {item} ({error}): {KAGGLE_LOG_IN}") from None
     except exceptions.DataCorruptionError:
         raise OSError(
-            f"{handle}: {what} arrived damaged: its MD5 is not the one that Kaggle told. It was removed; call again to "
+            f"{handle}: {item} arrived damaged: its MD5 is not the one that Kaggle told. It was removed; call again to "
             "download it anew"
         ) from None
     except RequestException as error:
         raise ConnectionError(
-            f"{handle}: {what} isn't in the cache, and Kaggle can't be reached or broke off ({_first_line(error)}). "
+            f"{handle}: {item} isn't in the cache, and Kaggle can't be reached or broke off ({_first_line(error)}). "
             "With a connection, call again: it goes on where it stopped"
         ) from error
 

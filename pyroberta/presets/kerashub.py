@@ -1,16 +1,16 @@
-"""The KerasHub preset: a directory of JSON, HDF5 and the tokenizer's files, as `save_to_preset` of KerasHub writes it.
+"""The KerasHub preset: a directory of JSON, HDF5 and the tokenizer's files, as KerasHub's `save_to_preset` writes it.
 
     config.json               the backbone's hyperparameters
-    model.weights.h5          its weights; or model.weights.json, which tells in which shards they are
-    task.json                 that there is a head, and what for
+    model.weights.h5          its weights; or model.weights.json, the index of their shards
+    task.json                 the task of the head
     task.weights.h5           its weights
-    tokenizer.json            how text is cut; assets/tokenizer/{vocabulary.json, merges.txt}: the vocabulary
-    preprocessor.json         how texts are truncated and masked
+    tokenizer.json            settings of the tokenizer; its vocabulary: assets/tokenizer/{vocabulary.json, merges.txt}
+    preprocessor.json         settings of truncation and masking
 
-What differs from the parameters here: names, by the table `NAMES`; and the kernels of attention have an axis for the
-heads, (C, H, D) and (H, D, C), which is the same numbers in the same order.
+It differs from the parameters here in the names, by the table `NAMES`, and in an axis for the heads in attention's
+kernels, (C, H, D) and (H, D, C), with the same numbers in the same order.
 
-What KerasHub has no place for stands in the same JSON files under the key `pyroberta`, which it does not look at.
+Settings that KerasHub lacks stand in the same JSON files under the key `pyroberta`, which KerasHub does not read.
 
 This file reads; kerashub_writer.py writes.
 
@@ -32,7 +32,7 @@ from numpy.typing import DTypeLike, NDArray
 from pyroberta.formats import hdf5, stored
 from pyroberta.formats.budget import Budget
 from pyroberta.formats.directory import Directory
-from pyroberta.formats.files import contents, is_there, number, shown
+from pyroberta.formats.files import contents, exists, number, shown
 from pyroberta.formats.stored import ReadWhenAsked, Stored
 from pyroberta.model.callers import callers_level
 from pyroberta.model.config import RobertaConfig
@@ -90,7 +90,7 @@ PREPROCESSORS = (
 FIELDS = ("vocabulary_size", "num_layers", "num_heads", "hidden_dim", "intermediate_dim", "max_sequence_length")
 EPSILON = 1e-5  # KerasHub's backbone has no other
 IDS = {"start_id": 0, "pad_id": 1, "end_id": 2}  # KerasHub's backbone has none; its tokenizer looks them up
-OWN = "pyroberta"
+EXTRAS = "pyroberta"
 SETTINGS = (
     "sequence_length", "truncate", "mask_selection_rate", "mask_selection_length", "mask_token_rate",
     "random_token_rate",
@@ -98,7 +98,7 @@ SETTINGS = (
 
 
 def renaming(config: RobertaConfig) -> dict[str, tuple[str, Shape]]:
-    """Every parameter's path in the files and the shape that it has there, as far as KerasHub has a place for it.
+    """Every parameter's path in the files and its shape there. Parameters that KerasHub lacks are left out.
 
     >>> config = RobertaConfig(vocabulary_size=10, num_layers=2, num_heads=2, hidden_dim=4, intermediate_dim=8)
     >>> renaming(config)["layers.1.attention.key.kernel"]
@@ -122,8 +122,8 @@ def renaming(config: RobertaConfig) -> dict[str, tuple[str, Shape]]:
     return names
 
 
-def as_there(name: str, array: NDArray[Any], shape: Shape) -> NDArray[Any]:
-    """A parameter, or what is laid out like one, in the shape that it has in the file; or the other way round."""
+def reshaped(name: str, array: NDArray[Any], shape: Shape) -> NDArray[Any]:
+    """An array of a parameter's shape in its shape in the file, or the reverse."""
     return array.T if name == "head.table" else array.reshape(shape)
 
 
@@ -155,9 +155,9 @@ def read_config(directory: Directory) -> RobertaConfig:
         raise ValueError(f"{file}: the weights are quantised ({shown(dtype.get('class_name'))}), which can't be read")
     fields = {key: number(file, values, key, 0 if key != "max_sequence_length" else 512) for key in FIELDS}
     rate = number(file, values, "dropout", 0.1)
-    own = own_values(directory, CONFIG)
-    fields |= {key: number(file, own, key, default) for key, default in IDS.items()}
-    fields |= {"dropout": rate, "attention_dropout": number(file, own, "attention_dropout", rate)}
+    extras = read_extras(directory, CONFIG)
+    fields |= {key: number(file, extras, key, default) for key, default in IDS.items()}
+    fields |= {"dropout": rate, "attention_dropout": number(file, extras, "attention_dropout", rate)}
     fields |= {"layer_norm_epsilon": EPSILON, **_head(directory, fields["hidden_dim"])}
     try:
         return RobertaConfig(**fields)
@@ -169,7 +169,7 @@ def _class_name(file: Path, values: Mapping[str, Any]) -> str:
     """The class of a serialized object, without its package.
 
     Raises:
-        ValueError: where it names none, so that the file may be anything.
+        ValueError: where it names none.
     """
     name = values.get("registered_name")
     if not isinstance(name, str):
@@ -179,9 +179,9 @@ def _class_name(file: Path, values: Mapping[str, Any]) -> str:
 
 
 def _task(directory: Directory) -> tuple[str, Mapping[str, Any]]:
-    """The class that task.json names, and its config; a masked LM where there is no such file."""
+    """The class that task.json names, and its config; a masked LM's if there is no such file."""
     file = directory / TASK
-    if not is_there(file):
+    if not exists(file):
         return MASKED_LM.keras_classes[0], {}
     values = directory.json(TASK)
     return _class_name(file, values), _config(file, values)
@@ -197,7 +197,7 @@ def _config(file: Path, values: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _head(directory: Directory, hidden_dim: int) -> dict[str, Any]:
-    """The fields of the head; a masked LM's where task.json is of another task."""
+    """The fields of the head; a masked LM's if task.json is of another task."""
     file, (name, values) = directory / TASK, _task(directory)
     head = next((head for head, files in HEAD_FILES.items() if name in files.keras_classes), "masked_lm")
     if not has_classes(HEADS[head]):
@@ -225,9 +225,9 @@ def _head(directory: Directory, hidden_dim: int) -> dict[str, Any]:
 
 
 def read_labels(directory: Directory) -> list[str] | None:
-    """The names of a classifier's classes, where `kerashub_writer` left them: the format itself has none."""
+    """The names of a classifier's classes, if `kerashub_writer` wrote them; the format itself has none."""
     file = directory / TASK
-    labels = own_values(directory, TASK).get("labels") if is_there(file) else None
+    labels = read_extras(directory, TASK).get("labels") if exists(file) else None
     if labels is not None and not (isinstance(labels, list) and all(isinstance(name, str) for name in labels)):
         raise ValueError(f"{file}: labels should be a list of names, got {shown(labels)}")
     if labels is not None:
@@ -239,13 +239,13 @@ def _object(directory: Directory, name: str, class_name: str) -> Mapping[str, An
     """The config of the serialized object in a file, which should be of that class."""
     file, values = directory / name, directory.json(name)
     if not is_of_kerashub(values, class_name):
-        what = _class_name(file, values)
-        raise ValueError(f"{file}: this is a {shown(what)}; pyroberta reads {class_name!r}")
+        found = _class_name(file, values)
+        raise ValueError(f"{file}: this is a {shown(found)}; pyroberta reads {class_name!r}")
     return _config(file, values)
 
 
 def read_preprocessor(directory: Directory) -> dict[str, Any]:
-    """The settings of preprocessor.json; empty where there is none, or one of another kind.
+    """The settings of preprocessor.json; empty if there is none, or one of another kind.
 
     Warns:
         UserWarning: for one of another kind.
@@ -254,7 +254,7 @@ def read_preprocessor(directory: Directory) -> dict[str, Any]:
         ValueError: where it is no serialized object.
     """
     file = directory / PREPROCESSOR
-    if not is_there(file):
+    if not exists(file):
         return {}
     values = directory.json(PREPROCESSOR)
     name, config = _class_name(file, values), _config(file, values)
@@ -264,24 +264,24 @@ def read_preprocessor(directory: Directory) -> dict[str, Any]:
             stacklevel=callers_level(),
         )
         return {}
-    return {key: config[key] for key in SETTINGS if key in config} | own_values(directory, PREPROCESSOR)
+    return {key: config[key] for key in SETTINGS if key in config} | read_extras(directory, PREPROCESSOR)
 
 
-def own_values(directory: Directory, name: str) -> dict[str, Any]:
-    """What `kerashub_writer` left in a JSON file for pyroberta alone; empty where it didn't write it.
+def read_extras(directory: Directory, name: str) -> dict[str, Any]:
+    """The settings for pyroberta alone that `kerashub_writer` wrote into a JSON file; empty if there are none.
 
     Raises:
         ValueError: where it isn't an object.
     """
-    values = directory.json(name).get(OWN, {})
+    values = directory.json(name).get(EXTRAS, {})
     if not isinstance(values, dict):
-        raise ValueError(f"{directory / name}: {OWN} should be an object, it is a {type(values).__name__}")
+        raise ValueError(f"{directory / name}: {EXTRAS} should be an object, it is a {type(values).__name__}")
     return values
 
 
 def has_tokenizer(directory: Directory) -> bool:
-    """Whether the vocabulary is there."""
-    return all(is_there(directory / f"{ASSETS}/{name}") for name in ("vocabulary.json", "merges.txt"))
+    """Whether there is a vocabulary."""
+    return all(exists(directory / f"{ASSETS}/{name}") for name in ("vocabulary.json", "merges.txt"))
 
 
 def read_tokenizer(directory: Directory, config: RobertaConfig) -> Tokenizer:
@@ -296,9 +296,9 @@ def read_tokenizer(directory: Directory, config: RobertaConfig) -> Tokenizer:
 
     if not has_tokenizer(directory):
         raise FileNotFoundError(f"{directory} has no tokenizer ({ASSETS}/vocabulary.json and merges.txt)")
-    is_told = is_there(directory / TOKENIZER)
-    settings = _object(directory, TOKENIZER, "RobertaTokenizer") if is_told else {}
-    own = own_values(directory, TOKENIZER) if is_told else {}
+    has_settings = exists(directory / TOKENIZER)
+    settings = _object(directory, TOKENIZER, "RobertaTokenizer") if has_settings else {}
+    extras = read_extras(directory, TOKENIZER) if has_settings else {}
     vocabulary = directory.json(f"{ASSETS}/vocabulary.json")
     merges = read_merges(directory / f"{ASSETS}/merges.txt", len(vocabulary))
     try:
@@ -306,10 +306,10 @@ def read_tokenizer(directory: Directory, config: RobertaConfig) -> Tokenizer:
             vocabulary,
             merges,
             add_prefix_space=settings.get("add_prefix_space") is True,
-            mask_lstrip=own.get("mask_lstrip") is not False,
-            added_tokens=own.get("added_tokens"),
-            separators=own.get("separators", 2),
-            trim_offsets=own.get("trim_offsets") is not False,
+            mask_lstrip=extras.get("mask_lstrip") is not False,
+            added_tokens=extras.get("added_tokens"),
+            separators=extras.get("separators", 2),
+            trim_offsets=extras.get("trim_offsets") is not False,
         )
     except (TypeError, ValueError) as error:
         raise ValueError(f"{directory / ASSETS}: {error}") from None
@@ -321,11 +321,10 @@ def read_tokenizer(directory: Directory, config: RobertaConfig) -> Tokenizer:
 
 
 def read_params(directory: Directory, config: RobertaConfig, dtype: DTypeLike = np.float32, seed: int = 0) -> Arrays:
-    """The parameters in `directory`: of the backbone from model.weights.h5 or its shards, of the head from
-    task.weights.h5.
+    """The parameters in `directory`: the backbone's of model.weights.h5 or its shards, the head's of task.weights.h5.
 
-    The head is the one that `config` names, whatever the directory's own is: another one is left out, and a fresh one
-    is drawn from `seed`.
+    The head is the one that `config` names. Another head of the directory is left out, and a fresh one is drawn from
+    `seed`.
 
     Warns:
         UserWarning: where there is no such head; it is then freshly initialised. Nothing is said where that is what was
@@ -339,14 +338,14 @@ def read_params(directory: Directory, config: RobertaConfig, dtype: DTypeLike = 
     names = renaming(config)
     wanted = dict(names.values())
     found = _read_backbone(directory, wanted)
-    own = read_config(directory)
-    head = _read_head(directory, config, wanted) if same_head(own, config) else {}
+    stored_config = read_config(directory)
+    head = _read_head(directory, config, wanted) if same_head(stored_config, config) else {}
     places = {name: place for name, (place, _) in names.items() if head or is_backbone(name)}
     tensors = {**found, **head}
     stored.refuse_differences(directory, tensors, {names[name][0]: names[name][1] for name in places})
     params = Arrays.of(config, dtype)
     if not head:
-        checks.warn_of_fresh_head(directory, HEAD, config, own)
+        checks.warn_of_fresh_head(directory, HEAD, config, stored_config)
         initialise(params, config, seed=seed)
     for name, place in places.items():
         stored.Copy(tensors[place], params[name], transpose=name == "head.table").run()
@@ -354,9 +353,9 @@ def read_params(directory: Directory, config: RobertaConfig, dtype: DTypeLike = 
 
 
 def _read_backbone(directory: Directory, wanted: Mapping[str, Shape]) -> dict[str, Stored]:
-    if is_there(directory / WEIGHTS):
+    if exists(directory / WEIGHTS):
         return hdf5.read(directory / WEIGHTS, wanted)
-    if is_there(directory / INDEX):
+    if exists(directory / INDEX):
         index = directory / INDEX
         places = directory.json(INDEX).get("weight_map")
         if not isinstance(places, Mapping):
@@ -376,9 +375,9 @@ def _read_backbone(directory: Directory, wanted: Mapping[str, Shape]) -> dict[st
 
 
 def _read_head(directory: Directory, config: RobertaConfig, wanted: Mapping[str, Shape]) -> dict[str, Stored]:
-    """The head's tensors; empty where there is none."""
+    """The head's tensors; empty if there are none."""
     file, files = directory / HEAD, HEAD_FILES[config.head]
-    if not is_there(file) or _task(directory)[0] not in files.keras_classes:
+    if not exists(file) or _task(directory)[0] not in files.keras_classes:
         return {}
     layers = {_layer(path) for path in files.keras_names.values()}
     return {path: tensor for path, tensor in hdf5.read(file, wanted).items() if _layer(path) in layers}
@@ -392,32 +391,32 @@ def _layer(path: str) -> str:
 def read_state(directory: Directory, config: RobertaConfig) -> OptimizerState:
     """The state of Keras's Adam in task.weights.h5: iterations, learning rate, then m and v of each variable.
 
-    KerasHub's presets don't say which optimizer it is of. Where `kerashub_writer` didn't either, it is Adam with
-    Keras's defaults and the rate that is stored. Where only the head was trained, the encoder's moments are zeros.
+    KerasHub's presets don't name the optimizer. If `kerashub_writer` didn't either, it is Adam with Keras's defaults
+    and the stored rate. If only the head was trained, the encoder's moments are zeros.
 
     Raises:
         ImportError: where h5py isn't installed.
         FileNotFoundError: where there is no state, or one without moments.
-        ValueError: where it is another model's, or that of an optimizer which keeps something else.
+        ValueError: where it is another model's, or another optimizer's.
 
     Warns:
         UserWarning: where the optimizer's settings aren't known.
     """
     file = directory / HEAD
-    found = _look_at_variables(file) if is_there(file) else []
+    found = _look_at_variables(file) if exists(file) else []
     if len(found) <= 2:
         raise missing(directory, "optimizer/vars of task.weights.h5")
-    table = renaming(config)
+    names = renaming(config)
     trained = in_keras_order(config)
     if len(found) < len(trained):
         trained = [name for name in trained if not is_backbone(name)]
-    scalars = len(found) - 2 * len(trained)  # without a rate where it follows a schedule
+    scalars = len(found) - 2 * len(trained)  # there is no rate if it follows a schedule
     if scalars not in (1, 2):
         raise ValueError(
             f"{file}: the optimizer keeps {len(found)} arrays, and not a learning rate and two moments of each "
             f"parameter, as Adam of a model of config.json's size does"
         )
-    places: list[Shape] = [()] * scalars + [table[name][1] for name in trained for _ in "mv"]
+    places: list[Shape] = [()] * scalars + [names[name][1] for name in trained for _ in "mv"]
     wrong = [
         f"{tensor.name} has shape {shown(tensor.shape)}, expected {shape}"
         for tensor, shape in zip(found, places, strict=True)
@@ -425,34 +424,34 @@ def read_state(directory: Directory, config: RobertaConfig) -> OptimizerState:
     ]
     if wrong:
         raise ValueError(f"{file}: the optimizer's arrays don't fit config.json: {stored.few(wrong, '; ')}")
-    table_of_state = {tensor.name: tensor.shape for tensor in found}
-    read = hdf5.read(file, table_of_state)
-    found = [read[name] for name in table_of_state]
+    state_layout = {tensor.name: tensor.shape for tensor in found}
+    read = hdf5.read(file, state_layout)
+    found = [read[name] for name in state_layout]
     shape_of = shapes(config)
 
     def moment(name: str, which: int) -> NDArray[Any]:
         if name not in trained:
             return np.zeros(shape_of[name], np.float32)
-        return as_there(name, found[scalars + 2 * trained.index(name) + which].array(), shape_of[name])
+        return reshaped(name, found[scalars + 2 * trained.index(name) + which].array(), shape_of[name])
 
     slots = {
         slot: ReadWhenAsked({name: partial(moment, name, which) for name in shape_of})
         for which, slot in enumerate("mv")
     }
-    own = own_values(directory, TASK) if is_there(directory / TASK) else {}
-    if "optimizer" not in own:
+    extras = read_extras(directory, TASK) if exists(directory / TASK) else {}
+    if "optimizer" not in extras:
         rate = float(found[1].array()) if scalars == 2 else 5e-5
-        own = {"optimizer": {"name": "adam", "learning_rate": rate}}
+        extras = {"optimizer": {"name": "adam", "learning_rate": rate}}
         warnings.warn(
             f"{directory} doesn't say which optimizer its state is of: Adam with Keras's defaults and a learning rate "
             f"of {rate:g} was taken",
             stacklevel=callers_level(),
         )
-    return checked(file, own["optimizer"], slots, {**own, "iterations": found[0].array().item()})
+    return checked(file, extras["optimizer"], slots, {**extras, "iterations": found[0].array().item()})
 
 
 def _look_at_variables(file: Path) -> list[Stored]:
-    """The optimizer's, in their order; of packed ones the shapes alone."""
+    """The optimizer's variables in their order; of packed ones the shapes alone."""
     prefix = "optimizer/vars/"
     variables = {path: tensor for path, tensor in hdf5.read(file, {}).items() if path.startswith(prefix)}
     try:

@@ -1,8 +1,8 @@
-"""Writes KerasHub presets; see kerashub.py for what is in them, and for the names.
+"""Writes KerasHub presets; see kerashub.py for their contents and names.
 
-What KerasHub has no place for: an output matrix of its own and another epsilon than 1e-5 change the arithmetic, and
-are refused; so are special tokens of other names. The rest stands under the key `pyroberta`, where KerasHub does not
-look: what that means for it is warned of.
+KerasHub has no place for some settings. An untied output matrix and another epsilon than 1e-5 change the arithmetic and
+are refused; so are special tokens of other names. The others stand under the key `pyroberta`, which KerasHub does not
+read, with a warning if they change what it computes.
 
 Source: keras-hub 0.32 (utils/preset_utils.py, models/roberta) and keras 3.15 (saving/saving_lib.py, optimizers).
 """
@@ -32,16 +32,16 @@ from pyroberta.presets.heads import HEAD_FILES, MASKED_LM
 from pyroberta.presets.kerashub import (
     ASSETS,
     EPSILON,
+    EXTRAS,
     FIELDS,
     HEAD,
     IDS,
     INDEX,
-    OWN,
     SETTINGS,
     WEIGHTS,
-    as_there,
     in_keras_order,
     renaming,
+    reshaped,
 )  # fmt: skip
 from pyroberta.presets.optimizer_state import COUNTS, OptimizerState
 from pyroberta.presets.writing import Contents, json_file, write_preset
@@ -49,7 +49,7 @@ from pyroberta.presets.writing import Contents, json_file, write_preset
 if TYPE_CHECKING:
     from pyroberta.text.tokenizer import Tokenizer
 
-VERSIONS = {"keras_version": "3.15.1", "keras_hub_version": "0.32.0"}  # whose layout this is
+VERSIONS = {"keras_version": "3.15.1", "keras_hub_version": "0.32.0"}  # the versions that write this layout
 KERAS_ADAMS = ("adam", "adamw")
 
 
@@ -60,28 +60,27 @@ def write(
     dtype: DTypeLike | str = "float32",
     max_shard_size: float | str | None = "5GB",
 ) -> None:
-    """Writes a preset that `from_preset` of the head's class of KerasHub's loads, such as
-    `keras_hub.models.RobertaMaskedLM`; atomically.
+    """Writes atomically a preset, which KerasHub's class of the head loads, such as `keras_hub.models.RobertaMaskedLM`.
 
-    What stays of a preset that is there: see `write_preset`.
+    `write_preset` says which files of an existing preset stay.
 
     Args:
         directory: made, or replaced where it holds a preset.
-        contents: what to write. Settings of the preprocessor take a tokenizer; the state is that of `Adam` or `AdamW`;
-            for labels KerasHub has no place, pyroberta reads them back.
-        dtype: float16, bfloat16, float32 or float64, as which the weights are stored.
-        max_shard_size: an encoder that is larger goes into several files with an index, each of at most this size; see
+        contents: the parts of the model. Settings of the preprocessor need a tokenizer; the state is that of `Adam` or
+            `AdamW`. KerasHub has no place for labels; pyroberta reads them back.
+        dtype: float16, bfloat16, float32 or float64, in which the weights are stored.
+        max_shard_size: the largest size of a file; a larger encoder goes into several files with an index. See
             `shards.parse_size`.
 
     Raises:
         ImportError: where h5py isn't installed.
         FileExistsError: where `directory` is a file, or holds other things than a preset.
-        ValueError: for what KerasHub's RoBERTa hasn't got, where a parameter isn't finite in `dtype`, or where the
+        ValueError: for settings that KerasHub's RoBERTa lacks, where a parameter isn't finite in `dtype`, or where the
             parameters or tokenizer aren't the config's.
         OSError: where there is no room, telling the bytes needed and free.
 
     Warns:
-        UserWarning: for what KerasHub will do otherwise.
+        UserWarning: for settings that KerasHub ignores.
     """
     import_h5py("the file of a KerasHub preset's weights")
     dtype, limit = dtype_name(dtype), parse_size(max_shard_size)
@@ -106,7 +105,7 @@ def write(
     write_preset(directory, contents, files, in_kerashub=True)
 
 
-# --- what can't be held -----------------------------------------------------------------------------------------------
+# --- unsupported settings ---------------------------------------------------------------------------------------------
 
 
 def _refuse_what_it_cannot_hold(contents: Contents) -> None:
@@ -121,7 +120,7 @@ def _refuse_what_it_cannot_hold(contents: Contents) -> None:
     if not config.tie_embeddings:
         raise ValueError(
             f"a model with an output matrix of its own (tie_embeddings=False) {no}: KerasHub's head multiplies by the "
-            "token table. Save it with format='hf'"
+            "token embedding. Save it with format='hf'"
         )
     if config.layer_norm_epsilon != EPSILON:
         raise ValueError(
@@ -167,26 +166,28 @@ def _warn_of_what_it_does_otherwise(contents: Contents) -> None:
 
 
 def _described(contents: Contents, dtype: str) -> dict[str, Any]:
-    """What the JSON files say: each object as Keras serialises it, those that hold others with them inside."""
+    """The contents of the JSON files: each object as Keras serialises it, with the objects that it holds."""
     config, tokenizer, preprocessor = contents.config, contents.tokenizer, contents.preprocessor
     files, policy = HEAD_FILES[config.head], {"name": dtype}
-    files = files if files.keras_classes else MASKED_LM  # of the encoder alone
+    files = files if files.keras_classes else MASKED_LM  # the encoder alone is written
     module, name = files.keras_module, files.keras_classes[0]
     fields = {key: getattr(config, key) for key in FIELDS} | {"dropout": config.dropout}
-    own: dict[str, Any] = {key: getattr(config, key) for key in ("attention_dropout", *IDS)}
-    backbone = _object("roberta_backbone", "RobertaBackbone", fields, policy, own)
+    extras: dict[str, Any] = {key: getattr(config, key) for key in ("attention_dropout", *IDS)}
+    backbone = _object("roberta_backbone", "RobertaBackbone", fields, policy, extras)
     found: dict[str, Any] = {"backbone": backbone, "tokenizer": None, "preprocessor": None}
     if tokenizer is not None:
         settings = {"config_file": "tokenizer.json", "add_prefix_space": tokenizer.add_prefix_space}
-        own = {name: getattr(tokenizer, name) for name in ("mask_lstrip", "added_tokens", "separators", "trim_offsets")}
-        found["tokenizer"] = _object("roberta_tokenizer", "RobertaTokenizer", settings, {"name": "int32"}, own)
+        extras = {
+            name: getattr(tokenizer, name) for name in ("mask_lstrip", "added_tokens", "separators", "trim_offsets")
+        }
+        found["tokenizer"] = _object("roberta_tokenizer", "RobertaTokenizer", settings, {"name": "int32"}, extras)
     if preprocessor is not None:
         if tokenizer is None:
             raise ValueError("preprocessor settings were given without a tokenizer: KerasHub keeps them together")
         settings = {"tokenizer": found["tokenizer"], "config_file": "preprocessor.json"}
         settings |= {key: preprocessor[key] for key in SETTINGS if key in preprocessor}
-        own = {key: value for key, value in preprocessor.items() if key not in SETTINGS}
-        found["preprocessor"] = _object(f"{module}_preprocessor", f"{name}Preprocessor", settings, policy, own)
+        extras = {key: value for key, value in preprocessor.items() if key not in SETTINGS}
+        found["preprocessor"] = _object(f"{module}_preprocessor", f"{name}Preprocessor", settings, policy, extras)
     parts = {"backbone": backbone, "preprocessor": found["preprocessor"], "name": module}
     if has_classes(head_of(config)):
         rate = config.dropout if config.classifier_dropout is None else config.classifier_dropout
@@ -202,9 +203,9 @@ def _described(contents: Contents, dtype: str) -> dict[str, Any]:
 
 
 def _object(
-    module: str, name: str, config: Mapping[str, Any], policy: Mapping[str, str] | None, own: Mapping[str, Any]
+    module: str, name: str, config: Mapping[str, Any], policy: Mapping[str, str] | None, extras: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """A KerasHub object as Keras serialises it; `own` is for pyroberta alone."""
+    """A KerasHub object as Keras serialises it; `extras` are for pyroberta alone."""
     if policy is not None:
         dtype = {"module": "keras", "class_name": "DTypePolicy", "config": policy, "registered_name": None}
         config = {"name": module, "trainable": True, "dtype": dtype, **config}
@@ -214,7 +215,7 @@ def _object(
         "config": config,
         "registered_name": f"keras_hub>{name}",
     }
-    return described | ({OWN: dict(own)} if own else {})
+    return described | ({EXTRAS: dict(extras)} if extras else {})
 
 
 def _metadata(params: Arrays) -> dict[str, Any]:
@@ -238,14 +239,14 @@ def _assets(tokenizer: Tokenizer) -> dict[str, NewFile]:
 
 
 def _tensors(contents: Contents, encoder: bool) -> dict[str, NDArray[Any]]:
-    """The encoder's or the head's tensors by their place: views in the shape that they have there."""
-    table, params = renaming(contents.config), contents.params
+    """The encoder's or the head's tensors by their place in the file: views in their shape there."""
+    places, params = renaming(contents.config), contents.params
     names = [name for name in in_keras_order(contents.config) if is_backbone(name) is encoder]
-    return {table[name][0]: as_there(name, params[name], table[name][1]) for name in names}
+    return {places[name][0]: reshaped(name, params[name], places[name][1]) for name in names}
 
 
 def _backbone(contents: Contents, dtype: str, limit: int) -> dict[str, NewFile]:
-    """model.weights.h5, or shards and their index; the arrays of one layer of Keras's stay in one file."""
+    """model.weights.h5, or shards and their index. The arrays of a Keras layer stay in one file."""
     tensors = _tensors(contents, encoder=True)
     sizes: dict[str, int] = {}
     for place, tensor in tensors.items():
@@ -266,13 +267,13 @@ def _backbone(contents: Contents, dtype: str, limit: int) -> dict[str, NewFile]:
 
 
 def _variables(config: RobertaConfig, state: OptimizerState | None) -> dict[str, NDArray[Any]]:
-    """What Keras's Adam keeps: iterations, the rate unless it follows a schedule, then m and v of each variable."""
+    """The state of Keras's Adam: iterations, the rate unless it follows a schedule, then m and v of each variable."""
     if state is None:
         return {}
-    table, rate = renaming(config), state.optimizer["learning_rate"]
+    places, rate = renaming(config), state.optimizer["learning_rate"]
     arrays: list[NDArray[Any]] = [np.array(state.iterations, np.int32)]
     if not isinstance(rate, Mapping):
         arrays.append(np.array(rate, np.float32))
     for name in in_keras_order(config):
-        arrays += [as_there(name, moments[name], table[name][1]) for moments in (state.slots["m"], state.slots["v"])]
+        arrays += [reshaped(name, moments[name], places[name][1]) for moments in (state.slots["m"], state.slots["v"])]
     return {f"optimizer/vars/{i}": array for i, array in enumerate(arrays)}

@@ -1,11 +1,11 @@
-"""Low-rank changes in files of their own: PEFT's adapter directory and KerasHub's `.lora.h5`, read and written.
+"""Files of low-rank changes, read and written: PEFT's adapter directory and KerasHub's `.lora.h5`.
 
     adapter_config.json          rank, alpha, which layers
     adapter_model.safetensors    (or adapter_model.bin)
                                  base_model.model.roberta.encoder.layer.0.attention.self.query.lora_A.weight (r, C)
                                  … .lora_B.weight (C, r)
 
-PEFT's matrices lie (out, in), so each is ours turned around.
+PEFT's matrices lie (out, in): they are transposed.
 
 KerasHub's factors have another form: its query kernel is (C, H, D), a is (C, H, r) and b (r, D), so all heads share b,
 and a has its own columns for each head. The change of head h is a[:, h] b, and the whole, as a (C, C) matrix, has a
@@ -35,7 +35,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyroberta.formats import hdf5, hdf5_writer, safetensors_io
-from pyroberta.formats.files import as_path, is_there, number, read_json, shown
+from pyroberta.formats.files import as_path, exists, number, read_json, shown
 from pyroberta.formats.new_files import place_of, replace_files
 from pyroberta.formats.stored import FLOATS, Copy, Stored, few, refuse_non_finite
 from pyroberta.model.callers import callers_level
@@ -60,9 +60,9 @@ PLACE = re.compile(
     r"base_model\.model\.(?:roberta\.)?encoder\.layer\.(?P<layer>\d{1,4})\.(?P<module>attention\.[a-z.]+)"
     r"\.lora_(?P<factor>[AB])\.weight"
 )
-# A pattern comes from a stranger. Python's `re` tries one way after the other, so that some would take forever. One of
-# these pieces alone, which has few ways, is run as PEFT runs it. Of any other the factors in the file tell what it
-# matched, since PEFT saves those of the modules that it matched and no others.
+# A pattern comes from a stranger. Python's `re` tries one way after the other, so that some would take forever. Only a
+# pattern of these pieces, which has few ways, is run, as in PEFT. The matches of any other follow from the factors in
+# the file, since PEFT saves only those of the modules that matched.
 PIECE = re.compile(
     r"(?P<open>\((\?:)?)|(?P<close>\))|(?P<or>\|)|(?P<repeat>[*+]\??)|(?P<perhaps>\?\??)"
     r"|(?P<one>\\[.dw-]|\[\^?[\w.-]+\]|[\w.^$-])"
@@ -89,7 +89,7 @@ ONLY: tuple[tuple[str, tuple[Any, ...], str], ...] = (
         "PEFT changes the model's own weights with other values when it loads the adapter. PEFT saves an ordinary "
         "adapter with save_pretrained(..., path_initial_model_for_weight_conversion=...)",
     ),
-    ("trainable_token_indices", (None, [], {}), "rows of the token table would be part of the adapter"),
+    ("trainable_token_indices", (None, [], {}), "rows of the token embedding would be part of the adapter"),
     ("layer_replication", (None, []), "the model would have more layers"),
     ("alora_invocation_tokens", (None, []), "aLoRA changes the tokens after an invocation alone"),
     ("use_qalora", (None, False), "QALoRA averages the inputs in groups"),
@@ -127,14 +127,15 @@ KERASHUB_STEP = 10
 
 
 def write(path: Path | str, config: RobertaConfig, params: Mapping[str, NDArray[Any]]) -> None:
-    """Writes an adapter directory that `peft.PeftModel.from_pretrained` loads, or a file that `load_lora_weights` of
-    KerasHub's backbone does, where the name ends in `.lora.h5`; atomically.
+    """Writes atomically an adapter directory, which `peft.PeftModel.from_pretrained` loads.
+
+    If the name ends in `.lora.h5`, it writes a file that `load_lora_weights` of KerasHub's backbone loads.
 
     Args:
-        path: made, parents too, or replaced; a directory where it holds an adapter, whose other files, such as a model
-            card, stay. `~` is expanded.
+        path: made, parents too, or replaced. A directory is replaced if it holds an adapter; other files in it, such as
+            a model card, stay. `~` is expanded.
         config: of a model with LoRA.
-        params: its parameters, of which the factors are written, in float32.
+        params: its parameters. The factors are written, in float32.
 
     Raises:
         ValueError: where a factor is not finite, or KerasHub's form has no place for a kernel that changes.
@@ -171,18 +172,18 @@ def read(path: Path | str, config: RobertaConfig) -> tuple[RobertaConfig, dict[s
 
     Args:
         path: of either.
-        config: of the model that they are for; whether it has LoRA itself does not matter.
+        config: of the model that they are for, with or without LoRA.
 
     Returns:
-        The config with the rank, alpha and targets that the file has, and the factors by their names here, in float64.
-        Those of kernels that the adapter leaves as they are, by `layers_to_transform` say, are zeros.
+        The config with the rank, alpha and targets of the file, and the factors by their names here, in float64. The
+        factors of kernels that the adapter leaves out, by `layers_to_transform` for example, are zeros.
 
     Warns:
-        UserWarning: where `lora_dropout` isn't 0, or a pattern is one that isn't run.
+        UserWarning: where `lora_dropout` isn't 0, or a pattern isn't run.
 
     Raises:
         FileNotFoundError: where there is none.
-        ValueError: where it is damaged, made for a model of another shape, or another kind of adapter: saying which.
+        ValueError: where it is damaged, made for a model of another shape, or another kind of adapter, which is named.
         ImportError: for KerasHub's file, where h5py is not installed.
     """
     path = as_path(path)
@@ -191,10 +192,10 @@ def read(path: Path | str, config: RobertaConfig) -> tuple[RobertaConfig, dict[s
     from pyroberta.formats.atomic import readable
 
     directory = readable(path)
-    if not is_there(directory) or not directory.is_dir():
+    if not exists(directory) or not directory.is_dir():
         raise FileNotFoundError(f"there is no directory {str(path)!r} to load LoRA weights from")
     file = directory / CONFIG
-    if not is_there(file) and (inside := hint_of_inside(directory, (CONFIG,))):
+    if not exists(file) and (inside := hint_of_inside(directory, (CONFIG,))):
         raise FileNotFoundError(f"{directory} has no {CONFIG}.{inside}")
     values = read_json(file)
     _refuse_other_adapters(file, values)
@@ -247,7 +248,7 @@ def read(path: Path | str, config: RobertaConfig) -> tuple[RobertaConfig, dict[s
 
 
 def _refuse_other_adapters(file: Path, values: Mapping[str, Any]) -> None:
-    """That every field is one whose effect is known, with a value that is followed or has none."""
+    """Checks that every field is known, with a value that is followed or has no effect."""
     for key, allowed, reason in ONLY:
         if values.get(key, allowed[0]) not in allowed:
             raise ValueError(f"{file}: {key} is {shown(values[key])}, only {allowed[-1]!r} can be read: {reason}")
@@ -261,9 +262,9 @@ def _refuse_other_adapters(file: Path, values: Mapping[str, Any]) -> None:
 
 
 def _tensors(directory: Path) -> dict[str, Stored]:
-    """The tensors of an adapter by PEFT's names, without what all names have in front of PEFT's own prefix."""
-    if not is_there(directory / WEIGHTS) and is_there(directory / PICKLE):
-        from pyroberta.formats import torch_io  # here, as few have need of it, and it takes a while to import
+    """The tensors of an adapter by PEFT's names, without common components in front of PEFT's prefix."""
+    if not exists(directory / WEIGHTS) and exists(directory / PICKLE):
+        from pyroberta.formats import torch_io  # here, since few need it and its import takes long
 
         tensors = torch_io.read_tensors(directory / PICKLE)
     else:
@@ -283,8 +284,8 @@ def _called_for(
 ) -> set[tuple[int, str]]:
     """The kernels that the adapter changes, as PEFT's `check_target_module_exists` finds them: layer and target.
 
-    PEFT takes a text for a regular expression that matches whole names. Where it isn't run here, see `PIECE`, the
-    factors in the file are taken for what it matched, which is said.
+    PEFT takes a string for a regular expression that matches whole names. If it isn't run here, see `PIECE`, the
+    factors in the file are taken as its matches, with a warning.
 
     Args:
         file, values: adapter_config.json.
@@ -300,9 +301,9 @@ def _called_for(
                 raise ValueError(
                     f"{file}: {key} is {shown(values[key])} beside a pattern, {shown(named)}, which PEFT doesn't take"
                 )
-    there = {_place(name) for name in found}
+    places = {_place(name) for name in found}
     if not all(_is_run(file, names) for names in (named, left_out) if isinstance(names, str)):
-        counts = {target: sum(target == one for _, one in there) for target in MODULES}
+        counts = {target: sum(target == one for _, one in places) for target in MODULES}
         warnings.warn(
             f"{file}: target_modules or exclude_modules is a pattern that isn't run, since looking for it could take "
             "very long; the factors that are there were taken, in "
@@ -310,11 +311,11 @@ def _called_for(
             "stays as it is",
             stacklevel=callers_level(),
         )
-        return there
+        return places
     called = set()
     for i, (target, (module, _)) in product(layers, MODULES.items()):
         name = f"{'roberta.' if has_head else ''}encoder.layer.{i}.{module}"
-        is_named = any(one == target for _, one in there) if named is None else _is_among(name, named)
+        is_named = any(one == target for _, one in places) if named is None else _is_among(name, named)
         if is_named and not _is_among(name, left_out or []):
             called.add((i, target))
     return called
@@ -328,7 +329,7 @@ def _modules(file: Path, values: Mapping[str, Any], key: str) -> list[str] | str
 
 
 def _is_run(file: Path, pattern: str) -> bool:
-    """Whether it is made of `PIECE`s that take few steps to try.
+    """Whether the pattern consists of `PIECE`s that take few steps to try.
 
     Raises:
         ValueError: where it is no regular expression.
@@ -370,7 +371,7 @@ def _is_among(module: str, names: list[str] | str) -> bool:
 
 
 def _layers(file: Path, values: Mapping[str, Any], config: RobertaConfig) -> list[int]:
-    """The layers of `layers_to_transform`; all where it is missing."""
+    """The layers of `layers_to_transform`; all if it is missing."""
     said, pattern = values.get("layers_to_transform"), values.get("layers_pattern")
     if said is None or said == []:
         return list(range(config.num_layers))
@@ -418,7 +419,7 @@ def _refuse_differences(file: Path, wanted: Mapping[str, Any], found: Mapping[st
 
 
 def _read_kerashub(file: Path, config: RobertaConfig) -> tuple[RobertaConfig, dict[str, NDArray[Any]]]:
-    if not is_there(file):
+    if not exists(file):
         raise FileNotFoundError(f"there is no file {str(file)!r} to load LoRA weights from")
     stored = hdf5.read(file, {"lora/vars/rank": ()})  # a look: all shapes, and one number
     ranks = stored.pop("lora/vars/rank", None)

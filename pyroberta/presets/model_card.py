@@ -1,4 +1,4 @@
-"""The card of a model: what can be said of it from its files alone, and what its author has to add."""
+"""The card of a model, made of its files, with gaps for its author."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pyroberta.presets.heads import HEAD_FILES
 NO_LICENCE = "TO BE STATED by the author: until then nobody may use the model."
 
 
-# What the matrix is called that the logits multiply by.
-OUTPUTS = {"embeddings.token": "the token table", "head.decoder": "one of its own", "head.table": "a row per class"}
+# The name of the output table.
+OUTPUTS = {"embeddings.token": "the token embedding", "head.decoder": "one of its own", "head.table": "a row per class"}
 
 
 def model_card(
@@ -29,10 +29,10 @@ def model_card(
 
     Args:
         config: of the model.
-        handle: where it will be, `hf://…` or `kaggle://…`.
-        formats: which other libraries load it: `"transformers"`, `"keras_hub"`.
-        licence: such as `"apache-2.0"`. Where there is none, the card says that it is to be stated.
-        trained_from: the preset that training began with, a handle or a name.
+        handle: its address, `hf://…` or `kaggle://…`.
+        formats: the other libraries that load it: `"transformers"`, `"keras_hub"`.
+        licence: such as `"apache-2.0"`. Without one, the card asks for it.
+        trained_from: the preset from which training began, a handle or a name.
 
     >>> config = RobertaConfig(vocabulary_size=10, num_layers=2, num_heads=2, hidden_dim=4, intermediate_dim=8)
     >>> print(model_card(config, "hf://me/mine", licence="mit").split("---")[1].strip())
@@ -79,7 +79,7 @@ def model_card(
     lines = [
         "---", *facts, "---", "",
         f"# {repository.split('/')[-1]}", "",
-        f"{card.what.format(num_classes=config.num_classes)}, saved by pyroberta.", "",
+        f"{card.subject.format(num_classes=config.num_classes)}, saved by pyroberta.", "",
         "| | |", "|---|---|",
         f"| layers | {config.num_layers} |",
         f"| hidden, feed-forward | {config.hidden_dim}, {config.intermediate_dim} |",

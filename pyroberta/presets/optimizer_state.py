@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pyroberta.formats import safetensors_io, stored
 from pyroberta.formats.budget import clipped
 from pyroberta.formats.directory import Directory
-from pyroberta.formats.files import is_there, parse_json, shown
+from pyroberta.formats.files import exists, parse_json, shown
 from pyroberta.formats.new_files import NewFile
 from pyroberta.model.parameters import Shape
 
@@ -63,19 +63,19 @@ def new_file(state: OptimizerState) -> NewFile:
     return safetensors_io.new_file(tensors, dtype, {KEY: json.dumps(rest, allow_nan=False)})
 
 
-def read(directory: Directory, table: Mapping[str, Shape]) -> OptimizerState:
+def read(directory: Directory, layout: Mapping[str, Shape]) -> OptimizerState:
     """The state in `directory`; each array is read when it is asked for.
 
     Args:
         directory: that has `FILE`.
-        table: names and shapes of the parameters.
+        layout: names and shapes of the parameters.
 
     Raises:
         FileNotFoundError: where there is none.
         ValueError: where the file is damaged, or is another model's.
     """
     file = directory / FILE
-    if not is_there(file):
+    if not exists(file):
         raise missing(directory, FILE)
     tensors, remarks = safetensors_io.read_with_metadata(file)
     try:
@@ -89,9 +89,9 @@ def read(directory: Directory, table: Mapping[str, Shape]) -> OptimizerState:
             f"{file} doesn't tell which optimizer it is of ({KEY!r} of its metadata: {clipped(repr(error))})"
         ) from None
     stored.refuse_differences(
-        directory, tensors, {f"{slot}.{name}": shape for slot in names for name, shape in table.items()}
+        directory, tensors, {f"{slot}.{name}": shape for slot in names for name, shape in layout.items()}
     )
-    slots = {slot: stored.ReadWhenAsked({name: tensors[f"{slot}.{name}"].array for name in table}) for slot in names}
+    slots = {slot: stored.ReadWhenAsked({name: tensors[f"{slot}.{name}"].array for name in layout}) for slot in names}
     return checked(file, optimizer, slots, counts)
 
 
@@ -113,9 +113,9 @@ def checked(file: Path, optimizer: Any, slots: Any, counts: Mapping[str, Any]) -
     return OptimizerState(optimizer, slots=slots, **numbers)
 
 
-def missing(directory: Directory, what: str) -> FileNotFoundError:
-    """The error for a directory without a state, `what` in that format."""
+def missing(directory: Directory, location: str) -> FileNotFoundError:
+    """The error for a directory without a state; `location` is where the format keeps it."""
     return FileNotFoundError(
-        f"{directory} has no optimizer's state ({what}): save it with save_to_preset(..., include_optimizer=True), "
+        f"{directory} has no optimizer's state ({location}): save it with save_to_preset(..., include_optimizer=True), "
         "or load the model without load_optimizer=True, and the optimizer starts anew"
     )

@@ -1,4 +1,4 @@
-"""A preset is opened once: `open_preset` finds its files and its format, and a `Preset` reads what is asked of it.
+"""`open_preset` opens a preset once: it finds the files and the format. A `Preset` then reads each part on request.
 
 To add a name, add a row to `built_in.PRESETS`; to add a format, a module beside hf.py, and its marks to detect.py; to
 add a place to download from, a class beside those in hub.py.
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from pyroberta.formats.directory import Directory
-from pyroberta.formats.files import as_path, is_there
+from pyroberta.formats.files import as_path, exists
 from pyroberta.model.callers import callers_level
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.hints import did_you_mean
@@ -30,28 +30,28 @@ if TYPE_CHECKING:
     from pyroberta.presets.optimizer_state import OptimizerState
     from pyroberta.text.tokenizer import Tokenizer
 
-# What KerasHub downloads from, and this package does not.
+# Places from which KerasHub downloads, and this package does not.
 REFUSED = {"modelscope": "ModelScope", "gs": "Google Cloud Storage", "http": "a web server", "https": "a web server"}
 
 Download = Callable[[bool, bool], None]
 
 
 def _nothing(weights: bool, state: bool) -> None:
-    """All files are there."""
+    """Downloads nothing: all files are there."""
 
 
 class Preset(os.PathLike[str]):
-    """An opened preset. Each part is read when it is asked for first, and no file is read twice.
+    """An opened preset. Each part is read at its first request, and no file is read twice.
 
-    As a path it is its directory. Every `from_preset` takes it in place of a name.
+    As a path it is its directory. Every `from_preset` takes it in the place of a name.
 
     Args:
-        directory: where its files lie.
-        format: what reads them.
-        name: as it was asked for.
-        is_published: whether others can have it by that name: a built-in name's or a handle's.
-        download: fetches what is not there yet: the small files, the weights too where its first argument is True, the
-            optimizer's state where its second is.
+        directory: of its files.
+        format: reads them.
+        name: the name that was given.
+        is_published: whether others can get it by that name: a built-in name or a handle.
+        download: fetches missing files: the small ones; the weights if its first argument is True; the optimizer's
+            state if its second is.
 
     >>> preset = open_preset("roberta_tiny_en")
     >>> preset.config.vocabulary_size, preset.tokenizer.vocabulary_size
@@ -77,11 +77,11 @@ class Preset(os.PathLike[str]):
         return str(self.directory)
 
     def download(self, *, weights: bool = True, optimizer_state: bool = False) -> Path:
-        """Fetches what is not there yet, and returns the directory. What a part needs is fetched before it is read.
+        """Fetches missing files, and returns the directory. The files of a part are fetched before it is read.
 
         Args:
-            weights: with the weights.
-            optimizer_state: with the optimizer's state, where there is one.
+            weights: whether to fetch the weights.
+            optimizer_state: whether to fetch the optimizer's state, if there is one.
 
         Raises:
             ImportError, FileNotFoundError, PermissionError, ConnectionError, OSError: as `hub.open_handle`.
@@ -91,7 +91,7 @@ class Preset(os.PathLike[str]):
 
     @cached_property
     def config(self) -> RobertaConfig:
-        """The hyperparameters, the number of classes among them.
+        """The hyperparameters, with the number of classes.
 
         Raises:
             FileNotFoundError, ValueError: as the format's `read_config`.
@@ -103,7 +103,7 @@ class Preset(os.PathLike[str]):
 
         Args:
             dtype: of the parameters.
-            config: the preset's own with other rates or another head; the preset's own unless given.
+            config: the preset's with other rates or another head; by default the preset's.
             seed: of a head that the preset does not have.
 
         Raises:
@@ -115,9 +115,9 @@ class Preset(os.PathLike[str]):
         self.download()
         return self.format.read_params(self.directory, self.config if config is None else config, dtype, seed)
 
-    @cached_property
+    @property
     def tokenizer(self) -> Tokenizer:
-        """The tokenizer.
+        """A tokenizer of its own each time, since tokens may be added to it.
 
         Raises:
             FileNotFoundError, ValueError: as the format's `read_tokenizer`.
@@ -127,7 +127,7 @@ class Preset(os.PathLike[str]):
 
     @cached_property
     def preprocessor_settings(self) -> Mapping[str, Any]:
-        """How texts were truncated and masked, as far as the preset says.
+        """The settings of truncation and masking that the preset has.
 
         Raises:
             ValueError: as the format's `read_preprocessor`.
@@ -137,7 +137,7 @@ class Preset(os.PathLike[str]):
 
     @cached_property
     def labels(self) -> list[str] | None:
-        """The names of a classifier's classes; None where it has none.
+        """The names of a classifier's classes; None if it has none.
 
         Raises:
             ValueError: as the format's `read_labels`.
@@ -157,21 +157,21 @@ class Preset(os.PathLike[str]):
 
 
 def open_preset(preset: str | os.PathLike[str], weights: bool = True) -> Preset:
-    """The preset of a name, a handle or a path; one that is open already is returned as it is.
+    """Opens the preset of a name, a handle or a path. An open preset is returned as it is.
 
     A handle begins with `hf://` or `kaggle://`, see hub.py. A name of the table `PRESETS` comes next, as in KerasHub;
-    then a directory. `./name` is a directory always. Of a handle's files only the config is downloaded here; the
-    revision that it stands for now is that of all other files.
+    then a directory. `./name` is always a directory. Only the config of a handle's files is downloaded here; all other
+    files are of the same revision.
 
     Args:
         preset: as above.
-        weights: False where none are asked for: the shape and the tokenizer of every name of `PRESETS` are in the
-            package.
+        weights: False if no weights are needed: the package has the config and the tokenizer of every name of
+            `PRESETS`.
 
     Raises:
-        FileNotFoundError: where a path isn't there.
-        ValueError: for a name that isn't known, telling what can be had; for a directory in no known format; for a
-            handle of another architecture.
+        FileNotFoundError: for a path that does not exist.
+        ValueError: for an unknown name, with the known ones; for a directory in no known format; for a handle of
+            another architecture.
         ImportError, ConnectionError, PermissionError, OSError: as `hub.open_handle`.
 
     >>> open_preset("roberta_tiny")  # doctest: +ELLIPSIS
@@ -199,7 +199,7 @@ def open_preset(preset: str | os.PathLike[str], weights: bool = True) -> Preset:
 
 
 def is_handle(preset: str | os.PathLike[str]) -> bool:
-    """Whether it begins with a scheme, as `hf://` is one.
+    """Whether a name begins with a scheme, such as `hf://`.
 
     >>> is_handle("hf://FacebookAI/roberta-base"), is_handle("./roberta-base")
     (True, False)
@@ -234,7 +234,7 @@ def _built_in(name: str) -> Preset:
     for handle in handles:
         try:
             preset = _of_handle(handle, name)
-            preset.download()  # here, since another hub may have what this one lacks
+            preset.download()  # here, since another hub may have the preset
         except (ImportError, ConnectionError, FileNotFoundError, PermissionError) as failure:
             failures.append(failure)
             continue
@@ -254,7 +254,7 @@ def _built_in(name: str) -> Preset:
 
 
 def _directory(preset: str | os.PathLike[str]) -> Path:
-    """The directory that a path stands for."""
+    """The directory of a path."""
     name = os.fspath(preset)
     directory = as_path(name) if name else Path()
     if name:
@@ -263,7 +263,7 @@ def _directory(preset: str | os.PathLike[str]) -> Path:
         directory = readable(directory)
         if directory.is_dir():
             return directory
-        if is_there(directory):
+        if exists(directory):
             raise ValueError(f"preset {name!r} is a file; give the directory that holds it")
     is_path = not isinstance(preset, str) or name.startswith((".", "~")) or os.path.isabs(name) or os.sep in name
     if is_path:

@@ -1,6 +1,6 @@
-"""PyTorch's way of laying a RoBERTa out, of which Hugging Face and fairseq differ in the names alone.
+"""PyTorch's layout of a RoBERTa. Hugging Face's and fairseq's differ in the names alone.
 
-Kernels lie (out, in) there and (in, out) here, and the position table has `pad_id + 1` rows in front that no token
+Kernels lie (out, in) there and (in, out) here, and the position embedding has `pad_id + 1` rows in front that no token
 uses.
 """
 
@@ -16,17 +16,17 @@ from pyroberta.model.parameters import Arrays, Shape, shapes, split_layer
 # A parameter's name here: its name there, and whether it is transposed there. `#` is the layer's number in a pattern.
 Names = Mapping[str, tuple[str, bool]]
 POSITION = "embeddings.position"
-MOST_WRAPPERS = 8  # whose names may stand in front of a tensor's
+MOST_WRAPPERS = 8  # wrappers, whose names may stand in front of a tensor's
 Value = TypeVar("Value")
 
 
 def unused_rows(config: RobertaConfig) -> int:
-    """Rows in front of the position table there."""
+    """The number of rows in front of the position embedding there."""
     return config.pad_id + 1
 
 
-def renamed(names: Iterable[str], table: Names) -> dict[str, tuple[str, bool]]:
-    """The table's rows of the parameters `names`, with their layers' numbers.
+def renamed(names: Iterable[str], patterns: Names) -> dict[str, tuple[str, bool]]:
+    """The entries of `names_there` for the parameters `names`, with their layers' numbers.
 
     >>> renamed(["layers.3.norm.gamma"], {"layers.#.norm.gamma": ("encoder.#.norm.weight", False)})
     {'layers.3.norm.gamma': ('encoder.3.norm.weight', False)}
@@ -34,16 +34,16 @@ def renamed(names: Iterable[str], table: Names) -> dict[str, tuple[str, bool]]:
     found = {}
     for name in names:
         pattern, layer = split_layer(name)
-        theirs, transpose = table[pattern]
+        theirs, transpose = patterns[pattern]
         found[name] = (theirs.replace("#", layer), transpose)
     return found
 
 
-def shapes_there(names: Names, config: RobertaConfig) -> dict[str, Shape]:
+def stored_shapes(names: Names, config: RobertaConfig) -> dict[str, Shape]:
     """The shapes that the parameters `names` have there, by their names there."""
-    table = shapes(config)
-    table[POSITION] = (table[POSITION][0] + unused_rows(config), config.hidden_dim)
-    return {theirs: table[ours][::-1] if transpose else table[ours] for ours, (theirs, transpose) in names.items()}
+    layout = shapes(config)
+    layout[POSITION] = (layout[POSITION][0] + unused_rows(config), config.hidden_dim)
+    return {theirs: layout[ours][::-1] if transpose else layout[ours] for ours, (theirs, transpose) in names.items()}
 
 
 def take_over(stored: Mapping[str, Stored], names: Names, params: Arrays, config: RobertaConfig) -> None:
@@ -58,13 +58,13 @@ def take_over(stored: Mapping[str, Stored], names: Names, params: Arrays, config
 
 
 def without_shared_prefix(tensors: Mapping[str, Value], roots: Collection[str]) -> dict[str, Value]:
-    """The tensors without the components that all of their names have in front of the model's own.
+    """The tensors without the components that all their names have in front of the model's names.
 
     Wrappers leave such components: `torch.compile` an `_orig_mod.`, `DataParallel` a `module.`.
 
     Args:
         tensors: by their names.
-        roots: with which names in a model of that kind begin.
+        roots: the first components of the model's names.
 
     >>> without_shared_prefix({"_orig_mod.encoder.a": 1, "_orig_mod.lm_head.b": 2}, ("encoder", "lm_head"))
     {'encoder.a': 1, 'lm_head.b': 2}

@@ -1,4 +1,4 @@
-"""Presets to a hub, by the hub's own client: the files that `from_preset` reads, and a card."""
+"""Upload of presets to a hub by the hub's client: the files that `from_preset` reads, and a card."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 from pyroberta.formats.directory import Directory
-from pyroberta.formats.files import is_there
+from pyroberta.formats.files import exists
 from pyroberta.formats.stored import beside
 from pyroberta.presets import hub, kerashub
 from pyroberta.presets.detect import detect
@@ -26,25 +26,24 @@ def upload(
     trained_from: str | None = None,
     message: str = "A model saved by pyroberta",
 ) -> str:
-    """Puts a preset on the Hugging Face hub or Kaggle, in one commit or version; gives the address of its page.
+    """Uploads a preset to the Hugging Face hub or Kaggle, in one commit or version; returns the address of its page.
 
-    What goes there: the files that `from_preset` reads, the optimizer's state among them, README.md and LICENSE where
-    they are there, nothing else. Where there is no README.md, neither in the directory nor on the hub, one is made by
-    `model_card`.
+    It uploads the files that `from_preset` reads, the optimizer's state among them, and README.md and LICENSE if they
+    exist. If neither the directory nor the hub has a README.md, `model_card` makes one.
 
     Args:
         directory: of a preset.
-        handle: `hf://ORGANISATION/NAME[@BRANCH]`, or `kaggle://OWNER/MODEL/FRAMEWORK/VARIATION`. What isn't there yet
-            is made; Kaggle makes a new version by itself.
-        private: for a repository that is made now. Models that are made on Kaggle are private in any case.
-        licence: as the hub spells it, `"apache-2.0"` there, `"Apache 2.0"` on Kaggle. Without one, the card says that
-            it is to be stated.
+        handle: `hf://ORGANISATION/NAME[@BRANCH]`, or `kaggle://OWNER/MODEL/FRAMEWORK/VARIATION`. A missing
+            repository is made; Kaggle makes a new version by itself.
+        private: whether a new repository is private. New models on Kaggle always are.
+        licence: as the hub spells it, `"apache-2.0"` on the Hugging Face hub, `"Apache 2.0"` on Kaggle. Without one,
+            the card asks for it.
         trained_from: for the card, a handle or a name.
         message: of the commit or version.
 
     Raises:
         FileNotFoundError: where the directory has no weights, or lacks a shard that its index names.
-        ValueError: for a handle that isn't formed so, and a directory that is no preset of a RoBERTa.
+        ValueError: for a malformed handle, and a directory that is no preset of a RoBERTa.
         ImportError, PermissionError, ConnectionError, OSError: as `hub.download`.
     """
     directory = Directory(Path(directory))
@@ -66,7 +65,7 @@ def upload(
             for shard in hub.shards_of(directory, file.name):
                 beside(file, shard)
     named = {file.relative_to(directory.path).as_posix(): file for file in files}
-    named |= {name: directory / name for name in (CARD, *BESIDE) if is_there(directory / name)}
+    named |= {name: directory / name for name in (CARD, *BESIDE) if exists(directory / name)}
     formats = ["keras_hub"] if format is kerashub else ["transformers"]
     card = model_card(config, handle, formats=formats, licence=licence, trained_from=trained_from)
     return SENDERS[scheme](handle, named, card, private, licence, message)
@@ -100,7 +99,7 @@ def _to_kaggle(handle: str, files: dict[str, Path], card: str, private: bool, li
         import kagglehub
     except ImportError:
         raise hub.missing("kagglehub", handle) from None
-    with tempfile.TemporaryDirectory() as staged:  # the client sends a directory, with all that is in it
+    with tempfile.TemporaryDirectory() as staged:  # the client uploads a directory with all its files
         for name, file in files.items():
             place = Path(staged, name)
             place.parent.mkdir(parents=True, exist_ok=True)

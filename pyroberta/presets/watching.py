@@ -1,13 +1,13 @@
-"""A download is given up where nothing more arrives.
+"""Gives a download up if nothing more arrives.
 
-The hubs' clients give up where no byte comes for some seconds. A server that sends one byte now and then keeps them
-waiting without end. So the client works in a thread, and this one looks at the cache, where the client writes what has
-come in pieces of up to 10 MB: it must grow within `PATIENCE` ticks. Ticks are counted, not the clock read, since a
+The hubs' clients give up if no byte comes for some seconds. A server that sends one byte now and then keeps them
+waiting without end. So the client works in a thread, and this thread looks at the cache, into which the client writes
+in pieces of up to 10 MB: it must grow within `PATIENCE` ticks. Ticks are counted, not the clock read, since a
 process that was stopped meanwhile has not waited.
 
-What can't be had: the clients tell nobody of a byte before its piece is whole, so a connection that is slower than a
-piece in `PATIENCE` seconds, 35 KB a second, counts as one where nothing arrives. And a client that waits in code which
-is not Python's can't be stopped, only left: its thread ends with the process.
+There are two limits. The clients write a piece when it is whole, so a connection that is slower than a piece in
+`PATIENCE` seconds, 35 KB a second, counts as one where nothing arrives. And a client that waits in code which is not
+Python's can't be stopped: its thread ends with the process.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ class _Stop(BaseException):
     """Ends the client's thread; no `except Exception` of the client's holds it up."""
 
 
-def watched(download: Callable[[], T], folder: Path, what: str) -> T:
-    """What `download` returns, as long as `folder` grows while it works.
+def watched(download: Callable[[], T], folder: Path, label: str) -> T:
+    """The result of `download`, which is stopped if `folder` does not grow while it works.
 
     Args:
-        download: runs in a thread of its own.
-        folder: where it writes; it need not be there yet.
-        what: is downloaded, for the message.
+        download: runs in another thread.
+        folder: into which it writes; it need not exist.
+        label: the name of the download, for the message.
 
     Raises:
-        Stalled: where `folder` has not grown for `PATIENCE` ticks; `download` is stopped.
-        Exception: that `download` raises.
+        Stalled: where `folder` has not grown for `PATIENCE` ticks. `download` is then stopped.
+        Exception: as `download`.
 
     >>> watched(lambda: 3, Path("nowhere"), "a number")
     3
@@ -69,8 +69,8 @@ def watched(download: Callable[[], T], folder: Path, what: str) -> T:
             waited = waited + 1 if size == before else 0
             if waited >= PATIENCE and thread.is_alive():
                 raise Stalled(
-                    f"{what}: nothing more has arrived for {PATIENCE * TICK:.0f} s, so the download was given up. Call "
-                    "again on a better connection: what is complete is kept"
+                    f"{label}: nothing more has arrived for {PATIENCE * TICK:.0f} s, so the download was given up. "
+                    "Call again on a better connection: what is complete is kept"
                 )
     except BaseException:  # an interrupt by the user, too
         _stop(thread)
@@ -81,14 +81,14 @@ def watched(download: Callable[[], T], folder: Path, what: str) -> T:
 
 
 def _stop(thread: threading.Thread) -> None:
-    """Raises `_Stop` where the thread is, once it gets to an instruction of Python's."""
+    """Raises `_Stop` in the thread, at its next Python instruction."""
     if thread.ident is not None:
         ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(_Stop))
         thread.join(GRACE)
 
 
 def _size(folder: Path) -> int:
-    """Bytes of all files below a folder; one that goes away meanwhile doesn't count."""
+    """The bytes of all files below a folder. Files that vanish meanwhile don't count."""
     total = 0
     for directory, _, names in os.walk(folder):
         for name in names:

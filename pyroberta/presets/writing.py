@@ -1,4 +1,4 @@
-"""What writing a preset is in every format: checks first, then a new directory that takes the old one's place whole."""
+"""Writing a preset in any format: checks first, then a new directory that takes the place of the old one."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ TOKENIZER_FILES = (
     r"assets/tokenizer/vocabulary\.json", r"assets/tokenizer/merges\.txt",
 )  # fmt: skip
 PREPROCESSOR_FILES = (r"pyroberta_preprocessor\.json", r"preprocessor\.json")
-# What others write of a model, and stays: its weights are then the old ones.
+# Weights that others write, which stay: they are then those of the old model.
 OTHERS_WEIGHTS = ("pytorch_model*", "tf_model*", "flax_model*", "rust_model*", "model.pt", "checkpoint_*.pt")
 
 
 class Writer(Protocol):
-    """What a function that writes a format is."""
+    """A function that writes a format."""
 
     def __call__(
         self,
@@ -55,10 +55,10 @@ class Writer(Protocol):
 
 
 def writer(format: str) -> Writer:
-    """What writes that format.
+    """The writer of a format.
 
     Raises:
-        ValueError: for a name that is none.
+        ValueError: for an unknown name.
 
     >>> writer("onnx")
     Traceback (most recent call last):
@@ -77,16 +77,16 @@ def writer(format: str) -> Writer:
 
 @dataclass(frozen=True)
 class Contents:
-    """What is written of a model.
+    """The parts of a model that are written.
 
     Attributes:
         config: of the model.
         params: its parameters, of `shapes(config)`.
-        tokenizer: None for a model without.
-        preprocessor: the settings of the task's preprocessor, which JSON can hold.
-        state: of training, to go on with.
-        head: False for the encoder alone.
-        labels: the names of a classifier's classes, where it has some.
+        tokenizer: None for a model without one.
+        preprocessor: the settings of the task's preprocessor, in JSON's types.
+        state: the optimizer's state, if it is to be written.
+        head: whether to write the head.
+        labels: the names of a classifier's classes, or None.
     """
 
     config: RobertaConfig
@@ -103,14 +103,14 @@ def write_preset(
 ) -> None:
     """Writes the files of a preset into a directory that then takes the place of `directory`.
 
-    An interrupted save leaves what was there before, whole (see atomic.py). Of an existing preset, files of names that
-    are never written here stay, such as a model card; the tokenizer and the preprocessor's settings stay where none are
-    given, and the format is the same.
+    An interrupted save leaves the old directory whole (see atomic.py). Files of an existing preset stay if their names
+    are never written here, such as a model card. The tokenizer and the preprocessor's settings stay if none are given
+    and the format is the same.
 
     Args:
         directory: made, or replaced where it holds a preset.
-        contents: what is written.
-        files: gives the files by their paths in `directory`; called when `contents` has been checked.
+        contents: the parts of the model.
+        files: returns the files by their paths in `directory`; called after `contents` is checked.
         in_kerashub: whether they are in KerasHub's format.
 
     Raises:
@@ -122,10 +122,10 @@ def write_preset(
         UserWarning: where weights in other formats stay, which are the old model's.
     """
     place = place_of(directory)
-    table, wanted = contents.params.table, shapes(contents.config)
-    if table != wanted:
-        differing = [name for name, shape in wanted.items() if table.get(name) != shape]
-        raise ValueError(f"the parameters aren't those of the config: {few(differing or table)} differ")
+    layout, wanted = contents.params.layout, shapes(contents.config)
+    if layout != wanted:
+        differing = [name for name, shape in wanted.items() if layout.get(name) != shape]
+        raise ValueError(f"the parameters aren't those of the config: {few(differing or layout)} differ")
     if contents.tokenizer is not None:
         check_vocabulary(Path(directory), contents.tokenizer.vocabulary_size, contents.config)
     is_other = _is_of_other_format(place, in_kerashub)
@@ -144,7 +144,7 @@ def write_preset(
 
 
 def check_saveable(path: Path) -> None:
-    """That a preset can be saved to `path`, as far as can be told now: for a look before the work begins.
+    """Checks, before the work begins, that a preset can probably be saved to `path`.
 
     Raises:
         FileExistsError, NotADirectoryError, ValueError: as `replacing_directory`.

@@ -1,1 +1,1 @@
-"""What users call: the backbone, and a model for each task, which loads, trains, evaluates, answers and saves."""
+"""The objects of users: the backbone, and a model for each task, which loads, trains, evaluates, predicts and saves."""

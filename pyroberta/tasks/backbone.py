@@ -1,4 +1,4 @@
-"""The encoder as an object: a config, the parameters, and the table of ops that runs them."""
+"""The encoder as an object: a config, the parameters, and the ops table that runs them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pyroberta.model.attributes import (
     Checked,
     Checks,
     Reasons,
-    of_ours,
+    expect_instance,
     random_seed,
     true_or_false,
     whole_number,
@@ -54,7 +54,7 @@ _A_TASKS = "it is a task's, such as MaskedLM's"
 
 
 class Backbone(Checked):
-    """RoBERTa's encoder, and the one vector in which its parameters lie together with those of the head.
+    """RoBERTa's encoder, and the vector that holds its parameters and those of the head.
 
     Args:
         vocabulary_size, num_layers, num_heads, hidden_dim, intermediate_dim, dropout, max_sequence_length and the
@@ -65,16 +65,19 @@ class Backbone(Checked):
         seed: of the fresh values.
 
     Attributes:
-        config: the `RobertaConfig`. It may be set to another of the same shapes, with other dropout rates say.
+        config: the `RobertaConfig`. It can be set to another one of the same shapes, such as one with other rates.
         params: name -> read-only view into one vector. To write into it, see `changing`.
-        ops: the table of ops.
+        ops: the ops table.
 
     >>> backbone = Backbone(vocabulary_size=20, num_layers=1, num_heads=2, hidden_dim=8, intermediate_dim=16)
     >>> backbone({"token_ids": [[0, 5, 2, 1]], "padding_mask": [[1, 1, 1, 0]]}).shape
     (1, 4, 8)
     """
 
-    checks: ClassVar[Checks] = {"trainable": true_or_false, "ops": lambda name, value: of_ours(name, value, Ops)}
+    checks: ClassVar[Checks] = {
+        "trainable": true_or_false,
+        "ops": lambda name, value: expect_instance(name, value, Ops),
+    }
     unsettable: ClassVar[Reasons] = (
         MODEL
         | dict.fromkeys(("dropout", "attention_dropout", "classifier_dropout", "embeddings_dropout"), _NEW_RATE)
@@ -117,10 +120,10 @@ class Backbone(Checked):
     def from_parts(
         cls, config: RobertaConfig, params: Arrays, backend: str = "auto", precision: str = "float32"
     ) -> Backbone:
-        """A backbone around parameters that are there already; nothing is copied.
+        """A backbone around the given parameters, without a copy.
 
-        The backbone owns `params` from now on: change them through `changing` alone. precision: `"mixed_bfloat16"` for
-        parameters in float32; else it is that of the parameters.
+        The backbone owns `params` from now on: change them through `changing` alone. `precision` is
+        `"mixed_bfloat16"` for parameters in float32; by default it is that of the parameters.
         """
         self = cls.__new__(cls)
         self._take(config, params, get_ops(backend, precision))
@@ -139,7 +142,7 @@ class Backbone(Checked):
 
     def _checked(self, name: str, value: Any) -> Any:
         value = super()._checked(name, value)
-        if name == "config" and shapes(of_ours(name, value, RobertaConfig)) != self._arrays.table:
+        if name == "config" and shapes(expect_instance(name, value, RobertaConfig)) != self._arrays.layout:
             raise ValueError(
                 "config can't be set to one whose parameters have other names or shapes than those that are there: "
                 "make another Backbone"
@@ -147,7 +150,7 @@ class Backbone(Checked):
         return value
 
     def __getstate__(self) -> dict[str, Any]:
-        """For copies and pickles: prepared kernels stay behind, and so does whoever writes just now."""
+        """The state for copies and pickles, without prepared kernels and without writers."""
         return {name: value for name, value in vars(self).items() if name not in ("params", "_prepared", "_guard")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -166,7 +169,7 @@ class Backbone(Checked):
         return other
 
     def __copy__(self) -> Backbone:
-        """A deep copy: two backbones over one vector would not see that a kernel which they prepared has changed."""
+        """A deep copy. Of two backbones over one vector, one would not see that the other has changed a kernel."""
         return copy.deepcopy(self)
 
     @classmethod
@@ -192,10 +195,10 @@ class Backbone(Checked):
             preset: a name, or the path of a directory; see `MaskedLM.from_preset`.
             load_weights: False for the preset's shape with fresh values, drawn by `initializer` from `seed`.
             dtype, backend: as for the class.
-            dropout, attention_dropout, classifier_dropout: instead of the preset's. `dropout` alone sets all, as in
-                KerasHub.
-            num_classes: of the head: None for a masked LM's; by default the head is the preset's own. A head that the
-                preset doesn't have is fresh, drawn from `seed`.
+            dropout, attention_dropout, classifier_dropout: rates instead of the preset's. `dropout` alone sets all, as
+                in KerasHub.
+            num_classes: the number of classes of the head, or None for a masked LM's head. By default the head is the
+                preset's. A head that the preset doesn't have is fresh, drawn from `seed`.
             head_name: of the head beside `num_classes`, see `RobertaConfig`.
         """
         load_weights, seed = true_or_false("load_weights", load_weights), random_seed("seed", seed)
@@ -274,15 +277,15 @@ class Backbone(Checked):
     def changing(self, names: Collection[str] | None = None) -> Iterator[Arrays]:
         """Copies of the parameters, to be changed within a `with` block and taken over at its end.
 
-        The model keeps its values until then. All changes are taken over, or none where the block raises. Callbacks may
-        use it: they run between updates.
+        The model keeps its values until then. All changes are taken over, or none if the block raises. Callbacks may
+        use it, since they run between updates.
 
         Args:
             names: of the parameters to change; None for all.
 
         Raises:
-            RuntimeError: while another `changing`, or a `fit` in another thread, is at work on the parameters; a `fit`
-                within the block raises it too.
+            RuntimeError: within another `changing`, and while a `fit` in another thread runs; a `fit` within the block
+                raises it too.
             ValueError: for a name that is no parameter's.
 
         >>> backbone = Backbone(vocabulary_size=20, num_layers=1, num_heads=2, hidden_dim=8, intermediate_dim=16)
@@ -296,7 +299,7 @@ class Backbone(Checked):
             if name not in self.params:
                 raise ValueError(f"no parameter is named {name!r}; names look like {next(iter(self.params))!r}")
         with self._guard.hold("changing()"):
-            copies = Arrays({name: self.params.table[name] for name in wanted}, self.params.dtype)
+            copies = Arrays({name: self.params.layout[name] for name in wanted}, self.params.dtype)
             for name, array in copies.items():
                 array[...] = self.params[name]
             yield copies
@@ -308,7 +311,7 @@ class Backbone(Checked):
         """The right to change the parameters, within a `with` block.
 
         Args:
-            name: of who writes, for messages.
+            name: the writer's name, for messages.
             makes_room: whether other writers of the same thread may write meanwhile, as the callbacks of `fit` do.
 
         Raises:
@@ -320,7 +323,7 @@ class Backbone(Checked):
         """The right to read the parameters within a `with` block in which no other thread may change them.
 
         Args:
-            name: of who reads, for messages.
+            name: the reader's name, for messages.
 
         Raises:
             RuntimeError: while another thread writes.
@@ -329,14 +332,14 @@ class Backbone(Checked):
 
     @contextmanager
     def updating(self, names: Collection[str], writers: Collection[str]) -> Iterator[Arrays]:
-        """The parameters themselves, to be changed in place by who holds the right to; an interrupt waits.
+        """The parameters themselves, which the writer who holds the right changes in place. An interrupt waits.
 
         Args:
             names: of the parameters that change.
-            writers: names of those who may hold the right.
+            writers: names of the writers that may hold the right.
 
         Raises:
-            RuntimeError: while somebody else holds it, as a `changing` that a callback has not ended.
+            RuntimeError: while another writer holds it, such as a `changing` that a callback has not ended.
         """
         self._guard.check_innermost(writers)
         with uninterrupted():
@@ -347,11 +350,11 @@ class Backbone(Checked):
                 self._forget(names)  # another thread may have prepared some meanwhile
 
     def prepared(self, changing: Collection[str] = ()) -> PreparedArrays:
-        """The parameters for a walk, with kernels prepared for the table of ops.
+        """The parameters for forward and backward, with kernels prepared for the ops table.
 
         Args:
-            changing: parameters that are about to change: they are given as they are, and the memory of their prepared
-                copies is free.
+            changing: parameters that are about to change. They are not prepared, and the memory of their prepared
+                copies is freed.
         """
         self._forget(changing)
         if self._prepared[0] is not self.ops:
@@ -359,7 +362,7 @@ class Backbone(Checked):
         return PreparedArrays(self.params, self.ops.prepare, self._prepared[1], changing)
 
     def _forget(self, names: Collection[str]) -> None:
-        # In a dict of its own: a walk in another thread may be preparing a kernel from its old values just now.
+        # In a new dict: forward in another thread may be preparing a kernel from its old values just now.
         ops, kernels = self._prepared[0], dict(self._prepared[1])
         for name in names:
             kernels.pop(name, None)
@@ -367,21 +370,22 @@ class Backbone(Checked):
 
     @property
     def dtype(self) -> str:
-        """The name of the dtype of parameters, and of what the model gives."""
+        """The name of the dtype of the parameters and the outputs."""
         return self.params.dtype.name
 
     @property
     def precision(self) -> str:
-        """The name of the precision of its arithmetic: that of `dtype`, or `"mixed_bfloat16"`.
+        """The name of the precision of the arithmetic: that of `dtype`, or `"mixed_bfloat16"`.
 
-        Then parameters and all that passes between ops are float32, and the factors of products of matrices are rounded
-        to bfloat16. So far NumPy alone has it, as a reference for backends to come; it is slower than float32.
+        In `"mixed_bfloat16"`, parameters and the arrays between ops are float32, and the factors of products of
+        matrices are rounded to bfloat16. So far NumPy alone has it, as a reference for backends to come; it is slower
+        than float32.
         """
         return self.ops.name.partition(" ")[2] or self.dtype
 
     @property
     def trainable(self) -> bool:
-        """Whether training may change the encoder. When it may not, backward stops above it."""
+        """Whether training may change the encoder. If not, backward stops above it."""
         return self._trainable
 
     @trainable.setter
@@ -389,7 +393,7 @@ class Backbone(Checked):
         self._trainable = value
 
     def freeze(self, pattern: str) -> list[str]:
-        """Leaves the parameters whose names match alone in training; returns their names.
+        """Freezes the parameters whose names match; returns their names.
 
         Args:
             pattern: a regular expression for whole names, such as `r"embeddings\\..*"` or `r"layers\\.[0-5]\\..*"`.
@@ -402,7 +406,7 @@ class Backbone(Checked):
         return names
 
     def unfreeze(self, pattern: str = ".*") -> list[str]:
-        """Takes a `freeze` back for the names that match; returns them."""
+        """Undoes `freeze` for the parameters whose names match; returns their names."""
         names = _select(self.params, pattern)
         self._frozen -= set(names)
         return names
@@ -424,15 +428,15 @@ class Backbone(Checked):
     ) -> None:
         """Freezes everything and trains low-rank changes of attention's kernels instead (LoRA; see `model.lora`).
 
-        The model gives what it gave, since the changes start at zero. Compile afterwards if it was trained before:
+        The model's outputs stay the same, since the changes start at zero. Compile afterwards if it was trained before:
         the optimizer's state has no place for the new parameters.
 
         Args:
             rank: r, the columns of A and rows of B.
             alpha: the change is (alpha / rank) A B; None for a factor of 1, as in KerasHub.
-            targets: kernels that change, of `"query"`, `"key"`, `"value"`, `"output"`.
-            train_head: whether the head is trained beside them, as a classifier's fresh one must be; a masked LM's tied
-                token table is not part of it.
+            targets: the kernels that change: any of `"query"`, `"key"`, `"value"`, `"output"`.
+            train_head: whether the head is trained too, as a classifier's fresh head must be. A masked LM's tied token
+                embedding is not part of it.
             seed: of A.
 
         Raises:
@@ -461,7 +465,7 @@ class Backbone(Checked):
     def merge_lora(self) -> None:
         """Adds the low-rank changes to their kernels and drops their factors; everything is trainable again.
 
-        The model gives what it gave, up to rounding, and costs what it cost without them.
+        The model's outputs stay the same, up to rounding, and it is as fast as without the changes.
 
         Raises:
             RuntimeError: where LoRA is not enabled.
@@ -490,7 +494,7 @@ class Backbone(Checked):
         lora.write(os.fspath(path), self.config, self.params)
 
     def load_lora_weights(self, path: str | os.PathLike[str]) -> None:
-        """Takes over low-rank changes that were saved; enables LoRA as they need it where it is not enabled yet.
+        """Loads saved low-rank changes, and enables LoRA as they need it if it is not enabled.
 
         Args:
             path: of a directory that `save_lora_weights` or `peft` wrote, or of KerasHub's `.lora.h5` file.
@@ -498,7 +502,7 @@ class Backbone(Checked):
         Raises:
             FileNotFoundError: where it is not there.
             ValueError: where it is not sound, or was made for a model of another shape; or where LoRA is enabled with
-                another rank, alpha or other targets. Nothing has changed then.
+                another rank, alpha or other targets. The model is then unchanged.
         """
         from pyroberta.presets import lora
 
@@ -523,7 +527,7 @@ class Backbone(Checked):
             raise RuntimeError("LoRA is not enabled: call enable_lora(rank) first")
 
     def resize_token_embeddings(self, vocabulary_size: int) -> None:
-        """Gives the token table, and what goes along with it in the head, another number of rows.
+        """Changes the number of rows of the token embedding, and of the head's parameters that have a row per token.
 
         Rows are added or removed at the end. A new row is the mean of the old ones, and its bias in the head is 0, so
         that the model expects the new tokens about as much as an average one. (transformers adds noise of a billionth
@@ -555,7 +559,7 @@ class Backbone(Checked):
         """The last hidden states.
 
         Args:
-            inputs: `token_ids` (B, S) and `padding_mask` (B, S), 1 where a token is; without it all are tokens.
+            inputs: `token_ids` (B, S) and `padding_mask` (B, S), 1 for a token; without a mask all are tokens.
 
         Returns:
             (B, S, C), zeros where the padding was.
@@ -583,10 +587,10 @@ def _select(params: Arrays, pattern: str) -> list[str]:
 
 
 def policy_of(dtype: Any) -> Precision:
-    """The precision of that name; a dtype of NumPy's is taken for its name.
+    """The precision of a name, or of a NumPy dtype.
 
     Raises:
-        ValueError: for a name that is none.
+        ValueError: for an unknown name.
     """
     name = numpy_name(dtype)
     if name not in PRECISIONS:

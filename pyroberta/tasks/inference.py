@@ -1,4 +1,4 @@
-"""What a trained model is asked: fill masks, score texts, embed them."""
+"""Inference with a trained model: fill masks, score texts, embed texts."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ class Filling:
 
     Attributes:
         score: its probability at the mask among all the model's rows, in [0, 1].
-        token: its id, or its ids where a target has several.
-        token_str: its text, with the space before it that the token stands for.
-        sequence: the text with this candidate in place of the mask, and of the white space that `<mask>` takes along;
-            other masks stay.
+        token: its id, or its ids if a target has several.
+        token_str: its text, with the space before it if the token stands for one.
+        sequence: the text with this candidate in the place of the mask and of the white space that `<mask>` absorbs.
+            Other masks stay.
     """
 
     score: float
@@ -51,7 +51,7 @@ class Filling:
     sequence: str
 
     def as_dict(self) -> dict[str, Any]:
-        """The same as a dict, for JSON."""
+        """The attributes as a dict, for JSON."""
         return asdict(self)
 
 
@@ -72,7 +72,7 @@ class TextScore:
     perplexity: float
 
     def as_dict(self) -> dict[str, Any]:
-        """The same as a dict, for JSON."""
+        """The attributes as a dict, for JSON."""
         return asdict(self)
 
 
@@ -88,25 +88,28 @@ def encode(tokenizer: Tokenizer, texts: Sequence[str], long_texts: LongTexts) ->
     sequences: list[Array] = []
     owners: list[int] = []
     for number, text in enumerate(texts):
-        own = long_texts.encode(tokenizer, (text,), f"text {number}")
-        sequences += own
-        owners += [number] * len(own)
+        text_sequences = long_texts.encode(tokenizer, (text,), f"text {number}")
+        sequences += text_sequences
+        owners += [number] * len(text_sequences)
     long_texts.say()
     return sequences, owners
 
 
 def _rows_with_tokens(tokenizer: Tokenizer) -> Array:
-    """The ids that have a token, ascending. Vocabularies have holes, and models more rows than that, as padding."""
-    return np.union1d(tokenizer.ordinary_ids, list(tokenizer.special_ids)).astype(np.int64)
+    """The ids that have a token, in rising order. Vocabularies have holes, and models have more rows, as padding."""
+    special = list(tokenizer.special_ids)
+    is_token = np.zeros(1 + max(int(tokenizer.ordinary_ids.max(initial=0)), *special, 0), bool)
+    is_token[tokenizer.ordinary_ids] = is_token[special] = True  # many times faster than np.union1d
+    return np.flatnonzero(is_token)
 
 
 def mask_places(tokenizer: Tokenizer, sequences: Sequence[Array]) -> list[Array]:
-    """Where each sequence holds `<mask>`, ascending."""
+    """The positions of `<mask>` in each sequence, in rising order."""
     return [np.flatnonzero(ids == tokenizer.mask_id) for ids in sequences]
 
 
 def other_mask(text: str, mask_token: str) -> str:
-    """What to say of another model's mask in a text, for an error's end.
+    """A hint about another model's mask in a text, for the end of an error.
 
     >>> other_mask("A [MASK] day.", "<mask>")
     ". RoBERTa's mask is '<mask>': text.replace('[MASK]', '<mask>')"
@@ -125,7 +128,7 @@ def fill_masks(
     batch_size: int | None,
     verbose: int | str,
 ) -> list[list[list[Filling]]]:
-    """For each text, for each of its masks, the candidates, the likeliest first. See `MaskedLM.fill_mask`."""
+    """The candidates for each mask of each text, the likeliest first. See `MaskedLM.fill_mask`."""
     if targets is not None and not targets:
         raise ValueError("targets is empty: give the words to rank, or None for the whole vocabulary")
     gaps = [_gaps(tokenizer, text) for text in texts]
@@ -182,7 +185,7 @@ def score_texts(
     log_likelihoods = [np.zeros(len(where), backbone.dtype) for where in places]
 
     def copies() -> Iterator[tuple[int, tuple[int, int]]]:
-        """Each copy's length, and what it is: its text's number and the index in `places` of the token it masks."""
+        """Each copy's length, its text's number, and the index in `places` of the token that it masks."""
         for length, number in _longest_first(sequences):
             yield from ((length, (number, i)) for i in range(len(places[number])))
 
@@ -197,17 +200,18 @@ def score_texts(
                 log_likelihoods[number][i] = 0.0 - loss  # not -loss, which makes -0.0 of a certain token
     tokens: list[list[int]] = [[] for _ in texts]
     values: list[list[float]] = [[] for _ in texts]
-    for owner, ids, where, own in zip(owners, sequences, places, log_likelihoods, strict=True):
+    for owner, ids, where, log_probs in zip(owners, sequences, places, log_likelihoods, strict=True):
         tokens[owner] += ids[where].tolist()
-        values[owner] += own.tolist()
+        values[owner] += log_probs.tolist()
     words = {token: tokenizer.decode([token]) for token in set().union(*tokens)}
-    return [_text_score([words[token] for token in some], own) for some, own in zip(tokens, values, strict=True)]
+    return [_text_score([words[token] for token in some], found) for some, found in zip(tokens, values, strict=True)]
 
 
 def _losses(backbone: Backbone, batch: Batch) -> Array:
-    """-log p of each label of the batch (M,). What backward would need is dropped before the next batch is made."""
+    """-log p of each label of the batch (M,). The cache is dropped before the next batch is made."""
     (losses, _), _ = model_forward(backbone.ops, backbone.prepared(), backbone.config, batch)
-    return losses
+    found: Array = backbone.ops.to_host(losses)
+    return found
 
 
 def _text_score(tokens: list[str], values: list[float]) -> TextScore:
@@ -227,21 +231,21 @@ def hidden_states(
     batch_size: int | None,
     verbose: int | str,
 ) -> list[Array]:
-    """For each text its (S, C) hidden states after `layer`, or their mean (C,). See `MaskedLM.embed`."""
+    """The hidden states (S, C) of each text after `layer`, or their mean (C,). See `MaskedLM.embed`."""
     sequences, owners = encode(tokenizer, texts, long_texts)
     found = [np.zeros(0)] * len(sequences)
     with _batches("embed", lambda: _longest_first(sequences), batch_size, verbose) as batches:
         for numbers in batches:
             states = _states(backbone, [sequences[number] for number in numbers], layer)
-            for number, own in zip(numbers, states, strict=True):
-                found[number] = own.mean(axis=0) if is_pooled else own
+            for number, state in zip(numbers, states, strict=True):
+                found[number] = state.mean(axis=0) if is_pooled else state
     if len(found) == len(texts):
         return found
-    # The mean over all tokens of a text that was split is that of its windows' means, weighted by their tokens.
+    # The mean over all tokens of a split text is the mean of its windows' means, weighted by their tokens.
     lengths = np.array([len(ids) for ids in sequences])
     bounds = np.searchsorted(owners, np.arange(len(texts) + 1))
     windows = [slice(*pair) for pair in itertools.pairwise(bounds)]
-    return [np.average(found[own], axis=0, weights=lengths[own]).astype(backbone.dtype) for own in windows]
+    return [np.average(found[window], axis=0, weights=lengths[window]).astype(backbone.dtype) for window in windows]
 
 
 def _states(backbone: Backbone, sequences: Sequence[Array], layer: int) -> list[Array]:
@@ -251,16 +255,15 @@ def _states(backbone: Backbone, sequences: Sequence[Array], layer: int) -> list[
     return np.split(backbone.ops.to_host(hidden[layer]), batch.starts[1:-1])
 
 
-def logits_at(backbone: Backbone, batch: Batch, rows: Array) -> Array:
-    """The logits at rows of a packed batch. rows (M,) -> (M, V)."""
-    return model_logits(backbone.ops, backbone.prepared(), backbone.config, batch, rows)
+def logits_at(backbone: Backbone, batch: Batch, target_rows: Array) -> Array:
+    """The logits at `target_rows` (M,) of a packed batch -> (M, V)."""
+    return model_logits(backbone.ops, backbone.prepared(), backbone.config, batch, target_rows)
 
 
 def _longest_first(sequences: Sequence[Array]) -> Iterator[tuple[int, int]]:
     """The length and the number of each sequence, from the longest to the shortest.
 
-    Sequences of one length then share a batch. The largest batch comes first, so that memory that does not suffice is
-    known at once.
+    Sequences of one length then share a batch. The largest batch comes first, so that a lack of memory shows at once.
     """
     lengths = np.array([len(ids) for ids in sequences], np.int64)
     for number in np.argsort(-lengths, kind="stable").tolist():
@@ -287,13 +290,13 @@ def _cut(items: Iterable[tuple[int, Item]], batch_size: int | None) -> Iterator[
 
 @contextmanager
 def _batches(
-    what: str, items: Callable[[], Iterable[tuple[int, Item]]], batch_size: int | None, verbose: int | str
+    label: str, items: Callable[[], Iterable[tuple[int, Item]]], batch_size: int | None, verbose: int | str
 ) -> Iterator[Iterator[list[Item]]]:
     """The items cut into batches, with a progress bar that counts these.
 
     Args:
-        what: the bar's name.
-        items: makes the items anew each time it is called; see `_cut`.
+        label: the bar's name.
+        items: returns a new iterator over the items at each call; see `_cut`.
         batch_size: see `_cut`.
         verbose: as for `ProgressBar`, but that "auto" shows nothing where one batch takes all.
     """
@@ -301,7 +304,7 @@ def _batches(
     count = sum(1 for _ in _cut(items(), batch_size)) if bar.verbose else 0
     if verbose == "auto" and count < 2:
         bar = ProgressBar(0)
-    with bar.counting(what, count) as advance:
+    with bar.counting(label, count) as advance:
 
         def counted() -> Iterator[list[Item]]:
             for tokens, batch in _cut(items(), batch_size):
@@ -312,14 +315,14 @@ def _batches(
 
 
 def _log_probs_at(backbone: Backbone, sequences: Sequence[Array], places: Sequence[Array]) -> Iterator[Array]:
-    """The log probabilities (V,) at every place of every sequence, which make one batch.
+    """The log probabilities (V,) at every place of every sequence. The sequences make one batch.
 
-    No more than `LOGITS_AT_ONCE` of them are held at a time, or one row, as long as the caller keeps none.
+    No more than `LOGITS_AT_ONCE` numbers are held at a time, or one row, unless the caller keeps some.
     """
     batch = pack(sequences)
-    rows = np.concatenate([start + where for start, where in zip(batch.starts, places, strict=False)])
+    target_rows = np.concatenate([start + where for start, where in zip(batch.starts, places, strict=False)])
     size = max(1, LOGITS_AT_ONCE // backbone.config.vocabulary_size)
-    for logits in model_logits_in_parts(backbone.ops, backbone.prepared(), backbone.config, batch, rows, size):
+    for logits in model_logits_in_parts(backbone.ops, backbone.prepared(), backbone.config, batch, target_rows, size):
         yield from log_softmax(logits)
 
 
@@ -336,8 +339,8 @@ def _rank(
 ) -> list[list[list[Filling]]]:
     """`fill_masks` with targets.
 
-    A target of n tokens takes n masks, and its log probability is the sum of theirs. So each mask of a text is asked in
-    one sequence for every number of tokens that a target has.
+    A target of n tokens takes n masks, and its log probability is the sum of theirs. So there is one
+    sequence for each mask of a text and each number of tokens that a target has.
     """
     pieces = {is_spaced: some.pieces for is_spaced, some in readings.items()}
     _check_widened(backbone, tokenizer, sequences, gaps, pieces)
@@ -349,7 +352,7 @@ def _rank(
             by_size[is_spaced][size] = np.array(members), np.array([some[k] for k in members])
 
     def widened() -> Iterator[tuple[int, tuple[int, int, int]]]:
-        """Each sequence's length, and what it is: its text's number, its mask's number, the masks in that one's place.
+        """Each sequence's length, its text's and its mask's number, and the number of masks in the place of that mask.
 
         A mask's sequences come one after the other.
         """
@@ -385,7 +388,7 @@ def _check_widened(
     gaps: Sequence[Sequence[_Gap]],
     pieces: Mapping[bool, Sequence[tuple[int, ...]]],
 ) -> None:
-    """The model takes each text with each target in it."""
+    """Checks that no text is too long with a target in it."""
     limit = backbone.config.max_sequence_length
     longest = {is_spaced: max(some, key=len) for is_spaced, some in pieces.items()}
     for number, ids in enumerate(sequences):
@@ -400,7 +403,7 @@ def _check_widened(
 
 @dataclass(frozen=True)
 class _Gap:
-    """One mask in its text: what stands before and after it, and whether white space before it went with it."""
+    """One mask in its text: the text before and after it, and whether the mask absorbed white space."""
 
     before: str
     after: str
@@ -408,7 +411,7 @@ class _Gap:
 
 
 def _largest(values: Array, count: int) -> Array:
-    """The places of the `count` largest, the largest first; of equal ones the first. values (V,) -> (count,) int."""
+    """The indices of the `count` largest values, the largest first, equal ones in order. (V,) -> (count,) int."""
     if count >= len(values):
         return np.argsort(-values, kind="stable")
     candidates = np.flatnonzero(values >= np.partition(values, -count)[-count])  # a few more where some are equal
@@ -416,7 +419,7 @@ def _largest(values: Array, count: int) -> Array:
 
 
 def _gaps(tokenizer: Tokenizer, text: str) -> list[_Gap]:
-    """Every mask of the text. Where `<mask>` does not take white space along, none belongs to the word either."""
+    """Every mask of the text. If `<mask>` does not absorb white space, the word has none either."""
     pieces = text.split(tokenizer.mask_token)
     gaps = []
     for i in range(1, len(pieces)):
@@ -432,8 +435,8 @@ class _Readings:
 
     Attributes:
         pieces: (P,) the tokens of each piece.
-        plain: (T,) each target's piece: a word's with the space before the mask.
-        exact: (T,) the piece that is the target to the letter, one token; `plain` where there is none.
+        plain: (T,) each target's piece; for a word, the one with the space before the mask.
+        exact: (T,) the piece of one token whose text is exactly the target; `plain` if there is none.
     """
 
     pieces: list[tuple[int, ...]]
@@ -441,17 +444,19 @@ class _Readings:
     exact: Array
 
     def best(self, scores: Array, count: int) -> Array:
-        """The `count` best pieces, the best first: of each target its likelier reading, and none of them twice.
+        """The `count` best pieces, the best first. Each target has its likelier reading, and no piece comes twice.
 
         scores (P or more,) -> (count or fewer,) int
         """
-        chosen = np.unique(np.where(scores[self.exact] > scores[self.plain], self.exact, self.plain))
+        is_chosen = np.zeros(len(scores), bool)
+        is_chosen[np.where(scores[self.exact] > scores[self.plain], self.exact, self.plain)] = True
+        chosen = np.flatnonzero(is_chosen)
         best: Array = chosen[_largest(scores[chosen], count)]
         return best
 
 
 def _read_targets(tokenizer: Tokenizer, targets: Sequence[Target], is_spaced: bool) -> _Readings:
-    """The targets' tokens as they would stand at a mask, which has a space before it or hasn't."""
+    """The targets' tokens at a mask, which has a space before it or not."""
     numbers: dict[tuple[int, ...], int] = {}  # of the pieces
     plain, exact = [], []
     for target in targets:
@@ -463,7 +468,7 @@ def _read_targets(tokenizer: Tokenizer, targets: Sequence[Target], is_spaced: bo
 
 
 def _readings(tokenizer: Tokenizer, target: Any, is_spaced: bool) -> list[tuple[int, ...]]:
-    """A target's tokens; a word's with the space before the mask, and its own token where it is one to the letter."""
+    """A target's tokens: for a word, with the space before the mask; and the token whose text is exactly the target."""
     is_id = isinstance(target, int | np.integer) and not isinstance(target, bool)
     if is_id or (isinstance(target, tuple) and target):
         ids = (int(target),) if is_id else tuple(target)
@@ -481,9 +486,9 @@ def _readings(tokenizer: Tokenizer, target: Any, is_spaced: bool) -> list[tuple[
     spoken = " " + target if is_spaced and target[0] not in WHITESPACE else target
     readings = [tuple(tokenizer.encode(spoken, add_special_tokens=False))]
     for name in (target, to_characters(target.encode())):
-        own = tokenizer.vocabulary.get(name)
-        if own is not None and tokenizer.decode([own]) == target:
-            return [*readings, (own,)]
+        id = tokenizer.vocabulary.get(name)
+        if id is not None and tokenizer.decode([id]) == target:
+            return [*readings, (id,)]
     return readings
 
 

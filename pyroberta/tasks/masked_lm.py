@@ -20,7 +20,7 @@ from pyroberta.text.long_texts import LongTexts, check_long_texts
 from pyroberta.text.preprocessor import MaskedLMPreprocessor, plain_texts
 from pyroberta.training import losses
 
-NOTHING_MASKED = (
+NO_MASKED_TOKENS = (
     "no token of the examples could be masked: the texts are empty or hold special tokens alone, or every weight is 0"
 )
 
@@ -47,7 +47,7 @@ class MaskedLM(Task):
     reader_kind = MaskedLMInputs
     default_metrics = ("accuracy", "perplexity")
     takes_metrics = False
-    nothing_to_learn = NOTHING_MASKED
+    zero_weights_message = NO_MASKED_TOKENS
     unsettable: ClassVar[Reasons] = {
         "labels": "a masked LM has no classes",
         "masked_lm_head": "its parameters change within `with backbone.changing() as params`",
@@ -87,19 +87,19 @@ class MaskedLM(Task):
 
         Args:
             texts: one text or several, each with one `<mask>` or more.
-            top_k: candidates a mask, as far as there are so many. A row of the model's table for which the tokenizer
-                has no token is no candidate.
-            targets: rank these alone. A word is written plainly: the space before the mask is taken to be the word's.
-                Where a string is also the `token_str` of a token without that space, such as `"."`, the likelier of the
-                two counts. The id of a token, or a tuple of ids, stands for itself. A target of n tokens takes n masks
+            top_k: candidates for each mask, if there are so many. A row of the model's token embedding for which the
+                tokenizer has no token is no candidate.
+            targets: the only candidates. A word is written plainly: the space before the mask is the word's. Where a
+                string is also the `token_str` of a token without that space, such as `"."`, the likelier of the two
+                counts. The id of a token, or a tuple of ids, stands for itself. A target of n tokens takes n masks
                 and is scored by the product of their probabilities. Targets of the same tokens are one candidate.
             long_texts: `"refuse"` a text that the model can't take; or `"cut"` it, unless a mask would be lost.
-            batch_size: masked texts in a batch at most; `score` says how a batch is cut.
+            batch_size: the most masked texts in a batch; `score` says how batches are cut.
             verbose: as for `score`.
 
         Returns:
-            For one text with one mask a list of `Filling`s, the likeliest first; with several masks a list of those;
-            for a list of texts a list of what each alone would give.
+            A list of `Filling`s, the likeliest first, for one text with one mask; a list of those for a text with
+            several masks; for a list of texts, a list of each text's result.
 
         Raises:
             TypeError, ValueError: for a text without a mask, or longer than the model takes; for no targets, an id
@@ -131,18 +131,18 @@ class MaskedLM(Task):
         batch_size: int | None = None,
         verbose: int | str = "auto",
     ) -> Any:
-        """Pseudo-log-likelihoods: how likely each token is, given all the others.
+        """Pseudo-log-likelihoods: the log probability of each token, given all the others.
 
         Each token is masked in turn, so a text of n tokens costs n sequences, its masked copies. Those of all texts
         are packed into batches, of up to 2048 tokens each; a longer sequence is a batch by itself. A batch is made when
-        its turn comes, so the memory does not grow with the number of texts. What else is in a text's batch changes its
-        score by rounding alone.
+        its turn comes, so the memory does not grow with the number of texts. The other texts of a batch change a score
+        by rounding alone.
 
         Args:
             texts: one text or several.
             long_texts: `"refuse"` a text that the model can't take; or `"cut"` it; or `"split"` it into windows of as
                 many tokens as the model takes, which do not overlap: the text's score is the sum of theirs.
-            batch_size: masked copies in a batch at most, for less memory; None for as many as have 2048 tokens.
+            batch_size: the most masked copies in a batch, for less memory; None for as many as have 2048 tokens.
             verbose: 0 silent, 1 a bar, 2 a line at the end; `"auto"` is 1 where there are several batches, else 0.
 
         Returns:
@@ -179,10 +179,10 @@ class MaskedLM(Task):
         Args:
             texts: one text or several.
             layer: 0 for the embeddings' output, i for layer i's, -1 for the last.
-            pooling: `"mean"` over all tokens, `<s>` and `</s>` included; None for every token's own.
+            pooling: `"mean"` over all tokens, `<s>` and `</s>` included; None for the states of every token.
             long_texts: as for `score`. The mean of a text that is split is that over the tokens of all its windows;
                 without pooling a text can't be split.
-            batch_size: texts in a batch at most; `score` says how a batch is cut.
+            batch_size: the most texts in a batch; `score` says how batches are cut.
             verbose: as for `score`.
 
         Returns:
@@ -212,7 +212,7 @@ class MaskedLM(Task):
         return np.stack(states) if states else np.zeros((0, self.backbone.config.hidden_dim), self.backbone.dtype)
 
     def _long_texts(self, choice: str, unsplit: str = "") -> LongTexts:
-        """What becomes of texts that the model can't take. `unsplit`: why they can't be split, where they can't."""
+        """The treatment of texts that the model can't take. `unsplit` says why they can't be split, if they can't."""
         if check_long_texts(choice) == "split" and unsplit:
             raise ValueError(f"{unsplit}, so a text can't be split: pass long_texts='cut' or 'refuse', not 'split'")
         return LongTexts(choice, self.backbone.config.max_sequence_length, owner="the model takes", is_asked=True)
@@ -220,8 +220,8 @@ class MaskedLM(Task):
     def _default_loss(self) -> losses.SparseCategoricalCrossentropy:
         return losses.SparseCategoricalCrossentropy(from_logits=True, reduction="mean_with_sample_weight")
 
-    def _answer(self, query: Mapping[str, Any] | Sequence[Array]) -> Array:
-        return self._slot_logits(*self._slots(query))
+    def _predict_batch(self, inputs: Mapping[str, Any] | Sequence[Array]) -> Array:
+        return self._slot_logits(*self._slots(inputs))
 
     def _joined(self, outputs: Sequence[Array], is_text: bool) -> Array:
         """(B, K, V), where K is the largest number of masks that a text has."""
@@ -233,31 +233,31 @@ class MaskedLM(Task):
             )
         return np.concatenate([np.pad(logits, ((0, 0), (0, most - logits.shape[1]), (0, 0))) for logits in outputs])
 
-    def _slots(self, query: Mapping[str, Any] | Sequence[Array]) -> tuple[Batch, Array]:
-        """Features, or the ids of texts, packed; and the rows to be predicted (B, K), -1 for none."""
-        if isinstance(query, Mapping):
-            config, is_token = self.backbone.config, padding_mask(query)
+    def _slots(self, inputs: Mapping[str, Any] | Sequence[Array]) -> tuple[Batch, Array]:
+        """A packed batch of features or of the ids of texts, and the target rows (B, K), -1 for none."""
+        if isinstance(inputs, Mapping):
+            config, is_token = self.backbone.config, padding_mask(inputs)
             batch = pack_padded(
-                query["token_ids"],
+                inputs["token_ids"],
                 is_token,
                 vocabulary_size=config.vocabulary_size,
                 max_sequence_length=config.max_sequence_length,
             )
-            return batch, slot_rows(query["mask_positions"], is_token)
-        batch, places = pack(query), mask_places(self._tokenizer(), query)
-        rows = np.full((len(batch), max(map(len, places))), -1)
+            return batch, slot_rows(inputs["mask_positions"], is_token)
+        batch, places = pack(inputs), mask_places(self._tokenizer(), inputs)
+        target_rows = np.full((len(batch), max(map(len, places))), -1)
         for b, where in enumerate(places):
-            rows[b, : len(where)] = batch.starts[b] + where
-        return batch, rows
+            target_rows[b, : len(where)] = batch.starts[b] + where
+        return batch, target_rows
 
-    def _slot_logits(self, batch: Batch, rows: Array) -> Array:
-        """rows (B, K), -1 for none -> (B, K, V), zeros for none."""
-        is_row = rows >= 0
-        if not is_row.any():  # nothing is asked: spare the walk
-            return np.zeros((*rows.shape, self.backbone.config.vocabulary_size), self.backbone.params.dtype)
-        return unpack(logits_at(self.backbone, batch, rows[is_row]), is_row)
+    def _slot_logits(self, batch: Batch, target_rows: Array) -> Array:
+        """target_rows (B, K), -1 for none -> (B, K, V), zeros for none."""
+        is_row = target_rows >= 0
+        if not is_row.any():  # no mask to predict: the model need not run
+            return np.zeros((*target_rows.shape, self.backbone.config.vocabulary_size), self.backbone.params.dtype)
+        return unpack(logits_at(self.backbone, batch, target_rows[is_row]), is_row)
 
 
 def _most(batch_size: int | None) -> int | None:
-    """The sequences in a batch at most; None where the number of tokens alone says."""
+    """The most sequences in a batch; None where the number of tokens alone decides."""
     return None if batch_size is None else whole_number("batch_size", batch_size)

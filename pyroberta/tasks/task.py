@@ -1,4 +1,4 @@
-"""What every model of this package does: load, train, evaluate, answer, save. The heads are in files of their own."""
+"""The methods of every model of this package: load, train, evaluate, predict, save. The heads have their own files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pyroberta.model.attributes import (
     MODEL,
     Checks,
     Reasons,
-    of_ours,
+    expect_instance,
     true_or_false,
 )
 from pyroberta.model.heads import same_head, title
@@ -35,13 +35,13 @@ from pyroberta.training.trainer import Trainer
 
 Own = TypeVar("Own", bound="Task")
 
-# What Keras's models call in training, which users' subclasses define there.
+# Methods that Keras's models call in training, which users' subclasses define there.
 KERAS_CALLS = (
     *("train_step", "test_step", "predict_step", "compute_loss", "compute_metrics", "call", "build"),
     *("make_train_function", "make_test_function", "make_predict_function"),
 )
 
-# What users of Keras or Hugging Face may look for, and where it is here.
+# Names that users of Keras or Hugging Face may look for, and their place here.
 ELSEWHERE = {
     **dict.fromkeys(("save", "save_pretrained", "save_weights"), "save_to_preset(directory) saves a model"),
     **dict.fromkeys(("load_weights", "from_pretrained", "load"), "from_preset(directory) loads a model"),
@@ -54,16 +54,16 @@ FROM_PRESET: Any = object()  # "the preset's own preprocessor", as distinct from
 
 
 class Task(Trainer, ABC):
-    """A backbone with the head of one task, the preprocessor of its texts, and how it is trained.
+    """A backbone with the head of one task, a preprocessor of texts, an optimizer and a loss.
 
-    Each class of task, such as `MaskedLM`, names its head in `head` (see `model.heads`) and adds what it is asked and
-    what its logits are. `Task.from_preset` gives the class whose head a preset has. `copy.copy` and
+    Each class of task, such as `MaskedLM`, names its head in `head` (see `model.heads`) and defines its inputs and its
+    logits. `Task.from_preset` gives the class whose head a preset has. `copy.copy` and
     `copy.deepcopy` give a task with parameters of its own. Two tasks that are made around one backbone share its
     parameters; one at a time may train them.
 
     Args:
         backbone: the encoder; its vector holds the head's parameters too.
-        preprocessor: makes what the model reads of texts; None for a model that takes preprocessed features alone.
+        preprocessor: makes the model's input of texts; None for a model that takes preprocessed features alone.
         num_classes: of a classifier; None for a masked LM. Where the backbone has another head than the task's, the
             task takes a copy of it with a fresh one, so that two tasks never share their parameters.
         seed: of everything random in training: the order of examples, masks, dropout. The same seed, data and calls
@@ -107,7 +107,7 @@ class Task(Trainer, ABC):
         seed: int = 0,
     ) -> None:
         self.seed = seed
-        config = of_ours("backbone", backbone, Backbone).config
+        config = expect_instance("backbone", backbone, Backbone).config
         if (config.head, config.num_classes) != (self.head, num_classes):
             backbone = backbone.with_head(
                 num_classes, head_name=self.head, classifier_dropout=classifier_dropout, seed=self.seed
@@ -140,29 +140,30 @@ class Task(Trainer, ABC):
         initializer: str = "keras",
         seed: int | None = None,
     ) -> Own:
-        """The model that a preset holds. Called on `Task`, returns the class whose head the preset has.
+        """Loads the model that a preset holds. Called on `Task`, returns the class whose head the preset has.
 
         Args:
             preset: a name (`MaskedLM.presets` lists them); a handle, `hf://ORGANISATION/NAME[@REVISION]` or
                 `kaggle://OWNER/MODEL/FRAMEWORK/VARIATION[/VERSION]`; or the path of a directory, of Hugging Face,
                 KerasHub or fairseq.
             load_weights: False for the preset's shape and tokenizer with fresh values, drawn by `initializer`.
-            load_optimizer: take the optimizer and the seed along that `save_to_preset(..., include_optimizer=True)`
-                saved, so that training goes on where it was. What was frozen, and a loss or metrics of your own, are
-                yours to set again: `model.loss = ...`, since `compile` starts the optimizer anew.
-            preprocessor: instead of the preset's own; None for a model that takes preprocessed features alone.
+            load_optimizer: whether to load the optimizer and the seed that
+                `save_to_preset(..., include_optimizer=True)` saved, so that training goes on where it was. Freeze
+                again, and set your own loss and metrics again: `model.loss = ...`, since `compile` starts the
+                optimizer anew.
+            preprocessor: instead of the preset's; None for a model that takes preprocessed features alone.
             dtype: `"float32"` or `"float64"`, of parameters and arithmetic; or `"mixed_bfloat16"`, see
                 `Backbone.precision`.
             backend: `"auto"`, `"numpy"`, `"native-blas"` or `"native"`; see `pyroberta doctor`.
-            dropout, attention_dropout: rates instead of the preset's; `dropout` alone sets both. Of a classifier,
-                `dropout` is the head's rate alone, as in KerasHub.
+            dropout, attention_dropout: rates instead of the preset's; `dropout` alone sets both. For a
+                classifier, `dropout` is the head's rate alone, as in KerasHub.
             initializer: `"keras"`, `"hf"` or `"neighbour"`, for fresh values; see `initialise`.
             seed: see the class; None is 0, or with `load_optimizer` the saved one.
 
         Raises:
-            ValueError, FileNotFoundError: where the preset, or the state with `load_optimizer`, is not there or not
-                sound, saying what can be had.
-            ImportError, ConnectionError, PermissionError: where it can't be downloaded, saying what to do.
+            ValueError, FileNotFoundError: where the preset, or the state with `load_optimizer`, is missing or damaged;
+                the message says what there is.
+            ImportError, ConnectionError, PermissionError: where it can't be downloaded; the message says what to do.
         """
         options: dict[str, Any] = {
             "load_weights": load_weights,
@@ -190,7 +191,7 @@ class Task(Trainer, ABC):
         load_optimizer: bool = False,
         **_: Any,
     ) -> Preset:
-        """The preset, opened once for all that is read of it. `weights`: False where they may not be needed yet."""
+        """Opens a preset, once for all that is read of it. `weights` is False if they may not be needed yet."""
         load_weights = true_or_false("load_weights", load_weights)
         if true_or_false("load_optimizer", load_optimizer) and not load_weights:
             raise ValueError("load_optimizer=True goes on from the preset's weights: leave out load_weights=False")
@@ -228,7 +229,7 @@ class Task(Trainer, ABC):
         return task
 
     def __init_subclass__(cls, **keywords: Any) -> None:
-        """Keeps a subclass as its head's, and refuses one with a method of Keras's that is never called here."""
+        """Registers a subclass for its head. Refuses one with a method of Keras's that is never called here."""
         super().__init_subclass__(**keywords)
         if "head" in vars(cls):
             Task.of_head.setdefault(cls.head, cls)
@@ -243,7 +244,7 @@ class Task(Trainer, ABC):
         value = super()._checked(name, value)
         if name == "backbone":
             before = vars(self).get("backbone")
-            if before and not same_head(of_ours(name, value, Backbone).config, before.config):
+            if before and not same_head(expect_instance(name, value, Backbone).config, before.config):
                 raise ValueError(
                     f"the backbone has a {title(value.config)}, the one before a {title(before.config)}: make another "
                     f"{type(self).__name__}"
@@ -251,7 +252,7 @@ class Task(Trainer, ABC):
             if vars(self).get("preprocessor"):
                 _check_fit(vars(self)["preprocessor"], value)
         elif name == "preprocessor" and value is not None:
-            _check_fit(of_ours(name, value, self.preprocessor_kind), self.backbone)
+            _check_fit(expect_instance(name, value, self.preprocessor_kind), self.backbone)
         return value
 
     def __repr__(self) -> str:
@@ -264,23 +265,23 @@ class Task(Trainer, ABC):
     if not TYPE_CHECKING:  # a type checker knows the names
 
         def __getattr__(self, name: str) -> NoReturn:
-            """Is asked for names that are not there: says which one may have been meant."""
+            """Raises an error for an unknown name that suggests a known one."""
             hint = ""
             if not name.startswith("_"):
                 hint = f": {ELSEWHERE[name]}" if name in ELSEWHERE else did_you_mean(name, dir(type(self)))
             raise AttributeError(f"{type(self).__name__} has no attribute {name!r}{hint}", name=name, obj=self)
 
     def __copy__(self: Own) -> Own:
-        """A deep copy, as Keras's is: two tasks over one backbone would freeze and train each other's parameters."""
+        """A deep copy, as in Keras: two tasks over one backbone would freeze and train each other's parameters."""
         return copy.deepcopy(self)
 
     def __getstate__(self) -> dict[str, Any]:
-        """For copies and pickles: all but the gradients of the last update."""
+        """The state for copies and pickles: all but the gradients of the last update."""
         state = replace(self._state, params=Arrays({}), slots={})  # the backbone and the optimizer have them
-        return {**vars(self), "_sums": None, "_callbacks": None, "_state": state}
+        return {**vars(self), "_sums": None, "_run": None, "_state": state}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Task:
-        """A copy of one moment: its tokenizer has no token for which its model has no row.
+        """A copy of one moment, whose tokenizer has no token without a row in the model.
 
         Raises:
             RuntimeError: while another thread trains or changes the model.
@@ -304,18 +305,18 @@ class Task(Trainer, ABC):
         self._trainable = value
         self.backbone.trainable = value
 
-    # --- what a task is made of ----------------------------------------------------------------------------------
+    # --- the parts of a task ------------------------------------------------------------------------------------------
 
     @classmethod
     @abstractmethod
     def _made(cls: type[Own], backbone: Backbone, preprocessor: Preprocessor | None, seed: int) -> Own:
-        """The task around a backbone that has its head."""
+        """A task around a backbone that has the task's head."""
 
     @abstractmethod
     def __call__(self, inputs: Mapping[str, Any]) -> Array:
         """Logits for preprocessed features."""
 
-    # --- the model itself ---------------------------------------------------------------------------------------
+    # --- the model itself ---------------------------------------------------------------------------------------------
 
     @hinting()
     def save_to_preset(
@@ -329,19 +330,18 @@ class Task(Trainer, ABC):
     ) -> None:
         """Writes a directory that `from_preset` loads, and transformers or KerasHub too.
 
-        All of it or nothing: a save that is interrupted or finds no room leaves what was there before. LoRA's changes
-        are written as part of their kernels; the model itself keeps them apart.
+        A save that is interrupted or finds no room leaves the directory as it was. LoRA's changes are written as part
+        of their kernels; the model itself keeps them apart.
 
         Args:
-            directory: made, or replaced where it holds a RoBERTa's preset, whose files of other names than are written
-                stay.
+            directory: made, or replaced where it holds a RoBERTa's preset. Its files of other names stay.
             format: `"hf"`, a Hugging Face directory, or `"keras"`, a KerasHub preset, which takes the package h5py.
-            dtype: the weights are stored in it: `"float32"`, `"float16"`, `"bfloat16"` or `"float64"`.
-            max_shard_size: weights that are larger go into several files. A text such as `"500MB"`; a number is
-                gigabytes, as in KerasHub, and None is no limit.
-            include_optimizer: with the optimizer's moments, which take twice the weights' room, its settings and the
-                seed, for `from_preset(..., load_optimizer=True)`. Training goes on bit for bit where `dtype` is the
-                model's own.
+            dtype: in which the weights are stored: `"float32"`, `"float16"`, `"bfloat16"` or `"float64"`.
+            max_shard_size: the largest size of a file of weights; larger weights go into several files. A text such as
+                `"500MB"`, or a number of gigabytes, as in KerasHub; None for no limit.
+            include_optimizer: whether to save the optimizer's moments, which take twice the weights' room, its settings
+                and the seed, for `from_preset(..., load_optimizer=True)`. Training goes on bit for bit if `dtype` is
+                the model's.
 
         Raises:
             FileExistsError: where the directory holds something else than such a preset, or is a file.
@@ -374,7 +374,7 @@ class Task(Trainer, ABC):
         write(os.fspath(directory), contents, dtype=dtype, max_shard_size=max_shard_size)
 
     def resize_token_embeddings(self, vocabulary_size: int) -> None:
-        """`Backbone.resize_token_embeddings`, but that no row goes for which the tokenizer has a token.
+        """As `Backbone.resize_token_embeddings`, but keeps the rows for which the tokenizer has a token.
 
         Raises:
             ValueError: where the tokenizer has more tokens, or the size is none.
@@ -387,13 +387,13 @@ class Task(Trainer, ABC):
         self.backbone.resize_token_embeddings(vocabulary_size)
 
     def add_tokens(self, tokens: str | Iterable[str], *, special: bool = False) -> int:
-        """Adds tokens to the tokenizer, and rows for them to the model's table where it has none to spare.
+        """Adds tokens to the tokenizer, and rows for them to the model's token embedding if it has too few.
 
         Args:
             tokens, special: see `Tokenizer.add_tokens`.
 
         Returns:
-            How many were not recognised before.
+            The number of tokens that were not recognised before.
 
         Raises:
             TypeError, ValueError: as there; and for a model without a tokenizer.
@@ -420,7 +420,7 @@ class Task(Trainer, ABC):
         licence: str | None = None,
         message: str = "A model saved by pyroberta",
     ) -> str:
-        """Saves the model and puts it on a hub, with a card; gives the address of its page.
+        """Saves the model and uploads it to a hub, with a card; returns the address of its page.
 
         Args:
             handle: `hf://ORGANISATION/NAME[@BRANCH]` or `kaggle://OWNER/MODEL/FRAMEWORK/VARIATION`.
@@ -428,7 +428,7 @@ class Task(Trainer, ABC):
 
         Raises:
             ValueError: for another handle.
-            ImportError, PermissionError, ConnectionError, OSError: where it can't be uploaded, saying what to do.
+            ImportError, PermissionError, ConnectionError, OSError: where it can't be uploaded, with what to do.
         """
         from tempfile import TemporaryDirectory
 
@@ -442,7 +442,7 @@ class Task(Trainer, ABC):
             )
 
     def count_params(self) -> int:
-        """The number of values in encoder and head; the tied table counts once."""
+        """The number of values in encoder and head. A tied token embedding counts once."""
         return int(self.backbone.params.flat.size)
 
     def summary(self, print_fn: Any = print) -> None:
@@ -459,12 +459,12 @@ class Task(Trainer, ABC):
         return [array.copy() for array in self.backbone.params.values()]
 
     def set_weights(self, weights: Sequence[Array]) -> None:
-        """Takes over parameters as `get_weights` gave them.
+        """Sets all parameters, in the order of `get_weights`.
 
         Raises:
-            ValueError: where their number or a shape differs; nothing has changed then.
+            ValueError: where their number or a shape differs. The model is then unchanged.
         """
-        shapes = self.backbone.params.table.values()
+        shapes = self.backbone.params.layout.values()
         if [np.shape(weight) for weight in weights] != list(shapes):
             raise ValueError(f"expected the {len(shapes)} arrays that get_weights gives, in their order and shapes")
         with self.backbone.changing() as params:
@@ -474,10 +474,12 @@ class Task(Trainer, ABC):
     def _trainable_names(self) -> list[str]:
         return self.backbone.trainable_names() if self._trainable else []
 
-    def _reader(self, long_texts: str | None = None, *, is_asking: bool = False, what: str = "") -> InputReader:
+    def _reader(self, long_texts: str | None = None, *, is_prediction: bool = False, argument: str = "") -> InputReader:
         if self.preprocessor is not None:
             _check_vocabulary(self.preprocessor.tokenizer, self.backbone)
-        return self.reader_kind(self.backbone.config, self.preprocessor, long_texts, is_asking=is_asking, what=what)
+        return self.reader_kind(
+            self.backbone.config, self.preprocessor, long_texts, is_prediction=is_prediction, argument=argument
+        )
 
     def _tokenizer(self) -> Tokenizer:
         if self.preprocessor is None:
@@ -487,7 +489,7 @@ class Task(Trainer, ABC):
 
 
 def _check_fit(preprocessor: Preprocessor, backbone: Backbone) -> None:
-    """The preprocessor makes what the model takes."""
+    """Checks that the model takes the preprocessor's sequences."""
     config = backbone.config
     if preprocessor.sequence_length > config.max_sequence_length:
         raise ValueError(
@@ -499,10 +501,10 @@ def _check_fit(preprocessor: Preprocessor, backbone: Backbone) -> None:
 
 
 def _check_vocabulary(tokenizer: Tokenizer, backbone: Backbone) -> None:
-    """The table has a row for every token; looked at again and again, since `Tokenizer.add_tokens` adds some."""
+    """Checks that the token embedding has a row for every token. `Tokenizer.add_tokens` may have added some."""
     if tokenizer.vocabulary_size > backbone.config.vocabulary_size:
         raise ValueError(
-            f"the tokenizer has {tokenizer.vocabulary_size} entries, the model's table "
+            f"the tokenizer has {tokenizer.vocabulary_size} entries, the model's token embedding "
             f"{backbone.config.vocabulary_size} rows. Was it made for another model? If tokens were added, "
             f"resize_token_embeddings({tokenizer.vocabulary_size}) makes room for them"
         )
@@ -513,7 +515,7 @@ def _backend(backbone: Backbone) -> str:
 
 
 def _summary(model: Task) -> str:
-    """The model's parts, a line each."""
+    """The model's parts, one on each line."""
     config, params = model.backbone.config, model.backbone.params
     trainable = set(model._trainable_names())
     parts: dict[str, list[str]] = {}

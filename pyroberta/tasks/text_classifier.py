@@ -1,4 +1,4 @@
-"""The user's object for classes: RoBERTa's text classifier, from texts to labels."""
+"""RoBERTa's text classifier as an object, from texts to labels."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from pyroberta.training.losses import log_softmax
 
 @dataclass(frozen=True)
 class Classification:
-    """What a classifier holds a text for.
+    """The class that a classifier predicts for a text.
 
     Attributes:
         label: the class's number.
@@ -47,8 +47,8 @@ class TextClassifier(Task):
     One class per text. For the attributes and all that it shares with other tasks, see `Task`.
 
     Args:
-        backbone: the encoder. Where it has no head for `num_classes`, its copy with a fresh one is taken, so the model
-            that it came from stays as it is.
+        backbone: the encoder. If it has no head for `num_classes`, a copy of it gets a fresh one, and the original
+            stays as it is.
         num_classes: the number of classes, at least 2.
         preprocessor: tokenises and truncates texts; None for a model that takes preprocessed features alone.
         labels: the classes' names; "LABEL_0" and so on unless given. Hugging Face directories keep them.
@@ -64,7 +64,7 @@ class TextClassifier(Task):
     head = "text_classifier"
     preprocessor_kind = TextClassifierPreprocessor
     reader_kind = ClassifierInputs
-    nothing_to_learn = "every sample_weight is 0: there is nothing to learn"
+    zero_weights_message = "every sample_weight is 0: there is nothing to learn"
     unsettable: ClassVar[Reasons] = {
         "num_classes": "make another: TextClassifier(backbone, num_classes, preprocessor)",
         "dropout": "set backbone.config to dataclasses.replace(backbone.config, classifier_dropout=...)",
@@ -97,7 +97,7 @@ class TextClassifier(Task):
         return _names(value, self.num_classes) if name == "labels" else super()._checked(name, value)
 
     @classmethod
-    def from_preset(  # type: ignore[override]  # what the base class takes is among the options
+    def from_preset(  # type: ignore[override]  # the base class's arguments are among the options
         cls,
         preset: str | os.PathLike[str],
         num_classes: int | None = None,
@@ -113,17 +113,17 @@ class TextClassifier(Task):
 
         Args:
             preset: as for `Task.from_preset`.
-            num_classes: the preset's own head is loaded where it is one for so many classes, which None takes for
-                granted; otherwise the head is fresh and wants to be fitted.
-            labels: the classes' names; the preset's own unless given.
-            dropout: the head's rate, instead of the preset's, as in KerasHub. The encoder's is set where the encoder is
-                made: `TextClassifier(Backbone.from_preset(preset, dropout=...), num_classes, ...)`.
+            num_classes: the preset's head is loaded if it has so many classes; None takes its number. Any other head is
+                fresh and has to be fitted.
+            labels: the classes' names; by default the preset's.
+            dropout: the head's rate, instead of the preset's, as in KerasHub. The encoder's rate is set with the
+                encoder: `TextClassifier(Backbone.from_preset(preset, dropout=...), num_classes, ...)`.
             classifier_dropout: the same under transformers' name.
             preprocessor, seed, options: as for `Task.from_preset`.
 
         Raises:
-            ValueError, FileNotFoundError: where the preset is not there or not sound, or is no classifier and there is
-                no `num_classes`; where `dropout` and `classifier_dropout` are two rates.
+            ValueError, FileNotFoundError: where the preset is missing or damaged, or is no classifier and there is no
+                `num_classes`; where `dropout` and `classifier_dropout` differ.
         """
         if dropout is not None and classifier_dropout not in (None, dropout):
             raise ValueError(
@@ -131,16 +131,16 @@ class TextClassifier(Task):
                 f"{classifier_dropout!r}. The encoder's rate is set by Backbone.from_preset(..., dropout=...)"
             )
         opened = cls._open(preset, num_classes is not None, **options)
-        own = opened.config
-        stored = own.num_classes if own.head == cls.head else None
-        if num_classes is None and stored is None:
+        stored_config = opened.config
+        stored_classes = stored_config.num_classes if stored_config.head == cls.head else None
+        if num_classes is None and stored_classes is None:
             raise ValueError(f"preset {opened.name!r} is no classifier: give num_classes=, for a fresh head")
-        classes = stored if num_classes is None else num_classes
+        classes = stored_classes if num_classes is None else num_classes
         options |= {
             "num_classes": classes,
             "classifier_dropout": dropout if classifier_dropout is None else classifier_dropout,
         }
-        if labels is None and classes == stored:
+        if labels is None and classes == stored_classes:
             labels = opened.labels
         found = cls._loaded(opened, preprocessor, seed=seed, **options)
         found.labels = _names(labels, found.num_classes)
@@ -173,7 +173,7 @@ class TextClassifier(Task):
             long_texts: as for `predict`.
 
         Returns:
-            A `Classification`, or a list of them where there are several texts.
+            A `Classification`, or a list of them for several texts.
 
         >>> classifier = TextClassifier.from_preset("roberta_tiny_en", num_classes=2, labels=["bad", "good"])
         >>> classifier.classify("A joy to watch.").name in classifier.labels
@@ -196,8 +196,8 @@ class TextClassifier(Task):
     def _default_loss(self) -> losses.SparseCategoricalCrossentropy:
         return losses.SparseCategoricalCrossentropy(from_logits=True)
 
-    def _answer(self, query: Mapping[str, Any] | Sequence[Array]) -> Array:
-        return self(query) if isinstance(query, Mapping) else self._logits(pack(query))
+    def _predict_batch(self, inputs: Mapping[str, Any] | Sequence[Array]) -> Array:
+        return self(inputs) if isinstance(inputs, Mapping) else self._logits(pack(inputs))
 
     def _joined(self, outputs: Sequence[Array], is_text: bool) -> Array:
         return np.concatenate(outputs)
@@ -208,7 +208,7 @@ class TextClassifier(Task):
 
 
 def _names(labels: Sequence[str] | None, num_classes: int) -> list[str]:
-    """Names for so many classes."""
+    """The names of the classes, checked, or default names."""
     if labels is None:
         return [f"LABEL_{i}" for i in range(num_classes)]
     if isinstance(labels, str) or len(set(labels)) != num_classes or not all(isinstance(name, str) for name in labels):

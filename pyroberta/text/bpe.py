@@ -17,10 +17,10 @@ def merge(symbols: list[int], ranks: Mapping[Pair, int], products: Mapping[Pair,
     Args:
         symbols: ids of a word's bytes; overwritten.
         ranks: each pair's place in the list of merges.
-        products: what each pair becomes, longer than both of its parts.
+        products: the token of each pair, longer than both of its parts.
 
     Returns:
-        The ids that are left.
+        The remaining ids.
 
     >>> merge([1, 2, 1, 2, 3], {(1, 2): 0, (4, 3): 1}, {(1, 2): 4, (4, 3): 5})
     [4, 5]
@@ -29,7 +29,7 @@ def merge(symbols: list[int], ranks: Mapping[Pair, int], products: Mapping[Pair,
     # A symbol sits where its first byte was, the places of its other bytes hold -1. `widths` tells at a symbol's
     # first and at its last byte how many it spans, so that both neighbours are found by adding and subtracting.
     widths = [1] * n
-    places: dict[int, list[int]] = {}  # by rank: where such a pair starts, or did, as some are stale
+    places: dict[int, list[int]] = {}  # by rank: the start of such a pair, which may be stale
     for start, pair in enumerate(pairwise(symbols)):
         rank = ranks.get(pair)
         if rank is not None:
@@ -63,7 +63,7 @@ def merge(symbols: list[int], ranks: Mapping[Pair, int], products: Mapping[Pair,
                     heappush(waiting, new_rank)
                 places[new_rank].append(first)
                 lowest = min(lowest, new_rank)
-        if starts:  # a lower rank has come up; no trained list of merges does this, but a list may
+        if starts:  # a lower rank has come up, which no trained list of merges does
             places[rank] = starts
             heappush(waiting, rank)
     return [symbol for symbol in symbols if symbol >= 0]

@@ -26,20 +26,18 @@ def train(
     add_prefix_space: bool = False,
     progress: Progress | None = None,
 ) -> tuple[dict[str, int], list[tuple[str, str]]]:
-    """Merges, again and again, the most frequent pair of neighbours within the words of the texts.
+    """Merges the most frequent pair of neighbours within the words of the texts, again and again.
 
-    Of pairs that are equally frequent, the one with the smaller left id is merged, then the one with the smaller
-    right id. So the same texts, in any order, give the same vocabulary; it is the one that `tokenizers`'
-    `BpeTrainer` learns from them.
+    Of equally frequent pairs, the one with the smaller left id is merged, then the one with the smaller right id. So
+    the same texts, in any order, give the same vocabulary. It is the one that `tokenizers`' `BpeTrainer` learns.
 
-    Ids: the special tokens but the last, the 256 bytes in the order of the characters that show them, what the
-    merges make, the last special token. That is, `<s>` 0, `<pad>` 1, `</s>` 2, `<unk>` 3, …, `<mask>` at the end.
+    Ids are in this order: the special tokens but the last, the 256 bytes in the order of their characters, the merges'
+    tokens, the last special token. That is, `<s>` 0, `<pad>` 1, `</s>` 2, `<unk>` 3, …, `<mask>` at the end.
 
     Args:
-        texts: read once. Special tokens in them are passed over.
-        vocab_size: how many tokens there are to be, special tokens and bytes included. There are fewer if no pair
-            that is frequent enough is left.
-        min_frequency: how often a pair must occur to be merged.
+        texts: read once. Special tokens in them are left out.
+        vocab_size: the number of tokens, with special tokens and bytes. There are fewer if no frequent pair is left.
+        min_frequency: the least frequency of a pair that is merged.
         special_tokens: all different, `<mask>` or its equal last.
         add_prefix_space: whether a text that does not begin with a space is read as if it did.
         progress: called with (merges made, merges wanted) now and then, and at the end.
@@ -48,7 +46,7 @@ def train(
         The vocabulary, token to id, and the merges in order.
 
     Raises:
-        TypeError: where `texts` is a single string, or has something else than strings in it.
+        TypeError: where `texts` is a single string, or has items that are no strings.
         ValueError: where `vocab_size` or `min_frequency` is too small, or a text holds a lone surrogate.
 
     >>> vocabulary, merges = train(["hug hugs hugging"], vocab_size=264)
@@ -76,7 +74,7 @@ def train(
             counts[pair] += frequencies[w]
             homes[pair].add(w)
 
-    # A count that grows is pushed anew, one that shrinks is found out when it is popped.
+    # A count that grows is pushed anew; one that shrinks is checked when it is popped.
     heap = [(-count, pair) for pair, count in counts.items()]
     heapify(heap)
     merges: list[tuple[str, str]] = []
@@ -119,7 +117,7 @@ def train(
 
 
 def count_words(texts: Iterable[str], special_tokens: Sequence[str], add_prefix_space: bool) -> Counter[str]:
-    """How often each word occurs in the texts, what lies between special tokens being split on its own."""
+    """The number of occurrences of each word in the texts. Parts between special tokens are split by themselves."""
     texts = opened(texts, "texts")
     refuse_rows(texts, (), "texts")
     if isinstance(texts, (str, bytes)) or not isinstance(texts, Iterable):

@@ -1,6 +1,6 @@
-"""What byte-level BPE does before any merge: bytes shown as characters, and text cut into words.
+"""The steps of byte-level BPE before merging: bytes as characters, and the split of text into words.
 
-Both come from GPT-2 (Radford et al., 2019, `encoder.py`); RoBERTa has the same.
+Both come from GPT-2 (Radford et al., 2019, `encoder.py`) and are the same in RoBERTa.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ WHITESPACE = (
 )
 
 
-SURROGATE = re.compile("[\ud800-\udfff]")  # in a str always a lone one, which no UTF-8 can hold
+SURROGATE = re.compile("[\ud800-\udfff]")  # in a str it is always a lone one, which UTF-8 can't hold
 
 
 def _byte_characters() -> str:
@@ -46,7 +46,7 @@ def to_characters(data: bytes) -> str:
 
 
 def to_bytes(token: str) -> bytes:
-    """The bytes that a token stands for; one with a character outside the map stands for its own UTF-8.
+    """The bytes that a token stands for. A token with a character outside the map stands for its UTF-8.
 
     >>> to_bytes("ĠÃ©").decode(), to_bytes("日").decode()
     (' é', '日')
@@ -90,7 +90,7 @@ _NEITHER = """
 
 @functools.cache
 def _stand_ins() -> dict[int, str]:
-    """Code points in doubt, and a character of the class that each has in edition 16."""
+    """Code points whose class differs, and a character of the class that each has in edition 16."""
     stand_ins: dict[int, str] = {}
     for stand_in, ranges in {"b": _NEW_LETTERS, "0": _NEW_NUMBERS, "!": _NEITHER}.items():
         for bounds in ranges.split():
@@ -107,9 +107,9 @@ def _in_doubt() -> NDArray[np.bool_]:
 
 
 def split_words(text: str) -> list[str]:
-    r"""Cuts a text into the words that BPE then works on, one by one; joined, they are the text again.
+    r"""Cuts a text into the words to which BPE is applied. Joined, they are the text again.
 
-    They are those of `tokenizers`' `ByteLevel`, whose pattern is
+    They are the words of `tokenizers`' `ByteLevel`, whose pattern is
     `'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`.
 
     >>> split_words("I'm  here, 42 times")

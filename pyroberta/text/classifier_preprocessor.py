@@ -1,4 +1,4 @@
-"""From texts to the padded arrays of a classifier."""
+"""The preprocessor that makes a classifier's padded arrays of texts."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ class TextClassifierPreprocessor(Preprocessor):
     """
 
     def __call__(self, x: Any, y: Any = None, sample_weight: Any = None) -> Any:
-        """Texts to padded arrays.
+        """Makes padded arrays of texts.
 
         Args:
-            x: texts, as told for `Preprocessor`.
-            y, sample_weight: given back as they are.
+            x: texts, see `Preprocessor`.
+            y, sample_weight: returned as they are.
 
         Returns:
             The features: `token_ids` (B, S) int32 and `padding_mask` (B, S) bool, without their first axis for a single
             text; with y the tuple (features, y), with sample_weight (features, y, sample_weight).
 
         Raises:
-            TypeError, ValueError: for what is no text.
+            TypeError, ValueError: for values that are no texts.
 
         Warns:
             UserWarning: where texts were cut, with their number.

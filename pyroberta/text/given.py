@@ -78,7 +78,7 @@ def opened(x: Any, name: str = "x") -> Any:
 
 
 def refuse_masked(values: Any, name: str, advice: str) -> None:
-    """That no values are hidden.
+    """Checks that no values are hidden.
 
     Raises:
         TypeError: for a masked array, with the advice.
@@ -88,7 +88,7 @@ def refuse_masked(values: Any, name: str, advice: str) -> None:
 
 
 def refuse_single(x: Any, name: str = "x") -> None:
-    """That x has items.
+    """Checks that x has items.
 
     Raises:
         TypeError: for an array or a scalar without axes, whatever it holds.
@@ -98,7 +98,7 @@ def refuse_single(x: Any, name: str = "x") -> None:
 
 
 def refuse_endless(x: Any, name: str, advice: str = "") -> None:
-    """That what is to be collected has an end, as far as that can be told beforehand.
+    """Checks that what is to be collected has an end, as far as that can be told beforehand.
 
     Raises:
         ValueError: for an iterator of `itertools` that has none, with the advice.
@@ -114,9 +114,9 @@ def refuse_endless(x: Any, name: str, advice: str = "") -> None:
         )
 
 
-def _table_error(what: str, names: list[Any], expression: str) -> TypeError:
+def _table_error(description: str, names: list[Any], expression: str) -> TypeError:
     columns = f" with the column{'s' * (len(names) > 1)} {shown_names(names)}" if names else ""
-    return TypeError(f"{what}{columns}. Pass the column that holds the texts: {expression}")
+    return TypeError(f"{description}{columns}. Pass the column that holds the texts: {expression}")
 
 
 def _columns(table: Any) -> tuple[list[Any], str]:
@@ -135,7 +135,7 @@ def _columns(table: Any) -> tuple[list[Any], str]:
 
 
 def refuse_rows(item: Any, features: Collection[str], name: str = "x", is_item: bool = False) -> None:
-    """That a dict is one of features, and no record and no table.
+    """Checks that a dict is one of features, and no record and no table.
 
     Args:
         item: what came; anything but a dict is fine.
@@ -159,9 +159,9 @@ def refuse_rows(item: Any, features: Collection[str], name: str = "x", is_item: 
         return
     column = _quoted(text_column(texts or columns))
     if is_item:
-        what = f"{name} holds {'records' if texts else 'tables'}, dicts of {shown_names(list(item))}"
+        description = f"{name} holds {'records' if texts else 'tables'}, dicts of {shown_names(list(item))}"
         rows = f"row[{column}] for row in {name}"
-        raise TypeError(f"{what}. Pass their texts: {f'[{rows}]' if texts else f'({rows})'}")
+        raise TypeError(f"{description}. Pass their texts: {f'[{rows}]' if texts else f'({rows})'}")
     if texts:
         raise TypeError(
             f"{name} is a record, a dict of {shown_names(list(item))}. Pass a list of texts: [{name}[{column}]]"
@@ -218,7 +218,7 @@ def names_a_file(text: Any) -> bool:
 
 
 def refuse_names_of_files(texts: Any) -> None:
-    """That a list does not hold the names of files in the place of their texts.
+    """Checks that a list does not hold the names of files in the place of their texts.
 
     Raises:
         ValueError: where each of its items names one, with the expression that gives their lines.

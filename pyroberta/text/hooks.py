@@ -1,7 +1,6 @@
-"""What the rooms above lend to this one, which knows nothing of them: `open_preset`.
+"""A hook for `open_preset`, so that `Tokenizer.from_preset` works and nothing here imports `presets`.
 
-`pyroberta/__init__.py` sets it, and runs before any module of the package. So `Tokenizer.from_preset` and the
-preprocessors' `from_preset` are where users of KerasHub look for them, and nothing here imports `presets`.
+`pyroberta/__init__.py` sets it, and runs before any module of the package.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class OpenedPreset(Protocol):
-    """What `from_preset` asks of an opened preset."""
+    """The parts of an opened preset that `from_preset` reads."""
 
     @property
     def config(self) -> RobertaConfig:
@@ -28,14 +27,14 @@ class OpenedPreset(Protocol):
 
     @property
     def preprocessor_settings(self) -> Mapping[str, Any]:
-        """How texts were truncated and masked, as far as the preset says."""
+        """The settings of truncation and masking that the preset has."""
 
 
 class OpenPreset(Protocol):
-    """What `open_preset` is."""
+    """The type of `open_preset`."""
 
     def __call__(self, preset: str | os.PathLike[str], weights: bool = True) -> OpenedPreset:
-        """The preset of a name, a handle or a path; one that is open already is returned as it is."""
+        """Opens the preset of a name, a handle or a path. An open preset is returned as it is."""
 
 
 open_preset: OpenPreset

@@ -1,13 +1,13 @@
-"""Strings that are looked for in a text literally, before anything else: the special and the added tokens.
+"""The search for strings in a text, literally and before anything else: the special and the added tokens.
 
-From the left on, each time the longest that begins there. An alternation of all strings does that, and tries at every
-letter of the text each string as far as it goes: the work is the product of the text's length and the letters of the
-strings. For a few short ones that is the fastest way. For more, an automaton (Aho and Corasick, 1975) reads each letter
-of the text once, however many strings there are and whatever they have in common.
+The search goes from the left and takes the longest string that begins at a place. An alternation of all strings does
+that. It compares each string at every letter of the text, so that the work is the product of the text's length and the
+letters of the strings. For a few short strings it is the fastest way. For more, an automaton (Aho and Corasick, 1975)
+reads each letter of the text once, however many strings there are.
 
-The automaton is built of the strings read backwards, and reads the text backwards. After a letter, its state is the
-longest tail of what was read that some string begins with, backwards; the longest whole string among the tails of that
-state is the longest string that begins, forwards, at this letter. So one pass gives the longest string at every letter,
+The automaton is built of the reversed strings, and reads the text backwards. After a letter, its state is the longest
+tail of the letters read with which a reversed string begins. The longest whole string among the tails of that state is
+the longest string that begins, forwards, at this letter. So one pass gives the longest string at every letter,
 and a second one, forwards, takes them from the left, leaving out those that overlap one that was taken.
 """
 
@@ -16,14 +16,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator
 
-MOST_IN_ALTERNATION = 200  # letters of all strings: as many as a letter of the text may be compared with
+MOST_IN_ALTERNATION = 200  # letters of all strings: the most comparisons for a letter of the text
 
 
 class Literals:
     """Finds strings in texts.
 
     Args:
-        strings: to look for; an empty one is never found.
+        strings: the strings to find; an empty one is never found.
 
     >>> literals = Literals(["<s>", "<sun>", "<s"])
     >>> list(literals.find("a <sun> <so"))
@@ -62,7 +62,7 @@ def _automaton(strings: Iterable[str]) -> Callable[[str], Iterator[tuple[int, in
         lengths[state] = len(string)
 
     tails = [0] * len(moves)
-    waiting = list(moves[0].values())  # breadth first: a tail is shorter than what it is a tail of
+    waiting = list(moves[0].values())  # breadth first, since a tail is shorter than its string
     for state in waiting:
         lengths[state] = lengths[state] or lengths[tails[state]]
         for letter, after in moves[state].items():
@@ -78,7 +78,7 @@ def _automaton(strings: Iterable[str]) -> Callable[[str], Iterator[tuple[int, in
         found: list[tuple[int, int]] = []
         state = i = 0
         while i < n:
-            if not state:  # the engine of regular expressions skips what begins no string
+            if not state:  # the engine of regular expressions skips letters that begin no string
                 start = next_start(backwards, i)
                 if start is None:
                     break
@@ -91,9 +91,9 @@ def _automaton(strings: Iterable[str]) -> Callable[[str], Iterator[tuple[int, in
             if lengths[state]:
                 found.append((n - i, lengths[state]))
         stop = 0
-        for start_there, length in reversed(found):
-            if start_there >= stop:
-                stop = start_there + length
-                yield start_there, stop
+        for literal_start, length in reversed(found):
+            if literal_start >= stop:
+                stop = literal_start + length
+                yield literal_start, stop
 
     return find

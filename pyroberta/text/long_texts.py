@@ -17,10 +17,10 @@ LONG_TEXTS = ("split", "cut", "refuse")
 
 
 class LongTexts:
-    """What one call does with texts of more than `limit` tokens, and a count of those that it met.
+    """The treatment of texts of more than `limit` tokens in one call, and their counts.
 
-    - "split" makes windows of `limit` tokens. They do not overlap, and each has its own `<s>` and `</s>`, which count.
-    - "cut" drops what is beyond `limit` tokens.
+    - "split" makes windows of `limit` tokens. They do not overlap. Each has a `<s>` and a `</s>`, which count.
+    - "cut" drops the tokens beyond `limit`.
     - "refuse" raises a ValueError.
 
     Windows are made of one segment. A text of several segments is cut where "split" is the default, and refused where
@@ -29,13 +29,13 @@ class LongTexts:
     Args:
         choice: one of `LONG_TEXTS`.
         limit: the most tokens of a text, the special ones counted.
-        owner: what takes no more than that, for messages.
-        is_asked: whether the caller asked for `choice`; False where it is a default.
-        kept_id: a token that "cut" must not drop, such as `<mask>` where each one is to be answered; None for none.
-        what: the argument that holds the texts, for the warning.
+        owner: the name of the limit, for messages.
+        is_asked: whether the caller chose `choice`; False for a default.
+        kept_id: a token that "cut" must not drop, such as `<mask>` in prediction; None for none.
+        argument: the name of the argument that holds the texts, for the warning; empty for x.
 
     Attributes:
-        is_counting: whether texts are counted; False from when they come round again.
+        is_counting: whether texts are counted; False once they come again.
 
     >>> tokenizer = Tokenizer.train(["the fox"], vocab_size=261)
     >>> long_texts = LongTexts("split", limit=4)
@@ -53,14 +53,14 @@ class LongTexts:
         owner: str = "sequence_length is",
         is_asked: bool = False,
         kept_id: int | None = None,
-        what: str = "",
+        argument: str = "",
     ) -> None:
         self.choice = check_long_texts(choice)
         self.limit = limit
         self.owner = owner
         self.is_asked = is_asked
         self.kept_id = kept_id
-        self.what = what
+        self.argument = argument
         self.texts = self.split = self.windows = self.cut = self.dropped = self.longest = 0
         self.is_counting = True
         self._is_said = False
@@ -97,11 +97,11 @@ class LongTexts:
         return [np.array(ids, np.int32) for ids in packed]
 
     def _count(self, sequences: Sequence[Sequence[int]]) -> int:
-        """How often the sequences hold the token that must be kept."""
+        """The number of tokens in the sequences that must be kept."""
         return 0 if self.kept_id is None else sum(ids.count(self.kept_id) for ids in sequences)
 
     def _parts(self, pieces: list[list[int]], name: str, separators: int) -> list[list[list[int]]]:
-        """The segments' ids for each sequence that the text becomes. What is to be cut is left to `pack_segments`."""
+        """The segments' ids for each sequence of the text. `pack_segments` cuts them."""
         self.texts += self.is_counting
         length = sum(map(len, pieces)) + 2 + separators * (len(pieces) - 1)
         if length <= self.limit:
@@ -128,7 +128,7 @@ class LongTexts:
         return [pieces]
 
     def summary(self) -> str:
-        """What was split and what was cut, in words; the empty string where nothing was."""
+        """A sentence about the texts that were split and cut; empty if there were none."""
         done = []
         if self.split:
             done.append(f"{self.split} {_was(self.split)} split into {self.windows} windows")
@@ -139,16 +139,16 @@ class LongTexts:
             return ""
         count = self.split + self.cut
         return (
-            f"{self.what}{': ' * bool(self.what)}of {self.texts} text{'s' * (self.texts != 1)} {count} "
+            f"{self.argument}{': ' * bool(self.argument)}of {self.texts} text{'s' * (self.texts != 1)} {count} "
             f"{'has' if count == 1 else 'have'} more than {self.limit} tokens (the longest has {self.longest}): "
             + " and ".join(done)
         )
 
     def say(self) -> None:
-        """Warns of what was split or cut, if anything was and it has not been said yet.
+        """Warns once of texts that were split or cut, if there are any.
 
         Warns:
-            UserWarning: with the counts, at the line of the caller's that led here.
+            UserWarning: with the counts, at the line of the package's caller.
         """
         summary = self.summary()
         if summary and not self._is_said:
@@ -157,7 +157,7 @@ class LongTexts:
 
 
 def check_long_texts(choice: str) -> str:
-    """One of `LONG_TEXTS`.
+    """The choice, if it is one of `LONG_TEXTS`.
 
     Raises:
         ValueError: for anything else.

@@ -1,11 +1,11 @@
-"""Which tokens are to be predicted, and what the model sees in their place.
+"""The selection of tokens to predict, and their replacement in the model's input.
 
 Masked language modelling (Devlin et al. 2018, arXiv:1810.04805, 3.1): some tokens of every text are selected; of these
-80 % become `<mask>`, 10 % a random token and 10 % stay, and the model predicts what stood there. Selected anew each
-time a text is seen (Liu et al. 2019, arXiv:1907.11692, 4.1).
+80 % become `<mask>`, 10 % a random token and 10 % stay, and the model predicts the original ones. They are selected
+anew each time a text is seen (Liu et al. 2019, arXiv:1907.11692, 4.1).
 
-All functions work on the tokens of a whole batch at once. Those that may be selected are the *candidates*, n of them;
-`owners` (n,) tells each one's sequence and `words` (n,) each one's word, both numbered in ascending order. A word is
+All functions work on the tokens of a whole batch at once. Tokens that may be selected are the n *candidates*. `owners`
+(n,) is the sequence of each and `words` (n,) the word of each, both numbered in ascending order. A word is
 selected as a whole; in plain masking every token is a word of its own.
 """
 
@@ -27,18 +27,18 @@ Facts = NDArray[np.bool_]
 COUNTS = ("exact", "bernoulli")
 
 
-DRAWS = 3  # numbers drawn for a token: whether it is selected, what becomes of it, and which token takes its place
+DRAWS = 3  # numbers drawn for a token, which decide on its selection, the kind of its replacement, and the random token
 
 
 def token_draws(key: Key, starts: Ints, numbers: Ints) -> NDArray[np.float64]:
     """Random numbers for each token of a packed batch, from its sequence's stream of the key.
 
-    A sequence has the same numbers in whichever batch and place it stands.
+    A sequence has the same numbers in any batch and place.
 
     Args:
         key: of the pass over the examples, or of evaluation.
         starts: (B+1,) of the sequences.
-        numbers: (B,) of the examples that they are.
+        numbers: (B,) the examples' numbers.
 
     Returns:
         (N, DRAWS) in [0, 1).
@@ -51,12 +51,12 @@ def token_draws(key: Key, starts: Ints, numbers: Ints) -> NDArray[np.float64]:
 
 
 def exact_count(rate: float, n: Ints) -> Ints:
-    """ceil(rate·n) and at least 1: how many of n candidates KerasHub selects. n (B,) -> (B,) int64.
+    """ceil(rate·n) and at least 1: the number of n candidates that KerasHub selects. n (B,) -> (B,) int64.
 
     >>> exact_count(0.07, np.array([1, 100, 101])).tolist()
     [1, 7, 8]
     """
-    # 0.07 * 100 is 7.000000000000001 in binary: the rate means the decimal that was written.
+    # 0.07 * 100 is 7.000000000000001 in binary, but the rate means the decimal number.
     whole: Ints = np.ceil(rate * n - 1e-9).astype(np.int64)
     return np.maximum(whole, 1)
 
@@ -64,11 +64,11 @@ def exact_count(rate: float, n: Ints) -> Ints:
 def select(
     owners: Ints, words: Ints, rate: float, limit: int, draws: NDArray[np.float64], *, count: str = "exact"
 ) -> Facts:
-    """Selects words at random; every sequence that has a candidate gets a selected one.
+    """Selects words at random, at least one in every sequence with a candidate.
 
-    "exact" selects `exact_count(rate, n)` tokens in a sequence of n candidates, and of words as many as reach that
-    number: less than one word too many. "bernoulli" selects each word with probability `rate`, and one where that
-    selects none. No sequence gets more than `limit` tokens: the word that would pass it is left out.
+    "exact" selects `exact_count(rate, n)` tokens in a sequence of n candidates. Of words, it selects as many as reach
+    that number: less than one word too many. "bernoulli" selects each word with probability `rate`, and one where that
+    selects none. No sequence has more than `limit` selected tokens: the word that would pass it is left out.
 
     Args:
         owners: (n,) int, ascending, the sequence of each candidate.
@@ -117,7 +117,7 @@ def corrupt(
     draws: NDArray[np.float64],
     choices: NDArray[np.float64],
 ) -> Ints:
-    """What the model sees in place of the selected tokens.
+    """The tokens that the model sees in the place of the selected ones.
 
     Each is `<mask>` with probability `mask_token_rate`, drawn uniformly from `ordinary` with probability
     `random_token_rate` (which may draw the very token again), else left as it is.
@@ -137,7 +137,7 @@ def corrupt(
 
 
 def word_edges(vocabulary: Mapping[str, int]) -> tuple[Facts, Facts]:
-    """Which tokens of a byte-level vocabulary open a word, and after which ones a word opens.
+    """The tokens of a byte-level vocabulary that open a word, and those after which a word opens.
 
     A token that begins with whitespace (`Ġthe`, a newline) opens a word. So does whatever follows a newline, a tab or
     the like, since only a space is ever part of the word after it. Whitespace means ASCII's six characters here.
@@ -157,7 +157,7 @@ def word_edges(vocabulary: Mapping[str, int]) -> tuple[Facts, Facts]:
 
 
 def number_words(ids: Ints, rows: Ints, owners: Ints, opens: Facts, closes: Facts, limit: int) -> Ints:
-    """The word of each candidate: what stands between whitespace, in other terms.
+    """The number of each candidate's word. A word is the text between whitespace.
 
     Punctuation and `'s` belong to the word that they touch: `Ġdon`, `'t`, `!` are one word. A special token, and
     where the text was cut or begins, is a border. A stretch of more than `limit` tokens counts as several words, so

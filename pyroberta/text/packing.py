@@ -1,4 +1,4 @@
-"""From segments to one sequence: `<s> a </s></s> b </s>`, cut to a length."""
+"""Makes one sequence of segments: `<s> a </s></s> b </s>`, cut to a length."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ def pack_segments(
     """Puts a text's segments into one sequence, with RoBERTa's special tokens.
 
     One segment gives `<s> a </s>`, two `<s> a </s></s> b </s>`, and so on; an empty segment keeps its separators.
-    What is too long is cut at the segments' ends, never at a special token.
+    Segments that are too long are cut at their ends; special tokens stay.
 
     Args:
         segments: the ids of each segment, without special tokens; at least one segment.
-        sequence_length: the most ids that may come out.
+        sequence_length: the most ids of the sequence.
         start_id: of `<s>`.
         end_id: of `</s>`.
-        truncate: who is cut: "round_robin" (the longest first) or "waterfall" (the last first).
-        separators: how many `</s>` stand between two segments.
+        truncate: the segment that is cut: "round_robin" (the longest first) or "waterfall" (the last first).
+        separators: the number of `</s>` between two segments.
 
     Raises:
         ValueError: for no segment, an unknown `truncate`, or a length that cannot hold the special tokens.
@@ -54,16 +54,16 @@ def pack_segments(
 
 
 def round_robin(lengths: Sequence[int], room: int) -> list[int]:
-    """How many tokens each segment keeps where room is dealt one token at a time, from the left, round and round.
+    """The number of tokens that each segment keeps if room is given one token at a time, from the left, in turn.
 
     >>> round_robin([10, 3], 8), round_robin([10, 10], 9)
     ([5, 3], [5, 4])
     """
     kept = [0] * len(lengths)
     while room > 0 and (hungry := [i for i, length in enumerate(lengths) if kept[i] < length]):
-        # Many rounds in one go: until a segment is whole, or there is not enough for all.
+        # Many rounds at once: until a segment is whole, or there is not enough for all.
         rounds = min(room // len(hungry), min(lengths[i] - kept[i] for i in hungry))
-        served = hungry if rounds else hungry[:room]  # the last round ends where the room does
+        served = hungry if rounds else hungry[:room]  # the last round ends with the room
         for i in served:
             kept[i] += max(rounds, 1)
         room -= max(rounds, 1) * len(served)
@@ -71,7 +71,7 @@ def round_robin(lengths: Sequence[int], room: int) -> list[int]:
 
 
 def waterfall(lengths: Sequence[int], room: int) -> list[int]:
-    """How many tokens each segment keeps where the first takes all it needs, then the second, and so on.
+    """The number of tokens that each segment keeps if the first takes all it needs, then the second, and so on.
 
     >>> waterfall([10, 3], 8), waterfall([5, 2, 9], 6)
     ([8, 0], [5, 1, 0])

@@ -1,4 +1,4 @@
-"""From texts to sequences of ids, and to masked batches."""
+"""The preprocessors, which make sequences of ids and masked batches of texts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from pyroberta.text.text_files import lines_of_file
 from pyroberta.text.tokenizer import Tokenizer
 
 Features = dict[str, NDArray[Any]]
-_COUNTING = fork_safe_lock()  # not in the object, which may be pickled
+_COUNTING = fork_safe_lock()  # outside of the object, which may be pickled
 Own = TypeVar("Own", bound="Preprocessor")
 
 
@@ -72,9 +72,9 @@ def _tokenizer(name: str, value: Any) -> Tokenizer:
 
 
 class Preprocessor(Checked):
-    """Tokenises texts and truncates them: what every task's preprocessor begins with.
+    """Tokenises texts and truncates them. It is the base class of every task's preprocessor.
 
-    What counts as a text, here and in `fit`:
+    Texts, here and in `fit`, are:
 
     - a `str`. Bytes, as HDF5 and TensorFlow give them, are refused: `[text.decode() for text in texts]` makes texts of
       them;
@@ -93,7 +93,7 @@ class Preprocessor(Checked):
     Args:
         tokenizer: of the model.
         sequence_length: S, the most tokens of a text, the special ones counted; at least 3.
-        truncate: how segments that are too long are cut: "round_robin" or "waterfall".
+        truncate: the way to cut segments that are too long: "round_robin" or "waterfall".
 
     Raises:
         TypeError, ValueError: for an argument out of range, naming it.
@@ -116,18 +116,18 @@ class Preprocessor(Checked):
     def from_preset(
         cls: type[Own], preset: str | os.PathLike[str], *, tokenizer: Tokenizer | None = None, **overrides: Any
     ) -> Own:
-        """The preprocessor that a preset holds: its tokenizer, and the settings that it was trained with.
+        """The preprocessor of a preset: its tokenizer, and the settings that it was trained with.
 
-        What a preset doesn't say, or says of another class alone, has the class's default; `sequence_length` is at most
-        what the model takes.
+        Settings that the preset lacks, or has for another class, have the class's defaults. `sequence_length` is at
+        most the model's limit.
 
         Args:
             preset: a name (`MaskedLM.presets` lists them) or the path of a directory, in any format that can be read.
             tokenizer: instead of the preset's.
-            **overrides: of the class, instead of the preset's, such as `sequence_length=128`.
+            **overrides: arguments of the class instead of the preset's, such as `sequence_length=128`.
 
         Raises:
-            ValueError, FileNotFoundError: where the preset is not there or not sound, saying what can be had.
+            ValueError, FileNotFoundError: where the preset is missing or damaged; the message says what there is.
             TypeError, ValueError: for an argument that the class does not have or that is out of range.
 
         >>> preprocessor = MaskedLMPreprocessor.from_preset("roberta_base_en", sequence_length=128)
@@ -160,13 +160,13 @@ class Preprocessor(Checked):
         """Each text's ids, special tokens included, truncated to `sequence_length`.
 
         Args:
-            texts: as told above; a single text is a batch of one.
+            texts: see the class; a single text is a batch of one.
 
         Returns:
             B arrays (S_b,) int32 of different lengths.
 
         Raises:
-            TypeError, ValueError: for what is no text, naming the place.
+            TypeError, ValueError: for values that are no texts, naming the place.
 
         Warns:
             UserWarning: where texts were cut, with their number.
@@ -181,24 +181,24 @@ class Preprocessor(Checked):
     def sequences(
         self, texts: Any, long_texts: LongTexts, first: int = 0
     ) -> tuple[list[NDArray[np.int32]], list[int], bool]:
-        """`encode`, with the choice of what becomes of long texts; the caller says what became of them.
+        """`encode` with a treatment of long texts, of which the caller warns.
 
         Args:
             texts: as for `encode`.
-            long_texts: what becomes of long texts, and the length at which a text is long.
+            long_texts: the treatment of long texts, and the length at which a text is long.
             first: the number of the first text, for messages.
 
         Returns:
-            The sequences, B or, where texts are split, more; the number of each one's text, from `first` on; and
+            The sequences, B of them, or more if texts are split; the number of the text of each, from `first` on; and
             whether `texts` was a single text.
         """
         found, is_single = read_texts(texts, first)
         sequences: list[NDArray[np.int32]] = []
         owners: list[int] = []
         for i, segments in enumerate(found, first):
-            own = long_texts.encode(self.tokenizer, segments, f"text {i}", self.truncate)
-            sequences += own
-            owners += [i] * len(own)
+            text_sequences = long_texts.encode(self.tokenizer, segments, f"text {i}", self.truncate)
+            sequences += text_sequences
+            owners += [i] * len(text_sequences)
         return sequences, owners, is_single
 
     def _cut(self, texts: Any) -> tuple[list[NDArray[np.int32]], bool]:
@@ -213,19 +213,19 @@ class MaskedLMPreprocessor(Preprocessor):
     """Tokenises texts, truncates them, and masks them for training.
 
     Called on texts it gives the padded arrays that KerasHub's `RobertaMaskedLMPreprocessor` gives. `encode` and `mask`
-    are the two halves that `fit` uses: it encodes once, and masks anew whenever a text comes round.
+    are the two halves that `fit` uses: it encodes once, and masks anew whenever a text comes again.
 
     Args:
-        tokenizer, sequence_length, truncate: see `Preprocessor`, which also tells what counts as a text.
+        tokenizer, sequence_length, truncate: see `Preprocessor`, which also defines texts.
         mask_selection_rate: the share of the tokens that are to be predicted, in (0, 1].
-        mask_selection_length: K, the most tokens of one text that are.
-        mask_token_rate: the share of these that the model sees as `<mask>`, in [0, 1].
-        random_token_rate: the share that it sees as a random token (never a special one), in [0, 1]; the rest stay.
+        mask_selection_length: K, the most tokens of one text to predict.
+        mask_token_rate: the share of these that become `<mask>`, in [0, 1].
+        random_token_rate: the share that becomes a random token (never a special one), in [0, 1]; the others stay.
         count: "exact" selects ceil(rate·n) of a text's n tokens (KerasHub), "bernoulli" each with probability `rate`
             (Hugging Face), but both at least 1 and at most K. Special tokens, `<unk>` and a `<mask>` that stands in the
             text among them, are never selected and do not count.
-        whole_words: select whole words (what stands between whitespace; see `masking.number_words`), as many as
-            reach the count: less than a word too many.
+        whole_words: select whole words (the text between whitespace; see `masking.number_words`), as many as reach
+            the count: less than a word too many.
         seed: of the masks that a call draws.
 
     Raises:
@@ -314,10 +314,10 @@ class MaskedLMPreprocessor(Preprocessor):
         return self.mask_batch(batch, rng.random((batch.num_tokens, DRAWS)))
 
     def mask_batch(self, batch: Batch, draws: NDArray[np.float64]) -> Batch:
-        """The packed batch with tokens masked as numbers say that were drawn before.
+        """The packed batch with tokens masked by random numbers that were drawn before.
 
         Args:
-            batch: of which ids and starts are read.
+            batch: its ids and starts are read.
             draws: (N, 3) uniform in [0, 1), for each token; see `masking.token_draws`.
 
         Returns:
@@ -352,24 +352,24 @@ class MaskedLMPreprocessor(Preprocessor):
     def __call__(
         self, x: Any, y: None = None, sample_weight: None = None, *, rng: np.random.Generator | None = None
     ) -> tuple[Features, NDArray[np.integer[Any]], NDArray[np.float32]]:
-        """Texts to padded arrays: (features, labels, weights).
+        """Makes padded arrays of texts: (features, labels, weights).
 
         Each call masks anew: the n-th call of a preprocessor draws from the generator of (seed, n). For the same masks
         each time, pass `rng=np.random.default_rng(0)` or the like.
 
         Args:
-            x: texts, as told above.
-            y, sample_weight: there for Keras's calling convention, and refused: both are made here.
-            rng: where the randomness comes from, instead.
+            x: texts, see the class.
+            y, sample_weight: for Keras's calling convention. They are refused, since both are made here.
+            rng: the generator to draw from, instead.
 
         Returns:
             features: `token_ids` (B, S) int32, `padding_mask` (B, S) bool, `mask_positions` (B, K) int32.
             labels: (B, K) int32, the original ids, 0 in a slot that is not used.
             weights: (B, K) float32, 1 for each masked token, 0 in a slot that is not used.
-            For a single text all of them are without their first axis.
+            For a single text all of them lack their first axis.
 
         Raises:
-            TypeError, ValueError: for what is no text, and for `y` or `sample_weight`.
+            TypeError, ValueError: for values that are no texts, and for `y` or `sample_weight`.
 
         Warns:
             UserWarning: where texts were cut, with their number.
@@ -403,7 +403,7 @@ class MaskedLMPreprocessor(Preprocessor):
 
 
 def read_texts(texts: Any, first: int = 0) -> tuple[list[tuple[str, ...]], bool]:
-    """Each text's segments, and whether it was a single text rather than a batch; `first` is the first one's number."""
+    """Each text's segments, and whether it was a single text, no batch. `first` is the number of the first text."""
     texts = _plain(opened(texts, "texts"))
     if isinstance(texts, (str, bytes)):
         return [(_string(texts, "the text", is_item=False),)], True
@@ -456,7 +456,7 @@ def plain_texts(texts: Any) -> list[str]:
 
 
 def _plain(values: Any) -> Any:
-    """NumPy's strings and arrays and TensorFlow's tensors as Python's own strings and lists."""
+    """NumPy's strings and arrays and TensorFlow's tensors as Python's strings and lists."""
     if isinstance(values, (str, bytes)) or not hasattr(values, "__array__"):
         return values
     return np.asarray(values).tolist()
@@ -508,7 +508,7 @@ def _segments(text: Any, name: str) -> tuple[str, ...]:
 
 
 def _row_error(row: list[Any], name: str) -> TypeError:
-    """What to say of a list of strings among texts."""
+    """The error for a list of strings among texts."""
     if len(row) == 1:
         return TypeError(
             f"{name} is a list of one string, {_shown(row)}, which may be a text or a batch of one. Pass a list of "

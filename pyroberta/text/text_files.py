@@ -1,4 +1,4 @@
-"""Files with one text a line. Other kinds of files are told apart by their suffix and by what they hold."""
+"""Files with one text on each line. Other kinds of files are recognised by their suffix and their content."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ ROWS_WITH_TEXT = ('[row["text"] for row in ', "]")  # where no more is known
 
 
 class Found(NamedTuple):
-    """A file that has no text a line.
+    """A file that does not have one text on each line.
 
     Attributes:
         packed: the key in `PACKED`, or the empty string.
@@ -89,8 +89,8 @@ class Found(NamedTuple):
         other: the key in `OTHER_SUFFIXES`, a description of the file, or the empty string.
         columns: the names of its columns, as far as they were read.
         delimiter: of a table.
-        around: what stands before and behind the reader of `ROWS` in the expression that gives the texts; None where
-            no such expression is known.
+        around: the code before and behind the reader of `ROWS` in the expression that gives the texts; None if there is
+            no such expression.
     """
 
     packed: str = ""
@@ -106,7 +106,7 @@ def read_lines(path: str | os.PathLike[str], *, for_shell: bool = False) -> list
 
     Args:
         path: of the file.
-        for_shell: whether an error tells what to write in a shell, not in Python.
+        for_shell: whether an error suggests a command for a shell, not Python.
 
     Raises:
         FileNotFoundError: where there is no such file, with the advice to pass one text as a list.
@@ -127,9 +127,9 @@ def read_lines(path: str | os.PathLike[str], *, for_shell: bool = False) -> list
 
 
 def lines_of(file: BinaryIO, name: str, *, for_shell: bool = False) -> list[str]:
-    """The lines of text in a file that is open for bytes; `name` is its name, or says where it is from.
+    """The lines of text in a file that is open for bytes; `name` is its name or its origin.
 
-    No more than `AT_ONCE` bytes are read of what is no text. See `read_lines`.
+    No more than `AT_ONCE` bytes are read of a file that is no text. See `read_lines`.
     """
     packed, rows, other = _by_suffix(name)
     start = file.read(AT_ONCE)
@@ -137,12 +137,12 @@ def lines_of(file: BinaryIO, name: str, *, for_shell: bool = False) -> list[str]
     if kind and kind not in AT_BOTH_ENDS:
         packed, other = (kind, "") if kind in PACKED else ("", kind)
     if packed or other:
-        found = Found(packed, rows, other, delimiter=_own_delimiter(rows))
+        found = Found(packed, rows, other, delimiter=_suffix_delimiter(rows))
         raise _error(found if other else _inside(found, start), name, "", for_shell)
     wide = _wide_encoding(start)
     if wide:
-        what = wide[:6].upper()
-        raise ValueError(f"{name} is text in {what}, not UTF-8. {_decoded(wide, name, for_shell)}")
+        encoding = wide[:6].upper()
+        raise ValueError(f"{name} is text in {encoding}, not UTF-8. {_decoded(wide, name, for_shell)}")
     decoder = codecs.getincrementaldecoder("utf-8-sig")()
     parts: list[str] = []
     size = 0
@@ -192,8 +192,8 @@ def lines_of_file(file: Any) -> list[str]:
 
     Raises:
         TypeError: where it was opened for bytes.
-        ValueError: as `read_lines`, but for a packed file, which the caller has unpacked. The file is then where it
-            was, if it can be set back.
+        ValueError: as `read_lines`, but for a packed file, which the caller has unpacked. The file's position is then
+            the old one, if it can be set.
     """
     name = getattr(file, "name", None)
     name = name if isinstance(name, str) else "the file"
@@ -229,7 +229,7 @@ def lines_of_file(file: Any) -> list[str]:
 
 
 def _place(file: Any) -> Any:
-    """Where an open file is; None for a file that can't be set back."""
+    """The position in an open file; None if it can't be set."""
     try:
         return file.tell() if file.seekable() else None
     except (AttributeError, OSError, ValueError):
@@ -262,7 +262,7 @@ def _split(content: str) -> list[str]:
 
 
 def _by_suffix(name: str) -> tuple[str, str, str]:
-    """What the file's name says: `packed`, `rows` and `other` of `Found`."""
+    """`packed`, `rows` and `other` of `Found` that follow from the file's name."""
     suffixes = [suffix.lower() for suffix in PurePath(name).suffixes[-2:]]
     packed = PACKED_SUFFIXES.get(suffixes[-1], "") if suffixes else ""
     if packed:
@@ -272,7 +272,7 @@ def _by_suffix(name: str) -> tuple[str, str, str]:
 
 
 def _by_magic(start: bytes) -> str:
-    """What a file's first bytes say: the key in `PACKED` or `OTHER_SUFFIXES`, a description, or the empty string."""
+    """The kind of a file by its first bytes: a key in `PACKED` or `OTHER_SUFFIXES`, a description, or ""."""
     if start[TAR_AT:].startswith(TAR):
         return ".tar"
     return next((kind for magic, kind in MAGIC if start.startswith(magic)), "")
@@ -301,7 +301,7 @@ def _wide_encoding(start: bytes) -> str:
 
 
 def _by_content(content: str, lines: Sequence[str], rows: str) -> Found | None:
-    """What a file is that holds no text a line; None for one that does.
+    """The kind of a file that does not have one text on each line; None for one that does.
 
     Prose may begin with a bracket or a quotation mark, or hold commas. So JSON has to parse and to be a table of texts
     or a list of them, as a whole or line by line; and a table has to begin with names, a usual one among them, and to
@@ -319,8 +319,8 @@ def _by_content(content: str, lines: Sequence[str], rows: str) -> Found | None:
             return found
     if "JSON" in rows:
         return Found(rows=rows, around=None)
-    own = _own_delimiter(rows)
-    for delimiter in own + "".join(other for other in "\t,;|" if other != own):
+    suffix_delimiter = _suffix_delimiter(rows)
+    for delimiter in suffix_delimiter + "".join(other for other in "\t,;|" if other != suffix_delimiter):
         table = _table(lines, delimiter)
         names = table[0] if table else []
         if rows and len(names) > 1:
@@ -330,7 +330,7 @@ def _by_content(content: str, lines: Sequence[str], rows: str) -> Found | None:
             rest = table[1:-1] if len(lines) == LINES_LOOKED_AT else table[1:]  # the last row may go on
             if rest and {len(row) for row in rest} == {len(names)}:
                 return _table_found("TSV" if delimiter == "\t" else "CSV", names, delimiter)
-    return _table_found(rows, [head], own) if rows else None
+    return _table_found(rows, [head], suffix_delimiter) if rows else None
 
 
 def _json(content: str, lines: Sequence[str], head: str, is_named: bool) -> Found | None:
@@ -413,13 +413,13 @@ def _parsed(line: str) -> Any:
         return None
 
 
-def _own_delimiter(rows: str) -> str:
-    """What a table's suffix says of its delimiter."""
+def _suffix_delimiter(rows: str) -> str:
+    """The delimiter that follows from a table's suffix; "" for none."""
     return {"CSV": ",", "TSV": "\t"}.get(rows, "")
 
 
 def _table(lines: Sequence[str], delimiter: str) -> list[list[str]]:
-    """The rows of a table; none where it can't be one."""
+    """The rows of a table; empty if the lines are no table."""
     try:
         return list(csv.reader((f"{line}\n" for line in lines), delimiter=delimiter))
     except csv.Error:
@@ -432,13 +432,13 @@ def _table_found(rows: str, names: Sequence[str], delimiter: str) -> Found:
 
 
 def _error(found: Found, name: str, file: str, for_shell: bool) -> ValueError:
-    """What the file is, and what to write instead. `file` is an expression for it where it is open."""
+    """The error that names the kind of file and the code to write. `file` is an expression for an open file."""
     make = "Make a UTF-8 text file of it, one text a line"
     if found.other:
-        what, line = OTHER_SUFFIXES.get(found.other, (found.other, ""))
+        description, line = OTHER_SUFFIXES.get(found.other, (found.other, ""))
         advice = f"Read its texts: {line.format(name=repr(name))}" if line and not for_shell else make
-        return ValueError(f"{name} is {what}, not lines of text. {advice}")
-    what = f"{found.rows or 'text'}, packed by {found.packed}" if found.packed else found.rows
+        return ValueError(f"{name} is {description}, not lines of text. {advice}")
+    description = f"{found.rows or 'text'}, packed by {found.packed}" if found.packed else found.rows
     names = f" with the columns {shown_names(list(found.columns))}" if found.columns else ""
     if found.rows and not found.around:
         advice = make
@@ -446,7 +446,7 @@ def _error(found: Found, name: str, file: str, for_shell: bool) -> ValueError:
         advice = f"Make a text file of it: {_for_shell(found, name)}"
     else:
         advice = f"Pass its texts: {_for_python(found, name, file)}"
-    return ValueError(f"{name} is {what}{names}, not lines of text. {advice}")
+    return ValueError(f"{name} is {description}{names}, not lines of text. {advice}")
 
 
 def _expression(found: Found, file: str) -> str:
@@ -477,7 +477,7 @@ def _for_shell(found: Found, name: str) -> str:
 
 
 def _decoded(encoding: str, name: str, for_shell: bool) -> str:
-    """How text in that encoding is read."""
+    """The advice how to read text in an encoding."""
     if for_shell:
         its = re.sub("-(?=[LB]E$)", "", encoding.upper())  # iconv's name
         return f"Make a text file of it: iconv -f {its} -t UTF-8 {_source(name)} > {_free_name()}"
@@ -490,7 +490,7 @@ def _source(name: str) -> str:
 
 
 def _free_name() -> str:
-    """A name for the file of texts that no file has: a shell empties one before it reads anything."""
+    """A new name for the file of texts, since a shell empties an existing file before it reads."""
     names = ("texts.txt", *(f"texts-{i}.txt" for i in range(2, 100)))
     return next((name for name in names if not os.path.lexists(name)), "NEW_FILE")
 

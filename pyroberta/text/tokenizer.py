@@ -40,7 +40,7 @@ _ADDING = fork_safe_lock()  # while tokens are added or a tokenizer is copied
 
 
 class _Words(dict[str, tuple[int, ...]]):
-    """Words and their ids; one that is not there yet is encoded when it is asked for."""
+    """Words and their ids. A missing word is encoded when it is looked up."""
 
     def __init__(self, encode_word: Callable[[str], tuple[int, ...]]) -> None:
         super().__init__()
@@ -65,22 +65,22 @@ _FIXED = dict.fromkeys(
 class Tokenizer(Checked):
     """Byte-level BPE with RoBERTa's special tokens; id for id the equal of Hugging Face's.
 
-    Any text can be encoded, and `decode` gives it back. Special tokens are recognised in raw text, literally, before
-    anything else.
+    Any text can be encoded, and `decode` gives it back. Special tokens are recognised in raw text, literally and
+    first.
 
     Args:
         vocabulary: every token and its id, the special tokens and all 256 bytes among them (byte b is written as
             `byte_level.BYTE_CHARACTERS[b]`, so that a space is `Ġ`). Ids may have holes.
-        merges: the pairs to join, first things first.
-        add_prefix_space: whether a text that does not begin with a space is given one, so that its first word is
-            encoded like any other.
-        mask_lstrip: whether `<mask>` takes the whitespace before it along, as in the published models: `I <mask> it`
+        merges: the pairs to join, in the order in which they apply.
+        add_prefix_space: whether a text that does not begin with a space gets one, so that its first word is encoded
+            like any other.
+        mask_lstrip: whether `<mask>` absorbs the whitespace before it, as in the published models: `I <mask> it`
             is then `I`, `<mask>`, `Ġit`, and `<mask>` stands for a word with its space.
         start_token, pad_token, end_token, unk_token, mask_token: the special tokens.
-        separators: how many `</s>` stand between the two segments of a pair: 2 in RoBERTa, 1 in BERT's framing.
+        separators: the number of `</s>` between the two segments of a pair: 2 in RoBERTa, 1 in BERT's framing.
         trim_offsets: whether `encode_with_offsets` leaves the whitespace at a token's ends out of its span.
-        added_tokens: further strings that are recognised in raw text, each with whether it is special too, that is,
-            left out by `decode(..., skip_special_tokens=True)`.
+        added_tokens: other strings that are recognised in raw text -> whether the string is special, that is, left out
+            by `decode(..., skip_special_tokens=True)`.
 
     Raises:
         TypeError, ValueError: where the vocabulary and the merges do not make a tokenizer, naming the entry.
@@ -168,7 +168,7 @@ class Tokenizer(Checked):
         self._list_tokens()
 
     def _list_tokens(self) -> None:
-        """What follows from the vocabulary and the added tokens, which `add_tokens` changes."""
+        """Sets the attributes that follow from the vocabulary and the added tokens, which `add_tokens` changes."""
         self._vocabulary_size = max(self._tokens) + 1
         roles = self.start_token, self.pad_token, self.end_token, self.unk_token, self.mask_token
         also_special = [token for token, is_special in self.added_tokens.items() if is_special]
@@ -184,7 +184,7 @@ class Tokenizer(Checked):
 
     @property
     def vocabulary_size(self) -> int:
-        """V, one more than the highest id: the number of rows that a table of embeddings needs."""
+        """V, one more than the highest id: the number of rows that a token embedding needs."""
         return self._vocabulary_size
 
     @property
@@ -219,7 +219,7 @@ class Tokenizer(Checked):
             return found | {name: dict(found[name]) for name in ("vocabulary", "added_tokens")}
 
     def add_tokens(self, tokens: str | Iterable[str], *, special: bool = False) -> int:
-        """Adds strings that are recognised in raw text, literally and before BPE, as tokens of their own.
+        """Adds strings as tokens, which are recognised in raw text, literally and before BPE.
 
         A string that the vocabulary lacks gets the next free id, `vocabulary_size`; one that it has keeps its id.
         The model's table must have a row for each: see `MaskedLM.add_tokens`, which does both. A space in front
@@ -232,10 +232,10 @@ class Tokenizer(Checked):
                 `decode(..., skip_special_tokens=True)`.
 
         Returns:
-            How many were not recognised before.
+            The number of tokens that were not recognised before.
 
         Raises:
-            TypeError, ValueError: for what is not a non-empty string of valid Unicode; nothing is added then.
+            TypeError, ValueError: for an empty string, invalid Unicode, or no string. Nothing is added then.
 
         >>> tokenizer = Tokenizer.train(["a new, new, new thing"], vocab_size=264)
         >>> tokenizer.add_tokens([" Tyrannosaurus", "<name>"])
@@ -262,7 +262,7 @@ class Tokenizer(Checked):
         return fresh
 
     def token_to_id(self, token: str) -> int:
-        """The id of a token as the vocabulary writes it (`Ġhello`), `unk_id` for one that it does not have."""
+        """The id of a token as the vocabulary writes it (`Ġhello`); `unk_id` for an unknown one."""
         if not isinstance(token, str):
             raise TypeError(f"token must be a str, got {type(token).__name__}")
         return self.vocabulary.get(token, self.unk_id)
@@ -271,7 +271,7 @@ class Tokenizer(Checked):
         """The token that has this id.
 
         Raises:
-            ValueError: where none has.
+            ValueError: where there is no such id.
         """
         return self._tokens_of([id])[id]
 
@@ -286,8 +286,8 @@ class Tokenizer(Checked):
             add_special_tokens: False leaves out the `<s>` and `</s>` around the segments.
 
         Raises:
-            TypeError: for what is not a str.
-            ValueError: for a text with a lone surrogate, which no UTF-8 can hold.
+            TypeError: for a value that is no str.
+            ValueError: for a text with a lone surrogate, which UTF-8 can't hold.
         """
         ids = self._encode_text(text, "text")
         pair_ids = None if pair is None else self._encode_text(pair, "pair")
@@ -367,9 +367,9 @@ class Tokenizer(Checked):
         return ids, spans
 
     def _pieces(self, text: str) -> Iterator[tuple[int, str, int | None]]:
-        """Cuts at special tokens: where a piece starts, the piece, and its id, None for plain text.
+        """Cuts a text at special tokens: the start of each piece, the piece, and its id, None for plain text.
 
-        The whitespace that `<mask>` takes along is part of its piece.
+        The whitespace that `<mask>` absorbs is part of its piece.
         """
         literals = self._literals
         if literals is None:
@@ -427,14 +427,14 @@ class Tokenizer(Checked):
     # Ids to text
 
     def decode(self, ids: Iterable[int], *, skip_special_tokens: bool = False) -> str:
-        """The text that these ids stand for; bytes that make no UTF-8 become U+FFFD.
+        """The text of the ids. Bytes that are no UTF-8 become U+FFFD.
 
         Args:
             ids: whole numbers, in a list, an array or any iterable.
             skip_special_tokens: leaves out `<s>`, `<pad>`, `</s>`, `<unk>`, `<mask>` and the like.
 
         Raises:
-            TypeError, ValueError: for what is not the id of a token, naming its position.
+            TypeError, ValueError: for a value that is no token's id, naming its position.
         """
         ids = ids.tolist() if isinstance(ids, np.ndarray) else list(ids)
         pieces = {id: to_bytes(token) for id, token in self._tokens_of(ids).items()}
@@ -479,10 +479,10 @@ class Tokenizer(Checked):
 
         Args:
             texts: read once.
-            vocab_size: how many tokens there are to be at most: 5 special ones, 256 bytes, the rest merges.
+            vocab_size: the most tokens: 5 special ones, 256 bytes, the rest merges.
             min_frequency: pairs seen less often are not merged.
             progress: called with (merges made, merges wanted) now and then.
-            **options: of `Tokenizer` itself, such as `add_prefix_space=True`.
+            **options: arguments of `Tokenizer`, such as `add_prefix_space=True`.
 
         >>> Tokenizer.train(["aa aa aa"], vocab_size=263).merges
         [('a', 'a'), ('Ġ', 'aa')]
@@ -503,14 +503,14 @@ class Tokenizer(Checked):
 
     @classmethod
     def from_preset(cls, preset: str | os.PathLike[str], **options: Any) -> Tokenizer:
-        """The tokenizer that a preset holds. That of `roberta_base_en` and `roberta_large_en` is in the package.
+        """The tokenizer of a preset. The package has that of `roberta_base_en` and `roberta_large_en`.
 
         Args:
             preset: a name (`MaskedLM.presets` lists them) or the path of a directory, in any format that can be read.
-            **options: of `Tokenizer` itself, instead of the preset's, such as `add_prefix_space=True`.
+            **options: arguments of `Tokenizer` instead of the preset's, such as `add_prefix_space=True`.
 
         Raises:
-            ValueError, FileNotFoundError: where the preset is not there or not sound, saying what can be had.
+            ValueError, FileNotFoundError: where the preset is missing or damaged; the message says what there is.
 
         >>> Tokenizer.from_preset("roberta_base_en").encode("The capital of France is <mask>.")
         [0, 133, 812, 9, 1470, 16, 50264, 4, 2]
@@ -523,8 +523,8 @@ class Tokenizer(Checked):
         """Reads `tokenizer.json`, or else `vocab.json` and `merges.txt`; see `tokenizer_files.read`.
 
         Raises:
-            FileNotFoundError: where neither is there.
-            ValueError: where a file is not what it should be, or asks for what RoBERTa's tokenizer does not do.
+            FileNotFoundError: where there is neither.
+            ValueError: where a file is damaged, or asks for something that RoBERTa's tokenizer does not do.
         """
         from pyroberta.text.tokenizer_files import read
 
@@ -535,7 +535,7 @@ class Tokenizer(Checked):
             raise ValueError(f"{directory}: {error}") from None
 
     def save(self, directory: str | os.PathLike[str]) -> None:
-        """Writes the files that transformers reads, into a directory that is made if need be, parents too.
+        """Writes the files that transformers reads into a directory, which is made if need be, parents too.
 
         They are `vocab.json`, `merges.txt`, `tokenizer.json`, `tokenizer_config.json`, `special_tokens_map.json`. All
         are written and flushed to the disk before the first one takes its name, so a full disk leaves the old ones.
@@ -555,13 +555,13 @@ class Tokenizer(Checked):
         if not all(os.path.isfile(os.path.join(directory, name)) for name in ("config.json", "vocab.json")):
             return
         try:
-            there = Tokenizer.load(directory).vocabulary
+            saved = Tokenizer.load(directory).vocabulary
         except (ValueError, OSError):  # a damaged one: nothing is known of the rows
             return
-        if any(self.vocabulary.get(token) != id for token, id in there.items()):
+        if any(self.vocabulary.get(token) != id for token, id in saved.items()):
             raise FileExistsError(
                 f"won't save a tokenizer to {directory}: a model lies there, whose tokenizer has other entries "
-                f"({len(there)}, and this one {len(self.vocabulary)}), so that its weights' rows would stand for other "
+                f"({len(saved)}, and this one {len(self.vocabulary)}), so that its weights' rows would stand for other "
                 "tokens. Give another directory"
             )
 
@@ -576,7 +576,7 @@ def _rebuild(arguments: dict[str, Any]) -> Tokenizer:
     return Tokenizer(**arguments)
 
 
-# The border: what comes in is checked here.
+# The checks of users' arguments.
 
 
 def _checked_merges(merges: Iterable[Any]) -> list[tuple[str, str]]:

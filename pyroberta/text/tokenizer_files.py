@@ -12,7 +12,7 @@ from typing import Any
 
 from pyroberta.formats.budget import Budget
 from pyroberta.formats.directory import Directory
-from pyroberta.formats.files import is_there, number, read_bytes, shown
+from pyroberta.formats.files import exists, number, read_bytes, shown
 from pyroberta.formats.new_files import NewFile
 from pyroberta.model.callers import callers_level
 
@@ -73,10 +73,10 @@ def read(directory: Directory) -> dict[str, Any]:
     Warns:
         UserWarning: for what is followed in part.
     """
-    if not is_there(directory.path) or not directory.path.is_dir():
+    if not exists(directory.path) or not directory.path.is_dir():
         raise FileNotFoundError(f"there is no directory {str(directory)!r} to load a tokenizer from")
-    config = _read_if_there(directory, CONFIG)
-    named = {**_read_if_there(directory, "special_tokens_map.json"), **config}
+    config = _read_if_present(directory, CONFIG)
+    named = {**_read_if_present(directory, "special_tokens_map.json"), **config}
     _refuse_other_classes(directory / CONFIG, config)
     arguments: dict[str, Any] = {}
     others: set[str] = set()
@@ -88,7 +88,7 @@ def read(directory: Directory) -> dict[str, Any]:
     others |= _more_special_tokens(directory, named)
     reading = _Reading(arguments)
     reading.mask_lstrip = _flag(directory, named.get("mask_token"), "lstrip", default=True)
-    if is_there(directory / "tokenizer.json"):
+    if exists(directory / "tokenizer.json"):
         _read_tokenizer_json(directory, reading, named, config)
     else:
         _read_vocabulary_and_merges(directory, reading, others)
@@ -127,7 +127,7 @@ def read_settings(directory: Directory) -> dict[str, Any]:
     Raises:
         ValueError: where the files are no JSON, a length is no whole number, or a side or strategy is none.
     """
-    file, config = directory / CONFIG, _read_if_there(directory, CONFIG)
+    file, config = directory / CONFIG, _read_if_present(directory, CONFIG)
     lengths = []
     longest = config.get("model_max_length")
     if longest is not None and not (isinstance(longest, (int, float)) and longest > LARGEST_LENGTH):  # "no limit"
@@ -136,20 +136,20 @@ def read_settings(directory: Directory) -> dict[str, Any]:
         (file, "truncation_side", config.get("truncation_side"), ("right", "left"))
     ]
     file = directory / "tokenizer.json"
-    truncation = _read_if_there(directory, file.name).get("truncation")
+    truncation = _read_if_present(directory, file.name).get("truncation")
     if truncation is not None:
         _refuse_unknown_keys(file, "truncation", truncation, TRUNCATION)
         lengths.append(number(file, truncation, "max_length", 0))
         ways.append((file, "the truncation's direction", truncation.get("direction"), ("Right", "Left")))
         strategies = ("LongestFirst", "OnlyFirst", "OnlySecond")
         ways.append((file, "the truncation's strategy", truncation.get("strategy"), strategies))
-    for file, what, way, known in ways:
+    for file, name, way, known in ways:
         if way is not None and way not in known:
-            raise ValueError(f"{what} in {str(file)!r} is {shown(way)}; it should be one of {', '.join(known)}")
+            raise ValueError(f"{name} in {str(file)!r} is {shown(way)}; it should be one of {', '.join(known)}")
         # Not refused: texts within the limit are the same, and of others every call says how many were cut.
         if way not in (None, known[0]):
             warnings.warn(
-                f"{what} in {str(file)!r} is {shown(way)}, which isn't taken over: a preprocessor cuts texts of more "
+                f"{name} in {str(file)!r} is {shown(way)}, which isn't taken over: a preprocessor cuts texts of more "
                 "than sequence_length tokens at the right, and the segments of a pair by its own truncate=. Other "
                 "texts are the same",
                 stacklevel=callers_level(),
@@ -245,8 +245,8 @@ def new_files(
     }
 
 
-def _read_if_there(directory: Directory, name: str) -> Mapping[str, Any]:
-    return directory.json(name) if is_there(directory / name) else {}
+def _read_if_present(directory: Directory, name: str) -> Mapping[str, Any]:
+    return directory.json(name) if exists(directory / name) else {}
 
 
 class _Reading:
@@ -292,7 +292,7 @@ class _Reading:
             self.added_tokens[text] = flags["special"] or self.added_tokens.get(text, False)
 
     def refuse_overlaps(self, directory: Directory) -> None:
-        """That it makes no difference which added tokens are `normalized`.
+        """Checks that it makes no difference which added tokens are `normalized`.
 
         `tokenizers` looks for those that aren't first, and for the others in what is left; here all are looked for at
         once, the longest first at each place. That is the same unless one that is normalized begins before, and
@@ -379,19 +379,19 @@ def _read_added_tokens_decoder(path: Path, reading: _Reading, config: Mapping[st
 
 def _read_vocabulary_and_merges(directory: Directory, reading: _Reading, special_tokens: AbstractSet[str]) -> None:
     files = [directory / "vocab.json", directory / "merges.txt"]
-    missing = [file.name for file in files if not is_there(file)]
+    missing = [file.name for file in files if not exists(file)]
     if missing:
         raise FileNotFoundError(
             f"{str(directory)!r} has no {' and no '.join(missing)}; a tokenizer is read from tokenizer.json, "
             "or from vocab.json and merges.txt"
         )
-    added_tokens = _read_if_there(directory, "added_tokens.json")
+    added_tokens = _read_if_present(directory, "added_tokens.json")
     vocabulary = directory.json("vocab.json")
     reading.vocabulary = {**added_tokens, **vocabulary}
     reading.arguments["merges"] = read_merges(files[1], len(vocabulary))
     reading.added_tokens = {token: token in special_tokens for token in added_tokens}
     reading.normalized = {token: not is_special for token, is_special in reading.added_tokens.items()}
-    config = _read_if_there(directory, CONFIG)
+    config = _read_if_present(directory, CONFIG)
     reading.arguments["trim_offsets"] = _flag(directory / CONFIG, config, "trim_offsets", default=True)
 
 
@@ -596,13 +596,13 @@ def _tokens_of(path: Path, pairs: Mapping[str, Any], vocabulary: Mapping[str, in
     return {role: pair[0] for role, pair in pairs.items()}
 
 
-def _refuse_unknown_keys(path: Path, what: str, found: Any, known: Sequence[str]) -> None:
+def _refuse_unknown_keys(path: Path, name: str, found: Any, known: Sequence[str]) -> None:
     if not isinstance(found, Mapping):
-        raise ValueError(f"{what} in {str(path)!r} should be an object, got {shown(found)}")
+        raise ValueError(f"{name} in {str(path)!r} should be an object, got {shown(found)}")
     unknown = [key for key in found if key not in known]
     if unknown:
         raise ValueError(
-            f"{what} in {str(path)!r} has {shown(unknown[0])}, which isn't known here and so can't be followed; known "
+            f"{name} in {str(path)!r} has {shown(unknown[0])}, which isn't known here and so can't be followed; known "
             f"are {', '.join(known)}"
         )
 
@@ -639,5 +639,5 @@ def _refuse_other_tokenizers(path: Path, content: Mapping[str, Any]) -> None:
         raise _refusal(path, "the decoder", decoder["type"], "ByteLevel")
 
 
-def _refusal(path: os.PathLike[str], what: str, got: Any, expected: str) -> ValueError:
-    return ValueError(f"{what} in {str(path)!r} is {shown(got)}; RoBERTa's tokenizer, and so this one, has {expected}")
+def _refusal(path: os.PathLike[str], name: str, got: Any, expected: str) -> ValueError:
+    return ValueError(f"{name} in {str(path)!r} is {shown(got)}; RoBERTa's tokenizer, and so this one, has {expected}")

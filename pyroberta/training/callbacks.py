@@ -1,6 +1,6 @@
-"""What training tells: hooks under Keras's names, and the callbacks that most runs want.
+"""Callbacks of training, evaluation and prediction, with hooks under Keras's names.
 
-Epochs and batches count from 0 in hooks and from 1 in what people read. The logs of a batch are the running means of
+Epochs and batches count from 0 in hooks and from 1 in messages. The logs of a batch are the running means of
 its epoch, and `tokens`, the tokens of that batch; the logs of an epoch are its means, and `val_…` after an evaluation.
 """
 
@@ -41,18 +41,18 @@ __all__ = [
 Logs = Mapping[str, Any]
 
 FIRST_ON_BAR = ("loss", "accuracy", "val_loss", "val_accuracy", "tokens/s")  # then the time, the steps, the rest
-NOT_ON_BAR = ("perplexity", "val_perplexity")  # the exp of the loss tells nothing more in so little room
+NOT_ON_BAR = ("perplexity", "val_perplexity")  # the exp of the loss, which the line has already
 SHORTEST_BAR = 4  # columns
-USUAL_WIDTH = 80  # where a terminal's width is not known
+USUAL_WIDTH = 80  # if the terminal's width is unknown
 SECONDS_BETWEEN_LINES = 30.0  # of a progress bar that cannot be redrawn
 
 
 class Callback(Checked):
-    """Subclass it and override the hooks that you want; each does nothing of itself.
+    """The base class of callbacks. Override the hooks that you need; each one does nothing by default.
 
     Attributes:
-        model: what is being trained; its `stop_training = True` ends `fit`.
-        params: `epochs`, `steps` (None where unknown) and `verbose` of the call.
+        model: the model; `model.stop_training = True` ends `fit`.
+        params: `epochs`, `steps` (None if unknown) and `verbose` of the call.
 
     >>> class Shout(Callback):
     ...     def on_epoch_end(self, epoch, logs=None):
@@ -74,14 +74,14 @@ class Callback(Checked):
         self.params = dict(params)
 
     def get_state(self) -> dict[str, Any]:
-        """What the callback needs to go on after an interruption: texts, numbers, arrays, and lists and dicts of them.
+        """The state from which the callback goes on: texts, numbers, arrays, and lists and dicts of them.
 
         A `TrainState` keeps it.
         """
         return {}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Takes over what `get_state` gave; called after `on_train_begin` of a `fit` that goes on."""
+        """Sets the state that `get_state` returned; called after `on_train_begin` of a `fit` that goes on."""
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """`fit` begins."""
@@ -93,7 +93,7 @@ class Callback(Checked):
         """An epoch begins."""
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        """An epoch ends, its evaluation too."""
+        """An epoch and its evaluation end."""
 
     def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
         """A training step begins."""
@@ -135,18 +135,19 @@ class Callback(Checked):
 
 
 HOOKS = tuple(name for name in vars(Callback) if name.startswith("on_"))
+ENDS = ("on_train_batch_end", "on_epoch_end")  # after which a state goes on; other hooks are called again
 
 
 class CallbackList(Callback):
-    """Several callbacks as one; each hook calls theirs in order.
+    """Several callbacks as one. Each hook calls the callbacks' hooks in order.
 
     Args:
         callbacks: objects with the hooks of `Callback`.
-        model: handed to each.
-        params: handed to each.
+        model: set on each callback.
+        params: set on each callback.
 
     Raises:
-        TypeError: for something without those hooks.
+        TypeError: for an object without those hooks.
 
     >>> history = History()
     >>> CallbackList([history]).on_epoch_end(0, {"loss": 1.0})
@@ -165,6 +166,8 @@ class CallbackList(Callback):
                 raise TypeError(
                     f"a callback must be an instance of a subclass of pyroberta.callbacks.Callback, got {callback!r}"
                 )
+        self._round: tuple[str, int | None, Logs, int] | None = None  # the hook, its arguments, whose turn it is
+        self._pending: Mapping[str, Any] | None = None
         self._set_hooks()
         self.set_model(model)
         self.set_params(params or {})
@@ -181,47 +184,117 @@ class CallbackList(Callback):
         self._set_hooks()
 
     def set_model(self, model: Any) -> None:
-        """Hands it to each."""
+        """Sets the model, its own and that of each callback."""
+        super().set_model(model)
         for callback in self.callbacks:
             callback.set_model(model)
 
     def set_params(self, params: Mapping[str, Any]) -> None:
-        """Hands them to each."""
+        """Sets the params of each callback."""
         for callback in self.callbacks:
             callback.set_params(params)
 
-    def get_state(self) -> dict[str, Any]:
-        """Each one's state, with the name of its class."""
+    @property
+    def hook(self) -> str | None:
+        """The hook that is being called; None between two."""
+        return self._round[0] if self._round else None
+
+    @property
+    def pending(self) -> str | None:
+        """The hook of the round that `finish_round` will finish; None where there is none."""
+        return self._pending["hook"] if self._pending else None
+
+    def get_state(self, is_interrupted: bool = False) -> dict[str, Any]:
+        """The state of each callback, with the name of its class.
+
+        Within a round of `on_train_batch_end` or `on_epoch_end` some callbacks have had the hook and others haven't.
+        The state tells which are left, and what the hook is called with.
+
+        Args:
+            is_interrupted: whether the callback whose turn it is failed, and is to be called again.
+        """
         states: list[Any] = [getattr(callback, "get_state", dict)() for callback in self.callbacks]
         names = [type(callback).__name__ for callback in self.callbacks]
-        return {"callbacks": [{"class": name, "state": one} for name, one in zip(names, states, strict=True)]}
+        kept: dict[str, Any] = {
+            "callbacks": [{"class": name, "state": one} for name, one in zip(names, states, strict=True)]
+        }
+        if self._round and self._round[0] in ENDS:
+            hook, number, logs, turn = self._round
+            first = turn if is_interrupted else turn + 1
+            kept["round"] = {"hook": hook, "number": number, "logs": dict(logs), "first": first}
+        return kept
 
-    def set_state(self, state: Mapping[str, Any]) -> None:
-        """Gives each callback its state.
+    def check_state(self, state: Mapping[str, Any]) -> None:
+        """Checks that a state is of these callbacks.
 
         Raises:
-            ValueError: for a state of other callbacks, or of these in another order.
+            ValueError: for a state of other callbacks, of these in another order, or that `get_state` did not give.
         """
-        before = [one["class"] for one in state["callbacks"]]
+        if not state:
+            return
+        try:
+            before = [str(one["class"]) for one in state["callbacks"]]
+            states = [one["state"] for one in state["callbacks"]]
+            last = state.get("round")
+            is_sound = all(isinstance(one, Mapping) for one in states) and (
+                last is None
+                or (
+                    last["hook"] in ENDS
+                    and isinstance(last["logs"], Mapping)
+                    and type(last["number"]) is type(last["first"]) is int
+                    and 0 <= last["first"] <= len(states)
+                )
+            )
+        except (KeyError, TypeError, AttributeError):
+            is_sound = False
+        if not is_sound:
+            raise ValueError("the state of training has no sound state of callbacks")
         now = [type(callback).__name__ for callback in self.callbacks]
         if before != now:
             raise ValueError(
                 f"the state of training is of the callbacks {', '.join(before)}; fit has {', '.join(now)}. Pass the "
                 "same callbacks in the same order"
             )
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Gives each callback its state, and keeps the round that is to be finished.
+
+        Raises:
+            ValueError: as `check_state`.
+        """
+        self.check_state(state)
+        if not state:
+            return
         for callback, one in zip(self.callbacks, state["callbacks"], strict=True):
             if one["state"]:
                 callback.set_state(one["state"])
+        self._pending = state.get("round")
+
+    def finish_round(self) -> None:
+        """Calls the hook in which a state was taken, for the callbacks that had not had it yet."""
+        if self._pending is not None:
+            last, self._pending = self._pending, None
+            self._call(last["hook"], last["number"], last["logs"], last["first"])
+
+    def _call(self, hook: str, number: int | None, logs: Logs, first: int = 0) -> None:
+        outer = self._round
+        try:
+            for turn, callback in enumerate(self.callbacks[first:], first):
+                self._round = hook, number, logs, turn
+                getattr(callback, hook)(*(() if number is None else (number,)), logs)
+        except BaseException:  # `get_state` still tells which hook failed
+            raise
+        else:
+            self._round = outer
 
     def _all(self, hook: str) -> Callable[..., None]:
-        """`hook(logs)`, or `hook(number, logs)` for an epoch's or a batch's; logs that are not given are empty."""
+        """Calls `hook(logs)`, or `hook(number, logs)` for an epoch or a batch, of all. Logs are empty by default."""
         takes_number = "epoch" in hook or "batch" in hook
 
         def call(*args: Any, logs: Logs | None = None) -> None:
             number = args[:takes_number]
             (logs,) = args[takes_number:] or (logs,)
-            for callback in self.callbacks:
-                getattr(callback, hook)(*number, logs or {})
+            self._call(hook, number[0] if number else None, logs or {})
 
         return call
 
@@ -230,7 +303,7 @@ class LambdaCallback(Callback):
     """A callback of functions, each under its hook's name.
 
     Args:
-        hooks: `on_epoch_end=f` and the like; f takes what the hook takes, by position.
+        hooks: functions under their hooks' names, as in `on_epoch_end=f`; f takes the hook's arguments by position.
 
     Raises:
         TypeError: for a name that is no hook.
@@ -250,7 +323,7 @@ class LambdaCallback(Callback):
 
 
 class History(Callback):
-    """What `fit` returns: the logs of every epoch.
+    """The logs of every epoch; `fit` returns it.
 
     Attributes:
         history: name -> one value per epoch.
@@ -279,7 +352,7 @@ class History(Callback):
         self.epoch = []
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        """Writes down the epoch."""
+        """Adds the epoch's logs."""
         self.epoch.append(epoch)
         for name, value in (logs or {}).items():
             self.history.setdefault(name, []).append(value)
@@ -297,7 +370,7 @@ class History(Callback):
         """Draws each metric over the epochs, with its `val_` twin in the same panel.
 
         Args:
-            names: which ones; all, unless given.
+            names: the metrics to draw; by default all.
 
         Returns:
             The matplotlib figure. A notebook shows it; elsewhere `.savefig("history.png")` or `pyplot.show()`.
@@ -330,7 +403,7 @@ class History(Callback):
             axes.set(title=name, xlabel="epoch")
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
             axes.legend()
-        if "inline" in pyplot.get_backend():  # a notebook shows what is returned, and an open figure once more
+        if "inline" in pyplot.get_backend():  # a notebook shows the returned figure, and would show an open one again
             pyplot.close(figure)
         return figure
 
@@ -393,7 +466,7 @@ class _Monitor(Callback):
         self.best: float | None = None
 
     def improves(self, value: float, reference: float | None) -> bool:
-        """Whether value is better than reference by more than min_delta; anything beats None and NaN, NaN nothing."""
+        """Whether value is better than reference by more than min_delta. A number is better than None and NaN."""
         if math.isnan(value):
             return False
         if reference is None or math.isnan(reference):
@@ -401,7 +474,7 @@ class _Monitor(Callback):
         return value < reference - self.min_delta if self.mode == "min" else value > reference + self.min_delta
 
     def value_in(self, logs: Logs | None) -> float | None:
-        """The monitored value; None with a warning where the logs lack it."""
+        """The monitored value, or None with a warning if the logs lack it."""
         logs = logs or {}
         if self.monitor not in logs:
             warnings.warn(
@@ -421,17 +494,17 @@ class EarlyStopping(_Monitor):
         min_delta: a change of no more than this is no improvement.
         patience: epochs without an improvement after which training ends (0 and 1 both end it at the first).
         verbose: 1 says on stderr what was done.
-        mode: `"min"` or `"max"` is better; `"auto"` knows it for pyroberta's own metrics.
-        baseline: if given, improvements count only once they also beat this.
-        restore_best_weights: at the end, take back the weights of the best epoch (held in memory meanwhile).
-        start_from_epoch: epochs before this one (from 0) are not looked at.
+        mode: `"min"` or `"max"`: what is better; `"auto"` decides it for pyroberta's metrics.
+        baseline: if given, only values better than this are improvements.
+        restore_best_weights: whether to restore the weights of the best epoch at the end. They are held in memory.
+        start_from_epoch: epochs before this one (from 0) do not count.
 
     Attributes:
-        stopped_epoch: the epoch it ended at, from 0; 0 if it did not.
+        stopped_epoch: the epoch at which training was ended, from 0; 0 if it was not.
         best_epoch: the epoch of the best value, from 0.
 
     Raises:
-        ValueError: for a mode that is none, and in `"auto"` for a metric it does not know.
+        ValueError: for an unknown mode, and with `"auto"` for an unknown metric.
 
     >>> EarlyStopping("val_accuracy", patience=3).mode
     'max'
@@ -472,7 +545,7 @@ class EarlyStopping(_Monitor):
         self.best_weights: list[NDArray[Any]] | None = None
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        """Looks at the epoch; may set `model.stop_training`."""
+        """Compares the epoch with the best so far; may set `model.stop_training`."""
         value = self.value_in(logs)
         if value is None or epoch < self.start_from_epoch:
             return
@@ -514,25 +587,26 @@ class EarlyStopping(_Monitor):
 
 
 class ModelCheckpoint(_Monitor):
-    """Saves the model as training goes, each time as a whole preset directory, from which it can go on.
+    """Saves the model during training, each time as a whole preset, from which training can go on.
 
     After a crash, `from_preset(filepath, load_optimizer=True)` and `fit` with `initial_epoch`, the number of epochs
-    done, lead to the same bits as a run that never stopped.
+    done, lead to the same bits as a run that never stopped, if the examples can be counted. A stream begins with its
+    first text again; `training.checkpoint` keeps its position, and what the callbacks keep, too.
 
     Args:
         filepath: the directory. `{epoch}`, `{batch}` (with an integer `save_freq`) and names of the logs are filled
-            in, as `"runs/{epoch:02d}-{val_loss:.2f}"`; without them each save replaces the one before.
-        monitor: the metric that `save_best_only` goes by.
+            in, as in `"runs/{epoch:02d}-{val_loss:.2f}"`; without them each save replaces the one before.
+        monitor: the metric that `save_best_only` compares.
         verbose: 1 says on stderr what was saved.
         save_best_only: save only when the metric is the best so far.
-        save_weights_only: leave the optimizer's state out, which takes twice the weights' room. It is left out for a
-            model with LoRA too, whose factors a preset has no place for.
-        mode: `"min"` or `"max"` is better; `"auto"` knows it for pyroberta's own metrics.
+        save_weights_only: leave the optimizer's state out, which takes twice the weights' room. It is also left out
+            for a model with LoRA, since a preset has no place for the factors.
+        mode: `"min"` or `"max"`: what is better; `"auto"` decides it for pyroberta's metrics.
         save_freq: `"epoch"`, or a number of steps.
-        initial_value_threshold: with `save_best_only`, only what is better than this is saved.
+        initial_value_threshold: with `save_best_only`, a model is saved only if it is better than this.
 
     Raises:
-        ValueError: for a mode or save_freq that is none; while saving, for a name in filepath that is not logged.
+        ValueError: for an unknown mode or save_freq; while saving, for a name in filepath that is not logged.
 
     >>> ModelCheckpoint("runs/{epoch:02d}-{loss:.2f}").directory(epoch=0, logs={"loss": 2.5})
     'runs/01-2.50'
@@ -611,13 +685,13 @@ class ModelCheckpoint(_Monitor):
         backbone = self.model.backbone
         is_whole = not self.save_weights_only and not backbone.config.lora_rank
         self.model.save_to_preset(directory, dtype=backbone.params.dtype.name, include_optimizer=is_whole)
-        self.best = best  # only now: a model that could not be saved is not the one to beat
+        self.best = best  # only now: a model that could not be saved is not the best one
         if self.verbose:
             _say(f"epoch {epoch + 1}: saved to {directory}")
 
 
 class CSVLogger(Callback):
-    """Writes a row per epoch into a CSV file; what was written stays, whatever happens to the run.
+    """Writes a row for each epoch into a CSV file. Rows that were written stay, whatever happens to the run.
 
     A row that finds no room on the disk is left out whole, and ends `fit` with an OSError that names the file.
 
@@ -625,7 +699,7 @@ class CSVLogger(Callback):
         filename: the file, made, parents too; `~` is expanded. Its columns are `epoch` (from 0, as in Keras) and the
             logs of the first epoch.
         separator: between columns.
-        append: go on with a file that is there, under its columns; otherwise it is replaced.
+        append: go on with an existing file, under its columns; otherwise it is replaced.
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp(), "log.csv")
@@ -653,7 +727,7 @@ class CSVLogger(Callback):
         self._columns: list[str] = []
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        """Makes the file, or reads the columns of the one to go on with."""
+        """Makes the file, or reads the columns of the existing one."""
         self._columns = []
         Path(self.filename).parent.mkdir(parents=True, exist_ok=True)
         with open(self.filename, "a+" if self.append else "w+", newline="", encoding="utf-8") as file:
@@ -661,7 +735,7 @@ class CSVLogger(Callback):
             self._columns = next(csv.reader(file, delimiter=self.separator), [])
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        """Writes the row; `NA` for a column that the logs lack."""
+        """Writes the row, with `NA` in columns that the logs lack."""
         row = {"epoch": epoch, **(logs or {})}
         columns = self._columns or list(row)
         text = io.StringIO()
@@ -674,10 +748,11 @@ class CSVLogger(Callback):
 
     def get_state(self) -> dict[str, Any]:
         """See `Callback.get_state`."""
-        return {"content": Path(self.filename).read_text("utf-8") if self._columns else ""}
+        file = Path(self.filename)
+        return {"content": file.read_text("utf-8") if self._columns and file.is_file() else ""}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Writes the rows that the state knows again, without those of what is done once more."""
+        """Writes the state's rows again, without later ones, whose epochs are trained again."""
         Path(self.filename).write_text("", "utf-8")
         self._append(state["content"].encode())
         self._columns = next(csv.reader(io.StringIO(state["content"]), delimiter=self.separator), [])
@@ -705,16 +780,16 @@ def _bar_kind(verbose: Any) -> int:
 
 
 class ProgressBar(Callback):
-    """Shows how far a run is, on stderr: loss and metrics so far, tokens per second, time left.
+    """Shows the progress of a run on stderr: loss and metrics so far, tokens per second, time left.
 
-    What does not fit into the terminal's width is left out whole, the bar first, then metrics other than loss and
-    accuracy; perplexity, the exp of the loss, is in the lines and in `History` alone.
+    Items that do not fit into the terminal's width are left out whole, the bar first, then metrics other than loss and
+    accuracy. Perplexity, the exp of the loss, is in the lines and in `History` alone.
 
-    Where stderr is not a terminal (a file, a pipe) nothing is redrawn: there is a line per epoch, and one every half
+    If stderr is no terminal (a file, a pipe), nothing is redrawn: there is a line for each epoch, and one every half
     minute within it.
 
     Args:
-        verbose: 0 nothing; 1 or `"auto"` a bar per epoch; 2 a line per epoch.
+        verbose: 0 for nothing; 1 or `"auto"` for a bar for each epoch; 2 for a line for each epoch.
 
     Raises:
         ValueError: for another verbose.
@@ -728,17 +803,18 @@ class ProgressBar(Callback):
         super().__init__()
         self.verbose = verbose
         self._in_fit = False
+        self._label = ""  # of what is being shown
         self._bar: Any = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_bar": None}  # which belongs to this process's terminal
+        return {**vars(self), "_bar": None}  # a bar belongs to this process's terminal
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        """From here on evaluations are part of an epoch and show nothing of their own."""
-        self._in_fit = True
+        """Begins `fit`, within which evaluations have no bar."""
+        self._in_fit, self._label = True, ""
 
     def on_train_end(self, logs: Logs | None = None) -> None:
-        """Ends the bar, should training have ended within an epoch."""
+        """Ends the bar, if training has ended within an epoch."""
         self._close()
         self._in_fit = False
 
@@ -748,12 +824,13 @@ class ProgressBar(Callback):
         self._start(f"epoch {epoch + 1}/{epochs}" if epochs else f"epoch {epoch + 1}")
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """Moves the bar on."""
+        """Advances the bar."""
         self._advance(logs)
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        """Shows the epoch's results and ends its bar."""
-        self._finish(logs)
+        """Shows the epoch's results and ends its bar; nothing of an epoch that was trained before an interruption."""
+        if self._label:
+            self._finish(logs)
 
     def on_test_begin(self, logs: Logs | None = None) -> None:
         """Starts a bar, unless within `fit`."""
@@ -761,7 +838,7 @@ class ProgressBar(Callback):
             self._start("evaluate")
 
     def on_test_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """Moves the bar on, unless within `fit`."""
+        """Advances the bar, unless within `fit`."""
         if not self._in_fit:
             self._advance(logs)
 
@@ -775,7 +852,7 @@ class ProgressBar(Callback):
         self._start("predict")
 
     def on_predict_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """Moves the bar on."""
+        """Advances the bar."""
         self._advance(None)
 
     def on_predict_end(self, logs: Logs | None = None) -> None:
@@ -783,8 +860,8 @@ class ProgressBar(Callback):
         self._finish(None)
 
     @contextmanager
-    def counting(self, what: str, steps: int) -> Iterator[Callable[[Logs | None], None]]:
-        """A bar over so many steps of anything; gives the function to be called after each, with what is to be shown.
+    def counting(self, label: str, steps: int) -> Iterator[Callable[[Logs | None], None]]:
+        """A bar over so many steps of anything. It yields the function to call after each step, with logs to show.
 
         An error or Ctrl-C leaves no bar behind.
 
@@ -793,16 +870,16 @@ class ProgressBar(Callback):
         ...         advance({"tokens": tokens})
         """
         self.set_params({"steps": steps})
-        self._start(what)
+        self._start(label)
         try:
             yield self._advance
             self._finish(None)
         finally:
             self._close()
 
-    def _start(self, what: str) -> None:
+    def _start(self, label: str) -> None:
         self._close()
-        self._what = what
+        self._label = label
         self._steps = self._tokens = 0
         self._shown: dict[str, str] = {}
         self._began = self._last_line = time.monotonic()
@@ -811,7 +888,7 @@ class ProgressBar(Callback):
 
             self._bar = tqdm(
                 total=self.params.get("steps"),
-                desc=what,
+                desc=label,
                 file=Screen(sys.stderr),
                 dynamic_ncols=True,
                 bar_format="{desc}",
@@ -845,14 +922,14 @@ class ProgressBar(Callback):
             self._shown |= {"tokens/s": f"{self._tokens / seconds:.0f}"}
 
     def _write_on_bar(self, is_done: bool) -> None:
-        """Puts what fits into the bar's line, the most wanted first, and the bar itself into what is left of it."""
+        """Writes the items that fit into the bar's line, in order of importance, and the bar into the rest of it."""
         width, total = self._bar.format_dict["ncols"] or USUAL_WIDTH, self.params.get("steps")
         passed, left = self._times()
         metrics = {name: f"{name}={value}" for name, value in self._shown.items() if name not in NOT_ON_BAR}
         wanted = [metrics.pop(name) for name in FIRST_ON_BAR if name in metrics]
         wanted += [f"{left} left" if left and not is_done else passed]
         wanted += [f"{self._steps}/{total}" if total else f"{self._steps} steps", *metrics.values()]
-        line = f"{self._what}: "
+        line = f"{self._label}: "
         for part in wanted:
             if len(line) + len(part) + 2 <= width:
                 line += f"{part}, "
@@ -862,7 +939,7 @@ class ProgressBar(Callback):
         self._bar.set_description_str(line, refresh=False)
 
     def _times(self) -> tuple[str, str]:
-        """The time since the bar began, and the time left; nothing where that can't be known."""
+        """The time since the bar began, and the time left; "" if that is unknown."""
         seconds, total = time.monotonic() - self._began, self.params.get("steps")
         if not total or not 0 < self._steps < total:
             return _clock(seconds), ""
@@ -875,7 +952,7 @@ class ProgressBar(Callback):
         if left:
             parts.append(f"{left} left")
         parts += [f"{name} {value}" for name, value in self._shown.items()]
-        _say(f"{self._what}: {', '.join(parts)}")
+        _say(f"{self._label}: {', '.join(parts)}")
 
     def _close(self) -> None:
         if self._bar is not None:
@@ -884,10 +961,10 @@ class ProgressBar(Callback):
 
 
 class Screen:
-    """A stream for what is said beside the work: where it can't be written, as into a closed pipe, the work goes on."""
+    """A stream for messages. If it can't be written, such as a closed pipe, the work goes on."""
 
     def __init__(self, stream: Any) -> None:
-        self._stream = stream  # None where the descriptor is closed
+        self._stream = stream  # None if the descriptor is closed
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
@@ -909,7 +986,7 @@ class Screen:
 
 
 def _can_redraw() -> bool:
-    """Whether a line of stderr can be written over: in a terminal, and in a notebook."""
+    """Whether a line of stderr can be overwritten: in a terminal or a notebook."""
     return "ipykernel" in sys.modules or Screen(sys.stderr).isatty()
 
 

@@ -1,6 +1,6 @@
 """A state of training as one file, from which training goes on bit for bit.
 
-    params.<parameter>, <slot>.<parameter>, callbacks.<number>      tensors, in the dtype of the parameters
+    params.<parameter>, slots.<slot>.<parameter>, arrays.<number>   tensors, in the dtype of the parameters
     pyroberta_train_state                                           in the metadata, as JSON: all that is no tensor
 
 A checkpoint is of a run. A preset is of a model, and other libraries read it; see `save_to_preset`.
@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,26 +23,29 @@ from pyroberta.formats.files import as_path, check_file, parse_json
 from pyroberta.formats.new_files import NewFile, replace_files
 from pyroberta.formats.stored import NUMPY_TYPES, Stored
 from pyroberta.model.parameters import Arrays
-from pyroberta.ops import REFERENCE
+from pyroberta.presets.optimizer_state import MOST_SLOTS
 from pyroberta.training.state import TrainState
 
 KEY = "pyroberta_train_state"  # in the file's metadata
 VERSION = 1
 ARRAY, FLOAT = "__array__", "__float__"  # how JSON has what it lacks: {"__array__": name}, {"__float__": "nan"}
-COUNTS = ("seed", "step", "epoch", "epoch_step", "data_pass", "position")
+# The numbers of a state, and how many bits each may have; some are part of a key, see `ops.dropout`.
+COUNTS = {"seed": 64, "step": 44, "epoch": 60, "epoch_steps": 44, "data_pass": 60, "position": 60}
+DEEPEST = 30  # lists and dicts in each other
 
 
 def save(file: str | os.PathLike[str], state: TrainState, notes: Mapping[str, Any] | None = None) -> None:
-    """Writes a state: the whole file or nothing, and what was there before stays until then.
+    """Writes a state to a file. The old file stays until the new one is complete.
 
     Args:
         file: made or replaced, parents too; `~` is expanded.
         state: as from a model's `train_state`.
-        notes: what else a run wants to find again: texts, numbers, arrays, and lists and dicts of them.
+        notes: other values of the run: texts, numbers, arrays, and lists and dicts of them.
 
     Raises:
-        TypeError, ValueError: for something in `notes` or in what a callback keeps that is none of these.
-        ValueError: where a parameter or a slot is not finite.
+        TypeError, ValueError: for something in `notes` or in what a callback keeps that is none of these, or more than
+            a file may hold.
+        ValueError: where a parameter or a slot is not finite, or a slot's name holds a dot.
         OSError: where there is no room, telling the bytes needed and free.
 
     >>> import os, tempfile
@@ -57,9 +60,13 @@ def save(file: str | os.PathLike[str], state: TrainState, notes: Mapping[str, An
     >>> again.optimizer.iterations, notes
     (1, {'texts': 2})
     """
+    if not isinstance(state, TrainState):
+        raise TypeError(f"state should be a TrainState, as model.train_state() gives it; got {type(state).__name__}")
     tensors: dict[str, NDArray[Any]] = {}
-    for prefix, arrays in (("params", state.params), *state.slots.items()):
-        tensors |= {f"{prefix}.{name}": array for name, array in arrays.to(REFERENCE).items()}
+    for prefix, arrays in [("params", state.params), *((f"slots.{name}", slot) for name, slot in state.slots.items())]:
+        if prefix.count(".") > 1:
+            raise ValueError(f"a slot's name can't hold a dot in a checkpoint, got {prefix[6:]!r}")
+        tensors |= {f"{prefix}.{name}": arrays.ops.to_host(array) for name, array in arrays.items()}
 
     def keep(array: NDArray[Any]) -> str:
         if array.dtype != state.params.dtype:
@@ -67,21 +74,26 @@ def save(file: str | os.PathLike[str], state: TrainState, notes: Mapping[str, An
                 f"a callback or the notes have an array of {array.dtype}; a checkpoint keeps arrays of the parameters' "
                 f"dtype, {state.params.dtype}. Keep a list of numbers instead"
             )
-        name = f"callbacks.{len(tensors)}"
+        name = f"arrays.{len(tensors)}"
         tensors[name] = array
         return name
 
     rest = {
         "version": VERSION,
-        **{name: getattr(state, name) for name in COUNTS},
+        **{name: int(getattr(state, name)) for name in COUNTS},
         "slots": list(state.slots),
+        "stop_training": bool(state.stop_training),
         "metrics": _as_json(state.metrics, keep),
         "learning_rate": _as_json(state.learning_rate, keep),
         "callbacks": _as_json(state.callbacks, keep),
         "notes": _as_json(dict(notes or {}), keep),
     }
-    path = as_path(file)
-    content: NewFile = safetensors_io.new_file(tensors, state.params.dtype.name, {KEY: json.dumps(rest)})
+    path, text = as_path(file), json.dumps(rest)
+    try:  # what can't be read again is not written
+        parse_json(text.encode(), "the state")
+        content: NewFile = safetensors_io.new_file(tensors, state.params.dtype.name, {KEY: text})
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"this can't be kept in a checkpoint: {clipped(str(error))}") from None
     replace_files(path.parent, {path.name: content})
 
 
@@ -99,48 +111,105 @@ def load(file: str | os.PathLike[str]) -> tuple[TrainState, dict[str, Any]]:
         raise ValueError(f"{path} is no checkpoint of training: its metadata has no {KEY!r}. See train_state()")
     try:
         rest = parse_json(remarks[KEY].encode(), KEY)
-        if rest["version"] != VERSION:
+        if type(rest["version"]) is not int or rest["version"] != VERSION:
             raise ValueError(f"its version is {shown(rest['version'])}, and this one reads version {VERSION}")
-        counts = {name: _count(name, rest[name]) for name in COUNTS}
-        groups = {prefix: _group(prefix, tensors) for prefix in ("params", *map(str, rest["slots"]))}
-        layout = {name: stored.shape for name, stored in groups["params"].items()}
-        dtypes = {stored.dtype for group in groups.values() for stored in group.values()}
-        if len(dtypes) != 1 or not dtypes <= {"F32", "F64"}:
-            raise ValueError(f"its tensors should be all float32 or all float64, got {shown(sorted(dtypes))}")
-        for prefix, group in groups.items():
-            if {name: stored.shape for name, stored in group.items()} != layout:
-                raise ValueError(f"the tensors of {prefix!r} are not laid out as its parameters")
-        vectors = {prefix: Arrays(layout, NUMPY_TYPES[min(dtypes)][1:]) for prefix in groups}
-        for prefix, group in groups.items():
-            for name, stored in group.items():
-                vectors[prefix][name][...] = stored.array()
+        counts = {name: _count(name, rest[name], bits) for name, bits in COUNTS.items()}
+        names = _slot_names(rest["slots"])
+        groups = _groups(tensors, names)
+        arrays = groups.pop("arrays")
+        params, *slots = _vectors(groups)
 
         def read(name: str) -> NDArray[Any]:
-            return np.array(tensors[name].array())
+            return np.array(
+                arrays.pop(str(name).removeprefix("arrays.")).array()
+            )  # each once: the file bounds them all
 
         metrics = {name: (float(a), float(b)) for name, (a, b) in _from_json(rest["metrics"], read).items()}
         learning_rate, callbacks = _from_json(rest["learning_rate"], read), _from_json(rest["callbacks"], read)
-        params = vectors.pop("params")
-        state = TrainState(params, vectors, **counts, metrics=metrics, learning_rate=learning_rate, callbacks=callbacks)
-        return state, dict(_from_json(rest["notes"], read))
+        notes = dict(_from_json(rest["notes"], read))
+        if arrays:
+            raise ValueError(f"nothing refers to its array {shown(next(iter(arrays)))}")
+        if not isinstance(learning_rate, int | float | dict | None) or not isinstance(callbacks, dict):
+            raise ValueError("its learning rate or its callbacks are of another kind")
+        state = TrainState(
+            params,
+            dict(zip(names, slots, strict=True)),
+            metrics=metrics,
+            learning_rate=learning_rate,
+            callbacks=callbacks,
+            stop_training=rest["stop_training"] is True,
+        )
+        for name, number in counts.items():
+            setattr(state, name, number)
+        return state, notes
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"{path} is no sound checkpoint: {clipped(str(error) or repr(error))}") from None
 
 
-def _count(name: str, value: Any) -> int:
-    if type(value) is not int or not 0 <= value < 1 << 64:
-        raise ValueError(f"its {name} should be a whole number from 0 to 2**64 - 1, got {shown(value)}")
+def _count(name: str, value: Any, bits: int) -> int:
+    if type(value) is not int or not 0 <= value < 1 << bits:
+        raise ValueError(f"its {name} should be a whole number from 0 to 2**{bits} - 1, got {shown(value)}")
     return value
 
 
-def _group(prefix: str, tensors: Mapping[str, Stored]) -> dict[str, Stored]:
-    """The tensors whose names begin with `prefix.`, by the rest of their names."""
-    start = len(prefix) + 1
-    return {name[start:]: stored for name, stored in tensors.items() if name.startswith(f"{prefix}.")}
+def _slot_names(names: Any) -> list[str]:
+    if (
+        not isinstance(names, list)
+        or len(names) > MOST_SLOTS
+        or len(set(map(str, names))) != len(names)
+        or not all(isinstance(name, str) and name and "." not in name for name in names)
+    ):
+        raise ValueError(f"its slots should be a list of up to {MOST_SLOTS} different names, got {shown(names)}")
+    return names
 
 
-def _as_json(value: Any, keep: Callable[[NDArray[Any]], str]) -> Any:
-    """The value in JSON's types; `keep` gives an array its name in the file."""
+def _groups(tensors: Mapping[str, Stored], slots: Sequence[str]) -> dict[str, dict[str, Stored]]:
+    """The tensors of the parameters, of each slot and of `arrays`, by the rest of their names.
+
+    Raises:
+        ValueError: for a tensor that is none of these.
+    """
+    groups: dict[str, dict[str, Stored]] = {
+        prefix: {} for prefix in ("params", *(f"slots.{s}" for s in slots), "arrays")
+    }
+    for name, tensor in tensors.items():
+        first, _, rest = name.partition(".")
+        if first == "slots":
+            slot, _, rest = rest.partition(".")
+            first = f"slots.{slot}"
+        if first not in groups or not rest:
+            raise ValueError(f"it has a tensor that is no part of a state, {shown(name)}")
+        groups[first][rest] = tensor
+    return groups
+
+
+def _vectors(groups: Mapping[str, Mapping[str, Stored]]) -> list[Arrays]:
+    """The parameters and the slots, each as one vector.
+
+    Raises:
+        ValueError: where they differ in layout or dtype, or a number isn't finite.
+    """
+    layout = {name: tensor.shape for name, tensor in groups["params"].items()}
+    dtypes = {tensor.dtype for group in groups.values() for tensor in group.values()}
+    if len(dtypes) != 1 or not dtypes <= {"F32", "F64"}:
+        raise ValueError(f"its tensors should be all float32 or all float64, got {shown(sorted(dtypes))}")
+    for prefix, group in groups.items():
+        if {name: tensor.shape for name, tensor in group.items()} != layout:
+            raise ValueError(f"the tensors of {prefix!r} are not laid out as its parameters")
+    vectors = []
+    for prefix, group in groups.items():
+        vectors.append(Arrays(layout, NUMPY_TYPES[min(dtypes)][1:]))
+        for name, tensor in group.items():
+            vectors[-1][name][...] = tensor.array()
+            if not np.isfinite(vectors[-1][name]).all():
+                raise ValueError(f"{prefix}.{name} has a number that is not finite")
+    return vectors
+
+
+def _as_json(value: Any, keep: Callable[[NDArray[Any]], str], depth: int = 0) -> Any:
+    """The value in JSON's types. `keep` stores an array and returns its name in the file."""
+    if depth > DEEPEST:
+        raise ValueError(f"a checkpoint keeps lists and dicts up to {DEEPEST} deep, and not what holds itself")
     if value is None or isinstance(value, str | bool | np.bool_):
         return bool(value) if isinstance(value, np.bool_) else value
     if isinstance(value, int | np.integer):
@@ -150,11 +219,11 @@ def _as_json(value: Any, keep: Callable[[NDArray[Any]], str]) -> Any:
     if isinstance(value, np.ndarray):
         return {ARRAY: keep(value)}
     if isinstance(value, list | tuple):
-        return [_as_json(one, keep) for one in value]
+        return [_as_json(one, keep, depth + 1) for one in value]
     if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
         for key in {ARRAY, FLOAT} & set(value):
             raise ValueError(f"{key!r} is a name that checkpoints use themselves: give it another")
-        return {key: _as_json(one, keep) for key, one in value.items()}
+        return {key: _as_json(one, keep, depth + 1) for key, one in value.items()}
     raise TypeError(f"a checkpoint keeps texts, numbers, arrays, lists and dicts with names, not {shown(value)}")
 
 

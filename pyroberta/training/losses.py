@@ -37,14 +37,14 @@ class SparseCategoricalCrossentropy(Checked):
     """The cross-entropy of integer labels: -log p(label), weighted and reduced.
 
     Args:
-        from_logits: whether predictions are logits, which is what the model gives. Otherwise they are probabilities;
-            they are divided by their sum and kept within [1e-7, 1 - 1e-7], as Keras does.
-        ignore_class: a label that counts nothing: neither in the sum nor in what it is divided by.
-        reduction: see the table of this module.
+        from_logits: whether predictions are logits, as the model's are. Otherwise they are probabilities, which are
+            divided by their sum and kept within [1e-7, 1 - 1e-7], as in Keras.
+        ignore_class: a label that does not count, neither in the sum nor in the denominator.
+        reduction: one of those listed in this module's docstring.
         name: for logs.
 
     Raises:
-        ValueError: for a reduction that is not in the table.
+        ValueError: for an unknown reduction.
 
     >>> loss = SparseCategoricalCrossentropy(from_logits=True)
     >>> logits = np.log([[0.25, 0.25, 0.5], [0.125, 0.75, 0.125]])
@@ -105,11 +105,11 @@ class SparseCategoricalCrossentropy(Checked):
         return float(losses.sum(dtype=np.float64)) / denominator if denominator else 0.0
 
     def denominator(self, weight_sum: float, slots: float) -> float:
-        """What the sum of weighted token losses is divided by.
+        """The denominator: the sum of weighted token losses is divided by it.
 
         Args:
-            weight_sum: of all the losses that are taken as one.
-            slots: the number of values that Keras would count: B·K of the padded batch.
+            weight_sum: of all losses of the update.
+            slots: the number of values that Keras counts: B·K of the padded batch.
 
         Raises:
             ValueError: where the reduction is None: an array of losses cannot be trained on.
@@ -187,7 +187,7 @@ def sparse_categorical_crossentropy(
 
 
 def log_softmax(x: NDArray[Any]) -> NDArray[Any]:
-    """x - log Σ exp x along the last axis, with the largest taken out first so that nothing overflows.
+    """x - log Σ exp x along the last axis, with the largest subtracted first, so that nothing overflows.
 
     x (..., V) -> (..., V), in x's dtype.
 
@@ -203,7 +203,7 @@ LOSSES = {"sparse_categorical_crossentropy": SparseCategoricalCrossentropy}
 
 
 def get(loss: str | SparseCategoricalCrossentropy) -> SparseCategoricalCrossentropy:
-    """A loss by name, taking logits since that is what the model gives; a loss object as it is.
+    """A loss by name, for logits as the model gives them. A loss object is returned as it is.
 
     Raises:
         ValueError: for an unknown name.

@@ -1,4 +1,4 @@
-"""What is measured over an epoch: sums of numerators over sums of denominators, so that batches count as they weigh."""
+"""Metrics over an epoch: sums of numerators over sums of denominators, so that batches count by their weights."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ __all__ = ["Accuracy", "Loss", "Metric", "Perplexity", "SparseCategoricalAccurac
 
 
 class Metric(Checked):
-    """A numerator and a denominator that grow batch by batch.
+    """A quotient whose numerator and denominator grow batch by batch.
+
+    These two numbers are all that a state of training keeps of a metric.
 
     Attributes:
         name: the key in logs.
-        higher_is_better: what callbacks that monitor it take for an improvement.
+        higher_is_better: whether a higher value is an improvement, for callbacks that monitor it.
     """
 
     name = "metric"
@@ -32,7 +34,7 @@ class Metric(Checked):
         self.denominator = 0.0
 
     def reset(self) -> None:
-        """Forgets everything, for the next epoch."""
+        """Sets numerator and denominator to 0, for the next epoch."""
         self.numerator = self.denominator = 0.0
 
     def update(
@@ -49,22 +51,22 @@ class Metric(Checked):
             losses: (M,) the cross-entropy of each masked token.
             predicted: (M,) the likeliest id of each.
             labels: (M,) the original ids.
-            weights: (M,) each one's weight.
-            denominator: what the batch's loss is divided by; see `losses`.
+            weights: (M,) the weight of each.
+            denominator: of the batch's loss; see `losses`.
         """
         raise NotImplementedError
 
     def result(self) -> float:
-        """The metric of all batches since `reset`; 0 where nothing had any weight."""
+        """The metric of all batches since `reset`; 0 if all weights were 0."""
         return self.numerator / self.denominator if self.denominator else 0.0
 
 
 class Running:
-    """Several metrics from their beginning on, as copies, so that one call's batches don't count in another's.
+    """Copies of several metrics, reset, so that the batches of one call don't count in another's.
 
     Args:
-        metrics: to be copied.
-        unweighted: those of them that leave weights out.
+        metrics: the metrics to copy.
+        unweighted: the metrics among them that leave weights out.
 
     >>> running = Running([Loss()], [])
     >>> running.update(np.array([3.0]), np.zeros(1), np.zeros(1), np.ones(1), 1.0)
@@ -94,7 +96,7 @@ class Running:
         return {metric.name: (metric.numerator, metric.denominator) for metric, _ in self._metrics}
 
     def set_state(self, state: Mapping[str, Sequence[float]]) -> None:
-        """Takes over what `get_state` gave; a metric that isn't in it begins at 0."""
+        """Sets the state that `get_state` returned. A metric that it lacks begins at 0."""
         for metric, _ in self._metrics:
             metric.numerator, metric.denominator = map(float, state.get(metric.name, (0.0, 0.0)))
 
@@ -203,7 +205,7 @@ class Perplexity(Metric):
         self.denominator += float(weights.sum(dtype=np.float64))
 
     def result(self) -> float:
-        """See `Metric.result`; 1 where nothing had any weight."""
+        """See `Metric.result`; 1 if all weights were 0."""
         try:
             return math.exp(super().result())
         except OverflowError:
@@ -216,7 +218,7 @@ METRICS: dict[str, type[Metric]] = {
 
 
 def get(metric: str | Metric) -> Metric:
-    """A metric by name; a metric object as it is.
+    """A metric by name. A metric object is returned as it is.
 
     Raises:
         ValueError: for an unknown name.
@@ -232,6 +234,6 @@ def get(metric: str | Metric) -> Metric:
 
 
 def _weighted_sum(weights: NDArray[Any], values: NDArray[Any]) -> float:
-    """Σ w·value in float64, where a weight of 0 silences even a value that is not finite."""
+    """Σ w·value in float64. A value of weight 0 does not count, even if it is not finite."""
     values = np.where(weights != 0, values, 0.0).astype(np.float64)
     return float((weights * values).sum())

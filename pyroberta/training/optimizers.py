@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 
 from pyroberta.model.attributes import Checked, Checks, Reasons, is_real, real_number, whole_number
 from pyroberta.model.hints import hinting
-from pyroberta.model.parameters import Arrays
+from pyroberta.model.parameters import Arrays, Shape
 from pyroberta.ops import REFERENCE, Ops, Scalar
 from pyroberta.training import schedules
 
@@ -74,9 +74,9 @@ def _no_decay(name: str, value: None) -> None:
 
 
 class Optimizer(Checked):
-    """What every optimizer does: it clips, decays, and keeps slots, vectors laid out as the parameters are.
+    """The base class of optimizers. It clips and decays, and keeps slots: vectors in the parameters' layout.
 
-    A subclass names its slots and says how a range of the vector is updated.
+    A subclass names its slots and defines the update of a range of the vectors.
 
     Attributes:
         iterations: the updates done.
@@ -118,6 +118,7 @@ class Optimizer(Checked):
         self.global_clipnorm = global_clipnorm
         self.iterations = 0
         self.slots: dict[str, Arrays] = {}
+        self._built_for: tuple[dict[str, Shape], Any] | None = None  # layout and dtype of the parameters
         self._excluded = self.excluded_by_default
 
     def _update_range(
@@ -132,14 +133,14 @@ class Optimizer(Checked):
         decay: float,
         is_finite: Scalar,
     ) -> None:
-        """One update of a range of the vectors, in place, by a row of the table.
+        """One update of a range of the vectors, in place, by a row of the ops table.
 
         Args:
             rate: the learning rate.
             step: updates done before.
             params, grads, slots: (P,) each, of the same range.
-            scale: what the gradient is to be multiplied by.
-            decay: the share of each parameter that goes.
+            scale: the factor of the gradient.
+            decay: the share of each parameter that is subtracted.
             is_finite: see `update`.
         """
         raise NotImplementedError(f"{type(self).__name__} does not say how parameters are updated")
@@ -154,7 +155,7 @@ class Optimizer(Checked):
         return value
 
     def __copy__(self: Own) -> Own:
-        """A deep copy: two optimizers over the same slots would count their updates apart."""
+        """A deep copy: two optimizers over the same slots would each count their own updates alone."""
         return copy.deepcopy(self)
 
     @property
@@ -164,20 +165,34 @@ class Optimizer(Checked):
 
     @learning_rate.setter
     def learning_rate(self, value: float | Schedule) -> None:
-        if not callable(value):
-            _check("learning_rate", value, "a number >= 0 or a schedule", is_real(value) and 0 <= value < math.inf)
-            value = float(value)
-        self._learning_rate = value
+        self._learning_rate = checked_rate(value)
 
     def rate_at(self, step: int) -> float:
-        """The learning rate after `step` updates."""
-        return float(self._learning_rate(step) if callable(self._learning_rate) else self._learning_rate)
+        """The learning rate after `step` updates.
+
+        Raises:
+            ValueError: where a schedule gives no number of at least 0.
+        """
+        if not callable(self._learning_rate):
+            return self._learning_rate
+        rate = float(self._learning_rate(step))
+        _check(f"the schedule's learning rate after {step} updates", rate, "a number >= 0", 0 <= rate < math.inf)
+        return rate
+
+    @property
+    def is_built(self) -> bool:
+        """Whether the slots have been made."""
+        return self._built_for is not None
+
+    def fits(self, params: Arrays) -> bool:
+        """Whether the slots are laid out as these parameters, in their dtype."""
+        return self._built_for == (params.layout, params.dtype)
 
     def exclude_from_weight_decay(self, var_names: str | Iterable[str]) -> None:
-        """Names parameters that do not decay, in place of those that were excluded before.
+        """Sets the parameters that do not decay, instead of those that were excluded before.
 
         Args:
-            var_names: regular expressions, each sought anywhere in a name; none at all lets everything decay.
+            var_names: regular expressions, each searched for anywhere in a name. If empty, all parameters decay.
 
         Raises:
             ValueError: now or in `build`, for a pattern that no parameter's name matches.
@@ -186,13 +201,14 @@ class Optimizer(Checked):
         >>> optimizer.exclude_from_weight_decay([r"bias$", "norm"])
         """
         self._excluded = (var_names,) if isinstance(var_names, str) else tuple(var_names)
-        if self.slots:
-            self._check_excluded(next(iter(self.slots.values())))
+        if self._built_for is not None:
+            self._check_excluded(self._built_for[0])
 
     def build(self, params: Arrays) -> None:
-        """Makes the slots, zeros laid out as `params` are, and starts counting anew."""
+        """Makes the slots, zeros in the layout of `params`, and sets the number of updates to 0."""
         self._check_excluded(params)
         self.slots = {name: params.zeros_like() for name in self.slot_names}
+        self._built_for = dict(params.layout), params.dtype
         self.iterations = 0
 
     def apply(self, params: Arrays, grads: Arrays, trainable: Collection[str], ops: Ops) -> None:
@@ -200,13 +216,13 @@ class Optimizer(Checked):
 
         Args:
             params: changed.
-            grads: laid out as `params`; `clipvalue` clips them in place, the other two ways leave them alone.
-            trainable: names of the parameters to update; everything of the others is left as it is.
-            ops: whose rows do it.
+            grads: in the layout of `params`. `clipvalue` clips them in place; the other two ways do not change them.
+            trainable: names of the parameters to update. The others and their slots do not change.
+            ops: the ops table.
 
         Raises:
             ValueError: where layouts or dtypes differ or a name is unknown.
-            FloatingPointError: where the gradient is not finite; nothing has changed then.
+            FloatingPointError: where the gradient is not finite. Nothing has changed then.
         """
         self._prepare(params)
         _check_alike(params, grads, trainable)
@@ -226,13 +242,13 @@ class Optimizer(Checked):
         ops: Ops,
         is_finite: Scalar = True,
     ) -> None:
-        """One update of parameters and slots that are given, in place; the optimizer's own stay as they are.
+        """One update of the given parameters and slots, in place. The optimizer's own slots do not change.
 
         Args:
             params, grads, trainable, ops: as for `apply`, and not checked.
-            slots: by `slot_names`, laid out as `params`.
+            slots: by `slot_names`, in the layout of `params`.
             step: updates done before.
-            is_finite: a scalar of the table's: whether the gradient is finite. Nothing changes where it isn't.
+            is_finite: a scalar of the ops table's: whether the gradient is finite. If not, nothing changes.
         """
         scales = self.clip_scales(grads, trainable, ops)
         rate = self.rate_at(step)
@@ -242,45 +258,76 @@ class Optimizer(Checked):
             self._update_range(ops, rate, step, params.span(*span), grads.span(*span), parts, scale, decay, is_finite)
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps: `iterations`, and each slot by parameter name (live, not copies).
+        """The state: `iterations`, and each slot by parameter name (the arrays themselves, not copies).
 
         Raises:
             ValueError: before `build` or the first update.
         """
-        if not self.slots:
+        if not self.is_built:
             raise ValueError("the optimizer has no state before its first update; call build(params) first")
         return {"iterations": self.iterations, **self.slots}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Takes over a state, copying it.
+        """Copies a state into the optimizer.
 
         Args:
             state: as from `state_dict`; a slot may be any mapping of names to arrays.
 
         Raises:
-            ValueError: before `build`, and for names or shapes that are not those of the parameters; nothing has
+            ValueError: before `build`, and for names or shapes that are not those of the parameters. Nothing has
                 changed then.
         """
-        if not self.slots:
+        if self._built_for is None:
             raise ValueError("call build(params) before load_state_dict: the state is laid out as the parameters are")
-        missing = {"iterations", *self.slots} - set(state)
+        self._check_layout(state, self._built_for[0])
+        self._copy_slots(state)
+        self.iterations = int(state["iterations"])
+
+    def check_state(self, state: Mapping[str, Any], params: Arrays) -> None:
+        """Checks that a state is of these parameters, and could come from training.
+
+        Raises:
+            ValueError: for names or shapes that are not those of the parameters, and for a number that no training
+                gives, naming it.
+        """
+        self._check_layout(state, params.layout)
+        for slot in self.slot_names:
+            least = 0.0 if slot in self.non_negative else -math.inf
+            for name, array in state[slot].items():
+                values = np.asarray(_host(state[slot], array)).astype(params.dtype, copy=False)
+                is_sound = np.isfinite(values) & (values >= least)
+                if not is_sound.all():
+                    raise ValueError(
+                        f"the optimizer's state: {slot}[{name!r}] has a number that no training comes to, "
+                        f"{values[~is_sound][0]}"
+                    )
+
+    def load_slots(self, slots: Mapping[str, Mapping[str, Any]], params: Arrays) -> None:
+        """Copies slots that were checked. Slots of another layout are made anew before."""
+        if not self.fits(params):
+            self.build(params)
+        self._copy_slots(slots)
+
+    def _copy_slots(self, slots: Mapping[str, Any]) -> None:
+        for slot, arrays in self.slots.items():
+            for name, array in slots[slot].items():
+                arrays.ops.copy(arrays[name], arrays.ops.from_host(np.asarray(_host(slots[slot], array))))
+
+    def _check_layout(self, state: Mapping[str, Any], layout: Mapping[str, Shape]) -> None:
+        missing = {"iterations", *self.slot_names} - set(state)
         if missing:
             raise ValueError(f"the optimizer's state lacks {', '.join(sorted(missing))}; it has {', '.join(state)}")
-        for slot, arrays in self.slots.items():
-            found = {name: np.shape(array) for name, array in state[slot].items()}
-            for name in [*arrays.table, *found]:
-                came, expected = found.get(name, "missing"), arrays.table.get(name, "no such parameter")
+        for slot in self.slot_names:
+            found = {name: np.shape(_host(state[slot], array)) for name, array in state[slot].items()}
+            for name in [*layout, *found]:
+                came, expected = found.get(name, "missing"), layout.get(name, "no such parameter")
                 if came != expected:
                     raise ValueError(
                         f"the optimizer's state: {slot}[{name!r}] is {came}, the model's shape: {expected}"
                     )
-        for slot, arrays in self.slots.items():
-            for name, array in state[slot].items():
-                arrays.ops.copy(arrays[name], arrays.ops.from_host(np.asarray(array)))
-        self.iterations = int(state["iterations"])
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments, ready for JSON; `from_config` takes it back.
+        """The arguments, ready for JSON. `from_config` makes the optimizer of them.
 
         Raises:
             ValueError: where the learning rate is a function that cannot be written down.
@@ -299,30 +346,31 @@ class Optimizer(Checked):
         }
 
     def get_saved_config(self) -> dict[str, Any]:
-        """`get_config` for a file, which `restored` takes back: with the names that do not decay, not their patterns,
-        since looking for a pattern that comes from a file could take forever.
+        """`get_config` for a file, which `restored` reads. It has the names of the parameters that do not decay.
+
+        It does not have their patterns, since searching for a pattern that comes from a file could take forever.
 
         Raises:
-            ValueError: before `build` or the first update, and as `get_config`; for a class of a user's own.
+            ValueError: before `build` or the first update, and as `get_config`; for a user's own class.
         """
         if type(self) not in OPTIMIZERS.values():
             raise ValueError(
                 f"{type(self).__name__} is an optimizer of your own, which no preset can name: save the model without "
                 "include_optimizer"
             )
-        self.state_dict()  # is there
-        config, (slot, *_) = self.get_config(), self.slots.values()
+        self.state_dict()  # raises before `build`
+        names = self._built_for[0] if self._built_for else {}
+        config = self.get_config()
         if self._excluded == self.excluded_by_default:
             del config["exclude_from_weight_decay"]
         else:
-            config["exclude_from_weight_decay"] = [name for name in slot if not self._decays(name)]
+            config["exclude_from_weight_decay"] = [name for name in names if not self._decays(name)]
         return config
 
     def _prepare(self, params: Arrays) -> None:
-        if not self.slots:
+        if not self.is_built:
             self.build(params)
-        first = next(iter(self.slots.values()))
-        if first.table != params.table or first.dtype != params.dtype:
+        if not self.fits(params):
             raise ValueError(
                 "the optimizer was built for parameters of other names, shapes or dtype; "
                 "use a new one, or call build(params) to start anew"
@@ -331,7 +379,7 @@ class Optimizer(Checked):
     def _decays(self, name: str) -> bool:
         return not any(re.search(pattern, name) for pattern in self._excluded)
 
-    def _check_excluded(self, params: Arrays) -> None:
+    def _check_excluded(self, params: Collection[str]) -> None:
         for pattern in self._excluded:
             if pattern not in self.excluded_by_default and not any(re.search(pattern, name) for name in params):
                 names = list(params)
@@ -341,7 +389,7 @@ class Optimizer(Checked):
                 )
 
     def clip_scales(self, grads: Arrays, trainable: Collection[str], ops: Ops) -> dict[str, Scalar]:
-        """What each parameter's gradient is to be multiplied by; names that are not there by 1.
+        """The factor of each parameter's gradient, by name; 1 for names that are missing.
 
         `clipvalue` clips the gradients themselves, in place.
         """
@@ -361,7 +409,7 @@ class Optimizer(Checked):
     def _groups(
         self, params: Arrays, trainable: Collection[str], scales: Mapping[str, Scalar]
     ) -> Iterator[tuple[Scalar, bool, tuple[int, int]]]:
-        """The ranges of the vector that are treated alike, with their scale and whether they decay."""
+        """The ranges of the vector with the same scale and decay, with these."""
         alike: dict[tuple[int, bool], list[str]] = {}
         for name in trainable:
             alike.setdefault((id(scales.get(name)), self._decays(name)), []).append(name)
@@ -376,9 +424,9 @@ class Adam(Optimizer):
     Args:
         learning_rate: a number, or a function from the number of updates done to a number; see `schedules`. (Keras's
             default is 1e-3; this one is what KerasHub compiles a masked LM with.)
-        beta_1: how much of the gradient's mean is kept at each update.
-        beta_2: how much of the squared gradient's mean is kept.
-        epsilon: beside the root of the uncorrected second moment.
+        beta_1: the share of the gradient's mean that is kept at each update.
+        beta_2: the share of the squared gradient's mean that is kept.
+        epsilon: added to the root of the uncorrected second moment.
         weight_decay: if set, w -= w · weight_decay · learning_rate before each step, on every parameter but those
             named to `exclude_from_weight_decay` (decoupled: Loshchilov and Hutter 2019, arXiv:1711.05101).
         clipnorm: if set, each parameter's gradient is scaled down to this L2 norm.
@@ -446,7 +494,7 @@ class Adam(Optimizer):
         ops.adam_step(params, grads, slots["m"], slots["v"], *steps, scale, decay, is_finite)
 
     def _uncorrected_epsilon(self, c_2: float) -> float:
-        """ε as it stands beside the uncorrected root."""
+        """The ε that is added to the uncorrected root."""
         return self.epsilon
 
 
@@ -485,16 +533,16 @@ class AdamW(Adam):
 
 
 class TorchAdam(Adam):
-    """Adam as `torch.optim.Adam` does it: ε stands beside the *corrected* root.
+    """Adam as in `torch.optim.Adam`: ε is added to the *corrected* root.
 
-    There is no `weight_decay`: torch's adds to the gradient (an L2 penalty that Adam then rescales), which is another
-    thing than decay; `TorchAdamW` decays.
+    There is no `weight_decay`: torch's is added to the gradient (an L2 penalty that Adam then rescales), and is no
+    decay; `TorchAdamW` decays.
 
     Args:
         learning_rate: as `Adam`'s, with torch's default.
         beta_1: as `Adam`'s.
         beta_2: as `Adam`'s.
-        epsilon: beside the root of the corrected second moment.
+        epsilon: added to the root of the corrected second moment.
         clipnorm: as `Adam`'s.
         clipvalue: as `Adam`'s.
         global_clipnorm: as `Adam`'s. (`torch.nn.utils.clip_grad_norm_` adds 1e-6 to the norm; this does not.)
@@ -523,17 +571,17 @@ class TorchAdam(Adam):
 
 
 class TorchAdamW(TorchAdam):
-    """Adam with decay as `torch.optim.AdamW` does it, in the two groups that transformers' Trainer makes.
+    """Adam with decay as in `torch.optim.AdamW`, in the two groups of transformers' Trainer.
 
-    Biases and layer norms do not decay; `exclude_from_weight_decay([])` lets everything decay, as torch does when it
-    is handed all parameters in one group.
+    Biases and layer norms do not decay. After `exclude_from_weight_decay([])` all parameters decay, as in torch with
+    all parameters in one group.
 
     Args:
         learning_rate: as `Adam`'s, with torch's default; transformers' Trainer has 5e-5.
         weight_decay: as `Adam`'s, with torch's default; transformers' Trainer has 0.
         beta_1: as `Adam`'s.
         beta_2: as `Adam`'s.
-        epsilon: beside the root of the corrected second moment.
+        epsilon: added to the root of the corrected second moment.
         clipnorm: as `Adam`'s.
         clipvalue: as `Adam`'s.
         global_clipnorm: as `Adam`'s; transformers' Trainer has 1.0.
@@ -566,7 +614,7 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {
 
 
 def get(optimizer: str | Optimizer) -> Optimizer:
-    """An optimizer by name, with its defaults; an optimizer object as it is.
+    """An optimizer by name, with its defaults. An optimizer object is returned as it is.
 
     Raises:
         ValueError: for an unknown name.
@@ -582,7 +630,7 @@ def get(optimizer: str | Optimizer) -> Optimizer:
 
 
 def from_config(config: Mapping[str, Any]) -> Optimizer:
-    """The optimizer that `get_config` described, without its state.
+    """The optimizer of a `get_config`, without its state.
 
     >>> from_config(Adam(schedules.Linear(1e-3, 100), clipnorm=1.0).get_config()).learning_rate
     0.001
@@ -593,7 +641,7 @@ def from_config(config: Mapping[str, Any]) -> Optimizer:
     if isinstance(arguments.get("learning_rate"), Mapping):
         arguments["learning_rate"] = schedules.from_config(arguments["learning_rate"])
     unknown = [name for name in arguments if name not in _arguments(kind)]
-    if unknown:  # a file says it, not a person: there is nothing to guess
+    if unknown:  # the name comes from a file, so there is no suggestion to make
         raise ValueError(f"{kind.__name__} has no argument {unknown[0]!r}")
     optimizer = kind(**arguments)
     optimizer.exclude_from_weight_decay(excluded)
@@ -609,8 +657,8 @@ def restored(config: Mapping[str, Any], state: Mapping[str, Any], params: Arrays
         params: of the model.
 
     Raises:
-        ValueError: where the config is of no optimizer here, or the state of other parameters, or where a moment isn't
-            finite in the parameters' dtype, or a second one below 0.
+        ValueError: where the optimizer is unknown, the state is of other parameters, or a moment isn't finite in the
+            parameters' dtype, or a second moment is below 0.
     """
     try:
         config = dict(config)
@@ -621,20 +669,13 @@ def restored(config: Mapping[str, Any], state: Mapping[str, Any], params: Arrays
     except (TypeError, KeyError, AttributeError, ValueError) as error:
         raise ValueError(f"this is no optimizer's config: {reprlib.repr(config)} ({str(error)[:400]})") from None
     with np.errstate(over="ignore"):
+        optimizer.check_state(state, params)
         optimizer.load_state_dict(state)
-    for key, slot in optimizer.slots.items():
-        for name, array in slot.items():
-            is_sound = np.isfinite(array) & (array >= (0.0 if key in optimizer.non_negative else -math.inf))
-            if not is_sound.all():
-                raise ValueError(
-                    f"the optimizer's state: {key}[{name!r}] has a number that no training comes to, "
-                    f"{array[~is_sound][0]}"
-                )
     return optimizer
 
 
 def _pattern_of(names: Any, params: Arrays) -> list[str]:
-    """What matches those parameters' names alone.
+    """A pattern that matches the given parameters' names alone.
 
     Raises:
         ValueError: where a name is no parameter's.
@@ -656,13 +697,34 @@ def global_norm(vectors: Iterable[NDArray[Any]], ops: Ops = REFERENCE) -> float:
     return math.sqrt(sum(ops.squared_norm(vector) for vector in vectors))
 
 
+def checked_rate(value: Any) -> float | Schedule:
+    """A learning rate, a number of at least 0 or a schedule.
+
+    Raises:
+        ValueError: for anything else.
+
+    >>> checked_rate(1)
+    1.0
+    """
+    if callable(value):
+        schedule: Schedule = value
+        return schedule
+    _check("learning_rate", value, "a number >= 0 or a schedule", is_real(value) and 0 <= value < math.inf)
+    return float(value)
+
+
+def _host(arrays: Any, array: Any) -> Any:
+    """An array of a slot, on the host."""
+    return arrays.ops.to_host(array) if isinstance(arrays, Arrays) else array
+
+
 def _check(name: str, value: object, expected: str, holds: bool) -> None:
     if not holds:
         raise ValueError(f"{name} must be {expected}, got {value!r}")
 
 
 def _check_alike(params: Arrays, grads: Arrays, trainable: Collection[str]) -> None:
-    if grads.table != params.table or grads.dtype != params.dtype:
+    if grads.layout != params.layout or grads.dtype != params.dtype:
         raise ValueError(
             f"gradients must be laid out as the parameters are ({len(params)} arrays of {params.dtype}), "
             f"got {len(grads)} arrays of {grads.dtype}"

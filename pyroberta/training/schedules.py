@@ -33,11 +33,11 @@ class _Schedule:
         for name, value in asdict(self).items():
             if not is_real(value) or not 0 <= value < math.inf:
                 raise ValueError(f"{name} must be a number >= 0, got {value!r}")
-            if isinstance(value, np.generic):  # which JSON can't hold
+            if isinstance(value, np.generic):  # JSON can't hold these
                 object.__setattr__(self, name, value.item())
 
     def get_config(self) -> dict[str, Any]:
-        """The name and the arguments, ready for JSON; `from_config` takes it back."""
+        """The name and the arguments, ready for JSON. `from_config` makes the schedule of them."""
         return {"name": type(self).__name__.lower(), **asdict(self)}
 
 
@@ -57,7 +57,7 @@ class Constant(_Schedule):
     warmup_steps: int = 0
 
     def __call__(self, step: int) -> float:
-        """The rate of the update that `step` others came before."""
+        """The rate of the update after `step` others."""
         return self.learning_rate * _warmed_up(step, self.warmup_steps)
 
 
@@ -77,11 +77,11 @@ class _Decay(_Schedule):
             )
 
     def left(self, progress: float) -> float:
-        """The share of the way from the end to the peak that is left; progress goes from 0 to 1."""
+        """The remaining share of the difference between peak and end. progress goes from 0 to 1."""
         raise NotImplementedError
 
     def __call__(self, step: int) -> float:
-        """The rate of the update that `step` others came before; past `total_steps`, the end's."""
+        """The rate of the update after `step` others; past `total_steps`, the end's."""
         if step < self.warmup_steps:
             return self.learning_rate * _warmed_up(step, self.warmup_steps)
         progress = min(1.0, (step - self.warmup_steps) / (self.total_steps - self.warmup_steps))
@@ -96,7 +96,7 @@ class Linear(_Decay):
         learning_rate: the peak.
         total_steps: updates until `end_learning_rate` is reached, the warm-up's among them.
         warmup_steps: updates until the peak.
-        end_learning_rate: what it falls to and stays at.
+        end_learning_rate: the last rate, which stays.
 
     >>> schedule = Linear(1.0, total_steps=6, warmup_steps=2)
     >>> [schedule(step) for step in range(8)]
@@ -116,7 +116,7 @@ class Cosine(_Decay):
         learning_rate: the peak.
         total_steps: updates until `end_learning_rate` is reached, the warm-up's among them.
         warmup_steps: updates until the peak.
-        end_learning_rate: what it falls to and stays at. (Keras's `CosineDecay` gives it as a share, `alpha`.)
+        end_learning_rate: the last rate, which stays. (Keras's `CosineDecay` gives it as a share, `alpha`.)
 
     >>> schedule = Cosine(1.0, total_steps=4, end_learning_rate=0.5)
     >>> [round(schedule(step), 3) for step in range(6)]
@@ -136,7 +136,7 @@ class Polynomial(_Decay):
         learning_rate: the peak.
         total_steps: updates until `end_learning_rate` is reached, the warm-up's among them.
         warmup_steps: updates until the peak.
-        end_learning_rate: what it falls to and stays at.
+        end_learning_rate: the last rate, which stays.
         power: 1 is `Linear`; larger ones fall faster first.
 
     >>> schedule = Polynomial(1.0, total_steps=4, power=2.0)
@@ -155,7 +155,7 @@ SCHEDULES = {"constant": Constant, "linear": Linear, "cosine": Cosine, "polynomi
 
 
 def from_config(config: dict[str, Any]) -> Constant | _Decay:
-    """The schedule that `get_config` described.
+    """The schedule of a `get_config`.
 
     Raises:
         ValueError: for a name that is not in `SCHEDULES`.

@@ -1,4 +1,4 @@
-"""One update as a function of a state, one evaluation, and what to say when a number stops being finite."""
+"""One update as a function of a state, one evaluation, and the error for a number that is not finite."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from pyroberta.training.state import TrainState
 
 
 class NonFiniteError(FloatingPointError):
-    """A loss or a gradient became NaN or infinite; the parameters are those before the update."""
+    """A loss or a gradient is NaN or infinite. The parameters are those before the update."""
 
 
 class Collective(Protocol):
-    """How the ranks that make one update together agree.
+    """The communication of the ranks that make one update together.
 
     A rank has some sequences of the update, in one or several parts. Every rank calls these methods in the same order.
     """
@@ -35,14 +35,17 @@ class Collective(Protocol):
     def sum(self, numbers: tuple[float, ...]) -> tuple[float, ...]:
         """Each number's sum over all ranks."""
 
-    def sums(self, part: int, own: Arrays) -> Arrays:
-        """The vector that the gradients of this rank's part are added to; `own` is the rank's, all zeros at first."""
+    def sums(self, part: int, rank_sums: Arrays) -> Arrays:
+        """The vector that the gradients of a part are added to; `rank_sums` is this rank's, all zeros at first."""
 
-    def ready(self, own: Arrays, start: int, stop: int) -> None:
-        """This rank's sums are complete from start to stop; `own` is to hold those of all ranks after `all_finite`."""
+    def ready(self, rank_sums: Arrays, start: int, stop: int) -> None:
+        """This rank's sums are complete from start to stop; after `finish`, `rank_sums` holds all ranks'."""
+
+    def finish(self, rank_sums: Arrays) -> None:
+        """Waits until `rank_sums` holds the sums of all ranks, in every range that is ready."""
 
     def all_finite(self, is_finite: Scalar) -> Scalar:
-        """Whether all ranks' numbers are finite. All ranges are summed over the ranks when this returns."""
+        """Whether the numbers of every rank are finite."""
 
 
 class Alone:
@@ -52,15 +55,18 @@ class Alone:
         """The numbers themselves."""
         return numbers
 
-    def sums(self, part: int, own: Arrays) -> Arrays:
-        """The process's own, for every part."""
-        return own
+    def sums(self, part: int, rank_sums: Arrays) -> Arrays:
+        """The process's vector, for every part."""
+        return rank_sums
 
-    def ready(self, own: Arrays, start: int, stop: int) -> None:
-        """Nothing is left to do."""
+    def ready(self, rank_sums: Arrays, start: int, stop: int) -> None:
+        """Does nothing: there are no other ranks."""
+
+    def finish(self, rank_sums: Arrays) -> None:
+        """Does nothing: there are no other ranks."""
 
     def all_finite(self, is_finite: Scalar) -> Scalar:
-        """The process's own answer."""
+        """The value itself."""
         return is_finite
 
 
@@ -73,16 +79,16 @@ def _in_place(state: TrainState) -> AbstractContextManager[Arrays]:
 
 @dataclass(frozen=True)
 class Trained:
-    """A model and how it is trained: what stays the same from step to step.
+    """A model with its loss and optimizer: all that stays the same from step to step.
 
     Attributes:
-        ops: the table of ops; it tells the precision, too.
+        ops: the ops table, which has the precision.
         config: the shape of the encoder and the head.
-        loss, optimizer: the loss to be made small, and how.
+        loss, optimizer: the loss to be minimised, and the optimizer.
         trainable: names of the parameters that change.
-        sums: the vector of the gradients' sums; what it holds before a step doesn't matter.
+        sums: the vector of the gradients' sums. A step overwrites it.
         recompute, all_rows: see `encoder_forward` and `model_forward`.
-        prepared: kernels that stay the same, as the table prepared them.
+        prepared: the prepared kernels of parameters that do not change.
         changing: gives the parameters, to be changed within a `with` block.
     """
 
@@ -100,7 +106,7 @@ class Trained:
 
 @dataclass(frozen=True)
 class Result:
-    """What one batch gave, per target row; metrics are made of these."""
+    """The result of one batch at each target row, from which metrics are made."""
 
     losses: Array  # (M,)
     predicted: Array  # (M,) int
@@ -111,7 +117,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Backpropagated:
-    """What forward and backward of one update gave, still where the table keeps its arrays.
+    """The result of forward and backward of one update, in the ops table's arrays.
 
     Attributes:
         values: each part's losses (M,) and likeliest ids (M,).
@@ -134,26 +140,26 @@ def compute_gradients(
     The sum of all weighted losses is divided by the denominator of all parts of all ranks together, and each sequence
     has its number in the update. So parts and ranks give the gradient of the joint batch, with dropout too.
     """
-    ops, own = model.ops, model.sums
+    ops, sums = model.ops, model.sums
     params, key = _prepared(model, state), Key.of_update(state.seed, state.step)
     weights = sum(_weight_sum(batch) for batch in parts)
     counts = weights, float(sum(batch.slots for batch in parts)), float(sum(len(batch) for batch in parts))
     weight_sum, slots, examples = collective.sum(counts)
     denominator = model.loss.denominator(weight_sum, slots)
 
-    spans = own.spans(model.trainable)
+    spans = sums.spans(model.trainable)
     for span in spans:
-        ops.fill(own.span(*span), 0.0)
+        ops.fill(sums.span(*span), 0.0)
 
     def ready(start: int, stop: int) -> None:
-        collective.ready(own, start, stop)
+        collective.ready(sums, start, stop)
 
     values = []
     with np.errstate(all="ignore"):
         for part, batch in enumerate(parts):
             is_last = part == len(parts) - 1
-            grads = Gradients(collective.sums(part, own), model.trainable, ready if is_last else None)
-            dlosses = _dlosses(ops, batch, denominator, own)
+            grads = Gradients(collective.sums(part, sums), model.trainable, ready if is_last else None)
+            dlosses = _dlosses(ops, batch, denominator, sums)
             value, cache = model_forward(
                 ops,
                 params,
@@ -168,24 +174,30 @@ def compute_gradients(
             model_backward(ops, grads, dlosses, cache)
             values.append(value)
         if not parts:  # a rank without a sequence adds zeros
-            Gradients(own, model.trainable, ready).finish_all()
-        is_finite = ops.all_finite(*(losses for losses, _ in values), *(own.span(*span) for span in spans))
+            Gradients(sums, model.trainable, ready).finish_all()
+        collective.finish(sums)
+        is_finite = ops.all_finite(*(losses for losses, _ in values), *(sums.span(*span) for span in spans))
         return Backpropagated(values, denominator, int(examples), collective.all_finite(is_finite))
 
 
 def train_step(
-    model: Trained, state: TrainState, parts: Sequence[Batch], collective: Collective = ALONE
+    model: Trained,
+    state: TrainState,
+    parts: Sequence[Batch],
+    collective: Collective = ALONE,
+    done: Callable[[list[Result]], None] | None = None,
 ) -> list[Result]:
     """One update of `state`, in place, from all the parts taken as one batch.
 
     Args:
-        model: what is trained, and how.
+        model: the model with its loss and optimizer.
         state: its parameters, slots, step and position change: all of them, or none where an error is raised.
         parts: batches whose `numbers` go on from one to the next, over all ranks.
         collective: the other ranks.
+        done: is called with the results before `model.changing` ends, so that what it notes belongs to the update.
 
     Returns:
-        What each part gave, on the host.
+        Each part's result, on the host.
 
     Raises:
         NonFiniteError: naming the step and the first op that gave a number that is not finite.
@@ -195,10 +207,18 @@ def train_step(
     with model.changing(state) as params, np.errstate(all="ignore"):
         model.optimizer.update(params, model.sums, state.slots, state.step, model.trainable, ops, found.is_finite)
         is_finite = bool(ops.to_host(found.is_finite))
-        state.step += is_finite
-        state.position += found.examples if is_finite else 0
+        if is_finite:
+            results = _results(ops, parts, found)
+            state.step += 1
+            state.position += found.examples
+            if done is not None:
+                done(results)
     if not is_finite:
         raise NonFiniteError(_explain(model, state, parts, found))
+    return results
+
+
+def _results(ops: Ops, parts: Sequence[Batch], found: Backpropagated) -> list[Result]:
     results = []
     for part, ((losses, predicted), batch) in enumerate(zip(found.values, parts, strict=True)):
         denominator = 0.0 if part else found.denominator
@@ -216,7 +236,7 @@ def evaluate_step(
 
 
 def _dlosses(ops: Ops, batch: Batch, denominator: float, like: Arrays) -> Any:
-    """The gradient of the reduced loss by each row's: (M,), an array of the table's."""
+    """The gradient of the reduced loss by the loss of each target row: (M,), an array of the ops table's."""
     dlosses = batch.weights / denominator if denominator else np.zeros_like(batch.weights)
     return ops.from_host(dlosses.astype(like.dtype))
 
@@ -230,13 +250,13 @@ def _prepared(model: Trained, state: TrainState) -> Params:
 
 
 def _explain(model: Trained, state: TrainState, parts: Sequence[Batch], found: Backpropagated) -> str:
-    """Makes the step again with a table that looks at everything each op gives, and names the first offender."""
+    """Makes the step again with an ops table that checks every result, and names the first that is not finite."""
     ops, step = model.ops, state.step + 1
-    what = "gradient" if all(ops.to_host(ops.all_finite(losses)) for losses, _ in found.values) else "loss"
+    quantity = "gradient" if all(ops.to_host(ops.all_finite(losses)) for losses, _ in found.values) else "loss"
     bad = [name for name in state.params if not ops.to_host(ops.all_finite(state.params[name]))]
     if bad:
         return (
-            f"the {what} of step {step} is not finite, since these parameters are not: {_first(bad)}. "
+            f"the {quantity} of step {step} is not finite, since these parameters are not: {_first(bad)}. "
             "They were so before this step: go back to weights that are finite, and if the step before this one made "
             "them so, to a smaller learning rate"
         )
@@ -248,8 +268,8 @@ def _explain(model: Trained, state: TrainState, parts: Sequence[Batch], found: B
             dlosses = _dlosses(ops, batch, found.denominator, model.sums)
             place = place or first_non_finite(ops, params, model.config, batch, key, grads, dlosses, model.loss.op)
     return (
-        f"the {what} of step {step} is not finite; the first op that gave NaN or infinity is "
-        f"{place or 'none when the step is made again'}. "
+        f"the {quantity} of step {step} is not finite; the first op that gave NaN or infinity is "
+        f"{place or 'none of this process, when the step is made again'}. "
         "The parameters are those before this step. A smaller learning rate, a longer warm-up or "
         "global_clipnorm=1.0 usually helps"
     )

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import weakref
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 from numpy import ndarray as Array
 
-from pyroberta.data.examples import Examples, HeldExamples, grouped, num_batches, numbered, onwards
+from pyroberta.data.examples import Examples, HeldExamples, num_batches, numbered
 from pyroberta.data.inputs import InputReader
-from pyroberta.model.attributes import Checked, Checks, of_ours, random_seed, true_or_false, whole_number
+from pyroberta.model.attributes import Checked, Checks, expect_instance, random_seed, true_or_false, whole_number
 from pyroberta.model.batch import Batch
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.hints import hinting
@@ -24,6 +25,7 @@ from pyroberta.ops import Key, Ops
 from pyroberta.training import losses, optimizers, schedules
 from pyroberta.training import metrics as measures
 from pyroberta.training.callbacks import Callback, CallbackList, History, ProgressBar
+from pyroberta.training.run import Feed, Run, ceil_divide, measure
 from pyroberta.training.state import TrainState
 from pyroberta.training.step import Result, Trained, evaluate_step, train_step
 
@@ -37,7 +39,7 @@ _TRAINED: weakref.WeakKeyDictionary[optimizers.Optimizer, weakref.ref[Trainer]] 
 
 
 class Parameters(Protocol):
-    """What the trainer needs of a backbone."""
+    """The part of a backbone that the trainer uses."""
 
     config: RobertaConfig
     ops: Ops
@@ -56,62 +58,10 @@ class Parameters(Protocol):
         """The parameters themselves, to be changed in place."""
 
 
-class Feed:
-    """Where the updates of a `fit` come from.
-
-    Args:
-        examples: to draw from.
-        batch_size: sequences in a part.
-        parts: batches whose gradients make one update.
-        shuffle: see `Examples.batches`.
-        steps: updates in an epoch; None for one pass over the examples.
-
-    Attributes:
-        goes_on: whether an epoch goes on with the groups of the one before.
-    """
-
-    def __init__(self, examples: Examples, batch_size: int, parts: int, shuffle: bool, steps: int | None) -> None:
-        self.examples, self.steps, self.goes_on = examples, steps, steps is not None
-        self._drawn = batch_size, parts, shuffle
-
-    def groups(self, state: TrainState) -> Iterator[list[Batch]]:
-        """The batches of one update after the other, from where the state stands; one pass, or without end."""
-        batch_size, parts, shuffle = self._drawn
-        place = state.seed, shuffle, state.data_pass, state.position
-        if self.goes_on:
-            return onwards(self.examples, batch_size, parts, *place)
-        seed, shuffle, data_pass, position = place
-        return grouped(self.examples.batches(batch_size, seed, data_pass, shuffle, position), parts)
-
-    def turn(self, state: TrainState) -> None:
-        """Goes on to the next pass where one has come to its end."""
-        count = self.examples.num_examples
-        if count is not None and state.position >= count:  # it may be beyond where there were more examples before
-            state.data_pass, state.position = state.data_pass + 1, 0
-
-    def begin(self, state: TrainState, epoch: int) -> None:
-        """Puts a state that does not go on with an interrupted `fit` where the epoch of that number begins.
-
-        With `steps`, a later epoch begins in the midst of a pass: where the one before it ended. Each other epoch
-        begins a pass that was not made before.
-        """
-        batch_size, parts, _ = self._drawn
-        steps_of_pass = _ceil(num_batches(self.examples, batch_size), parts)
-        if epoch and self.steps and steps_of_pass:
-            if not state.step:
-                state.data_pass, steps = divmod(self.steps * epoch, steps_of_pass)
-                state.position = steps * parts * batch_size
-            self.turn(state)
-            return
-        if state.position:
-            state.data_pass, state.position = state.data_pass + 1, 0
-        state.data_pass = max(state.data_pass, epoch)
-
-
 class Trainer(Checked):
-    """What a task does with data: `compile`, `fit`, `evaluate`, `predict`, and the same on one batch.
+    """The methods of a task that train, evaluate and predict, on all data and on one batch.
 
-    A task says which inputs it reads, what its default loss is, and what its logits are.
+    A task defines the inputs that it reads, its default loss and its logits.
     """
 
     backbone: Parameters
@@ -119,13 +69,14 @@ class Trainer(Checked):
     default_metrics: ClassVar[tuple[str, ...]] = ("accuracy",)
     reader_kind: ClassVar[type[InputReader]]
     takes_metrics: ClassVar[bool] = True  # without weights, as Keras's `metrics` are
-    nothing_to_learn: ClassVar[str]  # what to say of examples that nothing can be learnt from
+    zero_weights_message: ClassVar[str]  # the error's text where every weight is 0
     checks: ClassVar[Checks] = {
         "seed": random_seed,
         **dict.fromkeys(("stop_training", "stop_evaluating", "stop_predicting"), true_or_false),
     }
 
-    _callbacks: CallbackList | None = None  # of the `fit` that is under way
+    _run: Run | None = None  # the `fit` that is under way
+    _is_resuming = False  # whether the next `fit` goes on from a state that was loaded
     _sums: Arrays | None = None  # the gradients' vector, made at the first update
 
     def __init__(self) -> None:
@@ -138,31 +89,31 @@ class Trainer(Checked):
             value = "adam" if isinstance(value, str) and value == "auto" else value
             value = optimizers.get(value)
             if not isinstance(value, optimizers.Optimizer):
-                of_ours(name, value, optimizers.Adam)  # raises
+                expect_instance(name, value, optimizers.Adam)  # raises
         elif name == "loss":
             value = self._default_loss() if isinstance(value, str) and value == "auto" else losses.get(value)
-            _check_loss(of_ours(name, value, losses.SparseCategoricalCrossentropy))
+            _check_loss(expect_instance(name, value, losses.SparseCategoricalCrossentropy))
         return value
 
     @abstractmethod
     def _default_loss(self) -> losses.SparseCategoricalCrossentropy:
-        """What `loss="auto"` stands for."""
+        """The loss that `"auto"` stands for."""
 
     @abstractmethod
-    def _reader(self, long_texts: str | None = None, *, is_asking: bool = False, what: str = "") -> InputReader:
-        """The reader of what `fit`, `evaluate` or, with `is_asking`, `predict` is given."""
+    def _reader(self, long_texts: str | None = None, *, is_prediction: bool = False, argument: str = "") -> InputReader:
+        """The reader of the inputs of `fit` and `evaluate` or, with `is_prediction`, of `predict`."""
 
     @abstractmethod
     def _trainable_names(self) -> list[str]:
         """The parameters that training may change."""
 
     @abstractmethod
-    def _answer(self, query: Mapping[str, Any] | Sequence[Array]) -> Array:
-        """Logits for one of the batches that the reader's `queries` gives."""
+    def _predict_batch(self, inputs: Mapping[str, Any] | Sequence[Array]) -> Array:
+        """Logits for one of the reader's `prediction_batches`."""
 
     @abstractmethod
     def _joined(self, outputs: Sequence[Array], is_text: bool) -> Array:
-        """What `predict` returns of the logits of all batches; whether all of them were texts."""
+        """The result of `predict` from the logits of each batch. `is_text`: whether all inputs were texts."""
 
     @hinting(**dict.fromkeys(("lr", "learning_rate", "weight_decay"), OF_THE_OPTIMIZER))
     def compile(
@@ -175,19 +126,19 @@ class Trainer(Checked):
         jit_compile: bool | str = "auto",
         recompute: bool = False,
     ) -> None:
-        """Chooses how to train; the optimizer starts anew.
+        """Sets optimizer, loss and metrics. The optimizer starts anew.
 
         Args:
             optimizer: `"auto"` is `Adam(5e-5)`, Keras's form, as in KerasHub.
             loss: `"auto"` is the mean over the masked tokens, or over a classifier's texts (weights or not, as in
                 Keras); see `losses.SparseCategoricalCrossentropy`.
-            metrics: of a classifier: names or `metrics` objects, which leave weights out, as Keras's do. A masked LM
+            metrics: names or `metrics` objects of a classifier, which leave weights out, as Keras's do. A masked LM
                 refuses them, since they would count mask slots that are not used.
-            weighted_metrics: beside the loss, names or `metrics` objects. `"auto"` is accuracy and, of a masked LM,
-                perplexity; nothing where there are `metrics`.
+            weighted_metrics: names or `metrics` objects beside the loss. `"auto"` is accuracy and, for a masked LM,
+                perplexity, or none if `metrics` are given.
             jit_compile: accepted so that KerasHub's examples run; there is nothing to compile.
-            recompute: keep only each layer's input for backward and run the layer again there (gradient checkpointing):
-                much less memory, a quarter to a third more time, the same result.
+            recompute: keep only each layer's input for backward, and run the layer again there: gradient checkpointing.
+                It takes much less memory and a quarter to a third more time, and gives the same result.
 
         Raises:
             ValueError: for a loss on probabilities, since the model gives logits, or without a reduction; for a masked
@@ -207,15 +158,16 @@ class Trainer(Checked):
         new_optimizer, new_loss = self._checked("optimizer", optimizer), self._checked("loss", loss)
         recompute = true_or_false("recompute", recompute)
         new_metrics, unweighted = (
-            [of_ours("metric", measures.get(metric), measures.Metric) for metric in some or ()]
+            [expect_instance("metric", measures.get(metric), measures.Metric) for metric in some or ()]
             for some in (weighted_metrics, metrics)
         )
         _TRAINED.pop(new_optimizer, None)
-        if new_optimizer.slots:  # it has worked before, here or for another model
+        if new_optimizer.is_built:  # it has worked before, here or for another model
             new_optimizer.build(self.backbone.params)
         self.optimizer, self.loss, self._recompute = new_optimizer, new_loss, recompute
-        self._state = TrainState(self.backbone.params, new_optimizer.slots)
-        self._goes_on = False
+        if self._run is None:  # within a `fit`, its place in the epoch and in the data stays
+            self._state = TrainState(self.backbone.params, new_optimizer.slots)
+            self._is_resuming = False
         self._metrics: list[measures.Metric] = [measures.Loss(), *new_metrics, *unweighted]
         self._unweighted = unweighted
 
@@ -247,28 +199,27 @@ class Trainer(Checked):
                 open text file, or the path of one with one text a line); encoded sequences (arrays of token ids); a
                 dict of `token_ids` (B, S), `padding_mask` (B, S) and, for a masked LM, `mask_positions` (B, K); or an
                 iterable of batches of the above, `(x, y, sample_weight)` or shorter.
-            y: of a classifier (B,) whole numbers, the class of each. Of a masked LM (B, K) original ids, beside a dict
-                of features; texts make their own.
+            y: for a classifier (B,) whole numbers, the class of each text. For a masked LM (B, K) original ids beside a
+                dict of features; texts make their own labels.
             sample_weight: (B,), or (B, K) beside a masked LM's features.
-            batch_size: sequences a step, 32 unless given. For an iterable of batches each has as many as its batch has
-                texts.
+            batch_size: sequences in a step, 32 by default. A batch of an iterable of batches has its own size.
             epochs: number of the last epoch.
             validation_data: x, (x, y) or (x, y, sample_weight), evaluated after every epoch.
             validation_split: instead, the last part of x, in [0, 1) of its texts; taken before shuffling. Keras lets
                 `validation_data` win where there are both; here that is an error.
             shuffle: draw the examples in a new order every epoch; an iterable of batches keeps its own.
-            callbacks: told of every step and epoch.
+            callbacks: their methods are called at every step and epoch.
             initial_epoch: number of the first epoch, when going on with an earlier run.
-            steps_per_epoch: updates an epoch. The next epoch goes on where this one left off. Held examples that are
-                used up begin again in a new order, if need be within an epoch (where Keras ends the epoch early). An
-                iterable without a length is then read as it goes, instead of being collected and shuffled.
-            validation_batch_size, validation_steps: for the evaluation; `batch_size` and all, unless given. Of an
-                iterable of texts without a length no more is read than `validation_steps` asks.
+            steps_per_epoch: updates in an epoch. The next epoch goes on where this one ended. Held examples that are
+                used up begin again in a new order, if need be within an epoch (Keras ends the epoch early). An
+                iterable without a length is read as it goes, instead of being collected and shuffled.
+            validation_batch_size, validation_steps: for the evaluation; by default `batch_size`, and all examples. No
+                more than `validation_steps` batches are read of an iterable of texts without a length.
             gradient_accumulation_steps: batches whose gradients make one update: that of one large batch, to rounding.
-            long_texts: what becomes of texts with more tokens than the preprocessor's `sequence_length`, those of
-                `validation_data` too. `"split"`: a text becomes windows of so many tokens, special ones counted, which
-                do not overlap; each has the text's weight, and counts as a sequence in a step. `"cut"`: the rest is not
-                read. `"refuse"`: an error. None is `"split"` for a masked LM's texts and `"cut"` for pairs and for a
+            long_texts: the treatment of texts with more tokens than the preprocessor's `sequence_length`, those of
+                `validation_data` too. `"split"` cuts a text into windows of so many tokens, special ones counted, which
+                do not overlap; each has the text's weight, and counts as a sequence in a step. `"cut"` drops the rest.
+                `"refuse"` raises an error. None is `"split"` for a masked LM's texts and `"cut"` for pairs and for a
                 classifier, which can't be split. Features and encoded sequences are never changed: too long ones are
                 refused.
             verbose: 0 silent, 1 a bar, 2 a line an epoch; `"auto"` is 1.
@@ -281,7 +232,7 @@ class Trainer(Checked):
                 they came.
 
         Raises:
-            ValueError, TypeError: for input that does not fit, saying what does.
+            ValueError, TypeError: for input that does not fit; the message says what fits.
             NonFiniteError: at the first loss that is NaN or infinite, naming the step and the op; the parameters are
                 those before that step.
         """
@@ -311,7 +262,7 @@ class Trainer(Checked):
         self._need_trainable()
         bar = ProgressBar(verbose)
         reader = self._reader(long_texts)
-        validation_reader = self._reader(long_texts, what="validation_data")
+        validation_reader = self._reader(long_texts, argument="validation_data")
         examples = reader.examples(x, y, sample_weight, stream=steps_per_epoch is not None)
         validation: Examples | None = None
         if validation_data is not None:
@@ -325,7 +276,7 @@ class Trainer(Checked):
         reader.long_texts.say()
         validation_reader.long_texts.say()
 
-        steps_of_pass = _ceil(num_batches(examples, batch_size), accumulated)
+        steps_of_pass = ceil_divide(num_batches(examples, batch_size), accumulated)
         if steps_per_epoch and steps_of_pass and steps_per_epoch > steps_of_pass:
             raise ValueError(
                 f"steps_per_epoch is {steps_per_epoch}, but the examples make {steps_of_pass} steps: "
@@ -333,33 +284,31 @@ class Trainer(Checked):
             )
         feed = Feed(examples, batch_size, accumulated, shuffle, steps_per_epoch)
         history = History()
-        told = CallbackList(
+        callback_list = CallbackList(
             [history, *([callbacks] if isinstance(callbacks, Callback) else callbacks or ()), bar],
             model=self,
             params={"epochs": epochs, "steps": steps_per_epoch or steps_of_pass, "verbose": verbose},
         )
-        logs: dict[str, float] = {}
+        evaluate = None
+        if validation is not None:
+            evaluate = partial(
+                self._evaluate, validation, validation_batch_size or batch_size, validation_steps, callback_list
+            )
+        run = Run(feed, callback_list, self._update, self._running, evaluate, self.zero_weights_message)
         with self.backbone.writing("fit()", makes_room=True):
-            self.stop_training = False
-            self._callbacks = told
+            if self._is_resuming:
+                run.check_resumption(self._state, initial_epoch)
+            self.stop_training, self._run = False, run
             try:
-                told.on_train_begin()
-                running = self._begin(feed, initial_epoch)
-                groups = feed.groups(self._state)
-                for epoch in range(self._state.epoch, epochs):
-                    told.on_epoch_begin(epoch)
-                    logs = self._train_epoch(feed, groups, running, told)
-                    running = self._running()
-                    if validation is not None:
-                        values = self._evaluate(validation, validation_batch_size or batch_size, validation_steps, told)
-                        logs = logs | {f"val_{name}": value for name, value in values.items()}
-                    told.on_epoch_end(epoch, logs)
-                    if self.stop_training:
-                        break
-                    groups = groups if feed.goes_on else feed.groups(self._state)
-                told.on_train_end(logs)
+                callback_list.on_train_begin()
+                run.begin(self._current_state(), initial_epoch, is_resuming=self._is_resuming)
+                self._is_resuming = False
+                callback_list.on_train_end(run.train(self._state, epochs))
+                run.is_over = True
             finally:
-                self._callbacks = None
+                if not self._is_resuming:
+                    self._state.callbacks = run.end()
+                self._run = None
                 bar.on_train_end()  # an error or Ctrl-C leaves no bar behind
                 reader.long_texts.say()  # what was read as it came
                 validation_reader.long_texts.say()
@@ -379,7 +328,7 @@ class Trainer(Checked):
         verbose: int | str = "auto",
         return_dict: bool = False,
     ) -> Any:
-        """Loss and metrics without dropout; the same every time, since texts are masked from a fixed seed.
+        """The loss and the metrics, without dropout. They are the same every time, since masking has a fixed seed.
 
         Args: as for `fit`; `steps` stops after so many batches.
 
@@ -396,13 +345,13 @@ class Trainer(Checked):
         reader = self._reader(long_texts)
         examples = reader.examples(x, y, sample_weight, stream=steps is not None)
         reader.long_texts.say()
-        told = CallbackList(
+        callback_list = CallbackList(
             [*([callbacks] if isinstance(callbacks, Callback) else callbacks or ()), bar],
             model=self,
             params={"steps": steps or num_batches(examples, batch_size)},
         )
         try:
-            values = self._evaluate(examples, batch_size, steps, told)
+            values = self._evaluate(examples, batch_size, steps, callback_list)
         finally:
             bar.on_train_end()
         reader.long_texts.say()  # what was read as it came
@@ -426,9 +375,13 @@ class Trainer(Checked):
         key = Key.of_single_update(self.seed, self.optimizer.iterations)
         parts = numbered([part.masked(key) for part in examples.parts(examples.num_texts)])
         running, position = self._running(), self._state.position
+
+        def done(results: list[Result]) -> None:
+            measure(running, results)
+            self._state.position = position  # these were no examples of a pass
+
         with self.backbone.writing("train_on_batch()"):
-            self._update(parts, running)
-        self._state.position = position  # these were no examples of a pass
+            self._update(parts, done)
         values = running.values()
         return values if return_dict else _as_keras(values)
 
@@ -465,15 +418,15 @@ class Trainer(Checked):
                 at. Unlike there, a `str` is one text. A tuple of strings is one text's segments.
             batch_size: sequences at a time, 32 unless given; does not apply to an iterable of batches.
             steps: stop after so many batches, and read no further.
-            callbacks: told of every batch; `logs["outputs"]` are its logits.
+            callbacks: their methods are called at every batch; `logs["outputs"]` are its logits.
             long_texts: `"cut"` or `"refuse"`, for texts that are too long. None is `"cut"` for a classifier, at the
                 preprocessor's `sequence_length` as in training, and `"refuse"` for a masked LM, where a text may have
                 as many tokens as the model takes. A cut that would drop a masked LM's `<mask>` is refused.
             verbose: as for `fit`.
 
         Returns:
-            Of a classifier (B, num_classes). Of a masked LM (B, K, V): for texts K is the largest number of masks in
-            one; a text with fewer has zeros at the end.
+            (B, num_classes) for a classifier; (B, K, V) for a masked LM. For texts K is the largest number of masks in
+            a text; a text with fewer has zeros at the end.
 
         Raises:
             ValueError: where x is empty, a text is refused for its length, or no text of a masked LM holds `<mask>`.
@@ -485,27 +438,27 @@ class Trainer(Checked):
         if steps is not None:
             steps = whole_number("steps", steps)
         bar = ProgressBar(verbose)
-        reader = self._reader(long_texts, is_asking=True)
-        queries, there = reader.queries(x, batch_size, steps)
+        reader = self._reader(long_texts, is_prediction=True)
+        batches, num_steps = reader.prediction_batches(x, batch_size, steps)
         reader.long_texts.say()
-        told = CallbackList(
+        callback_list = CallbackList(
             [*([callbacks] if isinstance(callbacks, Callback) else callbacks or ()), bar],
             model=self,
-            params={"steps": there},
+            params={"steps": num_steps},
         )
         outputs: list[Array] = []
         is_text = True
         self.stop_predicting = False
         try:
-            told.on_predict_begin()
-            for step, query in enumerate(queries):
-                told.on_predict_batch_begin(step)
-                is_text &= not isinstance(query, Mapping)
-                outputs.append(self._answer(query))
-                told.on_predict_batch_end(step, {"outputs": outputs[-1]})
+            callback_list.on_predict_begin()
+            for step, inputs in enumerate(batches):
+                callback_list.on_predict_batch_begin(step)
+                is_text &= not isinstance(inputs, Mapping)
+                outputs.append(self._predict_batch(inputs))
+                callback_list.on_predict_batch_end(step, {"outputs": outputs[-1]})
                 if self.stop_predicting:
                     break
-            told.on_predict_end()
+            callback_list.on_predict_end()
         finally:
             bar.on_train_end()
         reader.long_texts.say()  # what was read as it came
@@ -518,38 +471,47 @@ class Trainer(Checked):
         return self.predict(x, batch_size=2**31, long_texts=long_texts, verbose=0)
 
     def train_state(self) -> TrainState:
-        """All that training needs to go on from here; see `training.checkpoint`, which writes it.
+        """The state from which training can go on; `training.checkpoint` writes it to a file.
 
-        Within a callback of `fit` it tells where in the epoch and in the data that is, and what the callbacks keep. Its
-        arrays are the model's and the optimizer's own: they change with the next update.
+        Within a callback of `fit` it holds the position in the epoch and in the data, and the callbacks' states. Its
+        arrays are those of the model and the optimizer: they change with the next update.
 
         Raises:
             ValueError: before the first update.
         """
         state = self._current_state()
-        if not state.slots:
+        if not self.optimizer.is_built:
             raise ValueError("there is no state of training before the first update: call fit first")
         try:
             state.learning_rate = self.optimizer.get_config()["learning_rate"]
         except ValueError:  # a function of the user's, which `compile` has to be given again
             state.learning_rate = None
-        state.callbacks = self._callbacks.get_state() if self._callbacks else {}
+        state.stop_training = False
+        if self._run is not None:
+            state.callbacks, state.stop_training = self._run.kept()
         return state
 
     def load_train_state(self, state: TrainState) -> None:
-        """Takes a state over, copying it: the next `fit` goes on from there.
+        """Copies a state into the model, from which the next `fit` goes on.
 
-        The model is to be compiled with an optimizer and a loss of the same kind before, and that `fit` to be given the
-        same data, batch size and callbacks. It begins with the epoch that the state tells, in its midst if need be.
+        The model must be compiled with an optimizer and a loss of the same kind before, and that `fit` must be given
+        the same data, batch size and callbacks. It begins at the state's epoch, within it if need be.
 
         Args:
             state: of a model of the same shape.
 
         Raises:
-            ValueError: for parameters or slots of other names or shapes; nothing has changed then.
+            ValueError: for a state that is not sound, or of parameters or slots of other names or shapes. The model is
+                then unchanged.
+            RuntimeError: within a `fit`, except in a callback's `on_train_begin`.
         """
+        if self._run is not None and self._run.callbacks.hook != "on_train_begin":
+            raise RuntimeError(
+                "a fit is under way, whose place in the data can't change: load the state before it, or in a "
+                "callback's on_train_begin"
+            )
         backbone = self.backbone
-        if state.params.table != backbone.params.table:
+        if state.params.layout != backbone.params.layout:
             raise ValueError("the state is of parameters of other names or shapes than this model's")
         if state.params.dtype != backbone.params.dtype:
             raise ValueError(
@@ -562,26 +524,29 @@ class Trainer(Checked):
                 f"{', '.join(self.optimizer.slot_names)}"
             )
         optimizer = self.optimizer
+        seed, rate = random_seed("seed", state.seed), state.learning_rate
+        if isinstance(rate, Mapping):
+            rate = schedules.from_config(dict(rate))
+        rate = None if rate is None else optimizers.checked_rate(rate)
+        optimizer.check_state({"iterations": state.step, **state.slots}, backbone.params)
         with (
             backbone.writing("load_train_state()"),
-            backbone.updating(list(backbone.params), ["load_train_state()"]) as p,
+            backbone.updating(list(backbone.params), ["load_train_state()"]) as params,
         ):
-            backbone.ops.copy(p.flat, backbone.ops.from_host(state.params.ops.to_host(state.params.flat)))
-        optimizer.build(backbone.params)
-        optimizer.load_state_dict({"iterations": state.step, **state.slots})
-        if isinstance(state.learning_rate, Mapping):
-            optimizer.learning_rate = schedules.from_config(dict(state.learning_rate))
-        elif state.learning_rate is not None:
-            optimizer.learning_rate = state.learning_rate
-        self.seed = state.seed
-        self._state = replace(state, params=backbone.params, slots=optimizer.slots)
-        self._goes_on = True
+            params.copy_from(state.params)
+            optimizer.load_slots(state.slots, params)
+            optimizer.iterations = state.step
+            if rate is not None:
+                optimizer.learning_rate = rate
+            self.seed = seed
+            self._state = replace(state, params=backbone.params, slots=optimizer.slots)
+            self._is_resuming = True
 
     def _take_optimizer_state(self, stored: OptimizerState) -> None:
-        """Goes on from what a preset keeps: the optimizer, and the place in the data.
+        """Takes over the optimizer and the position in the data that a preset keeps.
 
         Raises:
-            ValueError: where it is of no optimizer here, or of other parameters.
+            ValueError: where the optimizer is unknown, or the state is of other parameters.
         """
         self.optimizer = optimizers.restored(
             stored.optimizer, {"iterations": stored.iterations, **stored.slots}, self.backbone.params
@@ -589,85 +554,24 @@ class Trainer(Checked):
         self._state.data_pass, self._state.position = stored.data_pass, stored.position
 
     def _current_state(self) -> TrainState:
-        """The state, with what users may have set since on the model and the optimizer."""
+        """The state, updated with the attributes that users may have set on the model and the optimizer."""
         state = self._state
         state.params, state.slots = self.backbone.params, self.optimizer.slots
         state.seed, state.step = self.seed, self.optimizer.iterations
         return state
 
-    def _begin(self, feed: Feed, initial_epoch: int) -> measures.Running:
-        """Puts the state where `fit` begins; returns the metrics of that epoch so far."""
-        state, running = self._current_state(), self._running()
-        if self._goes_on:
-            self._goes_on = False
-            if initial_epoch not in (0, state.epoch):
-                raise ValueError(
-                    f"initial_epoch is {initial_epoch}, but the state that was loaded goes on with epoch "
-                    f"{state.epoch}: leave initial_epoch out"
-                )
-            running.set_state(state.metrics)
-            feed.turn(state)
-            if state.callbacks:
-                assert self._callbacks is not None
-                self._callbacks.set_state(state.callbacks)
-            return running
-        feed.begin(state, initial_epoch)
-        state.epoch, state.epoch_step, state.metrics = initial_epoch, state.step, {}
-        return running
-
-    def _train_epoch(
-        self, feed: Feed, groups: Iterator[list[Batch]], running: measures.Running, told: CallbackList
-    ) -> dict[str, float]:
-        """The steps of the state's epoch that are left; returns its metrics."""
-        state = self._state
-        begun = state.step - state.epoch_step
-        steps, weighted = begun, int(begun > 0)  # what was done before the interruption is taken to have had weights
-        left = None if feed.steps is None else feed.steps - begun
-        if begun and not feed.goes_on and not state.position:
-            left = 0  # the state was taken at the end of the pass, which was the epoch
-        for group in islice(groups, left):
-            told.on_train_batch_begin(steps)
-            self._update(group, running)
-            feed.turn(state)
-            state.metrics = running.get_state()
-            told.on_train_batch_end(steps, {**running.values(), "tokens": sum(batch.num_tokens for batch in group)})
-            steps += 1
-            weighted += sum(int(np.count_nonzero(batch.weights)) for batch in group)
-            if self.stop_training:
-                is_whole = steps == feed.steps if feed.steps else not state.position
-                if not is_whole:  # the state stays in the midst of the epoch
-                    return running.values()
-                break
-        else:
-            self._check_epoch(feed, steps, weighted)
-            if not feed.goes_on and state.position:  # of examples that could not be counted
-                state.data_pass, state.position = state.data_pass + 1, 0
-        state.epoch, state.epoch_step, state.metrics = state.epoch + 1, state.step, {}
-        return running.values() if steps else {}
-
-    def _check_epoch(self, feed: Feed, steps: int, weighted: int) -> None:
-        """There was something to learn from, and as much as was asked for."""
-        if steps < (feed.steps or 1):
-            raise ValueError(
-                f"the examples ran out after {steps} steps of epoch {self._state.epoch + 1}"
-                + (f", before steps_per_epoch={feed.steps}" if feed.steps else "")
-                + ". An iterator gives its items once: pass a list, or fewer steps and epochs"
-            )
-        if not weighted:
-            raise ValueError(self.nothing_to_learn)
-
     def _running(self) -> measures.Running:
-        """Metrics of one call: others, in other threads or in callbacks, have theirs."""
+        """Metrics of one call. Calls in other threads or in callbacks have their own."""
         return measures.Running(self._metrics, self._unweighted)
 
-    def _update(self, parts: Sequence[Batch], running: measures.Running) -> None:
-        """One update from all the parts taken as one batch, and its metrics."""
+    def _update(self, parts: Sequence[Batch], done: Callable[[list[Result]], None]) -> None:
+        """Makes one update from all the parts taken as one batch; `done` notes its results as a part of it."""
         backbone, optimizer = self.backbone, self.optimizer
         self._need_trainable()  # a callback may have frozen all there is
         self._claim_optimizer()
-        if not optimizer.slots:
+        if not optimizer.is_built:
             optimizer.build(backbone.params)
-        if self._sums is None or self._sums.table != backbone.params.table:
+        if self._sums is None or self._sums.layout != backbone.params.layout:
             self._sums = backbone.params.zeros_like()
         names = self._trainable_names()
         model = Trained(
@@ -681,8 +585,7 @@ class Trainer(Checked):
             backbone.prepared(changing=names).kernels,
             self._changing,
         )
-        for result in train_step(model, self._current_state(), parts):
-            _measure(running, result)
+        train_step(model, self._current_state(), parts, done=done)
 
     @contextmanager
     def _changing(self, state: TrainState) -> Iterator[Arrays]:
@@ -702,33 +605,33 @@ class Trainer(Checked):
             )
 
     def _evaluate(
-        self, examples: Examples, batch_size: int, steps: int | None = None, told: CallbackList | None = None
+        self, examples: Examples, batch_size: int, steps: int | None = None, callbacks: CallbackList | None = None
     ) -> dict[str, float]:
         _check_loss(self.loss)  # its attributes may have been set since
-        told = told or CallbackList([], model=self, params={})
+        callbacks = callbacks or CallbackList([], model=self, params={})
         backbone = self.backbone
         params = backbone.prepared(changing=self._trainable_names())
         running = self._running()
         self.stop_evaluating = False
-        told.on_test_begin()
+        callbacks.on_test_begin()
         batches = islice(examples.fixed(batch_size), steps)
         step = -1
         weighted = 0
         values: dict[str, float] = {}
         for step, batch in enumerate(batches):
-            told.on_test_batch_begin(step)
+            callbacks.on_test_batch_begin(step)
             result = evaluate_step(backbone.ops, params, backbone.config, batch, self.loss)
             weighted += int(np.count_nonzero(result.weights))
-            _measure(running, result)
+            measure(running, [result])
             values = running.values()
-            told.on_test_batch_end(step, values)
+            callbacks.on_test_batch_end(step, values)
             if self.stop_evaluating:
                 break
         if step < 0:
             raise ValueError("there is nothing to evaluate. An iterator gives its items once: pass a list instead")
         if not weighted:
-            raise ValueError(self.nothing_to_learn)
-        told.on_test_end(values)
+            raise ValueError(self.zero_weights_message)
+        callbacks.on_test_end(values)
         return values
 
     def _need_trainable(self) -> None:
@@ -737,11 +640,10 @@ class Trainer(Checked):
                 "every parameter is frozen: there is nothing to train. See trainable, backbone.trainable and unfreeze"
             )
         _check_loss(self.loss)  # its attributes may have been set since
-        slots = self.optimizer.slots
-        if slots and next(iter(slots.values())).table != self.backbone.params.table:
+        if self.optimizer.is_built and not self.optimizer.fits(self.backbone.params):
             raise ValueError(
                 "the model has other parameters than when the optimizer last worked on it (LoRA was enabled or merged, "
-                "or the token table resized): call compile(), which starts the optimizer anew"
+                "or the token embedding resized): call compile(), which starts the optimizer anew"
             )
 
     def _held(self, x: Any, y: Any, sample_weight: Any, long_texts: str | None) -> HeldExamples:
@@ -753,12 +655,8 @@ class Trainer(Checked):
         return examples
 
 
-def _measure(running: measures.Running, result: Result) -> None:
-    running.update(result.losses, result.predicted, result.labels, result.weights, result.denominator)
-
-
 def _parts_of(validation_data: Any) -> tuple[Any, Any, Any]:
-    """Its x, y and sample_weight."""
+    """The x, y and sample_weight of `validation_data`."""
     given = validation_data if isinstance(validation_data, tuple) else (validation_data,)
     if not 1 <= len(given) <= 3:
         raise ValueError(f"validation_data should be x, (x, y) or (x, y, sample_weight); got a tuple of {len(given)}")
@@ -766,13 +664,8 @@ def _parts_of(validation_data: Any) -> tuple[Any, Any, Any]:
     return x, y, sample_weight
 
 
-def _ceil(count: int | None, size: int) -> int | None:
-    """How many groups of `size` make up `count`."""
-    return None if count is None else -(-count // size)
-
-
 def _check_loss(loss: losses.SparseCategoricalCrossentropy) -> None:
-    """That a model can be trained on it."""
+    """Checks that a model can be trained on it."""
     if not loss.from_logits:
         raise ValueError("the model gives logits: use SparseCategoricalCrossentropy(from_logits=True)")
     if loss.ignore_class is not None:
@@ -781,7 +674,7 @@ def _check_loss(loss: losses.SparseCategoricalCrossentropy) -> None:
 
 
 def _fraction(value: float, count: int) -> float:
-    """A `validation_split` that leaves something on both sides."""
+    """`validation_split`, if it leaves texts on both sides."""
     if not isinstance(value, int | float | np.number):
         raise ValueError(f"validation_split should be a number from 0 to 1, the share of the texts; got {value!r}")
     if not 0.0 < value < 1.0 or not 0 < int(count * (1.0 - value)) < count:
@@ -790,5 +683,5 @@ def _fraction(value: float, count: int) -> float:
 
 
 def _as_keras(values: dict[str, float]) -> float | list[float]:
-    """Keras's return value: a number where there is the loss alone, else a list."""
+    """Keras's return value: a number if there is the loss alone, else a list."""
     return list(values.values()) if len(values) > 1 else next(iter(values.values()))

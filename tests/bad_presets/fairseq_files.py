@@ -128,7 +128,7 @@ IN_PROJ = "decoder.sentence_encoder.layers.1.self_attn.in_proj_weight"
 TOKEN = "encoder.sentence_encoder.embed_tokens.weight"
 TUPLES = b"(" + doubled(b"N\x85", b"\x86") + b"1h\x3c"
 ONE = tensor("0", (6,))
-TABLE = tensor("k0", (CONFIG.vocabulary_size, 8))  # the same numbers as the token table's
+TABLE = tensor("k0", (CONFIG.vocabulary_size, 8))  # the same numbers as the token embedding's
 LONG = b"\x8b" + (100_000).to_bytes(4, "little") + b"\x7f" * 100_000  # LONG4: a number of 240,000 digits
 
 CASES: dict[str, Case] = {
@@ -147,7 +147,7 @@ CASES: dict[str, Case] = {
             {"0": bytes(1 << 28)},
             compression=zipfile.ZIP_DEFLATED,
         ),
-        "has no token table",
+        "has no token embedding",
     ),
     "fairseq: a bomb for a pickle": Case(
         "fairseq",
@@ -243,9 +243,9 @@ CASES: dict[str, Case] = {
     ),
     "fairseq: another width": Case("fairseq", arguments(encoder_embed_dim=6), r"expected \(.*, 6\)"),
     # --- tensors
-    "fairseq: no token table": Case("fairseq", state(lambda t: t.pop(TOKEN)), "has no token table"),
-    "fairseq: a token table of one axis": Case(
-        "fairseq", state(lambda t: t.update({TOKEN: np.zeros(9, "f4")})), "has no token table"
+    "fairseq: no token embedding": Case("fairseq", state(lambda t: t.pop(TOKEN)), "has no token embedding"),
+    "fairseq: a token embedding of one axis": Case(
+        "fairseq", state(lambda t: t.update({TOKEN: np.zeros(9, "f4")})), "has no token embedding"
     ),
     "fairseq: a tensor missing": Case("fairseq", state(lambda t: t.pop(FC1)), f"lacks 1 of .* arguments.*{FC1}"),
     "fairseq: a tensor more": Case(
@@ -316,12 +316,12 @@ CASES: dict[str, Case] = {
     "fairseq: a symbol more": Case(
         "fairseq",
         lines(lambda found: found.append("madeupword0001 1")),
-        f"a vocabulary of {CONFIG.vocabulary_size + 1}, the model's table has",
+        f"a vocabulary of {CONFIG.vocabulary_size + 1}, the model's token embedding has",
     ),
     "fairseq: a symbol too few": Case(
         "fairseq",
         lines(lambda found: found.pop()),
-        f"a vocabulary of {CONFIG.vocabulary_size - 1}, the model's table has",
+        f"a vocabulary of {CONFIG.vocabulary_size - 1}, the model's token embedding has",
     ),
     "fairseq: SentencePiece": Case(
         "fairseq older",

@@ -1,7 +1,7 @@
-"""The heads: what stands between the encoder and the logits. A head is a file of this folder and a line of `HEADS`.
+"""The heads: the ops between the encoder and the logits. A head is a file of this folder and a line of `HEADS`.
 
-The logits of every head are `h @ table.T + bias`: h is what its `forward` gives, the table is the parameter that its
-`output_table` names, the bias is `head.bias`.
+The logits of every head are `h @ output_table.T + bias`: h is the result of its `forward`, the output table is the
+parameter that its `output_table` names, the bias is `head.bias`.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ if TYPE_CHECKING:  # they know the heads themselves
 
 
 class Head(Protocol):
-    """What a head's module has.
+    """The contents of a head's module.
 
     Attributes:
-        TITLE: what messages call it; `{num_classes}` stands for the number of its classes.
-        SIZES: its parameters -> the field of the config that has the most to say about the parameter's size. A
-            parameter that is missing here has the size of `hidden_dim`.
+        TITLE: its name in messages; `{num_classes}` stands for the number of its classes.
+        SIZES: parameter -> the field of the config on which its size depends most. A parameter that is missing here
+            has the size of `hidden_dim`.
     """
 
     TITLE: str
@@ -36,7 +36,7 @@ class Head(Protocol):
     def shapes(self, config: RobertaConfig) -> dict[str, Shape]:
         """The names and shapes of its parameters, in the order in which they lie in the vector.
 
-        Each name begins with `head.`; its end decides on the initial value, see `initialise`.
+        Each name begins with `head.`. The end of the name decides on the initial value, see `initialise`.
         """
 
     def output_table(self, config: RobertaConfig) -> str:
@@ -66,7 +66,7 @@ def head_of(config: RobertaConfig) -> Head:
 
 
 def has_classes(head: Head) -> bool:
-    """Whether the head tells classes apart, so that it takes `num_classes`.
+    """Whether the head predicts classes, so that it takes `num_classes`.
 
     >>> has_classes(HEADS["masked_lm"]), has_classes(HEADS["text_classifier"])
     (False, True)
@@ -80,7 +80,7 @@ def same_head(a: RobertaConfig, b: RobertaConfig) -> bool:
 
 
 def title(config: RobertaConfig) -> str:
-    """What messages call the head of a model.
+    """The name of a model's head in messages.
 
     >>> from pyroberta.model.config import RobertaConfig
     >>> title(RobertaConfig(9, num_layers=1, num_heads=1, hidden_dim=2, intermediate_dim=2, num_classes=3))

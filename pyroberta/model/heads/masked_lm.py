@@ -1,4 +1,4 @@
-"""The masked-LM head: which token belongs in each masked place."""
+"""The masked-LM head, which predicts the token at each masked place."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ SIZES: Mapping[str, str] = {"head.decoder": "vocabulary_size", "head.bias": "voc
 
 
 def shapes(config: RobertaConfig) -> dict[str, Shape]:
-    """A dense layer, a norm, and the output's bias; a table of its own where the embeddings are not tied."""
+    """A dense layer, a norm and the output's bias; an output table, unless it is tied to the token embedding."""
     V, C = config.vocabulary_size, config.hidden_dim
-    table = {**linear_shapes("head.dense", C, C), **norm_shapes("head.norm", C)}
+    layout = {**linear_shapes("head.dense", C, C), **norm_shapes("head.norm", C)}
     if not config.tie_embeddings:
-        table["head.decoder"] = (V, C)
-    return {**table, "head.bias": (V,)}
+        layout["head.decoder"] = (V, C)
+    return {**layout, "head.bias": (V,)}
 
 
 def output_table(config: RobertaConfig) -> str:
@@ -35,7 +35,7 @@ def output_table(config: RobertaConfig) -> str:
 
 
 def target_rows(batch: Batch) -> Ints:
-    """The masked tokens, which the batch has: masking chose them."""
+    """The masked tokens, which masking selected."""
     return batch.target_rows
 
 

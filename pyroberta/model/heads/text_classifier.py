@@ -1,4 +1,4 @@
-"""The text classifier's head: which class each text belongs to, read at its `<s>`."""
+"""The text classifier's head, which predicts the class of each text at its `<s>`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SIZES: Mapping[str, str] = {"head.table": "num_classes", "head.bias": "num_class
 
 
 def shapes(config: RobertaConfig) -> dict[str, Shape]:
-    """A dense layer, and a table and a bias with a row per class."""
+    """A dense layer, and an output table and a bias with a row per class."""
     classes, C = config.num_classes or 0, config.hidden_dim
     return {**linear_shapes("head.dense", C, C), "head.table": (classes, C), "head.bias": (classes,)}
 

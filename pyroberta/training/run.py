@@ -1,0 +1,243 @@
+"""One `fit` under way: which updates it makes in which order, and what it takes to go on after an interruption."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from pyroberta.data.examples import Examples, grouped, num_batches, onwards
+from pyroberta.model.batch import Batch
+from pyroberta.training import metrics as measures
+from pyroberta.training.callbacks import CallbackList
+from pyroberta.training.state import TrainState
+from pyroberta.training.step import Result
+
+Done = Callable[[list[Result]], None]
+
+
+class Feed:
+    """The source of the updates of one `fit`.
+
+    Args:
+        examples: to draw from.
+        batch_size: sequences in a part.
+        parts: batches whose gradients make one update.
+        shuffle: see `Examples.batches`.
+        steps: updates in an epoch; None for one pass over the examples.
+
+    Attributes:
+        goes_on: whether an epoch goes on with the groups of the one before.
+    """
+
+    def __init__(self, examples: Examples, batch_size: int, parts: int, shuffle: bool, steps: int | None) -> None:
+        self.examples, self.steps, self.goes_on = examples, steps, steps is not None
+        self.batch_size, self.parts, self.shuffle = batch_size, parts, shuffle
+
+    def groups(self, state: TrainState) -> Iterator[list[Batch]]:
+        """Yields the batches of each update, from the state's position on: those of one pass, or without end."""
+        if self.goes_on:
+            place = state.seed, self.shuffle, state.data_pass, state.position
+            return onwards(self.examples, self.batch_size, self.parts, *place)
+        batches = self.examples.batches(self.batch_size, state.seed, state.data_pass, self.shuffle, state.position)
+        return grouped(batches, self.parts)
+
+    def is_whole(self, state: TrainState) -> bool:
+        """Whether the state's epoch has all its steps; a pass has where the position went on to the next one."""
+        return state.epoch_steps == self.steps if self.steps is not None else not state.position
+
+    def turn(self, state: TrainState) -> None:
+        """Begins the next pass where the state is at the end of one."""
+        count = self.examples.num_examples
+        if count is not None and state.position >= count:  # it may be beyond where there were more examples before
+            state.data_pass, state.position = state.data_pass + 1, 0
+
+    def begin(self, state: TrainState, epoch: int) -> None:
+        """Sets the state's position in the data for a `fit` that begins with the given epoch.
+
+        It is not called where a `fit` goes on with an interrupted one. With `steps`, a later epoch begins where the
+        one before it ended, which may be in the middle of a pass. Any other epoch begins a new pass.
+        """
+        steps_of_pass = ceil_divide(num_batches(self.examples, self.batch_size), self.parts)
+        if epoch and self.steps and steps_of_pass:
+            if not state.step:
+                state.data_pass, steps = divmod(self.steps * epoch, steps_of_pass)
+                state.position = steps * self.parts * self.batch_size
+            self.turn(state)
+            return
+        if state.position:
+            state.data_pass, state.position = state.data_pass + 1, 0
+        state.data_pass = max(state.data_pass, epoch)
+
+
+class Run:
+    """The epochs of one `fit`.
+
+    Args:
+        feed: the source of the updates.
+        callbacks: their hooks are called; `callbacks.model.stop_training` ends the run.
+        update: makes an update from parts, and calls its second argument with the results as a part of it.
+        new_metrics: gives the metrics of an epoch, from their beginning on.
+        evaluate: gives the values of the validation data; None without.
+        zero_weights_message: the error's text where every weight is 0.
+
+    Attributes:
+        is_over: whether the run came to its end.
+    """
+
+    def __init__(
+        self,
+        feed: Feed,
+        callbacks: CallbackList,
+        update: Callable[[Sequence[Batch], Done], None],
+        new_metrics: Callable[[], measures.Running],
+        evaluate: Callable[[], dict[str, float]] | None,
+        zero_weights_message: str,
+    ) -> None:
+        self.feed, self.callbacks, self.is_over = feed, callbacks, False
+        self._update, self._new_metrics, self._evaluate = update, new_metrics, evaluate
+        self._zero_weights_message = zero_weights_message
+        self._running = new_metrics()
+        self._unfinished: Mapping[str, Any] | None = None  # what callbacks kept where the run stopped within an epoch
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether a callback has ended the run."""
+        return bool(self.callbacks.model.stop_training)
+
+    def check_resumption(self, state: TrainState, initial_epoch: int) -> None:
+        """Checks that the run can go on from a state.
+
+        Raises:
+            ValueError: for another first epoch, for fewer steps than are done, and for other callbacks.
+        """
+        if initial_epoch not in (0, state.epoch):
+            raise ValueError(
+                f"initial_epoch is {initial_epoch}, but the state that was loaded goes on with epoch {state.epoch}: "
+                "leave initial_epoch out"
+            )
+        if self.feed.steps is not None and self.feed.steps < state.epoch_steps:
+            raise ValueError(
+                f"steps_per_epoch is {self.feed.steps}, but {state.epoch_steps} steps of epoch {state.epoch + 1} are "
+                "done in the state that was loaded: give the same steps_per_epoch as before"
+            )
+        self.callbacks.check_state(state.callbacks)
+
+    def begin(self, state: TrainState, initial_epoch: int, is_resuming: bool) -> None:
+        """Sets the state to the run's beginning, or the callbacks and metrics to those of the state to go on from."""
+        if is_resuming:
+            self.check_resumption(state, initial_epoch)  # it may have been loaded in `on_train_begin`
+            self._running.set_state(state.metrics)
+            self.callbacks.set_state(state.callbacks)
+            self.feed.turn(state)
+            self.callbacks.model.stop_training = state.stop_training
+            return
+        self.feed.begin(state, initial_epoch)
+        state.epoch, state.epoch_steps, state.metrics, state.callbacks = initial_epoch, 0, {}, {}
+
+    def kept(self) -> tuple[Mapping[str, Any], bool]:
+        """What a state that is taken now keeps of the callbacks, and whether they ended the run.
+
+        Raises:
+            RuntimeError: within an evaluation.
+        """
+        if self._unfinished is not None:
+            return self._unfinished, False
+        if (self.callbacks.hook or "").startswith("on_test"):
+            raise RuntimeError(
+                "a state within the evaluation of an epoch can't be gone on from: call train_state() in "
+                "on_train_batch_end or on_epoch_end"
+            )
+        return self.callbacks.get_state(), self.is_stopped
+
+    def end(self) -> Mapping[str, Any]:
+        """What a state that is taken after the run keeps of the callbacks; nothing where it came to its end."""
+        if self._unfinished is None and not self.is_over:
+            self._unfinished = self.callbacks.get_state(is_interrupted=True)
+        return self._unfinished or {}
+
+    def train(self, state: TrainState, epochs: int) -> dict[str, float]:
+        """Trains from the state's epoch on; returns the logs of the last one."""
+        callbacks = self.callbacks
+        logs: dict[str, float] = {}
+        if callbacks.pending == "on_epoch_end":
+            callbacks.finish_round()
+            self._next_epoch(state)
+        groups = self.feed.groups(state)
+        while state.epoch < epochs and not (self.is_stopped and callbacks.pending is None):
+            epoch = state.epoch
+            callbacks.on_epoch_begin(epoch)
+            callbacks.finish_round()
+            is_whole = self._train_epoch(state, groups)
+            logs = self._running.values() if state.epoch_steps else {}
+            if not is_whole:  # a state that is taken from here on goes on as if nobody had stopped it
+                self._unfinished = callbacks.get_state()
+            if self._evaluate is not None:
+                logs = logs | {f"val_{name}": value for name, value in self._evaluate().items()}
+            callbacks.on_epoch_end(epoch, logs)
+            if not is_whole:
+                break
+            self._next_epoch(state)
+            groups = groups if self.feed.goes_on else self.feed.groups(state)
+        return logs
+
+    def _next_epoch(self, state: TrainState) -> None:
+        state.epoch, state.epoch_steps, state.metrics = state.epoch + 1, 0, {}
+        self._running = self._new_metrics()
+
+    def _train_epoch(self, state: TrainState, groups: Iterator[list[Batch]]) -> bool:
+        """Makes the remaining steps of the state's epoch; returns whether it has all of them then."""
+        running = self._running
+
+        def done(results: list[Result]) -> None:
+            measure(running, results)
+            state.epoch_steps += 1
+            state.metrics = running.get_state()
+            self.feed.turn(state)
+
+        weighted = int(state.epoch_steps > 0)  # what was done before an interruption is taken to have had weights
+        for group in self._remaining(state, groups):
+            step = state.epoch_steps
+            self.callbacks.on_train_batch_begin(step)
+            self._update(group, done)
+            weighted += sum(int(np.count_nonzero(batch.weights)) for batch in group)
+            tokens = sum(batch.num_tokens for batch in group)
+            self.callbacks.on_train_batch_end(step, {**running.values(), "tokens": tokens})
+            if self.is_stopped:
+                break
+        if self.is_stopped:
+            return self.feed.is_whole(state)
+        self._check_epoch(state, weighted)
+        if not self.feed.goes_on and state.position:  # of examples that could not be counted
+            state.data_pass, state.position = state.data_pass + 1, 0
+        return True
+
+    def _remaining(self, state: TrainState, groups: Iterator[list[Batch]]) -> Iterator[list[Batch]]:
+        """The groups of the state's epoch that are left."""
+        if self.is_stopped or (state.epoch_steps and self.feed.is_whole(state)):
+            return iter(())
+        return islice(groups, None if self.feed.steps is None else self.feed.steps - state.epoch_steps)
+
+    def _check_epoch(self, state: TrainState, weighted: int) -> None:
+        """Checks that the epoch had all its steps, and a weight above 0."""
+        if state.epoch_steps < (self.feed.steps or 1):
+            raise ValueError(
+                f"the examples ran out after {state.epoch_steps} steps of epoch {state.epoch + 1}"
+                + (f", before steps_per_epoch={self.feed.steps}" if self.feed.steps else "")
+                + ". An iterator gives its items once: pass a list, or fewer steps and epochs"
+            )
+        if not weighted:
+            raise ValueError(self._zero_weights_message)
+
+
+def measure(running: measures.Running, results: Sequence[Result]) -> None:
+    """Adds the results of one update, or of one batch, to metrics."""
+    for result in results:
+        running.update(result.losses, result.predicted, result.labels, result.weights, result.denominator)
+
+
+def ceil_divide(count: int | None, size: int) -> int | None:
+    """The number of groups of `size` that hold `count` items."""
+    return None if count is None else -(-count // size)
