@@ -112,8 +112,9 @@ def test_the_main_help_lists_every_command(capsys: pytest.CaptureFixture[str]):
     out = capsys.readouterr().out
     listed = re.findall(r"^    ([a-z-]+)\b", out, flags=re.M)
     assert listed == [
-        "fit", "evaluate", "fill-mask", "score", "train-tokenizer", "presets", "upload", "convert", "doctor", "demo",
-    ]  # fmt: skip
+        *("fit", "evaluate", "fill-mask", "score", "train-tokenizer", "presets", "upload", "convert", "trace"),
+        *("doctor", "demo"),
+    ]
     with pytest.raises(SystemExit):
         main(["--version"])
     assert capsys.readouterr().out == f"pyroberta {__version__}\n"
@@ -767,3 +768,20 @@ def test_a_reader_that_has_seen_enough_is_no_error(model: list[str]):
     finally:
         os.close(writer)
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_a_trace_goes_into_a_file_that_is_not_replaced_unasked(model, tmp_path, capsys):
+    from pyroberta.oracle.golden import read_trace
+
+    file = tmp_path / "golden.safetensors"
+    arguments = ["trace", "A dog barks at the cat.", *model, "-o", str(file), "--bounds", "none", "--steps", "2"]
+    assert main([*arguments, "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    found = read_trace(file)
+    assert result == {"saved": str(file), "tensors": len(found), "bytes": file.stat().st_size}
+    assert "step_1.loss.losses" in found
+    assert not any(name.startswith("bound.") for name in found)
+    assert main(arguments) == 2
+    assert "is there already. Give another name, or --overwrite" in capsys.readouterr().err
+    assert main([*arguments, "--overwrite"]) == 0
+    assert capsys.readouterr().out.startswith(f"saved {len(found)} tensors")

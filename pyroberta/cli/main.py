@@ -30,6 +30,7 @@ COMMANDS = (
     "presets",
     "upload",
     "convert",
+    "trace",
     "doctor",
     "demo",
 )

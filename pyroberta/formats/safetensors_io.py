@@ -15,6 +15,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from numpy.typing import DTypeLike, NDArray
 from pyroberta.formats.budget import Budget
 from pyroberta.formats.encoding import CODES, dtype_name, encoded, stored_type
 from pyroberta.formats.files import LARGEST, parse_json, shown
-from pyroberta.formats.new_files import NewFile
+from pyroberta.formats.new_files import NewFile, replace_files
 from pyroberta.formats.stored import NUMPY_TYPES, FileBytes, Stored, open_bytes
 
 
@@ -161,9 +162,7 @@ def new_file(
     for name, tensor in tensors.items():
         start, stop = stop, stop + tensor.size * stored_type(dtype).itemsize
         header[name] = {"dtype": CODES[dtype], "shape": tensor.shape, "data_offsets": [start, stop]}
-    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)  # so that every number lies aligned
-    begin = len(text).to_bytes(8, "little") + text
+    begin = _beginning(header)
 
     def blocks() -> Iterator[Any]:
         yield begin
@@ -172,3 +171,72 @@ def new_file(
                 yield block.data
 
     return NewFile(len(begin) + stop, blocks)
+
+
+class Appended:
+    """A safetensors file whose tensors come one after the other, each in its own dtype, and are not held.
+
+    Their bytes go into an unnamed file beside it, and take its name in one step when the `with` block ends.
+
+    Args:
+        file: made or replaced, parents too.
+
+    Attributes:
+        metadata: remarks to write down beside the tensors; may be set until the end.
+
+    >>> import tempfile
+    >>> file = Path(tempfile.mkdtemp()) / "many.safetensors"
+    >>> with Appended(file) as tensors:
+    ...     tensors.add("a", np.arange(3))
+    >>> read(file)["a"].array().tolist()
+    [0, 1, 2]
+    """
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self.metadata: dict[str, str] = {}
+        self._header: dict[str, Any] = {}
+        self._size = 0
+
+    def __enter__(self) -> Appended:
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        self._data = TemporaryFile(dir=self.file.parent)
+        return self
+
+    def add(self, name: str, tensor: NDArray[Any]) -> None:
+        """Writes a tensor.
+
+        Raises:
+            ValueError: for a name that was there before, or a dtype that the format lacks.
+        """
+        if name in self._header:
+            raise ValueError(f"{self.file}: a tensor {shown(name)} was written before")
+        tensor = np.ascontiguousarray(tensor).reshape(np.shape(tensor))
+        kinds = {np.dtype(kind): code for code, kind in NUMPY_TYPES.items() if code != "BF16"}
+        code = kinds.get(tensor.dtype)
+        if code is None:
+            raise ValueError(f"{self.file}: tensor {shown(name)} is {tensor.dtype}, which the format has no name for")
+        self._data.write(tensor.data if tensor.size else b"")
+        start, self._size = self._size, self._size + tensor.nbytes
+        self._header[name] = {"dtype": code, "shape": list(tensor.shape), "data_offsets": [start, self._size]}
+
+    def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
+        with self._data:
+            if kind is None:
+                begin = _beginning({"__metadata__": self.metadata, **self._header})
+                replace_files(
+                    self.file.parent, {self.file.name: NewFile(len(begin) + self._size, lambda: self._blocks(begin))}
+                )
+
+    def _blocks(self, begin: bytes) -> Iterator[bytes]:
+        yield begin
+        self._data.seek(0)
+        while block := self._data.read(1 << 20):
+            yield block
+
+
+def _beginning(header: Mapping[str, Any]) -> bytes:
+    """The header with its length before it, padded so that every number lies aligned."""
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text

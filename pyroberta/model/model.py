@@ -16,7 +16,7 @@ from pyroberta.model.encoder import encoder_backward, encoder_forward
 from pyroberta.model.gradients import HEAD, Gradients
 from pyroberta.model.heads import head_of
 from pyroberta.model.parameters import Params
-from pyroberta.ops import Cache, Key, Ops
+from pyroberta.ops import Cache, Key, Ops, Rows
 
 CROSS_ENTROPY = "cross_entropy"  # the loss's op
 
@@ -30,15 +30,20 @@ def model_forward(
     keep_from: int | None = None,
     recompute: bool = False,
     loss: str = CROSS_ENTROPY,
+    all_rows: bool = False,
 ) -> tuple[tuple[Array, Array], Cache]:
     """The loss of every target row, and the most likely id (of a token or a class) there.
 
     Arguments as for `encoder_forward`; the batch's `target_rows` and `labels` are read too. `loss` names the op that
-    makes a loss of h (M, C), the output table, the bias and the labels.
+    makes a loss of h (M, C), the output table, the bias and the labels. `all_rows`: the last layer works for every row,
+    those too that nobody reads.
     Returns (losses (M,), predicted (M,) int) and a cache for `model_backward`.
     """
     head = head_of(config)
-    query_rows, places = np.unique(batch.target_rows, return_inverse=True)  # target_rows = query_rows[places]
+    query_rows: Rows = None  # what the last layer works for, all rows or these
+    places: Array = batch.target_rows  # target_rows = query_rows[places]
+    if not all_rows:
+        query_rows, places = np.unique(batch.target_rows, return_inverse=True)
     (*_, x), encoder_caches = encoder_forward(ops, params, config, batch, key, keep_from, query_rows, recompute)
     h, gathered = ops.gather_forward(x, places)
     h, head_cache = head.forward(ops, params, config, h, batch, key)

@@ -251,7 +251,7 @@ class Optimizer(Checked):
             step: updates done before.
             is_finite: a scalar of the ops table's: whether the gradient is finite. If not, nothing changes.
         """
-        scales = self._clip(grads, trainable, ops)
+        scales = self.clip_scales(grads, trainable, ops)
         rate = self.rate_at(step)
         for scale, decays, span in self._groups(params, trainable, scales):
             decay = rate * (self.weight_decay or 0.0) if decays else 0.0
@@ -395,8 +395,11 @@ class Optimizer(Checked):
                     f"names look like {', '.join(names[:3])}, …, {names[-1]}"
                 )
 
-    def _clip(self, grads: Arrays, trainable: Collection[str], ops: Ops) -> dict[str, Scalar]:
-        """The factor of each parameter's gradient, by name; 1 for names that are missing."""
+    def clip_scales(self, grads: Arrays, trainable: Collection[str], ops: Ops) -> dict[str, Scalar]:
+        """The factor of each parameter's gradient, by name; 1 for names that are missing.
+
+        `clipvalue` clips the gradients themselves, in place.
+        """
         if self.clipvalue is not None:
             for span in grads.spans(trainable):
                 ops.clip(grads.span(*span), self.clipvalue)

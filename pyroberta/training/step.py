@@ -87,7 +87,7 @@ class Trained:
         loss, optimizer: the loss to be minimised, and the optimizer.
         trainable: names of the parameters that change.
         sums: the vector of the gradients' sums. A step overwrites it.
-        recompute: see `encoder_forward`.
+        recompute, all_rows: see `encoder_forward` and `model_forward`.
         prepared: the prepared kernels of parameters that do not change.
         changing: gives the parameters, to be changed within a `with` block.
     """
@@ -101,6 +101,7 @@ class Trained:
     recompute: bool = False
     prepared: dict[str, Any] = field(default_factory=dict)
     changing: Callable[[TrainState], AbstractContextManager[Arrays]] = _in_place
+    all_rows: bool = False
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,15 @@ def compute_gradients(
             grads = Gradients(collective.sums(part, sums), model.trainable, ready if is_last else None)
             dlosses = _dlosses(ops, batch, denominator, sums)
             value, cache = model_forward(
-                ops, params, model.config, batch, key, grads.lowest, model.recompute, model.loss.op
+                ops,
+                params,
+                model.config,
+                batch,
+                key,
+                grads.lowest,
+                model.recompute,
+                model.loss.op,
+                model.all_rows,
             )
             model_backward(ops, grads, dlosses, cache)
             values.append(value)

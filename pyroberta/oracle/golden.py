@@ -1,0 +1,161 @@
+"""What a trace is kept in: tensors by name in the order in which they arose, and what is known of each.
+
+    name.safetensors    the tensors; in the metadata, as JSON under `pyroberta_trace`, the format's version, the run's
+                        settings and, for each tensor, its op, place, value, formula, page and inputs
+
+Any reader of safetensors reads the file; docs/oracle.md describes it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Protocol
+
+import numpy as np
+from numpy import ndarray as Array
+
+from pyroberta.formats.budget import clipped, shown
+from pyroberta.formats.files import as_path, check_file, parse_json
+from pyroberta.formats.safetensors_io import Appended, read_with_metadata
+
+KEY, VERSION = "pyroberta_trace", 1
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is known of a tensor beside its numbers.
+
+    Attributes:
+        op: the op that it arises in; "" for what a whole update gives.
+        place: where in the model.
+        value: which of the op's values it is, or the gradient of which.
+        formula: of the value.
+        page: of the documentation.
+        inputs: argument of the op -> the name of the tensor or parameter that it was called with, where it has one.
+        others: argument of the op -> its value, where that is a number.
+        step: the number of the update, from 0.
+    """
+
+    op: str = ""
+    place: str = ""
+    value: str = ""
+    formula: str = ""
+    page: str = ""
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    others: Mapping[str, Any] = field(default_factory=dict)
+    step: int = 0
+
+
+class Sink(Protocol):
+    """What takes the tensors of a trace as they arise."""
+
+    settings: dict[str, Any]
+
+    def add(self, name: str, array: Any, entry: Entry) -> None:
+        """Takes a tensor, which may change afterwards."""
+
+
+class Trace(Mapping[str, Array]):
+    """A trace in memory; read-only arrays by name.
+
+    Attributes:
+        entries: what is known of each tensor.
+        settings: the config, the dtype and so on.
+    """
+
+    def __init__(self) -> None:
+        self.entries: dict[str, Entry] = {}
+        self.settings: dict[str, Any] = {}
+        self._arrays: dict[str, Any] = {}  # an array, or what reads it
+
+    def add(self, name: str, array: Any, entry: Entry) -> None:
+        """Keeps a copy of an array."""
+        kept = np.array(array)
+        kept.flags.writeable = False
+        self._arrays[name], self.entries[name] = kept, entry
+
+    def __getitem__(self, name: str) -> Array:
+        kept = self._arrays[name]
+        return kept if isinstance(kept, np.ndarray) else kept()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._arrays)
+
+    def __len__(self) -> int:
+        return len(self._arrays)
+
+    def save(self, file: str | os.PathLike[str]) -> None:
+        """Writes the file that `read_trace` reads."""
+        with TraceFile(file) as sink:
+            sink.settings = self.settings
+            for name in self:
+                sink.add(name, self[name], self.entries[name])
+
+
+class TraceFile:
+    """A trace that goes into a file as it arises, so that it takes no memory. A `with` block ends it.
+
+    Args:
+        file: made or replaced when the block ends; `~` is expanded.
+    """
+
+    def __init__(self, file: str | os.PathLike[str]) -> None:
+        self.settings: dict[str, Any] = {}
+        self._tensors = Appended(as_path(file))
+        self._entries: dict[str, Any] = {}
+
+    @property
+    def count(self) -> int:
+        """The number of tensors so far."""
+        return len(self._entries)
+
+    def __enter__(self) -> TraceFile:
+        self._tensors.__enter__()
+        return self
+
+    def add(self, name: str, array: Any, entry: Entry) -> None:
+        """Writes a tensor."""
+        self._tensors.add(name, np.asarray(array))
+        self._entries[name] = {key: value for key, value in asdict(entry).items() if value}
+
+    def __exit__(self, *error: Any) -> None:
+        rest = {"version": VERSION, "settings": self.settings, "tensors": self._entries}
+        self._tensors.metadata = {KEY: json.dumps(rest)}
+        self._tensors.__exit__(*error)
+
+
+def read_trace(file: str | os.PathLike[str]) -> Trace:
+    """The trace in a file; each tensor is read when it is asked for.
+
+    Raises:
+        FileNotFoundError: where there is no file.
+        ValueError: where it is damaged, or no trace.
+
+    >>> import tempfile
+    >>> trace = Trace()
+    >>> trace.add("loss.output", np.ones(2), Entry("cross_entropy", "loss", "output"))
+    >>> file = os.path.join(tempfile.mkdtemp(), "golden.safetensors")
+    >>> trace.save(file)
+    >>> read_trace(file)["loss.output"], read_trace(file).entries["loss.output"].op
+    (array([1., 1.]), 'cross_entropy')
+    """
+    path = as_path(file)
+    check_file(path)
+    tensors, remarks = read_with_metadata(path)
+    if KEY not in remarks:
+        raise ValueError(f"{path} is no trace: its metadata has no {KEY!r}. `pyroberta trace` makes one")
+    try:
+        rest = parse_json(remarks[KEY].encode(), KEY)
+        if rest["version"] != VERSION:
+            raise ValueError(f"its version is {shown(rest['version'])}, and this one reads version {VERSION}")
+        trace, known = Trace(), {one.name for one in fields(Entry)}
+        trace.settings = dict(rest["settings"])
+        for name, entry in rest["tensors"].items():
+            trace._arrays[name] = tensors[name].array
+            trace.entries[name] = Entry(**{key: value for key, value in entry.items() if key in known})
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ValueError(f"{path} is no sound trace: {clipped(str(error) or repr(error))}") from None
+    return trace

@@ -1,0 +1,405 @@
+"""Each op once more, for looking at: a forward that gives every intermediate by name, and the gradient of each.
+
+The functions here are the formulas of the ops' pages, written one step after the other, without blocks, chunks or
+in-place work. They are held to `pyroberta.ops`. A forward takes the op's arguments and gives its values in the order in
+which they arise; the last one is `output`, the op's result. A backward takes the gradient of that result, the arguments
+and the values, and gives the gradients in backward's order: of values, and of arguments, under the names of what they
+are the gradients of.
+
+>>> x, gamma, beta = np.array([[1.0, 3.0]]), np.ones(2), np.zeros(2)
+>>> values = PLAIN["layer_norm"].forward(x, gamma, beta, 0.0)
+>>> {name: value.tolist() for name, value in values.items()}
+{'mean': [2.0], 'variance': [1.0], 'x_hat': [[-1.0, 1.0]], 'output': [[-1.0, 1.0]]}
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy import ndarray as Array
+
+from pyroberta.ops.dropout import Key, keep_mask, keep_rows
+from pyroberta.ops.gelu import erf
+
+Values = dict[str, Any]  # arrays by name; of attention's intermediates a list of arrays, one per sequence
+
+
+@dataclass(frozen=True)
+class Plain:
+    """An op with its intermediates.
+
+    Attributes:
+        arguments: names of the op's arguments, in their order.
+        forward: the arguments -> every value by name, `output` last.
+        backward: dy, the arguments, the values -> every gradient by the name of what it is the gradient of.
+        gradients: names of the results of the op's backward, in their order.
+        formulas: the formula of each value, in one line.
+    """
+
+    arguments: Sequence[str]
+    forward: Callable[..., Values]
+    backward: Callable[[Array, Sequence[Any], Values], Values]
+    gradients: Sequence[str]
+    formulas: dict[str, str]
+
+
+# --- gather, embedding ------------------------------------------------------------------------------------------------
+
+
+def gather_forward(x: Array, rows: Array) -> Values:
+    """output (M, C): the rows (M,) of x (N, C)."""
+    return {"output": x[rows]}
+
+
+def gather_backward(dy: Array, arguments: Sequence[Any], values: Values) -> Values:
+    """x (N, C): each row's gradients, added up."""
+    x, rows = arguments
+    dx = np.zeros_like(x)
+    np.add.at(dx, rows, dy)
+    return {"x": dx}
+
+
+def embedding_forward(ids: Array, positions: Array, tokens: Array, rows: Array) -> Values:
+    """output (N, C): the token embedding's rows and the position embedding's, added."""
+    values = {"of_tokens": tokens[ids], "of_positions": rows[positions]}
+    return {**values, "output": values["of_tokens"] + values["of_positions"]}
+
+
+def embedding_backward(dy: Array, arguments: Sequence[Any], values: Values) -> Values:
+    """tokens (V, C), rows (T, C)."""
+    ids, positions, tokens, rows = arguments
+    dtokens, drows = np.zeros_like(tokens), np.zeros_like(rows)
+    np.add.at(dtokens, ids, dy)
+    np.add.at(drows, positions, dy)
+    return {"tokens": dtokens, "rows": drows}
+
+
+# --- products ---------------------------------------------------------------------------------------------------------
+
+
+def linear_forward(x: Array, kernel: Array, bias: Array) -> Values:
+    """output (N, O) of x (N, I), kernel (I, O), bias (O,)."""
+    return {"output": x @ kernel + bias}
+
+
+def linear_backward(dy: Array, arguments: Sequence[Any], values: Values) -> Values:
+    """x (N, I), kernel (I, O), bias (O,)."""
+    x, kernel, _ = arguments
+    return {"x": dy @ kernel.T, "kernel": x.T @ dy, "bias": dy.sum(axis=0)}
+
+
+def low_rank_forward(x: Array, a: Array, b: Array, scale: float) -> Values:
+    """output (N, O) of x (N, I), a (I, r), b (r, O)."""
+    projected = x @ a
+    return {"projected": projected, "output": scale * (projected @ b)}
+
+
+def low_rank_backward(dy: Array, arguments: Sequence[Any], values: Values) -> Values:
+    """projected (N, r), then x, a, b."""
+    x, a, b, scale = arguments
+    dprojected = scale * (dy @ b.T)
+    db = scale * (values["projected"].T @ dy)
+    return {"projected": dprojected, "x": dprojected @ a.T, "a": x.T @ dprojected, "b": db}
+
+
+# --- one number at a time ---------------------------------------------------------------------------------------------
+
+
+def gelu_forward(x: Array) -> Values:
+    """cdf: Φ(x), the normal distribution's. output = x · Φ(x)."""
+    cdf = 0.5 * (1.0 + erf(x / math.sqrt(2.0)))
+    return {"cdf": cdf, "output": x * cdf}
+
+
+def gelu_backward(dy: Array, arguments: Sequence[Any], values: Values) -> Values:
+    """x: dy · (Φ(x) + x · φ(x))."""
+    (x,) = arguments
+    density = np.exp(-0.5 * x * x) / math.sqrt(2.0 * math.pi)
+    return {"x": dy * (values["cdf"] + x * density)}
+
+
+def tanh_forward(x: Array) -> Values:
+    """output = tanh(x)."""
+    return {"output": np.tanh(x)}
+
+
+def tanh_backward(dy: Array, arguments: Sequence[Any], values: Values) -> Values:
+    """x: dy · (1 - output²)."""
+    return {"x": dy * (1.0 - values["output"] ** 2)}
+
+
+def feed_forward_forward(x: Array, kernel_1: Array, bias_1: Array, kernel_2: Array, bias_2: Array) -> Values:
+    """intermediate (N, F), activation (N, F), output (N, C)."""
+    intermediate = x @ kernel_1 + bias_1
+    activation = gelu_forward(intermediate)["output"]
+    return {"intermediate": intermediate, "activation": activation, "output": activation @ kernel_2 + bias_2}
+
+
+def feed_forward_backward(dy: Array, arguments: Sequence[Any], values: Values) -> Values:
+    """activation, intermediate (N, F), then x and the four parameters."""
+    x, kernel_1, _, kernel_2, _ = arguments
+    intermediate, activation = values["intermediate"], values["activation"]
+    dactivation = dy @ kernel_2.T
+    dintermediate = gelu_backward(dactivation, (intermediate,), gelu_forward(intermediate))["x"]
+    return {
+        "kernel_2": activation.T @ dy,
+        "bias_2": dy.sum(axis=0),
+        "activation": dactivation,
+        "intermediate": dintermediate,
+        "kernel_1": x.T @ dintermediate,
+        "bias_1": dintermediate.sum(axis=0),
+        "x": dintermediate @ kernel_1.T,
+    }
+
+
+# --- norms and dropout ------------------------------------------------------------------------------------------------
+
+
+def layer_norm_forward(x: Array, gamma: Array, beta: Array, epsilon: float) -> Values:
+    """mean, variance (N,) of each row, x_hat (N, C), output (N, C)."""
+    mean = x.mean(axis=1)
+    variance = ((x - mean[:, None]) ** 2).mean(axis=1)
+    x_hat = (x - mean[:, None]) / np.sqrt(variance + epsilon)[:, None]
+    return {"mean": mean, "variance": variance, "x_hat": x_hat, "output": gamma * x_hat + beta}
+
+
+def layer_norm_backward(dy: Array, arguments: Sequence[Any], values: Values) -> Values:
+    """x_hat (N, C), then gamma, beta, x."""
+    _, gamma, _, epsilon = arguments
+    x_hat, inverse = values["x_hat"], 1.0 / np.sqrt(values["variance"] + epsilon)
+    dx_hat = dy * gamma
+    along = (dx_hat * x_hat).mean(axis=1, keepdims=True)
+    dx = inverse[:, None] * (dx_hat - dx_hat.mean(axis=1, keepdims=True) - x_hat * along)
+    return {"gamma": (dy * x_hat).sum(axis=0), "beta": dy.sum(axis=0), "x_hat": dx_hat, "x": dx}
+
+
+def dropout_forward(
+    x: Array,
+    rate: float,
+    key: Key,
+    starts: Array | None = None,
+    numbers: Array | None = None,
+    rows: Array | None = None,
+) -> Values:
+    """keep (N, C): 1 where a number survives, 0 elsewhere. output = x · keep / (1 - rate)."""
+    keep = keep_rows(key, x.shape, rate, starts, numbers, rows) if rate else np.ones(x.shape, bool)
+    return {"keep": keep, "output": x * keep / (1.0 - rate)}
+
+
+def dropout_backward(dy: Array, arguments: Sequence[Any], values: Values) -> Values:
+    """x: dy · keep / (1 - rate)."""
+    return {"x": dy * values["keep"] / (1.0 - arguments[1])}
+
+
+def add_norm_forward(
+    h: Array, x: Array, gamma: Array, beta: Array, epsilon: float, rate: float, key: Key, *sequences: Any
+) -> Values:
+    """keep, dropped, sum (N, C), then layer norm's."""
+    dropped = dropout_forward(h, rate, key, *sequences)
+    total = x + dropped["output"]
+    return {
+        "keep": dropped["keep"],
+        "dropped": dropped["output"],
+        "sum": total,
+        **layer_norm_forward(total, gamma, beta, epsilon),
+    }
+
+
+def add_norm_backward(dy: Array, arguments: Sequence[Any], values: Values) -> Values:
+    """x_hat, sum (N, C), then h, x, gamma, beta."""
+    _, _, gamma, beta, epsilon, rate, *_ = arguments
+    gradients = layer_norm_backward(dy, (values["sum"], gamma, beta, epsilon), values)
+    dsum = gradients.pop("x")
+    return {**gradients, "sum": dsum, "h": dsum * values["keep"] / (1.0 - rate), "x": dsum}
+
+
+# --- attention --------------------------------------------------------------------------------------------------------
+
+
+def attention_forward(
+    q: Array,
+    k: Array,
+    v: Array,
+    starts: Array,
+    num_heads: int,
+    rate: float,
+    key: Key,
+    numbers: Array | None = None,
+    query_rows: Array | None = None,
+) -> Values:
+    """scores, probabilities, keep, dropped: a list of (H, S, S), one for each sequence; output (N, C).
+
+    Scores are divided by √D already. All rows attend.
+
+    Raises:
+        ValueError: where some rows alone attend. The plain op is for all.
+    """
+    if query_rows is not None:
+        raise ValueError("the plain attention is that of all rows: give query_rows=None")
+    scale = 1.0 / math.sqrt(q.shape[1] // num_heads)
+    values: Values = {name: [] for name in ("scores", "probabilities", "keep", "dropped")}
+    output = np.zeros_like(q)
+    for b, (start, stop) in enumerate(pairwise(starts.tolist())):
+        q_b, k_b, v_b = (_heads(x[start:stop], num_heads) for x in (q, k, v))  # (H, S, D)
+        scores = (q_b @ k_b.transpose(0, 2, 1)) * scale
+        exponentials = np.exp(scores - scores.max(axis=2, keepdims=True, initial=-np.inf))
+        probabilities = exponentials / exponentials.sum(axis=2, keepdims=True)
+        stream = b if numbers is None else int(numbers[b])
+        keep = keep_mask(key, stream, scores.shape, rate) if rate else np.ones(scores.shape, bool)
+        dropped = probabilities * keep / (1.0 - rate)
+        for name, value in zip(values, (scores, probabilities, keep, dropped), strict=True):
+            values[name].append(value)
+        _heads(output[start:stop], num_heads)[...] = dropped @ v_b
+    return {**values, "output": output}
+
+
+def attention_backward(dy: Array, arguments: Sequence[Any], values: Values) -> Values:
+    """dropped, probabilities, scores: a list of (H, S, S) each; then v, q, k (N, C)."""
+    q, k, v, starts, num_heads, rate, *_ = arguments
+    scale = 1.0 / math.sqrt(q.shape[1] // num_heads)
+    gradients: Values = {name: [] for name in ("dropped", "probabilities", "scores")}
+    dv, dq, dk = np.zeros_like(v), np.zeros_like(q), np.zeros_like(k)
+    for b, (start, stop) in enumerate(pairwise(starts.tolist())):
+        dy_b, q_b, k_b, v_b = (_heads(x[start:stop], num_heads) for x in (dy, q, k, v))  # (H, S, D)
+        probabilities, dropped = values["probabilities"][b], values["dropped"][b]
+        ddropped = dy_b @ v_b.transpose(0, 2, 1)
+        dprobabilities = ddropped * values["keep"][b] / (1.0 - rate)
+        row = (dprobabilities * probabilities).sum(axis=2, keepdims=True)
+        dscores = probabilities * (dprobabilities - row)
+        for name, value in zip(gradients, (ddropped, dprobabilities, dscores), strict=True):
+            gradients[name].append(value)
+        _heads(dv[start:stop], num_heads)[...] = dropped.transpose(0, 2, 1) @ dy_b
+        _heads(dq[start:stop], num_heads)[...] = (dscores @ k_b) * scale
+        _heads(dk[start:stop], num_heads)[...] = (dscores.transpose(0, 2, 1) @ q_b) * scale
+    return {**gradients, "v": dv, "q": dq, "k": dk}
+
+
+def _heads(x: Array, num_heads: int) -> Array:
+    """(S, C) -> (H, S, D), a view."""
+    return x.reshape(len(x), num_heads, x.shape[1] // num_heads).transpose(1, 0, 2)
+
+
+# --- the loss ---------------------------------------------------------------------------------------------------------
+
+
+def cross_entropy_forward(h: Array, table: Array, bias: Array, labels: Array) -> Values:
+    """logits (M, V), log_sums (M,): log Σ exp, output (M,): the losses."""
+    logits = h @ table.T + bias
+    top = logits.max(axis=1)
+    log_sums = top + np.log(np.exp(logits - top[:, None]).sum(axis=1))
+    return {"logits": logits, "log_sums": log_sums, "output": log_sums - logits[np.arange(len(h)), labels]}
+
+
+def cross_entropy_backward(dy: Array, arguments: Sequence[Any], values: Values) -> Values:
+    """logits (M, V), then h, table, bias."""
+    h, table, _, labels = arguments
+    dlogits = np.exp(values["logits"] - values["log_sums"][:, None])
+    dlogits[np.arange(len(h)), labels] -= 1.0
+    dlogits *= dy[:, None]
+    return {"logits": dlogits, "h": dlogits @ table, "table": dlogits.T @ h, "bias": dlogits.sum(axis=0)}
+
+
+SEQUENCES = ("starts", "numbers", "rows")
+
+PLAIN: dict[str, Plain] = {
+    "gather": Plain(("x", "rows"), gather_forward, gather_backward, ("x",), {"output": "x[rows]"}),
+    "embedding": Plain(
+        ("ids", "positions", "tokens", "rows"),
+        embedding_forward,
+        embedding_backward,
+        ("tokens", "rows"),
+        {"of_tokens": "tokens[ids]", "of_positions": "rows[positions]", "output": "of_tokens + of_positions"},
+    ),
+    "linear": Plain(
+        ("x", "kernel", "bias"),
+        linear_forward,
+        linear_backward,
+        ("x", "kernel", "bias"),
+        {"output": "x @ kernel + bias"},
+    ),
+    "low_rank": Plain(
+        ("x", "a", "b", "scale"),
+        low_rank_forward,
+        low_rank_backward,
+        ("x", "a", "b"),
+        {"projected": "x @ a", "output": "scale * (projected @ b)"},
+    ),
+    "gelu": Plain(
+        ("x",), gelu_forward, gelu_backward, ("x",), {"cdf": "(1 + erf(x / sqrt(2))) / 2", "output": "x * cdf"}
+    ),
+    "tanh": Plain(("x",), tanh_forward, tanh_backward, ("x",), {"output": "tanh(x)"}),
+    "feed_forward": Plain(
+        ("x", "kernel_1", "bias_1", "kernel_2", "bias_2"),
+        feed_forward_forward,
+        feed_forward_backward,
+        ("x", "kernel_1", "bias_1", "kernel_2", "bias_2"),
+        {
+            "intermediate": "x @ kernel_1 + bias_1",
+            "activation": "gelu(intermediate), with erf",
+            "output": "activation @ kernel_2 + bias_2",
+        },
+    ),
+    "layer_norm": Plain(
+        ("x", "gamma", "beta", "epsilon"),
+        layer_norm_forward,
+        layer_norm_backward,
+        ("x", "gamma", "beta"),
+        {
+            "mean": "mean of each row of x",
+            "variance": "mean of (x - mean)² of each row, divided by C",
+            "x_hat": "(x - mean) / sqrt(variance + epsilon)",
+            "output": "gamma * x_hat + beta",
+        },
+    ),
+    "dropout": Plain(
+        ("x", "rate", "key", *SEQUENCES),
+        dropout_forward,
+        dropout_backward,
+        ("x",),
+        {"keep": "1 where a number survives", "output": "x * keep / (1 - rate)"},
+    ),
+    "add_norm": Plain(
+        ("h", "x", "gamma", "beta", "epsilon", "rate", "key", *SEQUENCES),
+        add_norm_forward,
+        add_norm_backward,
+        ("h", "x", "gamma", "beta"),
+        {
+            "keep": "1 where a number survives",
+            "dropped": "h * keep / (1 - rate)",
+            "sum": "x + dropped",
+            "mean": "mean of each row of sum",
+            "variance": "mean of (sum - mean)² of each row, divided by C",
+            "x_hat": "(sum - mean) / sqrt(variance + epsilon)",
+            "output": "gamma * x_hat + beta",
+        },
+    ),
+    "attention": Plain(
+        ("q", "k", "v", "starts", "num_heads", "rate", "key", "numbers", "query_rows"),
+        attention_forward,
+        attention_backward,
+        ("q", "k", "v"),
+        {
+            "scores": "q @ kᵀ / sqrt(D), of each head",
+            "probabilities": "softmax of each row of scores",
+            "keep": "1 where a probability survives",
+            "dropped": "probabilities * keep / (1 - rate)",
+            "output": "dropped @ v, heads side by side",
+        },
+    ),
+    "cross_entropy": Plain(
+        ("h", "table", "bias", "labels"),
+        cross_entropy_forward,
+        cross_entropy_backward,
+        ("h", "table", "bias"),
+        {
+            "logits": "h @ tableᵀ + bias",
+            "log_sums": "log of the sum of exp(logits)",
+            "output": "log_sums - logits[label]",
+        },
+    ),
+}

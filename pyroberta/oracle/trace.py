@@ -1,0 +1,371 @@
+"""Everything that passes through a model in some updates, by name: what another implementation is compared with.
+
+    golden = trace(model, texts)
+    golden["layers.3.attention.probabilities"]          what arises on the way forward
+    golden["d.layers.3.attention.scores"]               its gradient
+    golden["gradients.layers.3.attention.query.bias"]   the parameter's gradient, before it is clipped
+
+The table of ops notes every call: which op, at which place of the model, with which arguments. A place is the common
+beginning of the names of the parameters that the op was called with, or of those that an op before it was. What is
+inside an op comes from the plain ops (`oracle/plain.py`), and the op's own result is the one that is passed on. All
+rows of the last layer are made, those too that no loss looks at.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy import ndarray as Array
+
+from pyroberta.data.examples import HeldExamples
+from pyroberta.model.attributes import whole_number
+from pyroberta.model.batch import Batch
+from pyroberta.model.config import RobertaConfig
+from pyroberta.model.parameters import Arrays
+from pyroberta.ops import REFERENCE, Key, Ops
+from pyroberta.oracle import bounds
+from pyroberta.oracle.golden import Entry, Sink, Trace
+from pyroberta.oracle.plain import PLAIN, Values
+from pyroberta.tasks.task import Task
+from pyroberta.training.losses import SparseCategoricalCrossentropy
+from pyroberta.training.optimizers import CLIPS, Optimizer
+from pyroberta.training.state import TrainState
+from pyroberta.training.step import Trained, compute_gradients
+
+# What an op's result is called, where it isn't `output`.
+RESULTS = {"attention": "context", "cross_entropy": "losses"}
+
+
+class _Call(NamedTuple):
+    """What the model holds in place of a cache: the call that made it."""
+
+    op: str
+    place: str
+    arguments: Sequence[Any]
+    inputs: Mapping[str, str]
+    cache: Any
+
+
+class Tracer:
+    """A table of ops whose every call is noted in a trace.
+
+    Args:
+        into: the trace.
+        params: of the model, whose names tell an op's place.
+        precision: of the arithmetic whose error bounds are noted beside the results; None for no bounds.
+    """
+
+    def __init__(self, into: Sink, params: Arrays, precision: str | None = None) -> None:
+        self.into, self.step = into, 0
+        self._arithmetic = bounds.Arithmetic(precision) if precision else None
+        self._names = {id(params[name]): name for name in params}
+        self._alive: dict[int, weakref.ref[Array]] = {}  # an array's name goes with it, since another may get its id
+        self._params = frozenset(params)
+        self._place = ""
+        self._seen: dict[str, int] = {}
+        self.contributions: dict[str, list[str]] = {}  # parameter -> the tensors whose sum its gradient is
+
+    def table(self, ops: Ops = REFERENCE) -> Ops:
+        """The table with each row watched."""
+        return ops.wrapped(self._watched)
+
+    def begin(self, step: int) -> None:
+        """Another update begins: places are counted anew."""
+        self.step, self._seen, self.contributions = step, {}, {}
+
+    def _watched(self, name: str, row: Callable[..., Any]) -> Callable[..., Any]:
+        if name.endswith("_forward"):
+            return self._forward(name.removesuffix("_forward"), row)
+        if name.endswith(("_backward", "_backward_input")):
+            return self._backward(row)
+        if name == "add":
+            return self._sum(row)
+        return row
+
+    def _forward(self, op: str, row: Callable[..., Any]) -> Callable[..., Any]:
+        plain = PLAIN[op]
+
+        def call(*arguments: Any) -> Any:
+            place, inputs = self._placed(op, arguments)
+            value, cache = row(*arguments)
+            result = value[0] if isinstance(value, tuple) else value
+            self._note(op, place, "", {**plain.forward(*arguments), "output": result}, arguments, inputs)
+            self._remember(result, f"{place}.{_result(op)}")
+            return value, _Call(op, place, arguments, inputs, cache)
+
+        return call
+
+    def _backward(self, row: Callable[..., Any]) -> Callable[..., Any]:
+        def call(dy: Array, noted: _Call) -> Any:
+            op, place, arguments, inputs, cache = noted
+            plain = PLAIN[op]
+            source = {"dy": self._names[id(dy)]} if id(dy) in self._names else {}
+            self._note(op, place, "d.", {"output": dy}, arguments, source)
+            inputs = {**inputs, "dy": f"d.{place}.{_result(op)}"}
+            gradients = plain.backward(dy, arguments, plain.forward(*arguments))
+            found = row(dy, cache)
+            results = found if isinstance(found, tuple) else (found,)
+            if len(results) == len(plain.gradients):  # a frozen matrix has none
+                gradients |= dict(zip(plain.gradients, results, strict=True))
+            self._note(op, place, "d.", gradients, arguments, inputs)
+            if self._arithmetic:
+                self._note_bounds(op, place, arguments, dy)
+            for of in gradients:
+                if inputs.get(of) in self._params:
+                    self.contributions.setdefault(inputs[of], []).append(f"d.{place}.{of}")
+            for one, of in zip(results, plain.gradients, strict=False):
+                self._remember(one, f"d.{place}.{of}")
+            return found
+
+        return call
+
+    def _sum(self, row: Callable[..., Any]) -> Callable[..., Any]:
+        def call(x: Any, y: Any) -> Any:
+            total = row(x, y)
+            if isinstance(total, np.ndarray) and total.ndim:
+                terms = {of: self._names[id(term)] for of, term in (("x", x), ("y", y)) if id(term) in self._names}
+                name = self._once(f"{terms.get('y', self._place)}.added")
+                self.note(name, total, Entry("add", self._place, "output", "x + y", "", terms, step=self.step))
+                self._remember(total, name)
+            return total
+
+        return call
+
+    def _placed(self, op: str, arguments: Sequence[Any]) -> tuple[str, Mapping[str, str]]:
+        """The place of a call, and the names of what it was called with."""
+        named = {
+            of: self._names[id(argument)]
+            for of, argument in zip(PLAIN[op].arguments, arguments, strict=False)
+            if id(argument) in self._names
+        }
+        own = [named[of] for of in PLAIN[op].arguments if named.get(of) in self._params]
+        if op == "cross_entropy":
+            place = "loss"
+        elif op == "feed_forward" and own:
+            place = own[0].split(".feed_forward.")[0] + ".feed_forward"
+        elif op == "embedding" and own:
+            place = "embeddings"
+        elif op == "low_rank" and own:
+            place = own[0].rpartition(".")[0] + ".lora"
+        elif own:
+            place = own[0].rpartition(".")[0]
+        elif op == "attention":
+            place = self._place.split(".attention.")[0] + ".attention"
+        else:
+            place = f"{self._place.split('.')[0]}.{op}" if op != "gather" else "head.target_rows"
+        self._place = place if own or op == "gather" else self._place
+        return self._once(place), named
+
+    def _once(self, name: str) -> str:
+        """The name, with a number from the second time on."""
+        count = self._seen[name] = self._seen.get(name, 0) + 1
+        return name if count == 1 else f"{name}_{count}"
+
+    def know(self, array: Array, name: str) -> None:
+        """Tells the name of an array that ops are called with and that lives as long as the trace."""
+        self._names[id(array)] = name
+
+    def _remember(self, array: Any, name: str) -> None:
+        if not isinstance(array, np.ndarray) or id(array) in self._names:
+            return
+        number = id(array)
+
+        def forget(_: Any) -> None:
+            self._names.pop(number, None)
+            self._alive.pop(number, None)
+
+        self._names[number], self._alive[number] = name, weakref.ref(array, forget)
+
+    def _note(
+        self,
+        op: str,
+        place: str,
+        prefix: str,
+        values: Values,
+        arguments: Sequence[Any],
+        inputs: Mapping[str, str],
+    ) -> None:
+        formulas = {} if prefix else PLAIN[op].formulas
+        numbers = {
+            of: value
+            for of, value in zip(PLAIN[op].arguments, arguments, strict=False)
+            if isinstance(value, int | float | tuple)
+        }
+        for of, value in values.items():
+            entry = Entry(op, place, of, formulas.get(of, ""), f"ops/{op}.md", inputs, numbers, self.step)
+            called = _result(op) if of == "output" else of
+            for name, array in _parts(f"{prefix}{place}.{called}", value):
+                self.note(name, array, entry)
+
+    def _note_bounds(self, op: str, place: str, arguments: Sequence[Any], dy: Array) -> None:
+        function, run = bounds.ROWS[f"{op}_forward"][0], self._arithmetic
+        wide = [x.astype(np.float64) if isinstance(x, np.ndarray) and x.dtype.kind == "f" else x for x in arguments]
+        found = list(function(run, *wide, dy=dy.astype(np.float64)).values())
+        names = [f"{place}.{_result(op)}", *(f"d.{place}.{of}" for of in PLAIN[op].gradients)]
+        for name, bound in zip(names, found, strict=True):
+            entry = Entry(op, place, "bound", f"how far {name} may be from it", "numerics.md", step=self.step)
+            self.note(f"bound.{name}", bound, entry)
+
+    def note(self, name: str, array: Any, entry: Entry) -> None:
+        """Notes a tensor of the update under way."""
+        self.into.add(name if not self.step else f"step_{self.step}.{name}", array, entry)
+
+
+def trace_updates(
+    into: Sink,
+    config: RobertaConfig,
+    params: Arrays,
+    parts: Sequence[Batch],
+    loss: SparseCategoricalCrossentropy,
+    optimizer: Optimizer,
+    *,
+    seed: int = 0,
+    steps: int = 1,
+    precision: str | None = "float32",
+    trainable: Sequence[str] | None = None,
+    ops: Ops = REFERENCE,
+) -> None:
+    """Notes everything that passes in some updates, each from the same parts.
+
+    Tensors of a later update have names that begin with `step_1.` and so on.
+
+    Args:
+        into: what takes the tensors.
+        config: of the model.
+        params: in the dtype of the arithmetic, float64 for an oracle. They are not changed.
+        parts: the batches of one update.
+        loss, optimizer: as of `compile`; the optimizer's own state is not changed.
+        seed: of dropout.
+        steps: updates.
+        precision: whose error bounds are noted; None for none.
+        trainable: names of the parameters that are updated; all unless given.
+        ops: the table that is traced.
+    """
+    params = params.astype(params.dtype)
+    names = list(params) if trainable is None else list(trainable)
+    into.settings |= {"config": asdict(config), "dtype": params.dtype.name, "seed": seed, "precision": precision}
+    into.settings |= {"loss": loss.get_config(), "optimizer": optimizer.get_config(), "steps": steps}
+    tracer = Tracer(into, params, precision)
+    traced = tracer.table(ops)
+    slots = {name: params.zeros_like() for name in optimizer.slot_names}
+    state = TrainState(params, slots, seed=seed)
+    model = Trained(traced, config, loss, optimizer, names, params.zeros_like(), all_rows=True)
+    for step in range(steps):
+        tracer.begin(step)
+        _note_batch(tracer, parts, Key.of_update(seed, step))
+        _note_arrays(tracer, "parameters", params, list(params), "the parameter before the update")
+        found = compute_gradients(model, state, parts)
+        for part, ((losses, predicted), batch) in enumerate(zip(found.values, parts, strict=True)):
+            share = float(batch.weights @ losses) / found.denominator if found.denominator else 0.0
+            for of, value in (("share", share), ("predicted", predicted)):
+                _note_of_step(tracer, f"loss.{of}" if not part else f"loss.{of}_{part + 1}", value, of)
+        _note_of_step(tracer, "loss.denominator", found.denominator, "what the sum of weighted losses is divided by")
+        for name in names:
+            terms = {str(i): term for i, term in enumerate(tracer.contributions.get(name, []))}
+            entry = Entry("sum", name, "gradients", "the gradient of the loss", "", terms, step=step)
+            tracer.note(f"gradients.{name}", model.sums[name], entry)
+        scales = optimizer.clip_scales(model.sums, names, REFERENCE)
+        for name in names:
+            scale = float(scales.get(name, 1.0))
+            source, limits = {"x": f"gradients.{name}"}, {limit: getattr(optimizer, limit) for limit in CLIPS}
+            entry = Entry("clip", name, "clipped", "the gradient after clipping", "", source, limits, step)
+            tracer.note(f"clipped.{name}", model.sums[name] * scale, entry)
+        _note_of_step(tracer, "learning_rate", optimizer.rate_at(step), "of this update")
+        optimizer.update(params, model.sums, slots, step, names, REFERENCE)
+        for slot, arrays in slots.items():
+            _note_arrays(tracer, f"slots.{slot}", arrays, names, f"the optimizer's {slot}")
+        _note_arrays(tracer, "updated", params, names, "the parameter after the update")
+        state.step += 1
+
+
+def trace(
+    model: Task,
+    texts: Any,
+    y: Any = None,
+    sample_weight: Any = None,
+    *,
+    into: Sink | None = None,
+    dtype: str = "float64",
+    steps: int = 1,
+    precision: str | None = "float32",
+) -> Trace:
+    """Everything that passes through a model in some updates on the texts, taken as one batch.
+
+    The model is not changed. Texts are masked as `evaluate` masks them; dropout, the loss and the optimizer are the
+    model's own.
+
+    Args:
+        model: a task, compiled as it is trained.
+        texts, y, sample_weight: as for `evaluate`.
+        into: what takes the tensors, such as a `TraceFile`; a trace in memory unless given.
+        dtype: of the arithmetic.
+        steps: updates.
+        precision: `"float32"`, `"mixed_bfloat16"` or `"float64"`, whose error bounds are noted; None for none.
+
+    Returns:
+        The trace; empty where `into` was given.
+
+    >>> from pyroberta import MaskedLM
+    >>> golden = trace(MaskedLM.from_preset("roberta_tiny_en"), ["A dog barks."], precision=None)
+    >>> golden["layers.3.attention.probabilities.0"].shape
+    (4, 7, 7)
+    """
+    if dtype not in ("float32", "float64"):
+        raise ValueError(f"dtype must be 'float32' or 'float64', got {dtype!r}")
+    steps = whole_number("steps", steps)
+    reader = model._reader()
+    examples = reader.examples(texts, y, sample_weight)
+    if not isinstance(examples, HeldExamples):
+        raise ValueError("texts should be one batch, not an iterable of batches")
+    reader.long_texts.say()
+    found = Trace()
+    params = model.backbone.params.astype(dtype)
+    trace_updates(
+        found if into is None else into,
+        model.backbone.config,
+        params,
+        [examples.masked(Key.of_evaluation())],
+        model.loss,
+        model.optimizer,
+        seed=model.seed,
+        steps=steps,
+        precision=precision,
+        trainable=model._trainable_names(),
+    )
+    return found
+
+
+def _note_batch(tracer: Tracer, parts: Sequence[Batch], key: Key) -> None:
+    for part, batch in enumerate(parts):
+        for of in ("ids", "positions", "starts", "numbers", "target_rows", "labels", "weights"):
+            name = f"batch.{of}" if not part else f"batch_{part + 1}.{of}"
+            _note_of_step(tracer, name, getattr(batch, of), of)
+            tracer.know(getattr(batch, of), name)
+    _note_of_step(tracer, "dropout.key", np.array(key, np.uint64), "Philox4x64-10's key of the first site")
+
+
+def _note_of_step(tracer: Tracer, name: str, value: Any, meaning: str) -> None:
+    place, _, of = name.rpartition(".")
+    tracer.note(name, value, Entry("", place, of, meaning, step=tracer.step))
+
+
+def _note_arrays(tracer: Tracer, what: str, arrays: Mapping[str, Any], names: Sequence[str], meaning: str) -> None:
+    for name in names:
+        tracer.note(f"{what}.{name}", arrays[name], Entry("", name, what, meaning, step=tracer.step))
+
+
+def _parts(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """A value under its name; one of several sequences under as many."""
+    if isinstance(value, list):
+        for b, part in enumerate(value):
+            yield f"{name}.{b}", part
+    else:
+        yield name, value
+
+
+def _result(op: str) -> str:
+    return RESULTS.get(op, "output")

@@ -1,0 +1,123 @@
+"""The ops that show every intermediate are those of the table, there and back."""
+
+from __future__ import annotations
+
+import inspect
+
+import numpy as np
+import pytest
+from hypothesis import given
+from strategies import seeds
+from test_ops import ARGUMENTS
+
+from pyroberta.ops import REFERENCE
+from pyroberta.oracle.gradcheck import check_backward
+from pyroberta.oracle.plain import PLAIN
+
+WITHOUT_PLAIN = {"prepare", "logits", "accumulate", "squared_norm", "adam_step"}
+
+
+def arguments_of(op: str, seed: int) -> tuple:
+    rng = np.random.default_rng(seed)
+    made = ARGUMENTS[op](
+        lambda *shape: rng.standard_normal(shape),
+        lambda size, below: rng.integers(0, below, size).astype(np.int32),
+    )
+    if op in ("dropout", "add_norm"):  # whole sequences, with numbers of their own
+        made = (*made, np.array([0, 3, 7]), np.array([4, 1]), None)
+    return made
+
+
+def test_every_pair_of_the_table_has_its_plain_op():
+    pairs = {name.removesuffix("_forward") for name in vars(REFERENCE) if name.endswith("_forward")}
+    assert set(PLAIN) == pairs
+
+
+@pytest.mark.parametrize("op", PLAIN)
+def test_the_names_of_the_arguments_are_those_of_the_op(op: str):
+    assert list(PLAIN[op].arguments) == list(inspect.signature(getattr(REFERENCE, f"{op}_forward")).parameters)
+
+
+@pytest.mark.parametrize("op", PLAIN)
+@given(seed=seeds)
+def test_the_result_and_the_gradients_are_the_tables(op: str, seed: int):
+    arguments, plain = arguments_of(op, seed), PLAIN[op]
+    y, cache = getattr(REFERENCE, f"{op}_forward")(*arguments)
+    y = y[0] if op == "cross_entropy" else y
+    values = plain.forward(*arguments)
+    assert list(values)[-1] == "output"
+    assert list(values) == list(plain.formulas)
+    np.testing.assert_allclose(values["output"], y, rtol=1e-12, atol=1e-12)
+    dy = np.random.default_rng([seed, 1]).standard_normal(y.shape)
+    expected = getattr(REFERENCE, f"{op}_backward")(dy, cache)
+    expected = expected if isinstance(expected, tuple) else (expected,)
+    found = plain.backward(dy, arguments, values)
+    for name, gradient in zip(plain.gradients, expected, strict=True):
+        np.testing.assert_allclose(found[name], gradient, rtol=1e-11, atol=1e-11, err_msg=name)
+    assert set(found) <= {*values, *plain.arguments}
+
+
+# For each value between: the rest of the op as a function of it, all else being fixed.
+RESTS = {
+    ("low_rank", "projected"): lambda args, values, p: args[3] * (p @ args[2]),
+    ("feed_forward", "activation"): lambda args, values, a: a @ args[3] + args[4],
+    ("feed_forward", "intermediate"): lambda args, values, f: REFERENCE.gelu_forward(f)[0] @ args[3] + args[4],
+    ("layer_norm", "x_hat"): lambda args, values, x_hat: args[1] * x_hat + args[2],
+    ("add_norm", "x_hat"): lambda args, values, x_hat: args[2] * x_hat + args[3],
+    ("add_norm", "sum"): lambda args, values, s: REFERENCE.layer_norm_forward(s, *args[2:5])[0],
+    ("cross_entropy", "logits"): lambda args, values, z: np.log(np.exp(z).sum(1)) - z[np.arange(len(z)), args[3]],
+}
+
+
+@pytest.mark.parametrize(("op", "name"), RESTS)
+@given(seed=seeds)
+def test_the_gradient_of_a_value_between_is_that_of_the_rest_of_the_op(op: str, name: str, seed: int):
+    arguments, plain = arguments_of(op, seed), PLAIN[op]
+    values = plain.forward(*arguments)
+
+    def forward(value):
+        return RESTS[op, name](arguments, values, value), None
+
+    def backward(dy, _):
+        return plain.backward(dy, arguments, values)[name]
+
+    assert check_backward(forward, backward, [values[name]], seed) < 1e-9
+
+
+@given(seed=seeds)
+def test_attentions_gradients_between_are_those_of_the_rest_of_it(seed: int):
+    arguments, plain = arguments_of("attention", seed), PLAIN["attention"]
+    v, H, rate = arguments[2], arguments[4], arguments[5]
+    values = plain.forward(*arguments)
+    lengths = [len(p[0]) for p in values["scores"]]
+    sizes = np.cumsum([0, *(H * S * S for S in lengths)])
+
+    def rest_of(name: str):
+        def of_dropped(parts):
+            y, start = np.zeros_like(v), 0
+            for p, S in zip(parts, lengths, strict=True):
+                v_b = v[start : start + S].reshape(S, H, v.shape[1] // H).transpose(1, 0, 2)
+                y[start : start + S] = (p @ v_b).transpose(1, 0, 2).reshape(S, v.shape[1])
+                start += S
+            return y
+
+        def of_probabilities(parts):
+            return of_dropped([p * keep / (1 - rate) for p, keep in zip(parts, values["keep"], strict=True)])
+
+        def of_scores(parts):
+            exponentials = [np.exp(s) for s in parts]
+            return of_probabilities([e / e.sum(axis=2, keepdims=True) for e in exponentials])
+
+        return {"dropped": of_dropped, "probabilities": of_probabilities, "scores": of_scores}[name]
+
+    for name in ("dropped", "probabilities", "scores"):
+
+        def forward(flat, name=name):
+            parts = [flat[a:b].reshape(H, S, S) for a, b, S in zip(sizes, sizes[1:], lengths, strict=False)]
+            return rest_of(name)(parts), None
+
+        def backward(dy, _, name=name):
+            return np.concatenate([g.ravel() for g in plain.backward(dy, arguments, values)[name]])
+
+        flat = np.concatenate([value.ravel() for value in values[name]])
+        assert check_backward(forward, backward, [flat], seed) < 1e-9, name
