@@ -311,9 +311,9 @@ def test_notes_that_hold_themselves_are_refused(tmp_path):
     ("change", "message"),
     [
         (lambda state: setattr(state, "learning_rate", -1.0), "learning_rate must be a number >= 0"),
-        (lambda state: setattr(state, "learning_rate", "abc"), "learning_rate must be a number >= 0"),
+        (lambda state: setattr(state, "learning_rate", "abc"), "the state's learning_rate is 'abc'"),
         (lambda state: setattr(state, "learning_rate", {"name": "nowhere"}), "nowhere"),
-        (lambda state: setattr(state, "seed", -1), "seed must be a whole number"),
+        (lambda state: setattr(state, "seed", -1), "seed should be a whole number from 0 to"),
         (lambda state: state.slots["v"].flat.__setitem__(3, -1.0), "a number that no training comes to, -1.0"),
         (lambda state: state.slots["m"].flat.__setitem__(3, np.nan), "a number that no training comes to, nan"),
         (lambda state: state.slots.update(m=state.slots["v"].__class__({"a": (2,)})), "the optimizer's state: m"),

@@ -239,4 +239,6 @@ def _beginning(header: Mapping[str, Any]) -> bytes:
     """The header with its length before it, padded so that every number lies aligned."""
     text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
+    if len(text) > LARGEST:
+        raise ValueError(f"the file's header would take {len(text):,} bytes, and {LARGEST:,} can be read again")
     return len(text).to_bytes(8, "little") + text

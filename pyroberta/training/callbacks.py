@@ -159,7 +159,10 @@ class CallbackList(Callback):
         self, callbacks: Iterable[Any] = (), model: Any = None, params: Mapping[str, Any] | None = None
     ) -> None:
         super().__init__()
-        self.callbacks = list(callbacks)
+        given = list(callbacks)
+        self.callbacks: list[Any] = [
+            one for each in given for one in (each.callbacks if isinstance(each, CallbackList) else [each])
+        ]
         for callback in self.callbacks:
             missing = [name for name in ("set_model", "set_params", *HOOKS) if not hasattr(callback, name)]
             if missing or isinstance(callback, type):
@@ -222,6 +225,8 @@ class CallbackList(Callback):
             hook, number, logs, turn = self._round
             first = turn if is_interrupted else turn + 1
             kept["round"] = {"hook": hook, "number": number, "logs": dict(logs), "first": first}
+        elif self._pending:  # this run, too, goes on from a state, and has not finished its round yet
+            kept["round"] = dict(self._pending)
         return kept
 
     def check_state(self, state: Mapping[str, Any]) -> None:
@@ -274,7 +279,7 @@ class CallbackList(Callback):
         """Calls the hook in which a state was taken, for the callbacks that had not had it yet."""
         if self._pending is not None:
             last, self._pending = self._pending, None
-            self._call(last["hook"], last["number"], last["logs"], last["first"])
+            self._call(last["hook"], last["number"], dict(last["logs"]), last["first"])
 
     def _call(self, hook: str, number: int | None, logs: Logs, first: int = 0) -> None:
         outer = self._round

@@ -24,13 +24,11 @@ from pyroberta.formats.new_files import NewFile, replace_files
 from pyroberta.formats.stored import NUMPY_TYPES, Stored
 from pyroberta.model.parameters import Arrays
 from pyroberta.presets.optimizer_state import MOST_SLOTS
-from pyroberta.training.state import TrainState
+from pyroberta.training.state import COUNTS, TrainState
 
 KEY = "pyroberta_train_state"  # in the file's metadata
 VERSION = 1
 ARRAY, FLOAT = "__array__", "__float__"  # how JSON has what it lacks: {"__array__": name}, {"__float__": "nan"}
-# The numbers of a state, and how many bits each may have; some are part of a key, see `ops.dropout`.
-COUNTS = {"seed": 64, "step": 44, "epoch": 60, "epoch_steps": 44, "data_pass": 60, "position": 60}
 DEEPEST = 30  # lists and dicts in each other
 
 
@@ -62,10 +60,10 @@ def save(file: str | os.PathLike[str], state: TrainState, notes: Mapping[str, An
     """
     if not isinstance(state, TrainState):
         raise TypeError(f"state should be a TrainState, as model.train_state() gives it; got {type(state).__name__}")
+    state.check()
+    _slot_names(list(state.slots))
     tensors: dict[str, NDArray[Any]] = {}
     for prefix, arrays in [("params", state.params), *((f"slots.{name}", slot) for name, slot in state.slots.items())]:
-        if prefix.count(".") > 1:
-            raise ValueError(f"a slot's name can't hold a dot in a checkpoint, got {prefix[6:]!r}")
         tensors |= {f"{prefix}.{name}": arrays.ops.to_host(array) for name, array in arrays.items()}
 
     def keep(array: NDArray[Any]) -> str:
@@ -148,6 +146,7 @@ def load(file: str | os.PathLike[str]) -> tuple[TrainState, dict[str, Any]]:
         )
         for name, number in counts.items():
             setattr(state, name, number)
+        state.check()
         return state, notes
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"{path} is no sound checkpoint: {clipped(str(error) or repr(error))}") from None

@@ -23,6 +23,7 @@ import inspect
 import math
 import re
 import reprlib
+import weakref
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import reduce
 from typing import Any, ClassVar, TypeVar
@@ -120,6 +121,7 @@ class Optimizer(Checked):
         self.iterations = 0
         self.slots: dict[str, Arrays] = {}
         self._built_for: tuple[dict[str, Shape], Any] | None = None  # layout and dtype of the parameters
+        self.trained_by: weakref.ref[Any] | None = None  # the model that it trained last, since that was compiled
         self._excluded = self.excluded_by_default
 
     def update_range(
@@ -154,6 +156,10 @@ class Optimizer(Checked):
             if len(given) > 1:
                 raise ValueError(f"only one of {', '.join(CLIPS)} can be set, got {', '.join(given)}")
         return value
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies and pickles: the model that it trains stays behind."""
+        return {**vars(self), "trained_by": None}
 
     def __copy__(self: Own) -> Own:
         """A deep copy: two optimizers over the same slots would each count their own updates alone."""
@@ -326,6 +332,26 @@ class Optimizer(Checked):
                     raise ValueError(
                         f"the optimizer's state: {slot}[{name!r}] is {came}, the model's shape: {expected}"
                     )
+
+    def rate_config(self) -> Any:
+        """The learning rate for a file: a number, a schedule's config, or None for any other function."""
+        rate: Any = self._learning_rate
+        if not callable(rate):
+            return rate
+        try:
+            config = rate.get_config()
+            schedules.from_config(dict(config))
+        except (AttributeError, KeyError, TypeError, ValueError):
+            return None
+        return config
+
+    def check_excluded(self, params: Collection[str]) -> None:
+        """Checks that each pattern of `exclude_from_weight_decay` matches a parameter.
+
+        Raises:
+            ValueError: naming the pattern that matches none.
+        """
+        self._check_excluded(params)
 
     def get_config(self) -> dict[str, Any]:
         """The arguments, ready for JSON. `from_config` makes the optimizer of them.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 
 from pyroberta.data.examples import Examples, grouped, num_batches, onwards
 from pyroberta.model.batch import Batch
+from pyroberta.model.callers import callers_level
 from pyroberta.training import metrics as measures
 from pyroberta.training.callbacks import CallbackList
 from pyroberta.training.state import TrainState
@@ -46,7 +48,9 @@ class Feed:
 
     def is_whole(self, state: TrainState) -> bool:
         """Whether the state's epoch has all its steps; a pass has where the position went on to the next one."""
-        return state.epoch_steps == self.steps if self.steps is not None else not state.position
+        if self.steps is not None:
+            return state.epoch_steps == self.steps
+        return state.epoch_steps > 0 and not state.position
 
     def settings(self) -> dict[str, Any]:
         """What the order and the number of the updates follow from; None for what can't be known."""
@@ -110,14 +114,15 @@ class Run:
         self._update, self._new_metrics, self._evaluate = update, new_metrics, evaluate
         self._zero_weights_message = zero_weights_message
         self._running = new_metrics()
-        self._unfinished: Mapping[str, Any] | None = None  # what callbacks kept where the run stopped within an epoch
+        self._unfinished: Mapping[str, Any] | None = None  # what callbacks kept where one of them stopped the run
+        self._owed: tuple[int, dict[str, Any]] | None = None  # a step that is made, and its logs, which nobody was told
 
     @property
     def is_stopped(self) -> bool:
         """Whether a callback has ended the run."""
         return bool(self.callbacks.model.stop_training)
 
-    def check_resumption(self, state: TrainState, initial_epoch: int) -> None:
+    def check_resumption(self, state: TrainState, initial_epoch: int, epochs: int) -> None:
         """Checks that the run can go on from a state.
 
         Raises:
@@ -128,6 +133,11 @@ class Run:
                 f"initial_epoch is {initial_epoch}, but the state that was loaded goes on with epoch {state.epoch}: "
                 "leave initial_epoch out"
             )
+        if epochs <= state.epoch:
+            raise ValueError(
+                f"epochs is {epochs}, and the state that was loaded has {state.epoch} epochs behind it: give the "
+                "number of the last epoch, those before the interruption counted"
+            )
         for name, now in self.feed.settings().items() if state.feed else ():
             before = state.feed.get(name)
             if before != now:
@@ -137,15 +147,15 @@ class Run:
                 )
         self.callbacks.check_state(state.callbacks)
 
-    def begin(self, state: TrainState, initial_epoch: int, is_resuming: bool) -> None:
-        """Sets the state to the run's beginning, or the callbacks and metrics to those of the state to go on from."""
-        if is_resuming:
-            self.check_resumption(state, initial_epoch)  # it may have been loaded in `on_train_begin`
-            self._running.set_state(state.metrics)
-            self.callbacks.set_state(state.callbacks)
-            self.feed.turn(state)
-            self.callbacks.model.stop_training = state.stop_training
-            return
+    def resume(self, state: TrainState) -> None:
+        """Sets callbacks and metrics to those of a state that was checked, from which the run goes on."""
+        self._running.set_state(state.metrics)
+        self.callbacks.set_state(state.callbacks)
+        self.feed.turn(state)
+        self.callbacks.model.stop_training = state.stop_training
+
+    def begin(self, state: TrainState, initial_epoch: int) -> None:
+        """Sets the state to the beginning of a run that does not go on with another one."""
         self.feed.begin(state, initial_epoch)
         state.epoch, state.epoch_steps, state.metrics, state.callbacks = initial_epoch, 0, {}, {}
         state.feed = self.feed.settings()
@@ -165,11 +175,26 @@ class Run:
             )
         return self.callbacks.get_state(), self.is_stopped
 
-    def end(self) -> Mapping[str, Any]:
-        """What a state that is taken after the run keeps of the callbacks; nothing where it came to its end."""
-        if self._unfinished is None and not self.is_over:
-            self._unfinished = self.callbacks.get_state(is_interrupted=True)
-        return self._unfinished or {}
+    def end(self) -> tuple[Mapping[str, Any], bool]:
+        """What a state that is taken after the run keeps: nothing where it came to its end.
+
+        Returns:
+            The state of the callbacks, and whether they had ended the run before it failed.
+        """
+        if self._unfinished is not None or self.is_over:
+            return self._unfinished or {}, False
+        try:
+            kept = self.callbacks.get_state(is_interrupted=True)
+        except Exception as error:  # the run's own error is the one to be seen
+            warnings.warn(
+                f"what the callbacks keep is not in the state of training, since one of them failed: {error!r}",
+                stacklevel=callers_level(),
+            )
+            return {}, self.is_stopped
+        if self._owed is not None:
+            number, logs = self._owed
+            kept["round"] = {"hook": "on_train_batch_end", "number": number, "logs": logs, "first": 0}
+        return kept, self.is_stopped
 
     def train(self, state: TrainState, epochs: int) -> dict[str, float]:
         """Trains from the state's epoch on; returns the logs of the last one."""
@@ -194,6 +219,8 @@ class Run:
                 break
             self._next_epoch(state)
             groups = groups if self.feed.goes_on else self.feed.groups(state)
+        if self.is_stopped and state.epoch < epochs and self._unfinished is None:
+            self._unfinished = callbacks.get_state()
         return logs
 
     def _next_epoch(self, state: TrainState) -> None:
@@ -202,22 +229,26 @@ class Run:
 
     def _train_epoch(self, state: TrainState, groups: Iterator[list[Batch]]) -> bool:
         """Makes the remaining steps of the state's epoch; returns whether it has all of them then."""
-        running = self._running
+        running, tokens = self._running, 0
 
         def done(results: list[Result]) -> None:
             measure(running, results)
             state.epoch_steps += 1
             state.metrics = running.get_state()
             self.feed.turn(state)
+            self._owed = step, {**running.values(), "tokens": tokens}
 
+        step = state.epoch_steps
         weighted = int(state.epoch_steps > 0)  # what was done before an interruption is taken to have had weights
         for group in self._remaining(state, groups):
             step = state.epoch_steps
             self.callbacks.on_train_batch_begin(step)
+            tokens = sum(batch.num_tokens for batch in group)
             self._update(group, done)
             weighted += sum(int(np.count_nonzero(batch.weights)) for batch in group)
-            tokens = sum(batch.num_tokens for batch in group)
-            self.callbacks.on_train_batch_end(step, {**running.values(), "tokens": tokens})
+            logs = {**running.values(), "tokens": tokens}
+            self._owed = None
+            self.callbacks.on_train_batch_end(step, logs)
             if self.is_stopped:
                 break
         if self.is_stopped:

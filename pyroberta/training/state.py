@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from pyroberta.model.parameters import Arrays
+
+# The numbers of a state, and how many bits each may have. Some are part of a key, see `ops.dropout`.
+COUNTS = {"seed": 64, "step": 44, "epoch": 60, "epoch_steps": 44, "data_pass": 60, "position": 60}
 
 
 @dataclass
@@ -49,3 +53,26 @@ class TrainState:
     stop_training: bool = False
     optimizer: str = ""
     feed: Mapping[str, Any] = field(default_factory=dict)
+
+    def check(self) -> None:
+        """Checks that the numbers are in their ranges, and the rest of its kind.
+
+        Raises:
+            ValueError: naming what is not.
+        """
+        for name, bits in COUNTS.items():
+            value = getattr(self, name)
+            if type(value) is not int or not 0 <= value < 1 << bits:
+                raise ValueError(
+                    f"the state's {name} should be a whole number from 0 to 2**{bits} - 1, got {reprlib.repr(value)}"
+                )
+        if not isinstance(self.params, Arrays) or not all(isinstance(slot, Arrays) for slot in self.slots.values()):
+            raise ValueError("the state's params and slots should be Arrays, as train_state() gives them")
+        kinds: dict[str, Any] = dict.fromkeys(("metrics", "callbacks", "feed"), Mapping)
+        kinds |= {"stop_training": bool, "optimizer": str, "learning_rate": int | float | Mapping | None}
+        for name, kind in kinds.items():
+            if not isinstance(getattr(self, name), kind):
+                raise ValueError(f"the state's {name} is {reprlib.repr(getattr(self, name))}, which no training gives")
+        for name, pair in self.metrics.items():
+            if len(pair) != 2 or not all(isinstance(number, int | float) for number in pair):
+                raise ValueError(f"the state's metric {name!r} should be two numbers, got {reprlib.repr(pair)}")

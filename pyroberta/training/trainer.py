@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 import weakref
 from abc import abstractmethod
@@ -35,9 +36,6 @@ if TYPE_CHECKING:
     from pyroberta.presets.optimizer_state import OptimizerState
 
 OF_THE_OPTIMIZER = "it is the optimizer's, as in compile(optimizer=pyroberta.optimizers.Adam(learning_rate=1e-4))"
-
-# The model that an optimizer trained last, since it was compiled.
-_TRAINED: weakref.WeakKeyDictionary[optimizers.Optimizer, weakref.ref[Trainer]] = weakref.WeakKeyDictionary()
 
 
 class Parameters(Protocol):
@@ -168,7 +166,7 @@ class Trainer(Checked):
             [expect_instance("metric", measures.get(metric), measures.Metric) for metric in some or ()]
             for some in (weighted_metrics, metrics)
         )
-        _TRAINED.pop(new_optimizer, None)
+        new_optimizer.trained_by = None
         if new_optimizer.is_built:  # it has worked before, here or for another model
             new_optimizer.build(self.backbone.params)
         self.optimizer, self.loss, self._recompute = new_optimizer, new_loss, recompute
@@ -304,19 +302,24 @@ class Trainer(Checked):
         run = Run(feed, callback_list, self._update, self._running, evaluate, self.zero_weights_message)
         with self.backbone.writing("fit()", makes_room=True):
             if self._is_resuming:
-                run.check_resumption(self._state, initial_epoch)
+                run.check_resumption(self._state, initial_epoch, epochs)
+            else:
+                run.begin(self._current_state(), initial_epoch)
             self.stop_training, self._run = False, run
             try:
                 callback_list.on_train_begin()
-                run.begin(self._current_state(), initial_epoch, is_resuming=self._is_resuming)
-                self._is_resuming = False
-                callback_list.on_train_end(run.train(self._state, epochs))
+                if self._is_resuming:
+                    run.check_resumption(self._state, initial_epoch, epochs)  # it may have been loaded just now
+                    run.resume(self._current_state())
+                    self._is_resuming = False
+                callback_list.on_train_end(run.train(self._current_state(), epochs))
                 run.is_over = True
             finally:
-                if not self._is_resuming:
-                    self._state.callbacks = run.end()
-                    self._state.feed = self._state.feed if self._state.callbacks else {}
                 self._run = None
+                if not self._is_resuming:
+                    state = self._state
+                    state.callbacks, state.stop_training = run.end()
+                    state.feed = state.feed if state.callbacks else {}
                 bar.on_train_end()  # an error or Ctrl-C leaves no bar behind
                 reader.long_texts.say()  # what was read as it came
                 validation_reader.long_texts.say()
@@ -487,16 +490,12 @@ class Trainer(Checked):
         Raises:
             ValueError: before the first update.
         """
-        state = self._current_state()
+        state = replace(self._current_state())
         if not self.optimizer.is_built:
             raise ValueError("there is no state of training before the first update: call fit first")
         state.optimizer = type(self.optimizer).__name__
-        try:
-            state.learning_rate = self.optimizer.get_config()["learning_rate"]
-        except ValueError:  # a function of the user's, which `compile` has to be given again
-            state.learning_rate = None
-        state.stop_training = False
-        if self._run is not None:
+        state.learning_rate = self.optimizer.rate_config()
+        if self._run is not None and not self._is_resuming:
             state.callbacks, state.stop_training = self._run.kept()
         return state
 
@@ -520,6 +519,7 @@ class Trainer(Checked):
                 "a fit is under way, whose place in the data can't change: load the state before it, or in a "
                 "callback's on_train_begin"
             )
+        state.check()
         backbone = self.backbone
         if state.params.layout != backbone.params.layout:
             raise ValueError("the state is of parameters of other names or shapes than this model's")
@@ -549,6 +549,8 @@ class Trainer(Checked):
         if isinstance(rate, Mapping):
             rate = schedules.from_config(dict(rate))
         rate = None if rate is None else optimizers.checked_rate(rate)
+        unbound = replace(state, params=Arrays({}), slots={})  # callbacks may change what they are given
+        optimizer.check_excluded(backbone.params)
         optimizer.check_state({"iterations": state.step, **state.slots}, backbone.params)
         with (
             backbone.writing("load_train_state()"),
@@ -560,7 +562,7 @@ class Trainer(Checked):
             if rate is not None:
                 optimizer.learning_rate = rate
             self.seed = seed
-            self._state = replace(state, params=backbone.params, slots=optimizer.slots)
+            self._state = replace(copy.deepcopy(unbound), params=backbone.params, slots=optimizer.slots)
             self._is_resuming = True
 
     def _take_optimizer_state(self, stored: OptimizerState) -> None:
@@ -616,9 +618,9 @@ class Trainer(Checked):
             self.optimizer.iterations = state.step
 
     def _claim_optimizer(self) -> None:
-        other = _TRAINED.setdefault(self.optimizer, weakref.ref(self))()
+        other = self.optimizer.trained_by() if self.optimizer.trained_by is not None else None
         if other is None:
-            _TRAINED[self.optimizer] = weakref.ref(self)
+            self.optimizer.trained_by = weakref.ref(self)
         elif other is not self:
             raise ValueError(
                 "this optimizer trains another model too, whose moments and count of updates it holds: compile(...) "
