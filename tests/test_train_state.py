@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import dataclasses
 import math
 import pickle
 import signal
@@ -14,7 +15,7 @@ import pytest
 from small_models import TEXTS, small_masked_lm
 
 from pyroberta import MaskedLM, TextClassifier, TextClassifierPreprocessor, callbacks, metrics, optimizers
-from pyroberta.training import schedules
+from pyroberta.training import checkpoint, schedules
 from pyroberta.training.state import TrainState
 
 SCHEDULE = schedules.Linear(1e-2, total_steps=40, warmup_steps=4)
@@ -517,3 +518,195 @@ def test_an_epoch_that_goes_on_is_shown_with_all_its_steps(capsys: pytest.Captur
     resumed.load_train_state(keeping.kept)
     resumed.fit(MANY, batch_size=4, callbacks=[Keeping()], verbose=2)
     assert "5/5 steps" in capsys.readouterr().err
+
+
+# --- states at the edges of a run -------------------------------------------------------------------------------------
+
+
+class Stopping(callbacks.Callback):
+    """Ends the run in one hook, at one number of it."""
+
+    def __init__(self, hook: str | None = None, number: int | None = None) -> None:
+        super().__init__()
+        if hook is not None:
+            setattr(self, hook, lambda at, logs=None: setattr(self.model, "stop_training", at == number))
+
+
+@pytest.mark.parametrize(
+    ("hook", "number"), [("on_epoch_begin", 1), ("on_train_batch_begin", 2), ("on_train_batch_end", 4)]
+)
+def test_a_run_that_a_hook_ended_goes_on_with_its_callbacks(tmp_path, hook: str, number: int):
+    """In an epoch's beginning, within it and after its last step."""
+
+    def some(name: str, *stop):
+        early = callbacks.EarlyStopping("loss", min_delta=10.0, patience=5)
+        return [early, callbacks.CSVLogger(tmp_path / name), Stopping(*stop)]
+
+    options = {"batch_size": 4, "epochs": 4, "verbose": 0}
+    straight, stopped, resumed = fresh(), fresh(), fresh()
+    expected = straight.fit(MANY, callbacks=some("straight"), **options)
+    stopped.fit(MANY, callbacks=some("resumed", hook, number), **options)
+    assert stopped.optimizer.iterations < straight.optimizer.iterations
+    resumed.load_train_state(copy.deepcopy(stopped.train_state()))
+    found = resumed.fit(MANY, callbacks=some("resumed"), **options)
+    assert found.history == expected.history
+    assert (tmp_path / "resumed").read_text() == (tmp_path / "straight").read_text()
+    assert same(resumed, straight)
+
+
+def test_a_state_from_the_beginning_of_a_second_fit_is_that_of_the_second():
+    model, kept = fresh(), []
+    model.fit(MANY, batch_size=4, epochs=2, verbose=0)
+    taking = hooked(on_train_begin=lambda logs: kept.append(copy.deepcopy(model.train_state())))
+    expected = model.fit(MANY, batch_size=4, epochs=2, callbacks=[taking], verbose=0)
+    resumed = fresh()
+    resumed.load_train_state(kept[0])
+    found = resumed.fit(MANY, batch_size=4, epochs=2, callbacks=[hooked()], verbose=0)
+    assert (found.epoch, found.history) == (expected.epoch, expected.history)
+    assert same(resumed, model)
+
+
+def test_a_state_between_loading_and_the_fit_is_the_one_that_was_loaded():
+    keeping, straight = Keeping(7), fresh()
+    expected = straight.fit(MANY, batch_size=4, epochs=3, callbacks=[keeping], verbose=0)
+    resumed, states = fresh(), []
+    resumed.load_train_state(keeping.kept)
+    states.append(copy.deepcopy(resumed.train_state()))
+
+    class Keeping_(Keeping):
+        def on_train_begin(self, logs=None):
+            states.append(copy.deepcopy(self.model.train_state()))
+
+    Keeping_.__name__ = "Keeping"
+    resumed.fit(MANY, batch_size=4, epochs=3, callbacks=[Keeping_()], verbose=0)
+    for state in states:
+        again = fresh()
+        again.load_train_state(state)
+        assert again.fit(MANY, batch_size=4, epochs=3, callbacks=[Keeping()], verbose=0).history == expected.history
+        assert same(again, straight)
+
+
+def test_the_decision_to_stop_outlives_a_callback_that_fails_after_it():
+    class Failing(callbacks.Callback):
+        def __init__(self, fails: bool) -> None:
+            super().__init__()
+            self.fails = fails
+
+        def on_epoch_end(self, epoch, logs=None):
+            if self.fails and epoch == 1:
+                raise OSError("the disk is full")
+
+    def stopping():
+        return hooked(on_epoch_end=lambda epoch, logs: setattr(model, "stop_training", epoch == 1))
+
+    model = fresh()
+    with pytest.raises(OSError, match="the disk is full"):
+        model.fit(MANY, batch_size=4, epochs=4, callbacks=[stopping(), Failing(True)], verbose=0)
+    state = copy.deepcopy(model.train_state())
+    assert state.stop_training
+    model = fresh()
+    model.load_train_state(state)
+    assert model.fit(MANY, batch_size=4, epochs=4, callbacks=[stopping(), Failing(False)], verbose=0).epoch == [0, 1]
+
+
+def test_a_step_that_an_interrupt_cut_off_from_its_callbacks_is_told_to_them():
+    """The second update is made, and the first callback that hears of a step hears of it in the next run."""
+    stopped, resumed, heard = fresh(), fresh(), []
+    hearing = hooked(on_train_batch_end=lambda step, logs: heard.append((step, logs["loss"])))
+    plain = stopped.backbone.ops
+
+    def interrupting(name, op):
+        def call(*arguments):
+            if name == "adam_step" and stopped.optimizer.iterations == 1:
+                signal.raise_signal(signal.SIGINT)
+            return op(*arguments)
+
+        return call
+
+    stopped.backbone.ops = plain.wrapped(interrupting)
+    with pytest.raises(KeyboardInterrupt):
+        stopped.fit(MANY, batch_size=4, epochs=1, callbacks=[hearing], verbose=0)
+    assert [step for step, _ in heard] == [0]
+    resumed.load_train_state(copy.deepcopy(stopped.train_state()))
+    resumed.fit(MANY, batch_size=4, epochs=1, callbacks=[hearing], verbose=0)
+    cut, heard = heard, []
+    fresh().fit(MANY, batch_size=4, epochs=1, callbacks=[hearing], verbose=0)
+    assert [step for step, _ in cut] == [0, 1, 2, 3, 4]
+    assert cut == heard
+
+
+def test_a_run_that_fails_before_it_has_finished_a_round_leaves_the_round_to_the_next():
+    keeping, straight, ends = Keeping(7), fresh(), []
+    after = hooked(on_train_batch_end=lambda step, logs: ends.append(step))
+    straight.fit(MANY, batch_size=4, epochs=3, callbacks=[keeping, after], verbose=0)
+
+    class Interrupted(Keeping):
+        def on_epoch_begin(self, epoch, logs=None):
+            raise KeyboardInterrupt
+
+    Interrupted.__name__ = "Keeping"
+    stopped, resumed = fresh(), fresh()
+    stopped.load_train_state(keeping.kept)
+    with pytest.raises(KeyboardInterrupt):
+        stopped.fit(MANY, batch_size=4, epochs=3, callbacks=[Interrupted(), after], verbose=0)
+    state = copy.deepcopy(stopped.train_state())
+    assert state.callbacks["round"] == keeping.kept.callbacks["round"]
+    expected, ends[:] = ends[6:], []
+    resumed.load_train_state(state)
+    resumed.fit(MANY, batch_size=4, epochs=3, callbacks=[Keeping(), after], verbose=0)
+    assert ends == expected
+
+
+def test_a_list_of_callbacks_in_a_list_is_the_same_as_its_callbacks():
+    one, other = callbacks.History(), callbacks.History()
+    assert callbacks.CallbackList([callbacks.CallbackList([one]), other]).callbacks == [one, other]
+
+
+def test_what_a_run_does_is_not_seen_in_the_state_that_it_was_loaded_from():
+    keeping, model = Keeping(7), fresh()
+    fresh_callbacks = [callbacks.EarlyStopping("loss", min_delta=10.0, patience=9)]
+    model.fit(MANY, batch_size=4, epochs=3, callbacks=[keeping, *fresh_callbacks], verbose=0)
+    before = copy.deepcopy(keeping.kept)
+    resumed = fresh()
+    resumed.load_train_state(keeping.kept)
+    resumed.fit(MANY, batch_size=4, epochs=3, callbacks=[Keeping(), copy.deepcopy(fresh_callbacks[0])], verbose=0)
+    for name in ("step", "epoch", "metrics", "callbacks", "feed"):
+        assert getattr(keeping.kept, name) == getattr(before, name)
+    assert np.array_equal(keeping.kept.params.flat, before.params.flat)
+
+
+def test_no_epochs_are_left_to_go_on_with():
+    keeping, straight = Keeping(epoch=1), fresh()
+    straight.fit(MANY, batch_size=4, epochs=3, callbacks=[keeping], verbose=0)
+    resumed = fresh()
+    resumed.load_train_state(keeping.kept)
+    epochs = keeping.kept.epoch
+    with pytest.raises(ValueError, match=f"epochs is {epochs}, and the state that was loaded has {epochs} epochs"):
+        resumed.fit(MANY, batch_size=4, epochs=epochs, callbacks=[Keeping()], verbose=0)
+    resumed.fit(MANY, batch_size=4, epochs=3, callbacks=[Keeping()], verbose=0)
+    assert same(resumed, straight)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"epoch": -1}, "the state's epoch should be a whole number from 0 to"),
+        ({"position": 1.5}, "the state's position should be a whole number"),
+        ({"step": 1 << 44}, "the state's step should be a whole number"),
+        ({"metrics": {"loss": (1.0,)}}, "the state's metric 'loss' should be two numbers"),
+        ({"callbacks": None}, "the state's callbacks is None, which no training gives"),
+        ({"params": None}, "params and slots should be Arrays"),
+    ],
+)
+def test_a_state_that_no_training_gives_is_refused_and_not_written(tmp_path, change: dict, message: str):
+    keeping = Keeping(3)
+    fresh().fit(MANY, batch_size=4, callbacks=[keeping], verbose=0)
+    state, model = dataclasses.replace(keeping.kept, **change), fresh()
+    before = model.params.flat.copy()
+    with pytest.raises(ValueError, match=message):
+        model.load_train_state(state)
+    assert np.array_equal(model.params.flat, before)
+    assert model.optimizer.iterations == 0
+    with pytest.raises(ValueError, match=message):
+        checkpoint.save(tmp_path / "state", state)
+    assert not list(tmp_path.iterdir())

@@ -275,11 +275,17 @@ class CallbackList(Callback):
                 callback.set_state(one["state"])
         self._pending = state.get("round")
 
-    def finish_round(self) -> None:
-        """Calls the hook in which a state was taken, for the callbacks that had not had it yet."""
-        if self._pending is not None:
-            last, self._pending = self._pending, None
-            self._call(last["hook"], last["number"], dict(last["logs"]), last["first"])
+    def finish_round(self) -> bool:
+        """Calls the hook in which a state was taken, for the callbacks that had not had it yet.
+
+        Returns:
+            Whether there was such a hook.
+        """
+        if self._pending is None:
+            return False
+        last, self._pending = self._pending, None
+        self._call(last["hook"], last["number"], dict(last["logs"]), last["first"])
+        return True
 
     def _call(self, hook: str, number: int | None, logs: Logs, first: int = 0) -> None:
         outer = self._round

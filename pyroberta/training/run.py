@@ -207,8 +207,8 @@ class Run:
         while state.epoch < epochs and not (self.is_stopped and callbacks.pending is None):
             epoch = state.epoch
             callbacks.on_epoch_begin(epoch)
-            callbacks.finish_round()
-            is_whole = self._train_epoch(state, groups)
+            has_ended = callbacks.finish_round() and self.is_stopped
+            is_whole = self._train_epoch(state, iter(()) if has_ended else self._remaining(state, groups))
             logs = self._running.values() if state.epoch_steps else {}
             if not is_whole:  # a state that is taken from here on goes on as if nobody had stopped it
                 self._unfinished = callbacks.get_state()
@@ -228,7 +228,7 @@ class Run:
         self._running = self._new_metrics()
 
     def _train_epoch(self, state: TrainState, groups: Iterator[list[Batch]]) -> bool:
-        """Makes the remaining steps of the state's epoch; returns whether it has all of them then."""
+        """Makes a step of each group; returns whether the state's epoch has all its steps then."""
         running, tokens = self._running, 0
 
         def done(results: list[Result]) -> None:
@@ -240,7 +240,7 @@ class Run:
 
         step = state.epoch_steps
         weighted = int(state.epoch_steps > 0)  # what was done before an interruption is taken to have had weights
-        for group in self._remaining(state, groups):
+        for group in groups:
             step = state.epoch_steps
             self.callbacks.on_train_batch_begin(step)
             tokens = sum(batch.num_tokens for batch in group)
@@ -260,7 +260,7 @@ class Run:
 
     def _remaining(self, state: TrainState, groups: Iterator[list[Batch]]) -> Iterator[list[Batch]]:
         """The groups of the state's epoch that are left."""
-        if self.is_stopped or (state.epoch_steps and self.feed.is_whole(state)):
+        if self.feed.is_whole(state):
             return iter(())
         return islice(groups, None if self.feed.steps is None else self.feed.steps - state.epoch_steps)
 
