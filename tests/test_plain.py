@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given
 from strategies import seeds
 from test_ops import ARGUMENTS
+from within import SINGLE, hold, widened
 
 from pyroberta.ops import REFERENCE
+from pyroberta.oracle import bounds
 from pyroberta.oracle.gradcheck import check_backward
 from pyroberta.oracle.plain import PLAIN
 
@@ -121,3 +123,27 @@ def test_attentions_gradients_between_are_those_of_the_rest_of_it(seed: int):
 
         flat = np.concatenate([value.ravel() for value in values[name]])
         assert check_backward(forward, backward, [flat], seed) < 1e-9, name
+
+
+@pytest.mark.parametrize("op", PLAIN)
+@given(seed=seeds)
+def test_every_value_in_float32_is_within_its_bound(op: str, seed: int):
+    """Those inside of the op, too, and the gradient of each."""
+    rng, plain = np.random.default_rng([seed, 2]), PLAIN[op]
+    scale = 10.0 ** rng.uniform(-3.0, 1.5)
+    arguments = [
+        (scale * one).astype(np.float32) if isinstance(one, np.ndarray) and one.dtype == np.float64 else one
+        for one in arguments_of(op, seed)
+    ]
+    exact = [widened(one) for one in arguments]
+    values, true = plain.forward(*arguments), plain.forward(*exact)
+    dy = rng.standard_normal(true["output"].shape).astype(np.float32)
+    found = values | {f"d.{name}": one for name, one in plain.backward(dy, arguments, values).items()}
+    true |= {f"d.{name}": one for name, one in plain.backward(widened(dy), exact, true).items()}
+    limits = bounds.of_values(SINGLE, op, exact, widened(dy))
+    assert set(limits) == set(true)
+    for name, limit in limits.items():
+        parts = ([one] if isinstance(limit, np.ndarray) else one for one in (found[name], true[name], limit))
+        for one, two, bound in zip(*parts, strict=True):
+            assert one.dtype in (np.float32, bool)
+            hold(f"{op}: {name}", one.astype(np.float64), two.astype(np.float64), bound)

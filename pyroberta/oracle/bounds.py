@@ -24,6 +24,9 @@ roundings one after another change a number by at most γ(n) = n·u / (1 - n·u)
 passes through at most n - 1 additions, whatever their order; the last of them rounds the sum itself, which may be much
 smaller than its terms.
 
+Where an op has values inside, as attention has scores, its function adds a bound for each of them, and for the gradient
+of each, to a dict that it is given as `inner`. `of_values` gives all bounds under the names of `oracle.plain`.
+
 Two results within their bounds differ from each other by at most the sum of both. The bounds are themselves computed in
 float64; a part in a million is added for that. A bound for float64 itself is right to first order only: the true result
 is known no better than the op computes it.
@@ -43,6 +46,7 @@ from numpy import ndarray as Array
 from pyroberta.ops.cross_entropy import CHUNK
 from pyroberta.ops.dropout import Key, keep_mask, keep_rows
 from pyroberta.ops.gelu import erf
+from pyroberta.oracle.plain import PLAIN
 
 # The functions that are not correctly rounded. The unit is u for relative errors (1 ulp is 1 to 2 u). "All" means: over
 # every float32 number of the range.
@@ -61,6 +65,7 @@ REMADE, SMALLEST = 4.0, 1e-20  # x̂ may be made again from y where |beta| < 4 |
 OVERFLOWS = np.errstate(over="ignore", invalid="ignore", under="ignore")
 
 Bounds = dict[str, Array]  # by the result's name, in the order of forward's and then backward's
+Inner = dict[str, Any]  # of what is inside an op, by the names of `oracle.plain`; a gradient's begins with d
 
 
 @dataclass(frozen=True)
@@ -229,14 +234,18 @@ def _errors(**results: Near | Array) -> Bounds:
 
 
 @OVERFLOWS
-def gather(run: Arithmetic, x: Array, rows: Array, *, dy: Array) -> Bounds:
+def gather(run: Arithmetic, x: Array, rows: Array, *, dy: Array, inner: Inner | None = None) -> Bounds:
     """y is a copy; a row of dx is a sum of as many rows of dy as asked for it."""
     return _errors(y=np.zeros(dy.shape), dx=_scattered(run, dy, rows, len(x)))
 
 
 @OVERFLOWS
-def embedding(run: Arithmetic, ids: Array, positions: Array, tokens: Array, rows: Array, *, dy: Array) -> Bounds:
+def embedding(
+    run: Arithmetic, ids: Array, positions: Array, tokens: Array, rows: Array, *, dy: Array, inner: Inner | None = None
+) -> Bounds:
     """y is one addition; gradients are sums of rows, as gather's."""
+    if inner is not None:
+        inner |= _errors(of_tokens=np.zeros(dy.shape), of_positions=np.zeros(dy.shape))
     return _errors(
         y=run.add(exact(tokens[ids]), exact(rows[positions])),
         dtokens=_scattered(run, dy, ids, len(tokens)),
@@ -258,7 +267,9 @@ def _scattered(run: Arithmetic, dy: Array, rows: Array, N: int) -> Array:
 
 
 @OVERFLOWS
-def linear(run: Arithmetic, x: Array, kernel: Array, bias: Array, *, dy: Array) -> Bounds:
+def linear(
+    run: Arithmetic, x: Array, kernel: Array, bias: Array, *, dy: Array, inner: Inner | None = None
+) -> Bounds:
     """Sums of products: I terms and a bias for y, O for dx, N for dkernel; and of numbers, N for dbias."""
     return _errors(
         y=run.dot(exact(x), exact(kernel), bias),
@@ -269,11 +280,15 @@ def linear(run: Arithmetic, x: Array, kernel: Array, bias: Array, *, dy: Array) 
 
 
 @OVERFLOWS
-def low_rank(run: Arithmetic, x: Array, a: Array, b: Array, scale: float, *, dy: Array) -> Bounds:
+def low_rank(
+    run: Arithmetic, x: Array, a: Array, b: Array, scale: float, *, dy: Array, inner: Inner | None = None
+) -> Bounds:
     """Two products one after another, each with the errors of the one before; between them the rounded scale."""
-    factor = run.rounded(exact(scale))
-    h = run.multiply(run.dot(exact(x), exact(a)), factor)
+    factor, projected = run.rounded(exact(scale)), run.dot(exact(x), exact(a))
+    h = run.multiply(projected, factor)
     dh = run.multiply(run.dot(exact(dy), exact(b).T), factor)
+    if inner is not None:
+        inner |= _errors(projected=projected, dprojected=dh)
     return _errors(
         y=run.dot(h, exact(b)),
         dx=run.dot(dh, exact(a).T),
@@ -289,14 +304,16 @@ def logits(run: Arithmetic, h: Array, table: Array, bias: Array) -> Bounds:
 
 
 @OVERFLOWS
-def gelu(run: Arithmetic, x: Array, *, dy: Array) -> Bounds:
+def gelu(run: Arithmetic, x: Array, *, dy: Array, inner: Inner | None = None) -> Bounds:
     """y and the slope inherit the absolute error of Φ, which is as large for x far below 0, where Φ itself is small."""
-    y, slope = _gelu(run, exact(x))
+    y, slope, cdf = _gelu(run, exact(x))
+    if inner is not None:
+        inner |= _errors(cdf=cdf)
     return _errors(y=y, dx=run.multiply(exact(dy), slope))
 
 
-def _gelu(run: Arithmetic, x: Near) -> tuple[Near, Near]:
-    """x Φ(x) and Φ(x) + x φ(x)."""
+def _gelu(run: Arithmetic, x: Near) -> tuple[Near, Near, Near]:
+    """x Φ(x), Φ(x) + x φ(x), and Φ(x) itself."""
     value, u = x.value, run.u
     far = np.minimum(np.abs(value), 40.0)  # beyond, φ is 0 in any precision
     shift = np.minimum(x.error, 1.0)
@@ -313,11 +330,11 @@ def _gelu(run: Arithmetic, x: Near) -> tuple[Near, Near]:
     of_density = np.abs(value) * density * run.gamma(1.0) * (half + EXP + 3.0) + 20.0 * u * shift
     y = Near(value * cdf, np.abs(value) * of_cdf + _times(np.abs(slope), x.error) + 0.4 * x.error**2 + of_cdf * x.error)
     slope_error = of_cdf + of_density + _times(bend, x.error) + 0.4 * x.error**2 + x.size * run.tiny
-    return run.rounded(y), run.rounded(Near(slope, slope_error))
+    return run.rounded(y), run.rounded(Near(slope, slope_error)), Near(cdf, of_cdf)
 
 
 @OVERFLOWS
-def tanh(run: Arithmetic, x: Array, *, dy: Array) -> Bounds:
+def tanh(run: Arithmetic, x: Array, *, dy: Array, inner: Inner | None = None) -> Bounds:
     """y is one function; dx = dy (1 - y²) inherits its error and rounds the square, the difference and the product."""
     y = np.tanh(x)
     of_y = Near(y, TANH * run.ulp(y) + run.tiny)
@@ -327,12 +344,23 @@ def tanh(run: Arithmetic, x: Array, *, dy: Array) -> Bounds:
 
 @OVERFLOWS
 def feed_forward(
-    run: Arithmetic, x: Array, kernel_1: Array, bias_1: Array, kernel_2: Array, bias_2: Array, *, dy: Array
+    run: Arithmetic,
+    x: Array,
+    kernel_1: Array,
+    bias_1: Array,
+    kernel_2: Array,
+    bias_2: Array,
+    *,
+    dy: Array,
+    inner: Inner | None = None,
 ) -> Bounds:
     """linear, gelu and linear one after another, each with the errors of the one before."""
     f = run.dot(exact(x), exact(kernel_1), bias_1)
-    g, slope = _gelu(run, f)
-    df = run.multiply(run.dot(exact(dy), exact(kernel_2).T), slope)
+    g, slope, _ = _gelu(run, f)
+    dg = run.dot(exact(dy), exact(kernel_2).T)
+    df = run.multiply(dg, slope)
+    if inner is not None:
+        inner |= _errors(intermediate=f, activation=g, dactivation=dg, dintermediate=df)
     return _errors(
         h=run.dot(g, exact(kernel_2), bias_2),
         dx=run.dot(df, exact(kernel_1).T),
@@ -357,9 +385,12 @@ def dropout(
     rows: Array | None = None,
     *,
     dy: Array,
+    inner: Inner | None = None,
 ) -> Bounds:
     """1 / (1 - rate) is rounded, and the product with it. A rate of 0 does nothing."""
     keep = _kept(x.shape, rate, key, starts, numbers, rows)
+    if inner is not None:
+        inner |= _errors(keep=np.zeros(x.shape))
     return _errors(y=_dropped(run, exact(x), rate, keep), dx=_dropped(run, exact(dy), rate, keep))
 
 
@@ -373,10 +404,14 @@ def _dropped(run: Arithmetic, x: Near, rate: float, keep: Array) -> Near:
 
 
 @OVERFLOWS
-def layer_norm(run: Arithmetic, x: Array, gamma: Array, beta: Array, epsilon: float, *, dy: Array) -> Bounds:
+def layer_norm(
+    run: Arithmetic, x: Array, gamma: Array, beta: Array, epsilon: float, *, dy: Array, inner: Inner | None = None
+) -> Bounds:
     """x̂ has the errors of x - mean and 1 / std's as a factor; y rounds twice, dx two means and four times."""
     norm = _Norm(run, exact(x), epsilon)
     dx, dgamma = norm.backward(dy, gamma, norm.x_hat_error)
+    if inner is not None:
+        inner |= norm.inner(dy, gamma)
     return _errors(y=norm.forward(gamma, beta), dx=dx, dgamma=dgamma, dbeta=run.sum(exact(dy), 0))
 
 
@@ -395,14 +430,19 @@ def add_norm(
     rows: Array | None = None,
     *,
     dy: Array,
+    inner: Inner | None = None,
 ) -> Bounds:
     """Layer norm of a sum that is rounded; in backward x̂ may be (y - beta) / gamma, with the rounding of y too."""
     keep = _kept(h.shape, rate, key, starts, numbers, rows)
-    norm = _Norm(run, run.add(exact(x), _dropped(run, exact(h), rate, keep)), epsilon)
+    dropped = _dropped(run, exact(h), rate, keep)
+    total = run.add(exact(x), dropped)
+    norm = _Norm(run, total, epsilon)
     y, size = norm.forward(gamma, beta), np.maximum(np.abs(gamma), SMALLEST)
     again = run.gamma(3.0) * norm.size + (run.gamma(1.0) * y.size + 3.0 * run.tiny) / size + run.tiny
     again = np.where((np.abs(beta) < REMADE * size) & (np.abs(gamma) >= SMALLEST), again, 0.0)
     dx, dgamma = norm.backward(dy, gamma, norm.x_hat_error + again)
+    if inner is not None:
+        inner |= _errors(keep=np.zeros(h.shape), dropped=dropped, sum=total, dsum=dx) | norm.inner(dy, gamma)
     return _errors(y=y, dh=_dropped(run, dx, rate, keep), dx=dx, dgamma=dgamma, dbeta=run.sum(exact(dy), 0))
 
 
@@ -426,12 +466,12 @@ class _Norm:
         centred = x.value - mean
         variance = np.square(centred).mean(axis=1, keepdims=True)
         self.run, self.divide = run, 0.0 if math.frexp(C)[0] == 0.5 else 1.0  # by C: exact if it is a power of 2
-        of_mean = self._mean(x).error
+        of_mean = self.mean_error = self._mean(x).error
         apart = x.error + run.gamma(1.0) * (np.abs(centred) + x.error + of_mean) + run.tiny
         # Σ (c + apart + of_mean)² = Σ c² + 2 Σ c·apart + Σ (apart + of_mean)², since Σ c = 0; then squares and their
         # mean; epsilon and the sum with it
         of_square = 2.0 * np.abs(centred) * apart + np.square(apart + of_mean)
-        of_variance = self._mean(run.rounded(Near(np.square(centred), of_square))).error
+        of_variance = self.variance_error = self._mean(run.rounded(Near(np.square(centred), of_square))).error
         inside = variance + epsilon
         # A subnormal epsilon is rounded by more than γ(1).
         of_epsilon = max(run.gamma(1.0) * epsilon, abs(epsilon - rounded_epsilon))
@@ -455,6 +495,15 @@ class _Norm:
         """gamma · x̂ + beta: a product and a sum."""
         x_hat = Near(self.x_hat, self.x_hat_error + self.ratio * np.abs(self.x_hat))
         return self.run.add(self.run.multiply(exact(gamma), x_hat), exact(beta))
+
+    def inner(self, dy: Array, gamma: Array) -> Bounds:
+        """Of the values between."""
+        return _errors(
+            mean=self.mean_error[:, 0],
+            variance=self.variance_error[:, 0],
+            x_hat=self.x_hat_error + self.ratio * np.abs(self.x_hat),
+            dx_hat=self.run.multiply(exact(dy), exact(gamma)),
+        )
 
     def backward(self, dy: Array, gamma: Array, x_hat_error: Array) -> tuple[Near, Near]:
         """dx = (dx̂ - mean(dx̂) - x̂ · mean(dx̂ · x̂)) / std, and dgamma.
@@ -523,8 +572,12 @@ def attention(
     query_rows: Array | None = None,
     *,
     dy: Array,
+    inner: Inner | None = None,
 ) -> Bounds:
-    """exp turns the absolute error of a score, D products and their sum, into a relative one of p; the rest is sums."""
+    """exp turns the absolute error of a score, D products and their sum, into a relative one of p; the rest is sums.
+
+    Of what is inside, each name has a list of (H, S, S), one for each sequence; that is for all rows alone.
+    """
     D = q.shape[1] // num_heads
     y, dq, dk, dv = np.zeros_like(q), np.zeros_like(q), np.zeros_like(k), np.zeros_like(v)
     for b, (start, stop) in enumerate(pairwise(starts.tolist())):
@@ -538,22 +591,37 @@ def attention(
         number = b if numbers is None else int(numbers[b])
         keep = keep_mask(key, number, (num_heads, S, S), rate)[:, places] if rate and len(where) else None
         step = max(1, (1 << 18) // max(1, S))
+        here: dict[str, list[Array]] = {}  # of what is inside, for each head and some of its rows
         for h in range(num_heads):
             keys, columns = slice(start, stop), slice(h * D, (h + 1) * D)
             for i in range(0, len(where), step):
                 some = where[i : i + step]
                 kept = 1.0 if keep is None else keep[h, i : i + step].astype(np.float64)
-                found = _attend(
-                    run, q[some, columns], k[keys, columns], v[keys, columns], dy[some, columns], rate, kept, len(where)
-                )
+                parts = q[some, columns], k[keys, columns], v[keys, columns], dy[some, columns]
+                found = _attend(run, *parts, rate, kept, len(where), here)
                 y[some, columns], dq[some, columns] = found[:2]
                 dk[keys, columns] += found[2]
                 dv[keys, columns] += found[3]
+        if inner is not None:
+            for name in _INSIDE:
+                rows = np.concatenate(here[name]) if where.size else np.zeros((0, S))
+                inner.setdefault(name, []).append(rows.reshape(num_heads, len(where), S))
     return _errors(y=y, dq=dq, dk=dk, dv=dv)
 
 
+_INSIDE = ("scores", "probabilities", "keep", "dropped", "ddropped", "dprobabilities", "dscores")
+
+
 def _attend(
-    run: Arithmetic, q: Array, k: Array, v: Array, dy: Array, rate: float, keep: Any, num_queries: int
+    run: Arithmetic,
+    q: Array,
+    k: Array,
+    v: Array,
+    dy: Array,
+    rate: float,
+    keep: Any,
+    num_queries: int,
+    here: dict[str, list[Array]],
 ) -> tuple[Array, Array, Array, Array]:
     """The errors of y, dq, dk and dv, the latter two these queries' share of those of `num_queries`.
 
@@ -655,13 +723,26 @@ def _attend(
         return found
 
     kept = Near(keep * p, keep * of_p)
+    of_dropped = run.rounded(Near(kept.value * gain, kept.error * gain), drop)
+    of_ddropped = run.dot(exact(dy), exact(v).T)
+    inside = (of_score, of_p, np.zeros_like(p), of_dropped.error, of_ddropped.error, of_dp, dscores.error)
+    for name, error in zip(_INSIDE, inside, strict=True):
+        here.setdefault(name, []).append(_errors(one=np.broadcast_to(error, p.shape))["one"])
     of_dq = summed(dscores, k, scale, shrink, S)
     return of_y, of_dq, summed(dscores.T, q, scale, shrink, num_queries), summed(kept.T, dy, gain, drop, num_queries)
 
 
 @OVERFLOWS
 def cross_entropy(
-    run: Arithmetic, h: Array, table: Array, bias: Array, labels: Array, *, dy: Array, rescalings: int | None = None
+    run: Arithmetic,
+    h: Array,
+    table: Array,
+    bias: Array,
+    labels: Array,
+    *,
+    dy: Array,
+    rescalings: int | None = None,
+    inner: Inner | None = None,
 ) -> Bounds:
     """exp turns the absolute error of a logit, C products and a bias, into a relative one of a probability.
 
@@ -707,6 +788,8 @@ def cross_entropy(
     hit = run.add(Near(p[at, labels], slopes.error[at, labels]), exact(np.full(M, -1.0)))
     slopes.value[at, labels], slopes.error[at, labels] = hit.value, hit.error
     dz = run.multiply(exact(dy[:, None]), slopes)
+    if inner is not None:
+        inner |= _errors(logits=z, log_sums=log_sum.error[:, 0], dlogits=dz)
     return _errors(
         losses=losses.error[:, 0], dh=run.dot(dz, exact(table)), dtable=run.dot(dz.T, exact(h)), dbias=run.sum(dz, 0)
     )
@@ -820,3 +903,28 @@ ROWS: dict[str, tuple[Callable[..., Bounds], Sequence[str]]] = {
 }
 # The rows that round nothing.
 EXACT = {"zeros", "view", "copy", "fill", "clip", "all_finite", "to_host", "from_host"}
+
+
+def of_values(run: Arithmetic, op: str, arguments: Sequence[Any], dy: Array) -> dict[str, Any]:
+    """A bound for each value of an op that has a plain one, and for each gradient.
+
+    Args:
+        run: the arithmetic.
+        op: the op's name.
+        arguments: the op's, in float64.
+        dy: the gradient of its result.
+
+    Returns:
+        The bounds by the names of `oracle.plain`, those of gradients beginning with `d.`; of attention's values a list
+        of arrays each.
+
+    >>> x, gamma, beta, dy = np.ones((1, 2)), np.ones(2), np.zeros(2), np.ones((1, 2))
+    >>> list(of_values(Arithmetic("float32"), "layer_norm", (x, gamma, beta, 1e-5), dy))
+    ['mean', 'variance', 'x_hat', 'output', 'd.x_hat', 'd.x', 'd.gamma', 'd.beta']
+    """
+    plain, inner = PLAIN[op], Inner()
+    found = list(ROWS[f"{op}_forward"][0](run, *arguments, dy=dy, inner=inner).values())
+    inside = {name: bound for name, bound in inner.items() if name in plain.formulas}
+    gradients = {f"d.{name[1:]}": bound for name, bound in inner.items() if name not in plain.formulas}
+    own = {f"d.{name}": bound for name, bound in zip(plain.gradients, found[1:], strict=True)}
+    return {**inside, "output": found[0], **gradients, **own}

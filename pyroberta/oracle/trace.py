@@ -113,7 +113,7 @@ class Tracer:
                 gradients |= dict(zip(plain.gradients, results, strict=True))
             self._note(op, place, "d.", gradients, arguments, inputs)
             if self._arithmetic:
-                self._note_bounds(op, place, arguments, dy)
+                self._note_bounds(self._arithmetic, op, place, arguments, dy)
             for of in gradients:
                 if inputs.get(of) in self._params:
                     self.contributions.setdefault(inputs[of], []).append(f"d.{place}.{of}")
@@ -201,14 +201,14 @@ class Tracer:
             for name, array in _parts(f"{prefix}{place}.{called}", value):
                 self.note(name, array, entry)
 
-    def _note_bounds(self, op: str, place: str, arguments: Sequence[Any], dy: Array) -> None:
-        function, run = bounds.ROWS[f"{op}_forward"][0], self._arithmetic
+    def _note_bounds(self, run: bounds.Arithmetic, op: str, place: str, arguments: Sequence[Any], dy: Array) -> None:
         wide = [x.astype(np.float64) if isinstance(x, np.ndarray) and x.dtype.kind == "f" else x for x in arguments]
-        found = list(function(run, *wide, dy=dy.astype(np.float64)).values())
-        names = [f"{place}.{_result(op)}", *(f"d.{place}.{of}" for of in PLAIN[op].gradients)]
-        for name, bound in zip(names, found, strict=True):
-            entry = Entry(op, place, "bound", f"how far {name} may be from it", "numerics.md", step=self.step)
-            self.note(f"bound.{name}", bound, entry)
+        for name, bound in bounds.of_values(run, op, wide, dy.astype(np.float64)).items():
+            prefix, of = ("d.", name[2:]) if name.startswith("d.") else ("", name)
+            called = f"{prefix}{place}.{_result(op) if of == 'output' else of}"
+            entry = Entry(op, place, "bound", f"how far {called} may be from it", "numerics.md", step=self.step)
+            for one, part in _parts(f"bound.{called}", bound):
+                self.note(one, part, entry)
 
     def note(self, name: str, array: Any, entry: Entry) -> None:
         """Notes a tensor of the update under way."""
