@@ -789,7 +789,8 @@ def cross_entropy(
     slopes.value[at, labels], slopes.error[at, labels] = hit.value, hit.error
     dz = run.multiply(exact(dy[:, None]), slopes)
     if inner is not None:
-        inner |= _errors(logits=z, log_sums=log_sum.error[:, 0], dlogits=dz)
+        output = losses.error + run.gamma(2.0) * log_sum.size  # where log Σ exp is one rounded number in forward, too
+        inner |= _errors(logits=z, log_sums=log_sum.error[:, 0], output=output[:, 0], dlogits=dz)
     return _errors(
         losses=losses.error[:, 0], dh=run.dot(dz, exact(table)), dtable=run.dot(dz.T, exact(h)), dbias=run.sum(dz, 0)
     )
@@ -927,4 +928,4 @@ def of_values(run: Arithmetic, op: str, arguments: Sequence[Any], dy: Array) -> 
     inside = {name: bound for name, bound in inner.items() if name in plain.formulas}
     gradients = {f"d.{name[1:]}": bound for name, bound in inner.items() if name not in plain.formulas}
     own = {f"d.{name}": bound for name, bound in zip(plain.gradients, found[1:], strict=True)}
-    return {**inside, "output": found[0], **gradients, **own}
+    return {**inside, "output": inner.get("output", found[0]), **gradients, **own}
