@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -104,6 +104,11 @@ class Tracer:
             op, place, arguments, inputs, cache = noted
             plain = PLAIN[op]
             source = {"dy": self._names[id(dy)]} if id(dy) in self._names else {}
+            if op == "cross_entropy":
+                source = {
+                    "weights": f"{inputs['labels'].rpartition('.')[0]}.weights",
+                    "denominator": "loss.denominator",
+                }
             self._note(op, place, "d.", {"output": dy}, arguments, source)
             inputs = {**inputs, "dy": f"d.{place}.{_result(op)}"}
             gradients = plain.backward(dy, arguments, plain.forward(*arguments))
@@ -210,9 +215,22 @@ class Tracer:
             for one, part in _parts(f"bound.{called}", bound):
                 self.note(one, part, entry)
 
-    def note(self, name: str, array: Any, entry: Entry) -> None:
-        """Notes a tensor of the update under way."""
-        self.into.add(name if not self.step else f"step_{self.step}.{name}", array, entry)
+    def note(self, name: str, array: Any, entry: Entry, before: Mapping[str, str] | None = None) -> None:
+        """Notes a tensor of the update under way.
+
+        Args:
+            name: the tensor's name, and in `entry` those of its inputs, as they are within the update.
+            array: is copied.
+            entry: what is known of it.
+            before: inputs from an earlier update, by the names that they have in the whole trace.
+        """
+        inputs = {of: self.full(one) for of, one in entry.inputs.items()} | dict(before or {})
+        self.into.add(self.full(name), array, replace(entry, inputs=inputs))
+
+    def full(self, name: str) -> str:
+        """The name in the whole trace."""
+        name = f"parameters.{name}" if name in self._params else name
+        return f"step_{self.step}.{name}" if self.step else name
 
 
 def trace_updates(
@@ -257,28 +275,45 @@ def trace_updates(
     for step in range(steps):
         tracer.begin(step)
         _note_batch(tracer, parts, Key.of_update(seed, step))
-        _note_arrays(tracer, "parameters", params, list(params), "the parameter before the update")
+        denominator = loss.denominator(sum(map(_weight_sum, parts)), float(sum(batch.slots for batch in parts)))
+        _note_of_step(tracer, "loss.denominator", denominator, "what the sum of weighted losses is divided by")
+        before = f"step_{step - 1}." if step > 1 else ""
+        for name in params:
+            entry = Entry("sum" if step else "", name, "parameters", "the parameter before the update", step=step)
+            tracer.note(f"parameters.{name}", params[name], entry, {"0": f"{before}updated.{name}"} if step else {})
         found = compute_gradients(model, state, parts)
         for part, ((losses, predicted), batch) in enumerate(zip(found.values, parts, strict=True)):
             share = float(batch.weights @ losses) / found.denominator if found.denominator else 0.0
-            for of, value in (("share", share), ("predicted", predicted)):
-                _note_of_step(tracer, f"loss.{of}" if not part else f"loss.{of}_{part + 1}", value, of)
-        _note_of_step(tracer, "loss.denominator", found.denominator, "what the sum of weighted losses is divided by")
+            number = f"_{part + 1}" if part else ""
+            source = {"losses": f"loss{number}.losses", "weights": f"batch{number}.weights"}
+            source["denominator"] = "loss.denominator"
+            entry = Entry("share", "loss", "share", "weights @ losses / denominator", "", source, step=step)
+            tracer.note(f"loss.share{number}", share, entry)
+            _note_of_step(tracer, f"loss.predicted{number}", predicted, "the likeliest ids")
         for name in names:
             terms = {str(i): term for i, term in enumerate(tracer.contributions.get(name, []))}
             entry = Entry("sum", name, "gradients", "the gradient of the loss", "", terms, step=step)
             tracer.note(f"gradients.{name}", model.sums[name], entry)
         scales = optimizer.clip_scales(model.sums, names, REFERENCE)
+        limits = {limit: getattr(optimizer, limit) for limit in CLIPS}
+        if optimizer.global_clipnorm is not None:
+            every = {str(i): f"gradients.{name}" for i, name in enumerate(names)}
+            formula = "min(1, limit / the norm of all gradients)"
+            entry = Entry("clip_scale", "clip", "scale", formula, "", every, limits, step)
+            tracer.note("clip.scale", scales[names[0]], entry)
         for name in names:
-            scale = float(scales.get(name, 1.0))
-            source, limits = {"x": f"gradients.{name}"}, {limit: getattr(optimizer, limit) for limit in CLIPS}
+            source = {"x": f"gradients.{name}"} | ({"scale": "clip.scale"} if optimizer.global_clipnorm else {})
             entry = Entry("clip", name, "clipped", "the gradient after clipping", "", source, limits, step)
-            tracer.note(f"clipped.{name}", model.sums[name] * scale, entry)
+            tracer.note(f"clipped.{name}", model.sums[name] * float(scales.get(name, 1.0)), entry)
         _note_of_step(tracer, "learning_rate", optimizer.rate_at(step), "of this update")
         optimizer.update(params, model.sums, slots, step, names, REFERENCE)
-        for slot, arrays in slots.items():
-            _note_arrays(tracer, f"slots.{slot}", arrays, names, f"the optimizer's {slot}")
-        _note_arrays(tracer, "updated", params, names, "the parameter after the update")
+        for name in names:
+            source = {"w": name, "g": f"clipped.{name}", "rate": "learning_rate"}
+            others = {"step": step, "decays": bool(optimizer.weight_decay) and optimizer.decays(name)}
+            earlier = {of: f"{before}slots.{of}.{name}" for of in slots} if step else {}
+            for of, arrays in ({f"slots.{of}": slots[of] for of in slots} | {"updated": params}).items():
+                entry = Entry("update", name, of, "after the update", "", source, others, step)
+                tracer.note(f"{of}.{name}", arrays[name], entry, earlier)
         state.step += 1
 
 
@@ -353,9 +388,8 @@ def _note_of_step(tracer: Tracer, name: str, value: Any, meaning: str) -> None:
     tracer.note(name, value, Entry("", place, of, meaning, step=tracer.step))
 
 
-def _note_arrays(tracer: Tracer, what: str, arrays: Mapping[str, Any], names: Sequence[str], meaning: str) -> None:
-    for name in names:
-        tracer.note(f"{what}.{name}", arrays[name], Entry("", name, what, meaning, step=tracer.step))
+def _weight_sum(batch: Batch) -> float:
+    return float(batch.weights.sum(dtype=np.float64))
 
 
 def _parts(name: str, value: Any) -> Iterator[tuple[str, Any]]:

@@ -397,7 +397,7 @@ class Optimizer(Checked):
         if self._excluded == self.excluded_by_default:
             del config["exclude_from_weight_decay"]
         else:
-            config["exclude_from_weight_decay"] = [name for name in names if not self._decays(name)]
+            config["exclude_from_weight_decay"] = [name for name in names if not self.decays(name)]
         return config
 
     def _prepare(self, params: Arrays) -> None:
@@ -409,7 +409,8 @@ class Optimizer(Checked):
                 "use a new one, or call build(params) to start anew"
             )
 
-    def _decays(self, name: str) -> bool:
+    def decays(self, name: str) -> bool:
+        """Whether a parameter of this name is one that decays, where there is a decay."""
         return not any(re.search(pattern, name) for pattern in self._excluded)
 
     def _check_excluded(self, params: Collection[str]) -> None:
@@ -445,7 +446,7 @@ class Optimizer(Checked):
         """The ranges of the vector with the same scale and decay, with these."""
         alike: dict[tuple[int, bool], list[str]] = {}
         for name in trainable:
-            alike.setdefault((id(scales.get(name)), self._decays(name)), []).append(name)
+            alike.setdefault((id(scales.get(name)), self.decays(name)), []).append(name)
         for (_, decays), names in alike.items():
             for span in params.spans(names):
                 yield scales.get(names[0], 1.0), decays, span

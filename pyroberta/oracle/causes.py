@@ -1,0 +1,368 @@
+"""What other implementations do otherwise: for each op, changes of it that are tried where a result departs.
+
+A cause is a name and a function that computes the op's values as that mistake would, from the same arguments. The one
+that makes the difference vanish is the likely cause. The changes of the loss, of clipping and of the optimizer are in
+`oracle/update_causes.py`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy import ndarray as Array
+
+from pyroberta.oracle import plain
+from pyroberta.oracle.plain import PLAIN, Values
+
+Arguments = Mapping[str, Any]
+EPSILONS = (1e-12, 1e-8, 1e-7, 1e-6, 1e-5, 1e-3)
+
+
+@dataclass(frozen=True)
+class Cause:
+    """A mistake.
+
+    Attributes:
+        name: what was done, in a few words.
+        values: the op's values with that mistake, from its arguments by name; what it doesn't change may be missing.
+    """
+
+    name: str
+    values: Callable[[Arguments], Values]
+
+
+def causes_of(op: str, arguments: Arguments) -> Iterator[Cause]:
+    """The mistakes that are known for an op."""
+    if op in CAUSES:
+        yield from CAUSES[op](arguments)
+
+
+def _with(op: str, arguments: Arguments, **changes: Any) -> Values:
+    changed = {**arguments, **changes}
+    return PLAIN[op].forward(*(changed[name] for name in PLAIN[op].arguments))
+
+
+# --- activations ------------------------------------------------------------------------------------------------------
+
+
+def tanh_gelu(x: Array) -> Array:
+    """GELU's approximation by tanh."""
+    return 0.5 * x * (1.0 + np.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * x**3)))
+
+
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "GELU by tanh, not by erf": tanh_gelu,
+    "tanh in place of GELU": np.tanh,
+    "GELU by sigmoid(1.702 x), not by erf": lambda x: x / (1.0 + np.exp(-1.702 * x)),
+    "ReLU in place of GELU": lambda x: np.maximum(x, 0.0),
+    "SiLU in place of GELU": lambda x: x / (1.0 + np.exp(-x)),
+    "no activation": lambda x: x,
+}
+
+
+def _gelu(arguments: Arguments) -> Iterator[Cause]:
+    for name, activation in ACTIVATIONS.items():
+        yield Cause(name, partial(_activated, activation))
+
+
+def _activated(activation: Callable[[Array], Array], a: Arguments) -> Values:
+    return {"output": activation(a["x"])}
+
+
+def _feed_forward(arguments: Arguments) -> Iterator[Cause]:
+    def values(activation: Callable[[Array], Array], a: Arguments) -> Values:
+        activated = activation(a["x"] @ a["kernel_1"] + a["bias_1"])
+        return {"activation": activated, "output": activated @ a["kernel_2"] + a["bias_2"]}
+
+    for name, activation in ACTIVATIONS.items():
+        yield Cause(name, partial(values, activation))
+    for bias in ("bias_1", "bias_2"):
+        yield Cause(f"{bias} is missing", partial(_zeroed, "feed_forward", bias))
+
+
+def _changed(op: str, changes: Mapping[str, Any], a: Arguments) -> Values:
+    return _with(op, a, **changes)
+
+
+def _zeroed(op: str, name: str, a: Arguments) -> Values:
+    return _with(op, a, **{name: np.zeros_like(a[name])})
+
+
+# --- products ---------------------------------------------------------------------------------------------------------
+
+
+def _linear(arguments: Arguments) -> Iterator[Cause]:
+    yield Cause("the bias is missing", lambda a: {"output": a["x"] @ a["kernel"]})
+    yield Cause("the bias is added twice", lambda a: {"output": a["x"] @ a["kernel"] + 2.0 * a["bias"]})
+    kernel = arguments["kernel"]
+    if kernel.shape[0] == kernel.shape[1]:
+        yield Cause("the kernel is transposed", lambda a: {"output": a["x"] @ a["kernel"].T + a["bias"]})
+        turned = "the kernel is transposed, and the bias is missing"
+        yield Cause(turned, lambda a: {"output": a["x"] @ a["kernel"].T})
+
+
+def _low_rank(arguments: Arguments) -> Iterator[Cause]:
+    yield Cause("the change is not scaled", lambda a: _with("low_rank", a, scale=1.0))
+    rank = arguments["a"].shape[1]
+    yield Cause(
+        "the change is scaled by alpha, not alpha / rank", lambda a: _with("low_rank", a, scale=a["scale"] * rank)
+    )
+
+
+# --- norms ------------------------------------------------------------------------------------------------------------
+
+
+def _normed(x: Array, a: Arguments, *, epsilon: float, outside: bool = False, unbiased: bool = False) -> Values:
+    mean = x.mean(axis=1)
+    count = max(1, x.shape[1] - 1) if unbiased else x.shape[1]
+    variance = ((x - mean[:, None]) ** 2).sum(axis=1) / count
+    scale = np.sqrt(variance) + epsilon if outside else np.sqrt(variance + epsilon)
+    with np.errstate(all="ignore"):
+        x_hat = (x - mean[:, None]) / scale[:, None]
+    return {"mean": mean, "variance": variance, "x_hat": x_hat, "output": a["gamma"] * x_hat + a["beta"]}
+
+
+def _layer_norm(arguments: Arguments) -> Iterator[Cause]:
+    yield from _norms(lambda a: a["x"])
+
+
+def _add_norm(arguments: Arguments) -> Iterator[Cause]:
+    def total(a: Arguments) -> Array:
+        found: Array = plain.add_norm_forward(*(a[name] for name in PLAIN["add_norm"].arguments))["sum"]
+        return found
+
+    yield from _norms(total)
+
+    def residual(a: Arguments, changed: Array) -> Values:
+        return {"sum": changed, **_normed(changed, a, epsilon=a["epsilon"])}
+
+    yield Cause("the residual is missing", lambda a: residual(a, total(a) - a["x"]))
+    yield Cause("the residual is added twice", lambda a: residual(a, total(a) + a["x"]))
+    if arguments["rate"]:
+        yield Cause("dropout is left out", lambda a: _with("add_norm", a, rate=0.0))
+        yield Cause(
+            "what dropout leaves is not scaled up",
+            lambda a: residual(a, (total(a) - a["x"]) * (1.0 - a["rate"]) + a["x"]),
+        )
+
+    def before(a: Arguments) -> Values:
+        h = plain.layer_norm_forward(a["h"], a["gamma"], a["beta"], a["epsilon"])["output"]
+        return {"output": a["x"] + h}
+
+    yield Cause("the norm comes before the sum", before)
+
+
+def _norms(of: Callable[[Arguments], Array]) -> Iterator[Cause]:
+    for epsilon in EPSILONS:
+        yield Cause(f"epsilon is {epsilon:g}", partial(_renormed, of, {"epsilon": epsilon}))
+    yield Cause("epsilon is missing", lambda a: _normed(of(a), a, epsilon=0.0))
+    yield Cause("epsilon is outside the root", lambda a: _normed(of(a), a, epsilon=a["epsilon"], outside=True))
+    for epsilon in EPSILONS:
+        changes = {"epsilon": epsilon, "outside": True}
+        yield Cause(f"epsilon is outside the root, and {epsilon:g}", partial(_renormed, of, changes))
+    yield Cause("the variance is divided by C - 1", lambda a: _normed(of(a), a, epsilon=a["epsilon"], unbiased=True))
+
+    def root_mean_square(a: Arguments) -> Values:
+        x = of(a)
+        x_hat = x / np.sqrt((x * x).mean(axis=1) + a["epsilon"])[:, None]
+        return {"x_hat": x_hat, "output": a["gamma"] * x_hat + a["beta"]}
+
+    yield Cause("the mean is not subtracted", root_mean_square)
+    yield Cause("beta is missing", lambda a: _without(of(a), a, "beta", 0.0))
+    yield Cause("gamma is missing", lambda a: _without(of(a), a, "gamma", 1.0))
+
+
+def _renormed(of: Callable[[Arguments], Array], changes: Mapping[str, Any], a: Arguments) -> Values:
+    return _normed(of(a), a, **changes)
+
+
+def _without(x: Array, a: Arguments, name: str, value: float) -> Values:
+    return _normed(x, {**a, name: np.full_like(a[name], value)}, epsilon=a["epsilon"])
+
+
+# --- embedding, dropout -----------------------------------------------------------------------------------------------
+
+
+def _embedding(arguments: Arguments) -> Iterator[Cause]:
+    rows, positions = arguments["rows"], arguments["positions"]
+    first = int(positions.min(initial=0))
+    for offset in (-2, -1, 1, 2):
+        if positions.size and positions.min() + offset >= 0 and positions.max() + offset < len(rows):
+            yield Cause(
+                f"positions are counted from {first + offset}, not from {first}",
+                partial(_moved, offset),
+            )
+    yield Cause("the position embedding is missing", lambda a: {"output": a["tokens"][a["ids"]]})
+    C = rows.shape[1]
+    yield Cause(
+        "the token embedding is scaled by the root of C",
+        lambda a: {"output": math.sqrt(C) * a["tokens"][a["ids"]] + a["rows"][a["positions"]]},
+    )
+
+
+def _moved(offset: int, a: Arguments) -> Values:
+    return _with("embedding", a, positions=a["positions"] + offset)
+
+
+def _dropout(arguments: Arguments) -> Iterator[Cause]:
+    if arguments["rate"]:
+        yield Cause("dropout is left out", lambda a: {"output": a["x"]})
+        yield Cause(
+            "what dropout leaves is not scaled up",
+            lambda a: {"output": _with("dropout", a)["output"] * (1.0 - a["rate"])},
+        )
+
+
+# --- attention --------------------------------------------------------------------------------------------------------
+
+
+def _attended(a: Arguments, change: Callable[[Array, int], Array], *, interleaved: bool = False) -> Values:
+    """Attention whose scores (H, S, S), made with the scale 1, are changed before the softmax."""
+    H, rate, starts = a["num_heads"], a["rate"], a["starts"]
+    values: Values = {"scores": [], "probabilities": [], "dropped": []}
+    output = np.zeros_like(a["q"])
+
+    def heads(x: Array) -> Array:
+        D = x.shape[1] // H
+        split: Array
+        split = (
+            x.reshape(len(x), D, H).transpose(2, 0, 1) if interleaved else x.reshape(len(x), H, D).transpose(1, 0, 2)
+        )
+        return split
+
+    kept = PLAIN["attention"].forward(*(a[name] for name in PLAIN["attention"].arguments))["keep"]
+    for b, (start, stop) in enumerate(pairwise(starts.tolist())):
+        q, k, v = (heads(a[name][start:stop]) for name in "qkv")
+        scores = change(q @ k.transpose(0, 2, 1), q.shape[2])
+        exponentials = np.exp(scores - scores.max(axis=2, keepdims=True, initial=-np.inf))
+        p = exponentials / exponentials.sum(axis=2, keepdims=True)
+        dropped = p * kept[b] / (1.0 - rate)
+        for name, value in zip(values, (scores, p, dropped), strict=True):
+            values[name].append(value)
+        y = dropped @ v
+        D = q.shape[2]
+        output[start:stop] = (y.transpose(1, 2, 0) if interleaved else y.transpose(1, 0, 2)).reshape(-1, H * D)
+    return {**values, "output": output}
+
+
+def _causal(scores: Array, D: int) -> Array:
+    S = scores.shape[1]
+    return np.where(np.tril(np.ones((S, S), bool)), scores / math.sqrt(D), -np.inf)
+
+
+def _attention(arguments: Arguments) -> Iterator[Cause]:
+    C, H = arguments["q"].shape[1], arguments["num_heads"]
+    yield Cause("scores are not divided by the root of D", lambda a: _attended(a, lambda s, D: s))
+    yield Cause("scores are divided by the root of D twice", lambda a: _attended(a, lambda s, D: s / D))
+    yield Cause("scores are multiplied by the root of D", lambda a: _attended(a, lambda s, D: s * math.sqrt(D)))
+    yield Cause("scores are divided by the root of C, not of D", lambda a: _attended(a, lambda s, D: s / math.sqrt(C)))
+    yield Cause("a token does not see those after it", lambda a: _attended(a, _causal))
+    if 1 < H < C:
+        yield Cause(
+            "heads are interleaved, not side by side",
+            lambda a: _attended(a, lambda s, D: s / math.sqrt(D), interleaved=True),
+        )
+
+    def wrong_axis(a: Arguments) -> Values:
+        values = PLAIN["attention"].forward(*(a[name] for name in PLAIN["attention"].arguments))
+        p = [np.exp(s - s.max(axis=1, keepdims=True, initial=-np.inf)) for s in values["scores"]]
+        p = [x / x.sum(axis=1, keepdims=True) for x in p]
+        return {"probabilities": p, "output": _context(a, p)}
+
+    yield Cause("the softmax is taken over the queries", wrong_axis)
+
+    def no_softmax(a: Arguments) -> Values:
+        values = PLAIN["attention"].forward(*(a[name] for name in PLAIN["attention"].arguments))
+        return {"probabilities": values["scores"], "output": _context(a, values["scores"])}
+
+    yield Cause("the softmax is missing", no_softmax)
+    for one, other in (("q", "k"), ("k", "v"), ("q", "v")):
+        swapped = {one: arguments[other], other: arguments[one]}
+        yield Cause(f"{one} and {other} are exchanged", partial(_changed, "attention", swapped))
+    if arguments["rate"]:
+        yield Cause("dropout of the probabilities is left out", lambda a: _with("attention", a, rate=0.0))
+
+
+def _context(a: Arguments, probabilities: list[Array]) -> Array:
+    H = a["num_heads"]
+    output: Array = np.zeros_like(a["q"])
+    for p, (start, stop) in zip(probabilities, pairwise(a["starts"].tolist()), strict=True):
+        v = a["v"][start:stop].reshape(stop - start, H, -1) if stop > start else np.zeros((0, H, 1))
+        output[start:stop] = (p @ v.transpose(1, 0, 2)).transpose(1, 0, 2).reshape(stop - start, -1)
+    return output
+
+
+# --- the loss ---------------------------------------------------------------------------------------------------------
+
+
+def _cross_entropy(arguments: Arguments) -> Iterator[Cause]:
+    yield Cause("the bias of the logits is missing", lambda a: _with("cross_entropy", a, bias=np.zeros_like(a["bias"])))
+
+    def smoothed(a: Arguments, share: float) -> Values:
+        values = _with("cross_entropy", a)
+        logs = values["log_sums"][:, None] - values["logits"]
+        return {"output": (1.0 - share) * values["output"] + share * logs.mean(axis=1)}
+
+    yield Cause("labels are smoothed by 0.1", lambda a: smoothed(a, 0.1))
+    yield Cause("the loss is not negated", lambda a: {"output": -_with("cross_entropy", a)["output"]})
+
+
+CAUSES: dict[str, Callable[[Arguments], Iterator[Cause]]] = {
+    "gelu": _gelu,
+    "feed_forward": _feed_forward,
+    "linear": _linear,
+    "low_rank": _low_rank,
+    "layer_norm": _layer_norm,
+    "add_norm": _add_norm,
+    "embedding": _embedding,
+    "dropout": _dropout,
+    "attention": _attention,
+    "cross_entropy": _cross_entropy,
+}
+
+
+def looks_like(theirs: Array, expected: Array, tolerance: Array) -> str:
+    """How an array differs from the expected one, in words; "" where nothing can be said.
+
+    >>> looks_like(np.array([2.0, -4.0]), np.array([-1.0, 2.0]), np.full(2, 1e-6))
+    'it is -2 times what it should be'
+    >>> looks_like(np.zeros(2), np.ones(2), np.full(2, 1e-6))
+    'it is zero'
+    >>> looks_like(np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([[1.0, 2.0], [0.0, 4.0]]), np.full((2, 2), 1e-6))
+    'it differs in row 1 alone'
+    """
+    if not np.isfinite(theirs).all():
+        return "it has numbers that are not finite"
+    if not theirs.any():
+        return "it is zero"
+    factor = factor_of(theirs, expected, tolerance)
+    if factor is not None:
+        return f"it is {factor:.6g} times what it should be"
+    if theirs.ndim == 2 and theirs.shape[0] == theirs.shape[1] and (np.abs(theirs.T - expected) <= tolerance).all():
+        return "it is transposed"
+    difference, outside = theirs - expected, np.abs(theirs - expected) > tolerance
+    if difference.ndim == 2 and len(difference) > 1:
+        if (np.abs(difference - difference.mean(axis=0)) <= 2.0 * tolerance).all():
+            return "each row is off by the same vector, as where a token-type embedding is missing or added twice"
+        for axis, what in ((1, "row"), (0, "column")):
+            at = np.flatnonzero(outside.any(axis=axis))
+            if len(at) == 1 < outside.shape[1 - axis]:
+                return f"it differs in {what} {at[0]} alone"
+    return ""
+
+
+def factor_of(theirs: Array, expected: Array, tolerance: Array) -> float | None:
+    """The number that all of `expected` was multiplied by, if there is one other than 1 and 0."""
+    size = float(np.vdot(expected, expected))
+    if not size or not np.isfinite(theirs).all():
+        return None
+    factor = float(np.vdot(expected, theirs)) / size
+    is_all = np.abs(theirs - factor * expected) <= (1.0 + abs(factor)) * tolerance
+    is_most = np.linalg.norm(theirs - factor * expected) <= 1e-2 * np.linalg.norm(theirs - expected)
+    return factor if factor and is_most and is_all.all() else None

@@ -1,0 +1,354 @@
+"""What each tensor of another implementation should be, given those that they had before it, and how far it may be off.
+
+The calls of a trace are gone through in their order. What a call should give is computed in float64 from the nearest
+tensors before it that they gave; so an early mistake does not taint what follows, and a second one is found too. Where
+they gave all that a call works on, it may be off by its local bound (`oracle/bounds.py`). Where they did not, the calls
+between have been computed some more times, each result moved at random within its own bound, and what that does to the
+tensor is added.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy import ndarray as Array
+
+from pyroberta.ops import REFERENCE
+from pyroberta.oracle import bounds
+from pyroberta.oracle.golden import Entry, Trace
+from pyroberta.oracle.plain import PLAIN, Values
+from pyroberta.training import optimizers
+
+SHAKEN = 3  # how often what lies between is computed with moved results
+SPREAD = 6.0  # times the root mean square of what that does to a tensor
+NO_LIMITS = {"clipvalue": None, "clipnorm": None, "global_clipnorm": None}
+
+
+class State(NamedTuple):
+    """A tensor on the way: what later calls work on."""
+
+    value: Any
+    shaken: tuple[Any, ...] = ()  # the value in each of the moved runs; () where it is theirs, or known
+    used: frozenset[str] = frozenset()  # the tensors of theirs that it was computed from
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A tensor of theirs beside what it should be.
+
+    Attributes:
+        name, entry: which tensor.
+        theirs, expected: in float64.
+        tolerance: how far each number may be off; infinite where nothing can be said.
+        arguments: what the call works on, by name.
+        used: the tensors of theirs that `expected` was computed from.
+    """
+
+    name: str
+    entry: Entry
+    theirs: Array
+    expected: Array
+    tolerance: Array
+    arguments: Mapping[str, Any]
+    used: frozenset[str]
+
+    @property
+    def ratio(self) -> float:
+        """The largest error as a multiple of what is allowed; infinite where only one of both is finite."""
+        with np.errstate(all="ignore"):
+            error = np.abs(self.theirs - self.expected)
+            same = (self.theirs == self.expected) | (np.isnan(self.theirs) & np.isnan(self.expected))
+            ratios = np.where(same, 0.0, error / np.maximum(self.tolerance, np.finfo(np.float64).tiny))
+        return float(np.where(np.isnan(ratios), np.inf, ratios).max(initial=0.0))
+
+
+class Judge:
+    """Goes through a trace once.
+
+    Args:
+        golden: a trace in float64.
+        theirs: tensors by the names of the trace, in its shapes.
+        precision: of their arithmetic.
+        seed: of how results between are moved.
+    """
+
+    def __init__(self, golden: Trace, theirs: Mapping[str, Array], precision: str, seed: int) -> None:
+        self.golden, self.run, self.seed = golden, bounds.Arithmetic(precision), seed
+        self.theirs = {name: theirs[name] for name in golden if name in theirs}
+        self._is_double = precision == "float64"
+        self._states: dict[str, State] = {}
+
+    def __iter__(self) -> Iterator[Judged]:
+        calls = self._calls()
+        last = {name: i for i, (names, entry) in enumerate(calls) for name in [*names, *entry.inputs.values()]}
+        ends = [i for i, (names, _) in enumerate(calls) if any(name in self.theirs for name in names)]
+        for i, (names, entry) in enumerate(calls[: ends[-1] + 1 if ends else 0]):
+            yield from self._judged(names, entry, [name for name in names if last[name] > i])
+            for name in [*names, *entry.inputs.values()]:
+                if last[name] <= i:
+                    self._states.pop(name, None)
+
+    def _calls(self) -> list[tuple[list[str], Entry]]:
+        """The tensors of each call together, with the entry of one of them."""
+        kept = [name for name, entry in self.golden.entries.items() if entry.value != "bound"]
+
+        def call_of(name: str) -> Any:
+            entry = self.golden.entries[name]
+            return entry.op, entry.place, entry.step, _is_gradient(name, entry), sorted(entry.inputs.items())
+
+        grouped = ((key, list(names)) for key, names in groupby(kept, call_of))
+        calls = [(some, self.golden.entries[some[0]]) for (op, *_), names in grouped for some in _single(op, names)]
+        return self._needed(calls)
+
+    def _needed(self, calls: list[tuple[list[str], Entry]]) -> list[tuple[list[str], Entry]]:
+        """Those calls that something of theirs depends on, or that gave it."""
+        wanted, needed = set[str](), []
+        for names, entry in reversed(calls):
+            if any(name in wanted or name in self.theirs for name in names):
+                needed.append((names, entry))
+                wanted.update(entry.inputs.values())
+        return needed[::-1]
+
+    # --- one call -----------------------------------------------------------------------------------------------------
+
+    def _judged(self, names: Sequence[str], entry: Entry, kept: Sequence[str]) -> Iterator[Judged]:
+        if not entry.inputs and (entry.op not in PLAIN or _is_gradient(names[0], entry)):
+            yield from self._given(names[0], entry)
+            return
+        inputs = {of: self._states[name] for of, name in entry.inputs.items()}
+        used = frozenset().union(*(state.used for state in inputs.values()))
+        count = SHAKEN if any(state.shaken for state in inputs.values()) else 0
+        way = self._way(names[0], entry)
+        runs = [way(self._arguments(entry, inputs, i)) for i in range(count + 1)]
+        arguments, limits = self._arguments(entry, inputs, 0), self._limits(names[0], entry, inputs, runs[0])
+        for name in names:
+            of, part = self._value_of(name)
+            expected, *shaken = (_part(run[of], part) for run in runs)
+            limit = np.asarray(_part(limits[of], part), np.float64)
+            if name in self.theirs:
+                theirs = self._as_float(name)
+                tolerance = limit + _spread(expected, shaken) + self._of_storage(name, expected)
+                yield Judged(name, self.golden.entries[name], theirs, expected, tolerance, arguments, used)
+            if name in kept:
+                self._states[name] = self._state(name, expected, shaken, limit, used)
+
+    def _state(self, name: str, expected: Array, shaken: Sequence[Array], limit: Array, used: frozenset[str]) -> State:
+        if name in self.theirs:
+            return State(self._as_float(name), (), frozenset([name]))
+        shaken = shaken or [expected] * SHAKEN
+        width = np.where(np.isfinite(limit), limit, 0.0)
+        rng = np.random.default_rng([self.seed, len(name), *name.encode()])
+        moved = tuple(value + rng.uniform(-1.0, 1.0, np.shape(value)) * width for value in shaken)
+        return State(expected, moved, used)
+
+    def _given(self, name: str, entry: Entry) -> Iterator[Judged]:
+        """What nothing of the trace was computed before: ids, weights, parameters."""
+        expected = self.golden[name]
+        value = expected.astype(np.float64) if expected.dtype.kind in "fb" else expected
+        if name not in self.theirs:
+            is_kept = value.dtype.kind != "f" or bool((value.astype(self.run.dtype) == value).all())
+            none = frozenset[str]()  # a parameter that has more digits than they can keep may have been rounded
+            self._states[name] = (
+                State(value) if is_kept else self._state(name, value, (), self.run.u * np.abs(value), none)
+            )
+            return
+        theirs = self.theirs[name]
+        given = theirs.astype(np.float64) if expected.dtype.kind in "fb" else theirs
+        self._states[name] = State(given, (), frozenset([name]))
+        expected = value.astype(np.float64)
+        tolerance = 4.0 * self.run.u * np.abs(expected) if value.dtype.kind == "f" else np.zeros(expected.shape)
+        yield Judged(name, entry, given.astype(np.float64), expected, tolerance, {}, frozenset())
+
+    def _arguments(self, entry: Entry, inputs: Mapping[str, State], run: int) -> dict[str, Any]:
+        """What the call works on, in the run of that number; 0 is the one that nothing is moved in."""
+        found: dict[str, Any] = dict.fromkeys(PLAIN[entry.op].arguments) if entry.op in PLAIN else {}
+        found |= {of: tuple(value) if isinstance(value, list) else value for of, value in entry.others.items()}
+        for of, state in inputs.items():
+            found[of] = state.shaken[run - 1] if run and state.shaken else state.value
+        return found
+
+    def _value_of(self, name: str) -> tuple[str, int | None]:
+        """Which of the call's values a tensor is, and of which sequence."""
+        entry = self.golden.entries[name]
+        last = name.rpartition(".")[2]
+        is_part = entry.op == "attention" and last.isdigit()
+        return entry.value, int(last) if is_part else None
+
+    def _way(self, name: str, entry: Entry) -> Callable[[dict[str, Any]], Values]:
+        """How the values of a call are computed from its arguments."""
+        if entry.op in PLAIN and not _is_gradient(name, entry):
+            return lambda a: PLAIN[entry.op].forward(*_positional(entry.op, a))
+        if entry.op in PLAIN and "denominator" in entry.inputs:
+            return lambda a: {"output": _divided(a["weights"], a["denominator"])}
+        if entry.op in PLAIN and set(entry.inputs) == {"dy"}:
+            return lambda a: {"output": a["dy"]}
+        if entry.op in PLAIN:
+            return lambda a: _backward(entry.op, a)
+        if entry.op in ("add", "sum"):
+            return lambda a: {entry.value: sum(list(a.values())[1:], next(iter(a.values())))}
+        if entry.op == "share":
+            return lambda a: {"share": _divided(a["weights"] @ a["losses"], a["denominator"])}
+        if entry.op == "clip_scale":
+            return lambda a: {"scale": np.float64(_scale_of(a))}
+        if entry.op == "clip":
+            return _clip
+        return self._update
+
+    def _update(self, arguments: Mapping[str, Any]) -> Values:
+        return updated(self.golden.settings["optimizer"], arguments)[0]
+
+    # --- what rounding may do -----------------------------------------------------------------------------------------
+
+    def _limits(self, name: str, entry: Entry, inputs: Mapping[str, State], values: Values) -> dict[str, Any]:
+        """How far each value of a call may be off, its arguments being theirs."""
+        arguments = self._arguments(entry, inputs, 0)
+        is_plain = entry.op in PLAIN and not ({"denominator"} & set(entry.inputs)) and set(entry.inputs) != {"dy"}
+        if is_plain:
+            dy = arguments["dy"] if _is_gradient(name, entry) else np.ones(np.shape(values["output"]))
+            try:
+                found = bounds.of_values(self.run, entry.op, _positional(entry.op, arguments), dy)
+            except ValueError:  # nothing can be said of such scores, or of such an epsilon
+                return {of: _like(value, np.inf) for of, value in values.items()}
+            if _is_gradient(name, entry):
+                found = {of[2:]: bound for of, bound in found.items() if of.startswith("d.")}
+        elif entry.op == "update":
+            found = updated(self.golden.settings["optimizer"], arguments, self.run)[1]
+        elif entry.op == "share":
+            size = np.abs(arguments["weights"]) @ np.abs(arguments["losses"]) / max(arguments["denominator"], 1e-300)
+            found = {"share": np.float64(self.run.gamma(len(arguments["losses"]) + 2) * size)}
+        elif entry.op in ("add", "sum"):
+            size = sum(np.abs(value) for value in arguments.values())
+            found = {entry.value: self.run.gamma(len(arguments)) * size + len(arguments) * self.run.tiny}
+        else:  # a copy, a product, or a norm, whose squares may be added up one after another
+            terms = sum(gradient.size for gradient in gradients_in(arguments))
+            terms += arguments["x"].size if arguments.get("clipnorm") is not None else 0
+            steps = 4.0 + terms
+            found = {of: steps * self.run.u * np.abs(value) + self.run.tiny for of, value in values.items()}
+        if self._is_double:  # what it is compared with is float64's, too
+            found = {of: [2.0 * b for b in one] if isinstance(one, list) else 2.0 * one for of, one in found.items()}
+        return found
+
+    def _of_storage(self, name: str, expected: Array) -> Array:
+        """What was lost where they kept the tensor in fewer bits than the arithmetic has."""
+        dtype = self.theirs[name].dtype
+        if dtype.kind != "f" or np.finfo(dtype).eps / 2.0 <= self.run.u:
+            return np.zeros(np.shape(expected))
+        lost: Array = float(np.finfo(dtype).eps) / 2.0 * np.abs(expected) + float(np.finfo(dtype).tiny)
+        return lost
+
+    def _as_float(self, name: str) -> Array:
+        return self.theirs[name].astype(np.float64)
+
+
+def updated(
+    config: Mapping[str, Any], arguments: Mapping[str, Any], run: bounds.Arithmetic | None = None
+) -> tuple[Values, dict[str, Any]]:
+    """What an optimizer makes of a parameter and its slots.
+
+    Args:
+        config: the optimizer's.
+        arguments: `w`, `g`, the slots by name where there were some, `rate`, `decays`, `step`.
+        run: the arithmetic whose bounds are asked for.
+
+    Returns:
+        `updated` and the slots, and a bound for each: infinite for an optimizer without `adam_step`.
+    """
+    rate = float(arguments["rate"])
+    optimizer = optimizers.from_config({**config, **NO_LIMITS, "learning_rate": rate})
+    shape = np.shape(arguments["w"])
+    w = arguments["w"].reshape(-1).astype(np.float64)
+    slots = {of: np.array(arguments.get(of, np.zeros(shape)), np.float64).reshape(-1) for of in optimizer.slot_names}
+    for of in optimizer.non_negative:  # a moved one may be below 0
+        np.maximum(slots[of], 0.0, out=slots[of])
+    limits: dict[str, Any] = {}
+
+    def noted(w: Array, g: Array, m: Array, v: Array, *settings: Any) -> None:
+        if run is not None:
+            found = bounds.adam_step(run, w, g, m, v, *settings[:-1])
+            limits.update({"updated": found["w"], "slots.m": found["m"], "slots.v": found["v"]})
+        REFERENCE.adam_step(w, g, m, v, *settings)
+
+    decay = rate * (optimizer.weight_decay or 0.0) if arguments.get("decays") else 0.0
+    ops = replace(REFERENCE, adam_step=noted)
+    gradient = arguments["g"].reshape(-1).astype(np.float64)
+    optimizer.update_range(ops, rate, arguments.get("step", 0), w, gradient, slots, 1.0, decay, True)
+    made = {**{f"slots.{of}": slot for of, slot in slots.items()}, "updated": w}
+    values = {of: array.reshape(shape) for of, array in made.items()}
+    return values, {of: limits.get(of, np.full(w.size, np.inf)).reshape(shape) for of in values}
+
+
+def _divided(x: Any, denominator: Any) -> Array:
+    """x / denominator; 0 where nothing has a weight."""
+    divided: Array = np.asarray(x / denominator if denominator else 0.0 * x)
+    return divided
+
+
+def gradients_in(arguments: Mapping[str, Any]) -> list[Array]:
+    """The gradients that a norm is taken of."""
+    return [value for of, value in arguments.items() if of.isdigit()]
+
+
+def _scale_of(arguments: Mapping[str, Any]) -> float:
+    """The factor that brings all gradients down to the norm."""
+    square = sum(float(np.square(gradient).sum()) for gradient in gradients_in(arguments))
+    return float(REFERENCE.clip_scale(square, arguments["global_clipnorm"]))
+
+
+def _clip(arguments: Mapping[str, Any]) -> Values:
+    """A gradient after clipping."""
+    x = arguments["x"]
+    if arguments.get("clipvalue") is not None:
+        return {"clipped": np.clip(x, -arguments["clipvalue"], arguments["clipvalue"])}
+    if arguments.get("clipnorm") is not None:
+        return {"clipped": x * REFERENCE.clip_scale(float(np.square(x).sum()), arguments["clipnorm"])}
+    return {"clipped": x * arguments.get("scale", 1.0)}
+
+
+def _backward(op: str, arguments: Mapping[str, Any]) -> Values:
+    positional = _positional(op, arguments)
+    return PLAIN[op].backward(arguments["dy"], positional, PLAIN[op].forward(*positional))
+
+
+def _positional(op: str, arguments: Mapping[str, Any]) -> list[Any]:
+    return [arguments[of] for of in PLAIN[op].arguments]
+
+
+def _is_gradient(name: str, entry: Entry) -> bool:
+    return name.removeprefix(f"step_{entry.step}.").startswith("d.") and entry.op in PLAIN
+
+
+def _single(op: str, names: list[str]) -> Iterator[list[str]]:
+    """The calls of a group: what has no op, and sums, are one tensor each."""
+    if op in PLAIN or op == "update":
+        yield names
+    else:
+        yield from ([name] for name in names)
+
+
+def _part(value: Any, part: int | None) -> Array:
+    """The value as float64; of one sequence."""
+    found = np.asarray(value if part is None else value[part])
+    return found.astype(np.float64) if found.dtype.kind in "fb" else found
+
+
+def _like(value: Any, number: float) -> Any:
+    if isinstance(value, list):
+        return [np.full(np.shape(part), number) for part in value]
+    return np.full(np.shape(value), number)
+
+
+def _spread(expected: Array, shaken: Sequence[Array]) -> Any:
+    """How far moved results between take each number: of itself, of its row or of all, whichever is most."""
+    if not shaken:
+        return np.zeros(np.shape(expected))
+    squares = np.mean([np.square(value - expected) for value in shaken], axis=0)
+    if not squares.size:
+        return squares
+    of_rows = squares.mean(axis=-1, keepdims=True) if squares.ndim else squares
+    most = np.maximum(np.maximum(squares, of_rows), squares.mean())
+    spread = SPREAD * np.sqrt(most)
+    return spread

@@ -1,0 +1,179 @@
+"""What other implementations do otherwise after the last op: in the loss, its gradient, clipping and the optimizer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy import ndarray as Array
+
+from pyroberta.ops import REFERENCE
+from pyroberta.oracle.causes import Arguments, Cause
+from pyroberta.oracle.golden import Trace
+from pyroberta.oracle.judge import gradients_in, updated
+from pyroberta.oracle.plain import Values
+from pyroberta.training import optimizers, schedules
+
+CLOSE = 1e-3  # relative: so near a factor is to the ratio of two numbers
+
+
+def given(name: str, **values: Any) -> Cause:
+    """A cause whose values are computed already."""
+    return Cause(name, lambda arguments: values)
+
+
+# --- the loss ---------------------------------------------------------------------------------------------------------
+
+
+def denominators(golden: Trace, step: int) -> dict[str, float]:
+    """Numbers that losses are divided by, by what they are."""
+    prefix = f"step_{step}." if step else ""
+    weights, starts = golden[f"{prefix}batch.weights"], golden[f"{prefix}batch.starts"]
+    lengths = np.diff(starts)
+    found = {
+        "1: they are summed": 1.0,
+        "the sum of weights": float(weights.sum()),
+        "the number of targets": float(len(weights)),
+        "the number of weights above 0": float(np.count_nonzero(weights)),
+        "the number of tokens": float(lengths.sum()),
+        "the number of tokens with padding": float(lengths.max(initial=0) * len(lengths)),
+        "the number of sequences": float(len(lengths)),
+    }
+    return {name: number for name, number in found.items() if number}
+
+
+def named_denominator(golden: Trace, step: int, factor: float) -> str:
+    """What the loss was divided by, where all of it is `factor` times what it should be; "" for nothing known."""
+    prefix = f"step_{step}." if step else ""
+    denominator = float(golden[f"{prefix}loss.denominator"])
+    names = [name for name, n in denominators(golden, step).items() if abs(denominator / n / factor - 1.0) <= CLOSE]
+    return f"losses are divided by {' or '.join(names)}, not by {denominator:g}" if names else ""
+
+
+def denominator_causes(golden: Trace, step: int) -> Iterator[Cause]:
+    """Mistakes in the denominator."""
+    for name, number in denominators(golden, step).items():
+        yield given(f"it is {name}", denominator=np.float64(number))
+
+
+def share_causes(golden: Trace, step: int, arguments: Arguments) -> Iterator[Cause]:
+    """Mistakes in the reduced loss."""
+    total, plain = arguments["weights"] @ arguments["losses"], arguments["losses"].sum()
+    for name, number in denominators(golden, step).items():
+        yield given(f"losses are divided by {name}", share=total / number)
+        yield given(f"losses have no weights, and are divided by {name}", share=plain / number)
+
+
+# --- sums and clipping ------------------------------------------------------------------------------------------------
+
+
+def sum_causes(arguments: Arguments) -> Iterator[Cause]:
+    """Mistakes in a sum of gradients."""
+    terms = list(arguments.values())
+    if len(terms) < 2:
+        return
+
+    def cause(name: str, value: Array) -> Cause:
+        return given(name, output=value, gradients=value)
+
+    total: Array = np.sum(terms, axis=0)
+    for number, term in enumerate(terms, 1):
+        yield cause(f"term {number} of {len(terms)} is missing", total - term)
+        yield cause(f"term {number} of {len(terms)} is added twice", total + term)
+    yield cause("it is the mean of its terms, not their sum", total / len(terms))
+
+
+def clip_causes(arguments: Arguments, others: Mapping[str, Any]) -> Iterator[Cause]:
+    """Mistakes in clipping a gradient."""
+    x, scale = arguments["x"], arguments.get("scale", 1.0)
+    limit = next((others[of] for of in ("global_clipnorm", "clipnorm", "clipvalue") if others.get(of)), None)
+    if limit is None:
+        return
+    alone = REFERENCE.clip_scale(float(np.square(x).sum()), limit)
+    yield given("the gradient is not clipped", clipped=x)
+    yield given("each parameter's gradient is clipped by its own norm", clipped=x * alone)
+    yield given("each number is clipped", clipped=np.clip(x, -limit, limit))
+    yield given("it is clipped twice", clipped=x * scale * scale)
+
+
+def scale_causes(arguments: Arguments, others: Mapping[str, Any]) -> Iterator[Cause]:
+    """Mistakes in the factor that brings all gradients down to a norm."""
+    limit, every = others["global_clipnorm"], gradients_in(arguments)
+    norm = float(np.sqrt(sum(float(np.square(one).sum()) for one in every)))
+    yield given("gradients are not clipped", scale=np.float64(1.0))
+    yield given("1e-6 is added to the norm, as torch does", scale=np.float64(min(1.0, limit / (norm + 1e-6))))
+    yield given("gradients are scaled up to the norm, too", scale=np.float64(limit / norm))
+
+
+# --- the optimizer ----------------------------------------------------------------------------------------------------
+
+OTHER_SIDE = {"adam": "torchadam", "adamw": "torchadamw", "torchadam": "adam", "torchadamw": "adamw"}
+
+
+def update_causes(golden: Trace, arguments: Arguments) -> Iterator[Cause]:
+    """Mistakes in an update."""
+    config = dict(golden.settings["optimizer"])
+    w, g, step, rate = arguments["w"], arguments["g"], arguments.get("step", 0), arguments["rate"]
+
+    def cause(name: str, changes: Mapping[str, Any] | None = None, **given: Any) -> Cause:
+        def values(a: Arguments) -> Values:
+            return updated({**config, **(changes or {})}, {**arguments, **given})[0]
+
+        return Cause(name, values)
+
+    decay = float(config.get("weight_decay") or 0.0)
+    other = OTHER_SIDE.get(config["name"])
+    if other in optimizers.OPTIMIZERS:
+        side = "the corrected" if config["name"].startswith("adam") else "the uncorrected"
+        yield cause(f"epsilon is added to {side} root", {"name": other})
+    if decay:
+        decays = bool(arguments.get("decays"))
+        yield cause("the decay is left out" if decays else "it decays, and should not", decays=not decays)
+        coupled = cause("the decay is added to the gradient, not to the step", g=g + decay * w, decays=False)
+        yield coupled
+
+        def by_itself(a: Arguments) -> Values:
+            made = updated(config, {**arguments, "decays": False})[0]
+            return made | {"updated": made["updated"] - decay * w}
+
+        yield Cause("the decay is not multiplied by the learning rate", by_itself)
+
+        def afterwards(a: Arguments) -> Values:
+            made = updated(config, {**arguments, "decays": False})[0]
+            return made | {"updated": made["updated"] * (1.0 - rate * decay)}
+
+        yield Cause("the decay comes after the step", afterwards)
+    if "beta_1" in config:
+        yield Cause("the moments are not corrected for their bias", partial(_uncorrected, config, arguments))
+        yield cause("the correction counts one update too many", step=step + 1)
+        if step:
+            yield cause("the correction counts one update too few", step=step - 1)
+        for epsilon in (1e-8, 1e-7, 1e-6, 1e-5, 1e-12):
+            yield cause(f"epsilon is {epsilon:g}", {"epsilon": epsilon})
+        for beta in (0.95, 0.98, 0.99, 0.999):
+            yield cause(f"beta_2 is {beta:g}", {"beta_2": beta})
+    yield cause("the gradient's sign is turned", g=-g)
+    schedule = config.get("learning_rate")
+    if isinstance(schedule, Mapping):
+        of_step = schedules.from_config(dict(schedule))
+        for off in (-1, 1):
+            if step + off >= 0 and (moved := float(of_step(step + off))) >= 0.0:
+                yield cause(f"the learning rate is that of update {step + off}, not {step}", rate=np.float64(moved))
+
+
+def _uncorrected(config: Mapping[str, Any], arguments: Arguments, a: Arguments) -> Values:
+    """Adam's step with c_1 = c_2 = 1; many updates in, both are."""
+    return updated(config, {**arguments, "step": 10**9})[0]
+
+
+def rate_causes(golden: Trace, step: int) -> Iterator[Cause]:
+    """Mistakes in the learning rate."""
+    schedule = golden.settings["optimizer"].get("learning_rate")
+    if isinstance(schedule, Mapping):
+        of_step = schedules.from_config(dict(schedule))
+        for off in (-1, 1):
+            if step + off >= 0:
+                rate = np.float64(of_step(step + off))
+                yield given(f"it is that of update {step + off}, not {step}", learning_rate=rate)
