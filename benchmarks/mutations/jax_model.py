@@ -235,7 +235,9 @@ class Forward:
         interleaved = self.wrong("heads", place) == "interleaved"
 
         def heads(name: str) -> Array:
-            y = self.see(f"{place}.{name}", "output", self.dense(f"{place}.{name}", self.see(f"{place}.{name}", "x", x)))
+            y = self.see(
+                f"{place}.{name}", "output", self.dense(f"{place}.{name}", self.see(f"{place}.{name}", "x", x))
+            )
             if interleaved:
                 return jnp.einsum("bsdh->bhsd", y.reshape(B, S, C // H, H))
             return jnp.einsum("bshd->bhsd", y.reshape(B, S, H, C // H))
@@ -276,7 +278,9 @@ class Forward:
 
     def feed_forward(self, place: str, x: Array) -> Array:
         x = self.see(place, "intermediate", self.dense(f"{place}.intermediate", self.see(place, "x", x)))
-        return self.see(place, "output", self.dense(f"{place}.output", self.see(place, "activation", self.gelu(place, x))))
+        return self.see(
+            place, "output", self.dense(f"{place}.output", self.see(place, "activation", self.gelu(place, x)))
+        )
 
     def head(self, x: Array) -> Array:
         h = self.see("head.target_rows", "output", x[self.part.sequences, self.part.columns], "targets")

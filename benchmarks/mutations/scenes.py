@@ -29,7 +29,7 @@ LOSS = SparseCategoricalCrossentropy(from_logits=True, reduction="mean_with_samp
 
 # The same array under a second name: the gradient of an op's result is that of the argument of the op behind it.
 ALIKE = (
-    (r"d\.(layers\.\d+\.attention)\.(q|k|v)\w+(_\d+)?\.output", r"d.\1\3.\2"),
+    (r"d\.(layers\.\d+\.attention)\.(q|k|v)\w+?(_\d+)?\.output", r"d.\1\3.\2"),
     (r"d\.(layers\.\d+\.attention)\.output(_\d+)?\.output", r"d.\1.norm\2.h"),
     (r"d\.(layers\.\d+\.feed_forward)(_\d+)?\.output", r"d.\1.norm\2.h"),
     (r"d\.(layers\.\d+\.attention)(_\d+)?\.context", r"d.\1.output\2.x"),
@@ -110,9 +110,7 @@ class Update:
     def optimizer(self) -> Optimizer:
         """The same as one of this project's."""
         kind = TorchAdamW if self.form == "torch" else AdamW
-        optimizer = kind(
-            self.rate, self.decay, self.beta_1, self.beta_2, self.epsilon, global_clipnorm=self.limit
-        )
+        optimizer = kind(self.rate, self.decay, self.beta_1, self.beta_2, self.epsilon, global_clipnorm=self.limit)
         optimizer.exclude_from_weight_decay([r"\.(bias|gamma|beta)$"] if self.spares else [])
         return optimizer
 
@@ -155,13 +153,15 @@ def draw(shape: np.random.Generator, rng: np.random.Generator, **needs: Any) -> 
     Args:
         shape: draws all sizes.
         rng: draws all else.
-        needs: what must be so: `parts`, `layers`, `heads`, `side` ("left", "right"), `dropout`, `clip`, `form`,
+        needs: what must be so: at least so many `parts`, `layers`, `heads`; `side` ("left", "right"), `dropout`, `clip`,
             `spares`, `scheduled`, `tied`, `biases` (which are not to be 0), `padded`, `weighted`, `decays`.
     """
-    heads = int(needs.get("heads", shape.choice([1, 2, 2, 3, 4])))
+    heads = max(int(shape.choice([1, 2, 2, 3, 4])), needs.get("heads", 1))
     head_dim = int(shape.choice([2, 3, 4, 4, 6, 8, 16]))
-    layers = int(shape.integers(needs.get("layers", 1), 4))
-    extra = int(shape.integers(1 if needs.get("padded") else 0, 3))
+    head_dim = head_dim if heads * head_dim > 4 else 6  # a norm of two columns has no gradient
+    layers = max(int(shape.integers(1, 4)), needs.get("layers", 1))
+    extra = max(int(shape.integers(0, 3)), int(bool(needs.get("padded"))))
+    cut = bool(shape.random() < 0.15) or needs.get("parts") == 2
     lengths = [int(n) for n in shape.integers(2, 10, int(shape.integers(2, 6)))]
     rate = 0.1 if needs.get("dropout", rng.random() < 0.15) else 0.0
     config = RobertaConfig(
@@ -175,10 +175,13 @@ def draw(shape: np.random.Generator, rng: np.random.Generator, **needs: Any) -> 
         layer_norm_epsilon=float(rng.choice([1e-5, 1e-5, 1e-12])),
         tie_embeddings=bool(needs.get("tied", rng.random() < 0.8)),
     )
-    scale = str(rng.choice(["small", "middle", "large"] if needs.get("biases") else ["init", "small", "middle", "large"]))
+    scale = str(
+        rng.choice(["small", "middle", "large"] if needs.get("biases") else ["init", "small", "middle", "large"])
+    )
     whole = _batch(config, lengths, shape, rng, bool(needs.get("weighted", rng.random() < 0.3)))
-    cut = int(needs.get("parts", 2 if rng.random() < 0.15 else 1)) == 2
-    sequences = np.array_split(np.arange(len(lengths)), [max(1, len(lengths) // 3)]) if cut else [np.arange(len(lengths))]
+    sequences = (
+        np.array_split(np.arange(len(lengths)), [max(1, len(lengths) // 3)]) if cut else [np.arange(len(lengths))]
+    )
     batches = numbered([take(whole, chosen) for chosen in sequences])
     side = str(needs.get("side", rng.choice(["right", "right", "left"])))
     width = max(lengths) + extra
@@ -231,7 +234,7 @@ def _padded(batch: Batch, config: RobertaConfig, width: int, side: str) -> Padde
 
 
 def _update(rng: np.random.Generator, needs: Mapping[str, Any]) -> Update:
-    form = str(needs.get("form", rng.choice(["keras", "torch"])))
+    form = str(rng.choice(["keras", "torch"]))
     peak = float(rng.choice([1e-4, 1e-3, 1e-2]))
     total = int(rng.integers(5, 50))
     scheduled = needs.get("scheduled", rng.random() < 0.5)
