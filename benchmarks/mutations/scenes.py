@@ -153,8 +153,8 @@ def draw(shape: np.random.Generator, rng: np.random.Generator, **needs: Any) -> 
     Args:
         shape: draws all sizes.
         rng: draws all else.
-        needs: what must be so: at least so many `parts`, `layers`, `heads`; `side` ("left", "right"), `dropout`, `clip`,
-            `spares`, `scheduled`, `tied`, `biases` (which are not to be 0), `padded`, `weighted`, `decays`.
+        needs: what must be so: at least so many `parts`, `layers`, `heads`; `side` ("left", "right"), `dropout`,
+            `clip`, `spares`, `scheduled`, `tied`, `biases` (which are not to be 0), `padded`, `weighted`, `decays`.
     """
     heads = max(int(shape.choice([1, 2, 2, 3, 4])), needs.get("heads", 1))
     head_dim = int(shape.choice([2, 3, 4, 4, 6, 8, 16]))
