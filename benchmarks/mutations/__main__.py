@@ -48,7 +48,7 @@ class Case:
         golden: in float64, with the bounds of the model's precision.
         theirs: what the model dumped.
         dumped: "everything" or "a share".
-        alone: of each fault, the model's tensors in float64 with that fault alone.
+        dtype: of the model.
     """
 
     number: int
@@ -92,7 +92,6 @@ def cases(seed: int, count: int, framework: str, dtype: str, faults: Sequence[Fa
         faults: that are planted.
     """
     run = import_module(f"benchmarks.mutations.{framework}_model").run
-    rng = np.random.default_rng(seed)
     turns: list[Fault] = []
     for number in range(count):
         rng = np.random.default_rng([seed, number])

@@ -428,12 +428,15 @@ FAULTS: tuple[Fault, ...] = (
     _known("epsilon outside", "epsilon is added to the root", ("outside", "root", "√"), normed("outside")),
     _known("other epsilon", "another epsilon in a norm", ("epsilon", "ε"), normed("epsilon", _other_epsilon)),
     _known(
-        "unbiased variance", "the variance is divided by C - 1", ("unbiased", "- 1", "−1", "-1"), normed("unbiased")
+        "unbiased variance",
+        "the variance is divided by C - 1",
+        ("unbiased", "c - 1", "c − 1", "c-1", "n - 1", "n-1", "bessel"),
+        normed("unbiased"),
     ),
     _known(
         "norm before",
         "a layer norms before attention and feed-forward",
-        ("pre-", "pre ln", "before", "norm first"),
+        ("pre-", "prenorm", "pre ln", "before", "norm first"),
         ordered("norm before"),
     ),
     # embeddings
@@ -496,13 +499,13 @@ FAULTS: tuple[Fault, ...] = (
     _known(
         "unscaled",
         "scores are not divided by the root of D",
-        ("scale", "unscaled", "√D", "sqrt"),
+        ("unscaled", "not scaled", "not divided", "without", "no scale", "missing"),
         attending("scale", 1.0, "scores.*"),
     ),
     _known(
         "scaled twice",
         "scores are divided by D",
-        ("scale", "twice", "√D", "sqrt"),
+        ("twice", "by D instead", "/ D", "again"),
         attending("scale", _root_of(-1.0), "scores.*"),
     ),
     _known(
@@ -568,19 +571,19 @@ FAULTS: tuple[Fault, ...] = (
     _known(
         "mean over slots",
         "the loss is divided by B·K",
-        ("B·K", "slots", "B*K", "divided"),
+        ("B·K", "B*K", "slot"),
         at_the_loss("denominator", "slots", *SHARE),
     ),
     _known(
         "mean over tokens",
         "the loss is divided by the number of tokens",
-        ("tokens", "divided"),
+        ("tokens",),
         at_the_loss("denominator", "tokens", *SHARE),
     ),
     _known(
         "mean over the rectangle",
         "the loss is divided by B·S",
-        ("B·S", "B*S", "tokens", "divided"),
+        ("B·S", "B*S", "rectangle", "padd"),
         at_the_loss("denominator", "padded", *SHARE),
         padded=True,
     ),
@@ -605,13 +608,13 @@ FAULTS: tuple[Fault, ...] = (
     _known(
         "no bias correction",
         "the moments are not corrected",
-        ("correct",),
+        ("bias correction", "not corrected", "without correction"),
         updating("adam", "uncorrected", "updated.*"),
     ),
     _known(
         "coupled decay",
         "decay is added to the gradient",
-        ("coupled", "L2", "gradient"),
+        ("coupled", "L2", "to the gradient", "penalty"),
         updating("decay", "coupled", "slots.m.*"),
         decays=True,
     ),
@@ -636,7 +639,7 @@ FAULTS: tuple[Fault, ...] = (
     _known(
         "clip by tensor",
         "each gradient is clipped by its own norm",
-        ("tensor", "own norm", "each", "per "),
+        ("each tensor", "per tensor", "own norm", "per parameter", "each parameter", "by itself"),
         updating("clip", "each tensor", "clipped.*"),
         clip=True,
     ),

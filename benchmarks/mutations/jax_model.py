@@ -203,8 +203,8 @@ class Forward:
         if of_type is not None:
             rows = rows + jnp.asarray(of_type, rows.dtype)
         tokens = jnp.take(self.param("embeddings.token", "embeddings.lookup"), jnp.asarray(self.part.ids), axis=0)
-        self.see("embeddings", "of_tokens", tokens)
-        self.see("embeddings", "of_positions", rows)
+        tokens = self.see("embeddings", "of_tokens", tokens)
+        rows = self.see("embeddings", "of_positions", rows)
         x = self.norm("embeddings.norm", self.see("embeddings", "output", tokens + rows))
         return self.dropout("embeddings.dropout", "output", x, self.config.dropout)
 

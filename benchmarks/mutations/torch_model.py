@@ -212,8 +212,8 @@ class Model:
         if of_type is not None:
             rows = rows + self.tensor(of_type)
         tokens = self.param("embeddings.token", "embeddings.lookup")[torch.as_tensor(self.part.ids)]
-        self.note("embeddings", "of_tokens", tokens)
-        self.note("embeddings", "of_positions", rows)
+        tokens = self.note("embeddings", "of_tokens", tokens)
+        rows = self.note("embeddings", "of_positions", rows)
         x = self.note("embeddings", "output", tokens + rows)
         return self.dropout("embeddings.dropout", "output", self.norm("embeddings.norm", x), self.config.dropout)
 
