@@ -36,6 +36,11 @@ from pyroberta.oracle.golden import Trace
 POOL = 6  # sizes among which JAX's scenes choose, since it compiles every op for every size
 UNITS = {"float64": 2.0**-53, "float32": 2.0**-24, "bfloat16": 2.0**-24}  # of what has no bound: no product is in it
 VISIBLE = 2.0  # effect, in units of rounding: one that rounding itself may take back, one that is to be seen
+CLEAN: tuple[dict[str, Any], ...] = (
+    {},
+    {"dropout": True, "parts": 2},
+    {"side": "left", "padded": True, "tied": False, "weighted": True},
+)
 AGREE = 1e-10  # how near the models without a fault are to the golden trace in float64, relatively
 
 
@@ -157,10 +162,8 @@ def check_clean(seed: int, framework: str, count: int) -> tuple[float, int]:
     run = import_module(f"benchmarks.mutations.{framework}_model").run
     worst, compared = 0.0, 0
     for number in range(count):
-        needs = [{}, {"dropout": True, "parts": 2}, {"side": "left", "padded": True, "tied": False, "weighted": True}]
-        scene = draw(
-            np.random.default_rng([seed, number, 3]), np.random.default_rng([seed, number, 4]), **needs[number % 3]
-        )
+        needs = CLEAN[number % len(CLEAN)]
+        scene = draw(np.random.default_rng([seed, number, 3]), np.random.default_rng([seed, number, 4]), **needs)
         golden = scene.golden("float64")
         found = dumped(run(scene, "float64", right, golden), golden)
         worst = max(worst, _distance(found, golden))

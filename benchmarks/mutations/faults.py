@@ -96,7 +96,7 @@ def wrong_of(planted: Sequence[Planted]) -> Callable[..., Any]:
 # --- places -----------------------------------------------------------------------------------------------------------
 
 
-def _some(rng: np.random.Generator, values: Sequence[Any]) -> Any:
+def _some(rng: np.random.Generator, values: Any) -> Any:
     return values[int(rng.integers(len(values)))]
 
 
