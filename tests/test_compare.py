@@ -155,7 +155,9 @@ FAULTS = {
     "interleaved": (
         "attention_forward", (1, 0), attention_with(order="interleaved"), "heads are interleaved, not side by side",
     ),
-    "causal": ("attention_forward", (1, 0), attention_with(mask=lower), "a token does not see those after it"),
+    "causal": (
+        "attention_forward", (1, 0), attention_with(mask=lower), "a token does not see those after it: a causal mask",
+    ),
     "positions from 1": ("embedding_forward", (0, 0), embedding_at(1), "positions are counted from 1, not from 0"),
     "no bias": ("linear_forward", (4, 2), linear_without_bias, "the bias is missing"),
     "transposed": ("linear_forward", (4, 1), linear_turned, "the kernel is transposed"),

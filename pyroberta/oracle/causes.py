@@ -38,9 +38,10 @@ class Cause:
 
 
 def causes_of(op: str, arguments: Arguments) -> Iterator[Cause]:
-    """The mistakes that are known for an op."""
-    if op in CAUSES:
-        yield from CAUSES[op](arguments)
+    """The mistakes that are known for an op; for its gradient where there is a `dy` among the arguments."""
+    table = BACKWARD if "dy" in arguments else CAUSES
+    if op in table:
+        yield from table[op](arguments)
 
 
 def _with(op: str, arguments: Arguments, **changes: Any) -> Values:
@@ -147,9 +148,14 @@ def _add_norm(arguments: Arguments) -> Iterator[Cause]:
     if arguments["rate"]:
         yield Cause("dropout is left out", lambda a: _with("add_norm", a, rate=0.0))
         yield Cause(
-            "what dropout leaves is not scaled up",
+            "what dropout leaves is not scaled up by 1 / (1 - rate)",
             lambda a: residual(a, (total(a) - a["x"]) * (1.0 - a["rate"]) + a["x"]),
         )
+
+    def halved(a: Arguments) -> Values:
+        return residual(a, total(a) - 0.5 * a["x"])
+
+    yield Cause("the residual is halved", halved)
 
     def before(a: Arguments) -> Values:
         h = plain.layer_norm_forward(a["h"], a["gamma"], a["beta"], a["epsilon"])["output"]
@@ -214,7 +220,7 @@ def _dropout(arguments: Arguments) -> Iterator[Cause]:
     if arguments["rate"]:
         yield Cause("dropout is left out", lambda a: {"output": a["x"]})
         yield Cause(
-            "what dropout leaves is not scaled up",
+            "what dropout leaves is not scaled up by 1 / (1 - rate)",
             lambda a: {"output": _with("dropout", a)["output"] * (1.0 - a["rate"])},
         )
 
@@ -262,7 +268,7 @@ def _attention(arguments: Arguments) -> Iterator[Cause]:
     yield Cause("scores are divided by the root of D twice", lambda a: _attended(a, lambda s, D: s / D))
     yield Cause("scores are multiplied by the root of D", lambda a: _attended(a, lambda s, D: s * math.sqrt(D)))
     yield Cause("scores are divided by the root of C, not of D", lambda a: _attended(a, lambda s, D: s / math.sqrt(C)))
-    yield Cause("a token does not see those after it", lambda a: _attended(a, _causal))
+    yield Cause("a token does not see those after it: a causal mask", lambda a: _attended(a, _causal))
     if 1 < H < C:
         yield Cause(
             "heads are interleaved, not side by side",
@@ -275,7 +281,16 @@ def _attention(arguments: Arguments) -> Iterator[Cause]:
         p = [x / x.sum(axis=1, keepdims=True) for x in p]
         return {"probabilities": p, "output": _context(a, p)}
 
-    yield Cause("the softmax is taken over the queries", wrong_axis)
+    yield Cause("the softmax is taken over the queries, not over the keys", wrong_axis)
+
+    def over_heads(a: Arguments) -> Values:
+        values = PLAIN["attention"].forward(*(a[name] for name in PLAIN["attention"].arguments))
+        p = [np.exp(s - s.max(axis=0, initial=-np.inf)) for s in values["scores"]]
+        p = [x / x.sum(axis=0) for x in p]
+        return {"probabilities": p, "output": _context(a, p)}
+
+    if H > 1:
+        yield Cause("the softmax is taken over the heads, not over the keys", over_heads)
 
     def no_softmax(a: Arguments) -> Values:
         values = PLAIN["attention"].forward(*(a[name] for name in PLAIN["attention"].arguments))
@@ -287,6 +302,13 @@ def _attention(arguments: Arguments) -> Iterator[Cause]:
         yield Cause(f"{one} and {other} are exchanged", partial(_changed, "attention", swapped))
     if arguments["rate"]:
         yield Cause("dropout of the probabilities is left out", lambda a: _with("attention", a, rate=0.0))
+
+        def unscaled(a: Arguments) -> Values:
+            values = _with("attention", a)
+            dropped = [(1.0 - a["rate"]) * one for one in values["dropped"]]
+            return {"dropped": dropped, "output": (1.0 - a["rate"]) * values["output"]}
+
+        yield Cause("what dropout leaves is not scaled up by 1 / (1 - rate)", unscaled)
 
 
 def _context(a: Arguments, probabilities: list[Array]) -> Array:
@@ -313,6 +335,83 @@ def _cross_entropy(arguments: Arguments) -> Iterator[Cause]:
     yield Cause("the loss is not negated", lambda a: {"output": -_with("cross_entropy", a)["output"]})
 
 
+# --- gradients --------------------------------------------------------------------------------------------------------
+
+
+def _tanh_slope(x: Array) -> Array:
+    """The derivative of GELU's approximation by tanh."""
+    root = math.sqrt(2.0 / math.pi)
+    t = np.tanh(root * (x + 0.044715 * x**3))
+    slope: Array = 0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * root * (1.0 + 3.0 * 0.044715 * x * x)
+    return slope
+
+
+def _sigmoid_slope(factor: float, x: Array) -> Array:
+    sigmoid = 1.0 / (1.0 + np.exp(-factor * x))
+    slope: Array = sigmoid * (1.0 + factor * x * (1.0 - sigmoid))
+    return slope
+
+
+SLOPES: dict[str, Callable[[Array], Array]] = {
+    "the derivative is that of GELU by tanh": _tanh_slope,
+    "the derivative is that of GELU by sigmoid(1.702 x)": partial(_sigmoid_slope, 1.702),
+    "the derivative is that of SiLU": partial(_sigmoid_slope, 1.0),
+    "the derivative is that of ReLU": lambda x: (x > 0.0).astype(x.dtype),
+    "the derivative is Φ(x), without x φ(x)": lambda x: plain.gelu_forward(x)["cdf"],
+}
+
+
+def _gelu_backward(arguments: Arguments) -> Iterator[Cause]:
+    for name, slope in SLOPES.items():
+        yield Cause(name, partial(lambda f, a: {"x": a["dy"] * f(a["x"])}, slope))
+
+
+def _feed_forward_backward(arguments: Arguments) -> Iterator[Cause]:
+    def values(slope: Callable[[Array], Array], a: Arguments) -> Values:
+        inside = (a["dy"] @ a["kernel_2"].T) * slope(a["x"] @ a["kernel_1"] + a["bias_1"])
+        gradients = {"kernel_1": a["x"].T @ inside, "bias_1": inside.sum(axis=0), "x": inside @ a["kernel_1"].T}
+        return {"intermediate": inside, **gradients}
+
+    for name, slope in SLOPES.items():
+        yield Cause(name, partial(values, slope))
+
+
+def _norm_backward(op: str, arguments: Arguments) -> Iterator[Cause]:
+    def values(without: str, a: Arguments) -> Values:
+        made = _with(op, a)
+        x_hat, inverse = made["x_hat"], 1.0 / np.sqrt(made["variance"] + a["epsilon"])
+        slope = a["dy"] * a["gamma"]
+        mean = 0.0 if without in ("mean", "both") else slope.mean(axis=1, keepdims=True)
+        along = 0.0 if without in ("variance", "both") else x_hat * (slope * x_hat).mean(axis=1, keepdims=True)
+        dx = inverse[:, None] * (slope - mean - along)
+        of_h = {"h": dx * made["keep"] / (1.0 - a["rate"])} if op == "add_norm" else {}
+        return {"x": dx, "sum": dx, **of_h}
+
+    yield Cause("no gradient goes through the mean", partial(values, "mean"))
+    yield Cause("no gradient goes through the variance", partial(values, "variance"))
+    yield Cause("no gradient goes through the mean and the variance", partial(values, "both"))
+
+
+def _attention_backward(arguments: Arguments) -> Iterator[Cause]:
+    def gradients(a: Arguments) -> Values:
+        positional = [a[name] for name in PLAIN["attention"].arguments]
+        return plain.attention_backward(a["dy"], positional, plain.attention_forward(*positional))
+
+    root = math.sqrt(arguments["q"].shape[1] // arguments["num_heads"])
+    for of in ("q", "k"):
+        yield Cause(
+            f"d{of} is not scaled by 1 / the root of D", partial(lambda one, a: {one: gradients(a)[one] * root}, of)
+        )
+        yield Cause(f"d{of} is scaled twice", partial(lambda one, a: {one: gradients(a)[one] / root}, of))
+
+    def without_row(a: Arguments) -> Values:
+        forward = _with("attention", a)
+        pairs = zip(gradients(a)["probabilities"], forward["probabilities"], strict=True)
+        return {"scores": [p * dp for dp, p in pairs]}
+
+    yield Cause("the softmax's gradient lacks the sum over the row", without_row)
+
+
 CAUSES: dict[str, Callable[[Arguments], Iterator[Cause]]] = {
     "gelu": _gelu,
     "feed_forward": _feed_forward,
@@ -327,42 +426,10 @@ CAUSES: dict[str, Callable[[Arguments], Iterator[Cause]]] = {
 }
 
 
-def looks_like(theirs: Array, expected: Array, tolerance: Array) -> str:
-    """How an array differs from the expected one, in words; "" where nothing can be said.
-
-    >>> looks_like(np.array([2.0, -4.0]), np.array([-1.0, 2.0]), np.full(2, 1e-6))
-    'it is -2 times what it should be'
-    >>> looks_like(np.zeros(2), np.ones(2), np.full(2, 1e-6))
-    'it is zero'
-    >>> looks_like(np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([[1.0, 2.0], [0.0, 4.0]]), np.full((2, 2), 1e-6))
-    'it differs in row 1 alone'
-    """
-    if not np.isfinite(theirs).all():
-        return "it has numbers that are not finite"
-    if not theirs.any():
-        return "it is zero"
-    factor = factor_of(theirs, expected, tolerance)
-    if factor is not None:
-        return f"it is {factor:.6g} times what it should be"
-    if theirs.ndim == 2 and theirs.shape[0] == theirs.shape[1] and (np.abs(theirs.T - expected) <= tolerance).all():
-        return "it is transposed"
-    difference, outside = theirs - expected, np.abs(theirs - expected) > tolerance
-    if difference.ndim == 2 and len(difference) > 1:
-        if (np.abs(difference - difference.mean(axis=0)) <= 2.0 * tolerance).all():
-            return "each row is off by the same vector, as where a token-type embedding is missing or added twice"
-        for axis, what in ((1, "row"), (0, "column")):
-            at = np.flatnonzero(outside.any(axis=axis))
-            if len(at) == 1 < outside.shape[1 - axis]:
-                return f"it differs in {what} {at[0]} alone"
-    return ""
-
-
-def factor_of(theirs: Array, expected: Array, tolerance: Array) -> float | None:
-    """The number that all of `expected` was multiplied by, if there is one other than 1 and 0."""
-    size = float(np.vdot(expected, expected))
-    if not size or not np.isfinite(theirs).all():
-        return None
-    factor = float(np.vdot(expected, theirs)) / size
-    is_all = np.abs(theirs - factor * expected) <= (1.0 + abs(factor)) * tolerance
-    is_most = np.linalg.norm(theirs - factor * expected) <= 1e-2 * np.linalg.norm(theirs - expected)
-    return factor if factor and is_most and is_all.all() else None
+BACKWARD: dict[str, Callable[[Arguments], Iterator[Cause]]] = {
+    "gelu": _gelu_backward,
+    "feed_forward": _feed_forward_backward,
+    "layer_norm": partial(_norm_backward, "layer_norm"),
+    "add_norm": partial(_norm_backward, "add_norm"),
+    "attention": _attention_backward,
+}

@@ -18,9 +18,10 @@ import numpy as np
 from numpy import ndarray as Array
 
 from pyroberta.oracle import update_causes
-from pyroberta.oracle.causes import Cause, causes_of, factor_of, looks_like
+from pyroberta.oracle.causes import Cause, causes_of
 from pyroberta.oracle.golden import Entry, Trace
 from pyroberta.oracle.judge import Judge, Judged
+from pyroberta.oracle.signatures import factor_of, looks_like, signature_of
 
 ENOUGH = 4.0  # times the tolerance: so near a cause has to come
 EXPLAINED = 0.999  # or so much of the difference it has to make vanish
@@ -157,6 +158,10 @@ def _found(golden: Trace, judged: Judged) -> Finding:
         cause = update_causes.named_denominator(golden, entry.step, factor)
         named = [(cause, 0.0, 1.0)] if cause else []
     if not named:
+        part = judged.name.rpartition(".")[2] if entry.op == "attention" else ""
+        seen = signature_of(entry.op, entry.value, part, judged.arguments, judged.theirs, judged.expected)
+        named = [(seen, 0.0, 1.0)] if seen else []
+    if not named:
         return Finding(*found, looks=looks)
     (cause, _, share), *others = named
     return Finding(*found, cause=cause, share=share, others=tuple(name for name, *_ in others[:3]), looks=looks)
@@ -192,14 +197,14 @@ def _causes(golden: Trace, judged: Judged) -> Iterator[Cause]:
     elif entry.op == "share":
         yield from update_causes.share_causes(golden, entry.step, arguments)
     elif entry.op in ("add", "sum"):
-        yield from update_causes.sum_causes(arguments)
+        yield from update_causes.sum_causes(arguments, entry.inputs)
     elif entry.op == "clip":
         yield from update_causes.clip_causes(arguments, entry.others)
     elif entry.op == "clip_scale":
         yield from update_causes.scale_causes(arguments, entry.others)
     elif entry.op == "update":
         yield from update_causes.update_causes(golden, arguments)
-    elif "dy" not in arguments and "denominator" not in arguments:
+    elif "denominator" not in arguments and set(entry.inputs) != {"dy"}:
         yield from causes_of(entry.op, arguments)
 
 

@@ -380,6 +380,8 @@ def _note_batch(tracer: Tracer, parts: Sequence[Batch], key: Key) -> None:
             name = f"batch.{of}" if not part else f"batch_{part + 1}.{of}"
             _note_of_step(tracer, name, getattr(batch, of), of)
             tracer.know(getattr(batch, of), name)
+        name = f"batch.slots{f'_{part + 1}' if part else ''}"
+        _note_of_step(tracer, name, batch.slots, "targets that the batch has place for, B · K")
     _note_of_step(tracer, "dropout.key", np.array(key, np.uint64), "Philox4x64-10's key of the first site")
 
 

@@ -30,24 +30,34 @@ def given(name: str, **values: Any) -> Cause:
 def denominators(golden: Trace, step: int) -> dict[str, float]:
     """Numbers that losses are divided by, by what they are."""
     prefix = f"step_{step}." if step else ""
-    weights, starts = golden[f"{prefix}batch.weights"], golden[f"{prefix}batch.starts"]
-    lengths = np.diff(starts)
+    parts = [""]
+    while f"{prefix}batch_{len(parts) + 1}.weights" in golden:
+        parts.append(f"_{len(parts) + 1}")
+    weights = [golden[f"{prefix}batch{part}.weights"] for part in parts]
+    lengths = [np.diff(golden[f"{prefix}batch{part}.starts"]) for part in parts]
+    every = np.concatenate(lengths)
     found = {
         "1: they are summed": 1.0,
-        "the sum of weights": float(weights.sum()),
-        "the number of targets": float(len(weights)),
-        "the number of weights above 0": float(np.count_nonzero(weights)),
-        "the number of tokens": float(lengths.sum()),
-        "the number of tokens with padding": float(lengths.max(initial=0) * len(lengths)),
-        "the number of sequences": float(len(lengths)),
+        "the sum of weights": float(sum(one.sum() for one in weights)),
+        "the number of targets": float(sum(map(len, weights))),
+        "the number of weights above 0": float(sum(map(np.count_nonzero, weights))),
+        "the slots B·K": float(sum(golden[f"{prefix}batch.slots{part}"] for part in parts)),
+        "the number of tokens": float(every.sum()),
+        "the number of tokens with padding": float(every.max(initial=0) * len(every)),
+        "the number of sequences": float(len(every)),
     }
+    if len(parts) > 1:
+        for number, one in enumerate(weights, 1):
+            found[f"the sum of weights of part {number} alone"] = float(one.sum())
+            found[f"the sum of weights of part {number} times the number of parts: a mean of means"] = float(
+                one.sum() * len(parts)
+            )
     return {name: number for name, number in found.items() if number}
 
 
 def named_denominator(golden: Trace, step: int, factor: float) -> str:
     """What the loss was divided by, where all of it is `factor` times what it should be; "" for nothing known."""
-    prefix = f"step_{step}." if step else ""
-    denominator = float(golden[f"{prefix}loss.denominator"])
+    denominator = float(golden[f"step_{step}.loss.denominator" if step else "loss.denominator"])
     names = [name for name, n in denominators(golden, step).items() if abs(denominator / n / factor - 1.0) <= CLOSE]
     return f"losses are divided by {' or '.join(names)}, not by {denominator:g}" if names else ""
 
@@ -69,8 +79,8 @@ def share_causes(golden: Trace, step: int, arguments: Arguments) -> Iterator[Cau
 # --- sums and clipping ------------------------------------------------------------------------------------------------
 
 
-def sum_causes(arguments: Arguments) -> Iterator[Cause]:
-    """Mistakes in a sum of gradients."""
+def sum_causes(arguments: Arguments, names: Mapping[str, str]) -> Iterator[Cause]:
+    """Mistakes in a sum of gradients; `names` are those of its terms."""
     terms = list(arguments.values())
     if len(terms) < 2:
         return
@@ -79,9 +89,10 @@ def sum_causes(arguments: Arguments) -> Iterator[Cause]:
         return given(name, output=value, gradients=value)
 
     total: Array = np.sum(terms, axis=0)
-    for number, term in enumerate(terms, 1):
-        yield cause(f"term {number} of {len(terms)} is missing", total - term)
-        yield cause(f"term {number} of {len(terms)} is added twice", total + term)
+    for of, term in arguments.items():
+        through = ", the gradient that comes through the residual," if names[of].endswith("norm.x") else ""
+        yield cause(f"{names[of]}{through} is missing", total - term)
+        yield cause(f"{names[of]}{through} is added twice", total + term)
     yield cause("it is the mean of its terms, not their sum", total / len(terms))
 
 

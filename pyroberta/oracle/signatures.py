@@ -1,0 +1,139 @@
+"""What a difference tells by itself, where no change of the op explains it: a number, a row or a matrix is off."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+from numpy import ndarray as Array
+
+from pyroberta.oracle.causes import Arguments
+
+CLOSE = 1e-3  # the share of the difference that may be left
+
+
+def signature_of(op: str, value: str, part: str, arguments: Arguments, theirs: Array, expected: Array) -> str:
+    """The mistake that leaves this difference, whatever its numbers are; "" for none that is known.
+
+    Args:
+        op, value: the op, and which of its values.
+        part: the number of the sequence, for a value of attention that is a list of arrays.
+        arguments: the op's, and `dy` for a gradient.
+        theirs, expected: both values.
+    """
+    if {"dy", "denominator"} & set(arguments) or not np.isfinite(theirs).all() or not theirs.any():
+        return ""
+    if op == "embedding" and _is_same_in_rows(theirs - expected):
+        return "each row is off by the same vector: the embedding of the token type is missing, or added twice"
+    if op == "attention" and value in ("probabilities", "dropped") and part.isdigit():
+        return _of_softmax(arguments, int(part), theirs) if value == "probabilities" or not arguments["rate"] else ""
+    if op in ("linear", "cross_entropy") and value in ("output", "logits"):
+        return _of_product(op, arguments, theirs, expected)
+    if op in ("dropout", "add_norm") and value in ("output", "dropped") and not arguments.get("rate"):
+        return _of_dropout(arguments["x"] if op == "dropout" else arguments["h"], theirs)
+    return ""
+
+
+def _is_same_in_rows(difference: Array) -> bool:
+    if difference.ndim != 2 or len(difference) < 2:
+        return False
+    off = np.linalg.norm(difference - difference.mean(axis=0))
+    return bool(off <= CLOSE * np.linalg.norm(difference))
+
+
+def _of_softmax(arguments: Arguments, b: int, theirs: Array) -> str:
+    """Of probabilities (H, S, S) that are the right exponentials, divided by something else."""
+    start, stop = list(pairwise(arguments["starts"].tolist()))[b]
+    if stop - start < 2:
+        rows = theirs.reshape(-1)
+        return "padding is attended to: the mask is missing or too small" if (rows < 1.0).all() else ""
+    H = arguments["num_heads"]
+    q, k = (arguments[of][start:stop].reshape(stop - start, H, -1).transpose(1, 0, 2) for of in "qk")
+    scores = q @ k.transpose(0, 2, 1) / np.sqrt(q.shape[2])
+    with np.errstate(all="ignore"):
+        factors = theirs / np.exp(scores - scores.max(axis=2, keepdims=True))
+    if not np.isfinite(factors).all():
+        return ""
+
+    def are_same(axis: int) -> bool:
+        mean = factors.mean(axis=axis, keepdims=True)
+        return bool((np.abs(factors - mean) <= CLOSE * np.abs(mean)).all())
+
+    if are_same(2) and (theirs.sum(axis=2) < 1.0).all():
+        share = 1.0 - float(theirs.sum(axis=2).mean())
+        return f"padding is attended to, with {share:.2%} of the weight: the mask is missing or too small"
+    with np.errstate(all="ignore"):
+        factors = theirs / np.exp(scores - scores.max(axis=1, keepdims=True))
+    if np.isfinite(factors).all() and are_same(1):
+        return "the softmax is taken over the queries, not over the keys"
+    return ""
+
+
+def _of_product(op: str, arguments: Arguments, theirs: Array, expected: Array) -> str:
+    """Of x @ kernel + bias, made with another kernel or bias."""
+    difference = theirs - expected
+    if _is_same_in_rows(difference):
+        return "another bias was added"
+    x = arguments["x"] if op == "linear" else arguments["h"]
+    if len(x) <= x.shape[1]:  # any numbers are x times some matrix
+        return ""
+    solved, *_ = np.linalg.lstsq(x, difference, rcond=None)
+    if np.linalg.norm(x @ solved - difference) > CLOSE * np.linalg.norm(difference):
+        return ""
+    if op == "cross_entropy":
+        return "the logits' matrix is not the token embedding: an untied or a stale decoder"
+    return "another kernel was used"
+
+
+def _of_dropout(x: Array, theirs: Array) -> str:
+    """Of numbers that are 0 or the right ones times one factor."""
+    is_kept = theirs != 0.0
+    if x.shape != theirs.shape or is_kept.all() or not is_kept.any():
+        return ""
+    with np.errstate(all="ignore"):
+        factors = theirs[is_kept] / x[is_kept]
+    factor = float(np.median(factors))
+    if factor > 1.0 and (np.abs(factors - factor) <= CLOSE * factor).all():
+        return f"dropout is on, with the rate {1.0 - 1.0 / factor:.3g}"
+    return ""
+
+
+def looks_like(theirs: Array, expected: Array, tolerance: Array) -> str:
+    """How an array differs from the expected one, in words; "" where nothing can be said.
+
+    >>> looks_like(np.array([2.0, -4.0]), np.array([-1.0, 2.0]), np.full(2, 1e-6))
+    'it is -2 times what it should be'
+    >>> looks_like(np.zeros(2), np.ones(2), np.full(2, 1e-6))
+    'it is zero'
+    >>> looks_like(np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([[1.0, 2.0], [0.0, 4.0]]), np.full((2, 2), 1e-6))
+    'it differs in row 1 alone'
+    """
+    if not np.isfinite(theirs).all():
+        return "it has numbers that are not finite"
+    if not theirs.any():
+        return "it is zero"
+    factor = factor_of(theirs, expected, tolerance)
+    if factor is not None:
+        return f"it is {factor:.6g} times what it should be"
+    if theirs.ndim == 2 and theirs.shape[0] == theirs.shape[1] and (np.abs(theirs.T - expected) <= tolerance).all():
+        return "it is transposed"
+    outside = np.abs(theirs - expected) > tolerance
+    if outside.ndim == 2 and len(outside) > 1:
+        if _is_same_in_rows(theirs - expected):
+            return "each row is off by the same vector"
+        for axis, what in ((1, "row"), (0, "column")):
+            at = np.flatnonzero(outside.any(axis=axis))
+            if len(at) == 1 < outside.shape[1 - axis]:
+                return f"it differs in {what} {at[0]} alone"
+    return ""
+
+
+def factor_of(theirs: Array, expected: Array, tolerance: Array) -> float | None:
+    """The number that all of `expected` was multiplied by, if there is one other than 1 and 0."""
+    size = float(np.vdot(expected, expected))
+    if not size or not np.isfinite(theirs).all():
+        return None
+    factor = float(np.vdot(expected, theirs)) / size
+    is_all = np.abs(theirs - factor * expected) <= (1.0 + abs(factor)) * tolerance
+    is_most = np.linalg.norm(theirs - factor * expected) <= 1e-2 * np.linalg.norm(theirs - expected)
+    return factor if factor and is_most and is_all.all() else None
