@@ -411,8 +411,8 @@ def _known(name: str, cause: str, words: tuple[str, ...], draw: Draw, **needs: A
     return Fault(name, KNOWN, cause, words, draw, needs)
 
 
-def _unknown(name: str, cause: str, draw: Draw, **needs: Any) -> Fault:
-    return Fault(name, UNKNOWN, cause, (), draw, needs)
+def _unknown(name: str, cause: str, draw: Draw, words: tuple[str, ...] = (), **needs: Any) -> Fault:
+    return Fault(name, UNKNOWN, cause, words, draw, needs)
 
 
 SHARE = ("loss.share", "d.loss.losses", "loss.denominator")

@@ -335,6 +335,22 @@ def _cross_entropy(arguments: Arguments) -> Iterator[Cause]:
     yield Cause("the loss is not negated", lambda a: {"output": -_with("cross_entropy", a)["output"]})
 
 
+def normed_before(arguments: Arguments, of: Arguments) -> Iterator[Cause]:
+    """A block that norms its input first, where this one norms what comes out.
+
+    Args:
+        arguments: of the linear op or the feed-forward.
+        of: gamma, beta and epsilon of the block's norm.
+    """
+    op = "feed_forward" if "kernel_1" in arguments else "linear"
+
+    def values(a: Arguments) -> Values:
+        x = plain.layer_norm_forward(a["x"], of["gamma"], of["beta"], of["epsilon"])["output"]
+        return _with(op, a, x=x)
+
+    yield Cause("the block norms its input first: pre-LN", values)
+
+
 # --- gradients --------------------------------------------------------------------------------------------------------
 
 
@@ -390,6 +406,8 @@ def _norm_backward(op: str, arguments: Arguments) -> Iterator[Cause]:
     yield Cause("no gradient goes through the mean", partial(values, "mean"))
     yield Cause("no gradient goes through the variance", partial(values, "variance"))
     yield Cause("no gradient goes through the mean and the variance", partial(values, "both"))
+    if op == "add_norm":
+        yield Cause("no gradient goes through the residual", lambda a: {"x": np.zeros_like(a["dy"])})
 
 
 def _attention_backward(arguments: Arguments) -> Iterator[Cause]:

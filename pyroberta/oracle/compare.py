@@ -10,20 +10,22 @@ vanish is the likely cause.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy import ndarray as Array
 
 from pyroberta.oracle import update_causes
-from pyroberta.oracle.causes import Cause, causes_of
+from pyroberta.oracle.causes import Cause, causes_of, normed_before
 from pyroberta.oracle.golden import Entry, Trace
 from pyroberta.oracle.judge import Judge, Judged
 from pyroberta.oracle.signatures import factor_of, looks_like, signature_of
 
 ENOUGH = 4.0  # times the tolerance: so near a cause has to come
+DIVIDED = "losses are divided by"
 EXPLAINED = 0.999  # or so much of the difference it has to make vanish
 
 
@@ -134,12 +136,23 @@ def compare(golden: Trace, theirs: Mapping[str, Array], precision: str | None = 
     if golden.settings.get("dtype", "float64") != "float64":
         raise ValueError(f"the trace is in {golden.settings['dtype']}, and what is compared with has to be in float64")
     known = {name: _checked(name, golden[name], array) for name, array in theirs.items() if name in golden}
-    findings, unjudged = [], []
+    findings: list[Finding] = []
+    unjudged: list[str] = []
     for judged in Judge(golden, known, precision or golden.settings.get("precision") or "float32", seed):
         if judged.tolerance.size and np.isinf(judged.tolerance).all():
             unjudged.append(judged.name)
         findings.append(_found(golden, judged))
-    return Report(findings, [name for name in theirs if name not in golden], unjudged)
+    missing = [name for name in theirs if name not in golden]
+    return Report(_without_chance(findings), missing, unjudged)
+
+
+def _without_chance(findings: list[Finding]) -> list[Finding]:
+    """Without causes that say that a gradient has the loss's factor, where other gradients don't have it."""
+    gradients = [one for one in findings if one.op == "sum" and "gradients." in one.name]
+    with_factor = [one for one in gradients if one.cause.startswith(DIVIDED)]
+    if len(with_factor) * 2 > len(gradients):
+        return findings
+    return [replace(one, cause="", share=0.0) if one in with_factor else one for one in findings]
 
 
 def _found(golden: Trace, judged: Judged) -> Finding:
@@ -200,12 +213,24 @@ def _causes(golden: Trace, judged: Judged) -> Iterator[Cause]:
         yield from update_causes.sum_causes(arguments, entry.inputs)
     elif entry.op == "clip":
         yield from update_causes.clip_causes(arguments, entry.others)
+        yield from update_causes.clip_of_parts(golden, entry.place, entry.step)
     elif entry.op == "clip_scale":
         yield from update_causes.scale_causes(arguments, entry.others)
     elif entry.op == "update":
         yield from update_causes.update_causes(golden, arguments)
     elif "denominator" not in arguments and set(entry.inputs) != {"dy"}:
         yield from causes_of(entry.op, arguments)
+        yield from _normed_before(golden, entry, arguments)
+
+
+def _normed_before(golden: Trace, entry: Entry, arguments: Mapping[str, Any]) -> Iterator[Cause]:
+    block = re.fullmatch(r"(layers\.\d+\.(?:attention|feed_forward))(\.(?:query|key|value))?", entry.place)
+    if block is not None and entry.op in ("linear", "feed_forward") and "dy" not in arguments:
+        prefix = f"step_{entry.step}." if entry.step else ""
+        norm: dict[str, Any] = {
+            of: golden[f"{prefix}parameters.{block.group(1)}.norm.{of}"].astype(np.float64) for of in ("gamma", "beta")
+        }
+        yield from normed_before(arguments, norm | {"epsilon": golden.settings["config"]["layer_norm_epsilon"]})
 
 
 def _is_of_loss(entry: Entry, name: str) -> bool:

@@ -25,6 +25,8 @@ def signature_of(op: str, value: str, part: str, arguments: Arguments, theirs: A
         return ""
     if op == "embedding" and _is_same_in_rows(theirs - expected):
         return "each row is off by the same vector: the embedding of the token type is missing, or added twice"
+    if op == "embedding" and value in ("of_positions", "output"):
+        return _of_positions(arguments, theirs - arguments["tokens"][arguments["ids"]] if value == "output" else theirs)
     if op == "attention" and value in ("probabilities", "dropped") and part.isdigit():
         return _of_softmax(arguments, int(part), theirs) if value == "probabilities" or not arguments["rate"] else ""
     if op in ("linear", "cross_entropy") and value in ("output", "logits"):
@@ -39,6 +41,40 @@ def _is_same_in_rows(difference: Array) -> bool:
         return False
     off = np.linalg.norm(difference - difference.mean(axis=0))
     return bool(off <= CLOSE * np.linalg.norm(difference))
+
+
+def _of_positions(arguments: Arguments, found: Array) -> str:
+    """Of position embeddings (N, C) that are rows of the table, but others; it may have rows that this one has not."""
+    positions, rows = arguments["positions"], arguments["rows"]
+    starts = np.flatnonzero(np.diff(positions, prepend=np.inf) != 1)
+    offsets = []
+    for start, stop in pairwise([*starts.tolist(), len(positions)]):
+        some = found[start:stop]
+        fitting = [
+            (int(has_row.sum()), off)
+            for off in range(-len(rows) + 1, len(rows))
+            if (has_row := _within(positions[start:stop] + off, len(rows))).any()
+            and _close(some[has_row], rows[positions[start:stop][has_row] + off])
+        ]
+        if fitting:
+            offsets.append(max(fitting)[1])
+        elif stop - start > 2:
+            return ""
+    if not offsets or not any(offsets):
+        return ""
+    if len(set(offsets)) == 1:
+        first = int(positions.min())
+        return f"positions are counted from {first + offsets[0]}, not from {first} of the trace's rows"
+    return "positions are counted over the padding before a sequence"
+
+
+def _within(positions: Array, count: int) -> Array:
+    inside: Array = (positions >= 0) & (positions < count)
+    return inside
+
+
+def _close(x: Array, y: Array) -> bool:
+    return bool(np.linalg.norm(x - y) <= CLOSE * np.linalg.norm(y))
 
 
 def _of_softmax(arguments: Arguments, b: int, theirs: Array) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
@@ -64,14 +65,24 @@ def named_denominator(golden: Trace, step: int, factor: float) -> str:
 
 def denominator_causes(golden: Trace, step: int) -> Iterator[Cause]:
     """Mistakes in the denominator."""
-    for name, number in denominators(golden, step).items():
-        yield given(f"it is {name}", denominator=np.float64(number))
+    for name, number in (denominators(golden, step) | _rectangles(golden, step)).items():
+        yield given(f"losses are divided by {name}", denominator=np.float64(number))
+
+
+def _rectangles(golden: Trace, step: int) -> dict[str, float]:
+    """The numbers of tokens with padding up to each length."""
+    lengths = np.diff(golden[f"step_{step}.batch.starts" if step else "batch.starts"])
+    most = int(golden.settings["config"]["max_sequence_length"])
+    return {
+        f"the number of tokens with padding, B·S where S is {S}": float(len(lengths) * S)
+        for S in range(int(lengths.max(initial=0)) + 1, most + 1)
+    }
 
 
 def share_causes(golden: Trace, step: int, arguments: Arguments) -> Iterator[Cause]:
     """Mistakes in the reduced loss."""
     total, plain = arguments["weights"] @ arguments["losses"], arguments["losses"].sum()
-    for name, number in denominators(golden, step).items():
+    for name, number in (denominators(golden, step) | _rectangles(golden, step)).items():
         yield given(f"losses are divided by {name}", share=total / number)
         yield given(f"losses have no weights, and are divided by {name}", share=plain / number)
 
@@ -107,6 +118,30 @@ def clip_causes(arguments: Arguments, others: Mapping[str, Any]) -> Iterator[Cau
     yield given("each parameter's gradient is clipped by its own norm", clipped=x * alone)
     yield given("each number is clipped", clipped=np.clip(x, -limit, limit))
     yield given("it is clipped twice", clipped=x * scale * scale)
+
+
+def clip_of_parts(golden: Trace, name: str, step: int) -> Iterator[Cause]:
+    """Each part's gradient is clipped before they are added up; those parts' gradients are the trace's own."""
+    prefix, limit = (f"step_{step}." if step else ""), golden.settings["optimizer"].get("global_clipnorm")
+    every = [one for one in golden if one.startswith(f"{prefix}gradients.")]
+    if limit is None or not any(re.search(r"_2$", entry.place) for entry in golden.entries.values()):
+        return
+
+    def of_parts(gradient: str) -> dict[str, Array]:
+        found: dict[str, Array] = {}
+        for term in golden.entries[gradient].inputs.values():
+            part = re.search(r"_(\d+)$", golden.entries[term].place)
+            number = part.group(1) if part else "1"
+            found[number] = found.get(number, 0.0) + golden[term]
+        return found
+
+    squares: dict[str, float] = {}
+    for gradient in every:
+        for number, value in of_parts(gradient).items():
+            squares[number] = squares.get(number, 0.0) + float(np.square(value).sum())
+    parts = of_parts(f"{prefix}gradients.{name}")
+    value = sum(part * REFERENCE.clip_scale(squares[number], limit) for number, part in parts.items())
+    yield given("each part's gradient is clipped before they are added", clipped=value)
 
 
 def scale_causes(arguments: Arguments, others: Mapping[str, Any]) -> Iterator[Cause]:
@@ -187,4 +222,4 @@ def rate_causes(golden: Trace, step: int) -> Iterator[Cause]:
         for off in (-1, 1):
             if step + off >= 0:
                 rate = np.float64(of_step(step + off))
-                yield given(f"it is that of update {step + off}, not {step}", learning_rate=rate)
+                yield given(f"the learning rate is that of update {step + off}, not {step}", learning_rate=rate)
