@@ -267,9 +267,7 @@ def _scattered(run: Arithmetic, dy: Array, rows: Array, N: int) -> Array:
 
 
 @OVERFLOWS
-def linear(
-    run: Arithmetic, x: Array, kernel: Array, bias: Array, *, dy: Array, inner: Inner | None = None
-) -> Bounds:
+def linear(run: Arithmetic, x: Array, kernel: Array, bias: Array, *, dy: Array, inner: Inner | None = None) -> Bounds:
     """Sums of products: I terms and a bias for y, O for dx, N for dkernel; and of numbers, N for dbias."""
     return _errors(
         y=run.dot(exact(x), exact(kernel), bias),
