@@ -85,9 +85,9 @@ def _array(name: str, content: FileBytes | NDArray[np.uint8]) -> NDArray[Any]:
         raise ValueError(f"{name} is no .npy: it begins with {shown(begin[:6])}, expected {MAGIC!r}")
     stream = BytesIO(begin)
     try:
-        version = npy.read_magic(stream)  # type: ignore[no-untyped-call]
+        version = npy.read_magic(stream)
         read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[version]
-        shape, by_columns, dtype = read(stream, max_header_size=LONGEST_HEADER)  # type: ignore[no-untyped-call]
+        shape, by_columns, dtype = read(stream, max_header_size=LONGEST_HEADER)
     except KeyError:
         raise ValueError(f"{name} is of .npy's version {version}, and 1.0 and 2.0 can be read") from None
     except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError, tokenize.TokenError) as error:

@@ -1,0 +1,432 @@
+"""The tensors of another implementation: read from its files, and aligned to a trace's names, layouts and shapes.
+
+`names` knows what other implementations call a tensor, `layouts` how they lay it. Here it is decided which of them is
+meant. Nothing is decided silently: what was done to a tensor is in `Aligned.notes`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy import ndarray as Array
+
+from pyroberta.formats import numpy_io, safetensors_io
+from pyroberta.formats.budget import Budget, shown
+from pyroberta.formats.files import as_path, check_file, contents
+from pyroberta.formats.stored import ReadWhenAsked, Stored, few
+from pyroberta.model.config import RobertaConfig
+from pyroberta.oracle.golden import Trace
+from pyroberta.oracle.layouts import Candidate, Rows, of_parameter, thirds
+from pyroberta.oracle.names import FORMATS, LISTS, OF_PARAMETERS, Match, Names
+from pyroberta.oracle.names import names_of as names_of
+
+SUFFIXES = (".safetensors", ".npz", ".npy", ".pt", ".pth", ".bin")
+DEEPEST = 6  # dicts in each other in a file of torch's
+MASKS = {
+    "attention_mask": False,
+    "padding_mask": False,
+    "encoder_padding_mask": True,
+}  # True: of padding, not of tokens
+# What Hugging Face adds to a position embedding, which is in it in the trace; the later one counts. The trace's update
+# changes the position embedding alone, so that what was before the update is added afterwards too.
+TOKEN_TYPES = (
+    ("embeddings.of_token_types", "embeddings.of_positions"),
+    ("parameters.embeddings.token_type", "parameters.embeddings.position"),
+    ("updated.embeddings.token_type", "updated.embeddings.position"),
+    ("parameters.embeddings.token_type", "updated.embeddings.position"),
+)
+IN_HEADS = r"(attention\.(query|key|value)\.output|attention\.(context|q|k|v))$"
+
+
+# --- files ------------------------------------------------------------------------------------------------------------
+
+
+def read_tensors(path: str | os.PathLike[str]) -> Mapping[str, Array]:
+    """The tensors in a file or a directory, by their names; each is read when it is asked for, and nothing is run.
+
+    Args:
+        path: a `.safetensors` file; an `.npz` or `.npy`; what `torch.save` made of a dict of tensors, or of dicts of
+            them, `.pt`, `.pth` or `.bin`, where `model.a` is the tensor "a" of the dict "model"; or a directory of
+            `.npy`, whose names are their paths in it, with dots for slashes. bfloat16 is given as float32.
+
+    Raises:
+        FileNotFoundError: where there is nothing.
+        ValueError: where it is damaged, no such file, or has anything but numbers in an array; it may be raised when
+            the tensor is read. `OverBudget` where it asks for more than a reader may take.
+
+    >>> import tempfile
+    >>> file = Path(tempfile.mkdtemp()) / "theirs.npz"
+    >>> np.savez(file, a=np.ones((2, 3)))
+    >>> read_tensors(file)["a"].shape
+    (2, 3)
+    """
+    file = as_path(path)
+    if file.is_dir():
+        return ReadWhenAsked(_of_directory(file))
+    check_file(file)
+    if file.suffix == ".safetensors":
+        return ReadWhenAsked({name: tensor.array for name, tensor in safetensors_io.read(file).items()})
+    if file.suffix == ".npz":
+        return ReadWhenAsked(numpy_io.read_npz(file))
+    if file.suffix == ".npy":
+        return ReadWhenAsked({file.stem: lambda: numpy_io.read_npy(file)})
+    if file.suffix in SUFFIXES:
+        return ReadWhenAsked(dict(_of_torch(file)))
+    raise ValueError(f"{file} should be one of {', '.join(SUFFIXES)}, or a directory of .npy files")
+
+
+def _of_directory(directory: Path) -> dict[str, Callable[[], Array]]:
+    budget = Budget(directory, items=numpy_io.MOST_ENTRIES)
+    found: dict[str, Callable[[], Array]] = {}
+    for parent, folders, files in os.walk(directory):
+        budget.step("its files", 1 + len(folders) + len(files))
+        for one in sorted(files):
+            file = Path(parent) / one
+            if file.suffix == ".npy":
+                name = ".".join(file.relative_to(directory).with_suffix("").parts)
+                if name in found:
+                    raise ValueError(f"{directory} has two files for the tensor {shown(name)}")
+                found[name] = _Npy(file)
+    if not found:
+        raise FileNotFoundError(f"{directory} has no .npy files; it has {contents(directory)}")
+    return found
+
+
+@dataclass(frozen=True)
+class _Npy:
+    """What reads an .npy."""
+
+    file: Path
+
+    def __call__(self) -> Array:
+        return numpy_io.read_npy(self.file)
+
+
+def _of_torch(file: Path) -> Iterator[tuple[str, Callable[[], Array]]]:
+    """What reads each tensor in dicts; numbers and texts beside them are left out."""
+    from pyroberta.formats import torch_io  # here, since few need it and its import takes long
+
+    value = torch_io.read(file)
+    if not isinstance(value, dict):
+        raise ValueError(f"{file} should hold a dict of tensors by name, it holds a {type(value).__name__}")
+    budget = Budget(file, items=numpy_io.MOST_ENTRIES)
+    seen: set[str] = set()
+    level: list[tuple[str, Any]] = [("", value)]
+    for depth in range(DEEPEST + 1):
+        deeper: list[tuple[str, Any]] = []
+        for prefix, one in level:
+            budget.step("its entries", len(one))
+            for key, part in one.items():
+                name = f"{prefix}{key}"
+                if isinstance(part, dict):
+                    deeper.append((f"{name}.", part))
+                elif isinstance(part, Stored):
+                    if name in seen:
+                        raise ValueError(f"{file} has the tensor {shown(name)} twice")
+                    seen.add(name)
+                    yield name, part.array
+                elif isinstance(part, (list, tuple)) and any(isinstance(of, torch_io.Tensor) for of in part[:8]):
+                    raise ValueError(
+                        f"{file}: {shown(name)} is a {type(part).__name__} of tensors. Save each by a name of its own, "
+                        "such as that of the module and the first of what it returned"
+                    )
+        if depth == DEEPEST and deeper:
+            raise ValueError(f"{file} has dicts more than {DEEPEST} deep in each other")
+        level = deeper
+    if not seen:
+        raise ValueError(f"{file} has no tensors, or none that has a name")
+
+
+# --- alignment --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Aligned:
+    """Another implementation's tensors in a trace's terms.
+
+    Attributes:
+        theirs: the trace's name -> their numbers in the trace's shape, in the order of the trace.
+        notes: the trace's name -> what was done to the tensor, and what else it might have been.
+        names: the trace's name -> their name.
+        unknown: their names that nothing of the trace has.
+    """
+
+    theirs: dict[str, Array] = field(default_factory=dict)
+    notes: dict[str, str] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
+    unknown: list[str] = field(default_factory=list)
+
+
+def align(golden: Trace, tensors: Mapping[str, Array], names: Mapping[str, str] | None = None) -> Aligned:
+    """Another implementation's tensors under a trace's names, in its layouts and shapes.
+
+    Args:
+        golden: the trace, of one batch.
+        tensors: theirs, by the trace's names, or by those of Hugging Face, fairseq or Keras (see `names_of`). An
+            `attention_mask` among them tells where padding is, and so do `input_ids`.
+        names: their name -> the trace's, for tensors whose names are neither. Queries, keys and values in one tensor
+            are declared with `qkv` in the place of `query`.
+
+    Raises:
+        ValueError: where a shape can't be the trace's tensor in any layout, two of theirs are the same tensor and
+            differ, the mask is another batch's, or a declared name isn't there.
+
+    >>> from pyroberta.oracle.golden import Entry
+    >>> golden = Trace()
+    >>> golden.add("parameters.layers.0.feed_forward.output.kernel", np.ones((3, 2)), Entry())
+    >>> found = align(golden, {"roberta.encoder.layer.0.output.dense.weight": np.ones((2, 3))})
+    >>> found.notes
+    {'parameters.layers.0.feed_forward.output.kernel': 'transposed'}
+    """
+    return _Aligner(golden, tensors, names or {}).aligned()
+
+
+class _Aligner:
+    def __init__(self, golden: Trace, tensors: Mapping[str, Array], declared: Mapping[str, str]) -> None:
+        self.golden, self.tensors, self.declared = golden, tensors, declared
+        config = _config(golden)
+        numbers = [int(found[1]) for name in golden if (found := re.search(r"(?:^|\.)layers\.(\d+)\.", name))]
+        layers = config.num_layers if config else max(numbers, default=-1) + 1
+        head = config.head if config else "masked_lm"
+        self.reader = Names(layers, head, "parameters.head.decoder" in golden)
+        self.front = config.pad_id + 1 if config else 2
+        self.heads = config.num_heads if config else None
+        self.extra: dict[str, str] = {}  # a position embedding -> their token types' tensor
+        self.rows: Rows | None = None
+
+    def aligned(self) -> Aligned:
+        found = Aligned()
+        matches = self._matches(found.unknown)
+        if "batch.starts" in self.golden and "batch.target_rows" in self.golden:
+            self.rows = self._rows(matches)
+        order = {name: i for i, name in enumerate(self.golden)}
+        places = sorted(matches.items(), key=lambda item: order[self._targets(item[1].name)[0]])
+        for theirs, match in sorted(places, key=lambda item: item[0] not in self.declared):
+            self._take(found, theirs, match)
+        names = [name for name in order if name in found.theirs]
+        return Aligned(
+            {name: found.theirs[name] for name in names},
+            {name: found.notes[name] for name in names},
+            {name: found.names[name] for name in names},
+            found.unknown,
+        )
+
+    # --- names
+
+    def _targets(self, name: str) -> list[str]:
+        """The trace's tensors that a name stands for: one, those of each sequence, or query, key and value."""
+        if name in self.golden:
+            return [name]
+        if name.rpartition(".")[2] in LISTS:
+            found, b = [], 0
+            while f"{name}.{b}" in self.golden:
+                found.append(f"{name}.{b}")
+                b += 1
+            return found
+        if ".attention.qkv." in name:
+            found = [name.replace(".qkv.", f".{part}.") for part in ("query", "key", "value")]
+            return found if all(one in self.golden for one in found) else []
+        return []
+
+    def _matches(self, unknown: list[str]) -> dict[str, Match]:
+        """Their name -> what it is, in the implementation of which most names are."""
+        absent = [name for name in self.declared if name not in self.tensors]
+        if absent:
+            raise ValueError(
+                f"the names given have {few(map(shown, absent))}, which their tensors lack; those are "
+                f"{few(map(shown, self.tensors))}"
+            )
+        found: dict[str, list[Match]] = {}
+        types: dict[str, str] = {}
+        for theirs in self.tensors:
+            if theirs in self.declared:
+                found[theirs] = [self._declared(theirs, self.declared[theirs])]
+            elif self._targets(theirs):
+                found[theirs] = [Match(theirs, "", False)]
+            elif _last(theirs) not in MASKS:
+                read = self.reader.read(theirs)
+                types |= {match.name: theirs for match in read if "token_type" in match.name}
+                found[theirs] = [match for match in read if self._targets(match.name)]
+        self.extra = {of: types[name] for name, of in TOKEN_TYPES if name in types}
+        counts = Counter(format for matches in found.values() for format in {match.format for match in matches})
+        theirs_is = max(FORMATS, key=lambda format: counts[format])
+        chosen = {}
+        for theirs, matches in found.items():
+            fitting = [match for match in matches if match.format in ("", theirs_is) or theirs in self.declared]
+            if fitting:
+                chosen[theirs] = fitting[0]
+            elif theirs not in self.extra.values():
+                unknown.append(theirs)
+        return chosen
+
+    def _declared(self, theirs: str, name: str) -> Match:
+        if not self._targets(name):
+            raise ValueError(f"{shown(theirs)} is declared as {shown(name)}, which the trace lacks")
+        known = next((match for match in self.reader.read(theirs) if match.name == name), None)
+        turned = True if re.search(r"[._]weight(\.grad)?$", theirs) and name.endswith(".kernel") else None
+        return known or Match(name, "", turned)
+
+    # --- rows
+
+    def _rows(self, matches: Mapping[str, Match]) -> Rows:
+        golden = self.golden
+        starts = golden["batch.starts"]
+        B = len(starts) - 1
+        mask = next((name for name in self.tensors if _last(name) in MASKS), None)
+        given = None
+        if mask is not None:
+            given = np.asarray(self.tensors[mask])
+            if given.ndim != 2:
+                raise ValueError(
+                    f"{shown(mask)} should be (B, S), one where there is a token; its shape is {given.shape}"
+                )
+            given = (given == 0) if MASKS[_last(mask)] else (given != 0)
+        ids = next((name for name, match in matches.items() if match.name == "batch.ids"), None)
+        both = None
+        if ids is not None and mask is None:
+            theirs = np.asarray(self.tensors[ids])
+            if theirs.ndim == 2 and len(theirs) == B and theirs.shape[1] >= int(np.diff(starts).max(initial=0)):
+                both = theirs, golden["batch.ids"]
+        return Rows(starts, golden["batch.target_rows"], self.heads, given, both)
+
+    # --- layouts
+
+    def _take(self, into: Aligned, theirs: str, match: Match) -> None:
+        targets, x = self._targets(match.name), np.asarray(self.tensors[theirs])
+        if x.dtype.kind not in "biuf":
+            raise ValueError(f"{shown(theirs)} is an array of {x.dtype}, expected numbers")
+        notes: list[str] = []
+        if match.name in self.extra:
+            x = self._with_types(x, match.name, notes)
+        if ".attention.qkv." not in match.name:
+            self._put(into, theirs, match, targets, x, notes)
+            return
+        is_parameter = _kind(match.name) in OF_PARAMETERS
+        turned = match.turned
+        if is_parameter and x.ndim == 2:
+            turned = x.shape[0] > x.shape[1]  # which of its axes has 3C
+        parts = thirds(x, self.golden[targets[0]].shape[-1], turned if is_parameter else False)
+        if not parts:
+            raise self._misfit(theirs, x, targets)
+        for target, part in zip(targets, parts, strict=True):
+            self._put(into, theirs, Match(target, match.format, turned), [target], part, ["split from q k v in thirds"])
+
+    def _put(self, into: Aligned, theirs: str, match: Match, targets: list[str], x: Array, notes: list[str]) -> None:
+        candidates = list(self._candidates(match, targets, x))
+        if theirs in self.golden:  # by its own name nothing is turned
+            candidates = [one for one in candidates if "transposed" not in one.notes]
+        if not candidates:
+            raise self._misfit(theirs, x, targets)
+        chosen, doubts = self._chosen(candidates)
+        shape = self.golden[targets[0]].shape
+        if match.format and match.turned is not None and x.ndim == 2 and shape == x.shape == x.shape[::-1]:
+            doubts.append(f"a square, which lies as {FORMATS[match.format]}'s do")
+        notes = [*notes, *chosen.notes, *doubts, *self._meanings(match)]
+        for name, array in chosen.arrays.items():
+            if name not in into.theirs:
+                into.theirs[name], into.names[name] = array, theirs
+                into.notes[name] = "; ".join(notes) or "as it is"
+            elif np.array_equal(into.theirs[name], array, equal_nan=True):
+                into.notes[name] += f"; {theirs} is the same"
+            elif into.names[name] in self.declared:
+                into.notes[name] += f"; {theirs} is something else, and left out"
+            else:
+                raise ValueError(
+                    f"{shown(into.names[name])} and {shown(theirs)} should both be {name}, and differ. Leave one out, "
+                    "or declare the other in the names"
+                )
+
+    def _candidates(self, match: Match, targets: list[str], x: Array) -> Iterator[Candidate]:
+        name, golden = targets[0], self.golden[targets[0]]
+        kind, rest = _kind(match.name), re.sub(r"^(step_\d+\.)?(d\.)?", "", match.name)
+        if kind in OF_PARAMETERS:
+            yield from of_parameter(name, x, golden.shape, match.turned, self.front)
+        elif targets != [match.name]:
+            if self.rows:
+                yield from self.rows.of_pairs(targets, x, golden.shape[0])
+        elif x.shape == golden.shape:
+            yield Candidate({name: x})
+        elif self.rows and golden.ndim:
+            of_targets = rest.startswith(("head.", "loss.", "batch.labels")) and rest != "head.target_rows.x"
+            if golden.shape[0] == (len(self.rows.target_rows) if of_targets else self.rows.N):
+                in_heads = re.search(IN_HEADS, rest) is not None and golden.ndim == 2
+                yield from self.rows.of_rows(name, x, golden, of_targets, in_heads)
+
+    def _chosen(self, candidates: list[Candidate]) -> tuple[Candidate, list[str]]:
+        """The candidate that is nearest to the trace, and a note of the others."""
+        if len(candidates) == 1:
+            return candidates[0], []
+        distances = [self._distance(one) for one in candidates]
+        best = int(np.argmin(distances))
+        chosen, others = candidates[best], [one for i, one in enumerate(candidates) if i != best]
+        told = " or ".join(", ".join(one.notes) or "as it is" for one in others)
+        if min(distances[:best] + distances[best + 1 :]) == distances[best]:
+            return chosen, [f"it fits as well: {told}"]
+        if chosen.side and self.rows:
+            S, side = chosen.side
+            self.rows.decided.setdefault(S, side._replace(name=f"{side.name}, where an earlier tensor had it"))
+        return chosen, [f"it fits too, and is further from the trace: {told}"]
+
+    def _distance(self, candidate: Candidate) -> float:
+        difference = 0.0
+        with np.errstate(over="ignore", invalid="ignore"):
+            for name, array in candidate.arrays.items():
+                difference += float(np.square(array.astype(np.float64) - self.golden[name]).sum())
+        return difference if np.isfinite(difference) else np.inf
+
+    def _with_types(self, x: Array, name: str, notes: list[str]) -> Array:
+        """Position embeddings with what Hugging Face adds for the token type, as they are in the trace."""
+        types = np.asarray(self.tensors[self.extra[name]])
+        types = types if name.endswith("of_positions") else types[0] if types.ndim == 2 else types
+        if x.ndim == 0 or types.shape not in (x.shape, x.shape[-1:]):
+            raise ValueError(f"{shown(self.extra[name])} has shape {types.shape}, which doesn't go with {x.shape}")
+        notes.append("that of the token type added")
+        total: Array = x + types
+        return total
+
+    def _meanings(self, match: Match) -> Iterator[str]:
+        """What a name of another implementation leaves open."""
+        if not match.format:
+            return
+        step, kind, rest = re.match(r"(step_\d+\.)?(.*?)\.(.*)", match.name).groups("")  # type: ignore[union-attr]
+        if (
+            kind == "gradients"
+            and (entry := self.golden.entries.get(f"{step}clipped.{rest}"))
+            and any(entry.others.values())
+        ):
+            yield f"taken for the gradient before clipping; that after it is {step}clipped.{rest}"
+        if kind == "parameters" and f"{step}updated.{rest}" in self.golden:
+            yield "taken for the parameter before the update"
+
+    def _misfit(self, theirs: str, x: Array, targets: Sequence[str]) -> ValueError:
+        shapes = ", ".join(str(self.golden[name].shape) for name in targets[:3])
+        batch = f"; its batch has N {self.rows.N}, B {self.rows.B}, M {len(self.rows.target_rows)}" if self.rows else ""
+        turned = targets and x.ndim == 2 and x.T.shape == self.golden[targets[0]].shape
+        return ValueError(
+            f"{shown(theirs)} has shape {x.shape}, and no known layout leads from there to {few(targets)}, "
+            f"{shapes} in the trace{batch}. "
+            + ("Turn it around" if turned else "Is it of the same model and batch? Else give it in the trace's shape")
+        )
+
+
+def _config(golden: Trace) -> RobertaConfig | None:
+    try:
+        return RobertaConfig(**golden.settings["config"])
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _kind(name: str) -> str:
+    """What of a parameter it is; "" for other tensors."""
+    return next((kind for kind in OF_PARAMETERS if re.match(rf"(step_\d+\.)?{re.escape(kind)}\.", name)), "")
+
+
+def _last(name: str) -> str:
+    return re.split(r"[./]", name)[-1]
