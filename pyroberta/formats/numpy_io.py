@@ -28,6 +28,7 @@ from pyroberta.formats.stored import FileBytes, open_bytes
 from pyroberta.formats.zips import Source, entries_of, entry, is_zip
 
 MAGIC, LONGEST_HEADER, MOST_AXES = b"\x93NUMPY", 10_000, 16
+VERSIONS = ((1, 0), (2, 0))  # 3.0 is for names of fields, which arrays of numbers don't have
 MOST_ENTRIES = 100_000  # of an .npz: a trace of roberta-large has 10,000 tensors
 
 
@@ -83,13 +84,13 @@ def _array(name: str, content: FileBytes | NDArray[np.uint8]) -> NDArray[Any]:
     begin = _bytes(content[: LONGEST_HEADER + 12]).tobytes()
     if begin[:6] != MAGIC or len(begin) < 10:
         raise ValueError(f"{name} is no .npy: it begins with {shown(begin[:6])}, expected {MAGIC!r}")
+    if tuple(begin[6:8]) not in VERSIONS:
+        raise ValueError(f"{name} is of .npy's version {begin[6]}.{begin[7]}, and 1.0 and 2.0 can be read")
     stream = BytesIO(begin)
     try:
         version = npy.read_magic(stream)
-        read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[version]
+        read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
         shape, by_columns, dtype = read(stream, max_header_size=LONGEST_HEADER)
-    except KeyError:
-        raise ValueError(f"{name} is of .npy's version {version}, and 1.0 and 2.0 can be read") from None
     except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError, tokenize.TokenError) as error:
         raise ValueError(f"{name} is damaged: its header can't be read ({clipped(str(error))})") from None
     if dtype.kind not in "biuf" or dtype.itemsize > 8:

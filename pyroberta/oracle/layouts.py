@@ -186,7 +186,7 @@ class Rows:
         """x with C columns, of x with an axis H and one of D."""
 
         def fits(H: int, D: int) -> bool:
-            return H * D == C and self.heads in (None, H) and (H, D) != (1, C)
+            return H * D == C and self.heads in (None, H)
 
         if x.ndim in (3, 4) and fits(x.shape[-2], x.shape[-1]):
             yield x.reshape(*x.shape[:-2], C), "heads side by side"

@@ -208,12 +208,11 @@ def _spellings(name: str) -> Iterator[str]:
         if first not in WRAPPERS or not rest:
             break
         name = rest
-    name = re.sub(r"(LayerNorm|layer_norm)\.gamma$", r"\1.weight", name)
-    name = re.sub(r"(LayerNorm|layer_norm)\.beta$", r"\1.bias", name)
-    name = re.sub(r"^decoder\.", "encoder.", name).replace(".emb_layer_norm", ".layernorm_embedding")
-    yield name
-    for left_out in ("roberta.", "encoder.", "layers."):
-        yield left_out + name
+    newer = re.sub(r"(\.LayerNorm|\.layer_norm)\.gamma$", r"\1.weight", name)
+    newer = re.sub(r"(\.LayerNorm|\.layer_norm)\.beta$", r"\1.bias", newer)
+    newer = re.sub(r"^decoder\.", "encoder.", newer).replace(".emb_layer_norm", ".layernorm_embedding")
+    for left_out in ("", "roberta.", "encoder.", "layers."):
+        yield left_out + newer
 
 
 def _parameters(format: str, head: str) -> dict[str, list[tuple[str, bool]]]:
