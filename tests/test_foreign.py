@@ -14,13 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_models import small_config
 from small_pickles import number, older, state, tensor, text, zipped
-from test_trace import TRACES
+from test_trace import TRACES, traced
 
 from pyroberta.formats import safetensors_io
 from pyroberta.formats.budget import OverBudget
 from pyroberta.model.parameters import shapes
 from pyroberta.oracle.foreign import align, names_of, read_tensors
-from pyroberta.oracle.golden import Entry, Trace
+from pyroberta.oracle.golden import Entry, Trace, read_trace
 from pyroberta.oracle.names import FORMATS, Names
 from pyroberta.presets import fairseq, hf, kerashub
 
@@ -426,6 +426,25 @@ def test_what_is_unknown_is_listed_and_the_order_is_the_traces() -> None:
 def test_what_cannot_be_is_refused(theirs: dict[str, np.ndarray], names: dict[str, str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         align(golden_of([3, 1]), theirs, names)
+
+
+@pytest.mark.parametrize("kind", ["masked_lm", "lora"])
+def test_a_trace_in_a_file_is_as_good(kind: str, tmp_path: Path) -> None:
+    golden = TRACES[kind]
+    golden.save(tmp_path / "golden.safetensors")
+    name, S = "layers.1.attention.query.output", 8
+    starts = golden["batch.starts"]
+    heads = padded(golden[name], np.diff(starts).tolist(), S, "left").reshape(3, S, 2, 4).swapaxes(1, 2)
+    theirs = {name: heads, "roberta.encoder.layer.1.output.dense": golden["layers.1.feed_forward.output"]}
+    found = [align(one, theirs) for one in (golden, read_trace(tmp_path / "golden.safetensors"))]
+    assert found[0].notes == found[1].notes
+    assert np.array_equal(found[1].theirs[name], golden[name])
+
+
+def test_a_later_update_has_its_number_in_front() -> None:
+    golden = traced(small_config(), steps=2, precision=None)
+    theirs = {f"step_1.{names_of(name)['hf']}": x for name, x in golden.items() if name == "loss.logits"}
+    assert list(align(golden, theirs).theirs) == ["step_1.loss.logits"]
 
 
 def test_clipping_and_the_update_are_told() -> None:

@@ -188,14 +188,35 @@ def align(golden: Trace, tensors: Mapping[str, Array], names: Mapping[str, str] 
     return _Aligner(golden, tensors, names or {}).aligned()
 
 
+class _Kept(Mapping[str, Array]):
+    """A trace, of which the array that was asked for last is kept: it may lie in a file."""
+
+    def __init__(self, trace: Trace) -> None:
+        self.trace, self.name, self.array = trace, "", np.zeros(0)
+
+    def __getitem__(self, name: str) -> Array:
+        if name != self.name:
+            self.name, self.array = name, self.trace[name]
+        return self.array
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.trace.entries
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.trace)
+
+    def __len__(self) -> int:
+        return len(self.trace)
+
+
 class _Aligner:
     def __init__(self, golden: Trace, tensors: Mapping[str, Array], declared: Mapping[str, str]) -> None:
-        self.golden, self.tensors, self.declared = golden, tensors, declared
+        self.golden, self.entries, self.tensors, self.declared = _Kept(golden), golden.entries, tensors, declared
         config = _config(golden)
         numbers = [int(found[1]) for name in golden if (found := re.search(r"(?:^|\.)layers\.(\d+)\.", name))]
         layers = config.num_layers if config else max(numbers, default=-1) + 1
         head = config.head if config else "masked_lm"
-        self.reader = Names(layers, head, "parameters.head.decoder" in golden)
+        self.reader = Names(layers, head, "parameters.head.decoder" in self.golden)
         self.front = config.pad_id + 1 if config else 2
         self.heads = config.num_heads if config else None
         self.extra: dict[str, str] = {}  # a position embedding -> their token types' tensor
@@ -396,11 +417,7 @@ class _Aligner:
         if not match.format:
             return
         step, kind, rest = re.match(r"(step_\d+\.)?(.*?)\.(.*)", match.name).groups("")  # type: ignore[union-attr]
-        if (
-            kind == "gradients"
-            and (entry := self.golden.entries.get(f"{step}clipped.{rest}"))
-            and any(entry.others.values())
-        ):
+        if kind == "gradients" and (entry := self.entries.get(f"{step}clipped.{rest}")) and any(entry.others.values()):
             yield f"taken for the gradient before clipping; that after it is {step}clipped.{rest}"
         if kind == "parameters" and f"{step}updated.{rest}" in self.golden:
             yield "taken for the parameter before the update"

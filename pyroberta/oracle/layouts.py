@@ -103,8 +103,8 @@ class Rows:
         left = Side("on the left", self.positions + np.repeat(S - self.lengths, self.lengths))
         return [right] if np.array_equal(right.columns, left.columns) else [right, left]
 
-    def _packed(self, x: Array, side: Side) -> Array:
-        packed: Array = x[self.sequences, side.columns]
+    def _packed(self, x: Array, side: Side, rows: Array | slice = slice(None)) -> Array:
+        packed: Array = x[self.sequences[rows], side.columns[rows]]
         return packed
 
     def is_padded(self, x: Array, batch: int = 0, columns: int = 1) -> bool:
@@ -116,12 +116,10 @@ class Rows:
         S = x.shape[1]
         sides = self.sides(S)
         for side in sides:
-            found, notes = self._packed(x, side), []
-            if self.B * S > self.N:
-                notes.append(f"padded rows taken away {side.name}")
+            notes = [f"padded rows taken away {side.name}"] if self.B * S > self.N else []
             if of_targets:
-                found = found[self.target_rows]
                 notes.append("target rows taken")
+            found = self._packed(x, side, self.target_rows if of_targets else slice(None))
             yield Candidate({name: found}, tuple(notes), (S, side) if len(sides) > 1 else None)
 
     # --- values of rows -----------------------------------------------------------------------------------------------
