@@ -250,13 +250,16 @@ def test_values_of_pairs_come_out_by_sequence(lengths: list[int], H: int, more: 
         assert np.array_equal(found.theirs[name], golden[name]), found.notes
 
 
-def test_slots_of_target_rows_are_put_side_by_side() -> None:
+@pytest.mark.parametrize("K", [3, 4, 5, 9])
+def test_slots_of_target_rows_are_put_side_by_side(K: int) -> None:
     golden = golden_of([5, 2, 4])  # whose targets are rows 0, 2, 4 | 6 | 8, 10
-    slots = np.full((3, 4, 6), 9.0)
+    slots = np.full((3, K, 6), 9.0)
     slots[0, :3], slots[1, :1], slots[2, :2] = np.split(golden[NORM], [3, 4])
-    found = align(golden, {"mlm_head/intermediate_layer_norm": slots})
+    found = align(golden, {"mlm_head/intermediate_layer_norm": slots, "padding_mask": mask_of([5, 2, 4], 6, "right")})
     assert np.array_equal(found.theirs[NORM], golden[NORM])
-    assert found.notes[NORM] == "slots of target rows put side by side"
+    note, _, doubt = found.notes[NORM].partition("; ")
+    assert note == "slots of target rows put side by side"
+    assert bool(doubt) == (K >= 5)  # they might be columns
 
 
 def test_a_value_of_one_number_for_a_row() -> None:
@@ -367,6 +370,27 @@ def test_a_square_by_a_declared_name_is_decided_by_distance_and_by_the_traces_ow
     assert np.array_equal(align(golden, {kernel: golden[kernel].T}).theirs[kernel], golden[kernel].T)
     found = align(golden, {"q.weight": golden[kernel]}, {"q.weight": kernel})  # torch's
     assert np.array_equal(found.theirs[kernel], golden[kernel].T)
+
+
+def test_a_classifiers_head_comes_out() -> None:
+    golden = TRACES["classifier"]
+    theirs = {"logits": golden[LOGITS], "classifier.dense.weight": golden["parameters.head.dense.kernel"].T}
+    theirs |= {"classifier.out_proj.weight": golden["parameters.head.table"], "classifier": golden[LOGITS]}
+    theirs["roberta.encoder.layer.1"] = padded(golden["layers.1.feed_forward.norm.output"], [3, 1, 6], 7, "right")
+    found = align(golden, theirs)
+    assert found.unknown == []
+    assert all(np.array_equal(x, golden[name]) for name, x in found.theirs.items())
+    assert {LOGITS, "parameters.head.dense.kernel", "parameters.head.table"} < found.theirs.keys()
+
+
+def test_squares_lie_as_oblong_ones_of_the_same_dump() -> None:
+    golden = golden_of([2])
+    kernels = {name: golden[name] for name in golden if name.endswith(".kernel")}
+    found = align(golden, {names_of(name)["hf"]: x for name, x in kernels.items()})  # not turned, as torch's would be
+    assert all(np.array_equal(found.theirs[name], x) for name, x in kernels.items())
+    square, oblong = (f"parameters.layers.0.{part}.kernel" for part in ("attention.query", "feed_forward.output"))
+    assert found.notes[square] == "a square, which lies as their others do, and not as Hugging Face's"
+    assert found.notes[oblong] == "Hugging Face's lie the other way round"
 
 
 def test_a_wrong_number_stays_wrong() -> None:

@@ -1,39 +1,30 @@
-"""The tensors of another implementation: read from its files, and aligned to a trace's names, layouts and shapes.
+"""The tensors of another implementation, aligned to a trace's names, layouts and shapes.
 
-`names` knows what other implementations call a tensor, `layouts` how they lay it. Here it is decided which of them is
-meant. Nothing is decided silently: what was done to a tensor is in `Aligned.notes`.
+`read_tensors` reads their files, `names` knows what other implementations call a tensor, and `layouts` how they lay it.
+Here it is decided which of them is meant. Nothing is decided silently: what was done to a tensor is in `Aligned.notes`.
 """
 
 from __future__ import annotations
 
-import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy import ndarray as Array
 
-from pyroberta.formats import numpy_io, safetensors_io
-from pyroberta.formats.budget import Budget, shown
-from pyroberta.formats.files import as_path, check_file, contents
-from pyroberta.formats.stored import ReadWhenAsked, Stored, few
+from pyroberta.formats.any_tensors import read_tensors as read_tensors
+from pyroberta.formats.budget import shown
+from pyroberta.formats.stored import few
 from pyroberta.model.config import RobertaConfig
 from pyroberta.oracle.golden import Trace
 from pyroberta.oracle.layouts import Candidate, Rows, of_parameter, thirds
 from pyroberta.oracle.names import FORMATS, LISTS, OF_PARAMETERS, Match, Names
 from pyroberta.oracle.names import names_of as names_of
 
-SUFFIXES = (".safetensors", ".npz", ".npy", ".pt", ".pth", ".bin")
-DEEPEST = 6  # dicts in each other in a file of torch's
-MASKS = {
-    "attention_mask": False,
-    "padding_mask": False,
-    "encoder_padding_mask": True,
-}  # True: of padding, not of tokens
+# Masks of their sequences: whether they are true for padding, not for tokens.
+MASKS = {"attention_mask": False, "padding_mask": False, "encoder_padding_mask": True}
 # What Hugging Face adds to a position embedding, which is in it in the trace; the later one counts. The trace's update
 # changes the position embedding alone, so that what was before the update is added afterwards too.
 TOKEN_TYPES = (
@@ -42,109 +33,8 @@ TOKEN_TYPES = (
     ("updated.embeddings.token_type", "updated.embeddings.position"),
     ("parameters.embeddings.token_type", "updated.embeddings.position"),
 )
+ENOUGH = 3  # matrices that tell how all lie
 IN_HEADS = r"(attention\.(query|key|value)\.output|attention\.(context|q|k|v))$"
-
-
-# --- files ------------------------------------------------------------------------------------------------------------
-
-
-def read_tensors(path: str | os.PathLike[str]) -> Mapping[str, Array]:
-    """The tensors in a file or a directory, by their names; each is read when it is asked for, and nothing is run.
-
-    Args:
-        path: a `.safetensors` file; an `.npz` or `.npy`; what `torch.save` made of a dict of tensors, or of dicts of
-            them, `.pt`, `.pth` or `.bin`, where `model.a` is the tensor "a" of the dict "model"; or a directory of
-            `.npy`, whose names are their paths in it, with dots for slashes. bfloat16 is given as float32.
-
-    Raises:
-        FileNotFoundError: where there is nothing.
-        ValueError: where it is damaged, no such file, or has anything but numbers in an array; it may be raised when
-            the tensor is read. `OverBudget` where it asks for more than a reader may take.
-
-    >>> import tempfile
-    >>> file = Path(tempfile.mkdtemp()) / "theirs.npz"
-    >>> np.savez(file, a=np.ones((2, 3)))
-    >>> read_tensors(file)["a"].shape
-    (2, 3)
-    """
-    file = as_path(path)
-    if file.is_dir():
-        return ReadWhenAsked(_of_directory(file))
-    check_file(file)
-    if file.suffix == ".safetensors":
-        return ReadWhenAsked({name: tensor.array for name, tensor in safetensors_io.read(file).items()})
-    if file.suffix == ".npz":
-        return ReadWhenAsked(numpy_io.read_npz(file))
-    if file.suffix == ".npy":
-        return ReadWhenAsked({file.stem: lambda: numpy_io.read_npy(file)})
-    if file.suffix in SUFFIXES:
-        return ReadWhenAsked(dict(_of_torch(file)))
-    raise ValueError(f"{file} should be one of {', '.join(SUFFIXES)}, or a directory of .npy files")
-
-
-def _of_directory(directory: Path) -> dict[str, Callable[[], Array]]:
-    budget = Budget(directory, items=numpy_io.MOST_ENTRIES)
-    found: dict[str, Callable[[], Array]] = {}
-    for parent, folders, files in os.walk(directory):
-        budget.step("its files", 1 + len(folders) + len(files))
-        for one in sorted(files):
-            file = Path(parent) / one
-            if file.suffix == ".npy":
-                name = ".".join(file.relative_to(directory).with_suffix("").parts)
-                if name in found:
-                    raise ValueError(f"{directory} has two files for the tensor {shown(name)}")
-                found[name] = _Npy(file)
-    if not found:
-        raise FileNotFoundError(f"{directory} has no .npy files; it has {contents(directory)}")
-    return found
-
-
-@dataclass(frozen=True)
-class _Npy:
-    """What reads an .npy."""
-
-    file: Path
-
-    def __call__(self) -> Array:
-        return numpy_io.read_npy(self.file)
-
-
-def _of_torch(file: Path) -> Iterator[tuple[str, Callable[[], Array]]]:
-    """What reads each tensor in dicts; numbers and texts beside them are left out."""
-    from pyroberta.formats import torch_io  # here, since few need it and its import takes long
-
-    value = torch_io.read(file)
-    if not isinstance(value, dict):
-        raise ValueError(f"{file} should hold a dict of tensors by name, it holds a {type(value).__name__}")
-    budget = Budget(file, items=numpy_io.MOST_ENTRIES)
-    seen: set[str] = set()
-    level: list[tuple[str, Any]] = [("", value)]
-    for depth in range(DEEPEST + 1):
-        deeper: list[tuple[str, Any]] = []
-        for prefix, one in level:
-            budget.step("its entries", len(one))
-            for key, part in one.items():
-                name = f"{prefix}{key}"
-                if isinstance(part, dict):
-                    deeper.append((f"{name}.", part))
-                elif isinstance(part, Stored):
-                    if name in seen:
-                        raise ValueError(f"{file} has the tensor {shown(name)} twice")
-                    seen.add(name)
-                    yield name, part.array
-                elif isinstance(part, (list, tuple)) and any(isinstance(of, torch_io.Tensor) for of in part[:8]):
-                    raise ValueError(
-                        f"{file}: {shown(name)} is a {type(part).__name__} of tensors. Save each by a name of its own, "
-                        "such as that of the module and the first of what it returned"
-                    )
-        if depth == DEEPEST and deeper:
-            raise ValueError(f"{file} has dicts more than {DEEPEST} deep in each other")
-        level = deeper
-    if not seen:
-        raise ValueError(f"{file} has no tensors, or none that has a name")
-
-
-# --- alignment --------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -221,12 +111,14 @@ class _Aligner:
         self.heads = config.num_heads if config else None
         self.extra: dict[str, str] = {}  # a position embedding -> their token types' tensor
         self.rows: Rows | None = None
+        self.is_other_way = False
 
     def aligned(self) -> Aligned:
         found = Aligned()
         matches = self._matches(found.unknown)
         if "batch.starts" in self.golden and "batch.target_rows" in self.golden:
             self.rows = self._rows(matches)
+        self.is_other_way = self._lies_the_other_way(matches)
         order = {name: i for i, name in enumerate(self.golden)}
         places = sorted(matches.items(), key=lambda item: order[self._targets(item[1].name)[0]])
         for theirs, match in sorted(places, key=lambda item: item[0] not in self.declared):
@@ -319,6 +211,17 @@ class _Aligner:
 
     # --- layouts
 
+    def _lies_the_other_way(self, matches: Mapping[str, Match]) -> bool:
+        """Whether their matrices lie otherwise than those whose names they have, as oblong ones tell."""
+        votes: list[bool] = []
+        for theirs, match in matches.items():
+            if match.format and match.turned is not None and match.name.endswith(".kernel") and len(votes) < ENOUGH:
+                shape = self.golden[self._targets(match.name)[0]].shape
+                if len(shape) == 2 and shape[0] != shape[1]:
+                    found = np.shape(self.tensors[theirs])
+                    votes += [found == (shape if match.turned else shape[::-1])] * (sorted(found) == sorted(shape))
+        return bool(votes) and all(votes)
+
     def _take(self, into: Aligned, theirs: str, match: Match) -> None:
         targets, x = self._targets(match.name), np.asarray(self.tensors[theirs])
         if x.dtype.kind not in "biuf":
@@ -337,9 +240,12 @@ class _Aligner:
         if not parts:
             raise self._misfit(theirs, x, targets)
         for target, part in zip(targets, parts, strict=True):
-            self._put(into, theirs, Match(target, match.format, turned), [target], part, ["split from q k v in thirds"])
+            self._put(into, theirs, Match(target, "", turned), [target], part, ["split from q k v in thirds"])
 
     def _put(self, into: Aligned, theirs: str, match: Match, targets: list[str], x: Array, notes: list[str]) -> None:
+        usual = match.turned if match.format else None
+        if usual is not None and self.is_other_way and match.name.endswith(".kernel"):
+            match = match._replace(turned=not usual)
         candidates = list(self._candidates(match, targets, x))
         if theirs in self.golden:  # by its own name nothing is turned
             candidates = [one for one in candidates if "transposed" not in one.notes]
@@ -347,8 +253,13 @@ class _Aligner:
             raise self._misfit(theirs, x, targets)
         chosen, doubts = self._chosen(candidates)
         shape = self.golden[targets[0]].shape
-        if match.format and match.turned is not None and x.ndim == 2 and shape == x.shape == x.shape[::-1]:
-            doubts.append(f"a square, which lies as {FORMATS[match.format]}'s do")
+        if usual is not None and x.ndim == 2 and len(shape) == 2:
+            if shape == shape[::-1] and match.turned == usual:
+                doubts.append(f"a square, which lies as {FORMATS[match.format]}'s do")
+            elif shape == shape[::-1]:
+                doubts.append(f"a square, which lies as their others do, and not as {FORMATS[match.format]}'s")
+            elif ("transposed" in chosen.notes) != usual:
+                doubts.append(f"{FORMATS[match.format]}'s lie the other way round")
         notes = [*notes, *chosen.notes, *doubts, *self._meanings(match)]
         for name, array in chosen.arrays.items():
             if name not in into.theirs:
@@ -405,8 +316,9 @@ class _Aligner:
     def _with_types(self, x: Array, name: str, notes: list[str]) -> Array:
         """Position embeddings with what Hugging Face adds for the token type, as they are in the trace."""
         types = np.asarray(self.tensors[self.extra[name]])
-        types = types if name.endswith("of_positions") else types[0] if types.ndim == 2 else types
-        if x.ndim == 0 or types.shape not in (x.shape, x.shape[-1:]):
+        if types.ndim == 2 and not name.endswith("of_positions"):
+            types = types[:1].reshape(-1)
+        if x.ndim == 0 or types.dtype.kind not in "biuf" or types.shape not in (x.shape, x.shape[-1:]):
             raise ValueError(f"{shown(self.extra[name])} has shape {types.shape}, which doesn't go with {x.shape}")
         notes.append("that of the token type added")
         total: Array = x + types

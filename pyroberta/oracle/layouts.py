@@ -176,7 +176,8 @@ class Rows:
         if len(x) == 1 and self.B != 1:
             for found in self._of_rows(name, x[0], width, of_targets, in_heads):
                 yield found.after("first axis of one taken away")
-        if of_targets and len(x) == self.B and self.slots.max(initial=-1) < x.shape[1] < self.longest:
+        in_slots = len(x) == self.B and self.slots.max(initial=-1) < x.shape[1] and x.shape[1] not in self.decided
+        if of_targets and in_slots:
             taken = x[self.sequences[self.target_rows], self.slots]
             yield Candidate({name: taken}, ("slots of target rows put side by side",))
 

@@ -69,7 +69,11 @@ MORE: dict[str, dict[str, tuple[str, ...]]] = {
     },
 }  # fmt: skip
 CLASSIFIER = {"hf": ("classifier", "logits", "classifier.out_proj"), "keras": ("logits",)}  # its logits
-LAST_STATE = ("last_hidden_state", "roberta.encoder", "roberta")
+LAST_STATE = {
+    "hf": ("last_hidden_state", "roberta.encoder", "roberta"),
+    "fairseq": ("encoder.sentence_encoder",),
+    "keras": ("roberta_backbone",),
+}
 LISTS = ("scores", "probabilities", "keep", "dropped")  # of attention: one array for each sequence
 
 # What a tensor of a parameter, or the gradient of a value, is called in other dumps.
@@ -167,9 +171,11 @@ class Names:
                 for name in names:
                     self._add(self._values, name, Match(pattern, format, None), layers)
         for i in range(layers):
-            state = Match(f"layers.{i}.feed_forward.norm.output", "hf", None)
-            for name in (f"hidden_states.{i + 1}", *(LAST_STATE if i == layers - 1 else ())):
-                self._add(self._values, name, state, 0)
+            after = f"layers.{i}.feed_forward.norm.output"
+            self._add(self._values, f"hidden_states.{i + 1}", Match(after, "hf", None), layers)
+            for format, last in LAST_STATE.items() if i == layers - 1 else ():
+                for name in last:
+                    self._add(self._values, name, Match(after, format, None), layers)
 
     def _add(self, into: dict[str, list[Match]], name: str, match: Match, layers: int) -> None:
         for i in range(layers if "#" in match.name else 1):
