@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 
 from pyroberta.formats.budget import Budget, OverBudget, clipped, shown
 from pyroberta.formats.stored import NUMPY_TYPES, FileBytes, Stored, Stream, open_bytes
+from pyroberta.formats.zips import Source, cut, entries_of, entry, is_zip
 
 MAGIC = 0x1950A86A20F9469CFC6C  # the older kind begins with it
 STORAGES = {
@@ -42,7 +43,6 @@ STORAGES = {
 }  # fmt: skip
 LARGEST_PICKLE = 10_000_000  # bytes, without the numbers of tensors; roberta-large's has 60,000
 MOST_STEPS = 500_000  # an instruction is one, and so is each argument of a call; roberta-large's file takes 25,000
-STEPS_PER_ENTRY = 5  # of a zip's directory
 MOST_AXES = 8
 MOST_BITS = 128  # of a number; MAGIC has 77
 LARGEST_MEMO = 1 << 32
@@ -52,8 +52,6 @@ KEYS = (str, bytes, int, float, bool, type(None))  # what may be a key: nothing 
 # Numbers can be chosen so that all their hashes are the same, and each is then compared with all before it.
 STEPS_PER_NUMBER = 50
 LETTERS_PER_STEP = 16  # of a key, since equal ones are compared letter by letter
-
-Source = FileBytes | Callable[[], NDArray[np.uint8]]
 
 
 def read_tensors(file: Path) -> dict[str, Stored]:
@@ -85,8 +83,7 @@ def read(file: Path) -> Any:
     file_bytes = open_bytes(file)
     budget = Budget(file, file_bytes.size, steps=MOST_STEPS)
     try:
-        is_zip = zipfile.is_zipfile(io.BufferedReader(Stream(file_bytes)))
-        return _read_zip(file, file_bytes, budget) if is_zip else _read_older(file, file_bytes, budget)
+        return (_read_zip if is_zip(file_bytes) else _read_older)(file, file_bytes, budget)
     except UnicodeDecodeError as error:
         raise ValueError(f"{file} is damaged: it has a name that is not UTF-8 ({error.reason})") from None
     except (
@@ -99,10 +96,7 @@ def read(file: Path) -> Any:
 
 
 def _read_zip(file: Path, file_bytes: FileBytes, budget: Budget) -> Any:
-    with _Zip(Stream(file_bytes)) as opened:
-        opened.budget = budget
-        with zipfile.ZipFile(opened) as archive:  # which reads the directory alone
-            entries = {info.filename: info for info in archive.infolist()}
+    entries = {info.filename: info for info in entries_of(file_bytes, budget)}
     pickles = [name for name in entries if name == "data.pkl" or name.endswith("/data.pkl")]
     if len(pickles) != 1:
         raise ValueError(f"{file} is a zip, but none of torch's: it has {len(pickles)} entries named data.pkl")
@@ -113,7 +107,7 @@ def _read_zip(file: Path, file_bytes: FileBytes, budget: Budget) -> Any:
             raise ValueError(
                 f"{file}: {clipped(name)} has {entries[name].file_size} bytes, more than the {most} that it may have"
             )
-        found = _entry(file, file_bytes, entries[name], budget)
+        found = entry(file, file_bytes, entries[name], budget)
         return found() if callable(found) else found.read()
 
     order = f"{root}byteorder"
@@ -128,44 +122,10 @@ def _read_zip(file: Path, file_bytes: FileBytes, budget: Budget) -> Any:
             raise ValueError(
                 f"{file} is damaged: {clipped(name)} has {entries[name].file_size} bytes, and its tensors take {size}"
             )
-        return _entry(file, file_bytes, entries[name], budget)
+        return entry(file, file_bytes, entries[name], budget)
 
     value = _Machine(io.BytesIO(content(pickles[0], LARGEST_PICKLE).tobytes()), file, budget).run()
     return _with_tensors(value, file, numbers, budget)
-
-
-def _entry(file: Path, file_bytes: FileBytes, info: zipfile.ZipInfo, budget: Budget) -> Source:
-    """What lies in an entry of a zip: the file's bytes where it is stored as it is, else a function that unpacks it."""
-    name, size = clipped(info.filename), info.file_size
-    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise ValueError(f"{file}: {name} is packed by the method {info.compress_type}, known is deflate alone")
-    if info.flag_bits & 1:
-        raise ValueError(f"{file} is damaged: {name} is encrypted")
-    at = info.header_offset
-    header = file_bytes[at : at + 30].read().tobytes() if at >= 0 else b""
-    if header[:4] != b"PK\x03\x04" or len(header) < 30:
-        raise ValueError(f"{file} is damaged: {name} isn't where the directory of the zip says")
-    start = at + 30 + int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
-    if info.compress_type == zipfile.ZIP_STORED:
-        return _cut(file_bytes, start, size, file)
-    packed = _cut(file_bytes, start, info.compress_size, file)
-
-    def unpacked() -> NDArray[np.uint8]:
-        budget.make(f"{name}, unpacked,", size)
-        try:
-            found = zlib.decompressobj(-15).decompress(
-                packed.read().data, size + 1
-            )  # one more shows that there is more
-        except zlib.error as error:
-            raise ValueError(f"{file} is damaged: {name} can't be unpacked: {error}") from None
-        if len(found) != size:
-            much = f"more than {size}" if len(found) > size else len(found)
-            raise ValueError(f"{file} is damaged: {name} has {much} bytes packed in it, and says {size}")
-        if zlib.crc32(found) != info.CRC:
-            raise ValueError(f"{file} is damaged: what is packed in {name} has another CRC-32 than it says")
-        return np.frombuffer(found, np.uint8)
-
-    return lru_cache(maxsize=1)(unpacked)
 
 
 def _read_older(file: Path, file_bytes: FileBytes, budget: Budget) -> Any:
@@ -187,12 +147,12 @@ def _read_older(file: Path, file_bytes: FileBytes, budget: Budget) -> Any:
     storages = {storage.key: storage for storage in _storages(value)}
     places: dict[str, FileBytes] = {}
     for key in keys:
-        count = int.from_bytes(_cut(file_bytes, start, 8, file).read().tobytes(), "little")
+        count = int.from_bytes(cut(file_bytes, start, 8, file).read().tobytes(), "little")
         if key not in storages:
             raise ValueError(f"{file} is damaged: it has the numbers of a tensor {shown(key)} that isn't there")
         if count != storages[key].numel:
             raise ValueError(f"{file} is damaged: it has {count} numbers for a tensor of {storages[key].numel}")
-        places[key] = _cut(file_bytes, start + 8, storages[key].nbytes, file)
+        places[key] = cut(file_bytes, start + 8, storages[key].nbytes, file)
         start += 8 + storages[key].nbytes
 
     def numbers(storage: Storage) -> FileBytes:
@@ -201,18 +161,6 @@ def _read_older(file: Path, file_bytes: FileBytes, budget: Budget) -> Any:
         return places[storage.key]
 
     return _with_tensors(value, file, numbers, budget)
-
-
-class _Zip(io.BufferedReader):
-    """A zip, of whose directory as much is read as the budget allows: an entry takes at least 46 bytes there."""
-
-    budget: Budget
-
-    def read(self, size: int | None = -1) -> bytes:
-        if size is not None and size > 46:
-            self.budget.step("the directory of the zip", STEPS_PER_ENTRY * (size // 46))
-            self.budget.make("the directory of the zip", size)
-        return super().read(size)
 
 
 class _Limited:
@@ -237,12 +185,6 @@ class _Limited:
 
     def tell(self) -> int:
         return self.file.tell()
-
-
-def _cut(file_bytes: FileBytes, start: int, size: int, file: Path) -> FileBytes:
-    if start + size > file_bytes.size:
-        raise ValueError(f"{file} is cut short: it has {file_bytes.size} bytes, and {start + size} are needed")
-    return file_bytes[start : start + size]
 
 
 # --- tensors ---------------------------------------------------------------------------------------------------------

@@ -1,0 +1,116 @@
+"""Tensors in a file of any of several formats, whatever they are of."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from pyroberta.formats import numpy_io, safetensors_io
+from pyroberta.formats.budget import Budget, shown
+from pyroberta.formats.files import as_path, check_file, contents
+from pyroberta.formats.stored import ReadWhenAsked, Stored
+
+SUFFIXES = (".safetensors", ".npz", ".npy", ".pt", ".pth", ".bin")
+DEEPEST = 6  # dicts in each other in a file of torch's
+
+
+def read_tensors(path: str | os.PathLike[str]) -> Mapping[str, NDArray[Any]]:
+    """The tensors in a file or a directory, by their names; each is read when it is asked for, and nothing is run.
+
+    Args:
+        path: a `.safetensors` file; an `.npz` or `.npy`; what `torch.save` made of a dict of tensors, or of dicts of
+            them, `.pt`, `.pth` or `.bin`, where `model.a` is the tensor "a" of the dict "model"; or a directory of
+            `.npy`, whose names are their paths in it, with dots for slashes. bfloat16 is given as float32.
+
+    Raises:
+        FileNotFoundError: where there is nothing.
+        ValueError: where it is damaged, no such file, or has anything but numbers in an array; it may be raised when
+            the tensor is read. `OverBudget` where it asks for more than a reader may take.
+
+    >>> import tempfile
+    >>> import numpy as np
+    >>> file = Path(tempfile.mkdtemp()) / "theirs.npz"
+    >>> np.savez(file, a=np.ones((2, 3)))
+    >>> read_tensors(file)["a"].shape
+    (2, 3)
+    """
+    file = as_path(path)
+    if file.is_dir():
+        return ReadWhenAsked(_of_directory(file))
+    check_file(file)
+    if file.suffix == ".safetensors":
+        return ReadWhenAsked({name: tensor.array for name, tensor in safetensors_io.read(file).items()})
+    if file.suffix == ".npz":
+        return ReadWhenAsked(numpy_io.read_npz(file))
+    if file.suffix == ".npy":
+        return ReadWhenAsked({file.stem: lambda: numpy_io.read_npy(file)})
+    if file.suffix in SUFFIXES:
+        return ReadWhenAsked(dict(_of_torch(file)))
+    raise ValueError(f"{file} should be one of {', '.join(SUFFIXES)}, or a directory of .npy files")
+
+
+def _of_directory(directory: Path) -> dict[str, Callable[[], NDArray[Any]]]:
+    budget = Budget(directory, items=numpy_io.MOST_ENTRIES)
+    found: dict[str, Callable[[], NDArray[Any]]] = {}
+    for parent, folders, files in os.walk(directory):
+        budget.step("its files", 1 + len(folders) + len(files))
+        for one in sorted(files):
+            file = Path(parent) / one
+            if file.suffix == ".npy":
+                name = ".".join(file.relative_to(directory).with_suffix("").parts)
+                if name in found:
+                    raise ValueError(f"{directory} has two files for the tensor {shown(name)}")
+                found[name] = _Npy(file)
+    if not found:
+        raise FileNotFoundError(f"{directory} has no .npy files; it has {contents(directory)}")
+    return found
+
+
+@dataclass(frozen=True)
+class _Npy:
+    """What reads an .npy."""
+
+    file: Path
+
+    def __call__(self) -> NDArray[Any]:
+        return numpy_io.read_npy(self.file)
+
+
+def _of_torch(file: Path) -> Iterator[tuple[str, Callable[[], NDArray[Any]]]]:
+    """What reads each tensor in dicts; numbers and texts beside them are left out."""
+    from pyroberta.formats import torch_io  # here, since few need it and its import takes long
+
+    value = torch_io.read(file)
+    if not isinstance(value, dict):
+        raise ValueError(f"{file} should hold a dict of tensors by name, it holds a {type(value).__name__}")
+    budget = Budget(file, items=numpy_io.MOST_ENTRIES)
+    seen: set[str] = set()
+    level: list[tuple[str, Any]] = [("", value)]
+    for depth in range(DEEPEST + 1):
+        deeper: list[tuple[str, Any]] = []
+        for prefix, one in level:
+            budget.step("its entries", len(one))
+            for key, part in one.items():
+                name = f"{prefix}{key}"
+                if isinstance(part, dict):
+                    deeper.append((f"{name}.", part))
+                elif isinstance(part, Stored):
+                    if name in seen:
+                        raise ValueError(f"{file} has the tensor {shown(name)} twice")
+                    seen.add(name)
+                    yield name, part.array
+                elif isinstance(part, (list, tuple)) and any(isinstance(of, torch_io.Tensor) for of in part[:8]):
+                    raise ValueError(
+                        f"{file}: {shown(name)} is a {type(part).__name__} of tensors. Save each by a name of its own, "
+                        "such as that of the module and the first of what it returned"
+                    )
+        if depth == DEEPEST and deeper:
+            raise ValueError(f"{file} has dicts more than {DEEPEST} deep in each other")
+        level = deeper
+    if not seen:
+        raise ValueError(f"{file} has no tensors, or none that has a name")

@@ -1,0 +1,287 @@
+"""How other implementations lay a tensor of a trace: each layout that its shape may be, turned into the trace's.
+
+Letters as in the glossary: B sequences, S columns of padded arrays, N rows, M target rows, H heads of D columns.
+A layout that fits is a `Candidate`: the arrays by the trace's names, and what was done to them. Several may fit one
+shape; `foreign.align` then decides, and says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+from numpy import ndarray as Array
+
+MOST_SPARE = 255  # tokens by which a vocabulary may be padded, to a multiple of 8
+Shape = tuple[int, ...]
+
+
+class Side(NamedTuple):
+    """Where the tokens stand in padded arrays of S columns.
+
+    Attributes:
+        name: of the side, for notes.
+        columns: (N,) of each row of the trace.
+    """
+
+    name: str
+    columns: Array
+
+
+class Candidate(NamedTuple):
+    """A tensor in the trace's layout.
+
+    Attributes:
+        arrays: by the trace's names.
+        notes: what was done.
+        side: S, and the side on which padding was taken away, where there are two.
+    """
+
+    arrays: Mapping[str, Array]
+    notes: tuple[str, ...] = ()
+    side: tuple[int, Side] | None = None
+
+    def after(self, note: str) -> Candidate:
+        """The same with a note of what was done before."""
+        return self._replace(notes=(note, *self.notes))
+
+
+class Rows:
+    """The rows of a trace's batch, and where they are in other layouts.
+
+    Args:
+        starts: (B+1,) rows at which the sequences begin.
+        target_rows: (M,) rows at which the head predicts.
+        heads: H; None where it isn't known.
+        mask: (B, S) of theirs, true where there is a token.
+        ids: (B, S) of theirs, and the trace's (N,).
+
+    Raises:
+        ValueError: where the mask has other lengths than the trace's sequences.
+    """
+
+    def __init__(
+        self,
+        starts: Array,
+        target_rows: Array,
+        heads: int | None = None,
+        mask: Array | None = None,
+        ids: tuple[Array, Array] | None = None,
+    ) -> None:
+        self.target_rows, self.heads = target_rows, heads
+        self.lengths = np.diff(starts)
+        self.B, self.N, self.longest = len(self.lengths), int(starts[-1]), int(self.lengths.max(initial=0))
+        self.spans = list(pairwise(starts.tolist()))
+        self.sequences = np.repeat(np.arange(self.B), self.lengths)
+        self.positions = np.arange(self.N) - np.repeat(starts[:-1], self.lengths)
+        of_targets = self.sequences[target_rows]
+        self.slots = np.arange(len(target_rows)) - np.searchsorted(of_targets, of_targets)
+        self.decided: dict[int, Side] = {}  # by S
+        if mask is not None:
+            self._take_mask(mask)
+        if ids is not None:
+            theirs, ours = ids
+            fitting = [side for side in self.sides(theirs.shape[1]) if np.array_equal(self._packed(theirs, side), ours)]
+            if len(fitting) == 1:
+                self.decided[theirs.shape[1]] = fitting[0]._replace(name=f"{fitting[0].name}, by their ids")
+
+    def _take_mask(self, mask: Array) -> None:
+        if mask.shape[0] != self.B or not np.array_equal(mask.sum(axis=1), self.lengths):
+            raise ValueError(
+                f"their mask {mask.shape} has sequences of {mask.sum(axis=1)[:8].tolist()} tokens, the trace's batch "
+                f"of {self.lengths[:8].tolist()}: is it the same batch?"
+            )
+        self.decided[mask.shape[1]] = Side("by their mask", np.nonzero(mask)[1])
+
+    def sides(self, S: int) -> list[Side]:
+        """The sides on which padded arrays of S columns may have the padding."""
+        if S in self.decided:
+            return [self.decided[S]]
+        right = Side("on the right", self.positions)
+        left = Side("on the left", self.positions + np.repeat(S - self.lengths, self.lengths))
+        return [right] if np.array_equal(right.columns, left.columns) else [right, left]
+
+    def _packed(self, x: Array, side: Side, rows: Array | slice = slice(None)) -> Array:
+        packed: Array = x[self.sequences[rows], side.columns[rows]]
+        return packed
+
+    def is_padded(self, x: Array, batch: int = 0, columns: int = 1) -> bool:
+        """Whether these axes of x can be B and S."""
+        return x.ndim > max(batch, columns) and x.shape[batch] == self.B and x.shape[columns] >= self.longest
+
+    def packed(self, name: str, x: Array, of_targets: bool) -> Iterator[Candidate]:
+        """x (B, S, …) without padding: (N, …), or (M, …) where only target rows are wanted."""
+        S = x.shape[1]
+        sides = self.sides(S)
+        for side in sides:
+            notes = [f"padded rows taken away {side.name}"] if self.B * S > self.N else []
+            if of_targets:
+                notes.append("target rows taken")
+            found = self._packed(x, side, self.target_rows if of_targets else slice(None))
+            yield Candidate({name: found}, tuple(notes), (S, side) if len(sides) > 1 else None)
+
+    # --- values of rows -----------------------------------------------------------------------------------------------
+
+    def of_rows(self, name: str, x: Array, golden: Array, of_targets: bool, in_heads: bool) -> Iterator[Candidate]:
+        """Layouts of golden (N, …) or, `of_targets`, (M, …).
+
+        Args:
+            name: of golden.
+            x: theirs.
+            golden: the trace's.
+            of_targets: whether golden's rows are the target rows.
+            in_heads: whether theirs may have an axis for the heads.
+        """
+        if x.shape == golden.shape:
+            yield Candidate({name: x})
+            return
+        width, spare = golden.shape[1:], ""
+        if of_targets and width and x.ndim and _is_spare(x.shape[-1], width[0]):
+            spare = f"{x.shape[-1] - width[0]} columns of the padded vocabulary taken away"
+            x = x[..., : width[0]]
+        for found in self._of_rows(name, x, width, of_targets, in_heads):
+            yield found.after(spare) if spare else found
+
+    def _of_rows(self, name: str, x: Array, width: Shape, of_targets: bool, in_heads: bool) -> Iterator[Candidate]:
+        wanted = len(self.target_rows) if of_targets else self.N
+        axes = x.ndim - len(width)  # before the width
+        if axes < 1:
+            return
+        if x.shape[axes:] == width:
+            if axes == 1 and len(x) == wanted:
+                yield Candidate({name: x})
+            elif axes == 1 and of_targets and len(x) == self.N:
+                yield Candidate({name: x[self.target_rows]}, ("target rows taken",))
+            elif axes == 1 and self.B and len(x) % self.B == 0 and len(x) // self.B >= self.longest:
+                for found in self.packed(name, x.reshape(self.B, -1, *width), of_targets):
+                    yield found.after("rows put into sequences")
+            elif axes == 2:
+                yield from self._of_two(name, x, width, of_targets, in_heads)
+        if in_heads:
+            for turned, note in self._heads_joined(x, *width):
+                for found in self._of_rows(name, turned, width, of_targets, False):
+                    yield found.after(note)
+        if not width and axes >= 2 and x.shape[-1] == 1:
+            for found in self._of_rows(name, x[..., 0], width, of_targets, in_heads):
+                yield found.after("last axis of one taken away")
+
+    def _of_two(self, name: str, x: Array, width: Shape, of_targets: bool, in_heads: bool) -> Iterator[Candidate]:
+        if self.is_padded(x):
+            yield from self.packed(name, x, of_targets)
+        if self.is_padded(x, 1, 0) and x.shape[:2] != (1, 1):
+            for found in self.packed(name, x.swapaxes(0, 1), of_targets):
+                yield found.after("sequences on the second axis")
+        if len(x) == 1 and self.B != 1:
+            for found in self._of_rows(name, x[0], width, of_targets, in_heads):
+                yield found.after("first axis of one taken away")
+        in_slots = len(x) == self.B and self.slots.max(initial=-1) < x.shape[1] and x.shape[1] not in self.decided
+        if of_targets and in_slots:
+            taken = x[self.sequences[self.target_rows], self.slots]
+            yield Candidate({name: taken}, ("slots of target rows put side by side",))
+
+    def _heads_joined(self, x: Array, C: int) -> Iterator[tuple[Array, str]]:
+        """x with C columns, of x with an axis H and one of D."""
+
+        def fits(H: int, D: int) -> bool:
+            return H * D == C and self.heads in (None, H)
+
+        if x.ndim in (3, 4) and fits(x.shape[-2], x.shape[-1]):
+            yield x.reshape(*x.shape[:-2], C), "heads side by side"
+        if x.ndim in (3, 4) and fits(x.shape[-3], x.shape[-1]):
+            turned = x.swapaxes(-3, -2)
+            yield turned.reshape(*turned.shape[:-2], C), "heads side by side, from before the rows"
+
+    # --- values of pairs of rows --------------------------------------------------------------------------------------
+
+    def of_pairs(self, names: Sequence[str], x: Array, H: int) -> Iterator[Candidate]:
+        """Layouts of attention's lists: of each sequence's (H, S, S), under `names`."""
+        if x.ndim == 3 and self.B == 1 and len(x) == H:
+            yield from self.of_pairs(names, x[None], H)
+        elif x.ndim == 3 and len(x) == self.B * H:
+            for found in self.of_pairs(names, x.reshape(self.B, H, *x.shape[1:]), H):
+                yield found.after("sequences and heads on axes of their own")
+        if x.ndim != 4 or x.shape[2] != x.shape[3] or x.shape[3] < self.longest:
+            return
+        S = x.shape[3]
+        for turned, note in ((x, ""), (x.swapaxes(0, 1), "sequences on the second axis")):
+            if turned.shape[:2] != (self.B, H) or (note and self.B == H == 1):
+                continue
+            sides = self.sides(S)
+            for side in sides:
+                arrays = {}
+                for b, (start, stop) in enumerate(self.spans):
+                    columns = side.columns[start:stop]
+                    arrays[names[b]] = turned[b][:, columns[:, None], columns]
+                notes = (note,) if note else ()
+                if self.B * S > self.N:
+                    notes = (*notes, f"padded rows and columns taken away {side.name}")
+                yield Candidate(arrays, notes, (S, side) if len(sides) > 1 else None)
+
+
+# --- parameters -------------------------------------------------------------------------------------------------------
+
+
+def of_parameter(name: str, x: Array, shape: Shape, turned: bool | None, front: int = 0) -> Iterator[Candidate]:
+    """Layouts of a parameter, its gradient, or what an optimizer keeps for it.
+
+    Args:
+        name: the trace's.
+        x: theirs.
+        shape: the trace's.
+        turned: whether a matrix lies (out, in) there; None where nothing tells.
+        front: rows that a position embedding may have in front there.
+    """
+    for cut, note in _without_spare(name, x, shape, bool(turned), front):
+        for found in _of_matrix(name, cut, shape, turned):
+            yield found.after(note) if note else found
+
+
+def _without_spare(name: str, x: Array, shape: Shape, turned: bool, front: int) -> Iterator[tuple[Array, str]]:
+    yield x, ""
+    if x.ndim != len(shape) or x.shape[1:] != shape[1:] or turned:
+        return
+    if name.endswith("embeddings.position") and front and x.shape[0] == shape[0] + front:
+        yield x[front:], f"{front} rows in front taken away"
+    if name.endswith(("embeddings.token", "head.decoder", "head.bias")) and _is_spare(x.shape[0], shape[0]):
+        yield x[: shape[0]], f"{x.shape[0] - shape[0]} rows of the padded vocabulary taken away"
+
+
+def _of_matrix(name: str, x: Array, shape: Shape, turned: bool | None) -> Iterator[Candidate]:
+    if x.shape == x.shape[::-1] == shape and len(shape) == 2:  # a square tells nothing
+        if turned is not True:
+            yield Candidate({name: x})
+        if turned is not False:
+            yield Candidate({name: x.T}, ("transposed",))
+        return
+    if x.shape == shape:
+        yield Candidate({name: x})
+    elif len(shape) == 2 and x.shape == shape[::-1]:
+        yield Candidate({name: x.T}, ("transposed",))
+    elif x.shape in _with_heads(shape, x.shape):
+        yield Candidate({name: x.reshape(shape)}, ("heads side by side",))
+
+
+def _with_heads(shape: Shape, theirs: Shape) -> list[Shape]:
+    """The shapes that a parameter has with an axis for the heads, of as many as theirs has."""
+    if len(theirs) != len(shape) + 1:
+        return []
+    if len(shape) == 1:
+        return [theirs] if theirs[0] * theirs[1] == shape[0] else []
+    (a, b), (_, H, _) = shape, theirs
+    found: list[Shape] = [(a, H, b // H)] if H and b % H == 0 else []  # of queries, keys and values
+    return [*found, (theirs[0], H, b)] if theirs[0] * H == a else found  # of the output
+
+
+def thirds(x: Array, C: int, turned: bool | None) -> list[Array]:
+    """Queries, keys and values of an array that has one after the other on one axis; empty where none is 3C."""
+    axes = [axis for axis, n in enumerate(x.shape) if n == 3 * C]
+    if not axes:
+        return []
+    return np.split(x, 3, axis=axes[0] if turned else axes[-1])
+
+
+def _is_spare(n: int, V: int) -> bool:
+    """Whether n may be V, padded."""
+    return V < n <= V + MOST_SPARE and n % 8 == 0
