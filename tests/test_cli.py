@@ -112,7 +112,18 @@ def test_the_main_help_lists_every_command(capsys: pytest.CaptureFixture[str]):
     out = capsys.readouterr().out
     listed = re.findall(r"^    ([a-z-]+)\b", out, flags=re.M)
     assert listed == [
-        *("fit", "evaluate", "fill-mask", "score", "train-tokenizer", "presets", "upload", "convert", "trace"),
+        *(
+            "fit",
+            "evaluate",
+            "fill-mask",
+            "score",
+            "train-tokenizer",
+            "presets",
+            "upload",
+            "convert",
+            "trace",
+            "compare",
+        ),
         *("doctor", "demo"),
     ]
     with pytest.raises(SystemExit):

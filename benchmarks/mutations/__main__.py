@@ -250,7 +250,7 @@ def judge(case: Case, report: Any) -> Verdict:
     first = departures[0]
     at = [one for one in case.planted if one.is_at(first.place, first.name)]
     if not at:
-        return Verdict("elsewhere" if visible else "false alarm")
+        return Verdict("elsewhere")  # of one below rounding at its place, too, that shows elsewhere
     both = None
     if len(case.planted) == 2 and len(visible) == 2:
         both = all(any(one.is_at(found.place, found.name) for found in departures) for one in case.planted)

@@ -1,7 +1,8 @@
 """The faults: what each is, where it is planted, and where it must show.
 
 A fault is known where the comparison may be expected to name its cause, and unknown where nobody would have it in a
-list; of an unknown one only the place can be found.
+list; of an unknown one the place is to be found. Where a cause is stated all the same, it is right if it has one of the
+fault's words, which say what was done.
 """
 
 from __future__ import annotations
@@ -696,9 +697,18 @@ FAULTS: tuple[Fault, ...] = (
         "one head's values have their columns in another order",
         attending("values", _head_columns, "context"),
     ),
-    _unknown("wrong column", "a column of a kernel is another one's", kernel(_column)),
-    _unknown("layers swapped", "two layers have each other's parameters", swapped_layers, layers=2),
-    _unknown("keys and values swapped", "the keys' kernel is the values' and the other way round", swapped_projections),
+    _unknown(
+        "wrong column", "a column of a kernel is another one's", kernel(_column), words=("column", "another kernel")
+    ),
+    _unknown(
+        "layers swapped", "two layers have each other's parameters", swapped_layers, layers=2, words=("another kernel",)
+    ),
+    _unknown(
+        "keys and values swapped",
+        "the keys' kernel is the values' and the other way round",
+        swapped_projections,
+        words=("another kernel",),
+    ),
     _unknown(
         "floor of probabilities",
         "no probability is below 0.01",
@@ -737,12 +747,12 @@ FAULTS: tuple[Fault, ...] = (
             lambda rng, scene: ("permuted", np.roll(rng.permutation(scene.config.hidden_dim), 1).tolist()),
         ),
     ),
-    _unknown("half a residual", "half of x is added", residual(0.5)),
+    _unknown("half a residual", "half of x is added", residual(0.5), words=("halved",)),
     _unknown(
         "norm by groups", "each half (or third) of a row has its own norm", normed("groups", _parts_of_a_row), heads=2
     ),
     _unknown("absolute deviation", "a norm divides by the mean absolute deviation", normed("absolute")),
-    _unknown("bias twice", "a bias is added twice", bias(("scaled", 2.0)), biases=True),
+    _unknown("bias twice", "a bias is added twice", bias(("scaled", 2.0)), biases=True, words=("twice",)),
     _unknown(
         "embedding scaled",
         "token embeddings are multiplied by 1.5",
@@ -758,13 +768,19 @@ FAULTS: tuple[Fault, ...] = (
         "the sum has no weights, the denominator has",
         at_the_loss("loss", ("weights ignored",), "loss.share", "d.loss.losses"),
         weighted=True,
+        words=("no weights",),
     ),
     _unknown(
         "last word left out",
         "the softmax of the loss lacks the last word",
         at_the_loss("loss", ("last left out",), "loss.log_sums"),
     ),
-    _unknown("mean over sequences", "the loss is divided by B", at_the_loss("denominator", "sequences", *SHARE)),
+    _unknown(
+        "mean over sequences",
+        "the loss is divided by B",
+        at_the_loss("denominator", "sequences", *SHARE),
+        words=("sequences",),
+    ),
     _unknown(
         "betas swapped", "each moment has the other's beta", updating("adam", "betas swapped", "slots.m.*", "slots.v.*")
     ),
@@ -775,16 +791,27 @@ FAULTS: tuple[Fault, ...] = (
         "decay is not multiplied by the rate",
         updating("decay", "without rate", "updated.*"),
         decays=True,
+        words=("not multiplied",),
     ),
     _unknown(
-        "clip of values", "each number of a gradient is clipped", updating("clip", "each value", "clipped.*"), clip=True
+        "clip of values",
+        "each number of a gradient is clipped",
+        updating("clip", "each value", "clipped.*"),
+        clip=True,
+        words=("each number",),
     ),
-    _unknown("constant variance", "no gradient goes through a norm's variance", normed("constant variance")),
-    _unknown("ReLU's derivative", "GELU's derivative is ReLU's", activation("relu backward")),
+    _unknown(
+        "constant variance",
+        "no gradient goes through a norm's variance",
+        normed("constant variance"),
+        words=("variance",),
+    ),
+    _unknown("ReLU's derivative", "GELU's derivative is ReLU's", activation("relu backward"), words=("relu",)),
     _unknown(
         "softmax without its sum",
         "the gradient of softmax lacks the sum over the row",
         attending("softmax", "no row term", "d.scores.*"),
+        words=("sum over the row",),
     ),
     _unknown("gradient halved", "a kernel has half its gradient", gradient(_is(0.5), ".kernel")),
     _unknown(
@@ -792,5 +819,11 @@ FAULTS: tuple[Fault, ...] = (
         "a bias has the mean over the rows as its gradient",
         gradient(lambda rng, scene: 1.0 / scene.batches[0].num_tokens, ".bias"),
     ),
-    _unknown("lookup stopped", "no gradient goes to the token embedding by lookup", lookup_stopped, tied=True),
+    _unknown(
+        "lookup stopped",
+        "no gradient goes to the token embedding by lookup",
+        lookup_stopped,
+        tied=True,
+        words=("missing",),
+    ),
 )

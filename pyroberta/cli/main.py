@@ -31,6 +31,7 @@ COMMANDS = (
     "upload",
     "convert",
     "trace",
+    "compare",
     "doctor",
     "demo",
 )

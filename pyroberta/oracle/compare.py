@@ -25,6 +25,11 @@ from pyroberta.oracle.judge import Judge, Judged
 from pyroberta.oracle.signatures import factor_of, looks_like, signature_of
 
 ENOUGH = 4.0  # times the tolerance: so near a cause has to come
+LEAST, NOTABLE = (
+    16,
+    4.0,
+)  # numbers, and units of rounding of the result, from which on a cause is looked for in any case
+CERTAIN = 0.99  # of a difference that rounding may make, a cause that explains so much is no chance
 DIVIDED = "losses are divided by"
 EXPLAINED = 0.999  # or so much of the difference it has to make vanish
 
@@ -38,7 +43,7 @@ class Finding:
         place, op: where it arises.
         error: the largest difference from what it should be.
         relative: the norm of the difference, as a share of the norm of what it should be.
-        ratio: the largest difference as a multiple of what rounding may do; above 1 it departs.
+        ratio: the largest difference as a multiple of what rounding may do at most; above 1 it departs.
         computed_from: the tensors of theirs that it was computed from.
         cause: what explains it; "" where nothing does.
         share: of the difference that the cause explains.
@@ -60,8 +65,8 @@ class Finding:
 
     @property
     def departs(self) -> bool:
-        """Whether it is further off than rounding allows."""
-        return self.ratio > 1.0
+        """Whether it is further off than rounding allows, or off by what a known mistake makes."""
+        return self.ratio > 1.0 or bool(self.cause)
 
     def __str__(self) -> str:
         why = f"{self.cause} (explains {self.share:.2%} of the difference)" if self.cause else "cause unknown"
@@ -138,10 +143,11 @@ def compare(golden: Trace, theirs: Mapping[str, Array], precision: str | None = 
     known = {name: _checked(name, golden[name], array) for name, array in theirs.items() if name in golden}
     findings: list[Finding] = []
     unjudged: list[str] = []
-    for judged in Judge(golden, known, precision or golden.settings.get("precision") or "float32", seed):
+    judge = Judge(golden, known, precision or golden.settings.get("precision") or "float32", seed)
+    for judged in judge:
         if judged.tolerance.size and np.isinf(judged.tolerance).all():
             unjudged.append(judged.name)
-        findings.append(_found(golden, judged))
+        findings.append(_found(golden, judged, judge.run.u))
     missing = [name for name in theirs if name not in golden]
     return Report(_without_chance(findings), missing, unjudged)
 
@@ -155,7 +161,12 @@ def _without_chance(findings: list[Finding]) -> list[Finding]:
     return [replace(one, cause="", share=0.0) if one in with_factor else one for one in findings]
 
 
-def _found(golden: Trace, judged: Judged) -> Finding:
+def _is_long(judged: Judged) -> bool:
+    """Whether so many numbers differ that no chance makes them differ as a mistake would."""
+    return int(np.count_nonzero(judged.theirs != judged.expected)) >= LEAST
+
+
+def _found(golden: Trace, judged: Judged, unit: float) -> Finding:
     difference = judged.theirs - judged.expected
     with np.errstate(all="ignore"):
         size, off = float(np.linalg.norm(judged.expected)), float(np.linalg.norm(difference))
@@ -163,7 +174,15 @@ def _found(golden: Trace, judged: Judged) -> Finding:
     entry, ratio = judged.entry, judged.ratio
     found = (judged.name, entry.place or judged.name, entry.op, error, relative, ratio, tuple(sorted(judged.used)))
     if not ratio > 1.0:
-        return Finding(*found)
+        notable = NOTABLE * unit * size
+        named = (
+            sorted(_explaining(golden, judged), key=lambda one: -one[2]) if off > notable and _is_long(judged) else []
+        )
+        certain = [one for one in named if one[2] >= CERTAIN]
+        if not certain:
+            return Finding(*found)
+        (cause, _, share), *others = certain
+        return Finding(*found, cause=cause, share=share, others=tuple(name for name, *_ in others[:3]))
     looks = looks_like(judged.theirs, judged.expected, judged.tolerance)
     factor = factor_of(judged.theirs, judged.expected, judged.tolerance)
     named = sorted(_explaining(golden, judged), key=lambda one: one[1])

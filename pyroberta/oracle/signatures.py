@@ -116,6 +116,9 @@ def _of_product(op: str, arguments: Arguments, theirs: Array, expected: Array) -
     solved, *_ = np.linalg.lstsq(x, difference, rcond=None)
     if np.linalg.norm(x @ solved - difference) > CLOSE * np.linalg.norm(difference):
         return ""
+    sizes = np.linalg.norm(difference, axis=0)
+    if (sizes > CLOSE * sizes.max()).sum() == 1 < len(sizes):
+        return f"column {int(sizes.argmax())} of the kernel is another one" if op == "linear" else ""
     if op == "cross_entropy":
         return "the logits' matrix is not the token embedding: an untied or a stale decoder"
     return "another kernel was used"

@@ -1,0 +1,80 @@
+"""`pyroberta compare`: the first place where another implementation departs from a trace, and why."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from typing import Any
+
+SUMMARY = "where another implementation departs from a trace, and why"
+DEPARTS = 1  # the exit code, as of `diff` and `cmp`
+PRECISIONS = ("float32", "mixed_bfloat16", "float64")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments."""
+    parser.add_argument("golden", metavar="GOLDEN", help="the file that `pyroberta trace` wrote, in float64")
+    parser.add_argument(
+        "theirs",
+        metavar="THEIRS",
+        help="their tensors: .safetensors, .npz, a directory of .npy, or torch's .pt or .bin",
+    )
+    parser.add_argument(
+        "--names", metavar="FILE", help="a JSON object: their name -> the trace's, for tensors with other names"
+    )
+    parser.add_argument(
+        "--precision", choices=PRECISIONS, metavar="NAME",
+        help=f"the arithmetic that they used: {', '.join(PRECISIONS)} (default: that of the trace's bounds)",
+    )  # fmt: skip
+    parser.add_argument("--all", action="store_true", help="every tensor with its error, and how it was aligned")
+    parser.add_argument("--report", metavar="FILE", help="write a page of HTML with a picture, too; replaced if there")
+
+
+def run(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Runs the command. The result is that of `Report.to_dict`, with what was done to align their tensors."""
+    from pyroberta.formats.any_tensors import read_tensors
+    from pyroberta.formats.files import as_path, read_json
+    from pyroberta.formats.new_files import NewFile, replace_files
+    from pyroberta.oracle.compare import compare
+    from pyroberta.oracle.foreign import align
+    from pyroberta.oracle.golden import read_trace
+    from pyroberta.oracle.page import page
+
+    names = None
+    if arguments.names:
+        names = read_json(as_path(arguments.names))
+        if not all(isinstance(name, str) for name in names.values()):
+            raise ValueError(f'{arguments.names} should be an object of names, such as {{"theirs": "ours"}}')
+    golden = read_trace(os.path.expanduser(arguments.golden))
+    aligned = align(golden, read_tensors(os.path.expanduser(arguments.theirs)), names)
+    report = compare(golden, aligned.theirs, arguments.precision)
+    if not report.findings:
+        few = ", ".join(aligned.unknown[:5]) or "none"
+        raise ValueError(
+            f"nothing to compare: no tensor of {arguments.theirs} has a name of the trace, of Hugging Face, of Keras "
+            f"or of fairseq; there are {few}. Give --names"
+        )
+    result = report.to_dict() | {"aligned": aligned.notes, "their_names": aligned.names, "unknown": aligned.unknown}
+    if arguments.report:
+        text = page(report, aligned.notes, os.path.basename(arguments.theirs))
+        path = as_path(arguments.report)
+        replace_files(path.parent, {path.name: NewFile.of(text)})
+    if not arguments.json:
+        _print(report, aligned, show_all=arguments.all)
+    arguments.exit_code = DEPARTS if report.departures else 0
+    return result
+
+
+def _print(report: Any, aligned: Any, *, show_all: bool) -> None:
+    if show_all:
+        width = max(len(finding.name) for finding in report.findings)
+        for finding in report.findings:
+            mark = "DEPARTS" if finding.departs else ""
+            note = aligned.notes.get(finding.name, "")
+            print(
+                f"{finding.name:<{width}}  {finding.ratio:9.2e} × its bound  {finding.relative:8.1e}  {mark:<7}  {note}"
+            )
+        print()
+    print(report)
+    if aligned.unknown:
+        print(f"names that nothing of the trace has: {', '.join(aligned.unknown[:8])}")
