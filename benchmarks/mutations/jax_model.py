@@ -117,8 +117,11 @@ class Forward:
         self.params, self.taps, self.noted = params, taps, {}
         x = self.embed()
         for i in range(self.config.num_layers):
-            for _ in range(2 if self.wrong("layer", f"layers.{i}") == "twice" else 1):
+            if self.wrong("layer", f"layers.{i}") == "twice":  # what is noted is of the second time
+                self.taps = {}
                 x = self.layer(i, x)
+                self.taps = taps
+            x = self.layer(i, x)
         return self.loss(self.head(x)), self.noted
 
     def see(self, place: str, of: str, x: Array, layout: str = "rows") -> Array:
