@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -41,6 +42,7 @@ CLEAN: tuple[dict[str, Any], ...] = (
     {"dropout": True, "parts": 2},
     {"side": "left", "padded": True, "tied": False, "weighted": True},
 )
+ALIKE = 1e-8  # how near the two models are to each other under a fault, which may take a difference's digits
 AGREE = 1e-10  # how near the models without a fault are to the golden trace in float64, relatively
 
 
@@ -157,7 +159,7 @@ def check_clean(seed: int, framework: str, count: int) -> tuple[float, int]:
         The largest distance, relative to the largest number of its tensor; and how many tensors were compared.
 
     A tensor that is 0 in truth, as the gradient of a key's bias is, is what rounding made of it. So a millionth of a
-    millionth of the largest number of its kind is let pass.
+    millionth of the largest number of its kind is let pass, and a key's bias after the update isn't compared.
     """
     run = import_module(f"benchmarks.mutations.{framework}_model").run
     worst, compared = 0.0, 0
@@ -179,6 +181,8 @@ def _distance(found: Mapping[str, np.ndarray], golden: Mapping[str, np.ndarray])
         kinds[kind] = max(kinds.get(kind, 0.0), float(np.abs(golden[name]).max(initial=0.0)))
     worst = 0.0
     for name, x in found.items():
+        if re.fullmatch(r"updated\..*\.attention\.key\.bias", name):  # Adam's step along what rounding made of 0
+            continue
         assert x.shape == golden[name].shape, f"{name} has the shape {x.shape}, not {golden[name].shape}"
         change, size = np.abs(x - golden[name]).max(initial=0.0), np.abs(golden[name]).max(initial=0.0)
         if change > 1e-12 * kinds[_kind(name)]:
@@ -195,22 +199,21 @@ def _kind(name: str) -> str:
     return name
 
 
-def check_alike(seed: int, rounds: int = 1) -> float:
-    """Asserts that both models have the same numbers in float64 under every fault, but where numbers are rounded."""
+def check_alike(seed: int, faults: Sequence[Fault]) -> float:
+    """Asserts that both models have the same numbers in float64 under each fault, and names those that differ."""
     jax_model = import_module("benchmarks.mutations.jax_model")
-    worst = 0.0
-    for i, fault in enumerate(FAULTS * rounds):
+    distances: dict[str, float] = {}
+    for i, fault in enumerate(faults):
         rng = np.random.default_rng([seed, i])
-        scene = draw(np.random.default_rng([seed, i % POOL, 5]), rng, **fault.needs)
+        scene = draw(np.random.default_rng([seed, i % POOL, 2]), rng, **fault.needs)
         golden = scene.golden("float64")
         wrong = wrong_of([fault.planted(rng, scene)])
         one = torch_model.run(scene, "float64", wrong, golden)
         other = jax_model.run(scene, "float64", wrong, golden)
-        assert one.keys() == other.keys(), fault.name
-        distance = _distance(other, one)
-        assert distance < 1e-8, f"{fault.name}: {distance:.1e}"
-        worst = max(worst, distance)
-    return worst
+        distances[fault.name] = _distance(other, one) if one.keys() == other.keys() else np.inf
+    unlike = {name: distance for name, distance in distances.items() if distance > ALIKE}
+    assert not unlike, f"the models differ under {unlike}"
+    return max(distances.values())
 
 
 # --- judging ----------------------------------------------------------------------------------------------------------
@@ -338,22 +341,29 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--dtype", choices=tuple(PRECISIONS), default="float32")
     parser.add_argument("--fault", help="plant only faults whose name has this in it")
     parser.add_argument("--compare", action="store_true", help="run the comparison and judge it")
+    parser.add_argument(
+        "--by-erf", action="store_true", help="JAX's GELU by XLA's erf, which is less exact than its erfc"
+    )
     parser.add_argument("--alike", action="store_true", help="hold the two models to each other, and end")
     parser.add_argument("--verbose", action="store_true", help="show every case, not those alone that went wrong")
     parser.add_argument("--json", type=Path, help="write every case here")
     given = parser.parse_args(arguments)
 
     started = time.perf_counter()
+    if given.by_erf:
+        import_module("benchmarks.mutations.jax_model").BY_ERF = True
     distance, tensors = check_clean(given.seed, given.framework, 12 if given.framework == "torch" else 3)
     print(
         f"clean {given.framework} in float64: {tensors} tensors within {distance:.1e} of the golden trace", flush=True
     )
-    if given.alike:
-        print(f"both models under each of {len(FAULTS)} faults, in float64: within {check_alike(given.seed):.1e}")
-        return
     faults = [one for one in FAULTS if (given.fault or "").lower() in one.name.lower()]
     if not faults:
         sys.exit(f"no fault's name has {given.fault!r} in it")
+    if given.alike:
+        print(
+            f"both models under each of {len(faults)} faults, in float64: within {check_alike(given.seed, faults):.1e}"
+        )
+        return
     drawn = cases(given.seed, given.cases, given.framework, given.dtype, faults)
     if given.compare:
         judged = []
