@@ -234,7 +234,7 @@ def test_two_faults_are_both_found():
     [
         (lambda g: -g, "it is -1 times what it should be"),
         (lambda g: np.zeros_like(g), "it is zero"),
-        (lambda g: 0.5 * g, "it is 0.5 times what it should be"),
+        (lambda g: 0.3 * g, "it is 0.3 times what it should be"),
         (lambda g: np.full_like(g, np.nan), "it has numbers that are not finite"),
     ],
 )
