@@ -796,3 +796,35 @@ def test_a_trace_goes_into_a_file_that_is_not_replaced_unasked(model, tmp_path, 
     assert "is there already. Give another name, or --overwrite" in capsys.readouterr().err
     assert main([*arguments, "--overwrite"]) == 0
     assert capsys.readouterr().out.startswith(f"saved {len(found)} tensors")
+
+
+def test_a_comparison_prints_the_first_departure_and_tells_it_by_its_exit_code(model, tmp_path, capsys):
+    from pyroberta.oracle.golden import read_trace
+
+    file, theirs, names = tmp_path / "golden.safetensors", tmp_path / "theirs.npz", tmp_path / "names.json"
+    assert main(["trace", "A dog barks at the cat.", *model, "-o", str(file)]) == 0
+    golden = read_trace(file)
+    place = "layers.1.attention.output"
+    given = {"x.3": golden["layers.1.attention.context"], f"{place}.output": golden[f"{place}.output"]}
+    names.write_text(json.dumps({"x.3": "layers.1.attention.context"}))
+    np.savez(theirs, **given)
+    command = ["compare", str(file), str(theirs), "--names", str(names)]
+    capsys.readouterr()
+    assert main(command) == 0
+    assert capsys.readouterr().out == "2 tensors compared, none beyond rounding\n"
+    given[f"{place}.output"] = given["x.3"] @ golden[f"parameters.{place}.kernel"].T
+    np.savez(theirs, **given)
+    assert main([*command, "--report", str(tmp_path / "page.html")]) == 1
+    printed = capsys.readouterr().out
+    assert f"{place}.output" in printed
+    assert "the kernel is transposed (explains 100.00% of the difference)" in printed
+    assert "the kernel is transposed" in (tmp_path / "page.html").read_text()
+    assert main([*command, "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert found["departures"][0]["place"] == place
+    assert found["their_names"]["layers.1.attention.context"] == "x.3"
+    assert main([*command, "--all"]) == 1
+    assert "DEPARTS" in capsys.readouterr().out
+    np.savez(theirs, strange=np.ones(2))
+    assert main(["compare", str(file), str(theirs)]) == 2
+    assert "nothing to compare: no tensor of" in capsys.readouterr().err

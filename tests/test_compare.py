@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from small_models import random_batch, random_params, small_config
 from strategies import examples, seeds
 
-from pyroberta import optimizers
+from pyroberta import optimizers, schedules
 from pyroberta.ops import REFERENCE, Ops
 from pyroberta.oracle.compare import compare
 from pyroberta.oracle.golden import Trace
+from pyroberta.oracle.page import page
 from pyroberta.oracle.trace import trace_updates
 from pyroberta.training.losses import SparseCategoricalCrossentropy
 
@@ -259,3 +260,201 @@ def test_names_and_shapes_that_do_not_fit_are_told():
     with pytest.raises(ValueError, match=r"loss\.losses has the shape \(2,\); the trace's is"):
         compare(golden, {"loss.losses": np.ones(2)})
     assert str(compare(golden, {})) == "nothing to compare: no name of theirs is one of the trace"
+
+
+# --- after the last op ------------------------------------------------------------------------------------------------
+
+NAME = "layers.0.attention.query.kernel"
+
+
+def adam(w, g, rate=0.1, decay=0.004, corrected=True, inside=False, coupled=False):
+    """One first step, by hand."""
+    g = g + decay * w if coupled else g
+    m, v = 0.1 * g, 0.001 * g * g
+    if corrected and inside:
+        step = (m / 0.1) / (np.sqrt(v / 0.001) + 1e-7)
+    elif corrected:
+        step = (m / 0.1) * np.sqrt(0.001) / (np.sqrt(v) + 1e-7)
+    else:
+        step = m / (np.sqrt(v) + 1e-7)
+    return (w if coupled else w - rate * decay * w) - rate * step
+
+
+UPDATES = {
+    "right": (lambda w, g: adam(w, g), None),
+    "uncorrected": (lambda w, g: adam(w, g, corrected=False), "the moments are not corrected for their bias"),
+    "inside": (lambda w, g: adam(w, g, inside=True), "epsilon is added to the corrected root"),
+    "coupled": (lambda w, g: adam(w, g, coupled=True), "the decay is added to the gradient, not to the step"),
+    "no decay": (lambda w, g: adam(w, g, decay=0.0), "the decay is left out"),
+    "without rate": (
+        lambda w, g: adam(w, g, decay=0.0) - 0.004 * w, "the decay is not multiplied by the learning rate",
+    ),
+    "upwards": (lambda w, g: adam(w, -g), "the gradient's sign is turned"),
+    "half": (lambda w, g: (w + adam(w, g)) / 2, ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", UPDATES)
+def test_a_wrong_update_is_named(name):
+    golden = run(config_of(), 3)
+    # so small that it is of epsilon's size
+    w, g = golden[f"parameters.{NAME}"], 1e-6 * golden[f"clipped.{NAME}"]
+    change, cause = UPDATES[name]
+    theirs = {f"parameters.{NAME}": w, f"clipped.{NAME}": g, f"updated.{NAME}": change(w, g)}
+    found = [finding for finding in compare(golden, theirs, "float64").findings if finding.name.startswith("updated")]
+    if cause is None:
+        assert not found[0].departs
+    else:
+        assert found[0].departs
+        assert (found[0].cause == cause) or cause in found[0].others
+
+
+CLIPS = {
+    "none": (lambda x, norm: x, "the gradient is not clipped"),
+    "alone": (
+        lambda x, norm: x * min(1.0, 0.05 / np.linalg.norm(x)), "each parameter's gradient is clipped by its own norm",
+    ),
+    "numbers": (lambda x, norm: np.clip(x, -0.05, 0.05), "each number is clipped"),
+    "right": (lambda x, norm: x * (0.05 / norm), None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CLIPS)
+def test_wrong_clipping_is_named(name):
+    golden = run(config_of(), 3)
+    theirs = {one: 30.0 * golden[one] for one in golden if one.startswith("gradients.")}
+    norm = np.sqrt(sum(np.square(one).sum() for one in theirs.values()))
+    change, cause = CLIPS[name]
+    theirs |= {one.replace("gradients", "clipped"): change(value, norm) for one, value in theirs.items()}
+    found = [finding for finding in compare(golden, theirs).findings if finding.name == f"clipped.{NAME}"]
+    assert (found[0].cause or None) == cause
+    assert found[0].departs == (cause is not None)
+
+
+@pytest.mark.parametrize(
+    ("number", "cause"),
+    [
+        (1.0, "losses are divided by 1: they are summed"),
+        (13.0, "losses are divided by the number of tokens"),
+        (21.0, "losses are divided by the number of tokens with padding"),
+    ],
+)
+def test_a_wrong_denominator_is_told_from_the_gradients_alone(number, cause):
+    golden = run(config_of(), 3)
+    factor = float(golden["loss.denominator"]) / number
+    report = compare(golden, {one: factor * golden[one] for one in golden if one.startswith("gradients.")})
+    causes = {finding.cause for finding in report.departures}
+    assert len(causes) == 1
+    assert causes.pop().startswith(cause)
+
+
+def test_one_gradient_that_is_off_by_a_factor_is_not_the_loss():
+    golden = run(config_of(), 3)
+    theirs = {one: golden[one].copy() for one in golden if one.startswith("gradients.")}
+    theirs[f"gradients.{NAME}"] *= float(golden["loss.denominator"])
+    (finding,) = compare(golden, theirs).departures
+    assert finding.cause == ""
+    assert finding.looks.startswith(f"it is {float(golden['loss.denominator']):g} times")
+
+
+def test_a_schedule_that_is_one_ahead_is_named():
+    optimizer = optimizers.AdamW(schedules.Linear(0.1, total_steps=9, warmup_steps=3))
+    golden, config = Trace(), config_of()
+    trace_updates(
+        golden, config, random_params(config, 0), [random_batch(config, LENGTHS, 0)], LOSS, optimizer, steps=3
+    )
+    theirs = {f"step_{i}.learning_rate": golden[f"step_{i + 1}.learning_rate"] for i in (1,)}
+    (finding,) = compare(golden, theirs).departures
+    assert finding.cause == "the learning rate is that of update 2, not 1"
+
+
+# --- what a difference tells by itself --------------------------------------------------------------------------------
+
+
+def attended(q, k, scale_by):
+    """Probabilities of one sequence (H, S, S), each row or column divided by something else."""
+    scores = q @ k.transpose(0, 2, 1) / math.sqrt(q.shape[2])
+    weights = np.exp(scores)
+    return weights / scale_by(weights)
+
+
+@pytest.mark.parametrize(
+    ("scale_by", "cause"),
+    [
+        (lambda w: w.sum(2, keepdims=True) * 1.25, "padding is attended to, with 20.00% of the weight"),
+        (lambda w: w.sum(1, keepdims=True) * 1.1, "the softmax is taken over the queries"),
+        (lambda w: w.sum(0), "the softmax is taken over the heads"),
+    ],
+)
+def test_a_softmax_over_something_else_is_named(scale_by, cause):
+    golden = run(config_of(), 0)
+    q, k = (
+        golden[f"layers.1.attention.{of}.output"][:5].reshape(5, 2, 4).transpose(1, 0, 2) for of in ("query", "key")
+    )
+    report = compare(golden, {"layers.1.attention.probabilities.0": attended(q, k, scale_by)})
+    assert report.departures[0].cause.startswith(cause)
+
+
+@pytest.mark.parametrize(
+    ("change", "cause"),
+    [
+        (
+            lambda x, h: np.where(np.arange(x.size).reshape(x.shape) % 3, x / 0.75, 0.0),
+            "dropout is on, with the rate 0.25",
+        ),
+        (lambda x, h: x + 1e-2 * np.random.default_rng(0).standard_normal(x.shape), ""),
+    ],
+)
+def test_dropout_where_there_is_none_is_told_from_noise(change, cause):
+    golden = run(config_of(), 0)
+    name = "layers.0.feed_forward.norm.dropped"
+    (finding,) = compare(golden, {name: change(golden[name], None)}).departures
+    assert finding.cause == cause
+
+
+def test_rows_of_the_position_table_that_the_trace_has_not():
+    """Positions from 0 use rows in front of the trace's first one."""
+    golden = run(config_of(), 0)
+    rows, positions = golden["parameters.embeddings.position"], golden["batch.positions"]
+    longer = np.concatenate([np.ones((2, rows.shape[1])), rows])
+    (finding,) = compare(golden, {"embeddings.of_positions": longer[positions]}).departures
+    assert finding.cause == "positions are counted from -2, not from 0 of the trace's rows"
+    moved = rows[positions] + np.array([0.1] * rows.shape[1])
+    (finding,) = compare(golden, {"embeddings.of_positions": moved}).departures
+    assert finding.cause.startswith("each row is off by the same vector: the embedding of the token type")
+
+
+def test_a_known_mistake_is_found_within_what_rounding_might_do():
+    """Long sums of large terms: the bound is wide, and tanh GELU lies within it."""
+    config = small_config(
+        num_layers=1, num_heads=1, hidden_dim=8, intermediate_dim=600, dropout=0.0, vocabulary_size=17
+    )
+    golden = run(config, 0)
+    x, params = golden["layers.0.attention.norm.output"], golden
+    of = "parameters.layers.0.feed_forward"
+    inside = x @ params[f"{of}.intermediate.kernel"] + params[f"{of}.intermediate.bias"]
+    output = erf_free(inside) @ params[f"{of}.output.kernel"] + params[f"{of}.output.bias"]
+    exact = golden["layers.0.feed_forward.output"]
+    theirs = {"layers.0.attention.norm.output": x, "layers.0.feed_forward.output": exact + 1e-3 * (output - exact)}
+    assert not compare(golden, theirs).departures
+    theirs["layers.0.feed_forward.output"] = output
+    report = compare(golden, theirs, "mixed_bfloat16")
+    assert report.findings[-1].ratio < 1.0
+    assert report.departures[0].cause == "GELU by tanh, not by erf"
+
+
+def test_the_page_has_every_tensor_and_no_foreign_markup():
+    golden = run(config_of(), 0)
+    theirs = {"loss.losses": 2.0 * golden["loss.losses"], "loss.logits": golden["loss.logits"]}
+    text = page(compare(golden, theirs), {"loss.losses": "<b>turned</b>"}, "<script>")
+    assert all(name in text for name in theirs)
+    assert text.count("<circle") == 2
+    assert not any(foreign in text for foreign in ("<script>", "<b>turned", "http"))
+
+
+def test_a_trace_in_float32_is_no_reference():
+    with pytest.raises(ValueError, match="the trace is in float32, and what is compared with has to be in float64"):
+        compare(run(config_of(), 0, dtype="float32", precision=None), {})
+    golden = run(config_of(), 0)
+    with pytest.raises(ValueError, match=r"loss\.losses has the dtype complex128; numbers are expected"):
+        compare(golden, {"loss.losses": golden["loss.losses"].astype(complex)})
