@@ -132,6 +132,8 @@ class Judge:
             if name in self.theirs:
                 theirs = self._as_float(name)
                 tolerance = limit + _spread(expected, shaken) + self._of_storage(name, expected)
+                if entry.op == "update" and inputs["g"].shaken:
+                    tolerance = tolerance + _of_sign(way, arguments, inputs["g"], of)
                 yield Judged(name, self.golden.entries[name], theirs, expected, tolerance, arguments, used)
             if name in kept:
                 self._states[name] = self._state(name, expected, shaken, limit, used)
@@ -333,6 +335,14 @@ def _part(value: Any, part: int | None) -> Array:
     """The value as float64; of one sequence."""
     found = np.asarray(value if part is None else value[part])
     return found.astype(np.float64) if found.dtype.kind in "fb" else found
+
+
+def _of_sign(way: Callable[[dict[str, Any]], Values], arguments: Mapping[str, Any], g: State, of: str) -> Array:
+    """What a gradient that is not theirs may do to its update: the step is near a sign, which no small change moves."""
+    width, expected = _spread(g.value, g.shaken), way(dict(arguments))[of]
+    moved = (way({**arguments, "g": g.value + sign * width})[of] for sign in (1.0, -1.0))
+    most: Array = np.max([np.abs(value - expected) for value in moved], axis=0)
+    return most
 
 
 def _like(value: Any, number: float) -> Any:

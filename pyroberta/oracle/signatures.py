@@ -27,12 +27,12 @@ def signature_of(op: str, value: str, part: str, arguments: Arguments, theirs: A
         return "each row is off by the same vector: the embedding of the token type is missing, or added twice"
     if op == "embedding" and value in ("of_positions", "output"):
         return _of_positions(arguments, theirs - arguments["tokens"][arguments["ids"]] if value == "output" else theirs)
-    if op == "attention" and value in ("probabilities", "dropped") and part.isdigit():
-        return _of_softmax(arguments, int(part), theirs) if value == "probabilities" or not arguments["rate"] else ""
+    if value == "dropped" or op == "dropout":
+        return "" if arguments["rate"] else _of_dropout(expected, theirs)
+    if op == "attention" and value == "probabilities" and part.isdigit():
+        return _of_softmax(arguments, int(part), theirs)
     if op in ("linear", "cross_entropy") and value in ("output", "logits"):
         return _of_product(op, arguments, theirs, expected)
-    if op in ("dropout", "add_norm") and value in ("output", "dropped") and not arguments.get("rate"):
-        return _of_dropout(arguments["x"] if op == "dropout" else arguments["h"], theirs)
     return ""
 
 

@@ -53,7 +53,16 @@ def denominators(golden: Trace, step: int) -> dict[str, float]:
             found[f"the sum of weights of part {number} times the number of parts: a mean of means"] = float(
                 one.sum() * len(parts)
             )
-    return {name: number for name, number in found.items() if number}
+    return _joined(found)
+
+
+def _joined(numbers: Mapping[str, float]) -> dict[str, float]:
+    """Those that are the same number under one name."""
+    names: dict[float, list[str]] = {}
+    for name, number in numbers.items():
+        if number:
+            names.setdefault(number, []).append(name)
+    return {" or ".join(some): number for number, some in names.items()}
 
 
 def named_denominator(golden: Trace, step: int, factor: float) -> str:
@@ -75,7 +84,7 @@ def _rectangles(golden: Trace, step: int) -> dict[str, float]:
     most = int(golden.settings["config"]["max_sequence_length"])
     return {
         f"the number of tokens with padding, B·S where S is {S}": float(len(lengths) * S)
-        for S in range(int(lengths.max(initial=0)) + 1, most + 1)
+        for S in range(int(lengths.max(initial=0)) + 1, 2 * most + 1)
     }
 
 
