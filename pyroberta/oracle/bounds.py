@@ -99,8 +99,9 @@ class Arithmetic:
     (array([15.]), array([15.00000089]))
     """
 
-    def __init__(self, precision: Any) -> None:
-        """precision: the name of one, or a dtype."""
+    def __init__(self, precision: Any, erf_ulps: float = ERF) -> None:
+        """precision: the name of one, or a dtype. erf_ulps: the error of its erf."""
+        self.erf_ulps = erf_ulps
         mixed = precision == "mixed_bfloat16"
         info = np.finfo("float32" if mixed else precision)
         self.dtype = info.dtype
@@ -320,7 +321,7 @@ def _gelu(run: Arithmetic, x: Near) -> tuple[Near, Near, Near]:
     slope, bend = cdf + value * density, density * np.abs(2.0 - far**2)  # the derivatives of y; |the third| <= 0.8
 
     # Φ = (1 + erf(x/√2)) / 2: √½ and the product with it are rounded, erf, and the sum.
-    by_erf = ERF * run.ulp(np.abs(of_erf) + 1.13 * shift) + u / 32.0 + 4.0 * u * far * density + 2.0 * u * cdf
+    by_erf = run.erf_ulps * run.ulp(np.abs(of_erf) + 1.13 * shift) + u / 32.0 + 4.0 * u * far * density + 2.0 * u * cdf
     # Φ = tail or 1 - tail, tail = erfc(|x|/√2) / 2: the argument of exp(-x²/2) is rounded, erfc, and the difference.
     by_erfc = tail * (ERFC + half) * u + np.where(value >= -shift, u, 0.0)
     of_cdf = np.maximum(by_erf / 2.0, by_erfc) + 20.0 * u * shift  # at a point that is `error` away

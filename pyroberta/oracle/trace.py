@@ -36,6 +36,7 @@ from pyroberta.training.optimizers import CLIPS, Optimizer
 from pyroberta.training.state import TrainState
 from pyroberta.training.step import Trained, compute_gradients
 
+OF_INPUTS = {"cross_entropy": ("h", "bias")}  # what a backward without parameters gives, where it is not the first
 # What an op's result is called, where it isn't `output`.
 RESULTS = {"attention": "context", "cross_entropy": "losses"}
 
@@ -71,7 +72,7 @@ class Tracer:
 
     def table(self, ops: Ops = REFERENCE) -> Ops:
         """The table with each row watched."""
-        return ops.wrapped(self._watched)
+        return replace(ops.wrapped(self._watched), prepare=REFERENCE.prepare)
 
     def begin(self, step: int) -> None:
         """Another update begins: places are counted anew."""
@@ -81,7 +82,7 @@ class Tracer:
         if name.endswith("_forward"):
             return self._forward(name.removesuffix("_forward"), row)
         if name.endswith(("_backward", "_backward_input")):
-            return self._backward(row)
+            return self._backward(row, is_input=name.endswith("_input"))
         if name == "add":
             return self._sum(row)
         return row
@@ -99,7 +100,7 @@ class Tracer:
 
         return call
 
-    def _backward(self, row: Callable[..., Any]) -> Callable[..., Any]:
+    def _backward(self, row: Callable[..., Any], *, is_input: bool) -> Callable[..., Any]:
         def call(dy: Array, noted: _Call) -> Any:
             op, place, arguments, inputs, cache = noted
             plain = PLAIN[op]
@@ -114,16 +115,18 @@ class Tracer:
             gradients = plain.backward(dy, arguments, plain.forward(*arguments))
             found = row(dy, cache)
             results = found if isinstance(found, tuple) else (found,)
-            if len(results) == len(plain.gradients):  # a frozen matrix has none
-                gradients |= dict(zip(plain.gradients, results, strict=True))
+            of_results = OF_INPUTS.get(op, plain.gradients[:1]) if is_input else plain.gradients
+            made = dict(zip(of_results, results, strict=True))
+            # What is to be added up later is no array yet: it is as the plain op gives it.
+            gradients |= {of: value for of, value in made.items() if isinstance(value, np.ndarray)}
             self._note(op, place, "d.", gradients, arguments, inputs)
             if self._arithmetic:
                 self._note_bounds(self._arithmetic, op, place, arguments, dy)
             for of in gradients:
                 if inputs.get(of) in self._params:
                     self.contributions.setdefault(inputs[of], []).append(f"d.{place}.{of}")
-            for one, of in zip(results, plain.gradients, strict=False):
-                self._remember(one, f"d.{place}.{of}")
+            for of, value in made.items():
+                self._remember(value, f"d.{place}.{of}")
             return found
 
         return call
@@ -267,7 +270,7 @@ def trace_updates(
     names = list(params) if trainable is None else list(trainable)
     into.settings |= {"config": asdict(config), "dtype": params.dtype.name, "seed": seed, "precision": precision}
     into.settings |= {"loss": loss.get_config(), "optimizer": optimizer.get_config(), "steps": steps}
-    tracer = Tracer(into, params, precision)
+    tracer, changing = Tracer(into, params, precision), frozenset(names)
     traced = tracer.table(ops)
     slots = {name: params.zeros_like() for name in optimizer.slot_names}
     state = TrainState(params, slots, seed=seed)
@@ -280,7 +283,8 @@ def trace_updates(
         before = f"step_{step - 1}." if step > 1 else ""
         for name in params:
             entry = Entry("sum" if step else "", name, "parameters", "the parameter before the update", step=step)
-            tracer.note(f"parameters.{name}", params[name], entry, {"0": f"{before}updated.{name}"} if step else {})
+            changed = f"{before}{'updated' if name in changing else 'parameters'}.{name}"
+            tracer.note(f"parameters.{name}", params[name], entry, {"0": changed} if step else {})
         found = compute_gradients(model, state, parts)
         for part, ((losses, predicted), batch) in enumerate(zip(found.values, parts, strict=True)):
             share = float(batch.weights @ losses) / found.denominator if found.denominator else 0.0
