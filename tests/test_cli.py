@@ -809,9 +809,10 @@ def test_a_comparison_prints_the_first_departure_and_tells_it_by_its_exit_code(m
     names.write_text(json.dumps({"x.3": "layers.1.attention.context"}))
     np.savez(theirs, **given)
     command = ["compare", str(file), str(theirs), "--names", str(names)]
+    count = sum(entry.value != "bound" for entry in golden.entries.values())
     capsys.readouterr()
     assert main(command) == 0
-    assert capsys.readouterr().out == "2 tensors compared, none beyond rounding\n"
+    assert capsys.readouterr().out == f"2 of the trace's {count} tensors compared as float32, none beyond rounding\n"
     given[f"{place}.output"] = given["x.3"] @ golden[f"parameters.{place}.kernel"].T
     np.savez(theirs, **given)
     assert main([*command, "--report", str(tmp_path / "page.html")]) == 1

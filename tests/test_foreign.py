@@ -443,7 +443,7 @@ def test_what_is_unknown_is_listed_and_the_order_is_the_traces() -> None:
         ({"attention_mask": np.ones((2, 3))}, {}, r"sequences of \[3, 3\] tokens, the trace's batch of \[3, 1\]"),
         ({"attention_mask": np.ones(3)}, {}, r"should be \(B, S\)"),
         ({QUERY: np.full((4, 6), "a")}, {}, r"expected numbers"),
-        ({"x": np.ones(2)}, {"y": QUERY}, r"'y', which their tensors lack"),
+        ({"x": np.ones(2)}, {"y": QUERY}, r"the names given are of 'y', and their tensors have none of them; .* 'x'"),
         ({"x": np.ones(2)}, {"x": "layers.7"}, r"declared as 'layers.7', which the trace lacks"),
     ],
 )  # fmt: skip

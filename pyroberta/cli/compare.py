@@ -6,9 +6,12 @@ import argparse
 import os
 from typing import Any
 
+from pyroberta.cli import options
+
 SUMMARY = "where another implementation departs from a trace, and why"
 DEPARTS = 1  # the exit code, as of `diff` and `cmp`
 PRECISIONS = ("float32", "mixed_bfloat16", "float64")
+SHOWN = 8  # names of a list
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,7 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"the arithmetic that they used: {', '.join(PRECISIONS)} (default: that of the trace's bounds)",
     )  # fmt: skip
     parser.add_argument("--all", action="store_true", help="every tensor with its error, and how it was aligned")
-    parser.add_argument("--report", metavar="FILE", help="write a page of HTML with a picture, too; replaced if there")
+    parser.add_argument("--report", metavar="FILE", help="write a page of HTML with a picture, too")
+    options.add_overwrite(parser, "a page", "FILE")
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -40,6 +44,11 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     from pyroberta.oracle.golden import read_trace
     from pyroberta.oracle.page import page
 
+    path = as_path(arguments.report) if arguments.report else None
+    if path and path.exists() and not arguments.overwrite:
+        raise FileExistsError(f"{arguments.report} is there already. Give another name, or --overwrite to replace it")
+    if arguments.overwrite and not path:
+        raise ValueError("--overwrite is of --report, which is not given")
     names = None
     if arguments.names:
         names = read_json(as_path(arguments.names))
@@ -49,15 +58,14 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     aligned = align(golden, read_tensors(os.path.expanduser(arguments.theirs)), names)
     report = compare(golden, aligned.theirs, arguments.precision)
     if not report.findings:
-        few = ", ".join(aligned.unknown[:5]) or "none"
         raise ValueError(
             f"nothing to compare: no tensor of {arguments.theirs} has a name of the trace, of Hugging Face, of Keras "
-            f"or of fairseq; there are {few}. Give --names"
+            f"or of fairseq; there are {_few(aligned.unknown) or 'none'}. Give --names"
         )
-    result = report.to_dict() | {"aligned": aligned.notes, "their_names": aligned.names, "unknown": aligned.unknown}
-    if arguments.report:
-        text = page(report, aligned.notes, os.path.basename(arguments.theirs))
-        path = as_path(arguments.report)
+    result = report.to_dict() | {"aligned": aligned.notes, "their_names": aligned.names}
+    result |= {"unknown": aligned.unknown, "absent": aligned.absent}
+    if path:
+        text = page(report, aligned.notes, os.path.basename(os.path.normpath(arguments.theirs)))
         replace_files(path.parent, {path.name: NewFile.of(text)})
     if not arguments.json:
         _print(report, aligned, show_all=arguments.all)
@@ -77,4 +85,13 @@ def _print(report: Any, aligned: Any, *, show_all: bool) -> None:
         print()
     print(report)
     if aligned.unknown:
-        print(f"names that nothing of the trace has: {', '.join(aligned.unknown[:8])}")
+        print(f"names that nothing of the trace has: {_few(aligned.unknown)}. --names says what they are")
+    if aligned.absent:
+        print(f"names of --names that their tensors lack: {_few(aligned.absent)}")
+
+
+def _few(names: list[str]) -> str:
+    from pyroberta.formats.budget import shown
+
+    rest = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(map(shown, names[:SHOWN])) + rest

@@ -197,19 +197,21 @@ def _without(x: Array, a: Arguments, name: str, value: float) -> Values:
 
 def _embedding(arguments: Arguments) -> Iterator[Cause]:
     rows, positions = arguments["rows"], arguments["positions"]
-    first = int(positions.min(initial=0))
     for offset in (-2, -1, 1, 2):
         if positions.size and positions.min() + offset >= 0 and positions.max() + offset < len(rows):
-            yield Cause(
-                f"positions are counted from {first + offset}, not from {first}",
-                partial(_moved, offset),
-            )
+            yield Cause(positions_off_by(offset), partial(_moved, offset))
     yield Cause("the position embedding is missing", lambda a: {"output": a["tokens"][a["ids"]]})
     C = rows.shape[1]
     yield Cause(
         "the token embedding is scaled by the root of C",
         lambda a: {"output": math.sqrt(C) * a["tokens"][a["ids"]] + a["rows"][a["positions"]]},
     )
+
+
+def positions_off_by(offset: int) -> str:
+    """The name of the mistake."""
+    rows = "1 row" if abs(offset) == 1 else f"{abs(offset)} rows"
+    return f"positions begin {rows} too {'late' if offset > 0 else 'early'}; RoBERTa's first is row padding_idx + 1"
 
 
 def _moved(offset: int, a: Arguments) -> Values:

@@ -46,12 +46,14 @@ class Aligned:
         notes: the trace's name -> what was done to the tensor, and what else it might have been.
         names: the trace's name -> their name.
         unknown: their names that nothing of the trace has.
+        absent: names that were declared, of tensors that theirs lack.
     """
 
     theirs: dict[str, Array] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
     unknown: list[str] = field(default_factory=list)
+    absent: list[str] = field(default_factory=list)
 
 
 def align(golden: Trace, tensors: Mapping[str, Array], names: Mapping[str, str] | None = None) -> Aligned:
@@ -66,7 +68,7 @@ def align(golden: Trace, tensors: Mapping[str, Array], names: Mapping[str, str] 
 
     Raises:
         ValueError: where a shape can't be the trace's tensor in any layout, two of theirs are the same tensor and
-            differ, the mask is another batch's, or a declared name isn't there.
+            differ, the mask is another batch's, or none of the declared names is there.
 
     >>> from pyroberta.oracle.golden import Entry
     >>> golden = Trace()
@@ -129,6 +131,7 @@ class _Aligner:
             {name: found.notes[name] for name in names},
             {name: found.names[name] for name in names},
             found.unknown,
+            [name for name in self.declared if name not in self.tensors],
         )
 
     # --- names
@@ -150,11 +153,10 @@ class _Aligner:
 
     def _matches(self, unknown: list[str]) -> dict[str, Match]:
         """Their name -> what it is, in the implementation of which most names are."""
-        absent = [name for name in self.declared if name not in self.tensors]
-        if absent:
+        if self.declared and not any(name in self.tensors for name in self.declared):
             raise ValueError(
-                f"the names given have {few(map(shown, absent))}, which their tensors lack; those are "
-                f"{few(map(shown, self.tensors))}"
+                f"the names given are of {few(map(shown, self.declared))}, and their tensors have none of them; those "
+                f"are {few(map(shown, self.tensors))}"
             )
         found: dict[str, list[Match]] = {}
         types: dict[str, str] = {}

@@ -20,8 +20,10 @@ from numpy import ndarray as Array
 from pyroberta.formats.budget import clipped, shown
 from pyroberta.formats.files import as_path, check_file, parse_json
 from pyroberta.formats.safetensors_io import Appended, read_with_metadata
+from pyroberta.oracle.plain import PLAIN
 
 KEY, VERSION = "pyroberta_trace", 1
+OPS = (*PLAIN, "add", "sum", "share", "clip_scale", "clip", "update", "")  # "" is what no op makes
 
 
 @dataclass(frozen=True)
@@ -154,8 +156,26 @@ def read_trace(file: str | os.PathLike[str]) -> Trace:
         trace, known = Trace(), {one.name for one in fields(Entry)}
         trace.settings = dict(rest["settings"])
         for name, entry in rest["tensors"].items():
-            trace._arrays[name] = tensors[name].array
-            trace.entries[name] = Entry(**{key: value for key, value in entry.items() if key in known})
+            read = Entry(**{key: value for key, value in entry.items() if key in known})
+            _check(name, read, trace.entries)
+            trace._arrays[name], trace.entries[name] = tensors[name].array, read
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"{path} is no sound trace: {clipped(str(error) or repr(error))}") from None
     return trace
+
+
+def _check(name: str, entry: Entry, before: Mapping[str, Entry]) -> None:
+    """Raises ValueError for an entry that `compare` could not follow."""
+    texts = {of: getattr(entry, of) for of in ("op", "place", "value", "formula", "page")}
+    wrong = next((of for of, text in texts.items() if not isinstance(text, str)), None)
+    if wrong:
+        raise ValueError(f"the {wrong} of {shown(name)} should be a text, got {shown(texts[wrong])}")
+    if entry.op not in OPS:
+        raise ValueError(f"the op of {shown(name)} is {shown(entry.op)}, which is none of {', '.join(OPS)}")
+    if not isinstance(entry.inputs, dict) or not isinstance(entry.others, dict):
+        raise ValueError(f"inputs and others of {shown(name)} should be objects")
+    if isinstance(entry.step, bool) or not isinstance(entry.step, int) or entry.step < 0:
+        raise ValueError(f"the step of {shown(name)} should be a whole number from 0, got {shown(entry.step)}")
+    absent = next((one for one in entry.inputs.values() if not isinstance(one, str) or one not in before), None)
+    if absent is not None:
+        raise ValueError(f"{shown(name)} is made from {shown(absent)}, which is not before it in the file")

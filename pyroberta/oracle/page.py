@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 
-from pyroberta.oracle.compare import Finding, Report
+from pyroberta.oracle.report import Finding, Report
 
-WIDTH, HEIGHT, LOW, HIGH = 1000, 260, -3.0, 9.0  # of the picture; the powers of ten that it shows
+WIDTH, HEIGHT = 1000, 220  # of a picture
+RED, BLUE = "#c0392b", "#2c6fbb"
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 1040px; color: #222; }
 table { border-collapse: collapse; width: 100%; } td, th { text-align: left; padding: 3px 8px; vertical-align: top; }
 tr { border-bottom: 1px solid #ddd; } .departs { background: #fdecea; } code { font-size: 13px; }
-.number { text-align: right; font-variant-numeric: tabular-nums; }
+figure { margin: 1em 0; } figcaption { color: #555; } .number { text-align: right; font-variant-numeric: tabular-nums; }
 """
 
 
@@ -35,20 +36,23 @@ def page(report: Report, notes: Mapping[str, str], name: str) -> str:
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{escape(name)} beside the trace</title><style>{STYLE}</style></head>
 <body><h1>{escape(name)} beside the trace</h1>
-<p>{len(report.findings)} tensors were compared, in the order in which they arise. Each was computed in float64 from the
-nearest tensors before it; its error is a multiple of what rounding may do to it. Above 1 it departs.</p>
-{_picture(report)}
+<p>{len(report.findings)} of the trace's {report.count} tensors were compared as {escape(report.precision)}, in the
+order in which they arise. Each was computed in float64 from the nearest tensors before it.</p>
+<figure>{_picture(report.findings, lambda one: one.ratio, (-3, 9), 1.0)}
+<figcaption>Its error, as a multiple of what rounding may do to it. Above the line it departs.</figcaption></figure>
+<figure>{_picture(report.findings, lambda one: one.from_trace, (-9, 3), 0.0)}
+<figcaption>How far it is from the trace's own tensor, relatively: what departs spreads.</figcaption></figure>
 <h2>Where it departs</h2><ul>{found}</ul>
-<h2>Every tensor</h2><table><tr><th>tensor</th><th>error / bound</th><th>relative</th><th>from</th><th>aligned</th></tr>
+<h2>Every tensor</h2><table>
+<tr><th>tensor</th><th>error / bound</th><th>ulp</th><th>relative</th><th>from the trace</th><th>computed from</th>
+<th>aligned</th></tr>
 {rows}</table></body></html>
 """
 
 
 def _found(finding: Finding) -> str:
-    cause = finding.cause or "cause unknown"
-    share = f" (explains {finding.share:.2%} of the difference)" if finding.cause and finding.share < 1.0 else ""
-    looks = f"; {escape(finding.looks)}" if finding.looks else ""
-    return f"<code>{escape(finding.name)}</code>: <b>{escape(cause)}</b>{share}{looks}"
+    looks = f"; {escape(finding.looks)}" if finding.looks and finding.cause else ""
+    return f"<code>{escape(finding.name)}</code>: <b>{escape(finding.why)}</b>{looks}"
 
 
 def _row(finding: Finding, note: str) -> str:
@@ -56,29 +60,35 @@ def _row(finding: Finding, note: str) -> str:
     few = ", ".join(finding.computed_from[:3]) + (" …" if len(finding.computed_from) > 3 else "")
     return (
         f'<tr{kind}><td><code>{escape(finding.name)}</code></td><td class="number">{finding.ratio:.2e}</td>'
-        f'<td class="number">{finding.relative:.1e}</td><td><small>{escape(few)}</small></td>'
+        f'<td class="number">{finding.ulps:.1e}</td><td class="number">{finding.relative:.1e}</td>'
+        f'<td class="number">{finding.from_trace:.1e}</td><td><small>{escape(few)}</small></td>'
         f"<td><small>{escape(note)}</small></td></tr>"
     )
 
 
-def _picture(report: Report) -> str:
-    """A point for each tensor: from left to right as they arise, its error on a logarithmic scale."""
-    step = WIDTH / max(1, len(report.findings))
-    lines = []
-    for tens in range(int(LOW), int(HIGH) + 1, 3):
-        y, color = _height(float(tens)), "#c0392b" if tens == 0 else "#ddd"
-        lines.append(f'<line x1="0" x2="{WIDTH}" y1="{y:.1f}" y2="{y:.1f}" stroke="{color}"/>')
-        lines.append(f'<text x="2" y="{y - 3:.1f}" font-size="11" fill="#888">1e{tens}</text>')
-    for i, finding in enumerate(report.findings):
-        power = math.log10(finding.ratio) if 0.0 < finding.ratio < math.inf else LOW if not finding.ratio else HIGH
-        color = "#c0392b" if finding.departs else "#2c6fbb"
-        lines.append(
-            f'<circle cx="{(i + 0.5) * step:.1f}" cy="{_height(power):.1f}" r="2.5" fill="{color}">'
-            f"<title>{escape(finding.name)}: {finding.ratio:.2e}</title></circle>"
-        )
-    return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="errors">{"".join(lines)}</svg>'
+def _picture(findings: Sequence[Finding], of: Callable[[Finding], float], powers: tuple[int, int], line: float) -> str:
+    """A point for each tensor: from left to right as they arise, its number on a logarithmic scale.
 
+    Args:
+        findings: the tensors.
+        of: the number.
+        powers: of ten, from the lowest to the highest that is shown; what is beyond stands at the edge.
+        line: the number that is marked; 0 for none.
+    """
+    low, high = powers
+    step = WIDTH / max(1, len(findings))
 
-def _height(power: float) -> float:
-    clipped = min(max(power, LOW), HIGH)
-    return HEIGHT - 10.0 - (clipped - LOW) / (HIGH - LOW) * (HEIGHT - 30.0)
+    def height(number: float) -> float:
+        power = math.log10(number) if 0.0 < number < math.inf else low if not number else high
+        return HEIGHT - 10.0 - (min(max(power, low), high) - low) / (high - low) * (HEIGHT - 30.0)
+
+    parts = []
+    for power in range(low, high + 1, 3):
+        y, color = height(10.0**power), RED if 10.0**power == line else "#ddd"
+        parts.append(f'<line x1="0" x2="{WIDTH}" y1="{y:.1f}" y2="{y:.1f}" stroke="{color}"/>')
+        parts.append(f'<text x="2" y="{y - 3:.1f}" font-size="11" fill="#888">1e{power}</text>')
+    for i, finding in enumerate(findings):
+        x, y, color = (i + 0.5) * step, height(of(finding)), RED if finding.departs else BLUE
+        title = f"{escape(finding.name)}: {of(finding):.2e}"
+        parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.5" fill="{color}"><title>{title}</title></circle>')
+    return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img">{"".join(parts)}</svg>'

@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 from numpy import ndarray as Array
 
-from pyroberta.oracle.causes import Arguments
+from pyroberta.oracle.causes import Arguments, positions_off_by
 
 CLOSE = 1e-3  # the share of the difference that may be left
 
@@ -63,9 +63,9 @@ def _of_positions(arguments: Arguments, found: Array) -> str:
     if not offsets or not any(offsets):
         return ""
     if len(set(offsets)) == 1:
-        first = int(positions.min())
-        return f"positions are counted from {first + offsets[0]}, not from {first} of the trace's rows"
-    return "positions are counted over the padding before a sequence"
+        return positions_off_by(offsets[0])
+    also = f", and {positions_off_by(min(offsets))}" if min(offsets) else ""
+    return f"positions are counted over the padding before a sequence{also}"
 
 
 def _within(positions: Array, count: int) -> Array:
@@ -173,6 +173,7 @@ def factor_of(theirs: Array, expected: Array, tolerance: Array) -> float | None:
     if not size or not np.isfinite(theirs).all():
         return None
     factor = float(np.vdot(expected, theirs)) / size
-    is_all = np.abs(theirs - factor * expected) <= (1.0 + abs(factor)) * tolerance
-    is_most = np.linalg.norm(theirs - factor * expected) <= 1e-2 * np.linalg.norm(theirs - expected)
+    is_all = np.abs(theirs - factor * expected) <= 2.0 * (1.0 + abs(factor)) * tolerance
+    left = np.linalg.norm(theirs - factor * expected)
+    is_most = left <= 1e-2 * min(np.linalg.norm(theirs - expected), np.linalg.norm(theirs))
     return factor if factor and is_most and is_all.all() else None

@@ -15,7 +15,7 @@ from pyroberta.oracle.causes import Arguments, Cause
 from pyroberta.oracle.golden import Trace
 from pyroberta.oracle.judge import gradients_in, updated
 from pyroberta.oracle.plain import Values
-from pyroberta.training import optimizers, schedules
+from pyroberta.training import schedules
 
 CLOSE = 1e-3  # relative: so near a factor is to the ratio of two numbers
 
@@ -91,9 +91,11 @@ def _rectangles(golden: Trace, step: int) -> dict[str, float]:
 def share_causes(golden: Trace, step: int, arguments: Arguments) -> Iterator[Cause]:
     """Mistakes in the reduced loss."""
     total, plain = arguments["weights"] @ arguments["losses"], arguments["losses"].sum()
-    for name, number in (denominators(golden, step) | _rectangles(golden, step)).items():
+    has_weights = bool((arguments["weights"] != 1.0).any())
+    for name, number in denominators(golden, step).items():
         yield given(f"losses are divided by {name}", share=total / number)
-        yield given(f"losses have no weights, and are divided by {name}", share=plain / number)
+        if has_weights:
+            yield given(f"losses have no weights, and are divided by {name}", share=plain / number)
 
 
 # --- sums and clipping ------------------------------------------------------------------------------------------------
@@ -157,6 +159,8 @@ def scale_causes(arguments: Arguments, others: Mapping[str, Any]) -> Iterator[Ca
     """Mistakes in the factor that brings all gradients down to a norm."""
     limit, every = others["global_clipnorm"], gradients_in(arguments)
     norm = float(np.sqrt(sum(float(np.square(one).sum()) for one in every)))
+    if not 0.0 < norm < np.inf:
+        return
     yield given("gradients are not clipped", scale=np.float64(1.0))
     yield given("1e-6 is added to the norm, as torch does", scale=np.float64(min(1.0, limit / (norm + 1e-6))))
     yield given("gradients are scaled up to the norm, too", scale=np.float64(limit / norm))
@@ -164,7 +168,12 @@ def scale_causes(arguments: Arguments, others: Mapping[str, Any]) -> Iterator[Ca
 
 # --- the optimizer ----------------------------------------------------------------------------------------------------
 
-OTHER_SIDE = {"adam": "torchadam", "adamw": "torchadamw", "torchadam": "adam", "torchadamw": "adamw"}
+# Of an optimizer, with decay or without, the one that adds epsilon on the other side of the correction.
+OTHER_SIDE = {
+    ("adam", False): "torchadam", ("adam", True): "torchadamw", ("adamw", False): "torchadamw",
+    ("adamw", True): "torchadamw", ("torchadam", False): "adam", ("torchadamw", False): "adamw",
+    ("torchadamw", True): "adamw",
+}  # fmt: skip
 
 
 def update_causes(golden: Trace, arguments: Arguments) -> Iterator[Cause]:
@@ -179,8 +188,8 @@ def update_causes(golden: Trace, arguments: Arguments) -> Iterator[Cause]:
         return Cause(name, values)
 
     decay = float(config.get("weight_decay") or 0.0)
-    other = OTHER_SIDE.get(config["name"])
-    if other in optimizers.OPTIMIZERS:
+    other = OTHER_SIDE.get((config["name"], decay > 0.0))
+    if other is not None:
         side = "the corrected" if config["name"].startswith("adam") else "the uncorrected"
         yield cause(f"epsilon is added to {side} root", {"name": other})
     if decay:

@@ -1,0 +1,172 @@
+"""What a comparison found: a finding for each tensor, and the places where something departs."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pyroberta.oracle.plain import PLAIN
+
+EXACT = 1e30  # times its bound: so much is only reached where the bound is 0
+SHOWN = 3  # places of those that have the same cause, and names of a list
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found of one tensor.
+
+    Attributes:
+        name: the tensor's.
+        place, op: where it arises.
+        error: the largest difference from what it should be.
+        relative: the norm of the difference, as a share of the norm of what it should be.
+        ulps: the largest difference in units in the last place of the largest number, in the arithmetic compared.
+        ratio: the largest difference as a multiple of what rounding may do at most; above 1 it departs.
+        from_trace: the norm of the difference from the trace's own tensor, as a share of that tensor's norm: what
+            earlier departures do is in it, too.
+        computed_from: the tensors of theirs that it was computed from.
+        cause: what explains it; "" where nothing does.
+        share: of the difference that the cause explains; 0 where the cause is read off the difference.
+        others: causes that explain it as well.
+        looks: how it differs, in words; "" where there are none.
+    """
+
+    name: str
+    place: str
+    op: str
+    error: float
+    relative: float
+    ulps: float
+    ratio: float
+    from_trace: float
+    computed_from: tuple[str, ...]
+    cause: str = ""
+    share: float = 0.0
+    others: tuple[str, ...] = ()
+    looks: str = ""
+
+    @property
+    def departs(self) -> bool:
+        """Whether it is further off than rounding allows, or off by what a known mistake makes."""
+        return self.ratio > 1.0 or bool(self.cause)
+
+    @property
+    def is_gradient(self) -> bool:
+        """Whether it arises on the way back."""
+        return re.match(r"(step_\d+\.)?d\.", self.name) is not None
+
+    @property
+    def why(self) -> str:
+        """The cause in words; how it differs, where no cause is known."""
+        if not self.cause:
+            return f"cause unknown; {self.looks}" if self.looks else "cause unknown"
+        explains = f" (explains {self.share:.2%} of the difference)" if self.share else ""
+        return f"{self.cause}{explains}" + "".join(f", or {other}" for other in self.others)
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON, whose numbers are finite: None where one is not."""
+        found = asdict(self) | {"departs": self.departs}
+        is_bad = {of for of, value in found.items() if isinstance(value, float) and not math.isfinite(value)}
+        return found | dict.fromkeys(is_bad)
+
+    def __str__(self) -> str:
+        if not math.isfinite(self.error):
+            size = "numbers that are not finite"
+        elif self.ratio > EXACT:
+            size = f"off by {self.error:.3g}, and it should be exact"
+        else:
+            size = f"{self.ratio:.3g} × what rounding may do ({self.ulps:.3g} ulp, {self.relative:.1e} of its size)"
+        return f"{self.name}: {size}: {self.why}"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was found, in the order in which the tensors arise.
+
+    Attributes:
+        findings: of each tensor that both have.
+        missing: names of theirs that the trace doesn't have.
+        unjudged: tensors of which nothing can be said: what rounding may do to them has no bound.
+        count: of the trace's tensors.
+        precision: the arithmetic that was taken to be theirs.
+    """
+
+    findings: Sequence[Finding]
+    missing: Sequence[str]
+    unjudged: Sequence[str]
+    count: int = 0
+    precision: str = "float32"
+
+    @property
+    def departures(self) -> list[Finding]:
+        """For each op that departs its first tensor, or the first of its values whose cause is known."""
+        first: dict[tuple[str, str], Finding] = {}
+        for finding in self.findings:
+            if finding.departs:
+                before = first.setdefault((finding.place, finding.op), finding)
+                is_same_way = finding.op in PLAIN and finding.is_gradient == before.is_gradient
+                if is_same_way and finding.cause and not before.cause:
+                    first[finding.place, finding.op] = finding
+        return list(first.values())
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "tensors": self.count,
+            "compared": len(self.findings),
+            "precision": self.precision,
+            "departures": [finding.to_dict() for finding in self.departures],
+            "findings": [finding.to_dict() for finding in self.findings],
+            "missing": list(self.missing),
+            "unjudged": list(self.unjudged),
+        }
+
+    def __str__(self) -> str:
+        if not self.findings:
+            return "nothing to compare: no name of theirs is one of the trace"
+        departing, departures = [one for one in self.findings if one.departs], self.departures
+        lines = [
+            f"{len(self.findings)} of the trace's {self.count} tensors compared as {self.precision}, "
+            f"{len(departing) or 'none'} beyond rounding"
+        ]
+        if len(departures) > 1:
+            lines.append("in the order in which they arise; begin with the first:")
+        lines += _lines(departures)
+        if rest := len(departing) - len(departures):
+            lines.append(f"{rest} more {'tensors' if rest > 1 else 'tensor'} of these ops depart{'s' * (rest == 1)}")
+        if departing:
+            lines += self._spread(departing[0])
+        for names, what in ((self.missing, "not in the trace"), (self.unjudged, "nothing can be said of")):
+            if names:
+                lines.append(f"{what}: {', '.join(names[:5])}{f' and {len(names) - 5} more' if len(names) > 5 else ''}")
+        return "\n".join(lines)
+
+    def _spread(self, first: Finding) -> list[str]:
+        """How far the tensors from the first departure on are from the trace's own."""
+        after = self.findings[self.findings.index(first) + 1 :]
+        of_values = [one for one in after if not one.is_gradient and one.op in PLAIN]
+        of_loss = [one for one in after if one.name.endswith("loss.share")]
+        told = list(dict.fromkeys(one.name for one in [*of_values[-1:], *of_loss]))
+        known = {one.name: one for one in after}
+        if not told:
+            return []
+        return ["so far from the trace: " + ", ".join(f"{name} by {known[name].from_trace:.1e}" for name in told)]
+
+
+def _lines(departures: Sequence[Finding]) -> list[str]:
+    """A line for each; those of an op that have the same cause are told together."""
+    groups: dict[tuple[str, str], list[Finding]] = {}
+    for finding in departures:
+        key = (finding.op, finding.cause) if finding.cause else (finding.name, "")
+        groups.setdefault(key, []).append(finding)
+    lines = []
+    for first, *others in groups.values():
+        lines.append(str(first))
+        if others:
+            places = ", ".join(one.place for one in others[:SHOWN])
+            more = f" and {len(others) - SHOWN} more" if len(others) > SHOWN else ""
+            lines.append(f"    likewise at {places}{more}")
+    return lines
