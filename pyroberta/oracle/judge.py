@@ -26,6 +26,7 @@ from pyroberta.oracle.stages import Given, stages
 from pyroberta.training import optimizers
 
 SHAKEN = 3  # how often what lies between is computed with moved results
+ROUNDED = 2.0  # times the rounding of what was kept in fewer bits: rounding uses all of it, a bound hardly ever
 SPREAD = 6.0  # times the root mean square of what that does to a tensor
 # ulp, of other implementations' erf: what torch 2.13's GELU gives on a CPU is off by up to 8.1, XLA's erf by 6.7.
 ERF = 9.0
@@ -132,30 +133,33 @@ class Judge:
         count = SHAKEN if any(state.shaken for state in inputs.values()) else 0
         if entry.op in PLAIN and not _is_gradient(names[0], entry):
             self._inside[entry.step, entry.place] = self._their_values(names)
-        way = self._way(names[0], entry)
+        way = self._way(names, entry)
         runs = [way(self._arguments(entry, inputs, i)) for i in range(count + 1)]
-        arguments, limits = self._arguments(entry, inputs, 0), self._limits(names[0], entry, inputs, runs[0])
+        arguments, limits = self._arguments(entry, inputs, 0), self._limits(names, entry, inputs, runs[0])
         for name in names:
             of, part = self._value_of(name)
             expected, *shaken = (_part(run[of], part) for run in runs)
             limit = np.asarray(_part(limits[of], part), np.float64)
             if name in self.theirs:
                 theirs = self._as_float(name)
-                tolerance = limit + _spread(expected, shaken) + self._of_storage(name, expected)
+                more = _spread(expected, shaken) + self._of_storage(name, expected)
                 if entry.op == "update" and inputs["g"].shaken:
-                    tolerance = tolerance + _of_sign(way, arguments, inputs["g"], of)
+                    more = more + _of_sign(way, arguments, inputs["g"], of)
+                tolerance = np.where(np.isinf(limit), limit, limit + more)
                 yield Judged(name, self.golden.entries[name], theirs, expected, tolerance, arguments, used)
             if name in kept:
                 self._states[name] = self._state(name, expected, shaken, limit, used)
 
     def _their_values(self, names: Sequence[str]) -> dict[str, Any]:
-        """What they gave of a call's values; of attention's by the sequence's number."""
+        """What they gave of a call's values, in full; of attention's by the sequence's number."""
         found: dict[str, Any] = {}
         for name in names:
             of, part = self._value_of(name)
-            if name in self.theirs and part is None:
+            if name not in self.theirs or self._unit(name):
+                continue
+            if part is None:
                 found[of] = self._as_float(name)
-            elif name in self.theirs:
+            else:
                 found.setdefault(of, {})[part] = self._as_float(name)
         return found
 
@@ -163,7 +167,11 @@ class Judge:
         if name in self.theirs:
             theirs, unit = self._as_float(name), self._unit(name)
             mine = frozenset([name])
-            return self._moved(name, theirs, (), unit * np.abs(theirs), mine) if unit else State(theirs, (), mine)
+            return (
+                self._moved(name, theirs, (), ROUNDED * unit * np.abs(theirs), mine)
+                if unit
+                else State(theirs, (), mine)
+            )
         return self._moved(name, expected, shaken, limit, used)
 
     def _moved(self, name: str, expected: Array, shaken: Sequence[Array], limit: Array, used: frozenset[str]) -> State:
@@ -182,7 +190,7 @@ class Judge:
             is_kept = value.dtype.kind != "f" or bool((value.astype(self.run.dtype) == value).all())
             none = frozenset[str]()  # a parameter that has more digits than they can keep may have been rounded
             self._states[name] = (
-                State(value) if is_kept else self._moved(name, value, (), self.run.u * np.abs(value), none)
+                State(value) if is_kept else self._moved(name, value, (), ROUNDED * self.run.u * np.abs(value), none)
             )
             return
         given = self.theirs[name].astype(np.float64)
@@ -230,9 +238,9 @@ class Judge:
         is_part = entry.op == "attention" and last.isdigit()
         return entry.value, int(last) if is_part else None
 
-    def _way(self, name: str, entry: Entry) -> Callable[[dict[str, Any]], Values]:
+    def _way(self, names: Sequence[str], entry: Entry) -> Callable[[dict[str, Any]], Values]:
         """How the values of a call are computed from its arguments."""
-        if entry.op in PLAIN and not _is_gradient(name, entry):
+        if entry.op in PLAIN and not _is_gradient(names[0], entry):
             return lambda a: stages(entry.op, a, self._inside[entry.step, entry.place])[0]
         if entry.op in PLAIN and "denominator" in entry.inputs:
             return lambda a: {"output": _divided(a["weights"], a["denominator"])}
@@ -248,27 +256,36 @@ class Judge:
             return lambda a: {"scale": np.float64(_scale_of(a))}
         if entry.op == "clip":
             return _clip
-        return self._update
+        return lambda a: self._updated(names, a)[0]
 
-    def _update(self, arguments: Mapping[str, Any]) -> Values:
-        return updated(self.golden.settings["optimizer"], arguments)[0]
+    def _updated(
+        self, names: Sequence[str], arguments: Mapping[str, Any], run: bounds.Arithmetic | None = None
+    ) -> tuple[Values, dict[str, Any]]:
+        """What the optimizer makes of a parameter and its slots, with bounds; an optimizer of a user is not known."""
+        config = self.golden.settings["optimizer"]
+        if config.get("name") in optimizers.OPTIMIZERS and 0.0 <= float(arguments["rate"]) < np.inf:
+            return updated(config, arguments, run)
+        of, shape = [self._value_of(name)[0] for name in names], np.shape(arguments["w"])
+        return {one: np.full(shape, np.nan) for one in of}, {one: np.full(shape, np.inf) for one in of}
 
     # --- what rounding may do -----------------------------------------------------------------------------------------
 
-    def _limits(self, name: str, entry: Entry, inputs: Mapping[str, State], values: Values) -> dict[str, Any]:
+    def _limits(
+        self, names: Sequence[str], entry: Entry, inputs: Mapping[str, State], values: Values
+    ) -> dict[str, Any]:
         """How far each value of a call may be off, its arguments being theirs."""
         arguments = self._arguments(entry, inputs, 0)
         is_plain = entry.op in PLAIN and not ({"denominator"} & set(entry.inputs)) and set(entry.inputs) != {"dy"}
         if is_plain:
-            dy = arguments["dy"] if _is_gradient(name, entry) else np.ones(np.shape(values["output"]))
+            dy = arguments["dy"] if _is_gradient(names[0], entry) else np.ones(np.shape(values["output"]))
             try:
                 found = bounds.of_values(self.run, entry.op, _positional(entry.op, arguments), dy)
             except ValueError:  # nothing can be said of such scores, or of such an epsilon
                 return {of: _like(value, np.inf) for of, value in values.items()}
-            if _is_gradient(name, entry):
+            if _is_gradient(names[0], entry):
                 found = {of[2:]: bound for of, bound in found.items() if of.startswith("d.")}
         elif entry.op == "update":
-            found = updated(self.golden.settings["optimizer"], arguments, self.run)[1]
+            found = self._updated(names, arguments, self.run)[1]
         elif entry.op == "share":
             size = np.abs(arguments["weights"]) @ np.abs(arguments["losses"]) / max(arguments["denominator"], 1e-300)
             found = {"share": np.float64(self.run.gamma(len(arguments["losses"]) + 2) * size)}
@@ -310,9 +327,6 @@ def updated(
         `updated` and the slots, and a bound for each: infinite for an optimizer without `adam_step`.
     """
     rate, shape = float(arguments["rate"]), np.shape(arguments["w"])
-    if config.get("name") not in optimizers.OPTIMIZERS or not 0.0 <= rate < np.inf:  # a user's own; a mistaken rate
-        names = ["updated", *(f"slots.{of}" for of in arguments.get("slots", ("m", "v")))]
-        return {of: np.full(shape, np.nan) for of in names}, {of: np.full(shape, np.inf) for of in names}
     kept = {of: value for of, value in config.items() if value is not None}
     limits = {of: value for of, value in NO_LIMITS.items() if of in config}
     optimizer = optimizers.from_config({**kept, **limits, "learning_rate": rate})

@@ -67,11 +67,11 @@ def _softmax(scores: Sequence[Array]) -> list[Array]:
 
 
 def _context(a: Mapping[str, Any], dropped: Sequence[Array]) -> Array:
-    H = a["num_heads"]
+    H, D = a["num_heads"], a["q"].shape[1] // a["num_heads"]
     output: Array = np.zeros_like(a["q"])
     for p, (start, stop) in zip(dropped, pairwise(a["starts"].tolist()), strict=True):
-        v = a["v"][start:stop].reshape(stop - start, H, -1).transpose(1, 0, 2)
-        output[start:stop] = (p @ v).transpose(1, 0, 2).reshape(stop - start, -1)
+        v = a["v"][start:stop].reshape(stop - start, H, D).transpose(1, 0, 2)
+        output[start:stop] = (p @ v).transpose(1, 0, 2).reshape(stop - start, H * D)
     return output
 
 

@@ -117,8 +117,9 @@ class Tracer:
             results = found if isinstance(found, tuple) else (found,)
             of_results = OF_INPUTS.get(op, plain.gradients[:1]) if is_input else plain.gradients
             made = dict(zip(of_results, results, strict=True))
-            # What is to be added up later is no array yet: it is as the plain op gives it.
-            gradients |= {of: value for of, value in made.items() if isinstance(value, np.ndarray)}
+            gradients |= made
+            # What is added up later, inside the row that adds it up, is no array that passes.
+            gradients = {of: value for of, value in gradients.items() if isinstance(value, np.ndarray | list)}
             self._note(op, place, "d.", gradients, arguments, inputs)
             if self._arithmetic:
                 self._note_bounds(self._arithmetic, op, place, arguments, dy)
