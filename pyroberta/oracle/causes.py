@@ -140,17 +140,19 @@ def _add_norm(arguments: Arguments) -> Iterator[Cause]:
 
     yield from _norms(total)
 
-    def residual(a: Arguments, changed: Array) -> Values:
-        return {"sum": changed, **_normed(changed, a, epsilon=a["epsilon"])}
+    def residual(a: Arguments, changed: Array, **more: Array) -> Values:
+        return {"sum": changed, **_normed(changed, a, epsilon=a["epsilon"]), **more}
 
     yield Cause("the residual is missing", lambda a: residual(a, total(a) - a["x"]))
     yield Cause("the residual is added twice", lambda a: residual(a, total(a) + a["x"]))
     if arguments["rate"]:
         yield Cause("dropout is left out", lambda a: _with("add_norm", a, rate=0.0))
-        yield Cause(
-            "what dropout leaves is not scaled up by 1 / (1 - rate)",
-            lambda a: residual(a, (total(a) - a["x"]) * (1.0 - a["rate"]) + a["x"]),
-        )
+
+        def unscaled(a: Arguments) -> Values:
+            left = (total(a) - a["x"]) * (1.0 - a["rate"])
+            return residual(a, left + a["x"], dropped=left)
+
+        yield Cause("what dropout leaves is not scaled up by 1 / (1 - rate)", unscaled)
 
     def halved(a: Arguments) -> Values:
         return residual(a, total(a) - 0.5 * a["x"])

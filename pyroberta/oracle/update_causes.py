@@ -30,12 +30,9 @@ def given(name: str, **values: Any) -> Cause:
 
 def denominators(golden: Trace, step: int) -> dict[str, float]:
     """Numbers that losses are divided by, by what they are."""
-    prefix = f"step_{step}." if step else ""
-    parts = [""]
-    while f"{prefix}batch_{len(parts) + 1}.weights" in golden:
-        parts.append(f"_{len(parts) + 1}")
+    prefix, parts = _parts_of(golden, step)
     weights = [golden[f"{prefix}batch{part}.weights"] for part in parts]
-    lengths = [np.diff(golden[f"{prefix}batch{part}.starts"]) for part in parts]
+    lengths = _lengths(golden, step)
     every = np.concatenate(lengths)
     found = {
         "1: they are summed": 1.0,
@@ -44,7 +41,7 @@ def denominators(golden: Trace, step: int) -> dict[str, float]:
         "the number of weights above 0": float(sum(map(np.count_nonzero, weights))),
         "the slots B·K": float(sum(golden[f"{prefix}batch.slots{part}"] for part in parts)),
         "the number of tokens": float(every.sum()),
-        "the number of tokens with padding": float(every.max(initial=0) * len(every)),
+        "the number of tokens with padding, B·S": float(every.max(initial=0) * len(every)),
         "the number of sequences": float(len(every)),
     }
     if len(parts) > 1:
@@ -79,13 +76,30 @@ def denominator_causes(golden: Trace, step: int) -> Iterator[Cause]:
 
 
 def _rectangles(golden: Trace, step: int) -> dict[str, float]:
-    """The numbers of tokens with padding up to each length."""
-    lengths = np.diff(golden[f"step_{step}.batch.starts" if step else "batch.starts"])
+    """The numbers of tokens with padding: of all parts up to one length, and of each part beyond its longest."""
+    lengths = _lengths(golden, step)
+    sizes, longest = [len(part) for part in lengths], [int(part.max(initial=0)) for part in lengths]
     most = int(golden.settings["config"]["max_sequence_length"])
-    return {
-        f"the number of tokens with padding, B·S where S is {S}": float(len(lengths) * S)
-        for S in range(int(lengths.max(initial=0)) + 1, 2 * most + 1)
-    }
+    name = "the number of tokens with padding, B·S"
+    found = {f"{name} where S is {S}": float(sum(sizes) * S) for S in range(max(longest) + 1, 2 * most + 1)}
+    for more in range(most) if len(lengths) > 1 else ():
+        total = sum(B * (S + more) for B, S in zip(sizes, longest, strict=True))
+        found[f"{name} where S is each part's longest" + (f" and {more} more" if more else "")] = float(total)
+    return found
+
+
+def _parts_of(golden: Trace, step: int) -> tuple[str, list[str]]:
+    """What the names of a step begin with, and how the names of its batches end."""
+    prefix, parts = (f"step_{step}." if step else ""), [""]
+    while f"{prefix}batch_{len(parts) + 1}.weights" in golden:
+        parts.append(f"_{len(parts) + 1}")
+    return prefix, parts
+
+
+def _lengths(golden: Trace, step: int) -> list[Array]:
+    """The numbers of tokens of the sequences of each part."""
+    prefix, parts = _parts_of(golden, step)
+    return [np.diff(golden[f"{prefix}batch{part}.starts"]) for part in parts]
 
 
 def share_causes(golden: Trace, step: int, arguments: Arguments) -> Iterator[Cause]:
