@@ -815,7 +815,8 @@ def test_a_comparison_prints_the_first_departure_and_tells_it_by_its_exit_code(m
     assert capsys.readouterr().out == f"2 of the trace's {count} tensors compared as float32, none beyond rounding\n"
     given[f"{place}.output"] = given["x.3"] @ golden[f"parameters.{place}.kernel"].T
     np.savez(theirs, **given)
-    assert main([*command, "--report", str(tmp_path / "page.html")]) == 1
+    report = ["--report", str(tmp_path / "page.html")]
+    assert main([*command, *report]) == 1
     printed = capsys.readouterr().out
     assert f"{place}.output" in printed
     assert "the kernel is transposed (explains 100.00% of the difference)" in printed
@@ -826,6 +827,18 @@ def test_a_comparison_prints_the_first_departure_and_tells_it_by_its_exit_code(m
     assert found["their_names"]["layers.1.attention.context"] == "x.3"
     assert main([*command, "--all"]) == 1
     assert "DEPARTS" in capsys.readouterr().out
+    assert main([*command, *report]) == 2
+    assert "page.html is there already. Give another name, or --overwrite" in capsys.readouterr().err
+    assert main([*command, *report, "--overwrite"]) == 1
+    assert main([*command, "--overwrite"]) == 2
+    assert "--overwrite is of --report, which is not given" in capsys.readouterr().err
+    names.write_text(json.dumps({"x.3": "layers.1.attention.context", "y": "loss.losses"}))
+    np.savez(theirs, **given, **{f"strange.{i}": np.ones(2) for i in range(20)})
+    assert main(command) == 1
+    printed = capsys.readouterr().out
+    assert "names that nothing of the trace has: 'strange.0', " in printed
+    assert " and 12 more. --names says what they are" in printed
+    assert "names of --names that their tensors lack: 'y'" in printed
     np.savez(theirs, strange=np.ones(2))
     assert main(["compare", str(file), str(theirs)]) == 2
     assert "nothing to compare: no tensor of" in capsys.readouterr().err

@@ -82,6 +82,7 @@ def test_every_name_that_is_given_is_read_again(kind: str) -> None:
     ("spelled", "trace_name"),
     [
         ("module.roberta.encoder.layer.1.output.dense.weight", "parameters.layers.1.feed_forward.output.kernel"),
+        ("state_dict.module.lm_head.bias", "parameters.head.bias"),
         ("_orig_mod.roberta.embeddings.LayerNorm.gamma", "parameters.embeddings.norm.gamma"),
         ("model.roberta.encoder._checkpoint_wrapped_module.layer.0.output", "layers.0.feed_forward.norm.output"),
         ("encoder.layer.1.attention.self.value", "layers.1.attention.value.output"),

@@ -243,6 +243,24 @@ def test_how_far_a_fault_spreads_is_told():
     assert "so far from the trace: layers.1.feed_forward.norm.output by 0.0e+00, loss.share by 2.5e-01" in text
 
 
+def test_what_may_follow_from_an_earlier_departure_is_told_so():
+    """A gradient that comes through an op that departs; one that lies before that op is no consequence."""
+    golden = traced()
+    theirs = {name: golden[name] for name in golden if name.startswith("d.layers.") and name.endswith(".output")}
+    theirs["layers.1.feed_forward.activation"] = golden["layers.1.feed_forward.activation"] + 0.1
+    theirs["layers.1.feed_forward.output"] = golden["layers.1.feed_forward.output"]
+    gradients = ("layers.1.feed_forward.output.kernel", "layers.1.feed_forward.norm.gamma")
+    theirs |= {f"gradients.{name}": 1.1 * golden[f"gradients.{name}"] for name in gradients}
+    report = compare(golden, theirs)
+    follows = {one.name: one.may_follow for one in report.departures}
+    assert follows == {
+        "layers.1.feed_forward.activation": "",
+        "gradients.layers.1.feed_forward.norm.gamma": "",
+        "gradients.layers.1.feed_forward.output.kernel": "layers.1.feed_forward.activation",
+    }
+    assert "of its size): may follow from layers.1.feed_forward.activation\n" in str(report)
+
+
 def test_numbers_that_are_not_finite_are_null_in_json():
     golden = traced()
     name = "layers.0.attention.context"

@@ -57,12 +57,18 @@ def compare(golden: Trace, theirs: Mapping[str, Array], precision: str | None = 
     known = {name: _checked(name, golden[name], array) for name, array in theirs.items() if name in golden.entries}
     findings: list[Finding] = []
     unjudged: list[str] = []
+    first: dict[tuple[str, str], str] = {}  # of each op that departs
     judge = Judge(golden, known, precision, seed)
     with np.errstate(all="ignore"):  # theirs may be anything
         for judged in judge:
             if judged.tolerance.size and np.isinf(judged.tolerance).all():
                 unjudged.append(judged.name)
-            findings.append(_found(golden, judged, judge.run))
+            finding = _found(golden, judged, judge.run)
+            if finding.departs:
+                before = next((name for call, name in first.items() if call in judged.through), "")
+                finding = replace(finding, may_follow=before)
+                first.setdefault((finding.place, finding.op), finding.name)
+            findings.append(finding)
     missing = [name for name in theirs if name not in golden.entries]
     count = sum(entry.value != "bound" for entry in golden.entries.values())
     return Report(_without_chance(findings), missing, unjudged, count, precision)

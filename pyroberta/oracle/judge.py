@@ -35,12 +35,16 @@ INDICES = ("ids", "positions", "labels")  # of the batch, which theirs may have 
 NO_LIMITS = {"clipvalue": None, "clipnorm": None, "global_clipnorm": None}
 
 
+Call = tuple[str, str]  # a place and an op
+
+
 class State(NamedTuple):
     """A tensor on the way: what later calls work on."""
 
     value: Any
     shaken: tuple[Any, ...] = ()  # the value in each of the moved runs; () where it is theirs, or known
     used: frozenset[str] = frozenset()  # the tensors of theirs that it was computed from
+    through: frozenset[Call] = frozenset()  # the calls between those and it
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,7 @@ class Judged:
         tolerance: how far each number may be off; infinite where nothing can be said.
         arguments: what the call works on, by name.
         used: the tensors of theirs that `expected` was computed from.
+        through: the places and ops that lie between those and `expected`.
     """
 
     name: str
@@ -62,6 +67,7 @@ class Judged:
     tolerance: Array
     arguments: Mapping[str, Any]
     used: frozenset[str]
+    through: frozenset[Call]
 
     @property
     def ratio(self) -> float:
@@ -129,7 +135,8 @@ class Judge:
             yield from self._given(names[0], entry)
             return
         inputs = {of: self._states[name] for of, name in entry.inputs.items()}
-        used = frozenset().union(*(state.used for state in inputs.values()))
+        used = frozenset[str]().union(*(state.used for state in inputs.values()))
+        through = frozenset([(entry.place, entry.op)]).union(*(state.through for state in inputs.values()))
         count = SHAKEN if any(state.shaken for state in inputs.values()) else 0
         if entry.op in PLAIN and not _is_gradient(names[0], entry):
             self._inside[entry.step, entry.place] = self._their_values(names)
@@ -146,9 +153,11 @@ class Judge:
                 if entry.op == "update" and inputs["g"].shaken:
                     more = more + _of_sign(way, arguments, inputs["g"], of)
                 tolerance = np.where(np.isinf(limit), limit, limit + more)
-                yield Judged(name, self.golden.entries[name], theirs, expected, tolerance, arguments, used)
+                own = self.golden.entries[name]
+                yield Judged(name, own, theirs, expected, tolerance, arguments, used, through)
             if name in kept:
-                self._states[name] = self._state(name, expected, shaken, limit, used)
+                state = self._state(name, expected, shaken, limit, used)
+                self._states[name] = state if name in self.theirs else state._replace(through=through)
 
     def _their_values(self, names: Sequence[str]) -> dict[str, Any]:
         """What they gave of a call's values, in full; of attention's by the sequence's number."""
@@ -200,7 +209,7 @@ class Judge:
         else:
             self._states[name] = self._indices(name, given, value)
             tolerance = np.zeros(value.shape)
-        yield Judged(name, entry, given, value.astype(np.float64), tolerance, {}, frozenset())
+        yield Judged(name, entry, given, value.astype(np.float64), tolerance, {}, frozenset(), frozenset())
 
     def _indices(self, name: str, given: Array, value: Array) -> State:
         """Their ids, positions or labels, where they are some; the trace's own else, and what tells sequences apart."""

@@ -93,7 +93,15 @@ READ = (
     (r"exp_avg_sq\.(.*)|(.*)\.exp_avg_sq", "slots.v", None),
     (r"(.*)", "parameters", ""),
 )  # fmt: skip
-WRAPPERS = ("module", "model", "base_model", "backbone", "roberta_backbone")  # that stand in front
+WRAPPERS = (
+    "state_dict",
+    "model_state_dict",
+    "module",
+    "model",
+    "base_model",
+    "backbone",
+    "roberta_backbone",
+)  # that stand in front
 INNER_WRAPPERS = r"(?<![^.])(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\."
 
 

@@ -32,6 +32,7 @@ class Finding:
         share: of the difference that the cause explains; 0 where the cause is read off the difference.
         others: causes that explain it as well.
         looks: how it differs, in words; "" where there are none.
+        may_follow: an earlier tensor that departs, whose op this one comes through; "" for none.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Finding:
     share: float = 0.0
     others: tuple[str, ...] = ()
     looks: str = ""
+    may_follow: str = ""
 
     @property
     def departs(self) -> bool:
@@ -61,8 +63,11 @@ class Finding:
     @property
     def why(self) -> str:
         """The cause in words; how it differs, where no cause is known."""
+        if not self.departs:
+            return "within rounding"
         if not self.cause:
-            return f"cause unknown; {self.looks}" if self.looks else "cause unknown"
+            looks = f"; {self.looks}" if self.looks else ""
+            return (f"may follow from {self.may_follow}" if self.may_follow else "cause unknown") + looks
         explains = f" (explains {self.share:.2%} of the difference)" if self.share else ""
         return f"{self.cause}{explains}" + "".join(f", or {other}" for other in self.others)
 

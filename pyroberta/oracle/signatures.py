@@ -10,6 +10,7 @@ from numpy import ndarray as Array
 from pyroberta.oracle.causes import Arguments, positions_off_by
 
 CLOSE = 1e-3  # the share of the difference that may be left
+CLOSE_TO = 1e-6  # relative: how far numbers may be from a multiple, which is told in six digits
 
 
 def signature_of(op: str, value: str, part: str, arguments: Arguments, theirs: Array, expected: Array) -> str:
@@ -173,7 +174,8 @@ def factor_of(theirs: Array, expected: Array, tolerance: Array) -> float | None:
     if not size or not np.isfinite(theirs).all():
         return None
     factor = float(np.vdot(expected, theirs)) / size
-    is_all = np.abs(theirs - factor * expected) <= 2.0 * (1.0 + abs(factor)) * tolerance
+    allowed = 2.0 * (1.0 + abs(factor)) * tolerance + CLOSE_TO * np.abs(theirs)
+    is_all = np.abs(theirs - factor * expected) <= allowed
     left = np.linalg.norm(theirs - factor * expected)
     is_most = left <= 1e-2 * min(np.linalg.norm(theirs - expected), np.linalg.norm(theirs))
     return factor if factor and is_most and is_all.all() else None
