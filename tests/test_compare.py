@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import html
 import itertools
 import math
+import runpy
+import textwrap
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -462,3 +466,13 @@ def test_a_trace_in_float32_is_no_reference():
     golden = run(config_of(), 0)
     with pytest.raises(ValueError, match=r"loss\.losses has the dtype complex128; numbers are expected"):
         compare(golden, {"loss.losses": golden["loss.losses"].astype(complex)})
+
+
+def test_the_picture_of_the_footprints_is_drawn_from_the_catalogue():
+    """docs/footprints.svg has what scripts/draw_footprints.py finds; the same mistake has the same name there."""
+    script = runpy.run_path(str(Path(__file__).resolve().parent.parent / "scripts" / "draw_footprints.py"))
+    found, drawn = list(script["footprints"]()), script["FILE"].read_text()
+    assert len(found) > 40
+    assert drawn.count("<image ") == len(found)
+    for one in found:
+        assert html.escape(textwrap.wrap(f"{one.name}: {one.share:.1g}", 28)[0]) in drawn
