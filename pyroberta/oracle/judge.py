@@ -95,7 +95,7 @@ class Judge:
         self.theirs = {name: theirs[name] for name in golden if name in theirs}
         self._is_double = precision == "float64"
         self._states: dict[str, State] = {}
-        self._inside: dict[tuple[int, str], dict[str, Any]] = {}  # of an op that is called: their values inside
+        self._values: dict[tuple[int, str], Sequence[str]] = {}  # of an op that is called: the tensors inside
 
     def __iter__(self) -> Iterator[Judged]:
         calls = self._calls()
@@ -139,7 +139,7 @@ class Judge:
         through = frozenset([(entry.place, entry.op)]).union(*(state.through for state in inputs.values()))
         count = SHAKEN if any(state.shaken for state in inputs.values()) else 0
         if entry.op in PLAIN and not _is_gradient(names[0], entry):
-            self._inside[entry.step, entry.place] = self._their_values(names)
+            self._values[entry.step, entry.place] = names
         way = self._way(names, entry)
         runs = [way(self._arguments(entry, inputs, i)) for i in range(count + 1)]
         arguments, limits = self._arguments(entry, inputs, 0), self._limits(names, entry, inputs, runs[0])
@@ -159,10 +159,10 @@ class Judge:
                 state = self._state(name, expected, shaken, limit, used)
                 self._states[name] = state if name in self.theirs else state._replace(through=through)
 
-    def _their_values(self, names: Sequence[str]) -> dict[str, Any]:
+    def _their_values(self, entry: Entry) -> dict[str, Any]:
         """What they gave of a call's values, in full; of attention's by the sequence's number."""
         found: dict[str, Any] = {}
-        for name in names:
+        for name in self._values.get((entry.step, entry.place), ()):
             of, part = self._value_of(name)
             if name not in self.theirs or self._unit(name):
                 continue
@@ -249,14 +249,15 @@ class Judge:
 
     def _way(self, names: Sequence[str], entry: Entry) -> Callable[[dict[str, Any]], Values]:
         """How the values of a call are computed from its arguments."""
-        if entry.op in PLAIN and not _is_gradient(names[0], entry):
-            return lambda a: stages(entry.op, a, self._inside[entry.step, entry.place])[0]
         if entry.op in PLAIN and "denominator" in entry.inputs:
             return lambda a: {"output": _divided(a["weights"], a["denominator"])}
         if entry.op in PLAIN and set(entry.inputs) == {"dy"}:
             return lambda a: {"output": a["dy"]}
         if entry.op in PLAIN:
-            return lambda a: _backward(entry.op, a, self._inside.get((entry.step, entry.place), {}))
+            given = self._their_values(entry)
+            if _is_gradient(names[0], entry):
+                return lambda a: _backward(entry.op, a, given)
+            return lambda a: stages(entry.op, a, given)[0]
         if entry.op in ("add", "sum"):
             return lambda a: {entry.value: sum(list(a.values())[1:], next(iter(a.values())))}
         if entry.op == "share":
