@@ -42,7 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     run = action("run", "do a suite with a backend of this package, in float32, and judge it")
     options.add_backend(run)
-    run.add_argument("-o", "--output", metavar="FILE", help="write the values, too, as `judge` reads them, .safetensors")
+    run.add_argument(
+        "-o", "--output", metavar="FILE", help="write the values, too, as `judge` reads them, .safetensors"
+    )
     options.add_overwrite(run, "a file", "FILE")
 
 
@@ -72,7 +74,9 @@ def _judge(arguments: argparse.Namespace) -> dict[str, Any]:
     from pyroberta.oracle.conformance import suite, verdicts
 
     report = verdicts.judge(suite.read(arguments.suite), read_tensors(arguments.theirs))
-    return _reported(arguments, report, bool(report.count(verdicts.FAILED)) or (arguments.complete and report.incomplete))
+    return _reported(
+        arguments, report, bool(report.count(verdicts.FAILED)) or (arguments.complete and report.incomplete)
+    )
 
 
 def _run(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -187,9 +187,10 @@ def _traced(case: Case, ops: Ops, run: bounds.Arithmetic | None = None) -> tuple
     tracer.know(x, "x")
     found = _block(case, tracer.table(ops), np.float64, params, x)
     within = {
-        name: into[name] for name in into
-        if "keep" not in name.split(".") and into[name].dtype.kind == "f" and into[name].ndim
-    }  # fmt: skip
+        name: into[name]
+        for name in into
+        if "keep" not in name.split(".") and into[name].dtype.kind == "f" and name.removeprefix("d.") not in params
+    }
     return {**found, **within}, list(within)
 
 
@@ -266,7 +267,7 @@ def _model_case(draw: Draw, name: str, what: str, config: RobertaConfig, pattern
         inputs |= {"labels": draw.whole(config.num_classes, len(ids)), "weights": 0.5 + draw.uniform(len(ids))}
     else:
         slots = slots_of(is_token, 2, draw)
-        weights = np.where(is_token.any(axis=1)[:, None], 0.5 + draw.uniform(*slots.shape), 0.0)
+        weights = np.where(is_token.any(axis=1, keepdims=True), 0.5 + draw.uniform(*slots.shape), 0.0)
         labels = draw.whole(config.vocabulary_size, *slots.shape)
         inputs |= {"mask_positions": slots, "labels": labels, "weights": weights.astype(np.float32)}
     inputs |= params_of(draw, config)

@@ -24,8 +24,9 @@ TINY, LARGE = 1e-40, 1e15  # a subnormal number of float32; one whose square flo
 NO_DROPOUT: Arguments = {"rate": 0.0}
 
 
-def _linear(d: Draw, N: int, I: int, O: int, scale: float = 1.0) -> Arguments:
-    return {"x": d.normal(N, I, scale=scale), "kernel": d.normal(I, O), "bias": d.normal(O)}
+def _linear(d: Draw, N: int, columns_in: int, columns_out: int, scale: float = 1.0) -> Arguments:
+    kernel, bias = d.normal(columns_in, columns_out), d.normal(columns_out)
+    return {"x": d.normal(N, columns_in, scale=scale), "kernel": kernel, "bias": bias}
 
 
 def _cancelling(d: Draw) -> Arguments:
@@ -35,8 +36,8 @@ def _cancelling(d: Draw) -> Arguments:
     return {"x": x, "kernel": kernel, "bias": d.normal(4, scale=1e-3)}
 
 
-def _low_rank(d: Draw, N: int, I: int, r: int, O: int, scale: float) -> Arguments:
-    return {"x": d.normal(N, I), "a": d.normal(I, r), "b": d.normal(r, O), "scale": scale}
+def _low_rank(d: Draw, N: int, columns_in: int, r: int, columns_out: int, scale: float) -> Arguments:
+    return {"x": d.normal(N, columns_in), "a": d.normal(columns_in, r), "b": d.normal(r, columns_out), "scale": scale}
 
 
 def _feed_forward(d: Draw, N: int, C: int, F: int, scale: float = 0.5) -> Arguments:
@@ -70,7 +71,9 @@ def _dropped(d: Draw, lengths: list[int], rate: float) -> Arguments:
     return {"rate": rate, "key": d.key(), "starts": starts_of(lengths), "numbers": numbers}
 
 
-def _attention(d: Draw, lengths: list[int], C: int, H: int, scale: float = 1.0, dropout: Arguments = NO_DROPOUT) -> Arguments:
+def _attention(
+    d: Draw, lengths: list[int], C: int, H: int, scale: float = 1.0, dropout: Arguments = NO_DROPOUT
+) -> Arguments:
     N = sum(lengths)
     q, k = d.normal(N, C, scale=scale), d.normal(N, C, scale=scale)
     return {"q": q, "k": k, "v": d.normal(N, C), "num_heads": H, "starts": starts_of(lengths), **dropout}
@@ -102,22 +105,28 @@ VARIANTS: dict[str, Variants] = {
         "usual": (
             "tokens that come twice",
             lambda d: {
-                "ids": np.array([3, 8, 3, 0, 3], np.int32), "positions": np.array([0, 1, 2, 0, 1], np.int32),
-                "tokens": d.normal(9, 6), "rows": d.normal(4, 6),
+                "ids": np.array([3, 8, 3, 0, 3], np.int32),
+                "positions": np.array([0, 1, 2, 0, 1], np.int32),
+                "tokens": d.normal(9, 6),
+                "rows": d.normal(4, 6),
             },
         ),
         "one_token": (
             "one token, one column",
             lambda d: {
-                "ids": np.array([2], np.int32), "positions": np.zeros(1, np.int32),
-                "tokens": d.normal(3, 1), "rows": d.normal(2, 1),
+                "ids": np.array([2], np.int32),
+                "positions": np.zeros(1, np.int32),
+                "tokens": d.normal(3, 1),
+                "rows": d.normal(2, 1),
             },
         ),
         "one_id": (
             "one token everywhere, so that its gradient is a long sum",
             lambda d: {
-                "ids": np.full(40, 1, np.int32), "positions": np.arange(40, dtype=np.int32) % 8,
-                "tokens": d.normal(3, 5), "rows": d.normal(8, 5),
+                "ids": np.full(40, 1, np.int32),
+                "positions": np.arange(40, dtype=np.int32) % 8,
+                "tokens": d.normal(3, 5),
+                "rows": d.normal(8, 5),
             },
         ),
     },
@@ -209,7 +218,10 @@ VARIANTS: dict[str, Variants] = {
         "no_targets": ("no target: no loss, and gradients of 0", lambda d: _cross_entropy(d, 0, 4, 5)),
         "one_entry": ("V = 1: the loss is 0", lambda d: _cross_entropy(d, 3, 4, 1)),
         "long": ("V = 150", lambda d: _cross_entropy(d, 3, 4, 150)),
-        "large_logits": ("logits of some 1000, which exp alone would overflow", lambda d: _cross_entropy(d, 4, 8, 13, 400.0)),
+        "large_logits": (
+            "logits of some 1000, which exp alone would overflow",
+            lambda d: _cross_entropy(d, 4, 8, 13, 400.0),
+        ),
         "equal_logits": (
             "h = 0 and no bias: the loss is log V",
             lambda d: _even(d, "bias", _even(d, "h", _cross_entropy(d, 3, 4, 9))),

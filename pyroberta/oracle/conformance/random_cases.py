@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from pyroberta.ops import Ops
 from pyroberta.ops.dropout import Key, keep_mask, stream_words
 from pyroberta.oracle.conformance.drawing import Draw
 from pyroberta.oracle.conformance.suite import Case
@@ -15,7 +14,9 @@ from pyroberta.oracle.plain import Values
 from pyroberta.text.masking import DRAWS, token_draws
 
 FORMULAS = {
-    "words": {"words": "Philox4x64-10 of the counters (j, 0, stream, 0), j = 1, 2, 3, …, each of which gives four words"},
+    "words": {
+        "words": "Philox4x64-10 of the counters (j, 0, stream, 0), j = 1, 2, 3, …, each of which gives four words"
+    },
     "keep": {"keep": "1 where a 32-bit word, low halves first, is at least rate · 2³²"},
     "draws": {"draws": "(word >> 11) · 2⁻⁵³, three for each token, from the stream of its sequence's number"},
 }

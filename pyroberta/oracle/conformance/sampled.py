@@ -1,8 +1,8 @@
 """Bounds of what several ops make together: what it does to a value that each op's result is moved within its bound.
 
 A bound of the whole, derived like an op's, would be far too wide. So the ops are run in float64 some more times, each
-result moved at random within the op's own bound (`oracle.bounds`); `SPREAD` times the root mean square of what that does
-to each number is allowed. Rounding errors are rarely near their bounds, so this is wide.
+result moved at random within the op's own bound (`oracle.bounds`). `SPREAD` times the root mean square of what that
+does to each number is allowed. Rounding errors are rarely near their bounds, so this is wide.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def _backward(moves: _Moves, name: str, row: Row) -> Row:
 
 
 def _adam_step(moves: _Moves, name: str, row: Row) -> Row:
-    function, results = bounds.ROWS[name]
+    function, _ = bounds.ROWS[name]
 
     def call(w: Array, g: Array, m: Array, v: Array, *settings: Any) -> None:
         limits = moves.limits(lambda: [*function(moves.run, w, g, m, v, *settings[:-1]).values()])

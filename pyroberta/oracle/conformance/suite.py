@@ -30,7 +30,6 @@ from pyroberta.formats.budget import clipped, shown
 from pyroberta.formats.directory import Directory, Kind
 from pyroberta.formats.files import as_path, check_file, parse_json, read_bytes
 from pyroberta.formats.safetensors_io import Appended, read_with_metadata
-from pyroberta.formats.stored import ReadWhenAsked
 from pyroberta.text import tokenizer_files
 from pyroberta.text.tokenizer import Tokenizer
 
@@ -173,11 +172,15 @@ def read(path: str | os.PathLike[str]) -> Suite:
     """
     directory = as_path(path)
     if not directory.is_dir():
-        raise FileNotFoundError(f"{path} should be the directory of a suite. `pyroberta conformance make {path}` makes one")
+        raise FileNotFoundError(
+            f"{path} should be the directory of a suite. `pyroberta conformance make {path}` makes one"
+        )
     file = directory / CASES
     values = parse_json(read_bytes(file), str(file))
     if values.get("format") != FORMAT:
-        raise ValueError(f"{file} is no conformance suite's: its format is {shown(values.get('format'))}, not {FORMAT!r}")
+        raise ValueError(
+            f"{file} is no conformance suite's: its format is {shown(values.get('format'))}, not {FORMAT!r}"
+        )
     if values.get("version") != VERSION:
         raise ValueError(f"{file} has version {shown(values.get('version'))}, and this reads version {VERSION}")
     tensors = _tensors(directory / TENSORS, values)
@@ -203,7 +206,7 @@ def _tensors(file: Path, values: Mapping[str, Any]) -> Mapping[str, Array]:
             f"{file} is not the file that {CASES} was written with: its SHA-256 is {found[:16]}…, and {CASES} says "
             f"{shown(said)}. Make or download the suite again"
         )
-    return ReadWhenAsked({name: tensor.array for name, tensor in read_with_metadata(file)[0].items()})
+    return {name: tensor.array() for name, tensor in read_with_metadata(file)[0].items()}
 
 
 def _case(entry: Mapping[str, Any], tensors: Mapping[str, Array]) -> Case:

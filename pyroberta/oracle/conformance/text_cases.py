@@ -30,7 +30,7 @@ TEXTS: Mapping[str, str] = {
     "typographic_apostrophe": "It’s not what they’ve said.",
     "numbers": "3.14159 1,000,000 007 1e-5 ½ ² Ⅷ ١٢٣",
     "letters_and_digits": "GPT2 x86_64 B2B 4th",
-    "punctuation": "Wait... what?! (Really -- \"yes\"; no.) #1 @home 50% $5 a/b <br>",
+    "punctuation": 'Wait... what?! (Really -- "yes"; no.) #1 @home 50% $5 a/b <br>',
     "windows_line_ends": "first line\r\nsecond line\r\n\r\nlast",
     "unix_line_ends": "first line\n\nsecond\n",
     "tabs": "a\tb\t\tc \t d",
@@ -221,7 +221,7 @@ def _padded(seed: int) -> Iterator[Case]:
     for pattern, (what, _) in PATTERNS.items():
         draw, is_token = Draw(seed, f"pad/packed/{pattern}"), is_token_of(pattern)
         slots = slots_of(is_token, 2, draw)
-        weights = np.where(is_token.any(axis=1)[:, None], draw.whole(3, len(slots), 2) / 2.0, 0.0)
+        weights = np.where(is_token.any(axis=1, keepdims=True), draw.whole(3, len(slots), 2) / 2.0, 0.0)
         inputs = {
             "token_ids": np.where(is_token, 5 + draw.whole(20, *is_token.shape), 1).astype(np.int32),
             "padding_mask": is_token,
@@ -277,7 +277,9 @@ def _masked(seed: int) -> Iterator[Case]:
         begins |= is_candidate & ~np.roll(is_candidate, 1)
         words = np.where(is_candidate, np.cumsum(begins) - 1, -1).astype(np.int32)
         inputs = {"ids": ids, "starts": starts, "words": words, "ordinary": np.arange(5, 65, dtype=np.int32)}
-        yield Case(f"mask/rule/{variant}", what, PAGE, settings, formulas, inputs | {"draws": _decided(draw, settings, N)})
+        yield Case(
+            f"mask/rule/{variant}", what, PAGE, settings, formulas, inputs | {"draws": _decided(draw, settings, N)}
+        )
 
 
 def _decided(draw: Draw, settings: Mapping[str, Any], N: int) -> Array:

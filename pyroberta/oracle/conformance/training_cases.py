@@ -106,9 +106,7 @@ def loss_expected(case: Case, ops: Ops, precision: str) -> tuple[Values, bounds.
     for at in np.ndindex(B, K):  # a row of logits is the table of one number
         share = np.array([counted[at] / denominator if denominator else 0.0])
         table, inner = logits[at][:, None], bounds.Inner()
-        found = bounds.cross_entropy(
-            run, np.ones((1, 1)), table, np.zeros(V), labels[at][None], dy=share, inner=inner
-        )
+        found = bounds.cross_entropy(run, np.ones((1, 1)), table, np.zeros(V), labels[at][None], dy=share, inner=inner)
         each[at], of_gradients[at] = found["losses"][0], inner["dlogits"][0]
     if loss.reduction is None:
         size = np.abs(values["loss"])
@@ -195,7 +193,7 @@ def schedule_expected(case: Case, precision: str) -> tuple[Values, bounds.Bounds
     values = schedule_answer(case)
     peak, end = schedule.learning_rate, getattr(schedule, "end_learning_rate", 0.0)
     of_left = np.zeros(len(values["rates"]))
-    if hasattr(schedule, "left"):
+    if not isinstance(schedule, schedules.Constant):
         warmup, total = schedule.warmup_steps, schedule.total_steps
         for i, step in enumerate(case.inputs["steps"].tolist()):
             progress = min(1.0, max(0.0, (step - warmup) / (total - warmup)))
