@@ -341,12 +341,12 @@ def test_sampled_bounds_allow_what_a_single_ops_bound_allows():
     rng = np.random.default_rng(0)
     x, gamma, beta, dy = rng.normal(size=(6, 9)), rng.normal(size=9), rng.normal(size=9), rng.normal(size=(6, 9))
 
-    def walk(ops: Ops) -> dict[str, np.ndarray]:
+    def compute(ops: Ops) -> dict[str, np.ndarray]:
         y, cache = ops.layer_norm_forward(x, gamma, beta, 1e-5)
         return {"y": y, **dict(zip(("dx", "dgamma", "dbeta"), ops.layer_norm_backward(dy, cache), strict=True))}
 
     derived = bounds.layer_norm(bounds.Arithmetic("float32", sampled.ERF), x, gamma, beta, 1e-5, dy=dy)
-    for name, bound in sampled.sampled(walk, "float32")[1].items():
+    for name, bound in sampled.sampled(compute, "float32")[1].items():
         assert (bound > derived[name]).all()
         assert (bound < sampled.SPREAD * derived[name] + 1e-30).all()
 

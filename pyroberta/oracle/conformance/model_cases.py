@@ -44,7 +44,7 @@ HEADS: Mapping[str, tuple[str, dict[str, Any], int]] = {  # what, the config's c
     "text_classifier/one_text": ("one text, odd sizes", {"num_classes": 2, "hidden_dim": 5, "num_heads": 1}, 1),
 }
 MODELS: Mapping[str, tuple[str, dict[str, Any], str]] = {  # what, the config's changes, how it is padded
-    **{f"masked_lm/padded_{pattern}": (what, {}, pattern) for pattern, (what, _) in PATTERNS.items()},
+    **{f"masked_lm/padded_{pattern}": (note, {}, pattern) for pattern, (note, _) in PATTERNS.items()},
     "masked_lm/untied": ("logits by a table of their own", {"tie_embeddings": False}, "right"),
     "masked_lm/one_head": ("one head", {"num_heads": 1}, "left"),
     "masked_lm/dropout": ("dropout at every site", {"dropout": 0.1, "attention_dropout": 0.2}, "right"),
@@ -72,20 +72,20 @@ FORMULAS = {
 
 def cases(seed: int) -> Iterator[Case]:
     """Blocks, heads, models."""
-    for variant, (what, changes, lengths) in BLOCKS.items():
+    for variant, (note, changes, lengths) in BLOCKS.items():
         config = RobertaConfig(**{**SIZES, "dropout": 0.0, "max_sequence_length": 8, **changes})
-        yield _block_case(Draw(seed, f"block/{variant}"), f"block/encoder_layer/{variant}", what, config, lengths)
-    for name, (what, changes, count) in HEADS.items():
+        yield _block_case(Draw(seed, f"block/{variant}"), f"block/encoder_layer/{variant}", note, config, lengths)
+    for name, (note, changes, count) in HEADS.items():
         config = RobertaConfig(**{**SIZES, "dropout": 0.0, "max_sequence_length": 8, **changes})
-        yield _head_case(Draw(seed, f"head/{name}"), f"head/{name}", what, config, count)
+        yield _head_case(Draw(seed, f"head/{name}"), f"head/{name}", note, config, count)
     draw = Draw(seed, "head/mean_pooling")
     starts, x = np.array([0, 4, 5, 11], np.int32), draw.normal(11, 12)
     formulas = {"pooled": "the mean of each sequence's rows, <s> and </s> among them"}
-    what = "one vector for each sequence"
-    yield Case("head/mean_pooling/usual", what, "index.md", {}, formulas, {"x": x, "starts": starts})
-    for name, (what, changes, pattern) in MODELS.items():
+    note = "one vector for each sequence"
+    yield Case("head/mean_pooling/usual", note, "index.md", {}, formulas, {"x": x, "starts": starts})
+    for name, (note, changes, pattern) in MODELS.items():
         config = RobertaConfig(**{**SIZES, "num_layers": 2, "dropout": 0.0, "max_sequence_length": 6, **changes})
-        yield _model_case(Draw(seed, f"model/{name}"), f"model/{name}", what, config, pattern)
+        yield _model_case(Draw(seed, f"model/{name}"), f"model/{name}", note, config, pattern)
 
 
 def answer(case: Case, ops: Ops, dtype: Any) -> Values:
@@ -100,14 +100,14 @@ def expected(case: Case, precision: str) -> tuple[Values, bounds.Bounds, list[st
         return _pooled_expected(case, precision)
     inside: list[str] = []
 
-    def walk(ops: Ops) -> Values:
+    def compute(ops: Ops) -> Values:
         if case.kind != "block":
             return answer(case, ops, np.float64)
         found, within = _traced(case, ops)
         inside[:] = within
         return found
 
-    values, limits = sampled(walk, precision)
+    values, limits = sampled(compute, precision)
     if case.kind == "block":
         for name, limit in _bounds_within(case, precision).items():
             if name in inside:
@@ -156,13 +156,13 @@ def _dropout_key(case: Case) -> Key | None:
 # --- an encoder layer -------------------------------------------------------------------------------------------------
 
 
-def _block_case(draw: Draw, name: str, what: str, config: RobertaConfig, lengths: list[int]) -> Case:
+def _block_case(draw: Draw, name: str, note: str, config: RobertaConfig, lengths: list[int]) -> Case:
     N, C = sum(lengths), config.hidden_dim
     inputs = {"x": draw.normal(N, C), "dy": draw.normal(N, C), "starts": np.cumsum([0, *lengths]).astype(np.int32)}
     inputs |= params_of(draw, config, "layers.0.")
     if config.dropout:
         inputs |= {"key": np.array(Key.of_update(7, 3), np.uint64)}
-    case = Case(name, what, "design.md", {"config": _settings(config)}, FORMULAS["block"], inputs)
+    case = Case(name, note, "design.md", {"config": _settings(config)}, FORMULAS["block"], inputs)
     return _with_masks(case)
 
 
@@ -219,14 +219,14 @@ def _with_masks(case: Case) -> Case:
 # --- heads ------------------------------------------------------------------------------------------------------------
 
 
-def _head_case(draw: Draw, name: str, what: str, config: RobertaConfig, count: int) -> Case:
+def _head_case(draw: Draw, name: str, note: str, config: RobertaConfig, count: int) -> Case:
     rows = config.num_classes or config.vocabulary_size
     inputs = {"x": draw.normal(count, config.hidden_dim), "labels": draw.whole(rows, count), "dy": draw.normal(count)}
     inputs |= params_of(draw, config, "head.")
     if head_of(config).output_table(config) == "embeddings.token":
         inputs |= params_of(draw, config, "embeddings.token")
     page = "classification.md" if config.num_classes else "ops/cross_entropy.md"
-    return Case(name, what, page, {"config": _settings(config)}, FORMULAS["head"], inputs)
+    return Case(name, note, page, {"config": _settings(config)}, FORMULAS["head"], inputs)
 
 
 def _head(case: Case, ops: Ops, dtype: Any) -> Values:
@@ -259,7 +259,7 @@ def _pooled_expected(case: Case, precision: str) -> tuple[Values, bounds.Bounds,
 # --- models -----------------------------------------------------------------------------------------------------------
 
 
-def _model_case(draw: Draw, name: str, what: str, config: RobertaConfig, pattern: str) -> Case:
+def _model_case(draw: Draw, name: str, note: str, config: RobertaConfig, pattern: str) -> Case:
     is_token = is_token_of(pattern)
     ids = np.where(is_token, 3 + draw.whole(config.vocabulary_size - 3, *is_token.shape), config.pad_id)
     inputs = {"token_ids": ids.astype(np.int32), "padding_mask": is_token}
@@ -273,7 +273,7 @@ def _model_case(draw: Draw, name: str, what: str, config: RobertaConfig, pattern
     inputs |= params_of(draw, config)
     if config.dropout:
         inputs |= {"key": np.array(Key.of_update(7, 3), np.uint64)}
-    case = Case(name, what, "index.md", {"config": _settings(config)}, FORMULAS["model"], inputs)
+    case = Case(name, note, "index.md", {"config": _settings(config)}, FORMULAS["model"], inputs)
     return _with_masks(case)
 
 

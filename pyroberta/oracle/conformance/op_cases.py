@@ -235,12 +235,12 @@ def cases(seed: int) -> Iterator[Case]:
     """The cases with their inputs; dy, the gradient of the output, among them."""
     for op, variants in VARIANTS.items():
         plain = PLAIN[op]
-        for variant, (what, arguments) in variants.items():
+        for variant, (note, arguments) in variants.items():
             draw = Draw(seed, f"op/{op}/{variant}")
             found = dict(arguments(draw))
             inputs = {of: value for of, value in found.items() if isinstance(value, np.ndarray)}
             settings = {of: value for of, value in found.items() if of not in inputs}
-            case = Case(f"op/{op}/{variant}", what, f"ops/{op}.md", settings, plain.formulas, inputs)
+            case = Case(f"op/{op}/{variant}", note, f"ops/{op}.md", settings, plain.formulas, inputs)
             values = plain.forward(*_arguments(case, np.float64))
             inputs["dy"] = draw.normal(*values["output"].shape)
             if settings.get("rate", 0.0) or "key" in inputs:

@@ -26,10 +26,10 @@ PAGES = {"words": "ops/dropout.md", "keep": "ops/dropout.md", "draws": "numerics
 def cases(seed: int) -> Iterator[Case]:
     """Keys and streams."""
 
-    def case(name: str, what: str, settings: dict[str, Any], **inputs: Any) -> Case:
+    def case(name: str, note: str, settings: dict[str, Any], **inputs: Any) -> Case:
         subject = name.split("/")[0]
         key = Draw(seed, f"random/{name}").key()
-        return Case(f"random/{name}", what, PAGES[subject], settings, FORMULAS[subject], {"key": key, **inputs})
+        return Case(f"random/{name}", note, PAGES[subject], settings, FORMULAS[subject], {"key": key, **inputs})
 
     yield case("words/first_stream", "", {"stream": 0, "count": 9})
     yield case("words/far_stream", "a stream of more than 32 bits", {"stream": 2**40 + 7, "count": 6})

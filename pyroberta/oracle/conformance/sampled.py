@@ -20,15 +20,15 @@ from pyroberta.oracle.plain import Values
 
 RUNS, SPREAD = 16, 6.0
 
-Walk = Callable[[Ops], Values]  # computes some values in float64, by the rows of a table
+Computation = Callable[[Ops], Values]  # computes some values in float64, by the rows of a table
 Row = Callable[..., Any]
 
 
-def sampled(walk: Walk, precision: str, seed: int = 0) -> tuple[Values, bounds.Bounds]:
+def sampled(compute: Computation, precision: str, seed: int = 0) -> tuple[Values, bounds.Bounds]:
     """The values, and a bound for each number of them.
 
     Args:
-        walk: gives the values; changes nothing that it is called with, and makes the same calls each time.
+        compute: gives the values; changes nothing that it is called with, and makes the same calls each time.
         precision: of the arithmetic that is allowed.
         seed: of how results are moved.
 
@@ -38,17 +38,17 @@ def sampled(walk: Walk, precision: str, seed: int = 0) -> tuple[Values, bounds.B
     True
     """
     moves = _Moves(bounds.Arithmetic(precision, ERF))
-    values = walk(moves.table())
+    values = compute(moves.table())
     squares = {name: np.zeros(np.shape(value)) for name, value in values.items()}
     for number in range(RUNS):
         moves.begin(np.random.default_rng([seed, number]))
-        for name, value in walk(moves.table()).items():
+        for name, value in compute(moves.table()).items():
             squares[name] = squares[name] + np.square(value - values[name])
     return values, {name: SPREAD * np.sqrt(square / RUNS) + moves.run.tiny for name, square in squares.items()}
 
 
 class _Moves:
-    """A table whose first walk notes how far each result may be off, in the order of the calls, and moves nothing.
+    """A table that first notes how far each result may be off, in the order of the calls, and moves nothing.
 
     After `begin` its results are moved within what was noted.
     """
@@ -60,7 +60,7 @@ class _Moves:
         self._at = 0
 
     def begin(self, rng: np.random.Generator) -> None:
-        """Another walk begins, whose moves are drawn."""
+        """The same calls begin once more; their moves are drawn."""
         self._rng, self._at = rng, 0
 
     def table(self, ops: Ops = REFERENCE) -> Ops:

@@ -47,7 +47,7 @@ class Case:
 
     Attributes:
         name: kind/subject/variant, such as "op/layer_norm/one_column".
-        what: what is special here, in a few words.
+        note: what is special here, in a few words.
         page: of the documentation.
         settings: what is no tensor: numbers, texts, a model's config.
         formulas: of the values, in one line each.
@@ -58,7 +58,7 @@ class Case:
     """
 
     name: str
-    what: str
+    note: str
     page: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     formulas: Mapping[str, str] = field(default_factory=dict)
@@ -154,7 +154,7 @@ def _entry(case: Case) -> dict[str, Any]:
     """What suite.json has of a case, on a line of its own."""
     given = [name for name in case.expected if name not in case.inside]
     found = {
-        "name": case.name, "what": case.what, "page": case.page, "settings": dict(case.settings),
+        "name": case.name, "note": case.note, "page": case.page, "settings": dict(case.settings),
         "inputs": list(case.inputs), "expected": given, "inside": list(case.inside), "formulas": dict(case.formulas),
     }  # fmt: skip
     return {key: value for key, value in found.items() if value or key in ("inputs", "expected", "settings")}
@@ -228,7 +228,7 @@ def _case(entry: Mapping[str, Any], tensors: Mapping[str, Array]) -> Case:
             raise ValueError(f"{name}/bounds/{value} should be float64 from 0 up, of the shape {given[value].shape}")
     return Case(
         name=name,
-        what=str(entry.get("what", "")),
+        note=str(entry.get("note", "")),
         page=str(entry.get("page", "")),
         settings=dict(entry["settings"]),
         formulas=dict(entry.get("formulas", {})),

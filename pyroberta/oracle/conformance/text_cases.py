@@ -102,9 +102,9 @@ def _tokenized() -> Iterator[Case]:
         "offsets": "the first character of each token, and the one after its last; characters are Unicode code points",
     }
 
-    def case(variant: str, what: str, text: str, pair: str | None = None, **settings: Any) -> Case:
+    def case(variant: str, note: str, text: str, pair: str | None = None, **settings: Any) -> Case:
         given = {"text": text, "pair": pair, "add_special_tokens": True, "add_prefix_space": False, **settings}
-        return Case(f"tokenize/{variant}", what, PAGE, given, formulas)
+        return Case(f"tokenize/{variant}", note, PAGE, given, formulas)
 
     for variant, text in TEXTS.items():
         yield case(f"text/{variant}", "", text)
@@ -113,8 +113,8 @@ def _tokenized() -> Iterator[Case]:
     for variant in BARE:
         yield case(f"bare/{variant}", "without <s> and </s>", TEXTS[variant], add_special_tokens=False)
     for variant in PREFIXED:
-        what = "a text that doesn't begin with a space gets one"
-        yield case(f"prefixed/{variant}", what, TEXTS[variant], add_prefix_space=True)
+        note = "a text that doesn't begin with a space gets one"
+        yield case(f"prefixed/{variant}", note, TEXTS[variant], add_prefix_space=True)
 
 
 def _tokenize(case: Case, tokenizer: Tokenizer) -> Values:
@@ -132,9 +132,9 @@ def _tokenize(case: Case, tokenizer: Tokenizer) -> Values:
 def _decoded(tokenizer: Tokenizer) -> Iterator[Case]:
     formulas = {"utf8": "the text of the ids, in UTF-8; bytes that are no UTF-8 become U+FFFD, as in Python and WHATWG"}
 
-    def case(variant: str, what: str, ids: list[int], *, skip: bool = False) -> Case:
+    def case(variant: str, note: str, ids: list[int], *, skip: bool = False) -> Case:
         given = {"skip_special_tokens": skip}
-        return Case(f"decode/{variant}", what, PAGE, given, formulas, {"ids": np.array(ids, np.int32)})
+        return Case(f"decode/{variant}", note, PAGE, given, formulas, {"ids": np.array(ids, np.int32)})
 
     for variant in ("plain", "emoji", "chinese", "windows_line_ends", "special_in_text", "control_characters"):
         yield case(f"text/{variant}", "", tokenizer.encode(TEXTS[variant]))
@@ -167,12 +167,12 @@ def _packed() -> Iterator[Case]:
         "one_separator": ("one </s> between, as in BERT", [6, 6], 10, 1),
     }
     for truncate in ("round_robin", "waterfall"):
-        for variant, (what, lengths, room, separators) in shapes.items():
+        for variant, (note, lengths, room, separators) in shapes.items():
             inputs = {f"segment.{i}": 100 * (i + 1) + np.arange(n, dtype=np.int32) for i, n in enumerate(lengths)}
             settings = {
                 "sequence_length": room, "truncate": truncate, "separators": separators, "start_id": 0, "end_id": 2,
             }  # fmt: skip
-            yield Case(f"pack/{truncate}/{variant}", what, PAGE, settings, formulas, inputs)
+            yield Case(f"pack/{truncate}/{variant}", note, PAGE, settings, formulas, inputs)
 
 
 def _pack(case: Case) -> Values:
@@ -218,7 +218,7 @@ def _padded(seed: int) -> Iterator[Case]:
         "labels": "of these slots",
         "weights": "of these slots",
     }
-    for pattern, (what, _) in PATTERNS.items():
+    for pattern, (note, _) in PATTERNS.items():
         draw, is_token = Draw(seed, f"pad/packed/{pattern}"), is_token_of(pattern)
         slots = slots_of(is_token, 2, draw)
         weights = np.where(is_token.any(axis=1, keepdims=True), draw.whole(3, len(slots), 2) / 2.0, 0.0)
@@ -229,7 +229,7 @@ def _padded(seed: int) -> Iterator[Case]:
             "labels": 5 + draw.whole(20, *slots.shape),
             "weights": weights.astype(np.float32),
         }
-        yield Case(f"pad/packed/{pattern}", what, "design.md", {"pad_id": 1}, formulas, inputs)
+        yield Case(f"pad/packed/{pattern}", note, "design.md", {"pad_id": 1}, formulas, inputs)
 
 
 def _unpadded(case: Case) -> Values:
@@ -266,7 +266,7 @@ def _masked(seed: int) -> Iterator[Case]:
         "target_rows": "the rows of the selected tokens, in rising order",
         "labels": "their ids",
     }
-    for variant, (what, changes, lengths, longest) in RULES.items():
+    for variant, (note, changes, lengths, longest) in RULES.items():
         draw, settings = Draw(seed, f"mask/rule/{variant}"), {**USUAL, **changes}
         starts = starts_of(lengths)
         N = int(starts[-1])
@@ -278,7 +278,7 @@ def _masked(seed: int) -> Iterator[Case]:
         words = np.where(is_candidate, np.cumsum(begins) - 1, -1).astype(np.int32)
         inputs = {"ids": ids, "starts": starts, "words": words, "ordinary": np.arange(5, 65, dtype=np.int32)}
         yield Case(
-            f"mask/rule/{variant}", what, PAGE, settings, formulas, inputs | {"draws": _decided(draw, settings, N)}
+            f"mask/rule/{variant}", note, PAGE, settings, formulas, inputs | {"draws": _decided(draw, settings, N)}
         )
 
 

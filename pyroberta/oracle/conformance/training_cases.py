@@ -46,7 +46,7 @@ LOGITS: Mapping[str, tuple[str, float]] = {
 def loss_cases(seed: int) -> Iterator[Case]:
     """Each way to reduce with each kind of weights; logits and probabilities at their edges."""
 
-    def case(variant: str, what: str, draw: Draw, weights: Array, scale: float, **config: Any) -> Case:
+    def case(variant: str, note: str, draw: Draw, weights: Array, scale: float, **config: Any) -> Case:
         loss = losses.SparseCategoricalCrossentropy(**{"from_logits": True, **config})
         name = loss.name
         x = draw.normal(B, K, V, scale=scale)
@@ -59,21 +59,21 @@ def loss_cases(seed: int) -> Iterator[Case]:
             labels[1, 2] = labels[2] = loss.ignore_class
         inputs = {"logits" if loss.from_logits else "probabilities": x, "labels": labels}
         inputs["weights"] = np.asarray(weights, np.float32)
-        return Case(f"loss/{name}/{variant}", what, "numerics.md", loss.get_config(), FORMULAS, inputs)
+        return Case(f"loss/{name}/{variant}", note, "numerics.md", loss.get_config(), FORMULAS, inputs)
 
-    for variant, (what, weights) in WEIGHTS.items():
+    for variant, (note, weights) in WEIGHTS.items():
         for reduction in REDUCTIONS:
             draw = Draw(seed, f"loss/{variant}/{reduction}")
-            what_of = f"weights {what}".strip() if what else ""
-            yield case(f"{variant}_{reduction}", what_of, draw, weights(draw), 1.0, reduction=reduction)
+            of_weights = f"weights {note}".strip() if note else ""
+            yield case(f"{variant}_{reduction}", of_weights, draw, weights(draw), 1.0, reduction=reduction)
     ones, usual = np.ones((B, K)), "mean_with_sample_weight"
-    for variant, (what, scale) in LOGITS.items():
-        yield case(variant, f"logits {what}", Draw(seed, variant), ones, scale, reduction=usual)
+    for variant, (note, scale) in LOGITS.items():
+        yield case(variant, f"logits {note}", Draw(seed, variant), ones, scale, reduction=usual)
     yield case("unreduced", "a loss for each label", Draw(seed, "loss/none"), ones, 1.0, reduction=None)
     draw = Draw(seed, "loss/ignored")
     yield case("ignored", "labels that don't count", draw, draw.uniform(B, K), 1.0, reduction="mean", ignore_class=-1)
-    what = "probabilities, which are divided by their sum and kept within [1e-7, 1 - 1e-7]"
-    yield case("probabilities", what, Draw(seed, "loss/p"), ones, 1.0, reduction=usual, from_logits=False)
+    note = "probabilities, which are divided by their sum and kept within [1e-7, 1 - 1e-7]"
+    yield case("probabilities", note, Draw(seed, "loss/p"), ones, 1.0, reduction=usual, from_logits=False)
 
 
 def loss_answer(case: Case, ops: Ops, dtype: Any) -> Values:

@@ -80,9 +80,9 @@ class Report:
         for group, verdicts in groups.items():
             counts = Counter(verdict.status for verdict in verdicts)
             worst = max(verdict.ratio for verdict in verdicts)
-            told = f"{worst:20.3g}" if counts[PASSED] or counts[FAILED] else ""
+            ratios = f"{worst:20.3g}" if counts[PASSED] or counts[FAILED] else ""
             lines.append(
-                f"{group:<{width}}  {counts[PASSED]:6}  {counts[FAILED]:6}  {counts[MISSING]:7}  {told}".rstrip()
+                f"{group:<{width}}  {counts[PASSED]:6}  {counts[FAILED]:6}  {counts[MISSING]:7}  {ratios}".rstrip()
             )
         for verdict in self.verdicts:
             if verdict.status == FAILED:
