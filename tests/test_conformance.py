@@ -100,6 +100,17 @@ def test_every_op_has_its_output_all_gradients_and_all_that_is_inside(op: str):
     assert inside <= given
 
 
+def test_the_page_counts_the_cases_rightly():
+    page = (EXAMPLES.parent / "conformance.md").read_text("utf-8")
+    rows = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \| (\d+) \|", page, re.M)
+    assert sum(int(count) for _, count in rows) == len(made().cases)
+    for names, count in rows:
+        listed = re.findall(r"\w+", names)
+        assert sum(case.kind in listed for case in made().cases.values()) == int(count), names
+    for text in (page, (EXAMPLES.parent.parent / "README.md").read_text("utf-8")):
+        assert f"{len(made().cases)} " in text
+
+
 def test_edges_are_there():
     shapes = [np.shape(value) for case in made().cases.values() for value in case.inputs.values()]
     assert any(0 in shape for shape in shapes)  # no rows, no targets
@@ -297,6 +308,10 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda path: with_tensors(path, lambda t: t.update({f"{LAYER_NORM}/bounds/d.x": np.ones((1, 1))})),
         r"of the shape \(5, 12\)",
     ),
+    "another precision": (
+        lambda path: rewritten(path, lambda text: text.replace('"precision": "float32"', '"precision": "int8"')),
+        "its precision should be one of float32, float64, it is 'int8'",
+    ),
     "no tokenizer": (lambda path: shutil.rmtree(path / suite.TOKENIZER), "tokenizer"),
 }
 
@@ -307,6 +322,27 @@ def test_a_damaged_suite_is_refused_with_the_reason(damage: str, few: Path):
     change(few)
     with pytest.raises((ValueError, FileNotFoundError), match=reason):
         suite.read(few)
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "reason"),
+    [
+        ('"epsilon": 1e-05', '"epsilon": "x"', "its inputs and settings are no op's"),
+        ('"pair": null, ', "", r"tokenize/text/plain: its inputs and settings are no tokenize's \(KeyError: 'pair'\)"),
+        ('"name": "decode/', '"name": "recode/', "tensors.safetensors lacks recode/text/plain/"),
+    ],
+)
+def test_settings_of_no_case_are_refused_by_name(right: str, wrong: str, reason: str, few: Path):
+    rewritten(few, lambda text: text.replace(right, wrong))
+    with pytest.raises(ValueError, match=reason):
+        kinds.answers(suite.read(few), "numpy")
+
+
+def test_a_kind_of_a_later_version_is_refused_by_run_alone(few: Path):
+    given = suite.read(few)
+    later = replace(given, cases={"sing/song/usual": replace(given.cases[LAYER_NORM], name="sing/song/usual")})
+    with pytest.raises(ValueError, match="sing/song/usual is of no kind that this version knows: tokenize, decode"):
+        kinds.answers(later, "numpy")
 
 
 # --- who passes -------------------------------------------------------------------------------------------------------
@@ -606,11 +642,11 @@ def test_a_suite_is_made_run_and_not_replaced_unasked(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
     some = only(LAYER_NORM)
-    monkeypatch.setattr(kinds, "make", lambda seed: replace(some, seed=seed))
+    monkeypatch.setattr(kinds, "make", lambda seed, precision: replace(some, seed=seed, precision=precision))
     path = str(tmp_path / "made")
     assert main(["conformance", "make", path, "--seed", "3", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["cases"] == 1
-    assert suite.read(path).seed == 3
+    assert (suite.read(path).seed, suite.read(path).precision) == (3, "float32")
     assert main(["conformance", "make", path]) == 2
     assert "is there already. Give another directory, or --overwrite" in capsys.readouterr().err
     assert main(["conformance", "--json", "make", path, "--overwrite"]) == 0
@@ -622,6 +658,38 @@ def test_a_suite_is_made_run_and_not_replaced_unasked(
     assert main(["conformance", "run", path, "--output", ours]) == 2
     assert main(["conformance", "run", str(tmp_path / "nowhere")]) == 2
     assert "`pyroberta conformance make" in capsys.readouterr().err
+
+
+def test_the_cases_of_one_op_can_be_looked_at_alone(few: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    theirs = str(tmp_path / "ours.safetensors")
+    assert main(["conformance", "run", str(few), "--output", theirs]) == 0
+    capsys.readouterr()
+    assert main(["conformance", "judge", str(few), theirs, "--only", "op/gelu", "--complete", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["passed"] == 2
+    assert main(["conformance", "judge", str(few), theirs, "--only", "op/gela"]) == 2
+    assert "no case's name begins with 'op/gela'; there are op/layer_norm, op/gelu, " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("action", ["make", "judge", "run"])
+def test_help_says_what_every_argument_of_an_action_is(action: str, capsys: pytest.CaptureFixture[str], monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    with pytest.raises(SystemExit) as stopped:
+        main(["conformance", action, "--help"])
+    out = capsys.readouterr().out
+    assert stopped.value.code == 0
+    assert out.startswith(f"usage: pyroberta conformance {action} ")
+    assert "None" not in out
+    assert "False" not in out
+
+
+def test_a_suite_for_float64_is_narrower_and_ours_pass():
+    narrow = kinds.make(precision="float64", only="op/")
+    assert narrow.cases[LAYER_NORM].bounds["d.x"].max() < 1e-6 * made().cases[LAYER_NORM].bounds["d.x"].max()
+    report = verdicts.judge(narrow, kinds.answers(narrow, "numpy"))
+    assert report.count("passed") == len(narrow.cases), str(report)
+    assert verdicts.judge(narrow, kinds.answers(narrow, "numpy", np.float32)).count("failed") > len(narrow.cases) / 2
+    with pytest.raises(ValueError, match="precision must be one of float32, float64, got 'float16'"):
+        kinds.make(precision="float16")
 
 
 def test_a_case_that_fails_gives_exit_code_1_to_run(

@@ -9,6 +9,7 @@ from typing import Any
 from pyroberta.cli import options
 
 SUMMARY = "a suite of cases for an implementation in any language"
+PRECISIONS = ("float32", "float64")
 FAILS = 1  # the exit code, as of `diff` and `cmp`
 
 
@@ -30,6 +31,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     make = action("make", "write a suite: its README.md tells its format")
     make.add_argument("--seed", type=options.whole, metavar="N", default=0, help="that inputs are drawn from")
+    make.add_argument(
+        "--precision", choices=PRECISIONS, metavar="NAME", default="float32",
+        help=f"of the arithmetic that the bounds allow: {' or '.join(PRECISIONS)}",
+    )  # fmt: skip
     options.add_overwrite(make, "a suite", "SUITE")
 
     judge = action("judge", "hold what an implementation gave to a suite")
@@ -39,8 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="values by CASE/VALUE: .safetensors, .npz, a directory of .npy, or torch's .pt or .bin",
     )
     judge.add_argument("--complete", action="store_true", help="cases and values that are missing fail, too")
+    judge.add_argument("--only", metavar="BEGINNING", default="", help="of the names of the cases to look at: op/gelu")
 
-    run = action("run", "do a suite with a backend of this package, in float32, and judge it")
+    run = action("run", "compute a suite with a backend of this package, and judge it")
     options.add_backend(run)
     run.add_argument(
         "-o", "--output", metavar="FILE", help="write the values, too, as `judge` reads them, .safetensors"
@@ -61,7 +67,7 @@ def _make(arguments: argparse.Namespace) -> dict[str, Any]:
     directory = as_path(arguments.suite)
     if directory.exists() and not arguments.overwrite and (not directory.is_dir() or any(directory.iterdir())):
         raise FileExistsError(f"{arguments.suite} is there already. Give another directory, or --overwrite for a suite")
-    made = kinds.make(arguments.seed)
+    made = kinds.make(arguments.seed, arguments.precision)
     suite.write(made, directory)
     size = sum(file.stat().st_size for file in directory.rglob("*") if file.is_file())
     if not arguments.json:
@@ -73,7 +79,7 @@ def _judge(arguments: argparse.Namespace) -> dict[str, Any]:
     from pyroberta.formats.any_tensors import read_tensors
     from pyroberta.oracle.conformance import suite, verdicts
 
-    report = verdicts.judge(suite.read(arguments.suite), read_tensors(arguments.theirs))
+    report = verdicts.judge(suite.read(arguments.suite), read_tensors(arguments.theirs)).only(arguments.only)
     return _reported(
         arguments, report, bool(report.count(verdicts.FAILED)) or (arguments.complete and report.incomplete)
     )

@@ -15,10 +15,12 @@ import numpy as np
 from numpy import ndarray as Array
 
 from pyroberta.backends import get_ops
+from pyroberta.formats.budget import clipped
+from pyroberta.model.attributes import whole_number
 from pyroberta.ops import REFERENCE, Ops
 from pyroberta.oracle.bounds import Bounds
 from pyroberta.oracle.conformance import model_cases, op_cases, random_cases, text_cases, training_cases
-from pyroberta.oracle.conformance.suite import Case, Suite
+from pyroberta.oracle.conformance.suite import PRECISIONS, Case, Suite
 from pyroberta.oracle.conformance.verdicts import judge as judge
 from pyroberta.oracle.plain import Values
 from pyroberta.presets.preset import open_preset
@@ -101,32 +103,42 @@ def make(seed: int = 0, precision: str = "float32", only: str = "") -> Suite:
 
     Args:
         seed: of the inputs.
-        precision: of the arithmetic that the bounds allow: "float32" or "float64".
+        precision: of the arithmetic that the bounds allow: one of `PRECISIONS`.
         only: the beginning of the names of those cases that are wanted.
     """
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
     tokenizer = open_preset(TOKENIZER, weights=False).tokenizer
-    found = {}
+    found: dict[str, Case] = {}
+    seed = whole_number("seed", seed, at_least=0)
     for case in _questions(seed, tokenizer):
         if case.name.startswith(only):
             found[case.name] = _answered(case, precision, tokenizer)
     return Suite(found, tokenizer, seed, precision)
 
 
-def answers(suite: Suite, backend: str = "auto", dtype: Any = np.float32) -> dict[str, Array]:
+def answers(suite: Suite, backend: str = "auto", dtype: Any = None) -> dict[str, Array]:
     """What one of our backends makes of a suite: values by CASE/VALUE.
 
     Args:
         suite: as `make` or `suite.read` gives it.
         backend: see `backends.get_ops`.
-        dtype: of the arithmetic.
+        dtype: of the arithmetic, float32 or float64; the suite's precision unless given.
+
+    Raises:
+        ValueError: for a case of an unknown kind, and one whose inputs and settings don't fit its kind.
     """
-    means = Means(get_ops(backend), dtype, suite.tokenizer)
-    found = {}
+    means = Means(get_ops(backend), np.dtype(dtype or suite.precision), suite.tokenizer)
+    found: dict[str, Array] = {}
     for case in suite.cases.values():
         if case.kind not in KINDS:
             raise ValueError(f"{case.name} is of no kind that this version knows: {', '.join(KINDS)}")
-        for name, value in KINDS[case.kind].answer(case, means).items():
-            found[f"{case.name}/{name}"] = np.asarray(value)
+        try:
+            values = KINDS[case.kind].answer(case, means)
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            reason = clipped(f"{type(error).__name__}: {error}")
+            raise ValueError(f"{case.name}: its inputs and settings are no {case.kind}'s ({reason})") from error
+        found |= {f"{case.name}/{name}": np.asarray(value) for name, value in values.items()}
     return found
 
 

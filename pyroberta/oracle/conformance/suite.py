@@ -15,6 +15,7 @@ import hashlib
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -27,13 +28,13 @@ from numpy import ndarray as Array
 
 from pyroberta.formats.atomic import replacing_directory
 from pyroberta.formats.budget import clipped, shown
-from pyroberta.formats.directory import Directory, Kind
+from pyroberta.formats.directory import Kind
 from pyroberta.formats.files import as_path, check_file, parse_json, read_bytes
 from pyroberta.formats.safetensors_io import Appended, read_with_metadata
-from pyroberta.text import tokenizer_files
 from pyroberta.text.tokenizer import Tokenizer
 
 FORMAT, VERSION = "pyroberta_conformance", 1
+PRECISIONS = ("float32", "float64")
 CASES, TENSORS, TOKENIZER, README = "suite.json", "tensors.safetensors", "tokenizer", "README.md"
 MOST_BYTES = 64_000_000  # of a suite's tensors that are read; those that are made have a few MB
 KIND = Kind("conformance suite", CASES, lambda values: values.get("format") == FORMAT)
@@ -186,14 +187,16 @@ def read(path: str | os.PathLike[str]) -> Suite:
     tensors = _tensors(directory / TENSORS, values)
     try:
         cases = [_case(entry, tensors) for entry in values["cases"]]
-        seed, precision = values["seed"], values["precision"]
-        names = [case.name for case in cases]
+        seed, precision = int(values["seed"]), values["precision"]
+        if precision not in PRECISIONS:
+            raise ValueError(f"its precision should be one of {', '.join(PRECISIONS)}, it is {shown(precision)}")
+        counts = Counter(case.name for case in cases)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"{file} is no sound suite: {clipped(str(error) or repr(error))}") from None
-    if twice := next((name for name in names if names.count(name) > 1), None):
-        raise ValueError(f"{file} has the case {shown(twice)} twice")
-    arguments = tokenizer_files.read(Directory(directory / TOKENIZER))
-    return Suite({case.name: case for case in cases}, Tokenizer(**arguments), seed, precision, directory)
+    if twice := [name for name, count in counts.items() if count > 1]:
+        raise ValueError(f"{file} has the case {shown(twice[0])} twice")
+    tokenizer = Tokenizer.load(directory / TOKENIZER)
+    return Suite({case.name: case for case in cases}, tokenizer, seed, precision, directory)
 
 
 def _tensors(file: Path, values: Mapping[str, Any]) -> Mapping[str, Array]:

@@ -62,6 +62,18 @@ class Report:
         """The cases that are missing, or lack values."""
         return tuple(verdict for verdict in self.verdicts if verdict.status == MISSING or verdict.lacking)
 
+    def only(self, beginning: str) -> Report:
+        """What is to be said of those cases whose names begin so.
+
+        Raises:
+            ValueError: where none does.
+        """
+        some = tuple(verdict for verdict in self.verdicts if verdict.case.startswith(beginning))
+        if not some:
+            subjects = dict.fromkeys(verdict.case.rpartition("/")[0] for verdict in self.verdicts)
+            raise ValueError(f"no case's name begins with {beginning!r}; there are {', '.join(subjects)}")
+        return Report(some, self.unknown)
+
     def to_dict(self) -> dict[str, Any]:
         """In JSON's types."""
         counts = {status: self.count(status) for status in (PASSED, FAILED, MISSING)}
