@@ -50,6 +50,11 @@ MODELS: Mapping[str, tuple[str, dict[str, Any], str]] = {  # what, the config's 
     "masked_lm/dropout": ("dropout at every site", {"dropout": 0.1, "attention_dropout": 0.2}, "right"),
     "text_classifier/padded_left": ("three classes", {"num_classes": 3}, "left"),
     "text_classifier/padded_right": ("three classes", {"num_classes": 3}, "right"),
+    "text_classifier/dropout": (
+        "dropout at every site",
+        {"num_classes": 3, "dropout": 0.1, "classifier_dropout": 0.3},
+        "left",
+    ),
 }
 FORMULAS = {
     "block": {
