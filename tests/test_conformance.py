@@ -23,7 +23,8 @@ from pyroberta.model.batch import pack
 from pyroberta.model.heads import HEADS
 from pyroberta.ops import REFERENCE, Ops
 from pyroberta.oracle.conformance import kinds, sampled, suite, text_cases, verdicts
-from pyroberta.oracle.conformance.suite import Case, Suite
+from pyroberta.oracle.conformance.case import Case, Means
+from pyroberta.oracle.conformance.suite import Suite
 from pyroberta.oracle.plain import PLAIN
 from pyroberta.text import masking, packing
 from pyroberta.text.preprocessor import MaskedLMPreprocessor
@@ -129,7 +130,7 @@ def test_edges_are_there():
 
 
 def test_the_side_of_the_padding_changes_nothing():
-    means = kinds.Means(REFERENCE, np.float64, made().tokenizer)
+    means = Means(REFERENCE, np.float64, made().tokenizer)
     for side in ("left", "both", "between"):
         case = made().cases[f"model/masked_lm/padded_{side}"]
         ids, is_token, columns = (case.inputs[of] for of in ("token_ids", "padding_mask", "mask_positions"))
@@ -178,7 +179,9 @@ def test_the_masking_rule_is_the_preprocessors():
         "ordinary": tokenizer.ordinary_ids,
         "draws": draws,
     }
-    found = text_cases.answer(Case("mask/rule/x", "", "", settings, inputs=inputs), tokenizer)
+    found = text_cases.mask(
+        Case("mask/rule/x", "", "", settings, inputs=inputs), Means(REFERENCE, np.float64, tokenizer)
+    )
     masked = preprocessor.mask_batch(batch, draws.astype(np.float64))
     assert found["masked_ids"].tolist() == masked.ids.tolist()
     assert found["target_rows"].tolist() == masked.target_rows.tolist()

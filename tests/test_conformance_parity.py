@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from pyroberta.oracle.conformance import kinds, suite, verdicts
-from pyroberta.oracle.conformance.suite import Case, Suite
+from pyroberta.oracle.conformance.case import Case
+from pyroberta.oracle.conformance.suite import Suite
 
 pytestmark = [pytest.mark.parity, pytest.mark.filterwarnings("ignore")]
 os.environ.setdefault("KERAS_BACKEND", "torch")

@@ -12,7 +12,7 @@ import pytest
 from test_conformance import made
 
 from pyroberta.oracle.conformance import verdicts
-from pyroberta.oracle.conformance.suite import Case
+from pyroberta.oracle.conformance.case import Case
 
 Values = dict[str, Any]
 WORD = (1 << 64) - 1

@@ -8,8 +8,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy import ndarray as Array
@@ -17,10 +17,10 @@ from numpy import ndarray as Array
 from pyroberta.backends import get_ops
 from pyroberta.formats.budget import clipped
 from pyroberta.model.attributes import whole_number
-from pyroberta.ops import REFERENCE, Ops
-from pyroberta.oracle.bounds import Bounds
+from pyroberta.ops import REFERENCE
 from pyroberta.oracle.conformance import model_cases, op_cases, random_cases, text_cases, training_cases
-from pyroberta.oracle.conformance.suite import PRECISIONS, Case, Suite
+from pyroberta.oracle.conformance.case import Case, Expected, Means
+from pyroberta.oracle.conformance.suite import PRECISIONS, Suite
 from pyroberta.oracle.conformance.verdicts import judge as judge
 from pyroberta.oracle.plain import Values
 from pyroberta.presets.preset import open_preset
@@ -29,72 +29,34 @@ from pyroberta.text.tokenizer import Tokenizer
 TOKENIZER = "roberta_tiny_en"  # whose vocabulary a suite has
 
 
-@dataclass(frozen=True)
-class Means:
-    """What a case is done with.
-
-    Attributes:
-        ops: the table of ops.
-        dtype: of the arithmetic.
-        tokenizer: of the suite.
-    """
-
-    ops: Ops
-    dtype: Any
-    tokenizer: Tokenizer
-
-
-@dataclass(frozen=True)
-class Kind:
+class Kind(NamedTuple):
     """A kind of case.
 
     Attributes:
-        bound: where the bounds come from: "exact", "derived" or "sampled".
-        answer: the values of a case, as a backend gives them.
-        expected: the values, the bounds, and the names of values that need not be given.
+        bound: where the bounds come from: "exact" for none, "derived" or "sampled".
+        answer: the values of a case, as the given means make them.
+        expected: what a case should give, in float64, with bounds for the precision; None where `answer` is exact.
     """
 
     bound: str
     answer: Callable[[Case, Means], Values]
-    expected: Callable[[Case, str, Tokenizer], tuple[Values, Bounds, list[str]]]
+    expected: Callable[[Case, Means, str], Expected] | None = None
 
 
-_TEXT = Kind("exact", lambda c, m: text_cases.answer(c, m.tokenizer), lambda c, _, t: text_cases.expected(c, t))
-_MODEL = Kind(
-    "sampled",
-    lambda c, m: model_cases.answer(c, m.ops, m.dtype),
-    lambda c, precision, _: model_cases.expected(c, precision),
-)
 KINDS: dict[str, Kind] = {
-    "tokenize": _TEXT,
-    "decode": _TEXT,
-    "pack": _TEXT,
-    "pad": _TEXT,
-    "mask": _TEXT,
-    "random": Kind("exact", lambda c, _: random_cases.answer(c), lambda c, p, _: random_cases.expected(c, p)),
-    "op": Kind(
-        "derived",
-        lambda c, m: op_cases.answer(c, m.ops, m.dtype),
-        lambda c, precision, _: op_cases.expected(c, precision),
-    ),
-    "block": _MODEL,
-    "head": _MODEL,
-    "model": _MODEL,
-    "loss": Kind(
-        "derived",
-        lambda c, m: training_cases.loss_answer(c, m.ops, m.dtype),
-        lambda c, precision, _: training_cases.loss_expected(c, REFERENCE, precision),
-    ),
-    "optimizer": Kind(
-        "sampled",
-        lambda c, m: training_cases.optimizer_answer(c, m.ops, m.dtype),
-        lambda c, precision, _: training_cases.optimizer_expected(c, precision),
-    ),
-    "schedule": Kind(
-        "derived",
-        lambda c, _: training_cases.schedule_answer(c),
-        lambda c, precision, _: training_cases.schedule_expected(c, precision),
-    ),
+    "tokenize": Kind("exact", text_cases.tokenize),
+    "decode": Kind("exact", text_cases.decode),
+    "pack": Kind("exact", text_cases.pack),
+    "pad": Kind("exact", text_cases.pad),
+    "mask": Kind("exact", text_cases.mask),
+    "random": Kind("exact", random_cases.answer),
+    "op": Kind("derived", op_cases.answer, op_cases.expected),
+    "block": Kind("sampled", model_cases.block_answer, model_cases.block_expected),
+    "head": Kind("sampled", model_cases.head_answer, model_cases.expected),
+    "model": Kind("sampled", model_cases.model_answer, model_cases.expected),
+    "loss": Kind("derived", training_cases.loss_answer, training_cases.loss_expected),
+    "optimizer": Kind("sampled", training_cases.optimizer_answer, training_cases.optimizer_expected),
+    "schedule": Kind("derived", training_cases.schedule_answer, training_cases.schedule_expected),
 }
 
 
@@ -109,11 +71,11 @@ def make(seed: int = 0, precision: str = "float32", only: str = "") -> Suite:
     if precision not in PRECISIONS:
         raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
     tokenizer = open_preset(TOKENIZER, weights=False).tokenizer
-    found: dict[str, Case] = {}
+    means, found = Means(REFERENCE, np.dtype(np.float64), tokenizer), dict[str, Case]()
     seed = whole_number("seed", seed, at_least=0)
     for case in _questions(seed, tokenizer):
         if case.name.startswith(only):
-            found[case.name] = _answered(case, precision, tokenizer)
+            found[case.name] = _answered(case, means, precision)
     return Suite(found, tokenizer, seed, precision)
 
 
@@ -152,9 +114,10 @@ def _questions(seed: int, tokenizer: Tokenizer) -> Iterator[Case]:
     yield from training_cases.schedule_cases()
 
 
-def _answered(case: Case, precision: str, tokenizer: Tokenizer) -> Case:
-    """The case with what is expected; floats are float64, and what is rounded has a bound."""
-    values, limits, inside = KINDS[case.kind].expected(case, precision, tokenizer)
-    expected = {name: np.asarray(value) for name, value in values.items()}
-    kept = {name: np.asarray(limits[name], np.float64) for name in expected if name in limits}
-    return replace(case, expected=expected, bounds=kept, inside=inside)
+def _answered(case: Case, means: Means, precision: str) -> Case:
+    """The case with what is expected; what is rounded has a bound."""
+    kind = KINDS[case.kind]
+    found = kind.expected(case, means, precision) if kind.expected else Expected(kind.answer(case, means), {})
+    expected = {name: np.asarray(value) for name, value in found.values.items()}
+    limits = {name: np.asarray(found.bounds[name], np.float64) for name in expected if name in found.bounds}
+    return replace(case, expected=expected, bounds=limits, inside=found.inside)

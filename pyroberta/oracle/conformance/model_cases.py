@@ -16,11 +16,11 @@ from pyroberta.model.gradients import Gradients
 from pyroberta.model.heads import head_of
 from pyroberta.model.model import loss_backward, model_backward, model_forward, model_logits
 from pyroberta.model.parameters import Arrays, shapes
-from pyroberta.ops import REFERENCE, Key, Ops
+from pyroberta.ops import Key, Ops
 from pyroberta.oracle import bounds
+from pyroberta.oracle.conformance.case import Case, Expected, Means
 from pyroberta.oracle.conformance.drawing import Draw
 from pyroberta.oracle.conformance.sampled import sampled
-from pyroberta.oracle.conformance.suite import Case
 from pyroberta.oracle.conformance.text_cases import PATTERNS, is_token_of, slots_of
 from pyroberta.oracle.golden import Trace
 from pyroberta.oracle.judge import ERF
@@ -93,31 +93,12 @@ def cases(seed: int) -> Iterator[Case]:
         yield _model_case(Draw(seed, f"model/{name}"), f"model/{name}", note, config, pattern)
 
 
-def answer(case: Case, ops: Ops, dtype: Any) -> Values:
-    """What the model's own functions give by the rows of a table."""
-    answers = {"block": _block, "head": _head, "model": _model}
-    return (_pooled if case.subject == "mean_pooling" else answers[case.kind])(case, ops, dtype)
-
-
-def expected(case: Case, precision: str) -> tuple[Values, bounds.Bounds, list[str]]:
-    """The values, their bounds, and the names of what is inside."""
+def expected(case: Case, means: Means, precision: str) -> Expected:
+    """The values of a head or a model, with sampled bounds; those of pooling are derived."""
     if case.subject == "mean_pooling":
-        return _pooled_expected(case, precision)
-    inside: list[str] = []
-
-    def compute(ops: Ops) -> Values:
-        if case.kind != "block":
-            return answer(case, ops, np.float64)
-        found, within = _traced(case, ops)
-        inside[:] = within
-        return found
-
-    values, limits = sampled(compute, precision)
-    if case.kind == "block":
-        for name, limit in _bounds_within(case, precision).items():
-            if name in inside:
-                limits[name] = limits[name] + limit
-    return values, limits, inside
+        return _pooled_expected(case, means, precision)
+    answer = {"head": head_answer, "model": model_answer}[case.kind]
+    return Expected(*sampled(lambda ops: answer(case, means._replace(ops=ops)), precision))
 
 
 def params_of(draw: Draw, config: RobertaConfig, prefix: str = "") -> dict[str, Array]:
@@ -171,12 +152,31 @@ def _block_case(draw: Draw, name: str, note: str, config: RobertaConfig, lengths
     return _with_masks(case)
 
 
-def _block(case: Case, ops: Ops, dtype: Any, params: Arrays | None = None, x: Array | None = None) -> Values:
-    params = _params(case, dtype) if params is None else params
-    x = case.input("x", dtype) if x is None else x
+def block_answer(case: Case, means: Means) -> Values:
+    """The output and all gradients."""
+    return _block(case, means.ops, _params(case, means.dtype), case.input("x", means.dtype))
+
+
+def block_expected(case: Case, means: Means, precision: str) -> Expected:
+    """The same, and what its ops have inside, by the names of a trace."""
+    inside: list[str] = []
+
+    def compute(ops: Ops) -> Values:
+        found, within = _traced(case, ops)
+        inside[:] = within
+        return {**found, **within}
+
+    values, limits = sampled(compute, precision)
+    _, noted = _traced(case, means.ops, bounds.Arithmetic(precision, ERF))
+    for name in inside:
+        limits[name] = limits[name] + noted.get(f"bound.{name}", 0.0)
+    return Expected(values, limits, inside)
+
+
+def _block(case: Case, ops: Ops, params: Arrays, x: Array) -> Values:
     y, cache = layer_forward(ops, params, _config(case), 0, x, _sequences(case), _dropout_key(case))
     grads = Gradients(params.zeros_like(), set(params))
-    dx = layer_backward(ops, grads, 0, case.input("dy", dtype), cache)
+    dx = layer_backward(ops, grads, 0, case.input("dy", x.dtype), cache)
     return {"output": y, "d.x": dx, **_gradients(grads.sums)}
 
 
@@ -185,24 +185,14 @@ def _sequences(case: Case) -> Batch:
     return pack([np.zeros(n, np.int32) for n in np.diff(case.inputs["starts"])])
 
 
-def _traced(case: Case, ops: Ops, run: bounds.Arithmetic | None = None) -> tuple[Values, list[str]]:
-    """The results, and what the calls of ops had inside, by the names of a trace."""
+def _traced(case: Case, ops: Ops, run: bounds.Arithmetic | None = None) -> tuple[Values, Values]:
+    """The results, and what the calls of ops have inside; bounds too, where the arithmetic is given."""
     params, x, into = _params(case, np.float64), case.input("x", np.float64), Trace()
     tracer = Tracer(into, params, run)
     tracer.know(x, "x")
-    found = _block(case, tracer.table(ops), np.float64, params, x)
-    within = {
-        name: into[name]
-        for name in into
-        if "keep" not in name.split(".") and into[name].dtype.kind == "f" and name.removeprefix("d.") not in params
-    }
-    return {**found, **within}, list(within)
-
-
-def _bounds_within(case: Case, precision: str) -> Mapping[str, Array]:
-    """The ops' own bounds of what is inside them."""
-    found, _ = _traced(case, REFERENCE, bounds.Arithmetic(precision, ERF))
-    return {name.removeprefix("bound."): value for name, value in found.items() if name.startswith("bound.")}
+    found = _block(case, tracer.table(ops), params, x)
+    kept = [name for name in into if "keep" not in name.split(".") and name.removeprefix("d.") not in params]
+    return found, {name: into[name] for name in kept if into[name].dtype.kind == "f"}
 
 
 def _with_masks(case: Case) -> Case:
@@ -234,7 +224,11 @@ def _head_case(draw: Draw, name: str, note: str, config: RobertaConfig, count: i
     return Case(name, note, page, {"config": _settings(config)}, FORMULAS["head"], inputs)
 
 
-def _head(case: Case, ops: Ops, dtype: Any) -> Values:
+def head_answer(case: Case, means: Means) -> Values:
+    """From the target rows to the losses, and all gradients."""
+    if case.subject == "mean_pooling":
+        return _pooled(case, means.dtype)
+    ops, dtype, _ = means
     config, params, x = _config(case), _params(case, dtype), case.input("x", dtype)
     head = head_of(config)
     table, bias, labels = params[head.output_table(config)], params["head.bias"], case.inputs["labels"]
@@ -248,17 +242,17 @@ def _head(case: Case, ops: Ops, dtype: Any) -> Values:
     return {"h": h, "logits": ops.logits(h, table, bias), "losses": each, "d.x": dx, **_gradients(grads.sums)}
 
 
-def _pooled(case: Case, ops: Ops, dtype: Any) -> Values:
+def _pooled(case: Case, dtype: Any) -> Values:
     parts = np.split(case.input("x", dtype), case.inputs["starts"][1:-1])
     return {"pooled": np.stack([part.mean(axis=0) for part in parts])}
 
 
-def _pooled_expected(case: Case, precision: str) -> tuple[Values, bounds.Bounds, list[str]]:
+def _pooled_expected(case: Case, means: Means, precision: str) -> Expected:
     run, limits = bounds.Arithmetic(precision), []
     for part in np.split(case.input("x", np.float64), case.inputs["starts"][1:-1]):
         total = run.sum(bounds.exact(part), 0)
         limits.append(run.rounded(bounds.Near(total.value / len(part), total.error / len(part)), 2.0).error)
-    return _pooled(case, REFERENCE, np.float64), {"pooled": np.stack(limits)}, []
+    return Expected(_pooled(case, means.dtype), {"pooled": np.stack(limits)})
 
 
 # --- models -----------------------------------------------------------------------------------------------------------
@@ -293,7 +287,9 @@ def _batch(case: Case, config: RobertaConfig) -> Batch:
     return replace(batch, target_rows=batch.starts[:-1], labels=case.inputs["labels"], weights=weights)
 
 
-def _model(case: Case, ops: Ops, dtype: Any) -> Values:
+def model_answer(case: Case, means: Means) -> Values:
+    """Hidden states, logits, losses, and all gradients."""
+    ops, dtype, _ = means
     config, params = _config(case), _params(case, dtype)
     batch, key = _batch(case, config), _dropout_key(case)
     grads = Gradients(params.zeros_like(), set(params))

@@ -9,10 +9,10 @@ import numpy as np
 from numpy import ndarray as Array
 
 from pyroberta.model.layers import NO_KEY
-from pyroberta.ops import Key, Ops
+from pyroberta.ops import Key
 from pyroberta.oracle import bounds
+from pyroberta.oracle.conformance.case import Case, Expected, Means
 from pyroberta.oracle.conformance.drawing import Draw, flat, starts_of
-from pyroberta.oracle.conformance.suite import Case
 from pyroberta.oracle.judge import ERF
 from pyroberta.oracle.plain import PLAIN, Values
 
@@ -248,7 +248,7 @@ def cases(seed: int) -> Iterator[Case]:
             yield case
 
 
-def expected(case: Case, precision: str) -> tuple[Values, bounds.Bounds, list[str]]:
+def expected(case: Case, means: Means, precision: str) -> Expected:
     """Every value and every gradient, their bounds, and the names of those inside the op."""
     plain, arguments, dy = PLAIN[case.subject], _arguments(case, np.float64), case.input("dy", np.float64)
     forward = plain.forward(*arguments)
@@ -263,11 +263,12 @@ def expected(case: Case, precision: str) -> tuple[Values, bounds.Bounds, list[st
         of for of, value in values.items()
         if of in asked or (of.split(".")[0] != "keep" and value.size <= MOST_INSIDE)
     ]  # fmt: skip
-    return {of: values[of] for of in kept}, limits, [of for of in kept if of not in asked]
+    return Expected({of: values[of] for of in kept}, limits, [of for of in kept if of not in asked])
 
 
-def answer(case: Case, ops: Ops, dtype: Any) -> Values:
+def answer(case: Case, means: Means) -> Values:
     """What a table's rows give: the output and the gradients."""
+    ops, dtype, _ = means
     op, arguments, plain = case.subject, _arguments(case, dtype), PLAIN[case.subject]
     y, cache = getattr(ops, f"{op}_forward")(*arguments)
     results = getattr(ops, f"{op}_backward")(case.input("dy", dtype), cache)

@@ -17,7 +17,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
@@ -31,6 +31,7 @@ from pyroberta.formats.budget import clipped, shown
 from pyroberta.formats.directory import Kind
 from pyroberta.formats.files import as_path, check_file, parse_json, read_bytes
 from pyroberta.formats.safetensors_io import Appended, read_with_metadata
+from pyroberta.oracle.conformance.case import Case
 from pyroberta.text.tokenizer import Tokenizer
 
 FORMAT, VERSION = "pyroberta_conformance", 1
@@ -38,50 +39,6 @@ PRECISIONS = ("float32", "float64")
 CASES, TENSORS, TOKENIZER, README = "suite.json", "tensors.safetensors", "tokenizer", "README.md"
 MOST_BYTES = 64_000_000  # of a suite's tensors that are read; those that are made have a few MB
 KIND = Kind("conformance suite", CASES, lambda values: values.get("format") == FORMAT)
-
-Tensors = Mapping[str, Array]
-
-
-@dataclass(frozen=True)
-class Case:
-    """Inputs and what they should give.
-
-    Attributes:
-        name: kind/subject/variant, such as "op/layer_norm/one_column".
-        note: what is special here, in a few words.
-        page: of the documentation.
-        settings: what is no tensor: numbers, texts, a model's config.
-        formulas: of the values, in one line each.
-        inputs: by name; float32, integers or booleans.
-        expected: by the value's name; float64 or integers.
-        bounds: how far each number may be off, of those values that are rounded. The others must be equal.
-        inside: the values that an implementation need not give: those inside an op.
-    """
-
-    name: str
-    note: str
-    page: str
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    formulas: Mapping[str, str] = field(default_factory=dict)
-    inputs: Tensors = field(default_factory=dict)
-    expected: Tensors = field(default_factory=dict)
-    bounds: Tensors = field(default_factory=dict)
-    inside: Sequence[str] = ()
-
-    @property
-    def kind(self) -> str:
-        """The first part of the name."""
-        return self.name.split("/")[0]
-
-    @property
-    def subject(self) -> str:
-        """The second part: the op, the loss, the optimizer."""
-        return self.name.split("/")[1]
-
-    def input(self, name: str, dtype: Any = None) -> Array:
-        """An input; a float in the dtype of the arithmetic."""
-        value = self.inputs[name]
-        return value.astype(dtype) if dtype is not None and value.dtype.kind == "f" else value
 
 
 @dataclass(frozen=True)

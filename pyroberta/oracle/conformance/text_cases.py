@@ -9,8 +9,8 @@ import numpy as np
 from numpy import ndarray as Array
 
 from pyroberta.model.batch import pack_padded
+from pyroberta.oracle.conformance.case import Case, Means
 from pyroberta.oracle.conformance.drawing import Draw, starts_of
-from pyroberta.oracle.conformance.suite import Case
 from pyroberta.oracle.plain import Values
 from pyroberta.text.masking import corrupt, select
 from pyroberta.text.packing import pack_segments
@@ -80,19 +80,6 @@ def cases(seed: int, tokenizer: Tokenizer) -> Iterator[Case]:
     yield from _masked(seed)
 
 
-def expected(case: Case, tokenizer: Tokenizer) -> tuple[Values, Values, list[str]]:
-    """All of it is exact."""
-    return answer(case, tokenizer), {}, []
-
-
-def answer(case: Case, tokenizer: Tokenizer) -> Values:
-    """What this package makes of a case."""
-    makers = {"tokenize": _tokenize, "decode": _decode}
-    if case.kind in makers:
-        return makers[case.kind](case, tokenizer)
-    return {"pack": _pack, "pad": _unpadded, "mask": _mask}[case.kind](case)
-
-
 # --- texts ------------------------------------------------------------------------------------------------------------
 
 
@@ -117,8 +104,9 @@ def _tokenized() -> Iterator[Case]:
         yield case(f"prefixed/{variant}", note, TEXTS[variant], add_prefix_space=True)
 
 
-def _tokenize(case: Case, tokenizer: Tokenizer) -> Values:
-    settings = case.settings
+def tokenize(case: Case, means: Means) -> Values:
+    """Ids and offsets of a text."""
+    settings, tokenizer = case.settings, means.tokenizer
     if settings["add_prefix_space"] != tokenizer.add_prefix_space:
         tokenizer = Tokenizer(
             tokenizer.vocabulary, tokenizer.merges, add_prefix_space=bool(settings["add_prefix_space"])
@@ -144,8 +132,10 @@ def _decoded(tokenizer: Tokenizer) -> Iterator[Case]:
     yield case("text/nothing", "no ids", [])
 
 
-def _decode(case: Case, tokenizer: Tokenizer) -> Values:
-    text = tokenizer.decode(case.inputs["ids"].tolist(), skip_special_tokens=case.settings["skip_special_tokens"])
+def decode(case: Case, means: Means) -> Values:
+    """The text of ids, as bytes."""
+    skip = case.settings["skip_special_tokens"]
+    text = means.tokenizer.decode(case.inputs["ids"].tolist(), skip_special_tokens=skip)
     return {"utf8": np.frombuffer(text.encode(), np.uint8)}
 
 
@@ -175,7 +165,8 @@ def _packed() -> Iterator[Case]:
             yield Case(f"pack/{truncate}/{variant}", note, PAGE, settings, formulas, inputs)
 
 
-def _pack(case: Case) -> Values:
+def pack(case: Case, means: Means) -> Values:
+    """One sequence of segments."""
     segments = [case.inputs[f"segment.{i}"].tolist() for i in range(len(case.inputs))]
     return {"ids": np.array(pack_segments(segments, **case.settings), np.int32)}
 
@@ -232,7 +223,8 @@ def _padded(seed: int) -> Iterator[Case]:
         yield Case(f"pad/packed/{pattern}", note, "design.md", {"pad_id": 1}, formulas, inputs)
 
 
-def _unpadded(case: Case) -> Values:
+def pad(case: Case, means: Means) -> Values:
+    """The packed rows of padded arrays."""
     arrays = [case.inputs[of] for of in ("token_ids", "padding_mask", "mask_positions", "labels", "weights")]
     batch = pack_padded(*arrays, vocabulary_size=25, max_sequence_length=arrays[0].shape[1])
     names = ("ids", "positions", "starts", "target_rows", "labels", "weights")
@@ -296,7 +288,8 @@ def _decided(draw: Draw, settings: Mapping[str, Any], N: int) -> Array:
         draws = draw.uniform(N, 3)
 
 
-def _mask(case: Case) -> Values:
+def mask(case: Case, means: Means) -> Values:
+    """What masking makes of given random numbers."""
     inputs, settings = case.inputs, case.settings
     rows = np.flatnonzero(inputs["words"] >= 0)
     owners = np.repeat(np.arange(len(inputs["starts"]) - 1), np.diff(inputs["starts"]))[rows]

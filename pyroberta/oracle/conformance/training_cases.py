@@ -10,11 +10,10 @@ import numpy as np
 from numpy import ndarray as Array
 
 from pyroberta.model.parameters import Arrays
-from pyroberta.ops import Ops
 from pyroberta.oracle import bounds
+from pyroberta.oracle.conformance.case import Case, Expected, Means
 from pyroberta.oracle.conformance.drawing import Draw
 from pyroberta.oracle.conformance.sampled import sampled
-from pyroberta.oracle.conformance.suite import Case
 from pyroberta.oracle.plain import Values
 from pyroberta.training import losses, optimizers, schedules
 
@@ -76,8 +75,9 @@ def loss_cases(seed: int) -> Iterator[Case]:
     yield case("probabilities", note, Draw(seed, "loss/p"), ones, 1.0, reduction=usual, from_logits=False)
 
 
-def loss_answer(case: Case, ops: Ops, dtype: Any) -> Values:
+def loss_answer(case: Case, means: Means) -> Values:
     """The loss by its class; losses and the logits' gradient by the rows of the op."""
+    ops, dtype, _ = means
     loss, labels, weights = _loss(case), case.inputs["labels"], case.input("weights", dtype)
     predictions = case.input("logits" if loss.from_logits else "probabilities", dtype)
     found: Values = {"loss": np.asarray(loss(labels, predictions, weights))}
@@ -94,13 +94,13 @@ def loss_answer(case: Case, ops: Ops, dtype: Any) -> Values:
     return {**found, "losses": values.reshape(B, K), "d.logits": dlogits.reshape(B, K, V)}
 
 
-def loss_expected(case: Case, ops: Ops, precision: str) -> tuple[Values, bounds.Bounds, list[str]]:
+def loss_expected(case: Case, means: Means, precision: str) -> Expected:
     """In float64. Each loss and gradient has the op's bound; the sum adds the roundings of its terms."""
-    values, run, loss = loss_answer(case, ops, np.float64), bounds.Arithmetic(precision), _loss(case)
+    values, run, loss = loss_answer(case, means), bounds.Arithmetic(precision), _loss(case)
     counted, denominator = _counted(case, np.float64)
     n, of_share = B * K, run.gamma(B * K + 2)  # of a weight as a share of the denominator
     if not loss.from_logits:
-        return values, {"loss": _of_probabilities(run, case) / n}, []
+        return Expected(values, {"loss": _of_probabilities(run, case) / n})
     labels = np.where(case.inputs["labels"] == loss.ignore_class, 0, case.inputs["labels"])
     logits, each, of_gradients = case.input("logits", np.float64), np.zeros((B, K)), np.zeros((B, K, V))
     for at in np.ndindex(B, K):  # a row of logits is the table of one number
@@ -110,12 +110,12 @@ def loss_expected(case: Case, ops: Ops, precision: str) -> tuple[Values, bounds.
         each[at], of_gradients[at] = found["losses"][0], inner["dlogits"][0]
     if loss.reduction is None:
         size = np.abs(values["loss"])
-        return values, {"loss": np.abs(counted) * each + run.gamma(1.0) * size + run.tiny}, []
+        return Expected(values, {"loss": np.abs(counted) * each + run.gamma(1.0) * size + run.tiny})
     size = np.abs(counted) * np.abs(values["losses"])
     total = (np.abs(counted) * each).sum() + of_share * size.sum() + n * run.tiny
     limits = {"losses": each, "d.logits": of_gradients + of_share * np.abs(values["d.logits"]) + run.tiny}
     limits["loss"] = np.asarray(total / denominator * (1.0 + of_share) + run.tiny if denominator else 0.0)
-    return values, limits, ["losses"]
+    return Expected(values, limits, ["losses"])
 
 
 def _loss(case: Case) -> losses.SparseCategoricalCrossentropy:
@@ -181,16 +181,16 @@ def schedule_cases() -> Iterator[Case]:
             )
 
 
-def schedule_answer(case: Case) -> Values:
+def schedule_answer(case: Case, means: Means) -> Values:
     """The rates, in Python's float."""
     schedule = schedules.from_config(dict(case.settings))
     return {"rates": np.array([schedule(int(step)) for step in case.inputs["steps"]])}
 
 
-def schedule_expected(case: Case, precision: str) -> tuple[Values, bounds.Bounds, list[str]]:
+def schedule_expected(case: Case, means: Means, precision: str) -> Expected:
     """Progress is rounded twice; what is left moves with it, and is rounded itself; so are two products and a sum."""
     run, schedule = bounds.Arithmetic(precision), schedules.from_config(dict(case.settings))
-    values = schedule_answer(case)
+    values = schedule_answer(case, means)
     peak, end = schedule.learning_rate, getattr(schedule, "end_learning_rate", 0.0)
     of_left = np.zeros(len(values["rates"]))
     if not isinstance(schedule, schedules.Constant):
@@ -200,7 +200,7 @@ def schedule_expected(case: Case, precision: str) -> tuple[Values, bounds.Bounds
             near = [min(1.0, max(0.0, progress + sign * run.gamma(4.0))) for sign in (-1.0, 1.0)]
             of_left[i] = max(abs(schedule.left(at) - schedule.left(progress)) for at in near)
             of_left[i] += run.gamma(2.0 * math.pi + 4.0) * 1.0
-    return values, {"rates": abs(peak - end) * of_left + run.gamma(6.0) * (peak + end)}, []
+    return Expected(values, {"rates": abs(peak - end) * of_left + run.gamma(6.0) * (peak + end)})
 
 
 # --- optimizers -------------------------------------------------------------------------------------------------------
@@ -259,8 +259,9 @@ def optimizer_formula(name: str) -> str:
     return f"w - rate · decay · w - rate · c_2 / c_1 · m / (sqrt(v) + epsilon), {correction}"
 
 
-def optimizer_answer(case: Case, ops: Ops, dtype: Any) -> Values:
+def optimizer_answer(case: Case, means: Means) -> Values:
     """The parameters and slots after each step."""
+    ops, dtype, _ = means
     optimizer = optimizers.from_config(case.settings["config"])
     params, grads = (Arrays(LAYOUT, dtype, ops) for _ in range(2))
     for of in LAYOUT:
@@ -275,7 +276,7 @@ def optimizer_answer(case: Case, ops: Ops, dtype: Any) -> Values:
     return found
 
 
-def optimizer_expected(case: Case, precision: str) -> tuple[Values, bounds.Bounds, list[str]]:
+def optimizer_expected(case: Case, means: Means, precision: str) -> Expected:
     """The slots need not be given."""
-    values, limits = sampled(lambda ops: optimizer_answer(case, ops, np.float64), precision)
-    return values, limits, [of for of in values if not of.startswith("parameters.")]
+    values, limits = sampled(lambda ops: optimizer_answer(case, means._replace(ops=ops)), precision)
+    return Expected(values, limits, [of for of in values if not of.startswith("parameters.")])

@@ -11,7 +11,8 @@ import numpy as np
 from numpy import ndarray as Array
 
 from pyroberta.formats.budget import shown
-from pyroberta.oracle.conformance.suite import Case, Suite
+from pyroberta.oracle.conformance.case import Case
+from pyroberta.oracle.conformance.suite import Suite
 
 PASSED, FAILED, MISSING = "passed", "failed", "missing"
 
