@@ -231,6 +231,27 @@ def test_numbers_lie_aligned_so_that_c_may_point_at_them(directory: Path):
             assert f"{entry['dtype']}" in suite.readme()
 
 
+def test_a_case_is_a_line_for_every_reader(directory: Path):
+    lines = (directory / suite.CASES).read_text("utf-8").splitlines()
+    assert len(lines) == len(made().cases) + 2
+    assert [json.loads(line.rstrip(","))["name"] for line in lines[1:-1]] == list(made().cases)
+
+
+def test_files_of_others_in_a_suites_directory_stay(few: Path):
+    (few / "mine.npz").write_text("x")
+    (few / suite.TOKENIZER / "old.txt").write_text("x")
+    suite.write(only(LAYER_NORM), few)
+    assert sorted(file.name for file in few.iterdir()) == [
+        "README.md",
+        "mine.npz",
+        "suite.json",
+        "tensors.safetensors",
+        "tokenizer",
+    ]
+    assert not (few / suite.TOKENIZER / "old.txt").exists()
+    assert list(suite.read(few).cases) == [LAYER_NORM]
+
+
 def test_nothing_but_a_suite_is_replaced(tmp_path: Path):
     (tmp_path / "precious.txt").write_text("x")
     with pytest.raises(FileExistsError, match=r"no suite\.json, so it is no conformance suite"):
@@ -639,6 +660,9 @@ def test_what_an_implementation_wrote_is_judged_in_any_form(
     result = json.loads(capsys.readouterr().out)
     assert (result["passed"], result["failed"]) == (1, 1)
     assert [case["case"] for case in result["cases"] if case["status"] == "failed"] == ["op/gelu/far"]
+    save({"tokenize/text/plain/ids": np.zeros(12, np.int32)})  # its ratio is infinite, which JSON has no number for
+    assert main(["conformance", "judge", str(few), str(theirs), "--json", "--only", "tokenize"]) == 1
+    assert json.loads(capsys.readouterr().out, parse_constant=pytest.fail)["failed"] == 1
 
 
 def test_a_suite_is_made_run_and_not_replaced_unasked(

@@ -1,4 +1,4 @@
-"""What a case is, and the directory that a suite is written to.
+"""The directory that a suite is written to, and read from.
 
     README.md             what follows, for somebody without Python
     suite.json            the cases: settings, the names of their tensors, formulas
@@ -38,6 +38,7 @@ FORMAT, VERSION = "pyroberta_conformance", 1
 PRECISIONS = ("float32", "float64")
 CASES, TENSORS, TOKENIZER, README = "suite.json", "tensors.safetensors", "tokenizer", "README.md"
 MOST_BYTES = 64_000_000  # of a suite's tensors that are read; those that are made have a few MB
+OWNED = (r"README\.md", r"suite\.json", r"tensors\.safetensors", r"tokenizer/.*")  # what a new suite replaces
 KIND = Kind("conformance suite", CASES, lambda values: values.get("format") == FORMAT)
 
 
@@ -49,14 +50,12 @@ class Suite:
         cases: by name.
         seed: that the inputs are drawn from.
         precision: of the arithmetic that the bounds allow.
-        source: the directory that it was read from; None where it was made.
     """
 
     cases: Mapping[str, Case]
     tokenizer: Tokenizer
     seed: int = 0
     precision: str = "float32"
-    source: Path | None = None
 
     @cached_property
     def values(self) -> dict[str, tuple[Case, str]]:
@@ -72,7 +71,7 @@ def write(suite: Suite, path: str | os.PathLike[str]) -> None:
 
     Args:
         suite: as `kinds.make` gives it.
-        path: made, or replaced where it is a suite already.
+        path: made, or replaced where it is a suite already; other files in it stay.
 
     Raises:
         FileExistsError: where the directory holds anything else.
@@ -80,7 +79,7 @@ def write(suite: Suite, path: str | os.PathLike[str]) -> None:
     """
     tensors = dict(_named(suite))
     entries = [_entry(case) for case in suite.cases.values()]
-    with replacing_directory(as_path(path), KIND, [r".*"]) as new:
+    with replacing_directory(as_path(path), KIND, OWNED) as new:
         with Appended(new / TENSORS) as appended:
             appended.metadata = {"format": FORMAT}
             for name in sorted(tensors, key=lambda name: -tensors[name].itemsize):  # so that all lie aligned
@@ -90,7 +89,7 @@ def write(suite: Suite, path: str | os.PathLike[str]) -> None:
             file.write(new / TOKENIZER / name)
         digest = hashlib.sha256((new / TENSORS).read_bytes()).hexdigest()
         head = {"format": FORMAT, "version": VERSION, "seed": suite.seed, "precision": suite.precision}
-        lines = ",\n".join(json.dumps(entry, ensure_ascii=False) for entry in entries)
+        lines = ",\n".join(map(_line, entries))
         begin = json.dumps({**head, "sha256": {TENSORS: digest}}, ensure_ascii=False)[:-1]
         (new / CASES).write_text(f'{begin}, "cases": [\n{lines}\n]}}\n', "utf-8")
         (new / README).write_text(readme(), "utf-8")
@@ -106,6 +105,14 @@ def _named(suite: Suite) -> Iterator[tuple[str, Array]]:
         for role in ("inputs", "expected", "bounds"):
             for name, value in getattr(case, role).items():
                 yield f"{case.name}/{role}/{name}", np.asarray(value)
+
+
+def _line(entry: Mapping[str, Any]) -> str:
+    """The entry as JSON, on what every reader takes for one line."""
+    line = json.dumps(entry, ensure_ascii=False)
+    for character in "\x7f\x85\u2028\u2029\ufeff":
+        line = line.replace(character, f"\\u{ord(character):04x}")
+    return line
 
 
 def _entry(case: Case) -> dict[str, Any]:
@@ -153,7 +160,7 @@ def read(path: str | os.PathLike[str]) -> Suite:
     if twice := [name for name, count in counts.items() if count > 1]:
         raise ValueError(f"{file} has the case {shown(twice[0])} twice")
     tokenizer = Tokenizer.load(directory / TOKENIZER)
-    return Suite({case.name: case for case in cases}, tokenizer, seed, precision, directory)
+    return Suite({case.name: case for case in cases}, tokenizer, seed, precision)
 
 
 def _tensors(file: Path, values: Mapping[str, Any]) -> Mapping[str, Array]:

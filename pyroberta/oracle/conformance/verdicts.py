@@ -125,7 +125,7 @@ def judge(suite: Suite, theirs: Mapping[str, Array]) -> Report:
     if theirs and not known:
         example = next(iter(suite.values), "")
         raise ValueError(f"no name is a value's of the suite: {shown(next(iter(theirs)))}; one of them is {example!r}")
-    found = {case: {} for case in suite.cases}  # type: dict[str, dict[str, Array]]
+    found: dict[str, dict[str, Array]] = {case: {} for case in suite.cases}
     for name, given in known.items():
         case, value = suite.values[name]
         found[case.name][value] = theirs[given]
