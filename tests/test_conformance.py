@@ -17,13 +17,13 @@ import pytest
 from test_native import needs_native
 
 from pyroberta import Tokenizer
-from pyroberta.cli.main import main
+from pyroberta.cli.main import command_module, main
 from pyroberta.formats import safetensors_io
 from pyroberta.model.batch import pack
 from pyroberta.model.heads import HEADS
 from pyroberta.ops import REFERENCE, Ops
 from pyroberta.oracle.conformance import kinds, sampled, suite, text_cases, verdicts
-from pyroberta.oracle.conformance.case import Case, Means
+from pyroberta.oracle.conformance.case import Case, Means, arithmetic
 from pyroberta.oracle.conformance.suite import Suite
 from pyroberta.oracle.plain import PLAIN
 from pyroberta.text import masking, packing
@@ -405,7 +405,7 @@ def test_sampled_bounds_allow_what_a_single_ops_bound_allows():
         y, cache = ops.layer_norm_forward(x, gamma, beta, 1e-5)
         return {"y": y, **dict(zip(("dx", "dgamma", "dbeta"), ops.layer_norm_backward(dy, cache), strict=True))}
 
-    derived = bounds.layer_norm(bounds.Arithmetic("float32", sampled.ERF), x, gamma, beta, 1e-5, dy=dy)
+    derived = bounds.layer_norm(arithmetic("float32"), x, gamma, beta, 1e-5, dy=dy)
     for name, bound in sampled.sampled(compute, "float32")[1].items():
         assert (bound > derived[name]).all()
         assert (bound < sampled.SPREAD * derived[name] + 1e-30).all()
@@ -715,6 +715,7 @@ def test_a_suite_for_float64_is_narrower_and_ours_pass():
     report = verdicts.judge(narrow, kinds.answers(narrow, "numpy"))
     assert report.count("passed") == len(narrow.cases), str(report)
     assert verdicts.judge(narrow, kinds.answers(narrow, "numpy", np.float32)).count("failed") > len(narrow.cases) / 2
+    assert command_module("conformance").PRECISIONS == suite.PRECISIONS
     with pytest.raises(ValueError, match="precision must be one of float32, float64, got 'float16'"):
         kinds.make(precision="float16")
 
