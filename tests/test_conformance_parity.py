@@ -97,7 +97,7 @@ def torch_op(case: Case) -> Values | None:
 
 
 def test_torch_is_within_the_bounds_of_every_op_but_for_a_norm_of_one_column(made: Suite):
-    """torch 2.13 makes x̂ of x · rstd - mean · rstd, which is not 0 where x is the mean; docs/conformance.md says so."""
+    """For gamma's gradient, torch 2.13 makes x̂ as x · rstd + b, fused, which is not 0 where x is the mean."""
     count = len([name for name in made.cases if name.startswith("op/")])
     hold(made, "op/", torch_op, count - 1, departing=("op/layer_norm/one_column",))
 
