@@ -123,6 +123,7 @@ def test_the_main_help_lists_every_command(capsys: pytest.CaptureFixture[str]):
             "convert",
             "trace",
             "compare",
+            "conformance",
         ),
         *("doctor", "demo"),
     ]

@@ -32,6 +32,7 @@ COMMANDS = (
     "convert",
     "trace",
     "compare",
+    "conformance",
     "doctor",
     "demo",
 )

@@ -99,9 +99,9 @@ class Arithmetic:
     (array([15.]), array([15.00000089]))
     """
 
-    def __init__(self, precision: Any, erf_ulps: float = ERF) -> None:
-        """precision: the name of one, or a dtype. erf_ulps: the error of its erf."""
-        self.erf_ulps = erf_ulps
+    def __init__(self, precision: Any, erf_ulps: float = ERF, tanh_ulps: float = TANH) -> None:
+        """precision: the name of one, or a dtype. erf_ulps, tanh_ulps: the error of its erf and its tanh."""
+        self.erf_ulps, self.tanh_ulps = erf_ulps, tanh_ulps
         mixed = precision == "mixed_bfloat16"
         info = np.finfo("float32" if mixed else precision)
         self.dtype = info.dtype
@@ -336,7 +336,7 @@ def _gelu(run: Arithmetic, x: Near) -> tuple[Near, Near, Near]:
 def tanh(run: Arithmetic, x: Array, *, dy: Array, inner: Inner | None = None) -> Bounds:
     """y is one function; dx = dy (1 - y²) inherits its error and rounds the square, the difference and the product."""
     y = np.tanh(x)
-    of_y = Near(y, TANH * run.ulp(y) + run.tiny)
+    of_y = Near(y, run.tanh_ulps * run.ulp(y) + run.tiny)
     slope = run.add(exact(np.ones_like(y)), -run.multiply(of_y, of_y))
     return _errors(y=of_y, dx=run.multiply(exact(dy), slope))
 

@@ -57,12 +57,13 @@ class Tracer:
     Args:
         into: the trace.
         params: of the model, whose names tell an op's place.
-        precision: of the arithmetic whose error bounds are noted beside the results; None for no bounds.
+        precision: of the arithmetic whose error bounds are noted beside the results, or the arithmetic; None for no
+            bounds.
     """
 
-    def __init__(self, into: Sink, params: Arrays, precision: str | None = None) -> None:
+    def __init__(self, into: Sink, params: Arrays, precision: str | bounds.Arithmetic | None = None) -> None:
         self.into, self.step = into, 0
-        self._arithmetic = bounds.Arithmetic(precision) if precision else None
+        self._arithmetic = bounds.Arithmetic(precision) if isinstance(precision, str) else precision
         self._names = {id(params[name]): name for name in params}
         self._alive: dict[int, weakref.ref[Array]] = {}  # an array's name goes with it, since another may get its id
         self._params = frozenset(params)

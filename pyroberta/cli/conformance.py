@@ -1,0 +1,110 @@
+"""`pyroberta conformance`: a suite of cases for an implementation in any language, and what one gave, judged."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from typing import Any
+
+from pyroberta.cli import options
+
+SUMMARY = "a suite of cases for an implementation in any language"
+PRECISIONS = ("float32", "float64")
+FAILS = 1  # the exit code, as of `diff` and `cmp`
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments."""
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", dest="action", required=True)
+
+    def action(name: str, summary: str) -> argparse.ArgumentParser:
+        description = summary[0].upper() + summary[1:] + "."
+        its_parser: argparse.ArgumentParser = actions.add_parser(
+            name, help=summary, description=description, formatter_class=parser.formatter_class
+        )
+        its_parser.set_defaults(parser=its_parser)
+        its_parser.add_argument(
+            "--json", action="store_true", default=argparse.SUPPRESS, help="print the result as JSON"
+        )
+        its_parser.add_argument("suite", metavar="SUITE", help="the directory of the suite")
+        return its_parser
+
+    make = action("make", "write a suite: its README.md tells its format")
+    make.add_argument("--seed", type=options.whole, metavar="N", default=0, help="that inputs are drawn from")
+    make.add_argument(
+        "--precision", choices=PRECISIONS, metavar="NAME", default="float32",
+        help=f"of the arithmetic that the bounds allow: {' or '.join(PRECISIONS)}",
+    )  # fmt: skip
+    options.add_overwrite(make, "a suite", "SUITE")
+
+    judge = action("judge", "hold what an implementation gave to a suite")
+    judge.add_argument(
+        "theirs",
+        metavar="THEIRS",
+        help="values by CASE/VALUE: .safetensors, .npz, a directory of .npy, or torch's .pt or .bin",
+    )
+    judge.add_argument("--complete", action="store_true", help="cases and values that are missing fail, too")
+    judge.add_argument("--only", metavar="BEGINNING", default="", help="of the names of the cases to look at: op/gelu")
+
+    run = action("run", "compute a suite with a backend of this package, and judge it")
+    options.add_backend(run)
+    run.add_argument(
+        "-o", "--output", metavar="FILE", help="write the values, too, as `judge` reads them, .safetensors"
+    )
+    options.add_overwrite(run, "a file", "FILE")
+
+
+def run(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Runs the command. The result is that of `Report.to_dict`; of `make` the number of cases and bytes."""
+    actions = {"make": _make, "judge": _judge, "run": _run}
+    return actions[arguments.action](arguments)
+
+
+def _make(arguments: argparse.Namespace) -> dict[str, Any]:
+    from pyroberta.formats.files import as_path
+    from pyroberta.oracle.conformance import kinds, suite
+
+    directory = as_path(arguments.suite)
+    if directory.exists() and not arguments.overwrite and (not directory.is_dir() or any(directory.iterdir())):
+        raise FileExistsError(f"{arguments.suite} is there already. Give another directory, or --overwrite for a suite")
+    made = kinds.make(arguments.seed, arguments.precision)
+    suite.write(made, directory)
+    size = sum(file.stat().st_size for file in directory.rglob("*") if file.is_file())
+    if not arguments.json:
+        print(f"saved {len(made.cases)} cases, {size:,} bytes, to {arguments.suite}; see README.md there")
+    return {"saved": arguments.suite, "cases": len(made.cases), "values": len(made.values), "bytes": size}
+
+
+def _judge(arguments: argparse.Namespace) -> dict[str, Any]:
+    from pyroberta.formats.any_tensors import read_tensors
+    from pyroberta.oracle.conformance import suite, verdicts
+
+    report = verdicts.judge(suite.read(arguments.suite), read_tensors(arguments.theirs)).only(arguments.only)
+    return _reported(
+        arguments, report, bool(report.count(verdicts.FAILED)) or (arguments.complete and report.incomplete)
+    )
+
+
+def _run(arguments: argparse.Namespace) -> dict[str, Any]:
+    from pyroberta.formats.files import as_path
+    from pyroberta.formats.safetensors_io import Appended
+    from pyroberta.oracle.conformance import kinds, suite, verdicts
+
+    if arguments.output and os.path.exists(as_path(arguments.output)) and not arguments.overwrite:
+        raise FileExistsError(f"{arguments.output} is there already. Give another name, or --overwrite to replace it")
+    given = suite.read(arguments.suite)
+    answers = kinds.answers(given, arguments.backend)
+    if arguments.output:
+        with Appended(as_path(arguments.output)) as file:
+            for name, value in answers.items():
+                file.add(name, value)
+    report = verdicts.judge(given, answers)
+    return _reported(arguments, report, bool(report.count(verdicts.FAILED) or report.incomplete))
+
+
+def _reported(arguments: argparse.Namespace, report: Any, fails: Any) -> dict[str, Any]:
+    arguments.exit_code = FAILS if fails else 0
+    if not arguments.json:
+        print(report)
+    result: dict[str, Any] = report.to_dict()
+    return result

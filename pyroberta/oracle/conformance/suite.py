@@ -1,0 +1,206 @@
+"""The directory that a suite is written to, and read from.
+
+    README.md             what follows, for somebody without Python
+    suite.json            the cases: settings, the names of their tensors, formulas
+    tensors.safetensors   CASE/inputs/NAME, CASE/expected/NAME and CASE/bounds/NAME
+    tokenizer/            the vocabulary and the merges of the cases that have texts
+
+Inputs are float32, so that arithmetic in float32 begins with the same numbers; expected values and bounds are float64.
+A value without a bound must be equal.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy import ndarray as Array
+
+from pyroberta.formats.atomic import replacing_directory
+from pyroberta.formats.budget import clipped, shown
+from pyroberta.formats.directory import Kind
+from pyroberta.formats.files import as_path, check_file, parse_json, read_bytes
+from pyroberta.formats.safetensors_io import Appended, read_with_metadata
+from pyroberta.oracle.conformance.case import Case
+from pyroberta.text.tokenizer import Tokenizer
+
+FORMAT, VERSION = "pyroberta_conformance", 1
+PRECISIONS = ("float32", "float64")
+CASES, TENSORS, TOKENIZER, README = "suite.json", "tensors.safetensors", "tokenizer", "README.md"
+MOST_BYTES = 64_000_000  # of a suite's tensors that are read; those that are made have a few MB
+OWNED = (r"README\.md", r"suite\.json", r"tensors\.safetensors", r"tokenizer/.*")  # what a new suite replaces
+KIND = Kind("conformance suite", CASES, lambda values: values.get("format") == FORMAT)
+
+
+@dataclass(frozen=True)
+class Suite:
+    """All cases, and the tokenizer of those that have texts.
+
+    Attributes:
+        cases: by name.
+        seed: that the inputs are drawn from.
+        precision: of the arithmetic that the bounds allow.
+    """
+
+    cases: Mapping[str, Case]
+    tokenizer: Tokenizer
+    seed: int = 0
+    precision: str = "float32"
+
+    @cached_property
+    def values(self) -> dict[str, tuple[Case, str]]:
+        """CASE/VALUE, the name of each expected value -> the case, and the value's own name."""
+        return {f"{case.name}/{value}": (case, value) for case in self.cases.values() for value in case.expected}
+
+
+# --- writing ----------------------------------------------------------------------------------------------------------
+
+
+def write(suite: Suite, path: str | os.PathLike[str]) -> None:
+    """Writes a suite to a directory, whole or not at all; the bytes follow from the suite alone.
+
+    Args:
+        suite: as `kinds.make` gives it.
+        path: made, or replaced where it is a suite already; other files in it stay.
+
+    Raises:
+        FileExistsError: where the directory holds anything else.
+        OSError: where it can't be written.
+    """
+    tensors = dict(_named(suite))
+    entries = [_entry(case) for case in suite.cases.values()]
+    with replacing_directory(as_path(path), KIND, OWNED) as new:
+        with Appended(new / TENSORS) as appended:
+            appended.metadata = {"format": FORMAT}
+            for name in sorted(tensors, key=lambda name: -tensors[name].itemsize):  # so that all lie aligned
+                appended.add(name, tensors[name])
+        for name, file in suite.tokenizer.new_files().items():
+            (new / TOKENIZER).mkdir(exist_ok=True)
+            file.write(new / TOKENIZER / name)
+        digest = hashlib.sha256((new / TENSORS).read_bytes()).hexdigest()
+        head = {"format": FORMAT, "version": VERSION, "seed": suite.seed, "precision": suite.precision}
+        lines = ",\n".join(map(_line, entries))
+        begin = json.dumps({**head, "sha256": {TENSORS: digest}}, ensure_ascii=False)[:-1]
+        (new / CASES).write_text(f'{begin}, "cases": [\n{lines}\n]}}\n', "utf-8")
+        (new / README).write_text(readme(), "utf-8")
+
+
+def readme() -> str:
+    """The page that each suite has: its format."""
+    return resources.files("pyroberta.oracle.conformance").joinpath("suite_readme.md").read_text("utf-8")
+
+
+def _named(suite: Suite) -> Iterator[tuple[str, Array]]:
+    for case in suite.cases.values():
+        for role in ("inputs", "expected", "bounds"):
+            for name, value in getattr(case, role).items():
+                yield f"{case.name}/{role}/{name}", np.asarray(value)
+
+
+def _line(entry: Mapping[str, Any]) -> str:
+    """The entry as JSON, on what every reader takes for one line."""
+    line = json.dumps(entry, ensure_ascii=False)
+    for character in "\x7f\x85\u2028\u2029\ufeff":
+        line = line.replace(character, f"\\u{ord(character):04x}")
+    return line
+
+
+def _entry(case: Case) -> dict[str, Any]:
+    """What suite.json has of a case, on a line of its own."""
+    given = [name for name in case.expected if name not in case.inside]
+    found = {
+        "name": case.name, "note": case.note, "page": case.page, "settings": dict(case.settings),
+        "inputs": list(case.inputs), "expected": given, "inside": list(case.inside), "formulas": dict(case.formulas),
+    }  # fmt: skip
+    return {key: value for key, value in found.items() if value or key in ("inputs", "expected", "settings")}
+
+
+# --- reading ----------------------------------------------------------------------------------------------------------
+
+
+def read(path: str | os.PathLike[str]) -> Suite:
+    """The suite in a directory.
+
+    Raises:
+        FileNotFoundError: where it or one of its files is missing.
+        ValueError: where it is damaged, or no suite; `OverBudget` where it asks for more than a reader may take.
+    """
+    directory = as_path(path)
+    if not directory.is_dir():
+        raise FileNotFoundError(
+            f"{path} should be the directory of a suite. `pyroberta conformance make {path}` makes one"
+        )
+    file = directory / CASES
+    values = parse_json(read_bytes(file), str(file))
+    if values.get("format") != FORMAT:
+        raise ValueError(
+            f"{file} is no conformance suite's: its format is {shown(values.get('format'))}, not {FORMAT!r}"
+        )
+    if values.get("version") != VERSION:
+        raise ValueError(f"{file} has version {shown(values.get('version'))}, and this reads version {VERSION}")
+    tensors = _tensors(directory / TENSORS, values)
+    try:
+        cases = [_case(entry, tensors) for entry in values["cases"]]
+        seed, precision = int(values["seed"]), values["precision"]
+        if precision not in PRECISIONS:
+            raise ValueError(f"its precision should be one of {', '.join(PRECISIONS)}, it is {shown(precision)}")
+        counts = Counter(case.name for case in cases)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ValueError(f"{file} is no sound suite: {clipped(str(error) or repr(error))}") from None
+    if twice := [name for name, count in counts.items() if count > 1]:
+        raise ValueError(f"{file} has the case {shown(twice[0])} twice")
+    tokenizer = Tokenizer.load(directory / TOKENIZER)
+    return Suite({case.name: case for case in cases}, tokenizer, seed, precision)
+
+
+def _tensors(file: Path, values: Mapping[str, Any]) -> Mapping[str, Array]:
+    check_file(file)
+    content = read_bytes(file, MOST_BYTES)
+    said = values.get("sha256")
+    found = hashlib.sha256(content).hexdigest()
+    if not isinstance(said, dict) or said.get(TENSORS) != found:
+        raise ValueError(
+            f"{file} is not the file that {CASES} was written with: its SHA-256 is {found[:16]}…, and {CASES} says "
+            f"{shown(said)}. Make or download the suite again"
+        )
+    return {name: tensor.array() for name, tensor in read_with_metadata(file)[0].items()}
+
+
+def _case(entry: Mapping[str, Any], tensors: Mapping[str, Array]) -> Case:
+    name = entry["name"]
+    if not isinstance(name, str) or not re.fullmatch(r"[a-z0-9_]+(/[a-z0-9_]+){2}", name):
+        raise ValueError(f"a case's name should be kind/subject/variant, got {shown(name)}")
+
+    def named(role: str, of: Sequence[str]) -> dict[str, Array]:
+        missing = [value for value in of if f"{name}/{role}/{value}" not in tensors]
+        if missing:
+            raise ValueError(f"{TENSORS} lacks {name}/{role}/{missing[0]}")
+        return {value: tensors[f"{name}/{role}/{value}"] for value in of}
+
+    inside = list(entry.get("inside", []))
+    given = named("expected", [*entry["expected"], *inside])
+    limits = named("bounds", [value for value in given if f"{name}/bounds/{value}" in tensors])
+    for value, limit in limits.items():
+        if limit.shape != given[value].shape or limit.dtype != np.float64 or not (limit >= 0.0).all():
+            raise ValueError(f"{name}/bounds/{value} should be float64 from 0 up, of the shape {given[value].shape}")
+    return Case(
+        name=name,
+        note=str(entry.get("note", "")),
+        page=str(entry.get("page", "")),
+        settings=dict(entry["settings"]),
+        formulas=dict(entry.get("formulas", {})),
+        inputs=named("inputs", entry["inputs"]),
+        expected=given,
+        bounds=limits,
+        inside=inside,
+    )

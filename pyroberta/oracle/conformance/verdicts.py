@@ -1,0 +1,174 @@
+"""What an implementation gave of a suite, judged value by value."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy import ndarray as Array
+
+from pyroberta.formats.budget import shown
+from pyroberta.oracle.conformance.case import Case
+from pyroberta.oracle.conformance.suite import Suite
+
+PASSED, FAILED, MISSING = "passed", "failed", "missing"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is to be said of a case.
+
+    Attributes:
+        case: its name.
+        status: "passed"; "failed"; "missing", where no value of it was given.
+        ratio: the largest error, as a multiple of its bound; infinite where a value that must be equal is not.
+        value: which value that is.
+        complaint: what is wrong, in a line; empty where nothing is.
+        lacking: values that should be given and were not, where others were.
+    """
+
+    case: str
+    status: str
+    ratio: float = 0.0
+    value: str = ""
+    complaint: str = ""
+    lacking: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """In JSON's types."""
+        return {**vars(self), "lacking": list(self.lacking)}
+
+
+@dataclass(frozen=True)
+class Report:
+    """What is to be said of a suite.
+
+    Attributes:
+        verdicts: one for each case, in the suite's order.
+        unknown: names that were given and are no value's.
+    """
+
+    verdicts: tuple[Verdict, ...]
+    unknown: tuple[str, ...] = ()
+
+    def count(self, status: str) -> int:
+        """The number of cases of that status."""
+        return sum(verdict.status == status for verdict in self.verdicts)
+
+    @property
+    def incomplete(self) -> tuple[Verdict, ...]:
+        """The cases that are missing, or lack values."""
+        return tuple(verdict for verdict in self.verdicts if verdict.status == MISSING or verdict.lacking)
+
+    def only(self, beginning: str) -> Report:
+        """What is to be said of those cases whose names begin so.
+
+        Raises:
+            ValueError: where none does.
+        """
+        some = tuple(verdict for verdict in self.verdicts if verdict.case.startswith(beginning))
+        if not some:
+            subjects = dict.fromkeys(verdict.case.rpartition("/")[0] for verdict in self.verdicts)
+            raise ValueError(f"no case's name begins with {beginning!r}; there are {', '.join(subjects)}")
+        return Report(some, self.unknown)
+
+    def to_dict(self) -> dict[str, Any]:
+        """In JSON's types."""
+        counts = {status: self.count(status) for status in (PASSED, FAILED, MISSING)}
+        return {
+            **counts, "incomplete": [verdict.case for verdict in self.incomplete], "unknown": list(self.unknown),
+            "cases": [verdict.to_dict() for verdict in self.verdicts],
+        }  # fmt: skip
+
+    def __str__(self) -> str:
+        """A line for each kind and subject, then the failures."""
+        groups: dict[str, list[Verdict]] = {}
+        for verdict in self.verdicts:
+            groups.setdefault(verdict.case.rpartition("/")[0], []).append(verdict)
+        width = max((len(group) for group in groups), default=0)
+        lines = [f"{'':<{width}}  passed  failed  missing  worst error / bound"]
+        for group, verdicts in groups.items():
+            counts = Counter(verdict.status for verdict in verdicts)
+            worst = max(verdict.ratio for verdict in verdicts)
+            ratios = f"{worst:20.3g}" if counts[PASSED] or counts[FAILED] else ""
+            lines.append(
+                f"{group:<{width}}  {counts[PASSED]:6}  {counts[FAILED]:6}  {counts[MISSING]:7}  {ratios}".rstrip()
+            )
+        for verdict in self.verdicts:
+            if verdict.status == FAILED:
+                lines.append(f"FAILED {verdict.case}: {verdict.complaint}")
+        if some := [verdict for verdict in self.verdicts if verdict.lacking]:
+            lines.append(f"{len(some)} cases lack values, such as {some[0].case}/{some[0].lacking[0]}")
+        if self.unknown:
+            lines.append(f"{len(self.unknown)} names are no value's of the suite, such as {shown(self.unknown[0])}")
+        lines.append(", ".join(f"{self.count(status)} {status}" for status in (PASSED, FAILED, MISSING)))
+        return "\n".join(lines)
+
+
+def judge(suite: Suite, theirs: Mapping[str, Array]) -> Report:
+    """Holds values to what a suite expects.
+
+    Args:
+        suite: as `suite.read` gives it.
+        theirs: values by CASE/VALUE; dots may stand for the slashes, as in names of files. Those inside an op, and
+            whole cases, may be left out.
+
+    Raises:
+        ValueError: where no name is a value's of the suite.
+    """
+    dotted = {name.replace("/", "."): name for name in suite.values}
+    names = {given: given if given in suite.values else dotted.get(given) for given in theirs}
+    known = {name: given for given, name in names.items() if name is not None}
+    if theirs and not known:
+        example = next(iter(suite.values), "")
+        raise ValueError(f"no name is a value's of the suite: {shown(next(iter(theirs)))}; one of them is {example!r}")
+    found: dict[str, dict[str, Array]] = {case: {} for case in suite.cases}
+    for name, given in known.items():
+        case, value = suite.values[name]
+        found[case.name][value] = theirs[given]
+    verdicts = tuple(verdict_of(case, found[case.name]) for case in suite.cases.values())
+    return Report(verdicts, tuple(given for given, name in names.items() if name is None))
+
+
+def verdict_of(case: Case, theirs: Mapping[str, Array]) -> Verdict:
+    """What is to be said of the values of a case, by the values' names."""
+    if not theirs and case.expected:
+        return Verdict(case.name, MISSING)
+    ratio, value, complaint = 0.0, "", ""
+    for name, given in theirs.items():
+        of_value, said = _judged(name, np.asarray(given), case.expected[name], case.bounds.get(name))
+        if of_value > ratio or not value:
+            ratio, value, complaint = of_value, name, said
+    lacking = tuple(name for name in case.expected if name not in theirs and name not in case.inside)
+    return Verdict(case.name, FAILED if complaint else PASSED, ratio, value, complaint, lacking)
+
+
+def _judged(name: str, theirs: Array, expected: Array, bound: Array | None) -> tuple[float, str]:
+    """The largest error as a multiple of its bound, and what is wrong."""
+    if theirs.shape != expected.shape:
+        return np.inf, f"{name} has the shape {theirs.shape}, and {expected.shape} is expected"
+    if theirs.dtype.kind not in "biuf":
+        return np.inf, f"{name} is {theirs.dtype}, which is no number's"
+    if bound is None:  # integers, and what rounds nothing
+        ratios = np.where(theirs == expected, 0.0, np.inf)
+    else:
+        with np.errstate(all="ignore"):
+            error = np.abs(theirs.astype(np.float64) - expected)
+            ratios = np.where(error == 0.0, 0.0, error / bound)
+        ratios = np.where(np.isnan(ratios), np.inf, ratios)
+    if not ratios.size:
+        return 0.0, ""
+    at = np.unravel_index(int(np.argmax(ratios)), ratios.shape)
+    worst = float(ratios[at])
+    if worst <= 1.0:
+        return worst, ""
+    place = f"{name}[{', '.join(str(int(i)) for i in at)}]" if at else name
+    if bound is None:
+        return worst, f"{place} is {theirs[at]}, and {expected[at]} is expected"
+    return worst, (
+        f"{place} is {theirs[at]:.9g}, and {expected[at]:.9g} ± {bound[at]:.2g} is expected: {worst:.3g} times the "
+        f"bound; {int((ratios > 1.0).sum())} of {ratios.size} numbers are beyond theirs"
+    )
