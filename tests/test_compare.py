@@ -388,7 +388,10 @@ def attended(q, k, scale_by):
 @pytest.mark.parametrize(
     ("scale_by", "cause"),
     [
-        (lambda w: w.sum(2, keepdims=True) * np.linspace(1.1, 1.5, 5)[:, None], "padding is attended to, with 22"),
+        (
+            lambda w: w.sum(2, keepdims=True) * np.linspace(1.1, 1.5, 5)[:, None],
+            "22.15% of the weight goes beyond the sequence: padding is attended to",
+        ),
         (lambda w: w.sum(1, keepdims=True) * 1.1, "the softmax is taken over the queries"),
         (lambda w: w.sum(0), "the softmax is taken over the heads"),
     ],
@@ -426,9 +429,11 @@ def test_rows_of_the_position_table_that_the_trace_has_not():
     longer = np.concatenate([np.ones((2, rows.shape[1])), rows])
     (finding,) = compare(golden, {"embeddings.of_positions": longer[positions]}).departures
     assert finding.cause == "positions begin 2 rows too early; RoBERTa's first is row padding_idx + 1"
-    moved = rows[positions] + np.array([0.1] * rows.shape[1])
+    moved = rows[positions] + np.linspace(0.1, 0.2, rows.shape[1])
     (finding,) = compare(golden, {"embeddings.of_positions": moved}).departures
-    assert finding.cause.startswith("each row is off by the same vector: the embedding of the token type")
+    assert finding.cause.startswith(
+        "each row is off by the same vector, as where the token type's embedding is missing"
+    )
 
 
 def test_a_known_mistake_is_found_within_what_rounding_might_do():

@@ -144,7 +144,9 @@ def _add_norm(arguments: Arguments) -> Iterator[Cause]:
         return {"sum": changed, **_normed(changed, a, epsilon=a["epsilon"]), **more}
 
     yield Cause("the residual is missing", lambda a: residual(a, total(a) - a["x"]))
-    yield Cause("the residual is added twice", lambda a: residual(a, total(a) + a["x"]))
+    yield Cause(
+        "the residual is added twice, or what is added to it is halved", lambda a: residual(a, total(a) + a["x"])
+    )
     if arguments["rate"]:
         yield Cause("dropout is left out", lambda a: _with("add_norm", a, rate=0.0))
 
@@ -157,7 +159,7 @@ def _add_norm(arguments: Arguments) -> Iterator[Cause]:
     def halved(a: Arguments) -> Values:
         return residual(a, total(a) - 0.5 * a["x"])
 
-    yield Cause("the residual is halved", halved)
+    yield Cause("the residual is halved, or what is added to it is doubled", halved)
 
     def before(a: Arguments) -> Values:
         h = plain.layer_norm_forward(a["h"], a["gamma"], a["beta"], a["epsilon"])["output"]

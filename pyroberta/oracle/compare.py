@@ -22,7 +22,8 @@ from pyroberta.formats.budget import shown
 from pyroberta.oracle import bounds, update_causes
 from pyroberta.oracle.causes import Cause, causes_of, normed_before
 from pyroberta.oracle.golden import Entry, Trace
-from pyroberta.oracle.judge import Judge, Judged
+from pyroberta.oracle.judge import Call, Judge, Judged, call_of
+from pyroberta.oracle.plain import PLAIN
 from pyroberta.oracle.report import Finding as Finding
 from pyroberta.oracle.report import Report as Report
 from pyroberta.oracle.signatures import factor_of, looks_like, signature_of
@@ -30,12 +31,13 @@ from pyroberta.oracle.signatures import factor_of, looks_like, signature_of
 PRECISIONS = ("float32", "mixed_bfloat16", "float64")
 ENOUGH = 4.0  # times the tolerance: so near a cause has to come
 EXPLAINED = 0.999  # or so much of the difference it has to make vanish, where there are many numbers
+HARDLY = 0.95  # of the numbers that are off, so many have to be explained, each to this share
 MANY = 16  # numbers: so many that no chance makes them differ as a mistake would
 # Where rounding may have made the difference, a cause is looked for if it is so many times the rounding of the result,
 # or of the factors; and it has to explain so much of it.
 NOTABLE, OF_FACTORS, CERTAIN = 64.0, 0.5, 0.99
 MOST_SUBNORMAL = 1e6  # times the smallest normal number: below, what is lost is underflow
-DIVIDED = "losses are divided by"
+DIVIDED, MEAN = "losses are divided by", "it is the mean of its terms"
 
 
 def compare(golden: Trace, theirs: Mapping[str, Array], precision: str | None = None, seed: int = 0) -> Report:
@@ -57,7 +59,7 @@ def compare(golden: Trace, theirs: Mapping[str, Array], precision: str | None = 
     known = {name: _checked(name, golden[name], array) for name, array in theirs.items() if name in golden.entries}
     findings: list[Finding] = []
     unjudged: list[str] = []
-    first: dict[tuple[str, str], str] = {}  # of each op that departs
+    first: dict[Call, Finding] = {}  # of each call that departs
     judge = Judge(golden, known, precision, seed)
     with np.errstate(all="ignore"):  # theirs may be anything
         for judged in judge:
@@ -65,13 +67,21 @@ def compare(golden: Trace, theirs: Mapping[str, Array], precision: str | None = 
                 unjudged.append(judged.name)
             finding = _found(golden, judged, judge.run)
             if finding.departs:
-                before = next((name for call, name in first.items() if call in judged.through), "")
-                finding = replace(finding, may_follow=before)
-                first.setdefault((finding.place, finding.op), finding.name)
+                finding = replace(finding, may_follow=_before(first, finding, judged))
+                first.setdefault(call_of(judged.entry), finding)
             findings.append(finding)
     missing = [name for name in theirs if name not in golden.entries]
     count = sum(entry.value != "bound" for entry in golden.entries.values())
     return Report(_without_chance(findings), missing, unjudged, count, precision)
+
+
+def _before(first: Mapping[Call, Finding], finding: Finding, judged: Judged) -> str:
+    """The earlier departure whose call a tensor comes through; the forward of its own op, for a gradient."""
+    own = call_of(judged.entry)
+    for call, one in first.items():
+        if call in judged.through and (call != own or one.is_gradient != finding.is_gradient):
+            return one.name
+    return ""
 
 
 def _precision_for(golden: Trace, given: str | None) -> str:
@@ -94,12 +104,16 @@ def _precision_for(golden: Trace, given: str | None) -> str:
 
 
 def _without_chance(findings: list[Finding]) -> list[Finding]:
-    """Without causes that say that a gradient has the loss's factor, where other gradients don't have it."""
+    """Without causes that hold for all gradients or for none, where most gradients don't have them.
+
+    The loss's factor is in all of them; that a sum became a mean is seen in those that have several terms.
+    """
     gradients = [one for one in findings if one.op == "sum" and "gradients." in one.name]
-    with_factor = [one for one in gradients if one.cause.startswith(DIVIDED)]
-    if len(with_factor) * 2 > len(gradients):
-        return findings
-    return [replace(one, cause="", share=0.0) if one in with_factor else one for one in findings]
+    for beginning, all_of in ((DIVIDED, gradients), (MEAN, [one for one in gradients if one.departs])):
+        named = [one for one in gradients if one.cause.startswith(beginning)]
+        if len(named) * 2 <= len(all_of):
+            findings = [replace(one, cause="", share=0.0, others=()) if one in named else one for one in findings]
+    return findings
 
 
 # --- one tensor -------------------------------------------------------------------------------------------------------
@@ -129,8 +143,9 @@ def _measured(golden: Trace, judged: Judged, run: bounds.Arithmetic) -> Finding:
     unit = float(run.ulp(np.array(np.abs(judged.expected).max(initial=0.0))))
     from_trace = _relative(judged.theirs - golden[judged.name], golden[judged.name])
     return Finding(
-        judged.name, entry.place or judged.name, entry.op, error, _relative(difference, judged.expected), error / unit,
-        judged.ratio, from_trace, tuple(sorted(judged.used)),
+        judged.name, entry.place or judged.name, entry.op, entry.step,
+        error, _relative(difference, judged.expected), error / unit, judged.ratio, from_trace,
+        tuple(sorted(judged.used)),
     )  # fmt: skip
 
 
@@ -151,7 +166,7 @@ def _within_rounding(golden: Trace, judged: Judged, run: bounds.Arithmetic, meas
     notable = max(NOTABLE * run.u, OF_FACTORS * run.factor_u)
     differing = int(np.count_nonzero(judged.theirs != judged.expected))
     is_long = measured.relative > notable and measured.error > MOST_SUBNORMAL * run.tiny and differing >= MANY
-    if not is_long or judged.entry.op == "clip":
+    if not is_long or judged.entry.op == "clip" or judged.unit:  # what was kept in fewer bits has lost more
         return []
     named = [one for one in _explaining(golden, judged) if one.share >= CERTAIN]
     return sorted(named, key=lambda one: -one.share)
@@ -163,7 +178,7 @@ def _read_off(golden: Trace, judged: Judged) -> list[Explained]:
     if factor is not None:
         if not _is_of_loss(judged):
             return []
-        cause = update_causes.named_denominator(golden, entry.step, factor)
+        cause = update_causes.named_denominator(golden, entry.step, factor, judged.unit)
     else:
         part = judged.name.rpartition(".")[2] if entry.op == "attention" else ""
         cause = signature_of(entry.op, entry.value, part, judged.arguments, judged.theirs, judged.expected)
@@ -188,18 +203,45 @@ def _explaining(golden: Trace, judged: Judged) -> Iterator[Explained]:
     if not np.isfinite(judged.theirs).all():
         return
     last = judged.name.rpartition(".")[2]
+
+    def part(value: Any) -> Array:
+        return np.asarray(value[int(last)] if isinstance(value, list) else value, np.float64)
+
+    allowed, usual = np.maximum(judged.tolerance, np.finfo(np.float64).tiny), _usual(judged)
+    off = np.abs(judged.theirs - judged.expected)
     for cause in _causes(golden, judged):
         value = cause.values(judged.arguments).get(judged.entry.value)
         if value is None:
             continue
-        other = np.asarray(value[int(last)] if isinstance(value, list) else value, np.float64)
+        other = part(value)
         left = np.abs(judged.theirs - other)
-        most = float((left / np.maximum(judged.tolerance, np.finfo(np.float64).tiny)).max(initial=0.0))
-        if not np.isfinite(left).all():
+        does_nothing = usual is not None and np.linalg.norm(other - part(usual)) <= 0.5 * size
+        if does_nothing or not np.isfinite(left).all():
             continue
-        share = 1.0 - float(np.linalg.norm(left)) / size
-        if share > 0.5 and (most <= ENOUGH or (share >= EXPLAINED and left.size >= MANY)):
+        most, share = float((left / allowed).max(initial=0.0)), 1.0 - float(np.linalg.norm(left)) / size
+        # One large number alone must not decide: nearly all that are off have to be explained.
+        is_off = off > allowed
+        is_explained = left[is_off] <= np.maximum(ENOUGH * allowed, (1.0 - HARDLY) * off)[is_off]
+        is_whole = share >= EXPLAINED and left.size >= MANY and is_explained.mean() >= HARDLY if is_off.any() else False
+        if share > 0.5 and (most <= ENOUGH or is_whole):
             yield Explained(cause.name, most, share)
+
+
+def _is_of_op(judged: Judged) -> bool:
+    """Whether a tensor is computed by an op of the model from all of its arguments."""
+    return "denominator" not in judged.arguments and set(judged.entry.inputs) != {"dy"}
+
+
+def _usual(judged: Judged) -> Any:
+    """The value that the op makes of its arguments alone; None for what is no op of the model."""
+    entry, op = judged.entry, PLAIN.get(judged.entry.op)
+    if op is None or not _is_of_op(judged):
+        return None
+    positional = [judged.arguments[of] for of in op.arguments]
+    values = op.forward(*positional)
+    if "dy" in judged.arguments:
+        values = op.backward(judged.arguments["dy"], positional, values)
+    return values.get(entry.value)
 
 
 def _causes(golden: Trace, judged: Judged) -> Iterator[Cause]:
@@ -219,7 +261,7 @@ def _causes(golden: Trace, judged: Judged) -> Iterator[Cause]:
         yield from update_causes.scale_causes(arguments, entry.others)
     elif entry.op == "update":
         yield from update_causes.update_causes(golden, arguments)
-    elif "denominator" not in arguments and set(entry.inputs) != {"dy"}:
+    elif _is_of_op(judged):
         yield from causes_of(entry.op, arguments)
         yield from _normed_before(golden, entry, arguments)
 

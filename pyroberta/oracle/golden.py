@@ -23,7 +23,7 @@ from pyroberta.formats.safetensors_io import Appended, read_with_metadata
 from pyroberta.oracle.plain import PLAIN
 
 KEY, VERSION = "pyroberta_trace", 1
-OPS = (*PLAIN, "add", "sum", "share", "clip_scale", "clip", "update", "")  # "" is what no op makes
+OPS = (*PLAIN, "add", "sum", "share", "clip_scale", "clip", "update", "argmax", "")  # "" is what no op makes
 
 
 @dataclass(frozen=True)

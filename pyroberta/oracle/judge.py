@@ -10,6 +10,7 @@ tensor is added.
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -23,6 +24,7 @@ from pyroberta.oracle import bounds
 from pyroberta.oracle.golden import Entry, Trace
 from pyroberta.oracle.plain import PLAIN, Values
 from pyroberta.oracle.stages import Given, stages
+from pyroberta.oracle.stages import limits as limits_of_steps
 from pyroberta.training import optimizers
 
 SHAKEN = 3  # how often what lies between is computed with moved results
@@ -35,7 +37,7 @@ INDICES = ("ids", "positions", "labels")  # of the batch, which theirs may have 
 NO_LIMITS = {"clipvalue": None, "clipnorm": None, "global_clipnorm": None}
 
 
-Call = tuple[str, str]  # a place and an op
+Call = tuple[int, str, str]  # a step, a place and an op
 
 
 class State(NamedTuple):
@@ -45,6 +47,23 @@ class State(NamedTuple):
     shaken: tuple[Any, ...] = ()  # the value in each of the moved runs; () where it is theirs, or known
     used: frozenset[str] = frozenset()  # the tensors of theirs that it was computed from
     through: frozenset[Call] = frozenset()  # the calls between those and it
+
+
+class Value(NamedTuple):
+    """What one tensor of a call should be.
+
+    Attributes:
+        name: the tensor's.
+        expected, shaken: in float64, and in the moved runs.
+        limit: what the call's own rounding may do.
+        tolerance: that, with what moved inputs do and what was lost in keeping it.
+    """
+
+    name: str
+    expected: Array
+    shaken: list[Array]
+    limit: Array
+    tolerance: Array
 
 
 @dataclass(frozen=True)
@@ -57,7 +76,8 @@ class Judged:
         tolerance: how far each number may be off; infinite where nothing can be said.
         arguments: what the call works on, by name.
         used: the tensors of theirs that `expected` was computed from.
-        through: the places and ops that lie between those and `expected`.
+        through: the calls that lie between those and `expected`, its own included.
+        unit: what was lost, relatively, where theirs were kept in fewer bits than the arithmetic has; 0 else.
     """
 
     name: str
@@ -68,6 +88,7 @@ class Judged:
     arguments: Mapping[str, Any]
     used: frozenset[str]
     through: frozenset[Call]
+    unit: float = 0.0
 
     @property
     def ratio(self) -> float:
@@ -94,8 +115,10 @@ class Judge:
         self.golden, self.run, self.seed = golden, bounds.Arithmetic(precision, ERF), seed
         self.theirs = {name: theirs[name] for name in golden if name in theirs}
         self._is_double = precision == "float64"
+        large = [x for x in self.theirs.values() if x.dtype == np.float32 and np.count_nonzero(x) >= MANY]
+        self._is_bfloat16 = 2 * sum(map(_has_bfloat16, large)) > len(large)  # most of theirs were kept so
         self._states: dict[str, State] = {}
-        self._values: dict[tuple[int, str], Sequence[str]] = {}  # of an op that is called: the tensors inside
+        self._departing = defaultdict[tuple[int, str], Sequence[str]](tuple)  # of a call that departs: its tensors
 
     def __iter__(self) -> Iterator[Judged]:
         calls = self._calls()
@@ -111,11 +134,11 @@ class Judge:
         """The tensors of each call together, with the entry of one of them."""
         kept = [name for name, entry in self.golden.entries.items() if entry.value != "bound"]
 
-        def call_of(name: str) -> Any:
+        def key_of(name: str) -> Any:
             entry = self.golden.entries[name]
             return entry.op, entry.place, entry.step, _is_gradient(name, entry), sorted(entry.inputs.items())
 
-        grouped = ((key, list(names)) for key, names in groupby(kept, call_of))
+        grouped = ((key, list(names)) for key, names in groupby(kept, key_of))
         calls = [(some, self.golden.entries[some[0]]) for (op, *_), names in grouped for some in _single(op, names)]
         return self._needed(calls)
 
@@ -135,34 +158,56 @@ class Judge:
             yield from self._given(names[0], entry)
             return
         inputs = {of: self._states[name] for of, name in entry.inputs.items()}
+        call = entry.step, entry.place
+        is_forward = entry.op in PLAIN and not _is_gradient(names[0], entry)
+        values = self._values(names, entry, inputs, {} if is_forward else self._their_values(self._departing[call]))
+        judged = [self._beside(value, inputs) for value in values if value.name in self.theirs]
+        if is_forward and any(one.ratio > 1.0 for one in judged):
+            # What follows inside the op, and on the way back, is judged from what they gave there.
+            self._departing[call] = names
+            values = self._values(names, entry, inputs, self._their_values(names))
+            judged = [self._beside(value, inputs) for value in values if value.name in self.theirs]
+        yield from judged
         used = frozenset[str]().union(*(state.used for state in inputs.values()))
-        through = frozenset([(entry.place, entry.op)]).union(*(state.through for state in inputs.values()))
+        through = frozenset([call_of(entry)]).union(*(state.through for state in inputs.values()))
+        for value in values:
+            if value.name in kept:
+                state = self._state(value.name, value.expected, value.shaken, value.limit, used)
+                self._states[value.name] = state if value.name in self.theirs else state._replace(through=through)
+
+    def _values(self, names: Sequence[str], entry: Entry, inputs: Mapping[str, State], given: Given) -> list[Value]:
+        """What a call should give, each value from the inputs and from those `given` of it."""
         count = SHAKEN if any(state.shaken for state in inputs.values()) else 0
-        if entry.op in PLAIN and not _is_gradient(names[0], entry):
-            self._values[entry.step, entry.place] = names
-        way = self._way(names, entry)
+        way = self._way(names, entry, given)
         runs = [way(self._arguments(entry, inputs, i)) for i in range(count + 1)]
-        arguments, limits = self._arguments(entry, inputs, 0), self._limits(names, entry, inputs, runs[0])
+        limits = self._limits(names, entry, inputs, runs[0], given)
+        found = []
         for name in names:
             of, part = self._value_of(name)
             expected, *shaken = (_part(run[of], part) for run in runs)
             limit = np.asarray(_part(limits[of], part), np.float64)
-            if name in self.theirs:
-                theirs = self._as_float(name)
-                more = _spread(expected, shaken) + self._of_storage(name, expected)
-                if entry.op == "update" and inputs["g"].shaken:
-                    more = more + _of_sign(way, arguments, inputs["g"], of)
-                tolerance = np.where(np.isinf(limit), limit, limit + more)
-                own = self.golden.entries[name]
-                yield Judged(name, own, theirs, expected, tolerance, arguments, used, through)
-            if name in kept:
-                state = self._state(name, expected, shaken, limit, used)
-                self._states[name] = state if name in self.theirs else state._replace(through=through)
+            more = self._of_storage(name, expected) if name in self.theirs else 0.0
+            if entry.op == "update" and inputs["g"].shaken:
+                more = more + _of_sign(way, self._arguments(entry, inputs, 0), inputs["g"], of)
+            tolerance = np.where(np.isinf(limit), limit, limit + _spread(expected, shaken) + more)
+            found.append(Value(name, expected, shaken, limit, tolerance))
+        return found
 
-    def _their_values(self, entry: Entry) -> dict[str, Any]:
+    def _beside(self, value: Value, inputs: Mapping[str, State]) -> Judged:
+        """A value beside theirs."""
+        name, entry, theirs = value.name, self.golden.entries[value.name], self._as_float(value.name)
+        expected = value.expected
+        if entry.op == "argmax":
+            expected = _near_tie(theirs, expected, inputs["logits"], self.run.u)
+        used = frozenset[str]().union(*(state.used for state in inputs.values()))
+        through = frozenset([call_of(entry)]).union(*(state.through for state in inputs.values()))
+        arguments, unit = self._arguments(entry, inputs, 0), self._unit(name)
+        return Judged(name, entry, theirs, expected, value.tolerance, arguments, used, through, unit)
+
+    def _their_values(self, names: Sequence[str]) -> dict[str, Any]:
         """What they gave of a call's values, in full; of attention's by the sequence's number."""
         found: dict[str, Any] = {}
-        for name in self._values.get((entry.step, entry.place), ()):
+        for name in names:
             of, part = self._value_of(name)
             if name not in self.theirs or self._unit(name):
                 continue
@@ -176,11 +221,11 @@ class Judge:
         if name in self.theirs:
             theirs, unit = self._as_float(name), self._unit(name)
             mine = frozenset([name])
-            return (
-                self._moved(name, theirs, (), ROUNDED * unit * np.abs(theirs), mine)
-                if unit
-                else State(theirs, (), mine)
-            )
+            if not unit:
+                return State(theirs, (), mine)
+            given = self.theirs[name]
+            least = float(np.finfo(given.dtype).smallest_subnormal) if given.dtype.kind == "f" else 0.0
+            return self._moved(name, theirs, (), ROUNDED * (unit * np.abs(theirs) + least), mine)
         return self._moved(name, expected, shaken, limit, used)
 
     def _moved(self, name: str, expected: Array, shaken: Sequence[Array], limit: Array, used: frozenset[str]) -> State:
@@ -228,7 +273,11 @@ class Judge:
         """What was lost, relatively, where they kept the tensor in fewer bits than the arithmetic has."""
         given = self.theirs[name]
         unit = float(np.finfo(given.dtype).eps) / 2.0 if given.dtype.kind == "f" else 0.0
-        if given.dtype == np.float32 and np.count_nonzero(given) >= MANY and not (given.view(np.uint32) & 0xFFFF).any():
+        if (
+            given.dtype == np.float32
+            and (self._is_bfloat16 or np.count_nonzero(given) >= MANY)
+            and _has_bfloat16(given)
+        ):
             unit = bounds.BFLOAT16_U
         return unit if unit > self.run.u else 0.0
 
@@ -247,16 +296,15 @@ class Judge:
         is_part = entry.op == "attention" and last.isdigit()
         return entry.value, int(last) if is_part else None
 
-    def _way(self, names: Sequence[str], entry: Entry) -> Callable[[dict[str, Any]], Values]:
+    def _way(self, names: Sequence[str], entry: Entry, given: Given) -> Callable[[dict[str, Any]], Values]:
         """How the values of a call are computed from its arguments."""
         if entry.op in PLAIN and "denominator" in entry.inputs:
             return lambda a: {"output": _divided(a["weights"], a["denominator"])}
         if entry.op in PLAIN and set(entry.inputs) == {"dy"}:
             return lambda a: {"output": a["dy"]}
+        if entry.op in PLAIN and _is_gradient(names[0], entry):
+            return lambda a: _backward(entry.op, a, given)
         if entry.op in PLAIN:
-            given = self._their_values(entry)
-            if _is_gradient(names[0], entry):
-                return lambda a: _backward(entry.op, a, given)
             return lambda a: stages(entry.op, a, given)[0]
         if entry.op in ("add", "sum"):
             return lambda a: {entry.value: sum(list(a.values())[1:], next(iter(a.values())))}
@@ -266,6 +314,8 @@ class Judge:
             return lambda a: {"scale": np.float64(_scale_of(a))}
         if entry.op == "clip":
             return _clip
+        if entry.op == "argmax":
+            return lambda a: {entry.value: a["logits"].argmax(axis=1)}
         return lambda a: self._updated(names, a)[0]
 
     def _updated(
@@ -281,7 +331,7 @@ class Judge:
     # --- what rounding may do -----------------------------------------------------------------------------------------
 
     def _limits(
-        self, names: Sequence[str], entry: Entry, inputs: Mapping[str, State], values: Values
+        self, names: Sequence[str], entry: Entry, inputs: Mapping[str, State], values: Values, given: Given
     ) -> dict[str, Any]:
         """How far each value of a call may be off, its arguments being theirs."""
         arguments = self._arguments(entry, inputs, 0)
@@ -294,6 +344,8 @@ class Judge:
                 return {of: _like(value, np.inf) for of, value in values.items()}
             if _is_gradient(names[0], entry):
                 found = {of[2:]: bound for of, bound in found.items() if of.startswith("d.")}
+            if given:
+                found = self._widened(names, entry, arguments, values, given, found)
         elif entry.op == "update":
             found = self._updated(names, arguments, self.run)[1]
         elif entry.op == "share":
@@ -308,15 +360,35 @@ class Judge:
             steps = 4.0 + terms
             found = {of: steps * self.run.u * np.abs(value) + self.run.tiny for of, value in values.items()}
         if self._is_double:  # what it is compared with is float64's, too
-            found = {of: [2.0 * b for b in one] if isinstance(one, list) else 2.0 * one for of, one in found.items()}
+            found = {of: _times(one, 2.0) for of, one in found.items()}
         return found
+
+    def _widened(
+        self,
+        names: Sequence[str],
+        entry: Entry,
+        arguments: Mapping[str, Any],
+        values: Values,
+        given: Given,
+        limits: Mapping[str, Any],
+    ) -> dict[str, Any]:
+        """The limits of values that come from others inside the op, which are not what the arguments make of them.
+
+        Forward, what the one step may lose is allowed, too. On the way back, limits grow as the largest number does.
+        """
+        if not _is_gradient(names[0], entry):
+            of_steps = limits_of_steps(self.run, entry.op, arguments, stages(entry.op, arguments, given)[1])
+            return dict(limits) | {of: _larger(limits[of], of_steps[of]) for of in of_steps if of in limits}
+        plain = _backward(entry.op, arguments, {})
+        grown = {of: max(1.0, _largest(values[of]) / max(_largest(plain[of]), self.run.tiny)) for of in limits}
+        return {of: _times(limit, grown[of]) for of, limit in limits.items()}
 
     def _of_storage(self, name: str, expected: Array) -> Array:
         """What was lost where they kept the tensor in fewer bits than the arithmetic has."""
         unit, given = self._unit(name), self.theirs[name]
         lost: Array = 2.0 * unit * np.abs(expected)
         if unit and given.dtype.kind == "f":
-            lost = lost + float(np.finfo(given.dtype).tiny)
+            lost = lost + float(np.finfo(given.dtype).smallest_subnormal)
         return lost
 
     def _as_float(self, name: str) -> Array:
@@ -394,6 +466,43 @@ def _backward(op: str, arguments: Mapping[str, Any], given: Given) -> Values:
 
 def _positional(op: str, arguments: Mapping[str, Any]) -> list[Any]:
     return [arguments[of] for of in PLAIN[op].arguments]
+
+
+def call_of(entry: Entry) -> Call:
+    """The call that a tensor arises in."""
+    return entry.step, entry.place, entry.op
+
+
+def _larger(a: Any, b: Any) -> Any:
+    if isinstance(a, list):
+        return [np.fmax(one, other) for one, other in zip(a, b, strict=True)]
+    return np.fmax(a, b)
+
+
+def _times(limit: Any, factor: float) -> Any:
+    return [factor * one for one in limit] if isinstance(limit, list) else factor * limit
+
+
+def _largest(value: Any) -> float:
+    parts = value if isinstance(value, list) else [value]
+    return max((float(np.abs(part).max(initial=0.0)) for part in parts), default=0.0)
+
+
+def _has_bfloat16(x: Array) -> bool:
+    """Whether all numbers of a float32 array are bfloat16's."""
+    return not (np.ascontiguousarray(x).view(np.uint32) & 0xFFFF).any()
+
+
+def _near_tie(theirs: Array, expected: Array, logits: State, unit: float) -> Array:
+    """The likeliest ids; theirs, where their logit is as large within what the logits may be off."""
+    z, size = logits.value, logits.value.shape[1]
+    is_some = (theirs >= 0) & (theirs < size) & (theirs == np.floor(theirs))
+    rows, chosen = np.arange(len(z)), np.where(is_some, theirs, 0).astype(np.int64)
+    width = 4.0 * unit * np.abs(z).max(axis=1, initial=0.0)
+    if logits.shaken:
+        width = width + 2.0 * np.broadcast_to(_spread(z, logits.shaken), z.shape).max(axis=1, initial=0.0)
+    is_near = is_some & (z[rows, chosen] >= z[rows, expected.astype(np.int64)] - width)
+    return np.where(is_near, theirs, expected)
 
 
 def _is_gradient(name: str, entry: Entry) -> bool:

@@ -20,7 +20,7 @@ class Finding:
 
     Attributes:
         name: the tensor's.
-        place, op: where it arises.
+        place, op, step: where it arises, and in which update.
         error: the largest difference from what it should be.
         relative: the norm of the difference, as a share of the norm of what it should be.
         ulps: the largest difference in units in the last place of the largest number, in the arithmetic compared.
@@ -38,6 +38,7 @@ class Finding:
     name: str
     place: str
     op: str
+    step: int
     error: float
     relative: float
     ulps: float
@@ -108,13 +109,14 @@ class Report:
     @property
     def departures(self) -> list[Finding]:
         """For each op that departs its first tensor, or the first of its values whose cause is known."""
-        first: dict[tuple[str, str], Finding] = {}
+        first: dict[tuple[int, str, str], Finding] = {}
         for finding in self.findings:
             if finding.departs:
-                before = first.setdefault((finding.place, finding.op), finding)
+                call = finding.step, finding.place, finding.op
+                before = first.setdefault(call, finding)
                 is_same_way = finding.op in PLAIN and finding.is_gradient == before.is_gradient
                 if is_same_way and finding.cause and not before.cause:
-                    first[finding.place, finding.op] = finding
+                    first[call] = finding
         return list(first.values())
 
     def to_dict(self) -> dict[str, Any]:
@@ -171,7 +173,7 @@ def _lines(departures: Sequence[Finding]) -> list[str]:
     for first, *others in groups.values():
         lines.append(str(first))
         if others:
-            places = ", ".join(one.place for one in others[:SHOWN])
+            places = ", ".join(f"step_{one.step}.{one.place}" if one.step else one.place for one in others[:SHOWN])
             more = f" and {len(others) - SHOWN} more" if len(others) > SHOWN else ""
             lines.append(f"    likewise at {places}{more}")
     return lines

@@ -10,6 +10,8 @@ from numpy import ndarray as Array
 from pyroberta.oracle.causes import Arguments, positions_off_by
 
 CLOSE = 1e-3  # the share of the difference that may be left
+TOKEN_TYPE = "each row is off by the same vector, as where the token type's embedding is missing or added twice"
+BEYOND = ": padding is attended to, the mask being missing or too small, or another sequence is"
 CLOSE_TO = 1e-6  # relative: how far numbers may be from a multiple, which is told in six digits
 
 
@@ -25,7 +27,8 @@ def signature_of(op: str, value: str, part: str, arguments: Arguments, theirs: A
     if {"dy", "denominator"} & set(arguments) or not np.isfinite(theirs).all() or not theirs.any():
         return ""
     if op == "embedding" and _is_same_in_rows(theirs - expected):
-        return "each row is off by the same vector: the embedding of the token type is missing, or added twice"
+        is_one_number = _is_same_in_rows((theirs - expected).T)
+        return "" if is_one_number else TOKEN_TYPE
     if op == "embedding" and value in ("of_positions", "output"):
         return _of_positions(arguments, theirs - arguments["tokens"][arguments["ids"]] if value == "output" else theirs)
     if value == "dropped" or op == "dropout":
@@ -54,7 +57,7 @@ def _of_positions(arguments: Arguments, found: Array) -> str:
         fitting = [
             (int(has_row.sum()), off)
             for off in range(-len(rows) + 1, len(rows))
-            if (has_row := _within(positions[start:stop] + off, len(rows))).any()
+            if 2 * (has_row := _within(positions[start:stop] + off, len(rows))).sum() > stop - start
             and _close(some[has_row], rows[positions[start:stop][has_row] + off])
         ]
         if fitting:
@@ -83,7 +86,7 @@ def _of_softmax(arguments: Arguments, b: int, theirs: Array) -> str:
     start, stop = list(pairwise(arguments["starts"].tolist()))[b]
     if stop - start < 2:
         rows = theirs.reshape(-1)
-        return "padding is attended to: the mask is missing or too small" if (rows < 1.0).all() else ""
+        return f"weight goes beyond the sequence{BEYOND}" if (rows < 1.0).all() else ""
     H = arguments["num_heads"]
     q, k = (arguments[of][start:stop].reshape(stop - start, H, -1).transpose(1, 0, 2) for of in "qk")
     scores = q @ k.transpose(0, 2, 1) / np.sqrt(q.shape[2])
@@ -98,7 +101,7 @@ def _of_softmax(arguments: Arguments, b: int, theirs: Array) -> str:
 
     if are_same(2) and (theirs.sum(axis=2) < 1.0).all():
         share = 1.0 - float(theirs.sum(axis=2).mean())
-        return f"padding is attended to, with {share:.2%} of the weight: the mask is missing or too small"
+        return f"{share:.2%} of the weight goes beyond the sequence{BEYOND}"
     with np.errstate(all="ignore"):
         factors = theirs / np.exp(scores - scores.max(axis=1, keepdims=True))
     if np.isfinite(factors).all() and are_same(1):
@@ -111,11 +114,15 @@ def _of_product(op: str, arguments: Arguments, theirs: Array, expected: Array) -
     difference = theirs - expected
     if _is_same_in_rows(difference):
         return "another bias was added"
-    x = arguments["x"] if op == "linear" else arguments["h"]
-    if len(x) <= x.shape[1]:  # any numbers are x times some matrix
+    x, kernel = (arguments["x"], arguments["kernel"]) if op == "linear" else (arguments["h"], arguments["table"].T)
+    product = x @ kernel
+    factor = float(np.vdot(product, difference)) / max(float(np.vdot(product, product)), 1e-300)
+    if _is_small(difference - factor * product, difference):
+        return f"the product is multiplied by {1.0 + factor:.4g} before the bias is added"
+    if len(x) <= x.shape[1] or not np.isfinite(x).all():  # any numbers are x times some matrix
         return ""
     solved, *_ = np.linalg.lstsq(x, difference, rcond=None)
-    if np.linalg.norm(x @ solved - difference) > CLOSE * np.linalg.norm(difference):
+    if not _is_small(x @ solved - difference, difference):
         return ""
     sizes = np.linalg.norm(difference, axis=0)
     if (sizes > CLOSE * sizes.max()).sum() == 1 < len(sizes):
@@ -123,6 +130,10 @@ def _of_product(op: str, arguments: Arguments, theirs: Array, expected: Array) -
     if op == "cross_entropy":
         return "the logits' matrix is not the token embedding: an untied or a stale decoder"
     return "another kernel was used"
+
+
+def _is_small(left: Array, difference: Array) -> bool:
+    return bool(np.linalg.norm(left) <= CLOSE * np.linalg.norm(difference))
 
 
 def _of_dropout(x: Array, theirs: Array) -> str:

@@ -1,7 +1,8 @@
 """The plain ops value by value, so that a value inside an op can be taken from elsewhere.
 
 `stages(op, arguments, given)` computes each value of the op from the arguments and from the values before it, those
-that are given taken as they are. Without any it is the plain op's forward.
+that are given taken as they are. Without any it is the plain op's forward. `limits` is what rounding may do in that one
+step from one value to the next.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 from numpy import ndarray as Array
 
 from pyroberta.ops.gelu import erf
+from pyroberta.oracle.bounds import Arithmetic
 from pyroberta.oracle.plain import PLAIN, Values
 
 Given = Mapping[str, Any]  # by the value's name; of attention's values a dict by the sequence's number
@@ -109,3 +111,93 @@ def _log_sums(logits: Array) -> Array:
     top = logits.max(axis=1)
     log_sums: Array = top + np.log(np.exp(logits - top[:, None]).sum(axis=1))
     return log_sums
+
+
+# --- what one step may lose -------------------------------------------------------------------------------------------
+
+Limit = Callable[[Arithmetic, Mapping[str, Any], Values], Any]
+
+
+def limits(run: Arithmetic, op: str, arguments: Mapping[str, Any], taken: Values) -> dict[str, Any]:
+    """How far each value that looks at one before it may be off after that step, in the order of `STAGES`.
+
+    Args:
+        run: the arithmetic.
+        op, arguments: of the op.
+        taken: its values, as `stages` gives them.
+    """
+    return {name: limit(run, arguments, taken) for (of, name), limit in LIMITS.items() if of == op}
+
+
+def _of_dot(run: Arithmetic, a: Array, b: Array) -> Array:
+    """Of a product of matrices: its factors are rounded where the arithmetic rounds them, and its sums."""
+    lost: Array = (run.gamma(a.shape[-1] + 2) + 3.0 * run.factor_u) * (np.abs(a) @ np.abs(b)) + run.tiny
+    return lost
+
+
+def _of_normed(run: Arithmetic, a: Mapping[str, Any], v: Values, x: Array) -> Array:
+    """Of (x - mean) / √(variance + epsilon), also where it is computed as x / √… - mean / √…."""
+    scale = 1.0 / np.sqrt(v["variance"] + a["epsilon"])
+    lost: Array = run.gamma(8) * (np.abs(x) + np.abs(v["mean"])[:, None]) * scale[:, None] + run.tiny
+    return lost
+
+
+def _of_norm(run: Arithmetic, a: Mapping[str, Any], v: Values, x: Array) -> Array:
+    lost: Array = np.abs(a["gamma"]) * _of_normed(run, a, v, x) + run.gamma(4) * (
+        np.abs(a["gamma"] * v["x_hat"]) + np.abs(a["beta"])
+    )
+    return lost
+
+
+def _of_variance(run: Arithmetic, x: Array, mean: Array) -> Array:
+    lost: Array = run.gamma(x.shape[1] + 8) * _variance(x, mean) + run.tiny
+    return lost
+
+
+def _of_softmax(run: Arithmetic, scores: Sequence[Array]) -> list[Array]:
+    with np.errstate(all="ignore"):
+        below = [np.abs(s - s.max(axis=2, keepdims=True, initial=-np.inf)) for s in scores]
+    pairs = zip(_softmax(scores), below, strict=True)
+    return [p * (run.gamma(p.shape[2] + 8) + 4.0 * run.u * (b + b.max(axis=2, keepdims=True))) for p, b in pairs]
+
+
+def _of_log_sums(run: Arithmetic, z: Array) -> Array:
+    top = z.max(axis=1)
+    below = np.abs(z - top[:, None])
+    lost: Array = run.gamma(z.shape[1] + 8) + 4.0 * run.u * (below.max(axis=1) + np.abs(top) + np.abs(_log_sums(z)))
+    return lost
+
+
+def _of_context(run: Arithmetic, a: Mapping[str, Any], v: Values) -> Array:
+    size = _context({**a, "v": np.abs(a["v"])}, [np.abs(p) for p in v["dropped"]])
+    longest = int(np.diff(a["starts"]).max(initial=0))
+    lost: Array = (run.gamma(longest + 2) + 3.0 * run.factor_u) * size + run.tiny
+    return lost
+
+
+LIMITS: dict[tuple[str, str], Limit] = {
+    ("embedding", "output"): lambda run, a, v: run.gamma(2) * (np.abs(v["of_tokens"]) + np.abs(v["of_positions"])),
+    ("low_rank", "output"): lambda run, a, v: abs(a["scale"]) * _of_dot(run, v["projected"], a["b"]),
+    ("gelu", "output"): lambda run, a, v: run.gamma(3) * np.abs(a["x"] * v["cdf"]),
+    ("feed_forward", "activation"): lambda run, a, v: run.gamma(2.0 * run.erf_ulps + 4.0) * np.abs(v["intermediate"]),
+    ("feed_forward", "output"): lambda run, a, v: (
+        _of_dot(run, v["activation"], a["kernel_2"]) + run.gamma(2) * np.abs(a["bias_2"])
+    ),
+    ("layer_norm", "variance"): lambda run, a, v: _of_variance(run, a["x"], v["mean"]),
+    ("layer_norm", "x_hat"): lambda run, a, v: _of_normed(run, a, v, a["x"]),
+    ("layer_norm", "output"): lambda run, a, v: _of_norm(run, a, v, a["x"]),
+    ("add_norm", "sum"): lambda run, a, v: run.gamma(2) * (np.abs(a["x"]) + np.abs(v["dropped"])),
+    ("add_norm", "mean"): lambda run, a, v: run.gamma(v["sum"].shape[1] + 2) * np.abs(v["sum"]).mean(axis=1),
+    ("add_norm", "variance"): lambda run, a, v: _of_variance(run, v["sum"], v["mean"]),
+    ("add_norm", "x_hat"): lambda run, a, v: _of_normed(run, a, v, v["sum"]),
+    ("add_norm", "output"): lambda run, a, v: _of_norm(run, a, v, v["sum"]),
+    ("attention", "probabilities"): lambda run, a, v: _of_softmax(run, v["scores"]),
+    ("attention", "dropped"): lambda run, a, v: [
+        run.gamma(4) * np.abs(p) / (1.0 - a["rate"]) for p in v["probabilities"]
+    ],
+    ("attention", "output"): _of_context,
+    ("cross_entropy", "log_sums"): lambda run, a, v: _of_log_sums(run, v["logits"]),
+    ("cross_entropy", "output"): lambda run, a, v: (
+        run.gamma(3) * (np.abs(v["log_sums"]) + np.abs(v["logits"][np.arange(len(a["h"])), a["labels"]]))
+    ),
+}

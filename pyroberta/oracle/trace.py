@@ -295,7 +295,10 @@ def trace_updates(
             source["denominator"] = "loss.denominator"
             entry = Entry("share", "loss", "share", "weights @ losses / denominator", "", source, step=step)
             tracer.note(f"loss.share{number}", share, entry)
-            _note_of_step(tracer, f"loss.predicted{number}", predicted, "the likeliest ids")
+            entry = Entry(
+                "argmax", "loss", "predicted", "the likeliest ids", "", {"logits": f"loss{number}.logits"}, step=step
+            )
+            tracer.note(f"loss.predicted{number}", predicted, entry)
         for name in names:
             terms = {str(i): term for i, term in enumerate(tracer.contributions.get(name, []))}
             entry = Entry("sum", name, "gradients", "the gradient of the loss", "", terms, step=step)

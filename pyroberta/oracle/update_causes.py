@@ -17,7 +17,7 @@ from pyroberta.oracle.judge import gradients_in, updated
 from pyroberta.oracle.plain import Values
 from pyroberta.training import schedules
 
-CLOSE = 1e-3  # relative: so near a factor is to the ratio of two numbers
+CLOSE = 1e-5  # relative: so near a factor is to the ratio of two numbers, where it was kept in full
 
 
 def given(name: str, **values: Any) -> Cause:
@@ -62,10 +62,15 @@ def _joined(numbers: Mapping[str, float]) -> dict[str, float]:
     return {" or ".join(some): number for number, some in names.items()}
 
 
-def named_denominator(golden: Trace, step: int, factor: float) -> str:
-    """What the loss was divided by, where all of it is `factor` times what it should be; "" for nothing known."""
+def named_denominator(golden: Trace, step: int, factor: float, unit: float) -> str:
+    """What the loss was divided by, where all of it is `factor` times what it should be; "" for nothing known.
+
+    `unit` is what was lost, relatively, in keeping it.
+    """
     denominator = float(golden[f"step_{step}.loss.denominator" if step else "loss.denominator"])
-    names = [name for name, n in denominators(golden, step).items() if abs(denominator / n / factor - 1.0) <= CLOSE]
+    close = max(CLOSE, unit)
+    others = {name: n for name, n in denominators(golden, step).items() if abs(denominator / n - 1.0) > close}
+    names = [name for name, n in others.items() if abs(denominator / n / factor - 1.0) <= close]
     return f"losses are divided by {' or '.join(names)}, not by {denominator:g}" if names else ""
 
 
@@ -79,7 +84,7 @@ def _rectangles(golden: Trace, step: int) -> dict[str, float]:
     """The numbers of tokens with padding: of all parts up to one length, and of each part beyond its longest."""
     lengths = _lengths(golden, step)
     sizes, longest = [len(part) for part in lengths], [int(part.max(initial=0)) for part in lengths]
-    most = int(golden.settings["config"]["max_sequence_length"])
+    most = len(golden[f"{_parts_of(golden, step)[0]}parameters.embeddings.position"])
     name = "the number of tokens with padding, B·S"
     found = {f"{name} where S is {S}": float(sum(sizes) * S) for S in range(max(longest) + 1, 2 * most + 1)}
     for more in range(most) if len(lengths) > 1 else ():
@@ -129,7 +134,7 @@ def sum_causes(arguments: Arguments, names: Mapping[str, str]) -> Iterator[Cause
         through = ", the gradient that comes through the residual," if names[of].endswith("norm.x") else ""
         yield cause(f"{names[of]}{through} is missing", total - term)
         yield cause(f"{names[of]}{through} is added twice", total + term)
-    yield cause("it is the mean of its terms, not their sum", total / len(terms))
+    yield cause(f"it is the mean of its terms, not their sum: 1 / {len(terms)} of it", total / len(terms))
 
 
 def clip_causes(arguments: Arguments, others: Mapping[str, Any]) -> Iterator[Cause]:
