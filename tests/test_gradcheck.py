@@ -225,6 +225,16 @@ def test_the_gradient_of_another_argument_or_of_another_dy_is_called_so(size, se
     assert turned == ["its rows are in reverse order"]
 
 
+@given(size=st.tuples(sides, st.integers(3, 6)), seed=seeds)
+def test_another_arguments_gradient_is_measured_in_the_way_that_is_right_for_it(size, seed):
+    def forward(a, b):
+        return np.sin(a) + np.conj(b) * b, (a, b)  # a complex step is wrong for b alone
+
+    checked = check_backward(forward, lambda dy, c: (2.0 * dy * c[1], 2.0 * dy * c[1]), two(seed, size), seed)
+    assert [one.by_complex_step for one in checked.gradients] == [True, False]
+    assert [one.looks for one in checked.wrong] == ["it is the gradient of argument 1"]
+
+
 @given(N=st.integers(3, 6), C=sides, seed=seeds)
 def test_numbers_in_other_places_and_rows_that_are_the_same_are_called_so(N, C, seed):
     rng = np.random.default_rng(seed)

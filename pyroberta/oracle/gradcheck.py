@@ -181,7 +181,7 @@ def check_backward(
     checked = CheckedBackward(tuple(found))
     if checked.is_right:
         return checked
-    case = _Case(forward, args, names, u, y, gradients)
+    case = _Case(forward, args, names, u, y, gradients, [one.by_complex_step for one in found])
     return CheckedBackward(tuple(one if one.is_right else case.looked_at(one, rng) for one in found))
 
 
@@ -317,13 +317,14 @@ class _Case(NamedTuple):
     u: Array
     y: Array
     gradients: Sequence[Array]
+    by_complex_step: Sequence[bool]  # of each argument
 
     def looked_at(self, one: CheckedGradient, rng: np.random.Generator) -> CheckedGradient:
         """The same with its distance and what it looks like."""
         i = one.number
         gradient = np.asarray(self.gradients[i])
         looks = wrong_gradients.of_itself(gradient)
-        measured = None if looks and "finite" in looks else self.jacobian(i, one.by_complex_step)
+        measured = None if looks and "finite" in looks else self.jacobian(i)
         distance = None
         if measured is not None:
             jacobian, uncertain = measured
@@ -334,15 +335,15 @@ class _Case(NamedTuple):
             wrong = wrong_gradients.Wrong(
                 gradient, true, terms, jacobian.reshape(terms.shape), self.u, _norm(self.u) * uncertain
             )
-            looks = wrong_gradients.looks_of(wrong, self.others(i, one.by_complex_step))
+            looks = wrong_gradients.looks_of(wrong, self.others(i))
         elif not looks:
             looks = self.of_directions(i, rng)
         return CheckedGradient(i, one.name, one.shape, one.error, one.by_complex_step, distance, looks)
 
-    def jacobian(self, i: int, by_complex_step: bool) -> tuple[Array, float] | None:
+    def jacobian(self, i: int) -> tuple[Array, float] | None:
         """J (y.size, x.size) of argument i, and how far it may be off; None where that is too much work."""
         x = self.args[i]
-        calls = 1 if by_complex_step else 2 * len(FEW_STEPS) + 1
+        calls = 1 if self.by_complex_step[i] else 2 * len(FEW_STEPS) + 1
         if x.size * calls > MOST_CALLS or x.size * self.y.size > MOST_NUMBERS:
             return None
         jacobian, most, size = np.empty((self.y.size, x.size)), 0.0, _size(x)
@@ -350,17 +351,17 @@ class _Case(NamedTuple):
             v = np.zeros(x.size)
             v[j] = size
             f = _along(self.forward, self.args, i, v.reshape(x.shape))
-            column = _by_complex_step(f) if by_complex_step else None
+            column = _by_complex_step(f) if self.by_complex_step[i] else None
             if column is None:
                 column, uncertain = _by_differences(f, FEW_STEPS)
                 most = max(most, uncertain / size)
             jacobian[:, j] = column.ravel() / size
         return (jacobian, most) if np.isfinite(jacobian).all() and math.isfinite(most) else None
 
-    def others(self, i: int, by_complex_step: bool) -> Iterator[tuple[str, Array]]:
+    def others(self, i: int) -> Iterator[tuple[str, Array]]:
         """The true gradient of each other argument that has the same shape."""
         for k, x in enumerate(self.args):
-            if k != i and x.shape == self.args[i].shape and (found := self.jacobian(k, by_complex_step)) is not None:
+            if k != i and x.shape == self.args[i].shape and (found := self.jacobian(k)) is not None:
                 name = f" ({self.names[k]!r})" if self.names[k] else ""
                 yield f"argument {k}{name}", (self.u.reshape(1, -1) @ found[0]).reshape(x.shape)
 
