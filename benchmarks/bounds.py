@@ -17,6 +17,7 @@ For every result of every row, over all its numbers in all models:
 
 then the share of the numbers by bound / error in powers of ten. Two kinds of numbers are judged but not counted:
 copies, whose bound is 0, and those that are 0 and have to be, such as the gradients of rows that no loss looks at.
+At last, how this grows with the length of a sum: y of linear, 64 x 64 numbers, all inputs being normal.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from numpy import ndarray as Array
 
 FINE = 50  # bins of a power of ten, for the median
 LOWEST, HIGHEST = -2, 12  # powers of ten; what lies outside counts as the last one
+TERMS = (4, 16, 64, 256, 768, 3072)
 PARTS = ["below 1", "1 to 10", "10 to 100", "100 to 1e3", "1e3 to 1e4", "above 1e4", "no error"]
 
 
@@ -201,6 +203,15 @@ class Judge:
             train_step(model, state, [batch])
         return self.figures
 
+    def linear(self, terms: int) -> Figures:
+        """The figures of one product of so many terms."""
+        rng = np.random.default_rng(terms)
+        shapes = (64, terms), (terms, 64), (64,)
+        self.figures = {}
+        row = self.forward("linear", self.ops.linear_forward, is_training=False)
+        row(*(rng.standard_normal(shape).astype(np.float32) for shape in shapes))
+        return self.figures["linear.y"]
+
     def watched(self, name: str, row: Callable[..., Any], is_training: bool) -> Callable[..., Any]:
         if name.endswith("_forward"):
             return self.forward(name.removesuffix("_forward"), row, is_training)
@@ -332,13 +343,14 @@ class Judge:
 # --- all models -------------------------------------------------------------------------------------------------------
 
 
-def measured(backend: str, models: int, seed: int) -> dict[str, Figures]:
+def measured(backend: str, models: int, seed: int) -> tuple[dict[str, Figures], dict[int, Figures]]:
+    """Of each result in all models, and of linear by the number of terms."""
     found: dict[str, Figures] = {}
     with Worker(Judge, backend) as worker:
         for number in range(models):
             for key, figures in worker.call("model", seed, number).items():
                 found.setdefault(key, Figures()).join(figures)
-    return dict(sorted(found.items()))
+        return dict(sorted(found.items())), {terms: worker.call("linear", terms) for terms in TERMS}
 
 
 def number(value: float) -> str:
@@ -368,10 +380,14 @@ def main(arguments: argparse.Namespace) -> None:
     record |= {"models": arguments.models, "numpy_version": np.__version__}
     outside = list[str]()
     for backend in our_backends(arguments.backend):
-        found = measured(backend, arguments.models, arguments.seed)
+        found, products = measured(backend, arguments.models, arguments.seed)
         say(f"\n{backend}, {arguments.models} models; shares in % of the numbers, by bound / error\n")
         report(found)
+        say()
+        rows = [[str(n), number(one.median()), number(median(one.nearest))] for n, one in products.items()]
+        say(table(["terms of a sum", "median", "nearest"], rows))
         record[backend] = {key: one.record() for key, one in found.items()}
+        record[f"{backend}, linear"] = {terms: one.record() for terms, one in products.items()}
         outside += [f"{backend}: {key}" for key, one in found.items() if not one.worst <= 1.0]
         outside += [f"{backend}: {key} has no bound" for key, one in found.items() if one.unbounded]
     write(arguments.json, record)
