@@ -30,6 +30,7 @@ SCRIPTS: dict[str, tuple[list[str], list[str]]] = {  # name -> (arguments, argum
     "scaling": ([], ["--size", "small", "--runs", "2", "--most-tokens", "2048"]),
     "tokenizer": ([], ["--size", "500000", "--runs", "2"]),
     "load": ([], ["--runs", "1", "--layers", "1"]),
+    "bounds": ([], ["--models", "3"]),
     "import_time": ([], ["--runs", "3"]),
 }
 

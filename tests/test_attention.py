@@ -46,8 +46,10 @@ def one_at_a_time(q, k, v, starts, H, rate, key):
 def test_backward_is_the_derivative(lengths, H, D, rate, key, scale, seed):
     starts = starts_of(lengths)
     inputs = draw(seed, int(starts[-1]), H * D, scale)
-    error = check_backward(lambda q, k, v: attention_forward(q, k, v, starts, H, rate, key), attention_backward, inputs)
-    assert error <= 1e-8
+    checked = check_backward(
+        lambda q, k, v: attention_forward(q, k, v, starts, H, rate, key), attention_backward, inputs
+    )
+    assert checked.error <= 1e-8
 
 
 @given(lengths=lengths, H=heads, D=head_sizes, rate=rates, key=keys, scale=scales, seed=seeds)

@@ -290,6 +290,37 @@ def test_what_has_no_op_pair_finds_a_slip_too():
         assert beyond(one + 8.0 * SINGLE.ulp(largest[name]), two, limit).mean() > 0.5, name
 
 
+# --- sums -------------------------------------------------------------------------------------------------------------
+
+
+def bound_of_sum(terms: np.ndarray) -> float:
+    size, total = np.abs(widened(terms)).sum(), abs(math.fsum(terms.tolist()))
+    return float(SINGLE.additions(len(terms), np.array(size), np.array(total)))
+
+
+@given(n=st.integers(1, 60), seed=seeds, share=st.floats(0.0, 1.0))
+def test_a_sum_in_any_order_is_within_its_bound(n, seed, share):
+    """Two of the numbers that are left are added, until one is left; a share of the terms is negative."""
+    rng = np.random.default_rng(seed)
+    terms = np.abs(drawing_wide(seed)[0](n) / np.float32(2.0**10)) * np.where(rng.random(n) < share, -1.0, 1.0)
+    left = list(terms.astype(np.float32))
+    true = math.fsum(widened(terms.astype(np.float32)).tolist())
+    while len(left) > 1:
+        i, j = sorted(rng.choice(len(left), 2, replace=False))
+        left[i] = left[i] + left.pop(j)
+    assert abs(float(left[0]) - true) <= bound_of_sum(terms.astype(np.float32)) * (1.0 + 1e-6)
+
+
+@pytest.mark.parametrize("last", [2.0**-24, -1.0])
+def test_an_unlucky_sum_loses_as_much_as_its_bound(last):
+    terms = np.array([1.0, *[2.0**-24] * 50, last], np.float32)
+    total = np.float32(0.0)
+    for term in terms:
+        total = total + term
+    lost = abs(float(total) - math.fsum(terms.tolist()))
+    assert 0.99 * bound_of_sum(terms) <= lost <= bound_of_sum(terms)
+
+
 # --- the whole range of float32 ---------------------------------------------------------------------------------------
 
 BACKENDS = ["numpy", "native"]

@@ -193,7 +193,7 @@ def test_a_head_that_differs_in_everything_needs_its_line_alone(monkeypatch):
         model_backward(REFERENCE, grads, dlosses, cache)
         return grads.sums.flat
 
-    assert check_backward(forward, backward, [params.flat]) < 1e-9
+    assert check_backward(forward, backward, [params.flat]).error < 1e-9
     logits = model_logits(REFERENCE, params, config, batch, rows)
     (losses, predicted), _ = model_forward(REFERENCE, params, config, batch)
     assert logits.shape == (len(rows), 4)

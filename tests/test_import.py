@@ -69,6 +69,22 @@ def test_what_keras_has_as_modules_are_modules_here(name: str) -> None:
     }
 
 
+ORACLE = """
+from pyroberta.oracle.trace import trace_updates  # the module first: its name is the function's all the same
+from pyroberta import oracle
+from pyroberta.oracle.compare import Finding
+from pyroberta.oracle.trace import Tracer
+print(*(f"{name}={type(getattr(oracle, name)).__name__}" for name in sorted(oracle.__all__)))
+"""
+
+
+def test_what_the_oracle_gives_are_functions_although_modules_have_the_same_names() -> None:
+    done = subprocess.run([sys.executable, "-c", ORACLE], capture_output=True, text=True, check=True)
+    kinds = dict(one.split("=") for one in done.stdout.split())
+    functions = ("check_backward", "compare", "read_trace", "trace")
+    assert kinds == {"TraceFile": "type", **dict.fromkeys(functions, "function")}
+
+
 def test_in_a_tree_that_was_never_built_numpy_takes_over_with_a_warning(tmp_path: Path) -> None:
     """As where Python is started in a clone's root and the package is installed elsewhere."""
     root = Path(__file__).parents[1]

@@ -77,7 +77,7 @@ def test_backward_is_the_derivative_for_every_parameter_with_dropout_on(config, 
         return grads.sums[name]
 
     for seed in range(2):
-        assert check_backward(forward, backward, [params[name]], seed) <= 1e-8
+        assert check_backward(forward, backward, [params[name]], seed).error <= 1e-8
 
 
 @examples(10)
@@ -97,7 +97,7 @@ def test_the_whole_gradient_is_the_derivative_whatever_the_batch(lengths, config
         model_backward(REFERENCE, grads, dlosses, cache)
         return grads.sums.flat
 
-    assert check_backward(forward, backward, [params.flat], seed) <= 1e-7
+    assert check_backward(forward, backward, [params.flat], seed).error <= 1e-7
 
 
 def test_the_gradient_of_every_hidden_state_reaches_the_embeddings():
@@ -115,7 +115,7 @@ def test_the_gradient_of_every_hidden_state_reaches_the_embeddings():
         encoder_backward(REFERENCE, grads, dx, caches)
         return grads.sums["embeddings.token"]
 
-    assert check_backward(forward, backward, [params["embeddings.token"]]) <= 1e-8
+    assert check_backward(forward, backward, [params["embeddings.token"]]).error <= 1e-8
 
 
 @given(trainable=st.sets(st.sampled_from(NAMES)), config=configs, seed=seeds)

@@ -83,7 +83,7 @@ def test_the_gradient_of_a_value_between_is_that_of_the_rest_of_the_op(op: str, 
     def backward(dy, _):
         return plain.backward(dy, arguments, values)[name]
 
-    assert check_backward(forward, backward, [values[name]], seed) < 1e-9
+    assert check_backward(forward, backward, [values[name]], seed).error < 1e-9
 
 
 @given(seed=seeds)
@@ -122,7 +122,7 @@ def test_attentions_gradients_between_are_those_of_the_rest_of_it(seed: int):
             return np.concatenate([g.ravel() for g in plain.backward(dy, arguments, values)[name]])
 
         flat = np.concatenate([value.ravel() for value in values[name]])
-        assert check_backward(forward, backward, [flat], seed) < 1e-9, name
+        assert check_backward(forward, backward, [flat], seed).error < 1e-9, name
 
 
 @pytest.mark.parametrize("op", PLAIN)

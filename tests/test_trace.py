@@ -179,11 +179,31 @@ def test_a_failed_trace_leaves_no_file(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_model_is_traced_on_texts_and_stays_as_it_is():
-    model = small_masked_lm(dtype="float32", dropout=0.2)
+@pytest.mark.parametrize("clip", ["clipnorm", "clipvalue", "global_clipnorm", None])
+def test_the_update_clips_and_decays_as_the_optimizer_does(clip: str | None):
+    config = CONFIGS["masked_lm"]
+    optimizer = optimizers.AdamW(0.1, weight_decay=0.5, **({clip: 0.01} if clip else {}))
+    optimizer.exclude_from_weight_decay(["bias$", "norm"])
+    params = random_params(config, 0)
+    before = params.flat.copy()
+    found = Trace()
+    trace_updates(found, config, params, parts_of(config), LOSS, optimizer, precision=None)
+    assert np.array_equal(params.flat, before)
+    optimizer.build(params)
+    model = Trained(REFERENCE, config, LOSS, optimizer, list(params), params.zeros_like(), all_rows=True)
+    train_step(model, TrainState(params, optimizer.slots), parts_of(config))
+    for one in params:
+        for what, arrays in (("updated", params), ("slots.m", optimizer.m), ("slots.v", optimizer.v)):
+            assert np.array_equal(found[f"{what}.{one}"], arrays[one]), f"{what}.{one}"
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_model_is_traced_on_texts_and_stays_as_it_is(dtype: str, steps: int):
+    model = small_masked_lm(dtype=dtype, dropout=0.2)
     model.fit(TEXTS, verbose=0)
     before = model.params.flat.copy(), model.optimizer.m.flat.copy(), model.optimizer.iterations
-    found = trace(model, TEXTS)
+    found = trace(model, TEXTS, steps=steps)
     assert found["embeddings.output"].dtype == np.float64
     assert np.array_equal(model.params.flat, before[0])
     assert np.array_equal(model.optimizer.m.flat, before[1])

@@ -1,7 +1,14 @@
-"""Tools that judge the rest of the package; nothing else imports them."""
+"""Tools that judge the rest of the package; nothing else imports them.
+
+`trace` and `compare` are functions here. The modules in which they are have the same names, and
+`from pyroberta.oracle.trace import ...` reads from the module.
+"""
 
 from __future__ import annotations
 
+from pyroberta.oracle.compare import compare
+from pyroberta.oracle.golden import TraceFile, read_trace
 from pyroberta.oracle.gradcheck import check_backward
+from pyroberta.oracle.trace import trace
 
-__all__ = ["check_backward"]
+__all__ = ["TraceFile", "check_backward", "compare", "read_trace", "trace"]

@@ -20,9 +20,11 @@ softmax whose scores may be off by more than `MOST`.
 What the analysis uses (Higham, Accuracy and Stability of Numerical Algorithms, chapters 2 and 3): one operation gives
 (a ∘ b)(1 + δ) with |δ| <= u, half of the precision's eps, or loses at most `tiny`, the smallest normal number, to
 underflow. That loss is an absolute error of the intermediate, and what multiplies the intermediate multiplies it too. n
-roundings one after another change a number by at most γ(n) = n·u / (1 - n·u) of itself. A term of a sum of n terms
-passes through at most n - 1 additions, whatever their order; the last of them rounds the sum itself, which may be much
-smaller than its terms.
+roundings one after another change a number by at most γ(n) = n·u / (1 - n·u) of itself. A sum of n terms takes n - 1
+additions, in whatever order. Each but the last rounds a sum of some of the terms, which is at most M, the larger one of
+the sum of the positive terms and that of the negative ones: half of the sum of all magnitudes and of the magnitude of
+the sum. The last one rounds the sum itself, which may be much smaller. So a sum Σ is off by at most
+γ(n - 2)·M·(1 + u) + u·|Σ|.
 
 Where an op has values inside, as attention has scores, its function adds a bound for each of them, and for the gradient
 of each, to a dict that it is given as `inner`. `of_values` gives all bounds under the names of `oracle.plain`.
@@ -59,6 +61,7 @@ TANH = 2.5  # ulp. NumPy 1.37 (all) and, without AVX2, glibc's 2.19 (all); CUDA'
 MOST = 300.0  # the error of a score up to which float64 still tells the true probability, and exp of it stays finite
 BFLOAT16_U = 2.0**-8  # half of bfloat16's eps; its smallest normal number is float32's
 BLOCK = 64  # numbers that a softmax in blocks looks at at once, at least
+MOST_AT_ONCE = 1 << 22  # numbers of a product of matrices, whose bounds are worked out at once
 REMADE, SMALLEST = 4.0, 1e-20  # x̂ may be made again from y where |beta| < 4 |gamma| and |gamma| is not smaller
 
 # An error may be larger than float64's largest number: then it is infinite.
@@ -78,7 +81,8 @@ class Near:
     @property
     def size(self) -> Array:
         """The largest magnitude of what is computed."""
-        size: Array = np.abs(self.value) + self.error
+        size: Array = np.abs(self.value)
+        size += self.error
         return size
 
     @property
@@ -122,8 +126,13 @@ class Arithmetic:
         return ulp
 
     def additions(self, n: int, size: Array, total: Array) -> Array:
-        """What adding up n terms may lose. size: the sum of their magnitudes; total: the magnitude of their sum."""
-        lost: Array = _times(self.gamma(n - 2), size) + _times(self.gamma(min(n - 1, 1)), total)
+        """What adding up n terms may lose. size: the sum of their magnitudes; total: the magnitude of their sum.
+
+        The error of the k-th addition is at most u times M and the errors e of those before it, so that
+        e_k <= (1 + u) e_(k-1) + u·M, and after n - 2 of them e <= ((1 + u)ⁿ⁻² - 1)·M <= γ(n - 2)·M.
+        """
+        most = (size + total) / 2.0  # M
+        lost: Array = _times(self.gamma(n - 2) * (1.0 + self.u), most) + _times(self.gamma(min(n - 1, 1)), total)
         return lost
 
     def factor(self, a: Near) -> Near:
@@ -172,7 +181,18 @@ class Arithmetic:
 
     def dot(self, a: Near, b: Near, more: Array | None = None) -> Near:
         """a b (+ more), a product of matrices: each term is a product, and all of them are added in any order."""
-        a, b = self.factor(a), self.factor(b)
+        rows, columns = len(a.value), b.value.shape[1]
+        if rows > 1 and rows * columns > MOST_AT_ONCE:
+            step, b = max(1, MOST_AT_ONCE // columns), self.factor(b)
+            found = Near(np.empty((rows, columns)), np.empty((rows, columns)))
+            for some in (slice(start, start + step) for start in range(0, rows, step)):
+                part = self._dot(self.factor(Near(a.value[some], a.error[some])), b, more)
+                found.value[some], found.error[some] = part.value, part.error
+            return found
+        return self._dot(self.factor(a), self.factor(b), more)
+
+    def _dot(self, a: Near, b: Near, more: Array | None) -> Near:
+        """The product of two factors."""
         n = a.value.shape[-1]
         value, size = a.value @ b.value, _matmul(a.size, b.size)
         error = _times(self.gamma(min(n, 1)), size) + n * self.tiny
@@ -194,7 +214,7 @@ class Arithmetic:
 def exact(value: Any) -> Near:
     """A number that is known."""
     value = np.asarray(value, np.float64)
-    return Near(value, np.zeros_like(value))
+    return Near(value, np.zeros(value.shape))  # unlike zeros_like it takes no memory
 
 
 def _times(a: Any, b: Any) -> Array:
@@ -228,7 +248,13 @@ def _errors(**results: Near | Array) -> Bounds:
     An error is NaN only where a magnitude is beyond float64's range and was subtracted: nothing can be said there.
     """
     errors = {name: result.error if isinstance(result, Near) else result for name, result in results.items()}
-    return {name: np.asarray(np.where(np.isnan(error), np.inf, error * (1.0 + 1e-6))) for name, error in errors.items()}
+    return {name: _widened(error) for name, error in errors.items()}
+
+
+def _widened(error: Array) -> Array:
+    widened = np.asarray(error * (1.0 + 1e-6))
+    np.copyto(widened, np.inf, where=np.isnan(widened))
+    return widened
 
 
 # --- rows by number ---------------------------------------------------------------------------------------------------
@@ -259,7 +285,7 @@ def _scattered(run: Arithmetic, dy: Array, rows: Array, N: int) -> Array:
     np.add.at(size, rows, np.abs(dy))
     np.add.at(total, rows, dy)
     bound = np.zeros_like(size)
-    for n in np.unique(count):
+    for n in np.unique(count[count > 1]):  # less are no sum
         bound[count == n] = run.additions(int(n), size[count == n], np.abs(total[count == n]))
     return bound
 
@@ -683,29 +709,35 @@ def _attend(
         # each term p v: the product, dropout's factor, and the division by the sum if it comes before, which may
         # underflow
         terms = (largest * np.abs(values)).sum(axis=1)
-        of_y[:, d] += run.gamma(2.0 + drop + blocks) * terms + run.additions(S, terms, np.abs(y[:, d]) + of_y[:, d])
-        of_y[:, d] += tiny * np.broadcast_to(np.abs(values), p.shape).sum(axis=1)
+        of_terms = run.gamma(2.0 + drop + blocks) * terms + tiny * np.broadcast_to(np.abs(values), p.shape).sum(axis=1)
         if run.factor_u:
-            of_y[:, d] += run.factor_u * ((2.0 + run.factor_u) * terms) + 2.0 * tiny * (
-                S + 1 + np.abs(v[:, d]).sum() * gain
-            )
+            of_terms += run.factor_u * ((2.0 + run.factor_u) * terms)
+            of_terms += 2.0 * tiny * (S + 1 + np.abs(v[:, d]).sum() * gain)
+        of_y[:, d] += of_terms
+        of_y[:, d] += run.additions(S, terms + of_terms, np.abs(y[:, d]) + of_y[:, d])
     # the sum of the weights, and 1 / sum and the product with it if that comes after; S products, v / (1 - rate), what
     # is scaled down to a larger maximum, and the last product may underflow
     of_y += run.gamma(S + 1 + blocks) * (np.abs(y) + of_y) + (S + 4 + blocks) * tiny
 
-    dp = keep * (dy @ v.T) * gain
-    of_dp = run.gamma(D + drop) * (np.abs(dy) @ np.abs(v).T) * gain + (D * gain + 1) * tiny
+    dp = (dy @ v.T) * gain
+    size = (np.abs(dy) @ np.abs(v).T) * gain
+    of_dp = run.gamma(1.0 + drop) * size + (D * gain + 1) * tiny
     of_dp += run.of_factors(np.abs(dy), np.abs(v).T) * gain * (1.0 + run.gamma(D + drop))
     if rate:  # the factor may have been dy's or v's
         of_dp += tiny * (np.abs(dy).sum(axis=1)[:, None] + np.abs(v).sum(axis=1))
-    of_dp = keep * of_dp
+    of_dp += run.additions(D, size + of_dp, np.abs(dp) + of_dp)
+    dp, of_dp = keep * dp, keep * of_dp
     delta = (p * dp).sum(axis=1)
     terms = (largest * (np.abs(dp) + of_dp)).sum(axis=1)
     by_keys = averaged(dp, delta) + (largest * of_dp).sum(axis=1)  # Σ_j p dp
-    by_keys += run.gamma(3.0 + blocks) * terms + run.additions(S, terms, np.abs(delta) + by_keys)
+    of_terms = run.gamma(3.0 + blocks) * terms
+    by_keys += of_terms
+    by_keys += run.additions(S, terms + of_terms, np.abs(delta) + by_keys)
     by_keys += run.gamma(S - 1 + blocks) * (np.abs(delta) + by_keys) + tiny * (np.abs(dp) + of_dp).sum(axis=1)
     by_numbers = (np.abs(dy) * of_y).sum(axis=1)  # or Σ_d dy y
-    by_numbers += run.gamma(D) * (np.abs(dy) * (np.abs(y) + of_y)).sum(axis=1)
+    terms = (np.abs(dy) * (np.abs(y) + of_y)).sum(axis=1)
+    by_numbers += run.gamma(1.0) * terms
+    by_numbers += run.additions(D, terms * (1.0 + run.gamma(1.0)), np.abs(delta) + by_numbers)
     of_delta = np.maximum(by_keys, by_numbers) + (S + D) * tiny
     inner = Near(dp - delta[:, None], of_dp + of_delta[:, None])
     dscores = run.multiply(Near(p, of_p), run.rounded(inner))
@@ -808,13 +840,14 @@ def add(run: Arithmetic, x: Array, y: Array) -> Bounds:
 def accumulate(
     run: Arithmetic, total: Array, gradient: Array | None, *, terms: int = 1, size: Array | None = None
 ) -> Bounds:
-    """The total is one more term of the sum that the gradient is: each term passes one more addition.
+    """One addition of a gradient that is an array.
 
     A gradient that is yet to be made, say a product, is described by `terms`, how many numbers it is the sum of, and
-    `size`, the sum of their magnitudes. Its own bound comes on top of this one.
+    `size`, the sum of their magnitudes. The total is one more term: each passes one more addition. The gradient's own
+    bound comes on top of this one.
     """
     if size is None:
-        size = np.abs(np.asarray(gradient))
+        return _errors(total=run.add(exact(total), exact(gradient)))
     return _errors(total=run.gamma(1.0) * size + run.gamma(terms) * np.abs(total) + (terms + 1) * run.tiny)
 
 

@@ -3,99 +3,280 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy import ndarray as Array
 
+from pyroberta.oracle import wrong_gradients
+
 STEPS = [2.0**-i for i in range(2, 14)]  # from a quarter of the input's size down to a ten-thousandth
+FEW_STEPS = [2.0**-i for i in range(5, 10)]  # for one number of many
+COMPLEX_STEP = 2.0**-60  # its square is less than float64's eps of the derivative
 MOST_FORGIVEN = 1e-7  # of the derivative: uncertainty of its measurement that is not held against backward
 RESOLUTION = 1e-6  # a derivative smaller than this part of y is compared at that size: below lies y's own rounding
+ROUNDING = 2.0**-40  # of a derivative, beside what differences leave open: 4096 times float64's eps
+# The root of float64's eps. Rounding takes some thousand eps from a right gradient at most, if forward is stable; what
+# is left is a mistake. Half of the digits are a wide berth to both.
+TOLERANCE = 2.0**-26
+MOST_CALLS = 8000  # of forward, for the whole gradient of an argument that is wrong
+MOST_NUMBERS = 1 << 22  # of the derivative of all of y by all of an argument
+DIRECTIONS = 4  # where there are more: random ones in which a factor is looked for
+
+
+@dataclass(frozen=True)
+class CheckedGradient:
+    """What `check_backward` found of one argument's gradient.
+
+    Attributes:
+        number: of the argument, from 0.
+        name: of the argument, "" if none was given.
+        shape: of the argument.
+        error: |⟨u, J v⟩ - ⟨Jᵀu, v⟩| of the random pair, as a part of ‖J v‖; NaN where anything was not finite.
+        by_complex_step: whether J v was measured by a complex step; by differences otherwise.
+        distance: how far the whole gradient is from the true one, as a part of its size; None where it was not
+            measured, because the argument is right or too large.
+        looks: what is wrong with it, in words; "" where it is right, or nothing can be said.
+    """
+
+    number: int
+    name: str
+    shape: tuple[int, ...]
+    error: float
+    by_complex_step: bool
+    distance: float | None = None
+    looks: str = ""
+
+    @property
+    def is_right(self) -> bool:
+        """Whether the error is at most `TOLERANCE`, the root of float64's eps."""
+        return self.error <= TOLERANCE
+
+    def __str__(self) -> str:
+        name = f"({self.name!r}, {self.shape})" if self.name else f"{self.shape}"
+        if self.is_right:
+            return f"the gradient of argument {self.number} {name} is right, to {self.error:.1e}"
+        size = "" if self.distance is None or math.isnan(self.distance) else f" by {self.distance:.3g} of its size"
+        looks = f": {self.looks}" if self.looks else f", by a random test's error of {self.error:.3g}"
+        return f"the gradient of argument {self.number} {name} is wrong{size}{looks}"
+
+
+@dataclass(frozen=True)
+class CheckedBackward:
+    """What `check_backward` found; true in a condition where the backward is right.
+
+    Attributes:
+        gradients: of each argument, in their order.
+    """
+
+    gradients: tuple[CheckedGradient, ...]
+
+    @property
+    def error(self) -> float:
+        """The worst error of an argument; NaN, which fails every `<=`, if anything was not finite."""
+        return float(np.max([0.0, *(one.error for one in self.gradients)]))  # Python's own max would drop a NaN
+
+    @property
+    def errors(self) -> dict[int | str, float]:
+        """The error of each argument by its name, or by its number if it has none."""
+        return {one.name or one.number: one.error for one in self.gradients}
+
+    @property
+    def wrong(self) -> tuple[CheckedGradient, ...]:
+        """The wrong ones."""
+        return tuple(one for one in self.gradients if not one.is_right)
+
+    @property
+    def is_right(self) -> bool:
+        """Whether each argument's gradient is."""
+        return not self.wrong
+
+    def __bool__(self) -> bool:
+        return self.is_right
+
+    def __str__(self) -> str:
+        if self.wrong:
+            return "\n".join(map(str, self.wrong))
+        return f"backward is right: the worst error of {len(self.gradients)} gradients is {self.error:.1e}"
 
 
 def check_backward(
     forward: Callable[..., tuple[Array, Any]],
     backward: Callable[[Array, Any], Array | Sequence[Array]],
-    inputs: Sequence[Array],
-    seed: int = 0,
-) -> float:
-    """The relative error of a hand-written backward: how far ⟨Jᵀu, v⟩ is from ⟨u, J v⟩.
+    args: Sequence[Array],
+    rng: int | np.random.Generator = 0,
+    *,
+    names: Sequence[str] | None = None,
+) -> CheckedBackward:
+    """Whether a hand-written backward is the derivative of its forward, and what is wrong where it is not.
 
     `backward(u, cache)` claims to give Jᵀu, where J is the derivative of forward. J v is measured instead, without
-    looking at backward: J v = d/dt forward(x + t·v) at t = 0. The two inner products are equal for every u and v if
-    and only if the claim holds, so one random pair tests all of J at the cost of a few evaluations. u is random
-    because a plain one, such as all ones, can lie where a wrong backward looks right: layer norm's dx is 0 there.
+    looking at backward: J v = d/dt forward(x + t·v) at t = 0. The inner products ⟨Jᵀu, v⟩ and ⟨u, J v⟩ are equal for
+    every u and v if and only if the claim holds, so one random pair tests all of J at the cost of a few evaluations. u
+    is random because a plain one, such as all ones, can lie where a wrong backward looks right: layer norm's dx is 0
+    there.
 
-    Each input is moved alone, in a random direction v of the input's own size, so that no gradient hides behind a
+    Each argument is moved alone, in a random direction v of the argument's own size, so that no gradient hides behind a
     larger one. The error is relative to ‖J v‖, the usual size of ⟨u, J v⟩.
 
+    J v is measured by central differences, and by a complex step, Im forward(x + i·h·v) / h, which subtracts nothing
+    and so is exact to rounding. The complex step counts where forward takes complex numbers, gives such, and agrees
+    with the differences as far as these go. An `abs`, a conjugate or a cast inside makes them disagree, and then the
+    differences count.
+
+    Where an argument's gradient is wrong, the true one is measured number by number, unless it is too large for that
+    (8000 calls of forward), and both are compared: is it zero, transposed, a multiple, another argument's?
+
     Args:
-        forward: the inputs -> (y, cache).
-        backward: (dy, cache) -> one gradient for each input, in their order; an array alone for a single input.
+        forward: the arguments -> (y, cache).
+        backward: (dy, cache) -> one gradient for each argument, in their order; an array alone for a single argument.
             What is not to be differentiated is left to a closure.
-        inputs: float64 arrays. They are not changed.
-        seed: of u and of the directions.
+        args: float64 arrays. They are not changed.
+        rng: of u and of the directions; a seed or a generator.
+        names: of the arguments, for the result.
 
     Returns:
-        The worst error over the inputs. About 1e-12 for a smooth and correct op; NaN, which fails every `<=`,
-        if anything was not finite.
+        The errors, and what a wrong gradient looks like. An error is about 1e-12 or less for a smooth and right op.
 
     Raises:
-        ValueError: if an input is not float64, or the gradients differ from the inputs in number, shape or dtype.
+        TypeError: if an argument is no array, or forward gives no pair of an array and a cache.
+        ValueError: if an argument or y is not float64, or the gradients differ from the arguments in number, shape or
+            dtype.
 
     The idea is that of HIPS autograd's `check_grads` and of JAX's `check_vjp`; the differences are Ridders's
-    ("Accurate computation of F'(x) and F'(x) F''(x)", Advances in Engineering Software 4, 1982).
+    ("Accurate computation of F'(x) and F'(x) F''(x)", Advances in Engineering Software 4, 1982); the complex step is
+    Squire and Trapp's ("Using complex variables to estimate derivatives of real functions", SIAM Review 40, 1998).
 
     >>> def square_forward(x):
     ...     return x * x, x
     >>> def square_backward(dy, x):
     ...     return 2.0 * x * dy
-    >>> check_backward(square_forward, square_backward, [np.array([1.0, -2.0])]) < 1e-12
+    >>> check_backward(square_forward, square_backward, [np.array([1.0, -2.0, 3.0])]).error < 1e-12
     True
-    >>> check_backward(square_forward, lambda dy, x: x * dy, [np.array([1.0, -2.0])]) > 0.01
-    True
+    >>> print(check_backward(square_forward, lambda dy, x: x * dy, [np.array([1.0, -2.0, 3.0])], names=["x"]))
+    the gradient of argument 0 ('x', (3,)) is wrong by 0.5 of its size: it is 0.5 times what it should be
     """
-    for i, x in enumerate(inputs):
-        if x.dtype != np.float64:
-            raise ValueError(f"input {i} is {x.dtype}; differences need float64: convert it before the check")
-    rng = np.random.default_rng((seed, 1))  # apart from inputs that the caller drew from the same seed
-    y, cache = forward(*inputs)
-    u = rng.standard_normal(y.shape)
+    names = _checked_names(args, names)
+    rng = _generator(rng)
+    y, cache = _called(forward, args)
+    u = np.asarray(rng.standard_normal(y.shape))
     returned = backward(u, cache)
     gradients = [returned] if isinstance(returned, np.ndarray) else list(returned)
-    _require_like(gradients, inputs)
+    _require_like(gradients, args, y)
 
-    errors = [0.0]
-    for i, (x, gradient) in enumerate(zip(inputs, gradients, strict=True)):
+    found = []
+    for i, (x, gradient) in enumerate(zip(args, gradients, strict=True)):
         v = rng.standard_normal(x.shape) * _size(x)
-
-        def along(t: float, i: int = i, x: Array = x, v: Array = v) -> Array:
-            moved: Array = forward(*inputs[:i], x + t * v, *inputs[i + 1 :])[0]
-            return moved
-
-        measured, uncertain = _derivative(along)  # J v
+        measured = _derivative(_along(forward, args, i, v))  # J v
         claimed = float(np.vdot(gradient, v))  # ⟨Jᵀu, v⟩
-        error = abs(float(np.vdot(u, measured)) - claimed)
-        scale = max(_norm(measured), abs(claimed), RESOLUTION * _norm(y))
+        error = abs(float(np.vdot(u, measured.value)) - claimed)
+        scale = max(_norm(measured.value), abs(claimed), RESOLUTION * _norm(y))
         # What the differences themselves leave open is no error of backward's, as far as it is small.
-        error = max(error - min(_norm(u) * uncertain, MOST_FORGIVEN * scale), 0.0 * error)
-        errors.append(error / scale if scale > 0.0 else error)
-    return float(np.max(errors))  # Python's own max would drop a NaN
+        error = max(error - min(_norm(u) * measured.uncertain, MOST_FORGIVEN * scale), 0.0 * error)
+        error = error / scale if scale > 0.0 else error
+        found.append(CheckedGradient(i, names[i], x.shape, error, measured.is_complex))
+    checked = CheckedBackward(tuple(found))
+    if checked.is_right:
+        return checked
+    case = _Case(forward, args, names, u, y, gradients, [one.by_complex_step for one in found])
+    return CheckedBackward(tuple(one if one.is_right else case.looked_at(one, rng) for one in found))
 
 
-def _require_like(gradients: Sequence[Array], inputs: Sequence[Array]) -> None:
-    if len(gradients) != len(inputs):
-        raise ValueError(f"backward gave {len(gradients)} gradients for {len(inputs)} inputs; one each is expected")
-    for i, (gradient, x) in enumerate(zip(gradients, inputs, strict=True)):
+# --- what was given ---------------------------------------------------------------------------------------------------
+
+
+def _checked_names(args: Any, names: Sequence[str] | None) -> Sequence[str]:
+    if isinstance(args, np.ndarray):
+        raise TypeError("args is an array; a list of arrays is expected, such as [x]")
+    for i, x in enumerate(args):
+        if not isinstance(x, np.ndarray):
+            raise TypeError(f"argument {i} is a {type(x).__name__}; a NumPy array is expected")
+        if x.dtype != np.float64:
+            raise ValueError(f"argument {i} is {x.dtype}; differences need float64: convert it before the check")
+    if names is not None and len(names) != len(args):
+        raise ValueError(f"there are {len(names)} names for {len(args)} arguments; one each is expected")
+    return names or [""] * len(args)
+
+
+def _generator(rng: int | np.random.Generator) -> np.random.Generator:
+    if isinstance(rng, np.random.Generator):
+        return rng
+    if isinstance(rng, bool) or not isinstance(rng, int | np.integer) or rng < 0:
+        raise ValueError(f"rng is {rng!r}; a seed of at least 0, or a numpy.random.Generator, is expected")
+    return np.random.default_rng((int(rng), 1))  # apart from arguments that the caller drew from the same seed
+
+
+def _called(forward: Callable[..., tuple[Array, Any]], args: Sequence[Array]) -> tuple[Array, Any]:
+    result: Any = forward(*args)
+    if not isinstance(result, tuple) or len(result) != 2:
+        raise TypeError(f"forward gave a {type(result).__name__}; a pair (y, cache) is expected, where y is an array")
+    y, cache = result
+    if not isinstance(y, np.ndarray | np.floating):
+        raise TypeError(f"forward gave a {type(y).__name__} for y; an array is expected: differentiate one result")
+    if y.dtype != np.float64:
+        raise ValueError(f"forward gave y in {y.dtype} for arguments in float64; differences need float64")
+    return np.asarray(y), cache
+
+
+def _require_like(gradients: Sequence[Array], args: Sequence[Array], y: Array) -> None:
+    if len(gradients) != len(args):
+        raise ValueError(f"backward gave {len(gradients)} gradients for {len(args)} arguments; one each is expected")
+    for i, (gradient, x) in enumerate(zip(gradients, args, strict=True)):
+        if not isinstance(gradient, np.ndarray | np.floating):
+            raise TypeError(f"gradient {i} is a {type(gradient).__name__}; a NumPy array is expected")
         if gradient.shape != x.shape or gradient.dtype != x.dtype:
+            hint = wrong_gradients.of_shape(gradient.shape, x.shape)
             raise ValueError(
-                f"gradient {i} is {gradient.dtype} {gradient.shape}, its input is {x.dtype} {x.shape}; "
-                "a gradient has its input's shape and dtype"
+                f"gradient {i} is {gradient.dtype} {gradient.shape}, its argument is {x.dtype} {x.shape}; "
+                f"a gradient has its argument's shape and dtype{hint}"
             )
 
 
-def _derivative(f: Callable[[float], Array]) -> tuple[Array, float]:
+# --- derivatives ------------------------------------------------------------------------------------------------------
+
+
+class _Measured(NamedTuple):
+    """A derivative."""
+
+    value: Array
+    uncertain: float  # how far it may be off, as a norm
+    is_complex: bool  # by a complex step
+
+
+def _along(forward: Callable[..., Any], args: Sequence[Array], i: int, v: Array) -> Callable[[complex], Array]:
+    """t -> y, where argument i is moved by t·v."""
+
+    def along(t: complex) -> Array:
+        return np.asarray(forward(*args[:i], np.asarray(args[i] + t * v), *args[i + 1 :])[0])
+
+    return along
+
+
+def _derivative(f: Callable[[complex], Array]) -> _Measured:
+    """f'(0), by a complex step where that agrees with differences as far as these go."""
+    value, uncertain = _by_differences(f, STEPS)
+    exact, size = _by_complex_step(f), _norm(value)
+    is_certain = uncertain <= MOST_FORGIVEN * size
+    if exact is not None and is_certain and _norm(exact - value) <= uncertain + ROUNDING * size:
+        return _Measured(exact, 0.0, True)
+    return _Measured(value, uncertain, False)
+
+
+def _by_complex_step(f: Callable[[complex], Array]) -> Array | None:
+    """Im f(i·h) / h; None where f takes no complex numbers, or drops the imaginary part."""
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("error")  # a cast to real numbers is a warning
+        try:
+            moved = f(1j * COMPLEX_STEP)
+        except Exception:  # whatever an op raises for numbers that it is not made for
+            return None
+    return moved.imag / COMPLEX_STEP if moved.dtype == np.complex128 else None
+
+
+def _by_differences(f: Callable[[complex], Array], steps: Sequence[float]) -> tuple[Array, float]:
     """f'(0) by central differences at shrinking steps, extrapolated to step 0, and how far it may be off.
 
     A central difference's error is a series in h², so two of them at h and h/2 cancel its first term, three the
@@ -105,7 +286,7 @@ def _derivative(f: Callable[[float], Array]) -> tuple[Array, float]:
     """
     row: list[Array] = []
     best, least = f(0.0) * math.nan, math.inf  # so it stays if nothing is finite
-    for h in STEPS:
+    for h in steps:
         above, row = row, [(f(h) - f(-h)) / (2.0 * h)]
         for k, coarse in enumerate(above):
             row.append(row[k] + (row[k] - coarse) / (4.0 ** (k + 1) - 1.0))
@@ -122,3 +303,74 @@ def _size(x: Array) -> float:
 
 def _norm(x: Array) -> float:
     return float(np.sqrt(np.vdot(x, x)))
+
+
+# --- a wrong one ------------------------------------------------------------------------------------------------------
+
+
+class _Case(NamedTuple):
+    """A backward that has a wrong gradient."""
+
+    forward: Callable[..., tuple[Array, Any]]
+    args: Sequence[Array]
+    names: Sequence[str]
+    u: Array
+    y: Array
+    gradients: Sequence[Array]
+    by_complex_step: Sequence[bool]  # of each argument
+
+    def looked_at(self, one: CheckedGradient, rng: np.random.Generator) -> CheckedGradient:
+        """The same with its distance and what it looks like."""
+        i = one.number
+        gradient = np.asarray(self.gradients[i])
+        looks = wrong_gradients.of_itself(gradient)
+        measured = None if looks and "finite" in looks else self.jacobian(i)
+        distance = None
+        if measured is not None:
+            jacobian, uncertain = measured
+            terms = (self.u.reshape(-1, 1) * jacobian).reshape(*self.y.shape, *gradient.shape)
+            true = terms.sum(axis=tuple(range(self.y.ndim)))
+            size = _norm(true)
+            distance = _norm(gradient - true) / size if size else math.nan
+            wrong = wrong_gradients.Wrong(
+                gradient, true, terms, jacobian.reshape(terms.shape), self.u, _norm(self.u) * uncertain
+            )
+            looks = wrong_gradients.looks_of(wrong, self.others(i))
+        elif not looks:
+            looks = self.of_directions(i, rng)
+        return CheckedGradient(i, one.name, one.shape, one.error, one.by_complex_step, distance, looks)
+
+    def jacobian(self, i: int) -> tuple[Array, float] | None:
+        """J (y.size, x.size) of argument i, and how far it may be off; None where that is too much work."""
+        x = self.args[i]
+        calls = 1 if self.by_complex_step[i] else 2 * len(FEW_STEPS) + 1
+        if x.size * calls > MOST_CALLS or x.size * self.y.size > MOST_NUMBERS:
+            return None
+        jacobian, most, size = np.empty((self.y.size, x.size)), 0.0, _size(x)
+        for j in range(x.size):
+            v = np.zeros(x.size)
+            v[j] = size
+            f = _along(self.forward, self.args, i, v.reshape(x.shape))
+            column = _by_complex_step(f) if self.by_complex_step[i] else None
+            if column is None:
+                column, uncertain = _by_differences(f, FEW_STEPS)
+                most = max(most, uncertain / size)
+            jacobian[:, j] = column.ravel() / size
+        return (jacobian, most) if np.isfinite(jacobian).all() and math.isfinite(most) else None
+
+    def others(self, i: int) -> Iterator[tuple[str, Array]]:
+        """The true gradient of each other argument that has the same shape."""
+        for k, x in enumerate(self.args):
+            if k != i and x.shape == self.args[i].shape and (found := self.jacobian(k)) is not None:
+                name = f" ({self.names[k]!r})" if self.names[k] else ""
+                yield f"argument {k}{name}", (self.u.reshape(1, -1) @ found[0]).reshape(x.shape)
+
+    def of_directions(self, i: int, rng: np.random.Generator) -> str:
+        """A factor by which all of a large gradient is wrong."""
+        factors = []
+        for _ in range(DIRECTIONS):
+            v = rng.standard_normal(self.args[i].shape) * _size(self.args[i])
+            measured = float(np.vdot(self.u, _derivative(_along(self.forward, self.args, i, v)).value))
+            factors.append(float(np.vdot(self.gradients[i], v)) / measured if measured else math.nan)
+        sizes: Mapping[str, int] = wrong_gradients.sizes_of(self.args[i].shape, self.y.shape)
+        return wrong_gradients.of_factors(np.array(factors), sizes)

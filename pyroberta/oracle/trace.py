@@ -212,8 +212,8 @@ class Tracer:
                 self.note(name, array, entry)
 
     def _note_bounds(self, run: bounds.Arithmetic, op: str, place: str, arguments: Sequence[Any], dy: Array) -> None:
-        wide = [x.astype(np.float64) if isinstance(x, np.ndarray) and x.dtype.kind == "f" else x for x in arguments]
-        for name, bound in bounds.of_values(run, op, wide, dy.astype(np.float64)).items():
+        wide = [np.asarray(x, np.float64) if _is_real(x) else x for x in arguments]
+        for name, bound in bounds.of_values(run, op, wide, np.asarray(dy, np.float64)).items():
             prefix, of = ("d.", name[2:]) if name.startswith("d.") else ("", name)
             called = f"{prefix}{place}.{_result(op) if of == 'output' else of}"
             entry = Entry(op, place, "bound", f"how far {called} may be from it", "numerics.md", step=self.step)
@@ -259,7 +259,8 @@ def trace_updates(
     Args:
         into: what takes the tensors.
         config: of the model.
-        params: in the dtype of the arithmetic, float64 for an oracle. They are not changed.
+        params: in the dtype of the arithmetic, float64 for an oracle. They are not changed; several updates work on a
+            copy.
         parts: the batches of one update.
         loss, optimizer: as of `compile`; the optimizer's own state is not changed.
         seed: of dropout.
@@ -268,7 +269,7 @@ def trace_updates(
         trainable: names of the parameters that are updated; all unless given.
         ops: the table that is traced.
     """
-    params = params.astype(params.dtype)
+    params = params.astype(params.dtype) if steps > 1 else params
     names = list(params) if trainable is None else list(trainable)
     into.settings |= {"config": asdict(config), "dtype": params.dtype.name, "seed": seed, "precision": precision}
     into.settings |= {"loss": loss.get_config(), "optimizer": optimizer.get_config(), "steps": steps}
@@ -315,15 +316,29 @@ def trace_updates(
             entry = Entry("clip", name, "clipped", "the gradient after clipping", "", source, limits, step)
             tracer.note(f"clipped.{name}", model.sums[name] * float(scales.get(name, 1.0)), entry)
         _note_of_step(tracer, "learning_rate", optimizer.rate_at(step), "of this update")
-        optimizer.update(params, model.sums, slots, step, names, REFERENCE)
         for name in names:
             source = {"w": name, "g": f"clipped.{name}", "rate": "learning_rate"}
-            others = {"step": step, "decays": bool(optimizer.weight_decay) and optimizer.decays(name)}
+            decays = bool(optimizer.weight_decay) and optimizer.decays(name)
             earlier = {of: f"{before}slots.{of}.{name}" for of in slots} if step else {}
-            for of, arrays in ({f"slots.{of}": slots[of] for of in slots} | {"updated": params}).items():
+            after = {f"slots.{of}": slots[of][name] for of in slots} | {"updated": params[name]}
+            if step == steps - 1:  # no update follows: copies of one parameter at a time are enough
+                after = {of: array.copy() for of, array in after.items()}
+            _update(optimizer, after, model.sums[name], step, scales.get(name, 1.0), decays)
+            for of, array in after.items():
+                others = {"step": step, "decays": decays}
                 entry = Entry("update", name, of, "after the update", "", source, others, step)
-                tracer.note(f"{of}.{name}", arrays[name], entry, earlier)
+                tracer.note(f"{of}.{name}", array, entry, earlier)
         state.step += 1
+
+
+def _update(
+    optimizer: Optimizer, arrays: Mapping[str, Array], gradient: Array, step: int, scale: Any, decays: bool
+) -> None:
+    """The update of one parameter, in place: of `updated` and of each slot."""
+    flat = {of.removeprefix("slots."): array.reshape(-1) for of, array in arrays.items()}
+    params, rate = flat.pop("updated"), optimizer.rate_at(step)
+    decay = rate * (optimizer.weight_decay or 0.0) if decays else 0.0
+    optimizer.update_range(REFERENCE, rate, step, params, gradient.reshape(-1), flat, scale, decay, True)
 
 
 def trace(
@@ -367,11 +382,11 @@ def trace(
         raise ValueError("texts should be one batch, not an iterable of batches")
     reader.long_texts.say()
     found = Trace()
-    params = model.backbone.params.astype(dtype)
+    params = model.backbone.params
     trace_updates(
         found if into is None else into,
         model.backbone.config,
-        params,
+        params if params.dtype == dtype else params.astype(dtype),
         [examples.masked(Key.of_evaluation())],
         model.loss,
         model.optimizer,
@@ -410,6 +425,10 @@ def _parts(name: str, value: Any) -> Iterator[tuple[str, Any]]:
             yield f"{name}.{b}", part
     else:
         yield name, value
+
+
+def _is_real(x: Any) -> bool:
+    return isinstance(x, np.ndarray) and x.dtype.kind == "f"
 
 
 def _result(op: str) -> str:
