@@ -13,8 +13,16 @@ from pyroberta.model.config import RobertaConfig
 from pyroberta.model.initial_values import initialise
 from pyroberta.model.parameters import Arrays
 from pyroberta.oracle.golden import Trace
-from pyroberta.oracle.live.sides import LiveReport, Padded, judged, padded, task_of, traced
-from pyroberta.oracle.live.torch_side import Taken, backward_from, gradients_kept, inputs_of, loss_of, to_array
+from pyroberta.oracle.live.sides import LiveReport, Padded, config_of, headless, judged, padded, task_of, traced
+from pyroberta.oracle.live.torch_side import (
+    Taken,
+    backward_from,
+    gradients_kept,
+    inputs_of,
+    loss_of,
+    reader_of,
+    to_array,
+)
 from pyroberta.oracle.names import names_of
 from pyroberta.presets import kerashub
 from pyroberta.tasks.task import Task
@@ -57,16 +65,13 @@ def check_keras(
         padding_side: `"right"` or `"left"`.
 
     Raises:
-        ImportError: where keras is missing.
         TypeError, ValueError: for a model of another kind, or texts without a tokenizer.
     """
-    try:
-        import keras
-    except ImportError:
-        raise ImportError("checking a model of KerasHub needs keras and keras-hub: pip install keras-hub") from None
     name = next((cls.__name__ for cls in type(model).__mro__ if cls.__name__ in CLASSES), None)
     if name is None:
         raise TypeError(f"model should be one of {', '.join(CLASSES)}, got a {type(model).__name__}")
+    import keras  # which is there, where a model of it is
+
     backbone = model if CLASSES[name] is None else model.backbone
     remarks: list[str] = []
     if reference is None:
@@ -75,26 +80,24 @@ def check_keras(
     else:
         config, reference_task = reference.backbone.config, reference
     golden = traced(reference_task, texts, y, sample_weight)
+    if CLASSES[name] is None:
+        golden = headless(golden)
     batch = padded(golden, padding_side)
     is_torch = keras.backend.backend() == "torch"
     found = Taken()
     with ExitStack() as stack:
         if is_torch:
             stack.enter_context(gradients_kept(weight.value for weight in model.weights))
-        stack.enter_context(_watched(model, config, found, _kept if is_torch else keras.ops.convert_to_numpy))
+        stack.enter_context(_watched(model, config, found, (lambda tensor: tensor) if is_torch else _array))
         _run(model, CLASSES[name], golden, batch, found, is_torch=is_torch)
         arrays = found.arrays() if is_torch else dict(found.tensors)
-        for weight in model.weights:
-            if reference is not None:
-                arrays[weight.path] = np.array(keras.ops.convert_to_numpy(weight.value))
-            if is_torch and weight.value.grad is not None:
-                arrays[f"gradients.{weight.path}"] = to_array(weight.value.grad)
+        arrays |= _of_weights(model, golden, remarks, with_values=reference is not None, is_torch=is_torch)
     if not is_torch:
         remarks.append(f"Keras runs on {keras.backend.backend()}: values forward alone; gradients are seen on torch")
     if not any(name.endswith("/softmax") for name in arrays):
         remarks.append("no attention probabilities were seen: Keras fuses attention where its dropout is 0")
     arrays = {"padding_mask": batch.mask, **arrays}
-    precision = precision or _precision(backbone)
+    precision = precision or _precision(backbone, arrays, remarks)
     return judged(golden, arrays, found.names_in(golden, arrays), precision, remarks, "keras")
 
 
@@ -106,7 +109,6 @@ def _config(model: Any, backbone: Any, head: str | None) -> RobertaConfig:
         dropout=0.0,
         layer_norm_epsilon=kerashub.EPSILON,
         num_classes=classes,
-        tie_embeddings=head is not None,  # without a head the token embedding has no gradient of one
     )
 
 
@@ -127,10 +129,41 @@ def _parameters(model: Any, config: RobertaConfig) -> Arrays:
     return params
 
 
-def _precision(backbone: Any) -> str:
+def _array(tensor: Any) -> Array:
+    """A tensor of any backend as an array; bfloat16 as float32."""
+    import keras
+
+    if keras.backend.standardize_dtype(tensor.dtype) in ("bfloat16", "float16"):
+        tensor = keras.ops.cast(tensor, "float32")
+    return np.array(keras.ops.convert_to_numpy(tensor))
+
+
+def _of_weights(
+    model: Any, golden: Trace, remarks: list[str], *, with_values: bool, is_torch: bool
+) -> dict[str, Array]:
+    """The weights' gradients where there are some, and the weights themselves where they matter."""
+    reader = reader_of(config_of(golden))
+    found = {}
+    for weight in model.weights:
+        ours = next((match.name for match in reader.read(weight.path) if match.format == "keras"), "")
+        size = golden[ours].size if ours in golden else None
+        if size is not None and size != int(np.prod(weight.shape)):
+            remarks.append(f"{weight.path} has the shape {tuple(weight.shape)}, {ours} has {golden[ours].shape}")
+            continue
+        if with_values:
+            found[weight.path] = _array(weight.value)
+        if is_torch and weight.value.grad is not None:
+            found[f"gradients.{weight.path}"] = to_array(weight.value.grad)
+    return found
+
+
+def _precision(backbone: Any, arrays: Mapping[str, Array], remarks: list[str]) -> str:
     dtype = backbone.compute_dtype
     if dtype not in PRECISIONS:
         raise ValueError(f"the model computes in {dtype}, which has no bounds here; those that have: {[*PRECISIONS]}")
+    if dtype == "float64" and not any(array.dtype == np.float64 for array in arrays.values()):
+        remarks.append("the model's dtype is float64, and all that it gives is float32")
+        return "float32"
     return PRECISIONS[dtype]
 
 
@@ -144,10 +177,6 @@ def _tokenizer(model: Any, texts: Any) -> Tokenizer | None:
 
 
 # --- the run ----------------------------------------------------------------------------------------------------------
-
-
-def _kept(tensor: Any) -> Any:
-    return tensor
 
 
 @contextmanager

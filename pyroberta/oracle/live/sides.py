@@ -17,7 +17,7 @@ from pyroberta.model.parameters import Arrays
 from pyroberta.ops import Key
 from pyroberta.oracle.compare import Report, compare
 from pyroberta.oracle.foreign import Aligned, align
-from pyroberta.oracle.golden import Trace
+from pyroberta.oracle.golden import Entry, Trace
 from pyroberta.oracle.names import Names
 from pyroberta.oracle.trace import trace_updates
 from pyroberta.tasks.backbone import Backbone
@@ -55,9 +55,8 @@ class LiveReport(Report):
 
     def __str__(self) -> str:
         lines = [super().__str__(), f"judged as {self.precision}", *self.remarks]
-        unknown = [name for name in self.aligned.unknown if not name.endswith(".grad")]
-        if unknown:
-            lines.append(f"names that nothing of the trace has: {few(unknown)}")
+        if self.aligned.unknown:
+            lines.append(f"names that nothing of the trace has: {few(self.aligned.unknown)}")
         return "\n".join(lines)
 
 
@@ -145,6 +144,28 @@ def traced(
     return golden
 
 
+def headless(golden: Trace) -> Trace:
+    """A trace whose backward begins at the last hidden state, with the gradient that it has in the trace.
+
+    It is for a model without a head, which is given that gradient. The token embedding's gradient is the lookup's.
+    """
+    found = Trace()
+    found.settings = golden.settings
+    lookup = {"0": "d.embeddings.tokens"}
+    for name, entry in golden.entries.items():
+        if name == last_gradient(golden):
+            entry = Entry("", entry.place, entry.value, "given", entry.page)
+        elif name == "gradients.embeddings.token":
+            entry = replace(entry, inputs=lookup)
+        found.add(name, golden[name], entry)
+    return found
+
+
+def last_gradient(golden: Trace) -> str:
+    """The name of the gradient of the last hidden state."""
+    return f"d.layers.{config_of(golden).num_layers - 1}.feed_forward.norm.output"
+
+
 def _batch(task: Task, texts: Any, y: Any, sample_weight: Any) -> Batch:
     config = task.backbone.config
     if isinstance(texts, str):
@@ -227,7 +248,9 @@ def judged(
     remarks = list(remarks)
     kept = _without_inner(golden, tensors, names or {}, remarks, format) if format else dict(tensors)
     aligned = align(golden, kept, {theirs: ours for theirs, ours in (names or {}).items() if theirs in kept})
-    report = compare(golden, aligned.theirs, precision)
+    if format:  # whose gradients were all taken, those too that the trace has not
+        aligned = replace(aligned, unknown=[name for name in aligned.unknown if not name.endswith(".grad")])
+    report = compare(golden, _with_sums(golden, aligned.theirs), precision)
     if not report.findings:
         raise ValueError(
             f"nothing to compare: no tensor has a name of the trace, of Hugging Face, of Keras or of fairseq; there "
@@ -242,14 +265,26 @@ def _without_inner(
 ) -> dict[str, Array]:
     config = config_of(golden)
     reader = Names(config.num_layers, config.head, not config.tie_embeddings)
-    kept, last = dict(tensors), dict[str, str]()
+    kept, before = dict(tensors), dict[str, list[str]]()  # the trace's name -> theirs so far, which are all the same
     for theirs, array in tensors.items():
         read = [match.name for match in reader.read(theirs) if match.format == format]
         ours = names.get(theirs) or next(iter(read), theirs)
-        before = last.get(ours)
-        if before is not None and not np.array_equal(tensors[before], array, equal_nan=True):
-            del kept[before]
-            if np.shape(tensors[before]) == np.shape(array):
-                remarks.append(f"{before} and {theirs} should be the same, and differ; the latter counts")
-        last[ours] = theirs
+        inner = before.setdefault(ours, [])
+        if inner and not np.array_equal(tensors[inner[-1]], array, equal_nan=True):
+            for name in inner:
+                del kept[name]
+            if np.shape(tensors[inner[-1]]) == np.shape(array):
+                remarks.append(f"{inner[-1]} and {theirs} should be the same, and differ; the latter counts")
+            inner.clear()
+        inner.append(theirs)
     return kept
+
+
+def _with_sums(golden: Trace, theirs: Mapping[str, Array]) -> dict[str, Array]:
+    """Their tensors, those that are a sum's result by another name under the sum's name too."""
+    found = dict(theirs)
+    for name, array in theirs.items():
+        inputs = golden.entries[name].inputs
+        if set(inputs) == {"dy"} and inputs["dy"].endswith(".added"):
+            found.setdefault(inputs["dy"], array)
+    return found

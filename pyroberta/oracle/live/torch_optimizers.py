@@ -59,7 +59,7 @@ def stepped(model: Any, optimizer: Any) -> dict[str, Array]:
     try:
         optimizer.step()
         for name, parameter in model.named_parameters():
-            if id(parameter) not in taken or parameter.grad is None:
+            if id(parameter) not in taken or parameter.grad is None or "token_type" in name:
                 continue
             found[f"updated.{name}"] = to_array(parameter)
             for slot in ("exp_avg", "exp_avg_sq"):

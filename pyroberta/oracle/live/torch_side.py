@@ -11,7 +11,7 @@ from numpy import ndarray as Array
 
 from pyroberta.model.config import RobertaConfig
 from pyroberta.oracle.golden import Trace
-from pyroberta.oracle.live.sides import Padded
+from pyroberta.oracle.live.sides import Padded, last_gradient
 from pyroberta.oracle.names import Names, names_of
 
 # Values that are what a module works on, by the module's output: most have no module of their own.
@@ -41,7 +41,7 @@ class Taken:
             self.names[f"{name}.grad"] = f"d.{ours}"
         self.tensors.pop(name, None)  # what comes later counts, and stands last
         self.tensors[name] = tensor
-        if tensor.requires_grad:
+        if getattr(tensor, "requires_grad", False):  # an array of another backend has none
             tensor.retain_grad()
 
     def arrays(self) -> dict[str, Array]:
@@ -54,7 +54,11 @@ class Taken:
 
     def names_in(self, golden: Trace, arrays: Mapping[str, Array]) -> dict[str, str]:
         """The declared names that both sides have."""
-        return {theirs: ours for theirs, ours in self.names.items() if theirs in arrays and ours in golden}
+        return {
+            theirs: ours
+            for theirs, ours in self.names.items()
+            if theirs in arrays and (ours in golden or f"{ours}.0" in golden)
+        }
 
 
 def inputs_of(config: RobertaConfig, format: str) -> dict[str, str]:
@@ -99,9 +103,8 @@ def backward_from(state: Any, golden: Trace, batch: Padded) -> None:
     """Backward from the last hidden state (B, S, C), with the gradient that it has in the trace."""
     import torch
 
-    last = f"d.layers.{golden.settings['config']['num_layers'] - 1}.feed_forward.norm.output"
-    gradient = torch.zeros_like(state)
-    gradient[torch.from_numpy(batch.mask).to(state.device)] = torch.from_numpy(np.array(golden[last])).to(state)
+    gradient, rows = torch.zeros_like(state), torch.from_numpy(np.array(golden[last_gradient(golden)]))
+    gradient[torch.from_numpy(batch.mask).to(state.device)] = rows.to(state)
     state.backward(gradient)
 
 

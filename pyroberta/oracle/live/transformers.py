@@ -19,7 +19,7 @@ from pyroberta.formats.stored import Stored
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.parameters import Arrays
 from pyroberta.oracle.golden import Entry, Trace
-from pyroberta.oracle.live.sides import LiveReport, Padded, judged, padded, task_of, traced
+from pyroberta.oracle.live.sides import LiveReport, Padded, headless, judged, padded, task_of, traced
 from pyroberta.oracle.live.torch_optimizers import ours_of, same_optimizer, stepped
 from pyroberta.oracle.live.torch_side import (
     Taken,
@@ -43,6 +43,7 @@ CLASSES = {
     "ForSequenceClassification": "RobertaForSequenceClassification",
     "Model": "RobertaModel",
 }
+TOKEN_TYPES = "embeddings.token_type_embeddings"
 OF_TYPES = "embeddings.of_types"
 VOCABULARY = "roberta_base_en"  # whose vocabulary ships with the package
 HALF = "float16 has no bounds here: check model.float(), or model.bfloat16()"
@@ -105,6 +106,8 @@ def check_transformers(
     golden = traced(task, texts, y, sample_weight, trainable)
     if rows is not None and reference is None:
         golden = with_token_types(golden, *rows)
+    if kind == "Model":
+        golden = headless(golden)
     batch = padded(golden, padding_side)
     found = Taken()
     with ExitStack() as stack:
@@ -113,9 +116,11 @@ def check_transformers(
         stack.enter_context(_hooks(model, config, found))
         _run(model, kind, golden, batch, found)
         arrays = found.arrays()
-        arrays |= _of_parameters(model, golden, config, with_values=reference is not None or optimizer is not None)
+        arrays |= _of_parameters(model, golden, config, with_values=reference is not None)
         if optimizer is not None:
             arrays |= stepped(model, optimizer)
+    if rows is not None and reference is not None:  # the sum of three has other roundings than the reference's of two
+        arrays = {name: array for name, array in arrays.items() if not name.endswith("embeddings.LayerNorm.input")}
     if not any(name.startswith("attentions.") for name in arrays):
         implementation = attn_implementation or getattr(model.config, "_attn_implementation", "its")
         remarks.append(
@@ -165,8 +170,6 @@ def _parameters(model: Any, kind: str, remarks: list[str]) -> tuple[RobertaConfi
             remarks.append(f"config.{key} is {values[key]!r}; it is compared with RoBERTa's {only!r}")
             values[key] = only
     source = Path(type(model).__name__)  # for messages
-    if kind == "Model":
-        values["tie_word_embeddings"] = False  # so that the token embedding has no gradient of a head
     config = hf.config_of(source, {key: value for key, value in values.items() if value is not None})
     stored = {name: _stored(name, tensor, source) for name, tensor in model.state_dict().items()}
     if config.tie_embeddings:  # a decoder of its own is a fault, and shows in the logits
@@ -290,10 +293,10 @@ def _hooks(model: Any, config: RobertaConfig, found: Taken) -> Iterator[None]:
         def hook(_: Any, __: Any, output: Any) -> None:
             layer = re.fullmatch(r"(?:.*\.)?layer\.(\d+)\.attention\.self", name)
             if layer and isinstance(output, tuple) and len(output) > 1 and output[1] is not None:
-                found.add(f"attentions.{layer[1]}", output[1])
+                found.add(f"attentions.{layer[1]}", output[1], f"layers.{layer[1]}.attention.probabilities")
             tensor = _first(output)
             if tensor is not None:
-                found.add(name, tensor, OF_TYPES if name.endswith("embeddings.token_type_embeddings") else "")
+                found.add(name, tensor, OF_TYPES if name.endswith(TOKEN_TYPES) else "")
 
         return hook
 
@@ -349,6 +352,8 @@ def _of_parameters(model: Any, golden: Trace, config: RobertaConfig, *, with_val
     """The parameters' gradients, and the parameters themselves where they matter."""
     found = {}
     for name, parameter in model.named_parameters():
+        if config.tie_embeddings and name.startswith("lm_head.decoder."):  # a fault, which shows in the logits
+            continue
         if with_values:
             found[name] = to_array(parameter)
         if parameter.grad is not None and "token_type" not in name:
