@@ -37,7 +37,7 @@ def forward(
     activation: Callable[[np.ndarray], np.ndarray] = erf_gelu,
     epsilon: float = 1e-5,
     offset: int = 0,
-    hidden: float = -np.inf,
+    hidden: float = -1e30,
     scale: bool = True,
 ) -> Arrays:
     """A masked LM over padded arrays, with mistakes to choose from, in the layer 1 where they are of one layer."""
@@ -65,7 +65,7 @@ def forward(
         )
         scores = q @ k.transpose(0, 1, 3, 2)
         scores = scores / np.sqrt(x.dtype.type(C // H)) if scale or not i else scores
-        scores = np.where(mask[:, None, None, :], scores, x.dtype.type(hidden if i else -np.inf))
+        scores = np.where(mask[:, None, None, :], scores, x.dtype.type(hidden if i else -1e30))
         powers = np.exp(scores - scores.max(axis=-1, keepdims=True))
         found[f"{at}.probabilities"] = powers / powers.sum(axis=-1, keepdims=True)
         context = (found[f"{at}.probabilities"] @ v).transpose(0, 2, 1, 3).reshape(B, S, C)
@@ -93,7 +93,7 @@ def check(texts: Any = TEXTS, precision: str = "float32", padding_side: str = "r
 
 @pytest.mark.parametrize("side", ["right", "left"])
 @pytest.mark.parametrize("precision", ["float32", "float64"])
-@pytest.mark.parametrize("texts", [TEXTS, TEXTS[:1], IDS], ids=["texts", "one", "ids"])
+@pytest.mark.parametrize("texts", [TEXTS, TEXTS[:1], IDS, [*IDS, []]], ids=["texts", "one", "ids", "empty"])
 def test_a_function_that_does_as_roberta_does_is_silent(texts: Any, precision: str, side: str) -> None:
     report = check(texts, precision, side)
     assert report.departures == []

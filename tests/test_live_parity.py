@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from small_presets import HF_SIZES
 
 import pyroberta
 from pyroberta.oracle import LiveReport, check_keras, check_transformers
+from pyroberta.oracle.live.sides import padded
 
 pytestmark = [
     pytest.mark.parity,
@@ -153,7 +155,10 @@ def test_a_reference_is_held_to_its_parameters_too(directory: Path) -> None:
     assert check_transformers(model, TEXTS, reference=reference).departures == []
     with torch.no_grad():
         model.roberta.encoder.layer[1].output.dense.bias += 0.01
-    (finding,) = check_transformers(model, TEXTS, reference=reference).departures
+    before = reference.optimizer
+    optimizer = torch.optim.AdamW(model.parameters())
+    (finding,) = check_transformers(model, TEXTS, reference=reference, optimizer=optimizer).departures
+    assert reference.optimizer is before
     assert finding.name == "parameters.layers.1.feed_forward.output.bias"
 
 
@@ -251,6 +256,40 @@ def test_a_config_of_another_arithmetic_is_compared_with_robertas() -> None:
     assert any("config.hidden_act is 'gelu_new'" in remark for remark in report.remarks)
 
 
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_torch_adds_up_a_norms_gradients_in_bfloat16(attention: str) -> None:
+    """As docs/oracle.md says; all else of a model in bfloat16 is within its bounds."""
+    model = made(dtype="bfloat16", attention=attention, hidden_size=64, intermediate_size=96)
+    rng = np.random.default_rng(0)
+    report = check_transformers(model, [rng.integers(2, 31, length).tolist() for length in [5, 12, 15] * 8])
+    assert report.precision == "mixed_bfloat16"
+    names = [finding.name for finding in report.findings if finding.departs]
+    assert names
+    assert all(re.search(r"gradients\..*norm\.(gamma|beta)$|gradients\.embeddings\.position$", name) for name in names)
+
+
+def test_a_classifier_reads_padding_on_the_left() -> None:
+    report = check_transformers(made("RobertaForSequenceClassification"), IDS, padding_side="left")
+    assert report.departures[0].name == "head.dense.output"
+
+
+def test_a_pad_token_within_a_text_has_no_position_there() -> None:
+    report = check_transformers(made(), [[0, 5, 1, 9, 2], [0, 7, 2]])
+    assert report.departures[0].name == "embeddings.of_positions"
+
+
+def test_the_loss_of_transformers_is_the_traces() -> None:
+    import torch
+
+    model = made()
+    golden = check_transformers(model, IDS).golden
+    batch = padded(golden)
+    arguments = {"input_ids": batch.ids, "attention_mask": batch.mask.astype(int), "labels": batch.labels}
+    with torch.no_grad():
+        loss = model.eval()(**{name: torch.tensor(array) for name, array in arguments.items()}).loss
+    assert float(loss) == pytest.approx(float(golden["loss.share"]), rel=1e-6)
+
+
 # --- errors -----------------------------------------------------------------------------------------------------------
 
 
@@ -272,6 +311,8 @@ def test_what_is_no_roberta_is_refused() -> None:
         check_transformers(torch.nn.Linear(2, 2), IDS)
     with pytest.raises(ValueError, match=r"a head that pyroberta lacks.*model\.roberta"):
         check_transformers(made("RobertaForTokenClassification"), IDS)
+    with pytest.raises(ValueError, match="the reference has the head 'masked_lm', the model has 'text_classifier'"):
+        check_transformers(made("RobertaForSequenceClassification"), IDS, reference=small_masked_lm())
     with pytest.raises(ValueError, match="float16 has no bounds here"):
         check_transformers(made(dtype="float16"), IDS)
     with pytest.raises(TypeError, match=r"RobertaMaskedLM, RobertaTextClassifier, RobertaBackbone, got a Linear"):
@@ -306,6 +347,7 @@ def test_optimizers_that_pyroberta_lacks_are_refused() -> None:
 KERAS = """
 import json, sys
 import numpy as np, keras, keras_hub
+from pyroberta import MaskedLM
 from pyroberta.oracle import check_keras
 
 IDS = [[0, 5, 9, 4, 2], [0, 7, 7, 8, 9, 10, 11, 12, 2], [0, 6, 2]]
@@ -346,14 +388,24 @@ note("activation", model)
 model = made()
 model.backbone.transformer_layers[0]._feedforward_layer_norm.epsilon = 1e-3
 note("epsilon", model)
+note("float64", made(dtype="float64"))
+try:  # the reader of a directory of transformers
+    import sentencepiece
+except ImportError:
+    sentencepiece = None
+if sentencepiece and sys.argv[2:]:
+    backbone = keras_hub.models.RobertaBackbone.from_preset(sys.argv[2])
+    note("converted", backbone, reference=MaskedLM.from_preset(sys.argv[2], preprocessor=None))
 json.dump(found, open(sys.argv[1], "w"))
 """
 
 
 @pytest.fixture(scope="module", params=["torch", "jax"])
 def keras_reports(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    file = tmp_path_factory.mktemp("keras") / "reports.json"
-    command = [sys.executable, "-W", "ignore", "-c", KERAS, str(file)]
+    folder = tmp_path_factory.mktemp("keras")
+    file, theirs = folder / "reports.json", folder / "transformers"
+    made(layer_norm_eps=1e-6).save_pretrained(theirs)
+    command = [sys.executable, "-W", "ignore", "-c", KERAS, str(file), str(theirs)]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "KERAS_BACKEND": request.param})
     if "No module named 'jax'" in done.stderr:
         pytest.skip("jax isn't installed")
@@ -386,6 +438,27 @@ def test_a_sound_model_of_keras_hub_is_silent_and_stays_as_it_was(keras_reports:
 def test_a_mistake_in_keras_hub_is_found(keras_reports: dict[str, Any], case: str, name: str, says: str) -> None:
     first = keras_reports[case]["departures"][0]
     assert (first["name"], says in first["cause"]) == (name, True), first
+
+
+def test_keras_computes_in_float32_where_its_dtype_is_float64(keras_reports: dict[str, Any]) -> None:
+    """As docs/oracle.md says: its `result_type` of two float64 is float32. JAX has no float64 unless told."""
+    report = keras_reports["float64"]
+    if keras_reports["backend"] == "jax":
+        assert (report["precision"], report["departures"]) == ("float32", [])
+        return
+    first = report["departures"][0]
+    assert first["name"] == "embeddings.norm.output"
+    assert 1e-9 < first["relative"] < 1e-6
+
+
+def test_keras_hub_reads_neither_the_token_type_nor_the_epsilon(keras_reports: dict[str, Any]) -> None:
+    if "converted" not in keras_reports:
+        pytest.skip("sentencepiece isn't installed, which keras-hub's reader imports")
+    found = {finding["name"]: finding for finding in keras_reports["converted"]["departures"]}
+    assert found["parameters.embeddings.position"]["looks"] == "each row is off by the same vector"
+    assert "epsilon is 1e-05" in " ".join(
+        [found["embeddings.norm.output"]["cause"], *found["embeddings.norm.output"]["others"]]
+    )
 
 
 def test_reports_are_of_one_kind() -> None:

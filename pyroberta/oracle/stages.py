@@ -70,8 +70,8 @@ def _context(a: Mapping[str, Any], dropped: Sequence[Array]) -> Array:
     H = a["num_heads"]
     output: Array = np.zeros_like(a["q"])
     for p, (start, stop) in zip(dropped, pairwise(a["starts"].tolist()), strict=True):
-        v = a["v"][start:stop].reshape(stop - start, H, -1).transpose(1, 0, 2)
-        output[start:stop] = (p @ v).transpose(1, 0, 2).reshape(stop - start, -1)
+        v = a["v"][start:stop].reshape(stop - start, H, a["v"].shape[1] // H).transpose(1, 0, 2)
+        output[start:stop] = (p @ v).transpose(1, 0, 2).reshape(stop - start, a["v"].shape[1])
     return output
 
 

@@ -13,7 +13,17 @@ from pyroberta.model.config import RobertaConfig
 from pyroberta.model.initial_values import initialise
 from pyroberta.model.parameters import Arrays
 from pyroberta.oracle.golden import Trace
-from pyroberta.oracle.live.sides import LiveReport, Padded, config_of, headless, judged, padded, task_of, traced
+from pyroberta.oracle.live.sides import (
+    LiveReport,
+    Padded,
+    check_head,
+    config_of,
+    headless,
+    judged,
+    padded,
+    task_of,
+    traced,
+)
 from pyroberta.oracle.live.torch_side import (
     Taken,
     backward_from,
@@ -58,8 +68,8 @@ def check_keras(
         texts, y, sample_weight: as for `evaluate`. Sequences of ids are taken too, which need no tokenizer: a masked LM
             predicts every token of them. A classifier's texts have the classes 0, 1, 2, … in turn unless y is given.
         tokenizer: of the texts; that of the model's preprocessor unless given.
-        reference: the `MaskedLM` or `TextClassifier` that the model should be equal to, parameters included. Unless
-            given, one is made of the model's own config and parameters.
+        reference: the `MaskedLM` or `TextClassifier` that the model should be equal to, parameters included; its own
+            preprocessor encodes the texts. Unless given, one is made of the model's own config and parameters.
         precision: of the model's arithmetic, `"float32"`, `"mixed_bfloat16"` or `"float64"`; that of its dtype policy
             unless given.
         padding_side: `"right"` or `"left"`.
@@ -79,6 +89,7 @@ def check_keras(
         reference_task = task_of(config, _parameters(model, config), tokenizer or _tokenizer(model, texts))
     else:
         config, reference_task = reference.backbone.config, reference
+        check_head(reference, CLASSES[name] or config.head)
     golden = traced(reference_task, texts, y, sample_weight)
     if CLASSES[name] is None:
         golden = headless(golden)

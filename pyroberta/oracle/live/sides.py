@@ -124,6 +124,16 @@ def task_of(config: RobertaConfig, params: Arrays, tokenizer: Tokenizer | None) 
     return MaskedLM(backbone, MaskedLMPreprocessor(tokenizer, length) if tokenizer else None)
 
 
+def check_head(reference: Task, head: str) -> None:
+    """Checks that a reference has the head of the model that it is for.
+
+    Raises:
+        ValueError: where it has another.
+    """
+    if reference.backbone.config.head != head:
+        raise ValueError(f"the reference has the head {reference.backbone.config.head!r}, the model has {head!r}")
+
+
 def traced(
     task: Task, texts: Any, y: Any = None, sample_weight: Any = None, trainable: Sequence[str] | None = None
 ) -> Trace:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import re
 import tempfile
@@ -19,7 +20,7 @@ from pyroberta.formats.stored import Stored
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.parameters import Arrays
 from pyroberta.oracle.golden import Entry, Trace
-from pyroberta.oracle.live.sides import LiveReport, Padded, headless, judged, padded, task_of, traced
+from pyroberta.oracle.live.sides import LiveReport, Padded, check_head, headless, judged, padded, task_of, traced
 from pyroberta.oracle.live.torch_optimizers import ours_of, same_optimizer, stepped
 from pyroberta.oracle.live.torch_side import (
     Taken,
@@ -76,8 +77,8 @@ def check_transformers(
         tokenizer: a `pyroberta.Tokenizer`, one of transformers with a byte-level BPE, or a preset's name or directory.
             Unless given, that in the directory which the model was loaded from, or RoBERTa's own for a model of
             50265 tokens.
-        reference: the `MaskedLM` or `TextClassifier` that the model should be equal to, parameters included. Unless
-            given, one is made of the model's own config and parameters.
+        reference: the `MaskedLM` or `TextClassifier` that the model should be equal to, parameters included; its own
+            preprocessor encodes the texts. Unless given, one is made of the model's own config and parameters.
         optimizer: a `torch.optim.Adam` or `AdamW` over the model's parameters that has done no step yet. One step is
             done and compared, and taken back.
         precision: of the model's arithmetic, `"float32"`, `"mixed_bfloat16"` or `"float64"`; that of its parameters'
@@ -97,8 +98,11 @@ def check_transformers(
     config, params, rows = _parameters(model, kind, remarks)
     precision = precision or _precision(model, torch, remarks)
     task = reference or task_of(config, params, _tokenizer(model, texts, tokenizer, config, remarks))
+    if kind != "Model":
+        check_head(task, config.head)
     trainable = None
     if optimizer is not None:
+        task = copy.copy(task)  # a reference keeps its own optimizer
         reader = reader_of(config)
         names = {id(parameter): ours_of(reader, name) for name, parameter in model.named_parameters()}
         trainable = [name for group in optimizer.param_groups for p in group["params"] if (name := names.get(id(p)))]
@@ -149,14 +153,15 @@ def _kind(model: Any, torch: Any) -> str:
     if type_name not in SAME_MODEL:
         relation = f", {hf.RELATIVES[type_name]}" if type_name in hf.RELATIVES else ""
         raise ValueError(f"{name} is a {type_name!r} model{relation}; those that can be checked are {SAME_MODEL}")
-    kind = next((end for cls in type(model).__mro__ for end in CLASSES if cls.__name__.endswith(f"oberta{end}")), None)
-    kind = kind or next((end for end in CLASSES if name.endswith(end)), None)
-    if kind is None:
-        raise ValueError(
-            f"{name} has a head that pyroberta lacks; those that can be checked are the classes with "
-            f"{', '.join(CLASSES)} at the end. Check its encoder: model.{model.base_model_prefix}"
-        )
-    return kind
+    bases = [cls.__name__ for cls in type(model).__mro__ if not cls.__name__.endswith("PreTrainedModel")]
+    for base in bases:
+        for end in CLASSES:
+            if base.endswith(end):
+                return end
+    raise ValueError(
+        f"{name} has a head that pyroberta lacks; those that can be checked are the classes that end with "
+        f"{', '.join(CLASSES)}. Check its encoder: model.{model.base_model_prefix}"
+    )
 
 
 def _parameters(model: Any, kind: str, remarks: list[str]) -> tuple[RobertaConfig, Arrays, tuple[Array, Array] | None]:
@@ -223,8 +228,8 @@ def _precision(model: Any, torch: Any, remarks: list[str]) -> str:
         raise ValueError(HALF)
     if torch.bfloat16 in found:
         remarks.append(
-            "its parameters are bfloat16, and all that it computes; mixed_bfloat16, which it is judged as, rounds the "
-            "factors of products alone"
+            "all that it computes is bfloat16; it is judged as mixed_bfloat16, whose sums are float32, so that what is "
+            "added up in bfloat16 departs"
         )
         return "mixed_bfloat16"
     return "float64" if found == {torch.float64} else "float32"
@@ -351,7 +356,7 @@ def _run(model: Any, kind: str, golden: Trace, batch: Padded, found: Taken) -> N
 def _of_parameters(model: Any, golden: Trace, config: RobertaConfig, *, with_values: bool) -> dict[str, Array]:
     """The parameters' gradients, and the parameters themselves where they matter."""
     found = {}
-    for name, parameter in model.named_parameters():
+    for name, parameter in model.named_parameters(remove_duplicate=False):
         if config.tie_embeddings and name.startswith("lm_head.decoder."):  # a fault, which shows in the logits
             continue
         if with_values:
