@@ -26,6 +26,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::FutureWarning"),
 ]
 
+ROOT = Path(__file__).resolve().parents[1]
+TRANSFORMERS_4 = ROOT / ".cache" / "transformers4"  # .ci/run puts it there
 IDS = [[0, 5, 9, 4, 2], [0, 7, 7, 8, 9, 10, 11, 12, 2], [0, 6, 2]]
 SHAPES: list[dict[str, Any]] = [
     {},
@@ -122,6 +124,22 @@ def test_the_model_is_as_it_was() -> None:
     assert model.lm_head.dense.weight.grad.eq(1.0).all()
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
     assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.skipif(not TRANSFORMERS_4.is_dir(), reason="transformers 4 isn't in .cache")
+def test_sound_models_of_transformers_4_are_silent() -> None:
+    command = [sys.executable, "-W", "ignore", str(ROOT / "tests" / "live_transformers4.py")]
+    env = {**os.environ, "PYTHONPATH": str(TRANSFORMERS_4)}
+    done = subprocess.run(command, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    version, *lines = done.stdout.splitlines()
+    assert version.startswith("4.")
+    assert len(lines) == 12
+    for line in lines:
+        compared, _, departures = line.split(maxsplit=2)
+        assert departures == "[]"
+        assert int(compared) > 90
+    assert any(line.split()[1] != "0" for line in lines)
 
 
 # --- texts ------------------------------------------------------------------------------------------------------------

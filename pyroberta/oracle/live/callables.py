@@ -80,7 +80,7 @@ def check_callable(
     ):
         if value not in choices:
             raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
-    golden = traced(model, texts, y, sample_weight)
+    golden = traced(model, texts, y, sample_weight, with_update=True)
     given = _parameters(golden, parameters, PRECISIONS[precision])
     found = fn(_batch(golden, padding_side), given)
     if not isinstance(found, Mapping):

@@ -114,14 +114,23 @@ def config_of(golden: Trace) -> RobertaConfig:
 
 
 def task_of(config: RobertaConfig, params: Arrays, tokenizer: Tokenizer | None) -> Task:
-    """A model with the given parameters, in float64; its preprocessor has its defaults."""
-    backbone = Backbone.from_parts(config, params.astype("float64"), "numpy", "float64")
+    """A model with the given parameters, which are float64; its preprocessor has its defaults."""
+    backbone = Backbone.from_parts(config, params, "numpy", "float64")
     length = min(512, config.max_sequence_length)
     if config.num_classes:
         return TextClassifier(
             backbone, config.num_classes, TextClassifierPreprocessor(tokenizer, length) if tokenizer else None
         )
     return MaskedLM(backbone, MaskedLMPreprocessor(tokenizer, length) if tokenizer else None)
+
+
+class _WithoutUpdate(Trace):
+    """A trace that ends with the gradients; the rest takes as much memory as several copies of the model."""
+
+    def add(self, name: str, array: Any, entry: Entry) -> None:
+        """Keeps a copy of an array, unless it is of the update itself."""
+        if entry.op not in ("clip", "clip_scale", "update"):
+            super().add(name, array, entry)
 
 
 def check_head(reference: Task, head: str) -> None:
@@ -135,7 +144,13 @@ def check_head(reference: Task, head: str) -> None:
 
 
 def traced(
-    task: Task, texts: Any, y: Any = None, sample_weight: Any = None, trainable: Sequence[str] | None = None
+    task: Task,
+    texts: Any,
+    y: Any = None,
+    sample_weight: Any = None,
+    trainable: Sequence[str] | None = None,
+    *,
+    with_update: bool = False,
 ) -> Trace:
     """The trace in float64 of one update on the texts, without dropout.
 
@@ -144,13 +159,21 @@ def traced(
         texts: strings, or features, as for `evaluate`; or sequences of ids. Of these a masked LM predicts every token.
         y, sample_weight: as for `evaluate`. A classifier's texts have the classes 0, 1, 2, … in turn unless y is given.
         trainable: the parameters that are updated; all unless given.
+        with_update: whether the trace has the optimizer's slots and the updated parameters, too.
     """
     config = replace(task.backbone.config, dropout=0.0, attention_dropout=0.0, classifier_dropout=0.0)
-    batch, golden = _batch(task, texts, y, sample_weight), Trace()
-    params = task.backbone.params.astype("float64")
+    batch, golden = _batch(task, texts, y, sample_weight), Trace() if with_update else _WithoutUpdate()
+    params = task.backbone.params
     trace_updates(
-        golden, config, params, [batch], task.loss, task.optimizer, precision=None, trainable=trainable
-    )  # fmt: skip
+        golden,
+        config,
+        params if params.dtype == np.float64 else params.astype("float64"),
+        [batch],
+        task.loss,
+        task.optimizer,
+        precision=None,
+        trainable=trainable,
+    )
     return golden
 
 

@@ -107,7 +107,7 @@ def check_transformers(
         names = {id(parameter): ours_of(reader, name) for name, parameter in model.named_parameters()}
         trainable = [name for group in optimizer.param_groups for p in group["params"] if (name := names.get(id(p)))]
         task.compile(optimizer=same_optimizer(optimizer, names))
-    golden = traced(task, texts, y, sample_weight, trainable)
+    golden = traced(task, texts, y, sample_weight, trainable, with_update=optimizer is not None)
     if rows is not None and reference is None:
         golden = with_token_types(golden, *rows)
     if kind == "Model":
