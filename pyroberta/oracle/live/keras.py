@@ -24,13 +24,11 @@ from pyroberta.oracle.live.sides import (
     task_of,
     traced,
 )
+from pyroberta.oracle.live.taken import Taken, inputs_of, reader_of
 from pyroberta.oracle.live.torch_side import (
-    Taken,
     backward_from,
     gradients_kept,
-    inputs_of,
     loss_of,
-    reader_of,
     to_array,
 )
 from pyroberta.oracle.names import names_of
@@ -101,7 +99,7 @@ def check_keras(
             stack.enter_context(gradients_kept(weight.value for weight in model.weights))
         stack.enter_context(_watched(model, config, found, (lambda tensor: tensor) if is_torch else _array))
         _run(model, CLASSES[name], golden, batch, found, is_torch=is_torch)
-        arrays = found.arrays() if is_torch else dict(found.tensors)
+        arrays = found.arrays(to_array) if is_torch else dict(found.tensors)
         arrays |= _of_weights(model, golden, remarks, with_values=reference is not None, is_torch=is_torch)
     if not is_torch:
         remarks.append(f"Keras runs on {keras.backend.backend()}: values forward alone; gradients are seen on torch")

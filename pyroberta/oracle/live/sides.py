@@ -18,7 +18,7 @@ from pyroberta.ops import Key
 from pyroberta.oracle.compare import Report, compare
 from pyroberta.oracle.foreign import Aligned, align
 from pyroberta.oracle.golden import Entry, Trace
-from pyroberta.oracle.names import Names
+from pyroberta.oracle.live.taken import reader_of
 from pyroberta.oracle.trace import trace_updates
 from pyroberta.tasks.backbone import Backbone
 from pyroberta.tasks.masked_lm import MaskedLM
@@ -296,18 +296,16 @@ def judged(
 def _without_inner(
     golden: Trace, tensors: Mapping[str, Array], names: Mapping[str, str], remarks: list[str], format: str
 ) -> dict[str, Array]:
-    config = config_of(golden)
-    reader = Names(config.num_layers, config.head, not config.tie_embeddings)
+    reader = reader_of(config_of(golden))
     kept, before = dict(tensors), dict[str, list[str]]()  # the trace's name -> theirs so far, which are all the same
     for theirs, array in tensors.items():
         read = [match.name for match in reader.read(theirs) if match.format == format]
         ours = names.get(theirs) or next(iter(read), theirs)
         inner = before.setdefault(ours, [])
-        if inner and not np.array_equal(tensors[inner[-1]], array, equal_nan=True):
+        if inner and array.shape == tensors[inner[-1]].shape and not np.array_equal(array, tensors[inner[-1]], True):
+            remarks.append(f"{inner[-1]} and {theirs} should be the same, and differ; the latter counts")
             for name in inner:
                 del kept[name]
-            if np.shape(tensors[inner[-1]]) == np.shape(array):
-                remarks.append(f"{inner[-1]} and {theirs} should be the same, and differ; the latter counts")
             inner.clear()
         inner.append(theirs)
     return kept

@@ -21,14 +21,12 @@ from pyroberta.model.config import RobertaConfig
 from pyroberta.model.parameters import Arrays
 from pyroberta.oracle.golden import Entry, Trace
 from pyroberta.oracle.live.sides import LiveReport, Padded, check_head, headless, judged, padded, task_of, traced
+from pyroberta.oracle.live.taken import Taken, inputs_of, reader_of
 from pyroberta.oracle.live.torch_optimizers import ours_of, same_optimizer, stepped
 from pyroberta.oracle.live.torch_side import (
-    Taken,
     backward_from,
     gradients_kept,
-    inputs_of,
     loss_of,
-    reader_of,
     rows_of,
     to_array,
 )
@@ -119,7 +117,7 @@ def check_transformers(
         stack.enter_context(gradients_kept(model.parameters()))
         stack.enter_context(_hooks(model, config, found))
         _run(model, kind, golden, batch, found)
-        arrays = found.arrays()
+        arrays = found.arrays(to_array)
         arrays |= _of_parameters(model, golden, config, with_values=reference is not None)
         if optimizer is not None:
             arrays |= stepped(model, optimizer)
