@@ -15,6 +15,7 @@ Source: transformers' `models/roberta/modeling_roberta.py`, versions 4 and 5.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -169,7 +170,15 @@ def read_config(directory: Directory) -> RobertaConfig:
     >>> read_config(directory).max_sequence_length
     512
     """
-    file, values = directory / CONFIG, directory.json(CONFIG)
+    return config_of(directory / CONFIG, directory.json(CONFIG))
+
+
+def config_of(file: Path, values: Mapping[str, Any]) -> RobertaConfig:
+    """The hyperparameters that a config.json's values tell; `file` is named in messages.
+
+    Raises:
+        ValueError: as `read_config`.
+    """
     _refuse_other_models(file, values)
     for key, only, reason in ONLY:
         if values.get(key, only) != only:
@@ -276,8 +285,28 @@ def read_params(directory: Directory, config: RobertaConfig, dtype: DTypeLike = 
         FileNotFoundError: where there are no weights that can be read, telling what is there.
         ValueError: for missing, unknown, wrongly shaped, non-finite tensors, and damaged files: naming tensor and file.
     """
-    stored = _canonical(_read_stored(directory))
-    stored_config, files = read_config(directory), HEAD_FILES[config.head]
+    return params_of(directory, _read_stored(directory), read_config(directory), config, dtype, seed)
+
+
+def params_of(
+    source: os.PathLike[str],
+    tensors: Mapping[str, Stored],
+    stored_config: RobertaConfig,
+    config: RobertaConfig,
+    dtype: DTypeLike = np.float32,
+    seed: int = 0,
+) -> Arrays:
+    """The parameters that tensors of Hugging Face's names hold; see `read_params`.
+
+    Args:
+        source: where they are from, for messages.
+        tensors: by their names there.
+        stored_config: of the model whose tensors they are.
+        config: of the model that is wanted, with the same backbone.
+        dtype: of the parameters.
+        seed: of a head that is not among them.
+    """
+    stored, files = _canonical(tensors), HEAD_FILES[config.head]
     is_used = same_head(stored_config, config) or not has_classes(head_of(config))
     for name in list(stored):
         if any(
@@ -288,11 +317,11 @@ def read_params(directory: Directory, config: RobertaConfig, dtype: DTypeLike = 
     has_head = any(files.hf_tensors.fullmatch(name) for name in stored)
     names = {ours: row for ours, row in renaming(config).items() if has_head or is_backbone(ours)}
     # there may be any number of token types; the first is used
-    refuse_differences(directory, stored, {**stored_shapes(names, config), TOKEN_TYPE: (-1, config.hidden_dim)})
+    refuse_differences(source, stored, {**stored_shapes(names, config), TOKEN_TYPE: (-1, config.hidden_dim)})
 
     params = Arrays.of(config, dtype)
     if not has_head:
-        warn_of_fresh_head(directory, files.hf_pattern, config, stored_config)
+        warn_of_fresh_head(source, files.hf_pattern, config, stored_config)
         initialise(params, config, seed=seed)
     take_over(stored, names, params, config)
     first_type = np.zeros(config.hidden_dim, dtype)

@@ -1,0 +1,321 @@
+"""The two sides of a check: the trace here, and the batch there; and the report of how they compare."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy import ndarray as Array
+
+from pyroberta.data.examples import HeldExamples
+from pyroberta.formats.stored import few
+from pyroberta.model.batch import Batch, pack, unpack
+from pyroberta.model.config import RobertaConfig
+from pyroberta.model.parameters import Arrays
+from pyroberta.ops import Key
+from pyroberta.oracle.compare import Report, compare
+from pyroberta.oracle.foreign import Aligned, align
+from pyroberta.oracle.golden import Entry, Trace
+from pyroberta.oracle.live.taken import reader_of
+from pyroberta.oracle.trace import trace_updates
+from pyroberta.tasks.backbone import Backbone
+from pyroberta.tasks.masked_lm import MaskedLM
+from pyroberta.tasks.task import Task
+from pyroberta.tasks.text_classifier import TextClassifier
+from pyroberta.text.classifier_preprocessor import TextClassifierPreprocessor
+from pyroberta.text.preprocessor import MaskedLMPreprocessor
+from pyroberta.text.tokenizer import Tokenizer
+
+SPARE = 2  # columns of padding beside the longest sequence, so that there is padding to be masked
+SIDES = ("right", "left")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LiveReport(Report):
+    """What was found, and what was done to find it.
+
+    Attributes:
+        golden: the trace that theirs was compared with.
+        aligned: their tensors under the trace's names, what was done to each, and those that the trace lacks.
+        precision: that theirs was judged by.
+        remarks: what else is worth knowing, such as what could not be seen.
+    """
+
+    golden: Trace
+    aligned: Aligned
+    precision: str
+    remarks: Sequence[str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON; without the tensors."""
+        notes = {"aligned": self.aligned.notes, "their_names": self.aligned.names, "unknown": self.aligned.unknown}
+        return super().to_dict() | notes | {"precision": self.precision, "remarks": list(self.remarks)}
+
+    def __str__(self) -> str:
+        lines = [super().__str__(), f"judged as {self.precision}", *self.remarks]
+        if self.aligned.unknown:
+            lines.append(f"names that nothing of the trace has: {few(self.aligned.unknown)}")
+        return "\n".join(lines)
+
+
+class Padded(NamedTuple):
+    """A trace's batch in padded arrays of B sequences and S columns.
+
+    Attributes:
+        ids: (B, S), with the pad id at padding.
+        mask: (B, S) bool, true where there is a token.
+        positions: (B, S), from 0; 0 at padding.
+        labels: (B, S), the label of each target; -100 elsewhere.
+    """
+
+    ids: Array
+    mask: Array
+    positions: Array
+    labels: Array
+
+
+def padded(golden: Trace, side: str = "right", spare: int = SPARE) -> Padded:
+    """The batch of a trace in padded arrays.
+
+    Args:
+        golden: the trace.
+        side: on which padding is, `"right"` or `"left"`.
+        spare: columns of padding beside the longest sequence; fewer where the model takes no sequence so long.
+
+    Raises:
+        ValueError: for another side.
+    """
+    if side not in SIDES:
+        raise ValueError(f"padding_side must be 'right' or 'left', got {side!r}")
+    config = config_of(golden)
+    lengths = np.diff(golden["batch.starts"])
+    longest = int(lengths.max(initial=0))
+    S = max(longest, min(longest + spare, config.max_sequence_length))
+    columns = np.arange(S)
+    mask = columns < lengths[:, None] if side == "right" else columns >= S - lengths[:, None]
+    labels = np.full(len(golden["batch.ids"]), -100, np.int64)
+    labels[golden["batch.target_rows"]] = golden["batch.labels"]
+    return Padded(
+        np.where(mask, unpack(golden["batch.ids"], mask), config.pad_id),
+        mask,
+        unpack(golden["batch.positions"], mask),
+        np.where(mask, unpack(labels, mask), -100),
+    )
+
+
+def config_of(golden: Trace) -> RobertaConfig:
+    """The config of the model that was traced."""
+    return RobertaConfig(**golden.settings["config"])
+
+
+# --- the trace --------------------------------------------------------------------------------------------------------
+
+
+def task_of(config: RobertaConfig, params: Arrays, tokenizer: Tokenizer | None) -> Task:
+    """A model with the given parameters, which are float64; its preprocessor has its defaults."""
+    backbone = Backbone.from_parts(config, params, "numpy", "float64")
+    length = min(512, config.max_sequence_length)
+    if config.num_classes:
+        return TextClassifier(
+            backbone, config.num_classes, TextClassifierPreprocessor(tokenizer, length) if tokenizer else None
+        )
+    return MaskedLM(backbone, MaskedLMPreprocessor(tokenizer, length) if tokenizer else None)
+
+
+class _WithoutUpdate(Trace):
+    """A trace that ends with the gradients; the rest takes as much memory as several copies of the model."""
+
+    def add(self, name: str, array: Any, entry: Entry) -> None:
+        """Keeps a copy of an array, unless it is of the update itself."""
+        if entry.op not in ("clip", "clip_scale", "update"):
+            super().add(name, array, entry)
+
+
+def check_head(reference: Task, head: str) -> None:
+    """Checks that a reference has the head of the model that it is for.
+
+    Raises:
+        ValueError: where it has another.
+    """
+    if reference.backbone.config.head != head:
+        raise ValueError(f"the reference has the head {reference.backbone.config.head!r}, the model has {head!r}")
+
+
+def traced(
+    task: Task,
+    texts: Any,
+    y: Any = None,
+    sample_weight: Any = None,
+    trainable: Sequence[str] | None = None,
+    *,
+    with_update: bool = False,
+) -> Trace:
+    """The trace in float64 of one update on the texts, without dropout.
+
+    Args:
+        task: the model, with the optimizer that it is compiled with. It is not changed.
+        texts: strings, or features, as for `evaluate`; or sequences of ids. Of these a masked LM predicts every token.
+        y, sample_weight: as for `evaluate`. A classifier's texts have the classes 0, 1, 2, … in turn unless y is given.
+        trainable: the parameters that are updated; all unless given.
+        with_update: whether the trace has the optimizer's slots and the updated parameters, too.
+    """
+    config = replace(task.backbone.config, dropout=0.0, attention_dropout=0.0, classifier_dropout=0.0)
+    batch, golden = _batch(task, texts, y, sample_weight), Trace() if with_update else _WithoutUpdate()
+    params = task.backbone.params
+    trace_updates(
+        golden,
+        config,
+        params if params.dtype == np.float64 else params.astype("float64"),
+        [batch],
+        task.loss,
+        task.optimizer,
+        precision=None,
+        trainable=trainable,
+    )
+    return golden
+
+
+def headless(golden: Trace) -> Trace:
+    """A trace whose backward begins at the last hidden state, with the gradient that it has in the trace.
+
+    It is for a model without a head, which is given that gradient. The token embedding's gradient is the lookup's.
+    """
+    found = Trace()
+    found.settings = golden.settings
+    lookup = {"0": "d.embeddings.tokens"}
+    for name, entry in golden.entries.items():
+        if name == last_gradient(golden):
+            entry = Entry("", entry.place, entry.value, "given", entry.page)
+        elif name == "gradients.embeddings.token":
+            entry = replace(entry, inputs=lookup)
+        found.add(name, golden[name], entry)
+    return found
+
+
+def last_gradient(golden: Trace) -> str:
+    """The name of the gradient of the last hidden state."""
+    return f"d.layers.{config_of(golden).num_layers - 1}.feed_forward.norm.output"
+
+
+def _batch(task: Task, texts: Any, y: Any, sample_weight: Any) -> Batch:
+    config = task.backbone.config
+    if isinstance(texts, str):
+        raise TypeError(f"texts must be a list of texts, got one text, {texts[:40]!r}. Put it into a list")
+    if not isinstance(texts, Mapping):
+        texts = list(texts)
+    is_ids = isinstance(texts, list) and not any(isinstance(text, str) or _is_text(text) for text in texts)
+    if config.num_classes and y is None:
+        count = len(texts["token_ids"]) if isinstance(texts, Mapping) else len(texts)
+        y = np.arange(count) % config.num_classes
+    if is_ids:
+        batch = _all_targets(config, texts)
+        if not config.num_classes:
+            if y is not None or sample_weight is not None:
+                raise ValueError("y and sample_weight go with texts or features: of ids every token is predicted")
+            return batch
+        mask = np.arange(int(np.diff(batch.starts).max(initial=0))) < np.diff(batch.starts)[:, None]
+        texts = {"token_ids": unpack(batch.ids, mask), "padding_mask": mask}
+    if task.preprocessor is None and not isinstance(texts, Mapping):
+        raise ValueError(
+            "there is no tokenizer for the texts: give tokenizer=, or sequences of ids, or a dict of features "
+            "(token_ids, padding_mask and, for a masked LM, mask_positions, with y)"
+        )
+    reader = task._reader()
+    examples = reader.examples(texts, y, sample_weight)
+    if not isinstance(examples, HeldExamples):
+        raise ValueError("texts should be one batch, not an iterable of batches")
+    reader.long_texts.say()
+    return examples.masked(Key.of_evaluation())
+
+
+def _is_text(item: Any) -> bool:
+    """Whether an item of a list is a text in several segments."""
+    return isinstance(item, list | tuple) and any(isinstance(part, str) for part in item)
+
+
+def _all_targets(config: RobertaConfig, sequences: Sequence[Any]) -> Batch:
+    """A batch of sequences of ids in which each token is a target, and its own label."""
+    arrays = [np.asarray(sequence) for sequence in sequences]
+    for number, ids in enumerate(arrays):
+        if ids.ndim != 1 or (ids.size and ids.dtype.kind not in "iu"):
+            raise TypeError(f"sequence {number} should be a text or (S,) whole numbers, got {ids.dtype} {ids.shape}")
+        if ids.size and (ids.min() < 0 or ids.max() >= config.vocabulary_size):
+            raise ValueError(
+                f"sequence {number} has ids from {ids.min()} to {ids.max()}; the model's go from 0 to "
+                f"{config.vocabulary_size - 1}"
+            )
+        if len(ids) > config.max_sequence_length:
+            raise ValueError(
+                f"sequence {number} has {len(ids)} tokens; the model takes {config.max_sequence_length}. Cut it"
+            )
+    batch = pack([ids.astype(np.int32) for ids in arrays])
+    rows = np.arange(batch.num_tokens, dtype=np.int32)
+    weights = np.ones(batch.num_tokens)
+    return replace(batch, target_rows=rows, labels=batch.ids.copy(), weights=weights, slots=batch.num_tokens)
+
+
+# --- the report -------------------------------------------------------------------------------------------------------
+
+
+def judged(
+    golden: Trace,
+    tensors: Mapping[str, Array],
+    names: Mapping[str, str] | None,
+    precision: str,
+    remarks: Sequence[str] = (),
+    format: str = "",
+) -> LiveReport:
+    """Compares what was taken of theirs.
+
+    Args:
+        golden: the trace.
+        tensors: theirs, in the order in which they arose.
+        names: as for `align`.
+        precision: of their arithmetic.
+        remarks: for the report.
+        format: a key of `FORMATS`, where the names are its modules'. Of two modules that should give the same and
+            don't, the outer one counts then, whose result the next op works on.
+    """
+    remarks = list(remarks)
+    kept = _without_inner(golden, tensors, names or {}, remarks, format) if format else dict(tensors)
+    aligned = align(golden, kept, {theirs: ours for theirs, ours in (names or {}).items() if theirs in kept})
+    if format:  # whose gradients were all taken, those too that the trace has not
+        aligned = replace(aligned, unknown=[name for name in aligned.unknown if not name.endswith(".grad")])
+    report = compare(golden, _with_sums(golden, aligned.theirs), precision)
+    if not report.findings:
+        raise ValueError(
+            f"nothing to compare: no tensor has a name of the trace, of Hugging Face, of Keras or of fairseq; there "
+            f"are {few(aligned.unknown) or 'none'}. Give names="
+        )
+    same = {one.name: getattr(report, one.name) for one in fields(report)}
+    return LiveReport(**same, golden=golden, aligned=aligned, precision=precision, remarks=remarks)
+
+
+def _without_inner(
+    golden: Trace, tensors: Mapping[str, Array], names: Mapping[str, str], remarks: list[str], format: str
+) -> dict[str, Array]:
+    reader = reader_of(config_of(golden))
+    kept, before = dict(tensors), dict[str, list[str]]()  # the trace's name -> theirs so far, which are all the same
+    for theirs, array in tensors.items():
+        read = [match.name for match in reader.read(theirs) if match.format == format]
+        ours = names.get(theirs) or next(iter(read), theirs)
+        inner = before.setdefault(ours, [])
+        if inner and array.shape == tensors[inner[-1]].shape and not np.array_equal(array, tensors[inner[-1]], True):
+            remarks.append(f"{inner[-1]} and {theirs} should be the same, and differ; the latter counts")
+            for name in inner:
+                del kept[name]
+            inner.clear()
+        inner.append(theirs)
+    return kept
+
+
+def _with_sums(golden: Trace, theirs: Mapping[str, Array]) -> dict[str, Array]:
+    """Their tensors, those that are a sum's result by another name under the sum's name too."""
+    found = dict(theirs)
+    for name, array in theirs.items():
+        inputs = golden.entries[name].inputs
+        if set(inputs) == {"dy"} and inputs["dy"].endswith(".added"):
+            found.setdefault(inputs["dy"], array)
+    return found
