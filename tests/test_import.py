@@ -81,8 +81,9 @@ print(*(f"{name}={type(getattr(oracle, name)).__name__}" for name in sorted(orac
 def test_what_the_oracle_gives_are_functions_although_modules_have_the_same_names() -> None:
     done = subprocess.run([sys.executable, "-c", ORACLE], capture_output=True, text=True, check=True)
     kinds = dict(one.split("=") for one in done.stdout.split())
-    functions = ("check_backward", "compare", "read_trace", "trace")
-    assert kinds == {"TraceFile": "type", **dict.fromkeys(functions, "function")}
+    types = dict.fromkeys(("LiveReport", "TraceFile"), "type")
+    checks = ("check_backward", "check_callable", "check_keras", "check_transformers")
+    assert kinds == {**types, **dict.fromkeys((*checks, "compare", "read_trace", "trace"), "function")}
 
 
 def test_in_a_tree_that_was_never_built_numpy_takes_over_with_a_warning(tmp_path: Path) -> None:

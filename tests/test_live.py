@@ -100,7 +100,7 @@ def test_a_function_that_does_as_roberta_does_is_silent(texts: Any, precision: s
     assert len(report.findings) > 25
     assert report.aligned.unknown == []
     assert isinstance(report, Report)
-    assert f"judged as {precision}" in str(report)
+    assert f"tensors compared as {precision}, " in str(report)
     json.dumps(report.to_dict())
 
 
@@ -109,7 +109,7 @@ def test_a_function_that_does_as_roberta_does_is_silent(texts: Any, precision: s
     [
         ({"activation": tanh_gelu}, "layers.1.feed_forward.activation", "GELU by tanh"),
         ({"epsilon": 1e-3}, "layers.1.feed_forward.norm.output", "epsilon is 0.001"),
-        ({"offset": 1}, "embeddings.output", "positions are counted from 1"),
+        ({"offset": 1}, "embeddings.output", "positions begin 1 row too late"),
         ({"scale": False}, "layers.1.attention.probabilities.0", "not divided by the root of D"),
         ({"hidden": 0.0}, "layers.1.attention.probabilities.0", ""),
     ],

@@ -241,7 +241,7 @@ def detached_residual(model: Any) -> None:
     [
         (other_activation, "layers.1.feed_forward.activation", "GELU by tanh"),
         (other_epsilon, "layers.0.feed_forward.norm.output", "epsilon is 0.001"),
-        (other_positions, "embeddings.of_positions", "positions are counted from 1"),
+        (other_positions, "embeddings.of_positions", "positions begin 1 row too late"),
         (no_mask, "layers.0.attention.probabilities.0", "padding is attended to"),
         (no_scale, "layers.1.attention.probabilities.0", "not divided by the root of D"),
         (stale_decoder, "loss.logits", "not the token embedding"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -10,9 +11,11 @@ from small_models import TEXTS, gradients_of, random_batch, random_params, small
 
 from pyroberta import TextClassifier, TextClassifierPreprocessor, optimizers
 from pyroberta.data.examples import numbered
+from pyroberta.formats.safetensors_io import read_with_metadata
 from pyroberta.model.batch import take
 from pyroberta.ops import REFERENCE
 from pyroberta.oracle.golden import Trace, TraceFile, read_trace
+from pyroberta.oracle.names import names_of
 from pyroberta.oracle.plain import PLAIN
 from pyroberta.oracle.trace import trace, trace_updates
 from pyroberta.training.losses import SparseCategoricalCrossentropy
@@ -160,6 +163,21 @@ def test_a_trace_is_kept_in_a_file_and_read_again(tmp_path):
         assert again.entries[name].op == found.entries[name].op
         assert dict(again.entries[name].inputs) == dict(found.entries[name].inputs)
     assert again.settings["config"]["lora_rank"] == 2
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_file_has_the_names_of_other_implementations(tmp_path, name: str):
+    TRACES[name].save(tmp_path / "golden.safetensors")
+    _, remarks = read_with_metadata(tmp_path / "golden.safetensors")
+    entries = json.loads(remarks["pyroberta_trace"])["tensors"]
+    assert list(entries) == list(TRACES[name])
+    for one, entry in entries.items():
+        assert entry.get("names", {}) == names_of(one, CONFIGS[name].head)
+    assert entries["layers.1.attention.query.output"]["names"] == {
+        "hf": "roberta.encoder.layer.1.attention.self.query",
+        "keras": "transformer_layer_1/self_attention_layer/query",
+        "fairseq": "encoder.sentence_encoder.layers.1.self_attn.q_proj",
+    }
 
 
 def test_a_trace_that_goes_into_a_file_as_it_arises_is_the_same(tmp_path):

@@ -323,7 +323,7 @@ class _Aligner:
         if x.ndim == 0 or types.dtype.kind not in "biuf" or types.shape not in (x.shape, x.shape[-1:]):
             raise ValueError(f"{shown(self.extra[name])} has shape {types.shape}, which doesn't go with {x.shape}")
         notes.append("that of the token type added")
-        total: Array = x + types
+        total: Array = x.astype(np.float64) + types
         return total
 
     def _meanings(self, match: Match) -> Iterator[str]:

@@ -1,7 +1,8 @@
 """What a trace is kept in: tensors by name in the order in which they arose, and what is known of each.
 
     name.safetensors    the tensors; in the metadata, as JSON under `pyroberta_trace`, the format's version, the run's
-                        settings and, for each tensor, its op, place, value, formula, page and inputs
+                        settings and, for each tensor, its op, place, value, formula, page and inputs, and as `names`
+                        what it is called in Hugging Face's, Keras's and fairseq's implementations, where it has a name
 
 Any reader of safetensors reads the file; docs/oracle.md describes it.
 """
@@ -20,6 +21,8 @@ from numpy import ndarray as Array
 from pyroberta.formats.budget import clipped, shown
 from pyroberta.formats.files import as_path, check_file, parse_json
 from pyroberta.formats.safetensors_io import Appended, read_with_metadata
+from pyroberta.model.config import RobertaConfig
+from pyroberta.oracle.names import names_of
 from pyroberta.oracle.plain import PLAIN
 
 KEY, VERSION = "pyroberta_trace", 1
@@ -124,6 +127,11 @@ class TraceFile:
         self._entries[name] = {key: value for key, value in asdict(entry).items() if value}
 
     def __exit__(self, *error: Any) -> None:
+        config = self.settings.get("config")
+        head = RobertaConfig(**config).head if config else "masked_lm"
+        for name, entry in self._entries.items():
+            if names := names_of(name, head):
+                entry["names"] = names
         rest = {"version": VERSION, "settings": self.settings, "tensors": self._entries}
         self._tensors.metadata = {KEY: json.dumps(rest)}
         self._tensors.__exit__(*error)

@@ -31,9 +31,11 @@ def signature_of(op: str, value: str, part: str, arguments: Arguments, theirs: A
         return "" if is_one_number else TOKEN_TYPE
     if op == "embedding" and value in ("of_positions", "output"):
         return _of_positions(arguments, theirs - arguments["tokens"][arguments["ids"]] if value == "output" else theirs)
-    if value == "dropped" or op == "dropout":
-        return "" if arguments["rate"] else _of_dropout(expected, theirs)
-    if op == "attention" and value == "probabilities" and part.isdigit():
+    has_no_dropout = not arguments.get("rate")
+    if (value == "dropped" or op == "dropout") and has_no_dropout and (seen := _of_dropout(expected, theirs)):
+        return seen
+    is_softmax = value == "probabilities" or (value == "dropped" and has_no_dropout)
+    if op == "attention" and is_softmax and part.isdigit():
         return _of_softmax(arguments, int(part), theirs)
     if op in ("linear", "cross_entropy") and value in ("output", "logits"):
         return _of_product(op, arguments, theirs, expected)

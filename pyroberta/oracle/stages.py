@@ -16,7 +16,7 @@ import numpy as np
 from numpy import ndarray as Array
 
 from pyroberta.ops.gelu import erf
-from pyroberta.oracle.bounds import Arithmetic
+from pyroberta.oracle.bounds import Arithmetic, of_values
 from pyroberta.oracle.plain import PLAIN, Values
 
 Given = Mapping[str, Any]  # by the value's name; of attention's values a dict by the sequence's number
@@ -158,13 +158,21 @@ def _of_softmax(run: Arithmetic, scores: Sequence[Array]) -> list[Array]:
     with np.errstate(all="ignore"):
         below = [np.abs(s - s.max(axis=2, keepdims=True, initial=-np.inf)) for s in scores]
     pairs = zip(_softmax(scores), below, strict=True)
-    return [p * (run.gamma(p.shape[2] + 8) + 4.0 * run.u * (b + b.max(axis=2, keepdims=True))) for p, b in pairs]
+    return [
+        p * (run.gamma(p.shape[2] + 8) + 4.0 * run.u * (b + b.max(axis=2, keepdims=True, initial=0.0)))
+        for p, b in pairs
+    ]
 
 
 def _of_log_sums(run: Arithmetic, z: Array) -> Array:
     top = z.max(axis=1)
     below = np.abs(z - top[:, None])
     lost: Array = run.gamma(z.shape[1] + 8) + 4.0 * run.u * (below.max(axis=1) + np.abs(top) + np.abs(_log_sums(z)))
+    return lost
+
+
+def _of_gelu(run: Arithmetic, x: Array) -> Array:
+    lost: Array = of_values(run, "gelu", [x], np.zeros_like(x))["output"]
     return lost
 
 
@@ -176,10 +184,10 @@ def _of_context(run: Arithmetic, a: Mapping[str, Any], v: Values) -> Array:
 
 
 LIMITS: dict[tuple[str, str], Limit] = {
-    ("embedding", "output"): lambda run, a, v: run.gamma(2) * (np.abs(v["of_tokens"]) + np.abs(v["of_positions"])),
+    ("embedding", "output"): lambda run, a, v: run.gamma(4) * (np.abs(v["of_tokens"]) + np.abs(v["of_positions"])),
     ("low_rank", "output"): lambda run, a, v: abs(a["scale"]) * _of_dot(run, v["projected"], a["b"]),
     ("gelu", "output"): lambda run, a, v: run.gamma(3) * np.abs(a["x"] * v["cdf"]),
-    ("feed_forward", "activation"): lambda run, a, v: run.gamma(2.0 * run.erf_ulps + 4.0) * np.abs(v["intermediate"]),
+    ("feed_forward", "activation"): lambda run, a, v: _of_gelu(run, v["intermediate"]),
     ("feed_forward", "output"): lambda run, a, v: (
         _of_dot(run, v["activation"], a["kernel_2"]) + run.gamma(2) * np.abs(a["bias_2"])
     ),

@@ -39,22 +39,20 @@ class LiveReport(Report):
     Attributes:
         golden: the trace that theirs was compared with.
         aligned: their tensors under the trace's names, what was done to each, and those that the trace lacks.
-        precision: that theirs was judged by.
         remarks: what else is worth knowing, such as what could not be seen.
     """
 
     golden: Trace
     aligned: Aligned
-    precision: str
     remarks: Sequence[str]
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON; without the tensors."""
         notes = {"aligned": self.aligned.notes, "their_names": self.aligned.names, "unknown": self.aligned.unknown}
-        return super().to_dict() | notes | {"precision": self.precision, "remarks": list(self.remarks)}
+        return super().to_dict() | notes | {"remarks": list(self.remarks)}
 
     def __str__(self) -> str:
-        lines = [super().__str__(), f"judged as {self.precision}", *self.remarks]
+        lines = [super().__str__(), *self.remarks]
         if self.aligned.unknown:
             lines.append(f"names that nothing of the trace has: {few(self.aligned.unknown)}")
         return "\n".join(lines)
@@ -290,7 +288,7 @@ def judged(
             f"are {few(aligned.unknown) or 'none'}. Give names="
         )
     same = {one.name: getattr(report, one.name) for one in fields(report)}
-    return LiveReport(**same, golden=golden, aligned=aligned, precision=precision, remarks=remarks)
+    return LiveReport(**same, golden=golden, aligned=aligned, remarks=remarks)
 
 
 def _without_inner(
