@@ -9,7 +9,7 @@ from typing import Any
 from pyroberta.cli import options
 
 SUMMARY = "where another implementation departs from a trace, and why"
-DEPARTS = 1  # the exit code, as of `diff` and `cmp`
+DEPARTS, LEAST_ERROR = 1, 2  # exit codes, as of `diff` and `cmp`
 PRECISIONS = ("float32", "mixed_bfloat16", "float64")
 SHOWN = 8  # names of a list
 
@@ -37,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """Runs the command. The result is that of `Report.to_dict`, with what was done to align their tensors."""
     from pyroberta.formats.any_tensors import read_tensors
+    from pyroberta.formats.budget import shown
     from pyroberta.formats.files import as_path, read_json
     from pyroberta.formats.new_files import NewFile, replace_files
     from pyroberta.oracle.compare import compare
@@ -47,6 +48,9 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     path = as_path(arguments.report) if arguments.report else None
     if path and path.exists() and not arguments.overwrite:
         raise FileExistsError(f"{arguments.report} is there already. Give another name, or --overwrite to replace it")
+    for given in (arguments.golden, arguments.theirs):
+        if path and path.exists() and path.samefile(as_path(given)):
+            raise ValueError(f"--report {arguments.report} is one of the files that are compared. Give another name")
     if arguments.overwrite and not path:
         raise ValueError("--overwrite is of --report, which is not given")
     names = None
@@ -59,8 +63,8 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     report = compare(golden, aligned.theirs, arguments.precision)
     if not report.findings:
         raise ValueError(
-            f"nothing to compare: no tensor of {arguments.theirs} has a name of the trace, of Hugging Face, of Keras "
-            f"or of fairseq; there are {_few(aligned.unknown) or 'none'}. Give --names"
+            f"nothing to compare: no tensor of {shown(arguments.theirs)} has a name of the trace, of Hugging Face, of "
+            f"Keras or of fairseq; there are {_few(aligned.unknown) or 'none'}. Give --names"
         )
     result = report.to_dict() | {"aligned": aligned.notes, "their_names": aligned.names}
     result |= {"unknown": aligned.unknown, "absent": aligned.absent}

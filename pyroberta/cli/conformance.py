@@ -10,7 +10,7 @@ from pyroberta.cli import options
 
 SUMMARY = "a suite of cases for an implementation in any language"
 PRECISIONS = ("float32", "float64")
-FAILS = 1  # the exit code, as of `diff` and `cmp`
+FAILS, LEAST_ERROR = 1, 2  # exit codes, as of `diff` and `cmp`
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -85,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return OK
     except (ValueError, TypeError, OSError, ArithmeticError, ImportError, MemoryError, RuntimeError) as error:
         print(f"pyroberta: {as_typed(str(error)) or type(error).__name__}", file=Screen(sys.stderr))
-        return code_of_error(error)
+        return max(code_of_error(error), getattr(arguments.command, "LEAST_ERROR", OK))
     return int(arguments.exit_code)
 
 

@@ -44,7 +44,8 @@ def read_tensors(path: str | os.PathLike[str]) -> Mapping[str, NDArray[Any]]:
         return ReadWhenAsked(_of_directory(file))
     check_file(file)
     if file.suffix == ".safetensors":
-        return ReadWhenAsked({name: tensor.array for name, tensor in safetensors_io.read(file).items()})
+        tensors, _ = safetensors_io.read_with_metadata(file, numpy_io.MOST_ENTRIES)
+        return ReadWhenAsked({name: tensor.array for name, tensor in tensors.items()})
     if file.suffix == ".npz":
         return ReadWhenAsked(numpy_io.read_npz(file))
     if file.suffix == ".npy":

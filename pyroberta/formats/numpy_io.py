@@ -23,7 +23,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from pyroberta.formats.budget import Budget, clipped, shown
+from pyroberta.formats.budget import Budget, OverBudget, clipped, shown
 from pyroberta.formats.stored import FileBytes, open_bytes
 from pyroberta.formats.zips import Source, entries_of, entry, is_zip
 
@@ -77,7 +77,10 @@ class _Entry:
     source: Source
 
     def __call__(self) -> NDArray[Any]:
-        return _array(self.name, self.source() if callable(self.source) else self.source)
+        try:
+            return _array(self.name, self.source() if callable(self.source) else self.source)
+        except OverBudget as error:
+            raise OverBudget(f"{error}. np.savez writes an array as it is, of any size") from None
 
 
 def _array(name: str, content: FileBytes | NDArray[np.uint8]) -> NDArray[Any]:

@@ -43,15 +43,17 @@ def read(file: Path) -> dict[str, Stored]:
     return read_with_metadata(file)[0]
 
 
-def read_with_metadata(file: Path) -> tuple[dict[str, Stored], dict[str, Any]]:
+def read_with_metadata(file: Path, items: int = 0) -> tuple[dict[str, Stored], dict[str, Any]]:
     """Every tensor of a file, unread, and the file's own remarks, which are texts by name; empty where it has none.
+
+    `items` is how many tensors are expected, where they may be more than a model's.
 
     Raises:
         ValueError: as `read`.
     """
     header, data = _open(file)
     remarks = header.pop("__metadata__", None)
-    Budget(file, data.size).step("the header's entries", len(header))
+    Budget(file, data.size, items=items).step("the header's entries", len(header))
     tensors = {}
     stop = 0
     for name, entry in sorted(header.items(), key=lambda item: _span(file, *item)):

@@ -97,6 +97,9 @@ def _precision_for(golden: Trace, given: str | None) -> str:
             f"the trace is in {dtype}, and what is compared with has to be in float64. Make one with dtype='float64', "
             "the default of trace() and of `pyroberta trace`"
         )
+    for of in ("config", "optimizer"):
+        if not isinstance(golden.settings.get(of), Mapping):
+            raise ValueError(f"the trace's settings have no {of!r}: expected what `trace` or `pyroberta trace` writes")
     precision = given or golden.settings.get("precision") or "float32"
     if precision not in PRECISIONS:
         raise ValueError(f"precision should be one of {', '.join(PRECISIONS)}, got {shown(precision)}")

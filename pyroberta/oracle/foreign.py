@@ -268,9 +268,9 @@ class _Aligner:
                 into.theirs[name], into.names[name] = array, theirs
                 into.notes[name] = "; ".join(notes) or "as it is"
             elif np.array_equal(into.theirs[name], array, equal_nan=True):
-                into.notes[name] += f"; {theirs} is the same"
+                into.notes[name] += f"; {shown(theirs)} is the same"
             elif into.names[name] in self.declared:
-                into.notes[name] += f"; {theirs} is something else, and left out"
+                into.notes[name] += f"; {shown(theirs)} is something else, and left out"
             else:
                 raise ValueError(
                     f"{shown(into.names[name])} and {shown(theirs)} should both be {name}, and differ. Leave one out, "
@@ -287,6 +287,8 @@ class _Aligner:
                 yield from self.rows.of_pairs(targets, x, golden.shape[0])
         elif x.shape == golden.shape:
             yield Candidate({name: x})
+        elif golden.ndim == 0 and x.size == 1:
+            yield Candidate({name: x.reshape(())}, ("one number",))
         elif self.rows and golden.ndim:
             of_targets = rest.startswith(("head.", "loss.", "batch.labels")) and rest != "head.target_rows.x"
             if golden.shape[0] == (len(self.rows.target_rows) if of_targets else self.rows.N):

@@ -20,6 +20,7 @@ from numpy import ndarray as Array
 
 from pyroberta.formats.budget import clipped, shown
 from pyroberta.formats.files import as_path, check_file, parse_json
+from pyroberta.formats.numpy_io import MOST_ENTRIES
 from pyroberta.formats.safetensors_io import Appended, read_with_metadata
 from pyroberta.model.config import RobertaConfig
 from pyroberta.oracle.names import names_of
@@ -154,7 +155,7 @@ def read_trace(file: str | os.PathLike[str]) -> Trace:
     """
     path = as_path(file)
     check_file(path)
-    tensors, remarks = read_with_metadata(path)
+    tensors, remarks = read_with_metadata(path, MOST_ENTRIES)
     if KEY not in remarks:
         raise ValueError(f"{path} is no trace: its metadata has no {KEY!r}. `pyroberta trace` makes one")
     try:
@@ -182,8 +183,17 @@ def _check(name: str, entry: Entry, before: Mapping[str, Entry]) -> None:
         raise ValueError(f"the op of {shown(name)} is {shown(entry.op)}, which is none of {', '.join(OPS)}")
     if not isinstance(entry.inputs, dict) or not isinstance(entry.others, dict):
         raise ValueError(f"inputs and others of {shown(name)} should be objects")
+    wrong = next((of for of, value in entry.others.items() if not _is_number(value)), None)
+    if wrong is not None:
+        raise ValueError(f"{shown(wrong)} of {shown(name)} should be a number, got {shown(entry.others[wrong])}")
     if isinstance(entry.step, bool) or not isinstance(entry.step, int) or entry.step < 0:
         raise ValueError(f"the step of {shown(name)} should be a whole number from 0, got {shown(entry.step)}")
     absent = next((one for one in entry.inputs.values() if not isinstance(one, str) or one not in before), None)
     if absent is not None:
         raise ValueError(f"{shown(name)} is made from {shown(absent)}, which is not before it in the file")
+
+
+def _is_number(value: Any) -> bool:
+    """Whether it is a number, None, or a list of numbers, as keys of dropout are."""
+    parts = value if isinstance(value, list | tuple) else [value]
+    return all(part is None or isinstance(part, int | float) for part in parts)

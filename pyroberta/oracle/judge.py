@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy import ndarray as Array
 
+from pyroberta.formats.budget import clipped, shown
 from pyroberta.ops import REFERENCE
 from pyroberta.oracle import bounds
 from pyroberta.oracle.golden import Entry, Trace
@@ -125,7 +126,13 @@ class Judge:
         last = {name: i for i, (names, entry) in enumerate(calls) for name in [*names, *entry.inputs.values()]}
         ends = [i for i, (names, _) in enumerate(calls) if any(name in self.theirs for name in names)]
         for i, (names, entry) in enumerate(calls[: ends[-1] + 1 if ends else 0]):
-            yield from self._judged(names, entry, [name for name in names if last[name] > i])
+            try:
+                yield from self._judged(names, entry, [name for name in names if last[name] > i])
+            except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+                raise ValueError(
+                    f"the trace's {shown(names[0])} can't be computed from what the trace has ({type(error).__name__}: "
+                    f"{clipped(str(error))}). Is it damaged?"
+                ) from error
             for name in [*names, *entry.inputs.values()]:
                 if last[name] <= i:
                     self._states.pop(name, None)
@@ -181,8 +188,8 @@ class Judge:
             expected, *shaken = (_part(run[of], part) for run in runs)
             limit = np.asarray(_part(limits[of], part), np.float64)
             more = self._of_storage(name, expected) if name in self.theirs else 0.0
-            if entry.op == "update" and inputs["g"].shaken:
-                more = more + _of_sign(way, self._arguments(entry, inputs, 0), inputs["g"], of)
+            if entry.op == "update" and count and name in self.theirs:
+                more = more + _of_extremes(way, self._arguments(entry, inputs, 0), inputs, of)
             tolerance = np.where(np.isinf(limit), limit, limit + _spread(expected, shaken) + more)
             found.append(Value(name, expected, shaken, limit, tolerance))
         return found
@@ -536,12 +543,20 @@ def _part(value: Any, part: int | None) -> Array:
     return found.astype(np.float64) if found.dtype.kind in "fb" else found
 
 
-def _of_sign(way: Callable[[dict[str, Any]], Values], arguments: Mapping[str, Any], g: State, of: str) -> Array:
-    """What a gradient that is not theirs may do to its update: the step is near a sign, which no small change moves."""
-    width, expected = _spread(g.value, g.shaken), way(dict(arguments))[of]
-    moved = (way({**arguments, "g": g.value + sign * width})[of] for sign in (1.0, -1.0))
-    most: Array = np.max([np.abs(value - expected) for value in moved], axis=0)
-    return most
+def _of_extremes(
+    way: Callable[[dict[str, Any]], Values], arguments: Mapping[str, Any], inputs: Mapping[str, State], of: str
+) -> Any:
+    """What moved inputs may do to an update at most, each taken to both its ends.
+
+    A step is near a sign of the gradient, and far from linear where v is small: the mean of some runs says little.
+    """
+    expected, total = way(dict(arguments))[of], 0.0
+    for name, state in inputs.items():
+        if name != "rate" and state.shaken:
+            width = _spread(state.value, state.shaken)
+            moved = (way({**arguments, name: state.value + sign * width})[of] for sign in (1.0, -1.0))
+            total = total + np.max([np.abs(value - expected) for value in moved], axis=0)
+    return total
 
 
 def _like(value: Any, number: float) -> Any:

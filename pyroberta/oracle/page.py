@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from html import escape
+from html import escape as escaped
 
 from pyroberta.oracle.report import Finding, Report
 
@@ -17,6 +17,11 @@ table { border-collapse: collapse; width: 100%; } td, th { text-align: left; pad
 tr { border-bottom: 1px solid #ddd; } .departs { background: #fdecea; } code { font-size: 13px; }
 figure { margin: 1em 0; } figcaption { color: #555; } .number { text-align: right; font-variant-numeric: tabular-nums; }
 """
+
+
+def escape(text: str) -> str:
+    """A text for a page; a sign in the place of what can't be printed."""
+    return escaped("".join(c if c.isprintable() else "\ufffd" for c in text))
 
 
 def page(report: Report, notes: Mapping[str, str], name: str) -> str:

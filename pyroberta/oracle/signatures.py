@@ -121,7 +121,9 @@ def _of_product(op: str, arguments: Arguments, theirs: Array, expected: Array) -
     factor = float(np.vdot(product, difference)) / max(float(np.vdot(product, product)), 1e-300)
     if _is_small(difference - factor * product, difference):
         return f"the product is multiplied by {1.0 + factor:.4g} before the bias is added"
-    if len(x) <= x.shape[1] or not np.isfinite(x).all():  # any numbers are x times some matrix
+    if len(x) <= x.shape[1] or not (
+        np.isfinite(x).all() and np.isfinite(difference).all()
+    ):  # any numbers are x times some matrix
         return ""
     solved, *_ = np.linalg.lstsq(x, difference, rcond=None)
     if not _is_small(x @ solved - difference, difference):
