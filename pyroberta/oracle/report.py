@@ -164,10 +164,11 @@ class Report:
 
 
 def _lines(departures: Sequence[Finding]) -> list[str]:
-    """A line for each; those of an op that have the same cause are told together."""
+    """A line for each; those of an op that have the same cause, or look alike, are told together."""
     groups: dict[tuple[str, str], list[Finding]] = {}
     for finding in departures:
-        key = (finding.op, finding.cause) if finding.cause else (finding.name, "")
+        same = finding.cause or (finding.looks if not finding.may_follow else "")
+        key = (finding.op, same) if same else (finding.name, "")
         groups.setdefault(key, []).append(finding)
     lines = []
     for first, *others in groups.values():
