@@ -831,6 +831,11 @@ def test_a_comparison_prints_the_first_departure_and_tells_it_by_its_exit_code(m
     assert main([*command, *report]) == 2
     assert "page.html is there already. Give another name, or --overwrite" in capsys.readouterr().err
     assert main([*command, *report, "--overwrite"]) == 1
+    assert main([*command, "--report", str(theirs), "--overwrite"]) == 2
+    assert "is one of the files that are compared" in capsys.readouterr().err
+    np.load(theirs)  # as it was
+    assert main([*command, "--report", str(tmp_path / ("x" * 300))]) == 2  # not 1, which is "departs"
+    capsys.readouterr()
     assert main([*command, "--overwrite"]) == 2
     assert "--overwrite is of --report, which is not given" in capsys.readouterr().err
     names.write_text(json.dumps({"x.3": "layers.1.attention.context", "y": "loss.losses"}))

@@ -463,6 +463,7 @@ def test_the_page_has_every_tensor_and_no_foreign_markup():
     assert all(name in text for name in theirs)
     assert text.count("<circle") == 2 * 2
     assert not any(foreign in text for foreign in ("<script>", "<b>turned", "http"))
+    assert "a\ufffdb" in page(compare(golden, theirs), {"loss.losses": "a\x1bb"}, "x")
 
 
 def test_a_trace_in_float32_is_no_reference():

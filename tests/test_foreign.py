@@ -433,6 +433,14 @@ def test_what_is_unknown_is_listed_and_the_order_is_the_traces() -> None:
     assert found.notes[QUERY] == "as it is"
 
 
+def test_a_scalar_may_have_an_axis():
+    golden = Trace()
+    golden.add("loss.share", np.float64(2.0), Entry())
+    found = align(golden, {"loss": np.ones((1, 1))})
+    assert found.theirs["loss.share"].shape == ()
+    assert found.notes["loss.share"] == "one number"
+
+
 @pytest.mark.parametrize(
     ("theirs", "names", "message"),
     [

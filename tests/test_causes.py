@@ -1,0 +1,174 @@
+"""What the comparison must not say: causes that are none, places that are wrong, consequences of other calls."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from small_models import random_batch, random_params
+from test_compare import LENGTHS, LOSS, config_of
+from test_judge import departing, traced
+
+from pyroberta import optimizers
+from pyroberta.backends.bfloat16 import rounded_to_bfloat16
+from pyroberta.oracle.compare import compare
+from pyroberta.oracle.golden import Trace, TraceFile, read_trace
+from pyroberta.oracle.trace import trace_updates
+
+NORM, KERNEL = "layers.0.attention.norm", "layers.0.attention.query.kernel"
+
+
+@pytest.mark.parametrize(
+    ("of", "change"),
+    [("variance", lambda v: 1.0 / np.sqrt(v + 1e-5)), ("mean", lambda m: m + 0.1)],
+)
+def test_a_value_inside_a_norm_that_is_off_has_no_cause_that_does_nothing_there(of, change):
+    """An epsilon, a bias or the trace's own epsilon don't change these; and the place is that value."""
+    golden = traced()
+    theirs = {name: golden[name] for name in golden}
+    theirs[f"{NORM}.{of}"] = change(golden[f"{NORM}.{of}"])
+    first = compare(golden, theirs).departures[0]
+    assert (first.name, first.cause) == (f"{NORM}.{of}", "")
+
+
+def test_a_factor_that_is_near_1_is_not_the_right_denominator():
+    golden = traced()
+    theirs = {name: 1.0005 * golden[name] for name in golden if name.startswith("gradients.")}
+    assert {finding.cause for finding in compare(golden, theirs).departures} == {""}
+
+
+def test_all_gradients_that_are_halved_are_one_line_and_no_mean_of_terms():
+    golden = traced()
+    theirs = {name: 0.5 * golden[name] for name in golden if name.startswith("gradients.")}
+    report = compare(golden, theirs)
+    assert {finding.cause for finding in report.departures} == {""}
+    assert str(report).count("it is 0.5 times what it should be") == 1
+
+
+def test_faults_of_different_updates_are_apart():
+    golden = traced(steps=3)
+    theirs = {name: golden[name] for name in golden}
+    for step in ("", "step_2."):
+        theirs[f"{step}layers.0.feed_forward.output"] = 1.5 * golden[f"{step}layers.0.feed_forward.output"]
+    found = {finding.name: finding.may_follow for finding in compare(golden, theirs).departures}
+    assert found["layers.0.feed_forward.output"] == found["step_2.layers.0.feed_forward.output"] == ""
+
+
+@pytest.mark.parametrize(
+    "names", [("d.layers.0.attention.query.kernel", "d.layers.0.attention.query.bias"),
+              ("layers.0.attention.scores.0", "layers.0.attention.scores.2")],
+)  # fmt: skip
+def test_values_beside_each_other_do_not_follow_from_each_other(names):
+    golden = traced()
+    theirs = {name: golden[name] for name in golden}
+    for name in names:
+        theirs[name] = 2.0 * golden[name]
+    findings = {finding.name: finding for finding in compare(golden, theirs).findings}
+    assert [findings[name].may_follow for name in names] == ["", ""]
+
+
+def test_a_sum_of_given_terms_is_judged_by_them():
+    """One term is far too large, and the sum is the right one of these terms, rounded once."""
+    golden = traced()
+    tokens = (14.0 * golden["embeddings.of_tokens"]).astype(np.float32)
+    positions = golden["embeddings.of_positions"].astype(np.float32)
+    theirs = {"embeddings.of_tokens": tokens, "embeddings.of_positions": positions}
+    theirs["embeddings.output"] = tokens + positions
+    assert "embeddings.output" not in departing(compare(golden, theirs))
+
+
+def test_all_positions_0_are_not_counted_over_padding():
+    golden = traced()
+    rows = golden["parameters.embeddings.position"][np.zeros(sum(LENGTHS), int)]
+    (finding,) = compare(golden, {"embeddings.of_positions": rows}).departures
+    assert finding.cause == ""
+
+
+def test_logits_that_are_scaled_before_the_bias_are_of_the_same_matrix():
+    golden = traced()
+    bias = golden["parameters.head.bias"]
+    logits = (golden["loss.logits"] - bias) / math.sqrt(8) + bias
+    (finding,) = compare(golden, {"loss.logits": logits}).departures
+    assert finding.cause == "the product is multiplied by 0.3536 before the bias is added"
+
+
+def test_one_number_that_is_added_everywhere_is_no_token_type():
+    golden = traced()
+    (finding,) = compare(golden, {"embeddings.output": golden["embeddings.output"] + 0.3}).departures
+    assert (finding.cause, finding.looks) == ("", "each row is off by the same vector")
+
+
+def test_one_huge_number_does_not_make_a_cause():
+    """Nearly all of a difference is one number's, which is not what another cause would explain."""
+    golden = traced()
+    name = "layers.0.attention.query"
+    kernel, bias = golden[f"parameters.{name}.kernel"], golden[f"parameters.{name}.bias"]
+    x = golden["embeddings.norm.output"] @ kernel.T + bias  # transposed in one row, noise in the others
+    theirs = golden[f"{name}.output"] + np.random.default_rng(0).standard_normal(x.shape)
+    theirs[3] += 1e9 * (x - golden[f"{name}.output"])[3]
+    (finding,) = compare(golden, {f"{name}.output": theirs}).departures
+    assert finding.cause == ""
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_number_that_is_not_finite_does_not_end_the_comparison(bad):
+    golden = traced()
+    x = golden["embeddings.norm.output"].copy()
+    x[0, 0] = bad
+    rest = np.random.default_rng(0).standard_normal(golden["layers.0.attention.query.output"].shape)
+    report = compare(golden, {"embeddings.norm.output": x, "layers.0.attention.query.output": rest})
+    assert departing(report) == ["embeddings.norm.output", "layers.0.attention.query.output"]
+
+
+def test_the_likeliest_ids_are_those_of_their_logits():
+    golden = traced()
+    logits = golden["loss.logits"][:, ::-1].copy()
+    theirs = {"loss.logits": logits, "loss.predicted": logits.argmax(axis=1)}
+    assert departing(compare(golden, theirs)) == ["loss.logits"]
+    wrong = (logits.argmax(axis=1) + 1) % 17
+    assert departing(compare(golden, theirs | {"loss.predicted": wrong})) == ["loss.logits", "loss.predicted"]
+
+
+def test_a_scalar_of_a_dump_in_bfloat16_was_kept_in_it_too():
+    golden, theirs = traced(), traced(dtype="float32", precision=None)
+    kept = {name: rounded_to_bfloat16(x) if x.dtype == np.float32 else x for name, x in theirs.items()}
+    assert departing(compare(golden, kept)) == []
+    alone = {"loss.share": rounded_to_bfloat16(np.atleast_1d(np.float32(theirs["loss.share"])))[0]}
+    assert departing(compare(golden, alone)) == ["loss.share"]
+
+
+def test_a_trace_of_many_updates_is_read_again(tmp_path):
+    """More tensors than a model could have."""
+    config, file = config_of(1), tmp_path / "golden.safetensors"
+    params, batch = random_params(config, 0), random_batch(config, [3], 0)
+    with TraceFile(file) as into:
+        trace_updates(into, config, params, [batch], LOSS, optimizers.Adam(1e-3), steps=60, precision=None)
+        assert into.count > 10_000
+    assert len(read_trace(file)) == into.count
+
+
+@pytest.mark.parametrize("of", ["config", "optimizer"])
+def test_a_trace_without_settings_is_refused(of):
+    golden = traced(precision=None)
+    del golden.settings[of]
+    with pytest.raises(ValueError, match=f"the trace's settings have no '{of}'"):
+        compare(golden, golden)
+
+
+def test_a_trace_that_does_not_fit_together_names_the_tensor(tmp_path):
+    golden = traced(precision=None)
+    broken, name = Trace(), "layers.0.attention.query.output"
+    broken.settings = golden.settings
+    for one in golden:
+        array = golden[one][:, :3] if one == f"parameters.{KERNEL}" else golden[one]
+        broken.add(one, array, golden.entries[one])
+    with pytest.raises(ValueError, match=f"the trace's {name!r} can't be computed .*Is it damaged"):
+        compare(broken, {name: golden[name]})
+    golden.entries[name] = replace(golden.entries[name], others={"rate": "a"})
+    golden.save(tmp_path / "golden.safetensors")
+    with pytest.raises(
+        ValueError, match=r"'rate' of 'layers\.0\.attention\.query\.output' should be a number, got 'a'"
+    ):
+        read_trace(tmp_path / "golden.safetensors")
