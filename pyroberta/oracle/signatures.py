@@ -37,7 +37,7 @@ def signature_of(op: str, value: str, part: str, arguments: Arguments, theirs: A
     is_softmax = value == "probabilities" or (value == "dropped" and has_no_dropout)
     if op == "attention" and is_softmax and part.isdigit():
         return _of_softmax(arguments, int(part), theirs)
-    if op in ("linear", "cross_entropy") and value in ("output", "logits"):
+    if (op, value) in (("linear", "output"), ("cross_entropy", "logits")):
         return _of_product(op, arguments, theirs, expected)
     return ""
 
