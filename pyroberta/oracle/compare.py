@@ -72,7 +72,7 @@ def compare(golden: Trace, theirs: Mapping[str, Array], precision: str | None = 
             findings.append(finding)
     missing = [name for name in theirs if name not in golden.entries]
     count = sum(entry.value != "bound" for entry in golden.entries.values())
-    return Report(_without_chance(findings), missing, unjudged, count, precision)
+    return Report(_without_chance(golden, findings), missing, unjudged, count, precision)
 
 
 def _before(first: Mapping[Call, Finding], finding: Finding, judged: Judged) -> str:
@@ -106,13 +106,14 @@ def _precision_for(golden: Trace, given: str | None) -> str:
     return str(precision)
 
 
-def _without_chance(findings: list[Finding]) -> list[Finding]:
+def _without_chance(golden: Trace, findings: list[Finding]) -> list[Finding]:
     """Without causes that hold for all gradients or for none, where most gradients don't have them.
 
     The loss's factor is in all of them; that a sum became a mean is seen in those that have several terms.
     """
     gradients = [one for one in findings if one.op == "sum" and "gradients." in one.name]
-    for beginning, all_of in ((DIVIDED, gradients), (MEAN, [one for one in gradients if one.departs])):
+    of_terms = [one for one in gradients if one.departs or len(golden.entries[one.name].inputs) > 1]
+    for beginning, all_of in ((DIVIDED, gradients), (MEAN, of_terms)):
         named = [one for one in gradients if one.cause.startswith(beginning)]
         if len(named) * 2 <= len(all_of):
             findings = [replace(one, cause="", share=0.0, others=()) if one in named else one for one in findings]

@@ -12,6 +12,7 @@ from pyroberta.oracle.causes import Arguments, positions_off_by
 CLOSE = 1e-3  # the share of the difference that may be left
 TOKEN_TYPE = "each row is off by the same vector, as where the token type's embedding is missing or added twice"
 BEYOND = ": padding is attended to, the mask being missing or too small, or another sequence is"
+MOST_IN_FRONT = 2  # rows of a position table that the trace's may lack: those up to padding_idx
 CLOSE_TO = 1e-6  # relative: how far numbers may be from a multiple, which is told in six digits
 
 
@@ -59,7 +60,8 @@ def _of_positions(arguments: Arguments, found: Array) -> str:
         fitting = [
             (int(has_row.sum()), off)
             for off in range(-len(rows) + 1, len(rows))
-            if 2 * (has_row := _within(positions[start:stop] + off, len(rows))).sum() > stop - start
+            if 0 <= (stop - start) - (has_row := _within(positions[start:stop] + off, len(rows))).sum() <= MOST_IN_FRONT
+            and has_row.any()
             and _close(some[has_row], rows[positions[start:stop][has_row] + off])
         ]
         if fitting:
