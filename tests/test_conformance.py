@@ -623,7 +623,8 @@ def test_names_that_are_nobodys_are_told_and_a_file_of_them_alone_is_refused():
     assert report.unknown == ("op/layernorm/usual/output",)
     assert "1 names are no value's of the suite, such as 'op/layernorm/usual/output'" in str(report)
     with pytest.raises(
-        ValueError, match="no name is a value's of the suite: 'a'; one of them is 'tokenize/text/plain/ids'"
+        ValueError,
+        match="no name is a value's of the suite: there is 'a'; one of the suite's is 'tokenize/text/plain/ids'",
     ):
         verdicts.judge(made(), {"a": np.ones(1)})
 
@@ -813,3 +814,17 @@ def test_an_example_fails_on_a_suite_whose_values_are_wrong_or_cut_short(name: s
     cut(few)
     done = subprocess.run([*command, str(few)], capture_output=True, text=True, check=False)
     assert done.returncode != 0
+
+
+def test_values_that_are_given_twice_or_in_too_few_digits_are_refused():
+    whole = made()
+    name = next(name for name in whole.values if name.startswith("random/words/"))
+    case, value = whole.values[name]
+    right = case.expected[value]
+    assert right.dtype == np.uint64
+    assert verdicts.judge(whole, {name: right}).count("failed") == 0
+    assert verdicts.judge(whole, {name: right.astype(np.float64)}).count("failed") == 1
+    with pytest.raises(ValueError, match=r"are both .*; leave one out"):
+        verdicts.judge(whole, {name: right, name.replace("/", "."): right})
+    with pytest.raises(ValueError, match="there are no tensors"):
+        verdicts.judge(whole, {})

@@ -378,3 +378,50 @@ def test_a_gradient_of_another_shape_or_dtype_is_refused(second, hint):
         check_backward(product_forward, lambda dy, cache: (dy, second(dy)), two(0))
     with pytest.raises(TypeError, match="gradient 1 is a NoneType"):
         check_backward(product_forward, lambda dy, cache: (dy, None), two(0))
+
+
+def test_a_gradient_is_not_right_because_squares_overflow():
+    x = np.array([1e80, -2e80, 3e80])
+    assert not check_backward(lambda x: (x * x, x), lambda dy, x: -9.0 * x * dy, [x])
+    big = 1e160 * np.ones(3)
+    assert not check_backward(lambda x: (1e160 * x, None), lambda dy, _: -5e160 * dy, [np.ones(3)])
+    assert check_backward(lambda x: (3.0 * x, None), lambda dy, _: 3.0 * dy, [big])
+
+
+def test_forward_and_backward_may_work_in_place_and_the_arguments_stay():
+    x, buffer = np.arange(1.0, 4.0), np.empty(3)
+    before = x.copy()
+
+    def forward(x):
+        np.multiply(x, x, out=buffer)
+        x[...] *= 2.0  # its own copy
+        return buffer, x
+
+    def backward(dy, doubled):
+        dy *= doubled
+        return dy
+
+    assert check_backward(forward, backward, [x])
+    assert np.array_equal(x, before)
+
+    def zeroing(dy, _):
+        dy[...] = 0.0
+        return np.zeros(3)
+
+    assert not check_backward(forward, zeroing, [x])
+
+
+def test_near_the_edge_of_its_domain_a_right_gradient_is_right():
+    p = np.array([1e-5, 0.3, 0.7])
+    assert check_backward(lambda p: (-np.log(p), p), lambda dy, p: -dy / p, [p])
+    assert check_backward(lambda x: (np.sin(3000.0 * x), x), lambda dy, x: 3000.0 * np.cos(3000.0 * x) * dy, [p])
+    assert not check_backward(lambda p: (-np.log(p), p), lambda dy, p: dy / p, [p])
+
+
+def test_a_number_is_an_argument_and_what_is_no_array_is_told():
+    one = np.array(2.0)
+    assert check_backward(lambda x: (x * x, x), lambda dy, x: 2.0 * x * dy, [one])
+    with pytest.raises(TypeError, match="backward gave a NoneType; an array for each argument is expected"):
+        check_backward(lambda x: (x * x, x), lambda dy, x: None, [one])
+    with pytest.raises(ValueError, match="names are 'a', 'a'; each argument needs one of its own"):
+        check_backward(lambda x, y: (x * y, None), lambda dy, _: (dy, dy), [one, one], names=["a", "a"])

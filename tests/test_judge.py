@@ -271,6 +271,13 @@ def test_numbers_that_are_not_finite_are_null_in_json():
     assert f"{name}: numbers that are not finite" in str(report)
 
 
+def test_a_report_is_true_where_nothing_departs():
+    golden = traced()
+    assert compare(golden, {"loss.losses": golden["loss.losses"]})
+    assert not compare(golden, {"loss.losses": golden["loss.losses"] + 1.0})
+    assert not compare(golden, {})
+
+
 def test_what_is_no_trace_and_no_precision_is_refused():
     golden = traced()
     with pytest.raises(TypeError, match=r"golden should be a Trace, got dict\. The trace comes first"):

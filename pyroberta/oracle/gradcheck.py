@@ -14,6 +14,7 @@ from numpy import ndarray as Array
 from pyroberta.oracle import wrong_gradients
 
 STEPS = [2.0**-i for i in range(2, 14)]  # from a quarter of the input's size down to a ten-thousandth
+FINE_STEPS = [2.0**-i for i in range(14, 26)]  # where forward is too far from a line, or undefined, that far away
 FEW_STEPS = [2.0**-i for i in range(5, 10)]  # for one number of many
 COMPLEX_STEP = 2.0**-60  # its square is less than float64's eps of the derivative
 MOST_FORGIVEN = 1e-7  # of the derivative: uncertainty of its measurement that is not held against backward
@@ -163,26 +164,30 @@ def check_backward(
     rng = _generator(rng)
     y, cache = _called(forward, args)
     u = np.asarray(rng.standard_normal(y.shape))
-    returned = backward(u, cache)
-    gradients = [returned] if isinstance(returned, np.ndarray) else list(returned)
+    gradients = _gradients(backward(u.copy(), cache))  # which may work on its dy in place
     _require_like(gradients, args, y)
 
     found = []
-    for i, (x, gradient) in enumerate(zip(args, gradients, strict=True)):
-        v = rng.standard_normal(x.shape) * _size(x)
-        measured = _derivative(_along(forward, args, i, v))  # J v
-        claimed = float(np.vdot(gradient, v))  # ⟨Jᵀu, v⟩
-        error = abs(float(np.vdot(u, measured.value)) - claimed)
-        scale = max(_norm(measured.value), abs(claimed), RESOLUTION * _norm(y))
-        # What the differences themselves leave open is no error of backward's, as far as it is small.
-        error = max(error - min(_norm(u) * measured.uncertain, MOST_FORGIVEN * scale), 0.0 * error)
-        error = error / scale if scale > 0.0 else error
-        found.append(CheckedGradient(i, names[i], x.shape, error, measured.is_complex))
+    with np.errstate(all="ignore"):  # a step may lead where forward is undefined, or too large
+        for i, (x, gradient) in enumerate(zip(args, gradients, strict=True)):
+            v = rng.standard_normal(x.shape) * _size(x)
+            measured = _derivative(_along(forward, args, i, v))  # J v
+            claimed = float(np.vdot(gradient, v))  # ⟨Jᵀu, v⟩
+            error = abs(float(np.vdot(u, measured.value)) - claimed)
+            scale = max(_norm(measured.value), abs(claimed), RESOLUTION * _norm(y))
+            # What the differences themselves leave open is no error of backward's, as far as it is small.
+            error = max(error - min(_norm(u) * measured.uncertain, MOST_FORGIVEN * scale), 0.0 * error)
+            error = error / scale if scale > 0.0 else error
+            error = (
+                error if math.isfinite(scale) and math.isfinite(_norm(u)) else math.nan
+            )  # x / inf is 0, and says nothing
+            found.append(CheckedGradient(i, names[i], x.shape, error, measured.is_complex))
     checked = CheckedBackward(tuple(found))
     if checked.is_right:
         return checked
     case = _Case(forward, args, names, u, y, gradients, [one.by_complex_step for one in found])
-    return CheckedBackward(tuple(one if one.is_right else case.looked_at(one, rng) for one in found))
+    with np.errstate(all="ignore"):
+        return CheckedBackward(tuple(one if one.is_right else case.looked_at(one, rng) for one in found))
 
 
 # --- what was given ---------------------------------------------------------------------------------------------------
@@ -198,6 +203,8 @@ def _checked_names(args: Any, names: Sequence[str] | None) -> Sequence[str]:
             raise ValueError(f"argument {i} is {x.dtype}; differences need float64: convert it before the check")
     if names is not None and len(names) != len(args):
         raise ValueError(f"there are {len(names)} names for {len(args)} arguments; one each is expected")
+    if names is not None and len(set(names)) != len(names):
+        raise ValueError(f"names are {', '.join(map(repr, names))}; each argument needs one of its own")
     return names or [""] * len(args)
 
 
@@ -210,7 +217,7 @@ def _generator(rng: int | np.random.Generator) -> np.random.Generator:
 
 
 def _called(forward: Callable[..., tuple[Array, Any]], args: Sequence[Array]) -> tuple[Array, Any]:
-    result: Any = forward(*args)
+    result: Any = forward(*(x.copy() for x in args))
     if not isinstance(result, tuple) or len(result) != 2:
         raise TypeError(f"forward gave a {type(result).__name__}; a pair (y, cache) is expected, where y is an array")
     y, cache = result
@@ -218,7 +225,16 @@ def _called(forward: Callable[..., tuple[Array, Any]], args: Sequence[Array]) ->
         raise TypeError(f"forward gave a {type(y).__name__} for y; an array is expected: differentiate one result")
     if y.dtype != np.float64:
         raise ValueError(f"forward gave y in {y.dtype} for arguments in float64; differences need float64")
-    return np.asarray(y), cache
+    return np.array(y), cache
+
+
+def _gradients(returned: Any) -> list[Array]:
+    """Copies of what backward gave, an array or several."""
+    if isinstance(returned, np.ndarray | np.floating):
+        return [np.array(returned)]
+    if not isinstance(returned, Sequence):
+        raise TypeError(f"backward gave a {type(returned).__name__}; an array for each argument is expected")
+    return [np.array(one) if isinstance(one, np.ndarray | np.floating) else one for one in returned]
 
 
 def _require_like(gradients: Sequence[Array], args: Sequence[Array], y: Array) -> None:
@@ -250,7 +266,8 @@ def _along(forward: Callable[..., Any], args: Sequence[Array], i: int, v: Array)
     """t -> y, where argument i is moved by t·v."""
 
     def along(t: complex) -> Array:
-        return np.asarray(forward(*args[:i], np.asarray(args[i] + t * v), *args[i + 1 :])[0])
+        moved = [np.array(x + t * v if k == i else x) for k, x in enumerate(args)]
+        return np.array(forward(*moved)[0])
 
     return along
 
@@ -258,6 +275,9 @@ def _along(forward: Callable[..., Any], args: Sequence[Array], i: int, v: Array)
 def _derivative(f: Callable[[complex], Array]) -> _Measured:
     """f'(0), by a complex step where that agrees with differences as far as these go."""
     value, uncertain = _by_differences(f, STEPS)
+    if not uncertain <= MOST_FORGIVEN * _norm(value):
+        fine = _by_differences(f, FINE_STEPS)
+        value, uncertain = fine if not uncertain <= fine[1] else (value, uncertain)
     exact, size = _by_complex_step(f), _norm(value)
     is_certain = uncertain <= MOST_FORGIVEN * size
     if exact is not None and is_certain and _norm(exact - value) <= uncertain + ROUNDING * size:
@@ -302,7 +322,9 @@ def _size(x: Array) -> float:
 
 
 def _norm(x: Array) -> float:
-    return float(np.sqrt(np.vdot(x, x)))
+    """The root of the sum of squares, which may lie beyond float64 themselves."""
+    most = float(np.abs(x).max(initial=0.0))
+    return most * float(np.linalg.norm(np.ravel(x) / most)) if 0.0 < most < math.inf else most
 
 
 # --- a wrong one ------------------------------------------------------------------------------------------------------

@@ -347,6 +347,10 @@ class Judge:
                 found = {of[2:]: bound for of, bound in found.items() if of.startswith("d.")}
             if given:
                 found = self._widened(names, entry, arguments, values, given, found)
+            if entry.op == "embedding" and not _is_gradient(names[0], entry):  # others round rows as they round factors
+                rows = {of: np.abs(values[of]) for of in ("of_tokens", "of_positions")}
+                rows["output"] = rows["of_tokens"] + rows["of_positions"]
+                found = dict(found) | {of: found[of] + 2.0 * self.run.factor_u * rows[of] for of in rows}
             if entry.op in ("layer_norm", "add_norm"):
                 found = self._of_other_norms(names, entry, arguments, values, found)
         elif entry.op == "update":

@@ -106,6 +106,10 @@ class Report:
     count: int = 0
     precision: str = "float32"
 
+    def __bool__(self) -> bool:
+        """Whether nothing departs, of something that was compared."""
+        return bool(self.findings) and not self.departures
+
     @property
     def departures(self) -> list[Finding]:
         """For each op that departs its first tensor, or the first of its values whose cause is known."""

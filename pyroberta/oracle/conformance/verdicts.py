@@ -121,10 +121,16 @@ def judge(suite: Suite, theirs: Mapping[str, Array]) -> Report:
     """
     dotted = {name.replace("/", "."): name for name in suite.values}
     names = {given: given if given in suite.values else dotted.get(given) for given in theirs}
-    known = {name: given for given, name in names.items() if name is not None}
-    if theirs and not known:
+    known: dict[str, str] = {}
+    for given, name in names.items():
+        if name in known:
+            raise ValueError(f"{shown(known[name])} and {shown(given)} are both {name}; leave one out")
+        if name is not None:
+            known[name] = given
+    if not known:
         example = next(iter(suite.values), "")
-        raise ValueError(f"no name is a value's of the suite: {shown(next(iter(theirs)))}; one of them is {example!r}")
+        there = f"there is {shown(next(iter(theirs)))}" if theirs else "there are no tensors"
+        raise ValueError(f"no name is a value's of the suite: {there}; one of the suite's is {example!r}")
     found: dict[str, dict[str, Array]] = {case: {} for case in suite.cases}
     for name, given in known.items():
         case, value = suite.values[name]
@@ -152,6 +158,8 @@ def _judged(name: str, theirs: Array, expected: Array, bound: Array | None) -> t
         return np.inf, f"{name} has the shape {theirs.shape}, and {expected.shape} is expected"
     if theirs.dtype.kind not in "biuf":
         return np.inf, f"{name} is {theirs.dtype}, which is no number's"
+    if bound is None and expected.dtype.kind in "iu" and theirs.dtype.kind == "f" and expected.dtype.itemsize == 8:
+        return np.inf, f"{name} is {theirs.dtype}, which has too few digits; {expected.dtype} is expected"
     if bound is None:  # integers, and what rounds nothing
         ratios = np.where(theirs == expected, 0.0, np.inf)
     else:

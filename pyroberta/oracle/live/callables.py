@@ -70,7 +70,7 @@ def check_callable(
     ...     return {"embeddings.output": x}
     >>> report = check_callable(embed, MaskedLM.from_preset("roberta_tiny_en"), ["A dog barks.", "It is late."])
     >>> report.departures[0].cause
-    'positions are counted from 1, not from 0'
+    "positions begin 1 row too late; RoBERTa's first is row padding_idx + 1"
     """
     formats = ("pyroberta", "hf", "keras")
     for name, value, choices in (

@@ -30,6 +30,11 @@ def same_optimizer(optimizer: Any, names: Mapping[int, str]) -> Optimizer:
     if optimizer.state:
         raise ValueError("the optimizer has done steps, and the trace begins with the first: give a fresh one")
     groups = optimizer.param_groups
+    strange = sum(id(p) not in names for group in groups for p in group["params"])
+    if strange:
+        raise ValueError(
+            f"the optimizer has {strange} parameters that are not the model's; give one over its parameters"
+        )
     for key in ("amsgrad", "maximize"):
         if any(group.get(key) for group in groups):
             raise ValueError(f"the optimizer has {key}, which pyroberta's lacks")
