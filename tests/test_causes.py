@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -34,6 +35,16 @@ def test_a_factor_that_is_near_1_is_not_the_right_denominator():
     golden = traced()
     theirs = {name: 1.0005 * golden[name] for name in golden if name.startswith("gradients.")}
     assert {finding.cause for finding in compare(golden, theirs).departures} == {""}
+
+
+def test_the_losss_factor_is_seen_in_what_no_gradient_of_theirs_leads_to():
+    """The gradients of the layers are right, given those of values; the head's alone show the factor."""
+    golden = traced()
+    factor = float(golden["loss.denominator"]) / len(golden["batch.ids"])
+    beginnings = ("d.layers.", "gradients.layers.", "gradients.head.")
+    report = compare(golden, {name: factor * golden[name] for name in golden if name.startswith(beginnings)})
+    named = {one.name for one in report.findings if one.cause.startswith("losses are divided by the number of tokens")}
+    assert named >= {name for name in golden if name.startswith("gradients.head.")}
 
 
 def test_all_gradients_that_are_halved_are_one_line_and_no_mean_of_terms():
@@ -179,3 +190,48 @@ def test_noise_has_no_cause_wherever_it_is():
             (finding,) = compare(golden, {name: array + noise}).findings
             assert finding.departs or "key.bias" in name, name  # whose true gradient is 0
             assert finding.cause == "", name
+
+
+CONTEXT, VALUE = "layers.0.attention.context", "layers.0.attention.value.output"
+
+
+def with_others(golden: Trace, of) -> dict[str, np.ndarray]:
+    """The first layer's contexts where each head gives `of(v)[1]` the share `of(v)[0]` of each token's weight.
+
+    The longest sequence stays as it is.
+    """
+    starts, context = golden["batch.starts"], np.array(golden[CONTEXT])
+    H = golden.settings["config"]["num_heads"]
+    for start, stop in pairwise(starts):
+        if 0 < stop - start < np.diff(starts).max():
+            rows, v = (x[start:stop].reshape(stop - start, H, -1) for x in (context, golden[VALUE]))
+            w, u = of(v)
+            rows += w * (u - rows)
+    return {name: golden[f"layers.0.attention.{name}.output"] for name in ("query", "key")} | {
+        VALUE: golden[VALUE], CONTEXT: context
+    }  # fmt: skip
+
+
+def test_padding_that_is_attended_to_is_named_from_the_context_alone():
+    golden, rng = traced(), np.random.default_rng(0)
+    theirs = with_others(golden, lambda v: (rng.uniform(0.2, 0.6, (len(v), 1, 1)), rng.normal(size=v.shape[1:])))
+    (finding,) = compare(golden, {CONTEXT: theirs[CONTEXT].astype(np.float32)}).departures
+    assert "of the weight goes beyond the sequence" in finding.cause
+    assert 20.0 < float(finding.cause.partition("%")[0]) < 60.0
+
+
+@pytest.mark.parametrize(
+    "of",
+    [
+        lambda v: (np.linspace(0.2, 0.6, len(v))[:, None, None], v[:1]),  # a token's own value once more
+        lambda v: (1e-4 * np.linspace(1.0, 2.0, len(v))[:, None, None], np.full(v.shape[1:], 1e3)),  # far off
+        lambda v: (-np.linspace(0.2, 0.6, len(v))[:, None, None], np.ones(v.shape[1:])),  # less than nothing
+        lambda v: (0.5, np.random.default_rng(0).normal(size=v.shape)),  # another one for each token
+    ],
+    ids=["own", "far", "negative", "noise"],
+)
+def test_what_a_context_is_mixed_with_otherwise_is_no_padding(of):
+    golden = traced()
+    theirs = with_others(golden, of)
+    (finding,) = compare(golden, theirs).departures
+    assert (finding.name, finding.cause) == (CONTEXT, "")

@@ -19,6 +19,7 @@ from strategies import examples, seeds
 from pyroberta import optimizers, schedules
 from pyroberta.ops import REFERENCE, Ops
 from pyroberta.oracle.compare import compare
+from pyroberta.oracle.foreign import align
 from pyroberta.oracle.golden import Trace
 from pyroberta.oracle.page import page
 from pyroberta.oracle.trace import trace_updates
@@ -263,9 +264,12 @@ def test_names_and_shapes_that_do_not_fit_are_told():
     golden = run(config, 0)
     report = compare(golden, {"layers.9.output": np.ones(2), "loss.losses": golden["loss.losses"]})
     assert report.missing == ["layers.9.output"]
-    assert "not in the trace: layers.9.output" in str(report)
+    assert "1 of their names is of nothing in the trace: 'layers.9.output'" in str(report)
     with pytest.raises(ValueError, match=r"loss\.losses has the shape \(2,\); the trace's is"):
         compare(golden, {"loss.losses": np.ones(2)})
+    report = compare(golden, align(golden, {"x": np.ones(2), "y": np.ones(2), "loss.losses": golden["loss.losses"]}))
+    assert (report.missing, len(report.findings)) == (["x", "y"], 1)
+    assert "2 of their names are of nothing in the trace, and only 1 of its tensors compared: 'x', 'y'" in str(report)
     assert str(compare(golden, {})) == "nothing to compare: no name of theirs is one of the trace"
 
 

@@ -421,6 +421,21 @@ def test_two_names_of_one_tensor() -> None:
     found = align(golden, {layer: golden[QUERY], "mine": golden[QUERY] + 1}, {"mine": QUERY})
     assert found.names[QUERY] == "mine"
     assert "left out" in found.notes[QUERY]
+    with pytest.raises(ValueError, match=r"'mine' and 'other' should both be .* Leave one out$"):
+        align(golden, {"mine": golden[QUERY], "other": golden[QUERY] + 1}, {"mine": QUERY, "other": QUERY})
+
+
+@pytest.mark.parametrize("name", ["{}.grad", "grad.{}"])
+def test_a_declared_name_holds_for_the_gradient_too(name: str) -> None:
+    golden, kernel = TRACES["masked_lm"], "layers.0.feed_forward.output.kernel"
+    value = "layers.0.feed_forward.output"
+    theirs = {"h": golden[value], name.format("h"): golden[f"d.{value}"], "w.weight": golden[f"parameters.{kernel}"].T}
+    theirs[name.format("w.weight")] = golden[f"gradients.{kernel}"].T
+    names = {"h": value, "w.weight": f"parameters.{kernel}"}
+    found = align(golden, theirs, names)
+    assert found.unknown == []
+    for ours in (value, f"d.{value}", f"parameters.{kernel}", f"gradients.{kernel}"):
+        assert np.array_equal(found.theirs[ours], golden[ours]), ours
 
 
 def test_what_is_unknown_is_listed_and_the_order_is_the_traces() -> None:

@@ -437,7 +437,7 @@ def test_a_sound_model_of_keras_hub_is_silent_and_stays_as_it_was(keras_reports:
         report = keras_reports[name]
         assert report["departures"] == [], name
         assert report["is_same"], name
-        assert report["unknown"] == [], name
+        assert report["missing"] == [], name
         has_gradients = "gradients.layers.0.attention.query.kernel" in report["theirs"]
         assert has_gradients == (keras_reports["backend"] == "torch")
         assert ("layers.0.attention.probabilities.0" in report["theirs"]) != name.endswith("fused")

@@ -11,7 +11,6 @@ from pyroberta.cli import options
 SUMMARY = "where another implementation departs from a trace, and why"
 DEPARTS, LEAST_ERROR = 1, 2  # exit codes, as of `diff` and `cmp`
 PRECISIONS = ("float32", "mixed_bfloat16", "float64")
-SHOWN = 8  # names of a list
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,6 +39,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     from pyroberta.formats.budget import shown
     from pyroberta.formats.files import as_path, read_json
     from pyroberta.formats.new_files import NewFile, replace_files
+    from pyroberta.formats.stored import few
     from pyroberta.oracle.compare import compare
     from pyroberta.oracle.foreign import align
     from pyroberta.oracle.golden import read_trace
@@ -60,14 +60,13 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
             raise ValueError(f'{arguments.names} should be an object of names, such as {{"theirs": "ours"}}')
     golden = read_trace(os.path.expanduser(arguments.golden))
     aligned = align(golden, read_tensors(os.path.expanduser(arguments.theirs)), names)
-    report = compare(golden, aligned.theirs, arguments.precision)
+    report = compare(golden, aligned, arguments.precision)
     if not report.findings:
         raise ValueError(
             f"nothing to compare: no tensor of {shown(arguments.theirs)} has a name of the trace, of Hugging Face, of "
-            f"Keras or of fairseq; there are {_few(aligned.unknown) or 'none'}. Give --names"
+            f"Keras or of fairseq; there are {few(map(shown, aligned.unknown)) or 'none'}. Give --names"
         )
-    result = report.to_dict() | {"aligned": aligned.notes, "their_names": aligned.names}
-    result |= {"unknown": aligned.unknown, "absent": aligned.absent}
+    result = report.to_dict() | {"aligned": aligned.notes, "their_names": aligned.names, "absent": aligned.absent}
     if path:
         text = page(report, aligned.notes, os.path.basename(os.path.normpath(arguments.theirs)))
         replace_files(path.parent, {path.name: NewFile.of(text)})
@@ -78,6 +77,9 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _print(report: Any, aligned: Any, *, show_all: bool) -> None:
+    from pyroberta.formats.budget import shown
+    from pyroberta.formats.stored import few
+
     if show_all:
         width = max(len(finding.name) for finding in report.findings)
         for finding in report.findings:
@@ -89,13 +91,6 @@ def _print(report: Any, aligned: Any, *, show_all: bool) -> None:
         print()
     print(report)
     if aligned.unknown:
-        print(f"names that nothing of the trace has: {_few(aligned.unknown)}. --names says what they are")
+        print("--names FILE says what they are")
     if aligned.absent:
-        print(f"names of --names that their tensors lack: {_few(aligned.absent)}")
-
-
-def _few(names: list[str]) -> str:
-    from pyroberta.formats.budget import shown
-
-    rest = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(map(shown, names[:SHOWN])) + rest
+        print(f"names of --names that their tensors lack: {few(map(shown, aligned.absent))}")

@@ -24,7 +24,7 @@ from numpy.typing import DTypeLike, NDArray
 from pyroberta.formats.budget import Budget
 from pyroberta.formats.encoding import CODES, dtype_name, encoded, stored_type
 from pyroberta.formats.files import LARGEST, parse_json, shown
-from pyroberta.formats.new_files import NewFile, replace_files
+from pyroberta.formats.new_files import NewFile, explained, replace_files
 from pyroberta.formats.stored import NUMPY_TYPES, FileBytes, Stored, open_bytes
 
 
@@ -218,7 +218,8 @@ class Appended:
         code = kinds.get(tensor.dtype)
         if code is None:
             raise ValueError(f"{self.file}: tensor {shown(name)} is {tensor.dtype}, which the format has no name for")
-        self._data.write(tensor.data if tensor.size else b"")
+        with explained(self.file):
+            self._data.write(tensor.data if tensor.size else b"")
         start, self._size = self._size, self._size + tensor.nbytes
         self._header[name] = {"dtype": code, "shape": list(tensor.shape), "data_offsets": [start, self._size]}
 

@@ -21,7 +21,7 @@ from pyroberta.oracle import plain
 from pyroberta.oracle.plain import PLAIN, Values
 
 Arguments = Mapping[str, Any]
-EPSILONS = (1e-12, 1e-8, 1e-7, 1e-6, 1e-5, 1e-3)
+EPSILONS = (1e-12, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1)
 
 
 @dataclass(frozen=True)

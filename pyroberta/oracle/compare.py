@@ -11,7 +11,7 @@ vanish is the likely cause. `oracle/report.py` is what comes out.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -21,6 +21,7 @@ from numpy import ndarray as Array
 from pyroberta.formats.budget import shown
 from pyroberta.oracle import bounds, update_causes
 from pyroberta.oracle.causes import Cause, causes_of, normed_before
+from pyroberta.oracle.foreign import Aligned
 from pyroberta.oracle.golden import Entry, Trace
 from pyroberta.oracle.judge import Call, Judge, Judged, call_of
 from pyroberta.oracle.plain import PLAIN
@@ -40,12 +41,14 @@ MOST_SUBNORMAL = 1e6  # times the smallest normal number: below, what is lost is
 DIVIDED, MEAN = "losses are divided by", "it is the mean of its terms"
 
 
-def compare(golden: Trace, theirs: Mapping[str, Array], precision: str | None = None, seed: int = 0) -> Report:
+def compare(
+    golden: Trace, theirs: Mapping[str, Array] | Aligned, precision: str | None = None, seed: int = 0
+) -> Report:
     """Judges tensors of another implementation.
 
     Args:
         golden: a trace in float64.
-        theirs: tensors by the names of the trace, in its shapes.
+        theirs: what `align` gave; or tensors by the names of the trace, in its shapes.
         precision: of their arithmetic, `"float32"`, `"mixed_bfloat16"` or `"float64"`; that of the trace's bounds
             unless given.
         seed: of how results between are moved.
@@ -56,6 +59,7 @@ def compare(golden: Trace, theirs: Mapping[str, Array], precision: str | None = 
             another precision, and for a trace that is not in float64.
     """
     precision = _precision_for(golden, precision)
+    theirs, missing = (theirs.theirs, theirs.unknown) if isinstance(theirs, Aligned) else (theirs, [])
     known = {name: _checked(name, golden[name], array) for name, array in theirs.items() if name in golden.entries}
     findings: list[Finding] = []
     unjudged: list[str] = []
@@ -70,7 +74,7 @@ def compare(golden: Trace, theirs: Mapping[str, Array], precision: str | None = 
                 finding = replace(finding, may_follow=_before(first, finding, judged))
                 first.setdefault(call_of(judged.entry), finding)
             findings.append(finding)
-    missing = [name for name in theirs if name not in golden.entries]
+    missing = [*missing, *(name for name in theirs if name not in golden.entries)]
     count = sum(entry.value != "bound" for entry in golden.entries.values())
     return Report(_without_chance(golden, findings), missing, unjudged, count, precision)
 
@@ -109,11 +113,13 @@ def _precision_for(golden: Trace, given: str | None) -> str:
 def _without_chance(golden: Trace, findings: list[Finding]) -> list[Finding]:
     """Without causes that hold for all gradients or for none, where most gradients don't have them.
 
-    The loss's factor is in all of them; that a sum became a mean is seen in those that have several terms.
+    The loss's factor is in all that no gradient of theirs leads to; that a sum became a mean is seen in those that have
+    several terms.
     """
     gradients = [one for one in findings if one.op == "sum" and "gradients." in one.name]
+    of_loss = [one for one in gradients if not _is_of_gradients(one.computed_from)]
     of_terms = [one for one in gradients if one.departs or len(golden.entries[one.name].inputs) > 1]
-    for beginning, all_of in ((DIVIDED, gradients), (MEAN, of_terms)):
+    for beginning, all_of in ((DIVIDED, of_loss), (MEAN, of_terms)):
         named = [one for one in gradients if one.cause.startswith(beginning)]
         if len(named) * 2 <= len(all_of):
             findings = [replace(one, cause="", share=0.0, others=()) if one in named else one for one in findings]
@@ -192,9 +198,12 @@ def _read_off(golden: Trace, judged: Judged) -> list[Explained]:
 def _is_of_loss(judged: Judged) -> bool:
     """Whether a factor of the whole tensor may be the loss's: it is a gradient, of which theirs are none before it."""
     beginnings = ("d.", "gradients.")
-    if not _in_step(judged.name, judged.entry.step).startswith(beginnings):
-        return False
-    return not any(re.match(r"(step_\d+\.)?(d|gradients)\.", name) for name in judged.used)
+    return _in_step(judged.name, judged.entry.step).startswith(beginnings) and not _is_of_gradients(judged.used)
+
+
+def _is_of_gradients(names: Iterable[str]) -> bool:
+    """Whether there are gradients among the tensors of theirs that something was computed from."""
+    return any(re.match(r"(step_\d+\.)?(d|gradients)\.", name) for name in names)
 
 
 def _in_step(name: str, step: int) -> str:

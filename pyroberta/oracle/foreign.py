@@ -20,7 +20,7 @@ from pyroberta.formats.stored import few
 from pyroberta.model.config import RobertaConfig
 from pyroberta.oracle.golden import Trace
 from pyroberta.oracle.layouts import Candidate, Rows, of_parameter, thirds
-from pyroberta.oracle.names import FORMATS, LISTS, OF_PARAMETERS, Match, Names
+from pyroberta.oracle.names import FORMATS, LISTS, OF_PARAMETERS, Match, Names, split_step
 from pyroberta.oracle.names import names_of as names_of
 
 # Masks of their sequences: whether they are true for padding, not for tokens.
@@ -63,8 +63,8 @@ def align(golden: Trace, tensors: Mapping[str, Array], names: Mapping[str, str] 
         golden: the trace, of one batch.
         tensors: theirs, by the trace's names, or by those of Hugging Face, fairseq or Keras (see `names_of`). An
             `attention_mask` among them tells where padding is, and so do `input_ids`.
-        names: their name -> the trace's, for tensors whose names are neither. Queries, keys and values in one tensor
-            are declared with `qkv` in the place of `query`.
+        names: their name -> the trace's, for tensors whose names are neither. It holds for the tensor's gradient,
+            `THEIRS.grad`, too. Queries, keys and values in one tensor are declared with `qkv` in the place of `query`.
 
     Raises:
         ValueError: where a shape can't be the trace's tensor in any layout, two of theirs are the same tensor and
@@ -163,6 +163,8 @@ class _Aligner:
         for theirs in self.tensors:
             if theirs in self.declared:
                 found[theirs] = [self._declared(theirs, self.declared[theirs])]
+            elif of_declared := self._of_declared(theirs):
+                found[theirs] = [of_declared]
             elif self._targets(theirs):
                 found[theirs] = [Match(theirs, "", False)]
             elif _last(theirs) not in MASKS:
@@ -187,6 +189,16 @@ class _Aligner:
         known = next((match for match in self.reader.read(theirs) if match.name == name), None)
         turned = True if re.search(r"[._]weight(\.grad)?$", theirs) and name.endswith(".kernel") else None
         return known or Match(name, "", turned)
+
+    def _of_declared(self, theirs: str) -> Match | None:
+        """What a gradient is whose value or parameter is declared; None for anything else."""
+        of = next((name for name in (theirs.removesuffix(".grad"), theirs.removeprefix("grad.")) if name != theirs), "")
+        if of not in self.declared:
+            return None
+        declared = self._declared(of, self.declared[of])
+        step, rest = split_step(declared.name)
+        gradient = f"gradients.{rest.removeprefix('parameters.')}" if rest.startswith("parameters.") else f"d.{rest}"
+        return declared._replace(name=step + gradient) if self._targets(step + gradient) else None
 
     # --- rows
 
@@ -269,12 +281,13 @@ class _Aligner:
                 into.notes[name] = "; ".join(notes) or "as it is"
             elif np.array_equal(into.theirs[name], array, equal_nan=True):
                 into.notes[name] += f"; {shown(theirs)} is the same"
-            elif into.names[name] in self.declared:
+            elif into.names[name] in self.declared and theirs not in self.declared:
                 into.notes[name] += f"; {shown(theirs)} is something else, and left out"
             else:
+                other = "" if theirs in self.declared else ", or declare the other in the names"
                 raise ValueError(
-                    f"{shown(into.names[name])} and {shown(theirs)} should both be {name}, and differ. Leave one out, "
-                    "or declare the other in the names"
+                    f"{shown(into.names[name])} and {shown(theirs)} should both be {name}, and differ. Leave one out"
+                    f"{other}"
                 )
 
     def _candidates(self, match: Match, targets: list[str], x: Array) -> Iterator[Candidate]:

@@ -134,7 +134,7 @@ def names_of(trace_name: str, head: str = "masked_lm") -> dict[str, str]:
     >>> names_of("loss.log_sums")
     {}
     """
-    step, rest = _split_step(trace_name)
+    step, rest = split_step(trace_name)
     kind = next((kind for kind in WRITTEN if rest.startswith(f"{kind}.")), None)
     ours = rest.removeprefix(f"{kind}.")
     ours = re.sub(rf"(attention\.(?:{'|'.join(LISTS)}))\.\d+$", r"\1", ours)
@@ -193,7 +193,7 @@ class Names:
 
     def read(self, theirs: str) -> list[Match]:
         """What a tensor of that name may be, of one implementation or another; empty for a name of none."""
-        step, rest = _split_step(theirs.replace("/", ".").removesuffix(":0"))
+        step, rest = split_step(theirs.replace("/", ".").removesuffix(":0"))
         for form, of_parameter, of_value in READ:
             if not (parts := re.fullmatch(form, rest)):
                 continue
@@ -209,7 +209,8 @@ class Names:
         return []
 
 
-def _split_step(name: str) -> tuple[str, str]:
+def split_step(name: str) -> tuple[str, str]:
+    """The number of a later update that stands in front of a tensor's name, with its point, and the rest."""
     found = re.match(r"step_\d+\.", name)
     return (found[0], name[found.end() :]) if found else ("", name)
 

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from pyroberta.formats.budget import shown
+from pyroberta.formats.stored import few
 from pyroberta.oracle.plain import PLAIN
 
 EXACT = 1e30  # times its bound: so much is only reached where the bound is 0
@@ -94,7 +96,7 @@ class Report:
 
     Attributes:
         findings: of each tensor that both have.
-        missing: names of theirs that the trace doesn't have.
+        missing: names of theirs that nothing of the trace has.
         unjudged: tensors of which nothing can be said: what rounding may do to them has no bound.
         count: of the trace's tensors.
         precision: the arithmetic that was taken to be theirs.
@@ -150,9 +152,19 @@ class Report:
             lines.append(f"{rest} more {'tensors' if rest > 1 else 'tensor'} of these ops depart{'s' * (rest == 1)}")
         if departing:
             lines += self._spread(departing[0])
-        for names, what in ((self.missing, "not in the trace"), (self.unjudged, "nothing can be said of")):
-            if names:
-                lines.append(f"{what}: {', '.join(names[:5])}{f' and {len(names) - 5} more' if len(names) > 5 else ''}")
+        if self.missing:
+            hardly = (
+                f", and only {len(self.findings)} of its tensors compared"
+                if len(self.missing) > len(self.findings)
+                else ""
+            )
+            count = len(self.missing)
+            lines.append(
+                f"{count} of their names {'is' if count == 1 else 'are'} of nothing in the trace{hardly}: "
+                f"{few(map(shown, self.missing))}"
+            )
+        if self.unjudged:
+            lines.append(f"nothing can be said of: {few(self.unjudged)}")
         return "\n".join(lines)
 
     def _spread(self, first: Finding) -> list[str]:

@@ -12,6 +12,8 @@ from pyroberta.oracle.causes import Arguments, positions_off_by
 CLOSE = 1e-3  # the share of the difference that may be left
 TOKEN_TYPE = "each row is off by the same vector, as where the token type's embedding is missing or added twice"
 BEYOND = ": padding is attended to, the mask being missing or too small, or another sequence is"
+FAR = 16.0  # times the sequence's largest value: what lies further off is no value of padding
+SPARE = 3  # equations more than unknowns, so that no chance makes lines meet
 MOST_IN_FRONT = 2  # rows of a position table that the trace's may lack: those up to padding_idx
 CLOSE_TO = 1e-6  # relative: how far numbers may be from a multiple, which is told in six digits
 
@@ -38,6 +40,8 @@ def signature_of(op: str, value: str, part: str, arguments: Arguments, theirs: A
     is_softmax = value == "probabilities" or (value == "dropped" and has_no_dropout)
     if op == "attention" and is_softmax and part.isdigit():
         return _of_softmax(arguments, int(part), theirs)
+    if (op, value) == ("attention", "output") and has_no_dropout:
+        return _of_context(arguments, theirs, expected)
     if (op, value) in (("linear", "output"), ("cross_entropy", "logits")):
         return _of_product(op, arguments, theirs, expected)
     return ""
@@ -111,6 +115,44 @@ def _of_softmax(arguments: Arguments, b: int, theirs: Array) -> str:
     if np.isfinite(factors).all() and are_same(1):
         return "the softmax is taken over the queries, not over the keys"
     return ""
+
+
+def _of_context(arguments: Arguments, theirs: Array, expected: Array) -> str:
+    """Of contexts (N, C) that padding is mixed into: in a head, w of each token's weight goes to one value of padding.
+
+    A row c becomes (1 - w) c + w u. So the lines through each row, as it is and as it should be, meet in u.
+    """
+    H, weights = arguments["num_heads"], []
+    for start, stop in pairwise(arguments["starts"].tolist()):
+        if np.linalg.norm(theirs[start:stop] - expected[start:stop]) <= CLOSE * np.linalg.norm(expected[start:stop]):
+            continue  # the longest sequence has no padding
+        c, off, v = (
+            x[start:stop].reshape(stop - start, H, -1).transpose(1, 0, 2)
+            for x in (expected, theirs - expected, arguments["v"])
+        )
+        if (stop - start) * (c.shape[2] - 1) < c.shape[2] + SPARE:
+            continue  # a few lines may meet by chance
+        for head in range(H):
+            found = _mixed_in(c[head], off[head], v[head])
+            if found is None:
+                return ""
+            weights.append(found)
+    share = float(np.mean(np.concatenate(weights))) if weights else 0.0
+    return f"{share:.2%} of the weight goes beyond the sequence{BEYOND}" if weights else ""
+
+
+def _mixed_in(c: Array, off: Array, v: Array) -> Array | None:
+    """The weights (S,) of the one value u by which c (S, D) is off w (u - c); None where there is no such value."""
+    squares = (off * off).sum(axis=1)
+    across = squares.sum() * np.eye(c.shape[1]) - off.T @ off  # of the sum of what is across each line
+    u, *_ = np.linalg.lstsq(across, squares @ c - ((off * c).sum(axis=1) @ off), rcond=None)
+    way = u - c
+    with np.errstate(all="ignore"):
+        w: Array = (off * way).sum(axis=1) / (way * way).sum(axis=1)
+    is_met = _is_small(off - w[:, None] * way, off) and bool(((w > 0.0) & (w < 1.0)).all())
+    is_own = bool((np.linalg.norm(v - u, axis=1) <= CLOSE * np.linalg.norm(u)).any())
+    is_near = np.linalg.norm(u) <= FAR * np.linalg.norm(v, axis=1).max()
+    return w if is_met and is_near and not is_own else None
 
 
 def _of_product(op: str, arguments: Arguments, theirs: Array, expected: Array) -> str:

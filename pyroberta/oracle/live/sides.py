@@ -48,14 +48,11 @@ class LiveReport(Report):
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON; without the tensors."""
-        notes = {"aligned": self.aligned.notes, "their_names": self.aligned.names, "unknown": self.aligned.unknown}
+        notes = {"aligned": self.aligned.notes, "their_names": self.aligned.names}
         return super().to_dict() | notes | {"remarks": list(self.remarks)}
 
     def __str__(self) -> str:
-        lines = [super().__str__(), *self.remarks]
-        if self.aligned.unknown:
-            lines.append(f"names that nothing of the trace has: {few(self.aligned.unknown)}")
-        return "\n".join(lines)
+        return "\n".join([super().__str__(), *self.remarks])
 
 
 class Padded(NamedTuple):
@@ -281,7 +278,7 @@ def judged(
     aligned = align(golden, kept, {theirs: ours for theirs, ours in (names or {}).items() if theirs in kept})
     if format:  # whose gradients were all taken, those too that the trace has not
         aligned = replace(aligned, unknown=[name for name in aligned.unknown if not name.endswith(".grad")])
-    report = compare(golden, _with_sums(golden, aligned.theirs), precision)
+    report = compare(golden, replace(aligned, theirs=_with_sums(golden, aligned.theirs)), precision)
     if not report.findings:
         raise ValueError(
             f"nothing to compare: no tensor has a name of the trace, of Hugging Face, of Keras or of fairseq; there "
