@@ -797,6 +797,9 @@ def test_a_trace_goes_into_a_file_that_is_not_replaced_unasked(model, tmp_path, 
     assert "is there already. Give another name, or --overwrite" in capsys.readouterr().err
     assert main([*arguments, "--overwrite"]) == 0
     assert capsys.readouterr().out.startswith(f"saved {len(found)} tensors")
+    with pytest.raises(SystemExit):
+        main(["trace", "A dog.", *model, "-o", str(tmp_path / "golden.npz")])
+    assert "must end with .safetensors, the format that is written, got" in capsys.readouterr().err
 
 
 def test_a_comparison_prints_the_first_departure_and_tells_it_by_its_exit_code(model, tmp_path, capsys):

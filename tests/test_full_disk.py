@@ -336,6 +336,21 @@ log.on_epoch_end(2, {"loss": 1.125})
     assert path.read_text() == "epoch,loss\n0,2.5\n2,1.125\n"
 
 
+def test_a_trace_without_room_leaves_nothing_and_names_the_file(tmp_path):
+    script = """
+import resource, sys
+from pyroberta.cli.main import main
+resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, resource.RLIM_INFINITY))
+sys.exit(main(["trace", "It is late.", "-o", sys.argv[1]]))
+"""
+    path = tmp_path / "golden.safetensors"
+    done = subprocess.run([sys.executable, "-c", script, str(path)], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert f"can't save to {path}: a file is larger than the file system or the limit" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_checkpoint_that_was_not_saved_is_not_the_one_to_beat(tmp_path, monkeypatch):
     model = small_masked_lm(dtype="float32")
     checkpoint = ModelCheckpoint(tmp_path / "p", monitor="loss", save_best_only=True, save_weights_only=True)

@@ -329,7 +329,7 @@ def test_the_tolerance_lies_between_rounding_and_a_mistake():
     [
         ([np.ones(2), np.ones(2, np.float32)], {}, ValueError, "argument 1 is float32; differences need float64"),
         ([np.ones(2), [1.0, 2.0]], {}, TypeError, "argument 1 is a list; a NumPy array is expected"),
-        (np.ones((2, 2)), {}, TypeError, r"args is an array; a list of arrays is expected, such as \[x\]"),
+        (np.ones((2, 2)), {}, TypeError, r"args should be a list of arrays, such as \[x\], .*; got a ndarray"),
         (two(0), {"names": ["a"]}, ValueError, "there are 1 names for 2 arguments"),
         (two(0), {"rng": -1}, ValueError, "rng is -1; a seed of at least 0"),
         (two(0), {"rng": "seed"}, ValueError, "rng is 'seed'"),
@@ -425,3 +425,16 @@ def test_a_number_is_an_argument_and_what_is_no_array_is_told():
         check_backward(lambda x: (x * x, x), lambda dy, x: None, [one])
     with pytest.raises(ValueError, match="names are 'a', 'a'; each argument needs one of its own"):
         check_backward(lambda x, y: (x * y, None), lambda dy, _: (dy, dy), [one, one], names=["a", "a"])
+
+
+def test_a_forward_that_draws_numbers_is_told():
+    rng = np.random.default_rng(0)
+
+    def dropped(x):
+        keep = rng.random(x.shape) < 0.5
+        return x * keep, keep
+
+    with pytest.raises(ValueError, match="forward gave another y for the same arguments"):
+        check_backward(dropped, lambda dy, keep: dy * keep, [np.ones(30)])
+    checked = check_backward(lambda x: (x * np.nan, None), lambda dy, _: dy, [np.ones(3)])
+    assert not checked  # the same numbers, though none is equal to itself

@@ -194,6 +194,8 @@ def test_padding_is_no_wider_than_the_model() -> None:
     ("changes", "error", "words"),
     [
         ({"texts": "A dog."}, TypeError, "one text"),
+        ({"fn": "mine"}, TypeError, r"fn should be a function, as in check_callable\(fn, model, texts\); got a str"),
+        ({"model": TEXTS}, TypeError, r"model should be a MaskedLM or a TextClassifier, as in .*; got a list"),
         ({"texts": [[0, 5], [0.5]]}, TypeError, "sequence 1 should be a text or"),
         ({"texts": [[0, 5], [999]]}, ValueError, "sequence 1 has ids from 999 to 999"),
         ({"texts": [[0] * 41]}, ValueError, "sequence 0 has 41 tokens; the model takes 40"),
@@ -206,9 +208,9 @@ def test_padding_is_no_wider_than_the_model() -> None:
     ],
 )
 def test_what_is_wrong_is_said(changes: dict[str, Any], error: type[Exception], words: str) -> None:
-    arguments = {"fn": forward, "texts": TEXTS, **changes}
+    arguments = {"fn": forward, "model": small_masked_lm(), "texts": TEXTS, **changes}
     with pytest.raises(error, match=words):
-        check_callable(arguments.pop("fn"), small_masked_lm(), arguments.pop("texts"), **arguments)
+        check_callable(**arguments)
 
 
 def test_texts_need_a_tokenizer() -> None:

@@ -239,6 +239,11 @@ def test_a_classifier_is_traced_with_its_labels():
     )
 
 
+def test_the_model_comes_first():
+    with pytest.raises(TypeError, match=r"as in trace\(model, texts\); got a list"):
+        trace(TEXTS, small_masked_lm())
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -49,7 +49,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     run = action("run", "compute a suite with a backend of this package, and judge it")
     options.add_backend(run)
     run.add_argument(
-        "-o", "--output", metavar="FILE", help="write the values, too, as `judge` reads them, .safetensors"
+        "-o",
+        "--output",
+        type=options.safetensors_file,
+        metavar="FILE",
+        help="write the values, too, as `judge` reads them, .safetensors",
     )
     options.add_overwrite(run, "a file", "FILE")
 

@@ -100,6 +100,13 @@ def _either(names: Sequence[str]) -> str:
     return f"{', '.join(names[:-1])} or {names[-1]}"
 
 
+def safetensors_file(text: str) -> str:
+    """The name of a file that ends as its format does."""
+    if not text.endswith(".safetensors"):
+        raise argparse.ArgumentTypeError(f"must end with .safetensors, the format that is written, got {text!r}")
+    return text
+
+
 def positive(text: str) -> int:
     """A whole number of at least 1."""
     with contextlib.suppress(ValueError):

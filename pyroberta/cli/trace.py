@@ -17,7 +17,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
     parser.add_argument("texts", nargs="*", metavar="TEXT", help="texts; none, or -, reads standard input, one a line")
     options.add_model(parser)
-    parser.add_argument("-o", "--output", metavar="FILE", required=True, help="the file of tensors, .safetensors")
+    parser.add_argument(
+        "-o", "--output", type=options.safetensors_file, metavar="FILE", required=True,
+        help="the file of tensors, .safetensors",
+    )  # fmt: skip
     parser.add_argument("--dtype", choices=("float64", "float32"), default="float64", help="of the arithmetic")
     parser.add_argument("--steps", type=options.positive, metavar="N", default=1, help="updates, all on the same texts")
     parser.add_argument(

@@ -155,7 +155,7 @@ def _message(path: Path, reason: str, sizes: list[int], code: int) -> str:
         text += "The file system can hold no more files. "
     elif code == errno.ENOSPC and sizes and needed <= free:
         text += "The file system needs some for itself. "
-    advice = "Save with a smaller max_shard_size" if code == errno.EFBIG else "Make room there"
+    advice = "Save a model with a smaller max_shard_size" if code == errno.EFBIG else "Make room there"
     return f"{text}What was there before is unchanged. {advice}, or save to another disk, and try again."
 
 

@@ -23,6 +23,7 @@ ROUNDING = 2.0**-40  # of a derivative, beside what differences leave open: 4096
 # The root of float64's eps. Rounding takes some thousand eps from a right gradient at most, if forward is stable; what
 # is left is a mistake. Half of the digits are a wide berth to both.
 TOLERANCE = 2.0**-26
+SAME = 1e-10  # of y: two calls differ by no more, whatever the order of a sum that threads share
 MOST_CALLS = 8000  # of forward, for the whole gradient of an argument that is wrong
 MOST_NUMBERS = 1 << 22  # of the derivative of all of y by all of an argument
 DIRECTIONS = 4  # where there are more: random ones in which a factor is looked for
@@ -144,8 +145,8 @@ def check_backward(
 
     Raises:
         TypeError: if an argument is no array, or forward gives no pair of an array and a cache.
-        ValueError: if an argument or y is not float64, or the gradients differ from the arguments in number, shape or
-            dtype.
+        ValueError: if an argument or y is not float64, the gradients differ from the arguments in number, shape or
+            dtype, or forward gives another y from call to call.
 
     The idea is that of HIPS autograd's `check_grads` and of JAX's `check_vjp`; the differences are Ridders's
     ("Accurate computation of F'(x) and F'(x) F''(x)", Advances in Engineering Software 4, 1982); the complex step is
@@ -162,7 +163,13 @@ def check_backward(
     """
     names = _checked_names(args, names)
     rng = _generator(rng)
+    before, _ = _called(forward, args)
     y, cache = _called(forward, args)
+    if not _is_same(before, y):
+        raise ValueError(
+            "forward gave another y for the same arguments. If it draws numbers, as dropout does, draw them before and "
+            "give the same ones to each call"
+        )
     u = np.asarray(rng.standard_normal(y.shape))
     gradients = _gradients(backward(u.copy(), cache))  # which may work on its dy in place
     _require_like(gradients, args, y)
@@ -194,8 +201,11 @@ def check_backward(
 
 
 def _checked_names(args: Any, names: Sequence[str] | None) -> Sequence[str]:
-    if isinstance(args, np.ndarray):
-        raise TypeError("args is an array; a list of arrays is expected, such as [x]")
+    if not isinstance(args, Sequence):
+        raise TypeError(
+            "args should be a list of arrays, such as [x], as in check_backward(forward, backward, [x]); got a "
+            f"{type(args).__name__}"
+        )
     for i, x in enumerate(args):
         if not isinstance(x, np.ndarray):
             raise TypeError(f"argument {i} is a {type(x).__name__}; a NumPy array is expected")
@@ -226,6 +236,14 @@ def _called(forward: Callable[..., tuple[Array, Any]], args: Sequence[Array]) ->
     if y.dtype != np.float64:
         raise ValueError(f"forward gave y in {y.dtype} for arguments in float64; differences need float64")
     return np.array(y), cache
+
+
+def _is_same(x: Array, y: Array) -> bool:
+    """Whether both are equal up to the rounding of a sum in another order."""
+    if x.shape != y.shape:
+        return False
+    other = ~((x == y) | (np.isnan(x) & np.isnan(y)))
+    return not other.any() or _norm(x[other] - y[other]) <= SAME * _norm(y)
 
 
 def _gradients(returned: Any) -> list[Array]:

@@ -368,11 +368,16 @@ def trace(
     Returns:
         The trace; empty where `into` was given.
 
+    Raises:
+        TypeError: where the model is none, as with both arguments exchanged.
+        ValueError: for another dtype or precision, and for texts that are several batches.
+
     >>> from pyroberta import MaskedLM
     >>> golden = trace(MaskedLM.from_preset("roberta_tiny_en"), ["A dog barks."], precision=None)
     >>> golden["layers.3.attention.probabilities.0"].shape
     (4, 7, 7)
     """
+    check_task(model, "trace(model, texts)")
     if dtype not in ("float32", "float64"):
         raise ValueError(f"dtype must be 'float32' or 'float64', got {dtype!r}")
     steps = whole_number("steps", steps)
@@ -396,6 +401,17 @@ def trace(
         trainable=model._trainable_names(),
     )
     return found
+
+
+def check_task(model: Any, usage: str) -> None:
+    """Checks that something is a model with a head; `usage` says where it stands in the call.
+
+    Raises:
+        TypeError: where it is anything else.
+    """
+    if not isinstance(model, Task):
+        kind = type(model).__name__
+        raise TypeError(f"model should be a MaskedLM or a TextClassifier, as in {usage}; got a {kind}")
 
 
 def _note_batch(tracer: Tracer, parts: Sequence[Batch], key: Key) -> None:

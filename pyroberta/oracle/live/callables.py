@@ -11,6 +11,7 @@ from numpy import ndarray as Array
 from pyroberta.oracle.golden import Trace
 from pyroberta.oracle.live.sides import SIDES, LiveReport, config_of, judged, padded, traced
 from pyroberta.oracle.names import names_of
+from pyroberta.oracle.trace import check_task
 from pyroberta.presets import hf, kerashub
 from pyroberta.presets.renaming import unused_rows
 from pyroberta.tasks.task import Task
@@ -60,7 +61,7 @@ def check_callable(
         padding_side: `"right"` or `"left"`.
 
     Raises:
-        TypeError: where `fn` returns no mapping.
+        TypeError: where `fn` is no function or returns no mapping, and where the model is none.
         ValueError: for an unknown choice, and as `align` where a shape fits nothing.
 
     >>> from pyroberta import MaskedLM
@@ -72,6 +73,9 @@ def check_callable(
     >>> report.departures[0].cause
     "positions begin 1 row too late; RoBERTa's first is row padding_idx + 1"
     """
+    if not callable(fn):
+        raise TypeError(f"fn should be a function, as in check_callable(fn, model, texts); got a {type(fn).__name__}")
+    check_task(model, "check_callable(fn, model, texts)")
     formats = ("pyroberta", "hf", "keras")
     for name, value, choices in (
         ("precision", precision, tuple(PRECISIONS)),
