@@ -322,15 +322,27 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "a bound below 0": (
         lambda path: with_tensors(path, lambda t: t.update({f"{LAYER_NORM}/bounds/d.x": -np.ones((5, 12))})),
-        "should be float64 from 0 up",
+        "should be finite float64 from 0 up",
     ),
     "a bound that is no number": (
         lambda path: with_tensors(path, lambda t: t.update({f"{LAYER_NORM}/bounds/d.x": np.full((5, 12), np.nan)})),
-        "should be float64 from 0 up",
+        "should be finite float64 from 0 up",
     ),
     "a bound of another shape": (
         lambda path: with_tensors(path, lambda t: t.update({f"{LAYER_NORM}/bounds/d.x": np.ones((1, 1))})),
         r"of the shape \(5, 12\)",
+    ),
+    "a bound that has no end": (
+        lambda path: with_tensors(path, lambda t: t.update({f"{LAYER_NORM}/bounds/d.x": np.full((5, 12), np.inf)})),
+        "should be finite float64 from 0 up",
+    ),
+    "a number that would take all memory": (
+        lambda path: rewritten(path, lambda text: text.replace('"epsilon": 1e-05', '"count": 9000000000')),
+        "its count is 9000000000; numbers up to 1,000,000 are read",
+    ),
+    "a shape that would": (
+        lambda path: rewritten(path, lambda text: text.replace('"epsilon": 1e-05', '"shape": [9000, 9000]')),
+        "its shape is 81000000; numbers up to 1,000,000 are read",
     ),
     "another precision": (
         lambda path: rewritten(path, lambda text: text.replace('"precision": "float32"', '"precision": "int8"')),
@@ -798,6 +810,26 @@ def test_a_fault_that_is_planted_in_an_example_fails(name: str, fault: str, dire
     done = subprocess.run([*command, str(directory)], capture_output=True, text=True, check=False)
     assert done.returncode == 1, done.stdout + done.stderr
     assert "FAILED" in done.stdout
+
+
+@pytest.mark.skipif(COMPILER is None, reason="no C compiler")
+@pytest.mark.parametrize(
+    ("name", "array"),
+    [
+        ("inputs/x", np.zeros((7, 12), np.float32)),
+        ("inputs/gamma", np.zeros(3, np.float32)),
+        ("inputs/dy", np.zeros((1, 1), np.float32)),
+        ("expected/d.x", np.zeros((5, 13))),
+        ("bounds/d.gamma", np.zeros(1)),
+        ("expected/d.beta", np.zeros(12, np.float32)),
+    ],
+)
+def test_the_example_in_c_does_not_read_beyond_a_tensor_of_another_shape(name, array, few: Path, tmp_path: Path):
+    command = compiled(tmp_path, (EXAMPLES / "check.c").read_text("utf-8"))
+    with_tensors(few, lambda tensors: tensors.update({f"{LAYER_NORM}/{name}": array}))
+    done = subprocess.run([*command, str(few)], capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert re.fullmatch(r"\S+: is (no|of another) .*\n", done.stderr)
 
 
 @pytest.mark.parametrize("name", RUNNERS)

@@ -74,7 +74,7 @@ static Tensor tensor(const char *of, const char *role, const char *name) {
     for (at += 9; *at != ']' && n < 8; at += *at == ',') {
         char *after;
         sizes[n] = strtoll(at, &after, 10);
-        if (after == at) die("has no sound shape", key);
+        if (after == at || sizes[n] < 0 || (sizes[n] && count > data_size / sizes[n])) die("has no sound shape", key);
         count *= sizes[n++];
         at = after;
     }
@@ -88,12 +88,14 @@ static Tensor tensor(const char *of, const char *role, const char *name) {
     return found;
 }
 
-static float *floats(const char *of, const char *name, Tensor *shape) {
+/* An input of so many rows and columns; below 0, of any number, which is written there. */
+static float *floats(const char *of, const char *name, int64_t *rows, int64_t *columns) {
     Tensor t = tensor(of, "inputs", name);
     float *values = make(4 * t.count);
-    if (t.is_double) die("is no float32", name);
+    if (*rows < 0) *rows = t.rows;
+    if (*columns < 0) *columns = t.columns;
+    if (t.is_double || t.rows != *rows || t.columns != *columns) die("is no float32 of the shape of the others", name);
     memcpy(values, t.data, (size_t)(4 * t.count));
-    if (shape) *shape = t;
     return values;
 }
 
@@ -108,10 +110,12 @@ static double setting(const char *of, const char *name) {
     return strtod(found + strlen(key), NULL);
 }
 
-/* Holds values to those expected, number by number, and gives their memory back. */
-static void check(const char *of, const char *name, float *values) {
+/* Holds so many values to those expected, number by number, and gives their memory back. */
+static void check(const char *of, const char *name, float *values, int64_t count) {
     Tensor expected = tensor(of, "expected", name), bound = tensor(of, "bounds", name);
     double worst = 0.0;
+    if (expected.count != count || bound.count != count) die("is of another shape than its inputs", name);
+    if (!expected.is_double || !bound.is_double) die("is no float64", name);
     for (int64_t i = 0; i < expected.count; i++) {
         double right, most;
         memcpy(&right, expected.data + 8 * i, 8);
@@ -135,41 +139,39 @@ static float *product(const float *a, int64_t a_row, int64_t a_column, const flo
 }
 
 static void linear(const char *of) { /* y (N, O) = x (N, I) kernel (I, O) + bias (O) */
-    Tensor shape, out;
-    float *x = floats(of, "x", &shape), *kernel = floats(of, "kernel", &out), *bias = floats(of, "bias", NULL);
-    float *dy = floats(of, "dy", NULL);
-    int64_t N = shape.rows, I = shape.columns, O = out.columns;
+    int64_t N = -1, I = -1, O = -1, one = 1;
+    float *x = floats(of, "x", &N, &I), *kernel = floats(of, "kernel", &I, &O), *bias = floats(of, "bias", &one, &O);
+    float *dy = floats(of, "dy", &N, &O);
     float *y = product(x, I, 1, kernel, O, 1, N, I, O), *dbias = make(4 * O);
     for (int64_t i = 0; i < N * O; i++) {
         y[i] += bias[i % O];
         dbias[i % O] += dy[i];
     }
-    check(of, "output", y);
-    check(of, "d.x", product(dy, O, 1, kernel, 1, O, N, O, I));
-    check(of, "d.kernel", product(x, 1, I, dy, O, 1, I, N, O));
-    check(of, "d.bias", dbias);
+    check(of, "output", y, N * O);
+    check(of, "d.x", product(dy, O, 1, kernel, 1, O, N, O, I), N * I);
+    check(of, "d.kernel", product(x, 1, I, dy, O, 1, I, N, O), I * O);
+    check(of, "d.bias", dbias, O);
     free(x), free(kernel), free(bias), free(dy);
 }
 
 static void gelu(const char *of) { /* y = x cdf(x); cdf by erfc, which is not lost far below 0 */
-    Tensor shape;
-    float *x = floats(of, "x", &shape), *dy = floats(of, "dy", NULL);
-    float *y = make(4 * shape.count), *dx = make(4 * shape.count);
-    for (int64_t i = 0; i < shape.count; i++) {
+    int64_t N = -1, C = -1;
+    float *x = floats(of, "x", &N, &C), *dy = floats(of, "dy", &N, &C);
+    float *y = make(4 * N * C), *dx = make(4 * N * C);
+    for (int64_t i = 0; i < N * C; i++) {
         float cdf = 0.5f * erfcf(-x[i] * 0.70710678f), density = 0.39894228f * expf(-0.5f * x[i] * x[i]);
         y[i] = x[i] * cdf;
         dx[i] = dy[i] * (cdf + x[i] * density);
     }
-    check(of, "output", y);
-    check(of, "d.x", dx);
+    check(of, "output", y, N * C);
+    check(of, "d.x", dx, N * C);
     free(x), free(dy);
 }
 
 static void layer_norm(const char *of) { /* y (N, C) = gamma x_hat + beta */
-    Tensor shape;
-    float *x = floats(of, "x", &shape), *gamma = floats(of, "gamma", NULL), *beta = floats(of, "beta", NULL);
-    float *dy = floats(of, "dy", NULL), epsilon = (float)setting(of, "epsilon");
-    int64_t N = shape.rows, C = shape.columns;
+    int64_t N = -1, C = -1, one = 1;
+    float *x = floats(of, "x", &N, &C), *gamma = floats(of, "gamma", &one, &C), *beta = floats(of, "beta", &one, &C);
+    float *dy = floats(of, "dy", &N, &C), epsilon = (float)setting(of, "epsilon");
     float *y = make(4 * N * C), *dx = make(4 * N * C), *dgamma = make(4 * C), *dbeta = make(4 * C);
     for (int64_t n = 0; n < N; n++) {
         float mean = 0.0f, variance = 0.0f, of_slopes = 0.0f, along = 0.0f;
@@ -191,10 +193,10 @@ static void layer_norm(const char *of) { /* y (N, C) = gamma x_hat + beta */
             dx[n * C + c] = inverse * (slope - of_slopes / (float)C - x_hat * (along / (float)C));
         }
     }
-    check(of, "output", y);
-    check(of, "d.x", dx);
-    check(of, "d.gamma", dgamma);
-    check(of, "d.beta", dbeta);
+    check(of, "output", y, N * C);
+    check(of, "d.x", dx, N * C);
+    check(of, "d.gamma", dgamma, C);
+    check(of, "d.beta", dbeta, C);
     free(x), free(gamma), free(beta), free(dy);
 }
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import re
 from collections import Counter
@@ -38,6 +39,7 @@ FORMAT, VERSION = "pyroberta_conformance", 1
 PRECISIONS = ("float32", "float64")
 CASES, TENSORS, TOKENIZER, README = "suite.json", "tensors.safetensors", "tokenizer", "README.md"
 MOST_BYTES = 64_000_000  # of a suite's tensors that are read; those that are made have a few MB
+MOST = 1_000_000  # of a number among a case's settings, and of the numbers of a shape: so much is made of them
 OWNED = (r"README\.md", r"suite\.json", r"tensors\.safetensors", r"tokenizer/.*")  # what a new suite replaces
 KIND = Kind("conformance suite", CASES, lambda values: values.get("format") == FORMAT)
 
@@ -191,8 +193,14 @@ def _case(entry: Mapping[str, Any], tensors: Mapping[str, Array]) -> Case:
     given = named("expected", [*entry["expected"], *inside])
     limits = named("bounds", [value for value in given if f"{name}/bounds/{value}" in tensors])
     for value, limit in limits.items():
-        if limit.shape != given[value].shape or limit.dtype != np.float64 or not (limit >= 0.0).all():
-            raise ValueError(f"{name}/bounds/{value} should be float64 from 0 up, of the shape {given[value].shape}")
+        is_sound = limit.dtype == np.float64 and bool((np.isfinite(limit) & (limit >= 0.0)).all())
+        if limit.shape != given[value].shape or not is_sound:
+            raise ValueError(
+                f"{name}/bounds/{value} should be finite float64 from 0 up, of the shape {given[value].shape}"
+            )
+    for key, setting in _numbers(entry["settings"]):
+        if not abs(setting) <= MOST and key != "stream":
+            raise ValueError(f"{name}: its {key} is {shown(setting)}; numbers up to {MOST:,} are read")
     return Case(
         name=name,
         note=str(entry.get("note", "")),
@@ -204,3 +212,15 @@ def _case(entry: Mapping[str, Any], tensors: Mapping[str, Array]) -> Case:
         bounds=limits,
         inside=inside,
     )
+
+
+def _numbers(settings: Any, key: str = "") -> Iterator[tuple[str, float]]:
+    """The numbers among settings by what they are called, and of a shape their product."""
+    if isinstance(settings, dict):
+        for of, value in settings.items():
+            yield from _numbers(value, of)
+    elif isinstance(settings, list):
+        numbers = [number for value in settings for _, number in _numbers(value, key)]
+        yield from ((key, number) for number in [*numbers, math.prod(numbers) if key == "shape" else 0.0])
+    elif isinstance(settings, int | float):
+        yield key, settings
