@@ -5,20 +5,11 @@ python tests/live_transformers4.py      prints the version, and what departs of 
 
 from __future__ import annotations
 
-from typing import Any
+from small_presets import HF_SIZES
 
 from pyroberta.oracle import check_transformers
 
 IDS = [[0, 5, 9, 4, 2], [0, 7, 7, 8, 9, 10, 11, 12, 2], [0, 6, 2]]
-SIZES: dict[str, Any] = {
-    "vocab_size": 31,
-    "hidden_size": 12,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 20,
-    "max_position_embeddings": 18,
-    "layer_norm_eps": 1e-5,
-}
 
 
 def main() -> None:
@@ -30,7 +21,7 @@ def main() -> None:
         for attention in ("eager", "sdpa"):
             for dtype in (torch.float32, torch.float64):
                 torch.manual_seed(0)
-                config = transformers.RobertaConfig(**SIZES, attn_implementation=attention)
+                config = transformers.RobertaConfig(**HF_SIZES, attn_implementation=attention)
                 model = getattr(transformers, f"Roberta{kind}")(config)
                 with torch.no_grad():
                     for parameter in model.parameters():

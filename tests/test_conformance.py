@@ -23,7 +23,7 @@ from pyroberta.model.batch import pack
 from pyroberta.model.heads import HEADS
 from pyroberta.ops import REFERENCE, Ops
 from pyroberta.oracle.conformance import kinds, sampled, suite, text_cases, verdicts
-from pyroberta.oracle.conformance.case import Case, Means, arithmetic
+from pyroberta.oracle.conformance.case import Case, Means
 from pyroberta.oracle.conformance.suite import Suite
 from pyroberta.oracle.plain import PLAIN
 from pyroberta.text import masking, packing
@@ -417,7 +417,7 @@ def test_sampled_bounds_allow_what_a_single_ops_bound_allows():
         y, cache = ops.layer_norm_forward(x, gamma, beta, 1e-5)
         return {"y": y, **dict(zip(("dx", "dgamma", "dbeta"), ops.layer_norm_backward(dy, cache), strict=True))}
 
-    derived = bounds.layer_norm(arithmetic("float32"), x, gamma, beta, 1e-5, dy=dy)
+    derived = bounds.layer_norm(bounds.Arithmetic.of_others("float32"), x, gamma, beta, 1e-5, dy=dy)
     for name, bound in sampled.sampled(compute, "float32")[1].items():
         assert (bound > derived[name]).all()
         assert (bound < sampled.SPREAD * derived[name] + 1e-30).all()

@@ -57,6 +57,9 @@ LOG = 4.0  # relative, from 1 on. NumPy 3.96 (all, 1 to 2¹⁸), C++ 1/2 ulp, CU
 ERF = 2.0  # ulp, and u/32. Ours: a table's value and one addition, and 1/256 of their size from the rest of the series
 ERFC = 9.0  # relative, for an exact argument. C++ 7.99 (all, |x| up to 13)
 TANH = 2.5  # ulp. NumPy 1.37 (all) and, without AVX2, glibc's 2.19 (all); CUDA's tanhf at most 2
+# The same of other implementations, in ulp. XLA's erf is off by up to 6.7, and torch 2.13's GELU on a CPU by what 11.2
+# would make; XLA's tanh on a CPU by up to 4.90 (all float32, from 1e-4 to 20).
+THEIR_ERF, THEIR_TANH = 12.0, 6.0
 
 MOST = 300.0  # the error of a score up to which float64 still tells the true probability, and exp of it stays finite
 BFLOAT16_U = 2.0**-8  # half of bfloat16's eps; its smallest normal number is float32's
@@ -112,6 +115,11 @@ class Arithmetic:
         self.factor_u = BFLOAT16_U if mixed else 0.0  # to which factors of products are rounded
         self.u = float(info.eps) / 2.0
         self.tiny = float(info.smallest_normal)
+
+    @classmethod
+    def of_others(cls, precision: Any) -> Arithmetic:
+        """The arithmetic of other implementations, whose functions may be further off than those measured here."""
+        return cls(precision, THEIR_ERF, THEIR_TANH)
 
     def gamma(self, roundings: float) -> float:
         """γ(n): how far n roundings take a number from itself, relatively."""

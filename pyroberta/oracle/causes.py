@@ -19,6 +19,7 @@ from numpy import ndarray as Array
 
 from pyroberta.oracle import plain
 from pyroberta.oracle.plain import PLAIN, Values
+from pyroberta.oracle.stages import context_of
 
 Arguments = Mapping[str, Any]
 EPSILONS = (1e-12, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1)
@@ -45,8 +46,7 @@ def causes_of(op: str, arguments: Arguments) -> Iterator[Cause]:
 
 
 def _with(op: str, arguments: Arguments, **changes: Any) -> Values:
-    changed = {**arguments, **changes}
-    return PLAIN[op].forward(*(changed[name] for name in PLAIN[op].arguments))
+    return PLAIN[op].values_of({**arguments, **changes})
 
 
 # --- activations ------------------------------------------------------------------------------------------------------
@@ -135,7 +135,7 @@ def _layer_norm(arguments: Arguments) -> Iterator[Cause]:
 
 def _add_norm(arguments: Arguments) -> Iterator[Cause]:
     def total(a: Arguments) -> Array:
-        found: Array = plain.add_norm_forward(*(a[name] for name in PLAIN["add_norm"].arguments))["sum"]
+        found: Array = PLAIN["add_norm"].values_of(a)["sum"]
         return found
 
     yield from _norms(total)
@@ -248,7 +248,7 @@ def _attended(a: Arguments, change: Callable[[Array, int], Array], *, interleave
         )
         return split
 
-    kept = PLAIN["attention"].forward(*(a[name] for name in PLAIN["attention"].arguments))["keep"]
+    kept = PLAIN["attention"].values_of(a)["keep"]
     for b, (start, stop) in enumerate(pairwise(starts.tolist())):
         q, k, v = (heads(a[name][start:stop]) for name in "qkv")
         scores = change(q @ k.transpose(0, 2, 1), q.shape[2])
@@ -282,25 +282,25 @@ def _attention(arguments: Arguments) -> Iterator[Cause]:
         )
 
     def wrong_axis(a: Arguments) -> Values:
-        values = PLAIN["attention"].forward(*(a[name] for name in PLAIN["attention"].arguments))
+        values = PLAIN["attention"].values_of(a)
         p = [np.exp(s - s.max(axis=1, keepdims=True, initial=-np.inf)) for s in values["scores"]]
         p = [x / x.sum(axis=1, keepdims=True) for x in p]
-        return {"probabilities": p, "output": _context(a, p)}
+        return {"probabilities": p, "output": context_of(a, p)}
 
     yield Cause("the softmax is taken over the queries, not over the keys", wrong_axis)
 
     def over_heads(a: Arguments) -> Values:
-        values = PLAIN["attention"].forward(*(a[name] for name in PLAIN["attention"].arguments))
+        values = PLAIN["attention"].values_of(a)
         p = [np.exp(s - s.max(axis=0, initial=-np.inf)) for s in values["scores"]]
         p = [x / x.sum(axis=0) for x in p]
-        return {"probabilities": p, "output": _context(a, p)}
+        return {"probabilities": p, "output": context_of(a, p)}
 
     if H > 1:
         yield Cause("the softmax is taken over the heads, not over the keys", over_heads)
 
     def no_softmax(a: Arguments) -> Values:
-        values = PLAIN["attention"].forward(*(a[name] for name in PLAIN["attention"].arguments))
-        return {"probabilities": values["scores"], "output": _context(a, values["scores"])}
+        values = PLAIN["attention"].values_of(a)
+        return {"probabilities": values["scores"], "output": context_of(a, values["scores"])}
 
     yield Cause("the softmax is missing", no_softmax)
     for one, other in (("q", "k"), ("k", "v"), ("q", "v")):
@@ -315,15 +315,6 @@ def _attention(arguments: Arguments) -> Iterator[Cause]:
             return {"dropped": dropped, "output": (1.0 - a["rate"]) * values["output"]}
 
         yield Cause("what dropout leaves is not scaled up by 1 / (1 - rate)", unscaled)
-
-
-def _context(a: Arguments, probabilities: list[Array]) -> Array:
-    H = a["num_heads"]
-    output: Array = np.zeros_like(a["q"])
-    for p, (start, stop) in zip(probabilities, pairwise(a["starts"].tolist()), strict=True):
-        v = a["v"][start:stop].reshape(stop - start, H, -1) if stop > start else np.zeros((0, H, 1))
-        output[start:stop] = (p @ v.transpose(1, 0, 2)).transpose(1, 0, 2).reshape(stop - start, -1)
-    return output
 
 
 # --- the loss ---------------------------------------------------------------------------------------------------------
@@ -417,10 +408,7 @@ def _norm_backward(op: str, arguments: Arguments) -> Iterator[Cause]:
 
 
 def _attention_backward(arguments: Arguments) -> Iterator[Cause]:
-    def gradients(a: Arguments) -> Values:
-        positional = [a[name] for name in PLAIN["attention"].arguments]
-        return plain.attention_backward(a["dy"], positional, plain.attention_forward(*positional))
-
+    gradients = PLAIN["attention"].gradients_of
     root = math.sqrt(arguments["q"].shape[1] // arguments["num_heads"])
     for of in ("q", "k"):
         yield Cause(

@@ -20,6 +20,7 @@ from numpy import ndarray as Array
 
 from pyroberta.formats.budget import shown
 from pyroberta.oracle import bounds, update_causes
+from pyroberta.oracle.calls import is_of_op
 from pyroberta.oracle.causes import Cause, causes_of, normed_before
 from pyroberta.oracle.foreign import Aligned
 from pyroberta.oracle.golden import Entry, Trace
@@ -59,12 +60,13 @@ def compare(
             another precision, and for a trace that is not in float64.
     """
     precision = _precision_for(golden, precision)
-    theirs, missing = (theirs.theirs, theirs.unknown) if isinstance(theirs, Aligned) else (theirs, [])
+    given = theirs if isinstance(theirs, Aligned) else Aligned(dict(theirs))
+    theirs, missing = given.theirs, given.unknown
     known = {name: _checked(name, golden[name], array) for name, array in theirs.items() if name in golden.entries}
     findings: list[Finding] = []
     unjudged: list[str] = []
     first: dict[Call, Finding] = {}  # of each call that departs
-    judge = Judge(golden, known, precision, seed)
+    judge = Judge(golden, known, precision, seed, given.lost)
     with np.errstate(all="ignore"):  # theirs may be anything
         for judged in judge:
             if judged.tolerance.size and np.isinf(judged.tolerance).all():
@@ -151,16 +153,18 @@ def _measured(golden: Trace, judged: Judged, run: bounds.Arithmetic) -> Finding:
     entry, difference = judged.entry, judged.theirs - judged.expected
     error = float(np.abs(difference).max(initial=0.0))
     unit = float(run.ulp(np.array(np.abs(judged.expected).max(initial=0.0))))
-    from_trace = _relative(judged.theirs - golden[judged.name], golden[judged.name])
+    from_trace = _relative(judged.theirs - golden[judged.name], golden[judged.name], judged.tolerance)
     return Finding(
         judged.name, entry.place or judged.name, entry.op, entry.step,
-        error, _relative(difference, judged.expected), error / unit, judged.ratio, from_trace,
+        error, _relative(difference, judged.expected, judged.tolerance), error / unit, judged.ratio, from_trace,
         tuple(sorted(judged.used)),
     )  # fmt: skip
 
 
-def _relative(difference: Array, whole: Array) -> float:
-    size, off = float(np.linalg.norm(whole.astype(np.float64))), float(np.linalg.norm(difference))
+def _relative(difference: Array, whole: Array, tolerance: Array) -> float:
+    """The norm of a difference as a share of that of the whole, or of what rounding may do where that is more."""
+    size, off = (float(np.linalg.norm(x.astype(np.float64))) for x in (whole, difference))
+    size = max(size, float(np.linalg.norm(tolerance[np.isfinite(tolerance)])))
     return off / size if size else off
 
 
@@ -240,20 +244,12 @@ def _explaining(golden: Trace, judged: Judged) -> Iterator[Explained]:
             yield Explained(cause.name, most, share)
 
 
-def _is_of_op(judged: Judged) -> bool:
-    """Whether a tensor is computed by an op of the model from all of its arguments."""
-    return "denominator" not in judged.arguments and set(judged.entry.inputs) != {"dy"}
-
-
 def _usual(judged: Judged) -> Any:
     """The value that the op makes of its arguments alone; None for what is no op of the model."""
     entry, op = judged.entry, PLAIN.get(judged.entry.op)
-    if op is None or not _is_of_op(judged):
+    if op is None or not is_of_op(judged.entry):
         return None
-    positional = [judged.arguments[of] for of in op.arguments]
-    values = op.forward(*positional)
-    if "dy" in judged.arguments:
-        values = op.backward(judged.arguments["dy"], positional, values)
+    values = op.gradients_of(judged.arguments) if "dy" in judged.arguments else op.values_of(judged.arguments)
     return values.get(entry.value)
 
 
@@ -274,7 +270,7 @@ def _causes(golden: Trace, judged: Judged) -> Iterator[Cause]:
         yield from update_causes.scale_causes(arguments, entry.others)
     elif entry.op == "update":
         yield from update_causes.update_causes(golden, arguments)
-    elif _is_of_op(judged):
+    elif is_of_op(judged.entry):
         yield from causes_of(entry.op, arguments)
         yield from _normed_before(golden, entry, arguments)
 

@@ -19,7 +19,7 @@ from pyroberta.formats.budget import shown
 from pyroberta.formats.stored import few
 from pyroberta.model.config import RobertaConfig
 from pyroberta.oracle.golden import Trace
-from pyroberta.oracle.layouts import Candidate, Rows, of_parameter, thirds
+from pyroberta.oracle.layouts import SECOND, Candidate, Rows, of_parameter, thirds
 from pyroberta.oracle.names import FORMATS, LISTS, OF_PARAMETERS, Match, Names, split_step
 from pyroberta.oracle.names import names_of as names_of
 
@@ -47,6 +47,7 @@ class Aligned:
         names: the trace's name -> their name.
         unknown: their names that nothing of the trace has.
         absent: names that were declared, of tensors that theirs lack.
+        lost: the trace's name -> how far each number may be off, where it is the sum of two that theirs had rounded.
     """
 
     theirs: dict[str, Array] = field(default_factory=dict)
@@ -54,6 +55,7 @@ class Aligned:
     names: dict[str, str] = field(default_factory=dict)
     unknown: list[str] = field(default_factory=list)
     absent: list[str] = field(default_factory=list)
+    lost: dict[str, Array] = field(default_factory=dict)
 
 
 def align(golden: Trace, tensors: Mapping[str, Array], names: Mapping[str, str] | None = None) -> Aligned:
@@ -114,6 +116,7 @@ class _Aligner:
         self.extra: dict[str, str] = {}  # a position embedding -> their token types' tensor
         self.rows: Rows | None = None
         self.is_other_way = False
+        self.is_second: dict[bool, bool] = {}  # by whether it is of pairs of rows: that sequences lie second
 
     def aligned(self) -> Aligned:
         found = Aligned()
@@ -121,6 +124,7 @@ class _Aligner:
         if "batch.starts" in self.golden and "batch.target_rows" in self.golden:
             self.rows = self._rows(matches)
         self.is_other_way = self._lies_the_other_way(matches)
+        self.is_second = {of_pairs: self._lies_second(matches, of_pairs) for of_pairs in (True, False)}
         order = {name: i for i, name in enumerate(self.golden)}
         places = sorted(matches.items(), key=lambda item: order[self._targets(item[1].name)[0]])
         for theirs, match in sorted(places, key=lambda item: item[0] not in self.declared):
@@ -132,6 +136,7 @@ class _Aligner:
             {name: found.names[name] for name in names},
             found.unknown,
             [name for name in self.declared if name not in self.tensors],
+            found.lost,
         )
 
     # --- names
@@ -236,15 +241,41 @@ class _Aligner:
                     votes += [found == (shape if match.turned else shape[::-1])] * (sorted(found) == sorted(shape))
         return bool(votes) and all(votes)
 
+    def _lies_second(self, matches: Mapping[str, Match], of_pairs: bool) -> bool:
+        """Whether sequences lie on the second axis where they may be on either, as all such tensors together tell."""
+        first = second = 0.0
+        for theirs, match in matches.items():
+            targets, x = self._targets(match.name), np.asarray(self.tensors[theirs])
+            of_values = _kind(match.name) not in OF_PARAMETERS and ".attention.qkv." not in match.name
+            if not of_values or (targets != [match.name]) != of_pairs or x.dtype.kind not in "biuf":
+                continue
+            there, here = self._by_order(list(self._candidates(match, targets, x)))
+            if there and here:
+                other, usual = (min(map(self._distance, some)) for some in (there, here))
+                if np.isfinite(other) and np.isfinite(usual) and other + usual:
+                    first, second = first + usual / (other + usual), second + other / (other + usual)
+        return second < first
+
+    def _by_order(self, candidates: list[Candidate]) -> tuple[list[Candidate], list[Candidate]]:
+        """Those that have the sequences on the second axis, and the others."""
+        there = [one for one in candidates if SECOND in one.notes]
+        return there, [one for one in candidates if SECOND not in one.notes]
+
     def _take(self, into: Aligned, theirs: str, match: Match) -> None:
         targets, x = self._targets(match.name), np.asarray(self.tensors[theirs])
         if x.dtype.kind not in "biuf":
             raise ValueError(f"{shown(theirs)} is an array of {x.dtype}, expected numbers")
-        notes: list[str] = []
         if match.name in self.extra:
-            x = self._with_types(x, match.name, notes)
+            types = self._types_of(match.name, x)
+            self._put(into, theirs, match, targets, x.astype(np.float64) + types, ["that of the token type added"])
+            if (
+                x.dtype.kind == "f" and types.ndim == 1
+            ):  # a row of a table: the sum's terms are rounded, and not the sum
+                terms = np.abs(into.theirs[match.name]) + 2.0 * np.abs(types)
+                into.lost[match.name] = float(np.finfo(x.dtype).eps) * terms
+            return
         if ".attention.qkv." not in match.name:
-            self._put(into, theirs, match, targets, x, notes)
+            self._put(into, theirs, match, targets, x, [])
             return
         is_parameter = _kind(match.name) in OF_PARAMETERS
         turned = match.turned
@@ -265,7 +296,16 @@ class _Aligner:
             candidates = [one for one in candidates if "transposed" not in one.notes]
         if not candidates:
             raise self._misfit(theirs, x, targets)
+        there, here = self._by_order(candidates)
+        if there and here:
+            candidates = there if self.is_second[targets != [match.name]] else here
         chosen, doubts = self._chosen(candidates)
+        if there and here:
+            axis = "first" if SECOND in chosen.notes else "second"
+            doubts = [
+                *doubts,
+                f"it fits too with the sequences on the {axis} axis, further from the trace in all alike",
+            ]
         shape = self.golden[targets[0]].shape
         if usual is not None and x.ndim == 2 and len(shape) == 2:
             if shape == shape[::-1] and match.turned == usual:
@@ -330,16 +370,14 @@ class _Aligner:
                 difference += float(np.square(array.astype(np.float64) - self.golden[name]).sum())
         return difference if np.isfinite(difference) else np.inf
 
-    def _with_types(self, x: Array, name: str, notes: list[str]) -> Array:
-        """Position embeddings with what Hugging Face adds for the token type, as they are in the trace."""
+    def _types_of(self, name: str, x: Array) -> Array:
+        """What Hugging Face adds to position embeddings for the token type, which is in them in the trace."""
         types = np.asarray(self.tensors[self.extra[name]])
         if types.ndim == 2 and not name.endswith("of_positions"):
             types = types[:1].reshape(-1)
         if x.ndim == 0 or types.dtype.kind not in "biuf" or types.shape not in (x.shape, x.shape[-1:]):
             raise ValueError(f"{shown(self.extra[name])} has shape {types.shape}, which doesn't go with {x.shape}")
-        notes.append("that of the token type added")
-        total: Array = x.astype(np.float64) + types
-        return total
+        return types
 
     def _meanings(self, match: Match) -> Iterator[str]:
         """What a name of another implementation leaves open."""

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -20,22 +20,17 @@ import numpy as np
 from numpy import ndarray as Array
 
 from pyroberta.formats.budget import clipped, shown
-from pyroberta.ops import REFERENCE
 from pyroberta.oracle import bounds
+from pyroberta.oracle.calls import Recomputed, is_gradient, value_of
 from pyroberta.oracle.golden import Entry, Trace
-from pyroberta.oracle.plain import PLAIN, Values
-from pyroberta.oracle.stages import Given, stages
-from pyroberta.oracle.stages import limits as limits_of_steps
-from pyroberta.training import optimizers
+from pyroberta.oracle.plain import PLAIN
+from pyroberta.oracle.stages import Given
 
 SHAKEN = 3  # how often what lies between is computed with moved results
 ROUNDED = 2.0  # times the rounding of what was kept in fewer bits: rounding uses all of it, a bound hardly ever
 SPREAD = 6.0  # times the root mean square of what that does to a tensor
-# ulp, of other implementations' erf: XLA's is off by up to 6.7, and torch 2.13's GELU on a CPU by what 11.2 would make.
-ERF = 12.0
 MANY = 16  # numbers other than 0 that are bfloat16's, by which a tensor is known to have been kept in bfloat16
 INDICES = ("ids", "positions", "labels")  # of the batch, which theirs may have otherwise
-NO_LIMITS = {"clipvalue": None, "clipnorm": None, "global_clipnorm": None}
 
 
 Call = tuple[int, str, str]  # a step, a place and an op
@@ -110,12 +105,20 @@ class Judge:
         theirs: tensors by the names of the trace, in its shapes.
         precision: of their arithmetic.
         seed: of how results between are moved.
+        lost: how far numbers may be off that were lost before they were given, by name.
     """
 
-    def __init__(self, golden: Trace, theirs: Mapping[str, Array], precision: str, seed: int) -> None:
-        self.golden, self.run, self.seed = golden, bounds.Arithmetic(precision, ERF), seed
+    def __init__(
+        self,
+        golden: Trace,
+        theirs: Mapping[str, Array],
+        precision: str,
+        seed: int,
+        lost: Mapping[str, Array] | None = None,
+    ) -> None:
+        self.golden, self.run, self.seed = golden, bounds.Arithmetic.of_others(precision), seed
+        self._lost = lost or {}
         self.theirs = {name: theirs[name] for name in golden if name in theirs}
-        self._is_double = precision == "float64"
         large = [x for x in self.theirs.values() if x.dtype == np.float32 and np.count_nonzero(x) >= MANY]
         self._is_bfloat16 = 2 * sum(map(_has_bfloat16, large)) > len(large)  # most of theirs were kept so
         self._states: dict[str, State] = {}
@@ -143,7 +146,7 @@ class Judge:
 
         def key_of(name: str) -> Any:
             entry = self.golden.entries[name]
-            return entry.op, entry.place, entry.step, _is_gradient(name, entry), sorted(entry.inputs.items())
+            return entry.op, entry.place, entry.step, is_gradient(name, entry), sorted(entry.inputs.items())
 
         grouped = ((key, list(names)) for key, names in groupby(kept, key_of))
         calls = [(some, self.golden.entries[some[0]]) for (op, *_), names in grouped for some in _single(op, names)]
@@ -161,11 +164,11 @@ class Judge:
     # --- one call -----------------------------------------------------------------------------------------------------
 
     def _judged(self, names: Sequence[str], entry: Entry, kept: Sequence[str]) -> Iterator[Judged]:
-        if not entry.inputs and (entry.op not in PLAIN or _is_gradient(names[0], entry)):
+        if not entry.inputs and (entry.op not in PLAIN or is_gradient(names[0], entry)):
             yield from self._given(names[0], entry)
             return
         inputs = {of: self._states[name] for of, name in entry.inputs.items()}
-        if entry.op in PLAIN and not _is_gradient(names[0], entry):
+        if entry.op in PLAIN and not is_gradient(names[0], entry):
             self._inside[entry.step, entry.place] = names
         values = self._values(names, entry, inputs, self._their_values(self._inside[entry.step, entry.place]))
         yield from (self._beside(value, inputs) for value in values if value.name in self.theirs)
@@ -179,17 +182,17 @@ class Judge:
     def _values(self, names: Sequence[str], entry: Entry, inputs: Mapping[str, State], given: Given) -> list[Value]:
         """What a call should give, each value from the inputs and from those `given` of it."""
         count = SHAKEN if any(state.shaken for state in inputs.values()) else 0
-        way = self._way(names, entry, given)
-        runs = [way(self._arguments(entry, inputs, i)) for i in range(count + 1)]
-        limits = self._limits(names, entry, inputs, runs[0], given)
+        call, arguments = Recomputed(self.golden, names, entry), self._arguments(entry, inputs, 0)
+        runs = [call.values(self._arguments(entry, inputs, i), given) for i in range(count + 1)]
+        limits = call.limits(self.run, arguments, runs[0], given)
         found = []
         for name in names:
-            of, part = self._value_of(name)
+            of, part = value_of(name, self.golden.entries[name])
             expected, *shaken = (_part(run[of], part) for run in runs)
             limit = np.asarray(_part(limits[of], part), np.float64)
             more = self._of_storage(name, expected) if name in self.theirs else 0.0
             if entry.op == "update" and count and name in self.theirs:
-                more = more + _of_extremes(way, self._arguments(entry, inputs, 0), inputs, of)
+                more = more + _of_extremes(call, arguments, inputs, of)
             tolerance = np.where(np.isinf(limit), limit, limit + _spread(expected, shaken) + more)
             found.append(Value(name, expected, shaken, limit, tolerance))
         return found
@@ -209,7 +212,7 @@ class Judge:
         """What they gave of a call's values, in full; of attention's by the sequence's number."""
         found: dict[str, Any] = {}
         for name in names:
-            of, part = self._value_of(name)
+            of, part = value_of(name, self.golden.entries[name])
             if name not in self.theirs or self._unit(name):
                 continue
             if part is None:
@@ -251,7 +254,7 @@ class Judge:
         given = self.theirs[name].astype(np.float64)
         if value.dtype.kind == "f":
             self._states[name] = self._state(name, given, (), np.zeros(1), frozenset())
-            tolerance = (4.0 * self.run.u + self._unit(name)) * np.abs(value)
+            tolerance = (4.0 * self.run.u + self._unit(name)) * np.abs(value) + self._lost.get(name, 0.0)
         else:
             self._states[name] = self._indices(name, given, value)
             tolerance = np.zeros(value.shape)
@@ -290,127 +293,10 @@ class Judge:
             found[of] = state.shaken[run - 1] if run and state.shaken else state.value
         return found
 
-    def _value_of(self, name: str) -> tuple[str, int | None]:
-        """Which of the call's values a tensor is, and of which sequence."""
-        entry = self.golden.entries[name]
-        last = name.rpartition(".")[2]
-        is_part = entry.op == "attention" and last.isdigit()
-        return entry.value, int(last) if is_part else None
-
-    def _way(self, names: Sequence[str], entry: Entry, given: Given) -> Callable[[dict[str, Any]], Values]:
-        """How the values of a call are computed from its arguments."""
-        if entry.op in PLAIN and "denominator" in entry.inputs:
-            return lambda a: {"output": _divided(a["weights"], a["denominator"])}
-        if entry.op in PLAIN and set(entry.inputs) == {"dy"}:
-            return lambda a: {"output": a["dy"]}
-        if entry.op in PLAIN and _is_gradient(names[0], entry):
-            return lambda a: _backward(entry.op, a, given)
-        if entry.op in PLAIN:
-            return lambda a: stages(entry.op, a, given)[0]
-        if entry.op in ("add", "sum"):
-            return lambda a: {entry.value: sum(list(a.values())[1:], next(iter(a.values())))}
-        if entry.op == "share":
-            return lambda a: {"share": _divided(a["weights"] @ a["losses"], a["denominator"])}
-        if entry.op == "clip_scale":
-            return lambda a: {"scale": np.float64(_scale_of(a))}
-        if entry.op == "clip":
-            return _clip
-        if entry.op == "argmax":
-            return lambda a: {entry.value: a["logits"].argmax(axis=1)}
-        return lambda a: self._updated(names, a)[0]
-
-    def _updated(
-        self, names: Sequence[str], arguments: Mapping[str, Any], run: bounds.Arithmetic | None = None
-    ) -> tuple[Values, dict[str, Any]]:
-        """What the optimizer makes of a parameter and its slots, with bounds; an optimizer of a user is not known."""
-        config = self.golden.settings["optimizer"]
-        if config.get("name") in optimizers.OPTIMIZERS and 0.0 <= float(arguments["rate"]) < np.inf:
-            return updated(config, arguments, run)
-        of, shape = [self._value_of(name)[0] for name in names], np.shape(arguments["w"])
-        return {one: np.full(shape, np.nan) for one in of}, {one: np.full(shape, np.inf) for one in of}
-
-    # --- what rounding may do -----------------------------------------------------------------------------------------
-
-    def _limits(
-        self, names: Sequence[str], entry: Entry, inputs: Mapping[str, State], values: Values, given: Given
-    ) -> dict[str, Any]:
-        """How far each value of a call may be off, its arguments being theirs."""
-        arguments = self._arguments(entry, inputs, 0)
-        is_plain = entry.op in PLAIN and not ({"denominator"} & set(entry.inputs)) and set(entry.inputs) != {"dy"}
-        if is_plain:
-            dy = arguments["dy"] if _is_gradient(names[0], entry) else np.ones(np.shape(values["output"]))
-            try:
-                found = bounds.of_values(self.run, entry.op, _positional(entry.op, arguments), dy)
-            except ValueError:  # nothing can be said of such scores, or of such an epsilon
-                return {of: _like(value, np.inf) for of, value in values.items()}
-            if _is_gradient(names[0], entry):
-                found = {of[2:]: bound for of, bound in found.items() if of.startswith("d.")}
-            if given:
-                found = self._widened(names, entry, arguments, values, given, found)
-            if entry.op == "embedding" and not _is_gradient(names[0], entry):  # others round rows as they round factors
-                rows = {of: np.abs(values[of]) for of in ("of_tokens", "of_positions")}
-                rows["output"] = rows["of_tokens"] + rows["of_positions"]
-                found = dict(found) | {of: found[of] + 2.0 * self.run.factor_u * rows[of] for of in rows}
-            if entry.op in ("layer_norm", "add_norm"):
-                found = self._of_other_norms(names, entry, arguments, values, found)
-        elif entry.op == "update":
-            found = dict(self._updated(names, arguments, self.run)[1])
-            # Others multiply w by 1 - rate · decay, a rounded number, and round the product.
-            found["updated"] = found["updated"] + 2.0 * self.run.u * np.abs(arguments["w"])
-        elif entry.op == "share":
-            size = np.abs(arguments["weights"]) @ np.abs(arguments["losses"]) / max(arguments["denominator"], 1e-300)
-            found = {"share": np.float64(self.run.gamma(len(arguments["losses"]) + 2) * size)}
-        elif entry.op in ("add", "sum"):
-            size = sum(np.abs(value) for value in arguments.values())
-            found = {entry.value: self.run.gamma(len(arguments)) * size + len(arguments) * self.run.tiny}
-        else:  # a copy, a product, or a norm, whose squares may be added up one after another
-            terms = sum(gradient.size for gradient in gradients_in(arguments))
-            terms += arguments["x"].size if arguments.get("clipnorm") is not None else 0
-            steps = 4.0 + terms
-            found = {of: steps * self.run.u * np.abs(value) + self.run.tiny for of, value in values.items()}
-        if self._is_double:  # what it is compared with is float64's, too
-            found = {of: _times(one, 2.0) for of, one in found.items()}
-        return found
-
-    def _widened(
-        self,
-        names: Sequence[str],
-        entry: Entry,
-        arguments: Mapping[str, Any],
-        values: Values,
-        given: Given,
-        limits: Mapping[str, Any],
-    ) -> dict[str, Any]:
-        """The limits of values that come from those given inside the op, which may not be what the arguments make.
-
-        Forward, what the one step may lose is allowed at least. On the way back, limits grow as the largest number.
-        """
-        if not _is_gradient(names[0], entry):
-            of_steps = limits_of_steps(self.run, entry.op, arguments, stages(entry.op, arguments, given)[1])
-            return dict(limits) | {of: _larger(limits[of], of_steps[of]) for of in of_steps if of in limits}
-        plain = _backward(entry.op, arguments, {})
-        grown = {of: max(1.0, _largest(values[of]) / max(_largest(plain[of]), self.run.tiny)) for of in limits}
-        return {of: _times(limit, grown[of]) for of, limit in limits.items()}
-
-    def _of_other_norms(
-        self,
-        names: Sequence[str],
-        entry: Entry,
-        arguments: Mapping[str, Any],
-        values: Values,
-        limits: Mapping[str, Any],
-    ) -> dict[str, Any]:
-        """The limits of a norm that may be computed as x / σ - mean / σ, as torch's is."""
-        forward = PLAIN[entry.op].forward(*_positional(entry.op, arguments))
-        of_steps = limits_of_steps(self.run, entry.op, arguments, forward)
-        if not _is_gradient(names[0], entry):
-            return dict(limits) | {of: _larger(limits[of], of_steps[of]) for of in ("x_hat", "output")}
-        return dict(limits) | {"gamma": limits["gamma"] + (np.abs(arguments["dy"]) * of_steps["x_hat"]).sum(axis=0)}
-
     def _of_storage(self, name: str, expected: Array) -> Array:
         """What was lost where they kept the tensor in fewer bits than the arithmetic has."""
         unit, given = self._unit(name), self.theirs[name]
-        lost: Array = 2.0 * unit * np.abs(expected)
+        lost: Array = 2.0 * unit * np.abs(expected) + self._lost.get(name, 0.0)
         if unit and given.dtype.kind == "f":
             lost = lost + float(np.finfo(given.dtype).smallest_subnormal)
         return lost
@@ -419,97 +305,9 @@ class Judge:
         return self.theirs[name].astype(np.float64)
 
 
-def updated(
-    config: Mapping[str, Any], arguments: Mapping[str, Any], run: bounds.Arithmetic | None = None
-) -> tuple[Values, dict[str, Any]]:
-    """What an optimizer makes of a parameter and its slots.
-
-    Args:
-        config: the optimizer's.
-        arguments: `w`, `g`, the slots by name where there were some, `rate`, `decays`, `step`.
-        run: the arithmetic whose bounds are asked for.
-
-    Returns:
-        `updated` and the slots, and a bound for each: infinite for an optimizer without `adam_step`.
-    """
-    rate, shape = float(arguments["rate"]), np.shape(arguments["w"])
-    kept = {of: value for of, value in config.items() if value is not None}
-    limits = {of: value for of, value in NO_LIMITS.items() if of in config}
-    optimizer = optimizers.from_config({**kept, **limits, "learning_rate": rate})
-    w = arguments["w"].reshape(-1).astype(np.float64)
-    slots = {of: np.array(arguments.get(of, np.zeros(shape)), np.float64).reshape(-1) for of in optimizer.slot_names}
-    for of in optimizer.non_negative:  # a moved one may be below 0
-        np.maximum(slots[of], 0.0, out=slots[of])
-    found: dict[str, Any] = {}
-
-    def noted(w: Array, g: Array, m: Array, v: Array, *settings: Any) -> None:
-        if run is not None:
-            made = bounds.adam_step(run, w, g, m, v, *settings[:-1])
-            found.update({"updated": made["w"], "slots.m": made["m"], "slots.v": made["v"]})
-        REFERENCE.adam_step(w, g, m, v, *settings)
-
-    decay = rate * (optimizer.weight_decay or 0.0) if arguments.get("decays") else 0.0
-    ops = replace(REFERENCE, adam_step=noted)
-    gradient = arguments["g"].reshape(-1).astype(np.float64)
-    optimizer.update_range(ops, rate, arguments.get("step", 0), w, gradient, slots, 1.0, decay, True)
-    after = {**{f"slots.{of}": slot for of, slot in slots.items()}, "updated": w}
-    values = {of: array.reshape(shape) for of, array in after.items()}
-    return values, {of: found.get(of, np.full(w.size, np.inf)).reshape(shape) for of in values}
-
-
-def _divided(x: Any, denominator: Any) -> Array:
-    """x / denominator; 0 where nothing has a weight."""
-    divided: Array = np.asarray(x / denominator if denominator else 0.0 * x)
-    return divided
-
-
-def gradients_in(arguments: Mapping[str, Any]) -> list[Array]:
-    """The gradients that a norm is taken of."""
-    return [value for of, value in arguments.items() if of.isdigit()]
-
-
-def _scale_of(arguments: Mapping[str, Any]) -> float:
-    """The factor that brings all gradients down to the norm."""
-    square = sum(float(np.square(gradient).sum()) for gradient in gradients_in(arguments))
-    return float(REFERENCE.clip_scale(square, arguments["global_clipnorm"]))
-
-
-def _clip(arguments: Mapping[str, Any]) -> Values:
-    """A gradient after clipping."""
-    x = arguments["x"]
-    if arguments.get("clipvalue") is not None:
-        return {"clipped": np.clip(x, -arguments["clipvalue"], arguments["clipvalue"])}
-    if arguments.get("clipnorm") is not None:
-        return {"clipped": x * REFERENCE.clip_scale(float(np.square(x).sum()), arguments["clipnorm"])}
-    return {"clipped": x * arguments.get("scale", 1.0)}
-
-
-def _backward(op: str, arguments: Mapping[str, Any], given: Given) -> Values:
-    return PLAIN[op].backward(arguments["dy"], _positional(op, arguments), stages(op, arguments, given)[1])
-
-
-def _positional(op: str, arguments: Mapping[str, Any]) -> list[Any]:
-    return [arguments[of] for of in PLAIN[op].arguments]
-
-
 def call_of(entry: Entry) -> Call:
     """The call that a tensor arises in."""
     return entry.step, entry.place, entry.op
-
-
-def _larger(a: Any, b: Any) -> Any:
-    if isinstance(a, list):
-        return [np.fmax(one, other) for one, other in zip(a, b, strict=True)]
-    return np.fmax(a, b)
-
-
-def _times(limit: Any, factor: float) -> Any:
-    return [factor * one for one in limit] if isinstance(limit, list) else factor * limit
-
-
-def _largest(value: Any) -> float:
-    parts = value if isinstance(value, list) else [value]
-    return max((float(np.abs(part).max(initial=0.0)) for part in parts), default=0.0)
 
 
 def _has_bfloat16(x: Array) -> bool:
@@ -529,10 +327,6 @@ def _near_tie(theirs: Array, expected: Array, logits: State, unit: float) -> Arr
     return np.where(is_near, theirs, expected)
 
 
-def _is_gradient(name: str, entry: Entry) -> bool:
-    return name.removeprefix(f"step_{entry.step}.").startswith("d.") and entry.op in PLAIN
-
-
 def _single(op: str, names: list[str]) -> Iterator[list[str]]:
     """The calls of a group: what has no op, and sums, are one tensor each."""
     if op in PLAIN or op == "update":
@@ -547,26 +341,18 @@ def _part(value: Any, part: int | None) -> Array:
     return found.astype(np.float64) if found.dtype.kind in "fb" else found
 
 
-def _of_extremes(
-    way: Callable[[dict[str, Any]], Values], arguments: Mapping[str, Any], inputs: Mapping[str, State], of: str
-) -> Any:
+def _of_extremes(call: Recomputed, arguments: Mapping[str, Any], inputs: Mapping[str, State], of: str) -> Any:
     """What moved inputs may do to an update at most, each taken to both its ends.
 
     A step is near a sign of the gradient, and far from linear where v is small: the mean of some runs says little.
     """
-    expected, total = way(dict(arguments))[of], 0.0
+    expected, total = call.values(arguments, {})[of], 0.0
     for name, state in inputs.items():
         if name != "rate" and state.shaken:
             width = _spread(state.value, state.shaken)
-            moved = (way({**arguments, name: state.value + sign * width})[of] for sign in (1.0, -1.0))
+            moved = (call.values({**arguments, name: state.value + sign * width}, {})[of] for sign in (1.0, -1.0))
             total = total + np.max([np.abs(value - expected) for value in moved], axis=0)
     return total
-
-
-def _like(value: Any, number: float) -> Any:
-    if isinstance(value, list):
-        return [np.full(np.shape(part), number) for part in value]
-    return np.full(np.shape(value), number)
 
 
 def _spread(expected: Array, shaken: Sequence[Array]) -> Any:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy import ndarray as Array
 
+SECOND = "sequences on the second axis"
 MOST_SPARE = 255  # tokens by which a vocabulary may be padded, to a multiple of 8
 Shape = tuple[int, ...]
 
@@ -172,7 +173,7 @@ class Rows:
             yield from self.packed(name, x, of_targets)
         if self.is_padded(x, 1, 0) and x.shape[:2] != (1, 1):
             for found in self.packed(name, x.swapaxes(0, 1), of_targets):
-                yield found.after("sequences on the second axis")
+                yield found.after(SECOND)
         if len(x) == 1 and self.B != 1:
             for found in self._of_rows(name, x[0], width, of_targets, in_heads):
                 yield found.after("first axis of one taken away")
@@ -205,7 +206,7 @@ class Rows:
         if x.ndim != 4 or x.shape[2] != x.shape[3] or x.shape[3] < self.longest:
             return
         S = x.shape[3]
-        for turned, note in ((x, ""), (x.swapaxes(0, 1), "sequences on the second axis")):
+        for turned, note in ((x, ""), (x.swapaxes(0, 1), SECOND)):
             if turned.shape[:2] != (self.B, H) or (note and self.B == H == 1):
                 continue
             sides = self.sides(S)

@@ -15,7 +15,7 @@ are the gradients of.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -46,6 +46,19 @@ class Plain:
     backward: Callable[[Array, Sequence[Any], Values], Values]
     gradients: Sequence[str]
     formulas: dict[str, str]
+
+    def positional(self, arguments: Mapping[str, Any]) -> list[Any]:
+        """The arguments in their order, by name; there may be more, such as `dy`."""
+        return [arguments[name] for name in self.arguments]
+
+    def values_of(self, arguments: Mapping[str, Any]) -> Values:
+        """Every value, from the arguments by name."""
+        return self.forward(*self.positional(arguments))
+
+    def gradients_of(self, arguments: Mapping[str, Any], values: Values | None = None) -> Values:
+        """Every gradient, from the arguments and `dy` by name; of other values than the arguments make, if given."""
+        values = self.values_of(arguments) if values is None else values
+        return self.backward(arguments["dy"], self.positional(arguments), values)
 
 
 # --- gather, embedding ------------------------------------------------------------------------------------------------

@@ -24,11 +24,11 @@ class Finding:
         name: the tensor's.
         place, op, step: where it arises, and in which update.
         error: the largest difference from what it should be.
-        relative: the norm of the difference, as a share of the norm of what it should be.
+        relative: the norm of the difference, as a share of the norm of what it should be, or of what rounding may do
+            where that is more, as for a gradient that is truly 0.
         ulps: the largest difference in units in the last place of the largest number, in the arithmetic compared.
         ratio: the largest difference as a multiple of what rounding may do at most; above 1 it departs.
-        from_trace: the norm of the difference from the trace's own tensor, as a share of that tensor's norm: what
-            earlier departures do is in it, too.
+        from_trace: the same for the difference from the trace's own tensor: what earlier departures do is in it, too.
         computed_from: the tensors of theirs that it was computed from.
         cause: what explains it; "" where nothing does.
         share: of the difference that the cause explains; 0 where the cause is read off the difference.

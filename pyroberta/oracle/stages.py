@@ -31,8 +31,7 @@ def stages(op: str, arguments: Mapping[str, Any], given: Given) -> tuple[Values,
     >>> float(expected["projected"][0, 0]), float(taken["projected"][0, 0]), float(expected["output"][0, 0])
     (2.0, 5.0, 5.0)
     """
-    positional = [arguments[of] for of in PLAIN[op].arguments]
-    plain = PLAIN[op].forward(*positional)
+    plain = PLAIN[op].values_of(arguments)
     if not given:
         return plain, plain
     expected: Values = {}
@@ -68,7 +67,8 @@ def _softmax(scores: Sequence[Array]) -> list[Array]:
     return [w / w.sum(axis=2, keepdims=True) for w in weights]
 
 
-def _context(a: Mapping[str, Any], dropped: Sequence[Array]) -> Array:
+def context_of(a: Mapping[str, Any], dropped: Sequence[Array]) -> Array:
+    """The context (N, C) of attention with these arguments, from the probabilities (H, S, S) of each sequence."""
     H, D = a["num_heads"], a["q"].shape[1] // a["num_heads"]
     output: Array = np.zeros_like(a["q"])
     for p, (start, stop) in zip(dropped, pairwise(a["starts"].tolist()), strict=True):
@@ -101,7 +101,7 @@ STAGES: dict[tuple[str, str], Stage] = {
     ("attention", "dropped"): lambda a, v: [
         p * keep / (1.0 - a["rate"]) for p, keep in zip(v["probabilities"], v["keep"], strict=True)
     ],
-    ("attention", "output"): lambda a, v: _context(a, v["dropped"]),
+    ("attention", "output"): lambda a, v: context_of(a, v["dropped"]),
     ("cross_entropy", "log_sums"): lambda a, v: _log_sums(v["logits"]),
     ("cross_entropy", "output"): lambda a, v: v["log_sums"] - v["logits"][np.arange(len(a["h"])), a["labels"]],
 }
@@ -177,7 +177,7 @@ def _of_gelu(run: Arithmetic, x: Array) -> Array:
 
 
 def _of_context(run: Arithmetic, a: Mapping[str, Any], v: Values) -> Array:
-    size = _context({**a, "v": np.abs(a["v"])}, [np.abs(p) for p in v["dropped"]])
+    size = context_of({**a, "v": np.abs(a["v"])}, [np.abs(p) for p in v["dropped"]])
     longest = int(np.diff(a["starts"]).max(initial=0))
     lost: Array = (run.gamma(longest + 2) + 3.0 * run.factor_u) * size + run.tiny
     return lost

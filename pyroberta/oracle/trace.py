@@ -180,9 +180,12 @@ class Tracer:
         self._names[id(array)] = name
 
     def _remember(self, array: Any, name: str) -> None:
-        if not isinstance(array, np.ndarray) or id(array) in self._names:
-            return
+        """Tells the name of an op's result; of one that is passed on as it is, as by dropout at a rate of 0, the later."""
         number = id(array)
+        if number in self._alive:
+            self._names[number] = name
+        if not isinstance(array, np.ndarray) or number in self._names:
+            return
 
         def forget(_: Any) -> None:
             self._names.pop(number, None)

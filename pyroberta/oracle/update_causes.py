@@ -11,9 +11,9 @@ import numpy as np
 from numpy import ndarray as Array
 
 from pyroberta.ops import REFERENCE
+from pyroberta.oracle.calls import gradients_in, updated
 from pyroberta.oracle.causes import Arguments, Cause
 from pyroberta.oracle.golden import Trace
-from pyroberta.oracle.judge import gradients_in, updated
 from pyroberta.oracle.plain import Values
 from pyroberta.training import schedules
 

@@ -9,13 +9,9 @@ from typing import Any, NamedTuple
 from numpy import ndarray as Array
 
 from pyroberta.ops import Ops
-from pyroberta.oracle.bounds import Arithmetic, Bounds
-from pyroberta.oracle.judge import ERF
+from pyroberta.oracle.bounds import Bounds
 from pyroberta.oracle.plain import Values
 from pyroberta.text.tokenizer import Tokenizer
-
-# ulp, of other implementations' tanh: what XLA's gives on a CPU is off by up to 4.90 (all float32, from 1e-4 to 20).
-TANH = 6.0
 
 Tensors = Mapping[str, Array]
 
@@ -88,8 +84,3 @@ class Expected(NamedTuple):
     values: Values
     bounds: Bounds
     inside: Sequence[str] = ()
-
-
-def arithmetic(precision: str) -> Arithmetic:
-    """The arithmetic that the bounds allow, with the functions of other libraries."""
-    return Arithmetic(precision, ERF, TANH)

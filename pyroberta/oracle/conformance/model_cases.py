@@ -18,7 +18,7 @@ from pyroberta.model.model import loss_backward, model_backward, model_forward, 
 from pyroberta.model.parameters import Arrays, shapes
 from pyroberta.ops import Key, Ops
 from pyroberta.oracle import bounds
-from pyroberta.oracle.conformance.case import Case, Expected, Means, arithmetic
+from pyroberta.oracle.conformance.case import Case, Expected, Means
 from pyroberta.oracle.conformance.drawing import Draw
 from pyroberta.oracle.conformance.sampled import sampled
 from pyroberta.oracle.conformance.text_cases import PATTERNS, is_token_of, slots_of
@@ -166,7 +166,7 @@ def block_expected(case: Case, means: Means, precision: str) -> Expected:
         return {**found, **within}
 
     values, limits = sampled(compute, precision)
-    _, noted = _traced(case, means.ops, arithmetic(precision))
+    _, noted = _traced(case, means.ops, bounds.Arithmetic.of_others(precision))
     for name in inside:
         limits[name] = limits[name] + noted.get(f"bound.{name}", 0.0)
     return Expected(values, limits, inside)

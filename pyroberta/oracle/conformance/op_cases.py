@@ -11,7 +11,7 @@ from numpy import ndarray as Array
 from pyroberta.model.layers import NO_KEY
 from pyroberta.ops import Key
 from pyroberta.oracle import bounds
-from pyroberta.oracle.conformance.case import Case, Expected, Means, arithmetic
+from pyroberta.oracle.conformance.case import Case, Expected, Means
 from pyroberta.oracle.conformance.drawing import Draw, flat, starts_of
 from pyroberta.oracle.plain import PLAIN, Values
 
@@ -254,7 +254,7 @@ def expected(case: Case, means: Means, precision: str) -> Expected:
     gradients = plain.backward(dy, arguments, forward)
     values = flat({**forward, **{f"d.{of}": gradient for of, gradient in gradients.items()}})
     limits = {of: np.zeros(np.shape(value)) for of, value in values.items()}
-    for run in (arithmetic(precision), bounds.Arithmetic(np.float64)):  # the values are rounded, too
+    for run in (bounds.Arithmetic.of_others(precision), bounds.Arithmetic(np.float64)):  # the values are rounded, too
         for of, limit in flat(bounds.of_values(run, case.subject, arguments, dy)).items():
             limits[of] = limits[of] + limit
     asked = ["output", *(f"d.{of}" for of in plain.gradients)]

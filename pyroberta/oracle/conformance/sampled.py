@@ -15,7 +15,6 @@ from numpy import ndarray as Array
 
 from pyroberta.ops import REFERENCE, Ops
 from pyroberta.oracle import bounds
-from pyroberta.oracle.conformance.case import arithmetic
 from pyroberta.oracle.plain import Values
 
 RUNS, SPREAD = 16, 6.0
@@ -37,7 +36,7 @@ def sampled(compute: Computation, precision: str, seed: int = 0) -> tuple[Values
     >>> bool((0.0 <= limits["y"]).all() and limits["y"].max() < 1e-5)
     True
     """
-    moves = _Moves(arithmetic(precision))
+    moves = _Moves(bounds.Arithmetic.of_others(precision))
     values = compute(moves.table())
     squares = {name: np.zeros(np.shape(value)) for name, value in values.items()}
     for number in range(RUNS):

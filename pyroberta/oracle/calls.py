@@ -1,0 +1,292 @@
+"""What a call of a trace gives, computed in float64 from whatever it works on, and what rounding may do in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy import ndarray as Array
+
+from pyroberta.ops import REFERENCE
+from pyroberta.oracle import bounds
+from pyroberta.oracle.golden import Entry, Trace
+from pyroberta.oracle.plain import PLAIN, Values
+from pyroberta.oracle.stages import Given, stages
+from pyroberta.oracle.stages import limits as limits_of_steps
+from pyroberta.training import optimizers
+
+NO_LIMITS = {"clipvalue": None, "clipnorm": None, "global_clipnorm": None}
+
+
+class Recomputed:
+    """A call that can be computed again.
+
+    Args:
+        golden: the trace.
+        names: the tensors that the call gave.
+        entry: of one of them.
+    """
+
+    def __init__(self, golden: Trace, names: Sequence[str], entry: Entry) -> None:
+        self.op, self.inputs, self.value = entry.op, entry.inputs, entry.value
+        self.of = [value_of(name, golden.entries[name])[0] for name in names]
+        self.optimizer: Mapping[str, Any] = golden.settings["optimizer"]
+        self.is_gradient = is_gradient(names[0], entry)
+        self.is_of_op = is_of_op(entry)
+
+    def values(self, arguments: Mapping[str, Any], given: Given) -> Values:
+        """What it gives, from its arguments and from those `given` of its op's values."""
+        a = arguments
+        if self.is_of_op and self.is_gradient:
+            return _backward(self.op, a, given)
+        if self.is_of_op:
+            return stages(self.op, a, given)[0]
+        if self.op in PLAIN:  # the gradient of the loss, or of what has one name more
+            return {"output": _divided(a["weights"], a["denominator"]) if "denominator" in a else a["dy"]}
+        if self.op in ("add", "sum"):
+            return {self.value: sum(list(a.values())[1:], next(iter(a.values())))}
+        if self.op == "share":
+            return {"share": _divided(a["weights"] @ a["losses"], a["denominator"])}
+        if self.op == "clip_scale":
+            return {"scale": np.float64(_scale_of(a))}
+        if self.op == "clip":
+            return _clip(a)
+        if self.op == "argmax":
+            return {self.value: a["logits"].argmax(axis=1)}
+        return self._updated(a)[0]
+
+    def limits(
+        self, run: bounds.Arithmetic, arguments: Mapping[str, Any], values: Values, given: Given
+    ) -> dict[str, Any]:
+        """How far each value may be off, its arguments being theirs.
+
+        Args:
+            run: their arithmetic.
+            arguments, given: as of `values`, which made the values.
+            values: what it gives.
+        """
+        if self.is_of_op:
+            found = self._limits_of_op(run, arguments, values, given)
+        elif self.op == "update":
+            found = dict(self._updated(arguments, run)[1])
+            # Others multiply w by 1 - rate · decay, a rounded number, and round the product.
+            found["updated"] = found["updated"] + 2.0 * run.u * np.abs(arguments["w"])
+        elif self.op == "share":
+            size = np.abs(arguments["weights"]) @ np.abs(arguments["losses"]) / max(arguments["denominator"], 1e-300)
+            found = {"share": np.float64(run.gamma(len(arguments["losses"]) + 2) * size)}
+        elif self.op in ("add", "sum"):
+            size = sum(np.abs(value) for value in arguments.values())
+            found = {self.value: run.gamma(len(arguments)) * size + len(arguments) * run.tiny}
+        else:  # a copy, a product, or a norm, whose squares may be added up one after another
+            terms = sum(gradient.size for gradient in gradients_in(arguments))
+            terms += arguments["x"].size if arguments.get("clipnorm") is not None else 0
+            found = {of: (4.0 + terms) * run.u * np.abs(value) + run.tiny for of, value in values.items()}
+        if run.dtype == np.float64:  # what it is compared with is float64's, too
+            found = {of: _times(one, 2.0) for of, one in found.items()}
+        return found
+
+    # --- an op of the model -------------------------------------------------------------------------------------------
+
+    def _limits_of_op(
+        self, run: bounds.Arithmetic, a: Mapping[str, Any], values: Values, given: Given
+    ) -> dict[str, Any]:
+        dy = a["dy"] if self.is_gradient else np.ones(np.shape(values["output"]))
+        try:
+            found: dict[str, Any] = bounds.of_values(run, self.op, PLAIN[self.op].positional(a), dy)
+        except ValueError:  # nothing can be said of such scores, or of such an epsilon
+            return {of: _like(value, np.inf) for of, value in values.items()}
+        if self.is_gradient:
+            found = {of[2:]: bound for of, bound in found.items() if of.startswith("d.")}
+        if given:
+            found = self._widened(run, a, values, given, found)
+        if self.op == "embedding" and not self.is_gradient:  # others round rows as they round factors
+            rows = {of: np.abs(values[of]) for of in ("of_tokens", "of_positions")}
+            rows["output"] = rows["of_tokens"] + rows["of_positions"]
+            found = dict(found) | {of: found[of] + 2.0 * run.factor_u * rows[of] for of in rows}
+        if self.op in ("layer_norm", "add_norm"):
+            found = self._of_other_norms(run, a, found)
+        return found
+
+    def _widened(
+        self, run: bounds.Arithmetic, a: Mapping[str, Any], values: Values, given: Given, limits: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """The limits of values that come from those given inside the op, which may not be what the arguments make.
+
+        Forward, what the one step may lose is allowed at least. On the way back, limits grow as the largest number.
+        """
+        if not self.is_gradient:
+            of_steps = limits_of_steps(run, self.op, a, stages(self.op, a, given)[1])
+            return dict(limits) | {of: _larger(limits[of], of_steps[of]) for of in of_steps if of in limits}
+        plain = PLAIN[self.op].gradients_of(a)
+        grown = {of: max(1.0, _largest(values[of]) / max(_largest(plain[of]), run.tiny)) for of in limits}
+        return {of: _times(limit, grown[of]) for of, limit in limits.items()}
+
+    def _of_other_norms(
+        self, run: bounds.Arithmetic, a: Mapping[str, Any], limits: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """The limits of a norm that may be computed as x / σ - mean / σ, as torch's is."""
+        of_steps = limits_of_steps(run, self.op, a, PLAIN[self.op].values_of(a))
+        if not self.is_gradient:
+            return dict(limits) | {of: _larger(limits[of], of_steps[of]) for of in ("x_hat", "output")}
+        return dict(limits) | {"gamma": limits["gamma"] + (np.abs(a["dy"]) * of_steps["x_hat"]).sum(axis=0)}
+
+    # --- the update ---------------------------------------------------------------------------------------------------
+
+    def _updated(
+        self, arguments: Mapping[str, Any], run: bounds.Arithmetic | None = None
+    ) -> tuple[Values, dict[str, Any]]:
+        """What the optimizer makes of a parameter and its slots, with bounds; an optimizer of a user is not known."""
+        if self.optimizer.get("name") in optimizers.OPTIMIZERS and 0.0 <= float(arguments["rate"]) < np.inf:
+            return updated(self.optimizer, arguments, run)
+        shape = np.shape(arguments["w"])
+        return {of: np.full(shape, np.nan) for of in self.of}, {of: np.full(shape, np.inf) for of in self.of}
+
+
+# --- which tensor it is -----------------------------------------------------------------------------------------------
+
+
+def is_gradient(name: str, entry: Entry) -> bool:
+    """Whether a tensor is the gradient of an op's value, or of an argument."""
+    return name.removeprefix(f"step_{entry.step}.").startswith("d.") and entry.op in PLAIN
+
+
+def is_of_op(entry: Entry) -> bool:
+    """Whether a tensor is computed by an op of the model, from all of its arguments."""
+    return entry.op in PLAIN and "denominator" not in entry.inputs and set(entry.inputs) != {"dy"}
+
+
+def value_of(name: str, entry: Entry) -> tuple[str, int | None]:
+    """Which of its call's values a tensor is, and of which sequence."""
+    last = name.rpartition(".")[2]
+    return entry.value, int(last) if entry.op == "attention" and last.isdigit() else None
+
+
+# --- after the model's last op ----------------------------------------------------------------------------------------
+
+
+def updated(
+    config: Mapping[str, Any], arguments: Mapping[str, Any], run: bounds.Arithmetic | None = None
+) -> tuple[Values, dict[str, Any]]:
+    """What an optimizer makes of a parameter and its slots.
+
+    Args:
+        config: the optimizer's.
+        arguments: `w`, `g`, the slots by name where there were some, `rate`, `decays`, `step`.
+        run: the arithmetic whose bounds are asked for.
+
+    Returns:
+        `updated` and the slots, and a bound for each: infinite for an optimizer without `adam_step`.
+    """
+    rate, shape = float(arguments["rate"]), np.shape(arguments["w"])
+    kept = {of: value for of, value in config.items() if value is not None}
+    limits = {of: value for of, value in NO_LIMITS.items() if of in config}
+    optimizer = optimizers.from_config({**kept, **limits, "learning_rate": rate})
+    w = arguments["w"].reshape(-1).astype(np.float64)
+    slots = {of: np.array(arguments.get(of, np.zeros(shape)), np.float64).reshape(-1) for of in optimizer.slot_names}
+    for of in optimizer.non_negative:  # a moved one may be below 0
+        np.maximum(slots[of], 0.0, out=slots[of])
+    found: dict[str, Any] = {}
+
+    def noted(w: Array, g: Array, m: Array, v: Array, *settings: Any) -> None:
+        before = m.copy(), v.copy()
+        made = bounds.adam_step(run, w, g, m, v, *settings[:-1]) if run else {}
+        REFERENCE.adam_step(w, g, m, v, *settings)
+        if run:
+            more = _of_other_adams(run, arguments.get("step", 0) + 1, g, before, (m, v), *settings[:4])
+            names = {"w": "updated", "m": "slots.m", "v": "slots.v"}
+            found.update({name: made[of] + more[of] for of, name in names.items()})
+
+    decay = rate * (optimizer.weight_decay or 0.0) if arguments.get("decays") else 0.0
+    ops = replace(REFERENCE, adam_step=noted)
+    gradient = arguments["g"].reshape(-1).astype(np.float64)
+    optimizer.update_range(ops, rate, arguments.get("step", 0), w, gradient, slots, 1.0, decay, True)
+    after = {**{f"slots.{of}": slot for of, slot in slots.items()}, "updated": w}
+    values = {of: array.reshape(shape) for of, array in after.items()}
+    return values, {of: found.get(of, np.full(w.size, np.inf)).reshape(shape) for of in values}
+
+
+def _of_other_adams(
+    run: bounds.Arithmetic,
+    updates: int,
+    g: Array,
+    before: tuple[Array, Array],
+    after: tuple[Array, Array],
+    rate: float,
+    beta_1: float,
+    beta_2: float,
+    epsilon: float,
+) -> dict[str, Array]:
+    """What others may lose beside: their moments are β·m + (1 - β)·g, with 1 - β and 1 - βᵗ computed as numbers are.
+
+    Args:
+        run: the arithmetic.
+        updates: t.
+        g, before, after: the gradient, and m and v before the update and after it.
+        rate, beta_1, beta_2, epsilon: as `adam_step` takes them.
+    """
+    (m, v), (m_after, v_after) = before, after
+    of_m = run.u * (3.0 * beta_1 * np.abs(m) + (3.0 - 2.0 * beta_1) * np.abs(g))
+    of_v = run.u * (3.0 * beta_2 * v + (4.0 - 3.0 * beta_2) * g * g)
+    root = np.sqrt(v_after)
+    step = rate * np.abs(m_after) / (root + epsilon)
+    powers = [(beta_1**updates, 1.0), (beta_2**updates, 0.5)]
+    of_corrections = run.u * (4.0 + sum(share * updates * power / (1.0 - power) for power, share in powers if power))
+    of_root = np.divide(of_v, 2.0 * root, out=np.zeros_like(root), where=root > 0.0)
+    return {"m": of_m, "v": of_v, "w": (rate * of_m + step * of_root) / (root + epsilon) + step * of_corrections}
+
+
+def _divided(x: Any, denominator: Any) -> Array:
+    """x / denominator; 0 where nothing has a weight."""
+    divided: Array = np.asarray(x / denominator if denominator else 0.0 * x)
+    return divided
+
+
+def gradients_in(arguments: Mapping[str, Any]) -> list[Array]:
+    """The gradients that a norm is taken of."""
+    return [value for of, value in arguments.items() if of.isdigit()]
+
+
+def _scale_of(arguments: Mapping[str, Any]) -> float:
+    """The factor that brings all gradients down to the norm."""
+    square = sum(float(np.square(gradient).sum()) for gradient in gradients_in(arguments))
+    return float(REFERENCE.clip_scale(square, arguments["global_clipnorm"]))
+
+
+def _clip(arguments: Mapping[str, Any]) -> Values:
+    """A gradient after clipping."""
+    x = arguments["x"]
+    if arguments.get("clipvalue") is not None:
+        return {"clipped": np.clip(x, -arguments["clipvalue"], arguments["clipvalue"])}
+    if arguments.get("clipnorm") is not None:
+        return {"clipped": x * REFERENCE.clip_scale(float(np.square(x).sum()), arguments["clipnorm"])}
+    return {"clipped": x * arguments.get("scale", 1.0)}
+
+
+def _backward(op: str, arguments: Mapping[str, Any], given: Given) -> Values:
+    return PLAIN[op].gradients_of(arguments, stages(op, arguments, given)[1])
+
+
+# --- limits of a value, which may be a list of each sequence's --------------------------------------------------------
+
+
+def _larger(a: Any, b: Any) -> Any:
+    if isinstance(a, list):
+        return [np.fmax(one, other) for one, other in zip(a, b, strict=True)]
+    return np.fmax(a, b)
+
+
+def _times(limit: Any, factor: float) -> Any:
+    return [factor * one for one in limit] if isinstance(limit, list) else factor * limit
+
+
+def _largest(value: Any) -> float:
+    parts = value if isinstance(value, list) else [value]
+    return max((float(np.abs(part).max(initial=0.0)) for part in parts), default=0.0)
+
+
+def _like(value: Any, number: float) -> Any:
+    if isinstance(value, list):
+        return [np.full(np.shape(part), number) for part in value]
+    return np.full(np.shape(value), number)
