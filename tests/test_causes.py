@@ -11,6 +11,7 @@ import pytest
 from test_compare import LENGTHS
 from test_judge import departing, traced
 
+from pyroberta import optimizers
 from pyroberta.backends.bfloat16 import rounded_to_bfloat16
 from pyroberta.oracle.compare import compare
 from pyroberta.oracle.golden import Entry, Trace, TraceFile, read_trace
@@ -235,3 +236,59 @@ def test_what_a_context_is_mixed_with_otherwise_is_no_padding(of):
     theirs = with_others(golden, of)
     (finding,) = compare(golden, theirs).departures
     assert (finding.name, finding.cause) == (CONTEXT, "")
+
+
+NORMED = "layers.0.attention.norm.output"
+
+
+@pytest.mark.parametrize("outside", [False, True])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_any_epsilon_is_read_off(outside, dtype):
+    golden = traced()
+    x = golden["layers.0.attention.norm.sum"]
+    gamma, beta = (golden[f"parameters.layers.0.attention.norm.{of}"] for of in ("gamma", "beta"))
+    variance = x.var(axis=1, keepdims=True)
+    scale = np.sqrt(variance) + 0.0037 if outside else np.sqrt(variance + 0.0037)
+    output = gamma * (x - x.mean(axis=1, keepdims=True)) / scale + beta
+    (finding,) = compare(golden, {NORMED: output.astype(dtype)}, "float64" if dtype == np.float64 else None).departures
+    assert finding.cause == f"epsilon is 0.0037{', outside the root' if outside else ''}"
+
+
+@pytest.mark.parametrize("name", ["layers.0.attention.probabilities.2", "layers.0.attention.norm.sum"])
+def test_dropout_that_is_left_on_is_named_where_it_is_seen(name):
+    golden, rng = traced(), np.random.default_rng(0)
+    x = golden["embeddings.dropout.output"] if name.endswith("sum") else 0.0
+    kept = golden[name] - x
+    theirs = {name: x + kept * (rng.random(kept.shape) < 0.75) / 0.75}
+    if name.endswith("sum"):
+        theirs |= {of: golden[of] for of in ("embeddings.dropout.output", "layers.0.attention.output.output")}
+    (finding,) = compare(golden, theirs).departures
+    assert finding.cause == "dropout is on, with the rate 0.25"
+
+
+@pytest.mark.parametrize(("times", "cause"), [(0.0, "the token type's row is dropped"), (2.0, "is added 2 times")])
+def test_the_token_types_row_by_itself(times, cause):
+    golden, types = traced(), Entry("", "embeddings", "of_types")
+    golden.add("embeddings.of_types", np.tile(np.arange(1.0, 9.0), (sum(LENGTHS), 1)), types)
+    (finding,) = compare(golden, {"embeddings.of_types": times * golden["embeddings.of_types"]}).departures
+    assert cause in finding.cause
+
+
+def test_what_dropout_at_a_rate_of_0_passes_on_is_what_the_next_ops_work_on():
+    """A mistake in the embeddings is not one of the first layer, whichever of the two names theirs have."""
+    golden = traced()
+    for name in ("embeddings.norm.output", "embeddings.dropout.output"):
+        off = np.array(golden[name]) + 0.1
+        kernel, bias = (golden[f"parameters.layers.0.attention.query.{of}"] for of in ("kernel", "bias"))
+        theirs = {name: off, "layers.0.attention.query.output": off @ kernel + bias}
+        assert departing(compare(golden, theirs)) == [name]
+
+
+def test_an_update_by_adam_with_epsilon_inside_the_root_is_named():
+    golden = traced(optimizers.Adam(0.1, epsilon=1e-3), steps=2)
+    m, v = (golden[f"step_1.slots.{of}.{KERNEL}"] for of in "mv")
+    step = 0.1 * (m / (1.0 - 0.9**2)) / np.sqrt(v / (1.0 - 0.999**2) + 1e-3)
+    theirs = {f"step_1.slots.m.{KERNEL}": m, f"step_1.slots.v.{KERNEL}": v}
+    theirs[f"step_1.updated.{KERNEL}"] = golden[f"step_1.parameters.{KERNEL}"] - step
+    (finding,) = compare(golden, theirs).departures
+    assert finding.cause == "epsilon is inside the root"

@@ -194,6 +194,7 @@ def test_padding_is_no_wider_than_the_model() -> None:
     ("changes", "error", "words"),
     [
         ({"texts": "A dog."}, TypeError, "one text"),
+        ({"texts": []}, ValueError, "there are no texts"),
         ({"fn": "mine"}, TypeError, r"fn should be a function, as in check_callable\(fn, model, texts\); got a str"),
         ({"model": TEXTS}, TypeError, r"model should be a MaskedLM or a TextClassifier, as in .*; got a list"),
         ({"texts": [[0, 5], [0.5]]}, TypeError, "sequence 1 should be a text or"),

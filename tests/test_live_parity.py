@@ -230,6 +230,30 @@ def louder_layer(model: Any) -> None:
     layer.forward = lambda *args, **kwargs: 1.1 * usual(*args, **kwargs)
 
 
+def detached_weight(model: Any) -> None:
+    import torch
+
+    dense = model.roberta.encoder.layer[1].intermediate.dense
+    dense.forward = lambda x: torch.nn.functional.linear(x, dense.weight.detach(), dense.bias)
+
+
+def dropped_embeddings(model: Any) -> None:
+    import torch
+
+    model.roberta.embeddings.dropout.forward = lambda x: torch.nn.functional.dropout(x, 0.1)
+
+
+def dropped_probabilities(model: Any) -> None:
+    attention = model.roberta.encoder.layer[1].attention.self
+    attention.dropout.p, usual = 0.1, attention.forward
+
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        attention.training = True
+        return usual(*args, **kwargs)
+
+    attention.forward = forward
+
+
 def detached_residual(model: Any) -> None:
     output = model.roberta.encoder.layer[0].attention.output
     usual = output.forward
@@ -246,7 +270,10 @@ def detached_residual(model: Any) -> None:
         (no_scale, "layers.1.attention.probabilities.0", "not divided by the root of D"),
         (stale_decoder, "loss.logits", "not the token embedding"),
         (causal, "layers.0.attention.probabilities.0", "causal mask"),
-        (no_token_type, "embeddings.of_types", "it is zero"),
+        (no_token_type, "embeddings.of_types", "the token type's row is dropped"),
+        (detached_weight, "gradients.layers.1.feed_forward.intermediate.kernel", "it is zero"),
+        (dropped_embeddings, "embeddings.dropout.output", "dropout is on, with the rate 0.1"),
+        (dropped_probabilities, "layers.1.attention.probabilities.0", "dropout is on, with the rate 0.1"),
         (louder_layer, "layers.1.feed_forward.norm.output", "1.1 times what it should be"),
         (detached_residual, "d.layers.0.attention.key.x.added", ""),
     ],
@@ -259,6 +286,10 @@ def test_a_planted_mistake_is_the_first_that_departs(plant: Callable[[Any], None
     first = report.departures[0]
     assert first.name == name, str(report)
     assert says in str(first)
+    if plant is no_mask:  # as is seen where attention is fused, too
+        model.config._attn_implementation = "sdpa"
+        fused = check_transformers(model, IDS).departures[0]
+        assert (fused.name, says in fused.cause) == ("layers.0.attention.context", True)
 
 
 def test_of_two_modules_that_should_give_the_same_the_outer_one_counts() -> None:
@@ -406,6 +437,16 @@ note("activation", model)
 model = made()
 model.backbone.transformer_layers[0]._feedforward_layer_norm.epsilon = 1e-3
 note("epsilon", model)
+model = made()
+position = model.backbone.embeddings.position_embedding
+position_call = position.call
+position.call = lambda x, *args, **kwargs: position_call(x, start_index=1)
+note("position", model)
+model = made()
+dropout = model.backbone.embeddings_dropout
+dropout_call = dropout.call
+dropout.call = lambda x, *args, **kwargs: dropout_call(x, training=True)
+note("dropout", model)
 note("float64", made(dtype="float64"))
 try:  # the reader of a directory of transformers
     import sentencepiece
@@ -450,12 +491,16 @@ def test_a_sound_model_of_keras_hub_is_silent_and_stays_as_it_was(keras_reports:
     [
         ("activation", "layers.1.feed_forward.activation", "GELU by tanh"),
         ("epsilon", "layers.0.feed_forward.norm.output", "epsilon is 0.001"),
-        ("left", "embeddings.of_positions", "padding"),  # keras-hub's own rule
+        ("left", "embeddings.of_positions", "padding before a sequence, up to 11 columns"),  # keras-hub's own rule
+        ("position", "embeddings.of_positions", "positions begin 1 row too late"),
+        ("dropout", "embeddings.dropout.output", "dropout is on, with the rate 0.1"),
     ],
 )
 def test_a_mistake_in_keras_hub_is_found(keras_reports: dict[str, Any], case: str, name: str, says: str) -> None:
     first = keras_reports[case]["departures"][0]
     assert (first["name"], says in first["cause"]) == (name, True), first
+    forward = [one["name"] for one in keras_reports[case]["departures"] if not one["name"].startswith(("d.", "grad"))]
+    assert forward == [name]  # what follows is judged by what it was given
 
 
 def test_keras_computes_in_float32_where_its_dtype_is_float64(keras_reports: dict[str, Any]) -> None:

@@ -82,7 +82,8 @@ static Tensor tensor(const char *of, const char *role, const char *name) {
     char *comma;
     start = strtoll(at + 16, &comma, 10);
     stop = strtoll(comma + 1, NULL, 10);
-    int is_double = !strncmp(entry, "{\"dtype\":\"F64\"", 14);
+    int is_double = !strncmp(entry, "{\"dtype\":\"F64\",", 15);
+    if (!is_double && strncmp(entry, "{\"dtype\":\"F32\",", 15)) die("is neither float32 nor float64", key);
     if (start < 0 || stop > data_size || stop - start != count * (is_double ? 8 : 4)) die("is cut short", key);
     Tensor found = {n == 2 ? sizes[0] : 1, n == 2 ? sizes[1] : count, count, data + start, is_double};
     return found;

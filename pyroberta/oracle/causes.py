@@ -85,6 +85,7 @@ def _feed_forward(arguments: Arguments) -> Iterator[Cause]:
         yield Cause(name, partial(values, activation))
     for bias in ("bias_1", "bias_2"):
         yield Cause(f"{bias} is missing", partial(_zeroed, "feed_forward", bias))
+        yield Cause(f"{bias} is added twice", partial(_changed, "feed_forward", {bias: 2.0 * arguments[bias]}))
 
 
 def _changed(op: str, changes: Mapping[str, Any], a: Arguments) -> Values:
@@ -208,7 +209,7 @@ def _embedding(arguments: Arguments) -> Iterator[Cause]:
     C = rows.shape[1]
     yield Cause(
         "the token embedding is scaled by the root of C",
-        lambda a: {"output": math.sqrt(C) * a["tokens"][a["ids"]] + a["rows"][a["positions"]]},
+        lambda a: _with("embedding", a, tokens=math.sqrt(C) * a["tokens"]),
     )
 
 

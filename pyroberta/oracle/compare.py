@@ -189,7 +189,7 @@ def _within_rounding(golden: Trace, judged: Judged, run: bounds.Arithmetic, meas
 def _read_off(golden: Trace, judged: Judged) -> list[Explained]:
     """What the difference tells by itself."""
     entry, factor = judged.entry, factor_of(judged.theirs, judged.expected, judged.tolerance)
-    if factor is not None:
+    if factor is not None and entry.value != "of_types":
         if not _is_of_loss(judged):
             return []
         cause = update_causes.named_denominator(golden, entry.step, factor, judged.unit)

@@ -8,11 +8,13 @@ import numpy as np
 from numpy import ndarray as Array
 
 from pyroberta.oracle.causes import Arguments, positions_off_by
+from pyroberta.oracle.plain import PLAIN
 
 CLOSE = 1e-3  # the share of the difference that may be left
 TOKEN_TYPE = "each row is off by the same vector, as where the token type's embedding is missing or added twice"
 BEYOND = ": padding is attended to, the mask being missing or too small, or another sequence is"
 FAR = 16.0  # times the sequence's largest value: what lies further off is no value of padding
+LEAST = 1e-4  # of the largest singular value: below, what rows share is too little for a matrix to be read off
 SPARE = 3  # equations more than unknowns, so that no chance makes lines meet
 MOST_IN_FRONT = 2  # rows of a position table that the trace's may lack: those up to padding_idx
 CLOSE_TO = 1e-6  # relative: how far numbers may be from a multiple, which is told in six digits
@@ -27,6 +29,8 @@ def signature_of(op: str, value: str, part: str, arguments: Arguments, theirs: A
         arguments: the op's, and `dy` for a gradient.
         theirs, expected: both values.
     """
+    if value == "of_types":
+        return _of_types(theirs, expected)
     if {"dy", "denominator"} & set(arguments) or not np.isfinite(theirs).all() or not theirs.any():
         return ""
     if op == "embedding" and _is_same_in_rows(theirs - expected):
@@ -35,9 +39,14 @@ def signature_of(op: str, value: str, part: str, arguments: Arguments, theirs: A
     if op == "embedding" and value in ("of_positions", "output"):
         return _of_positions(arguments, theirs - arguments["tokens"][arguments["ids"]] if value == "output" else theirs)
     has_no_dropout = not arguments.get("rate")
-    if (value == "dropped" or op == "dropout") and has_no_dropout and (seen := _of_dropout(expected, theirs)):
+    is_dropped = value in ("dropped", "probabilities") or op == "dropout"
+    if is_dropped and has_no_dropout and (seen := _of_dropout(expected, theirs)):
         return seen
+    if (op, value) == ("add_norm", "sum") and has_no_dropout:
+        return _of_dropout(arguments["h"], theirs - arguments["x"])
     is_softmax = value == "probabilities" or (value == "dropped" and has_no_dropout)
+    if op in ("layer_norm", "add_norm") and value in ("x_hat", "output"):
+        return _of_epsilon(op, arguments, theirs, expected, {} if value == "output" else {"gamma": 1.0, "beta": 0.0})
     if op == "attention" and is_softmax and part.isdigit():
         return _of_softmax(arguments, int(part), theirs)
     if (op, value) == ("attention", "output") and has_no_dropout:
@@ -58,7 +67,7 @@ def _of_positions(arguments: Arguments, found: Array) -> str:
     """Of position embeddings (N, C) that are rows of the table, but others; it may have rows that this one has not."""
     positions, rows = arguments["positions"], arguments["rows"]
     starts = np.flatnonzero(np.diff(positions, prepend=np.inf) != 1)
-    offsets = []
+    offsets, lengths = [], []
     for start, stop in pairwise([*starts.tolist(), len(positions)]):
         some = found[start:stop]
         fitting = [
@@ -70,12 +79,16 @@ def _of_positions(arguments: Arguments, found: Array) -> str:
         ]
         if fitting:
             offsets.append(max(fitting)[1])
+            lengths.append(stop - start)
         elif stop - start > 2:
             return ""
     if not offsets or not any(offsets):
         return ""
     if len(set(offsets)) == 1:
         return positions_off_by(offsets[0])
+    columns = {offset + length for offset, length in zip(offsets, lengths, strict=True)}
+    if len(columns) == 1 and min(offsets) >= 0:  # they are padded to so many columns, be it more than the longest has
+        return f"positions are counted over the padding before a sequence, up to {columns.pop()} columns"
     also = f", and {positions_off_by(min(offsets))}" if min(offsets) else ""
     return f"positions are counted over the padding before a sequence{also}"
 
@@ -155,6 +168,40 @@ def _mixed_in(c: Array, off: Array, v: Array) -> Array | None:
     return w if is_met and is_near and not is_own else None
 
 
+def _of_types(theirs: Array, expected: Array) -> str:
+    """Of the token type's row, as it is added to each token."""
+    if not theirs.any():
+        return "the token type's row is dropped"
+    times = float(np.vdot(expected, theirs)) / max(float(np.vdot(expected, expected)), 1e-300)
+    return f"the token type's row is added {times:.4g} times" if _close(times * expected, theirs) else ""
+
+
+def _of_epsilon(op: str, arguments: Arguments, theirs: Array, expected: Array, changes: Arguments) -> str:
+    """Of a norm's result that another epsilon makes: the one that each row tells by itself.
+
+    Args:
+        op, arguments, theirs, expected: as of `signature_of`.
+        changes: of the arguments, where the result is x_hat.
+    """
+    a = {**arguments, **changes}
+    values = PLAIN[op].values_of(arguments)
+    centred = values.get("sum", a["x"]) - values["mean"][:, None]
+    scaled = a["gamma"] * centred
+    with np.errstate(all="ignore"):
+        sigma = (scaled * scaled).sum(axis=1) / ((theirs - a["beta"]) * scaled).sum(axis=1)  # what it is divided by
+    as_usual = values["x_hat"] * a["gamma"] + a["beta"]
+    if not (sigma > 0.0).all() or not np.isfinite(sigma).all() or _is_small(as_usual - theirs, theirs - expected):
+        return ""  # in the latter case what was given inside the op is off
+    variance = values["variance"]
+    clearest = variance.argmin()  # epsilon changes it most
+    for outside, found in ((False, sigma**2 - variance), (True, sigma - np.sqrt(variance))):
+        for epsilon in (float(found[clearest]), float(np.median(found))):
+            made = np.sqrt(variance) + epsilon if outside else np.sqrt(variance + max(epsilon, 0.0))
+            if epsilon > 0.0 and _is_small(scaled / made[:, None] + a["beta"] - theirs, theirs - expected):
+                return f"epsilon is {epsilon:.3g}{', outside the root' if outside else ''}"
+    return ""
+
+
 def _of_product(op: str, arguments: Arguments, theirs: Array, expected: Array) -> str:
     """Of x @ kernel + bias, made with another kernel or bias."""
     difference = theirs - expected
@@ -165,13 +212,11 @@ def _of_product(op: str, arguments: Arguments, theirs: Array, expected: Array) -
     factor = float(np.vdot(product, difference)) / max(float(np.vdot(product, product)), 1e-300)
     if _is_small(difference - factor * product, difference):
         return f"the product is multiplied by {1.0 + factor:.4g} before the bias is added"
-    if len(x) <= x.shape[1] or not (
-        np.isfinite(x).all() and np.isfinite(difference).all()
-    ):  # any numbers are x times some matrix
+    if not (np.isfinite(x).all() and np.isfinite(difference).all()):
         return ""
-    solved, *_ = np.linalg.lstsq(x, difference, rcond=None)
-    if not _is_small(x @ solved - difference, difference):
-        return ""
+    solved, _, rank, _ = np.linalg.lstsq(x, difference, rcond=LEAST)
+    if len(x) < rank + SPARE or not _is_small(x @ solved - difference, difference):
+        return ""  # any numbers are as few rows times some matrix
     sizes = np.linalg.norm(difference, axis=0)
     if (sizes > CLOSE * sizes.max()).sum() == 1 < len(sizes):
         return f"column {int(sizes.argmax())} of the kernel is another one" if op == "linear" else ""
@@ -192,7 +237,7 @@ def _of_dropout(x: Array, theirs: Array) -> str:
     with np.errstate(all="ignore"):
         factors = theirs[is_kept] / x[is_kept]
     factor = float(np.median(factors))
-    if factor > 1.0 and (np.abs(factors - factor) <= CLOSE * factor).all():
+    if factor > 1.0 and _is_small(theirs[is_kept] - factor * x[is_kept], theirs[is_kept]):
         return f"dropout is on, with the rate {1.0 - 1.0 / factor:.3g}"
     return ""
 

@@ -180,7 +180,7 @@ class Tracer:
         self._names[id(array)] = name
 
     def _remember(self, array: Any, name: str) -> None:
-        """Tells the name of an op's result; of one that is passed on as it is, as by dropout at a rate of 0, the later."""
+        """Tells the name of an op's result; the later, of what is passed on as it is, as by dropout at a rate of 0."""
         number = id(array)
         if number in self._alive:
             self._names[number] = name

@@ -230,6 +230,7 @@ def update_causes(golden: Trace, arguments: Arguments) -> Iterator[Cause]:
         yield Cause("the decay comes after the step", afterwards)
     if "beta_1" in config:
         yield Cause("the moments are not corrected for their bias", partial(_uncorrected, config, arguments))
+        yield Cause("epsilon is inside the root", partial(_inside_the_root, config, arguments))
         yield cause("the correction counts one update too many", step=step + 1)
         if step:
             yield cause("the correction counts one update too few", step=step - 1)
@@ -249,6 +250,15 @@ def update_causes(golden: Trace, arguments: Arguments) -> Iterator[Cause]:
 def _uncorrected(config: Mapping[str, Any], arguments: Arguments, a: Arguments) -> Values:
     """Adam's step with c_1 = c_2 = 1; many updates in, both are."""
     return updated(config, {**arguments, "step": 10**9})[0]
+
+
+def _inside_the_root(config: Mapping[str, Any], arguments: Arguments, a: Arguments) -> Values:
+    """A step of m̂ / √(v̂ + ε)."""
+    made = updated(config, arguments)[0]
+    updates, rate = arguments.get("step", 0) + 1, float(arguments["rate"])
+    m, v = (made[f"slots.{of}"] / (1.0 - config[beta] ** updates) for of, beta in (("m", "beta_1"), ("v", "beta_2")))
+    decay = rate * float(config.get("weight_decay") or 0.0) if arguments.get("decays") else 0.0
+    return made | {"updated": arguments["w"] * (1.0 - decay) - rate * m / np.sqrt(v + config["epsilon"])}
 
 
 def rate_causes(golden: Trace, step: int) -> Iterator[Cause]:

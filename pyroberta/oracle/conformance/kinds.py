@@ -98,7 +98,7 @@ def answers(suite: Suite, backend: str = "auto", dtype: Any = None) -> dict[str,
         try:
             values = KINDS[case.kind].answer(case, means)
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-            reason = clipped(f"{type(error).__name__}: {error}")
+            reason = clipped(f"{type(error).__name__}: {error}".splitlines()[0])
             raise ValueError(f"{case.name}: its inputs and settings are no {case.kind}'s ({reason})") from error
         found |= {f"{case.name}/{name}": np.asarray(value) for name, value in values.items()}
     return found

@@ -38,6 +38,7 @@ from pyroberta.text.tokenizer import Tokenizer
 FORMAT, VERSION = "pyroberta_conformance", 1
 PRECISIONS = ("float32", "float64")
 CASES, TENSORS, TOKENIZER, README = "suite.json", "tensors.safetensors", "tokenizer", "README.md"
+VOCABULARY = (f"{TOKENIZER}/vocab.json", f"{TOKENIZER}/merges.txt")
 MOST_BYTES = 64_000_000  # of a suite's tensors that are read; those that are made have a few MB
 MOST = 1_000_000  # of a number among a case's settings, and of the numbers of a shape: so much is made of them
 OWNED = (r"README\.md", r"suite\.json", r"tensors\.safetensors", r"tokenizer/.*")  # what a new suite replaces
@@ -89,10 +90,10 @@ def write(suite: Suite, path: str | os.PathLike[str]) -> None:
         for name, file in suite.tokenizer.new_files().items():
             (new / TOKENIZER).mkdir(exist_ok=True)
             file.write(new / TOKENIZER / name)
-        digest = hashlib.sha256((new / TENSORS).read_bytes()).hexdigest()
+        digests = {name: _digest((new / name).read_bytes()) for name in (TENSORS, *VOCABULARY)}
         head = {"format": FORMAT, "version": VERSION, "seed": suite.seed, "precision": suite.precision}
         lines = ",\n".join(map(_line, entries))
-        begin = json.dumps({**head, "sha256": {TENSORS: digest}}, ensure_ascii=False)[:-1]
+        begin = json.dumps({**head, "sha256": digests}, ensure_ascii=False)[:-1]
         (new / CASES).write_text(f'{begin}, "cases": [\n{lines}\n]}}\n', "utf-8")
         (new / README).write_text(readme(), "utf-8")
 
@@ -150,7 +151,7 @@ def read(path: str | os.PathLike[str]) -> Suite:
         )
     if values.get("version") != VERSION:
         raise ValueError(f"{file} has version {shown(values.get('version'))}, and this reads version {VERSION}")
-    tensors = _tensors(directory / TENSORS, values)
+    tensors = _tensors(directory, values)
     try:
         cases = [_case(entry, tensors) for entry in values["cases"]]
         seed, precision = int(values["seed"]), values["precision"]
@@ -165,17 +166,22 @@ def read(path: str | os.PathLike[str]) -> Suite:
     return Suite({case.name: case for case in cases}, tokenizer, seed, precision)
 
 
-def _tensors(file: Path, values: Mapping[str, Any]) -> Mapping[str, Array]:
-    check_file(file)
-    content = read_bytes(file, MOST_BYTES)
+def _tensors(directory: Path, values: Mapping[str, Any]) -> Mapping[str, Array]:
     said = values.get("sha256")
-    found = hashlib.sha256(content).hexdigest()
-    if not isinstance(said, dict) or said.get(TENSORS) != found:
-        raise ValueError(
-            f"{file} is not the file that {CASES} was written with: its SHA-256 is {found[:16]}…, and {CASES} says "
-            f"{shown(said)}. Make or download the suite again"
-        )
-    return {name: tensor.array() for name, tensor in read_with_metadata(file)[0].items()}
+    for name in (TENSORS, *VOCABULARY):
+        file = directory / name
+        check_file(file)
+        found = _digest(read_bytes(file, MOST_BYTES))
+        if not isinstance(said, dict) or said.get(name) != found:
+            raise ValueError(
+                f"{file} is not the file that {CASES} was written with: its SHA-256 is {found[:16]}…, and {CASES} says "
+                f"{shown(said)}. Make or download the suite again"
+            )
+    return {name: tensor.array() for name, tensor in read_with_metadata(directory / TENSORS)[0].items()}
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def _case(entry: Mapping[str, Any], tensors: Mapping[str, Array]) -> Case:

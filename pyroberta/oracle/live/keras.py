@@ -30,6 +30,7 @@ from pyroberta.oracle.live.torch_side import (
     gradients_kept,
     loss_of,
     to_array,
+    unreached,
 )
 from pyroberta.oracle.names import names_of
 from pyroberta.presets import kerashub
@@ -100,6 +101,7 @@ def check_keras(
         stack.enter_context(_watched(model, config, found, (lambda tensor: tensor) if is_torch else _array))
         _run(model, CLASSES[name], golden, batch, found, is_torch=is_torch)
         arrays = found.arrays(to_array) if is_torch else dict(found.tensors)
+        arrays = _without_slots(arrays, golden, batch)
         arrays |= _of_weights(model, golden, remarks, with_values=reference is not None, is_torch=is_torch)
     if not is_torch:
         remarks.append(f"Keras runs on {keras.backend.backend()}: values forward alone; gradients are seen on torch")
@@ -163,6 +165,8 @@ def _of_weights(
             found[weight.path] = _array(weight.value)
         if is_torch and weight.value.grad is not None:
             found[f"gradients.{weight.path}"] = to_array(weight.value.grad)
+        elif is_torch and f"gradients.{ours.removeprefix('parameters.')}" in golden:
+            found[f"gradients.{weight.path}"] = unreached(weight.path, _array(weight.value), remarks)
     return found
 
 
@@ -229,6 +233,8 @@ def _layers(model: Any) -> dict[str, Any]:
             continue
         if layer.path:  # a backbone's own has a number behind
             found["roberta_backbone" if layer is getattr(model, "backbone", None) else layer.path] = layer
+        elif layer.name == "embeddings_dropout":  # it has no weights, and so is never built
+            found[layer.name] = layer
         for inner in layer._flatten_layers(include_self=False, recursive=False):
             if type(inner).__name__ == "Softmax" and layer.path:
                 found[f"{layer.path}/softmax"] = inner
@@ -249,6 +255,16 @@ def _run(model: Any, head: str | None, golden: Trace, batch: Padded, found: Take
         backward_from(output, golden, batch)
     else:
         loss_of(output[owners, slots] if head == "masked_lm" else output, golden, found).backward()
+
+
+def _without_slots(arrays: Mapping[str, Array], golden: Trace, batch: Padded) -> dict[str, Array]:
+    """The tensors, those of the masked LM's head (M, …) and not (B, K, …)."""
+    owners, slots, _ = _slots(golden, batch)
+    shape = len(batch.ids), int(slots.max(initial=0)) + 1
+    return {
+        name: x[owners, slots] if name.startswith("mlm_head") and x.shape[:2] == shape else x
+        for name, x in arrays.items()
+    }
 
 
 def _slots(golden: Trace, batch: Padded) -> tuple[Array, Array, Array]:

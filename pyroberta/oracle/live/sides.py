@@ -200,6 +200,8 @@ def _batch(task: Task, texts: Any, y: Any, sample_weight: Any) -> Batch:
         raise TypeError(f"texts must be a list of texts, got one text, {texts[:40]!r}. Put it into a list")
     if not isinstance(texts, Mapping):
         texts = list(texts)
+    if isinstance(texts, list) and not texts:
+        raise ValueError("there are no texts: give one at least")
     is_ids = isinstance(texts, list) and not any(isinstance(text, str) or _is_text(text) for text in texts)
     if config.num_classes and y is None:
         count = len(texts["token_ids"]) if isinstance(texts, Mapping) else len(texts)

@@ -54,6 +54,12 @@ def loss_of(logits: Any, golden: Trace, found: Taken) -> Any:
     return share
 
 
+def unreached(name: str, parameter: Array, remarks: list[str]) -> Array:
+    """The gradient of a parameter that backward does not come to: zeros, which is remarked."""
+    remarks.append(f"no gradient reaches {name}; it is taken to be 0")
+    return np.zeros_like(parameter)
+
+
 @contextmanager
 def gradients_kept(parameters: Iterable[Any]) -> Iterator[None]:
     """Every parameter has no gradient and takes one; afterwards all is as before."""

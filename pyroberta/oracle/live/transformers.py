@@ -29,6 +29,7 @@ from pyroberta.oracle.live.torch_side import (
     loss_of,
     rows_of,
     to_array,
+    unreached,
 )
 from pyroberta.presets import hf
 from pyroberta.presets.renaming import unused_rows
@@ -100,6 +101,10 @@ def check_transformers(
         check_head(task, config.head)
     trainable = None
     if optimizer is not None:
+        if not isinstance(optimizer, torch.optim.Optimizer):
+            raise TypeError(
+                f"optimizer should be a torch.optim.Adam or AdamW over the model's parameters, got {optimizer!r:.80}"
+            )
         task = copy.copy(task)  # a reference keeps its own optimizer
         reader = reader_of(config)
         names = {id(parameter): ours_of(reader, name) for name, parameter in model.named_parameters()}
@@ -118,7 +123,7 @@ def check_transformers(
         stack.enter_context(_hooks(model, config, found))
         _run(model, kind, golden, batch, found)
         arrays = found.arrays(to_array)
-        arrays |= _of_parameters(model, golden, config, with_values=reference is not None)
+        arrays |= _of_parameters(model, golden, config, remarks, with_values=reference is not None)
         if optimizer is not None:
             arrays |= stepped(model, optimizer)
     if rows is not None and reference is not None:  # the sum of three has other roundings than the reference's of two
@@ -351,9 +356,11 @@ def _run(model: Any, kind: str, golden: Trace, batch: Padded, found: Taken) -> N
     backward_from(output.last_hidden_state, golden, batch)
 
 
-def _of_parameters(model: Any, golden: Trace, config: RobertaConfig, *, with_values: bool) -> dict[str, Array]:
+def _of_parameters(
+    model: Any, golden: Trace, config: RobertaConfig, remarks: list[str], *, with_values: bool
+) -> dict[str, Array]:
     """The parameters' gradients, and the parameters themselves where they matter."""
-    found = {}
+    found, reader = {}, reader_of(config)
     for name, parameter in model.named_parameters(remove_duplicate=False):
         if config.tie_embeddings and name.startswith("lm_head.decoder."):  # a fault, which shows in the logits
             continue
@@ -361,4 +368,6 @@ def _of_parameters(model: Any, golden: Trace, config: RobertaConfig, *, with_val
             found[name] = to_array(parameter)
         if parameter.grad is not None and "token_type" not in name:
             found[f"gradients.{name}"] = to_array(parameter.grad)
+        elif parameter.grad is None and f"gradients.{ours_of(reader, name)}" in golden:
+            found[f"gradients.{name}"] = unreached(name, to_array(parameter), remarks)
     return found
