@@ -20,6 +20,9 @@ from pyroberta.training import optimizers
 NO_LIMITS = {"clipvalue": None, "clipnorm": None, "global_clipnorm": None}
 
 
+Call = tuple[int, str, str]  # a step, a place and an op
+
+
 class Recomputed:
     """A call that can be computed again.
 
@@ -145,6 +148,11 @@ class Recomputed:
 
 
 # --- which tensor it is -----------------------------------------------------------------------------------------------
+
+
+def call_of(entry: Entry) -> Call:
+    """The call that a tensor arises in."""
+    return entry.step, entry.place, entry.op
 
 
 def is_gradient(name: str, entry: Entry) -> bool:

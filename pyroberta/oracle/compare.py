@@ -10,35 +10,27 @@ vanish is the likely cause. `oracle/report.py` is what comes out.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy import ndarray as Array
 
 from pyroberta.formats.budget import shown
-from pyroberta.oracle import bounds, update_causes
-from pyroberta.oracle.calls import is_of_op
-from pyroberta.oracle.causes import Cause, causes_of, normed_before
+from pyroberta.oracle import bounds
+from pyroberta.oracle.calls import Call, call_of
+from pyroberta.oracle.chains import Chain
+from pyroberta.oracle.explanations import Explained, Explainer, agreed, are_gradients
 from pyroberta.oracle.foreign import Aligned
-from pyroberta.oracle.golden import Entry, Trace
-from pyroberta.oracle.judge import Call, Judge, Judged, call_of
-from pyroberta.oracle.plain import PLAIN
+from pyroberta.oracle.golden import Trace
+from pyroberta.oracle.judge import Judge, Judged
 from pyroberta.oracle.report import Finding as Finding
 from pyroberta.oracle.report import Report as Report
-from pyroberta.oracle.signatures import factor_of, looks_like, signature_of
+from pyroberta.oracle.signatures import looks_like
 
 PRECISIONS = ("float32", "mixed_bfloat16", "float64")
-ENOUGH = 4.0  # times the tolerance: so near a cause has to come
-EXPLAINED = 0.999  # or so much of the difference it has to make vanish, where there are many numbers
-HARDLY = 0.95  # of the numbers that are off, so many have to be explained, each to this share
-MANY = 16  # numbers: so many that no chance makes them differ as a mistake would
-# Where rounding may have made the difference, a cause is looked for if it is so many times the rounding of the result,
-# or of the factors; and it has to explain so much of it.
-NOTABLE, OF_FACTORS, CERTAIN = 64.0, 0.5, 0.99
-MOST_SUBNORMAL = 1e6  # times the smallest normal number: below, what is lost is underflow
+MOST_UNKNOWN = 8  # tensors of unknown cause, of which what lies between is looked at
 DIVIDED, MEAN = "losses are divided by", "it is the mean of its terms"
 
 
@@ -63,22 +55,38 @@ def compare(
     given = theirs if isinstance(theirs, Aligned) else Aligned(dict(theirs))
     theirs, missing = given.theirs, given.unknown
     known = {name: _checked(name, golden[name], array) for name, array in theirs.items() if name in golden.entries}
-    findings: list[Finding] = []
+    findings: dict[str, Finding] = {}
     unjudged: list[str] = []
     first: dict[Call, Finding] = {}  # of each call that departs
     judge = Judge(golden, known, precision, seed, given.lost)
+    explainer, named = Explainer(judge, {}), dict[str, list[Explained]]()
+    unknown: list[Judged] = []
     with np.errstate(all="ignore"):  # theirs may be anything
         for judged in judge:
+            name, finding = judged.name, _measured(golden, judged, judge.run)
             if judged.tolerance.size and np.isinf(judged.tolerance).all():
-                unjudged.append(judged.name)
-            finding = _found(golden, judged, judge.run)
-            if finding.departs:
+                unjudged.append(name)
+            if judged.ratio > 1.0:
+                finding = replace(finding, looks=looks_like(judged.theirs, judged.expected, judged.tolerance))
+                named[name] = explainer.of_departure(judged)
+            else:
+                named[name] = explainer.of_rounding(judged, finding.relative, finding.error)
+            if judged.ratio > 1.0 or named[name]:
                 finding = replace(finding, may_follow=_before(first, finding, judged))
                 first.setdefault(call_of(judged.entry), finding)
-            findings.append(finding)
+                unknown += [judged] * (not named[name] and not finding.may_follow)
+            findings[name] = finding
+        for judged in unknown[:MOST_UNKNOWN]:
+            chain = Chain(judge, judged)
+            named[judged.name] = explainer.between(judged, chain)
+            findings[judged.name] = replace(findings[judged.name], between=tuple(chain.places))
+    causes = agreed(
+        {name: some for name, some in named.items() if some}, {name: one.op for name, one in findings.items()}
+    )
+    found = [_with_cause(finding, causes.get(name, [])) for name, finding in findings.items()]
     missing = [*missing, *(name for name in theirs if name not in golden.entries)]
     count = sum(entry.value != "bound" for entry in golden.entries.values())
-    return Report(_without_chance(golden, findings), missing, unjudged, count, precision)
+    return Report(_without_chance(golden, found), missing, unjudged, count, precision)
 
 
 def _before(first: Mapping[Call, Finding], finding: Finding, judged: Judged) -> str:
@@ -119,7 +127,7 @@ def _without_chance(golden: Trace, findings: list[Finding]) -> list[Finding]:
     several terms.
     """
     gradients = [one for one in findings if one.op == "sum" and "gradients." in one.name]
-    of_loss = [one for one in gradients if not _is_of_gradients(one.computed_from)]
+    of_loss = [one for one in gradients if not are_gradients(one.computed_from)]
     of_terms = [one for one in gradients if one.departs or len(golden.entries[one.name].inputs) > 1]
     for beginning, all_of in ((DIVIDED, of_loss), (MEAN, of_terms)):
         named = [one for one in gradients if one.cause.startswith(beginning)]
@@ -129,23 +137,6 @@ def _without_chance(golden: Trace, findings: list[Finding]) -> list[Finding]:
 
 
 # --- one tensor -------------------------------------------------------------------------------------------------------
-
-
-class Explained(NamedTuple):
-    """A cause that makes a difference vanish."""
-
-    cause: str
-    left: float  # the largest difference that stays, as a multiple of the tolerance
-    share: float  # of the difference that is explained; 0 where the cause was read off it
-
-
-def _found(golden: Trace, judged: Judged, run: bounds.Arithmetic) -> Finding:
-    measured = _measured(golden, judged, run)
-    if not judged.ratio > 1.0:
-        return _with_cause(measured, _within_rounding(golden, judged, run, measured))
-    looks = looks_like(judged.theirs, judged.expected, judged.tolerance)
-    named = sorted(_explaining(golden, judged), key=lambda one: one.left)
-    return replace(_with_cause(measured, named or _read_off(golden, judged)), looks=looks)
 
 
 def _measured(golden: Trace, judged: Judged, run: bounds.Arithmetic) -> Finding:
@@ -172,117 +163,8 @@ def _with_cause(finding: Finding, named: Sequence[Explained]) -> Finding:
     if not named:
         return finding
     first, *others = named
-    return replace(finding, cause=first.cause, share=first.share, others=tuple(one.cause for one in others[:3]))
-
-
-def _within_rounding(golden: Trace, judged: Judged, run: bounds.Arithmetic, measured: Finding) -> list[Explained]:
-    """Causes of a difference that rounding might have made at worst, and never does so."""
-    notable = max(NOTABLE * run.u, OF_FACTORS * run.factor_u)
-    differing = int(np.count_nonzero(judged.theirs != judged.expected))
-    is_long = measured.relative > notable and measured.error > MOST_SUBNORMAL * run.tiny and differing >= MANY
-    if not is_long or judged.entry.op == "clip" or judged.unit:  # what was kept in fewer bits has lost more
-        return []
-    named = [one for one in _explaining(golden, judged) if one.share >= CERTAIN]
-    return sorted(named, key=lambda one: -one.share)
-
-
-def _read_off(golden: Trace, judged: Judged) -> list[Explained]:
-    """What the difference tells by itself."""
-    entry, factor = judged.entry, factor_of(judged.theirs, judged.expected, judged.tolerance)
-    if factor is not None and entry.value != "of_types":
-        if not _is_of_loss(judged):
-            return []
-        cause = update_causes.named_denominator(golden, entry.step, factor, judged.unit)
-    else:
-        part = judged.name.rpartition(".")[2] if entry.op == "attention" else ""
-        cause = signature_of(entry.op, entry.value, part, judged.arguments, judged.theirs, judged.expected)
-    return [Explained(cause, 0.0, 0.0)] if cause else []
-
-
-def _is_of_loss(judged: Judged) -> bool:
-    """Whether a factor of the whole tensor may be the loss's: it is a gradient, of which theirs are none before it."""
-    beginnings = ("d.", "gradients.")
-    return _in_step(judged.name, judged.entry.step).startswith(beginnings) and not _is_of_gradients(judged.used)
-
-
-def _is_of_gradients(names: Iterable[str]) -> bool:
-    """Whether there are gradients among the tensors of theirs that something was computed from."""
-    return any(re.match(r"(step_\d+\.)?(d|gradients)\.", name) for name in names)
-
-
-def _in_step(name: str, step: int) -> str:
-    return name.removeprefix(f"step_{step}.")
-
-
-def _explaining(golden: Trace, judged: Judged) -> Iterator[Explained]:
-    """The causes that make the difference vanish."""
-    size = float(np.linalg.norm(judged.theirs - judged.expected))
-    if not np.isfinite(judged.theirs).all():
-        return
-    last = judged.name.rpartition(".")[2]
-
-    def part(value: Any) -> Array:
-        return np.asarray(value[int(last)] if isinstance(value, list) else value, np.float64)
-
-    allowed, usual = np.maximum(judged.tolerance, np.finfo(np.float64).tiny), _usual(judged)
-    off = np.abs(judged.theirs - judged.expected)
-    for cause in _causes(golden, judged):
-        value = cause.values(judged.arguments).get(judged.entry.value)
-        if value is None:
-            continue
-        other = part(value)
-        left = np.abs(judged.theirs - other)
-        does_nothing = usual is not None and np.linalg.norm(other - part(usual)) <= 0.5 * size
-        if does_nothing or not np.isfinite(left).all():
-            continue
-        most, share = float((left / allowed).max(initial=0.0)), 1.0 - float(np.linalg.norm(left)) / size
-        # One large number alone must not decide: nearly all that are off have to be explained.
-        is_off = off > allowed
-        is_explained = left[is_off] <= np.maximum(ENOUGH * allowed, (1.0 - HARDLY) * off)[is_off]
-        is_whole = share >= EXPLAINED and left.size >= MANY and is_explained.mean() >= HARDLY if is_off.any() else False
-        if share > 0.5 and (most <= ENOUGH or is_whole):
-            yield Explained(cause.name, most, share)
-
-
-def _usual(judged: Judged) -> Any:
-    """The value that the op makes of its arguments alone; None for what is no op of the model."""
-    entry, op = judged.entry, PLAIN.get(judged.entry.op)
-    if op is None or not is_of_op(judged.entry):
-        return None
-    values = op.gradients_of(judged.arguments) if "dy" in judged.arguments else op.values_of(judged.arguments)
-    return values.get(entry.value)
-
-
-def _causes(golden: Trace, judged: Judged) -> Iterator[Cause]:
-    entry, arguments = judged.entry, judged.arguments
-    if judged.name.rpartition(".")[2] == "denominator":
-        yield from update_causes.denominator_causes(golden, entry.step)
-    elif judged.name.endswith("learning_rate"):
-        yield from update_causes.rate_causes(golden, entry.step)
-    elif entry.op == "share":
-        yield from update_causes.share_causes(golden, entry.step, arguments)
-    elif entry.op in ("add", "sum"):
-        yield from update_causes.sum_causes(arguments, entry.inputs)
-    elif entry.op == "clip":
-        yield from update_causes.clip_causes(arguments, entry.others)
-        yield from update_causes.clip_of_parts(golden, entry.place, entry.step)
-    elif entry.op == "clip_scale":
-        yield from update_causes.scale_causes(arguments, entry.others)
-    elif entry.op == "update":
-        yield from update_causes.update_causes(golden, arguments)
-    elif is_of_op(judged.entry):
-        yield from causes_of(entry.op, arguments)
-        yield from _normed_before(golden, entry, arguments)
-
-
-def _normed_before(golden: Trace, entry: Entry, arguments: Mapping[str, Any]) -> Iterator[Cause]:
-    block = re.fullmatch(r"(layers\.\d+\.(?:attention|feed_forward))(\.(?:query|key|value))?", entry.place)
-    if block is not None and entry.op in ("linear", "feed_forward") and "dy" not in arguments:
-        prefix = f"step_{entry.step}." if entry.step else ""
-        norm: dict[str, Any] = {
-            of: golden[f"{prefix}parameters.{block.group(1)}.norm.{of}"].astype(np.float64) for of in ("gamma", "beta")
-        }
-        yield from normed_before(arguments, norm | {"epsilon": golden.settings["config"]["layer_norm_epsilon"]})
+    finding = replace(finding, cause=first.cause, share=first.share, others=tuple(one.cause for one in others))
+    return replace(finding, place=first.place) if first.place else finding
 
 
 def _checked(name: str, golden: Array, theirs: Any) -> Array:

@@ -21,7 +21,7 @@ from numpy import ndarray as Array
 
 from pyroberta.formats.budget import clipped, shown
 from pyroberta.oracle import bounds
-from pyroberta.oracle.calls import Recomputed, is_gradient, value_of
+from pyroberta.oracle.calls import Call, Recomputed, call_of, is_gradient, value_of
 from pyroberta.oracle.golden import Entry, Trace
 from pyroberta.oracle.plain import PLAIN
 from pyroberta.oracle.stages import Given
@@ -31,9 +31,6 @@ ROUNDED = 2.0  # times the rounding of what was kept in fewer bits: rounding use
 SPREAD = 6.0  # times the root mean square of what that does to a tensor
 MANY = 16  # numbers other than 0 that are bfloat16's, by which a tensor is known to have been kept in bfloat16
 INDICES = ("ids", "positions", "labels")  # of the batch, which theirs may have otherwise
-
-
-Call = tuple[int, str, str]  # a step, a place and an op
 
 
 class State(NamedTuple):
@@ -122,10 +119,11 @@ class Judge:
         large = [x for x in self.theirs.values() if x.dtype == np.float32 and np.count_nonzero(x) >= MANY]
         self._is_bfloat16 = 2 * sum(map(_has_bfloat16, large)) > len(large)  # most of theirs were kept so
         self._states: dict[str, State] = {}
+        self.calls = self._calls()
         self._inside = defaultdict[tuple[int, str], Sequence[str]](tuple)  # of a call: its tensors
 
     def __iter__(self) -> Iterator[Judged]:
-        calls = self._calls()
+        calls = self.calls
         last = {name: i for i, (names, entry) in enumerate(calls) for name in [*names, *entry.inputs.values()]}
         ends = [i for i, (names, _) in enumerate(calls) if any(name in self.theirs for name in names)]
         for i, (names, entry) in enumerate(calls[: ends[-1] + 1 if ends else 0]):
@@ -168,9 +166,7 @@ class Judge:
             yield from self._given(names[0], entry)
             return
         inputs = {of: self._states[name] for of, name in entry.inputs.items()}
-        if entry.op in PLAIN and not is_gradient(names[0], entry):
-            self._inside[entry.step, entry.place] = names
-        values = self._values(names, entry, inputs, self._their_values(self._inside[entry.step, entry.place]))
+        values = self._values(names, entry, inputs, self.given_inside(names, entry))
         yield from (self._beside(value, inputs) for value in values if value.name in self.theirs)
         used = frozenset[str]().union(*(state.used for state in inputs.values()))
         through = frozenset([call_of(entry)]).union(*(state.through for state in inputs.values()))
@@ -208,10 +204,12 @@ class Judge:
         arguments, unit = self._arguments(entry, inputs, 0), self._unit(name)
         return Judged(name, entry, theirs, expected, value.tolerance, arguments, used, through, unit)
 
-    def _their_values(self, names: Sequence[str]) -> dict[str, Any]:
-        """What they gave of a call's values, in full; of attention's by the sequence's number."""
+    def given_inside(self, names: Sequence[str], entry: Entry) -> dict[str, Any]:
+        """What they gave of the values of a call's op, in full; of attention's by the sequence's number."""
         found: dict[str, Any] = {}
-        for name in names:
+        if entry.op in PLAIN and not is_gradient(names[0], entry):
+            self._inside[entry.step, entry.place] = names
+        for name in self._inside[entry.step, entry.place]:
             of, part = value_of(name, self.golden.entries[name])
             if name not in self.theirs or self._unit(name):
                 continue
@@ -287,10 +285,21 @@ class Judge:
 
     def _arguments(self, entry: Entry, inputs: Mapping[str, State], run: int) -> dict[str, Any]:
         """What the call works on, in the run of that number; 0 is the one that nothing is moved in."""
+        moved = {of: state.shaken[run - 1] if run and state.shaken else state.value for of, state in inputs.items()}
+        return self.arguments_of(entry, moved)
+
+    def arguments_of(self, entry: Entry, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """All arguments of a call, from those that are tensors."""
         found: dict[str, Any] = dict.fromkeys(PLAIN[entry.op].arguments) if entry.op in PLAIN else {}
         found |= {of: tuple(value) if isinstance(value, list) else value for of, value in entry.others.items()}
-        for of, state in inputs.items():
-            found[of] = state.shaken[run - 1] if run and state.shaken else state.value
+        return found | dict(inputs)
+
+    def own(self, name: str) -> Array:
+        """A tensor as later calls take it: theirs where they gave it, the trace's where it was given there."""
+        value = self.golden[name]
+        if value.dtype.kind in "fb":
+            return self._as_float(name) if name in self.theirs else value.astype(np.float64)
+        found: Array = self._indices(name, self._as_float(name), value).value if name in self.theirs else value
         return found
 
     def _of_storage(self, name: str, expected: Array) -> Array:
@@ -303,11 +312,6 @@ class Judge:
 
     def _as_float(self, name: str) -> Array:
         return self.theirs[name].astype(np.float64)
-
-
-def call_of(entry: Entry) -> Call:
-    """The call that a tensor arises in."""
-    return entry.step, entry.place, entry.op
 
 
 def _has_bfloat16(x: Array) -> bool:

@@ -22,7 +22,7 @@ class Finding:
 
     Attributes:
         name: the tensor's.
-        place, op, step: where it arises, and in which update.
+        place, op, step: where it arises, or where what explains it does, and in which update.
         error: the largest difference from what it should be.
         relative: the norm of the difference, as a share of the norm of what it should be, or of what rounding may do
             where that is more, as for a gradient that is truly 0.
@@ -32,8 +32,9 @@ class Finding:
         computed_from: the tensors of theirs that it was computed from.
         cause: what explains it; "" where nothing does.
         share: of the difference that the cause explains; 0 where the cause is read off the difference.
-        others: causes that explain it as well.
+        others: causes that explain it as well, the likelier first.
         looks: how it differs, in words; "" where there are none.
+        between: places of the calls between those it was computed from and it, which theirs lack.
         may_follow: an earlier tensor that departs, whose op this one comes through; "" for none.
     """
 
@@ -51,6 +52,7 @@ class Finding:
     share: float = 0.0
     others: tuple[str, ...] = ()
     looks: str = ""
+    between: tuple[str, ...] = ()
     may_follow: str = ""
 
     @property
@@ -70,9 +72,12 @@ class Finding:
             return "within rounding"
         if not self.cause:
             looks = f"; {self.looks}" if self.looks else ""
-            return (f"may follow from {self.may_follow}" if self.may_follow else "cause unknown") + looks
+            through = f"; between what was given and it: {few(self.between)}" if self.between else ""
+            follows = f"may follow from {self.may_follow}" if self.may_follow else f"cause unknown{through}"
+            return follows + looks
+        there = f"{self.place}: " if self.place in self.between else ""
         explains = f" (explains {self.share:.2%} of the difference)" if self.share else ""
-        return f"{self.cause}{explains}" + "".join(f", or {other}" for other in self.others)
+        return f"{there}{self.cause}{explains}" + "".join(f", or {other}" for other in self.others[:SHOWN])
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON, whose numbers are finite: None where one is not."""

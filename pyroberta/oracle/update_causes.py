@@ -13,10 +13,11 @@ from numpy import ndarray as Array
 from pyroberta.ops import REFERENCE
 from pyroberta.oracle.calls import gradients_in, updated
 from pyroberta.oracle.causes import Arguments, Cause
-from pyroberta.oracle.golden import Trace
+from pyroberta.oracle.golden import Entry, Trace
 from pyroberta.oracle.plain import Values
 from pyroberta.training import schedules
 
+EPSILONS = (1e-8, 1e-7, 1e-6, 1e-5, 1e-12)
 CLOSE = 1e-5  # relative: so near a factor is to the ratio of two numbers, where it was kept in full
 
 
@@ -62,14 +63,22 @@ def _joined(numbers: Mapping[str, float]) -> dict[str, float]:
     return {" or ".join(some): number for number, some in names.items()}
 
 
-def named_denominator(golden: Trace, step: int, factor: float, unit: float) -> str:
+def named_denominator(golden: Trace, step: int, factor: float, unit: float, columns: int | None = None) -> str:
     """What the loss was divided by, where all of it is `factor` times what it should be; "" for nothing known.
 
-    `unit` is what was lost, relatively, in keeping it.
+    Args:
+        golden, step: the trace, and the update.
+        factor: of the gradient.
+        unit: what was lost, relatively, in keeping it.
+        columns: S of their padded arrays, where it is known.
     """
     denominator = float(golden[f"step_{step}.loss.denominator" if step else "loss.denominator"])
-    close = max(CLOSE, unit)
-    others = {name: n for name, n in denominators(golden, step).items() if abs(denominator / n - 1.0) > close}
+    close, known = max(CLOSE, unit), denominators(golden, step)
+    if columns is not None:
+        known[f"the number of tokens with padding, B·S where S is {columns}"] = float(
+            columns * sum(map(len, _lengths(golden, step)))
+        )
+    others = {name: n for name, n in known.items() if abs(denominator / n - 1.0) > close}
     names = [name for name, n in others.items() if abs(denominator / n / factor - 1.0) <= close]
     return f"losses are divided by {' or '.join(names)}, not by {denominator:g}" if names else ""
 
@@ -120,9 +129,9 @@ def share_causes(golden: Trace, step: int, arguments: Arguments) -> Iterator[Cau
 # --- sums and clipping ------------------------------------------------------------------------------------------------
 
 
-def sum_causes(arguments: Arguments, names: Mapping[str, str]) -> Iterator[Cause]:
-    """Mistakes in a sum of gradients; `names` are those of its terms."""
-    terms = list(arguments.values())
+def sum_causes(golden: Trace, entry: Entry, arguments: Arguments) -> Iterator[Cause]:
+    """Mistakes in a sum of gradients."""
+    terms, names = list(arguments.values()), entry.inputs
     if len(terms) < 2:
         return
 
@@ -135,6 +144,16 @@ def sum_causes(arguments: Arguments, names: Mapping[str, str]) -> Iterator[Cause
         yield cause(f"{names[of]}{through} is missing", total - term)
         yield cause(f"{names[of]}{through} is added twice", total + term)
     yield cause(f"it is the mean of its terms, not their sum: 1 / {len(terms)} of it", total / len(terms))
+    prefix, parts = _parts_of(golden, entry.step)
+    if len(parts) > 1:
+        denominator = float(golden[f"{prefix}loss.denominator"])
+        of_parts = [float(golden[f"{prefix}batch{part}.weights"].sum()) * len(parts) for part in parts]
+        ends = [
+            next((i for i, part in enumerate(parts) if part and re.search(rf"{part}\.", names[of])), 0)
+            for of in arguments
+        ]
+        means = [denominator / of_parts[i] * term for i, term in zip(ends, terms, strict=True) if of_parts[i]]
+        yield cause("each part's loss is divided by its own weights: a mean of means", np.sum(means, axis=0))
 
 
 def clip_causes(arguments: Arguments, others: Mapping[str, Any]) -> Iterator[Cause]:
@@ -195,8 +214,14 @@ OTHER_SIDE = {
 }  # fmt: skip
 
 
-def update_causes(golden: Trace, arguments: Arguments) -> Iterator[Cause]:
-    """Mistakes in an update."""
+def update_causes(golden: Trace, arguments: Arguments, theirs: Array | None = None) -> Iterator[Cause]:
+    """Mistakes in an update.
+
+    Args:
+        golden: the trace.
+        arguments: of the update.
+        theirs: the parameter after it, which tells epsilon; None where it isn't known.
+    """
     config = dict(golden.settings["optimizer"])
     w, g, step, rate = arguments["w"], arguments["g"], arguments.get("step", 0), arguments["rate"]
 
@@ -234,8 +259,12 @@ def update_causes(golden: Trace, arguments: Arguments) -> Iterator[Cause]:
         yield cause("the correction counts one update too many", step=step + 1)
         if step:
             yield cause("the correction counts one update too few", step=step - 1)
-        for epsilon in (1e-8, 1e-7, 1e-6, 1e-5, 1e-12):
+        for epsilon in EPSILONS:
             yield cause(f"epsilon is {epsilon:g}", {"epsilon": epsilon})
+        for epsilon in EPSILONS if other is not None else ():
+            yield cause(f"epsilon is {epsilon:g}, added to {side} root", {"name": other, "epsilon": epsilon})
+        if theirs is not None and (found := _told_epsilon(config, arguments, theirs)):
+            yield cause(f"epsilon is {found:.3g}", {"epsilon": found})
         for beta in (0.95, 0.98, 0.99, 0.999):
             yield cause(f"beta_2 is {beta:g}", {"beta_2": beta})
     yield cause("the gradient's sign is turned", g=-g)
@@ -250,6 +279,20 @@ def update_causes(golden: Trace, arguments: Arguments) -> Iterator[Cause]:
 def _uncorrected(config: Mapping[str, Any], arguments: Arguments, a: Arguments) -> Values:
     """Adam's step with c_1 = c_2 = 1; many updates in, both are."""
     return updated(config, {**arguments, "step": 10**9})[0]
+
+
+def _told_epsilon(config: Mapping[str, Any], arguments: Arguments, theirs: Array) -> float | None:
+    """The epsilon with which the update gives what theirs is, where v is smallest and it matters most."""
+    without, none = (updated({**config, "epsilon": epsilon}, arguments)[0] for epsilon in (1e-30, 1e30))
+    full, step = none["updated"] - without["updated"], none["updated"] - theirs
+    with np.errstate(all="ignore"):  # the step is full · √v̂ / (√v̂ + ε)
+        root = np.sqrt(without["slots.v"])
+        found = (full / step - 1.0) * root
+    some = np.argsort(root, axis=None)[: max(1, root.size // 8)]
+    epsilon = np.median(found.reshape(-1)[some])
+    if config["name"] in ("torchadam", "torchadamw"):  # it is added to the corrected root
+        epsilon = epsilon / np.sqrt(1.0 - config["beta_2"] ** (arguments.get("step", 0) + 1))
+    return float(epsilon) if 0.0 < epsilon < 1.0 else None
 
 
 def _inside_the_root(config: Mapping[str, Any], arguments: Arguments, a: Arguments) -> Values:

@@ -1,0 +1,111 @@
+"""What lies between a tensor and those of theirs that it comes from, computed again with one mistake in it.
+
+Whoever gives each layer's output alone gives none of the ops in it. Then a tensor that departs is computed once more
+from theirs, call by call, one of the calls as a known mistake would.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy import ndarray as Array
+
+from pyroberta.oracle.calls import Recomputed, call_of, is_gradient, value_of
+from pyroberta.oracle.causes import Cause
+from pyroberta.oracle.golden import Entry
+from pyroberta.oracle.judge import Judge, Judged
+from pyroberta.oracle.plain import Values
+
+MOST_CALLS = 24  # between: two layers. With more, so much may have been the mistake that a name says little
+MOST_NUMBERS = 2e9  # that are computed for one tensor, all in all
+
+
+class Chain:
+    """The calls from what theirs gave to a tensor.
+
+    Args:
+        judge: which judged the tensor, and has gone through all.
+        judged: the tensor.
+    """
+
+    def __init__(self, judge: Judge, judged: Judged) -> None:
+        self.judge, self.target = judge, judged
+        self.calls = self._calls()
+        self._computed: list[Values] = []
+        self._left = MOST_NUMBERS
+
+    def _calls(self) -> list[tuple[list[str], Entry]]:
+        wanted, found = {self.target.name}, []
+        for names, entry in reversed(self.judge.calls):
+            if self.target.name in names or any(name in wanted and name not in self.judge.theirs for name in names):
+                if entry.inputs:
+                    found.append((names, entry))
+                wanted.update(entry.inputs.values())
+        return found[::-1]
+
+    @property
+    def places(self) -> list[str]:
+        """Where the calls before the last one are, in their order."""
+        own = call_of(self.target.entry)
+        return list(dict.fromkeys(entry.place for _, entry in self.calls[:-1] if call_of(entry) != own))
+
+    def tried(self) -> Iterator[tuple[int, str]]:
+        """The calls before the last one whose mistakes are tried: their numbers and places.
+
+        Of a gradient these are the ones on the way back: what is wrong forward shows there.
+        """
+        if not 1 < len(self.calls) <= MOST_CALLS:
+            return
+        self._computed, values = [], dict[str, Any]()
+        for number in range(len(self.calls)):
+            self._computed.append(self._values(number, values))
+            self._note(number, self._computed[number], values)
+        on_the_way_back = is_gradient(self.target.name, self.target.entry) or self.target.entry.op in ("add", "sum")
+        for number, (names, entry) in enumerate(self.calls[:-1]):
+            if is_gradient(names[0], entry) or entry.op in ("add", "sum") or not on_the_way_back:
+                yield number, entry.place
+
+    def call(self, number: int) -> tuple[str, Entry, Mapping[str, Any]]:
+        """The name of a call's tensor, its entry and its arguments."""
+        values = dict[str, Any]()
+        for before in range(number):
+            self._note(before, self._computed[before], values)
+        names, entry = self.calls[number]
+        return names[0], entry, self._arguments(entry, values)
+
+    def with_cause(self, number: int, cause: Cause) -> Values:
+        """What the last call gives where a call gives what the cause makes of it; nothing, where it costs too much."""
+        values = dict[str, Any]()
+        for before in range(number):
+            self._note(before, self._computed[before], values)
+        changed = cause.values(self._arguments(self.calls[number][1], values))
+        found = {**self._computed[number], **changed}
+        self._note(number, found, values)
+        for after in range(number + 1, len(self.calls)):
+            if self._left <= 0:
+                return {}
+            found = self._values(after, values)
+            self._note(after, found, values)
+        return found
+
+    def _values(self, number: int, values: Mapping[str, Any]) -> Values:
+        """What a call gives, from the values before it."""
+        names, entry = self.calls[number]
+        arguments = self._arguments(entry, values)
+        self._left -= sum(np.size(argument) for argument in arguments.values())
+        return Recomputed(self.judge.golden, names, entry).values(arguments, self.judge.given_inside(names, entry))
+
+    def _note(self, number: int, found: Values, values: dict[str, Any]) -> None:
+        for name in self.calls[number][0]:
+            of, part = value_of(name, self.judge.golden.entries[name])
+            if of in found and name not in self.judge.theirs:
+                values[name] = found[of] if part is None else found[of][part]
+
+    def _arguments(self, entry: Entry, values: Mapping[str, Any]) -> dict[str, Any]:
+        return self.judge.arguments_of(entry, {of: self._value(name, values) for of, name in entry.inputs.items()})
+
+    def _value(self, name: str, values: Mapping[str, Any]) -> Array:
+        found: Array = values[name] if name in values else self.judge.own(name)
+        return found

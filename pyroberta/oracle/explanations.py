@@ -1,0 +1,261 @@
+"""Which known mistake makes a difference vanish, where a tensor departs.
+
+Each cause of the tensor's own call computes it as that mistake would. Where theirs lack what lies between, the causes
+of the calls between are tried as well (`oracle/chains.py`). What no cause makes may still tell its mistake by itself
+(`oracle/signatures.py`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy import ndarray as Array
+
+from pyroberta.oracle import update_causes
+from pyroberta.oracle.calls import is_of_op, value_of
+from pyroberta.oracle.causes import Cause, causes_of, normed_before
+from pyroberta.oracle.chains import Chain
+from pyroberta.oracle.golden import Entry
+from pyroberta.oracle.judge import Judge, Judged
+from pyroberta.oracle.plain import PLAIN
+from pyroberta.oracle.signatures import factor_of, looks_like, signature_of
+
+ENOUGH = 4.0  # times the tolerance: so near a cause has to come
+EXPLAINED = 0.999  # or so much of the difference it has to make vanish, where there are many numbers
+HARDLY = 0.95  # of the numbers that are off, so many have to be explained, each to this share
+MANY = 16  # numbers: so many that no chance makes them differ as a mistake would
+# Where rounding may have made the difference, a cause is looked for if it is so many times the rounding of the result,
+# or of the factors; and it has to explain so much of it.
+NOTABLE, OF_FACTORS, CERTAIN = 64.0, 0.5, 0.99
+MOST_SUBNORMAL = 1e6  # times the smallest normal number: below, what is lost is underflow
+EPSILON = r"epsilon is ([\d.e-]+)"
+
+
+class Explained(NamedTuple):
+    """A cause that makes a difference vanish.
+
+    Attributes:
+        cause: in words.
+        left: the largest difference that stays, as a multiple of the tolerance.
+        share: of the difference that is explained; 0 where the cause was read off it.
+        place: the call between, where it is not the tensor's own.
+    """
+
+    cause: str
+    left: float
+    share: float
+    place: str = ""
+
+
+class Explainer:
+    """Looks for causes.
+
+    Args:
+        judge: which judged what is explained.
+        aside: what else theirs have, by what it is (see `foreign.Aligned`).
+    """
+
+    def __init__(self, judge: Judge, aside: Mapping[str, Array]) -> None:
+        self.judge, self.golden, self.aside = judge, judge.golden, aside
+
+    def of_departure(self, judged: Judged) -> list[Explained]:
+        """The causes of what rounding can't have made, the best first."""
+        named = [*self._explaining(judged)]
+        # Those that leave no more than rounding does are as good as each other: the order of the catalogue counts.
+        return sorted(named, key=lambda one: max(1.0, one.left)) or self._read_off(judged)
+
+    def of_rounding(self, judged: Judged, relative: float, error: float) -> list[Explained]:
+        """The causes of a difference that rounding might have made at worst, and never does so.
+
+        Args:
+            judged: the tensor.
+            relative, error: the difference, as in its `Finding`.
+        """
+        run = self.judge.run
+        notable = max(NOTABLE * run.u, OF_FACTORS * run.factor_u)
+        differing = int(np.count_nonzero(judged.theirs != judged.expected))
+        is_long = relative > notable and error > MOST_SUBNORMAL * run.tiny and differing >= MANY
+        if not is_long or judged.entry.op == "clip" or judged.unit:  # what was kept in fewer bits has lost more
+            return []
+        named = [one for one in self._explaining(judged) if one.share >= CERTAIN]
+        return sorted(named, key=lambda one: -one.share)
+
+    def between(self, judged: Judged, chain: Chain) -> list[Explained]:
+        """The causes of the calls between what theirs gave and a tensor, the best first."""
+        if not np.isfinite(judged.theirs).all():
+            return []
+        named, of = [], value_of(judged.name, judged.entry)
+        for number, place in chain.tried():
+            for cause in self._causes(*chain.call(number)):
+                value = _part(chain.with_cause(number, cause).get(of[0]), of[1])
+                if value is not None and (found := _explains(judged, value, judged.expected)):
+                    named.append(Explained(cause.name, *found, place))
+        return sorted(named, key=lambda one: max(1.0, one.left))
+
+    def _explaining(self, judged: Judged) -> Iterator[Explained]:
+        """The causes of the tensor's own call that make the difference vanish."""
+        if not np.isfinite(judged.theirs).all():
+            return
+        of, usual = value_of(judged.name, judged.entry), _usual(judged)
+        for cause in self._causes(judged.name, judged.entry, judged.arguments, judged.theirs):
+            value = _part(cause.values(judged.arguments).get(of[0]), of[1])
+            found = None if value is None else _explains(judged, value, _part(usual, of[1]))
+            if found:
+                yield Explained(cause.name, *found)
+
+    def _causes(
+        self, name: str, entry: Entry, arguments: Mapping[str, Any], theirs: Array | None = None
+    ) -> Iterator[Cause]:
+        """The known mistakes of a call; those too that `theirs`, its result, suggests."""
+        golden, step = self.golden, entry.step
+        if name.rpartition(".")[2] == "denominator":
+            yield from update_causes.denominator_causes(golden, step)
+        elif name.endswith("learning_rate"):
+            yield from update_causes.rate_causes(golden, step)
+        elif entry.op == "share":
+            yield from update_causes.share_causes(golden, step, arguments)
+        elif entry.op in ("add", "sum"):
+            yield from update_causes.sum_causes(golden, entry, arguments)
+        elif entry.op == "clip":
+            yield from update_causes.clip_causes(arguments, entry.others)
+            yield from update_causes.clip_of_parts(golden, entry.place, step)
+        elif entry.op == "clip_scale":
+            yield from update_causes.scale_causes(arguments, entry.others)
+        elif entry.op == "update":
+            yield from update_causes.update_causes(golden, arguments, theirs if entry.value == "updated" else None)
+        elif is_of_op(entry):
+            yield from causes_of(entry.op, arguments)
+            yield from self._normed_before(entry, arguments)
+            yield from self._of_aside(entry, arguments)
+
+    def _normed_before(self, entry: Entry, arguments: Mapping[str, Any]) -> Iterator[Cause]:
+        block = re.fullmatch(r"(layers\.\d+\.(?:attention|feed_forward))(\.(?:query|key|value))?", entry.place)
+        if block is not None and entry.op in ("linear", "feed_forward") and "dy" not in arguments:
+            norm: dict[str, Any] = {
+                of: self._parameter(f"{block.group(1)}.norm.{of}", entry.step) for of in ("gamma", "beta")
+            }
+            epsilon = self.golden.settings["config"]["layer_norm_epsilon"]
+            yield from normed_before(arguments, norm | {"epsilon": epsilon})
+
+    def _of_aside(self, entry: Entry, arguments: Mapping[str, Any]) -> Iterator[Cause]:
+        """Mistakes that are made with a tensor which is not the call's."""
+        op = PLAIN[entry.op]
+        if entry.op == "cross_entropy" and "dy" not in arguments:
+            if "decoder" in self.aside:
+                other = self.aside["decoder"].astype(np.float64)
+                name = "the logits' matrix is the decoder's own, not the token embedding"
+                yield Cause(name, lambda a: op.values_of({**a, "table": other}))
+            if entry.step:
+                before = self._parameter("embeddings.token", entry.step - 1)
+                name = "the logits' matrix is the token embedding before the last update: a stale decoder"
+                yield Cause(name, lambda a: op.values_of({**a, "table": before}))
+        if entry.op == "embedding" and "dy" not in arguments and "token_type" in self.aside:
+            row = self.aside["token_type"].astype(np.float64)
+            for name, factor in (("dropped", -1.0), ("added twice", 1.0)):
+                yield Cause(
+                    f"the token type's row is {name}",
+                    lambda a, factor=factor: {"output": op.values_of(a)["output"] + factor * row},  # type: ignore[misc]
+                )
+
+    def _parameter(self, name: str, step: int) -> Array:
+        """A parameter before an update, as the trace has it."""
+        prefix = f"step_{step}." if step else ""
+        found: Array = self.golden[f"{prefix}parameters.{name}"].astype(np.float64)
+        return found
+
+    def _read_off(self, judged: Judged) -> list[Explained]:
+        """What the difference tells by itself."""
+        entry, factor = judged.entry, factor_of(judged.theirs, judged.expected, judged.tolerance)
+        part = judged.name.rpartition(".")[2] if entry.op == "attention" else ""
+        if not entry.op and entry.value == "parameters":
+            looks = looks_like(judged.theirs, judged.expected, judged.tolerance)
+            cause = "the kernel is transposed" if looks == "it is transposed" else ""
+        elif factor is None or entry.value == "of_types":
+            cause = signature_of(entry.op, entry.value, part, judged.arguments, judged.theirs, judged.expected)
+        elif is_of_loss(judged):
+            columns = self.aside.get("columns")
+            cause = update_causes.named_denominator(
+                self.golden, entry.step, factor, judged.unit, None if columns is None else int(columns)
+            )
+        else:
+            cause = ""
+        return [Explained(cause, 0.0, 0.0)] if cause else []
+
+
+def agreed(named: Mapping[str, Sequence[Explained]], ops: Mapping[str, str]) -> dict[str, list[Explained]]:
+    """The causes of each tensor, those first that as many as possible of the same op have in common.
+
+    Where rounding leaves several causes possible, a mistake that was made at all places is one of all.
+
+    Args:
+        named: of each tensor, by name.
+        ops: the op of each.
+    """
+    counts = Counter((ops[name], one.cause) for name, some in named.items() for one in some)
+    return {
+        name: _joined(sorted(some, key=lambda one, op=ops[name]: -counts[op, one.cause]))  # type: ignore[misc]
+        for name, some in named.items()
+    }
+
+
+def _joined(named: Sequence[Explained]) -> list[Explained]:
+    """The same, several epsilons as one cause: rounding can't tell which of them it is."""
+    values = {one: float(found[1]) for one in named if (found := re.fullmatch(EPSILON, one.cause))}
+    if len(values) < 2:
+        return list(named)
+    first = next(iter(values))
+    whole = f"epsilon is one of {min(values.values()):g} to {max(values.values()):g}"
+    return [one._replace(cause=whole) if one is first else one for one in named if one is first or one not in values]
+
+
+def is_of_loss(judged: Judged) -> bool:
+    """Whether a factor of the whole tensor may be the loss's: it is a gradient, of which theirs are none before it."""
+    in_step = judged.name.removeprefix(f"step_{judged.entry.step}.")
+    return in_step.startswith(("d.", "gradients.")) and not are_gradients(judged.used)
+
+
+def are_gradients(names: Iterable[str]) -> bool:
+    """Whether there are gradients among the tensors of theirs that something was computed from."""
+    return any(re.match(r"(step_\d+\.)?(d|gradients)\.", name) for name in names)
+
+
+def _explains(judged: Judged, value: Array, usual: Array | None) -> tuple[float, float] | None:
+    """What is left of a difference where it should be `value`, and which share is explained; None for too little.
+
+    Args:
+        judged: theirs, and what it should be.
+        value: what it would be with the mistake.
+        usual: what it is without, from the same arguments; a mistake has to change it.
+    """
+    size = float(np.linalg.norm(judged.theirs - judged.expected))
+    allowed = np.maximum(judged.tolerance, np.finfo(np.float64).tiny)
+    off, left = np.abs(judged.theirs - judged.expected), np.abs(judged.theirs - value)
+    does_nothing = usual is not None and np.linalg.norm(value - usual) <= 0.5 * size
+    if does_nothing or not np.isfinite(left).all():
+        return None
+    most, share = float((left / allowed).max(initial=0.0)), 1.0 - float(np.linalg.norm(left)) / size
+    # One large number alone must not decide: nearly all that are off have to be explained.
+    is_off = off > allowed
+    is_explained = left[is_off] <= np.maximum(ENOUGH * allowed, (1.0 - HARDLY) * off)[is_off]
+    is_whole = share >= EXPLAINED and left.size >= MANY and is_explained.mean() >= HARDLY if is_off.any() else False
+    return (most, share) if share > 0.5 and (most <= ENOUGH or is_whole) else None
+
+
+def _usual(judged: Judged) -> Any:
+    """The value that the op makes of its arguments alone; None for what is no op of the model."""
+    op = PLAIN.get(judged.entry.op)
+    if op is None or not is_of_op(judged.entry):
+        return None
+    values = op.gradients_of(judged.arguments) if "dy" in judged.arguments else op.values_of(judged.arguments)
+    return values.get(judged.entry.value)
+
+
+def _part(value: Any, part: int | None) -> Array | None:
+    """A value as float64; of one sequence, where it is a list."""
+    if value is None:
+        return None
+    return np.asarray(value if part is None else value[part], np.float64)
