@@ -131,34 +131,30 @@ def _normed(x: Array, a: Arguments, *, epsilon: float, outside: bool = False, un
 
 
 def _layer_norm(arguments: Arguments) -> Iterator[Cause]:
-    yield from _norms(lambda a: a["x"])
+    yield from _norms(_x)
 
 
 def _add_norm(arguments: Arguments) -> Iterator[Cause]:
-    def total(a: Arguments) -> Array:
-        found: Array = PLAIN["add_norm"].values_of(a)["sum"]
-        return found
-
-    yield from _norms(total)
+    yield from _norms(_sum)
 
     def residual(a: Arguments, changed: Array, **more: Array) -> Values:
         return {"sum": changed, **_normed(changed, a, epsilon=a["epsilon"]), **more}
 
-    yield Cause("the residual is missing", lambda a: residual(a, total(a) - a["x"]))
+    yield Cause("the residual is missing", lambda a: residual(a, _sum(a) - a["x"]))
     yield Cause(
-        "the residual is added twice, or what is added to it is halved", lambda a: residual(a, total(a) + a["x"])
+        "the residual is added twice, or what is added to it is halved", lambda a: residual(a, _sum(a) + a["x"])
     )
     if arguments["rate"]:
         yield Cause("dropout is left out", lambda a: _with("add_norm", a, rate=0.0))
 
         def unscaled(a: Arguments) -> Values:
-            left = (total(a) - a["x"]) * (1.0 - a["rate"])
+            left = (_sum(a) - a["x"]) * (1.0 - a["rate"])
             return residual(a, left + a["x"], dropped=left)
 
         yield Cause("what dropout leaves is not scaled up by 1 / (1 - rate)", unscaled)
 
     def halved(a: Arguments) -> Values:
-        return residual(a, total(a) - 0.5 * a["x"])
+        return residual(a, _sum(a) - 0.5 * a["x"])
 
     yield Cause("the residual is halved, or what is added to it is doubled", halved)
 
@@ -189,6 +185,40 @@ def _norms(of: Callable[[Arguments], Array]) -> Iterator[Cause]:
     yield Cause("gamma is missing", lambda a: _without(of(a), a, "gamma", 1.0))
 
 
+def of_told_epsilon(op: str, value: str, arguments: Arguments, theirs: Array) -> Iterator[Cause]:
+    """A norm with the epsilon that a row of its result tells by itself: the row whose variance is smallest.
+
+    Args:
+        op, value, arguments: the op, which of its values theirs is, and what it works on.
+        theirs: that value.
+    """
+    if op not in ("layer_norm", "add_norm") or value not in ("x_hat", "output") or "dy" in arguments:
+        return
+    made = PLAIN[op].values_of(arguments)
+    row = int(made["variance"].argmin())
+    of = _sum if op == "add_norm" else _x
+    x, variance = of(arguments)[row], made["variance"][row]
+    gamma, beta = (arguments["gamma"], arguments["beta"]) if value == "output" else (1.0, 0.0)
+    scaled = gamma * (x - made["mean"][row])
+    with np.errstate(all="ignore"):
+        sigma = (scaled @ scaled) / ((theirs[row] - beta) @ scaled)  # what it is divided by
+    for epsilon, outside in ((sigma**2 - variance, False), (sigma - math.sqrt(variance), True)):
+        if sigma > 0.0 and 0.0 < epsilon < np.inf:
+            name = f"epsilon is {epsilon:.3g}{', outside the root' if outside else ''}"
+            changes = {"epsilon": epsilon, "outside": outside}
+            yield Cause(name, partial(_renormed, of, changes))
+
+
+def _x(a: Arguments) -> Array:
+    x: Array = a["x"]
+    return x
+
+
+def _sum(a: Arguments) -> Array:
+    total: Array = PLAIN["add_norm"].values_of(a)["sum"]
+    return total
+
+
 def _renormed(of: Callable[[Arguments], Array], changes: Mapping[str, Any], a: Arguments) -> Values:
     return _normed(of(a), a, **changes)
 
@@ -211,6 +241,23 @@ def _embedding(arguments: Arguments) -> Iterator[Cause]:
         "the token embedding is scaled by the root of C",
         lambda a: _with("embedding", a, tokens=math.sqrt(C) * a["tokens"]),
     )
+
+
+def positions_counted_to(arguments: Arguments, columns: Any = None) -> Iterator[Cause]:
+    """Positions that are counted over the padding before a sequence.
+
+    Args:
+        arguments: of the embedding.
+        columns: to which sequences are padded; the longest one's tokens are tried, too.
+    """
+    positions, rows = arguments["positions"], arguments["rows"]
+    starts = [*np.flatnonzero(np.diff(positions, prepend=np.inf) != 1).tolist(), len(positions)]
+    lengths = np.diff(starts)
+    for S in dict.fromkeys(([] if columns is None else [int(columns)]) + [int(lengths.max(initial=0))]):
+        moved = positions + np.repeat(S - lengths, lengths)
+        if moved.size and positions.min() <= moved.min() and moved.max() < len(rows):
+            name = f"positions are counted over the padding before a sequence, up to {S} columns"
+            yield Cause(name, partial(_changed, "embedding", {"positions": moved}))
 
 
 def positions_off_by(offset: int) -> str:

@@ -17,7 +17,7 @@ from numpy import ndarray as Array
 
 from pyroberta.oracle import update_causes
 from pyroberta.oracle.calls import is_of_op, value_of
-from pyroberta.oracle.causes import Cause, causes_of, normed_before
+from pyroberta.oracle.causes import Cause, causes_of, normed_before, of_told_epsilon, positions_counted_to
 from pyroberta.oracle.chains import Chain
 from pyroberta.oracle.golden import Entry
 from pyroberta.oracle.judge import Judge, Judged
@@ -64,9 +64,9 @@ class Explainer:
 
     def of_departure(self, judged: Judged) -> list[Explained]:
         """The causes of what rounding can't have made, the best first."""
-        named = [*self._explaining(judged)]
-        # Those that leave no more than rounding does are as good as each other: the order of the catalogue counts.
-        return sorted(named, key=lambda one: max(1.0, one.left)) or self._read_off(judged)
+        own = self._causes(judged.name, judged.entry, judged.arguments)
+        named = _best(self._explaining(judged, own)) or _best(self._explaining(judged, self._told(judged)))
+        return named or self._read_off(judged)
 
     def of_rounding(self, judged: Judged, relative: float, error: float) -> list[Explained]:
         """The causes of a difference that rounding might have made at worst, and never does so.
@@ -81,7 +81,8 @@ class Explainer:
         is_long = relative > notable and error > MOST_SUBNORMAL * run.tiny and differing >= MANY
         if not is_long or judged.entry.op == "clip" or judged.unit:  # what was kept in fewer bits has lost more
             return []
-        named = [one for one in self._explaining(judged) if one.share >= CERTAIN]
+        own = self._causes(judged.name, judged.entry, judged.arguments)
+        named = [one for one in self._explaining(judged, own) if one.share >= CERTAIN]
         return sorted(named, key=lambda one: -one.share)
 
     def between(self, judged: Judged, chain: Chain) -> list[Explained]:
@@ -94,23 +95,29 @@ class Explainer:
                 value = _part(chain.with_cause(number, cause).get(of[0]), of[1])
                 if value is not None and (found := _explains(judged, value, judged.expected)):
                     named.append(Explained(cause.name, *found, place))
-        return sorted(named, key=lambda one: max(1.0, one.left))
+        return _best(named)
 
-    def _explaining(self, judged: Judged) -> Iterator[Explained]:
-        """The causes of the tensor's own call that make the difference vanish."""
+    def _explaining(self, judged: Judged, causes: Iterable[Cause]) -> Iterator[Explained]:
+        """Those of some causes of the tensor's own call that make the difference vanish."""
         if not np.isfinite(judged.theirs).all():
             return
         of, usual = value_of(judged.name, judged.entry), _usual(judged)
-        for cause in self._causes(judged.name, judged.entry, judged.arguments, judged.theirs):
+        for cause in causes:
             value = _part(cause.values(judged.arguments).get(of[0]), of[1])
             found = None if value is None else _explains(judged, value, _part(usual, of[1]))
             if found:
                 yield Explained(cause.name, *found)
 
-    def _causes(
-        self, name: str, entry: Entry, arguments: Mapping[str, Any], theirs: Array | None = None
-    ) -> Iterator[Cause]:
-        """The known mistakes of a call; those too that `theirs`, its result, suggests."""
+    def _told(self, judged: Judged) -> Iterator[Cause]:
+        """Mistakes whose number theirs tells."""
+        entry, theirs = judged.entry, judged.theirs
+        if entry.op == "update" and entry.value == "updated":
+            yield from update_causes.of_told_epsilon(self.golden, judged.arguments, theirs)
+        elif is_of_op(entry):
+            yield from of_told_epsilon(entry.op, entry.value, judged.arguments, theirs)
+
+    def _causes(self, name: str, entry: Entry, arguments: Mapping[str, Any]) -> Iterator[Cause]:
+        """The known mistakes of a call."""
         golden, step = self.golden, entry.step
         if name.rpartition(".")[2] == "denominator":
             yield from update_causes.denominator_causes(golden, step)
@@ -126,7 +133,7 @@ class Explainer:
         elif entry.op == "clip_scale":
             yield from update_causes.scale_causes(arguments, entry.others)
         elif entry.op == "update":
-            yield from update_causes.update_causes(golden, arguments, theirs if entry.value == "updated" else None)
+            yield from update_causes.update_causes(golden, arguments)
         elif is_of_op(entry):
             yield from causes_of(entry.op, arguments)
             yield from self._normed_before(entry, arguments)
@@ -153,6 +160,8 @@ class Explainer:
                 before = self._parameter("embeddings.token", entry.step - 1)
                 name = "the logits' matrix is the token embedding before the last update: a stale decoder"
                 yield Cause(name, lambda a: op.values_of({**a, "table": before}))
+        if entry.op == "embedding" and "dy" not in arguments:
+            yield from positions_counted_to(arguments, self.aside.get("columns"))
         if entry.op == "embedding" and "dy" not in arguments and "token_type" in self.aside:
             row = self.aside["token_type"].astype(np.float64)
             for name, factor in (("dropped", -1.0), ("added twice", 1.0)):
@@ -221,6 +230,12 @@ def is_of_loss(judged: Judged) -> bool:
 def are_gradients(names: Iterable[str]) -> bool:
     """Whether there are gradients among the tensors of theirs that something was computed from."""
     return any(re.match(r"(step_\d+\.)?(d|gradients)\.", name) for name in names)
+
+
+def _best(named: Iterable[Explained]) -> list[Explained]:
+    """The best first. Those that leave no more than rounding does are equally good, and refute the others."""
+    ordered = sorted(named, key=lambda one: max(1.0, one.left))
+    return [one for one in ordered if one.left <= max(1.0, ordered[0].left)] if ordered else []
 
 
 def _explains(judged: Judged, value: Array, usual: Array | None) -> tuple[float, float] | None:

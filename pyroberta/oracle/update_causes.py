@@ -15,7 +15,7 @@ from pyroberta.oracle.calls import gradients_in, updated
 from pyroberta.oracle.causes import Arguments, Cause
 from pyroberta.oracle.golden import Entry, Trace
 from pyroberta.oracle.plain import Values
-from pyroberta.training import schedules
+from pyroberta.training import optimizers, schedules
 
 EPSILONS = (1e-8, 1e-7, 1e-6, 1e-5, 1e-12)
 CLOSE = 1e-5  # relative: so near a factor is to the ratio of two numbers, where it was kept in full
@@ -214,22 +214,13 @@ OTHER_SIDE = {
 }  # fmt: skip
 
 
-def update_causes(golden: Trace, arguments: Arguments, theirs: Array | None = None) -> Iterator[Cause]:
-    """Mistakes in an update.
-
-    Args:
-        golden: the trace.
-        arguments: of the update.
-        theirs: the parameter after it, which tells epsilon; None where it isn't known.
-    """
+def update_causes(golden: Trace, arguments: Arguments) -> Iterator[Cause]:
+    """Mistakes in an update."""
     config = dict(golden.settings["optimizer"])
     w, g, step, rate = arguments["w"], arguments["g"], arguments.get("step", 0), arguments["rate"]
 
     def cause(name: str, changes: Mapping[str, Any] | None = None, **given: Any) -> Cause:
-        def values(a: Arguments) -> Values:
-            return updated({**config, **(changes or {})}, {**arguments, **given})[0]
-
-        return Cause(name, values)
+        return _otherwise(name, config, changes or {}, arguments, given)
 
     decay = float(config.get("weight_decay") or 0.0)
     other = OTHER_SIDE.get((config["name"], decay > 0.0))
@@ -263,8 +254,6 @@ def update_causes(golden: Trace, arguments: Arguments, theirs: Array | None = No
             yield cause(f"epsilon is {epsilon:g}", {"epsilon": epsilon})
         for epsilon in EPSILONS if other is not None else ():
             yield cause(f"epsilon is {epsilon:g}, added to {side} root", {"name": other, "epsilon": epsilon})
-        if theirs is not None and (found := _told_epsilon(config, arguments, theirs)):
-            yield cause(f"epsilon is {found:.3g}", {"epsilon": found})
         for beta in (0.95, 0.98, 0.99, 0.999):
             yield cause(f"beta_2 is {beta:g}", {"beta_2": beta})
     yield cause("the gradient's sign is turned", g=-g)
@@ -281,8 +270,18 @@ def _uncorrected(config: Mapping[str, Any], arguments: Arguments, a: Arguments) 
     return updated(config, {**arguments, "step": 10**9})[0]
 
 
-def _told_epsilon(config: Mapping[str, Any], arguments: Arguments, theirs: Array) -> float | None:
-    """The epsilon with which the update gives what theirs is, where v is smallest and it matters most."""
+def _otherwise(
+    name: str, config: Mapping[str, Any], changes: Mapping[str, Any], arguments: Arguments, given: Arguments
+) -> Cause:
+    """An update with another setting, or other arguments."""
+    return Cause(name, lambda a: updated({**config, **changes}, {**arguments, **given})[0])
+
+
+def of_told_epsilon(golden: Trace, arguments: Arguments, theirs: Array) -> Iterator[Cause]:
+    """An update with the epsilon that gives what theirs is where v is smallest, so that it matters most."""
+    config = dict(golden.settings["optimizer"])
+    if "beta_1" not in config or config.get("name") not in optimizers.OPTIMIZERS:
+        return
     without, none = (updated({**config, "epsilon": epsilon}, arguments)[0] for epsilon in (1e-30, 1e30))
     full, step = none["updated"] - without["updated"], none["updated"] - theirs
     with np.errstate(all="ignore"):  # the step is full · √v̂ / (√v̂ + ε)
@@ -292,7 +291,8 @@ def _told_epsilon(config: Mapping[str, Any], arguments: Arguments, theirs: Array
     epsilon = np.median(found.reshape(-1)[some])
     if config["name"] in ("torchadam", "torchadamw"):  # it is added to the corrected root
         epsilon = epsilon / np.sqrt(1.0 - config["beta_2"] ** (arguments.get("step", 0) + 1))
-    return float(epsilon) if 0.0 < epsilon < 1.0 else None
+    if 0.0 < epsilon < 1.0:
+        yield _otherwise(f"epsilon is {epsilon:.3g}", config, {"epsilon": float(epsilon)}, arguments, {})
 
 
 def _inside_the_root(config: Mapping[str, Any], arguments: Arguments, a: Arguments) -> Values:
