@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy import ndarray as Array
 
-from pyroberta.oracle.calls import Recomputed, call_of, is_gradient, value_of
+from pyroberta.oracle.calls import Call, Recomputed, call_of, is_gradient, value_of
 from pyroberta.oracle.causes import Cause
 from pyroberta.oracle.golden import Entry
 from pyroberta.oracle.judge import Judge, Judged
@@ -51,8 +51,8 @@ class Chain:
         own = call_of(self.target.entry)
         return list(dict.fromkeys(entry.place for _, entry in self.calls[:-1] if call_of(entry) != own))
 
-    def tried(self) -> Iterator[tuple[int, str]]:
-        """The calls before the last one whose mistakes are tried: their numbers and places.
+    def tried(self) -> Iterator[tuple[int, Call]]:
+        """The calls before the last one whose mistakes are tried, and their numbers.
 
         Of a gradient these are the ones on the way back: what is wrong forward shows there.
         """
@@ -65,7 +65,7 @@ class Chain:
         on_the_way_back = is_gradient(self.target.name, self.target.entry) or self.target.entry.op in ("add", "sum")
         for number, (names, entry) in enumerate(self.calls[:-1]):
             if is_gradient(names[0], entry) or entry.op in ("add", "sum") or not on_the_way_back:
-                yield number, entry.place
+                yield number, call_of(entry)
 
     def call(self, number: int) -> tuple[str, Entry, Mapping[str, Any]]:
         """The name of a call's tensor, its entry and its arguments."""

@@ -18,7 +18,6 @@ import numpy as np
 from numpy import ndarray as Array
 
 from pyroberta.formats.budget import shown
-from pyroberta.oracle import bounds
 from pyroberta.oracle.calls import Call, call_of
 from pyroberta.oracle.chains import Chain
 from pyroberta.oracle.explanations import Explained, Explainer, agreed, are_gradients
@@ -30,7 +29,7 @@ from pyroberta.oracle.report import Report as Report
 from pyroberta.oracle.signatures import looks_like
 
 PRECISIONS = ("float32", "mixed_bfloat16", "float64")
-MOST_UNKNOWN = 8  # tensors of unknown cause, of which what lies between is looked at
+MOST_HELD = 16  # tensors of unknown cause, of which what lies before them is looked at
 DIVIDED, MEAN = "losses are divided by", "it is the mean of its terms"
 
 
@@ -55,47 +54,79 @@ def compare(
     given = theirs if isinstance(theirs, Aligned) else Aligned(dict(theirs))
     theirs, missing = given.theirs, given.unknown
     known = {name: _checked(name, golden[name], array) for name, array in theirs.items() if name in golden.entries}
-    findings: dict[str, Finding] = {}
-    unjudged: list[str] = []
-    first: dict[Call, Finding] = {}  # of each call that departs
-    judge = Judge(golden, known, precision, seed, given.lost)
-    explainer, named = Explainer(judge, {}), dict[str, list[Explained]]()
-    unknown: list[Judged] = []
+    comparison = _Comparison(Judge(golden, known, precision, seed, given.lost), {})
     with np.errstate(all="ignore"):  # theirs may be anything
-        for judged in judge:
-            name, finding = judged.name, _measured(golden, judged, judge.run)
-            if judged.tolerance.size and np.isinf(judged.tolerance).all():
-                unjudged.append(name)
-            if judged.ratio > 1.0:
-                finding = replace(finding, looks=looks_like(judged.theirs, judged.expected, judged.tolerance))
-                named[name] = explainer.of_departure(judged)
-            else:
-                named[name] = explainer.of_rounding(judged, finding.relative, finding.error)
-            if judged.ratio > 1.0 or named[name]:
-                finding = replace(finding, may_follow=_before(first, finding, judged))
-                first.setdefault(call_of(judged.entry), finding)
-                unknown += [judged] * (not named[name] and not finding.may_follow)
-            findings[name] = finding
-        for judged in unknown[:MOST_UNKNOWN]:
-            chain = Chain(judge, judged)
-            named[judged.name] = explainer.between(judged, chain)
-            findings[judged.name] = replace(findings[judged.name], between=tuple(chain.places))
-    causes = agreed(
-        {name: some for name, some in named.items() if some}, {name: one.op for name, one in findings.items()}
-    )
-    found = [_with_cause(finding, causes.get(name, [])) for name, finding in findings.items()]
+        found = comparison.findings()
     missing = [*missing, *(name for name in theirs if name not in golden.entries)]
     count = sum(entry.value != "bound" for entry in golden.entries.values())
-    return Report(_without_chance(golden, found), missing, unjudged, count, precision)
+    return Report(_without_chance(golden, found), missing, comparison.unjudged, count, precision)
 
 
-def _before(first: Mapping[Call, Finding], finding: Finding, judged: Judged) -> str:
-    """The earlier departure whose call a tensor comes through; the forward of its own op, for a gradient."""
-    own = call_of(judged.entry)
-    for call, one in first.items():
-        if call in judged.through and (call != own or one.is_gradient != finding.is_gradient):
-            return one.name
-    return ""
+class _Comparison:
+    """Goes through all tensors.
+
+    Args:
+        judge: says what each should be.
+        aside: what else theirs have (see `foreign.Aligned`).
+
+    Attributes:
+        unjudged: tensors that may be anything.
+    """
+
+    def __init__(self, judge: Judge, aside: Mapping[str, Array]) -> None:
+        self.judge, self.explainer = judge, Explainer(judge, aside)
+        self.unjudged: list[str] = []
+        self._findings: dict[str, Finding] = {}
+        self._named: dict[str, list[Explained]] = {}
+        self._first: dict[Call, Finding] = {}  # of each call that departs
+        self._unknown: dict[str, frozenset[Call]] = {}  # what tensors of unknown cause come through
+        self._held: dict[str, Judged] = {}  # some of these
+
+    def findings(self) -> list[Finding]:
+        """What was found of each tensor."""
+        for judged in self.judge:
+            self._note(judged)
+        self._look_between()
+        causes = agreed(self._named, {name: one.op for name, one in self._findings.items()})
+        return [_with_cause(finding, causes[name]) for name, finding in self._findings.items()]
+
+    def _note(self, judged: Judged) -> None:
+        name, finding = judged.name, _measured(self.judge, judged)
+        if judged.tolerance.size and np.isinf(judged.tolerance).all():
+            self.unjudged.append(name)
+        if judged.ratio > 1.0:
+            finding = replace(finding, looks=looks_like(judged.theirs, judged.expected, judged.tolerance))
+            self._named[name] = self.explainer.of_departure(judged)
+        else:
+            self._named[name] = self.explainer.of_rounding(judged, finding.relative, finding.error)
+        if judged.ratio > 1.0 or self._named[name]:
+            finding = replace(finding, may_follow=self._before(finding, judged))
+            self._first.setdefault(call_of(judged.entry), finding)
+            if not self._named[name] and not finding.may_follow:
+                self._unknown[name] = judged.through
+                if len(self._held) < MOST_HELD:
+                    self._held[name] = judged
+        self._findings[name] = finding
+
+    def _before(self, finding: Finding, judged: Judged) -> str:
+        """The earlier departure whose call a tensor comes through; the forward of its own op, for a gradient."""
+        own = call_of(judged.entry)
+        for call, one in self._first.items():
+            if call in judged.through and (call != own or one.is_gradient != finding.is_gradient):
+                return one.name
+        return ""
+
+    def _look_between(self) -> None:
+        """Tries the causes of what lies before a tensor of unknown cause; what comes through it, too, follows."""
+        causing: dict[Call, str] = {}  # where a cause of the call showed
+        for name, through in self._unknown.items():
+            before = next((at for call, at in causing.items() if call in through), "")
+            self._findings[name] = replace(self._findings[name], may_follow=before)
+            if name in self._held and not before:
+                chain = Chain(self.judge, self._held[name])
+                self._named[name] = self.explainer.between(self._held[name], chain)
+                self._findings[name] = replace(self._findings[name], between=tuple(chain.places))
+                causing |= {one.call: name for one in self._named[name][:1] if one.call}
 
 
 def _precision_for(golden: Trace, given: str | None) -> str:
@@ -139,8 +170,9 @@ def _without_chance(golden: Trace, findings: list[Finding]) -> list[Finding]:
 # --- one tensor -------------------------------------------------------------------------------------------------------
 
 
-def _measured(golden: Trace, judged: Judged, run: bounds.Arithmetic) -> Finding:
+def _measured(judge: Judge, judged: Judged) -> Finding:
     """The finding without a cause."""
+    golden, run = judge.golden, judge.run
     entry, difference = judged.entry, judged.theirs - judged.expected
     error = float(np.abs(difference).max(initial=0.0))
     unit = float(run.ulp(np.array(np.abs(judged.expected).max(initial=0.0))))
@@ -164,7 +196,7 @@ def _with_cause(finding: Finding, named: Sequence[Explained]) -> Finding:
         return finding
     first, *others = named
     finding = replace(finding, cause=first.cause, share=first.share, others=tuple(one.cause for one in others))
-    return replace(finding, place=first.place) if first.place else finding
+    return replace(finding, place=first.call[1]) if first.call else finding
 
 
 def _checked(name: str, golden: Array, theirs: Any) -> Array:

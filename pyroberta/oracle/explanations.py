@@ -16,7 +16,7 @@ import numpy as np
 from numpy import ndarray as Array
 
 from pyroberta.oracle import update_causes
-from pyroberta.oracle.calls import is_of_op, value_of
+from pyroberta.oracle.calls import Call, is_of_op, value_of
 from pyroberta.oracle.causes import Cause, causes_of, normed_before, of_told_epsilon, positions_counted_to
 from pyroberta.oracle.chains import Chain
 from pyroberta.oracle.golden import Entry
@@ -42,13 +42,13 @@ class Explained(NamedTuple):
         cause: in words.
         left: the largest difference that stays, as a multiple of the tolerance.
         share: of the difference that is explained; 0 where the cause was read off it.
-        place: the call between, where it is not the tensor's own.
+        call: the call between that it is of, where it is not the tensor's own.
     """
 
     cause: str
     left: float
     share: float
-    place: str = ""
+    call: Call | None = None
 
 
 class Explainer:
@@ -90,11 +90,11 @@ class Explainer:
         if not np.isfinite(judged.theirs).all():
             return []
         named, of = [], value_of(judged.name, judged.entry)
-        for number, place in chain.tried():
+        for number, call in chain.tried():
             for cause in self._causes(*chain.call(number)):
                 value = _part(chain.with_cause(number, cause).get(of[0]), of[1])
                 if value is not None and (found := _explains(judged, value, judged.expected)):
-                    named.append(Explained(cause.name, *found, place))
+                    named.append(Explained(cause.name, *found, call))
         return _best(named)
 
     def _explaining(self, judged: Judged, causes: Iterable[Cause]) -> Iterator[Explained]:

@@ -120,7 +120,7 @@ def _of_softmax(arguments: Arguments, b: int, theirs: Array) -> str:
     left = 1.0 - theirs.sum(axis=2)  # of each row's weight; some rows may have next to none for padding
     if are_same(2) and left.max() > 0.0 and (left > -CLOSE * left.max()).all():
         share = float(left.mean())
-        return f"{share:.2%} of the weight goes beyond the sequence{BEYOND}"
+        return f"{100.0 * share:.4g}% of the weight goes beyond the sequence{BEYOND}"
     with np.errstate(all="ignore"):
         factors = theirs / np.exp(scores - scores.max(axis=1, keepdims=True))
     if np.isfinite(factors).all() and are_same(1):
@@ -149,7 +149,7 @@ def _of_context(arguments: Arguments, theirs: Array, expected: Array) -> str:
                 return ""
             weights.append(found)
     share = float(np.mean(np.concatenate(weights))) if weights else 0.0
-    return f"{share:.2%} of the weight goes beyond the sequence{BEYOND}" if weights else ""
+    return f"{100.0 * share:.4g}% of the weight goes beyond the sequence{BEYOND}" if weights else ""
 
 
 def _mixed_in(c: Array, off: Array, v: Array) -> Array | None:
