@@ -2,8 +2,9 @@
 
     python scripts/draw_footprints.py
 
-A picture is the result (N, C) of one op of a small model, a row for each token of two sequences: the darker, the larger
-the difference from what it should be, relative to the largest. Its number is that difference as a share of the result.
+A picture is the result (N, C) of one op of a small model, or the gradient of what it works on, a row for each token of
+two sequences, or the step (I, O) of a kernel: the darker, the larger the difference from what it should be, relative to
+the largest. Its number is that difference as a share of the result.
 """
 
 from __future__ import annotations
@@ -24,8 +25,12 @@ from pyroberta.model.batch import pack
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.parameters import Arrays, shapes
 from pyroberta.ops import Key
-from pyroberta.oracle.causes import causes_of
+from pyroberta.oracle.calls import updated
+from pyroberta.oracle.causes import Cause, causes_of
+from pyroberta.oracle.golden import Trace
 from pyroberta.oracle.plain import PLAIN
+from pyroberta.oracle.update_causes import update_causes
+from pyroberta.training.optimizers import AdamW
 
 FILE = Path(__file__).parent.parent / "docs" / "footprints.svg"
 LENGTHS, C, H, INNER = (9, 6), 16, 4, 24  # tokens of the sequences, columns, heads, columns of the feed-forward
@@ -35,7 +40,7 @@ SMALL = 1e-9  # below this share the mistake does nothing to such a result
 
 
 class Footprint(NamedTuple):
-    """What one mistake does: the differences (N, C), and their share of the result."""
+    """What one mistake does: the differences (N, C) or (I, O), and their share of the result."""
 
     op: str
     name: str
@@ -81,20 +86,58 @@ def arguments_of(rng: np.random.Generator) -> dict[str, dict[str, Any]]:
 
 def footprints() -> Iterator[Footprint]:
     """Those of every mistake whose result differs, and not as an earlier one's does but for its size."""
-    for op, given in arguments_of(np.random.default_rng(0)).items():
-        a: Mapping[str, Any] = dict.fromkeys(PLAIN[op].arguments) | given
-        expected = PLAIN[op].values_of(a)["output"]
-        shapes_seen: list[Array] = []
-        for cause in causes_of(op, a):
-            with np.errstate(all="ignore"):
-                value = cause.values(a).get("output")
-            if value is not None:
-                differences = np.abs(value - expected)
-                share = float(np.linalg.norm(differences) / np.linalg.norm(expected))
-                shape = differences / max(float(np.linalg.norm(differences)), SMALL)
-                if share > SMALL and not any(np.linalg.norm(shape - one) < ALIKE for one in shapes_seen):
-                    shapes_seen.append(shape)
-                    yield Footprint(op, cause.name, differences, share)
+    rng = np.random.default_rng(0)
+    every = {op: dict.fromkeys(PLAIN[op].arguments) | given for op, given in arguments_of(rng).items()}
+    for op, a in every.items():
+        results = [("output", PLAIN[op].values_of(a)["output"], cause) for cause in causes_of(op, a)]
+        results += [("output", results[0][1], cause) for cause in told(op, a, results[0][1], rng)]
+        yield from _apart(op, results, a)
+    for op, a in every.items():
+        a = {**a, "dy": rng.standard_normal((sum(LENGTHS), C))}
+        right = PLAIN[op].gradients_of(a)
+        of_rows = [of for of, value in right.items() if of in PLAIN[op].arguments and len(value) == sum(LENGTHS)]
+        results = [(of, right[of], cause) for cause in causes_of(op, a) for of in of_rows if of in cause.values(a)]
+        yield from _apart(f"{op}, backward", results, a)
+    golden = Trace()
+    golden.settings = {"optimizer": AdamW(0.01, weight_decay=0.1, epsilon=1e-4).get_config()}
+    w, g, m, v = (0.3 * rng.standard_normal((C, INNER)) for _ in range(4))
+    a = {"w": w, "g": g, "m": m, "v": v * v, "rate": 0.01, "decays": True, "step": 1}
+    right = updated(golden.settings["optimizer"], a)[0]["updated"] - w
+    steps = [_step_alone(cause, w) for cause in update_causes(golden, a)]
+    yield from _apart("the optimizer's step", [("updated", right, cause) for cause in steps], a)
+
+
+def _step_alone(cause: Cause, w: Array) -> Cause:
+    """What an update with a mistake adds to the kernel."""
+    return Cause(cause.name, lambda a: {"updated": cause.values(a)["updated"] - w})
+
+
+def told(op: str, a: Mapping[str, Any], right: Array, rng: np.random.Generator) -> Iterator[Cause]:
+    """Mistakes that no cause makes, since their numbers are theirs: they are told by what they leave."""
+    rows = np.repeat([0.0, 1.0], LENGTHS)[:, None]  # the second sequence is shorter, and padded
+    made = {
+        "embedding": lambda: ("the token type's row is missing", right - 0.3 * rng.standard_normal(C)),
+        "attention": lambda: ("padding is attended to", right + 0.4 * rows * (rng.standard_normal(C) - right)),
+        "linear": lambda: ("another kernel was used", right + a["x"] @ (0.1 * rng.standard_normal((C, C)))),
+    }
+    if op in made:
+        name, value = made[op]()
+        yield Cause(name, lambda _: {"output": value})
+
+
+def _apart(what: str, results: list[tuple[str, Array, Cause]], a: Mapping[str, Any]) -> Iterator[Footprint]:
+    """Those of results with a mistake, each beside the right one, that look like none before."""
+    shapes_seen: list[Array] = []
+    for of, right, cause in results:
+        with np.errstate(all="ignore"):
+            value = cause.values(a).get(of)
+        if value is not None:
+            differences = np.abs(value - right)
+            share = float(np.linalg.norm(differences) / np.linalg.norm(right))
+            shape = differences / max(float(np.linalg.norm(differences)), SMALL)
+            if share > SMALL and not any(np.linalg.norm(shape - one) < ALIKE for one in shapes_seen):
+                shapes_seen.append(shape)
+                yield Footprint(what, cause.name, differences, share)
 
 
 def png(grey: Array) -> str:
