@@ -347,8 +347,8 @@ def test_an_interrupt_leaves_no_thread_on_numpys_blas():
         import numpy as np
         from pyroberta.backends import get_ops
         rng = np.random.default_rng(0)
-        x = rng.standard_normal((70, 90)).astype(np.float32)
-        kernel, bias = rng.standard_normal((90, 80)).astype(np.float32), np.zeros(80, np.float32)
+        x = rng.standard_normal((70, 900)).astype(np.float32)  # a sum so long is added up in different pieces
+        kernel, bias = rng.standard_normal((900, 80)).astype(np.float32), np.zeros(80, np.float32)
         native, blas = get_ops("native"), get_ops("native-blas")
         own = native.linear_forward(x, kernel, bias)[0]
         assert not np.array_equal(own, blas.linear_forward(x, kernel, bias)[0])
