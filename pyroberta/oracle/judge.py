@@ -103,6 +103,12 @@ class Judge:
         precision: of their arithmetic.
         seed: of how results between are moved.
         lost: how far numbers may be off that were lost before they were given, by name.
+        partial: of tensors that theirs lack rows of, which rows (N,) they have. What these should be is looked at, and
+            later calls work on all rows as they should be.
+
+    Attributes:
+        calls: those that are gone through, each with its tensors and the entry of one of them.
+        theirs: the tensors that are whole.
     """
 
     def __init__(
@@ -112,10 +118,12 @@ class Judge:
         precision: str,
         seed: int,
         lost: Mapping[str, Array] | None = None,
+        partial: Mapping[str, Array] | None = None,
     ) -> None:
         self.golden, self.run, self.seed = golden, bounds.Arithmetic.of_others(precision), seed
-        self._lost = lost or {}
-        self.theirs = {name: theirs[name] for name in golden if name in theirs}
+        self._lost, self._partial = lost or {}, partial or {}
+        self._looked_at = {name: theirs[name] for name in golden if name in theirs}
+        self.theirs = {name: array for name, array in self._looked_at.items() if name not in self._partial}
         large = [x for x in self.theirs.values() if x.dtype == np.float32 and np.count_nonzero(x) >= MANY]
         self._is_bfloat16 = 2 * sum(map(_has_bfloat16, large)) > len(large)  # most of theirs were kept so
         self._states: dict[str, State] = {}
@@ -125,7 +133,7 @@ class Judge:
     def __iter__(self) -> Iterator[Judged]:
         calls = self.calls
         last = {name: i for i, (names, entry) in enumerate(calls) for name in [*names, *entry.inputs.values()]}
-        ends = [i for i, (names, _) in enumerate(calls) if any(name in self.theirs for name in names)]
+        ends = [i for i, (names, _) in enumerate(calls) if any(name in self._looked_at for name in names)]
         for i, (names, entry) in enumerate(calls[: ends[-1] + 1 if ends else 0]):
             try:
                 yield from self._judged(names, entry, [name for name in names if last[name] > i])
@@ -154,7 +162,7 @@ class Judge:
         """Those calls that something of theirs depends on, or that gave it."""
         wanted, needed = set[str](), []
         for names, entry in reversed(calls):
-            if any(name in wanted or name in self.theirs for name in names):
+            if any(name in wanted or name in self._looked_at for name in names):
                 needed.append((names, entry))
                 wanted.update(entry.inputs.values())
         return needed[::-1]
@@ -167,7 +175,7 @@ class Judge:
             return
         inputs = {of: self._states[name] for of, name in entry.inputs.items()}
         values = self._values(names, entry, inputs, self.given_inside(names, entry))
-        yield from (self._beside(value, inputs) for value in values if value.name in self.theirs)
+        yield from (self._beside(value, inputs) for value in values if value.name in self._looked_at)
         used = frozenset[str]().union(*(state.used for state in inputs.values()))
         through = frozenset([call_of(entry)]).union(*(state.through for state in inputs.values()))
         for value in values:
@@ -186,8 +194,8 @@ class Judge:
             of, part = value_of(name, self.golden.entries[name])
             expected, *shaken = (_part(run[of], part) for run in runs)
             limit = np.asarray(_part(limits[of], part), np.float64)
-            more = self._of_storage(name, expected) if name in self.theirs else 0.0
-            if entry.op == "update" and count and name in self.theirs:
+            more = self._of_storage(name, expected) if name in self._looked_at else 0.0
+            if entry.op == "update" and count and name in self._looked_at:
                 more = more + _of_extremes(call, arguments, inputs, of)
             tolerance = np.where(np.isinf(limit), limit, limit + _spread(expected, shaken) + more)
             found.append(Value(name, expected, shaken, limit, tolerance))
@@ -197,6 +205,9 @@ class Judge:
         """A value beside theirs."""
         name, entry, theirs = value.name, self.golden.entries[value.name], self._as_float(value.name)
         expected = value.expected
+        if name in self._partial:
+            rows = self._partial[name].reshape(-1, *[1] * (expected.ndim - 1))
+            theirs = np.where(rows, theirs, expected)
         if entry.op == "argmax":
             expected = _near_tie(theirs, expected, inputs["logits"], self.run.u)
         used = frozenset[str]().union(*(state.used for state in inputs.values()))
@@ -273,7 +284,7 @@ class Judge:
 
     def _unit(self, name: str) -> float:
         """What was lost, relatively, where they kept the tensor in fewer bits than the arithmetic has."""
-        given = self.theirs[name]
+        given = self._looked_at[name]
         unit = float(np.finfo(given.dtype).eps) / 2.0 if given.dtype.kind == "f" else 0.0
         if (
             given.dtype == np.float32
@@ -304,14 +315,14 @@ class Judge:
 
     def _of_storage(self, name: str, expected: Array) -> Array:
         """What was lost where they kept the tensor in fewer bits than the arithmetic has."""
-        unit, given = self._unit(name), self.theirs[name]
+        unit, given = self._unit(name), self._looked_at[name]
         lost: Array = 2.0 * unit * np.abs(expected) + self._lost.get(name, 0.0)
         if unit and given.dtype.kind == "f":
             lost = lost + float(np.finfo(given.dtype).smallest_subnormal)
         return lost
 
     def _as_float(self, name: str) -> Array:
-        return self.theirs[name].astype(np.float64)
+        return self._looked_at[name].astype(np.float64)
 
 
 def _has_bfloat16(x: Array) -> bool:
