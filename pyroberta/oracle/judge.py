@@ -120,7 +120,7 @@ class Judge:
         self._lost = lost or {}
         self.theirs = {name: theirs[name] for name in golden if name in theirs}
         large = [x for x in self.theirs.values() if x.dtype == np.float32 and np.count_nonzero(x) >= MANY]
-        self._is_bfloat16 = 2 * sum(map(_has_bfloat16, large)) > len(large)  # most of theirs were kept so
+        self._is_bfloat16 = 2 * sum(map(bounds.is_bfloat16, large)) > len(large)  # most of theirs were kept so
         self._states: dict[str, State] = {}
         self._inside = defaultdict[tuple[int, str], Sequence[str]](tuple)  # of a call: its tensors
 
@@ -280,7 +280,7 @@ class Judge:
         if (
             given.dtype == np.float32
             and (self._is_bfloat16 or np.count_nonzero(given) >= MANY)
-            and _has_bfloat16(given)
+            and bounds.is_bfloat16(given)
         ):
             unit = bounds.BFLOAT16_U
         return unit if unit > self.run.u else 0.0
@@ -308,11 +308,6 @@ class Judge:
 def call_of(entry: Entry) -> Call:
     """The call that a tensor arises in."""
     return entry.step, entry.place, entry.op
-
-
-def _has_bfloat16(x: Array) -> bool:
-    """Whether all numbers of a float32 array are bfloat16's."""
-    return not (np.ascontiguousarray(x).view(np.uint32) & 0xFFFF).any()
 
 
 def _near_tie(theirs: Array, expected: Array, logits: State, unit: float) -> Array:
