@@ -62,7 +62,8 @@ def compare(
     precision = _precision_for(golden, precision)
     given = theirs if isinstance(theirs, Aligned) else Aligned(dict(theirs))
     theirs, missing = given.theirs, given.unknown
-    known = {name: _checked(name, golden[name], array) for name, array in theirs.items() if name in golden.entries}
+    whole = {name: array for name, array in theirs.items() if name in golden.entries and name not in given.partial}
+    known = {name: _checked(name, golden[name], array) for name, array in whole.items()}
     findings: list[Finding] = []
     unjudged: list[str] = []
     first: dict[Call, Finding] = {}  # of each call that departs
