@@ -505,8 +505,8 @@ class _Aligner:
         """Chooses for each tensor of the trace one of those that claim to be it."""
         pairs: dict[str, list[tuple[str, str]]] = {}  # an inner and an outer name, by what is common to many
         for name in names:
-            claims, more = self._of_declared_names(self.claims.pop(name))
-            claims = self._of_embedding(found, name, claims)
+            claims = self._of_embedding(found, name, self.claims.pop(name))
+            claims, more = self._of_declared_names(claims)
             claims, inner = without_inner(claims)
             for pair in inner:
                 pairs.setdefault(re.sub(r"\d+", "#", " ".join(pair)), []).append(pair)
@@ -553,8 +553,10 @@ class _Aligner:
         return own
 
     def _is_decoder(self, theirs: str) -> bool:
-        """Whether a name is of the head's own matrix in some implementation."""
-        return any(match.name.endswith("head.decoder") for match in self.reader_of_untied.read(theirs))
+        """Whether a name is of the head's own matrix in some implementation, and not declared as another."""
+        return not self._is_declared(theirs) and any(
+            match.name.endswith("head.decoder") for match in self.reader_of_untied.read(theirs)
+        )
 
     def _put_aside(self, found: Aligned) -> None:
         if TOKEN_TYPE in self.types:
