@@ -851,3 +851,27 @@ def test_a_comparison_prints_the_first_departure_and_tells_it_by_its_exit_code(m
     np.savez(theirs, strange=np.ones(2))
     assert main(["compare", str(file), str(theirs)]) == 2
     assert "nothing to compare: no tensor of" in capsys.readouterr().err
+
+
+def test_a_comparison_prints_what_it_left_out(model, tmp_path, capsys):
+    from pyroberta.oracle.golden import read_trace
+
+    file, theirs = tmp_path / "golden.safetensors", tmp_path / "theirs.npz"
+    assert main(["trace", "A dog barks at the cat.", *model, "-o", str(file)]) == 0
+    golden = read_trace(file)
+    layer, x = "roberta.encoder.layer.1", golden["layers.1.feed_forward.norm.output"]
+    odd = {"lm_head": np.ones((7, 7))}
+    np.savez(theirs, **{layer: x, f"{layer}.output.LayerNorm": x + 1.0, **odd})
+    command = ["compare", str(file), str(theirs)]
+    capsys.readouterr()
+    assert main(command) == 0
+    first, *remarks = capsys.readouterr().out.splitlines()
+    assert first.endswith("none beyond rounding")
+    assert remarks[0] == f"{layer}.output.LayerNorm and {layer} should be the same, and differ; the latter counts"
+    assert remarks[1].startswith("'lm_head' has shape (7, 7), and no known layout leads from there to loss.logits, ")
+    assert remarks[1].endswith(". Left out: 'lm_head'")
+    assert main([*command, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["remarks"] == remarks
+    np.savez(theirs, **odd)
+    assert main(command) == 2
+    assert "'lm_head' has shape (7, 7), and no known layout leads from there" in capsys.readouterr().err

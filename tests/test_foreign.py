@@ -19,6 +19,7 @@ from test_trace import TRACES, traced
 from pyroberta.formats import safetensors_io
 from pyroberta.formats.budget import OverBudget
 from pyroberta.model.parameters import shapes
+from pyroberta.oracle.compare import compare
 from pyroberta.oracle.foreign import align, names_of, read_tensors
 from pyroberta.oracle.golden import Entry, Trace, read_trace
 from pyroberta.oracle.names import FORMATS, Names
@@ -167,6 +168,10 @@ def in_heads(x: np.ndarray, H: int) -> np.ndarray:
     return x.reshape(*x.shape[:-1], H, -1)
 
 
+def joined(x: np.ndarray) -> np.ndarray:
+    return x.reshape(-1, *x.shape[2:])
+
+
 LAYOUTS: dict[str, Callable[[np.ndarray, Layout, int], np.ndarray]] = {
     "packed": lambda x, pad, H: x,
     "packed, an axis of one": lambda x, pad, H: x[None],
@@ -177,6 +182,10 @@ LAYOUTS: dict[str, Callable[[np.ndarray, Layout, int], np.ndarray]] = {
     "heads first": lambda x, pad, H: in_heads(pad(x), H).swapaxes(1, 2),
     "packed heads": lambda x, pad, H: in_heads(x, H),
     "packed heads first": lambda x, pad, H: in_heads(x, H).swapaxes(0, 1),
+    "sequences and heads": lambda x, pad, H: joined(in_heads(pad(x), H).swapaxes(1, 2)),
+    "torch's attention": lambda x, pad, H: in_heads(pad(x).swapaxes(0, 1), H).reshape(
+        -1, len(pad(x)) * H, x.shape[1] // H
+    ),
 }
 lengths_of_batches = st.lists(st.integers(1, 5), min_size=1, max_size=4)
 sides = st.sampled_from(["left", "right"])
@@ -350,11 +359,53 @@ def test_a_guess_is_told_and_stays_the_same() -> None:
     golden = golden_of([3, 1])
     theirs = {QUERY: padded(golden[QUERY], [3, 1], 3, "left"), f"d.{QUERY}": np.zeros((2, 3, 6))}
     found = align(golden, theirs)
-    assert found.notes[QUERY] == (
-        "padded rows taken away on the left; it fits too, and is further from the trace: padded rows taken away on the "
-        "right"
-    )
-    assert found.notes[f"d.{QUERY}"] == "padded rows taken away on the left, where an earlier tensor had it"
+    for name in theirs:
+        assert found.notes[name] == (
+            "padded rows taken away on the left; it fits too with the padding on the right, further from the trace in "
+            "all alike"
+        )
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_all_tensors_together_tell_on_which_side_padding_is(side: str) -> None:
+    golden, lengths, S = golden_of([3, 1, 4]), [3, 1, 4], 5
+    other = {"left": "right", "right": "left"}[side]
+    theirs = {
+        f"layers.0.attention.{of}.output": padded(golden[f"layers.0.attention.{of}.output"], lengths, S, side)
+        for of in ("query", "key", "value")
+    }
+    theirs[QUERY] = padded(golden[QUERY], lengths, S, other)  # as nothing but an early mistake could bring it
+    wrong = theirs[QUERY][mask_of(lengths, S, side) == 1]
+    of_pairs = np.zeros((3, 2, S, S))
+    for b, n in enumerate(lengths):
+        at = slice(S - n, S) if side == "left" else slice(0, n)
+        of_pairs[b, :, at, at] = golden[f"{PROBABILITIES}.{b}"]
+    found = align(golden, {**theirs, PROBABILITIES: of_pairs})
+    assert np.array_equal(found.theirs[QUERY], wrong)
+    for name in found.theirs:
+        assert f"taken away on the {side}" in found.notes[name]
+        assert name == QUERY or np.array_equal(found.theirs[name], golden[name])
+
+
+@pytest.mark.parametrize("as_slots", [True, False])
+def test_all_tensors_together_tell_slots_from_rows(as_slots: bool) -> None:
+    golden, lengths, K = golden_of([5, 2, 4]), [5, 2, 4], 5  # whose targets are rows 0, 2, 4 | 6 | 8, 10
+    theirs, targets = {}, golden["batch.target_rows"]
+    for name in (NORM, LOGITS):
+        if as_slots:
+            x = np.zeros((3, K, golden[name].shape[1]))
+            x[0, :3], x[1, :1], x[2, :2] = np.split(golden[name], [3, 4])
+        else:
+            x = np.zeros((11, golden[name].shape[1]))
+            x[targets] = golden[name]
+            x = padded(x, lengths, K, "right")
+        theirs[name] = x
+    theirs[NORM] = theirs[NORM] * -1.5  # an early mistake, after which any zeros are nearer
+    found = align(golden, theirs)
+    assert np.array_equal(found.theirs[NORM], -1.5 * golden[NORM])
+    assert np.array_equal(found.theirs[LOGITS], golden[LOGITS])
+    other = "rows of the sequences" if as_slots else "slots of target rows"
+    assert f"it fits too as {other}, further from the trace in all alike" in found.notes[LOGITS]
 
 
 def test_what_nothing_tells_apart_is_told() -> None:
@@ -423,6 +474,205 @@ def test_two_names_of_one_tensor() -> None:
     assert "left out" in found.notes[QUERY]
     with pytest.raises(ValueError, match=r"'mine' and 'other' should both be .* Leave one out$"):
         align(golden, {"mine": golden[QUERY], "other": golden[QUERY] + 1}, {"mine": QUERY, "other": QUERY})
+
+
+# --- what is left out, and what some rows have alone ------------------------------------------------------------------
+
+
+def test_what_fits_nothing_is_left_out_and_said() -> None:
+    golden = golden_of([3, 1])
+    odd = {"roberta.encoder.layer.0.attention.self.query": np.ones((7, 6)), f"d.{QUERY}": np.ones((7, 6)),
+           MEAN: np.ones(4, np.complex64), "embeddings.position": np.ones(3)}  # fmt: skip
+    found = align(golden, {**odd, "lm_head": golden[LOGITS]})
+    assert list(found.theirs) == [LOGITS]
+    assert len(found.remarks) == 2
+    assert re.search(
+        rf"has shape \(7, 6\), and no known layout .*\. Left out: '.*self\.query', 'd\.{QUERY}'$", found.remarks[0]
+    )
+    assert found.remarks[1] == f"'{MEAN}' is an array of complex64, expected numbers. Left out: '{MEAN}'"
+    for names in ({"lm_head": LOGITS, MEAN: MEAN}, {f"d.{QUERY}": f"d.{QUERY}"}):
+        with pytest.raises(ValueError, match=r"expected numbers|no known layout"):
+            align(golden, {**odd, "lm_head": golden[LOGITS]}, names)
+    with pytest.raises(ValueError, match=r"has shape \(7, 6\), and no known layout"):
+        align(golden, odd)
+
+
+def test_a_token_type_that_fits_nothing_is_left_out_with_the_positions() -> None:
+    golden, embeddings = golden_of([2]), "roberta.embeddings"
+    theirs = {
+        f"{embeddings}.position_embeddings.weight": golden["parameters.embeddings.position"],
+        "logits": golden[LOGITS],
+    }
+    found = align(golden, {**theirs, f"{embeddings}.token_type_embeddings.weight": np.ones((1, 5))})
+    assert list(found.theirs) == [LOGITS]
+    assert "token_type_embeddings.weight' has shape (5,), which doesn't go with (7, 6)" in found.remarks[0]
+    assert found.remarks[0].endswith(f"Left out: '{embeddings}.position_embeddings.weight'")
+    assert found.aside == {}
+
+
+LAYER = "roberta.encoder.layer.1"
+AROUND = {
+    "layers.1.attention.norm.output": (
+        [f"{LAYER}.attention.output", f"{LAYER}.attention"], [f"{LAYER}.attention.output.LayerNorm"],
+    ),
+    "layers.1.feed_forward.norm.output": (
+        [LAYER, f"{LAYER}.output", "hidden_states.2"], [f"{LAYER}.output.LayerNorm"],
+    ),
+    "layers.0.feed_forward.norm.output": (["hidden_states.1"], ["roberta.encoder.layer.0"]),
+    "d.layers.1.attention.norm.output": (
+        [f"{LAYER}.attention.grad"], [f"{LAYER}.attention.output.grad", f"{LAYER}.attention.output.LayerNorm.grad"],
+    ),
+    "layers.1.attention.output.output": (
+        ["transformer_layer_1/self_attention_layer"], ["transformer_layer_1/self_attention_layer/attention_output"],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("inner_first", [True, False])
+@pytest.mark.parametrize("name", AROUND)
+def test_of_modules_that_differ_the_outer_one_counts(name: str, inner_first: bool) -> None:
+    golden, (outer, inner) = TRACES["masked_lm"], AROUND[name]
+    theirs = dict.fromkeys(outer, golden[name]) | dict.fromkeys(inner, golden[name] + 1.0)
+    theirs = dict(reversed(theirs.items())) if inner_first else theirs
+    found = align(golden, theirs)
+    assert list(found.theirs) == [name]
+    assert np.array_equal(found.theirs[name], golden[name])
+    assert found.names[name] in outer
+    (remark,) = found.remarks
+    assert any(f"{one} and " in remark for one in inner)
+    assert any(f" and {one} should be the same, and differ; the latter counts" in remark for one in outer)
+
+
+def test_modules_that_differ_in_many_layers_are_told_once() -> None:
+    golden, theirs = TRACES["masked_lm"], {}
+    for i in range(2):
+        x = golden[f"layers.{i}.feed_forward.norm.output"]
+        theirs |= {f"roberta.encoder.layer.{i}": x, f"roberta.encoder.layer.{i}.output.LayerNorm": 2.0 * x}
+    (remark,) = align(golden, theirs).remarks
+    assert "and roberta.encoder.layer.0 should be the same, and differ; the latter counts" in remark
+    assert remark.endswith(", and likewise in one more place")
+
+
+@pytest.mark.parametrize(
+    ("embedding", "decoder"),
+    [
+        ("roberta.embeddings.word_embeddings.weight", "lm_head.decoder.weight"),
+        ("encoder.sentence_encoder.embed_tokens.weight", "encoder.lm_head.weight"),
+        ("mine", "lm_head.decoder.weight"),
+    ],
+)
+def test_a_decoder_that_is_not_the_token_embedding_is_put_aside(embedding: str, decoder: str) -> None:
+    golden, name = golden_of([2]), "parameters.embeddings.token"
+    other = np.ones((16, 6), np.float32)  # of a padded vocabulary
+    names = {"mine": name} if embedding == "mine" else {}
+    found = align(golden, {decoder: other, embedding: golden[name]}, names)
+    assert np.array_equal(found.theirs[name], golden[name])
+    assert found.names[name] == embedding
+    assert np.array_equal(found.aside["decoder"], other[:11])
+    (remark,) = found.remarks
+    assert remark.startswith(f"{decoder} and {embedding} should be the same, and differ: the head's matrix isn't")
+    same = align(golden, {decoder: golden[name], embedding: golden[name]}, names)
+    assert (same.aside, same.remarks) == ({}, [])
+    alone = align(golden, {decoder: other})
+    assert alone.names[name] == decoder
+    declared = align(golden, {decoder: other, embedding: golden[name]}, {decoder: name})
+    assert declared.names[name] == decoder
+    assert declared.aside == {}
+
+
+def test_the_token_type_and_the_number_of_columns_are_kept_aside() -> None:
+    golden, row = golden_of([3, 1]), np.arange(6.0)
+    types = {"roberta.embeddings.token_type_embeddings.weight": np.stack([row, 2 * row])}
+    found = align(golden, {**types, QUERY: golden[QUERY]})
+    assert found.aside.keys() == {"token_type"}
+    assert np.array_equal(found.aside["token_type"], row)
+    ids, mask = padded(golden["batch.ids"], [3, 1], 7, "left"), mask_of([3, 1], 5, "right")
+    for theirs, S in (
+        ({"attention_mask": mask}, 5),
+        ({"input_ids": ids}, 7),
+        ({"padding_mask": mask, "input_ids": ids}, 5),
+    ):
+        found = align(golden, {**theirs, QUERY: golden[QUERY]})
+        assert found.aside["columns"].shape == ()
+        assert found.aside["columns"] == S
+    assert align(golden, {QUERY: golden[QUERY], "input_ids": golden["batch.ids"]}).aside == {}
+
+
+SOME: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "rows": lambda x: x, "heads": lambda x: in_heads(x, 2), "heads first": lambda x: in_heads(x, 2).swapaxes(0, 1),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("layout", SOME)
+@pytest.mark.parametrize("kind", ["target rows alone", "first tokens alone"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_rows_that_are_not_there_are_nan(layout: str, kind: str, dtype: type) -> None:
+    golden = golden_of([5, 2, 4])
+    rows = golden["batch.target_rows"] if kind == "target rows alone" else golden["batch.starts"][:-1]
+    is_there = np.isin(np.arange(11), rows)
+    for name in (QUERY, f"d.{QUERY}"):
+        x = golden[name].astype(dtype)
+        found = align(golden, {name: SOME[layout](x[rows]), LOGITS: golden[LOGITS]})
+        assert np.array_equal(found.partial[name], is_there)
+        assert found.theirs[name].dtype == dtype
+        assert np.array_equal(found.theirs[name][is_there], x[rows])
+        assert np.isnan(found.theirs[name][~is_there]).all()
+        assert kind in found.notes[name]
+        assert LOGITS not in found.partial
+    assert np.array_equal(align(golden, {MEAN: golden[MEAN][rows]}).partial[MEAN], is_there)
+
+
+def test_as_many_targets_as_sequences_are_told_apart_by_distance() -> None:
+    golden = golden_of([1, 3])  # targets: rows 0 and 2
+    for rows, told in ((golden["batch.target_rows"], "target rows alone"), (np.array([0, 1]), "first tokens alone")):
+        found = align(golden, {QUERY: golden[QUERY][rows]})
+        assert np.flatnonzero(found.partial[QUERY]).tolist() == rows.tolist()
+        assert found.notes[QUERY].startswith(f"{told}; it fits too, and is further from the trace: ")
+    alone = align(golden_of([2]), {QUERY: golden_of([2])[QUERY][:1]})  # where both are the same row
+    assert alone.notes[QUERY] == "target rows alone"
+
+
+def test_rows_of_two_names_are_put_together() -> None:
+    golden, theirs = golden_of([5, 2, 4]), {"hidden": QUERY, "other": QUERY}
+    rows, starts = golden["batch.target_rows"], golden["batch.starts"][:-1]
+    x = golden[QUERY]
+    found = align(golden, {"hidden": x[rows], "other": x[starts]}, theirs)
+    assert np.flatnonzero(found.partial[QUERY]).tolist() == sorted({*rows, *starts})
+    assert np.array_equal(found.theirs[QUERY][found.partial[QUERY]], x[found.partial[QUERY]])
+    for first, second in ((x[rows], x), (x, x[rows])):
+        whole = align(golden, {"hidden": first, "other": second}, theirs)
+        assert np.array_equal(whole.theirs[QUERY], x)
+        assert whole.partial == {}
+    with pytest.raises(ValueError, match="'hidden' and 'other' should both be"):
+        align(golden, {"hidden": x[rows], "other": x + 1.0}, theirs)
+
+
+def test_a_comparison_takes_what_has_some_rows_alone() -> None:
+    golden, name = TRACES["masked_lm"], "layers.1.feed_forward.norm.output"
+    theirs = {LAYER: golden[name][golden["batch.target_rows"]], "lm_head": golden[LOGITS]}
+    found = align(golden, theirs)
+    assert found.partial.keys() == {name}
+    assert compare(golden, found)
+
+
+@pytest.mark.parametrize("kept", ["bfloat16", "float16", "float32"])
+def test_what_a_sum_of_rounded_tables_lost_is_of_what_they_were_kept_in(kept: str) -> None:
+    golden, rng, row = golden_of([2]), np.random.default_rng(4), np.zeros(6, np.float32)
+    tables = [rng.standard_normal((9, 6)).astype(np.float32), 0.1 * rng.standard_normal((1, 6)).astype(np.float32)]
+    unit = {"bfloat16": 2.0**-8, "float16": 2.0**-11, "float32": 2.0**-24}[kept]
+    if kept == "bfloat16":
+        tables = [(table.view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32) for table in tables]
+    elif kept == "float16":
+        tables = [table.astype(np.float16) for table in tables]
+    for types in (tables[1], row[None]):
+        name = "parameters.embeddings.position"
+        found = align(golden, {
+            "roberta.embeddings.position_embeddings.weight": tables[0],
+            "roberta.embeddings.token_type_embeddings.weight": types,
+        })  # fmt: skip
+        least = unit * np.abs(tables[0][2:])
+        assert (found.lost[name] >= least).all()
+        assert (found.lost[name] <= 8.0 * (least + unit * np.abs(types).max())).all()
 
 
 @pytest.mark.parametrize("name", ["{}.grad", "grad.{}"])

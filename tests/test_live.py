@@ -183,6 +183,17 @@ def test_a_classifier_has_classes_in_turn_and_gradients_and_names_are_taken() ->
     assert [finding.name for finding in report.departures] == ["gradients.head.bias"]
 
 
+def test_what_is_left_out_is_among_the_remarks() -> None:
+    def one_is_odd(batch: Arrays, params: Arrays) -> Arrays:
+        return {**forward(batch, params), "loss.losses": np.zeros((3, 3, 3))}
+
+    report = check_callable(one_is_odd, small_masked_lm(dropout=0.1), TEXTS)
+    (remark,) = report.remarks
+    assert remark.endswith("Left out: 'loss.losses'")
+    assert str(report).endswith(remark)
+    assert report.to_dict()["remarks"] == [remark]
+
+
 def test_padding_is_no_wider_than_the_model() -> None:
     model = small_masked_lm(settings={"sequence_length": 12})
     golden = traced(model, [[0] * 39, [5]])

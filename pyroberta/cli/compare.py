@@ -67,6 +67,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
             f"Keras or of fairseq; there are {few(map(shown, aligned.unknown)) or 'none'}. Give --names"
         )
     result = report.to_dict() | {"aligned": aligned.notes, "their_names": aligned.names, "absent": aligned.absent}
+    result |= {"remarks": aligned.remarks}
     if path:
         text = page(report, aligned.notes, os.path.basename(os.path.normpath(arguments.theirs)))
         replace_files(path.parent, {path.name: NewFile.of(text)})
@@ -90,6 +91,8 @@ def _print(report: Any, aligned: Any, *, show_all: bool) -> None:
             )
         print()
     print(report)
+    for remark in aligned.remarks:
+        print(remark)
     if aligned.unknown:
         print("--names FILE says what they are")
     if aligned.absent:

@@ -74,6 +74,15 @@ Bounds = dict[str, Array]  # by the result's name, in the order of forward's and
 Inner = dict[str, Any]  # of what is inside an op, by the names of `oracle.plain`; a gradient's begins with d
 
 
+def is_bfloat16(x: Array) -> bool:
+    """Whether all numbers of an array of float32 are bfloat16's; False for another dtype.
+
+    >>> is_bfloat16(np.float32([0.5, 3.0])), is_bfloat16(np.float32([0.1]))
+    (True, False)
+    """
+    return x.dtype == np.float32 and not (np.ascontiguousarray(x).view(np.uint32) & 0xFFFF).any()
+
+
 @dataclass(frozen=True)
 class Near:
     """What is computed in place of `value`: some numbers within `error` of it. Both are float64 of the same shape."""

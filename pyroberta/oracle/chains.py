@@ -19,6 +19,7 @@ from pyroberta.oracle.judge import Judge, Judged
 from pyroberta.oracle.plain import Values
 
 MOST_CALLS = 24  # between: two layers. With more, so much may have been the mistake that a name says little
+FEW, MOST_OF_FEW = 16, 8  # a tensor of so few numbers may be explained by chance, so that fewer calls are tried
 MOST_NUMBERS = 2e9  # that are computed for one tensor, all in all
 
 
@@ -56,7 +57,8 @@ class Chain:
 
         Of a gradient these are the ones on the way back: what is wrong forward shows there.
         """
-        if not 1 < len(self.calls) <= MOST_CALLS:
+        most = MOST_CALLS if self.target.theirs.size >= FEW else MOST_OF_FEW
+        if not 1 < len(self.calls) <= most:
             return
         self._computed, values = [], dict[str, Any]()
         for number in range(len(self.calls)):

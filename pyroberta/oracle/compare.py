@@ -54,7 +54,7 @@ def compare(
     given = theirs if isinstance(theirs, Aligned) else Aligned(dict(theirs))
     theirs, missing = given.theirs, given.unknown
     known = {name: _checked(name, golden[name], array) for name, array in theirs.items() if name in golden.entries}
-    comparison = _Comparison(Judge(golden, known, precision, seed, given.lost), {})
+    comparison = _Comparison(Judge(golden, known, precision, seed, given.lost, given.partial), given.aside)
     with np.errstate(all="ignore"):  # theirs may be anything
         found = comparison.findings()
     missing = [*missing, *(name for name in theirs if name not in golden.entries)]

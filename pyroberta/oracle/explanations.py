@@ -32,6 +32,7 @@ MANY = 16  # numbers: so many that no chance makes them differ as a mistake woul
 # or of the factors; and it has to explain so much of it.
 NOTABLE, OF_FACTORS, CERTAIN = 64.0, 0.5, 0.99
 MOST_SUBNORMAL = 1e6  # times the smallest normal number: below, what is lost is underflow
+SEVERAL = 3  # parameters whose updates depart
 EPSILON = r"epsilon is ([\d.e-]+)"
 
 
@@ -64,9 +65,10 @@ class Explainer:
 
     def of_departure(self, judged: Judged) -> list[Explained]:
         """The causes of what rounding can't have made, the best first."""
-        own = self._causes(judged.name, judged.entry, judged.arguments)
-        named = _best(self._explaining(judged, own)) or _best(self._explaining(judged, self._told(judged)))
-        return named or self._read_off(judged)
+        named = self._explaining(judged, self._causes(judged.name, judged.entry, judged.arguments))
+        # An update with a smaller gradient looks like one with another epsilon: what lies before it comes first.
+        told = [] if judged.entry.op == "update" else self._explaining(judged, self._told(judged))
+        return _best(named) or _best(told) or self._read_off(judged)
 
     def of_rounding(self, judged: Judged, relative: float, error: float) -> list[Explained]:
         """The causes of a difference that rounding might have made at worst, and never does so.
@@ -86,7 +88,7 @@ class Explainer:
         return sorted(named, key=lambda one: -one.share)
 
     def between(self, judged: Judged, chain: Chain) -> list[Explained]:
-        """The causes of the calls between what theirs gave and a tensor, the best first."""
+        """The causes of the calls between what theirs gave and a tensor, the best first; else what an update tells."""
         if not np.isfinite(judged.theirs).all():
             return []
         named, of = [], value_of(judged.name, judged.entry)
@@ -95,7 +97,8 @@ class Explainer:
                 value = _part(chain.with_cause(number, cause).get(of[0]), of[1])
                 if value is not None and (found := _explains(judged, value, judged.expected)):
                     named.append(Explained(cause.name, *found, call))
-        return _best(named)
+        told = self._explaining(judged, self._told(judged)) if judged.entry.op == "update" else []
+        return _best(named) or _best(told)
 
     def _explaining(self, judged: Judged, causes: Iterable[Cause]) -> Iterator[Explained]:
         """Those of some causes of the tensor's own call that make the difference vanish."""
@@ -198,17 +201,24 @@ class Explainer:
 def agreed(named: Mapping[str, Sequence[Explained]], ops: Mapping[str, str]) -> dict[str, list[Explained]]:
     """The causes of each tensor, those first that as many as possible of the same op have in common.
 
-    Where rounding leaves several causes possible, a mistake that was made at all places is one of all.
+    Where rounding leaves several causes possible, a mistake that was made at all places is one of all. An optimizer has one
+    epsilon: one that no other parameter tells is none.
 
     Args:
         named: of each tensor, by name.
         ops: the op of each.
     """
     counts = Counter((ops[name], one.cause) for name, some in named.items() for one in some)
-    return {
-        name: _joined(sorted(some, key=lambda one, op=ops[name]: -counts[op, one.cause]))  # type: ignore[misc]
-        for name, some in named.items()
-    }
+    updates = sum(bool(some) for name, some in named.items() if ops[name] == "update")
+    found = {}
+    for name, some in named.items():
+        op = ops[name]
+        is_alone = {
+            one for one in some if op == "update" and counts[op, one.cause] == 1 and re.match(EPSILON, one.cause)
+        }
+        kept = [one for one in some if one not in is_alone or updates < SEVERAL]
+        found[name] = _joined(sorted(kept, key=lambda one: -counts[op, one.cause]))
+    return found
 
 
 def _joined(named: Sequence[Explained]) -> list[Explained]:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy import ndarray as Array
@@ -18,8 +19,10 @@ from pyroberta.formats.any_tensors import read_tensors as read_tensors
 from pyroberta.formats.budget import shown
 from pyroberta.formats.stored import few
 from pyroberta.model.config import RobertaConfig
+from pyroberta.oracle.bounds import BFLOAT16_U, is_bfloat16
+from pyroberta.oracle.claims import Claim, differing, without_inner
 from pyroberta.oracle.golden import Trace
-from pyroberta.oracle.layouts import SECOND, Candidate, Rows, of_parameter, thirds
+from pyroberta.oracle.layouts import LEFT, RIGHT, SECOND, SLOTS, Candidate, Rows, Wanted, of_parameter, thirds
 from pyroberta.oracle.names import FORMATS, LISTS, OF_PARAMETERS, Match, Names, split_step
 from pyroberta.oracle.names import names_of as names_of
 
@@ -33,6 +36,8 @@ TOKEN_TYPES = (
     ("updated.embeddings.token_type", "updated.embeddings.position"),
     ("parameters.embeddings.token_type", "updated.embeddings.position"),
 )
+POSITION, TOKEN, TOKEN_TYPE = (f"parameters.embeddings.{of}" for of in ("position", "token", "token_type"))
+MANY = 16  # numbers other than 0 that are bfloat16's, by which a tensor is known to have been kept in bfloat16
 ENOUGH = 3  # matrices that tell how all lie
 IN_HEADS = r"(attention\.(query|key|value)\.output|attention\.(context|q|k|v))$"
 
@@ -48,6 +53,12 @@ class Aligned:
         unknown: their names that nothing of the trace has.
         absent: names that were declared, of tensors that theirs lack.
         lost: the trace's name -> how far each number may be off, where it is the sum of two that theirs had rounded.
+        partial: the trace's name -> (N,) bool, the rows that theirs have, where they have some alone; the others are
+            NaN in `theirs`.
+        aside: what nothing of the trace is, and the comparison may try: `decoder` (V, C), the head's matrix, where
+            it differs from the token embedding that it should be; `token_type` (C,), the row of the first token type;
+            `columns` (), S of their padded arrays, where their mask or ids tell it.
+        remarks: what was left out, and why, in sentences.
     """
 
     theirs: dict[str, Array] = field(default_factory=dict)
@@ -56,10 +67,16 @@ class Aligned:
     unknown: list[str] = field(default_factory=list)
     absent: list[str] = field(default_factory=list)
     lost: dict[str, Array] = field(default_factory=dict)
+    partial: dict[str, Array] = field(default_factory=dict)
+    aside: dict[str, Array] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
 
 
 def align(golden: Trace, tensors: Mapping[str, Array], names: Mapping[str, str] | None = None) -> Aligned:
     """Another implementation's tensors under a trace's names, in its layouts and shapes.
+
+    What fits no layout is left out, and so is the inner one of two modules' results that should be the same and differ:
+    `remarks` has it.
 
     Args:
         golden: the trace, of one batch.
@@ -69,8 +86,9 @@ def align(golden: Trace, tensors: Mapping[str, Array], names: Mapping[str, str] 
             `THEIRS.grad`, too. Queries, keys and values in one tensor are declared with `qkv` in the place of `query`.
 
     Raises:
-        ValueError: where a shape can't be the trace's tensor in any layout, two of theirs are the same tensor and
-            differ, the mask is another batch's, or none of the declared names is there.
+        ValueError: where the shape of a declared tensor, or of all that have a name, can't be the trace's in any
+            layout, two of theirs are the same tensor and differ, the mask is another batch's, or none of the declared
+            names is there.
 
     >>> from pyroberta.oracle.golden import Entry
     >>> golden = Trace()
@@ -103,6 +121,50 @@ class _Kept(Mapping[str, Array]):
         return len(self.trace)
 
 
+_T = TypeVar("_T")
+
+
+class _Misfit(ValueError):
+    """A tensor that is not what its name says.
+
+    Args:
+        message: what is wrong.
+        key: the same for tensors of which the same is wrong.
+    """
+
+    def __init__(self, message: str, *key: object) -> None:
+        super().__init__(message)
+        self.key = key
+
+
+class _Piece(NamedTuple):
+    """A tensor of theirs, or a part of it, that is one of the trace, or a list of them: (match, targets, x, notes)."""
+
+    match: Match
+    targets: list[str]
+    x: Array
+    notes: list[str]
+
+
+class _Way(NamedTuple):
+    """How a tensor of theirs may lie: a candidate without its arrays, and its distance from the trace's."""
+
+    is_second: bool
+    way: tuple[int, str] | None
+    distance: float
+
+
+@dataclass(frozen=True)
+class _Lies:
+    """Whether something lies in a way."""
+
+    columns: int
+    side: str
+
+    def __call__(self, one: Candidate | _Way) -> bool:
+        return one.way == (self.columns, self.side)
+
+
 class _Aligner:
     def __init__(self, golden: Trace, tensors: Mapping[str, Array], declared: Mapping[str, str]) -> None:
         self.golden, self.entries, self.tensors, self.declared = _Kept(golden), golden.entries, tensors, declared
@@ -111,12 +173,19 @@ class _Aligner:
         layers = config.num_layers if config else max(numbers, default=-1) + 1
         head = config.head if config else "masked_lm"
         self.reader = Names(layers, head, "parameters.head.decoder" in self.golden)
+        self.reader_of_untied = Names(layers, head, untied=True)
         self.front = config.pad_id + 1 if config else 2
         self.heads = config.num_heads if config else None
+        self.types: dict[str, str] = {}  # the trace's way to name a token type's tensor -> theirs
         self.extra: dict[str, str] = {}  # a position embedding -> their token types' tensor
         self.rows: Rows | None = None
         self.is_other_way = False
         self.is_second: dict[bool, bool] = {}  # by whether it is of pairs of rows: that sequences lie second
+        self.is_in_slots: dict[int, bool] = {}  # by the columns: that those are slots of target rows
+        self.side: dict[int, str] = {}  # by the columns
+        self.claims: dict[str, list[Claim]] = {}  # by the trace's name
+        self.lost: dict[str, Array] = {}
+        self.misfits: dict[object, list[tuple[str, _Misfit]]] = {}  # by what is wrong
 
     def aligned(self) -> Aligned:
         found = Aligned()
@@ -124,20 +193,24 @@ class _Aligner:
         if "batch.starts" in self.golden and "batch.target_rows" in self.golden:
             self.rows = self._rows(matches)
         self.is_other_way = self._lies_the_other_way(matches)
-        self.is_second = {of_pairs: self._lies_second(matches, of_pairs) for of_pairs in (True, False)}
+        self._vote(matches)
         order = {name: i for i, name in enumerate(self.golden)}
         places = sorted(matches.items(), key=lambda item: order[self._targets(item[1].name)[0]])
         for theirs, match in sorted(places, key=lambda item: item[0] not in self.declared):
-            self._take(found, theirs, match)
-        names = [name for name in order if name in found.theirs]
-        return Aligned(
-            {name: found.theirs[name] for name in names},
-            {name: found.notes[name] for name in names},
-            {name: found.names[name] for name in names},
-            found.unknown,
-            [name for name in self.declared if name not in self.tensors],
-            found.lost,
-        )
+            try:
+                self._take(theirs, match)
+            except _Misfit as misfit:
+                if theirs in self.declared:
+                    raise
+                self.misfits.setdefault(misfit.key, []).append((theirs, misfit))
+        if self.misfits and not self.claims:
+            raise next(iter(self.misfits.values()))[0][1]
+        self._settle(found, [name for name in order if name in self.claims])
+        found.absent.extend(name for name in self.declared if name not in self.tensors)
+        found.lost.update(self.lost)
+        self._put_aside(found)
+        found.remarks.extend(_left_out(some) for some in self.misfits.values())
+        return found
 
     # --- names
 
@@ -164,7 +237,6 @@ class _Aligner:
                 f"are {few(map(shown, self.tensors))}"
             )
         found: dict[str, list[Match]] = {}
-        types: dict[str, str] = {}
         for theirs in self.tensors:
             if theirs in self.declared:
                 found[theirs] = [self._declared(theirs, self.declared[theirs])]
@@ -174,9 +246,9 @@ class _Aligner:
                 found[theirs] = [Match(theirs, "", False)]
             elif _last(theirs) not in MASKS:
                 read = self.reader.read(theirs)
-                types |= {match.name: theirs for match in read if "token_type" in match.name}
+                self.types |= {match.name: theirs for match in read if "token_type" in match.name}
                 found[theirs] = [match for match in read if self._targets(match.name)]
-        self.extra = {of: types[name] for name, of in TOKEN_TYPES if name in types}
+        self.extra = {of: self.types[name] for name, of in TOKEN_TYPES if name in self.types}
         counts = Counter(format for matches in found.values() for format in {match.format for match in matches})
         theirs_is = max(FORMATS, key=lambda format: counts[format])
         chosen = {}
@@ -241,42 +313,67 @@ class _Aligner:
                     votes += [found == (shape if match.turned else shape[::-1])] * (sorted(found) == sorted(shape))
         return bool(votes) and all(votes)
 
-    def _lies_second(self, matches: Mapping[str, Match], of_pairs: bool) -> bool:
-        """Whether sequences lie on the second axis where they may be on either, as all such tensors together tell."""
-        first = second = 0.0
+    def _vote(self, matches: Mapping[str, Match]) -> None:
+        """On which axis sequences lie, what are slots and on which side padding is, as all tensors together tell.
+
+        An early mistake may bring one tensor nearer to the trace in a layout that it hasn't.
+        """
+        rows, pairs = list[list[_Way]](), list[list[_Way]]()
         for theirs, match in matches.items():
-            targets, x = self._targets(match.name), np.asarray(self.tensors[theirs])
-            of_values = _kind(match.name) not in OF_PARAMETERS and ".attention.qkv." not in match.name
-            if not of_values or (targets != [match.name]) != of_pairs or x.dtype.kind not in "biuf":
-                continue
-            there, here = self._by_order(list(self._candidates(match, targets, x)))
-            if there and here:
-                other, usual = (min(map(self._distance, some)) for some in (there, here))
-                if np.isfinite(other) and np.isfinite(usual) and other + usual:
-                    first, second = first + usual / (other + usual), second + other / (other + usual)
-        return second < first
+            for piece in self._values_in(theirs, match):
+                candidates = list(self._candidates(piece.match, piece.targets, piece.x))
+                if len(candidates) > 1:
+                    ways = [_Way(SECOND in one.notes, one.way, self._distance(one)) for one in candidates]
+                    (rows if piece.targets == [piece.match.name] else pairs).append(ways)
+        for of_pairs, some in ((True, pairs), (False, rows)):
+            self.is_second[of_pairs] = _nearer(some, lambda one: one.is_second) or False
+            _narrow(some, lambda one: one.is_second, wanted=self.is_second[of_pairs])
+        for K in {one.way[0] for ways in rows for one in ways if one.way and one.way[1] == SLOTS}:
+            some = [ways for ways in rows if any(one.way == (K, SLOTS) for one in ways)]
+            if (is_nearer := _nearer(some, _Lies(K, SLOTS))) is not None:
+                self.is_in_slots[K] = is_nearer
+                _narrow(some, _Lies(K, SLOTS), wanted=is_nearer)
+        both = [*pairs, *rows]
+        for S in {one.way[0] for ways in both for one in ways if one.way and one.way[1] == LEFT}:
+            some = [[one for one in ways if one.way in ((S, LEFT), (S, RIGHT))] for ways in both]
+            if (is_nearer := _nearer(some, _Lies(S, LEFT))) is not None:
+                self.side[S] = LEFT if is_nearer else RIGHT
 
-    def _by_order(self, candidates: list[Candidate]) -> tuple[list[Candidate], list[Candidate]]:
-        """Those that have the sequences on the second axis, and the others."""
-        there = [one for one in candidates if SECOND in one.notes]
-        return there, [one for one in candidates if SECOND not in one.notes]
+    def _values_in(self, theirs: str, match: Match) -> list[_Piece]:
+        """What a tensor of theirs has of the trace's values; nothing of a parameter, and of what fits nothing."""
+        try:
+            return self._pieces(theirs, match) if _kind(match.name) not in OF_PARAMETERS else []
+        except _Misfit:
+            return []
 
-    def _take(self, into: Aligned, theirs: str, match: Match) -> None:
+    def _as_voted(self, candidates: list[Candidate], *, of_pairs: bool) -> tuple[list[Candidate], list[str]]:
+        """The candidates without those that all tensors together tell against, and a note of what these were."""
+        doubts = []
+        if kept := _both(candidates, lambda one: SECOND in one.notes, wanted=self.is_second[of_pairs]):
+            candidates = kept
+            doubts.append(f"with the sequences on the {'first' if self.is_second[of_pairs] else 'second'} axis")
+        for K, is_in_slots in self.is_in_slots.items():
+            if kept := _both(candidates, _Lies(K, SLOTS), wanted=is_in_slots):
+                candidates = kept
+                doubts.append(f"as {'rows of the sequences' if is_in_slots else 'slots of target rows'}")
+        for S, side in self.side.items():
+            other = RIGHT if side == LEFT else LEFT
+            if any(one.way == (S, side) for one in candidates):
+                kept = [one for one in candidates if one.way != (S, other)]
+                doubts += [f"with the padding {other}"] * (len(kept) < len(candidates))
+                candidates = kept
+        return candidates, [f"it fits too {one}, further from the trace in all alike" for one in doubts]
+
+    def _pieces(self, theirs: str, match: Match) -> list[_Piece]:
+        """What a tensor of theirs has of the trace: itself, or queries, keys and values."""
         targets, x = self._targets(match.name), np.asarray(self.tensors[theirs])
         if x.dtype.kind not in "biuf":
-            raise ValueError(f"{shown(theirs)} is an array of {x.dtype}, expected numbers")
+            raise _Misfit(f"{shown(theirs)} is an array of {x.dtype}, expected numbers", x.dtype)
         if match.name in self.extra:
-            types = self._types_of(match.name, x)
-            self._put(into, theirs, match, targets, x.astype(np.float64) + types, ["that of the token type added"])
-            if (
-                x.dtype.kind == "f" and types.ndim == 1
-            ):  # a row of a table: the sum's terms are rounded, and not the sum
-                terms = np.abs(into.theirs[match.name]) + 2.0 * np.abs(types)
-                into.lost[match.name] = float(np.finfo(x.dtype).eps) * terms
-            return
+            added = x.astype(np.float64) + self._types_of(match.name, x)
+            return [_Piece(match, targets, added, ["that of the token type added"])]
         if ".attention.qkv." not in match.name:
-            self._put(into, theirs, match, targets, x, [])
-            return
+            return [_Piece(match, targets, x, [])]
         is_parameter = _kind(match.name) in OF_PARAMETERS
         turned = match.turned
         if is_parameter and x.ndim == 2:
@@ -284,10 +381,24 @@ class _Aligner:
         parts = thirds(x, self.golden[targets[0]].shape[-1], turned if is_parameter else False)
         if not parts:
             raise self._misfit(theirs, x, targets)
-        for target, part in zip(targets, parts, strict=True):
-            self._put(into, theirs, Match(target, "", turned), [target], part, ["split from q k v in thirds"])
+        return [
+            _Piece(Match(target, "", turned), [target], part, ["split from q k v in thirds"])
+            for target, part in zip(targets, parts, strict=True)
+        ]
 
-    def _put(self, into: Aligned, theirs: str, match: Match, targets: list[str], x: Array, notes: list[str]) -> None:
+    def _take(self, theirs: str, match: Match) -> None:
+        for piece in self._pieces(theirs, match):
+            self._put(theirs, *piece)
+        if match.name in self.extra:
+            x = np.asarray(self.tensors[theirs])
+            types = self._types_of(match.name, x)
+            if x.dtype.kind == "f" and types.ndim == 1:  # a row of a table: the sum's terms are rounded, not the sum
+                total = next(one.array for one in self.claims[match.name] if theirs in one.names)
+                of_x, of_types = (_lost_of(one, beside=x) for one in (x, types))
+                smallest = float(np.finfo(x.dtype).smallest_subnormal)
+                self.lost[match.name] = of_x * (np.abs(total) + np.abs(types)) + of_types * np.abs(types) + smallest
+
+    def _put(self, theirs: str, match: Match, targets: list[str], x: Array, notes: list[str]) -> None:
         usual = match.turned if match.format else None
         if usual is not None and self.is_other_way and match.name.endswith(".kernel"):
             match = match._replace(turned=not usual)
@@ -296,16 +407,9 @@ class _Aligner:
             candidates = [one for one in candidates if "transposed" not in one.notes]
         if not candidates:
             raise self._misfit(theirs, x, targets)
-        there, here = self._by_order(candidates)
-        if there and here:
-            candidates = there if self.is_second[targets != [match.name]] else here
+        candidates, unlike = self._as_voted(candidates, of_pairs=targets != [match.name])
         chosen, doubts = self._chosen(candidates)
-        if there and here:
-            axis = "first" if SECOND in chosen.notes else "second"
-            doubts = [
-                *doubts,
-                f"it fits too with the sequences on the {axis} axis, further from the trace in all alike",
-            ]
+        doubts = [*doubts, *unlike]
         shape = self.golden[targets[0]].shape
         if usual is not None and x.ndim == 2 and len(shape) == 2:
             if shape == shape[::-1] and match.turned == usual:
@@ -314,21 +418,14 @@ class _Aligner:
                 doubts.append(f"a square, which lies as their others do, and not as {FORMATS[match.format]}'s")
             elif ("transposed" in chosen.notes) != usual:
                 doubts.append(f"{FORMATS[match.format]}'s lie the other way round")
-        notes = [*notes, *chosen.notes, *doubts, *self._meanings(match)]
+        note = "; ".join([*notes, *chosen.notes, *doubts, *self._meanings(match)]) or "as it is"
         for name, array in chosen.arrays.items():
-            if name not in into.theirs:
-                into.theirs[name], into.names[name] = array, theirs
-                into.notes[name] = "; ".join(notes) or "as it is"
-            elif np.array_equal(into.theirs[name], array, equal_nan=True):
-                into.notes[name] += f"; {shown(theirs)} is the same"
-            elif into.names[name] in self.declared and theirs not in self.declared:
-                into.notes[name] += f"; {shown(theirs)} is something else, and left out"
+            claims = self.claims.setdefault(name, [])
+            same = next((claim for claim in claims if claim.takes(array, chosen.rows)), None)
+            if same:
+                same.names.append(theirs)
             else:
-                other = "" if theirs in self.declared else ", or declare the other in the names"
-                raise ValueError(
-                    f"{shown(into.names[name])} and {shown(theirs)} should both be {name}, and differ. Leave one out"
-                    f"{other}"
-                )
+                claims.append(Claim(array, chosen.rows, [theirs], note))
 
     def _candidates(self, match: Match, targets: list[str], x: Array) -> Iterator[Candidate]:
         name, golden = targets[0], self.golden[targets[0]]
@@ -346,7 +443,8 @@ class _Aligner:
             of_targets = rest.startswith(("head.", "loss.", "batch.labels")) and rest != "head.target_rows.x"
             if golden.shape[0] == (len(self.rows.target_rows) if of_targets else self.rows.N):
                 in_heads = re.search(IN_HEADS, rest) is not None and golden.ndim == 2
-                yield from self.rows.of_rows(name, x, golden, of_targets, in_heads)
+                may_lack = rest.startswith(("layers.", "head.target_rows.")) and golden.dtype.kind == "f"
+                yield from self.rows.of_rows(Wanted(name, golden.shape[1:], of_targets, in_heads, may_lack), x)
 
     def _chosen(self, candidates: list[Candidate]) -> tuple[Candidate, list[str]]:
         """The candidate that is nearest to the trace, and a note of the others."""
@@ -358,16 +456,15 @@ class _Aligner:
         told = " or ".join(", ".join(one.notes) or "as it is" for one in others)
         if min(distances[:best] + distances[best + 1 :]) == distances[best]:
             return chosen, [f"it fits as well: {told}"]
-        if chosen.side and self.rows:
-            S, side = chosen.side
-            self.rows.decided.setdefault(S, side._replace(name=f"{side.name}, where an earlier tensor had it"))
         return chosen, [f"it fits too, and is further from the trace: {told}"]
 
     def _distance(self, candidate: Candidate) -> float:
         difference = 0.0
         with np.errstate(over="ignore", invalid="ignore"):
             for name, array in candidate.arrays.items():
-                difference += float(np.square(array.astype(np.float64) - self.golden[name]).sum())
+                there = slice(None) if candidate.rows is None else candidate.rows
+                ours = self.golden[name]
+                difference += float(np.square(array[there].astype(np.float64) - ours[there]).sum())
         return difference if np.isfinite(difference) else np.inf
 
     def _types_of(self, name: str, x: Array) -> Array:
@@ -376,7 +473,8 @@ class _Aligner:
         if types.ndim == 2 and not name.endswith("of_positions"):
             types = types[:1].reshape(-1)
         if x.ndim == 0 or types.dtype.kind not in "biuf" or types.shape not in (x.shape, x.shape[-1:]):
-            raise ValueError(f"{shown(self.extra[name])} has shape {types.shape}, which doesn't go with {x.shape}")
+            message = f"{shown(self.extra[name])} has shape {types.shape}, which doesn't go with {x.shape}"
+            raise _Misfit(message, types.shape, x.shape)
         return types
 
     def _meanings(self, match: Match) -> Iterator[str]:
@@ -389,15 +487,119 @@ class _Aligner:
         if kind == "parameters" and f"{step}updated.{rest}" in self.golden:
             yield "taken for the parameter before the update"
 
-    def _misfit(self, theirs: str, x: Array, targets: Sequence[str]) -> ValueError:
+    def _misfit(self, theirs: str, x: Array, targets: Sequence[str]) -> _Misfit:
         shapes = ", ".join(str(self.golden[name].shape) for name in targets[:3])
         batch = f"; its batch has N {self.rows.N}, B {self.rows.B}, M {len(self.rows.target_rows)}" if self.rows else ""
         turned = targets and x.ndim == 2 and x.T.shape == self.golden[targets[0]].shape
-        return ValueError(
+        return _Misfit(
             f"{shown(theirs)} has shape {x.shape}, and no known layout leads from there to {few(targets)}, "
             f"{shapes} in the trace{batch}. "
-            + ("Turn it around" if turned else "Is it of the same model and batch? Else give it in the trace's shape")
+            + ("Turn it around" if turned else "Is it of the same model and batch? Else give it in the trace's shape"),
+            x.shape,
+            self.golden[targets[0]].shape if targets else (),
         )
+
+    # --- which of several counts
+
+    def _settle(self, found: Aligned, names: Iterable[str]) -> None:
+        """Chooses for each tensor of the trace one of those that claim to be it."""
+        pairs: dict[str, list[tuple[str, str]]] = {}  # an inner and an outer name, by what is common to many
+        for name in names:
+            claims = self._of_embedding(found, name, self.claims.pop(name))
+            claims, more = self._of_declared_names(claims)
+            claims, inner = without_inner(claims)
+            for pair in inner:
+                pairs.setdefault(re.sub(r"\d+", "#", " ".join(pair)), []).append(pair)
+            first, *others = claims
+            if others:
+                other = others[0].names[0]
+                hint = "" if other in self.declared else ", or declare the other in the names"
+                raise ValueError(
+                    f"{shown(first.names[0])} and {shown(other)} should both be {name}, and differ. Leave one out{hint}"
+                )
+            found.theirs[name], found.names[name] = first.array, first.names[0]
+            same = (f"{shown(one)} is the same" for one in first.names[1:])
+            found.notes[name] = "; ".join([first.note, *same, *more])
+            if first.rows is not None:
+                found.partial[name] = first.rows
+        found.remarks.extend(differing(some) for some in pairs.values())
+
+    def _of_declared_names(self, claims: list[Claim]) -> tuple[list[Claim], list[str]]:
+        """Those of declared names, where there are some, and notes of the others."""
+        if len(claims) < 2:
+            return claims, []
+        kept = [claim for claim in claims if any(map(self._is_declared, claim.names))] or claims
+        others = [name for claim in claims if claim not in kept for name in claim.names]
+        return kept, [f"{shown(name)} is something else, and left out" for name in others]
+
+    def _is_declared(self, theirs: str) -> bool:
+        return theirs in self.declared or self._of_declared(theirs) is not None
+
+    def _of_embedding(self, found: Aligned, name: str, claims: list[Claim]) -> list[Claim]:
+        """Without the head's matrix where it differs from the token embedding, which it should be."""
+        if not name.endswith(".embeddings.token") or len(claims) < 2:
+            return claims
+        own = [claim for claim in claims if not all(self._is_decoder(one) for one in claim.names)]
+        others = [claim for claim in claims if claim not in own]
+        if not own or not others:
+            return claims
+        decoder, embedding = others[0].names[0], own[0].names[0]
+        found.remarks.append(
+            f"{decoder} and {embedding} should be the same, and differ: the head's matrix isn't the token embedding. "
+            "The latter counts"
+        )
+        if name == TOKEN:
+            found.aside["decoder"] = others[0].array
+        return own
+
+    def _is_decoder(self, theirs: str) -> bool:
+        """Whether a name is of the head's own matrix in some implementation, and not declared as another."""
+        return not self._is_declared(theirs) and any(
+            match.name.endswith("head.decoder") for match in self.reader_of_untied.read(theirs)
+        )
+
+    def _put_aside(self, found: Aligned) -> None:
+        if TOKEN_TYPE in self.types:
+            types = np.asarray(self.tensors[self.types[TOKEN_TYPE]])
+            row = types[0] if types.ndim == 2 and len(types) else types
+            if row.dtype.kind in "biuf" and POSITION in self.golden and row.shape == self.golden[POSITION].shape[1:]:
+                found.aside["token_type"] = row
+        if self.rows and self.rows.columns is not None:
+            found.aside["columns"] = np.array(self.rows.columns)
+
+
+def _both(some: list[_T], is_so: Callable[[_T], bool], *, wanted: bool) -> list[_T]:
+    """Those for which it is as wanted, where there are others, too; else none."""
+    kept = [one for one in some if is_so(one) == wanted]
+    return kept if len(kept) < len(some) else []
+
+
+def _narrow(all_ways: Iterable[list[_Way]], is_so: Callable[[_Way], bool], *, wanted: bool) -> None:
+    for ways in all_ways:
+        ways[:] = _both(ways, is_so, wanted=wanted) or ways
+
+
+def _nearer(all_ways: Iterable[Sequence[_Way]], is_so: Callable[[_Way], bool]) -> bool | None:
+    """Whether those of which it holds are nearer to the trace, each tensor weighed the same; None for a tie."""
+    first = second = 0.0
+    for ways in all_ways:
+        one, other = (min((way.distance for way in ways if is_so(way) == it), default=np.inf) for it in (True, False))
+        if np.isfinite(one) and np.isfinite(other) and one + other:
+            first, second = first + one / (one + other), second + other / (one + other)
+    return None if first == second else first < second
+
+
+def _left_out(some: Sequence[tuple[str, _Misfit]]) -> str:
+    """The remark of tensors that fit nothing, all for the same reason."""
+    names = few(shown(theirs) for theirs, _ in some)
+    return f"{some[0][1]}. Left out: {names}"
+
+
+def _lost_of(x: Array, beside: Array) -> float:
+    """What was lost relatively, at most, in what x was kept in, as the table beside it tells."""
+    if is_bfloat16(x) and is_bfloat16(beside) and np.count_nonzero(beside) >= MANY:
+        return 2.0 * BFLOAT16_U
+    return float(np.finfo(x.dtype).eps) if x.dtype.kind == "f" else 0.0
 
 
 def _config(golden: Trace) -> RobertaConfig | None:

@@ -125,7 +125,7 @@ class Judge:
         self._looked_at = {name: theirs[name] for name in golden if name in theirs}
         self.theirs = {name: array for name, array in self._looked_at.items() if name not in self._partial}
         large = [x for x in self.theirs.values() if x.dtype == np.float32 and np.count_nonzero(x) >= MANY]
-        self._is_bfloat16 = 2 * sum(map(_has_bfloat16, large)) > len(large)  # most of theirs were kept so
+        self._is_bfloat16 = 2 * sum(map(bounds.is_bfloat16, large)) > len(large)  # most of theirs were kept so
         self._states: dict[str, State] = {}
         self.calls = self._calls()
         self._inside = defaultdict[tuple[int, str], Sequence[str]](tuple)  # of a call: its tensors
@@ -263,7 +263,7 @@ class Judge:
         given = self.theirs[name].astype(np.float64)
         if value.dtype.kind == "f":
             self._states[name] = self._state(name, given, (), np.zeros(1), frozenset())
-            tolerance = (4.0 * self.run.u + self._unit(name)) * np.abs(value) + self._lost.get(name, 0.0)
+            tolerance = 4.0 * self.run.u * np.abs(value) + self._of_storage(name, value)
         else:
             self._states[name] = self._indices(name, given, value)
             tolerance = np.zeros(value.shape)
@@ -289,7 +289,7 @@ class Judge:
         if (
             given.dtype == np.float32
             and (self._is_bfloat16 or np.count_nonzero(given) >= MANY)
-            and _has_bfloat16(given)
+            and bounds.is_bfloat16(given)
         ):
             unit = bounds.BFLOAT16_U
         return unit if unit > self.run.u else 0.0
@@ -323,11 +323,6 @@ class Judge:
 
     def _as_float(self, name: str) -> Array:
         return self._looked_at[name].astype(np.float64)
-
-
-def _has_bfloat16(x: Array) -> bool:
-    """Whether all numbers of a float32 array are bfloat16's."""
-    return not (np.ascontiguousarray(x).view(np.uint32) & 0xFFFF).any()
 
 
 def _near_tie(theirs: Array, expected: Array, logits: State, unit: float) -> Array:

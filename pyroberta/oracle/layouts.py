@@ -15,6 +15,7 @@ import numpy as np
 from numpy import ndarray as Array
 
 SECOND = "sequences on the second axis"
+RIGHT, LEFT, SLOTS = "on the right", "on the left", "slots of target rows put side by side"
 MOST_SPARE = 255  # tokens by which a vocabulary may be padded, to a multiple of 8
 Shape = tuple[int, ...]
 
@@ -37,16 +38,36 @@ class Candidate(NamedTuple):
     Attributes:
         arrays: by the trace's names.
         notes: what was done.
-        side: S, and the side on which padding was taken away, where there are two.
+        way: S, and the side on which padding was taken away where there are two; of slots K, and `SLOTS`.
+        rows: (N,) bool, the rows that theirs have; None for all. The others are NaN in the arrays.
     """
 
     arrays: Mapping[str, Array]
     notes: tuple[str, ...] = ()
-    side: tuple[int, Side] | None = None
+    way: tuple[int, str] | None = None
+    rows: Array | None = None
 
     def after(self, note: str) -> Candidate:
         """The same with a note of what was done before."""
         return self._replace(notes=(note, *self.notes))
+
+
+class Wanted(NamedTuple):
+    """A value of the trace, whose rows are looked for in theirs.
+
+    Attributes:
+        name: the trace's.
+        width: the shape of a row.
+        of_targets: whether its rows are the target rows.
+        in_heads: whether theirs may have an axis for the heads.
+        may_lack: whether theirs may have some of its rows alone.
+    """
+
+    name: str
+    width: Shape
+    of_targets: bool = False
+    in_heads: bool = False
+    may_lack: bool = False
 
 
 class Rows:
@@ -71,7 +92,7 @@ class Rows:
         mask: Array | None = None,
         ids: tuple[Array, Array] | None = None,
     ) -> None:
-        self.target_rows, self.heads = target_rows, heads
+        self.target_rows, self.first_rows, self.heads = target_rows, starts[:-1], heads
         self.lengths = np.diff(starts)
         self.B, self.N, self.longest = len(self.lengths), int(starts[-1]), int(self.lengths.max(initial=0))
         self.spans = list(pairwise(starts.tolist()))
@@ -80,10 +101,13 @@ class Rows:
         of_targets = self.sequences[target_rows]
         self.slots = np.arange(len(target_rows)) - np.searchsorted(of_targets, of_targets)
         self.decided: dict[int, Side] = {}  # by S
+        self.columns: int | None = None  # S, where the mask or the ids tell it
         if mask is not None:
             self._take_mask(mask)
+            self.columns = mask.shape[1]
         if ids is not None:
             theirs, ours = ids
+            self.columns = self.columns or theirs.shape[1]
             fitting = [side for side in self.sides(theirs.shape[1]) if np.array_equal(self._packed(theirs, side), ours)]
             if len(fitting) == 1:
                 self.decided[theirs.shape[1]] = fitting[0]._replace(name=f"{fitting[0].name}, by their ids")
@@ -100,8 +124,8 @@ class Rows:
         """The sides on which padded arrays of S columns may have the padding."""
         if S in self.decided:
             return [self.decided[S]]
-        right = Side("on the right", self.positions)
-        left = Side("on the left", self.positions + np.repeat(S - self.lengths, self.lengths))
+        right = Side(RIGHT, self.positions)
+        left = Side(LEFT, self.positions + np.repeat(S - self.lengths, self.lengths))
         return [right] if np.array_equal(right.columns, left.columns) else [right, left]
 
     def _packed(self, x: Array, side: Side, rows: Array | slice = slice(None)) -> Array:
@@ -121,78 +145,108 @@ class Rows:
             if of_targets:
                 notes.append("target rows taken")
             found = self._packed(x, side, self.target_rows if of_targets else slice(None))
-            yield Candidate({name: found}, tuple(notes), (S, side) if len(sides) > 1 else None)
+            yield Candidate({name: found}, tuple(notes), (S, side.name) if len(sides) > 1 else None)
 
     # --- values of rows -----------------------------------------------------------------------------------------------
 
-    def of_rows(self, name: str, x: Array, golden: Array, of_targets: bool, in_heads: bool) -> Iterator[Candidate]:
-        """Layouts of golden (N, …) or, `of_targets`, (M, …).
+    def of_rows(self, wanted: Wanted, x: Array) -> Iterator[Candidate]:
+        """Layouts of a value (N, …) or, `of_targets`, (M, …).
 
         Args:
-            name: of golden.
+            wanted: which of the trace.
             x: theirs.
-            golden: the trace's.
-            of_targets: whether golden's rows are the target rows.
-            in_heads: whether theirs may have an axis for the heads.
         """
-        if x.shape == golden.shape:
-            yield Candidate({name: x})
+        width, spare = wanted.width, ""
+        if x.shape == (self._count(wanted), *width):
+            yield Candidate({wanted.name: x})
             return
-        width, spare = golden.shape[1:], ""
-        if of_targets and width and x.ndim and _is_spare(x.shape[-1], width[0]):
+        if wanted.of_targets and width and x.ndim and _is_spare(x.shape[-1], width[0]):
             spare = f"{x.shape[-1] - width[0]} columns of the padded vocabulary taken away"
             x = x[..., : width[0]]
-        for found in self._of_rows(name, x, width, of_targets, in_heads):
+        for found in self._of_rows(wanted, x):
             yield found.after(spare) if spare else found
 
-    def _of_rows(self, name: str, x: Array, width: Shape, of_targets: bool, in_heads: bool) -> Iterator[Candidate]:
-        wanted = len(self.target_rows) if of_targets else self.N
+    def _count(self, wanted: Wanted) -> int:
+        return len(self.target_rows) if wanted.of_targets else self.N
+
+    def _of_rows(self, wanted: Wanted, x: Array) -> Iterator[Candidate]:
+        name, width, of_targets = wanted.name, wanted.width, wanted.of_targets
         axes = x.ndim - len(width)  # before the width
         if axes < 1:
             return
         if x.shape[axes:] == width:
-            if axes == 1 and len(x) == wanted:
+            if axes == 1 and len(x) == self._count(wanted):
                 yield Candidate({name: x})
             elif axes == 1 and of_targets and len(x) == self.N:
                 yield Candidate({name: x[self.target_rows]}, ("target rows taken",))
             elif axes == 1 and self.B and len(x) % self.B == 0 and len(x) // self.B >= self.longest:
                 for found in self.packed(name, x.reshape(self.B, -1, *width), of_targets):
                     yield found.after("rows put into sequences")
+            elif axes == 1 and wanted.may_lack:
+                yield from self._of_some(name, x)
             elif axes == 2:
-                yield from self._of_two(name, x, width, of_targets, in_heads)
-        if in_heads:
+                yield from self._of_two(wanted, x)
+        if wanted.in_heads:
             for turned, note in self._heads_joined(x, *width):
-                for found in self._of_rows(name, turned, width, of_targets, False):
+                for found in self._of_rows(wanted._replace(in_heads=False), turned):
                     yield found.after(note)
+            for found in self._of_batched_heads(name, x, *width):
+                yield found.after("heads side by side, from beside the sequences")
         if not width and axes >= 2 and x.shape[-1] == 1:
-            for found in self._of_rows(name, x[..., 0], width, of_targets, in_heads):
+            for found in self._of_rows(wanted, x[..., 0]):
                 yield found.after("last axis of one taken away")
 
-    def _of_two(self, name: str, x: Array, width: Shape, of_targets: bool, in_heads: bool) -> Iterator[Candidate]:
+    def _of_some(self, name: str, x: Array) -> Iterator[Candidate]:
+        """x (M, …) or (B, …), of the target rows or the first tokens alone: (N, …), the other rows NaN."""
+        kinds = [(self.target_rows, "target rows alone"), (self.first_rows, "first tokens alone")]
+        if not self.lengths.all() or np.array_equal(self.target_rows, self.first_rows):
+            del kinds[1]
+        for rows, note in kinds:
+            if len(x) == len(rows):
+                dtype = x.dtype if x.dtype.kind == "f" else np.float64
+                found, is_there = np.full((self.N, *x.shape[1:]), np.nan, dtype), np.zeros(self.N, bool)
+                found[rows], is_there[rows] = x, True
+                yield Candidate({name: found}, (note,), None, is_there)
+
+    def _of_two(self, wanted: Wanted, x: Array) -> Iterator[Candidate]:
+        name, of_targets = wanted.name, wanted.of_targets
         if self.is_padded(x):
             yield from self.packed(name, x, of_targets)
         if self.is_padded(x, 1, 0) and x.shape[:2] != (1, 1):
             for found in self.packed(name, x.swapaxes(0, 1), of_targets):
                 yield found.after(SECOND)
         if len(x) == 1 and self.B != 1:
-            for found in self._of_rows(name, x[0], width, of_targets, in_heads):
+            for found in self._of_rows(wanted._replace(may_lack=False), x[0]):
                 yield found.after("first axis of one taken away")
         in_slots = len(x) == self.B and self.slots.max(initial=-1) < x.shape[1] and x.shape[1] not in self.decided
         if of_targets and in_slots:
             taken = x[self.sequences[self.target_rows], self.slots]
-            yield Candidate({name: taken}, ("slots of target rows put side by side",))
+            yield Candidate({name: taken}, (SLOTS,), (x.shape[1], SLOTS))
 
     def _heads_joined(self, x: Array, C: int) -> Iterator[tuple[Array, str]]:
         """x with C columns, of x with an axis H and one of D."""
-
-        def fits(H: int, D: int) -> bool:
-            return H * D == C and self.heads in (None, H)
-
-        if x.ndim in (3, 4) and fits(x.shape[-2], x.shape[-1]):
+        if x.ndim in (3, 4) and self._are_heads(x.shape[-2], x.shape[-1], C):
             yield x.reshape(*x.shape[:-2], C), "heads side by side"
-        if x.ndim in (3, 4) and fits(x.shape[-3], x.shape[-1]):
+        if x.ndim in (3, 4) and self._are_heads(x.shape[-3], x.shape[-1], C):
             turned = x.swapaxes(-3, -2)
             yield turned.reshape(*turned.shape[:-2], C), "heads side by side, from before the rows"
+
+    def _of_batched_heads(self, name: str, x: Array, C: int) -> Iterator[Candidate]:
+        """x (B·H, S, D) or (S, B·H, D), as products of matrices in batches take them."""
+        D = x.shape[-1]
+        H = C // D if D else 0
+        if x.ndim != 3 or self.B == 1 or H < 2 or not self._are_heads(H, D, C):  # else it is another layout, too
+            return
+        first, second = x.shape[:2]
+        if first == self.B * H and second >= self.longest:
+            turned = x.reshape(self.B, H, second, D).swapaxes(1, 2)
+            yield from self.packed(name, turned.reshape(self.B, second, C), False)
+        if second == self.B * H and first >= self.longest:
+            for found in self.packed(name, x.reshape(first, self.B, C).swapaxes(0, 1), False):
+                yield found.after(SECOND)
+
+    def _are_heads(self, H: int, D: int, C: int) -> bool:
+        return H * D == C and self.heads in (None, H)
 
     # --- values of pairs of rows --------------------------------------------------------------------------------------
 
@@ -218,7 +272,7 @@ class Rows:
                 notes = (note,) if note else ()
                 if self.B * S > self.N:
                     notes = (*notes, f"padded rows and columns taken away {side.name}")
-                yield Candidate(arrays, notes, (S, side) if len(sides) > 1 else None)
+                yield Candidate(arrays, notes, (S, side.name) if len(sides) > 1 else None)
 
 
 # --- parameters -------------------------------------------------------------------------------------------------------

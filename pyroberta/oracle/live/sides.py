@@ -18,7 +18,6 @@ from pyroberta.ops import Key
 from pyroberta.oracle.compare import Report, compare
 from pyroberta.oracle.foreign import Aligned, align
 from pyroberta.oracle.golden import Entry, Trace
-from pyroberta.oracle.live.taken import reader_of
 from pyroberta.oracle.trace import trace_updates
 from pyroberta.tasks.backbone import Backbone
 from pyroberta.tasks.masked_lm import MaskedLM
@@ -272,47 +271,28 @@ def judged(
         names: as for `align`.
         precision: of their arithmetic.
         remarks: for the report.
-        format: a key of `FORMATS`, where the names are its modules'. Of two modules that should give the same and
-            don't, the outer one counts then, whose result the next op works on.
+        format: a key of `FORMATS`, where the names are its modules'.
     """
-    remarks = list(remarks)
-    kept = _without_inner(golden, tensors, names or {}, remarks, format) if format else dict(tensors)
-    aligned = align(golden, kept, {theirs: ours for theirs, ours in (names or {}).items() if theirs in kept})
+    aligned = align(golden, tensors, names)
     if format:  # whose gradients were all taken, those too that the trace has not
         aligned = replace(aligned, unknown=[name for name in aligned.unknown if not name.endswith(".grad")])
-    report = compare(golden, replace(aligned, theirs=_with_sums(golden, aligned.theirs)), precision)
+    report = compare(golden, _with_sums(golden, aligned), precision)
     if not report.findings:
         raise ValueError(
             f"nothing to compare: no tensor has a name of the trace, of Hugging Face, of Keras or of fairseq; there "
             f"are {few(aligned.unknown) or 'none'}. Give names="
         )
     same = {one.name: getattr(report, one.name) for one in fields(report)}
-    return LiveReport(**same, golden=golden, aligned=aligned, remarks=remarks)
+    return LiveReport(**same, golden=golden, aligned=aligned, remarks=[*remarks, *aligned.remarks])
 
 
-def _without_inner(
-    golden: Trace, tensors: Mapping[str, Array], names: Mapping[str, str], remarks: list[str], format: str
-) -> dict[str, Array]:
-    reader = reader_of(config_of(golden))
-    kept, before = dict(tensors), dict[str, list[str]]()  # the trace's name -> theirs so far, which are all the same
-    for theirs, array in tensors.items():
-        read = [match.name for match in reader.read(theirs) if match.format == format]
-        ours = names.get(theirs) or next(iter(read), theirs)
-        inner = before.setdefault(ours, [])
-        if inner and array.shape == tensors[inner[-1]].shape and not np.array_equal(array, tensors[inner[-1]], True):
-            remarks.append(f"{inner[-1]} and {theirs} should be the same, and differ; the latter counts")
-            for name in inner:
-                del kept[name]
-            inner.clear()
-        inner.append(theirs)
-    return kept
-
-
-def _with_sums(golden: Trace, theirs: Mapping[str, Array]) -> dict[str, Array]:
+def _with_sums(golden: Trace, aligned: Aligned) -> Aligned:
     """Their tensors, those that are a sum's result by another name under the sum's name too."""
-    found = dict(theirs)
-    for name, array in theirs.items():
+    theirs, partial = dict(aligned.theirs), dict(aligned.partial)
+    for name, array in aligned.theirs.items():
         inputs = golden.entries[name].inputs
-        if set(inputs) == {"dy"} and inputs["dy"].endswith(".added"):
-            found.setdefault(inputs["dy"], array)
-    return found
+        if set(inputs) == {"dy"} and inputs["dy"].endswith(".added") and inputs["dy"] not in theirs:
+            theirs[inputs["dy"]] = array
+            if name in partial:
+                partial[inputs["dy"]] = partial[name]
+    return replace(aligned, theirs=theirs, partial=partial)
