@@ -17,6 +17,7 @@ from test_plain import arguments_of
 from pyroberta import optimizers, schedules
 from pyroberta.backends.bfloat16 import rounded_to_bfloat16
 from pyroberta.oracle.compare import compare
+from pyroberta.oracle.foreign import align
 from pyroberta.oracle.golden import Trace, read_trace
 from pyroberta.oracle.plain import PLAIN
 from pyroberta.oracle.stages import stages
@@ -309,3 +310,17 @@ def test_a_trace_that_cannot_be_followed_is_refused(of: str, tmp_path):
     golden.save(tmp_path / "golden.safetensors")
     with pytest.raises(ValueError, match=f"golden.safetensors is no sound trace: {message}"):
         read_trace(tmp_path / "golden.safetensors")
+
+
+@pytest.mark.parametrize("rows", ["targets", "first"])
+def test_rows_that_are_there_are_judged_and_what_follows_is_computed_from_all(rows: str):
+    golden = traced()
+    name, last = "layers.1.feed_forward.output", "layers.1.feed_forward.norm.output"
+    there = golden["batch.target_rows"] if rows == "targets" else golden["batch.starts"][:-1]
+    theirs = {of: golden[of] for of in ("layers.1.attention.norm.output", "head.dense.output")}
+    whole = {**theirs, name: golden[name][there], last: golden[last][there]}
+    aligned = align(golden, whole)
+    assert set(aligned.partial) == {name, last}
+    assert departing(compare(golden, aligned)) == []
+    aligned = align(golden, {**whole, name: 1.01 * golden[name][there]})
+    assert departing(compare(golden, aligned)) == [name]

@@ -201,8 +201,8 @@ class Explainer:
 def agreed(named: Mapping[str, Sequence[Explained]], ops: Mapping[str, str]) -> dict[str, list[Explained]]:
     """The causes of each tensor, those first that as many as possible of the same op have in common.
 
-    Where rounding leaves several causes possible, a mistake that was made at all places is one of all. An optimizer has one
-    epsilon: one that no other parameter tells is none.
+    Where rounding leaves several causes possible, a mistake that was made at all places is one of all. An optimizer has
+    one epsilon: one that no other parameter tells is none.
 
     Args:
         named: of each tensor, by name.
@@ -212,11 +212,9 @@ def agreed(named: Mapping[str, Sequence[Explained]], ops: Mapping[str, str]) -> 
     updates = sum(bool(some) for name, some in named.items() if ops[name] == "update")
     found = {}
     for name, some in named.items():
-        op = ops[name]
-        is_alone = {
-            one for one in some if op == "update" and counts[op, one.cause] == 1 and re.match(EPSILON, one.cause)
-        }
-        kept = [one for one in some if one not in is_alone or updates < SEVERAL]
+        op, kept = ops[name], list(some)
+        if op == "update" and updates >= SEVERAL:
+            kept = [one for one in some if counts[op, one.cause] > 1 or not re.match(EPSILON, one.cause)]
         found[name] = _joined(sorted(kept, key=lambda one: -counts[op, one.cause]))
     return found
 
