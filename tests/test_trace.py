@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tracemalloc
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -18,9 +19,11 @@ from pyroberta.data.examples import numbered
 from pyroberta.formats.safetensors_io import read_with_metadata
 from pyroberta.model.batch import take
 from pyroberta.ops import REFERENCE, Key
+from pyroberta.oracle import call_bounds
+from pyroberta.oracle.bounds import Arithmetic
 from pyroberta.oracle.calls import Recomputed
 from pyroberta.oracle.conformance.case import Case
-from pyroberta.oracle.golden import Trace, TraceFile, read_trace
+from pyroberta.oracle.golden import Entry, Trace, TraceFile, read_trace
 from pyroberta.oracle.names import names_of
 from pyroberta.oracle.plain import PLAIN
 from pyroberta.oracle.trace import trace, trace_updates
@@ -229,6 +232,31 @@ def test_a_bound_of_a_sum_in_a_file_is_that_in_memory(tmp_path):
     again = read_trace(tmp_path / "golden.safetensors")
     assert list(again) == list(found)
     assert all(np.array_equal(again[one], found[one]) for one in found)
+
+
+def test_bounds_of_updates_are_made_some_numbers_at_a_time(monkeypatch):
+    monkeypatch.setattr(call_bounds, "PIECE", 7)
+    found = traced(CONFIGS["masked_lm"], steps=2)
+    monkeypatch.undo()
+    whole = traced(CONFIGS["masked_lm"], steps=2)
+    assert list(found) == list(whole)
+    assert all(np.array_equal(found[name], whole[name]) for name in whole)
+
+
+def test_bounds_of_an_update_take_little_more_memory_than_they_have_themselves():
+    names, numbers = ("updated", "slots.m", "slots.v"), {"rate": 0.1, "step": 0, "decays": True}
+    entries = {f"{of}.x": Entry("update", "x", of) for of in names}
+    array = np.full(1 << 21, 0.5)
+    settings = {"optimizer": optimizers.AdamW(0.1).get_config()}
+    of = call_bounds.CallBounds(Arithmetic("float32"), settings)
+    tracemalloc.start()
+    try:
+        found = of.of_update(entries, dict.fromkeys("wgmv", array.__getitem__), numbers, array.shape)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert list(found) == list(entries)
+    assert peak < 5 * array.nbytes
 
 
 def test_an_optimizer_of_ones_own_has_no_bound():
