@@ -457,6 +457,7 @@ def test_the_masks_can_be_drawn_again_from_what_the_trace_has(settings: dict, pa
         streams = zip(found[f"batch{number}.numbers"].tolist(), lengths, strict=True)
         words = [word for stream, length in streams for word in by_hand.philox(key, stream, 3 * length)]
         inputs["draws"] = np.array([(word >> 11) * 2.0**-53 for word in words]).reshape(-1, 3)
+        assert np.array_equal(inputs["draws"], found[f"batch{number}.draws"])
         again = by_hand.mask(Case("mask/of/trace", "", "", found.settings["masking"], {}, inputs))
         assert np.array_equal(again["masked_ids"], found[f"batch{number}.ids"])
         assert np.array_equal(again["target_rows"], found[f"batch{number}.target_rows"])

@@ -28,6 +28,7 @@ OF_BATCH = {
     "slots": ("targets that the batch has place for, B · K", LOSS),
     "unmasked_ids": ("the ids before masking, (N,); nothing is computed from them", MASKING),
     "words": ("the number of each token's word, and -1 where it may not be selected, (N,); see unmasked_ids", MASKING),
+    "draws": ("three random numbers in [0, 1) for each token, which decide on its mask, (N, 3)", MASKING),
 }  # fmt: skip
 DENOMINATORS = {
     "mean_with_sample_weight": "the sum of all weights",

@@ -33,7 +33,7 @@ from pyroberta.oracle.call_bounds import CallBounds
 from pyroberta.oracle.golden import Entry, Sink, Trace
 from pyroberta.oracle.plain import PLAIN, Values
 from pyroberta.tasks.task import Task
-from pyroberta.text.masking import number_words
+from pyroberta.text.masking import number_words, token_draws
 from pyroberta.text.preprocessor import MaskedLMPreprocessor
 from pyroberta.training.losses import SparseCategoricalCrossentropy
 from pyroberta.training.optimizers import CLIPS, Optimizer
@@ -68,19 +68,21 @@ class Masking:
         key: of the random numbers.
         ordinary: (V',) the ids that a random token may be.
         settings: the rates and so on, and the id of `<mask>`.
-        parts: of each part the ids before masking, and each token's word; see `words_of`.
+        parts: of each part the ids before masking, each token's word (see `words_of`) and its random numbers.
     """
 
     key: Key
     ordinary: Array
     settings: Mapping[str, Any]
-    parts: Sequence[tuple[Array, Array]]
+    parts: Sequence[tuple[Array, Array, Array]]
 
     @classmethod
     def of(cls, preprocessor: MaskedLMPreprocessor, key: Key, parts: Sequence[Batch]) -> Masking:
         """Of a preprocessor, and the parts before it masks them."""
         settings = {of: getattr(preprocessor, of) for of in OF_MASKING} | {"mask_id": preprocessor.tokenizer.mask_id}
-        found = [(part.ids, words_of(preprocessor, part)) for part in parts]
+        found = [
+            (part.ids, words_of(preprocessor, part), token_draws(key, part.starts, part.numbers)) for part in parts
+        ]
         return cls(key, preprocessor.tokenizer.ordinary_ids, settings, found)
 
 
@@ -595,7 +597,7 @@ def _note_batch(tracer: Tracer, parts: Sequence[Batch], key: Key, masking: Maski
             tracer.know(getattr(batch, of), f"batch{number}.{of}")
         _note_of_step(tracer, f"batch.slots{number}", batch.slots, *meanings.OF_BATCH["slots"])
         if masking is not None:
-            for of, array in zip(("unmasked_ids", "words"), masking.parts[part], strict=True):
+            for of, array in zip(("unmasked_ids", "words", "draws"), masking.parts[part], strict=True):
                 _note_of_step(tracer, f"batch{number}.{of}", array, *meanings.OF_BATCH[of])
     if masking is not None:
         meaning = "Philox4x64-10's key of the numbers that decide on the masks"
