@@ -465,6 +465,21 @@ def test_the_masks_can_be_drawn_again_from_what_the_trace_has(settings: dict, pa
         assert not np.array_equal(again["masked_ids"], inputs["ids"])
 
 
+def test_the_masks_of_dropout_can_be_drawn_again_from_the_key_and_the_numbers():
+    found = trace(small_masked_lm(dropout=0.3), TEXTS, parts=2, precision=None, steps=2)
+    for step in ("", "step_1."):
+        seed, place = (int(word) for word in found[f"{step}dropout.key"])
+        for part in ("", "_2"):
+            numbers, starts = found[f"{step}batch{part}.numbers"], found[f"{step}batch{part}.starts"]
+            for site, name in ((0, "embeddings.dropout"), (5, "layers.1.attention.norm")):
+                keep = found[f"{step}{name}{part}.keep"]
+                for number, start, stop in zip(numbers.tolist(), starts, starts[1:], strict=False):
+                    one = keep[start:stop]
+                    words = by_hand.philox([seed, place + site], number, one.size // 2)
+                    halves = [half for word in words for half in (word & 0xFFFFFFFF, word >> 32)]
+                    assert np.array_equal(one.ravel(), np.array(halves) >= round(0.3 * 2**32))
+
+
 def test_what_was_masked_before_has_no_masking():
     model = small_masked_lm()
     features, labels, weights = model.preprocessor(TEXTS)
