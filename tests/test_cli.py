@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 from small_models import TEXTS
 
-from pyroberta import MaskedLM, TextClassifier, Tokenizer, __version__, backends, optimizers
+from pyroberta import MaskedLM, TextClassifier, Tokenizer, __version__, backends, optimizers, schedules
 from pyroberta.cli import doctor
 from pyroberta.cli.exit_codes import Stopped
 from pyroberta.cli.main import COMMANDS, command_module, main
@@ -800,6 +800,61 @@ def test_a_trace_goes_into_a_file_that_is_not_replaced_unasked(model, tmp_path, 
     with pytest.raises(SystemExit):
         main(["trace", "A dog.", *model, "-o", str(tmp_path / "golden.npz")])
     assert "must end with .safetensors, the format that is written, got" in capsys.readouterr().err
+
+
+def test_a_trace_takes_an_optimizer_dropout_and_parts(model, tmp_path, capsys):
+    from pyroberta.oracle.golden import read_trace
+
+    file, config = tmp_path / "golden.safetensors", tmp_path / "optimizer.json"
+    optimizer = optimizers.AdamW(schedules.Linear(1e-3, 10, warmup_steps=2), weight_decay=0.1, global_clipnorm=0.5)
+    optimizer.exclude_from_weight_decay([r"bias$"])
+    config.write_text(json.dumps(optimizer.get_config()))
+    texts = ["A dog barks at the cat.", "It is late.", "Who goes there?"]
+    arguments = ["trace", *texts, *model, "-o", str(file), "--steps", "2", "--overwrite"]
+    assert main([*arguments, "--optimizer", str(config), "--dropout", "0.3", "--parts", "2"]) == 0
+    found = read_trace(file)
+    assert found.settings["optimizer"] == optimizer.get_config()
+    rates = ("dropout", "attention_dropout", "classifier_dropout")
+    assert [found.settings["config"][of] for of in rates] == [0.3] * 3
+    assert float(found["step_1.learning_rate"]) == pytest.approx(0.5e-3)
+    assert "clip.scale" in found
+    assert (len(found["batch.starts"]), len(found["batch_2.starts"])) == (3, 2)
+    assert "bound.updated.head.bias" in found
+    keep = [found[name] for name in found if name.endswith(".norm.keep") and name.startswith("layers.")]
+    assert sum(one.sum() for one in keep) / sum(one.size for one in keep) == pytest.approx(0.7, abs=0.05)
+    assert main([*arguments, "--parts", "4"]) == 2
+    assert "parts must be at most 3, the number of sequences, got 4" in capsys.readouterr().err
+    assert main([*arguments, "--optimizer", str(tmp_path / "gone.json")]) == 2
+    assert "gone.json" in capsys.readouterr().err
+    for option in (["--dropout", "1"], ["--parts", "0"]):
+        with pytest.raises(SystemExit):
+            main([*arguments, *option])
+        assert option[0] in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ([1], "should hold a JSON object"),
+        ({"learning_rate": 1.0}, "should name the optimizer, such as"),
+        ({"name": "sgd"}, "optimizer must be one of adam, adamw, torchadam, torchadamw"),
+        ({"name": "adam", "learning_rate": {"name": "steep"}}, "the schedule's name must be one of"),
+        ({"name": "adam", "momentum": 0.9}, "Adam has no argument 'momentum'"),
+        ({"name": "adam", "clipnorm": 1.0, "clipvalue": 1.0}, "only one of clipnorm, clipvalue"),
+        ({"name": "adamw", "exclude_from_weight_decay": ["nothing"]}, "no parameter's name matches 'nothing'"),
+        ({"name": "adamw", "exclude_from_weight_decay": ["("]}, "has a pattern that is none"),
+        ({"name": "adamw", "exclude_from_weight_decay": 1}, "should be a list of patterns, got 1"),
+    ],
+)
+def test_a_file_that_is_no_optimizers_config_is_named(model, tmp_path, capsys, config, message: str):
+    file = tmp_path / "optimizer.json"
+    file.write_text(json.dumps(config))
+    arguments = ["trace", "A dog.", *model, "-o", str(tmp_path / "golden.safetensors"), "--optimizer", str(file)]
+    assert main(arguments) == 2
+    said = capsys.readouterr().err
+    assert f"{file}" in said
+    assert message in said
+    assert not (tmp_path / "golden.safetensors").exists()
 
 
 def test_a_comparison_prints_the_first_departure_and_tells_it_by_its_exit_code(model, tmp_path, capsys):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import itertools
+import re
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from test_ops import ARGUMENTS
 from within import SINGLE, hold, widened
 
 from pyroberta.ops import REFERENCE
+from pyroberta.ops.gelu import erf
 from pyroberta.oracle import bounds
 from pyroberta.oracle.gradcheck import check_backward
 from pyroberta.oracle.plain import PLAIN
@@ -57,6 +60,90 @@ def test_the_result_and_the_gradients_are_the_tables(op: str, seed: int):
     for name, gradient in zip(plain.gradients, expected, strict=True):
         np.testing.assert_allclose(found[name], gradient, rtol=1e-11, atol=1e-11, err_msg=name)
     assert set(found) <= {*values, *plain.arguments}
+
+
+# --- formulas ---------------------------------------------------------------------------------------------------------
+
+
+def names_in(formula: str) -> set[str]:
+    """The names of tensors and numbers in a formula."""
+    names = set(re.findall(r"(?:d\.)?[A-Za-z]\w*", formula.replace("ᵀ", "").replace("²", "")))
+    return names - {"erf", "exp", "sqrt", "one_hot", "π"}
+
+
+WORDS = {
+    *("sum", "of", "the", "rows", "row", "for", "each", "i", "from", "zeros", "being", "means", "and"),
+    *("a", "b", "s", "heads", "side", "by", "head", "D"),
+}
+
+
+@pytest.mark.parametrize("op", PLAIN)
+def test_every_gradient_has_a_formula_of_the_ops_own_names(op: str):
+    arguments, plain = arguments_of(op, 0), PLAIN[op]
+    values = plain.forward(*arguments)
+    found = plain.backward(np.ones_like(values["output"]), arguments, values)
+    assert set(plain.gradient_formulas) == set(found)
+    known = {"dy", *plain.arguments, *values, *(f"d.{of}" for of in found)}
+    for formula in plain.gradient_formulas.values():
+        assert "\n" not in formula
+        assert names_in(formula) - WORDS <= known
+        assert names_in(formula) & known
+
+
+def rows_of(x, ndim: int):
+    """One number of each row, as a column where the other has columns."""
+    return x[:, None] if np.ndim(x) == 1 and ndim == 2 else x
+
+
+def computed(formula: str, names: dict) -> np.ndarray:
+    """What a formula makes, read as Python; of attention, with heads as the axis in front."""
+    text = formula.split(", ")[0]
+    text = re.sub(r"sum of the rows of (.*)", r"(\1).sum(axis=0)", text)
+    text = re.sub(r"\bd\.", "d_", text).replace("²", "**2").replace("2π", "2 * pi")
+    text = re.sub(r"(\w+)ᵀ", r"turned(\1)", text)
+    functions = {
+        "exp": np.exp, "sqrt": np.sqrt, "erf": erf, "pi": np.pi,
+        "turned": lambda x: x.swapaxes(-1, -2),
+        "one_hot": lambda labels: np.eye(names["logits"].shape[1])[labels],
+    }  # fmt: skip
+    return eval(text, functions | names)
+
+
+@pytest.mark.parametrize("op", [op for op in PLAIN if op not in ("gather", "embedding", "attention")])
+def test_the_formulas_of_gradients_give_them(op: str):
+    arguments, plain = arguments_of(op, 3), PLAIN[op]
+    values = plain.forward(*arguments)
+    dy = np.random.default_rng(4).standard_normal(values["output"].shape)
+    found = plain.backward(dy, arguments, values)
+    names = dict(zip(plain.arguments, arguments, strict=False)) | values
+    names |= {"dy": dy} | {f"d_{of}": gradient for of, gradient in found.items()}
+    names = {of: rows_of(one, 2) if of in ("variance", "log_sums") else one for of, one in names.items()}
+    if op == "cross_entropy":
+        names["dy"] = dy[:, None]
+    if op in ("layer_norm", "add_norm"):
+        dx_hat, x_hat = names["d_x_hat"], names["x_hat"]
+        names |= {"a": dx_hat.mean(axis=1, keepdims=True), "b": (dx_hat * x_hat).mean(axis=1, keepdims=True)}
+    for of, formula in plain.gradient_formulas.items():
+        np.testing.assert_allclose(computed(formula, names), found[of], rtol=1e-12, atol=1e-13, err_msg=of)
+
+
+def test_the_formulas_of_attentions_gradients_give_them():
+    arguments, plain = list(arguments_of("attention", 3)), PLAIN["attention"]
+    q, starts, H = arguments[0], arguments[3], arguments[4]
+    values = plain.forward(*arguments)
+    dy = np.random.default_rng(4).standard_normal(q.shape)
+    found = plain.backward(dy, arguments, values)
+    for b, (start, stop) in enumerate(itertools.pairwise(starts)):
+        of_rows = dict(zip("qkv", arguments, strict=False)) | {"dy": dy} | {f"d_{of}": found[of] for of in "qkv"}
+        names = {
+            of: x[start:stop].reshape(stop - start, H, q.shape[1] // H).swapaxes(0, 1) for of, x in of_rows.items()
+        }
+        inside = ("scores", "probabilities", "keep", "dropped")
+        names |= {of: values[of][b] for of in inside} | {f"d_{of}": found[of][b] for of in inside if of != "keep"}
+        names |= {"rate": arguments[5], "D": q.shape[1] // H}
+        names["s"] = (names["d_probabilities"] * names["probabilities"]).sum(axis=2, keepdims=True)
+        for of, formula in plain.gradient_formulas.items():
+            np.testing.assert_allclose(computed(formula, names), names[f"d_{of}"], rtol=1e-12, atol=1e-13, err_msg=of)
 
 
 # For each value between: the rest of the op as a function of it, all else being fixed.

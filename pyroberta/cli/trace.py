@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from typing import Any
 
 from pyroberta.cli import options
@@ -24,6 +25,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dtype", choices=("float64", "float32"), default="float64", help="of the arithmetic")
     parser.add_argument("--steps", type=options.positive, metavar="N", default=1, help="updates, all on the same texts")
     parser.add_argument(
+        "--parts",
+        type=options.positive,
+        metavar="N",
+        default=1,
+        help="batches that the texts are cut into, whose gradients make an update",
+    )
+    parser.add_argument(
+        "--optimizer",
+        metavar="FILE",
+        help="a JSON object as an optimizer's get_config() gives it, with schedule and clipping (default: Adam's)",
+    )
+    parser.add_argument(
+        "--dropout", type=options.fraction, metavar="RATE", help="every rate of dropout, instead of the preset's"
+    )
+    parser.add_argument(
         "--bounds", metavar="NAME", choices=BOUNDS, default="float32",
         help=f"the arithmetic whose error bounds are written beside: {', '.join(BOUNDS)}",
     )  # fmt: skip
@@ -38,11 +54,65 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     file = os.path.expanduser(arguments.output)
     if os.path.exists(file) and not arguments.overwrite:
         raise FileExistsError(f"{arguments.output} is there already. Give another name, or --overwrite to replace it")
-    texts, model = given_texts(arguments), options.load_model(arguments)
+    optimizer = _read_optimizer(arguments.optimizer) if arguments.optimizer else None
+    texts, model = given_texts(arguments), _loaded(arguments)
+    if optimizer is not None:
+        _check_patterns(optimizer, model, arguments.optimizer)
+        model.compile(optimizer=optimizer)
     precision = None if arguments.bounds == "none" else arguments.bounds
     with TraceFile(file) as into:
-        trace(model, texts, into=into, dtype=arguments.dtype, steps=arguments.steps, precision=precision)
+        trace(
+            model,
+            texts,
+            into=into,
+            dtype=arguments.dtype,
+            steps=arguments.steps,
+            precision=precision,
+            parts=arguments.parts,
+        )
     result = {"saved": arguments.output, "tensors": into.count, "bytes": os.path.getsize(file)}
     if not arguments.json:
         print(f"saved {result['tensors']} tensors, {result['bytes']:,} bytes, to {arguments.output}")
     return result
+
+
+def _loaded(arguments: argparse.Namespace) -> Any:
+    rate = arguments.dropout
+    return options.load_model(arguments, **({} if rate is None else {"dropout": rate, "attention_dropout": rate}))
+
+
+def _read_optimizer(file: str) -> Any:
+    """The optimizer whose config is in a file.
+
+    Raises:
+        FileNotFoundError: where there is no such file.
+        ValueError: where it isn't the config of an optimizer, naming the file.
+    """
+    from pyroberta.formats.budget import clipped, shown
+    from pyroberta.formats.files import as_path, read_json
+    from pyroberta.training import optimizers
+
+    config = read_json(as_path(file))
+    if not isinstance(config.get("name"), str):
+        raise ValueError(f'{file} should name the optimizer, such as {{"name": "adamw", "learning_rate": 5e-5}}')
+    excluded = config.get("exclude_from_weight_decay", [])
+    if not isinstance(excluded, list) or not all(isinstance(pattern, str) for pattern in excluded):
+        raise ValueError(f"{file}: exclude_from_weight_decay should be a list of patterns, got {shown(excluded)}")
+    try:
+        return optimizers.from_config(config)
+    except (AttributeError, LookupError, OverflowError, TypeError, ValueError) as error:
+        raise ValueError(f"{file} is no optimizer's config: {clipped(str(error) or repr(error))}") from None
+
+
+def _check_patterns(optimizer: Any, model: Any, file: str) -> None:
+    """Checks the patterns of parameters that do not decay.
+
+    Raises:
+        ValueError: where one is no pattern, or matches no parameter, naming the file.
+    """
+    try:
+        optimizer.check_excluded(model.backbone.params)
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from None
+    except re.error as error:
+        raise ValueError(f"{file}: exclude_from_weight_decay has a pattern that is none: {error}") from None

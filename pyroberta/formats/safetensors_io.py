@@ -190,6 +190,8 @@ class Appended:
     >>> file = Path(tempfile.mkdtemp()) / "many.safetensors"
     >>> with Appended(file) as tensors:
     ...     tensors.add("a", np.arange(3))
+    ...     tensors.array("a").tolist()
+    [0, 1, 2]
     >>> read(file)["a"].array().tolist()
     [0, 1, 2]
     """
@@ -222,6 +224,16 @@ class Appended:
             self._data.write(tensor.data if tensor.size else b"")
         start, self._size = self._size, self._size + tensor.nbytes
         self._header[name] = {"dtype": code, "shape": list(tensor.shape), "data_offsets": [start, self._size]}
+
+    def array(self, name: str) -> NDArray[Any]:
+        """A tensor that was written before."""
+        entry = self._header[name]
+        found = np.empty(entry["shape"], NUMPY_TYPES[entry["dtype"]])
+        with explained(self.file):
+            self._data.seek(entry["data_offsets"][0])
+            self._data.readinto(found.reshape(-1).data)
+            self._data.seek(self._size)
+        return found
 
     def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
         with self._data:

@@ -38,8 +38,8 @@ class Entry:
         op: the op that it arises in; "" for what a whole update gives.
         place: where in the model.
         value: which of the op's values it is, or the gradient of which.
-        formula: of the value.
-        page: of the documentation.
+        formula: of the value, or what it is.
+        page: of the documentation, relative to docs/; behind a # the heading, where it is one part of the page.
         inputs: argument of the op -> the name of the tensor or parameter that it was called with, where it has one.
         others: argument of the op -> its value, where that is a number.
         step: the number of the update, from 0.
@@ -62,6 +62,9 @@ class Sink(Protocol):
 
     def add(self, name: str, array: Any, entry: Entry) -> None:
         """Takes a tensor, which may change afterwards."""
+
+    def __getitem__(self, name: str) -> Array:
+        """A tensor that it took, as it was then."""
 
 
 class Trace(Mapping[str, Array]):
@@ -126,6 +129,10 @@ class TraceFile:
         """Writes a tensor."""
         self._tensors.add(name, np.asarray(array))
         self._entries[name] = {key: value for key, value in asdict(entry).items() if value}
+
+    def __getitem__(self, name: str) -> Array:
+        """A tensor that was written before, read again."""
+        return self._tensors.array(name)
 
     def __exit__(self, *error: Any) -> None:
         config = self.settings.get("config")

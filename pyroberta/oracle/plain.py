@@ -39,6 +39,8 @@ class Plain:
         backward: dy, the arguments, the values -> every gradient by the name of what it is the gradient of.
         gradients: names of the results of the op's backward, in their order.
         formulas: the formula of each value, in one line.
+        gradient_formulas: the formula of each gradient that backward gives, in one line; `dy` is that of the output,
+            `d.x` that of x.
     """
 
     arguments: Sequence[str]
@@ -46,6 +48,7 @@ class Plain:
     backward: Callable[[Array, Sequence[Any], Values], Values]
     gradients: Sequence[str]
     formulas: dict[str, str]
+    gradient_formulas: dict[str, str]
 
     def positional(self, arguments: Mapping[str, Any]) -> list[Any]:
         """The arguments in their order, by name; there may be more, such as `dy`."""
@@ -318,15 +321,32 @@ def cross_entropy_backward(dy: Array, arguments: Sequence[Any], values: Values) 
 
 
 SEQUENCES = ("starts", "numbers", "rows")
+SLOPE = "(1 + erf({0} / sqrt(2))) / 2 + {0} * exp(-{0}² / 2) / sqrt(2π)"  # of GELU
+# Of a layer norm's input.
+NORMED = (
+    "(d.x_hat - a - x_hat * b) / sqrt(variance + epsilon), a and b being the means of each row of d.x_hat and of "
+    "d.x_hat * x_hat"
+)
 
 PLAIN: dict[str, Plain] = {
-    "gather": Plain(("x", "rows"), gather_forward, gather_backward, ("x",), {"output": "x[rows]"}),
+    "gather": Plain(
+        ("x", "rows"),
+        gather_forward,
+        gather_backward,
+        ("x",),
+        {"output": "x[rows]"},
+        {"x": "d.x[rows[i]] += dy[i] for each i, from zeros"},
+    ),
     "embedding": Plain(
         ("ids", "positions", "tokens", "rows"),
         embedding_forward,
         embedding_backward,
         ("tokens", "rows"),
         {"of_tokens": "tokens[ids]", "of_positions": "rows[positions]", "output": "of_tokens + of_positions"},
+        {
+            "tokens": "d.tokens[ids[i]] += dy[i] for each i, from zeros",
+            "rows": "d.rows[positions[i]] += dy[i] for each i, from zeros",
+        },
     ),
     "linear": Plain(
         ("x", "kernel", "bias"),
@@ -334,6 +354,7 @@ PLAIN: dict[str, Plain] = {
         linear_backward,
         ("x", "kernel", "bias"),
         {"output": "x @ kernel + bias"},
+        {"x": "dy @ kernelᵀ", "kernel": "xᵀ @ dy", "bias": "sum of the rows of dy"},
     ),
     "low_rank": Plain(
         ("x", "a", "b", "scale"),
@@ -341,11 +362,22 @@ PLAIN: dict[str, Plain] = {
         low_rank_backward,
         ("x", "a", "b"),
         {"projected": "x @ a", "output": "scale * (projected @ b)"},
+        {
+            "projected": "scale * (dy @ bᵀ)",
+            "x": "d.projected @ aᵀ",
+            "a": "xᵀ @ d.projected",
+            "b": "scale * (projectedᵀ @ dy)",
+        },
     ),
     "gelu": Plain(
-        ("x",), gelu_forward, gelu_backward, ("x",), {"cdf": "(1 + erf(x / sqrt(2))) / 2", "output": "x * cdf"}
+        ("x",),
+        gelu_forward,
+        gelu_backward,
+        ("x",),
+        {"cdf": "(1 + erf(x / sqrt(2))) / 2", "output": "x * cdf"},
+        {"x": "dy * (cdf + x * exp(-x² / 2) / sqrt(2π))"},
     ),
-    "tanh": Plain(("x",), tanh_forward, tanh_backward, ("x",), {"output": "tanh(x)"}),
+    "tanh": Plain(("x",), tanh_forward, tanh_backward, ("x",), {"output": "tanh(x)"}, {"x": "dy * (1 - output²)"}),
     "feed_forward": Plain(
         ("x", "kernel_1", "bias_1", "kernel_2", "bias_2"),
         feed_forward_forward,
@@ -355,6 +387,15 @@ PLAIN: dict[str, Plain] = {
             "intermediate": "x @ kernel_1 + bias_1",
             "activation": "gelu(intermediate), with erf",
             "output": "activation @ kernel_2 + bias_2",
+        },
+        {
+            "kernel_2": "activationᵀ @ dy",
+            "bias_2": "sum of the rows of dy",
+            "activation": "dy @ kernel_2ᵀ",
+            "intermediate": f"d.activation * ({SLOPE.format('intermediate')})",
+            "kernel_1": "xᵀ @ d.intermediate",
+            "bias_1": "sum of the rows of d.intermediate",
+            "x": "d.intermediate @ kernel_1ᵀ",
         },
     ),
     "layer_norm": Plain(
@@ -368,6 +409,12 @@ PLAIN: dict[str, Plain] = {
             "x_hat": "(x - mean) / sqrt(variance + epsilon)",
             "output": "gamma * x_hat + beta",
         },
+        {
+            "gamma": "sum of the rows of dy * x_hat",
+            "beta": "sum of the rows of dy",
+            "x_hat": "dy * gamma",
+            "x": NORMED,
+        },
     ),
     "dropout": Plain(
         ("x", "rate", "key", *SEQUENCES),
@@ -375,6 +422,7 @@ PLAIN: dict[str, Plain] = {
         dropout_backward,
         ("x",),
         {"keep": "1 where a number survives", "output": "x * keep / (1 - rate)"},
+        {"x": "dy * keep / (1 - rate)"},
     ),
     "add_norm": Plain(
         ("h", "x", "gamma", "beta", "epsilon", "rate", "key", *SEQUENCES),
@@ -390,6 +438,14 @@ PLAIN: dict[str, Plain] = {
             "x_hat": "(sum - mean) / sqrt(variance + epsilon)",
             "output": "gamma * x_hat + beta",
         },
+        {
+            "gamma": "sum of the rows of dy * x_hat",
+            "beta": "sum of the rows of dy",
+            "x_hat": "dy * gamma",
+            "sum": NORMED,
+            "h": "d.sum * keep / (1 - rate)",
+            "x": "d.sum",
+        },
     ),
     "attention": Plain(
         ("q", "k", "v", "starts", "num_heads", "rate", "key", "numbers", "query_rows"),
@@ -403,6 +459,15 @@ PLAIN: dict[str, Plain] = {
             "dropped": "probabilities * keep / (1 - rate)",
             "output": "dropped @ v, heads side by side",
         },
+        {
+            "dropped": "dy @ vᵀ, of each head",
+            "probabilities": "d.dropped * keep / (1 - rate)",
+            "scores": "probabilities * (d.probabilities - s), s being the sum of each row of d.probabilities * "
+            "probabilities",
+            "v": "droppedᵀ @ dy, heads side by side",
+            "q": "d.scores @ k / sqrt(D), heads side by side",
+            "k": "d.scoresᵀ @ q / sqrt(D), heads side by side",
+        },
     ),
     "cross_entropy": Plain(
         ("h", "table", "bias", "labels"),
@@ -413,6 +478,12 @@ PLAIN: dict[str, Plain] = {
             "logits": "h @ tableᵀ + bias",
             "log_sums": "log of the sum of exp(logits)",
             "output": "log_sums - logits[label]",
+        },
+        {
+            "logits": "dy * (exp(logits - log_sums) - one_hot(labels))",
+            "h": "d.logits @ table",
+            "table": "d.logitsᵀ @ h",
+            "bias": "sum of the rows of d.logits",
         },
     ),
 }

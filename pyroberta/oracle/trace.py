@@ -14,23 +14,27 @@ rows of the last layer are made, those too that no loss looks at.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy import ndarray as Array
 
-from pyroberta.data.examples import HeldExamples
+from pyroberta.data.examples import HeldExamples, numbered
 from pyroberta.model.attributes import whole_number
-from pyroberta.model.batch import Batch
+from pyroberta.model.batch import Batch, take
 from pyroberta.model.config import RobertaConfig
+from pyroberta.model.gradients import HEAD, depth
 from pyroberta.model.parameters import Arrays
 from pyroberta.ops import REFERENCE, Key, Ops
-from pyroberta.oracle import bounds
+from pyroberta.oracle import bounds, meanings
+from pyroberta.oracle.call_bounds import CallBounds
 from pyroberta.oracle.golden import Entry, Sink, Trace
 from pyroberta.oracle.plain import PLAIN, Values
 from pyroberta.tasks.task import Task
+from pyroberta.text.masking import number_words, token_draws
+from pyroberta.text.preprocessor import MaskedLMPreprocessor
 from pyroberta.training.losses import SparseCategoricalCrossentropy
 from pyroberta.training.optimizers import CLIPS, Optimizer
 from pyroberta.training.state import TrainState
@@ -41,6 +45,11 @@ OF_INPUTS = {"cross_entropy": ("h", "bias")}  # what a backward without paramete
 RESULTS = {"attention": "context", "cross_entropy": "losses"}
 
 
+OF_MASKING = (
+    "mask_selection_rate", "mask_selection_length", "mask_token_rate", "random_token_rate", "count", "whole_words",
+)  # fmt: skip
+
+
 class _Call(NamedTuple):
     """What the model holds in place of a cache: the call that made it."""
 
@@ -49,6 +58,47 @@ class _Call(NamedTuple):
     arguments: Sequence[Any]
     inputs: Mapping[str, str]
     cache: Any
+
+
+@dataclass(frozen=True)
+class Masking:
+    """How tokens of the parts of an update were masked: all that it takes to mask them again.
+
+    Attributes:
+        key: of the random numbers.
+        ordinary: (V',) the ids that a random token may be.
+        settings: the rates and so on, and the id of `<mask>`.
+        parts: of each part the ids before masking, each token's word (see `words_of`) and its random numbers.
+    """
+
+    key: Key
+    ordinary: Array
+    settings: Mapping[str, Any]
+    parts: Sequence[tuple[Array, Array, Array]]
+
+    @classmethod
+    def of(cls, preprocessor: MaskedLMPreprocessor, key: Key, parts: Sequence[Batch]) -> Masking:
+        """Of a preprocessor, and the parts before it masks them."""
+        settings = {of: getattr(preprocessor, of) for of in OF_MASKING} | {"mask_id": preprocessor.tokenizer.mask_id}
+        found = [
+            (part.ids, words_of(preprocessor, part), token_draws(key, part.starts, part.numbers)) for part in parts
+        ]
+        return cls(key, preprocessor.tokenizer.ordinary_ids, settings, found)
+
+
+def words_of(preprocessor: MaskedLMPreprocessor, batch: Batch) -> Array:
+    """The number of each token's word (N,), and -1 where it may not be selected.
+
+    A word is a token, unless the preprocessor selects whole words.
+    """
+    rows = np.flatnonzero(~preprocessor.tokenizer.is_special[batch.ids])
+    words = np.full(batch.num_tokens, -1, np.int32)
+    words[rows] = np.arange(len(rows))
+    if preprocessor.whole_words:
+        owners = np.repeat(np.arange(len(batch)), np.diff(batch.starts))[rows]
+        edges, limit = preprocessor._word_edges, preprocessor.mask_selection_length
+        words[rows] = number_words(batch.ids, rows, owners, *edges, limit)
+    return words
 
 
 class Tracer:
@@ -70,6 +120,17 @@ class Tracer:
         self._place = ""
         self._seen: dict[str, int] = {}
         self.contributions: dict[str, list[str]] = {}  # parameter -> the tensors whose sum its gradient is
+        self._calls: CallBounds | None = None
+        self._trainable: frozenset[str] = self._params
+
+    def bound_all(self, trainable: Collection[str]) -> None:
+        """From now on sums and updates have bounds, too, and ops that have no backward since nothing below is trained.
+
+        The trace has its settings already.
+        """
+        self._trainable = frozenset(trainable)
+        if self._arithmetic:
+            self._calls = CallBounds(self._arithmetic, self.into.settings)
 
     def table(self, ops: Ops = REFERENCE) -> Ops:
         """The table with each row watched."""
@@ -96,6 +157,8 @@ class Tracer:
             value, cache = row(*arguments)
             result = value[0] if isinstance(value, tuple) else value
             self._note(op, place, "", {**plain.forward(*arguments), "output": result}, arguments, inputs)
+            if self._calls and not self._has_backward(op, place):
+                self._note_bounds(self._calls.run, op, place, arguments, np.zeros(result.shape), is_forward=True)
             self._remember(result, f"{place}.{_result(op)}")
             return value, _Call(op, place, arguments, inputs, cache)
 
@@ -112,6 +175,9 @@ class Tracer:
                     "denominator": "loss.denominator",
                 }
             self._note(op, place, "d.", {"output": dy}, arguments, source)
+            if op == "cross_entropy":
+                name = f"d.{place}.{_result(op)}"
+                self.note_bounds({name: Entry(op, place, "output", inputs=source)}, {}, {"output": dy})
             inputs = {**inputs, "dy": f"d.{place}.{_result(op)}"}
             gradients = plain.backward(dy, arguments, plain.forward(*arguments))
             found = row(dy, cache)
@@ -133,13 +199,24 @@ class Tracer:
 
         return call
 
+    def _has_backward(self, op: str, place: str) -> bool:
+        """Whether backward comes through a call, on the way to what is trained."""
+        if op == "embedding":
+            return not self._trainable.isdisjoint(["embeddings.token", "embeddings.position"])
+        lowest = min(map(depth, self._trainable), default=HEAD)
+        at = depth(f"{place}.")
+        return at > lowest if op == "gather" else at >= lowest
+
     def _sum(self, row: Callable[..., Any]) -> Callable[..., Any]:
         def call(x: Any, y: Any) -> Any:
             total = row(x, y)
             if isinstance(total, np.ndarray) and total.ndim:
                 terms = {of: self._names[id(term)] for of, term in (("x", x), ("y", y)) if id(term) in self._names}
                 name = self._once(f"{terms.get('y', self._place)}.added")
-                self.note(name, total, Entry("add", self._place, "output", "x + y", "", terms, step=self.step))
+                page = meanings.USED_TWICE if name.startswith("d.") else "ops/low_rank.md"
+                entry = Entry("add", self._place, "output", "x + y", page, terms, step=self.step)
+                self.note(name, total, entry)
+                self.note_bounds({name: entry}, {"x": x, "y": y})
                 self._remember(total, name)
             return total
 
@@ -202,7 +279,10 @@ class Tracer:
         arguments: Sequence[Any],
         inputs: Mapping[str, str],
     ) -> None:
-        formulas = {} if prefix else PLAIN[op].formulas
+        formulas: Mapping[str, str] = PLAIN[op].formulas
+        if prefix:
+            of_result = "weights / denominator, 0 where that is 0" if op == "cross_entropy" else "dy"
+            formulas = {**PLAIN[op].gradient_formulas, "output": of_result}
         numbers = {
             of: value
             for of, value in zip(PLAIN[op].arguments, arguments, strict=False)
@@ -214,14 +294,52 @@ class Tracer:
             for name, array in _parts(f"{prefix}{place}.{called}", value):
                 self.note(name, array, entry)
 
-    def _note_bounds(self, run: bounds.Arithmetic, op: str, place: str, arguments: Sequence[Any], dy: Array) -> None:
+    def _note_bounds(
+        self, run: bounds.Arithmetic, op: str, place: str, arguments: Sequence[Any], dy: Array, is_forward: bool = False
+    ) -> None:
         wide = [np.asarray(x, np.float64) if _is_real(x) else x for x in arguments]
         for name, bound in bounds.of_values(run, op, wide, np.asarray(dy, np.float64)).items():
+            if is_forward and name.startswith("d."):
+                continue
             prefix, of = ("d.", name[2:]) if name.startswith("d.") else ("", name)
             called = f"{prefix}{place}.{_result(op) if of == 'output' else of}"
-            entry = Entry(op, place, "bound", f"how far {called} may be from it", "numerics.md", step=self.step)
-            for one, part in _parts(f"bound.{called}", bound):
-                self.note(one, part, entry)
+            for one, part in _parts(called, bound):
+                self.note_bound(one, part, op, place)
+
+    def note_bound(self, name: str, bound: Any, op: str, place: str) -> None:
+        """Notes how far a tensor may be off."""
+        entry = Entry(op, place, "bound", f"how far {name} may be from it", meanings.BOUNDS, step=self.step)
+        self.note(f"bound.{name}", bound, entry)
+
+    def note_bounds(
+        self, entries: Mapping[str, Entry], arguments: Mapping[str, Any], values: Mapping[str, Any] | None = None
+    ) -> None:
+        """Notes how far the tensors of a call that is none of an op may be off, as `CallBounds.of` has it."""
+        if self._calls:
+            for name, bound in self._calls.of(entries, arguments, values or {}).items():
+                self.note_bound(name, bound, entries[name].op, entries[name].place)
+
+    def note_bound_of_sum(self, name: str, entry: Entry, total: Array) -> None:
+        """Notes how far a sum may be off; its terms are read from the trace, one after another."""
+        if self._calls:
+            terms = [self.full(term) for term in entry.inputs.values()]
+            arrays = (self.into[term] for term in terms) if len(terms) > 1 else iter([total])
+            bound = self._calls.of_sum(name, entry, arrays, max(1, len(terms)))
+            self.note_bound(name, bound, entry.op, entry.place)
+
+    def bounds_of_update(
+        self, entries: Mapping[str, Entry], arrays: Mapping[str, Array], scale: float, numbers: Mapping[str, Any]
+    ) -> dict[str, Array]:
+        """How far an update may be off: of the parameter w, from the gradient g times the scale and from the slots."""
+        if not self._calls:
+            return {}
+
+        def piece_of(of: str) -> Callable[[slice], Array]:
+            flat, factor = arrays[of].reshape(-1), scale if of == "g" else 1.0
+            return lambda some: flat[some] * factor
+
+        pieces = {of: piece_of(of) for of in arrays}
+        return self._calls.of_update(entries, pieces, numbers, arrays["w"].shape)
 
     def note(self, name: str, array: Any, entry: Entry, before: Mapping[str, str] | None = None) -> None:
         """Notes a tensor of the update under way.
@@ -254,6 +372,7 @@ def trace_updates(
     precision: str | None = "float32",
     trainable: Sequence[str] | None = None,
     ops: Ops = REFERENCE,
+    masking: Masking | None = None,
 ) -> None:
     """Notes everything that passes in some updates, each from the same parts.
 
@@ -271,67 +390,104 @@ def trace_updates(
         precision: whose error bounds are noted; None for none.
         trainable: names of the parameters that are updated; all unless given.
         ops: the table that is traced.
+        masking: how the parts were masked, where the trace is to tell.
     """
     params = params.astype(params.dtype) if steps > 1 else params
     names = list(params) if trainable is None else list(trainable)
     into.settings |= {"config": asdict(config), "dtype": params.dtype.name, "seed": seed, "precision": precision}
     into.settings |= {"loss": loss.get_config(), "optimizer": optimizer.get_config(), "steps": steps}
+    if masking is not None:
+        into.settings["masking"] = dict(masking.settings)
     tracer, changing = Tracer(into, params, precision), frozenset(names)
+    tracer.bound_all(names)
     traced = tracer.table(ops)
     slots = {name: params.zeros_like() for name in optimizer.slot_names}
     state = TrainState(params, slots, seed=seed)
     model = Trained(traced, config, loss, optimizer, names, params.zeros_like(), all_rows=True)
     for step in range(steps):
         tracer.begin(step)
-        _note_batch(tracer, parts, Key.of_update(seed, step))
+        _note_batch(tracer, parts, Key.of_update(seed, step), masking)
         denominator = loss.denominator(sum(map(_weight_sum, parts)), float(sum(batch.slots for batch in parts)))
-        _note_of_step(tracer, "loss.denominator", denominator, "what the sum of weighted losses is divided by")
+        _note_of_step(tracer, "loss.denominator", denominator, meanings.denominator(loss.reduction), meanings.LOSS)
         before = f"step_{step - 1}." if step > 1 else ""
         for name in params:
-            entry = Entry("sum" if step else "", name, "parameters", "the parameter before the update", step=step)
+            page = meanings.page_of_parameter(name)
+            entry = Entry("sum" if step else "", name, "parameters", "the parameter before the update", page, step=step)
             changed = f"{before}{'updated' if name in changing else 'parameters'}.{name}"
             tracer.note(f"parameters.{name}", params[name], entry, {"0": changed} if step else {})
         found = compute_gradients(model, state, parts)
         for part, ((losses, predicted), batch) in enumerate(zip(found.values, parts, strict=True)):
-            share = float(batch.weights @ losses) / found.denominator if found.denominator else 0.0
-            number = f"_{part + 1}" if part else ""
-            source = {"losses": f"loss{number}.losses", "weights": f"batch{number}.weights"}
-            source["denominator"] = "loss.denominator"
-            entry = Entry("share", "loss", "share", "weights @ losses / denominator", "", source, step=step)
-            tracer.note(f"loss.share{number}", share, entry)
-            entry = Entry(
-                "argmax", "loss", "predicted", "the likeliest ids", "", {"logits": f"loss{number}.logits"}, step=step
-            )
-            tracer.note(f"loss.predicted{number}", predicted, entry)
+            _note_losses(tracer, part, batch, losses, predicted, found.denominator)
         for name in names:
             terms = {str(i): term for i, term in enumerate(tracer.contributions.get(name, []))}
-            entry = Entry("sum", name, "gradients", "the gradient of the loss", "", terms, step=step)
+            formula = "the sum of all inputs: the gradient of the loss by the parameter"
+            entry = Entry("sum", name, "gradients", formula, meanings.SUMS, terms, step=step)
             tracer.note(f"gradients.{name}", model.sums[name], entry)
-        scales = optimizer.clip_scales(model.sums, names, REFERENCE)
-        limits = {limit: getattr(optimizer, limit) for limit in CLIPS}
-        if optimizer.global_clipnorm is not None:
-            every = {str(i): f"gradients.{name}" for i, name in enumerate(names)}
-            formula = "min(1, limit / the norm of all gradients)"
-            entry = Entry("clip_scale", "clip", "scale", formula, "", every, limits, step)
-            tracer.note("clip.scale", scales[names[0]], entry)
-        for name in names:
-            source = {"x": f"gradients.{name}"} | ({"scale": "clip.scale"} if optimizer.global_clipnorm else {})
-            entry = Entry("clip", name, "clipped", "the gradient after clipping", "", source, limits, step)
-            tracer.note(f"clipped.{name}", model.sums[name] * float(scales.get(name, 1.0)), entry)
-        _note_of_step(tracer, "learning_rate", optimizer.rate_at(step), "of this update")
+            tracer.note_bound_of_sum(f"gradients.{name}", entry, model.sums[name])
+        scales = _note_clipping(tracer, optimizer, model.sums, names)
+        rate = optimizer.rate_at(step)
+        _note_of_step(tracer, "learning_rate", rate, "the learning rate of this update", meanings.RATES)
         for name in names:
             source = {"w": name, "g": f"clipped.{name}", "rate": "learning_rate"}
             decays = bool(optimizer.weight_decay) and optimizer.decays(name)
             earlier = {of: f"{before}slots.{of}.{name}" for of in slots} if step else {}
+            others, formulas = {"step": step, "decays": decays}, meanings.updated(optimizer, decays)
             after = {f"slots.{of}": slots[of][name] for of in slots} | {"updated": params[name]}
-            if step == steps - 1:  # no update follows: copies of one parameter at a time are enough
+            entries = {
+                f"{of}.{name}": Entry("update", name, of, formulas[of], meanings.STEP, source, others, step)
+                for of in after
+            }
+            arrays = {"w": params[name], "g": model.sums[name], **{of: slots[of][name] for of in slots}}
+            scale, numbers = scales.get(name, 1.0), others | {"rate": rate}
+            is_last = step == steps - 1  # no update follows: copies of one parameter at a time are enough
+            limits = {} if is_last else tracer.bounds_of_update(entries, arrays, float(scale), numbers)
+            if is_last:
                 after = {of: array.copy() for of, array in after.items()}
-            _update(optimizer, after, model.sums[name], step, scales.get(name, 1.0), decays)
-            for of, array in after.items():
-                others = {"step": step, "decays": decays}
-                entry = Entry("update", name, of, "after the update", "", source, others, step)
-                tracer.note(f"{of}.{name}", array, entry, earlier)
+            _update(optimizer, after, model.sums[name], step, scale, decays)
+            for of in list(after):
+                tracer.note(f"{of}.{name}", after.pop(of), entries[f"{of}.{name}"], earlier)
+            if is_last:  # the copies are gone, and what they were made of is as it was
+                limits = tracer.bounds_of_update(entries, arrays, float(scale), numbers)
+            for one in list(limits):
+                tracer.note_bound(one, limits.pop(one), "update", name)
         state.step += 1
+
+
+def _note_losses(tracer: Tracer, part: int, batch: Batch, losses: Array, predicted: Array, denominator: float) -> None:
+    """Notes a part's share of the loss, and the likeliest ids."""
+    number, step = f"_{part + 1}" if part else "", tracer.step
+    share = float(batch.weights @ losses) / denominator if denominator else 0.0
+    source = {"losses": f"loss{number}.losses", "weights": f"batch{number}.weights"}
+    source["denominator"] = "loss.denominator"
+    formula = "weights @ losses / denominator"
+    entry = Entry("share", "loss", "share", formula, meanings.LOSS, source, step=step)
+    tracer.note(f"loss.share{number}", share, entry)
+    arguments = {"weights": batch.weights, "losses": losses, "denominator": denominator}
+    tracer.note_bounds({f"loss.share{number}": entry}, arguments)
+    source = {"logits": f"loss{number}.logits"}
+    entry = Entry("argmax", "loss", "predicted", "the likeliest ids", meanings.LOSS, source, step=step)
+    tracer.note(f"loss.predicted{number}", predicted, entry)
+
+
+def _note_clipping(tracer: Tracer, optimizer: Optimizer, sums: Arrays, names: Sequence[str]) -> Mapping[str, Any]:
+    """Notes the gradients after clipping, and gives the factor of each."""
+    scales = optimizer.clip_scales(sums, names, REFERENCE)
+    limits = {limit: getattr(optimizer, limit) for limit in CLIPS}
+    if optimizer.global_clipnorm is not None:
+        every = {str(i): f"gradients.{name}" for i, name in enumerate(names)}
+        formula = "min(1, global_clipnorm / the norm of all gradients)"
+        entry = Entry("clip_scale", "clip", "scale", formula, meanings.CLIPPING, every, limits, tracer.step)
+        tracer.note("clip.scale", scales[names[0]], entry)
+        sizes = {str(i): np.broadcast_to(0.0, sums[name].shape) for i, name in enumerate(names)}
+        tracer.note_bounds({"clip.scale": entry}, sizes | limits, {"scale": np.float64(scales[names[0]])})
+    for name in names:
+        source = {"x": f"gradients.{name}"} | ({"scale": "clip.scale"} if optimizer.global_clipnorm else {})
+        formula = meanings.clipped(optimizer)
+        entry = Entry("clip", name, "clipped", formula, meanings.CLIPPING, source, limits, tracer.step)
+        clipped = sums[name] * float(scales.get(name, 1.0))
+        tracer.note(f"clipped.{name}", clipped, entry)
+        tracer.note_bounds({f"clipped.{name}": entry}, {"x": sums[name], **limits}, {"clipped": clipped})
+    return scales
 
 
 def _update(
@@ -354,6 +510,7 @@ def trace(
     dtype: str = "float64",
     steps: int = 1,
     precision: str | None = "float32",
+    parts: int = 1,
 ) -> Trace:
     """Everything that passes through a model in some updates on the texts, taken as one batch.
 
@@ -367,13 +524,16 @@ def trace(
         dtype: of the arithmetic.
         steps: updates.
         precision: `"float32"`, `"mixed_bfloat16"` or `"float64"`, whose error bounds are noted; None for none.
+        parts: how many batches of nearly as many sequences each the update is made from, as `fit` does it with
+            `gradient_accumulation_steps`.
 
     Returns:
         The trace; empty where `into` was given.
 
     Raises:
         TypeError: where the model is none, as with both arguments exchanged.
-        ValueError: for another dtype or precision, and for texts that are several batches.
+        ValueError: for another dtype or precision, for texts that are several batches, and for more parts than there
+            are sequences.
 
     >>> from pyroberta import MaskedLM
     >>> golden = trace(MaskedLM.from_preset("roberta_tiny_en"), ["A dog barks."], precision=None)
@@ -383,27 +543,39 @@ def trace(
     check_task(model, "trace(model, texts)")
     if dtype not in ("float32", "float64"):
         raise ValueError(f"dtype must be 'float32' or 'float64', got {dtype!r}")
-    steps = whole_number("steps", steps)
+    steps, parts = whole_number("steps", steps), whole_number("parts", parts)
     reader = model._reader()
     examples = reader.examples(texts, y, sample_weight)
     if not isinstance(examples, HeldExamples):
         raise ValueError("texts should be one batch, not an iterable of batches")
+    if parts > max(1, len(examples)):
+        raise ValueError(f"parts must be at most {len(examples)}, the number of sequences, got {parts}")
     reader.long_texts.say()
-    found = Trace()
+    found, key, masking = Trace(), Key.of_evaluation(), None
+    if examples.mask is not None and isinstance(model.preprocessor, MaskedLMPreprocessor):
+        masking = Masking.of(model.preprocessor, key, _cut(examples.data, parts))
     params = model.backbone.params
     trace_updates(
         found if into is None else into,
         model.backbone.config,
         params if params.dtype == dtype else params.astype(dtype),
-        [examples.masked(Key.of_evaluation())],
+        _cut(examples.masked(key), parts),
         model.loss,
         model.optimizer,
         seed=model.seed,
         steps=steps,
         precision=precision,
         trainable=model._trainable_names(),
+        masking=masking,
     )
     return found
+
+
+def _cut(batch: Batch, parts: int) -> list[Batch]:
+    """A batch in parts of nearly as many sequences each, which keep their numbers."""
+    if parts == 1:
+        return [batch]
+    return numbered([take(batch, some) for some in np.array_split(np.arange(len(batch)), parts)])
 
 
 def check_task(model: Any, usage: str) -> None:
@@ -417,20 +589,28 @@ def check_task(model: Any, usage: str) -> None:
         raise TypeError(f"model should be a MaskedLM or a TextClassifier, as in {usage}; got a {kind}")
 
 
-def _note_batch(tracer: Tracer, parts: Sequence[Batch], key: Key) -> None:
+def _note_batch(tracer: Tracer, parts: Sequence[Batch], key: Key, masking: Masking | None) -> None:
     for part, batch in enumerate(parts):
+        number = f"_{part + 1}" if part else ""
         for of in ("ids", "positions", "starts", "numbers", "target_rows", "labels", "weights"):
-            name = f"batch.{of}" if not part else f"batch_{part + 1}.{of}"
-            _note_of_step(tracer, name, getattr(batch, of), of)
-            tracer.know(getattr(batch, of), name)
-        name = f"batch.slots{f'_{part + 1}' if part else ''}"
-        _note_of_step(tracer, name, batch.slots, "targets that the batch has place for, B · K")
-    _note_of_step(tracer, "dropout.key", np.array(key, np.uint64), "Philox4x64-10's key of the first site")
+            _note_of_step(tracer, f"batch{number}.{of}", getattr(batch, of), *meanings.OF_BATCH[of])
+            tracer.know(getattr(batch, of), f"batch{number}.{of}")
+        _note_of_step(tracer, f"batch.slots{number}", batch.slots, *meanings.OF_BATCH["slots"])
+        if masking is not None:
+            for of, array in zip(("unmasked_ids", "words", "draws"), masking.parts[part], strict=True):
+                _note_of_step(tracer, f"batch{number}.{of}", array, *meanings.OF_BATCH[of])
+    if masking is not None:
+        meaning = "Philox4x64-10's key of the numbers that decide on the masks"
+        _note_of_step(tracer, "masking.key", np.array(masking.key, np.uint64), meaning, meanings.MASKING)
+        meaning = "the ids that a random token may be, (V',)"
+        _note_of_step(tracer, "masking.ordinary", masking.ordinary, meaning, meanings.MASKING)
+    meaning = "Philox4x64-10's key of the first site"
+    _note_of_step(tracer, "dropout.key", np.array(key, np.uint64), meaning, meanings.KEYS)
 
 
-def _note_of_step(tracer: Tracer, name: str, value: Any, meaning: str) -> None:
+def _note_of_step(tracer: Tracer, name: str, value: Any, meaning: str, page: str) -> None:
     place, _, of = name.rpartition(".")
-    tracer.note(name, value, Entry("", place, of, meaning, step=tracer.step))
+    tracer.note(name, value, Entry("", place, of, meaning, page, step=tracer.step))
 
 
 def _weight_sum(batch: Batch) -> float:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy import ndarray as Array
 
 from pyroberta.model.parameters import Arrays
-from pyroberta.oracle import bounds
+from pyroberta.oracle import bounds, meanings
 from pyroberta.oracle.conformance.case import Case, Expected, Means
 from pyroberta.oracle.conformance.drawing import Draw
 from pyroberta.oracle.conformance.sampled import sampled
@@ -247,16 +247,8 @@ def _optimizer_case(seed: int, name: str, variant: str, arguments: Mapping[str, 
         inputs |= {f"gradients.{step}.{of}": draw.normal(*shape, scale=scale) for of, shape in LAYOUT.items()}
     decays = {of: bool(optimizer.weight_decay) and optimizer.decays(of) for of in LAYOUT}
     settings = {"steps": STEPS, "config": optimizer.get_config(), "decays": decays}
-    formulas = {"m": "m + (g - m)(1 - beta_1)", "v": "v + (g² - v)(1 - beta_2)", "parameters": optimizer_formula(name)}
+    formulas = {**meanings.MOMENTS, "parameters": meanings.step_of(optimizers.OPTIMIZERS[name])}
     return Case(f"optimizer/{name}/{variant}", WHAT.get(variant, ""), "ops/adam.md", settings, formulas, inputs)
-
-
-def optimizer_formula(name: str) -> str:
-    """The step of an optimizer, in one line."""
-    correction = "c_1 = 1 - beta_1^t, c_2 = sqrt(1 - beta_2^t), t from 1"
-    if issubclass(optimizers.OPTIMIZERS[name], optimizers.TorchAdam):
-        return f"w - rate · decay · w - rate · (m / c_1) / (sqrt(v) / c_2 + epsilon), {correction}"
-    return f"w - rate · decay · w - rate · c_2 / c_1 · m / (sqrt(v) + epsilon), {correction}"
 
 
 def optimizer_answer(case: Case, means: Means) -> Values:
