@@ -151,3 +151,16 @@ def test_accumulation_as_a_mean_of_means_is_named_from_the_gradients():
     report = compare(golden, {name: (alone[0][name] + alone[1][name]) / 2.0 for name in names})
     causes = {one.cause for one in report.departures}
     assert causes == {"each part's loss is divided by its own weights: a mean of means"}
+
+
+def test_what_one_parameter_alone_shows_is_not_the_optimizer():
+    golden = traced(optimizers.Adam(0.1))
+    theirs = {name: golden[name] for name in golden if name.startswith(("gradients.", "updated."))}
+    c_1, c_2 = 1.0 - 0.9**2, math.sqrt(1.0 - 0.999**2)  # of the second update, not the first
+    factor = (c_2 / c_1) / (math.sqrt(1.0 - 0.999) / (1.0 - 0.9))
+    before, after = golden[f"parameters.{KERNEL}"], golden[f"updated.{KERNEL}"]
+    theirs[f"updated.{KERNEL}"] = before + factor * (after - before)
+    (finding,) = compare(golden, theirs).departures
+    assert (finding.name, finding.cause) == (f"updated.{KERNEL}", "")
+    (finding,) = compare(golden, {f"updated.{KERNEL}": theirs[f"updated.{KERNEL}"]}).departures
+    assert finding.cause == "the correction counts one update too many"

@@ -30,6 +30,8 @@ from pyroberta.oracle.signatures import looks_like
 
 PRECISIONS = ("float32", "mixed_bfloat16", "float64")
 MOST_HELD = 16  # tensors of unknown cause, of which what lies before them is looked at
+# Of an optimizer, whose parameters all have it.
+OF_ALL = ("the correction counts", "the moments are not corrected", "beta_2 is", "the learning rate is that of")
 DIVIDED, MEAN = "losses are divided by", "it is the mean of its terms"
 
 
@@ -152,16 +154,17 @@ def _precision_for(golden: Trace, given: str | None) -> str:
 
 
 def _without_chance(golden: Trace, findings: list[Finding]) -> list[Finding]:
-    """Without causes that hold for all gradients or for none, where most gradients don't have them.
+    """Without causes that hold for all gradients or updates or for none, where most of them don't have them.
 
     The loss's factor is in all that no gradient of theirs leads to; that a sum became a mean is seen in those that have
-    several terms.
+    several terms. What an optimizer does otherwise it does to all parameters.
     """
     gradients = [one for one in findings if one.op == "sum" and "gradients." in one.name]
     of_loss = [one for one in gradients if not are_gradients(one.computed_from)]
     of_terms = [one for one in gradients if one.departs or len(golden.entries[one.name].inputs) > 1]
-    for beginning, all_of in ((DIVIDED, of_loss), (MEAN, of_terms)):
-        named = [one for one in gradients if one.cause.startswith(beginning)]
+    updated = [one for one in findings if one.op == "update" and "updated." in one.name]
+    for beginning, all_of in ((DIVIDED, of_loss), (MEAN, of_terms), *((cause, updated) for cause in OF_ALL)):
+        named = [one for one in all_of if one.cause.startswith(beginning)]
         if len(named) * 2 <= len(all_of):
             findings = [replace(one, cause="", share=0.0, others=()) if one in named else one for one in findings]
     return findings
