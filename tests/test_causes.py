@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from small_models import TEXTS, small_masked_lm
 from test_compare import LENGTHS
 from test_judge import departing, traced
 
@@ -15,6 +16,7 @@ from pyroberta import optimizers
 from pyroberta.backends.bfloat16 import rounded_to_bfloat16
 from pyroberta.oracle.compare import compare
 from pyroberta.oracle.golden import Entry, Trace, TraceFile, read_trace
+from pyroberta.oracle.trace import trace
 
 NORM, KERNEL = "layers.0.attention.norm", "layers.0.attention.query.kernel"
 
@@ -99,8 +101,51 @@ def test_logits_that_are_scaled_before_the_bias_are_of_the_same_matrix():
     golden = traced()
     bias = golden["parameters.head.bias"]
     logits = (golden["loss.logits"] - bias) / math.sqrt(8) + bias
-    (finding,) = compare(golden, {"loss.logits": logits}).departures
+    theirs = {"head.norm.output": golden["head.norm.output"], "loss.logits": logits}
+    (finding,) = compare(golden, theirs).departures
     assert finding.cause == "the product is multiplied by 0.3536 before the bias is added"
+    (finding,) = compare(golden, {"loss.logits": logits}).departures  # so it may be the norm before it
+    assert finding.cause == ""
+    assert finding.between[-2:] == ("head.gelu", "head.norm")
+
+
+@pytest.mark.parametrize("change", [1.05, 0.5])
+def test_a_step_that_is_off_says_nothing_of_the_model(change):
+    """Adam's first step is nearly a sign, which many a mistake gives."""
+    golden = traced(optimizers.Adam(0.1))
+    other = golden["slots.m.head.norm.beta"] * change
+    step = golden["updated.head.norm.beta"] - golden["parameters.head.norm.beta"]
+    for name, theirs in (
+        ("slots.m.head.norm.beta", other),
+        ("updated.head.norm.beta", golden["parameters.head.norm.beta"] + np.sign(other) * np.abs(step) * change),
+    ):
+        (finding,) = compare(golden, {name: theirs}).departures
+        assert not finding.cause or finding.place == "head.norm.beta", finding
+
+
+def test_another_optimizer_is_no_epsilon():
+    """Plain descent with 0.01 of the gradient, beside Adam's step."""
+    golden = traced(optimizers.Adam(0.1))
+    names = [name.removeprefix("updated.") for name in golden if name.startswith("updated.")]
+    theirs = {f"gradients.{name}": golden[f"gradients.{name}"] for name in names}
+    theirs |= {f"updated.{name}": golden[f"parameters.{name}"] - 0.01 * golden[f"gradients.{name}"] for name in names}
+    assert {one.cause for one in compare(golden, theirs).departures} == {""}
+
+
+def test_a_loss_that_is_twice_as_large_is_no_term_added_twice():
+    golden = traced()
+    theirs = {name: 2.0 * golden[name] for name in golden if name.startswith(("d.", "gradients.", "loss.share"))}
+    report = compare(golden, theirs)
+    assert not [one for one in report.findings if one.cause.endswith("is added twice")]
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_a_trace_that_is_kept_in_float32_departs_nowhere(parts):
+    """Fresh weights: the mean of a norm's result is rounding alone, and is none of a mistake's."""
+    model = small_masked_lm(dtype="float64", dropout=0.0)
+    golden = trace(model, TEXTS, parts=parts, precision=None)
+    theirs = {name: x.astype(np.float32) if x.dtype.kind == "f" else x for name, x in golden.items()}
+    assert departing(compare(golden, theirs)) == []
 
 
 def test_one_number_that_is_added_everywhere_is_no_token_type():

@@ -20,6 +20,8 @@ from pyroberta.training import optimizers
 NO_LIMITS = {"clipvalue": None, "clipnorm": None, "global_clipnorm": None}
 
 
+SCATTERED = ("embedding", "gather")  # ops whose backward adds up rows of dy
+SUMMED = {"linear": "bias", "layer_norm": "beta", "add_norm": "beta", "feed_forward": "bias_2"}  # where it adds up all
 Call = tuple[int, str, str]  # a step, a place and an op
 
 
@@ -102,6 +104,11 @@ class Recomputed:
             return {of: _like(value, np.inf) for of, value in values.items()}
         if self.is_gradient:
             found = {of[2:]: bound for of, bound in found.items() if of.startswith("d.")}
+            if self.op in SCATTERED:  # dy was rounded as it was kept, which a sum of one or two terms shows
+                every = PLAIN[self.op].gradients_of({**a, "dy": np.abs(dy)})
+                found = {of: bound + run.u * every[of] for of, bound in found.items()}
+            if self.op in SUMMED:
+                found[SUMMED[self.op]] = found[SUMMED[self.op]] + run.u * np.abs(dy).sum(axis=0)
         if given:
             found = self._widened(run, a, values, given, found)
         if self.op == "embedding" and not self.is_gradient:  # others round rows as they round factors

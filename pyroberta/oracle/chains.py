@@ -20,6 +20,7 @@ from pyroberta.oracle.plain import Values
 
 MOST_CALLS = 24  # between: two layers. With more, so much may have been the mistake that a name says little
 FEW, MOST_OF_FEW = 16, 8  # a tensor of so few numbers may be explained by chance, so that fewer calls are tried
+AFTER_GRADIENTS = ("sum", "clip_scale", "clip", "update")
 MOST_NUMBERS = 2e9  # that are computed for one tensor, all in all
 
 
@@ -55,7 +56,8 @@ class Chain:
     def tried(self) -> Iterator[tuple[int, Call]]:
         """The calls before the last one whose mistakes are tried, and their numbers.
 
-        Of a gradient these are the ones on the way back: what is wrong forward shows there.
+        Of a gradient these are the ones on the way back: what is wrong forward shows there. Of an update they are sums
+        and clipping: a step says so little of the gradient's size that many a mistake would fit.
         """
         most = MOST_CALLS if self.target.theirs.size >= FEW else MOST_OF_FEW
         if not 1 < len(self.calls) <= most:
@@ -64,9 +66,14 @@ class Chain:
         for number in range(len(self.calls)):
             self._computed.append(self._values(number, values))
             self._note(number, self._computed[number], values)
-        on_the_way_back = is_gradient(self.target.name, self.target.entry) or self.target.entry.op in ("add", "sum")
+        target = self.target.entry
+        on_the_way_back = is_gradient(self.target.name, target) or target.op in ("add", "sum")
         for number, (names, entry) in enumerate(self.calls[:-1]):
-            if is_gradient(names[0], entry) or entry.op in ("add", "sum") or not on_the_way_back:
+            if target.op in AFTER_GRADIENTS:
+                is_tried = entry.op in AFTER_GRADIENTS
+            else:
+                is_tried = is_gradient(names[0], entry) or entry.op in ("add", "sum") or not on_the_way_back
+            if is_tried:
                 yield number, call_of(entry)
 
     def call(self, number: int) -> tuple[str, Entry, Mapping[str, Any]]:

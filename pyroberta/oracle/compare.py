@@ -31,8 +31,14 @@ from pyroberta.oracle.signatures import looks_like
 PRECISIONS = ("float32", "mixed_bfloat16", "float64")
 MOST_HELD = 16  # tensors of unknown cause, of which what lies before them is looked at
 # Of an optimizer, whose parameters all have it.
-OF_ALL = ("the correction counts", "the moments are not corrected", "beta_2 is", "the learning rate is that of")
-DIVIDED, MEAN = "losses are divided by", "it is the mean of its terms"
+OF_ALL = (
+    "the correction counts",
+    "the moments are not corrected",
+    "beta_1 is",
+    "beta_2 is",
+    "the learning rate is that of",
+)
+DIVIDED, MEAN, EPSILON = "losses are divided by", "it is the mean of its terms", "epsilon is"
 
 
 def compare(
@@ -103,6 +109,8 @@ class _Comparison:
             self._named[name] = self.explainer.of_rounding(judged, finding.relative, finding.error)
         if judged.ratio > 1.0 or self._named[name]:
             finding = replace(finding, may_follow=self._before(finding, judged))
+            if finding.may_follow:  # a term that is off is not a term too many
+                self._named[name] = [one for one in self._named[name] if not one.cause.endswith(" is added twice")]
             self._first.setdefault(call_of(judged.entry), finding)
             if not self._named[name] and not finding.may_follow:
                 self._unknown[name] = judged.through
@@ -163,7 +171,9 @@ def _without_chance(golden: Trace, findings: list[Finding]) -> list[Finding]:
     of_loss = [one for one in gradients if not are_gradients(one.computed_from)]
     of_terms = [one for one in gradients if one.departs or len(golden.entries[one.name].inputs) > 1]
     updated = [one for one in findings if one.op == "update" and "updated." in one.name]
-    for beginning, all_of in ((DIVIDED, of_loss), (MEAN, of_terms), *((cause, updated) for cause in OF_ALL)):
+    departing = [one for one in updated if one.departs]  # epsilon does nothing where gradients are large
+    groups = [(DIVIDED, of_loss), (MEAN, of_terms), *((cause, updated) for cause in OF_ALL), (EPSILON, departing)]
+    for beginning, all_of in groups:
         named = [one for one in all_of if one.cause.startswith(beginning)]
         if len(named) * 2 <= len(all_of):
             findings = [replace(one, cause="", share=0.0, others=()) if one in named else one for one in findings]

@@ -32,7 +32,6 @@ MANY = 16  # numbers: so many that no chance makes them differ as a mistake woul
 # or of the factors; and it has to explain so much of it.
 NOTABLE, OF_FACTORS, CERTAIN = 64.0, 0.5, 0.99
 MOST_SUBNORMAL = 1e6  # times the smallest normal number: below, what is lost is underflow
-SEVERAL = 3  # parameters whose updates depart
 EPSILON = r"epsilon is ([\d.e-]+)"
 
 
@@ -81,7 +80,8 @@ class Explainer:
         notable = max(NOTABLE * run.u, OF_FACTORS * run.factor_u)
         differing = int(np.count_nonzero(judged.theirs != judged.expected))
         is_long = relative > notable and error > MOST_SUBNORMAL * run.tiny and differing >= MANY
-        if not is_long or judged.entry.op == "clip" or judged.unit:  # what was kept in fewer bits has lost more
+        # What was kept in fewer bits has lost more, and a mean may be all that rounding has left of large numbers.
+        if not is_long or judged.entry.op == "clip" or judged.entry.value == "mean" or judged.unit:
             return []
         own = self._causes(judged.name, judged.entry, judged.arguments)
         named = [one for one in self._explaining(judged, own) if one.share >= CERTAIN]
@@ -186,6 +186,8 @@ class Explainer:
         if not entry.op and entry.value == "parameters":
             looks = looks_like(judged.theirs, judged.expected, judged.tolerance)
             cause = "the kernel is transposed" if looks == "it is transposed" else ""
+        elif entry.op in ("linear", "cross_entropy") and len(judged.through) > 1:
+            cause = ""  # what the product was made with is not theirs: it may be that which is off
         elif factor is None or entry.value == "of_types":
             cause = signature_of(entry.op, entry.value, part, judged.arguments, judged.theirs, judged.expected)
         elif is_of_loss(judged):
@@ -201,22 +203,17 @@ class Explainer:
 def agreed(named: Mapping[str, Sequence[Explained]], ops: Mapping[str, str]) -> dict[str, list[Explained]]:
     """The causes of each tensor, those first that as many as possible of the same op have in common.
 
-    Where rounding leaves several causes possible, a mistake that was made at all places is one of all. An optimizer has
-    one epsilon: one that no other parameter tells is none.
+    Where rounding leaves several causes possible, a mistake that was made at all places is one of all.
 
     Args:
         named: of each tensor, by name.
         ops: the op of each.
     """
     counts = Counter((ops[name], one.cause) for name, some in named.items() for one in some)
-    updates = sum(bool(some) for name, some in named.items() if ops[name] == "update")
-    found = {}
-    for name, some in named.items():
-        op, kept = ops[name], list(some)
-        if op == "update" and updates >= SEVERAL:
-            kept = [one for one in some if counts[op, one.cause] > 1 or not re.match(EPSILON, one.cause)]
-        found[name] = _joined(sorted(kept, key=lambda one: -counts[op, one.cause]))
-    return found
+    return {
+        name: _joined(sorted(some, key=lambda one, op=ops[name]: -counts[op, one.cause]))  # type: ignore[misc]
+        for name, some in named.items()
+    }
 
 
 def _joined(named: Sequence[Explained]) -> list[Explained]:

@@ -180,6 +180,7 @@ class _Aligner:
         self.extra: dict[str, str] = {}  # a position embedding -> their token types' tensor
         self.rows: Rows | None = None
         self.is_other_way = False
+        self.remarks: list[str] = []
         self.is_second: dict[bool, bool] = {}  # by whether it is of pairs of rows: that sequences lie second
         self.is_in_slots: dict[int, bool] = {}  # by the columns: that those are slots of target rows
         self.side: dict[int, str] = {}  # by the columns
@@ -209,7 +210,7 @@ class _Aligner:
         found.absent.extend(name for name in self.declared if name not in self.tensors)
         found.lost.update(self.lost)
         self._put_aside(found)
-        found.remarks.extend(_left_out(some) for some in self.misfits.values())
+        found.remarks.extend([*self.remarks, *(_left_out(some) for some in self.misfits.values())])
         return found
 
     # --- names
@@ -231,6 +232,9 @@ class _Aligner:
 
     def _matches(self, unknown: list[str]) -> dict[str, Match]:
         """Their name -> what it is, in the implementation of which most names are."""
+        for name in [*self.tensors, *self.declared, *self.declared.values()]:
+            if not isinstance(name, str):
+                raise TypeError(f"names should be texts, got {name!r:.80}")
         if self.declared and not any(name in self.tensors for name in self.declared):
             raise ValueError(
                 f"the names given are of {few(map(shown, self.declared))}, and their tensors have none of them; those "
@@ -283,8 +287,9 @@ class _Aligner:
         golden = self.golden
         starts = golden["batch.starts"]
         B = len(starts) - 1
-        mask = next((name for name in self.tensors if _last(name) in MASKS), None)
-        given = None
+        masks = [name for name in self.tensors if _last(name) in MASKS and not self._targets(name)]
+        flat = [name for name in masks if np.ndim(self.tensors[name]) == 2]
+        mask, given = next(iter([*flat, *masks]), None), None
         if mask is not None:
             given = np.asarray(self.tensors[mask])
             if given.ndim != 2:
@@ -292,6 +297,10 @@ class _Aligner:
                     f"{shown(mask)} should be (B, S), one where there is a token; its shape is {given.shape}"
                 )
             given = (given == 0) if MASKS[_last(mask)] else (given != 0)
+            if others := [name for name in masks if name != mask]:
+                self.remarks.append(
+                    f"{shown(mask)} is taken for the mask of padding. Left out: {few(map(shown, others))}"
+                )
         ids = next((name for name, match in matches.items() if match.name == "batch.ids"), None)
         both = None
         if ids is not None and mask is None:

@@ -314,9 +314,9 @@ class Judge:
         return found
 
     def _of_storage(self, name: str, expected: Array) -> Array:
-        """What was lost where they kept the tensor in fewer bits than the arithmetic has."""
+        """What was lost as they kept the tensor, be it in fewer bits than the arithmetic has."""
         unit, given = self._unit(name), self._looked_at[name]
-        lost: Array = 2.0 * unit * np.abs(expected) + self._lost.get(name, 0.0)
+        lost: Array = 2.0 * max(unit, self.run.u) * np.abs(expected) + self._lost.get(name, 0.0)
         if unit and given.dtype.kind == "f":
             lost = lost + float(np.finfo(given.dtype).smallest_subnormal)
         return lost

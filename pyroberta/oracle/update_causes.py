@@ -18,6 +18,7 @@ from pyroberta.oracle.plain import Values
 from pyroberta.training import optimizers, schedules
 
 EPSILONS = (1e-8, 1e-7, 1e-6, 1e-5, 1e-12)
+MOST_EPSILON = 1e-2  # with a larger one Adam's step is a multiple of the gradient, as other optimizers' is
 CLOSE = 1e-5  # relative: so near a factor is to the ratio of two numbers, where it was kept in full
 
 
@@ -254,7 +255,9 @@ def update_causes(golden: Trace, arguments: Arguments) -> Iterator[Cause]:
             yield cause(f"epsilon is {epsilon:g}", {"epsilon": epsilon})
         for epsilon in EPSILONS if other is not None else ():
             yield cause(f"epsilon is {epsilon:g}, added to {side} root", {"name": other, "epsilon": epsilon})
-        for beta in (0.95, 0.98, 0.99, 0.999):
+        for beta in (0.0, 0.5, 0.8, 0.95, 0.99):
+            yield cause(f"beta_1 is {beta:g}", {"beta_1": beta})
+        for beta in (0.9, 0.95, 0.98, 0.99, 0.999):
             yield cause(f"beta_2 is {beta:g}", {"beta_2": beta})
     yield cause("the gradient's sign is turned", g=-g)
     schedule = config.get("learning_rate")
@@ -291,7 +294,7 @@ def of_told_epsilon(golden: Trace, arguments: Arguments, theirs: Array) -> Itera
     epsilon = np.median(found.reshape(-1)[some])
     if config["name"] in ("torchadam", "torchadamw"):  # it is added to the corrected root
         epsilon = epsilon / np.sqrt(1.0 - config["beta_2"] ** (arguments.get("step", 0) + 1))
-    if 0.0 < epsilon < 1.0:
+    if 0.0 < epsilon < MOST_EPSILON:
         yield _otherwise(f"epsilon is {epsilon:.3g}", config, {"epsilon": float(epsilon)}, arguments, {})
 
 
