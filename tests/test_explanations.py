@@ -115,6 +115,13 @@ def test_an_epsilon_of_adam_that_is_in_no_list_is_read_off():
     assert finding.cause == "epsilon is 0.0003"
 
 
+def test_a_parameter_that_is_another_one_is_told():
+    golden = run(config_of(), 0)
+    other = "parameters.layers.1.attention.key.kernel"
+    (finding,) = compare(golden, {f"parameters.{KERNEL}": golden[other]}).departures
+    assert finding.cause == f"it is {other}"
+
+
 def test_a_kernel_that_lies_the_wrong_way():
     golden = run(config_of(), 0)
     name = f"parameters.{KERNEL}"

@@ -675,6 +675,39 @@ def test_what_a_sum_of_rounded_tables_lost_is_of_what_they_were_kept_in(kept: st
         assert (found.lost[name] <= 8.0 * (least + unit * np.abs(types).max())).all()
 
 
+def test_a_declared_parameters_name_holds_for_what_is_made_of_it() -> None:
+    golden, bias = traced(small_config(), steps=2, precision=None), "layers.0.feed_forward.output.bias"
+    theirs = {"b": golden[f"parameters.{bias}"]}
+    for name, ours in (
+        ("b.grad", "gradients"), ("clipped.b", "clipped"), ("updated.b", "updated"), ("exp_avg.b", "slots.m"),
+        ("exp_avg_sq.b", "slots.v"), ("step_1.updated.b", "step_1.updated"), ("step_1.exp_avg.b", "step_1.slots.m"),
+    ):  # fmt: skip
+        theirs[name] = golden[f"{ours}.{bias}"]
+    found = align(golden, theirs, {"b": f"parameters.{bias}"})
+    assert (found.unknown, len(found.theirs)) == ([], len(theirs))
+    for name, array in theirs.items():
+        ours = next(one for one, its in found.names.items() if its == name)
+        assert np.array_equal(found.theirs[ours], array)
+        assert np.array_equal(golden[ours], array), (name, ours)
+
+
+def test_tables_are_never_turned() -> None:
+    golden = golden_of([3, 1])
+    name = "parameters.embeddings.position"
+    x = np.random.default_rng(0).standard_normal((len(golden[name]),) * 2)
+    golden.add(name, x, Entry("", "embeddings", "parameters"))
+    assert align(golden, {"mine": x.T + 0.0}, {"mine": name}).notes[name] == "as it is"
+
+
+@pytest.mark.parametrize("what", ["golden", "tensors", "names"])
+def test_files_names_in_the_place_of_what_is_in_them_are_refused(what: str) -> None:
+    given = {"golden": golden_of([2]), "tensors": {}, "names": {}, what: "file"}
+    with pytest.raises(TypeError, match=f"{what} should be a .*; got a str"):
+        align(**given)
+    with pytest.raises(TypeError, match="names should be texts, got 3"):
+        align(golden_of([2]), {3: np.ones(2)})
+
+
 @pytest.mark.parametrize("name", ["{}.grad", "grad.{}"])
 def test_a_declared_name_holds_for_the_gradient_too(name: str) -> None:
     golden, kernel = TRACES["masked_lm"], "layers.0.feed_forward.output.kernel"
@@ -719,6 +752,7 @@ def test_a_scalar_may_have_an_axis():
         ({QUERY: np.full((4, 6), "a")}, {}, r"expected numbers"),
         ({"x": np.ones(2)}, {"y": QUERY}, r"the names given are of 'y', and their tensors have none of them; .* 'x'"),
         ({"x": np.ones(2)}, {"x": "layers.7"}, r"declared as 'layers.7', which the trace lacks"),
+        ({"x": np.ones(2)}, {"x": "embeddings.token"}, r"which the trace lacks; it has parameters\.embeddings\.token"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_refused(theirs: dict[str, np.ndarray], names: dict[str, str], message: str) -> None:

@@ -72,12 +72,12 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         text = page(report, aligned.notes, os.path.basename(os.path.normpath(arguments.theirs)))
         replace_files(path.parent, {path.name: NewFile.of(text)})
     if not arguments.json:
-        _print(report, aligned, show_all=arguments.all)
+        _print(report, aligned, show_all=arguments.all, has_names=names is not None)
     arguments.exit_code = DEPARTS if report.departures else 0
     return result
 
 
-def _print(report: Any, aligned: Any, *, show_all: bool) -> None:
+def _print(report: Any, aligned: Any, *, show_all: bool, has_names: bool) -> None:
     from pyroberta.formats.budget import shown
     from pyroberta.formats.stored import few
 
@@ -93,7 +93,7 @@ def _print(report: Any, aligned: Any, *, show_all: bool) -> None:
     print(report)
     for remark in aligned.remarks:
         print(remark)
-    if aligned.unknown:
+    if aligned.unknown and not has_names:
         print("--names FILE says what they are")
     if aligned.absent:
         print(f"names of --names that their tensors lack: {few(map(shown, aligned.absent))}")

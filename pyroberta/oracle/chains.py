@@ -50,8 +50,8 @@ class Chain:
     @property
     def places(self) -> list[str]:
         """Where the calls before the last one are, in their order."""
-        own = call_of(self.target.entry)
-        return list(dict.fromkeys(entry.place for _, entry in self.calls[:-1] if call_of(entry) != own))
+        own = self.target.entry.place
+        return list(dict.fromkeys(entry.place for _, entry in self.calls[:-1] if entry.place != own))
 
     def tried(self) -> Iterator[tuple[int, Call]]:
         """The calls before the last one whose mistakes are tried, and their numbers.

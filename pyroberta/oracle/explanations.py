@@ -179,13 +179,25 @@ class Explainer:
         found: Array = self.golden[f"{prefix}parameters.{name}"].astype(np.float64)
         return found
 
+    def _other_parameter(self, judged: Judged) -> str:
+        """That a parameter is another one of the trace; "" where it is none."""
+        step = re.match(r"(step_\d+\.)?", judged.name)[0]  # type: ignore[index]
+        for name, entry in self.golden.entries.items():
+            if name.startswith(f"{step}parameters.") and name != judged.name and entry.value == "parameters":
+                other = self.golden[name]
+                if other.shape == judged.theirs.shape and np.ptp(other) > 0.0:
+                    allowed = 4.0 * (self.judge.run.u + judged.unit) * np.abs(other)
+                    if (np.abs(judged.theirs - other) <= allowed).all():
+                        return f"it is {name}"
+        return ""
+
     def _read_off(self, judged: Judged) -> list[Explained]:
         """What the difference tells by itself."""
         entry, factor = judged.entry, factor_of(judged.theirs, judged.expected, judged.tolerance)
         part = judged.name.rpartition(".")[2] if entry.op == "attention" else ""
         if not entry.op and entry.value == "parameters":
             looks = looks_like(judged.theirs, judged.expected, judged.tolerance)
-            cause = "the kernel is transposed" if looks == "it is transposed" else ""
+            cause = "the kernel is transposed" if looks == "it is transposed" else self._other_parameter(judged)
         elif entry.op in ("linear", "cross_entropy") and len(judged.through) > 1:
             cause = ""  # what the product was made with is not theirs: it may be that which is off
         elif factor is None or entry.value == "of_types":

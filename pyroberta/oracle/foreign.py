@@ -23,7 +23,7 @@ from pyroberta.oracle.bounds import BFLOAT16_U, is_bfloat16
 from pyroberta.oracle.claims import Claim, differing, without_inner
 from pyroberta.oracle.golden import Trace
 from pyroberta.oracle.layouts import LEFT, RIGHT, SECOND, SLOTS, Candidate, Rows, Wanted, of_parameter, thirds
-from pyroberta.oracle.names import FORMATS, LISTS, OF_PARAMETERS, Match, Names, split_step
+from pyroberta.oracle.names import FORMATS, LISTS, OF_PARAMETERS, READ, Match, Names, split_step
 from pyroberta.oracle.names import names_of as names_of
 
 # Masks of their sequences: whether they are true for padding, not for tokens.
@@ -83,7 +83,9 @@ def align(golden: Trace, tensors: Mapping[str, Array], names: Mapping[str, str] 
         tensors: theirs, by the trace's names, or by those of Hugging Face, fairseq or Keras (see `names_of`). An
             `attention_mask` among them tells where padding is, and so do `input_ids`.
         names: their name -> the trace's, for tensors whose names are neither. It holds for the tensor's gradient,
-            `THEIRS.grad`, too. Queries, keys and values in one tensor are declared with `qkv` in the place of `query`.
+            `THEIRS.grad`, and a parameter's `clipped.THEIRS`, `updated.THEIRS`, `exp_avg.THEIRS` and
+            `exp_avg_sq.THEIRS`, too. Queries, keys and values in one tensor are declared with `qkv` in the place of
+            `query`.
 
     Raises:
         ValueError: where the shape of a declared tensor, or of all that have a name, can't be the trace's in any
@@ -97,7 +99,20 @@ def align(golden: Trace, tensors: Mapping[str, Array], names: Mapping[str, str] 
     >>> found.notes
     {'parameters.layers.0.feed_forward.output.kernel': 'transposed'}
     """
-    return _Aligner(golden, tensors, names or {}).aligned()
+    for what, given, kind in (
+        ("golden", golden, Trace),
+        ("tensors", tensors, Mapping),
+        ("names", names or {}, Mapping),
+    ):
+        if not isinstance(given, kind):
+            raise TypeError(
+                f"{what} should be a {kind.__name__}, as in align(read_trace(file), read_tensors(file), names); got a "
+                f"{type(given).__name__}"
+            )
+    try:
+        return _Aligner(golden, tensors, names or {}).aligned()
+    except _Misfit as misfit:
+        raise ValueError(str(misfit)) from None
 
 
 class _Kept(Mapping[str, Array]):
@@ -266,20 +281,32 @@ class _Aligner:
 
     def _declared(self, theirs: str, name: str) -> Match:
         if not self._targets(name):
-            raise ValueError(f"{shown(theirs)} is declared as {shown(name)}, which the trace lacks")
+            near = [one for one in self.entries if one.endswith(f".{name}") or one.startswith(f"{name}.")]
+            hint = f"; it has {few(near)}" if near else ""
+            raise ValueError(f"{shown(theirs)} is declared as {shown(name)}, which the trace lacks{hint}")
         known = next((match for match in self.reader.read(theirs) if match.name == name), None)
         turned = True if re.search(r"[._]weight(\.grad)?$", theirs) and name.endswith(".kernel") else None
         return known or Match(name, "", turned)
 
     def _of_declared(self, theirs: str) -> Match | None:
-        """What a gradient is whose value or parameter is declared; None for anything else."""
-        of = next((name for name in (theirs.removesuffix(".grad"), theirs.removeprefix("grad.")) if name != theirs), "")
-        if of not in self.declared:
-            return None
-        declared = self._declared(of, self.declared[of])
-        step, rest = split_step(declared.name)
-        gradient = f"gradients.{rest.removeprefix('parameters.')}" if rest.startswith("parameters.") else f"d.{rest}"
-        return declared._replace(name=step + gradient) if self._targets(step + gradient) else None
+        """What a tensor is whose parameter or value is declared: its gradient, slots, or what it is after an update.
+
+        The update's number may stand in front.
+        """
+        step, rest = split_step(theirs)
+        for form, kind, of_value in READ:
+            parts = re.fullmatch(form, rest)
+            of = next((part for part in parts.groups() if part is not None), "") if parts else ""
+            if of not in self.declared or of == theirs:
+                continue
+            declared = self._declared(of, self.declared[of])
+            declared_step, ours = split_step(declared.name)
+            is_parameter = ours.startswith("parameters.")
+            prefix = f"{kind}." if is_parameter else "" if of_value is None else f"{of_value}." if of_value else ""
+            name = f"{step or declared_step}{prefix}{ours.removeprefix('parameters.')}"
+            if (is_parameter or of_value is not None) and self._targets(name):
+                return declared._replace(name=name)
+        return None
 
     # --- rows
 

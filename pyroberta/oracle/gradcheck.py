@@ -232,7 +232,9 @@ def _called(forward: Callable[..., tuple[Array, Any]], args: Sequence[Array]) ->
         raise TypeError(f"forward gave a {type(result).__name__}; a pair (y, cache) is expected, where y is an array")
     y, cache = result
     if not isinstance(y, np.ndarray | np.floating):
-        raise TypeError(f"forward gave a {type(y).__name__} for y; an array is expected: differentiate one result")
+        raise TypeError(
+            f"forward gave a {type(y).__name__} for y; an array is expected: one result, and of a tensor its numbers"
+        )
     if y.dtype != np.float64:
         raise ValueError(f"forward gave y in {y.dtype} for arguments in float64; differences need float64")
     return np.array(y), cache

@@ -288,6 +288,8 @@ def of_parameter(name: str, x: Array, shape: Shape, turned: bool | None, front: 
         turned: whether a matrix lies (out, in) there; None where nothing tells.
         front: rows that a position embedding may have in front there.
     """
+    if name.endswith(("embeddings.token", "embeddings.position")):  # no implementation has a table the other way
+        turned = False
     for cut, note in _without_spare(name, x, shape, bool(turned), front):
         for found in _of_matrix(name, cut, shape, turned):
             yield found.after(note) if note else found

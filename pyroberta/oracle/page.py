@@ -56,8 +56,7 @@ order in which they arise. Each was computed in float64 from the nearest tensors
 
 
 def _found(finding: Finding) -> str:
-    looks = f"; {escape(finding.looks)}" if finding.looks and finding.cause else ""
-    return f"<code>{escape(finding.name)}</code>: <b>{escape(finding.why)}</b>{looks}"
+    return f"<code>{escape(finding.name)}</code>: <b>{escape(finding.why)}</b>"
 
 
 def _row(finding: Finding, note: str) -> str:

@@ -189,6 +189,8 @@ def _lines(departures: Sequence[Finding]) -> list[str]:
     groups: dict[tuple[str, str], list[Finding]] = {}
     for finding in departures:
         same = finding.cause or (finding.looks if not finding.may_follow else "")
+        if finding.op in ("sum", "update") and not finding.may_follow:  # one mistake leaves many of them
+            same = same or "unknown"
         key = (finding.op, same) if same else (finding.name, "")
         groups.setdefault(key, []).append(finding)
     lines = []

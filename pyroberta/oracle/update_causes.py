@@ -254,6 +254,8 @@ def update_causes(golden: Trace, arguments: Arguments) -> Iterator[Cause]:
         for epsilon in EPSILONS:
             yield cause(f"epsilon is {epsilon:g}", {"epsilon": epsilon})
         for epsilon in EPSILONS if other is not None else ():
+            if epsilon == config["epsilon"]:
+                continue
             yield cause(f"epsilon is {epsilon:g}, added to {side} root", {"name": other, "epsilon": epsilon})
         for beta in (0.0, 0.5, 0.8, 0.95, 0.99):
             yield cause(f"beta_1 is {beta:g}", {"beta_1": beta})
