@@ -56,7 +56,7 @@ def forward_names(trace: Trace) -> list[str]:
 # --- clean models -----------------------------------------------------------------------------------------------------
 
 
-@examples(15)
+@examples(8)
 @given(
     seed=seeds, layers=st.integers(1, 4), heads=st.integers(1, 4), width=st.integers(1, 9), share=st.floats(0.05, 1.0)
 )
@@ -208,7 +208,7 @@ def place_of(name: str, layer: int) -> str:
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("name", FAULTS)
-@examples(5)
+@examples(2)
 @given(seed=seeds, layer=st.integers(0, 2), heads=st.integers(2, 3), share=st.sampled_from([1.0, 0.4]))
 def test_a_fault_is_found_at_its_place_and_named(name, dtype, seed, layer, heads, share):
     config = config_of(3, heads, 5)
