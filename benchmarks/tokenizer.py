@@ -108,7 +108,7 @@ def main() -> None:
         "tokenizers": tokenizers.__version__,
         "characters": len(text),
         "paragraphs": len(paragraphs),
-        "vocabulary_size": tokenizer.vocabulary_size,
+        "vocabulary_size": tokenizer.vocabulary_size(),
         "runs": arguments.runs,
         "cold": arguments.cold,
         "rows": [],
@@ -126,7 +126,7 @@ def main() -> None:
     write(arguments.json, result)
     print(
         f"Python {result['python']}, regex {result['regex']}, tokenizers {result['tokenizers']} on one thread; "
-        f"{len(text):,} characters in {len(paragraphs):,} paragraphs, {tokenizer.vocabulary_size:,} tokens; "
+        f"{len(text):,} characters in {len(paragraphs):,} paragraphs, {tokenizer.vocabulary_size():,} tokens; "
         f"medians of {arguments.runs}{', ours cold' if arguments.cold else ''}"
     )
     print(f"{'millions of characters per second':<56}{'ours':>8}{'theirs':>8}{'ratio':>8}")

@@ -178,10 +178,10 @@ def train_tokenizer(corpus: Corpus, vocabulary_size: int) -> Tokenizer:
     """A byte-level BPE vocabulary of the training text."""
     texts = itertools.chain.from_iterable(corpus.train)
     tokenizer = Tokenizer.train(texts, vocab_size=vocabulary_size, min_frequency=2)
-    if tokenizer.vocabulary_size != vocabulary_size:
+    if tokenizer.vocabulary_size() != vocabulary_size:
         raise SystemExit(
-            f"the text has pairs for {tokenizer.vocabulary_size} tokens only, not for {vocabulary_size}: more text, or "
-            "a smaller --vocabulary"
+            f"the text has pairs for {tokenizer.vocabulary_size()} tokens only, not for {vocabulary_size}: more text, "
+            "or a smaller --vocabulary"
         )
     return tokenizer
 
@@ -672,16 +672,16 @@ def pretrain(options: argparse.Namespace) -> tuple[MaskedLM, dict[str, Any]]:
     tokenizer = train_tokenizer(corpus, options.vocabulary)
     held = corpus.evaluate["in_domain"]
     tokens_per_word = sum(len(ids) - 2 for ids in tokenizer.encode_batch(held)) / sum(len(p.split()) for p in held)
-    log.info("vocabulary of %d; %.3f tokens a word on held-out text", tokenizer.vocabulary_size, tokens_per_word)
+    log.info("vocabulary of %d; %.3f tokens a word on held-out text", tokenizer.vocabulary_size(), tokens_per_word)
 
     lengths = sorted({phase.sequence_length for phase in PHASES})
     sequences = {length: training_sequences(corpus, tokenizer, length) for length in lengths}
     evaluation = {length: evaluation_sequences(corpus.evaluate, tokenizer, length) for length in lengths}
-    counts = np.bincount(np.concatenate(sequences[lengths[0]]), minlength=tokenizer.vocabulary_size)
+    counts = np.bincount(np.concatenate(sequences[lengths[0]]), minlength=tokenizer.vocabulary_size())
     log.info("%.1f M tokens in sequences of %s", counts.sum() / 1e6, lengths)
 
     config = RobertaConfig(
-        vocabulary_size=tokenizer.vocabulary_size,
+        vocabulary_size=tokenizer.vocabulary_size(),
         num_layers=options.layers,
         num_heads=options.heads,
         hidden_dim=options.hidden,

@@ -108,7 +108,7 @@ def small_masked_lm(*, dtype="float64", seed=0, settings=None, **changes) -> Mas
     """A model with a tokenizer, fresh and always the same; `settings` are the preprocessor's."""
     tokenizer = small_tokenizer()
     sizes = {"num_layers": 2, "num_heads": 2, "hidden_dim": 8, "intermediate_dim": 12, "max_sequence_length": 40}
-    backbone = Backbone(**{"vocabulary_size": tokenizer.vocabulary_size, **sizes, **changes}, dtype=dtype)
+    backbone = Backbone(**{"vocabulary_size": tokenizer.vocabulary_size(), **sizes, **changes}, dtype=dtype)
     preprocessor = MaskedLMPreprocessor(
         tokenizer, **{"sequence_length": 40, "mask_selection_length": 8, **(settings or {})}
     )

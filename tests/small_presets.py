@@ -23,7 +23,7 @@ HF = small_config(
 )
 
 KERASHUB = small_config(
-    vocabulary_size=small_tokenizer().vocabulary_size,
+    vocabulary_size=small_tokenizer().vocabulary_size(),
     num_layers=3,
     num_heads=2,
     hidden_dim=8,

@@ -14,7 +14,7 @@ from small_presets import load
 from pyroberta import Backbone, MaskedLM, Tokenizer
 
 NEW = ["Tyrannosaurus", " Triceratops", "<name>"]
-V = small_tokenizer().vocabulary_size
+V = small_tokenizer().vocabulary_size()
 
 
 def with_tokens(**changes) -> tuple[MaskedLM, Tokenizer]:
@@ -31,7 +31,7 @@ def test_added_tokens_get_the_next_ids_and_are_one_token_wherever_they_stand():
     tokenizer = copy.deepcopy(small_tokenizer())
     assert tokenizer.add_tokens(NEW) == 3
     assert [tokenizer.token_to_id(token) for token in NEW] == [V, V + 1, V + 2]
-    assert tokenizer.vocabulary_size == V + 3
+    assert tokenizer.vocabulary_size() == V + 3
     plain = tokenizer.encode("The fox", add_special_tokens=False)
     assert tokenizer.encode("TyrannosaurusThe fox Triceratops<name>", add_special_tokens=False) == [
         V, *plain, V + 1, V + 2,
@@ -42,7 +42,7 @@ def test_what_is_recognised_already_is_not_added_again():
     tokenizer = copy.deepcopy(small_tokenizer())
     assert tokenizer.add_tokens(["Tyrannosaurus", "Tyrannosaurus", "<mask>"]) == 1
     assert tokenizer.add_tokens("Tyrannosaurus") == 0
-    assert tokenizer.vocabulary_size == V + 1
+    assert tokenizer.vocabulary_size() == V + 1
     assert tokenizer.add_tokens("Tyrannosaurus", special=True) == 0
     assert V in tokenizer.special_ids
     assert tokenizer.add_tokens("e") == 1  # a token of the vocabulary, from now on literally
@@ -65,7 +65,7 @@ def test_what_is_no_token_is_refused_and_nothing_is_added(tokens, error):
     tokenizer = copy.deepcopy(small_tokenizer())
     with pytest.raises(error, match=r"token"):
         tokenizer.add_tokens(["fine", *tokens])
-    assert (tokenizer.vocabulary_size, tokenizer.added_tokens) == (V, {})
+    assert (tokenizer.vocabulary_size(), tokenizer.added_tokens) == (V, {})
 
 
 def test_files_hold_added_tokens(tmp_path):

@@ -270,7 +270,7 @@ def test_train_tokenizer_learns_from_files_and_standard_input(texts: str, tmp_pa
     tokenizer = Tokenizer.load(output)
     assert json.loads(capsys.readouterr().out) == {
         "saved": str(output),
-        "vocabulary_size": tokenizer.vocabulary_size,
+        "vocabulary_size": tokenizer.vocabulary_size(),
     }
     assert len(tokenizer.encode("zebra", add_special_tokens=False)) < 5
 
@@ -282,7 +282,7 @@ def test_fit_starts_fresh_with_a_vocabulary_of_its_own(texts: str, model: list[s
     assert main([*arguments, "--epochs", "2"]) == 0
     stored, shape = MaskedLM.from_preset(output), MaskedLM.from_preset(model[1]).backbone.config
     assert stored.preprocessor.tokenizer.vocabulary == Tokenizer.load(vocabulary).vocabulary
-    size = stored.preprocessor.tokenizer.vocabulary_size
+    size = stored.preprocessor.tokenizer.vocabulary_size()
     assert size < shape.vocabulary_size
     assert stored.backbone.config == replace(shape, vocabulary_size=size)
     assert stored.preprocessor.get_config() == MaskedLM.from_preset(model[1]).preprocessor.get_config()

@@ -40,7 +40,7 @@ def test_every_parameter_is_read_bit_for_bit(tmp_path, kind, naming):
     config, found, tokenizer = load(preset(tmp_path / "p", naming(params), kind))
     assert config == CONFIG
     assert found.flat.tobytes() == params.flat.tobytes()
-    assert tokenizer.vocabulary_size == CONFIG.vocabulary_size
+    assert tokenizer.vocabulary_size() == CONFIG.vocabulary_size
     tokens = gpt2_tokens(MERGES)
     assert [tokenizer.vocabulary[tokens[number]] for number in NUMBERS] == list(range(4, 4 + len(NUMBERS)))
     assert tokenizer.mask_id == CONFIG.vocabulary_size - 1

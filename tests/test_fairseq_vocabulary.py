@@ -26,7 +26,7 @@ def tokenizer() -> Tokenizer:
 
 
 def test_the_published_ids_come_out(tokenizer: Tokenizer) -> None:
-    assert tokenizer.vocabulary_size == len(tokenizer) == 50265
+    assert tokenizer.vocabulary_size() == len(tokenizer) == 50265
     assert tokenizer.encode("Hello world") == [0, 31414, 232, 2]
     assert tokenizer.encode("The capital of France is <mask>.") == [0, 133, 812, 9, 1470, 16, 50264, 4, 2]
 

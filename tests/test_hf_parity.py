@@ -206,7 +206,7 @@ def test_what_pyroberta_saves_transformers_loads_with_its_tokenizer(tmp_path: Pa
 
     tokenizer = Tokenizer.train(["The quick brown fox jumped.", "I forgot my homework."] * 3, vocab_size=275)
     config = RobertaConfig(
-        vocabulary_size=tokenizer.vocabulary_size,
+        vocabulary_size=tokenizer.vocabulary_size(),
         num_layers=2,
         num_heads=2,
         hidden_dim=8,

@@ -156,7 +156,7 @@ def test_a_classifier_with_a_custom_backbone_and_vocabulary():
         sequence_length=128,
     )
     backbone = pyroberta.Backbone(
-        vocabulary_size=tokenizer.vocabulary_size,
+        vocabulary_size=tokenizer.vocabulary_size(),
         num_layers=4,
         num_heads=4,
         hidden_dim=256,

@@ -169,7 +169,7 @@ def test_parameters_come_in_the_names_and_layouts_of_others(format: str) -> None
 def test_a_classifier_has_classes_in_turn_and_gradients_and_names_are_taken() -> None:
     tokenizer = small_tokenizer()
     sizes = {"num_layers": 1, "num_heads": 2, "hidden_dim": 8, "intermediate_dim": 12, "max_sequence_length": 40}
-    backbone = Backbone(vocabulary_size=tokenizer.vocabulary_size, **sizes)
+    backbone = Backbone(vocabulary_size=tokenizer.vocabulary_size(), **sizes)
     classifier = TextClassifier(backbone, 3, TextClassifierPreprocessor(tokenizer, 40))
     golden = traced(classifier, TEXTS)
     assert golden["batch.labels"].tolist() == [0, 1, 2, 0, 1, 2]

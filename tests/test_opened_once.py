@@ -280,8 +280,8 @@ def test_an_opened_preset_is_taken_in_place_of_its_name(directories: dict[str, P
     assert other.preprocessor is not None
     assert model.preprocessor.tokenizer.vocabulary == opened.tokenizer.vocabulary
     model.add_tokens([" Tyrannosaurus"])  # the other model's tokenizer stays as it is
-    assert other.preprocessor.tokenizer.vocabulary_size == opened.tokenizer.vocabulary_size
-    assert model.preprocessor.tokenizer.vocabulary_size == opened.tokenizer.vocabulary_size + 1
+    assert other.preprocessor.tokenizer.vocabulary_size() == opened.tokenizer.vocabulary_size()
+    assert model.preprocessor.tokenizer.vocabulary_size() == opened.tokenizer.vocabulary_size() + 1
 
 
 def test_the_hook_sees_every_way_of_reading(tmp_path: Path) -> None:

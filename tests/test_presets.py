@@ -122,7 +122,7 @@ def test_an_embedded_preset_is_in_the_package_and_loads(name: str) -> None:
     config, params, tokenizer = load(name)
     assert params is not None
     assert tokenizer is not None
-    assert tokenizer.vocabulary_size <= config.vocabulary_size
+    assert tokenizer.vocabulary_size() <= config.vocabulary_size
     counted = sum(array.size for key, array in params.items() if is_backbone(key))
     assert PRESETS[name].parameters == counted
     size = sum(file.stat().st_size for file in open_preset(name).directory.path.iterdir())
@@ -134,7 +134,7 @@ def test_a_preset_that_is_not_embedded_has_its_shape_and_its_tokenizer_in_the_pa
     config, params, tokenizer = load(name, load_weights=False)
     assert params is None
     assert tokenizer is not None
-    assert tokenizer.vocabulary_size == config.vocabulary_size == 50265
+    assert tokenizer.vocabulary_size() == config.vocabulary_size == 50265
     assert PRESETS[name].parameters == sum(math.prod(s) for key, s in shapes(config).items() if is_backbone(key))
     assert open_preset(name, weights=False).preprocessor_settings == {}
 
@@ -280,7 +280,7 @@ def test_a_directory_without_tokenizer_says_so_when_one_is_wanted(tmp_path: Path
 
 def test_a_tokenizer_larger_than_the_table_is_refused_on_both_ways(tmp_path: Path) -> None:
     tokenizer = small_tokenizer()
-    message = f"tokenizer has {tokenizer.vocabulary_size} tokens, the model's token embedding only 100 rows"
+    message = f"tokenizer has {tokenizer.vocabulary_size()} tokens, the model's token embedding only 100 rows"
     with pytest.raises(ValueError, match=message):
         saved_preset(tmp_path / "preset", vocabulary_size=100, tokenizer=tokenizer)
     assert not (tmp_path / "preset").exists()

@@ -31,7 +31,7 @@ LABELS = [0, 2, 1, 1, 0, 2]
 def small_classifier(*, num_classes=3, seed=0, labels=None, settings=None, **changes) -> TextClassifier:
     tokenizer = small_tokenizer()
     sizes = {"num_layers": 2, "num_heads": 2, "hidden_dim": 8, "intermediate_dim": 12, "max_sequence_length": 40}
-    backbone = Backbone(**{"vocabulary_size": tokenizer.vocabulary_size, **sizes, "dtype": "float64", **changes})
+    backbone = Backbone(**{"vocabulary_size": tokenizer.vocabulary_size(), **sizes, "dtype": "float64", **changes})
     preprocessor = TextClassifierPreprocessor(tokenizer, **{"sequence_length": 40, **(settings or {})})
     classifier = TextClassifier(backbone, num_classes, preprocessor, labels=labels, seed=seed)
     classifier.compile(optimizer=optimizers.Adam(1e-2))

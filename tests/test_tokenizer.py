@@ -189,13 +189,13 @@ def test_added_tokens_are_recognised_and_special_ones_skipped():
     vocabulary = TOKENIZER.vocabulary | {"[user]": 900, "<end>": 901}
     tokenizer = Tokenizer(vocabulary, TOKENIZER.merges, added_tokens={"[user]": False, "<end>": True})
     assert tokens("[user]a<end>", tokenizer) == ["[user]", "a", "<end>"]
-    assert tokenizer.vocabulary_size == 902
+    assert tokenizer.vocabulary_size() == 902
     assert tokenizer.decode([900, 901], skip_special_tokens=True) == "[user]"
 
 
 def test_word_starts_are_tokens_with_their_space_and_special_ones():
     starts = TOKENIZER.is_word_start
-    assert starts.shape == (TOKENIZER.vocabulary_size,)
+    assert starts.shape == (TOKENIZER.vocabulary_size(),)
     assert all(starts[TOKENIZER.token_to_id(token)] for token in ["Ġ", "Ġthe", "<mask>", "<s>", to_characters(b"\n")])
     assert not any(starts[TOKENIZER.token_to_id(token)] for token in ["a", ",", to_characters(b"\xc3")])
 
@@ -262,9 +262,9 @@ def test_a_batch_must_be_many_texts():
 
 def test_ids_must_be_ids():
     with pytest.raises(
-        ValueError, match=f"token id {TOKENIZER.vocabulary_size} at position 1 is not in the vocabulary"
+        ValueError, match=f"token id {TOKENIZER.vocabulary_size()} at position 1 is not in the vocabulary"
     ):
-        TOKENIZER.decode([0, TOKENIZER.vocabulary_size])
+        TOKENIZER.decode([0, TOKENIZER.vocabulary_size()])
     with pytest.raises(ValueError, match="token id -1 at position 0"):
         TOKENIZER.decode([-1])
     with pytest.raises(TypeError, match=r"got 1\.5 at position 0"):
@@ -416,7 +416,7 @@ def test_special_tokens_may_have_other_names(tmp_path):
     names = {"start_token": "[CLS]", "end_token": "[SEP]", "mask_token": "[MASK]"}
     tokenizer = Tokenizer.train(LINES, vocab_size=300, **names)
     assert (tokenizer.start_id, tokenizer.end_id) == (0, 2)
-    assert tokenizer.mask_id == tokenizer.vocabulary_size - 1
+    assert tokenizer.mask_id == tokenizer.vocabulary_size() - 1
     tokenizer.save(tmp_path)
     assert (
         Tokenizer.load(tmp_path).encode("a [MASK]")

@@ -19,7 +19,7 @@ from pyroberta.text.tokenizer import Tokenizer
 
 Edit = Callable[[dict[str, Any]], Any]
 SMALL = small_tokenizer()
-SIZE = SMALL.vocabulary_size
+SIZE = SMALL.vocabulary_size()
 A, B = (SMALL.encode(letter, add_special_tokens=False)[0] for letter in "ab")
 
 
@@ -217,7 +217,7 @@ def test_a_tokenizer_config_of_another_kind_is_refused(
 
 @pytest.mark.parametrize("name", ["RobertaTokenizer", "RobertaTokenizerFast", "PreTrainedTokenizerFast", None])
 def test_the_classes_that_cut_alike_are_read(tmp_path: Path, name: str | None) -> None:
-    assert Tokenizer.load(directory_of(tmp_path, None, {"tokenizer_class": name})).vocabulary_size == SIZE
+    assert Tokenizer.load(directory_of(tmp_path, None, {"tokenizer_class": name})).vocabulary_size() == SIZE
 
 
 @pytest.mark.parametrize("form", ["tokenizer.json", "vocab.json"])

@@ -107,7 +107,7 @@ def test_texts_are_framed_with_cls_and_sep(tmp_path: Path, form: str) -> None:
 def test_added_tokens_of_tokenizer_config_alone_are_read(tmp_path: Path, form: str) -> None:
     from transformers import RobertaTokenizer
 
-    size = small_tokenizer().vocabulary_size
+    size = small_tokenizer().vocabulary_size()
     flags = dict.fromkeys(("single_word", "lstrip", "rstrip"), False)
     decoder = {
         str(size): {"content": "[user]", **flags, "normalized": True, "special": False},
@@ -115,7 +115,7 @@ def test_added_tokens_of_tokenizer_config_alone_are_read(tmp_path: Path, form: s
     }
     directory = directory_of(tmp_path, None, {"added_tokens_decoder": decoder}, form)
     ours, theirs = Tokenizer.load(directory), RobertaTokenizer.from_pretrained(directory)
-    assert ours.vocabulary_size == len(theirs) == size + 2
+    assert ours.vocabulary_size() == len(theirs) == size + 2
     for text in ("fox [user] the<end>", "[user][user]", "a <end> b"):
         assert ours.encode(text) == theirs(text)["input_ids"]
         ids = ours.encode(text)

@@ -84,7 +84,7 @@ def from_scratch(updates: int | None = None, backend: str = "auto", output: Path
     print("training a vocabulary of 3000 entries ...")
     tokenizer = Tokenizer.train(train, vocab_size=3000)
     backbone = Backbone(
-        vocabulary_size=tokenizer.vocabulary_size,
+        vocabulary_size=tokenizer.vocabulary_size(),
         num_layers=3,
         num_heads=4,
         hidden_dim=128,
@@ -123,7 +123,7 @@ def _frequencies(tokenizer: Tokenizer, texts: list[str]) -> Array:
 
 def _counts(tokenizer: Tokenizer, texts: list[str]) -> Array:
     ids = np.concatenate([np.array(i, np.int64) for i in tokenizer.encode_batch(texts, add_special_tokens=False)])
-    return np.bincount(ids, minlength=tokenizer.vocabulary_size)
+    return np.bincount(ids, minlength=tokenizer.vocabulary_size())
 
 
 def _texts() -> tuple[list[str], list[str]]:

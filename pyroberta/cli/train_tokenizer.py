@@ -37,5 +37,5 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     tokenizer = Tokenizer.train(texts, vocab_size=arguments.vocab_size, min_frequency=arguments.min_frequency)
     tokenizer.save(arguments.output)
     if not arguments.json:
-        print(f"saved {tokenizer.vocabulary_size} entries to {arguments.output}")
-    return {"saved": arguments.output, "vocabulary_size": tokenizer.vocabulary_size}
+        print(f"saved {tokenizer.vocabulary_size()} entries to {arguments.output}")
+    return {"saved": arguments.output, "vocabulary_size": tokenizer.vocabulary_size()}

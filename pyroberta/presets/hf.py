@@ -441,7 +441,7 @@ def read_tokenizer(directory: Directory, config: RobertaConfig) -> Tokenizer:
             f"{contents(directory.path)}"
         )
     tokenizer = Tokenizer.load(directory)
-    check_vocabulary(directory, tokenizer.vocabulary_size, config)
+    check_vocabulary(directory, tokenizer.vocabulary_size(), config)
     return tokenizer
 
 

@@ -313,7 +313,7 @@ def read_tokenizer(directory: Directory, config: RobertaConfig) -> Tokenizer:
         )
     except (TypeError, ValueError) as error:
         raise ValueError(f"{directory / ASSETS}: {error}") from None
-    checks.check_vocabulary(directory, tokenizer.vocabulary_size, config)
+    checks.check_vocabulary(directory, tokenizer.vocabulary_size(), config)
     return tokenizer
 
 

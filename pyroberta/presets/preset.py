@@ -54,7 +54,7 @@ class Preset(os.PathLike[str]):
             state if its second is.
 
     >>> preset = open_preset("roberta_tiny_en")
-    >>> preset.config.vocabulary_size, preset.tokenizer.vocabulary_size
+    >>> preset.config.vocabulary_size, preset.tokenizer.vocabulary_size()
     (8000, 8000)
     """
 

@@ -127,7 +127,7 @@ def write_preset(
         differing = [name for name, shape in wanted.items() if layout.get(name) != shape]
         raise ValueError(f"the parameters aren't those of the config: {few(differing or layout)} differ")
     if contents.tokenizer is not None:
-        check_vocabulary(Path(directory), contents.tokenizer.vocabulary_size, contents.config)
+        check_vocabulary(Path(directory), contents.tokenizer.vocabulary_size(), contents.config)
     is_other = _is_of_other_format(place, in_kerashub)
     owned = [*MODEL_FILES]
     owned += TOKENIZER_FILES if is_other or contents.tokenizer is not None else ()

@@ -379,9 +379,9 @@ class Task(Trainer, ABC):
         Raises:
             ValueError: where the tokenizer has more tokens, or the size is none.
         """
-        if self.preprocessor is not None and vocabulary_size < self.preprocessor.tokenizer.vocabulary_size:
+        if self.preprocessor is not None and vocabulary_size < self.preprocessor.tokenizer.vocabulary_size():
             raise ValueError(
-                f"the tokenizer has {self.preprocessor.tokenizer.vocabulary_size} entries, which need a row each; "
+                f"the tokenizer has {self.preprocessor.tokenizer.vocabulary_size()} entries, which need a row each; "
                 f"got vocabulary_size={vocabulary_size}"
             )
         self.backbone.resize_token_embeddings(vocabulary_size)
@@ -408,8 +408,8 @@ class Task(Trainer, ABC):
         tokenizer = self._tokenizer()
         with self.backbone.writing("add_tokens()", makes_room=True), uninterrupted():
             added = tokenizer.add_tokens(tokens, special=special)
-            if tokenizer.vocabulary_size > self.backbone.config.vocabulary_size:
-                self.backbone.resize_token_embeddings(tokenizer.vocabulary_size)
+            if tokenizer.vocabulary_size() > self.backbone.config.vocabulary_size:
+                self.backbone.resize_token_embeddings(tokenizer.vocabulary_size())
         return added
 
     def upload(
@@ -502,11 +502,11 @@ def _check_fit(preprocessor: Preprocessor, backbone: Backbone) -> None:
 
 def _check_vocabulary(tokenizer: Tokenizer, backbone: Backbone) -> None:
     """Checks that the token embedding has a row for every token. `Tokenizer.add_tokens` may have added some."""
-    if tokenizer.vocabulary_size > backbone.config.vocabulary_size:
+    if tokenizer.vocabulary_size() > backbone.config.vocabulary_size:
         raise ValueError(
-            f"the tokenizer has {tokenizer.vocabulary_size} entries, the model's token embedding "
+            f"the tokenizer has {tokenizer.vocabulary_size()} entries, the model's token embedding "
             f"{backbone.config.vocabulary_size} rows. Was it made for another model? If tokens were added, "
-            f"resize_token_embeddings({tokenizer.vocabulary_size}) makes room for them"
+            f"resize_token_embeddings({tokenizer.vocabulary_size()}) makes room for them"
         )
 
 

@@ -131,7 +131,7 @@ class Preprocessor(Checked):
             TypeError, ValueError: for an argument that the class does not have or that is out of range.
 
         >>> preprocessor = MaskedLMPreprocessor.from_preset("roberta_base_en", sequence_length=128)
-        >>> preprocessor.sequence_length, preprocessor.tokenizer.vocabulary_size
+        >>> preprocessor.sequence_length, preprocessor.tokenizer.vocabulary_size()
         (128, 50265)
         """
         held = hooks.open_preset(preset, weights=False)
@@ -394,7 +394,7 @@ class MaskedLMPreprocessor(Preprocessor):
 
     @property
     def _word_edges(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        if self._edges is None or len(self._edges[0]) != self.tokenizer.vocabulary_size:  # tokens were added
+        if self._edges is None or len(self._edges[0]) != self.tokenizer.vocabulary_size():  # tokens were added
             self._edges = word_edges(self.tokenizer.vocabulary)
         return self._edges
 

@@ -182,9 +182,11 @@ class Tokenizer(Checked):
 
     # What there is
 
-    @property
     def vocabulary_size(self) -> int:
-        """V, one more than the highest id: the number of rows that a token embedding needs."""
+        """V, one more than the highest id: the number of rows that a token embedding needs.
+
+        It is `len(tokenizer)`, the number of entries, where the ids have no holes.
+        """
         return self._vocabulary_size
 
     @property
@@ -193,7 +195,7 @@ class Tokenizer(Checked):
 
         The first token of a text begins a word as well, whatever it is.
         """
-        starts = np.zeros(self.vocabulary_size, np.bool_)
+        starts = np.zeros(self.vocabulary_size(), np.bool_)
         for id, token in self._tokens.items():
             text = to_bytes(token).decode(errors="ignore")
             starts[id] = text.startswith(tuple(WHITESPACE))
@@ -458,7 +460,7 @@ class Tokenizer(Checked):
             position = next(i for i, id in enumerate(ids) if id in unknown)
             raise ValueError(
                 f"token id {ids[position]} at position {position} is not in the vocabulary of "
-                f"{len(self.vocabulary)} (ids 0 to {self.vocabulary_size - 1}). "
+                f"{len(self.vocabulary)} (ids 0 to {self.vocabulary_size() - 1}). "
                 "Was the text encoded with another tokenizer?"
             )
         return {id: self._tokens[id] for id in distinct}

@@ -263,9 +263,9 @@ def _tokenizer(model: Any, texts: Any, given: Any, config: RobertaConfig, remark
                 ) from None
     if not isinstance(given, Tokenizer):
         raise TypeError(f"tokenizer should be a Tokenizer, of transformers, or a preset; got a {type(given).__name__}")
-    if given.vocabulary_size > config.vocabulary_size:
+    if given.vocabulary_size() > config.vocabulary_size:
         raise ValueError(
-            f"the tokenizer has {given.vocabulary_size} tokens, the model's token embedding only "
+            f"the tokenizer has {given.vocabulary_size()} tokens, the model's token embedding only "
             f"{config.vocabulary_size} rows. Is the tokenizer another model's?"
         )
     return given
