@@ -39,7 +39,7 @@ from pyroberta.model.config import RobertaConfig
 from pyroberta.model.heads import HEADS, has_classes, head_of, same_head
 from pyroberta.model.initial_values import initialise
 from pyroberta.model.parameters import Arrays, is_backbone, shapes
-from pyroberta.presets import optimizer_state
+from pyroberta.presets import learning_rates, optimizer_state
 from pyroberta.presets.checks import check_classes, check_labels, check_vocabulary, warn_of_fresh_head
 from pyroberta.presets.detect import CONFIG, FileNames, hint_of_inside, model_type
 from pyroberta.presets.heads import HEAD_FILES
@@ -134,7 +134,7 @@ FILES = FileNames(
     config=(CONFIG,),
     others=(
         "vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
-        "added_tokens.json", PREPROCESSOR,
+        "added_tokens.json", PREPROCESSOR, learning_rates.FILE,
     ),
     weights=((WEIGHTS, INDEX), (PICKLE, PICKLE_INDEX)),
     optimizer_state=(optimizer_state.FILE,),

@@ -40,7 +40,7 @@ from pyroberta.model.gradients import depth
 from pyroberta.model.heads import HEADS, has_classes, same_head
 from pyroberta.model.initial_values import initialise
 from pyroberta.model.parameters import Arrays, Shape, is_backbone, shapes, split_layer
-from pyroberta.presets import checks
+from pyroberta.presets import checks, learning_rates
 from pyroberta.presets.detect import CONFIG, FileNames, is_of_kerashub
 from pyroberta.presets.heads import HEAD_FILES, MASKED_LM
 from pyroberta.presets.optimizer_state import OptimizerState, checked, missing
@@ -53,7 +53,7 @@ TASK, TOKENIZER, PREPROCESSOR = "task.json", "tokenizer.json", "preprocessor.jso
 ASSETS = "assets/tokenizer"
 FILES = FileNames(
     config=(CONFIG, TASK),
-    others=(TOKENIZER, f"{ASSETS}/vocabulary.json", f"{ASSETS}/merges.txt", PREPROCESSOR),
+    others=(TOKENIZER, f"{ASSETS}/vocabulary.json", f"{ASSETS}/merges.txt", PREPROCESSOR, learning_rates.FILE),
     weights=((WEIGHTS, INDEX),),
     head=(HEAD,),  # and the optimizer's state
 )

@@ -23,6 +23,7 @@ from pyroberta.model.callers import callers_level
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.hints import did_you_mean
 from pyroberta.model.parameters import Arrays
+from pyroberta.presets import learning_rates
 from pyroberta.presets.built_in import PRESETS, Packaged
 from pyroberta.presets.detect import Format, detect
 
@@ -143,6 +144,21 @@ class Preset(os.PathLike[str]):
             ValueError: as the format's `read_labels`.
         """
         return self.format.read_labels(self.directory)
+
+    @cached_property
+    def learning_rates(self) -> Mapping[str, float]:
+        """The learning rates that suit the weights, by the names of heads; empty where the preset recommends none.
+
+        Raises:
+            ValueError: where their file is damaged.
+
+        >>> sorted(open_preset("roberta_base_en", weights=False).learning_rates)
+        []
+        """
+        if learning_rates.FILE not in self.format.FILES.others:
+            return {}
+        self.download(weights=False)
+        return learning_rates.read(self.directory)
 
     @cached_property
     def optimizer_state(self) -> OptimizerState:

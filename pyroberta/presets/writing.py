@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -18,6 +18,7 @@ from pyroberta.formats.stored import few
 from pyroberta.model.callers import callers_level
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.parameters import Arrays, shapes
+from pyroberta.presets import learning_rates
 from pyroberta.presets.checks import check_vocabulary
 from pyroberta.presets.detect import CONFIG, PRESET, is_kerashub, refuse_fairseq
 
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
 # The names that are written, in either format, as regular expressions: of the model, the tokenizer, the preprocessor.
 MODEL_FILES = (
     r"config\.json", r"model(-\d{5}-of-\d{5})?\.safetensors", r"model\.safetensors\.index\.json",
-    r"pyroberta_optimizer\.safetensors", r"metadata\.json", r"task\.json", r"task\.weights\.h5",
-    r"model(_\d{5})?\.weights\.h5", r"model\.weights\.json",
+    r"pyroberta_optimizer\.safetensors", r"pyroberta_training\.json", r"metadata\.json", r"task\.json",
+    r"task\.weights\.h5", r"model(_\d{5})?\.weights\.h5", r"model\.weights\.json",
 )  # fmt: skip
 TOKENIZER_FILES = (
     r"vocab\.json", r"merges\.txt", r"tokenizer\.json", r"tokenizer_config\.json", r"special_tokens_map\.json",
@@ -87,6 +88,7 @@ class Contents:
         state: the optimizer's state, if it is to be written.
         head: whether to write the head.
         labels: the names of a classifier's classes, or None.
+        learning_rates: that suit the parameters, by the names of heads.
     """
 
     config: RobertaConfig
@@ -96,6 +98,7 @@ class Contents:
     state: OptimizerState | None = None
     head: bool = True
     labels: Sequence[str] | None = None
+    learning_rates: Mapping[str, float] = field(default_factory=dict)
 
 
 def write_preset(
@@ -133,7 +136,10 @@ def write_preset(
     owned += TOKENIZER_FILES if is_other or contents.tokenizer is not None else ()
     owned += PREPROCESSOR_FILES if is_other or contents.preprocessor is not None else ()
     refuse_fairseq(place)
-    replace_directory(place, files(), PRESET, owned)
+    made = dict(files())
+    if contents.learning_rates:
+        made[learning_rates.FILE] = json_file({learning_rates.KEY: dict(contents.learning_rates)})
+    replace_directory(place, made, PRESET, owned)
     old = sorted(file.name for pattern in OTHERS_WEIGHTS for file in place.glob(pattern))
     if old:
         warnings.warn(

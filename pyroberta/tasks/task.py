@@ -27,6 +27,7 @@ from pyroberta.model.hints import did_you_mean, hinting
 from pyroberta.model.lora import merged
 from pyroberta.model.parameters import Arrays
 from pyroberta.presets.built_in import PRESETS, BuiltIn
+from pyroberta.presets.learning_rates import is_learning_rate
 from pyroberta.presets.preset import Preset, open_preset
 from pyroberta.tasks.backbone import Backbone
 from pyroberta.text.preprocessor import Preprocessor
@@ -51,6 +52,17 @@ ELSEWHERE = {
 }
 
 FROM_PRESET: Any = object()  # "the preset's own preprocessor", as distinct from None, "no preprocessor"
+
+
+def _learning_rate_or_none(name: str, value: Any) -> float | None:
+    """The value as a float.
+
+    Raises:
+        ValueError: naming the attribute, for anything but None and a finite number above 0.
+    """
+    if value is not None and not is_learning_rate(value):
+        raise ValueError(f"{name} must be a finite number above 0, or None, got {value!r}")
+    return None if value is None else float(value)
 
 
 class Task(Trainer, ABC):
@@ -84,7 +96,7 @@ class Task(Trainer, ABC):
     head: ClassVar[str]  # its name in `model.heads.HEADS`
     of_head: ClassVar[dict[str, type[Task]]] = {}  # the first class that was made for each head
     preprocessor_kind: ClassVar[type[Preprocessor]]
-    checks: ClassVar[Checks] = {"trainable": true_or_false}
+    checks: ClassVar[Checks] = {"trainable": true_or_false, "recommended_learning_rate": _learning_rate_or_none}
     unsettable: ClassVar[Reasons] = MODEL | {
         "metrics": "compile takes them",
         "dtype": "give dtype= where it is loaded, or where its backbone is made",
@@ -122,6 +134,7 @@ class Task(Trainer, ABC):
         self.preprocessor = preprocessor
         self._trainable = True
         self._trained_from: str | None = None  # the name or handle whose weights it began with
+        self._learning_rates: dict[str, float] = {}  # that suit the weights, by the names of heads
         super().__init__()
 
     @classmethod
@@ -224,8 +237,10 @@ class Task(Trainer, ABC):
             except ValueError as error:
                 why = clipped(str(error), 800)  # the config in it may be long
                 raise ValueError(f"the state of training in {preset} can't be used: {why}") from None
-        if load_weights and preset.is_published:
-            task._trained_from = preset.name
+        if load_weights:
+            task._learning_rates = dict(preset.learning_rates)
+            if preset.is_published:
+                task._trained_from = preset.name
         return task
 
     def __init_subclass__(cls, **keywords: Any) -> None:
@@ -305,6 +320,25 @@ class Task(Trainer, ABC):
         self._trainable = value
         self.backbone.trainable = value
 
+    @property
+    def recommended_learning_rate(self) -> float | None:
+        """The learning rate of Adam that suits the model's weights, or None where no preset recommended one.
+
+        A preset keeps one for each head; see the docs on adaptation for how that of `roberta_tiny_en` was found.
+        `compile` does not take it by itself. It can be set, and `save_to_preset` keeps it; None removes it.
+
+        >>> from pyroberta import MaskedLM, optimizers
+        >>> masked_lm = MaskedLM.from_preset("roberta_tiny_en")
+        >>> masked_lm.recommended_learning_rate = 5e-4
+        >>> masked_lm.compile(optimizers.Adam(masked_lm.recommended_learning_rate))
+        """
+        return self._learning_rates.get(self.head)
+
+    @recommended_learning_rate.setter
+    def recommended_learning_rate(self, value: float | None) -> None:
+        others = {head: rate for head, rate in self._learning_rates.items() if head != self.head}
+        self._learning_rates = others if value is None else {**others, self.head: value}
+
     # --- the parts of a task ------------------------------------------------------------------------------------------
 
     @classmethod
@@ -370,7 +404,7 @@ class Task(Trainer, ABC):
             now, config = self._current_state(), self.optimizer.get_saved_config()
             state = OptimizerState(config, now.step, now.slots, now.seed, now.data_pass, now.position)
         model = merged(self.backbone.config, self.backbone.params)
-        contents = Contents(*model, tokenizer, settings, state, labels=self.labels)
+        contents = Contents(*model, tokenizer, settings, state, labels=self.labels, learning_rates=self._learning_rates)
         write(os.fspath(directory), contents, dtype=dtype, max_shard_size=max_shard_size)
 
     def resize_token_embeddings(self, vocabulary_size: int) -> None:
@@ -535,4 +569,6 @@ def _summary(model: Task) -> str:
         f"{'part':<14}{'parameters':>14}{'trainable':>14}",
         *(f"{part:<14}{count:>14,}{moving:>14,}" for part, count, moving in rows),
     ]
+    if model.recommended_learning_rate is not None:
+        lines.append(f"recommended learning rate (Adam): {model.recommended_learning_rate:g}")
     return "\n".join(lines)

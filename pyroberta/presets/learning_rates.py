@@ -1,0 +1,52 @@
+"""The learning rates that suit a preset's weights, in a file that transformers and KerasHub do not read.
+
+    pyroberta_training.json     {"learning_rates": {"masked_lm": 0.001}}
+
+A rate is that of Adam, for training that begins with these weights, and belongs to a head. The file is the same in both
+formats that are written.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from pyroberta.formats.directory import Directory
+from pyroberta.formats.files import exists, shown
+from pyroberta.model.attributes import is_real
+
+FILE = "pyroberta_training.json"
+KEY = "learning_rates"
+MOST_HEADS = 20
+
+
+def read(directory: Directory) -> Mapping[str, float]:
+    """The rates by the names of heads; empty where there is no file.
+
+    Raises:
+        ValueError: for a file that is damaged, or a rate that is no finite number above 0.
+    """
+    file = directory / FILE
+    if not exists(file):
+        return {}
+    rates = directory.json(FILE).get(KEY)
+    if not isinstance(rates, dict) or len(rates) > MOST_HEADS:
+        raise ValueError(
+            f"{file}: {KEY} should be an object from up to {MOST_HEADS} names of heads to learning rates, got "
+            f"{shown(rates)}"
+        )
+    for head, rate in rates.items():
+        if not is_learning_rate(rate):
+            raise ValueError(
+                f"{file}: the learning rate of {shown(head)} should be a finite number above 0, got {shown(rate)}"
+            )
+    return {head: float(rate) for head, rate in rates.items()}
+
+
+def is_learning_rate(value: object) -> bool:
+    """Whether a value is a finite number above 0.
+
+    >>> is_learning_rate(1e-3), is_learning_rate(0), is_learning_rate("1e-3")
+    (True, False, False)
+    """
+    return is_real(value) and 0 < value < math.inf  # type: ignore[operator]
