@@ -131,6 +131,15 @@ def is_real(value: Any) -> bool:
     return is_number and not math.isnan(value)
 
 
+def is_positive(value: Any) -> bool:
+    """Whether the value is a finite number above 0.
+
+    >>> is_positive(1e-3), is_positive(0), is_positive("1e-3")
+    (True, False, False)
+    """
+    return is_real(value) and 0 < value < math.inf
+
+
 def real_number(least: float, most: float = math.inf) -> Check:
     """A check for finite numbers in a range, both ends included; it returns a float."""
 

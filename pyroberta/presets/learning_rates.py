@@ -8,12 +8,11 @@ formats that are written.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 from pyroberta.formats.directory import Directory
 from pyroberta.formats.files import exists, shown
-from pyroberta.model.attributes import is_real
+from pyroberta.model.attributes import is_positive
 
 FILE = "pyroberta_training.json"
 KEY = "learning_rates"
@@ -36,17 +35,8 @@ def read(directory: Directory) -> Mapping[str, float]:
             f"{shown(rates)}"
         )
     for head, rate in rates.items():
-        if not is_learning_rate(rate):
+        if not is_positive(rate):
             raise ValueError(
                 f"{file}: the learning rate of {shown(head)} should be a finite number above 0, got {shown(rate)}"
             )
     return {head: float(rate) for head, rate in rates.items()}
-
-
-def is_learning_rate(value: object) -> bool:
-    """Whether a value is a finite number above 0.
-
-    >>> is_learning_rate(1e-3), is_learning_rate(0), is_learning_rate("1e-3")
-    (True, False, False)
-    """
-    return is_real(value) and 0 < value < math.inf  # type: ignore[operator]

@@ -23,7 +23,6 @@ from pyroberta.model.callers import callers_level
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.hints import did_you_mean
 from pyroberta.model.parameters import Arrays
-from pyroberta.presets import learning_rates
 from pyroberta.presets.built_in import PRESETS, Packaged
 from pyroberta.presets.detect import Format, detect
 
@@ -155,6 +154,8 @@ class Preset(os.PathLike[str]):
         >>> sorted(open_preset("roberta_base_en", weights=False).learning_rates)
         []
         """
+        from pyroberta.presets import learning_rates
+
         if learning_rates.FILE not in self.format.FILES.others:
             return {}
         self.download(weights=False)

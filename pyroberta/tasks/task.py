@@ -20,6 +20,7 @@ from pyroberta.model.attributes import (
     Checks,
     Reasons,
     expect_instance,
+    is_positive,
     true_or_false,
 )
 from pyroberta.model.heads import same_head, title
@@ -27,7 +28,6 @@ from pyroberta.model.hints import did_you_mean, hinting
 from pyroberta.model.lora import merged
 from pyroberta.model.parameters import Arrays
 from pyroberta.presets.built_in import PRESETS, BuiltIn
-from pyroberta.presets.learning_rates import is_learning_rate
 from pyroberta.presets.preset import Preset, open_preset
 from pyroberta.tasks.backbone import Backbone
 from pyroberta.text.preprocessor import Preprocessor
@@ -60,7 +60,7 @@ def _learning_rate_or_none(name: str, value: Any) -> float | None:
     Raises:
         ValueError: naming the attribute, for anything but None and a finite number above 0.
     """
-    if value is not None and not is_learning_rate(value):
+    if value is not None and not is_positive(value):
         raise ValueError(f"{name} must be a finite number above 0, or None, got {value!r}")
     return None if value is None else float(value)
 
