@@ -93,7 +93,7 @@ def masked(name: str, sequences: Sequence[np.ndarray]) -> Case:
     preprocessor, _ = _encoded()
     batch = preprocessor.mask(list(sequences), np.random.default_rng(0))
     per_sequence = np.histogram(batch.target_rows, batch.starts)[0]
-    pad_id = preprocessor.tokenizer.pad_id
+    pad_id = preprocessor.tokenizer.pad_token_id
     return Case(name, *pad(batch, max(map(len, sequences)), int(per_sequence.max()), pad_id))
 
 
@@ -107,9 +107,9 @@ def with_one_mask(name: str, sequences: Sequence[np.ndarray]) -> Case:
     batch = pack(sequences)
     places = batch.starts[:-1] + np.diff(batch.starts) // 2
     ids = batch.ids.copy()
-    ids[places] = tokenizer.mask_id
+    ids[places] = tokenizer.mask_token_id
     batch = replace(batch, ids=ids, target_rows=places, labels=batch.ids[places], weights=np.ones(len(places)))
-    return Case(name, *pad(batch, max(map(len, sequences)), 1, tokenizer.pad_id))
+    return Case(name, *pad(batch, max(map(len, sequences)), 1, tokenizer.pad_token_id))
 
 
 def _prose(B: int, S: int) -> list[np.ndarray]:

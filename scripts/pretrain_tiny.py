@@ -559,7 +559,7 @@ def train(
 # --------------------------------------------------------------------------------------------- measuring and writing
 
 
-def unigram(sequences: Sequence[Ids], special: frozenset[int]) -> dict[str, float]:
+def unigram(sequences: Sequence[Ids], special: list[int]) -> dict[str, float]:
     """What could be had without looking at the context, with the text's own frequencies known.
 
     Returns:
@@ -567,7 +567,7 @@ def unigram(sequences: Sequence[Ids], special: frozenset[int]) -> dict[str, floa
         token, the accuracy of always saying it.
     """
     ids = np.concatenate(sequences)
-    counts = np.bincount(ids[~np.isin(ids, list(special))])
+    counts = np.bincount(ids[~np.isin(ids, special)])
     p = counts[counts > 0] / counts.sum()
     return {"entropy": float(-(p * np.log(p)).sum()), "most_frequent": float(p.max())}
 
@@ -592,7 +592,7 @@ def measure(
         figures[name] = {
             "loss": float(values["loss"]),
             "accuracy": float(values["accuracy"]),
-            **unigram(some, tokenizer.special_ids),
+            **unigram(some, tokenizer.special_token_ids),
             "tokens": sum(map(len, some)),
         }
         log.info(
@@ -688,9 +688,9 @@ def pretrain(options: argparse.Namespace) -> tuple[MaskedLM, dict[str, Any]]:
         intermediate_dim=4 * options.hidden,
         dropout=0.0,
         max_sequence_length=max(lengths),
-        start_id=tokenizer.start_id,
-        pad_id=tokenizer.pad_id,
-        end_id=tokenizer.end_id,
+        start_id=tokenizer.start_token_id,
+        pad_id=tokenizer.pad_token_id,
+        end_id=tokenizer.end_token_id,
     )
     model = new_model(config, tokenizer, counts, options.seed, options.backend)
     saved = Saved(options.out / "checkpoint.safetensors", decisive(options))

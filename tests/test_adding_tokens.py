@@ -44,7 +44,7 @@ def test_what_is_recognised_already_is_not_added_again():
     assert tokenizer.add_tokens("Tyrannosaurus") == 0
     assert tokenizer.vocabulary_size() == V + 1
     assert tokenizer.add_tokens("Tyrannosaurus", special=True) == 0
-    assert V in tokenizer.special_ids
+    assert V in tokenizer.special_token_ids
     assert tokenizer.add_tokens("e") == 1  # a token of the vocabulary, from now on literally
     assert tokenizer.token_to_id("e") < V
 

@@ -59,7 +59,7 @@ UNSETTABLE = {
     "TextClassifierPreprocessor": {"packer": "sequence_length", "encode": "a method"},
     "Tokenizer": {
         "vocabulary": "another Tokenizer", "merges": "another Tokenizer", "pad_token": "another Tokenizer",
-        "pad_id": "follows", "is_special": "follows", "added_tokens": "add_tokens", "vocabulary_size": "follows",
+        "pad_token_id": "follows", "is_special": "follows", "added_tokens": "add_tokens", "vocabulary_size": "follows",
         "unsplittable_tokens": "add_tokens", "sequence_length": "preprocessor", "dtype": "Keras has it",
     },
     "Adam": {

@@ -171,7 +171,7 @@ def test_the_masking_rule_is_the_preprocessors():
     batch, draws = pack(sequences), np.random.default_rng(0).random((sum(map(len, sequences)), 3)).astype(np.float32)
     is_candidate = ~tokenizer.is_special[batch.ids]
     words = np.where(is_candidate, np.cumsum(is_candidate) - 1, -1)
-    settings = {**text_cases.USUAL, "mask_selection_rate": 0.3, "mask_id": tokenizer.mask_id}
+    settings = {**text_cases.USUAL, "mask_selection_rate": 0.3, "mask_id": tokenizer.mask_token_id}
     inputs = {
         "ids": batch.ids,
         "starts": batch.starts,

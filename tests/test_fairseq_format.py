@@ -43,7 +43,7 @@ def test_every_parameter_is_read_bit_for_bit(tmp_path, kind, naming):
     assert tokenizer.vocabulary_size() == CONFIG.vocabulary_size
     tokens = gpt2_tokens(MERGES)
     assert [tokenizer.vocabulary[tokens[number]] for number in NUMBERS] == list(range(4, 4 + len(NUMBERS)))
-    assert tokenizer.mask_id == CONFIG.vocabulary_size - 1
+    assert tokenizer.mask_token_id == CONFIG.vocabulary_size - 1
 
 
 def test_other_widths_are_read_as_what_they_are(tmp_path):

@@ -222,5 +222,5 @@ def test_what_pyroberta_saves_transformers_loads_with_its_tokenizer(tmp_path: Pa
     loaded = transformers.AutoTokenizer.from_pretrained(tmp_path)
     for text in ("The quick <mask> jumped over my homework.", "", "  spaces  and\nlines ", "ünïcödé 🦊"):
         assert loaded(text)["input_ids"] == tokenizer.encode(text)
-    assert loaded.mask_token_id == tokenizer.mask_id
+    assert loaded.mask_token_id == tokenizer.mask_token_id
     assert loaded.pad_token_id == config.pad_id

@@ -158,7 +158,7 @@ def test_a_bar_shows_how_far_it_is(name: str, capsys):
 def test_every_mask_gets_its_likeliest_tokens_with_their_probabilities():
     masked_lm = trained()
     ids = masked_lm.preprocessor.tokenizer.encode(TEXT)
-    columns = [i for i, token in enumerate(ids) if token == masked_lm.preprocessor.tokenizer.mask_id]
+    columns = [i for i, token in enumerate(ids) if token == masked_lm.preprocessor.tokenizer.mask_token_id]
     for mask, expected in zip(masked_lm.fill_mask(TEXT, top_k=4), log_probs(masked_lm, ids, columns), strict=True):
         best = np.argsort(-expected)[:4]
         assert [filling.token for filling in mask] == best.tolist()
@@ -221,14 +221,14 @@ def test_a_target_is_scored_by_the_product_of_its_tokens_probabilities():
     masked_lm = trained()
     tokenizer = masked_lm.preprocessor.tokenizer
     ids = tokenizer.encode("I <mask> it.")
-    place = ids.index(tokenizer.mask_id)
+    place = ids.index(tokenizer.mask_token_id)
     found = {
         filling.token_str: filling for filling in masked_lm.fill_mask("I <mask> it.", targets=["forgot", "zq", "zzz"])
     }
     assert set(found) == {" forgot", " zq", " zzz"}
     for word, filling in found.items():
         piece = tokenizer.encode(word, add_special_tokens=False)
-        widened = [*ids[:place], *[tokenizer.mask_id] * len(piece), *ids[place + 1 :]]
+        widened = [*ids[:place], *[tokenizer.mask_token_id] * len(piece), *ids[place + 1 :]]
         rows = log_probs(masked_lm, widened, list(range(place, place + len(piece))))
         assert filling.score == pytest.approx(math.exp(sum(rows[i, token] for i, token in enumerate(piece))))
         assert filling.token == (piece[0] if len(piece) == 1 else tuple(piece))
@@ -307,7 +307,7 @@ def test_rows_without_a_token_are_no_candidates():
     assert [f.token for f in with_rows(trained(), 320).fill_mask(TEXT, top_k=2)[1]] == [
         f.token for f in trained().fill_mask(TEXT, top_k=2)[1]
     ]
-    last = max(id for id in small_tokenizer().vocabulary.values() if id != small_tokenizer().mask_id)
+    last = max(id for id in small_tokenizer().vocabulary.values() if id != small_tokenizer().mask_token_id)
     holes = with_holes(trained(), [last - 1, last])
     found = holes.fill_mask("I <mask> it", top_k=300)
     assert len(found) == 298
@@ -375,7 +375,7 @@ def test_a_score_masks_every_token_in_turn():
     ids = tokenizer.encode(TEXTS[1])
     expected = []
     for place in range(1, len(ids) - 1):
-        hidden = [*ids[:place], tokenizer.mask_id, *ids[place + 1 :]]
+        hidden = [*ids[:place], tokenizer.mask_token_id, *ids[place + 1 :]]
         expected.append(log_probs(masked_lm, hidden, [place])[0, ids[place]])
     score = masked_lm.score(TEXTS[1])
     assert "".join(score.tokens) == TEXTS[1]
@@ -414,7 +414,7 @@ def test_scores_are_those_of_the_log_softmax_of_all_logits(dtype: str):
         ids = np.array(small_tokenizer().encode(text))
         places = np.arange(1, len(ids) - 1)
         copies = np.repeat(ids[None], len(places), axis=0)
-        copies[np.arange(len(places)), places] = small_tokenizer().mask_id
+        copies[np.arange(len(places)), places] = small_tokenizer().mask_token_id
         z = masked_lm({"token_ids": copies, "mask_positions": places[:, None]})[:, 0].astype(np.float64)
         expected = z[np.arange(len(places)), ids[places]] - np.log(np.exp(z).sum(axis=1))
         np.testing.assert_allclose(score.log_likelihoods, expected, rtol=ROUNDING[dtype])

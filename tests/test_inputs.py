@@ -459,7 +459,7 @@ def test_arrays_of_encoded_sequences_are_batches(kind, dtype):
     assert [len(batch) for batch in reader().examples(kind([ids, ids])).fixed(99)] == [2, 2]
     expected = masked_lm.evaluate(iter([ids.tolist()] * 2), verbose=0)
     assert masked_lm.evaluate(kind([ids, ids]), verbose=0) == expected
-    ids[:, 1] = masked_lm.preprocessor.tokenizer.mask_id
+    ids[:, 1] = masked_lm.preprocessor.tokenizer.mask_token_id
     assert len(masked_lm.predict(kind([ids, ids]), verbose=0)) == 4
     model = TextClassifier(masked_lm.backbone, 2, TextClassifierPreprocessor(small_tokenizer(), 40))
     for x in (ids, ids.tolist()):

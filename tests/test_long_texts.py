@@ -64,7 +64,7 @@ def test_windows_hold_every_token_once_and_their_special_tokens_count(text: str,
     windows = LongTexts("split", limit).encode(TOKENIZER, (text,), "text 0")
     tokens = TOKENIZER.encode(text, add_special_tokens=False)
     assert [int(i) for ids in windows for i in ids[1:-1]] == tokens
-    assert all((ids[0], ids[-1]) == (TOKENIZER.start_id, TOKENIZER.end_id) for ids in windows)
+    assert all((ids[0], ids[-1]) == (TOKENIZER.start_token_id, TOKENIZER.end_token_id) for ids in windows)
     assert [len(ids) for ids in windows[:-1]] == [limit] * (len(windows) - 1)
     assert len(windows[-1]) <= limit
     assert len(windows) == max(1, -(-len(tokens) // (limit - 2)))

@@ -135,7 +135,7 @@ def test_a_long_text_is_cut_and_keeps_its_end_token(texts, sequence_length):
     for text, ids in zip(texts, preprocessor(sequence_length=sequence_length).encode(texts), strict=True):
         whole = TOKENIZER.encode(text)
         assert len(ids) == min(len(whole), sequence_length)
-        assert ids.tolist() == [*whole[: len(ids) - 1], TOKENIZER.end_id]
+        assert ids.tolist() == [*whole[: len(ids) - 1], TOKENIZER.end_token_id]
 
 
 @pytest.mark.filterwarnings("ignore:of .* more than .* tokens")
@@ -173,14 +173,14 @@ def test_masking_keeps_its_promises_on_any_text(texts, rate, count, whole_words,
     assert np.array_equal(restored, original)
 
     # No special token is selected, or put in but for the mask.
-    special = [TOKENIZER.start_id, TOKENIZER.pad_id, TOKENIZER.end_id, TOKENIZER.unk_id]
-    assert not np.isin(batch.labels, [*special, TOKENIZER.mask_id]).any()
+    special = [TOKENIZER.start_token_id, TOKENIZER.pad_token_id, TOKENIZER.end_token_id, TOKENIZER.unk_token_id]
+    assert not np.isin(batch.labels, [*special, TOKENIZER.mask_token_id]).any()
     assert not np.isin(batch.ids[batch.target_rows], special).any()
 
     # One at least where there is anything to select, and no more than fit.
     for b, sequence in enumerate(sequences):
         here = (batch.target_rows >= batch.starts[b]) & (batch.target_rows < batch.starts[b + 1])
-        ordinary = sum(int(i) not in TOKENIZER.special_ids for i in sequence)
+        ordinary = sum(int(i) not in TOKENIZER.special_token_ids for i in sequence)
         assert min(ordinary, 1) <= here.sum() <= min(ordinary, limit)
     assert batch.weights.tolist() == [1.0] * len(batch.target_rows)
     assert batch.slots == len(texts) * limit
@@ -235,7 +235,7 @@ def test_a_call_pads_what_mask_packs(texts, seed):
 
     token_ids, padding_mask = features["token_ids"], features["padding_mask"]
     assert np.array_equal(token_ids[padding_mask], packed.ids)
-    assert np.array_equal(padding_mask, token_ids != TOKENIZER.pad_id) or any("<pad>" in text for text in texts)
+    assert np.array_equal(padding_mask, token_ids != TOKENIZER.pad_token_id) or any("<pad>" in text for text in texts)
     rows, slots = np.nonzero(weights)
     assert np.array_equal(labels[rows, slots], packed.labels)
     assert np.array_equal(features["mask_positions"][rows, slots] + packed.starts[rows], packed.target_rows)

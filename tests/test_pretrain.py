@@ -142,7 +142,7 @@ def test_a_plan_has_the_tokens_asked_for_in_whole_steps_and_no_repeat_within_a_p
 
 
 def test_the_baselines_are_those_of_a_guess_without_context(pretrain: ModuleType) -> None:
-    figures = pretrain.unigram([np.array([0, 5, 5, 2]), np.array([0, 6, 7, 2])], frozenset({0, 1, 2}))
+    figures = pretrain.unigram([np.array([0, 5, 5, 2]), np.array([0, 6, 7, 2])], [0, 1, 2])
     assert figures["most_frequent"] == 0.5
     assert figures["entropy"] == pytest.approx(1.5 * np.log(2.0))
 

@@ -159,7 +159,7 @@ def test_logits_are_the_same_for_texts_and_features_whatever_the_batches():
 def test_long_texts_are_cut_in_prediction_as_in_training():
     classifier = small_classifier(settings={"sequence_length": 6})
     cut = features_of(TEXTS[0])["token_ids"][:6].copy()
-    cut[5] = small_tokenizer().end_id
+    cut[5] = small_tokenizer().end_token_id
     with pytest.warns(UserWarning, match=r"of 1 text 1 has more than 6 tokens .*: 1 was cut, which drops"):
         logits = classifier.predict(TEXTS[0], verbose=0)
     np.testing.assert_allclose(logits, classifier({"token_ids": cut[None]}), rtol=0, atol=1e-12)

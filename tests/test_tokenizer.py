@@ -201,7 +201,7 @@ def test_word_starts_are_tokens_with_their_space_and_special_ones():
 
 
 def test_an_unknown_token_has_the_id_of_unk():
-    assert TOKENIZER.token_to_id("no such token") == TOKENIZER.unk_id == 3
+    assert TOKENIZER.token_to_id("no such token") == TOKENIZER.unk_token_id == 3
 
 
 # The cache of words
@@ -415,11 +415,11 @@ def test_missing_and_broken_files_are_named(tmp_path):
 def test_special_tokens_may_have_other_names(tmp_path):
     names = {"start_token": "[CLS]", "end_token": "[SEP]", "mask_token": "[MASK]"}
     tokenizer = Tokenizer.train(LINES, vocab_size=300, **names)
-    assert (tokenizer.start_id, tokenizer.end_id) == (0, 2)
-    assert tokenizer.mask_id == tokenizer.vocabulary_size() - 1
+    assert (tokenizer.start_token_id, tokenizer.end_token_id) == (0, 2)
+    assert tokenizer.mask_token_id == tokenizer.vocabulary_size() - 1
     tokenizer.save(tmp_path)
     assert (
         Tokenizer.load(tmp_path).encode("a [MASK]")
         == tokenizer.encode("a [MASK]")
-        == [0, *tokenizer.encode("a", add_special_tokens=False), tokenizer.mask_id, 2]
+        == [0, *tokenizer.encode("a", add_special_tokens=False), tokenizer.mask_token_id, 2]
     )

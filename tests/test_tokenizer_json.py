@@ -147,7 +147,7 @@ def test_cls_and_sep_frame_texts_and_bos_and_eos_are_special(tmp_path: Path) -> 
     config = {"cls_token": "[CLS]", "sep_token": "[SEP]", "bos_token": "<s>", "eos_token": "</s>"}
     tokenizer = Tokenizer.load(directory_of(tmp_path, more, config, "vocab.json"))
     assert tokenizer.encode("a") == [SIZE, A, SIZE + 1]
-    assert {0, 2, SIZE, SIZE + 1} <= tokenizer.special_ids
+    assert {0, 2, SIZE, SIZE + 1} <= set(tokenizer.special_token_ids)
     assert tokenizer.encode("a</s>", add_special_tokens=False) == [A, 2]
     tokenizer.save(tmp_path / "again")
     assert Tokenizer.load(tmp_path / "again").encode("a", "b") == tokenizer.encode("a", "b")
@@ -268,7 +268,7 @@ def test_the_token_that_padding_names_is_the_pad_token(tmp_path: Path) -> None:
         content["padding"] = {"strategy": "BatchLongest", "direction": "Right", "pad_to_multiple_of": None}
         content["padding"] |= {"pad_id": SIZE, "pad_type_id": 0, "pad_token": "[PAD]"}
 
-    assert Tokenizer.load(directory_of(tmp_path / "a", edit)).pad_id == SIZE
+    assert Tokenizer.load(directory_of(tmp_path / "a", edit)).pad_token_id == SIZE
     with pytest.raises(ValueError, match=r"pads with '\[PAD\]', but pad_token is '<pad>' beside it"):
         Tokenizer.load(directory_of(tmp_path / "b", edit, {"pad_token": "<pad>"}))
 
@@ -278,7 +278,7 @@ def test_the_model_s_unk_token_is_the_unk_token(tmp_path: Path) -> None:
         content["model"]["vocab"]["[UNK]"] = SIZE
         content["model"]["unk_token"] = "[UNK]"
 
-    assert Tokenizer.load(directory_of(tmp_path, edit)).unk_id == SIZE
+    assert Tokenizer.load(directory_of(tmp_path, edit)).unk_token_id == SIZE
 
 
 def test_what_is_followed_in_part_is_said(tmp_path: Path) -> None:

@@ -132,7 +132,7 @@ def _fresh_model(arguments: argparse.Namespace) -> Any:
         )
     tokenizer = Tokenizer.load(arguments.tokenizer)
     preset = open_preset(arguments.model, weights=False)
-    ids = {"start_id": tokenizer.start_id, "pad_id": tokenizer.pad_id, "end_id": tokenizer.end_id}
+    ids = {"start_id": tokenizer.start_token_id, "pad_id": tokenizer.pad_token_id, "end_id": tokenizer.end_token_id}
     config = asdict(preset.config) | ids | {"vocabulary_size": tokenizer.vocabulary_size()}
     backbone = Backbone(**config, backend=arguments.backend, seed=arguments.seed)
     preprocessor = MaskedLMPreprocessor.from_preset(preset, tokenizer=tokenizer)

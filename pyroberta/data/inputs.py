@@ -363,7 +363,7 @@ class MaskedLMInputs(InputReader):
         return (self.config.max_sequence_length, "the model takes") if is_prediction else super()._limit(is_prediction)
 
     def _kept_id(self, is_prediction: bool) -> int | None:
-        return self.preprocessor.tokenizer.mask_id if is_prediction and self.preprocessor else None
+        return self.preprocessor.tokenizer.mask_token_id if is_prediction and self.preprocessor else None
 
     def features(self, x: Mapping[str, Any], y: Any = None, sample_weight: Any = None) -> Batch:
         """Preprocessed features as a packed batch: `token_ids` and `padding_mask` (B, S), `mask_positions` (B, K).
@@ -402,7 +402,7 @@ class MaskedLMInputs(InputReader):
         if held.mask is None:
             if not len(held.data.target_rows):
                 raise ValueError("x has no mask position with a weight above 0: there is nothing to predict")
-        elif np.isin(held.data.ids, list(self._need_preprocessor().tokenizer.special_ids)).all():
+        elif np.isin(held.data.ids, self._need_preprocessor().tokenizer.special_token_ids).all():
             raise ValueError(
                 "no token of x can be masked: its texts are empty or hold special tokens alone, so there is nothing "
                 "to predict"

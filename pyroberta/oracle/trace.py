@@ -79,7 +79,8 @@ class Masking:
     @classmethod
     def of(cls, preprocessor: MaskedLMPreprocessor, key: Key, parts: Sequence[Batch]) -> Masking:
         """Of a preprocessor, and the parts before it masks them."""
-        settings = {of: getattr(preprocessor, of) for of in OF_MASKING} | {"mask_id": preprocessor.tokenizer.mask_id}
+        settings = {of: getattr(preprocessor, of) for of in OF_MASKING}
+        settings["mask_id"] = preprocessor.tokenizer.mask_token_id
         found = [
             (part.ids, words_of(preprocessor, part), token_draws(key, part.starts, part.numbers)) for part in parts
         ]

@@ -97,7 +97,7 @@ def encode(tokenizer: Tokenizer, texts: Sequence[str], long_texts: LongTexts) ->
 
 def _rows_with_tokens(tokenizer: Tokenizer) -> Array:
     """The ids that have a token, in rising order. Vocabularies have holes, and models have more rows, as padding."""
-    special = list(tokenizer.special_ids)
+    special = tokenizer.special_token_ids
     is_token = np.zeros(1 + max(int(tokenizer.ordinary_ids.max(initial=0)), *special, 0), bool)
     is_token[tokenizer.ordinary_ids] = is_token[special] = True  # many times faster than np.union1d
     return np.flatnonzero(is_token)
@@ -105,7 +105,7 @@ def _rows_with_tokens(tokenizer: Tokenizer) -> Array:
 
 def mask_places(tokenizer: Tokenizer, sequences: Sequence[Array]) -> list[Array]:
     """The positions of `<mask>` in each sequence, in rising order."""
-    return [np.flatnonzero(ids == tokenizer.mask_id) for ids in sequences]
+    return [np.flatnonzero(ids == tokenizer.mask_token_id) for ids in sequences]
 
 
 def other_mask(text: str, mask_token: str) -> str:
@@ -174,7 +174,7 @@ def score_texts(
     A text of n tokens takes n copies. A copy is made when its batch is packed, so no more than a batch of them is held.
     """
     sequences, owners = encode(tokenizer, texts, long_texts)
-    places = [np.flatnonzero((ids != tokenizer.start_id) & (ids != tokenizer.end_id)) for ids in sequences]
+    places = [np.flatnonzero((ids != tokenizer.start_token_id) & (ids != tokenizer.end_token_id)) for ids in sequences]
     empty = sorted(set(range(len(texts))) - {owner for owner, where in zip(owners, places, strict=True) if len(where)})
     if empty:
         warnings.warn(
@@ -194,7 +194,7 @@ def score_texts(
             batch = pack([sequences[number] for number, _ in some])
             masked = batch.starts[:-1] + np.array([places[number][i] for number, i in some], np.int32)
             labels, ids = batch.ids[masked], batch.ids.copy()
-            ids[masked] = tokenizer.mask_id
+            ids[masked] = tokenizer.mask_token_id
             batch = replace(batch, ids=ids, target_rows=masked, labels=labels)
             for (number, i), loss in zip(some, _losses(backbone, batch), strict=True):
                 log_likelihoods[number][i] = 0.0 - loss  # not -loss, which makes -0.0 of a certain token
@@ -366,7 +366,7 @@ def _rank(
         for batch in batches:
             spans = [np.arange(size) + places[number][i] for number, i, size in batch]
             masked = [
-                np.concatenate([ids[: span[0]], np.full(len(span), tokenizer.mask_id), ids[span[0] + 1 :]])
+                np.concatenate([ids[: span[0]], np.full(len(span), tokenizer.mask_token_id), ids[span[0] + 1 :]])
                 for ids, span in zip((sequences[number] for number, *_ in batch), spans, strict=True)
             ]
             rows = _log_probs_at(backbone, masked, spans)

@@ -117,7 +117,7 @@ class MaskedLM(Task):
             is_one = isinstance(targets, str | bytes | int | np.integer)
             targets = [targets] if is_one else list(opened(targets, "targets"))  # type: ignore[list-item]
         many, long = plain_texts(texts), self._long_texts(long_texts, "fill_mask gives an answer for every mask")
-        long.kept_id = self._tokenizer().mask_id
+        long.kept_id = self._tokenizer().mask_token_id
         found = fill_masks(self.backbone, self._tokenizer(), many, top_k, targets, long, batch_size, verbose)
         flat = [masks[0] if len(masks) == 1 else masks for masks in found]
         return flat[0] if isinstance(texts, str) else flat

@@ -39,7 +39,7 @@ class TextClassifierPreprocessor(Preprocessor):
             UserWarning: where texts were cut, with their number.
         """
         sequences, is_single = self._cut(x)
-        padded = pad(pack(sequences), self.sequence_length, 0, self.tokenizer.pad_id)
+        padded = pad(pack(sequences), self.sequence_length, 0, self.tokenizer.pad_token_id)
         features = {"token_ids": padded.token_ids, "padding_mask": padded.padding_mask}
         if is_single:
             features = {name: array[0] for name, array in features.items()}

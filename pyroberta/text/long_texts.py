@@ -82,10 +82,11 @@ class LongTexts:
         Raises:
             ValueError: for a long text that is refused, and for what `Tokenizer.encode` or `pack_segments` refuses.
         """
-        special = {"start_id": tokenizer.start_id, "end_id": tokenizer.end_id, "separators": tokenizer.separators}
+        start_id, end_id, separators = tokenizer.start_token_id, tokenizer.end_token_id, tokenizer.separators
+        special = {"start_id": start_id, "end_id": end_id, "separators": separators}
         with _named(name):
             pieces = [tokenizer.encode(segment, add_special_tokens=False) for segment in segments]
-        parts = self._parts(pieces, name, tokenizer.separators)
+        parts = self._parts(pieces, name, separators)
         with _named(name):
             packed = [pack_segments(part, self.limit, **special, truncate=truncate) for part in parts]
         lost = self._count(pieces) - self._count(packed)

@@ -338,7 +338,7 @@ class MaskedLMPreprocessor(Preprocessor):
         ids = batch.ids.copy()
         ids[masked] = corrupt(
             labels,
-            self.tokenizer.mask_id,
+            self.tokenizer.mask_token_id,
             self.tokenizer.ordinary_ids,
             self.mask_token_rate,
             self.random_token_rate,
@@ -386,7 +386,7 @@ class MaskedLMPreprocessor(Preprocessor):
                 number, self._calls = self._calls, self._calls + 1
             rng = np.random.default_rng([self.seed, number])
         batch = self.mask(sequences, rng)
-        padded = pad(batch, self.sequence_length, self.mask_selection_length, self.tokenizer.pad_id)
+        padded = pad(batch, self.sequence_length, self.mask_selection_length, self.tokenizer.pad_token_id)
         if is_single:
             padded = Padded(*(array[0] for array in padded))
         features = {name: getattr(padded, name) for name in ("token_ids", "padding_mask", "mask_positions")}

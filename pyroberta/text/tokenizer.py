@@ -97,9 +97,8 @@ class Tokenizer(Checked):
     unsettable: ClassVar[Reasons] = (
         LAYER
         | _FIXED
-        | dict.fromkeys(("start_id", "pad_id", "end_id", "unk_id", "mask_id", "special_ids"), _DERIVED)
         | dict.fromkeys(("is_special", "is_word_start", "ordinary_ids", "vocabulary_size"), _DERIVED)
-        | dict.fromkeys(("start_token_id", "pad_token_id", "end_token_id", "mask_token_id"), _DERIVED)
+        | dict.fromkeys(("start_token_id", "pad_token_id", "end_token_id", "unk_token_id", "mask_token_id"), _DERIVED)
         | dict.fromkeys(("special_token_ids", "special_tokens"), _DERIVED)
         | dict.fromkeys(("added_tokens", "unsplittable_tokens"), "add_tokens adds some")
         | {"sequence_length": "set that of the preprocessor, which cuts texts"}
@@ -113,12 +112,13 @@ class Tokenizer(Checked):
     mask_token: str
     added_tokens: dict[str, bool]
     separators: int
-    start_id: int
-    pad_id: int
-    end_id: int
-    unk_id: int
-    mask_id: int
-    special_ids: frozenset[int]
+    start_token_id: int
+    pad_token_id: int
+    end_token_id: int
+    unk_token_id: int
+    mask_token_id: int
+    special_tokens: list[str]
+    special_token_ids: list[int]
     is_special: NDArray[np.bool_]
     ordinary_ids: NDArray[np.int32]
 
@@ -162,7 +162,7 @@ class Tokenizer(Checked):
         self._byte_ids = _byte_ids(self.vocabulary)
         self._ranks, self._products = _merge_tables(self.vocabulary, self.merges)
 
-        roles = {role.replace("_token", "_id"): self.vocabulary[token] for role, token in special_tokens.items()}
+        roles = {f"{role}_id": self.vocabulary[token] for role, token in special_tokens.items()}
         vars(self).update(roles)
         self._words = _Words(self._encode_word)
         self._list_tokens()
@@ -172,11 +172,13 @@ class Tokenizer(Checked):
         self._vocabulary_size = max(self._tokens) + 1
         roles = self.start_token, self.pad_token, self.end_token, self.unk_token, self.mask_token
         also_special = [token for token, is_special in self.added_tokens.items() if is_special]
-        special_ids = frozenset(self.vocabulary[token] for token in [*roles, *also_special])
+        special_tokens = sorted({*roles, *also_special}, key=self.vocabulary.__getitem__)
+        special_token_ids = [self.vocabulary[token] for token in special_tokens]
         is_special = np.zeros(self._vocabulary_size, np.bool_)
-        is_special[list(special_ids)] = True
+        is_special[special_token_ids] = True
         ids = np.sort(np.fromiter(self._tokens, np.int32))
-        vars(self).update(special_ids=special_ids, is_special=is_special, ordinary_ids=ids[~is_special[ids]])
+        vars(self).update(special_tokens=special_tokens, special_token_ids=special_token_ids)
+        vars(self).update(is_special=is_special, ordinary_ids=ids[~is_special[ids]])
 
         self._literals: Literals | None = None  # made when a text comes: tokens may be added one by one
 
@@ -264,10 +266,10 @@ class Tokenizer(Checked):
         return fresh
 
     def token_to_id(self, token: str) -> int:
-        """The id of a token as the vocabulary writes it (`Ġhello`); `unk_id` for an unknown one."""
+        """The id of a token as the vocabulary writes it (`Ġhello`); `unk_token_id` for an unknown one."""
         if not isinstance(token, str):
             raise TypeError(f"token must be a str, got {type(token).__name__}")
-        return self.vocabulary.get(token, self.unk_id)
+        return self.vocabulary.get(token, self.unk_token_id)
 
     def id_to_token(self, id: int) -> str:
         """The token that has this id.
@@ -295,9 +297,9 @@ class Tokenizer(Checked):
         pair_ids = None if pair is None else self._encode_text(pair, "pair")
         if not add_special_tokens:
             return ids if pair_ids is None else ids + pair_ids
-        framed = [self.start_id, *ids, self.end_id]
-        more = [self.end_id] * (self.separators - 1)
-        return framed if pair_ids is None else [*framed, *more, *pair_ids, self.end_id]
+        framed = [self.start_token_id, *ids, self.end_token_id]
+        more = [self.end_token_id] * (self.separators - 1)
+        return framed if pair_ids is None else [*framed, *more, *pair_ids, self.end_token_id]
 
     def encode_batch(
         self, texts: Iterable[str], pairs: Iterable[str] | None = None, *, add_special_tokens: bool = True
@@ -334,10 +336,10 @@ class Tokenizer(Checked):
         if pair is not None:
             segments.append(self._encode_text_with_offsets(pair, "pair"))
         if add_special_tokens:
-            first = [self.start_id]
+            first = [self.start_token_id]
             for i, (ids, spans) in enumerate(segments):
-                segments[i] = ([*first, *ids, self.end_id], [(0, 0)] * len(first) + [*spans, (0, 0)])
-                first = [self.end_id] * (self.separators - 1)
+                segments[i] = ([*first, *ids, self.end_token_id], [(0, 0)] * len(first) + [*spans, (0, 0)])
+                first = [self.end_token_id] * (self.separators - 1)
         return [i for ids, _ in segments for i in ids], [span for _, spans in segments for span in spans]
 
     def _encode_text(self, text: str, name: str) -> list[int]:
@@ -441,7 +443,7 @@ class Tokenizer(Checked):
         ids = ids.tolist() if isinstance(ids, np.ndarray) else list(ids)
         pieces = {id: to_bytes(token) for id, token in self._tokens_of(ids).items()}
         if skip_special_tokens:
-            pieces |= dict.fromkeys(self.special_ids, b"")
+            pieces |= dict.fromkeys(self.special_token_ids, b"")
         return b"".join([pieces[id] for id in ids]).decode(errors="replace")
 
     def decode_batch(self, batch: Iterable[Iterable[int]], *, skip_special_tokens: bool = False) -> list[str]:
