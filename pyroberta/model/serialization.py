@@ -1,0 +1,113 @@
+"""Configs of objects in Keras's form: `get_config()` gives a dict in JSON's types, and `from_config` takes it.
+
+An object within a config, such as a preprocessor's tokenizer, is written as Keras serialises it: a dict of `module`,
+`class_name`, `config` and `registered_name`. It is read by the name of its class alone, from a table of the classes
+that are expected. Nothing is imported by name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from reprlib import repr as shown
+from typing import Any
+
+import numpy as np
+
+# What every layer of Keras takes, and the one value that has a meaning here.
+_LAYER_DEFAULTS = {"trainable": True, "config_file": None, "activity_regularizer": None, "autocast": True}
+_KERASHUB_PREFIX = "Roberta"
+
+
+def serialized(thing: Any) -> dict[str, Any]:
+    """An object with a `get_config`, as a part of another's config.
+
+    >>> class Layer:
+    ...     def get_config(self):
+    ...         return {"size": 3}
+    >>> serialized(Layer())
+    {'module': 'pyroberta', 'class_name': 'Layer', 'config': {'size': 3}, 'registered_name': None}
+    """
+    config = thing.get_config()
+    return {"module": "pyroberta", "class_name": type(thing).__name__, "config": config, "registered_name": None}
+
+
+def deserialized(name: str, values: Any, classes: Mapping[str, type[Any]]) -> Any:
+    """The object that `serialized` wrote.
+
+    Args:
+        name: of the entry, for messages.
+        values: the dict.
+        classes: the classes that are expected, by their names. KerasHub's names of the same classes, with `Roberta`
+            before them, are known too.
+
+    Raises:
+        ValueError: for another class, or a dict that is none of an object.
+        TypeError, ValueError: as the class's `from_config`.
+    """
+    class_name = values.get("class_name") if isinstance(values, Mapping) else None
+    config = values.get("config") if isinstance(values, Mapping) else None
+    if not isinstance(class_name, str) or not isinstance(config, Mapping):
+        raise ValueError(f"{name} should be an object with class_name and config, got {shown(values)}")
+    kind = classes.get(class_name) or classes.get(class_name.removeprefix(_KERASHUB_PREFIX))
+    if kind is None:
+        raise ValueError(f"{name} is of the class {shown(class_name)}; expected is {' or '.join(classes)}")
+    return kind.from_config(config)
+
+
+def object_name(name: Any, kind: type[Any]) -> str:
+    """The name of an object: the one that was given, or its class's in lower case.
+
+    Raises:
+        TypeError: where it is no text.
+
+    >>> class MaskedLM:
+    ...     pass
+    >>> object_name(None, MaskedLM), object_name("first", MaskedLM)
+    ('masked_lm', 'first')
+    """
+    if name is None:
+        return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", kind.__name__).lower()
+    if not isinstance(name, str) or not name:
+        raise TypeError(f"name must be a text, got {shown(name)}")
+    return name
+
+
+def dtype_name(dtype: Any) -> Any:
+    """The name of a dtype, of NumPy's or Keras's, of a policy of Keras's, or of its config.
+
+    >>> dtype_name(np.dtype("int32")), dtype_name({"class_name": "DTypePolicy", "config": {"name": "float32"}})
+    ('int32', 'float32')
+    """
+    if isinstance(dtype, Mapping):
+        config = dtype.get("config")
+        return config.get("name") if isinstance(config, Mapping) else None
+    if isinstance(dtype, type) and issubclass(dtype, np.generic):
+        return np.dtype(dtype).name
+    return dtype if isinstance(dtype, str) else getattr(dtype, "name", dtype)
+
+
+def refuse_layer_arguments(kind: type[Any], given: Mapping[str, Any], config_file: str | None = None) -> None:
+    """Checks arguments that every layer of Keras has and that mean nothing here: Keras's default is accepted.
+
+    Args:
+        kind: the class, for messages.
+        given: the arguments beside those of the class.
+        config_file: the default of `config_file`.
+
+    Raises:
+        TypeError: for an argument that Keras hasn't got either.
+        ValueError: for another value than Keras's default.
+
+    >>> refuse_layer_arguments(dict, {"trainable": False})
+    Traceback (most recent call last):
+    ValueError: dict has nothing that is trained, so trainable=False has no effect: leave it out
+    """
+    for name, value in given.items():
+        if name not in _LAYER_DEFAULTS:
+            raise TypeError(f"{kind.__name__} got an unexpected keyword argument {name!r}")
+        default = config_file if name == "config_file" else _LAYER_DEFAULTS[name]
+        if value is None or value == default:
+            continue
+        reason = "has nothing that is trained" if name == "trainable" else "has no such setting"
+        raise ValueError(f"{kind.__name__} {reason}, so {name}={shown(value)} has no effect: leave it out")
