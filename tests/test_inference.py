@@ -420,6 +420,84 @@ def test_scores_are_those_of_the_log_softmax_of_all_logits(dtype: str):
         np.testing.assert_allclose(score.log_likelihoods, expected, rtol=ROUNDING[dtype])
 
 
+# Of each text the words as BPE gets them, so that the tokens of a word follow from nothing but its encoding.
+WORDS = {
+    "She sells unforgettable seashells.": ["She", " sells", " unforgettable", " seashells", "."],
+    "Don't  go, 1984 was Orwell's!": ["Don", "'t", " ", " go", ",", " 1984", " was", " Orwell", "'s", "!"],
+    "naïve café—日本": ["naïve", " café", "—", "日本"],
+    "fox</s>fox<unk> is": ["fox", "</s>", "fox", "<unk>", " is"],
+}
+
+
+def directly(masked_lm: MaskedLM, words: list[str]) -> list[float]:
+    """The log probability of each token, of a copy of the text that is masked from there to the end of its word."""
+    tokenizer = masked_lm.preprocessor.tokenizer
+    encoded = [tokenizer.encode(word, add_special_tokens=False) for word in words]
+    ids = [tokenizer.start_token_id, *itertools.chain(*encoded), tokenizer.end_token_id]
+    found, place = [], 1
+    for word in encoded:
+        stop = place + len(word)
+        for i in range(place, stop):
+            copy = [*ids[:i], *[tokenizer.mask_token_id] * (stop - i), *ids[stop:]]
+            if ids[i] not in (tokenizer.start_token_id, tokenizer.end_token_id):
+                found.append(log_probs(masked_lm, copy, [i])[0, ids[i]])
+        place = stop
+    return found
+
+
+@pytest.mark.parametrize("text", WORDS)
+def test_the_later_tokens_of_a_word_are_masked_as_well(text: str):
+    masked_lm = trained()
+    score = masked_lm.score(text, rule="within_word_l2r")
+    np.testing.assert_allclose(score.log_likelihoods, directly(masked_lm, WORDS[text]), rtol=1e-12)
+    assert score.total == pytest.approx(sum(score.log_likelihoods))
+    original = masked_lm.score(text)
+    assert score.tokens == original.tokens
+    assert (score.rule, original.rule) == ("within_word_l2r", "original")
+    assert score.log_likelihoods != pytest.approx(original.log_likelihoods)
+
+
+def test_where_each_word_is_one_token_the_rules_agree():
+    masked_lm, text = trained(), "The the the."
+    assert small_tokenizer().word_ids(text) == [0, 1, 2, 3]
+    scores = [masked_lm.score(text, rule=rule).log_likelihoods for rule in inference.RULES]
+    assert scores[0] == pytest.approx(scores[1], rel=1e-12)
+
+
+def test_the_windows_of_a_split_text_have_their_parts_of_a_word():
+    masked_lm = trained()
+    limit = masked_lm.backbone.config.max_sequence_length - 2
+    text = "It is unforgettable seashells " * 4
+    ids, words = (
+        getattr(small_tokenizer(), name)(text, **more)
+        for name, more in (("encode", {"add_special_tokens": False}), ("word_ids", {}))
+    )
+    assert words[limit - 1] == words[limit]  # a word lies across the border
+    parts = [slice(i, i + limit) for i in range(0, len(ids), limit)]
+    expected = []
+    for part in parts:
+        groups = [list(group) for _, group in itertools.groupby(words[part])]
+        framed = [small_tokenizer().start_token_id, *ids[part], small_tokenizer().end_token_id]
+        place = 1
+        for group in groups:
+            stop = place + len(group)
+            for i in range(place, stop):
+                copy = [*framed[:i], *[small_tokenizer().mask_token_id] * (stop - i), *framed[stop:]]
+                expected.append(log_probs(masked_lm, copy, [i])[0, framed[i]])
+            place = stop
+    with pytest.warns(UserWarning, match="was split into"):
+        score = masked_lm.score(text, rule="within_word_l2r", long_texts="split")
+    np.testing.assert_allclose(score.log_likelihoods, expected, rtol=1e-12)
+    with pytest.warns(UserWarning, match="was cut"):
+        cut = masked_lm.score(text, rule="within_word_l2r", long_texts="cut")
+    np.testing.assert_allclose(cut.log_likelihoods, expected[:limit], rtol=1e-12)
+
+
+def test_another_rule_is_refused_by_name():
+    with pytest.raises(ValueError, match="rule must be 'original' or 'within_word_l2r', got 'l2r'"):
+        small_masked_lm().score("a", rule="l2r")
+
+
 def test_an_empty_text_scores_nothing():
     with pytest.warns(
         UserWarning, match=r"of 1 text 1 has no tokens, .* perplexity NaN; the first is text 0"

@@ -113,6 +113,18 @@ def test_any_text_has_equal_ids_and_offsets(both, text, prefix, lstrip):
 
 
 @settings(max_examples=300)
+@given(text=texts, prefix=st.booleans(), lstrip=st.booleans())
+def test_the_tokens_of_any_text_make_the_same_words(both, text, prefix, lstrip):
+    ours, theirs = both[prefix, lstrip]
+    # Theirs count anew after each special token, whose number is 0 or the last one's: groups are what is the same.
+    encoded = theirs.encode(text, add_special_tokens=False)
+    special = [id in ours.special_ids for id in encoded.ids]
+    keys = list(zip(encoded.word_ids, accumulate(special), special, strict=True))
+    borders = [a != b for a, b in pairwise(keys)]
+    assert [a != b for a, b in pairwise(ours.word_ids(text))] == borders
+
+
+@settings(max_examples=300)
 @given(text=texts, pair=texts, prefix=st.booleans(), special=st.booleans())
 def test_any_pair_has_equal_ids_and_offsets(both, text, pair, prefix, special):
     assert_equal(*both[prefix, True], text, pair, special)

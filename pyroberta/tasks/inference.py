@@ -55,21 +55,30 @@ class Filling:
         return asdict(self)
 
 
+# What is masked in the copy of a text that gives a token's log probability.
+RULES = {
+    "original": "the token alone (Salazar et al. 2020, arXiv:1910.14659)",
+    "within_word_l2r": "the token and the later ones of its word (Kauf and Ivanova 2023, arXiv:2305.10588)",
+}
+
+
 @dataclass(frozen=True)
 class TextScore:
-    """A text's pseudo-log-likelihood (Salazar et al. 2020, arXiv:1910.14659).
+    """A text's pseudo-log-likelihood.
 
     Attributes:
         tokens: the text's tokens, as text.
-        log_likelihoods: for each, log p(token | all the others), in nats.
+        log_likelihoods: for each, log p(token | the others that its copy shows), in nats.
         total: their sum.
         perplexity: exp(-total / number of tokens), infinity where that overflows, NaN for a text without tokens.
+        rule: what a token's copy shows, one of `RULES`.
     """
 
     tokens: list[str]
     log_likelihoods: list[float]
     total: float
     perplexity: float
+    rule: str
 
     def as_dict(self) -> dict[str, Any]:
         """The attributes as a dict, for JSON."""
@@ -165,6 +174,7 @@ def score_texts(
     backbone: Backbone,
     tokenizer: Tokenizer,
     texts: Sequence[str],
+    rule: str,
     long_texts: LongTexts,
     batch_size: int | None,
     verbose: int | str,
@@ -172,6 +182,9 @@ def score_texts(
     """The score of each text: every token masked in turn. See `MaskedLM.score`.
 
     A text of n tokens takes n copies. A copy is made when its batch is packed, so no more than a batch of them is held.
+
+    Args:
+        rule: one of `RULES`.
     """
     sequences, owners = encode(tokenizer, texts, long_texts)
     places = [np.flatnonzero((ids != tokenizer.start_token_id) & (ids != tokenizer.end_token_id)) for ids in sequences]
@@ -183,6 +196,7 @@ def score_texts(
             stacklevel=callers_level(),
         )
     log_likelihoods = [np.zeros(len(where), backbone.dtype) for where in places]
+    lasts = _last_masked(tokenizer, texts, sequences, owners, places, rule)
 
     def copies() -> Iterator[tuple[int, tuple[int, int]]]:
         """Each copy's length, its text's number, and the index in `places` of the token that it masks."""
@@ -192,10 +206,11 @@ def score_texts(
     with _batches("score", copies, batch_size, verbose) as batches:
         for some in batches:
             batch = pack([sequences[number] for number, _ in some])
-            masked = batch.starts[:-1] + np.array([places[number][i] for number, i in some], np.int32)
-            labels, ids = batch.ids[masked], batch.ids.copy()
-            ids[masked] = tokenizer.mask_token_id
-            batch = replace(batch, ids=ids, target_rows=masked, labels=labels)
+            scored = batch.starts[:-1] + np.array([places[number][i] for number, i in some], np.int32)
+            labels, ids = batch.ids[scored], batch.ids.copy()
+            for row, (number, i) in zip(scored, some, strict=True):
+                ids[row : row + 1 + lasts[number][i] - places[number][i]] = tokenizer.mask_token_id
+            batch = replace(batch, ids=ids, target_rows=scored, labels=labels)
             for (number, i), loss in zip(some, _losses(backbone, batch), strict=True):
                 log_likelihoods[number][i] = 0.0 - loss  # not -loss, which makes -0.0 of a certain token
     tokens: list[list[int]] = [[] for _ in texts]
@@ -204,7 +219,35 @@ def score_texts(
         tokens[owner] += ids[where].tolist()
         values[owner] += log_probs.tolist()
     words = {token: tokenizer.decode([token]) for token in set().union(*tokens)}
-    return [_text_score([words[token] for token in some], found) for some, found in zip(tokens, values, strict=True)]
+    return [
+        _text_score([words[token] for token in some], found, rule) for some, found in zip(tokens, values, strict=True)
+    ]
+
+
+def _last_masked(
+    tokenizer: Tokenizer,
+    texts: Sequence[str],
+    sequences: Sequence[Array],
+    owners: Sequence[int],
+    places: Sequence[Array],
+    rule: str,
+) -> list[Array]:
+    """For each place of each sequence, the last position that is masked together with it.
+
+    It is the place itself, or with "within_word_l2r" the last position of its word in the sequence.
+    """
+    if rule == "original":
+        return list(places)
+    lasts: list[Array] = []
+    owner, words, start = -1, np.zeros(0, np.int64), 0
+    for number, (ids, where) in enumerate(zip(sequences, places, strict=True)):
+        if owners[number] != owner:
+            owner, start = owners[number], 0
+            words = np.array(tokenizer.word_ids(texts[owner]), np.int64)
+        inside = words[start : start + len(ids) - 2]  # without <s> and </s>; windows follow one another
+        start += len(inside)
+        lasts.append(np.searchsorted(inside, inside[where - 1], side="right"))
+    return lasts
 
 
 def _losses(backbone: Backbone, batch: Batch) -> Array:
@@ -214,11 +257,11 @@ def _losses(backbone: Backbone, batch: Batch) -> Array:
     return found
 
 
-def _text_score(tokens: list[str], values: list[float]) -> TextScore:
+def _text_score(tokens: list[str], values: list[float], rule: str) -> TextScore:
     total = float(np.sum(values))
     with np.errstate(over="ignore"):
         perplexity = float(np.exp(-total / len(values))) if values else float("nan")
-    return TextScore(tokens, values, total, perplexity)
+    return TextScore(tokens, values, total, perplexity, rule)
 
 
 def hidden_states(

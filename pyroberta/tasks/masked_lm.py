@@ -13,7 +13,7 @@ from pyroberta.model.attributes import Reasons, whole_number
 from pyroberta.model.batch import Batch, pack, pack_padded, slot_rows, unpack
 from pyroberta.model.hints import hinting
 from pyroberta.tasks.backbone import Backbone
-from pyroberta.tasks.inference import Target, fill_masks, hidden_states, logits_at, mask_places, score_texts
+from pyroberta.tasks.inference import RULES, Target, fill_masks, hidden_states, logits_at, mask_places, score_texts
 from pyroberta.tasks.task import Task
 from pyroberta.text.given import opened
 from pyroberta.text.long_texts import LongTexts, check_long_texts
@@ -127,19 +127,27 @@ class MaskedLM(Task):
         self,
         texts: str | Sequence[str],
         *,
+        rule: str = "original",
         long_texts: str = "refuse",
         batch_size: int | None = None,
         verbose: int | str = "auto",
     ) -> Any:
-        """Pseudo-log-likelihoods: the log probability of each token, given all the others.
+        """Pseudo-log-likelihoods: the log probability of each token, given the others.
 
         Each token is masked in turn, so a text of n tokens costs n sequences, its masked copies. Those of all texts
         are packed into batches, of up to 2048 tokens each; a longer sequence is a batch by itself. A batch is made when
         its turn comes, so the memory does not grow with the number of texts. The other texts of a batch change a score
         by rounding alone.
 
+        A word that is cut into several tokens is easy to guess from its other tokens, so a rare word may score better
+        than a common one under the original rule. Masking the later tokens of the word as well mends that.
+
         Args:
             texts: one text or several.
+            rule: `"original"`, the token alone is masked, given all the others (Salazar et al. 2020, arXiv:1910.14659);
+                or `"within_word_l2r"`, the later tokens of the same word are masked as well (Kauf and Ivanova 2023,
+                arXiv:2305.10588). A word is one of `Tokenizer.word_ids`; of a word that is split between two windows,
+                each has a part.
             long_texts: `"refuse"` a text that the model can't take; or `"cut"` it; or `"split"` it into windows of as
                 many tokens as the model takes, which do not overlap: the text's score is the sum of theirs.
             batch_size: the most masked copies in a batch, for less memory; None for as many as have 2048 tokens.
@@ -149,7 +157,7 @@ class MaskedLM(Task):
             A `TextScore`, or a list of them for a list of texts.
 
         Raises:
-            ValueError: for a text longer than the model takes, before anything is computed.
+            ValueError: for another rule, or a text longer than the model takes, before anything is computed.
 
         Warns:
             UserWarning: once, with their numbers, where texts were split or cut, and where they have no tokens.
@@ -158,9 +166,14 @@ class MaskedLM(Task):
         >>> likely, unlikely = masked_lm.score(["The old man went to the house.", "House the to went man old the."])
         >>> likely.perplexity < unlikely.perplexity
         True
+        >>> rare = "The Tyrannosaurus slept."
+        >>> masked_lm.score(rare).total > masked_lm.score(rare, rule="within_word_l2r").total
+        True
         """
+        if rule not in RULES:
+            raise ValueError(f"rule must be 'original' or 'within_word_l2r', got {rule!r}")
         many, long = plain_texts(texts), self._long_texts(long_texts)
-        found = score_texts(self.backbone, self._tokenizer(), many, long, _most(batch_size), verbose)
+        found = score_texts(self.backbone, self._tokenizer(), many, rule, long, _most(batch_size), verbose)
         return found[0] if isinstance(texts, str) else found
 
     @hinting()
