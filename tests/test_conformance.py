@@ -17,7 +17,8 @@ import pytest
 from test_native import needs_native
 
 from pyroberta import Tokenizer
-from pyroberta.cli.main import command_module, main
+from pyroberta.cli.main import main
+from pyroberta.cli.parser import command_module
 from pyroberta.formats import safetensors_io
 from pyroberta.model.batch import pack
 from pyroberta.model.heads import HEADS

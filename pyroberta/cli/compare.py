@@ -9,6 +9,10 @@ from typing import Any
 from pyroberta.cli import options
 
 SUMMARY = "where another implementation departs from a trace, and why"
+EXAMPLES = (
+    "pyroberta compare golden.safetensors theirs.npz",
+    "pyroberta compare golden.safetensors theirs.npz --all --report page.html",
+)
 DEPARTS, LEAST_ERROR = 1, 2  # exit codes, as of `diff` and `cmp`
 PRECISIONS = ("float32", "mixed_bfloat16", "float64")
 

@@ -7,29 +7,24 @@ import os
 from typing import Any
 
 from pyroberta.cli import options
+from pyroberta.cli.parser import Actions
 
 SUMMARY = "a suite of cases for an implementation in any language"
+EXAMPLES = (
+    "pyroberta conformance make suite",
+    "pyroberta conformance judge suite theirs.safetensors",
+    "pyroberta conformance run suite --backend numpy",
+)
 PRECISIONS = ("float32", "float64")
 FAILS, LEAST_ERROR = 1, 2  # exit codes, as of `diff` and `cmp`
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
-    actions = parser.add_subparsers(title="actions", metavar="ACTION", dest="action", required=True)
+    actions = Actions(parser, EXAMPLES)
 
-    def action(name: str, summary: str) -> argparse.ArgumentParser:
-        description = summary[0].upper() + summary[1:] + "."
-        its_parser: argparse.ArgumentParser = actions.add_parser(
-            name, help=summary, description=description, formatter_class=parser.formatter_class
-        )
-        its_parser.set_defaults(parser=its_parser)
-        its_parser.add_argument(
-            "--json", action="store_true", default=argparse.SUPPRESS, help="print the result as JSON"
-        )
-        its_parser.add_argument("suite", metavar="SUITE", help="the directory of the suite")
-        return its_parser
-
-    make = action("make", "write a suite: its README.md tells its format")
+    make = actions.add("make", "write a suite: its README.md tells its format")
+    make.add_argument("suite", metavar="SUITE", help="the directory of the suite")
     make.add_argument("--seed", type=options.whole, metavar="N", default=0, help="that inputs are drawn from")
     make.add_argument(
         "--precision", choices=PRECISIONS, metavar="NAME", default="float32",
@@ -37,7 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     options.add_overwrite(make, "a suite", "SUITE")
 
-    judge = action("judge", "hold what an implementation gave to a suite")
+    judge = actions.add("judge", "hold what an implementation gave to a suite")
+    judge.add_argument("suite", metavar="SUITE", help="the directory of the suite")
     judge.add_argument(
         "theirs",
         metavar="THEIRS",
@@ -46,7 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     judge.add_argument("--complete", action="store_true", help="cases and values that are missing fail, too")
     judge.add_argument("--only", metavar="BEGINNING", default="", help="of the names of the cases to look at: op/gelu")
 
-    run = action("run", "compute a suite with a backend of this package, and judge it")
+    run = actions.add("run", "compute a suite with a backend of this package, and judge it")
+    run.add_argument("suite", metavar="SUITE", help="the directory of the suite")
     options.add_backend(run)
     run.add_argument(
         "-o",

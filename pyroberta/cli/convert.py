@@ -8,6 +8,10 @@ from typing import Any
 from pyroberta.cli import options
 
 SUMMARY = "write a preset anew, in another format or dtype"
+EXAMPLES = (
+    "pyroberta convert my_model for_keras --format keras",
+    "pyroberta convert my_model smaller --dtype float16",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -22,6 +22,10 @@ from pyroberta.text.tokenizer import Tokenizer
 from pyroberta.training import optimizers, schedules
 
 SUMMARY = "fit the embedded preset on real speeches and fill masks before and after"
+EXAMPLES = (
+    "pyroberta demo",
+    "pyroberta demo --updates 100 -o my_model",
+)
 
 HELD_OUT = 200  # paragraphs at the end of the speeches, never trained on
 PROMPTS = (

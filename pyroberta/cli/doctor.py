@@ -12,6 +12,7 @@ from pyroberta.backends import BackendError, backends, get_ops
 from pyroberta.presets.built_in import PRESETS
 
 SUMMARY = "which backends are there, and why others are not"
+EXAMPLES = ("pyroberta doctor",)
 
 PURPOSES = {
     "plot": "History.plot()",

@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 
 from pyroberta.cli import options
-from pyroberta.cli.streams import figures, read_texts
+from pyroberta.cli.streams import figures
+from pyroberta.cli.texts import read_texts
 
 SUMMARY = "loss, accuracy and perplexity on a text file, from fixed masks"
+EXAMPLES = ("pyroberta evaluate texts.txt --model my_model",)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

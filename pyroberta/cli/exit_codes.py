@@ -9,13 +9,19 @@ from collections.abc import Iterator
 from typing import Any
 
 OK, FAILED, WRONG, DIVERGED, SIGNALLED = 0, 1, 2, 3, 128  # argparse exits with 2, too; a signal's number is added
-EXIT_CODES = (
-    "Exit codes: 0 done; 1 failed while it ran (no room, no memory, no connection, a package that is not installed), "
-    "or `compare` or `conformance` found something beyond rounding, whose errors are all 2; "
-    "2 what was given is wrong (an option, a value, a text, a file, a preset); 3 the training diverged, and what it "
-    "gave is in OUTPUT.diverged; 130 stopped by Ctrl-C, 143 by SIGTERM, 129 by a terminal's end, where `fit` saves "
-    "what was trained so far."
-)
+MEANINGS = {
+    OK: "done",
+    FAILED: (
+        "failed while it ran (no room, no memory, no connection, a package that is not installed), or `compare` or "
+        "`conformance` found something beyond rounding, whose errors are all 2"
+    ),
+    WRONG: "what was given is wrong (an option, a value, a text, a file, a preset)",
+    DIVERGED: "the training diverged, and what it gave is in OUTPUT.diverged",
+    SIGNALLED + 2: "stopped by Ctrl-C; `fit` and `classify train` save what was trained so far, as by the next two",
+    SIGNALLED + 15: "stopped by SIGTERM",
+    SIGNALLED + 1: "stopped by a terminal's end",
+}
+EXIT_CODES = "Exit codes: " + "; ".join(f"{code} {meaning}" for code, meaning in MEANINGS.items()) + "."
 # Errors of the input. All other errors are failures of the run.
 WRONGLY_GIVEN = (ValueError, TypeError, FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError)
 

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pyroberta.cli import options
-from pyroberta.cli.streams import given_texts
+from pyroberta.cli.streams import bar
+from pyroberta.cli.texts import add_texts, given_texts
 from pyroberta.text.long_texts import LONG_TEXTS
 
 SUMMARY = "the likeliest words for every <mask>"
+EXAMPLES = (
+    'pyroberta fill-mask "We the people of the United <mask>."',
+    'pyroberta fill-mask "The <mask> is open." --targets door,window,book',
+    "pyroberta fill-mask --file masked.txt --top-k 3 --json > answers.jsonl",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
-    parser.add_argument(
-        "texts", nargs="*", metavar="TEXT", help="texts with <mask>; none, or -, reads standard input, one a line"
-    )
+    add_texts(parser, "texts with <mask>")
     options.add_model(parser)
     parser.add_argument("-k", "--top-k", type=options.positive, metavar="N", default=5, help="candidates for each mask")
     parser.add_argument("--targets", metavar="WORD,WORD", help="rank these words alone")
@@ -25,28 +30,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quiet", action="store_true", help="no progress")
 
 
-def run(arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    """Runs the command. The result has each text, and for each of its masks the candidates."""
+def run(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Runs the command. There is a result for each text, with the candidates for each of its masks."""
+    from pyroberta.tasks.streaming import stream
+
     texts, model = given_texts(arguments), options.load_model(arguments)
-    results = []
     targets = None
     if arguments.targets is not None:
         targets = [word.strip() for word in arguments.targets.split(",") if word.strip()]
-    found = model.fill_mask(
-        texts,
-        top_k=arguments.top_k,
-        targets=targets,
-        long_texts=arguments.long_texts,
-        verbose=0 if arguments.quiet else "auto",
-    )
-    for text, fillings in zip(texts, found, strict=True):
+    how = {"long_texts": arguments.long_texts, "top_k": arguments.top_k, "targets": targets, "verbose": bar(arguments)}
+    for text, fillings in zip(texts, stream(model, "fill_mask", texts, **how), strict=True):
         masks = fillings if isinstance(fillings[0], list) else [fillings]
-        results.append({"text": text, "masks": [[filling.as_dict() for filling in mask] for mask in masks]})
         if not arguments.json:
-            print(text)
-            for number, mask in enumerate(masks, 1):
-                words = "   ".join(
-                    f"{filling.token_str.strip() or repr(filling.token_str)} {filling.score:.1%}" for filling in mask
-                )
-                print(f"  {f'mask {number}: ' if len(masks) > 1 else ''}{words}")
-    return results
+            print("\n".join([text, *_lines(masks)]))
+        yield {"text": text, "masks": [[filling.as_dict() for filling in mask] for mask in masks]}
+
+
+def _lines(masks: Sequence[Sequence[Any]]) -> Iterator[str]:
+    """A line for each mask, with its candidates."""
+    for number, mask in enumerate(masks, 1):
+        words = "   ".join(
+            f"{filling.token_str.strip() or repr(filling.token_str)} {filling.score:.1%}" for filling in mask
+        )
+        yield f"  {f'mask {number}: ' if len(masks) > 1 else ''}{words}"

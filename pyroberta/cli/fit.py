@@ -14,9 +14,14 @@ from typing import Any
 
 from pyroberta.cli import options
 from pyroberta.cli.exit_codes import DIVERGED, code_of_stop
-from pyroberta.cli.streams import figures, read_texts
+from pyroberta.cli.streams import figures
+from pyroberta.cli.texts import read_texts
 
 SUMMARY = "train a model on a text file and save it"
+EXAMPLES = (
+    "pyroberta fit texts.txt -o my_model --epochs 3 --validation held_out.txt",
+    "pyroberta fit texts.txt -o my_model --model my_model --overwrite",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -14,11 +14,16 @@ from pyroberta.backends import NAMES as BACKENDS
 from pyroberta.text.long_texts import LONG_TEXTS
 
 
-def add_model(parser: argparse.ArgumentParser) -> None:
-    """Adds `--model`, `--backend` and `--fresh-head`, which `load_model` reads."""
+def add_preset(parser: argparse.ArgumentParser) -> None:
+    """Adds `--model`."""
     parser.add_argument(
         "-m", "--model", metavar="PRESET", default="roberta_tiny_en", help="name, directory, hf:// or kaggle:// handle"
     )
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Adds `--model`, `--backend` and `--fresh-head`, which `load_model` reads."""
+    add_preset(parser)
     add_backend(parser)
     parser.add_argument(
         "--fresh-head", action="store_true", help="take a model without a masked-LM head, and give it an untrained one"

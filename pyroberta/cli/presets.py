@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 SUMMARY = "the names of presets that --model takes, beside directories and handles"
+EXAMPLES = ("pyroberta presets",)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -8,15 +8,16 @@ import re
 from typing import Any
 
 from pyroberta.cli import options
-from pyroberta.cli.streams import given_texts
+from pyroberta.cli.texts import add_texts, given_texts
 
 SUMMARY = "every tensor of an update, by name, in a file"
+EXAMPLES = ('pyroberta trace "A dog barks." -o golden.safetensors',)
 BOUNDS = ("float32", "mixed_bfloat16", "float64", "none")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
-    parser.add_argument("texts", nargs="*", metavar="TEXT", help="texts; none, or -, reads standard input, one a line")
+    add_texts(parser)
     options.add_model(parser)
     parser.add_argument(
         "-o", "--output", type=options.safetensors_file, metavar="FILE", required=True,

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from pyroberta.cli import options
-from pyroberta.cli.streams import read_texts
+from pyroberta.cli.texts import read_texts
 
 SUMMARY = "learn a byte-level BPE vocabulary from text files"
+EXAMPLES = ("pyroberta train-tokenizer texts.txt -o vocabulary --vocab-size 4000",)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

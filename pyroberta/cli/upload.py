@@ -6,6 +6,7 @@ import argparse
 import sys
 
 SUMMARY = "put a saved model on the Hugging Face hub or Kaggle"
+EXAMPLES = ("pyroberta upload my_model hf://me/my-model --private --licence mit",)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -88,6 +88,10 @@ class Packaged:
         """Raises an error: the preset must be opened with its weights."""
         raise ValueError(f"preset {str(directory)!r} was opened without weights")
 
+    def read_stored(self, directory: Directory, config: RobertaConfig) -> NoReturn:
+        """Raises an error: the preset must be opened with its weights."""
+        raise ValueError(f"preset {str(directory)!r} was opened without weights")
+
     def read_state(self, directory: Directory, config: RobertaConfig) -> NoReturn:
         """Raises an error: the preset must be opened with its weights."""
         raise ValueError(f"preset {str(directory)!r} was opened without weights")

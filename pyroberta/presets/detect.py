@@ -17,6 +17,7 @@ from pyroberta.model.config import RobertaConfig
 from pyroberta.model.parameters import Arrays
 
 if TYPE_CHECKING:
+    from pyroberta.formats.stored import Stored
     from pyroberta.presets.optimizer_state import OptimizerState
     from pyroberta.text.tokenizer import Tokenizer
 
@@ -58,6 +59,9 @@ class Format(Protocol):
 
     def read_params(self, directory: Directory, config: RobertaConfig, dtype: DTypeLike, seed: int = 0) -> Arrays:
         """The parameters, in `dtype`; a head that is missing is drawn from `seed`."""
+
+    def read_stored(self, directory: Directory, config: RobertaConfig) -> Mapping[str, Stored]:
+        """The tensors in its files, unread, by the files' own names."""
 
     def read_tokenizer(self, directory: Directory, config: RobertaConfig) -> Tokenizer:
         """The tokenizer."""

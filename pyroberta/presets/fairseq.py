@@ -217,6 +217,15 @@ def _tensors(file: Path, checkpoint: Mapping[str, Any]) -> dict[str, Stored]:
     return found
 
 
+def read_stored(directory: Directory, config: RobertaConfig) -> dict[str, Stored]:
+    """The tensors of the checkpoint's model by their newer names, unread.
+
+    Raises:
+        FileNotFoundError, ValueError: as `read_params`.
+    """
+    return _tensors(*_read(directory))
+
+
 def _thirds(name: str, tensor: Stored) -> list[tuple[str, Stored]]:
     """The tensor by its name; an `in_proj` gives three, the rows of queries, keys and values."""
     if ".in_proj_" not in name:

@@ -285,7 +285,7 @@ def read_params(directory: Directory, config: RobertaConfig, dtype: DTypeLike = 
         FileNotFoundError: where there are no weights that can be read, telling what is there.
         ValueError: for missing, unknown, wrongly shaped, non-finite tensors, and damaged files: naming tensor and file.
     """
-    return params_of(directory, _read_stored(directory), read_config(directory), config, dtype, seed)
+    return params_of(directory, read_stored(directory, config), read_config(directory), config, dtype, seed)
 
 
 def params_of(
@@ -337,7 +337,12 @@ def _read_pickle(file: Path) -> dict[str, Stored]:
     return torch_io.read_tensors(file)
 
 
-def _read_stored(directory: Directory) -> dict[str, Stored]:
+def read_stored(directory: Directory, config: RobertaConfig) -> dict[str, Stored]:
+    """The tensors in `directory` by their names there, unread.
+
+    Raises:
+        FileNotFoundError, ValueError: as `read_params`.
+    """
     for (weights, index), read in zip(FILES.weights, (safetensors_io.read, _read_pickle), strict=True):
         if exists(directory / weights):
             return read(directory / weights)

@@ -352,6 +352,16 @@ def read_params(directory: Directory, config: RobertaConfig, dtype: DTypeLike = 
     return params
 
 
+def read_stored(directory: Directory, config: RobertaConfig) -> dict[str, Stored]:
+    """The tensors in `directory` by their paths in its files, unread: the backbone's, and the head's if there is one.
+
+    Raises:
+        ImportError, FileNotFoundError, ValueError: as `read_params`.
+    """
+    wanted = dict(renaming(config).values())
+    return {**_read_backbone(directory, wanted), **_read_head(directory, config, wanted)}
+
+
 def _read_backbone(directory: Directory, wanted: Mapping[str, Shape]) -> dict[str, Stored]:
     if exists(directory / WEIGHTS):
         return hdf5.read(directory / WEIGHTS, wanted)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 
 from pyroberta.model.config import RobertaConfig
@@ -10,6 +11,7 @@ from pyroberta.model.heads import head_of
 from pyroberta.model.parameters import is_backbone, shapes
 from pyroberta.presets.heads import HEAD_FILES
 
+CARD = "README.md"
 NO_LICENCE = "TO BE STATED by the author: until then nobody may use the model."
 
 
@@ -95,3 +97,23 @@ def model_card(
         "## Licence", "", licence or NO_LICENCE, "",
     ]  # fmt: skip
     return "\n".join(lines)
+
+
+def licence_in(card: str) -> str | None:
+    """The licence that a card states, in its YAML or first in a section of that name; None where it states none.
+
+    >>> licence_in("---\\nlicense: mit\\n---\\n")
+    'mit'
+    >>> licence_in("# A model\\n\\n## Licence\\n\\nFree to use,\\nby all. Truly.")
+    'Free to use, by all.'
+    """
+    facts = re.match(r"---\n(.*?)\n---\n", card.replace("\r\n", "\n"), flags=re.DOTALL)
+    stated = re.search(r"^license: *['\"]?([^'\"\n]+)", facts[1], flags=re.MULTILINE) if facts else None
+    if stated:
+        return stated[1].strip()
+    section = re.search(
+        r"^#+ licen[cs]e\s*\n+(.+?)\s*(?:\n\n|\Z)", card, flags=re.MULTILINE | re.DOTALL | re.IGNORECASE
+    )
+    if not section or section[1] == NO_LICENCE:
+        return None
+    return re.split(r"(?<=[.!?]) ", " ".join(section[1].split()))[0]

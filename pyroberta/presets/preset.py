@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from pyroberta.formats.directory import Directory
-from pyroberta.formats.files import as_path, exists
+from pyroberta.formats.files import as_path, exists, read_bytes
 from pyroberta.model.callers import callers_level
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.hints import did_you_mean
@@ -27,6 +27,7 @@ from pyroberta.presets.built_in import PRESETS, Packaged
 from pyroberta.presets.detect import Format, detect
 
 if TYPE_CHECKING:
+    from pyroberta.formats.stored import Stored
     from pyroberta.presets.optimizer_state import OptimizerState
     from pyroberta.text.tokenizer import Tokenizer
 
@@ -114,6 +115,24 @@ class Preset(os.PathLike[str]):
         """
         self.download()
         return self.format.read_params(self.directory, self.config if config is None else config, dtype, seed)
+
+    def stored(self) -> Mapping[str, Stored]:
+        """The tensors of the weights by the names in their files, each with its shape and dtype there, unread.
+
+        Raises:
+            FileNotFoundError, ValueError: as the format's `read_stored`.
+        """
+        self.download()
+        return self.format.read_stored(self.directory, self.config)
+
+    @property
+    def licence(self) -> str | None:
+        """The licence that the model's card states; None without a card, or where it states none."""
+        from pyroberta.presets.model_card import CARD, licence_in
+
+        self.download(weights=False)
+        card = self.directory / CARD
+        return licence_in(read_bytes(card).decode("utf-8", "replace")) if exists(card) else None
 
     @property
     def tokenizer(self) -> Tokenizer:

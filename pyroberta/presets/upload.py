@@ -11,9 +11,8 @@ from pyroberta.formats.files import exists
 from pyroberta.formats.stored import beside
 from pyroberta.presets import hub, kerashub
 from pyroberta.presets.detect import detect
-from pyroberta.presets.model_card import model_card
+from pyroberta.presets.model_card import CARD, model_card
 
-CARD = "README.md"
 BESIDE = ("LICENSE", "LICENSE.txt", "LICENSE.md", "NOTICE")
 
 

@@ -85,7 +85,9 @@ class TextScore:
         return asdict(self)
 
 
-def encode(tokenizer: Tokenizer, texts: Sequence[str], long_texts: LongTexts) -> tuple[list[Array], list[int]]:
+def encode(
+    tokenizer: Tokenizer, texts: Sequence[str | tuple[str, ...]], long_texts: LongTexts
+) -> tuple[list[Array], list[int]]:
     """The sequences of each text, `<s>` and `</s>` around, and the number of each one's text.
 
     Raises:
@@ -97,7 +99,8 @@ def encode(tokenizer: Tokenizer, texts: Sequence[str], long_texts: LongTexts) ->
     sequences: list[Array] = []
     owners: list[int] = []
     for number, text in enumerate(texts):
-        text_sequences = long_texts.encode(tokenizer, (text,), f"text {number}")
+        segments = (text,) if isinstance(text, str) else text
+        text_sequences = long_texts.encode(tokenizer, segments, f"text {number}")
         sequences += text_sequences
         owners += [number] * len(text_sequences)
     long_texts.say()
@@ -115,6 +118,22 @@ def _rows_with_tokens(tokenizer: Tokenizer) -> Array:
 def mask_places(tokenizer: Tokenizer, sequences: Sequence[Array]) -> list[Array]:
     """The positions of `<mask>` in each sequence, in rising order."""
     return [np.flatnonzero(ids == tokenizer.mask_token_id) for ids in sequences]
+
+
+def mask_places_of(tokenizer: Tokenizer, texts: Sequence[str], sequences: Sequence[Array]) -> list[Array]:
+    """`mask_places` of texts.
+
+    Raises:
+        ValueError: for a text without `<mask>`, with its number.
+    """
+    places = mask_places(tokenizer, sequences)
+    for number, where in enumerate(places):
+        if not len(where):
+            raise ValueError(
+                f"text {number} holds no {tokenizer.mask_token!r}: {texts[number]!r}"
+                + other_mask(texts[number], tokenizer.mask_token)
+            )
+    return places
 
 
 def other_mask(text: str, mask_token: str) -> str:
@@ -149,13 +168,7 @@ def fill_masks(
             longest = max((len(piece) for some in readings.values() for piece in some.pieces), default=1)
             long_texts.limit = max(3, long_texts.limit + 1 - longest)
     sequences, _ = encode(tokenizer, texts, long_texts)
-    places = mask_places(tokenizer, sequences)
-    for number, where in enumerate(places):
-        if not len(where):
-            raise ValueError(
-                f"text {number} holds no {tokenizer.mask_token!r}: {texts[number]!r}"
-                + other_mask(texts[number], tokenizer.mask_token)
-            )
+    places = mask_places_of(tokenizer, texts, sequences)
     if targets is not None:
         return _rank(backbone, tokenizer, sequences, places, gaps, top_k, readings, batch_size, verbose)
     known = _rows_with_tokens(tokenizer)
@@ -168,6 +181,23 @@ def fill_masks(
                 best = known[_largest(log_probs[known], top_k)]
                 found[number].append([_filling(tokenizer, gap, (int(i),), float(log_probs[i])) for i in best])
     return found
+
+
+def scored_places(tokenizer: Tokenizer, sequences: Sequence[Array], owners: Sequence[int], count: int) -> list[Array]:
+    """The positions of the tokens that `score` masks in each sequence, of `count` texts.
+
+    Warns:
+        UserWarning: where texts have no tokens.
+    """
+    places = [np.flatnonzero((ids != tokenizer.start_token_id) & (ids != tokenizer.end_token_id)) for ids in sequences]
+    empty = sorted(set(range(count)) - {owner for owner, where in zip(owners, places, strict=True) if len(where)})
+    if empty:
+        warnings.warn(
+            f"of {count} text{'s' * (count != 1)} {len(empty)} {'has' if len(empty) == 1 else 'have'} no "
+            f"tokens, which makes a total of 0 and the perplexity NaN; the first is text {empty[0]}",
+            stacklevel=callers_level(),
+        )
+    return places
 
 
 def score_texts(
@@ -187,14 +217,7 @@ def score_texts(
         rule: one of `RULES`.
     """
     sequences, owners = encode(tokenizer, texts, long_texts)
-    places = [np.flatnonzero((ids != tokenizer.start_token_id) & (ids != tokenizer.end_token_id)) for ids in sequences]
-    empty = sorted(set(range(len(texts))) - {owner for owner, where in zip(owners, places, strict=True) if len(where)})
-    if empty:
-        warnings.warn(
-            f"of {len(texts)} text{'s' * (len(texts) != 1)} {len(empty)} {'has' if len(empty) == 1 else 'have'} no "
-            f"tokens, which makes a total of 0 and the perplexity NaN; the first is text {empty[0]}",
-            stacklevel=callers_level(),
-        )
+    places = scored_places(tokenizer, sequences, owners, len(texts))
     log_likelihoods = [np.zeros(len(where), backbone.dtype) for where in places]
     lasts = _last_masked(tokenizer, texts, sequences, owners, places, rule)
 

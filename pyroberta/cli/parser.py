@@ -1,0 +1,177 @@
+"""The parser of the command line, made of its commands. Help, completion and the manual page come from it."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from collections.abc import Iterator, Sequence
+from importlib import import_module
+from typing import Any, NoReturn, Protocol, cast
+
+from pyroberta.cli.exit_codes import EXIT_CODES
+from pyroberta.model.hints import did_you_mean
+
+# In the order in which `pyroberta --help` lists them. The module of `fill-mask` is `fill_mask.py`.
+COMMANDS = (
+    "fit",
+    "evaluate",
+    "fill-mask",
+    "score",
+    "tokenize",
+    "train-tokenizer",
+    "presets",
+    "inspect",
+    "upload",
+    "convert",
+    "trace",
+    "compare",
+    "conformance",
+    "doctor",
+    "demo",
+    "completion",
+    "man",
+)
+DESCRIPTION = "RoBERTa's masked language model: fit it on your texts, fill masks, score sentences."
+EPILOG = "`pyroberta COMMAND --help` tells more. Texts are read one a line; `-` is standard input. " + EXIT_CODES
+
+
+class Command(Protocol):
+    """The contents of a command's module. It imports in functions what `pyroberta --help` does not need."""
+
+    SUMMARY: str  # for the help; it begins in lower case and has no full stop
+    EXAMPLES: Sequence[str]  # lines to type, each of which begins with `pyroberta`
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Adds the command's arguments to its parser. It has `--json` already."""
+
+    def run(self, arguments: argparse.Namespace) -> Any:
+        """Runs the command. Prints its result unless `arguments.json`; returns it in JSON's types.
+
+        A command whose result has an entry for each text is a generator of them: each is a line of JSON as soon as it
+        is there. Sets `arguments.exit_code` if the command neither succeeded nor raised an error.
+        """
+
+
+def command_module(name: str) -> Command:
+    """The module of a command.
+
+    >>> command_module("fill-mask").SUMMARY
+    'the likeliest words for every <mask>'
+    """
+    return cast(Command, import_module(f"pyroberta.cli.{name.replace('-', '_')}"))
+
+
+def build_parser() -> Parser:
+    """The parser with all its commands."""
+    from pyroberta import __version__
+
+    parser = Parser(prog="pyroberta", description=DESCRIPTION, epilog=EPILOG, formatter_class=HelpFormatter)
+    parser.add_argument("--version", action="version", version=f"pyroberta {__version__}")
+    parser.set_defaults(command=None, parser=parser)
+    parsers = parser.add_subparsers(title="commands", metavar="COMMAND")
+    for name in COMMANDS:
+        command = command_module(name)
+        its_parser = add_parser(parsers, name, command.SUMMARY, command.EXAMPLES)
+        its_parser.set_defaults(command=command)
+        its_parser.add_argument("--json", action="store_true", help="print the result as JSON")
+        command.add_arguments(its_parser)
+    return parser
+
+
+class Actions:
+    """The actions of a command that has several, such as `conformance make`. Each has a parser and examples of its own.
+
+    Args:
+        parser: the command's.
+        examples: the command's; each action shows its own.
+    """
+
+    def __init__(self, parser: argparse.ArgumentParser, examples: Sequence[str]) -> None:
+        self._parsers = parser.add_subparsers(title="actions", metavar="ACTION", dest="action", required=True)
+        self._prog, self._examples = parser.prog, examples
+
+    def add(self, name: str, summary: str) -> argparse.ArgumentParser:
+        """Adds an action; returns its parser."""
+        beginning = f"{self._prog} {name} "
+        parser = add_parser(self._parsers, name, summary, [line for line in self._examples if beginning in line])
+        parser.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print the result as JSON")
+        return parser
+
+
+def add_parser(
+    parsers: argparse._SubParsersAction[Any], name: str, summary: str, examples: Sequence[str]
+) -> argparse.ArgumentParser:
+    """Adds the parser of a command or of an action, with its summary and examples in the help."""
+    parser: argparse.ArgumentParser = parsers.add_parser(
+        name,
+        help=summary,
+        description=f"{summary[0].upper()}{summary[1:]}.",
+        epilog="\n".join(["examples:", *(f"  {line}" for line in examples)]) if examples else None,
+        formatter_class=HelpFormatter,
+    )
+    parser.set_defaults(parser=parser, examples=list(examples))
+    return parser
+
+
+def subparsers(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    """The parsers of a parser's commands or actions by name; none if it has none.
+
+    >>> list(subparsers(subparsers(build_parser())["conformance"]))
+    ['make', 'judge', 'run']
+    """
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            return dict(action.choices)
+    return {}
+
+
+def every_parser(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    """A parser, those of its commands and those of their actions, each before those within it."""
+    yield parser
+    for within in subparsers(parser).values():
+        yield from every_parser(within)
+
+
+def command_line(example: str) -> list[str]:
+    """The arguments of `pyroberta` in an example, which may have a pipe before it, and a pipe or `>` behind.
+
+    >>> command_line("cat texts.txt | pyroberta score - --json > scores.jsonl")
+    ['score', '-', '--json']
+    """
+    words = shlex.split(example.removeprefix('eval "$(').removesuffix(')"'))
+    words = words[words.index("pyroberta") + 1 :]
+    ends = [i for i, word in enumerate(words) if word in ("|", ">", "<")]
+    return words[: ends[0]] if ends else words
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose error for an unknown option suggests a known one."""
+
+    def refuse(self, unknown: Sequence[str]) -> NoReturn:
+        """Exits with 2 for unknown arguments."""
+        first = unknown[0]
+        if not first.startswith("-"):
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        options = {option.lstrip("-"): option for action in self._actions for option in action.option_strings}
+        given = first.partition("=")[0]
+        hint = did_you_mean(given.lstrip("-"), options)
+        for name, option in options.items():
+            hint = hint.replace(repr(name), option)
+        self.error(f"unknown option {given}{hint}")
+
+
+class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Shows defaults, but for empty ones, options and their help on one line, and examples as they are."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=32)
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        if action.default is None or action.default is False or action.default == [] or action.required:
+            return action.help
+        return super()._get_help_string(action)
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        if text.startswith("examples:"):
+            return text
+        return super()._fill_text(text, width, indent)

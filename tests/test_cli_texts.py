@@ -1,0 +1,191 @@
+"""The command line on texts: where they are from, tokens, what a preset is, results as they come."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import small_fairseq
+from small_models import TEXTS, random_params, small_masked_lm
+
+from pyroberta import MaskedLM, TextClassifier, Tokenizer
+from pyroberta.cli.inspect import report
+from pyroberta.cli.main import main
+from pyroberta.presets.preset import open_preset
+from pyroberta.tasks import inference
+from pyroberta.tasks.streaming import stream
+
+
+@pytest.fixture
+def texts(tmp_path: Path) -> str:
+    file = tmp_path / "texts.txt"
+    file.write_text("\n".join(TEXTS) + "\n", encoding="utf-8")
+    return str(file)
+
+
+@pytest.fixture
+def model(small_preset: Path) -> list[str]:
+    return ["--model", str(small_preset)]
+
+
+def records(capsys) -> list[dict]:
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+# --- where texts are from ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", [["score"], ["tokenize"], ["fill-mask"]])
+def test_a_file_arguments_and_standard_input_give_the_same(command, model, tmp_path, capsys, monkeypatch):
+    given = ["I <mask> it.", "Äpfel <mask>"]
+    (tmp_path / "masked.txt").write_text("\n".join(given), encoding="utf-8")
+    assert main([*command, *given, *model, "--json"]) == 0
+    expected = records(capsys)
+    assert [one["text"] for one in expected] == given
+    assert main([*command, "--file", str(tmp_path / "masked.txt"), *model, "--json"]) == 0
+    assert records(capsys) == expected
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO("\n".join(given).encode()), encoding="ascii"))
+    assert main([*command, "-", *model, "--json"]) == 0
+    assert records(capsys) == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            ["HERE/texts.txt"],
+            "is the name of a file, and TEXT is the text itself. For the texts in the file: pyroberta",
+        ),
+        (["HERE"], "is the name of a directory, and TEXT is the text itself"),
+        (["reviews.csv.gz"], "'reviews.csv.gz' looks like the name of a file, and TEXT is the text itself."),
+        (["no.txt"], "--file no.txt. For these characters: echo no.txt | pyroberta score -"),
+        (["a text", "--file", "HERE/texts.txt"], "both say what to read: give one of them"),
+        (["--file", "HERE/none.txt"], "none.txt: there is no such file"),
+    ],
+)
+def test_the_name_of_a_file_is_no_text(given: list[str], message: str, texts, model, tmp_path, capsys):
+    assert main(["score", *(one.replace("HERE", str(tmp_path)) for one in given), *model]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert message in err
+    assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("text", ["Read a.txt.", "See https://a.b/c.html now", "well.done", "README"])
+def test_a_text_that_only_mentions_a_file_is_a_text(text: str, model, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert main(["tokenize", text, *model, "--json"]) == 0
+    assert records(capsys)[0]["text"] == text
+
+
+# --- tokens -----------------------------------------------------------------------------------------------------------
+
+
+def test_tokenize_gives_ids_tokens_and_characters(model, capsys):
+    tokenizer = Tokenizer.from_preset(model[1])
+    text = "The quick <mask>, Äpfel."
+    assert main(["tokenize", text, *model, "--json"]) == 0
+    (found,) = records(capsys)
+    ids, offsets = tokenizer.encode_with_offsets(text)
+    assert found == {
+        "text": text,
+        "tokens": [tokenizer.decode([i]) for i in ids],
+        "ids": ids,
+        "offsets": [list(span) for span in offsets],
+    }
+    assert main(["tokenize", text, *model, "--no-special-tokens"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == text
+    assert [int(line.split()[0]) for line in lines[2:]] == tokenizer.encode(text, add_special_tokens=False)
+    assert main(["tokenize", "A fox.", "-m", "roberta_base_en", "--json"]) == 0  # its weights are not asked for
+    assert records(capsys)[0]["ids"] == [0, 250, 23602, 4, 2]
+
+
+# --- presets ----------------------------------------------------------------------------------------------------------
+
+
+def test_inspect_tells_what_a_preset_is(tmp_path: Path, small_preset: Path, capsys):
+    directory = tmp_path / "classifier"
+    TextClassifier.from_preset(small_preset, num_classes=2, labels=["bad", "good"]).save_to_preset(directory)
+    (directory / "README.md").write_text("---\nlicense: mit\n---\n# Mine\n")
+    assert main(["inspect", str(directory), "--json", "--tensors"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    model = TextClassifier.from_preset(directory)
+    assert (found["task"], found["format"], found["labels"]) == ("TextClassifier", "hf", ["bad", "good"])
+    assert (found["licence"], found["parameters"]) == ("mit", model.params.flat.size)
+    assert found["config"]["hidden_dim"] == model.backbone.config.hidden_dim
+    assert found["preprocessor"]["sequence_length"] == model.preprocessor.sequence_length
+    assert found["tokenizer"]["special_tokens"]["<mask>"] == model.preprocessor.tokenizer.mask_token_id
+    table = found["tensors"]["classifier.out_proj.weight"]
+    assert table == {"dtype": "float32", "shape": [2, model.backbone.config.hidden_dim], "file": "model.safetensors"}
+    assert found["stored"]["float32"]["tensors"] == len(found["tensors"])
+    assert main(["inspect", str(directory)]) == 0
+    lines = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines() if "  " in line.strip())
+    assert (lines["task"], lines["labels"], lines["licence"]) == ("TextClassifier", "bad, good", "mit")
+
+
+def test_inspect_reads_every_format(tmp_path: Path):
+    small_masked_lm(dtype="float32").save_to_preset(tmp_path / "keras", format="keras", dtype="float16")
+    found = report(open_preset(tmp_path / "keras"), with_tensors=True)
+    assert (found["format"], found["task"], list(found["stored"])) == ("keras", "MaskedLM", ["float16"])
+    assert found["licence"] is None
+    params = random_params(small_fairseq.CONFIG, 0, np.float32)
+    found = report(open_preset(small_fairseq.preset(tmp_path / "fairseq", small_fairseq.tensors(params))))
+    assert (found["format"], found["parameters"]) == ("fairseq", params.flat.size)
+    embedded = report(open_preset("roberta_tiny_en"))
+    assert embedded["licence"].startswith("The weights and the vocabulary are released under Apache-2.0")
+    assert embedded["stored"]["float16"]["numbers"] >= embedded["parameters"] > 1_800_000
+
+
+def test_inspect_refuses_what_is_no_preset(tmp_path: Path, capsys):
+    assert main(["inspect", str(tmp_path)]) == 2
+    assert "is no preset" in capsys.readouterr().err
+
+
+# --- results as they come ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("command", "method"), [("score", "score"), ("fill-mask", "fill_mask")])
+def test_a_line_of_json_is_there_before_the_next_part_is_computed(command, method, model, capsys, monkeypatch):
+    monkeypatch.setattr(inference, "TOKENS_AT_ONCE", 8)
+    printed: list[int] = []
+    really = getattr(MaskedLM, method)
+
+    def call(self, texts, **how):
+        printed.append(len(lines := capsys.readouterr().out.splitlines()))
+        assert all(json.loads(line)["text"] for line in lines)
+        return really(self, texts, **how)
+
+    monkeypatch.setattr(MaskedLM, method, call)
+    assert main([command, *(f"{word} <mask>." for word in "abcde"), *model, "--json", "--quiet"]) == 0
+    assert printed == [0, 1, 1, 1, 1]
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_stream_refuses_and_warns_of_all_texts_before_the_first_result(small_preset: Path, monkeypatch):
+    monkeypatch.setattr(inference, "TOKENS_AT_ONCE", 8)
+    masked_lm = MaskedLM.from_preset(small_preset)
+    monkeypatch.setattr(MaskedLM, "score", lambda *_, **__: pytest.fail("it computed"))
+    long = "zqjxvkwy" * 12
+    for method, some, message in (
+        ("score", ["a", "b", long], "text 2 has 98 tokens"),
+        ("fill_mask", ["<mask>", "b"], "text 1 holds no '<mask>'"),
+        ("embed", ["a", long], "text 1 has 98 tokens"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            next(stream(masked_lm, method, some, long_texts="refuse"))
+    monkeypatch.undo()
+    monkeypatch.setattr(inference, "TOKENS_AT_ONCE", 8)
+    with pytest.warns(UserWarning, match="of 4 texts 2 have more than 40 tokens") as caught:
+        found = list(stream(masked_lm, "score", ["a", long, "b", long], long_texts="split", verbose=0))
+    assert len(caught) == 1
+    with pytest.warns(UserWarning, match="split"):
+        expected = masked_lm.score(["a", long, "b", long], long_texts="split", verbose=0)
+    np.testing.assert_allclose([one.total for one in found], [one.total for one in expected], rtol=1e-4)
+
+
+def test_a_stream_of_nothing_is_empty(small_preset: Path):
+    assert list(stream(MaskedLM.from_preset(small_preset), "score", [], long_texts="refuse")) == []
