@@ -430,7 +430,7 @@ class Journal(Callback):
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         self.steps += 1
-        self.tokens += logs["tokens"]
+        self.tokens += logs.tokens
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         self.seconds += time.perf_counter() - self.began

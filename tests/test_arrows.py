@@ -39,6 +39,7 @@ AT_ONCE = {"numpy", "regex"}  # may be imported with the package
 LATER = {
     "tqdm",
     "matplotlib",
+    "tensorboardX",
     "h5py",
     "huggingface_hub",
     "kagglehub",

@@ -23,6 +23,7 @@ from pyroberta import Backbone, MaskedLM
 from pyroberta.training import callbacks
 from pyroberta.training.callbacks import (
     HOOKS,
+    BatchLogs,
     Callback,
     CallbackList,
     CSVLogger,
@@ -65,7 +66,7 @@ def train(hooked, values, monitor="val_loss", steps=2, verbose=0):
         callback_list.on_epoch_begin(epoch)
         for step in range(steps):
             callback_list.on_train_batch_begin(step)
-            callback_list.on_train_batch_end(step, {"loss": value + 1, "tokens": 100})
+            callback_list.on_train_batch_end(step, BatchLogs({"loss": value + 1}, tokens=100))
         model.weight[:] = epoch + 1
         callback_list.on_epoch_end(epoch, {"loss": value + 1, monitor: value})
         if model.stop_training:
@@ -228,10 +229,10 @@ def test_the_direction_is_known_for_our_metrics_alone():
     with pytest.raises(
         ValueError, match="whether 'val_f1' should fall or rise is not known: pass mode='min' or mode='max'"
     ):
-        EarlyStopping("val_f1")
+        train([EarlyStopping("val_f1")], [1.0])
     assert EarlyStopping("val_f1", mode="max").mode == "max"
-    with pytest.raises(ValueError, match="mode must be 'auto', 'min' or 'max', got 'up'"):
-        EarlyStopping(mode="up")
+    with pytest.warns(UserWarning, match="EarlyStopping's mode 'up' is unknown, and 'auto' is taken"):
+        assert EarlyStopping(mode="up").mode == "min"
 
 
 # Each row: arguments, values of the metric over epochs of two steps, directories saved.
@@ -350,13 +351,13 @@ def test_off_a_terminal_there_is_one_line_per_epoch_on_stderr(capsys):
 
 def test_off_a_terminal_a_long_epoch_shows_that_it_lives(capsys, monkeypatch):
     now = [0.0]
-    monkeypatch.setattr(callbacks.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(callbacks.progress.time, "monotonic", lambda: now[0])
     bar = ProgressBar(1)
     bar.set_params({"epochs": 1, "steps": 100})
     bar.on_epoch_begin(0)
     for step in range(4):
         now[0] += 20.0
-        bar.on_train_batch_end(step, {"loss": 2.5, "tokens": 1000})
+        bar.on_train_batch_end(step, BatchLogs({"loss": 2.5}, tokens=1000))
     bar.on_epoch_end(0, {"loss": 2.5})
     assert capsys.readouterr().err.splitlines() == [
         "epoch 1/1: 2/100 steps, 0:40, 32:40 left, loss 2.5, tokens/s 50",
@@ -374,7 +375,7 @@ def test_on_a_terminal_there_is_a_bar_with_loss_speed_and_time_left(monkeypatch,
     callback_list.on_train_begin()
     callback_list.on_epoch_begin(0)
     for step in range(2):
-        callback_list.on_train_batch_end(step, {"loss": 2.5, "accuracy": 0.25, "tokens": 100})
+        callback_list.on_train_batch_end(step, BatchLogs({"loss": 2.5, "accuracy": 0.25}, tokens=100))
     callback_list.on_epoch_end(0, {"loss": 2.5, "accuracy": 0.25, "val_loss": 2.0})
     callback_list.on_train_end()
     last = terminal.getvalue().split("\r")[-1]
@@ -391,7 +392,7 @@ def test_a_bar_counts_anything_and_an_interruption_ends_it(monkeypatch):
     def count() -> None:
         with ProgressBar(1).counting("count", steps=3) as advance:
             for _ in range(2):
-                advance({"tokens": 100})
+                advance(BatchLogs({}, tokens=100))
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -430,13 +431,13 @@ def real_terminal(monkeypatch, columns: int):
 def test_the_bar_shows_whole_figures_the_most_wanted_first(monkeypatch, columns, seen, unseen):
     now = [0.0]
     with real_terminal(monkeypatch, columns) as drawn:
-        monkeypatch.setattr(callbacks.time, "monotonic", lambda: now[0])
+        monkeypatch.setattr(callbacks.progress.time, "monotonic", lambda: now[0])
         bar = ProgressBar(1)
         bar.set_params({"epochs": 20, "steps": 12})
         bar.on_epoch_begin(0)
         for step in range(2):
             now[0] += 1.5
-            logs = {"loss": 4.1234, "accuracy": 0.25123, "perplexity": 61.77, "f1": 0.5, "tokens": 20000}
+            logs = BatchLogs({"loss": 4.1234, "accuracy": 0.25123, "perplexity": 61.77, "f1": 0.5}, tokens=20000)
             bar.on_train_batch_end(step, logs)
         bar._bar.refresh()
         bar.on_epoch_end(0, logs | {"val_loss": 4.2, "val_accuracy": 0.24, "val_perplexity": 66.7})
@@ -458,7 +459,7 @@ def test_a_run_that_ends_within_an_epoch_leaves_a_finished_line(monkeypatch):
     bar = ProgressBar(1)
     bar.on_train_begin()
     bar.on_epoch_begin(0)
-    bar.on_train_batch_end(0, {"loss": 2.5, "tokens": 100})
+    bar.on_train_batch_end(0, BatchLogs({"loss": 2.5}, tokens=100))
     bar.on_train_end()
     assert terminal.getvalue().endswith("\n")
 

@@ -94,7 +94,7 @@ def test_the_preprocessor_by_itself_and_before_fit(preset: str):
     x, y, sample_weight = preprocessor(["The quick brown fox jumped.", "Call me Ishmael."])
 
     masked_lm = pyroberta.MaskedLM.from_preset(preset, preprocessor=None)
-    masked_lm.fit(x, y, sample_weight, batch_size=2)
+    masked_lm.fit(x, y, sample_weight=sample_weight, batch_size=2)
     assert masked_lm.optimizer.iterations == 1
 
 

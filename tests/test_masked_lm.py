@@ -91,7 +91,7 @@ def test_features_train_alike_as_arrays_as_nested_lists_and_without_preprocessor
     for features, labels, sample_weight in ((x, y, weights), (nested, y.tolist(), weights.tolist())):
         masked_lm = small_masked_lm()
         masked_lm.preprocessor = None
-        masked_lm.fit(features, labels, sample_weight, batch_size=2, verbose=0)
+        masked_lm.fit(features, labels, sample_weight=sample_weight, batch_size=2, verbose=0)
         results.append(weights_of(masked_lm))
     assert (results[0] == results[1]).all()
 
@@ -113,7 +113,7 @@ def test_batches_of_texts_from_a_loader_may_have_weights():
 
     masked_lm = small_masked_lm()
     tokens = []
-    told = callbacks.LambdaCallback(on_train_batch_end=lambda step, logs: tokens.append(logs["tokens"]))
+    told = callbacks.LambdaCallback(on_train_batch_end=lambda step, logs: tokens.append(logs.tokens))
     masked_lm.fit(Loader(), epochs=2, callbacks=[told], verbose=0)
     assert len(tokens) == 4
     assert tokens[:2] == tokens[2:]
@@ -237,18 +237,20 @@ def test_with_steps_per_epoch_two_epochs_are_one_and_another_with_initial_epoch(
 def test_features_with_steps_per_epoch_go_on_too():
     x, y, weights = features_of(small_masked_lm())
     masked_lm, expected = small_masked_lm(), small_masked_lm()
-    masked_lm.fit(x, y, weights, batch_size=2, steps_per_epoch=1, epochs=3, verbose=0)
-    expected.fit(x, y, weights, batch_size=2, verbose=0)
+    masked_lm.fit(x, y, sample_weight=weights, batch_size=2, steps_per_epoch=1, epochs=3, verbose=0)
+    expected.fit(x, y, sample_weight=weights, batch_size=2, verbose=0)
     assert (weights_of(masked_lm) == weights_of(expected)).all()
 
 
 def test_a_stream_that_ends_too_soon_says_so():
-    with pytest.raises(ValueError, match=r"ran out after 2 steps of epoch 1, before steps_per_epoch=3"):
-        fitted(iter(TEXTS[:4]), steps_per_epoch=3)
+    with pytest.warns(UserWarning, match=r"ran out after 2 of the 3 steps of epoch 1, and training ends there"):
+        few = fitted(iter(TEXTS[:4]), steps_per_epoch=3, epochs=2)
+    assert (few == fitted(iter(TEXTS[:4]), steps_per_epoch=2)).all()
     with pytest.raises(ValueError, match=r"ran out after 0 steps of epoch 2.*gives its items once"):
         fitted(iter([TEXTS[:2], TEXTS[2:]]), epochs=2)
-    with pytest.raises(ValueError, match="steps_per_epoch is 4, but the examples make 3 steps"):
-        fitted(TEXTS, steps_per_epoch=4)
+    with pytest.warns(UserWarning, match="steps_per_epoch is 4, but the examples make 3 steps: each epoch ends"):
+        many = fitted(TEXTS, steps_per_epoch=4, epochs=2)
+    assert (many == fitted(TEXTS, epochs=2)).all()
 
 
 def test_validation_split_is_the_last_part_and_is_never_trained_on(monkeypatch: pytest.MonkeyPatch):
@@ -266,7 +268,7 @@ def test_validation_data_is_evaluated_after_every_epoch():
     assert history.history["val_loss"][-1] == masked_lm.evaluate(TEXTS[4:], batch_size=2, verbose=0)[0]
     x, y, weights = features_of(masked_lm)
     again = masked_lm.fit(TEXTS, validation_data=(x, y, weights), verbose=0)
-    assert again.history["val_loss"] == [masked_lm.evaluate(x, y, weights, verbose=0)[0]]
+    assert again.history["val_loss"] == [masked_lm.evaluate(x, y, sample_weight=weights, verbose=0)[0]]
 
 
 def test_validation_from_an_iterator_that_is_used_up_is_an_error_and_not_a_zero():
@@ -348,7 +350,7 @@ def test_progress_goes_to_stderr_as_much_as_asked(verbose: int, capsys: pytest.C
 
 def test_an_interrupted_fit_leaves_a_usable_model_and_closes_the_bar(monkeypatch: pytest.MonkeyPatch):
     closed = []
-    monkeypatch.setattr("pyroberta.training.callbacks._can_redraw", lambda: True)
+    monkeypatch.setattr("pyroberta.training.callbacks.progress.can_redraw", lambda: True)
     close = callbacks.ProgressBar._close
     monkeypatch.setattr(
         callbacks.ProgressBar, "_close", lambda self: (closed.append(self._bar is not None), close(self))
@@ -380,7 +382,9 @@ def test_gradient_accumulation_equals_the_large_batch(reduction: str):
         masked_lm = small_masked_lm(dropout=0.0)
         x, y, weights = features_of(masked_lm)
         masked_lm.compile(optimizer="torchadam", loss=losses.SparseCategoricalCrossentropy(True, reduction=reduction))
-        history = masked_lm.fit(x, y, weights * sample_weight[:, None], shuffle=False, epochs=2, verbose=0, **keywords)
+        history = masked_lm.fit(
+            x, y, sample_weight=weights * sample_weight[:, None], shuffle=False, epochs=2, verbose=0, **keywords
+        )
         assert masked_lm.optimizer.iterations == 2
         return weights_of(masked_lm), history.history["loss"]
 
@@ -495,7 +499,7 @@ def test_on_batch_functions_return_a_list_or_a_dict_by_name():
         assert len(values) == 3
         assert list(named) == ["loss", "accuracy", "perplexity"]
     assert masked_lm.optimizer.iterations == 2
-    assert masked_lm.test_on_batch(x, y, weights) == masked_lm.evaluate(x, y, weights, verbose=0)
+    assert masked_lm.test_on_batch(x, y, weights) == masked_lm.evaluate(x, y, sample_weight=weights, verbose=0)
     with pytest.raises(ValueError, match="x should be one batch, not an iterable of batches"):
         masked_lm.train_on_batch(iter([TEXTS]))
 
@@ -676,9 +680,10 @@ def test_what_cannot_be_compiled_is_refused_and_leaves_the_model_as_it_was(argum
 def test_keras_s_default_reduction_divides_by_the_slots():
     masked_lm = small_masked_lm()
     x, y, weights = features_of(masked_lm)
-    mean = masked_lm.evaluate(x, y, weights, verbose=0)[0]
+    mean = masked_lm.evaluate(x, y, sample_weight=weights, verbose=0)[0]
     masked_lm.compile(loss=losses.SparseCategoricalCrossentropy(from_logits=True))
-    assert masked_lm.evaluate(x, y, weights, verbose=0)[0] == pytest.approx(mean * weights.sum() / weights.size)
+    found = masked_lm.evaluate(x, y, sample_weight=weights, verbose=0)[0]
+    assert found == pytest.approx(mean * weights.sum() / weights.size)
 
 
 # --- odd texts --------------------------------------------------------------------------------------------------------
@@ -698,8 +703,8 @@ def test_a_text_without_a_token_to_mask_counts_nothing():
     assert not weights[0].any()
     _, kept_y, kept_weights = features_of(masked_lm, ["", *TEXTS[:2]])
     kept = {name: array[1:] for name, array in x.items()}
-    assert masked_lm.evaluate(x, y, weights, verbose=0) == pytest.approx(
-        masked_lm.evaluate(kept, kept_y[1:], kept_weights[1:], verbose=0)
+    assert masked_lm.evaluate(x, y, sample_weight=weights, verbose=0) == pytest.approx(
+        masked_lm.evaluate(kept, kept_y[1:], sample_weight=kept_weights[1:], verbose=0)
     )
 
 
@@ -715,7 +720,7 @@ def test_texts_in_which_nothing_can_be_masked_are_an_error_rather_than_a_loss_of
         masked_lm.train_on_batch(x)
     features, y, weights = features_of(masked_lm, x)
     with pytest.raises(ValueError, match="no mask position with a weight above 0"):
-        masked_lm.fit(features, y, weights, verbose=0)
+        masked_lm.fit(features, y, sample_weight=weights, verbose=0)
 
 
 def test_a_lone_surrogate_is_named_with_its_text():

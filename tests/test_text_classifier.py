@@ -100,7 +100,7 @@ def test_weights_weigh_the_loss_and_weighted_metrics_and_metrics_leave_them_out(
     classifier = small_classifier()
     classifier.compile(metrics=["accuracy"], weighted_metrics=[metrics.Accuracy("weighted")])
     weights = np.array([1.0, 0.0, 2.0, 0.5, 0.0, 1.0])
-    values = classifier.evaluate(TEXTS, LABELS, weights, batch_size=4, verbose=0, return_dict=True)
+    values = classifier.evaluate(TEXTS, LABELS, sample_weight=weights, batch_size=4, verbose=0, return_dict=True)
     logits = classifier.predict(TEXTS, verbose=0)
     right = logits.argmax(axis=1) == LABELS
     plain = losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -349,8 +349,6 @@ def test_a_head_that_is_damaged_is_no_reason_for_a_fresh_one(tmp_path: Path):
         ((TEXTS, np.array(1)), r"y should be one label per text, \(6,\); got \(\)"),
         ((TEXTS, itertools.cycle([0, 1])), r"y should be one number per text, \(6,\); got more of them"),
         ((TEXTS, [[0], [0, 1]] * 3), r"y should be one label per text, \(6,\); its rows differ in length"),
-        ((TEXTS, LABELS, np.zeros(6)), "every sample_weight is 0"),
-        ((TEXTS, LABELS, [1, 1]), "one weight per text"),
         (({"token_ids": [[0, 2]], "padding_mask": [[0, 0]]}, [1]), "sequence 0 is padding alone"),
         (({"token_ids": [[0, 2]], "mask_positions": [[0]]}, [1]), "a dict of token_ids, padding_mask; got"),
     ],
@@ -359,6 +357,14 @@ def test_examples_that_do_not_fit_are_refused(arguments, message):
     classifier = small_classifier()
     with pytest.raises(ValueError, match=message):
         classifier.fit(*arguments, verbose=0)
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"), [(np.zeros(6), "every sample_weight is 0"), ([1, 1], "one weight per text")]
+)
+def test_weights_that_do_not_fit_are_refused(weights, message):
+    with pytest.raises(ValueError, match=message):
+        small_classifier().fit(TEXTS, LABELS, sample_weight=weights, verbose=0)
 
 
 NUMBERED = ("names = sorted(set(y)); y = [names.index(label) for label in y]",

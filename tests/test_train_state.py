@@ -202,7 +202,7 @@ def test_what_does_not_fit_the_state_is_refused_and_changes_nothing():
         other.train_state()
     resumed = fresh()
     resumed.load_train_state(keeping.kept)
-    with pytest.raises(ValueError, match="of the callbacks History, Keeping, ProgressBar; fit has History, Progr"):
+    with pytest.raises(ValueError, match="of the callbacks Keeping, History, ProgressBar; fit has History, Progr"):
         resumed.fit(MANY, batch_size=4, verbose=0)
     resumed.load_train_state(keeping.kept)
     with pytest.raises(ValueError, match="initial_epoch is 3, but the state that was loaded goes on with epoch 0"):

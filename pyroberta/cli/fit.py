@@ -90,7 +90,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     finished = callbacks.History()  # of the epochs before, for a training that is stopped
     schedule = callbacks.LambdaCallback(
         on_train_begin=set_schedule,
-        on_train_batch_end=lambda _, now: logs.update({name: now[name] for name in now if name != "tokens"}),
+        on_train_batch_end=lambda _, now: logs.update(now),
     )
     problem: KeyboardInterrupt | NonFiniteError | None = None
     try:

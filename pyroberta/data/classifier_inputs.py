@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import reprlib
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +12,7 @@ from numpy import ndarray as Array
 
 from pyroberta.data.examples import HeldExamples
 from pyroberta.data.inputs import InputReader, check_features, listed, padding_mask, per_text
+from pyroberta.model.attributes import is_real
 from pyroberta.model.batch import Batch, pack_padded
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.heads import head_of
@@ -69,6 +71,40 @@ def packed_features(x: Mapping[str, Any], config: RobertaConfig) -> Batch:
     for b in np.flatnonzero(np.diff(batch.starts) == 0)[:1]:
         raise ValueError(f"sequence {b} is padding alone: there is no <s> to read its class from")
     return batch
+
+
+def class_factors(class_weight: Any, num_classes: int, labels: Sequence[str] = ()) -> Array:
+    """The factor of each class (num_classes,), of a dict of some classes; the others have 1.
+
+    Args:
+        class_weight: class -> factor; a class is its number or its name.
+        num_classes: the number of classes.
+        labels: the classes' names.
+
+    Raises:
+        TypeError: where it is no dict.
+        ValueError: for a class that there is not, and for a factor that is no number of at least 0.
+
+    >>> class_factors({1: 3.0}, 2)
+    array([1., 3.])
+    """
+    if not isinstance(class_weight, Mapping):
+        raise TypeError(
+            "class_weight should be a dict, class -> weight, as in {0: 1.0, 1: 3.0}; got "
+            f"{reprlib.repr(class_weight)}"
+        )
+    factors = np.ones(num_classes)
+    for name, factor in class_weight.items():
+        number = labels.index(name) if isinstance(name, str) and name in labels else name
+        if not isinstance(number, int | np.integer) or isinstance(number, bool) or not 0 <= number < num_classes:
+            names = f", or {', '.join(map(repr, labels))}" if labels else ""
+            raise ValueError(
+                f"class_weight has the class {name!r}; the model's classes are 0 to {num_classes - 1}{names}"
+            )
+        if not is_real(factor) or not 0 <= factor < np.inf:
+            raise ValueError(f"class_weight[{name!r}] must be a number of at least 0, got {factor!r}")
+        factors[number] = factor
+    return factors
 
 
 def _classes(y: Any, count: int, num_classes: int) -> Array:

@@ -35,6 +35,9 @@ class Examples(Protocol):
     def fixed(self, batch_size: int) -> Iterator[Batch]:
         """The batches for evaluation, in order, with the same masks every time."""
 
+    def class_weighted(self, factors: Array) -> Examples:
+        """A classifier's examples, each weight multiplied by the factor (num_classes,) of its label."""
+
 
 def num_batches(examples: Examples, batch_size: int) -> int | None:
     """The number of batches in a pass; None if it is unknown."""
@@ -106,6 +109,16 @@ class HeldExamples:
         """The same examples with numbers that go on from `first`."""
         return replace(self, numbers=np.arange(first, first + len(self)))
 
+    def class_weighted(self, factors: Array) -> HeldExamples:
+        """The same examples, each weight multiplied by the factor of its label.
+
+        >>> from pyroberta.model.batch import pack
+        >>> batch = replace(pack([np.array([0, 2])]), target_rows=np.zeros(1, int), labels=np.ones(1, int))
+        >>> HeldExamples(replace(batch, weights=np.ones(1))).class_weighted(np.array([1.0, 3.0])).data.weights
+        array([3.])
+        """
+        return replace(self, data=replace(self.data, weights=self.data.weights * factors[self.data.labels]))
+
     def split(self, fraction: float) -> tuple[HeldExamples, HeldExamples]:
         """The first texts, and the last `fraction` of them (Keras's `validation_split`), each part numbered from 0."""
         first = int(self.num_texts * (1.0 - fraction))
@@ -150,6 +163,11 @@ class StreamedExamples:
     def fixed(self, batch_size: int) -> Iterator[Batch]:
         """The batches as they come."""
         return self._masked(batch_size, Key.of_evaluation())
+
+    def class_weighted(self, factors: Array) -> StreamedExamples:
+        """The same batches, each weight multiplied by the factor of its label."""
+        source = self.source
+        return StreamedExamples(lambda size: (part.class_weighted(factors) for part in source(size)))
 
     def _masked(self, batch_size: int, key: Key, start: int = 0) -> Iterator[Batch]:
         count = 0

@@ -13,6 +13,7 @@ import numpy as np
 from numpy import ndarray as Array
 
 from pyroberta.data.examples import Examples, HeldExamples, StreamedExamples
+from pyroberta.model.attributes import is_real
 from pyroberta.model.batch import Batch, pack, pack_padded, real_numbers
 from pyroberta.model.config import RobertaConfig
 from pyroberta.text.given import (
@@ -555,15 +556,17 @@ def _is_lists(item: Any) -> bool:
 
 
 def per_text(sample_weight: Any, count: int) -> Any:
-    """One weight per text (B,), as float64; None stays None.
+    """One weight per text (B,), as float64, of (B,), (B, 1) or one number for all; None stays None.
 
     Raises:
         ValueError: for another shape, or a weight below 0.
     """
     if sample_weight is None:
         return None
-    values = listed("sample_weight", sample_weight, count)
+    values = sample_weight if is_real(sample_weight) else listed("sample_weight", sample_weight, count)
     weights = real_numbers("sample_weight", values, f"beside texts, one per text, ({count},)")
+    if weights.shape in ((), (count, 1)):
+        weights = np.broadcast_to(weights.reshape(-1), (count,))
     if weights.shape != (count,):
         raise ValueError(f"sample_weight beside texts should be one weight per text, ({count},); got {weights.shape}")
     if not (np.isfinite(weights) & (weights >= 0.0)).all():

@@ -188,8 +188,8 @@ def pack_padded(
         mask_positions: (B, K) whole numbers, the columns of `token_ids` to be predicted.
         labels: (B, K) whole numbers, the original ids. Without them every slot that points at a token becomes a row
             of `target_rows` (`slot_rows` tells which), and the batch has neither labels nor weights.
-        weights: (B, K), or (B,) for one weight per sequence, each at least 0; None for 1 everywhere. Slots of weight 0
-            are dropped unread.
+        weights: (B, K), or one per sequence, (B,) or (B, 1), or one number for all, each at least 0; None for 1
+            everywhere. Slots of weight 0 are dropped unread.
         vocabulary_size: V of the model.
         max_sequence_length: T of the model.
 
@@ -320,10 +320,10 @@ def _odd(array: NDArray[Any]) -> str:
 def _weights(weights: ArrayLike | None, shape: tuple[int, ...]) -> NDArray[np.float64]:
     if weights is None:
         return np.ones(shape)
-    array = real_numbers("weights", weights, f"of the shape {shape}, or one per sequence")
-    if array.shape == shape[:1]:
-        array = array[:, None]
-    if array.shape not in (shape, (shape[0], 1)):
+    array = real_numbers("weights", weights, f"of the shape {shape}, one per sequence, or one for all")
+    if array.shape in ((), shape[:1]):
+        array = array.reshape(-1, 1)
+    if array.shape not in (shape, (shape[0], 1), (1, 1)):
         raise ValueError(f"weights have the shape {array.shape}, but there are mask slots of {shape}")
     is_good = np.isfinite(array) & (array >= 0.0)
     if not is_good.all():

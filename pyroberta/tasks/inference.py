@@ -21,7 +21,7 @@ from pyroberta.tasks.backbone import Backbone
 from pyroberta.text.byte_level import WHITESPACE, to_characters
 from pyroberta.text.long_texts import LongTexts
 from pyroberta.text.tokenizer import Tokenizer
-from pyroberta.training.callbacks import ProgressBar
+from pyroberta.training.callbacks import BatchLogs, ProgressBar
 from pyroberta.training.losses import log_softmax
 
 TOKENS_AT_ONCE = 2048  # in a batch; benchmarks/score.py measures other numbers
@@ -375,7 +375,7 @@ def _batches(
         def counted() -> Iterator[list[Item]]:
             for tokens, batch in _cut(items(), batch_size):
                 yield batch
-                advance({"tokens": tokens})
+                advance(BatchLogs({}, tokens))
 
         yield counted()
 

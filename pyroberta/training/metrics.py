@@ -217,6 +217,39 @@ METRICS: dict[str, type[Metric]] = {
 }
 
 
+ACCURACIES = ("accuracy", "acc", "sparse_categorical_accuracy")  # names of one metric
+
+
+def direction(monitor: str, metrics: Sequence[Metric] = ()) -> str | None:
+    """Which values of a monitored metric are better: `"min"`, `"max"`, or None where it is not known.
+
+    Args:
+        monitor: a name in logs, perhaps with `val_` before it.
+        metrics: the model's, beside those of this module.
+
+    >>> direction("val_acc"), direction("loss"), direction("val_score")
+    ('max', 'min', None)
+    """
+    name = monitor.removeprefix("val_")
+    kinds: dict[str, Any] = {**METRICS, "acc": Accuracy, **{metric.name: metric for metric in metrics}}
+    if name not in kinds:
+        return None
+    return "max" if kinds[name].higher_is_better else "min"
+
+
+def logged_name(monitor: str, logs: Mapping[str, Any]) -> str | None:
+    """The name under which logs have a monitored metric; None where they lack it.
+
+    >>> logged_name("val_acc", {"val_accuracy": 0.5})
+    'val_accuracy'
+    """
+    if monitor in logs:
+        return monitor
+    prefix = "val_" if monitor.startswith("val_") else ""
+    names = ACCURACIES if monitor.removeprefix("val_") in ACCURACIES else ()
+    return next((f"{prefix}{name}" for name in names if f"{prefix}{name}" in logs), None)
+
+
 def get(metric: str | Metric) -> Metric:
     """A metric by name. A metric object is returned as it is.
 
@@ -228,6 +261,8 @@ def get(metric: str | Metric) -> Metric:
     """
     if not isinstance(metric, str):
         return metric
+    if metric == "acc":
+        return Accuracy(name=metric)  # under the name that it was given, as in Keras
     if metric not in METRICS:
         raise ValueError(f"a metric must be one of {', '.join(METRICS)} or a metric object, got {metric!r}")
     return METRICS[metric]()

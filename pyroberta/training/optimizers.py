@@ -174,6 +174,11 @@ class Optimizer(Checked):
     def learning_rate(self, value: float | Schedule) -> None:
         self._learning_rate = checked_rate(value)
 
+    @property
+    def learning_rate_as_set(self) -> float | Schedule:
+        """The number, schedule or function that the rate was set to."""
+        return self._learning_rate
+
     def rate_at(self, step: int) -> float:
         """The learning rate after `step` updates.
 

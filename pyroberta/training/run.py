@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -13,9 +14,10 @@ from pyroberta.data.examples import Examples, grouped, num_batches, onwards
 from pyroberta.model.batch import Batch
 from pyroberta.model.callers import callers_level
 from pyroberta.training import metrics as measures
-from pyroberta.training.callbacks import CallbackList
+from pyroberta.training.callbacks.base import BatchLogs, CallbackList, round_state
+from pyroberta.training.callbacks.terminate_on_nan import expects_non_finite
 from pyroberta.training.state import TrainState
-from pyroberta.training.step import Result
+from pyroberta.training.step import NonFiniteError, Result
 
 Done = Callable[[list[Result]], None]
 
@@ -96,6 +98,7 @@ class Run:
         new_metrics: gives the metrics of an epoch, from their beginning on.
         evaluate: gives the values of the validation data; None without.
         zero_weights_message: the error's text where every weight is 0.
+        is_due: whether an epoch, numbered from 0, ends with an evaluation.
 
     Attributes:
         is_over: whether the run came to its end.
@@ -109,13 +112,16 @@ class Run:
         new_metrics: Callable[[], measures.Running],
         evaluate: Callable[[], dict[str, float]] | None,
         zero_weights_message: str,
+        is_due: Callable[[int], bool] = lambda epoch: True,
     ) -> None:
         self.feed, self.callbacks, self.is_over = feed, callbacks, False
         self._update, self._new_metrics, self._evaluate = update, new_metrics, evaluate
-        self._zero_weights_message = zero_weights_message
+        self._zero_weights_message, self._is_due = zero_weights_message, is_due
+        self._has_run_out = False  # whether the examples ended within an epoch, so that none can follow
+        self._broken: dict[str, float] = {}  # logs of a step whose loss is not finite, which ended the run
         self._running = new_metrics()
         self._unfinished: Mapping[str, Any] | None = None  # what callbacks kept where one of them stopped the run
-        self._owed: tuple[int, dict[str, Any]] | None = None  # a step that is made, and its logs, which nobody was told
+        self._owed: tuple[int, BatchLogs] | None = None  # a step that is made, and its logs, which nobody was told
 
     @property
     def is_stopped(self) -> bool:
@@ -193,7 +199,7 @@ class Run:
             return {}, self.is_stopped
         if self._owed is not None:
             number, logs = self._owed
-            kept["round"] = {"hook": "on_train_batch_end", "number": number, "logs": logs, "first": 0}
+            kept["round"] = round_state("on_train_batch_end", number, logs, first=0)
         return kept, self.is_stopped
 
     def train(self, state: TrainState, epochs: int) -> dict[str, float]:
@@ -209,15 +215,17 @@ class Run:
             callbacks.on_epoch_begin(epoch)
             has_ended = callbacks.finish_round() and self.is_stopped
             is_whole = self._train_epoch(state, iter(()) if has_ended else self._remaining(state, groups))
-            logs = self._running.values() if state.epoch_steps else {}
+            logs = {**(self._running.values() if state.epoch_steps else {}), **self._broken}
             if not is_whole:  # a state that is taken from here on goes on as if nobody had stopped it
                 self._unfinished = callbacks.get_state()
-            if self._evaluate is not None:
+            if self._evaluate is not None and self._is_due(epoch):
                 logs = logs | {f"val_{name}": value for name, value in self._evaluate().items()}
             callbacks.on_epoch_end(epoch, logs)
             if not is_whole:
                 break
             self._next_epoch(state)
+            if self._has_run_out:
+                break
             groups = groups if self.feed.goes_on else self.feed.groups(state)
         if self.is_stopped and state.epoch < epochs and self._unfinished is None:
             self._unfinished = callbacks.get_state()
@@ -229,14 +237,14 @@ class Run:
 
     def _train_epoch(self, state: TrainState, groups: Iterator[list[Batch]]) -> bool:
         """Makes a step of each group; returns whether the state's epoch has all its steps then."""
-        running, tokens = self._running, 0
+        running = self._running
 
         def done(results: list[Result]) -> None:
             measure(running, results)
             state.epoch_steps += 1
             state.metrics = running.get_state()
             self.feed.turn(state)
-            self._owed = step, {**running.values(), "tokens": tokens}
+            self._owed = step, BatchLogs(running.values(), tokens)
 
         step = state.epoch_steps
         weighted = int(state.epoch_steps > 0)  # what was done before an interruption is taken to have had weights
@@ -244,11 +252,16 @@ class Run:
             step = state.epoch_steps
             self.callbacks.on_train_batch_begin(step)
             tokens = sum(batch.num_tokens for batch in group)
-            self._update(group, done)
-            weighted += sum(int(np.count_nonzero(batch.weights)) for batch in group)
-            logs = {**running.values(), "tokens": tokens}
+            values: dict[str, float] = {}
+            try:
+                self._update(group, done)
+                weighted += sum(int(np.count_nonzero(batch.weights)) for batch in group)
+            except NonFiniteError:
+                if not expects_non_finite(self.callbacks.callbacks):
+                    raise
+                values = self._broken = {"loss": math.nan}
             self._owed = None
-            self.callbacks.on_train_batch_end(step, logs)
+            self.callbacks.on_train_batch_end(step, BatchLogs({**running.values(), **values}, tokens))
             if self.is_stopped:
                 break
         if self.is_stopped:
@@ -265,12 +278,20 @@ class Run:
         return islice(groups, None if self.feed.steps is None else self.feed.steps - state.epoch_steps)
 
     def _check_epoch(self, state: TrainState, weighted: int) -> None:
-        """Checks that the epoch had all its steps, and a weight above 0."""
-        if state.epoch_steps < (self.feed.steps or 1):
+        """Checks that the epoch had a step, and a weight above 0. Warns where it had fewer steps than it should."""
+        steps = self.feed.steps
+        if not state.epoch_steps:
             raise ValueError(
-                f"the examples ran out after {state.epoch_steps} steps of epoch {state.epoch + 1}"
-                + (f", before steps_per_epoch={self.feed.steps}" if self.feed.steps else "")
+                f"the examples ran out after 0 steps of epoch {state.epoch + 1}"
+                + (f", before steps_per_epoch={steps}" if steps else "")
                 + ". An iterator gives its items once: pass a list, or fewer steps and epochs"
+            )
+        if steps and state.epoch_steps < steps:
+            self._has_run_out = True
+            warnings.warn(
+                f"the examples ran out after {state.epoch_steps} of the {steps} steps of epoch {state.epoch + 1}, and "
+                "training ends there. An iterator gives its items once: pass a list, or itertools.cycle(x)",
+                stacklevel=callers_level(),
             )
         if not weighted:
             raise ValueError(self._zero_weights_message)

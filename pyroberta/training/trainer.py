@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 import numpy as np
 from numpy import ndarray as Array
 
+from pyroberta.data.classifier_inputs import class_factors
 from pyroberta.data.examples import Examples, HeldExamples, num_batches, numbered
 from pyroberta.data.inputs import InputReader
 from pyroberta.model.attributes import Checked, Checks, expect_instance, random_seed, true_or_false, whole_number
@@ -27,7 +28,7 @@ from pyroberta.model.parameters import Arrays, PreparedArrays
 from pyroberta.ops import Key, Ops
 from pyroberta.training import losses, optimizers, schedules
 from pyroberta.training import metrics as measures
-from pyroberta.training.callbacks import Callback, CallbackList, History, ProgressBar
+from pyroberta.training.callbacks import CallbackList, History, ProgressBar, with_defaults
 from pyroberta.training.run import Feed, Run, ceil_divide, measure
 from pyroberta.training.state import TrainState
 from pyroberta.training.step import Result, Trained, evaluate_step, train_step
@@ -78,6 +79,7 @@ class Trainer(Checked):
     _run: Run | None = None  # the `fit` that is under way
     _is_resuming = False  # whether the next `fit` goes on from a state that was loaded
     _sums: Arrays | None = None  # the gradients' vector, made at the first update
+    history: History | None = None  # of the last `fit`
 
     def __init__(self) -> None:
         self.stop_training = self.stop_evaluating = self.stop_predicting = False
@@ -118,43 +120,59 @@ class Trainer(Checked):
     @hinting(**dict.fromkeys(("lr", "learning_rate", "weight_decay"), OF_THE_OPTIMIZER))
     def compile(
         self,
-        optimizer: optimizers.Optimizer | str = "auto",
-        loss: losses.SparseCategoricalCrossentropy | str = "auto",
+        optimizer: Any = "auto",
+        loss: Any = "auto",
         *,
-        metrics: Sequence[measures.Metric | str] | str | None = None,
-        weighted_metrics: Sequence[measures.Metric | str] | str | None = "auto",
+        loss_weights: None = None,
+        metrics: Any = None,
+        weighted_metrics: Any = "auto",
+        run_eagerly: bool = False,
+        steps_per_execution: int = 1,
         jit_compile: bool | str = "auto",
+        auto_scale_loss: bool = True,
         recompute: bool = False,
     ) -> None:
         """Sets optimizer, loss and metrics. The optimizer starts anew.
 
+        Optimizer, loss and metrics may also be Keras's own objects, or their configs: they are converted, or refused
+        with the line to write.
+
         Args:
-            optimizer: `"auto"` is `Adam(5e-5)`, Keras's form, as in KerasHub.
-            loss: `"auto"` is the mean over the masked tokens, or over a classifier's texts (weights or not, as in
-                Keras); see `losses.SparseCategoricalCrossentropy`.
-            metrics: names or `metrics` objects of a classifier, which leave weights out, as Keras's do. A masked LM
-                refuses them, since they would count mask slots that are not used.
-            weighted_metrics: names or `metrics` objects beside the loss. `"auto"` is accuracy and, for a masked LM,
-                perplexity, or none if `metrics` are given.
+            optimizer: a name or an optimizer. `"auto"` is `Adam(5e-5)`, Keras's form, as in KerasHub.
+            loss: a name or a loss. `"auto"` is the mean over the masked tokens, or over a classifier's texts (weights
+                or not, as in Keras); see `losses.SparseCategoricalCrossentropy`.
+            loss_weights: None alone, Keras's default: there is one loss.
+            metrics: names, `metrics` objects or functions of a classifier, which leave weights out, as Keras's do. A
+                masked LM refuses them, since they would count mask slots that are not used.
+            weighted_metrics: the same, with weights. `"auto"` is accuracy and, for a masked LM, perplexity, or none if
+                `metrics` are given.
+            run_eagerly, steps_per_execution, auto_scale_loss: Keras's defaults alone.
             jit_compile: accepted so that KerasHub's examples run; there is nothing to compile.
             recompute: keep only each layer's input for backward, and run the layer again there: gradient checkpointing.
                 It takes much less memory and a quarter to a third more time, and gives the same result.
 
         Raises:
             ValueError: for a loss on probabilities, since the model gives logits, or without a reduction; for a masked
-                LM's `metrics`.
-            TypeError: for an optimizer, a loss or a metric that is not pyroberta's.
+                LM's `metrics`; for another value of an argument that has no effect here, with the reason.
+            TypeError: for an optimizer, a loss or a metric that is neither pyroberta's nor one that can be converted.
         """
-        if isinstance(metrics, str):
-            metrics = None if metrics == "auto" else (metrics,)
+        _refuse_without_effect(
+            loss_weights=loss_weights,
+            run_eagerly=run_eagerly,
+            steps_per_execution=steps_per_execution,
+            auto_scale_loss=auto_scale_loss,
+        )
+        if isinstance(metrics, str) and metrics == "auto":
+            metrics = None
+        metrics = _listed_metrics(metrics)
         if metrics and not self.takes_metrics:
             raise ValueError(
                 f"metrics={metrics!r} would count every mask slot, used or not, since Keras's metrics take no weights. "
                 "Pass weighted_metrics= instead, which count masked tokens by their weights"
             )
-        if isinstance(weighted_metrics, str):
-            default = () if metrics else self.default_metrics
-            weighted_metrics = default if weighted_metrics == "auto" else (weighted_metrics,)
+        if isinstance(weighted_metrics, str) and weighted_metrics == "auto":
+            weighted_metrics = () if metrics else self.default_metrics
+        weighted_metrics = _listed_metrics(weighted_metrics)
         if self._is_resuming:
             raise ValueError(
                 "compile() starts the optimizer anew, and the state that load_train_state() loaded would be lost: "
@@ -166,6 +184,7 @@ class Trainer(Checked):
             [expect_instance("metric", measures.get(metric), measures.Metric) for metric in some or ()]
             for some in (weighted_metrics, metrics)
         )
+        _check_names([*new_metrics, *unweighted])
         new_optimizer.trained_by = None
         if new_optimizer.is_built:  # it has worked before, here or for another model
             new_optimizer.build(self.backbone.params)
@@ -181,23 +200,25 @@ class Trainer(Checked):
         self,
         x: Any,
         y: Any = None,
-        sample_weight: Any = None,
-        *,
         batch_size: int | None = None,
         epochs: int = 1,
-        validation_data: Any = None,
+        verbose: int | str = "auto",
+        callbacks: Any = None,
         validation_split: float = 0.0,
+        validation_data: Any = None,
         shuffle: bool = True,
-        callbacks: Sequence[Callback] | Callback | None = None,
+        class_weight: Mapping[Any, float] | None = None,
+        sample_weight: Any = None,
         initial_epoch: int = 0,
         steps_per_epoch: int | None = None,
-        validation_batch_size: int | None = None,
         validation_steps: int | None = None,
+        validation_batch_size: int | None = None,
+        validation_freq: int | Sequence[int] = 1,
+        *,
         gradient_accumulation_steps: int = 1,
         long_texts: str | None = None,
-        verbose: int | str = "auto",
     ) -> History:
-        """Trains the model.
+        """Trains the model. The arguments stand in Keras's order.
 
         Args:
             x: texts (a list, an array, a table's column, any iterable of strings, pairs as tuples of two strings, an
@@ -206,20 +227,26 @@ class Trainer(Checked):
                 iterable of batches of the above, `(x, y, sample_weight)` or shorter.
             y: for a classifier (B,) whole numbers, the class of each text. For a masked LM (B, K) original ids beside a
                 dict of features; texts make their own labels.
-            sample_weight: (B,), or (B, K) beside a masked LM's features.
             batch_size: sequences in a step, 32 by default. A batch of an iterable of batches has its own size.
             epochs: number of the last epoch.
-            validation_data: x, (x, y) or (x, y, sample_weight), evaluated after every epoch.
-            validation_split: instead, the last part of x, in [0, 1) of its texts; taken before shuffling. Keras lets
-                `validation_data` win where there are both; here that is an error.
+            verbose: 0 silent, 1 a bar, 2 a line an epoch; `"auto"` is 1.
+            callbacks: one, or a list of them; their methods are called at every step and epoch. Keras's own callbacks
+                work too. A `History` or a `ProgressBar` among them takes the place of the one that `fit` adds.
+            validation_split: the last part of x is evaluated on, in [0, 1) of its texts; taken before shuffling. Keras
+                lets `validation_data` win where there are both; here that is an error.
+            validation_data: instead, x, (x, y) or (x, y, sample_weight), evaluated after every epoch.
             shuffle: draw the examples in a new order every epoch; an iterable of batches keeps its own.
-            callbacks: their methods are called at every step and epoch.
+            class_weight: of a classifier: class -> the factor of its texts' losses in training; 1 for a class that it
+                lacks. A class is its number, or its name in `labels`. Not beside `sample_weight`, as in Keras.
+            sample_weight: (B,), (B, 1) or one number for all; or (B, K) beside a masked LM's features.
             initial_epoch: number of the first epoch, when going on with an earlier run.
             steps_per_epoch: updates in an epoch. The next epoch goes on where this one ended. Held examples that are
-                used up begin again in a new order, if need be within an epoch (Keras ends the epoch early). An
-                iterable without a length is read as it goes, instead of being collected and shuffled.
-            validation_batch_size, validation_steps: for the evaluation; by default `batch_size`, and all examples. No
+                used up begin again in a new order, if need be within an epoch (Keras ends the epoch early, as happens
+                here where there are fewer in all). An iterable without a length is read as it goes, instead of being
+                collected and shuffled.
+            validation_steps, validation_batch_size: for the evaluation; by default all examples, and `batch_size`. No
                 more than `validation_steps` batches are read of an iterable of texts without a length.
+            validation_freq: evaluate after every so many epochs, or after the epochs in a list, counted from 1.
             gradient_accumulation_steps: batches whose gradients make one update: that of one large batch, to rounding.
             long_texts: the treatment of texts with more tokens than the preprocessor's `sequence_length`, those of
                 `validation_data` too. `"split"` cuts a text into windows of so many tokens, special ones counted, which
@@ -227,21 +254,20 @@ class Trainer(Checked):
                 `"refuse"` raises an error. None is `"split"` for a masked LM's texts and `"cut"` for pairs and for a
                 classifier, which can't be split. Features and encoded sequences are never changed: too long ones are
                 refused.
-            verbose: 0 silent, 1 a bar, 2 a line an epoch; `"auto"` is 1.
 
         Returns:
-            A `History`: `.history` name -> value per epoch, `.plot()`.
+            A `History`: `.history` name -> value per epoch, `.plot()`. The model keeps it as `history`.
 
         Warns:
             UserWarning: once, with their numbers, where texts were split or cut; at the end, where they were read as
-                they came.
+                they came. Where the examples make fewer steps than `steps_per_epoch`, whose epoch ends early then.
 
         Raises:
             ValueError, TypeError: for input that does not fit; the message says what fits.
             NonFiniteError: at the first loss that is NaN or infinite, naming the step and the op; the parameters are
                 those before that step.
         """
-        batch_size = whole_number("batch_size", 32 if batch_size is None else batch_size)
+        batch_size = _size_of_batch(batch_size)
         epochs = whole_number("epochs", epochs, at_least=0)
         initial_epoch = whole_number("initial_epoch", initial_epoch, at_least=0)
         if steps_per_epoch is not None:
@@ -259,12 +285,15 @@ class Trainer(Checked):
             for name, value in (
                 ("validation_steps", validation_steps),
                 ("validation_batch_size", validation_batch_size),
+                ("validation_freq", None if validation_freq == 1 else validation_freq),
             ):
                 if value is not None:
                     raise ValueError(
                         f"{name}={value} has nothing to evaluate: give validation_data or validation_split"
                     )
+        is_due = _frequency(validation_freq)
         self._need_trainable()
+        class_weights = self._class_weights(class_weight, sample_weight)
         bar = ProgressBar(verbose)
         reader = self._reader(long_texts)
         validation_reader = self._reader(long_texts, argument="validation_data")
@@ -278,28 +307,33 @@ class Trainer(Checked):
             if not isinstance(examples, HeldExamples):
                 raise ValueError("validation_split needs examples that can be counted, not a stream of them")
             examples, validation = examples.split(_fraction(validation_split, examples.num_texts))
+        if class_weights is not None:
+            examples = examples.class_weighted(class_weights)
         reader.long_texts.say()
         validation_reader.long_texts.say()
 
         steps_of_pass = ceil_divide(num_batches(examples, batch_size), accumulated)
         if steps_per_epoch and steps_of_pass and steps_per_epoch > steps_of_pass:
-            raise ValueError(
-                f"steps_per_epoch is {steps_per_epoch}, but the examples make {steps_of_pass} steps: "
-                "give more epochs instead, or itertools.cycle(x)"
+            warnings.warn(
+                f"steps_per_epoch is {steps_per_epoch}, but the examples make {steps_of_pass} steps: each epoch ends "
+                "after these. For longer epochs pass itertools.cycle(x)",
+                stacklevel=callers_level(),
             )
+            steps_per_epoch = None  # an epoch is a pass then
         feed = Feed(examples, batch_size, accumulated, shuffle, steps_per_epoch)
-        history = History()
         callback_list = CallbackList(
-            [history, *([callbacks] if isinstance(callbacks, Callback) else callbacks or ()), bar],
+            with_defaults(callbacks, History(), bar),
             model=self,
             params={"epochs": epochs, "steps": steps_per_epoch or steps_of_pass, "verbose": verbose},
         )
+        history = next(one for one in callback_list.callbacks if isinstance(one, History))
         evaluate = None
         if validation is not None:
             evaluate = partial(
                 self._evaluate, validation, validation_batch_size or batch_size, validation_steps, callback_list
             )
-        run = Run(feed, callback_list, self._update, self._running, evaluate, self.zero_weights_message)
+        run = Run(feed, callback_list, self._update, self._running, evaluate, self.zero_weights_message, is_due)
+        self.history = history
         with self.backbone.writing("fit()", makes_room=True):
             if self._is_resuming:
                 run.check_resumption(self._state, initial_epoch, epochs)
@@ -330,26 +364,27 @@ class Trainer(Checked):
         self,
         x: Any,
         y: Any = None,
-        sample_weight: Any = None,
-        *,
         batch_size: int | None = None,
-        steps: int | None = None,
-        callbacks: Sequence[Callback] | Callback | None = None,
-        long_texts: str | None = None,
         verbose: int | str = "auto",
+        sample_weight: Any = None,
+        steps: int | None = None,
+        callbacks: Any = None,
         return_dict: bool = False,
+        *,
+        long_texts: str | None = None,
     ) -> Any:
         """The loss and the metrics, without dropout. They are the same every time, since masking has a fixed seed.
 
-        Args: as for `fit`; `steps` stops after so many batches.
+        Args: as for `fit`, in Keras's order; `steps` stops after so many batches.
 
         Returns:
-            The loss and the metrics in a list, the loss alone where there are no others, or a dict of them by name.
+            The loss and the metrics in a list, in the order of `metrics_names`; the loss alone where there are no
+            others; or a dict of them by name.
 
         Warns:
             UserWarning: as `fit`.
         """
-        batch_size = whole_number("batch_size", 32 if batch_size is None else batch_size)
+        batch_size = _size_of_batch(batch_size)
         if steps is not None:
             steps = whole_number("steps", steps)
         bar = ProgressBar(verbose)
@@ -357,9 +392,9 @@ class Trainer(Checked):
         examples = reader.examples(x, y, sample_weight, stream=steps is not None)
         reader.long_texts.say()
         callback_list = CallbackList(
-            [*([callbacks] if isinstance(callbacks, Callback) else callbacks or ()), bar],
+            with_defaults(callbacks, bar),
             model=self,
-            params={"steps": steps or num_batches(examples, batch_size)},
+            params={"epochs": 1, "steps": steps or num_batches(examples, batch_size), "verbose": verbose},
         )
         try:
             values = self._evaluate(examples, batch_size, steps, callback_list)
@@ -373,16 +408,22 @@ class Trainer(Checked):
         x: Any,
         y: Any = None,
         sample_weight: Any = None,
+        class_weight: Mapping[Any, float] | None = None,
+        return_dict: bool = False,
         *,
         long_texts: str | None = None,
-        return_dict: bool = False,
     ) -> Any:
-        """One update on the whole of x, as one batch. Arguments and returns as for `evaluate`; metrics start anew.
+        """One update on the whole of x, as one batch. Arguments and returns as for `fit` and `evaluate`.
+
+        The metrics start anew at each call.
 
         Windows of texts that are split are taken in parts, no more at a time than there are texts, and make one update.
         """
         self._need_trainable()
+        class_weights = self._class_weights(class_weight, sample_weight)
         examples = self._held(x, y, sample_weight, long_texts)
+        if class_weights is not None:
+            examples = examples.class_weighted(class_weights)
         key = Key.of_single_update(self.seed, self.optimizer.iterations)
         parts = numbered([part.masked(key) for part in examples.parts(examples.num_texts)])
         running, position = self._running(), self._state.position
@@ -401,9 +442,9 @@ class Trainer(Checked):
         x: Any,
         y: Any = None,
         sample_weight: Any = None,
+        return_dict: bool = False,
         *,
         long_texts: str | None = None,
-        return_dict: bool = False,
     ) -> Any:
         """`evaluate` on x as one batch."""
         examples = self._held(x, y, sample_weight, long_texts)
@@ -414,26 +455,26 @@ class Trainer(Checked):
     def predict(
         self,
         x: Any,
-        *,
         batch_size: int | None = None,
-        steps: int | None = None,
-        callbacks: Sequence[Callback] | Callback | None = None,
-        long_texts: str | None = None,
         verbose: int | str = "auto",
+        steps: int | None = None,
+        callbacks: Any = None,
+        *,
+        long_texts: str | None = None,
     ) -> Array:
-        """Logits.
+        """Logits. The arguments stand in Keras's order.
 
         Args:
             x: what `fit` takes: texts (for a masked LM such that hold `<mask>`), segments, encoded sequences, a dict of
                 features as for `__call__`, or an iterable of batches of them, whose labels and weights are not looked
                 at. Unlike there, a `str` is one text. A tuple of strings is one text's segments.
             batch_size: sequences at a time, 32 unless given; does not apply to an iterable of batches.
+            verbose: as for `fit`.
             steps: stop after so many batches, and read no further.
             callbacks: their methods are called at every batch; `logs["outputs"]` are its logits.
             long_texts: `"cut"` or `"refuse"`, for texts that are too long. None is `"cut"` for a classifier, at the
                 preprocessor's `sequence_length` as in training, and `"refuse"` for a masked LM, where a text may have
                 as many tokens as the model takes. A cut that would drop a masked LM's `<mask>` is refused.
-            verbose: as for `fit`.
 
         Returns:
             (B, num_classes) for a classifier; (B, K, V) for a masked LM. For texts K is the largest number of masks in
@@ -445,7 +486,7 @@ class Trainer(Checked):
         Warns:
             UserWarning: once, with their numbers, where texts were cut.
         """
-        batch_size = whole_number("batch_size", 32 if batch_size is None else batch_size)
+        batch_size = _size_of_batch(batch_size)
         if steps is not None:
             steps = whole_number("steps", steps)
         bar = ProgressBar(verbose)
@@ -453,9 +494,9 @@ class Trainer(Checked):
         batches, num_steps = reader.prediction_batches(x, batch_size, steps)
         reader.long_texts.say()
         callback_list = CallbackList(
-            [*([callbacks] if isinstance(callbacks, Callback) else callbacks or ()), bar],
+            with_defaults(callbacks, bar),
             model=self,
-            params={"steps": num_steps},
+            params={"epochs": 1, "steps": num_steps, "verbose": verbose},
         )
         outputs: list[Array] = []
         is_text = True
@@ -583,6 +624,37 @@ class Trainer(Checked):
         state.seed, state.step = self.seed, self.optimizer.iterations
         return state
 
+    @property
+    def metrics(self) -> list[measures.Metric]:
+        """The loss and the compiled metrics, in the order of their values in `evaluate`."""
+        return list(self._metrics)
+
+    @property
+    def metrics_names(self) -> list[str]:
+        """The names of what `evaluate` returns, in order."""
+        return [metric.name for metric in self._metrics]
+
+    def _class_weights(self, class_weight: Mapping[Any, float] | None, sample_weight: Any) -> Array | None:
+        """The factor of each class's losses; None for ones.
+
+        Raises:
+            ValueError: for a model without classes, a class that it lacks, and where both kinds of weights are given.
+        """
+        if class_weight is None:
+            return None
+        classes = self.backbone.config.num_classes
+        if classes is None:
+            raise ValueError(
+                "class_weight is of a classifier's classes; the labels of a masked LM are the tokens of its texts. "
+                "Pass sample_weight=, one weight per text"
+            )
+        if sample_weight is not None:
+            raise ValueError(
+                "class_weight and sample_weight can't be given together: multiply them, as in "
+                "sample_weight=[weight * class_weight[label] for weight, label in zip(sample_weight, y)]"
+            )
+        return class_factors(class_weight, classes, getattr(self, "labels", None) or [])
+
     def _running(self) -> measures.Running:
         """Metrics of one call. Calls in other threads or in callbacks have their own."""
         return measures.Running(self._metrics, self._unweighted)
@@ -676,6 +748,64 @@ class Trainer(Checked):
             raise ValueError("x should be one batch, not an iterable of batches")
         reader.long_texts.say()
         return examples
+
+
+WITHOUT_EFFECT = {  # an argument of Keras's compile: its default, and the reason why there is no other value
+    "loss_weights": (None, "the model has one loss. Pass sample_weight to fit for weights of texts"),
+    "run_eagerly": (False, "every step is plain Python here, which a debugger can enter"),
+    "steps_per_execution": (1, "there is no graph in which several steps could run; callbacks run after each one"),
+    "auto_scale_loss": (True, "losses are not scaled here, since float32 and float64 have no need of it"),
+}
+
+
+def _refuse_without_effect(**given: Any) -> None:
+    """Checks that arguments of Keras's that have no effect here have Keras's defaults."""
+    for name, value in given.items():
+        default, why = WITHOUT_EFFECT[name]
+        if value is not default and not (type(value) is type(default) and value == default):
+            raise ValueError(f"{name}={value!r} would have no effect: {why}. Leave it out")
+
+
+def _listed_metrics(metrics: Any) -> list[Any]:
+    """Metrics as a list; one metric may come without a list around it."""
+    if metrics is None:
+        return []
+    return list(metrics) if isinstance(metrics, list | tuple) else [metrics]
+
+
+def _check_names(metrics: Sequence[measures.Metric]) -> None:
+    """Checks that no two metrics have one name, under which a value would be lost."""
+    names = ["loss", *(metric.name for metric in metrics)]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(
+                f"two metrics are named {name!r}, and logs hold one value of a name: give one of them another, as in "
+                f"{type(metrics[0]).__name__}(name='my_{name}')"
+            )
+
+
+def _size_of_batch(value: Any) -> int:
+    """`batch_size`, 32 unless given.
+
+    Raises:
+        TypeError: for an array or a list, which stands where Keras has the batch's size.
+        ValueError: for anything else that is no whole number of at least 1.
+    """
+    if not isinstance(value, str) and (np.ndim(value) if hasattr(value, "ndim") else hasattr(value, "__len__")):
+        raise TypeError(
+            f"batch_size should be a whole number, got a {type(value).__name__}. It is the third argument, as in "
+            "Keras: pass weights by name, sample_weight=..."
+        )
+    return whole_number("batch_size", 32 if value is None else value)
+
+
+def _frequency(value: Any) -> Callable[[int], bool]:
+    """`validation_freq` as a function of an epoch's number, from 0, that tells whether an evaluation is due."""
+    if isinstance(value, Sequence | set | frozenset) and not isinstance(value, str):
+        epochs = {whole_number("an epoch of validation_freq", epoch) for epoch in value}
+        return lambda epoch: epoch + 1 in epochs
+    every = whole_number("validation_freq", value)
+    return lambda epoch: (epoch + 1) % every == 0
 
 
 def _parts_of(validation_data: Any) -> tuple[Any, Any, Any]:

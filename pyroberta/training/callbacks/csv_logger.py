@@ -1,0 +1,97 @@
+"""The logs of each epoch in a CSV file."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pyroberta.model.attributes import Checks, Reasons, true_or_false
+from pyroberta.training.callbacks.base import Callback, Logs
+
+
+class CSVLogger(Callback):
+    """Writes a row for each epoch into a CSV file. Rows that were written stay, whatever happens to the run.
+
+    A row that finds no room on the disk is left out whole, and ends `fit` with an OSError that names the file.
+
+    Args:
+        filename: the file, made, parents too; `~` is expanded. Its columns are `epoch` (from 0, as in Keras) and the
+            logs of the first epoch.
+        separator: between columns.
+        append: go on with an existing file, under its columns; otherwise it is replaced.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp(), "log.csv")
+    >>> logger = CSVLogger(path)
+    >>> logger.on_train_begin()
+    >>> logger.on_epoch_end(0, {"loss": 2.5})
+    >>> path.read_text().split()
+    ['epoch,loss', '0,2.5']
+    """
+
+    checks: ClassVar[Checks] = {"append": true_or_false}
+    unsettable: ClassVar[Reasons] = {
+        "sep": "set separator",
+        "keys": "the first row of the file tells the columns",
+        "append_header": "set append",
+        "csv_file": "set filename",
+        "writer": "set filename and separator",
+    }
+
+    def __init__(self, filename: str | os.PathLike[str], separator: str = ",", append: bool = False) -> None:
+        super().__init__()
+        self.filename = os.path.expanduser(filename)
+        self.separator = separator
+        self.append = append
+        self._columns: list[str] = []
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        """Makes the file, or reads the columns of the existing one."""
+        self._columns = []
+        Path(self.filename).parent.mkdir(parents=True, exist_ok=True)
+        with open(self.filename, "a+" if self.append else "w+", newline="", encoding="utf-8") as file:
+            file.seek(0)
+            self._columns = next(csv.reader(file, delimiter=self.separator), [])
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """Writes the row, with `NA` in columns that the logs lack."""
+        row = {"epoch": epoch, **(logs or {})}
+        columns = self._columns or list(row)
+        text = io.StringIO()
+        writer = csv.writer(text, delimiter=self.separator, lineterminator="\n")
+        if not self._columns:
+            writer.writerow(columns)
+        writer.writerow([row.get(column, "NA") for column in columns])
+        self._append(text.getvalue().encode())
+        self._columns = columns
+
+    def get_state(self) -> dict[str, Any]:
+        """See `Callback.get_state`."""
+        file = Path(self.filename)
+        return {"content": file.read_text("utf-8") if self._columns and file.is_file() else ""}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Writes the state's rows again, without later ones, whose epochs are trained again."""
+        Path(self.filename).write_text("", "utf-8")
+        self._append(state["content"].encode())
+        self._columns = next(csv.reader(io.StringIO(state["content"]), delimiter=self.separator), [])
+
+    def _append(self, content: bytes) -> None:
+        with open(self.filename, "ab", buffering=0) as file:
+            before, done = file.tell(), 0
+            try:
+                while done < len(content):
+                    done += file.write(content[done:])
+            except OSError as error:
+                with contextlib.suppress(OSError):
+                    file.truncate(before)
+                raise type(error)(
+                    error.errno,
+                    f"CSVLogger can't write a row of {len(content)} bytes to {self.filename}: {error.strerror}. "
+                    "The rows before it are whole. Make room, and go on with append=True",
+                ) from error

@@ -1,0 +1,98 @@
+"""What was logged, epoch by epoch: the result of `fit`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pyroberta.training.callbacks.base import Callback, Logs
+
+
+class History(Callback):
+    """The logs of every epoch; `fit` returns it.
+
+    Attributes:
+        history: name -> one value per epoch.
+        epoch: the numbers of the epochs, from 0.
+
+    >>> history = History()
+    >>> history.on_train_begin()
+    >>> for epoch, loss in enumerate([3.0, 2.0]):
+    ...     history.on_epoch_end(epoch, {"loss": loss})
+    >>> history.history, history.epoch
+    ({'loss': [3.0, 2.0]}, [0, 1])
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.history: dict[str, list[float]] = {}
+        self.epoch: list[int] = []
+
+    def __repr__(self) -> str:
+        last = ", ".join(f"{name} {values[-1]:.4g}" for name, values in self.history.items() if values)
+        return f"<History: {len(self.epoch)} epochs{'; ' if last else ''}{last}>"
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        """Starts anew."""
+        self.history = {}
+        self.epoch = []
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """Adds the epoch's logs."""
+        self.epoch.append(epoch)
+        for name, value in (logs or {}).items():
+            self.history.setdefault(name, []).append(value)
+
+    def get_state(self) -> dict[str, Any]:
+        """See `Callback.get_state`."""
+        return {"epoch": list(self.epoch), "history": {name: list(values) for name, values in self.history.items()}}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """See `Callback.set_state`."""
+        self.epoch = list(state["epoch"])
+        self.history = {name: list(values) for name, values in state["history"].items()}
+
+    def plot(self, *names: str) -> Any:
+        """Draws each metric over the epochs, with its `val_` twin in the same panel.
+
+        Args:
+            names: the metrics to draw; by default all.
+
+        Returns:
+            The matplotlib figure. A notebook shows it; elsewhere `.savefig("history.png")` or `pyplot.show()`.
+
+        Raises:
+            ModuleNotFoundError: without matplotlib, which the extra `plot` installs.
+            ValueError: before the first epoch, and for a name that was not logged.
+        """
+        try:
+            from matplotlib import pyplot
+            from matplotlib.ticker import MaxNLocator
+        except ImportError as error:
+            raise ModuleNotFoundError(
+                "History.plot needs matplotlib: install it with pip install 'pyroberta[plot]'"
+            ) from error
+        panels = names or tuple(name for name in self.history if not _is_twin(name, self.history))
+        if not panels:
+            raise ValueError("there is nothing to plot before the first epoch has ended")
+        unknown = [name for name in panels if name not in self.history]
+        if unknown:
+            raise ValueError(f"{unknown[0]!r} was not logged; there are {', '.join(self.history)}")
+        figure, row = pyplot.subplots(
+            1, len(panels), squeeze=False, figsize=(4.8 * len(panels), 3.6), layout="constrained"
+        )
+        for axes, name in zip(row[0], panels, strict=True):
+            for key, label in ((name, "training"), (f"val_{name}", "validation")):
+                if key in self.history:
+                    epochs = [epoch + 1 for epoch in self.epoch[-len(self.history[key]) :]]
+                    axes.plot(epochs, self.history[key], marker=".", label=label)
+            axes.set(title=name, xlabel="epoch")
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            axes.legend()
+        if "inline" in pyplot.get_backend():  # a notebook shows the returned figure, and would show an open one again
+            pyplot.close(figure)
+        return figure
+
+
+def _is_twin(name: str, names: Mapping[str, Any]) -> bool:
+    return name.startswith("val_") and name.removeprefix("val_") in names

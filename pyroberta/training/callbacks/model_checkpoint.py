@@ -1,0 +1,127 @@
+"""The callback that saves the model as it is trained."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from pyroberta.model.attributes import Checks, Reasons, true_or_false
+from pyroberta.training.callbacks.base import Logs
+from pyroberta.training.callbacks.monitor import Monitor, finite_or_none
+from pyroberta.training.callbacks.screen import say
+
+
+def save_freq(name: str, value: Any) -> str | int:
+    """A check of how often something is saved."""
+    if isinstance(value, str) and value == "epoch":
+        return value
+    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{name} must be 'epoch' or a number of steps of at least 1, got {value!r}")
+    return int(value)
+
+
+class ModelCheckpoint(Monitor):
+    """Saves the model during training, each time as a whole preset, from which training can go on.
+
+    After a crash, `from_preset(filepath, load_optimizer=True)` and `fit` with `initial_epoch`, the number of epochs
+    done, lead to the same bits as a run that never stopped, if the examples can be counted. A stream begins with its
+    first text again; `training.checkpoint` keeps its position, and what the callbacks keep, too.
+
+    Args:
+        filepath: the directory. `{epoch}`, `{batch}` (with an integer `save_freq`) and names of the logs are filled
+            in, as in `"runs/{epoch:02d}-{val_loss:.2f}"`; without them each save replaces the one before.
+        monitor: the metric that `save_best_only` compares.
+        verbose: 1 says on stderr what was saved.
+        save_best_only: save only when the metric is the best so far.
+        save_weights_only: leave the optimizer's state out, which takes twice the weights' room. It is also left out
+            for a model with LoRA, since a preset has no place for the factors.
+        mode: `"min"` or `"max"`: what is better; `"auto"` decides it for pyroberta's metrics.
+        save_freq: `"epoch"`, or a number of steps.
+        initial_value_threshold: with `save_best_only`, a model is saved only if it is better than this.
+
+    Raises:
+        ValueError: for an unknown mode or save_freq; while saving, for a name in filepath that is not logged.
+
+    >>> ModelCheckpoint("runs/{epoch:02d}-{loss:.2f}").directory(epoch=0, logs={"loss": 2.5})
+    'runs/01-2.50'
+    """
+
+    checks: ClassVar[Checks] = {
+        "save_best_only": true_or_false,
+        "save_weights_only": true_or_false,
+        "save_freq": save_freq,
+    }
+    unsettable: ClassVar[Reasons] = {"period": "set save_freq"}
+
+    def __init__(
+        self,
+        filepath: str | os.PathLike[str],
+        monitor: str = "val_loss",
+        verbose: int = 0,
+        save_best_only: bool = False,
+        save_weights_only: bool = False,
+        mode: str = "auto",
+        save_freq: str | int = "epoch",
+        initial_value_threshold: float | None = None,
+    ) -> None:
+        super().__init__(monitor, mode if save_best_only or mode != "auto" else "min")
+        self.filepath = os.fspath(filepath)
+        self.verbose = verbose
+        self.save_best_only = save_best_only
+        self.save_weights_only = save_weights_only
+        self.save_freq = save_freq
+        self.best = finite_or_none("initial_value_threshold", initial_value_threshold)
+        self._epoch = 0
+        self._steps = 0
+
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        """Remembers the epoch's number."""
+        self._epoch = epoch
+
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """Saves, if `save_freq` steps have passed."""
+        self._steps += 1
+        if isinstance(self.save_freq, int) and self._steps % self.save_freq == 0:
+            self._save(self._epoch, {"batch": batch + 1, **(logs or {})})
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """Saves, if `save_freq` is `"epoch"`."""
+        if self.save_freq == "epoch":
+            self._save(epoch, logs or {})
+
+    def get_state(self) -> dict[str, Any]:
+        """See `Callback.get_state`."""
+        return {"best": self.best, "steps": self._steps}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """See `Callback.set_state`."""
+        self.best, self._steps = state["best"], state["steps"]
+
+    def directory(self, epoch: int, logs: Logs) -> str:
+        """`filepath`, filled in. `epoch` counts from 0."""
+        try:
+            return self.filepath.format(**{"epoch": epoch + 1, **logs})
+        except KeyError as error:
+            raise ValueError(
+                f"ModelCheckpoint's filepath {self.filepath!r} names {error}, which is not logged; "
+                f"there are epoch, {', '.join(logs)}"
+            ) from error
+
+    def _save(self, epoch: int, logs: Logs) -> None:
+        best = self.best
+        if self.save_best_only:
+            value = self.value_in(logs)
+            if value is not None:
+                if not self.improves(value, self.best):
+                    return
+                best = value
+        directory = self.directory(epoch, logs)
+        backbone = self.model.backbone
+        is_whole = not self.save_weights_only and not backbone.config.lora_rank
+        self.model.save_to_preset(directory, dtype=backbone.params.dtype.name, include_optimizer=is_whole)
+        self.best = best  # only now: a model that could not be saved is not the best one
+        if self.verbose:
+            say(f"epoch {epoch + 1}: saved to {directory}")

@@ -1,0 +1,218 @@
+"""Callbacks that watch a metric: whether it still improves."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyroberta.model.attributes import Checks, Reasons, is_real, true_or_false, whole_number
+from pyroberta.model.callers import callers_level
+from pyroberta.model.hints import did_you_mean
+from pyroberta.training.callbacks.base import Callback, Logs
+from pyroberta.training.callbacks.screen import say
+from pyroberta.training.metrics import METRICS, direction, logged_name
+
+
+def finite_or_none(name: str, value: Any) -> float | None:
+    """A check for a number or None."""
+    if value is not None and not is_real(value):
+        raise ValueError(f"{name} must be a number or None, got {value!r}")
+    return None if value is None else float(value)
+
+
+def _change(name: str, value: Any) -> float:
+    if not is_real(value) or math.isinf(value):
+        raise ValueError(f"{name} must be a number, got {value!r}")
+    return abs(float(value))
+
+
+def count(name: str, value: Any) -> int:
+    """A check for a number of epochs."""
+    return whole_number(name, value, at_least=0)
+
+
+def loudness(name: str, value: Any) -> int:
+    """A check of `verbose`."""
+    if value not in (0, 1, 2) or not isinstance(value, int | np.integer | np.bool_):
+        raise ValueError(f"{name} must be 0 (silent) or 1 (says on stderr what was done), got {value!r}")
+    return int(value)
+
+
+class Monitor(Callback):
+    """Compares a metric with the best so far."""
+
+    checks: ClassVar[Checks] = {"min_delta": _change, "verbose": loudness}
+    unsettable: ClassVar[Reasons] = dict.fromkeys(
+        ("monitor", "mode", "monitor_op"), "they belong together, so make another with monitor= and mode="
+    )
+    monitor: str
+    mode: str
+
+    def __init__(self, monitor: str, mode: str, min_delta: float = 0.0) -> None:
+        super().__init__()
+        if mode not in ("auto", "min", "max"):
+            warnings.warn(
+                f"{type(self).__name__}'s mode {mode!r} is unknown, and 'auto' is taken: there are 'auto', 'min' and "
+                "'max'",
+                stacklevel=callers_level(),
+            )
+            mode = "auto"
+        if mode == "auto":
+            mode = direction(monitor) or "auto"
+        vars(self).update(monitor=monitor, mode=mode)
+        self.min_delta = min_delta
+        self.best: float | None = None
+
+    def set_model(self, model: Any) -> None:
+        """Sets the model, whose metrics tell which values are better where `mode` is `"auto"` still.
+
+        Raises:
+            ValueError: where they don't.
+        """
+        super().set_model(model)
+        if model is None or self.mode != "auto" or not self.is_monitoring:
+            return
+        metrics = getattr(model, "metrics", ())
+        mode = direction(self.monitor, metrics)
+        if mode is None:
+            names = [f"{prefix}{name}" for prefix in ("", "val_") for name in [*METRICS, *(m.name for m in metrics)]]
+            raise ValueError(
+                f"whether {self.monitor!r} should fall or rise is not known: pass mode='min' or mode='max'"
+                f"{did_you_mean(self.monitor, dict.fromkeys(names))}"
+            )
+        vars(self).update(mode=mode)
+
+    @property
+    def is_monitoring(self) -> bool:
+        """Whether values are compared at all."""
+        return True
+
+    def improves(self, value: float, reference: float | None) -> bool:
+        """Whether value is better than reference by more than min_delta. A number is better than None and NaN."""
+        if math.isnan(value):
+            return False
+        if reference is None or math.isnan(reference):
+            return True
+        return value + self.min_delta < reference if self.mode == "min" else value - self.min_delta > reference
+
+    def value_in(self, logs: Logs | None) -> float | None:
+        """The monitored value, or None with a warning if the logs lack it."""
+        logs = logs or {}
+        name = logged_name(self.monitor, logs)
+        if name is None:
+            warnings.warn(
+                f"{type(self).__name__} monitors {self.monitor!r}, which is not logged; there are "
+                f"{', '.join(logs) or 'no logs'}. Metrics named val_… need validation_data or validation_split",
+                stacklevel=callers_level(),
+            )
+            return None
+        return float(logs[name])
+
+
+class EarlyStopping(Monitor):
+    """Ends training when a metric has stopped improving.
+
+    Args:
+        monitor: the metric's name in the logs of an epoch. Accuracy may be called `acc`, `accuracy` or
+            `sparse_categorical_accuracy`, whichever of them is logged.
+        min_delta: a change of no more than this is no improvement.
+        patience: epochs without an improvement after which training ends (0 and 1 both end it at the first).
+        verbose: 1 says on stderr what was done.
+        mode: `"min"` or `"max"`: what is better; `"auto"` decides it for pyroberta's metrics and the model's own.
+        baseline: if given, only values better than this are improvements.
+        restore_best_weights: whether to restore the weights of the best epoch at the end. They are held in memory.
+        start_from_epoch: epochs before this one (from 0) do not count.
+
+    Attributes:
+        stopped_epoch: the epoch at which training was ended, from 0; 0 if it was not.
+        best_epoch: the epoch of the best value, from 0.
+
+    Raises:
+        ValueError: in training, with `"auto"` for an unknown metric.
+
+    Warns:
+        UserWarning: for an unknown mode, which is taken for `"auto"`; in training, for a metric that is not logged.
+
+    >>> EarlyStopping("val_accuracy", patience=3).mode
+    'max'
+    """
+
+    checks: ClassVar[Checks] = {
+        "patience": count,
+        "baseline": finite_or_none,
+        "restore_best_weights": true_or_false,
+        "start_from_epoch": count,
+    }
+
+    def __init__(
+        self,
+        monitor: str = "val_loss",
+        min_delta: float = 0.0,
+        patience: int = 0,
+        verbose: int = 0,
+        mode: str = "auto",
+        baseline: float | None = None,
+        restore_best_weights: bool = False,
+        start_from_epoch: int = 0,
+    ) -> None:
+        super().__init__(monitor, mode, min_delta)
+        self.patience = patience
+        self.verbose = verbose
+        self.baseline = baseline
+        self.restore_best_weights = restore_best_weights
+        self.start_from_epoch = start_from_epoch
+        self.on_train_begin()
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        """Starts anew."""
+        self.wait = 0
+        self.stopped_epoch = 0
+        self.best = None
+        self.best_epoch = 0
+        self.best_weights: list[NDArray[Any]] | None = None
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """Compares the epoch with the best so far; may set `model.stop_training`."""
+        value = self.value_in(logs)
+        if value is None or epoch < self.start_from_epoch:
+            return
+        if self.restore_best_weights and self.best_weights is None:
+            self._keep_weights(epoch)  # the first epoch's, even if it is NaN
+        self.wait += 1
+        if self.improves(value, self.best):
+            self.best = value
+            if self.restore_best_weights:
+                self._keep_weights(epoch)
+            self.best_epoch = epoch
+            if self.baseline is None or self.improves(value, self.baseline):
+                self.wait = 0
+        elif self.wait >= self.patience and epoch > 0:
+            self.stopped_epoch = epoch
+            self.model.stop_training = True
+
+    def on_train_end(self, logs: Logs | None = None) -> None:
+        """Restores the best weights, if asked to."""
+        if self.stopped_epoch and self.verbose:
+            say(f"epoch {self.stopped_epoch + 1}: {self.monitor} has stopped improving")
+        if self.best_weights is not None:
+            if self.verbose:
+                say(f"restoring the weights of epoch {self.best_epoch + 1}")
+            self.model.set_weights(self.best_weights)
+
+    def get_state(self) -> dict[str, Any]:
+        """See `Callback.get_state`."""
+        return {name: getattr(self, name) for name in ("wait", "stopped_epoch", "best", "best_epoch", "best_weights")}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """See `Callback.set_state`."""
+        for name, value in state.items():
+            setattr(self, name, value)
+
+    def _keep_weights(self, epoch: int) -> None:
+        self.best_epoch = epoch
+        self.best_weights = [np.array(weight) for weight in self.model.get_weights()]
