@@ -10,6 +10,7 @@ from pyroberta.model.config import RobertaConfig
 from pyroberta.presets.preset import open_preset as _open_preset
 from pyroberta.tasks.backbone import Backbone
 from pyroberta.tasks.masked_lm import MaskedLM
+from pyroberta.tasks.normalization import Normalization
 from pyroberta.tasks.task import Task
 from pyroberta.tasks.text_classifier import TextClassifier
 from pyroberta.text import hooks as _hooks
@@ -25,6 +26,7 @@ __all__ = [
     "Backbone",
     "MaskedLM",
     "MaskedLMPreprocessor",
+    "Normalization",
     "RobertaConfig",
     "Task",
     "TextClassifier",

@@ -14,6 +14,7 @@ from pyroberta.model.batch import Batch, pack, pack_padded, slot_rows, unpack
 from pyroberta.model.hints import hinting
 from pyroberta.tasks.backbone import Backbone
 from pyroberta.tasks.inference import RULES, Target, fill_masks, hidden_states, logits_at, mask_places, score_texts
+from pyroberta.tasks.normalization import Normalization, check_method
 from pyroberta.tasks.task import Task
 from pyroberta.text.given import opened
 from pyroberta.text.long_texts import LongTexts, check_long_texts
@@ -183,23 +184,30 @@ class MaskedLM(Task):
         *,
         layer: int = -1,
         pooling: str | None = "mean",
+        normalize: Normalization | None = None,
         long_texts: str = "refuse",
         batch_size: int | None = None,
         verbose: int | str = "auto",
     ) -> Any:
         """Hidden states.
 
+        The cosine of two texts' embeddings is near 1 whatever they say, since all hidden states have a large part in
+        common; compare cosines with one another, or pass `normalize`.
+
         Args:
             texts: one text or several.
             layer: 0 for the embeddings' output, i for layer i's, -1 for the last.
             pooling: `"mean"` over all tokens, `<s>` and `</s>` included; None for the states of every token.
+            normalize: what `fit_normalization` fitted for the same layer; each embedding is then mapped by it, whatever
+                texts are beside it.
             long_texts: as for `score`. The mean of a text that is split is that over the tokens of all its windows;
                 without pooling a text can't be split.
             batch_size: the most texts in a batch; `score` says how batches are cut.
             verbose: as for `score`.
 
         Returns:
-            (B, C), or for one text (C,); without pooling a list of (S, C), or one.
+            (B, C), or for one text (C,); without pooling a list of (S, C), or one. With a `normalize` that whitens,
+            the last axis has its number of dimensions.
 
         Raises:
             ValueError: for a text longer than the model takes, before anything is computed, or an argument out of
@@ -210,19 +218,64 @@ class MaskedLM(Task):
         """
         if pooling not in ("mean", None):
             raise ValueError(f"pooling must be 'mean' or None, got {pooling!r}")
-        batch_size = _most(batch_size)
-        layers = self.backbone.config.num_layers
-        if not isinstance(layer, int | np.integer) or not -layers - 1 <= layer <= layers:
-            raise ValueError(f"layer must be from {-layers - 1} to {layers}, since the model has {layers}; got {layer}")
+        batch_size, layer = _most(batch_size), self._layer(layer)
+        if normalize is not None:
+            _check_normalization(normalize, layer, pooling)
         many = plain_texts(texts)
         unsplit = "embed without pooling gives each token's hidden state in its text" if pooling is None else ""
         long, is_pooled = self._long_texts(long_texts, unsplit), pooling is not None
         states = hidden_states(self.backbone, self._tokenizer(), many, layer, is_pooled, long, batch_size, verbose)
         if isinstance(texts, str):
-            return states[0]
+            return states[0] if normalize is None else normalize(states[0])
         if not pooling:
             return states
-        return np.stack(states) if states else np.zeros((0, self.backbone.config.hidden_dim), self.backbone.dtype)
+        found = np.stack(states) if states else np.zeros((0, self.backbone.config.hidden_dim), self.backbone.dtype)
+        return found if normalize is None else normalize(found)
+
+    def fit_normalization(
+        self,
+        texts: str | Sequence[str],
+        method: str,
+        *,
+        layer: int = -1,
+        num_dimensions: int | None = None,
+        long_texts: str = "refuse",
+        batch_size: int | None = None,
+        verbose: int | str = "auto",
+    ) -> Normalization:
+        """Fits on texts the map for `embed(..., normalize=...)`, which makes cosines of embeddings tell more.
+
+        The texts should be of the kind that will be compared, a thousand or more. The map is of the model as it is now:
+        fit it again after training.
+
+        Args:
+            texts: to fit on.
+            method: `"center"` takes their mean embedding away; `"whiten"` also makes all directions vary alike. See
+                `Normalization`.
+            layer, long_texts, batch_size, verbose: as for `embed`.
+            num_dimensions: of the result of whitening, those of the largest variance; by default all along which the
+                embeddings vary.
+
+        Raises:
+            ValueError: as `embed`; for another method, or too few texts to whiten.
+
+        >>> masked_lm = MaskedLM.from_preset("roberta_tiny_en")
+        >>> texts = ["A dog barks.", "It rains today.", "The king spoke to them.", "She reads a book."]
+        >>> whiten = masked_lm.fit_normalization(texts, "whiten", num_dimensions=3)
+        >>> masked_lm.embed(["A cat sleeps."], normalize=whiten).shape
+        (1, 3)
+        """
+        options: dict[str, Any] = {"long_texts": long_texts, "batch_size": batch_size, "verbose": verbose}
+        check_method(method, num_dimensions)
+        many = [texts] if isinstance(texts, str) else texts
+        return Normalization.fit(self.embed(many, layer=layer, **options), method, self._layer(layer), num_dimensions)
+
+    def _layer(self, layer: int) -> int:
+        """The layer's number, from 0 for the embeddings' output."""
+        layers = self.backbone.config.num_layers
+        if not isinstance(layer, int | np.integer) or not -layers - 1 <= layer <= layers:
+            raise ValueError(f"layer must be from {-layers - 1} to {layers}, since the model has {layers}; got {layer}")
+        return int(layer) % (layers + 1)
 
     def _long_texts(self, choice: str, unsplit: str = "") -> LongTexts:
         """The treatment of texts that the model can't take. `unsplit` says why they can't be split, if they can't."""
@@ -269,6 +322,19 @@ class MaskedLM(Task):
         if not is_row.any():  # no mask to predict: the model need not run
             return np.zeros((*target_rows.shape, self.backbone.config.vocabulary_size), self.backbone.params.dtype)
         return unpack(logits_at(self.backbone, batch, target_rows[is_row]), is_row)
+
+
+def _check_normalization(normalize: Normalization, layer: int, pooling: str | None) -> None:
+    """Checks that it is one, of that layer, and that it is given means."""
+    if not isinstance(normalize, Normalization):
+        raise TypeError(
+            "normalize takes a Normalization, which fit_normalization(texts, 'center') or (texts, 'whiten') fits on "
+            f"texts; got {normalize!r}"
+        )
+    if pooling is None:
+        raise ValueError("normalize is fitted on means over tokens: leave out pooling=None")
+    if normalize.layer != layer:
+        raise ValueError(f"the normalization was fitted on layer {normalize.layer}: pass layer={normalize.layer}")
 
 
 def _most(batch_size: int | None) -> int | None:

@@ -1,0 +1,178 @@
+"""Normalization of embeddings: an affine map, fitted once on given texts, then the same for every text.
+
+The hidden states of a masked language model all point in about the same direction, so that the cosine of any two texts
+is near 1. Taking the mean away mends that; whitening also makes the remaining directions count alike.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy import ndarray as Array
+
+from pyroberta.formats import safetensors_io, stored
+from pyroberta.formats.budget import clipped
+from pyroberta.formats.files import as_path, check_file, parse_json, shown
+from pyroberta.formats.new_files import replace_files
+from pyroberta.model.attributes import whole_number
+
+KEY = "pyroberta_normalization"  # in the file's metadata
+METHODS = ("center", "whiten")
+
+
+def check_method(method: str, num_dimensions: int | None) -> None:
+    """Checks the arguments of a fit.
+
+    Raises:
+        ValueError: for another method, no number of dimensions, or one for a method that keeps them all.
+    """
+    if method not in METHODS:
+        raise ValueError(f"method must be 'center' or 'whiten', got {method!r}")
+    if num_dimensions is None:
+        return
+    whole_number("num_dimensions", num_dimensions)
+    if method == "center":
+        raise ValueError(f"num_dimensions={num_dimensions} is for method='whiten': 'center' keeps all dimensions")
+
+
+@dataclass(frozen=True, eq=False)
+class Normalization:
+    """The map x -> (x - mean) @ matrix of embeddings, as `MaskedLM.fit_normalization` fits it.
+
+    Args:
+        method: `"center"`, where the matrix is the identity and the mean alone is taken away (Arora et al. 2017; Mu and
+            Viswanath 2018, arXiv:1702.01417, without the removal of directions); or `"whiten"`, after which the fitted
+            embeddings have mean 0 and covariance 1 (Su et al. 2021, arXiv:2103.15316).
+        layer: whose embeddings they are, 0 for the embeddings' output.
+        mean: (C,).
+        matrix: (C, K), whose columns are ordered by the variance along them, the largest first; None for the identity.
+
+    >>> from pyroberta import MaskedLM
+    >>> masked_lm = MaskedLM.from_preset("roberta_tiny_en")
+    >>> centered = masked_lm.fit_normalization(["A dog barks.", "It rains.", "The king spoke."], "center")
+    >>> masked_lm.embed("A cat sleeps.", normalize=centered).shape
+    (128,)
+    """
+
+    method: str
+    layer: int
+    mean: Array
+    matrix: Array | None = None
+
+    @classmethod
+    def fit(cls, embeddings: Array, method: str, layer: int, num_dimensions: int | None = None) -> Normalization:
+        """The map of that method, fitted on embeddings (B, C). Computes in float64.
+
+        Args:
+            embeddings: of one layer.
+            method: one of `METHODS`.
+            layer: whose embeddings they are.
+            num_dimensions: of the result of whitening, those of the largest variance; by default all along which the
+                embeddings vary, C - 1 behind a layer norm.
+
+        Raises:
+            ValueError: for another method, too few embeddings, or more dimensions than they vary in.
+        """
+        check_method(method, num_dimensions)
+        count, width = embeddings.shape
+        if not count:
+            raise ValueError("there are no texts to fit the normalization on")
+        precise = embeddings.astype(np.float64)
+        mean = precise.mean(axis=0)
+        if method == "center":
+            return cls(method, layer, mean)
+        wanted = width if num_dimensions is None else num_dimensions
+        if count <= wanted:
+            raise ValueError(
+                f"whitening {wanted} dimensions takes more than {wanted} texts, many times as many if it can be; got "
+                f"{count}. Give more texts, num_dimensions= below {count}, or method='center'"
+            )
+        deviations = precise - mean
+        variances, directions = np.linalg.eigh(deviations.T @ deviations / count)  # rising
+        variances, directions = variances[::-1], directions[:, ::-1]
+        eps = float(np.finfo(embeddings.dtype).eps)
+        rounding = 100 * eps**2 * float((precise**2).sum(axis=1).mean())  # embeddings have been rounded to their dtype
+        rank = int((variances > max(eps * variances[0], rounding)).sum())
+        if num_dimensions is None:
+            wanted = rank
+        if wanted > rank or not rank:
+            raise ValueError(
+                f"the embeddings of these {count} texts vary in {rank} dimensions; they can't be whitened to {wanted}. "
+                "Are the texts alike?"
+            )
+        return cls(method, layer, mean, directions[:, :wanted] / np.sqrt(variances[:wanted]))
+
+    def __call__(self, embeddings: Array) -> Array:
+        """The normalized embeddings (..., K) of embeddings (..., C), in their dtype.
+
+        Raises:
+            ValueError: where they have another width than the ones fitted on.
+        """
+        embeddings = np.asarray(embeddings)
+        if embeddings.ndim == 0 or embeddings.shape[-1] != len(self.mean):
+            raise ValueError(
+                f"the normalization was fitted on embeddings of {len(self.mean)} dimensions; got an array of shape "
+                f"{embeddings.shape}"
+            )
+        centered = embeddings.astype(np.float64) - self.mean
+        found: Array = centered if self.matrix is None else centered @ self.matrix
+        return found.astype(embeddings.dtype)
+
+    def save(self, file: str | os.PathLike[str]) -> None:
+        """Writes the map to a file in the safetensors format, which `load` reads.
+
+        Args:
+            file: made or replaced, parents too; `~` is expanded.
+
+        Raises:
+            OSError: where there is no room, telling the bytes needed and free.
+
+        >>> import os, tempfile
+        >>> one = Normalization.fit(np.random.default_rng(0).standard_normal((50, 4)), "whiten", layer=2)
+        >>> file = os.path.join(tempfile.mkdtemp(), "whitening.safetensors")
+        >>> one.save(file)
+        >>> other = Normalization.load(file)
+        >>> other.method, other.layer, np.array_equal(other.matrix, one.matrix)
+        ('whiten', 2, True)
+        """
+        tensors = {"mean": self.mean} | ({} if self.matrix is None else {"matrix": np.ascontiguousarray(self.matrix)})
+        rest = json.dumps({"method": self.method, "layer": self.layer})
+        path = as_path(file)
+        replace_files(path.parent, {path.name: safetensors_io.new_file(tensors, "float64", {KEY: rest})})
+
+    @classmethod
+    def load(cls, file: str | os.PathLike[str]) -> Normalization:
+        """The map that `save` wrote.
+
+        Raises:
+            FileNotFoundError: where there is no such file.
+            ValueError: where it is damaged, or another file.
+        """
+        path = as_path(file)
+        check_file(path)
+        tensors, remarks = safetensors_io.read_with_metadata(path)
+        try:
+            rest = parse_json(remarks[KEY].encode(), KEY)
+            method, layer = rest["method"], rest["layer"]
+            if method not in METHODS or type(layer) is not int or not 0 <= layer <= 10_000:
+                raise ValueError(f"method and layer can't be {shown(method)} and {shown(layer)}")
+        except (KeyError, AttributeError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"{path} is no file of a normalization ({KEY!r} of its metadata: {clipped(repr(error))})"
+            ) from None
+        names = {"mean"} | ({"matrix"} if method == "whiten" else set())
+        if set(tensors) != names:
+            raise ValueError(f"{path} should hold {' and '.join(sorted(names))}, it holds {stored.few(tensors)}")
+        arrays: dict[str, Any] = {name: tensor.array().astype(np.float64) for name, tensor in tensors.items()}
+        mean, matrix = arrays["mean"], arrays.get("matrix")
+        for name, array in arrays.items():
+            stored.refuse_non_finite(array, f"{path}: {name}", "Fit the normalization again")
+        width = len(mean) if mean.ndim == 1 else 0
+        if not width or (matrix is not None and (matrix.ndim != 2 or len(matrix) != width or not matrix.shape[1])):
+            shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
+            raise ValueError(f"{path}: mean should be (C,) and matrix (C, K), got {shapes}")
+        return cls(method, layer, mean, matrix)

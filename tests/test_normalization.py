@@ -1,0 +1,161 @@
+"""Normalization of embeddings: an affine map that is fitted once and then the same for every text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from small_models import TEXTS, small_masked_lm
+
+from pyroberta import MaskedLM, Normalization
+
+WORDS = ["the", "quick", "fox", "jumped", "over", "a", "lazy", "dog", "and", "forgot", "homework", "by", "sea"]
+
+
+def texts(count: int, seed: int = 0) -> list[str]:
+    rng = np.random.default_rng(seed)
+    return [" ".join(rng.choice(WORDS, rng.integers(3, 9))) for _ in range(count)]
+
+
+@pytest.fixture(scope="module")
+def masked_lm() -> MaskedLM:
+    model = small_masked_lm()
+    model.fit(TEXTS, epochs=3, batch_size=2, verbose=0)
+    return model
+
+
+def test_centered_embeddings_have_mean_zero_and_the_same_differences(masked_lm: MaskedLM) -> None:
+    some = texts(40)
+    plain = masked_lm.embed(some)
+    centered = masked_lm.embed(some, normalize=masked_lm.fit_normalization(some, "center"))
+    np.testing.assert_allclose(centered.mean(axis=0), 0.0, atol=1e-13)
+    np.testing.assert_allclose(centered[1:] - centered[0], plain[1:] - plain[0], atol=1e-13)
+
+
+def test_whitened_embeddings_have_covariance_one(masked_lm: MaskedLM) -> None:
+    some = texts(60)
+    whitened = masked_lm.embed(some, normalize=masked_lm.fit_normalization(some, "whiten"))
+    width = masked_lm.backbone.config.hidden_dim
+    assert whitened.shape == (60, width - 1)  # behind a layer norm one direction does not vary
+    np.testing.assert_allclose(whitened.mean(axis=0), 0.0, atol=1e-9)
+    np.testing.assert_allclose(whitened.T @ whitened / 60, np.eye(width - 1), atol=1e-6)
+
+
+def test_fewer_dimensions_are_the_first_ones_of_all(masked_lm: MaskedLM) -> None:
+    some = texts(60)
+    every, three = (masked_lm.fit_normalization(some, "whiten", num_dimensions=n) for n in (None, 3))
+    found = masked_lm.embed("a dog", normalize=three), masked_lm.embed("a dog", normalize=every)
+    np.testing.assert_allclose(found[0], found[1][:3], rtol=1e-12)  # products of other shapes round otherwise
+    variances = masked_lm.embed(some).var(axis=0).sum()
+    kept = [
+        np.var((masked_lm.embed(some) - every.mean) @ (column / np.linalg.norm(column))) for column in every.matrix.T
+    ]
+    assert kept == sorted(kept, reverse=True)
+    assert sum(kept) == pytest.approx(variances)
+
+
+@pytest.mark.parametrize("method", ["center", "whiten"])
+def test_an_embedding_does_not_depend_on_the_texts_beside_it(masked_lm: MaskedLM, method: str) -> None:
+    fitted = masked_lm.fit_normalization(texts(60), method)
+    alone = masked_lm.embed("a lazy dog", normalize=fitted)
+    beside = masked_lm.embed(["the sea", "a lazy dog", *texts(5, seed=1)], normalize=fitted)[1]
+    np.testing.assert_allclose(beside, alone, rtol=1e-9, atol=1e-11)
+    assert masked_lm.embed([], normalize=fitted).shape == (0, len(alone))
+
+
+def test_whitening_does_not_depend_on_how_the_embeddings_were_turned_and_stretched() -> None:
+    rng = np.random.default_rng(0)
+    x, turn = rng.standard_normal((50, 4)), rng.standard_normal((4, 4))
+    first, second = Normalization.fit(x, "whiten", 0)(x), Normalization.fit(x @ turn + 3, "whiten", 0)(x @ turn + 3)
+    np.testing.assert_allclose(first @ first.T, second @ second.T, atol=1e-10)
+
+
+@pytest.mark.parametrize("layer", [0, 1, -1, -2])
+def test_a_normalization_belongs_to_its_layer(masked_lm: MaskedLM, layer: int) -> None:
+    fitted = masked_lm.fit_normalization(texts(5), "center", layer=layer)
+    assert masked_lm.embed("a", layer=fitted.layer, normalize=fitted).shape == (8,)
+    other = (fitted.layer + 1) % 3
+    with pytest.raises(ValueError, match=f"was fitted on layer {fitted.layer}: pass layer={fitted.layer}"):
+        masked_lm.embed("a", layer=other, normalize=fitted)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_dtype_is_the_models(dtype: str) -> None:
+    model = small_masked_lm(dtype=dtype)
+    for method in ("center", "whiten"):
+        assert model.embed("a", normalize=model.fit_normalization(texts(60), method)).dtype == dtype
+
+
+@pytest.mark.parametrize("method", ["center", "whiten"])
+def test_a_saved_normalization_gives_the_same_bits(masked_lm: MaskedLM, method: str, tmp_path: Path) -> None:
+    fitted = masked_lm.fit_normalization(texts(60), method)
+    fitted.save(tmp_path / "deep" / "n.safetensors")
+    again = Normalization.load(tmp_path / "deep" / "n.safetensors")
+    assert (again.method, again.layer) == (fitted.method, fitted.layer)
+    assert np.array_equal(masked_lm.embed("a dog", normalize=again), masked_lm.embed("a dog", normalize=fitted))
+
+
+@pytest.mark.parametrize(
+    ("given", "arguments", "message"),
+    [
+        (5, {"method": "l2"}, "method must be 'center' or 'whiten', got 'l2'"),
+        (5, {"method": "center", "num_dimensions": 3}, "num_dimensions=3 is for method='whiten'"),
+        (5, {"method": "whiten", "num_dimensions": 0}, "num_dimensions must be a whole number of at least 1, got 0"),
+        (5, {"method": "whiten"}, "whitening 8 dimensions takes more than 8 texts, .*; got 5"),
+        (3, {"method": "whiten", "num_dimensions": 3}, "whitening 3 dimensions takes more than 3 texts"),
+        (60, {"method": "whiten", "num_dimensions": 8}, "vary in 7 dimensions; they can't be whitened to 8"),
+        (0, {"method": "center"}, "there are no texts to fit the normalization on"),
+    ],
+)
+def test_what_cannot_be_fitted_is_said(
+    masked_lm: MaskedLM, given: int, arguments: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        masked_lm.fit_normalization(texts(given), **arguments)
+
+
+def test_texts_that_are_all_alike_cannot_be_whitened(masked_lm: MaskedLM) -> None:
+    with pytest.raises(ValueError, match="Are the texts alike"):
+        masked_lm.fit_normalization(["the sea"] * 20, "whiten")
+
+
+def test_a_name_of_a_method_is_no_fitted_normalization(masked_lm: MaskedLM) -> None:
+    with pytest.raises(TypeError, match=r"normalize takes a Normalization, .*; got 'whiten'"):
+        masked_lm.embed("a", normalize="whiten")  # type: ignore[arg-type]
+    fitted = masked_lm.fit_normalization(texts(5), "center")
+    with pytest.raises(ValueError, match="leave out pooling=None"):
+        masked_lm.embed("a", normalize=fitted, pooling=None)
+    with pytest.raises(ValueError, match=r"fitted on embeddings of 8 dimensions; got an array of shape \(2, 5\)"):
+        fitted(np.zeros((2, 5)))
+
+
+def test_other_and_damaged_files_are_refused(masked_lm: MaskedLM, tmp_path: Path) -> None:
+    from pyroberta.formats import safetensors_io
+
+    file = tmp_path / "n.safetensors"
+    with pytest.raises(FileNotFoundError, match=r"n\.safetensors"):
+        Normalization.load(file)
+    safetensors_io.write(file, {"mean": np.zeros(3)})
+    with pytest.raises(ValueError, match="is no file of a normalization"):
+        Normalization.load(file)
+
+    def written(tensors: dict[str, Any], method: str = "whiten", layer: str = "1") -> None:
+        rest = f'{{"method": "{method}", "layer": {layer}}}'
+        safetensors_io.write(file, tensors, "float64", {"pyroberta_normalization": rest})
+
+    for tensors, options, message in (
+        ({"mean": np.zeros(3)}, {}, "should hold matrix and mean, it holds mean"),
+        ({"mean": np.zeros(3)}, {"method": "l2"}, "method and layer can't be 'l2'"),
+        ({"mean": np.zeros(3)}, {"method": "center", "layer": "-1"}, "is no file of a normalization"),
+        ({"mean": np.zeros(3), "matrix": np.zeros((2, 3))}, {}, r"mean \(3,\), matrix \(2, 3\)|matrix \(2, 3\)"),
+        ({"mean": np.zeros((3, 1))}, {"method": "center"}, r"got mean \(3, 1\)"),
+    ):
+        written(tensors, **options)
+        with pytest.raises(ValueError, match=message):
+            Normalization.load(file)
+    masked_lm.fit_normalization(texts(60), "whiten").save(file)
+    file.write_bytes(file.read_bytes()[:-8])
+    with pytest.raises(ValueError, match="cut short"):
+        Normalization.load(file)
