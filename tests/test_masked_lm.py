@@ -950,9 +950,8 @@ def test_a_model_that_no_memory_can_hold_is_refused_by_its_field(tmp_path, monke
 @pytest.mark.parametrize(
     ("name", "hint"),
     [
-        ("save", "save_to_preset(directory) saves a model"),
         ("save_pretrained", "save_to_preset(directory) saves a model"),
-        ("load_weights", "from_preset(directory) loads a model"),
+        ("load", "from_preset(directory) loads a model"),
         ("enable_lora", "backbone.enable_lora(rank) does it"),
         ("fill_masks", "did you mean 'fill_mask'"),
     ],
@@ -965,6 +964,8 @@ def test_a_name_that_is_elsewhere_is_told(name, hint):
 
 def test_a_model_and_a_history_show_what_they_are():
     model = small_masked_lm()
-    assert re.fullmatch(r"<MaskedLM: \d layers, hidden \d+, vocabulary \d+; float64, backend \S+>", repr(model))
+    sizes = r"2 layers, hidden 8, 2 heads, vocabulary 300, 4,240 parameters; float64, backend \S+>"
+    assert re.fullmatch(rf"<MaskedLM: {sizes}", repr(model))
+    assert repr(MaskedLM.from_preset("roberta_tiny_en")).startswith("<MaskedLM from 'roberta_tiny_en': ")
     history = model.fit(TEXTS, epochs=2, verbose=0)
     assert re.match(r"<History: 2 epochs; loss \d+\.?\d*, accuracy ", repr(history))

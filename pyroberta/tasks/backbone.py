@@ -5,20 +5,22 @@ from __future__ import annotations
 import copy
 import os
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
-from typing import Any, ClassVar, Literal
+from itertools import islice
+from typing import Any, ClassVar, Generic, Literal, TypeVar, overload
 
+import numpy as np
 from numpy import ndarray as Array
 
 from pyroberta.backends import get_ops
 from pyroberta.data.inputs import check_features, padding_mask
+from pyroberta.formats.budget import shown
 from pyroberta.formats.encoding import numpy_name
 from pyroberta.formats.interrupts import uninterrupted
 from pyroberta.model.attributes import (
     MODEL,
-    Checked,
     Checks,
     Reasons,
     expect_instance,
@@ -46,6 +48,12 @@ from pyroberta.model.parameters import (
 from pyroberta.ops import Ops
 from pyroberta.ops.precision import PRECISIONS, Precision
 from pyroberta.presets.preset import open_preset
+from pyroberta.tasks import summary
+from pyroberta.tasks.keras_model import KerasModel
+from pyroberta.tasks.token_embedding import TokenEmbedding
+from pyroberta.text.given import opened
+
+Value = TypeVar("Value")
 
 _NEW_RATE = "set config to dataclasses.replace(backbone.config, dropout=...)"
 _SHAPE = "it decides the parameters' shapes, so make another Backbone"
@@ -53,27 +61,56 @@ _VALUES = "parameters change within `with backbone.changing() as params`"
 _A_TASKS = "it is a task's, such as MaskedLM's"
 
 
-class Backbone(Checked):
+class FromConfig(Generic[Value]):
+    """An attribute of a backbone that is the field of its config of the same name."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    @overload
+    def __get__(self, backbone: None, owner: type) -> FromConfig[Value]: ...
+    @overload
+    def __get__(self, backbone: Backbone, owner: type) -> Value: ...
+    def __get__(self, backbone: Backbone | None, owner: type) -> FromConfig[Value] | Value:
+        if backbone is None:
+            return self
+        value: Value = getattr(backbone.config, self._name)
+        return value
+
+
+class Backbone(KerasModel):
     """RoBERTa's encoder, and the vector that holds its parameters and those of the head.
 
+    `keras_hub.models.RobertaBackbone` without Keras: its arguments have the same order, and its methods that are about
+    parameters (`count_params`, `get_weights`, `save_weights`, `summary`) leave the head out.
+
     Args:
-        vocabulary_size, num_layers, num_heads, hidden_dim, intermediate_dim, dropout, max_sequence_length and the
-            other fields of `RobertaConfig`: see there.
-        dtype: `"float32"` or `"float64"`, of parameters and arithmetic; or `"mixed_bfloat16"` (see `precision`).
+        vocabulary_size, num_layers, num_heads, hidden_dim, intermediate_dim, dropout, max_sequence_length: see
+            `RobertaConfig`.
+        dtype: `"float32"`, which None stands for, or `"float64"`, of parameters and arithmetic; or
+            `"mixed_bfloat16"` (see `precision`).
         backend: `"auto"`, `"numpy"`, `"native-blas"` or `"native"`; see `pyroberta doctor`.
         initializer: `"keras"`, `"hf"` or `"neighbour"`; see `initialise`.
         seed: of the fresh values.
+        name: of the model.
+        trainable: see the attribute.
+        fields: the other fields of `RobertaConfig`.
 
     Attributes:
         config: the `RobertaConfig`. It can be set to another one of the same shapes, such as one with other rates.
+        vocabulary_size, num_layers, num_heads, hidden_dim, intermediate_dim, dropout, max_sequence_length: those of
+            `config`.
         params: name -> read-only view into one vector. To write into it, see `changing`.
         ops: the ops table.
 
     >>> backbone = Backbone(vocabulary_size=20, num_layers=1, num_heads=2, hidden_dim=8, intermediate_dim=16)
     >>> backbone({"token_ids": [[0, 5, 2, 1]], "padding_mask": [[1, 1, 1, 0]]}).shape
     (1, 4, 8)
+    >>> Backbone(20, 1, 2, 8, 16).hidden_dim
+    8
     """
 
+    name = "roberta_backbone"
     checks: ClassVar[Checks] = {
         "trainable": true_or_false,
         "ops": lambda name, value: expect_instance(name, value, Ops),
@@ -85,15 +122,23 @@ class Backbone(Checked):
         | dict.fromkeys(("max_sequence_length", "num_classes", "head_name", "transformer_layers"), _SHAPE)
         | dict.fromkeys(("params", "embeddings", "embeddings_layer_norm", "token_embedding"), _VALUES)
         | dict.fromkeys(("weights", "variables", "trainable_weights", "trainable_variables"), _VALUES)
-        | dict.fromkeys(("compile", "optimizer", "loss", "metrics", "fit", "evaluate", "predict"), _A_TASKS)
+        | dict.fromkeys(("compile", "optimizer", "loss", "metrics", "fit", "evaluate"), _A_TASKS)
         | dict.fromkeys(("train_on_batch", "test_on_batch", "predict_on_batch", "stop_training"), _A_TASKS)
-        | dict.fromkeys(("get_weights", "set_weights", "summary"), _A_TASKS)
         | {
             "dtype": "give dtype= where it is made or loaded",
             "start_token_index": "a classifier reads each text's first token",
         }
     )
+    vocabulary_size = FromConfig[int]()
+    num_layers = FromConfig[int]()
+    num_heads = FromConfig[int]()
+    hidden_dim = FromConfig[int]()
+    intermediate_dim = FromConfig[int]()
+    dropout = FromConfig[float]()
+    max_sequence_length = FromConfig[int]()
+
     _guard: WriteGuard
+    _origin: str | None = None  # the preset that it came from
     params: Arrays
 
     def __new__(cls, *_: Any, **__: Any) -> Backbone:  # noqa: D102
@@ -103,18 +148,39 @@ class Backbone(Checked):
 
     def __init__(
         self,
+        vocabulary_size: int,
+        num_layers: int,
+        num_heads: int,
+        hidden_dim: int,
+        intermediate_dim: int,
+        dropout: float = 0.1,
+        max_sequence_length: int = 512,
+        dtype: Any = "float32",
         *,
-        dtype: str = "float32",
         backend: str = "auto",
         initializer: str = "keras",
         seed: int = 0,
-        **config: Any,
+        name: str | None = None,
+        trainable: bool = True,
+        **fields: Any,
     ) -> None:
-        made, seed = RobertaConfig(**config), random_seed("seed", seed)
-        policy = policy_of(dtype)
-        params = Arrays.of(made, policy.stored)
-        initialise(params, made, initializer, seed)
-        self._take(made, params, get_ops(backend, policy.name))
+        config = RobertaConfig(
+            vocabulary_size,
+            num_layers,
+            num_heads,
+            hidden_dim,
+            intermediate_dim,
+            dropout,
+            max_sequence_length=max_sequence_length,
+            **fields,
+        )
+        seed, policy = random_seed("seed", seed), policy_of("float32" if dtype is None else dtype)
+        if name is not None:
+            self.name = name
+        params = Arrays.of(config, policy.stored)
+        initialise(params, config, initializer, seed)
+        self._take(config, params, get_ops(backend, policy.name))
+        self.trainable = trainable
 
     @classmethod
     def from_parts(
@@ -177,12 +243,14 @@ class Backbone(Checked):
     def from_preset(
         cls,
         preset: str | os.PathLike[str],
-        *,
         load_weights: bool = True,
-        dtype: str = "float32",
+        *,
+        dtype: Any = "float32",
         backend: str = "auto",
         initializer: str = "keras",
         seed: int = 0,
+        name: str | None = None,
+        trainable: bool = True,
         dropout: float | None = None,
         attention_dropout: float | None = None,
         classifier_dropout: float | None = None,
@@ -194,7 +262,7 @@ class Backbone(Checked):
         Args:
             preset: a name, or the path of a directory; see `MaskedLM.from_preset`.
             load_weights: False for the preset's shape with fresh values, drawn by `initializer` from `seed`.
-            dtype, backend: as for the class.
+            dtype, backend, name, trainable: as for the class.
             dropout, attention_dropout, classifier_dropout: rates instead of the preset's. `dropout` alone sets all, as
                 in KerasHub.
             num_classes: the number of classes of the head, or None for a masked LM's head. By default the head is the
@@ -218,7 +286,36 @@ class Backbone(Checked):
         else:
             params = Arrays.of(config, policy.stored)
             initialise(params, config, initializer, seed)
-        return cls.from_parts(config, params, backend, policy.name)
+        self = cls.from_parts(config, params, backend, policy.name)
+        self._origin = opened.name
+        self.name = type(self).name if name is None else name
+        self.trainable = trainable
+        return self
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that make another backbone of the same shape, in JSON's types.
+
+        They are those of KerasHub's, which makes one of them too; fields that it lacks are there only where they have
+        not their default value. The backend is not among them: it is the machine's.
+
+        >>> backbone = Backbone(20, 1, 2, 8, 16)
+        >>> Backbone.from_config(backbone.get_config()).config == backbone.config
+        True
+        """
+        from pyroberta.presets.keras_config import backbone_config
+
+        return backbone_config(self.config, self.precision, self.name, self.trainable)
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Backbone:
+        """A backbone with fresh weights, of the arguments that `get_config` gives, or KerasHub's.
+
+        Raises:
+            TypeError, ValueError: for an unknown argument, or one out of range.
+        """
+        from pyroberta.presets.keras_config import policy_name
+
+        return cls(**{**config, "dtype": policy_name(config.get("dtype"))})
 
     def save_to_preset(
         self,
@@ -271,6 +368,7 @@ class Backbone(Checked):
         other = type(self).__new__(type(self))
         other._take(config, arrays, self.ops)
         other._trainable, other._frozen = self._trainable, frozenset(filter(is_backbone, self._frozen))
+        other.name, other._origin = self.name, self._origin
         return other
 
     @contextmanager
@@ -551,9 +649,76 @@ class Backbone(Checked):
         with self.writing("resize_token_embeddings()"), uninterrupted():
             self._lay_out(config, resized(self._arrays, shapes(config)), self.ops)
 
-    def count_params(self) -> int:
-        """The number of values in the encoder, without the head."""
-        return sum(array.size for name, array in self.params.items() if is_backbone(name))
+    def _weights(self) -> tuple[Backbone, list[str]]:
+        return self, [name for name in self.params if is_backbone(name)]
+
+    def _summary(self) -> str:
+        return summary.table(type(self).__name__, *self._weights(), self.trainable_names())
+
+    def __repr__(self) -> str:
+        return summary.described(type(self).__name__, *self._weights(), self._origin)
+
+    @property
+    def token_embedding(self) -> TokenEmbedding:
+        """The token embedding as a function: `token_embedding(ids)` and `token_embedding(vectors, reverse=True)`."""
+        return TokenEmbedding(self)
+
+    @hinting()
+    def predict(
+        self,
+        x: Mapping[str, Any] | Iterable[Mapping[str, Any]],
+        batch_size: int | None = None,
+        verbose: int | str = "auto",
+        steps: int | None = None,
+    ) -> Array:
+        """The last hidden states of all of x, some sequences at a time.
+
+        Args:
+            x: features as for `__call__`; or an iterable of batches of them.
+            batch_size: sequences at a time, 32 unless given; does not apply to an iterable of batches.
+            verbose: 0 silent, 1 a bar, 2 a line at the end; `"auto"` is 1 where there are several batches, else 0.
+            steps: stop after so many batches.
+
+        Returns:
+            (B, S, C), zeros where the padding was.
+
+        Raises:
+            TypeError, ValueError: as `__call__`; for texts, which a task takes; for batches of different lengths.
+
+        >>> Backbone(20, 1, 2, 8, 16).predict({"token_ids": [[0, 5, 2], [0, 7, 2]]}, 1).shape
+        (2, 3, 8)
+        """
+        from pyroberta.training.callbacks import ProgressBar
+
+        size = whole_number("batch_size", 32 if batch_size is None else batch_size)
+        count, bar = 0, ProgressBar(verbose)
+        if isinstance(x, Mapping):
+            check_features(x, ["token_ids"])
+            starts = range(0, len(x["token_ids"]), size)
+            batches: Iterable[Any] = ({name: x[name][i : i + size] for name in x} for i in starts)
+            count = len(starts)
+        else:
+            batches = opened(x, "x")
+        if steps is not None:
+            steps = whole_number("steps", steps)
+            batches, count = islice(batches, steps), min(count, steps)
+        if verbose == "auto" and count < 2:
+            bar = ProgressBar(0)
+        outputs = []
+        with bar.counting("predict", count) as advance:
+            for batch in batches:
+                if not isinstance(batch, Mapping):
+                    raise TypeError(
+                        "a backbone takes a dict of token_ids (B, S) and padding_mask (B, S), or batches of them; got "
+                        f"{shown(batch)}. Texts are for a task, such as MaskedLM.embed, or for its preprocessor"
+                    )
+                outputs.append(self(batch))
+                advance({})
+        if not outputs:
+            raise ValueError("x is empty: there is nothing to predict")
+        if len({states.shape[1] for states in outputs}) > 1:
+            raise ValueError("the batches of x have different lengths, so their states can't be one array: pad them")
+        return np.concatenate(outputs)
 
     def __call__(self, inputs: Mapping[str, Any]) -> Array:
         """The last hidden states.
@@ -587,11 +752,13 @@ def _select(params: Arrays, pattern: str) -> list[str]:
 
 
 def policy_of(dtype: Any) -> Precision:
-    """The precision of a name, or of a NumPy dtype.
+    """The precision of a name, of a NumPy dtype or of Keras's policy.
 
     Raises:
         ValueError: for an unknown name.
     """
+    if type(dtype).__module__.startswith("keras."):
+        dtype = dtype.name
     name = numpy_name(dtype)
     if name not in PRECISIONS:
         raise ValueError(f"dtype must be 'float32', 'float64' or 'mixed_bfloat16', got {dtype!r}")

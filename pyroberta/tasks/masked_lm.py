@@ -34,6 +34,7 @@ class MaskedLM(Task):
         preprocessor: tokenises, truncates and masks texts; None for a model that takes preprocessed features alone.
         seed: of everything random in training: the order of examples, masks, dropout. The same seed, data and calls
             give the same model.
+        name, compile: see `Task`.
 
     For the attributes and all that it shares with other tasks, see `Task`.
 
@@ -44,6 +45,7 @@ class MaskedLM(Task):
     """
 
     head = "masked_lm"
+    name = "roberta_masked_lm"
     preprocessor_kind = MaskedLMPreprocessor
     reader_kind = MaskedLMInputs
     default_metrics = ("accuracy", "perplexity")
@@ -54,8 +56,16 @@ class MaskedLM(Task):
         "masked_lm_head": "its parameters change within `with backbone.changing() as params`",
     }
 
-    def __init__(self, backbone: Backbone, preprocessor: MaskedLMPreprocessor | None = None, *, seed: int = 0) -> None:
-        super().__init__(backbone, preprocessor, seed=seed)
+    def __init__(
+        self,
+        backbone: Backbone,
+        preprocessor: MaskedLMPreprocessor | None = None,
+        *,
+        seed: int = 0,
+        name: str | None = None,
+        compile: bool = True,
+    ) -> None:
+        super().__init__(backbone, preprocessor, seed=seed, name=name, compile=compile)
 
     @classmethod
     def _made(cls, backbone: Backbone, preprocessor: Any, seed: int) -> MaskedLM:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import copy
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar
 
-import numpy as np
 from numpy import ndarray as Array
 
 from pyroberta.data.inputs import InputReader
@@ -26,10 +25,11 @@ from pyroberta.model.attributes import (
 from pyroberta.model.heads import same_head, title
 from pyroberta.model.hints import did_you_mean, hinting
 from pyroberta.model.lora import merged
-from pyroberta.model.parameters import Arrays
-from pyroberta.presets.built_in import PRESETS, BuiltIn
+from pyroberta.model.parameters import Arrays, is_backbone
 from pyroberta.presets.preset import Preset, open_preset
+from pyroberta.tasks import summary
 from pyroberta.tasks.backbone import Backbone
+from pyroberta.tasks.keras_model import KerasModel
 from pyroberta.text.preprocessor import Preprocessor
 from pyroberta.text.tokenizer import Tokenizer
 from pyroberta.training.trainer import Trainer
@@ -44,8 +44,9 @@ KERAS_CALLS = (
 
 # Names that users of Keras or Hugging Face may look for, and their place here.
 ELSEWHERE = {
-    **dict.fromkeys(("save", "save_pretrained", "save_weights"), "save_to_preset(directory) saves a model"),
-    **dict.fromkeys(("load_weights", "from_pretrained", "load"), "from_preset(directory) loads a model"),
+    **dict.fromkeys(("save_pretrained", "export"), "save_to_preset(directory) saves a model"),
+    **dict.fromkeys(("from_pretrained", "load", "load_model"), "from_preset(directory) loads a model"),
+    "layers": "summary() lists the parts, params has their values",
     "enable_lora": "backbone.enable_lora(rank) does it",
     "push_to_hub": "upload(handle) does it",
     "train": "fit(texts) trains a model",
@@ -65,7 +66,7 @@ def _learning_rate_or_none(name: str, value: Any) -> float | None:
     return None if value is None else float(value)
 
 
-class Task(Trainer, ABC):
+class Task(Trainer, KerasModel, ABC):
     """A backbone with the head of one task, a preprocessor of texts, an optimizer and a loss.
 
     Each class of task, such as `MaskedLM`, names its head in `head` (see `model.heads`) and defines its inputs and its
@@ -80,9 +81,12 @@ class Task(Trainer, ABC):
             task takes a copy of it with a fresh one, so that two tasks never share their parameters.
         seed: of everything random in training: the order of examples, masks, dropout. The same seed, data and calls
             give the same model.
+        name: of the model, as in Keras.
+        compile: whether to compile it with the defaults; otherwise `compile` must be called before it is trained or
+            evaluated.
 
     Attributes:
-        backbone, preprocessor, seed: as given.
+        backbone, preprocessor, seed, name: as given.
         optimizer, loss: as compiled.
         stop_training, stop_evaluating, stop_predicting: set by a callback to end `fit`, `evaluate` or `predict` after
             the current step.
@@ -92,7 +96,6 @@ class Task(Trainer, ABC):
     'MaskedLM'
     """
 
-    presets: Mapping[str, BuiltIn] = PRESETS
     head: ClassVar[str]  # its name in `model.heads.HEADS`
     of_head: ClassVar[dict[str, type[Task]]] = {}  # the first class that was made for each head
     preprocessor_kind: ClassVar[type[Preprocessor]]
@@ -108,6 +111,7 @@ class Task(Trainer, ABC):
 
     backbone: Backbone
     labels: list[str] | None = None
+    _is_task = True
 
     def __init__(
         self,
@@ -117,8 +121,12 @@ class Task(Trainer, ABC):
         *,
         classifier_dropout: float | None = None,
         seed: int = 0,
+        name: str | None = None,
+        compile: bool = True,
     ) -> None:
         self.seed = seed
+        if name is not None:
+            self.name = name
         config = expect_instance("backbone", backbone, Backbone).config
         if (config.head, config.num_classes) != (self.head, num_classes):
             backbone = backbone.with_head(
@@ -136,17 +144,18 @@ class Task(Trainer, ABC):
         self._trained_from: str | None = None  # the name or handle whose weights it began with
         self._learning_rates: dict[str, float] = {}  # that suit the weights, by the names of heads
         super().__init__()
+        self._is_compiled = true_or_false("compile", compile)
 
     @classmethod
     @hinting()
     def from_preset(
         cls: type[Own],
         preset: str | os.PathLike[str],
-        *,
         load_weights: bool = True,
+        *,
         load_optimizer: bool = False,
         preprocessor: Preprocessor | None = FROM_PRESET,
-        dtype: str = "float32",
+        dtype: Any = "float32",
         backend: str = "auto",
         dropout: float | None = None,
         attention_dropout: float | None = None,
@@ -271,11 +280,14 @@ class Task(Trainer, ABC):
         return value
 
     def __repr__(self) -> str:
-        config, backbone = self.backbone.config, self.backbone
-        return (
-            f"<{type(self).__name__}: {config.num_layers} layers, hidden {config.hidden_dim}, vocabulary "
-            f"{config.vocabulary_size}; {backbone.precision}, backend {_backend(backbone)}>"
-        )
+        return summary.described(type(self).__name__, *self._weights(), self.backbone._origin)
+
+    def _summary(self) -> str:
+        lines = [] if self.preprocessor is None else [f"Preprocessor: {self.preprocessor!r}"]
+        lines.append(summary.table(type(self).__name__, *self._weights(), self._trainable_names()))
+        if self.recommended_learning_rate is not None:
+            lines.append(f"recommended learning rate (Adam): {self.recommended_learning_rate:g}")
+        return "\n".join(lines)
 
     if not TYPE_CHECKING:  # a type checker knows the names
 
@@ -475,35 +487,73 @@ class Task(Trainer, ABC):
                 directory, handle, private=private, licence=licence, trained_from=self._trained_from, message=message
             )
 
-    def count_params(self) -> int:
-        """The number of values in encoder and head. A tied token embedding counts once."""
-        return int(self.backbone.params.flat.size)
-
-    def summary(self, print_fn: Any = print) -> None:
-        """Prints a table of the model's parts with their parameters."""
-        print_fn(_summary(self))
-
     @property
     def params(self) -> Mapping[str, Array]:
         """Every parameter by name, as read-only views. To write into them, see `Backbone.changing`."""
         return self.backbone.params
 
-    def get_weights(self) -> list[Array]:
-        """Copies of all parameters, in the order of the vector."""
-        return [array.copy() for array in self.backbone.params.values()]
+    def save_task_weights(self, filepath: str | os.PathLike[str]) -> None:
+        """Writes the head's parameters alone; else as `save_weights`, and as KerasHub's method of that name."""
+        self._save(filepath, True, self._head_names())
 
-    def set_weights(self, weights: Sequence[Array]) -> None:
-        """Sets all parameters, in the order of `get_weights`.
+    def load_task_weights(self, filepath: str | os.PathLike[str]) -> None:
+        """Sets the head's parameters to those in a file that `save_task_weights` or KerasHub's wrote.
 
         Raises:
-            ValueError: where their number or a shape differs. The model is then unchanged.
+            FileNotFoundError, ValueError: as `load_weights`.
         """
-        shapes = self.backbone.params.layout.values()
-        if [np.shape(weight) for weight in weights] != list(shapes):
-            raise ValueError(f"expected the {len(shapes)} arrays that get_weights gives, in their order and shapes")
-        with self.backbone.changing() as params:
-            for array, weight in zip(params.values(), weights, strict=True):
-                array[...] = weight
+        self._load(filepath, False, self._head_names())
+
+    def has_task_weights(self) -> bool:
+        """True: every head has parameters of its own."""
+        return bool(self._head_names())
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that make another task of the same shape, with backbone and preprocessor inside.
+
+        It is JSON, and of KerasHub's form: `from_config` of KerasHub's class of this task takes it, and the reverse.
+
+        >>> from pyroberta import Backbone, MaskedLM
+        >>> config = MaskedLM(Backbone(20, 1, 2, 8, 16)).get_config()
+        >>> config["name"], config["backbone"]["class_name"], config["preprocessor"]
+        ('roberta_masked_lm', 'RobertaBackbone', None)
+        >>> MaskedLM.from_config(config).backbone.hidden_dim
+        8
+        """
+        from pyroberta.presets.keras_config import task_config
+
+        backbone = self.backbone
+        plain = {name: getattr(backbone, name) for name in ("precision", "name", "trainable")}
+        config = task_config(backbone.config, plain, self.head, self.preprocessor) | {"name": self.name}
+        return config | ({"seed": self.seed} if self.seed else {})
+
+    @classmethod
+    def from_config(cls: type[Own], config: Mapping[str, Any]) -> Own:
+        """A task with fresh weights, of what `get_config` gives, or KerasHub's.
+
+        Args:
+            config: the class's arguments; `backbone` and `preprocessor` may be objects too.
+
+        Raises:
+            TypeError, ValueError: for a config that isn't of this class.
+        """
+        from pyroberta.presets.keras_config import parts_of
+
+        backbone, preprocessor, others = parts_of(cls.head, config)
+        if isinstance(backbone, Mapping):
+            backbone = Backbone.from_config(backbone)
+        made: Any = cls
+        kind: Any = cls.preprocessor_kind
+        if isinstance(preprocessor, Mapping):
+            preprocessor = kind.from_config(preprocessor)
+        task: Own = made(backbone=backbone, preprocessor=preprocessor, **others)
+        return task
+
+    def _head_names(self) -> list[str]:
+        return [name for name in self.params if not is_backbone(name)]
+
+    def _weights(self) -> tuple[Backbone, list[str]]:
+        return self.backbone, list(self.params)
 
     def _trainable_names(self) -> list[str]:
         return self.backbone.trainable_names() if self._trainable else []
@@ -542,33 +592,3 @@ def _check_vocabulary(tokenizer: Tokenizer, backbone: Backbone) -> None:
             f"{backbone.config.vocabulary_size} rows. Was it made for another model? If tokens were added, "
             f"resize_token_embeddings({tokenizer.vocabulary_size()}) makes room for them"
         )
-
-
-def _backend(backbone: Backbone) -> str:
-    return backbone.ops.name.split()[0]
-
-
-def _summary(model: Task) -> str:
-    """The model's parts, one on each line."""
-    config, params = model.backbone.config, model.backbone.params
-    trainable = set(model._trainable_names())
-    parts: dict[str, list[str]] = {}
-    for name in params:
-        room, number, *_ = name.split(".")
-        parts.setdefault(f"{room}.{number}" if room == "layers" else room, []).append(name)
-    rows = [
-        (part, sum(params[name].size for name in names), sum(params[name].size for name in names if name in trainable))
-        for part, names in parts.items()
-    ]
-    rows.append(("total", params.flat.size, sum(params[name].size for name in trainable)))
-    lines = [
-        f"{type(model).__name__}: {config.num_layers} layers, hidden {config.hidden_dim}, {config.num_heads} heads, "
-        f"feed-forward {config.intermediate_dim}, vocabulary {config.vocabulary_size}, "
-        f"up to {config.max_sequence_length} tokens; {model.backbone.precision}, "
-        f"backend {_backend(model.backbone)}",
-        f"{'part':<14}{'parameters':>14}{'trainable':>14}",
-        *(f"{part:<14}{count:>14,}{moving:>14,}" for part, count, moving in rows),
-    ]
-    if model.recommended_learning_rate is not None:
-        lines.append(f"recommended learning rate (Adam): {model.recommended_learning_rate:g}")
-    return "\n".join(lines)

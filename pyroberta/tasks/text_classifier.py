@@ -54,6 +54,7 @@ class TextClassifier(Task):
         labels: the classes' names; "LABEL_0" and so on unless given. Hugging Face directories keep them.
         classifier_dropout: the head's rate; the backbone's `dropout` unless given, as in transformers (KerasHub: 0).
         seed: of everything random in training: the order of examples, dropout; and of a fresh head.
+        name, compile: see `Task`.
 
     >>> classifier = TextClassifier.from_preset("roberta_tiny_en", num_classes=2)
     >>> history = classifier.fit(["A joy to watch.", "A waste of time."], [1, 0], batch_size=2, verbose=0)
@@ -62,6 +63,7 @@ class TextClassifier(Task):
     """
 
     head = "text_classifier"
+    name = "roberta_text_classifier"
     preprocessor_kind = TextClassifierPreprocessor
     reader_kind = ClassifierInputs
     zero_weights_message = "every sample_weight is 0: there is nothing to learn"
@@ -86,11 +88,21 @@ class TextClassifier(Task):
         labels: Sequence[str] | None = None,
         classifier_dropout: float | None = None,
         seed: int = 0,
+        name: str | None = None,
+        compile: bool = True,
     ) -> None:
         if num_classes is None:
             raise ValueError("num_classes is missing: how many classes should the head tell apart?")
         num_classes = whole_number("num_classes", num_classes, at_least=2)
-        super().__init__(backbone, preprocessor, num_classes, classifier_dropout=classifier_dropout, seed=seed)
+        super().__init__(
+            backbone,
+            preprocessor,
+            num_classes,
+            classifier_dropout=classifier_dropout,
+            seed=seed,
+            name=name,
+            compile=compile,
+        )
         self.labels = _names(labels, num_classes)
 
     def _checked(self, name: str, value: Any) -> Any:

@@ -76,6 +76,8 @@ class Trainer(Checked):
         **dict.fromkeys(("stop_training", "stop_evaluating", "stop_predicting"), true_or_false),
     }
 
+    _is_compiled = True
+    _gives_probabilities = False  # instead of logits
     _run: Run | None = None  # the `fit` that is under way
     _is_resuming = False  # whether the next `fit` goes on from a state that was loaded
     _sums: Arrays | None = None  # the gradients' vector, made at the first update
@@ -94,7 +96,7 @@ class Trainer(Checked):
                 expect_instance(name, value, optimizers.Adam)  # raises
         elif name == "loss":
             value = self._default_loss() if isinstance(value, str) and value == "auto" else losses.get(value)
-            _check_loss(expect_instance(name, value, losses.SparseCategoricalCrossentropy))
+            self._check_loss(expect_instance(name, value, losses.SparseCategoricalCrossentropy))
         return value
 
     @abstractmethod
@@ -194,6 +196,7 @@ class Trainer(Checked):
             self._is_resuming = False
         self._metrics: list[measures.Metric] = [measures.Loss(), *new_metrics, *unweighted]
         self._unweighted = unweighted
+        self._is_compiled = True
 
     @hinting(**dict.fromkeys(("lr", "learning_rate", "weight_decay", "optimizer"), OF_THE_OPTIMIZER))
     def fit(
@@ -702,7 +705,8 @@ class Trainer(Checked):
     def _evaluate(
         self, examples: Examples, batch_size: int, steps: int | None = None, callbacks: CallbackList | None = None
     ) -> dict[str, float]:
-        _check_loss(self.loss)  # its attributes may have been set since
+        self._need_compiled()
+        self._check_loss(self.loss)  # its attributes may have been set since
         callbacks = callbacks or CallbackList([], model=self, params={})
         backbone = self.backbone
         params = backbone.prepared(changing=self._trainable_names())
@@ -729,12 +733,27 @@ class Trainer(Checked):
         callbacks.on_test_end(values)
         return values
 
+    def _check_loss(self, loss: losses.SparseCategoricalCrossentropy) -> None:
+        """Checks that the model can be trained on a loss."""
+        if loss.from_logits is self._gives_probabilities:
+            gives, takes = ("probabilities", False) if self._gives_probabilities else ("logits", True)
+            raise ValueError(f"the model gives {gives}: use SparseCategoricalCrossentropy(from_logits={takes})")
+        if loss.ignore_class is not None:
+            raise ValueError("ignore_class is for losses on arrays; in training, a weight of 0 leaves a label out")
+        loss.denominator(1.0, 1)  # raises where there is no reduction
+
+    def _need_compiled(self) -> None:
+        """Raises an error where there is no loss to compute."""
+        if not self._is_compiled:
+            raise ValueError("You must call `compile()` before: the model was made with compile=False")
+
     def _need_trainable(self) -> None:
+        self._need_compiled()
         if not self._trainable_names():
             raise ValueError(
                 "every parameter is frozen: there is nothing to train. See trainable, backbone.trainable and unfreeze"
             )
-        _check_loss(self.loss)  # its attributes may have been set since
+        self._check_loss(self.loss)  # its attributes may have been set since
         if self.optimizer.is_built and not self.optimizer.fits(self.backbone.params):
             raise ValueError(
                 "the model has other parameters than when the optimizer last worked on it (LoRA was enabled or merged, "
@@ -815,15 +834,6 @@ def _parts_of(validation_data: Any) -> tuple[Any, Any, Any]:
         raise ValueError(f"validation_data should be x, (x, y) or (x, y, sample_weight); got a tuple of {len(given)}")
     x, y, sample_weight = (*given, None, None)[:3]
     return x, y, sample_weight
-
-
-def _check_loss(loss: losses.SparseCategoricalCrossentropy) -> None:
-    """Checks that a model can be trained on it."""
-    if not loss.from_logits:
-        raise ValueError("the model gives logits: use SparseCategoricalCrossentropy(from_logits=True)")
-    if loss.ignore_class is not None:
-        raise ValueError("ignore_class is for losses on arrays; in training, a weight of 0 leaves a label out")
-    loss.denominator(1.0, 1)  # raises where there is no reduction
 
 
 def _fraction(value: float, count: int) -> float:
