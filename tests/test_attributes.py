@@ -48,8 +48,8 @@ UNSETTABLE = {
         "params": "changing", "steps_per_execution": "nothing to compile", "fit": "a method",
     },
     "TextClassifier": {
-        "dropout": "classifier_dropout=", "activation": "logits", "num_classes": "make another",
-        "pooled_dense": "head's", "metrics": "compile takes them",
+        "dropout": "classifier_dropout=", "activation": "make another", "hidden_dim": "with_head",
+        "num_classes": "make another", "pooled_dense": "head's", "metrics": "compile takes them",
     },
     "Backbone": {
         "dropout": "replace", "num_layers": "make another", "params": "changing", "dtype": "give dtype=",

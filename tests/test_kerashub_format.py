@@ -90,7 +90,7 @@ def test_another_tasks_head_is_left_alone(tmp_path):
     ("changes", "message"),
     [
         ({"num_classes": 1}, r"task\.json: num_classes is 1; a class per text takes at least 2"),
-        ({"hidden_dim": 5}, "the head's hidden_dim is 5, the backbone's 8"),
+        ({"hidden_dim": 0}, "classifier_hidden_dim must be a whole number of at least 1, got 0"),
         ({"activation": "sigmoid"}, "activation is 'sigmoid'"),
     ],
 )

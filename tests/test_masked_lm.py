@@ -812,7 +812,10 @@ def test_wrong_keywords_are_named(small_preset: Path, keywords, error, message: 
         (lambda lm: lm.score(TEXTS, long_text="cut"), "'long_text'; did you mean 'long_texts'"),
         (lambda lm: lm.save_to_preset("x", fmt="keras"), "'fmt'; did you mean 'format'"),
         (lambda lm: MaskedLM.from_preset("x", back_end="numpy"), "'back_end'; did you mean 'backend'"),
-        (lambda lm: TextClassifier.from_preset("roberta_tiny_en", 2, back_end="numpy"), "did you mean 'backend'"),
+        (
+            lambda lm: TextClassifier.from_preset("roberta_tiny_en", num_classes=2, back_end="numpy"),
+            "did you mean 'backend'",
+        ),
         (lambda lm: optimizers.Adam(lr=1e-3), "'lr'; did you mean 'learning_rate'"),
         (lambda lm: optimizers.TorchAdamW(lr=1e-3), "'lr'; did you mean 'learning_rate'"),
     ],
@@ -964,7 +967,7 @@ def test_a_name_that_is_elsewhere_is_told(name, hint):
 
 def test_a_model_and_a_history_show_what_they_are():
     model = small_masked_lm()
-    sizes = r"2 layers, hidden 8, 2 heads, vocabulary 300, 4,240 parameters; float64, backend \S+>"
+    sizes = rf"2 layers, hidden 8, 2 heads, vocabulary 300, {model.count_params():,} parameters; float64, backend \S+>"
     assert re.fullmatch(rf"<MaskedLM: {sizes}", repr(model))
     assert repr(MaskedLM.from_preset("roberta_tiny_en")).startswith("<MaskedLM from 'roberta_tiny_en': ")
     history = model.fit(TEXTS, epochs=2, verbose=0)

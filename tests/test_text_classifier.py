@@ -6,6 +6,7 @@ import itertools
 import json
 import re
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -198,7 +199,8 @@ def test_from_preset_finds_the_task_and_keeps_or_changes_the_head(tmp_path: Path
     saved.fit(TEXTS, LABELS, verbose=0)
     saved.save_to_preset(tmp_path / "c", dtype="float64")
 
-    for load in (Task.from_preset, TextClassifier.from_preset, lambda p, **k: TextClassifier.from_preset(p, 3, **k)):
+    with_classes = partial(TextClassifier.from_preset, num_classes=3)
+    for load in (Task.from_preset, TextClassifier.from_preset, with_classes):
         found = load(tmp_path / "c", dtype="float64")
         assert isinstance(found, TextClassifier)
         assert np.array_equal(found.backbone.params.flat, saved.backbone.params.flat)

@@ -35,6 +35,8 @@ class RobertaConfig:
         tie_embeddings: whether the masked-LM head's output table is the token embedding (RoBERTa) or another parameter.
         num_classes: of a classifier's head, at least 2; None for the masked-LM head.
         classifier_dropout: rate before and after the dense layer of a classifier's head; None means `dropout`.
+        classifier_hidden_dim: width of the dense layer of a classifier's head. None stands for `hidden_dim`, and that
+            number is kept as None.
         lora_rank: r of the low-rank changes to attention's kernels (see `model.lora`), 0 for none.
         lora_alpha: the change is (alpha / r) A B; None means r, a factor of 1.
         lora_targets: the kernels of attention that change: any of `query`, `key`, `value`, `output`.
@@ -67,6 +69,7 @@ class RobertaConfig:
     lora_alpha: float | None = None
     lora_targets: tuple[str, ...] = ("query", "value")
     head_name: str | None = None
+    classifier_hidden_dim: int | None = None
 
     def __post_init__(self) -> None:
         for rate in ("attention_dropout", "classifier_dropout"):
@@ -121,6 +124,11 @@ class RobertaConfig:
             if classes is None:
                 raise ValueError(f"the head {self.head!r} needs num_classes, got None")
             raise ValueError(f"the head {self.head!r} has no classes, got num_classes {classes}: leave out one of them")
+        width = self.classifier_hidden_dim
+        if width is not None and whole_number("classifier_hidden_dim", width) and classes is None:
+            raise ValueError(f"the head {self.head!r} has no classes, got classifier_hidden_dim {width}: leave it out")
+        if width == self.hidden_dim:
+            object.__setattr__(self, "classifier_hidden_dim", None)
         if name == _default_head(classes):
             object.__setattr__(self, "head_name", None)  # so that one model has one config
 

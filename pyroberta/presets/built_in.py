@@ -84,6 +84,10 @@ class Packaged:
     def read_labels(self, directory: Directory) -> None:
         """None: it is no classifier."""
 
+    def read_activation(self, directory: Directory) -> str:
+        """None: it is no classifier."""
+        return "linear"
+
     def read_params(self, directory: Directory, config: RobertaConfig, dtype: DTypeLike, seed: int = 0) -> NoReturn:
         """Raises an error: the preset must be opened with its weights."""
         raise ValueError(f"preset {str(directory)!r} was opened without weights")

@@ -65,7 +65,8 @@ def convert(
         settings = HEAD_FILES[config.head].preprocessor.from_preset(preset, tokenizer=tokenizer).get_config()
     params, has_head = _weights(preset, np.float64 if dtype == "float64" else np.float32)
     state = preset.optimizer_state if include_optimizer else None
-    contents = Contents(config, params, tokenizer, settings, state, has_head, preset.labels, preset.learning_rates)
+    of_head = preset.labels, preset.activation, preset.learning_rates
+    contents = Contents(config, params, tokenizer, settings, state, has_head, *of_head)
     write(os.fspath(target), contents, dtype=dtype, max_shard_size=max_shard_size)
     parts = {"head": has_head, "tokenizer": tokenizer is not None}
     return {"saved": os.fspath(target), "format": format, "dtype": dtype, **parts}

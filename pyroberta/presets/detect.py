@@ -72,6 +72,9 @@ class Format(Protocol):
     def read_labels(self, directory: Directory) -> list[str] | None:
         """The names of a classifier's classes; None if it has none."""
 
+    def read_activation(self, directory: Directory) -> str:
+        """The function between a classifier's logits and its outputs: `"linear"` or `"softmax"`."""
+
     def read_state(self, directory: Directory, config: RobertaConfig) -> OptimizerState:
         """The optimizer's state. Some formats have none and raise an error."""
 

@@ -288,6 +288,11 @@ def read_preprocessor(directory: Directory) -> dict[str, Any]:
     return {}
 
 
+def read_activation(directory: Directory) -> str:
+    """The format has no activation: its classifiers give logits."""
+    return "linear"
+
+
 def read_labels(directory: Directory) -> None:
     """None: a checkpoint has no names of classes."""
     return

@@ -127,6 +127,7 @@ WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 PICKLE = "pytorch_model.bin"
 PICKLE_INDEX = "pytorch_model.bin.index.json"
+ACTIVATION = "pyroberta_activation"  # ours, in config.json: transformers' classifiers give logits
 PREPROCESSOR = (
     "pyroberta_preprocessor.json"  # ours: the settings of truncation and masking, which HF's files can't hold
 )
@@ -245,6 +246,16 @@ def read_labels(directory: Directory) -> list[str] | None:
         raise ValueError(f"{file}: id2label should have the classes 0 to {len(names) - 1}, it lacks {error}") from None
     check_labels(file, labels, len(names))
     return labels
+
+
+def read_activation(directory: Directory) -> str:
+    """A classifier's activation that `hf_writer` wrote; `"linear"` if there is none."""
+    activation = directory.json(CONFIG).get(ACTIVATION, "linear")
+    if activation not in ("linear", "softmax"):
+        raise ValueError(
+            f"{directory / CONFIG}: {ACTIVATION} is {shown(activation)}; 'linear' and 'softmax' can be read"
+        )
+    return str(activation)
 
 
 def _refuse_other_models(file: Path, values: Mapping[str, Any]) -> None:

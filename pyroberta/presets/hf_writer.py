@@ -5,6 +5,7 @@ Source: transformers' `models/roberta/modeling_roberta.py`, versions 4 and 5.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,13 @@ from pyroberta.formats import safetensors_io
 from pyroberta.formats.encoding import dtype_name, stored_type
 from pyroberta.formats.new_files import NewFile
 from pyroberta.formats.shards import parse_size, split
+from pyroberta.model.callers import callers_level
 from pyroberta.model.heads import has_classes, head_of
 from pyroberta.model.parameters import is_backbone
 from pyroberta.presets import optimizer_state
 from pyroberta.presets.detect import CONFIG
 from pyroberta.presets.heads import HEAD_FILES
-from pyroberta.presets.hf import FIELDS, INDEX, NAMES, PREPROCESSOR, TOKEN_TYPE, UNTIED, WEIGHTS, renaming
+from pyroberta.presets.hf import ACTIVATION, FIELDS, INDEX, NAMES, PREPROCESSOR, TOKEN_TYPE, UNTIED, WEIGHTS, renaming
 from pyroberta.presets.renaming import POSITION, unused_rows
 from pyroberta.presets.writing import Contents, json_file, write_preset
 
@@ -50,6 +52,19 @@ def write(
         OSError: where there is no room, telling the bytes needed and free.
     """
     dtype, limit = dtype_name(dtype), parse_size(max_shard_size)
+    config = contents.config
+    if contents.head and config.classifier_hidden_dim is not None:
+        raise ValueError(
+            f"a classifier whose dense layer is {config.classifier_hidden_dim} wide (hidden_dim) can't be saved as a "
+            f"Hugging Face directory: RobertaForSequenceClassification's is as wide as the encoder, "
+            f"{config.hidden_dim}. Save it with format='keras'"
+        )
+    if contents.activation != "linear":
+        warnings.warn(
+            f"transformers' classifier will give logits and not {contents.activation!r}, for which its config has no "
+            "place. pyroberta reads it back",
+            stacklevel=callers_level(),
+        )
 
     def files() -> dict[str, NewFile]:
         made = {CONFIG: json_file(_config_values(contents, dtype))}
@@ -103,6 +118,8 @@ def _config_values(contents: Contents, dtype: str) -> dict[str, Any]:
             "id2label": {str(i): name for i, name in enumerate(names)},
             "label2id": {name: i for i, name in enumerate(names)},
         }
+        if contents.activation != "linear":
+            values[ACTIVATION] = contents.activation
         if (problem := HEAD_FILES[config.head].problem_type) is not None:
             values["problem_type"] = problem
     return dict(sorted(values.items()))

@@ -104,7 +104,7 @@ def task_config(
         head: the task's.
         preprocessor: None for a task without one.
     """
-    plain = replace(config, num_classes=None, head_name=None, classifier_dropout=None)
+    plain = replace(config, num_classes=None, head_name=None, classifier_dropout=None, classifier_hidden_dim=None)
     module, name = names_of(head)
     described = None
     if preprocessor is not None:

@@ -202,15 +202,7 @@ def _head(directory: Directory, hidden_dim: int) -> dict[str, Any]:
     head = next((head for head, files in HEAD_FILES.items() if name in files.keras_classes), "masked_lm")
     if not has_classes(HEADS[head]):
         return {"head_name": head}
-    width = values.get("hidden_dim", hidden_dim)
-    if width != hidden_dim:
-        raise ValueError(
-            f"{file}: the head's hidden_dim is {shown(width)}, the backbone's {hidden_dim}; only heads as wide can be "
-            "read"
-        )
-    activation = values.get("activation", "linear")
-    if activation not in (None, "linear", "softmax"):
-        raise ValueError(f"{file}: activation is {shown(activation)}; pyroberta's classifier gives logits ('linear')")
+    _activation(file, values)
     classes = number(file, values, "num_classes", 0)
     checks.check_classes(file, classes)
     if classes < 2:
@@ -221,7 +213,24 @@ def _head(directory: Directory, hidden_dim: int) -> dict[str, Any]:
         "head_name": head,
         "num_classes": classes,
         "classifier_dropout": number(file, values, "dropout", 0.0),
+        "classifier_hidden_dim": number(file, values, "hidden_dim", hidden_dim),
     }
+
+
+def _activation(file: Path, values: Mapping[str, Any]) -> str:
+    """The activation in a classifier's config."""
+    activation = values.get("activation")
+    if activation not in (None, "linear", "softmax"):
+        raise ValueError(f"{file}: activation is {shown(activation)}; 'linear' and 'softmax' can be read")
+    return activation or "linear"
+
+
+def read_activation(directory: Directory) -> str:
+    """A classifier's activation; `"linear"` if it is none."""
+    name, values = _task(directory)
+    if name not in HEAD_FILES["text_classifier"].keras_classes:
+        return "linear"
+    return _activation(directory / TASK, values)
 
 
 def read_labels(directory: Directory) -> list[str] | None:

@@ -191,8 +191,8 @@ def _described(contents: Contents, dtype: str) -> dict[str, Any]:
     parts = {"backbone": backbone, "preprocessor": found["preprocessor"], "name": module}
     if has_classes(head_of(config)):
         rate = config.dropout if config.classifier_dropout is None else config.classifier_dropout
-        parts |= {"num_classes": config.num_classes, "activation": "linear", "hidden_dim": config.hidden_dim}
-        parts |= {"dropout": rate}
+        parts |= {"num_classes": config.num_classes, "activation": contents.activation}
+        parts |= {"hidden_dim": config.classifier_hidden_dim or config.hidden_dim, "dropout": rate}
     state = contents.state
     kept: dict[str, Any] = {}
     if state is not None:  # Keras's own variables have the iterations

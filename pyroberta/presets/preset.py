@@ -164,6 +164,15 @@ class Preset(os.PathLike[str]):
         return self.format.read_labels(self.directory)
 
     @cached_property
+    def activation(self) -> str:
+        """The function between a classifier's logits and its outputs: `"linear"` or `"softmax"`.
+
+        Raises:
+            ValueError: as the format's `read_activation`.
+        """
+        return self.format.read_activation(self.directory)
+
+    @cached_property
     def learning_rates(self) -> Mapping[str, float]:
         """The learning rates that suit the weights, by the names of heads; empty where the preset recommends none.
 

@@ -88,6 +88,7 @@ class Contents:
         state: the optimizer's state, if it is to be written.
         head: whether to write the head.
         labels: the names of a classifier's classes, or None.
+        activation: the function between a classifier's logits and its outputs.
         learning_rates: that suit the parameters, by the names of heads.
     """
 
@@ -98,6 +99,7 @@ class Contents:
     state: OptimizerState | None = None
     head: bool = True
     labels: Sequence[str] | None = None
+    activation: str = "linear"
     learning_rates: Mapping[str, float] = field(default_factory=dict)
 
 

@@ -256,6 +256,7 @@ class Backbone(KerasModel):
         classifier_dropout: float | None = None,
         num_classes: int | Literal["stored"] | None = "stored",
         head_name: str | None = None,
+        classifier_hidden_dim: int | None = None,
     ) -> Backbone:
         """The encoder and head of a preset.
 
@@ -267,16 +268,21 @@ class Backbone(KerasModel):
                 in KerasHub.
             num_classes: the number of classes of the head, or None for a masked LM's head. By default the head is the
                 preset's. A head that the preset doesn't have is fresh, drawn from `seed`.
-            head_name: of the head beside `num_classes`, see `RobertaConfig`.
+            head_name, classifier_hidden_dim: of the head beside `num_classes`, see `RobertaConfig`.
         """
         load_weights, seed = true_or_false("load_weights", load_weights), random_seed("seed", seed)
         rates = {"dropout": dropout, "attention_dropout": attention_dropout, "classifier_dropout": classifier_dropout}
         changes: dict[str, Any] = {} if dropout is None else dict.fromkeys(rates, dropout)
         changes |= {name: rate for name, rate in rates.items() if rate is not None}
         if num_classes != "stored":
-            changes |= {"num_classes": num_classes, "head_name": head_name}
-        elif head_name is not None:
-            changes["head_name"] = head_name
+            changes |= {
+                "num_classes": num_classes,
+                "head_name": head_name,
+                "classifier_hidden_dim": classifier_hidden_dim,
+            }
+        else:
+            given = {"head_name": head_name, "classifier_hidden_dim": classifier_hidden_dim}
+            changes |= {field: value for field, value in given.items() if value is not None}
         policy = policy_of(dtype)
         get_ops(backend, policy.name)  # it may not be there: before much is read
         opened = open_preset(preset, weights=load_weights)
@@ -344,13 +350,14 @@ class Backbone(KerasModel):
         *,
         head_name: str | None = None,
         classifier_dropout: float | None = None,
+        classifier_hidden_dim: int | None = None,
         seed: int = 0,
     ) -> Backbone:
         """Another backbone with a copy of this one's encoder and a fresh head.
 
         Args:
             num_classes: of a classifier's head; None for a masked LM's.
-            head_name, classifier_dropout: see `RobertaConfig`.
+            head_name, classifier_dropout, classifier_hidden_dim: see `RobertaConfig`.
             seed: of the head's values.
 
         >>> backbone = Backbone(vocabulary_size=20, num_layers=1, num_heads=2, hidden_dim=8, intermediate_dim=16)
@@ -359,7 +366,11 @@ class Backbone(KerasModel):
         """
         seed = random_seed("seed", seed)
         config = replace(
-            self.config, num_classes=num_classes, head_name=head_name, classifier_dropout=classifier_dropout
+            self.config,
+            num_classes=num_classes,
+            head_name=head_name,
+            classifier_dropout=classifier_dropout,
+            classifier_hidden_dim=classifier_hidden_dim,
         )
         arrays = Arrays.of(config, self.params.dtype)
         initialise(arrays, config, seed=seed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
@@ -142,7 +143,7 @@ class KerasModel(Checked):
         kept = [name for name in names if not is_lora(name)]
         found = weight_files.read(
             filepath,
-            backbone.config,
+            replace(backbone.config, lora_rank=0, lora_alpha=None),
             {name: backbone.params[name] for name in kept},
             self._is_task,
             skip_mismatch=true_or_false("skip_mismatch", skip_mismatch),

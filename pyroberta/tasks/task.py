@@ -120,6 +120,7 @@ class Task(Trainer, KerasModel, ABC):
         num_classes: int | None = None,
         *,
         classifier_dropout: float | None = None,
+        classifier_hidden_dim: int | None = None,
         seed: int = 0,
         name: str | None = None,
         compile: bool = True,
@@ -130,7 +131,17 @@ class Task(Trainer, KerasModel, ABC):
         config = expect_instance("backbone", backbone, Backbone).config
         if (config.head, config.num_classes) != (self.head, num_classes):
             backbone = backbone.with_head(
-                num_classes, head_name=self.head, classifier_dropout=classifier_dropout, seed=self.seed
+                num_classes,
+                head_name=self.head,
+                classifier_dropout=classifier_dropout,
+                classifier_hidden_dim=classifier_hidden_dim,
+                seed=self.seed,
+            )
+        elif classifier_hidden_dim not in (None, width := config.classifier_hidden_dim or config.hidden_dim):
+            raise ValueError(
+                f"hidden_dim is {classifier_hidden_dim!r}, but the backbone has a head for {num_classes} classes "
+                f"already, whose dense layer is {width} wide: leave it out, or give a backbone with a fresh head, "
+                f"backbone.with_head({num_classes}, classifier_hidden_dim={classifier_hidden_dim!r})"
             )
         elif classifier_dropout not in (None, config.classifier_dropout):
             raise ValueError(
@@ -161,6 +172,8 @@ class Task(Trainer, KerasModel, ABC):
         attention_dropout: float | None = None,
         initializer: str = "keras",
         seed: int | None = None,
+        name: str | None = None,
+        compile: bool = True,
     ) -> Own:
         """Loads the model that a preset holds. Called on `Task`, returns the class whose head the preset has.
 
@@ -181,6 +194,7 @@ class Task(Trainer, KerasModel, ABC):
                 classifier, `dropout` is the head's rate alone, as in KerasHub.
             initializer: `"keras"`, `"hf"` or `"neighbour"`, for fresh values; see `initialise`.
             seed: see the class; None is 0, or with `load_optimizer` the saved one.
+            name, compile: see the class.
 
         Raises:
             ValueError, FileNotFoundError: where the preset, or the state with `load_optimizer`, is missing or damaged;
@@ -195,14 +209,15 @@ class Task(Trainer, KerasModel, ABC):
             "dropout": dropout,
             "attention_dropout": attention_dropout,
             "initializer": initializer,
-            "seed": seed,
+            "name": name,
+            "compile": compile,
         }
         opened = cls._open(preset, load_weights=load_weights, load_optimizer=load_optimizer)
         if cls is Task:
             kind: Any = Task.of_head[opened.config.head]
-            found: Own = kind.from_preset(opened, preprocessor=preprocessor, **options)
+            found: Own = kind.from_preset(opened, preprocessor=preprocessor, seed=seed, **options)
             return found
-        return cls._loaded(opened, preprocessor, num_classes=None, **options)
+        return cls._loaded(opened, preprocessor, seed, {}, num_classes=None, **options)
 
     @staticmethod
     def _open(
@@ -224,13 +239,16 @@ class Task(Trainer, KerasModel, ABC):
         cls: type[Own],
         preset: Preset,
         preprocessor: Preprocessor | None,
+        seed: int | None,
+        own: Mapping[str, Any],
         *,
         load_weights: bool = True,
         load_optimizer: bool = False,
-        seed: int | None = None,
+        name: str | None = None,
+        compile: bool = True,
         **options: Any,
     ) -> Own:
-        """The task of that class; `options` are those of `Backbone.from_preset`."""
+        """The task of that class; `own` are arguments of it, `options` those of `Backbone.from_preset`."""
         backbone = Backbone.from_preset(
             preset, load_weights=load_weights, seed=seed or 0, head_name=cls.head, **options
         )
@@ -239,7 +257,7 @@ class Task(Trainer, KerasModel, ABC):
         state = preset.optimizer_state if load_optimizer else None
         if seed is None:
             seed = state.seed if state else 0
-        task = cls._made(backbone, preprocessor, seed)
+        task = cls._made(backbone, preprocessor, seed, name=name, compile=compile, **own)
         if state:
             try:
                 task._take_optimizer_state(state)
@@ -355,8 +373,8 @@ class Task(Trainer, KerasModel, ABC):
 
     @classmethod
     @abstractmethod
-    def _made(cls: type[Own], backbone: Backbone, preprocessor: Preprocessor | None, seed: int) -> Own:
-        """A task around a backbone that has the task's head."""
+    def _made(cls: type[Own], backbone: Backbone, preprocessor: Preprocessor | None, seed: int, **own: Any) -> Own:
+        """A task around a backbone that has the task's head. `own`: other arguments of the class."""
 
     @abstractmethod
     def __call__(self, inputs: Mapping[str, Any]) -> Array:
@@ -416,7 +434,15 @@ class Task(Trainer, KerasModel, ABC):
             now, config = self._current_state(), self.optimizer.get_saved_config()
             state = OptimizerState(config, now.step, now.slots, now.seed, now.data_pass, now.position)
         model = merged(self.backbone.config, self.backbone.params)
-        contents = Contents(*model, tokenizer, settings, state, labels=self.labels, learning_rates=self._learning_rates)
+        contents = Contents(
+            *model,
+            tokenizer,
+            settings,
+            state,
+            labels=self.labels,
+            activation=self._saved_activation(),
+            learning_rates=self._learning_rates,
+        )
         write(os.fspath(directory), contents, dtype=dtype, max_shard_size=max_shard_size)
 
     def resize_token_embeddings(self, vocabulary_size: int) -> None:
@@ -548,6 +574,10 @@ class Task(Trainer, KerasModel, ABC):
             preprocessor = kind.from_config(preprocessor)
         task: Own = made(backbone=backbone, preprocessor=preprocessor, **others)
         return task
+
+    def _saved_activation(self) -> str:
+        """The name of the function between logits and outputs, for files."""
+        return "linear"
 
     def _head_names(self) -> list[str]:
         return [name for name in self.params if not is_backbone(name)]

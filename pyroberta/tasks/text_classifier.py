@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
@@ -12,8 +12,10 @@ from numpy import ndarray as Array
 
 from pyroberta.data.classifier_inputs import ClassifierInputs, packed_features
 from pyroberta.model.attributes import Reasons, whole_number
-from pyroberta.model.batch import Batch, pack
+from pyroberta.model.batch import pack
 from pyroberta.model.heads import head_of
+from pyroberta.tasks import activations
+from pyroberta.tasks.activations import Activation
 from pyroberta.tasks.backbone import Backbone
 from pyroberta.tasks.inference import logits_at
 from pyroberta.tasks.task import FROM_PRESET, Task
@@ -51,8 +53,16 @@ class TextClassifier(Task):
             stays as it is.
         num_classes: the number of classes, at least 2.
         preprocessor: tokenises and truncates texts; None for a model that takes preprocessed features alone.
+        activation: of the outputs of `predict` and of the call: None or `"linear"` for logits, `"softmax"` for
+            probabilities, or a function of logits (B, num_classes) that keeps their shape. With `"softmax"` the loss
+            is one on probabilities, `from_logits=False`; a function has no derivative here, so the model can't be
+            trained with it. Keras's functions of these two names stand for them.
+        hidden_dim: width of the dense layer of a fresh head; the backbone's unless given. Hugging Face directories
+            have no place for another one.
+        dropout: rate before and after that layer; the backbone's `dropout` unless given, as in transformers
+            (KerasHub: 0).
         labels: the classes' names; "LABEL_0" and so on unless given. Hugging Face directories keep them.
-        classifier_dropout: the head's rate; the backbone's `dropout` unless given, as in transformers (KerasHub: 0).
+        classifier_dropout: transformers' name of `dropout`.
         seed: of everything random in training: the order of examples, dropout; and of a fresh head.
         name, compile: see `Task`.
 
@@ -67,12 +77,13 @@ class TextClassifier(Task):
     preprocessor_kind = TextClassifierPreprocessor
     reader_kind = ClassifierInputs
     zero_weights_message = "every sample_weight is 0: there is nothing to learn"
+    activation: str | Callable[[Array], Array]
     unsettable: ClassVar[Reasons] = {
         "num_classes": "make another: TextClassifier(backbone, num_classes, preprocessor)",
         "dropout": "set backbone.config to dataclasses.replace(backbone.config, classifier_dropout=...)",
         "classifier_dropout": "set backbone.config to dataclasses.replace(backbone.config, classifier_dropout=...)",
-        "activation": "a classifier gives logits; classify gives probabilities, and so does exp(log_softmax(logits))",
-        "hidden_dim": "the head's dense layer is as wide as the backbone",
+        "activation": "make another with the same backbone: TextClassifier(backbone, num_classes, activation=...)",
+        "hidden_dim": "make another: TextClassifier(backbone.with_head(num_classes, classifier_hidden_dim=...), ...)",
         **dict.fromkeys(
             ("output_dense", "output_dropout", "pooled_dense", "pooled_dropout"),
             "the head's parameters change within `with backbone.changing() as params`",
@@ -84,6 +95,9 @@ class TextClassifier(Task):
         backbone: Backbone,
         num_classes: int,
         preprocessor: TextClassifierPreprocessor | None = None,
+        activation: Activation = None,
+        hidden_dim: int | None = None,
+        dropout: float | None = None,
         *,
         labels: Sequence[str] | None = None,
         classifier_dropout: float | None = None,
@@ -94,11 +108,13 @@ class TextClassifier(Task):
         if num_classes is None:
             raise ValueError("num_classes is missing: how many classes should the head tell apart?")
         num_classes = whole_number("num_classes", num_classes, at_least=2)
+        vars(self)["activation"] = activations.get(activation)
         super().__init__(
             backbone,
             preprocessor,
             num_classes,
-            classifier_dropout=classifier_dropout,
+            classifier_dropout=_rate(dropout, classifier_dropout),
+            classifier_hidden_dim=None if hidden_dim is None else whole_number("hidden_dim", hidden_dim),
             seed=seed,
             name=name,
             compile=compile,
@@ -106,15 +122,35 @@ class TextClassifier(Task):
         self.labels = _names(labels, num_classes)
 
     def _checked(self, name: str, value: Any) -> Any:
-        return _names(value, self.num_classes) if name == "labels" else super()._checked(name, value)
+        if name == "labels":
+            return _names(value, self.num_classes)
+        if name == "loss" and isinstance(value, str) and value in losses.LOSSES:
+            value = losses.LOSSES[value](from_logits=not self._gives_probabilities)
+        return super()._checked(name, value)
+
+    @property
+    def _gives_probabilities(self) -> bool:  # type: ignore[override]
+        return self.activation == "softmax"
+
+    def _need_compiled(self) -> None:
+        if callable(self.activation):
+            raise ValueError(
+                f"the activation is the function {self.activation!r}, whose derivative isn't known here, so there is "
+                "no training and no loss: fit TextClassifier(backbone, num_classes, preprocessor) around the same "
+                "backbone, which gives logits"
+            )
+        super()._need_compiled()
 
     @classmethod
     def from_preset(  # type: ignore[override]  # the base class's arguments are among the options
         cls,
         preset: str | os.PathLike[str],
-        num_classes: int | None = None,
+        load_weights: bool = True,
         *,
+        num_classes: int | None = None,
         labels: Sequence[str] | None = None,
+        activation: Activation = FROM_PRESET,
+        hidden_dim: int | None = None,
         dropout: float | None = None,
         classifier_dropout: float | None = None,
         preprocessor: TextClassifierPreprocessor | None = FROM_PRESET,
@@ -124,10 +160,12 @@ class TextClassifier(Task):
         """The encoder of a preset of any task, with a classifier's head.
 
         Args:
-            preset: as for `Task.from_preset`.
+            preset, load_weights: as for `Task.from_preset`.
             num_classes: the preset's head is loaded if it has so many classes; None takes its number. Any other head is
                 fresh and has to be fitted.
             labels: the classes' names; by default the preset's.
+            activation: see the class; by default the preset's if its head is loaded.
+            hidden_dim: see the class; by default the preset's. A head of another width is fresh.
             dropout: the head's rate, instead of the preset's, as in KerasHub. The encoder's rate is set with the
                 encoder: `TextClassifier(Backbone.from_preset(preset, dropout=...), num_classes, ...)`.
             classifier_dropout: the same under transformers' name.
@@ -137,26 +175,30 @@ class TextClassifier(Task):
             ValueError, FileNotFoundError: where the preset is missing or damaged, or is no classifier and there is no
                 `num_classes`; where `dropout` and `classifier_dropout` differ.
         """
-        if dropout is not None and classifier_dropout not in (None, dropout):
-            raise ValueError(
-                f"dropout and classifier_dropout are two names of the head's rate; got {dropout!r} and "
-                f"{classifier_dropout!r}. The encoder's rate is set by Backbone.from_preset(..., dropout=...)"
+        if type(load_weights) is int:
+            raise TypeError(
+                f"from_preset's second argument is load_weights, as in KerasHub: write num_classes={load_weights}"
             )
+        rate = _rate(dropout, classifier_dropout)
+        options["load_weights"] = load_weights
         opened = cls._open(preset, num_classes is not None, **options)
         stored_config = opened.config
         stored_classes = stored_config.num_classes if stored_config.head == cls.head else None
         if num_classes is None and stored_classes is None:
             raise ValueError(f"preset {opened.name!r} is no classifier: give num_classes=, for a fresh head")
         classes = stored_classes if num_classes is None else num_classes
+        stored_width = stored_config.classifier_hidden_dim if stored_classes else None
         options |= {
             "num_classes": classes,
-            "classifier_dropout": dropout if classifier_dropout is None else classifier_dropout,
+            "classifier_dropout": rate,
+            "classifier_hidden_dim": stored_width if hidden_dim is None else whole_number("hidden_dim", hidden_dim),
         }
-        if labels is None and classes == stored_classes:
+        is_stored = classes == stored_classes
+        if labels is None and is_stored:
             labels = opened.labels
-        found = cls._loaded(opened, preprocessor, seed=seed, **options)
-        found.labels = _names(labels, found.num_classes)
-        return found
+        if activation is FROM_PRESET:
+            activation = opened.activation if is_stored else None
+        return cls._loaded(opened, preprocessor, seed, {"labels": labels, "activation": activation}, **options)
 
     @property
     def num_classes(self) -> int:
@@ -166,7 +208,7 @@ class TextClassifier(Task):
         return classes
 
     def __call__(self, inputs: Mapping[str, Any]) -> Array:
-        """Logits of preprocessed features.
+        """The outputs for preprocessed features: logits, unless there is another `activation`.
 
         Args:
             inputs: `token_ids` (B, S), `padding_mask` (B, S).
@@ -174,7 +216,7 @@ class TextClassifier(Task):
         Returns:
             (B, num_classes).
         """
-        return self._logits(packed_features(inputs, self.backbone.config))
+        return activations.apply(self.activation, self._logits(inputs))
 
     def classify(self, texts: Any, *, batch_size: int = 32, long_texts: str | None = None) -> Any:
         """The likeliest class of each text.
@@ -191,32 +233,75 @@ class TextClassifier(Task):
         >>> classifier.classify("A joy to watch.").name in classifier.labels
         True
         """
-        logits = self.predict(texts, batch_size=batch_size, long_texts=long_texts, verbose=0)
+        reader = self._reader(long_texts, is_prediction=True)
+        batches, _ = reader.prediction_batches(texts, whole_number("batch_size", batch_size), None)
+        reader.long_texts.say()
+        outputs = [self._logits(inputs) for inputs in batches]
+        reader.long_texts.say()  # what was read as it came
+        if not outputs:
+            raise ValueError("texts is empty: there is nothing to classify")
         assert self.labels is not None
         found = [
             Classification(int(i), self.labels[int(i)], float(np.exp(row[i])))
-            for row, i in ((row, row.argmax()) for row in log_softmax(logits))
+            for row, i in ((row, row.argmax()) for row in log_softmax(np.concatenate(outputs)))
         ]
         is_single = isinstance(texts, str) or (isinstance(texts, tuple) and all(isinstance(t, str) for t in texts))
         return found[0] if is_single else found
 
     @classmethod
-    def _made(cls, backbone: Backbone, preprocessor: Any, seed: int) -> TextClassifier:
+    def _made(cls, backbone: Backbone, preprocessor: Any, seed: int, **own: Any) -> TextClassifier:
         assert backbone.config.num_classes is not None
-        return cls(backbone, backbone.config.num_classes, preprocessor, seed=seed)
+        return cls(backbone, backbone.config.num_classes, preprocessor, seed=seed, **own)
 
     def _default_loss(self) -> losses.SparseCategoricalCrossentropy:
-        return losses.SparseCategoricalCrossentropy(from_logits=True)
+        return losses.SparseCategoricalCrossentropy(from_logits=not self._gives_probabilities)
 
     def _predict_batch(self, inputs: Mapping[str, Any] | Sequence[Array]) -> Array:
-        return self(inputs) if isinstance(inputs, Mapping) else self._logits(pack(inputs))
+        return activations.apply(self.activation, self._logits(inputs))
 
     def _joined(self, outputs: Sequence[Array], is_text: bool) -> Array:
         return np.concatenate(outputs)
 
-    def _logits(self, batch: Batch) -> Array:
-        """The logits of each sequence (B, num_classes), read at its first row."""
-        return logits_at(self.backbone, batch, head_of(self.backbone.config).target_rows(batch))
+    def _logits(self, inputs: Mapping[str, Any] | Sequence[Array]) -> Array:
+        """The logits (B, num_classes) of features or of the ids of texts, read at each sequence's first row."""
+        config = self.backbone.config
+        batch = packed_features(inputs, config) if isinstance(inputs, Mapping) else pack(inputs)
+        return logits_at(self.backbone, batch, head_of(config).target_rows(batch))
+
+    def _saved_activation(self) -> str:
+        if isinstance(self.activation, str):
+            return self.activation
+        raise ValueError(
+            f"the activation is the function {self.activation!r}, which can't be written into a file: save "
+            "TextClassifier(backbone, num_classes, preprocessor) around the same backbone, and give activation= again "
+            "where it is loaded"
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        """As `Task.get_config`, with `num_classes`, `activation`, `hidden_dim` and `dropout`.
+
+        Raises:
+            ValueError: for an activation that is a function.
+        """
+        config = self.backbone.config
+        own = {
+            "num_classes": self.num_classes,
+            "activation": self._saved_activation(),
+            "hidden_dim": config.classifier_hidden_dim or config.hidden_dim,
+            "dropout": config.classifier_dropout,
+        }
+        labels = {} if self.labels == _names(None, self.num_classes) else {"labels": self.labels}
+        return super().get_config() | own | labels
+
+
+def _rate(dropout: float | None, classifier_dropout: float | None) -> float | None:
+    """The head's rate, which has two names."""
+    if dropout is not None and classifier_dropout not in (None, dropout):
+        raise ValueError(
+            f"dropout and classifier_dropout are two names of the head's rate; got {dropout!r} and "
+            f"{classifier_dropout!r}. The encoder's rate is set by Backbone.from_preset(..., dropout=...)"
+        )
+    return classifier_dropout if dropout is None else dropout
 
 
 def _names(labels: Sequence[str] | None, num_classes: int) -> list[str]:

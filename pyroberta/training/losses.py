@@ -129,6 +129,25 @@ class SparseCategoricalCrossentropy(Checked):
             return weight_sum
         return float(slots)
 
+    def clipped(self, losses: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Keras's losses of probabilities, given the exact ones, and whether each has a gradient.
+
+        Keras keeps a probability within [1e-7, 1 - 1e-7] before it takes its logarithm. Outside of that range the loss
+        does not change with the probability, so its gradient is 0.
+
+        Args:
+            losses: (M,) -log p, in training.
+
+        Returns:
+            (M,) losses, and (M,) bool.
+
+        >>> SparseCategoricalCrossentropy().clipped(np.array([0.0, 1.0, 50.0]))[1]
+        array([False,  True, False])
+        """
+        kind = losses.dtype.type
+        least, most = -np.log(kind(1.0 - KERAS_EPSILON)), -np.log(kind(KERAS_EPSILON))
+        return np.clip(losses, least, most), (least <= losses) & (losses <= most)
+
     def get_config(self) -> dict[str, Any]:
         """The arguments, ready for JSON."""
         return {

@@ -160,7 +160,7 @@ def compute_gradients(
             is_last = part == len(parts) - 1
             grads = Gradients(collective.sums(part, sums), model.trainable, ready if is_last else None)
             dlosses = _dlosses(ops, batch, denominator, sums)
-            value, cache = model_forward(
+            (losses, predicted), cache = model_forward(
                 ops,
                 params,
                 model.config,
@@ -171,8 +171,10 @@ def compute_gradients(
                 model.loss.op,
                 model.all_rows,
             )
+            if not model.loss.from_logits:
+                losses, dlosses = _of_probabilities(ops, model.loss, losses, dlosses)
             model_backward(ops, grads, dlosses, cache)
-            values.append(value)
+            values.append((losses, predicted))
         if not parts:  # a rank without a sequence adds zeros
             Gradients(sums, model.trainable, ready).finish_all()
         collective.finish(sums)
@@ -231,6 +233,8 @@ def evaluate_step(
 ) -> Result:
     """The result of a batch without dropout."""
     (losses, predicted), _ = model_forward(ops, params, config, batch, loss=loss.op)
+    if not loss.from_logits:
+        losses, _ = _of_probabilities(ops, loss, losses, losses)
     denominator = loss.denominator(_weight_sum(batch), batch.slots)
     return Result(ops.to_host(losses), ops.to_host(predicted), batch.labels, batch.weights, denominator)
 
@@ -239,6 +243,12 @@ def _dlosses(ops: Ops, batch: Batch, denominator: float, like: Arrays) -> Any:
     """The gradient of the reduced loss by the loss of each target row: (M,), an array of the ops table's."""
     dlosses = batch.weights / denominator if denominator else np.zeros_like(batch.weights)
     return ops.from_host(dlosses.astype(like.dtype))
+
+
+def _of_probabilities(ops: Ops, loss: SparseCategoricalCrossentropy, losses: Any, dlosses: Any) -> tuple[Any, Any]:
+    """losses (M,) of softmax's probabilities as Keras clips them, and dlosses (M,), 0 where that takes effect."""
+    clipped, has_gradient = loss.clipped(ops.to_host(losses))
+    return ops.from_host(clipped), ops.from_host(ops.to_host(dlosses) * has_gradient)
 
 
 def _weight_sum(batch: Batch) -> float:

@@ -48,10 +48,13 @@ class Head(Protocol):
     def forward(
         self, ops: Ops, params: Params, config: RobertaConfig, x: Array, batch: Batch, key: Key | None = None
     ) -> tuple[Array, Cache]:
-        """x (M, C), the last hidden state at the batch's target rows -> h (M, C). key: None for no dropout."""
+        """x (M, C), the last hidden state at the batch's target rows -> h (M, W), as wide as the output table.
+
+        key: None for no dropout.
+        """
 
     def backward(self, ops: Ops, grads: Gradients, dh: Array, cache: Cache) -> Array:
-        """dh (M, C) -> dx (M, C); adds the gradients of the head's parameters but the output table and `head.bias`."""
+        """dh (M, W) -> dx (M, C); adds the gradients of the head's parameters but the output table and `head.bias`."""
 
 
 HEADS: dict[str, Head] = {
@@ -75,8 +78,8 @@ def has_classes(head: Head) -> bool:
 
 
 def same_head(a: RobertaConfig, b: RobertaConfig) -> bool:
-    """Whether two models' heads are for the same task, and for as many classes."""
-    return (a.head, a.num_classes) == (b.head, b.num_classes)
+    """Whether two models' heads are for the same task, and of the same shape."""
+    return all(getattr(a, name) == getattr(b, name) for name in ("head", "num_classes", "classifier_hidden_dim"))
 
 
 def title(config: RobertaConfig) -> str:

@@ -23,7 +23,8 @@ SIZES: Mapping[str, str] = {"head.table": "num_classes", "head.bias": "num_class
 def shapes(config: RobertaConfig) -> dict[str, Shape]:
     """A dense layer, and an output table and a bias with a row per class."""
     classes, C = config.num_classes or 0, config.hidden_dim
-    return {**linear_shapes("head.dense", C, C), "head.table": (classes, C), "head.bias": (classes,)}
+    width = config.classifier_hidden_dim or C
+    return {**linear_shapes("head.dense", C, width), "head.table": (classes, width), "head.bias": (classes,)}
 
 
 def output_table(config: RobertaConfig) -> str:
@@ -39,7 +40,7 @@ def target_rows(batch: Batch) -> Ints:
 def forward(
     ops: Ops, params: Params, config: RobertaConfig, x: Array, batch: Batch, key: Key | None = None
 ) -> tuple[Array, Cache]:
-    """Dropout, dense, tanh, dropout. x (M, C), the rows of each text's `<s>` -> h (M, C).
+    """Dropout, dense, tanh, dropout. x (M, C), the rows of each text's `<s>` -> h (M, W), the dense layer's width.
 
     Its two dropout sites come after those of the layers.
     """
@@ -53,7 +54,7 @@ def forward(
 
 
 def backward(ops: Ops, grads: Gradients, dh: Array, cache: Cache) -> Array:
-    """dh (M, C) -> dx (M, C)."""
+    """dh (M, W) -> dx (M, C)."""
     before, dense, bent, after = cache
     dh = ops.dropout_backward(dh, after)
     dh = ops.tanh_backward(dh, bent)

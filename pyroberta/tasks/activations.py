@@ -1,0 +1,64 @@
+"""The functions between a classifier's logits and its outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy import ndarray as Array
+
+from pyroberta.formats.budget import shown
+from pyroberta.training.losses import log_softmax
+
+Activation = str | Callable[[Array], Array] | None
+
+
+def _softmax(logits: Array) -> Array:
+    probabilities: Array = np.exp(log_softmax(logits))
+    return probabilities
+
+
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {"linear": lambda logits: logits, "softmax": _softmax}
+
+
+def get(activation: Activation) -> str | Callable[[Array], Array]:
+    """The name of an activation that is known here, or a function.
+
+    Raises:
+        ValueError: for an unknown name.
+        TypeError: for anything but a name, a function and None, which is `"linear"`.
+
+    >>> get(None), get("softmax")
+    ('linear', 'softmax')
+    """
+    if activation is None:
+        return "linear"
+    if callable(activation):
+        name = getattr(activation, "__name__", "")
+        is_keras = str(getattr(activation, "__module__", "")).startswith("keras.")
+        return name if is_keras and name in ACTIVATIONS else activation
+    if not isinstance(activation, str):
+        raise TypeError(f"activation should be a name, a function or None, got {shown(activation)}")
+    if activation not in ACTIVATIONS:
+        raise ValueError(
+            f"activation should be one of {', '.join(map(repr, ACTIVATIONS))}, a function of logits (B, num_classes), "
+            f"or None for logits; got {shown(activation)}"
+        )
+    return activation
+
+
+def apply(activation: str | Callable[[Array], Array], logits: Array) -> Array:
+    """The outputs for logits (B, num_classes).
+
+    Raises:
+        ValueError: where a user's function gives another shape.
+
+    >>> apply("softmax", np.log([[1.0, 3.0]]))
+    array([[0.25, 0.75]])
+    """
+    outputs = ACTIVATIONS[activation](logits) if isinstance(activation, str) else np.asarray(activation(logits))
+    if outputs.shape != logits.shape:
+        raise ValueError(
+            f"the activation should keep the shape of the logits, {logits.shape}; {activation!r} gave {outputs.shape}"
+        )
+    return outputs
