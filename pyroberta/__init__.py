@@ -4,7 +4,7 @@
 >>> masked_lm = pyroberta.MaskedLM.from_preset("roberta_tiny_en")
 """
 
-from pyroberta import callbacks, losses, metrics, optimizers, schedules
+from pyroberta import callbacks, losses, metrics, models, optimizers, schedules, tokenizers
 from pyroberta.backends import backends, get_num_threads, set_num_threads
 from pyroberta.model.config import RobertaConfig
 from pyroberta.presets.preset import open_preset as _open_preset
@@ -38,7 +38,9 @@ __all__ = [
     "get_num_threads",
     "losses",
     "metrics",
+    "models",
     "optimizers",
     "schedules",
     "set_num_threads",
+    "tokenizers",
 ]

@@ -31,7 +31,10 @@ ROOMS: dict[str, set[str]] = {
 # The modules beside the rooms, from the lowest up. Each may look into any room but the oracle and the command line.
 TOP = (
     "pyroberta._native",
-    *(f"pyroberta.{name}" for name in ("callbacks", "losses", "metrics", "optimizers", "schedules")),
+    *(
+        f"pyroberta.{name}"
+        for name in ("callbacks", "losses", "metrics", "models", "optimizers", "schedules", "tokenizers")
+    ),
     "pyroberta",
     "pyroberta.__main__",
 )

@@ -1,8 +1,8 @@
 """Configs of objects in Keras's form: `get_config()` gives a dict in JSON's types, and `from_config` takes it.
 
-An object within a config, such as a preprocessor's tokenizer, is written as Keras serialises it: a dict of `module`,
-`class_name`, `config` and `registered_name`. It is read by the name of its class alone, from a table of the classes
-that are expected. Nothing is imported by name.
+An object within a config, such as a preprocessor's tokenizer, is written as Keras serialises KerasHub's: a dict of
+`module`, `class_name`, `config` and `registered_name`, so that KerasHub finds its class. It is read by the name of its
+class alone, from a table of the classes that are expected. Nothing is imported by name.
 """
 
 from __future__ import annotations
@@ -20,16 +20,21 @@ _KERASHUB_PREFIX = "Roberta"
 
 
 def serialized(thing: Any) -> dict[str, Any]:
-    """An object with a `get_config`, as a part of another's config.
+    """An object with a `get_config`, as a part of another's config, under the name of KerasHub's class.
 
     >>> class Layer:
     ...     def get_config(self):
     ...         return {"size": 3}
-    >>> serialized(Layer())
-    {'module': 'pyroberta', 'class_name': 'Layer', 'config': {'size': 3}, 'registered_name': None}
+    >>> serialized(Layer())["class_name"], serialized(Layer())["module"]
+    ('RobertaLayer', 'keras_hub.src.models.roberta.roberta_layer')
     """
-    config = thing.get_config()
-    return {"module": "pyroberta", "class_name": type(thing).__name__, "config": config, "registered_name": None}
+    kind = next((kind for kind in type(thing).__mro__ if kind.__module__.startswith("pyroberta.")), type(thing))
+    return {
+        "module": f"keras_hub.src.models.roberta.{_KERASHUB_PREFIX.lower()}_{object_name(None, kind)}",
+        "class_name": _KERASHUB_PREFIX + kind.__name__,
+        "config": thing.get_config(),
+        "registered_name": f"keras_hub>{_KERASHUB_PREFIX}{kind.__name__}",
+    }
 
 
 def deserialized(name: str, values: Any, classes: Mapping[str, type[Any]]) -> Any:

@@ -19,6 +19,7 @@ from pyroberta.data.inputs import check_features, padding_mask
 from pyroberta.formats.budget import shown
 from pyroberta.formats.encoding import numpy_name
 from pyroberta.formats.interrupts import uninterrupted
+from pyroberta.model import serialization
 from pyroberta.model.attributes import (
     MODEL,
     Checks,
@@ -308,9 +309,18 @@ class Backbone(KerasModel):
         >>> Backbone.from_config(backbone.get_config()).config == backbone.config
         True
         """
-        from pyroberta.presets.keras_config import backbone_config
+        return self._config_with(self.config)
 
-        return backbone_config(self.config, self.precision, self.name, self.trainable)
+    def _config_with(self, config: RobertaConfig) -> dict[str, Any]:
+        """`get_config` with another `RobertaConfig`."""
+        shape = {name: getattr(config, name) for name, kind in vars(Backbone).items() if isinstance(kind, FromConfig)}
+        default = RobertaConfig(**shape)
+        others = {name: value for name, value in vars(config).items() if value != getattr(default, name)}
+        if "lora_targets" in others:
+            others["lora_targets"] = list(config.lora_targets)
+        dtype = {"module": "keras", "class_name": "DTypePolicy", "config": {"name": self.precision}}
+        policy = dtype | {"registered_name": None}
+        return {"name": self.name, "trainable": self.trainable, "dtype": policy, **shape, **others}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Backbone:
@@ -319,9 +329,9 @@ class Backbone(KerasModel):
         Raises:
             TypeError, ValueError: for an unknown argument, or one out of range.
         """
-        from pyroberta.presets.keras_config import policy_name
-
-        return cls(**{**config, "dtype": policy_name(config.get("dtype"))})
+        given = config.get("dtype")
+        name = serialization.dtype_name(given)
+        return cls(**{**config, "dtype": given if name is None else name})
 
     def save_to_preset(
         self,

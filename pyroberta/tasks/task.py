@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar
 from numpy import ndarray as Array
 
 from pyroberta.data.inputs import InputReader
-from pyroberta.formats.budget import clipped
+from pyroberta.formats.budget import clipped, shown
 from pyroberta.formats.interrupts import uninterrupted
 from pyroberta.model.attributes import (
     MODEL,
@@ -26,6 +26,7 @@ from pyroberta.model.heads import same_head, title
 from pyroberta.model.hints import did_you_mean, hinting
 from pyroberta.model.lora import merged
 from pyroberta.model.parameters import Arrays, is_backbone
+from pyroberta.model.serialization import deserialized, serialized
 from pyroberta.presets.preset import Preset, open_preset
 from pyroberta.tasks import summary
 from pyroberta.tasks.backbone import Backbone
@@ -546,12 +547,13 @@ class Task(Trainer, KerasModel, ABC):
         >>> MaskedLM.from_config(config).backbone.hidden_dim
         8
         """
-        from pyroberta.presets.keras_config import task_config
-
-        backbone = self.backbone
-        plain = {name: getattr(backbone, name) for name in ("precision", "name", "trainable")}
-        config = task_config(backbone.config, plain, self.head, self.preprocessor) | {"name": self.name}
-        return config | ({"seed": self.seed} if self.seed else {})
+        config = replace(
+            self.backbone.config, num_classes=None, head_name=None, classifier_dropout=None, classifier_hidden_dim=None
+        )
+        backbone = serialized(self.backbone) | {"config": self.backbone._config_with(config)}
+        preprocessor = None if self.preprocessor is None else serialized(self.preprocessor)
+        seed = {"seed": self.seed} if self.seed else {}
+        return {"backbone": backbone, "preprocessor": preprocessor, "name": self.name, **seed}
 
     @classmethod
     def from_config(cls: type[Own], config: Mapping[str, Any]) -> Own:
@@ -563,16 +565,15 @@ class Task(Trainer, KerasModel, ABC):
         Raises:
             TypeError, ValueError: for a config that isn't of this class.
         """
-        from pyroberta.presets.keras_config import parts_of
-
-        backbone, preprocessor, others = parts_of(cls.head, config)
-        if isinstance(backbone, Mapping):
-            backbone = Backbone.from_config(backbone)
-        made: Any = cls
-        kind: Any = cls.preprocessor_kind
-        if isinstance(preprocessor, Mapping):
-            preprocessor = kind.from_config(preprocessor)
-        task: Own = made(backbone=backbone, preprocessor=preprocessor, **others)
+        if "backbone" not in config:
+            raise ValueError(f"a task's config has a backbone in it, got {shown(dict(config))}")
+        parts: dict[str, type[Any]] = {"backbone": Backbone, "preprocessor": cls.preprocessor_kind}
+        arguments = dict(config)
+        for name, kind in parts.items():
+            if isinstance(arguments.get(name), Mapping):
+                arguments[name] = deserialized(name, arguments[name], {kind.__name__: kind})
+        make: Any = cls
+        task: Own = make(**arguments)
         return task
 
     def _saved_activation(self) -> str:
