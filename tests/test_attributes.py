@@ -60,7 +60,7 @@ UNSETTABLE = {
     "Tokenizer": {
         "vocabulary": "another Tokenizer", "merges": "another Tokenizer", "pad_token": "another Tokenizer",
         "pad_token_id": "follows", "is_special": "follows", "added_tokens": "add_tokens", "vocabulary_size": "follows",
-        "unsplittable_tokens": "add_tokens", "sequence_length": "preprocessor", "dtype": "Keras has it",
+        "unsplittable_tokens": "add_tokens", "dtype": "another Tokenizer",
     },
     "Adam": {
         "lr": "learning_rate", "decay": "a schedule", "use_ema": "no moving average", "amsgrad": "not kept",

@@ -278,8 +278,10 @@ def test_ids_must_be_ids():
 
 def test_a_vocabulary_that_makes_no_tokenizer_is_refused():
     vocabulary, merges = TOKENIZER.vocabulary, TOKENIZER.merges
-    with pytest.raises(ValueError, match=r"lacks tokens for 1 of the 256 bytes: 0x20 \('Ġ'\)"):
+    with pytest.raises(ValueError, match=r"merge .* needs the token 'Ġ', which the vocabulary does not have"):
         Tokenizer({token: id for token, id in vocabulary.items() if token != "Ġ"}, merges)
+    with pytest.raises(ValueError, match=r"lacks tokens for 1 of the 256 bytes and has '▁the'.* Is it a byte-level"):
+        Tokenizer({{"Q": "▁the"}.get(token, token): id for token, id in vocabulary.items()}, merges)
     with pytest.raises(ValueError, match=r"has no '<pad>' \(pad_token\), '<mask>' \(mask_token\)"):
         Tokenizer({token: id for token, id in vocabulary.items() if token not in ("<pad>", "<mask>")}, merges)
     with pytest.raises(ValueError, match="tokens '<s>' and 'new' have the same id 0"):
@@ -292,8 +294,18 @@ def test_a_vocabulary_that_makes_no_tokenizer_is_refused():
         Tokenizer(vocabulary, [*merges, ("q", "z")])
     with pytest.raises(ValueError, match=rf"merge {len(merges)}.* is merge 0 again"):
         Tokenizer(vocabulary, [*merges, merges[0]])
-    with pytest.raises(ValueError, match="merge 0 must be a pair of tokens, got 'a b'"):
-        Tokenizer(vocabulary, ["a b"])
+    with pytest.raises(ValueError, match="merge 0 must be a pair of tokens, or a text such as 'Ġ t', got 'ab'"):
+        Tokenizer(vocabulary, ["ab"])
+    with pytest.raises(TypeError, match=r"vocabulary must be a dict of tokens and their ids, a list .* got 3"):
+        Tokenizer(3, merges)
+    with pytest.raises(TypeError, match=r"merges must be a list of pairs of tokens, .* got 3"):
+        Tokenizer(vocabulary, 3)
+    with pytest.raises(TypeError, match=r"a tokenizer needs a vocabulary and merges\. Tokenizer.from_preset"):
+        Tokenizer(vocabulary, None)
+    with pytest.raises(ValueError, match="has the token '<s>' twice, at the places 0 and 5"):
+        Tokenizer(["<s>", "<pad>", "</s>", "<unk>", "<mask>", "<s>"], [])
+    with pytest.raises(TypeError, match="must be strings, got 7 at place 1"):
+        Tokenizer(["<s>", 7], [])
 
 
 # Files

@@ -73,9 +73,18 @@ def object_name(name: Any, kind: type[Any]) -> str:
     """
     if name is None:
         return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", kind.__name__).lower()
-    if not isinstance(name, str) or not name:
-        raise TypeError(f"name must be a text, got {shown(name)}")
-    return name
+    return check_name("name", name)
+
+
+def check_name(attribute: str, value: Any) -> str:
+    """The value, if it is a text that is not empty.
+
+    Raises:
+        TypeError: where it is none.
+    """
+    if not isinstance(value, str) or not value:
+        raise TypeError(f"{attribute} must be a text that isn't empty, got {shown(value)}")
+    return value
 
 
 def dtype_name(dtype: Any) -> Any:

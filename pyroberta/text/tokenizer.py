@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, count
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -12,20 +13,24 @@ from numpy.typing import NDArray
 
 from pyroberta.formats.budget import shown
 from pyroberta.formats.directory import Directory
-from pyroberta.model.attributes import LAYER, Checked, Checks, Reasons, true_or_false
+from pyroberta.formats.files import as_path, read_json
+from pyroberta.model.attributes import LAYER, Checked, Checks, Reasons, true_or_false, whole_number
+from pyroberta.model.callers import callers_level
 from pyroberta.model.guard import fork_safe_lock
+from pyroberta.model.serialization import check_name, dtype_name, object_name, refuse_layer_arguments
 from pyroberta.text import hooks
 from pyroberta.text.bpe import merge
-from pyroberta.text.byte_level import (
-    BYTE_CHARACTERS,
-    SPACE,
-    SURROGATE,
-    WHITESPACE,
-    split_words,
-    to_bytes,
-)
+from pyroberta.text.byte_level import SPACE, SURROGATE, WHITESPACE, split_words, to_bytes, to_characters
 from pyroberta.text.given import opened, refuse_endless, refuse_rows
 from pyroberta.text.literals import Literals
+from pyroberta.text.vocabulary import (
+    HIGHEST_ID,
+    by_id,
+    check_special_tokens,
+    checked_merges,
+    checked_vocabulary,
+    merge_tables,
+)
 
 if TYPE_CHECKING:
     from pyroberta.formats.new_files import NewFile
@@ -33,7 +38,6 @@ if TYPE_CHECKING:
 Span = tuple[int, int]
 
 _BLANK = SPACE + WHITESPACE
-HIGHEST_ID = (1 << 24) - 1  # some tables have an entry for each id up to the highest
 _CACHED_WORDS = 1 << 17  # some 25 MB
 _CACHED_WORD_LENGTH = 64
 _ADDING = fork_safe_lock()  # while tokens are added or a tokenizer is copied
@@ -57,33 +61,56 @@ class _Words(dict[str, tuple[int, ...]]):
 
 _ANOTHER = "what follows from it is made once, so make another Tokenizer"
 _DERIVED = "it follows from the vocabulary and the added tokens"
-_FIXED = dict.fromkeys(
-    ("vocabulary", "merges", "start_token", "pad_token", "end_token", "unk_token", "mask_token", "separators"), _ANOTHER
-)
+_ROLES = ("start_token", "pad_token", "end_token", "unk_token", "mask_token")
+_FIXED = dict.fromkeys(("vocabulary", "merges", *_ROLES, "separators", "dtype"), _ANOTHER)
+_OF_CALLS = ("sequence_length", "dtype", "name")  # arguments of the object, which its files don't have
+DTYPES = ("int32", "int64", "string")  # of what a call gives
+
+
+def _length(name: str, value: Any) -> int | None:
+    return None if value is None else whole_number(name, value)
+
+
+class _NoToken(Exception):
+    """A text needs a token that the vocabulary lacks."""
 
 
 class Tokenizer(Checked):
     """Byte-level BPE with RoBERTa's special tokens; id for id the equal of Hugging Face's.
 
-    Any text can be encoded, and `decode` gives it back. Special tokens are recognised in raw text, literally and
-    first.
+    Any text can be encoded, and `decode` gives it back, if the vocabulary has all 256 bytes. A byte that it lacks is
+    the unknown token, as in Hugging Face's; where it has none of these either, a text with such a byte is an error.
+    Special tokens are recognised in raw text, literally and first.
+
+    `encode` and `decode` are the way to model inputs: `encode` puts `<s>` and `</s>` around. A tokenizer can be called
+    too, as KerasHub's can; see `tokenize`.
 
     Args:
-        vocabulary: every token and its id, the special tokens and all 256 bytes among them (byte b is written as
-            `byte_level.BYTE_CHARACTERS[b]`, so that a space is `Ġ`). Ids may have holes.
-        merges: the pairs to join, in the order in which they apply.
+        vocabulary: every token and its id, the special tokens among them, in a dict; a list of tokens, whose ids are
+            their places; or the path of a JSON file. Byte b is written as `byte_level.BYTE_CHARACTERS[b]`, so that a
+            space is `Ġ`. Ids may have holes.
+        merges: the pairs to join, in the order in which they apply: tuples, texts such as `"Ġ t"`, or the path of a
+            file with one a line.
+        sequence_length: the length to which a call pads or cuts; None for neither. A preprocessor has one of its own.
         add_prefix_space: whether a text that does not begin with a space gets one, so that its first word is encoded
             like any other.
+        unsplittable_tokens: KerasHub's name for added tokens that are not special.
+        dtype: of what a call gives: "int32", "int64", or "string" for the tokens themselves.
         mask_lstrip: whether `<mask>` absorbs the whitespace before it, as in the published models: `I <mask> it`
             is then `I`, `<mask>`, `Ġit`, and `<mask>` stands for a word with its space.
-        start_token, pad_token, end_token, unk_token, mask_token: the special tokens.
+        start_token, pad_token, end_token, mask_token: the special tokens.
+        unk_token: the unknown token. By default it is `<unk>`, or None if the vocabulary has no `<unk>`.
         separators: the number of `</s>` between the two segments of a pair: 2 in RoBERTa, 1 in BERT's framing.
         trim_offsets: whether `encode_with_offsets` leaves the whitespace at a token's ends out of its span.
         added_tokens: other strings that are recognised in raw text -> whether the string is special, that is, left out
-            by `decode(..., skip_special_tokens=True)`.
+            by `decode(..., skip_special_tokens=True)`. The vocabulary has them.
+        name: of the object; by default its class's.
+        **layer_arguments: what every layer of Keras takes (`trainable`, `config_file`), with Keras's default.
 
     Raises:
-        TypeError, ValueError: where the vocabulary and the merges do not make a tokenizer, naming the entry.
+        TypeError, ValueError: where the vocabulary and the merges do not make a tokenizer, naming the entry, and for
+            an argument that would have no effect.
+        FileNotFoundError, ValueError: where a path's file is missing or damaged.
 
     >>> tokenizer = Tokenizer.train(["A new, newer, newest thing"], vocab_size=264)
     >>> ids = tokenizer.encode("A new <mask>")
@@ -91,9 +118,15 @@ class Tokenizer(Checked):
     ['<s>', 'A', 'Ġnew', '<mask>', '</s>']
     >>> tokenizer.decode(ids, skip_special_tokens=True)
     'A new'
+    >>> tokenizer(["A new thing", "new"])
+    [[36, 262, 224, 87, 75, 76, 81, 74], [261]]
     """
 
-    checks: ClassVar[Checks] = dict.fromkeys(("add_prefix_space", "mask_lstrip", "trim_offsets"), true_or_false)
+    checks: ClassVar[Checks] = {
+        **dict.fromkeys(("add_prefix_space", "mask_lstrip", "trim_offsets"), true_or_false),
+        "sequence_length": _length,
+        "name": check_name,
+    }
     unsettable: ClassVar[Reasons] = (
         LAYER
         | _FIXED
@@ -101,21 +134,21 @@ class Tokenizer(Checked):
         | dict.fromkeys(("start_token_id", "pad_token_id", "end_token_id", "unk_token_id", "mask_token_id"), _DERIVED)
         | dict.fromkeys(("special_token_ids", "special_tokens"), _DERIVED)
         | dict.fromkeys(("added_tokens", "unsplittable_tokens"), "add_tokens adds some")
-        | {"sequence_length": "set that of the preprocessor, which cuts texts"}
     )
     vocabulary: dict[str, int]
     merges: list[tuple[str, str]]
     start_token: str
     pad_token: str
     end_token: str
-    unk_token: str
+    unk_token: str | None
     mask_token: str
+    dtype: str
     added_tokens: dict[str, bool]
     separators: int
     start_token_id: int
     pad_token_id: int
     end_token_id: int
-    unk_token_id: int
+    unk_token_id: int | None
     mask_token_id: int
     special_tokens: list[str]
     special_token_ids: list[int]
@@ -124,55 +157,74 @@ class Tokenizer(Checked):
 
     def __init__(
         self,
-        vocabulary: Mapping[str, int],
-        merges: Iterable[tuple[str, str]],
+        vocabulary: Mapping[str, int] | Iterable[str] | str | os.PathLike[str],
+        merges: Iterable[tuple[str, str] | str] | str | os.PathLike[str],
         *,
+        sequence_length: int | None = None,
         add_prefix_space: bool = False,
+        unsplittable_tokens: Iterable[str] | None = None,
+        dtype: Any = "int32",
         mask_lstrip: bool = True,
         start_token: str = "<s>",
         pad_token: str = "<pad>",
         end_token: str = "</s>",
-        unk_token: str = "<unk>",
+        unk_token: str | None = None,
         mask_token: str = "<mask>",
         added_tokens: Mapping[str, bool] | None = None,
         separators: int = 2,
         trim_offsets: bool = True,
+        name: str | None = None,
+        **layer_arguments: Any,
     ) -> None:
+        refuse_layer_arguments(type(self), layer_arguments, config_file="tokenizer.json")
+        self.sequence_length = sequence_length
         self.add_prefix_space = add_prefix_space
         self.mask_lstrip = mask_lstrip
         self.trim_offsets = trim_offsets
+        self.name = object_name(name, type(self))
         if separators not in (1, 2) or isinstance(separators, bool):
             raise ValueError(f"separators must be 1 or 2, got {shown(separators)}")
-        special_tokens = {
-            "start_token": start_token,
-            "pad_token": pad_token,
-            "end_token": end_token,
-            "unk_token": unk_token,
-            "mask_token": mask_token,
-        }
+        if (kind := dtype_name(dtype)) not in DTYPES:
+            raise ValueError(
+                f"dtype must be one of {', '.join(DTYPES)}, the kind of what a call gives; got {shown(kind)}"
+            )
+        vocabulary, merges = _read_files(vocabulary, merges)
+        entries = checked_vocabulary(vocabulary)
+        if unk_token is None and "<unk>" in entries:
+            unk_token = "<unk>"
+        special_tokens = dict(zip(_ROLES, (start_token, pad_token, end_token, unk_token, mask_token), strict=True))
+        roles = {role: token for role, token in special_tokens.items() if token is not None}
+        added = dict(added_tokens or {})
+        for token in _checked_texts(unsplittable_tokens or (), "unsplittable_tokens"):
+            if token not in roles.values():
+                added.setdefault(token, False)
         vars(self).update(
             special_tokens,
-            vocabulary=dict(vocabulary),
-            merges=_checked_merges(merges),
-            added_tokens=dict(added_tokens or {}),
+            vocabulary=entries,
+            merges=checked_merges(merges),
+            added_tokens=added,
             separators=separators,
+            dtype=kind,
         )
-        self._tokens = _by_id(self.vocabulary)
-        _check_special_tokens(self.vocabulary, special_tokens, self.added_tokens)
-        self._byte_ids = _byte_ids(self.vocabulary)
-        self._ranks, self._products = _merge_tables(self.vocabulary, self.merges)
-
-        roles = {f"{role}_id": self.vocabulary[token] for role, token in special_tokens.items()}
-        vars(self).update(roles)
+        self._tokens = by_id(entries)
+        check_special_tokens(entries, roles, added)
+        vars(self).update(
+            {f"{role}_id": entries.get(token) if token else None for role, token in special_tokens.items()}
+        )
+        self._tables = merge_tables(entries, self.merges, self.unk_token_id, {*roles.values(), *added})
         self._words = _Words(self._encode_word)
+        self._is_unknown_said = False
         self._list_tokens()
+
+    def _roles(self) -> list[str]:
+        """The special tokens that have a role."""
+        return [token for role in _ROLES if (token := getattr(self, role)) is not None]
 
     def _list_tokens(self) -> None:
         """Sets the attributes that follow from the vocabulary and the added tokens, which `add_tokens` changes."""
         self._vocabulary_size = max(self._tokens) + 1
-        roles = self.start_token, self.pad_token, self.end_token, self.unk_token, self.mask_token
         also_special = [token for token, is_special in self.added_tokens.items() if is_special]
-        special_tokens = sorted({*roles, *also_special}, key=self.vocabulary.__getitem__)
+        special_tokens = sorted({*self._roles(), *also_special}, key=self.vocabulary.__getitem__)
         special_token_ids = [self.vocabulary[token] for token in special_tokens]
         is_special = np.zeros(self._vocabulary_size, np.bool_)
         is_special[special_token_ids] = True
@@ -215,8 +267,8 @@ class Tokenizer(Checked):
 
     def _arguments(self) -> dict[str, Any]:
         names = (
-            "vocabulary", "merges", "add_prefix_space", "mask_lstrip", "start_token", "pad_token", "end_token",
-            "unk_token", "mask_token", "added_tokens", "separators", "trim_offsets",
+            "vocabulary", "merges", "add_prefix_space", "mask_lstrip", *_ROLES, "added_tokens", "separators",
+            "trim_offsets", *_OF_CALLS,
         )  # fmt: skip
         with _ADDING:
             found = {name: getattr(self, name) for name in names}
@@ -252,7 +304,7 @@ class Tokenizer(Checked):
         for token in tokens:
             if not token or SURROGATE.search(token):
                 raise ValueError(f"a token to add must be a non-empty str of valid Unicode, got {token!r}")
-        roles = {self.start_token, self.pad_token, self.end_token, self.unk_token, self.mask_token}
+        roles = self._roles()
         new = [token for token in dict.fromkeys(tokens) if token not in roles]
         with _ADDING:
             fresh = sum(token not in self.added_tokens for token in new)
@@ -266,10 +318,17 @@ class Tokenizer(Checked):
         return fresh
 
     def token_to_id(self, token: str) -> int:
-        """The id of a token as the vocabulary writes it (`Ġhello`); `unk_token_id` for an unknown one."""
+        """The id of a token as the vocabulary writes it (`Ġhello`); `unk_token_id` for an unknown one.
+
+        Raises:
+            ValueError: for an unknown one, where there is no unknown token.
+        """
         if not isinstance(token, str):
             raise TypeError(f"token must be a str, got {type(token).__name__}")
-        return self.vocabulary.get(token, self.unk_token_id)
+        id = self.vocabulary.get(token, self.unk_token_id)
+        if id is None:
+            raise ValueError(f"the vocabulary of {len(self)} tokens has neither {shown(token)} nor an unknown token")
+        return id
 
     def id_to_token(self, id: int) -> str:
         """The token that has this id.
@@ -381,6 +440,8 @@ class Tokenizer(Checked):
                     ids.append(id)
         except UnicodeEncodeError:
             raise _surrogate_error(text, name) from None
+        except _NoToken as error:
+            raise ValueError(f"{name} {error}") from None
         return ids
 
     def _encode_text_with_offsets(self, text: str, name: str) -> tuple[list[int], list[Span]]:
@@ -396,6 +457,8 @@ class Tokenizer(Checked):
                     ids.append(id)
         except UnicodeEncodeError:
             raise _surrogate_error(text, name) from None
+        except _NoToken as error:
+            raise ValueError(f"{name} {error}") from None
         return ids, spans
 
     def _pieces(self, text: str) -> Iterator[tuple[int, str, int | None]]:
@@ -405,8 +468,7 @@ class Tokenizer(Checked):
         """
         literals = self._literals
         if literals is None:
-            roles = self.start_token, self.pad_token, self.end_token, self.unk_token, self.mask_token
-            literals = self._literals = Literals([*roles, *self.added_tokens])
+            literals = self._literals = Literals([*self._roles(), *self.added_tokens])
         start = 0
         for begin, stop in literals.find(text):
             plain, special = text[start:begin], text[begin:stop]
@@ -424,8 +486,27 @@ class Tokenizer(Checked):
         return " " + piece if self.add_prefix_space and not piece.startswith(" ") else piece
 
     def _encode_word(self, word: str) -> tuple[int, ...]:
-        byte_ids = self._byte_ids
-        return tuple(merge([byte_ids[byte] for byte in word.encode()], self._ranks, self._products))
+        tables = self._tables
+        symbols = [tables.byte_ids[byte] for byte in word.encode()]
+        if tables.lacks_bytes and self.unk_token_id in symbols and not self._is_unknown_said:
+            self._say_unknown(word)
+        ids = tuple(merge(symbols, tables.ranks, tables.products))
+        if tables.absent and max(ids) > HIGHEST_ID:
+            token = tables.absent[next(id for id in ids if id > HIGHEST_ID)]
+            raise _NoToken(
+                f"needs the token {shown(token)} for {shown(word)}, which the vocabulary of {len(self)} tokens doesn't "
+                "have, and no unknown token to stand for it. Give it the token, or <unk>"
+            )
+        return ids
+
+    def _say_unknown(self, word: str) -> None:
+        self._is_unknown_said = True
+        byte = next(byte for byte in word.encode() if self._tables.byte_ids[byte] == self.unk_token_id)
+        warnings.warn(
+            f"the vocabulary lacks tokens for some bytes, such as {byte:#04x} ({to_characters(bytes([byte]))!r}) in "
+            f"{shown(word)}: {self.unk_token} stands for each, and decode gives that. This is said once",
+            stacklevel=callers_level(),
+        )
 
     def _append_plain(self, ids: list[int], spans: list[Span], start: int, piece: str) -> None:
         prefixed = self._prefixed(piece)
@@ -436,11 +517,12 @@ class Tokenizer(Checked):
             place += len(word)
             first = 0
             for id in self._words[word]:
-                token = self._tokens[id]  # a character for each byte
-                span = (characters[first], characters[first + len(token) - 1] + 1)
+                token = self._tokens[id]
+                length = 1 if id == self.unk_token_id else len(token)  # in bytes: a token has a character for each
+                span = (characters[first], characters[first + length - 1] + 1)
                 spans.append(self._trimmed(token, span, is_first=not ids))
                 ids.append(id)
-                first += len(token)
+                first += length
 
     def _trimmed(self, token: str, span: Span, is_first: bool) -> Span:
         """The span without the whitespace at the token's ends, by the rule of `tokenizers`' `process_offsets`."""
@@ -495,6 +577,121 @@ class Tokenizer(Checked):
             )
         return {id: self._tokens[id] for id in distinct}
 
+    # KerasHub's interface
+
+    def __call__(self, inputs: Any) -> Any:
+        """`tokenize`, under KerasHub's name for it."""
+        return self.tokenize(inputs)
+
+    def tokenize(self, inputs: Any) -> Any:
+        """The ids of a text or of several, without `<s>` and `</s>` around, as KerasHub's tokenizers give them.
+
+        Args:
+            inputs: a text, or a list, an array, a table's column or any iterable of texts.
+
+        Returns:
+            For one text its ids, (S,) of the tokenizer's `dtype`; for several a list of their lists. With
+            `sequence_length` an array, (S,) or (B, S), padded with `pad_token_id`. The tokens in lists, if `dtype` is
+            "string".
+
+        Raises:
+            TypeError, ValueError: for values that are no texts, naming the place, and as `encode`.
+
+        Warns:
+            UserWarning: where `sequence_length` cuts texts, with their number.
+
+        >>> tokenizer = Tokenizer.train(["the fox, the foxes"], vocab_size=270, sequence_length=4)
+        >>> tokenizer("the fox")
+        array([262, 264,   1,   1], dtype=int32)
+        """
+        is_single = isinstance(inputs, str) or (np.ndim(inputs) == 0 and isinstance(inputs, np.ndarray))
+        texts = [str(inputs)] if is_single else _checked_texts(inputs, "inputs")
+        name = "text" if is_single else "inputs[{}]"
+        rows = [self._encode_text(text, name.format(i)) for i, text in enumerate(texts)]
+        length = self.sequence_length
+        if length is not None:
+            self._say_cut(rows, length)
+            rows = [row[:length] + [self.pad_token_id] * (length - len(row)) for row in rows]
+        if self.dtype == "string":
+            tokens = [[self._tokens[id] for id in row] for row in rows]
+            return tokens[0] if is_single else tokens
+        if length is not None:
+            array = np.array(rows, self.dtype).reshape(len(rows), length)
+            return array[0] if is_single else array
+        return np.array(rows[0], self.dtype) if is_single else rows
+
+    def _say_cut(self, rows: list[list[int]], length: int) -> None:
+        lengths = [len(row) for row in rows]
+        cut = sum(found > length for found in lengths)
+        if cut:
+            warnings.warn(
+                f"of {len(rows)} text{'s' * (len(rows) != 1)} {cut} {'has' if cut == 1 else 'have'} more than the "
+                f"tokenizer's sequence_length of {length} tokens (the longest has {max(lengths)}) and "
+                f"{'is' if cut == 1 else 'are'} cut",
+                stacklevel=callers_level(),
+            )
+
+    def detokenize(self, inputs: Any) -> Any:
+        """The text of ids, or the texts of several sequences of ids: `decode`, under KerasHub's name.
+
+        Args:
+            inputs: one id, a list or an array (S,) of ids, or a list of such or an array (B, S).
+
+        Returns:
+            A text, or a list of texts.
+
+        Raises:
+            TypeError, ValueError: for values that are no ids, naming the position.
+
+        >>> tokenizer = Tokenizer.train(["the fox, the foxes"], vocab_size=270)
+        >>> tokenizer.detokenize(tokenizer("the fox")), tokenizer.detokenize([[262], [264]])
+        ('the fox', ['the', ' fox'])
+        """
+        if hasattr(inputs, "__array__"):  # of NumPy, torch, JAX or TensorFlow
+            array = np.asarray(inputs)
+            if array.ndim > 2:
+                raise ValueError(f"ids must be of shape (), (S,) or (B, S), got {array.shape}")
+            inputs = array.tolist()
+        is_single = isinstance(inputs, (str, bytes, Mapping)) or not isinstance(inputs, Iterable)
+        rows: list[Any] = [inputs] if is_single else list(inputs)
+        return self.decode_batch(rows) if rows and _is_row(rows[0]) else self.decode(rows)
+
+    def get_vocabulary(self) -> list[str]:
+        """The tokens in the order of their ids."""
+        return [self._tokens[id] for id in sorted(self._tokens)]
+
+    @property
+    def unsplittable_tokens(self) -> list[str]:
+        """The strings that are recognised in raw text before BPE: the special and the added tokens."""
+        return [*dict.fromkeys([*self._roles(), *self.added_tokens])]
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments, in JSON's types, so that `Tokenizer.from_config(config)` makes an equal tokenizer.
+
+        KerasHub's config leaves the vocabulary and the merges out, and its tokenizer from a config has none.
+
+        >>> tokenizer = Tokenizer.train(["the fox"], vocab_size=270)
+        >>> Tokenizer.from_config(tokenizer.get_config()).get_config() == tokenizer.get_config()
+        True
+        """
+        arguments = self._arguments()
+        return arguments | {"merges": [list(pair) for pair in arguments["merges"]]}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Tokenizer:
+        """The tokenizer of a config that `get_config` gave.
+
+        Raises:
+            ValueError: for a config without a vocabulary, as KerasHub's are.
+            TypeError, ValueError: as the class.
+        """
+        if config.get("vocabulary") is None or config.get("merges") is None:
+            raise ValueError(
+                "the config has no vocabulary and merges, which KerasHub keeps in files. Add them, config | "
+                '{"vocabulary": …, "merges": …}, or load the preset: Tokenizer.from_preset'
+            )
+        return cls(**config)
+
     # Files, and from nothing
 
     @classmethod
@@ -521,8 +718,7 @@ class Tokenizer(Checked):
         """
         from pyroberta.text.bpe_training import SPECIAL_TOKENS, train
 
-        roles = ("start_token", "pad_token", "end_token", "unk_token", "mask_token")
-        special_tokens = [options.get(role, token) for role, token in zip(roles, SPECIAL_TOKENS, strict=True)]
+        special_tokens = [options.get(role) or token for role, token in zip(_ROLES, SPECIAL_TOKENS, strict=True)]
         vocabulary, merges = train(
             texts,
             vocab_size,
@@ -601,7 +797,7 @@ class Tokenizer(Checked):
         """The files that `save` writes, by name, before they are written."""
         from pyroberta.text.tokenizer_files import new_files
 
-        return new_files(**self._arguments())
+        return new_files(**{name: value for name, value in self._arguments().items() if name not in _OF_CALLS})
 
 
 def _rebuild(arguments: dict[str, Any]) -> Tokenizer:
@@ -611,90 +807,20 @@ def _rebuild(arguments: dict[str, Any]) -> Tokenizer:
 # The checks of users' arguments.
 
 
-def _checked_merges(merges: Iterable[Any]) -> list[tuple[str, str]]:
-    pairs = list(merges)
-    if all(type(pair) is tuple and len(pair) == 2 for pair in pairs) and all(
-        type(left) is type(right) is str and left and right for left, right in pairs
-    ):
-        return pairs
-    return [_checked_merge(i, pair) for i, pair in enumerate(pairs)]
+def _read_files(vocabulary: Any, merges: Any) -> tuple[Any, Any]:
+    """The vocabulary and the merges, read from files where they are paths."""
+    from pyroberta.text.tokenizer_files import read_merges
 
-
-def _checked_merge(i: int, pair: Any) -> tuple[str, str]:
-    if isinstance(pair, str) or not isinstance(pair, Sequence) or len(pair) != 2:
-        raise ValueError(f"merge {i} must be a pair of tokens, got {shown(pair)}")
-    left, right = pair
-    if not (isinstance(left, str) and isinstance(right, str) and left and right):
-        raise ValueError(f"merge {i} must be a pair of non-empty strings, got {shown(pair)}")
-    return left, right
-
-
-def _by_id(vocabulary: Mapping[str, int]) -> dict[int, str]:
-    tokens: dict[int, str] = {}
-    for token, id in vocabulary.items():
-        if not isinstance(token, str):
-            raise TypeError(f"the vocabulary's tokens must be strings, got {shown(token)} with id {shown(id)}")
-        if isinstance(id, bool) or not isinstance(id, int) or id < 0:
-            raise ValueError(f"the id of token {shown(token)} must be a whole number of at least 0, got {shown(id)}")
-        if id > HIGHEST_ID:
-            raise ValueError(
-                f"the id of token {shown(token)} is {shown(id)}, and {HIGHEST_ID} is the highest that can be had"
-            )
-        if id in tokens:
-            raise ValueError(f"tokens {shown(tokens[id])} and {shown(token)} have the same id {id} in the vocabulary")
-        tokens[id] = token
-    return tokens
-
-
-def _check_special_tokens(
-    vocabulary: Mapping[str, int], special_tokens: Mapping[str, str], added_tokens: Mapping[str, bool]
-) -> None:
-    for name, token in special_tokens.items():
-        if not isinstance(token, str) or not token:
-            raise TypeError(f"{name} must be a non-empty str, got {shown(token)}")
-    missing = [f"{shown(token)} ({name})" for name, token in special_tokens.items() if token not in vocabulary]
-    missing += [f"{shown(token)} (added token)" for token in added_tokens if token not in vocabulary]
-    if missing:
-        rest = f" and {len(missing) - 8} more" if len(missing) > 8 else ""
-        raise ValueError(
-            f"the vocabulary of {len(vocabulary)} tokens has no {', '.join(missing[:8])}{rest}; "
-            "give each an id there, or name the tokens that it has in their place"
+    if vocabulary is None or merges is None:
+        raise TypeError(
+            "a tokenizer needs a vocabulary and merges. Tokenizer.from_preset and Tokenizer.load read those of a "
+            "preset and of a directory"
         )
-
-
-def _byte_ids(vocabulary: Mapping[str, int]) -> list[int]:
-    missing = [
-        f"{byte:#04x} ({character!r})" for byte, character in enumerate(BYTE_CHARACTERS) if character not in vocabulary
-    ]
-    if missing:
-        first = ", ".join(missing[:8]) + (" …" if len(missing) > 8 else "")
-        raise ValueError(
-            f"the vocabulary lacks tokens for {len(missing)} of the 256 bytes: {first}. Without them some texts "
-            "cannot be encoded. Is it a byte-level vocabulary?"
-        )
-    return [vocabulary[character] for character in BYTE_CHARACTERS]
-
-
-def _merge_tables(
-    vocabulary: Mapping[str, int], merges: Sequence[tuple[str, str]]
-) -> tuple[dict[tuple[int, int], int], dict[tuple[int, int], int]]:
-    ranks: dict[tuple[int, int], int] = {}
-    products: dict[tuple[int, int], int] = {}
-    get = vocabulary.get
-    for rank, (left, right) in enumerate(merges):
-        first, second, product = get(left), get(right), get(left + right)
-        if first is None or second is None or product is None:
-            token = left if first is None else right if second is None else left + right
-            raise ValueError(
-                f"merge {rank}, {shown(left)} + {shown(right)}, needs the token {shown(token)}, which the vocabulary "
-                "does not have. Do the vocabulary and the merges belong together?"
-            )
-        pair = (first, second)
-        if pair in ranks:
-            raise ValueError(f"merge {rank}, {shown(left)} + {shown(right)}, is merge {ranks[pair]} again")
-        ranks[pair] = rank
-        products[pair] = product
-    return ranks, products
+    if isinstance(vocabulary, (str, os.PathLike)):
+        vocabulary = read_json(as_path(vocabulary))
+    if isinstance(merges, (str, os.PathLike)):
+        merges = read_merges(as_path(merges), len(vocabulary) if isinstance(vocabulary, Mapping) else None)
+    return vocabulary, merges
 
 
 def _check_text(text: Any, name: str) -> None:
@@ -718,6 +844,11 @@ def _checked_texts(texts: Any, name: str) -> Sequence[str]:
     for i, text in enumerate(checked):
         _check_text(text, f"{name}[{i}]")
     return checked
+
+
+def _is_row(value: Any) -> bool:
+    """Whether a value holds ids, and is none itself."""
+    return isinstance(value, Iterable) and not isinstance(value, (str, bytes)) and getattr(value, "ndim", 1) > 0
 
 
 def _surrogate_error(text: str, name: str) -> ValueError:

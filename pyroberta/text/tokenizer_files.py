@@ -15,6 +15,7 @@ from pyroberta.formats.directory import Directory
 from pyroberta.formats.files import exists, number, read_bytes, shown
 from pyroberta.formats.new_files import NewFile
 from pyroberta.model.callers import callers_level
+from pyroberta.text.byte_level import BYTE_CHARACTERS
 
 # Tokenizer's name for each special token, and transformers' names for it. Of two, the first is what texts are framed
 # with; the second is a special token besides, where it is another.
@@ -45,7 +46,7 @@ PARTS = (
 )  # fmt: skip
 BYTE_LEVEL = ("type", "add_prefix_space", "trim_offsets", "use_regex")
 FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
-# The model's `unk_token` and `fuse_unk` are about bytes without a token, of which there are none here.
+# The model's `unk_token` and `fuse_unk` are about bytes without a token; see `_follow_unknown`.
 MODEL = (
     "type", "dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk", "byte_fallback",
     "ignore_merges", "vocab", "merges",
@@ -105,6 +106,8 @@ def read(directory: Directory) -> dict[str, Any]:
     Budget(directory.path).make(f"looking for added tokens of {letters} letters", BYTES_PER_LETTER * letters)
     reading.refuse_overlaps(directory)
     reading.mask_lstrip = _flag(directory / CONFIG, config.get("mask_token"), "lstrip", reading.mask_lstrip)
+    if "unk_token" not in named or named["unk_token"] is not None:  # null: there is none, unless the vocabulary has it
+        arguments.setdefault("unk_token", DEFAULTS["unk_token"])
     arguments["add_prefix_space"] = _flag(
         directory / CONFIG, config, "add_prefix_space", arguments.get("add_prefix_space", False)
     )
@@ -166,12 +169,26 @@ def new_files(
     added_tokens: Mapping[str, bool],
     separators: int,
     trim_offsets: bool,
-    **special_tokens: str,
+    **special_tokens: str | None,
 ) -> dict[str, NewFile]:
-    """All five files, by name; `special_tokens` has the keys of `ROLES`."""
+    """All five files, by name; `special_tokens` has the keys of `ROLES`. The unknown token may be None.
+
+    Raises:
+        ValueError: for merges through tokens that the vocabulary lacks, since `tokenizers` refuses them.
+    """
+    for left, right in merges:
+        for token in (left, right, left + right):
+            if token not in vocabulary:
+                raise ValueError(
+                    f"the merge {shown(left)} + {shown(right)} needs the token {shown(token)}, which the vocabulary "
+                    "lacks, and Hugging Face's tokenizers read no such files. Give the vocabulary that token, or save "
+                    "with format='keras'"
+                )
+    lacks_bytes = any(character not in vocabulary for character in BYTE_CHARACTERS)
     vocabulary = dict(sorted(vocabulary.items(), key=lambda item: item[1]))
-    mask = special_tokens["mask_token"]
-    is_special = dict.fromkeys(special_tokens.values(), True) | dict(added_tokens)
+    roles = {role: token for role, token in special_tokens.items() if token is not None}
+    is_special = dict.fromkeys(roles.values(), True) | dict(added_tokens)
+    mask = roles["mask_token"]
 
     def flags(token: str) -> dict[str, Any]:
         return {
@@ -185,8 +202,8 @@ def new_files(
     byte_level = {"type": "ByteLevel", "add_prefix_space": add_prefix_space, "trim_offsets": True, "use_regex": True}
     framing = {
         "type": "RobertaProcessing",
-        "sep": [special_tokens["end_token"], vocabulary[special_tokens["end_token"]]],
-        "cls": [special_tokens["start_token"], vocabulary[special_tokens["start_token"]]],
+        "sep": [roles["end_token"], vocabulary[roles["end_token"]]],
+        "cls": [roles["start_token"], vocabulary[roles["start_token"]]],
     }
     tokenizer: dict[str, Any] = {
         "version": "1.0",
@@ -217,11 +234,13 @@ def new_files(
         framing["type"] = "BertProcessing"
         trimming = byte_level | {"trim_offsets": trim_offsets}
         tokenizer["post_processor"] = {"type": "Sequence", "processors": [trimming, framing]}
+    is_other = separators != 2 or lacks_bytes or special_tokens["unk_token"] is None
     names = {name: special_tokens[role] for role, names in ROLES.items() for name in names}
-    special_tokens_map = {name: flags(token) if token == mask else token for name, token in names.items()}
+    special_tokens_map = {name: flags(mask) if token == mask else token for name, token in names.items()}
     config = {
-        # transformers' RobertaTokenizer would put two </s> between the segments of a pair, whatever tokenizer.json says
-        "tokenizer_class": "RobertaTokenizer" if separators == 2 else "PreTrainedTokenizerFast",
+        # Whatever tokenizer.json says, transformers' RobertaTokenizer puts two </s> between the segments of a pair, has
+        # an unknown token, and (in version 5) leaves out bytes that the vocabulary lacks. The other class follows it.
+        "tokenizer_class": "PreTrainedTokenizerFast" if is_other else "RobertaTokenizer",
         "add_prefix_space": add_prefix_space,
         "trim_offsets": trim_offsets,
         "errors": "replace",
@@ -454,8 +473,7 @@ def _read_tokenizer_json(
         spend_merges(path, len(merges), len(content["model"]["vocab"]))
         arguments["merges"] = [_split_merge(merge, f"merge {i} of {str(path)!r}") for i, merge in enumerate(merges)]
         prefix = arguments["add_prefix_space"] = content["pre_tokenizer"]["add_prefix_space"]
-        if isinstance(content["model"].get("unk_token"), str):
-            arguments.setdefault("unk_token", content["model"]["unk_token"])
+        _follow_unknown(path, content["model"], reading)
         _follow_padding(path, content.get("padding"), reading)
 
         framing = _framing(path, content.get("post_processor"), reading.vocabulary)
@@ -489,6 +507,29 @@ def _read_tokenizer_json(
             reading.add(path, token["content"], token["id"], {flag: token[flag] for flag in FLAGS})
     except (KeyError, TypeError, AttributeError, IndexError) as error:
         raise ValueError(f"{str(path)!r} is not laid out as a tokenizer.json is: {shown(error)}") from error
+
+
+def _follow_unknown(path: Path, model: Mapping[str, Any], reading: _Reading) -> None:
+    """The unknown token, which stands for a byte that the vocabulary lacks."""
+    unknown = model.get("unk_token")
+    if isinstance(unknown, str):
+        reading.arguments.setdefault("unk_token", unknown)
+    if all(character in model["vocab"] for character in BYTE_CHARACTERS):
+        return
+    if model.get("fuse_unk"):
+        raise _refusal(path, "the model's fuse_unk", True, "one unknown token for each byte that the vocabulary lacks")
+    wanted = reading.roles()["unk_token"]
+    if unknown is None and wanted in model["vocab"]:
+        warnings.warn(
+            f"the vocabulary in {str(path)!r} lacks some bytes, and its model names no unk_token, so that `tokenizers` "
+            f"leaves such bytes out; here {wanted} stands for each",
+            stacklevel=callers_level(),
+        )
+    elif unknown not in (None, wanted):
+        raise ValueError(
+            f"{str(path)!r} has {shown(unknown)} for the bytes that its vocabulary lacks, but unk_token is "
+            f"{shown(wanted)} beside it. Which of them is right?"
+        )
 
 
 def _follow_padding(path: Path, padding: Any, reading: _Reading) -> None:

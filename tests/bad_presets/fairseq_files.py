@@ -331,11 +331,6 @@ CASES: dict[str, Case] = {
     "fairseq: tokens without merges": Case(
         "fairseq older", lambda d: (d / "merges.txt").unlink(), "tokens as text.*in vocab.bpe or merges.txt"
     ),
-    "fairseq: a byte missing": Case(
-        "fairseq older",
-        lines(lambda found: found.__setitem__(found.index("A 1"), "AAAA 1")),
-        "doesn't fit the merges: .*lacks tokens for 1 of the 256",
-    ),
     "fairseq: merges that make no token": Case(
         "fairseq older", put("merges.txt", "x y\n"), "dict.txt doesn't fit the merges: .*needs the token 'xy'"
     ),

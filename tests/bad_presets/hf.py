@@ -281,8 +281,10 @@ CASES: dict[str, Case] = {
         "slow tokenizer", change("vocab.json", lambda v: v.update(high=5000)), "tokenizer has 5001 tokens"
     ),
     "no mask token": Case("slow tokenizer", change("vocab.json", lambda v: v.pop("<mask>")), "has no '<mask>'"),
-    "a byte missing": Case(
-        "slow tokenizer", change("vocab.json", lambda v: v.update(A2=v.pop("A"))), "lacks tokens for 1 of the 256"
+    "a vocabulary that isn't byte-level": Case(
+        "slow tokenizer",
+        change("vocab.json", lambda v: v.update({"▁A": v.pop("A")})),
+        "lacks tokens for 1 of the 256 bytes and has '▁A', which isn't spelt in bytes",
     ),
     "a vocabulary with a key twice": Case("slow tokenizer", put("vocab.json", '{"a": 1, "a": 2}'), "'a' twice"),
     "a vocabulary that is a pipe": Case("slow tokenizer", instead("vocab.json", os.mkfifo), "is a pipe"),

@@ -1,0 +1,201 @@
+"""The checks of a vocabulary and its merges, and the tables that BPE merges by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from pyroberta.formats.budget import shown
+from pyroberta.text.byte_level import BYTE_CHARACTERS, CHARACTER_BYTES
+
+Pair = tuple[int, int]
+
+HIGHEST_ID = (1 << 24) - 1  # some tables have an entry for each id up to the highest
+
+
+class Tables(NamedTuple):
+    """What BPE merges by.
+
+    A vocabulary without an unknown token may lack tokens that merges pass through, as KerasHub's examples do. They have
+    ids above `HIGHEST_ID`, and no text may end in one.
+
+    Attributes:
+        byte_ids: the id of each of the 256 bytes; the unknown token's for one that the vocabulary lacks.
+        lacks_bytes: whether the vocabulary lacks some.
+        ranks: each pair's place in the list of merges.
+        products: the id that a pair is merged into.
+        absent: the tokens that the vocabulary lacks, by their ids above `HIGHEST_ID`.
+    """
+
+    byte_ids: list[int]
+    lacks_bytes: bool
+    ranks: dict[Pair, int]
+    products: dict[Pair, int]
+    absent: dict[int, str]
+
+
+def checked_vocabulary(vocabulary: Any) -> dict[str, int]:
+    """Tokens and their ids, from a dict or from a list, where a token's id is its place.
+
+    Raises:
+        TypeError, ValueError: naming the entry.
+
+    >>> checked_vocabulary(["<s>", "<pad>"])
+    {'<s>': 0, '<pad>': 1}
+    """
+    if isinstance(vocabulary, Mapping):
+        return dict(vocabulary)
+    if isinstance(vocabulary, (str, bytes)) or not isinstance(vocabulary, Iterable):
+        raise TypeError(
+            "vocabulary must be a dict of tokens and their ids, a list of tokens, or the path of a JSON file; got "
+            f"{shown(vocabulary)}"
+        )
+    ids: dict[str, int] = {}
+    for id, token in enumerate(vocabulary):
+        if not isinstance(token, str):
+            raise TypeError(f"the vocabulary's tokens must be strings, got {shown(token)} at place {id}")
+        if ids.setdefault(token, id) != id:
+            raise ValueError(f"the vocabulary has the token {shown(token)} twice, at the places {ids[token]} and {id}")
+    return ids
+
+
+def checked_merges(merges: Any) -> list[tuple[str, str]]:
+    """Merges as pairs. Each may be a pair, or a text of two tokens with a space between; `#version` lines are none.
+
+    Raises:
+        TypeError, ValueError: naming the merge.
+
+    >>> checked_merges(["#version: 0.2", "Ġ t", ("h", "e")])
+    [('Ġ', 't'), ('h', 'e')]
+    """
+    if isinstance(merges, (str, bytes)) or not isinstance(merges, Iterable):
+        raise TypeError(
+            "merges must be a list of pairs of tokens, or of texts such as 'Ġ t', or the path of a file with one a "
+            f"line; got {shown(merges)}"
+        )
+    pairs = list(merges)
+    if all(type(pair) is tuple and len(pair) == 2 for pair in pairs) and all(
+        type(left) is type(right) is str and left and right for left, right in pairs
+    ):
+        return pairs
+    if pairs and isinstance(pairs[0], str) and pairs[0].startswith("#version"):
+        pairs = pairs[1:]
+    return [_checked_merge(i, pair) for i, pair in enumerate(pairs)]
+
+
+def _checked_merge(i: int, pair: Any) -> tuple[str, str]:
+    parts = pair.split(" ") if isinstance(pair, str) else pair
+    if isinstance(parts, bytes) or not isinstance(parts, Sequence) or len(parts) != 2:
+        raise ValueError(f"merge {i} must be a pair of tokens, or a text such as 'Ġ t', got {shown(pair)}")
+    left, right = parts
+    if not (isinstance(left, str) and isinstance(right, str) and left and right):
+        raise ValueError(f"merge {i} must be a pair of non-empty strings, got {shown(pair)}")
+    return left, right
+
+
+def by_id(vocabulary: Mapping[str, int]) -> dict[int, str]:
+    """The tokens by their ids.
+
+    Raises:
+        TypeError, ValueError: for a token that is no string, and for an id that is no whole number, too high, or
+            another token's too.
+    """
+    tokens: dict[int, str] = {}
+    for token, id in vocabulary.items():
+        if not isinstance(token, str):
+            raise TypeError(f"the vocabulary's tokens must be strings, got {shown(token)} with id {shown(id)}")
+        if isinstance(id, bool) or not isinstance(id, int) or id < 0:
+            raise ValueError(f"the id of token {shown(token)} must be a whole number of at least 0, got {shown(id)}")
+        if id > HIGHEST_ID:
+            raise ValueError(
+                f"the id of token {shown(token)} is {shown(id)}, and {HIGHEST_ID} is the highest that can be had"
+            )
+        if id in tokens:
+            raise ValueError(f"tokens {shown(tokens[id])} and {shown(token)} have the same id {id} in the vocabulary")
+        tokens[id] = token
+    return tokens
+
+
+def check_special_tokens(
+    vocabulary: Mapping[str, int], special_tokens: Mapping[str, str], added_tokens: Iterable[str]
+) -> None:
+    """Checks that the vocabulary has the special tokens, given by their roles, and the added ones.
+
+    Raises:
+        TypeError: for a special token that is no string.
+        ValueError: where some are missing, naming them.
+    """
+    for name, token in special_tokens.items():
+        if not isinstance(token, str) or not token:
+            raise TypeError(f"{name} must be a non-empty str, got {shown(token)}")
+    missing = [f"{shown(token)} ({name})" for name, token in special_tokens.items() if token not in vocabulary]
+    missing += [f"{shown(token)} (added token)" for token in added_tokens if token not in vocabulary]
+    if missing:
+        rest = f" and {len(missing) - 8} more" if len(missing) > 8 else ""
+        raise ValueError(
+            f"the vocabulary of {len(vocabulary)} tokens has no {', '.join(missing[:8])}{rest}; "
+            "give each an id there, or name the tokens that it has in their place"
+        )
+
+
+def merge_tables(
+    vocabulary: Mapping[str, int], merges: Sequence[tuple[str, str]], unk_id: int | None, literal: Iterable[str]
+) -> Tables:
+    """The tables of a vocabulary and its merges.
+
+    Args:
+        vocabulary: tokens and ids.
+        merges: the pairs in their order.
+        unk_id: of the unknown token; None where the vocabulary has none.
+        literal: the special and the added tokens, which needn't be spelt in bytes.
+
+    Raises:
+        ValueError: where the vocabulary isn't byte-level; where a merge comes twice; and where one needs a token that
+            a vocabulary with an unknown token lacks.
+    """
+    absent: dict[str, int] = {}
+
+    def absent_id(token: str) -> int:
+        return absent.setdefault(token, HIGHEST_ID + 1 + len(absent))
+
+    lacks_bytes = any(character not in vocabulary for character in BYTE_CHARACTERS)
+    if lacks_bytes:
+        _check_byte_level(vocabulary, literal)
+    get = vocabulary.get
+    byte_ids = []
+    for character in BYTE_CHARACTERS:
+        id = get(character)
+        byte_ids.append(id if id is not None else unk_id if unk_id is not None else absent_id(character))
+
+    ranks: dict[Pair, int] = {}
+    products: dict[Pair, int] = {}
+    for rank, (left, right) in enumerate(merges):
+        first, second, product = get(left), get(right), get(left + right)
+        if first is None or second is None or product is None:
+            token = left if first is None else right if second is None else left + right
+            if unk_id is not None:
+                raise ValueError(
+                    f"merge {rank}, {shown(left)} + {shown(right)}, needs the token {shown(token)}, which the "
+                    "vocabulary does not have. Do the vocabulary and the merges belong together?"
+                )
+            first = absent_id(left) if first is None else first
+            second = absent_id(right) if second is None else second
+            product = absent_id(left + right) if product is None else product
+        pair = (first, second)
+        if pair in ranks:
+            raise ValueError(f"merge {rank}, {shown(left)} + {shown(right)}, is merge {ranks[pair]} again")
+        ranks[pair] = rank
+        products[pair] = product
+    return Tables(byte_ids, lacks_bytes, ranks, products, {id: token for token, id in absent.items()})
+
+
+def _check_byte_level(vocabulary: Mapping[str, int], literal: Iterable[str]) -> None:
+    """Checks that a vocabulary without some bytes is byte-level: its tokens are spelt in the bytes' characters."""
+    exempt = set(literal)
+    for token in vocabulary:
+        if token not in exempt and not all(character in CHARACTER_BYTES for character in token):
+            missing = sum(character not in vocabulary for character in BYTE_CHARACTERS)
+            raise ValueError(
+                f"the vocabulary lacks tokens for {missing} of the 256 bytes and has {shown(token)}, which isn't spelt "
+                "in bytes ('Ġ' is a space). Is it a byte-level vocabulary?"
+            )
