@@ -27,6 +27,7 @@ from pyroberta.model.parameters import Arrays
 from pyroberta.ops import REFERENCE
 from pyroberta.tasks.backbone import Backbone
 from pyroberta.tasks.text_classifier import TextClassifier
+from pyroberta.text.tokenizer import Tokenizer
 from pyroberta.training.optimizers import Optimizer
 
 HERE = Path(__file__).parent
@@ -117,3 +118,18 @@ def features(count: int, length: int = 5, seed: int = 0) -> dict[str, Any]:
 def classes(count: int, num_classes: int = 3, seed: int = 1) -> Any:
     """So many labels."""
     return np.random.default_rng(seed).integers(0, num_classes, count)
+
+
+# KerasHub's tests of RoBERTa have this vocabulary. Some merges make tokens that it lacks.
+VOCABULARY = {
+    token: id for id, token in enumerate(("<s>", "<pad>", "</s>", "air", "Ġair", "plane", "Ġat", "port", "<mask>"))
+}
+MERGES = [
+    *("Ġ a", "Ġ t", "Ġ i", "Ġ b", "a i", "p l", "n e", "Ġa t", "p o", "r t", "Ġt h", "ai r", "pl a", "po rt"),
+    *("Ġai r", "Ġa i", "pla ne"),
+]
+
+
+def hub_tokenizer() -> Tokenizer:
+    """The tokenizer of KerasHub's tests."""
+    return Tokenizer(vocabulary=VOCABULARY, merges=MERGES)
