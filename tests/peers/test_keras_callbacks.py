@@ -124,7 +124,7 @@ def test_training_ends_after_so_many_epochs_without_improvement(patience):
     assert stopper.stopped_epoch == max(patience, 1) + 2
 
 
-@claim(f"{STOPPING}::test_early_stopping_reuse", f"{STOPPING}::test_early_stopping_reuse_across_models")
+@claim(f"{STOPPING}::test_early_stopping_reuse", f"{STOPPING}::test_state_reset_across_fit_calls")
 def test_a_callback_begins_anew_with_every_fit():
     stopper = EarlyStopping(monitor="loss", patience=3, min_delta=100.0)
     for _ in range(2):

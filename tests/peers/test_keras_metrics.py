@@ -11,6 +11,7 @@ from claims import claim, classes, features, small_classifier
 from pyroberta import losses, metrics
 
 FILE = "keras/src/metrics/accuracy_metrics_test.py::SparseCategoricalAccuracyTest"
+EQUAL = "keras/src/metrics/accuracy_metrics_test.py::AccuracyTest"
 REDUCTIONS = "keras/src/metrics/reduction_metrics_test.py::MeanTest"
 BASE = "keras/src/metrics/metric_test.py::MetricTest"
 COMPILED = "keras/src/trainers/compile_utils_test.py::TestCompileMetrics"
@@ -25,7 +26,7 @@ def update(metric, labels, probabilities, weights=None):
     return metric.result()
 
 
-@claim(f"{FILE}::test_config")
+@claim(f"{FILE}::test_config", f"{EQUAL}::test_config", f"{REDUCTIONS}::test_config")
 @pytest.mark.parametrize("name", ["Accuracy", "SparseCategoricalAccuracy", "Perplexity", "Loss"])
 def test_a_metric_is_made_again_of_its_config(name):
     kind = getattr(metrics, name)

@@ -300,7 +300,7 @@ def test_validation_data_that_do_not_fit_spoil_no_later_fit():
     assert "val_loss" in history.history
 
 
-@claim(f"{FILE}::test_nested_inputs")
+@claim(f"{FILE}::test_nested_inputs", f"{FILE}::test_nested_input_predict")
 def test_a_dict_of_arrays_goes_through_every_method():
     model, x, y = small_classifier(), features(3), classes(3)
     loss = model.fit(x, y, verbose=0).history["loss"]
@@ -317,7 +317,13 @@ def test_what_is_no_data_is_refused(x):
         small_classifier().fit(x, verbose=0)
 
 
-@claim(f"{EPOCHS}::test_unsupported_y_arg_torch_dataloader", f"{EPOCHS}::test_unsupported_y_arg_tfdata")
+@claim(
+    *(
+        f"{EPOCHS}::test_unsupported_{name}_arg_{kind}"
+        for name in ("y", "sample_weights")
+        for kind in ("tfdata", "torch_dataloader")
+    )
+)
 @pytest.mark.parametrize("name", ["y", "sample_weight"])
 def test_labels_beside_an_iterable_of_batches_are_refused(name):
     with pytest.raises((TypeError, ValueError), match=r"y|label|sample_weight"):

@@ -298,6 +298,25 @@ def test_a_model_is_compiled_with_kerashubs_names(kind):
     assert model.optimizer.learning_rate == pytest.approx(5e-5)
 
 
+@claim(
+    f"{TASKS}::test_export_attached", f"{TASKS}::test_export_attached_with_lm_head", f"{TASKS}::test_export_detached"
+)
+@pytest.mark.parametrize("has_one", [True, False])
+def test_a_model_is_exported_to_transformers(tmp_path, has_one):
+    model = task(MaskedLM)
+    if not has_one:
+        model.preprocessor = None
+    model.save_to_preset(tmp_path / "preset")
+    assert (tmp_path / "preset/config.json").exists()
+    assert (tmp_path / "preset/tokenizer_config.json").exists() is has_one
+
+
+@claim(f"{TASKS}::test_export_missing_tokenizer")
+def test_a_preprocessor_has_a_tokenizer():
+    with pytest.raises((TypeError, ValueError), match="tokenizer"):
+        task(MaskedLM).preprocessor.tokenizer = None
+
+
 # ----------------------------------------------------------------------------------------------- what is done otherwise
 
 
