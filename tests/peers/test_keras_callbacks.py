@@ -64,7 +64,7 @@ def fitted(*given, epochs=1, **options):
     """A classifier that was fitted on little with these callbacks, and its history."""
     model = small_classifier()
     model.compile(
-        optimizer=options.pop("optimizer", optimizers.Adam(0.1)), metrics=options.pop("metrics", ["accuracy"])
+        optimizer=options.pop("optimizer", optimizers.Adam(0.1)), **options.pop("compiled", {"metrics": ["accuracy"]})
     )
     data = {"validation_data": (features(6, seed=5), classes(6, seed=6)), "batch_size": 5, "verbose": 0}
     history = model.fit(features(10), classes(10), callbacks=list(given), epochs=epochs, **{**data, **options})
@@ -97,7 +97,9 @@ def test_what_is_better_follows_from_the_metric(mode, monitor, expected):
 @pytest.mark.parametrize("names", [("acc", "val_acc"), ("accuracy", "val_accuracy")])
 def test_a_metric_is_monitored_under_the_name_that_it_is_logged_by(names):
     name, monitor = names
-    _, history = fitted(EarlyStopping(monitor=monitor, patience=1, min_delta=2.0), epochs=4, metrics=[name])
+    _, history = fitted(
+        EarlyStopping(monitor=monitor, patience=1, min_delta=2.0), epochs=4, compiled={"metrics": [name]}
+    )
     assert len(history.epoch) == 2
 
 
@@ -239,13 +241,17 @@ def test_weights_that_were_saved_are_loaded(tmp_path):
         np.testing.assert_array_equal(one, other)
 
 
+@claim(f"{CHECKPOINT}::test_model_checkpoint_options")
+def test_an_unknown_mode_is_told(tmp_path):
+    with pytest.warns(UserWarning, match="mode 'unknown' is unknown"):
+        ModelCheckpoint(tmp_path / "x", mode="unknown")
+
+
 @differs(f"{CHECKPOINT}::test_model_checkpoint_options")
-@pytest.mark.parametrize(
-    ("options", "error"), [({"monitor": "unknown", "save_best_only": True}, "unknown"), ({"mode": "unknown"}, "mode")]
-)
-def test_an_unknown_metric_or_mode_is_an_error(tmp_path, options, error):
-    with pytest.raises(ValueError, match=error):
-        ModelCheckpoint(tmp_path / "x", **options)
+def test_a_metric_that_is_not_there_is_an_error(tmp_path):
+    """Keras warns in every epoch and saves nothing."""
+    with pytest.raises(ValueError, match="'unknown'"):
+        fitted(ModelCheckpoint(tmp_path / "x", monitor="unknown", save_best_only=True))
 
 
 # ----------------------------------------------------------------------------------------------------------- CSVLogger
@@ -307,12 +313,30 @@ def test_finite_losses_are_let_through(raise_error):
     assert len(history.history["loss"]) == 2
 
 
+@claim(f"{NAN}::test_TerminateOnNaN", f"{NAN}::test_terminate_on_nan_graceful_stop")
+def test_a_loss_that_is_not_finite_ends_training():
+    model, fit = explosion(callbacks.TerminateOnNaN())
+    before = model.get_weights()
+    assert [math.isnan(loss) for loss in fit().history["loss"]] == [True]
+    for one, other in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@claim(f"{LOGGER}::test_stop_training_csv")
+def test_a_loss_that_is_not_finite_is_logged(tmp_path):
+    _, fit = explosion(callbacks.TerminateOnNaN(), callbacks.CSVLogger(tmp_path / "log.csv"))
+    fit()
+    found = rows(tmp_path / "log.csv")
+    assert len(found) == 2
+    assert "nan" in found[-1]
+
+
 @claim(
     f"{NAN}::test_terminate_on_nan_raise_error_raises_error", f"{NAN}::test_raise_error_terminate_stops_on_later_batch"
 )
 def test_a_loss_that_is_not_finite_may_be_an_error():
     _, fit = explosion(callbacks.TerminateOnNaN(raise_error=True))
-    with pytest.raises((RuntimeError, FloatingPointError), match=r"(?i)nan|not finite"):
+    with pytest.raises((RuntimeError, FloatingPointError), match=r"(?i)nan|inf"):
         fit()
 
 
@@ -468,19 +492,19 @@ def interrupting(*, step=None, epoch=None):
     return LambdaCallback(on_train_batch_end=after_step, on_epoch_end=after_epoch)
 
 
-def backed_up(directory, save_freq, interruption):
+def backed_up(directory, save_freq, interruption, between=lambda: None, **arguments):
     """A run that was interrupted and gone on with, and the same run in one go."""
     options = {"batch_size": 4, "verbose": 0, "epochs": 5}
-    model, whole = small_classifier(dropout=0.1), small_classifier(dropout=0.1)
-    backup = callbacks.BackupAndRestore(directory, save_freq=save_freq)
+    backup = callbacks.BackupAndRestore(directory, save_freq=save_freq, **arguments)
     with pytest.raises(Interruption):
-        model.fit(features(10), classes(10), callbacks=[backup, interruption], **options)
+        small_classifier(dropout=0.1).fit(features(10), classes(10), callbacks=[backup, interruption], **options)
     is_kept = Path(directory).exists()
-    other = small_classifier(dropout=0.1, seed=0)
-    backup = callbacks.BackupAndRestore(directory, save_freq=save_freq)
-    history = other.fit(features(10), classes(10), callbacks=[backup], **options)
+    between()
+    model, whole = small_classifier(dropout=0.1), small_classifier(dropout=0.1)
+    backup = callbacks.BackupAndRestore(directory, save_freq=save_freq, **arguments)
+    history = model.fit(features(10), classes(10), callbacks=[backup, interrupting()], **options)
     whole.fit(features(10), classes(10), **options)
-    return is_kept, other, whole, history
+    return is_kept, model, whole, history
 
 
 @claim(f"{BACKUP}::test_best_case_step", f"{BACKUP}::test_best_case_epoch")
@@ -494,6 +518,30 @@ def test_a_run_that_was_interrupted_goes_on(tmp_path, save_freq, interruption):
     assert model.optimizer.iterations == 15
     for one, other in zip(model.get_weights(), whole.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+@claim(f"{BACKUP}::test_backup_corrupted")
+def test_a_backup_that_is_damaged_leaves_the_one_before(tmp_path):
+    directory = tmp_path / "subdir"
+
+    def damage():
+        assert len(list(directory.iterdir())) == 2
+        (directory / "latest.safetensors").write_text("0", encoding="utf-8")
+
+    _, model, whole, history = backed_up(directory, "epoch", interrupting(step=7), damage, double_checkpoint=True)
+    assert history.epoch[-1] == 4
+    for one, other in zip(model.get_weights(), whole.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@differs(f"{BACKUP}::test_best_case_step")
+def test_a_run_goes_on_with_the_same_callbacks(tmp_path):
+    """Keras takes any."""
+    backup = callbacks.BackupAndRestore(tmp_path / "subdir", save_freq=1)
+    with pytest.raises(Interruption):
+        fitted(backup, interrupting(step=1), epochs=2)
+    with pytest.raises(ValueError, match="same callbacks"):
+        fitted(callbacks.BackupAndRestore(tmp_path / "subdir", save_freq=1), epochs=2)
 
 
 @claim(f"{BACKUP}::test_model_deleted_case_epoch")
@@ -528,22 +576,23 @@ def test_an_error_leaves_the_backup(tmp_path):
 # --------------------------------------------------------------------------------------------------------- TensorBoard
 
 
-def scalars(directory):
+def tags(directory, kind="simple_value"):
     """The tags that were written, by the directory of their file."""
     from tensorboardX.proto import event_pb2
-    from tensorboardX.record_writer import u32  # noqa: F401  # the same records as tensorboard's own reader takes
 
     found = {}
     for path in Path(directory).rglob("events.out.*"):
-        content, tags = path.read_bytes(), found.setdefault(path.parent.name, set())
-        while content:
+        content, seen = path.read_bytes(), found.setdefault(path.parent.name, set())
+        while content:  # a record: its length, a checksum, the event, a checksum
             length = int.from_bytes(content[:8], "little")
             event = event_pb2.Event.FromString(content[12 : 12 + length])
-            tags |= {value.tag for value in event.summary.value}
+            seen |= {value.tag for value in event.summary.value if value.WhichOneof("value") == kind}
             content = content[16 + length :]
     return found
 
 
+BARE = {"weighted_metrics": None}  # the loss alone
+TRAINED = {"epoch_loss", "epoch_learning_rate"}
 EVALUATED = {"validation": {"epoch_loss", "evaluation_loss_vs_iterations"}}
 
 
@@ -553,23 +602,48 @@ def test_losses_and_rates_are_written(tmp_path, fits):
     pytest.importorskip("tensorboardX")
     board = callbacks.TensorBoard(tmp_path / "tb")
     for _ in range(fits):
-        fitted(board, epochs=2, metrics=[])
-    assert scalars(tmp_path) == {"train": {"epoch_loss", "epoch_learning_rate"}, **EVALUATED}
+        fitted(board, epochs=2, compiled=BARE)
+    assert tags(tmp_path) == {"train": TRAINED, **EVALUATED}
 
 
 @claim(f"{BOARD}::test_TensorBoard_batch_metrics")
 def test_the_losses_of_batches_are_written(tmp_path):
     pytest.importorskip("tensorboardX")
-    fitted(callbacks.TensorBoard(tmp_path / "tb", update_freq=1), epochs=2, metrics=[])
-    assert scalars(tmp_path) == {"train": {"batch_loss", "epoch_loss", "epoch_learning_rate"}, **EVALUATED}
+    fitted(callbacks.TensorBoard(tmp_path / "tb", update_freq=1), epochs=2, compiled=BARE)
+    assert tags(tmp_path) == {"train": {"batch_loss", *TRAINED}, **EVALUATED}
 
 
 @claim(f"{BOARD}::test_TensorBoard_learning_rate_schedules", f"{BOARD}::test_TensorBoard_no_spurious_event_files")
 def test_the_rate_of_a_schedule_is_written(tmp_path):
     pytest.importorskip("tensorboardX")
     scheduled = optimizers.Adam(schedules.CosineDecay(0.01, 1))
-    fitted(callbacks.TensorBoard(tmp_path / "tb"), epochs=2, metrics=[], validation_data=None, optimizer=scheduled)
-    assert scalars(tmp_path) == {"train": {"epoch_loss", "epoch_learning_rate"}}
+    fitted(callbacks.TensorBoard(tmp_path / "tb"), epochs=2, compiled=BARE, validation_data=None, optimizer=scheduled)
+    assert tags(tmp_path) == {"train": TRAINED}
+
+
+@claim(f"{BOARD}::test_TensorBoard_global_step")
+def test_the_speed_is_written(tmp_path):
+    pytest.importorskip("tensorboardX")
+    board = callbacks.TensorBoard(tmp_path / "tb", update_freq=1, profile_batch=0, write_steps_per_second=True)
+    fitted(board, epochs=2, compiled=BARE, validation_data=None)
+    speeds = {"epoch_steps_per_second", "batch_steps_per_second"}
+    assert tags(tmp_path) == {"train": {"batch_loss", *TRAINED, *speeds}}
+
+
+@claim(f"{BOARD}::test_TensorBoard_weight_histograms")
+def test_histograms_of_weights_are_written(tmp_path):
+    pytest.importorskip("tensorboardX")
+    model, _ = fitted(callbacks.TensorBoard(tmp_path / "tb", histogram_freq=1), epochs=2, compiled=BARE)
+    assert tags(tmp_path, "histo")["train"] == set(model.backbone.params)
+
+
+@differs(f"{BOARD}::test_TensorBoard_weight_images")
+@pytest.mark.parametrize(
+    "argument", [{"write_images": True}, {"embeddings_freq": 1}, {"profile_batch": 1}, {"embeddings_metadata": {}}]
+)
+def test_what_is_not_written_is_refused(argument):
+    with pytest.raises(ValueError, match=next(iter(argument))):
+        callbacks.TensorBoard("x", **argument)
 
 
 # ------------------------------------------------------------------------------------------------ hooks, lists, history
@@ -696,17 +770,3 @@ def test_a_history_takes_a_value_that_comes_later():
 def test_a_model_has_the_history_of_its_last_fit():
     model, history = fitted()
     assert model.history is history
-
-
-# ----------------------------------------------------------------------------------------------- what is done otherwise
-
-
-@differs(f"{NAN}::test_TerminateOnNaN")
-def test_a_loss_that_is_not_finite_is_an_error_that_names_the_op():
-    model, fit = explosion(callbacks.TerminateOnNaN())
-    before = model.get_weights()
-    with pytest.raises(FloatingPointError, match=r"(?i)nan|finite"):
-        fit()
-    for one, other in zip(before, model.get_weights(), strict=True):
-        np.testing.assert_array_equal(one, other)
-    assert math.isnan(before[-1].flat[0])

@@ -50,6 +50,14 @@ def test_the_share_of_the_weights(kind):
     assert found == pytest.approx(0.3)
 
 
+@claim(*(f"{EQUAL}::{each}" for each in ("test_unweighted", "test_weighted", "test_weighted_rank_1")))
+@pytest.mark.parametrize(("weights", "expected"), [([1, 1, 1, 1], 0.75), ([1, 1, 0, 0], 0.5)])
+def test_accuracy_counts_what_is_equal(weights, expected):
+    metric, weights = metrics.Accuracy(), np.array(weights, float)
+    metric.update(np.ones(4), np.array([0, 2, 3, 4]), np.array([1, 2, 3, 4]), weights, weights.sum())
+    assert metric.result() == pytest.approx(expected)
+
+
 @claim(
     f"{FILE}::test_squeeze_y_true",
     f"{FILE}::test_squeeze_y_true_shape",
