@@ -75,6 +75,11 @@ def _tests(module: ModuleType) -> list[tuple[str, Callable[..., Any]]]:
     return [(name, function) for name, function in found if name.startswith("test_")]
 
 
+def tests_of_theirs() -> Counter[str]:
+    """The number of the peers' tests that have a claim here, by file."""
+    return Counter(source.partition("::")[0] for source in {each for one in marked("claim") for each in one.sources})
+
+
 def counts() -> Counter[str]:
     """The number of claims that are held, by the peer's file."""
     total: Counter[str] = Counter()

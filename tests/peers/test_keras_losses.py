@@ -163,6 +163,12 @@ def test_dtypes_may_differ(kind):
     assert found == pytest.approx(sum(EACH) / 6, abs=1e-6)
 
 
+@claim(f"{BASE}::test_default_dtype")
+@pytest.mark.parametrize("kind", ["float16", "float32"])
+def test_the_loss_of_few_digits_is_float32(kind):
+    assert losses.sparse_categorical_crossentropy(LABELS, LOGITS.astype(kind), True).dtype == "float32"
+
+
 @claim(f"{BASE}::test_pickle")
 def test_a_loss_is_pickled():
     loss = SparseCategoricalCrossentropy(from_logits=True, reduction="sum")

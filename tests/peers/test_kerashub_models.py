@@ -320,12 +320,6 @@ def test_a_preprocessor_has_a_tokenizer():
 # ----------------------------------------------------------------------------------------------- what is done otherwise
 
 
-@differs(f"{TASKS}::test_save_to_preset_custom_backbone_and_preprocessor")
-def test_a_backbone_is_robertas():
-    with pytest.raises(TypeError, match="backbone"):
-        MaskedLM(object())
-
-
 @differs(f"{BACKBONE}::test_saved_model")
 def test_a_model_is_saved_as_a_preset(tmp_path):
     with pytest.raises((AttributeError, TypeError, ValueError), match="save_to_preset"):
