@@ -40,6 +40,15 @@ LONGEST_NAME, MOST_NAMES = 40, 8  # in a message
 LONGEST_NAME, MOST_FILES = 256, 1000  # of files that are looked for among texts
 
 
+def kinds_of(x: Any) -> set[tuple[str, str]]:
+    """The package and the name of each class that x is an instance of.
+
+    >>> kinds_of(True) == {("builtins", "bool"), ("builtins", "int"), ("builtins", "object")}
+    True
+    """
+    return {(kind.__module__.split(".")[0], kind.__name__) for kind in type(x).__mro__}
+
+
 def opened(x: Any, name: str = "x") -> Any:
     """x, with the list of its items in the place of a table's column.
 
@@ -55,7 +64,7 @@ def opened(x: Any, name: str = "x") -> Any:
     Traceback (most recent call last):
     TypeError: x is a structured array with the columns text, label. Pass the column that holds the texts: x["text"]
     """
-    kinds = {(kind.__module__.split(".")[0], kind.__name__) for kind in type(x).__mro__}
+    kinds = kinds_of(x)
     for kind in kinds & COLUMNS.keys():
         method = COLUMNS[kind]
         return getattr(x, method)() if method else list(x)

@@ -1,0 +1,348 @@
+"""Files as bytes and as lines: unpacked, decoded, and checked while they are read."""
+
+from __future__ import annotations
+
+import codecs
+import io
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import PurePath
+from typing import Any, NoReturn
+
+from pyroberta.formats.budget import LEAST_BYTES, OverBudget
+
+PACKED_SUFFIXES = {".gz": "gzip", ".bz2": "bzip2", ".xz": "xz", ".zst": "zstd"}
+COMMANDS = {"gzip": "gzip -dc", "bzip2": "bzip2 -dc", "xz": "xz -dc", "zstd": "zstd -dc"}  # write what a file holds
+TIMES_PACKED = 100  # a packed file may hold as many times its own bytes; text shrinks to a third, and tables to a tenth
+AT_ONCE = 1 << 20  # bytes or characters that are read before they are looked at: what is no text may have no end
+LOOKED_AT = 4096  # bytes from which an encoding is told
+
+# How a file begins that holds no text. A Parquet or Arrow file ends so too.
+MAGIC = (
+    (b"\x1f\x8b", "gzip"),
+    *((b"BZh%d1AY&SY" % level, "bzip2") for level in range(1, 10)),
+    (b"\xfd7zXZ\0", "xz"),
+    (b"\x28\xb5\x2f\xfd", "zstd"),
+    (b"PK\x03\x04", "an archive"),
+    (b"PAR1", "a Parquet file"),
+    (b"ARROW1", "an Arrow file"),
+    (b"\x93NUMPY", "a NumPy file"),
+    (b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
+    (b"%PDF-", "a PDF file"),
+    (b"\x04\x22\x4d\x18", "packed by lz4"),
+    (b"7z\xbc\xaf\x27\x1c", "an archive"),
+    (b"{\\rtf", "an RTF document"),
+    (b"SQLite format 3\0", "an SQLite database"),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "a file of Microsoft Office's"),
+)
+AT_BOTH_ENDS = {"a Parquet file": b"PAR1", "an Arrow file": b"ARROW1"}
+TAR, TAR_AT = b"ustar", 257  # bytes from the beginning
+BYTE_ORDER_MARKS = (  # the longer ones first
+    (b"\xff\xfe\0\0", "utf-32"),
+    (b"\0\0\xfe\xff", "utf-32"),
+    (b"\xff\xfe", "utf-16"),
+    (b"\xfe\xff", "utf-16"),
+)
+LINE_END = re.compile(r"\r\n|\n|\r")
+
+
+@dataclass
+class File:
+    """A file to read: a path, or an open file.
+
+    Attributes:
+        name: its path, or what an open file says that it is.
+        packed: a key of `COMMANDS`, or the empty string.
+        opened: the open file, text or bytes; None for a path.
+    """
+
+    name: str
+    packed: str = ""
+    opened: Any = None
+
+    def pieces(self) -> Iterator[bytes]:
+        """What it holds, unpacked, in pieces.
+
+        Raises:
+            TypeError: for an open file of text.
+            ValueError: where it is not packed as its name says, or damaged.
+            OverBudget: where it unpacks to more than `TIMES_PACKED` its size.
+        """
+        raw = _Counted(self.opened or open(self.name, "rb"))
+        try:
+            stream = UNPACKERS[self.packed](raw) if self.packed else raw
+            made = 0
+            while some := self._read(stream):
+                made += len(some)
+                if self.packed and made > max(LEAST_BYTES, TIMES_PACKED * raw.count):
+                    raise OverBudget(
+                        f"{self.name} unpacks to more than {TIMES_PACKED} times its size. If that is meant, unpack it "
+                        f"first: {COMMANDS[self.packed]} {self.name}"
+                    )
+                yield some
+        finally:
+            if self.opened is None:
+                raw.file.close()
+
+    def _read(self, stream: Any) -> bytes:
+        try:
+            some = stream.read(AT_ONCE)
+        except OverBudget:
+            raise
+        except Exception as error:
+            if not self.packed or isinstance(error, MemoryError):
+                raise
+            raise ValueError(f"{self.name} is no sound file packed by {self.packed}: {error}") from None
+        if isinstance(some, str):
+            raise TypeError(f"{self.name} was opened as text, and its kind is read as bytes. Open it with mode 'rb'")
+        return bytes(some or b"")
+
+    def characters(self) -> Iterator[str]:
+        """Its text in pieces, without a byte order mark.
+
+        Raises:
+            ValueError: where it holds no UTF-8, or NULs, or what begins as a file of another kind, naming the place.
+        """
+        if self.opened is not None and isinstance(self.opened.read(0), str):
+            return self._of_open_text()
+        return self._decoded()
+
+    def _decoded(self) -> Iterator[str]:
+        decoder = codecs.getincrementaldecoder("utf-8-sig")()
+        kind = last = ""
+        size = 0
+        lines = 1
+        for some in chain(self.pieces(), [b""]):
+            if not size:
+                kind = _by_magic(some)
+                if kind and kind not in AT_BOTH_ENDS:
+                    self._refuse(kind)
+                if wide := wide_encoding(some):
+                    raise ValueError(f"{self.name} is text in {wide[:6].upper()}, not UTF-8. {self._other(wide)}")
+            size += len(some)
+            try:
+                text = decoder.decode(some, final=not some)
+            except UnicodeDecodeError as error:
+                if kind:
+                    self._refuse(kind)
+                lines += _line_ends(error.object[: error.start])
+                raise ValueError(
+                    f"{self.name} is not UTF-8 text: {error.reason} at byte "
+                    f"{size - len(error.object) + error.start}, in line {lines}. If it is text in another encoding: "
+                    f"{self._other('cp1252')}"
+                ) from None
+            if 0 in some:
+                if kind:
+                    self._refuse(kind)
+                at = some.index(0)
+                raise ValueError(
+                    f"{self.name} is not text: byte {size - len(some) + at} is NUL, in line "
+                    f"{lines + _line_ends(some[:at])}. Make a UTF-8 text file of it"
+                )
+            lines += _line_ends(some)
+            last = text[-6:] or last
+            if text:
+                yield text
+        if kind and last.endswith(AT_BOTH_ENDS[kind].decode()):
+            self._refuse(kind)
+
+    def _other(self, encoding: str) -> str:
+        """The advice how to read text in an encoding."""
+        if self.packed or self.opened is not None:
+            return f"Open it as text in {encoding}, and pass the open file"
+        return f"Pass the open file: open({self.name!r}, encoding={encoding!r})"
+
+    def _refuse(self, kind: str) -> NoReturn:
+        if kind in COMMANDS:
+            suffix = next(suffix for suffix, packed in PACKED_SUFFIXES.items() if packed == kind)
+            raise ValueError(
+                f"{self.name} is packed by {kind}, which its name does not say. Let the name end with {suffix!r}"
+            )
+        advice = "say kind='parquet'" if kind == "a Parquet file" else "Make a UTF-8 text file of it"
+        raise ValueError(f"{self.name} is {kind}, not text. {advice[0].upper()}{advice[1:]}")
+
+    def _of_open_text(self) -> Iterator[str]:
+        lines, is_first = 1, True
+        while True:
+            try:
+                some = self.opened.read(AT_ONCE)
+            except UnicodeDecodeError as error:
+                raise ValueError(
+                    f"{self.name} is not {error.encoding} text: {error.reason}, {error.object[error.start]:#04x}. Open "
+                    "it with the encoding that it was written in, such as encoding='cp1252'"
+                ) from None
+            if not some:
+                return
+            if "\0" in some:
+                raise ValueError(
+                    f"{self.name} has NUL characters, the first in line {lines + _breaks(some[: some.index(chr(0))])}, "
+                    "so it is not text, or not in the encoding that it was opened with. Open text in UTF-16 with "
+                    "encoding='utf-16'"
+                )
+            lines += _breaks(some)
+            yield some[is_first and some[0] == "\ufeff" :]
+            is_first = False
+
+    def lines(self) -> Iterator[tuple[int, str]]:
+        """Its lines with their numbers, from 1, and with their ends."""
+        number, parts = 1, list[str]()
+        for some in self.characters():
+            start = 0
+            if parts and parts[-1].endswith("\r"):  # a line end may be cut in two
+                parts, some = [], "".join(parts) + some
+            for end in LINE_END.finditer(some):
+                if end[0] == "\r" and end.end() == len(some):
+                    break  # a line feed may follow
+                yield number, "".join([*parts, some[start : end.end()]])
+                number, parts, start = number + 1, [], end.end()
+            if start < len(some):
+                parts.append(some[start:])
+        if parts:
+            yield number, "".join(parts)
+
+
+def file_of(opened: Any, packed: str = "") -> File:
+    """An open file, text or bytes."""
+    name = getattr(opened, "name", None)
+    return File(name if isinstance(name, str) else "the file", packed, opened)
+
+
+def split_suffixes(name: str) -> tuple[str, str]:
+    """The suffix that tells a file's kind, and the way it is packed, a key of `COMMANDS` or nothing.
+
+    >>> split_suffixes("data/Reviews.CSV.gz")
+    ('.csv', 'gzip')
+    """
+    suffixes = [suffix.lower() for suffix in PurePath(name).suffixes[-2:]]
+    packed = PACKED_SUFFIXES.get(suffixes[-1], "") if suffixes else ""
+    if packed:
+        suffixes.pop()
+    return suffixes[-1] if suffixes else "", packed
+
+
+def wide_encoding(start: bytes) -> str:
+    """The encoding of text in UTF-16 or UTF-32, with a byte order mark or without; the empty string for anything else.
+
+    >>> wide_encoding("Go!".encode("utf-16-be")), wide_encoding(b"Go!"), wide_encoding(bytes(64))
+    ('utf-16-be', '', '')
+    """
+    for mark, encoding in BYTE_ORDER_MARKS:
+        if start.startswith(mark):
+            return encoding
+    some = start[:LOOKED_AT]
+    order = "le" if some[1::2].count(0) >= some[::2].count(0) else "be"  # Latin letters have zeros on one side
+    for encoding, width in ((f"utf-32-{order}", 4), (f"utf-16-{order}", 2)):
+        if 0 in some and not (len(start) < AT_ONCE and len(start) % width):
+            try:
+                text = codecs.getincrementaldecoder(encoding)().decode(some)
+            except UnicodeDecodeError:
+                continue
+            if not re.search(r"[^\t-\r -\x7e\x85\xa0-\U0010ffff]", text):
+                return encoding
+    return ""
+
+
+def _by_magic(start: bytes) -> str:
+    """The kind of a file by its first bytes: a key of `COMMANDS`, a description, or the empty string."""
+    if start[TAR_AT:].startswith(TAR):
+        return "an archive"
+    return next((kind for magic, kind in MAGIC if start.startswith(magic)), "")
+
+
+def _line_ends(some: bytes) -> int:
+    return some.count(b"\n") or some.count(b"\r")
+
+
+def _breaks(some: str) -> int:
+    return some.count("\n") or some.count("\r")
+
+
+# --- unpacking --------------------------------------------------------------------------------------------------------
+
+
+class _Counted(io.RawIOBase):
+    """An open file that counts the bytes that were read of it."""
+
+    def __init__(self, file: Any) -> None:
+        self.file, self.count = file, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> Any:
+        some = self.file.read(size)
+        self.count += len(some or b"")
+        return some
+
+    def readinto(self, buffer: Any) -> int:
+        some = self.read(len(buffer))
+        buffer[: len(some)] = some
+        return len(some)
+
+
+class _Zstandard:
+    """The content of a file packed by zstd. Unlike the package's reader, it notices an end that is missing."""
+
+    PIECE = 1024  # bytes that are unpacked at once: a block of 4 may hold 128 KiB
+
+    def __init__(self, file: _Counted) -> None:
+        try:
+            import zstandard
+        except ImportError as error:
+            raise ImportError(
+                "a file packed by zstd takes the package zstandard: pip install 'pyroberta[tables]'"
+            ) from error
+        self._new = zstandard.ZstdDecompressor(max_window_size=1 << 27).decompressobj
+        self._unpacker: Any = None
+        self._file, self._left = file, b""
+
+    def read(self, size: int) -> bytes:
+        parts, made = [], 0
+        while made < size:
+            piece = self._left or self._file.read(self.PIECE)
+            self._left = b""
+            if not piece:
+                if self._unpacker is not None:
+                    raise EOFError("its end is missing")
+                break
+            if self._unpacker is None:
+                self._unpacker = self._new()
+            parts.append(self._unpacker.decompress(piece))
+            made += len(parts[-1])
+            if self._unpacker.eof:
+                self._left, self._unpacker = self._unpacker.unused_data, None
+        return b"".join(parts)
+
+
+def _gzip(file: _Counted) -> Any:
+    import gzip
+
+    return gzip.GzipFile(fileobj=file, mode="rb")
+
+
+def _bzip2(file: _Counted) -> Any:
+    import bz2
+
+    return bz2.BZ2File(file)
+
+
+def _xz(file: _Counted) -> Any:
+    import lzma
+
+    return lzma.LZMAFile(file)
+
+
+UNPACKERS: dict[str, Any] = {"gzip": _gzip, "bzip2": _bzip2, "xz": _xz, "zstd": _Zstandard}
+
+
+def is_file(x: Any) -> bool:
+    """Whether x is an open file."""
+    return hasattr(x, "readline") and hasattr(x, "read")
+
+
+def is_path(x: Any) -> bool:
+    """Whether x is a path, and not a text."""
+    return isinstance(x, os.PathLike)

@@ -1,0 +1,137 @@
+"""The kinds of files that texts are read from, one module each, and the table that names them.
+
+A kind's reader is a function of a `File` and of what is `Wanted`. It yields rows: a place for messages (the number of a
+line or of a row), a text or the tuple of a text's segments, and a label or None. It checks the form of the file; whether
+values are texts and labels is checked by `sources` for all kinds alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from typing import Any, NamedTuple
+
+from pyroberta.data.files import File
+
+Row = tuple[int, Any, Any]  # place, text or segments, label or None
+
+
+class Wanted(NamedTuple):
+    """What is read of each row.
+
+    Attributes:
+        columns: the names of the columns that hold the segments of a text; empty where there are no columns.
+        is_pair: whether a text is the tuple of its segments, and not the one string.
+        label: the name of the column that holds the labels, or None.
+        per_line: whether each line of a text file is a text; False for a file that is one text.
+        is_said: whether the kind was said, and does not follow from the file's name.
+    """
+
+    columns: tuple[Any, ...] = ()
+    is_pair: bool = False
+    label: Any = None
+    per_line: bool = True
+    is_said: bool = False
+
+    @property
+    def names(self) -> tuple[Any, ...]:
+        """All the columns that are read."""
+        return self.columns if self.label is None else (*self.columns, self.label)
+
+    def row(self, place: int, values: Any) -> Row:
+        """A row of the values of `names`, in that order."""
+        text = tuple(values[: len(self.columns)]) if self.is_pair else values[0]
+        return place, text, None if self.label is None else values[-1]
+
+
+class Kind(NamedTuple):
+    """A kind of file.
+
+    Attributes:
+        title: its name in messages.
+        suffixes: the ends of names that say it.
+        place: what the place of a row counts: "line" or "row".
+        module: the module whose function reads it, loaded when it is needed.
+        function: reads a file: (File, Wanted) -> rows.
+    """
+
+    title: str
+    suffixes: tuple[str, ...]
+    place: str
+    module: str
+    function: str
+
+    @property
+    def read(self) -> Callable[[File, Wanted], Iterator[Row]]:
+        """The reader."""
+        found: Callable[[File, Wanted], Iterator[Row]] = getattr(
+            import_module(f"{__name__}.{self.module}"), self.function
+        )
+        return found
+
+
+KINDS = {
+    "text": Kind("text", (".txt", ".text"), "line", "lines", "read"),
+    "csv": Kind("CSV", (".csv",), "line", "separated", "read_csv"),
+    "tsv": Kind("TSV", (".tsv", ".tab"), "line", "separated", "read_tsv"),
+    "jsonl": Kind("JSON lines", (".jsonl", ".ndjson"), "line", "json_values", "read_lines"),
+    "json": Kind("JSON", (".json",), "row", "json_values", "read_whole"),
+    "parquet": Kind("Parquet", (".parquet", ".pq"), "row", "parquet", "read"),
+}
+OF_SUFFIX = {suffix: name for name, kind in KINDS.items() for suffix in kind.suffixes}
+# Files that no reader takes: what they are, and how their texts are had. {name} is the file's name.
+OTHERS = {
+    ".feather": ("a Feather file", "pandas.read_feather({name})"),
+    ".arrow": ("an Arrow file", "pandas.read_feather({name})"),
+    ".xlsx": ("an Excel file", "pandas.read_excel({name})"),
+    ".xls": ("an Excel file", "pandas.read_excel({name})"),
+    ".npy": ("a NumPy file", "numpy.load({name})"),
+    **dict.fromkeys((".zip", ".tar", ".tgz", ".7z"), ("an archive", "")),
+    ".lz4": ("packed by lz4", ""),
+    ".rtf": ("an RTF document", ""),
+    ".pdf": ("a PDF file", ""),
+    **dict.fromkeys((".doc", ".docx", ".odt"), ("a document of a word processor", "")),
+}
+
+
+def named(names: Any, most: int = 8) -> str:
+    """The first names of columns, in a message.
+
+    >>> named(["id", "text"]), named([])
+    ("'id', 'text'", 'none')
+    """
+    names = list(names)
+    some = ", ".join(repr(name)[:40] for name in names[:most])
+    return (some + (f" and {len(names) - most} more" if len(names) > most else "")) or "none"
+
+
+def check_columns(name: str, kind: str, names: Any, wanted: Wanted) -> None:
+    """Checks that a file or a table has the columns that are wanted, each once.
+
+    Raises:
+        ValueError: where it lacks one, or has two of that name, or where none was named; with the names that there are.
+    """
+    names = list(names)
+    if not wanted.columns:
+        usual = usual_column(names)
+        raise ValueError(
+            f"{name} is {kind} with the column{'s' * (len(names) != 1)} {named(names)}. Say which holds the texts: "
+            f"column={usual!r}"
+        )
+    for column in wanted.names:
+        count = names.count(column)
+        if count != 1:
+            problem = "has no column" if not count else f"has {count} columns of the name"
+            raise ValueError(f"{name} {problem} {column!r}. Its columns are {named(names)}")
+
+
+def usual_column(names: list[Any]) -> Any:
+    """The column that seems to hold the texts, for advice alone.
+
+    >>> usual_column(["id", "Text"]), usual_column(["title"]), usual_column(["id", "label"])
+    ('Text', 'title', 'NAME')
+    """
+    from pyroberta.text.given import text_column
+
+    found = text_column(names)
+    return "NAME" if found == "COLUMN" else found

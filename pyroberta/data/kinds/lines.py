@@ -1,0 +1,118 @@
+"""Text files: a text on each line, or one text in all."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from typing import Any
+
+from pyroberta.data.files import File
+from pyroberta.data.kinds import Row, Wanted, named, usual_column
+
+LINES_LOOKED_AT = 20
+# Names in the head of a table; other first lines are taken for a text.
+USUAL_HEADS = {
+    *("text", "texts", "sentence", "sentences", "sentence1", "sentence2", "content", "document", "review", "tweet"),
+    *("body", "title", "label", "labels", "class", "category", "target", "id", "premise", "hypothesis", "question"),
+}
+
+
+def read(file: File, wanted: Wanted) -> Iterator[Row]:
+    """The lines that are not blank, without white space around them; or the whole file as one text.
+
+    Raises:
+        ValueError: where a file whose kind was not said seems to hold CSV, TSV or JSON; where columns are wanted.
+    """
+    if wanted.columns:
+        raise ValueError(
+            f"{file.name} is read as text, which has no column {named(wanted.columns)}. Leave column= out, or say the "
+            "kind of the file, such as kind='csv'"
+        )
+    lines = ((number, line) for number, line in file.lines() if line.strip())
+    first = [line for line, _ in zip(lines, range(LINES_LOOKED_AT), strict=False)]
+    if not wanted.is_said and (found := looks_like([line.strip() for _, line in first])):
+        kind, names = found
+        column = f", column={usual_column(names)!r}" if names else ""
+        raise ValueError(
+            f"{file.name} seems to be {kind.upper() if len(kind) < 5 else 'JSON lines'}"
+            + (f" with the columns {named(names)}" if names else "")
+            + f", and its name says that it holds lines of text. Say which: kind={kind!r}{column}; or kind='text'"
+        )
+    if wanted.per_line:
+        yield from ((number, line.strip(), None) for number, line in chain(first, lines))
+        return
+    number, text = 0, []
+    for number, line in file_lines(file, first, lines):
+        text.append(line)
+    if number:
+        yield 1, "".join(text).strip(), None
+
+
+def file_lines(file: File, first: Any, lines: Any) -> Iterator[tuple[int, str]]:
+    """All the lines, with line feeds at their ends; blank ones, which part paragraphs, are one blank line."""
+    before = 0
+    for number, line in chain(first, lines):
+        gap = "\n" if before and number > before + 1 else ""
+        yield number, f"{gap}{line.rstrip()}\n"
+        before = number
+
+
+def looks_like(lines: Sequence[str]) -> tuple[str, list[str]] | None:
+    """The kind that the first lines of a text file seem to be, and the names of its columns; None for prose.
+
+    Prose may begin with a bracket or a quotation mark, or hold commas. So JSON has to parse, as a whole or line by
+    line, to records or texts; and a table has to begin with names, a usual one among them, and to have as many fields
+    in each row.
+
+    >>> looks_like(["id,text", "1,Go!"]), looks_like(['{"text": "Go!"}']), looks_like(["No, never.", "I came, I saw."])
+    (('csv', ['id', 'text']), ('jsonl', ['text']), None)
+    """
+    if not lines:
+        return None
+    return _json(lines) if lines[0][0] in '{["' and _json(lines) else _table(lines)
+
+
+def _json(lines: Sequence[str]) -> tuple[str, list[str]] | None:
+    items = [_parsed(line) for line in lines]
+    first = items[0]
+    if isinstance(first, dict) and first:
+        return "jsonl", list(first)
+    if isinstance(first, list) and first and isinstance(first[0], dict):
+        return "json", list(first[0])
+    if isinstance(first, list) and first and len(lines) == 1 and all(isinstance(text, str) for text in first):
+        return "json", []
+    if len(lines) > 1 and (
+        all(isinstance(item, str) for item in items)
+        or all(isinstance(item, list) and any(isinstance(value, str) for value in item) for item in items)
+    ):
+        return "jsonl", []
+    following = lines[1][0] if len(lines) > 1 else " "
+    if lines[0] in ("{", "[", "[{") and following in '"{':
+        return "json", []
+    return None
+
+
+def _parsed(line: str) -> Any:
+    """The JSON in a line; None where it is none."""
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _table(lines: Sequence[str]) -> tuple[str, list[str]] | None:
+    for delimiter in "\t,;|":
+        try:
+            table = list(csv.reader((f"{line}\n" for line in lines), delimiter=delimiter))
+        except csv.Error:
+            continue
+        names = table[0] if table else []
+        is_head = len(names) > 1 and all(re.fullmatch(r"[A-Za-z_][\w.-]{0,40}", name) for name in names)
+        if is_head and USUAL_HEADS & {name.lower() for name in names}:
+            rest = table[1:-1] if len(lines) == LINES_LOOKED_AT else table[1:]  # the last row may go on
+            if rest and {len(row) for row in rest} == {len(names)}:
+                return "tsv" if delimiter == "\t" else "csv", names
+    return None

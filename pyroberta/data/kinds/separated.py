@@ -1,0 +1,93 @@
+"""CSV and TSV: rows of fields, under a row of the columns' names."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+from pyroberta.data.files import File
+from pyroberta.data.kinds import Row, Wanted, check_columns, named
+from pyroberta.formats.budget import OverBudget
+
+DELIMITERS = {"CSV": ",;|\t", "TSV": "\t,;|"}  # the usual one first
+LONGEST_FIELD = 1 << 26  # characters; the csv module's own limit is 131072, which a document exceeds
+MOST_COLUMNS = 10_000
+ROWS_AT_ONCE = 1024
+
+
+def read_csv(file: File, wanted: Wanted) -> Iterator[Row]:
+    """The rows of comma-separated values, or of values between semicolons, bars or tabs; see `_read`."""
+    return _read(file, wanted, "CSV")
+
+
+def read_tsv(file: File, wanted: Wanted) -> Iterator[Row]:
+    """The rows of values between tabs; see `_read`."""
+    return _read(file, wanted, "TSV")
+
+
+def _read(file: File, wanted: Wanted, kind: str) -> Iterator[Row]:
+    """The rows below the first, which names the columns. Rows without any field are left out.
+
+    A field may be quoted, with `"` doubled inside, and then go on over several lines. The delimiter is the first of
+    `DELIMITERS` that makes the wanted columns of the first row.
+
+    Raises:
+        ValueError: where a column is missing, a row has more or fewer fields than there are names, or a quoted field
+            has no end; with the number of the line.
+        OverBudget: for more than `MOST_COLUMNS` columns or a field of more than `LONGEST_FIELD` characters.
+    """
+    lines = (line for _, line in file.lines())
+    head = next((line for line in lines if line.strip()), None)
+    if head is None:
+        raise ValueError(f"{file.name} is empty: {kind} begins with a row of the columns' names")
+    heads = {delimiter: _head(head, delimiter) for delimiter in DELIMITERS[kind]}
+    has_columns = (one for one in heads if wanted.columns and set(wanted.names) <= set(heads[one]))
+    delimiter = next(has_columns, "") or max(heads, key=lambda one: len(heads[one]))
+    check_columns(file.name, kind, heads[delimiter], wanted)
+    reader = csv.reader(_chained(head, lines), delimiter=delimiter, strict=True)
+    ((_, names),) = _rows(file, reader, 1)
+    if len(names) > MOST_COLUMNS:
+        raise OverBudget(f"{file.name} has {len(names)} columns; at most {MOST_COLUMNS} are read")
+    places = [names.index(name) for name in wanted.names]
+    while rows := _rows(file, reader, ROWS_AT_ONCE):
+        for line, row in rows:
+            if len(row) != len(names):
+                raise ValueError(
+                    f"{file.name}, line {line}: the row has {len(row)} fields, and there are {len(names)} columns, "
+                    f"{named(names)}. A field that holds {delimiter!r} should be in quotes"
+                )
+            yield wanted.row(line, [row[place] for place in places])
+
+
+def _chained(head: str, lines: Iterator[str]) -> Iterator[str]:
+    yield head
+    yield from lines
+
+
+def _head(head: str, delimiter: str) -> list[str]:
+    """The names in the first line, as far as that can be read alone."""
+    try:
+        return next(csv.reader([head], delimiter=delimiter), [])
+    except csv.Error:
+        return []
+
+
+def _rows(file: File, reader: Any, most: int) -> list[tuple[int, list[str]]]:
+    """The next rows that have fields, with the line at which each ends. The csv module's limit is raised meanwhile."""
+    limit = csv.field_size_limit(LONGEST_FIELD)
+    try:
+        return [(reader.line_num, row) for row in islice(filter(None, reader), most)]
+    except csv.Error as error:
+        if "field limit" in str(error):
+            raise OverBudget(
+                f"{file.name}, line {reader.line_num}: a field has more than {LONGEST_FIELD} characters. Is a "
+                "quotation mark missing?"
+            ) from None
+        raise ValueError(
+            f"{file.name}, line {reader.line_num}: {error}. Where quotation marks are letters of the texts, pass the "
+            "rows: csv.DictReader(open(name, newline=''), delimiter=…, quoting=csv.QUOTE_NONE)"
+        ) from None
+    finally:
+        csv.field_size_limit(limit)

@@ -1,0 +1,117 @@
+"""Which files a path stands for: itself, those of a directory, or those that match a pattern."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from pyroberta.data.files import COMMANDS, File, split_suffixes
+from pyroberta.data.kinds import KINDS, OF_SUFFIX, OTHERS
+
+
+class Found(NamedTuple):
+    """The files to read.
+
+    Attributes:
+        name: what was given, for messages.
+        files: in the order in which they are read.
+        kind: a key of `KINDS`, of all of them.
+        left_out: names of a directory's files that are of no known kind.
+    """
+
+    name: str
+    files: tuple[File, ...]
+    kind: str
+    left_out: tuple[str, ...] = ()
+
+
+def find(paths: Sequence[str], kind: str | None) -> Found:
+    """The files that some paths stand for, each list of them sorted by name.
+
+    - A directory stands for all files in it and below it whose names say a kind that can be read. Hidden ones are left
+      out.
+    - A path with `*`, `?`, `[…]` or `**` that is no file itself stands for the files that match.
+    - The kind follows from the names' ends, unless it was said; a name that says none is one of text.
+
+    Raises:
+        FileNotFoundError: where there is nothing.
+        ValueError: where files are of several kinds, or of one that is not read.
+    """
+    check_kind(kind)
+    names: list[str] = []
+    left_out: list[str] = []
+    for path in paths:
+        found, others = _files_of(path, kind)
+        names += found
+        left_out += others
+    kinds = {name: kind or kind_of(name) for name in names}
+    if len(set(kinds.values())) > 1:
+        of_kind = {found: name for name, found in reversed(kinds.items())}
+        some = ", ".join(f"{name} ({KINDS[found].title})" for found, name in sorted(of_kind.items()))
+        raise ValueError(
+            f"{', '.join(paths)} holds files of several kinds: {some}. Name those of one kind, such as "
+            f"{os.path.join(paths[0], '**', '*' + KINDS[min(of_kind)].suffixes[0])!r}"
+        )
+    files = tuple(File(name, split_suffixes(name)[1]) for name in names)
+    return Found(", ".join(paths), files, next(iter(kinds.values())), tuple(left_out))
+
+
+def check_kind(kind: str | None) -> None:
+    """Checks that a kind is one of `KINDS`, or None.
+
+    Raises:
+        ValueError: for another.
+    """
+    if kind is not None and kind not in KINDS:
+        raise ValueError(f"kind must be one of {', '.join(map(repr, KINDS))}, got {kind!r}")
+
+
+def kind_of(name: str) -> str:
+    """The kind that a file's name says; text for one that says none.
+
+    Raises:
+        ValueError: where it says a kind that is not read.
+    """
+    suffix, _ = split_suffixes(name)
+    if suffix in OTHERS:
+        description, line = OTHERS[suffix]
+        advice = f"Pass its table and column=: {line.format(name=repr(name))}" if line else "Make a text file of it"
+        raise ValueError(f"{name} is {description}, which is not read. {advice}")
+    return OF_SUFFIX.get(suffix, "text")
+
+
+def _files_of(path: str, kind: str | None) -> tuple[list[str], list[str]]:
+    """The files of one path, and those of a directory that are left out."""
+    if os.path.isdir(path):
+        return _of_directory(path, kind)
+    if os.path.exists(path):
+        return [path], []
+    if glob.has_magic(path) and len(path) < 4096 and "\0" not in path:
+        found = sorted(name for name in glob.glob(path, recursive=True) if os.path.isfile(name))
+        if found:
+            return found, []
+        raise FileNotFoundError(f"no file matches {_short(path)}")
+    raise FileNotFoundError(f"there is no file {_short(path)}. To pass one text, pass a list: ['…']")
+
+
+def _of_directory(path: str, kind: str | None) -> tuple[list[str], list[str]]:
+    found: list[str] = []
+    for parent, directories, names in os.walk(path):
+        directories[:] = [name for name in directories if not name.startswith(".")]
+        found += [os.path.join(parent, name) for name in names if not name.startswith(".")]
+    found.sort(key=lambda name: name.split(os.sep))
+    known = [name for name in found if kind or split_suffixes(name)[0] in OF_SUFFIX]
+    if not known:
+        some = f" and holds {', '.join(found[:5])}" if found else " and holds no file"
+        ends = ", ".join(sorted(OF_SUFFIX))
+        raise FileNotFoundError(
+            f"{path} is a directory{some}, none of a kind that its name says ({ends}, also packed: "
+            f"{', '.join(COMMANDS)}). Say it: kind='text'"
+        )
+    return known, [name for name in found if name not in set(known)]
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 80 else text[:79] + "…")

@@ -1,0 +1,419 @@
+"""Where texts come from: `open_source` finds the texts and the labels in all that users hand over.
+
+There is one way in. `fit`, `evaluate`, `predict`, `classify`, `embed`, `score`, `fill_mask` and the command line all ask
+`open_source`, which tells paths, open files, tables and records apart. Files are read by their `kinds`, tables in memory
+by `tables`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
+from typing import Any
+
+import numpy as np
+
+from pyroberta.data.files import File, file_of, is_file, is_path, split_suffixes
+from pyroberta.data.kinds import KINDS, Row, Wanted, check_columns, named
+from pyroberta.data.paths import Found, check_kind, find, kind_of
+from pyroberta.data.tables import Table, as_mapping, is_record, is_stream, rows, table_of
+from pyroberta.formats.budget import shown
+from pyroberta.text.given import bytes_error, opened
+
+MOST_NAMES = 8  # of files, and of rows with a missing value, in a message
+Column = str | tuple[str, ...] | None  # of the texts, or of their segments
+
+
+class Source:
+    """Texts, and perhaps labels, in the order in which they were given.
+
+    Attributes:
+        texts: as `fit` takes them.
+        labels: one for each text; None where no column of labels was named.
+        classes: the names of the classes, where a column of numbers has them (`ClassLabel` of `datasets`).
+        description: what was read, in a line; empty for what is in memory.
+        is_read: whether the texts come from rows, of a file or of a table.
+    """
+
+    is_read = False
+    labels: Sequence[Any] | None = None
+    has_labels = False
+    classes: list[str] | None = None
+    description = ""
+
+    def __init__(self, texts: Any) -> None:
+        self.texts = texts
+
+    def place(self, number: int) -> str:
+        """Where a text is, for messages."""
+        return f"text {number}"
+
+    def say(self, verbose: int | str = 1) -> None:
+        """Prints the description on stderr, once, unless `verbose` is 0 or there is none."""
+
+
+class Rows(Source):
+    """The texts of a file's or a table's rows. They are read when they are asked for.
+
+    Args:
+        name: of what is read, for messages.
+        read: returns an iterator over (part, row) at each call; a part is an index into `parts`.
+        parts: what a place counts in each part, such as "a.csv, line" or "row".
+        wanted: the columns.
+        is_once: whether the rows can be read only once.
+        description: what is read, with {count} for the number of texts; empty for what is in memory.
+        classes: see `Source`.
+        advice: what to do about missing values.
+    """
+
+    is_read = True
+
+    def __init__(
+        self,
+        name: str,
+        read: Callable[[], Iterator[tuple[int, Row]]],
+        parts: Sequence[str],
+        wanted: Wanted,
+        *,
+        is_once: bool = False,
+        description: str = "",
+        classes: list[str] | None = None,
+        advice: str = "Fill or leave out such rows first",
+    ) -> None:
+        self.name, self.wanted, self.is_once, self.classes = name, wanted, is_once, classes
+        self.has_labels = wanted.label is not None
+        self._read, self._parts, self._description, self._advice = read, parts, description, advice
+        self._held: tuple[list[Any], list[Any]] | None = None
+        self._places, self._starts = array("q"), [0]
+        self._is_said = False
+
+    @property
+    def texts(self) -> Any:  # type: ignore[override]
+        """All texts: strings, or tuples of their segments."""
+        return self._all()[0]
+
+    @property
+    def labels(self) -> Sequence[Any] | None:  # type: ignore[override]
+        """All labels."""
+        return self._all()[1] if self.has_labels else None
+
+    @property
+    def description(self) -> str:  # type: ignore[override]
+        """What was read."""
+        count = "" if self._held is None else f", {_counted(len(self._held[0]), self._row)}"
+        return f"{self._description}{count}" if self._description else ""
+
+    @property
+    def _row(self) -> str:
+        return "row" if self.wanted.columns else "text"
+
+    def stream(self) -> Iterable[Any]:
+        """The texts as they are read, or pairs (text, label); for each iteration anew, unless they come only once."""
+        return self._checked() if self.is_once else _Again(self._checked)
+
+    def place(self, number: int) -> str:
+        """Where a text is, such as "a.csv, line 17"."""
+        if number >= len(self._places):
+            return f"text {number}"
+        part = int(np.searchsorted(self._starts, number, side="right")) - 1
+        return f"{self._parts[part]} {self._places[number]}"
+
+    def say(self, verbose: int | str = 1) -> None:
+        """Prints the description."""
+        if verbose and self.description and not self._is_said:
+            self._is_said = True
+            print(self.description, file=sys.stderr)
+
+    def _all(self) -> tuple[list[Any], list[Any]]:
+        """The texts and the labels, read at the first call."""
+        if self._held is None:
+            texts: list[Any] = []
+            labels: list[Any] = []
+            missing: dict[Any, list[str]] = {}
+            for part, (place, text, label) in self._read():
+                while part >= len(self._starts):
+                    self._starts.append(len(texts))
+                where = f"{self._parts[part]} {place}"
+                for column in self._missing(text, label):
+                    missing.setdefault(column, []).append(where)
+                if not missing:
+                    self._check(text, label, where)
+                    texts.append(text)
+                    labels.append(_plain(label))
+                    self._places.append(place)
+            if missing:
+                raise ValueError(self._missed(missing))
+            if not texts:
+                rows = "row below its head, or none at all" if self.wanted.columns else "line that is not blank"
+                raise ValueError(f"{self.name} holds no text: it has no {rows}")
+            self._held = texts, labels
+        return self._held
+
+    def _checked(self) -> Iterator[Any]:
+        """The texts, or pairs (text, label), while they are read."""
+        for part, (place, text, label) in self._read():
+            where = f"{self._parts[part]} {place}"
+            for column in self._missing(text, label):
+                raise ValueError(self._missed({column: [where]}))
+            self._check(text, label, where)
+            yield (text, _plain(label)) if self.has_labels else text
+
+    def _missing(self, text: Any, label: Any) -> Iterator[Any]:
+        """The names of the columns in which a row has no value."""
+        segments = text if self.wanted.is_pair else (text,)
+        for column, segment in zip(self.wanted.columns or (None,), segments, strict=True):
+            if is_missing(segment):
+                yield column
+        if self.has_labels and (is_missing(label) or (isinstance(label, str) and not label.strip())):
+            yield self.wanted.label
+
+    def _missed(self, missing: dict[Any, list[str]]) -> str:
+        """The message about missing values, by column."""
+        found = [
+            f"{len(places)} row{'s have' if len(places) > 1 else ' has'} no value"
+            + ("" if column is None else f" in the column {column!r}")
+            + f" ({', '.join(places[:MOST_NAMES])}{', …' * (len(places) > MOST_NAMES)})"
+            for column, places in missing.items()
+        ]
+        return f"{self.name}: {'; '.join(found)}. {self._advice}"
+
+    def _check(self, text: Any, label: Any, where: str) -> None:
+        """Checks that a row holds texts, and a label that can be one."""
+        segments = text if self.wanted.is_pair else (text,)
+        for column, segment in zip(self.wanted.columns or (None,), segments, strict=True):
+            if isinstance(segment, bytes | bytearray):
+                raise bytes_error(where, segment)
+            if not isinstance(segment, str):
+                inside = "" if column is None else f" in the column {column!r}"
+                raise TypeError(f"{where}: a text{inside} must be a string, got {shown(segment)}")
+        if self.has_labels and not isinstance(label, str | int | float | np.generic):
+            raise TypeError(
+                f"{where}: a label in the column {self.wanted.label!r} must be a name, a boolean or a number, got "
+                f"{shown(label)}"
+            )
+
+
+class _Again:
+    """An iterable without a length that begins anew at each iteration."""
+
+    def __init__(self, begin: Callable[[], Iterator[Any]]) -> None:
+        self._begin = begin
+
+    def __iter__(self) -> Iterator[Any]:
+        return self._begin()
+
+
+def open_source(
+    x: Any,
+    *,
+    column: Any = None,
+    label: Any = None,
+    kind: str | None = None,
+    per_line: bool = True,
+    _is_optional: bool = False,
+) -> Source:
+    """The texts and labels in what a user hands over. Files are read when the texts are asked for.
+
+    Args:
+        x: a path (a string too), a list of paths, an open file, a table (pandas, polars, pyarrow, `datasets`, a dict of
+            columns, a structured array), records (dicts or named tuples), or texts in any other form, which are left as
+            they are.
+        column: the name of the column that holds the texts, or a tuple of names for their segments. Tables have to be
+            told, and lines of text have none.
+        label: the name of the column that holds the labels.
+        kind: of a file whose name does not say it: "text", "csv", "tsv", "jsonl", "json" or "parquet".
+        per_line: False takes each text file as one text.
+
+    Returns:
+        A `Source`, which `fit` and all other methods take in the place of texts.
+
+    Raises:
+        FileNotFoundError: where there is no such file.
+        TypeError, ValueError: for a table without `column`, with the line to write; for arguments that have no effect
+            on x.
+
+    >>> source = open_source([{"text": "A joy.", "stars": 5}, {"text": "A waste.", "stars": 1}], column="text")
+    >>> source.texts
+    ['A joy.', 'A waste.']
+    """
+    if isinstance(x, Source):
+        if not (column is label is kind is None and per_line) and not _is_optional:
+            raise ValueError("x was opened by open_source, which takes column, label, kind and per_line: say them there")
+        return x
+    wanted = _wanted(column, label, per_line, kind is not None)
+    if label is not None and column is None:
+        raise ValueError(f"label={label!r} names a column, and so should column=, which holds the texts")
+    paths = _paths(x)
+    if paths is not None:
+        return _of_files(find(paths, kind), wanted, _is_optional)
+    if is_file(x):
+        check_kind(kind)
+        file, name = file_of(x), getattr(x, "name", None)
+        is_bytes = not isinstance(x.read(0), str)
+        found = kind or kind_of(name if isinstance(name, str) else "")
+        file.packed = split_suffixes(file.name)[1] if is_bytes else ""
+        return _of_files(Found(file.name, (file,), found), wanted, _is_optional)
+    for argument, value in (("kind", kind), ("per_line", None if per_line else False)):
+        if value is not None:
+            raise ValueError(f"{argument}={value!r} is about files, and x is {_article(x)}. Leave it out")
+    table = table_of(x, column is not None)
+    if table is not None:
+        return _of_table(table, wanted)
+    if column is None:
+        is_records = isinstance(x, list) and bool(x) and isinstance(x[0], dict) and _holds_texts(x[0])
+        if is_stream(x) or is_records:
+            names = list(x[0]) if is_records else list(getattr(x, "column_names", None) or [])
+            check_columns("x", "records", names, wanted)
+        return Source(x)
+    return _of_records(x, wanted, _is_optional)
+
+
+def _wanted(column: Any, label: Any, per_line: bool, is_said: bool) -> Wanted:
+    is_pair = isinstance(column, tuple | list)
+    columns = () if column is None else tuple(column) if is_pair else (column,)
+    if is_pair and not columns:
+        raise ValueError("column is empty: name the column of the texts, or those of their segments")
+    return Wanted(columns, is_pair, label, per_line, is_said)
+
+
+def _paths(x: Any) -> list[str] | None:
+    """The paths that x is; None for anything else."""
+    some = [x] if isinstance(x, str) or is_path(x) else x
+    is_given = isinstance(x, str) or (isinstance(some, list | tuple) and bool(some) and all(map(is_path, some)))
+    return [os.fspath(path) for path in some] if is_given else None
+
+
+def _of_files(found: Found, wanted: Wanted, is_optional: bool) -> Source:
+    kind = KINDS[found.kind]
+    if is_optional and found.kind == "text":
+        wanted = wanted._replace(columns=(), label=None, is_pair=False)
+    if not wanted.per_line and found.kind != "text":
+        raise ValueError(f"per_line=False is about text files, and {found.name} is {kind.title}. Leave it out")
+    is_once = any(file.opened is not None for file in found.files)
+    return Rows(
+        found.name,
+        lambda: _rows_of_files(found.files, found.kind, wanted),
+        [f"{file.name}, {kind.place}" for file in found.files],
+        wanted,
+        is_once=is_once,
+        description=_described(found, wanted),
+    )
+
+
+def _rows_of_files(files: Sequence[File], kind: str, wanted: Wanted) -> Iterator[tuple[int, Row]]:
+    for part, file in enumerate(files):
+        start = _position(file.opened)
+        try:
+            yield from ((part, row) for row in KINDS[kind].read(file, wanted))
+        except ValueError:
+            if start is not None:
+                file.opened.seek(start)  # it may be read in another way
+            raise
+
+
+def _position(opened_file: Any) -> Any:
+    """The position in an open file; None if it can't be set."""
+    try:
+        return opened_file.tell() if opened_file.seekable() else None
+    except (AttributeError, OSError, ValueError):
+        return None
+
+
+def _described(found: Found, wanted: Wanted) -> str:
+    """A line about files: which they are, their kind, the columns."""
+    title = KINDS[found.kind].title
+    if found.kind == "text":
+        title = "text, one a line" if wanted.per_line else "one text a file"
+    packed = sorted({file.packed for file in found.files} - {""})
+    parts = [title, *(f"packed by {way}" for way in packed)]
+    if wanted.columns:
+        parts.append(f"column{'s' * wanted.is_pair} {named(wanted.columns)}")
+    if wanted.label is not None:
+        parts.append(f"labels {wanted.label!r}")
+    names = [file.name for file in found.files]
+    if names != [found.name]:
+        parts.append(f"{_counted(len(names), 'file')} ({_some(names)})")
+    if found.left_out:
+        parts.append(f"left out {_some(found.left_out)}")
+    return f"{found.name}: {', '.join(parts)}"
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return ", ".join(names[:MOST_NAMES]) + more
+
+
+def _of_table(table: Table, wanted: Wanted) -> Source:
+    check_columns("x", table.title, table.names, wanted)
+    found = rows(table, wanted.names)
+    advice = "Fill or leave out such rows first"
+    if table.title.endswith("pandas DataFrame"):
+        advice += f": df.dropna(subset={list(wanted.names)!r})"
+    return Rows(
+        "x",
+        lambda: ((0, wanted.row(i, values)) for i, values in enumerate(found)),
+        ["row"],
+        wanted,
+        classes=None if wanted.label is None else table.classes(wanted.label),
+        advice=advice,
+    )
+
+
+def _of_records(x: Any, wanted: Wanted, is_optional: bool) -> Source:
+    """The rows of an iterable of records."""
+    x = opened(x)
+    if isinstance(x, str | bytes) or not isinstance(x, Iterable):
+        raise TypeError(f"column={wanted.columns[0]!r} names a column, and x is {_article(x)}, which has none")
+    if is_optional:
+        iterator = iter(x)
+        first = list(zip((0,), iterator, strict=False))
+        x = chain((item for _, item in first), iterator) if iterator is x else x
+        if not (first and is_record(first[0][1])):
+            return Source(x)
+
+    def read() -> Iterator[tuple[int, Row]]:
+        for i, item in enumerate(x):
+            if not is_record(item):
+                raise TypeError(
+                    f"column={wanted.columns[0]!r} names a column, and item {i} of x is {_article(item)}, which has "
+                    "none. Leave column= out, or pass records: dicts"
+                )
+            record = as_mapping(item)
+            for name in wanted.names:
+                if name not in record:
+                    raise ValueError(f"row {i} of x has no {name!r}. Its names are {named(record)}")
+            yield 0, wanted.row(i, [record[name] for name in wanted.names])
+
+    return Rows("x", read, ["row"], wanted, is_once=iter(x) is x)
+
+
+def _holds_texts(record: dict[Any, Any]) -> bool:
+    return any(isinstance(value, str) for value in record.values())
+
+
+def is_missing(value: Any) -> bool:
+    """Whether it stands for no value: None, NaN, or pandas' NA and NaT.
+
+    >>> is_missing(float("nan")), is_missing(""), is_missing(0)
+    (True, False, False)
+    """
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):
+        return True
+    return isinstance(value, float | np.floating) and bool(value != value)
+
+
+def _plain(label: Any) -> Any:
+    """NumPy's scalars as Python's."""
+    return label.item() if isinstance(label, np.generic) else label
+
+
+def _article(x: Any) -> str:
+    kind = type(x).__name__
+    return f"{'an' if kind[0].lower() in 'aeiou' else 'a'} {kind}"
+
+
+def _counted(count: int, word: str) -> str:
+    return f"{count} {word}{'s' * (count != 1)}"

@@ -1,0 +1,115 @@
+"""Tables in memory: the columns of pandas, polars, pyarrow, `datasets`, structured arrays, dicts, and records.
+
+The packages are recognised by the names of their classes; none is imported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pyroberta.text.given import kinds_of, opened
+
+# How the names of a table's columns are had, and a column's values. A list of values is made of them by `opened`.
+READERS: dict[tuple[str, str], tuple[Callable[[Any], Any], Callable[[Any, Any], Any]]] = {
+    ("pandas", "DataFrame"): (lambda table: table.columns, lambda table, name: table[name]),
+    ("polars", "DataFrame"): (lambda table: table.columns, lambda table, name: table[name]),
+    ("pyarrow", "Table"): (lambda table: table.schema.names, lambda table, name: table.column(name)),
+    ("pyarrow", "RecordBatch"): (lambda table: table.schema.names, lambda table, name: table.column(name)),
+    ("datasets", "Dataset"): (lambda table: table.column_names, lambda table, name: list(table[name])),
+}
+# What has to be made another table first, and how.
+OTHERS = {
+    ("polars", "LazyFrame"): "Collect it: df.collect()",
+    ("datasets", "DatasetDict"): "Pass one of its splits: ds[{split!r}]",
+    ("datasets", "IterableDatasetDict"): "Pass one of its splits: ds[{split!r}]",
+}
+
+
+class Table(NamedTuple):
+    """A table's columns.
+
+    Attributes:
+        title: what it is, for messages.
+        names: of its columns.
+        column: a function of a name that gives the list of its values.
+        classes: a function of a name that gives the names of a column's classes, where the table knows them, or None.
+    """
+
+    title: str
+    names: list[Any]
+    column: Callable[[Any], list[Any]]
+    classes: Callable[[Any], list[str] | None] = lambda name: None
+
+
+def table_of(x: Any, is_wanted: bool) -> Table | None:
+    """The table that x is; None for anything else.
+
+    Args:
+        x: anything.
+        is_wanted: whether columns are asked for, so that a dict is one of columns.
+
+    Raises:
+        TypeError: for a table that has to be made another one first.
+    """
+    kinds = kinds_of(x)
+    for kind in kinds & OTHERS.keys():
+        split = next(iter(x), "train") if isinstance(x, Mapping) else ""
+        raise TypeError(f"x is a {' '.join(kind)}. {OTHERS[kind].format(split=split)}")
+    for kind in kinds & READERS.keys():
+        names, column = READERS[kind]
+
+        def values(name: Any, column: Callable[[Any, Any], Any] = column) -> list[Any]:
+            return list(opened(column(x, name), f"the column {name!r}"))
+
+        return Table(f"a {' '.join(kind)}", list(names(x)), values, lambda name: _classes(x, name))
+    if isinstance(x, np.ndarray) and x.dtype.names:
+        return Table("a structured array", list(x.dtype.names), lambda name: x[name].tolist())
+    if is_wanted and isinstance(x, Mapping):
+        return Table("a dict", list(x), lambda name: _listed(x[name], name))
+    return None
+
+
+def is_record(item: Any) -> bool:
+    """Whether an item of an iterable is a record: a dict, or a named tuple."""
+    return isinstance(item, Mapping) or (isinstance(item, tuple) and hasattr(item, "_fields"))
+
+
+def as_mapping(record: Any) -> Mapping[Any, Any]:
+    """A record as a dict."""
+    return record if isinstance(record, Mapping) else dict(zip(record._fields, record, strict=True))
+
+
+def is_stream(x: Any) -> bool:
+    """Whether x is a table whose rows come one after another."""
+    return ("datasets", "IterableDataset") in kinds_of(x)
+
+
+def _listed(values: Any, name: Any) -> list[Any]:
+    values = opened(values, f"the column {name!r}")
+    if isinstance(values, str | bytes | Mapping) or not hasattr(values, "__iter__"):
+        raise TypeError(f"the column {name!r} should be a list with a value for each row, not {type(values).__name__}")
+    return values.tolist() if isinstance(values, np.ndarray) else list(values)
+
+
+def _classes(x: Any, name: Any) -> list[str] | None:
+    """The names that `datasets` keeps of a column's classes."""
+    feature = getattr(x, "features", None)
+    names = getattr(feature[name], "names", None) if isinstance(feature, Mapping) and name in feature else None
+    return list(names) if isinstance(names, list) else None
+
+
+def rows(table: Table, names: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
+    """The values of the named columns, row by row.
+
+    Raises:
+        ValueError: where columns differ in length.
+    """
+    columns = [table.column(name) for name in names]
+    lengths = {name: len(column) for name, column in zip(names, columns, strict=True)}
+    if len(set(lengths.values())) != 1:
+        raise ValueError(f"the columns have different lengths: {lengths}")
+    return zip(*columns, strict=True)
+
