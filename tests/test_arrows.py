@@ -47,6 +47,8 @@ LATER = {
     "huggingface_hub",
     "kagglehub",
     "requests",
+    "pyarrow",
+    "zstandard",
 }  # inside functions alone
 
 PEERS = {"torch", "keras"}  # inside the functions of oracle/live alone, which are given their models

@@ -6,6 +6,7 @@ import csv
 import re
 import sys
 from collections import UserDict, namedtuple
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -37,17 +38,24 @@ class Frame(imitation("pandas.core.frame.DataFrame", columns=NAMES, __iter__=nam
 
 
 def asks() -> list:
-    """Everything that takes texts, but for what takes strings alone."""
+    """Everything that takes a table with column=."""
     masked_lm = small_masked_lm()
     preprocessor = TextClassifierPreprocessor(small_tokenizer(), sequence_length=40)
     classifier = TextClassifier(masked_lm.backbone, 2, preprocessor)
     return [
         masked_lm.fit, masked_lm.evaluate, masked_lm.train_on_batch, masked_lm.test_on_batch, masked_lm.predict,
-        masked_lm.predict_on_batch, masked_lm.embed, masked_lm.score, masked_lm.fill_mask, masked_lm.preprocessor,
-        masked_lm.preprocessor.encode, classifier.predict, classifier.classify, preprocessor, preprocessor.encode,
+        masked_lm.predict_on_batch, masked_lm.embed, masked_lm.score, masked_lm.fill_mask, classifier.predict,
+        classifier.classify,
         lambda x: classifier.fit(x, [0, 1, 0]), lambda x: classifier.evaluate(x, [0, 1, 0]),
         lambda x: masked_lm.fit(TEXTS, validation_data=x), lambda x: masked_lm.fit(x, steps_per_epoch=1),
     ]  # fmt: skip
+
+
+def preprocessors() -> list:
+    """What takes texts and no tables."""
+    preprocessor = TextClassifierPreprocessor(small_tokenizer(), sequence_length=40)
+    masking = small_masked_lm().preprocessor
+    return [masking, masking.encode, preprocessor, preprocessor.encode]
 
 
 def as_pattern(message: str) -> str:
@@ -93,7 +101,42 @@ ROWS = [
 
 
 @pytest.mark.parametrize(("make", "message"), TABLES + ROWS)
-def test_a_table_is_refused_everywhere_with_the_expression_that_gives_its_texts(make, message: str):
+def test_a_preprocessor_refuses_a_table_with_the_expression_that_gives_its_texts(make, message: str):
+    for ask in preprocessors():
+        with pytest.raises(TypeError, match=as_pattern(message)):
+            ask(make())
+
+
+UNTOLD = [
+    (lambda: table("pandas.core.frame.DataFrame", columns=NAMES),
+     "is a pandas DataFrame with the columns 'id', 'text', 'label'. Say which holds the texts: column='text'"),
+    (Frame, "column='text'"),
+    (lambda: table("polars.dataframe.frame.DataFrame", columns=NAMES), "polars DataFrame .* column='text'"),
+    (lambda: table("polars.lazyframe.frame.LazyFrame"), "x is a polars LazyFrame. Collect it: df.collect()"),
+    (lambda: table("pyarrow.lib.Table", schema=SimpleNamespace(names=NAMES)), "pyarrow Table .* column='text'"),
+    (lambda: table("pyarrow.lib.RecordBatch", schema=SimpleNamespace(names=NAMES)), "RecordBatch .* column='text'"),
+    (lambda: table("datasets.arrow_dataset.Dataset", column_names=NAMES), "datasets Dataset with the .* column='text'"),
+    (lambda: table("datasets.iterable_dataset.IterableDataset", column_names=None),
+     "x is a datasets IterableDataset. Say which holds the texts: column='text'"),
+    (lambda: imitation("datasets.dataset_dict.DatasetDict", dict)({"test": 1}), "one of its splits: ds['test']"),
+    (lambda: imitation("datasets.dataset_dict.IterableDatasetDict", dict)(), "one of its splits: ds['train']"),
+    (lambda: table("pandas.core.frame.DataFrame", columns=["n", "Sentence"]), "column='Sentence'"),
+    (lambda: table("pandas.core.frame.DataFrame", columns=["a"]), "with the column 'a'. .* column='a'"),
+    (lambda: table("pandas.core.frame.DataFrame", columns=["a", "b"]), "the columns 'a', 'b'. .* column='NAME'"),
+    (lambda: table("pandas.core.frame.DataFrame", columns=range(99)), "the columns 0, 1, .*, 7 and 91 more"),
+    (lambda: np.array([("a", 1)] * 3, [("text", "U9"), ("label", int)]), "a structured array .* column='text'"),
+    (lambda: csv.reader(["id,text", "1,a"]), "is a csv.reader, .* [row[0] for row in "),
+    (lambda: {"text": ["a", "b", "c"], "label": [0, 1, 0]}, "x is a dict with the columns 'text', 'label'. .*'text'"),
+    (lambda: {"text": np.array(["a", "b"])}, "column='text'"),
+    (lambda: {"text": "a"}, "x is a record, .* Pass a list of records, and column='text'"),
+    (lambda: [{"text": "a", "label": 1}] * 3, "x is a list of records with the columns 'text', 'label'. .*'text'"),
+    (lambda: [UserDict(review="a")], "a list of records .* column='review'"),
+    *[row for row in ROWS if "[namedtuple" not in row[1] and "a list of" not in row[1]][1:2], *ROWS[3:],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("make", "message"), UNTOLD)
+def test_a_table_is_refused_everywhere_unless_its_column_is_told(make, message: str):
     for ask in asks():
         with pytest.raises(TypeError, match=as_pattern(message)):
             ask(make())
@@ -184,21 +227,22 @@ def test_the_tables_and_columns_of_pandas_pyarrow_and_datasets():
     columns = {"id": list(range(len(TEXTS))), "text": TEXTS}
     frame, arrow = pandas.DataFrame(columns), pyarrow.table(columns)
     dataset = datasets.Dataset.from_dict(columns)
+    told = "column='text'"
     for x, expression in (
-        (frame, 'df["text"]'),
-        (frame[["text"]], 'df["text"]'),
-        (arrow, 'table["text"]'),
-        (arrow.to_batches()[0], 'batch["text"]'),
+        (frame, told),
+        (frame[["text"]], told),
+        (arrow, told),
+        (arrow.to_batches()[0], told),
         (arrow.to_batches(), 'batch["text"]'),
-        (dataset, 'ds["text"]'),
-        (dataset.to_iterable_dataset(), '(row["text"] for row in ds)'),
-        (datasets.DatasetDict(test=dataset), 'ds["test"]["text"]'),
+        (dataset, told),
+        (dataset.to_iterable_dataset(), told),
+        (datasets.DatasetDict(test=dataset), "ds['test']"),
         (dataset.iter(2), '(row["text"] for row in '),
-        (frame.to_dict("records"), '[row["text"] for row in '),
-        (frame.to_dict("list"), '["text"]'),
-        (arrow.to_pylist(), '[row["text"] for row in '),
+        (frame.to_dict("records"), told),
+        (frame.to_dict("list"), told),
+        (arrow.to_pylist(), told),
         (frame[["text"]].values, "[text for (text,) in texts]"),
-        (frame.to_records(), '["text"]'),
+        (frame.to_records(), told),
     ):
         with pytest.raises(TypeError, match=as_pattern(expression)):
             masked_lm.fit(x)

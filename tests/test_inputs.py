@@ -6,7 +6,6 @@ import csv
 import pathlib
 import re
 from itertools import cycle, repeat
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +16,6 @@ from small_models import TEXTS, small_masked_lm, small_tokenizer
 from pyroberta import TextClassifier, TextClassifierPreprocessor, Tokenizer
 from pyroberta.data.examples import HeldExamples, StreamedExamples
 from pyroberta.data.inputs import MaskedLMInputs
-from pyroberta.text.text_files import read_lines
 
 FEATURES = {"token_ids": [[0, 9, 8, 2]], "padding_mask": [[1, 1, 1, 1]], "mask_positions": [[1, 2]]}
 
@@ -223,33 +221,6 @@ def test_without_preprocessor_texts_and_ids_are_refused():
         with pytest.raises(ValueError, match=r"no preprocessor and takes a dict of token_ids"):
             list(bare.examples(x).fixed(1))
     assert len(list(bare.examples(FEATURES, [[5, 6]]).fixed(1))) == 1
-
-
-# --- files ------------------------------------------------------------------------------------------------------------
-
-
-def test_lines_are_stripped_blank_ones_left_out_and_odd_line_ends_understood(tmp_path: Path):
-    file = tmp_path / "a.txt"
-    file.write_bytes("\ufeff one \r\n\r\n\ttwo\u2028still two\x85\n\n   \nthree".encode())
-    assert read_lines(file) == ["one", "two\u2028still two", "three"]
-
-
-def test_a_file_that_is_not_there_may_have_been_meant_as_a_text():
-    for text in ("The quick brown fox.", "x" * 5000, "a\0b"):
-        with pytest.raises(FileNotFoundError, match=r"To pass one text, pass a list: \['…'\]") as raised:
-            reader().examples(text)
-        assert len(str(raised.value)) < 200
-
-
-def test_files_that_are_no_text_are_refused(tmp_path: Path):
-    (tmp_path / "binary").write_bytes(b"fine\n\xff\xfe")
-    with pytest.raises(ValueError, match=r"binary is not UTF-8 text: invalid start byte at byte 5"):
-        read_lines(tmp_path / "binary")
-    (tmp_path / "blank").write_text(" \n\n")
-    with pytest.raises(ValueError, match=r"blank holds no text"):
-        read_lines(tmp_path / "blank")
-    with pytest.raises(FileNotFoundError, match=r"there is no text file"):
-        read_lines(tmp_path)
 
 
 class Corpus:

@@ -76,7 +76,11 @@ def as_typed(message: str) -> str:
 
     >>> as_typed("give long_texts='split'")
     'give --long-texts split'
+    >>> as_typed("say which holds the texts: column='text'")
+    'say which holds the texts: --column text'
     """
+    message = message.replace(", to pyroberta.data.open_source:", ":")
+    message = re.sub(r"\b(column|label|kind)='([^']*)'", r"--\1 \2", message)
     return re.sub(r"\blong_texts=(?:'(\w+)')?", lambda found: f"--long-texts {found[1] or ''}".rstrip(), message)
 
 

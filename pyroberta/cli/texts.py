@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 import sys
+from typing import Any
 
 # A word that is rather the name of a file than a text.
 FILE_NAME = re.compile(r"\S*\.(txt|csv|tsv|jsonl?|ndjson|parquet)(\.(gz|zst|bz2|xz))?")
@@ -48,17 +49,26 @@ def given_texts(arguments: argparse.Namespace) -> list[str]:
     return texts
 
 
-def read_texts(source: str) -> list[str]:
-    """The texts of a file, one a line; `-` is standard input.
+def read_texts(source: str, *, quiet: bool = True, **keywords: Any) -> list[str]:
+    """The texts of a file, a directory or a pattern; `-` is standard input.
+
+    Args:
+        source: the path.
+        quiet: False says on stderr what was read.
+        keywords: those of `data.open_source`.
 
     Raises:
-        FileNotFoundError: no such file, or a directory.
+        FileNotFoundError: no such file.
     """
-    from pyroberta.text.text_files import lines_of, read_lines
+    import glob
 
-    if source == "-":
-        return lines_of(sys.stdin.buffer, "standard input", for_shell=True)
-    if not os.path.exists(source) or os.path.isdir(source):
-        problem = "is a directory" if os.path.isdir(source) else "there is no such file"
-        raise FileNotFoundError(f"{source}: {problem}. Give a UTF-8 text file with one text a line, or - to read stdin")
-    return read_lines(source, for_shell=True)
+    from pyroberta.data.sources import open_source
+
+    if source != "-" and not os.path.exists(source) and not glob.has_magic(source):
+        raise FileNotFoundError(
+            f"{source}: there is no such file. Give a UTF-8 text file with one text a line, or - to read stdin"
+        )
+    opened = open_source(sys.stdin.buffer if source == "-" else source, **keywords)
+    texts: list[str] = opened.texts
+    opened.say(not quiet)
+    return texts

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from pyroberta.data.sources import Source, open_source
+
+__all__ = ["Source", "open_source", "speeches"]
+
 
 def speeches() -> list[str]:
     """State of the Union messages from 1990 on: 1.2 MB of spoken American English, in the order of their dates.

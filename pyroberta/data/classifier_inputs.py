@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +12,7 @@ from numpy import ndarray as Array
 
 from pyroberta.data.examples import HeldExamples
 from pyroberta.data.inputs import InputReader, check_features, listed, padding_mask, per_text
+from pyroberta.data.labels import Labels
 from pyroberta.model.attributes import is_real
 from pyroberta.model.batch import Batch, pack_padded
 from pyroberta.model.config import RobertaConfig
@@ -23,6 +24,10 @@ class ClassifierInputs(InputReader):
 
     unsplit = "a classifier gives each text one class, read at its <s>, so a text can't be split"
 
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        super().__init__(*arguments, **keywords)
+        self.labels = Labels(self.config.num_classes or 0, self.label_names, may_name=self.may_name)
+
     def features(self, x: Mapping[str, Any], y: Any = None, sample_weight: Any = None) -> Batch:
         """`token_ids` and `padding_mask` (B, S), y and sample_weight (B,), as a packed batch."""
         self._check_labels(y)
@@ -31,10 +36,22 @@ class ClassifierInputs(InputReader):
     def _check_labels(self, y: Any) -> None:
         if y is None:
             raise ValueError(
-                "y is missing: a classifier learns from texts with a label each, whole numbers from 0 to "
+                "y is missing: a classifier learns from texts with a label each, names or whole numbers from 0 to "
                 f"{(self.config.num_classes or 0) - 1}; in an iterable of batches these are (x, y) or "
-                "(x, y, sample_weight)"
+                "(x, y, sample_weight), in a table a column, label="
             )
+
+    @property
+    def new_names(self) -> list[str] | None:
+        """The names that the labels gave to the classes."""
+        return self.labels.names if self.labels.are_new else None
+
+    def _begin_stream(self) -> None:
+        self.labels.may_name = False  # the first labels may not be all there are
+
+    def _lines(self) -> Iterator[str]:
+        yield from super()._lines()
+        yield self.labels.say()
 
     def _of_texts(self, data: Batch, y: Any, sample_weight: Any, texts: Array | None = None) -> HeldExamples:
         return HeldExamples(self._labelled(data, y, sample_weight))
@@ -45,7 +62,7 @@ class ClassifierInputs(InputReader):
         return replace(
             data,
             target_rows=head_of(self.config).target_rows(data),
-            labels=_classes(y, len(data), self.config.num_classes or 0),
+            labels=self.labels.numbers(listed("y", y, len(data)), len(data), self._place, self._label_classes),
             weights=np.ones(len(data)) if weights is None else weights,
             slots=len(data),
         )
@@ -105,43 +122,3 @@ def class_factors(class_weight: Any, num_classes: int, labels: Sequence[str] = (
             raise ValueError(f"class_weight[{name!r}] must be a number of at least 0, got {factor!r}")
         factors[number] = factor
     return factors
-
-
-def _classes(y: Any, count: int, num_classes: int) -> Array:
-    """The labels (B,) int32 of so many texts."""
-    try:
-        labels = np.asarray(listed("y", y, count))
-    except ValueError as error:
-        if "inhomogeneous" not in str(error):
-            raise
-        raise ValueError(f"y should be one label per text, ({count},); its rows differ in length") from None
-    if labels.shape == (count, 1):
-        labels = labels[:, 0]
-    if labels.shape != (count,):
-        is_one_hot = labels.ndim == 2 and len(labels) == count
-        hint = ". Of one-hot labels make numbers: y = numpy.argmax(y, axis=1)" if is_one_hot else ""
-        raise ValueError(f"y should be one label per text, ({count},); got {labels.shape}{hint}")
-    if labels.dtype.kind not in "biu" and count:
-        raise ValueError(
-            f"labels should be whole numbers from 0 to {num_classes - 1}; got {labels.tolist()[0]!r} ({labels.dtype})"
-            + _numbered(labels)
-        )
-    for i in np.flatnonzero((labels < 0) | (labels >= num_classes))[:1]:
-        raise ValueError(
-            f"label {labels[i]} of text {i} is outside the model's {num_classes} classes, 0 to {num_classes - 1} "
-            "(num_classes)"
-        )
-    return labels.astype(np.int32)
-
-
-def _numbered(labels: Array) -> str:
-    """A hint how to turn labels into whole numbers, for the end of an error."""
-    if labels.dtype.kind in "SUT" or (labels.dtype.kind == "O" and all(isinstance(label, str) for label in labels)):
-        return (
-            ". Number the classes: names = sorted(set(y)); y = [names.index(label) for label in y]. A model keeps the "
-            "names, TextClassifier(..., labels=names); where it has them, their order there counts: "
-            "y = [classifier.labels.index(label) for label in y]"
-        )
-    if labels.dtype.kind == "f" and np.array_equal(labels, np.trunc(labels)):
-        return ". Make whole numbers of them: y = [int(label) for label in y]"
-    return ". Each text has one class, and a class is a number"

@@ -6,6 +6,7 @@ import codecs
 import io
 import os
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
@@ -71,7 +72,7 @@ class File:
             ValueError: where it is not packed as its name says, or damaged.
             OverBudget: where it unpacks to more than `TIMES_PACKED` its size.
         """
-        raw = _Counted(self.opened or open(self.name, "rb"))
+        raw = _Counted(self.opened or open(self.name, "rb"))  # noqa: SIM115  # closed below
         try:
             stream = UNPACKERS[self.packed](raw) if self.packed else raw
             made = 0
@@ -158,9 +159,8 @@ class File:
     def _refuse(self, kind: str) -> NoReturn:
         if kind in COMMANDS:
             suffix = next(suffix for suffix, packed in PACKED_SUFFIXES.items() if packed == kind)
-            raise ValueError(
-                f"{self.name} is packed by {kind}, which its name does not say. Let the name end with {suffix!r}"
-            )
+            advice = f"Let the name end with {suffix!r}" if self.opened is None else f"Unpack it: {COMMANDS[kind]}"
+            raise ValueError(f"{self.name} is packed by {kind}, which its name does not say. {advice}")
         advice = "say kind='parquet'" if kind == "a Parquet file" else "Make a UTF-8 text file of it"
         raise ValueError(f"{self.name} is {kind}, not text. {advice[0].upper()}{advice[1:]}")
 
@@ -207,6 +207,8 @@ class File:
 def file_of(opened: Any, packed: str = "") -> File:
     """An open file, text or bytes."""
     name = getattr(opened, "name", None)
+    if opened in (sys.stdin, getattr(sys.stdin, "buffer", None)):
+        name = "standard input"
     return File(name if isinstance(name, str) else "the file", packed, opened)
 
 
@@ -332,7 +334,7 @@ def _bzip2(file: _Counted) -> Any:
 def _xz(file: _Counted) -> Any:
     import lzma
 
-    return lzma.LZMAFile(file)
+    return lzma.LZMAFile(file)  # type: ignore[arg-type]  # a raw file will do
 
 
 UNPACKERS: dict[str, Any] = {"gzip": _gzip, "bzip2": _bzip2, "xz": _xz, "zstd": _Zstandard}

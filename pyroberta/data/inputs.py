@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import reprlib
+import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sized
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Sized
 from itertools import chain, islice
 from typing import Any, ClassVar
 
@@ -13,6 +13,7 @@ import numpy as np
 from numpy import ndarray as Array
 
 from pyroberta.data.examples import Examples, HeldExamples, StreamedExamples
+from pyroberta.data.sources import Rows, Source, open_source
 from pyroberta.model.attributes import is_real
 from pyroberta.model.batch import Batch, pack, pack_padded, real_numbers
 from pyroberta.model.config import RobertaConfig
@@ -27,13 +28,13 @@ from pyroberta.text.given import (
 )
 from pyroberta.text.long_texts import LongTexts
 from pyroberta.text.preprocessor import MaskedLMPreprocessor, Preprocessor
-from pyroberta.text.text_files import lines_of_file, read_lines
 
 FEATURES = ("token_ids", "padding_mask", "mask_positions")
 HF_NAMES = {"input_ids": "token_ids", "attention_mask": "padding_mask"}
 KNOWN = {*FEATURES, *HF_NAMES}  # a dict with one of these is taken for features
 ACCEPTED_INPUT = (
-    "texts (a list, an array, a column or any iterable of strings, pairs of strings, or the path of a text file), "
+    "texts (a list, an array, a column or any iterable of strings, pairs of strings, or the path of a file; with "
+    "column= a table or records), "
     f"encoded sequences (arrays of token ids), or a dict of {', '.join(FEATURES)} with labels beside it"
 )
 STEPS = "Give steps= (in fit steps_per_epoch=, for validation_data validation_steps=). "
@@ -48,6 +49,8 @@ class InputReader(ABC):
         long_texts: the treatment of texts that are too long, see `LongTexts`; None for the task's default.
         is_prediction: whether the reader is `predict`'s, and not one for `fit` and `evaluate`.
         argument: the name of the argument that is read, for the warning of long texts; empty for x.
+        label_names: the names of a classifier's classes; None for default names.
+        may_name: whether labels may give default names others.
 
     Attributes:
         long_texts: the treatment of long texts, with counts.
@@ -69,9 +72,14 @@ class InputReader(ABC):
         *,
         is_prediction: bool = False,
         argument: str = "",
+        label_names: Sequence[str] | None = None,
+        may_name: bool = False,
     ) -> None:
         self.config = config
         self.preprocessor = preprocessor
+        self.label_names, self.may_name = label_names, may_name
+        self._argument = argument
+        self._source = Source(None)
         default = self.prediction_default if is_prediction else self.training_default
         if long_texts == "split" != default:
             raise ValueError(f"{self.unsplit}: pass long_texts='cut' or 'refuse', not 'split'")
@@ -114,8 +122,58 @@ class InputReader(ABC):
     def _check(self, held: HeldExamples) -> None:
         """Checks that training on these examples alone can change something."""
 
+    @property
+    def new_names(self) -> list[str] | None:
+        """The names that the labels gave to the classes; None for none."""
+        return None
+
+    def _begin_stream(self) -> None:  # noqa: B027  # most readers have nothing to do
+        """Called before examples are read as they come."""
+
+    def _place(self, number: int) -> str:
+        """Where a text is, for messages."""
+        return self._source.place(number)
+
+    @property
+    def _label_classes(self) -> list[str] | None:
+        return self._source.classes
+
+    def _lines(self) -> Iterator[str]:
+        """What is to be said about the input, a line each, or empty ones."""
+        yield self._source.description
+
+    def say(self, verbose: int | str) -> None:
+        """Prints on stderr what was read of files, and which names labels gave to the classes, unless verbose is 0.
+
+        Warns:
+            UserWarning: where texts were split or cut, whatever `verbose` is.
+        """
+        for line in filter(None, self._lines() if verbose else ()):
+            print(f"{self._argument}{': ' * bool(self._argument)}{line}", file=sys.stderr)
+        self.long_texts.say()
+
+    def _opened(self, x: Any, y: Any, column: Any, label: Any) -> tuple[Any, Any]:
+        """The texts, or x itself, and the labels. A source of rows is left as it is."""
+        if isinstance(x, Mapping) and column is None and not KNOWN.isdisjoint(x):
+            self._source = Source(x)
+        else:
+            self._source = open_source(x, column=column, label=label, _is_optional=bool(self._argument))
+        if not isinstance(self._source, Rows):
+            return self._source.texts, y
+        if self._source.has_labels and y is not None:
+            raise ValueError(f"y and label={self._source.wanted.label!r} both give labels: give one of them")
+        return self._source, y
+
     def examples(
-        self, x: Any, y: Any = None, sample_weight: Any = None, stream: bool = False, most: int | None = None
+        self,
+        x: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        stream: bool = False,
+        most: int | None = None,
+        *,
+        column: Any = None,
+        label: Any = None,
     ) -> Examples:
         """Examples from any of `ACCEPTED_INPUT`, or from an iterable of batches (x,), (x, y) or (x, y, sample_weight).
 
@@ -126,15 +184,23 @@ class InputReader(ABC):
             sample_weight: (B,), one weight per text; beside a masked LM's features also (B, K).
             stream: read an iterator of texts batch by batch instead of collecting it first.
             most: the most texts that are read of an iterable without a length; None for all.
+            column, label: see `open_source`. Where x is validation data they count for tables and records alone.
 
         Raises:
             TypeError, ValueError: for anything else; the message names what came and what fits.
         """
+        x, y = self._opened(x, y, column, label)
+        if isinstance(x, Rows):
+            if x.has_labels:
+                self._check_labels(x.wanted.label)
+            if stream:
+                self._check_stream(y if y is not None else sample_weight)
+                rows = x.stream()
+                return self._streamed(iter(rows), rows, is_labelled=x.has_labels)
+            return self._checked_held(x.texts, x.labels if x.has_labels else y, sample_weight)
         x = _opened(x)
         if isinstance(x, Mapping):
             return self._checked_held(x, y, sample_weight)
-        if isinstance(x, str):
-            x = read_lines(x)
         if isinstance(x, tuple) and _is_columns(x):
             return self._checked_held(x, y, sample_weight)
         x = _with_items(x)
@@ -150,30 +216,45 @@ class InputReader(ABC):
         if _is_batch(items[0], is_list=isinstance(x, list | np.ndarray)):
             if y is not None or sample_weight is not None:
                 raise ValueError("x gives batches: y and sample_weight belong into them, as (x, y, sample_weight)")
+            self._begin_stream()
             if stream:  # goes on where the epoch before left off
                 parts = self._parts(self._on_and_on(left, x))
                 return StreamedExamples(lambda size: parts)
             whole = self._every_time(left, x)
             return StreamedExamples(lambda size: self._parts(whole()))
         if stream and not isinstance(x, Sized):
-            if y is not None or sample_weight is not None:
-                raise ValueError("y and sample_weight can't go with a stream of texts; collect them into a list first")
-            texts = self._on_and_on(left, x)
-            made: dict[int, Iterator[HeldExamples]] = {}  # for a batch size; it may have windows left from before
-            return StreamedExamples(lambda size: made.get(size) or made.setdefault(size, self._cut(texts, size)))
+            self._check_stream(y if y is not None else sample_weight)
+            return self._streamed(left, x)
         if most is None:
             refuse_endless(x, "x", STEPS)
         elif not isinstance(x, Sized):
             left, y, sample_weight = islice(left, most), _first(y, most), _first(sample_weight, most)
         return self._checked_held(left, y, sample_weight)
 
-    def prediction_batches(self, x: Any, batch_size: int, steps: int | None = None) -> tuple[Iterator[Any], int | None]:
+    def _check_stream(self, beside: Any) -> None:
+        """Checks that nothing is given beside a stream of texts."""
+        if beside is not None:
+            raise ValueError("y and sample_weight can't go with a stream of texts; collect them into a list first")
+
+    def _streamed(self, left: Iterator[Any], x: Iterable[Any], is_labelled: bool = False) -> StreamedExamples:
+        """The examples of a stream of texts, or of pairs of a text and its label: `left`, then x again and again."""
+        self._begin_stream()
+        texts = self._on_and_on(left, x)
+        made: dict[int, Iterator[HeldExamples]] = {}  # for a batch size; it may have windows left from before
+        return StreamedExamples(
+            lambda size: made.get(size) or made.setdefault(size, self._cut(texts, size, is_labelled))
+        )
+
+    def prediction_batches(
+        self, x: Any, batch_size: int, steps: int | None = None, *, column: Any = None
+    ) -> tuple[Iterator[Any], int | None]:
         """The batches for `predict`: dicts of features, or lists of the ids of whole texts.
 
         Args:
             x: as for `examples`, but that a string is one text and not a path.
             batch_size: the size of batches of anything but an iterable of batches.
             steps: the most batches; no more is read.
+            column: see `open_source`.
 
         Returns:
             The batches, and their number if it is known, else None.
@@ -181,6 +262,9 @@ class InputReader(ABC):
         Raises:
             TypeError, ValueError: as for `examples`.
         """
+        x, _ = self._opened([x] if isinstance(x, str) and column is None else x, None, column, None)
+        if isinstance(x, Rows):
+            x = _without_labels(x, steps is not None)
         x = _opened(x)
         if isinstance(x, Mapping):
             check_features(x, self.needed)
@@ -191,7 +275,7 @@ class InputReader(ABC):
                 raise ValueError(f"the features should have a row for each sequence; they have {rows}")
             starts = range(0, count, batch_size)[:steps]
             return ({name: value[i : i + batch_size] for name, value in x.items()} for i in starts), len(starts)
-        x = [x] if isinstance(x, str) else _with_items(x)
+        x = _with_items(x)
         if not isinstance(x, Iterable):
             raise TypeError(f"expected a text or a list of texts, got {type(x).__name__}; x should be {ACCEPTED_INPUT}")
         if isinstance(x, tuple) and _is_columns(x):
@@ -305,19 +389,24 @@ class InputReader(ABC):
             held = self._batch(item)
             yield from held.parts(held.num_texts)
 
-    def _cut(self, items: Iterator[Any], size: int) -> Iterator[HeldExamples]:
-        """Batches of a stream of texts. No more texts are read than the next batch takes."""
-        self._check_labels(None)
+    def _cut(self, items: Iterator[Any], size: int, is_labelled: bool = False) -> Iterator[HeldExamples]:
+        """Batches of a stream of texts, or of pairs with labels. No more are read than the next batch takes."""
+        if not is_labelled:
+            self._check_labels(None)
         left: list[Any] = []  # windows of texts that were split
+        labels: list[Any] = []
         number = 0
         while True:
             while len(left) < size and (one := list(islice(items, 1))):
+                if is_labelled:
+                    one, (_, label) = [one[0][0]], one[0]
+                    labels.append(label)
                 left += self._encoded(one, number)[0]
                 number += 1
             if not left:
                 return
-            yield self._of_texts(pack(left[:size]), None, None)
-            left = left[size:]
+            yield self._of_texts(pack(left[:size]), labels[:size] if is_labelled else None, None)
+            left, labels = left[size:], labels[size:]
 
     def _checked(self, ids: Any, number: int) -> Any:
         if not len(ids) or ids.min() < 0 or ids.max() >= self.config.vocabulary_size:
@@ -415,7 +504,7 @@ class MaskedLMInputs(InputReader):
         if y is not None:
             raise ValueError(
                 "y was given beside texts: a masked language model makes its labels from the texts themselves. "
-                f"Leave y out, or pass x as a dict of {self._names}"
+                f"Leave y (and label=) out, or pass x as a dict of {self._names}"
             )
 
     def _need_preprocessor(self) -> MaskedLMPreprocessor:
@@ -457,6 +546,13 @@ def padding_mask(x: Mapping[str, Any]) -> Any:
         return [[True] * len(row) for row in x["token_ids"]]
 
 
+def _without_labels(rows: Rows, is_stream: bool) -> Any:
+    """The texts of rows, all of them or as they are read."""
+    if not is_stream:
+        return rows.texts
+    return (text for text, _ in rows.stream()) if rows.has_labels else rows.stream()
+
+
 def _opened(x: Any) -> Any:
     """x, or the list of the items of a column. Tables, records and bytes are refused."""
     x = opened(x)
@@ -470,11 +566,7 @@ def _opened(x: Any) -> Any:
 
 
 def _with_items(x: Any) -> Any:
-    """x, or the lines of a file, or the items of an object that has no `__iter__`."""
-    if isinstance(x, os.PathLike):
-        return read_lines(x)
-    if hasattr(x, "readline"):
-        return lines_of_file(x)
+    """x, or the items of an object that has no `__iter__`."""
     if isinstance(x, Sized) and not isinstance(x, Iterable) and hasattr(x, "__getitem__"):
         return _Indexed(x)
     return x

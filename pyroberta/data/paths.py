@@ -10,6 +10,8 @@ from typing import NamedTuple
 from pyroberta.data.files import COMMANDS, File, split_suffixes
 from pyroberta.data.kinds import KINDS, OF_SUFFIX, OTHERS
 
+NO_TEXT = "To pass one text, pass a list: ['…']"
+
 
 class Found(NamedTuple):
     """The files to read.
@@ -92,8 +94,8 @@ def _files_of(path: str, kind: str | None) -> tuple[list[str], list[str]]:
         found = sorted(name for name in glob.glob(path, recursive=True) if os.path.isfile(name))
         if found:
             return found, []
-        raise FileNotFoundError(f"no file matches {_short(path)}")
-    raise FileNotFoundError(f"there is no file {_short(path)}. To pass one text, pass a list: ['…']")
+        raise FileNotFoundError(f"no file matches {_short(path)}. {NO_TEXT}")
+    raise FileNotFoundError(f"there is no file {_short(path)}. {NO_TEXT}")
 
 
 def _of_directory(path: str, kind: str | None) -> tuple[list[str], list[str]]:

@@ -1,8 +1,8 @@
 """Where texts come from: `open_source` finds the texts and the labels in all that users hand over.
 
-There is one way in. `fit`, `evaluate`, `predict`, `classify`, `embed`, `score`, `fill_mask` and the command line all ask
-`open_source`, which tells paths, open files, tables and records apart. Files are read by their `kinds`, tables in memory
-by `tables`.
+There is one way in. `fit`, `evaluate`, `predict`, `classify`, `embed`, `score`, `fill_mask` and the command line all
+ask `open_source`, which tells paths, open files, tables and records apart. Files are read by their `kinds`, tables in
+memory by `tables`.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from __future__ import annotations
 import os
 import sys
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
 import numpy as np
 
 from pyroberta.data.files import File, file_of, is_file, is_path, split_suffixes
-from pyroberta.data.kinds import KINDS, Row, Wanted, check_columns, named
+from pyroberta.data.kinds import KINDS, Row, Wanted, check_columns, named, usual_column
 from pyroberta.data.paths import Found, check_kind, find, kind_of
 from pyroberta.data.tables import Table, as_mapping, is_record, is_stream, rows, table_of
 from pyroberta.formats.budget import shown
@@ -91,7 +91,7 @@ class Rows(Source):
         self._is_said = False
 
     @property
-    def texts(self) -> Any:  # type: ignore[override]
+    def texts(self) -> Any:
         """All texts: strings, or tuples of their segments."""
         return self._all()[0]
 
@@ -241,7 +241,7 @@ def open_source(
     """
     if isinstance(x, Source):
         if not (column is label is kind is None and per_line) and not _is_optional:
-            raise ValueError("x was opened by open_source, which takes column, label, kind and per_line: say them there")
+            raise ValueError("x was opened by open_source: say column=, label=, kind= and per_line= there")
         return x
     wanted = _wanted(column, label, per_line, kind is not None)
     if label is not None and column is None:
@@ -263,10 +263,7 @@ def open_source(
     if table is not None:
         return _of_table(table, wanted)
     if column is None:
-        is_records = isinstance(x, list) and bool(x) and isinstance(x[0], dict) and _holds_texts(x[0])
-        if is_stream(x) or is_records:
-            names = list(x[0]) if is_records else list(getattr(x, "column_names", None) or [])
-            check_columns("x", "records", names, wanted)
+        _refuse_untold(x)
         return Source(x)
     return _of_records(x, wanted, _is_optional)
 
@@ -347,6 +344,8 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _of_table(table: Table, wanted: Wanted) -> Source:
+    if not wanted.columns:
+        raise _untold(table.title, table.names)
     check_columns("x", table.title, table.names, wanted)
     found = rows(table, wanted.names)
     advice = "Fill or leave out such rows first"
@@ -362,9 +361,27 @@ def _of_table(table: Table, wanted: Wanted) -> Source:
     )
 
 
+def _refuse_untold(x: Any) -> None:
+    """Checks that x is no table of records, of which no column was named."""
+    if is_stream(x):
+        raise _untold("a datasets IterableDataset", list(getattr(x, "column_names", None) or []))
+    if isinstance(x, list) and x and isinstance(x[0], Mapping) and _holds_texts(x[0]):
+        raise _untold("a list of records", list(x[0]))
+    if isinstance(x, Mapping) and _holds_texts(x):
+        raise TypeError(
+            f"x is a record, a dict of {named(x)}. Pass a list of records, and column={usual_column(list(x))!r}"
+        )
+
+
+def _untold(title: str, names: list[Any]) -> TypeError:
+    """The error for a table whose column of texts was not named."""
+    columns = f" with the column{'s' * (len(names) != 1)} {named(names)}" if names else ""
+    return TypeError(f"x is {title}{columns}. Say which holds the texts: column={usual_column(names)!r}")
+
+
 def _of_records(x: Any, wanted: Wanted, is_optional: bool) -> Source:
     """The rows of an iterable of records."""
-    x = opened(x)
+    x = x if is_stream(x) else opened(x)
     if isinstance(x, str | bytes) or not isinstance(x, Iterable):
         raise TypeError(f"column={wanted.columns[0]!r} names a column, and x is {_article(x)}, which has none")
     if is_optional:
@@ -390,7 +407,7 @@ def _of_records(x: Any, wanted: Wanted, is_optional: bool) -> Source:
     return Rows("x", read, ["row"], wanted, is_once=iter(x) is x)
 
 
-def _holds_texts(record: dict[Any, Any]) -> bool:
+def _holds_texts(record: Mapping[Any, Any]) -> bool:
     return any(isinstance(value, str) for value in record.values())
 
 

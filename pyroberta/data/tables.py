@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pyroberta.text.given import kinds_of, opened
+from pyroberta.text.given import holds_strings, kinds_of, opened
 
 # How the names of a table's columns are had, and a column's values. A list of values is made of them by `opened`.
 READERS: dict[tuple[str, str], tuple[Callable[[Any], Any], Callable[[Any, Any], Any]]] = {
@@ -67,7 +67,7 @@ def table_of(x: Any, is_wanted: bool) -> Table | None:
         return Table(f"a {' '.join(kind)}", list(names(x)), values, lambda name: _classes(x, name))
     if isinstance(x, np.ndarray) and x.dtype.names:
         return Table("a structured array", list(x.dtype.names), lambda name: x[name].tolist())
-    if is_wanted and isinstance(x, Mapping):
+    if isinstance(x, Mapping) and (is_wanted or any(map(holds_strings, x.values()))):
         return Table("a dict", list(x), lambda name: _listed(x[name], name))
     return None
 
@@ -112,4 +112,3 @@ def rows(table: Table, names: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
     if len(set(lengths.values())) != 1:
         raise ValueError(f"the columns have different lengths: {lengths}")
     return zip(*columns, strict=True)
-

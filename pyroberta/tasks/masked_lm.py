@@ -9,6 +9,7 @@ import numpy as np
 from numpy import ndarray as Array
 
 from pyroberta.data.inputs import MaskedLMInputs, check_features, padding_mask
+from pyroberta.data.sources import open_source
 from pyroberta.model.attributes import Reasons, whole_number
 from pyroberta.model.batch import Batch, pack, pack_padded, slot_rows, unpack
 from pyroberta.model.hints import hinting
@@ -86,18 +87,19 @@ class MaskedLM(Task):
     @hinting()
     def fill_mask(
         self,
-        texts: str | Sequence[str],
+        texts: Any,
         top_k: int = 5,
         targets: Target | Sequence[Target] | None = None,
         *,
         long_texts: str = "refuse",
         batch_size: int | None = None,
+        column: str | None = None,
         verbose: int | str = "auto",
     ) -> Any:
         """The likeliest words for every `<mask>`.
 
         Args:
-            texts: one text or several, each with one `<mask>` or more.
+            texts: one text or several, as for `fit`, each with one `<mask>` or more. A string is one text.
             top_k: candidates for each mask, if there are so many. A row of the model's token embedding for which the
                 tokenizer has no token is no candidate.
             targets: the only candidates. A word is written plainly: the space before the mask is the word's. Where a
@@ -106,6 +108,7 @@ class MaskedLM(Task):
                 and is scored by the product of their probabilities. Targets of the same tokens are one candidate.
             long_texts: `"refuse"` a text that the model can't take; or `"cut"` it, unless a mask would be lost.
             batch_size: the most masked texts in a batch; `score` says how batches are cut.
+            column: of a table, of records or of a file's rows, as for `fit`.
             verbose: as for `score`.
 
         Returns:
@@ -127,7 +130,10 @@ class MaskedLM(Task):
         if targets is not None:
             is_one = isinstance(targets, str | bytes | int | np.integer)
             targets = [targets] if is_one else list(opened(targets, "targets"))  # type: ignore[list-item]
-        many, long = plain_texts(texts), self._long_texts(long_texts, "fill_mask gives an answer for every mask")
+        many, long = (
+            _read(texts, column, verbose),
+            self._long_texts(long_texts, "fill_mask gives an answer for every mask"),
+        )
         long.kept_id = self._tokenizer().mask_token_id
         found = fill_masks(self.backbone, self._tokenizer(), many, top_k, targets, long, batch_size, verbose)
         flat = [masks[0] if len(masks) == 1 else masks for masks in found]
@@ -136,11 +142,12 @@ class MaskedLM(Task):
     @hinting()
     def score(
         self,
-        texts: str | Sequence[str],
+        texts: Any,
         *,
         rule: str = "original",
         long_texts: str = "refuse",
         batch_size: int | None = None,
+        column: str | None = None,
         verbose: int | str = "auto",
     ) -> Any:
         """Pseudo-log-likelihoods: the log probability of each token, given the others.
@@ -154,7 +161,7 @@ class MaskedLM(Task):
         than a common one under the original rule. Masking the later tokens of the word as well mends that.
 
         Args:
-            texts: one text or several.
+            texts: one text or several; a column, a table, a path or an open file, as for `fit`.
             rule: `"original"`, the token alone is masked, given all the others (Salazar et al. 2020, arXiv:1910.14659);
                 or `"within_word_l2r"`, the later tokens of the same word are masked as well (Kauf and Ivanova 2023,
                 arXiv:2305.10588). A word is one of `Tokenizer.word_ids`; of a word that is split between two windows,
@@ -162,6 +169,7 @@ class MaskedLM(Task):
             long_texts: `"refuse"` a text that the model can't take; or `"cut"` it; or `"split"` it into windows of as
                 many tokens as the model takes, which do not overlap: the text's score is the sum of theirs.
             batch_size: the most masked copies in a batch, for less memory; None for as many as have 2048 tokens.
+            column: of a table, of records or of a file's rows, as for `fit`.
             verbose: 0 silent, 1 a bar, 2 a line at the end; `"auto"` is 1 where there are several batches, else 0.
 
         Returns:
@@ -183,20 +191,21 @@ class MaskedLM(Task):
         """
         if rule not in RULES:
             raise ValueError(f"rule must be 'original' or 'within_word_l2r', got {rule!r}")
-        many, long = plain_texts(texts), self._long_texts(long_texts)
+        many, long = _read(texts, column, verbose), self._long_texts(long_texts)
         found = score_texts(self.backbone, self._tokenizer(), many, rule, long, _most(batch_size), verbose)
         return found[0] if isinstance(texts, str) else found
 
     @hinting()
     def embed(
         self,
-        texts: str | Sequence[str],
+        texts: Any,
         *,
         layer: int = -1,
         pooling: str | None = "mean",
         normalize: Normalization | None = None,
         long_texts: str = "refuse",
         batch_size: int | None = None,
+        column: str | None = None,
         verbose: int | str = "auto",
     ) -> Any:
         """Hidden states.
@@ -205,7 +214,7 @@ class MaskedLM(Task):
         common; compare cosines with one another, or pass `normalize`.
 
         Args:
-            texts: one text or several.
+            texts: one text or several; a column, a table, a path or an open file, as for `fit`.
             layer: 0 for the embeddings' output, i for layer i's, -1 for the last.
             pooling: `"mean"` over all tokens, `<s>` and `</s>` included; None for the states of every token.
             normalize: what `fit_normalization` fitted for the same layer; each embedding is then mapped by it, whatever
@@ -213,6 +222,7 @@ class MaskedLM(Task):
             long_texts: as for `score`. The mean of a text that is split is that over the tokens of all its windows;
                 without pooling a text can't be split.
             batch_size: the most texts in a batch; `score` says how batches are cut.
+            column: of a table, of records or of a file's rows, as for `fit`.
             verbose: as for `score`.
 
         Returns:
@@ -231,7 +241,7 @@ class MaskedLM(Task):
         batch_size, layer = _most(batch_size), self._layer(layer)
         if normalize is not None:
             _check_normalization(normalize, layer, pooling)
-        many = plain_texts(texts)
+        many = _read(texts, column, verbose)
         unsplit = "embed without pooling gives each token's hidden state in its text" if pooling is None else ""
         long, is_pooled = self._long_texts(long_texts, unsplit), pooling is not None
         states = hidden_states(self.backbone, self._tokenizer(), many, layer, is_pooled, long, batch_size, verbose)
@@ -244,13 +254,14 @@ class MaskedLM(Task):
 
     def fit_normalization(
         self,
-        texts: str | Sequence[str],
+        texts: Any,
         method: str,
         *,
         layer: int = -1,
         num_dimensions: int | None = None,
         long_texts: str = "refuse",
         batch_size: int | None = None,
+        column: str | None = None,
         verbose: int | str = "auto",
     ) -> Normalization:
         """Fits on texts the map for `embed(..., normalize=...)`, which makes cosines of embeddings tell more.
@@ -262,7 +273,7 @@ class MaskedLM(Task):
             texts: to fit on.
             method: `"center"` takes their mean embedding away; `"whiten"` also makes all directions vary alike. See
                 `Normalization`.
-            layer, long_texts, batch_size, verbose: as for `embed`.
+            layer, long_texts, batch_size, column, verbose: as for `embed`.
             num_dimensions: of the result of whitening, those of the largest variance; by default all along which the
                 embeddings vary.
 
@@ -275,7 +286,12 @@ class MaskedLM(Task):
         >>> masked_lm.embed(["A cat sleeps."], normalize=whiten).shape
         (1, 3)
         """
-        options: dict[str, Any] = {"long_texts": long_texts, "batch_size": batch_size, "verbose": verbose}
+        options: dict[str, Any] = {
+            "long_texts": long_texts,
+            "batch_size": batch_size,
+            "column": column,
+            "verbose": verbose,
+        }
         check_method(method, num_dimensions)
         many = [texts] if isinstance(texts, str) else texts
         return Normalization.fit(self.embed(many, layer=layer, **options), method, self._layer(layer), num_dimensions)
@@ -345,6 +361,14 @@ def _check_normalization(normalize: Normalization, layer: int, pooling: str | No
         raise ValueError("normalize is fitted on means over tokens: leave out pooling=None")
     if normalize.layer != layer:
         raise ValueError(f"the normalization was fitted on layer {normalize.layer}: pass layer={normalize.layer}")
+
+
+def _read(texts: Any, column: str | None, verbose: int | str) -> list[str]:
+    """The texts, from whatever holds them. A string is one text."""
+    source = open_source([texts] if isinstance(texts, str) and column is None else texts, column=column)
+    many = plain_texts(texts if isinstance(texts, str) else source.texts)
+    source.say(verbose)
+    return many
 
 
 def _most(batch_size: int | None) -> int | None:

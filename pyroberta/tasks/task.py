@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar
 
@@ -589,11 +589,25 @@ class Task(Trainer, KerasModel, ABC):
     def _trainable_names(self) -> list[str]:
         return self.backbone.trainable_names() if self._trainable else []
 
-    def _reader(self, long_texts: str | None = None, *, is_prediction: bool = False, argument: str = "") -> InputReader:
+    def _reader(
+        self,
+        long_texts: str | None = None,
+        *,
+        is_prediction: bool = False,
+        argument: str = "",
+        label_names: Sequence[str] | None = None,
+        may_name: bool = False,
+    ) -> InputReader:
         if self.preprocessor is not None:
             _check_vocabulary(self.preprocessor.tokenizer, self.backbone)
         return self.reader_kind(
-            self.backbone.config, self.preprocessor, long_texts, is_prediction=is_prediction, argument=argument
+            self.backbone.config,
+            self.preprocessor,
+            long_texts,
+            is_prediction=is_prediction,
+            argument=argument,
+            label_names=self.labels if label_names is None else label_names,
+            may_name=may_name,
         )
 
     def _tokenizer(self) -> Tokenizer:

@@ -11,6 +11,8 @@ import numpy as np
 from numpy import ndarray as Array
 
 from pyroberta.data.classifier_inputs import ClassifierInputs, packed_features
+from pyroberta.data.inputs import InputReader
+from pyroberta.data.labels import default_names
 from pyroberta.model.attributes import Reasons, whole_number
 from pyroberta.model.batch import pack
 from pyroberta.model.heads import head_of
@@ -218,13 +220,21 @@ class TextClassifier(Task):
         """
         return activations.apply(self.activation, self._logits(inputs))
 
-    def classify(self, texts: Any, *, batch_size: int = 32, long_texts: str | None = None) -> Any:
+    def classify(
+        self,
+        texts: Any,
+        *,
+        batch_size: int = 32,
+        long_texts: str | None = None,
+        column: str | tuple[str, ...] | None = None,
+    ) -> Any:
         """The likeliest class of each text.
 
         Args:
             texts: a text, or what `predict` takes; a tuple of strings is one text's segments.
             batch_size: texts at a time.
             long_texts: as for `predict`.
+            column: as for `fit`.
 
         Returns:
             A `Classification`, or a list of them for several texts.
@@ -234,8 +244,9 @@ class TextClassifier(Task):
         True
         """
         reader = self._reader(long_texts, is_prediction=True)
-        batches, _ = reader.prediction_batches(texts, whole_number("batch_size", batch_size), None)
-        reader.long_texts.say()
+        batch_size = whole_number("batch_size", batch_size)
+        batches, _ = reader.prediction_batches(texts, batch_size, column=column)
+        reader.say(1)
         outputs = [self._logits(inputs) for inputs in batches]
         reader.long_texts.say()  # what was read as it came
         if not outputs:
@@ -252,6 +263,10 @@ class TextClassifier(Task):
     def _made(cls, backbone: Backbone, preprocessor: Any, seed: int, **own: Any) -> TextClassifier:
         assert backbone.config.num_classes is not None
         return cls(backbone, backbone.config.num_classes, preprocessor, seed=seed, **own)
+
+    def _take_names(self, reader: InputReader) -> None:
+        if reader.new_names is not None:
+            self.labels = reader.new_names
 
     def _default_loss(self) -> losses.SparseCategoricalCrossentropy:
         return losses.SparseCategoricalCrossentropy(from_logits=not self._gives_probabilities)
@@ -307,7 +322,7 @@ def _rate(dropout: float | None, classifier_dropout: float | None) -> float | No
 def _names(labels: Sequence[str] | None, num_classes: int) -> list[str]:
     """The names of the classes, checked, or default names."""
     if labels is None:
-        return [f"LABEL_{i}" for i in range(num_classes)]
+        return default_names(num_classes)
     if isinstance(labels, str) or len(set(labels)) != num_classes or not all(isinstance(name, str) for name in labels):
         raise ValueError(f"labels should be {num_classes} different names, one for each class; got {labels!r}")
     return list(labels)

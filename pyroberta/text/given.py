@@ -49,6 +49,14 @@ def kinds_of(x: Any) -> set[tuple[str, str]]:
     return {(kind.__module__.split(".")[0], kind.__name__) for kind in type(x).__mro__}
 
 
+def column_items(x: Any) -> Any:
+    """The list of a table's column's items; anything else as it is."""
+    for kind in kinds_of(x) & COLUMNS.keys():
+        method = COLUMNS[kind]
+        return getattr(x, method)() if method else list(x)
+    return x
+
+
 def opened(x: Any, name: str = "x") -> Any:
     """x, with the list of its items in the place of a table's column.
 
@@ -64,10 +72,9 @@ def opened(x: Any, name: str = "x") -> Any:
     Traceback (most recent call last):
     TypeError: x is a structured array with the columns text, label. Pass the column that holds the texts: x["text"]
     """
+    if (items := column_items(x)) is not x:
+        return items
     kinds = kinds_of(x)
-    for kind in kinds & COLUMNS.keys():
-        method = COLUMNS[kind]
-        return getattr(x, method)() if method else list(x)
     for kind in kinds & TABLES.keys():
         names, split = _columns(x)
         expression = TABLES[kind].format(column=_quoted(text_column(names)), split=_quoted(split))
@@ -163,7 +170,7 @@ def refuse_rows(item: Any, features: Collection[str], name: str = "x", is_item: 
     if not isinstance(item, Mapping) or any(key in features for key in item):
         return
     texts = [key for key, value in item.items() if isinstance(value, str)]
-    columns = [key for key, value in item.items() if not isinstance(value, str) and _holds_strings(value)]
+    columns = [key for key, value in item.items() if not isinstance(value, str) and holds_strings(value)]
     if not texts and not columns:
         return
     column = _quoted(text_column(texts or columns))
@@ -178,7 +185,8 @@ def refuse_rows(item: Any, features: Collection[str], name: str = "x", is_item: 
     raise _table_error(f"{name} is a dict", list(item), f"{name}[{column}]")
 
 
-def _holds_strings(value: Any) -> bool:
+def holds_strings(value: Any) -> bool:
+    """Whether a value of a dict is a column of texts, as far as that can be told."""
     if isinstance(value, np.ndarray) or not isinstance(value, Iterable) or isinstance(value, Mapping):
         return isinstance(value, np.ndarray) and value.dtype.kind in "OSUT" and value.size > 0
     return isinstance(value, list | tuple) and bool(value) and all(isinstance(text, str | bytes) for text in value[:8])

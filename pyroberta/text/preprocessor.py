@@ -21,7 +21,6 @@ from pyroberta.text.given import bytes_error, names_a_file, opened, refuse_endle
 from pyroberta.text.long_texts import LongTexts
 from pyroberta.text.masking import COUNTS, DRAWS, corrupt, number_words, select, word_edges
 from pyroberta.text.packing import TRUNCATIONS
-from pyroberta.text.text_files import lines_of_file
 from pyroberta.text.tokenizer import Tokenizer
 
 Features = dict[str, NDArray[Any]]
@@ -443,8 +442,6 @@ def plain_texts(texts: Any) -> list[str]:
     if isinstance(texts, bytes):
         raise bytes_error("texts", texts, is_item=False)
     refuse_rows(texts, (), "texts")
-    if hasattr(texts, "readline"):
-        return lines_of_file(texts)
     if isinstance(texts, Mapping) or not isinstance(texts, Iterable):
         raise TypeError(f"expected a text or a list of texts, got {type(texts).__name__}")
     refuse_endless(texts, "texts")

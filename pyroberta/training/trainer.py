@@ -104,8 +104,23 @@ class Trainer(Checked):
         """The loss that `"auto"` stands for."""
 
     @abstractmethod
-    def _reader(self, long_texts: str | None = None, *, is_prediction: bool = False, argument: str = "") -> InputReader:
-        """The reader of the inputs of `fit` and `evaluate` or, with `is_prediction`, of `predict`."""
+    def _reader(
+        self,
+        long_texts: str | None = None,
+        *,
+        is_prediction: bool = False,
+        argument: str = "",
+        label_names: Sequence[str] | None = None,
+        may_name: bool = False,
+    ) -> InputReader:
+        """The reader of the inputs of `fit` and `evaluate` or, with `is_prediction`, of `predict`.
+
+        label_names: the names of the classes, instead of the model's.
+        may_name: whether labels may name classes that have default names alone.
+        """
+
+    def _take_names(self, reader: InputReader) -> None:
+        """Takes over the names that labels gave to the classes."""
 
     @abstractmethod
     def _trainable_names(self) -> list[str]:
@@ -220,6 +235,8 @@ class Trainer(Checked):
         *,
         gradient_accumulation_steps: int = 1,
         long_texts: str | None = None,
+        column: str | tuple[str, ...] | None = None,
+        label: str | None = None,
     ) -> History:
         """Trains the model. The arguments stand in Keras's order.
 
@@ -296,24 +313,26 @@ class Trainer(Checked):
                     )
         is_due = _frequency(validation_freq)
         self._need_trainable()
-        class_weights = self._class_weights(class_weight, sample_weight)
         bar = ProgressBar(verbose)
-        reader = self._reader(long_texts)
-        validation_reader = self._reader(long_texts, argument="validation_data")
-        examples = reader.examples(x, y, sample_weight, stream=steps_per_epoch is not None)
+        reader = self._reader(long_texts, may_name=True)
+        columns: dict[str, Any] = {"column": column, "label": label}
+        examples = reader.examples(x, y, sample_weight, stream=steps_per_epoch is not None, **columns)
+        validation_reader = self._reader(long_texts, argument="validation_data", label_names=reader.new_names)
         validation: Examples | None = None
         if validation_data is not None:
             size = validation_batch_size or batch_size
             most = None if validation_steps is None else validation_steps * size
-            validation = validation_reader.examples(*_parts_of(validation_data), most=most)
+            validation = validation_reader.examples(*_parts_of(validation_data), most=most, **columns)
         elif is_split:
             if not isinstance(examples, HeldExamples):
                 raise ValueError("validation_split needs examples that can be counted, not a stream of them")
             examples, validation = examples.split(_fraction(validation_split, examples.num_texts))
+        self._take_names(reader)
+        class_weights = self._class_weights(class_weight, sample_weight)
         if class_weights is not None:
             examples = examples.class_weighted(class_weights)
-        reader.long_texts.say()
-        validation_reader.long_texts.say()
+        reader.say(bar.verbose)
+        validation_reader.say(bar.verbose)
 
         steps_of_pass = ceil_divide(num_batches(examples, batch_size), accumulated)
         if steps_per_epoch and steps_of_pass and steps_per_epoch > steps_of_pass:
@@ -375,6 +394,8 @@ class Trainer(Checked):
         return_dict: bool = False,
         *,
         long_texts: str | None = None,
+        column: str | tuple[str, ...] | None = None,
+        label: str | None = None,
     ) -> Any:
         """The loss and the metrics, without dropout. They are the same every time, since masking has a fixed seed.
 
@@ -392,8 +413,8 @@ class Trainer(Checked):
             steps = whole_number("steps", steps)
         bar = ProgressBar(verbose)
         reader = self._reader(long_texts)
-        examples = reader.examples(x, y, sample_weight, stream=steps is not None)
-        reader.long_texts.say()
+        examples = reader.examples(x, y, sample_weight, stream=steps is not None, column=column, label=label)
+        reader.say(bar.verbose)
         callback_list = CallbackList(
             with_defaults(callbacks, bar),
             model=self,
@@ -415,6 +436,8 @@ class Trainer(Checked):
         return_dict: bool = False,
         *,
         long_texts: str | None = None,
+        column: str | tuple[str, ...] | None = None,
+        label: str | None = None,
     ) -> Any:
         """One update on the whole of x, as one batch. Arguments and returns as for `fit` and `evaluate`.
 
@@ -423,8 +446,8 @@ class Trainer(Checked):
         Windows of texts that are split are taken in parts, no more at a time than there are texts, and make one update.
         """
         self._need_trainable()
+        examples = self._held(x, y, sample_weight, long_texts, column, label, may_name=True)
         class_weights = self._class_weights(class_weight, sample_weight)
-        examples = self._held(x, y, sample_weight, long_texts)
         if class_weights is not None:
             examples = examples.class_weighted(class_weights)
         key = Key.of_single_update(self.seed, self.optimizer.iterations)
@@ -448,9 +471,11 @@ class Trainer(Checked):
         return_dict: bool = False,
         *,
         long_texts: str | None = None,
+        column: str | tuple[str, ...] | None = None,
+        label: str | None = None,
     ) -> Any:
         """`evaluate` on x as one batch."""
-        examples = self._held(x, y, sample_weight, long_texts)
+        examples = self._held(x, y, sample_weight, long_texts, column, label)
         values = self._evaluate(examples, examples.num_texts)
         return values if return_dict else _as_keras(values)
 
@@ -464,6 +489,7 @@ class Trainer(Checked):
         callbacks: Any = None,
         *,
         long_texts: str | None = None,
+        column: str | tuple[str, ...] | None = None,
     ) -> Array:
         """Logits. The arguments stand in Keras's order.
 
@@ -494,8 +520,8 @@ class Trainer(Checked):
             steps = whole_number("steps", steps)
         bar = ProgressBar(verbose)
         reader = self._reader(long_texts, is_prediction=True)
-        batches, num_steps = reader.prediction_batches(x, batch_size, steps)
-        reader.long_texts.say()
+        batches, num_steps = reader.prediction_batches(x, batch_size, steps, column=column)
+        reader.say(bar.verbose)
         callback_list = CallbackList(
             with_defaults(callbacks, bar),
             model=self,
@@ -521,9 +547,11 @@ class Trainer(Checked):
             raise ValueError("x is empty: there is nothing to predict")
         return self._joined(outputs, is_text)
 
-    def predict_on_batch(self, x: Any, *, long_texts: str | None = None) -> Array:
+    def predict_on_batch(
+        self, x: Any, *, long_texts: str | None = None, column: str | tuple[str, ...] | None = None
+    ) -> Array:
         """`predict` on x as one batch."""
-        return self.predict(x, batch_size=2**31, long_texts=long_texts, verbose=0)
+        return self.predict(x, batch_size=2**31, long_texts=long_texts, column=column, verbose=0)
 
     def train_state(self) -> TrainState:
         """The state from which training can go on; `training.checkpoint` writes it to a file.
@@ -760,11 +788,21 @@ class Trainer(Checked):
                 "or the token embedding resized): call compile(), which starts the optimizer anew"
             )
 
-    def _held(self, x: Any, y: Any, sample_weight: Any, long_texts: str | None) -> HeldExamples:
-        reader = self._reader(long_texts)
-        examples = reader.examples(x, y, sample_weight)
+    def _held(
+        self,
+        x: Any,
+        y: Any,
+        sample_weight: Any,
+        long_texts: str | None,
+        column: Any = None,
+        label: Any = None,
+        may_name: bool = False,
+    ) -> HeldExamples:
+        reader = self._reader(long_texts, may_name=may_name)
+        examples = reader.examples(x, y, sample_weight, column=column, label=label)
         if not isinstance(examples, HeldExamples):
             raise ValueError("x should be one batch, not an iterable of batches")
+        self._take_names(reader)
         reader.long_texts.say()
         return examples
 

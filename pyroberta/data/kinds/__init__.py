@@ -1,8 +1,8 @@
 """The kinds of files that texts are read from, one module each, and the table that names them.
 
 A kind's reader is a function of a `File` and of what is `Wanted`. It yields rows: a place for messages (the number of a
-line or of a row), a text or the tuple of a text's segments, and a label or None. It checks the form of the file; whether
-values are texts and labels is checked by `sources` for all kinds alike.
+line or of a row), a text or the tuple of a text's segments, and a label or None. It checks the form of the file;
+whether values are texts and labels is checked by `sources` for all kinds alike.
 """
 
 from __future__ import annotations

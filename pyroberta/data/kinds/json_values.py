@@ -36,16 +36,16 @@ def read_whole(file: File, wanted: Wanted) -> Iterator[Row]:
     except ValueError as error:
         first = content.split("\n", 1)[0].strip()
         if first[:1] in '{["' and _is_json(first):
-            raise ValueError(f"{file.name} has a JSON value on each line, which its name does not say: kind='jsonl'") from (
-                error
-            )
+            raise ValueError(
+                f"{file.name} has a JSON value on each line, which its name does not say: kind='jsonl'"
+            ) from error
         raise
     if isinstance(value, dict):
         names = [name for name, column in value.items() if isinstance(column, list)]
         if not names:
             raise ValueError(
-                f"{file.name} is a JSON object of {named(value)}, and should be a list of records or of texts. Pass the "
-                "part that holds them: json.load(file)[…]"
+                f"{file.name} is a JSON object of {named(value)}, and should be a list of records or of texts. Pass "
+                "the part that holds them: json.load(file)[…]"
             )
         check_columns(file.name, "JSON", names, wanted)
         lengths = {name: len(value[name]) for name in wanted.names}

@@ -39,25 +39,20 @@ def read(file: File, wanted: Wanted) -> Iterator[Row]:
         raise ValueError(
             f"{file.name} seems to be {kind.upper() if len(kind) < 5 else 'JSON lines'}"
             + (f" with the columns {named(names)}" if names else "")
-            + f", and its name says that it holds lines of text. Say which: kind={kind!r}{column}; or kind='text'"
+            + ", which its name does not say. Say what it is, to pyroberta.data.open_source: "
+            f"kind={kind!r}{column}; or kind='text'"
         )
     if wanted.per_line:
         yield from ((number, line.strip(), None) for number, line in chain(first, lines))
         return
-    number, text = 0, []
-    for number, line in file_lines(file, first, lines):
-        text.append(line)
-    if number:
-        yield 1, "".join(text).strip(), None
-
-
-def file_lines(file: File, first: Any, lines: Any) -> Iterator[tuple[int, str]]:
-    """All the lines, with line feeds at their ends; blank ones, which part paragraphs, are one blank line."""
+    text: list[str] = []
     before = 0
     for number, line in chain(first, lines):
-        gap = "\n" if before and number > before + 1 else ""
-        yield number, f"{gap}{line.rstrip()}\n"
+        gap = "\n" * bool(text and number > before + 1)  # blank lines, which part paragraphs, become one
+        text.append(f"{gap}{line.rstrip()}\n")
         before = number
+    if text:
+        yield 1, "".join(text).strip(), None
 
 
 def looks_like(lines: Sequence[str]) -> tuple[str, list[str]] | None:

@@ -23,9 +23,7 @@ def read(file: File, wanted: Wanted) -> Iterator[Row]:
         import pyarrow
         import pyarrow.parquet as parquet
     except ImportError as error:
-        raise ImportError(
-            "a Parquet file takes the package pyarrow: pip install 'pyroberta[tables]'"
-        ) from error
+        raise ImportError("a Parquet file takes the package pyarrow: pip install 'pyroberta[tables]'") from error
     source: Any = file.name
     if file.packed or file.opened is not None:
         source = io.BytesIO(b"".join(file.pieces()))  # which is read from its end

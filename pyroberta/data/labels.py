@@ -1,0 +1,192 @@
+"""A classifier's labels: names, booleans or numbers, made the numbers of its classes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy import ndarray as Array
+
+from pyroberta.data.sources import is_missing
+from pyroberta.formats.budget import shown
+from pyroberta.text.given import column_items
+
+NUMBER = re.compile(r"\s*[+-]?\d{1,9}\s*")  # in text, as CSV has it
+MOST_NAMES = 8  # in a message
+
+
+def default_names(num_classes: int) -> list[str]:
+    """The names of classes that were given none, as in Hugging Face's directories.
+
+    >>> default_names(2)
+    ['LABEL_0', 'LABEL_1']
+    """
+    return [f"LABEL_{i}" for i in range(num_classes)]
+
+
+class Labels:
+    """The numbers of the classes that a model's labels stand for.
+
+    Labels are names of the classes, in their text; or numbers from 0, booleans, and whole numbers in text, as CSV has
+    them. A model whose classes have only default names takes those of its first labels, sorted, where `may_name`.
+
+    Args:
+        num_classes: of the model.
+        names: of its classes; None for default names.
+        may_name: whether the labels may give the classes their names.
+
+    Attributes:
+        names: of the classes.
+        are_new: whether the labels gave the names.
+
+    >>> labels = Labels(2, may_name=True)
+    >>> labels.numbers(["pos", "neg", "pos"], 3).tolist(), labels.names
+    ([1, 0, 1], ['neg', 'pos'])
+    """
+
+    def __init__(self, num_classes: int, names: Sequence[str] | None = None, *, may_name: bool = False) -> None:
+        self.num_classes = num_classes
+        self.names = list(names) if names is not None else default_names(num_classes)
+        self.may_name = may_name
+        self.are_new = False
+
+    @property
+    def _are_default(self) -> bool:
+        return self.names == default_names(self.num_classes)
+
+    def numbers(
+        self,
+        y: Any,
+        count: int,
+        place: Callable[[int], str] = "text {}".format,
+        classes: Sequence[str] | None = None,
+    ) -> Array:
+        """The classes (B,) int32 of `count` texts.
+
+        Args:
+            y: (B,) or (B, 1).
+            count: B.
+            place: names a text, for messages.
+            classes: the names that a table keeps for the numbers in y.
+
+        Raises:
+            ValueError: for another shape, a missing label, a name that is none of the model's, a number outside of its
+                classes, or more or fewer names than classes, with the place and what to write.
+        """
+        items = _items(y, count)
+        missing = [place(i) for i, label in enumerate(items) if _is_none(label) or (classes and label == -1)]
+        if missing:
+            some = ", ".join(missing[:MOST_NAMES]) + ", …" * (len(missing) > MOST_NAMES)
+            raise ValueError(f"{len(missing)} label{'s are' if len(missing) > 1 else ' is'} missing: {some}. Fill them "
+                             "in, or leave these texts out")  # fmt: skip
+        if classes is not None and self._takes(classes) and set(items) <= set(range(len(classes))):
+            items = [classes[label] for label in items]
+            self._name(list(classes))
+        if items and all(isinstance(label, str) for label in items):
+            if not set(items) <= set(self.names) and all(NUMBER.fullmatch(label) for label in items):
+                return self._checked([int(label) for label in items], place, in_text=True)
+            return self._of_names(items, place)
+        return self._checked(items, place)
+
+    def _takes(self, classes: Sequence[str]) -> bool:
+        """Whether a table's names of classes are the model's, or become them."""
+        if self._are_default:
+            return self.may_name and len(classes) == self.num_classes
+        return set(classes) <= set(self.names)
+
+    def _name(self, names: list[str]) -> None:
+        if self._are_default and self.names != names:
+            self.names, self.are_new = names, True
+
+    def _of_names(self, items: list[str], place: Callable[[int], str]) -> Array:
+        unknown = [i for i, name in enumerate(items) if name not in set(self.names)]
+        if unknown and self._are_default and self.may_name:
+            found = sorted(set(items))
+            if len(found) != self.num_classes:
+                fewer = "" if len(found) > self.num_classes else ", or labels=[…] with the names of all classes"
+                raise ValueError(
+                    f"the labels are {len(found)} names ({_shown(found)}), and the model has {self.num_classes} "
+                    f"classes. Make it with num_classes={len(found)}{fewer}"
+                )
+            self._name(found)
+        elif unknown:
+            i = unknown[0]
+            names = "has only default names" if self._are_default else "has the classes"
+            advice = "Fit it on names first, or make it with labels=[…]" if self._are_default else ""
+            raise ValueError(
+                f"label {items[i]!r} of {place(i)} is none of the model's: it {names} {_shown(self.names)}"
+                + (f". {advice}" if advice else "")
+            )
+        numbers = {name: i for i, name in enumerate(self.names)}
+        return np.array([numbers[name] for name in items], np.int32)
+
+    def _checked(self, items: list[Any], place: Callable[[int], str], in_text: bool = False) -> Array:
+        """Numbers of classes, checked."""
+        most = self.num_classes - 1
+        for i, label in enumerate(items):
+            if not (isinstance(label, int) or (isinstance(label, float) and label.is_integer())):
+                named = " Names and numbers are not mixed" if isinstance(label, str) else ""
+                raise ValueError(
+                    f"labels should be names, or whole numbers from 0 to {most}; label {shown(label)} of {place(i)} is "
+                    f"neither.{named or ' Each text has one class'}"
+                )
+        if items and all(isinstance(label, bool) for label in items) and set(self.names) == {"False", "True"}:
+            return self._of_names([str(label) for label in items], place)
+        is_numbered = all(NUMBER.fullmatch(name) for name in self.names)
+        if is_numbered and self.names != [str(i) for i in range(self.num_classes)]:
+            raise ValueError(
+                f"the labels are numbers, and the model's classes have numbers as names ({_shown(self.names)}): pass "
+                "the names, y = [str(label) for label in y], or of the classes' numbers, "
+                "y = [classifier.labels[label] for label in y]"
+            )
+        for i, label in enumerate(items):
+            if not 0 <= label <= most:
+                found = sorted({int(label) for label in items})
+                rename = ""
+                if len(found) == self.num_classes:
+                    names = ", ".join(f"'{number}'" for number in found)
+                    rename = f". Where they are names, make it with labels=[{names}]" + (
+                        "" if in_text else ", and pass y = [str(label) for label in y]"
+                    )
+                raise ValueError(
+                    f"label {label} of {place(i)} is outside the model's {self.num_classes} classes, 0 to {most} "
+                    f"(num_classes){rename}"
+                )
+        return np.array(items, np.int32)
+
+    def say(self) -> str:
+        """A line about the names that the labels gave; empty where they gave none."""
+        classes = ", ".join(f"{i} {name}" for i, name in enumerate(self.names[:MOST_NAMES]))
+        more = ", …" * (self.num_classes > MOST_NAMES)
+        return f"classes: {classes}{more} (the sorted labels; the model keeps them)" if self.are_new else ""
+
+
+def _items(y: Any, count: int) -> list[Any]:
+    """The labels (B,) or (B, 1) as Python's objects, checked for their shape."""
+    y = column_items(y)
+    if isinstance(y, list | tuple) and not any(isinstance(label, list | tuple | np.ndarray) for label in y):
+        items = list(y)
+        shape: tuple[int, ...] = (len(items),)
+    else:
+        try:
+            labels = np.asarray(y)
+        except ValueError as error:
+            if "inhomogeneous" not in str(error):
+                raise
+            raise ValueError(f"y should be one label per text, ({count},); its rows differ in length") from None
+        shape, items = labels.shape, labels.ravel().tolist()
+    if shape not in ((count,), (count, 1)):
+        is_one_hot = len(shape) == 2 and shape[0] == count
+        hint = ". Of one-hot labels make numbers: y = numpy.argmax(y, axis=1)" if is_one_hot else ""
+        raise ValueError(f"y should be one label per text, ({count},); got {shape}{hint}")
+    return [label.item() if isinstance(label, np.generic) else label for label in items]
+
+
+def _is_none(label: Any) -> bool:
+    return is_missing(label) or (isinstance(label, str) and not label.strip())
+
+
+def _shown(names: Sequence[str]) -> str:
+    return ", ".join(repr(name[:40]) for name in names[:MOST_NAMES]) + ", …" * (len(names) > MOST_NAMES)

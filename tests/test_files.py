@@ -1,0 +1,534 @@
+"""Files that hold texts: each kind, packed in each way, directories and patterns; and what is wrong with files."""
+
+from __future__ import annotations
+
+import bz2
+import codecs
+import csv
+import gzip
+import io
+import json
+import lzma
+import os
+import tarfile
+import tempfile
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
+from small_models import small_masked_lm
+
+from pyroberta.data import files, open_source
+from pyroberta.data.kinds.lines import looks_like
+from pyroberta.formats.budget import OverBudget
+
+LINES = ["a, b", 'it\'s "c"']
+ROWS = [{"id": str(i), "text": line, "label": "xy"[i]} for i, line in enumerate(LINES)]
+CSV = 'id,text,label\r\n0,"a, b",x\r\n1,"it\'s ""c""",y\r\n'
+FILES = {
+    "a.txt": "\n".join(LINES),
+    "no suffix": "\n\n".join(LINES) + "\n",
+    "a.csv": CSV,
+    "a.CSV": "\ufeff" + CSV,
+    "semicolons.csv": 'text;label;id\n"a, b";x;1\n"it\'s ""c""";y;2\n',
+    "bars.csv": 'text|label\na, b|x\n"it\'s ""c"""|y\n',
+    "old mac.csv": CSV.replace("\r\n", "\r"),
+    "blank rows.csv": "\n\n" + CSV.replace("\r\n", "\n\n"),
+    "a.tsv": 'text\tlabel\na, b\tx\n"it\'s ""c"""\ty\n',
+    "commas.tsv": CSV,
+    "a.jsonl": "".join(json.dumps(row) + "\n" for row in ROWS),
+    "a.ndjson": "\n" + "\r\n\r\n".join(map(json.dumps, ROWS)),
+    "a.json": json.dumps(ROWS, indent=1),
+    "columns.json": json.dumps({"version": 1, "text": LINES, "label": ["x", "y"]}),
+    "strings.json": json.dumps(LINES),
+    "strings.jsonl": "".join(json.dumps(line) + "\n" for line in LINES),
+}
+PACK = {"": bytes, ".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress, ".zst": zstandard.compress}
+
+
+KINDS_SEEN = {"a.CSV": "csv", "a.ndjson": "jsonl", "commas.tsv": "csv"}
+
+
+def has_columns(name: str) -> bool:
+    return not name.startswith(("a.txt", "no suffix", "strings"))
+
+
+@pytest.mark.parametrize("packed", PACK)
+@pytest.mark.parametrize("name", FILES)
+def test_each_kind_of_file_gives_its_texts_and_labels(name: str, packed: str, tmp_path: Path):
+    path = tmp_path / f"{name}{packed}"
+    path.write_bytes(PACK[packed](FILES[name].encode()))
+    keywords = {"column": "text", "label": "label"} if has_columns(name) else {}
+    source = open_source(path, **keywords)
+    assert source.texts == LINES
+    assert source.labels == (["x", "y"] if keywords else None)
+    assert list(open_source(path, **keywords).stream()) == (list(zip(LINES, "xy", strict=True)) if keywords else LINES)
+    assert source.description.startswith(f"{path}: ")
+    assert source.description.endswith(", 2 rows" if keywords else ", 2 texts")
+    assert ("packed by" in source.description) == bool(packed)
+    with path.open("rb") as file:
+        assert open_source(file, **keywords).texts == LINES
+    if not packed:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            assert open_source(file, **keywords).texts == LINES
+    if keywords:
+        pairs = open_source(path, column=("label", "text"))
+        assert pairs.texts == list(zip("xy", LINES, strict=True))
+        with pytest.raises(ValueError, match=r"Say which holds the texts: column='text'"):
+            _ = open_source(path).texts
+        with pytest.raises(
+            ValueError, match=r"has no column 'Text'. Its columns are .*'text'|has no 'Text'. Its names"
+        ):
+            _ = open_source(path, column="Text").texts
+
+
+@pytest.mark.parity
+def test_parquet_gives_the_columns_that_are_wanted(tmp_path: Path):
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    columns = {"text": LINES, "label": [1, 0], "nested": [["a"], ["b"]]}
+    kinds = [pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())]
+    for kind in kinds:
+        table = pa.table(columns).set_column(0, "text", pa.array(LINES).cast(kind))
+        pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
+        source = open_source(tmp_path / "a.parquet", column="text", label="label")
+        assert (source.texts, source.labels) == (LINES, [1, 0])
+        assert source.description.endswith("a.parquet: Parquet, column 'text', labels 'label', 2 rows")
+    content = (tmp_path / "a.parquet").read_bytes()
+    (tmp_path / "a.parquet.zst").write_bytes(zstandard.compress(content))
+    assert open_source(tmp_path / "a.parquet.zst", column="text").texts == LINES
+    assert open_source(io.BytesIO(content), column="text", kind="parquet").texts == LINES
+    with pytest.raises(ValueError, match=r"Parquet with the columns 'text', 'label', 'nested'. Say .*column='text'"):
+        _ = open_source(tmp_path / "a.parquet").texts
+    with pytest.raises(ValueError, match=r"the column 'nested' is nested \(list<"):
+        _ = open_source(tmp_path / "a.parquet", column="nested").texts
+    (tmp_path / "b.parquet").write_bytes(content[:-5])
+    with pytest.raises(ValueError, match=r"b.parquet is no sound Parquet file"):
+        _ = open_source(tmp_path / "b.parquet", column="text").texts
+    with (
+        (tmp_path / "a.parquet").open("r", encoding="latin-1") as file,
+        pytest.raises(TypeError, match="opened as text"),
+    ):
+        _ = open_source(file, column="text").texts
+    table = pa.table({"text": pa.array(["a", None, "b", None])})
+    pyarrow.parquet.write_table(table, tmp_path / "c.parquet")
+    with pytest.raises(ValueError, match=r"2 rows have no value in the column 'text' \(.*row 1, .*row 3\)"):
+        _ = open_source(tmp_path / "c.parquet", column="text").texts
+
+
+ANY_TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=9)
+
+
+@given(st.lists(ANY_TEXT, min_size=1, max_size=5), st.sampled_from(["csv", "tsv", "jsonl", "json"]), st.booleans())
+def test_any_text_comes_back_from_rows(texts: list[str], kind: str, is_packed: bool):
+    rows = [{"id": i, "text": text} for i, text in enumerate(texts)]
+    if kind in ("csv", "tsv"):
+        file = io.StringIO(newline="")
+        writer = csv.DictWriter(file, ["id", "text"], dialect="excel" if kind == "csv" else "excel-tab")
+        writer.writeheader()
+        writer.writerows(rows)
+        content = file.getvalue()
+    else:
+        content = json.dumps(rows) if kind == "json" else "\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
+    packed = zstandard.compress(content.encode()) if is_packed else content.encode()
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / f"a.{kind}{'.zst' * is_packed}"
+        path.write_bytes(packed)
+        assert open_source(path, column="text").texts == texts
+
+
+@given(st.lists(ANY_TEXT, min_size=1, max_size=5))
+def test_any_line_comes_back_from_text(texts: list[str]):
+    texts = ["a", *("".join(text.splitlines()) for text in texts)]
+    content = "\r\n".join(texts)
+    source = open_source(io.BytesIO(content.encode()), kind="text")
+    assert source.texts == [text.strip() for text in texts if text.strip()]
+
+
+# --- several files ----------------------------------------------------------------------------------------------------
+
+
+def test_a_directory_gives_its_files_in_order_and_says_which(tmp_path: Path, capsys):
+    (tmp_path / "b").mkdir()
+    (tmp_path / ".git").mkdir()
+    (tmp_path / "b" / "a.txt").write_text("three\n")
+    (tmp_path / "b.txt").write_text("four\n")
+    (tmp_path / "a2.txt").write_text("two\n")
+    (tmp_path / "a10.txt.gz").write_bytes(gzip.compress(b"one\n"))
+    (tmp_path / ".hidden.txt").write_text("no")
+    (tmp_path / ".git" / "no.txt").write_text("no")
+    (tmp_path / "README").write_text("left out")
+    source = open_source(tmp_path)
+    assert source.texts == ["one", "two", "three", "four"]
+    source.say()
+    source.say()
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == (
+        f"{tmp_path}: text, one a line, packed by gzip, 4 files ({tmp_path}/a10.txt.gz, {tmp_path}/a2.txt, "
+        f"{tmp_path}/b/a.txt, {tmp_path}/b.txt), left out {tmp_path}/README, 4 texts"
+    )
+    assert source.place(2) == f"{tmp_path}/b/a.txt, line 1"
+    assert open_source(str(tmp_path / "**" / "a*.txt")).texts == ["two", "three"]
+    assert open_source(tmp_path / "?.txt").texts == ["four"]
+    assert open_source([tmp_path / "b.txt", tmp_path / "b"]).texts == ["four", "three"]
+    with pytest.raises(FileNotFoundError, match="no file matches"):
+        open_source(tmp_path / "*.csv")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match="is a directory and holds no file"):
+        open_source(tmp_path / "empty")
+    (tmp_path / "c.csv").write_text(CSV)
+    with pytest.raises(ValueError, match=r"holds files of several kinds: .*c.csv \(CSV\), .* \(text\). Name those of"):
+        open_source(tmp_path)
+
+
+def test_a_file_with_brackets_in_its_name_is_itself(tmp_path: Path):
+    (tmp_path / "a[1].txt").write_text("one")
+    assert open_source(tmp_path / "a[1].txt").texts == ["one"]
+
+
+def test_a_file_may_be_one_text(tmp_path: Path):
+    (tmp_path / "a.txt").write_text("\n\nOne \r\nstill one.\n\n\n\nTwo.\n")
+    (tmp_path / "b.txt").write_text("Three.")
+    source = open_source(tmp_path, per_line=False)
+    assert source.texts == ["One\nstill one.\n\nTwo.", "Three."]
+    assert "one text a file" in source.description
+    (tmp_path / "a.csv").write_text(CSV)
+    with pytest.raises(ValueError, match=r"per_line=False is about text files, and .*a.csv is CSV"):
+        open_source(tmp_path / "a.csv", column="text", per_line=False)
+
+
+def test_a_kind_may_be_said(tmp_path: Path):
+    (tmp_path / "a.dat").write_text(CSV)
+    with pytest.raises(
+        ValueError, match=r"a.dat seems to be CSV .*open_source: kind='csv', column='text'; or kind='te"
+    ):
+        _ = open_source(tmp_path / "a.dat").texts
+    assert open_source(tmp_path / "a.dat", kind="csv", column="text").texts == LINES
+    assert open_source(tmp_path / "a.dat", kind="text").texts == CSV.splitlines()
+    with pytest.raises(ValueError, match=r"kind must be one of 'text', 'csv', .* got 'xml'"):
+        open_source(tmp_path / "a.dat", kind="xml")
+    assert small_masked_lm().evaluate(open_source(tmp_path / "a.dat", kind="csv", column="text"), verbose=0) == (
+        small_masked_lm().evaluate(LINES, verbose=0)
+    )
+
+
+# --- what is wrong with files -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.csv", "", "a.csv is empty: CSV begins with a row of the columns' names"),
+        ("a.csv", "text,label\n", "a.csv holds no text: it has no row below its head"),
+        ("a.csv", "text,label\na,x\nb,y,z\n", "line 3: the row has 3 fields, and there are 2 columns, 'text', 'label'"),
+        ("a.csv", "text,label\na\n", "line 2: the row has 1 fields"),
+        ("a.csv", 'text,label\n"a,x\n', "line 2: unexpected end of data"),
+        ("a.csv", 'text,label\n"a"b,x\n', "a.csv, line 2: ',' expected after '\"'. Where quotation marks are letters"),
+        ("a.csv", "text,text\na,b\n", "has 2 columns of the name 'text'"),
+        (
+            "a.csv",
+            "text,label\na,x\nb,\n ,y\nc, \n",
+            r"2 rows have no value in the column 'label' \(.*line 3, .*line 5\)",
+        ),
+        ("a.csv", "one text, with a comma\nanother\n", "has no column 'text'. Its columns are 'one text', ' with a"),
+        (
+            "a.jsonl",
+            '{"text": "a", "label": 1}\n\n{"text": "b"}\n',
+            "a.jsonl, line 3 has no 'label'. Its names are 'te",
+        ),
+        (
+            "a.jsonl",
+            '{"text": "a", "label": 1}\n{"text": }\n',
+            "a.jsonl, line 2 is no JSON: Expecting value at column 10",
+        ),
+        (
+            "a.jsonl",
+            '{"text": "a", "label": 1}\n["b"]\n',
+            "line 2 is a JSON array; it should be an object with 'text', ",
+        ),
+        ("a.jsonl", '{"text": "a", "label": null}\n', r"1 row has no value in the column 'label' \(.*line 1\)"),
+        (
+            "a.jsonl",
+            '{"text": ["a"], "label": 1}\n',
+            r"line 1: a text in the column 'text' must be a string, got \['a'\]",
+        ),
+        ("a.jsonl", '{"text": "a", "label": {}}\n', r"line 1: a label in the column 'label' must be a name, .* got {}"),
+        ("a.jsonl", "[" * 100000, "a.jsonl, line 1 is JSON that is nested too deep"),
+        ("a.jsonl", '{"text": ' + "1" * 5000 + "}", "a.jsonl, line 1 can't be read: Exceeds the limit"),
+        ("a.jsonl", "\n", "a.jsonl holds no text"),
+        ("a.json", '{"text": "a"}\n{"text": "b"}\n', "a.json has a JSON value on each line, .*: kind='jsonl'"),
+        ("a.json", '{"data": {}}', "a.json is a JSON object of 'data', and should be a list of records"),
+        ("a.json", '{"text": ["a"], "label": []}', "the columns have different lengths: {'text': 1, 'label': 0}"),
+        ("a.json", "12", "a.json is a JSON number, and should be a list"),
+        ("a.json", '[\n{"text": "a", }]', "a.json is no JSON: .* at line 2, column"),
+        ("a.txt", "a\n", "a.txt is read as text, which has no column 'text'. Leave column= out"),
+    ],
+)
+def test_rows_that_do_not_fit_are_named_with_their_place(name: str, content: str, message: str, tmp_path: Path):
+    (tmp_path / name).write_text(content)
+    with pytest.raises((ValueError, TypeError), match=message):
+        _ = open_source(tmp_path / name, column="text", label="label").texts
+    if "holds no text" not in message:
+        with pytest.raises((ValueError, TypeError)):
+            list(open_source(tmp_path / name, column="text", label="label").stream())
+
+
+def test_rows_that_are_not_quoted_come_through_the_line_that_the_error_shows(tmp_path: Path):
+    path = tmp_path / "a.tsv"
+    path.write_text('text\tlabel\n"a" b\tx\n"c\ty\n')
+    with pytest.raises(ValueError, match=r"pass the rows: csv.DictReader\(.*quoting=csv.QUOTE_NONE"):
+        _ = open_source(path, column="text").texts
+    with path.open(newline="") as file:
+        rows = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
+        assert open_source(rows, column="text", label="label").texts == ['"a" b', '"c']
+
+
+def test_a_document_is_longer_than_the_csv_modules_own_limit(tmp_path: Path):
+    limit = csv.field_size_limit()
+    (tmp_path / "a.csv").write_text(f"text\n{'a' * 2 * limit}\n")
+    assert len(open_source(tmp_path / "a.csv", column="text").texts[0]) == 2 * limit
+    assert csv.field_size_limit() == limit
+
+
+@pytest.mark.parametrize(("packed", "make"), [(".gz", gzip.compress), (".zst", zstandard.compress)])
+def test_a_bomb_is_refused_before_it_is_unpacked(packed: str, make, tmp_path: Path):
+    (tmp_path / f"a.txt{packed}").write_bytes(make(b"a" * 80_000_000))
+    with pytest.raises(OverBudget, match=r"unpacks to more than 100 times its size. If that is meant, unpack it"):
+        _ = open_source(tmp_path / f"a.txt{packed}").texts
+
+
+@pytest.mark.parametrize("packed", [suffix for suffix in PACK if suffix])
+def test_damaged_packed_files_are_named(packed: str, tmp_path: Path):
+    content = PACK[packed](b"one\n" * 1000 + os.urandom(1000).hex().encode())
+    path = tmp_path / f"a.txt{packed}"
+    path.write_bytes(content[:-20])
+    with pytest.raises(ValueError, match=r"a.txt\..* is no sound file packed by"):
+        _ = open_source(path).texts
+    path.write_bytes(b"no such thing")
+    with pytest.raises(ValueError, match=r"a.txt\..* is no sound file packed by"):
+        _ = open_source(path).texts
+    path.write_bytes(PACK[packed](b"one\n") + PACK[packed](b"two\n"))
+    assert open_source(path).texts == ["one", "two"]
+    os.rename(path, tmp_path / "b.txt")
+    with pytest.raises(ValueError, match=r"b.txt is packed by .*, which its name does not say. Let the name end with"):
+        _ = open_source(tmp_path / "b.txt").texts
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a", b"PAR1\x15PAR1", "a is a Parquet file, not text. Say kind='parquet'"),
+        ("a", b"PAR1\x15\0", "a Parquet file"),
+        ("a", b"PAR1\xff", "a Parquet file"),
+        ("a", b"ARROW1\0\0ARROW1", "an Arrow file"),
+        ("a.xlsx", b"x", r"an Excel file, which is not read. Pass its table and column=: pandas.read_excel\("),
+        ("a.npy", b"x", r"a NumPy file, .*numpy.load\("),
+        ("a", b"\x93NUMPY\x01\0", "a NumPy file"),
+        ("a.zip", b"x", "an archive, which is not read. Make a text file of it"),
+        ("a", b"PK\x03\x04", "an archive"),
+        ("a", b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
+        ("a.pdf", b"%PDF-1.7", "a PDF file"),
+        ("a", b"%PDF-1.7", "a PDF file"),
+        ("a.txt", b"one\0two", "is not text: byte 3 is NUL, in line 1. Make a UTF-8"),
+        ("a.csv", b"text\none\n" + bytes(100), "is not text: byte 9 is NUL, in line 3"),
+        ("a.txt", b"\x04\x22\x4d\x18abc", "packed by lz4"),
+        ("a.txt", b"{\\rtf1 one}", "an RTF document"),
+        ("a.txt", b"7z\xbc\xaf\x27\x1c", "an archive"),
+        ("a.txt", b"SQLite format 3\0", "an SQLite database"),
+        ("a.txt", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "a file of Microsoft Office's"),
+        ("a.txt", b"x" * 2**20 + b"\n\xc3\xa9" * 5 + b"\xff", "invalid start byte at byte 1048591, in line 6"),
+        ("a.txt", b"x" * (2**20 - 1) + b"\xc3\xa9\0", "byte 1048577 is NUL"),
+        (
+            "a.csv",
+            "text\nné\n".encode("cp1252"),
+            r"is not UTF-8 .* in line 2. If it is .* open\('.*a.csv', encoding='cp1252'",
+        ),
+    ],
+)
+def test_what_is_no_text_is_refused_by_what_it_holds(name: str, content: bytes, message: str, tmp_path: Path):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        small_masked_lm().fit(tmp_path / name, column="text" if name.endswith("csv") else None, verbose=0)
+
+
+WIDE = ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"]
+WIDE_BY_HAND = [(codecs.BOM_UTF16_BE, "utf-16-be"), (codecs.BOM_UTF32_BE, "utf-32-be")]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [*("né\ntwo\n".encode(encoding) for encoding in WIDE), *(mark + "né\ntwo".encode(e) for mark, e in WIDE_BY_HAND),
+     "né\ntwo".encode("cp1252")],
+)  # fmt: skip
+def test_another_encoding_is_named_with_the_line_that_reads_it(content: bytes, tmp_path: Path):
+    path = tmp_path / "a.txt"
+    path.write_bytes(content)
+    with pytest.raises(
+        ValueError, match=r"is text in UTF-\d\d, not UTF-8\.|is not UTF-8 text: .* at byte 1,"
+    ) as raised:
+        _ = open_source(path).texts
+    with eval(str(raised.value).split("Pass the open file: ")[1]) as file:
+        assert open_source(file).texts == ["né", "two"]
+
+
+def test_an_archive_of_tar_is_named(tmp_path: Path):
+    (tmp_path / "one").write_text("one")
+    with tarfile.open(tmp_path / "a.txt", "w") as archive:
+        archive.add(tmp_path / "one", "one")
+    with pytest.raises(ValueError, match=r"a.txt is an archive, not text"):
+        _ = open_source(tmp_path / "a.txt").texts
+
+
+class Endless(io.RawIOBase):
+    """Zeros, or letters in one line, without end; it counts what was read."""
+
+    def __init__(self, byte: bytes):
+        self.byte, self.count = byte, 0
+
+    def readable(self):
+        return True
+
+    def readinto(self, buffer):
+        buffer[:] = self.byte * len(buffer)
+        self.count += len(buffer)
+        return len(buffer)
+
+
+@pytest.mark.parametrize("byte", [b"\0", b"\xff"])
+def test_of_a_device_without_end_no_more_is_read_than_shows_that_it_holds_no_text(byte: bytes):
+    device = Endless(byte)
+    with pytest.raises(ValueError, match=r"is not text: byte 0 is NUL|is not UTF-8 text: invalid start byte at byte 0"):
+        _ = open_source(io.BufferedReader(device)).texts
+    assert device.count <= 2**21
+    if byte == b"\0":
+        device = Endless(byte)
+        with pytest.raises(ValueError, match=r"the file has NUL characters, the first in line 1, .* encoding='utf-16'"):
+            small_masked_lm().fit(io.TextIOWrapper(io.BufferedReader(device), encoding="utf-8"))
+        assert device.count <= 2**22
+    if Path("/dev/zero").exists():
+        with pytest.raises(ValueError, match="/dev/zero is not text: byte 0 is NUL"):
+            small_masked_lm().fit("/dev/zero")
+
+
+def test_each_kind_of_line_end_ends_a_line(tmp_path: Path):
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"one\rtwo\r\nthree\nfour\r\rfive")
+    expected = ["one", "two", "three", "four", "five"]
+    assert open_source(path).texts == expected
+    for newline in (None, "", "\n", "\r"):
+        with path.open(newline=newline) as file:
+            assert open_source(file).texts == expected
+    assert open_source(io.StringIO("\ufeffone\rtwo")).texts == ["one", "two"]
+    file = io.BytesIO("\ufeff one \r\n\r\n\ttwo\u2028still two\x85\n\n   \nthree".encode())
+    assert open_source(file).texts == ["one", "two\u2028still two", "three"]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7])
+def test_lines_are_the_same_wherever_a_file_is_cut(size: int, monkeypatch):
+    monkeypatch.setattr(files, "AT_ONCE", size)
+    content = "one\r\n\r\rtwo é\n\n\rthree\r".encode()
+    found = list(files.file_of(io.BytesIO(content)).lines())
+    assert found == [(1, "one\r\n"), (2, "\r"), (3, "\r"), (4, "two é\n"), (5, "\n"), (6, "\r"), (7, "three\r")]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["I came, I saw, I won.", "No, never."],
+        ["text, label and all", "as, we say"],
+        ["[1] A footnote, and more.", "{braces} and [brackets]"],
+        ["{", "a brace alone"],
+        ["[", "[1, 2]"],
+        ["[1, 2, 3]", "[4]"],
+        ["42", "3.14"],
+        ['"Go!", he said.'],
+        ['"Go!"'],
+        ['"Go!"', "he said."],
+        ["['Go!']", "[1]"],
+        ["text,label"],  # no second line
+        ["title,text", "which has no comma"],
+        ["a,b", "c,d"],  # names, but no usual one
+        ["id\ttext and more", "1\ttwo"],
+        ["BZh, she said", "PK is a name, PAR1 another"],
+    ],
+)
+def test_prose_is_no_table(lines: list[str], tmp_path: Path):
+    (tmp_path / "a.txt").write_text("\n".join(lines))
+    assert open_source(tmp_path / "a.txt").texts == lines
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [(n, KINDS_SEEN.get(n, n.split(".")[-1])) for n in FILES if has_columns(n) and n != "columns.json"],
+)
+def test_rows_in_a_file_of_text_are_noticed(name: str, kind: str):
+    lines = [line.strip() for line in FILES[name].lstrip("\ufeff").replace("\r", "\n").split("\n") if line.strip()]
+    assert looks_like(lines)[0] == kind
+
+
+def test_an_open_file_that_is_refused_can_be_read_again():
+    masked_lm = small_masked_lm()
+    for content in (CSV, "\ufeff" + CSV):
+        file = io.StringIO("before\n" + content)
+        file.readline()
+        with pytest.raises(ValueError, match=r"the file seems to be CSV .*kind='csv', column='text'"):
+            masked_lm.fit(file)
+        assert open_source(file, kind="csv", column="text").texts == LINES
+
+
+def test_a_file_opened_in_another_encoding_says_so(tmp_path: Path):
+    path = tmp_path / "a.txt"
+    path.write_bytes("one\nné\n".encode("latin-1"))
+    for ask in (small_masked_lm().fit, small_masked_lm().embed, small_masked_lm().predict):
+        with path.open(encoding="utf-8") as file, pytest.raises(ValueError, match=r"a.txt is not utf-8 text: invalid"):
+            ask(file)
+
+
+def test_the_lines_of_any_open_file_come_without_their_ends():
+    masked_lm, texts = small_masked_lm(), ["one", "two"]
+    with tempfile.NamedTemporaryFile("w+") as file:  # whose wrapper is no io.TextIOBase
+        file.write("one\n\ntwo\n")
+        file.seek(0)
+        assert masked_lm.evaluate(file, verbose=0) == masked_lm.evaluate(texts, verbose=0)
+        file.seek(0)
+        assert [score.tokens for score in masked_lm.score(file)] == [score.tokens for score in masked_lm.score(texts)]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no FIFOs here")
+def test_a_fifo_and_an_open_descriptor_are_read_as_files(tmp_path: Path):
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    writer = threading.Thread(target=fifo.write_text, args=("one\ntwo\n",))
+    writer.start()
+    assert open_source(fifo).texts == ["one", "two"]
+    writer.join()
+    if Path("/dev/fd").is_dir():  # what process substitution gives
+        reader, other = os.pipe()
+        os.write(other, b"one\ntwo\n")
+        os.close(other)
+        found = small_masked_lm().evaluate(f"/dev/fd/{reader}", verbose=0)
+        os.close(reader)
+        assert found == small_masked_lm().evaluate(["one", "two"], verbose=0)
+
+
+def test_an_array_of_a_files_bytes_is_decoded_by_hand():
+    texts = np.array([b"a", b"b"])
+    masked_lm = small_masked_lm()
+    with pytest.raises(TypeError) as raised:
+        masked_lm.evaluate(texts)
+    expression = str(raised.value).split("Decode them: ")[1]
+    decoded = eval(expression, {"texts": texts})
+    assert masked_lm.evaluate(decoded, verbose=0) == masked_lm.evaluate(["a", "b"], verbose=0)
+
+
+def test_a_file_that_is_not_there_may_have_been_meant_as_a_text():
+    for text in ("The quick brown fox.", "x" * 5000, "a\0b", "Who? *"):
+        with pytest.raises(FileNotFoundError) as raised:
+            small_masked_lm().fit(text)
+        assert "To pass one text, pass a list: ['…']" in str(raised.value)
+        assert len(str(raised.value)) < 200
