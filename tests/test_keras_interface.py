@@ -409,3 +409,56 @@ def test_a_hugging_face_directory_keeps_the_activation_and_refuses_another_width
     with pytest.warns(UserWarning, match="transformers' classifier will give logits"):
         classifier(activation="softmax").save_to_preset(tmp_path / "p")
     assert TextClassifier.from_preset(tmp_path / "p").activation == "softmax"
+
+
+# --- longer sequences -------------------------------------------------------------------------------------------------
+
+
+def test_positions_are_extended_by_copies():
+    lm = small_masked_lm()
+    before = {name: array.copy() for name, array in lm.params.items()}
+    short = {"token_ids": np.arange(40)[None], "padding_mask": np.ones((1, 40))}
+    states = lm.backbone(short)
+    lm.extend_positions(100)
+    position = lm.params["embeddings.position"]
+    assert position.shape == (100, 8)
+    assert all(
+        (position[start : start + 40] == before["embeddings.position"][: 100 - start]).all() for start in (0, 40, 80)
+    )
+    assert all((lm.params[name] == array).all() for name, array in before.items() if name != "embeddings.position")
+    assert (lm.backbone(short) == states).all()
+    assert (lm.backbone.max_sequence_length, lm.preprocessor.sequence_length) == (100, 100)
+    assert lm.preprocessor.mask_selection_length == 20  # 8 of 40
+    lm.fit([" ".join(TEXTS[:4])], verbose=0)
+
+
+def test_a_shorter_preprocessor_stays_as_it_is():
+    lm = small_masked_lm(settings={"sequence_length": 12})
+    lm.extend_positions(50)
+    assert (lm.preprocessor.sequence_length, lm.preprocessor.mask_selection_length) == (12, 8)
+
+
+@pytest.mark.parametrize("length", [40, 39, 0, 41.0, True])
+def test_positions_are_never_cut(length: Any):
+    lm = small_masked_lm()
+    with pytest.raises(ValueError, match="length must be"):
+        lm.extend_positions(length)
+    assert lm.backbone.max_sequence_length == 40
+
+
+def test_an_optimizer_that_has_worked_is_compiled_anew_after_an_extension():
+    lm = small_masked_lm()
+    lm.fit(TEXTS, verbose=0)
+    lm.extend_positions(50)
+    with pytest.raises(ValueError, match=r"positions extended\): call compile\(\)"):
+        lm.fit(TEXTS, verbose=0)
+
+
+@pytest.mark.parametrize("format", ["hf", "keras"])
+def test_an_extended_model_comes_back_from_both_formats(format: str, tmp_path: Path):
+    lm = small_masked_lm(dtype="float32")
+    lm.extend_positions(90)
+    lm.save_to_preset(tmp_path / "p", format=format)
+    found = MaskedLM.from_preset(tmp_path / "p")
+    assert (found.backbone.max_sequence_length, found.preprocessor.sequence_length) == (90, 90)
+    assert values(found) == values(lm)

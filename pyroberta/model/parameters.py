@@ -264,6 +264,21 @@ def resized(arrays: Arrays, layout: Mapping[str, Shape]) -> Arrays:
     return other
 
 
+def repeated_positions(arrays: Arrays, layout: Mapping[str, Shape]) -> Arrays:
+    """The arrays with a longer position embedding, whose new rows repeat the old ones from the first on.
+
+    >>> arrays = Arrays({"embeddings.position": (2, 1)})
+    >>> arrays["embeddings.position"][:] = [[1.0], [2.0]]
+    >>> repeated_positions(arrays, {"embeddings.position": (5, 1)})["embeddings.position"].ravel().tolist()
+    [1.0, 2.0, 1.0, 2.0, 1.0]
+    """
+    other = Arrays(layout, arrays.dtype)
+    for name, array in other.items():
+        old = arrays[name]
+        array[...] = old[np.arange(len(array)) % len(old)] if name == "embeddings.position" else old
+    return other
+
+
 class PreparedArrays(Mapping[str, Any]):
     """Parameters whose kernels are prepared for an ops table, each when it is first asked for.
 

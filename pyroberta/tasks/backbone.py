@@ -42,6 +42,7 @@ from pyroberta.model.parameters import (
     check_room,
     is_backbone,
     is_lora,
+    repeated_positions,
     resized,
     select,
     shapes,
@@ -669,6 +670,35 @@ class Backbone(KerasModel):
         check_room(config, self.params.dtype)
         with self.writing("resize_token_embeddings()"), uninterrupted():
             self._lay_out(config, resized(self._arrays, shapes(config)), self.ops)
+
+    def extend_positions(self, length: int) -> None:
+        """Lets the model take longer sequences: the position embedding is repeated until it has `length` rows.
+
+        The start of Longformer's recipe (Beltagy et al. 2020, arXiv:2004.05150, section 5), which copies RoBERTa's 512
+        rows eight times. Attention stays full here, so its cost grows with the square of a sequence's length.
+
+        The model computes the same as before for sequences that it took before. Beyond, a position has the row of
+        another one, which the model can't tell from it: fit the model on long texts before it is used on them.
+        docs/adaptation.md has a measurement. Compile afterwards if the model was trained before.
+
+        Args:
+            length: the new `max_sequence_length`, above the present one.
+
+        Raises:
+            ValueError: where it is no whole number above the present one, or there is no memory for it.
+
+        >>> backbone = Backbone(20, 1, 2, 8, 16, max_sequence_length=4)
+        >>> backbone.extend_positions(10)
+        >>> backbone({"token_ids": [[0, *range(5, 13), 2]]}).shape
+        (1, 10, 8)
+        """
+        length = whole_number("length", length)
+        if length <= (now := self.config.max_sequence_length):
+            raise ValueError(f"length must be above the present max_sequence_length, {now}; got {length}")
+        config = replace(self.config, max_sequence_length=length)
+        check_room(config, self.params.dtype)
+        with self.writing("extend_positions()"), uninterrupted():
+            self._lay_out(config, repeated_positions(self._arrays, shapes(config)), self.ops)
 
     def _weights(self) -> tuple[Backbone, list[str]]:
         return self, [name for name in self.params if is_backbone(name)]

@@ -459,6 +459,26 @@ class Task(Trainer, KerasModel, ABC):
             )
         self.backbone.resize_token_embeddings(vocabulary_size)
 
+    def extend_positions(self, length: int) -> None:
+        """As `Backbone.extend_positions`; a preprocessor that was at the model's limit follows.
+
+        Where its `sequence_length` is the model's old `max_sequence_length`, it becomes `length`, and a masked LM's
+        `mask_selection_length` grows in proportion, rounded up.
+
+        Args:
+            length: the new `max_sequence_length`, above the present one.
+
+        Raises:
+            ValueError: as `Backbone.extend_positions`.
+        """
+        before = self.backbone.max_sequence_length
+        self.backbone.extend_positions(length)
+        preprocessor: Any = self.preprocessor
+        if preprocessor is not None and preprocessor.sequence_length == before:
+            preprocessor.sequence_length = length
+            if hasattr(preprocessor, "mask_selection_length"):
+                preprocessor.mask_selection_length = -(-preprocessor.mask_selection_length * length // before)
+
     def add_tokens(self, tokens: str | Iterable[str], *, special: bool = False) -> int:
         """Adds tokens to the tokenizer, and rows for them to the model's token embedding if it has too few.
 

@@ -785,7 +785,8 @@ class Trainer(Checked):
         if self.optimizer.is_built and not self.optimizer.fits(self.backbone.params):
             raise ValueError(
                 "the model has other parameters than when the optimizer last worked on it (LoRA was enabled or merged, "
-                "or the token embedding resized): call compile(), which starts the optimizer anew"
+                "the token embedding resized, or the positions extended): call compile(), which starts the optimizer "
+                "anew"
             )
 
     def _held(
