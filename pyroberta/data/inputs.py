@@ -13,10 +13,11 @@ import numpy as np
 from numpy import ndarray as Array
 
 from pyroberta.data.examples import Examples, HeldExamples, StreamedExamples
-from pyroberta.data.sources import Rows, Source, open_source
-from pyroberta.model.attributes import is_real
+from pyroberta.data.sources import Rows, Source, open_given
+from pyroberta.model.attributes import is_real, true_or_false
 from pyroberta.model.batch import Batch, pack, pack_padded, real_numbers
 from pyroberta.model.config import RobertaConfig
+from pyroberta.text.full_sentences import full_sentences
 from pyroberta.text.given import (
     bytes_error,
     opened,
@@ -51,6 +52,7 @@ class InputReader(ABC):
         argument: the name of the argument that is read, for the warning of long texts; empty for x.
         label_names: the names of a classifier's classes; None for default names.
         may_name: whether labels may give default names others.
+        full_sentences: whether sequences are filled with whole sentences of the texts, one after another.
 
     Attributes:
         long_texts: the treatment of long texts, with counts.
@@ -63,6 +65,7 @@ class InputReader(ABC):
     training_default: ClassVar[str] = "cut"  # the default of `long_texts` for `fit` and `evaluate` …
     prediction_default: ClassVar[str] = "cut"  # … and for `predict`
     unsplit: ClassVar[str]  # the reason why texts can't be split, if they can't
+    packs: ClassVar[bool] = False  # whether a sequence may hold several texts
 
     def __init__(
         self,
@@ -74,11 +77,16 @@ class InputReader(ABC):
         argument: str = "",
         label_names: Sequence[str] | None = None,
         may_name: bool = False,
+        full_sentences: bool = False,
     ) -> None:
         self.config = config
         self.preprocessor = preprocessor
         self.label_names, self.may_name = label_names, may_name
         self._argument = argument
+        self.full_sentences = true_or_false("full_sentences", full_sentences)
+        if self.full_sentences and not self.packs:
+            raise ValueError(f"full_sentences=True fills sequences with many texts, and {self.unsplit}: leave it out")
+        self._packed = ""  # how many texts made how many sequences
         self._source = Source(None)
         default = self.prediction_default if is_prediction else self.training_default
         if long_texts == "split" != default:
@@ -91,6 +99,7 @@ class InputReader(ABC):
             is_asked=long_texts is not None,
             kept_id=self._kept_id(is_prediction),
             argument=argument,
+            noun="sentence" if full_sentences else "text",
         )
 
     def _limit(self, is_prediction: bool) -> tuple[int, str]:
@@ -141,6 +150,7 @@ class InputReader(ABC):
     def _lines(self) -> Iterator[str]:
         """What is to be said about the input, a line each, or empty ones."""
         yield self._source.description
+        yield self._packed
 
     def say(self, verbose: int | str) -> None:
         """Prints on stderr what was read of files, and which names labels gave to the classes, unless verbose is 0.
@@ -157,7 +167,7 @@ class InputReader(ABC):
         if isinstance(x, Mapping) and column is None and not KNOWN.isdisjoint(x):
             self._source = Source(x)
         else:
-            self._source = open_source(x, column=column, label=label, _is_optional=bool(self._argument))
+            self._source = open_given(x, column, label, is_optional=bool(self._argument))
         if not isinstance(self._source, Rows):
             return self._source.texts, y
         if self._source.has_labels and y is not None:
@@ -331,6 +341,22 @@ class InputReader(ABC):
             )
         return sequences, owners
 
+    def _full_sentences(self, items: Iterable[Any]) -> Iterator[Array]:
+        """The sequences that whole sentences of texts fill."""
+
+        def documents() -> Iterator[str]:
+            if isinstance(items, tuple):
+                raise TypeError("full_sentences=True is about texts of one segment, and x is a tuple of segments")
+            for i, item in enumerate(items):
+                if not isinstance(item, str):
+                    raise TypeError(
+                        f"full_sentences=True is about texts of one segment; text {i} is {reprlib.repr(item)} "
+                        f"({type(item).__name__}). Leave it out"
+                    )
+                yield item
+
+        return full_sentences(self._need_preprocessor().tokenizer, documents(), self.long_texts)
+
     def _held(self, x: Any, y: Any = None, sample_weight: Any = None) -> HeldExamples:
         """Examples of texts or features, held in memory."""
         refuse_masked(
@@ -338,8 +364,18 @@ class InputReader(ABC):
         )
         refuse_masked(sample_weight, "sample_weight", "Pass sample_weight.filled(0) to leave the hidden ones out")
         if isinstance(x, Mapping):
+            if self.full_sentences:
+                raise ValueError("full_sentences=True is about texts, and x is a dict of features. Leave it out")
             return HeldExamples(self.features(x, y, sample_weight))
         self._check_labels(y)
+        if self.full_sentences:
+            if sample_weight is not None:
+                raise ValueError(
+                    "sample_weight weighs texts, and with full_sentences a sequence holds parts of several"
+                )
+            packed = list(self._full_sentences(x))
+            self._packed = f"full sentences: {len(packed)} sequence{'s' * (len(packed) != 1)}"
+            return self._of_texts(pack(packed), None, None)
         sequences, owners = self._encoded(x)
         is_split = bool(owners) and owners[-1] + 1 < len(owners)
         return self._of_texts(pack(sequences), y, sample_weight, np.array(owners) if is_split else None)
@@ -393,6 +429,11 @@ class InputReader(ABC):
         """Batches of a stream of texts, or of pairs with labels. No more are read than the next batch takes."""
         if not is_labelled:
             self._check_labels(None)
+        if self.full_sentences:
+            sequences = self._full_sentences(items)
+            while some := list(islice(sequences, size)):
+                yield self._of_texts(pack(some), None, None)
+            return
         left: list[Any] = []  # windows of texts that were split
         labels: list[Any] = []
         number = 0
@@ -444,7 +485,7 @@ class MaskedLMInputs(InputReader):
     """The reader of a masked LM, whose texts make their own labels: masked tokens."""
 
     needed = ("token_ids", "mask_positions")
-    training_default, prediction_default = "split", "refuse"
+    training_default, prediction_default, packs = "split", "refuse", True
     unsplit = "predict gives one answer a text, and the windows of a split text would have one each"
     preprocessor: MaskedLMPreprocessor | None
 

@@ -28,7 +28,7 @@ Column = str | tuple[str, ...] | None  # of the texts, or of their segments
 
 
 class Source:
-    """Texts, and perhaps labels, in the order in which they were given.
+    """Texts, and perhaps labels, in the order in which they were given. To iterate over it gives the texts.
 
     Attributes:
         texts: as `fit` takes them.
@@ -46,6 +46,9 @@ class Source:
 
     def __init__(self, texts: Any) -> None:
         self.texts = texts
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.texts)
 
     def place(self, number: int) -> str:
         """Where a text is, for messages."""
@@ -213,7 +216,6 @@ def open_source(
     label: Any = None,
     kind: str | None = None,
     per_line: bool = True,
-    _is_optional: bool = False,
 ) -> Source:
     """The texts and labels in what a user hands over. Files are read when the texts are asked for.
 
@@ -239,8 +241,21 @@ def open_source(
     >>> source.texts
     ['A joy.', 'A waste.']
     """
+    return open_given(x, column, label, kind, per_line)
+
+
+def open_given(
+    x: Any,
+    column: Any,
+    label: Any,
+    kind: str | None = None,
+    per_line: bool = True,
+    *,
+    is_optional: bool = False,
+) -> Source:
+    """`open_source`; where `is_optional`, column and label are left out for what has no columns."""
     if isinstance(x, Source):
-        if not (column is label is kind is None and per_line) and not _is_optional:
+        if not (column is label is kind is None and per_line) and not is_optional:
             raise ValueError("x was opened by open_source: say column=, label=, kind= and per_line= there")
         return x
     wanted = _wanted(column, label, per_line, kind is not None)
@@ -248,14 +263,14 @@ def open_source(
         raise ValueError(f"label={label!r} names a column, and so should column=, which holds the texts")
     paths = _paths(x)
     if paths is not None:
-        return _of_files(find(paths, kind), wanted, _is_optional)
+        return _of_files(find(paths, kind), wanted, is_optional)
     if is_file(x):
         check_kind(kind)
         file, name = file_of(x), getattr(x, "name", None)
         is_bytes = not isinstance(x.read(0), str)
         found = kind or kind_of(name if isinstance(name, str) else "")
         file.packed = split_suffixes(file.name)[1] if is_bytes else ""
-        return _of_files(Found(file.name, (file,), found), wanted, _is_optional)
+        return _of_files(Found(file.name, (file,), found), wanted, is_optional)
     for argument, value in (("kind", kind), ("per_line", None if per_line else False)):
         if value is not None:
             raise ValueError(f"{argument}={value!r} is about files, and x is {_article(x)}. Leave it out")
@@ -265,7 +280,7 @@ def open_source(
     if column is None:
         _refuse_untold(x)
         return Source(x)
-    return _of_records(x, wanted, _is_optional)
+    return _of_records(x, wanted, is_optional)
 
 
 def _wanted(column: Any, label: Any, per_line: bool, is_said: bool) -> Wanted:

@@ -617,6 +617,7 @@ class Task(Trainer, KerasModel, ABC):
         argument: str = "",
         label_names: Sequence[str] | None = None,
         may_name: bool = False,
+        full_sentences: bool = False,
     ) -> InputReader:
         if self.preprocessor is not None:
             _check_vocabulary(self.preprocessor.tokenizer, self.backbone)
@@ -628,6 +629,7 @@ class Task(Trainer, KerasModel, ABC):
             argument=argument,
             label_names=self.labels if label_names is None else label_names,
             may_name=may_name,
+            full_sentences=full_sentences,
         )
 
     def _tokenizer(self) -> Tokenizer:

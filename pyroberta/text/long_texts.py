@@ -33,6 +33,7 @@ class LongTexts:
         is_asked: whether the caller chose `choice`; False for a default.
         kept_id: a token that "cut" must not drop, such as `<mask>` in prediction; None for none.
         argument: the name of the argument that holds the texts, for the warning; empty for x.
+        noun: what the texts are called there.
 
     Attributes:
         is_counting: whether texts are counted; False once they come again.
@@ -54,6 +55,7 @@ class LongTexts:
         is_asked: bool = False,
         kept_id: int | None = None,
         argument: str = "",
+        noun: str = "text",
     ) -> None:
         self.choice = check_long_texts(choice)
         self.limit = limit
@@ -61,6 +63,7 @@ class LongTexts:
         self.is_asked = is_asked
         self.kept_id = kept_id
         self.argument = argument
+        self.noun = noun
         self.texts = self.split = self.windows = self.cut = self.dropped = self.longest = 0
         self.is_counting = True
         self._is_said = False
@@ -140,7 +143,7 @@ class LongTexts:
             return ""
         count = self.split + self.cut
         return (
-            f"{self.argument}{': ' * bool(self.argument)}of {self.texts} text{'s' * (self.texts != 1)} {count} "
+            f"{self.argument}{': ' * bool(self.argument)}of {self.texts} {self.noun}{'s' * (self.texts != 1)} {count} "
             f"{'has' if count == 1 else 'have'} more than {self.limit} tokens (the longest has {self.longest}): "
             + " and ".join(done)
         )

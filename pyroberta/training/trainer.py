@@ -112,11 +112,13 @@ class Trainer(Checked):
         argument: str = "",
         label_names: Sequence[str] | None = None,
         may_name: bool = False,
+        full_sentences: bool = False,
     ) -> InputReader:
         """The reader of the inputs of `fit` and `evaluate` or, with `is_prediction`, of `predict`.
 
         label_names: the names of the classes, instead of the model's.
         may_name: whether labels may name classes that have default names alone.
+        full_sentences: whether sequences are filled with whole sentences.
         """
 
     def _take_names(self, reader: InputReader) -> None:
@@ -237,16 +239,19 @@ class Trainer(Checked):
         long_texts: str | None = None,
         column: str | tuple[str, ...] | None = None,
         label: str | None = None,
+        full_sentences: bool = False,
     ) -> History:
         """Trains the model. The arguments stand in Keras's order.
 
         Args:
-            x: texts (a list, an array, a table's column, any iterable of strings, pairs as tuples of two strings, an
-                open text file, or the path of one with one text a line); encoded sequences (arrays of token ids); a
-                dict of `token_ids` (B, S), `padding_mask` (B, S) and, for a masked LM, `mask_positions` (B, K); or an
-                iterable of batches of the above, `(x, y, sample_weight)` or shorter.
-            y: for a classifier (B,) whole numbers, the class of each text. For a masked LM (B, K) original ids beside a
-                dict of features; texts make their own labels.
+            x: texts (a list, an array, a table's column, any iterable of strings, pairs as tuples of two strings); with
+                `column` a table or records; a path (a string too), a directory, a pattern or an open file, see
+                `data.open_source`; encoded sequences (arrays of token ids); a dict of `token_ids` (B, S),
+                `padding_mask` (B, S) and, for a masked LM, `mask_positions` (B, K); or an iterable of batches of the
+                above, `(x, y, sample_weight)` or shorter.
+            y: for a classifier (B,) the class of each text: its name, or its number from 0. Where the classes have only
+                default names, names in y become theirs, sorted, and are kept in `labels`. For a masked LM (B, K)
+                original ids beside a dict of features; texts make their own labels.
             batch_size: sequences in a step, 32 by default. A batch of an iterable of batches has its own size.
             epochs: number of the last epoch.
             verbose: 0 silent, 1 a bar, 2 a line an epoch; `"auto"` is 1.
@@ -274,6 +279,13 @@ class Trainer(Checked):
                 `"refuse"` raises an error. None is `"split"` for a masked LM's texts and `"cut"` for pairs and for a
                 classifier, which can't be split. Features and encoded sequences are never changed: too long ones are
                 refused.
+            column: the name of the column that holds the texts, in a table, in records or in a file's rows; a tuple of
+                names for pairs. For `validation_data` too, where it has columns.
+            label: the name of the column that holds the labels, in the place of y.
+            full_sentences: of a masked LM: each sequence is filled with whole sentences of one text after another,
+                those of `validation_data` too (RoBERTa's FULL-SENTENCES, Liu et al. 2019). A text is a document;
+                where one ends within a sequence, an extra `</s>` follows. A sentence ends after `.`, `!`, `?` or `…`
+                before white space and anything but a small letter, and at a blank line.
 
         Returns:
             A `History`: `.history` name -> value per epoch, `.plot()`. The model keeps it as `history`.
@@ -314,10 +326,12 @@ class Trainer(Checked):
         is_due = _frequency(validation_freq)
         self._need_trainable()
         bar = ProgressBar(verbose)
-        reader = self._reader(long_texts, may_name=True)
+        reader = self._reader(long_texts, may_name=True, full_sentences=full_sentences)
         columns: dict[str, Any] = {"column": column, "label": label}
         examples = reader.examples(x, y, sample_weight, stream=steps_per_epoch is not None, **columns)
-        validation_reader = self._reader(long_texts, argument="validation_data", label_names=reader.new_names)
+        validation_reader = self._reader(
+            long_texts, argument="validation_data", label_names=reader.new_names, full_sentences=full_sentences
+        )
         validation: Examples | None = None
         if validation_data is not None:
             size = validation_batch_size or batch_size
@@ -396,6 +410,7 @@ class Trainer(Checked):
         long_texts: str | None = None,
         column: str | tuple[str, ...] | None = None,
         label: str | None = None,
+        full_sentences: bool = False,
     ) -> Any:
         """The loss and the metrics, without dropout. They are the same every time, since masking has a fixed seed.
 
@@ -412,7 +427,7 @@ class Trainer(Checked):
         if steps is not None:
             steps = whole_number("steps", steps)
         bar = ProgressBar(verbose)
-        reader = self._reader(long_texts)
+        reader = self._reader(long_texts, full_sentences=full_sentences)
         examples = reader.examples(x, y, sample_weight, stream=steps is not None, column=column, label=label)
         reader.say(bar.verbose)
         callback_list = CallbackList(
@@ -501,6 +516,7 @@ class Trainer(Checked):
             verbose: as for `fit`.
             steps: stop after so many batches, and read no further.
             callbacks: their methods are called at every batch; `logs["outputs"]` are its logits.
+            column: as for `fit`. Labels are not looked at.
             long_texts: `"cut"` or `"refuse"`, for texts that are too long. None is `"cut"` for a classifier, at the
                 preprocessor's `sequence_length` as in training, and `"refuse"` for a masked LM, where a text may have
                 as many tokens as the model takes. A cut that would drop a masked LM's `<mask>` is refused.
