@@ -31,7 +31,7 @@ import pyroberta
 from pyroberta.presets import learning_rates
 
 EMBEDDED = Path(pyroberta.__file__).parent / "presets" / "embedded"
-RATES = (5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3)
+RATES = (5e-5, 1e-4, 2e-4, 3e-4, 5e-4, 1e-3, 2e-3)
 SIZES = (100, 500)  # paragraphs to train on
 HELD_OUT = 150
 LONGEST, SHORTEST = 400, 60  # characters of a paragraph
@@ -64,6 +64,14 @@ def held_out_loss(masked_lm: pyroberta.MaskedLM, texts: Sequence[str]) -> float:
     """The mean loss over the masked tokens of texts, in nats."""
     metrics: dict[str, float] = masked_lm.evaluate(list(texts), long_texts="cut", verbose=0, return_dict=True)
     return metrics["loss"]
+
+
+def processor() -> str:
+    """The CPU's name."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.processor() or platform.machine())
 
 
 def best_rate(rates: Sequence[float], means: Sequence[float]) -> float | None:
@@ -142,7 +150,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     start = time.perf_counter()
     found = measured(options.model, texts, sorted(options.rates), options.sizes, options.epochs)
     print(f"\nHeld-out loss of {options.model} after {options.epochs} epochs, batches of 16:\n\n{table(found)}\n")
-    print(f"{time.perf_counter() - start:.0f} s on {platform.processor() or platform.machine()}")
+    print(f"{time.perf_counter() - start:.0f} s on {processor()}")
     if found["best"] is None:
         raise SystemExit("the lowest mean is at the edge of the grid: give --rates beyond it")
     print(f"recommended: {found['best']:g}")

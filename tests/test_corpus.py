@@ -144,3 +144,25 @@ def test_a_missing_client_is_named_and_the_other_sources_are_still_made(
     assert corpus.main(["--out", str(tmp_path)]) == 1
     assert "lost: npm is not on this machine" in capsys.readouterr().err
     assert (tmp_path / "made.txt").read_text() == "One paragraph of text.\n"
+
+
+def test_every_paragraph_has_a_speaker_and_terms_begin_with_a_salutation() -> None:
+    from itertools import pairwise
+
+    from pyroberta.data import speakers
+
+    names, paragraphs = speakers(), speeches()
+    assert len(names) == len(paragraphs)
+    assert len(set(names)) == 6
+    starts = [0, *(i for i, (a, b) in enumerate(pairwise(names), 1) if a != b)]
+    assert len(starts) == 7
+    for start in starts:
+        assert any(word in " ".join(paragraphs[start : start + 3]) for word in ("Speaker", "Members of", "Congress"))
+    words = {
+        "Cheney": "George W. Bush",
+        "Obamacare": "Donald Trump",
+        "9-9-9": "",
+        "Vice President Biden": "Barack Obama",
+    }
+    for word, name in words.items():
+        assert {who for who, text in zip(names, paragraphs, strict=True) if word in text} == {name}
