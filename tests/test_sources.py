@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from small_models import TEXTS, small_masked_lm
+from test_docs import ROOT, blocks
 from test_text_classifier import small_classifier
 
 from pyroberta import Task
@@ -131,6 +132,18 @@ def test_tables_of_pandas_polars_pyarrow_and_datasets(fitted: dict):
     double = pandas.concat([frame, frame], axis=1)
     with pytest.raises(ValueError, match="x has 2 columns of the name 'text'"):
         classifier.predict(double, column="text")
+
+
+@pytest.mark.parity
+@pytest.mark.filterwarnings("ignore")  # of the peers
+def test_the_page_of_inputs_is_right_about_the_peers_tables(tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    namespace: dict = {}
+    page = (ROOT / "docs" / "inputs.md").read_text("utf-8")
+    run = [block.text for block in blocks(page) if block.tag in ("python", "py")][:2]
+    assert "import pandas" in run[1]
+    for text in run:
+        exec(text, namespace)
 
 
 @pytest.mark.parametrize(
