@@ -42,6 +42,14 @@ OUTSIDE: dict[str, dict[str, tuple[str, ...]]] = {
             *("test_cpu_offload", "test_disk_offload_bin", "test_disk_offload_safetensors"),
         ),
         f"{T}/models/roberta/test_modeling_roberta.py::RobertaModelIntegrationTest": ("test_export",),
+        # The torch twins of the tests of NumPy's collators.
+        f"{T}/trainer/test_data_collator.py::DataCollatorIntegrationTest": (
+            *("test_default_with_dict", "test_default_classification_and_regression", "test_default_with_no_labels"),
+            *("test_data_collator_with_padding", "test_data_collator_for_token_classification", "test_plm", "test_nsp"),
+            *("test_data_collator_for_seq2seq_with_lists", "test_data_collator_for_seq2seq_with_pt", "test_sop"),
+            *("test_data_collator_for_language_modeling", "test_data_collator_for_whole_word_mask"),
+            "test_data_collator_for_token_classification_works_with_pt_tensors",
+        ),
     },
     "of models, layers, optimizers, losses and metrics that are not RoBERTa's masked LM and classifier": {
         f"{K}/trainers/trainer_test.py::TestTrainer": (
@@ -108,6 +116,13 @@ OUTSIDE: dict[str, dict[str, tuple[str, ...]]] = {
             *("test_data_collator_for_token_classification", "test_data_collator_for_seq2seq", "test_plm"),
             *("test_nsp", "test_sop"),
         ),
+        f"{T}/trainer/test_data_collator.py::NumpyDataCollatorImmutabilityTest": (
+            *("test_default_collator_immutability", "test_with_padding_collator_immutability"),
+            *("test_for_token_classification_collator_immutability", "test_seq2seq_collator_immutability"),
+            "test_next_sentence_prediction_collator_immutability",
+            "test_permutation_language_modelling_collator_immutability",
+            "test_sentence_order_prediction_collator_immutability",
+        ),
         f"{T}/pipelines/test_pipelines_fill_mask.py::FillMaskPipelineTests": ("test_model_no_pad_pt",),
         f"{T}/models/roberta/test_tokenization_roberta.py::RobertaTokenizationTest": ("test_pretokenized_inputs",),
     },
@@ -133,7 +148,7 @@ OUTSIDE: dict[str, dict[str, tuple[str, ...]]] = {
         f"{H}/models/roberta/roberta_text_classifier_test.py::RobertaTextClassifierTest": ("test_all_presets",),
         f"{T}/models/roberta/test_modeling_roberta.py::RobertaModelTest": ("test_model_from_pretrained",),
         f"{T}/models/roberta/test_modeling_roberta.py::RobertaModelIntegrationTest": (
-            *("test_inference_masked_lm", "test_inference_no_head", "test_inference_classification_head"),
+            *("test_inference_masked_lm", "test_inference_no_head"),
         ),
     },
 }

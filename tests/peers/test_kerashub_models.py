@@ -203,9 +203,9 @@ def test_a_task_is_fitted(kind, data):
         history = quietly(model.fit, iter([(TEXTS, y) if y else (TEXTS,)]), verbose=0)
     else:
         model.preprocessor = None
-        history = (
-            model.fit(*made, batch_size=2, verbose=0) if data == "features" else model.fit(iter([made]), verbose=0)
-        )
+        x, y, *weights = made
+        named = {"y": y, "sample_weight": weights[0] if weights else None, "batch_size": 2}
+        history = model.fit(x, **named, verbose=0) if data == "features" else model.fit(iter([made]), verbose=0)
     assert np.isfinite(history.history["loss"]).all()
 
 

@@ -10,7 +10,6 @@ from small_models import TEXTS, small_tokenizer
 from pyroberta import MaskedLMPreprocessor
 
 FILE = "transformers/tests/trainer/test_data_collator.py"
-TORCH = f"{FILE}::DataCollatorIntegrationTest"
 NUMPY = f"{FILE}::NumpyDataCollatorIntegrationTest"
 SAME = f"{FILE}::NumpyDataCollatorImmutabilityTest"
 MODELING = "test_data_collator_for_language_modeling"
@@ -26,7 +25,7 @@ def sequences(*lengths):
     return [np.array([0, *some[:length], 2], np.int32) for length in lengths]
 
 
-@claim(f"{NUMPY}::{MODELING}", f"{TORCH}::{MODELING}")
+@claim(f"{NUMPY}::{MODELING}")
 @pytest.mark.parametrize("lengths", [(8, 8), (3, 8)])
 def test_labels_stand_beside_the_masked_tokens_alone(lengths):
     some = sequences(*lengths)
@@ -40,7 +39,7 @@ def test_labels_stand_beside_the_masked_tokens_alone(lengths):
     np.testing.assert_array_equal(batch.ids[~is_mask], np.concatenate(some)[~is_mask])
 
 
-@claim(f"{NUMPY}::test_data_collator_with_padding", f"{TORCH}::test_data_collator_with_padding")
+@claim(f"{NUMPY}::test_data_collator_with_padding")
 @pytest.mark.parametrize("length", [10, 40])
 def test_texts_are_padded_to_a_length(length):
     features, _, _ = made(sequence_length=length)(["a", "abc"])
@@ -49,14 +48,14 @@ def test_texts_are_padded_to_a_length(length):
     assert features["padding_mask"].sum(1).tolist() == [3, 5]
 
 
-@claim(f"{NUMPY}::{MODELING}", f"{TORCH}::{MODELING}")
+@claim(f"{NUMPY}::{MODELING}")
 def test_special_tokens_and_padding_are_never_masked():
     features, _, weights = made(mask_selection_rate=1.0)(["<s>abc</s>", "ab"])  # `<s><s>abc</s></s>`, `<s>ab</s>`
     places = [row[weight > 0].tolist() for row, weight in zip(features["mask_positions"], weights, strict=True)]
     assert places == [[2, 3, 4], [1, 2]]
 
 
-@claim(f"{NUMPY}::{MODELING}", f"{TORCH}::{MODELING}")
+@claim(f"{NUMPY}::{MODELING}")
 @pytest.mark.parametrize(("mask_rate", "random_rate"), [(1.0, 0.0), (0.0, 1.0), (0.0, 0.0), (0.8, 0.1)])
 def test_the_shares_of_replacements(mask_rate, random_rate):
     some = sequences(*[38] * 200)
@@ -70,7 +69,7 @@ def test_the_shares_of_replacements(mask_rate, random_rate):
     assert len(batch.target_rows) == pytest.approx(0.5 * 38 * 200, rel=0.03)
 
 
-@claim(f"{NUMPY}::{MODELING}", f"{TORCH}::{MODELING}")
+@claim(f"{NUMPY}::{MODELING}")
 @pytest.mark.parametrize(
     "settings",
     [
@@ -86,7 +85,7 @@ def test_rates_that_are_no_shares_are_refused(settings):
         made(**settings)
 
 
-@claim(f"{NUMPY}::test_data_collator_for_whole_word_mask", f"{TORCH}::test_data_collator_for_whole_word_mask")
+@claim(f"{NUMPY}::test_data_collator_for_whole_word_mask")
 @pytest.mark.parametrize("kind", [list, np.array])
 def test_whole_words_are_masked(kind):
     preprocessor = made(whole_words=True, mask_token_rate=1.0, random_token_rate=0.0, mask_selection_rate=0.3)
@@ -103,7 +102,7 @@ def test_whole_words_are_masked(kind):
                     assert is_masked[row] == is_masked[row + 1]
 
 
-@claim(f"{NUMPY}::{MODELING}", f"{TORCH}::{MODELING}")
+@claim(f"{NUMPY}::{MODELING}")
 @pytest.mark.parametrize("whole_words", [False, True])
 def test_a_seed_draws_the_same_masks(whole_words):
     one, again, other = (made(seed=seed, whole_words=whole_words)(TEXTS)[0]["token_ids"] for seed in (3, 3, 4))

@@ -14,6 +14,7 @@ from pyroberta import Backbone, MaskedLM, TextClassifier, Tokenizer
 
 TOKENIZER = "transformers/tests/models/roberta/test_tokenization_roberta.py::RobertaTokenizationTest"
 SIZES = {"vocabulary_size": 13, "num_layers": 2, "num_heads": 2, "hidden_dim": 8, "intermediate_dim": 12}
+INTEGRATION = "transformers/tests/models/roberta/test_modeling_roberta.py::RobertaModelIntegrationTest"
 MODEL = "transformers/tests/models/roberta/test_modeling_roberta.py::RobertaModelTest"
 
 
@@ -25,7 +26,9 @@ def published() -> Tokenizer:
 
 @functools.cache
 def changed(**options) -> Tokenizer:
-    return Tokenizer(published().vocabulary, published().merges, **options)
+    """A small one of which `hello` and `Ġhello` are tokens, with other options."""
+    trained = Tokenizer.train(["hello hello hello"], vocab_size=275)
+    return Tokenizer(trained.vocabulary, trained.merges, **options)
 
 
 @functools.cache
@@ -136,7 +139,7 @@ def test_hidden_states_and_logits_have_their_shapes():
     assert MaskedLM(backbone)({**inputs, **places}).shape == (2, 2, SIZES["vocabulary_size"])
 
 
-@claim(f"{MODEL}::test_for_sequence_classification")
+@claim(f"{INTEGRATION}::test_inference_classification_head")
 def test_a_classifier_has_a_logit_for_each_class():
     classifier = TextClassifier(Backbone(**SIZES), num_classes=3)
     inputs = {"token_ids": np.full((2, 5), 4, "int32"), "padding_mask": np.ones((2, 5), bool)}
