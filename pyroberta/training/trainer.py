@@ -753,10 +753,10 @@ class Trainer(Checked):
         self._check_loss(self.loss)  # its attributes may have been set since
         callbacks = callbacks or CallbackList([], model=self, params={})
         backbone = self.backbone
-        params = backbone.prepared(changing=self._trainable_names())
         running = self._running()
         self.stop_evaluating = False
         callbacks.on_test_begin()
+        params = backbone.prepared(changing=self._trainable_names())  # a callback may have changed them just now
         batches = islice(examples.fixed(batch_size), steps)
         step = -1
         weighted = 0

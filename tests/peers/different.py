@@ -138,17 +138,6 @@ DIFFERENT = (
     ),
     Different(
         _tests(
-            SWAP,
-            "test_swap_ema_weights",
-            "test_swap_ema_weights_on_epoch",
-            "test_swap_ema_weights_with_invalid_optimizer",
-        ),
-        "`SwapEMAWeights` evaluates with the averaged weights during `fit`",
-        "there is no such callback; the model has the averaged weights when `fit` ends",
-        "`ema_overwrite_frequency` puts the averages in place during `fit`",
-    ),
-    Different(
-        _tests(
             BOARD,
             "test_TensorBoard_weight_images",
             "test_TensorBoard_projector_callback",

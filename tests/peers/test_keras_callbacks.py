@@ -25,6 +25,7 @@ PLATEAU = f"{DIRECTORY}/reduce_lr_on_plateau_test.py::ReduceLROnPlateauTest"
 BACKUP = f"{DIRECTORY}/backup_and_restore_test.py::BackupAndRestoreCallbackTest"
 NAN = f"{DIRECTORY}/terminate_on_nan_test.py::TerminateOnNaNTest"
 BOARD = f"{DIRECTORY}/tensorboard_test.py::TestTensorBoardV2"
+SWAP = f"{DIRECTORY}/swap_ema_weights_test.py::SwapEMAWeightsTest"
 LIST = f"{DIRECTORY}/callback_list_test.py"
 BASE = f"{DIRECTORY}/callback_test.py::CallbackTest"
 
@@ -644,6 +645,50 @@ def test_histograms_of_weights_are_written(tmp_path):
 def test_what_is_not_written_is_refused(argument):
     with pytest.raises(ValueError, match=next(iter(argument))):
         callbacks.TensorBoard("x", **argument)
+
+
+# ------------------------------------------------------------------------------------------------------ SwapEMAWeights
+
+
+def averaging():
+    return optimizers.Adam(0.1, use_ema=True, ema_momentum=0.9)
+
+
+@claim(f"{SWAP}::test_swap_ema_weights_with_invalid_optimizer")
+def test_an_average_that_is_not_kept_is_asked_for():
+    with pytest.raises(ValueError, match="use_ema=True"):
+        fitted(callbacks.SwapEMAWeights(), epochs=2)
+
+
+@claim(f"{SWAP}::test_swap_ema_weights")
+@pytest.mark.parametrize("is_swapped", [False, True])
+def test_the_last_evaluation_is_that_of_the_average(is_swapped):
+    some = [callbacks.SwapEMAWeights()] if is_swapped else []
+    model, history = fitted(*some, epochs=2, optimizer=averaging())
+    loss, _ = model.evaluate(features(6, seed=5), classes(6, seed=6), verbose=0)
+    assert (history.history["val_loss"][-1] == pytest.approx(loss, rel=1e-6)) is is_swapped
+
+
+@claim(f"{SWAP}::test_swap_ema_weights")
+def test_training_goes_on_from_the_weights_themselves():
+    seen = []
+    for some in ([], [callbacks.SwapEMAWeights(swap_on_epoch=True)]):
+        model, history = fitted(*some, epochs=3, optimizer=averaging())
+        seen.append((history.history["loss"], model.get_weights()))
+    assert seen[0][0] == seen[1][0]
+    for one, other in zip(seen[0][1], seen[1][1], strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@claim(f"{SWAP}::test_swap_ema_weights_on_epoch")
+def test_a_checkpoint_is_of_the_average(tmp_path):
+    from pyroberta import TextClassifier
+
+    some = [callbacks.SwapEMAWeights(swap_on_epoch=True), ModelCheckpoint(tmp_path / "{epoch}", save_weights_only=True)]
+    model, _ = fitted(*some, epochs=2, optimizer=averaging())
+    again = TextClassifier.from_preset(tmp_path / "2", preprocessor=None)
+    for one, other in zip(model.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6)
 
 
 # ------------------------------------------------------------------------------------------------ hooks, lists, history

@@ -19,6 +19,7 @@ from pyroberta.training.callbacks.model_checkpoint import ModelCheckpoint
 from pyroberta.training.callbacks.monitor import EarlyStopping
 from pyroberta.training.callbacks.progress import ProgbarLogger, ProgressBar
 from pyroberta.training.callbacks.screen import Screen as Screen
+from pyroberta.training.callbacks.swap_ema import SwapEMAWeights
 from pyroberta.training.callbacks.tensorboard import TensorBoard
 from pyroberta.training.callbacks.terminate_on_nan import TerminateOnNaN
 
@@ -35,6 +36,7 @@ __all__ = [
     "ProgbarLogger",
     "ProgressBar",
     "ReduceLROnPlateau",
+    "SwapEMAWeights",
     "TensorBoard",
     "TerminateOnNaN",
 ]
