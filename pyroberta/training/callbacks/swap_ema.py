@@ -20,8 +20,8 @@ class SwapEMAWeights(Callback):
     error ends leaves the average in the model.
 
     Args:
-        swap_on_epoch: keep the average in place from the end of an epoch to the beginning of the next one, for callbacks
-            that come later in the list, such as `ModelCheckpoint`.
+        swap_on_epoch: keep the average in place from the end of an epoch to the beginning of the next one, for
+            callbacks that come later in the list, such as `ModelCheckpoint`.
 
     Raises:
         ValueError: in training or evaluation, for an optimizer without a moving average.
