@@ -360,7 +360,12 @@ class Trainer(Checked):
         callback_list = CallbackList(
             with_defaults(callbacks, History(), bar),
             model=self,
-            params={"epochs": epochs, "steps": steps_per_epoch or steps_of_pass, "verbose": verbose},
+            params={
+                "epochs": epochs,
+                "steps": steps_per_epoch or steps_of_pass,
+                "verbose": verbose,
+                "do_validation": validation is not None,
+            },
         )
         history = next(one for one in callback_list.callbacks if isinstance(one, History))
         evaluate = None

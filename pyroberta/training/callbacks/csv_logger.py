@@ -61,7 +61,7 @@ class CSVLogger(Callback):
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Writes the row, with `NA` in columns that the logs lack."""
         row = {"epoch": epoch, **(logs or {})}
-        columns = self._columns or list(row)
+        columns = self._columns or [*row, *self._evaluated_later(row)]
         text = io.StringIO()
         writer = csv.writer(text, delimiter=self.separator, lineterminator="\n")
         if not self._columns:
@@ -69,6 +69,12 @@ class CSVLogger(Callback):
         writer.writerow([row.get(column, "NA") for column in columns])
         self._append(text.getvalue().encode())
         self._columns = columns
+
+    def _evaluated_later(self, row: Mapping[str, Any]) -> list[str]:
+        """The columns of an evaluation that an epoch without one, by `validation_freq`, lacks."""
+        if not self.params.get("do_validation") or any(name.startswith("val_") for name in row):
+            return []
+        return [f"val_{name}" for name in self.model.metrics_names]
 
     def get_state(self) -> dict[str, Any]:
         """See `Callback.get_state`."""
