@@ -124,8 +124,14 @@ def test_parquet_gives_the_columns_that_are_wanted(tmp_path: Path):
 ANY_TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=9)
 
 
-@given(st.lists(ANY_TEXT, min_size=1, max_size=5), st.sampled_from(["csv", "tsv", "jsonl", "json"]), st.booleans())
-def test_any_text_comes_back_from_rows(texts: list[str], kind: str, is_packed: bool):
+@given(
+    st.lists(ANY_TEXT, min_size=1, max_size=5),
+    st.integers(0, 3000),
+    st.sampled_from(["csv", "tsv", "jsonl", "json"]),
+    st.booleans(),
+)
+def test_any_text_comes_back_from_rows(texts: list[str], more: int, kind: str, is_packed: bool):
+    texts = [*map(str, range(more)), *texts]
     rows = [{"id": i, "text": text} for i, text in enumerate(texts)]
     if kind in ("csv", "tsv"):
         file = io.StringIO(newline="")
@@ -136,17 +142,21 @@ def test_any_text_comes_back_from_rows(texts: list[str], kind: str, is_packed: b
     else:
         content = json.dumps(rows) if kind == "json" else "\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
     packed = zstandard.compress(content.encode()) if is_packed else content.encode()
-    with tempfile.TemporaryDirectory() as directory:
+    with tempfile.TemporaryDirectory() as directory, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(files, "AT_ONCE", 1000)
         path = Path(directory) / f"a.{kind}{'.zst' * is_packed}"
         path.write_bytes(packed)
         assert open_source(path, column="text").texts == texts
 
 
-@given(st.lists(ANY_TEXT, min_size=1, max_size=5))
-def test_any_line_comes_back_from_text(texts: list[str]):
-    texts = ["a", *("".join(text.splitlines()) for text in texts)]
+@given(st.lists(ANY_TEXT, min_size=1, max_size=5), st.integers(0, 3000))
+def test_any_line_comes_back_from_text(texts: list[str], more: int):
+    texts = [*map(str, range(more)), "a", *("".join(text.splitlines()) for text in texts)]
     content = "\r\n".join(texts)
-    source = open_source(io.BytesIO(content.encode()), kind="text")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(files, "AT_ONCE", 1000)
+        source = open_source(io.BytesIO(content.encode()), kind="text")
+        source.texts  # noqa: B018
     assert source.texts == [text.strip() for text in texts if text.strip()]
 
 
@@ -296,8 +306,9 @@ def test_a_document_is_longer_than_the_csv_modules_own_limit(tmp_path: Path):
 
 
 @pytest.mark.parametrize(("packed", "make"), [(".gz", gzip.compress), (".zst", zstandard.compress)])
-def test_a_bomb_is_refused_before_it_is_unpacked(packed: str, make, tmp_path: Path):
-    (tmp_path / f"a.txt{packed}").write_bytes(make(b"a" * 80_000_000))
+def test_a_bomb_is_refused_before_it_is_unpacked(packed: str, make, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(files, "LEAST_BYTES", 1_000_000)
+    (tmp_path / f"a.txt{packed}").write_bytes(make(b"a" * 5_000_000))
     with pytest.raises(OverBudget, match=r"unpacks to more than 100 times its size. If that is meant, unpack it"):
         _ = open_source(tmp_path / f"a.txt{packed}").texts
 

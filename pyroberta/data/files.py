@@ -47,7 +47,7 @@ BYTE_ORDER_MARKS = (  # the longer ones first
     (b"\xff\xfe", "utf-16"),
     (b"\xfe\xff", "utf-16"),
 )
-LINE_END = re.compile(r"\r\n|\n|\r")
+RETURN = re.compile(r"(?<=\r)(?!\n)")  # the place behind a carriage return that ends a line
 
 
 @dataclass
@@ -187,21 +187,35 @@ class File:
             is_first = False
 
     def lines(self) -> Iterator[tuple[int, str]]:
-        """Its lines with their numbers, from 1, and with their ends."""
-        number, parts = 1, list[str]()
+        """Its lines with their numbers, from 1, and with their ends: `\\n`, `\\r\\n` or `\\r`."""
+        return enumerate(self._lines(), 1)
+
+    def _lines(self) -> Iterator[str]:
+        left: list[str] = []  # parts of a line whose end was not read yet
         for some in self.characters():
-            start = 0
-            if parts and parts[-1].endswith("\r"):  # a line end may be cut in two
-                parts, some = [], "".join(parts) + some
-            for end in LINE_END.finditer(some):
-                if end[0] == "\r" and end.end() == len(some):
-                    break  # a line feed may follow
-                yield number, "".join([*parts, some[start : end.end()]])
-                number, parts, start = number + 1, [], end.end()
-            if start < len(some):
-                parts.append(some[start:])
-        if parts:
-            yield number, "".join(parts)
+            if left and left[-1].endswith("\r"):  # a line feed may follow
+                left, some = [], "".join(left) + some
+            *lines, rest = some.split("\n")
+            lines = [f"{line}\n" for line in lines]
+            if "\r" in some:  # within a line it ends one too; at the end of what was read a line feed may follow
+                lines = [part for line in lines for part in _at_returns(line)]
+                *parts, rest = _at_returns(rest)
+                lines += parts
+            if lines and left:
+                lines[0], left = "".join([*left, lines[0]]), []
+            yield from lines
+            if rest:
+                left.append(rest)
+        if left:
+            yield "".join(left)
+
+
+def _at_returns(line: str) -> list[str]:
+    """The parts of a line, of which all but the last end with a carriage return."""
+    if line.find("\r", 0, -2 if line.endswith("\n") else -1) < 0:
+        return [line]
+    parts = RETURN.split(line)
+    return parts if parts[-1] else parts[:-1]
 
 
 def file_of(opened: Any, packed: str = "") -> File:

@@ -6,7 +6,7 @@ import csv
 import json
 import re
 from collections.abc import Iterator, Sequence
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 
 from pyroberta.data.files import File
@@ -32,7 +32,7 @@ def read(file: File, wanted: Wanted) -> Iterator[Row]:
             "kind of the file, such as kind='csv'"
         )
     lines = ((number, line) for number, line in file.lines() if line.strip())
-    first = [line for line, _ in zip(lines, range(LINES_LOOKED_AT), strict=False)]
+    first = list(islice(lines, LINES_LOOKED_AT))
     if not wanted.is_said and (found := looks_like([line.strip() for _, line in first])):
         kind, names = found
         column = f", column={usual_column(names)!r}" if names else ""
