@@ -29,13 +29,8 @@ from pyroberta.tasks import inference
 from pyroberta.training.callbacks import History
 
 SHARED = {
-    "main",
-    "exit_codes",
-    "options",
-    "parser",
-    "shells",
-    "streams",
-    "texts",
+    *("main", "exit_codes", "options", "parser", "shells", "streams", "texts"),
+    *("training", "stopping", "saving", "checkpoints"),
 }  # the modules of pyroberta/cli that are no commands
 
 SHOWN = pytest.mark.filterwarnings("always")  # as a program shows them, where tests else make errors of them
@@ -441,64 +436,6 @@ def test_what_is_there_is_replaced_only_when_asked_to(command: str, texts: str, 
     if command != "demo":
         assert main([*arguments, "--overwrite"]) == 0
         assert {file.name: file.read_bytes() for file in Path(output).iterdir()} != before
-
-
-STOPPED = """
-import os, signal, sys
-from pyroberta import MaskedLM
-from pyroberta.cli import main as cli
-from pyroberta.formats import atomic
-number, when = int(sys.argv[1]), sys.argv[2:sys.argv.index("--")]
-
-def then_signalled(owner, name, times):
-    really, calls = getattr(owner, name), []
-    def call(*args, **keywords):
-        calls.append(name)
-        if len(calls) in times:
-            os.kill(os.getpid(), number)
-        return really(*args, **keywords)
-    setattr(owner, name, call)
-
-if "training" in when:
-    then_signalled(MaskedLM, "_update", [3])
-if "saving" in when:
-    then_signalled(atomic, "_flush", [1])
-if "encoding" in when:
-    then_signalled(MaskedLM, "_reader", [1])
-sys.exit(cli.main(sys.argv[sys.argv.index("--") + 1:]))
-"""
-
-
-@pytest.mark.parametrize(
-    ("number", "when", "updates"),
-    [
-        (signal.SIGINT, ["training"], 2),
-        (signal.SIGTERM, ["training"], 2),
-        (signal.SIGHUP, ["training"], 2),
-        (signal.SIGINT, ["encoding"], None),
-        (signal.SIGINT, ["saving"], len(TEXTS)),  # the first one, of a training that is done
-        (signal.SIGINT, ["training", "saving"], None),  # the second one
-    ],
-)
-def test_a_signal_stops_fit_and_what_was_trained_is_saved(number, when, updates, texts, model, tmp_path: Path):
-    output = tmp_path / "out"
-    fit = ["fit", texts, "-o", str(output), *model, "--batch-size", "1", "--epochs", "1", "--json", "--quiet"]
-    command = [sys.executable, "-c", STOPPED, str(int(number)), *when, "--", *fit, "--seed", "3"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
-    assert done.returncode == 128 + number
-    assert "Traceback" not in done.stderr
-    if updates is None:
-        assert done.stdout == ""
-        assert {file.name for file in tmp_path.iterdir()} == {"texts.txt"}  # nothing half-written either
-        assert done.stderr.endswith("interrupted\n")
-    else:
-        result = json.loads(done.stdout)
-        assert (result["saved"], result["updates"], result["interrupted"]) == (str(output), updates, True)
-        assert done.stderr.startswith(
-            f"pyroberta: interrupted after {updates} of {len(TEXTS)} updates; saving to {output} (Ctrl-C "
-        )
-        assert not (MaskedLM.from_preset(output).params.flat == MaskedLM.from_preset(model[1]).params.flat).all()
-        assert {file.name for file in tmp_path.iterdir()} == {"texts.txt", "out"}
 
 
 @pytest.mark.parametrize("where", ["a closed pipe", "a full disk", "nowhere"])

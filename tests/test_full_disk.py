@@ -384,7 +384,7 @@ def test_a_model_that_the_command_line_cannot_save_is_saved_elsewhere(tmp_path, 
     assert "No space left on device" in error
     found = list((tmp_path / "here").iterdir())
     if rescued:
-        assert error.endswith(f"The trained model was saved to {found[0]} instead.\n")
+        assert error.endswith(f"the trained model was saved to {found[0]} instead\n")
         assert MaskedLM.from_preset(found[0]).fill_mask("We <mask> you.")
     assert len(found) == rescued
 

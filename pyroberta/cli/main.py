@@ -20,13 +20,14 @@ from pyroberta.training.callbacks import Screen
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit code, as `pyroberta --help` lists them. Without one it prints the help."""
+    argv = sys.argv[1:] if argv is None else argv
     arguments, unknown = build_parser().parse_known_args(argv)
     if unknown:
         arguments.parser.refuse(unknown)
     if arguments.command is None:
         arguments.parser.print_help()
         return OK
-    arguments.exit_code = OK
+    arguments.exit_code, arguments.argv = OK, list(argv)
     try:
         output = contextlib.redirect_stdout(Output(sys.stdout or Screen(None)))
         with output, contextlib.redirect_stderr(Screen(sys.stderr)), warnings.catch_warnings(), stoppable():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import math
 import os
 import re
 import warnings
@@ -12,6 +13,8 @@ from typing import Any
 
 from pyroberta.backends import NAMES as BACKENDS
 from pyroberta.text.long_texts import LONG_TEXTS
+
+SCHEDULES = ("linear", "cosine", "constant")
 
 
 def add_preset(parser: argparse.ArgumentParser) -> None:
@@ -69,6 +72,53 @@ def add_long_texts(parser: argparse.ArgumentParser, default: str, choices: Seque
         "--long-texts", metavar="HOW", choices=choices, default=default,
         help=f"texts longer than the model takes: {_either(choices)}",
     )  # fmt: skip
+
+
+def add_training(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of a training, which `training.train` reads."""
+    parser.add_argument("-o", "--output", required=True, metavar="DIR", help="where to save the model")
+    add_overwrite(parser, "a model")
+    group = parser.add_argument_group("training")
+    group.add_argument("--epochs", type=positive, metavar="N", default=1, help="times through the texts")
+    group.add_argument("--batch-size", type=positive, metavar="N", default=16, help="texts in a step")
+    group.add_argument(
+        "--accumulate", type=positive, default=1, metavar="N", help="steps whose gradients make an update"
+    )
+    group.add_argument(
+        "--learning-rate", type=number, metavar="RATE",
+        help="the highest, of Adam (default: what the preset recommends, else 5e-05)",
+    )  # fmt: skip
+    group.add_argument(
+        "--schedule", metavar="NAME", choices=SCHEDULES, default="linear",
+        help=f"how it falls after the warm-up: {_either(SCHEDULES)}",
+    )  # fmt: skip
+    group.add_argument(
+        "--warmup", type=fraction, metavar="PART",
+        help="part of the updates in which it rises from 0 (default: 0.06, for constant 0)",
+    )  # fmt: skip
+    group.add_argument(
+        "--weight-decay", type=at_least_0, metavar="RATE", default=0.0, help="of kernels and embeddings, as in AdamW"
+    )
+    group.add_argument("--clip", type=above_0, metavar="NORM", help="the largest norm of an update's gradient")
+    group.add_argument("--lora", type=positive, metavar="RANK", help="train low-rank changes of attention alone")
+    group.add_argument(
+        "--freeze", metavar="REGEX", action="append", default=[], help="leave parameters with such names alone"
+    )
+    group.add_argument("--seed", type=whole, metavar="N", default=0, help="of order, masks and dropout")
+    group = parser.add_argument_group("evaluation and stopping")
+    group.add_argument(
+        "--validation", metavar="FILE|SHARE", help="texts to evaluate on after every epoch: a file, or a share as 10%%"
+    )
+    group.add_argument(
+        "--early-stopping", type=positive, metavar="N",
+        help="end after N epochs without a lower validation loss, with the best epoch's weights",
+    )  # fmt: skip
+    group.add_argument("--checkpoint", metavar="DIR", help="keep the state of training there after every epoch")
+    group.add_argument("--checkpoint-every", type=positive, metavar="N", help="keep it after every N updates, too")
+    group.add_argument("--resume", action="store_true", help="go on from --checkpoint, bit for bit, if there is one")
+    group.add_argument("--log", metavar="FILE.csv", help="a row of metrics for each epoch")
+    group.add_argument("--plot", metavar="FILE.png", help="draw the metrics of the epochs")
+    parser.add_argument("--quiet", action="store_true", help="no progress")
 
 
 def as_typed(message: str) -> str:
@@ -138,6 +188,20 @@ def number(text: str) -> float:
         return float(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"must be a number, got {text!r}") from None
+
+
+def at_least_0(text: str) -> float:
+    """A number of at least 0."""
+    if 0.0 <= number(text) < math.inf:
+        return float(text)
+    raise argparse.ArgumentTypeError(f"must be a number of at least 0, got {text!r}")
+
+
+def above_0(text: str) -> float:
+    """A number above 0."""
+    if 0.0 < number(text) < math.inf:
+        return float(text)
+    raise argparse.ArgumentTypeError(f"must be a number above 0, got {text!r}")
 
 
 def whole(text: str) -> int:

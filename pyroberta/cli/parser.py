@@ -145,7 +145,10 @@ def command_line(example: str) -> list[str]:
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose error for an unknown option suggests a known one."""
+    """A parser whose error for an unknown option suggests a known one. Options are not abbreviated."""
+
+    def __init__(self, **keywords: Any) -> None:
+        super().__init__(**{**keywords, "allow_abbrev": False})
 
     def refuse(self, unknown: Sequence[str]) -> NoReturn:
         """Exits with 2 for unknown arguments."""

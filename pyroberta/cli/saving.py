@@ -1,0 +1,80 @@
+"""A trained model is saved, if need be in another place than the one that was given."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from pyroberta.cli.exit_codes import FAILED
+
+
+def save_model(model: Any, output: str, arguments: Any) -> str:
+    """Saves a trained model; returns the place. Nothing that was there is lost where it can't be saved.
+
+    Where there is no room, or it can't be written, the model stays in memory: a terminal is asked for another directory
+    until one takes it; without a terminal, or without an answer, it goes among the temporary files, or where there is
+    room. `arguments.exit_code` is then set to `FAILED`.
+
+    Raises:
+        OSError: where there is no place for it at all.
+    """
+    try:
+        model.save_to_preset(output)
+        return output
+    except OSError as error:
+        print(f"pyroberta: {error}", file=sys.stderr)
+        place = _asked(model) if _is_terminal() else None
+        if place is None:
+            place = _rescued(model, os.path.basename(os.path.normpath(output)))
+            if place is None:
+                raise
+            arguments.exit_code = FAILED
+            print(f"pyroberta: the trained model was saved to {place} instead", file=sys.stderr)
+        return place
+
+
+def _is_terminal() -> bool:
+    return bool(sys.stdin and sys.stdin.isatty() and sys.stderr.isatty())
+
+
+def _asked(model: Any) -> str | None:
+    """The directory that a user at a terminal names, with the model in it; None without an answer."""
+    while True:
+        print(
+            "The trained model is kept in memory. Another directory for it (empty: among the temporary files): ",
+            end="",
+            file=sys.stderr,
+            flush=True,
+        )
+        try:
+            answer = sys.stdin.readline().strip()
+        except KeyboardInterrupt:
+            answer = ""
+        if not answer:
+            return None
+        try:
+            model.save_to_preset(answer)
+        except (OSError, ValueError) as error:
+            print(f"pyroberta: {error}", file=sys.stderr)
+        else:
+            return answer
+
+
+def _rescued(model: Any, name: str) -> str | None:
+    """Saves a model among temporary files, at home, or here, where there is room; returns the place, or None."""
+    import tempfile
+
+    places: tuple[Callable[[], str], ...] = (tempfile.gettempdir, lambda: os.path.expanduser("~"), os.getcwd)
+    for find in places:
+        with contextlib.suppress(OSError):
+            place = tempfile.mkdtemp(prefix=f"{name}.rescued-", dir=find())
+            try:
+                model.save_to_preset(place)
+            except BaseException:
+                os.rmdir(place)
+                raise
+            return place
+    return None

@@ -1,0 +1,389 @@
+"""What `fit` and `classify train` have in common: how a model is trained, stopped, saved and gone on with."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import re
+import shlex
+import sys
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pyroberta.cli import options
+from pyroberta.cli.exit_codes import DIVERGED, FAILED, code_of_error, code_of_stop
+from pyroberta.cli.saving import save_model
+from pyroberta.cli.streams import figures
+
+DEFAULT_RATE = 5e-5  # KerasHub's
+NOT_DECAYED = (r"bias$", r"norm\.")  # as in transformers' and fairseq's training
+PLOTS = (".png", ".svg", ".pdf", ".jpg")
+# Options that have no effect without another one.
+NEEDED = {"resume": "checkpoint", "checkpoint_every": "checkpoint", "early_stopping": "validation"}
+# Options that change nothing in the course of a training.
+WITHOUT_EFFECT = {
+    *("command", "parser", "examples", "argv", "exit_code", "json", "quiet", "action", "texts", "resume", "output"),
+    *("overwrite", "checkpoint", "checkpoint_every", "log", "plot", "backend"),
+}
+
+
+def check(arguments: argparse.Namespace) -> None:
+    """Checks before any work, and before anything is read, what can be checked of a training's arguments.
+
+    Raises:
+        ValueError, FileExistsError, ModuleNotFoundError, OSError: for options that have no effect together, for what
+            would be replaced unasked, and for places where nothing can be saved.
+    """
+    from pyroberta.formats.atomic import check_place
+    from pyroberta.presets.writing import check_saveable
+
+    for name, needed in (
+        ("resume", "checkpoint"),
+        ("checkpoint_every", "checkpoint"),
+        ("early_stopping", "validation"),
+    ):
+        if getattr(arguments, name) and not getattr(arguments, needed):
+            option = f"--{name.replace('_', '-')}"
+            raise ValueError(f"{option} has no effect without --{needed}: give it too, or leave {option} out")
+    if arguments.schedule == "constant" and arguments.warmup is None:
+        arguments.warmup = 0.0
+    if not (arguments.resume and _is_own_output(arguments)):
+        options.check_free(arguments, arguments.output)
+    check_saveable(Path(arguments.output))  # an error comes now, not after the training
+    for name in ("log", "plot"):
+        file = getattr(arguments, name)
+        if file is None:
+            continue
+        if os.path.exists(os.path.expanduser(file)) and not (arguments.overwrite or arguments.resume):
+            raise FileExistsError(f"--{name} {file} is there already. Give another name, or --overwrite to replace it")
+        check_place(Path(os.path.expanduser(file)))
+    if arguments.plot:
+        _check_plot(arguments.plot)
+    if arguments.checkpoint:
+        from pyroberta.cli.checkpoints import Checkpoint
+
+        checkpoint = Checkpoint(arguments.checkpoint, {})
+        check_place(checkpoint.file)
+        if not arguments.resume:
+            checkpoint.check_free(overwrite=arguments.overwrite)
+
+
+def _check_plot(file: str) -> None:
+    if Path(file).suffix.lower() not in PLOTS:
+        raise ValueError(f"--plot {file} should end with {', '.join(PLOTS[:-1])} or {PLOTS[-1]}")
+    try:
+        import matplotlib
+    except ImportError as error:
+        raise ModuleNotFoundError("--plot needs matplotlib: install it with pip install 'pyroberta[plot]'") from error
+    matplotlib.use("agg")
+
+
+def _is_own_output(arguments: argparse.Namespace) -> bool:
+    """Whether the training that is gone on with saved a model at `--output` when it was interrupted."""
+    from pyroberta.cli.checkpoints import Checkpoint
+
+    place = Checkpoint(arguments.checkpoint, {}).output()
+    return bool(place == os.path.abspath(os.path.expanduser(arguments.output)))
+
+
+def share_or_file(arguments: argparse.Namespace) -> float | None:
+    """The share of the texts that `--validation` holds out; None where it names a file, or isn't given.
+
+    Raises:
+        ValueError: for a share that is not between 0 and 1.
+        FileNotFoundError: where it is neither a share nor the name of a file.
+    """
+    given = arguments.validation
+    if given is None or os.path.exists(os.path.expanduser(given)):
+        return None
+    found = re.fullmatch(r"(\d*\.?\d+)( ?%)?", given)
+    if found is None:
+        if any(sign in given for sign in "*?["):
+            return None  # a pattern of names
+        raise FileNotFoundError(
+            f"--validation {given}: there is no such file. Give one with texts, or a share of those to train on, such "
+            "as 10%"
+        )
+    share = float(found[1]) / (100 if found[2] else 1)
+    if not 0 < share < 1:
+        raise ValueError(f"--validation {given} should leave texts on both sides: a share such as 10% or 0.1")
+    return share
+
+
+def rate_of(arguments: argparse.Namespace, model: Any) -> float:
+    """The learning rate: the option, else the one that the model's preset recommends, else KerasHub's. Says which."""
+    given, recommended = arguments.learning_rate, model.recommended_learning_rate
+    rate = float(given if given is not None else recommended or DEFAULT_RATE)
+    if given is None and not arguments.quiet:
+        why = "the preset recommends it" if recommended else "KerasHub's default, as the preset recommends none"
+        fresh = (
+            "; fresh models mostly learn faster with more, such as 1e-3" if getattr(arguments, "fresh", False) else ""
+        )
+        print(f"learning rate {rate:g}: {why}{fresh} (--learning-rate)", file=sys.stderr)
+    return rate
+
+
+def optimizer_of(arguments: argparse.Namespace, rate: float) -> Any:
+    """Adam, or AdamW where weights are to decay: kernels and embeddings alone, not biases and norms."""
+    from pyroberta.training import optimizers
+
+    clipping = {} if arguments.clip is None else {"global_clipnorm": arguments.clip}
+    if not arguments.weight_decay:
+        return optimizers.Adam(rate, **clipping)
+    optimizer = optimizers.AdamW(rate, weight_decay=arguments.weight_decay, **clipping)
+    optimizer.exclude_from_weight_decay(var_names=NOT_DECAYED)
+    return optimizer
+
+
+def schedule_of(name: str, rate: float, updates: int, warmup: float | None) -> Any:
+    """The schedule of that name over so many updates, the first part of which it rises in.
+
+    >>> schedule_of("linear", 1.0, updates=10, warmup=0.2)(2)
+    1.0
+    """
+    from pyroberta.training import schedules
+
+    rising = round((0.06 if warmup is None else warmup) * updates)
+    if name == "constant":
+        return schedules.Constant(rate, warmup_steps=rising)
+    kind = {"linear": schedules.Linear, "cosine": schedules.Cosine}[name]
+    return kind(rate, updates, warmup_steps=rising)
+
+
+def settings_of(arguments: argparse.Namespace, digest: str) -> dict[str, Any]:
+    """What the course of a training follows from, by the names of options."""
+    given = {name.replace("_", "-"): value for name, value in vars(arguments).items() if name not in WITHOUT_EFFECT}
+    return {**given, "texts": digest}
+
+
+def train(
+    arguments: argparse.Namespace, model: Any, texts: Sequence[Any], labels: Any = None, validation: Any = None
+) -> dict[str, Any]:
+    """Trains a model as the options say, and saves it, also where the training is stopped or diverges.
+
+    Args:
+        arguments: of `options.add_training`.
+        model: not compiled yet.
+        texts: to train on.
+        labels: of a classifier's texts.
+        validation: x or (x, y), instead of a share of the texts; None for none.
+
+    Returns:
+        The directory, the number of updates, the metrics of each epoch, and what ended the training early.
+    """
+    from pyroberta.cli.checkpoints import Checkpoint, digest
+    from pyroberta.cli.stopping import Stopping
+    from pyroberta.training import callbacks
+    from pyroberta.training.step import NonFiniteError
+
+    if arguments.lora:
+        model.backbone.enable_lora(arguments.lora)
+    for pattern in arguments.freeze:
+        model.backbone.freeze(pattern)
+    arguments.learning_rate = rate = rate_of(arguments, model)
+    model.compile(optimizer=optimizer_of(arguments, rate))
+    share = share_or_file(arguments)
+
+    def set_schedule(logs: Any = None) -> None:
+        """Sets the schedule when the texts are encoded, since then the number of steps is known."""
+        updates = follower.params["steps"] * arguments.epochs
+        model.optimizer.learning_rate = schedule_of(arguments.schedule, rate, updates, arguments.warmup)
+
+    last: dict[str, float] = {}  # of the epoch that is being trained
+    finished = callbacks.History()  # the epochs before, for a training that is stopped
+    follower = callbacks.LambdaCallback(
+        on_train_begin=set_schedule,
+        on_train_batch_end=lambda _, now: last.update({name: now[name] for name in now if name != "tokens"}),
+    )
+    followers: list[Any] = [follower, finished]
+    if arguments.early_stopping:
+        stopper = callbacks.EarlyStopping(
+            "val_loss", patience=arguments.early_stopping, restore_best_weights=True, verbose=int(not arguments.quiet)
+        )
+        followers.append(stopper)
+    if arguments.log:
+        followers.append(callbacks.CSVLogger(arguments.log))
+    checkpoint = None
+    if arguments.checkpoint:
+        settings = settings_of(arguments, digest(texts, labels))
+        checkpoint = Checkpoint(arguments.checkpoint, settings, arguments.checkpoint_every, arguments.output)
+        followers.append(checkpoint)
+        if arguments.resume:
+            _resume(arguments, checkpoint, model)
+    kept = "the last checkpoint is all that is kept" if checkpoint else "nothing is saved"
+    before = model.optimizer.iterations
+    problem: BaseException | None = None
+    with Stopping(kept) as stopping:
+        try:
+            history = model.fit(
+                texts,
+                labels,
+                batch_size=arguments.batch_size,
+                epochs=arguments.epochs,
+                gradient_accumulation_steps=arguments.accumulate,
+                validation_data=validation,
+                validation_split=share or 0.0,
+                long_texts=arguments.long_texts,
+                callbacks=[*followers, stopping],
+                verbose=0 if arguments.quiet else 1,
+            ).history
+            last = {name: values[-1] for name, values in history.items()}
+        except (KeyboardInterrupt, NonFiniteError, OSError, MemoryError) as error:
+            if stopping.leaves_at_once:
+                print(f"pyroberta: {kept}", file=sys.stderr)
+                raise
+            if model.optimizer.iterations == before:
+                if isinstance(error, KeyboardInterrupt):
+                    print("pyroberta: no update was made yet, so nothing is saved", file=sys.stderr)
+                raise
+            problem, history = error, finished.history
+        if problem is None:
+            last = {**last, **_after_the_last_update(model, texts, arguments.batch_size)}
+        updates = (follower.params.get("steps") or 0) * arguments.epochs
+        result = _saved(arguments, model, history, last, problem, updates, checkpoint)
+    if arguments.early_stopping and stopper.stopped_epoch:
+        result["best_epoch"] = stopper.best_epoch + 1
+    if arguments.plot:
+        _plot(finished, arguments.plot)
+    return result
+
+
+def _resume(arguments: argparse.Namespace, checkpoint: Any, model: Any) -> None:
+    if checkpoint.resume(model):
+        print(f"going on after {_updates(model.optimizer.iterations)}", file=sys.stderr)
+    else:
+        print(f"there is no checkpoint in {arguments.checkpoint} yet: beginning anew", file=sys.stderr)
+
+
+def _after_the_last_update(model: Any, texts: Sequence[Any], batch_size: int) -> dict[str, float]:
+    """A masked LM's perplexity after the training, if it is lost: an epoch's metrics are from before its updates."""
+    if model.head != "masked_lm":
+        return {}
+    with contextlib.suppress(ValueError), warnings.catch_warnings():  # nothing is masked in these texts
+        warnings.simplefilter("ignore")  # the texts that are cut here were trained on
+        after = model.evaluate(texts[:batch_size], long_texts="cut", verbose=0, return_dict=True)
+        if _is_lost(model, after):
+            return {"perplexity": after["perplexity"]}
+    return {}
+
+
+def _is_lost(model: Any, metrics: Mapping[str, float]) -> bool:
+    """Whether a perplexity is twice that of chance, which is V, or no number."""
+    most = 2 * model.backbone.config.vocabulary_size
+    return any(not value <= most for name, value in metrics.items() if name.endswith("perplexity"))
+
+
+def _saved(
+    arguments: argparse.Namespace,
+    model: Any,
+    history: dict[str, list[float]],
+    last: dict[str, float],
+    problem: BaseException | None,
+    whole: int,
+    checkpoint: Any,
+) -> dict[str, Any]:
+    """Saves the model, after the whole training or after what ended it before. Returns the result.
+
+    `whole` is the number of updates of the whole training.
+    """
+    import numpy as np
+
+    updates = model.optimizer.iterations
+    why = ""  # it diverged
+    if isinstance(problem, ArithmeticError):
+        why = str(problem)
+    elif _is_lost(model, last):
+        why = f"a model that knows nothing has a perplexity of {model.backbone.config.vocabulary_size}"
+    output: str | None = f"{os.path.normpath(arguments.output)}.diverged" if why else arguments.output
+    if not np.isfinite(model.backbone.params.flat).all():  # the last update made them so, and no format takes them
+        why, output = why or "its parameters are not finite", None
+    result = {"saved": output, "updates": updates, "history": history}
+    stop = problem if isinstance(problem, KeyboardInterrupt) else None
+    failure = problem if isinstance(problem, OSError | MemoryError) else None
+    is_done = False
+    while not is_done:
+        if stop:
+            arguments.exit_code = code_of_stop(stop)
+            result["interrupted"] = True
+            saving = f"; saving to {output} (Ctrl-C again: stops at once and saves nothing)" if output else ""
+            print(f"pyroberta: interrupted after {updates} of {_updates(whole)}{saving}", file=sys.stderr)
+        if failure:
+            arguments.exit_code = code_of_error(failure)
+            print(f"pyroberta: {failure or type(failure).__name__}", file=sys.stderr)
+        try:
+            if checkpoint and problem is not None and not why:
+                checkpoint.save()
+            if output:
+                result["saved"] = output = save_model(model, output, arguments)
+            is_done = True
+        except KeyboardInterrupt as first:
+            if stop:
+                raise
+            stop = first  # it came while the finished model was being saved, which would be lost
+    if not arguments.json:
+        print(f"{f'saved to {output}' if output else 'nothing saved'} after {_updates(updates)}: {figures(last)}")
+    if why:
+        arguments.exit_code = arguments.exit_code or DIVERGED
+        result["diverged"] = True
+        outcome = "stays as it was" if os.path.exists(arguments.output) else "was not written"
+        print(
+            f"pyroberta: the training diverged: {why}. {arguments.output} {outcome}; try a lower --learning-rate than "
+            f"{arguments.learning_rate:g}",
+            file=sys.stderr,
+        )
+    elif problem is not None:
+        result["to_go_on"] = line = _line_to_go_on(arguments, output, has_checkpoint=checkpoint is not None)
+        print(f"pyroberta: to go on{'' if checkpoint else ' from what it knows now'}: {line}", file=sys.stderr)
+    elif checkpoint and arguments.exit_code != FAILED:
+        checkpoint.remove()
+    return result
+
+
+def _line_to_go_on(arguments: argparse.Namespace, output: str | None, *, has_checkpoint: bool) -> str:
+    """The line to type after a training was stopped."""
+    if has_checkpoint:
+        return shlex.join(["pyroberta", *_without(arguments.argv, flags=("--resume", "--overwrite")), "--resume"])
+    rest = _without(
+        arguments.argv,
+        flags=("--overwrite", "--fresh", "--fresh-head"),
+        valued=("--model", "-m", "--tokenizer", "--output", "-o"),
+    )
+    return shlex.join(["pyroberta", *rest, "--model", str(output), "--output", str(output), "--overwrite"])
+
+
+def _without(argv: Sequence[str], flags: Sequence[str] = (), valued: Sequence[str] = ()) -> list[str]:
+    """A command line without some options.
+
+    >>> _without(["fit", "a.txt", "-m", "x", "--model=y", "--fresh"], flags=["--fresh"], valued=["-m", "--model"])
+    ['fit', 'a.txt']
+    """
+    rest: list[str] = []
+    words = iter(argv)
+    for word in words:
+        if word in valued:
+            next(words, None)
+        elif word not in flags and not any(word.startswith(f"{name}=" if name[1] == "-" else name) for name in valued):
+            rest.append(word)
+    return rest
+
+
+def _plot(history: Any, file: str) -> None:
+    """Draws the metrics of the epochs into a file."""
+    import io
+
+    from pyroberta.formats.files import as_path
+    from pyroberta.formats.new_files import NewFile, replace_files
+
+    if not history.epoch:
+        print(f"pyroberta: {file} was not drawn, since no epoch has ended", file=sys.stderr)
+        return
+    path, content = as_path(file), io.BytesIO()
+    history.plot().savefig(content, format=path.suffix[1:].lower())
+    replace_files(path.parent, {path.name: NewFile.of(content.getvalue())})
+
+
+def _updates(count: int) -> str:
+    return f"{count} update{'s' * (count != 1)}"
