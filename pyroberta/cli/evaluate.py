@@ -6,15 +6,18 @@ import argparse
 
 from pyroberta.cli import options
 from pyroberta.cli.streams import figures
-from pyroberta.cli.texts import read_texts
+from pyroberta.cli.texts import add_source, source_of
 
 SUMMARY = "loss, accuracy and perplexity on a text file, from fixed masks"
-EXAMPLES = ("pyroberta evaluate texts.txt --model my_model",)
+EXAMPLES = (
+    "pyroberta evaluate texts.txt --model my_model",
+    "pyroberta evaluate reviews.jsonl --column text --json",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
-    parser.add_argument("texts", metavar="FILE", help="UTF-8 text file, one text a line, or -")
+    add_source(parser)
     options.add_model(parser)
     parser.add_argument("--batch-size", type=options.positive, metavar="N", default=16, help="texts in a step")
     options.add_long_texts(parser, "split")
@@ -23,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> dict[str, float]:
     """Runs the command. The result has each metric by its name."""
-    texts = read_texts(arguments.texts)
+    texts = source_of(arguments, arguments.texts).texts
     values: dict[str, float] = options.load_model(arguments).evaluate(
         texts,
         batch_size=arguments.batch_size,

@@ -8,13 +8,15 @@ from dataclasses import asdict
 from typing import Any
 
 from pyroberta.cli import options, training
-from pyroberta.cli.texts import read_texts
+from pyroberta.cli.texts import add_source, source_of
 
 SUMMARY = "train a model on texts and save it"
 EXAMPLES = (
     "pyroberta fit texts.txt -o my_model --epochs 3 --validation 10%",
     "pyroberta fit texts.txt -o my_model --validation held_out.txt --early-stopping 2 --epochs 20",
+    "pyroberta fit reviews.csv.gz --column review -o my_model",
     "pyroberta fit texts.txt -o my_model --checkpoint run --log run.csv --plot run.png",
+    "pyroberta fit reviews.csv.gz --column review -o my_model",
     "pyroberta fit texts.txt -o my_model --checkpoint run --log run.csv --plot run.png --resume",
     "pyroberta fit texts.txt -o my_model --model my_model --overwrite",
 )
@@ -22,7 +24,7 @@ EXAMPLES = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
-    parser.add_argument("texts", metavar="FILE", help="UTF-8 text file, one text a line, or -")
+    add_source(parser)
     options.add_model(parser)
     parser.add_argument("--fresh", action="store_true", help="start from fresh values instead of the preset's weights")
     parser.add_argument(
@@ -43,15 +45,15 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         )
     training.check(arguments)
     is_share = training.share_or_file(arguments) is not None
-    texts = read_texts(arguments.texts)
-    validation = None if is_share or arguments.validation is None else read_texts(arguments.validation)
+    texts = source_of(arguments, arguments.texts).texts
+    held_out = None if is_share or arguments.validation is None else source_of(arguments, arguments.validation)
     if arguments.tokenizer:
         model = _fresh_model(arguments)
     else:
         model = options.load_model(arguments, load_weights=not arguments.fresh, seed=arguments.seed)
     if arguments.whole_words:
         model.preprocessor.whole_words = True
-    return training.train(arguments, model, texts, validation=validation)
+    return training.train(arguments, model, texts, validation=held_out and held_out.texts)
 
 
 def _fresh_model(arguments: argparse.Namespace) -> Any:

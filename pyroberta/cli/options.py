@@ -17,11 +17,12 @@ from pyroberta.text.long_texts import LONG_TEXTS
 SCHEDULES = ("linear", "cosine", "constant")
 
 
-def add_preset(parser: argparse.ArgumentParser) -> None:
+def add_preset(parser: argparse.ArgumentParser, *, required: bool = False) -> None:
     """Adds `--model`."""
     parser.add_argument(
-        "-m", "--model", metavar="PRESET", default="roberta_tiny_en", help="name, directory, hf:// or kaggle:// handle"
-    )
+        "-m", "--model", metavar="PRESET", default=None if required else "roberta_tiny_en", required=required,
+        help="name, directory, hf:// or kaggle:// handle",
+    )  # fmt: skip
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
@@ -130,6 +131,7 @@ def as_typed(message: str) -> str:
     'say which holds the texts: --column text'
     """
     message = message.replace(", to pyroberta.data.open_source:", ":")
+    message = message.replace("num_dimensions=", "--dimensions").replace("method='center'", "--normalize center")
     message = re.sub(r"\b(column|label|kind)='([^']*)'", r"--\1 \2", message)
     return re.sub(r"\blong_texts=(?:'(\w+)')?", lambda found: f"--long-texts {found[1] or ''}".rstrip(), message)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 from collections.abc import Iterator, Sequence
 from importlib import import_module
 from typing import Any, NoReturn, Protocol, cast
@@ -17,6 +16,8 @@ COMMANDS = (
     "evaluate",
     "fill-mask",
     "score",
+    "classify",
+    "embed",
     "tokenize",
     "train-tokenizer",
     "presets",
@@ -32,7 +33,10 @@ COMMANDS = (
     "man",
 )
 DESCRIPTION = "RoBERTa's masked language model: fit it on your texts, fill masks, score sentences."
-EPILOG = "`pyroberta COMMAND --help` tells more. Texts are read one a line; `-` is standard input. " + EXIT_CODES
+EPILOG = (
+    "`pyroberta COMMAND --help` tells more. Texts are read one a line, or from a column of a table; `-` is standard "
+    "input. " + EXIT_CODES
+)
 
 
 class Command(Protocol):
@@ -138,6 +142,8 @@ def command_line(example: str) -> list[str]:
     >>> command_line("cat texts.txt | pyroberta score - --json > scores.jsonl")
     ['score', '-', '--json']
     """
+    import shlex
+
     words = shlex.split(example.removeprefix('eval "$(').removesuffix(')"'))
     words = words[words.index("pyroberta") + 1 :]
     ends = [i for i, word in enumerate(words) if word in ("|", ">", "<")]

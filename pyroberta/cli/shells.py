@@ -65,8 +65,8 @@ class Place:
 def every_place() -> list[Place]:
     """All commands and their arguments, as the parser has them.
 
-    >>> [place.path[1] for place in every_place() if len(place.path) == 3][:3]
-    ['conformance', 'conformance', 'conformance']
+    >>> [" ".join(place.path) for place in every_place()][:2]
+    ['pyroberta', 'pyroberta fit']
     """
     from pyroberta.cli.parser import build_parser, every_parser, subparsers
 

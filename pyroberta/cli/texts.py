@@ -5,37 +5,69 @@ from __future__ import annotations
 import argparse
 import os
 import re
-import shlex
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from pyroberta.data.kinds import KINDS
+
+if TYPE_CHECKING:
+    from pyroberta.data.sources import Source
 
 # A word that is rather the name of a file than a text.
 FILE_NAME = re.compile(r"\S*\.(txt|csv|tsv|jsonl?|ndjson|parquet)(\.(gz|zst|bz2|xz))?")
+ABOUT_FILES = "a file, a directory, a pattern such as '*.txt', or - for standard input"
+
+
+def add_source(parser: argparse.ArgumentParser, *, has_labels: bool = False, name: str = "texts") -> None:
+    """Adds FILE and the options about it, which `source_of` reads."""
+    parser.add_argument(name, metavar="FILE", help=f"{ABOUT_FILES}; text has one text a line")
+    add_columns(parser, has_labels=has_labels)
+
+
+def add_columns(parser: argparse.ArgumentParser, *, has_labels: bool = False) -> None:
+    """Adds `--column`, `--kind` and, with labels, `--label`."""
+    parser.add_argument(
+        "--column", metavar="NAME", action="append", default=[],
+        help="the column of a table that holds the texts; twice for pairs",
+    )  # fmt: skip
+    if has_labels:
+        parser.add_argument("--label", metavar="NAME", required=True, help="the column that holds the labels")
+    parser.add_argument(
+        "--kind", metavar="NAME", choices=KINDS,
+        help=f"of a file whose name does not say it: {', '.join(KINDS)}",
+    )  # fmt: skip
 
 
 def add_texts(parser: argparse.ArgumentParser, what: str = "texts") -> None:
-    """Adds TEXT and `--file`, which `given_texts` reads."""
+    """Adds TEXT and `--file` with the options about it, which `given_texts` reads."""
     parser.add_argument(
         "texts", nargs="*", metavar="TEXT", help=f"{what}; none, or -, reads standard input, one a line"
     )
-    parser.add_argument("--file", metavar="FILE", help="read the texts from a file instead, one a line")
+    parser.add_argument("--file", metavar="FILE", help=f"read the texts from {ABOUT_FILES}")
+    add_columns(parser)
 
 
-def given_texts(arguments: argparse.Namespace) -> list[str]:
-    """The texts of `--file`; else the arguments TEXT; else, or for `-` alone, the lines of standard input.
+def given_texts(arguments: argparse.Namespace) -> list[Any]:
+    """The texts of `--file`; else the arguments TEXT; else, or for `-` alone, those of standard input.
 
     Raises:
-        ValueError: for texts beside `--file`, and for a text that is the name of a file.
+        ValueError: for texts beside `--file`, for a text that is the name of a file, and for options about files
+            without one.
     """
-    texts: list[str] = arguments.texts
+    import shlex
+
+    texts: list[Any] = arguments.texts
     if arguments.file is not None:
         if texts:
             raise ValueError(
                 f"--file {arguments.file} and the text {texts[0]!r} both say what to read: give one of them"
             )
-        return read_texts(arguments.file)
+        return list(source_of(arguments, arguments.file).texts)
     if texts in ([], ["-"]):
-        return read_texts("-")
+        return list(source_of(arguments, "-").texts)
+    for name in ("column", "kind"):
+        if getattr(arguments, name):
+            raise ValueError(f"--{name} is about a file: give --file, or leave --{name} out")
     for text in texts:
         is_there = os.path.exists(text)
         if is_there or FILE_NAME.fullmatch(text):
@@ -49,26 +81,30 @@ def given_texts(arguments: argparse.Namespace) -> list[str]:
     return texts
 
 
-def read_texts(source: str, *, quiet: bool = True, **keywords: Any) -> list[str]:
-    """The texts of a file, a directory or a pattern; `-` is standard input.
+def source_of(arguments: argparse.Namespace, place: str) -> Source:
+    """The texts, and the labels, of a file, a directory or a pattern, read; `-` is standard input.
 
-    Args:
-        source: the path.
-        quiet: False says on stderr what was read.
-        keywords: those of `data.open_source`.
+    What a file was read as is said on stderr, unless `--quiet` is given.
 
     Raises:
-        FileNotFoundError: no such file.
+        FileNotFoundError: where there is none.
+        ValueError, ImportError: as `data.open_source`.
     """
     import glob
 
     from pyroberta.data.sources import open_source
 
-    if source != "-" and not os.path.exists(source) and not glob.has_magic(source):
-        raise FileNotFoundError(
-            f"{source}: there is no such file. Give a UTF-8 text file with one text a line, or - to read stdin"
-        )
-    opened = open_source(sys.stdin.buffer if source == "-" else source, **keywords)
-    texts: list[str] = opened.texts
-    opened.say(not quiet)
-    return texts
+    path = os.path.expanduser(place)
+    if place != "-" and not os.path.exists(path) and not glob.has_magic(path):
+        raise FileNotFoundError(f"{place}: there is no such file. Give {ABOUT_FILES}")
+    columns = tuple(arguments.column)
+    source = open_source(
+        sys.stdin.buffer if place == "-" else path,
+        column=columns if len(columns) > 1 else next(iter(columns), None),
+        label=getattr(arguments, "label", None),
+        kind=arguments.kind,
+    )
+    _ = source.texts  # read, so that the number of texts is said
+    if place != "-":  # whose kind does not follow from a name
+        source.say(not getattr(arguments, "quiet", False))
+    return source

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from pyroberta.cli import options
-from pyroberta.cli.texts import read_texts
+from pyroberta.cli.texts import add_columns, source_of
 
 SUMMARY = "learn a byte-level BPE vocabulary from text files"
 EXAMPLES = ("pyroberta train-tokenizer texts.txt -o vocabulary --vocab-size 4000",)
@@ -15,7 +16,8 @@ EXAMPLES = ("pyroberta train-tokenizer texts.txt -o vocabulary --vocab-size 4000
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
-    parser.add_argument("files", nargs="+", metavar="FILE", help="UTF-8 text files, one text a line, or -")
+    parser.add_argument("files", nargs="+", metavar="FILE", help="text files, one text a line, or tables; or -")
+    add_columns(parser)
     parser.add_argument("-o", "--output", required=True, metavar="DIR", help="where to save the vocabulary")
     options.add_overwrite(parser, "a vocabulary")
     parser.add_argument(
@@ -34,9 +36,15 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
 
     options.check_free(arguments, arguments.output, ("config.json", "tokenizer.json", "vocab.json"))
     check_place(Path(arguments.output) / "vocab.json")
-    texts = (line for file in arguments.files for line in read_texts(file))
+    texts = (line for file in arguments.files for line in _segments(source_of(arguments, file).texts))
     tokenizer = Tokenizer.train(texts, vocab_size=arguments.vocab_size, min_frequency=arguments.min_frequency)
     tokenizer.save(arguments.output)
     if not arguments.json:
         print(f"saved {tokenizer.vocabulary_size()} entries to {arguments.output}")
     return {"saved": arguments.output, "vocabulary_size": tokenizer.vocabulary_size()}
+
+
+def _segments(texts: Iterable[str | tuple[str, ...]]) -> Iterator[str]:
+    """The texts, those of pairs one by one."""
+    for text in texts:
+        yield from (text,) if isinstance(text, str) else text

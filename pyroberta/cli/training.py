@@ -6,7 +6,6 @@ import argparse
 import contextlib
 import os
 import re
-import shlex
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
@@ -344,6 +343,8 @@ def _saved(
 
 def _line_to_go_on(arguments: argparse.Namespace, output: str | None, *, has_checkpoint: bool) -> str:
     """The line to type after a training was stopped."""
+    import shlex
+
     if has_checkpoint:
         return shlex.join(["pyroberta", *_without(arguments.argv, flags=("--resume", "--overwrite")), "--resume"])
     rest = _without(

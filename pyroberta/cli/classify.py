@@ -1,0 +1,177 @@
+"""`pyroberta classify`: a classifier of texts is trained, measured, and asked."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from typing import Any
+
+from pyroberta.cli import options, training
+from pyroberta.cli.parser import Actions
+from pyroberta.cli.streams import bar
+from pyroberta.cli.texts import add_source, add_texts, given_texts, source_of
+
+SUMMARY = "train a classifier of texts, measure it, and ask it"
+EXAMPLES = (
+    "pyroberta classify train reviews.csv --column text --label stars -o stars --epochs 3 --validation 10%",
+    "pyroberta classify train pairs.tsv --column premise --column hypothesis --label gold -o nli",
+    "pyroberta classify evaluate held_out.csv --column text --label stars --model stars",
+    "pyroberta classify evaluate held_out.csv --column text --label stars --model stars --errors 5 --json",
+    'pyroberta classify predict "A joy to watch." --model stars',
+    "pyroberta classify predict --file new.csv --column text --model stars --json > labels.jsonl",
+)
+LONG_TEXTS = ("cut", "refuse")  # a classifier gives each text one class
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's actions."""
+    actions = Actions(parser, EXAMPLES)
+    train = actions.add("train", "train a classifier on texts with labels, and save it")
+    add_source(train, has_labels=True)
+    options.add_preset(train)
+    options.add_backend(train)
+    options.add_long_texts(train, "cut", LONG_TEXTS)
+    options.add_training(train)
+
+    evaluate = actions.add("evaluate", "precision, recall, F1 and errors of each class, and which are confused")
+    add_source(evaluate, has_labels=True)
+    predict = actions.add("predict", "the likeliest class of each text")
+    add_texts(predict)
+    for one in (evaluate, predict):
+        options.add_preset(one, required=True)
+        options.add_backend(one)
+        one.add_argument("--batch-size", type=options.positive, metavar="N", default=32, help="texts in a batch")
+        options.add_long_texts(one, "cut", LONG_TEXTS)
+        one.add_argument("--quiet", action="store_true", help="no progress")
+    evaluate.add_argument(
+        "--errors", type=options.positive, metavar="N", help="show the N texts that it is most sure of, and wrong"
+    )
+
+
+def run(arguments: argparse.Namespace) -> Any:
+    """Runs the action. See `_train`, `_evaluate` and `_predict`."""
+    return {"train": _train, "evaluate": _evaluate, "predict": _predict}[arguments.action](arguments)
+
+
+def _train(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Trains a classifier. The result is that of `training.train`, with the names of the classes."""
+    training.check(arguments)
+    is_share = training.share_or_file(arguments) is not None
+    source = source_of(arguments, arguments.texts)
+    labels = _names_of(source)
+    validation = None
+    if arguments.validation is not None and not is_share:
+        held_out = source_of(arguments, arguments.validation)
+        validation = held_out.texts, _names_of(held_out)
+    model = _model_for(arguments, sorted(set(labels), key=_in_order))
+    result = training.train(arguments, model, source.texts, labels, validation)
+    return {**result, "labels": model.labels}
+
+
+def _names_of(source: Any) -> list[str]:
+    """The label of each text as the name of its class: numbers and booleans in their text.
+
+    Raises:
+        ValueError: for a label that is none of these.
+    """
+    found = []
+    for i, label in enumerate(source.labels):
+        if isinstance(label, float) and label.is_integer():
+            label = int(label)
+        if source.classes and isinstance(label, int):
+            label = source.classes[label]
+        if not isinstance(label, str | int):
+            raise ValueError(f"label {label!r} of {source.place(i)} should be a name or a whole number")
+        found.append(str(label))
+    return found
+
+
+def _in_order(name: str) -> tuple[bool, int, str]:
+    """Sorts numbers by their values, before names.
+
+    >>> sorted(["10", "9", "b", "a"], key=_in_order)
+    ['9', '10', 'a', 'b']
+    """
+    is_number = name.isascii() and name.isdigit()
+    return not is_number, int(name) if is_number else 0, name
+
+
+def _model_for(arguments: argparse.Namespace, names: list[str]) -> Any:
+    """The preset with a head for these classes: its own, if it is a classifier for them, or a fresh one.
+
+    Raises:
+        ValueError: for a single class, and for a preset that is a classifier for others.
+    """
+    from pyroberta.presets.preset import open_preset
+    from pyroberta.tasks.text_classifier import TextClassifier
+
+    if len(names) < 2:
+        raise ValueError(f"all labels are {names[0]!r}: a classifier needs texts of at least two classes")
+    preset = open_preset(arguments.model)
+    how = {"backend": arguments.backend, "seed": arguments.seed}
+    if preset.config.head != TextClassifier.head:
+        return TextClassifier.from_preset(preset, num_classes=len(names), labels=names, **how)
+    model = TextClassifier.from_preset(preset, **how)
+    unknown = [name for name in names if name not in (model.labels or [])]
+    if unknown:
+        raise ValueError(
+            f"{arguments.model} is a classifier for {', '.join(model.labels or [])}, and the label {unknown[0]!r} is "
+            "none of these. Begin with a masked LM, such as --model roberta_tiny_en"
+        )
+    return model
+
+
+def _loaded(arguments: argparse.Namespace) -> Any:
+    """The classifier that `--model` names.
+
+    Raises:
+        ValueError: where the preset is none.
+    """
+    from pyroberta.presets.preset import open_preset
+    from pyroberta.tasks.text_classifier import TextClassifier
+
+    preset = open_preset(arguments.model)
+    if preset.config.head != TextClassifier.head:
+        raise ValueError(
+            f"{arguments.model} is no classifier. Make one of it: pyroberta classify train FILE --column NAME --label "
+            f"NAME --model {arguments.model} -o DIR"
+        )
+    return TextClassifier.from_preset(preset, backend=arguments.backend)
+
+
+def _evaluate(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Measures a classifier. The result is that of `class_report.report`."""
+    from pyroberta.cli.class_report import lines, report, worst
+    from pyroberta.data.labels import Labels
+
+    source, model = source_of(arguments, arguments.texts), _loaded(arguments)
+    labels = source.labels
+    if all(isinstance(label, int) for label in labels or ()) and set(map(str, labels or ())) <= set(model.labels):
+        labels = [str(label) for label in labels or ()]  # its names are numbers
+    texts = source.texts
+    numbers = Labels(model.num_classes, model.labels).numbers(labels, len(texts), source.place, source.classes)
+    logits = model.predict(
+        texts,
+        batch_size=arguments.batch_size,
+        long_texts=arguments.long_texts,
+        verbose=0 if arguments.quiet else 1,
+    )
+    found = report(logits, numbers, model.labels)
+    if arguments.errors:
+        found["errors"] = worst(texts, logits, numbers, model.labels, arguments.errors, source.place)
+    if not arguments.json:
+        print("\n".join(lines(found)))
+    return found
+
+
+def _predict(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Asks a classifier. There is a result for each text, with the class's number, name and probability."""
+    from pyroberta.tasks.streaming import stream
+
+    texts, model = given_texts(arguments), _loaded(arguments)
+    how = {"long_texts": arguments.long_texts, "batch_size": arguments.batch_size, "verbose": bar(arguments)}
+    width = max(map(len, model.labels))
+    for text, found in zip(texts, stream(model, "classify", texts, **how), strict=True):
+        if not arguments.json:
+            print(f"{found.name:<{width}}  {found.score:6.1%}  {text if isinstance(text, str) else ' | '.join(text)}")
+        yield {"text": text, **found.as_dict()}
