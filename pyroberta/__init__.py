@@ -7,7 +7,9 @@
 from pyroberta import callbacks, losses, metrics, models, optimizers, schedules, tokenizers
 from pyroberta.backends import backends, get_num_threads, set_num_threads
 from pyroberta.model.config import RobertaConfig
+from pyroberta.presets.built_in import PRESETS as _PRESETS
 from pyroberta.presets.preset import open_preset as _open_preset
+from pyroberta.presets.preset import save_text as _save_text
 from pyroberta.tasks.backbone import Backbone
 from pyroberta.tasks.masked_lm import MaskedLM
 from pyroberta.tasks.normalization import Normalization
@@ -18,7 +20,7 @@ from pyroberta.text.classifier_preprocessor import TextClassifierPreprocessor
 from pyroberta.text.preprocessor import MaskedLMPreprocessor
 from pyroberta.text.tokenizer import Tokenizer
 
-_hooks.open_preset = _open_preset
+_hooks.open_preset, _hooks.save_text, _hooks.presets = _open_preset, _save_text, _PRESETS
 
 __version__ = "0.1.0"
 

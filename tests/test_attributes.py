@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 from dataclasses import replace
 
 import numpy as np
@@ -26,7 +27,7 @@ MAKERS = {
     "Backbone": lambda: small_masked_lm().backbone,
     "MaskedLMPreprocessor": lambda: MaskedLMPreprocessor(small_tokenizer(), 40),
     "TextClassifierPreprocessor": lambda: TextClassifierPreprocessor(small_tokenizer(), 40),
-    "Tokenizer": small_tokenizer,
+    "Tokenizer": lambda: copy.copy(small_tokenizer()),  # which others share
     "Adam": optimizers.Adam,
     "AdamW": optimizers.AdamW,
     "TorchAdam": optimizers.TorchAdam,
@@ -131,7 +132,7 @@ WRONG = {
         "tokenizer": ("roberta_tiny_en", "the tokenizer should be one of pyroberta's"),
         "sequence_length": (2, "sequence_length must be at least 3"),
         "truncate": ("longest", "truncate must be one of"),
-        "mask_selection_rate": (0, "mask_selection_rate is 0"),
+        "mask_selection_rate": (1.5, "mask_selection_rate must be from 0 to 1, got 1.5"),
         "mask_selection_length": (True, "mask_selection_length must be a whole number"),
         "mask_token_rate": ("0.1", "mask_token_rate must be a number from 0 to 1"),
         "random_token_rate": (0.3, "cannot sum to more than 1"),

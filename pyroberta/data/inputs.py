@@ -533,6 +533,10 @@ class MaskedLMInputs(InputReader):
         if held.mask is None:
             if not len(held.data.target_rows):
                 raise ValueError("x has no mask position with a weight above 0: there is nothing to predict")
+        elif self._need_preprocessor().mask_selection_rate == 0.0:
+            raise ValueError(
+                "the preprocessor's mask_selection_rate is 0, so nothing is masked and there is nothing to predict"
+            )
         elif np.isin(held.data.ids, self._need_preprocessor().tokenizer.special_token_ids).all():
             raise ValueError(
                 "no token of x can be masked: its texts are empty or hold special tokens alone, so there is nothing "

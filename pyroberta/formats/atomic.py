@@ -172,7 +172,7 @@ def _clean_up(path: Path, kind: Kind) -> None:
     """Deletes what dead processes left beside `path`; puts the previous directory back where there is no newer one."""
     previous = _previous(path)
     if previous.is_dir() and not previous.is_symlink() and not kind.refusal(previous):
-        if (path / kind.mark).is_file():
+        if path.is_dir() and any(path.iterdir()):
             previous.rename(temporary_name(path))  # which `remove_stale` removes
         else:
             previous.rename(path)  # `path` isn't there, or is empty

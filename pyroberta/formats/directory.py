@@ -73,16 +73,20 @@ class Kind:
         name: of one, for messages.
         mark: the file that every one has.
         fits: whether the object in that file is one of this kind's.
+        others: kinds that may be replaced too, where there is no such file.
     """
 
     name: str
     mark: str
     fits: Callable[[Mapping[str, Any]], bool]
+    others: tuple[Kind, ...] = ()
 
     def refusal(self, directory: Path) -> str:
         """Why a directory is none of this kind, with words that follow its name; empty where it is one."""
         file = directory / self.mark
         if not file.is_file():
+            if any(not other.refusal(directory) for other in self.others):
+                return ""
             return f"it holds files ({contents(directory, 3)}) but no {self.mark}, so it is no {self.name}"
         try:
             values = read_json(file)

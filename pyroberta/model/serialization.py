@@ -7,15 +7,16 @@ class alone, from a table of the classes that are expected. Nothing is imported 
 
 from __future__ import annotations
 
+import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from reprlib import repr as shown
 from typing import Any
 
 import numpy as np
 
-# What every layer of Keras takes, and the one value that has a meaning here.
-_LAYER_DEFAULTS = {"trainable": True, "config_file": None, "activity_regularizer": None, "autocast": True}
+# What every layer of Keras takes, and Keras's default: the one value that has a meaning here.
+_LAYER_DEFAULTS = {"trainable": True, "activity_regularizer": None, "autocast": True}
 _KERASHUB_PREFIX = "Roberta"
 
 
@@ -60,6 +61,20 @@ def deserialized(name: str, values: Any, classes: Mapping[str, type[Any]]) -> An
     return kind.from_config(config)
 
 
+def without_defaults(kind: type[Any], config: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """A config without those of the named arguments that have the default value of the class's constructor.
+
+    >>> class Layer:
+    ...     def __init__(self, size, bias=True):
+    ...         pass
+    >>> without_defaults(Layer, {"size": 3, "bias": True}, ["bias"])
+    {'size': 3}
+    """
+    parameters = inspect.signature(kind).parameters
+    usual = {name for name in names if name in parameters and parameters[name].default == config[name]}
+    return {name: value for name, value in config.items() if name not in usual}
+
+
 def object_name(name: Any, kind: type[Any]) -> str:
     """The name of an object: the one that was given, or its class's in lower case.
 
@@ -101,13 +116,13 @@ def dtype_name(dtype: Any) -> Any:
     return dtype if isinstance(dtype, str) else getattr(dtype, "name", dtype)
 
 
-def refuse_layer_arguments(kind: type[Any], given: Mapping[str, Any], config_file: str | None = None) -> None:
+def refuse_layer_arguments(kind: type[Any], given: Mapping[str, Any], **defaults: Any) -> None:
     """Checks arguments that every layer of Keras has and that mean nothing here: Keras's default is accepted.
 
     Args:
         kind: the class, for messages.
         given: the arguments beside those of the class.
-        config_file: the default of `config_file`.
+        **defaults: of arguments that this class's equal in KerasHub has besides.
 
     Raises:
         TypeError: for an argument that Keras hasn't got either.
@@ -117,11 +132,11 @@ def refuse_layer_arguments(kind: type[Any], given: Mapping[str, Any], config_fil
     Traceback (most recent call last):
     ValueError: dict has nothing that is trained, so trainable=False has no effect: leave it out
     """
+    accepted = _LAYER_DEFAULTS | defaults
     for name, value in given.items():
-        if name not in _LAYER_DEFAULTS:
+        if name not in accepted:
             raise TypeError(f"{kind.__name__} got an unexpected keyword argument {name!r}")
-        default = config_file if name == "config_file" else _LAYER_DEFAULTS[name]
-        if value is None or value == default:
+        if value is None or (dtype_name(value) if name == "dtype" else value) == accepted[name]:
             continue
         reason = "has nothing that is trained" if name == "trainable" else "has no such setting"
         raise ValueError(f"{kind.__name__} {reason}, so {name}={shown(value)} has no effect: leave it out")

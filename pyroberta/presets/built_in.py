@@ -71,7 +71,7 @@ class Packaged:
         """The hyperparameters."""
         return self.config
 
-    def read_tokenizer(self, directory: Directory, config: RobertaConfig) -> Tokenizer:
+    def read_tokenizer(self, directory: Directory, config: RobertaConfig | None) -> Tokenizer:
         """The tokenizer of the published models."""
         from pyroberta.presets.fairseq_vocabulary import roberta_tokenizer
 

@@ -62,7 +62,7 @@ def convert(
         tokenizer = None
     settings = None
     if tokenizer is not None:
-        settings = HEAD_FILES[config.head].preprocessor.from_preset(preset, tokenizer=tokenizer).get_config()
+        settings = HEAD_FILES[config.head].preprocessor.from_preset(preset, tokenizer=tokenizer).preset_settings()
     params, has_head = _weights(preset, np.float64 if dtype == "float64" else np.float32)
     state = preset.optimizer_state if include_optimizer else None
     of_head = preset.labels, preset.activation, preset.learning_rates

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pyroberta.presets.optimizer_state import OptimizerState
     from pyroberta.text.tokenizer import Tokenizer
 
-CONFIG, ADAPTER_CONFIG = "config.json", "adapter_config.json"
+CONFIG, TOKENIZER, ADAPTER_CONFIG = "config.json", "tokenizer.json", "adapter_config.json"
 KERAS_PACKAGES = ("keras_hub", "keras_nlp")  # the second name is older
 FAIRSEQ_DICTIONARY = "dict.txt"
 FAIRSEQ_CHECKPOINTS = ("model.pt", "checkpoint_best.pt", "checkpoint_last.pt")  # the first that exists is read
@@ -63,8 +63,8 @@ class Format(Protocol):
     def read_stored(self, directory: Directory, config: RobertaConfig) -> Mapping[str, Stored]:
         """The tensors in its files, unread, by the files' own names."""
 
-    def read_tokenizer(self, directory: Directory, config: RobertaConfig) -> Tokenizer:
-        """The tokenizer."""
+    def read_tokenizer(self, directory: Directory, config: RobertaConfig | None) -> Tokenizer:
+        """The tokenizer; `config` is the model's that it must fit, None where there is none."""
 
     def read_preprocessor(self, directory: Directory) -> Mapping[str, Any]:
         """The preprocessor's settings that the format has."""
@@ -93,7 +93,7 @@ def detect(directory: Directory) -> Format:
         from pyroberta.presets import fairseq
 
         return fairseq
-    if exists(directory / CONFIG):
+    if exists(directory / CONFIG) or _has_tokenizer_alone(directory):
         from pyroberta.presets import hf
 
         return hf
@@ -116,23 +116,45 @@ def is_of_kerashub(values: Mapping[str, Any], class_name: str) -> bool:
     return values.get("registered_name") in [f"{package}>{class_name}" for package in KERAS_PACKAGES]
 
 
+def _is_tokenizer_of_hf(values: Mapping[str, Any]) -> bool:
+    from pyroberta.text.tokenizer_files import CLASSES
+
+    return str(values.get("tokenizer_class")).removesuffix("Fast") in CLASSES
+
+
+# A tokenizer that was saved alone, or with a preprocessor's settings. A model may be saved beside it later.
+TOKENIZERS = (
+    Kind("tokenizer of a RoBERTa", "tokenizer_config.json", _is_tokenizer_of_hf),
+    Kind("tokenizer of a RoBERTa", "tokenizer.json", lambda values: is_of_kerashub(values, "RobertaTokenizer")),
+)
 PRESET = Kind(
     "preset of a RoBERTa",
     CONFIG,
     lambda values: (
         is_of_kerashub(values, "RobertaBackbone") if "registered_name" in values else model_type(values) == "roberta"
     ),
+    TOKENIZERS,
 )
 ADAPTER = Kind("LoRA adapter", ADAPTER_CONFIG, lambda values: values.get("peft_type") == "LORA")
 
 
 def is_kerashub(directory: Directory) -> bool:
-    """Whether config.json is KerasHub's; Hugging Face's has no `registered_name`.
+    """Whether config.json is KerasHub's, or tokenizer.json if it is missing; Hugging Face's has no `registered_name`.
 
     Raises:
         ValueError: where it is no JSON.
     """
-    return exists(directory / CONFIG) and "registered_name" in directory.json(CONFIG)
+    name = CONFIG if exists(directory / CONFIG) else TOKENIZER
+    return exists(directory / name) and "registered_name" in directory.json(name)
+
+
+def has_model(directory: Directory) -> bool:
+    """Whether a directory of a known format has a model, and not the tokenizer alone."""
+    return is_fairseq(directory) or exists(directory / CONFIG)
+
+
+def _has_tokenizer_alone(directory: Directory) -> bool:
+    return not has_model(directory) and any(exists(directory / name) for name in (TOKENIZER, "vocab.json"))
 
 
 def fairseq_checkpoint(directory: Directory) -> str | None:

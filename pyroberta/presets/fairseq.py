@@ -309,7 +309,7 @@ def read_state(directory: Directory, config: RobertaConfig) -> NoReturn:
     )
 
 
-def read_tokenizer(directory: Directory, config: RobertaConfig) -> Tokenizer:
+def read_tokenizer(directory: Directory, config: RobertaConfig | None) -> Tokenizer:
     """The tokenizer in `directory`: dict.txt, and vocab.bpe or merges.txt, and encoder.json, if they exist.
 
     If dict.txt has numbers and there are no merges, the numbers are GPT-2's, whose merges the package has.
@@ -322,6 +322,7 @@ def read_tokenizer(directory: Directory, config: RobertaConfig) -> Tokenizer:
     from pyroberta.text.tokenizer import Tokenizer
     from pyroberta.text.tokenizer_files import read_merges
 
+    assert config is not None  # a checkpoint has one
     file = directory / DICTIONARY
     if not exists(file):
         raise FileNotFoundError(f"{directory} has no {DICTIONARY}, which a fairseq model's vocabulary is read from")

@@ -430,7 +430,7 @@ def read_preprocessor(directory: Directory) -> Mapping[str, Any]:
     if exists(directory / PREPROCESSOR):
         return directory.json(PREPROCESSOR)
     settings = read_settings(directory)
-    if "sequence_length" in settings:
+    if "sequence_length" in settings and exists(directory / CONFIG):
         settings["sequence_length"] = min(settings["sequence_length"], read_config(directory).max_sequence_length)
     return settings
 
@@ -442,7 +442,7 @@ def has_tokenizer(directory: Directory) -> bool:
     )
 
 
-def read_tokenizer(directory: Directory, config: RobertaConfig) -> Tokenizer:
+def read_tokenizer(directory: Directory, config: RobertaConfig | None) -> Tokenizer:
     """The tokenizer in `directory`.
 
     Raises:
@@ -457,7 +457,8 @@ def read_tokenizer(directory: Directory, config: RobertaConfig) -> Tokenizer:
             f"{contents(directory.path)}"
         )
     tokenizer = Tokenizer.load(directory)
-    check_vocabulary(directory, tokenizer.vocabulary_size(), config)
+    if config is not None:
+        check_vocabulary(directory, tokenizer.vocabulary_size(), config)
     return tokenizer
 
 

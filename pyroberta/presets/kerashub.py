@@ -41,7 +41,7 @@ from pyroberta.model.heads import HEADS, has_classes, same_head
 from pyroberta.model.initial_values import initialise
 from pyroberta.model.parameters import Arrays, Shape, is_backbone, shapes, split_layer
 from pyroberta.presets import checks, learning_rates
-from pyroberta.presets.detect import CONFIG, FileNames, is_of_kerashub
+from pyroberta.presets.detect import CONFIG, TOKENIZER, FileNames, is_of_kerashub
 from pyroberta.presets.heads import HEAD_FILES, MASKED_LM
 from pyroberta.presets.optimizer_state import OptimizerState, checked, missing
 
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from pyroberta.text.tokenizer import Tokenizer
 
 WEIGHTS, INDEX, HEAD = "model.weights.h5", "model.weights.json", "task.weights.h5"
-TASK, TOKENIZER, PREPROCESSOR = "task.json", "tokenizer.json", "preprocessor.json"
+TASK, PREPROCESSOR = "task.json", "preprocessor.json"
 ASSETS = "assets/tokenizer"
 FILES = FileNames(
     config=(CONFIG, TASK),
@@ -293,7 +293,7 @@ def has_tokenizer(directory: Directory) -> bool:
     return all(exists(directory / f"{ASSETS}/{name}") for name in ("vocabulary.json", "merges.txt"))
 
 
-def read_tokenizer(directory: Directory, config: RobertaConfig) -> Tokenizer:
+def read_tokenizer(directory: Directory, config: RobertaConfig | None) -> Tokenizer:
     """The tokenizer in `directory`.
 
     Raises:
@@ -314,7 +314,9 @@ def read_tokenizer(directory: Directory, config: RobertaConfig) -> Tokenizer:
         tokenizer = Tokenizer(
             vocabulary,
             merges,
+            sequence_length=settings.get("sequence_length"),
             add_prefix_space=settings.get("add_prefix_space") is True,
+            unsplittable_tokens=settings.get("unsplittable_tokens"),
             mask_lstrip=extras.get("mask_lstrip") is not False,
             added_tokens=extras.get("added_tokens"),
             separators=extras.get("separators", 2),
@@ -322,7 +324,8 @@ def read_tokenizer(directory: Directory, config: RobertaConfig) -> Tokenizer:
         )
     except (TypeError, ValueError) as error:
         raise ValueError(f"{directory / ASSETS}: {error}") from None
-    checks.check_vocabulary(directory, tokenizer.vocabulary_size(), config)
+    if config is not None:
+        checks.check_vocabulary(directory, tokenizer.vocabulary_size(), config)
     return tokenizer
 
 

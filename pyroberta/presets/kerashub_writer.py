@@ -28,7 +28,7 @@ from pyroberta.model.callers import callers_level
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.heads import has_classes, head_of, title
 from pyroberta.model.parameters import Arrays, is_backbone
-from pyroberta.presets.heads import HEAD_FILES, MASKED_LM
+from pyroberta.presets.heads import HEAD_FILES, MASKED_LM, HeadFiles
 from pyroberta.presets.kerashub import (
     ASSETS,
     EPSILON,
@@ -109,8 +109,6 @@ def write(
 
 
 def _refuse_what_it_cannot_hold(contents: Contents) -> None:
-    from pyroberta.text.tokenizer_files import DEFAULTS
-
     config, tokenizer, state = contents.config, contents.tokenizer, contents.state
     no = "can't be saved as a KerasHub preset"
     if contents.head and not HEAD_FILES[config.head].keras_classes:
@@ -127,16 +125,44 @@ def _refuse_what_it_cannot_hold(contents: Contents) -> None:
             f"a model with layer_norm_epsilon={config.layer_norm_epsilon} {no}: KerasHub's RoBERTa has {EPSILON} "
             "always, and its answers would differ. Save it with format='hf'"
         )
-    for role, token in DEFAULTS.items() if tokenizer is not None else ():
-        if getattr(tokenizer, role) != token:
-            raise ValueError(
-                f"a tokenizer whose {role} is {getattr(tokenizer, role)!r} {no}: KerasHub's has {token!r} always. "
-                "Save it with format='hf'"
-            )
+    if tokenizer is not None:
+        check_tokenizer(tokenizer)
     if state is not None and state.optimizer.get("name") not in KERAS_ADAMS:
         raise ValueError(
             f"the state of {state.optimizer.get('name')!r} {no}: it has places for Keras's Adam and AdamW. "
             "Save it with format='hf', or without include_optimizer"
+        )
+
+
+def check_tokenizer(tokenizer: Tokenizer) -> None:
+    """Checks that KerasHub's tokenizer can be this one.
+
+    Raises:
+        ValueError: for special tokens of other names.
+    """
+    from pyroberta.text.tokenizer_files import DEFAULTS
+
+    for role, token in DEFAULTS.items():
+        if (found := getattr(tokenizer, role)) not in (token, None):
+            raise ValueError(
+                f"a tokenizer whose {role} is {found!r} can't be saved as a KerasHub preset: KerasHub's has {token!r} "
+                "always. Save it with format='hf'"
+            )
+
+
+def warn_of_tokenizer(tokenizer: Tokenizer) -> None:
+    """Warns of what KerasHub's tokenizer does otherwise."""
+    if tokenizer.separators != 2:
+        warnings.warn(
+            "KerasHub's preprocessor puts two </s> between the segments of a pair, this tokenizer one. pyroberta reads "
+            "that back",
+            stacklevel=callers_level(),
+        )
+    if absent := tokenizer.absent_tokens:
+        warnings.warn(
+            f"KerasHub refuses merges through tokens that the vocabulary lacks, such as {absent[0]!r}. pyroberta reads "
+            "them back",
+            stacklevel=callers_level(),
         )
 
 
@@ -148,18 +174,8 @@ def _warn_of_what_it_does_otherwise(contents: Contents) -> None:
             f"of attention_dropout={config.attention_dropout}. pyroberta reads both back",
             stacklevel=callers_level(),
         )
-    if tokenizer is not None and tokenizer.added_tokens:
-        warnings.warn(
-            f"KerasHub's tokenizer has no added tokens: it will cut {', '.join(map(repr, tokenizer.added_tokens))} "
-            "into pieces. pyroberta reads them back",
-            stacklevel=callers_level(),
-        )
-    if tokenizer is not None and tokenizer.separators != 2:
-        warnings.warn(
-            "KerasHub's preprocessor puts two </s> between the segments of a pair, this tokenizer one. pyroberta reads "
-            "that back",
-            stacklevel=callers_level(),
-        )
+    if tokenizer is not None:
+        warn_of_tokenizer(tokenizer)
 
 
 # --- JSON -------------------------------------------------------------------------------------------------------------
@@ -176,18 +192,11 @@ def _described(contents: Contents, dtype: str) -> dict[str, Any]:
     backbone = _object("roberta_backbone", "RobertaBackbone", fields, policy, extras)
     found: dict[str, Any] = {"backbone": backbone, "tokenizer": None, "preprocessor": None}
     if tokenizer is not None:
-        settings = {"config_file": "tokenizer.json", "add_prefix_space": tokenizer.add_prefix_space}
-        extras = {
-            name: getattr(tokenizer, name) for name in ("mask_lstrip", "added_tokens", "separators", "trim_offsets")
-        }
-        found["tokenizer"] = _object("roberta_tokenizer", "RobertaTokenizer", settings, {"name": "int32"}, extras)
+        found["tokenizer"] = _tokenizer(tokenizer)
     if preprocessor is not None:
         if tokenizer is None:
             raise ValueError("preprocessor settings were given without a tokenizer: KerasHub keeps them together")
-        settings = {"tokenizer": found["tokenizer"], "config_file": "preprocessor.json"}
-        settings |= {key: preprocessor[key] for key in SETTINGS if key in preprocessor}
-        extras = {key: value for key, value in preprocessor.items() if key not in SETTINGS}
-        found["preprocessor"] = _object(f"{module}_preprocessor", f"{name}Preprocessor", settings, policy, extras)
+        found["preprocessor"] = _preprocessor(files, found["tokenizer"], preprocessor, policy)
     parts = {"backbone": backbone, "preprocessor": found["preprocessor"], "name": module}
     if has_classes(head_of(config)):
         rate = config.dropout if config.classifier_dropout is None else config.classifier_dropout
@@ -200,6 +209,40 @@ def _described(contents: Contents, dtype: str) -> dict[str, Any]:
     kept |= {} if contents.labels is None else {"labels": list(contents.labels)}
     found["task"] = _object(module, name, parts, None, kept)
     return found
+
+
+def _tokenizer(tokenizer: Tokenizer) -> dict[str, Any]:
+    names = ("sequence_length", "add_prefix_space", "unsplittable_tokens")
+    settings = {"config_file": "tokenizer.json"} | {name: getattr(tokenizer, name) for name in names}
+    own = ("mask_lstrip", "added_tokens", "separators", "trim_offsets")
+    extras = {name: getattr(tokenizer, name) for name in own}
+    return _object("roberta_tokenizer", "RobertaTokenizer", settings, {"name": "int32"}, extras)
+
+
+def _preprocessor(
+    files: HeadFiles, tokenizer: Mapping[str, Any], preprocessor: Mapping[str, Any], policy: Mapping[str, str]
+) -> dict[str, Any]:
+    """A preprocessor of the class that belongs to a head, with its tokenizer as `_tokenizer` describes it."""
+    settings = {"tokenizer": tokenizer, "config_file": "preprocessor.json"}
+    settings |= {key: preprocessor[key] for key in SETTINGS if key in preprocessor}
+    extras = {key: value for key, value in preprocessor.items() if key not in SETTINGS}
+    module, name = f"{files.keras_module}_preprocessor", f"{files.keras_classes[0]}Preprocessor"
+    return _object(module, name, settings, policy, extras)
+
+
+def text_files(tokenizer: Tokenizer, files: HeadFiles, settings: Mapping[str, Any] | None) -> dict[str, NewFile]:
+    """The files of a tokenizer, and of a preprocessor's settings if there are some, by their paths.
+
+    Args:
+        tokenizer: see `check_tokenizer`.
+        files: of the head that the preprocessor belongs to.
+        settings: of the preprocessor.
+    """
+    described = _tokenizer(tokenizer)
+    made = {"tokenizer.json": json_file(described)} | _assets(tokenizer)
+    if settings is not None:
+        made["preprocessor.json"] = json_file(_preprocessor(files, described, settings, {"name": "float32"}))
+    return made
 
 
 def _object(

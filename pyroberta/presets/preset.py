@@ -24,11 +24,12 @@ from pyroberta.model.config import RobertaConfig
 from pyroberta.model.hints import did_you_mean
 from pyroberta.model.parameters import Arrays
 from pyroberta.presets.built_in import PRESETS, Packaged
-from pyroberta.presets.detect import Format, detect
+from pyroberta.presets.detect import Format, detect, has_model
 
 if TYPE_CHECKING:
     from pyroberta.formats.stored import Stored
     from pyroberta.presets.optimizer_state import OptimizerState
+    from pyroberta.text.preprocessor import Preprocessor
     from pyroberta.text.tokenizer import Tokenizer
 
 # Places from which KerasHub downloads, and this package does not.
@@ -51,6 +52,7 @@ class Preset(os.PathLike[str]):
         format: reads them.
         name: the name that was given.
         is_published: whether others can get it by that name: a built-in name or a handle.
+        has_model: whether there is a model, and not the tokenizer alone.
         download: fetches missing files: the small ones; the weights if its first argument is True; the optimizer's
             state if its second is.
 
@@ -66,9 +68,11 @@ class Preset(os.PathLike[str]):
         name: str,
         *,
         is_published: bool = False,
+        has_model: bool = True,
         download: Download = _nothing,
     ) -> None:
         self.directory, self.format, self.name, self.is_published = directory, format, name, is_published
+        self.has_model = has_model
         self._download = download
 
     def __fspath__(self) -> str:
@@ -142,7 +146,7 @@ class Preset(os.PathLike[str]):
             FileNotFoundError, ValueError: as the format's `read_tokenizer`.
         """
         self.download(weights=False)
-        return self.format.read_tokenizer(self.directory, self.config)
+        return self.format.read_tokenizer(self.directory, self.config if self.has_model else None)
 
     @cached_property
     def preprocessor_settings(self) -> Mapping[str, Any]:
@@ -240,7 +244,19 @@ def open_preset(preset: str | os.PathLike[str], weights: bool = True) -> Preset:
             )
         return _built_in(preset)
     directory = Directory(_directory(preset))
-    return Preset(directory, detect(directory), name)
+    return Preset(directory, detect(directory), name, has_model=has_model(directory))
+
+
+def save_text(
+    directory: str | os.PathLike[str],
+    tokenizer: Tokenizer,
+    preprocessor: Preprocessor | None = None,
+    format: str | None = None,
+) -> None:
+    """Writes a tokenizer and a preprocessor's settings into a preset; see `text_writer.write`."""
+    from pyroberta.presets import text_writer
+
+    text_writer.write(directory, tokenizer, preprocessor, format)
 
 
 def is_handle(preset: str | os.PathLike[str]) -> bool:

@@ -424,7 +424,7 @@ class Task(Trainer, KerasModel, ABC):
 
         write = writer(format)
         tokenizer = self.preprocessor.tokenizer if self.preprocessor else None
-        settings = self.preprocessor.get_config() if self.preprocessor else None
+        settings = self.preprocessor.preset_settings() if self.preprocessor else None
         state = None
         if true_or_false("include_optimizer", include_optimizer):
             if self.backbone.config.lora_rank:

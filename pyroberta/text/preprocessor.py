@@ -16,6 +16,14 @@ from pyroberta.model.attributes import LAYER, Check, Checked, Checks, Reasons, t
 from pyroberta.model.batch import Batch, Padded, pack, pad
 from pyroberta.model.callers import callers_level
 from pyroberta.model.guard import fork_safe_lock
+from pyroberta.model.serialization import (
+    check_name,
+    deserialized,
+    object_name,
+    refuse_layer_arguments,
+    serialized,
+    without_defaults,
+)
 from pyroberta.text import hooks
 from pyroberta.text.given import bytes_error, names_a_file, opened, refuse_endless, refuse_rows
 from pyroberta.text.long_texts import LongTexts
@@ -44,12 +52,6 @@ def _rate(name: str, value: Any) -> float:
         raise TypeError(f"{name} must be a number from 0 to 1, got {_shown(value)}")
     if not 0.0 <= value <= 1.0:
         raise ValueError(f"{name} must be from 0 to 1, got {float(value)}")
-    return float(value)
-
-
-def _rate_above_zero(name: str, value: Any) -> float:
-    if _rate(name, value) == 0.0:
-        raise ValueError(f"{name} is 0, which leaves nothing to predict: pass a rate above 0")
     return float(value)
 
 
@@ -93,20 +95,38 @@ class Preprocessor(Checked):
         tokenizer: of the model.
         sequence_length: S, the most tokens of a text, the special ones counted; at least 3.
         truncate: the way to cut segments that are too long: "round_robin" or "waterfall".
+        name: of the object; by default its class's.
+        **layer_arguments: what every layer of Keras takes (`trainable`, `dtype`, `config_file`), with Keras's default.
+
+    Attributes:
+        presets: the presets that `from_preset` knows by name.
 
     Raises:
-        TypeError, ValueError: for an argument out of range, naming it.
+        TypeError, ValueError: for an argument out of range or without an effect, naming it.
     """
 
-    settings: ClassVar[tuple[str, ...]] = ("sequence_length", "truncate")  # every argument but the tokenizer
+    presets = hooks.Presets()
+    settings: ClassVar[tuple[str, ...]] = ("sequence_length", "truncate")  # what a preset keeps beside the tokenizer
+    own_settings: ClassVar[tuple[str, ...]] = ()  # those of them that KerasHub's class lacks
     checks: ClassVar[Checks] = {
         "tokenizer": _tokenizer,
         "sequence_length": _whole_number(3),
         "truncate": _one_of(TRUNCATIONS),
+        "name": check_name,
     }
     unsettable: ClassVar[Reasons] = LAYER | {"packer": "set sequence_length and truncate"}
 
-    def __init__(self, tokenizer: Tokenizer, sequence_length: int = 512, truncate: str = "round_robin") -> None:
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        sequence_length: int = 512,
+        truncate: str = "round_robin",
+        *,
+        name: str | None = None,
+        **layer_arguments: Any,
+    ) -> None:
+        refuse_layer_arguments(type(self), layer_arguments, dtype="float32", config_file="preprocessor.json")
+        self.name = object_name(name, type(self))
         self.tokenizer = tokenizer
         self.sequence_length = sequence_length
         self.truncate = truncate
@@ -134,25 +154,71 @@ class Preprocessor(Checked):
         (128, 50265)
         """
         held = hooks.open_preset(preset, weights=False)
-        config, tokenizer = held.config, held.tokenizer if tokenizer is None else tokenizer
+        tokenizer = held.tokenizer if tokenizer is None else tokenizer
         found = {key: value for key, value in held.preprocessor_settings.items() if key in cls.settings}
-        settings = {"sequence_length": min(512, config.max_sequence_length), **found}
+        longest = held.config.max_sequence_length if held.has_model else None
+        settings = {"sequence_length": min(512, longest or 512), **found}
         try:
             made = cls(tokenizer, **(settings | overrides))
-            if made.sequence_length > config.max_sequence_length and not overrides:
-                raise ValueError(f"sequence_length is {made.sequence_length}, the model's {config.max_sequence_length}")
+            if longest is not None and made.sequence_length > longest and not overrides:
+                raise ValueError(f"sequence_length is {made.sequence_length}, the model's {longest}")
         except (TypeError, ValueError) as error:
             if overrides:
                 raise
             raise ValueError(f"preset {str(preset)!r}: its preprocessor's settings can't be used: {error}") from None
         return made
 
-    def get_config(self) -> dict[str, Any]:
-        """Every argument but the tokenizer: `type(self)(tokenizer, **config)` makes another of its kind."""
+    def preset_settings(self) -> dict[str, Any]:
+        """What a preset keeps of it: every argument but the tokenizer and the name."""
         return {name: getattr(self, name) for name in self.settings}
 
+    def get_config(self) -> dict[str, Any]:
+        """The arguments, in JSON's types, so that `from_config` of the same class makes an equal preprocessor.
+
+        It has KerasHub's form, with the tokenizer's config in it. What KerasHub lacks is left out where it has its
+        default value, so that KerasHub's class takes the config then.
+
+        >>> preprocessor = Preprocessor(Tokenizer.train(["the fox"], vocab_size=261), sequence_length=6)
+        >>> Preprocessor.from_config(preprocessor.get_config()).get_config() == preprocessor.get_config()
+        True
+        """
+        config = {"name": self.name, "tokenizer": serialized(self.tokenizer), **self.preset_settings()}
+        return without_defaults(type(self), config, self.own_settings)
+
+    @classmethod
+    def from_config(cls: type[Own], config: Mapping[str, Any]) -> Own:
+        """The preprocessor of a config that `get_config` gave, or KerasHub's with the vocabulary in it.
+
+        Raises:
+            TypeError, ValueError: as the class and `Tokenizer.from_config`.
+        """
+        arguments = dict(config)
+        if isinstance(arguments.get("tokenizer"), Mapping):
+            arguments["tokenizer"] = deserialized("tokenizer", arguments["tokenizer"], {"Tokenizer": Tokenizer})
+        return cls(**arguments)
+
+    def save_to_preset(self, directory: str | os.PathLike[str], *, format: str | None = None) -> None:
+        """Writes the tokenizer and the settings into a preset, which is made if there is none.
+
+        `from_preset` of this class reads them back, also where no model lies beside them.
+
+        Args:
+            directory, format: see `Tokenizer.save_to_preset`.
+
+        Raises:
+            FileExistsError, ValueError, OSError: as `Tokenizer.save_to_preset`.
+
+        >>> import tempfile
+        >>> preprocessor = MaskedLMPreprocessor(Tokenizer.train(["the fox"], vocab_size=261), sequence_length=6)
+        >>> directory = tempfile.mkdtemp() + "/preset"
+        >>> preprocessor.save_to_preset(directory)
+        >>> MaskedLMPreprocessor.from_preset(directory).get_config() == preprocessor.get_config()
+        True
+        """
+        hooks.save_text(directory, self.tokenizer, self, format)
+
     def __repr__(self) -> str:
-        settings = ", ".join(f"{name}={value!r}" for name, value in self.get_config().items())
+        settings = ", ".join(f"{name}={value!r}" for name, value in self.preset_settings().items())
         return f"{type(self).__name__}({self.tokenizer!r}, {settings})"
 
     def encode(self, texts: Any) -> list[NDArray[np.int32]]:
@@ -216,7 +282,8 @@ class MaskedLMPreprocessor(Preprocessor):
 
     Args:
         tokenizer, sequence_length, truncate: see `Preprocessor`, which also defines texts.
-        mask_selection_rate: the share of the tokens that are to be predicted, in (0, 1].
+        mask_selection_rate: the share of the tokens that are to be predicted, in [0, 1]. With 0, as in KerasHub, a call
+            masks nothing, and `fit` has nothing to learn from.
         mask_selection_length: K, the most tokens of one text to predict.
         mask_token_rate: the share of these that become `<mask>`, in [0, 1].
         random_token_rate: the share that becomes a random token (never a special one), in [0, 1]; the others stay.
@@ -226,6 +293,7 @@ class MaskedLMPreprocessor(Preprocessor):
         whole_words: select whole words (the text between whitespace; see `masking.number_words`), as many as reach
             the count: less than a word too many.
         seed: of the masks that a call draws.
+        name, **layer_arguments: see `Preprocessor`.
 
     Raises:
         TypeError, ValueError: for an argument out of range, naming it.
@@ -243,8 +311,9 @@ class MaskedLMPreprocessor(Preprocessor):
         *Preprocessor.settings, "mask_selection_rate", "mask_selection_length", "mask_token_rate", "random_token_rate",
         "count", "whole_words", "seed",
     )  # fmt: skip
+    own_settings = ("count", "whole_words", "seed")
     checks: ClassVar[Checks] = {
-        "mask_selection_rate": _rate_above_zero,
+        "mask_selection_rate": _rate,
         "mask_selection_length": _whole_number(1),
         "mask_token_rate": _rate,
         "random_token_rate": _rate,
@@ -269,8 +338,10 @@ class MaskedLMPreprocessor(Preprocessor):
         count: str = "exact",
         whole_words: bool = False,
         seed: int = 0,
+        name: str | None = None,
+        **layer_arguments: Any,
     ) -> None:
-        super().__init__(tokenizer, sequence_length, truncate)
+        super().__init__(tokenizer, sequence_length, truncate, name=name, **layer_arguments)
         self.mask_selection_rate = mask_selection_rate
         self.mask_selection_length = mask_selection_length
         self.mask_token_rate = mask_token_rate
@@ -294,7 +365,9 @@ class MaskedLMPreprocessor(Preprocessor):
         return value
 
     def mask(self, sequences: Sequence[NDArray[np.integer[Any]]], rng: np.random.Generator) -> Batch:
-        """Packs sequences and masks them. Every sequence with an ordinary token has at least one to be predicted.
+        """Packs sequences and masks them.
+
+        Every sequence with an ordinary token has at least one to be predicted, unless `mask_selection_rate` is 0.
 
         Args:
             sequences: from `encode`.
@@ -331,6 +404,7 @@ class MaskedLMPreprocessor(Preprocessor):
             words = np.arange(len(rows))
         chosen, treated, replaced = draws.T
         is_selected = select(owners, words, self.mask_selection_rate, limit, chosen[rows], count=self.count)
+        is_selected &= self.mask_selection_rate > 0.0
 
         masked = rows[is_selected].astype(np.int32)
         labels = batch.ids[masked]

@@ -17,7 +17,13 @@ from pyroberta.formats.files import as_path, read_json
 from pyroberta.model.attributes import LAYER, Checked, Checks, Reasons, true_or_false, whole_number
 from pyroberta.model.callers import callers_level
 from pyroberta.model.guard import fork_safe_lock
-from pyroberta.model.serialization import check_name, dtype_name, object_name, refuse_layer_arguments
+from pyroberta.model.serialization import (
+    check_name,
+    dtype_name,
+    object_name,
+    refuse_layer_arguments,
+    without_defaults,
+)
 from pyroberta.text import hooks
 from pyroberta.text.bpe import merge
 from pyroberta.text.byte_level import SPACE, SURROGATE, WHITESPACE, split_words, to_bytes, to_characters
@@ -107,6 +113,9 @@ class Tokenizer(Checked):
         name: of the object; by default its class's.
         **layer_arguments: what every layer of Keras takes (`trainable`, `config_file`), with Keras's default.
 
+    Attributes:
+        presets: the presets that `from_preset` knows by name.
+
     Raises:
         TypeError, ValueError: where the vocabulary and the merges do not make a tokenizer, naming the entry, and for
             an argument that would have no effect.
@@ -122,6 +131,7 @@ class Tokenizer(Checked):
     [[36, 262, 224, 87, 75, 76, 81, 74], [261]]
     """
 
+    presets = hooks.Presets()
     checks: ClassVar[Checks] = {
         **dict.fromkeys(("add_prefix_space", "mask_lstrip", "trim_offsets"), true_or_false),
         "sequence_length": _length,
@@ -255,6 +265,11 @@ class Tokenizer(Checked):
             starts[id] = text.startswith(tuple(WHITESPACE))
         starts[self.is_special] = True
         return starts
+
+    @property
+    def absent_tokens(self) -> list[str]:
+        """The tokens that the vocabulary lacks and merges pass through, or that are bytes; see `vocabulary.Tables`."""
+        return list(self._tables.absent.values())
 
     def __len__(self) -> int:
         return len(self.vocabulary)
@@ -662,20 +677,28 @@ class Tokenizer(Checked):
 
     @property
     def unsplittable_tokens(self) -> list[str]:
-        """The strings that are recognised in raw text before BPE: the special and the added tokens."""
-        return [*dict.fromkeys([*self._roles(), *self.added_tokens])]
+        """The strings that are recognised in raw text before BPE: the special and the added tokens, by their ids."""
+        return sorted({*self._roles(), *self.added_tokens}, key=self.vocabulary.__getitem__)
 
     def get_config(self) -> dict[str, Any]:
         """The arguments, in JSON's types, so that `Tokenizer.from_config(config)` makes an equal tokenizer.
 
-        KerasHub's config leaves the vocabulary and the merges out, and its tokenizer from a config has none.
+        KerasHub's config leaves the vocabulary and the merges out, and its tokenizer from a config has none. Otherwise
+        the config has KerasHub's form: what KerasHub lacks is left out where it has its default value, so that
+        KerasHub's class takes the config then.
 
         >>> tokenizer = Tokenizer.train(["the fox"], vocab_size=270)
         >>> Tokenizer.from_config(tokenizer.get_config()).get_config() == tokenizer.get_config()
         True
         """
-        arguments = self._arguments()
-        return arguments | {"merges": [list(pair) for pair in arguments["merges"]]}
+        config = self._arguments()
+        config["merges"] = [list(pair) if " " in "".join(pair) else " ".join(pair) for pair in config["merges"]]
+        config["unsplittable_tokens"] = self.unsplittable_tokens  # the added ones too; `added_tokens` has flags besides
+        config["added_tokens"] = {token: True for token, special in config["added_tokens"].items() if special} or None
+        config["unk_token"] = None if self.unk_token == "<unk>" else self.unk_token
+        return without_defaults(
+            Tokenizer, config, (*_ROLES, "mask_lstrip", "added_tokens", "separators", "trim_offsets")
+        )
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Tokenizer:
@@ -778,6 +801,32 @@ class Tokenizer(Checked):
 
         self._check_model_beside(os.path.expanduser(directory))
         replace_files(directory, self.new_files())
+
+    def save_to_preset(self, directory: str | os.PathLike[str], *, format: str | None = None) -> None:
+        """Writes the tokenizer into a preset, which is made if there is none.
+
+        `from_preset` reads it back, also where no model lies beside it; transformers' `AutoTokenizer` reads it, or
+        KerasHub once a backbone is saved beside it. A save that is interrupted or finds no room leaves the directory
+        as it was.
+
+        Args:
+            directory: made if need be; or a preset, of which the other files stay.
+            format: "hf" or "keras". By default that of the preset that is there, or "hf".
+
+        Raises:
+            FileExistsError: where `directory` is a file or holds other things than a preset, or a model with a
+                tokenizer of other entries: the rows of its weights would stand for other tokens.
+            ValueError: for another format than that of the model that is there, a tokenizer that the format can't
+                hold, or more tokens than the model's embedding has rows.
+            OSError: where there is no room, telling the bytes needed and free.
+
+        >>> import tempfile
+        >>> directory = tempfile.mkdtemp() + "/preset"
+        >>> Tokenizer.train(["the fox"], vocab_size=261).save_to_preset(directory)
+        >>> Tokenizer.from_preset(directory)
+        Tokenizer(261 tokens, 0 merges)
+        """
+        hooks.save_text(directory, self, None, format)
 
     def _check_model_beside(self, directory: str) -> None:
         if not all(os.path.isfile(os.path.join(directory, name)) for name in ("config.json", "vocab.json")):

@@ -1,0 +1,87 @@
+"""Writes a tokenizer, and a preprocessor's settings, into a preset without touching a model that lies there."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pyroberta.formats.atomic import replace_directory
+from pyroberta.formats.new_files import NewFile, place_of
+from pyroberta.presets import hf
+from pyroberta.presets.checks import check_vocabulary
+from pyroberta.presets.detect import PRESET, refuse_fairseq
+from pyroberta.presets.heads import HEAD_FILES, TEXT_CLASSIFIER
+from pyroberta.presets.preset import Preset, open_preset
+from pyroberta.presets.writing import PREPROCESSOR_FILES, TOKENIZER_FILES, json_file
+from pyroberta.text.preprocessor import Preprocessor
+from pyroberta.text.tokenizer import Tokenizer
+
+FORMATS = ("hf", "keras")
+
+
+def write(
+    directory: str | os.PathLike[str],
+    tokenizer: Tokenizer,
+    preprocessor: Preprocessor | None = None,
+    format: str | None = None,
+) -> None:
+    """Writes the files of a tokenizer and of a preprocessor's settings, atomically.
+
+    Files of other names stay; without a preprocessor, so do the settings that are there.
+
+    Args:
+        directory: made, or of a preset, or of what this function wrote.
+        tokenizer: to write.
+        preprocessor: whose settings are written too.
+        format: "hf" or "keras"; None for that of the preset that is there, or else "hf".
+
+    Raises:
+        FileExistsError, ValueError, OSError: see `Tokenizer.save_to_preset`.
+    """
+    if format not in (None, *FORMATS):
+        raise ValueError(
+            f"format must be 'hf' or 'keras', or None for that of the preset that is there, got {format!r}"
+        )
+    place = place_of(directory)
+    refuse_fairseq(place)
+    there = open_preset(place) if place.is_dir() and any(place.iterdir()) and not PRESET.refusal(place) else None
+    format_there = None if there is None else "hf" if there.format is hf else "keras"
+    format = format or format_there or "hf"
+    if there is not None and there.has_model:
+        if format != format_there:
+            raise ValueError(
+                f"can't save to {place} with format={format!r}: the model there is in the other format, whose readers "
+                "would not find the tokenizer. Leave format out, or give another directory"
+            )
+        _check_rows(place, there, tokenizer)
+    owned = [*TOKENIZER_FILES]
+    owned += PREPROCESSOR_FILES if preprocessor is not None or format != format_there else ()
+    replace_directory(place, _files(tokenizer, preprocessor, format), PRESET, owned)
+
+
+def _check_rows(place: Path, there: Preset, tokenizer: Tokenizer) -> None:
+    """Checks that the rows of a model's embedding stand for the tokenizer's tokens, as far as that is known."""
+    check_vocabulary(place, tokenizer.vocabulary_size(), there.config)
+    try:
+        saved = there.tokenizer.vocabulary
+    except (ValueError, OSError):  # there is none, or a damaged one
+        return
+    if any(tokenizer.vocabulary.get(token) != id for token, id in saved.items()):
+        raise FileExistsError(
+            f"won't save a tokenizer to {place}: a model lies there, whose tokenizer has other entries ({len(saved)}, "
+            f"and this one {len(tokenizer)}), so that its weights' rows would stand for other tokens. Give another "
+            "directory"
+        )
+
+
+def _files(tokenizer: Tokenizer, preprocessor: Preprocessor | None, format: str) -> dict[str, NewFile]:
+    settings = None if preprocessor is None else preprocessor.preset_settings()
+    if format == "hf":
+        made = tokenizer.new_files()
+        return made if settings is None else made | {hf.PREPROCESSOR: json_file(settings)}
+    from pyroberta.presets import kerashub_writer
+
+    kerashub_writer.check_tokenizer(tokenizer)
+    kerashub_writer.warn_of_tokenizer(tokenizer)
+    kinds = (files for files in HEAD_FILES.values() if isinstance(preprocessor, files.preprocessor))
+    return kerashub_writer.text_files(tokenizer, next(kinds, TEXT_CLASSIFIER), settings)
