@@ -17,6 +17,7 @@ CALLBACKS = "keras/src/callbacks"
 BOARD = f"{CALLBACKS}/tensorboard_test.py::TestTensorBoardV2"
 SWAP = f"{CALLBACKS}/swap_ema_weights_test.py::SwapEMAWeightsTest"
 ROBERTA = "keras_hub/src/models/roberta"
+BYTES = "keras_hub/src/tokenizers/byte_pair_tokenizer_test.py::BytePairTokenizerTest"
 MASKS = "keras_hub/src/layers/preprocessing/masked_lm_mask_generator_test.py::MaskedLMMaskGeneratorTest"
 FILL = "transformers/tests/pipelines/test_pipelines_fill_mask.py::FillMaskPipelineTests"
 COLLATOR = "transformers/tests/trainer/test_data_collator.py::NumpyDataCollatorIntegrationTest"
@@ -163,10 +164,16 @@ DIFFERENT = (
         "there would be nothing to learn; without masking, give `fit` features, or use `tokenizer` alone",
     ),
     Different(
-        _tests("keras_hub/src/tokenizers/byte_pair_tokenizer_test.py::BytePairTokenizerTest", "test_whitespace_split"),
+        _tests(BYTES, "test_whitespace_split"),
         "two newlines before a word are one token, as Llama 3 wants it",
         "each is a token, as in fairseq and transformers",
         "so RoBERTa saw them when it was trained",
+    ),
+    Different(
+        (*_tests(BYTES, "test_tokenize_with_tf_data"), *_tests(MASKS, "test_with_tf_data")),
+        "`tf.data.Dataset.map` takes a tokenizer and a preprocessor",
+        "they are called on texts, lists and arrays; `fit` takes generators and torch's `DataLoader`",
+        "TensorFlow maps over its own tensors, and is not here",
     ),
     Different(
         _tests(MASKS, "test_invalid_mask_token"),

@@ -267,3 +267,11 @@ def test_a_tokenizer_that_was_saved_is_loaded(tmp_path, format):
 )
 def test_newlines_before_a_word_are_split_as_the_model_has_learned_them(text, ids):
     assert list(base()(text)) == ids
+
+
+@differs(f"{BYTES}::test_tokenize_with_tf_data")
+def test_pythons_map_stands_in_tf_datas_place():
+    batches = [TEXTS[:1], TEXTS[1:]]
+    assert [plain(ids) for ids in map(hub_tokenizer(), batches)] == [IDS[:1], IDS[1:]]
+    with pytest.raises(TypeError):
+        hub_tokenizer()(object())  # what TensorFlow hands to a function that it maps
