@@ -1,29 +1,33 @@
-"""A classifier beside naive Bayes, on the same split: which president speaks in a paragraph?
+"""A classifier beside naive Bayes, on the same splits of labelled texts that ship with the package.
 
-    python benchmarks/classification.py                 # minutes
-    python benchmarks/classification.py --texts 200     # does it work?
+    python benchmarks/classification.py                      # both tasks, many minutes
+    python benchmarks/classification.py --task question      # minutes
+    python benchmarks/classification.py --texts 60           # does it work?
 
-The texts are the paragraphs of `pyroberta.data.speeches()` with at least 60 characters, the classes those of
-`pyroberta.data.speakers()`. A fixed seed puts a fifth of them aside for the test and a tenth for choosing; the rest is
-trained on.
+    question    is a sentence a question? Its last character, `?` or `.`, is taken away. All questions of 4 to 30 words
+                of `pyroberta.data.speeches()`, and as many statements, drawn at random
+    president   who speaks? Paragraphs of at least 60 characters, and `pyroberta.data.speakers()`
 
-    most frequent   the class that most training paragraphs have
-    naive Bayes     multinomial, on lower-case words, with additive smoothing (McCallum and Nigam 1998); the amount of
-                    smoothing is the one that does best on the part for choosing
-    fine-tuned      `TextClassifier` of the preset
-    adapted         the same, but of a masked LM that was first fitted to the training paragraphs, without their classes
+A fixed seed cuts the texts into five folds. Each in turn is the test, the next one is there to choose by, the other
+three are trained on; what is printed is the share of right classes over all folds that were tested (of `president` the
+first one alone, for time).
 
-Both classifiers are fitted at each learning rate, and what does best on the part for choosing is what is tested. The
-test part is looked at once for each row.
+    most frequent   the class that most training texts have
+    naive Bayes     multinomial, on lower-case words, with additive smoothing (McCallum and Nigam 1998), of the amount
+                    that does best on the fold to choose by
+    fine-tuned      `TextClassifier` of the preset, at the learning rate that does best on the fold to choose by
+    adapted         the same, but of a masked LM that was first fitted to the training texts, without their classes
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
 import re
+import tempfile
 import time
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -31,12 +35,14 @@ from harness import Machine, say
 from numpy.typing import NDArray
 
 import pyroberta
+import pyroberta.data
 
 Ids = NDArray[np.int64]
+Predict = Callable[[Sequence[str]], Ids]  # the class of each text
+Fit = Callable[[], Predict]
 
-SHORTEST = 60  # characters
-SMOOTHING = (0.01, 0.03, 0.1, 0.3, 1.0)
-RATES = (5e-4, 1e-3)
+FOLDS = 5
+SMOOTHING = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 SEED = 0
 
 
@@ -46,25 +52,55 @@ class Part(NamedTuple):
     texts: list[str]
     labels: Ids
 
-
-class Split(NamedTuple):
-    """The parts of a labelled text."""
-
-    training: Part
-    choosing: Part
-    test: Part
+    def of(self, indices: Ids) -> Part:
+        """Those of these numbers."""
+        return Part([self.texts[i] for i in indices], self.labels[indices])
 
 
-def split(limit: int | None) -> tuple[Split, list[str]]:
-    """The parts, and the classes' names."""
+class Task(NamedTuple):
+    """A labelled text, and how a classifier is fitted on it.
+
+    Attributes:
+        labelled: all of it, in a random order.
+        names: of the classes.
+        folds: how many are tested.
+        epochs: of a classifier's fit.
+        rates: learning rates to choose from.
+    """
+
+    labelled: Part
+    names: list[str]
+    folds: int
+    epochs: int
+    rates: tuple[float, ...]
+
+
+def shuffled(texts: Sequence[str], labels: Sequence[int]) -> Part:
+    """Texts and classes, in a random order that is always the same."""
+    return Part(list(texts), np.array(labels)).of(np.random.default_rng(SEED).permutation(len(texts)))
+
+
+def question() -> Task:
+    """Questions and statements without their last character."""
+    sentences = [s for paragraph in pyroberta.data.speeches() for s in re.split(r"(?<=[.!?]) +", paragraph)]
+    fitting = [s for s in dict.fromkeys(sentences) if re.fullmatch(r"[A-Z].*\w[.?]", s) and 4 <= len(s.split()) <= 30]
+    questions, statements = ([s[:-1] for s in fitting if s[-1] == end] for end in "?.")
+    drawn = np.random.default_rng(SEED).permutation(len(statements))[: len(questions)]
+    texts = questions + [statements[i] for i in drawn]
+    return Task(
+        shuffled(texts, [1] * len(questions) + [0] * len(questions)), ["statement", "question"], 5, 8, (5e-4, 1e-3)
+    )
+
+
+def president() -> Task:
+    """Paragraphs by who speaks."""
     pairs = zip(pyroberta.data.speeches(), pyroberta.data.speakers(), strict=True)
-    texts, speakers = zip(*((text, name) for text, name in pairs if len(text) >= SHORTEST), strict=True)
+    texts, speakers = zip(*((text, name) for text, name in pairs if len(text) >= 60), strict=True)
     names = sorted(set(speakers))
-    labels = np.array([names.index(name) for name in speakers])
-    order = np.random.default_rng(SEED).permutation(len(texts))[:limit]
-    bounds = [0, len(order) // 5, len(order) * 3 // 10, len(order)]
-    test, choosing, training = (order[a:b] for a, b in itertools.pairwise(bounds))
-    return Split(*(Part([texts[i] for i in some], labels[some]) for some in (training, choosing, test))), names
+    return Task(shuffled(texts, [names.index(name) for name in speakers]), names, 1, 8, (1e-3,))
+
+
+TASKS: Mapping[str, Callable[[], Task]] = {"question": question, "president": president}
 
 
 def words(text: str) -> list[str]:
@@ -72,7 +108,7 @@ def words(text: str) -> list[str]:
     return re.findall(r"[a-z0-9]+(?:'[a-z]+)?", text.lower())
 
 
-class NaiveBayes:
+def naive_bayes(part: Part, classes: int, smoothing: float) -> Predict:
     """Multinomial naive Bayes: each word is drawn from the distribution of its class.
 
     Args:
@@ -80,100 +116,111 @@ class NaiveBayes:
         classes: their number.
         smoothing: is added to each word's count in each class.
     """
+    numbers = {word: i for i, word in enumerate(sorted({w for text in part.texts for w in words(text)}))}
+    counts = np.full((classes, len(numbers)), smoothing)
+    for text, label in zip(part.texts, part.labels, strict=True):
+        np.add.at(counts[label], [numbers[word] for word in words(text)], 1.0)
+    log_words = np.log(counts / counts.sum(axis=1, keepdims=True))
+    log_classes = np.log(np.bincount(part.labels, minlength=classes) / len(part.labels))
 
-    def __init__(self, part: Part, classes: int, smoothing: float) -> None:
-        self.numbers = {word: i for i, word in enumerate(sorted({w for text in part.texts for w in words(text)}))}
-        counts = np.full((classes, len(self.numbers)), smoothing)
-        for text, label in zip(part.texts, part.labels, strict=True):
-            np.add.at(counts[label], self._known(text), 1.0)
-        self.log_words = np.log(counts / counts.sum(axis=1, keepdims=True))
-        self.log_classes = np.log(np.bincount(part.labels, minlength=classes) / len(part.labels))
+    def predict(texts: Sequence[str]) -> Ids:
+        known = [[numbers[word] for word in words(text) if word in numbers] for text in texts]
+        return np.array([log_classes + log_words[:, some].sum(axis=1) for some in known]).argmax(axis=1)
 
-    def _known(self, text: str) -> list[int]:
-        return [self.numbers[word] for word in words(text) if word in self.numbers]
-
-    def predict(self, texts: Sequence[str]) -> Ids:
-        """The likeliest class of each text."""
-        scores = [self.log_classes + self.log_words[:, self._known(text)].sum(axis=1) for text in texts]
-        return np.array(scores).argmax(axis=1)
+    return predict
 
 
-def accuracy(found: Ids, part: Part) -> float:
-    """The share of right classes."""
-    return float((found == part.labels).mean())
+def most_frequent(part: Part) -> Predict:
+    """Always the class that most texts have."""
+    return lambda texts: np.full(len(texts), np.bincount(part.labels).argmax())
 
 
-def fine_tuned(preset: str, parts: Split, names: list[str], rate: float, epochs: int) -> pyroberta.TextClassifier:
-    """A classifier fitted on the training part, with the rate rising over 6 % of the updates and falling to 0."""
-    classifier = pyroberta.TextClassifier.from_preset(preset, num_classes=len(names), labels=names, seed=SEED)
-    updates = -(-len(parts.training.texts) // 16) * epochs
-    classifier.compile(
-        pyroberta.optimizers.AdamW(pyroberta.schedules.Linear(rate, updates, warmup_steps=round(0.06 * updates)))
-    )
-    classifier.fit(*parts.training, batch_size=16, epochs=epochs, long_texts="cut", verbose=0)
-    return classifier
+def fine_tuned(preset: str, part: Part, task: Task, rate: float) -> Predict:
+    """A classifier fitted on texts, with a rate that rises over 6 % of the updates and falls to 0."""
+    classifier = pyroberta.TextClassifier.from_preset(preset, num_classes=len(task.names), labels=task.names, seed=SEED)
+    updates = -(-len(part.texts) // 16) * task.epochs
+    schedule = pyroberta.schedules.Linear(rate, updates, warmup_steps=round(0.06 * updates))
+    classifier.compile(pyroberta.optimizers.AdamW(schedule))
+    classifier.fit(part.texts, part.labels, batch_size=16, epochs=task.epochs, long_texts="cut", verbose=0)
+
+    def predict(texts: Sequence[str]) -> Ids:
+        found: Ids = classifier.predict(list(texts), long_texts="cut", verbose=0).argmax(axis=1)
+        return found
+
+    return predict
 
 
-def adapted(preset: str, texts: list[str], epochs: int) -> pyroberta.MaskedLM:
-    """The preset's masked LM, fitted to texts at its recommended rate."""
+def adapt(preset: str, part: Part, directory: str) -> str:
+    """Saves the preset's masked LM, fitted to texts for three epochs at its recommended rate; returns the directory."""
     masked_lm = pyroberta.MaskedLM.from_preset(preset, seed=SEED)
     masked_lm.compile(pyroberta.optimizers.AdamW(masked_lm.recommended_learning_rate or 5e-5))
-    masked_lm.fit(texts, batch_size=16, epochs=epochs, verbose=0)
-    return masked_lm
+    masked_lm.fit(part.texts, batch_size=16, epochs=3, verbose=0)
+    masked_lm.save_to_preset(directory)
+    return directory
+
+
+def right(predict: Predict, part: Part) -> NDArray[np.bool_]:
+    """Which classes are predicted rightly."""
+    found: NDArray[np.bool_] = predict(part.texts) == part.labels
+    return found
+
+
+def ways(task: Task, preset: str, training: Part, directory: str) -> Iterator[tuple[str, dict[float, Fit]]]:
+    """The ways to classify, each with the choices that it has and a function that fits with one."""
+    yield "most frequent", {0.0: partial(most_frequent, training)}
+    yield "naive Bayes", {amount: partial(naive_bayes, training, len(task.names), amount) for amount in SMOOTHING}
+    yield "fine-tuned", {rate: partial(fine_tuned, preset, training, task, rate) for rate in task.rates}
+    place = adapt(preset, training, directory)
+    yield "adapted", {rate: partial(fine_tuned, place, training, task, rate) for rate in task.rates}
+
+
+def compared(task: Task, preset: str) -> dict[str, tuple[list[float], list[bool], list[float]]]:
+    """For each way, what was chosen in the folds, which answers are right, and the seconds."""
+    rows: dict[str, tuple[list[float], list[bool], list[float]]] = {}
+    folds = np.array_split(np.arange(len(task.labelled.texts)), FOLDS)
+    for fold in range(task.folds):
+        test, choosing, *rest = (folds[(fold + i) % FOLDS] for i in range(FOLDS))
+        training = task.labelled.of(np.sort(np.concatenate(rest)))
+        with tempfile.TemporaryDirectory() as directory:
+            start = time.perf_counter()
+            for title, fits in ways(task, preset, training, directory):
+                made = {choice: fit() for choice, fit in fits.items()}
+                shares = {choice: right(predict, task.labelled.of(choosing)).mean() for choice, predict in made.items()}
+                best = max(shares, key=lambda choice: shares[choice])
+                chosen, answers, seconds = rows.setdefault(title, ([], [], []))
+                chosen.append(best)
+                answers += right(made[best], task.labelled.of(test)).tolist()
+                seconds.append(time.perf_counter() - start)
+                start = time.perf_counter()
+    return rows
 
 
 def main() -> None:
     """The command."""
-    import tempfile
-    import warnings
-
     parser = argparse.ArgumentParser(
         description=__doc__.partition("\n")[0], epilog=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--task", choices=list(TASKS), nargs="+", default=list(TASKS))
     parser.add_argument("--model", default="roberta_tiny_en", metavar="PRESET")
-    parser.add_argument("--texts", type=int, metavar="N", help="use so many paragraphs only")
-    parser.add_argument("--epochs", type=int, default=6, metavar="N", help="of a classifier's fit")
-    parser.add_argument("--adapt-epochs", type=int, default=5, metavar="N", help="of the masked LM's fit")
-    parser.add_argument("--rates", type=float, nargs="+", default=list(RATES), metavar="RATE")
+    parser.add_argument("--texts", type=int, metavar="N", help="use so many texts only")
     options = parser.parse_args()
-    warnings.filterwarnings("ignore", "of .* texts .* cut|of .* texts .* split")
+    warnings.filterwarnings("ignore", ".*of .* texts? .* (cut|split)")
 
-    parts, names = split(options.texts)
     say(f"{Machine.this()}")
-    say(f"{' / '.join(str(len(part.texts)) for part in parts)} paragraphs to train on, to choose by, to test on")
-    rows: list[tuple[str, str, float, float, float]] = []
-
-    most = np.bincount(parts.training.labels).argmax()
-    same = [np.full(len(part.texts), most) for part in parts]
-    rows.append(("most frequent", names[most], accuracy(same[1], parts[1]), accuracy(same[2], parts[2]), 0.0))
-
-    start = time.perf_counter()
-    bayes = {amount: NaiveBayes(parts.training, len(names), amount) for amount in SMOOTHING}
-    chosen = {amount: accuracy(one.predict(parts.choosing.texts), parts.choosing) for amount, one in bayes.items()}
-    best = max(chosen, key=lambda amount: chosen[amount])
-    tested = accuracy(bayes[best].predict(parts.test.texts), parts.test)
-    rows.append(("naive Bayes", f"smoothing {best:g}", chosen[best], tested, time.perf_counter() - start))
-
-    with tempfile.TemporaryDirectory() as directory:
-        for title in ("fine-tuned", "adapted"):
-            preset, start = options.model, time.perf_counter()
-            if title == "adapted":
-                adapted(preset, parts.training.texts, options.adapt_epochs).save_to_preset(directory)
-                preset = directory
-            found = {}
-            for rate in options.rates:
-                model = fine_tuned(preset, parts, names, rate, options.epochs)
-                answers = [model.predict(part.texts, verbose=0).argmax(axis=1) for part in (parts[1], parts[2])]
-                found[rate] = (accuracy(answers[0], parts[1]), answers[1])
-            rate = max(found, key=lambda rate: found[rate][0])
-            seconds = time.perf_counter() - start
-            rows.append((title, f"rate {rate:g}", found[rate][0], accuracy(found[rate][1], parts[2]), seconds))
-
-    say("\n| | chosen | part for choosing | test | seconds |\n|---|---|---|---|---|")
-    for title, choice, choosing, test, seconds in rows:
-        say(f"| {title} | {choice} | {100 * choosing:.1f} % | {100 * test:.1f} % | {seconds:.0f} |")
-    error = np.sqrt(rows[1][3] * (1 - rows[1][3]) / len(parts.test.texts))
-    say(f"\nStandard error of a share of the test: about {100 * error:.1f} points.")
+    for name in options.task:
+        task = TASKS[name]()
+        if options.texts:
+            task = task._replace(labelled=task.labelled.of(np.arange(min(options.texts, len(task.labelled.texts)))))
+        texts = task.labelled.texts
+        rows = compared(task, options.model)
+        count = len(rows["naive Bayes"][1])
+        say(f"\n{name}: {len(task.names)} classes, {len(texts) * 3 // 5} texts to train on, {count} tested\n")
+        say("| | right | standard error | chosen | seconds |\n|---|---|---|---|---|")
+        for title, (chosen, answers, seconds) in rows.items():
+            share = np.mean(answers)
+            error = np.sqrt(share * (1 - share) / count)
+            choices = ", ".join(f"{choice:g}" for choice in sorted(set(chosen))) if any(chosen) else ""
+            say(f"| {title} | {100 * share:.1f} % | {100 * error:.1f} | {choices} | {sum(seconds):.0f} |")
 
 
 if __name__ == "__main__":

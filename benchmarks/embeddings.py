@@ -28,6 +28,7 @@ from harness import Machine, say
 from numpy.typing import NDArray
 
 import pyroberta
+import pyroberta.data
 
 Array = NDArray[np.float64]
 Halves = tuple[list[str], list[str]]

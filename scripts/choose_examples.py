@@ -18,6 +18,7 @@ import re
 import numpy as np
 
 import pyroberta
+import pyroberta.data
 
 SEED = 0
 FEWEST_WORDS, MOST_WORDS, FEWEST_LETTERS = 6, 12, 4

@@ -28,6 +28,7 @@ import numpy as np
 from corpus import DEFAULT_FOLDER, read_paragraphs
 
 import pyroberta
+import pyroberta.data
 from pyroberta.presets import learning_rates
 
 EMBEDDED = Path(pyroberta.__file__).parent / "presets" / "embedded"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pyroberta.data.sources import Source, open_source
 
-__all__ = ["Source", "open_source", "speeches"]
+__all__ = ["Source", "open_source", "speakers", "speeches"]
 
 
 def speeches() -> list[str]:
