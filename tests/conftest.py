@@ -62,3 +62,11 @@ def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     worker = Worker([(sound.load, sound.make(directory / f"{i}")) for i, sound in enumerate(SOUND.values())])
     yield worker
     worker.close()
+
+
+@pytest.fixture(scope="session")
+def keras():
+    """Keras on torch's backend; its default, TensorFlow, is not installed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KERAS_BACKEND", "torch")
+        return pytest.importorskip("keras")

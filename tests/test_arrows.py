@@ -31,6 +31,7 @@ ROOMS: dict[str, set[str]] = {
 # The modules beside the rooms, from the lowest up. Each may look into any room but the oracle and the command line.
 TOP = (
     "pyroberta._native",
+    "pyroberta.optimizers.schedules",
     *(
         f"pyroberta.{name}"
         for name in ("callbacks", "losses", "metrics", "models", "optimizers", "schedules", "tokenizers")

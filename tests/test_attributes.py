@@ -64,7 +64,7 @@ UNSETTABLE = {
         "unsplittable_tokens": "add_tokens", "dtype": "another Tokenizer",
     },
     "Adam": {
-        "lr": "learning_rate", "decay": "a schedule", "use_ema": "no moving average", "amsgrad": "not kept",
+        "lr": "learning_rate", "decay": "a schedule", "loss_scale_factor": "losses are not scaled",
         "gradient_accumulation_steps": "argument of fit", "exclude_from_weight_decay": "a method",
     },
     "TorchAdamW": {"lr": "learning_rate", "decay": "weight_decay"},
@@ -282,7 +282,7 @@ def test_numbers_of_numpy_are_taken_and_can_be_saved(tmp_path):
     MaskedLM(backbone).save_to_preset(tmp_path / "saved", dtype=np.float64)
     assert Backbone.from_preset(tmp_path / "saved", dtype=np.dtype("float64")).config.dropout == 0.25
     optimizer = optimizers.AdamW(np.float32(0.5), np.int64(1), beta_1=np.float64(0.5), clipnorm=np.int8(1))
-    assert {type(value) for value in optimizer.get_config().values()} <= {float, str, list, type(None)}
+    assert {type(value) for value in optimizer.get_config().values()} <= {float, str, list, bool, type(None)}
     TextClassifier(backbone, np.int64(2), seed=np.uint8(3))
     schedule = schedules.Linear(np.float32(0.5), total_steps=np.int64(4))
     assert schedule.get_config() == {**schedules.Linear(0.5, 4).get_config()}

@@ -741,7 +741,7 @@ def test_a_trace_takes_an_optimizer_dropout_and_parts(model, tmp_path, capsys):
 
     file, config = tmp_path / "golden.safetensors", tmp_path / "optimizer.json"
     optimizer = optimizers.AdamW(schedules.Linear(1e-3, 10, warmup_steps=2), weight_decay=0.1, global_clipnorm=0.5)
-    optimizer.exclude_from_weight_decay([r"bias$"])
+    optimizer.exclude_from_weight_decay(var_names=[r"bias$"])
     config.write_text(json.dumps(optimizer.get_config()))
     texts = ["A dog barks at the cat.", "It is late.", "Who goes there?"]
     arguments = ["trace", *texts, *model, "-o", str(file), "--steps", "2", "--overwrite"]

@@ -203,7 +203,7 @@ def test_three_steps_of_keras_s_optimizers_lead_to_keras_s_weights(weights: Arra
     recipe = json.loads(str(GOLDEN[f"{run}/optimizer"]))
     optimizer = getattr(optimizers, recipe["class"])(**recipe["arguments"])
     if recipe["excluded"]:
-        optimizer.exclude_from_weight_decay(recipe["excluded"])
+        optimizer.exclude_from_weight_decay(var_names=recipe["excluded"])
     before, after = recorded("w0"), recorded(f"{run}/w3")
     losses = train(weights, batch, optimizer)
     assert np.abs(losses / GOLDEN[f"{run}/losses"] - 1.0).max() <= FLOAT64

@@ -34,6 +34,8 @@ ARGUMENTS = {
     "copy": lambda draw, ids: (draw(N, C), draw(N, C)),
     "fill": lambda draw, ids: (draw(N, C), 0.5),
     "add": lambda draw, ids: (draw(N, C), draw(N, C)),
+    "maximum": lambda draw, ids: (draw(N), draw(N)),
+    "running_mean": lambda draw, ids: (draw(N), draw(N), 0.9),
     "clip": lambda draw, ids: (draw(N), 0.5),
     "clip_scale": lambda draw, ids: (9.0, 1.5),
     "all_finite": lambda draw, ids: (draw(N), draw(N, C)),
@@ -56,13 +58,15 @@ def tables() -> list[Ops]:
 
 
 ROWS = [field.name for field in fields(Ops) if field.name != "name"]
-IN_PLACE = ("accumulate", "adam_step", "copy", "fill", "clip")
+IN_PLACE = ("accumulate", "adam_step", "copy", "fill", "maximum", "running_mean", "clip")
 PURE_ROWS = [row for row in ROWS if row not in IN_PLACE]
 WITHOUT_ARRAYS = (
     "adam_step",
     "squared_norm",
     "copy",
     "fill",
+    "maximum",
+    "running_mean",
     "clip",
     "clip_scale",
     "all_finite",
@@ -150,7 +154,7 @@ def test_a_step_with_a_gradient_that_is_not_finite_changes_nothing():
     assert same(arguments, before)
 
 
-@pytest.mark.parametrize("row", ["copy", "fill", "clip"])
+@pytest.mark.parametrize("row", ["copy", "fill", "maximum", "running_mean", "clip"])
 def test_a_row_that_works_in_place_changes_its_first_argument_alone(row):
     op, (target, *rest) = call_with(row, np.float64, seed=0)
     before = copy.deepcopy((target, rest))

@@ -365,7 +365,7 @@ def test_a_failed_trace_leaves_no_file(tmp_path):
 def test_the_update_clips_and_decays_as_the_optimizer_does(clip: str | None):
     config = CONFIGS["masked_lm"]
     optimizer = optimizers.AdamW(0.1, weight_decay=0.5, **({clip: 0.01} if clip else {}))
-    optimizer.exclude_from_weight_decay(["bias$", "norm"])
+    optimizer.exclude_from_weight_decay(var_names=["bias$", "norm"])
     params = random_params(config, 0)
     before = params.flat.copy()
     found = Trace()

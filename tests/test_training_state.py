@@ -27,7 +27,7 @@ OPTIMIZERS = {
 
 
 def named(optimizer: optimizers.Adam) -> optimizers.Adam:
-    optimizer.exclude_from_weight_decay(["norm", r"layers\.0\..*bias$"])
+    optimizer.exclude_from_weight_decay(var_names=["norm", r"layers\.0\..*bias$"])
     return optimizer
 
 

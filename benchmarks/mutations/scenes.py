@@ -111,7 +111,7 @@ class Update:
         """The same as one of this project's."""
         kind = TorchAdamW if self.form == "torch" else AdamW
         optimizer = kind(self.rate, self.decay, self.beta_1, self.beta_2, self.epsilon, global_clipnorm=self.limit)
-        optimizer.exclude_from_weight_decay([r"\.(bias|gamma|beta)$"] if self.spares else [])
+        optimizer.exclude_from_weight_decay(var_names=[r"\.(bias|gamma|beta)$"] if self.spares else [])
         return optimizer
 
 

@@ -20,7 +20,20 @@ from numpy.typing import DTypeLike
 
 from pyroberta.ops.adam import accumulate, adam_step, squared_norm
 from pyroberta.ops.add_norm import add_norm_backward, add_norm_forward
-from pyroberta.ops.arrays import add, all_finite, clip, clip_scale, copy, fill, from_host, to_host, view, zeros
+from pyroberta.ops.arrays import (
+    add,
+    all_finite,
+    clip,
+    clip_scale,
+    copy,
+    fill,
+    from_host,
+    maximum,
+    running_mean,
+    to_host,
+    view,
+    zeros,
+)
 from pyroberta.ops.attention import attention_backward, attention_forward
 from pyroberta.ops.cross_entropy import (
     cross_entropy_backward,
@@ -91,6 +104,8 @@ class Ops:
     copy: Callable[[Array, Array], None]
     fill: Callable[[Array, float], None]
     add: Callable[[Any, Any], Any]
+    maximum: Callable[[Array, Array], None]
+    running_mean: Callable[[Array, Array, float], None]
     clip: Callable[[Array, float], None]
     clip_scale: Callable[[Scalar, float], Scalar]
     all_finite: Callable[..., Scalar]
@@ -154,6 +169,8 @@ REFERENCE = Ops(
     copy=copy,
     fill=fill,
     add=add,
+    maximum=maximum,
+    running_mean=running_mean,
     clip=clip,
     clip_scale=clip_scale,
     all_finite=all_finite,

@@ -66,6 +66,29 @@ def add(x: Any, y: Any) -> Any:
     return x + y
 
 
+def maximum(largest: Array, x: Array) -> None:
+    """largest[...] = the larger of largest and x, element by element.
+
+    >>> largest = np.array([1.0, 4.0])
+    >>> maximum(largest, np.array([3.0, 2.0]))
+    >>> largest
+    array([3., 4.])
+    """
+    np.maximum(largest, x, out=largest)
+
+
+def running_mean(mean: Array, x: Array, keep: float) -> None:
+    """mean[...] = keep · mean + (1 - keep) · x: a moving average of what x is over time. keep is in [0, 1].
+
+    >>> mean = np.array([1.0, 2.0])
+    >>> running_mean(mean, np.array([3.0, 2.0]), 0.75)
+    >>> mean
+    array([1.5, 2. ])
+    """
+    mean *= float(keep)
+    mean += x * (1.0 - float(keep))
+
+
 def clip(x: Array, limit: float) -> None:
     """Brings each element into [-limit, limit], in place.
 

@@ -904,6 +904,13 @@ def adam_step(
 
 
 @OVERFLOWS
+def running_mean(run: Arithmetic, mean: Array, x: Array, keep: float) -> Bounds:
+    """Two products and their sum, the factors being rounded too."""
+    kept = run.multiply(exact(mean), run.rounded(exact(keep)))
+    return _errors(mean=run.add(kept, run.multiply(exact(x), run.rounded(exact(1.0 - keep)))))
+
+
+@OVERFLOWS
 def clip_scale(run: Arithmetic, square: float, limit: float) -> Bounds:
     """A root and a quotient in float64, whatever the precision."""
     wide = Arithmetic(np.float64)
@@ -948,11 +955,12 @@ ROWS: dict[str, tuple[Callable[..., Bounds], Sequence[str]]] = {
     "accumulate": (accumulate, ["total"]),
     "squared_norm": (squared_norm, ["norm"]),
     "adam_step": (adam_step, ["w", "m", "v"]),
+    "running_mean": (running_mean, ["mean"]),
     "add": (add, ["total"]),
     "clip_scale": (clip_scale, ["scale"]),
 }
 # The rows that round nothing.
-EXACT = {"zeros", "view", "copy", "fill", "clip", "all_finite", "to_host", "from_host"}
+EXACT = {"zeros", "view", "copy", "fill", "maximum", "clip", "all_finite", "to_host", "from_host"}
 
 
 def of_values(run: Arithmetic, op: str, arguments: Sequence[Any], dy: Array) -> dict[str, Any]:

@@ -200,7 +200,9 @@ def updated(
     optimizer = optimizers.from_config({**kept, **limits, "learning_rate": rate})
     w = arguments["w"].reshape(-1).astype(np.float64)
     slots = {of: np.array(arguments.get(of, np.zeros(shape)), np.float64).reshape(-1) for of in optimizer.slot_names}
-    for of in optimizer.non_negative:  # a moved one may be below 0
+    if "v_hat" in slots:  # of amsgrad, which makes two calls of `adam_step`: no bound is derived of these
+        run = None
+    for of in set(optimizer.non_negative) & set(slots):  # a moved one may be below 0
         np.maximum(slots[of], 0.0, out=slots[of])
     found: dict[str, Any] = {}
 

@@ -81,10 +81,13 @@ def updated(optimizer: optimizers.Optimizer, decays: bool) -> Mapping[str, str]:
     if kind not in optimizers.OPTIMIZERS.values():
         names = ["updated", *(f"slots.{of}" for of in kind.slot_names)]
         return dict.fromkeys(names, f"what {kind.__name__} makes of it")
-    return {"updated": step_of(kind, decays)} | {f"slots.{of}": formula for of, formula in MOMENTS.items()}
+    step = step_of(kind, decays)
+    if "v_hat" in optimizer.slot_names:
+        step = step.replace("sqrt(v)", "sqrt(v_hat)")
+    return {"updated": step} | {f"slots.{of}": MOMENTS[of] for of in optimizer.slot_names}
 
 
-MOMENTS = {"m": "m + (g - m)(1 - beta_1)", "v": "v + (g² - v)(1 - beta_2)"}
+MOMENTS = {"m": "m + (g - m)(1 - beta_1)", "v": "v + (g² - v)(1 - beta_2)", "v_hat": "max(v_hat, v)"}
 
 
 def step_of(kind: type[optimizers.Optimizer], decays: bool = True) -> str:

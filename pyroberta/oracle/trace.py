@@ -393,6 +393,11 @@ def trace_updates(
         ops: the table that is traced.
         masking: how the parts were masked, where the trace is to tell.
     """
+    if optimizer.use_ema:
+        raise ValueError(
+            "a trace shows updates by gradients alone, not the average of use_ema=True: compile with an optimizer "
+            "without it"
+        )
     params = params.astype(params.dtype) if steps > 1 else params
     names = list(params) if trainable is None else list(trainable)
     into.settings |= {"config": asdict(config), "dtype": params.dtype.name, "seed": seed, "precision": precision}

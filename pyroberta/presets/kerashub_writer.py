@@ -127,6 +127,12 @@ def _refuse_what_it_cannot_hold(contents: Contents) -> None:
         )
     if tokenizer is not None:
         check_tokenizer(tokenizer)
+    others = [slot for slot in (state.slots if state is not None else ()) if slot not in ("m", "v")]
+    if others:
+        raise ValueError(
+            f"an optimizer's state with the slots {', '.join(others)} {no}: it has places for two moments. "
+            "Save it with format='hf', or without include_optimizer"
+        )
     if state is not None and state.optimizer.get("name") not in KERAS_ADAMS:
         raise ValueError(
             f"the state of {state.optimizer.get('name')!r} {no}: it has places for Keras's Adam and AdamW. "

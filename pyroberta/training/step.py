@@ -210,6 +210,7 @@ def train_step(
         model.optimizer.update(params, model.sums, state.slots, state.step, model.trainable, ops, found.is_finite)
         is_finite = bool(ops.to_host(found.is_finite))
         if is_finite:
+            model.optimizer.average(params, state.slots, state.step, model.trainable, ops)
             results = _results(ops, parts, found)
             state.step += 1
             state.position += found.examples

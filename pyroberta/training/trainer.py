@@ -387,7 +387,9 @@ class Trainer(Checked):
                     run.check_resumption(self._state, initial_epoch, epochs)  # it may have been loaded just now
                     run.resume(self._current_state())
                     self._is_resuming = False
-                callback_list.on_train_end(run.train(self._current_state(), epochs))
+                logs = run.train(self._current_state(), epochs)
+                self._finalize()
+                callback_list.on_train_end(logs)
                 run.is_over = True
             finally:
                 self._run = None
@@ -740,6 +742,14 @@ class Trainer(Checked):
         with self.backbone.updating(self._trainable_names(), ["fit()", "train_on_batch()"]) as params:
             yield params
             self.optimizer.iterations = state.step
+
+    def _finalize(self) -> None:
+        """Ends training with the optimizer's moving average as the parameters, if it keeps one, as Keras does."""
+        optimizer, names = self.optimizer, self._trainable_names()
+        if not optimizer.use_ema or not optimizer.is_built:
+            return
+        with self.backbone.updating(names, ["fit()"]) as params:
+            optimizer.finalize(params, optimizer.slots, names, self.backbone.ops)
 
     def _claim_optimizer(self) -> None:
         other = self.optimizer.trained_by() if self.optimizer.trained_by is not None else None

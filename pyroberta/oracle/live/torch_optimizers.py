@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -50,7 +49,7 @@ def same_optimizer(optimizer: Any, names: Mapping[int, str]) -> Optimizer:
         return TorchAdam(float(rate), **chosen)
     found = TorchAdamW(float(rate), weight_decay=max(decays, default=0.0), **chosen)
     without = [names[id(p)] for group in groups if not group["weight_decay"] for p in group["params"]]
-    found.exclude_from_weight_decay([f"^{re.escape(name)}$" for name in without if name])
+    found.exclude_from_weight_decay(var_list=[name for name in without if name])
     return found
 
 

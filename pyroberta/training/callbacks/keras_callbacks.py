@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from pyroberta.training.keras_objects import base_name
 from pyroberta.training.metrics import direction
 
 # Those that would do half of their work, and what does it.
@@ -16,17 +17,9 @@ SETS_THE_RATE = ("LearningRateScheduler", "ReduceLROnPlateau")
 REPLACED = {"ProgbarLogger": "ProgressBar"}  # Keras's name: the name of the class here whose place it takes
 
 
-def name_in_keras(callback: Any) -> str | None:
-    """The name of the first class of Keras's among a callback's classes; None if it is not Keras's."""
-    for kind in type(callback).__mro__:
-        if kind.__module__.split(".")[0] in ("keras", "tf_keras"):
-            return kind.__name__
-    return None
-
-
 def replaces(callback: Any, default: Any) -> bool:
     """Whether a callback of Keras's takes the place of one that `fit` adds."""
-    return REPLACED.get(name_in_keras(callback) or "") == type(default).__name__
+    return REPLACED.get(base_name(callback) or "") == type(default).__name__
 
 
 def prepare(callback: Any, model: Any) -> None:
@@ -38,7 +31,7 @@ def prepare(callback: Any, model: Any) -> None:
         TypeError: for one that would do half of its work here, naming what does it; and for one that sets the learning
             rate where that is a schedule, as Keras does.
     """
-    name = name_in_keras(callback)
+    name = base_name(callback)
     if name is None:
         return
     if name in REFUSED:

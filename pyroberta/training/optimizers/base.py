@@ -1,20 +1,4 @@
-"""Adam by hand, in Keras's form and in torch's, on the flat vector of all parameters.
-
-Both keep running means of the gradient g and of its square,
-
-    m += (g - m)(1 - β₁)        v += (g² - v)(1 - β₂)        both start at 0
-
-and at update t = 1, 2, … correct for that start with c₁ = 1 - β₁ᵗ and c₂ = √(1 - β₂ᵗ). They differ in where ε stands:
-
-    Keras   w -= lr · (c₂ / c₁) · m / (√v + ε)                  beside the uncorrected root, ε = 1e-7
-    torch   w -= lr · (m / c₁) / (√v / c₂ + ε)                  beside the corrected root,   ε = 1e-8
-              = lr · (c₂ / c₁) · m / (√v + ε·c₂)
-
-The last line is Keras's form with another ε, so one op, `adam_step`, does both.
-
-An update goes: clip the gradient, decay the weights, step. Parameters that are not trainable are ranges of the vector
-left alone: neither they nor their moments move, and their gradients do not count in the norm.
-"""
+"""What all optimizers share: clipping, decay, slots, the learning rate, and a moving average of the parameters."""
 
 from __future__ import annotations
 
@@ -22,7 +6,6 @@ import copy
 import inspect
 import math
 import re
-import reprlib
 import weakref
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import reduce
@@ -31,30 +14,31 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pyroberta.model.attributes import Checked, Checks, Reasons, is_real, real_number, whole_number
-from pyroberta.model.hints import hinting
+from pyroberta.model.attributes import Checked, Checks, Reasons, is_real, real_number, true_or_false, whole_number
 from pyroberta.model.parameters import Arrays, Shape
 from pyroberta.ops import REFERENCE, Ops, Scalar
 from pyroberta.training import schedules
 
-__all__ = ["Adam", "AdamW", "Optimizer", "TorchAdam", "TorchAdamW", "from_config", "get", "global_norm"]
-
-Schedule = Callable[[int], float]
+Schedule = Callable[..., float]
 Own = TypeVar("Own", bound="Optimizer")
 
-BIASES_AND_NORMS = (r"\.(bias|gamma|beta)$",)
 CLIPS = ("clipnorm", "clipvalue", "global_clipnorm")
+WITHOUT_EFFECT = {  # arguments of Keras's optimizers whose one value is None
+    "loss_scale_factor": "losses are not scaled here, since float32 and float64 have no need of it",
+    "gradient_accumulation_steps": "it is an argument of fit, fit(..., gradient_accumulation_steps=n)",
+}
 
-_NO_AVERAGE = "there is no moving average of the weights here"
-_DECAY = real_number(0.0)
+DECAY = real_number(0.0)
 
 
-def _open_rate(name: str, value: Any) -> float:
+def open_rate(name: str, value: Any) -> float:
+    """A check for a share below 1."""
     _check(name, value, "in [0, 1)", is_real(value) and 0 <= value < 1)
     return float(value)
 
 
-def _epsilon(name: str, value: Any) -> float:
+def positive(name: str, value: Any) -> float:
+    """A check for a number above 0."""
     _check(name, value, "positive", is_real(value) and 0 < value < math.inf)
     return float(value)
 
@@ -69,9 +53,14 @@ def _perhaps_decay(name: str, value: Any) -> float | None:
     return None if value is None else float(value)
 
 
-def _no_decay(name: str, value: None) -> None:
-    if value is not None:
-        raise ValueError(f"TorchAdam has no {name}, got {value!r}: TorchAdamW decays")
+def _frequency(name: str, value: Any) -> int | None:
+    return None if value is None else whole_number(name, value)
+
+
+OPTIONS = {  # what a config says of an option
+    "amsgrad": ("amsgrad",),
+    "use_ema": ("use_ema", "ema_momentum", "ema_overwrite_frequency"),
+}
 
 
 class Optimizer(Checked):
@@ -80,28 +69,38 @@ class Optimizer(Checked):
     A subclass names its slots in `slot_names` and defines `update_range`. Each argument of its constructor must be an
     attribute of the same name, so that a checkpoint can tell them.
 
+    Args:
+        learning_rate: a number; a function of the number of updates done; or a function without arguments.
+        weight_decay: if set, w -= w · weight_decay · learning_rate before each step.
+        clipnorm, clipvalue, global_clipnorm: the limit of the gradient; see `Adam`.
+        use_ema: keep a moving average of the parameters, in the slot `average`: after the first update their values,
+            then `ema_momentum` · average + (1 - `ema_momentum`) · values. `fit` ends with the average as their values.
+        ema_momentum: the share of the average that is kept.
+        ema_overwrite_frequency: if set, the average takes the parameters' place after every so many updates too.
+        name: kept in the config.
+
     Attributes:
         iterations: the updates done.
         slots: the vectors by name; empty before `build`.
     """
 
-    slot_names: ClassVar[tuple[str, ...]] = ()
+    slot_names: tuple[str, ...] = ()  # an instance has those of its options too, such as `average`
+    optional_slots: ClassVar[Mapping[str, str]] = {"use_ema": "average"}  # option: the slot that it needs
     non_negative: ClassVar[tuple[str, ...]] = ()  # slots in which no number is below 0
     excluded_by_default: ClassVar[tuple[str, ...]] = ()
+    is_named: ClassVar[bool] = False  # whether a preset can name the class, which says so itself
     checks: ClassVar[Checks] = {
         "weight_decay": _perhaps_decay,
         **dict.fromkeys(CLIPS, _limit),
+        "use_ema": true_or_false,
+        "ema_momentum": real_number(0.0, 1.0),
+        "ema_overwrite_frequency": _frequency,
         "iterations": lambda name, value: whole_number(name, value, at_least=0),
     }
     unsettable: ClassVar[Reasons] = {
         "lr": "set learning_rate",
         "decay": "set learning_rate to a schedule, or weight_decay for decay of the weights",
-        "amsgrad": "the second moment's largest value is not kept here",
-        "use_ema": _NO_AVERAGE,
-        "ema_momentum": _NO_AVERAGE,
-        "ema_overwrite_frequency": _NO_AVERAGE,
-        "loss_scale_factor": "losses are not scaled here, since float32 and float64 have no need of it",
-        "gradient_accumulation_steps": "it is an argument of fit",
+        **WITHOUT_EFFECT,
         "variables": "load_state_dict takes a state over",
     }
 
@@ -112,15 +111,23 @@ class Optimizer(Checked):
         clipnorm: float | None = None,
         clipvalue: float | None = None,
         global_clipnorm: float | None = None,
+        use_ema: bool = False,
+        ema_momentum: float = 0.99,
+        ema_overwrite_frequency: int | None = None,
+        name: str | None = None,
     ) -> None:
+        self._built_for: tuple[dict[str, Shape], Any] | None = None  # layout and dtype of the parameters
+        self.name = type(self).__name__.lower() if name is None else name
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.clipnorm = clipnorm
         self.clipvalue = clipvalue
         self.global_clipnorm = global_clipnorm
+        self.use_ema = use_ema
+        self.ema_momentum = ema_momentum
+        self.ema_overwrite_frequency = ema_overwrite_frequency
         self.iterations = 0
         self.slots: dict[str, Arrays] = {}
-        self._built_for: tuple[dict[str, Shape], Any] | None = None  # layout and dtype of the parameters
         self.trained_by: weakref.ref[Any] | None = None  # the model that it trained last, since that was compiled
         self._excluded = self.excluded_by_default
 
@@ -157,6 +164,17 @@ class Optimizer(Checked):
                 raise ValueError(f"only one of {', '.join(CLIPS)} can be set, got {', '.join(given)}")
         return value
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in self.optional_slots and vars(self).get("_built_for") is not None and value != getattr(self, name):
+            raise AttributeError(
+                f"{type(self).__name__}.{name} can't be set after the first update, since the slot "
+                f"{self.optional_slots[name]!r} belongs to it: compile with another optimizer"
+            )
+        super().__setattr__(name, value)
+        if name in self.optional_slots:
+            more = [slot for option, slot in self.optional_slots.items() if vars(self).get(option)]
+            vars(self)["slot_names"] = (*type(self).slot_names, *more)
+
     def __getstate__(self) -> dict[str, Any]:
         """For copies and pickles: the model that it trains stays behind."""
         return {**vars(self), "trained_by": None}
@@ -173,6 +191,7 @@ class Optimizer(Checked):
     @learning_rate.setter
     def learning_rate(self, value: float | Schedule) -> None:
         self._learning_rate = checked_rate(value)
+        self._takes_step = callable(self._learning_rate) and _takes_step(self._learning_rate)
 
     @property
     def learning_rate_as_set(self) -> float | Schedule:
@@ -187,7 +206,7 @@ class Optimizer(Checked):
         """
         if not callable(self._learning_rate):
             return self._learning_rate
-        rate = float(self._learning_rate(step))
+        rate = float(self._learning_rate(step) if self._takes_step else self._learning_rate())
         _check(f"the schedule's learning rate after {step} updates", rate, "a number >= 0", 0 <= rate < math.inf)
         return rate
 
@@ -200,19 +219,26 @@ class Optimizer(Checked):
         """Whether the slots are laid out as these parameters, in their dtype."""
         return self._built_for == (params.layout, params.dtype)
 
-    def exclude_from_weight_decay(self, var_names: str | Iterable[str]) -> None:
+    def exclude_from_weight_decay(
+        self, var_list: str | Iterable[str] | None = None, var_names: str | Iterable[str] | None = None
+    ) -> None:
         """Sets the parameters that do not decay, instead of those that were excluded before.
 
         Args:
-            var_names: regular expressions, each searched for anywhere in a name. If empty, all parameters decay.
+            var_list: whole names of parameters, as in `backbone.params`.
+            var_names: regular expressions, each searched for anywhere in a name. Without either argument, or if both
+                are empty, all parameters decay.
 
         Raises:
-            ValueError: now or in `build`, for a pattern that no parameter's name matches.
+            TypeError: for anything but texts.
+            ValueError: now or in `build`, for a name that no parameter has, or a pattern that none matches.
 
+        >>> from pyroberta.optimizers import AdamW
         >>> optimizer = AdamW(weight_decay=0.01)
-        >>> optimizer.exclude_from_weight_decay([r"bias$", "norm"])
+        >>> optimizer.exclude_from_weight_decay(var_names=[r"bias$", "norm"])
         """
-        self._excluded = (var_names,) if isinstance(var_names, str) else tuple(var_names)
+        names = [f"^{re.escape(name)}$" for name in _texts("var_list", var_list)]
+        self._excluded = (*names, *_texts("var_names", var_names))
         if self._built_for is not None:
             self._check_excluded(self._built_for[0])
 
@@ -220,6 +246,8 @@ class Optimizer(Checked):
         """Makes the slots, zeros in the layout of `params`, and sets the number of updates to 0."""
         self._check_excluded(params)
         self.slots = {name: params.zeros_like() for name in self.slot_names}
+        if self.use_ema:  # a parameter that is frozen now and trained later begins with its value, not with 0
+            self.slots["average"].copy_from(params)
         self._built_for = dict(params.layout), params.dtype
         self.iterations = 0
 
@@ -242,6 +270,7 @@ class Optimizer(Checked):
         self.update(params, grads, self.slots, self.iterations, trainable, ops, is_finite)
         if not ops.to_host(is_finite):
             raise FloatingPointError("the gradient is not finite. The parameters are as they were")
+        self.average(params, self.slots, self.iterations, trainable, ops)
         self.iterations += 1
 
     def update(
@@ -268,6 +297,46 @@ class Optimizer(Checked):
             decay = rate * (self.weight_decay or 0.0) if decays else 0.0
             parts = {name: slots[name].span(*span) for name in self.slot_names}
             self.update_range(ops, rate, step, params.span(*span), grads.span(*span), parts, scale, decay, is_finite)
+
+    def average(
+        self, params: Arrays, slots: Mapping[str, Arrays], step: int, trainable: Collection[str], ops: Ops
+    ) -> None:
+        """Updates the moving average after an update, if there is one; it may take the parameters' place.
+
+        Args:
+            params, slots, trainable, ops: as for `update`.
+            step: updates done before that update.
+        """
+        if not self.use_ema:
+            return
+        averages = slots["average"]
+        for span in params.spans(trainable):
+            ops.running_mean(averages.span(*span), params.span(*span), self.ema_momentum if step else 0.0)
+        if self.ema_overwrite_frequency and (step + 1) % self.ema_overwrite_frequency == 0:
+            self.finalize(params, slots, trainable, ops)
+
+    def finalize(self, params: Arrays, slots: Mapping[str, Arrays], trainable: Collection[str], ops: Ops) -> None:
+        """Sets the parameters to their moving average, if there is one: what `fit` ends with."""
+        for span in params.spans(trainable) if self.use_ema else ():
+            ops.copy(params.span(*span), slots["average"].span(*span))
+
+    @property
+    def built(self) -> bool:
+        """Keras's name of `is_built`."""
+        return self.is_built
+
+    @property
+    def variables(self) -> list[NDArray[Any]]:
+        """Copies of the state in Keras's order: the number of updates, the learning rate, each parameter's slots.
+
+        The rate is left out where it is a function. `load_state_dict` takes a state over.
+        """
+        found = [np.array(self.iterations)]
+        if not callable(self._learning_rate):
+            found.append(np.array(self._learning_rate, np.float32))
+        names = self._built_for[0] if self._built_for else {}
+        arrays = self.slots.values()
+        return [*found, *(np.array(_host(slot, slot[name])) for name in names for slot in arrays)]
 
     def state_dict(self) -> dict[str, Any]:
         """The state: `iterations`, and each slot by parameter name (the arrays themselves, not copies).
@@ -344,11 +413,9 @@ class Optimizer(Checked):
         if not callable(rate):
             return rate
         try:
-            config = rate.get_config()
-            schedules.from_config(dict(config))
-        except (AttributeError, KeyError, TypeError, ValueError):
+            return schedules.serialize(rate)
+        except ValueError:
             return None
-        return config
 
     def check_excluded(self, params: Collection[str]) -> None:
         """Checks that each pattern of `exclude_from_weight_decay` matches a parameter.
@@ -366,10 +433,12 @@ class Optimizer(Checked):
         """
         rate: Any = self._learning_rate
         if callable(rate):
-            if not hasattr(rate, "get_config"):
-                raise ValueError(f"the learning rate {rate!r} has no get_config: use one of pyroberta's schedules")
-            rate = rate.get_config()
-        names = [name for name in _arguments(type(self)) if name != "learning_rate"]
+            rate = self.rate_config()
+            if rate is None:
+                raise ValueError(
+                    f"the learning rate {self._learning_rate!r} can't be written down: use one of pyroberta's schedules"
+                )
+        names = [name for name in _arguments(type(self)) if name not in ("learning_rate", "name", *WITHOUT_EFFECT)]
         for name in names:
             if not hasattr(self, name):
                 raise ValueError(
@@ -377,11 +446,37 @@ class Optimizer(Checked):
                     "set it in __init__"
                 )
         return {
-            "name": type(self).__name__.lower(),
+            "name": self.name,
             "learning_rate": rate,
             **{name: getattr(self, name) for name in names},
             "exclude_from_weight_decay": list(self._excluded),
         }
+
+    @classmethod
+    def from_config(cls: type[Own], config: Mapping[str, Any]) -> Own:
+        """The optimizer of a `get_config`, of this class or of Keras's of that name, without its state.
+
+        Raises:
+            ValueError: for an argument that there is not, or that has no effect here.
+
+        >>> from pyroberta.optimizers import Adam
+        >>> Adam.from_config(Adam(1e-3, clipnorm=1.0, name="mine").get_config()).clipnorm
+        1.0
+        """
+        arguments = dict(config)
+        excluded = arguments.pop("exclude_from_weight_decay", None)
+        for name, why in WITHOUT_EFFECT.items():
+            if arguments.pop(name, None) is not None:
+                raise ValueError(f"{cls.__name__} has no {name}: {why}")
+        if isinstance(arguments.get("learning_rate"), Mapping):
+            arguments["learning_rate"] = schedules.from_config(arguments["learning_rate"])
+        unknown = [name for name in arguments if name not in _arguments(cls)]
+        if unknown:  # the name comes from a file, so there is no suggestion to make
+            raise ValueError(f"{cls.__name__} has no argument {unknown[0]!r}")
+        optimizer = cls(**arguments)
+        if excluded is not None:
+            optimizer.exclude_from_weight_decay(var_names=excluded)
+        return optimizer
 
     def get_saved_config(self) -> dict[str, Any]:
         """`get_config` for a file, which `restored` reads. It has the names of the parameters that do not decay.
@@ -391,14 +486,17 @@ class Optimizer(Checked):
         Raises:
             ValueError: before `build` or the first update, and as `get_config`; for a user's own class.
         """
-        if type(self) not in OPTIMIZERS.values():
+        if not vars(type(self)).get("is_named"):
             raise ValueError(
                 f"{type(self).__name__} is an optimizer of your own, which no preset can name: save the model without "
                 "include_optimizer (of ModelCheckpoint: save_weights_only=True); training.checkpoint keeps any"
             )
         self.state_dict()  # raises before `build`
         names = self._built_for[0] if self._built_for else {}
-        config = self.get_config()
+        config = {**self.get_config(), "name": type(self).__name__.lower()}
+        for option, slot in self.optional_slots.items():  # a file of an optimizer without an option says nothing of it
+            if slot not in self.slot_names:
+                config = {name: value for name, value in config.items() if name not in OPTIONS[option]}
         if self._excluded == self.excluded_by_default:
             del config["exclude_from_weight_decay"]
         else:
@@ -457,277 +555,6 @@ class Optimizer(Checked):
                 yield scales.get(names[0], 1.0), decays, span
 
 
-class Adam(Optimizer):
-    """Adam in Keras's form (Kingma and Ba 2015, arXiv:1412.6980, with the "ε̂" of its section 2.1).
-
-    Args:
-        learning_rate: a number, or a function from the number of updates done to a number; see `schedules`. (Keras's
-            default is 1e-3; this one is what KerasHub compiles a masked LM with.)
-        beta_1: the share of the gradient's mean that is kept at each update.
-        beta_2: the share of the squared gradient's mean that is kept.
-        epsilon: added to the root of the uncorrected second moment.
-        weight_decay: if set, w -= w · weight_decay · learning_rate before each step, on every parameter but those
-            named to `exclude_from_weight_decay` (decoupled: Loshchilov and Hutter 2019, arXiv:1711.05101).
-        clipnorm: if set, each parameter's gradient is scaled down to this L2 norm.
-        clipvalue: if set, each element of the gradient is kept within ± this.
-        global_clipnorm: if set, the gradient of all trainable parameters together is scaled down to this L2 norm.
-
-    Raises:
-        ValueError: for a value outside its range, and for more than one of the three ways to clip.
-
-    >>> from pyroberta.ops import REFERENCE
-    >>> params, grads = Arrays({"w": (2,)}, "float64"), Arrays({"w": (2,)}, "float64")
-    >>> grads["w"][:] = [3.0, -0.5]
-    >>> optimizer = Adam(learning_rate=0.1)
-    >>> optimizer.apply(params, grads, ["w"], REFERENCE)
-    >>> params["w"].round(4)  # the first step is the rate, whatever the gradient's size
-    array([-0.1,  0.1])
-    """
-
-    slot_names: ClassVar[tuple[str, ...]] = ("m", "v")  # the gradient's mean, and its square's
-    non_negative: ClassVar[tuple[str, ...]] = ("v",)
-    checks: ClassVar[Checks] = {"beta_1": _open_rate, "beta_2": _open_rate, "epsilon": _epsilon}
-
-    @hinting()
-    def __init__(
-        self,
-        learning_rate: float | Schedule = 5e-5,
-        beta_1: float = 0.9,
-        beta_2: float = 0.999,
-        epsilon: float = 1e-7,
-        weight_decay: float | None = None,
-        clipnorm: float | None = None,
-        clipvalue: float | None = None,
-        global_clipnorm: float | None = None,
-    ) -> None:
-        super().__init__(learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm)
-        self.beta_1 = beta_1
-        self.beta_2 = beta_2
-        self.epsilon = epsilon
-
-    @property
-    def m(self) -> Arrays | None:
-        """The first moments by parameter; None before `build`."""
-        return self.slots.get("m")
-
-    @property
-    def v(self) -> Arrays | None:
-        """The second moments by parameter; None before `build`."""
-        return self.slots.get("v")
-
-    def update_range(
-        self,
-        ops: Ops,
-        rate: float,
-        step: int,
-        params: Any,
-        grads: Any,
-        slots: Mapping[str, Any],
-        scale: Scalar,
-        decay: float,
-        is_finite: Scalar,
-    ) -> None:
-        """See `Optimizer.update_range`."""
-        c_1 = 1.0 - self.beta_1 ** (step + 1)
-        c_2 = math.sqrt(1.0 - self.beta_2 ** (step + 1))
-        steps = rate * c_2 / c_1, self.beta_1, self.beta_2, self._uncorrected_epsilon(c_2)
-        ops.adam_step(params, grads, slots["m"], slots["v"], *steps, scale, decay, is_finite)
-
-    def _uncorrected_epsilon(self, c_2: float) -> float:
-        """The ε that is added to the uncorrected root."""
-        return self.epsilon
-
-
-class AdamW(Adam):
-    """Keras's `AdamW`: `Adam` that decays every parameter, biases and layer norms too.
-
-    Args:
-        learning_rate: as `Adam`'s.
-        weight_decay: as `Adam`'s; Keras's default.
-        beta_1: as `Adam`'s.
-        beta_2: as `Adam`'s.
-        epsilon: as `Adam`'s.
-        clipnorm: as `Adam`'s.
-        clipvalue: as `Adam`'s.
-        global_clipnorm: as `Adam`'s.
-
-    >>> optimizer = AdamW(5e-5, weight_decay=0.01)
-    >>> optimizer.exclude_from_weight_decay(["bias", "norm"])
-    """
-
-    checks: ClassVar[Checks] = {"weight_decay": _DECAY}
-
-    @hinting()
-    def __init__(
-        self,
-        learning_rate: float | Schedule = 1e-3,
-        weight_decay: float = 0.004,
-        beta_1: float = 0.9,
-        beta_2: float = 0.999,
-        epsilon: float = 1e-7,
-        clipnorm: float | None = None,
-        clipvalue: float | None = None,
-        global_clipnorm: float | None = None,
-    ) -> None:
-        super().__init__(learning_rate, beta_1, beta_2, epsilon, weight_decay, clipnorm, clipvalue, global_clipnorm)
-
-
-class TorchAdam(Adam):
-    """Adam as in `torch.optim.Adam`: ε is added to the *corrected* root.
-
-    There is no `weight_decay`: torch's is added to the gradient (an L2 penalty that Adam then rescales), and is no
-    decay; `TorchAdamW` decays.
-
-    Args:
-        learning_rate: as `Adam`'s, with torch's default.
-        beta_1: as `Adam`'s.
-        beta_2: as `Adam`'s.
-        epsilon: added to the root of the corrected second moment.
-        clipnorm: as `Adam`'s.
-        clipvalue: as `Adam`'s.
-        global_clipnorm: as `Adam`'s. (`torch.nn.utils.clip_grad_norm_` adds 1e-6 to the norm; this does not.)
-
-    >>> TorchAdam().epsilon
-    1e-08
-    """
-
-    checks: ClassVar[Checks] = {"weight_decay": _no_decay}
-
-    @hinting()
-    def __init__(
-        self,
-        learning_rate: float | Schedule = 1e-3,
-        beta_1: float = 0.9,
-        beta_2: float = 0.999,
-        epsilon: float = 1e-8,
-        clipnorm: float | None = None,
-        clipvalue: float | None = None,
-        global_clipnorm: float | None = None,
-    ) -> None:
-        super().__init__(learning_rate, beta_1, beta_2, epsilon, None, clipnorm, clipvalue, global_clipnorm)
-
-    def _uncorrected_epsilon(self, c_2: float) -> float:
-        return self.epsilon * c_2
-
-
-class TorchAdamW(TorchAdam):
-    """Adam with decay as in `torch.optim.AdamW`, in the two groups of transformers' Trainer.
-
-    Biases and layer norms do not decay. After `exclude_from_weight_decay([])` all parameters decay, as in torch with
-    all parameters in one group.
-
-    Args:
-        learning_rate: as `Adam`'s, with torch's default; transformers' Trainer has 5e-5.
-        weight_decay: as `Adam`'s, with torch's default; transformers' Trainer has 0.
-        beta_1: as `Adam`'s.
-        beta_2: as `Adam`'s.
-        epsilon: added to the root of the corrected second moment.
-        clipnorm: as `Adam`'s.
-        clipvalue: as `Adam`'s.
-        global_clipnorm: as `Adam`'s; transformers' Trainer has 1.0.
-
-    >>> TorchAdamW(5e-5, global_clipnorm=1.0).weight_decay
-    0.01
-    """
-
-    excluded_by_default: ClassVar[tuple[str, ...]] = BIASES_AND_NORMS
-    checks: ClassVar[Checks] = {"weight_decay": _DECAY}
-
-    @hinting()
-    def __init__(
-        self,
-        learning_rate: float | Schedule = 1e-3,
-        weight_decay: float = 0.01,
-        beta_1: float = 0.9,
-        beta_2: float = 0.999,
-        epsilon: float = 1e-8,
-        clipnorm: float | None = None,
-        clipvalue: float | None = None,
-        global_clipnorm: float | None = None,
-    ) -> None:
-        Adam.__init__(self, learning_rate, beta_1, beta_2, epsilon, weight_decay, clipnorm, clipvalue, global_clipnorm)
-
-
-OPTIMIZERS: dict[str, type[Optimizer]] = {
-    optimizer.__name__.lower(): optimizer for optimizer in (Adam, AdamW, TorchAdam, TorchAdamW)
-}
-
-
-def get(optimizer: str | Optimizer) -> Optimizer:
-    """An optimizer by name, with its defaults. An optimizer object is returned as it is.
-
-    Raises:
-        ValueError: for an unknown name.
-
-    >>> get("adamw").weight_decay
-    0.004
-    """
-    if not isinstance(optimizer, str):
-        return optimizer
-    if optimizer.lower() not in OPTIMIZERS:
-        raise ValueError(f"optimizer must be one of {', '.join(OPTIMIZERS)} or an optimizer, got {optimizer!r}")
-    return OPTIMIZERS[optimizer.lower()]()
-
-
-def from_config(config: Mapping[str, Any]) -> Optimizer:
-    """The optimizer of a `get_config`, without its state.
-
-    >>> from_config(Adam(schedules.Linear(1e-3, 100), clipnorm=1.0).get_config()).learning_rate
-    0.001
-    """
-    arguments = dict(config)
-    kind = type(get(arguments.pop("name")))
-    excluded = arguments.pop("exclude_from_weight_decay", kind.excluded_by_default)
-    if isinstance(arguments.get("learning_rate"), Mapping):
-        arguments["learning_rate"] = schedules.from_config(arguments["learning_rate"])
-    unknown = [name for name in arguments if name not in _arguments(kind)]
-    if unknown:  # the name comes from a file, so there is no suggestion to make
-        raise ValueError(f"{kind.__name__} has no argument {unknown[0]!r}")
-    optimizer = kind(**arguments)
-    optimizer.exclude_from_weight_decay(excluded)
-    return optimizer
-
-
-def restored(config: Mapping[str, Any], state: Mapping[str, Any], params: Arrays) -> Optimizer:
-    """The optimizer that had this config and state, ready to go on.
-
-    Args:
-        config: as from `get_saved_config`.
-        state: as from `state_dict`, copied.
-        params: of the model.
-
-    Raises:
-        ValueError: where the optimizer is unknown, the state is of other parameters, or a moment isn't finite in the
-            parameters' dtype, or a second moment is below 0.
-    """
-    try:
-        config = dict(config)
-        if "exclude_from_weight_decay" in config:
-            config["exclude_from_weight_decay"] = _pattern_of(config["exclude_from_weight_decay"], params)
-        optimizer = from_config(config)
-        optimizer.build(params)
-    except (TypeError, KeyError, AttributeError, ValueError) as error:
-        raise ValueError(f"this is no optimizer's config: {reprlib.repr(config)} ({str(error)[:400]})") from None
-    with np.errstate(over="ignore"):
-        optimizer.check_state(state, params)
-        optimizer.load_state_dict(state)
-    return optimizer
-
-
-def _pattern_of(names: Any, params: Arrays) -> list[str]:
-    """A pattern that matches the given parameters' names alone.
-
-    Raises:
-        ValueError: where a name is no parameter's.
-    """
-    if not isinstance(names, list):
-        raise ValueError(f"exclude_from_weight_decay should be a list of names, got {reprlib.repr(names)}")
-    for name in names:
-        if not isinstance(name, str) or name not in params:
-            raise ValueError(f"exclude_from_weight_decay: no parameter is named {reprlib.repr(name)}")
-    return [f"^({'|'.join(map(re.escape, names))})$"] if names else []
-
-
 def global_norm(vectors: Iterable[NDArray[Any]], ops: Ops = REFERENCE) -> float:
     """The L2 norm of all the vectors taken as one, summed in float64 whatever their dtype.
 
@@ -738,7 +565,7 @@ def global_norm(vectors: Iterable[NDArray[Any]], ops: Ops = REFERENCE) -> float:
 
 
 def checked_rate(value: Any) -> float | Schedule:
-    """A learning rate, a number of at least 0 or a schedule.
+    """A learning rate: a number of at least 0, or a schedule; of a config, or of one of Keras's, the schedule.
 
     Raises:
         ValueError: for anything else.
@@ -746,11 +573,22 @@ def checked_rate(value: Any) -> float | Schedule:
     >>> checked_rate(1)
     1.0
     """
-    if callable(value):
-        schedule: Schedule = value
+    if callable(value) or isinstance(value, Mapping):
+        schedule: Schedule = schedules.get(value)
         return schedule
     _check("learning_rate", value, "a number >= 0 or a schedule", is_real(value) and 0 <= value < math.inf)
     return float(value)
+
+
+def refuse_without_effect(kind: type, **given: Any) -> None:
+    """Checks that arguments of Keras's that have no effect here are None.
+
+    Raises:
+        ValueError: naming one that is not, with the reason.
+    """
+    for name, value in given.items():
+        if value is not None:
+            raise ValueError(f"{kind.__name__}({name}={value!r}) would have no effect: {WITHOUT_EFFECT[name]}")
 
 
 def _host(arrays: Any, array: Any) -> Any:
@@ -774,6 +612,30 @@ def _check_alike(params: Arrays, grads: Arrays, trainable: Collection[str]) -> N
         raise ValueError(
             f"trainable names {unknown[0]!r}, which is no parameter; names look like {next(iter(params))!r}"
         )
+
+
+def _takes_step(function: Callable[..., Any]) -> bool:
+    """Whether a function of a learning rate takes the number of updates; Keras calls one without arguments, too."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # of a built-in function
+        return True
+    try:
+        signature.bind(0)
+    except TypeError:
+        return False
+    return True
+
+
+def _texts(name: str, values: str | Iterable[str] | None) -> tuple[str, ...]:
+    found = (values,) if isinstance(values, str) else tuple(values or ())
+    for value in found:
+        if not isinstance(value, str):
+            raise TypeError(
+                f"{name} of exclude_from_weight_decay should be names of parameters, as in backbone.params; "
+                f"got {type(value).__name__}"
+            )
+    return found
 
 
 def _arguments(kind: type[Optimizer]) -> tuple[str, ...]:

@@ -1,28 +1,20 @@
-"""Learning rates that change from update to update.
+"""Schedules that warm up from 0 and then decay, as transformers' `get_*_schedule_with_warmup` do.
 
-A schedule is any function from the number of updates done so far (0 at the first) to a learning rate. Those here warm
-up and then decay as transformers' `get_*_schedule_with_warmup` do: `total_steps` counts the warm-up, and with one the
-very first update has a rate of 0.
-
-| name | after the warm-up |
-|---|---|
-| `Constant` | stays |
-| `Linear` | falls in a straight line |
-| `Cosine` | falls along half a cosine |
-| `Polynomial` | falls as (1 - progress) to a power |
+`total_steps` counts the warm-up, and with one the very first update has a rate of 0.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from pyroberta.model.attributes import is_real
 
-__all__ = ["Constant", "Cosine", "Linear", "Polynomial", "from_config"]
+Own = TypeVar("Own", bound="_Schedule")
 
 
 @dataclass(frozen=True)
@@ -39,6 +31,15 @@ class _Schedule:
     def get_config(self) -> dict[str, Any]:
         """The name and the arguments, ready for JSON. `from_config` makes the schedule of them."""
         return {"name": type(self).__name__.lower(), **asdict(self)}
+
+    @classmethod
+    def from_config(cls: type[Own], config: Mapping[str, Any]) -> Own:
+        """The schedule of a `get_config`.
+
+        >>> Constant.from_config(Constant(1e-3).get_config()).learning_rate
+        0.001
+        """
+        return cls(**{name: value for name, value in config.items() if name != "name"})
 
 
 @dataclass(frozen=True)
@@ -149,26 +150,6 @@ class Polynomial(_Decay):
     def left(self, progress: float) -> float:
         """(1 - progress)ᵖᵒʷᵉʳ."""
         return float((1.0 - progress) ** self.power)
-
-
-SCHEDULES = {"constant": Constant, "linear": Linear, "cosine": Cosine, "polynomial": Polynomial}
-
-
-def from_config(config: dict[str, Any]) -> Constant | _Decay:
-    """The schedule of a `get_config`.
-
-    Raises:
-        ValueError: for a name that is not in `SCHEDULES`.
-
-    >>> from_config({"name": "constant", "learning_rate": 0.1, "warmup_steps": 5})
-    Constant(learning_rate=0.1, warmup_steps=5)
-    """
-    arguments = dict(config)
-    name = arguments.pop("name", None)
-    if name not in SCHEDULES:
-        raise ValueError(f"the schedule's name must be one of {', '.join(SCHEDULES)}, got {name!r}")
-    schedule: Constant | _Decay = SCHEDULES[name](**arguments)
-    return schedule
 
 
 def _warmed_up(step: int, warmup_steps: int) -> float:

@@ -1,0 +1,32 @@
+"""Keras's own objects. Keras is never imported here: a user who has one of its objects imported it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+PACKAGES = ("keras", "tf_keras", "keras_hub")
+
+
+def class_name(value: Any) -> str | None:
+    """The name of an object's class, if it is one of Keras's or KerasHub's own; None for anything else.
+
+    >>> class_name(1.0) is None
+    True
+    """
+    kind = type(value)
+    return kind.__name__ if kind.__module__.split(".")[0] in PACKAGES else None
+
+
+def base_name(value: Any) -> str | None:
+    """The name of the class of Keras's that an object's class is or derives from; None if there is none."""
+    for kind in type(value).__mro__:
+        if kind.__module__.split(".")[0] in PACKAGES:
+            return kind.__name__
+    return None
+
+
+def function_name(value: Any) -> str | None:
+    """The name of a function of Keras's or of pyroberta's; None for anything else."""
+    package = str(getattr(value, "__module__", "")).split(".")[0]
+    is_known = package in (*PACKAGES, "pyroberta") and callable(value) and not isinstance(value, type)
+    return getattr(value, "__name__", None) if is_known else None
