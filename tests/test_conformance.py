@@ -550,7 +550,7 @@ FAULTS: dict[str, tuple[Callable[[pytest.MonkeyPatch], None], list[str]]] = {
         ["optimizer/torchadamw"],
     ),
     "a schedule that is a step late": (
-        attribute(schedules.Cosine, "__call__", lambda self, step: schedules.warmup._Decay.__call__(self, max(0, step - 1))),
+        attribute(schedules.Cosine, "__call__", lambda self, step: schedules.Linear.__call__(self, max(0, step - 1))),
         ["schedule/cosine"],
     ),
     "a mean over weights": (
