@@ -6,7 +6,7 @@ import os
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar
 
 import numpy as np
 from numpy import ndarray as Array
@@ -122,6 +122,21 @@ class KerasModel(Checked):
             UserWarning: with `skip_mismatch`, where parameters stay as they are.
         """
         self._load(filepath, skip_mismatch, self._weights()[1])
+
+    def save(self, filepath: str | os.PathLike[str], overwrite: bool = True) -> NoReturn:
+        """Raises an error: `.keras` archives aren't written.
+
+        Raises:
+            ValueError: always, with the line to write instead.
+        """
+        name = os.fspath(filepath)
+        directory = name.removesuffix(".keras")
+        raise ValueError(
+            f"Keras's archives of whole models ({name!r}) aren't written here. A model with its tokenizer goes into a "
+            f"directory, which KerasHub loads too: save_to_preset({directory!r}, format='keras'). The weights alone "
+            f"go into a file: save_weights({directory + '.weights.h5'!r}), and so with keras.callbacks.ModelCheckpoint("
+            f"{directory + '.weights.h5'!r}, save_weights_only=True)"
+        )
 
     def _save(self, filepath: str | os.PathLike[str], overwrite: bool, names: Sequence[str]) -> None:
         from pyroberta.presets import weight_files
