@@ -155,15 +155,6 @@ DIFFERENT = (
     ),
     # --------------------------------------------------------------------------------------------------------- KerasHub
     Different(
-        _tests(
-            f"{ROBERTA}/roberta_masked_lm_preprocessor_test.py::RobertaMaskedLMPreprocessorTest",
-            "test_no_masking_zero_rate",
-        ),
-        "`mask_selection_rate=0.0` masks nothing",
-        "the rate is refused",
-        "there would be nothing to learn; without masking, give `fit` features, or use `tokenizer` alone",
-    ),
-    Different(
         _tests(BYTES, "test_whitespace_split"),
         "two newlines before a word are one token, as Llama 3 wants it",
         "each is a token, as in fairseq and transformers",

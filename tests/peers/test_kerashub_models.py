@@ -30,6 +30,7 @@ SIZES = {"vocabulary_size": 10, "num_layers": 2, "num_heads": 2, "hidden_dim": 2
 ONES = {"token_ids": np.ones((2, 5), "int32"), "padding_mask": np.ones((2, 5), "int32")}
 TEXTS = [" airplane at airport", " airplane airport"]
 both = pytest.mark.parametrize("kind", [MaskedLM, TextClassifier])
+pytestmark = pytest.mark.filterwarnings("ignore:KerasHub refuses merges")  # as those of its own tests are
 
 
 def backbone(**changes) -> Backbone:
