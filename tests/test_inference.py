@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import re
 import tracemalloc
 
 import numpy as np
@@ -256,7 +257,10 @@ def test_what_fills_a_mask_does_not_depend_on_the_texts_beside_it(targets, dtype
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"texts": "no hole"}, "text 0 holds no '<mask>': 'no hole'"),
+        (
+            {"texts": "no hole"},
+            r"text 0 holds no '<mask>': 'no hole'\. Write '<mask>' in the place of",
+        ),
         ({"texts": ["a <mask>", ""]}, "text 1 holds no '<mask>'"),
         ({"texts": "a [MASK]"}, r"RoBERTa's mask is '<mask>': text\.replace\('\[MASK\]', '<mask>'\)"),
         ({"texts": "a ___."}, r"text\.replace\('___', '<mask>'\)"),
@@ -273,6 +277,29 @@ def test_what_fills_a_mask_does_not_depend_on_the_texts_beside_it(targets, dtype
 def test_what_cannot_be_filled_is_said(arguments, message: str):
     with pytest.raises(ValueError, match=message):
         small_masked_lm().fill_mask(**arguments)
+
+
+OTHERS = [
+    "[MASK]", "[mask]", "<MASK>", "<Mask>", "<mask_1>", "<mask1>", "< mask >", "<|mask|>", "<extra_id_0>",
+    "<extra_id_12>", "___", "_____", "{mask}", "{{mask}}", "(mask)", "[[MASK]]", "<masked>", "<mask", "MASK",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_the_masks_of_others_are_named(other: str):
+    said = f"RoBERTa's mask is '<mask>': text.replace({other!r}, '<mask>')"
+    with pytest.raises(ValueError, match=re.escape(said)):
+        small_masked_lm().fill_mask(f"Paris is {other}.")
+    with pytest.raises(
+        ValueError, match=r"no text holds '<mask>', .* write <mask> in the place of a word\. BERT's \[MASK\]"
+    ):
+        small_masked_lm().predict([f"Paris is {other}."], verbose=0)
+
+
+@pytest.mark.parametrize("text", ["She wears a mask.", "unmasked (a masquerade)", "a __init__ b", "Paris is it.", ""])
+def test_words_are_taken_for_no_mask(text: str):
+    with pytest.raises(ValueError, match=r"holds no '<mask>'.*\. Write '<mask>' in the place of the word"):
+        small_masked_lm().fill_mask(text)
 
 
 def test_targets_that_are_no_words_are_refused():

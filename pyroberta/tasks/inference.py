@@ -27,7 +27,14 @@ from pyroberta.training.losses import log_softmax
 TOKENS_AT_ONCE = 2048  # in a batch; benchmarks/score.py measures other numbers
 LOGITS_AT_ONCE = 1 << 23  # 32 MiB in float32, beside twice as much for their exponentials
 
-OTHER_MASKS = re.compile(r"[\[<{(]mask[\]>})]|_{3,}", re.IGNORECASE)  # BERT's is [MASK]
+# What stands for a mask with other models or people: BERT's [MASK], T5's <extra_id_0>, {{mask}}, <mask_1>, ___.
+OTHER_MASKS = re.compile(
+    r"""
+    (?:\[+|<+|\{+|\() [\s|]* mask(?:ed)? [\s_-]?\d* [\s|]* (?:\]+|>+|\}+|\))
+    | <extra_id_\d+> | _{3,} | </?mask\b | \b(?-i:MASK)\b
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
 
 Item = TypeVar("Item")
 Target = str | int | tuple[int, ...]  # a word, a token's id, or several
@@ -131,19 +138,23 @@ def mask_places_of(tokenizer: Tokenizer, texts: Sequence[str], sequences: Sequen
         if not len(where):
             raise ValueError(
                 f"text {number} holds no {tokenizer.mask_token!r}: {texts[number]!r}"
-                + other_mask(texts[number], tokenizer.mask_token)
+                + mask_hint(texts[number], tokenizer.mask_token)
             )
     return places
 
 
-def other_mask(text: str, mask_token: str) -> str:
-    """A hint about another model's mask in a text, for the end of an error.
+def mask_hint(text: str, mask_token: str) -> str:
+    """What to write in a text without a mask, for the end of an error; it names another model's mask.
 
-    >>> other_mask("A [MASK] day.", "<mask>")
+    >>> mask_hint("A [MASK] day.", "<mask>")
     ". RoBERTa's mask is '<mask>': text.replace('[MASK]', '<mask>')"
+    >>> mask_hint("A day.", "<mask>")
+    ". Write '<mask>' in the place of the word to fill in"
     """
     found = OTHER_MASKS.search(text)
-    return f". RoBERTa's mask is {mask_token!r}: text.replace({found[0]!r}, {mask_token!r})" if found else ""
+    if found is None:
+        return f". Write {mask_token!r} in the place of the word to fill in"
+    return f". RoBERTa's mask is {mask_token!r}: text.replace({found[0]!r}, {mask_token!r})"
 
 
 def fill_masks(

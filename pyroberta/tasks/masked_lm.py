@@ -319,9 +319,10 @@ class MaskedLM(Task):
         """(B, K, V), where K is the largest number of masks that a text has."""
         most = max(logits.shape[1] for logits in outputs)
         if is_text and not most:
+            mask = self._tokenizer().mask_token
             raise ValueError(
-                f"no text holds {self._tokenizer().mask_token!r}, so there is nothing to predict (BERT's [MASK] is no "
-                "mask here)"
+                f"no text holds {mask!r}, so there is nothing to predict: write {mask} in the place of a word. BERT's "
+                "[MASK], T5's <extra_id_0> and gaps such as ___ are no masks here"
             )
         return np.concatenate([np.pad(logits, ((0, 0), (0, most - logits.shape[1]), (0, 0))) for logits in outputs])
 
