@@ -109,7 +109,9 @@ def test_the_first_signal_waits_for_the_update_and_says_what_comes(number: int, 
     out, err = capsys.readouterr()
     assert json.loads(out)["updates"] == 3
     lines = err.splitlines()
-    assert lines[0].startswith("pyroberta: stopping after this update, then saving (once more: at once, and nothing is")
+    assert lines[0].startswith(
+        "pyroberta: stopping after this update, then saving (once more: at once, without saving)"
+    )
     assert lines[1].startswith(f"pyroberta: interrupted after 3 of {STEPS} updates; saving to out (Ctrl-C ")
     assert lines[2].startswith("pyroberta: to go on from what it knows now: pyroberta fit ")
     assert len(lines) == 3

@@ -20,23 +20,19 @@ class Stopping(Callback):
     In `fit`, the first Ctrl-C, SIGTERM or SIGHUP raises `Stopped` as soon as an update, or a batch of an evaluation, is
     done. A second one, and any one outside of training, raises it at once. A signal that is ignored stays ignored.
 
-    Args:
-        what_is_lost: what a second signal does, for the message of the first.
-
     Attributes:
         number: of the first signal; None as long as there was none.
         leaves_at_once: whether there was a second one.
 
-    >>> with Stopping("nothing is saved") as stopping:
+    >>> with Stopping() as stopping:
     ...     stopping.number is None
     True
     """
 
-    def __init__(self, what_is_lost: str) -> None:
+    def __init__(self) -> None:
         super().__init__()
         self.number: int | None = None
         self.leaves_at_once = False
-        self._what_is_lost = what_is_lost
         self._before: dict[int, Any] = {}
         self._in_fit = False
 
@@ -62,8 +58,7 @@ class Stopping(Callback):
         screen = Screen(sys.stderr)
         beginning = "\n" if screen.isatty() else ""  # a bar stands on the line
         screen.write(
-            f"{beginning}pyroberta: stopping after this update, then saving (once more: at once, and "
-            f"{self._what_is_lost})\n"
+            f"{beginning}pyroberta: stopping after this update, then saving (once more: at once, without saving)\n"
         )
         screen.flush()
 

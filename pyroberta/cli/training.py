@@ -212,10 +212,9 @@ def train(
         followers.append(checkpoint)
         if arguments.resume:
             _resume(arguments, checkpoint, model)
-    kept = "the last checkpoint is all that is kept" if checkpoint else "nothing is saved"
     before = model.optimizer.iterations
     problem: BaseException | None = None
-    with Stopping(kept) as stopping:
+    with Stopping() as stopping:
         try:
             history = model.fit(
                 texts,
@@ -232,7 +231,7 @@ def train(
             last = {name: values[-1] for name, values in history.items()}
         except (KeyboardInterrupt, NonFiniteError, OSError, MemoryError) as error:
             if stopping.leaves_at_once:
-                print(f"pyroberta: {kept}", file=sys.stderr)
+                _say_what_is_left(arguments, checkpoint)
                 raise
             if model.optimizer.iterations == before:
                 if isinstance(error, KeyboardInterrupt):
@@ -384,6 +383,15 @@ def _plot(history: Any, file: str) -> None:
     path, content = as_path(file), io.BytesIO()
     history.plot().savefig(content, format=path.suffix[1:].lower())
     replace_files(path.parent, {path.name: NewFile.of(content.getvalue())})
+
+
+def _say_what_is_left(arguments: argparse.Namespace, checkpoint: Any) -> None:
+    """Says what there is of a training that was left without saving."""
+    if checkpoint and checkpoint.file.exists():
+        line = _line_to_go_on(arguments, None, has_checkpoint=True)
+        print(f"pyroberta: to go on from the last checkpoint: {line}", file=sys.stderr)
+    else:
+        print("pyroberta: nothing is saved", file=sys.stderr)
 
 
 def _updates(count: int) -> str:
