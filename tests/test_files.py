@@ -192,7 +192,7 @@ def test_a_directory_gives_its_files_in_order_and_says_which(tmp_path: Path, cap
     with pytest.raises(FileNotFoundError, match="is a directory and holds no file"):
         open_source(tmp_path / "empty")
     (tmp_path / "c.csv").write_text(CSV)
-    with pytest.raises(ValueError, match=r"holds files of several kinds: .*c.csv \(CSV\), .* \(text\). Name those of"):
+    with pytest.raises(ValueError, match=r"are of several kinds: .*c.csv \(CSV\), .* \(text\). Name those of"):
         open_source(tmp_path)
 
 

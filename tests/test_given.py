@@ -131,7 +131,9 @@ UNTOLD = [
     (lambda: {"text": "a"}, "x is a record, .* Pass a list of records, and column='text'"),
     (lambda: [{"text": "a", "label": 1}] * 3, "x is a list of records with the columns 'text', 'label'. .*'text'"),
     (lambda: [UserDict(review="a")], "a list of records .* column='review'"),
-    *[row for row in ROWS if "[namedtuple" not in row[1] and "a list of" not in row[1]][1:2], *ROWS[3:],
+    (lambda: ({"text": "a"} for _ in range(3)), "x.* holds records, dicts of text. .*column='text'.*"),
+    (lambda: csv.DictReader(["id,text", "1,a"]), "dicts of id, text. .*column='text'.*"),
+    *ROWS[4:],
 ]  # fmt: skip
 
 

@@ -591,7 +591,7 @@ def test_the_name_of_a_file_is_taken_for_a_text_and_that_is_said(method, tmp_pat
     monkeypatch.chdir(tmp_path)
     (tmp_path / "t.txt").write_text("a text\nanother\n")
     ask = getattr(small_masked_lm(), method)
-    with pytest.warns(UserWarning, match=r"'t.txt' is the name of a file.*open\('t.txt', encoding='utf-8'\)"):
+    with pytest.warns(UserWarning, match=r"'t.txt' is the name of a file.*pathlib.Path\('t.txt'\)"):
         ask("t.txt")
     with open("t.txt", encoding="utf-8") as file:
         assert len(ask(file)) == 2

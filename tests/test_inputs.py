@@ -458,6 +458,8 @@ def test_a_list_of_names_of_files_is_refused(tmp_path, monkeypatch):
     names = ["a.txt", "b.txt"]
     with pytest.raises(ValueError, match=r"x holds the names of files, such as 'a.txt'.*pathlib.Path") as error:
         small_masked_lm().fit(names, verbose=0)
-    lines = eval(str(error.value).split("Pass their lines: ")[1], {"names": names, "pathlib": pathlib})
-    assert len(small_masked_lm().fit(lines, verbose=0).epoch) == 1
+    paths = eval(str(error.value).split("Pass their paths: ")[1], {"names": names, "pathlib": pathlib})
+    assert small_masked_lm().evaluate(paths, verbose=0) == small_masked_lm().evaluate(
+        ["a text", "another"] * 2, verbose=0
+    )
     small_masked_lm().fit([*names, "no file"], verbose=0)

@@ -21,6 +21,7 @@ RECORDS = [
     {"id": i, "text": text, "other": text[::-1], "label": name}
     for i, (text, name) in enumerate(zip(TEXTS, NAMES, strict=True))
 ]
+MASKED = [{"t": "a <mask>"}]
 Row = namedtuple("Row", "id text other label")
 
 
@@ -200,6 +201,51 @@ def test_validation_data_has_the_same_columns(tmp_path: Path):
         for data in (RECORDS, tmp_path / "v.txt")
     )
     assert a == b
+
+
+def test_what_is_one_text_and_what_a_path(tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("a.csv").write_text("text\n" + "".join(f'"{text} <mask>"\n' for text in TEXTS))
+    masked_lm, classifier = small_masked_lm(), small_classifier()
+    texts = [f"{text} <mask>" for text in TEXTS]
+    assert (masked_lm.embed("a.csv", column="text") == masked_lm.embed(texts)).all()
+    assert masked_lm.score("a.csv", column="text") == masked_lm.score(texts)
+    assert masked_lm.fill_mask("a.csv", column="text") == masked_lm.fill_mask(texts)
+    assert classifier.classify("a.csv", column="text") == classifier.classify(texts)
+    assert masked_lm.predict("a.csv", column="text", verbose=0).shape == (6, 1, 300)
+    with pytest.warns(UserWarning, match=r"'a.csv' is the name of a file, .* pass its path: pathlib.Path\('a.csv'\)"):
+        assert masked_lm.embed("a.csv").ndim == 1
+    with pytest.warns(UserWarning, match="is the name of a file"):
+        assert isinstance(classifier.classify("a.csv").label, int)
+
+
+class Numbered:
+    """Records by number and a length alone, as torch's Dataset; nothing tells its end."""
+
+    def __len__(self):
+        return len(RECORDS)
+
+    def __getitem__(self, number):
+        return RECORDS[number % len(RECORDS)]
+
+
+def test_records_may_come_by_their_number(fitted: dict):
+    assert small_masked_lm().evaluate(Numbered(), column="text", verbose=0) == fitted["metrics"]
+
+
+def test_records_without_end_are_refused_unless_steps_say_how_many():
+    masked_lm = small_masked_lm()
+    with pytest.raises(ValueError, match=r"x is an itertools.cycle, which never ends. Give steps= .*islice\(x, 1000\)"):
+        masked_lm.fit(itertools.cycle(RECORDS), column="text", verbose=0)
+    masked_lm.fit(itertools.cycle(RECORDS), column="text", steps_per_epoch=2, batch_size=2, verbose=0)
+    assert len(masked_lm.predict(itertools.cycle(MASKED), column="t", steps=2, batch_size=2, verbose=0)) == 4
+    rows = Counting()
+    classifier = small_classifier(labels=["glad", "sad", "so-so"])
+    keywords = {"column": "text", "label": "label", "batch_size": 2, "verbose": 0}
+    found = classifier.fit(RECORDS, validation_data=rows, validation_steps=2, epochs=2, **keywords).history["val_loss"]
+    assert rows.count <= 5  # one of them to see whether it is a record
+    other = small_classifier(labels=["glad", "sad", "so-so"])
+    assert other.fit(RECORDS, validation_data=RECORDS[:4], epochs=2, **keywords).history["val_loss"] == found
 
 
 # --- streams ----------------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from numpy import ndarray as Array
 
 from pyroberta.data.examples import Examples, HeldExamples, StreamedExamples
 from pyroberta.data.sources import Rows, Source, open_given
+from pyroberta.data.tables import with_items
 from pyroberta.model.attributes import is_real, true_or_false
 from pyroberta.model.batch import Batch, pack, pack_padded, real_numbers
 from pyroberta.model.config import RobertaConfig
@@ -26,6 +27,7 @@ from pyroberta.text.given import (
     refuse_names_of_files,
     refuse_rows,
     refuse_single,
+    warn_of_a_files_name,
 )
 from pyroberta.text.long_texts import LongTexts
 from pyroberta.text.preprocessor import MaskedLMPreprocessor, Preprocessor
@@ -87,7 +89,8 @@ class InputReader(ABC):
         if self.full_sentences and not self.packs:
             raise ValueError(f"full_sentences=True fills sequences with many texts, and {self.unsplit}: leave it out")
         self._packed = ""  # how many texts made how many sequences
-        self._source = Source(None)
+        self._source = Source(None)  # while it is read
+        self._description = ""
         default = self.prediction_default if is_prediction else self.training_default
         if long_texts == "split" != default:
             raise ValueError(f"{self.unsplit}: pass long_texts='cut' or 'refuse', not 'split'")
@@ -149,7 +152,7 @@ class InputReader(ABC):
 
     def _lines(self) -> Iterator[str]:
         """What is to be said about the input, a line each, or empty ones."""
-        yield self._source.description
+        yield self._description
         yield self._packed
 
     def say(self, verbose: int | str) -> None:
@@ -168,6 +171,7 @@ class InputReader(ABC):
             self._source = Source(x)
         else:
             self._source = open_given(x, column, label, is_optional=bool(self._argument))
+        self._description = self._source.description
         if not isinstance(self._source, Rows):
             return self._source.texts, y
         if self._source.has_labels and y is not None:
@@ -207,13 +211,16 @@ class InputReader(ABC):
                 self._check_stream(y if y is not None else sample_weight)
                 rows = x.stream()
                 return self._streamed(iter(rows), rows, is_labelled=x.has_labels)
-            return self._checked_held(x.texts, x.labels if x.has_labels else y, sample_weight)
+            texts, labels = self._all_of(x, most)
+            held = self._checked_held(texts, labels if x.has_labels else y, sample_weight)
+            self._source = Source(None)  # the texts are needed no more
+            return held
         x = _opened(x)
         if isinstance(x, Mapping):
             return self._checked_held(x, y, sample_weight)
         if isinstance(x, tuple) and _is_columns(x):
             return self._checked_held(x, y, sample_weight)
-        x = _with_items(x)
+        x = with_items(x)
         refuse_names_of_files(x)
         try:
             iterator = iter(x)
@@ -240,6 +247,16 @@ class InputReader(ABC):
         elif not isinstance(x, Sized):
             left, y, sample_weight = islice(left, most), _first(y, most), _first(sample_weight, most)
         return self._checked_held(left, y, sample_weight)
+
+    def _all_of(self, rows: Rows, most: int | None = None) -> tuple[Any, Any]:
+        """The texts and the labels of rows, of the first `most` of them."""
+        if most is not None:
+            some = list(islice(rows.stream(), most))
+            texts = [text for text, _ in some] if rows.has_labels else some
+            return texts, [label for _, label in some] if rows.has_labels else None
+        texts, labels = rows.texts, rows.labels
+        self._description = rows.description
+        return texts, labels
 
     def _check_stream(self, beside: Any) -> None:
         """Checks that nothing is given beside a stream of texts."""
@@ -272,9 +289,13 @@ class InputReader(ABC):
         Raises:
             TypeError, ValueError: as for `examples`.
         """
-        x, _ = self._opened([x] if isinstance(x, str) and column is None else x, None, column, None)
+        if isinstance(x, str) and column is None:
+            warn_of_a_files_name(x)
+            x = [x]
+        x, _ = self._opened(x, None, column, None)
         if isinstance(x, Rows):
-            x = _without_labels(x, steps is not None)
+            x = self._all_of(x)[0] if steps is None else _without_labels(x)
+            self._source = Source(None)
         x = _opened(x)
         if isinstance(x, Mapping):
             check_features(x, self.needed)
@@ -285,7 +306,7 @@ class InputReader(ABC):
                 raise ValueError(f"the features should have a row for each sequence; they have {rows}")
             starts = range(0, count, batch_size)[:steps]
             return ({name: value[i : i + batch_size] for name, value in x.items()} for i in starts), len(starts)
-        x = _with_items(x)
+        x = with_items(x)
         if not isinstance(x, Iterable):
             raise TypeError(f"expected a text or a list of texts, got {type(x).__name__}; x should be {ACCEPTED_INPUT}")
         if isinstance(x, tuple) and _is_columns(x):
@@ -591,10 +612,8 @@ def padding_mask(x: Mapping[str, Any]) -> Any:
         return [[True] * len(row) for row in x["token_ids"]]
 
 
-def _without_labels(rows: Rows, is_stream: bool) -> Any:
-    """The texts of rows, all of them or as they are read."""
-    if not is_stream:
-        return rows.texts
+def _without_labels(rows: Rows) -> Any:
+    """The texts of rows, as they are read."""
     return (text for text, _ in rows.stream()) if rows.has_labels else rows.stream()
 
 
@@ -608,26 +627,6 @@ def _opened(x: Any) -> Any:
     if isinstance(x, tuple) and not hasattr(x, "_fields"):
         return tuple(opened(column, f"entry {i} of x") for i, column in enumerate(x))
     return x
-
-
-def _with_items(x: Any) -> Any:
-    """x, or the items of an object that has no `__iter__`."""
-    if isinstance(x, Sized) and not isinstance(x, Iterable) and hasattr(x, "__getitem__"):
-        return _Indexed(x)
-    return x
-
-
-class _Indexed:
-    """The items of an object with `__getitem__` and `__len__` alone (torch's Dataset, Keras's PyDataset)."""
-
-    def __init__(self, items: Any) -> None:
-        self.items = items
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    def __iter__(self) -> Iterator[Any]:
-        return map(self.items.__getitem__, range(len(self.items)))
 
 
 def _is_encoded(item: Any) -> bool:
@@ -668,7 +667,7 @@ def _is_batch(item: Any, is_list: bool) -> bool:
     Raises:
         TypeError: where an item is a table or a record.
     """
-    refuse_rows(item[0] if _starts_with_features(item) else item, KNOWN, is_item=True)
+    refuse_rows(item[0] if _starts_with_features(item) else item, KNOWN, is_item=True, takes_column=True)
     if _starts_with_features(item):
         return True
     if not is_list and (column := opened(item, "an item of x")) is not item:

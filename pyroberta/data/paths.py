@@ -52,9 +52,10 @@ def find(paths: Sequence[str], kind: str | None) -> Found:
     if len(set(kinds.values())) > 1:
         of_kind = {found: name for name, found in reversed(kinds.items())}
         some = ", ".join(f"{name} ({KINDS[found].title})" for found, name in sorted(of_kind.items()))
+        pattern = os.path.join(paths[0], "**", f"*{KINDS[min(of_kind)].suffixes[0]}")
+        example = f", such as {pattern!r}" if os.path.isdir(paths[0]) else ""
         raise ValueError(
-            f"{', '.join(paths)} holds files of several kinds: {some}. Name those of one kind, such as "
-            f"{os.path.join(paths[0], '**', '*' + KINDS[min(of_kind)].suffixes[0])!r}"
+            f"the files of {', '.join(paths)} are of several kinds: {some}. Name those of one kind{example}"
         )
     files = tuple(File(name, split_suffixes(name)[1]) for name in names)
     return Found(", ".join(paths), files, next(iter(kinds.values())), tuple(left_out))

@@ -19,9 +19,9 @@ import numpy as np
 from pyroberta.data.files import File, file_of, is_file, is_path, split_suffixes
 from pyroberta.data.kinds import KINDS, Row, Wanted, check_columns, named, usual_column
 from pyroberta.data.paths import Found, check_kind, find, kind_of
-from pyroberta.data.tables import Table, as_mapping, is_record, is_stream, rows, table_of
+from pyroberta.data.tables import Table, as_mapping, is_record, is_stream, rows, table_of, with_items
 from pyroberta.formats.budget import shown
-from pyroberta.text.given import bytes_error, opened
+from pyroberta.text.given import bytes_error, opened, refuse_endless
 
 MOST_NAMES = 8  # of files, and of rows with a missing value, in a message
 Column = str | tuple[str, ...] | None  # of the texts, or of their segments
@@ -70,6 +70,7 @@ class Rows(Source):
         description: what is read, with {count} for the number of texts; empty for what is in memory.
         classes: see `Source`.
         advice: what to do about missing values.
+        given: what the rows are read of, where it is in memory.
     """
 
     is_read = True
@@ -85,10 +86,12 @@ class Rows(Source):
         description: str = "",
         classes: list[str] | None = None,
         advice: str = "Fill or leave out such rows first",
+        given: Any = None,
     ) -> None:
         self.name, self.wanted, self.is_once, self.classes = name, wanted, is_once, classes
         self.has_labels = wanted.label is not None
         self._read, self._parts, self._description, self._advice = read, parts, description, advice
+        self._given = given
         self._held: tuple[list[Any], list[Any]] | None = None
         self._places, self._starts = array("q"), [0]
         self._is_said = False
@@ -133,6 +136,7 @@ class Rows(Source):
     def _all(self) -> tuple[list[Any], list[Any]]:
         """The texts and the labels, read at the first call."""
         if self._held is None:
+            refuse_endless(self._given, "x", "Give steps= (in fit steps_per_epoch=). ")
             texts: list[Any] = []
             labels: list[Any] = []
             missing: dict[Any, list[str]] = {}
@@ -398,7 +402,7 @@ def _untold(title: str, names: list[Any]) -> TypeError:
 
 def _of_records(x: Any, wanted: Wanted, is_optional: bool) -> Source:
     """The rows of an iterable of records."""
-    x = x if is_stream(x) else opened(x)
+    x = x if is_stream(x) else with_items(opened(x))
     if isinstance(x, str | bytes) or not isinstance(x, Iterable):
         raise TypeError(f"column={wanted.columns[0]!r} names a column, and x is {_article(x)}, which has none")
     if is_optional:
@@ -421,7 +425,7 @@ def _of_records(x: Any, wanted: Wanted, is_optional: bool) -> Source:
                     raise ValueError(f"row {i} of x has no {name!r}. Its names are {named(record)}")
             yield 0, wanted.row(i, [record[name] for name in wanted.names])
 
-    return Rows("x", read, ["row"], wanted, is_once=iter(x) is x)
+    return Rows("x", read, ["row"], wanted, is_once=iter(x) is x, given=x)
 
 
 def _holds_texts(record: Mapping[Any, Any]) -> bool:

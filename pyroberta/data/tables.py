@@ -5,7 +5,7 @@ The packages are recognised by the names of their classes; none is imported.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -112,3 +112,23 @@ def rows(table: Table, names: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
     if len(set(lengths.values())) != 1:
         raise ValueError(f"the columns have different lengths: {lengths}")
     return zip(*columns, strict=True)
+
+
+def with_items(x: Any) -> Any:
+    """x, or the items of an object that has no `__iter__`."""
+    if isinstance(x, Sized) and not isinstance(x, Iterable) and hasattr(x, "__getitem__"):
+        return _Indexed(x)
+    return x
+
+
+class _Indexed:
+    """The items of an object with `__getitem__` and `__len__` alone (torch's Dataset, Keras's PyDataset)."""
+
+    def __init__(self, items: Any) -> None:
+        self.items = items
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __iter__(self) -> Iterator[Any]:
+        return map(self.items.__getitem__, range(len(self.items)))

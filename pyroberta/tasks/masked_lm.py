@@ -130,14 +130,12 @@ class MaskedLM(Task):
         if targets is not None:
             is_one = isinstance(targets, str | bytes | int | np.integer)
             targets = [targets] if is_one else list(opened(targets, "targets"))  # type: ignore[list-item]
-        many, long = (
-            _read(texts, column, verbose),
-            self._long_texts(long_texts, "fill_mask gives an answer for every mask"),
-        )
+        many, is_single = _read(texts, column, verbose)
+        long = self._long_texts(long_texts, "fill_mask gives an answer for every mask")
         long.kept_id = self._tokenizer().mask_token_id
         found = fill_masks(self.backbone, self._tokenizer(), many, top_k, targets, long, batch_size, verbose)
         flat = [masks[0] if len(masks) == 1 else masks for masks in found]
-        return flat[0] if isinstance(texts, str) else flat
+        return flat[0] if is_single else flat
 
     @hinting()
     def score(
@@ -191,9 +189,9 @@ class MaskedLM(Task):
         """
         if rule not in RULES:
             raise ValueError(f"rule must be 'original' or 'within_word_l2r', got {rule!r}")
-        many, long = _read(texts, column, verbose), self._long_texts(long_texts)
+        (many, is_single), long = _read(texts, column, verbose), self._long_texts(long_texts)
         found = score_texts(self.backbone, self._tokenizer(), many, rule, long, _most(batch_size), verbose)
-        return found[0] if isinstance(texts, str) else found
+        return found[0] if is_single else found
 
     @hinting()
     def embed(
@@ -241,11 +239,11 @@ class MaskedLM(Task):
         batch_size, layer = _most(batch_size), self._layer(layer)
         if normalize is not None:
             _check_normalization(normalize, layer, pooling)
-        many = _read(texts, column, verbose)
+        many, is_single = _read(texts, column, verbose)
         unsplit = "embed without pooling gives each token's hidden state in its text" if pooling is None else ""
         long, is_pooled = self._long_texts(long_texts, unsplit), pooling is not None
         states = hidden_states(self.backbone, self._tokenizer(), many, layer, is_pooled, long, batch_size, verbose)
-        if isinstance(texts, str):
+        if is_single:
             return states[0] if normalize is None else normalize(states[0])
         if not pooling:
             return states
@@ -293,7 +291,7 @@ class MaskedLM(Task):
             "verbose": verbose,
         }
         check_method(method, num_dimensions)
-        many = [texts] if isinstance(texts, str) else texts
+        many = [texts] if isinstance(texts, str) and column is None else texts
         return Normalization.fit(self.embed(many, layer=layer, **options), method, self._layer(layer), num_dimensions)
 
     def _layer(self, layer: int) -> int:
@@ -364,12 +362,13 @@ def _check_normalization(normalize: Normalization, layer: int, pooling: str | No
         raise ValueError(f"the normalization was fitted on layer {normalize.layer}: pass layer={normalize.layer}")
 
 
-def _read(texts: Any, column: str | None, verbose: int | str) -> list[str]:
-    """The texts, from whatever holds them. A string is one text."""
-    source = open_source([texts] if isinstance(texts, str) and column is None else texts, column=column)
-    many = plain_texts(texts if isinstance(texts, str) else source.texts)
+def _read(texts: Any, column: str | None, verbose: int | str) -> tuple[list[str], bool]:
+    """The texts, from whatever holds them, and whether they are one text: a string that is no path of columns."""
+    is_single = isinstance(texts, str) and column is None
+    source = open_source([texts] if is_single else texts, column=column)
+    many = plain_texts(texts if is_single else source.texts)
     source.say(verbose)
-    return many
+    return many, is_single
 
 
 def _most(batch_size: int | None) -> int | None:

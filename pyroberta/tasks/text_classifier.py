@@ -256,7 +256,9 @@ class TextClassifier(Task):
             Classification(int(i), self.labels[int(i)], float(np.exp(row[i])))
             for row, i in ((row, row.argmax()) for row in log_softmax(np.concatenate(outputs)))
         ]
-        is_single = isinstance(texts, str) or (isinstance(texts, tuple) and all(isinstance(t, str) for t in texts))
+        is_single = (isinstance(texts, str) and column is None) or (
+            isinstance(texts, tuple) and all(isinstance(t, str) for t in texts)
+        )
         return found[0] if is_single else found
 
     @classmethod

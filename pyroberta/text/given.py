@@ -7,10 +7,13 @@ import json
 import operator
 import os
 import reprlib
+import warnings
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import numpy as np
+
+from pyroberta.model.callers import callers_level
 
 # A table's package and class, and how one of its columns is written. A dict of splits has its first split's name too.
 TABLES = {
@@ -150,7 +153,9 @@ def _columns(table: Any) -> tuple[list[Any], str]:
         return [], "train"
 
 
-def refuse_rows(item: Any, features: Collection[str], name: str = "x", is_item: bool = False) -> None:
+def refuse_rows(
+    item: Any, features: Collection[str], name: str = "x", is_item: bool = False, takes_column: bool = False
+) -> None:
     """Checks that a dict is one of features, and no record and no table.
 
     Args:
@@ -158,6 +163,7 @@ def refuse_rows(item: Any, features: Collection[str], name: str = "x", is_item: 
         features: the names that features have.
         name: of the argument.
         is_item: whether `item` is an item of the argument, not the argument itself.
+        takes_column: whether there is an argument `column`, which the error then names.
 
     Raises:
         TypeError: for a dict of strings (a record) or of lists of strings (columns), with the expression that gives the
@@ -176,6 +182,8 @@ def refuse_rows(item: Any, features: Collection[str], name: str = "x", is_item: 
     column = _quoted(text_column(texts or columns))
     if is_item:
         description = f"{name} holds {'records' if texts else 'tables'}, dicts of {shown_names(list(item))}"
+        if texts and takes_column:
+            raise TypeError(f"{description}. Say which holds the texts: column={text_column(texts)!r}")
         rows = f"row[{column}] for row in {name}"
         raise TypeError(f"{description}. Pass their texts: {f'[{rows}]' if texts else f'({rows})'}")
     if texts:
@@ -234,6 +242,20 @@ def names_a_file(text: Any) -> bool:
     return isinstance(text, str) and len(text) < LONGEST_NAME and "\0" not in text and os.path.isfile(text)
 
 
+def warn_of_a_files_name(text: str) -> None:
+    """Warns where a text is the name of a file.
+
+    Warns:
+        UserWarning: with the expression that gives its path, at the line of the package's caller.
+    """
+    if names_a_file(text):
+        warnings.warn(
+            f"{text!r} is the name of a file, and is taken for the text itself. For the texts in the file pass its "
+            f"path: pathlib.Path({text!r})",
+            stacklevel=callers_level(),
+        )
+
+
 def refuse_names_of_files(texts: Any) -> None:
     """Checks that a list does not hold the names of files in the place of their texts.
 
@@ -242,6 +264,6 @@ def refuse_names_of_files(texts: Any) -> None:
     """
     if isinstance(texts, list | tuple) and 0 < len(texts) <= MOST_FILES and all(map(names_a_file, texts)):
         raise ValueError(
-            f"x holds the names of files, such as {texts[0]!r}, and not their texts. Pass their lines: "
-            '[line for name in names for line in pathlib.Path(name).read_text("utf-8").splitlines()]'
+            f"x holds the names of files, such as {texts[0]!r}, and not their texts. Pass their paths: "
+            "[pathlib.Path(name) for name in names]"
         )

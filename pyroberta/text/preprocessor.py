@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, TypeVar
@@ -14,7 +13,6 @@ from numpy.typing import NDArray
 from pyroberta.formats.budget import clipped, shown
 from pyroberta.model.attributes import LAYER, Check, Checked, Checks, Reasons, true_or_false
 from pyroberta.model.batch import Batch, Padded, pack, pad
-from pyroberta.model.callers import callers_level
 from pyroberta.model.guard import fork_safe_lock
 from pyroberta.model.serialization import (
     check_name,
@@ -25,7 +23,7 @@ from pyroberta.model.serialization import (
     without_defaults,
 )
 from pyroberta.text import hooks
-from pyroberta.text.given import bytes_error, names_a_file, opened, refuse_endless, refuse_rows
+from pyroberta.text.given import bytes_error, opened, refuse_endless, refuse_rows, warn_of_a_files_name
 from pyroberta.text.long_texts import LongTexts
 from pyroberta.text.masking import COUNTS, DRAWS, corrupt, number_words, select, word_edges
 from pyroberta.text.packing import TRUNCATIONS
@@ -506,12 +504,7 @@ def plain_texts(texts: Any) -> list[str]:
     """
     texts = opened(texts, "texts")
     if isinstance(texts, str):
-        if names_a_file(texts):
-            warnings.warn(
-                f"{texts!r} is the name of a file, and is taken for the text itself. For the lines in the file pass "
-                f"it opened: open({texts!r}, encoding='utf-8')",
-                stacklevel=callers_level(),
-            )
+        warn_of_a_files_name(texts)
         return [texts]
     if isinstance(texts, bytes):
         raise bytes_error("texts", texts, is_item=False)
@@ -519,7 +512,10 @@ def plain_texts(texts: Any) -> list[str]:
     if isinstance(texts, Mapping) or not isinstance(texts, Iterable):
         raise TypeError(f"expected a text or a list of texts, got {type(texts).__name__}")
     refuse_endless(texts, "texts")
-    found = [_segments(text, f"text {i}") for i, text in enumerate(texts)]
+    found = []
+    for i, text in enumerate(texts):
+        refuse_rows(text, (), "texts", is_item=True, takes_column=True)
+        found.append(_segments(text, f"text {i}"))
     for i, segments in enumerate(found):
         if len(segments) > 1:
             raise TypeError(f"text {i} must be a string, got {len(segments)} segments: {_shown(segments)}")
