@@ -468,3 +468,19 @@ def test_a_keras_archive_is_refused_with_the_line_to_write(tmp_path: Path):
     for model in (small_masked_lm(), Backbone(*SIZES)):
         with pytest.raises(ValueError, match=r"save_to_preset\('a/best', format='keras'\).*'a/best\.weights\.h5'"):
             model.save("a/best.keras")
+
+
+def test_weights_are_views_parted_by_what_training_changes():
+    lm = small_masked_lm()
+    assert len(lm.weights) == len(lm.trainable_weights) == len(lm.get_weights())
+    lm.backbone.trainable = False
+    assert [len(lm.trainable_weights), len(lm.non_trainable_weights)] == [5, len(lm.backbone.weights)]
+    assert (lm.backbone.trainable_weights, len(lm.backbone.non_trainable_weights)) == ([], len(lm.backbone.weights))
+    assert all(np.shares_memory(weight, lm.backbone.params.flat) for weight in lm.weights)
+    assert not any(weight.flags.writeable for weight in lm.weights)
+
+
+@pytest.mark.parametrize("name", ["show_trainable", "expand_nested", "line_length"])
+def test_a_summary_says_why_it_takes_no_such_argument(name: str):
+    with pytest.raises(TypeError, match=f"{name!r}: the"):
+        small_masked_lm().summary(**{name: 1})

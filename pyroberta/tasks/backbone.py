@@ -703,6 +703,9 @@ class Backbone(KerasModel):
     def _weights(self) -> tuple[Backbone, list[str]]:
         return self, [name for name in self.params if is_backbone(name)]
 
+    def _trainable_names(self) -> list[str]:
+        return self.trainable_names()
+
     def _summary(self) -> str:
         return summary.table(type(self).__name__, *self._weights(), self.trainable_names())
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy import ndarray as Array
 
 from pyroberta.model.attributes import Checked, Checks, true_or_false
+from pyroberta.model.hints import hinting
 from pyroberta.model.lora import merged
 from pyroberta.model.parameters import is_lora
 from pyroberta.presets.built_in import PRESETS, BuiltIn
@@ -53,6 +54,31 @@ class KerasModel(Checked):
     @abstractmethod
     def from_config(cls: type[Own], config: Mapping[str, Any]) -> Own:
         """A model with fresh weights, of what `get_config` gives."""
+
+    @property
+    def weights(self) -> list[Array]:
+        """All parameters in the order of the vector, as read-only views."""
+        backbone, names = self._weights()
+        return [backbone.params[name] for name in names]
+
+    @property
+    def trainable_weights(self) -> list[Array]:
+        """Those of `weights` that training may change."""
+        return self._weights_where(True)
+
+    @property
+    def non_trainable_weights(self) -> list[Array]:
+        """Those of `weights` that training leaves as they are."""
+        return self._weights_where(False)
+
+    def _weights_where(self, is_trainable: bool) -> list[Array]:
+        backbone, names = self._weights()
+        trainable = set(self._trainable_names())
+        return [backbone.params[name] for name in names if (name in trainable) is is_trainable]
+
+    @abstractmethod
+    def _trainable_names(self) -> list[str]:
+        """The parameters that training may change, perhaps with some that aren't this model's."""
 
     def count_params(self) -> int:
         """The number of values in all parameters. A tied token embedding counts once."""
@@ -168,6 +194,11 @@ class KerasModel(Checked):
             for name in changed:
                 params[name][...] = found.get(name, 0.0)  # the file's kernels have the changes in them
 
+    @hinting(
+        show_trainable="there is always a column with the parameters that training may change",
+        expand_nested="there is always a line for each layer",
+        **dict.fromkeys(("line_length", "positions"), "the table is as wide as it needs to be"),
+    )
     def summary(self, print_fn: Callable[[str], Any] = print) -> None:
         """Prints a table of the model's parts with their parameters.
 
