@@ -184,3 +184,70 @@ def test_preprocessors_give_what_kerashubs_give(pairs, data):
     by_position = (length, truncate, 1.0, length, 1.0, 0.0)
     for again in (MaskedLMPreprocessor(mine, *by_position), RobertaMaskedLMPreprocessor(theirs, *by_position)):
         assert plain(again(batch)) == plain(pair[0](batch))
+
+
+def test_kerashubs_classes_take_these_configs_and_the_reverse():
+    from keras_hub import models
+
+    mine = ours(sequence_length=7, add_prefix_space=True, name="mine", unsplittable_tokens=["plane"])
+    config = json.loads(json.dumps({**mine.get_config(), "mask_lstrip": None}))
+    del config["mask_lstrip"]  # KerasHub's never does it
+    theirs = models.RobertaTokenizer.from_config(config)
+    for text in ("air plane", "airplane", " at port"):
+        assert plain(theirs(text)) == plain(mine(text))
+    assert theirs.name == "mine"
+
+    usual = Tokenizer(THEIRS, MERGES)
+    for kind, other in (
+        (MaskedLMPreprocessor, models.RobertaMaskedLMPreprocessor),
+        (TextClassifierPreprocessor, models.RobertaTextClassifierPreprocessor),
+    ):
+        settings = SETTINGS if kind is MaskedLMPreprocessor else {"sequence_length": 12}
+        preprocessor = kind(usual, **settings, name="mine")
+        theirs = other.from_config(json.loads(json.dumps(preprocessor.get_config())))
+        assert plain(theirs([" airplane"])) == plain(preprocessor([" airplane"]))
+        back = json.loads(json.dumps(theirs.get_config()))
+        back["tokenizer"]["config"] |= {"vocabulary": THEIRS, "merges": MERGES}
+        assert kind.from_config(back).get_config() == preprocessor.get_config()
+
+
+@pytest.mark.parametrize("of", ["RobertaMaskedLMPreprocessor", "RobertaTextClassifierPreprocessor"])
+def test_the_texts_part_of_a_preset_goes_both_ways(tmp_path, of):
+    import keras_hub
+
+    from pyroberta import Backbone, models
+
+    kind, other = getattr(models, of), getattr(keras_hub.models, of)
+    settings = SETTINGS if kind is MaskedLMPreprocessor else {"sequence_length": 12}
+    added = {"plane": False}
+    mine = kind(Tokenizer(THEIRS, MERGES, added_tokens=added, sequence_length=9), **settings)
+    mine.save_to_preset(tmp_path / "ours", format="keras")
+    Backbone(len(THEIRS), 1, 2, 8, 12, max_sequence_length=20).save_to_preset(tmp_path / "ours", format="keras")
+    theirs = other.from_preset(str(tmp_path / "ours"))
+    assert set(theirs.tokenizer.unsplittable_tokens) == set(mine.tokenizer.unsplittable_tokens)
+    assert theirs.tokenizer.sequence_length == 9
+    theirs.tokenizer.sequence_length = None  # KerasHub's packer would take the padding for text
+    for text in (" airplane", "xplanex"):
+        assert plain(theirs([text])) == plain(mine([text]))
+    assert plain(keras_hub.models.RobertaTokenizer.from_preset(str(tmp_path / "ours"))("at")) == plain(
+        mine.tokenizer("at")
+    )
+
+    written = other(peer(sequence_length=5, unsplittable_tokens=[*[*THEIRS][:3], "<mask>", "plane"]), **settings)
+    written.save_to_preset(str(tmp_path / "theirs"))
+    read = kind.from_preset(tmp_path / "theirs")
+    expected = kind(Tokenizer(THEIRS, MERGES, added_tokens=added, sequence_length=5), **settings)
+    assert read.get_config() == expected.get_config()
+    assert Tokenizer.from_preset(tmp_path / "theirs").get_config() == expected.tokenizer.get_config()
+
+
+def test_transformers_reads_a_tokenizer_that_was_saved_alone(tmp_path):
+    from transformers import AutoTokenizer
+
+    mine = Tokenizer.train(["the quick brown fox"], vocab_size=280)
+    MaskedLMPreprocessor(mine, 9).save_to_preset(tmp_path / "preset")
+    theirs = AutoTokenizer.from_pretrained(tmp_path / "preset")
+    text = "the <mask> brown fox, né"
+    assert theirs(text)["input_ids"] == mine.encode(text)
+    theirs.save_pretrained(tmp_path / "theirs")
+    assert Tokenizer.from_preset(tmp_path / "theirs").get_config() == mine.get_config()
