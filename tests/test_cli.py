@@ -488,7 +488,7 @@ def test_a_model_without_a_masked_lm_head_is_an_error_unless_a_fresh_one_is_aske
         out, err = capsys.readouterr()
         assert out == ""
         assert err.startswith(f"pyroberta: {directory} has no masked-LM head")
-        assert ("It is a classifier for 3 classes." in err) == (kind == "classifier")
+        assert ("It is a classifier for 3 classes" in err) == (kind == "classifier")
         assert "With --fresh-head it gets an untrained one" in err
         assert len(err.splitlines()) == 1
         assert not Path(output).exists()

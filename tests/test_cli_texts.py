@@ -81,6 +81,36 @@ def test_a_text_that_only_mentions_a_file_is_a_text(text: str, model, capsys, mo
     assert records(capsys)[0]["text"] == text
 
 
+def test_a_whole_file_is_one_text(texts, model, capsys):
+    assert main(["tokenize", "--file", texts, "--whole-files", *model, "--json"]) == 0
+    (found,) = records(capsys)
+    assert found["text"].split("\n")[: len(TEXTS)] == TEXTS
+    assert main(["tokenize", "a", "--whole-files", *model]) == 2
+    assert "--whole-files is about a file: give --file, or leave --whole-files out" in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("ignore:of 1 text 1 has more")
+def test_full_sentences_and_rules_reach_the_model(texts, model, tmp_path, capsys, monkeypatch):
+    masked_lm = MaskedLM.from_preset(model[1])
+    how = {"batch_size": 16, "verbose": 0, "return_dict": True}
+    assert main(["evaluate", texts, *model, "--full-sentences", "--json", "--quiet"]) == 0
+    assert json.loads(capsys.readouterr().out) == masked_lm.evaluate(TEXTS, full_sentences=True, **how)
+    assert json.loads(json.dumps(masked_lm.evaluate(TEXTS, **how))) != masked_lm.evaluate(
+        TEXTS, full_sentences=True, **how
+    )
+    seen = []
+    really = MaskedLM.fit
+    monkeypatch.setattr(
+        MaskedLM, "fit", lambda self, x, *rest, **how: seen.append(how) or really(self, x, *rest, **how)
+    )
+    assert main(["fit", texts, *model, "-o", str(tmp_path / "out"), "--full-sentences", "--quiet"]) == 0
+    assert seen[0]["full_sentences"] is True
+    capsys.readouterr()
+    for rule in ("original", "within_word_l2r"):
+        assert main(["score", "The quickest foxes.", *model, "--rule", rule, "--json"]) == 0
+        assert records(capsys)[0]["total"] == pytest.approx(masked_lm.score("The quickest foxes.", rule=rule).total)
+
+
 # --- tokens -----------------------------------------------------------------------------------------------------------
 
 

@@ -21,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_model(parser)
     parser.add_argument("--batch-size", type=options.positive, metavar="N", default=16, help="texts in a step")
     options.add_long_texts(parser, "split")
+    options.add_full_sentences(parser)
     parser.add_argument("--quiet", action="store_true", help="no progress")
 
 
@@ -31,6 +32,7 @@ def run(arguments: argparse.Namespace) -> dict[str, float]:
         texts,
         batch_size=arguments.batch_size,
         long_texts=arguments.long_texts,
+        full_sentences=arguments.full_sentences,
         verbose=0 if arguments.quiet else 1,
         return_dict=True,
     )

@@ -15,6 +15,7 @@ EXAMPLES = (
     "pyroberta fit texts.txt -o my_model --epochs 3 --validation 10%",
     "pyroberta fit texts.txt -o my_model --validation held_out.txt --early-stopping 2 --epochs 20",
     "pyroberta fit reviews.csv.gz --column review -o my_model",
+    "pyroberta fit 'novels/*.txt' --whole-files --full-sentences -o my_model",
     "pyroberta fit texts.txt -o my_model --checkpoint run --log run.csv --plot run.png",
     "pyroberta fit reviews.csv.gz --column review -o my_model",
     "pyroberta fit texts.txt -o my_model --checkpoint run --log run.csv --plot run.png --resume",
@@ -34,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--whole-words", action="store_true", help="mask all tokens of a word together, not tokens one by one"
     )
     options.add_long_texts(parser, "split")
+    options.add_full_sentences(parser)
     options.add_training(parser)
 
 
@@ -53,7 +55,9 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         model = options.load_model(arguments, load_weights=not arguments.fresh, seed=arguments.seed)
     if arguments.whole_words:
         model.preprocessor.whole_words = True
-    return training.train(arguments, model, texts, validation=held_out and held_out.texts)
+    return training.train(
+        arguments, model, texts, validation=held_out and held_out.texts, full_sentences=arguments.full_sentences
+    )
 
 
 def _fresh_model(arguments: argparse.Namespace) -> Any:

@@ -52,7 +52,7 @@ def load_model(arguments: argparse.Namespace, **keywords: Any) -> Any:
             return MaskedLM.from_preset(preset, backend=arguments.backend, **keywords)
         except FreshHeadWarning as warning:
             classes = preset.config.num_classes
-            addition = "" if classes is None else f" It is a classifier for {classes} classes."
+            addition = "" if classes is None else f" It is a classifier for {classes} classes, of `pyroberta classify`."
             raise ValueError(
                 f"{str(warning).split(': a fresh one')[0]}.{addition} With --fresh-head it gets an untrained one, "
                 "which knows nothing before `pyroberta fit`"
@@ -122,6 +122,14 @@ def add_training(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quiet", action="store_true", help="no progress")
 
 
+def add_full_sentences(parser: argparse.ArgumentParser) -> None:
+    """Adds `--full-sentences`."""
+    parser.add_argument(
+        "--full-sentences", action="store_true",
+        help="fill each sequence with whole sentences of one text after another, as RoBERTa was trained",
+    )  # fmt: skip
+
+
 def as_typed(message: str) -> str:
     """An error's message, with the command's options in the place of Python's arguments.
 
@@ -130,6 +138,7 @@ def as_typed(message: str) -> str:
     >>> as_typed("say which holds the texts: column='text'")
     'say which holds the texts: --column text'
     """
+    message = message.replace("full_sentences=True", "--full-sentences").replace("per_line=False", "--whole-files")
     message = message.replace(", to pyroberta.data.open_source:", ":")
     message = message.replace("num_dimensions=", "--dimensions").replace("method='center'", "--normalize center")
     message = re.sub(r"\b(column|label|kind)='([^']*)'", r"--\1 \2", message)

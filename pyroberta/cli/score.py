@@ -10,10 +10,12 @@ from pyroberta.cli import options
 from pyroberta.cli.streams import bar
 from pyroberta.cli.texts import add_texts, given_texts
 
+RULES = ("original", "within_word_l2r")
 SUMMARY = "how likely each token of a text is, given the others"
 EXAMPLES = (
     'pyroberta score "I have a dream." "I has a dream."',
     "pyroberta score --file texts.txt --json > scores.jsonl",
+    'pyroberta score "A souvenir." --rule within_word_l2r',
     "sort texts.txt | pyroberta score - --long-texts split",
 )
 
@@ -23,6 +25,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_texts(parser)
     options.add_model(parser)
     parser.add_argument("--batch-size", type=options.positive, metavar="N", help="masked copies in a batch at most")
+    parser.add_argument(
+        "--rule", metavar="NAME", choices=RULES, default="original",
+        help="what is masked for a token: original, it alone; within_word_l2r, the later ones of its word, too",
+    )  # fmt: skip
     options.add_long_texts(parser, "refuse")
     parser.add_argument("--quiet", action="store_true", help="no progress")
 
@@ -32,7 +38,12 @@ def run(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
     from pyroberta.tasks.streaming import stream
 
     texts, model = given_texts(arguments), options.load_model(arguments)
-    how = {"long_texts": arguments.long_texts, "batch_size": arguments.batch_size, "verbose": bar(arguments)}
+    how = {
+        "long_texts": arguments.long_texts,
+        "rule": arguments.rule,
+        "batch_size": arguments.batch_size,
+        "verbose": bar(arguments),
+    }
     for text, score in zip(texts, stream(model, "score", texts, **how), strict=True):
         if not arguments.json:
             print(f"{score.total:10.3f}  perplexity {score.perplexity:<10.4g}  {text}")

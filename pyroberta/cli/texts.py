@@ -36,6 +36,7 @@ def add_columns(parser: argparse.ArgumentParser, *, has_labels: bool = False) ->
         "--kind", metavar="NAME", choices=KINDS,
         help=f"of a file whose name does not say it: {', '.join(KINDS)}",
     )  # fmt: skip
+    parser.add_argument("--whole-files", action="store_true", help="a text file is one text, not each of its lines")
 
 
 def add_texts(parser: argparse.ArgumentParser, what: str = "texts") -> None:
@@ -65,9 +66,10 @@ def given_texts(arguments: argparse.Namespace) -> list[Any]:
         return list(source_of(arguments, arguments.file).texts)
     if texts in ([], ["-"]):
         return list(source_of(arguments, "-").texts)
-    for name in ("column", "kind"):
+    for name in ("column", "kind", "whole_files"):
         if getattr(arguments, name):
-            raise ValueError(f"--{name} is about a file: give --file, or leave --{name} out")
+            option = f"--{name.replace('_', '-')}"
+            raise ValueError(f"{option} is about a file: give --file, or leave {option} out")
     for text in texts:
         is_there = os.path.exists(text)
         if is_there or FILE_NAME.fullmatch(text):
@@ -103,6 +105,7 @@ def source_of(arguments: argparse.Namespace, place: str) -> Source:
         column=columns if len(columns) > 1 else next(iter(columns), None),
         label=getattr(arguments, "label", None),
         kind=arguments.kind,
+        per_line=not arguments.whole_files,
     )
     _ = source.texts  # read, so that the number of texts is said
     if place != "-":  # whose kind does not follow from a name

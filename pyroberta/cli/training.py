@@ -159,7 +159,12 @@ def settings_of(arguments: argparse.Namespace, digest: str) -> dict[str, Any]:
 
 
 def train(
-    arguments: argparse.Namespace, model: Any, texts: Sequence[Any], labels: Any = None, validation: Any = None
+    arguments: argparse.Namespace,
+    model: Any,
+    texts: Sequence[Any],
+    labels: Any = None,
+    validation: Any = None,
+    **how: Any,
 ) -> dict[str, Any]:
     """Trains a model as the options say, and saves it, also where the training is stopped or diverges.
 
@@ -169,6 +174,7 @@ def train(
         texts: to train on.
         labels: of a classifier's texts.
         validation: x or (x, y), instead of a share of the texts; None for none.
+        how: further arguments of `fit`.
 
     Returns:
         The directory, the number of updates, the metrics of each epoch, and what ended the training early.
@@ -227,6 +233,7 @@ def train(
                 long_texts=arguments.long_texts,
                 callbacks=[*followers, stopping],
                 verbose=0 if arguments.quiet else 1,
+                **how,
             ).history
             last = {name: values[-1] for name, values in history.items()}
         except (KeyboardInterrupt, NonFiniteError, OSError, MemoryError) as error:
