@@ -115,9 +115,11 @@ def rows(table: Table, names: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
 
 
 def with_items(x: Any) -> Any:
-    """x, or the items of an object that has no `__iter__`."""
+    """x, or the items of an object that has no `__iter__`, or the batches of torch's DataLoader."""
     if isinstance(x, Sized) and not isinstance(x, Iterable) and hasattr(x, "__getitem__"):
         return _Indexed(x)
+    if type(x).__module__.startswith("torch.utils.data") and hasattr(x, "collate_fn"):
+        return _Loader(x)
     return x
 
 
@@ -132,3 +134,23 @@ class _Indexed:
 
     def __iter__(self) -> Iterator[Any]:
         return map(self.items.__getitem__, range(len(self.items)))
+
+
+class _Loader:
+    """The batches of torch's DataLoader, which makes a list of a row's parts, and a tuple of strings."""
+
+    def __init__(self, loader: Any) -> None:
+        self.loader = loader
+
+    def __iter__(self) -> Iterator[Any]:
+        return map(self._batch, self.loader)
+
+    @staticmethod
+    def _batch(batch: Any) -> Any:
+        """A tuple of a row's parts, of which texts are lists; a list of texts alone stays one."""
+        if not isinstance(batch, list | tuple) or not batch or isinstance(batch[0], str | bytes):
+            return batch
+        return tuple(
+            list(part) if isinstance(part, tuple) and part and isinstance(part[0], str | bytes) else part
+            for part in batch
+        )

@@ -182,18 +182,27 @@ def text_classifier():
 
 @pytest.mark.parity
 @claim(f"{FILE}::test_fit_with_data_adapter", f"{EPOCHS}::test_torch_dataloader")
-@pytest.mark.parametrize("kind", ["texts", "features"])
+@pytest.mark.parametrize("kind", ["texts", "texts by a stream", "features"])
 def test_fit_reads_torchs_data_loader(kind):
     torch = pytest.importorskip("torch")
-    if kind == "texts":
+    if kind.startswith("texts"):
         model, data = text_classifier(), list(zip(TEXTS, [0, 1, 0, 1, 0, 1], strict=True))
+        expected = text_classifier().fit(TEXTS, [0, 1, 0, 1, 0, 1], batch_size=2, shuffle=False, verbose=0)
     else:
-        model = small_classifier()
-        some = features(6)
+        model, some, labels = small_classifier(), features(6), classes(6)
         rows = [{name: torch.tensor(array[i]) for name, array in some.items()} for i in range(6)]
-        data = list(zip(rows, classes(6).tolist(), strict=True))
+        data = list(zip(rows, labels.tolist(), strict=True))
+        expected = small_classifier().fit(some, labels, batch_size=2, shuffle=False, verbose=0)
+    if kind == "texts by a stream":
+        rows = data
+
+        class Stream(torch.utils.data.IterableDataset):
+            def __iter__(self):
+                return iter(rows)
+
+        data = Stream()
     history = model.fit(torch.utils.data.DataLoader(data, batch_size=2), verbose=0)
-    assert np.isfinite(history.history["loss"]).all()
+    assert history.history["loss"] == pytest.approx(expected.history["loss"], rel=1e-5)
 
 
 @claim(f"{FILE}::test_fit_with_val_split")
