@@ -77,21 +77,32 @@ def loss_backward(ops: Ops, grads: Gradients, loss: str, table_name: str, dlosse
     return dh
 
 
-def model_logits(ops: Ops, params: Params, config: RobertaConfig, batch: Batch, target_rows: Array) -> Array:
-    """The logits at `target_rows` (M,) of the packed batch, in any order -> (M, V), or (M, classes)."""
-    return next(model_logits_in_parts(ops, params, config, batch, target_rows, max(1, len(target_rows))))
+def model_logits(
+    ops: Ops, params: Params, config: RobertaConfig, batch: Batch, target_rows: Array, key: Key | None = None
+) -> Array:
+    """The logits at `target_rows` (M,) of the packed batch, in any order -> (M, V), or (M, classes).
+
+    With a key they are those from which `model_forward` makes its losses with that key: with dropout.
+    """
+    return next(model_logits_in_parts(ops, params, config, batch, target_rows, max(1, len(target_rows)), key))
 
 
 def model_logits_in_parts(
-    ops: Ops, params: Params, config: RobertaConfig, batch: Batch, target_rows: Array, size: int
+    ops: Ops,
+    params: Params,
+    config: RobertaConfig,
+    batch: Batch,
+    target_rows: Array,
+    size: int,
+    key: Key | None = None,
 ) -> Iterator[Array]:
     """The logits of `model_logits` in parts of `size` rows, so that M · V logits need not be held."""
     head = head_of(config)
     output_table = params[head.output_table(config)]
     query_rows, places = np.unique(target_rows, return_inverse=True)
-    (*_, x), _ = encoder_forward(ops, params, config, batch, query_rows=query_rows)
+    (*_, x), _ = encoder_forward(ops, params, config, batch, key, query_rows=query_rows)
     h, _ = ops.gather_forward(x, places)
-    h, _ = head.forward(ops, params, config, h, batch)
+    h, _ = head.forward(ops, params, config, h, batch, key)
     count = len(target_rows)
     for start in range(0, max(1, count), size):
         part = h if size >= count else ops.gather_forward(h, np.arange(start, min(start + size, count)))[0]

@@ -130,6 +130,9 @@ class TextClassifier(Task):
             value = losses.LOSSES[value](from_logits=not self._gives_probabilities)
         return super()._checked(name, value)
 
+    def _activated(self, logits: Array) -> Array:
+        return activations.apply(self.activation, logits)
+
     @property
     def _gives_probabilities(self) -> bool:  # type: ignore[override]
         return self.activation == "softmax"

@@ -12,14 +12,27 @@ A sum of weights of 0 gives a loss of 0. (keras/src/losses/loss.py, Keras 3.15.)
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+import inspect
+import reprlib
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pyroberta.model.attributes import Checked, Checks, Reasons, true_or_false, whole_number
+from pyroberta.training import keras_objects
 
-__all__ = ["SparseCategoricalCrossentropy", "get", "sparse_categorical_crossentropy"]
+__all__ = [
+    "SparseCategoricalCrossentropy",
+    "deserialize",
+    "from_config",
+    "get",
+    "serialize",
+    "sparse_categorical_crossentropy",
+]
+
+Own = TypeVar("Own", bound="SparseCategoricalCrossentropy")
 
 Reduction = Literal["sum_over_batch_size", "mean", "mean_with_sample_weight", "sum", "none"]
 REDUCTIONS = ("sum_over_batch_size", "mean", "mean_with_sample_weight", "sum", "none", None)
@@ -157,6 +170,26 @@ class SparseCategoricalCrossentropy(Checked):
             "reduction": self.reduction,
         }
 
+    @classmethod
+    def from_config(cls: type[Own], config: Mapping[str, Any]) -> Own:
+        """The loss of a `get_config`, Keras's too.
+
+        Raises:
+            ValueError: for an argument that there is not, or whose value has no effect here.
+
+        >>> SparseCategoricalCrossentropy.from_config({"from_logits": True}).from_logits
+        True
+        """
+        arguments = dict(config)
+        for name, default in {"axis": -1, "dtype": None}.items():
+            value = arguments.pop(name, default)
+            if value not in (default, None):
+                raise ValueError(f"{cls.__name__} has no {name}, got {value!r}: classes stand on the last axis")
+        unknown = set(arguments) - set(inspect.signature(cls).parameters)
+        if unknown:
+            raise ValueError(f"{cls.__name__} has no argument {min(unknown)!r}")
+        return cls(**arguments)
+
 
 def sparse_categorical_crossentropy(
     y_true: ArrayLike, y_pred: ArrayLike, from_logits: bool = False, ignore_class: int | None = None
@@ -218,23 +251,80 @@ def log_softmax(x: NDArray[Any]) -> NDArray[Any]:
     return shifted
 
 
-LOSSES = {"sparse_categorical_crossentropy": SparseCategoricalCrossentropy}
+LOSSES: dict[str, type[SparseCategoricalCrossentropy]] = {
+    "sparse_categorical_crossentropy": SparseCategoricalCrossentropy
+}
 
 
-def get(loss: str | SparseCategoricalCrossentropy) -> SparseCategoricalCrossentropy:
-    """A loss by name, for logits as the model gives them. A loss object is returned as it is.
+def get(loss: Any) -> Any:
+    """A loss by name, for logits as the model gives them; from a config; or from one of Keras's.
+
+    Args:
+        loss: a name; a config, as `serialize` or Keras's gives it; a loss object, of which one of pyroberta's is
+            returned as it is; None, which stays None.
 
     Raises:
-        ValueError: for an unknown name.
+        ValueError: for an unknown name or argument.
+        TypeError: for a loss of Keras's that there is not here, with the line to write.
 
     >>> get("sparse_categorical_crossentropy").from_logits
     True
+    >>> get({"class_name": "SparseCategoricalCrossentropy", "config": {"reduction": "sum"}}).reduction
+    'sum'
     """
-    if not isinstance(loss, str):
-        return loss
-    if loss not in LOSSES:
-        raise ValueError(f"loss must be one of {', '.join(LOSSES)} or a loss object, got {loss!r}")
-    return LOSSES[loss](from_logits=True)
+    if isinstance(loss, Mapping):
+        return from_config(loss)
+    if isinstance(loss, str):
+        return _kind(loss)(from_logits=True)
+    if keras_objects.base_name(loss) is not None or keras_objects.function_name(loss) is not None:
+        return _converted(loss)
+    return loss
+
+
+def _kind(name: Any) -> type[SparseCategoricalCrossentropy]:
+    names = {**LOSSES, **{kind.__name__: kind for kind in LOSSES.values()}}
+    if not isinstance(name, str) or name not in names:
+        raise ValueError(f"loss must be one of {', '.join(LOSSES)} or a loss object, got {reprlib.repr(name)}")
+    return names[name]
+
+
+def _converted(loss: Any) -> SparseCategoricalCrossentropy:
+    """One of Keras's losses as one of pyroberta's."""
+    name = keras_objects.class_name(loss)
+    if name != "SparseCategoricalCrossentropy":
+        given = name or keras_objects.function_name(loss) or type(loss).__name__
+        raise TypeError(
+            f"the loss {given} can't be converted: the backward is of the cross-entropy of whole numbers. Write "
+            "loss=pyroberta.losses.SparseCategoricalCrossentropy(from_logits=True)"
+        )
+    return SparseCategoricalCrossentropy.from_config(loss.get_config())
+
+
+def serialize(loss: SparseCategoricalCrossentropy) -> dict[str, Any]:
+    """The loss's class and config, ready for JSON; `get` makes the loss of them.
+
+    >>> serialize(SparseCategoricalCrossentropy())["class_name"]
+    'SparseCategoricalCrossentropy'
+    """
+    return {"class_name": type(loss).__name__, "config": loss.get_config()}
+
+
+def from_config(config: Mapping[str, Any]) -> SparseCategoricalCrossentropy:
+    """The loss of `{"class_name": ..., "config": {...}}`.
+
+    Raises:
+        ValueError: for an unknown class or argument.
+
+    >>> from_config({"class_name": "SparseCategoricalCrossentropy", "config": {"from_logits": True}}).from_logits
+    True
+    """
+    kind, given = _kind(config.get("class_name")), config.get("config")
+    if not isinstance(given, Mapping):
+        raise ValueError(f"the loss's config should be a dict, got {reprlib.repr(given)}")
+    return kind.from_config(given)
+
+
+deserialize = from_config  # its name in Keras
 
 
 def _is_double(values: ArrayLike) -> bool:

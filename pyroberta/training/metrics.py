@@ -4,15 +4,32 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+import re
+import reprlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pyroberta.model.attributes import Checked, Reasons
+from pyroberta.training import keras_objects
 
-__all__ = ["Accuracy", "Loss", "Metric", "Perplexity", "SparseCategoricalAccuracy", "get"]
+__all__ = [
+    "Accuracy",
+    "Loss",
+    "MeanOfFunction",
+    "Metric",
+    "Perplexity",
+    "SparseCategoricalAccuracy",
+    "SparseCategoricalCrossentropy",
+    "deserialize",
+    "from_config",
+    "get",
+    "serialize",
+]
+
+Own = TypeVar("Own", bound="Metric")
 
 
 class Metric(Checked):
@@ -27,6 +44,7 @@ class Metric(Checked):
 
     name = "metric"
     higher_is_better = False
+    needs_outputs: ClassVar[bool] = False  # whether `update_outputs` is called instead of `update`
 
     def __init__(self, name: str | None = None) -> None:
         self.name = name or self.name
@@ -55,6 +73,29 @@ class Metric(Checked):
             denominator: of the batch's loss; see `losses`.
         """
         raise NotImplementedError
+
+    def update_outputs(self, labels: NDArray[Any], outputs: NDArray[Any], weights: NDArray[Any]) -> None:
+        """Adds one batch, in the place of `update`, of a metric with `needs_outputs`.
+
+        Args:
+            labels: (M,) as for `update`.
+            outputs: (M, V) what the model gives: logits, or probabilities of a classifier with `activation="softmax"`.
+            weights: (M,).
+        """
+        raise NotImplementedError
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments, ready for JSON."""
+        return {"name": self.name}
+
+    @classmethod
+    def from_config(cls: type[Own], config: Mapping[str, Any]) -> Own:
+        """The metric of a `get_config`, without its sums; `dtype`, which Keras's has, is left out.
+
+        >>> Accuracy.from_config({"name": "mine"}).name
+        'mine'
+        """
+        return cls(**{name: value for name, value in config.items() if name != "dtype"})
 
     def result(self) -> float:
         """The metric of all batches since `reset`; 0 if all weights were 0."""
@@ -86,10 +127,16 @@ class Running:
         labels: NDArray[Any],
         weights: NDArray[Any],
         denominator: float,
+        outputs: NDArray[Any] | None = None,
     ) -> None:
-        """Adds one batch; arguments as for `Metric.update`."""
+        """Adds one batch; arguments as for `Metric.update` and `Metric.update_outputs`."""
         for metric, is_plain in self._metrics:
-            metric.update(losses, predicted, labels, np.ones_like(weights) if is_plain else weights, denominator)
+            given = np.ones_like(weights) if is_plain else weights
+            if metric.needs_outputs:
+                assert outputs is not None
+                metric.update_outputs(labels, outputs, given)
+            else:
+                metric.update(losses, predicted, labels, given, denominator)
 
     def get_state(self) -> dict[str, tuple[float, float]]:
         """Each metric's numerator and denominator, by name."""
@@ -212,8 +259,77 @@ class Perplexity(Metric):
             return math.inf
 
 
+class SparseCategoricalCrossentropy(Metric):
+    """The mean loss, Σ w·loss / Σ w, whatever the loss's reduction.
+
+    >>> metric = SparseCategoricalCrossentropy()
+    >>> metric.update(np.array([1.0, 3.0]), np.zeros(2), np.zeros(2), np.array([1.0, 3.0]), 2.0)
+    >>> metric.result()
+    2.5
+    """
+
+    name = "sparse_categorical_crossentropy"
+    unsettable: ClassVar[Reasons] = _UNSETTABLE
+
+    def update(
+        self,
+        losses: NDArray[Any],
+        predicted: NDArray[Any],
+        labels: NDArray[Any],
+        weights: NDArray[Any],
+        denominator: float,
+    ) -> None:
+        """See `Metric.update`."""
+        self.numerator += _weighted_sum(weights, losses)
+        self.denominator += float(weights.sum(dtype=np.float64))
+
+
+class MeanOfFunction(Metric):
+    """The mean of a function of labels and outputs, as Keras makes a metric of a function.
+
+    It makes training slower: the outputs are computed a second time.
+
+    Args:
+        function: of labels (M,) and outputs (M, V); it returns (M,) values, whose weighted mean counts, or one value,
+            which counts once for each batch.
+        name: by default the function's.
+
+    Raises:
+        ValueError: where the function returns another shape.
+
+    >>> metric = MeanOfFunction(lambda y_true, y_pred: y_pred.argmax(-1) == y_true, name="hits")
+    >>> metric.update_outputs(np.array([1, 0]), np.array([[0.0, 1.0], [0.0, 1.0]]), np.ones(2))
+    >>> metric.result()
+    0.5
+    """
+
+    unsettable: ClassVar[Reasons] = _UNSETTABLE
+    needs_outputs = True
+
+    def __init__(self, function: Callable[..., Any], name: str | None = None) -> None:
+        super().__init__(name or getattr(function, "__name__", type(function).__name__))
+        self.function = function
+
+    def update_outputs(self, labels: NDArray[Any], outputs: NDArray[Any], weights: NDArray[Any]) -> None:
+        """See `Metric.update_outputs`."""
+        values = np.asarray(self.function(labels, outputs), np.float64)
+        if values.shape not in ((), labels.shape):
+            raise ValueError(
+                f"the metric {self.name} should return one value, or one a label, {labels.shape}; got {values.shape}"
+            )
+        if values.shape == ():
+            values, weights = values.reshape(1), np.ones(1)
+        self.numerator += _weighted_sum(weights, values)
+        self.denominator += float(weights.sum(dtype=np.float64))
+
+    def get_config(self) -> dict[str, Any]:
+        """Raises, since a function can't be written down."""
+        raise ValueError(f"the metric {self.name} is a function, which can't be written down")
+
+
 METRICS: dict[str, type[Metric]] = {
-    metric.name: metric for metric in (Loss, Accuracy, SparseCategoricalAccuracy, Perplexity)
+    metric.name: metric
+    for metric in (Loss, Accuracy, SparseCategoricalAccuracy, Perplexity, SparseCategoricalCrossentropy)
 }
 
 
@@ -250,22 +366,92 @@ def logged_name(monitor: str, logs: Mapping[str, Any]) -> str | None:
     return next((f"{prefix}{name}" for name in names if f"{prefix}{name}" in logs), None)
 
 
-def get(metric: str | Metric) -> Metric:
-    """A metric by name. A metric object is returned as it is.
+def get(metric: Any) -> Any:
+    """A metric by name, from a config, of a function, or from one of Keras's.
+
+    Args:
+        metric: a name; a config, as `serialize` or Keras's gives it; a function, see `MeanOfFunction`; a metric, of
+            which one of pyroberta's is returned as it is; None, which stays None.
 
     Raises:
         ValueError: for an unknown name.
+        TypeError: for a metric of Keras's that there is not here, with the line to write.
 
     >>> get("perplexity").result()
     1.0
+    >>> get({"class_name": "SparseCategoricalAccuracy", "config": {"name": "mine"}}).name
+    'mine'
     """
-    if not isinstance(metric, str):
-        return metric
-    if metric == "acc":
-        return Accuracy(name=metric)  # under the name that it was given, as in Keras
-    if metric not in METRICS:
-        raise ValueError(f"a metric must be one of {', '.join(METRICS)} or a metric object, got {metric!r}")
-    return METRICS[metric]()
+    if isinstance(metric, Mapping):
+        return from_config(metric)
+    if isinstance(metric, str):
+        return Accuracy(name=metric) if metric == "acc" else _kind(metric)()  # under the name that was given, as Keras
+    if keras_objects.base_name(metric) is not None:
+        return _converted(metric)
+    if callable(metric) and not isinstance(metric, type):
+        if keras_objects.function_name(metric) == "sparse_categorical_accuracy":
+            return SparseCategoricalAccuracy()
+        return MeanOfFunction(metric)
+    return metric
+
+
+def _kind(name: Any) -> type[Metric]:
+    kinds = {**METRICS, **{kind.__name__: kind for kind in METRICS.values()}}
+    if not isinstance(name, str) or name not in kinds:
+        shown = repr(name) if isinstance(name, str) and len(name) < 80 else reprlib.repr(name)
+        raise ValueError(f"a metric must be one of {', '.join(METRICS)} or a metric object, got {shown}")
+    return kinds[name]
+
+
+def _converted(metric: Any) -> Metric:
+    """One of Keras's or KerasHub's metrics as one of pyroberta's."""
+    name = keras_objects.class_name(metric)
+    config = dict(metric.get_config()) if name in CONVERTED else {}
+    for setting, value in CONVERTED.get(name or "", {}).items():
+        if config.pop(setting, value) != value:
+            raise ValueError(f"the metric {name} should have {setting}={value!r} here, since the model gives logits")
+    if name not in CONVERTED:
+        raise TypeError(
+            f"the metric {name or type(metric).__name__} can't be converted: there are {', '.join(CONVERTED)}, and any "
+            "function of labels (M,) and outputs (M, V), as in "
+            "metrics=[lambda y_true, y_pred: y_pred.argmax(-1) == y_true]"
+        )
+    return METRICS[re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()].from_config(config)
+
+
+# Keras's metrics that are here too, and what their other settings must be.
+CONVERTED: dict[str, dict[str, Any]] = {
+    "SparseCategoricalAccuracy": {},
+    "SparseCategoricalCrossentropy": {"from_logits": True, "axis": -1, "ignore_class": None},
+    "Perplexity": {"from_logits": True, "mask_token_id": None},
+}
+
+
+def serialize(metric: Metric) -> dict[str, Any]:
+    """The metric's class and config, ready for JSON; `get` makes the metric of them.
+
+    >>> serialize(Accuracy())
+    {'class_name': 'Accuracy', 'config': {'name': 'accuracy'}}
+    """
+    return {"class_name": type(metric).__name__, "config": metric.get_config()}
+
+
+def from_config(config: Mapping[str, Any]) -> Metric:
+    """The metric of `{"class_name": ..., "config": {...}}`.
+
+    Raises:
+        ValueError: for an unknown class.
+
+    >>> from_config({"class_name": "Accuracy", "config": {}}).name
+    'accuracy'
+    """
+    kind, given = _kind(config.get("class_name")), config.get("config")
+    if not isinstance(given, Mapping):
+        raise ValueError(f"the metric's config should be a dict, got {reprlib.repr(given)}")
+    return kind.from_config(given)
+
+
+deserialize = from_config  # its name in Keras
 
 
 def _weighted_sum(weights: NDArray[Any], values: NDArray[Any]) -> float:

@@ -9,6 +9,7 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
+from numpy import ndarray as Array
 
 from pyroberta.data.examples import Examples, grouped, num_batches, onwards
 from pyroberta.model.batch import Batch
@@ -99,6 +100,7 @@ class Run:
         evaluate: gives the values of the validation data; None without.
         zero_weights_message: the error's text where every weight is 0.
         is_due: whether an epoch, numbered from 0, ends with an evaluation.
+        activated: makes the model's outputs of logits, for metrics.
 
     Attributes:
         is_over: whether the run came to its end.
@@ -113,10 +115,11 @@ class Run:
         evaluate: Callable[[], dict[str, float]] | None,
         zero_weights_message: str,
         is_due: Callable[[int], bool] = lambda epoch: True,
+        activated: Callable[[Array], Array] = lambda logits: logits,
     ) -> None:
         self.feed, self.callbacks, self.is_over = feed, callbacks, False
         self._update, self._new_metrics, self._evaluate = update, new_metrics, evaluate
-        self._zero_weights_message, self._is_due = zero_weights_message, is_due
+        self._zero_weights_message, self._is_due, self._activated = zero_weights_message, is_due, activated
         self._has_run_out = False  # whether the examples ended within an epoch, so that none can follow
         self._broken: dict[str, float] = {}  # logs of a step whose loss is not finite, which ended the run
         self._running = new_metrics()
@@ -240,7 +243,7 @@ class Run:
         running = self._running
 
         def done(results: list[Result]) -> None:
-            measure(running, results)
+            measure(running, results, self._activated)
             state.epoch_steps += 1
             state.metrics = running.get_state()
             self.feed.turn(state)
@@ -297,10 +300,14 @@ class Run:
             raise ValueError(self._zero_weights_message)
 
 
-def measure(running: measures.Running, results: Sequence[Result]) -> None:
-    """Adds the results of one update, or of one batch, to metrics."""
+def measure(
+    running: measures.Running, results: Sequence[Result], activated: Callable[[Array], Array] = lambda logits: logits
+) -> None:
+    """Adds the results of one update, or of one batch, to metrics. `activated` makes the model's outputs of logits."""
     for result in results:
-        running.update(result.losses, result.predicted, result.labels, result.weights, result.denominator)
+        outputs = None if result.outputs is None else activated(result.outputs)
+        values = result.losses, result.predicted, result.labels, result.weights
+        running.update(*values, result.denominator, outputs)
 
 
 def ceil_divide(count: int | None, size: int) -> int | None:

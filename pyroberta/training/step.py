@@ -13,7 +13,7 @@ from numpy import ndarray as Array
 from pyroberta.model.batch import Batch
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.gradients import Gradients
-from pyroberta.model.model import model_backward, model_forward
+from pyroberta.model.model import model_backward, model_forward, model_logits
 from pyroberta.model.parameters import Arrays, Params, PreparedArrays
 from pyroberta.model.trace import first_non_finite
 from pyroberta.ops import Key, Ops, Scalar
@@ -88,6 +88,7 @@ class Trained:
         trainable: names of the parameters that change.
         sums: the vector of the gradients' sums. A step overwrites it.
         recompute, all_rows: see `encoder_forward` and `model_forward`.
+        keeps_outputs: whether results have logits, which are computed for them alone.
         prepared: the prepared kernels of parameters that do not change.
         changing: gives the parameters, to be changed within a `with` block.
     """
@@ -102,6 +103,7 @@ class Trained:
     prepared: dict[str, Any] = field(default_factory=dict)
     changing: Callable[[TrainState], AbstractContextManager[Arrays]] = _in_place
     all_rows: bool = False
+    keeps_outputs: bool = False
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,7 @@ class Result:
     labels: Array  # (M,) int
     weights: Array  # (M,)
     denominator: float  # of the loss; where several batches make one update, the first one's is that of them all
+    outputs: Array | None = None  # (M, V) logits, where they are kept
 
 
 @dataclass(frozen=True)
@@ -124,12 +127,14 @@ class Backpropagated:
         denominator: of the loss over all parts of all ranks.
         examples: the number of sequences in all of them.
         is_finite: a scalar: whether all losses and gradients are finite, on every rank.
+        outputs: each part's logits on the host, or None.
     """
 
     values: Sequence[tuple[Any, Any]]
     denominator: float
     examples: int
     is_finite: Scalar
+    outputs: Sequence[Array | None] = ()
 
 
 def compute_gradients(
@@ -155,6 +160,7 @@ def compute_gradients(
         collective.ready(sums, start, stop)
 
     values = []
+    outputs: list[Array | None] = []
     with np.errstate(all="ignore"):
         for part, batch in enumerate(parts):
             is_last = part == len(parts) - 1
@@ -175,11 +181,14 @@ def compute_gradients(
                 losses, dlosses = _of_probabilities(ops, model.loss, losses, dlosses)
             model_backward(ops, grads, dlosses, cache)
             values.append((losses, predicted))
+            outputs.append(
+                model_logits(ops, params, model.config, batch, batch.target_rows, key) if model.keeps_outputs else None
+            )
         if not parts:  # a rank without a sequence adds zeros
             Gradients(sums, model.trainable, ready).finish_all()
         collective.finish(sums)
         is_finite = ops.all_finite(*(losses for losses, _ in values), *(sums.span(*span) for span in spans))
-        return Backpropagated(values, denominator, int(examples), collective.all_finite(is_finite))
+        return Backpropagated(values, denominator, int(examples), collective.all_finite(is_finite), outputs)
 
 
 def train_step(
@@ -223,21 +232,29 @@ def train_step(
 
 def _results(ops: Ops, parts: Sequence[Batch], found: Backpropagated) -> list[Result]:
     results = []
-    for part, ((losses, predicted), batch) in enumerate(zip(found.values, parts, strict=True)):
+    for part, ((losses, predicted), outputs, batch) in enumerate(zip(found.values, found.outputs, parts, strict=True)):
         denominator = 0.0 if part else found.denominator
-        results.append(Result(ops.to_host(losses), ops.to_host(predicted), batch.labels, batch.weights, denominator))
+        values = ops.to_host(losses), ops.to_host(predicted), batch.labels, batch.weights
+        results.append(Result(*values, denominator, outputs))
     return results
 
 
 def evaluate_step(
-    ops: Ops, params: Params, config: RobertaConfig, batch: Batch, loss: SparseCategoricalCrossentropy
+    ops: Ops,
+    params: Params,
+    config: RobertaConfig,
+    batch: Batch,
+    loss: SparseCategoricalCrossentropy,
+    keeps_outputs: bool = False,
 ) -> Result:
     """The result of a batch without dropout."""
     (losses, predicted), _ = model_forward(ops, params, config, batch, loss=loss.op)
     if not loss.from_logits:
         losses, _ = _of_probabilities(ops, loss, losses, losses)
     denominator = loss.denominator(_weight_sum(batch), batch.slots)
-    return Result(ops.to_host(losses), ops.to_host(predicted), batch.labels, batch.weights, denominator)
+    outputs = model_logits(ops, params, config, batch, batch.target_rows) if keeps_outputs else None
+    values = ops.to_host(losses), ops.to_host(predicted), batch.labels, batch.weights
+    return Result(*values, denominator, outputs)
 
 
 def _dlosses(ops: Ops, batch: Batch, denominator: float, like: Arrays) -> Any:

@@ -373,7 +373,16 @@ class Trainer(Checked):
             evaluate = partial(
                 self._evaluate, validation, validation_batch_size or batch_size, validation_steps, callback_list
             )
-        run = Run(feed, callback_list, self._update, self._running, evaluate, self.zero_weights_message, is_due)
+        run = Run(
+            feed,
+            callback_list,
+            self._update,
+            self._running,
+            evaluate,
+            self.zero_weights_message,
+            is_due,
+            self._activated,
+        )
         self.history = history
         with self.backbone.writing("fit()", makes_room=True):
             if self._is_resuming:
@@ -477,7 +486,7 @@ class Trainer(Checked):
         running, position = self._running(), self._state.position
 
         def done(results: list[Result]) -> None:
-            measure(running, results)
+            measure(running, results, self._activated)
             self._state.position = position  # these were no examples of a pass
 
         with self.backbone.writing("train_on_batch()"):
@@ -688,6 +697,15 @@ class Trainer(Checked):
         """The names of what `evaluate` returns, in order."""
         return [metric.name for metric in self._metrics]
 
+    @property
+    def _needs_outputs(self) -> bool:
+        """Whether a metric is a function of the model's outputs."""
+        return any(metric.needs_outputs for metric in self._metrics)
+
+    def _activated(self, logits: Array) -> Array:
+        """What the model gives for logits: these, unless a task has an activation."""
+        return logits
+
     def _class_weights(self, class_weight: Mapping[Any, float] | None, sample_weight: Any) -> Array | None:
         """The factor of each class's losses; None for ones.
 
@@ -733,6 +751,7 @@ class Trainer(Checked):
             self._recompute,
             backbone.prepared(changing=names).kernels,
             self._changing,
+            keeps_outputs=self._needs_outputs,
         )
         train_step(model, self._current_state(), parts, done=done)
 
@@ -778,9 +797,9 @@ class Trainer(Checked):
         values: dict[str, float] = {}
         for step, batch in enumerate(batches):
             callbacks.on_test_batch_begin(step)
-            result = evaluate_step(backbone.ops, params, backbone.config, batch, self.loss)
+            result = evaluate_step(backbone.ops, params, backbone.config, batch, self.loss, self._needs_outputs)
             weighted += int(np.count_nonzero(result.weights))
-            measure(running, [result])
+            measure(running, [result], self._activated)
             values = running.values()
             callbacks.on_test_batch_end(step, values)
             if self.stop_evaluating:

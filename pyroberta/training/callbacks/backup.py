@@ -67,8 +67,8 @@ class BackupAndRestore(Callback):
         delete_checkpoint: bool = True,
     ) -> None:
         super().__init__()
-        if not os.fspath(backup_dir):
-            raise ValueError("backup_dir is empty: name the directory that the state of training goes to")
+        if not backup_dir:
+            raise ValueError(f"backup_dir is {backup_dir!r}: name the directory that the state of training goes to")
         self.backup_dir = os.path.expanduser(os.fspath(backup_dir))
         self.save_freq = save_freq
         self.double_checkpoint = double_checkpoint

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,6 +13,8 @@ from pyroberta.model.attributes import Checks, Reasons, true_or_false
 from pyroberta.training.callbacks.base import Logs
 from pyroberta.training.callbacks.monitor import Monitor, finite_or_none
 from pyroberta.training.callbacks.screen import say
+
+WEIGHTS, FILES = ".weights.h5", (".keras", ".h5")
 
 
 def save_freq(name: str, value: Any) -> str | int:
@@ -32,7 +35,8 @@ class ModelCheckpoint(Monitor):
 
     Args:
         filepath: the directory. `{epoch}`, `{batch}` (with an integer `save_freq`) and names of the logs are filled
-            in, as in `"runs/{epoch:02d}-{val_loss:.2f}"`; without them each save replaces the one before.
+            in, as in `"runs/{epoch:02d}-{val_loss:.2f}"`; without them each save replaces the one before. With
+            `save_weights_only` it may end in `.weights.h5`, as in Keras: `save_weights` writes that file.
         monitor: the metric that `save_best_only` compares.
         verbose: 1 says on stderr what was saved.
         save_best_only: save only when the metric is the best so far.
@@ -43,7 +47,8 @@ class ModelCheckpoint(Monitor):
         initial_value_threshold: with `save_best_only`, a model is saved only if it is better than this.
 
     Raises:
-        ValueError: for an unknown mode or save_freq; while saving, for a name in filepath that is not logged.
+        ValueError: for an unknown save_freq, or the name of a file that is not written here; while saving, for a name
+            in filepath that is not logged.
 
     >>> ModelCheckpoint("runs/{epoch:02d}-{loss:.2f}").directory(epoch=0, logs={"loss": 2.5})
     'runs/01-2.50'
@@ -67,15 +72,27 @@ class ModelCheckpoint(Monitor):
         save_freq: str | int = "epoch",
         initial_value_threshold: float | None = None,
     ) -> None:
-        super().__init__(monitor, mode if save_best_only or mode != "auto" else "min")
-        self.filepath = os.fspath(filepath)
-        self.verbose = verbose
+        super().__init__(monitor, mode)
         self.save_best_only = save_best_only
+        self.filepath = os.fspath(filepath)
+        if self.filepath.endswith(WEIGHTS) and not save_weights_only:
+            raise ValueError(f"filepath ends in {WEIGHTS}, a file of weights alone: pass save_weights_only=True")
+        if self.filepath.endswith(FILES) and not self.filepath.endswith(WEIGHTS):
+            raise ValueError(
+                f"filepath is {self.filepath!r}, Keras's file of a whole model; here a whole model is a directory, as "
+                f"in filepath='runs/{{epoch:02d}}', and a file of weights ends in {WEIGHTS}"
+            )
+        self.verbose = verbose
         self.save_weights_only = save_weights_only
         self.save_freq = save_freq
         self.best = finite_or_none("initial_value_threshold", initial_value_threshold)
         self._epoch = 0
         self._steps = 0
+
+    @property
+    def is_monitoring(self) -> bool:
+        """Whether values are compared at all."""
+        return self.save_best_only
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         """Remembers the epoch's number."""
@@ -119,9 +136,13 @@ class ModelCheckpoint(Monitor):
                     return
                 best = value
         directory = self.directory(epoch, logs)
-        backbone = self.model.backbone
-        is_whole = not self.save_weights_only and not backbone.config.lora_rank
-        self.model.save_to_preset(directory, dtype=backbone.params.dtype.name, include_optimizer=is_whole)
+        if directory.endswith(WEIGHTS):
+            Path(directory).expanduser().parent.mkdir(parents=True, exist_ok=True)
+            self.model.save_weights(directory)
+        else:
+            backbone = self.model.backbone
+            is_whole = not self.save_weights_only and not backbone.config.lora_rank
+            self.model.save_to_preset(directory, dtype=backbone.params.dtype.name, include_optimizer=is_whole)
         self.best = best  # only now: a model that could not be saved is not the best one
         if self.verbose:
             say(f"epoch {epoch + 1}: saved to {directory}")
