@@ -40,7 +40,8 @@ def test_a_heads_parameters_follow_the_encoders_and_hold_its_output(name, tied):
     assert layout[head.output_table(config)] == (outputs, config.hidden_dim)
     assert head_layout["head.bias"] == (outputs,)
     for parameter in head_layout.keys() & head.SIZES.keys():
-        assert getattr(config, head.SIZES[parameter]) in head_layout[parameter]
+        size = getattr(config, head.SIZES[parameter])
+        assert (config.hidden_dim if size is None else size) in head_layout[parameter]
     assert not head.SIZES.keys() & SIZES.keys()
 
 

@@ -183,12 +183,17 @@ def test_a_config_that_is_not_one_is_refused():
 @pytest.mark.parametrize("kind", [MaskedLM, TextClassifier])
 def test_a_task_comes_back_from_its_config(kind: type[Task]):
     task = small_masked_lm(seed=3) if kind is MaskedLM else classifier(name="mine", seed=3)
-    task.preprocessor = None
-    config = task.get_config()
-    other = kind.from_config(json.loads(json.dumps(config)))
-    assert type(other) is kind
-    assert (other.backbone.config, other.name, other.seed) == (task.backbone.config, task.name, 3)
-    assert (other.preprocessor, other.get_config()) == (None, config)
+    for preprocessor in (task.preprocessor, None):
+        task.preprocessor = preprocessor
+        config = task.get_config()
+        other = kind.from_config(json.loads(json.dumps(config)))
+        assert type(other) is kind
+        assert (other.backbone.config, other.name, other.seed) == (task.backbone.config, task.name, 3)
+        assert (type(other.preprocessor), other.get_config()) == (type(preprocessor), config)
+        objects = kind.from_config({**config, "backbone": task.backbone, "preprocessor": preprocessor})
+        assert objects.preprocessor is preprocessor
+        if kind is MaskedLM:
+            assert objects.backbone is task.backbone
 
 
 def test_a_task_made_without_compile_must_be_compiled():
@@ -374,6 +379,11 @@ def test_a_function_is_applied_to_the_logits_and_is_not_trained():
 def test_a_classifiers_arguments_are_checked(settings: dict[str, Any], error: type[Exception], said: str):
     with pytest.raises(error, match=said):
         classifier(**settings)
+
+
+def test_a_width_that_no_memory_holds_is_refused_before_it_is_made():
+    with pytest.raises(ValueError, match="classifier_hidden_dim 1000000000000 asks for too much"):
+        classifier(hidden_dim=10**12)
 
 
 def test_a_head_of_another_width_is_not_taken_over():

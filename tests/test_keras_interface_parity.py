@@ -219,3 +219,12 @@ def test_kerass_checkpoint_of_a_whole_model_is_refused_with_the_line_to_write(hu
     checkpoint = keras.callbacks.ModelCheckpoint(tmp_path / "whole.keras")
     with pytest.raises((TypeError, ValueError), match="save_weights_only=True"):
         small_masked_lm().fit(TEXTS, callbacks=[checkpoint], verbose=0)
+
+
+def test_kerashub_makes_a_task_with_its_tokenizer_of_our_config(hub: Any):
+    lm = small_masked_lm(dtype="float32")
+    config = json.loads(json.dumps(lm.get_config()))
+    other = hub.models.RobertaMaskedLM.from_config(config)
+    assert other.preprocessor.sequence_length == 40
+    text = "The quick brown fox jumped over the lazy dog."
+    assert list(np.asarray(other.preprocessor.tokenizer(text))) == list(lm.preprocessor.tokenizer(text))

@@ -17,7 +17,11 @@ if TYPE_CHECKING:
     from pyroberta.model.parameters import Params, Shape
 
 TITLE = "head for {num_classes} classes"
-SIZES: Mapping[str, str] = {"head.table": "num_classes", "head.bias": "num_classes"}
+SIZES: Mapping[str, str] = {
+    "head.dense.kernel": "classifier_hidden_dim",
+    "head.table": "num_classes",
+    "head.bias": "num_classes",
+}
 
 
 def shapes(config: RobertaConfig) -> dict[str, Shape]:
