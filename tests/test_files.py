@@ -115,6 +115,13 @@ def test_parquet_gives_the_columns_that_are_wanted(tmp_path: Path):
         pytest.raises(TypeError, match="opened as text"),
     ):
         _ = open_source(file, column="text").texts
+    pyarrow.parquet.write_table(pa.table({"text": ["a"] * 6_000_000}), tmp_path / "d.parquet")
+    with pytest.raises(OverBudget, match=r"d.parquet has 6000000 rows of \d+ bytes in \d+ bytes, and may"):
+        _ = open_source(tmp_path / "d.parquet", column="text").texts
+    broken = content.replace(LINES[0].encode(), b"\xff" * len(LINES[0]))
+    for damaged in (broken, content[:40] + b"\xff" * 9 + content[49:]):
+        with pytest.raises(ValueError, match=r"the file is no sound Parquet file"):
+            _ = open_source(io.BytesIO(damaged), column="text", kind="parquet").texts
     table = pa.table({"text": pa.array(["a", None, "b", None])})
     pyarrow.parquet.write_table(table, tmp_path / "c.parquet")
     with pytest.raises(ValueError, match=r"2 rows have no value in the column 'text' \(.*row 1, .*row 3\)"):

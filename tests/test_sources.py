@@ -285,6 +285,10 @@ def test_with_steps_no_more_rows_are_read_than_these_ask(tmp_path: Path):
 
 
 def test_what_is_wrong_in_a_stream_is_named_when_it_comes():
+    classifier = small_classifier(labels=["glad", "sad", "so-so"])
+    rows = [*RECORDS[:5], {"text": "a", "label": "bad"}]
+    with pytest.raises(ValueError, match=r"label 'bad' of text 5 is none of the model's"):
+        classifier.fit(iter(rows), column="text", label="label", batch_size=2, steps_per_epoch=3, verbose=0)
     rows = [*RECORDS[:2], {"text": None}]
     with pytest.raises(ValueError, match=r"1 row has no value in the column 'text' \(row 2\)"):
         small_masked_lm().fit((row for row in rows), column="text", batch_size=1, steps_per_epoch=3, verbose=0)

@@ -90,6 +90,7 @@ class InputReader(ABC):
             raise ValueError(f"full_sentences=True fills sequences with many texts, and {self.unsplit}: leave it out")
         self._packed = ""  # how many texts made how many sequences
         self._source = Source(None)  # while it is read
+        self._first = 0  # the number of the first text of a stream's batch
         self._description = ""
         default = self.prediction_default if is_prediction else self.training_default
         if long_texts == "split" != default:
@@ -144,7 +145,7 @@ class InputReader(ABC):
 
     def _place(self, number: int) -> str:
         """Where a text is, for messages."""
-        return self._source.place(number)
+        return self._source.place(self._first + number)
 
     @property
     def _label_classes(self) -> list[str] | None:
@@ -467,6 +468,7 @@ class InputReader(ABC):
                 number += 1
             if not left:
                 return
+            self._first = number - len(labels)  # those of the texts that are left
             yield self._of_texts(pack(left[:size]), labels[:size] if is_labelled else None, None)
             left, labels = left[size:], labels[size:]
 

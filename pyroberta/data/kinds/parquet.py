@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Iterator
 from typing import Any
 
-from pyroberta.data.files import File
+from pyroberta.data.files import TIMES_PACKED, File
 from pyroberta.data.kinds import Row, Wanted, check_columns
+from pyroberta.formats.budget import LEAST_BYTES, OverBudget
 
 ROWS_AT_ONCE = 1024
+BYTES_OF_ROW = 16  # that a row takes at least when it is read: its place in two lists
 
 
 def read(file: File, wanted: Wanted) -> Iterator[Row]:
@@ -18,6 +21,7 @@ def read(file: File, wanted: Wanted) -> Iterator[Row]:
     Raises:
         ImportError: without pyarrow.
         ValueError: where it is no sound Parquet file, or lacks a column, or a column is nested.
+        OverBudget: see `_check_size`.
     """
     try:
         import pyarrow
@@ -27,6 +31,7 @@ def read(file: File, wanted: Wanted) -> Iterator[Row]:
     source: Any = file.name
     if file.packed or file.opened is not None:
         source = io.BytesIO(b"".join(file.pieces()))  # which is read from its end
+    size = os.path.getsize(source) if isinstance(source, str) else len(source.getvalue())
     try:
         with parquet.ParquetFile(source) as opened:
             schema = opened.schema_arrow
@@ -37,11 +42,33 @@ def read(file: File, wanted: Wanted) -> Iterator[Row]:
                         f"{file.name}: the column {name!r} is nested ({schema.field(name).type}), and should hold a "
                         "value a row"
                     )
+            _check_size(file.name, opened.metadata, wanted, size)
             place = 0
             for batch in opened.iter_batches(batch_size=ROWS_AT_ONCE, columns=list(dict.fromkeys(wanted.names))):
                 columns = [batch.column(name).to_pylist() for name in wanted.names]
                 for values in zip(*columns, strict=True):
                     yield wanted.row(place, values)
                     place += 1
-    except pyarrow.ArrowException as error:
-        raise ValueError(f"{file.name} is no sound Parquet file: {error}") from None
+    except OverBudget:
+        raise
+    except (pyarrow.ArrowException, UnicodeDecodeError, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # of the disk
+        raise ValueError(f"{file.name} is no sound Parquet file: {str(error).strip()}") from None
+
+
+def _check_size(name: str, metadata: Any, wanted: Wanted, size: int) -> None:
+    """Checks that the wanted columns unpack to no more than `TIMES_PACKED` the file's size.
+
+    Raises:
+        OverBudget: where they do, or where there are more rows than that.
+    """
+    groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
+    chunks = [group.column(i) for group in groups for i in range(group.num_columns)]
+    unpacked = sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema in wanted.names)
+    most = max(LEAST_BYTES, TIMES_PACKED * size)
+    if max(unpacked, BYTES_OF_ROW * metadata.num_rows) > most:
+        raise OverBudget(
+            f"{name} has {metadata.num_rows} rows of {unpacked} bytes in {size} bytes, and may unpack to "
+            f"{TIMES_PACKED} times its size. If that is meant, write it without compression first"
+        )
