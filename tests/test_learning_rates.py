@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from pyroberta.presets.preset import open_preset
 
 FILE = "pyroberta_training.json"
 FORMATS = ("hf", "keras")
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def saved(path: Path, rate: float | None = 3e-4, format: str = "hf") -> Path:
@@ -126,3 +129,52 @@ def test_transformers_and_kerashub_do_not_see_it(tmp_path: Path) -> None:
     ours = pyroberta.MaskedLM.from_preset(tmp_path / "k")
     table = theirs.backbone.token_embedding.embeddings
     assert np.array_equal(keras.ops.convert_to_numpy(table), ours.params["embeddings.token"])
+
+
+# --- the script that found it ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def finder() -> ModuleType:
+    sys.path.insert(0, str(ROOT / "scripts"))
+    try:
+        import find_learning_rate
+    finally:
+        sys.path.remove(str(ROOT / "scripts"))
+    return find_learning_rate
+
+
+@pytest.mark.parametrize(
+    ("means", "best"),
+    [
+        ([3.0, 2.5, 2.7], 1e-3),
+        ([2.4, 2.5, 2.7], None),  # the edges of the grid say that it is too narrow
+        ([3.0, 2.5, 2.4], None),
+        ([3.0, 2.5, float("nan")], 1e-3),
+        ([float("nan")] * 3, None),
+    ],
+)
+def test_the_lowest_mean_inside_the_grid_is_recommended(finder: ModuleType, means: list[float], best: object) -> None:
+    assert finder.best_rate([1e-4, 1e-3, 1e-2], means) == best
+
+
+def test_the_script_fits_at_every_rate_and_measures_what_was_held_out(
+    finder: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(finder, "HELD_OUT", 2)
+    preset = str(saved(tmp_path / "p", rate=None))
+    found = finder.measured(preset, {"a": TEXTS, "b": TEXTS[::-1]}, [1e-9, 1e-2], sizes=(2, 4), epochs=2)
+    assert found["columns"] == [("a", 2), ("a", 4), ("b", 2), ("b", 4)]
+    assert found["losses"][1e-9] == pytest.approx(found["before"], abs=1e-4)
+    assert found["losses"][1e-2] != pytest.approx(found["before"], abs=1e-4)
+    assert found["means"][1e-2] == pytest.approx(np.mean(found["losses"][1e-2]))
+    assert finder.table(found).count("\n") == 4
+
+
+def test_the_embedded_preset_has_the_rate_that_the_page_found() -> None:
+    page = (ROOT / "docs" / "adaptation.md").read_text(encoding="utf-8")
+    rows = [row.strip("| ").split(" | ") for row in page.splitlines() if row.startswith(("| 0.0", "| 5e-05"))]
+    means = {float(row[0]): float(row[-1]) for row in rows}
+    rate = pyroberta.MaskedLM.from_preset("roberta_tiny_en").recommended_learning_rate
+    assert len(means) == 7
+    assert rate == min(means, key=lambda one: means[one])
