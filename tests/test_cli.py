@@ -236,6 +236,13 @@ def test_score_prints_a_line_a_text(model: list[str], capsys, monkeypatch):
     assert [one["text"] for one in lines_of_json(capsys)] == ["one", "two"]
 
 
+def test_score_takes_a_rule(model: list[str], capsys):
+    expected = MaskedLM.from_preset(model[1]).score(TEXTS[2], rule="within_word_l2r")
+    assert main(["score", TEXTS[2], *model, "--rule", "within_word_l2r", "--json"]) == 0
+    (found,) = lines_of_json(capsys)
+    assert (found["rule"], found["total"]) == ("within_word_l2r", expected.total)
+
+
 @pytest.mark.parametrize("command", ["score", "fill-mask"])
 def test_many_texts_show_how_far_they_are_and_few_do_not(command: str, model: list[str], capsys, monkeypatch):
     monkeypatch.setattr(inference, "TOKENS_AT_ONCE", 8)
