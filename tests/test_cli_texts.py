@@ -194,7 +194,6 @@ def test_a_line_of_json_is_there_before_the_next_part_is_computed(command, metho
     assert printed == [0, 1, 1, 1, 1]
 
 
-@pytest.mark.filterwarnings("error")
 def test_a_stream_refuses_and_warns_of_all_texts_before_the_first_result(small_preset: Path, monkeypatch):
     monkeypatch.setattr(inference, "TOKENS_AT_ONCE", 8)
     masked_lm = MaskedLM.from_preset(small_preset)

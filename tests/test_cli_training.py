@@ -102,6 +102,27 @@ def test_a_training_that_was_stopped_goes_on_bit_for_bit(
     assert not Path("run").exists()
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--early-stopping", "3", "--checkpoint-every", "1"],
+        ["--lora", "2", "--weight-decay", "0.1", "--clip", "0.1", "--schedule", "cosine"],
+        ["--whole-words", "--accumulate", "2", "--freeze", "embeddings.token"],
+        ["--full-sentences", "--fresh"],
+    ],
+)
+def test_a_training_with_other_options_goes_on_bit_for_bit(options, fit, capsys, monkeypatch):
+    line = [*fit, "--epochs", "3", "--validation", "34%", "--learning-rate", "1e-2", "--checkpoint", "run", *options]
+    whole = result_of([*line, "-o", "whole"], capsys)
+    with monkeypatch.context() as patch:
+        signalled(patch, MaskedLM, "_update", {whole["updates"] // 2 + 1})
+        stopped = result_of([*line, "-o", "parts"], capsys, 130)
+    assert stopped["updates"] < whole["updates"]
+    resumed = result_of(shlex.split(stopped["to_go_on"])[1:], capsys)
+    assert resumed["history"] == whole["history"]
+    assert params_of("parts") == params_of("whole")
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_the_first_signal_waits_for_the_update_and_says_what_comes(number: int, fit, capsys, monkeypatch):
     signalled(monkeypatch, MaskedLM, "_update", {3}, number)
