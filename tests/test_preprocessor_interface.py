@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 
@@ -158,6 +159,10 @@ def test_the_texts_part_alone_is_saved_and_read(tmp_path, format, kind):
     preprocessor.save_to_preset(tmp_path / "both", format=format)
     assert kind.from_preset(tmp_path / "both").get_config() == preprocessor.get_config()
     assert kind.from_preset(tmp_path / "both", sequence_length=9).sequence_length == 9
+    cutting = copy.copy(small_tokenizer())
+    cutting.sequence_length = 7
+    cutting.save_to_preset(tmp_path / "cutting", format=format)
+    assert Tokenizer.from_preset(tmp_path / "cutting").get_config() == cutting.get_config()
     small_tokenizer().save_to_preset(tmp_path / "alone", format=format)
     assert Tokenizer.from_preset(tmp_path / "alone").get_config() == small_tokenizer().get_config()
     assert kind.from_preset(tmp_path / "alone").preset_settings() == kind(small_tokenizer()).preset_settings()

@@ -109,6 +109,7 @@ def test_dtype_says_what_a_call_gives():
         (b"text", "inputs must be an iterable of str, got bytes"),
         ([1, 2], r"inputs\[0\] must be a str, got int"),
         ([["a", "b"]], r"inputs\[0\] must be a str, got list"),
+        ([["a", "b"], ["c"]], r"inputs\[0\] must be a str, got list"),
         (["a", b"b"], r"inputs\[1\] must be a str, got bytes; decode it first"),
     ],
 )

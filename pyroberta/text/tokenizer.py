@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from pyroberta.formats.budget import shown
 from pyroberta.formats.directory import Directory
-from pyroberta.formats.files import as_path, read_json
 from pyroberta.model.attributes import LAYER, Checked, Checks, Reasons, true_or_false, whole_number
 from pyroberta.model.callers import callers_level
 from pyroberta.model.guard import fork_safe_lock
@@ -27,8 +26,8 @@ from pyroberta.model.serialization import (
 from pyroberta.text import hooks
 from pyroberta.text.bpe import merge
 from pyroberta.text.byte_level import SPACE, SURROGATE, WHITESPACE, split_words, to_bytes, to_characters
-from pyroberta.text.given import opened, refuse_endless, refuse_rows
 from pyroberta.text.literals import Literals
+from pyroberta.text.texts import check_text, checked_texts, is_row, surrogate_error
 from pyroberta.text.vocabulary import (
     HIGHEST_ID,
     by_id,
@@ -36,6 +35,7 @@ from pyroberta.text.vocabulary import (
     checked_merges,
     checked_vocabulary,
     merge_tables,
+    read_files,
 )
 
 if TYPE_CHECKING:
@@ -69,7 +69,6 @@ _ANOTHER = "what follows from it is made once, so make another Tokenizer"
 _DERIVED = "it follows from the vocabulary and the added tokens"
 _ROLES = ("start_token", "pad_token", "end_token", "unk_token", "mask_token")
 _FIXED = dict.fromkeys(("vocabulary", "merges", *_ROLES, "separators", "dtype"), _ANOTHER)
-_OF_CALLS = ("sequence_length", "dtype", "name")  # arguments of the object, which its files don't have
 DTYPES = ("int32", "int64", "string")  # of what a call gives
 
 
@@ -198,14 +197,14 @@ class Tokenizer(Checked):
             raise ValueError(
                 f"dtype must be one of {', '.join(DTYPES)}, the kind of what a call gives; got {shown(kind)}"
             )
-        vocabulary, merges = _read_files(vocabulary, merges)
+        vocabulary, merges = read_files(vocabulary, merges)
         entries = checked_vocabulary(vocabulary)
         if unk_token is None and "<unk>" in entries:
             unk_token = "<unk>"
         special_tokens = dict(zip(_ROLES, (start_token, pad_token, end_token, unk_token, mask_token), strict=True))
         roles = {role: token for role, token in special_tokens.items() if token is not None}
         added = dict(added_tokens or {})
-        for token in _checked_texts(unsplittable_tokens or (), "unsplittable_tokens"):
+        for token in checked_texts(unsplittable_tokens or (), "unsplittable_tokens"):
             if token not in roles.values():
                 added.setdefault(token, False)
         vars(self).update(
@@ -283,7 +282,7 @@ class Tokenizer(Checked):
     def _arguments(self) -> dict[str, Any]:
         names = (
             "vocabulary", "merges", "add_prefix_space", "mask_lstrip", *_ROLES, "added_tokens", "separators",
-            "trim_offsets", *_OF_CALLS,
+            "trim_offsets", "sequence_length", "dtype", "name",
         )  # fmt: skip
         with _ADDING:
             found = {name: getattr(self, name) for name in names}
@@ -315,7 +314,7 @@ class Tokenizer(Checked):
         >>> [tokenizer.id_to_token(i) for i in ids]
         ['a', 'Ġnew', ' Tyrannosaurus', 'Ġ', '<name>']
         """
-        tokens = [tokens] if isinstance(tokens, str) else list(_checked_texts(tokens, "tokens"))
+        tokens = [tokens] if isinstance(tokens, str) else list(checked_texts(tokens, "tokens"))
         for token in tokens:
             if not token or SURROGATE.search(token):
                 raise ValueError(f"a token to add must be a non-empty str of valid Unicode, got {token!r}")
@@ -379,8 +378,8 @@ class Tokenizer(Checked):
         self, texts: Iterable[str], pairs: Iterable[str] | None = None, *, add_special_tokens: bool = True
     ) -> list[list[int]]:
         """`encode` of each text, with the second segment at the same place in `pairs` if there are pairs."""
-        texts = _checked_texts(texts, "texts")
-        seconds: Sequence[str | None] = [None] * len(texts) if pairs is None else _checked_texts(pairs, "pairs")
+        texts = checked_texts(texts, "texts")
+        seconds: Sequence[str | None] = [None] * len(texts) if pairs is None else checked_texts(pairs, "pairs")
         if len(texts) != len(seconds):
             raise ValueError(f"there are {len(texts)} texts but {len(seconds)} pairs; each text needs one")
         return [
@@ -432,7 +431,7 @@ class Tokenizer(Checked):
         >>> tokenizer.word_ids("A newer thing")
         [0, 1, 1, 1, 2, 2, 2, 2, 2, 2]
         """
-        _check_text(text, "text")
+        check_text(text, "text")
         numbers: list[int] = []
         number = count()
         try:
@@ -441,11 +440,11 @@ class Tokenizer(Checked):
                 for word in words:
                     numbers += [next(number)] * len(word)
         except UnicodeEncodeError:
-            raise _surrogate_error(text, "text") from None
+            raise surrogate_error(text, "text") from None
         return numbers
 
     def _encode_text(self, text: str, name: str) -> list[int]:
-        _check_text(text, name)
+        check_text(text, name)
         ids: list[int] = []
         try:
             for _, piece, id in self._pieces(text):
@@ -454,13 +453,13 @@ class Tokenizer(Checked):
                 else:
                     ids.append(id)
         except UnicodeEncodeError:
-            raise _surrogate_error(text, name) from None
+            raise surrogate_error(text, name) from None
         except _NoToken as error:
             raise ValueError(f"{name} {error}") from None
         return ids
 
     def _encode_text_with_offsets(self, text: str, name: str) -> tuple[list[int], list[Span]]:
-        _check_text(text, name)
+        check_text(text, name)
         ids: list[int] = []
         spans: list[Span] = []
         try:
@@ -471,7 +470,7 @@ class Tokenizer(Checked):
                     spans.append(self._trimmed(piece, (start, start + len(piece)), is_first=not ids))
                     ids.append(id)
         except UnicodeEncodeError:
-            raise _surrogate_error(text, name) from None
+            raise surrogate_error(text, name) from None
         except _NoToken as error:
             raise ValueError(f"{name} {error}") from None
         return ids, spans
@@ -619,8 +618,10 @@ class Tokenizer(Checked):
         >>> tokenizer("the fox")
         array([262, 264,   1,   1], dtype=int32)
         """
-        is_single = isinstance(inputs, str) or (np.ndim(inputs) == 0 and isinstance(inputs, np.ndarray))
-        texts = [str(inputs)] if is_single else _checked_texts(inputs, "inputs")
+        if isinstance(inputs, np.ndarray) and inputs.ndim == 0:
+            inputs = inputs.item()
+        is_single = isinstance(inputs, str)
+        texts = [inputs] if is_single else checked_texts(inputs, "inputs")
         name = "text" if is_single else "inputs[{}]"
         rows = [self._encode_text(text, name.format(i)) for i, text in enumerate(texts)]
         length = self.sequence_length
@@ -669,7 +670,7 @@ class Tokenizer(Checked):
             inputs = array.tolist()
         is_single = isinstance(inputs, (str, bytes, Mapping)) or not isinstance(inputs, Iterable)
         rows: list[Any] = [inputs] if is_single else list(inputs)
-        return self.decode_batch(rows) if rows and _is_row(rows[0]) else self.decode(rows)
+        return self.decode_batch(rows) if rows and is_row(rows[0]) else self.decode(rows)
 
     def get_vocabulary(self) -> list[str]:
         """The tokens in the order of their ids."""
@@ -790,6 +791,7 @@ class Tokenizer(Checked):
 
         They are `vocab.json`, `merges.txt`, `tokenizer.json`, `tokenizer_config.json`, `special_tokens_map.json`. All
         are written and flushed to the disk before the first one takes its name, so a full disk leaves the old ones.
+        `dtype` and `name` are the object's own, and not saved.
 
         Raises:
             FileExistsError: where a model lies there with a tokenizer of other entries: the rows of its weights would
@@ -846,65 +848,8 @@ class Tokenizer(Checked):
         """The files that `save` writes, by name, before they are written."""
         from pyroberta.text.tokenizer_files import new_files
 
-        return new_files(**{name: value for name, value in self._arguments().items() if name not in _OF_CALLS})
+        return new_files(**{name: value for name, value in self._arguments().items() if name not in ("dtype", "name")})
 
 
 def _rebuild(arguments: dict[str, Any]) -> Tokenizer:
     return Tokenizer(**arguments)
-
-
-# The checks of users' arguments.
-
-
-def _read_files(vocabulary: Any, merges: Any) -> tuple[Any, Any]:
-    """The vocabulary and the merges, read from files where they are paths."""
-    from pyroberta.text.tokenizer_files import read_merges
-
-    if vocabulary is None or merges is None:
-        raise TypeError(
-            "a tokenizer needs a vocabulary and merges. Tokenizer.from_preset and Tokenizer.load read those of a "
-            "preset and of a directory"
-        )
-    if isinstance(vocabulary, (str, os.PathLike)):
-        vocabulary = read_json(as_path(vocabulary))
-    if isinstance(merges, (str, os.PathLike)):
-        merges = read_merges(as_path(merges), len(vocabulary) if isinstance(vocabulary, Mapping) else None)
-    return vocabulary, merges
-
-
-def _check_text(text: Any, name: str) -> None:
-    if isinstance(text, str):
-        return
-    hint = ""
-    if isinstance(text, bytes):
-        hint = "; decode it first, for instance with .decode('utf-8')"
-    elif isinstance(text, Iterable):
-        hint = "; for several texts there is encode_batch"
-    raise TypeError(f"{name} must be a str, got {type(text).__name__}{hint}")
-
-
-def _checked_texts(texts: Any, name: str) -> Sequence[str]:
-    texts = opened(texts, name)
-    refuse_rows(texts, (), name)
-    if isinstance(texts, (str, bytes)) or not isinstance(texts, Iterable):
-        raise TypeError(f"{name} must be an iterable of str, got {type(texts).__name__}")
-    refuse_endless(texts, name)
-    checked = list(texts)
-    for i, text in enumerate(checked):
-        _check_text(text, f"{name}[{i}]")
-    return checked
-
-
-def _is_row(value: Any) -> bool:
-    """Whether a value holds ids, and is none itself."""
-    return isinstance(value, Iterable) and not isinstance(value, (str, bytes)) and getattr(value, "ndim", 1) > 0
-
-
-def _surrogate_error(text: str, name: str) -> ValueError:
-    found = SURROGATE.search(text)
-    assert found is not None  # nothing else in a str has no UTF-8
-    return ValueError(
-        f"{name} has a lone surrogate, {found[0]!r}, at index {found.start()}; it is half of a UTF-16 pair and has "
-        "no UTF-8. Read the text with the encoding it was written in, or replace it: "
-        "text.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace')"
-    )

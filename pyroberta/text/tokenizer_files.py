@@ -28,6 +28,7 @@ ROLES = {
 }
 
 CONFIG = "tokenizer_config.json"
+EXTRAS = "pyroberta"  # the key of settings that transformers lacks and ignores
 TRUNCATION = ("direction", "max_length", "strategy", "stride")  # a stride is for texts cut into several
 DEFAULT_LENGTH = 512  # of a preprocessor's sequences
 LARGEST_LENGTH = 1_000_000  # above it, transformers writes a number that stands for "no limit"
@@ -111,7 +112,11 @@ def read(directory: Directory) -> dict[str, Any]:
     arguments["add_prefix_space"] = _flag(
         directory / CONFIG, config, "add_prefix_space", arguments.get("add_prefix_space", False)
     )
+    extras = config.get(EXTRAS, {})
+    if not isinstance(extras, Mapping):
+        raise ValueError(f"{str(directory / CONFIG)!r}: {EXTRAS} should be an object, got {shown(extras)}")
     return arguments | {
+        "sequence_length": extras.get("sequence_length"),
         "vocabulary": reading.vocabulary,
         "added_tokens": reading.added_tokens,
         "mask_lstrip": reading.mask_lstrip,
@@ -169,6 +174,7 @@ def new_files(
     added_tokens: Mapping[str, bool],
     separators: int,
     trim_offsets: bool,
+    sequence_length: int | None,
     **special_tokens: str | None,
 ) -> dict[str, NewFile]:
     """All five files, by name; `special_tokens` has the keys of `ROLES`. The unknown token may be None.
@@ -237,7 +243,7 @@ def new_files(
     is_other = separators != 2 or lacks_bytes or special_tokens["unk_token"] is None
     names = {name: special_tokens[role] for role, names in ROLES.items() for name in names}
     special_tokens_map = {name: flags(mask) if token == mask else token for name, token in names.items()}
-    config = {
+    config: dict[str, Any] = {
         # Whatever tokenizer.json says, transformers' RobertaTokenizer puts two </s> between the segments of a pair, has
         # an unknown token, and (in version 5) leaves out bytes that the vocabulary lacks. The other class follows it.
         "tokenizer_class": "PreTrainedTokenizerFast" if is_other else "RobertaTokenizer",
@@ -254,6 +260,8 @@ def new_files(
             for token in sorted(is_special, key=vocabulary.__getitem__)
         },
     }
+    if sequence_length is not None:
+        config[EXTRAS] = {"sequence_length": sequence_length}
     merges_text = "#version: 0.2\n" + "".join(f"{left} {right}\n" for left, right in merges)
     return {
         "vocab.json": NewFile.of(json.dumps(vocabulary, ensure_ascii=False)),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pyroberta.formats.budget import shown
+from pyroberta.formats.files import as_path, read_json
 from pyroberta.text.byte_level import BYTE_CHARACTERS, CHARACTER_BYTES
 
 Pair = tuple[int, int]
@@ -32,6 +34,27 @@ class Tables(NamedTuple):
     ranks: dict[Pair, int]
     products: dict[Pair, int]
     absent: dict[int, str]
+
+
+def read_files(vocabulary: Any, merges: Any) -> tuple[Any, Any]:
+    """The vocabulary and the merges, read from files where they are paths.
+
+    Raises:
+        TypeError: where one is None.
+        FileNotFoundError, ValueError: where a file is missing or damaged.
+    """
+    from pyroberta.text.tokenizer_files import read_merges
+
+    if vocabulary is None or merges is None:
+        raise TypeError(
+            "a tokenizer needs a vocabulary and merges. Tokenizer.from_preset and Tokenizer.load read those of a "
+            "preset and of a directory"
+        )
+    if isinstance(vocabulary, (str, os.PathLike)):
+        vocabulary = read_json(as_path(vocabulary))
+    if isinstance(merges, (str, os.PathLike)):
+        merges = read_merges(as_path(merges), len(vocabulary) if isinstance(vocabulary, Mapping) else None)
+    return vocabulary, merges
 
 
 def checked_vocabulary(vocabulary: Any) -> dict[str, int]:

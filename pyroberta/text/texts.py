@@ -1,0 +1,59 @@
+"""The checks of the texts and the ids that a tokenizer is given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from pyroberta.text.byte_level import SURROGATE
+from pyroberta.text.given import opened, refuse_endless, refuse_rows
+
+
+def check_text(text: Any, name: str) -> None:
+    """Checks that a value is a text.
+
+    Raises:
+        TypeError: naming it, where it is none.
+    """
+    if isinstance(text, str):
+        return
+    hint = ""
+    if isinstance(text, bytes):
+        hint = "; decode it first, for instance with .decode('utf-8')"
+    elif isinstance(text, Iterable):
+        hint = "; for several texts there is encode_batch"
+    raise TypeError(f"{name} must be a str, got {type(text).__name__}{hint}")
+
+
+def checked_texts(texts: Any, name: str) -> Sequence[str]:
+    """The texts of a list, an array, a table's column or any iterable, as a list.
+
+    Raises:
+        TypeError: for a single text, and for what holds other things, naming the place.
+        ValueError: for what never ends.
+    """
+    texts = opened(texts, name)
+    refuse_rows(texts, (), name)
+    if isinstance(texts, (str, bytes)) or not isinstance(texts, Iterable):
+        raise TypeError(f"{name} must be an iterable of str, got {type(texts).__name__}")
+    refuse_endless(texts, name)
+    checked = list(texts)
+    for i, text in enumerate(checked):
+        check_text(text, f"{name}[{i}]")
+    return checked
+
+
+def is_row(value: Any) -> bool:
+    """Whether a value holds ids, and is none itself."""
+    return isinstance(value, Iterable) and not isinstance(value, (str, bytes)) and getattr(value, "ndim", 1) > 0
+
+
+def surrogate_error(text: str, name: str) -> ValueError:
+    """The error for a text that UTF-8 can't hold."""
+    found = SURROGATE.search(text)
+    assert found is not None  # nothing else in a str has no UTF-8
+    return ValueError(
+        f"{name} has a lone surrogate, {found[0]!r}, at index {found.start()}; it is half of a UTF-16 pair and has "
+        "no UTF-8. Read the text with the encoding it was written in, or replace it: "
+        "text.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace')"
+    )
