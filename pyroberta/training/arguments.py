@@ -1,0 +1,57 @@
+"""The arguments of `fit`, `evaluate` and `predict` that Keras has, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from pyroberta.model.attributes import whole_number
+
+
+def size_of_batch(value: Any) -> int:
+    """`batch_size`, 32 unless given.
+
+    Raises:
+        TypeError: for an array or a list, which stands where Keras has the batch's size.
+        ValueError: for anything else that is no whole number of at least 1.
+    """
+    if not isinstance(value, str) and (np.ndim(value) if hasattr(value, "ndim") else hasattr(value, "__len__")):
+        raise TypeError(
+            f"batch_size should be a whole number, got a {type(value).__name__}. It is the third argument, as in "
+            "Keras: pass weights by name, sample_weight=..."
+        )
+    return whole_number("batch_size", 32 if value is None else value)
+
+
+def frequency(value: Any) -> Callable[[int], bool]:
+    """`validation_freq` as a function of an epoch's number, from 0, that tells whether an evaluation is due."""
+    if isinstance(value, Sequence | set | frozenset) and not isinstance(value, str):
+        epochs = {whole_number("an epoch of validation_freq", epoch) for epoch in value}
+        return lambda epoch: epoch + 1 in epochs
+    every = whole_number("validation_freq", value)
+    return lambda epoch: (epoch + 1) % every == 0
+
+
+def parts_of(validation_data: Any) -> tuple[Any, Any, Any]:
+    """The x, y and sample_weight of `validation_data`."""
+    given = validation_data if isinstance(validation_data, tuple) else (validation_data,)
+    if not 1 <= len(given) <= 3:
+        raise ValueError(f"validation_data should be x, (x, y) or (x, y, sample_weight); got a tuple of {len(given)}")
+    x, y, sample_weight = (*given, None, None)[:3]
+    return x, y, sample_weight
+
+
+def fraction(value: float, count: int) -> float:
+    """`validation_split`, if it leaves texts on both sides."""
+    if not isinstance(value, int | float | np.number):
+        raise ValueError(f"validation_split should be a number from 0 to 1, the share of the texts; got {value!r}")
+    if not 0.0 < value < 1.0 or not 0 < int(count * (1.0 - value)) < count:
+        raise ValueError(f"validation_split must leave texts on both sides: {value!r} of {count} texts does not")
+    return value
+
+
+def as_keras(values: dict[str, float]) -> float | list[float]:
+    """Keras's return value: a number if there is the loss alone, else a list."""
+    return list(values.values()) if len(values) > 1 else next(iter(values.values()))

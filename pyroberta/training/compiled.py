@@ -1,0 +1,225 @@
+"""What a task is compiled with: an optimizer, a loss and metrics."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Any, ClassVar, Protocol
+
+from numpy import ndarray as Array
+
+from pyroberta.model.attributes import Checked, Checks, expect_instance, random_seed, true_or_false
+from pyroberta.model.config import RobertaConfig
+from pyroberta.model.hints import hinting
+from pyroberta.model.parameters import Arrays, PreparedArrays
+from pyroberta.ops import Ops
+from pyroberta.training import losses, optimizers
+from pyroberta.training import metrics as measures
+from pyroberta.training.run import Run
+from pyroberta.training.state import TrainState
+
+OF_THE_OPTIMIZER = "it is the optimizer's, as in compile(optimizer=pyroberta.optimizers.Adam(learning_rate=1e-4))"
+WITHOUT_EFFECT = {  # an argument of Keras's compile: its default, and the reason why there is no other value
+    "loss_weights": (None, "the model has one loss. Pass sample_weight to fit for weights of texts"),
+    "run_eagerly": (False, "every step is plain Python here, which a debugger can enter"),
+    "steps_per_execution": (1, "there is no graph in which several steps could run; callbacks run after each one"),
+    "auto_scale_loss": (True, "losses are not scaled here, since float32 and float64 have no need of it"),
+}
+
+
+class Parameters(Protocol):
+    """The part of a backbone that the trainer uses."""
+
+    config: RobertaConfig
+    ops: Ops
+    params: Arrays
+
+    def trainable_names(self) -> list[str]:
+        """The parameters that training may change."""
+
+    def prepared(self, changing: Sequence[str] = ()) -> PreparedArrays:
+        """The parameters with kernels prepared, except those that are about to change."""
+
+    def writing(self, name: str, makes_room: bool = False) -> AbstractContextManager[None]:
+        """The right to change the parameters."""
+
+    def updating(self, names: Sequence[str], writers: Sequence[str]) -> AbstractContextManager[Arrays]:
+        """The parameters themselves, to be changed in place."""
+
+
+class Compiled(Checked):
+    """A task with its optimizer, its loss and its metrics."""
+
+    backbone: Parameters
+    seed: int
+    default_metrics: ClassVar[tuple[str, ...]] = ("accuracy",)
+    takes_metrics: ClassVar[bool] = True  # without weights, as Keras's `metrics` are
+    checks: ClassVar[Checks] = {"seed": random_seed}
+
+    _is_compiled = True
+    _gives_probabilities = False  # instead of logits
+    _run: Run | None = None  # the `fit` that is under way
+    _is_resuming = False  # whether the next `fit` goes on from a state that was loaded
+
+    def _checked(self, name: str, value: Any) -> Any:
+        value = super()._checked(name, value)
+        if name == "optimizer":
+            value = "adam" if isinstance(value, str) and value == "auto" else value
+            value = optimizers.get(value)
+            if not isinstance(value, optimizers.Optimizer):
+                expect_instance(name, value, optimizers.Adam)  # raises
+        elif name == "loss":
+            value = self._default_loss() if isinstance(value, str) and value == "auto" else losses.get(value)
+            self._check_loss(expect_instance(name, value, losses.SparseCategoricalCrossentropy))
+        return value
+
+    @abstractmethod
+    def _default_loss(self) -> losses.SparseCategoricalCrossentropy:
+        """The loss that `"auto"` stands for."""
+
+    @abstractmethod
+    def _trainable_names(self) -> list[str]:
+        """The parameters that training may change."""
+
+    @hinting(**dict.fromkeys(("lr", "learning_rate", "weight_decay"), OF_THE_OPTIMIZER))
+    def compile(
+        self,
+        optimizer: Any = "auto",
+        loss: Any = "auto",
+        *,
+        loss_weights: None = None,
+        metrics: Any = None,
+        weighted_metrics: Any = "auto",
+        run_eagerly: bool = False,
+        steps_per_execution: int = 1,
+        jit_compile: bool | str = "auto",
+        auto_scale_loss: bool = True,
+        recompute: bool = False,
+    ) -> None:
+        """Sets optimizer, loss and metrics. The optimizer starts anew.
+
+        Optimizer, loss and metrics may also be Keras's own objects, or their configs: they are converted, or refused
+        with the line to write.
+
+        Args:
+            optimizer: a name or an optimizer. `"auto"` is `Adam(5e-5)`, Keras's form, as in KerasHub.
+            loss: a name or a loss. `"auto"` is the mean over the masked tokens, or over a classifier's texts (weights
+                or not, as in Keras); see `losses.SparseCategoricalCrossentropy`.
+            loss_weights: None alone, Keras's default: there is one loss.
+            metrics: names, `metrics` objects or functions of a classifier, which leave weights out, as Keras's do. A
+                masked LM refuses them, since they would count mask slots that are not used.
+            weighted_metrics: the same, with weights. `"auto"` is accuracy and, for a masked LM, perplexity, or none if
+                `metrics` are given.
+            run_eagerly, steps_per_execution, auto_scale_loss: Keras's defaults alone.
+            jit_compile: accepted so that KerasHub's examples run; there is nothing to compile.
+            recompute: keep only each layer's input for backward, and run the layer again there: gradient checkpointing.
+                It takes much less memory and a quarter to a third more time, and gives the same result.
+
+        Raises:
+            ValueError: for a loss on probabilities, since the model gives logits, or without a reduction; for a masked
+                LM's `metrics`; for another value of an argument that has no effect here, with the reason.
+            TypeError: for an optimizer, a loss or a metric that is neither pyroberta's nor one that can be converted.
+        """
+        _refuse_without_effect(
+            loss_weights=loss_weights,
+            run_eagerly=run_eagerly,
+            steps_per_execution=steps_per_execution,
+            auto_scale_loss=auto_scale_loss,
+        )
+        if isinstance(metrics, str) and metrics == "auto":
+            metrics = None
+        metrics = _listed_metrics(metrics)
+        if metrics and not self.takes_metrics:
+            raise ValueError(
+                f"metrics={metrics!r} would count every mask slot, used or not, since Keras's metrics take no weights. "
+                "Pass weighted_metrics= instead, which count masked tokens by their weights"
+            )
+        if isinstance(weighted_metrics, str) and weighted_metrics == "auto":
+            weighted_metrics = () if metrics else self.default_metrics
+        weighted_metrics = _listed_metrics(weighted_metrics)
+        if self._is_resuming:
+            raise ValueError(
+                "compile() starts the optimizer anew, and the state that load_train_state() loaded would be lost: "
+                "compile first, then load the state"
+            )
+        new_optimizer, new_loss = self._checked("optimizer", optimizer), self._checked("loss", loss)
+        recompute = true_or_false("recompute", recompute)
+        new_metrics, unweighted = (
+            [expect_instance("metric", measures.get(metric), measures.Metric) for metric in some or ()]
+            for some in (weighted_metrics, metrics)
+        )
+        _check_names([*new_metrics, *unweighted])
+        new_optimizer.trained_by = None
+        if new_optimizer.is_built:  # it has worked before, here or for another model
+            new_optimizer.build(self.backbone.params)
+        self.optimizer, self.loss, self._recompute = new_optimizer, new_loss, recompute
+        if self._run is None:  # within a `fit`, its place in the epoch and in the data stays
+            self._state = TrainState(self.backbone.params, new_optimizer.slots)
+            self._is_resuming = False
+        self._metrics: list[measures.Metric] = [measures.Loss(), *new_metrics, *unweighted]
+        self._unweighted = unweighted
+        self._is_compiled = True
+
+    @property
+    def metrics(self) -> list[measures.Metric]:
+        """The loss and the compiled metrics, in the order of their values in `evaluate`."""
+        return list(self._metrics)
+
+    @property
+    def metrics_names(self) -> list[str]:
+        """The names of what `evaluate` returns, in order."""
+        return [metric.name for metric in self._metrics]
+
+    @property
+    def _needs_outputs(self) -> bool:
+        """Whether a metric is a function of the model's outputs."""
+        return any(metric.needs_outputs for metric in self._metrics)
+
+    def _activated(self, logits: Array) -> Array:
+        """What the model gives for logits: these, unless a task has an activation."""
+        return logits
+
+    def _running(self) -> measures.Running:
+        """Metrics of one call. Calls in other threads or in callbacks have their own."""
+        return measures.Running(self._metrics, self._unweighted)
+
+    def _check_loss(self, loss: losses.SparseCategoricalCrossentropy) -> None:
+        """Checks that the model can be trained on a loss."""
+        if loss.from_logits is self._gives_probabilities:
+            gives, takes = ("probabilities", False) if self._gives_probabilities else ("logits", True)
+            raise ValueError(f"the model gives {gives}: use SparseCategoricalCrossentropy(from_logits={takes})")
+        if loss.ignore_class is not None:
+            raise ValueError("ignore_class is for losses on arrays; in training, a weight of 0 leaves a label out")
+        loss.denominator(1.0, 1)  # raises where there is no reduction
+
+    def _need_compiled(self) -> None:
+        """Raises an error where there is no loss to compute."""
+        if not self._is_compiled:
+            raise ValueError("You must call `compile()` before: the model was made with compile=False")
+
+
+def _refuse_without_effect(**given: Any) -> None:
+    """Checks that arguments of Keras's that have no effect here have Keras's defaults."""
+    for name, value in given.items():
+        default, why = WITHOUT_EFFECT[name]
+        if value is not default and not (type(value) is type(default) and value == default):
+            raise ValueError(f"{name}={value!r} would have no effect: {why}. Leave it out")
+
+
+def _listed_metrics(metrics: Any) -> list[Any]:
+    """Metrics as a list; one metric may come without a list around it."""
+    if metrics is None:
+        return []
+    return list(metrics) if isinstance(metrics, list | tuple) else [metrics]
+
+
+def _check_names(metrics: Sequence[measures.Metric]) -> None:
+    """Checks that no two metrics have one name, under which a value would be lost."""
+    names = ["loss", *(metric.name for metric in metrics)]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(
+                f"two metrics are named {name!r}, and logs hold one value of a name: give one of them another, as in "
+                f"{type(metrics[0]).__name__}(name='my_{name}')"
+            )
