@@ -84,6 +84,7 @@ def test_a_table_teaches_as_its_columns_do(name: str, fitted: dict, capsys):
 def test_tables_of_pandas_polars_pyarrow_and_datasets(fitted: dict):
     import datasets
     import pandas
+    import polars
     import pyarrow
 
     frame, arrow, dataset = (
@@ -100,6 +101,7 @@ def test_tables_of_pandas_polars_pyarrow_and_datasets(fitted: dict):
         dataset,
         dataset.to_iterable_dataset(),
         frame.itertuples(),
+        polars.DataFrame(RECORDS),
         dataset.with_format("numpy"),
     ):
         classifier = small_classifier()

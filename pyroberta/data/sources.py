@@ -301,7 +301,7 @@ def _paths(x: Any) -> list[str] | None:
     """The paths that x is; None for anything else."""
     some = [x] if isinstance(x, str) or is_path(x) else x
     is_given = isinstance(x, str) or (isinstance(some, list | tuple) and bool(some) and all(map(is_path, some)))
-    return [os.fspath(path) for path in some] if is_given else None
+    return [os.fsdecode(path) for path in some] if is_given else None
 
 
 def _of_files(found: Found, wanted: Wanted, is_optional: bool) -> Source:
