@@ -182,6 +182,12 @@ DIFFERENT = (
         '`save_to_preset(directory)`, or `save_weights("model.weights.h5")`',
         "an archive names Python classes, which reading it would import; a preset holds data alone",
     ),
+    Different(
+        _tests(f"{ROBERTA}/roberta_masked_lm_test.py::RobertaMaskedLMTest", "test_masked_lm_basics"),
+        "`predict(texts)` of a masked LM masks tokens at random, and gives logits for those",
+        "it gives logits at the `<mask>`s that the texts hold, and refuses texts without any",
+        "who predicts wants to say what is to be predicted; `preprocessor(texts)` masks at random",
+    ),
     # ----------------------------------------------------------------------------------------------------- transformers
     Different(
         _tests(FILL, "run_pipeline_test"),

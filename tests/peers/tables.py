@@ -21,17 +21,22 @@ def table(peers: tuple[str, ...]) -> str:
     files = sorted(file for file in held if file.startswith(peers))
     rows = [f"| `{file}` | {theirs[file]} | {held[file]} |" for file in files]
     rows.append(f"| together | {sum(theirs[file] for file in files)} | {sum(held[file] for file in files)} |")
-    others = [
-        f"| {one.theirs} | {one.ours} | {one.why} | {_links(one.sources)} |"
-        for one in DIFFERENT
-        if one.sources[0].startswith(peers)
-    ]
+    rows_here = [one for one in DIFFERENT if one.sources[0].startswith(peers)]
+    others = [f"| {one.theirs} | {one.ours} | {one.why} | {_links(one.sources)} |" for one in rows_here]
+    covered = {source for one in claims.marked("claim") for source in one.sources if source.startswith(peers)}
+    every = {source for one in rows_here for source in one.sources}
+    apart = every - covered
     return "\n".join(
         [
             "",
             "| their file | their tests that hold here | claims that are tested here |",
             "|---|---|---|",
             *rows,
+            "",
+            f"Of their tests that apply, {len(covered)} hold here, {len(every & covered)} of them but for a part, and "
+            f"{len(apart)} do",
+            f"not: {len(covered) / (len(covered) + len(apart)):.1%} hold. tests/peers/outside.py has those that do not "
+            "apply, with the reason.",
             "",
             f"What is done otherwise, in {len(others)} rows:",
             "",
@@ -45,7 +50,7 @@ def table(peers: tuple[str, ...]) -> str:
 
 
 def _links(sources: tuple[str, ...]) -> str:
-    return ", ".join(f"`{source.rpartition('::')[2]}`" for source in sources)
+    return ", ".join(dict.fromkeys(f"`{source.rpartition('::')[2]}`" for source in sources))
 
 
 def written(page: str, peers: tuple[str, ...]) -> str:

@@ -327,3 +327,11 @@ def test_a_preprocessor_has_a_tokenizer():
 def test_a_model_is_saved_as_a_preset(tmp_path):
     with pytest.raises((AttributeError, TypeError, ValueError), match="save_to_preset"):
         task(MaskedLM).save(tmp_path / "model.keras")
+
+
+@differs(f"{LM}::test_masked_lm_basics")
+def test_a_masked_lm_predicts_at_the_masks_of_a_text():
+    model = task(MaskedLM)
+    assert model.predict(" airplane<mask>", verbose=0).shape == (1, 1, 9)
+    with pytest.raises(ValueError, match="<mask>"):
+        model.predict([" airplane"], verbose=0)

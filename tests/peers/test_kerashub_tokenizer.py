@@ -8,6 +8,7 @@ import json
 import numpy as np
 import pytest
 from claims import MERGES, VOCABULARY, claim, differs, hub_tokenizer
+from small_models import small_tokenizer
 
 from pyroberta import Tokenizer
 
@@ -242,7 +243,7 @@ def test_an_unknown_preset_is_refused(preset):
 
 @claim(f"{BASE}::test_save_to_preset")
 def test_a_tokenizer_is_saved_as_kerashub_saves_it(tmp_path):
-    base().save_to_preset(tmp_path / "preset", format="keras")
+    small_tokenizer().save_to_preset(tmp_path / "preset", format="keras")
     assert (tmp_path / "preset/assets/tokenizer/vocabulary.json").exists()
     assert (tmp_path / "preset/assets/tokenizer/merges.txt").exists()
     config = json.loads((tmp_path / "preset/tokenizer.json").read_text(encoding="utf-8"))
@@ -252,9 +253,9 @@ def test_a_tokenizer_is_saved_as_kerashub_saves_it(tmp_path):
 @claim(f"{BASE}::test_save_to_preset")
 @pytest.mark.parametrize("format", ["hf", "keras"])
 def test_a_tokenizer_that_was_saved_is_loaded(tmp_path, format):
-    base().save_to_preset(tmp_path / "preset", format=format)
+    small_tokenizer().save_to_preset(tmp_path / "preset", format=format)
     again = Tokenizer.from_preset(tmp_path / "preset")
-    assert (again.vocabulary, again.merges) == (base().vocabulary, base().merges)
+    assert (again.vocabulary, again.merges) == (small_tokenizer().vocabulary, small_tokenizer().merges)
 
 
 @differs(f"{BYTES}::test_whitespace_split")
