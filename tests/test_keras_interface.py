@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -494,3 +495,27 @@ def test_weights_are_views_parted_by_what_training_changes():
 def test_a_summary_says_why_it_takes_no_such_argument(name: str):
     with pytest.raises(TypeError, match=f"{name!r}: the"):
         small_masked_lm().summary(**{name: 1})
+
+
+def test_what_a_backbone_lacks_is_told_with_its_place():
+    backbone = Backbone(*SIZES)
+    for name, said in (
+        ("fit", "it is a task's"),
+        ("layers", "summary()"),
+        ("hidden_dims", "did you mean 'hidden_dim'"),
+    ):
+        with pytest.raises(AttributeError, match=f"Backbone has no attribute '{name}'.*{re.escape(said)}"):
+            getattr(backbone, name)
+    with pytest.raises(TypeError, match=r"Backbone\(\) got an unexpected keyword argument 'hiden_dim'; did you mean"):
+        Backbone(*SIZES, hiden_dim=3)
+
+
+def test_optimizers_losses_and_metrics_show_their_arguments():
+    rate = pyroberta.optimizers.schedules.CosineDecay(1e-3, 10)
+    shown = {
+        "Adam(learning_rate=0.01, clipnorm=1.0)": pyroberta.optimizers.Adam(0.01, clipnorm=1.0),
+        "SparseCategoricalCrossentropy(from_logits=True)": pyroberta.losses.SparseCategoricalCrossentropy(True),
+        "Perplexity(name='p')": pyroberta.metrics.Perplexity("p"),
+        f"AdamW(learning_rate={rate!r})": pyroberta.optimizers.AdamW(rate),
+    }
+    assert {text: repr(thing) for text, thing in shown.items()} == {text: text for text in shown}

@@ -661,12 +661,12 @@ def test_compile_takes_strings_and_objects():
         ({"loss": np.square}, "the loss should be one of pyroberta's"),
         ({"optimizer": "sgd"}, "optimizer must be one of adam"),
         ({"optimizer": 5e-5}, "the optimizer should be one of pyroberta's, such as Adam; got 5e-05"),
-        ({"weighted_metrics": "acc"}, "a metric must be one of loss, accuracy"),
+        ({"weighted_metrics": "f1"}, "a metric must be one of loss, accuracy"),
         (
             {"metrics": ["accuracy"]},
             r"metrics=\['accuracy'\] would count every mask slot.* Pass weighted_metrics= inst",
         ),
-        ({"weighted_metrics": [len]}, "the metric should be one of pyroberta's"),
+        ({"weighted_metrics": [0.5]}, "the metric should be one of pyroberta's"),
     ],
 )
 def test_what_cannot_be_compiled_is_refused_and_leaves_the_model_as_it_was(arguments, message: str):

@@ -6,6 +6,7 @@ which says what to do instead.
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Mapping
 from functools import lru_cache
@@ -165,6 +166,27 @@ def true_or_false(name: str, value: Any) -> bool:
     if not isinstance(value, bool | np.bool_):
         raise TypeError(f"{name} must be True or False, got {value!r}")
     return bool(value)
+
+
+def as_call(thing: Any) -> str:
+    """The call that makes an object, with the arguments that have not their default value: for `repr`.
+
+    An argument is kept in the attribute of its name, or in that with an underscore before it. A name that is the
+    class's is left out.
+
+    >>> class Rate:
+    ...     def __init__(self, rate, steps=1, name="rate"):
+    ...         self._rate, self.steps, self.name = rate, steps, name
+    >>> as_call(Rate(0.5)), as_call(Rate(0.5, steps=3))
+    ('Rate(rate=0.5)', 'Rate(rate=0.5, steps=3)')
+    """
+    given = []
+    for name, parameter in inspect.signature(type(thing)).parameters.items():
+        value = vars(thing).get(f"_{name}", vars(thing).get(name, parameter.default))
+        is_class_name = name == "name" and str(value).replace("_", "") == type(thing).__name__.lower()
+        if repr(value) != repr(parameter.default) and not is_class_name:
+            given.append(f"{name}={value!r}")
+    return f"{type(thing).__name__}({', '.join(given)})"
 
 
 def expect_instance(name: str, value: Any, kind: type[Instance]) -> Instance:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import os
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -33,7 +34,7 @@ from pyroberta.model.batch import pack_padded, unpack
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.encoder import encoder_forward
 from pyroberta.model.guard import WriteGuard
-from pyroberta.model.hints import hinting
+from pyroberta.model.hints import did_you_mean, hinting
 from pyroberta.model.initial_values import initialise
 from pyroberta.model.lora import merged, with_lora
 from pyroberta.model.parameters import (
@@ -139,6 +140,12 @@ class Backbone(KerasModel):
     dropout = FromConfig[float]()
     max_sequence_length = FromConfig[int]()
 
+    elsewhere: ClassVar[Mapping[str, str]] = {
+        **dict.fromkeys(("layers", "transformer_layers"), "summary() lists the parts, params has their values"),
+        **dict.fromkeys(("compile", "fit", "evaluate", "optimizer", "loss"), _A_TASKS),
+        **dict.fromkeys(("load", "from_pretrained"), "from_preset(directory) loads a backbone"),
+    }
+
     _guard: WriteGuard
     _origin: str | None = None  # the preset that it came from
     params: Arrays
@@ -166,6 +173,13 @@ class Backbone(KerasModel):
         trainable: bool = True,
         **fields: Any,
     ) -> None:
+        known = RobertaConfig.__dataclass_fields__
+        for field in fields:
+            if field not in known:
+                names = [*inspect.signature(type(self)).parameters, *known]
+                raise TypeError(
+                    f"{type(self).__name__}() got an unexpected keyword argument {field!r}{did_you_mean(field, names)}"
+                )
         config = RobertaConfig(
             vocabulary_size,
             num_layers,

@@ -7,7 +7,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from numpy import ndarray as Array
 
@@ -23,7 +23,7 @@ from pyroberta.model.attributes import (
     true_or_false,
 )
 from pyroberta.model.heads import same_head, title
-from pyroberta.model.hints import did_you_mean, hinting
+from pyroberta.model.hints import hinting
 from pyroberta.model.lora import merged
 from pyroberta.model.parameters import Arrays, is_backbone
 from pyroberta.model.serialization import deserialized, serialized
@@ -112,6 +112,7 @@ class Task(Trainer, KerasModel, ABC):
 
     backbone: Backbone
     labels: list[str] | None = None
+    elsewhere = ELSEWHERE
     _is_task = True
 
     def __init__(
@@ -307,15 +308,6 @@ class Task(Trainer, KerasModel, ABC):
         if self.recommended_learning_rate is not None:
             lines.append(f"recommended learning rate (Adam): {self.recommended_learning_rate:g}")
         return "\n".join(lines)
-
-    if not TYPE_CHECKING:  # a type checker knows the names
-
-        def __getattr__(self, name: str) -> NoReturn:
-            """Raises an error for an unknown name that suggests a known one."""
-            hint = ""
-            if not name.startswith("_"):
-                hint = f": {ELSEWHERE[name]}" if name in ELSEWHERE else did_you_mean(name, dir(type(self)))
-            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}{hint}", name=name, obj=self)
 
     def __copy__(self: Own) -> Own:
         """A deep copy, as in Keras: two tasks over one backbone would freeze and train each other's parameters."""

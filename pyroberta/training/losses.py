@@ -20,7 +20,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pyroberta.model.attributes import Checked, Checks, Reasons, true_or_false, whole_number
+from pyroberta.model.attributes import Checked, Checks, Reasons, as_call, true_or_false, whole_number
 from pyroberta.training import keras_objects
 
 __all__ = [
@@ -160,6 +160,9 @@ class SparseCategoricalCrossentropy(Checked):
         kind = losses.dtype.type
         least, most = -np.log(kind(1.0 - KERAS_EPSILON)), -np.log(kind(KERAS_EPSILON))
         return np.clip(losses, least, most), (least <= losses) & (losses <= most)
+
+    def __repr__(self) -> str:
+        return as_call(self)
 
     def get_config(self) -> dict[str, Any]:
         """The arguments, ready for JSON."""

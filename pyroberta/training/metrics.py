@@ -12,7 +12,7 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pyroberta.model.attributes import Checked, Reasons
+from pyroberta.model.attributes import Checked, Reasons, as_call
 from pyroberta.training import keras_objects
 
 __all__ = [
@@ -83,6 +83,9 @@ class Metric(Checked):
             weights: (M,).
         """
         raise NotImplementedError
+
+    def __repr__(self) -> str:
+        return as_call(self)
 
     def get_config(self) -> dict[str, Any]:
         """The arguments, ready for JSON."""

@@ -14,7 +14,16 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pyroberta.model.attributes import Checked, Checks, Reasons, is_real, real_number, true_or_false, whole_number
+from pyroberta.model.attributes import (
+    Checked,
+    Checks,
+    Reasons,
+    as_call,
+    is_real,
+    real_number,
+    true_or_false,
+    whole_number,
+)
 from pyroberta.model.parameters import Arrays, Shape
 from pyroberta.ops import REFERENCE, Ops, Scalar
 from pyroberta.training import schedules
@@ -424,6 +433,9 @@ class Optimizer(Checked):
             ValueError: naming the pattern that matches none.
         """
         self._check_excluded(params)
+
+    def __repr__(self) -> str:
+        return as_call(self)
 
     def get_config(self) -> dict[str, Any]:
         """The arguments, ready for JSON. `from_config` makes the optimizer of them.
