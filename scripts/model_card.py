@@ -82,6 +82,8 @@ two layers initialised to look at neighbours. Of the masked tokens 80 % become `
 It reads texts of at most {config["max_sequence_length"]} tokens, the length of the last phase; its preprocessor cuts
 longer ones. Seed {run["seed"]}, backend {run["backend"]}, {run["seconds"] / 60:.0f} minutes on {run["machine"]}.
 `run.json` has the whole record, and this page is made from it. What was tried before is in `docs/pretraining.md`.
+The weights are fitted further at the learning rate in `pyroberta_training.json`; `docs/adaptation.md` says how
+it was found, and `docs/pretraining.md` by which rule README's example texts were chosen.
 
 ## Licence
 The weights and the vocabulary are released under Apache-2.0, as the package. {notices(run)}

@@ -12,7 +12,10 @@ import pytest
 from small_models import TEXTS, small_masked_lm
 
 import pyroberta
+from pyroberta.formats.directory import Directory
+from pyroberta.presets import hub
 from pyroberta.presets.convert import convert
+from pyroberta.presets.detect import detect
 from pyroberta.presets.preset import open_preset
 
 FILE = "pyroberta_training.json"
@@ -40,6 +43,13 @@ def test_the_rate_survives_conversion(tmp_path: Path, source: str, target: str) 
     preset = saved(tmp_path / "p", format=source)
     convert(preset, tmp_path / "q", format=target)
     assert open_preset(tmp_path / "q").learning_rates == {"masked_lm": 3e-4}
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_hub_gives_and_takes_the_file(tmp_path: Path, format: str) -> None:
+    directory = Directory(saved(tmp_path / "p", format=format))
+    fetched = hub.files(hub.in_directory(directory), directory, detect(directory).FILES, weights=False)
+    assert FILE in [file.name for file in fetched]
 
 
 @pytest.mark.parametrize("before", FORMATS)

@@ -131,6 +131,27 @@ def test_a_name_of_a_method_is_no_fitted_normalization(masked_lm: MaskedLM) -> N
         fitted(np.zeros((2, 5)))
 
 
+def test_a_normalization_of_another_model_is_told(tmp_path: Path) -> None:
+    model = small_masked_lm(dtype="float32")
+    fitted = model.fit_normalization(texts(60), "whiten")
+    fitted.save(tmp_path / "n")
+    model.save_to_preset(tmp_path / "half", dtype="float16")
+    again = MaskedLM.from_preset(tmp_path / "half")
+    again.embed("a dog", normalize=Normalization.load(tmp_path / "n"))  # no warning: it is the same model
+    again.fit(TEXTS, epochs=3, verbose=0)
+    with pytest.warns(UserWarning, match="was fitted on another model, or before this one was trained"):
+        again.embed("a dog", normalize=fitted)
+    narrow = small_masked_lm(hidden_dim=4)
+    with pytest.raises(ValueError, match="fitted on embeddings of 8 dimensions"):
+        narrow.embed("a dog", normalize=fitted)
+
+
+def test_it_says_what_it_is(masked_lm: MaskedLM) -> None:
+    assert repr(masked_lm.fit_normalization(texts(60), "whiten", layer=1)) == (
+        "<Normalization: whiten, 8 to 7 dimensions, layer 1>"
+    )
+
+
 def test_other_and_damaged_files_are_refused(masked_lm: MaskedLM, tmp_path: Path) -> None:
     from pyroberta.formats import safetensors_io
 
@@ -151,6 +172,7 @@ def test_other_and_damaged_files_are_refused(masked_lm: MaskedLM, tmp_path: Path
         ({"mean": np.zeros(3)}, {"method": "center", "layer": "-1"}, "is no file of a normalization"),
         ({"mean": np.zeros(3), "matrix": np.zeros((2, 3))}, {}, r"mean \(3,\), matrix \(2, 3\)|matrix \(2, 3\)"),
         ({"mean": np.zeros((3, 1))}, {"method": "center"}, r"got mean \(3, 1\)"),
+        ({"mean": np.zeros(3), "probe": np.zeros(2)}, {"method": "center"}, r"probe \(2,\)"),
     ):
         written(tensors, **options)
         with pytest.raises(ValueError, match=message):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -12,6 +13,7 @@ from pyroberta.data.inputs import MaskedLMInputs, check_features, padding_mask
 from pyroberta.data.sources import open_source
 from pyroberta.model.attributes import Reasons, whole_number
 from pyroberta.model.batch import Batch, pack, pack_padded, slot_rows, unpack
+from pyroberta.model.callers import callers_level
 from pyroberta.model.hints import hinting
 from pyroberta.tasks.backbone import Backbone
 from pyroberta.tasks.inference import RULES, Target, fill_masks, hidden_states, logits_at, mask_places, score_texts
@@ -232,13 +234,21 @@ class MaskedLM(Task):
                 range.
 
         Warns:
-            UserWarning: once, with their numbers, where texts were split or cut.
+            UserWarning: once, with their numbers, where texts were split or cut; and where `normalize` was fitted on
+                another model, or before this one was trained.
         """
         if pooling not in ("mean", None):
             raise ValueError(f"pooling must be 'mean' or None, got {pooling!r}")
         batch_size, layer = _most(batch_size), self._layer(layer)
         if normalize is not None:
             _check_normalization(normalize, layer, pooling)
+            normalize(np.zeros((0, self.backbone.config.hidden_dim)))  # refuses another width
+            if not normalize.is_of(self._probe(layer)):
+                warnings.warn(
+                    f"{normalize!r} was fitted on another model, or before this one was trained: its embeddings mean "
+                    "something else. Fit it again with fit_normalization",
+                    stacklevel=callers_level(),
+                )
         many, is_single = _read(texts, column, verbose)
         unsplit = "embed without pooling gives each token's hidden state in its text" if pooling is None else ""
         long, is_pooled = self._long_texts(long_texts, unsplit), pooling is not None
@@ -292,7 +302,13 @@ class MaskedLM(Task):
         }
         check_method(method, num_dimensions)
         many = [texts] if isinstance(texts, str) and column is None else texts
-        return Normalization.fit(self.embed(many, layer=layer, **options), method, self._layer(layer), num_dimensions)
+        embeddings, layer = self.embed(many, layer=layer, **options), self._layer(layer)
+        return Normalization.fit(embeddings, method, layer, num_dimensions, self._probe(layer))
+
+    def _probe(self, layer: int) -> Array:
+        """The embedding (C,) of the empty text, by which a model is recognised."""
+        (found,) = hidden_states(self.backbone, self._tokenizer(), [""], layer, True, self._long_texts("cut"), None, 0)
+        return found
 
     def _layer(self, layer: int) -> int:
         """The layer's number, from 0 for the embeddings' output."""

@@ -22,6 +22,7 @@ from pyroberta.model.attributes import whole_number
 
 KEY = "pyroberta_normalization"  # in the file's metadata
 METHODS = ("center", "whiten")
+SAME = 0.01  # relative distance of two probes of one model
 
 
 def check_method(method: str, num_dimensions: int | None) -> None:
@@ -39,7 +40,7 @@ def check_method(method: str, num_dimensions: int | None) -> None:
         raise ValueError(f"num_dimensions={num_dimensions} is for method='whiten': 'center' keeps all dimensions")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Normalization:
     """The map x -> (x - mean) @ matrix of embeddings, as `MaskedLM.fit_normalization` fits it.
 
@@ -50,21 +51,38 @@ class Normalization:
         layer: whose embeddings they are, 0 for the embeddings' output.
         mean: (C,).
         matrix: (C, K), whose columns are ordered by the variance along them, the largest first; None for the identity.
+        probe: (C,), the model's embedding of the empty text, by which another model is told; None where that is not
+            looked at.
 
     >>> from pyroberta import MaskedLM
     >>> masked_lm = MaskedLM.from_preset("roberta_tiny_en")
     >>> centered = masked_lm.fit_normalization(["A dog barks.", "It rains.", "The king spoke."], "center")
     >>> masked_lm.embed("A cat sleeps.", normalize=centered).shape
     (128,)
+    >>> centered
+    <Normalization: center, 128 to 128 dimensions, layer 4>
     """
 
     method: str
     layer: int
     mean: Array
     matrix: Array | None = None
+    probe: Array | None = None
+
+    def __repr__(self) -> str:
+        width = len(self.mean)
+        left = width if self.matrix is None else self.matrix.shape[1]
+        return f"<Normalization: {self.method}, {width} to {left} dimensions, layer {self.layer}>"
 
     @classmethod
-    def fit(cls, embeddings: Array, method: str, layer: int, num_dimensions: int | None = None) -> Normalization:
+    def fit(
+        cls,
+        embeddings: Array,
+        method: str,
+        layer: int,
+        num_dimensions: int | None = None,
+        probe: Array | None = None,
+    ) -> Normalization:
         """The map of that method, fitted on embeddings (B, C). Computes in float64.
 
         Args:
@@ -73,6 +91,7 @@ class Normalization:
             layer: whose embeddings they are.
             num_dimensions: of the result of whitening, those of the largest variance; by default all along which the
                 embeddings vary, C - 1 behind a layer norm.
+            probe: see the class.
 
         Raises:
             ValueError: for another method, too few embeddings, or more dimensions than they vary in.
@@ -84,7 +103,7 @@ class Normalization:
         precise = embeddings.astype(np.float64)
         mean = precise.mean(axis=0)
         if method == "center":
-            return cls(method, layer, mean)
+            return cls(method, layer, mean, None, probe)
         wanted = width if num_dimensions is None else num_dimensions
         if count <= wanted:
             raise ValueError(
@@ -104,7 +123,7 @@ class Normalization:
                 f"the embeddings of these {count} texts vary in {rank} dimensions; they can't be whitened to {wanted}. "
                 "Are the texts alike?"
             )
-        return cls(method, layer, mean, directions[:, :wanted] / np.sqrt(variances[:wanted]))
+        return cls(method, layer, mean, directions[:, :wanted] / np.sqrt(variances[:wanted]), probe)
 
     def __call__(self, embeddings: Array) -> Array:
         """The normalized embeddings (..., K) of embeddings (..., C), in their dtype.
@@ -121,6 +140,16 @@ class Normalization:
         centered = embeddings.astype(np.float64) - self.mean
         found: Array = centered if self.matrix is None else centered @ self.matrix
         return found.astype(embeddings.dtype)
+
+    def is_of(self, probe: Array) -> bool:
+        """Whether the model whose probe this is seems to be the one that the map was fitted for; True without a probe.
+
+        A model that was stored in half precision is the same. The probes of others differ by more than a hundredth.
+        """
+        if self.probe is None:
+            return True
+        distance = np.linalg.norm(self.probe.astype(np.float64) - probe)
+        return bool(distance <= SAME * np.linalg.norm(self.probe.astype(np.float64)))
 
     def save(self, file: str | os.PathLike[str]) -> None:
         """Writes the map to a file in the safetensors format, which `load` reads.
@@ -139,7 +168,8 @@ class Normalization:
         >>> other.method, other.layer, np.array_equal(other.matrix, one.matrix)
         ('whiten', 2, True)
         """
-        tensors = {"mean": self.mean} | ({} if self.matrix is None else {"matrix": np.ascontiguousarray(self.matrix)})
+        arrays = {"mean": self.mean, "matrix": self.matrix, "probe": self.probe}
+        tensors = {name: np.ascontiguousarray(array) for name, array in arrays.items() if array is not None}
         rest = json.dumps({"method": self.method, "layer": self.layer})
         path = as_path(file)
         replace_files(path.parent, {path.name: safetensors_io.new_file(tensors, "float64", {KEY: rest})})
@@ -165,14 +195,15 @@ class Normalization:
                 f"{path} is no file of a normalization ({KEY!r} of its metadata: {clipped(repr(error))})"
             ) from None
         names = {"mean"} | ({"matrix"} if method == "whiten" else set())
-        if set(tensors) != names:
+        if set(tensors) - {"probe"} != names:
             raise ValueError(f"{path} should hold {' and '.join(sorted(names))}, it holds {stored.few(tensors)}")
         arrays: dict[str, Any] = {name: tensor.array().astype(np.float64) for name, tensor in tensors.items()}
-        mean, matrix = arrays["mean"], arrays.get("matrix")
+        mean, matrix, probe = arrays["mean"], arrays.get("matrix"), arrays.get("probe")
         for name, array in arrays.items():
             stored.refuse_non_finite(array, f"{path}: {name}", "Fit the normalization again")
         width = len(mean) if mean.ndim == 1 else 0
-        if not width or (matrix is not None and (matrix.ndim != 2 or len(matrix) != width or not matrix.shape[1])):
+        is_matrix = matrix is None or (matrix.ndim == 2 and len(matrix) == width and matrix.shape[1])
+        if not width or not is_matrix or (probe is not None and probe.shape != mean.shape):
             shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
-            raise ValueError(f"{path}: mean should be (C,) and matrix (C, K), got {shapes}")
-        return cls(method, layer, mean, matrix)
+            raise ValueError(f"{path}: mean and probe should be (C,) and matrix (C, K), got {shapes}")
+        return cls(method, layer, mean, matrix, probe)
