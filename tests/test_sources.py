@@ -286,6 +286,18 @@ def test_with_steps_no_more_rows_are_read_than_these_ask(tmp_path: Path):
         small_classifier().fit(Counting(), column="text", label="label", steps_per_epoch=2, verbose=0)
 
 
+@pytest.mark.parametrize("name", [name for name in TABLES if name != "generator"])
+def test_a_table_in_memory_is_held_and_shuffled_where_steps_are_counted(name: str):
+    found = []
+    for x, keywords in ((TABLES[name](), {"column": "text", "label": "label"}), (TEXTS, {"y": NUMBERS})):
+        classifier = small_classifier()
+        classifier.fit(x, batch_size=2, steps_per_epoch=2, epochs=4, verbose=0, **keywords)
+        found.append(classifier.params["head.table"].copy())
+    assert np.array_equal(*found)
+    source = open_source(TABLES[name](), column="text")
+    assert list(source.stream()) == list(source.stream()) == source.texts == list(source) == TEXTS
+
+
 def test_what_is_wrong_in_a_stream_is_named_when_it_comes():
     classifier = small_classifier(labels=["glad", "sad", "so-so"])
     rows = [*RECORDS[:5], {"text": "a", "label": "bad"}]

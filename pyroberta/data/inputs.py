@@ -208,7 +208,7 @@ class InputReader(ABC):
         if isinstance(x, Rows):
             if x.has_labels:
                 self._check_labels(x.wanted.label)
-            if stream:
+            if stream and not x.is_held:
                 self._check_stream(y if y is not None else sample_weight)
                 rows = x.stream()
                 return self._streamed(iter(rows), rows, is_labelled=x.has_labels)
@@ -295,7 +295,7 @@ class InputReader(ABC):
             x = [x]
         x, _ = self._opened(x, None, column, None)
         if isinstance(x, Rows):
-            x = self._all_of(x)[0] if steps is None else _without_labels(x)
+            x = self._all_of(x)[0] if steps is None or x.is_held else _without_labels(x)
             self._source = Source(None)
         x = _opened(x)
         if isinstance(x, Mapping):

@@ -10,8 +10,8 @@ from __future__ import annotations
 import os
 import sys
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import chain
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ import numpy as np
 from pyroberta.data.files import File, file_of, is_file, is_path, split_suffixes
 from pyroberta.data.kinds import KINDS, Row, Wanted, check_columns, named, usual_column
 from pyroberta.data.paths import Found, check_kind, find, kind_of
-from pyroberta.data.tables import Table, as_mapping, is_record, is_stream, rows, table_of, with_items
+from pyroberta.data.tables import Table, as_mapping, classes_of, is_record, is_stream, rows, table_of, with_items
 from pyroberta.formats.budget import shown
 from pyroberta.text.given import bytes_error, opened, refuse_endless
 
@@ -35,10 +35,8 @@ class Source:
         labels: one for each text; None where no column of labels was named.
         classes: the names of the classes, where a column of numbers has them (`ClassLabel` of `datasets`).
         description: what was read, in a line; empty for what is in memory.
-        is_read: whether the texts come from rows, of a file or of a table.
     """
 
-    is_read = False
     labels: Sequence[Any] | None = None
     has_labels = False
     classes: list[str] | None = None
@@ -66,14 +64,13 @@ class Rows(Source):
         read: returns an iterator over (part, row) at each call; a part is an index into `parts`.
         parts: what a place counts in each part, such as "a.csv, line" or "row".
         wanted: the columns.
+        is_held: whether they are in memory already, so that nothing is gained by reading them bit by bit.
         is_once: whether the rows can be read only once.
-        description: what is read, with {count} for the number of texts; empty for what is in memory.
+        description: what is read, without the number of texts; empty for what is in memory.
         classes: see `Source`.
         advice: what to do about missing values.
         given: what the rows are read of, where it is in memory.
     """
-
-    is_read = True
 
     def __init__(
         self,
@@ -82,13 +79,15 @@ class Rows(Source):
         parts: Sequence[str],
         wanted: Wanted,
         *,
+        is_held: bool = False,
         is_once: bool = False,
         description: str = "",
         classes: list[str] | None = None,
         advice: str = "Fill or leave out such rows first",
         given: Any = None,
     ) -> None:
-        self.name, self.wanted, self.is_once, self.classes = name, wanted, is_once, classes
+        self.name, self.wanted, self.classes = name, wanted, classes
+        self.is_held, self.is_once = is_held, is_once
         self.has_labels = wanted.label is not None
         self._read, self._parts, self._description, self._advice = read, parts, description, advice
         self._given = given
@@ -368,16 +367,16 @@ def _of_table(table: Table, wanted: Wanted) -> Source:
     if not wanted.columns:
         raise _untold(table.title, table.names)
     check_columns("x", table.title, table.names, wanted)
-    found = rows(table, wanted.names)
     advice = "Fill or leave out such rows first"
     if table.title.endswith("pandas DataFrame"):
         advice += f": df.dropna(subset={list(wanted.names)!r})"
     return Rows(
         "x",
-        lambda: ((0, wanted.row(i, values)) for i, values in enumerate(found)),
+        lambda: ((0, wanted.row(i, values)) for i, values in enumerate(rows(table, wanted.names))),
         ["row"],
         wanted,
-        classes=None if wanted.label is None else table.classes(wanted.label),
+        is_held=True,
+        classes=table.classes(wanted.label),
         advice=advice,
     )
 
@@ -407,9 +406,9 @@ def _of_records(x: Any, wanted: Wanted, is_optional: bool) -> Source:
         raise TypeError(f"column={wanted.columns[0]!r} names a column, and x is {_article(x)}, which has none")
     if is_optional:
         iterator = iter(x)
-        first = list(zip((0,), iterator, strict=False))
-        x = chain((item for _, item in first), iterator) if iterator is x else x
-        if not (first and is_record(first[0][1])):
+        first = list(islice(iterator, 1))
+        x = chain(first, iterator) if iterator is x else x
+        if not any(map(is_record, first)):
             return Source(x)
 
     def read() -> Iterator[tuple[int, Row]]:
@@ -425,7 +424,9 @@ def _of_records(x: Any, wanted: Wanted, is_optional: bool) -> Source:
                     raise ValueError(f"row {i} of x has no {name!r}. Its names are {named(record)}")
             yield 0, wanted.row(i, [record[name] for name in wanted.names])
 
-    return Rows("x", read, ["row"], wanted, is_once=iter(x) is x, given=x)
+    is_held, is_once = isinstance(x, Sized), iter(x) is x
+    classes = classes_of(x, wanted.label)
+    return Rows("x", read, ["row"], wanted, is_held=is_held, is_once=is_once, classes=classes, given=x)
 
 
 def _holds_texts(record: Mapping[Any, Any]) -> bool:

@@ -64,7 +64,7 @@ def table_of(x: Any, is_wanted: bool) -> Table | None:
         def values(name: Any, column: Callable[[Any, Any], Any] = column) -> list[Any]:
             return list(opened(column(x, name), f"the column {name!r}"))
 
-        return Table(f"a {' '.join(kind)}", list(names(x)), values, lambda name: _classes(x, name))
+        return Table(f"a {' '.join(kind)}", list(names(x)), values, lambda name: classes_of(x, name))
     if isinstance(x, np.ndarray) and x.dtype.names:
         return Table("a structured array", list(x.dtype.names), lambda name: x[name].tolist())
     if isinstance(x, Mapping) and (is_wanted or any(map(holds_strings, x.values()))):
@@ -94,8 +94,8 @@ def _listed(values: Any, name: Any) -> list[Any]:
     return values.tolist() if isinstance(values, np.ndarray) else list(values)
 
 
-def _classes(x: Any, name: Any) -> list[str] | None:
-    """The names that `datasets` keeps of a column's classes."""
+def classes_of(x: Any, name: Any) -> list[str] | None:
+    """The names that `datasets` keeps of a column's classes; None for another column or table."""
     feature = getattr(x, "features", None)
     names = getattr(feature[name], "names", None) if isinstance(feature, Mapping) and name in feature else None
     return list(names) if isinstance(names, list) else None
