@@ -270,6 +270,14 @@ def test_what_has_no_op_pair_finds_a_slip_too():
     hold("accumulate", found, true, limit)
     assert beyond(found + slip, true, limit).all()
 
+    mean, x = draw(20), draw(20)
+    limit = bounds.running_mean(SINGLE, widened(mean), widened(x), 0.9)["mean"]
+    true, found, slip = widened(mean), mean.copy(), 8.0 * SINGLE.ulp(top(0.9 * mean, 0.1 * x))
+    REFERENCE.running_mean(true, widened(x), 0.9)
+    REFERENCE.running_mean(found, x, 0.9)
+    hold("running_mean", found, true, limit)
+    assert beyond(found + slip, true, limit).all()
+
     x = draw(4)
     norm, limit = REFERENCE.squared_norm(x), bounds.squared_norm(SINGLE, widened(x))["norm"]
     assert beyond(norm * (1.0 + 8.0 * np.finfo(np.float64).eps), np.square(widened(x)).sum(), limit).all()

@@ -457,3 +457,45 @@ def test_a_users_subclass_of_keras_callback_is_called(keras):
     _, history = fit(mine, epochs=5)
     assert [one[0] for one in mine.seen] == history.epoch == [0, 1]
     assert mine.seen[0][1:] == (["accuracy", "loss", "perplexity"], 5, 3)
+
+
+# --- a process that is killed -----------------------------------------------------------------------------------------
+
+KILLED = """
+import hashlib, os, signal, sys
+sys.path[:0] = sys.argv[2:]
+from small_models import TEXTS, small_masked_lm
+from pyroberta import optimizers
+from pyroberta.training.callbacks import BackupAndRestore, Callback, EarlyStopping
+
+class Kill(Callback):
+    def on_train_batch_end(self, batch, logs=None):
+        if os.environ.get("STEP") == str(self.model.optimizer.iterations):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+model = small_masked_lm(dropout=0.1, dtype="float32")
+model.compile(optimizer=optimizers.AdamW(1e-2, amsgrad=True, use_ema=True))
+given = [BackupAndRestore(sys.argv[1], save_freq=2), EarlyStopping("loss", patience=9), Kill()]
+history = model.fit(TEXTS, batch_size=2, epochs=3, verbose=0, callbacks=given)
+print(hashlib.sha256(model.backbone.params.flat.tobytes()).hexdigest(), history.history)
+"""
+
+
+@pytest.mark.slow
+def test_a_process_that_is_killed_goes_on_bit_for_bit(tmp_path):
+    import subprocess
+    import sys
+
+    def run(directory, step=None):
+        command = [sys.executable, "-c", KILLED, str(directory), str(Path(__file__).parent)]
+        environment = {**os.environ, "STEP": str(step)}
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+    straight = run(tmp_path / "straight")
+    assert straight.returncode == 0, straight.stderr
+    for step in (3, 5, 8):  # within an epoch, after which the steps since the last save are made again
+        assert run(tmp_path / "killed", step).returncode == -9
+    again = run(tmp_path / "killed")
+    assert again.returncode == 0, again.stderr
+    assert again.stdout == straight.stdout
+    assert not (tmp_path / "killed").exists()

@@ -70,6 +70,14 @@ def test_training_through_the_rows_alone_gives_the_same_bits(name: str, clip: di
     assert not np.array_equal(plain.params.flat, random_params(config, 0, np.float32).flat)
 
 
+def test_so_do_amsgrad_and_a_moving_average():
+    options = {"amsgrad": True, "use_ema": True, "ema_momentum": 0.75, "ema_overwrite_frequency": 2}
+    runs = [run(CONFIGS["masked_lm"], ops, AdamW(0.01, **options), 3) for ops in (REFERENCE, opaque_ops())]
+    (plain, _), (hidden, _) = runs
+    assert list(plain.slots) == ["m", "v", "v_hat", "average"]
+    assert all(np.array_equal(a, b) for a, b in zip(on_host(hidden), on_host(plain), strict=True))
+
+
 @pytest.mark.parametrize(
     "trainable", [lambda name: "lora" in name, lambda name: name.startswith("head."), lambda name: ".1." in name]
 )
