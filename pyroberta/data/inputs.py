@@ -588,7 +588,8 @@ def check_features(x: Any, needed: Collection[str] = ("token_ids", "mask_positio
         TypeError, ValueError: where it isn't; the message names what came and what is needed.
     """
     if not isinstance(x, Mapping):
-        raise TypeError(f"the features should be a dict of {', '.join(FEATURES)}; got {type(x).__name__}")
+        hint = ". Texts go to predict, or through the preprocessor" if isinstance(x, str | list | tuple) else ""
+        raise TypeError(f"the features should be a dict of {', '.join(FEATURES)}; got {type(x).__name__}{hint}")
     if not set(needed) <= set(x) <= {*needed, "padding_mask"}:
         allowed = ", ".join(name for name in FEATURES if name in {*needed, "padding_mask"})
         raise ValueError(f"the features should be a dict of {allowed}; got {', '.join(map(str, x))}{_renamed(x)}")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -28,6 +28,39 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     close = [full for full in names if name == "".join(word[0] for word in full.replace("-", "_").split("_") if word)]
     close = close or difflib.get_close_matches(name, names, n=2)
     return f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
+
+
+def unknown_name(name: str, elsewhere: Mapping[str, str], known: Iterable[str]) -> str:
+    """The end of an error for an unknown name: its place here, or a public name that is similar.
+
+    >>> unknown_name("train", {"train": "fit(texts) trains a model"}, [])
+    ': fit(texts) trains a model'
+    >>> unknown_name("weigths", {}, ["weights", "_weights"])
+    "; did you mean 'weights'?"
+    """
+    if name.startswith("_"):
+        return ""
+    if name in elsewhere:
+        return f": {elsewhere[name]}"
+    return did_you_mean(name, (one for one in known if not one.startswith("_")))
+
+
+class Hinting:
+    """A class whose error for an unknown attribute says where it is, or suggests a known one.
+
+    Attributes:
+        elsewhere: names that users may look for, such as other libraries' -> what to write.
+    """
+
+    elsewhere: ClassVar[Mapping[str, str]] = {}
+
+    if not TYPE_CHECKING:  # a type checker knows the names
+
+        def __getattr__(self, name: str) -> NoReturn:
+            """Raises the error."""
+            kind = type(self)
+            hint = unknown_name(name, kind.elsewhere, dir(kind))
+            raise AttributeError(f"{kind.__name__} has no attribute {name!r}{hint}", name=name, obj=self)
 
 
 def hinting(**elsewhere: str) -> Callable[[Function], Function]:

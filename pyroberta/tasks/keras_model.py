@@ -12,7 +12,7 @@ import numpy as np
 from numpy import ndarray as Array
 
 from pyroberta.model.attributes import Checked, Checks, true_or_false
-from pyroberta.model.hints import did_you_mean, hinting
+from pyroberta.model.hints import Hinting, hinting
 from pyroberta.model.lora import merged
 from pyroberta.model.parameters import is_lora
 from pyroberta.presets.built_in import PRESETS, BuiltIn
@@ -29,7 +29,7 @@ def _model_name(name: str, value: Any) -> str:
     return value
 
 
-class KerasModel(Checked):
+class KerasModel(Hinting, Checked):
     """A backbone or a task.
 
     Attributes:
@@ -40,7 +40,6 @@ class KerasModel(Checked):
     presets: ClassVar[Mapping[str, BuiltIn]] = PRESETS
     checks: ClassVar[Checks] = {"name": _model_name}
     name: str
-    elsewhere: ClassVar[Mapping[str, str]] = {}  # names that users may look for -> their place here
     _is_task: ClassVar[bool] = False  # whether a head belongs to it
 
     @abstractmethod
@@ -55,15 +54,6 @@ class KerasModel(Checked):
     @abstractmethod
     def from_config(cls: type[Own], config: Mapping[str, Any]) -> Own:
         """A model with fresh weights, of what `get_config` gives."""
-
-    if not TYPE_CHECKING:  # a type checker knows the names
-
-        def __getattr__(self, name: str) -> NoReturn:
-            """Raises an error for an unknown name that suggests a known one."""
-            hint, kind = "", type(self)
-            if not name.startswith("_"):
-                hint = f": {kind.elsewhere[name]}" if name in kind.elsewhere else did_you_mean(name, dir(kind))
-            raise AttributeError(f"{kind.__name__} has no attribute {name!r}{hint}", name=name, obj=self)
 
     @property
     def weights(self) -> list[Array]:

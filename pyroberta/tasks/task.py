@@ -51,6 +51,15 @@ ELSEWHERE = {
     "enable_lora": "backbone.enable_lora(rank) does it",
     "push_to_hub": "upload(handle) does it",
     "train": "fit(texts) trains a model",
+    "eval": "dropout is for fit alone, so there is nothing to switch off",
+    "config": "backbone.config has the sizes, get_config() all that makes the model",
+    "dtype": "backbone.precision has it",
+    "state_dict": "get_weights() gives the values, save_weights(path) writes them",
+    "predict_proba": "classify(texts) gives probabilities, and so does predict with activation='softmax'",
+    "generate": "fill_mask(texts) finds the words for each <mask>",
+    "trainable_variables": "trainable_weights has them",
+    "non_trainable_variables": "non_trainable_weights has them",
+    **dict.fromkeys(("to", "cuda", "cpu", "device"), "it runs on the CPU; backend= of from_preset says how"),
 }
 
 FROM_PRESET: Any = object()  # "the preset's own preprocessor", as distinct from None, "no preprocessor"

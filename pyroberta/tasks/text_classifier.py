@@ -11,7 +11,7 @@ import numpy as np
 from numpy import ndarray as Array
 
 from pyroberta.data.classifier_inputs import ClassifierInputs, packed_features
-from pyroberta.data.inputs import InputReader
+from pyroberta.data.inputs import InputReader, check_features
 from pyroberta.data.labels import default_names
 from pyroberta.model.attributes import Reasons, whole_number
 from pyroberta.model.batch import pack
@@ -221,6 +221,7 @@ class TextClassifier(Task):
         Returns:
             (B, num_classes).
         """
+        check_features(inputs, ["token_ids"])
         return activations.apply(self.activation, self._logits(inputs))
 
     def classify(

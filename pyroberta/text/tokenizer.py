@@ -16,6 +16,7 @@ from pyroberta.formats.directory import Directory
 from pyroberta.model.attributes import LAYER, Checked, Checks, Reasons, true_or_false, whole_number
 from pyroberta.model.callers import callers_level
 from pyroberta.model.guard import fork_safe_lock
+from pyroberta.model.hints import Hinting, hinting
 from pyroberta.model.serialization import (
     check_name,
     dtype_name,
@@ -26,6 +27,7 @@ from pyroberta.model.serialization import (
 from pyroberta.text import hooks
 from pyroberta.text.bpe import merge
 from pyroberta.text.byte_level import SPACE, SURROGATE, WHITESPACE, split_words, to_bytes, to_characters
+from pyroberta.text.foreign_names import ARGUMENTS, ATTRIBUTES
 from pyroberta.text.literals import Literals
 from pyroberta.text.texts import check_text, checked_texts, is_row, surrogate_error
 from pyroberta.text.vocabulary import (
@@ -80,7 +82,7 @@ class _NoToken(Exception):
     """A text needs a token that the vocabulary lacks."""
 
 
-class Tokenizer(Checked):
+class Tokenizer(Hinting, Checked):
     """Byte-level BPE with RoBERTa's special tokens; id for id the equal of Hugging Face's.
 
     Any text can be encoded, and `decode` gives it back, if the vocabulary has all 256 bytes. A byte that it lacks is
@@ -144,6 +146,7 @@ class Tokenizer(Checked):
         | dict.fromkeys(("special_token_ids", "special_tokens"), _DERIVED)
         | dict.fromkeys(("added_tokens", "unsplittable_tokens"), "add_tokens adds some")
     )
+    elsewhere = ATTRIBUTES
     vocabulary: dict[str, int]
     merges: list[tuple[str, str]]
     start_token: str
@@ -593,6 +596,7 @@ class Tokenizer(Checked):
 
     # KerasHub's interface
 
+    @hinting(**ARGUMENTS)
     def __call__(self, inputs: Any) -> Any:
         """`tokenize`, under KerasHub's name for it."""
         return self.tokenize(inputs)
