@@ -72,6 +72,18 @@ def test_a_classifier_learns_names_and_keeps_them(here, model, capsys):
     assert [one.name for one in found.classify(TEXTS)] == LABELS
 
 
+def test_a_classifier_begins_with_the_rate_that_suits_the_masked_lm(here, model, capsys):
+    """5e-5 is for large models: of a small one it makes no classifier."""
+    masked_lm = MaskedLM.from_preset(model[1])
+    masked_lm.recommended_learning_rate = 2e-3
+    masked_lm.save_to_preset("recommending")
+    loud = [word for word in TRAIN if word != "--quiet"]
+    assert main([*loud, "-m", "recommending", "-o", "a"]) == 0
+    assert "learning rate 0.002: the preset recommends it for a masked LM (--learning-rate)" in capsys.readouterr().err
+    assert main([*loud, *model, "-o", "b"]) == 0
+    assert "learning rate 5e-05: KerasHub's default" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("labels", "names"),
     [

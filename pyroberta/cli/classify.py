@@ -55,6 +55,8 @@ def run(arguments: argparse.Namespace) -> Any:
 
 def _train(arguments: argparse.Namespace) -> dict[str, Any]:
     """Trains a classifier. The result is that of `training.train`, with the names of the classes."""
+    from pyroberta.presets.preset import open_preset
+
     training.check(arguments)
     is_share = training.share_or_file(arguments) is not None
     source = source_of(arguments, arguments.texts)
@@ -63,8 +65,10 @@ def _train(arguments: argparse.Namespace) -> dict[str, Any]:
     if arguments.validation is not None and not is_share:
         held_out = source_of(arguments, arguments.validation)
         validation = held_out.texts, _names_of(held_out)
-    model = _model_for(arguments, sorted(set(labels), key=_in_order))
-    result = training.train(arguments, model, source.texts, labels, validation)
+    preset = open_preset(arguments.model)
+    model = _model_for(arguments, preset, sorted(set(labels), key=_in_order))
+    rate = preset.learning_rates.get("masked_lm")
+    result = training.train(arguments, model, source.texts, labels, validation, rate_of_masked_lm=rate)
     return {**result, "labels": model.labels}
 
 
@@ -96,18 +100,16 @@ def _in_order(name: str) -> tuple[bool, int, str]:
     return not is_number, int(name) if is_number else 0, name
 
 
-def _model_for(arguments: argparse.Namespace, names: list[str]) -> Any:
+def _model_for(arguments: argparse.Namespace, preset: Any, names: list[str]) -> Any:
     """The preset with a head for these classes: its own, if it is a classifier for them, or a fresh one.
 
     Raises:
         ValueError: for a single class, and for a preset that is a classifier for others.
     """
-    from pyroberta.presets.preset import open_preset
     from pyroberta.tasks.text_classifier import TextClassifier
 
     if len(names) < 2:
         raise ValueError(f"all labels are {names[0]!r}: a classifier needs texts of at least two classes")
-    preset = open_preset(arguments.model)
     how = {"backend": arguments.backend, "seed": arguments.seed}
     if preset.config.head != TextClassifier.head:
         return TextClassifier.from_preset(preset, num_classes=len(names), labels=names, **how)

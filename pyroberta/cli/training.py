@@ -112,12 +112,18 @@ def share_or_file(arguments: argparse.Namespace) -> float | None:
     return share
 
 
-def rate_of(arguments: argparse.Namespace, model: Any) -> float:
-    """The learning rate: the option, else the one that the model's preset recommends, else KerasHub's. Says which."""
+def rate_of(arguments: argparse.Namespace, model: Any, of_masked_lm: float | None = None) -> float:
+    """The learning rate: the option, else the one that the model's preset recommends, else KerasHub's. Says which.
+
+    `of_masked_lm` is what a preset recommends for another head, the masked LM's: a better guess than KerasHub's, which
+    is for large models.
+    """
     given, recommended = arguments.learning_rate, model.recommended_learning_rate
-    rate = float(given if given is not None else recommended or DEFAULT_RATE)
+    rate = float(given if given is not None else recommended or of_masked_lm or DEFAULT_RATE)
     if given is None and not arguments.quiet:
-        why = "the preset recommends it" if recommended else "KerasHub's default, as the preset recommends none"
+        why = "KerasHub's default, as the preset recommends none"
+        if recommended or of_masked_lm:
+            why = "the preset recommends it" if recommended else "the preset recommends it for a masked LM"
         fresh = (
             "; fresh models mostly learn faster with more, such as 1e-3" if getattr(arguments, "fresh", False) else ""
         )
@@ -164,6 +170,7 @@ def train(
     texts: Sequence[Any],
     labels: Any = None,
     validation: Any = None,
+    rate_of_masked_lm: float | None = None,
     **how: Any,
 ) -> dict[str, Any]:
     """Trains a model as the options say, and saves it, also where the training is stopped or diverges.
@@ -174,6 +181,7 @@ def train(
         texts: to train on.
         labels: of a classifier's texts.
         validation: x or (x, y), instead of a share of the texts; None for none.
+        rate_of_masked_lm: what the preset recommends for that head, where the model has another one.
         how: further arguments of `fit`.
 
     Returns:
@@ -188,7 +196,7 @@ def train(
         model.backbone.enable_lora(arguments.lora)
     for pattern in arguments.freeze:
         model.backbone.freeze(pattern)
-    arguments.learning_rate = rate = rate_of(arguments, model)
+    arguments.learning_rate = rate = rate_of(arguments, model, rate_of_masked_lm)
     model.compile(optimizer=optimizer_of(arguments, rate))
     share = share_or_file(arguments)
 
