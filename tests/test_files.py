@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from small_models import small_masked_lm
 
 from pyroberta.data import files, open_source
+from pyroberta.data.kinds import separated
 from pyroberta.data.kinds.lines import looks_like
 from pyroberta.formats.budget import OverBudget
 
@@ -310,6 +311,15 @@ def test_a_document_is_longer_than_the_csv_modules_own_limit(tmp_path: Path):
     (tmp_path / "a.csv").write_text(f"text\n{'a' * 2 * limit}\n")
     assert len(open_source(tmp_path / "a.csv", column="text").texts[0]) == 2 * limit
     assert csv.field_size_limit() == limit
+
+
+def test_a_table_has_its_limits(monkeypatch):
+    wide = ",".join(["text", *map(str, range(10_000))])
+    with pytest.raises(OverBudget, match=r"the file has 10001 columns; at most 10000 are read"):
+        _ = open_source(io.StringIO(f"{wide}\na\n"), column="text", kind="csv").texts
+    monkeypatch.setattr(separated, "LONGEST_FIELD", 100)
+    with pytest.raises(OverBudget, match=r"line 3: a field has more than 100 characters. Is a quotation mark missing"):
+        _ = open_source(io.StringIO(f'text\na\n"{"b" * 101}\n'), column="text", kind="csv").texts
 
 
 @pytest.mark.parametrize(("packed", "make"), [(".gz", gzip.compress), (".zst", zstandard.compress)])

@@ -112,5 +112,5 @@ def test_a_classifier_gives_each_text_its_own_sequence():
 @pytest.mark.parametrize("piece", [")", " ", "\n", ".", ".)", "\n ", "a. "])
 def test_the_time_grows_with_the_length_alone(piece: str):
     started = time.process_time()
-    sentences("a." + piece * 200_000)
-    assert time.process_time() - started < 5.0  # seconds; a square would take hours
+    sentences("a." + piece * 50_000)
+    assert time.process_time() - started < 2.0  # seconds; a square would take minutes

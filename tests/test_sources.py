@@ -132,6 +132,10 @@ def test_tables_of_pandas_polars_pyarrow_and_datasets(fitted: dict):
     for missing in (pandas.NA, pandas.NaT):
         with pytest.raises(ValueError, match=r"1 row has no value in the column 'text' \(row 1\)"):
             classifier.predict([{"text": "a"}, {"text": missing}], column="text")
+    with pytest.raises(
+        TypeError, match=r"row 0: a text in the column 'text' must be .*the rows one by one, not in batches"
+    ):
+        classifier.predict(dataset.iter(2), column="text")
     double = pandas.concat([frame, frame], axis=1)
     with pytest.raises(ValueError, match="x has 2 columns of the name 'text'"):
         classifier.predict(double, column="text")
@@ -342,6 +346,7 @@ def test_names_are_kept_and_hold_for_later_calls(tmp_path: Path, capsys):
         np.array(NUMBERS, np.uint8),
         np.array(NUMBERS, object),
         [np.int64(number) for number in NUMBERS],
+        [np.array(number) for number in NUMBERS],
     ],
 )
 def test_labels_may_be_names_or_numbers_in_any_form(y):

@@ -181,7 +181,7 @@ def _items(y: Any, count: int) -> list[Any]:
         is_one_hot = len(shape) == 2 and shape[0] == count
         hint = ". Of one-hot labels make numbers: y = numpy.argmax(y, axis=1)" if is_one_hot else ""
         raise ValueError(f"y should be one label per text, ({count},); got {shape}{hint}")
-    return [label.item() if isinstance(label, np.generic) else label for label in items]
+    return [label.item() if getattr(label, "shape", None) == () else label for label in items]  # NumPy's and torch's
 
 
 def _is_none(label: Any) -> bool:

@@ -196,7 +196,8 @@ class Rows(Source):
                 raise bytes_error(where, segment)
             if not isinstance(segment, str):
                 inside = "" if column is None else f" in the column {column!r}"
-                raise TypeError(f"{where}: a text{inside} must be a string, got {shown(segment)}")
+                advice = ". Pass the rows one by one, not in batches" if isinstance(segment, list | tuple) else ""
+                raise TypeError(f"{where}: a text{inside} must be a string, got {shown(segment)}{advice}")
         if self.has_labels and not isinstance(label, str | int | float | np.generic):
             raise TypeError(
                 f"{where}: a label in the column {self.wanted.label!r} must be a name, a boolean or a number, got "
