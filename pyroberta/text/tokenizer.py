@@ -13,23 +13,20 @@ from numpy.typing import NDArray
 
 from pyroberta.formats.budget import shown
 from pyroberta.formats.directory import Directory
-from pyroberta.model.attributes import LAYER, Checked, Checks, Reasons, true_or_false, whole_number
+from pyroberta.model.attributes import LAYER, Checks, Reasons, true_or_false
 from pyroberta.model.callers import callers_level
 from pyroberta.model.guard import fork_safe_lock
-from pyroberta.model.hints import Hinting, hinting
 from pyroberta.model.serialization import (
-    check_name,
     dtype_name,
     object_name,
     refuse_layer_arguments,
-    without_defaults,
 )
 from pyroberta.text import hooks
 from pyroberta.text.bpe import merge
 from pyroberta.text.byte_level import SPACE, SURROGATE, WHITESPACE, split_words, to_bytes, to_characters
-from pyroberta.text.foreign_names import ARGUMENTS, ATTRIBUTES
+from pyroberta.text.keras_tokenizer import DTYPES, ROLES, KerasTokenizer
 from pyroberta.text.literals import Literals
-from pyroberta.text.texts import check_text, checked_texts, is_row, surrogate_error
+from pyroberta.text.texts import check_text, checked_texts, surrogate_error
 from pyroberta.text.vocabulary import (
     HIGHEST_ID,
     by_id,
@@ -69,20 +66,14 @@ class _Words(dict[str, tuple[int, ...]]):
 
 _ANOTHER = "what follows from it is made once, so make another Tokenizer"
 _DERIVED = "it follows from the vocabulary and the added tokens"
-_ROLES = ("start_token", "pad_token", "end_token", "unk_token", "mask_token")
-_FIXED = dict.fromkeys(("vocabulary", "merges", *_ROLES, "separators", "dtype"), _ANOTHER)
-DTYPES = ("int32", "int64", "string")  # of what a call gives
-
-
-def _length(name: str, value: Any) -> int | None:
-    return None if value is None else whole_number(name, value)
+_FIXED = dict.fromkeys(("vocabulary", "merges", *ROLES, "separators", "dtype"), _ANOTHER)
 
 
 class _NoToken(Exception):
     """A text needs a token that the vocabulary lacks."""
 
 
-class Tokenizer(Hinting, Checked):
+class Tokenizer(KerasTokenizer):
     """Byte-level BPE with RoBERTa's special tokens; id for id the equal of Hugging Face's.
 
     Any text can be encoded, and `decode` gives it back, if the vocabulary has all 256 bytes. A byte that it lacks is
@@ -132,12 +123,7 @@ class Tokenizer(Hinting, Checked):
     [[36, 262, 224, 87, 75, 76, 81, 74], [261]]
     """
 
-    presets = hooks.Presets()
-    checks: ClassVar[Checks] = {
-        **dict.fromkeys(("add_prefix_space", "mask_lstrip", "trim_offsets"), true_or_false),
-        "sequence_length": _length,
-        "name": check_name,
-    }
+    checks: ClassVar[Checks] = dict.fromkeys(("add_prefix_space", "mask_lstrip", "trim_offsets"), true_or_false)
     unsettable: ClassVar[Reasons] = (
         LAYER
         | _FIXED
@@ -146,7 +132,6 @@ class Tokenizer(Hinting, Checked):
         | dict.fromkeys(("special_token_ids", "special_tokens"), _DERIVED)
         | dict.fromkeys(("added_tokens", "unsplittable_tokens"), "add_tokens adds some")
     )
-    elsewhere = ATTRIBUTES
     vocabulary: dict[str, int]
     merges: list[tuple[str, str]]
     start_token: str
@@ -204,7 +189,7 @@ class Tokenizer(Hinting, Checked):
         entries = checked_vocabulary(vocabulary)
         if unk_token is None and "<unk>" in entries:
             unk_token = "<unk>"
-        special_tokens = dict(zip(_ROLES, (start_token, pad_token, end_token, unk_token, mask_token), strict=True))
+        special_tokens = dict(zip(ROLES, (start_token, pad_token, end_token, unk_token, mask_token), strict=True))
         roles = {role: token for role, token in special_tokens.items() if token is not None}
         added = dict(added_tokens or {})
         for token in checked_texts(unsplittable_tokens or (), "unsplittable_tokens"):
@@ -227,10 +212,6 @@ class Tokenizer(Hinting, Checked):
         self._words = _Words(self._encode_word)
         self._is_unknown_said = False
         self._list_tokens()
-
-    def _roles(self) -> list[str]:
-        """The special tokens that have a role."""
-        return [token for role in _ROLES if (token := getattr(self, role)) is not None]
 
     def _list_tokens(self) -> None:
         """Sets the attributes that follow from the vocabulary and the added tokens, which `add_tokens` changes."""
@@ -284,7 +265,7 @@ class Tokenizer(Hinting, Checked):
 
     def _arguments(self) -> dict[str, Any]:
         names = (
-            "vocabulary", "merges", "add_prefix_space", "mask_lstrip", *_ROLES, "added_tokens", "separators",
+            "vocabulary", "merges", "add_prefix_space", "mask_lstrip", *ROLES, "added_tokens", "separators",
             "trim_offsets", "sequence_length", "dtype", "name",
         )  # fmt: skip
         with _ADDING:
@@ -594,132 +575,6 @@ class Tokenizer(Hinting, Checked):
             )
         return {id: self._tokens[id] for id in distinct}
 
-    # KerasHub's interface
-
-    @hinting(**ARGUMENTS)
-    def __call__(self, inputs: Any) -> Any:
-        """`tokenize`, under KerasHub's name for it."""
-        return self.tokenize(inputs)
-
-    def tokenize(self, inputs: Any) -> Any:
-        """The ids of a text or of several, without `<s>` and `</s>` around, as KerasHub's tokenizers give them.
-
-        Args:
-            inputs: a text, or a list, an array, a table's column or any iterable of texts.
-
-        Returns:
-            For one text its ids, (S,) of the tokenizer's `dtype`; for several a list of their lists. With
-            `sequence_length` an array, (S,) or (B, S), padded with `pad_token_id`. The tokens in lists, if `dtype` is
-            "string".
-
-        Raises:
-            TypeError, ValueError: for values that are no texts, naming the place, and as `encode`.
-
-        Warns:
-            UserWarning: where `sequence_length` cuts texts, with their number.
-
-        >>> tokenizer = Tokenizer.train(["the fox, the foxes"], vocab_size=270, sequence_length=4)
-        >>> tokenizer("the fox")
-        array([262, 264,   1,   1], dtype=int32)
-        """
-        if isinstance(inputs, np.ndarray) and inputs.ndim == 0:
-            inputs = inputs.item()
-        is_single = isinstance(inputs, str)
-        texts = [inputs] if is_single else checked_texts(inputs, "inputs")
-        name = "text" if is_single else "inputs[{}]"
-        rows = [self._encode_text(text, name.format(i)) for i, text in enumerate(texts)]
-        length = self.sequence_length
-        if length is not None:
-            self._say_cut(rows, length)
-            rows = [row[:length] + [self.pad_token_id] * (length - len(row)) for row in rows]
-        if self.dtype == "string":
-            tokens = [[self._tokens[id] for id in row] for row in rows]
-            return tokens[0] if is_single else tokens
-        if length is not None:
-            array = np.array(rows, self.dtype).reshape(len(rows), length)
-            return array[0] if is_single else array
-        return np.array(rows[0], self.dtype) if is_single else rows
-
-    def _say_cut(self, rows: list[list[int]], length: int) -> None:
-        lengths = [len(row) for row in rows]
-        cut = sum(found > length for found in lengths)
-        if cut:
-            warnings.warn(
-                f"of {len(rows)} text{'s' * (len(rows) != 1)} {cut} {'has' if cut == 1 else 'have'} more than the "
-                f"tokenizer's sequence_length of {length} tokens (the longest has {max(lengths)}) and "
-                f"{'is' if cut == 1 else 'are'} cut",
-                stacklevel=callers_level(),
-            )
-
-    def detokenize(self, inputs: Any) -> Any:
-        """The text of ids, or the texts of several sequences of ids: `decode`, under KerasHub's name.
-
-        Args:
-            inputs: one id, a list or an array (S,) of ids, or a list of such or an array (B, S).
-
-        Returns:
-            A text, or a list of texts.
-
-        Raises:
-            TypeError, ValueError: for values that are no ids, naming the position.
-
-        >>> tokenizer = Tokenizer.train(["the fox, the foxes"], vocab_size=270)
-        >>> tokenizer.detokenize(tokenizer("the fox")), tokenizer.detokenize([[262], [264]])
-        ('the fox', ['the', ' fox'])
-        """
-        if hasattr(inputs, "__array__"):  # of NumPy, torch, JAX or TensorFlow
-            array = np.asarray(inputs)
-            if array.ndim > 2:
-                raise ValueError(f"ids must be of shape (), (S,) or (B, S), got {array.shape}")
-            inputs = array.tolist()
-        is_single = isinstance(inputs, (str, bytes, Mapping)) or not isinstance(inputs, Iterable)
-        rows: list[Any] = [inputs] if is_single else list(inputs)
-        return self.decode_batch(rows) if rows and is_row(rows[0]) else self.decode(rows)
-
-    def get_vocabulary(self) -> list[str]:
-        """The tokens in the order of their ids."""
-        return [self._tokens[id] for id in sorted(self._tokens)]
-
-    @property
-    def unsplittable_tokens(self) -> list[str]:
-        """The strings that are recognised in raw text before BPE: the special and the added tokens, by their ids."""
-        return sorted({*self._roles(), *self.added_tokens}, key=self.vocabulary.__getitem__)
-
-    def get_config(self) -> dict[str, Any]:
-        """The arguments, in JSON's types, so that `Tokenizer.from_config(config)` makes an equal tokenizer.
-
-        KerasHub's config leaves the vocabulary and the merges out, and its tokenizer from a config has none. Otherwise
-        the config has KerasHub's form: what KerasHub lacks is left out where it has its default value, so that
-        KerasHub's class takes the config then.
-
-        >>> tokenizer = Tokenizer.train(["the fox"], vocab_size=270)
-        >>> Tokenizer.from_config(tokenizer.get_config()).get_config() == tokenizer.get_config()
-        True
-        """
-        config = self._arguments()
-        config["merges"] = [list(pair) if " " in "".join(pair) else " ".join(pair) for pair in config["merges"]]
-        config["unsplittable_tokens"] = self.unsplittable_tokens  # the added ones too; `added_tokens` has flags besides
-        config["added_tokens"] = {token: True for token, special in config["added_tokens"].items() if special} or None
-        config["unk_token"] = None if self.unk_token == "<unk>" else self.unk_token
-        return without_defaults(
-            Tokenizer, config, (*_ROLES, "mask_lstrip", "added_tokens", "separators", "trim_offsets")
-        )
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Tokenizer:
-        """The tokenizer of a config that `get_config` gave.
-
-        Raises:
-            ValueError: for a config without a vocabulary, as KerasHub's are.
-            TypeError, ValueError: as the class.
-        """
-        if config.get("vocabulary") is None or config.get("merges") is None:
-            raise ValueError(
-                "the config has no vocabulary and merges, which KerasHub keeps in files. Add them, config | "
-                '{"vocabulary": …, "merges": …}, or load the preset: Tokenizer.from_preset'
-            )
-        return cls(**config)
-
     # Files, and from nothing
 
     @classmethod
@@ -746,7 +601,7 @@ class Tokenizer(Hinting, Checked):
         """
         from pyroberta.text.bpe_training import SPECIAL_TOKENS, train
 
-        special_tokens = [options.get(role) or token for role, token in zip(_ROLES, SPECIAL_TOKENS, strict=True)]
+        special_tokens = [options.get(role) or token for role, token in zip(ROLES, SPECIAL_TOKENS, strict=True)]
         vocabulary, merges = train(
             texts,
             vocab_size,
