@@ -459,6 +459,50 @@ def test_a_users_subclass_of_keras_callback_is_called(keras):
     assert mine.seen[0][1:] == (["accuracy", "loss", "perplexity"], 5, 3)
 
 
+@pytest.mark.parity
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the peers' own
+def test_what_keras_callbacks_keep_goes_on_too(keras, tmp_path):
+    """An interrupted run goes on as one that never stopped, whose stopping and whose rates follow from early epochs."""
+
+    def given(stop_at):
+        stopping = keras.callbacks.EarlyStopping("loss", patience=3, min_delta=9.0, restore_best_weights=True)
+        plateau = keras.callbacks.ReduceLROnPlateau("loss", factor=0.5, patience=2, min_delta=9.0)
+        return [
+            BackupAndRestore(tmp_path / "backup"),
+            stopping,
+            plateau,
+            keras.callbacks.History(),
+            Interrupt(*stop_at),
+        ]
+
+    straight, expected = fit(*given((9, 9)), epochs=6)
+    assert expected.epoch == [0, 1, 2, 3]
+    with pytest.raises(KeyboardInterrupt):
+        fit(*given((2, 1)), epochs=6)
+    again, history = fit(*given((9, 9)), epochs=6)
+    assert history.history == expected.history
+    assert history.history["learning_rate"][-1] < history.history["learning_rate"][0]
+    assert again.backbone.params.flat.tobytes() == straight.backbone.params.flat.tobytes()
+
+
+@pytest.mark.parity
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the peers' own
+def test_keras_callbacks_find_accuracy_under_any_of_its_names(keras):
+    stopping = keras.callbacks.EarlyStopping("val_sparse_categorical_accuracy", patience=1, min_delta=2.0)
+    _, history = fit(stopping, epochs=5, validation_split=0.34)
+    assert (stopping.monitor, history.epoch) == ("val_accuracy", [0, 1])
+
+
+def test_functions_may_stand_in_keras_order():
+    seen = []
+    note = LambdaCallback(
+        lambda epoch, logs: seen.append("epoch begins"), lambda epoch, logs: seen.append("epoch ends"),
+        lambda logs: seen.append("begins"), lambda logs: seen.append("ends"),
+    )  # fmt: skip
+    fit(note, epochs=1)
+    assert seen == ["begins", "epoch begins", "epoch ends", "ends"]
+
+
 # --- a process that is killed -----------------------------------------------------------------------------------------
 
 KILLED = """

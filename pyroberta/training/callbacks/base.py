@@ -193,7 +193,7 @@ class CallbackList(Callback):
         Args:
             is_interrupted: whether the callback whose turn it is failed, and is to be called again.
         """
-        states: list[Any] = [getattr(callback, "get_state", dict)() for callback in self.callbacks]
+        states = [keras_callbacks.get_state(callback) for callback in self.callbacks]
         names = [type(callback).__name__ for callback in self.callbacks]
         kept: dict[str, Any] = {
             "callbacks": [{"class": name, "state": one} for name, one in zip(names, states, strict=True)]
@@ -249,7 +249,7 @@ class CallbackList(Callback):
             return
         for callback, one in zip(self.callbacks, state["callbacks"], strict=True):
             if one["state"]:
-                callback.set_state(one["state"])
+                keras_callbacks.set_state(callback, one["state"])
         self._pending = state.get("round")
 
     def finish_round(self) -> bool:

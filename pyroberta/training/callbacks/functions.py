@@ -7,12 +7,16 @@ from typing import Any
 
 from pyroberta.training.callbacks.base import HOOKS, Callback
 
+Hook = Callable[..., Any] | None
+
 
 class LambdaCallback(Callback):
     """A callback of functions, each under its hook's name.
 
     Args:
-        hooks: functions under their hooks' names, as in `on_epoch_end=f`; f takes the hook's arguments by position.
+        on_epoch_begin, on_epoch_end, on_train_begin, on_train_end, on_train_batch_begin, on_train_batch_end: functions
+            of the hook's arguments.
+        hooks: functions under the names of other hooks, as in `on_test_end=f`.
 
     Raises:
         TypeError: for a name that is no hook.
@@ -22,8 +26,22 @@ class LambdaCallback(Callback):
     0 {'loss': 1.0}
     """
 
-    def __init__(self, **hooks: Callable[..., Any] | None) -> None:
+    def __init__(
+        self,
+        on_epoch_begin: Hook = None,
+        on_epoch_end: Hook = None,
+        on_train_begin: Hook = None,
+        on_train_end: Hook = None,
+        on_train_batch_begin: Hook = None,
+        on_train_batch_end: Hook = None,
+        **hooks: Hook,
+    ) -> None:
         super().__init__()
+        hooks |= {
+            "on_epoch_begin": on_epoch_begin, "on_epoch_end": on_epoch_end,
+            "on_train_begin": on_train_begin, "on_train_end": on_train_end,
+            "on_train_batch_begin": on_train_batch_begin, "on_train_batch_end": on_train_batch_end,
+        }  # fmt: skip
         for name, function in hooks.items():
             if name not in HOOKS:
                 raise TypeError(f"{name!r} is no hook; the hooks are {', '.join(HOOKS)}")

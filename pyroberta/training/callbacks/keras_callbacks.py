@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pyroberta.training.keras_objects import base_name
-from pyroberta.training.metrics import direction
+from pyroberta.training.metrics import direction, logged_name
 
 # Those that would do half of their work, and what does it.
 REFUSED = {
@@ -14,6 +15,12 @@ REFUSED = {
     "TensorBoard": "pyroberta.callbacks.TensorBoard(log_dir) writes the same tags",
 }
 SETS_THE_RATE = ("LearningRateScheduler", "ReduceLROnPlateau")
+STATES = {  # what changes in training, of those that keep something
+    "EarlyStopping": ("wait", "stopped_epoch", "best", "best_epoch", "best_weights"),
+    "ReduceLROnPlateau": ("wait", "best", "cooldown_counter"),
+    "ModelCheckpoint": ("best", "_batches_seen_since_last_saving", "_last_batch_seen"),
+    "History": ("history", "epoch"),
+}
 REPLACED = {"ProgbarLogger": "ProgressBar"}  # Keras's name: the name of the class here whose place it takes
 
 
@@ -23,9 +30,9 @@ def replaces(callback: Any, default: Any) -> bool:
 
 
 def prepare(callback: Any, model: Any) -> None:
-    """Makes a callback of Keras's ready for a model: `mode="auto"` is resolved for the model's metrics.
+    """Makes a callback of Keras's ready for a model: `monitor` and `mode="auto"` are resolved for the model's metrics.
 
-    Keras's callbacks know the directions of Keras's metrics alone.
+    Keras's callbacks know the directions of Keras's metrics alone. Accuracy is monitored under the name that is logged.
 
     Raises:
         TypeError: for one that would do half of its work here, naming what does it; and for one that sets the learning
@@ -42,5 +49,27 @@ def prepare(callback: Any, model: Any) -> None:
             f"keras.callbacks.{name} sets the learning rate, but the optimizer was made with a schedule: compile with "
             "a number, or leave the callback out"
         )
-    if getattr(callback, "mode", None) == "auto" and getattr(callback, "monitor_op", True) is None:
-        callback.mode = direction(callback.monitor, getattr(model, "metrics", ())) or "auto"
+    metrics = getattr(model, "metrics", ())
+    if hasattr(callback, "monitor"):
+        prefix = "val_" if callback.monitor.startswith("val_") else ""
+        logged = {f"{prefix}{metric.name}": None for metric in metrics}
+        callback.monitor = logged_name(callback.monitor, logged) or callback.monitor
+        if callback.mode == "auto" and callback.monitor_op is None:
+            callback.mode = direction(callback.monitor, metrics) or "auto"
+
+
+def get_state(callback: Any) -> dict[str, Any]:
+    """The state from which a callback goes on: its own `get_state`, or the attributes of one of Keras's."""
+    if hasattr(callback, "get_state"):
+        state: dict[str, Any] = callback.get_state()
+        return state
+    return {name: getattr(callback, name) for name in STATES.get(base_name(callback) or "", ())}
+
+
+def set_state(callback: Any, state: Mapping[str, Any]) -> None:
+    """Sets the state that `get_state` returned."""
+    if hasattr(callback, "set_state"):
+        callback.set_state(state)
+        return
+    for name in STATES.get(base_name(callback) or "", ()):
+        setattr(callback, name, state[name])
