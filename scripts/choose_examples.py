@@ -48,7 +48,7 @@ def pool(tokenizer: pyroberta.Tokenizer) -> list[tuple[str, str]]:
 def main() -> None:
     """The command."""
     masked_lm = pyroberta.MaskedLM.from_preset("roberta_tiny_en")
-    chosen = pool(masked_lm.preprocessor.tokenizer)
+    chosen = pool(pyroberta.Tokenizer.from_preset("roberta_tiny_en"))
     answers = masked_lm.fill_mask([text for text, _ in chosen], top_k=5, verbose=0)
     words = [[filling.token_str.strip() for filling in fillings] for fillings in answers]
     is_first = np.array([word == some[0] for (_, word), some in zip(chosen, words, strict=True)])
