@@ -519,3 +519,26 @@ def test_optimizers_losses_and_metrics_show_their_arguments():
         f"AdamW(learning_rate={rate!r})": pyroberta.optimizers.AdamW(rate),
     }
     assert {text: repr(thing) for text, thing in shown.items()} == {text: text for text in shown}
+
+
+def test_a_width_is_of_a_head_that_has_one():
+    with pytest.raises(ValueError, match="the head 'masked_lm' has no width of its own, got classifier_hidden_dim 5"):
+        Backbone(*SIZES, classifier_hidden_dim=5)
+    with pytest.raises(ValueError, match="classifier_hidden_dim must be a whole number"):
+        Backbone(*SIZES, num_classes=3, classifier_hidden_dim=2.5)
+    assert Backbone(*SIZES, num_classes=3, classifier_hidden_dim=5).params["head.table"].shape == (3, 5)
+
+
+def test_weights_are_saved_and_loaded_by_callbacks_within_a_fit(tmp_path: Path):
+    class Keeper(pyroberta.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            file = tmp_path / "w.weights.h5"
+            if epoch == 0:
+                self.model.save_weights(file)
+            else:
+                self.model.load_weights(file)
+
+    lm, other = small_masked_lm(), small_masked_lm()
+    lm.fit(TEXTS, epochs=2, callbacks=[Keeper()], verbose=0)
+    other.fit(TEXTS, epochs=1, verbose=0)
+    assert values(lm) == values(other)

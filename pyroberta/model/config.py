@@ -125,8 +125,12 @@ class RobertaConfig:
                 raise ValueError(f"the head {self.head!r} needs num_classes, got None")
             raise ValueError(f"the head {self.head!r} has no classes, got num_classes {classes}: leave out one of them")
         width = self.classifier_hidden_dim
-        if width is not None and whole_number("classifier_hidden_dim", width) and classes is None:
-            raise ValueError(f"the head {self.head!r} has no classes, got classifier_hidden_dim {width}: leave it out")
+        if width is not None:
+            whole_number("classifier_hidden_dim", width)
+            if "classifier_hidden_dim" not in HEADS[self.head].SIZES.values():
+                raise ValueError(
+                    f"the head {self.head!r} has no width of its own, got classifier_hidden_dim {width}: leave it out"
+                )
         if width == self.hidden_dim:
             object.__setattr__(self, "classifier_hidden_dim", None)
         if name == _default_head(classes):

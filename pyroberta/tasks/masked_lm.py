@@ -48,7 +48,6 @@ class MaskedLM(Task):
     """
 
     head = "masked_lm"
-    name = "roberta_masked_lm"
     preprocessor_kind = MaskedLMPreprocessor
     reader_kind = MaskedLMInputs
     default_metrics = ("accuracy", "perplexity")

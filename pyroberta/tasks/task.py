@@ -286,6 +286,7 @@ class Task(Trainer, KerasModel, ABC):
         super().__init_subclass__(**keywords)
         if "head" in vars(cls):
             Task.of_head.setdefault(cls.head, cls)
+            cls.name = f"roberta_{cls.head}"
         for name in KERAS_CALLS:
             if name in vars(cls):
                 raise TypeError(

@@ -75,7 +75,6 @@ class TextClassifier(Task):
     """
 
     head = "text_classifier"
-    name = "roberta_text_classifier"
     preprocessor_kind = TextClassifierPreprocessor
     reader_kind = ClassifierInputs
     zero_weights_message = "every sample_weight is 0: there is nothing to learn"
