@@ -71,6 +71,8 @@ def test_each_kind_of_file_gives_its_texts_and_labels(name: str, packed: str, tm
     assert source.description.startswith(f"{path}: ")
     assert source.description.endswith(", 2 rows" if keywords else ", 2 texts")
     assert ("packed by" in source.description) == bool(packed)
+    delimiter = {"semicolons.csv": ";", "bars.csv": "|", "commas.tsv": ","}.get(name)
+    assert [f"separated by {one!r}" in source.description for one in ";|,\t"] == [one == delimiter for one in ";|,\t"]
     with path.open("rb") as file:
         assert open_source(file, **keywords).texts == LINES
     if not packed:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pyroberta.backends import NAMES as BACKENDS
+from pyroberta.data.paths import NO_TEXT
 from pyroberta.text.long_texts import LONG_TEXTS
 
 SCHEDULES = ("linear", "cosine", "constant")
@@ -139,10 +140,14 @@ def as_typed(message: str) -> str:
     'say which holds the texts: --column text'
     """
     message = message.replace("full_sentences=True", "--full-sentences").replace("per_line=False", "--whole-files")
-    message = message.replace(", to pyroberta.data.open_source:", ":")
+    message = message.replace(", to pyroberta.data.open_source:", ":").replace(f". {NO_TEXT}", "")
     message = message.replace("num_dimensions=", "--dimensions").replace("method='center'", "--normalize center")
-    message = re.sub(r"\b(column|label|kind)='([^']*)'", r"--\1 \2", message)
-    return re.sub(r"\blong_texts=(?:'(\w+)')?", lambda found: f"--long-texts {found[1] or ''}".rstrip(), message)
+    return re.sub(r"\b(column|label|kind|long_texts)=(?:'([^']*)')?", _option, message)
+
+
+def _option(found: re.Match[str]) -> str:
+    """The option in the place of an argument, with its value if that is given."""
+    return f"--{found[1].replace('_', '-')} {found[2] or ''}".rstrip()
 
 
 def add_overwrite(parser: argparse.ArgumentParser, kind: str, where: str = "DIR") -> None:

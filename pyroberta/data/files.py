@@ -58,11 +58,13 @@ class File:
         name: its path, or what an open file says that it is.
         packed: a key of `COMMANDS`, or the empty string.
         opened: the open file, text or bytes; None for a path.
+        note: what a reader found, and the name does not say.
     """
 
     name: str
     packed: str = ""
     opened: Any = None
+    note: str = ""
 
     def pieces(self) -> Iterator[bytes]:
         """What it holds, unpacked, in pieces.

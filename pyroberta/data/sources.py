@@ -66,7 +66,7 @@ class Rows(Source):
         wanted: the columns.
         is_held: whether they are in memory already, so that nothing is gained by reading them bit by bit.
         is_once: whether the rows can be read only once.
-        description: what is read, without the number of texts; empty for what is in memory.
+        describe: tells what is read, without the number of texts; an empty text for what is in memory.
         classes: see `Source`.
         advice: what to do about missing values.
         given: what the rows are read of, where it is in memory.
@@ -81,7 +81,7 @@ class Rows(Source):
         *,
         is_held: bool = False,
         is_once: bool = False,
-        description: str = "",
+        describe: Callable[[], str] = str,
         classes: list[str] | None = None,
         advice: str = "Fill or leave out such rows first",
         given: Any = None,
@@ -89,7 +89,7 @@ class Rows(Source):
         self.name, self.wanted, self.classes = name, wanted, classes
         self.is_held, self.is_once = is_held, is_once
         self.has_labels = wanted.label is not None
-        self._read, self._parts, self._description, self._advice = read, parts, description, advice
+        self._read, self._parts, self._describe, self._advice = read, parts, describe, advice
         self._given = given
         self._held: tuple[list[Any], list[Any]] | None = None
         self._places, self._starts = array("q"), [0]
@@ -108,8 +108,8 @@ class Rows(Source):
     @property
     def description(self) -> str:  # type: ignore[override]
         """What was read."""
-        count = "" if self._held is None else f", {_counted(len(self._held[0]), self._row)}"
-        return f"{self._description}{count}" if self._description else ""
+        found = self._describe()
+        return found if self._held is None or not found else f"{found}, {_counted(len(self._held[0]), self._row)}"
 
     @property
     def _row(self) -> str:
@@ -317,7 +317,7 @@ def _of_files(found: Found, wanted: Wanted, is_optional: bool) -> Source:
         [f"{file.name}, {kind.place}" for file in found.files],
         wanted,
         is_once=is_once,
-        description=_described(found, wanted),
+        describe=lambda: _described(found, wanted),
     )
 
 
@@ -346,7 +346,8 @@ def _described(found: Found, wanted: Wanted) -> str:
     if found.kind == "text":
         title = "text, one a line" if wanted.per_line else "one text a file"
     packed = sorted({file.packed for file in found.files} - {""})
-    parts = [title, *(f"packed by {way}" for way in packed)]
+    notes = sorted({file.note for file in found.files} - {""})
+    parts = [title, *(f"packed by {way}" for way in packed), *notes]
     if wanted.columns:
         parts.append(f"column{'s' * wanted.is_pair} {named(wanted.columns)}")
     if wanted.label is not None:

@@ -46,6 +46,8 @@ def _read(file: File, wanted: Wanted, kind: str) -> Iterator[Row]:
     has_columns = (one for one in heads if wanted.columns and set(wanted.names) <= set(heads[one]))
     delimiter = next(has_columns, "") or max(heads, key=lambda one: len(heads[one]))
     check_columns(file.name, kind, heads[delimiter], wanted)
+    if delimiter != DELIMITERS[kind][0]:
+        file.note = f"separated by {delimiter!r}"
     reader = csv.reader(_chained(head, lines), delimiter=delimiter, strict=True)
     ((_, names),) = _rows(file, reader, 1)
     if len(names) > MOST_COLUMNS:
