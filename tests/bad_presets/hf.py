@@ -82,6 +82,7 @@ CASES: dict[str, Case] = {
         "tokenizer_config.json",
         "special_tokens_map.json",
         "pyroberta_preprocessor.json",
+        "pyroberta_training.json",
     ),
     **dead_links("slow tokenizer", "vocab.json", "merges.txt", "added_tokens.json", "tokenizer.json"),
     "config huge": Case("hf", lambda d: os.truncate(d / "config.json", 1 << 33), "more than 20000000 bytes"),
@@ -314,6 +315,17 @@ CASES: dict[str, Case] = {
     ),
     "settings of a long text": Case(
         "hf", put("pyroberta_preprocessor.json", json.dumps({"truncate": "x" * 9999})), "truncate must be one of .*'xxx"
+    ),
+    "rates in a pipe": Case("hf", lambda d: os.mkfifo(d / "pyroberta_training.json"), "training.json is a pipe"),
+    "rates that are none": Case(
+        "hf",
+        put("pyroberta_training.json", json.dumps({"learning_rates": {"x" * 9999: "1e-3"}})),
+        "the learning rate of 'xxx.* should be a finite number above 0, got '1e-3'",
+    ),
+    "rates without end": Case(
+        "hf",
+        put("pyroberta_training.json", json.dumps({"learning_rates": dict.fromkeys(map(str, range(9999)), 1.0)})),
+        "up to 20 names of heads to learning rates, got",
     ),
     "settings that don't fit": Case(
         "hf", put("pyroberta_preprocessor.json", '{"sequence_length": 400}'), "sequence_length is 400"
