@@ -41,6 +41,7 @@ def test_every_model_is_checked_whatever_fails_before_it(tmp_path: Path, small_p
         settings = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "KAGGLE"))}
         settings |= {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "hf"), "HOME": str(tmp_path)}
         settings |= {"HF_TOKEN": "hf_secretsecretsecret", "HF_HUB_DISABLE_XET": "1", "PYTHONPATH": str(ROOT)}
+        settings |= {"HF_HUB_ETAG_TIMEOUT": "1000", "HF_HUB_DOWNLOAD_TIMEOUT": "1000"}  # of a machine of any load
         settings |= {"HUB_CHECK_CASES": json.dumps(cases), "PYTHON": sys.executable}
         command = ["bash", str(ROOT / "scripts" / "hub_check.sh"), str(report)]
         done = subprocess.run(command, env=settings, capture_output=True, text=True, timeout=300, check=False)
@@ -73,6 +74,9 @@ def test_a_model_of_kaggle_is_checked(
         monkeypatch.delenv(name)
     monkeypatch.setenv("KAGGLEHUB_CACHE", str(tmp_path / "kaggle"))
     monkeypatch.setenv("HOME", str(tmp_path))
+    session = pytest.importorskip("requests").Session
+    send = session.send  # kagglehub waits 15 seconds for an answer
+    monkeypatch.setattr(session, "send", lambda *args, **keywords: send(*args, **{**keywords, "timeout": None}))
     files = files_of(preset(tmp_path / "preset", params_of()))
     parameters = MaskedLM.from_preset(tmp_path / "preset").backbone.count_params()
     case = hub_check.Case("kaggle://owner/model/keras/small/1", parameters, "The quick <mask>.", "no such word")
