@@ -228,3 +228,17 @@ def test_kerashub_makes_a_task_with_its_tokenizer_of_our_config(hub: Any):
     assert other.preprocessor.sequence_length == 40
     text = "The quick brown fox jumped over the lazy dog."
     assert list(np.asarray(other.preprocessor.tokenizer(text))) == list(lm.preprocessor.tokenizer(text))
+
+
+def test_kerass_own_activations_and_losses_stand_for_ours(hub: Any):
+    import keras
+
+    backbone = small_masked_lm().backbone
+    softmax = TextClassifier(backbone, 3, activation=keras.activations.softmax)
+    assert softmax.activation == "softmax"
+    assert TextClassifier(backbone, 3, activation=keras.activations.linear).activation == "linear"
+    softmax.compile("adam", keras.losses.SparseCategoricalCrossentropy())
+    assert softmax.loss.from_logits is False
+    with pytest.raises(ValueError, match="the model gives probabilities"):
+        softmax.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    assert Backbone(*SIZES[:5], dtype=keras.DTypePolicy("float64")).dtype == "float64"

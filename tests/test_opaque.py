@@ -38,12 +38,12 @@ def batches(config) -> list[Batch]:
     return numbered([take(whole, np.arange(2)), take(whole, np.arange(2, 4))])
 
 
-def run(config, ops: Ops, optimizer, steps: int, trainable=None, recompute: bool = False) -> tuple[TrainState, list]:
+def run(config, ops: Ops, optimizer, steps: int, trainable=None, recompute: bool = False, loss=LOSS) -> tuple:
     """Some updates with the table's own arrays."""
     params = random_params(config, 0, np.float32).to(ops)
     optimizer.build(params)
     names = [name for name in params if trainable is None or trainable(name)]
-    model = Trained(ops, config, LOSS, optimizer, names, params.zeros_like(), recompute)
+    model = Trained(ops, config, loss, optimizer, names, params.zeros_like(), recompute)
     state = TrainState(params, optimizer.slots, seed=3)
     results = [result for _ in range(steps) for result in train_step(model, state, batches(config))]
     return state, [(result.losses, result.predicted, result.denominator) for result in results]
@@ -68,6 +68,18 @@ def test_training_through_the_rows_alone_gives_the_same_bits(name: str, clip: di
     assert str(found) == str(expected)
     assert (hidden.step, hidden.position) == (plain.step, plain.position) == (3, 12)
     assert not np.array_equal(plain.params.flat, random_params(config, 0, np.float32).flat)
+
+
+def test_so_does_a_loss_on_probabilities():
+    config = small_config(num_classes=3, classifier_hidden_dim=5, classifier_dropout=0.2)
+    loss = SparseCategoricalCrossentropy(from_logits=False)
+    (plain, expected), (hidden, found) = (
+        run(config, ops, AdamW(0.01), 3, loss=loss) for ops in (REFERENCE, opaque_ops())
+    )
+    for ours, theirs in zip(on_host(hidden), on_host(plain), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    for ours, theirs in zip(found, expected, strict=True):
+        assert all(np.array_equal(a, b) for a, b in zip(ours, theirs, strict=True))
 
 
 def test_so_do_amsgrad_and_a_moving_average():
