@@ -166,5 +166,13 @@ def test_a_rate_may_be_a_function_with_or_without_the_number_of_updates(rate, ex
     assert [optimizer.rate_at(step) for step in range(2)] == expected
 
 
+def test_a_rate_that_can_not_be_computed_is_named():
+    optimizer = optimizers.Adam(ExponentialDecay(0.1, 1e-300, 2.0))
+    with pytest.raises(ValueError, match="the schedule gives no learning rate after 10 updates"):
+        optimizer.rate_at(10)
+    with pytest.raises(ValueError, match="the schedule's name must be one of constant"):
+        schedules.from_config({"name": ["constant"]})
+
+
 def test_they_are_found_where_keras_has_them():
     assert optimizers.schedules.ExponentialDecay is schedules.ExponentialDecay is ExponentialDecay

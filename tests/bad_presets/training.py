@@ -140,6 +140,24 @@ CASES: dict[str, Case] = {
     "training: another schedule": Case(
         HF, adam(learning_rate={"name": "os.system"}), "no optimizer's config.*the schedule's name must be one of"
     ),
+    "training: another class of schedule": Case(
+        HF,
+        adam(learning_rate={"class_name": "os.system", "config": {}}),
+        "the schedule must be one of Constant.*'os.sys",
+    ),
+    "training: a schedule whose config is none": Case(
+        HF, adam(learning_rate={"class_name": "CosineDecay", "config": 3}), "config should be a dict of its arg.*got 3"
+    ),
+    "training: a schedule with an argument that isn't": Case(
+        HF, adam(learning_rate={"class_name": "CosineDecay", "config": {"x": 1}}), "this is no config of a CosineDecay"
+    ),
+    "training: a schedule of no steps": Case(
+        HF,
+        adam(learning_rate={"class_name": "CosineDecay", "config": {"initial_learning_rate": 1, "decay_steps": 0}}),
+        "decay_steps must be more than 0",
+    ),
+    "training: an average that is none": Case(HF, adam(use_ema=1), "use_ema must be True or False, got 1"),
+    "training: amsgrad without its slot": Case(HF, adam(amsgrad=True), "the optimizer's state lacks v_hat"),
     "training: a schedule that ends before it begins": Case(
         HF,
         adam(learning_rate={"name": "linear", "learning_rate": 1, "total_steps": 3, "warmup_steps": 9}),

@@ -215,7 +215,10 @@ class Optimizer(Checked):
         """
         if not callable(self._learning_rate):
             return self._learning_rate
-        rate = float(self._learning_rate(step) if self._takes_step else self._learning_rate())
+        try:
+            rate = float(self._learning_rate(step) if self._takes_step else self._learning_rate())
+        except ArithmeticError as error:
+            raise ValueError(f"the schedule gives no learning rate after {step} updates: {error}") from error
         _check(f"the schedule's learning rate after {step} updates", rate, "a number >= 0", 0 <= rate < math.inf)
         return rate
 

@@ -48,8 +48,8 @@ def get(optimizer: Any) -> Any:
 
 def _kind(name: Any) -> type[Optimizer]:
     if not isinstance(name, str) or name.lower() not in OPTIMIZERS:
-        shown = name if isinstance(name, str) and len(name) < 80 else reprlib.repr(name)
-        raise ValueError(f"optimizer must be one of {', '.join(OPTIMIZERS)} or an optimizer, got {shown!r}")
+        shown = repr(name) if isinstance(name, str) and len(name) < 80 else reprlib.repr(name)
+        raise ValueError(f"optimizer must be one of {', '.join(OPTIMIZERS)} or an optimizer, got {shown}")
     return OPTIMIZERS[name.lower()]
 
 

@@ -90,8 +90,8 @@ def from_config(config: Mapping[str, Any]) -> Any:
         arguments = {key: value for key, value in given.items() if key != "name" or kind in DECAYS.values()}
     else:
         name = arguments.pop("name", None)
-        if name not in SCHEDULES:
-            raise ValueError(f"the schedule's name must be one of {', '.join(SCHEDULES)}, got {name!r}")
+        if not isinstance(name, str) or name not in SCHEDULES:
+            raise ValueError(f"the schedule's name must be one of {', '.join(SCHEDULES)}, got {shown(name)}")
         kind = SCHEDULES[name]
     try:
         return kind(**arguments)
