@@ -299,6 +299,37 @@ def test_a_process_that_is_killed_goes_on_from_its_last_checkpoint(fit, capsys):
     assert params_of("parts") == params_of("whole")
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "openpty"), reason="no terminals here")
+def test_at_a_real_terminal_ctrl_c_stops_saves_and_says_how_to_go_on(fit, capsys):
+    """The terminal sends the signal, and shows a bar before."""
+    import pty
+
+    line = [word for word in fit if word not in ("--quiet", "--json")] + ["--epochs", "500", "-o", "out"]
+    process, terminal = pty.fork()
+    if not process:
+        os.environ["PYTHONPATH"] = str(Path(__file__).parents[1])
+        os.execv(sys.executable, [sys.executable, "-m", "pyroberta", *line, "--checkpoint", "run"])
+    screen, is_stopped, deadline = "", False, time.monotonic() + 60
+    with open(terminal, "r+b", buffering=0) as opened:
+        while time.monotonic() < deadline:
+            try:
+                screen += opened.read(1000).decode("utf-8", "replace")
+            except OSError:  # the program has ended
+                break
+            if not is_stopped and "epoch 3/500: loss=" in screen:
+                opened.write(b"\x03")
+                is_stopped = True
+    _, status = os.waitpid(process, 0)
+    assert os.waitstatus_to_exitcode(status) == 130
+    assert "\rpyroberta: stopping after this update" in screen.replace("\n", "\r")
+    assert "saved to out after " in screen
+    stopped = screen.replace("\r\n", "\n").partition("to go on: pyroberta ")[2].partition("\n")[0]
+    assert stopped.endswith("--epochs 500 -o out --checkpoint run --resume")
+    assert Path("run", FILE).exists()
+    assert MaskedLM.from_preset("out").params
+
+
 # --- options ----------------------------------------------------------------------------------------------------------
 
 
@@ -392,6 +423,9 @@ def test_a_log_and_a_plot_are_written(fit, texts, capsys):
         (["--plot", "run.doc"], "--plot run.doc should end with .png, .svg, .pdf or .jpg"),
         (["--checkpoint", "TEXTS/x"], "texts.txt is a file and holds nothing"),
         (["--log", "TEXTS/x.csv"], "texts.txt is a file and holds nothing"),
+        (["--checkpoint", "out"], "--checkpoint out lies in --output out, which is for the model alone. Give another"),
+        (["--log", "out/run.csv"], "--log out/run.csv lies in --output out"),
+        (["--plot", "./out/a/b.png"], "--plot ./out/a/b.png lies in --output out"),
     ],
 )
 def test_what_can_have_no_effect_is_refused_before_the_training(options, message, fit, texts, capsys, monkeypatch):

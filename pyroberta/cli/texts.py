@@ -99,6 +99,8 @@ def source_of(arguments: argparse.Namespace, place: str) -> Source:
     path = os.path.expanduser(place)
     if place != "-" and not os.path.exists(path) and not glob.has_magic(path):
         raise FileNotFoundError(f"{place}: there is no such file. Give {ABOUT_FILES}")
+    if place == "-" and sys.stdin.isatty():
+        print("reading texts from the terminal, one a line; Ctrl-D ends them", file=sys.stderr)
     columns = tuple(arguments.column)
     source = open_source(
         sys.stdin.buffer if place == "-" else path,

@@ -52,6 +52,7 @@ def check(arguments: argparse.Namespace) -> None:
     if not (arguments.resume and _is_own_output(arguments)):
         options.check_free(arguments, arguments.output)
     check_saveable(Path(arguments.output))  # an error comes now, not after the training
+    _check_apart(arguments)
     for name in ("log", "plot"):
         file = getattr(arguments, name)
         if file is None:
@@ -68,6 +69,23 @@ def check(arguments: argparse.Namespace) -> None:
         check_place(checkpoint.file)
         if not arguments.resume:
             checkpoint.check_free(overwrite=arguments.overwrite)
+
+
+def _check_apart(arguments: argparse.Namespace) -> None:
+    """Checks that nothing else is to lie in the model's directory, which is replaced as a whole.
+
+    Raises:
+        ValueError: where something is.
+    """
+    output = os.path.realpath(os.path.expanduser(arguments.output))
+    for name in ("checkpoint", "log", "plot"):
+        given = getattr(arguments, name)
+        path = output if given is None else os.path.realpath(os.path.expanduser(given))
+        if given is not None and os.path.commonpath([output, path]) == output:
+            raise ValueError(
+                f"--{name} {given} lies in --output {arguments.output}, which is for the model alone. Give another "
+                "place"
+            )
 
 
 def _check_plot(file: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -136,7 +137,8 @@ class ProgressBar(Callback):
                 total=self.params.get("steps"),
                 desc=label,
                 file=Screen(sys.stderr),
-                dynamic_ncols=True,
+                dynamic_ncols=not _is_without_size(),
+                ncols=USUAL_WIDTH if _is_without_size() else None,
                 bar_format="{desc}",
             )
 
@@ -212,3 +214,11 @@ def _clock(seconds: float) -> str:
 
 
 ProgbarLogger = ProgressBar  # its name in Keras
+
+
+def _is_without_size() -> bool:
+    """Whether stderr is a terminal that says it has no columns, as some do that programs make for others."""
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns == 0
+    except (OSError, ValueError, AttributeError):
+        return False
