@@ -183,6 +183,7 @@ def test_a_directory_gives_its_files_in_order_and_says_which(tmp_path: Path, cap
     (tmp_path / ".hidden.txt").write_text("no")
     (tmp_path / ".git" / "no.txt").write_text("no")
     (tmp_path / "README").write_text("left out")
+    (tmp_path / "round").symlink_to(tmp_path)
     source = open_source(tmp_path)
     assert source.texts == ["one", "two", "three", "four"]
     source.say()
@@ -190,7 +191,7 @@ def test_a_directory_gives_its_files_in_order_and_says_which(tmp_path: Path, cap
     (line,) = capsys.readouterr().err.splitlines()
     assert line == (
         f"{tmp_path}: text, one a line, packed by gzip, 4 files ({tmp_path}/a10.txt.gz, {tmp_path}/a2.txt, "
-        f"{tmp_path}/b/a.txt, {tmp_path}/b.txt), left out {tmp_path}/README, 4 texts"
+        f"{tmp_path}/b/a.txt, {tmp_path}/b.txt), left out {tmp_path}/README, {tmp_path}/round, 4 texts"
     )
     assert source.place(2) == f"{tmp_path}/b/a.txt, line 1"
     assert open_source(str(tmp_path / "**" / "a*.txt")).texts == ["two", "three"]
@@ -509,6 +510,18 @@ def test_an_open_file_that_is_refused_can_be_read_again():
         with pytest.raises(ValueError, match=r"the file seems to be CSV .*kind='csv', column='text'"):
             masked_lm.fit(file)
         assert open_source(file, kind="csv", column="text").texts == LINES
+
+
+def test_places_are_right_after_an_error():
+    file = io.StringIO("text\n" + "a\n" * 3 + "b,c\n")
+    source = open_source(file, kind="csv", column="text")
+    with pytest.raises(ValueError, match="line 5: the row has 2 fields"):
+        _ = source.texts
+    file.seek(0)
+    file.truncate(0)
+    file.write("text\na\nb\n")
+    file.seek(0)
+    assert (source.texts, source.place(1)) == (["a", "b"], "the file, line 3")
 
 
 def test_a_file_opened_in_another_encoding_says_so(tmp_path: Path):

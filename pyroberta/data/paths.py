@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from pyroberta.data.files import COMMANDS, File, split_suffixes
 from pyroberta.data.kinds import KINDS, OF_SUFFIX, OTHERS
@@ -32,9 +32,9 @@ class Found(NamedTuple):
 def find(paths: Sequence[str], kind: str | None) -> Found:
     """The files that some paths stand for, each list of them sorted by name.
 
-    - A directory stands for all files in it and below it whose names say a kind that can be read. Hidden ones are left
-      out.
-    - A path with `*`, `?`, `[…]` or `**` that is no file itself stands for the files that match.
+    - A directory stands for all files in it and below it whose names say a kind that can be read. Hidden ones and links
+      to directories are left out.
+    - A path with `*`, `?`, `[…]` or `**` that is no file itself stands for the files that match, each of them once.
     - The kind follows from the names' ends, unless it was said; a name that says none is one of text.
 
     Raises:
@@ -93,16 +93,19 @@ def _files_of(path: str, kind: str | None) -> tuple[list[str], list[str]]:
         return [path], []
     if glob.has_magic(path) and len(path) < 4096 and "\0" not in path:
         found = sorted(name for name in glob.glob(path, recursive=True) if os.path.isfile(name))
+        once = {os.path.realpath(name): name for name in sorted(found, key=len, reverse=True)}  # links may lead round
         if found:
-            return found, []
+            return sorted(once.values()), sorted(set(found) - set(once.values()))
         raise FileNotFoundError(f"no file matches {_short(path)}. {NO_TEXT}")
     raise FileNotFoundError(f"there is no file {_short(path)}. {NO_TEXT}")
 
 
 def _of_directory(path: str, kind: str | None) -> tuple[list[str], list[str]]:
     found: list[str] = []
-    for parent, directories, names in os.walk(path):
+    links: list[str] = []  # to directories, which may lead round in circles
+    for parent, directories, names in os.walk(path, onerror=_raise):
         directories[:] = [name for name in directories if not name.startswith(".")]
+        links += filter(os.path.islink, (os.path.join(parent, name) for name in directories))
         found += [os.path.join(parent, name) for name in names if not name.startswith(".")]
     found.sort(key=lambda name: name.split(os.sep))
     known = [name for name in found if kind or split_suffixes(name)[0] in OF_SUFFIX]
@@ -113,7 +116,11 @@ def _of_directory(path: str, kind: str | None) -> tuple[list[str], list[str]]:
             f"{path} is a directory{some}, none of a kind that its name says ({ends}, also packed: "
             f"{', '.join(COMMANDS)}). Say it: kind='text'"
         )
-    return known, [name for name in found if name not in set(known)]
+    return known, [name for name in found if name not in set(known)] + sorted(links)
+
+
+def _raise(error: OSError) -> NoReturn:
+    raise error
 
 
 def _short(text: str) -> str:

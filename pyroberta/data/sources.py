@@ -139,6 +139,7 @@ class Rows(Source):
             texts: list[Any] = []
             labels: list[Any] = []
             missing: dict[Any, list[str]] = {}
+            self._places, self._starts = array("q"), [0]
             for part, (place, text, label) in self._read():
                 while part >= len(self._starts):
                     self._starts.append(len(texts))
