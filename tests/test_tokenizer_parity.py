@@ -118,7 +118,7 @@ def test_the_tokens_of_any_text_make_the_same_words(both, text, prefix, lstrip):
     ours, theirs = both[prefix, lstrip]
     # Theirs count anew after each special token, whose number is 0 or the last one's: groups are what is the same.
     encoded = theirs.encode(text, add_special_tokens=False)
-    special = [id in ours.special_ids for id in encoded.ids]
+    special = [id in ours.special_token_ids for id in encoded.ids]
     keys = list(zip(encoded.word_ids, accumulate(special), special, strict=True))
     borders = [a != b for a, b in pairwise(keys)]
     assert [a != b for a, b in pairwise(ours.word_ids(text))] == borders
