@@ -13,6 +13,7 @@ from small_models import TEXTS, small_masked_lm, small_tokenizer
 
 import pyroberta
 from pyroberta import Backbone, MaskedLM, Task, TextClassifier, TextClassifierPreprocessor
+from pyroberta.presets.convert import convert
 
 SIZES = (20, 1, 2, 8, 16)
 FEATURES = {"token_ids": np.array([[0, 5, 6, 2], [0, 7, 2, 1]]), "padding_mask": np.array([[1, 1, 1, 1], [1, 1, 1, 0]])}
@@ -542,3 +543,33 @@ def test_weights_are_saved_and_loaded_by_callbacks_within_a_fit(tmp_path: Path):
     lm.fit(TEXTS, epochs=2, callbacks=[Keeper()], verbose=0)
     other.fit(TEXTS, epochs=1, verbose=0)
     assert values(lm) == values(other)
+
+
+def test_converting_takes_the_activation_along_and_refuses_a_width(tmp_path: Path):
+    classifier(activation="softmax").save_to_preset(tmp_path / "keras", format="keras")
+    with pytest.warns(UserWarning, match="transformers' classifier will give logits"):
+        convert(tmp_path / "keras", tmp_path / "hf", format="hf")
+    convert(tmp_path / "hf", tmp_path / "again", format="keras")
+    assert TextClassifier.from_preset(tmp_path / "again").activation == "softmax"
+    classifier(hidden_dim=5).save_to_preset(tmp_path / "wide", format="keras")
+    with pytest.raises(ValueError, match="dense layer is 5 wide"):
+        convert(tmp_path / "wide", tmp_path / "never", format="hf")
+    assert not (tmp_path / "never").exists()
+
+
+@pytest.mark.parametrize("activation", ["relu", 3, ["softmax"], None])
+@pytest.mark.parametrize("format", ["hf", "keras"])
+def test_an_activation_that_is_none_is_refused_where_a_preset_is_read(activation: Any, format: str, tmp_path: Path):
+    classifier().save_to_preset(tmp_path / "p", format=format)
+    file = tmp_path / "p" / ("config.json" if format == "hf" else "task.json")
+    described = json.loads(file.read_text())
+    if format == "hf":
+        described["pyroberta_activation"] = activation
+    else:
+        described["config"]["activation"] = activation
+    file.write_text(json.dumps(described))
+    if activation is None and format == "keras":  # KerasHub's own way to say "linear"
+        assert TextClassifier.from_preset(tmp_path / "p").activation == "linear"
+        return
+    with pytest.raises(ValueError, match=r"activation is .*can be read"):
+        TextClassifier.from_preset(tmp_path / "p")
