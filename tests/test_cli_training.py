@@ -175,6 +175,8 @@ def test_the_second_signal_leaves_at_once(where: str, fit, capsys, monkeypatch):
     assert code == 128 + signal.SIGTERM
     assert out == ""
     assert err.endswith("interrupted\n")
+    if where == "the update":
+        assert f"to go on from the last checkpoint: {shlex.join(['pyroberta', *kept, '--resume'])}\n" in err
     assert not Path("out").exists()
     state, _ = checkpoint.load(Path("run", FILE))
     assert state.step == (2 if where == "the update" else 4)
@@ -471,6 +473,24 @@ def test_at_a_terminal_a_full_disk_is_answered_with_another_directory(answers, f
     else:
         assert Path(result["saved"]).parent == tmp_path
         assert Path(result["saved"]).name.startswith("out.rescued-")
+
+
+def test_a_terminal_is_asked_again_where_there_is_no_room_among_temporary_files(fit, capsys, monkeypatch):
+    really, asked = MaskedLM.save_to_preset, []
+
+    def save(self, directory, **how):
+        asked.append(os.path.basename(directory).partition("-")[0])
+        (really if str(directory) == "good" else full)(self, directory, **how)
+
+    monkeypatch.setattr(MaskedLM, "save_to_preset", save)
+    monkeypatch.setattr(saving, "_is_terminal", lambda: True)
+    monkeypatch.setattr(sys, "stdin", io.StringIO("\ngood\n"))
+    assert main([*fit, "-o", "out"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["saved"] == "good"
+    assert asked == ["out", *["out.rescued"] * 3, "good"]
+    assert "there is no room among the temporary files either" in err
+    assert [entry.name for entry in Path().iterdir()] == ["good"]
 
 
 def test_a_log_without_room_ends_the_training_and_the_model_is_saved(fit, capsys, monkeypatch):

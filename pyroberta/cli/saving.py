@@ -26,41 +26,43 @@ def save_model(model: Any, output: str, arguments: Any) -> str:
         return output
     except OSError as error:
         print(f"pyroberta: {error}", file=sys.stderr)
-        place = _asked(model) if _is_terminal() else None
-        if place is None:
-            place = _rescued(model, os.path.basename(os.path.normpath(output)))
-            if place is None:
+        name = os.path.basename(os.path.normpath(output))
+        while True:
+            answer = _asked() if _is_terminal() else None
+            if answer:
+                try:
+                    model.save_to_preset(answer)
+                    return answer
+                except (OSError, ValueError) as another:
+                    print(f"pyroberta: {another}", file=sys.stderr)
+                    continue
+            place = _rescued(model, name)
+            if place:
+                arguments.exit_code = FAILED
+                print(f"pyroberta: the trained model was saved to {place} instead", file=sys.stderr)
+                return place
+            if answer is None:
                 raise
-            arguments.exit_code = FAILED
-            print(f"pyroberta: the trained model was saved to {place} instead", file=sys.stderr)
-        return place
+            print("pyroberta: there is no room among the temporary files either", file=sys.stderr)
 
 
 def _is_terminal() -> bool:
     return bool(sys.stdin and sys.stdin.isatty() and sys.stderr.isatty())
 
 
-def _asked(model: Any) -> str | None:
-    """The directory that a user at a terminal names, with the model in it; None without an answer."""
-    while True:
-        print(
-            "The trained model is kept in memory. Another directory for it (empty: among the temporary files): ",
-            end="",
-            file=sys.stderr,
-            flush=True,
-        )
-        try:
-            answer = sys.stdin.readline().strip()
-        except KeyboardInterrupt:
-            answer = ""
-        if not answer:
-            return None
-        try:
-            model.save_to_preset(answer)
-        except (OSError, ValueError) as error:
-            print(f"pyroberta: {error}", file=sys.stderr)
-        else:
-            return answer
+def _asked() -> str | None:
+    """The directory that a user at a terminal names, empty for none; None where the terminal has ended, or Ctrl-C."""
+    print(
+        "The trained model is kept in memory. Another directory for it (empty: among the temporary files): ",
+        end="",
+        file=sys.stderr,
+        flush=True,
+    )
+    try:
+        line = sys.stdin.readline()
+    except KeyboardInterrupt:
+        line = ""
+    return line.strip() if line else None
 
 
 def _rescued(model: Any, name: str) -> str | None:
