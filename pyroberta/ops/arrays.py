@@ -16,7 +16,7 @@ import numpy as np
 from numpy import ndarray as Array
 from numpy.typing import DTypeLike
 
-from pyroberta.ops.adam import squared_norm
+from pyroberta.ops.adam import BLOCK, squared_norm
 
 
 def zeros(shape: tuple[int, ...], dtype: DTypeLike) -> Array:
@@ -78,15 +78,18 @@ def maximum(largest: Array, x: Array) -> None:
 
 
 def running_mean(mean: Array, x: Array, keep: float) -> None:
-    """mean[...] = keep · mean + (1 - keep) · x: a moving average of what x is over time. keep is in [0, 1].
+    """mean[...] = keep · mean + (1 - keep) · x, of vectors (P,): a moving average of x over time. keep is in [0, 1].
 
     >>> mean = np.array([1.0, 2.0])
     >>> running_mean(mean, np.array([3.0, 2.0]), 0.75)
     >>> mean
     array([1.5, 2. ])
     """
-    mean *= float(keep)
-    mean += x * (1.0 - float(keep))
+    scratch = np.empty(min(BLOCK, len(x)), x.dtype)
+    for start in range(0, len(x), BLOCK):
+        mean_, x_ = mean[start : start + BLOCK], x[start : start + BLOCK]
+        mean_ *= float(keep)
+        mean_ += np.multiply(x_, 1.0 - float(keep), out=scratch[: len(x_)])
 
 
 def clip(x: Array, limit: float) -> None:
