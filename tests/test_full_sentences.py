@@ -59,6 +59,13 @@ def test_a_new_document_goes_on_behind_an_extra_separator():
     assert decoded(full_sentences(TOKENIZER, ["A.", "B."], LongTexts("split", 5))) == ["<s>A.</s>", "<s>B.</s>"]
 
 
+def test_sentences_share_a_sequence_as_long_as_it_has_room_and_no_longer():
+    length = len(TOKENIZER.encode("A. B."))
+    assert decoded(full_sentences(TOKENIZER, ["A. B."], LongTexts("split", length))) == ["<s>A. B.</s>"]
+    found = decoded(full_sentences(TOKENIZER, ["A. B."], LongTexts("split", length - 1)))
+    assert found == ["<s>A.</s>", "<s> B.</s>"]
+
+
 def test_long_sentences_are_treated_as_long_texts_are():
     text = "Go. " + "X" * 30 + ". Stop."
     assert len(decoded(full_sentences(TOKENIZER, [text], LongTexts("split", 12)))) == 5

@@ -269,7 +269,7 @@ class Counting:
             yield record
 
 
-def test_with_steps_no_more_rows_are_read_than_these_ask(tmp_path: Path):
+def test_with_steps_no_more_rows_are_read_than_these_ask(tmp_path: Path, capsys):
     rows = Counting()
     classifier = small_classifier(labels=["glad", "sad", "so-so"])
     classifier.fit(rows, column="text", label="label", batch_size=2, steps_per_epoch=2, epochs=2, verbose=0)
@@ -285,7 +285,8 @@ def test_with_steps_no_more_rows_are_read_than_these_ask(tmp_path: Path):
     ).all()
     assert len(other.predict(tmp_path / "a.csv", column="text", steps=2, batch_size=2, verbose=0)) == 4
     masked_lm = small_masked_lm()
-    masked_lm.fit(tmp_path / "a.csv", column="text", batch_size=4, steps_per_epoch=3, verbose=0)
+    masked_lm.fit(tmp_path / "a.csv", column="text", batch_size=4, steps_per_epoch=3, verbose=2)
+    assert "a.csv: CSV, column 'text', read step by step in their order\n" in capsys.readouterr().err
     with pytest.raises(ValueError, match=r"label 'sad' of text 0 is none of the model's: it has only default names"):
         small_classifier().fit(Counting(), column="text", label="label", steps_per_epoch=2, verbose=0)
 

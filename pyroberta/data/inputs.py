@@ -210,6 +210,8 @@ class InputReader(ABC):
                 self._check_labels(x.wanted.label)
             if stream and not x.is_held:
                 self._check_stream(y if y is not None else sample_weight)
+                if x.description:
+                    self._description = f"{x.description}, read step by step in their order"
                 rows = x.stream()
                 return self._streamed(iter(rows), rows, is_labelled=x.has_labels)
             texts, labels = self._all_of(x, most)
