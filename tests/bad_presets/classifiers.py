@@ -173,14 +173,21 @@ CASES: dict[str, Case] = {
         KERAS, values("task.json", pyroberta=[]), "pyroberta should be an object, it is a list"
     ),
     "classifier: keras: another width": Case(
-        KERAS, task(hidden_dim=16), "the head's hidden_dim is 16, the backbone's 8"
+        KERAS, task(hidden_dim=16), r"layers/dense/vars/0 has shape \(8, 8\), expected \(8, 16\)"
     ),
     "classifier: keras: a long width": Case(
-        KERAS, task(hidden_dim=["x" * 99] * 999), "the head's hidden_dim is .'xxx.*the backbone's 8"
+        KERAS, task(hidden_dim=["x" * 99] * 999), "hidden_dim should be a whole number, got .'xxx"
     ),
-    "classifier: keras: sigmoid": Case(KERAS, task(activation="sigmoid"), "activation is 'sigmoid'; pyroberta's"),
+    "classifier: keras: no width": Case(KERAS, task(hidden_dim=0), "classifier_hidden_dim must be a whole number"),
+    "classifier: keras: a huge width": Case(KERAS, task(hidden_dim=10**12), "has shape"),
+    "classifier: activation": Case(HF, config(pyroberta_activation="relu"), "pyroberta_activation is 'relu'"),
+    "classifier: keras: sigmoid": Case(
+        KERAS, task(activation="sigmoid"), "activation is 'sigmoid'; 'linear' and 'softmax' can be read"
+    ),
     "classifier: keras: an activation of an object": Case(
-        KERAS, task(activation={"class_name": "x" * 9999}), "activation is {'class_name': 'xxx.*; pyroberta's"
+        KERAS,
+        task(activation={"class_name": "x" * 9999}),
+        "activation is {'class_name': 'xxx.*; 'linear' and 'softmax' can be read",
     ),
     "classifier: keras: a rate of one": Case(
         KERAS, task(dropout=1), r"classifier_dropout must be in \[0, 1\), got 1.0"

@@ -63,7 +63,7 @@ QUERY = "roberta.encoder.layer.0.attention.self.query.weight"
 
 CASES: dict[str, Case] = {
     # --- config.json, whatever the weights are
-    "no config": Case("hf", lambda d: (d / "config.json").unlink(), "neither config.json"),
+    "no config": Case("hf", lambda d: (d / "config.json").unlink(), "has no config.json"),
     "config empty": Case("hf", put("config.json", ""), "config.json isn't valid JSON"),
     "config a list": Case("hf", put("config.json", "[]"), "should hold a JSON object, it holds a list"),
     "config cut": Case("hf", cut("config.json", 0.5), "config.json isn't valid JSON"),
