@@ -72,6 +72,18 @@ def test_a_classifier_learns_names_and_keeps_them(here, model, capsys):
     assert [one.name for one in found.classify(TEXTS)] == LABELS
 
 
+@pytest.mark.filterwarnings("always")
+def test_a_share_of_a_sorted_table_is_warned_of(here, model, capsys):
+    write_csv("reviews.csv", TEXTS, sorted(LABELS))
+    for share, part, name in (("17%", "evaluate on", "neg"), ("50%", "train on", "pos")):
+        assert main([*TRAIN, *model, "-o", share, "--validation", share]) == 0
+        warning = f"the texts to {part} have none of the class '{name}': --validation {share} takes the last ones"
+        assert warning in capsys.readouterr().err
+    write_csv("reviews.csv", TEXTS, LABELS)
+    assert main([*TRAIN, *model, "-o", "c", "--validation", "34%"]) == 0
+    assert capsys.readouterr().err == ""
+
+
 def test_a_classifier_begins_with_the_rate_that_suits_the_masked_lm(here, model, capsys):
     """5e-5 is for large models: of a small one it makes no classifier."""
     masked_lm = MaskedLM.from_preset(model[1])

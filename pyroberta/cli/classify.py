@@ -10,6 +10,7 @@ from pyroberta.cli import options, training
 from pyroberta.cli.parser import Actions
 from pyroberta.cli.streams import bar
 from pyroberta.cli.texts import add_source, add_texts, given_texts, source_of
+from pyroberta.model.callers import callers_level
 
 SUMMARY = "train a classifier of texts, measure it, and ask it"
 EXAMPLES = (
@@ -58,11 +59,13 @@ def _train(arguments: argparse.Namespace) -> dict[str, Any]:
     from pyroberta.presets.preset import open_preset
 
     training.check(arguments)
-    is_share = training.share_or_file(arguments) is not None
+    share = training.share_or_file(arguments)
     source = source_of(arguments, arguments.texts)
     labels = _names_of(source)
     validation = None
-    if arguments.validation is not None and not is_share:
+    if share is not None:
+        _check_share(labels, share)
+    elif arguments.validation is not None:
         held_out = source_of(arguments, arguments.validation)
         validation = held_out.texts, _names_of(held_out)
     preset = open_preset(arguments.model)
@@ -70,6 +73,25 @@ def _train(arguments: argparse.Namespace) -> dict[str, Any]:
     rate = preset.learning_rates.get("masked_lm")
     result = training.train(arguments, model, source.texts, labels, validation, rate_of_masked_lm=rate)
     return {**result, "labels": model.labels}
+
+
+def _check_share(labels: list[str], share: float) -> None:
+    """Warns where the last share of the texts, or what is before it, lacks a class: the table may be sorted.
+
+    Warns:
+        UserWarning: naming the class.
+    """
+    import warnings
+
+    start = int(len(labels) * (1 - share))
+    parts = {"train on": labels[:start], "evaluate on": labels[start:]}
+    lacking = [(part, name) for part, some in parts.items() for name in sorted(set(labels) - set(some), key=_in_order)]
+    for part, name in lacking[:1]:
+        warnings.warn(
+            f"the texts to {part} have none of the class {name!r}: --validation {share:.0%} takes the last ones as "
+            "they stand. Is the table sorted? Then shuffle its rows, or give a file",
+            stacklevel=callers_level(),
+        )
 
 
 def _names_of(source: Any) -> list[str]:
