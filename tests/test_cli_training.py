@@ -189,7 +189,7 @@ def test_a_signal_before_the_first_update_saves_nothing(fit, capsys, monkeypatch
     signalled(monkeypatch, MaskedLM, "_reader", {1})
     assert main([*fit, "-o", "out"]) == 130
     out, err = capsys.readouterr()
-    assert (out, err) == ("", "pyroberta: no update was made yet, so nothing is saved\ninterrupted\n")
+    assert (out, err) == ("", "pyroberta: no update was made yet\npyroberta: nothing is saved\ninterrupted\n")
     assert list(Path().iterdir()) == []
 
 
@@ -402,6 +402,18 @@ def test_early_stopping_keeps_the_best_epoch(fit, texts, capsys):
     reversed_texts = [text[30::-1] for text in TEXTS]
     saved = MaskedLM.from_preset("out").evaluate(reversed_texts, batch_size=1, verbose=0)[0]
     assert saved == pytest.approx(min(losses), rel=1e-5)
+
+
+def test_the_figures_at_the_end_are_of_the_epoch_that_is_saved(fit, texts, capsys):
+    line = [word for word in fit if word != "--json"]
+    line += ["-o", "out", "--epochs", "12", "--learning-rate", "0.5", "--schedule", "constant", "--validation", "50%"]
+    code = main([*line, "--early-stopping", "20", "--log", "run.csv"])
+    out = capsys.readouterr().out
+    rows = list(csv.DictReader(Path("run.csv").read_text().splitlines()))
+    best = min(rows, key=lambda row: float(row["val_loss"]))
+    assert best is not rows[-1]
+    assert code in (0, 3)
+    assert f"val_loss {float(best['val_loss']):.4f}" in out
 
 
 def test_a_log_and_a_plot_are_written(fit, texts, capsys):

@@ -53,22 +53,28 @@ def check(arguments: argparse.Namespace) -> None:
         options.check_free(arguments, arguments.output)
     check_saveable(Path(arguments.output))  # an error comes now, not after the training
     _check_apart(arguments)
+    may_replace = arguments.overwrite or (arguments.resume and _checkpoint(arguments).file.exists())
     for name in ("log", "plot"):
         file = getattr(arguments, name)
         if file is None:
             continue
-        if os.path.exists(os.path.expanduser(file)) and not (arguments.overwrite or arguments.resume):
+        if os.path.exists(os.path.expanduser(file)) and not may_replace:
             raise FileExistsError(f"--{name} {file} is there already. Give another name, or --overwrite to replace it")
         check_place(Path(os.path.expanduser(file)))
     if arguments.plot:
         _check_plot(arguments.plot)
     if arguments.checkpoint:
-        from pyroberta.cli.checkpoints import Checkpoint
-
-        checkpoint = Checkpoint(arguments.checkpoint, {})
+        checkpoint = _checkpoint(arguments)
         check_place(checkpoint.file)
         if not arguments.resume:
             checkpoint.check_free(overwrite=arguments.overwrite)
+
+
+def _checkpoint(arguments: argparse.Namespace) -> Any:
+    """The checkpoint of `--checkpoint`, to look at."""
+    from pyroberta.cli.checkpoints import Checkpoint
+
+    return Checkpoint(arguments.checkpoint, {})
 
 
 def _check_apart(arguments: argparse.Namespace) -> None:
@@ -100,9 +106,7 @@ def _check_plot(file: str) -> None:
 
 def _is_own_output(arguments: argparse.Namespace) -> bool:
     """Whether the training that is gone on with saved a model at `--output` when it was interrupted."""
-    from pyroberta.cli.checkpoints import Checkpoint
-
-    place = Checkpoint(arguments.checkpoint, {}).output()
+    place = _checkpoint(arguments).output()
     return bool(place == os.path.abspath(os.path.expanduser(arguments.output)))
 
 
@@ -230,6 +234,7 @@ def train(
         on_train_batch_end=lambda _, now: last.update({name: now[name] for name in now if name != "tokens"}),
     )
     followers: list[Any] = [follower, finished]
+    stopper = None
     if arguments.early_stopping:
         stopper = callbacks.EarlyStopping(
             "val_loss", patience=arguments.early_stopping, restore_best_weights=True, verbose=int(not arguments.quiet)
@@ -261,21 +266,23 @@ def train(
                 verbose=0 if arguments.quiet else 1,
                 **how,
             ).history
-            last = {name: values[-1] for name, values in history.items()}
+            epoch = finished.epoch.index(stopper.best_epoch) if stopper else -1
+            last = {name: values[epoch] for name, values in history.items()}
         except (KeyboardInterrupt, NonFiniteError, OSError, MemoryError) as error:
             if stopping.leaves_at_once:
                 _say_what_is_left(arguments, checkpoint)
                 raise
             if model.optimizer.iterations == before:
                 if isinstance(error, KeyboardInterrupt):
-                    print("pyroberta: no update was made yet, so nothing is saved", file=sys.stderr)
+                    print("pyroberta: no update was made yet", file=sys.stderr)
+                    _say_what_is_left(arguments, checkpoint)
                 raise
             problem, history = error, finished.history
         if problem is None:
             last = {**last, **_after_the_last_update(model, texts, arguments.batch_size)}
         updates = (follower.params.get("steps") or 0) * arguments.epochs
         result = _saved(arguments, model, history, last, problem, updates, checkpoint)
-    if arguments.early_stopping and stopper.stopped_epoch:
+    if stopper and problem is None:
         result["best_epoch"] = stopper.best_epoch + 1
     if arguments.plot:
         _plot(finished, arguments.plot)
