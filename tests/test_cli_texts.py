@@ -81,6 +81,18 @@ def test_a_text_that_only_mentions_a_file_is_a_text(text: str, model, capsys, mo
     assert records(capsys)[0]["text"] == text
 
 
+def test_at_a_terminal_a_command_that_reads_says_so(model, capsys, monkeypatch):
+    class Terminal(io.TextIOWrapper):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr("sys.stdin", Terminal(io.BytesIO(b"A fox.\n")))
+    assert main(["tokenize", *model, "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["text"] == "A fox."
+    assert err == "reading texts from the terminal, one a line; Ctrl-D ends them\n"
+
+
 def test_a_whole_file_is_one_text(texts, model, capsys):
     assert main(["tokenize", "--file", texts, "--whole-files", *model, "--json"]) == 0
     (found,) = records(capsys)
