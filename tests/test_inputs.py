@@ -51,9 +51,18 @@ def test_more_texts_than_are_read_at_a_time_keep_their_order():
 
 
 def test_segments_are_joined_by_two_separators():
-    for x in ([("a", "b")], ("a", "b"), (["a"], ["b"])):
+    for x in ([("a", "b")], (["a"], ["b"])):
         assert decoded(reader().examples(x)) == ["<s>a</s></s>b</s>"]
     assert decoded(reader().examples((["a", "c"], ["b", "d"]))) == ["<s>a</s></s>b</s>", "<s>c</s></s>d</s>"]
+
+
+def test_a_tuple_of_strings_is_refused_since_it_may_be_texts_or_segments():
+    texts = ("a", "b", "c")
+    for ask in (reader().examples, small_masked_lm().fit, small_masked_lm().evaluate):
+        with pytest.raises(TypeError, match=r"a tuple of 3 strings.*list\(x\) for the texts, \[x\] for the one text"):
+            ask(texts)
+    assert decoded(reader().examples(list(texts))) == ["<s>a</s>", "<s>b</s>", "<s>c</s>"]
+    assert decoded(reader().examples([texts])) == ["<s>a</s></s>b</s></s>c</s>"]
 
 
 @pytest.mark.parametrize(

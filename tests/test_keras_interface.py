@@ -403,6 +403,7 @@ def test_a_classifier_comes_back_from_a_keras_preset(tmp_path: Path):
     model.save_to_preset(tmp_path / "p", format="keras", dtype="float64")
     found = TextClassifier.from_preset(tmp_path / "p", dtype="float64")
     assert (found.activation, found.backbone.config, found.labels) == ("softmax", model.backbone.config, model.labels)
+    assert (found.hidden_dim, found.dropout) == (5, 0.25)
     assert found.loss.from_logits is False
     np.testing.assert_array_equal(found.predict(TEXTS, verbose=0), model.predict(TEXTS, verbose=0))
     logits = TextClassifier.from_preset(tmp_path / "p", activation=None)

@@ -136,10 +136,19 @@ def test_a_function_has_weights_and_a_value_for_a_batch_counts_once():
     assert found["middle"] == pytest.approx((logits[:4].mean() + logits[4:].mean()) / 2)
 
 
+def test_the_function_of_accuracy_is_the_metric():
+    model = classifier()
+    model.compile(metrics=[metrics.sparse_categorical_accuracy, "acc"])
+    found = model.evaluate(TEXTS, LABELS, verbose=0, return_dict=True)
+    assert found["sparse_categorical_accuracy"] == found["acc"]
+    outputs = model.predict(TEXTS, verbose=0)
+    assert metrics.sparse_categorical_accuracy(np.reshape(LABELS, (-1, 1)), outputs).mean() == found["acc"]
+
+
 def test_a_function_gets_probabilities_where_the_model_gives_them():
     model, sums = classifier(activation="softmax"), []
     model.compile("adam", metrics=[lambda y_true, y_pred: sums.append(y_pred.sum(-1)) or 0.5])
-    assert model.metrics_names == ["loss", "<lambda>"]
+    assert model.metrics_names == ["loss", "lambda"]
     model.evaluate(TEXTS, LABELS, verbose=0)
     np.testing.assert_allclose(np.concatenate(sums), 1.0)
 
@@ -156,7 +165,7 @@ def test_a_masked_lm_takes_functions_with_weights():
 def test_a_function_with_another_shape_is_named():
     model = classifier()
     model.compile(metrics=[lambda y_true, y_pred: y_pred])
-    with pytest.raises(ValueError, match=r"the metric <lambda> should return one value, or one a label, \(6,\); got"):
+    with pytest.raises(ValueError, match=r"the metric lambda should return one value, or one a label, \(6,\); got"):
         model.evaluate(TEXTS, LABELS, verbose=0)
     with pytest.raises(ValueError, match="is a function, which can't be written down"):
         model.metrics[1].get_config()

@@ -387,6 +387,7 @@ def test_booleans_are_told_by_their_names():
     [
         (list("ababab"), r"the labels are 2 names \('a', 'b'\), and the model has 3 classes. Make it with "
                                           r"num_classes=2, or labels=\[…\] with the names of all classes"),
+        (list("aaaaaa"), r"the labels are 1 names .* Make it with labels=\[…\], the names of all classes$"),
         (list("abcdef"), r"the labels are 6 names .* Make it with num_classes=6$"),
         (["a", "b", None, "c", "", "a"], "2 labels are missing: text 2, text 4. Fill them in"),
         (["a", float("nan"), "b", "c", "b", "a"], "1 label is missing: text 1"),

@@ -195,7 +195,7 @@ def fraction(text: str) -> float:
     with contextlib.suppress(ValueError):
         if 0.0 <= float(text) < 1.0:
             return float(text)
-    raise argparse.ArgumentTypeError(f"must be a number in [0, 1), got {text!r}")
+    raise argparse.ArgumentTypeError(f"must be a share, a number from 0 and below 1, such as 0.1; got {text!r}")
 
 
 def number(text: str) -> float:

@@ -222,6 +222,11 @@ class InputReader(ABC):
         if isinstance(x, Mapping):
             return self._checked_held(x, y, sample_weight)
         if isinstance(x, tuple) and _is_columns(x):
+            if all(map(_is_text, x)):
+                raise TypeError(
+                    f"x is a tuple of {len(x)} strings, which may be {len(x)} texts or one text's segments. Pass a "
+                    "list: list(x) for the texts, [x] for the one text"
+                )
             return self._checked_held(x, y, sample_weight)
         x = with_items(x)
         refuse_names_of_files(x)

@@ -105,10 +105,15 @@ class Labels:
         if unknown and self._are_default and self.may_name:
             found = sorted(set(items))
             if len(found) != self.num_classes:
-                fewer = "" if len(found) > self.num_classes else ", or labels=[…] with the names of all classes"
+                if len(found) > self.num_classes:
+                    advice = f"Make it with num_classes={len(found)}"
+                elif len(found) == 1:
+                    advice = "Make it with labels=[…], the names of all classes"
+                else:
+                    advice = f"Make it with num_classes={len(found)}, or labels=[…] with the names of all classes"
                 raise ValueError(
                     f"the labels are {len(found)} names ({_shown(found)}), and the model has {self.num_classes} "
-                    f"classes. Make it with num_classes={len(found)}{fewer}"
+                    f"classes. {advice}"
                 )
             self._name(found)
         elif unknown:

@@ -144,6 +144,9 @@ class Backbone(KerasModel):
         **dict.fromkeys(("layers", "transformer_layers"), "summary() lists the parts, params has their values"),
         **dict.fromkeys(("compile", "fit", "evaluate", "optimizer", "loss"), _A_TASKS),
         **dict.fromkeys(("load", "from_pretrained"), "from_preset(directory) loads a backbone"),
+        "variables": "weights has them",
+        "trainable_variables": "trainable_weights has them",
+        "non_trainable_variables": "non_trainable_weights has them",
     }
 
     _guard: WriteGuard

@@ -57,6 +57,7 @@ ELSEWHERE = {
     "state_dict": "get_weights() gives the values, save_weights(path) writes them",
     "predict_proba": "classify(texts) gives probabilities, and so does predict with activation='softmax'",
     "generate": "fill_mask(texts) finds the words for each <mask>",
+    "variables": "weights has them",
     "trainable_variables": "trainable_weights has them",
     "non_trainable_variables": "non_trainable_weights has them",
     **dict.fromkeys(("to", "cuda", "cpu", "device"), "it runs on the CPU; backend= of from_preset says how"),

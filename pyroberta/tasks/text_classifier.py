@@ -211,6 +211,18 @@ class TextClassifier(Task):
         assert classes is not None
         return classes
 
+    @property
+    def hidden_dim(self) -> int:
+        """The width of the head's dense layer."""
+        config = self.backbone.config
+        return config.classifier_hidden_dim or config.hidden_dim
+
+    @property
+    def dropout(self) -> float:
+        """The rate of the head's dropout."""
+        config = self.backbone.config
+        return config.dropout if config.classifier_dropout is None else config.classifier_dropout
+
     def __call__(self, inputs: Mapping[str, Any]) -> Array:
         """The outputs for preprocessed features: logits, unless there is another `activation`.
 
@@ -303,12 +315,11 @@ class TextClassifier(Task):
         Raises:
             ValueError: for an activation that is a function.
         """
-        config = self.backbone.config
         own = {
             "num_classes": self.num_classes,
             "activation": self._saved_activation(),
-            "hidden_dim": config.classifier_hidden_dim or config.hidden_dim,
-            "dropout": config.classifier_dropout,
+            "hidden_dim": self.hidden_dim,
+            "dropout": self.dropout,
         }
         labels = {} if self.labels == _names(None, self.num_classes) else {"labels": self.labels}
         return super().get_config() | own | labels

@@ -27,6 +27,7 @@ __all__ = [
     "from_config",
     "get",
     "serialize",
+    "sparse_categorical_accuracy",
 ]
 
 Own = TypeVar("Own", bound="Metric")
@@ -310,7 +311,7 @@ class MeanOfFunction(Metric):
     needs_outputs = True
 
     def __init__(self, function: Callable[..., Any], name: str | None = None) -> None:
-        super().__init__(name or getattr(function, "__name__", type(function).__name__))
+        super().__init__(name or _snake_case(getattr(function, "__name__", type(function).__name__)))
         self.function = function
 
     def update_outputs(self, labels: NDArray[Any], outputs: NDArray[Any], weights: NDArray[Any]) -> None:
@@ -392,10 +393,26 @@ def get(metric: Any) -> Any:
     if keras_objects.base_name(metric) is not None:
         return _converted(metric)
     if callable(metric) and not isinstance(metric, type):
-        if keras_objects.function_name(metric) == "sparse_categorical_accuracy":
+        theirs = keras_objects.function_name(metric)
+        if metric is sparse_categorical_accuracy or theirs == "sparse_categorical_accuracy":
             return SparseCategoricalAccuracy()
         return MeanOfFunction(metric)
     return metric
+
+
+def sparse_categorical_accuracy(y_true: Any, y_pred: Any) -> NDArray[Any]:
+    """Where the largest output is the label's: 1.0, elsewhere 0.0. As a metric it is `SparseCategoricalAccuracy`.
+
+    Args:
+        y_true: labels (...), or (..., 1).
+        y_pred: outputs (..., V).
+
+    >>> sparse_categorical_accuracy([1, 0], [[0.1, 0.9], [0.2, 0.8]])
+    array([1., 0.], dtype=float32)
+    """
+    outputs = np.asarray(y_pred)
+    found: NDArray[Any] = outputs.argmax(-1) == np.asarray(y_true).reshape(outputs.shape[:-1])
+    return found.astype(np.float32)
 
 
 def _kind(name: Any) -> type[Metric]:
@@ -419,7 +436,18 @@ def _converted(metric: Any) -> Metric:
             "function of labels (M,) and outputs (M, V), as in "
             "metrics=[lambda y_true, y_pred: y_pred.argmax(-1) == y_true]"
         )
-    return METRICS[re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()].from_config(config)
+    return METRICS[_snake_case(name)].from_config(config)
+
+
+def _snake_case(name: str) -> str:
+    """The name under which Keras logs a class or a function.
+
+    >>> _snake_case("SparseCategoricalAccuracy"), _snake_case("<lambda>")
+    ('sparse_categorical_accuracy', 'lambda')
+    >>> _snake_case("topKAcc"), _snake_case("HTTPError")
+    ('top_k_acc', 'http_error')
+    """
+    return re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=.)(?=[A-Z][a-z])", "_", re.sub(r"\W+", "", name)).lower()
 
 
 # Keras's metrics that are here too, and what their other settings must be.
