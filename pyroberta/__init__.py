@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING as _TYPE_CHECKING
 from pyroberta import callbacks, losses, metrics, models, optimizers, schedules, tokenizers
 from pyroberta.backends import backends, get_num_threads, set_num_threads
 from pyroberta.model.config import RobertaConfig
-from pyroberta.model.hints import unknown_name as _unknown_name
+from pyroberta.model.hints import hints_of_module as _hints_of_module
 from pyroberta.presets.built_in import PRESETS as _PRESETS
 from pyroberta.presets.preset import open_preset as _open_preset
 from pyroberta.presets.preset import save_text as _save_text
@@ -66,15 +66,12 @@ _ELSEWHERE = {  # names of transformers and Keras -> what to write
     "pipeline": "fill_mask and embed of a MaskedLM, and classify of a TextClassifier, do what pipelines do",
     "Trainer": "compile and fit of a model train it",
     **dict.fromkeys(("Model", "Sequential", "layers", "backend"), _A_LAYER),
-    **dict.fromkeys(("utils", "random"), "seed= of from_preset decides all that is random"),
+    "random": "seed= of from_preset decides all that is random",
+    "utils": "seed= of from_preset decides all that is random; docs/inputs.md shows how texts are read, a directory of "
+    "classes too",
     "mixed_precision": "dtype= of from_preset sets a model's precision",
     "saving": "save_to_preset(directory) saves a model, Task.from_preset(directory) loads it",
 }
 
 if not _TYPE_CHECKING:  # a type checker knows the names
-
-    def __getattr__(name: str) -> None:
-        """Raises an error that says where a name of transformers or Keras is, or suggests a known one."""
-        raise AttributeError(
-            f"module 'pyroberta' has no attribute {name!r}{_unknown_name(name, _ELSEWHERE, __all__)}", name=name
-        )
+    __getattr__ = _hints_of_module(__name__, _ELSEWHERE, __all__)

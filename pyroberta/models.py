@@ -5,6 +5,9 @@
 True
 """
 
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+
+from pyroberta.model.hints import hints_of_module as _hints_of_module
 from pyroberta.tasks.backbone import Backbone
 from pyroberta.tasks.masked_lm import MaskedLM
 from pyroberta.tasks.task import Task
@@ -42,3 +45,14 @@ __all__ = [
     "TextClassifierPreprocessor",
     "Tokenizer",
 ]
+
+_ELSEWHERE = {  # names of Keras and KerasHub -> what to write
+    "load_model": "Task.from_preset(directory) loads a model that save_to_preset(directory) saved",
+    "save_model": "save_to_preset(directory) of a model saves it",
+    **dict.fromkeys(
+        ("Model", "Sequential", "Functional", "clone_model"), "the models here are whole; copy.deepcopy copies one"
+    ),
+}
+
+if not _TYPE_CHECKING:  # a type checker knows the names
+    __getattr__ = _hints_of_module(__name__, _ELSEWHERE, __all__)

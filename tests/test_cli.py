@@ -695,9 +695,17 @@ def test_the_exit_code_tells_who_can_mend_it(error: BaseException, code: int, ca
         (["fit", "t", "-o", "x", "--bs=3"], "unknown option --bs; did you mean --batch-size?"),
         (["train-tokenizer", "t", "-o", "x", "--vocabulary-size", "9"], "; did you mean --vocab-size?"),
         (["doctor", "--colour"], "unknown option --colour"),
+        (["fill_mask", "a <mask>"], "; did you mean 'fill-mask'?"),
+        (["classify", "predikt", "a"], "; did you mean 'predict'?"),
+        (["fit", "t", "-o", "x", "--schedule", "cosin"], "; did you mean 'cosine'?"),
+        (["predict", "a"], "; did you mean `pyroberta classify predict`?"),
+        (["train", "t"], "; did you mean `pyroberta fit`?"),
+        (["help"], "; did you mean `pyroberta --help`?"),
     ],
 )
-def test_an_unknown_option_is_answered_with_the_one_that_was_meant(arguments: list[str], message: str, capsys):
+def test_an_unknown_option_or_command_is_answered_with_the_one_that_was_meant(
+    arguments: list[str], message: str, capsys
+):
     with pytest.raises(SystemExit) as stopped:
         main(arguments)
     assert stopped.value.code == 2

@@ -284,6 +284,12 @@ def test_a_kind_may_be_said(tmp_path: Path):
         ("a.jsonl", "\n", "a.jsonl holds no text"),
         ("a.json", '{"text": "a"}\n{"text": "b"}\n', "a.json has a JSON value on each line, .*: kind='jsonl'"),
         ("a.json", '{"data": {}}', "a.json is a JSON object of 'data', and should be a list of records"),
+        ("a.json", '{"data": {}}', r"Pass the part that holds them: json\.load"),
+        (
+            "a.json",
+            '{"text": {"0": "a"}, "label": {"0": 1}}',
+            r"If pandas wrote it, .*: pandas\.read_json\('.*a\.json'\)",
+        ),
         ("a.json", '{"text": ["a"], "label": []}', "the columns have different lengths: {'text': 1, 'label': 0}"),
         ("a.json", "12", "a.json is a JSON number, and should be a list"),
         ("a.json", '[\n{"text": "a", }]', "a.json is no JSON: .* at line 2, column"),

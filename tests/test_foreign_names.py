@@ -5,12 +5,15 @@ from __future__ import annotations
 import copy
 import pickle
 import re
+from types import ModuleType
 
 import pytest
 from small_models import small_masked_lm, small_tokenizer
 
 import pyroberta
-from pyroberta.tasks.task import ELSEWHERE
+from pyroberta import Backbone, MaskedLM, TextClassifier, Tokenizer
+from pyroberta.tasks.backbone import FOREIGN_OPTIONS
+from pyroberta.tasks.task import ELSEWHERE, Task
 from pyroberta.text import foreign_names
 
 
@@ -36,6 +39,40 @@ def test_a_model_says_where_other_libraries_attributes_are(name: str):
 def test_the_package_says_where_other_libraries_names_are(name: str):
     with pytest.raises(AttributeError, match=re.escape(f"{name!r}: {pyroberta._ELSEWHERE[name]}")):
         getattr(pyroberta, name)
+
+
+@pytest.mark.parametrize("kind", [MaskedLM, TextClassifier, Task, Tokenizer])
+def test_a_class_says_what_its_instances_say(kind: type):
+    with pytest.raises(AttributeError, match=rf"^{kind.__name__} has no attribute 'from_pretrained': .*from_preset\("):
+        kind.from_pretrained  # noqa: B018
+    with pytest.raises(AttributeError, match=f"^{kind.__name__} has no attribute 'from_prese'; did you mean 'from_pre"):
+        kind.from_prese  # noqa: B018
+    assert not hasattr(kind, "__sklearn_tags__")
+
+
+@pytest.mark.parametrize("module", [pyroberta.models, pyroberta.optimizers])
+def test_a_module_says_where_the_names_of_keras_are(module: ModuleType):
+    for name, hint in module._ELSEWHERE.items():
+        with pytest.raises(
+            AttributeError, match=re.escape(f"module {module.__name__!r} has no attribute {name!r}: {hint}")
+        ):
+            getattr(module, name)
+    with pytest.raises(AttributeError, match="did you mean 'TextClassifier'"):
+        pyroberta.models.TextClasifier  # noqa: B018
+
+
+@pytest.mark.parametrize("name", FOREIGN_OPTIONS)
+def test_from_preset_says_what_stands_for_the_options_of_transformers(name: str):
+    for kind, more in ((MaskedLM, {}), (Backbone, {}), (TextClassifier, {"num_classes": 2})):
+        with pytest.raises(TypeError, match=re.escape(f"{name!r}: {FOREIGN_OPTIONS[name]}")):
+            kind.from_preset("roberta_tiny_en", **{name: "cpu"}, **more)
+
+
+def test_encode_says_what_stands_for_the_arguments_of_transformers():
+    with pytest.raises(TypeError, match="'max_length': a preprocessor pads and cuts"):
+        small_tokenizer().encode("a fox", max_length=2)
+    with pytest.raises(TypeError, match=r"'return_tensors': .*numpy\.array"):
+        small_tokenizer().encode("a fox", return_tensors="np")
 
 
 def test_private_names_are_never_suggested():

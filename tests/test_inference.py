@@ -308,6 +308,16 @@ def test_targets_that_are_no_words_are_refused():
             small_masked_lm().fill_mask("a <mask>", targets=targets)
 
 
+def test_a_target_that_is_the_name_of_a_word_is_read_by_its_letters_and_that_is_said():
+    model = small_masked_lm()
+    assert "Ġsea" in model.preprocessor.tokenizer.vocabulary
+    with pytest.warns(UserWarning, match="1 of 2 targets begin with the letter Ġ, .* 'Ġsea'.* plainly: 'sea'") as said:
+        found = model.fill_mask("The <mask> fox and the <mask>", targets=["Ġsea", "day"])
+    assert len(said) == 1
+    assert {one.token_str for one in found[0]} == {" Ġsea", " day"}
+    model.fill_mask("a <mask>", targets=["Ġurnata", "sea", "Ġ"])  # a letter of Maltese, and a plain word: no warning
+
+
 def with_rows(masked_lm: MaskedLM, count: int) -> MaskedLM:
     """The model with more rows than the tokenizer has tokens, each of them likelier than all tokens."""
     masked_lm.resize_token_embeddings(count)

@@ -285,6 +285,11 @@ def test_a_file_of_weights_has_one_of_two_endings(name: str, said: str, tmp_path
     assert not list(tmp_path.iterdir())
 
 
+def test_a_directory_is_no_file_of_weights(tmp_path: Path):
+    with pytest.raises(ValueError, match=r", a directory\. A preset is loaded as a whole: from_preset\("):
+        Backbone(*SIZES).load_weights(tmp_path)
+
+
 def test_what_cannot_be_saved_or_found_is_told(tmp_path: Path):
     untied = MaskedLM(Backbone(*SIZES, tie_embeddings=False))
     with pytest.raises(ValueError, match=r"KerasHub's RoBERTa lacks head\.decoder .*\.safetensors"):

@@ -355,6 +355,7 @@ def test_a_head_that_is_damaged_is_no_reason_for_a_fresh_one(tmp_path: Path):
         ((TEXTS, [0, "a", 1, 2, 0, 1]), "label 'a' of text 1 is neither. Names and numbers are not mixed"),
         ((TEXTS, 1), r"y should be one number per text, \(6,\); got 1"),
         ((TEXTS, np.array(1)), r"y should be one label per text, \(6,\); got \(\)"),
+        ((TEXTS, "verdict"), r"got \(\)\. The column of a table's labels is label='verdict'"),
         ((TEXTS, itertools.cycle([0, 1])), r"y should be one number per text, \(6,\); got more of them"),
         ((TEXTS, [[0], [0, 1]] * 3), r"y should be one label per text, \(6,\); its rows differ in length"),
         (({"token_ids": [[0, 2]], "padding_mask": [[0, 0]]}, [1]), "sequence 0 is padding alone"),

@@ -32,6 +32,13 @@ COMMANDS = (
     "completion",
     "man",
 )
+# What other programs call a command -> what is typed here.
+ELSEWHERE = {
+    "predict": "pyroberta classify predict",
+    "train": "pyroberta fit",
+    "help": "pyroberta --help",
+    "encode": "pyroberta embed",
+}
 DESCRIPTION = "RoBERTa's masked language model: fit it on your texts, fill masks, score sentences."
 EPILOG = (
     "`pyroberta COMMAND --help` tells more. Texts are read one a line, or from a column of a table; `-` is standard "
@@ -151,10 +158,20 @@ def command_line(example: str) -> list[str]:
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose error for an unknown option suggests a known one. Options are not abbreviated."""
+    """A parser whose error for an unknown option or choice suggests a known one. Options are not abbreviated."""
 
     def __init__(self, **keywords: Any) -> None:
         super().__init__(**{**keywords, "allow_abbrev": False})
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """Raises an error for a value that is none of the choices, with a similar one, or the command that is meant."""
+        try:
+            super()._check_value(action, value)
+        except argparse.ArgumentError as error:
+            is_command = isinstance(action, argparse._SubParsersAction) and "fit" in action.choices
+            meant = ELSEWHERE.get(value) if is_command else None
+            hint = f"; did you mean `{meant}`?" if meant else did_you_mean(str(value), map(str, action.choices or ()))
+            raise argparse.ArgumentError(action, f"{error.message}{hint}") from None
 
     def refuse(self, unknown: Sequence[str]) -> NoReturn:
         """Exits with 2 for unknown arguments."""

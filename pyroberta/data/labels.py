@@ -183,8 +183,11 @@ def _items(y: Any, count: int) -> list[Any]:
             raise ValueError(f"y should be one label per text, ({count},); its rows differ in length") from None
         shape, items = labels.shape, labels.ravel().tolist()
     if shape not in ((count,), (count, 1)):
-        is_one_hot = len(shape) == 2 and shape[0] == count
-        hint = ". Of one-hot labels make numbers: y = numpy.argmax(y, axis=1)" if is_one_hot else ""
+        hint = ""
+        if isinstance(y, str):
+            hint = f". The column of a table's labels is label={y!r}"
+        elif len(shape) == 2 and shape[0] == count:
+            hint = ". Of one-hot labels make numbers: y = numpy.argmax(y, axis=1)"
         raise ValueError(f"y should be one label per text, ({count},); got {shape}{hint}")
     return [label.item() if getattr(label, "shape", None) == () else label for label in items]  # NumPy's and torch's
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+from abc import ABCMeta
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar
 
@@ -45,8 +46,21 @@ def unknown_name(name: str, elsewhere: Mapping[str, str], known: Iterable[str]) 
     return did_you_mean(name, (one for one in known if not one.startswith("_")))
 
 
-class Hinting:
-    """A class whose error for an unknown attribute says where it is, or suggests a known one.
+class _HintingClass(ABCMeta):
+    """Makes the error of a class, such as for `MaskedLM.from_pretrained`, say what that of an instance says."""
+
+    elsewhere: Mapping[str, str]
+
+    if not TYPE_CHECKING:  # a type checker knows the names
+
+        def __getattr__(cls, name: str) -> NoReturn:
+            """Raises the error."""
+            hint = unknown_name(name, cls.elsewhere, dir(cls))
+            raise AttributeError(f"{cls.__name__} has no attribute {name!r}{hint}", name=name, obj=cls)
+
+
+class Hinting(metaclass=_HintingClass):
+    """A class whose error for an unknown attribute says where it is, or suggests a known one; so do its instances.
 
     Attributes:
         elsewhere: names that users may look for, such as other libraries' -> what to write.
@@ -61,6 +75,23 @@ class Hinting:
             kind = type(self)
             hint = unknown_name(name, kind.elsewhere, dir(kind))
             raise AttributeError(f"{kind.__name__} has no attribute {name!r}{hint}", name=name, obj=self)
+
+
+def hints_of_module(module: str, elsewhere: Mapping[str, str], known: Iterable[str]) -> Callable[[str], NoReturn]:
+    """A module's `__getattr__`: it raises an error that says where a name is, or suggests a known one.
+
+    >>> hints_of_module("shapes", {"Oval": "Ellipse draws one"}, ["Ellipse"])("Oval")
+    Traceback (most recent call last):
+    AttributeError: module 'shapes' has no attribute 'Oval': Ellipse draws one
+    """
+    names = tuple(known)
+
+    def getattr_of_module(name: str) -> NoReturn:
+        raise AttributeError(
+            f"module {module!r} has no attribute {name!r}{unknown_name(name, elsewhere, names)}", name=name
+        )
+
+    return getattr_of_module
 
 
 def hinting(**elsewhere: str) -> Callable[[Function], Function]:

@@ -116,7 +116,9 @@ def _ending(filepath: str | os.PathLike[str]) -> str:
         if path.name.endswith(ending):
             return ending
     hint = ""
-    if path.suffix == ".keras":
+    if path.is_dir():
+        hint = f", a directory. A preset is loaded as a whole: from_preset({os.fspath(filepath)!r})"
+    elif path.suffix == ".keras":
         hint = ". A whole model goes into a directory: save_to_preset(directory, format='keras')"
     elif path.suffix in (".h5", ".hdf5"):
         hint = f". Write {path.stem + '.weights.h5'!r}"

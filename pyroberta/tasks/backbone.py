@@ -61,6 +61,15 @@ Value = TypeVar("Value")
 _NEW_RATE = "set config to dataclasses.replace(backbone.config, dropout=...)"
 _SHAPE = "it decides the parameters' shapes, so make another Backbone"
 _VALUES = "parameters change within `with backbone.changing() as params`"
+# What others' functions that load a model are given -> what to write.
+FOREIGN_OPTIONS = {
+    **dict.fromkeys(("device", "device_map"), "it runs on the CPU; backend= says how"),
+    "torch_dtype": "dtype= has it",
+    "num_labels": "num_classes= of TextClassifier.from_preset has it",
+    **dict.fromkeys(
+        ("id2label", "label2id"), "labels= of TextClassifier.from_preset has the classes' names, in their order"
+    ),
+}
 _A_TASKS = "it is a task's, such as MaskedLM's"
 
 
@@ -258,7 +267,7 @@ class Backbone(KerasModel):
         return copy.deepcopy(self)
 
     @classmethod
-    @hinting()
+    @hinting(**FOREIGN_OPTIONS)
     def from_preset(
         cls,
         preset: str | os.PathLike[str],

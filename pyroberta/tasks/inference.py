@@ -173,6 +173,7 @@ def fill_masks(
     gaps = [_gaps(tokenizer, text) for text in texts]
     readings: dict[bool, _Readings] = {}
     if targets is not None:
+        _warn_of_names(tokenizer, targets)
         for is_spaced in {gap.is_spaced for some in gaps for gap in some}:
             readings[is_spaced] = _read_targets(tokenizer, targets, is_spaced)
         if long_texts.choice == "cut":  # leave room for the longest target
@@ -542,6 +543,20 @@ def _read_targets(tokenizer: Tokenizer, targets: Sequence[Target], is_spaced: bo
         plain.append(first)
         exact.append(last)
     return _Readings(list(numbers), np.array(plain), np.array(exact))
+
+
+def _warn_of_names(tokenizer: Tokenizer, targets: Sequence[Target]) -> None:
+    """Warns of targets that are the vocabulary's names of words, such as `"Ġday"`: they are read by their letters."""
+    names = [
+        name for name in targets if isinstance(name, str) and re.match("Ġ.", name) and name in tokenizer.vocabulary
+    ]
+    if names:
+        plain = tokenizer.decode([tokenizer.vocabulary[names[0]]]).strip()
+        warnings.warn(
+            f"{len(names)} of {len(targets)} targets begin with the letter Ġ, as the vocabulary's names of words do, "
+            f"and are read as they stand; the first is {names[0]!r}. Words are written plainly: {plain!r}",
+            stacklevel=callers_level(),
+        )
 
 
 def _readings(tokenizer: Tokenizer, target: Any, is_spaced: bool) -> list[tuple[int, ...]]:

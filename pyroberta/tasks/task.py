@@ -29,7 +29,7 @@ from pyroberta.model.parameters import Arrays, is_backbone
 from pyroberta.model.serialization import deserialized, serialized
 from pyroberta.presets.preset import Preset, open_preset
 from pyroberta.tasks import summary
-from pyroberta.tasks.backbone import Backbone
+from pyroberta.tasks.backbone import FOREIGN_OPTIONS, Backbone
 from pyroberta.tasks.keras_model import KerasModel
 from pyroberta.text.preprocessor import Preprocessor
 from pyroberta.text.tokenizer import Tokenizer
@@ -47,7 +47,15 @@ KERAS_CALLS = (
 ELSEWHERE = {
     **dict.fromkeys(("save_pretrained", "export"), "save_to_preset(directory) saves a model"),
     **dict.fromkeys(("from_pretrained", "load", "load_model"), "from_preset(directory) loads a model"),
-    "layers": "summary() lists the parts, params has their values",
+    **dict.fromkeys(("layers", "get_layer"), "summary() lists the parts, params has their values"),
+    **dict.fromkeys(("parameters", "named_parameters"), "params has the values by name"),
+    "num_parameters": "count_params() is the number",
+    "freeze": "backbone.freeze(regex) does it; backbone.trainable = False is for the whole encoder",
+    "tokenizer": "preprocessor.tokenizer is that",
+    "roberta": "backbone is that",
+    "lm_head": "params has its values; head names what the model is for",
+    **dict.fromkeys(("half", "float", "double", "bfloat16"), "dtype= of from_preset sets the precision"),
+    **dict.fromkeys(("encode", "transform"), "embed(texts) gives a vector for each text"),
     "enable_lora": "backbone.enable_lora(rank) does it",
     "push_to_hub": "upload(handle) does it",
     "train": "fit(texts) trains a model",
@@ -170,7 +178,7 @@ class Task(Trainer, KerasModel, ABC):
         self._is_compiled = true_or_false("compile", compile)
 
     @classmethod
-    @hinting()
+    @hinting(**FOREIGN_OPTIONS)
     def from_preset(
         cls: type[Own],
         preset: str | os.PathLike[str],

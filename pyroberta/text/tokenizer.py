@@ -16,6 +16,7 @@ from pyroberta.formats.directory import Directory
 from pyroberta.model.attributes import LAYER, Checks, Reasons, true_or_false
 from pyroberta.model.callers import callers_level
 from pyroberta.model.guard import fork_safe_lock
+from pyroberta.model.hints import hinting
 from pyroberta.model.serialization import (
     dtype_name,
     object_name,
@@ -24,6 +25,7 @@ from pyroberta.model.serialization import (
 from pyroberta.text import hooks
 from pyroberta.text.bpe import merge
 from pyroberta.text.byte_level import SPACE, SURROGATE, WHITESPACE, split_words, to_bytes, to_characters
+from pyroberta.text.foreign_names import ARGUMENTS
 from pyroberta.text.keras_tokenizer import DTYPES, ROLES, KerasTokenizer
 from pyroberta.text.literals import Literals
 from pyroberta.text.texts import check_text, checked_texts, surrogate_error
@@ -338,6 +340,7 @@ class Tokenizer(KerasTokenizer):
 
     # Text to ids
 
+    @hinting(**{**ARGUMENTS, "return_tensors": "ids are a list: numpy.array([ids])"})
     def encode(self, text: str, pair: str | None = None, *, add_special_tokens: bool = True) -> list[int]:
         """The ids of a text: `<s> text </s>`, or of two: `<s> text </s></s> pair </s>`, or with one `</s>` between.
 

@@ -43,9 +43,11 @@ def read_whole(file: File, wanted: Wanted) -> Iterator[Row]:
     if isinstance(value, dict):
         names = [name for name, column in value.items() if isinstance(column, list)]
         if not names:
+            do = "Pass the part that holds them: json.load(file)[…]"
+            if wanted.names and all(isinstance(value.get(name), dict) for name in wanted.names):
+                do = f"If pandas wrote it, pass the table with column=: pandas.read_json({file.name!r})"
             raise ValueError(
-                f"{file.name} is a JSON object of {named(value)}, and should be a list of records or of texts. Pass "
-                "the part that holds them: json.load(file)[…]"
+                f"{file.name} is a JSON object of {named(value)}, and should be a list of records or of texts. {do}"
             )
         check_columns(file.name, "JSON", names, wanted)
         lengths = {name: len(value[name]) for name in wanted.names}
