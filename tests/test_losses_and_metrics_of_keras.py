@@ -136,6 +136,17 @@ def test_a_function_has_weights_and_a_value_for_a_batch_counts_once():
     assert found["middle"] == pytest.approx((logits[:4].mean() + logits[4:].mean()) / 2)
 
 
+def test_settings_of_keras_metrics_have_the_values_that_they_must_have():
+    perplexity = metrics.Perplexity(from_logits=True, mask_token_id=None, name="mine")
+    assert perplexity.get_config() == {"name": "mine"}
+    again = metrics.SparseCategoricalCrossentropy.from_config({"name": "x", "from_logits": True, "dtype": "float32"})
+    assert again.name == "x"
+    with pytest.raises(ValueError, match="Perplexity should have mask_token_id=None here"):
+        metrics.Perplexity(mask_token_id=0)
+    with pytest.raises(TypeError, match="Perplexity has no argument 'logits'"):
+        metrics.Perplexity(logits=True)
+
+
 def test_the_function_of_accuracy_is_the_metric():
     model = classifier()
     model.compile(metrics=[metrics.sparse_categorical_accuracy, "acc"])

@@ -220,8 +220,9 @@ class TextClassifier(Task):
     @property
     def dropout(self) -> float:
         """The rate of the head's dropout."""
-        config = self.backbone.config
-        return config.dropout if config.classifier_dropout is None else config.classifier_dropout
+        rate = self.backbone.config.classifier_dropout
+        assert rate is not None
+        return rate
 
     def __call__(self, inputs: Mapping[str, Any]) -> Array:
         """The outputs for preprocessed features: logits, unless there is another `activation`.

@@ -47,7 +47,8 @@ class Metric(Checked):
     higher_is_better = False
     needs_outputs: ClassVar[bool] = False  # whether `update_outputs` is called instead of `update`
 
-    def __init__(self, name: str | None = None) -> None:
+    def __init__(self, name: str | None = None, **settings: Any) -> None:
+        _check_settings(type(self).__name__, settings)
         self.name = name or self.name
         self.numerator = 0.0
         self.denominator = 0.0
@@ -427,9 +428,6 @@ def _converted(metric: Any) -> Metric:
     """One of Keras's or KerasHub's metrics as one of pyroberta's."""
     name = keras_objects.class_name(metric)
     config = dict(metric.get_config()) if name in CONVERTED else {}
-    for setting, value in CONVERTED.get(name or "", {}).items():
-        if config.pop(setting, value) != value:
-            raise ValueError(f"the metric {name} should have {setting}={value!r} here, since the model gives logits")
     if name not in CONVERTED:
         raise TypeError(
             f"the metric {name or type(metric).__name__} can't be converted: there are {', '.join(CONVERTED)}, and any "
@@ -448,6 +446,22 @@ def _snake_case(name: str) -> str:
     ('top_k_acc', 'http_error')
     """
     return re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=.)(?=[A-Z][a-z])", "_", re.sub(r"\W+", "", name)).lower()
+
+
+def _check_settings(name: str, settings: Mapping[str, Any]) -> None:
+    """Checks that a metric's settings of Keras have the values that they must have here.
+
+    Raises:
+        TypeError: for a setting that Keras's metric hasn't.
+        ValueError: for another value.
+
+    >>> _check_settings("Perplexity", {"from_logits": True})
+    """
+    for setting, value in settings.items():
+        if setting not in (known := CONVERTED.get(name, {})):
+            raise TypeError(f"the metric {name} has no argument {setting!r}")
+        if value != known[setting]:
+            raise ValueError(f"the metric {name} should have {setting}={known[setting]!r} here")
 
 
 # Keras's metrics that are here too, and what their other settings must be.
