@@ -38,6 +38,23 @@ def records(capsys) -> list[dict]:
 # --- where texts are from ---------------------------------------------------------------------------------------------
 
 
+def test_several_files_are_read_in_their_order(model, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, content in {"a.txt": TEXTS[:2], "b.txt": TEXTS[2:], "both.txt": TEXTS}.items():
+        Path(name).write_text("\n".join(content))
+    assert main(["evaluate", "a.txt", "b.txt", *model, "--json"]) == 0
+    told = capsys.readouterr()
+    assert f"a.txt, b.txt: text, one a line, 2 files, {len(TEXTS)} texts" in told.err
+    assert main(["evaluate", "both.txt", *model, "--json"]) == 0
+    assert capsys.readouterr().out == told.out
+    for files, message in (
+        (["a.txt", "-"], "- is standard input, and stands alone"),
+        (["a.txt", "c.txt"], "c.txt: there is no such file"),
+    ):
+        assert main(["evaluate", *files, *model]) == 2
+        assert message in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("command", [["score"], ["tokenize"], ["fill-mask"]])
 def test_a_file_arguments_and_standard_input_give_the_same(command, model, tmp_path, capsys, monkeypatch):
     given = ["I <mask> it.", "Äpfel <mask>"]

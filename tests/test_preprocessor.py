@@ -93,9 +93,9 @@ def test_no_text_at_all_is_an_empty_batch():
         (
             ["a", float("nan")],
             TypeError,
-            r"text 1 must be a string or a tuple of strings, its segments; got nan \(float\)",
+            r"text 1 must be a string or a tuple of strings, its segments; got nan \(float\)\. Fill or leave out",
         ),
-        (["a", None], TypeError, r"text 1 must be .* got None"),
+        (["a", None], TypeError, r"text 1 must be .* got None \(NoneType\)\. Fill or leave"),
         (
             [("a", 2)],
             TypeError,

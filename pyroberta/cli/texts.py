@@ -6,6 +6,7 @@ import argparse
 import os
 import re
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from pyroberta.data.kinds import KINDS
@@ -18,9 +19,9 @@ FILE_NAME = re.compile(r"\S*\.(txt|csv|tsv|jsonl?|ndjson|parquet)(\.(gz|zst|bz2|
 ABOUT_FILES = "a file, a directory, a pattern such as '*.txt', or - for standard input"
 
 
-def add_source(parser: argparse.ArgumentParser, *, has_labels: bool = False, name: str = "texts") -> None:
-    """Adds FILE and the options about it, which `source_of` reads."""
-    parser.add_argument(name, metavar="FILE", help=f"{ABOUT_FILES}; text has one text a line")
+def add_source(parser: argparse.ArgumentParser, *, has_labels: bool = False) -> None:
+    """Adds FILE, one or several, and the options about it, which `source_of` reads."""
+    parser.add_argument("texts", nargs="+", metavar="FILE", help=f"{ABOUT_FILES}; text has one text a line")
     add_columns(parser, has_labels=has_labels)
 
 
@@ -83,33 +84,40 @@ def given_texts(arguments: argparse.Namespace) -> list[Any]:
     return texts
 
 
-def source_of(arguments: argparse.Namespace, place: str) -> Source:
-    """The texts, and the labels, of a file, a directory or a pattern, read; `-` is standard input.
+def source_of(arguments: argparse.Namespace, places: str | Sequence[str]) -> Source:
+    """The texts, and the labels, of files, directories and patterns, read; `-` alone is standard input.
 
     What a file was read as is said on stderr, unless `--quiet` is given.
 
     Raises:
         FileNotFoundError: where there is none.
+        ValueError: for standard input beside files.
         ValueError, ImportError: as `data.open_source`.
     """
     import glob
+    from pathlib import Path
 
     from pyroberta.data.sources import open_source
 
-    path = os.path.expanduser(place)
-    if place != "-" and not os.path.exists(path) and not glob.has_magic(path):
-        raise FileNotFoundError(f"{place}: there is no such file. Give {ABOUT_FILES}")
-    if place == "-" and sys.stdin.isatty():
+    places = [places] if isinstance(places, str) else list(places)
+    is_stdin = places == ["-"]
+    if "-" in places and not is_stdin:
+        raise ValueError("- is standard input, and stands alone: give it, or files")
+    paths = [os.path.expanduser(place) for place in places]
+    for place, path in zip(places, paths, strict=True):
+        if not is_stdin and not os.path.exists(path) and not glob.has_magic(path):
+            raise FileNotFoundError(f"{place}: there is no such file. Give {ABOUT_FILES}")
+    if is_stdin and sys.stdin.isatty():
         print("reading texts from the terminal, one a line; Ctrl-D ends them", file=sys.stderr)
     columns = tuple(arguments.column)
     source = open_source(
-        sys.stdin.buffer if place == "-" else path,
+        sys.stdin.buffer if is_stdin else paths[0] if len(paths) == 1 else [Path(path) for path in paths],
         column=columns if len(columns) > 1 else next(iter(columns), None),
         label=getattr(arguments, "label", None),
         kind=arguments.kind,
         per_line=not arguments.whole_files,
     )
     _ = source.texts  # read, so that the number of texts is said
-    if place != "-":  # whose kind does not follow from a name
+    if not is_stdin:  # whose kind does not follow from a name
         source.say(not getattr(arguments, "quiet", False))
     return source

@@ -375,7 +375,7 @@ def _saved(
     elif problem is not None:
         result["to_go_on"] = line = _line_to_go_on(arguments, output, has_checkpoint=checkpoint is not None)
         how = "" if checkpoint else " from what it knows now"
-        again = ", with the same standard input" if arguments.texts == "-" else ""
+        again = ", with the same standard input" if arguments.texts == ["-"] else ""
         print(f"pyroberta: to go on{how}{again}: {line}", file=sys.stderr)
     elif checkpoint and arguments.exit_code != FAILED:
         checkpoint.remove()

@@ -18,6 +18,11 @@ from pyroberta.model.batch import Batch, pack_padded
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.heads import head_of
 
+BALANCED = (
+    ". scikit-learn's are dict(zip(classes, compute_class_weight('balanced', classes=classes, y=y))), classes = "
+    "numpy.unique(y)"
+)
+
 
 class ClassifierInputs(InputReader):
     """The reader of a classifier: each text has one label, and its `<s>` is the target row."""
@@ -108,7 +113,7 @@ def class_factors(class_weight: Any, num_classes: int, labels: Sequence[str] = (
     if not isinstance(class_weight, Mapping):
         raise TypeError(
             "class_weight should be a dict, class -> weight, as in {0: 1.0, 1: 3.0}; got "
-            f"{reprlib.repr(class_weight)}"
+            f"{reprlib.repr(class_weight)}{BALANCED if isinstance(class_weight, str) else ''}"
         )
     factors = np.ones(num_classes)
     for name, factor in class_weight.items():

@@ -13,6 +13,9 @@ from pyroberta.data.kinds import KINDS, OF_SUFFIX, OTHERS
 NO_TEXT = "To pass one text, pass a list: ['…']"
 
 
+MOST_NAMES = 8  # of files, and of rows with a missing value, in a message
+
+
 class Found(NamedTuple):
     """The files to read.
 
@@ -27,6 +30,18 @@ class Found(NamedTuple):
     files: tuple[File, ...]
     kind: str
     left_out: tuple[str, ...] = ()
+
+
+def some_names(names: Sequence[str]) -> str:
+    """The first names, and how many more there are.
+
+    >>> some_names(["a.txt", "b.txt"])
+    'a.txt, b.txt'
+    >>> some_names("abcdefghij")
+    'a, b, c, d, e, f, g, h and 2 more'
+    """
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return ", ".join(names[:MOST_NAMES]) + more
 
 
 def find(paths: Sequence[str], kind: str | None) -> Found:
@@ -55,10 +70,10 @@ def find(paths: Sequence[str], kind: str | None) -> Found:
         pattern = os.path.join(paths[0], "**", f"*{KINDS[min(of_kind)].suffixes[0]}")
         example = f", such as {pattern!r}" if os.path.isdir(paths[0]) else ""
         raise ValueError(
-            f"the files of {', '.join(paths)} are of several kinds: {some}. Name those of one kind{example}"
+            f"the files of {some_names(paths)} are of several kinds: {some}. Name those of one kind{example}"
         )
     files = tuple(File(name, split_suffixes(name)[1]) for name in names)
-    return Found(", ".join(paths), files, next(iter(kinds.values())), tuple(left_out))
+    return Found(some_names(paths), files, next(iter(kinds.values())), tuple(left_out))
 
 
 def check_kind(kind: str | None) -> None:

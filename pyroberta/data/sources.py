@@ -18,12 +18,11 @@ import numpy as np
 
 from pyroberta.data.files import File, file_of, is_file, is_path, split_suffixes
 from pyroberta.data.kinds import KINDS, Row, Wanted, check_columns, named, usual_column
-from pyroberta.data.paths import Found, check_kind, find, kind_of
+from pyroberta.data.paths import MOST_NAMES, Found, check_kind, find, kind_of, some_names
 from pyroberta.data.tables import Table, as_mapping, classes_of, is_record, is_stream, rows, table_of, with_items
 from pyroberta.formats.budget import shown
 from pyroberta.text.given import bytes_error, opened, refuse_endless
 
-MOST_NAMES = 8  # of files, and of rows with a missing value, in a message
 Column = str | tuple[str, ...] | None  # of the texts, or of their segments
 
 
@@ -355,15 +354,11 @@ def _described(found: Found, wanted: Wanted) -> str:
         parts.append(f"labels {wanted.label!r}")
     names = [file.name for file in found.files]
     if names != [found.name]:
-        parts.append(f"{_counted(len(names), 'file')} ({_some(names)})")
+        which = some_names(names)
+        parts.append(_counted(len(names), "file") + f" ({which})" * (which != found.name))
     if found.left_out:
-        parts.append(f"left out {_some(found.left_out)}")
+        parts.append(f"left out {some_names(found.left_out)}")
     return f"{found.name}: {', '.join(parts)}"
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
-    return ", ".join(names[:MOST_NAMES]) + more
 
 
 def _of_table(table: Table, wanted: Wanted) -> Source:

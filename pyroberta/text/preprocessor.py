@@ -571,7 +571,10 @@ def _segments(text: Any, name: str) -> tuple[str, ...]:
             )
         return tuple(_string(_plain(segment), f"segment {i} of {name}") for i, segment in enumerate(text))
     refuse_rows(text, (), "texts", is_item=True)
-    raise TypeError(f"{name} must be a string or a tuple of strings, its segments; got {_shown(text)}")
+    is_nan = isinstance(text, float) and text != text
+    is_missing = text is None or is_nan or type(text).__name__ == "NAType"  # pandas' NA
+    hint = ". Fill or leave out missing texts first: df.dropna()" if is_missing else ""
+    raise TypeError(f"{name} must be a string or a tuple of strings, its segments; got {_shown(text)}{hint}")
 
 
 def _row_error(row: list[Any], name: str) -> TypeError:
