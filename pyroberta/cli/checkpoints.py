@@ -63,7 +63,7 @@ class Checkpoint(Callback):
                 raise ValueError(
                     f"the checkpoint in {self.directory} is of a training with {_setting(name, was)}, and this one has "
                     f"{_setting(name, now)}. Give the same texts and options, so that it goes on where that one was; "
-                    f"or begin anew with another --checkpoint, and with --model from the model that that one saved"
+                    f"or begin anew with another --checkpoint, and with --model from the model that was saved"
                 )
         model.load_train_state(state)
         return True
