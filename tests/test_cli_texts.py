@@ -110,6 +110,12 @@ def test_at_a_terminal_a_command_that_reads_says_so(model, capsys, monkeypatch):
     assert err == "reading texts from the terminal, one a line; Ctrl-D ends them\n"
 
 
+def test_a_closed_standard_input_is_told(model, capsys, monkeypatch):
+    monkeypatch.setattr("sys.stdin", None)
+    assert main(["score", *model]) == 2
+    assert "standard input is closed: there is nothing to read. Give a file" in capsys.readouterr().err
+
+
 def test_a_whole_file_is_one_text(texts, model, capsys):
     assert main(["tokenize", "--file", texts, "--whole-files", *model, "--json"]) == 0
     (found,) = records(capsys)

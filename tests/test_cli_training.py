@@ -201,6 +201,15 @@ def test_a_first_signal_while_the_finished_model_is_saved_does_not_lose_it(fit, 
     assert [entry.name for entry in Path().iterdir()] == ["out"]
 
 
+def test_a_first_signal_after_the_last_update_does_not_lose_the_model(fit, capsys, monkeypatch):
+    signalled(monkeypatch, MaskedLM, "evaluate", {1})  # by which it is told whether the model is lost
+    result = result_of([*fit, "-o", "out"], capsys, 130)
+    assert (result["saved"], result["updates"]) == ("out", STEPS)
+    whole = result_of([*fit, "-o", "whole"], capsys)
+    assert whole["updates"] == STEPS
+    assert params_of("out") == params_of("whole")
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -208,17 +217,19 @@ def test_a_first_signal_while_the_finished_model_is_saved_does_not_lose_it(fit, 
         (["--learning-rate", "1e-3"], "with --learning-rate 5e-05, and this one has --learning-rate 0.001"),
         (["--clip", "1"], "with no --clip, and this one has --clip 1.0"),
         (["--whole-words"], "with no --whole-words, and this one has --whole-words"),
-        (["OTHER"], "is of a training with the texts "),
+        (["OTHER", "texts.txt"], "is of a training with the texts "),
+        (["OTHER", "held_out.txt"], "is of a training with the validation texts "),
     ],
 )
 def test_a_checkpoint_of_another_training_is_refused(changes, message, fit, texts, capsys, monkeypatch):
-    line = [*fit, "-o", "out", "--checkpoint", "run", "--epochs", "2"]
+    held_out = shutil.copy(texts, Path(texts).with_name("held_out.txt"))
+    line = [*fit, "-o", "out", "--checkpoint", "run", "--epochs", "2", "--validation", str(held_out)]
     with monkeypatch.context() as patch:
         signalled(patch, MaskedLM, "_update", {2})
         result_of(line, capsys, 130)
     before = {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()}
-    if changes == ["OTHER"]:
-        Path(texts).write_text("\n".join(reversed(TEXTS)))
+    if changes[0] == "OTHER":
+        Path(texts).with_name(changes[1]).write_text("\n".join(reversed(TEXTS)))
         changes = []
     assert main([*line, "--resume", *changes]) == 2
     assert message in capsys.readouterr().err
@@ -440,6 +451,9 @@ def test_a_log_and_a_plot_are_written(fit, texts, capsys):
         (["--checkpoint", "out"], "--checkpoint out lies in --output out, which is for the model alone. Give another"),
         (["--log", "out/run.csv"], "--log out/run.csv lies in --output out"),
         (["--plot", "./out/a/b.png"], "--plot ./out/a/b.png lies in --output out"),
+        (["--log", "TEXTS", "--overwrite"], "texts.txt is FILE, too, and would replace it. Give another place"),
+        (["--validation", "TEXTS", "--plot", "TEXTS"], "texts.txt is --validation, too, and would replace it"),
+        (["--log", "a.png", "--plot", "./a.png"], "--plot ./a.png is --log, too, and would replace it"),
     ],
 )
 def test_what_can_have_no_effect_is_refused_before_the_training(options, message, fit, texts, capsys, monkeypatch):
@@ -449,6 +463,13 @@ def test_what_can_have_no_effect_is_refused_before_the_training(options, message
     assert out == ""
     assert message in err
     assert os.listdir() == []
+
+
+@pytest.mark.parametrize("option", ["--output", "--log", "--plot", "--checkpoint", "--validation", "--tokenizer"])
+def test_a_place_without_a_name_is_refused(option, fit, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main([*fit, "-o", "out", option, ""])
+    assert f"{option}: must be the name of a file or a directory, got ''" in capsys.readouterr().err
 
 
 def test_a_plot_without_matplotlib_names_the_extra(fit, capsys, monkeypatch):

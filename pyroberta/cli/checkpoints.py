@@ -121,8 +121,8 @@ def digest(texts: Iterable[Any], labels: Iterable[Any] | None = None) -> str:
 
 
 def _setting(name: str, value: Any) -> str:
-    if name == "texts":
-        return f"the texts {str(value)[:8]}"
+    if name.endswith("texts"):
+        return f"the {name} {str(value)[:8]}"
     if value is None or value is False or value == []:
         return f"no --{name}"
     return f"--{name}" if value is True else f"--{name} {value}"

@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--updates", type=options.positive, metavar="N", help="length of the training, rounded up to five equal parts"
     )
-    parser.add_argument("-o", "--output", metavar="DIR", help="save the model there")
+    parser.add_argument("-o", "--output", type=options.place, metavar="DIR", help="save the model there")
     options.add_overwrite(parser, "a model")
     options.add_backend(parser)
 

@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_texts(parser)
     options.add_model(parser)
     what = parser.add_mutually_exclusive_group()
-    what.add_argument("-o", "--output", metavar="FILE", help=f"write them there: {' or '.join(OUTPUTS)}")
+    what.add_argument("-o", "--output", type=options.place, metavar="FILE", help=f"write them there: {' or '.join(OUTPUTS)}")
     what.add_argument("--nearest", metavar="QUERY", help="print the texts that are most like this one")
     what.add_argument("--neighbours", action="store_true", help="print for each text the others that are most like it")
     parser.add_argument("-k", "--top-k", type=options.positive, metavar="N", help="of the most alike (default: 5)")
@@ -40,8 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--dimensions", type=options.positive, metavar="N", help="of a whitened embedding (default: all)"
     )
     parser.add_argument(
-        "--fitted-on", metavar="FILE", help="texts to fit --normalize on (default: those that are embedded)"
-    )
+        "--fitted-on", type=options.place, metavar="FILE",
+        help="texts to fit --normalize on (default: those that are embedded)",
+    )  # fmt: skip
     options.add_overwrite(parser, "a file", "FILE")
     options.add_long_texts(parser, "refuse")
     parser.add_argument("--quiet", action="store_true", help="no progress")

@@ -29,8 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_model(parser)
     parser.add_argument("--fresh", action="store_true", help="start from fresh values instead of the preset's weights")
     parser.add_argument(
-        "--tokenizer", metavar="DIR", help="with --fresh: a vocabulary of train-tokenizer instead of the preset's"
-    )
+        "--tokenizer", type=options.place, metavar="DIR",
+        help="with --fresh: a vocabulary of train-tokenizer instead of the preset's",
+    )  # fmt: skip
     parser.add_argument(
         "--whole-words", action="store_true", help="mask all tokens of a word together, not tokens one by one"
     )

@@ -78,7 +78,7 @@ def add_long_texts(parser: argparse.ArgumentParser, default: str, choices: Seque
 
 def add_training(parser: argparse.ArgumentParser) -> None:
     """Adds the options of a training, which `training.train` reads."""
-    parser.add_argument("-o", "--output", required=True, metavar="DIR", help="where to save the model")
+    parser.add_argument("-o", "--output", type=place, required=True, metavar="DIR", help="where to save the model")
     add_overwrite(parser, "a model")
     group = parser.add_argument_group("training")
     group.add_argument("--epochs", type=positive, metavar="N", default=1, help="times through the texts")
@@ -109,17 +109,20 @@ def add_training(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--seed", type=whole, metavar="N", default=0, help="of order, masks and dropout")
     group = parser.add_argument_group("evaluation and stopping")
     group.add_argument(
-        "--validation", metavar="FILE|SHARE", help="texts to evaluate on after every epoch: a file, or a share as 10%%"
-    )
+        "--validation", type=place, metavar="FILE|SHARE",
+        help="texts to evaluate on after every epoch: a file, or a share as 10%%",
+    )  # fmt: skip
     group.add_argument(
         "--early-stopping", type=positive, metavar="N",
         help="end after N epochs without a lower validation loss, with the best epoch's weights",
     )  # fmt: skip
-    group.add_argument("--checkpoint", metavar="DIR", help="keep the state of training there after every epoch")
+    group.add_argument(
+        "--checkpoint", type=place, metavar="DIR", help="keep the state of training there after every epoch"
+    )
     group.add_argument("--checkpoint-every", type=positive, metavar="N", help="keep it after every N updates, too")
     group.add_argument("--resume", action="store_true", help="go on from --checkpoint, bit for bit, if there is one")
-    group.add_argument("--log", metavar="FILE.csv", help="a row of metrics for each epoch")
-    group.add_argument("--plot", metavar="FILE.png", help="draw the metrics of the epochs")
+    group.add_argument("--log", type=place, metavar="FILE.csv", help="a row of metrics for each epoch")
+    group.add_argument("--plot", type=place, metavar="FILE.png", help="draw the metrics of the epochs")
     parser.add_argument("--quiet", action="store_true", help="no progress")
 
 
@@ -173,6 +176,13 @@ def check_free(arguments: argparse.Namespace, place: str, marks: Sequence[str] =
 
 def _either(names: Sequence[str]) -> str:
     return f"{', '.join(names[:-1])} or {names[-1]}"
+
+
+def place(text: str) -> str:
+    """The name of a file or a directory, which a script's variable that was not set would leave empty."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError(f"must be the name of a file or a directory, got {text!r}")
+    return text
 
 
 def safetensors_file(text: str) -> str:

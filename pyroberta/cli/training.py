@@ -39,11 +39,7 @@ def check(arguments: argparse.Namespace) -> None:
     from pyroberta.formats.atomic import check_place
     from pyroberta.presets.writing import check_saveable
 
-    for name, needed in (
-        ("resume", "checkpoint"),
-        ("checkpoint_every", "checkpoint"),
-        ("early_stopping", "validation"),
-    ):
+    for name, needed in NEEDED.items():
         if getattr(arguments, name) and not getattr(arguments, needed):
             option = f"--{name.replace('_', '-')}"
             raise ValueError(f"{option} has no effect without --{needed}: give it too, or leave {option} out")
@@ -78,20 +74,32 @@ def _checkpoint(arguments: argparse.Namespace) -> Any:
 
 
 def _check_apart(arguments: argparse.Namespace) -> None:
-    """Checks that nothing else is to lie in the model's directory, which is replaced as a whole.
+    """Checks that nothing is written over what is read, or over something else that is written.
+
+    The model's directory is replaced as a whole, so nothing else may lie in it.
 
     Raises:
         ValueError: where something is.
     """
     output = os.path.realpath(os.path.expanduser(arguments.output))
+    taken = {
+        os.path.realpath(os.path.expanduser(given)): what
+        for what, given in (("FILE", arguments.texts), ("--validation", arguments.validation))
+        if given not in (None, "-")
+    }
     for name in ("checkpoint", "log", "plot"):
         given = getattr(arguments, name)
-        path = output if given is None else os.path.realpath(os.path.expanduser(given))
-        if given is not None and os.path.commonpath([output, path]) == output:
+        if given is None:
+            continue
+        path = os.path.realpath(os.path.expanduser(given))
+        if os.path.commonpath([output, path]) == output:
             raise ValueError(
                 f"--{name} {given} lies in --output {arguments.output}, which is for the model alone. Give another "
                 "place"
             )
+        if path in taken:
+            raise ValueError(f"--{name} {given} is {taken[path]}, too, and would replace it. Give another place")
+        taken[path] = f"--{name}"
 
 
 def _check_plot(file: str) -> None:
@@ -180,10 +188,10 @@ def schedule_of(name: str, rate: float, updates: int, warmup: float | None) -> A
     return kind(rate, updates, warmup_steps=rising)
 
 
-def settings_of(arguments: argparse.Namespace, digest: str) -> dict[str, Any]:
-    """What the course of a training follows from, by the names of options."""
+def settings_of(arguments: argparse.Namespace, **digests: str) -> dict[str, Any]:
+    """What the course of a training follows from, by the names of options; with digests of what it reads."""
     given = {name.replace("_", "-"): value for name, value in vars(arguments).items() if name not in WITHOUT_EFFECT}
-    return {**given, "texts": digest}
+    return {**given, **digests}
 
 
 def train(
@@ -244,7 +252,10 @@ def train(
         followers.append(callbacks.CSVLogger(arguments.log))
     checkpoint = None
     if arguments.checkpoint:
-        settings = settings_of(arguments, digest(texts, labels))
+        digests = {"texts": digest(texts, labels)}
+        if validation is not None:
+            digests["validation texts"] = digest(*validation) if labels is not None else digest(validation)
+        settings = settings_of(arguments, **digests)
         checkpoint = Checkpoint(arguments.checkpoint, settings, arguments.checkpoint_every, arguments.output)
         followers.append(checkpoint)
         if arguments.resume:
@@ -268,6 +279,7 @@ def train(
             ).history
             epoch = finished.epoch.index(stopper.best_epoch) if stopper else -1
             last = {name: values[epoch] for name, values in history.items()}
+            last.update(_after_the_last_update(model, texts, arguments.batch_size))
         except (KeyboardInterrupt, NonFiniteError, OSError, MemoryError) as error:
             if stopping.leaves_at_once:
                 _say_what_is_left(arguments, checkpoint)
@@ -278,8 +290,6 @@ def train(
                     _say_what_is_left(arguments, checkpoint)
                 raise
             problem, history = error, finished.history
-        if problem is None:
-            last = {**last, **_after_the_last_update(model, texts, arguments.batch_size)}
         updates = (follower.params.get("steps") or 0) * arguments.epochs
         result = _saved(arguments, model, history, last, problem, updates, checkpoint)
     if stopper and problem is None:
