@@ -27,7 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_texts(parser)
     options.add_model(parser)
     what = parser.add_mutually_exclusive_group()
-    what.add_argument("-o", "--output", type=options.place, metavar="FILE", help=f"write them there: {' or '.join(OUTPUTS)}")
+    what.add_argument(
+        "-o", "--output", type=options.place, metavar="FILE", help=f"write them there: {' or '.join(OUTPUTS)}"
+    )
     what.add_argument("--nearest", metavar="QUERY", help="print the texts that are most like this one")
     what.add_argument("--neighbours", action="store_true", help="print for each text the others that are most like it")
     parser.add_argument("-k", "--top-k", type=options.positive, metavar="N", help="of the most alike (default: 5)")

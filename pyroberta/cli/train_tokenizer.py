@@ -18,7 +18,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
     parser.add_argument("files", nargs="+", metavar="FILE", help="text files, one text a line, or tables; or -")
     add_columns(parser)
-    parser.add_argument("-o", "--output", type=options.place, required=True, metavar="DIR", help="where to save the vocabulary")
+    parser.add_argument(
+        "-o", "--output", type=options.place, required=True, metavar="DIR", help="where to save the vocabulary"
+    )
     options.add_overwrite(parser, "a vocabulary")
     parser.add_argument(
         "--vocab-size", type=options.positive, metavar="N", default=8000, help="entries, specials and bytes included"
