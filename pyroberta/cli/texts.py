@@ -99,7 +99,6 @@ def source_of(arguments: argparse.Namespace, places: str | Sequence[str]) -> Sou
 
     from pyroberta.data.sources import open_source
 
-<<<<<<< HEAD
     places = [places] if isinstance(places, str) else list(places)
     is_stdin = places == ["-"]
     if "-" in places and not is_stdin:
@@ -108,15 +107,9 @@ def source_of(arguments: argparse.Namespace, places: str | Sequence[str]) -> Sou
     for place, path in zip(places, paths, strict=True):
         if not is_stdin and not os.path.exists(path) and not glob.has_magic(path):
             raise FileNotFoundError(f"{place}: there is no such file. Give {ABOUT_FILES}")
-    if is_stdin and sys.stdin.isatty():
-=======
-    path = os.path.expanduser(place)
-    if place != "-" and not os.path.exists(path) and not glob.has_magic(path):
-        raise FileNotFoundError(f"{place}: there is no such file. Give {ABOUT_FILES}")
-    if place == "-" and sys.stdin is None:
+    if is_stdin and sys.stdin is None:
         raise ValueError(f"standard input is closed: there is nothing to read. Give {ABOUT_FILES}")
-    if place == "-" and sys.stdin.isatty():
->>>>>>> db2fc9f (The command line writes over nothing that it reads; a signal behind the last update saves the model; validation texts are part of a checkpoint's settings)
+    if is_stdin and sys.stdin.isatty():
         print("reading texts from the terminal, one a line; Ctrl-D ends them", file=sys.stderr)
     columns = tuple(arguments.column)
     source = open_source(

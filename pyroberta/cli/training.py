@@ -84,8 +84,9 @@ def _check_apart(arguments: argparse.Namespace) -> None:
     output = os.path.realpath(os.path.expanduser(arguments.output))
     taken = {
         os.path.realpath(os.path.expanduser(given)): what
-        for what, given in (("FILE", arguments.texts), ("--validation", arguments.validation))
-        if given not in (None, "-")
+        for what, places in (("FILE", arguments.texts), ("--validation", [arguments.validation or "-"]))
+        for given in places
+        if given != "-"
     }
     for name in ("checkpoint", "log", "plot"):
         given = getattr(arguments, name)
