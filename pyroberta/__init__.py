@@ -64,7 +64,12 @@ _ELSEWHERE = {  # names of transformers and Keras -> what to write
         ("RobertaTokenizer", "RobertaTokenizerFast", "AutoTokenizer"), "Tokenizer.from_preset(directory) loads one"
     ),
     "pipeline": "fill_mask and embed of a MaskedLM, and classify of a TextClassifier, do what pipelines do",
-    "Trainer": "compile and fit of a model train it",
+    **dict.fromkeys(("Trainer", "TrainingArguments"), "compile and fit of a model train it"),
+    **dict.fromkeys(
+        ("DataCollatorForLanguageModeling", "DataCollatorForWholeWordMask"),
+        "fit masks texts anew in each epoch, as its MaskedLMPreprocessor says",
+    ),
+    "set_seed": "seed= of from_preset decides all that is random",
     **dict.fromkeys(("Model", "Sequential", "layers", "backend"), _A_LAYER),
     "random": "seed= of from_preset decides all that is random",
     "utils": "seed= of from_preset decides all that is random; docs/inputs.md shows how texts are read, a directory of "

@@ -13,7 +13,7 @@ from small_models import small_masked_lm, small_tokenizer
 import pyroberta
 from pyroberta import Backbone, MaskedLM, TextClassifier, Tokenizer
 from pyroberta.tasks.backbone import FOREIGN_OPTIONS
-from pyroberta.tasks.task import ELSEWHERE, Task
+from pyroberta.tasks.task import Task
 from pyroberta.text import foreign_names
 
 
@@ -29,10 +29,14 @@ def test_a_tokenizer_says_what_stands_for_the_arguments_of_transformers(name: st
         small_tokenizer()("a fox", **{name: True})
 
 
-@pytest.mark.parametrize("name", ELSEWHERE)
-def test_a_model_says_where_other_libraries_attributes_are(name: str):
-    with pytest.raises(AttributeError, match=re.escape(f"{name!r}: {ELSEWHERE[name]}")):
-        getattr(small_masked_lm(), name)
+@pytest.mark.parametrize(
+    ("kind", "name"), [(kind, name) for kind in (MaskedLM, TextClassifier) for name in kind.elsewhere]
+)
+def test_a_model_says_where_other_libraries_attributes_are(kind: type[Task], name: str):
+    masked_lm = small_masked_lm()
+    model = masked_lm if kind is MaskedLM else TextClassifier(masked_lm.backbone, 2)
+    with pytest.raises(AttributeError, match=re.escape(f"{name!r}: {kind.elsewhere[name]}")):
+        getattr(model, name)
 
 
 @pytest.mark.parametrize("name", pyroberta._ELSEWHERE)

@@ -18,7 +18,7 @@ from pyroberta.model.hints import hinting
 from pyroberta.tasks.backbone import Backbone
 from pyroberta.tasks.inference import RULES, Target, fill_masks, hidden_states, logits_at, mask_places, score_texts
 from pyroberta.tasks.normalization import Normalization, check_method
-from pyroberta.tasks.task import Task
+from pyroberta.tasks.task import ELSEWHERE, Task
 from pyroberta.text.given import opened
 from pyroberta.text.long_texts import LongTexts, check_long_texts
 from pyroberta.text.preprocessor import MaskedLMPreprocessor, plain_texts
@@ -48,6 +48,12 @@ class MaskedLM(Task):
     """
 
     head = "masked_lm"
+    elsewhere = ELSEWHERE | {
+        **dict.fromkeys(("encode", "transform"), "embed(texts) gives a vector for each text"),
+        "generate": "fill_mask(texts) finds the words for each <mask>",
+        "predict_proba": "fill_mask(texts) gives the probabilities of words",
+        "classify": "it is a TextClassifier's",
+    }
     preprocessor_kind = MaskedLMPreprocessor
     reader_kind = MaskedLMInputs
     default_metrics = ("accuracy", "perplexity")

@@ -55,7 +55,6 @@ ELSEWHERE = {
     "roberta": "backbone is that",
     "lm_head": "params has its values; head names what the model is for",
     **dict.fromkeys(("half", "float", "double", "bfloat16"), "dtype= of from_preset sets the precision"),
-    **dict.fromkeys(("encode", "transform"), "embed(texts) gives a vector for each text"),
     "enable_lora": "backbone.enable_lora(rank) does it",
     "push_to_hub": "upload(handle) does it",
     "train": "fit(texts) trains a model",
@@ -63,11 +62,12 @@ ELSEWHERE = {
     "config": "backbone.config has the sizes, get_config() all that makes the model",
     "dtype": "backbone.precision has it",
     "state_dict": "get_weights() gives the values, save_weights(path) writes them",
-    "predict_proba": "classify(texts) gives probabilities, and so does predict with activation='softmax'",
-    "generate": "fill_mask(texts) finds the words for each <mask>",
     "variables": "weights has them",
     "trainable_variables": "trainable_weights has them",
     "non_trainable_variables": "non_trainable_weights has them",
+    **dict.fromkeys(
+        ("reset_metrics", "get_metrics_result"), "metrics begin anew with each call; on a batch they are that batch's"
+    ),
     **dict.fromkeys(("to", "cuda", "cpu", "device"), "it runs on the CPU; backend= of from_preset says how"),
 }
 

@@ -20,7 +20,7 @@ from pyroberta.tasks import activations
 from pyroberta.tasks.activations import Activation
 from pyroberta.tasks.backbone import Backbone
 from pyroberta.tasks.inference import logits_at
-from pyroberta.tasks.task import FROM_PRESET, Task
+from pyroberta.tasks.task import ELSEWHERE, FROM_PRESET, Task
 from pyroberta.text.classifier_preprocessor import TextClassifierPreprocessor
 from pyroberta.training import losses
 from pyroberta.training.losses import log_softmax
@@ -75,6 +75,15 @@ class TextClassifier(Task):
     """
 
     head = "text_classifier"
+    elsewhere = ELSEWHERE | {
+        **dict.fromkeys(("id2label", "label2id", "classes_"), "labels has the classes' names, in their order"),
+        "predict_proba": "classify(texts) gives probabilities, and so does predict with activation='softmax'",
+        **dict.fromkeys(("fill_mask", "score"), "it is a MaskedLM's"),
+        **dict.fromkeys(
+            ("embed", "encode", "transform"),
+            "it is a MaskedLM's: MaskedLM.from_preset(directory).embed(texts) gives a vector for each text",
+        ),
+    }
     preprocessor_kind = TextClassifierPreprocessor
     reader_kind = ClassifierInputs
     zero_weights_message = "every sample_weight is 0: there is nothing to learn"
