@@ -153,6 +153,8 @@ def test_history_plots_each_metric_beside_its_validation():
     curves = {line.get_label(): line.get_xydata().tolist() for line in figure.axes[0].lines}
     assert curves == {"training": [[1, 3], [2, 2], [3, 1]], "validation": [[1, 4], [2, 3], [3, 2]]}
     assert [axes.get_title() for axes in history.plot("accuracy").axes] == ["accuracy"]
+    with pytest.raises(ValueError, match=r"For a file: history\.plot\(\)\.savefig\('run\.png'\)"):
+        history.plot("run.png")
     with pytest.raises(ValueError, match="'f1' was not logged; there are loss, accuracy, val_loss"):
         history.plot("f1")
     figure.savefig(io.BytesIO())

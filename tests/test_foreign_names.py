@@ -11,7 +11,7 @@ import pytest
 from small_models import small_masked_lm, small_tokenizer
 
 import pyroberta
-from pyroberta import Backbone, MaskedLM, TextClassifier, Tokenizer
+from pyroberta import Backbone, MaskedLM, TextClassifier, TextClassifierPreprocessor, Tokenizer
 from pyroberta.tasks.backbone import FOREIGN_OPTIONS
 from pyroberta.tasks.task import Task
 from pyroberta.text import foreign_names
@@ -63,6 +63,35 @@ def test_a_module_says_where_the_names_of_keras_are(module: ModuleType):
             getattr(module, name)
     with pytest.raises(AttributeError, match="did you mean 'TextClassifier'"):
         pyroberta.models.TextClasifier  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "meant"),
+    [
+        (pyroberta.callbacks, "EarlyStoping", "EarlyStopping"),
+        (pyroberta.losses, "SparseCategoricalCrossEntropy", "SparseCategoricalCrossentropy"),
+        (pyroberta.metrics, "Perplexitiy", "Perplexity"),
+        (pyroberta.schedules, "CosinDecay", "CosineDecay"),
+        (pyroberta.optimizers, "Adamw", "AdamW"),
+    ],
+)
+def test_a_module_suggests_the_name_that_was_meant(module: ModuleType, name: str, meant: str):
+    with pytest.raises(AttributeError, match=f"did you mean .*'{meant}'"):
+        getattr(module, name)
+
+
+def test_the_pipelines_ways_to_read_and_ask_are_answered():
+    with pytest.raises(TypeError, match=r"a Filling is no dict: \.score is an attribute, and as_dict\(\)"):
+        small_masked_lm().fill_mask("a <mask>")[0]["score"]
+    classifier = TextClassifier(small_masked_lm().backbone, 2, TextClassifierPreprocessor(small_tokenizer(), 40))
+    with pytest.raises(TypeError, match=r"a Classification is no dict: \.label is an attribute"):
+        classifier.classify("a fox")[0]
+    with pytest.raises(TypeError, match=r"'top_k': predict\(texts\) gives all classes"):
+        classifier.classify("a fox", top_k=None)
+    with pytest.raises(AttributeError, match=r"'score': it is a MaskedLM's; evaluate\(texts, labels\)"):
+        classifier.score  # noqa: B018
+    with pytest.raises(TypeError, match=r"into a tuple: validation_data=\(x, y\)"):
+        classifier.fit(["a", "b"], [0, 1], validation_data=[["a"], [0]], verbose=0)
 
 
 @pytest.mark.parametrize("name", FOREIGN_OPTIONS)

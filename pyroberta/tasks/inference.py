@@ -7,7 +7,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -17,6 +17,7 @@ from pyroberta.model.batch import Batch, pack
 from pyroberta.model.callers import callers_level
 from pyroberta.model.encoder import encoder_forward
 from pyroberta.model.model import model_forward, model_logits, model_logits_in_parts
+from pyroberta.tasks.answers import Answer
 from pyroberta.tasks.backbone import Backbone
 from pyroberta.text.byte_level import WHITESPACE, to_characters
 from pyroberta.text.long_texts import LongTexts
@@ -41,7 +42,7 @@ Target = str | int | tuple[int, ...]  # a word, a token's id, or several
 
 
 @dataclass(frozen=True)
-class Filling:
+class Filling(Answer):
     """One candidate for one mask.
 
     Attributes:
@@ -57,10 +58,6 @@ class Filling:
     token_str: str
     sequence: str
 
-    def as_dict(self) -> dict[str, Any]:
-        """The attributes as a dict, for JSON."""
-        return asdict(self)
-
 
 # What is masked in the copy of a text that gives a token's log probability.
 RULES = {
@@ -70,7 +67,7 @@ RULES = {
 
 
 @dataclass(frozen=True)
-class TextScore:
+class TextScore(Answer):
     """A text's pseudo-log-likelihood.
 
     Attributes:
@@ -86,10 +83,6 @@ class TextScore:
     total: float
     perplexity: float
     rule: str
-
-    def as_dict(self) -> dict[str, Any]:
-        """The attributes as a dict, for JSON."""
-        return asdict(self)
 
 
 def encode(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,8 +16,10 @@ from pyroberta.data.labels import default_names
 from pyroberta.model.attributes import Reasons, whole_number
 from pyroberta.model.batch import pack
 from pyroberta.model.heads import head_of
+from pyroberta.model.hints import hinting
 from pyroberta.tasks import activations
 from pyroberta.tasks.activations import Activation
+from pyroberta.tasks.answers import Answer
 from pyroberta.tasks.backbone import Backbone
 from pyroberta.tasks.inference import logits_at
 from pyroberta.tasks.task import ELSEWHERE, FROM_PRESET, Task
@@ -27,7 +29,7 @@ from pyroberta.training.losses import log_softmax
 
 
 @dataclass(frozen=True)
-class Classification:
+class Classification(Answer):
     """The class that a classifier predicts for a text.
 
     Attributes:
@@ -39,10 +41,6 @@ class Classification:
     label: int
     name: str
     score: float
-
-    def as_dict(self) -> dict[str, Any]:
-        """The same as a dict, for JSON."""
-        return asdict(self)
 
 
 class TextClassifier(Task):
@@ -78,7 +76,8 @@ class TextClassifier(Task):
     elsewhere = ELSEWHERE | {
         **dict.fromkeys(("id2label", "label2id", "classes_"), "labels has the classes' names, in their order"),
         "predict_proba": "classify(texts) gives probabilities, and so does predict with activation='softmax'",
-        **dict.fromkeys(("fill_mask", "score"), "it is a MaskedLM's"),
+        "fill_mask": "it is a MaskedLM's",
+        "score": "it is a MaskedLM's; evaluate(texts, labels) gives the loss and the accuracy",
         **dict.fromkeys(
             ("embed", "encode", "transform"),
             "it is a MaskedLM's: MaskedLM.from_preset(directory).embed(texts) gives a vector for each text",
@@ -245,6 +244,11 @@ class TextClassifier(Task):
         check_features(inputs, ["token_ids"])
         return activations.apply(self.activation, self._logits(inputs))
 
+    @hinting(
+        **dict.fromkeys(
+            ("top_k", "return_all_scores"), "predict(texts) gives all classes, as logits, or with activation='softmax'"
+        )
+    )
     def classify(
         self,
         texts: Any,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,9 +34,22 @@ def frequency(value: Any) -> Callable[[int], bool]:
     return lambda epoch: (epoch + 1) % every == 0
 
 
+def _is_texts(x: Any) -> bool:
+    """Whether x is a list, an array or a column of strings; a string and a tuple are one text."""
+    is_one = isinstance(x, str | bytes | tuple | Mapping)
+    return not is_one and isinstance(x, Iterable) and isinstance(next(iter(x), None), str)
+
+
 def parts_of(validation_data: Any) -> tuple[Any, Any, Any]:
-    """The x, y and sample_weight of `validation_data`."""
+    """The x, y and sample_weight of `validation_data`.
+
+    Raises:
+        TypeError: for a list of x and y, which Keras takes too; a list is x itself here.
+        ValueError: for a tuple of more.
+    """
     given = validation_data if isinstance(validation_data, tuple) else (validation_data,)
+    if isinstance(validation_data, list) and len(validation_data) in (2, 3) and _is_texts(validation_data[0]):
+        raise TypeError("validation_data is a list, and x and y go into a tuple: validation_data=(x, y)")
     if not 1 <= len(given) <= 3:
         raise ValueError(f"validation_data should be x, (x, y) or (x, y, sample_weight); got a tuple of {len(given)}")
     x, y, sample_weight = (*given, None, None)[:3]

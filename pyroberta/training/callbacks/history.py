@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import PurePath
 from typing import Any
 
 from pyroberta.training.callbacks.base import Callback, Logs
@@ -77,7 +78,9 @@ class History(Callback):
             raise ValueError("there is nothing to plot before the first epoch has ended")
         unknown = [name for name in panels if name not in self.history]
         if unknown:
-            raise ValueError(f"{unknown[0]!r} was not logged; there are {', '.join(self.history)}")
+            is_file = PurePath(unknown[0]).suffix in (".png", ".svg", ".pdf", ".jpg")
+            hint = f". For a file: history.plot().savefig({unknown[0]!r})" if is_file else ""
+            raise ValueError(f"{unknown[0]!r} was not logged; there are {', '.join(self.history)}{hint}")
         figure, row = pyplot.subplots(
             1, len(panels), squeeze=False, figsize=(4.8 * len(panels), 3.6), layout="constrained"
         )
