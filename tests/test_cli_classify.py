@@ -117,6 +117,12 @@ def test_numbers_and_booleans_are_names_in_the_order_of_their_values(labels, nam
     assert [one["texts"] for one in found["classes"].values()] == [labels.count(name) for name in names]
 
 
+def test_the_classes_are_said_before_the_training(here, model, capsys):
+    write_csv("reviews.csv", TEXTS, ["neg", " neg", "pos", "pos", "pos", "neg"])  # a space that nobody meant
+    assert main(["classify", "train", "reviews.csv", *OF_TABLE, *model, "-o", "out"]) == 0
+    assert "\n3 classes: ' neg' (1 text), 'neg' (2 texts), 'pos' (3 texts)\n" in capsys.readouterr().err
+
+
 def test_a_classifier_of_the_same_classes_is_trained_further_and_another_one_refused(here, classifier, model, capsys):
     write_csv("one.csv", TEXTS[:2], ["pos", "pos"])
     assert main(["classify", "train", "one.csv", *OF_TABLE, *model, "-o", "x"]) == 2

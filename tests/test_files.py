@@ -121,6 +121,10 @@ def test_parquet_gives_the_columns_that_are_wanted(tmp_path: Path):
     pyarrow.parquet.write_table(pa.table({"text": ["a"] * 6_000_000}), tmp_path / "d.parquet")
     with pytest.raises(OverBudget, match=r"d.parquet has 6000000 rows of \d+ bytes in \d+ bytes, and may"):
         _ = open_source(tmp_path / "d.parquet", column="text").texts
+    repeated = pa.DictionaryArray.from_arrays(pa.array([0] * 2000, pa.int32()), pa.array(["a" * 100_000]))
+    pyarrow.parquet.write_table(pa.table({"text": repeated}), tmp_path / "e.parquet")  # 200 MB in a few kB
+    with pytest.raises(OverBudget, match=r"e.parquet holds texts that are repeated, and unpacks to more than 100"):
+        _ = open_source(tmp_path / "e.parquet", column="text").texts
     broken = content.replace(LINES[0].encode(), b"\xff" * len(LINES[0]))
     for damaged in (broken, content[:40] + b"\xff" * 9 + content[49:]):
         with pytest.raises(ValueError, match=r"the file is no sound Parquet file"):
@@ -173,6 +177,12 @@ def test_any_line_comes_back_from_text(texts: list[str], more: int):
 # --- several files ----------------------------------------------------------------------------------------------------
 
 
+def said(path: Path) -> str:
+    source = open_source(path)
+    assert source.texts
+    return source.description
+
+
 def test_a_directory_gives_its_files_in_order_and_says_which(tmp_path: Path, capsys):
     (tmp_path / "b").mkdir()
     (tmp_path / ".git").mkdir()
@@ -197,6 +207,10 @@ def test_a_directory_gives_its_files_in_order_and_says_which(tmp_path: Path, cap
     assert open_source(str(tmp_path / "**" / "a*.txt")).texts == ["two", "three"]
     assert open_source(tmp_path / "?.txt").texts == ["four"]
     assert open_source([tmp_path / "b.txt", tmp_path / "b"]).texts == ["four", "three"]
+    (tmp_path / "d.txt").mkdir()
+    assert f"left out {tmp_path}/d.txt, 1 text" in said(tmp_path / "?.txt")
+    assert "left out" not in said(tmp_path / "b**")
+    (tmp_path / "d.txt").rmdir()
     with pytest.raises(FileNotFoundError, match="no file matches"):
         open_source(tmp_path / "*.csv")
     (tmp_path / "empty").mkdir()

@@ -185,6 +185,12 @@ def test_a_masked_lm_takes_no_labels():
         small_classifier().fit(RECORDS, NUMBERS, column="text", label="label")
 
 
+@pytest.mark.parametrize("column", ["text", ("text", "other")])
+def test_a_column_of_texts_is_not_one_of_labels(column):
+    with pytest.raises(ValueError, match="column and label both name 'text', and a text is not its own label"):
+        open_source(RECORDS, column=column, label="text")
+
+
 def test_validation_data_has_the_same_columns(tmp_path: Path):
     (tmp_path / "v.csv").write_text(
         "label,text\n" + "".join(f'{name},"{text}"\n' for text, name in zip(TEXTS, NAMES, strict=True))

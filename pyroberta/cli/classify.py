@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +12,7 @@ from pyroberta.cli import options, training
 from pyroberta.cli.parser import Actions
 from pyroberta.cli.streams import bar
 from pyroberta.cli.texts import add_source, add_texts, given_texts, source_of
+from pyroberta.data.labels import MOST_NAMES
 from pyroberta.model.callers import callers_level
 
 SUMMARY = "train a classifier of texts, measure it, and ask it"
@@ -69,7 +72,10 @@ def _train(arguments: argparse.Namespace) -> dict[str, Any]:
         held_out = source_of(arguments, arguments.validation)
         validation = held_out.texts, _names_of(held_out)
     preset = open_preset(arguments.model)
-    model = _model_for(arguments, preset, sorted(set(labels), key=_in_order))
+    names = sorted(set(labels), key=_in_order)
+    model = _model_for(arguments, preset, names)
+    if not arguments.quiet:
+        print(_classes(names, labels), file=sys.stderr)
     rate = preset.learning_rates.get("masked_lm")
     result = training.train(arguments, model, source.texts, labels, validation, rate_of_masked_lm=rate)
     return {**result, "labels": model.labels}
@@ -110,6 +116,18 @@ def _names_of(source: Any) -> list[str]:
             raise ValueError(f"label {label!r} of {source.place(i)} should be a name or a whole number")
         found.append(str(label))
     return found
+
+
+def _classes(names: list[str], labels: list[str]) -> str:
+    """A line about the classes that the labels give, by which a misspelt one is seen.
+
+    >>> _classes([" good", "good"], ["good", " good", "good"])
+    "2 classes: ' good' (1 text), 'good' (2 texts)"
+    """
+    counts = Counter(labels)
+    some = [f"{name!r} ({counts[name]} text{'s' * (counts[name] != 1)})" for name in names[:MOST_NAMES]]
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return f"{len(names)} classes: {', '.join(some)}{more}"
 
 
 def _in_order(name: str) -> tuple[bool, int, str]:

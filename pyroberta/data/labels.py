@@ -13,7 +13,7 @@ from pyroberta.data.sources import is_missing
 from pyroberta.formats.budget import shown
 from pyroberta.text.given import column_items
 
-NUMBER = re.compile(r"\s*[+-]?\d{1,9}\s*")  # in text, as CSV has it
+NUMBER = re.compile(r"\s*[+-]?[0-9]{1,9}\s*")  # in text, as CSV has it
 MOST_NAMES = 8  # in a message
 
 

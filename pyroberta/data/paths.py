@@ -107,10 +107,13 @@ def _files_of(path: str, kind: str | None) -> tuple[list[str], list[str]]:
     if os.path.exists(path):
         return [path], []
     if glob.has_magic(path) and len(path) < 4096 and "\0" not in path:
-        found = sorted(name for name in glob.glob(path, recursive=True) if os.path.isfile(name))
+        matching = glob.glob(path, recursive=True)
+        found = sorted(filter(os.path.isfile, matching))
+        # ** stands for directories, and what is in them; other signs stand for files
+        others = sorted(name for name in set(matching) - set(found) if "**" not in path or not os.path.isdir(name))
         once = {os.path.realpath(name): name for name in sorted(found, key=len, reverse=True)}  # links may lead round
         if found:
-            return sorted(once.values()), sorted(set(found) - set(once.values()))
+            return sorted(once.values()), sorted({*found, *others} - set(once.values()))
         raise FileNotFoundError(f"no file matches {_short(path)}. {NO_TEXT}")
     raise FileNotFoundError(f"there is no file {_short(path)}. {NO_TEXT}")
 

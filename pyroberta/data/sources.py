@@ -294,6 +294,8 @@ def _wanted(column: Any, label: Any, per_line: bool, is_said: bool) -> Wanted:
     columns = () if column is None else tuple(column) if is_pair else (column,)
     if is_pair and not columns:
         raise ValueError("column is empty: name the column of the texts, or those of their segments")
+    if label is not None and label in columns:
+        raise ValueError(f"column and label both name {label!r}, and a text is not its own label. Name another column")
     return Wanted(columns, is_pair, label, per_line, is_said)
 
 

@@ -11,7 +11,11 @@ from pyroberta.data.files import TIMES_PACKED, File
 from pyroberta.data.kinds import Row, Wanted, check_columns
 from pyroberta.formats.budget import LEAST_BYTES, OverBudget
 
-ROWS_AT_ONCE = 1024
+ROWS_AT_ONCE = 64  # a dictionary may hold one long text for all of them
+ADVICE = (
+    f"{TIMES_PACKED} times its size. If that is meant, write it without compression and dictionaries first, or pass its "
+    "table: pandas.read_parquet"
+)
 BYTES_OF_ROW = 16  # that a row takes at least when it is read: its place in two lists
 
 
@@ -43,10 +47,13 @@ def read(file: File, wanted: Wanted) -> Iterator[Row]:
                         "value a row"
                     )
             _check_size(file.name, opened.metadata, wanted, size)
-            place = 0
+            place = made = 0
             for batch in opened.iter_batches(batch_size=ROWS_AT_ONCE, columns=list(dict.fromkeys(wanted.names))):
-                columns = [batch.column(name).to_pylist() for name in wanted.names]
-                for values in zip(*columns, strict=True):
+                held = [_plain(batch.column(name)) for name in wanted.names]
+                made += sum(column.nbytes for column in held)
+                if made > _most(size):
+                    raise OverBudget(f"{file.name} holds texts that are repeated, and unpacks to more than {ADVICE}")
+                for values in zip(*(column.to_pylist() for column in held), strict=True):
                     yield wanted.row(place, values)
                     place += 1
     except OverBudget:
@@ -55,6 +62,11 @@ def read(file: File, wanted: Wanted) -> Iterator[Row]:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # of the disk
         raise ValueError(f"{file.name} is no sound Parquet file: {str(error).strip()}") from None
+
+
+def _plain(column: Any) -> Any:
+    """A column whose values are not kept apart in a dictionary."""
+    return column.dictionary_decode() if hasattr(column, "dictionary_decode") else column
 
 
 def _check_size(name: str, metadata: Any, wanted: Wanted, size: int) -> None:
@@ -66,9 +78,12 @@ def _check_size(name: str, metadata: Any, wanted: Wanted, size: int) -> None:
     groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
     chunks = [group.column(i) for group in groups for i in range(group.num_columns)]
     unpacked = sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema in wanted.names)
-    most = max(LEAST_BYTES, TIMES_PACKED * size)
-    if max(unpacked, BYTES_OF_ROW * metadata.num_rows) > most:
+    if max(unpacked, BYTES_OF_ROW * metadata.num_rows) > _most(size):
         raise OverBudget(
-            f"{name} has {metadata.num_rows} rows of {unpacked} bytes in {size} bytes, and may unpack to "
-            f"{TIMES_PACKED} times its size. If that is meant, write it without compression first"
+            f"{name} has {metadata.num_rows} rows of {unpacked} bytes in {size} bytes, and may unpack to {ADVICE}"
         )
+
+
+def _most(size: int) -> int:
+    """The most bytes that a file of a size may unpack to."""
+    return max(LEAST_BYTES, TIMES_PACKED * size)
