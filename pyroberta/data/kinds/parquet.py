@@ -13,8 +13,8 @@ from pyroberta.formats.budget import LEAST_BYTES, OverBudget
 
 ROWS_AT_ONCE = 64  # a dictionary may hold one long text for all of them
 ADVICE = (
-    f"{TIMES_PACKED} times its size. If that is meant, write it without compression and dictionaries first, or pass its "
-    "table: pandas.read_parquet"
+    f"{TIMES_PACKED} times its size. If that is meant, write it without compression and dictionaries first, or pass "
+    "its table: pandas.read_parquet"
 )
 BYTES_OF_ROW = 16  # that a row takes at least when it is read: its place in two lists
 
