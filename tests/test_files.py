@@ -427,6 +427,14 @@ def test_another_encoding_is_named_with_the_line_that_reads_it(content: bytes, t
         assert open_source(file).texts == ["né", "two"]
 
 
+@pytest.mark.parametrize("before", ["hello w", "hello wo", "é, "])
+def test_a_zero_in_utf_8_is_no_sign_of_utf_16(before: str, tmp_path: Path):
+    path = tmp_path / "a.txt"
+    path.write_text(f"{before}\0rld, a line.\nAnother one.\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=rf"is not text: byte {len(before.encode())} is NUL, in line 1"):
+        _ = open_source(path).texts
+
+
 def test_an_archive_of_tar_is_named(tmp_path: Path):
     (tmp_path / "one").write_text("one")
     with tarfile.open(tmp_path / "a.txt", "w") as archive:

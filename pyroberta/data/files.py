@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import io
 import os
 import re
@@ -246,11 +247,17 @@ def wide_encoding(start: bytes) -> str:
 
     >>> wide_encoding("Go!".encode("utf-16-be")), wide_encoding(b"Go!"), wide_encoding(bytes(64))
     ('utf-16-be', '', '')
+    >>> wide_encoding(b"A\\0zero in UTF-8"), wide_encoding("中国的首都是北京。\\n".encode("utf-16-le"))
+    ('', 'utf-16-le')
     """
     for mark, encoding in BYTE_ORDER_MARKS:
         if start.startswith(mark):
             return encoding
     some = start[:LOOKED_AT]
+    with contextlib.suppress(UnicodeDecodeError):  # text in UTF-8, but for a few zeros that got into it
+        codecs.getincrementaldecoder("utf-8")().decode(some)
+        if some.count(0) < len(some) // 4:
+            return ""
     order = "le" if some[1::2].count(0) >= some[::2].count(0) else "be"  # Latin letters have zeros on one side
     for encoding, width in ((f"utf-32-{order}", 4), (f"utf-16-{order}", 2)):
         if 0 in some and not (len(start) < AT_ONCE and len(start) % width):
