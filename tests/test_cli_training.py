@@ -22,7 +22,7 @@ from small_models import TEXTS
 
 from pyroberta import MaskedLM, optimizers, schedules
 from pyroberta.cli import saving
-from pyroberta.cli.checkpoints import FILE
+from pyroberta.cli.checkpoints import FILE, Checkpoint
 from pyroberta.cli.main import main
 from pyroberta.training import checkpoint
 from pyroberta.training.callbacks import CSVLogger
@@ -254,6 +254,18 @@ def test_a_checkpoint_is_replaced_only_when_asked_to_and_none_is_no_error(fit, c
     Path("run", "mine").touch()
     assert result_of([*other, "--overwrite"], capsys)["updates"] == STEPS
     assert os.listdir("run") == ["mine"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no locks that end with a process")
+def test_two_trainings_do_not_share_a_checkpoint(fit, capsys):
+    line = [*fit, "-o", "out", "--checkpoint", "run", "--resume"]
+    with Checkpoint("run", {}).alone():
+        assert main(line) == 2
+        assert "another training that is running keeps its checkpoint in run. Wait for it" in capsys.readouterr().err
+        assert os.listdir() == ["run"]
+    assert os.listdir() == []
+    assert result_of(line, capsys)["updates"] == STEPS
+    assert os.listdir() == ["out"]
 
 
 def test_a_model_of_somebody_elses_is_not_replaced_by_going_on(fit, small_preset, capsys, monkeypatch):

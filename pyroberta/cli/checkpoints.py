@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,35 @@ class Checkpoint(Callback):
                 "or --overwrite to begin anew and replace it"
             )
 
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """A block in which no other training keeps its checkpoint in the directory. The lock ends with the process.
+
+        Raises:
+            ValueError: where another one does.
+        """
+        lock = None
+        with contextlib.suppress(ImportError, OSError):  # Windows; no room; a file system without locks
+            import fcntl
+
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            lock = os.open(self.file.parent, os.O_RDONLY)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(lock)
+                raise ValueError(
+                    f"another training that is running keeps its checkpoint in {self.directory}. Wait for it, or give "
+                    "another --checkpoint"
+                ) from None
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):  # something is in it
+                self.file.parent.rmdir()
+            if lock is not None:
+                os.close(lock)
+
     def save(self) -> bool:
         """Writes the state of the model's training; whether it could be written."""
         try:
@@ -92,10 +122,8 @@ class Checkpoint(Callback):
         return True
 
     def remove(self) -> None:
-        """Removes the checkpoint of a training that is done, and its directory if nothing else is in it."""
+        """Removes the checkpoint of a training that is done. `alone` removes its directory if nothing else is in it."""
         self.file.unlink(missing_ok=True)
-        if self.file.parent.is_dir() and not os.listdir(self.file.parent):
-            self.file.parent.rmdir()
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """Saves after each so many updates."""

@@ -259,11 +259,11 @@ def train(
         settings = settings_of(arguments, **digests)
         checkpoint = Checkpoint(arguments.checkpoint, settings, arguments.checkpoint_every, arguments.output)
         followers.append(checkpoint)
-        if arguments.resume:
-            _resume(arguments, checkpoint, model)
-    before = model.optimizer.iterations
     problem: BaseException | None = None
-    with Stopping() as stopping:
+    with checkpoint.alone() if checkpoint else contextlib.nullcontext(), Stopping() as stopping:
+        if checkpoint and arguments.resume:
+            _resume(arguments, checkpoint, model)
+        before = model.optimizer.iterations
         try:
             history = model.fit(
                 texts,
