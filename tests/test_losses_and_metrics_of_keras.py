@@ -147,6 +147,12 @@ def test_settings_of_keras_metrics_have_the_values_that_they_must_have():
         metrics.Perplexity(logits=True)
 
 
+@pytest.mark.parametrize("given", [{"output": "acc"}, {"output": ["acc"]}])
+def test_metrics_by_outputs_are_refused_since_there_is_one_output(given):
+    with pytest.raises(ValueError, match=r"the model has one output, so pass a list, as in metrics=\['accuracy'\]"):
+        classifier().compile(metrics=given)
+
+
 def test_the_function_of_accuracy_is_the_metric():
     model = classifier()
     model.compile(metrics=[metrics.sparse_categorical_accuracy, "acc"])

@@ -485,12 +485,17 @@ def from_config(config: Mapping[str, Any]) -> Metric:
     """The metric of `{"class_name": ..., "config": {...}}`.
 
     Raises:
-        ValueError: for an unknown class.
+        ValueError: for an unknown class, and where there is none, as in Keras's dicts of outputs.
 
     >>> from_config({"class_name": "Accuracy", "config": {}}).name
     'accuracy'
     """
-    kind, given = _kind(config.get("class_name")), config.get("config")
+    if "class_name" not in config:
+        raise ValueError(
+            f"a metric is not written as {reprlib.repr(dict(config))}: the model has one output, so pass a list, as in "
+            "metrics=['accuracy']"
+        )
+    kind, given = _kind(config["class_name"]), config.get("config")
     if not isinstance(given, Mapping):
         raise ValueError(f"the metric's config should be a dict, got {reprlib.repr(given)}")
     return kind.from_config(given)
