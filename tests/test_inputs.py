@@ -102,7 +102,7 @@ def test_rows_of_strings_are_refused_with_the_lines_that_give_a_column_or_segmen
         masked_lm.fit, masked_lm.evaluate, masked_lm.predict, masked_lm.train_on_batch, masked_lm.score,
         masked_lm.embed, masked_lm.fill_mask, masked_lm.preprocessor, classifier_preprocessor, model.predict,
         model.classify,
-        lambda x: model.fit(x, [0, 1]), lambda x: masked_lm.fit(TEXTS, validation_data=x, verbose=0),
+        lambda x: model.fit(x, [0, 1]), lambda x: masked_lm.fit(TEXTS, validation_data=(x,), verbose=0),
     ):  # fmt: skip
         with pytest.raises(TypeError, match=r"text 0 is a list of 2 strings, \['a', '1'\].*, which may be") as raised:
             ask(x)
