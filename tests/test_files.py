@@ -386,6 +386,7 @@ def test_damaged_packed_files_are_named(packed: str, tmp_path: Path):
         ("a.pdf", b"%PDF-1.7", "a PDF file"),
         ("a", b"%PDF-1.7", "a PDF file"),
         ("a.txt", b"one\0two", "is not text: byte 3 is NUL, in line 1. Make a UTF-8"),
+        ("a.csv", b"text,l\nca\0f,1\n", "is not text: byte 9 is NUL, in line 2"),  # which UTF-16 could be, by its zeros
         ("a.csv", b"text\none\n" + bytes(100), "is not text: byte 9 is NUL, in line 3"),
         ("a.txt", b"\x04\x22\x4d\x18abc", "packed by lz4"),
         ("a.txt", b"{\\rtf1 one}", "an RTF document"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import itertools
 from collections import UserDict, namedtuple
 from pathlib import Path
@@ -189,6 +190,12 @@ def test_a_masked_lm_takes_no_labels():
 def test_a_column_of_texts_is_not_one_of_labels(column):
     with pytest.raises(ValueError, match="column and label both name 'text', and a text is not its own label"):
         open_source(RECORDS, column=column, label="text")
+
+
+def test_fields_without_a_name_are_not_dropped():
+    rows = csv.DictReader(["text,label", "a joy,1", "a waste, of time,0"])
+    with pytest.raises(ValueError, match=r"row 1 of x has more fields than there are names: \['0'\] is left over"):
+        _ = open_source(rows, column="text", label="label").texts
 
 
 def test_validation_data_has_the_same_columns(tmp_path: Path):

@@ -10,6 +10,7 @@ import pytest
 from small_models import TEXTS, small_masked_lm, small_tokenizer
 
 from pyroberta import TextClassifier, TextClassifierPreprocessor, callbacks, losses, metrics, optimizers
+from pyroberta.data.classifier_inputs import class_factors
 from pyroberta.training.callbacks import Callback, LambdaCallback
 
 LABELS = [0, 1, 2, 0, 1, 2]
@@ -141,6 +142,14 @@ def test_class_weight_is_of_training_alone_and_takes_names_of_classes():
 def test_class_weights_that_do_not_fit_are_refused(class_weight, error, message):
     with pytest.raises(error, match=message):
         classifier().fit(TEXTS, LABELS, class_weight=class_weight, verbose=0)
+
+
+def test_a_number_of_a_class_whose_name_is_another_number_is_refused():
+    labels = ["1", "2"]
+    with pytest.raises(ValueError, match=r"class 1, and .* numbers as names \('1', '2'\): write the name, '1'"):
+        class_factors({1: 5.0}, 2, labels)
+    assert class_factors({"1": 5.0}, 2, labels).tolist() == [5.0, 1.0]
+    assert class_factors({1: 5.0}, 2, ["0", "1"]).tolist() == [1.0, 5.0]
 
 
 def test_class_weight_is_refused_beside_sample_weight_and_for_a_masked_lm():

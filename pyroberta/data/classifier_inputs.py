@@ -12,7 +12,7 @@ from numpy import ndarray as Array
 
 from pyroberta.data.examples import HeldExamples
 from pyroberta.data.inputs import InputReader, check_features, listed, padding_mask, per_text
-from pyroberta.data.labels import Labels
+from pyroberta.data.labels import Labels, has_other_numbers
 from pyroberta.model.attributes import is_real
 from pyroberta.model.batch import Batch, pack_padded
 from pyroberta.model.config import RobertaConfig
@@ -105,7 +105,8 @@ def class_factors(class_weight: Any, num_classes: int, labels: Sequence[str] = (
 
     Raises:
         TypeError: where it is no dict.
-        ValueError: for a class that there is not, and for a factor that is no number of at least 0.
+        ValueError: for a class that there is not, for a number where the names are other numbers, so that it could mean
+            either, and for a factor that is no number of at least 0.
 
     >>> class_factors({1: 3.0}, 2)
     array([1., 3.])
@@ -116,7 +117,13 @@ def class_factors(class_weight: Any, num_classes: int, labels: Sequence[str] = (
             f"{reprlib.repr(class_weight)}{BALANCED if isinstance(class_weight, str) else ''}"
         )
     factors = np.ones(num_classes)
+    is_numbered = has_other_numbers(labels)
     for name, factor in class_weight.items():
+        if is_numbered and not isinstance(name, str):
+            raise ValueError(
+                f"class_weight has the class {name!r}, and the model's classes have numbers as names "
+                f"({', '.join(map(repr, labels))}): write the name, {str(name)!r}"
+            )
         number = labels.index(name) if isinstance(name, str) and name in labels else name
         if not isinstance(number, int | np.integer) or isinstance(number, bool) or not 0 <= number < num_classes:
             names = f", or {', '.join(map(repr, labels))}" if labels else ""

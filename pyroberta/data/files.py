@@ -254,6 +254,8 @@ def wide_encoding(start: bytes) -> str:
         if start.startswith(mark):
             return encoding
     some = start[:LOOKED_AT]
+    if 8 * some.count(0) < len(some) and some.isascii():  # a NUL that nobody meant
+        return ""
     with contextlib.suppress(UnicodeDecodeError):  # text in UTF-8, but for a few zeros that got into it
         codecs.getincrementaldecoder("utf-8")().decode(some)
         if some.count(0) < len(some) // 4:

@@ -26,6 +26,15 @@ def default_names(num_classes: int) -> list[str]:
     return [f"LABEL_{i}" for i in range(num_classes)]
 
 
+def has_other_numbers(names: Sequence[str]) -> bool:
+    """Whether the names of classes are numbers, and others than those of the classes.
+
+    >>> has_other_numbers(["1", "2"]), has_other_numbers(["0", "1"]), has_other_numbers(["1", "two"])
+    (True, False, False)
+    """
+    return bool(names) and all(map(NUMBER.fullmatch, names)) and list(names) != [str(i) for i in range(len(names))]
+
+
 class Labels:
     """The numbers of the classes that a model's labels stand for.
 
@@ -139,8 +148,7 @@ class Labels:
                 )
         if items and all(isinstance(label, bool) for label in items) and set(self.names) == {"False", "True"}:
             return self._of_names([str(label) for label in items], place)
-        is_numbered = all(NUMBER.fullmatch(name) for name in self.names)
-        if is_numbered and self.names != [str(i) for i in range(self.num_classes)]:
+        if has_other_numbers(self.names):
             raise ValueError(
                 f"the labels are numbers, and the model's classes have numbers as names ({_shown(self.names)}): pass "
                 "the names, y = [str(label) for label in y], or of the classes' numbers, "

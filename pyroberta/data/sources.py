@@ -419,6 +419,10 @@ def _of_records(x: Any, wanted: Wanted, is_optional: bool) -> Source:
                     "none. Leave column= out, or pass records: dicts"
                 )
             record = as_mapping(item)
+            if record.get(None) is not None:  # where csv.DictReader puts what has no name
+                raise ValueError(
+                    f"row {i} of x has more fields than there are names: {shown(record[None])} is left over"
+                )
             for name in wanted.names:
                 if name not in record:
                     raise ValueError(f"row {i} of x has no {name!r}. Its names are {named(record)}")

@@ -548,6 +548,11 @@ class Trainer(Resumable):
             raise ValueError("there is nothing to evaluate. An iterator gives its items once: pass a list instead")
         if not weighted:
             raise ValueError(self.zero_weights_message)
+        if steps and step + 1 < steps and not self.stop_evaluating:
+            warnings.warn(
+                f"the examples ran out after {step + 1} of the {steps} steps of an evaluation, which is of these alone",
+                stacklevel=callers_level(),
+            )
         callbacks.on_test_end(values)
         return values
 
