@@ -405,10 +405,10 @@ def test_a_bar_counts_anything_and_an_interruption_ends_it(monkeypatch):
 
 
 @contextlib.contextmanager
-def real_terminal(monkeypatch, columns: int):
-    """stderr on a terminal of that width; gives a list that holds all the lines drawn once the block has ended."""
+def real_terminal(monkeypatch, columns: int, lines: int = 24):
+    """stderr on a terminal of that size; gives a list that holds all the lines drawn once the block has ended."""
     master, slave = os.openpty()
-    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
     drawn: list[str] = []
     with open(slave, "w", encoding="utf-8") as terminal, monkeypatch.context() as patch:
         patch.setattr(sys, "stderr", terminal)
@@ -419,6 +419,15 @@ def real_terminal(monkeypatch, columns: int):
             written += some
     drawn += [line for line in re.split(r"[\r\n]+", written.decode()) if line.strip()]
     os.close(master)
+
+
+@pytest.mark.parametrize(("lines", "columns"), [(0, 60), (1, 60), (2, 60), (3, 60), (0, 0)])
+def test_a_terminal_of_few_lines_or_none_has_a_bar(monkeypatch, lines, columns):
+    with real_terminal(monkeypatch, columns, lines) as drawn, ProgressBar(1).counting("count", 2) as advance:
+        for _ in range(2):
+            advance(None)
+    assert drawn[-1].startswith("count: 0:00, 2/2 |")
+    assert max(map(len, drawn)) == (columns - 1 if columns else 80)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from pyroberta.training.callbacks.screen import Screen, can_redraw, say
 FIRST_ON_BAR = ("loss", "accuracy", "val_loss", "val_accuracy", "tokens/s")  # then the time, the steps, the rest
 NOT_ON_BAR = ("perplexity", "val_perplexity")  # the exp of the loss, which the line has already
 SHORTEST_BAR = 4  # columns
+LEAST_LINES = 3
 USUAL_WIDTH = 80  # if the terminal's width is unknown
 SECONDS_BETWEEN_LINES = 30.0  # of a progress bar that cannot be redrawn
 
@@ -133,12 +134,14 @@ class ProgressBar(Callback):
         if self.verbose == 1 and can_redraw():
             from tqdm import tqdm
 
+            width = _fixed_width()
             self._bar = tqdm(
                 total=self.params.get("steps"),
                 desc=label,
                 file=Screen(sys.stderr),
-                dynamic_ncols=not _is_without_size(),
-                ncols=USUAL_WIDTH if _is_without_size() else None,
+                dynamic_ncols=not width,
+                ncols=width,
+                nrows=LEAST_LINES,
                 bar_format="{desc}",
             )
 
@@ -216,9 +219,16 @@ def _clock(seconds: float) -> str:
 ProgbarLogger = ProgressBar  # its name in Keras
 
 
-def _is_without_size() -> bool:
-    """Whether stderr is a terminal that says it has no columns, as some do that programs make for others."""
+def _fixed_width() -> int | None:
+    """The width of a bar that doesn't follow its terminal; None for one that does.
+
+    Some terminals that programs make for others say that they have no columns or no lines, and tqdm draws nothing then;
+    nor does it where there are fewer lines than `LEAST_LINES`.
+    """
     try:
-        return os.get_terminal_size(sys.stderr.fileno()).columns == 0
+        size = os.get_terminal_size(sys.stderr.fileno())
     except (OSError, ValueError, AttributeError):
-        return False
+        return None
+    if size.columns and size.lines >= LEAST_LINES:
+        return None
+    return max(1, size.columns - 1) if size.columns else USUAL_WIDTH  # tqdm leaves the last column free, too
