@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 from pyroberta.model.hints import hints_of_module as _hints_of_module
+from pyroberta.optimizers import schedules as schedules
 from pyroberta.training.optimizers import *  # noqa: F403 - what its __all__ names
 from pyroberta.training.optimizers import __all__ as _names
 

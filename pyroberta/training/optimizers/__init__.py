@@ -16,7 +16,6 @@ An update goes: clip the gradient, decay the weights, step. Parameters that are 
 left alone: neither they nor their moments move, and their gradients do not count in the norm.
 """
 
-from pyroberta.training import schedules
 from pyroberta.training.optimizers.adam import Adam, AdamW
 from pyroberta.training.optimizers.base import CLIPS as CLIPS
 from pyroberta.training.optimizers.base import Optimizer, global_norm
@@ -36,6 +35,5 @@ __all__ = [
     "from_config",
     "get",
     "global_norm",
-    "schedules",
     "serialize",
 ]
