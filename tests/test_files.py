@@ -174,6 +174,17 @@ def test_any_line_comes_back_from_text(texts: list[str], more: int):
     assert source.texts == [text.strip() for text in texts if text.strip()]
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with a name")
+def test_a_pipe_with_a_name_is_read_once_and_not_waited_for_again(tmp_path: Path):
+    os.mkfifo(tmp_path / "pipe")
+    writer = threading.Thread(target=(tmp_path / "pipe").write_text, args=("one\ntwo\n",))
+    writer.start()
+    stream = open_source(tmp_path / "pipe").stream()
+    assert list(stream) == ["one", "two"]
+    assert list(stream) == []
+    writer.join()
+
+
 # --- several files ----------------------------------------------------------------------------------------------------
 
 

@@ -312,7 +312,9 @@ def _of_files(found: Found, wanted: Wanted, is_optional: bool) -> Source:
         wanted = wanted._replace(columns=(), label=None, is_pair=False)
     if not wanted.per_line and found.kind != "text":
         raise ValueError(f"per_line=False is about text files, and {found.name} is {kind.title}. Leave it out")
-    is_once = any(file.opened is not None for file in found.files)
+    is_once = any(
+        file.opened is not None or not os.path.isfile(file.name) for file in found.files
+    )  # a pipe has no more
     return Rows(
         found.name,
         lambda: _rows_of_files(found.files, found.kind, wanted),
