@@ -21,7 +21,7 @@ import pytest
 from small_models import TEXTS
 
 from pyroberta import MaskedLM, optimizers, schedules
-from pyroberta.cli import saving
+from pyroberta.cli import saving, training
 from pyroberta.cli.checkpoints import FILE, Checkpoint
 from pyroberta.cli.main import main
 from pyroberta.training import checkpoint
@@ -201,13 +201,30 @@ def test_a_first_signal_while_the_finished_model_is_saved_does_not_lose_it(fit, 
     assert [entry.name for entry in Path().iterdir()] == ["out"]
 
 
-def test_a_first_signal_after_the_last_update_does_not_lose_the_model(fit, capsys, monkeypatch):
-    signalled(monkeypatch, MaskedLM, "evaluate", {1})  # by which it is told whether the model is lost
+@pytest.mark.parametrize(
+    ("owner", "name"), [(MaskedLM, "evaluate"), (training, "_outcome")], ids=["evaluate", "outcome"]
+)
+def test_a_first_signal_after_the_last_update_does_not_lose_the_model(fit, capsys, monkeypatch, owner, name):
+    signalled(monkeypatch, owner, name, {1})  # by which it is told whether the model is lost
     result = result_of([*fit, "-o", "out"], capsys, 130)
     assert (result["saved"], result["updates"]) == ("out", STEPS)
     whole = result_of([*fit, "-o", "whole"], capsys)
     assert whole["updates"] == STEPS
     assert params_of("out") == params_of("whole")
+
+
+def test_a_checkpoint_of_another_backend_is_gone_on_with_and_that_is_said(fit, capsys, monkeypatch):
+    kept = [*fit, "-o", "out", "--checkpoint", "run", "--backend", "numpy"]
+    with monkeypatch.context() as patch:
+        signalled(patch, MaskedLM, "_update", {2})
+        assert main(kept) == 130
+    state, notes = checkpoint.load(Path("run", FILE))
+    checkpoint.save(Path("run", FILE), state, {**notes, "backend": "another"})
+    capsys.readouterr()
+    assert main([*kept, "--resume"]) == 0
+    assert "the checkpoint is of backend another, and this training goes on with numpy: the last bits" in (
+        capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize(

@@ -205,14 +205,19 @@ def test_a_directory_gives_its_files_in_order_and_says_which(tmp_path: Path, cap
     (tmp_path / ".git" / "no.txt").write_text("no")
     (tmp_path / "README").write_text("left out")
     (tmp_path / "round").symlink_to(tmp_path)
+    (tmp_path / "lost.txt").symlink_to("nowhere")
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "b" / "pipe.txt")  # which would be waited for without end
     source = open_source(tmp_path)
     assert source.texts == ["one", "two", "three", "four"]
     source.say()
     source.say()
     (line,) = capsys.readouterr().err.splitlines()
+    pipe = f"{tmp_path}/b/pipe.txt, " * hasattr(os, "mkfifo")
     assert line == (
         f"{tmp_path}: text, one a line, packed by gzip, 4 files ({tmp_path}/a10.txt.gz, {tmp_path}/a2.txt, "
-        f"{tmp_path}/b/a.txt, {tmp_path}/b.txt), left out {tmp_path}/README, {tmp_path}/round, 4 texts"
+        f"{tmp_path}/b/a.txt, {tmp_path}/b.txt), left out {tmp_path}/README, {pipe}{tmp_path}/lost.txt, "
+        f"{tmp_path}/round, 4 texts"
     )
     assert source.place(2) == f"{tmp_path}/b/a.txt, line 1"
     assert open_source(str(tmp_path / "**" / "a*.txt")).texts == ["two", "three"]

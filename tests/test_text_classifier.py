@@ -223,6 +223,8 @@ def test_from_preset_finds_the_task_and_keeps_or_changes_the_head(tmp_path: Path
     assert fresh.preprocessor.sequence_length == 40
     with pytest.raises(ValueError, match="is no classifier: give num_classes="):
         TextClassifier.from_preset(small_preset)
+    with pytest.raises(TypeError, match="'num_labels': it is called num_classes"):
+        TextClassifier.from_preset(small_preset, num_labels=2)
 
 
 @pytest.mark.parametrize("format", ["hf", "keras"])
@@ -353,6 +355,7 @@ def test_a_head_that_is_damaged_is_no_reason_for_a_fresh_one(tmp_path: Path):
             r"labels should be names, or whole .* label 0\.5 of text 0 is neither. Each text has",
         ),
         ((TEXTS, [0, "a", 1, 2, 0, 1]), "label 'a' of text 1 is neither. Names and numbers are not mixed"),
+        ((TEXTS, [0, 2, True, 1, 0, 1]), "all booleans or all numbers; the label of text 2 is True, that of text 0 0"),
         ((TEXTS, 1), r"y should be one number per text, \(6,\); got 1"),
         ((TEXTS, np.array(1)), r"y should be one label per text, \(6,\); got \(\)"),
         ((TEXTS, "verdict"), r"got \(\)\. The column of a table's labels is label='verdict'"),

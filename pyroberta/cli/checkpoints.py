@@ -67,6 +67,13 @@ class Checkpoint(Callback):
                     f"or begin anew with another --checkpoint, and with --model from the model that was saved"
                 )
         model.load_train_state(state)
+        was, now = notes.get("backend"), model.backbone.ops.name
+        if was != now:
+            print(
+                f"pyroberta: the checkpoint is of backend {was}, and this training goes on with {now}: the last bits "
+                "of its numbers may be others",
+                file=sys.stderr,
+            )
         return True
 
     def check_free(self, *, overwrite: bool) -> None:
@@ -113,7 +120,8 @@ class Checkpoint(Callback):
     def save(self) -> bool:
         """Writes the state of the model's training; whether it could be written."""
         try:
-            checkpoint.save(self.file, self.model.train_state(), {"settings": self.settings, "output": self._place})
+            notes = {"settings": self.settings, "output": self._place, "backend": self.model.backbone.ops.name}
+            checkpoint.save(self.file, self.model.train_state(), notes)
         except OSError as error:
             if not self._has_failed:
                 print(f"pyroberta: no checkpoint could be written, and training goes on: {error}", file=sys.stderr)

@@ -325,6 +325,23 @@ def _is_lost(model: Any, metrics: Mapping[str, float]) -> bool:
     return any(not value <= most for name, value in metrics.items() if name.endswith("perplexity"))
 
 
+def _outcome(
+    arguments: argparse.Namespace, model: Any, last: Mapping[str, float], problem: BaseException | None
+) -> tuple[str, str | None]:
+    """Why a training diverged, empty if it didn't; and where its model is saved, None for nowhere."""
+    import numpy as np
+
+    why = ""
+    if isinstance(problem, ArithmeticError):
+        why = str(problem)
+    elif _is_lost(model, last):
+        why = f"a model that knows nothing has a perplexity of {model.backbone.config.vocabulary_size}"
+    output = f"{os.path.normpath(arguments.output)}.diverged" if why else arguments.output
+    if not np.isfinite(model.backbone.params.flat).all():  # the last update made them so, and no format takes them
+        return why or "its parameters are not finite", None
+    return why, output
+
+
 def _saved(
     arguments: argparse.Namespace,
     model: Any,
@@ -338,31 +355,23 @@ def _saved(
 
     `whole` is the number of updates of the whole training.
     """
-    import numpy as np
-
     updates = model.optimizer.iterations
-    why = ""  # it diverged
-    if isinstance(problem, ArithmeticError):
-        why = str(problem)
-    elif _is_lost(model, last):
-        why = f"a model that knows nothing has a perplexity of {model.backbone.config.vocabulary_size}"
-    output: str | None = f"{os.path.normpath(arguments.output)}.diverged" if why else arguments.output
-    if not np.isfinite(model.backbone.params.flat).all():  # the last update made them so, and no format takes them
-        why, output = why or "its parameters are not finite", None
-    result = {"saved": output, "updates": updates, "history": history}
+    result: dict[str, Any] = {"updates": updates, "history": history}
     stop = problem if isinstance(problem, KeyboardInterrupt) else None
     failure = problem if isinstance(problem, OSError | MemoryError) else None
     is_done = False
     while not is_done:
-        if stop:
-            arguments.exit_code = code_of_stop(stop)
-            result["interrupted"] = True
-            saving = f"; saving to {output} (Ctrl-C again: stops at once and saves nothing)" if output else ""
-            print(f"pyroberta: interrupted after {updates} of {_updates(whole)}{saving}", file=sys.stderr)
-        if failure:
-            arguments.exit_code = code_of_error(failure)
-            print(f"pyroberta: {failure or type(failure).__name__}", file=sys.stderr)
         try:
+            why, output = _outcome(arguments, model, last, problem)
+            result["saved"] = output
+            if stop:
+                arguments.exit_code = code_of_stop(stop)
+                result["interrupted"] = True
+                saving = f"; saving to {output} (Ctrl-C again: stops at once and saves nothing)" if output else ""
+                print(f"pyroberta: interrupted after {updates} of {_updates(whole)}{saving}", file=sys.stderr)
+            if failure:
+                arguments.exit_code = code_of_error(failure)
+                print(f"pyroberta: {failure or type(failure).__name__}", file=sys.stderr)
             if checkpoint and problem is not None and not why:
                 checkpoint.save()
             if output:
@@ -371,7 +380,7 @@ def _saved(
         except KeyboardInterrupt as first:
             if stop:
                 raise
-            stop = first  # it came while the finished model was being saved, which would be lost
+            stop = first  # it came before the finished model was saved, which would be lost
     if not arguments.json:
         print(f"{f'saved to {output}' if output else 'nothing saved'} after {_updates(updates)}: {figures(last)}")
     if why:

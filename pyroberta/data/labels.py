@@ -146,7 +146,14 @@ class Labels:
                     f"labels should be names, or whole numbers from 0 to {most}; label {shown(label)} of {place(i)} is "
                     f"neither.{named or ' Each text has one class'}"
                 )
-        if items and all(isinstance(label, bool) for label in items) and set(self.names) == {"False", "True"}:
+        are_booleans = [isinstance(label, bool) for label in items]
+        if any(are_booleans) and not all(are_booleans):
+            i, j = are_booleans.index(True), are_booleans.index(False)
+            raise ValueError(
+                f"labels should be all booleans or all numbers; the label of {place(i)} is {items[i]}, that of "
+                f"{place(j)} {shown(items[j])}"
+            )
+        if any(are_booleans) and set(self.names) == {"False", "True"}:
             return self._of_names([str(label) for label in items], place)
         if has_other_numbers(self.names):
             raise ValueError(

@@ -23,7 +23,7 @@ class Found(NamedTuple):
         name: what was given, for messages.
         files: in the order in which they are read.
         kind: a key of `KINDS`, of all of them.
-        left_out: names of a directory's files that are of no known kind.
+        left_out: names of a directory's entries that are not read.
     """
 
     name: str
@@ -47,8 +47,8 @@ def some_names(names: Sequence[str]) -> str:
 def find(paths: Sequence[str], kind: str | None) -> Found:
     """The files that some paths stand for, each list of them sorted by name.
 
-    - A directory stands for all files in it and below it whose names say a kind that can be read. Hidden ones and links
-      to directories are left out.
+    - A directory stands for all files in it and below it whose names say a kind that can be read. Hidden ones, links to
+      directories or to nothing, and pipes are left out.
     - A path with `*`, `?`, `[…]` or `**` that is no file itself stands for the files that match, each of them once.
     - The kind follows from the names' ends, unless it was said; a name that says none is one of text.
 
@@ -126,7 +126,7 @@ def _of_directory(path: str, kind: str | None) -> tuple[list[str], list[str]]:
         links += filter(os.path.islink, (os.path.join(parent, name) for name in directories))
         found += [os.path.join(parent, name) for name in names if not name.startswith(".")]
     found.sort(key=lambda name: name.split(os.sep))
-    known = [name for name in found if kind or split_suffixes(name)[0] in OF_SUFFIX]
+    known = [name for name in found if (kind or split_suffixes(name)[0] in OF_SUFFIX) and os.path.isfile(name)]
     if not known:
         some = f" and holds {', '.join(found[:5])}" if found else " and holds no file"
         ends = ", ".join(sorted(OF_SUFFIX))

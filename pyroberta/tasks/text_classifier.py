@@ -43,6 +43,12 @@ class Classification(Answer):
     score: float
 
 
+HUGGING_FACE_ARGUMENTS = {
+    "num_labels": "it is called num_classes",
+    **dict.fromkeys(("id2label", "label2id"), "labels= has the classes' names, in their order"),
+}
+
+
 class TextClassifier(Task):
     """RoBERTa with a classifier's head on `<s>`: `keras_hub.models.RobertaTextClassifier` without Keras.
 
@@ -187,6 +193,10 @@ class TextClassifier(Task):
             ValueError, FileNotFoundError: where the preset is missing or damaged, or is no classifier and there is no
                 `num_classes`; where `dropout` and `classifier_dropout` differ.
         """
+        for name in options.keys() & HUGGING_FACE_ARGUMENTS.keys():
+            raise TypeError(
+                f"from_preset() got an unexpected keyword argument {name!r}: {HUGGING_FACE_ARGUMENTS[name]}"
+            )
         if type(load_weights) is int:
             raise TypeError(
                 f"from_preset's second argument is load_weights, as in KerasHub: write num_classes={load_weights}"
