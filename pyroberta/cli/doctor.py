@@ -16,6 +16,8 @@ EXAMPLES = ("pyroberta doctor",)
 
 PURPOSES = {
     "plot": "History.plot()",
+    "tensorboard": "the callback TensorBoard",
+    "tables": "Parquet files, pyarrow's tables, and files packed by Zstandard",
     "keras": "KerasHub's presets, which are HDF5",
     "hub": "presets from the Hugging Face hub and Kaggle, and upload",
     "test": "the tests",

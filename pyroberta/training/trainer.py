@@ -550,7 +550,7 @@ class Trainer(Resumable):
             raise ValueError(self.zero_weights_message)
         if steps and step + 1 < steps and not self.stop_evaluating:
             warnings.warn(
-                f"the examples ran out after {step + 1} of the {steps} steps of an evaluation, which is of these alone",
+                f"the examples ran out after {step + 1} of the {steps} steps: the evaluation is of these alone",
                 stacklevel=callers_level(),
             )
         callbacks.on_test_end(values)
