@@ -243,7 +243,7 @@ def test_a_stream_that_ends_too_soon_says_so():
     assert (few == fitted(iter(TEXTS[:4]), steps_per_epoch=2)).all()
     with pytest.raises(ValueError, match=r"ran out after 0 steps of epoch 2.*gives its items once"):
         fitted(iter([TEXTS[:2], TEXTS[2:]]), epochs=2)
-    with pytest.warns(UserWarning, match="the examples ran out after 2 of the 3 steps of an evaluation"):
+    with pytest.warns(UserWarning, match="the examples ran out after 2 of the 3 steps: the evaluation"):
         values = small_masked_lm().evaluate(iter(TEXTS[:4]), batch_size=2, steps=3, verbose=0)
     assert values == small_masked_lm().evaluate(TEXTS[:4], batch_size=2, verbose=0)
     with pytest.warns(UserWarning, match="steps_per_epoch is 4, but the examples make 3 steps: each epoch ends"):
