@@ -193,6 +193,7 @@ def test_a_scalar_of_a_dump_in_bfloat16_was_kept_in_it_too():
     assert departing(compare(golden, alone)) == ["loss.share"]
 
 
+@pytest.mark.slow
 def test_a_trace_may_have_more_tensors_than_a_model_could(tmp_path):
     file = tmp_path / "golden.safetensors"
     with TraceFile(file) as into:
@@ -226,6 +227,7 @@ def test_a_trace_that_does_not_fit_together_names_the_tensor(tmp_path):
         read_trace(tmp_path / "golden.safetensors")
 
 
+@pytest.mark.slow
 def test_noise_has_no_cause_wherever_it_is():
     """Every other tensor of the trace by itself, with noise of its own size."""
     golden, rng = traced(precision=None), np.random.default_rng(0)

@@ -56,7 +56,7 @@ def forward_names(trace: Trace) -> list[str]:
 # --- clean models -----------------------------------------------------------------------------------------------------
 
 
-@examples(8)
+@examples(4)
 @given(
     seed=seeds, layers=st.integers(1, 4), heads=st.integers(1, 4), width=st.integers(1, 9), share=st.floats(0.05, 1.0)
 )

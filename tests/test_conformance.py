@@ -191,6 +191,7 @@ def test_the_masking_rule_is_the_preprocessors():
 # --- the directory ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_suite_is_the_same_bytes_each_time_and_small(directory: Path, tmp_path: Path):
     suite.write(kinds.make(), tmp_path / "again")
     files = sorted(file.relative_to(directory) for file in directory.rglob("*") if file.is_file())

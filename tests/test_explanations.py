@@ -79,6 +79,7 @@ def test_what_lies_between_is_told_where_no_cause_fits():
     )
 
 
+@pytest.mark.slow
 def test_clipping_shows_in_the_parameters_after_the_update():
     golden = traced(optimizers.Adam(0.1, global_clipnorm=1e-3))
     theirs = {name: golden[name] for name in golden if name.startswith("gradients.")}
