@@ -313,8 +313,39 @@ def test_a_csv_column_without_a_value_reads_na_and_columns_keep_their_order(tmp_
     path.write_text("epoch,val_accuracy,loss\n")
     logger = CSVLogger(path, append=True)
     logger.on_train_begin()
-    logger.on_epoch_end(4, {"loss": 1.5, "extra": 2.0})
-    assert path.read_text() == "epoch,val_accuracy,loss\n4,NA,1.5\n"
+    with pytest.warns(UserWarning, match="has no column for extra, which CSVLogger leaves out"):
+        logger.on_epoch_end(4, {"loss": 1.5, "extra": 2.0})
+    logger.on_epoch_end(5, {"loss": 1.0, "extra": 2.0})  # said once
+    assert path.read_text() == "epoch,val_accuracy,loss\n4,NA,1.5\n5,NA,1.0\n"
+
+
+def test_a_file_that_ends_without_a_newline_is_gone_on_with_in_a_new_line(tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_text("\ufeffepoch,loss\n0,2.5", encoding="utf-8")
+    logger = CSVLogger(path, append=True)
+    logger.on_train_begin()
+    logger.on_epoch_end(1, {"loss": 1.5})
+    assert path.read_text("utf-8-sig").splitlines() == ["epoch,loss", "0,2.5", "1,1.5"]
+
+
+@pytest.mark.parametrize("content", [b"epoch,loss\n0,2.5\n", b"Dear diary\n", b"\xff\xfe\x00\n", b"\n"])
+def test_a_file_that_is_no_log_with_the_separator_is_not_gone_on_with(content, tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="no column 'epoch' between separators ';'"):
+        CSVLogger(path, separator=";", append=True).on_train_begin()
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("separator", ["", "ab", "\n", '"', 3])
+def test_a_separator_is_one_character(separator):
+    with pytest.raises(ValueError, match="separator must be one character"):
+        CSVLogger("log.csv", separator=separator)
+
+
+def test_a_checkpoint_has_a_place():
+    with pytest.raises(ValueError, match="name the directory"):
+        ModelCheckpoint("")
 
 
 def test_what_was_written_to_the_csv_stays_when_training_breaks_off(tmp_path):

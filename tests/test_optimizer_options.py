@@ -324,6 +324,47 @@ def test_configs_that_do_not_fit_are_refused(make, message):
         make()
 
 
+@pytest.mark.parametrize("config", [{}, None, [("name", "adam")], {"learning_rate": 0.1}])
+def test_a_config_without_a_class_is_refused(config):
+    with pytest.raises(ValueError, match="config should be a dict with class_name and config"):
+        optimizers.from_config(config)
+
+
+def test_a_pattern_that_is_none_is_refused_at_once():
+    with pytest.raises(ValueError, match=r"'\(' is no regular expression: missing \)"):
+        AdamW().exclude_from_weight_decay(var_names=["("])
+
+
+def test_a_count_that_is_set_before_the_first_update_stays():
+    model = small_masked_lm()
+    model.compile(Adam(schedules.Linear(1e-3, 100, warmup_steps=10)))
+    model.optimizer.iterations = 5
+    rate = model.optimizer.learning_rate
+    model.fit(TEXTS, batch_size=3, verbose=0)
+    assert model.optimizer.iterations == 7
+    assert rate < model.optimizer.learning_rate
+    model.compile(model.optimizer)
+    assert model.optimizer.iterations == 0
+
+
+def test_a_state_of_the_average_after_a_stop_is_told():
+    model = small_masked_lm()
+    model.compile(Adam(1e-2, use_ema=True))
+    states = []
+
+    def stop(batch, logs):
+        states.append(model.train_state())  # the parameters themselves
+        model.stop_training = True
+
+    model.fit(TEXTS, batch_size=2, verbose=0, callbacks=LambdaCallback(on_train_batch_end=stop))
+    assert len(states) == 1
+    with pytest.warns(UserWarning, match=r"ended with the optimizer's moving average as the parameters \(use_ema\)"):
+        model.train_state()
+    model.compile(Adam(1e-2))
+    model.fit(TEXTS, batch_size=2, verbose=0, callbacks=LambdaCallback(on_train_batch_end=stop))
+    model.train_state()
+
+
 def test_variables_are_copies_in_keras_order():
     optimizer = Adam(0.5)
     assert not optimizer.built

@@ -248,6 +248,17 @@ def test_a_config_is_json_and_makes_an_equal_tokenizer():
     assert tiny().name == "tokenizer"
 
 
+@pytest.mark.parametrize("format", ["hf", "keras"])
+@pytest.mark.parametrize("options", [{"dtype": "int64"}, {"dtype": "string", "sequence_length": 4}, {}])
+def test_what_a_call_gives_is_saved(options, format, tmp_path):
+    tokenizer = Tokenizer(TRAINED.vocabulary, TRAINED.merges, **options)
+    tokenizer.save_to_preset(tmp_path / "preset", format=format)
+    again = Tokenizer.from_preset(tmp_path / "preset")
+    assert again.get_config() == tokenizer.get_config()
+    assert np.asarray(again("love")).dtype == np.asarray(tokenizer("love")).dtype
+    assert list(again("love")) == list(tokenizer("love"))
+
+
 def test_a_config_as_kerashub_writes_it_needs_the_vocabulary():
     dtype = {"module": "keras", "class_name": "DTypePolicy", "config": {"name": "int32"}, "registered_name": None}
     theirs = {

@@ -163,7 +163,7 @@ def test_class_weight_is_refused_beside_sample_weight_and_for_a_masked_lm():
 
 
 @pytest.mark.parametrize(
-    ("frequency", "epochs"), [(1, [1, 2, 3, 4]), (2, [2, 4]), (3, [3]), ([1, 4], [1, 4]), ((2,), [2]), (5, [])]
+    ("frequency", "epochs"), [(1, [1, 2, 3, 4]), (2, [2, 4]), (3, [3]), ([1, 4], [1, 4]), ((2,), [2])]
 )
 def test_validation_freq_says_after_which_epochs_to_evaluate(frequency, epochs):
     seen = []
@@ -178,6 +178,15 @@ def test_validation_freq_says_after_which_epochs_to_evaluate(frequency, epochs):
 def test_a_validation_freq_that_is_none_is_refused(frequency):
     with pytest.raises(ValueError, match="validation_freq must be a whole number of at least 1"):
         classifier().fit(TEXTS, LABELS, validation_split=0.5, validation_freq=frequency, verbose=0)
+
+
+@pytest.mark.parametrize("frequency", [5, [], [1, 9]])
+def test_a_validation_freq_that_comes_to_no_evaluation_is_told(frequency):
+    with pytest.warns(UserWarning, match="names none of the epochs 2 to 4: nothing is evaluated"):
+        history = classifier().fit(
+            TEXTS, LABELS, validation_split=0.5, validation_freq=frequency, epochs=4, initial_epoch=1, verbose=0
+        )
+    assert "val_loss" not in history.history
 
 
 def test_validation_freq_without_validation_would_do_nothing():
@@ -234,6 +243,8 @@ def test_accuracy_is_logged_under_the_name_that_it_was_given():
 def test_two_metrics_of_one_name_would_lose_a_value():
     with pytest.raises(ValueError, match="two metrics are named 'accuracy'"):
         classifier().compile(metrics=["accuracy"], weighted_metrics=["accuracy"])
+    with pytest.raises(ValueError, match="a metric is named 'val_loss', under which an evaluation logs 'loss'"):
+        classifier().compile(metrics=[metrics.Accuracy(name="val_loss")])
 
 
 # --- compile ----------------------------------------------------------------------------------------------------------

@@ -40,6 +40,7 @@ from pyroberta.model.gradients import depth
 from pyroberta.model.heads import HEADS, has_classes, same_head
 from pyroberta.model.initial_values import initialise
 from pyroberta.model.parameters import Arrays, Shape, is_backbone, shapes, split_layer
+from pyroberta.model.serialization import dtype_name
 from pyroberta.presets import checks, learning_rates
 from pyroberta.presets.detect import CONFIG, TOKENIZER, FileNames, is_of_kerashub
 from pyroberta.presets.heads import HEAD_FILES, MASKED_LM
@@ -300,6 +301,7 @@ def read_tokenizer(directory: Directory, config: RobertaConfig | None) -> Tokeni
         FileNotFoundError: where it has none.
         ValueError: where it is another model's.
     """
+    from pyroberta.text.keras_tokenizer import DTYPES
     from pyroberta.text.tokenizer import Tokenizer
     from pyroberta.text.tokenizer_files import read_merges
 
@@ -315,6 +317,7 @@ def read_tokenizer(directory: Directory, config: RobertaConfig | None) -> Tokeni
             vocabulary,
             merges,
             sequence_length=settings.get("sequence_length"),
+            dtype=dtype if (dtype := dtype_name(settings.get("dtype"))) in DTYPES else "int32",
             add_prefix_space=settings.get("add_prefix_space") is True,
             unsplittable_tokens=settings.get("unsplittable_tokens"),
             mask_lstrip=extras.get("mask_lstrip") is not False,

@@ -222,7 +222,7 @@ def _tokenizer(tokenizer: Tokenizer) -> dict[str, Any]:
     settings = {"config_file": "tokenizer.json"} | {name: getattr(tokenizer, name) for name in names}
     own = ("mask_lstrip", "added_tokens", "separators", "trim_offsets")
     extras = {name: getattr(tokenizer, name) for name in own}
-    return _object("roberta_tokenizer", "RobertaTokenizer", settings, {"name": "int32"}, extras)
+    return _object("roberta_tokenizer", "RobertaTokenizer", settings, {"name": tokenizer.dtype}, extras)
 
 
 def _preprocessor(

@@ -710,7 +710,7 @@ class Tokenizer(KerasTokenizer):
         """The files that `save` writes, by name, before they are written."""
         from pyroberta.text.tokenizer_files import new_files
 
-        return new_files(**{name: value for name, value in self._arguments().items() if name not in ("dtype", "name")})
+        return new_files(**{name: value for name, value in self._arguments().items() if name != "name"})
 
 
 def _rebuild(arguments: dict[str, Any]) -> Tokenizer:

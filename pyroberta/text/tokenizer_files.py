@@ -29,6 +29,7 @@ ROLES = {
 
 CONFIG = "tokenizer_config.json"
 EXTRAS = "pyroberta"  # the key of settings that transformers lacks and ignores
+DEFAULT_EXTRAS: dict[str, Any] = {"sequence_length": None, "dtype": "int32"}  # of what a tokenizer's call gives
 TRUNCATION = ("direction", "max_length", "strategy", "stride")  # a stride is for texts cut into several
 DEFAULT_LENGTH = 512  # of a preprocessor's sequences
 LARGEST_LENGTH = 1_000_000  # above it, transformers writes a number that stands for "no limit"
@@ -116,7 +117,7 @@ def read(directory: Directory) -> dict[str, Any]:
     if not isinstance(extras, Mapping):
         raise ValueError(f"{str(directory / CONFIG)!r}: {EXTRAS} should be an object, got {shown(extras)}")
     return arguments | {
-        "sequence_length": extras.get("sequence_length"),
+        **{name: extras.get(name, default) for name, default in DEFAULT_EXTRAS.items()},
         "vocabulary": reading.vocabulary,
         "added_tokens": reading.added_tokens,
         "mask_lstrip": reading.mask_lstrip,
@@ -175,6 +176,7 @@ def new_files(
     separators: int,
     trim_offsets: bool,
     sequence_length: int | None,
+    dtype: str,
     **special_tokens: str | None,
 ) -> dict[str, NewFile]:
     """All five files, by name; `special_tokens` has the keys of `ROLES`. The unknown token may be None.
@@ -260,8 +262,9 @@ def new_files(
             for token in sorted(is_special, key=vocabulary.__getitem__)
         },
     }
-    if sequence_length is not None:
-        config[EXTRAS] = {"sequence_length": sequence_length}
+    extras = {"sequence_length": sequence_length, "dtype": dtype}
+    if extras != DEFAULT_EXTRAS:
+        config[EXTRAS] = {name: value for name, value in extras.items() if value != DEFAULT_EXTRAS[name]}
     merges_text = "#version: 0.2\n" + "".join(f"{left} {right}\n" for left, right in merges)
     return {
         "vocab.json": NewFile.of(json.dumps(vocabulary, ensure_ascii=False)),

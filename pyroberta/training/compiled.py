@@ -215,8 +215,13 @@ def _listed_metrics(metrics: Any) -> list[Any]:
 
 
 def _check_names(metrics: Sequence[measures.Metric]) -> None:
-    """Checks that no two metrics have one name, under which a value would be lost."""
+    """Checks that no two metrics have one name in the logs, under which a value would be lost."""
     names = ["loss", *(metric.name for metric in metrics)]
+    for name in names:
+        if f"val_{name}" in names:
+            raise ValueError(
+                f"a metric is named 'val_{name}', under which an evaluation logs {name!r}: give it another name"
+            )
     for name in names:
         if names.count(name) > 1:
             raise ValueError(

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 class Resumable(Compiled):
     """A task whose training can go on where it was."""
 
+    _averaged_at: int | None = None  # the updates done when `fit` last ended with the moving average as the parameters
+
     def train_state(self) -> TrainState:
         """The state from which training can go on; `training.checkpoint` writes it to a file.
 
@@ -30,6 +32,10 @@ class Resumable(Compiled):
 
         Raises:
             ValueError: before the first update.
+
+        Warns:
+            UserWarning: after a `fit` that a callback stopped, with an optimizer's moving average, which the parameters
+                are then.
         """
         state = replace(self._current_state())
         if not self.optimizer.is_built:
@@ -38,6 +44,13 @@ class Resumable(Compiled):
         state.learning_rate = self.optimizer.rate_config()
         if self._run is not None and not self._is_resuming:
             state.callbacks, state.stop_training = self._run.kept()
+        if self._run is None and state.callbacks and self._averaged_at == state.step:
+            warnings.warn(
+                "fit was stopped, and ended with the optimizer's moving average as the parameters (use_ema), as in "
+                "Keras: training goes on from the average then, unlike that of a run that was not stopped. "
+                "callbacks.BackupAndRestore, or train_state() in a callback, keeps the parameters themselves",
+                stacklevel=callers_level(),
+            )
         return state
 
     def load_train_state(self, state: TrainState) -> None:
@@ -104,7 +117,7 @@ class Resumable(Compiled):
                 optimizer.learning_rate = rate
             self.seed = seed
             self._state = replace(copy.deepcopy(unbound), params=backbone.params, slots=optimizer.slots)
-            self._is_resuming = True
+            self._is_resuming, self._averaged_at = True, None
 
     def _take_optimizer_state(self, stored: OptimizerState) -> None:
         """Takes over the optimizer and the position in the data that a preset keeps.

@@ -158,6 +158,7 @@ class Trainer(Resumable):
         Warns:
             UserWarning: once, with their numbers, where texts were split or cut; at the end, where they were read as
                 they came. Where the examples make fewer steps than `steps_per_epoch`, whose epoch ends early then.
+                Where `validation_freq` comes to no evaluation.
 
         Raises:
             ValueError, TypeError: for input that does not fit; the message says what fits.
@@ -206,6 +207,12 @@ class Trainer(Resumable):
             if not isinstance(examples, HeldExamples):
                 raise ValueError("validation_split needs examples that can be counted, not a stream of them")
             examples, validation = examples.split(fraction(validation_split, examples.num_texts))
+        if validation is not None and initial_epoch < epochs and not any(map(is_due, range(initial_epoch, epochs))):
+            warnings.warn(
+                f"validation_freq={validation_freq} names none of the epochs {initial_epoch + 1} to {epochs}: nothing "
+                "is evaluated",
+                stacklevel=callers_level(),
+            )
         self._take_names(reader)
         class_weights = self._class_weights(class_weight, sample_weight)
         if class_weights is not None:
@@ -254,7 +261,7 @@ class Trainer(Resumable):
                 run.check_resumption(self._state, initial_epoch, epochs)
             else:
                 run.begin(self._current_state(), initial_epoch)
-            self.stop_training, self._run = False, run
+            self.stop_training, self._run, self._averaged_at = False, run, None
             try:
                 callback_list.on_train_begin()
                 if self._is_resuming:
@@ -509,6 +516,7 @@ class Trainer(Resumable):
             return
         with self.backbone.updating(names, ["fit()"]) as params:
             optimizer.finalize(params, optimizer.slots, names, self.backbone.ops)
+        self._averaged_at = optimizer.iterations
 
     def _claim_optimizer(self) -> None:
         other = self.optimizer.trained_by() if self.optimizer.trained_by is not None else None

@@ -6,12 +6,23 @@ import contextlib
 import csv
 import io
 import os
+import reprlib
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 from pyroberta.model.attributes import Checks, Reasons, true_or_false
+from pyroberta.model.callers import callers_level
 from pyroberta.training.callbacks.base import Callback, Logs
+
+_LONGEST_HEADER = 1 << 16  # bytes
+
+
+def _separator(name: str, value: Any) -> str:
+    if not isinstance(value, str) or len(value) != 1 or value in '"\r\n':
+        raise ValueError(f"{name} must be one character that is no quote and no newline, got {value!r}")
+    return value
 
 
 class CSVLogger(Callback):
@@ -25,6 +36,13 @@ class CSVLogger(Callback):
         separator: between columns.
         append: go on with an existing file, under its columns; otherwise it is replaced.
 
+    Raises:
+        ValueError: for a separator that is not one character; in training, with `append`, for a file that is no log
+            with this separator. The file is then unchanged.
+
+    Warns:
+        UserWarning: in training, once, where the file has no column for something that is logged.
+
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp(), "log.csv")
     >>> logger = CSVLogger(path)
@@ -34,7 +52,7 @@ class CSVLogger(Callback):
     ['epoch,loss', '0,2.5']
     """
 
-    checks: ClassVar[Checks] = {"append": true_or_false}
+    checks: ClassVar[Checks] = {"append": true_or_false, "separator": _separator}
     unsettable: ClassVar[Reasons] = {
         "sep": "set separator",
         "keys": "the first row of the file tells the columns",
@@ -49,19 +67,50 @@ class CSVLogger(Callback):
         self.separator = separator
         self.append = append
         self._columns: list[str] = []
+        self._has_warned = False
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Makes the file, or reads the columns of the existing one."""
-        self._columns = []
+        self._columns, self._has_warned = [], False
         Path(self.filename).parent.mkdir(parents=True, exist_ok=True)
-        with open(self.filename, "a+" if self.append else "w+", newline="", encoding="utf-8") as file:
+        with open(self.filename, "ab+" if self.append else "wb+") as file:
             file.seek(0)
-            self._columns = next(csv.reader(file, delimiter=self.separator), [])
+            first = file.readline(_LONGEST_HEADER)
+            if first:
+                self._columns = self._columns_of(first)
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) not in (b"\n", b"\r"):  # the last row would go on in the same line
+                    file.write(b"\n")
+
+    def _columns_of(self, header: bytes) -> list[str]:
+        """The columns of an existing file, by its first line.
+
+        Raises:
+            ValueError: where that is no log's.
+        """
+        try:
+            columns = next(csv.reader([header.decode("utf-8-sig")], delimiter=self.separator), [])
+        except (UnicodeDecodeError, csv.Error):
+            columns = []
+        if "epoch" not in columns:
+            raise ValueError(
+                f"append=True goes on with {self.filename}, whose first line has no column 'epoch' between separators "
+                f"{self.separator!r}, but {reprlib.repr(header)}: give the file's own separator, or another filename"
+            )
+        return columns
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Writes the row, with `NA` in columns that the logs lack."""
         row = {"epoch": epoch, **(logs or {})}
         columns = self._columns or [*row, *self._evaluated_later(row)]
+        unknown = [name for name in row if name not in columns]
+        if unknown and not self._has_warned:
+            self._has_warned = True
+            warnings.warn(
+                f"{self.filename} has no column for {', '.join(unknown)}, which CSVLogger leaves out there; its "
+                f"columns are {', '.join(columns)}. Another filename would have them all",
+                stacklevel=callers_level(),
+            )
         text = io.StringIO()
         writer = csv.writer(text, delimiter=self.separator, lineterminator="\n")
         if not self._columns:

@@ -75,6 +75,8 @@ class ModelCheckpoint(Monitor):
         super().__init__(monitor, mode)
         self.save_best_only = save_best_only
         self.filepath = os.fspath(filepath)
+        if not self.filepath:
+            raise ValueError("filepath is '': name the directory that the model goes to")
         if self.filepath.endswith(WEIGHTS) and not save_weights_only:
             raise ValueError(f"filepath ends in {WEIGHTS}, a file of weights alone: pass save_weights_only=True")
         if self.filepath.endswith(FILES) and not self.filepath.endswith(WEIGHTS):

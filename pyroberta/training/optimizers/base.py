@@ -243,25 +243,33 @@ class Optimizer(Checked):
 
         Raises:
             TypeError: for anything but texts.
-            ValueError: now or in `build`, for a name that no parameter has, or a pattern that none matches.
+            ValueError: for a pattern that is no regular expression; now or in `build`, for a name that no parameter
+                has, or a pattern that none matches.
 
         >>> from pyroberta.optimizers import AdamW
         >>> optimizer = AdamW(weight_decay=0.01)
         >>> optimizer.exclude_from_weight_decay(var_names=[r"bias$", "norm"])
         """
         names = [f"^{re.escape(name)}$" for name in _texts("var_list", var_list)]
-        self._excluded = (*names, *_texts("var_names", var_names))
+        patterns = _texts("var_names", var_names)
+        for pattern in patterns:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"var_names: {pattern!r} is no regular expression: {error}") from None
+        self._excluded = (*names, *patterns)
         if self._built_for is not None:
             self._check_excluded(self._built_for[0])
 
     def build(self, params: Arrays) -> None:
-        """Makes the slots, zeros in the layout of `params`, and sets the number of updates to 0."""
+        """Makes the slots, zeros in the layout of `params`. When made anew, the number of updates is set to 0."""
         self._check_excluded(params)
         self.slots = {name: params.zeros_like() for name in self.slot_names}
         if self.use_ema:  # a parameter that is frozen now and trained later begins with its value, not with 0
             self.slots["average"].copy_from(params)
+        if self._built_for is not None:  # otherwise it is what a user set, for a schedule to go on from, as in Keras
+            self.iterations = 0
         self._built_for = dict(params.layout), params.dtype
-        self.iterations = 0
 
     def apply(self, params: Arrays, grads: Arrays, trainable: Collection[str], ops: Ops) -> None:
         """One update, in place.
@@ -460,12 +468,10 @@ class Optimizer(Checked):
                     f"{type(self).__name__} takes the argument {name!r} and has no attribute of that name: "
                     "set it in __init__"
                 )
-        return {
-            "name": self.name,
-            "learning_rate": rate,
-            **{name: getattr(self, name) for name in names},
-            "exclude_from_weight_decay": list(self._excluded),
-        }
+        config = {"name": self.name, "learning_rate": rate, **{name: getattr(self, name) for name in names}}
+        if self._excluded != self.excluded_by_default:  # Keras's optimizers have no such entry
+            config["exclude_from_weight_decay"] = list(self._excluded)
+        return config
 
     @classmethod
     def from_config(cls: type[Own], config: Mapping[str, Any]) -> Own:
@@ -512,9 +518,7 @@ class Optimizer(Checked):
         for option, slot in self.optional_slots.items():  # a file of an optimizer without an option says nothing of it
             if slot not in self.slot_names:
                 config = {name: value for name, value in config.items() if name not in OPTIONS[option]}
-        if self._excluded == self.excluded_by_default:
-            del config["exclude_from_weight_decay"]
-        else:
+        if "exclude_from_weight_decay" in config:
             config["exclude_from_weight_decay"] = [name for name in names if not self.decays(name)]
         return config
 

@@ -109,6 +109,11 @@ def from_config(config: Mapping[str, Any]) -> Optimizer:
     >>> from_config(Adam(schedules.Linear(1e-3, 100), clipnorm=1.0).get_config()).learning_rate
     0.001
     """
+    if not isinstance(config, Mapping) or not {"class_name", "name"} & set(config):
+        raise ValueError(
+            f"an optimizer's config should be a dict with class_name and config, or with the class as name; got "
+            f"{reprlib.repr(config)}"
+        )
     arguments = dict(config)
     if "class_name" in arguments:
         kind, given = _kind(arguments["class_name"]), arguments.get("config")
