@@ -348,6 +348,17 @@ def test_a_checkpoint_has_a_place():
         ModelCheckpoint("")
 
 
+@pytest.mark.parametrize("filepath", ["{}", "{0}", "a{", "a}", "{epoch:zz}", "{loss:%}}", "{epoch.no}", "{loss:s}"])
+def test_a_pattern_that_can_not_be_filled_in_is_refused_before_training(filepath):
+    with pytest.raises(ValueError, match="can't be filled in: "):
+        ModelCheckpoint(filepath)
+
+
+@pytest.mark.parametrize("filepath", ["{epoch:02d}-{val_loss:.2f}", "{mine:03d}", "{{a}}", "{loss!r}", "{epoch:>4}"])
+def test_a_pattern_may_have_any_name(filepath):
+    assert ModelCheckpoint(filepath).filepath == filepath
+
+
 def test_what_was_written_to_the_csv_stays_when_training_breaks_off(tmp_path):
     path = tmp_path / "log.csv"
 

@@ -250,6 +250,16 @@ def test_a_backup_may_stay_and_keeps_other_files(tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["latest.safetensors", "notes.txt", "previous.safetensors"]
 
 
+def test_a_rate_that_the_state_replaces_is_told(tmp_path, capsys):
+    with pytest.raises(KeyboardInterrupt):
+        fit(BackupAndRestore(tmp_path), Interrupt(1, 0))
+    model = small_masked_lm()
+    model.compile(optimizers.Adam(5e-3))
+    again, _ = fit(BackupAndRestore(tmp_path), Interrupt(9, 9), model=model)
+    assert again.optimizer.learning_rate == 1e-2
+    assert "goes on with the learning rate of its state, 0.01; compile had 0.005" in capsys.readouterr().err
+
+
 def test_the_state_before_is_taken_where_the_latest_is_damaged(tmp_path, capsys):
     interrupt = Interrupt(2, 1)
     with pytest.raises(KeyboardInterrupt):

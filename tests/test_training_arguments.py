@@ -240,6 +240,12 @@ def test_accuracy_is_logged_under_the_name_that_it_was_given():
     assert stopping.best == max(history.history["val_acc"])
 
 
+@pytest.mark.parametrize("name", [3, b"mine", True])
+def test_a_metrics_name_is_a_text(name):
+    with pytest.raises(TypeError, match="name must be a text that isn't empty"):
+        metrics.Accuracy(name=name)
+
+
 def test_two_metrics_of_one_name_would_lose_a_value():
     with pytest.raises(ValueError, match="two metrics are named 'accuracy'"):
         classifier().compile(metrics=["accuracy"], weighted_metrics=["accuracy"])

@@ -12,7 +12,8 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pyroberta.model.attributes import Checked, Reasons, as_call
+from pyroberta.model.attributes import Checked, Checks, Reasons, as_call
+from pyroberta.model.serialization import check_name
 from pyroberta.training import keras_objects
 
 __all__ = [
@@ -43,6 +44,7 @@ class Metric(Checked):
         higher_is_better: whether a higher value is an improvement, for callbacks that monitor it.
     """
 
+    checks: ClassVar[Checks] = {"name": check_name}
     name = "metric"
     higher_is_better = False
     needs_outputs: ClassVar[bool] = False  # whether `update_outputs` is called instead of `update`

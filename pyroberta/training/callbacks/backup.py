@@ -89,7 +89,11 @@ class BackupAndRestore(Callback):
                     raise
                 say(f"BackupAndRestore goes on from the state before the latest one, since {error}")
                 continue
+            optimizer = self.model.optimizer
+            given = optimizer.rate_config()
             self.model.load_train_state(state)
+            if (kept := optimizer.rate_config()) != given:
+                say(f"BackupAndRestore goes on with the learning rate of its state, {kept}; compile had {given}")
             return
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:

@@ -26,6 +26,32 @@ def save_freq(name: str, value: Any) -> str | int:
     return int(value)
 
 
+class _Numbers(dict[str, float]):
+    """A number for every name: 1 for those that count, `other` for the rest."""
+
+    def __init__(self, other: float) -> None:
+        super().__init__(epoch=1, batch=1)
+        self.other = other
+
+    def __missing__(self, name: str) -> float:
+        return self.other
+
+
+def _check_pattern(filepath: str) -> None:
+    """Checks that names can be filled in, before an epoch is trained for a model that has no place then."""
+    problem: Exception | None = None
+    for other in (0.5, 1):  # what callbacks of a user's own log may be whole numbers
+        try:
+            filepath.format_map(_Numbers(other))
+            return
+        except (ValueError, LookupError, AttributeError, TypeError) as error:
+            problem = error
+    raise ValueError(
+        f"filepath {filepath!r} can't be filled in: {problem}. It takes names as in "
+        "'runs/{epoch:02d}-{val_loss:.2f}'; a brace itself is written twice"
+    )
+
+
 class ModelCheckpoint(Monitor):
     """Saves the model during training, each time as a whole preset, from which training can go on.
 
@@ -47,8 +73,8 @@ class ModelCheckpoint(Monitor):
         initial_value_threshold: with `save_best_only`, a model is saved only if it is better than this.
 
     Raises:
-        ValueError: for an unknown save_freq, or the name of a file that is not written here; while saving, for a name
-            in filepath that is not logged.
+        ValueError: for an unknown save_freq, or a filepath that can't be filled in or is not written here; while
+            saving, for a name in filepath that is not logged.
 
     >>> ModelCheckpoint("runs/{epoch:02d}-{loss:.2f}").directory(epoch=0, logs={"loss": 2.5})
     'runs/01-2.50'
@@ -77,6 +103,7 @@ class ModelCheckpoint(Monitor):
         self.filepath = os.fspath(filepath)
         if not self.filepath:
             raise ValueError("filepath is '': name the directory that the model goes to")
+        _check_pattern(self.filepath)
         if self.filepath.endswith(WEIGHTS) and not save_weights_only:
             raise ValueError(f"filepath ends in {WEIGHTS}, a file of weights alone: pass save_weights_only=True")
         if self.filepath.endswith(FILES) and not self.filepath.endswith(WEIGHTS):
