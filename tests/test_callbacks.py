@@ -337,6 +337,19 @@ def test_a_file_that_is_no_log_with_the_separator_is_not_gone_on_with(content, t
     assert path.read_bytes() == content
 
 
+@pytest.mark.parametrize("value", ["high", np.ones(2), None, [1, 2]])
+def test_what_else_a_callback_logs_ends_no_training_and_is_no_number(value):
+    def log(epoch, logs):
+        logs["mine"] = value
+
+    model = small_masked_lm()
+    history = model.fit(TEXTS, verbose=2, callbacks=[LambdaCallback(on_epoch_end=log)])
+    assert history.history["mine"][0] is value
+    assert "mine" in repr(history)
+    with pytest.raises(TypeError, match="EarlyStopping takes numbers, and 'mine' is logged as"):
+        model.fit(TEXTS, verbose=0, callbacks=[LambdaCallback(on_epoch_end=log), EarlyStopping("mine", mode="min")])
+
+
 @pytest.mark.parametrize("separator", ["", "ab", "\n", '"', 3])
 def test_a_separator_is_one_character(separator):
     with pytest.raises(ValueError, match="separator must be one character"):

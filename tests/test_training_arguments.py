@@ -148,6 +148,8 @@ def test_a_number_of_a_class_whose_name_is_another_number_is_refused():
     labels = ["1", "2"]
     with pytest.raises(ValueError, match=r"class 1, and .* numbers as names \('1', '2'\): write the name, '1'"):
         class_factors({1: 5.0}, 2, labels)
+    with pytest.raises(ValueError, match="class_weight has one class twice, as 'b' and as 1"):
+        class_factors({"b": 5.0, 1: 2.0}, 2, ["a", "b"])
     assert class_factors({"1": 5.0}, 2, labels).tolist() == [5.0, 1.0]
     assert class_factors({1: 5.0}, 2, ["0", "1"]).tolist() == [1.0, 5.0]
 

@@ -118,6 +118,7 @@ def class_factors(class_weight: Any, num_classes: int, labels: Sequence[str] = (
         )
     factors = np.ones(num_classes)
     is_numbered = has_other_numbers(labels)
+    named: dict[int, Any] = {}
     for name, factor in class_weight.items():
         if is_numbered and not isinstance(name, str):
             raise ValueError(
@@ -132,5 +133,7 @@ def class_factors(class_weight: Any, num_classes: int, labels: Sequence[str] = (
             )
         if not is_real(factor) or not 0 <= factor < np.inf:
             raise ValueError(f"class_weight[{name!r}] must be a number of at least 0, got {factor!r}")
+        if named.setdefault(int(number), name) is not name:
+            raise ValueError(f"class_weight has one class twice, as {named[int(number)]!r} and as {name!r}")
         factors[number] = factor
     return factors

@@ -7,6 +7,7 @@ from pathlib import PurePath
 from typing import Any
 
 from pyroberta.training.callbacks.base import Callback, Logs
+from pyroberta.training.callbacks.screen import shown
 
 
 class History(Callback):
@@ -30,7 +31,7 @@ class History(Callback):
         self.epoch: list[int] = []
 
     def __repr__(self) -> str:
-        last = ", ".join(f"{name} {values[-1]:.4g}" for name, values in self.history.items() if values)
+        last = ", ".join(f"{name} {shown(values[-1])}" for name, values in self.history.items() if values)
         return f"<History: {len(self.epoch)} epochs{'; ' if last else ''}{last}>"
 
     def on_train_begin(self, logs: Logs | None = None) -> None:

@@ -14,7 +14,7 @@ from pyroberta.model.attributes import Checks, Reasons, is_real, true_or_false, 
 from pyroberta.model.callers import callers_level
 from pyroberta.model.hints import did_you_mean
 from pyroberta.training.callbacks.base import Callback, Logs
-from pyroberta.training.callbacks.screen import say
+from pyroberta.training.callbacks.screen import number_of, say
 from pyroberta.training.metrics import METRICS, direction, logged_name
 
 
@@ -111,7 +111,7 @@ class Monitor(Callback):
                 stacklevel=callers_level(),
             )
             return None
-        return float(logs[name])
+        return number_of(name, logs[name], type(self).__name__)
 
 
 class EarlyStopping(Monitor):

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import reprlib
 import sys
 from typing import Any
+
+import numpy as np
 
 
 class Screen:
@@ -35,6 +38,33 @@ class Screen:
 def can_redraw() -> bool:
     """Whether a line of stderr can be overwritten: in a terminal or a notebook."""
     return "ipykernel" in sys.modules or Screen(sys.stderr).isatty()
+
+
+def shown(value: Any) -> str:
+    """A value of logs, short: a number with four digits, or what else a callback of a user's own logs.
+
+    >>> shown(0.123456), shown("high")
+    ('0.1235', "'high'")
+    """
+    try:
+        return f"{value:.4g}"
+    except (TypeError, ValueError):
+        return " ".join(reprlib.repr(value).split())
+
+
+def number_of(name: str, value: Any, reader: str) -> float:
+    """A value of logs as a number.
+
+    Raises:
+        TypeError: where it is none, naming it and who reads it.
+
+    >>> number_of("loss", 2, "EarlyStopping")
+    2.0
+    """
+    if np.ndim(value) == 0 and not isinstance(value, str | bytes):
+        with contextlib.suppress(TypeError, ValueError):
+            return float(value)
+    raise TypeError(f"{reader} takes numbers, and {name!r} is logged as {shown(value)}: log a number under that name")
 
 
 def say(line: str) -> None:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from pyroberta.model.attributes import Checks, true_or_false, whole_number
 from pyroberta.training.callbacks.base import Callback, Logs
+from pyroberta.training.callbacks.screen import number_of
 
 WITHOUT_EFFECT = {  # an argument of Keras's: its defaults, and the reason why there is no other value
     "write_graph": ((True, False), "there is no graph to write"),
@@ -151,7 +152,7 @@ class TensorBoard(Callback):
 
     def _write(self, name: str, values: Mapping[str, Any], step: int) -> None:
         for tag, value in values.items():
-            self._writer(name).add_scalar(tag, float(value), step)
+            self._writer(name).add_scalar(tag, number_of(tag, value, type(self).__name__), step)
         if values:
             self._writer(name).flush()
 
