@@ -251,6 +251,8 @@ def test_a_metrics_name_is_a_text(name):
 def test_two_metrics_of_one_name_would_lose_a_value():
     with pytest.raises(ValueError, match="two metrics are named 'accuracy'"):
         classifier().compile(metrics=["accuracy"], weighted_metrics=["accuracy"])
+    with pytest.raises(ValueError, match=r"as in pyroberta\.metrics\.MeanOfFunction\(function, name='my_lambda'\)"):
+        classifier().compile(metrics=["accuracy", lambda a, b: a == 0, lambda a, b: a == 1])
     with pytest.raises(ValueError, match="a metric is named 'val_loss', under which an evaluation logs 'loss'"):
         classifier().compile(metrics=[metrics.Accuracy(name="val_loss")])
 

@@ -224,7 +224,9 @@ def _check_names(metrics: Sequence[measures.Metric]) -> None:
             )
     for name in names:
         if names.count(name) > 1:
+            last = next(metric for metric in reversed(metrics) if metric.name == name)
+            function = "function, " if isinstance(last, measures.MeanOfFunction) else ""
             raise ValueError(
                 f"two metrics are named {name!r}, and logs hold one value of a name: give one of them another, as in "
-                f"{type(metrics[0]).__name__}(name='my_{name}')"
+                f"pyroberta.metrics.{type(last).__name__}({function}name='my_{name}')"
             )
