@@ -127,7 +127,8 @@ class Trainer(Resumable):
             validation_data: instead, x, (x, y) or (x, y, sample_weight), evaluated after every epoch.
             shuffle: draw the examples in a new order every epoch; an iterable of batches keeps its own.
             class_weight: of a classifier: class -> the factor of its texts' losses in training; 1 for a class that it
-                lacks. A class is its number, or its name in `labels`. Not beside `sample_weight`, as in Keras.
+                lacks. A class is its number, or its name in `labels`. Not beside `sample_weight`, as in Keras; weights
+                that stand in the batches of an iterable are multiplied by it.
             sample_weight: (B,), (B, 1) or one number for all; or (B, K) beside a masked LM's features.
             initial_epoch: number of the first epoch, when going on with an earlier run.
             steps_per_epoch: updates in an epoch. The next epoch goes on where this one ended. Held examples that are

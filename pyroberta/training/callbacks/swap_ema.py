@@ -21,7 +21,8 @@ class SwapEMAWeights(Callback):
 
     Args:
         swap_on_epoch: keep the average in place from the end of an epoch to the beginning of the next one, for
-            callbacks that come later in the list, such as `ModelCheckpoint`.
+            callbacks that come later in the list, such as `ModelCheckpoint`. Training that goes on from such a preset
+            goes on from the average. `BackupAndRestore` keeps the weights as well, and goes on from those.
 
     Raises:
         ValueError: in training or evaluation, for an optimizer without a moving average.
