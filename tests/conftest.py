@@ -21,6 +21,8 @@ many = int(os.environ.get("HYPOTHESIS_EXAMPLES", "500"))
 settings.register_profile("random", max_examples=many, **{**same, "derandomize": False}, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
+# Keras's default, TensorFlow, is not installed where the parity tests run.
+os.environ.setdefault("KERAS_BACKEND", "torch")
 
 # A shell has its background jobs ignore Ctrl-C, and `nohup` a terminal's end. Tests send both, to this process and to
 # those that it starts.
@@ -66,7 +68,5 @@ def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def keras():
-    """Keras on torch's backend; its default, TensorFlow, is not installed."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("KERAS_BACKEND", "torch")
-        return pytest.importorskip("keras")
+    """Keras on torch's backend."""
+    return pytest.importorskip("keras")

@@ -331,8 +331,7 @@ def test_a_dtype_to_save_in_is_named_as_it_is(tmp_path, dtype, format):
 
 
 @pytest.mark.parity
-def test_every_name_of_the_living_keras_is_here_or_refused(monkeypatch):
-    monkeypatch.setenv("KERAS_BACKEND", "torch")  # its default, TensorFlow, is not installed
+def test_every_name_of_the_living_keras_is_here_or_refused():
     import keras
     import keras_hub
     import torch

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -17,7 +16,6 @@ from pyroberta.oracle.conformance.case import Case
 from pyroberta.oracle.conformance.suite import Suite
 
 pytestmark = [pytest.mark.parity, pytest.mark.filterwarnings("ignore")]
-os.environ.setdefault("KERAS_BACKEND", "torch")
 
 Values = dict[str, Any]
 

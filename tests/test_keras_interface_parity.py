@@ -36,7 +36,6 @@ KINDS = ("backbone", "masked_lm", "classifier")
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    monkeypatch.setenv("KERAS_BACKEND", "torch")  # its default, TensorFlow, is not installed
     import keras
     import keras_hub
     from keras.src.backend.common import dtypes

@@ -115,8 +115,7 @@ CHECKS: dict[tuple[str, int], tuple[Callable[[dict[str, Any]], bool], ...]] = {
 
 
 @pytest.mark.parity
-def test_the_pages_are_those_of_the_living_kerashub(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("KERAS_BACKEND", "torch")
+def test_the_pages_are_those_of_the_living_kerashub():
     import inspect
     import re
 
