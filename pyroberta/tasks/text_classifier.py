@@ -20,7 +20,7 @@ from pyroberta.model.hints import hinting
 from pyroberta.tasks import activations
 from pyroberta.tasks.activations import Activation
 from pyroberta.tasks.answers import Answer
-from pyroberta.tasks.backbone import Backbone
+from pyroberta.tasks.backbone import FOREIGN_OPTIONS, Backbone
 from pyroberta.tasks.inference import logits_at
 from pyroberta.tasks.task import ELSEWHERE, FROM_PRESET, Task
 from pyroberta.text.classifier_preprocessor import TextClassifierPreprocessor
@@ -41,12 +41,6 @@ class Classification(Answer):
     label: int
     name: str
     score: float
-
-
-HUGGING_FACE_ARGUMENTS = {
-    "num_labels": "it is called num_classes",
-    **dict.fromkeys(("id2label", "label2id"), "labels= has the classes' names, in their order"),
-}
 
 
 class TextClassifier(Task):
@@ -193,10 +187,8 @@ class TextClassifier(Task):
             ValueError, FileNotFoundError: where the preset is missing or damaged, or is no classifier and there is no
                 `num_classes`; where `dropout` and `classifier_dropout` differ.
         """
-        for name in options.keys() & HUGGING_FACE_ARGUMENTS.keys():
-            raise TypeError(
-                f"from_preset() got an unexpected keyword argument {name!r}: {HUGGING_FACE_ARGUMENTS[name]}"
-            )
+        for name in options.keys() & FOREIGN_OPTIONS.keys():
+            raise TypeError(f"from_preset() got an unexpected keyword argument {name!r}: {FOREIGN_OPTIONS[name]}")
         if type(load_weights) is int:
             raise TypeError(
                 f"from_preset's second argument is load_weights, as in KerasHub: write num_classes={load_weights}"
