@@ -184,7 +184,7 @@ class ProgressBar(Callback):
             if len(line) + len(part) + 2 <= width:
                 line += f"{part}, "
         line = line[:-2]
-        has_room = bool(total) and len(line) + len(" ||") + SHORTEST_BAR <= width
+        has_room = bool(total) and not is_done and len(line) + len(" ||") + SHORTEST_BAR <= width
         self._bar.bar_format = "{desc} |{bar}|" if has_room else "{desc}"
         self._bar.set_description_str(line, refresh=False)
 
