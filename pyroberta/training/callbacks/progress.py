@@ -15,7 +15,7 @@ from pyroberta.training.callbacks.screen import Screen, can_redraw, say, shown
 
 FIRST_ON_BAR = ("loss", "accuracy", "val_loss", "val_accuracy", "tokens/s")  # then the time, the steps, the rest
 NOT_ON_BAR = ("perplexity", "val_perplexity")  # the exp of the loss, which the line has already
-SHORTEST_BAR = 4  # columns
+SHORTEST_BAR = 8  # columns
 LEAST_LINES = 3
 USUAL_WIDTH = 80  # if the terminal's width is unknown
 SECONDS_BETWEEN_LINES = 30.0  # of a progress bar that cannot be redrawn
@@ -184,7 +184,7 @@ class ProgressBar(Callback):
             if len(line) + len(part) + 2 <= width:
                 line += f"{part}, "
         line = line[:-2]
-        has_room = bool(total) and not is_done and len(line) + len(" ||") + SHORTEST_BAR <= width
+        has_room = bool(total) and len(line) + len(" ||") + SHORTEST_BAR <= width
         self._bar.bar_format = "{desc} |{bar}|" if has_room else "{desc}"
         self._bar.set_description_str(line, refresh=False)
 
