@@ -638,6 +638,7 @@ def test_compile_takes_strings_and_objects():
     masked_lm = small_masked_lm()
     masked_lm.compile("adamw", "sparse_categorical_crossentropy", weighted_metrics="accuracy", jit_compile=True)
     assert isinstance(masked_lm.optimizer, optimizers.AdamW)
+    assert masked_lm.optimizer.learning_rate == 1e-3
     assert list(masked_lm.evaluate(TEXTS, verbose=0, return_dict=True)) == ["loss", "accuracy"]
     masked_lm.compile(weighted_metrics=[metrics.SparseCategoricalAccuracy(), "perplexity"])
     assert isinstance(masked_lm.optimizer, optimizers.Adam)

@@ -17,7 +17,6 @@ from pyroberta.cli.exit_codes import DIVERGED, FAILED, code_of_error, code_of_st
 from pyroberta.cli.saving import save_model
 from pyroberta.cli.streams import figures
 
-DEFAULT_RATE = 5e-5  # KerasHub's
 NOT_DECAYED = (r"bias$", r"norm\.")  # as in transformers' and fairseq's training
 PLOTS = (".png", ".svg", ".pdf", ".jpg")
 # Options that have no effect without another one.
@@ -149,6 +148,8 @@ def rate_of(arguments: argparse.Namespace, model: Any, of_masked_lm: float | Non
     `of_masked_lm` is what a preset recommends for another head, the masked LM's: a better guess than KerasHub's, which
     is for large models.
     """
+    from pyroberta.training.compiled import DEFAULT_RATE
+
     given, recommended = arguments.learning_rate, model.recommended_learning_rate
     rate = float(given if given is not None else recommended or of_masked_lm or DEFAULT_RATE)
     if given is None and not arguments.quiet:

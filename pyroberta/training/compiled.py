@@ -20,6 +20,7 @@ from pyroberta.training.run import Run
 from pyroberta.training.state import TrainState
 
 OF_THE_OPTIMIZER = "it is the optimizer's, as in compile(optimizer=pyroberta.optimizers.Adam(learning_rate=1e-4))"
+DEFAULT_RATE = 5e-5  # of "auto", KerasHub's
 WITHOUT_EFFECT = {  # an argument of Keras's compile: its default, and the reason why there is no other value
     "loss_weights": (None, "the model has one loss. Pass sample_weight to fit for weights of texts"),
     "run_eagerly": (False, "every step is plain Python here, which a debugger can enter"),
@@ -65,8 +66,8 @@ class Compiled(Checked):
     def _checked(self, name: str, value: Any) -> Any:
         value = super()._checked(name, value)
         if name == "optimizer":
-            value = "adam" if isinstance(value, str) and value == "auto" else value
-            value = optimizers.get(value)
+            is_auto = isinstance(value, str) and value == "auto"
+            value = optimizers.Adam(DEFAULT_RATE) if is_auto else optimizers.get(value)
             if not isinstance(value, optimizers.Optimizer):
                 expect_instance(name, value, optimizers.Adam)  # raises
         elif name == "loss":
@@ -103,7 +104,8 @@ class Compiled(Checked):
         with the line to write.
 
         Args:
-            optimizer: a name or an optimizer. `"auto"` is `Adam(5e-5)`, Keras's form, as in KerasHub.
+            optimizer: a name or an optimizer. `"auto"` is `Adam(5e-5)`, Keras's form, as in KerasHub; `"adam"` is `Adam()`
+                with Keras's rate of 1e-3, as in Keras.
             loss: a name or a loss. `"auto"` is the mean over the masked tokens, or over a classifier's texts (weights
                 or not, as in Keras); see `losses.SparseCategoricalCrossentropy`.
             loss_weights: None alone, Keras's default: there is one loss.

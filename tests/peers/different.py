@@ -69,12 +69,6 @@ DIFFERENT = (
         "bfloat16 has float32's range, so nothing underflows",
     ),
     Different(
-        _tests("keras/src/optimizers/adam_test.py::AdamTest", "test_correctness_with_golden"),
-        '`Adam()` and `compile("adam")` have a learning rate of 1e-3',
-        "5e-5, as KerasHub compiles its models; `AdamW()` has 1e-3",
-        "a pretrained model forgets what it knows at 1e-3",
-    ),
-    Different(
         _tests(OPTIMIZER, "test_static_loss_scaling"),
         "`loss_scale_factor` multiplies the loss and divides the gradients",
         "the argument is refused",

@@ -17,8 +17,8 @@ class Adam(Optimizer):
     """Adam in Keras's form (Kingma and Ba 2015, arXiv:1412.6980, with the "ε̂" of its section 2.1).
 
     Args:
-        learning_rate: a number, or a function from the number of updates done to a number; see `schedules`. (Keras's
-            default is 1e-3; this one is what KerasHub compiles a masked LM with.)
+        learning_rate: a number, or a function from the number of updates done to a number; see `schedules`. Keras's
+            default; a pretrained model wants less, and `compile()` takes KerasHub's 5e-5.
         beta_1: the share of the gradient's mean that is kept at each update.
         beta_2: the share of the squared gradient's mean that is kept.
         epsilon: added to the root of the uncorrected second moment.
@@ -59,7 +59,7 @@ class Adam(Optimizer):
     @hinting()
     def __init__(
         self,
-        learning_rate: float | Schedule = 5e-5,
+        learning_rate: float | Schedule = 1e-3,
         beta_1: float = 0.9,
         beta_2: float = 0.999,
         epsilon: float = 1e-7,
