@@ -104,8 +104,8 @@ class Compiled(Checked):
         with the line to write.
 
         Args:
-            optimizer: a name or an optimizer. `"auto"` is `Adam(5e-5)`, Keras's form, as in KerasHub; `"adam"` is `Adam()`
-                with Keras's rate of 1e-3, as in Keras.
+            optimizer: a name or an optimizer. `"auto"` is `Adam(5e-5)`, Keras's form, as in KerasHub. `"adam"` is
+                `Adam()`, whose rate is 1e-3, as in Keras.
             loss: a name or a loss. `"auto"` is the mean over the masked tokens, or over a classifier's texts (weights
                 or not, as in Keras); see `losses.SparseCategoricalCrossentropy`.
             loss_weights: None alone, Keras's default: there is one loss.
