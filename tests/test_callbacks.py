@@ -125,8 +125,12 @@ def test_lambdas_are_called_with_what_the_hook_gets():
     )
     train([callback], [2.0, 1.0])
     assert seen == [{}, (0, 3.0), (1, 2.0)]
-    with pytest.raises(TypeError, match="'on_epoch_finish' is no hook; the hooks are on_train_begin, "):
-        LambdaCallback(on_epoch_finish=print)
+
+
+@pytest.mark.parametrize("name", ["on_epoch_finish", "epoch_end"])
+def test_a_hook_with_a_typing_error_is_refused(name):
+    with pytest.raises(TypeError, match=f"'{name}' is no hook, and would never be called; the hooks are on_train_beg"):
+        LambdaCallback(**{name: print})
 
 
 def test_history_holds_every_epoch_and_starts_anew_with_fit():

@@ -114,14 +114,6 @@ DIFFERENT = (
         "fewer ways for a figure to lose its digits",
     ),
     Different(
-        _tests(
-            f"{CALLBACKS}/lambda_callback_test.py::LambdaCallbackTest", "test_lambda_callback_with_additional_kwargs"
-        ),
-        "`LambdaCallback(custom_method=f)` keeps any function",
-        "a name that is no hook is refused",
-        "a hook with a typing error would never be called, without a word",
-    ),
-    Different(
         _tests(f"{CALLBACKS}/model_checkpoint_test.py::ModelCheckpointTest", "test_model_checkpoint_options"),
         '`ModelCheckpoint(monitor="unknown", save_best_only=True)` warns in every epoch and saves nothing',
         "an error when training begins",

@@ -16,14 +16,15 @@ class LambdaCallback(Callback):
     Args:
         on_epoch_begin, on_epoch_end, on_train_begin, on_train_end, on_train_batch_begin, on_train_batch_end: functions
             of the hook's arguments.
-        hooks: functions under the names of other hooks, as in `on_test_end=f`.
+        others: functions under the names of other hooks, as in `on_test_end=f`. Under a name that doesn't begin with
+            `on_`, any value is kept as an attribute, for the functions' own use.
 
     Raises:
-        TypeError: for a name that is no hook.
+        TypeError: for a name that begins with `on_`, or should, and is no hook: it would never be called.
 
-    >>> callback = LambdaCallback(on_epoch_end=lambda epoch, logs: print(epoch, logs))
+    >>> callback = LambdaCallback(on_epoch_end=lambda epoch, logs: print(callback.place, epoch, logs), place="here")
     >>> callback.on_epoch_end(0, {"loss": 1.0})
-    0 {'loss': 1.0}
+    here 0 {'loss': 1.0}
     """
 
     def __init__(
@@ -34,16 +35,17 @@ class LambdaCallback(Callback):
         on_train_end: Hook = None,
         on_train_batch_begin: Hook = None,
         on_train_batch_end: Hook = None,
-        **hooks: Hook,
+        **others: Any,
     ) -> None:
         super().__init__()
-        hooks |= {
+        others |= {
             "on_epoch_begin": on_epoch_begin, "on_epoch_end": on_epoch_end,
             "on_train_begin": on_train_begin, "on_train_end": on_train_end,
             "on_train_batch_begin": on_train_batch_begin, "on_train_batch_end": on_train_batch_end,
         }  # fmt: skip
-        for name, function in hooks.items():
-            if name not in HOOKS:
-                raise TypeError(f"{name!r} is no hook; the hooks are {', '.join(HOOKS)}")
-            if function is not None:
-                setattr(self, name, function)
+        for name, value in others.items():
+            is_hook = name in HOOKS
+            if not is_hook and (name.startswith("on_") or f"on_{name}" in HOOKS):
+                raise TypeError(f"{name!r} is no hook, and would never be called; the hooks are {', '.join(HOOKS)}")
+            if value is not None or not is_hook:
+                setattr(self, name, value)
