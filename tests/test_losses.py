@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from small_models import small_masked_lm
 
 from pyroberta.training import losses
 from pyroberta.training.losses import SparseCategoricalCrossentropy, log_softmax, sparse_categorical_crossentropy
@@ -141,6 +142,65 @@ def test_labels_may_have_a_last_axis_of_one_and_come_as_lists_or_floats():
     assert loss(labels[..., None], logits) == expected
     assert loss(labels.astype(float), logits) == expected
     assert loss(labels.tolist(), logits) == expected
+
+
+@given(seed=st.integers(0, 2**32), axis=st.integers(-3, 2), from_logits=st.booleans())
+def test_classes_may_stand_on_any_axis(seed, axis, from_logits):
+    labels, logits, weights = draw(seed)
+    values = logits if from_logits else np.exp(logits)
+    moved = np.moveaxis(values, -1, axis)
+    each = sparse_categorical_crossentropy(labels, values, from_logits)
+    for given_labels in (labels, np.expand_dims(labels, axis)):
+        np.testing.assert_array_equal(
+            sparse_categorical_crossentropy(given_labels, moved, from_logits, axis=axis), each
+        )
+        one, other = (
+            SparseCategoricalCrossentropy(from_logits, ignore_class=1, axis=number)(some, array, weights)
+            for number, some, array in ((-1, labels, values), (axis, given_labels, moved))
+        )
+        assert one == pytest.approx(other, rel=1e-12)
+
+
+@pytest.mark.parametrize("axis", [3, -4])
+def test_an_axis_that_there_is_not_is_refused(axis):
+    labels, logits, _ = draw(0)
+    with pytest.raises(ValueError, match=rf"axis must be one of the 3 of y_pred, \(3, 4, 7\), got {axis}"):
+        SparseCategoricalCrossentropy(axis=axis)(labels, logits)
+    with pytest.raises(ValueError, match=r"y_pred without axis 0, \(4, 7\), got \(3, 4\)"):
+        SparseCategoricalCrossentropy(axis=0)(labels, logits)
+
+
+@pytest.mark.parametrize("reduction", ["sum", None])
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", np.float16, np.dtype("float64")])
+def test_a_dtype_is_the_results(dtype, reduction):
+    labels, logits, weights = draw(4)
+    exact = SparseCategoricalCrossentropy(True, reduction=reduction)(labels, logits, weights)
+    found = SparseCategoricalCrossentropy(True, reduction=reduction, dtype=dtype)(labels, logits, weights)
+    assert found.dtype == np.dtype(dtype)
+    np.testing.assert_allclose(found, exact, rtol=4 * np.finfo(found.dtype).eps)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "int32", np.int64, 16])
+def test_another_dtype_is_refused(dtype):
+    with pytest.raises(
+        ValueError, match="dtype must be None or one of float16, float32, float64, which NumPy has; got"
+    ):
+        SparseCategoricalCrossentropy(dtype=dtype)
+
+
+def test_a_model_is_not_compiled_with_what_is_for_arrays():
+    model = small_masked_lm()
+    for arguments, message in (
+        ({"axis": 1}, "axis=1 is for losses on arrays: the model gives its classes on the last axis"),
+        ({"axis": -2}, "axis=-2 is for losses on arrays"),
+        ({"dtype": "float32"}, "dtype='float32' is for losses on arrays: in training, losses are in the model's dtype"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            model.compile(loss=SparseCategoricalCrossentropy(True, **arguments))
+    model.compile(loss=SparseCategoricalCrossentropy(True, axis=2))  # the last, counted from the front
+    model.loss.axis = 0
+    with pytest.raises(ValueError, match="axis=0 is for losses on arrays"):
+        model.fit(["a cat"], verbose=0)
 
 
 def test_wrong_arguments_are_named():

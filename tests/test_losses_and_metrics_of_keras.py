@@ -26,7 +26,7 @@ def classifier(dropout=0.0, **options) -> TextClassifier:
 
 
 def test_a_loss_is_made_again_of_its_config():
-    loss = losses.SparseCategoricalCrossentropy(True, 2, "sum", "mine")
+    loss = losses.SparseCategoricalCrossentropy(True, 2, "sum", 1, "mine", "float16")
     written = json.loads(json.dumps(losses.serialize(loss)))
     for again in (losses.get(written), losses.deserialize(written), type(loss).from_config(loss.get_config())):
         assert again.get_config() == loss.get_config()
@@ -37,7 +37,11 @@ def test_a_loss_is_made_again_of_its_config():
     [
         ({"class_name": "MeanSquaredError", "config": {}}, "loss must be one of sparse_categorical_crossentropy"),
         ({"class_name": "SparseCategoricalCrossentropy"}, "config should be a dict, got None"),
-        ({"class_name": "SparseCategoricalCrossentropy", "config": {"axis": 1}}, "has no axis, got 1"),
+        (
+            {"class_name": "SparseCategoricalCrossentropy", "config": {"dtype": "bfloat16"}},
+            "float16, float32, float64, w",
+        ),
+        ({"class_name": "SparseCategoricalCrossentropy", "config": {"axis": "last"}}, "axis must be a whole number"),
         ({"class_name": "SparseCategoricalCrossentropy", "config": {"delta": 1}}, "has no argument 'delta'"),
         ({}, "loss must be one of .* got None"),
     ],

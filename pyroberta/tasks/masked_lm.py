@@ -57,6 +57,7 @@ class MaskedLM(Task):
     preprocessor_kind = MaskedLMPreprocessor
     reader_kind = MaskedLMInputs
     default_metrics = ("accuracy", "perplexity")
+    output_axes = 3  # (B, K, V)
     takes_metrics = False
     zero_weights_message = NO_MASKED_TOKENS
     unsettable: ClassVar[Reasons] = {

@@ -55,6 +55,7 @@ class Compiled(Checked):
     backbone: Parameters
     seed: int
     default_metrics: ClassVar[tuple[str, ...]] = ("accuracy",)
+    output_axes: ClassVar[int] = 2  # of what the model gives, (B, V)
     takes_metrics: ClassVar[bool] = True  # without weights, as Keras's `metrics` are
     checks: ClassVar[Checks] = {"seed": random_seed}
 
@@ -119,8 +120,9 @@ class Compiled(Checked):
                 It takes much less memory and a quarter to a third more time, and gives the same result.
 
         Raises:
-            ValueError: for a loss on probabilities, since the model gives logits, or without a reduction; for a masked
-                LM's `metrics`; for another value of an argument that has no effect here, with the reason.
+            ValueError: for a loss on probabilities, since the model gives logits, on another axis than the last, with a
+                dtype, or without a reduction; for a masked LM's `metrics`; for another value of an argument that has no
+                effect here, with the reason.
             TypeError: for an optimizer, a loss or a metric that is neither pyroberta's nor one that can be converted.
         """
         _refuse_without_effect(
@@ -193,6 +195,15 @@ class Compiled(Checked):
             raise ValueError(f"the model gives {gives}: use SparseCategoricalCrossentropy(from_logits={takes})")
         if loss.ignore_class is not None:
             raise ValueError("ignore_class is for losses on arrays; in training, a weight of 0 leaves a label out")
+        if loss.axis not in (-1, self.output_axes - 1):
+            raise ValueError(
+                f"axis={loss.axis} is for losses on arrays: the model gives its classes on the last axis. Leave it out"
+            )
+        if loss.dtype is not None:
+            raise ValueError(
+                f"dtype={loss.dtype!r} is for losses on arrays: in training, losses are in the model's dtype, and "
+                "summed in float64. Leave it out, or load the model with another dtype"
+            )
         loss.denominator(1.0, 1)  # raises where there is no reduction
 
     def _need_compiled(self) -> None:

@@ -37,6 +37,7 @@ Own = TypeVar("Own", bound="SparseCategoricalCrossentropy")
 Reduction = Literal["sum_over_batch_size", "mean", "mean_with_sample_weight", "sum", "none"]
 REDUCTIONS = ("sum_over_batch_size", "mean", "mean_with_sample_weight", "sum", "none", None)
 
+DTYPES = ("float16", "float32", "float64")  # NumPy's floats that Keras has too
 KERAS_EPSILON = 1e-7  # keras.config.epsilon(): probabilities are kept this far from 0 and 1
 
 
@@ -44,6 +45,15 @@ def _reduction(name: str, value: Any) -> Any:
     if not isinstance(value, str | None) or value not in REDUCTIONS:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, REDUCTIONS))}, got {value!r}")
     return None if value == "none" else value
+
+
+def _dtype(name: str, value: Any) -> str | None:
+    """The name of a loss's dtype, of NumPy's too, or of a Keras policy."""
+    given = getattr(value, "compute_dtype", value)
+    given = getattr(given, "__name__", str(given))
+    if value is not None and given not in DTYPES:
+        raise ValueError(f"{name} must be None or one of {', '.join(DTYPES)}, which NumPy has; got {value!r}")
+    return None if value is None else given
 
 
 class SparseCategoricalCrossentropy(Checked):
@@ -54,10 +64,15 @@ class SparseCategoricalCrossentropy(Checked):
             divided by their sum and kept within [1e-7, 1 - 1e-7], as in Keras.
         ignore_class: a label that does not count, neither in the sum nor in the denominator.
         reduction: one of those listed in this module's docstring.
+        axis: the axis of y_pred on which the classes stand, when the loss is called on arrays. A model that is compiled
+            with a loss has them on the last.
         name: for logs.
+        dtype: `"float16"`, `"float32"` or `"float64"`: what a call on arrays returns, computed in float32, or in
+            float64 for that. Without it, a number is Python's, and losses that are not reduced are float64 if y_pred
+            is, else float32.
 
     Raises:
-        ValueError: for an unknown reduction.
+        ValueError: for an unknown reduction or dtype.
 
     >>> loss = SparseCategoricalCrossentropy(from_logits=True)
     >>> logits = np.log([[0.25, 0.25, 0.5], [0.125, 0.75, 0.125]])
@@ -68,15 +83,17 @@ class SparseCategoricalCrossentropy(Checked):
     """
 
     op: ClassVar[str] = "cross_entropy"  # whose rows make it in training
+    dtype: str | None
     checks: ClassVar[Checks] = {
         "from_logits": true_or_false,
         "ignore_class": lambda name, value: None if value is None else whole_number(name, value, at_least=-(2**63)),
         "reduction": _reduction,
+        "axis": lambda name, value: whole_number(name, value, at_least=-(2**63)),
     }
     unsettable: ClassVar[Reasons] = {
         "call": "a loss of another form has no backward here",
         "fn": "a loss of another form has no backward here",
-        "dtype": "a loss is summed in float64",
+        "dtype": "make another loss, with dtype=",
     }
 
     def __init__(
@@ -84,12 +101,16 @@ class SparseCategoricalCrossentropy(Checked):
         from_logits: bool = False,
         ignore_class: int | None = None,
         reduction: Reduction | None = "sum_over_batch_size",
+        axis: int = -1,
         name: str = "sparse_categorical_crossentropy",
+        dtype: Any = None,
     ) -> None:
         self.from_logits = from_logits
         self.ignore_class = ignore_class
         self.reduction = reduction
+        self.axis = axis
         self.name = name
+        vars(self)["dtype"] = _dtype("dtype", dtype)
 
     def __call__(
         self, y_true: ArrayLike, y_pred: ArrayLike, sample_weight: ArrayLike | None = None
@@ -98,13 +119,15 @@ class SparseCategoricalCrossentropy(Checked):
 
         Args:
             y_true: (...) integer labels in [0, V), or `ignore_class`.
-            y_pred: (..., V) logits or probabilities.
+            y_pred: (..., V) logits or probabilities; with an `axis`, V stands there.
             sample_weight: as y_true, or one per leading index of it: (B,) for labels (B, K).
 
         Raises:
             ValueError: for shapes that do not fit and for labels outside [0, V).
         """
-        losses = sparse_categorical_crossentropy(y_true, y_pred, self.from_logits, self.ignore_class)
+        if self.dtype is not None:
+            y_pred = np.asarray(y_pred, np.float64 if self.dtype == "float64" else np.float32)
+        losses = sparse_categorical_crossentropy(y_true, y_pred, self.from_logits, self.ignore_class, self.axis)
         weights = _broadcast_weights(sample_weight, losses)
         count = losses.size
         if self.ignore_class is not None:
@@ -113,9 +136,10 @@ class SparseCategoricalCrossentropy(Checked):
             count = int(is_kept.sum())
         losses *= weights.astype(losses.dtype)
         if self.reduction is None:
-            return losses
+            return losses if self.dtype is None else losses.astype(self.dtype)
         denominator = self.denominator(float(weights.sum(dtype=np.float64)), count)
-        return float(losses.sum(dtype=np.float64)) / denominator if denominator else 0.0
+        loss = float(losses.sum(dtype=np.float64)) / denominator if denominator else 0.0
+        return loss if self.dtype is None else np.dtype(self.dtype).type(loss)
 
     def denominator(self, weight_sum: float, slots: float) -> float:
         """The denominator: the sum of weighted token losses is divided by it.
@@ -171,6 +195,8 @@ class SparseCategoricalCrossentropy(Checked):
             "from_logits": self.from_logits,
             "ignore_class": self.ignore_class,
             "reduction": self.reduction,
+            "axis": self.axis,
+            "dtype": self.dtype,
         }
 
     @classmethod
@@ -178,24 +204,19 @@ class SparseCategoricalCrossentropy(Checked):
         """The loss of a `get_config`, Keras's too.
 
         Raises:
-            ValueError: for an argument that there is not, or whose value has no effect here.
+            ValueError: for an argument that there is not.
 
         >>> SparseCategoricalCrossentropy.from_config({"from_logits": True}).from_logits
         True
         """
-        arguments = dict(config)
-        for name, default in {"axis": -1, "dtype": None}.items():
-            value = arguments.pop(name, default)
-            if value not in (default, None):
-                raise ValueError(f"{cls.__name__} has no {name}, got {value!r}: classes stand on the last axis")
-        unknown = set(arguments) - set(inspect.signature(cls).parameters)
+        unknown = set(config) - set(inspect.signature(cls).parameters)
         if unknown:
             raise ValueError(f"{cls.__name__} has no argument {min(unknown)!r}")
-        return cls(**arguments)
+        return cls(**config)
 
 
 def sparse_categorical_crossentropy(
-    y_true: ArrayLike, y_pred: ArrayLike, from_logits: bool = False, ignore_class: int | None = None
+    y_true: ArrayLike, y_pred: ArrayLike, from_logits: bool = False, ignore_class: int | None = None, axis: int = -1
 ) -> NDArray[Any]:
     """-log p(label) of each label, unreduced.
 
@@ -204,6 +225,7 @@ def sparse_categorical_crossentropy(
         y_pred: (..., V) logits or probabilities; float64 stays float64, all else is float32.
         from_logits: see `SparseCategoricalCrossentropy`.
         ignore_class: labels of this value give 0.
+        axis: the axis of V in y_pred, and of 1 in y_true.
 
     Returns:
         (...) losses.
@@ -213,17 +235,23 @@ def sparse_categorical_crossentropy(
 
     >>> sparse_categorical_crossentropy([1], [[0.5, 0.5]]).round(4)
     array([0.6931], dtype=float32)
+    >>> sparse_categorical_crossentropy([0, 1], [[0.5, 0.75], [0.5, 0.25]], axis=0).round(4)
+    array([0.6931, 1.3863], dtype=float32)
     """
     predictions = np.asarray(y_pred)
     predictions = predictions.astype(np.float64 if _is_double(y_pred) else np.float32, copy=False)
     labels = np.asarray(y_true)
     if predictions.ndim == 0:
         raise ValueError("y_pred must have an axis of classes (..., V), got a number")
-    if labels.ndim == predictions.ndim and labels.shape[-1] == 1:
-        labels = labels[..., 0]
+    if not -predictions.ndim <= axis < predictions.ndim:
+        raise ValueError(f"axis must be one of the {predictions.ndim} of y_pred, {predictions.shape}, got {axis}")
+    if labels.ndim == predictions.ndim and labels.shape[axis] == 1:
+        labels = labels.squeeze(axis)
+    predictions = np.moveaxis(predictions, axis, -1)
     if labels.shape != predictions.shape[:-1]:
+        without = "its last axis" if axis == -1 else f"axis {axis}"
         raise ValueError(
-            f"y_true must have the shape of y_pred without its last axis, {predictions.shape[:-1]}, got {labels.shape}"
+            f"y_true must have the shape of y_pred without {without}, {predictions.shape[:-1]}, got {labels.shape}"
         )
     labels = _as_integers(labels)
     is_kept = np.ones(labels.shape, bool) if ignore_class is None else labels != ignore_class

@@ -93,25 +93,15 @@ DIFFERENT = (
         "`epochs` and `steps_per_epoch` say it where it applies",
     ),
     Different(
-        _tests(
-            LOSSES,
-            "test_binary_segmentation_different_axis",
-            "test_multi_class_segmentation_different_axis",
-            "test_squeezes_singleton_class_dim_on_user_axis",
-        ),
-        "`SparseCategoricalCrossentropy(axis=)` on Keras's torch backend",
-        "classes stand on the last axis; the argument is refused",
-        "so they do in every output of these models",
-    ),
-    Different(
         (
             *_tests(LOSSES, "test_dtype_arg"),
-            *_tests(LOSS, "test_dtype_arg", "test_default_dtype"),
+            *_tests(LOSS, "test_default_dtype"),
             *_tests(METRIC, "test_dtype_arg", "test_default_dtype"),
         ),
-        "losses and metrics take `dtype=`, and a global `floatx`",
-        "the loss of float64 is float64, of all else float32; an epoch's sums are float64",
-        "fewer ways for a figure to lose its digits",
+        "losses and metrics take any `dtype=`, bfloat16 too, and a global `floatx`",
+        "a loss called on arrays takes float16, float32 and float64; without one, the loss of float64 is float64, of "
+        "all else float32; an epoch's sums are float64",
+        "NumPy has no bfloat16; fewer ways for a figure to lose its digits",
     ),
     Different(
         _tests(f"{CALLBACKS}/model_checkpoint_test.py::ModelCheckpointTest", "test_model_checkpoint_options"),
