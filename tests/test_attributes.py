@@ -68,7 +68,7 @@ UNSETTABLE = {
         "gradient_accumulation_steps": "argument of fit", "exclude_from_weight_decay": "a method",
     },
     "TorchAdamW": {"lr": "learning_rate", "decay": "weight_decay"},
-    "SparseCategoricalCrossentropy": {"fn": "no backward", "dtype": "float64"},
+    "SparseCategoricalCrossentropy": {"fn": "no backward", "dtype": "another loss"},
     "Accuracy": {"total": "numerator", "reset_state": "reset", "result": "a method"},
     "Perplexity": {"count": "denominator"},
     "EarlyStopping": {"monitor": "make another", "mode": "make another", "monitor_op": "make another"},
