@@ -143,7 +143,7 @@ def rewritten(file: Path, change) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda tensors, rest: rest.update(version=2), "its version is 2, and this one reads version 1"),
+        (lambda tensors, rest: rest.update(version=1), "its version is 1, and this one reads version 2"),
         (lambda tensors, rest: rest.update(step=-1), "its step should be a whole number from 0"),
         (lambda tensors, rest: rest.update(step=True), "its step should be a whole number from 0"),
         (lambda tensors, rest: rest.pop("position"), "position"),

@@ -27,7 +27,7 @@ from pyroberta.presets.optimizer_state import MOST_SLOTS
 from pyroberta.training.state import COUNTS, TrainState
 
 KEY = "pyroberta_train_state"  # in the file's metadata
-VERSION = 1
+VERSION = 2
 ARRAY, FLOAT = "__array__", "__float__"  # how JSON has what it lacks: {"__array__": name}, {"__float__": "nan"}
 DEEPEST = 30  # lists and dicts in each other
 

@@ -57,8 +57,9 @@ class Resumable(Compiled):
         """Copies a state into the model, from which the next `fit` goes on.
 
         The model must be compiled with an optimizer and a loss of the same kind before, and that `fit` must be given
-        the same data, batch size and callbacks. It begins at the state's epoch, within it if need be. The page
-        docs/pretraining.md shows it.
+        the same data and batch size. With the same callbacks it makes the bits of a run that never stopped; with others
+        it warns where one that keeps something is new or missing. It begins at the state's epoch, within it if need be.
+        The page docs/pretraining.md shows it.
 
         Args:
             state: of a model of the same shape.

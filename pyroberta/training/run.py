@@ -135,7 +135,8 @@ class Run:
         """Checks that the run can go on from a state.
 
         Raises:
-            ValueError: for another first epoch, another number of examples or other arguments, and for other callbacks.
+            ValueError: for another first epoch, another number of examples or other arguments, and for a state that is
+                not sound.
         """
         if initial_epoch not in (0, state.epoch):
             raise ValueError(
@@ -202,7 +203,7 @@ class Run:
             return {}, self.is_stopped
         if self._owed is not None:
             number, logs = self._owed
-            kept["round"] = round_state("on_train_batch_end", number, logs, first=0)
+            kept["round"] = round_state("on_train_batch_end", number, logs, range(len(self.callbacks.callbacks)))
         return kept, self.is_stopped
 
     def train(self, state: TrainState, epochs: int) -> dict[str, float]:

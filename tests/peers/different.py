@@ -111,16 +111,6 @@ DIFFERENT = (
     ),
     Different(
         _tests(
-            f"{CALLBACKS}/backup_and_restore_test.py::BackupAndRestoreCallbackTest",
-            "test_best_case_step",
-            "test_best_case_epoch",
-        ),
-        "`BackupAndRestore` goes on with whatever callbacks are given",
-        "it wants the callbacks that the run had",
-        "their states are restored too, so that the run makes the bits of one that never stopped",
-    ),
-    Different(
-        _tests(
             BOARD,
             "test_TensorBoard_weight_images",
             "test_TensorBoard_projector_callback",

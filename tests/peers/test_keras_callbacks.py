@@ -502,7 +502,7 @@ def backed_up(directory, save_freq, interruption, between=lambda: None, **argume
     between()
     model, whole = small_classifier(dropout=0.1), small_classifier(dropout=0.1)
     backup = callbacks.BackupAndRestore(directory, save_freq=save_freq, **arguments)
-    history = model.fit(features(10), classes(10), callbacks=[backup, interrupting()], **options)
+    history = model.fit(features(10), classes(10), callbacks=[backup], **options)
     whole.fit(features(10), classes(10), **options)
     return is_kept, model, whole, history
 
@@ -534,14 +534,20 @@ def test_a_backup_that_is_damaged_leaves_the_one_before(tmp_path):
         np.testing.assert_array_equal(one, other)
 
 
-@differs(f"{BACKUP}::test_best_case_step")
-def test_a_run_goes_on_with_the_same_callbacks(tmp_path):
-    """Keras takes any."""
-    backup = callbacks.BackupAndRestore(tmp_path / "subdir", save_freq=1)
+@claim(f"{BACKUP}::test_best_case_step", f"{BACKUP}::test_best_case_epoch")
+@pytest.mark.parametrize(("save_freq", "interruption"), [(1, {"step": 1}), ("epoch", {"epoch": 1})])
+def test_the_same_model_goes_on_with_the_same_backup(tmp_path, save_freq, interruption):
+    """As in Keras's tests, which count the batches that a layer has seen."""
+    backup, model, steps = callbacks.BackupAndRestore(tmp_path / "subdir", save_freq=save_freq), small_classifier(), []
+    count = LambdaCallback(on_train_batch_begin=lambda batch, logs: steps.append(batch))
     with pytest.raises(Interruption):
-        fitted(backup, interrupting(step=1), epochs=2)
-    with pytest.raises(ValueError, match="same callbacks"):
-        fitted(callbacks.BackupAndRestore(tmp_path / "subdir", save_freq=1), epochs=2)
+        model.fit(features(10), classes(10), 4, 6, callbacks=[backup, interrupting(**interruption), count], verbose=0)
+    done = len(steps)
+    history = model.fit(features(10), classes(10), 4, epochs=5, callbacks=[backup, count], verbose=0)
+    assert done == (2 if save_freq == 1 else 6)
+    assert len(steps) == 5 * 3
+    assert history.epoch[-1] == 4
+    assert not (tmp_path / "subdir").exists()
 
 
 @claim(f"{BACKUP}::test_model_deleted_case_epoch")

@@ -19,8 +19,9 @@ class BackupAndRestore(Callback):
     """Saves the state of training as it goes, and goes on from it when the same script is run again.
 
     A run that was killed and started again makes the same bits as one that never stopped: parameters, moments, the
-    place in the data, metrics, and what the other callbacks keep, which must be the same ones in the same order. The
-    files are `training.checkpoint`'s. A run that comes to its end removes them.
+    place in the data, metrics, and what the other callbacks keep. With other callbacks it goes on too, with a warning
+    where one that keeps something is new or missing. The files are `training.checkpoint`'s. A run that comes to its end
+    removes them.
 
     Args:
         backup_dir: the directory, made, parents too; `~` is expanded. It belongs to one run.
@@ -31,7 +32,7 @@ class BackupAndRestore(Callback):
 
     Raises:
         ValueError: for another save_freq, or an empty `backup_dir`; in training, for files that can't be read, and for
-            a state of other data, arguments or callbacks.
+            a state of other data or arguments.
 
     >>> import tempfile
     >>> from pyroberta import MaskedLM

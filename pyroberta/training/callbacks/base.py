@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from pyroberta.model.attributes import Checked
+from pyroberta.model.callers import callers_level
 from pyroberta.training.callbacks import keras_callbacks
 
 Logs = Mapping[str, Any]
@@ -144,7 +146,7 @@ class CallbackList(Callback):
                 raise TypeError(
                     f"a callback must be an instance of a subclass of pyroberta.callbacks.Callback, got {callback!r}"
                 )
-        self._round: tuple[str, int | None, Logs, int] | None = None  # the hook, its arguments, whose turn it is
+        self._round: tuple[str, int | None, Logs, Sequence[int]] | None = None  # the hook, its arguments, whose turns
         self._pending: Mapping[str, Any] | None = None
         self._set_hooks()
         self.set_model(model)
@@ -188,7 +190,7 @@ class CallbackList(Callback):
         """The state of each callback, with the name of its class.
 
         Within a round of `on_train_batch_end` or `on_epoch_end` some callbacks have had the hook and others haven't.
-        The state tells which are left, and what the hook is called with.
+        The state tells the numbers of those that are left, and what the hook is called with.
 
         Args:
             is_interrupted: whether the callback whose turn it is failed, and is to be called again.
@@ -199,58 +201,73 @@ class CallbackList(Callback):
             "callbacks": [{"class": name, "state": one} for name, one in zip(names, states, strict=True)]
         }
         if self._round and self._round[0] in ENDS:
-            hook, number, logs, turn = self._round
-            first = turn if is_interrupted else turn + 1
-            kept["round"] = round_state(hook, number, logs, first)
+            hook, number, logs, turns = self._round
+            kept["round"] = round_state(hook, number, logs, turns if is_interrupted else turns[1:])
         elif self._pending:  # this run, too, goes on from a state, and has not finished its round yet
             kept["round"] = dict(self._pending)
         return kept
 
     def check_state(self, state: Mapping[str, Any]) -> None:
-        """Checks that a state is of these callbacks.
+        """Checks that a state is one of callbacks.
 
         Raises:
-            ValueError: for a state of other callbacks, of these in another order, or that `get_state` did not give.
+            ValueError: for a state that `get_state` did not give.
         """
         if not state:
             return
         try:
-            before = [str(one["class"]) for one in state["callbacks"]]
-            states = [one["state"] for one in state["callbacks"]]
+            states = [one["state"] for one in state["callbacks"] if str(one["class"])]
             last = state.get("round")
             is_sound = all(isinstance(one, Mapping) for one in states) and (
                 last is None
                 or (
                     last["hook"] in ENDS
                     and isinstance(last["logs"], Mapping)
-                    and type(last["number"]) is type(last["first"]) is int
-                    and 0 <= last["first"] <= len(states)
+                    and type(last["number"]) is int
+                    and all(type(turn) is int and 0 <= turn < len(states) for turn in last["left"])
                 )
             )
         except (KeyError, TypeError, AttributeError):
             is_sound = False
         if not is_sound:
             raise ValueError("the state of training has no sound state of callbacks")
-        now = [type(callback).__name__ for callback in self.callbacks]
-        if before != now:
-            raise ValueError(
-                f"the state of training is of the callbacks {', '.join(before)}; fit has {', '.join(now)}. Pass the "
-                "same callbacks in the same order"
-            )
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Gives each callback its state, and keeps the round that is to be finished.
 
+        The first callback of a class gets what the first of that class had, the second what the second had, and so on.
+        A callback that is new begins with the hook after that round.
+
         Raises:
             ValueError: as `check_state`.
+
+        Warns:
+            UserWarning: where a callback that keeps something is new, or what one kept is dropped.
         """
         self.check_state(state)
         if not state:
             return
-        for callback, one in zip(self.callbacks, state["callbacks"], strict=True):
-            if one["state"]:
-                keras_callbacks.set_state(callback, one["state"])
-        self._pending = state.get("round")
+        before = state["callbacks"]
+        places = _paired([type(one).__name__ for one in self.callbacks], [str(one["class"]) for one in before])
+        new = [
+            type(callback).__name__
+            for callback, place in zip(self.callbacks, places, strict=True)
+            if place is None and keras_callbacks.get_state(callback)
+        ]
+        dropped = [str(one["class"]) for place, one in enumerate(before) if one["state"] and place not in places]
+        if new or dropped:
+            found = [*(f"{name} is new and begins anew" for name in new), *(f"{name} is missing" for name in dropped)]
+            warnings.warn(
+                f"fit goes on with other callbacks than it had: {', '.join(found)}. With the same callbacks it makes "
+                "the bits of a run that never stopped",
+                stacklevel=callers_level(),
+            )
+        for callback, place in zip(self.callbacks, places, strict=True):
+            if place is not None and before[place]["state"]:
+                keras_callbacks.set_state(callback, before[place]["state"])
+        self._pending = None
+        if last := state.get("round"):
+            self._pending = {**last, "left": [turn for turn, place in enumerate(places) if place in last["left"]]}
 
     def finish_round(self) -> bool:
         """Calls the hook in which a state was taken, for the callbacks that had not had it yet.
@@ -264,15 +281,15 @@ class CallbackList(Callback):
         logs: Logs = dict(last["logs"])
         if last["hook"] == "on_train_batch_end":
             logs = BatchLogs(logs, last.get("tokens", 0))
-        self._call(last["hook"], last["number"], logs, last["first"])
+        self._call(last["hook"], last["number"], logs, last["left"])
         return True
 
-    def _call(self, hook: str, number: int | None, logs: Logs, first: int = 0) -> None:
+    def _call(self, hook: str, number: int | None, logs: Logs, turns: Sequence[int]) -> None:
         outer = self._round
         try:
-            for turn, callback in enumerate(self.callbacks[first:], first):
-                self._round = hook, number, logs, turn
-                getattr(callback, hook)(*(() if number is None else (number,)), logs)
+            for done, turn in enumerate(turns):
+                self._round = hook, number, logs, turns[done:]
+                getattr(self.callbacks[turn], hook)(*(() if number is None else (number,)), logs)
         except BaseException:  # `get_state` still tells which hook failed
             raise
         else:
@@ -285,16 +302,28 @@ class CallbackList(Callback):
         def call(*args: Any, logs: Logs | None = None) -> None:
             number = args[:takes_number]
             (logs,) = args[takes_number:] or (logs,)
-            self._call(hook, number[0] if number else None, logs or {})
+            self._call(hook, number[0] if number else None, logs or {}, range(len(self.callbacks)))
 
         return call
 
 
-def round_state(hook: str, number: int | None, logs: Logs, first: int) -> dict[str, Any]:
-    """A hook that some callbacks have not had yet, for a state of training: those from number `first` on."""
+def round_state(hook: str, number: int | None, logs: Logs, left: Iterable[int]) -> dict[str, Any]:
+    """A hook that some callbacks have not had yet, for a state of training: those of the numbers `left`."""
     return {
-        "hook": hook, "number": number, "logs": dict(logs), "tokens": getattr(logs, "tokens", 0), "first": first,
+        "hook": hook, "number": number, "logs": dict(logs), "tokens": getattr(logs, "tokens", 0), "left": list(left),
     }  # fmt: skip
+
+
+def _paired(names: Sequence[str], others: Sequence[str]) -> list[int | None]:
+    """For each name the place of the same name among others, each used once; None where there is none left.
+
+    >>> _paired(["a", "b", "a", "a"], ["a", "c", "a"])
+    [0, None, 2, None]
+    """
+    places: dict[str, list[int]] = {}
+    for place, other in enumerate(others):
+        places.setdefault(other, []).append(place)
+    return [places[name].pop(0) if places.get(name) else None for name in names]
 
 
 def flattened(callbacks: Any) -> list[Any]:
