@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -216,7 +217,7 @@ def test_options_that_need_a_slot_stay_after_the_first_update():
     with pytest.raises(AttributeError, match="amsgrad can't be set after the first update, since the slot 'v_hat'"):
         optimizer.amsgrad = False
     optimizer.amsgrad = True
-    optimizer.ema_momentum = 0.5
+    optimizer.beta_1 = 0.5
     assert Adam.slot_names == ("m", "v")
     assert copy.deepcopy(optimizer).slot_names == ("m", "v", "v_hat")
 
@@ -317,11 +318,60 @@ def test_a_config_holds_everything(make):
         (lambda: Adam(gradient_accumulation_steps=2), r"=2\) would have no effect: it is an argument of fit"),
         (lambda: Adam(ema_overwrite_frequency=0), "ema_overwrite_frequency must be a whole number of at least 1"),
         (lambda: Adam(ema_momentum=1.5), "ema_momentum must be a number from 0 to 1, got 1.5"),
+        (lambda: Adam(ema_momentum=0.9), r"ema_momentum=0.9 would have no effect without use_ema=True: give that too"),
+        (lambda: AdamW(ema_overwrite_frequency=3), r"ema_overwrite_frequency=3 would have no effect without use_ema"),
+        (lambda: Adam.from_config({"ema_momentum": 0.5}), r"ema_momentum=0.5 would have no effect without use_ema"),
+        (lambda: setattr(Adam(), "ema_momentum", 0.9), r"ema_momentum=0.9 would have no effect without use_ema"),
     ],
 )
 def test_configs_that_do_not_fit_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_a_config_of_keras_has_the_averages_defaults():
+    written = {"use_ema": False, "ema_momentum": 0.99, "ema_overwrite_frequency": None, "learning_rate": 0.5}
+    assert Adam.from_config(written).get_config() == Adam(0.5).get_config()
+    used = {"use_ema": True, "ema_momentum": 0.5, "ema_overwrite_frequency": 3}
+    assert AdamW.from_config(used).get_config() == AdamW(**used).get_config()
+
+
+def test_the_rate_is_set_as_keras_variable_is():
+    """In a callback, as Keras's users write it; the update after it is made with the rate."""
+    models = [small_masked_lm(), small_masked_lm()]
+    for model, way in zip(models, ("assign", "set"), strict=True):
+
+        def change(step, logs, model=model, way=way):
+            rate = model.optimizer.learning_rate
+            assert (float(rate), rate.numpy()) == (rate, rate)
+            if way == "assign":
+                assert rate.assign(rate * 0.5) == model.optimizer.learning_rate == rate * 0.5
+            else:
+                model.optimizer.learning_rate = rate * 0.5
+
+        model.fit(TEXTS, batch_size=2, verbose=0, callbacks=LambdaCallback(on_train_batch_end=change))
+    assert models[0].optimizer.learning_rate == 1e-2 * 0.5**3
+    np.testing.assert_array_equal(models[0].params.flat, models[1].params.flat)
+    models[0].optimizer.learning_rate.assign(schedules.Linear(0.25, 10))
+    assert callable(models[0].optimizer.learning_rate_as_set)
+    with pytest.raises(ValueError, match="learning_rate must be a number >= 0 or a schedule, got 'fast'"):
+        models[0].optimizer.learning_rate.assign("fast")
+
+
+def test_a_rate_that_is_copied_or_written_is_a_number():
+    optimizer = Adam(0.5)
+    rate = optimizer.learning_rate
+    for copied in (copy.copy(rate), copy.deepcopy({"a": [rate]})["a"][0], pickle.loads(pickle.dumps(rate)), rate * 1):
+        assert type(copied) is float
+        assert copied == 0.5
+    assert (repr(rate), f"{rate:g}", json.dumps({"rate": rate})) == ("0.5", "0.5", '{"rate": 0.5}')
+    assert type(Adam(rate).learning_rate_as_set) is float
+
+
+@pytest.mark.parametrize("name", ["value", "assign_sub", "shape"])
+def test_what_a_rate_is_not_is_an_error_that_says_what_to_write(name):
+    with pytest.raises(AttributeError, match=rf"has no '{name}': optimizer.learning_rate = 1e-4 sets it"):
+        getattr(Adam().learning_rate, name)
 
 
 @pytest.mark.parametrize("config", [{}, None, [("name", "adam")], {"learning_rate": 0.1}])

@@ -27,6 +27,7 @@ from pyroberta.model.attributes import (
 from pyroberta.model.parameters import Arrays, Shape
 from pyroberta.ops import REFERENCE, Ops, Scalar
 from pyroberta.training import schedules
+from pyroberta.training.optimizers.rate import Rate
 
 Schedule = Callable[..., float]
 Own = TypeVar("Own", bound="Optimizer")
@@ -66,6 +67,7 @@ def _frequency(name: str, value: Any) -> int | None:
     return None if value is None else whole_number(name, value)
 
 
+OF_THE_AVERAGE = {"ema_momentum": 0.99, "ema_overwrite_frequency": None}  # Keras's defaults, without use_ema
 OPTIONS = {  # what a config says of an option
     "amsgrad": ("amsgrad",),
     "use_ema": ("use_ema", "ema_momentum", "ema_overwrite_frequency"),
@@ -86,6 +88,7 @@ class Optimizer(Checked):
             then `ema_momentum` · average + (1 - `ema_momentum`) · values. `fit` ends with the average as their values.
         ema_momentum: the share of the average that is kept.
         ema_overwrite_frequency: if set, the average takes the parameters' place after every so many updates too.
+            Without `use_ema` these two have Keras's defaults alone.
         name: kept in the config.
 
     Attributes:
@@ -171,6 +174,10 @@ class Optimizer(Checked):
             given = [f"{clip}={limit}" for clip, limit in clips.items() if limit is not None]
             if len(given) > 1:
                 raise ValueError(f"only one of {', '.join(CLIPS)} can be set, got {', '.join(given)}")
+        if name in OF_THE_AVERAGE and not getattr(self, "use_ema", False) and value != OF_THE_AVERAGE[name]:
+            raise ValueError(
+                f"{name}={value} would have no effect without use_ema=True: give that too, or leave {name} out"
+            )
         return value
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -193,9 +200,9 @@ class Optimizer(Checked):
         return copy.deepcopy(self)
 
     @property
-    def learning_rate(self) -> float:
-        """The rate of the next update; set it to a number or a schedule."""
-        return self.rate_at(self.iterations)
+    def learning_rate(self) -> Rate:
+        """The rate of the next update, a number; set it to a number or a schedule."""
+        return Rate(self.rate_at(self.iterations), self)
 
     @learning_rate.setter
     def learning_rate(self, value: float | Schedule) -> None:
