@@ -80,7 +80,7 @@ def test_the_position_offset_is_pad_id_plus_one(tmp_path: Path) -> None:
         ({"model_type": "xlm-roberta"}, "'xlm-roberta' model, XLM-RoBERTa, which has a SentencePiece"),
         ({"model_type": "bert"}, "this is a 'bert' model, BERT"),
         ({"model_type": "gpt2"}, "this is a 'gpt2' model; pyroberta reads 'roberta'"),
-        ({"model_type": None, "architectures": None}, "no model_type"),
+        ({"model_type": None, "architectures": None}, "Its keys are ['architectures'"),
         ({"vocab_size": "23"}, "vocab_size should be a whole number, got '23'"),
         ({"hidden_size": 6.0}, "hidden_size should be a whole number, got 6.0"),
         ({"num_hidden_layers": True}, "num_hidden_layers should be a whole number, got True"),

@@ -262,8 +262,8 @@ def _refuse_other_models(file: Path, values: Mapping[str, Any]) -> None:
     found = model_type(values)
     if found is None:
         raise ValueError(
-            f'{file} has no model_type, so it may be any model; a RoBERTa\'s says "model_type": "roberta".'
-            f"{hint_of_inside(file.parent)}"
+            f"{file} has no model_type, so it may be any model; a RoBERTa's is 'roberta'. Its keys are "
+            f"{shown(sorted(values))}.{hint_of_inside(file.parent)}"
         )
     if found != "roberta":
         relative = RELATIVES.get(found) if isinstance(found, str) else None
