@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import math
 from itertools import pairwise
 
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from strategies import keys, lengths, rates, scales, seeds, starts_of
 from within import DOUBLE, SINGLE, bounds_of, hold, widened
 
-from pyroberta.ops.attention import attention_backward, attention_forward
+from pyroberta.ops.attention import attention_backward, attention_forward, one_head_backward, one_head_forward
 from pyroberta.ops.dropout import keep_mask
 from pyroberta.oracle import check_backward
 
@@ -40,6 +41,43 @@ def one_at_a_time(q, k, v, starts, H, rate, key):
                     probability = powers[j] / sum(powers) * keep[h, i, j] / (1.0 - rate)
                     y[row, columns] += probability * v[starts[b] + j, columns]
     return y
+
+
+@given(R=st.integers(1, 6), S=st.integers(1, 6), D=head_sizes, scale=st.sampled_from([0.1, 1.0, 3.0]), seed=seeds)
+def test_the_plain_backward_is_the_derivative(R, S, D, scale, seed):
+    (q, _, _), (k, v, _) = draw(seed, R, D, scale), draw(seed + 1, S, D, scale)
+    assert check_backward(one_head_forward, one_head_backward, [q, k, v]).error <= 1e-8
+
+
+@given(lengths=lengths, H=heads, D=head_sizes, selects=st.booleans(), scale=scales, seed=seeds)
+def test_the_op_is_the_plain_pair_for_each_sequence_and_head(lengths, H, D, selects, scale, seed):
+    starts = starts_of(lengths)
+    rng = np.random.default_rng(seed)
+    q, k, v, dy = (scale * rng.standard_normal((4, int(starts[-1]), H * D))).astype(np.float32)
+    query_rows = np.flatnonzero(rng.random(len(q)) < 0.5) if selects else None
+    rows = np.arange(len(q)) if query_rows is None else query_rows  # of the sequences' tokens, those that read
+    q, dy = q[rows], dy[rows]
+    arguments = [q, k, v, starts, H, *NO_DROPOUT, None, query_rows]
+    y, cache = attention_forward(*arguments)
+    of_op = dict(zip(("y", "dq", "dk", "dv"), (y, *attention_backward(dy, cache)), strict=True))
+
+    of_pair = {dtype: {name: np.zeros(x.shape, dtype) for name, x in of_op.items()} for dtype in (np.float32, float)}
+    for dtype, made in of_pair.items():
+        for (start, stop), h in itertools.product(pairwise(starts.tolist()), range(H)):
+            columns, of_keys = slice(h * D, (h + 1) * D), slice(start, stop)
+            of_queries = (start <= rows) & (rows < stop)
+            if start < stop:
+                q_h, dy_h = (x[of_queries, columns].astype(dtype) for x in (q, dy))
+                k_h, v_h = (x[of_keys, columns].astype(dtype) for x in (k, v))
+                made["y"][of_queries, columns], cache = one_head_forward(q_h, k_h, v_h)
+                dq, dk, dv = one_head_backward(dy_h, cache)
+                made["dq"][of_queries, columns] = dq
+                made["dk"][of_keys, columns], made["dv"][of_keys, columns] = dk, dv
+
+    limits = bounds_of("attention", arguments, dy)
+    for name, true in of_pair[float].items():
+        hold(name, of_op[name], true, limits[name])
+        hold(f"{name} of the plain pair", of_pair[np.float32][name], true, limits[name])
 
 
 @given(lengths=lengths, H=heads, D=head_sizes, rate=rates, key=keys, scale=st.sampled_from([0.1, 1.0, 3.0]), seed=seeds)

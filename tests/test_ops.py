@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import inspect
+import re
 from dataclasses import fields
 
 import numpy as np
@@ -112,6 +114,20 @@ def test_what_goes_in_as_a_dtype_comes_out_as_that_dtype(row, dtype):
     results = op(*arguments)
     assert bool(float_arrays(results)) == (row not in WITHOUT_ARRAYS)
     assert {array.dtype for array in float_arrays(results)} <= {np.dtype(dtype)}  # outputs, caches, gradients
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if row.endswith("_forward")])
+def test_the_cache_of_the_reference_is_a_named_tuple_whose_comments_are_its_shapes(row):
+    op, arguments = call_with(row, np.float64, seed=0)
+    _, cache = op(*arguments)
+    assert isinstance(cache, tuple)
+    letters = {"N": N, "M": M, "C": C, "F": F, "V": V, "T": T, "B+1": len(STARTS), "I": C, "O": F, "r": 2}
+    stated = dict(re.findall(r"^    (\w+): Array.*?  # \(([^)]*)\)", inspect.getsource(type(cache)), re.MULTILINE))
+    for name, value in zip(cache._fields, cache, strict=True):
+        if isinstance(value, np.ndarray):
+            assert name in stated, f"{type(cache).__name__}.{name} has no shape in its comment"
+            letter_of = [letter.strip() for letter in stated[name].split(",") if letter.strip()]
+            assert value.shape == tuple(letters[letter] for letter in letter_of), name
 
 
 @pytest.mark.parametrize("row", PURE_ROWS)

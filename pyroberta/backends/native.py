@@ -21,6 +21,7 @@ from numpy import ndarray as Array
 
 import pyroberta._native as _native
 from pyroberta.ops import REFERENCE, Cache, Gradient, Kernel, Key, Ops, Rows
+from pyroberta.ops.gelu import GeluCache
 
 KEPT_LOGITS = 1 << 24  # logits kept for backward, 64 MiB in float32; with more, rows go through in parts, twice
 FAR = 4.0  # times gamma: a beta from there on costs x̂ more than two binary digits
@@ -161,7 +162,7 @@ def layer_norm_backward(dy: Array, cache: Cache) -> tuple[Array, Gradient, Gradi
 def gelu_forward(x: Array) -> tuple[Array, Cache]:
     """See `pyroberta.ops.gelu`."""
     y, slope = _native.gelu_forward(x)
-    return y, slope
+    return y, GeluCache(slope)  # the reference's `gelu_backward` reads it
 
 
 def feed_forward_forward(

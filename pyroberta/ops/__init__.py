@@ -52,7 +52,7 @@ from pyroberta.ops.linear import linear_backward, linear_backward_input, linear_
 from pyroberta.ops.low_rank import low_rank_backward, low_rank_forward
 from pyroberta.ops.tanh import tanh_backward, tanh_forward
 
-Cache = Any
+Cache = Any  # in REFERENCE the named tuple of the op, such as `LinearCache`; elsewhere what the backend likes to keep
 Gradient = Any  # of a parameter: an array in REFERENCE, whatever `accumulate` understands elsewhere
 Kernel = Any  # an array, or what the same table's `prepare` made of one
 Scalar = Any  # a number that one row gives to another; `to_host` reads it
@@ -63,7 +63,8 @@ Rows = Array | None
 class Ops:
     """One row per op. A backend is this table with some rows replaced; the model calls nothing else.
 
-    `op_backward_input` rows are for frozen weights: the gradients of what is not a matrix of them.
+    `op_backward_input` rows are for frozen weights: the gradients of what is not a matrix of them. Shapes stand in
+    the docstring of each op.
     """
 
     name: str
@@ -103,16 +104,16 @@ class Ops:
     view: Callable[[Array, int, int, tuple[int, ...]], Array]
     copy: Callable[[Array, Array], None]
     fill: Callable[[Array, float], None]
-    add: Callable[[Any, Any], Any]
+    add: Callable[[Any, Any], Any]  # two arrays, or two scalars
     maximum: Callable[[Array, Array], None]
     running_mean: Callable[[Array, Array, float], None]
     clip: Callable[[Array, float], None]
     clip_scale: Callable[[Scalar, float], Scalar]
     all_finite: Callable[..., Scalar]
-    to_host: Callable[[Any], Any]
+    to_host: Callable[[Any], Any]  # an array, or a scalar
     from_host: Callable[[Array], Array]
 
-    def __deepcopy__(self, memo: Any) -> Ops:
+    def __deepcopy__(self, memo: dict[int, object]) -> Ops:
         return self  # nothing in it changes
 
     def wrapped(self, wrap: Callable[[str, Callable[..., Any]], Callable[..., Any]]) -> Ops:

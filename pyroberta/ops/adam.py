@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy import ndarray as Array
 
 BLOCK = 1 << 15  # elements worked on at a time: six float32 blocks of 128 KiB, so every pass finds them in the cache
 
 
-def accumulate(total: Array, gradient: Any) -> Array:
+def accumulate(total: Array, gradient: Array) -> Array:
     """total += gradient, in place.
 
-    total: a parameter's sum; gradient: what an op's backward returned for that parameter. In a table of ops it is as
-    opaque as a cache (a product yet to be made, say): only the same table's `accumulate` reads it.
+    total: a parameter's sum; gradient: what an op's backward returned for that parameter, here an array of the same
+    shape. In a table of ops it is as opaque as a cache (a product yet to be made, say): only the same table's
+    `accumulate` reads it.
 
     >>> accumulate(np.array([1.0, 2.0]), np.array([0.5, 0.5]))
     array([1.5, 2.5])
@@ -31,7 +30,7 @@ def squared_norm(x: Array) -> float:
     """
     total = 0.0
     for start in range(0, len(x), BLOCK):
-        wide = x[start : start + BLOCK].astype(np.float64, copy=False)
+        wide = x[start : start + BLOCK].astype(np.float64, copy=False)  # (BLOCK,), fewer at the end
         total += float(np.einsum("i,i->", wide, wide))  # not np.dot: BLAS would start its threads at each block
     return total
 
@@ -66,10 +65,10 @@ def adam_step(
     """
     if not is_finite:
         return
-    scratch = np.empty((3, min(BLOCK, len(w))), w.dtype)
+    scratch = np.empty((3, min(BLOCK, len(w))), w.dtype)  # (3, BLOCK)
     for start in range(0, len(w), BLOCK):
-        w_, g_, m_, v_ = (array[start : start + BLOCK] for array in (w, g, m, v))
-        step, root, slope = scratch[:, : len(w_)]
+        w_, g_, m_, v_ = (array[start : start + BLOCK] for array in (w, g, m, v))  # (BLOCK,) each
+        step, root, slope = scratch[:, : len(w_)]  # (BLOCK,) each
         np.multiply(g_, float(scale), out=slope)
         # Not w *= 1 - decay: in float32 that factor is off by up to a third of a usual decay.
         w_ -= np.multiply(w_, float(decay), out=step)

@@ -10,13 +10,15 @@ A *scalar* is a number that a row gives to another row. It may stay where the ar
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 from numpy import ndarray as Array
 from numpy.typing import DTypeLike
 
 from pyroberta.ops.adam import BLOCK, squared_norm
+
+Value = TypeVar("Value", Array, float)  # an array, or a scalar
 
 
 def zeros(shape: tuple[int, ...], dtype: DTypeLike) -> Array:
@@ -61,9 +63,10 @@ def fill(x: Array, value: float) -> None:
     x[...] = value
 
 
-def add(x: Any, y: Any) -> Any:
+def add(x: Value, y: Value) -> Value:
     """x + y, new: the two gradients of what was read twice. Two arrays of one shape, or two scalars."""
-    return x + y
+    total: Value = x + y
+    return total
 
 
 def maximum(largest: Array, x: Array) -> None:
@@ -85,9 +88,9 @@ def running_mean(mean: Array, x: Array, keep: float) -> None:
     >>> mean
     array([1.5, 2. ])
     """
-    scratch = np.empty(min(BLOCK, len(x)), x.dtype)
+    scratch = np.empty(min(BLOCK, len(x)), x.dtype)  # (BLOCK,)
     for start in range(0, len(x), BLOCK):
-        mean_, x_ = mean[start : start + BLOCK], x[start : start + BLOCK]
+        mean_, x_ = mean[start : start + BLOCK], x[start : start + BLOCK]  # (BLOCK,) each
         mean_ *= float(keep)
         mean_ += np.multiply(x_, 1.0 - float(keep), out=scratch[: len(x_)])
 
@@ -124,7 +127,7 @@ def all_finite(*arrays: Array) -> bool:
     return all(math.isfinite(squared_norm(x.reshape(-1))) or bool(np.isfinite(x).all()) for x in arrays)
 
 
-def to_host(x: Any) -> Any:
+def to_host(x: Value) -> Value:
     """The array as one of NumPy's, a scalar as one of Python's."""
     return x
 

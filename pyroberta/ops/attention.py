@@ -1,16 +1,70 @@
-"""Multi-head self-attention over packed sequences (Vaswani et al. 2017, arXiv:1706.03762, section 3.2)."""
+"""Multi-head self-attention over packed sequences (Vaswani et al. 2017, arXiv:1706.03762, section 3.2).
+
+The file begins with the plain pair: one sequence, one head, no dropout. `attention_forward` and `attention_backward`
+below are the op that the model calls. They take the same three steps, under the same names, for every sequence and
+every head of a batch. The steps have the numbers that they have in docs/ops/attention.md.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 from numpy import ndarray as Array
 
 from pyroberta.ops.dropout import keep_mask
+
+
+class OneHeadCache(NamedTuple):
+    """What `one_head_forward` keeps for `one_head_backward`."""
+
+    q: Array  # (R, D)
+    k: Array  # (S, D)
+    v: Array  # (S, D)
+    p: Array  # (R, S)
+
+
+def one_head_forward(q: Array, k: Array, v: Array) -> tuple[Array, OneHeadCache]:
+    """y = softmax(q kᵀ / √D) v: row i of y is a weighted average of the rows of v; row i of q chooses the weights.
+
+    q (R, D), k, v (S, D), S at least 1 -> y (R, D). Row i of q belongs to a token that reads, row j of k and v to a
+    token that is read. When all tokens of a sequence read, R is S; the two letters tell the axes of (R, S) apart.
+    """
+    scores = q @ k.T / math.sqrt(q.shape[1])  # (R, S)  step 1: how much token i wants to read of token j
+    powers = np.exp(scores - scores.max(axis=1, keepdims=True))  # (R, S)  step 2: at most 1, so exp cannot overflow
+    p = powers / powers.sum(axis=1, keepdims=True)  # (R, S)  step 2: p = softmax(scores); each row sums to 1
+    y = p @ v  # (R, D)  step 3: the average of what token i reads
+    return y, OneHeadCache(q, k, v, p)
+
+
+def one_head_backward(dy: Array, cache: OneHeadCache) -> tuple[Array, Array, Array]:
+    """dy (R, D) -> dq (R, D), dk (S, D), dv (S, D): the forward's steps, from the last to the first."""
+    q, k, v, p = cache
+    dv = p.T @ dy  # (S, D)  step 3, forward: y = p @ v
+    dp = dy @ v.T  # (R, S)  step 3, forward: y = p @ v
+    average = (dp * p).sum(axis=1, keepdims=True)  # (R, 1)  of a row of dp, weighted by p
+    dscores = p * (dp - average)  # (R, S)  step 2, forward: p = softmax(scores)
+    dq = dscores @ k / math.sqrt(q.shape[1])  # (R, D)  step 1, forward: scores = q @ k.T / √D
+    dk = dscores.T @ q / math.sqrt(q.shape[1])  # (S, D)  step 1, forward: scores = q @ k.T / √D
+    return dq, dk, dv
+
+
+class AttentionCache(NamedTuple):
+    """What `attention_forward` keeps for `attention_backward`: its arguments, and the probabilities."""
+
+    q: Array  # (N, C); (R, C) with query rows
+    k: Array  # (N, C)
+    v: Array  # (N, C)
+    starts: Array  # (B+1,) int
+    num_heads: int  # H
+    rate: float
+    key: tuple[int, int]
+    numbers: Array | None  # (B,) int
+    query_rows: Array | None  # (R,) int
+    probs: list[Array]  # B of them: p of sequence b, (H, R_b, S)
 
 
 def attention_forward(
@@ -23,7 +77,7 @@ def attention_forward(
     key: tuple[int, int],
     numbers: Array | None = None,
     query_rows: Array | None = None,
-) -> tuple[Array, Any]:
+) -> tuple[Array, AttentionCache]:
     """Per sequence and head: y = dropout(softmax(q kᵀ / √D)) v.
 
     A sequence attends to itself alone. Nothing is padded, so there is no attention mask. Head h has the columns
@@ -33,40 +87,43 @@ def attention_forward(
     are then (R, C). By default all rows attend. The dropout mask of sequence b is stream numbers[b] of `key`, in the
     order (h, i, j), with i and j counted from the sequence's start; `numbers` (B,) is 0, 1, 2, ... by default.
     """
-    y = np.empty_like(q)
-    probs = [np.empty(0, q.dtype)] * (len(starts) - 1)
+    # The steps of `one_head_forward`, with three differences. All heads of a sequence go at once: NumPy's @ multiplies
+    # stacks of matrices. Dropout comes between steps 2 and 3. √D and 1 - rate divide where fewer operations are needed.
+    y = np.empty_like(q)  # (N, C), or (R, C)
+    probs = [np.empty((num_heads, 0, 0), q.dtype)] * (len(starts) - 1)
     for b, q_rows, k_rows, i in _sequences(starts, query_rows):
         q_b = _heads(q[q_rows], num_heads)  # (H, R_b, D)
         k_b, v_b = (_heads(x[k_rows], num_heads) for x in (k, v))  # (H, S, D) each
-        p = _softmax(q_b @ k_b.transpose(0, 2, 1), 1.0 / math.sqrt(q_b.shape[2]))  # (H, R_b, S)
-        _heads(y[q_rows], num_heads)[...] = (p * _keep(p, rate, key, numbers, b, i)) @ (v_b / (1.0 - rate))
+        scores = q_b @ k_b.transpose(0, 2, 1)  # (H, R_b, S)  step 1, times √D
+        p = _softmax(scores, 1.0 / math.sqrt(q_b.shape[2]))  # (H, R_b, S)  step 2
+        keep = _keep(p, rate, key, numbers, b, i)  # (H, R_b, S)  dropout
+        _heads(y[q_rows], num_heads)[...] = (p * keep) @ (v_b / (1.0 - rate))  # (H, R_b, D)  step 3
         probs[b] = p
-    return y, (q, k, v, starts, num_heads, rate, key, numbers, query_rows, probs)
+    return y, AttentionCache(q, k, v, starts, num_heads, rate, key, numbers, query_rows, probs)
 
 
-def attention_backward(dy: Array, cache: Any) -> tuple[Array, Array, Array]:
+def attention_backward(dy: Array, cache: AttentionCache) -> tuple[Array, Array, Array]:
     """dy (N, C) -> dq, dk, dv (N, C); with `query_rows`, dy and dq are (R, C)."""
     q, k, v, starts, num_heads, rate, key, numbers, query_rows, probs = cache
-    dq, dk, dv = np.empty_like(q), np.empty_like(k), np.empty_like(v)
+    dq, dk, dv = np.empty_like(q), np.empty_like(k), np.empty_like(v)  # (N, C) each; dq (R, C) with query rows
     for b, q_rows, k_rows, i in _sequences(starts, query_rows):
-        dy_b, q_b = (_heads(x[q_rows], num_heads) for x in (dy, q))  # (H, R_b, D) each
+        q_b = _heads(q[q_rows], num_heads)  # (H, R_b, D)
         k_b, v_b = (_heads(x[k_rows], num_heads) for x in (k, v))  # (H, S, D) each
-        p = probs[b]
-        keep = _keep(p, rate, key, numbers, b, i)  # drawn again
-        dkept = dy_b / (1.0 - rate)  # forward: y = (p * keep) @ v / (1 - rate)
-        _heads(dv[k_rows], num_heads)[...] = (p * keep).transpose(0, 2, 1) @ dkept
-        dp = dkept @ v_b.transpose(0, 2, 1)
-        dp *= keep
-        # forward: p = softmax(scores · scale), whose derivative is p · (dp - Σ_j p·dp)
-        dp -= np.einsum("hij,hij->hi", dp, p)[:, :, None]
-        dscores = np.multiply(dp, p, out=dp)
-        dscores *= 1.0 / math.sqrt(q_b.shape[2])
-        _heads(dq[q_rows], num_heads)[...] = dscores @ k_b  # forward: scores = q @ kᵀ
-        _heads(dk[k_rows], num_heads)[...] = dscores.transpose(0, 2, 1) @ q_b  # forward: scores = q @ kᵀ
+        dy_b = _heads(dy[q_rows], num_heads) / (1.0 - rate)  # (H, R_b, D)
+        p = probs[b]  # (H, R_b, S)
+        keep = _keep(p, rate, key, numbers, b, i)  # (H, R_b, S)  drawn again
+        _heads(dv[k_rows], num_heads)[...] = (p * keep).transpose(0, 2, 1) @ dy_b  # (H, S, D)  step 3
+        dp = dy_b @ v_b.transpose(0, 2, 1)  # (H, R_b, S)  step 3, forward: (p * keep) @ v_b / (1 - rate)
+        dp *= keep  # dropout, forward: p * keep
+        dp -= np.einsum("hij,hij->hi", dp, p)[:, :, None]  # (H, R_b, 1)  the average of a row of dp, weighted by p
+        dscores = np.multiply(dp, p, out=dp)  # (H, R_b, S)  step 2, forward: p = softmax(scores)
+        dscores *= 1.0 / math.sqrt(q_b.shape[2])  # both products of step 1 divide by √D
+        _heads(dq[q_rows], num_heads)[...] = dscores @ k_b  # (H, R_b, D)  step 1, forward: scores = q_b @ k_bᵀ
+        _heads(dk[k_rows], num_heads)[...] = dscores.transpose(0, 2, 1) @ q_b  # (H, S, D)  step 1
     return dq, dk, dv
 
 
-def _sequences(starts: Array, query_rows: Array | None) -> Iterator[tuple[int, slice, slice, Any]]:
+def _sequences(starts: Array, query_rows: Array | None) -> Iterator[tuple[int, slice, slice, slice | Array]]:
     """Each sequence that has tokens: its number, its rows of q, its rows of k and v, the positions of its queries."""
     for b, (start, stop) in enumerate(pairwise(starts.tolist())):
         k_rows = slice(start, stop)
@@ -76,7 +133,7 @@ def _sequences(starts: Array, query_rows: Array | None) -> Iterator[tuple[int, s
             yield b, k_rows, k_rows, slice(None)
         else:
             first, last = np.searchsorted(query_rows, (start, stop)).tolist()
-            yield b, slice(first, last), k_rows, query_rows[first:last] - start
+            yield b, slice(first, last), k_rows, query_rows[first:last] - start  # (R_b,)
 
 
 def _heads(x: Array, num_heads: int) -> Array:
@@ -85,15 +142,23 @@ def _heads(x: Array, num_heads: int) -> Array:
 
 
 def _softmax(scores: Array, scale: float) -> Array:
-    """softmax(scale · scores) along the last axis, in place; less the row's maximum, so that exp cannot overflow."""
-    scores -= scores.max(axis=-1, keepdims=True)
+    """softmax(scale · scores) along the last axis, in place; less the row's maximum, so that exp cannot overflow.
+
+    (H, R_b, S) -> (H, R_b, S), the same array
+    """
+    scores -= scores.max(axis=-1, keepdims=True)  # (H, R_b, 1)
     scores *= scale
     np.exp(scores, out=scores)
-    scores /= scores.sum(axis=-1, keepdims=True)
+    scores /= scores.sum(axis=-1, keepdims=True)  # (H, R_b, 1)
     return scores
 
 
-def _keep(p: Array, rate: float, key: tuple[int, int], numbers: Array | None, b: int, i: Any) -> Array | float:
-    """Which elements of p (H, R_b, S) survive dropout. The caller divides by 1 - rate."""
+def _keep(
+    p: Array, rate: float, key: tuple[int, int], numbers: Array | None, b: int, i: slice | Array
+) -> Array | float:
+    """Which elements of p (H, R_b, S) survive dropout, (H, R_b, S) bool; 1.0 without dropout.
+
+    i (R_b,) are the positions of p's rows in the sequence. The caller divides by 1 - rate.
+    """
     H, _, S = p.shape
     return keep_mask(key, b if numbers is None else int(numbers[b]), (H, S, S), rate)[:, i] if rate else 1.0

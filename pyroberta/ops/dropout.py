@@ -8,7 +8,7 @@ machine and with any number of threads, draws the same one.
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy import ndarray as Array
@@ -74,8 +74,8 @@ def stream_words(key: tuple[int, int], stream: int, count: int) -> Array:
 
     The stream, in [0, 2⁶⁴), is the third word of Philox's counter, so that streams never meet.
     """
-    counter = np.array([0, 0, stream, 0], np.uint64)
-    words: Array = np.random.Philox(key=np.array(key, np.uint64), counter=counter).random_raw(count)
+    counter = np.array([0, 0, stream, 0], np.uint64)  # (4,)
+    words: Array = np.random.Philox(key=np.array(key, np.uint64), counter=counter).random_raw(count)  # (count,)
     return words
 
 
@@ -95,8 +95,8 @@ def keep_mask(key: tuple[int, int], stream: int, shape: tuple[int, ...], rate: f
     True
     """
     size = int(np.prod(shape, dtype=np.int64))
-    words = stream_words(key, stream, (size + 1) // 2).astype("<u8", copy=False).view("<u4")[:size]
-    keep: Array = words >= np.uint32(min(round(rate * 2**32), 2**32 - 1))
+    words = stream_words(key, stream, (size + 1) // 2).astype("<u8", copy=False).view("<u4")[:size]  # (size,)
+    keep: Array = words >= np.uint32(min(round(rate * 2**32), 2**32 - 1))  # (size,) bool
     return keep.reshape(shape)
 
 
@@ -125,14 +125,24 @@ def keep_rows(
         bool, (N, C).
     """
     if starts is None:
-        starts = np.array([0, shape[0] if rows is None else int(rows.max(initial=-1)) + 1])
-    keep = np.empty(shape, bool)
+        starts = np.array([0, shape[0] if rows is None else int(rows.max(initial=-1)) + 1])  # (2,)
+    keep = np.empty(shape, bool)  # (N, C)
     for b, (start, stop) in enumerate(pairwise(starts.tolist())):
         first, last = (start, stop) if rows is None else np.searchsorted(rows, (start, stop)).tolist()
         if first < last:
             mask = keep_mask(key, b if numbers is None else int(numbers[b]), (stop - start, shape[1]), rate)
             keep[first:last] = mask if rows is None else mask[rows[first:last] - start]
     return keep
+
+
+class DropoutCache(NamedTuple):
+    """What `dropout_forward` keeps for `dropout_backward`: all that the mask follows from."""
+
+    rate: float
+    key: tuple[int, int]
+    starts: Array | None  # (B+1,) int
+    numbers: Array | None  # (B,) int
+    rows: Array | None  # (N,) int
 
 
 def dropout_forward(
@@ -142,7 +152,7 @@ def dropout_forward(
     starts: Array | None = None,
     numbers: Array | None = None,
     rows: Array | None = None,
-) -> tuple[Array, Any]:
+) -> tuple[Array, DropoutCache | None]:
     """y = x · keep / (1 - rate): what survives is scaled up, so that the expectation stays.
 
     x (N, C) -> y (N, C); a rate of 0 returns x itself. `starts` (B+1,) and `numbers` (B,) tell each sequence's mask, as
@@ -151,17 +161,20 @@ def dropout_forward(
     """
     if rate == 0.0:
         return x, None
-    return _apply(x, rate, key, starts, numbers, rows), (rate, key, starts, numbers, rows)
+    cache = DropoutCache(rate, key, starts, numbers, rows)
+    return _apply(x, cache), cache
 
 
-def dropout_backward(dy: Array, cache: Any) -> Array:
+def dropout_backward(dy: Array, cache: DropoutCache | None) -> Array:
     """dy (N, C) -> dx (N, C), through the same mask, drawn again from the key."""
     if cache is None:
         return dy
-    return _apply(dy, *cache)  # forward: y = x · keep / (1 - rate)
+    return _apply(dy, cache)  # forward: y = x · keep / (1 - rate)
 
 
-def _apply(x: Array, rate: float, key: tuple[int, int], *sequences: Array | None) -> Array:
-    y: Array = x * keep_rows(key, x.shape, rate, *sequences)
+def _apply(x: Array, cache: DropoutCache) -> Array:
+    """x (N, C) -> x · keep / (1 - rate), (N, C)."""
+    rate, key, starts, numbers, rows = cache
+    y: Array = x * keep_rows(key, x.shape, rate, starts, numbers, rows)  # (N, C)
     y *= 1.0 / (1.0 - rate)
     return y

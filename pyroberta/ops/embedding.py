@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import NamedTuple
 
 from numpy import ndarray as Array
 
-from pyroberta.ops.gather import gather_backward, gather_forward
+from pyroberta.ops.gather import GatherCache, gather_backward, gather_forward
 
 
-def embedding_forward(ids: Array, positions: Array, tokens: Array, rows: Array) -> tuple[Array, Any]:
+class EmbeddingCache(NamedTuple):
+    """What `embedding_forward` keeps for `embedding_backward`."""
+
+    tokens: GatherCache  # ids (N,) and V
+    rows: GatherCache  # positions (N,) and T
+
+
+def embedding_forward(ids: Array, positions: Array, tokens: Array, rows: Array) -> tuple[Array, EmbeddingCache]:
     """y_n = tokens[ids_n] + rows[positions_n].
 
     ids, positions (N,) int, tokens (V, C), rows (T, C) -> y (N, C)
     """
-    of_tokens, token_cache = gather_forward(tokens, ids)
-    of_positions, position_cache = gather_forward(rows, positions)
-    return of_tokens + of_positions, (token_cache, position_cache)
+    of_tokens, token_cache = gather_forward(tokens, ids)  # (N, C)
+    of_positions, position_cache = gather_forward(rows, positions)  # (N, C)
+    return of_tokens + of_positions, EmbeddingCache(token_cache, position_cache)
 
 
-def embedding_backward(dy: Array, cache: Any) -> tuple[Array, Array]:
+def embedding_backward(dy: Array, cache: EmbeddingCache) -> tuple[Array, Array]:
     """A row's gradient is the sum of dy over the places that looked it up.
 
     dy (N, C) -> dtokens (V, C), drows (T, C), both dense
     """
-    token_cache, position_cache = cache
-    return gather_backward(dy, token_cache), gather_backward(dy, position_cache)
+    return gather_backward(dy, cache.tokens), gather_backward(dy, cache.rows)  # forward: of_tokens + of_positions

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 from numpy import ndarray as Array
@@ -12,8 +12,14 @@ STEP = 1.0 / 128.0  # distance between the points at which erf is tabulated; a p
 LIMIT = 6.0  # erf(6) is 1 to the last digit of float64
 BLOCK = 1 << 14  # elements worked on at a time: all the steps of one block stay in the cache
 _POINTS = [i * STEP for i in range(-int(LIMIT / STEP), int(LIMIT / STEP) + 1)]
-_VALUES = np.array([math.erf(a) for a in _POINTS])
-_SLOPES = np.array([2.0 / math.sqrt(math.pi) * math.exp(-a * a) for a in _POINTS])
+_VALUES = np.array([math.erf(a) for a in _POINTS])  # (1537,)
+_SLOPES = np.array([2.0 / math.sqrt(math.pi) * math.exp(-a * a) for a in _POINTS])  # (1537,)
+
+
+class GeluCache(NamedTuple):
+    """What `gelu_forward` keeps for `gelu_backward`."""
+
+    slope: Array  # (N, F), dy/dx
 
 
 def erf(x: Array) -> Array:
@@ -26,7 +32,7 @@ def erf(x: Array) -> Array:
     where pₖ = (-1)ᵏ · Hₖ(a) / (k+1)! and Hₖ are Hermite's polynomials. |h| <= 1/256, so what is left out is below
     1e-18; in float32 p₂ is the last to make a difference, and the last that is used. NaN stays NaN.
 
-    x, any shape -> the same shape and dtype
+    x, any shape -> the same shape and dtype; every array in between has that shape too
 
     >>> erf(np.array([0.0, 1.0])).tolist() == [math.erf(0.0), math.erf(1.0)]
     True
@@ -54,24 +60,24 @@ def erf(x: Array) -> Array:
     return series
 
 
-def gelu_forward(x: Array) -> tuple[Array, Any]:
+def gelu_forward(x: Array) -> tuple[Array, GeluCache]:
     """y = x · Φ(x), with Φ(x) = (1 + erf(x/√2)) / 2, the normal distribution's cumulative function.
 
-    x (N, F) -> y (N, F). The cache is the slope dy/dx: one array, where x and Φ(x) would be two.
+    x (N, F) -> y (N, F). The cache holds the slope dy/dx: one array, where x and Φ(x) would be two.
     """
-    y, slope = np.empty(x.shape, x.dtype), np.empty(x.shape, x.dtype)
-    flat, ys, slopes = x.reshape(-1), y.reshape(-1), slope.reshape(-1)
+    y, slope = np.empty(x.shape, x.dtype), np.empty(x.shape, x.dtype)  # (N, F) each
+    flat, ys, slopes = x.reshape(-1), y.reshape(-1), slope.reshape(-1)  # (N·F,) each
     for start in range(0, x.size, BLOCK):
         block = slice(start, start + BLOCK)
-        x_ = flat[block]
-        cdf = 0.5 * (1.0 + erf(x_ * math.sqrt(0.5)))
-        density = np.exp(-0.5 * x_ * x_) / math.sqrt(2.0 * math.pi)  # φ(x)
+        x_ = flat[block]  # (BLOCK,), fewer at the end
+        cdf = 0.5 * (1.0 + erf(x_ * math.sqrt(0.5)))  # (BLOCK,)  Φ(x)
+        density = np.exp(-0.5 * x_ * x_) / math.sqrt(2.0 * math.pi)  # (BLOCK,)  φ(x)
         ys[block] = x_ * cdf
         slopes[block] = cdf + x_ * density  # the product rule, with Φ' = φ
-    return y, slope
+    return y, GeluCache(slope)
 
 
-def gelu_backward(dy: Array, cache: Any) -> Array:
+def gelu_backward(dy: Array, cache: GeluCache) -> Array:
     """dy (N, F) -> dx (N, F)."""
-    dx: Array = dy * cache
+    dx: Array = dy * cache.slope  # (N, F)
     return dx

@@ -2,36 +2,44 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import NamedTuple
 
 from numpy import ndarray as Array
 
 
-def prepare(kernel: Array) -> Any:
-    """What the forwards here and in `feed_forward` take in place of a kernel that will stay as it is: here, itself."""
+class LinearCache(NamedTuple):
+    """What `linear_forward` keeps for `linear_backward`."""
+
+    x: Array  # (N, I)
+    kernel: Array  # (I, O)
+
+
+def prepare(kernel: Array) -> Array:
+    """What the forwards here and in `feed_forward` take in place of a kernel that stays as it is: here, the kernel.
+
+    kernel (I, O) -> the same array
+    """
     return kernel
 
 
-def linear_forward(x: Array, kernel: Array, bias: Array) -> tuple[Array, Any]:
+def linear_forward(x: Array, kernel: Array, bias: Array) -> tuple[Array, LinearCache]:
     """y = x @ kernel + bias.
 
     x (N, I), kernel (I, O), bias (O,) -> y (N, O)
     """
-    y = x @ kernel
+    y = x @ kernel  # (N, O)
     y += bias
-    return y, (x, kernel)
+    return y, LinearCache(x, kernel)
 
 
-def linear_backward(dy: Array, cache: Any) -> tuple[Array, Array, Array]:
+def linear_backward(dy: Array, cache: LinearCache) -> tuple[Array, Array, Array]:
     """dy (N, O) -> dx (N, I), dkernel (I, O), dbias (O,)."""
-    x, _ = cache
-    dkernel = x.T @ dy  # forward: x @ kernel
-    dbias = dy.sum(axis=0)  # forward: y += bias
+    dkernel = cache.x.T @ dy  # (I, O)  forward: x @ kernel
+    dbias = dy.sum(axis=0)  # (O,)  forward: y += bias
     return linear_backward_input(dy, cache), dkernel, dbias
 
 
-def linear_backward_input(dy: Array, cache: Any) -> Array:
+def linear_backward_input(dy: Array, cache: LinearCache) -> Array:
     """The gradient for x alone, for a layer whose kernel and bias are frozen. dy (N, O) -> dx (N, I)."""
-    _, kernel = cache
-    dx: Array = dy @ kernel.T  # forward: x @ kernel
+    dx: Array = dy @ cache.kernel.T  # (N, I)  forward: x @ kernel
     return dx
