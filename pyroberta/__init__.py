@@ -6,8 +6,9 @@
 
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 
-from pyroberta import callbacks, losses, metrics, models, optimizers, schedules, tokenizers
+from pyroberta import callbacks, layers, losses, metrics, models, optimizers, schedules, tokenizers
 from pyroberta.backends import backends, get_num_threads, set_num_threads
+from pyroberta.layers import A_LAYER as _A_LAYER
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.hints import hints_of_module as _hints_of_module
 from pyroberta.presets.built_in import PRESETS as _PRESETS
@@ -41,6 +42,7 @@ __all__ = [
     "backends",
     "callbacks",
     "get_num_threads",
+    "layers",
     "losses",
     "metrics",
     "models",
@@ -50,9 +52,6 @@ __all__ = [
     "tokenizers",
 ]
 
-_A_LAYER = (
-    "the models here are whole, MaskedLM, TextClassifier and Backbone, and there are no layers to build others of"
-)
 _ELSEWHERE = {  # names of transformers and Keras -> what to write
     **dict.fromkeys(("RobertaForMaskedLM", "AutoModelForMaskedLM"), "MaskedLM.from_preset(directory) loads one"),
     **dict.fromkeys(
@@ -70,7 +69,7 @@ _ELSEWHERE = {  # names of transformers and Keras -> what to write
         "fit masks texts anew in each epoch, as its MaskedLMPreprocessor says",
     ),
     "set_seed": "seed= of from_preset decides all that is random",
-    **dict.fromkeys(("Model", "Sequential", "layers", "backend"), _A_LAYER),
+    **dict.fromkeys(("Model", "Sequential", "backend"), _A_LAYER),
     "random": "seed= of from_preset decides all that is random",
     "utils": "seed= of from_preset decides all that is random; docs/inputs.md shows how texts are read, a directory of "
     "classes too",

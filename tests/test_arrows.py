@@ -34,7 +34,7 @@ TOP = (
     "pyroberta.optimizers.schedules",
     *(
         f"pyroberta.{name}"
-        for name in ("callbacks", "losses", "metrics", "models", "optimizers", "schedules", "tokenizers")
+        for name in ("callbacks", "layers", "losses", "metrics", "models", "optimizers", "schedules", "tokenizers")
     ),
     "pyroberta",
     "pyroberta.__main__",

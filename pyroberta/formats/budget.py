@@ -109,6 +109,15 @@ def shown(value: Any) -> str:
     return clipped(_shown(value, DEEPEST))
 
 
+def described(value: Any) -> str:
+    """A value in a message, in few characters, with its type.
+
+    >>> described([1, 2])
+    '[1, 2] (list)'
+    """
+    return f"{clipped(shown(value), 40)} ({type(value).__name__})"
+
+
 def _shown(value: Any, levels: int) -> str:
     if value is None or isinstance(value, (bool, float)):
         return clipped(repr(value), LONGEST_TEXT)

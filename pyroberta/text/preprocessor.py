@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pyroberta.formats.budget import clipped, shown
+from pyroberta.formats.budget import described, shown
 from pyroberta.model.attributes import LAYER, Check, Checked, Checks, Reasons, true_or_false
 from pyroberta.model.batch import Batch, Padded, pack, pad
-from pyroberta.model.guard import fork_safe_lock
 from pyroberta.model.serialization import (
     check_name,
     deserialized,
@@ -25,32 +23,13 @@ from pyroberta.model.serialization import (
 from pyroberta.text import hooks
 from pyroberta.text.given import bytes_error, opened, refuse_endless, refuse_rows, warn_of_a_files_name
 from pyroberta.text.long_texts import LongTexts
-from pyroberta.text.masking import COUNTS, DRAWS, corrupt, number_words, select, word_edges
+from pyroberta.text.mask_generator import Masker, whole_number
+from pyroberta.text.masking import COUNTS, DRAWS, number_words, word_edges
 from pyroberta.text.packing import TRUNCATIONS
 from pyroberta.text.tokenizer import Tokenizer
 
 Features = dict[str, NDArray[Any]]
-_COUNTING = fork_safe_lock()  # outside of the object, which may be pickled
 Own = TypeVar("Own", bound="Preprocessor")
-
-
-def _whole_number(at_least: int) -> Check:
-    def check(name: str, value: Any) -> int:
-        if not isinstance(value, int | np.integer) or isinstance(value, bool):
-            raise TypeError(f"{name} must be a whole number, got {_shown(value)}")
-        if value < at_least:
-            raise ValueError(f"{name} must be at least {at_least}, got {value}")
-        return int(value)
-
-    return check
-
-
-def _rate(name: str, value: Any) -> float:
-    if not isinstance(value, int | float | np.integer | np.floating) or isinstance(value, bool):
-        raise TypeError(f"{name} must be a number from 0 to 1, got {_shown(value)}")
-    if not 0.0 <= value <= 1.0:
-        raise ValueError(f"{name} must be from 0 to 1, got {float(value)}")
-    return float(value)
 
 
 def _one_of(choices: Iterable[str]) -> Check:
@@ -66,7 +45,7 @@ def _one_of(choices: Iterable[str]) -> Check:
 
 def _tokenizer(name: str, value: Any) -> Tokenizer:
     if not isinstance(value, Tokenizer):
-        raise TypeError(f"the {name} should be one of pyroberta's, such as Tokenizer; got {_shown(value)}")
+        raise TypeError(f"the {name} should be one of pyroberta's, such as Tokenizer; got {described(value)}")
     return value
 
 
@@ -108,7 +87,7 @@ class Preprocessor(Checked):
     own_settings: ClassVar[tuple[str, ...]] = ()  # those of them that KerasHub's class lacks
     checks: ClassVar[Checks] = {
         "tokenizer": _tokenizer,
-        "sequence_length": _whole_number(3),
+        "sequence_length": whole_number(3),
         "truncate": _one_of(TRUNCATIONS),
         "name": check_name,
     }
@@ -272,7 +251,7 @@ class Preprocessor(Checked):
         return sequences, is_single
 
 
-class MaskedLMPreprocessor(Preprocessor):
+class MaskedLMPreprocessor(Preprocessor, Masker):
     """Tokenises texts, truncates them, and masks them for training.
 
     Called on texts it gives the padded arrays that KerasHub's `RobertaMaskedLMPreprocessor` gives. `encode` and `mask`
@@ -311,13 +290,9 @@ class MaskedLMPreprocessor(Preprocessor):
     )  # fmt: skip
     own_settings = ("count", "whole_words", "seed")
     checks: ClassVar[Checks] = {
-        "mask_selection_rate": _rate,
-        "mask_selection_length": _whole_number(1),
-        "mask_token_rate": _rate,
-        "random_token_rate": _rate,
+        "mask_selection_length": whole_number(1),
         "count": _one_of(COUNTS),
         "whole_words": true_or_false,
-        "seed": _whole_number(0),
     }
     unsettable: ClassVar[Reasons] = {
         "masker": "set mask_selection_rate, mask_token_rate and their like, which are the preprocessor's own"
@@ -348,19 +323,7 @@ class MaskedLMPreprocessor(Preprocessor):
         self.whole_words = whole_words
         self.seed = seed
 
-        self._calls = 0
         self._edges: tuple[NDArray[np.bool_], NDArray[np.bool_]] | None = None
-
-    def _checked(self, name: str, value: Any) -> Any:
-        value = super()._checked(name, value)
-        if name in ("mask_token_rate", "random_token_rate"):
-            shares = {"mask_token_rate": 0.0, "random_token_rate": 0.0, **vars(self), name: value}
-            if shares["mask_token_rate"] + shares["random_token_rate"] > 1.0 + 1e-9:
-                raise ValueError(
-                    f"mask_token_rate {shares['mask_token_rate']} and random_token_rate "
-                    f"{shares['random_token_rate']} are shares of the selected tokens and cannot sum to more than 1"
-                )
-        return value
 
     def mask(self, sequences: Sequence[NDArray[np.integer[Any]]], rng: np.random.Generator) -> Batch:
         """Packs sequences and masks them.
@@ -394,31 +357,13 @@ class MaskedLMPreprocessor(Preprocessor):
             As `mask`.
         """
         rows = np.flatnonzero(~self.tokenizer.is_special[batch.ids])  # (n,)
-        owners = np.repeat(np.arange(len(batch)), np.diff(batch.starts))[rows]
         limit = self.mask_selection_length
+        words: NDArray[np.integer[Any]] = np.arange(len(rows))
         if self.whole_words:
+            owners = np.repeat(np.arange(len(batch)), np.diff(batch.starts))[rows]
             words = number_words(batch.ids, rows, owners, *self._word_edges, limit)
-        else:
-            words = np.arange(len(rows))
-        chosen, treated, replaced = draws.T
-        is_selected = select(owners, words, self.mask_selection_rate, limit, chosen[rows], count=self.count)
-        is_selected &= self.mask_selection_rate > 0.0
-
-        masked = rows[is_selected].astype(np.int32)
-        labels = batch.ids[masked]
-        ids = batch.ids.copy()
-        ids[masked] = corrupt(
-            labels,
-            self.tokenizer.mask_token_id,
-            self.tokenizer.ordinary_ids,
-            self.mask_token_rate,
-            self.random_token_rate,
-            treated[masked],
-            replaced[masked],
-        )
-        return replace(
-            batch, ids=ids, target_rows=masked, labels=labels, weights=np.ones(len(masked)), slots=len(batch) * limit
-        )
+        ordinary = self.tokenizer.ordinary_ids
+        return self._mask(batch, draws, rows, words, self.tokenizer.mask_token_id, ordinary, limit, self.count)
 
     def __call__(
         self, x: Any, y: None = None, sample_weight: None = None, *, rng: np.random.Generator | None = None
@@ -452,11 +397,7 @@ class MaskedLMPreprocessor(Preprocessor):
                     "Leave it out; for arrays that are masked already, use the model with preprocessor=None"
                 )
         sequences, is_single = self._cut(x)
-        if rng is None:
-            with _COUNTING:  # threads may share a preprocessor, and no two calls a number
-                number, self._calls = self._calls, self._calls + 1
-            rng = np.random.default_rng([self.seed, number])
-        batch = self.mask(sequences, rng)
+        batch = self.mask(sequences, self._generator() if rng is None else rng)
         padded = pad(batch, self.sequence_length, self.mask_selection_length, self.tokenizer.pad_token_id)
         if is_single:
             padded = Padded(*(array[0] for array in padded))
@@ -518,7 +459,7 @@ def plain_texts(texts: Any) -> list[str]:
         found.append(_segments(text, f"text {i}"))
     for i, segments in enumerate(found):
         if len(segments) > 1:
-            raise TypeError(f"text {i} must be a string, got {len(segments)} segments: {_shown(segments)}")
+            raise TypeError(f"text {i} must be a string, got {len(segments)} segments: {described(segments)}")
     return [segments[0] for segments in found]
 
 
@@ -558,15 +499,15 @@ def _segments(text: Any, name: str) -> tuple[str, ...]:
         return (_string(text, name),)
     if isinstance(text, tuple) and hasattr(text, "_fields"):
         raise TypeError(
-            f"{name} is a record, {_shown(text)}. Pass the texts alone: [row.{text._fields[0]} for row in texts], with "
-            "the name of their field"
+            f"{name} is a record, {described(text)}. Pass the texts alone: [row.{text._fields[0]} for row in texts], "
+            "with the name of their field"
         )
     if isinstance(text, list) and text and isinstance(_plain(text[0]), (str, bytes)):
         raise _row_error(text, name)
     if isinstance(text, tuple) and text:
         if not isinstance(_plain(text[-1]), (str, bytes)) and isinstance(_plain(text[0]), str):
             raise TypeError(
-                f"segment {len(text) - 1} of {name} must be a string, got {_shown(text[-1])}. Labels go beside the "
+                f"segment {len(text) - 1} of {name} must be a string, got {described(text[-1])}. Labels go beside the "
                 "texts: x = [row[0] for row in texts]; y = [row[-1] for row in texts]"
             )
         return tuple(_string(_plain(segment), f"segment {i} of {name}") for i, segment in enumerate(text))
@@ -574,18 +515,18 @@ def _segments(text: Any, name: str) -> tuple[str, ...]:
     is_nan = isinstance(text, float) and text != text
     is_missing = text is None or is_nan or type(text).__name__ == "NAType"  # pandas' NA
     hint = ". Fill or leave out missing texts first: df.dropna()" if is_missing else ""
-    raise TypeError(f"{name} must be a string or a tuple of strings, its segments; got {_shown(text)}{hint}")
+    raise TypeError(f"{name} must be a string or a tuple of strings, its segments; got {described(text)}{hint}")
 
 
 def _row_error(row: list[Any], name: str) -> TypeError:
     """The error for a list of strings among texts."""
     if len(row) == 1:
         return TypeError(
-            f"{name} is a list of one string, {_shown(row)}, which may be a text or a batch of one. Pass a list of "
+            f"{name} is a list of one string, {described(row)}, which may be a text or a batch of one. Pass a list of "
             "strings, [text for (text,) in texts]; batches come from an iterator, iter(batches)"
         )
     return TypeError(
-        f"{name} is a list of {len(row)} strings, {_shown(row)}, which may be a table's row, a batch or one text's "
+        f"{name} is a list of {len(row)} strings, {described(row)}, which may be a table's row, a batch or one text's "
         "segments. Pass one column, [row[0] for row in texts], with its number; or segments as tuples, "
         "[tuple(row) for row in texts]; batches come from an iterator, iter(batches)"
     )
@@ -595,9 +536,5 @@ def _string(text: Any, name: str, is_item: bool = True) -> str:
     if isinstance(text, bytes):
         raise bytes_error(name, text, is_item)
     if not isinstance(text, str):
-        raise TypeError(f"{name} must be a string, got {_shown(text)}")
+        raise TypeError(f"{name} must be a string, got {described(text)}")
     return str(text)
-
-
-def _shown(value: Any) -> str:
-    return f"{clipped(shown(value), 40)} ({type(value).__name__})"

@@ -133,12 +133,6 @@ DIFFERENT = (
         "TensorFlow maps over its own tensors, and is not here",
     ),
     Different(
-        _tests(MASKS, "test_invalid_mask_token"),
-        "`MaskedLMMaskGenerator` is a layer by itself, which is given the vocabulary's size and the id of the mask",
-        "the preprocessor masks, and takes both from its tokenizer",
-        "they cannot disagree",
-    ),
-    Different(
         (
             *_tests(f"{ROBERTA}/roberta_backbone_test.py::RobertaBackboneTest", "test_saved_model"),
             *_tests(f"{ROBERTA}/roberta_masked_lm_test.py::RobertaMaskedLMTest", "test_saved_model"),

@@ -6,10 +6,11 @@ import json
 
 import numpy as np
 import pytest
-from claims import claim, differs, hub_tokenizer
+from claims import claim, hub_tokenizer
 from small_models import small_tokenizer
 
-from pyroberta import MaskedLMPreprocessor, TextClassifierPreprocessor, Tokenizer
+from pyroberta import MaskedLMPreprocessor, TextClassifierPreprocessor
+from pyroberta.layers import MaskedLMMaskGenerator
 from pyroberta.text.packing import pack_segments
 from pyroberta.text.preprocessor import Preprocessor
 
@@ -171,6 +172,83 @@ def masked(texts, seed=0, **settings):
     return preprocessor.mask(sequences, np.random.default_rng(seed)), np.concatenate(sequences)
 
 
+# The vocabulary of KerasHub's tests has 13 tokens, of which the second is the mask.
+V, MASK = 13, 1
+ALL = {"mask_selection_rate": 1, "mask_selection_length": 4, "mask_token_rate": 1, "random_token_rate": 0}
+
+
+def masker(**arguments):
+    """KerasHub's layer."""
+    return MaskedLMMaskGenerator(**{"vocabulary_size": V, "mask_token_id": MASK, **arguments})
+
+
+@claim(f"{MASKS}::test_mask_ragged", f"{MASKS}::test_mask_dense", f"{MASKS}::test_unbatched")
+@pytest.mark.parametrize(
+    ("inputs", "positions"),
+    [
+        ([[5, 3, 2], [1, 2, 3, 4]], [[0, 1, 2, 0], [0, 1, 2, 3]]),
+        ([[5, 3, 2, 4], [1, 2, 3, 4]], [[0, 1, 2, 3], [0, 1, 2, 3]]),
+        (np.array([[5, 3, 2, 4], [1, 2, 3, 4]]), [[0, 1, 2, 3], [0, 1, 2, 3]]),
+    ],
+)
+def test_the_layer_masks_every_id_if_so_said(inputs, positions):
+    found = masker(**ALL)(inputs)
+    assert [list(row) for row in found["token_ids"]] == [[MASK] * len(row) for row in inputs]
+    assert found["mask_positions"].tolist() == positions
+    assert found["mask_ids"].tolist() == [[*row, 0][:4] for row in map(list, inputs)]
+
+
+@claim(f"{MASKS}::test_unbatched")
+def test_the_layer_masks_one_sequence():
+    found = {name: array.tolist() for name, array in masker(**ALL)([5, 3, 2, 4]).items()}
+    assert found == {
+        "token_ids": [1, 1, 1, 1],
+        "mask_positions": [0, 1, 2, 3],
+        "mask_ids": [5, 3, 2, 4],
+        "mask_weights": [1, 1, 1, 1],
+    }
+
+
+@claim(f"{MASKS}::test_random_replacement")
+def test_the_layer_replaces_ids_at_random():
+    arguments = {**ALL, "mask_token_rate": 0, "random_token_rate": 1}
+    found = masker(**{**arguments, "vocabulary_size": 10_000})([5, 3, 2, 4])
+    assert found["token_ids"].tolist() not in ([1, 1, 1, 1], [5, 3, 2, 4])
+    assert found["mask_positions"].tolist() == [0, 1, 2, 3]
+    assert found["mask_ids"].tolist() == [5, 3, 2, 4]
+
+
+@claim(f"{MASKS}::test_number_of_masked_position_as_expected")
+def test_the_layer_masks_no_more_than_it_may():
+    found = masker(mask_selection_rate=0.5, mask_selection_length=0)([[0, 1, 2], [0, 1, 2, 3, 4, 5], [0, 1, 2, 3, 4]])
+    assert found["mask_positions"].sum() == 0
+    assert found["token_ids"] == [[0, 1, 2], [0, 1, 2, 3, 4, 5], [0, 1, 2, 3, 4]]
+
+
+@claim(f"{MASKS}::test_invalid_mask_token")
+def test_the_mask_is_an_id_of_the_vocabulary():
+    with pytest.raises(ValueError, match="mask_token_id must be one of the vocabulary's 13 ids"):
+        masker(mask_selection_rate=0.5, mask_token_id=V, mask_selection_length=5)
+
+
+@claim(f"{MASKS}::test_unselectable_tokens")
+def test_the_layer_leaves_ids_out():
+    outside = [V - 1, V - 2]
+    found = masker(**{**ALL, "mask_selection_length": 5, "unselectable_token_ids": outside})([outside])
+    assert found["mask_weights"].sum() == 0
+    assert found["token_ids"].tolist() == [outside]
+
+
+@claim(f"{MASKS}::test_config")
+def test_the_layer_is_made_again_of_its_config():
+    outside = [V - 1, V - 2]
+    config = masker(mask_selection_rate=0.5, mask_selection_length=5, unselectable_token_ids=outside).get_config()
+    assert (config["vocabulary_size"], config["unselectable_token_ids"]) == (V, outside)
+    again = MaskedLMMaskGenerator.from_config(config)
+    assert again.get_config() == config
+    again([[5, 3, 2], [1, 2, 3, 4]])
+
+
 @claim(f"{MASKS}::test_mask_ragged", f"{MASKS}::test_mask_dense", f"{MASKS}::test_unbatched")
 @pytest.mark.parametrize("texts", [["abc", "abcd"], ["abcd", "bcda"], "abcd"])
 def test_every_token_is_masked_if_so_said(texts):
@@ -311,13 +389,3 @@ def test_the_way_to_cut_is_in_the_config():
         with pytest.warns(UserWarning, match="cut"):
             found.append(each([pair])["token_ids"].tolist())
     assert found[0] == found[1]
-
-
-# ----------------------------------------------------------------------------------------------- what is done otherwise
-
-
-@differs(f"{MASKS}::test_invalid_mask_token")
-def test_the_mask_is_the_tokenizers():
-    with pytest.raises(TypeError):
-        MaskedLMPreprocessor(small_tokenizer(), mask_token_id=10**6)
-    assert Tokenizer.from_preset("roberta_base_en").mask_token_id == 50264
