@@ -62,18 +62,18 @@ _ELSEWHERE = {  # names of transformers and Keras -> what to write
     **dict.fromkeys(
         ("RobertaTokenizer", "RobertaTokenizerFast", "AutoTokenizer"), "Tokenizer.from_preset(directory) loads one"
     ),
-    "pipeline": "fill_mask and embed of a MaskedLM, and classify of a TextClassifier, do what pipelines do",
-    **dict.fromkeys(("Trainer", "TrainingArguments"), "compile and fit of a model train it"),
+    "pipeline": "MaskedLM.fill_mask, MaskedLM.embed and TextClassifier.classify do what pipelines do",
+    **dict.fromkeys(("Trainer", "TrainingArguments"), "model.compile and model.fit train a model"),
     **dict.fromkeys(
         ("DataCollatorForLanguageModeling", "DataCollatorForWholeWordMask"),
-        "fit masks texts anew in each epoch, as its MaskedLMPreprocessor says",
+        "model.fit masks the texts anew in each epoch, with the settings of its MaskedLMPreprocessor",
     ),
-    "set_seed": "seed= of from_preset decides all that is random",
+    "set_seed": "the argument seed= of from_preset sets all random choices",
     **dict.fromkeys(("Model", "Sequential", "backend"), _A_LAYER),
-    "random": "seed= of from_preset decides all that is random",
-    "utils": "seed= of from_preset decides all that is random; docs/inputs.md shows how texts are read, a directory of "
-    "classes too",
-    "mixed_precision": "dtype= of from_preset sets a model's precision",
+    "random": "the argument seed= of from_preset sets all random choices",
+    "utils": "the argument seed= of from_preset sets all random choices; docs/inputs.md shows how texts are read, also "
+    "from a directory with a folder per class",
+    "mixed_precision": "the argument dtype= of from_preset sets a model's precision",
     "saving": "save_to_preset(directory) saves a model, Task.from_preset(directory) loads it",
 }
 

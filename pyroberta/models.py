@@ -1,4 +1,4 @@
-"""KerasHub's models under KerasHub's names, so that `import pyroberta as keras_hub` runs its code.
+"""KerasHub's models under KerasHub's names. With `import pyroberta as keras_hub`, KerasHub's code runs.
 
 >>> import pyroberta as keras_hub
 >>> keras_hub.models.RobertaMaskedLM is keras_hub.MaskedLM
@@ -48,9 +48,10 @@ __all__ = [
 
 _ELSEWHERE = {  # names of Keras and KerasHub -> what to write
     "load_model": "Task.from_preset(directory) loads a model that save_to_preset(directory) saved",
-    "save_model": "save_to_preset(directory) of a model saves it",
+    "save_model": "model.save_to_preset(directory) saves a model",
     **dict.fromkeys(
-        ("Model", "Sequential", "Functional", "clone_model"), "the models here are whole; copy.deepcopy copies one"
+        ("Model", "Sequential", "Functional", "clone_model"),
+        "a model has no layers to clone; copy.deepcopy copies a whole model",
     ),
 }
 

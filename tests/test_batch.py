@@ -205,13 +205,13 @@ def test_an_id_outside_the_vocabulary_is_named_with_its_place():
         ((IDS, [["x"] * 3] * 2), "padding_mask must be .* got <U1"),
         ((np.zeros((2, 9), int), np.ones((2, 9))), "sequence 0 has 9 tokens, more than the model's max_seq.*, 8"),
         ((IDS, IS_TOKEN, None, [[1], [1]]), "labels and weights belong to mask slots"),
-        ((IDS, IS_TOKEN, [[1], [1]], None, [[1], [1]]), "there are weights but no labels"),
+        ((IDS, IS_TOKEN, [[1], [1]], None, [[1], [1]]), "weights are given without labels"),
         ((IDS, IS_TOKEN, [[1]]), "mask_positions has 1 rows, but there are 2 sequences"),
         ((IDS, IS_TOKEN, [[1]], [[1]]), "mask_positions has 1 rows, but there are 2 sequences"),
         ((IDS, IS_TOKEN, [[1], [3]]), r"mask_positions\[1, 0\] is 3, outside the 3 columns of token_ids"),
         ((IDS, IS_TOKEN, [[-1], [0]], LABELS), r"mask_positions\[0, 0\] is -1, outside the 3 columns"),
         ((IDS, IS_TOKEN, [[1.5], [0]], LABELS), "mask_positions must be whole numbers, got float64"),
-        ((IDS, IS_TOKEN, [[1], [2]], LABELS), r"mask_positions\[1, 0\] is 2, which is padding, yet its weight is 1"),
+        ((IDS, IS_TOKEN, [[1], [2]], LABELS), r"mask_positions\[1, 0\] is 2, which is padding, .* has the weight 1"),
         ((IDS, IS_TOKEN, SLOTS, [[1, 1], [1, 1]]), r"labels has the shape \(2, 2\), but mask_positions has \(2, 1\)"),
         ((IDS, IS_TOKEN, SLOTS, [[1], [-100]]), r"label -100 is outside .* \(sequence 1, mask slot 0\)"),
         ((IDS, IS_TOKEN, SLOTS, LABELS, [1, 2, 3]), r"weights have the shape \(3,\), but there are mask slots of"),
@@ -226,5 +226,5 @@ def test_what_is_malformed_is_named(arrays, message):
 
 
 def test_rows_that_do_not_fill_the_places_are_an_error():
-    with pytest.raises(ValueError, match="there are 3 rows for 5 places"):
+    with pytest.raises(ValueError, match="rows has 3 rows, but is_filled has 5 true entries"):
         unpack(np.zeros((3, 2)), IS_TOKEN)

@@ -139,7 +139,7 @@ def test_a_users_model_takes_it_by_kerass_name_on_numpy_alone(capsys):
         assert again.backbone.precision == "mixed_bfloat16"
         assert np.array_equal(again.predict(texts), lm.predict(texts))
     for backend in ("native", "native-blas"):
-        with pytest.raises(BackendError, match=f"'mixed_bfloat16' is not in this backend yet, '{backend}'"):
+        with pytest.raises(BackendError, match=f"'mixed_bfloat16' is not available in this backend yet, '{backend}'"):
             MaskedLM.from_preset("roberta_tiny_en", dtype="mixed_bfloat16", backend=backend)
 
 
@@ -195,7 +195,7 @@ def test_a_precision_that_no_backend_has_is_told_and_not_taken_for_another(monke
     half = Precision("mixed_float16", np.dtype(np.float32), "float16")
     monkeypatch.setitem(PRECISIONS, "mixed_float16", half)
     for name in ("auto", "numpy"):
-        with pytest.raises(BackendError, match=r"'mixed_float16' is not in this backend yet, '.*'; no backend has it"):
+        with pytest.raises(BackendError, match=r"'mixed_float16' is not available in this .*; no backend has it"):
             get_ops(name, "mixed_float16")
     with pytest.raises(ValueError, match="a precision is one of 'float32'"):
         get_ops("numpy", "float8")

@@ -104,7 +104,7 @@ def test_nobody_else_writes_within_changing(write):
     lm = model()
     with lm.backbone.changing() as params:
         params["head.bias"][:] = 2.0
-        with pytest.raises(RuntimeError, match=r"can't write into .*: changing\(\) has not ended yet\. One"):
+        with pytest.raises(RuntimeError, match=r"can't write into .*: changing\(\) has not ended yet\. Only one"):
             write(lm)
         error = in_a_thread(lambda: write(lm))
         assert isinstance(error, RuntimeError)

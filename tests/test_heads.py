@@ -92,7 +92,7 @@ def test_a_head_too_large_names_the_field_that_asks_for_it():
         ("num_classes", small_config(num_classes=2**60)),
         ("vocabulary_size", small_config(tie_embeddings=False, vocabulary_size=2**60)),
     ):
-        with pytest.raises(ValueError, match=f"^{field} {2**60} asks for too much"):
+        with pytest.raises(ValueError, match=f"^{field} {2**60} is too large"):
             check_room(config, np.float32)
 
 

@@ -115,7 +115,7 @@ def test_a_config_has_kerashubs_form():
     [
         (
             {"class_name": "BertTokenizer", "config": {}},
-            "tokenizer is of the class 'BertTokenizer'; expected is Tokenizer",
+            "tokenizer is of the class 'BertTokenizer'; expected Tokenizer",
         ),
         ({"config": {}}, "tokenizer should be an object with class_name and config"),
         ({"class_name": "RobertaTokenizer", "config": {"name": "a"}}, "the config has no vocabulary and merges"),

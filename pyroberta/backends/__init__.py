@@ -1,4 +1,4 @@
-"""Backends by name: the table of ops with some rows replaced."""
+"""Backends by name. A backend is the reference ops table with some rows replaced."""
 
 from __future__ import annotations
 
@@ -18,20 +18,22 @@ WRONG = "RuntimeError: PYROBERTA_"  # how a reason begins that an environment va
 
 
 class BackendError(RuntimeError):
-    """The backend that was asked for is unknown or not there."""
+    """The named backend is unknown or not available."""
 
 
 def get_ops(name: str = "auto", precision: str = "float32") -> Ops:
-    """The table of ops of a backend.
+    """Returns the ops table of a backend.
 
     Args:
-        precision: a name of `pyroberta.ops.precision`. The tables for float32 and float64 are the same. For
-            `"mixed_bfloat16"` there is NumPy's reference so far, which "auto" takes.
-        name: "numpy"; "native", where C++ does all; "native-blas", where NumPy's BLAS makes the products of matrices
-            and C++ the rest; or "auto", which takes "native" if it is there. The table's `name` tells which it was.
+        precision: a name of `pyroberta.ops.precision`. "float32" and "float64" share one table. `"mixed_bfloat16"` has
+            a table in NumPy alone so far, and "auto" takes that one.
+        name: "numpy"; "native", in which C++ does everything; "native-blas", in which NumPy's BLAS computes the
+            products of matrices and C++ the rest; or "auto", which takes "native" if it is available. The table's
+            `name` is the name of the backend that was taken.
 
     Raises:
-        BackendError: for an unknown name or a backend that is not there, listing every one with its reason.
+        BackendError: if the name is unknown or the backend is not available. The message lists every backend, and why
+            it is not available.
 
     >>> get_ops("numpy").name
     'numpy'
@@ -39,7 +41,7 @@ def get_ops(name: str = "auto", precision: str = "float32") -> Ops:
     if policy(precision).is_mixed and name in ("auto", *_MAKERS):
         if name not in ("auto", "numpy") or precision not in _MIXED:
             raise BackendError(
-                f"{precision!r} is not in this backend yet, {name!r}; "
+                f"the precision {precision!r} is not available in this backend yet, {name!r}; "
                 + ("'numpy' has a reference of it, which is slow" if precision in _MIXED else "no backend has it")
             )
         return _MIXED[precision]()
@@ -74,7 +76,8 @@ def _warn_of_source_tree(ops: Ops) -> None:
 
 
 def backends() -> list[tuple[str, bool, str]]:
-    """Every backend, slowest first: its name, whether it is there, and what it is or why it is not.
+    """Returns a tuple for every backend, slowest first: its name, whether it is available, and a description or the
+    reason why it is not available.
 
     >>> backends()[0][:2]
     ('numpy', True)
@@ -87,10 +90,11 @@ def backends() -> list[tuple[str, bool, str]]:
 
 
 def get_num_threads() -> int:
-    """The most threads that an op of the backends `native` and `native-blas` uses, the calling thread included.
+    """Returns the largest number of threads that an op of the backends `native` and `native-blas` uses. The calling
+    thread counts.
 
     Raises:
-        BackendError: where these backends are not there.
+        BackendError: if these backends are not available.
 
     >>> get_num_threads() >= 1
     True
@@ -100,18 +104,18 @@ def get_num_threads() -> int:
 
 
 def set_num_threads(threads: int) -> None:
-    """Sets the most threads that an op uses, the calling thread included, in the whole process.
+    """Sets the largest number of threads that an op uses, for the whole process. The calling thread counts.
 
-    Without it, that is the environment variable `PYROBERTA_NUM_THREADS`, else `OMP_NUM_THREADS`, else the number of
-    processors that the affinity mask and the control group's CPU quota allow. The number changes the speed alone:
-    results have the same bits. The backend `numpy` uses the threads of NumPy's own library.
+    The default is the environment variable `PYROBERTA_NUM_THREADS`, else `OMP_NUM_THREADS`, else the number of
+    processors that the affinity mask and the control group's CPU quota allow. The number changes the speed, and no bit
+    of a result. The backend `numpy` uses the threads of NumPy's own library.
 
     Args:
         threads: at least 1.
 
     Raises:
-        TypeError, ValueError: for anything but a whole number from 1 on.
-        BackendError: where `native` is not there, since NumPy alone has no such number.
+        TypeError, ValueError: if threads is not a whole number of at least 1.
+        BackendError: if `native` is not available. NumPy alone has no such setting.
 
     >>> before = get_num_threads()
     >>> set_num_threads(1)

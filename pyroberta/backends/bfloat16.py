@@ -1,9 +1,10 @@
-"""The reference of the precision `"mixed_bfloat16"`: NumPy's rows unchanged, on arrays that round what they multiply.
+"""The reference of the precision `"mixed_bfloat16"`: NumPy's rows of the ops table, on arrays that round the factors of
+products.
 
 bfloat16 is the upper half of a float32: its sign, its eight bits of exponent, and seven of its mantissa. Hardware that
-multiplies it adds the products up in float32. Here both factors of `np.matmul` are rounded to bfloat16, to the nearest,
-ties to even, and kept as float32, so that NumPy's float32 product does what that hardware does. Everything else, the
-sums of `einsum` among it, stays in float32.
+multiplies bfloat16 numbers adds the products up in float32. This module does the same: it rounds both factors of
+`np.matmul` to the nearest bfloat16 (ties to even) and keeps them as float32, so that NumPy's product is one in float32.
+Everything else stays in float32, the sums of `einsum` too.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from pyroberta.ops import REFERENCE, Ops
 
 
 def rounded_to_bfloat16(x: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Each number's nearest bfloat16, as a float32. What is not a number stays so; what is too large becomes infinite.
+    """Returns each number rounded to the nearest bfloat16, as float32. A tie goes to the bfloat16 whose last bit is 0.
+    NaN stays NaN. A number beyond bfloat16's range becomes infinite.
 
     >>> x = np.array([1.0, 1.0 + 2**-8, 1.0 + 3 * 2**-8], np.float32)  # the last two lie in the middle
     >>> rounded_to_bfloat16(x).tolist()
@@ -33,7 +35,7 @@ def rounded_to_bfloat16(x: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 class RoundingArray(np.ndarray[Any, np.dtype[Any]]):
-    """An array of float32 that `np.matmul` takes as if it were bfloat16."""
+    """A float32 array whose numbers `np.matmul` rounds to bfloat16 before it multiplies."""
 
     def __array_ufunc__(
         self, ufunc: np.ufunc, method: str, *inputs: Any, out: tuple[Any, ...] = (), **options: Any
@@ -58,7 +60,9 @@ def _wrapped(x: Any) -> Any:
 
 @cache
 def bfloat16_ops() -> Ops:
-    """NumPy's table in `"mixed_bfloat16"`. Arguments and results are plain arrays of float32; caches hold others."""
+    """Returns NumPy's ops table for `"mixed_bfloat16"`. Arguments and results are plain float32 arrays. Caches may hold
+    `RoundingArray`s.
+    """
 
     def rounding(name: str, row: Callable[..., Any]) -> Callable[..., Any]:
         in_place = name in ("accumulate", "adam_step")

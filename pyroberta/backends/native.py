@@ -1,7 +1,8 @@
-"""The table's rows in C++: `pyroberta._native` does the arithmetic, this file says what is kept for backward.
+"""The ops table's rows in C++. `pyroberta._native` does the arithmetic; this file decides what is kept for backward.
 
-Each row has the signature and the meaning of its namesake in `pyroberta.ops`; what differs is the cache, and that the
-gradient of a matrix of weights is a `Product` or a `Scatter`: not made until `accumulate` adds it to its sum in one go.
+Each row has the signature and the meaning of the row of the same name in `pyroberta.ops`. Two things differ. The cache
+holds other things. The gradient of a matrix of weights is a `Product` or a `Scatter`, which `accumulate` computes while
+it adds it to the sum.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ PRODUCTS = ("linear_", "low_rank_", "feed_forward_", "logits", "cross_entropy_",
 
 @dataclass(frozen=True)
 class Product:
-    """left (N, I), right (N, O): the gradient leftᵀ right (I, O)."""
+    """The gradient leftᵀ right (I, O), of left (N, I) and right (N, O). `accumulate` computes it."""
 
     left: Array
     right: Array
@@ -40,7 +41,7 @@ class Product:
 
 @dataclass(frozen=True)
 class Scatter:
-    """rows (N,) int, values (N, C): the gradient whose row rows_n is the sum of the values_n."""
+    """The gradient (V, C) whose row rows_n is the sum of the values_n. rows (N,) int, values (N, C)."""
 
     rows: Array
     values: Array
@@ -105,7 +106,7 @@ def embedding_backward(dy: Array, cache: Cache) -> tuple[Gradient, Gradient]:
 
 
 def prepare(kernel: Array) -> Kernel:
-    """See `pyroberta.ops.linear`. Here a copy in the order in which the innermost loop reads it."""
+    """See `pyroberta.ops.linear`. The prepared kernel is a copy in the order in which the innermost loop reads it."""
     return _native.prepare(kernel)
 
 
@@ -168,7 +169,7 @@ def gelu_forward(x: Array) -> tuple[Array, Cache]:
 def feed_forward_forward(
     x: Array, kernel_1: Kernel, bias_1: Array, kernel_2: Kernel, bias_2: Array
 ) -> tuple[Array, Cache]:
-    """See `pyroberta.ops.feed_forward`. Of the inside GELU's input alone is kept; backward uses it up."""
+    """See `pyroberta.ops.feed_forward`. The cache keeps the input of GELU alone. Backward overwrites it."""
     f, g = _native.expand_forward(x, kernel_1, bias_1)
     return _native.linear_forward(g, kernel_2, bias_2), (x, kernel_1, bias_1, kernel_2, [f])
 
@@ -223,9 +224,10 @@ def add_norm_forward(
     numbers: Array | None = None,
     rows: Rows = None,
 ) -> tuple[Array, Cache]:
-    """See `pyroberta.ops.add_norm`. The cache has no x̂: it is (y - beta) / gamma, and whatever reads y keeps it anyway.
+    """See `pyroberta.ops.add_norm`. The cache has no x̂. Backward computes it as (y - beta) / gamma, since y is kept
+    anyway.
 
-    Where beta is far above gamma, or a row hardly varies, y has too few digits left of x̂, and x̂ is kept.
+    If beta is far larger than gamma, or if a row hardly varies, y has too few digits of x̂. Then x̂ is kept.
     """
     dropping = rate, key, starts, numbers, rows
     y, x_hat, inverse_std = _native.add_norm_forward(h, x, gamma, beta, epsilon, *dropping)
@@ -255,7 +257,9 @@ def attention_forward(
     numbers: Array | None = None,
     query_rows: Rows = None,
 ) -> tuple[Array, Cache]:
-    """See `pyroberta.ops.attention`. No probabilities are kept, but each row's largest score and its sum."""
+    """See `pyroberta.ops.attention`. The cache has no probabilities. It keeps each row's largest score and the sum of
+    its exponentials.
+    """
     y, maxima, sums = _native.attention_forward(q, k, v, starts, num_heads, rate, key, numbers, query_rows)
     return y, (q, k, v, y, maxima, sums, starts, num_heads, rate, key, numbers, query_rows)
 
@@ -273,7 +277,7 @@ def logits(h: Array, table: Array, bias: Array) -> Array:
 
 
 def cross_entropy_forward(h: Array, table: Array, bias: Array, labels: Array) -> tuple[tuple[Array, Array], Cache]:
-    """See `pyroberta.ops.cross_entropy`. Up to `KEPT_LOGITS` logits are kept; backward uses them up."""
+    """See `pyroberta.ops.cross_entropy`. Up to `KEPT_LOGITS` logits are kept. Backward overwrites them."""
     parts = [
         _native.cross_entropy_forward(h[rows], table, bias, labels[rows])[: None if is_only else 3]
         for rows, is_only in _parts(h, table)
@@ -325,17 +329,17 @@ def _slopes(dlosses: Array, cache: Cache) -> Any:
 
 @cache
 def native_ops() -> Ops:
-    """The table with all rows in C++ that are worth it."""
+    """Returns the ops table with a row in C++ for every op that gains by it."""
     rows = {name: row for name, row in globals().items() if name in Ops.__dataclass_fields__}
     return replace(REFERENCE, name="native", squared_norm=_native.squared_norm, **rows)
 
 
 @cache
 def native_blas_ops() -> Ops:
-    """The table whose products of matrices are those of NumPy's BLAS, for machines where that is the faster one.
+    """Returns the ops table whose products of matrices are those of NumPy's BLAS, for machines on which that is faster.
 
     Raises:
-        ImportError: where NumPy has no BLAS whose functions can be found.
+        ImportError: if the functions of NumPy's BLAS can't be found.
     """
     library = _numpys_blas()
 

@@ -1,7 +1,7 @@
-"""Attributes that are checked whenever they are set, by the constructor or afterwards; and checks that many share.
+"""Attributes that are checked whenever they are set, and checks that several classes share.
 
-A user who sets an attribute of Keras or KerasHub expects an effect. Setting one that has no effect here is an error,
-which says what to do instead.
+A user who sets an attribute of Keras or KerasHub expects an effect. If an attribute has no effect here, setting it
+raises an error that says what to do instead.
 """
 
 from __future__ import annotations
@@ -48,12 +48,14 @@ MODEL = LAYER | dict.fromkeys((*_MODEL_NAMES, *_MADE_MODEL_NAMES), _KERAS)
 
 
 class Checked:
-    """An object whose attributes are checked when they are set. Each class names its own, and inherits the others.
+    """An object whose attributes are checked when they are set. A subclass names its own attributes and inherits those
+    of its bases.
 
     Attributes:
-        checks: name -> a function of the name and the value, which gives the value to keep or raises.
-        unsettable: name -> the reason why it can't be set, and what to do instead. A class that defines such a name
-            itself may set it. The constructor writes a constant attribute into `vars(self)`.
+        checks: the name of an attribute -> a function of the name and the value. It returns the value to keep, or
+            raises an error.
+        unsettable: the name of an attribute that can't be set -> the reason, and what to do instead. A class that
+            defines such a name itself may set it. The constructor writes a constant attribute into `vars(self)`.
 
     >>> class Rate(Checked):
     ...     checks = {"rate": real_number(0.0, 1.0)}
@@ -74,7 +76,7 @@ class Checked:
         if reason is not None:
             raise AttributeError(f"{type(self).__name__}.{name} can't be set: {reason}")
         if is_method and not callable(value):
-            raise AttributeError(f"{type(self).__name__}.{name} can't be set: it is a method, to be called")
+            raise AttributeError(f"{type(self).__name__}.{name} can't be set: it is a method. Call it instead")
         super().__setattr__(name, self._checked(name, value))
 
     def _checked(self, name: str, value: Any) -> Any:
@@ -105,10 +107,10 @@ def _check(kind: type, name: str) -> Check | None:
 
 
 def whole_number(name: str, value: Any, at_least: int = 1, at_most: int | None = None) -> int:
-    """The value as an int.
+    """Returns the value as an int.
 
     Raises:
-        ValueError: naming the attribute, where the value is no whole number or out of range.
+        ValueError: if the value is not a whole number or is out of range. The message names the attribute.
 
     >>> whole_number("batch_size", 0)
     Traceback (most recent call last):
@@ -122,18 +124,18 @@ def whole_number(name: str, value: Any, at_least: int = 1, at_most: int | None =
 
 
 def random_seed(name: str, value: Any) -> int:
-    """The value as a random seed of 64 bits; raises as `whole_number` does."""
+    """Returns the value as a random seed of 64 bits. It raises the errors of `whole_number`."""
     return whole_number(name, value, at_least=0, at_most=2**64 - 1)
 
 
 def is_real(value: Any) -> bool:
-    """Whether the value is a number of Python or NumPy, and not NaN. A bool is no number."""
+    """Returns whether the value is a number of Python or NumPy, and not NaN. A bool does not count as a number."""
     is_number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
     return is_number and not math.isnan(value)
 
 
 def is_positive(value: Any) -> bool:
-    """Whether the value is a finite number above 0.
+    """Returns whether the value is a finite number above 0.
 
     >>> is_positive(1e-3), is_positive(0), is_positive("1e-3")
     (True, False, False)
@@ -142,7 +144,7 @@ def is_positive(value: Any) -> bool:
 
 
 def real_number(least: float, most: float = math.inf) -> Check:
-    """A check for finite numbers in a range, both ends included; it returns a float."""
+    """Returns a check for finite numbers from `least` to `most`, both included. The check returns a float."""
 
     def check(name: str, value: Any) -> float:
         if not is_real(value) or not least <= value <= most or math.isinf(value):
@@ -154,10 +156,10 @@ def real_number(least: float, most: float = math.inf) -> Check:
 
 
 def true_or_false(name: str, value: Any) -> bool:
-    """The value as a bool. A text such as "False" would count as true.
+    """Returns the value, if it is a bool. Anything else is an error, since a text such as "False" would count as true.
 
     Raises:
-        TypeError: naming the attribute, for anything but a bool.
+        TypeError: if the value is not a bool. The message names the attribute.
 
     >>> true_or_false("trainable", "False")
     Traceback (most recent call last):
@@ -169,10 +171,10 @@ def true_or_false(name: str, value: Any) -> bool:
 
 
 def as_call(thing: Any) -> str:
-    """The call that makes an object, with the arguments that have not their default value: for `repr`.
+    """Returns the call that makes an object, for `repr`. Arguments that have their default value are left out.
 
-    An argument is kept in the attribute of its name, or in that with an underscore before it. A name that is the
-    class's is left out.
+    The value of an argument is read from the attribute of the same name, or from the attribute with an underscore
+    before the name. The argument `name` is left out if it is the class's default name.
 
     >>> class Rate:
     ...     def __init__(self, rate, steps=1, name="rate"):
@@ -190,10 +192,10 @@ def as_call(thing: Any) -> str:
 
 
 def expect_instance(name: str, value: Any, kind: type[Instance]) -> Instance:
-    """The value, if it is an instance of `kind`, a class of pyroberta's.
+    """Returns the value, if it is an instance of `kind`, one of pyroberta's classes.
 
     Raises:
-        TypeError: naming the attribute, the class and the value, where it is not.
+        TypeError: if it is not. The message names the attribute, the class and the value.
     """
     if not isinstance(value, kind):
         raise TypeError(f"the {name} should be one of pyroberta's, such as {kind.__name__}; got {value!r}")

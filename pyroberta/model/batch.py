@@ -1,4 +1,6 @@
-"""The packed batch: sequences laid end to end, no padding, no mask; and the border to the padded arrays of Keras."""
+"""The packed batch, and its conversion from and to the padded arrays of Keras. A packed batch has its sequences end to
+end, without padding and without a mask.
+"""
 
 from __future__ import annotations
 
@@ -17,16 +19,17 @@ class Batch:
     """The model's input: B sequences of N tokens in all, with M rows at which the head predicts.
 
     Attributes:
-        ids: (N,) int32, all tokens of all sequences, one after the other.
+        ids: (N,) int32, the tokens of all sequences, one sequence after the other.
         positions: (N,) int32, 0, 1, 2 … within each sequence.
         starts: (B+1,) int32; sequence b is `[starts[b] : starts[b+1]]`; `starts[0] == 0`, `starts[B] == N`.
-        numbers: (B,) int64, the number of each sequence among all sequences of the update, which may have several
-            batches. Dropout masks follow from it, so they do not depend on how an update is cut into batches.
-        target_rows: (M,) int32, the rows at which the head predicts: of a masked LM the masked tokens, of a text
-            classifier each text's `<s>`.
-        labels: (M,) int32, the right answers there: the original ids, or the classes.
-        weights: (M,) float64, the weight of each in the loss.
-        slots: B·K of the padded form that users of Keras know, the denominator of Keras's default reduction.
+        numbers: (B,) int64, the number of each sequence among all sequences of the update. An update may have several
+            batches. Dropout masks follow from these numbers, so they do not depend on how an update is cut into
+            batches.
+        target_rows: (M,) int32, the rows at which the head predicts: the selected tokens of a masked LM, or each text's
+            `<s>` of a text classifier.
+        labels: (M,) int32, the right answers at the target rows: the original ids, or the classes.
+        weights: (M,) float64, the weight of each target row in the loss.
+        slots: B·K, the number of mask slots in padded arrays. It is the denominator of Keras's default reduction.
     """
 
     ids: Ints
@@ -43,12 +46,12 @@ class Batch:
 
     @property
     def num_tokens(self) -> int:
-        """N."""
+        """N, the number of tokens."""
         return len(self.ids)
 
 
 def pack(sequences: Sequence[Ints]) -> Batch:
-    """Lays sequences of ids end to end; a sequence may be empty.
+    """Lays sequences of ids end to end. A sequence may be empty.
 
     >>> batch = pack([np.array([0, 5, 2]), np.array([0, 2])])
     >>> batch.ids.tolist(), batch.positions.tolist(), batch.starts.tolist()
@@ -72,11 +75,12 @@ def _end_to_end(ids: Ints, lengths: Ints) -> Batch:
 
 
 def take(batch: Batch, sequences: Ints) -> Batch:
-    """The batch of the given sequences, in the given order, with their target rows; they are numbered anew.
+    """Returns the batch of the given sequences, in the given order, with their target rows. The sequences are numbered
+    from 0 again.
 
     Args:
         batch: B sequences.
-        sequences: (b,) their numbers in [0, B); one may come more than once.
+        sequences: (b,) the indices of the sequences in [0, B). An index may occur more than once.
 
     >>> batch = pack([np.array([0, 5, 2]), np.array([0, 2])])
     >>> take(batch, np.array([1, 0])).ids.tolist()
@@ -111,7 +115,7 @@ def _ranges(starts: Ints, which: Ints) -> Ints:
 
 
 class Padded(NamedTuple):
-    """One batch as in Keras, in padded arrays. B sequences, S columns, K mask slots.
+    """One batch in the padded arrays of Keras: B sequences, S columns, K mask slots.
 
     Attributes:
         token_ids: (B, S) int32.
@@ -129,10 +133,12 @@ class Padded(NamedTuple):
 
 
 def pad(batch: Batch, sequence_length: int, mask_slots: int, pad_id: int) -> Padded:
-    """Makes padded arrays of a packed batch, padded on the right: S is `sequence_length`, K is `mask_slots`.
+    """Makes padded arrays of a packed batch. Padding is on the right.
+
+    S is `sequence_length`, K is `mask_slots`.
 
     Raises:
-        ValueError: for a sequence longer than S, or with more than K masked tokens.
+        ValueError: if a sequence is longer than S or has more than K masked tokens.
 
     >>> packed = pack([np.array([0, 4, 2]), np.array([0, 2])])
     >>> pad(packed, sequence_length=4, mask_slots=2, pad_id=1).token_ids.tolist()
@@ -176,25 +182,26 @@ def pack_padded(
     vocabulary_size: int,
     max_sequence_length: int,
 ) -> Batch:
-    """Makes a packed batch of padded arrays, and checks them.
+    """Checks padded arrays and makes a packed batch of them.
 
-    Padding may stand to the left, to the right or in between: a token's position is the number of tokens before it,
-    which is HF's rule (Keras counts padding too, so that its outputs change with padding on the left). The
-    values at padding are never read. A row of padding alone is a sequence of length 0.
+    Padding may stand on the left, on the right or in between. A token's position is the number of tokens before it, as
+    in HF. (Keras counts padding too, so its outputs change with padding on the left.) The values at padding are never
+    read. A row that is all padding is a sequence of length 0.
 
     Args:
         token_ids: (B, S) whole numbers in [0, `vocabulary_size`).
         padding_mask: (B, S), 1 or True where there is a token, 0 or False where there is padding.
-        mask_positions: (B, K) whole numbers, the columns of `token_ids` to be predicted.
-        labels: (B, K) whole numbers, the original ids. Without them every slot that points at a token becomes a row
-            of `target_rows` (`slot_rows` tells which), and the batch has neither labels nor weights.
-        weights: (B, K), or one per sequence, (B,) or (B, 1), or one number for all, each at least 0; None for 1
-            everywhere. Slots of weight 0 are dropped unread.
+        mask_positions: (B, K) whole numbers, the columns of `token_ids` that are predicted.
+        labels: (B, K) whole numbers, the original ids. Without labels, every slot that points at a token becomes a
+            target row (`slot_rows` returns which row), and the batch has neither labels nor weights.
+        weights: (B, K), or one per sequence, (B,) or (B, 1), or one number for all; each is at least 0. None means 1
+            everywhere. Slots of weight 0 are dropped, and their values are not checked.
         vocabulary_size: V of the model.
         max_sequence_length: T of the model.
 
     Raises:
-        ValueError: naming the argument and the place of a value that is malformed, out of range, or points at padding.
+        ValueError: if a value is malformed, out of range, or points at padding. The message names the argument and the
+            place of the value.
 
     >>> batch = pack_padded(
     ...     [[0, 7, 4, 2], [0, 4, 2, 1]], [[1, 1, 1, 1], [1, 1, 1, 0]], [[2, 0], [1, 0]], [[8, 0], [9, 0]],
@@ -213,11 +220,13 @@ def pack_padded(
 
     if mask_positions is None:
         if labels is not None or weights is not None:
-            raise ValueError("labels and weights belong to mask slots, but there are no mask_positions")
+            raise ValueError(
+                "labels and weights belong to mask slots, but mask_positions is None: pass mask_positions too"
+            )
         return packed
     if labels is None:
         if weights is not None:
-            raise ValueError("there are weights but no labels: pass the original ids of the masked tokens too")
+            raise ValueError("weights are given without labels: pass the original ids of the masked tokens as labels")
         rows = slot_rows(mask_positions, is_token)
         return replace(packed, target_rows=rows[rows >= 0], slots=rows.size)
 
@@ -229,8 +238,8 @@ def pack_padded(
     rows = slot_rows(np.where(is_used, slots, 0), is_token)
     for b, k in np.argwhere(is_used & (rows < 0))[:1]:  # the first offender, if any, is named
         raise ValueError(
-            f"mask_positions[{b}, {k}] is {slots[b, k]}, which is padding, yet its weight is "
-            f"{slot_weights[b, k]:g}. Give slots that are not used the weight 0"
+            f"mask_positions[{b}, {k}] is {slots[b, k]}, which is padding, but the slot has the weight "
+            f"{slot_weights[b, k]:g}. Give unused slots the weight 0"
         )
     _check_ids("label", "mask slot", originals, is_used, vocabulary_size)
     return replace(
@@ -243,10 +252,11 @@ def pack_padded(
 
 
 def slot_rows(mask_positions: ArrayLike, padding_mask: ArrayLike) -> Ints:
-    """The row of the packed batch at which each mask slot points: (B, K) int32, -1 for padding.
+    """Returns the row of the packed batch at which each mask slot points: (B, K) int32, -1 for a slot that points at
+    padding.
 
     Raises:
-        ValueError: for a position outside its sequence.
+        ValueError: if a position is outside its sequence.
 
     >>> slot_rows([[2, 0], [0, 2]], [[1, 1, 1], [1, 1, 0]]).tolist()
     [[2, 0], [3, -1]]
@@ -258,8 +268,8 @@ def slot_rows(mask_positions: ArrayLike, padding_mask: ArrayLike) -> Ints:
         raise ValueError(f"mask_positions has {len(slots)} rows, but there are {B} sequences")
     for b, k in np.argwhere((slots < 0) | (slots >= S))[:1]:
         raise ValueError(
-            f"mask_positions[{b}, {k}] is {slots[b, k]}, outside the {S} columns of token_ids. "
-            "Fill slots that are not used with position 0 and weight 0"
+            f"mask_positions[{b}, {k}] is {slots[b, k]}, outside the {S} columns of token_ids. Give unused slots the "
+            "position 0 and the weight 0"
         )
     rows = np.cumsum(is_token).reshape(B, S) - 1  # of every token; what it says of padding is not used
     rows[~is_token] = -1
@@ -267,19 +277,21 @@ def slot_rows(mask_positions: ArrayLike, padding_mask: ArrayLike) -> Ints:
 
 
 def unpack(rows: NDArray[Any], is_filled: ArrayLike) -> NDArray[Any]:
-    """Puts packed rows into a padded array: rows (N, C), is_filled (B, S) with N true entries -> (B, S, C), else zeros.
+    """Puts packed rows into a padded array. rows (N, C), is_filled (B, S) -> (B, S, C).
 
-    `is_filled` is the padding mask for hidden states; for the logits of mask slots it is `slot_rows(...) >= 0`.
+    `is_filled` has N true entries, one for each row in order. All other places of the result are 0.
+
+    For hidden states, `is_filled` is the padding mask. For the logits of mask slots, it is `slot_rows(...) >= 0`.
 
     Raises:
-        ValueError: where `is_filled` has not N true entries.
+        ValueError: if the number of true entries of `is_filled` is not N.
 
     >>> unpack(np.array([[1.0], [2.0], [3.0]]), [[0, 1, 1], [1, 0, 0]])[..., 0].tolist()
     [[0.0, 1.0, 2.0], [3.0, 0.0, 0.0]]
     """
     places = _facts("is_filled", is_filled)
     if places.sum() != len(rows):
-        raise ValueError(f"there are {len(rows)} rows for {places.sum()} places")
+        raise ValueError(f"rows has {len(rows)} rows, but is_filled has {places.sum()} true entries")
     padded = np.zeros((*places.shape, *rows.shape[1:]), rows.dtype)
     padded[places] = rows
     return padded
@@ -332,10 +344,12 @@ def _weights(weights: ArrayLike | None, shape: tuple[int, ...]) -> NDArray[np.fl
 
 
 def real_numbers(name: str, values: ArrayLike, shape: str) -> NDArray[np.float64]:
-    """The values as float64. `shape` is the expected shape in words, for the message.
+    """Returns the values as float64.
+
+    `shape` is the expected shape in words, for the message.
 
     Raises:
-        ValueError: for values that are no real numbers, even if NumPy can convert them: texts, lengths of time.
+        ValueError: if the values are not real numbers. Texts and time spans are refused, though NumPy can convert them.
 
     >>> real_numbers("weights", ["1.5"], "of the shape (1,)")
     Traceback (most recent call last):
@@ -358,7 +372,10 @@ def real_numbers(name: str, values: ArrayLike, shape: str) -> NDArray[np.float64
 
 def _check_shape(name: str, shape: tuple[int, ...], other: str, expected: tuple[int, ...]) -> None:
     if shape != expected:
-        raise ValueError(f"{name} has the shape {shape}, but {other} has {expected}: they go entry by entry")
+        raise ValueError(
+            f"{name} has the shape {shape}, but {other} has {expected}. Each entry of one belongs to the entry at the "
+            "same place of the other"
+        )
 
 
 def _check_ids(kind: str, column: str, ids: Ints, is_read: NDArray[np.bool_], vocabulary_size: int) -> None:

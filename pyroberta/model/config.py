@@ -22,29 +22,31 @@ class RobertaConfig:
     T `max_sequence_length`.
 
     Args:
-        vocabulary_size: V, number of rows of the token embedding.
-        num_layers: number of transformer layers.
-        num_heads: H, attention heads; divides `hidden_dim`.
-        hidden_dim: C, width of the residual stream.
-        intermediate_dim: F, width inside the feed-forward.
-        dropout: rate after the embedding norm, after the attention's output and after the feed-forward, in [0, 1).
-        attention_dropout: rate on attention probabilities; None means `dropout` (KerasHub has one rate, HF two).
-        max_sequence_length: T, number of position rows that a token can use.
-        layer_norm_epsilon: added to the variance, inside the root.
-        start_id, pad_id, end_id: ids of `<s>`, `<pad>`, `</s>`.
+        vocabulary_size: V, the number of rows of the token embedding.
+        num_layers: the number of transformer layers.
+        num_heads: H, the number of attention heads. It divides `hidden_dim`.
+        hidden_dim: C, the width of a hidden state.
+        intermediate_dim: F, the width inside the feed-forward.
+        dropout: the rate in [0, 1) of the dropout after the embedding norm, after the attention's output and after the
+            feed-forward.
+        attention_dropout: the rate for attention probabilities. None means `dropout` (KerasHub has one rate, HF two).
+        max_sequence_length: T, the largest number of tokens in a sequence, which is the number of rows of the position
+            embedding.
+        layer_norm_epsilon: the number that is added to the variance, under the root.
+        start_id, pad_id, end_id: the ids of `<s>`, `<pad>`, `</s>`.
         tie_embeddings: whether the masked-LM head's output table is the token embedding (RoBERTa) or another parameter.
-        num_classes: of a classifier's head, at least 2; None for the masked-LM head.
-        classifier_dropout: rate before and after the dense layer of a classifier's head; None means `dropout`.
-        classifier_hidden_dim: width of the dense layer of a classifier's head. None stands for `hidden_dim`, and that
-            number is kept as None.
-        lora_rank: r of the low-rank changes to attention's kernels (see `model.lora`), 0 for none.
-        lora_alpha: the change is (alpha / r) A B; None means r, a factor of 1.
+        num_classes: the number of classes of a classifier's head, at least 2. None for the masked-LM head.
+        classifier_dropout: the rate before and after the dense layer of a classifier's head. None means `dropout`.
+        classifier_hidden_dim: the width of the dense layer of a classifier's head. None means `hidden_dim`. A width
+            equal to `hidden_dim` is stored as None.
+        lora_rank: r, the rank of the low-rank changes of attention's kernels (see `model.lora`). 0 means none.
+        lora_alpha: alpha in the change (alpha / r) A B. None means r, which is a factor of 1.
         lora_targets: the kernels of attention that change: any of `query`, `key`, `value`, `output`.
-        head_name: the head's name in `heads.HEADS`. None stands for `"text_classifier"` if there are `num_classes`,
-            else for `"masked_lm"`, and is kept as None; `head` has the name in any case.
+        head_name: the head's name in `heads.HEADS`. None means `"text_classifier"` if `num_classes` is given, else
+            `"masked_lm"`. None is kept as it is; the property `head` returns the name in both cases.
 
     Raises:
-        ValueError: where a value is out of range, naming the field.
+        ValueError: if a value is out of range. The message names the field.
 
     >>> RobertaConfig(vocabulary_size=100, num_layers=2, num_heads=2, hidden_dim=8, intermediate_dim=16).head_dim
     4
@@ -123,13 +125,16 @@ class RobertaConfig:
         if has_classes(HEADS[self.head]) != (classes is not None):
             if classes is None:
                 raise ValueError(f"the head {self.head!r} needs num_classes, got None")
-            raise ValueError(f"the head {self.head!r} has no classes, got num_classes {classes}: leave out one of them")
+            raise ValueError(
+                f"the head {self.head!r} has no classes, got num_classes {classes}: leave out head_name or num_classes"
+            )
         width = self.classifier_hidden_dim
         if width is not None:
             whole_number("classifier_hidden_dim", width)
             if "classifier_hidden_dim" not in HEADS[self.head].SIZES.values():
                 raise ValueError(
-                    f"the head {self.head!r} has no width of its own, got classifier_hidden_dim {width}: leave it out"
+                    f"the head {self.head!r} has no dense layer whose width can be set, got classifier_hidden_dim "
+                    f"{width}: leave it out"
                 )
         if width == self.hidden_dim:
             object.__setattr__(self, "classifier_hidden_dim", None)
@@ -143,11 +148,15 @@ class RobertaConfig:
         if alpha is None:
             object.__setattr__(self, "lora_alpha", float(rank) if rank else None)
         elif not rank or not is_real(alpha) or not 0.0 < alpha < math.inf:
-            raise ValueError(f"lora_alpha must be above 0, beside a lora_rank; got {alpha!r} and lora_rank {rank}")
+            raise ValueError(
+                f"lora_alpha must be above 0 and needs a lora_rank above 0; got lora_alpha {alpha!r} and lora_rank "
+                f"{rank}"
+            )
         targets = tuple(self.lora_targets)
         if not targets or not set(targets) <= set(LORA_TARGETS):
             raise ValueError(
-                f"lora_targets must be one or more of {', '.join(LORA_TARGETS)}, attention's kernels; got {targets}"
+                f"lora_targets must be one or more of {', '.join(LORA_TARGETS)} (the kernels of attention); got "
+                f"{targets}"
             )
         object.__setattr__(self, "lora_targets", tuple(target for target in LORA_TARGETS if target in targets))
 
@@ -164,12 +173,12 @@ class RobertaConfig:
 
     @property
     def lora_scale(self) -> float:
-        """The factor of A B, alpha / r; 1 without LoRA."""
+        """The factor alpha / r of A B. It is 1 without LoRA."""
         return self.lora_alpha / self.lora_rank if self.lora_alpha else 1.0
 
     @property
     def head_dim(self) -> int:
-        """D, columns of one attention head."""
+        """D, the number of columns of one attention head."""
         return self.hidden_dim // self.num_heads
 
 

@@ -43,19 +43,20 @@ def encoder_forward(
     """Runs the encoder.
 
     Args:
-        ops: the table of ops.
-        params: in any float dtype, which is the dtype of the hidden states.
+        ops: the ops table.
+        params: the parameters, in any float dtype. The hidden states have the same dtype.
         config: the model's shape and rates.
-        batch: its ids, positions, starts and numbers are read.
-        key: of the update's dropout; None for no dropout. Site 0 is the embeddings', layer i has 3i+1, 3i+2 and 3i+3.
+        batch: the packed batch. Its ids, positions, starts and numbers are read.
+        key: the update's dropout key; None for no dropout. The embeddings have site 0, and layer i has the sites 3i+1,
+            3i+2 and 3i+3.
         keep_from: the lowest depth whose cache is kept for `encoder_backward`: -1 keeps all, None keeps none.
-        query_rows: (R,) the rows for which the last layer's output is wanted, in rising order; None for all. All rows
-            give keys and values.
-        recompute: keep each layer's input instead of its cache, and run the layer again in backward.
+        query_rows: (R,) the rows for which the last layer computes its output, in rising order; None for all. Keys and
+            values are computed for all rows.
+        recompute: whether each layer's input is kept instead of its cache. Backward then runs the layer again.
 
     Returns:
-        The hidden states, (N, C) each, the last one (R, C) with `query_rows`: the embeddings' output, then every
-        layer's; and the caches by depth.
+        A list and a dict. The list has the hidden states (N, C): the output of the embeddings, then the output of every
+        layer. With `query_rows` the last one is (R, C). The dict has the caches by depth.
     """
     rate = config.dropout if key else 0.0
     caches: dict[int, Cache] = {}
@@ -81,7 +82,9 @@ def encoder_forward(
 
 
 def encoder_backward(ops: Ops, grads: Gradients, dx: Array, caches: dict[int, Cache]) -> None:
-    """Backward, down to the lowest trainable parameter. dx (N, C) is the last hidden state's gradient."""
+    """Runs the encoder backward, down to the lowest trainable parameter. dx (N, C) is the gradient of the last hidden
+    state.
+    """
     for i in sorted(caches.keys() - {-1}, reverse=True):
         cache = caches.pop(i)
         dx = layer_backward(ops, grads, i, dx, cache()[1] if callable(cache) else cache)
@@ -107,10 +110,10 @@ def layer_forward(
     key: Key | None,
     query_rows: Rows = None,
 ) -> tuple[Array, Cache]:
-    """One transformer layer. x (N, C) -> y (N, C).
+    """Runs one transformer layer. x (N, C) -> y (N, C).
 
-    `query_rows` (R,) selects the rows for which y is made, so that y is (R, C); None for all. Keys and values are made
-    of all rows.
+    `query_rows` (R,) selects the rows for which y is computed, so that y is (R, C). None means all rows. Keys and
+    values are computed for all rows.
     """
     rate, probs_rate = (config.dropout, config.attention_dropout or 0.0) if key else (0.0, 0.0)
     attention, epsilon, scale = f"layers.{i}.attention", config.layer_norm_epsilon, config.lora_scale
@@ -133,7 +136,10 @@ def layer_forward(
 
 
 def layer_backward(ops: Ops, grads: Gradients, i: int, dy: Array, cache: Cache) -> Array:
-    """The calls of `layer_forward` in reverse. dy has the shape of y, (N, C) or (R, C) -> dx (N, C)."""
+    """Runs one transformer layer backward, with the calls of `layer_forward` in reverse order.
+
+    dy has the shape of y, (N, C) or (R, C) -> dx (N, C).
+    """
     k_cache, v_cache, gathered, q_cache, a_cache, o_cache, x_cache, h_cache, y_cache = cache
     attention = f"layers.{i}.attention"
 

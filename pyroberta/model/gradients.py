@@ -1,4 +1,4 @@
-"""The trainable parameters, and the sums to which backward adds their gradients."""
+"""The names of the trainable parameters, and the sums of their gradients."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ EMBEDDINGS, HEAD = -1, 1 << 30  # depths; a layer's is its number
 
 
 def depth(name: str) -> int:
-    """The depth of a parameter in the model: -1 for the embeddings, i for layer i, above all layers for the head.
+    """Returns the depth of a parameter in the model: -1 for the embeddings, i for layer i, and a number above that of
+    all layers for the head.
 
     >>> [depth(name) for name in ("embeddings.token", "layers.3.attention.norm.beta")]
     [-1, 3]
@@ -26,13 +27,15 @@ class Gradients:
     """The sums of the gradients of the trainable parameters.
 
     Args:
-        sums: the vector that `add` changes in place, in the parameters' layout. The caller zeroes it.
-        trainable: names of the trainable parameters.
-        ready: called with a range (start, stop) of the vector of sums as soon as that range is complete: the head's
-            first, the embeddings' last. Together the ranges are those of all trainable parameters.
+        sums: the vector to which `add` adds in place, in the parameters' layout. The caller sets it to 0 before.
+        trainable: the names of the trainable parameters.
+        ready: a function that is called with a range (start, stop) of the vector of sums as soon as the sums of that
+            range are complete. The head's range comes first, that of the embeddings last. Together the ranges cover all
+            trainable parameters.
 
     Attributes:
-        lowest: the depth of the lowest trainable parameter; backward stops there, and forward keeps no cache below it.
+        lowest: the depth of the lowest trainable parameter. Backward stops at this depth, and forward keeps no cache
+            below it.
 
     >>> sums = Arrays({"layers.0.bias": (2,), "head.bias": (2,)})
     >>> gradients = Gradients(sums, {"head.bias"})
@@ -49,11 +52,13 @@ class Gradients:
         self._ready = ready
 
     def wants(self, *names: str) -> bool:
-        """Whether any of the named parameters is trainable."""
+        """Returns whether any of the named parameters is trainable."""
         return not self.trainable.isdisjoint(names)
 
     def add(self, ops: Ops, name: str, gradient: Gradient) -> None:
-        """Adds a gradient, as a backward of `ops` returns it, to the parameter's sum, if the parameter is trainable."""
+        """Adds a parameter's gradient to its sum, if the parameter is trainable. The gradient is one that a backward of
+        `ops` returned.
+        """
         if name in self.trainable:
             ops.accumulate(self.sums[name], gradient)
 
@@ -63,7 +68,7 @@ class Gradients:
             self.finish(at)
 
     def finish(self, at: int) -> None:
-        """Calls `ready` for the parameters of a depth, whose gradients are complete."""
+        """Calls `ready` for the parameters of one depth, whose gradients are complete."""
         if self._ready is not None:
             for span in self.sums.spans(name for name in self.trainable if depth(name) == at):
                 self._ready(*span)

@@ -1,4 +1,4 @@
-"""The right to write into a model's parameters, which one writer has at a time."""
+"""The guard that lets one writer at a time change a model's parameters."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ if hasattr(os, "register_at_fork"):
 
 
 def fork_safe_lock() -> Any:
-    """A lock that is free in a forked child, whatever thread of the parent held it.
+    """Returns a lock that is free in a forked child, even if a thread of the parent held it at the fork.
 
-    It is for locks that live as long as the process and are held for moments.
+    Use it for a lock that exists as long as the process and is held only briefly.
     """
     lock = threading.Lock()
     if hasattr(os, "register_at_fork"):
@@ -42,14 +42,14 @@ _LOCK = fork_safe_lock()
 
 
 class Writer(NamedTuple):
-    """One who writes into the parameters, or reads a copy of one moment.
+    """A call that writes into the parameters, or that copies all of them at one moment.
 
     Attributes:
-        name: for messages.
-        makes_room: whether other writers of the same thread may write meanwhile.
-        thread: the identity of its thread.
-        process: the number of its process. A forked child drops the writers that it inherits.
-        reads: whether it only reads, while no other thread may write.
+        name: the writer's name in messages.
+        makes_room: whether other writers of the same thread may write before this one ends.
+        thread: the identity of the writer's thread.
+        process: the number of the writer's process. A forked child drops the writers that it inherits.
+        reads: whether the call only reads. No other thread may write before it ends.
     """
 
     name: str
@@ -60,7 +60,8 @@ class Writer(NamedTuple):
 
 
 class WriteGuard:
-    """Lets one writer at a time into the parameters. Of readers only copies ask, since they must be of one moment.
+    """Lets one writer at a time change the parameters. Among readers, only copies ask the guard, since all their values
+    must be of one moment.
 
     `fit` makes room for its callbacks, which run between updates.
 
@@ -68,30 +69,30 @@ class WriteGuard:
     >>> with guard.hold("changing()"), guard.hold("fit()", makes_room=True):  # doctest: +ELLIPSIS
     ...     pass
     Traceback (most recent call last):
-    RuntimeError: fit() can't write into the parameters: changing() has not ended yet. One at a time may train or ...
+    RuntimeError: fit() can't write into the parameters: changing() has not ended yet. Only one call at a ...
     """
 
     def __init__(self) -> None:
         self._writers: list[Writer] = []  # the last one writes, the others make room for it
 
     def hold(self, name: str, makes_room: bool = False) -> Holding:
-        """A `with` block within which nobody else writes.
+        """Returns a `with` block within which no one else writes.
 
         Raises:
-            RuntimeError: at its beginning, while somebody else writes, naming both.
+            RuntimeError: when the block begins, if another writer has not ended. The message names both writers.
         """
         return Holding(self, Writer(name, makes_room, threading.get_ident(), os.getpid()))
 
     def reading(self, name: str) -> Holding:
-        """A `with` block within which no other thread writes; others may read.
+        """Returns a `with` block within which no other thread writes. Others may read.
 
         Raises:
-            RuntimeError: at its beginning, while another thread writes, naming both.
+            RuntimeError: when the block begins, if another thread is writing. The message names both.
         """
         return Holding(self, Writer(name, False, threading.get_ident(), os.getpid(), reads=True))
 
     def enter(self, me: Writer) -> None:
-        """Lets a writer in, or raises RuntimeError."""
+        """Registers a writer, or raises RuntimeError if another one has not ended."""
         with _LOCK:
             self._writers = [writer for writer in self._writers if writer.process == me.process]
             last = self._in_the_way(me)
@@ -99,8 +100,8 @@ class WriteGuard:
                 where = "" if last.thread == me.thread else " in another thread"
                 action = "read" if me.reads else "write into"
                 raise RuntimeError(
-                    f"{me.name} can't {action} the parameters: {last.name} has not ended yet{where}. "
-                    "One at a time may train or change a model"
+                    f"{me.name} can't {action} the parameters: {last.name} has not ended yet{where}. Only one call at "
+                    "a time may train or change a model: wait until it has ended"
                 )
             self._writers.append(me)
 
@@ -111,15 +112,15 @@ class WriteGuard:
         return last if last and (me.makes_room or not last.makes_room or last.thread != me.thread) else None
 
     def leave(self, me: Writer) -> None:
-        """Ends a writer's work, if it was let in."""
+        """Ends a writer's turn, if the writer was registered."""
         with _LOCK:
             self._writers = [writer for writer in self._writers if writer is not me]
 
     def check_innermost(self, names: Collection[str]) -> None:
-        """Checks that the writer who was let in last has one of these names.
+        """Checks that the writer that was registered last has one of these names.
 
         Raises:
-            RuntimeError: where it has another one, which has not ended yet.
+            RuntimeError: if it has another name.
         """
         last = self._writers[-1] if self._writers else None
         if last is not None and last.name not in names:
@@ -130,9 +131,9 @@ class WriteGuard:
 
 
 class Holding:
-    """A writer's `with` block. An interrupt (Ctrl-C) while it begins or ends leaves no writer behind.
+    """A writer's `with` block. An interrupt (Ctrl-C) at its beginning or end leaves no writer registered.
 
-    Python looks for interrupts where functions are called, but not between a block's `__enter__` and the block.
+    Python checks for interrupts when a function is called, but not between a block's `__enter__` and the block.
     """
 
     def __init__(self, guard: WriteGuard, me: Writer) -> None:

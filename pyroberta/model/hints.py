@@ -12,9 +12,9 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """`; did you mean 'a' or 'b'?` with the known names that are similar, else "".
+    """Returns `; did you mean 'a' or 'b'?` with the known names that are similar to a name, or "" if none is.
 
-    The initials of a name are similar to it, too.
+    The initials of a name count as similar.
 
     >>> did_you_mean("epoch", ["epochs", "batch_size"])
     "; did you mean 'epochs'?"
@@ -32,7 +32,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def unknown_name(name: str, elsewhere: Mapping[str, str], known: Iterable[str]) -> str:
-    """The end of an error for an unknown name: its place here, or a public name that is similar.
+    """Returns the end of an error message for an unknown name: what to write here instead, or a public name that is
+    similar.
 
     >>> unknown_name("train", {"train": "fit(texts) trains a model"}, [])
     ': fit(texts) trains a model'
@@ -60,10 +61,11 @@ class _HintingClass(ABCMeta):
 
 
 class Hinting(metaclass=_HintingClass):
-    """A class whose error for an unknown attribute says where it is, or suggests a known one; so do its instances.
+    """A class whose error for an unknown attribute says what to write instead, or suggests a known attribute. The
+    errors of its instances do so too.
 
     Attributes:
-        elsewhere: names that users may look for, such as other libraries' -> what to write.
+        elsewhere: a name that users may look for, such as one of another library -> what to write instead.
     """
 
     elsewhere: ClassVar[Mapping[str, str]] = {}
@@ -78,7 +80,8 @@ class Hinting(metaclass=_HintingClass):
 
 
 def hints_of_module(module: str, elsewhere: Mapping[str, str], known: Iterable[str]) -> Callable[[str], NoReturn]:
-    """A module's `__getattr__`: it raises an error that says where a name is, or suggests a known one.
+    """Returns a module's `__getattr__`. It raises an error that says what to write instead of a name, or suggests a
+    known one.
 
     >>> hints_of_module("shapes", {"Oval": "Ellipse draws one"}, ["Ellipse"])("Oval")
     Traceback (most recent call last):
@@ -95,10 +98,10 @@ def hints_of_module(module: str, elsewhere: Mapping[str, str], known: Iterable[s
 
 
 def hinting(**elsewhere: str) -> Callable[[Function], Function]:
-    """Makes a function's error for an unknown argument suggest a known one.
+    """Returns a decorator. A decorated function's error for an unknown argument suggests a known one.
 
     Args:
-        elsewhere: name -> what to write instead, for names that are arguments of another function.
+        elsewhere: the name of another function's argument -> what to write instead.
 
     >>> @hinting(colour="paint(colour=...) has the colour")
     ... def draw(width=1): pass

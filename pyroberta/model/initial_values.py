@@ -1,4 +1,4 @@
-"""Fresh values for the parameters."""
+"""The initial values of the parameters."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ OFFSETS = ((-1, 1, -2, 2), (-1, 1, -3, 3))  # which neighbour, per layer and hea
 
 
 def initialise(params: Arrays, config: RobertaConfig, initializer: str = "keras", seed: int = 0) -> None:
-    """Draws fresh values into `params`, in place. Biases and betas are 0, gammas 1.
+    """Draws initial values for `params`, in place. Biases and betas become 0, gammas 1.
 
     Args:
-        params: overwritten.
+        params: the parameters, which are overwritten.
         config: the model's shape.
-        initializer: for kernels, embeddings and output tables:
-            `"keras"`: normal with a standard deviation of 0.02, cut at two of them and not rescaled, as Keras's
-            `TruncatedNormal(0.02)`, which leaves a true deviation of 0.0176;
-            `"hf"`: normal with 0.02, uncut, with the token embedding's pad row zero, as transformers and fairseq do;
-            `"neighbour"`: see `neighbour_heads`; for small models that are trained from nothing.
-        seed: of NumPy's PCG64; the same seed gives the same values in float32 and float64, up to rounding.
+        initializer: the rule for kernels, embeddings and output tables. `"keras"` draws from a normal distribution with
+            a standard deviation of 0.02 that is cut at two standard deviations and not rescaled, as Keras's
+            `TruncatedNormal(0.02)`; the true deviation is 0.0176. `"hf"` draws from a normal distribution with 0.02,
+            uncut, and sets the token embedding's row of `<pad>` to 0, as transformers and fairseq do. `"neighbour"` is
+            for small models that are trained from scratch; see `neighbour_heads`.
+        seed: the seed of NumPy's PCG64. The same seed gives the same values in float32 and float64, up to rounding.
 
     Raises:
-        ValueError: for another name.
+        ValueError: if initializer is none of these names.
     """
     if initializer not in INITIALIZERS:
         raise ValueError(f"initializer must be one of {', '.join(map(repr, INITIALIZERS))}, got {initializer!r}")
@@ -53,7 +53,7 @@ def initialise(params: Arrays, config: RobertaConfig, initializer: str = "keras"
 
 
 def initialise_lora(params: Arrays, generator: np.random.Generator) -> None:
-    """Draws fresh factors of the low-rank changes, in place: A uniform within ±1/√C, as in PEFT, B zero."""
+    """Draws initial factors of the low-rank changes, in place. A is uniform within ±1/√C, as in PEFT; B is 0."""
     for name, array in params.items():
         if name.endswith(".lora_a"):
             array[...] = generator.uniform(-1.0, 1.0, array.shape) / math.sqrt(len(array))
@@ -62,21 +62,23 @@ def initialise_lora(params: Arrays, generator: np.random.Generator) -> None:
 
 
 def neighbour_heads(params: Arrays, config: RobertaConfig, generator: np.random.Generator) -> None:
-    """Makes the heads of the first two layers attend to the token before, after, two before and two after.
+    """Sets the attention heads of the first two layers to attend to the tokens one and two places before and after.
 
-    A small masked language model learns word frequencies first and stays there for long, since it does not know yet
-    which other tokens matter. Here some heads attend to neighbours from the start. The first D columns hold the
-    position alone, as sines and cosines, so that a shift by an offset is a rotation. A head with W_k = 1 and W_q = that
-    rotation attends to the token at that offset. All stays trainable, and the model is an ordinary RoBERTa.
-    A mimetic initialisation in the sense of Trockman and Kolter 2023 (arXiv:2305.09828).
+    A small masked language model learns word frequencies first. It makes no progress for long after that, since it does
+    not know yet which other tokens matter. With these values some attention heads attend to neighbours from the start.
+    The first D columns of a hidden state hold the position alone, as sines and cosines, so that a shift by an offset is
+    a rotation. An attention head with W_k = 1 and W_q = that rotation attends to the token at that offset. All
+    parameters stay trainable, and the model is an ordinary RoBERTa. This is a mimetic initialisation in the sense of
+    Trockman and Kolter 2023 (arXiv:2305.09828).
 
     Args:
-        params: initialised before; changed in place. Linear kernels are scaled to a standard deviation of 0.08.
-        config: the model's shape; D must be even.
-        generator: draws the values that stay random.
+        params: parameters with initial values, which are changed in place. Kernels of linear layers are scaled to a
+            standard deviation of 0.08.
+        config: the model's shape. D must be even.
+        generator: the random generator of the values that stay random.
 
     Raises:
-        ValueError: for an odd D.
+        ValueError: if D is odd.
     """
     D, H = config.head_dim, config.num_heads
     if D % 2:

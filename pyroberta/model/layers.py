@@ -1,4 +1,4 @@
-"""The ops that have parameters of their own, called by the parameters' name."""
+"""The ops that have parameters, called with the name of the parameters."""
 
 from __future__ import annotations
 
@@ -21,12 +21,14 @@ NO_KEY = Key(0, 0)  # where the rate is 0, and no mask is drawn
 
 
 def linear_shapes(name: str, rows: int, columns: int) -> dict[str, Shape]:
-    """The parameters of a linear layer from I = `rows` to O = `columns`."""
+    """Returns the shapes of the parameters of a linear layer from I = `rows` to O = `columns`."""
     return {f"{name}.kernel": (rows, columns), f"{name}.bias": (columns,)}
 
 
 def linear(ops: Ops, params: Params, name: str, x: Array, lora_scale: float = 1.0) -> tuple[Array, Cache]:
-    """x (N, I) -> y (N, O), through `name.kernel` and `name.bias`, and a low-rank change where there is one."""
+    """Applies a linear layer. x (N, I) -> y (N, O), with `name.kernel`, `name.bias` and the low-rank change if there is
+    one.
+    """
     y, cache = ops.linear_forward(x, params[f"{name}.kernel"], params[f"{name}.bias"])
     if f"{name}.lora_a" not in params:
         return y, (cache, None)
@@ -35,7 +37,7 @@ def linear(ops: Ops, params: Params, name: str, x: Array, lora_scale: float = 1.
 
 
 def linear_back(ops: Ops, grads: Gradients, name: str, dy: Array, cache: Cache) -> Array:
-    """dy (N, O) -> dx (N, I); adds the gradients of those parameters that are trainable."""
+    """dy (N, O) -> dx (N, I). Adds the gradients of the parameters that are trainable."""
     cache, change_cache = cache
     names = f"{name}.kernel", f"{name}.bias"
     dx: Array
@@ -51,12 +53,12 @@ def linear_back(ops: Ops, grads: Gradients, name: str, dy: Array, cache: Cache) 
 
 
 def feed_forward(ops: Ops, params: Params, name: str, x: Array) -> tuple[Array, Cache]:
-    """x (N, C) -> h (N, C), through `name.intermediate` and `name.output`."""
+    """Applies a feed-forward. x (N, C) -> h (N, C), with `name.intermediate` and `name.output`."""
     return ops.feed_forward_forward(x, *(params[part] for part in _feed_forward_names(name)))
 
 
 def feed_forward_back(ops: Ops, grads: Gradients, name: str, dh: Array, cache: Cache) -> Array:
-    """dh (N, C) -> dx (N, C); adds the parameters' gradients, unless all four are frozen."""
+    """dh (N, C) -> dx (N, C). Adds the gradients of the parameters, unless all four are frozen."""
     names = _feed_forward_names(name)
     if not grads.wants(*names):
         return ops.feed_forward_backward_input(dh, cache)
@@ -65,17 +67,17 @@ def feed_forward_back(ops: Ops, grads: Gradients, name: str, dh: Array, cache: C
 
 
 def norm_shapes(name: str, width: int) -> dict[str, Shape]:
-    """The parameters of a layer norm of C = `width` columns."""
+    """Returns the shapes of the parameters of a layer norm of C = `width` columns."""
     return {f"{name}.gamma": (width,), f"{name}.beta": (width,)}
 
 
 def norm(ops: Ops, params: Params, name: str, x: Array, epsilon: float) -> tuple[Array, Cache]:
-    """x (N, C) -> y (N, C), through `name.gamma` and `name.beta`."""
+    """Applies a layer norm. x (N, C) -> y (N, C), with `name.gamma` and `name.beta`."""
     return ops.layer_norm_forward(x, params[f"{name}.gamma"], params[f"{name}.beta"], epsilon)
 
 
 def norm_back(ops: Ops, grads: Gradients, name: str, dy: Array, cache: Cache) -> Array:
-    """dy (N, C) -> dx (N, C); adds the parameters' gradients."""
+    """dy (N, C) -> dx (N, C). Adds the gradients of the parameters."""
     dx, *gradients = ops.layer_norm_backward(dy, cache)
     return _added(ops, grads, (f"{name}.gamma", f"{name}.beta"), gradients, dx)
 
@@ -93,13 +95,15 @@ def add_norm(
     numbers: Array,
     rows: Rows,
 ) -> tuple[Array, Cache]:
-    """h, x (N, C) -> y (N, C), through `name.gamma` and `name.beta`."""
+    """Applies dropout to h, adds x and applies a layer norm. h, x (N, C) -> y (N, C), with `name.gamma` and
+    `name.beta`.
+    """
     gamma, beta = params[f"{name}.gamma"], params[f"{name}.beta"]
     return ops.add_norm_forward(h, x, gamma, beta, epsilon, rate, key, starts, numbers, rows)
 
 
 def add_norm_back(ops: Ops, grads: Gradients, name: str, dy: Array, cache: Cache) -> tuple[Array, Array]:
-    """dy (N, C) -> dh, dx (N, C); adds the parameters' gradients."""
+    """dy (N, C) -> dh, dx (N, C). Adds the gradients of the parameters."""
     dh, dx, *gradients = ops.add_norm_backward(dy, cache)
     return dh, _added(ops, grads, (f"{name}.gamma", f"{name}.beta"), gradients, dx)
 

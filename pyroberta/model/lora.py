@@ -1,13 +1,14 @@
 """Low-rank changes of attention's kernels (LoRA; Hu et al. 2021, arXiv:2106.09685).
 
-A kernel W (C, C) is frozen and gets a change that is trained,
+A kernel W (C, C) is frozen. A change of it is trained,
 
     y = x W + b + (alpha / r) x A B,        A (C, r), B (r, C),
 
-of 2·C·r numbers instead of C². A starts random and B at 0, so that the model computes the same at first.
+with 2·C·r numbers instead of C². A starts with random values and B with 0, so that the model computes the same as
+before at first.
 
-`layers.linear` adds the change. This file makes the parameters' vectors: with the factors, and with the
-factors folded in.
+`layers.linear` adds the change. This file makes two vectors of parameters: one with the factors A and B, and one with
+the changes added to the kernels.
 """
 
 from __future__ import annotations
@@ -25,10 +26,11 @@ from pyroberta.model.parameters import Arrays
 def with_lora(
     config: RobertaConfig, params: Arrays, rank: int, alpha: float | None, targets: Sequence[str], seed: int = 0
 ) -> tuple[RobertaConfig, Arrays]:
-    """The model's parameters, copied bit for bit, and fresh factors behind them.
+    """Returns the config and the parameters of a model with LoRA: the given parameters, copied bit for bit, and after
+    them factors with initial values.
 
     Raises:
-        ValueError: for a rank below 1, an alpha that is not above 0, or unknown targets.
+        ValueError: if the rank is below 1, alpha is not above 0, or a target is unknown.
     """
     if rank == 0:
         raise ValueError("the rank must be a whole number of at least 1, got 0")
@@ -40,9 +42,10 @@ def with_lora(
 
 
 def merged(config: RobertaConfig, params: Arrays) -> tuple[RobertaConfig, Arrays]:
-    """The model with each change added to its kernel, W + (alpha / r) A B, and without factors.
+    """Returns the config and the parameters of the model without factors. Each change is added to its kernel, W +
+    (alpha / r) A B.
 
-    It is a copy, unless the model has no factors.
+    The parameters are a copy, unless the model has no factors.
 
     >>> config = RobertaConfig(vocabulary_size=9, num_layers=1, num_heads=1, hidden_dim=2, intermediate_dim=2)
     >>> config, params = with_lora(config, Arrays.of(config), rank=1, alpha=2.0, targets=["query"])

@@ -1,6 +1,6 @@
 """The whole model, forward and backward: the encoder, the head, and the loss of each target row.
 
-`config.head` names the head. Every head has the functions that are called here; see `model.heads`.
+`config.head` names the head. Every head has the functions of `model.heads.Head`.
 """
 
 from __future__ import annotations
@@ -32,12 +32,13 @@ def model_forward(
     loss: str = CROSS_ENTROPY,
     all_rows: bool = False,
 ) -> tuple[tuple[Array, Array], Cache]:
-    """The loss of every target row, and the most likely id (of a token or a class) there.
+    """Returns the loss of every target row, the most likely id (of a token or a class) at each, and a cache for
+    `model_backward`.
 
-    Arguments as for `encoder_forward`; the batch's `target_rows` and `labels` are read too. `loss` names the op that
-    makes a loss of h (M, C), the output table, the bias and the labels. `all_rows`: the last layer works for every row,
-    those too that nobody reads.
-    Returns (losses (M,), predicted (M,) int) and a cache for `model_backward`.
+    The arguments are those of `encoder_forward`; the batch's `target_rows` and `labels` are read too. `loss` names the
+    op that computes the losses from h (M, C), the output table, the bias and the labels. With `all_rows` the last layer
+    computes every row, also rows at which the head does not predict. The result is ((losses (M,), predicted (M,) int),
+    cache).
     """
     head = head_of(config)
     query_rows: Rows = None  # what the last layer works for, all rows or these
@@ -53,9 +54,9 @@ def model_forward(
 
 
 def model_backward(ops: Ops, grads: Gradients, dlosses: Array, cache: Cache) -> None:
-    """Adds to `grads` the gradients of Σ_m dlosses_m · losses_m, and uses the cache up.
+    """Adds the gradients of Σ_m dlosses_m · losses_m to `grads`. The cache can be used only once.
 
-    dlosses (M,), in the parameters' dtype
+    dlosses is (M,), in the parameters' dtype.
     """
     head, table_name, encoder_caches, gathered, head_cache, loss, loss_cache = cache
     dh = loss_backward(ops, grads, loss, table_name, dlosses, loss_cache)
@@ -66,7 +67,7 @@ def model_backward(ops: Ops, grads: Gradients, dlosses: Array, cache: Cache) -> 
 
 
 def loss_backward(ops: Ops, grads: Gradients, loss: str, table_name: str, dlosses: Array, cache: Cache) -> Array:
-    """dlosses (M,) -> dh (M, C); adds the gradients of the output table and the bias."""
+    """dlosses (M,) -> dh (M, C). Adds the gradients of the output table and the bias."""
     dh: Array
     if grads.wants(table_name):
         dh, dtable, dbias = getattr(ops, f"{loss}_backward")(dlosses, cache)
@@ -80,9 +81,10 @@ def loss_backward(ops: Ops, grads: Gradients, loss: str, table_name: str, dlosse
 def model_logits(
     ops: Ops, params: Params, config: RobertaConfig, batch: Batch, target_rows: Array, key: Key | None = None
 ) -> Array:
-    """The logits at `target_rows` (M,) of the packed batch, in any order -> (M, V), or (M, classes).
+    """Returns the logits at `target_rows` (M,) of the packed batch: (M, V), or (M, classes). The target rows may be in
+    any order.
 
-    With a key they are those from which `model_forward` makes its losses with that key: with dropout.
+    With a key, dropout is applied as in `model_forward` with the same key.
     """
     return next(model_logits_in_parts(ops, params, config, batch, target_rows, max(1, len(target_rows)), key))
 
@@ -96,7 +98,7 @@ def model_logits_in_parts(
     size: int,
     key: Key | None = None,
 ) -> Iterator[Array]:
-    """The logits of `model_logits` in parts of `size` rows, so that M · V logits need not be held."""
+    """Yields the logits of `model_logits` in parts of `size` rows, so that M · V logits need not be held at once."""
     head = head_of(config)
     output_table = params[head.output_table(config)]
     query_rows, places = np.unique(target_rows, return_inverse=True)

@@ -1,4 +1,4 @@
-"""The parameters: one layout (names and shapes), one contiguous vector that holds them all."""
+"""The parameters of a model: their layout (names and shapes), and the contiguous vector that holds them all."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ Params = Mapping[str, Any]  # what forward takes: `Arrays`, or `PreparedArrays`
 
 
 def shapes(config: RobertaConfig) -> dict[str, Shape]:
-    """Every parameter's name and shape, in the order in which they lie in the vector.
+    """Returns every parameter's name and shape, in the order in which they lie in the vector.
 
-    This is the only list of parameters; file formats rename from it. Kernels are (in, out): a layer computes
-    `x @ kernel + bias`.
+    This is the only list of parameters. Each file format has a table of its own names for them. Kernels are (in, out):
+    a layer computes `x @ kernel + bias`.
 
     >>> config = RobertaConfig(vocabulary_size=10, num_layers=1, num_heads=1, hidden_dim=4, intermediate_dim=8)
     >>> shapes(config)["layers.0.feed_forward.intermediate.kernel"]
@@ -63,10 +63,11 @@ SIZES = {
 
 
 def check_room(config: RobertaConfig, dtype: DTypeLike) -> None:
-    """Checks, before they are made, that the parameters of a model fit into this machine's memory.
+    """Checks that the parameters of a model fit into this machine's memory, before they are made.
 
     Raises:
-        ValueError: where they don't, naming the field that asks for most, the bytes needed and the bytes there are.
+        ValueError: if they don't fit. The message names the field of the config that takes the most memory, the bytes
+            needed and the bytes of the machine.
     """
     room = memory()
     sizes = {name: math.prod(shape) for name, shape in shapes(config).items()}
@@ -77,14 +78,13 @@ def check_room(config: RobertaConfig, dtype: DTypeLike) -> None:
     fields = SIZES | dict(head_of(config).SIZES)
     field = "lora_rank" if is_lora(name) else fields.get(split_layer(name)[0], "hidden_dim")
     raise ValueError(
-        f"{field} {getattr(config, field)} asks for too much: the parameters would take {needed:,} bytes as "
-        f"{np.dtype(dtype)}, {name!r} most of all, and this machine's memory has {room:,}, the most that can be "
-        "asked for. Is the number right?"
+        f"{field} {getattr(config, field)} is too large: the parameters would take {needed:,} bytes as "
+        f"{np.dtype(dtype)}, most of them for {name!r}, and this machine's memory has {room:,} bytes. Check {field}"
     )
 
 
 def memory() -> int | None:
-    """This machine's memory in bytes; None where the system does not say."""
+    """Returns this machine's memory in bytes, or None if the system does not tell."""
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, OSError, ValueError):
@@ -92,12 +92,12 @@ def memory() -> int | None:
 
 
 def is_backbone(name: str) -> bool:
-    """Whether the parameter belongs to the encoder (all but the head)."""
+    """Returns whether the parameter belongs to the encoder, and not to the head."""
     return not name.startswith("head.")
 
 
 def split_layer(name: str) -> tuple[str, str]:
-    """The name with `#` for the layer's number, and that number; "" where there is none.
+    """Returns the name with `#` for the layer's number, and the number as text. The number is "" if the name has none.
 
     >>> split_layer("layers.11.attention.norm.beta"), split_layer("head.bias")
     (('layers.#.attention.norm.beta', '11'), ('head.bias', ''))
@@ -107,15 +107,15 @@ def split_layer(name: str) -> tuple[str, str]:
 
 
 def is_lora(name: str) -> bool:
-    """Whether the parameter is a factor of a low-rank change (see `model.lora`)."""
+    """Returns whether the parameter is a factor of a low-rank change (see `model.lora`)."""
     return name.endswith((".lora_a", ".lora_b"))
 
 
 def select(names: Iterable[str], pattern: str) -> list[str]:
-    """The names that the regular expression `pattern` matches in full.
+    """Returns the names that the regular expression `pattern` matches in full.
 
     Raises:
-        ValueError: where it matches none, with examples of names.
+        ValueError: if it matches none. The message has examples of names.
 
     >>> select(["layers.0.attention.norm.gamma", "head.bias"], r"layers\\..*")
     ['layers.0.attention.norm.gamma']
@@ -132,13 +132,13 @@ def select(names: Iterable[str], pattern: str) -> list[str]:
 class Arrays(Mapping[str, NDArray[Any]]):
     """Named arrays that are views into one contiguous vector, `flat`.
 
-    Parameters, gradients and Adam's two moments have one layout. Whatever treats all parameters alike (Adam, clipping,
-    casting, saving) works on `flat` and knows no names.
+    Parameters, gradients and Adam's two moments have the same layout. Code that treats all parameters alike (Adam,
+    clipping, casting, saving) works on `flat` and needs no names. The values start at 0.
 
     Args:
-        layout: names and shapes, as `shapes(config)` gives them.
+        layout: names and shapes, as `shapes(config)` returns them.
         dtype: float32 or float64.
-        ops: the ops table that makes and reads the vector, and looks at its ranges.
+        ops: the ops table that makes the vector, reads it, and makes views of its ranges.
 
     >>> arrays = Arrays({"a": (2, 2), "b": (3,)}, "float64")
     >>> arrays["b"][:] = 1.0
@@ -158,10 +158,10 @@ class Arrays(Mapping[str, NDArray[Any]]):
 
     @classmethod
     def of(cls, config: RobertaConfig, dtype: DTypeLike = np.float32) -> Arrays:
-        """Zeros for all parameters of a model.
+        """Returns zeros for all parameters of a model.
 
         Raises:
-            ValueError: as `check_room`.
+            ValueError: see `check_room`.
         """
         check_room(config, dtype)
         return cls(shapes(config), dtype)
@@ -194,11 +194,11 @@ class Arrays(Mapping[str, NDArray[Any]]):
         return len(self._views)
 
     def zeros_like(self) -> Arrays:
-        """Zeros in the same layout and dtype."""
+        """Returns zeros in the same layout and dtype."""
         return Arrays(self.layout, self.dtype, self.ops)
 
     def read_only(self) -> Arrays:
-        """The same values through views that cannot be written into.
+        """Returns the same values through views that cannot be written into.
 
         >>> Arrays({"a": (2,)}).read_only()["a"][:] = 1.0
         Traceback (most recent call last):
@@ -211,27 +211,28 @@ class Arrays(Mapping[str, NDArray[Any]]):
         return other
 
     def astype(self, dtype: DTypeLike) -> Arrays:
-        """A copy in another dtype."""
+        """Returns a copy in another dtype."""
         other = Arrays(self.layout, dtype, self.ops)
         self.ops.copy(other.flat, self.flat)
         return other
 
     def to(self, ops: Ops) -> Arrays:
-        """A copy that lies where another ops table keeps its arrays."""
+        """Returns a copy in arrays of another ops table."""
         other = Arrays(self.layout, self.dtype, ops)
         other.copy_from(self)
         return other
 
     def copy_from(self, source: Arrays) -> None:
-        """Copies the values of another one of the same layout, which may belong to another ops table."""
+        """Copies the values of other arrays of the same layout. These may belong to another ops table."""
         self.ops.copy(self.flat, self.ops.from_host(source.ops.to_host(source.flat)))
 
     def span(self, start: int, stop: int) -> Any:
-        """The vector from start to stop (P,), which shares its memory; see `spans`."""
+        """Returns the part of the vector from start to stop, (P,), as a view. See `spans`."""
         return self.ops.view(self.flat, start, stop, (stop - start,))
 
     def spans(self, names: Iterable[str]) -> list[tuple[int, int]]:
-        """The ranges of `flat` that the named arrays take, neighbours joined, in ascending order.
+        """Returns the ranges (start, stop) of `flat` that the named arrays take, in ascending order. Adjacent ranges
+        are joined.
 
         >>> Arrays({"a": (2,), "b": (3,), "c": (1,)}).spans(["a", "b"])
         [(0, 5)]
@@ -246,9 +247,9 @@ class Arrays(Mapping[str, NDArray[Any]]):
 
 
 def resized(arrays: Arrays, layout: Mapping[str, Shape]) -> Arrays:
-    """The arrays with as many rows each as `layout` says: cut off at the end, or filled up.
+    """Returns arrays with the numbers of rows of `layout`. Surplus rows are cut off at the end; missing rows are added.
 
-    A row that is added to a matrix is the mean of those that were there, and a number added to a vector 0.
+    A row that is added to a matrix is the mean of the old rows. A number that is added to a vector is 0.
 
     >>> arrays = Arrays({"token": (2, 2), "bias": (2,)})
     >>> arrays["token"][:] = [[1.0, 0.0], [3.0, 2.0]]
@@ -265,7 +266,7 @@ def resized(arrays: Arrays, layout: Mapping[str, Shape]) -> Arrays:
 
 
 def repeated_positions(arrays: Arrays, layout: Mapping[str, Shape]) -> Arrays:
-    """The arrays with a longer position embedding, whose new rows repeat the old ones from the first on.
+    """Returns the arrays with a longer position embedding. The new rows repeat the old ones from the first on.
 
     >>> arrays = Arrays({"embeddings.position": (2, 1)})
     >>> arrays["embeddings.position"][:] = [[1.0], [2.0]]
@@ -280,13 +281,13 @@ def repeated_positions(arrays: Arrays, layout: Mapping[str, Shape]) -> Arrays:
 
 
 class PreparedArrays(Mapping[str, Any]):
-    """Parameters whose kernels are prepared for an ops table, each when it is first asked for.
+    """Parameters whose kernels are prepared for an ops table. Each kernel is prepared when it is first read.
 
     Args:
         arrays: the parameters.
-        prepare: the ops table's row of that name.
-        prepared: kernels that were prepared before, by name. New ones are added.
-        changing: parameters that are about to change. They are not prepared.
+        prepare: the row `prepare` of the ops table.
+        prepared: the kernels that were prepared before, by name. New ones are added.
+        changing: the names of parameters that are about to change. They are not prepared.
     """
 
     def __init__(

@@ -1,8 +1,8 @@
-"""Configs of objects in Keras's form: `get_config()` gives a dict in JSON's types, and `from_config` takes it.
+"""Configs of objects in Keras's form: `get_config()` returns a dict of JSON's types, and `from_config` takes it.
 
-An object within a config, such as a preprocessor's tokenizer, is written as Keras serialises KerasHub's: a dict of
-`module`, `class_name`, `config` and `registered_name`, so that KerasHub finds its class. It is read by the name of its
-class alone, from a table of the classes that are expected. Nothing is imported by name.
+An object within a config, such as a preprocessor's tokenizer, is written as Keras writes an object of KerasHub: a dict
+of `module`, `class_name`, `config` and `registered_name`, so that KerasHub finds its class. When a config is read,
+`class_name` alone decides the class, which is looked up among the expected classes. Nothing is imported by name.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ _KERASHUB_PREFIX = "Roberta"
 
 
 def serialized(thing: Any) -> dict[str, Any]:
-    """An object with a `get_config`, as a part of another's config, under the name of KerasHub's class.
+    """Returns the config of an object that has a `get_config`, with the name of KerasHub's class, for use within
+    another config.
 
     >>> class Layer:
     ...     def get_config(self):
@@ -39,17 +40,17 @@ def serialized(thing: Any) -> dict[str, Any]:
 
 
 def deserialized(name: str, values: Any, classes: Mapping[str, type[Any]]) -> Any:
-    """The object that `serialized` wrote.
+    """Returns the object that `serialized` wrote.
 
     Args:
-        name: of the entry, for messages.
-        values: the dict.
-        classes: the classes that are expected, by their names. KerasHub's names of the same classes, with `Roberta`
-            before them, are known too.
+        name: the name of the entry, for messages.
+        values: the dict that `serialized` returned.
+        classes: the expected classes, by name. KerasHub's names of the same classes, which begin with `Roberta`, are
+            accepted too.
 
     Raises:
-        ValueError: for another class, or a dict that is none of an object.
-        TypeError, ValueError: as the class's `from_config`.
+        ValueError: if the class is not an expected one, or the dict does not describe an object.
+        TypeError, ValueError: see the class's `from_config`.
     """
     class_name = values.get("class_name") if isinstance(values, Mapping) else None
     config = values.get("config") if isinstance(values, Mapping) else None
@@ -57,12 +58,12 @@ def deserialized(name: str, values: Any, classes: Mapping[str, type[Any]]) -> An
         raise ValueError(f"{name} should be an object with class_name and config, got {shown(values)}")
     kind = classes.get(class_name) or classes.get(class_name.removeprefix(_KERASHUB_PREFIX))
     if kind is None:
-        raise ValueError(f"{name} is of the class {shown(class_name)}; expected is {' or '.join(classes)}")
+        raise ValueError(f"{name} is of the class {shown(class_name)}; expected {' or '.join(classes)}")
     return kind.from_config(config)
 
 
 def without_defaults(kind: type[Any], config: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
-    """A config without those of the named arguments that have the default value of the class's constructor.
+    """Returns a config without those of the named arguments that have their default value in the class's constructor.
 
     >>> class Layer:
     ...     def __init__(self, size, bias=True):
@@ -76,10 +77,10 @@ def without_defaults(kind: type[Any], config: Mapping[str, Any], names: Iterable
 
 
 def object_name(name: Any, kind: type[Any]) -> str:
-    """The name of an object: the one that was given, or its class's in lower case.
+    """Returns the name of an object: the given name, or the name of its class in lower case with underscores.
 
     Raises:
-        TypeError: where it is no text.
+        TypeError: if the name is not a text.
 
     >>> class MaskedLM:
     ...     pass
@@ -92,10 +93,10 @@ def object_name(name: Any, kind: type[Any]) -> str:
 
 
 def check_name(attribute: str, value: Any) -> str:
-    """The value, if it is a text that is not empty.
+    """Returns the value, if it is a text that is not empty.
 
     Raises:
-        TypeError: where it is none.
+        TypeError: if it is not.
     """
     if not isinstance(value, str) or not value:
         raise TypeError(f"{attribute} must be a text that isn't empty, got {shown(value)}")
@@ -103,7 +104,8 @@ def check_name(attribute: str, value: Any) -> str:
 
 
 def dtype_name(dtype: Any) -> Any:
-    """The name of a dtype, of NumPy's or Keras's, of a policy of Keras's, or of its config.
+    """Returns the name of a dtype. The dtype may be one of NumPy or Keras, a dtype policy of Keras, or the config of
+    one.
 
     >>> dtype_name(np.dtype("int32")), dtype_name({"class_name": "DTypePolicy", "config": {"name": "float32"}})
     ('int32', 'float32')
@@ -117,16 +119,17 @@ def dtype_name(dtype: Any) -> Any:
 
 
 def refuse_layer_arguments(kind: type[Any], given: Mapping[str, Any], **defaults: Any) -> None:
-    """Checks arguments that every layer of Keras has and that mean nothing here: Keras's default is accepted.
+    """Checks the arguments that every layer of Keras has and that mean nothing here. Only Keras's default value is
+    accepted.
 
     Args:
         kind: the class, for messages.
-        given: the arguments beside those of the class.
-        **defaults: of arguments that this class's equal in KerasHub has besides.
+        given: the arguments that the class itself does not have.
+        **defaults: further arguments of KerasHub's class of the same name, with their default values.
 
     Raises:
-        TypeError: for an argument that Keras hasn't got either.
-        ValueError: for another value than Keras's default.
+        TypeError: if Keras does not have the argument either.
+        ValueError: if the value is not Keras's default.
 
     >>> refuse_layer_arguments(dict, {"trainable": False})
     Traceback (most recent call last):

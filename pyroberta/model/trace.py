@@ -1,4 +1,6 @@
-"""An ops table that checks every result, to find the op of a step that gives the first non-finite number."""
+"""An ops table that checks every result. It finds the first op of a training step that returns a number that is not
+finite.
+"""
 
 from __future__ import annotations
 
@@ -37,16 +39,16 @@ CALCULATING = (
 def first_non_finite(
     ops: Ops, params: Params, config: RobertaConfig, batch: Batch, key: Key, grads: Gradients, dlosses: Array, loss: str
 ) -> str | None:
-    """The first call of an op in a step, forward or backward, with a result that is not finite.
+    """Finds the first call of an op in a training step, forward or backward, whose result is not finite.
 
     Args:
-        ops, params, config, batch, key, loss: of the step; see `model_forward`.
-        grads: has the names of the trainable parameters; its sums do not change.
-        dlosses: (M,), an array of the ops table's.
+        ops, params, config, batch, key, loss: the arguments of the step; see `model_forward`.
+        grads: the names of the trainable parameters are read from it. Its sums do not change.
+        dlosses: (M,), an array of the ops table.
 
     Returns:
-        The row's name and its place in the model: the parameter that it was called with, or else the last parameter
-        before it. None where every result is finite.
+        The name of the ops table's row, and its place in the model: the parameter that it was called with, or else the
+        last parameter before it. None if every result is finite.
     """
     names = {id(params[name]): name for name in params}
     places: dict[int, str] = {}  # where in the model a cache was made: backward ops know no parameters

@@ -11,7 +11,7 @@ _OTHERS = (
     *("SGD", "RMSprop", "Adadelta", "Adagrad", "Adamax", "Adafactor", "Nadam", "Ftrl", "Lion", "Lamb", "Muon"),
     "LossScaleOptimizer",
 )
-_ELSEWHERE = dict.fromkeys(_OTHERS, "RoBERTa is trained with Adam: there are Adam, AdamW, TorchAdam and TorchAdamW")
+_ELSEWHERE = dict.fromkeys(_OTHERS, "RoBERTa is trained with Adam; pyroberta has Adam, AdamW, TorchAdam and TorchAdamW")
 
 if not _TYPE_CHECKING:  # a type checker knows the names
     __getattr__ = _hints_of_module(__name__, _ELSEWHERE, _names)

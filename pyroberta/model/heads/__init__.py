@@ -1,7 +1,7 @@
-"""The heads: the ops between the encoder and the logits. A head is a file of this folder and a line of `HEADS`.
+"""The heads: the ops between the encoder and the logits. Each head is a file of this folder and a line of `HEADS`.
 
-The logits of every head are `h @ output_table.T + bias`: h is the result of its `forward`, the output table is the
-parameter that its `output_table` names, the bias is `head.bias`.
+The logits of every head are `h @ output_table.T + bias`: h is the result of the head's `forward`, the output table is
+the parameter that the head's `output_table` names, and the bias is `head.bias`.
 """
 
 from __future__ import annotations
@@ -22,39 +22,41 @@ if TYPE_CHECKING:  # they know the heads themselves
 
 
 class Head(Protocol):
-    """The contents of a head's module.
+    """The functions and constants of a head's module.
 
     Attributes:
-        TITLE: its name in messages; `{num_classes}` stands for the number of its classes.
-        SIZES: parameter -> the field of the config on which its size depends most. A parameter that is missing here
-            has the size of `hidden_dim`.
+        TITLE: the head's name in messages. `{num_classes}` stands for the number of its classes.
+        SIZES: the name of a parameter -> the field of the config on which the parameter's size depends most. The size
+            of a parameter that is missing here depends on `hidden_dim`.
     """
 
     TITLE: str
     SIZES: Mapping[str, str]
 
     def shapes(self, config: RobertaConfig) -> dict[str, Shape]:
-        """The names and shapes of its parameters, in the order in which they lie in the vector.
+        """Returns the names and shapes of the head's parameters, in the order in which they lie in the vector.
 
-        Each name begins with `head.`. The end of the name decides on the initial value, see `initialise`.
+        Each name begins with `head.`. The end of a name decides the initial value; see `initialise`.
         """
 
     def output_table(self, config: RobertaConfig) -> str:
-        """The name of the matrix that the logits multiply by: a row per token or per class."""
+        """Returns the name of the matrix by which the logits multiply. It has a row per token or per class."""
 
     def target_rows(self, batch: Batch) -> Ints:
-        """The rows of a batch at which it predicts."""
+        """Returns the rows of a batch at which the head predicts."""
 
     def forward(
         self, ops: Ops, params: Params, config: RobertaConfig, x: Array, batch: Batch, key: Key | None = None
     ) -> tuple[Array, Cache]:
         """x (M, C), the last hidden state at the batch's target rows -> h (M, W), as wide as the output table.
 
-        key: None for no dropout.
+        `key` is None for no dropout.
         """
 
     def backward(self, ops: Ops, grads: Gradients, dh: Array, cache: Cache) -> Array:
-        """dh (M, W) -> dx (M, C); adds the gradients of the head's parameters but the output table and `head.bias`."""
+        """dh (M, W) -> dx (M, C). Adds the gradients of the head's parameters, except those of the output table and
+        `head.bias`.
+        """
 
 
 HEADS: dict[str, Head] = {
@@ -64,12 +66,12 @@ HEADS: dict[str, Head] = {
 
 
 def head_of(config: RobertaConfig) -> Head:
-    """The head that `config.head` names."""
+    """Returns the head that `config.head` names."""
     return HEADS[config.head]
 
 
 def has_classes(head: Head) -> bool:
-    """Whether the head predicts classes, so that it takes `num_classes`.
+    """Returns whether the head predicts classes, and so takes `num_classes`.
 
     >>> has_classes(HEADS["masked_lm"]), has_classes(HEADS["text_classifier"])
     (False, True)
@@ -78,12 +80,12 @@ def has_classes(head: Head) -> bool:
 
 
 def same_head(a: RobertaConfig, b: RobertaConfig) -> bool:
-    """Whether two models' heads are for the same task, and of the same shape."""
+    """Returns whether the heads of two models are for the same task and have the same shape."""
     return all(getattr(a, name) == getattr(b, name) for name in ("head", "num_classes", "classifier_hidden_dim"))
 
 
 def title(config: RobertaConfig) -> str:
-    """The name of a model's head in messages.
+    """Returns the name of a model's head for messages.
 
     >>> from pyroberta.model.config import RobertaConfig
     >>> title(RobertaConfig(9, num_layers=1, num_heads=1, hidden_dim=2, intermediate_dim=2, num_classes=3))

@@ -1,4 +1,4 @@
-"""The masked-LM head, which predicts the token at each masked place."""
+"""The masked-LM head. It predicts the token at each selected place."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ SIZES: Mapping[str, str] = {"head.decoder": "vocabulary_size", "head.bias": "voc
 
 
 def shapes(config: RobertaConfig) -> dict[str, Shape]:
-    """A dense layer, a norm and the output's bias; an output table, unless it is tied to the token embedding."""
+    """Returns the parameters of a dense layer, a norm and the output's bias, and an output table if it is not tied to
+    the token embedding.
+    """
     V, C = config.vocabulary_size, config.hidden_dim
     layout = {**linear_shapes("head.dense", C, C), **norm_shapes("head.norm", C)}
     if not config.tie_embeddings:
@@ -30,19 +32,24 @@ def shapes(config: RobertaConfig) -> dict[str, Shape]:
 
 
 def output_table(config: RobertaConfig) -> str:
-    """A row per token: the token embedding, unless the model is untied."""
+    """Returns the name of the output table, which has a row per token. It is the token embedding, unless the model is
+    untied.
+    """
     return "embeddings.token" if config.tie_embeddings else "head.decoder"
 
 
 def target_rows(batch: Batch) -> Ints:
-    """The masked tokens, which masking selected."""
+    """Returns the rows of the tokens that masking selected."""
     return batch.target_rows
 
 
 def forward(
     ops: Ops, params: Params, config: RobertaConfig, x: Array, batch: Batch, key: Key | None = None
 ) -> tuple[Array, Cache]:
-    """Dense, GELU, layer norm; no dropout, so neither batch nor key is read. x (M, C) -> h (M, C)."""
+    """Applies the dense layer, GELU and the layer norm. x (M, C) -> h (M, C).
+
+    The head has no dropout, so neither batch nor key is read.
+    """
     h, dense = linear(ops, params, "head.dense", x)
     h, activated = ops.gelu_forward(h)
     h, normed = norm(ops, params, "head.norm", h, config.layer_norm_epsilon)

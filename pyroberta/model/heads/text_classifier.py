@@ -1,4 +1,4 @@
-"""The text classifier's head, which predicts the class of each text at its `<s>`."""
+"""The text classifier's head. It predicts the class of each text at the row of its `<s>`."""
 
 from __future__ import annotations
 
@@ -25,28 +25,30 @@ SIZES: Mapping[str, str] = {
 
 
 def shapes(config: RobertaConfig) -> dict[str, Shape]:
-    """A dense layer, and an output table and a bias with a row per class."""
+    """Returns the parameters of a dense layer, and an output table and a bias with a row per class."""
     classes, C = config.num_classes or 0, config.hidden_dim
     width = config.classifier_hidden_dim or C
     return {**linear_shapes("head.dense", C, width), "head.table": (classes, width), "head.bias": (classes,)}
 
 
 def output_table(config: RobertaConfig) -> str:
-    """A row per class."""
+    """Returns the name of the output table, which has a row per class."""
     return "head.table"
 
 
 def target_rows(batch: Batch) -> Ints:
-    """(B,) the first row of each text."""
+    """Returns the first row of each text, (B,)."""
     return batch.starts[:-1]
 
 
 def forward(
     ops: Ops, params: Params, config: RobertaConfig, x: Array, batch: Batch, key: Key | None = None
 ) -> tuple[Array, Cache]:
-    """Dropout, dense, tanh, dropout. x (M, C), the rows of each text's `<s>` -> h (M, W), the dense layer's width.
+    """Applies dropout, the dense layer, tanh and dropout. x (M, C) -> h (M, W).
 
-    Its two dropout sites come after those of the layers.
+    x has the rows of each text's `<s>`. W is the width of the dense layer.
+
+    The numbers of the two dropout sites follow those of the layers.
     """
     rate = config.classifier_dropout or 0.0 if key else 0.0
     site_1, site_2 = (key.at(3 * config.num_layers + n) if key else NO_KEY for n in (1, 2))
