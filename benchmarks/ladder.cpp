@@ -14,8 +14,8 @@
 #include <omp.h>
 #endif
 
-#include "attention.hpp"
-#include "linear.hpp"
+#include "kernels/attention.hpp"
+#include "kernels/linear.hpp"
 
 using namespace pyroberta;
 using namespace pyroberta::PYROBERTA_ISA;

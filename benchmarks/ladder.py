@@ -47,9 +47,9 @@ def main() -> None:
                 *(f"-DPYROBERTA_BYTES={register}", f"-DPYROBERTA_TILE_ROWS={rows}"),
                 *(
                     str(ROOT / "benchmarks" / "ladder.cpp"),
-                    str(ROOT / "csrc/pages.cpp"),
-                    str(ROOT / "csrc/scratch.cpp"),
-                    str(ROOT / "csrc/threads.cpp"),
+                    str(ROOT / "csrc/runtime/pages.cpp"),
+                    str(ROOT / "csrc/runtime/scratch.cpp"),
+                    str(ROOT / "csrc/runtime/threads.cpp"),
                 ),
                 *("-o", program),
             ],

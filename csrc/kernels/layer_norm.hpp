@@ -1,8 +1,8 @@
 // Layer norm, and the sum before it with dropout; pyroberta/ops/layer_norm.py and add_norm.py are the references.
 #pragma once
 
-#include "linear.hpp"
-#include "philox.hpp"
+#include "kernels/linear.hpp"
+#include "kernels/philox.hpp"
 
 namespace pyroberta {
 namespace PYROBERTA_ISA {

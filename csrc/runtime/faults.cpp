@@ -1,5 +1,5 @@
 // Part of builds with PYROBERTA_FAULTS alone: the extension's own `new` fails when a test asks for it.
-#include "faults.hpp"
+#include "runtime/faults.hpp"
 
 #include <cstdlib>
 

@@ -11,7 +11,7 @@
 #include <cstring>
 
 #include "ops.hpp"
-#include "simd.hpp"
+#include "kernels/simd.hpp"
 
 namespace pyroberta {
 namespace PYROBERTA_ISA {

@@ -1,4 +1,4 @@
-#include "threads.hpp"
+#include "runtime/threads.hpp"
 
 #include <algorithm>
 #include <atomic>
@@ -11,8 +11,8 @@
 #include <system_error>
 #include <thread>
 
-#include "faults.hpp"
-#include "processors.hpp"
+#include "runtime/faults.hpp"
+#include "runtime/processors.hpp"
 
 #ifndef _WIN32
 #include <pthread.h>

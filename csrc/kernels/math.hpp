@@ -4,7 +4,7 @@
 // beside each. What the fit leaves is below half a unit in the last place, so that rounding decides.
 #pragma once
 
-#include "simd.hpp"
+#include "kernels/simd.hpp"
 
 namespace pyroberta {
 namespace PYROBERTA_ISA {

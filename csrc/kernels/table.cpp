@@ -1,10 +1,10 @@
 // Fills the table of ops for one instruction set. Compiled once for each of them.
-#include "adam.hpp"
-#include "attention.hpp"
-#include "cross_entropy.hpp"
-#include "gather.hpp"
-#include "layer_norm.hpp"
-#include "linear.hpp"
+#include "kernels/adam.hpp"
+#include "kernels/attention.hpp"
+#include "kernels/cross_entropy.hpp"
+#include "kernels/gather.hpp"
+#include "kernels/layer_norm.hpp"
+#include "kernels/linear.hpp"
 
 namespace pyroberta {
 namespace PYROBERTA_ISA {

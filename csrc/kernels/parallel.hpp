@@ -4,8 +4,8 @@
 
 #include <algorithm>
 
-#include "simd.hpp"
-#include "threads.hpp"
+#include "kernels/simd.hpp"
+#include "runtime/threads.hpp"
 
 namespace pyroberta {
 namespace PYROBERTA_ISA {

@@ -1,7 +1,7 @@
 // Cross-entropy of the masked rows against the table; pyroberta/ops/cross_entropy.py is the reference.
 #pragma once
 
-#include "linear.hpp"
+#include "kernels/linear.hpp"
 
 namespace pyroberta {
 namespace PYROBERTA_ISA {

@@ -1,4 +1,4 @@
-#include "pool.hpp"
+#include "runtime/pool.hpp"
 
 #include <algorithm>
 #include <map>
@@ -10,7 +10,7 @@
 #include <pthread.h>
 #endif
 
-#include "pages.hpp"
+#include "runtime/pages.hpp"
 
 namespace pyroberta {
 namespace {

@@ -9,11 +9,11 @@
 #include <algorithm>
 #include <type_traits>
 
-#include "blas.hpp"
+#include "runtime/blas.hpp"
 #include "ops.hpp"
-#include "parallel.hpp"
-#include "scratch.hpp"
-#include "simd.hpp"
+#include "kernels/parallel.hpp"
+#include "runtime/scratch.hpp"
+#include "kernels/simd.hpp"
 
 namespace pyroberta {
 namespace PYROBERTA_ISA {

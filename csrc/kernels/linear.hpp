@@ -1,8 +1,8 @@
 // Linear layers and the feed-forward; pyroberta/ops/linear.py, gelu.py and feed_forward.py are the references.
 #pragma once
 
-#include "gemm.hpp"
-#include "math.hpp"
+#include "kernels/gemm.hpp"
+#include "kernels/math.hpp"
 
 namespace pyroberta {
 namespace PYROBERTA_ISA {

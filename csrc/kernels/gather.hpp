@@ -1,7 +1,7 @@
 // Rows by number: gather, its way back, and embedding; pyroberta/ops/gather.py and embedding.py are the references.
 #pragma once
 
-#include "parallel.hpp"
+#include "kernels/parallel.hpp"
 
 namespace pyroberta {
 namespace PYROBERTA_ISA {

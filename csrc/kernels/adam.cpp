@@ -3,12 +3,12 @@
 // Every element goes through the reference's operations in the reference's order, and this file is compiled without
 // contraction into fused multiply-adds: the result is the reference's to the last bit, on any machine and for any
 // number of threads. It reads and writes memory faster than it computes, so a fused multiply-add would buy nothing.
-#include "adam.hpp"
+#include "kernels/adam.hpp"
 
 #include <algorithm>
 #include <cmath>
 
-#include "parallel.hpp"
+#include "kernels/parallel.hpp"
 
 namespace pyroberta {
 namespace PYROBERTA_ISA {

@@ -1,4 +1,4 @@
-#include "processors.hpp"
+#include "runtime/processors.hpp"
 
 #include <algorithm>
 #include <fstream>

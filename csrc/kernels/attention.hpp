@@ -14,11 +14,11 @@
 #include <cstdint>
 #include <limits>
 
-#include "gemm.hpp"
-#include "math.hpp"
-#include "parallel.hpp"
-#include "philox.hpp"
-#include "scratch.hpp"
+#include "kernels/gemm.hpp"
+#include "kernels/math.hpp"
+#include "kernels/parallel.hpp"
+#include "kernels/philox.hpp"
+#include "runtime/scratch.hpp"
 
 namespace pyroberta {
 namespace PYROBERTA_ISA {

@@ -1,4 +1,4 @@
-#include "pages.hpp"
+#include "runtime/pages.hpp"
 
 #include <cstdint>
 #include <cstdlib>
@@ -7,7 +7,7 @@
 #include <sys/mman.h>
 #endif
 
-#include "faults.hpp"
+#include "runtime/faults.hpp"
 
 namespace pyroberta {
 namespace {

@@ -14,12 +14,12 @@
 #include <utility>
 #include <vector>
 
-#include "blas.hpp"
-#include "faults.hpp"
+#include "runtime/blas.hpp"
+#include "runtime/faults.hpp"
 #include "ops.hpp"
-#include "pool.hpp"
-#include "processors.hpp"
-#include "threads.hpp"
+#include "runtime/pool.hpp"
+#include "runtime/processors.hpp"
+#include "runtime/threads.hpp"
 
 namespace py = pybind11;
 using pyroberta::columns_of;

@@ -1,4 +1,4 @@
-#include "blas.hpp"
+#include "runtime/blas.hpp"
 
 #include <algorithm>
 #include <mutex>

@@ -1,9 +1,9 @@
-#include "scratch.hpp"
+#include "runtime/scratch.hpp"
 
 #include <new>
 
-#include "pages.hpp"
-#include "pool.hpp"
+#include "runtime/pages.hpp"
+#include "runtime/pool.hpp"
 
 namespace pyroberta {
 namespace {
