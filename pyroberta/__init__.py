@@ -4,6 +4,7 @@
 >>> masked_lm = pyroberta.MaskedLM.from_preset("roberta_tiny_en")
 """
 
+import pyroberta.formats.interrupts as _interrupts  # noqa: F401  # isort: skip  # from here on, Ctrl-C shows no traceback
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 from pyroberta import callbacks, layers, losses, metrics, models, optimizers, schedules, tokenizers

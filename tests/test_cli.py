@@ -723,6 +723,67 @@ def test_the_module_runs_as_a_program(model: list[str]):
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_ctrl_c_during_the_imports_shows_no_traceback(tmp_path: Path):
+    (tmp_path / "numpy.py").write_text(
+        "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nraise OSError('late')\n"
+    )
+    program = tmp_path / "pyroberta"  # as pip makes it
+    program.write_text("import sys\nfrom pyroberta.cli.main import main\nsys.exit(main())\n")
+    other = tmp_path / "other.py"
+    other.write_text("import pyroberta\n")
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{Path(__file__).parents[1]}"}
+    found = {}
+    for name, line in {"-m": ["-m", "pyroberta"], "script": [str(program)], "other": [str(other)]}.items():
+        done = subprocess.run(
+            [sys.executable, *line, "doctor"], capture_output=True, text=True, env=environment, check=False,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler), cwd=tmp_path,
+        )  # fmt: skip
+        found[name] = done.returncode, done.stdout, done.stderr.splitlines()[-1:]
+    assert found["-m"] == found["script"] == (130, "", [])
+    assert found["other"] == (-signal.SIGINT, "", ["KeyboardInterrupt"])
+
+
+def test_ctrl_c_in_an_exec_has_the_programs_exit_code():
+    program = (
+        "import sys; from pyroberta.cli import doctor; from pyroberta.cli.main import main\n"
+        "doctor.run = lambda arguments: exec('raise KeyboardInterrupt')\n"
+        "sys.exit(main(['doctor']))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
+
+
+def test_nothing_that_is_read_commands_the_terminal(model: list[str], tmp_path: Path, capsys):
+    bad = "\x1b[2J\x07\x9b\u202e\udcff"
+    safe = "\\x1b[2J\\x07\\x9b\\u202e\\udcff"
+    file = tmp_path / f"a{bad}.txt"
+    file.write_text("A joy\x1b[31m.\tGreat.\nDull.\n")
+    assert main(["evaluate", str(file), *model]) == 0
+    assert f"a{safe}.txt: text, one a line" in capsys.readouterr().err
+    assert main(["score", "--file", str(file), *model, "--quiet"]) == 0
+    assert "A joy\\x1b[31m.\tGreat.\n" in capsys.readouterr().out
+    assert main(["score", f"dull{bad}", "--model", f"no{bad}"]) == 2
+    assert f"no{safe}" in capsys.readouterr().err
+    assert main(["inspect", bad]) == 2
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", capsys.readouterr().err)
+    labels = ["good", f"bad{bad[:-1]}"]  # no file of a preset holds half of a surrogate pair
+    classifier = TextClassifier.from_preset(model[1], num_classes=2, labels=labels, seed=0)
+    classifier.save_to_preset(tmp_path / "classifier")
+    assert main(["classify", "predict", *("A joy.",) * 8, "--model", str(tmp_path / "classifier")]) == 0
+    assert main(["inspect", str(tmp_path / "classifier")]) == 0
+    out = capsys.readouterr().out
+    assert f"bad{safe[:-7]}" in out
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", out)
+
+
+def test_what_the_encoding_of_standard_output_lacks_is_written_out(model: list[str]):
+    done = run("score", "Iñtërnâtiônàl", *model, env={**os.environ, "PYTHONIOENCODING": "ascii:strict"})
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.endswith("I\\xf1t\\xebrn\\xe2ti\\xf4n\\xe0l\n")
+
+
 def test_a_reader_that_has_seen_enough_is_no_error(model: list[str]):
     command = [sys.executable, "-m", "pyroberta", "doctor"]
     reader, writer = os.pipe()

@@ -10,6 +10,8 @@ import io
 import json
 import lzma
 import os
+import re
+import socket
 import tarfile
 import tempfile
 import threading
@@ -237,6 +239,54 @@ def test_a_directory_gives_its_files_in_order_and_says_which(tmp_path: Path, cap
         open_source(tmp_path)
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names")
+def test_what_is_no_plain_file_is_told_where_nothing_else_is_there(tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("only").mkdir()
+    os.mkfifo("only/pipe.txt")
+    with pytest.raises(
+        FileNotFoundError, match=r"only is a directory and holds only/pipe.txt: pipes, devices and link"
+    ):
+        open_source("only")
+    with pytest.raises(
+        FileNotFoundError, match=r"no file matches 'only/\*' but only/pipe.txt: no plain file, and read"
+    ):
+        open_source("only/*")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("socket.txt")
+        with pytest.raises(ValueError, match=r"socket.txt is a socket, which can't be read as a file"):
+            open_source("socket.txt")
+
+
+HOSTILE = {
+    b"a\x1b[2J\x07.txt": "a\\x1b[2J\\x07.txt",
+    b"b\nforged: 3 texts.txt": "b\\nforged: 3 texts.txt",
+    b"c\xff.txt": "c\\udcff.txt",
+    "d\u202etxt.exe.txt".encode(): "d\\u202etxt.exe.txt",
+    b"e\r\xc2\x9bm.txt": "e\\r\\x9bm.txt",
+}
+
+
+def test_a_name_that_would_command_the_terminal_is_written_out(tmp_path: Path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for name in HOSTILE:
+        Path(os.fsdecode(name)).write_text("one\n")
+    source = open_source(".")
+    assert len(source.texts) == len(HOSTILE)
+    source.say()
+    (line,) = capsys.readouterr().err.splitlines()
+    assert all(f"./{shown}" in line for shown in HOSTILE.values())
+    for name, shown in HOSTILE.items():
+        path = Path(os.fsdecode(name))
+        path.write_bytes(b"\xff\xfe\0h")
+        told = f"{shown} is text in UTF-16, not UTF-8. Pass the open file: open({str(path)!r}, "
+        with pytest.raises(ValueError, match="^" + re.escape(told)):
+            _ = open_source(path).texts
+        path.rename(f"{path}.xlsx")
+        with pytest.raises(ValueError, match="^" + re.escape(f"{shown}.xlsx is an Excel file")):
+            open_source(f"{path}.xlsx")
+
+
 def test_a_file_with_brackets_in_its_name_is_itself(tmp_path: Path):
     (tmp_path / "a[1].txt").write_text("one")
     assert open_source(tmp_path / "a[1].txt").texts == ["one"]
@@ -381,6 +431,14 @@ def test_damaged_packed_files_are_named(packed: str, tmp_path: Path):
         _ = open_source(path).texts
     path.write_bytes(PACK[packed](b"one\n") + PACK[packed](b"two\n"))
     assert open_source(path).texts == ["one", "two"]
+    path.write_bytes(PACK[packed](b"one\n") + bytes(1024))  # as a tape is filled
+    assert open_source(path).texts == ["one"]
+    for junk in (b"junk", b"\0\0j", os.urandom(5000), PACK[packed](b"two\n")[:-1]):
+        path.write_bytes(PACK[packed](b"one\n") + junk)
+        end = len(PACK[packed](b"one\n"))
+        with pytest.raises(ValueError, match=rf"is no sound file packed by .*: byte {end} is behind its end, and what"):
+            _ = open_source(path).texts
+    path.write_bytes(PACK[packed](b"one\n") + PACK[packed](b"two\n"))
     os.rename(path, tmp_path / "b.txt")
     with pytest.raises(ValueError, match=r"b.txt is packed by .*, which its name does not say. Let the name end with"):
         _ = open_source(tmp_path / "b.txt").texts

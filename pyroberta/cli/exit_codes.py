@@ -8,6 +8,8 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+from pyroberta.formats.interrupts import leave
+
 OK, FAILED, WRONG, DIVERGED, SIGNALLED = 0, 1, 2, 3, 128  # argparse exits with 2, too; a signal's number is added
 MEANINGS = {
     OK: "done",
@@ -48,19 +50,23 @@ def code_of_stop(stop: KeyboardInterrupt) -> int:
 def stoppable() -> Iterator[None]:
     """A block that SIGTERM, and SIGHUP of a closed terminal, end as Ctrl-C does. No half-written file is left.
 
-    An existing handler stays; so does the setting of `nohup`.
+    An existing handler stays; so does the setting of `nohup`. Before it and after it, `leave` handles Ctrl-C.
     """
     is_main = threading.current_thread() is threading.main_thread()
     ending = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    ours = [number for number in ending if is_main and signal.getsignal(number) is signal.SIG_DFL]
+    before = {number: signal.getsignal(number) for number in (*ending, signal.SIGINT)}
+    ours = [number for number in ending if is_main and before[number] is signal.SIG_DFL]
 
     def stop(number: int, frame: Any) -> None:
         raise Stopped(number)
 
     for number in ours:
         signal.signal(number, stop)
+    if is_main and before[signal.SIGINT] is leave:
+        ours.append(signal.SIGINT)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield
     finally:
         for number in ours:
-            signal.signal(number, signal.SIG_DFL)
+            signal.signal(number, before[number])

@@ -5,6 +5,7 @@ Each command is a module of this directory and calls the functions of the packag
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 import sys
@@ -21,33 +22,39 @@ from pyroberta.training.callbacks import Screen
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit code, as `pyroberta --help` lists them. Without one it prints the help."""
     argv = sys.argv[1:] if argv is None else argv
-    arguments, unknown = build_parser().parse_known_args(argv)
+    arguments = argparse.Namespace(command=None, exit_code=OK, argv=list(argv))
+    output = contextlib.redirect_stdout(Output(sys.stdout or Screen(None)))
+    with output, contextlib.redirect_stderr(Screen(sys.stderr)):
+        try:
+            with warnings.catch_warnings(), stoppable():
+                warnings.showwarning = show_warning
+                _run(arguments)
+                sys.stdout.flush()
+        except KeyboardInterrupt as stop:
+            print("interrupted", file=sys.stderr)
+            exec("")  # one that ends an exec, as dataclasses have it, has Python kill itself at its end, until the next
+            return code_of_stop(stop)
+        except BrokenPipeError:  # the reader, such as `head`, has closed the pipe
+            # Python flushes stdout once more when it ends, which must not fail again.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except (ValueError, TypeError, OSError, ArithmeticError, ImportError, MemoryError, RuntimeError) as error:
+            print(f"pyroberta: {as_typed(str(error)) or type(error).__name__}", file=sys.stderr)
+            return max(code_of_error(error), getattr(arguments.command, "LEAST_ERROR", OK))
+    return int(arguments.exit_code)
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    """Parses `arguments.argv` into `arguments`, runs the command, and prints its result where that is JSON."""
+    _, unknown = build_parser().parse_known_args(arguments.argv, arguments)
     if unknown:
         arguments.parser.refuse(unknown)
     if arguments.command is None:
         arguments.parser.print_help()
-        return OK
-    arguments.exit_code, arguments.argv = OK, list(argv)
-    try:
-        output = contextlib.redirect_stdout(Output(sys.stdout or Screen(None)))
-        with output, contextlib.redirect_stderr(Screen(sys.stderr)), warnings.catch_warnings(), stoppable():
-            warnings.showwarning = show_warning
-            result = arguments.command.run(arguments)
-            if isinstance(result, Iterator):
-                for record in result:
-                    if arguments.json:
-                        print(as_json(record, indent=None), flush=True)
-            elif arguments.json:
-                print(as_json(result))
-            sys.stdout.flush()
-    except KeyboardInterrupt as stop:
-        print("interrupted", file=Screen(sys.stderr))
-        return code_of_stop(stop)
-    except BrokenPipeError:  # the reader, such as `head`, has closed the pipe
-        # Python flushes stdout once more when it ends, which must not fail again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return OK
-    except (ValueError, TypeError, OSError, ArithmeticError, ImportError, MemoryError, RuntimeError) as error:
-        print(f"pyroberta: {as_typed(str(error)) or type(error).__name__}", file=Screen(sys.stderr))
-        return max(code_of_error(error), getattr(arguments.command, "LEAST_ERROR", OK))
-    return int(arguments.exit_code)
+        return
+    result = arguments.command.run(arguments)
+    if isinstance(result, Iterator):
+        for record in result:
+            if arguments.json:
+                print(as_json(record, indent=None), flush=True)
+    elif arguments.json:
+        print(as_json(result))

@@ -9,6 +9,8 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from pyroberta.formats.budget import printable
+
 
 def figures(values: Mapping[str, float]) -> str:
     """Metrics in one line.
@@ -49,7 +51,10 @@ def show_warning(message: Warning | str, *where: Any, **keywords: Any) -> None:
 
 
 class Output:
-    """Standard output, whose errors, such as a full disk, name it."""
+    """Standard output, whose errors, such as a full disk, name it.
+
+    What would command a terminal is written as `printable` writes it, and so is what the stream's encoding lacks.
+    """
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
@@ -59,8 +64,11 @@ class Output:
 
     def write(self, text: str) -> int:
         """Writes to the stream."""
+        encoding = getattr(self._stream, "encoding", None) or "utf-8"
+        shown = printable(text, keep="\n\t").encode(encoding, "backslashreplace").decode(encoding)
         with self._named():
-            return int(self._stream.write(text))
+            self._stream.write(shown)
+        return len(text)
 
     def flush(self) -> None:
         """Flushes the stream."""

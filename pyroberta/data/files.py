@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import codecs
 import contextlib
-import io
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import PurePath
 from typing import Any, NoReturn
 
-from pyroberta.formats.budget import LEAST_BYTES, OverBudget
+from pyroberta.formats.budget import LEAST_BYTES, OverBudget, printable
 
 PACKED_SUFFIXES = {".gz": "gzip", ".bz2": "bzip2", ".xz": "xz", ".zst": "zstd"}
 COMMANDS = {"gzip": "gzip -dc", "bzip2": "bzip2 -dc", "xz": "xz -dc", "zstd": "zstd -dc"}  # write what a file holds
@@ -56,16 +55,21 @@ class File:
     """A file to read: a path, or an open file.
 
     Attributes:
-        name: its path, or what an open file says that it is.
+        path: its path, or what an open file says that it is.
         packed: a key of `COMMANDS`, or the empty string.
         opened: the open file, text or bytes; None for a path.
         note: what a reader found, and the name does not say.
     """
 
-    name: str
+    path: str
     packed: str = ""
     opened: Any = None
     note: str = ""
+
+    @property
+    def name(self) -> str:
+        """Its path in a message."""
+        return printable(self.path)
 
     def pieces(self) -> Iterator[bytes]:
         """What it holds, unpacked, in pieces.
@@ -75,7 +79,7 @@ class File:
             ValueError: where it is not packed as its name says, or damaged.
             OverBudget: where it unpacks to more than `TIMES_PACKED` its size.
         """
-        raw = _Counted(self.opened or open(self.name, "rb"))  # noqa: SIM115  # closed below
+        raw = _Counted(self.opened or open(self.path, "rb"))  # noqa: SIM115  # closed below
         try:
             stream = UNPACKERS[self.packed](raw) if self.packed else raw
             made = 0
@@ -157,7 +161,7 @@ class File:
         """The advice how to read text in an encoding."""
         if self.packed or self.opened is not None:
             return f"Open it as text in {encoding}, and pass the open file"
-        return f"Pass the open file: open({self.name!r}, encoding={encoding!r})"
+        return f"Pass the open file: open({self.path!r}, encoding={encoding!r})"
 
     def _refuse(self, kind: str) -> NoReturn:
         if kind in COMMANDS:
@@ -290,79 +294,97 @@ def _breaks(some: str) -> int:
 # --- unpacking --------------------------------------------------------------------------------------------------------
 
 
-class _Counted(io.RawIOBase):
+class _Counted:
     """An open file that counts the bytes that were read of it."""
 
     def __init__(self, file: Any) -> None:
         self.file, self.count = file, 0
-
-    def readable(self) -> bool:
-        return True
 
     def read(self, size: int = -1) -> Any:
         some = self.file.read(size)
         self.count += len(some or b"")
         return some
 
-    def readinto(self, buffer: Any) -> int:
-        some = self.read(len(buffer))
-        buffer[: len(some)] = some
-        return len(some)
 
+class _Unpacked:
+    """The content of a packed file: of all that was packed one after another, as `cat a.gz b.gz` makes it.
 
-class _Zstandard:
-    """The content of a file packed by zstd. Unlike the package's reader, it notices an end that is missing."""
+    The packages' own readers differ: some leave out what follows, or do not notice an end that is missing. Both are
+    errors here, but for zeros behind the end, with which tapes and disks are filled.
 
-    PIECE = 1024  # bytes that are unpacked at once: a block of 4 may hold 128 KiB
+    Args:
+        file: to read.
+        new: makes the object that unpacks up to an end.
+        piece: bytes that are unpacked at once, few enough for what they may hold.
+    """
 
-    def __init__(self, file: _Counted) -> None:
-        try:
-            import zstandard
-        except ImportError as error:
-            raise ImportError(
-                "a file packed by zstd takes the package zstandard: pip install 'pyroberta[tables]'"
-            ) from error
-        self._new = zstandard.ZstdDecompressor(max_window_size=1 << 27).decompressobj
+    def __init__(self, file: _Counted, new: Callable[[], Any], piece: int) -> None:
+        self._file, self._new, self._piece = file, new, piece
         self._unpacker: Any = None
-        self._file, self._left = file, b""
+        self._left = b""
+        self._ends = 0  # bytes of the file up to the last end
 
     def read(self, size: int) -> bytes:
         parts, made = [], 0
         while made < size:
-            piece = self._left or self._file.read(self.PIECE)
+            piece = self._left or self._file.read(self._piece)
             self._left = b""
             if not piece:
-                if self._unpacker is not None:
-                    raise EOFError("its end is missing")
                 break
             if self._unpacker is None:
+                if self._ends and not (piece := piece.lstrip(b"\0")):
+                    continue
                 self._unpacker = self._new()
-            parts.append(self._unpacker.decompress(piece))
+            try:
+                parts.append(self._unpacker.decompress(piece))
+            except Exception as error:
+                raise self._odd_end(error) from error
             made += len(parts[-1])
             if self._unpacker.eof:
                 self._left, self._unpacker = self._unpacker.unused_data, None
+                self._ends = self._file.count - len(self._left)
+        if made < size and self._unpacker is not None:
+            raise self._odd_end(EOFError("its end is missing"))
         return b"".join(parts)
 
+    def _odd_end(self, error: Exception) -> Exception:
+        """The error, or what to say where it is about what follows an end."""
+        if not self._ends:
+            return error
+        return EOFError(
+            f"byte {self._ends} is behind its end, and what follows is neither whole nor packed alike ({error})"
+        )
 
-def _gzip(file: _Counted) -> Any:
-    import gzip
 
-    return gzip.GzipFile(fileobj=file, mode="rb")
+def _gzip(file: _Counted) -> _Unpacked:
+    import zlib
+
+    return _Unpacked(file, lambda: zlib.decompressobj(16 + zlib.MAX_WBITS), 1 << 14)
 
 
-def _bzip2(file: _Counted) -> Any:
+def _bzip2(file: _Counted) -> _Unpacked:
     import bz2
 
-    return bz2.BZ2File(file)
+    return _Unpacked(file, bz2.BZ2Decompressor, 1 << 11)
 
 
-def _xz(file: _Counted) -> Any:
+def _xz(file: _Counted) -> _Unpacked:
     import lzma
 
-    return lzma.LZMAFile(file)  # type: ignore[arg-type]  # a raw file will do
+    return _Unpacked(file, lzma.LZMADecompressor, 1 << 11)
 
 
-UNPACKERS: dict[str, Any] = {"gzip": _gzip, "bzip2": _bzip2, "xz": _xz, "zstd": _Zstandard}
+def _zstd(file: _Counted) -> _Unpacked:
+    try:
+        import zstandard
+    except ImportError as error:
+        raise ImportError(
+            "a file packed by zstd takes the package zstandard: pip install 'pyroberta[tables]'"
+        ) from error
+    return _Unpacked(file, zstandard.ZstdDecompressor(max_window_size=1 << 27).decompressobj, 1 << 10)
+
+
+UNPACKERS: dict[str, Any] = {"gzip": _gzip, "bzip2": _bzip2, "xz": _xz, "zstd": _zstd}
 
 
 def is_file(x: Any) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy import ndarray as Array
 
 from pyroberta.data.sources import is_missing
-from pyroberta.formats.budget import shown
+from pyroberta.formats.budget import printable, shown
 from pyroberta.text.given import column_items
 
 NUMBER = re.compile(r"\s*[+-]?[0-9]{1,9}\s*")  # in text, as CSV has it
@@ -178,7 +178,7 @@ class Labels:
 
     def say(self) -> str:
         """A line about the names that the labels gave; empty where they gave none."""
-        classes = ", ".join(f"{i} {name}" for i, name in enumerate(self.names[:MOST_NAMES]))
+        classes = ", ".join(f"{i} {printable(name)}" for i, name in enumerate(self.names[:MOST_NAMES]))
         more = ", …" * (self.num_classes > MOST_NAMES)
         return f"classes: {classes}{more} (the sorted labels; the model keeps them)" if self.are_new else ""
 

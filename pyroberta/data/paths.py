@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import glob
 import os
+import stat
 from collections.abc import Sequence
 from typing import NamedTuple, NoReturn
 
 from pyroberta.data.files import COMMANDS, File, split_suffixes
 from pyroberta.data.kinds import KINDS, OF_SUFFIX, OTHERS
+from pyroberta.formats.budget import printable
 
 NO_TEXT = "To pass one text, pass a list: ['…']"
 
@@ -41,7 +43,7 @@ def some_names(names: Sequence[str]) -> str:
     'a, b, c, d, e, f, g, h and 2 more'
     """
     more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
-    return ", ".join(names[:MOST_NAMES]) + more
+    return printable(", ".join(names[:MOST_NAMES]) + more)
 
 
 def find(paths: Sequence[str], kind: str | None) -> Found:
@@ -66,7 +68,7 @@ def find(paths: Sequence[str], kind: str | None) -> Found:
     kinds = {name: kind or kind_of(name) for name in names}
     if len(set(kinds.values())) > 1:
         of_kind = {found: name for name, found in reversed(kinds.items())}
-        some = ", ".join(f"{name} ({KINDS[found].title})" for found, name in sorted(of_kind.items()))
+        some = ", ".join(f"{printable(name)} ({KINDS[found].title})" for found, name in sorted(of_kind.items()))
         pattern = os.path.join(paths[0], "**", f"*{KINDS[min(of_kind)].suffixes[0]}")
         example = f", such as {pattern!r}" if os.path.isdir(paths[0]) else ""
         raise ValueError(
@@ -96,7 +98,7 @@ def kind_of(name: str) -> str:
     if suffix in OTHERS:
         description, line = OTHERS[suffix]
         advice = f"Pass its table and column=: {line.format(name=repr(name))}" if line else "Make a text file of it"
-        raise ValueError(f"{name} is {description}, which is not read. {advice}")
+        raise ValueError(f"{printable(name)} is {description}, which is not read. {advice}")
     return OF_SUFFIX.get(suffix, "text")
 
 
@@ -105,6 +107,8 @@ def _files_of(path: str, kind: str | None) -> tuple[list[str], list[str]]:
     if os.path.isdir(path):
         return _of_directory(path, kind)
     if os.path.exists(path):
+        if stat.S_ISSOCK(os.stat(path).st_mode):
+            raise ValueError(f"{printable(path)} is a socket, which can't be read as a file. Give a file or a pipe")
         return [path], []
     if glob.has_magic(path) and len(path) < 4096 and "\0" not in path:
         matching = glob.glob(path, recursive=True)
@@ -114,7 +118,8 @@ def _files_of(path: str, kind: str | None) -> tuple[list[str], list[str]]:
         once = {os.path.realpath(name): name for name in sorted(found, key=len, reverse=True)}  # links may lead round
         if found:
             return sorted(once.values()), sorted({*found, *others} - set(once.values()))
-        raise FileNotFoundError(f"no file matches {_short(path)}. {NO_TEXT}")
+        no_files = f" {some_names(others)}: no plain file, and read only by its own name" if others else ""
+        raise FileNotFoundError(f"no file matches {_short(path)}{' but' * bool(others)}{no_files}. {NO_TEXT}")
     raise FileNotFoundError(f"there is no file {_short(path)}. {NO_TEXT}")
 
 
@@ -128,10 +133,12 @@ def _of_directory(path: str, kind: str | None) -> tuple[list[str], list[str]]:
     found.sort(key=lambda name: name.split(os.sep))
     known = [name for name in found if (kind or split_suffixes(name)[0] in OF_SUFFIX) and os.path.isfile(name)]
     if not known:
-        some = f" and holds {', '.join(found[:5])}" if found else " and holds no file"
+        some = f" and holds {some_names(found)}" if found else " and holds no file"
         ends = ", ".join(sorted(OF_SUFFIX))
+        if found and not any(map(os.path.isfile, found)):
+            raise FileNotFoundError(f"{printable(path)} is a directory{some}: pipes, devices and links, no plain file")
         raise FileNotFoundError(
-            f"{path} is a directory{some}, none of a kind that its name says ({ends}, also packed: "
+            f"{printable(path)} is a directory{some}, none of a kind that its name says ({ends}, also packed: "
             f"{', '.join(COMMANDS)}). Say it: kind='text'"
         )
     return known, [name for name in found if name not in set(known)] + sorted(links)

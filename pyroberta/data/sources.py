@@ -275,7 +275,7 @@ def open_given(
         file, name = file_of(x), getattr(x, "name", None)
         is_bytes = not isinstance(x.read(0), str)
         found = kind or kind_of(name if isinstance(name, str) else "")
-        file.packed = split_suffixes(file.name)[1] if is_bytes else ""
+        file.packed = split_suffixes(file.path)[1] if is_bytes else ""
         return _of_files(Found(file.name, (file,), found), wanted, is_optional)
     for argument, value in (("kind", kind), ("per_line", None if per_line else False)):
         if value is not None:
@@ -313,7 +313,7 @@ def _of_files(found: Found, wanted: Wanted, is_optional: bool) -> Source:
     if not wanted.per_line and found.kind != "text":
         raise ValueError(f"per_line=False is about text files, and {found.name} is {kind.title}. Leave it out")
     is_once = any(
-        file.opened is not None or not os.path.isfile(file.name) for file in found.files
+        file.opened is not None or not os.path.isfile(file.path) for file in found.files
     )  # a pipe has no more
     return Rows(
         found.name,

@@ -14,6 +14,7 @@ tensors and tokens there can be.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from pathlib import Path
@@ -27,6 +28,11 @@ STEPS_PER_ITEM = 16  # of those that are expected: a tensor of KerasHub's lies i
 LONGEST = 240  # characters of a value in a message
 LONGEST_TEXT = 80  # of a text or a number in it
 DEEPEST, MOST_PARTS = 3, 6  # levels of containers, and parts of each, that are shown
+
+
+# What a terminal obeys instead of showing it: control characters, signs that turn the direction of writing or end a
+# line or a paragraph, and halves of surrogate pairs, which stand for bytes of a file's name that are no UTF-8.
+_UNPRINTABLE = re.compile(r"[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 class OverBudget(ValueError):
@@ -86,12 +92,28 @@ class Budget:
 
 
 def clipped(text: str, most: int = LONGEST) -> str:
-    """A text, or its beginning with a sign that there is more.
+    """A text that is `printable`, or its beginning with a sign that there is more.
 
     >>> clipped("abcdef", 4)
     'abc…'
     """
+    text = printable(text[: most + 1])
     return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def printable(text: str, keep: str = "") -> str:
+    """A text from elsewhere as a terminal may have it: what would command it is written as Python writes it.
+
+    Args:
+        text: such as a file's name.
+        keep: control characters that stay.
+
+    >>> print(printable("a\\x1b[2Jb\\n.txt"), printable("one\\ttwo", keep="\\t"))
+    a\\x1b[2Jb\\n.txt one	two
+    """
+    if text.isprintable():
+        return text
+    return _UNPRINTABLE.sub(lambda found: found[0] if found[0] in keep else repr(found[0])[1:-1], text)
 
 
 def shown(value: Any) -> str:

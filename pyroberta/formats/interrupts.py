@@ -1,11 +1,20 @@
-"""Blocks that an interrupt does not cut in two: updates of parameters, and files that take their names."""
+"""Blocks that an interrupt does not cut in two: updates of parameters, and files that take their names.
+
+And Ctrl-C in the program `pyroberta` while no command runs: the package imports this module first, so that one that
+comes during the imports shows no traceback.
+"""
 
 from __future__ import annotations
 
+import itertools
+import os
 import signal
+import sys
 import threading
-from typing import Any
+from collections.abc import Callable
+from types import FrameType
 
+INTERRUPTED = 128 + signal.SIGINT  # the program's exit code
 HELD = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGALRM") if hasattr(signal, name)]
 
 
@@ -20,8 +29,8 @@ class uninterrupted:
     """
 
     def __init__(self) -> None:
-        self.handlers: dict[int, Any] = {}
-        self.came: list[tuple[int, Any]] = []
+        self.handlers: dict[int, Callable[[int, FrameType | None], object]] = {}
+        self.came: list[tuple[int, FrameType | None]] = []
 
     def __enter__(self) -> None:
         if threading.current_thread() is not threading.main_thread():
@@ -45,3 +54,28 @@ class uninterrupted:
     def _restore(self) -> None:
         for number, handler in reversed(self.handlers.items()):  # SIGINT's last
             signal.signal(number, handler)
+
+
+def leave(number: int, frame: FrameType | None) -> None:
+    """The program's handler of Ctrl-C where no command runs: nothing was begun, or all is done."""
+    os._exit(INTERRUPTED)
+
+
+def is_the_program() -> bool:
+    """Whether this process is `pyroberta` or `python -m pyroberta`, and no other program that imports the package.
+
+    >>> is_the_program()
+    False
+    """
+    name = os.path.basename(sys.argv[0]) if sys.argv else ""
+    if name == "-m":  # as long as Python looks for the module
+        return ("-m", "pyroberta") in itertools.pairwise(sys.orig_argv)
+    return os.path.splitext(name)[0] == "pyroberta"
+
+
+if (
+    is_the_program()
+    and threading.current_thread() is threading.main_thread()
+    and signal.getsignal(signal.SIGINT) is signal.default_int_handler  # not ignored, and nobody else's
+):
+    signal.signal(signal.SIGINT, leave)  # until `cli.exit_codes.stoppable`

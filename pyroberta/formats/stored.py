@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pyroberta.formats.budget import clipped
 from pyroberta.formats.files import check_file, shown
 
 # How NumPy sees each element type. bfloat16, which NumPy lacks, is the upper half of a float32: see `Stored.array`.
@@ -372,7 +373,7 @@ def _files(directory: os.PathLike[str], stored: Mapping[str, Stored]) -> str:
 
 def few(items: Iterable[str], separator: str = ", ", limit: int = 4) -> str:
     """The first of them in a message."""
-    items = [item if len(item) <= 200 else item[:200] + "…" for item in items]
+    items = [clipped(item, 201) for item in items]
     rest = f"{separator}… and {len(items) - limit} more" if len(items) > limit else ""
     return separator.join(items[:limit]) + rest
 

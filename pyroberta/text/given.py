@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from pyroberta.formats.budget import printable
 from pyroberta.model.callers import callers_level
 
 # A table's package and class, and how one of its columns is written. A dict of splits has its first split's name too.
@@ -222,7 +223,7 @@ def _quoted(name: Any) -> str:
 
 def shown_names(names: list[Any]) -> str:
     """The first columns' names, in a message."""
-    some = ", ".join(str(name)[:LONGEST_NAME] for name in names[:MOST_NAMES])
+    some = ", ".join(printable(str(name)[:LONGEST_NAME]) for name in names[:MOST_NAMES])
     return some + (f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else "")
 
 

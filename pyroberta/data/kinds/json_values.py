@@ -45,7 +45,7 @@ def read_whole(file: File, wanted: Wanted) -> Iterator[Row]:
         if not names:
             do = "Pass the part that holds them: json.load(file)[…]"
             if wanted.names and all(isinstance(value.get(name), dict) for name in wanted.names):
-                do = f"If pandas wrote it, pass the table with column=: pandas.read_json({file.name!r})"
+                do = f"If pandas wrote it, pass the table with column=: pandas.read_json({file.path!r})"
             raise ValueError(
                 f"{file.name} is a JSON object of {named(value)}, and should be a list of records or of texts. {do}"
             )

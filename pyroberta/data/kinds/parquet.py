@@ -32,7 +32,7 @@ def read(file: File, wanted: Wanted) -> Iterator[Row]:
         import pyarrow.parquet as parquet
     except ImportError as error:
         raise ImportError("a Parquet file takes the package pyarrow: pip install 'pyroberta[tables]'") from error
-    source: Any = file.name
+    source: Any = file.path
     if file.packed or file.opened is not None:
         source = io.BytesIO(b"".join(file.pieces()))  # which is read from its end
     size = os.path.getsize(source) if isinstance(source, str) else len(source.getvalue())

@@ -9,9 +9,14 @@ from typing import Any
 
 import numpy as np
 
+from pyroberta.formats.budget import printable
+
 
 class Screen:
-    """A stream for messages. If it can't be written, such as a closed pipe, the work goes on."""
+    """A stream for messages. If it can't be written, such as a closed pipe, the work goes on.
+
+    What would command a terminal, but for the ends of lines, is written as `printable` writes it.
+    """
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream  # None if the descriptor is closed
@@ -22,7 +27,7 @@ class Screen:
     def write(self, text: str) -> int:
         """Writes, if it can."""
         with contextlib.suppress(OSError, ValueError, AttributeError):
-            self._stream.write(text)
+            self._stream.write(printable(text, keep="\n\r\t"))  # a bar begins its line anew
         return len(text)
 
     def flush(self) -> None:
