@@ -75,7 +75,7 @@ _ELSEWHERE = {  # names of transformers and Keras -> what to write
     "utils": "the argument seed= of from_preset sets all random choices; docs/inputs.md shows how texts are read, also "
     "from a directory with a folder per class",
     "mixed_precision": "the argument dtype= of from_preset sets a model's precision",
-    "saving": "save_to_preset(directory) saves a model, Task.from_preset(directory) loads it",
+    "saving": "model.save(filepath) saves a model, models.load_model(filepath) loads it",
 }
 
 if not _TYPE_CHECKING:  # a type checker knows the names

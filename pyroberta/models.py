@@ -1,5 +1,7 @@
 """KerasHub's models under KerasHub's names. With `import pyroberta as keras_hub`, KerasHub's code runs.
 
+`load_model` is Keras's.
+
 >>> import pyroberta as keras_hub
 >>> keras_hub.models.RobertaMaskedLM is keras_hub.MaskedLM
 True
@@ -9,6 +11,7 @@ from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 from pyroberta.model.hints import hints_of_module as _hints_of_module
 from pyroberta.tasks.backbone import Backbone
+from pyroberta.tasks.loading import load_model
 from pyroberta.tasks.masked_lm import MaskedLM
 from pyroberta.tasks.task import Task
 from pyroberta.tasks.text_classifier import TextClassifier
@@ -44,11 +47,11 @@ __all__ = [
     "TextClassifier",
     "TextClassifierPreprocessor",
     "Tokenizer",
+    "load_model",
 ]
 
 _ELSEWHERE = {  # names of Keras and KerasHub -> what to write
-    "load_model": "Task.from_preset(directory) loads a model that save_to_preset(directory) saved",
-    "save_model": "model.save_to_preset(directory) saves a model",
+    "save_model": "model.save(filepath) saves a model",
     **dict.fromkeys(
         ("Model", "Sequential", "Functional", "clone_model"),
         "a model has no layers to clone; copy.deepcopy copies a whole model",

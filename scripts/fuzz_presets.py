@@ -103,6 +103,20 @@ def changed_zip(rng: random.Random, content: bytes) -> bytes:
     return made.getvalue()
 
 
+def changed_archive(rng: random.Random, content: bytes) -> bytes:
+    """One entry of Keras's, mostly the config."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        entries = {name: archive.read(name) for name in archive.namelist()}
+    name = "config.json" if rng.random() < 0.6 else rng.choice(list(entries))
+    how = changed_json if name.endswith(".json") else lambda rng, part: changed_bytes(rng, part, content)
+    entries[name] = how(rng, entries[name])
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as archive:
+        for name, part in entries.items():
+            archive.writestr(name, part)
+    return made.getvalue()
+
+
 def changed_bytes(rng: random.Random, content: bytes, other: bytes) -> bytes:
     made = bytearray(content)
     for _ in range(rng.choice((1, 1, 2, 4, 16))):
@@ -137,7 +151,10 @@ UNCHANGEABLE = (
     ValueError, TypeError, AttributeError, LookupError, RecursionError, OverflowError, OSError, RuntimeError,
     struct.error, zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
-HOW = {".json": changed_json, ".safetensors": changed_header, ".pt": changed_zip, ".bin": changed_zip}
+HOW = {
+    ".json": changed_json, ".safetensors": changed_header, ".pt": changed_zip, ".bin": changed_zip,
+    ".keras": changed_archive,
+}  # fmt: skip
 
 
 def pattern(message: str) -> str:

@@ -172,6 +172,23 @@ def of_torch(rng: random.Random, content: bytes) -> bytes:
     return found
 
 
+def of_archive(rng: random.Random, content: bytes) -> bytes:
+    """Another structure of one entry of Keras's archive, or another directory of the same zip."""
+    entries = zip_entries(content)
+    if rng.random() < 0.7:
+        name = rng.choice(list(entries))
+        entries[name] = STRUCTURES["." + name.rpartition(".")[2]](rng, entries[name])
+    else:
+        prefix = rng.choice(("../", "/", "assets/", "x", "é"))
+        entries |= {f"{prefix}{i}": b"" for i in range(rng.choice(TIMES))}
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w", rng.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))) as archive:
+        for name, part in entries.items():
+            archive.writestr(name, part)
+    found = made.getvalue()
+    return claimed_directory(rng, bytearray(found)) if rng.random() < 0.4 else found
+
+
 def claimed_directory(rng: random.Random, made: bytearray) -> bytes:
     """One number of an entry of the directory, or of its end, is another."""
     places = [at for at in range(len(made) - 46) if made[at : at + 4] == b"PK\x01\x02"][:400]
@@ -352,5 +369,5 @@ def of_text(rng: random.Random, content: bytes) -> bytes:
 
 STRUCTURES: dict[str, Callable[[random.Random, bytes], bytes]] = {
     ".json": of_json, ".safetensors": of_safetensors, ".pt": of_torch, ".bin": of_torch, ".h5": of_hdf5,
-    ".txt": of_text, ".bpe": of_text,
+    ".txt": of_text, ".bpe": of_text, ".keras": of_archive,
 }  # fmt: skip

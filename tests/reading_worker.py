@@ -78,6 +78,12 @@ def load_adapter(directory: Path) -> None:
     Backbone(**asdict(KERASHUB), backend="numpy").load_lora_weights(file if os.path.lexists(file) else directory)
 
 
+def load_archive(directory: Path) -> None:
+    from pyroberta.models import load_model
+
+    load_model(directory / "model.keras", backend="numpy")
+
+
 def load_training(directory: Path) -> None:
     from pyroberta import MaskedLM
 
@@ -88,6 +94,7 @@ LOADERS: dict[str, Callable[[Path], None]] = {
     "masked_lm": load_masked_lm,
     "classifier": load_classifier,
     "adapter": load_adapter,
+    "archive": load_archive,
     "training": load_training,
 }
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pyroberta.formats.files import as_path, contents, read_json, shown
+from pyroberta.formats.files import as_path, contents, exists, read_bytes, read_json, shown
 
 T = TypeVar("T")
 
@@ -52,6 +52,14 @@ class Directory(os.PathLike[str]):
 
     def __truediv__(self, name: str) -> Path:
         return self.path / name
+
+    def has(self, name: str) -> bool:
+        """Whether there is something of that name; see `exists`."""
+        return exists(self / name)
+
+    def bytes(self, name: str) -> bytes:
+        """The content of a small file; see `read_bytes`."""
+        return read_bytes(self / name)
 
     def json(self, name: str) -> Mapping[str, Any]:
         """The object in a JSON file; see `read_json`."""

@@ -5,6 +5,7 @@ hdf5_writer.py writes them.
 
 from __future__ import annotations
 
+import io
 import math
 import re
 import zlib
@@ -17,7 +18,7 @@ import numpy as np
 
 from pyroberta.formats.budget import Budget, clipped
 from pyroberta.formats.files import shown
-from pyroberta.formats.stored import FileBytes, Shape, Source, Stored, open_bytes
+from pyroberta.formats.stored import FileBytes, Shape, Source, Stored, Stream, open_bytes
 
 DEEPEST = 16  # groups in each other
 KINDS = {"float32": "F32", "float64": "F64", "float16": "F16", "bfloat16": "BF16", "int32": "I32", "int64": "I64"}
@@ -27,25 +28,26 @@ MOST_ATTRIBUTES = 2  # of a dataset whose mark is looked for; Keras writes one
 TIMES_HEADER = 16  # bytes that libhdf5 makes and keeps for one of an object's header
 
 
-def read(file: Path, wanted: Mapping[str, Shape]) -> dict[str, Stored]:
+def read(file: Path, wanted: Mapping[str, Shape], content: Source | None = None) -> dict[str, Stored]:
     """Every dataset of an HDF5 file by its path, unread where it lies in one piece. `layers/` may have its old name.
 
     Nothing outside the file is looked at: links, external storage and virtual datasets are refused.
 
     Args:
-        file: to read.
+        file: to read, or the name of `content` in messages.
         wanted: the paths and shapes that are asked for. What is packed is unpacked for these alone; of other paths, and
             of other shapes, there is only what the file says of them, for the error that refuses them.
+        content: the bytes, where they are a part of another file.
 
     Raises:
         ImportError: where h5py isn't installed, telling how to get it.
         ValueError: for a damaged file, one that refers to others, and one that lacks numbers that it tells of.
         OverBudget: for one that asks for more than its reader may take.
     """
-    file_bytes = open_bytes(file)
+    file_bytes = open_bytes(file) if content is None else content
     h5py = import_h5py(file.name)
     try:
-        opened = h5py.File(file, "r")
+        opened = h5py.File(file if content is None else _opened(content), "r")
     except (OSError, RuntimeError, KeyError, ValueError) as error:
         raise ValueError(f"{file} is damaged or no HDF5 file: {clipped(str(error))}") from None
     budget = Budget(file, file_bytes.size, items=len(wanted))
@@ -60,6 +62,11 @@ def read(file: Path, wanted: Mapping[str, Shape]) -> dict[str, Stored]:
             if str(file) in str(error):
                 raise  # it is ours
             raise ValueError(f"{file} is damaged: {clipped(str(error))}") from None
+
+
+def _opened(content: Source) -> Any:
+    """The bytes as a file that h5py reads."""
+    return io.BufferedReader(Stream(content)) if isinstance(content, FileBytes) else io.BytesIO(content.data)
 
 
 def import_h5py(purpose: str) -> Any:
@@ -103,7 +110,7 @@ def _datasets(group: Any, file: Path, path: str, seen: set[int], budget: Budget)
             yield name, item
 
 
-def _stored(file: Path, path: str, dataset: Any, file_bytes: FileBytes, wanted: Shape | None, budget: Budget) -> Stored:
+def _stored(file: Path, path: str, dataset: Any, file_bytes: Source, wanted: Shape | None, budget: Budget) -> Stored:
     shape = dataset.shape
     if shape is None:
         raise ValueError(f"{file}: {shown(path)} has no shape and no numbers")
@@ -172,7 +179,7 @@ def _mark(dataset: Any) -> bytes:
     return value.encode() if isinstance(value, str) else bytes(value)
 
 
-def _check_pieces(file: Path, path: str, dataset: Any, plan: Any, whole: FileBytes, size: int, budget: Budget) -> None:
+def _check_pieces(file: Path, path: str, dataset: Any, plan: Any, whole: Source, size: int, budget: Budget) -> None:
     """Checks that the pieces in which a dataset lies are all there, and hold no more, packed or not, than it is itself.
 
     What was never written HDF5 makes up: a few bytes can tell of terabytes of fill values.
@@ -197,7 +204,8 @@ def _check_pieces(file: Path, path: str, dataset: Any, plan: Any, whole: FileByt
         raise ValueError(f"{file}: {shown(path)} should have {count} chunks, and {written} of them were ever written")
     for i in range(written if 1 in filters else 0):
         chunk = dataset.id.get_chunk_info(i)
-        packed = whole[chunk.byte_offset : chunk.byte_offset + chunk.size].read()
+        part = whole[chunk.byte_offset : chunk.byte_offset + chunk.size]
+        packed = part.read() if isinstance(part, FileBytes) else part
         if (
             len(zlib.decompressobj().decompress(packed.data, chunk_size + 5)) > chunk_size + 4
         ):  # 4 bytes are a sum to check

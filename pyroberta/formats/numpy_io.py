@@ -9,10 +9,7 @@ Source: numpy/lib/format.py of NumPy 2.4.
 from __future__ import annotations
 
 import math
-import struct
 import tokenize
-import zipfile
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
@@ -25,7 +22,7 @@ from numpy.typing import NDArray
 
 from pyroberta.formats.budget import Budget, OverBudget, clipped, shown
 from pyroberta.formats.stored import FileBytes, open_bytes
-from pyroberta.formats.zips import Source, entries_of, entry, is_zip
+from pyroberta.formats.zips import DAMAGE, Source, entries_of, entry, is_zip
 
 MAGIC, LONGEST_HEADER, MOST_AXES = b"\x93NUMPY", 10_000, 16
 VERSIONS = ((1, 0), (2, 0))  # 3.0 is for names of fields, which arrays of numbers don't have
@@ -64,7 +61,7 @@ def read_npz(file: Path) -> dict[str, Callable[[], NDArray[Any]]]:
             if name in found:
                 raise ValueError(f"{file} has the array {shown(name)} twice")
             found[name] = _Entry(f"{file}: {clipped(name)}", entry(file, file_bytes, info, budget))
-    except (zipfile.BadZipFile, zlib.error, struct.error, RuntimeError, LookupError, EOFError, OSError) as error:
+    except DAMAGE as error:
         raise ValueError(f"{file} is damaged: {clipped(str(error)) or type(error).__name__}") from None
     return found
 

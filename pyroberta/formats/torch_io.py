@@ -19,9 +19,6 @@ from __future__ import annotations
 import io
 import math
 import pickletools
-import struct
-import zipfile
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -33,7 +30,7 @@ from numpy.typing import NDArray
 
 from pyroberta.formats.budget import Budget, OverBudget, clipped, shown
 from pyroberta.formats.stored import NUMPY_TYPES, FileBytes, Stored, Stream, open_bytes
-from pyroberta.formats.zips import Source, cut, entries_of, entry, is_zip
+from pyroberta.formats.zips import DAMAGE, Source, cut, entries_of, entry, is_zip
 
 MAGIC = 0x1950A86A20F9469CFC6C  # the older kind begins with it
 STORAGES = {
@@ -86,9 +83,7 @@ def read(file: Path) -> Any:
         return (_read_zip if is_zip(file_bytes) else _read_older)(file, file_bytes, budget)
     except UnicodeDecodeError as error:
         raise ValueError(f"{file} is damaged: it has a name that is not UTF-8 ({error.reason})") from None
-    except (
-        zipfile.BadZipFile, zlib.error, struct.error, RuntimeError, LookupError, EOFError, OverflowError, OSError
-    ) as error:  # fmt: skip
+    except DAMAGE as error:
         raise ValueError(f"{file} is damaged: {clipped(str(error)) or type(error).__name__}") from None
 
 

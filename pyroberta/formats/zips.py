@@ -1,21 +1,36 @@
-"""Zips, as torch's files and NumPy's are ones: their directory, and what lies in an entry, read within a budget."""
+"""Zips, as torch's files, NumPy's and Keras's are ones: their directory and their entries, read within a budget.
+
+`new_file` describes one that is to be written.
+"""
 
 from __future__ import annotations
 
 import io
+import re
+import struct
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pyroberta.formats.budget import Budget, clipped
-from pyroberta.formats.stored import FileBytes, Stream
+from pyroberta.formats.budget import Budget, clipped, shown
+from pyroberta.formats.files import LARGEST
+from pyroberta.formats.new_files import NewFile
+from pyroberta.formats.stored import FileBytes, Stream, open_bytes
 
 STEPS_PER_ENTRY = 5  # of a zip's directory
+# What the standard library raises for a damaged zip.
+DAMAGE = (
+    zipfile.BadZipFile, zlib.error, struct.error, RuntimeError, LookupError, EOFError, OverflowError, OSError,
+    UnicodeDecodeError,
+)  # fmt: skip
+BLOCK = 1 << 20  # bytes of which a checksum is taken at once
+LEAST_LONG = 0xFFFF_FFFF  # sizes and places from here on take 8 bytes (Zip64)
 
 Source = FileBytes | Callable[[], NDArray[np.uint8]]
 
@@ -87,6 +102,151 @@ def cut(file_bytes: FileBytes, start: int, size: int, file: Path) -> FileBytes:
     if start + size > file_bytes.size:
         raise ValueError(f"{file} is cut short: it has {file_bytes.size} bytes, and {start + size} are needed")
     return file_bytes[start : start + size]
+
+
+class Archive:
+    """A zip whose entries are read by their names, and never unpacked to the disk.
+
+    Args:
+        file: the zip.
+
+    Attributes:
+        file: as given.
+
+    Raises:
+        FileNotFoundError, ValueError: where there is no such file, or it is damaged or no zip; where it has a name
+            twice, or one that would lead out of a directory.
+        OverBudget: where it asks for more than its reader may take.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self.file, self._whole = file, open_bytes(file)
+        if not is_zip(self._whole):
+            raise ValueError(f"{file} is cut short, or no zip")
+        self._budget = Budget(file, self._whole.size)
+        try:
+            entries = entries_of(self._whole, self._budget)
+        except DAMAGE as error:
+            raise ValueError(f"{file} is damaged: {clipped(str(error)) or type(error).__name__}") from None
+        self._entries: dict[str, zipfile.ZipInfo] = {}
+        for info in entries:
+            name = info.filename
+            if re.search(r"^/|[\\:\0]|(^|/)\.\.?(/|$)", name):
+                raise ValueError(f"{file}: the name {shown(name)} leads out of the archive")
+            if name in self._entries:
+                raise ValueError(f"{file} has {shown(name)} twice")
+            if not name.endswith("/"):
+                self._entries[name] = info
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the entries, without those of directories."""
+        return list(self._entries)
+
+    def source(self, name: str) -> FileBytes | NDArray[np.uint8]:
+        """What lies in an entry: a part of the file where it is not packed.
+
+        Raises:
+            FileNotFoundError: where there is none of that name, telling what there is.
+            ValueError: where it is damaged.
+            OverBudget: where it asks for more than the reader may take.
+        """
+        if name not in self._entries:
+            there = ", ".join(clipped(one, 60) for one in self.names[:8]) or "nothing"
+            raise FileNotFoundError(f"{self.file} has no {name}; it has {there}")
+        info = self._entries[name]
+        found = entry(self.file, self._whole, info, self._budget)
+        if callable(found):
+            return found()
+        checksum = 0
+        for start in range(0, found.size, BLOCK):
+            checksum = zlib.crc32(found[start : start + BLOCK].read().data, checksum)
+        if checksum != info.CRC:
+            raise ValueError(f"{self.file} is damaged: {name} has another CRC-32 than it says")
+        return found
+
+    def bytes(self, name: str) -> bytes:
+        """What lies in a small entry.
+
+        Raises:
+            FileNotFoundError, ValueError, OverBudget: as `source`; ValueError for more than `LARGEST` bytes too.
+        """
+        if name in self._entries and self._entries[name].file_size > LARGEST:
+            raise ValueError(f"{self.file}: {name} has more than {LARGEST} bytes, the most that are read of such a one")
+        found = self.source(name)
+        return (found.read() if isinstance(found, FileBytes) else found).tobytes()
+
+
+def new_file(entries: Mapping[str, NewFile]) -> NewFile:
+    """The zip of some files, by their names in it, none of them packed.
+
+    The checksum of a file is known when it is written, and stands behind it; so no file lies in memory.
+
+    >>> new = new_file({"a/b.txt": NewFile.of("text")})
+    >>> content = b"".join(new.blocks())
+    >>> zipfile.ZipFile(io.BytesIO(content)).read("a/b.txt"), len(content) == new.size
+    (b'text', True)
+    """
+
+    def blocks() -> Iterator[Any]:
+        at, directory = 0, b""
+        for name, file in entries.items():
+            checksum = 0
+            yield _header(name, file.size)
+            for block in file.blocks():
+                checksum = zlib.crc32(block, checksum)
+                yield block
+            yield _trailer(file.size, checksum)
+            directory += _directory_entry(name, file.size, at, checksum)
+            at += _room(name, file.size)
+        yield directory + _end(len(entries), len(directory), at)
+
+    at = directory_size = 0
+    for name, file in entries.items():
+        directory_size += len(_directory_entry(name, file.size, at))
+        at += _room(name, file.size)
+    return NewFile(at + directory_size + len(_end(len(entries), directory_size, at)), blocks)
+
+
+# The records of a zip: APPNOTE.TXT 6.3, sections 4.3.7, 4.3.9, 4.3.12, 4.3.14 to 4.3.16 and 4.5.3. The flags say that
+# the checksum stands behind, and that names are UTF-8. The date is the first that there is.
+_FLAGS, _DATE = 1 << 3 | 1 << 11, 1 << 5 | 1
+
+
+def _header(name: str, size: int) -> bytes:
+    encoded, is_long = name.encode(), size >= LEAST_LONG
+    more = struct.pack("<2H2Q", 1, 16, 0, 0) if is_long else b""
+    version, told = (45, 0xFFFF_FFFF) if is_long else (20, 0)
+    lengths = (len(encoded), len(more))
+    return struct.pack("<4s5H3I2H", b"PK\3\4", version, _FLAGS, 0, 0, _DATE, 0, told, told, *lengths) + encoded + more
+
+
+def _trailer(size: int, checksum: int = 0) -> bytes:
+    return struct.pack("<4sI2Q" if size >= LEAST_LONG else "<4s3I", b"PK\7\x08", checksum, size, size)
+
+
+def _room(name: str, size: int) -> int:
+    return len(_header(name, size)) + size + len(_trailer(size))
+
+
+def _directory_entry(name: str, size: int, at: int, checksum: int = 0) -> bytes:
+    encoded, numbers = name.encode(), (size, size, at)
+    long = [number for number in numbers if number >= LEAST_LONG]
+    more = struct.pack(f"<2H{len(long)}Q", 1, 8 * len(long), *long) if long else b""
+    version = 45 if long else 20
+    *sizes, place = (0xFFFF_FFFF if number >= LEAST_LONG else number for number in numbers)
+    begun = struct.pack("<4s6H3I", b"PK\1\2", version, version, _FLAGS, 0, 0, _DATE, checksum, *sizes)
+    return begun + struct.pack("<5H2I", len(encoded), len(more), 0, 0, 0, 0, place) + encoded + more
+
+
+def _end(count: int, size: int, at: int) -> bytes:
+    """The end of a zip of `count` entries, whose directory has that size and place."""
+    longer = b""
+    if at >= LEAST_LONG:
+        longer = struct.pack("<4sQ2H2I4Q", b"PK\6\6", 44, 45, 45, 0, 0, count, count, size, at)
+        longer += struct.pack("<4sIQI", b"PK\6\7", 0, at + size, 1)
+        at = 0xFFFF_FFFF
+    return longer + struct.pack("<4s4H2IH", b"PK\5\6", 0, 0, count, count, size, at, 0)
 
 
 class _Zip(io.BufferedReader):

@@ -32,7 +32,7 @@ from numpy.typing import DTypeLike, NDArray
 from pyroberta.formats import hdf5, stored
 from pyroberta.formats.budget import Budget
 from pyroberta.formats.directory import Directory
-from pyroberta.formats.files import contents, exists, number, shown
+from pyroberta.formats.files import contents, number, shown
 from pyroberta.formats.stored import ReadWhenAsked, Stored
 from pyroberta.model.callers import callers_level
 from pyroberta.model.config import RobertaConfig
@@ -52,9 +52,10 @@ if TYPE_CHECKING:
 WEIGHTS, INDEX, HEAD = "model.weights.h5", "model.weights.json", "task.weights.h5"
 TASK, PREPROCESSOR = "task.json", "preprocessor.json"
 ASSETS = "assets/tokenizer"
+VOCABULARY, MERGES = f"{ASSETS}/vocabulary.json", f"{ASSETS}/merges.txt"
 FILES = FileNames(
     config=(CONFIG, TASK),
-    others=(TOKENIZER, f"{ASSETS}/vocabulary.json", f"{ASSETS}/merges.txt", PREPROCESSOR, learning_rates.FILE),
+    others=(TOKENIZER, VOCABULARY, MERGES, PREPROCESSOR, learning_rates.FILE),
     weights=((WEIGHTS, INDEX),),
     head=(HEAD,),  # and the optimizer's state
 )
@@ -182,7 +183,7 @@ def _class_name(file: Path, values: Mapping[str, Any]) -> str:
 def _task(directory: Directory) -> tuple[str, Mapping[str, Any]]:
     """The class that task.json names, and its config; a masked LM's if there is no such file."""
     file = directory / TASK
-    if not exists(file):
+    if not directory.has(TASK):
         return MASKED_LM.keras_classes[0], {}
     values = directory.json(TASK)
     return _class_name(file, values), _config(file, values)
@@ -237,7 +238,7 @@ def read_activation(directory: Directory) -> str:
 def read_labels(directory: Directory) -> list[str] | None:
     """The names of a classifier's classes, if `kerashub_writer` wrote them; the format itself has none."""
     file = directory / TASK
-    labels = read_extras(directory, TASK).get("labels") if exists(file) else None
+    labels = read_extras(directory, TASK).get("labels") if directory.has(TASK) else None
     if labels is not None and not (isinstance(labels, list) and all(isinstance(name, str) for name in labels)):
         raise ValueError(f"{file}: labels should be a list of names, got {shown(labels)}")
     if labels is not None:
@@ -264,7 +265,7 @@ def read_preprocessor(directory: Directory) -> dict[str, Any]:
         ValueError: where it is no serialized object.
     """
     file = directory / PREPROCESSOR
-    if not exists(file):
+    if not directory.has(PREPROCESSOR):
         return {}
     values = directory.json(PREPROCESSOR)
     name, config = _class_name(file, values), _config(file, values)
@@ -291,7 +292,7 @@ def read_extras(directory: Directory, name: str) -> dict[str, Any]:
 
 def has_tokenizer(directory: Directory) -> bool:
     """Whether there is a vocabulary."""
-    return all(exists(directory / f"{ASSETS}/{name}") for name in ("vocabulary.json", "merges.txt"))
+    return directory.has(VOCABULARY) and directory.has(MERGES)
 
 
 def read_tokenizer(directory: Directory, config: RobertaConfig | None) -> Tokenizer:
@@ -303,15 +304,15 @@ def read_tokenizer(directory: Directory, config: RobertaConfig | None) -> Tokeni
     """
     from pyroberta.text.keras_tokenizer import DTYPES
     from pyroberta.text.tokenizer import Tokenizer
-    from pyroberta.text.tokenizer_files import read_merges
+    from pyroberta.text.tokenizer_files import parse_merges
 
     if not has_tokenizer(directory):
         raise FileNotFoundError(f"{directory} has no tokenizer ({ASSETS}/vocabulary.json and merges.txt)")
-    has_settings = exists(directory / TOKENIZER)
+    has_settings = directory.has(TOKENIZER)
     settings = _object(directory, TOKENIZER, "RobertaTokenizer") if has_settings else {}
     extras = read_extras(directory, TOKENIZER) if has_settings else {}
-    vocabulary = directory.json(f"{ASSETS}/vocabulary.json")
-    merges = read_merges(directory / f"{ASSETS}/merges.txt", len(vocabulary))
+    vocabulary = directory.json(VOCABULARY)
+    merges = parse_merges(directory.bytes(MERGES), directory / MERGES, len(vocabulary))
     try:
         tokenizer = Tokenizer(
             vocabulary,
@@ -350,19 +351,42 @@ def read_params(directory: Directory, config: RobertaConfig, dtype: DTypeLike = 
         FileNotFoundError: where there are no weights, telling what is there.
         ValueError: for missing, unknown, wrongly shaped, non-finite tensors, and damaged files: naming tensor and file.
     """
-    names = renaming(config)
-    wanted = dict(names.values())
+    wanted = dict(renaming(config).values())
     found = _read_backbone(directory, wanted)
     stored_config = read_config(directory)
     head = _read_head(directory, config, wanted) if same_head(stored_config, config) else {}
-    places = {name: place for name, (place, _) in names.items() if head or is_backbone(name)}
-    tensors = {**found, **head}
-    stored.refuse_differences(directory, tensors, {names[name][0]: names[name][1] for name in places})
-    params = Arrays.of(config, dtype)
     if not head:
         checks.warn_of_fresh_head(directory, HEAD, config, stored_config)
+    places = {name: place for name, place in renaming(config).items() if head or is_backbone(name)}
+    return filled(directory, config, places, {**found, **head}, dtype, seed)
+
+
+def filled(
+    directory: Directory,
+    config: RobertaConfig,
+    places: Mapping[str, tuple[str, Shape]],
+    tensors: Mapping[str, Stored],
+    dtype: DTypeLike,
+    seed: int,
+) -> Arrays:
+    """The parameters of tensors.
+
+    Args:
+        directory: of the tensors, for messages.
+        config: of the model.
+        places: the path and the shape of each parameter; without those of a head that is to be fresh.
+        tensors: by their paths.
+        dtype: of the parameters.
+        seed: of a fresh head.
+
+    Raises:
+        ValueError: for missing, unknown, wrongly shaped or non-finite tensors.
+    """
+    stored.refuse_differences(directory, tensors, dict(places.values()))
+    params = Arrays.of(config, dtype)
+    if len(places) < len(params):
         initialise(params, config, seed=seed)
-    for name, place in places.items():
+    for name, (place, _) in places.items():
         stored.Copy(tensors[place], params[name], transpose=name == "head.table").run()
     return params
 
@@ -378,9 +402,9 @@ def read_stored(directory: Directory, config: RobertaConfig) -> dict[str, Stored
 
 
 def _read_backbone(directory: Directory, wanted: Mapping[str, Shape]) -> dict[str, Stored]:
-    if exists(directory / WEIGHTS):
+    if directory.has(WEIGHTS):
         return hdf5.read(directory / WEIGHTS, wanted)
-    if exists(directory / INDEX):
+    if directory.has(INDEX):
         index = directory / INDEX
         places = directory.json(INDEX).get("weight_map")
         if not isinstance(places, Mapping):
@@ -402,7 +426,7 @@ def _read_backbone(directory: Directory, wanted: Mapping[str, Shape]) -> dict[st
 def _read_head(directory: Directory, config: RobertaConfig, wanted: Mapping[str, Shape]) -> dict[str, Stored]:
     """The head's tensors; empty if there are none."""
     file, files = directory / HEAD, HEAD_FILES[config.head]
-    if not exists(file) or _task(directory)[0] not in files.keras_classes:
+    if not directory.has(HEAD) or _task(directory)[0] not in files.keras_classes:
         return {}
     layers = {_layer(path) for path in files.keras_names.values()}
     return {path: tensor for path, tensor in hdf5.read(file, wanted).items() if _layer(path) in layers}
@@ -428,7 +452,7 @@ def read_state(directory: Directory, config: RobertaConfig) -> OptimizerState:
         UserWarning: where the optimizer's settings aren't known.
     """
     file = directory / HEAD
-    found = _look_at_variables(file) if exists(file) else []
+    found = _look_at_variables(file) if directory.has(HEAD) else []
     if len(found) <= 2:
         raise missing(directory, "optimizer/vars of task.weights.h5")
     names = renaming(config)
@@ -463,7 +487,7 @@ def read_state(directory: Directory, config: RobertaConfig) -> OptimizerState:
         slot: ReadWhenAsked({name: partial(moment, name, which) for name in shape_of})
         for which, slot in enumerate("mv")
     }
-    extras = read_extras(directory, TASK) if exists(directory / TASK) else {}
+    extras = read_extras(directory, TASK) if directory.has(TASK) else {}
     if "optimizer" not in extras:
         rate = float(found[1].array()) if scalars == 2 else 5e-5
         extras = {"optimizer": {"name": "adam", "learning_rate": rate}}

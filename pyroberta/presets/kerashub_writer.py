@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -84,22 +84,22 @@ def write(
     """
     import_h5py("the file of a KerasHub preset's weights")
     dtype, limit = dtype_name(dtype), parse_size(max_shard_size)
-    _refuse_what_it_cannot_hold(contents)
-    _warn_of_what_it_does_otherwise(contents)
-    described = _described(contents, dtype)
+    refuse_what_it_cannot_hold(contents)
+    warn_of_what_it_does_otherwise(contents)
+    values = described(contents, dtype)
 
     def files() -> dict[str, NewFile]:
-        made = {"config.json": json_file(described["backbone"]), "metadata.json": json_file(_metadata(contents.params))}
+        made = {"config.json": json_file(values["backbone"]), "metadata.json": json_file(_metadata(contents.params))}
         made |= _backbone(contents, dtype, limit)
         if contents.head:
-            made["task.json"] = json_file(described["task"])
+            made["task.json"] = json_file(values["task"])
             variables = _variables(contents.config, contents.state)
             made[HEAD] = hdf5_writer.new_file(HEAD, _tensors(contents, encoder=False), dtype, variables)
         if contents.tokenizer is not None:
-            made["tokenizer.json"] = json_file(described["tokenizer"])
-            made |= _assets(contents.tokenizer)
+            made["tokenizer.json"] = json_file(values["tokenizer"])
+            made |= assets(contents.tokenizer)
         if contents.preprocessor is not None:
-            made["preprocessor.json"] = json_file(described["preprocessor"])
+            made["preprocessor.json"] = json_file(values["preprocessor"])
         return made
 
     write_preset(directory, contents, files, in_kerashub=True)
@@ -108,39 +108,52 @@ def write(
 # --- unsupported settings ---------------------------------------------------------------------------------------------
 
 
-def _refuse_what_it_cannot_hold(contents: Contents) -> None:
+class Kind(NamedTuple):
+    """What is saved in KerasHub's form: its name, and what to do where a model can't be."""
+
+    name: str
+    instead: str
+
+
+PRESET = Kind("a KerasHub preset", "Save it with format='hf'")
+
+
+def refuse_what_it_cannot_hold(contents: Contents, kind: Kind = PRESET) -> None:
+    """Checks that KerasHub's classes can be the model and its tokenizer.
+
+    Raises:
+        ValueError: for a setting or a state that they lack.
+    """
     config, tokenizer, state = contents.config, contents.tokenizer, contents.state
-    no = "can't be saved as a KerasHub preset"
+    no = f"can't be saved as {kind.name}"
     if contents.head and not HEAD_FILES[config.head].keras_classes:
-        raise ValueError(
-            f"a model with a {title(config)} {no}: KerasHub's RoBERTa has no such task. Save it with format='hf'"
-        )
+        raise ValueError(f"a model with a {title(config)} {no}: KerasHub's RoBERTa has no such task. {kind.instead}")
     if not config.tie_embeddings:
         raise ValueError(
             f"a model with an output matrix of its own (tie_embeddings=False) {no}: KerasHub's head multiplies by the "
-            "token embedding. Save it with format='hf'"
+            f"token embedding. {kind.instead}"
         )
     if config.layer_norm_epsilon != EPSILON:
         raise ValueError(
             f"a model with layer_norm_epsilon={config.layer_norm_epsilon} {no}: KerasHub's RoBERTa has {EPSILON} "
-            "always, and its answers would differ. Save it with format='hf'"
+            f"always, and its answers would differ. {kind.instead}"
         )
     if tokenizer is not None:
-        check_tokenizer(tokenizer)
+        check_tokenizer(tokenizer, kind)
     others = [slot for slot in (state.slots if state is not None else ()) if slot not in ("m", "v")]
     if others:
         raise ValueError(
             f"an optimizer's state with the slots {', '.join(others)} {no}: it has places for two moments. "
-            "Save it with format='hf', or without include_optimizer"
+            f"{kind.instead}, or without include_optimizer"
         )
     if state is not None and state.optimizer.get("name") not in KERAS_ADAMS:
         raise ValueError(
             f"the state of {state.optimizer.get('name')!r} {no}: it has places for Keras's Adam and AdamW. "
-            "Save it with format='hf', or without include_optimizer"
+            f"{kind.instead}, or without include_optimizer"
         )
 
 
-def check_tokenizer(tokenizer: Tokenizer) -> None:
+def check_tokenizer(tokenizer: Tokenizer, kind: Kind = PRESET) -> None:
     """Checks that KerasHub's tokenizer can be this one.
 
     Raises:
@@ -151,8 +164,8 @@ def check_tokenizer(tokenizer: Tokenizer) -> None:
     for role, token in DEFAULTS.items():
         if (found := getattr(tokenizer, role)) not in (token, None):
             raise ValueError(
-                f"a tokenizer whose {role} is {found!r} can't be saved as a KerasHub preset: KerasHub's has {token!r} "
-                "always. Save it with format='hf'"
+                f"a tokenizer whose {role} is {found!r} can't be saved as {kind.name}: KerasHub's has {token!r} "
+                f"always. {kind.instead}"
             )
 
 
@@ -172,7 +185,8 @@ def warn_of_tokenizer(tokenizer: Tokenizer) -> None:
         )
 
 
-def _warn_of_what_it_does_otherwise(contents: Contents) -> None:
+def warn_of_what_it_does_otherwise(contents: Contents) -> None:
+    """Warns of what KerasHub does otherwise with the model or its tokenizer."""
     config, tokenizer = contents.config, contents.tokenizer
     if config.attention_dropout != config.dropout:
         warnings.warn(
@@ -187,8 +201,12 @@ def _warn_of_what_it_does_otherwise(contents: Contents) -> None:
 # --- JSON -------------------------------------------------------------------------------------------------------------
 
 
-def _described(contents: Contents, dtype: str) -> dict[str, Any]:
-    """The contents of the JSON files: each object as Keras serialises it, with the objects that it holds."""
+def described(contents: Contents, dtype: str) -> dict[str, Any]:
+    """The model's parts as Keras serialises them, each with those that it holds.
+
+    Returns:
+        By the names `backbone`, `tokenizer`, `preprocessor` and `task`; None for one that isn't there.
+    """
     config, tokenizer, preprocessor = contents.config, contents.tokenizer, contents.preprocessor
     files, policy = HEAD_FILES[config.head], {"name": dtype}
     files = files if files.keras_classes else MASKED_LM  # the encoder alone is written
@@ -244,10 +262,10 @@ def text_files(tokenizer: Tokenizer, files: HeadFiles, settings: Mapping[str, An
         files: of the head that the preprocessor belongs to.
         settings: of the preprocessor.
     """
-    described = _tokenizer(tokenizer)
-    made = {"tokenizer.json": json_file(described)} | _assets(tokenizer)
+    values = _tokenizer(tokenizer)
+    made = {"tokenizer.json": json_file(values)} | assets(tokenizer)
     if settings is not None:
-        made["preprocessor.json"] = json_file(_preprocessor(files, described, settings, {"name": "float32"}))
+        made["preprocessor.json"] = json_file(_preprocessor(files, values, settings, {"name": "float32"}))
     return made
 
 
@@ -276,11 +294,12 @@ def _metadata(params: Arrays) -> dict[str, Any]:
     }
 
 
-def _assets(tokenizer: Tokenizer) -> dict[str, NewFile]:
+def assets(tokenizer: Tokenizer, directory: str = ASSETS) -> dict[str, NewFile]:
+    """The files of a tokenizer's vocabulary, by their paths."""
     vocabulary = dict(sorted(tokenizer.vocabulary.items(), key=lambda item: item[1]))
     return {
-        f"{ASSETS}/vocabulary.json": NewFile.of(json.dumps(vocabulary, ensure_ascii=False)),
-        f"{ASSETS}/merges.txt": NewFile.of("".join(f"{left} {right}\n" for left, right in tokenizer.merges)),
+        f"{directory}/vocabulary.json": NewFile.of(json.dumps(vocabulary, ensure_ascii=False)),
+        f"{directory}/merges.txt": NewFile.of("".join(f"{left} {right}\n" for left, right in tokenizer.merges)),
     }
 
 

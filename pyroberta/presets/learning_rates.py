@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pyroberta.formats.directory import Directory
-from pyroberta.formats.files import exists, shown
+from pyroberta.formats.files import shown
 from pyroberta.model.attributes import is_positive
 
 FILE = "pyroberta_training.json"
@@ -26,7 +26,7 @@ def read(directory: Directory) -> Mapping[str, float]:
         ValueError: for a file that is damaged, or a rate that is no finite number above 0.
     """
     file = directory / FILE
-    if not exists(file):
+    if not directory.has(FILE):
         return {}
     rates = directory.json(FILE).get(KEY)
     if not isinstance(rates, dict) or len(rates) > MOST_HEADS:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,7 @@ def write(
     path = place_of(filepath)
     if exists(path) and not overwrite:
         raise FileExistsError(f"{path} is there already: overwrite=True replaces it")
-    new = _hdf5(path, config, params, is_task) if ending == ".weights.h5" else _safetensors(config, params)
+    new = keras_file(path.name, config, params, is_task) if ending == ".weights.h5" else _safetensors(config, params)
     replace_files(path.parent, {path.name: new})
 
 
@@ -86,7 +86,7 @@ def read(
     if not exists(path):
         raise FileNotFoundError(f"there is no file {path}")
     if ending == ".weights.h5":
-        places = _keras_places(config, params, is_task)
+        places = keras_places(config, params, is_task)
         tensors = hdf5.read(path, dict(places.values()))
         tensors = {place: tensor for place, tensor in tensors.items() if not place.startswith(NOT_READ)}
     else:
@@ -119,13 +119,13 @@ def _ending(filepath: str | os.PathLike[str]) -> str:
     if path.is_dir():
         hint = f", a directory. A preset is loaded as a whole: from_preset({os.fspath(filepath)!r})"
     elif path.suffix == ".keras":
-        hint = ". A whole model goes into a directory: save_to_preset(directory, format='keras')"
+        hint = ". A whole model is saved by save(filepath), and loaded by models.load_model(filepath)"
     elif path.suffix in (".h5", ".hdf5"):
         hint = f". Write {path.stem + '.weights.h5'!r}"
     raise ValueError(f"the file of weights must end in {' or '.join(ENDINGS)}, got {os.fspath(filepath)!r}{hint}")
 
 
-def _keras_places(config: RobertaConfig, params: Values, is_task: bool) -> dict[str, tuple[str, Shape]]:
+def keras_places(config: RobertaConfig, params: Iterable[str], is_task: bool) -> dict[str, tuple[str, Shape]]:
     """Each parameter's path in KerasHub's file, and its shape there.
 
     Raises:
@@ -147,10 +147,15 @@ def _keras_places(config: RobertaConfig, params: Values, is_task: bool) -> dict[
     return places
 
 
-def _hdf5(path: Path, config: RobertaConfig, params: Values, is_task: bool) -> NewFile:
-    places = _keras_places(config, params, is_task)
+def keras_file(name: str, config: RobertaConfig, params: Values, is_task: bool) -> NewFile:
+    """The file of that name as Keras lays it out; else as `write`.
+
+    Raises:
+        ValueError: for a parameter that KerasHub's models lack.
+    """
+    places = keras_places(config, params, is_task)
     tensors = {place: kerashub.reshaped(name, params[name], shape) for name, (place, shape) in places.items()}
-    return hdf5_writer.new_file(path.name, tensors, _dtype(params))
+    return hdf5_writer.new_file(name, tensors, _dtype(params))
 
 
 def _safetensors(config: RobertaConfig, params: Values) -> NewFile:

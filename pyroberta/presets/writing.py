@@ -127,12 +127,7 @@ def write_preset(
         UserWarning: where weights in other formats stay, which are the old model's.
     """
     place = place_of(directory)
-    layout, wanted = contents.params.layout, shapes(contents.config)
-    if layout != wanted:
-        differing = [name for name, shape in wanted.items() if layout.get(name) != shape]
-        raise ValueError(f"the parameters aren't those of the config: {few(differing or layout)} differ")
-    if contents.tokenizer is not None:
-        check_vocabulary(Path(directory), contents.tokenizer.vocabulary_size(), contents.config)
+    check_parts(directory, contents)
     is_other = _is_of_other_format(place, in_kerashub)
     owned = [*MODEL_FILES]
     owned += TOKENIZER_FILES if is_other or contents.tokenizer is not None else ()
@@ -149,6 +144,20 @@ def write_preset(
             "them where nothing needs them",
             stacklevel=callers_level(),
         )
+
+
+def check_parts(place: Path | str, contents: Contents) -> None:
+    """Checks that the parts are of one model; `place` is where it is to be saved, for messages.
+
+    Raises:
+        ValueError: where the parameters or the tokenizer aren't the config's.
+    """
+    layout, wanted = contents.params.layout, shapes(contents.config)
+    if layout != wanted:
+        differing = [name for name, shape in wanted.items() if layout.get(name) != shape]
+        raise ValueError(f"the parameters aren't those of the config: {few(differing or layout)} differ")
+    if contents.tokenizer is not None:
+        check_vocabulary(Path(place), contents.tokenizer.vocabulary_size(), contents.config)
 
 
 def check_saveable(path: Path) -> None:

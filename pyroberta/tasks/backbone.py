@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from itertools import islice
-from typing import Any, ClassVar, Generic, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar, overload
 
 import numpy as np
 from numpy import ndarray as Array
@@ -55,6 +55,9 @@ from pyroberta.tasks import summary
 from pyroberta.tasks.keras_model import KerasModel
 from pyroberta.tasks.token_embedding import TokenEmbedding
 from pyroberta.text.given import opened
+
+if TYPE_CHECKING:
+    from pyroberta.presets.writing import Contents
 
 Value = TypeVar("Value")
 
@@ -376,10 +379,10 @@ class Backbone(KerasModel):
         Raises:
             ValueError, ImportError: see there.
         """
-        from pyroberta.presets.writing import Contents, writer
+        from pyroberta.presets.writing import writer
 
-        write, contents = writer(format), Contents(*merged(self.config, self.params), head=False)
-        write(os.fspath(directory), contents, dtype=dtype, max_shard_size=max_shard_size)
+        write = writer(format)
+        write(os.fspath(directory), self._contents(), dtype=dtype, max_shard_size=max_shard_size)
 
     def with_head(
         self,
@@ -725,6 +728,11 @@ class Backbone(KerasModel):
         check_room(config, self.params.dtype)
         with self.writing("extend_positions()"), uninterrupted():
             self._lay_out(config, repeated_positions(self._arrays, shapes(config)), self.ops)
+
+    def _contents(self) -> Contents:
+        from pyroberta.presets.writing import Contents
+
+        return Contents(*merged(self.config, self.params), head=False)
 
     def _weights(self) -> tuple[Backbone, list[str]]:
         return self, [name for name in self.params if is_backbone(name)]

@@ -6,7 +6,7 @@ import os
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 from numpy import ndarray as Array
@@ -18,6 +18,7 @@ from pyroberta.model.parameters import is_lora
 from pyroberta.presets.built_in import PRESETS, BuiltIn
 
 if TYPE_CHECKING:
+    from pyroberta.presets.writing import Contents
     from pyroberta.tasks.backbone import Backbone
 
 Own = TypeVar("Own", bound="KerasModel")
@@ -149,20 +150,40 @@ class KerasModel(Hinting, Checked):
         """
         self._load(filepath, skip_mismatch, self._weights()[1])
 
-    def save(self, filepath: str | os.PathLike[str], overwrite: bool = True) -> NoReturn:
-        """Raises an error: `.keras` archives aren't written.
+    def save(self, filepath: str | os.PathLike[str], overwrite: bool = True) -> None:
+        """Writes Keras's archive of the whole model, which `models.load_model` and Keras's `load_model` read.
+
+        LoRA's changes are written as part of their kernels. The weights are stored in the model's dtype.
+
+        Args:
+            filepath: a name that ends in `.keras`.
+            overwrite: whether to replace a file that is there.
 
         Raises:
-            ValueError: always, with the line to write instead.
+            ValueError: for another ending, and where KerasHub's class can't be the model.
+            FileExistsError: without `overwrite`, where there is a file.
+            ImportError: without h5py.
+            OSError: where there is no room, telling the bytes needed and free. What was there before is unchanged.
+
+        Warns:
+            UserWarning: for what KerasHub will do otherwise.
+
+        >>> import tempfile
+        >>> from pyroberta import Backbone, models
+        >>> backbone, path = Backbone(20, 1, 2, 8, 16), tempfile.mkdtemp() + "/tiny.keras"
+        >>> backbone.save(path)
+        >>> models.load_model(path)(ids := {"token_ids": [[0, 5, 2]]}).tolist() == backbone(ids).tolist()
+        True
         """
-        name = os.fspath(filepath)
-        directory = name.removesuffix(".keras")
-        raise ValueError(
-            f"Keras's archives of whole models ({name!r}) aren't written here. A model with its tokenizer goes into a "
-            f"directory, which KerasHub loads too: save_to_preset({directory!r}, format='keras'). The weights alone "
-            f"go into a file: save_weights({directory + '.weights.h5'!r}), and so with keras.callbacks.ModelCheckpoint("
-            f"{directory + '.weights.h5'!r}, save_weights_only=True)"
-        )
+        from pyroberta.presets import keras_archive_writer
+
+        backbone = self._weights()[0]
+        names = keras_archive_writer.Names(self.name, backbone.name, backbone.trainable, backbone.precision)
+        keras_archive_writer.write(filepath, self._contents(), names, overwrite=overwrite)
+
+    @abstractmethod
+    def _contents(self) -> Contents:
+        """What is saved of the model, without the optimizer's state."""
 
     def _save(self, filepath: str | os.PathLike[str], overwrite: bool, names: Sequence[str]) -> None:
         from pyroberta.presets import weight_files

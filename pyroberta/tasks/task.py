@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import copy
 import os
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from numpy import ndarray as Array
 
@@ -22,6 +23,7 @@ from pyroberta.model.attributes import (
     is_positive,
     true_or_false,
 )
+from pyroberta.model.callers import callers_level
 from pyroberta.model.heads import same_head, title
 from pyroberta.model.hints import hinting
 from pyroberta.model.lora import merged
@@ -35,6 +37,9 @@ from pyroberta.text.preprocessor import Preprocessor
 from pyroberta.text.tokenizer import Tokenizer
 from pyroberta.training.trainer import Trainer
 
+if TYPE_CHECKING:
+    from pyroberta.presets.writing import Contents
+
 Own = TypeVar("Own", bound="Task")
 
 # Methods that Keras's models call in training, which users' subclasses define there.
@@ -46,7 +51,8 @@ KERAS_CALLS = (
 # Names that users of Keras or Hugging Face may look for, and their place here.
 ELSEWHERE = {
     **dict.fromkeys(("save_pretrained", "export"), "save_to_preset(directory) saves a model"),
-    **dict.fromkeys(("from_pretrained", "load", "load_model"), "from_preset(directory) loads a model"),
+    **dict.fromkeys(("from_pretrained", "load"), "from_preset(directory) loads a model"),
+    "load_model": "pyroberta.models.load_model(filepath) loads what save(filepath) saved",
     **dict.fromkeys(("layers", "get_layer"), "summary() lists the parts, params has their values"),
     **dict.fromkeys(("parameters", "named_parameters"), "params has the values by name"),
     "num_parameters": "count_params() is the number",
@@ -431,12 +437,9 @@ class Task(Trainer, KerasModel, ABC):
             UserWarning: for what KerasHub will do otherwise, and where weights in other formats stay in the directory.
         """
         from pyroberta.presets.optimizer_state import OptimizerState
-        from pyroberta.presets.writing import Contents, writer
+        from pyroberta.presets.writing import writer
 
-        write = writer(format)
-        tokenizer = self.preprocessor.tokenizer if self.preprocessor else None
-        settings = self.preprocessor.preset_settings() if self.preprocessor else None
-        state = None
+        write, contents = writer(format), self._contents()
         if true_or_false("include_optimizer", include_optimizer):
             if self.backbone.config.lora_rank:
                 raise ValueError(
@@ -445,17 +448,37 @@ class Task(Trainer, KerasModel, ABC):
                 )
             now, config = self._current_state(), self.optimizer.get_saved_config()
             state = OptimizerState(config, now.step, now.slots, now.seed, now.data_pass, now.position)
-        model = merged(self.backbone.config, self.backbone.params)
-        contents = Contents(
-            *model,
-            tokenizer,
-            settings,
-            state,
+            contents = replace(contents, state=state)
+        write(os.fspath(directory), contents, dtype=dtype, max_shard_size=max_shard_size)
+
+    def save(self, filepath: str | os.PathLike[str], overwrite: bool = True) -> None:
+        """As `KerasModel.save`, with the head, the tokenizer and the preprocessor's settings.
+
+        What was compiled, and the optimizer's state, are left out: KerasHub's tasks don't load them either.
+
+        Warns:
+            UserWarning: where the optimizer has a state that is left out, and of what KerasHub will do otherwise.
+        """
+        super().save(filepath, overwrite)
+        if self.optimizer.iterations:
+            warnings.warn(
+                f"{os.fspath(filepath)} has no state of the optimizer, which has done {self.optimizer.iterations} "
+                "updates: load_model's model begins with a fresh one, as KerasHub's does. To go on with training, "
+                "save_to_preset(directory, include_optimizer=True)",
+                stacklevel=callers_level(),
+            )
+
+    def _contents(self) -> Contents:
+        from pyroberta.presets.writing import Contents
+
+        return Contents(
+            *merged(self.backbone.config, self.backbone.params),
+            self.preprocessor.tokenizer if self.preprocessor else None,
+            self.preprocessor.preset_settings() if self.preprocessor else None,
             labels=self.labels,
             activation=self._saved_activation(),
             learning_rates=self._learning_rates,
         )
-        write(os.fspath(directory), contents, dtype=dtype, max_shard_size=max_shard_size)
 
     def resize_token_embeddings(self, vocabulary_size: int) -> None:
         """As `Backbone.resize_token_embeddings`, but keeps the rows for which the tokenizer has a token.

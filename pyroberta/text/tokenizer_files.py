@@ -426,17 +426,22 @@ def _read_vocabulary_and_merges(directory: Directory, reading: _Reading, special
 
 
 def read_merges(path: Path, tokens: int | None = None) -> list[tuple[str, str]]:
+    """The pairs of a merges file; see `parse_merges`."""
+    return parse_merges(read_bytes(path), path, tokens)
+
+
+def parse_merges(content: bytes, path: Path, tokens: int | None = None) -> list[tuple[str, str]]:
     """The pairs of a merges file, one a line; a first line that begins with `#version` is none.
 
     Args:
-        path: of the file.
+        content: of the file.
+        path: of the file, for messages.
         tokens: of the vocabulary, which tells how many merges there can be; None for any number.
 
     Raises:
         ValueError: for a line that is no pair, naming it.
         OverBudget: for more merges than the vocabulary can have use for.
     """
-    content = read_bytes(path)
     if tokens is not None:
         spend_merges(path, content.count(b"\n"), tokens)
     try:

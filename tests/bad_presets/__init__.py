@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bad_presets import adapters, classifiers, fairseq_files, hf, kerashub_files, torch_files, training
+from bad_presets import adapters, archives, classifiers, fairseq_files, hf, kerashub_files, torch_files, training
 
-MODULES = (hf, torch_files, kerashub_files, fairseq_files, classifiers, adapters, training)
+MODULES = (hf, torch_files, kerashub_files, fairseq_files, classifiers, adapters, archives, training)
 SOUND = {kind: sound for module in MODULES for kind, sound in module.SOUND.items()}
 CASES = {name: case for module in MODULES for name, case in module.CASES.items()}
 assert len(CASES) == sum(len(module.CASES) for module in MODULES), "two cases have one name"

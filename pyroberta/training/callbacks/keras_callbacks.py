@@ -43,12 +43,6 @@ def prepare(callback: Any, model: Any) -> None:
         return
     if name in REFUSED:
         raise TypeError(f"keras.callbacks.{name} works with Keras's models alone: {REFUSED[name]}")
-    if name == "ModelCheckpoint" and not callback.save_weights_only:
-        raise TypeError(
-            "keras.callbacks.ModelCheckpoint writes Keras's archives of whole models, which are not written here: pass "
-            "save_weights_only=True and a filepath that ends in .weights.h5, or write "
-            "pyroberta.callbacks.ModelCheckpoint(directory), from which training can go on"
-        )
     optimizer = getattr(model, "optimizer", None)
     if name in SETS_THE_RATE and callable(getattr(optimizer, "learning_rate_as_set", None)):
         raise TypeError(

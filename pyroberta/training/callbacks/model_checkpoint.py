@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,7 +13,7 @@ from pyroberta.training.callbacks.base import Logs
 from pyroberta.training.callbacks.monitor import Monitor, finite_or_none
 from pyroberta.training.callbacks.screen import say
 
-WEIGHTS, FILES = ".weights.h5", (".keras", ".h5")
+WEIGHTS, ARCHIVE = ".weights.h5", ".keras"
 
 
 def save_freq(name: str, value: Any) -> str | int:
@@ -61,8 +60,9 @@ class ModelCheckpoint(Monitor):
 
     Args:
         filepath: the directory. `{epoch}`, `{batch}` (with an integer `save_freq`) and names of the logs are filled
-            in, as in `"runs/{epoch:02d}-{val_loss:.2f}"`; without them each save replaces the one before. With
-            `save_weights_only` it may end in `.weights.h5`, as in Keras: `save_weights` writes that file.
+            in, as in `"runs/{epoch:02d}-{val_loss:.2f}"`; without them each save replaces the one before. It may end
+            in `.keras`, as in Keras: `save` writes that file, which has no state of the optimizer. With
+            `save_weights_only` it may end in `.weights.h5`: `save_weights` writes that file.
         monitor: the metric that `save_best_only` compares.
         verbose: 1 says on stderr what was saved.
         save_best_only: save only when the metric is the best so far.
@@ -106,10 +106,11 @@ class ModelCheckpoint(Monitor):
         _check_pattern(self.filepath)
         if self.filepath.endswith(WEIGHTS) and not save_weights_only:
             raise ValueError(f"filepath ends in {WEIGHTS}, a file of weights alone: pass save_weights_only=True")
-        if self.filepath.endswith(FILES) and not self.filepath.endswith(WEIGHTS):
+        if self.filepath.endswith(ARCHIVE) and save_weights_only:
+            raise ValueError(f"filepath ends in {ARCHIVE}, a file of a whole model: leave save_weights_only out")
+        if self.filepath.endswith(".h5") and not self.filepath.endswith(WEIGHTS):
             raise ValueError(
-                f"filepath is {self.filepath!r}, Keras's file of a whole model; here a whole model is a directory, as "
-                f"in filepath='runs/{{epoch:02d}}', and a file of weights ends in {WEIGHTS}"
+                f"filepath is {self.filepath!r}; a file of weights ends in {WEIGHTS}, one of a whole model in {ARCHIVE}"
             )
         self.verbose = verbose
         self.save_weights_only = save_weights_only
@@ -166,8 +167,9 @@ class ModelCheckpoint(Monitor):
                 best = value
         directory = self.directory(epoch, logs)
         if directory.endswith(WEIGHTS):
-            Path(directory).expanduser().parent.mkdir(parents=True, exist_ok=True)
             self.model.save_weights(directory)
+        elif directory.endswith(ARCHIVE):
+            self.model.save(directory)
         else:
             backbone = self.model.backbone
             is_whole = not self.save_weights_only and not backbone.config.lora_rank

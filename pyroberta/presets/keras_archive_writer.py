@@ -1,0 +1,104 @@
+"""Writes Keras's archive of a whole model, `model.keras`; see keras_archive.py."""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from pyroberta.formats import zips
+from pyroberta.formats.files import exists
+from pyroberta.formats.hdf5 import import_h5py
+from pyroberta.formats.new_files import NewFile, place_of, replace_files
+from pyroberta.model.parameters import is_backbone
+from pyroberta.presets import learning_rates
+from pyroberta.presets.detect import CONFIG
+from pyroberta.presets.keras_archive import ASSETS, METADATA, checked_path
+from pyroberta.presets.kerashub import EXTRAS, WEIGHTS
+from pyroberta.presets.kerashub_writer import (
+    VERSIONS,
+    Kind,
+    assets,
+    described,
+    refuse_what_it_cannot_hold,
+    warn_of_what_it_does_otherwise,
+)
+from pyroberta.presets.weight_files import keras_file
+from pyroberta.presets.writing import Contents, check_parts, json_file
+
+ARCHIVE = Kind("Keras's archive", "save_to_preset(directory) saves it")
+
+
+class Names(NamedTuple):
+    """What an archive keeps of a model beside its contents.
+
+    Attributes:
+        name: of the model.
+        backbone: the name of its encoder.
+        trainable: whether its encoder is.
+        precision: the policy of its encoder.
+    """
+
+    name: str
+    backbone: str
+    trainable: bool
+    precision: str
+
+
+def write(filepath: str | os.PathLike[str], contents: Contents, names: Names, *, overwrite: bool = True) -> None:
+    """Writes an archive, which takes its name when it is whole.
+
+    Args:
+        filepath: ends in `.keras`. Parents are made.
+        contents: the parts of the model, without a state of the optimizer. The weights are stored in their own dtype.
+        names: see the class.
+        overwrite: whether to replace a file.
+
+    Raises:
+        ImportError: where h5py isn't installed.
+        FileExistsError: without `overwrite`, where there is a file.
+        ValueError: for another ending, for settings that KerasHub's RoBERTa lacks, and as `check_parts`.
+        OSError: as `replace_files`.
+
+    Warns:
+        UserWarning: for settings that KerasHub ignores.
+    """
+    import_h5py(f"{WEIGHTS} of Keras's archive")
+    path = place_of(checked_path(filepath))
+    if exists(path) and not overwrite:
+        raise FileExistsError(f"{path} is there already: overwrite=True replaces it")
+    check_parts(path, contents)
+    refuse_what_it_cannot_hold(contents, ARCHIVE)
+    warn_of_what_it_does_otherwise(contents)
+    made = {
+        METADATA: json_file(
+            {
+                "keras_version": VERSIONS["keras_version"],
+                "date_saved": datetime.now().strftime("%Y-%m-%d@%H:%M:%S"),
+            }
+        ),
+        CONFIG: json_file(_model(contents, names)),
+        WEIGHTS: _weights(contents),
+    }
+    if contents.tokenizer is not None:
+        made |= assets(contents.tokenizer, ASSETS)
+    replace_files(path.parent, {path.name: zips.new_file(made)})
+
+
+def _model(contents: Contents, names: Names) -> dict[str, Any]:
+    """The model as Keras serialises it."""
+    parts = described(contents, names.precision)
+    backbone: dict[str, Any] = parts["backbone"]
+    backbone["config"] |= {"name": names.backbone, "trainable": names.trainable}
+    if not contents.head:
+        return backbone
+    task: dict[str, Any] = parts["task"]
+    task["config"]["name"] = names.name
+    if contents.learning_rates:
+        task[EXTRAS] = {**task.get(EXTRAS, {}), learning_rates.KEY: dict(contents.learning_rates)}
+    return task
+
+
+def _weights(contents: Contents) -> NewFile:
+    params = {name: array for name, array in contents.params.items() if contents.head or is_backbone(name)}
+    return keras_file(WEIGHTS, contents.config, params, contents.head)
