@@ -149,7 +149,7 @@ def changed_bytes(rng: random.Random, content: bytes, other: bytes) -> bytes:
 # What comes of a file that isn't what its name says, or of a change that the writer of the format refuses.
 UNCHANGEABLE = (
     ValueError, TypeError, AttributeError, LookupError, RecursionError, OverflowError, OSError, RuntimeError,
-    struct.error, zipfile.BadZipFile, zlib.error,
+    EOFError, struct.error, zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
 HOW = {
     ".json": changed_json, ".safetensors": changed_header, ".pt": changed_zip, ".bin": changed_zip,

@@ -274,7 +274,7 @@ def test_a_file_of_another_model_changes_nothing(tmp_path: Path):
     ("name", "said"),
     [
         ("w.h5", r"Write 'w\.weights\.h5'"),
-        ("w.keras", r"save_to_preset\(directory, format='keras'\)"),
+        ("w.keras", r"saved by save\(filepath\), and loaded by models\.load_model"),
         ("w.npz", r"must end in \.weights\.h5 or \.safetensors"),
     ],
 )
@@ -480,12 +480,6 @@ def test_an_extended_model_comes_back_from_both_formats(format: str, tmp_path: P
     found = MaskedLM.from_preset(tmp_path / "p")
     assert (found.backbone.max_sequence_length, found.preprocessor.sequence_length) == (90, 90)
     assert values(found) == values(lm)
-
-
-def test_a_keras_archive_is_refused_with_the_line_to_write(tmp_path: Path):
-    for model in (small_masked_lm(), Backbone(*SIZES)):
-        with pytest.raises(ValueError, match=r"save_to_preset\('a/best', format='keras'\).*'a/best\.weights\.h5'"):
-            model.save("a/best.keras")
 
 
 def test_weights_are_views_parted_by_what_training_changes():

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from small_models import TEXTS, gradients_of, small_masked_lm
 
-from pyroberta import Backbone, MaskedLM, TextClassifier
+from pyroberta import Backbone, MaskedLM, TextClassifier, models
 from pyroberta.data.classifier_inputs import packed_features
 from pyroberta.presets import kerashub
 from pyroberta.training.losses import SparseCategoricalCrossentropy
@@ -212,12 +212,15 @@ def test_kerass_own_checkpoint_saves_our_weights(hub: Any, tmp_path: Path):
     assert [weight.tobytes() for weight in lm.get_weights()] == after
 
 
-def test_kerass_checkpoint_of_a_whole_model_is_refused_with_the_line_to_write(hub: Any, tmp_path: Path):
+def test_kerass_checkpoint_of_a_whole_model_is_an_archive(hub: Any, tmp_path: Path):
     import keras
 
+    lm = small_masked_lm()
     checkpoint = keras.callbacks.ModelCheckpoint(tmp_path / "whole.keras")
-    with pytest.raises((TypeError, ValueError), match="save_weights_only=True"):
-        small_masked_lm().fit(TEXTS, callbacks=[checkpoint], verbose=0)
+    with pytest.warns(UserWarning, match="whole.keras has no state of the optimizer"):
+        lm.fit(TEXTS, callbacks=[checkpoint], verbose=0)
+    found = models.load_model(tmp_path / "whole.keras")
+    assert [weight.tobytes() for weight in found.weights] == [weight.tobytes() for weight in lm.weights]
 
 
 def test_kerashub_makes_a_task_with_its_tokenizer_of_our_config(hub: Any):

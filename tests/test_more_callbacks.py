@@ -11,6 +11,7 @@ import pytest
 from small_models import TEXTS, small_masked_lm
 
 from pyroberta import callbacks, metrics, optimizers, schedules
+from pyroberta.models import load_model
 from pyroberta.training.callbacks import (
     BackupAndRestore,
     Callback,
@@ -298,11 +299,24 @@ def test_a_checkpoint_of_weights_alone_is_keras_file(tmp_path):
     np.testing.assert_allclose(other.backbone.params.flat, model.backbone.params.flat, rtol=1e-6)
 
 
+def test_a_checkpoint_of_a_whole_model_may_be_keras_archive(tmp_path):
+    pytest.importorskip("h5py")
+    with pytest.warns(UserWarning, match="has no state of the optimizer"):
+        model, _ = fit(ModelCheckpoint(tmp_path / "a" / "{epoch}.keras"))
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["1.keras", "2.keras"]
+    found = load_model(tmp_path / "a" / "2.keras")
+    assert found.backbone.params.flat.tobytes() == model.backbone.params.flat.tobytes()
+
+
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("model.keras", {}, r"Keras's file of a whole model; here a whole model is a directory"),
-        ("model.h5", {"save_weights_only": True}, "a file of weights ends in .weights.h5"),
+        ("model.keras", {"save_weights_only": True}, r"a file of a whole model: leave save_weights_only out"),
+        (
+            "model.h5",
+            {"save_weights_only": True},
+            r"a file of weights ends in \.weights\.h5, one of a whole model in \.keras",
+        ),
         ("model.weights.h5", {}, "a file of weights alone: pass save_weights_only=True"),
     ],
 )
@@ -443,10 +457,6 @@ def test_what_of_keras_would_do_half_of_its_work_is_refused(keras, tmp_path):
         fit(keras.callbacks.BackupAndRestore(str(tmp_path / "x")))
     with pytest.raises(TypeError, match=r"SwapEMAWeights works with Keras's models alone"):
         fit(keras.callbacks.SwapEMAWeights())
-    with pytest.raises(
-        TypeError, match=r"pass save_weights_only=True .* or write pyroberta\.callbacks\.ModelCheckpoint"
-    ):
-        fit(keras.callbacks.ModelCheckpoint(str(tmp_path / "whole.keras")))
     model = small_masked_lm()
     model.compile(optimizer=optimizers.Adam(schedules.CosineDecay(0.1, 9)))
     with pytest.raises(TypeError, match=r"ReduceLROnPlateau sets the learning rate, but .* with a schedule"):

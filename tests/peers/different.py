@@ -133,16 +133,6 @@ DIFFERENT = (
         "TensorFlow maps over its own tensors, and is not here",
     ),
     Different(
-        (
-            *_tests(f"{ROBERTA}/roberta_backbone_test.py::RobertaBackboneTest", "test_saved_model"),
-            *_tests(f"{ROBERTA}/roberta_masked_lm_test.py::RobertaMaskedLMTest", "test_saved_model"),
-            *_tests(f"{ROBERTA}/roberta_text_classifier_test.py::RobertaTextClassifierTest", "test_saved_model"),
-        ),
-        '`model.save("model.keras")` writes Keras\'s archive',
-        '`save_to_preset(directory)`, or `save_weights("model.weights.h5")`',
-        "an archive names Python classes, which reading it would import; a preset holds data alone",
-    ),
-    Different(
         _tests(f"{ROBERTA}/roberta_masked_lm_test.py::RobertaMaskedLMTest", "test_masked_lm_basics"),
         "`predict(texts)` of a masked LM masks tokens at random, and gives logits for those",
         "it gives logits at the `<mask>`s that the texts hold, and refuses texts without any",
