@@ -113,7 +113,7 @@ def changed_archive(rng: random.Random, content: bytes) -> bytes:
     made = io.BytesIO()
     with zipfile.ZipFile(made, "w") as archive:
         for name, part in entries.items():
-            archive.writestr(name, part)
+            archive.writestr(zipfile.ZipInfo(name), part)
     return made.getvalue()
 
 

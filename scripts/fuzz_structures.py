@@ -182,9 +182,10 @@ def of_archive(rng: random.Random, content: bytes) -> bytes:
         prefix = rng.choice(("../", "/", "assets/", "x", "é"))
         entries |= {f"{prefix}{i}": b"" for i in range(rng.choice(TIMES))}
     made = io.BytesIO()
-    with zipfile.ZipFile(made, "w", rng.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))) as archive:
+    packing = rng.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))
+    with zipfile.ZipFile(made, "w") as archive:
         for name, part in entries.items():
-            archive.writestr(name, part)
+            archive.writestr(zipfile.ZipInfo(name), part, packing)
     found = made.getvalue()
     return claimed_directory(rng, bytearray(found)) if rng.random() < 0.4 else found
 

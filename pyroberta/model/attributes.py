@@ -10,6 +10,7 @@ import inspect
 import math
 from collections.abc import Callable, Mapping
 from functools import lru_cache
+from reprlib import repr as shown  # short, whatever comes out of a file
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -119,7 +120,7 @@ def whole_number(name: str, value: Any, at_least: int = 1, at_most: int | None =
     number = int(value) if isinstance(value, int | np.integer) and not isinstance(value, bool) else at_least - 1
     if number < at_least or (at_most is not None and number > at_most):
         up_to = "" if at_most is None else f" and at most {at_most}"
-        raise ValueError(f"{name} must be a whole number of at least {at_least}{up_to}, got {value!r}")
+        raise ValueError(f"{name} must be a whole number of at least {at_least}{up_to}, got {shown(value)}")
     return number
 
 
@@ -149,7 +150,7 @@ def real_number(least: float, most: float = math.inf) -> Check:
     def check(name: str, value: Any) -> float:
         if not is_real(value) or not least <= value <= most or math.isinf(value):
             span = f">= {least:g}" if most == math.inf else f"from {least:g} to {most:g}"
-            raise ValueError(f"{name} must be a number {span}, got {value!r}")
+            raise ValueError(f"{name} must be a number {span}, got {shown(value)}")
         return float(value)
 
     return check
@@ -166,7 +167,7 @@ def true_or_false(name: str, value: Any) -> bool:
     TypeError: trainable must be True or False, got 'False'
     """
     if not isinstance(value, bool | np.bool_):
-        raise TypeError(f"{name} must be True or False, got {value!r}")
+        raise TypeError(f"{name} must be True or False, got {shown(value)}")
     return bool(value)
 
 

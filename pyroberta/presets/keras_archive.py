@@ -214,7 +214,7 @@ def _place(name: str) -> str:
     """The name of the entry that has what a preset has in that file."""
     if name in _WITHIN_CONFIG:
         return CONFIG
-    return name.replace(f"{kerashub.ASSETS}/", f"{ASSETS}/")
+    return ASSETS + name.removeprefix(kerashub.ASSETS) if name.startswith(kerashub.ASSETS) else name
 
 
 class _Format:

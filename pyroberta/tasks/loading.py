@@ -11,7 +11,6 @@ from pyroberta.model.attributes import true_or_false
 from pyroberta.model.callers import callers_level
 from pyroberta.model.hints import hinting
 from pyroberta.ops.precision import PRECISIONS
-from pyroberta.presets.keras_archive import open_archive
 from pyroberta.tasks.backbone import Backbone
 from pyroberta.tasks.task import Task
 
@@ -45,6 +44,8 @@ def load_model(
     Warns:
         UserWarning: with `compile`, where the archive is of a task that was compiled.
     """
+    from pyroberta.presets.keras_archive import open_archive
+
     archive = open_archive(filepath)
     if dtype is None and archive.dtype not in PRECISIONS:
         raise ValueError(

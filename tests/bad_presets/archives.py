@@ -39,11 +39,14 @@ def sound_archive(directory: Path) -> Path:
         for group in [group for group in opened["layers"] if group not in heads]:
             opened.move(f"layers/{group}", f"layers/roberta_backbone/layers/{group}")
     with zipfile.ZipFile(directory / ARCHIVE, "w") as made:
-        made.write(weights, WEIGHTS)
-        made.writestr(f"{ASSETS}/vocabulary.json", json.dumps(small_tokenizer().vocabulary))
-        made.writestr(f"{ASSETS}/merges.txt", "".join(f"{a} {b}\n" for a, b in small_tokenizer().merges))
-        made.writestr("metadata.json", '{"keras_version": "3.15.1"}')
-        made.writestr(CONFIG_FILE, json.dumps(model()))
+        for name, content in {
+            WEIGHTS: weights.read_bytes(),
+            f"{ASSETS}/vocabulary.json": json.dumps(small_tokenizer().vocabulary),
+            f"{ASSETS}/merges.txt": "".join(f"{a} {b}\n" for a, b in small_tokenizer().merges),
+            "metadata.json": '{"keras_version": "3.15.1"}',
+            CONFIG_FILE: json.dumps(model()),
+        }.items():
+            made.writestr(zipfile.ZipInfo(name), content)  # without the time, so it is always the same
     weights.unlink()
     return directory
 
@@ -258,6 +261,10 @@ CASES = {
         ),
         "trainable in words": case(settings("backbone", trainable="yes"), "trainable of RobertaBackbone should be"),
         "a name that is none": case(settings(name=7), "name of RobertaMaskedLM should be a text"),
+        "a length that is an object": case(
+            settings("preprocessor", "tokenizer", sequence_length={f"{i}": None for i in range(500)}),
+            "model.keras/assets/preprocessor/tokenizer: sequence_length must be a whole number of at least 1, got {'0'",
+        ),
         "sizes of a giant": case(settings("backbone", hidden_dim=1 << 40), "has shape .*, expected \\(109951"),
         "layers of a giant": case(settings("backbone", num_layers=1 << 40), "num_layers"),
         "learning rates": case(part(pyroberta={"learning_rates": {"masked_lm": -1}}), "the learning rate of 'masked"),
