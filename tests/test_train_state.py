@@ -673,6 +673,30 @@ def test_a_state_between_loading_and_the_fit_is_the_one_that_was_loaded():
         assert same(again, straight)
 
 
+@pytest.mark.parametrize("hook", ["on_train_batch_end", "on_epoch_end"])
+def test_a_callback_that_failed_is_called_again_and_those_before_it_are_not(hook: str):
+    """Each writes down what it heard, first of all; the second one fails at its seventh call, or its second epoch."""
+    heard: dict[str, list[int]] = {name: [] for name in "abc"}
+    fails = {"b": 7 if hook == "on_train_batch_end" else 2}
+
+    def hearing(name: str):
+        def hear(number, logs):
+            fails[name] = fails.get(name, 0) - 1
+            if fails[name] == 0:
+                raise OSError("the disk is full")
+            heard[name].append(number)
+
+        return hooked(**{hook: hear})
+
+    model, resumed = fresh(), fresh()
+    with pytest.raises(OSError, match="the disk is full"):
+        model.fit(MANY, batch_size=4, epochs=3, callbacks=[hearing(name) for name in "abc"], verbose=0)
+    assert (len(heard["a"]), len(heard["b"]), len(heard["c"])) == ((7, 6, 6) if "batch" in hook else (2, 1, 1))
+    resumed.load_train_state(copy.deepcopy(model.train_state()))
+    resumed.fit(MANY, batch_size=4, epochs=3, callbacks=[hearing(name) for name in "abc"], verbose=0)
+    assert heard["a"] == heard["b"] == heard["c"] == ([0, 1, 2, 3, 4] * 3 if "batch" in hook else [0, 1, 2])
+
+
 def test_the_decision_to_stop_outlives_a_callback_that_fails_after_it():
     class Failing(callbacks.Callback):
         def __init__(self, fails: bool) -> None:
