@@ -41,6 +41,6 @@ def add_norm_forward(
 def add_norm_backward(dy: Array, cache: AddNormCache) -> tuple[Array, Array, Array, Array]:
     """dy (N, C) -> dh, dx (N, C), dgamma, dbeta (C,); dh may be dx itself."""
     dsum, dgamma, dbeta = layer_norm_backward(dy, cache.norm)  # (N, C), (C,), (C,)  forward: y = layer_norm(sum)
-    dx = ddropped = dsum  # forward: sum = x + dropped, so both terms have this gradient
+    dx = ddropped = dsum  # (N, C)  forward: sum = x + dropped, so both terms have this gradient
     dh = dropout_backward(ddropped, cache.dropout)  # (N, C)  forward: dropped = dropout(h)
     return dh, dx, dgamma, dbeta

@@ -31,7 +31,8 @@ def one_head_forward(q: Array, k: Array, v: Array) -> tuple[Array, OneHeadCache]
     """y = softmax(q kᵀ / √D) v: row i of y is a weighted average of the rows of v; row i of q chooses the weights.
 
     q (R, D), k, v (S, D), S at least 1 -> y (R, D). Row i of q belongs to a token that reads, row j of k and v to a
-    token that is read. When all tokens of a sequence read, R is S; the two letters tell the axes of (R, S) apart.
+    token that is read. When all tokens of a sequence read, R is S; the two letters tell the axes of (R, S) apart. D is
+    the number of columns of one head.
     """
     scores = q @ k.T / math.sqrt(q.shape[1])  # (R, S)  step 1: how much token i wants to read of token j
     powers = np.exp(scores - scores.max(axis=1, keepdims=True))  # (R, S)  step 2: at most 1, so exp cannot overflow
@@ -90,7 +91,7 @@ def attention_forward(
     # The steps of `one_head_forward`, with three differences. All heads of a sequence go at once: NumPy's @ multiplies
     # stacks of matrices. Dropout comes between steps 2 and 3. √D and 1 - rate divide where fewer operations are needed.
     y = np.empty_like(q)  # (N, C), or (R, C)
-    probs = [np.empty((num_heads, 0, 0), q.dtype)] * (len(starts) - 1)
+    probs = [np.empty((num_heads, 0, 0), q.dtype)] * (len(starts) - 1)  # (H, 0, 0) where a sequence has no tokens
     for b, q_rows, k_rows, i in _sequences(starts, query_rows):
         q_b = _heads(q[q_rows], num_heads)  # (H, R_b, D)
         k_b, v_b = (_heads(x[k_rows], num_heads) for x in (k, v))  # (H, S, D) each

@@ -130,7 +130,7 @@ def keep_rows(
     for b, (start, stop) in enumerate(pairwise(starts.tolist())):
         first, last = (start, stop) if rows is None else np.searchsorted(rows, (start, stop)).tolist()
         if first < last:
-            mask = keep_mask(key, b if numbers is None else int(numbers[b]), (stop - start, shape[1]), rate)
+            mask = keep_mask(key, b if numbers is None else int(numbers[b]), (stop - start, shape[1]), rate)  # (S, C)
             keep[first:last] = mask if rows is None else mask[rows[first:last] - start]
     return keep
 
