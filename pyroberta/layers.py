@@ -7,7 +7,7 @@ from pyroberta.text.mask_generator import MaskedLMMaskGenerator
 
 __all__ = ["MaskedLMMaskGenerator"]
 
-A_LAYER = "the models here are whole, MaskedLM, TextClassifier and Backbone, and there are no layers to build others of"
+A_LAYER = "pyroberta has whole models (MaskedLM, TextClassifier, Backbone) and no layers to build others from"
 _ELSEWHERE = {  # names of Keras and KerasHub -> what to write
     **dict.fromkeys(
         ("MultiSegmentPacker", "StartEndPacker"),

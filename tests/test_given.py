@@ -295,7 +295,7 @@ def test_a_bare_text_among_batches_is_refused():
     [
         ({"a joy", "a waste"}, r"is a set, which has no order\. Pass a list: sorted\("),
         (frozenset({"a joy"}), "is a frozenset, which has no order"),
-        (np.ma.array(["a joy", "b"], mask=[True, False]), "is a masked array, whose hidden values would be taken too"),
+        (np.ma.array(["a joy", "b"], mask=[True, False]), "is a masked array, whose hidden values would be read too"),
     ],
 )
 def test_what_has_no_order_or_hides_values_is_refused(texts, message):

@@ -106,7 +106,7 @@ def test_rows_of_strings_are_refused_with_the_lines_that_give_a_column_or_segmen
     ):  # fmt: skip
         with pytest.raises(TypeError, match=r"text 0 is a list of 2 strings, \['a', '1'\].*, which may be") as raised:
             ask(x)
-    column, segments = re.search(r"column, (\[.*?\]), with .* as tuples, (\[.*?\]);", str(raised.value)).groups()
+    column, segments = re.search(r"column, (\[.*?\]), with .* as tuples, (\[.*?\])\.", str(raised.value)).groups()
     assert decoded(reader().examples(eval(column, {"texts": x}))) == ["<s>a</s>", "<s>b</s>"]
     assert decoded(reader().examples(eval(segments, {"texts": x}))) == ["<s>a</s></s>1</s>", "<s>b</s></s>2</s>"]
 

@@ -125,7 +125,7 @@ def test_what_is_set_is_checked():
 
 
 @pytest.mark.parametrize(
-    ("name", "said"), [("MultiSegmentPacker", "preprocessors"), ("Dense", "models here are whole")]
+    ("name", "said"), [("MultiSegmentPacker", "preprocessors"), ("Dense", "pyroberta has whole models")]
 )
 def test_other_layers_are_errors_that_say_what_there_is(name, said):
     with pytest.raises(AttributeError, match=f"module 'pyroberta.layers' has no attribute '{name}': .*{said}"):

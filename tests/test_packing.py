@@ -90,7 +90,7 @@ def test_a_segment_of_millions_of_tokens_takes_no_time():
         ([3], 1, "round_robin", "sequence_length 1 cannot hold the 2 special tokens"),
         ([3, 3], 3, "waterfall", "sequence_length 3 cannot hold the 4 special tokens that 2 segment"),
         ([3], 8, "longest_first", "truncate must be one of round_robin, waterfall, got 'longest_first'"),
-        ([], 8, "round_robin", "nothing to pack"),
+        ([], 8, "round_robin", "no segments to pack"),
     ],
 )
 def test_what_cannot_be_packed_is_an_error(lengths, sequence_length, truncate, message):

@@ -397,7 +397,7 @@ def test_the_line_to_write_makes_numbers_of_labels(y, lines: tuple[str, ...]):
 
 
 def test_masked_labels_are_refused():
-    with pytest.raises(TypeError, match="y is a masked array, whose hidden values would be taken too"):
+    with pytest.raises(TypeError, match="y is a masked array, whose hidden values would be read too"):
         small_classifier().fit(TEXTS, np.ma.array(LABELS, mask=[True] + [False] * 5))
 
 

@@ -397,9 +397,9 @@ def test_added_tokens_beside_the_vocabulary_are_read(tmp_path):
         (lambda c: c.update(pre_tokenizer={"type": "Whitespace"}), "the pre_tokenizer in .* is 'Whitespace'"),
         (lambda c: c["added_tokens"][0].update(rstrip=True), "rstrip of the added token '<s>'"),
         (lambda c: c["added_tokens"][0].update(id=77), "gives '<s>' two ids, 0 and 77"),
-        (lambda c: c["model"].pop("vocab"), "is not laid out as a tokenizer.json is: KeyError"),
+        (lambda c: c["model"].pop("vocab"), "does not have the layout of a tokenizer.json: KeyError"),
         (lambda c: c["model"]["merges"].append("abc"), "must be a merge: two tokens"),
-        (lambda c: c.update(model=[]), "is not laid out as a tokenizer.json is"),
+        (lambda c: c.update(model=[]), "does not have the layout of a tokenizer.json"),
     ],
 )
 def test_a_tokenizer_json_of_another_kind_is_refused(tmp_path, edit, message):

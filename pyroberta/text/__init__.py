@@ -1,1 +1,1 @@
-"""Text: the tokenizer and its training, packing, masking, and the preprocessor that joins them."""
+"""Text: the tokenizer and its training, packing, masking, and the preprocessor that uses them all."""

@@ -1,4 +1,6 @@
-"""Byte-pair merging: the lowest rank first, of equal ones the leftmost (Sennrich et al., 2016, arXiv:1508.07909)."""
+"""Byte-pair merging (Sennrich et al., 2016, arXiv:1508.07909). The pair with the lowest rank is merged first; of equal
+pairs, the leftmost.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +12,14 @@ Pair = tuple[int, int]
 
 
 def merge(symbols: list[int], ranks: Mapping[Pair, int], products: Mapping[Pair, int]) -> list[int]:
-    """Merges neighbours until no two of them have a rank.
+    """Merges adjacent symbols until no two adjacent ones have a rank.
 
-    Takes O(n log n) for n symbols: one word may be a whole book.
+    The time is O(n log n) for n symbols, since one word may be as long as a book.
 
     Args:
-        symbols: ids of a word's bytes; overwritten.
+        symbols: the ids of a word's bytes. The list is overwritten.
         ranks: each pair's place in the list of merges.
-        products: the token of each pair, longer than both of its parts.
+        products: the id of the token that each pair makes, which is longer than both parts.
 
     Returns:
         The remaining ids.

@@ -1,4 +1,4 @@
-"""Learning a byte-level BPE vocabulary from texts (Sennrich et al., 2016, arXiv:1508.07909)."""
+"""Training of a byte-level BPE vocabulary from texts (Sennrich et al., 2016, arXiv:1508.07909)."""
 
 from __future__ import annotations
 
@@ -26,28 +26,31 @@ def train(
     add_prefix_space: bool = False,
     progress: Progress | None = None,
 ) -> tuple[dict[str, int], list[tuple[str, str]]]:
-    """Merges the most frequent pair of neighbours within the words of the texts, again and again.
+    """Learns a vocabulary: merges the most frequent pair of adjacent symbols within the words of the texts, again and
+    again.
 
     Of equally frequent pairs, the one with the smaller left id is merged, then the one with the smaller right id. So
-    the same texts, in any order, give the same vocabulary. It is the one that `tokenizers`' `BpeTrainer` learns.
+    the same texts in any order give the same vocabulary. It is the vocabulary that `tokenizers`' `BpeTrainer` learns.
 
-    Ids are in this order: the special tokens but the last, the 256 bytes in the order of their characters, the merges'
-    tokens, the last special token. That is, `<s>` 0, `<pad>` 1, `</s>` 2, `<unk>` 3, …, `<mask>` at the end.
+    The ids are given in this order: the special tokens except the last, the 256 bytes in the order of their characters,
+    the tokens of the merges, the last special token. So `<s>` has 0, `<pad>` 1, `</s>` 2, `<unk>` 3, and `<mask>` the
+    highest id.
 
     Args:
-        texts: read once. Special tokens in them are left out.
-        vocab_size: the number of tokens, with special tokens and bytes. There are fewer if no frequent pair is left.
+        texts: the texts, which are read once. Special tokens in them are left out.
+        vocab_size: the number of tokens, special tokens and bytes included. The vocabulary is smaller if no frequent
+            pair is left.
         min_frequency: the least frequency of a pair that is merged.
-        special_tokens: all different, `<mask>` or its equal last.
+        special_tokens: the special tokens, all different. The last one is `<mask>` or the token in its role.
         add_prefix_space: whether a text that does not begin with a space is read as if it did.
-        progress: called with (merges made, merges wanted) now and then, and at the end.
+        progress: a function that is called with (merges made, merges wanted) now and then, and at the end.
 
     Returns:
-        The vocabulary, token to id, and the merges in order.
+        The vocabulary (token -> id), and the merges in order.
 
     Raises:
-        TypeError: where `texts` is a single string, or has items that are no strings.
-        ValueError: where `vocab_size` or `min_frequency` is too small, or a text holds a lone surrogate.
+        TypeError: if `texts` is a single string, or has items that are not strings.
+        ValueError: if `vocab_size` or `min_frequency` is too small, or a text holds a lone surrogate.
 
     >>> vocabulary, merges = train(["hug hugs hugging"], vocab_size=264)
     >>> merges
@@ -117,7 +120,9 @@ def train(
 
 
 def count_words(texts: Iterable[str], special_tokens: Sequence[str], add_prefix_space: bool) -> Counter[str]:
-    """The number of occurrences of each word in the texts. Parts between special tokens are split by themselves."""
+    """Returns the number of occurrences of each word in the texts. The parts of a text between special tokens are split
+    separately.
+    """
     texts = opened(texts, "texts")
     refuse_rows(texts, (), "texts")
     if isinstance(texts, (str, bytes)) or not isinstance(texts, Iterable):
@@ -141,7 +146,7 @@ def count_words(texts: Iterable[str], special_tokens: Sequence[str], add_prefix_
 
 
 def replace(symbols: Sequence[int], pair: Pair, product: int) -> list[int]:
-    """The symbols with every occurrence of the pair replaced, from the left.
+    """Returns the symbols with every occurrence of the pair replaced, from the left.
 
     >>> replace([7, 7, 7, 8], (7, 7), 9)
     [9, 7, 8]

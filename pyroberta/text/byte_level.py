@@ -37,7 +37,7 @@ SPACE = BYTE_CHARACTERS[0x20]  # "Ġ"
 
 
 def to_characters(data: bytes) -> str:
-    """Bytes as vocabulary files write them.
+    """Returns bytes as vocabulary files write them, with a character for each byte.
 
     >>> to_characters(" é".encode())
     'ĠÃ©'
@@ -46,7 +46,8 @@ def to_characters(data: bytes) -> str:
 
 
 def to_bytes(token: str) -> bytes:
-    """The bytes that a token stands for. A token with a character outside the map stands for its UTF-8.
+    """Returns the bytes that a token stands for. A token with a character that stands for no byte stands for its own
+    UTF-8.
 
     >>> to_bytes("ĠÃ©").decode(), to_bytes("日").decode()
     (' é', '日')
@@ -107,10 +108,10 @@ def _in_doubt() -> NDArray[np.bool_]:
 
 
 def split_words(text: str) -> list[str]:
-    r"""Cuts a text into the words to which BPE is applied. Joined, they are the text again.
+    r"""Splits a text into the words to which BPE is applied. The words joined are the text.
 
-    They are the words of `tokenizers`' `ByteLevel`, whose pattern is
-    `'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`.
+    The words are those of `tokenizers`' `ByteLevel`, whose pattern is `'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+|
+    ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`.
 
     >>> split_words("I'm  here, 42 times")
     ['I', "'m", ' ', ' here', ',', ' 42', ' times']

@@ -1,4 +1,4 @@
-"""The preprocessor that makes a classifier's padded arrays of texts."""
+"""The preprocessor that makes padded arrays for a classifier from texts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pyroberta.text.preprocessor import Preprocessor
 class TextClassifierPreprocessor(Preprocessor):
     """Tokenises and truncates texts for a `TextClassifier`; see `Preprocessor` for the arguments.
 
-    Called on texts it gives the padded arrays that KerasHub's `RobertaTextClassifierPreprocessor` gives.
+    A call with texts returns the padded arrays of KerasHub's `RobertaTextClassifierPreprocessor`.
 
     >>> from pyroberta.text.tokenizer import Tokenizer
     >>> tokenizer = Tokenizer.train(["the quick brown fox"], vocab_size=270)
@@ -36,7 +36,7 @@ class TextClassifierPreprocessor(Preprocessor):
             TypeError, ValueError: for values that are no texts.
 
         Warns:
-            UserWarning: where texts were cut, with their number.
+            UserWarning: if texts were cut, with their number.
         """
         sequences, is_single = self._cut(x)
         padded = pad(pack(sequences), self.sequence_length, 0, self.tokenizer.pad_token_id)

@@ -1,11 +1,11 @@
-"""The names that transformers has for what a tokenizer does, and what to write here."""
+"""Names of transformers' tokenizers, and what to write here instead."""
 
 from __future__ import annotations
 
-_PADS = "a preprocessor pads and cuts, and so does a tokenizer that is made with sequence_length="
+_PADS = "a preprocessor pads and cuts; a tokenizer that was made with sequence_length= does so too"
 
 ATTRIBUTES = {
-    "vocab_size": "len(tokenizer) is the number of entries, vocabulary_size() that of the rows that a model needs",
+    "vocab_size": "len(tokenizer) is the number of tokens, vocabulary_size() is the number of rows that a model needs",
     **dict.fromkeys(("vocab", "get_vocab"), "vocabulary is that dict"),
     "convert_ids_to_tokens": "id_to_token(id) gives the token of an id",
     "convert_tokens_to_ids": "token_to_id(token) gives the id of a token",
@@ -14,7 +14,10 @@ ATTRIBUTES = {
     **dict.fromkeys(
         ("encode_plus", "batch_encode_plus"), "encode(text, pair) gives the ids, encode_batch those of many"
     ),
-    **dict.fromkeys(("model_max_length", "max_len"), "sequence_length, here and of a preprocessor, is the most tokens"),
+    **dict.fromkeys(
+        ("model_max_length", "max_len"),
+        "sequence_length, of a tokenizer or of a preprocessor, is the largest number of tokens",
+    ),
     "pad": _PADS,
     "save_pretrained": "save_to_preset(directory) saves it",
     "from_pretrained": "Tokenizer.from_preset(directory) loads one",
@@ -24,7 +27,7 @@ ATTRIBUTES = {
     **{f"{role}_token{end}": f"end_token{end} is that" for role in ("sep", "eos") for end in ("", "_id")},
 }
 ARGUMENTS = {
-    "add_special_tokens": "tokenizer(text) has no <s> and </s> around, encode(text) has",
+    "add_special_tokens": "tokenizer(text) adds no <s> and </s>, encode(text) adds them",
     **dict.fromkeys(("padding", "truncation", "max_length", "pad_to_multiple_of"), _PADS),
     "return_tensors": "ids are lists, or arrays of a tokenizer that is made with sequence_length=",
     **dict.fromkeys(("return_offsets_mapping", "text_pair"), "encode_with_offsets(text, pair) gives ids and offsets"),

@@ -1,4 +1,4 @@
-"""Sequences that are filled with whole sentences of one document after another: RoBERTa's FULL-SENTENCES."""
+"""Sequences filled with whole sentences, one document after another: RoBERTa's FULL-SENTENCES."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ PARAGRAPH_END = regex.compile(r"\n[^\S\n]*\n")  # a blank line
 
 
 def sentences(document: str) -> list[str]:
-    """The sentences of a document, with single spaces in the place of white space.
+    """Splits a document into sentences, and replaces white space by single spaces.
 
-    The rule knows no abbreviations. A sentence that is cut in two does no harm where both parts share a sequence.
+    The rule knows no abbreviations, so it cuts some sentences in two. That does no harm if both parts are in one
+    sequence.
 
     >>> sentences('He left. "Why?" Nobody\\nknew, e.g. she.\\n\\nThe end')
     ['He left.', '"Why?"', 'Nobody knew, e.g. she.', 'The end']
@@ -36,21 +37,22 @@ def sentences(document: str) -> list[str]:
 def full_sentences(
     tokenizer: Tokenizer, documents: Iterable[str], long_texts: LongTexts
 ) -> Iterator[NDArray[np.int32]]:
-    """The sequences of documents: each takes whole sentences as long as there is room (Liu et al. 2019, section 4.2).
+    """Yields the sequences of documents. A sequence takes whole sentences as long as there is room (Liu et al. 2019,
+    section 4.2).
 
-    A sequence that reaches the end of a document goes on with the next one, with an extra `</s>` between them. Within a
-    document sentences are joined by a space.
+    A sequence that reaches the end of a document continues with the next document, with an extra `</s>` between them.
+    Sentences of one document are joined by a space.
 
     Args:
-        tokenizer: gives the ids and the special tokens.
-        documents: one text each.
-        long_texts: the most tokens of a sequence, and the treatment of a sentence that has more.
+        tokenizer: the tokenizer of the ids and the special tokens.
+        documents: the documents, one text each.
+        long_texts: the largest number of tokens of a sequence, and the treatment of a sentence that has more.
 
     Yields:
         Arrays (S,) int32, special tokens included.
 
     Raises:
-        ValueError: for a sentence that is too long and refused.
+        ValueError: if a sentence is too long and `long_texts` refuses it.
 
     >>> tokenizer = Tokenizer.train(["ab"], vocab_size=261)
     >>> documents = ["A b. C d. E.", "F."]

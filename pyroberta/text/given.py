@@ -1,4 +1,6 @@
-"""What users hand over in the place of texts: tables, records, columns, bytes. Tables are recognised by name alone."""
+"""Values that users pass instead of texts: tables, records, columns, bytes. Tables are recognised by the name of their
+class alone, so that no table package is imported.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,7 @@ LONGEST_NAME, MOST_FILES = 256, 1000  # of files that are looked for among texts
 
 
 def kinds_of(x: Any) -> set[tuple[str, str]]:
-    """The package and the name of each class that x is an instance of.
+    """Returns the package and the name of each class of which x is an instance.
 
     >>> kinds_of(True) == {("builtins", "bool"), ("builtins", "int"), ("builtins", "object")}
     True
@@ -54,7 +56,7 @@ def kinds_of(x: Any) -> set[tuple[str, str]]:
 
 
 def column_items(x: Any) -> Any:
-    """The list of a table's column's items; anything else as it is."""
+    """Returns the list of the items of a table's column. Anything else is returned as it is."""
     for kind in kinds_of(x) & COLUMNS.keys():
         method = COLUMNS[kind]
         return getattr(x, method)() if method else list(x)
@@ -62,15 +64,15 @@ def column_items(x: Any) -> Any:
 
 
 def opened(x: Any, name: str = "x") -> Any:
-    """x, with the list of its items in the place of a table's column.
+    """Returns x. If x is a table's column, returns the list of its items instead.
 
     Args:
-        x: anything.
-        name: of the argument, for messages.
+        x: any value.
+        name: the name of the argument, for messages.
 
     Raises:
-        TypeError: for a whole table, whose items are its columns' names or its rows, with the expression that gives its
-            texts.
+        TypeError: if x is a whole table, since iterating over one yields the names of the columns, or rows. The message
+            has an expression for the texts.
 
     >>> opened(np.array([("a", 1)], [("text", "U9"), ("label", int)]))
     Traceback (most recent call last):
@@ -88,7 +90,7 @@ def opened(x: Any, name: str = "x") -> Any:
         raise _table_error(f"{name} is a structured array", names, f"{name}[{_quoted(text_column(names))}]")
     if isinstance(x, (set, frozenset)):
         raise TypeError(f"{name} is a {type(x).__name__}, which has no order. Pass a list: sorted({name})")
-    refuse_masked(x, name, f"Pass those that count: {name}.compressed(), or {name}.filled(value)")
+    refuse_masked(x, name, f"Pass the values that are not hidden: {name}.compressed(), or {name}.filled(value)")
     if ("_csv", "reader") in kinds:
         raise TypeError(
             f"{name} is a csv.reader, which gives rows of strings. Pass the texts alone: "
@@ -98,30 +100,30 @@ def opened(x: Any, name: str = "x") -> Any:
 
 
 def refuse_masked(values: Any, name: str, advice: str) -> None:
-    """Checks that no values are hidden.
+    """Checks that no value is hidden by a mask.
 
     Raises:
-        TypeError: for a masked array, with the advice.
+        TypeError: if values is a masked array. The message ends with `advice`.
     """
     if isinstance(values, np.ma.MaskedArray):
-        raise TypeError(f"{name} is a masked array, whose hidden values would be taken too. {advice}")
+        raise TypeError(f"{name} is a masked array, whose hidden values would be read too. {advice}")
 
 
 def refuse_single(x: Any, name: str = "x") -> None:
     """Checks that x has items.
 
     Raises:
-        TypeError: for an array or a scalar without axes, whatever it holds.
+        TypeError: if x is an array or a scalar without axes.
     """
     if getattr(x, "shape", None) == () and not isinstance(x, str | bytes):
         raise TypeError(f"{name} is a single value, {reprlib.repr(x)}. Pass a list: [{name}.item()]")
 
 
 def refuse_endless(x: Any, name: str, advice: str = "") -> None:
-    """Checks that what is to be collected has an end, as far as that can be told beforehand.
+    """Checks that an iterator ends, as far as its class tells.
 
     Raises:
-        ValueError: for an iterator of `itertools` that has none, with the advice.
+        ValueError: if x is an iterator of `itertools` that never ends. The message has `advice`.
 
     >>> refuse_endless(itertools.cycle("ab"), "texts")
     Traceback (most recent call last):
@@ -157,18 +159,18 @@ def _columns(table: Any) -> tuple[list[Any], str]:
 def refuse_rows(
     item: Any, features: Collection[str], name: str = "x", is_item: bool = False, takes_column: bool = False
 ) -> None:
-    """Checks that a dict is one of features, and no record and no table.
+    """Checks that a dict holds features, and is not a record or a table.
 
     Args:
-        item: what came; anything but a dict is fine.
-        features: the names that features have.
-        name: of the argument.
+        item: the value to check. Anything but a dict passes.
+        features: the names of the features.
+        name: the name of the argument.
         is_item: whether `item` is an item of the argument, not the argument itself.
-        takes_column: whether there is an argument `column`, which the error then names.
+        takes_column: whether the function has an argument `column`. The error then names it.
 
     Raises:
-        TypeError: for a dict of strings (a record) or of lists of strings (columns), with the expression that gives the
-            texts.
+        TypeError: if item is a dict of strings (a record) or of lists of strings (columns). The message has an
+            expression for the texts.
 
     >>> refuse_rows({"text": "A joy.", "label": 1}, {"token_ids"}, is_item=True)
     Traceback (most recent call last):
@@ -184,7 +186,7 @@ def refuse_rows(
     if is_item:
         description = f"{name} holds {'records' if texts else 'tables'}, dicts of {shown_names(list(item))}"
         if texts and takes_column:
-            raise TypeError(f"{description}. Say which holds the texts: column={text_column(texts)!r}")
+            raise TypeError(f"{description}. Name the column of the texts: column={text_column(texts)!r}")
         rows = f"row[{column}] for row in {name}"
         raise TypeError(f"{description}. Pass their texts: {f'[{rows}]' if texts else f'({rows})'}")
     if texts:
@@ -195,14 +197,14 @@ def refuse_rows(
 
 
 def holds_strings(value: Any) -> bool:
-    """Whether a value of a dict is a column of texts, as far as that can be told."""
+    """Returns whether a value of a dict seems to be a column of texts."""
     if isinstance(value, np.ndarray) or not isinstance(value, Iterable) or isinstance(value, Mapping):
         return isinstance(value, np.ndarray) and value.dtype.kind in "OSUT" and value.size > 0
     return isinstance(value, list | tuple) and bool(value) and all(isinstance(text, str | bytes) for text in value[:8])
 
 
 def text_column(names: list[Any]) -> Any:
-    """The column that seems to hold the texts.
+    """Returns the name of the column that seems to hold the texts.
 
     >>> text_column(["id", "Text"]), text_column(["title"]), text_column(["id", "label"])
     ('Text', 'title', 'COLUMN')
@@ -222,13 +224,13 @@ def _quoted(name: Any) -> str:
 
 
 def shown_names(names: list[Any]) -> str:
-    """The first columns' names, in a message."""
+    """Returns the names of the first columns, for a message."""
     some = ", ".join(printable(str(name)[:LONGEST_NAME]) for name in names[:MOST_NAMES])
     return some + (f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else "")
 
 
 def bytes_error(name: str, value: bytes | bytearray, is_item: bool = True) -> TypeError:
-    """What to say where bytes came in the place of a text.
+    """Returns the error for bytes that were passed instead of a text.
 
     >>> str(bytes_error("text 0", b"a text"))
     "text 0 is bytes, b'a text', and a text is a str. Decode them: [text.decode() for text in texts]"
@@ -239,29 +241,29 @@ def bytes_error(name: str, value: bytes | bytearray, is_item: bool = True) -> Ty
 
 
 def names_a_file(text: Any) -> bool:
-    """Whether a text is the name of a file that is there."""
+    """Returns whether a text is the name of an existing file."""
     return isinstance(text, str) and len(text) < LONGEST_NAME and "\0" not in text and os.path.isfile(text)
 
 
 def warn_of_a_files_name(text: str) -> None:
-    """Warns where a text is the name of a file.
+    """Warns if a text is the name of a file.
 
     Warns:
-        UserWarning: with the expression that gives its path, at the line of the package's caller.
+        UserWarning: at the line of the package's caller. The message has an expression for the path.
     """
     if names_a_file(text):
         warnings.warn(
-            f"{text!r} is the name of a file, and is taken for the text itself. For the texts in the file pass its "
-            f"path: pathlib.Path({text!r})",
+            f"{text!r} is the name of a file, but a string is read as the text itself. For the texts in the file, pass "
+            f"its path: pathlib.Path({text!r})",
             stacklevel=callers_level(),
         )
 
 
 def refuse_names_of_files(texts: Any) -> None:
-    """Checks that a list does not hold the names of files in the place of their texts.
+    """Checks that a list holds texts, and not the names of files.
 
     Raises:
-        ValueError: where each of its items names one, with the expression that gives their lines.
+        ValueError: if every item is the name of a file. The message has an expression for the paths.
     """
     if isinstance(texts, list | tuple) and 0 < len(texts) <= MOST_FILES and all(map(names_a_file, texts)):
         raise ValueError(

@@ -1,6 +1,7 @@
-"""Hooks for what `presets` does, so that `Tokenizer.from_preset` and its like work and nothing here imports `presets`.
+"""Hooks through which `Tokenizer.from_preset` and similar methods call `presets`, so that nothing in this package
+imports it.
 
-`pyroberta/__init__.py` sets them, and runs before any module of the package.
+`pyroberta/__init__.py` sets the hooks. It runs before any other module of the package.
 """
 
 from __future__ import annotations
@@ -16,15 +17,15 @@ if TYPE_CHECKING:
 
 
 class OpenedPreset(Protocol):
-    """The parts of an opened preset that `from_preset` reads."""
+    """The parts of an opened preset that `from_preset` methods read."""
 
     @property
     def has_model(self) -> bool:
-        """Whether there is a model, and not the tokenizer alone."""
+        """Whether the preset has a model, and not a tokenizer alone."""
 
     @property
     def config(self) -> RobertaConfig:
-        """The hyperparameters."""
+        """The model's config."""
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -32,7 +33,7 @@ class OpenedPreset(Protocol):
 
     @property
     def preprocessor_settings(self) -> Mapping[str, Any]:
-        """The settings of truncation and masking that the preset has."""
+        """Returns the preset's settings of truncation and masking."""
 
 
 class OpenPreset(Protocol):
@@ -56,7 +57,7 @@ class SaveText(Protocol):
 
 
 class Presets:
-    """A class attribute that gives the presets known by name: a name -> its description."""
+    """A class attribute: the presets that are known by name, as a dict of name -> description."""
 
     def __get__(self, instance: object, owner: type) -> Mapping[str, Any]:
         return presets

@@ -1,4 +1,4 @@
-"""The methods of a tokenizer that KerasHub's users call: calls, the vocabulary, configs, presets."""
+"""The methods of a tokenizer that users of KerasHub know: calls, the vocabulary, configs, presets."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def _length(name: str, value: Any) -> int | None:
 
 
 class KerasTokenizer(Hinting, Checked):
-    """KerasHub's interface of a tokenizer, on `encode` and `decode`.
+    """KerasHub's interface of a tokenizer. It is built on `encode` and `decode`.
 
     Attributes:
         presets: the presets that `from_preset` knows by name.
-        sequence_length: the length to which a call pads or cuts; None for neither.
-        dtype: of what a call gives, one of `DTYPES`.
-        name: of the object.
+        sequence_length: the length to which a call pads or cuts. None means that it does neither.
+        dtype: the dtype of the result of a call, one of `DTYPES`.
+        name: the name of the object.
     """
 
     presets = hooks.Presets()
@@ -55,7 +55,7 @@ class KerasTokenizer(Hinting, Checked):
 
     @abstractmethod
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of ids."""
+        """Returns the text of ids."""
 
     @abstractmethod
     def _arguments(self) -> dict[str, Any]:
@@ -71,21 +71,21 @@ class KerasTokenizer(Hinting, Checked):
         return self.tokenize(inputs)
 
     def tokenize(self, inputs: Any) -> Any:
-        """The ids of a text or of several, without `<s>` and `</s>` around, as KerasHub's tokenizers give them.
+        """Returns the ids of one text or of several, without `<s>` and `</s>`, as KerasHub's tokenizers do.
 
         Args:
             inputs: a text, or a list, an array, a table's column or any iterable of texts.
 
         Returns:
-            For one text its ids, (S,) of the tokenizer's `dtype`; for several a list of their lists. With
-            `sequence_length` an array, (S,) or (B, S), padded with `pad_token_id`. The tokens in lists, if `dtype` is
-            "string".
+            For one text, an array (S,) of its ids, in the tokenizer's `dtype`. For several texts, a list of lists of
+            ids; with `sequence_length`, an array (B, S) padded with `pad_token_id`. If `dtype` is "string", lists of
+            tokens.
 
         Raises:
-            TypeError, ValueError: for values that are no texts, naming the place, and as `encode`.
+            TypeError, ValueError: if a value is not a text; the message names its place. See `encode` for other errors.
 
         Warns:
-            UserWarning: where `sequence_length` cuts texts, with their number.
+            UserWarning: if `sequence_length` cuts texts. The message has their number.
 
         >>> from pyroberta import Tokenizer
         >>> tokenizer = Tokenizer.train(["the fox, the foxes"], vocab_size=270, sequence_length=4)
@@ -122,16 +122,17 @@ class KerasTokenizer(Hinting, Checked):
             )
 
     def detokenize(self, inputs: Any) -> Any:
-        """The text of ids, or the texts of several sequences of ids: `decode`, under KerasHub's name.
+        """Returns the text of ids, or the texts of several sequences of ids. It is KerasHub's name for `decode`.
 
         Args:
-            inputs: one id, a list or an array (S,) of ids, or a list of such or an array (B, S).
+            inputs: one id, a list or an array (S,) of ids, or several sequences: a list of lists or arrays, or an array
+                (B, S).
 
         Returns:
             A text, or a list of texts.
 
         Raises:
-            TypeError, ValueError: for values that are no ids, naming the position.
+            TypeError, ValueError: if a value is not an id. The message names its position.
 
         >>> from pyroberta import Tokenizer
         >>> tokenizer = Tokenizer.train(["the fox, the foxes"], vocab_size=270)
@@ -148,20 +149,22 @@ class KerasTokenizer(Hinting, Checked):
         return [self.decode(row) for row in rows] if rows and is_row(rows[0]) else self.decode(rows)
 
     def get_vocabulary(self) -> list[str]:
-        """The tokens in the order of their ids."""
+        """Returns the tokens in the order of their ids."""
         return [self._tokens[id] for id in sorted(self._tokens)]
 
     @property
     def unsplittable_tokens(self) -> list[str]:
-        """The strings that are recognised in raw text before BPE: the special and the added tokens, by their ids."""
+        """The strings that are recognised in raw text before BPE: the special and the added tokens, in the order of
+        their ids.
+        """
         return sorted({*self._roles(), *self.added_tokens}, key=self.vocabulary.__getitem__)
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments, in JSON's types, so that `Tokenizer.from_config(config)` makes an equal tokenizer.
+        """Returns the arguments in JSON's types. `Tokenizer.from_config(config)` makes an equal tokenizer from them.
 
-        KerasHub's config leaves the vocabulary and the merges out, and its tokenizer from a config has none. Otherwise
-        the config has KerasHub's form: what KerasHub lacks is left out where it has its default value, so that
-        KerasHub's class takes the config then.
+        The config has KerasHub's form, and the vocabulary and the merges besides, which KerasHub's configs lack. An
+        argument that KerasHub does not have is left out if it has its default value. If all such arguments have it,
+        KerasHub's class takes the config.
 
         >>> from pyroberta import Tokenizer
         >>> tokenizer = Tokenizer.train(["the fox"], vocab_size=270)
@@ -178,11 +181,11 @@ class KerasTokenizer(Hinting, Checked):
 
     @classmethod
     def from_config(cls: type[Own], config: Mapping[str, Any]) -> Own:
-        """The tokenizer of a config that `get_config` gave.
+        """Returns the tokenizer of a config that `get_config` returned.
 
         Raises:
-            ValueError: for a config without a vocabulary, as KerasHub's are.
-            TypeError, ValueError: as the class.
+            ValueError: if the config has no vocabulary, which is so for KerasHub's configs.
+            TypeError, ValueError: see the class.
         """
         if config.get("vocabulary") is None or config.get("merges") is None:
             raise ValueError(

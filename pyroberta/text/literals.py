@@ -1,14 +1,14 @@
-"""The search for strings in a text, literally and before anything else: the special and the added tokens.
+"""The search for given strings in a text: the special and the added tokens. It runs before BPE.
 
-The search goes from the left and takes the longest string that begins at a place. An alternation of all strings does
-that. It compares each string at every letter of the text, so that the work is the product of the text's length and the
-letters of the strings. For a few short strings it is the fastest way. For more, an automaton (Aho and Corasick, 1975)
-reads each letter of the text once, however many strings there are.
+The search goes from the left and takes the longest string that begins at a place. A regular expression that lists all
+strings does that. It compares each string at every letter of the text, so that the work is the product of the text's
+length and the letters of the strings. For a few short strings it is the fastest way. For more strings, an automaton
+(Aho and Corasick, 1975) reads each letter of the text once, whatever the number of strings.
 
 The automaton is built of the reversed strings, and reads the text backwards. After a letter, its state is the longest
 tail of the letters read with which a reversed string begins. The longest whole string among the tails of that state is
-the longest string that begins, forwards, at this letter. So one pass gives the longest string at every letter,
-and a second one, forwards, takes them from the left, leaving out those that overlap one that was taken.
+the longest string that begins, forwards, at this letter. So one pass finds the longest string at every letter. A second
+pass goes forwards, takes strings from the left, and leaves out those that overlap one that was taken.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Literals:
     """Finds strings in texts.
 
     Args:
-        strings: the strings to find; an empty one is never found.
+        strings: the strings to find. An empty string is never found.
 
     >>> literals = Literals(["<s>", "<sun>", "<s"])
     >>> list(literals.find("a <sun> <so"))

@@ -1,4 +1,6 @@
-"""Texts that are longer than the model takes: split into windows, cut or refused, and counted."""
+"""The treatment of texts that are longer than the model takes: they are split into windows, cut or refused, and
+counted.
+"""
 
 from __future__ import annotations
 
@@ -17,26 +19,27 @@ LONG_TEXTS = ("split", "cut", "refuse")
 
 
 class LongTexts:
-    """The treatment of texts of more than `limit` tokens in one call, and their counts.
+    """Treats the texts of one call that have more than `limit` tokens, and counts them.
 
-    - "split" makes windows of `limit` tokens. They do not overlap. Each has a `<s>` and a `</s>`, which count.
+    - "split" makes windows of `limit` tokens that do not overlap. The `<s>` and `</s>` of each window count.
     - "cut" drops the tokens beyond `limit`.
     - "refuse" raises a ValueError.
 
-    Windows are made of one segment. A text of several segments is cut where "split" is the default, and refused where
-    "split" was asked for.
+    Windows are made of a text of one segment. A text of several segments is cut if "split" is the default, and refused
+    if the caller chose "split".
 
     Args:
         choice: one of `LONG_TEXTS`.
-        limit: the most tokens of a text, the special ones counted.
+        limit: the largest number of tokens of a text. Special tokens count.
         owner: the name of the limit, for messages.
-        is_asked: whether the caller chose `choice`; False for a default.
-        kept_id: a token that "cut" must not drop, such as `<mask>` in prediction; None for none.
-        argument: the name of the argument that holds the texts, for the warning; empty for x.
-        noun: what the texts are called there.
+        is_asked: whether the caller chose `choice`. False if it is a default.
+        kept_id: the id of a token that "cut" must not drop, such as `<mask>` in prediction. None if there is no such
+            token.
+        argument: the name of the argument that holds the texts, for the warning. It is empty for x.
+        noun: the word for a text in the warning.
 
     Attributes:
-        is_counting: whether texts are counted; False once they come again.
+        is_counting: whether texts are counted. Set it to False when the same texts are read again.
 
     >>> tokenizer = Tokenizer.train(["the fox"], vocab_size=261)
     >>> long_texts = LongTexts("split", limit=4)
@@ -71,19 +74,19 @@ class LongTexts:
     def encode(
         self, tokenizer: Tokenizer, segments: Sequence[str], name: str, truncate: str = "round_robin"
     ) -> list[NDArray[np.int32]]:
-        """The sequences of a text: one, or its windows.
+        """Returns the sequences of a text: one sequence, or one for each window.
 
         Args:
-            tokenizer: gives the ids and the special tokens.
-            segments: of the text.
-            name: of the text, for messages.
+            tokenizer: the tokenizer of the ids and the special tokens.
+            segments: the segments of the text.
+            name: the name of the text, for messages.
             truncate: see `pack_segments`.
 
         Returns:
             Arrays (S,) int32, each with its special tokens and at most `limit` long.
 
         Raises:
-            ValueError: for a long text that is refused, and for what `Tokenizer.encode` or `pack_segments` refuses.
+            ValueError: if a long text is refused. See `Tokenizer.encode` and `pack_segments` for other errors.
         """
         start_id, end_id, separators = tokenizer.start_token_id, tokenizer.end_token_id, tokenizer.separators
         special = {"start_id": start_id, "end_id": end_id, "separators": separators}
@@ -132,7 +135,7 @@ class LongTexts:
         return [pieces]
 
     def summary(self) -> str:
-        """A sentence about the texts that were split and cut; empty if there were none."""
+        """Returns a sentence about the texts that were split and cut, or an empty text if there were none."""
         done = []
         if self.split:
             done.append(f"{self.split} {_was(self.split)} split into {self.windows} windows")
@@ -149,10 +152,10 @@ class LongTexts:
         )
 
     def say(self) -> None:
-        """Warns once of texts that were split or cut, if there are any.
+        """Warns once, if texts were split or cut.
 
         Warns:
-            UserWarning: with the counts, at the line of the package's caller.
+            UserWarning: at the line of the package's caller. The message has the counts.
         """
         summary = self.summary()
         if summary and not self._is_said:
@@ -161,10 +164,10 @@ class LongTexts:
 
 
 def check_long_texts(choice: str) -> str:
-    """The choice, if it is one of `LONG_TEXTS`.
+    """Returns the choice, if it is one of `LONG_TEXTS`.
 
     Raises:
-        ValueError: for anything else.
+        ValueError: if it is not.
     """
     if choice not in LONG_TEXTS:
         raise ValueError(f"long_texts must be 'split', 'cut' or 'refuse', got {choice!r}")

@@ -1,4 +1,4 @@
-"""What masks tokens: the rates and the random numbers of the preprocessor, and KerasHub's layer that masks ids."""
+"""Masking of tokens: the rates and random numbers that the preprocessor uses, and KerasHub's layer that masks ids."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Ids = NDArray[np.int32]
 
 
 def whole_number(at_least: int) -> Check:
-    """A check for whole numbers from `at_least` on."""
+    """Returns a check for whole numbers of at least `at_least`."""
 
     def check(name: str, value: Any) -> int:
         if not isinstance(value, int | np.integer) or isinstance(value, bool):
@@ -35,7 +35,7 @@ def whole_number(at_least: int) -> Check:
 
 
 def share(name: str, value: Any) -> float:
-    """A check for a number from 0 to 1."""
+    """Checks a number from 0 to 1, and returns it as a float."""
     if not isinstance(value, int | float | np.integer | np.floating) or isinstance(value, bool):
         raise TypeError(f"{name} must be a number from 0 to 1, got {described(value)}")
     if not 0.0 <= value <= 1.0:
@@ -44,7 +44,9 @@ def share(name: str, value: Any) -> float:
 
 
 class Masker(Checked):
-    """The base of what masks tokens: it has the rates of `MaskedLMPreprocessor`, and a generator for each call."""
+    """The base class of objects that mask tokens. It has the rates of `MaskedLMPreprocessor`, and a random generator
+    for each call.
+    """
 
     mask_selection_rate: float
     mask_token_rate: float
@@ -132,23 +134,23 @@ def _ids(name: str, value: Any) -> list[int]:
 
 
 class MaskedLMMaskGenerator(Masker):
-    """KerasHub's layer that masks ids, by the rules of `MaskedLMPreprocessor`, which masks texts.
+    """KerasHub's layer that masks ids. It follows the rules of `MaskedLMPreprocessor`, which masks texts.
 
-    Of a sequence's n tokens that may be selected it selects ceil(rate·n), at least 1 and at most
-    `mask_selection_length`. Each call masks anew.
+    In a sequence of n tokens that may be selected, it selects ceil(rate·n) tokens, at least 1 and at most
+    `mask_selection_length`. Each call draws new masks.
 
     Args:
-        vocabulary_size: V. Ids are below it, and a random token is any of them.
-        mask_selection_rate: the share of the tokens that are to be predicted, in [0, 1]; 0 masks nothing.
-        mask_token_id: the id that takes a masked token's place.
-        mask_selection_length: K, the most tokens of one sequence to predict; None for no limit.
+        vocabulary_size: V. Ids are in [0, V), and a random token is any of them.
+        mask_selection_rate: the share of the tokens that are selected for prediction, in [0, 1]. 0 masks nothing.
+        mask_token_id: the id that replaces a masked token.
+        mask_selection_length: K, the largest number of selected tokens of one sequence. None for no limit.
         unselectable_token_ids: the ids that are never selected and do not count.
         mask_token_rate, random_token_rate: see `MaskedLMPreprocessor`.
-        seed: of the masks.
+        seed: the seed of the masks.
         name, **layer_arguments: see `Preprocessor`.
 
     Raises:
-        TypeError, ValueError: for an argument out of range, naming it.
+        TypeError, ValueError: if an argument is out of range. The message names it.
 
     >>> masker = MaskedLMMaskGenerator(10, 0.5, mask_token_id=4, mask_selection_length=3, unselectable_token_ids=[0, 2])
     >>> masked = masker([[0, 5, 6, 7, 2], [0, 8, 2]])
@@ -260,7 +262,9 @@ class MaskedLMMaskGenerator(Masker):
         return values.astype(np.int32)
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments, in JSON's types; without the default `seed`, so that KerasHub's layer takes them too."""
+        """Returns the arguments in JSON's types. The default `seed` is left out, so that KerasHub's layer takes the
+        config too.
+        """
         names = ("vocabulary_size", "mask_selection_rate", "mask_selection_length", "unselectable_token_ids")
         more = ("mask_token_id", "mask_token_rate", "random_token_rate", "seed")
         config = {"name": self.name, **{name: getattr(self, name) for name in (*names, *more)}}
@@ -268,10 +272,10 @@ class MaskedLMMaskGenerator(Masker):
 
     @classmethod
     def from_config(cls: type[Own], config: Mapping[str, Any]) -> Own:
-        """The layer of a `get_config`, or of KerasHub's.
+        """Returns the layer of a config of `get_config`, or of KerasHub's layer.
 
         Raises:
-            TypeError, ValueError: as the class.
+            TypeError, ValueError: see the class.
         """
         return cls(**config)
 

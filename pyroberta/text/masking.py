@@ -1,12 +1,12 @@
 """The selection of tokens to predict, and their replacement in the model's input.
 
-Masked language modelling (Devlin et al. 2018, arXiv:1810.04805, 3.1): some tokens of every text are selected; of these
-80 % become `<mask>`, 10 % a random token and 10 % stay, and the model predicts the original ones. They are selected
-anew each time a text is seen (Liu et al. 2019, arXiv:1907.11692, 4.1).
+Masked language modelling (Devlin et al. 2018, arXiv:1810.04805, 3.1) selects some tokens of every text. Of the selected
+tokens, 80 % become `<mask>`, 10 % become a random token, and 10 % stay. The model predicts the original tokens. Tokens
+are selected anew each time a text is seen (Liu et al. 2019, arXiv:1907.11692, 4.1).
 
-All functions work on the tokens of a whole batch at once. Tokens that may be selected are the n *candidates*. `owners`
-(n,) is the sequence of each and `words` (n,) the word of each, both numbered in ascending order. A word is
-selected as a whole; in plain masking every token is a word of its own.
+All functions work on the tokens of a whole batch at once. The n *candidates* are the tokens that may be selected.
+`owners` (n,) is the number of each candidate's sequence, and `words` (n,) the number of its word. Both are in ascending
+order. A word is selected as a whole. In plain masking every token is a word.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ DRAWS = 3  # numbers drawn for a token, which decide on its selection, the kind 
 
 
 def token_draws(key: Key, starts: Ints, numbers: Ints) -> NDArray[np.float64]:
-    """Random numbers for each token of a packed batch, from its sequence's stream of the key.
+    """Returns random numbers for each token of a packed batch, drawn from the streams of the sequences.
 
-    A sequence has the same numbers in any batch and place.
+    A sequence gets the same numbers in any batch and at any place in it.
 
     Args:
-        key: of the pass over the examples, or of evaluation.
-        starts: (B+1,) of the sequences.
-        numbers: (B,) the examples' numbers.
+        key: the key of the pass over the examples, or of evaluation.
+        starts: (B+1,) the starts of the sequences.
+        numbers: (B,) the numbers of the examples.
 
     Returns:
-        (N, DRAWS) in [0, 1).
+        Numbers (N, DRAWS) in [0, 1).
     """
     draws = np.empty((int(starts[-1]), DRAWS))
     for number, (start, stop) in zip(numbers.tolist(), pairwise(starts.tolist()), strict=True):
@@ -51,7 +51,8 @@ def token_draws(key: Key, starts: Ints, numbers: Ints) -> NDArray[np.float64]:
 
 
 def exact_count(rate: float, n: Ints) -> Ints:
-    """ceil(rate·n) and at least 1: the number of n candidates that KerasHub selects. n (B,) -> (B,) int64.
+    """Returns ceil(rate·n), and at least 1: the number of tokens that KerasHub selects among n candidates. n (B,) ->
+    (B,) int64.
 
     >>> exact_count(0.07, np.array([1, 100, 101])).tolist()
     [1, 7, 8]
@@ -66,16 +67,18 @@ def select(
 ) -> Facts:
     """Selects words at random, at least one in every sequence with a candidate.
 
-    "exact" selects `exact_count(rate, n)` tokens in a sequence of n candidates. Of words, it selects as many as reach
-    that number: less than one word too many. "bernoulli" selects each word with probability `rate`, and one where that
-    selects none. No sequence has more than `limit` selected tokens: the word that would pass it is left out.
+    "exact" selects `exact_count(rate, n)` tokens in a sequence of n candidates. It selects words until their tokens
+    reach that number, so it exceeds the number by less than one word. "bernoulli" selects each word with probability
+    `rate`, and one word if that selects none. No sequence has more than `limit` selected tokens. A word that would
+    exceed the limit is left out.
 
     Args:
         owners: (n,) int, ascending, the sequence of each candidate.
-        words: (n,) int, 0, 1, 2 … without a gap, the word of each candidate; no word has more than `limit` tokens.
-        rate: in (0, 1].
-        limit: at least 1.
-        draws: (n,) uniform in [0, 1), for each candidate; a word's is that of its first.
+        words: (n,) int, 0, 1, 2 … without a gap, the word of each candidate. No word has more than `limit` tokens.
+        rate: the share of the candidates, in (0, 1].
+        limit: the largest number of selected tokens of a sequence, at least 1.
+        draws: (n,) uniform random numbers in [0, 1), one for each candidate. A word has the number of its first
+            candidate.
         count: "exact" or "bernoulli".
 
     Returns:
@@ -117,13 +120,14 @@ def corrupt(
     draws: NDArray[np.float64],
     choices: NDArray[np.float64],
 ) -> Ints:
-    """The tokens that the model sees in the place of the selected ones.
+    """Returns the tokens that the model sees in place of the selected ones.
 
-    Each is `<mask>` with probability `mask_token_rate`, drawn uniformly from `ordinary` with probability
-    `random_token_rate` (which may draw the very token again), else left as it is.
+    A token becomes `<mask>` with probability `mask_token_rate`. With probability `random_token_rate` it is drawn
+    uniformly from `ordinary`, which may give the same token again. Otherwise it stays.
 
-    labels (M,), ordinary (V',) the ids that are no special tokens, draws and choices (M,) uniform in [0, 1): which of
-    the three, and which token -> (M,), of the labels' dtype
+    labels (M,) are the original tokens, and ordinary (V',) are the ids that are not special tokens. draws and choices
+    (M,) are uniform random numbers in [0, 1): draws decides among the three cases, choices decides the random token.
+    The result is (M,), in the dtype of the labels.
 
     >>> labels, draws, choices = np.array([7, 8, 9]), np.array([0.1, 0.6, 0.7]), np.full(3, 0.99)
     >>> corrupt(labels, 4, np.arange(5, 10), 0.5, 0.5, draws, choices).tolist()
@@ -137,12 +141,13 @@ def corrupt(
 
 
 def word_edges(vocabulary: Mapping[str, int]) -> tuple[Facts, Facts]:
-    """The tokens of a byte-level vocabulary that open a word, and those after which a word opens.
+    """Returns which tokens of a byte-level vocabulary begin a word, and after which tokens a new word begins.
 
-    A token that begins with whitespace (`Ġthe`, a newline) opens a word. So does whatever follows a newline, a tab or
-    the like, since only a space is ever part of the word after it. Whitespace means ASCII's six characters here.
+    A token that begins with whitespace (`Ġthe`, a newline) begins a word. The token after a newline, a tab or other
+    whitespace begins a word too, unless the whitespace is a space, since only a space is part of the word after it.
+    Whitespace means the six characters of ASCII here.
 
-    vocabulary: tokens and ids, the highest of which is V - 1 -> (V,) bool, (V,) bool
+    vocabulary has tokens and ids, and V - 1 is the highest id. The results are (V,) bool and (V,) bool.
 
     >>> opens, closes = word_edges({"Ġfox": 0, "es": 1, "Ċ": 2})
     >>> opens.tolist(), closes.tolist()
@@ -157,19 +162,19 @@ def word_edges(vocabulary: Mapping[str, int]) -> tuple[Facts, Facts]:
 
 
 def number_words(ids: Ints, rows: Ints, owners: Ints, opens: Facts, closes: Facts, limit: int) -> Ints:
-    """The number of each candidate's word. A word is the text between whitespace.
+    """Returns the number of each candidate's word. A word is the text between whitespace.
 
-    Punctuation and `'s` belong to the word that they touch: `Ġdon`, `'t`, `!` are one word. A special token, and
-    where the text was cut or begins, is a border. A stretch of more than `limit` tokens counts as several words, so
-    that it can be selected at all. Scripts without spaces have such stretches: mask their tokens one by one instead.
+    Punctuation and `'s` belong to the word that they touch: `Ġdon`, `'t`, `!` are one word. A word ends at a special
+    token and at either end of the sequence. A run of more than `limit` tokens without whitespace counts as several
+    words, so that it can be selected. Scripts without spaces have such runs: mask their tokens one by one instead.
 
     Args:
-        ids: (N,) the packed batch.
-        rows: (n,) the candidates' rows in it, ascending.
-        owners: (n,) the candidates' sequences.
+        ids: (N,) the ids of the packed batch.
+        rows: (n,) the rows of the candidates, in ascending order.
+        owners: (n,) the numbers of the candidates' sequences.
         opens: (V,) from `word_edges`.
         closes: (V,) from `word_edges`.
-        limit: the most tokens that a word may have.
+        limit: the largest number of tokens that a word may have.
 
     Returns:
         (n,) int64, 0, 1, 2 …

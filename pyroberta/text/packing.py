@@ -1,4 +1,4 @@
-"""Makes one sequence of segments: `<s> a </s></s> b </s>`, cut to a length."""
+"""Packing of segments into one sequence, `<s> a </s></s> b </s>`, which is cut to a length."""
 
 from __future__ import annotations
 
@@ -16,27 +16,28 @@ def pack_segments(
     truncate: str = "round_robin",
     separators: int = 2,
 ) -> list[int]:
-    """Puts a text's segments into one sequence, with RoBERTa's special tokens.
+    """Packs the segments of a text into one sequence, with RoBERTa's special tokens.
 
-    One segment gives `<s> a </s>`, two `<s> a </s></s> b </s>`, and so on; an empty segment keeps its separators.
-    Segments that are too long are cut at their ends; special tokens stay.
+    One segment makes `<s> a </s>`, two make `<s> a </s></s> b </s>`, and so on. An empty segment keeps its separators.
+    Segments that are too long are cut at the end. Special tokens are never cut.
 
     Args:
         segments: the ids of each segment, without special tokens; at least one segment.
-        sequence_length: the most ids of the sequence.
-        start_id: of `<s>`.
-        end_id: of `</s>`.
-        truncate: the segment that is cut: "round_robin" (the longest first) or "waterfall" (the last first).
+        sequence_length: the largest number of ids of the sequence.
+        start_id: the id of `<s>`.
+        end_id: the id of `</s>`.
+        truncate: the rule that decides which segment is cut: "round_robin" (the longest first) or "waterfall" (the last
+            first).
         separators: the number of `</s>` between two segments.
 
     Raises:
-        ValueError: for no segment, an unknown `truncate`, or a length that cannot hold the special tokens.
+        ValueError: if there is no segment, `truncate` is unknown, or the length cannot hold the special tokens.
 
     >>> pack_segments([[10, 11], [20, 21, 22]], 8, start_id=0, end_id=2)
     [0, 10, 11, 2, 2, 20, 21, 2]
     """
     if not segments:
-        raise ValueError("there is nothing to pack: a text has at least one segment, which may be empty")
+        raise ValueError("there are no segments to pack: pass at least one segment, which may be empty")
     if truncate not in TRUNCATIONS:
         raise ValueError(f"truncate must be one of {', '.join(TRUNCATIONS)}, got {shown(truncate)}")
     specials = 2 + separators * (len(segments) - 1)
@@ -54,7 +55,8 @@ def pack_segments(
 
 
 def round_robin(lengths: Sequence[int], room: int) -> list[int]:
-    """The number of tokens that each segment keeps if room is given one token at a time, from the left, in turn.
+    """Returns the number of tokens that each segment keeps if the room is given out one token at a time, from the left,
+    in turn.
 
     >>> round_robin([10, 3], 8), round_robin([10, 10], 9)
     ([5, 3], [5, 4])
@@ -71,7 +73,8 @@ def round_robin(lengths: Sequence[int], room: int) -> list[int]:
 
 
 def waterfall(lengths: Sequence[int], room: int) -> list[int]:
-    """The number of tokens that each segment keeps if the first takes all it needs, then the second, and so on.
+    """Returns the number of tokens that each segment keeps if the first segment takes all the room it needs, then the
+    second, and so on.
 
     >>> waterfall([10, 3], 8), waterfall([5, 2, 9], 6)
     ([8, 0], [5, 1, 0])

@@ -1,4 +1,4 @@
-"""The preprocessors, which make sequences of ids and masked batches of texts."""
+"""The preprocessors. They make sequences of ids from texts, and masked batches from sequences."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _one_of(choices: Iterable[str]) -> Check:
 
 def _tokenizer(name: str, value: Any) -> Tokenizer:
     if not isinstance(value, Tokenizer):
-        raise TypeError(f"the {name} should be one of pyroberta's, such as Tokenizer; got {described(value)}")
+        raise TypeError(f"{name} should be an object of pyroberta's, such as a Tokenizer; got {described(value)}")
     return value
 
 
@@ -54,32 +54,34 @@ class Preprocessor(Checked):
 
     Texts, here and in `fit`, are:
 
-    - a `str`. Bytes, as HDF5 and TensorFlow give them, are refused: `[text.decode() for text in texts]` makes texts of
-      them;
-    - a list, an array, a table's column or any iterable of those is a batch; an item may also be a tuple of strings,
-      which are the text's segments: `[("first a", "first b"), ("second a", "second b")]`. An item that is a list of
-      strings, or a row of an array, is refused, since it may be a row of a table or a batch;
-    - a *tuple* is Keras's way to give segments, column by column: `(["first a", "second a"], ["first b", "second b"])`
-      are the same two texts, and `("a", "b")` is one text of two segments, not two texts.
+    - A `str` is one text. Bytes, which HDF5 and TensorFlow return, are refused: `[text.decode() for text in texts]`
+      makes texts of them.
+    - A list, an array, a table's column or any iterable of `str` is a batch. An item may also be a tuple of strings,
+      which are the segments of a text: `[("first a", "first b"), ("second a", "second b")]`. An item that is a list of
+      strings, or a row of an array, is refused, since it may be a row of a table or a batch.
+    - A *tuple* is Keras's form for segments, column by column: `(["first a", "second a"], ["first b", "second b"])` are
+      the same two texts, and `("a", "b")` is one text of two segments, not two texts.
 
-    A table (pandas', polars', pyarrow's or of `datasets`), a record and a dict of columns are refused with the
-    expression that gives their texts.
+    A table (of pandas, polars, pyarrow or `datasets`), a record and a dict of columns are refused. The error has an
+    expression for their texts.
 
-    Called by itself, a preprocessor cuts long texts, and warns of how many it cut. `fit` and the model's other methods
-    have `long_texts` for that.
+    A call of the preprocessor cuts long texts, and warns with their number. In `fit` and the model's other methods, the
+    argument `long_texts` decides.
 
     Args:
-        tokenizer: of the model.
-        sequence_length: S, the most tokens of a text, the special ones counted; at least 3.
-        truncate: the way to cut segments that are too long: "round_robin" or "waterfall".
-        name: of the object; by default its class's.
-        **layer_arguments: what every layer of Keras takes (`trainable`, `dtype`, `config_file`), with Keras's default.
+        tokenizer: the model's tokenizer.
+        sequence_length: S, the largest number of tokens of a text, at least 3. Special tokens count.
+        truncate: the rule for cutting segments that are too long, "round_robin" or "waterfall"; see
+            `packing.pack_segments`.
+        name: the name of the object. The default is that of its class.
+        **layer_arguments: arguments that every layer of Keras takes (`trainable`, `dtype`, `config_file`). Only Keras's
+            default values are accepted.
 
     Attributes:
         presets: the presets that `from_preset` knows by name.
 
     Raises:
-        TypeError, ValueError: for an argument out of range or without an effect, naming it.
+        TypeError, ValueError: if an argument is out of range or would have no effect. The message names it.
     """
 
     presets = hooks.Presets()
@@ -112,19 +114,19 @@ class Preprocessor(Checked):
     def from_preset(
         cls: type[Own], preset: str | os.PathLike[str], *, tokenizer: Tokenizer | None = None, **overrides: Any
     ) -> Own:
-        """The preprocessor of a preset: its tokenizer, and the settings that it was trained with.
+        """Returns the preprocessor of a preset: its tokenizer, and the settings with which its model was trained.
 
-        Settings that the preset lacks, or has for another class, have the class's defaults. `sequence_length` is at
-        most the model's limit.
+        A setting that the preset lacks, or that it has for another class, has this class's default. `sequence_length`
+        is at most the model's limit.
 
         Args:
             preset: a name (`MaskedLM.presets` lists them) or the path of a directory, in any format that can be read.
-            tokenizer: instead of the preset's.
+            tokenizer: a tokenizer to use instead of the preset's.
             **overrides: arguments of the class instead of the preset's, such as `sequence_length=128`.
 
         Raises:
-            ValueError, FileNotFoundError: where the preset is missing or damaged; the message says what there is.
-            TypeError, ValueError: for an argument that the class does not have or that is out of range.
+            ValueError, FileNotFoundError: if the preset is missing or damaged. The message says what was found.
+            TypeError, ValueError: if the class does not have an argument, or an argument is out of range.
 
         >>> preprocessor = MaskedLMPreprocessor.from_preset("roberta_base_en", sequence_length=128)
         >>> preprocessor.sequence_length, preprocessor.tokenizer.vocabulary_size()
@@ -146,14 +148,14 @@ class Preprocessor(Checked):
         return made
 
     def preset_settings(self) -> dict[str, Any]:
-        """What a preset keeps of it: every argument but the tokenizer and the name."""
+        """Returns the settings that a preset keeps: every argument except the tokenizer and the name."""
         return {name: getattr(self, name) for name in self.settings}
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments, in JSON's types, so that `from_config` of the same class makes an equal preprocessor.
+        """Returns the arguments in JSON's types. `from_config` of the same class makes an equal preprocessor from them.
 
-        It has KerasHub's form, with the tokenizer's config in it. What KerasHub lacks is left out where it has its
-        default value, so that KerasHub's class takes the config then.
+        The config has KerasHub's form and contains the tokenizer's config. An argument that KerasHub does not have is
+        left out if it has its default value. If all such arguments have it, KerasHub's class takes the config.
 
         >>> preprocessor = Preprocessor(Tokenizer.train(["the fox"], vocab_size=261), sequence_length=6)
         >>> Preprocessor.from_config(preprocessor.get_config()).get_config() == preprocessor.get_config()
@@ -164,10 +166,11 @@ class Preprocessor(Checked):
 
     @classmethod
     def from_config(cls: type[Own], config: Mapping[str, Any]) -> Own:
-        """The preprocessor of a config that `get_config` gave, or KerasHub's with the vocabulary in it.
+        """Returns the preprocessor of a config that `get_config` returned. It may also be KerasHub's config with the
+        vocabulary added.
 
         Raises:
-            TypeError, ValueError: as the class and `Tokenizer.from_config`.
+            TypeError, ValueError: see the class and `Tokenizer.from_config`.
         """
         arguments = dict(config)
         if isinstance(arguments.get("tokenizer"), Mapping):
@@ -175,15 +178,15 @@ class Preprocessor(Checked):
         return cls(**arguments)
 
     def save_to_preset(self, directory: str | os.PathLike[str], *, format: str | None = None) -> None:
-        """Writes the tokenizer and the settings into a preset, which is made if there is none.
+        """Writes the tokenizer and the settings into a preset, which is created if it does not exist.
 
-        `from_preset` of this class reads them back, also where no model lies beside them.
+        `from_preset` of this class reads them back, even if the preset has no model.
 
         Args:
             directory, format: see `Tokenizer.save_to_preset`.
 
         Raises:
-            FileExistsError, ValueError, OSError: as `Tokenizer.save_to_preset`.
+            FileExistsError, ValueError, OSError: see `Tokenizer.save_to_preset`.
 
         >>> import tempfile
         >>> preprocessor = MaskedLMPreprocessor(Tokenizer.train(["the fox"], vocab_size=261), sequence_length=6)
@@ -199,19 +202,19 @@ class Preprocessor(Checked):
         return f"{type(self).__name__}({self.tokenizer!r}, {settings})"
 
     def encode(self, texts: Any) -> list[NDArray[np.int32]]:
-        """Each text's ids, special tokens included, truncated to `sequence_length`.
+        """Returns the ids of each text, special tokens included, truncated to `sequence_length`.
 
         Args:
-            texts: see the class; a single text is a batch of one.
+            texts: see the class. A single text is a batch of one.
 
         Returns:
             B arrays (S_b,) int32 of different lengths.
 
         Raises:
-            TypeError, ValueError: for values that are no texts, naming the place.
+            TypeError, ValueError: if a value is not a text. The message names its place.
 
         Warns:
-            UserWarning: where texts were cut, with their number.
+            UserWarning: if texts were cut. The message has their number.
 
         >>> tokenizer = Tokenizer.train(["the fox"], vocab_size=261)
         >>> preprocessor = Preprocessor(tokenizer, sequence_length=6)
@@ -223,16 +226,16 @@ class Preprocessor(Checked):
     def sequences(
         self, texts: Any, long_texts: LongTexts, first: int = 0
     ) -> tuple[list[NDArray[np.int32]], list[int], bool]:
-        """`encode` with a treatment of long texts, of which the caller warns.
+        """Does what `encode` does, with a choice for long texts. The caller warns of them.
 
         Args:
-            texts: as for `encode`.
+            texts: see `encode`.
             long_texts: the treatment of long texts, and the length at which a text is long.
             first: the number of the first text, for messages.
 
         Returns:
-            The sequences, B of them, or more if texts are split; the number of the text of each, from `first` on; and
-            whether `texts` was a single text.
+            The sequences: B of them, or more if texts are split. The number of the text of each sequence; the first
+            text has the number `first`. Whether `texts` was a single text.
         """
         found, is_single = read_texts(texts, first)
         sequences: list[NDArray[np.int32]] = []
@@ -254,26 +257,27 @@ class Preprocessor(Checked):
 class MaskedLMPreprocessor(Preprocessor, Masker):
     """Tokenises texts, truncates them, and masks them for training.
 
-    Called on texts it gives the padded arrays that KerasHub's `RobertaMaskedLMPreprocessor` gives. `encode` and `mask`
-    are the two halves that `fit` uses: it encodes once, and masks anew whenever a text comes again.
+    A call with texts returns the padded arrays of KerasHub's `RobertaMaskedLMPreprocessor`. `fit` calls `encode` once,
+    and masks anew whenever it reads a text again.
 
     Args:
-        tokenizer, sequence_length, truncate: see `Preprocessor`, which also defines texts.
-        mask_selection_rate: the share of the tokens that are to be predicted, in [0, 1]. With 0, as in KerasHub, a call
-            masks nothing, and `fit` has nothing to learn from.
-        mask_selection_length: K, the most tokens of one text to predict.
-        mask_token_rate: the share of these that become `<mask>`, in [0, 1].
-        random_token_rate: the share that becomes a random token (never a special one), in [0, 1]; the others stay.
-        count: "exact" selects ceil(rate·n) of a text's n tokens (KerasHub), "bernoulli" each with probability `rate`
-            (Hugging Face), but both at least 1 and at most K. Special tokens, `<unk>` and a `<mask>` that stands in the
-            text among them, are never selected and do not count.
-        whole_words: select whole words (the text between whitespace; see `masking.number_words`), as many as reach
-            the count: less than a word too many.
-        seed: of the masks that a call draws.
+        tokenizer, sequence_length, truncate: see `Preprocessor`, which also says what texts are.
+        mask_selection_rate: the share of the tokens that are selected for prediction, in [0, 1]. With 0, as in
+            KerasHub, a call masks nothing, and `fit` can't learn anything.
+        mask_selection_length: K, the largest number of selected tokens of one text.
+        mask_token_rate: the share of the selected tokens that become `<mask>`, in [0, 1].
+        random_token_rate: the share of the selected tokens that become a random token (never a special one), in [0, 1].
+            The other selected tokens stay.
+        count: "exact" selects ceil(rate·n) of a text's n tokens (KerasHub). "bernoulli" selects each token with
+            probability `rate` (Hugging Face). Both select at least 1 and at most K tokens. Special tokens are never
+            selected and do not count, including `<unk>` and a `<mask>` in the text.
+        whole_words: whether whole words are selected (the text between whitespace; see `masking.number_words`). Words
+            are selected until their tokens reach the count, so the count is exceeded by less than one word.
+        seed: the seed of the masks that a call draws.
         name, **layer_arguments: see `Preprocessor`.
 
     Raises:
-        TypeError, ValueError: for an argument out of range, naming it.
+        TypeError, ValueError: if an argument is out of range. The message names it.
 
     >>> tokenizer = Tokenizer.train(["the quick brown fox"], vocab_size=270)
     >>> preprocessor = MaskedLMPreprocessor(tokenizer, sequence_length=16, mask_selection_length=2)
@@ -295,7 +299,7 @@ class MaskedLMPreprocessor(Preprocessor, Masker):
         "whole_words": true_or_false,
     }
     unsettable: ClassVar[Reasons] = {
-        "masker": "set mask_selection_rate, mask_token_rate and their like, which are the preprocessor's own"
+        "masker": "set mask_selection_rate, mask_token_rate and the other masking attributes of the preprocessor"
     }
 
     def __init__(
@@ -328,14 +332,14 @@ class MaskedLMPreprocessor(Preprocessor, Masker):
     def mask(self, sequences: Sequence[NDArray[np.integer[Any]]], rng: np.random.Generator) -> Batch:
         """Packs sequences and masks them.
 
-        Every sequence with an ordinary token has at least one to be predicted, unless `mask_selection_rate` is 0.
+        In every sequence with an ordinary token at least one token is selected, unless `mask_selection_rate` is 0.
 
         Args:
-            sequences: from `encode`.
-            rng: all randomness comes from it; the same state gives the same masks.
+            sequences: the sequences that `encode` returned.
+            rng: the source of all random numbers. The same state gives the same masks.
 
         Returns:
-            The packed batch, with the masked rows in ascending order, weights of 1, and B·K slots.
+            The packed batch, with its target rows in ascending order, weights of 1, and B·K slots.
 
         >>> tokenizer = Tokenizer.train(["the fox"], vocab_size=261)
         >>> preprocessor = MaskedLMPreprocessor(tokenizer)
@@ -347,14 +351,14 @@ class MaskedLMPreprocessor(Preprocessor, Masker):
         return self.mask_batch(batch, rng.random((batch.num_tokens, DRAWS)))
 
     def mask_batch(self, batch: Batch, draws: NDArray[np.float64]) -> Batch:
-        """The packed batch with tokens masked by random numbers that were drawn before.
+        """Returns the packed batch with tokens masked by random numbers that the caller drew.
 
         Args:
-            batch: its ids and starts are read.
-            draws: (N, 3) uniform in [0, 1), for each token; see `masking.token_draws`.
+            batch: the packed batch. Its ids and starts are read.
+            draws: (N, 3) uniform random numbers in [0, 1), three for each token; see `masking.token_draws`.
 
         Returns:
-            As `mask`.
+            See `mask`.
         """
         rows = np.flatnonzero(~self.tokenizer.is_special[batch.ids])  # (n,)
         limit = self.mask_selection_length
@@ -388,13 +392,13 @@ class MaskedLMPreprocessor(Preprocessor, Masker):
             TypeError, ValueError: for values that are no texts, and for `y` or `sample_weight`.
 
         Warns:
-            UserWarning: where texts were cut, with their number.
+            UserWarning: if texts were cut, with their number.
         """
         for name, value in (("y", y), ("sample_weight", sample_weight)):
             if value is not None:
                 raise ValueError(
-                    f"{name} was given beside raw texts, but their labels and weights are made here, by masking. "
-                    "Leave it out; for arrays that are masked already, use the model with preprocessor=None"
+                    f"{name} was passed with raw texts, but masking makes the labels and weights of raw texts. Leave "
+                    f"{name} out; for arrays that are masked already, use the model with preprocessor=None"
                 )
         sequences, is_single = self._cut(x)
         batch = self.mask(sequences, self._generator() if rng is None else rng)
@@ -415,7 +419,10 @@ class MaskedLMPreprocessor(Preprocessor, Masker):
 
 
 def read_texts(texts: Any, first: int = 0) -> tuple[list[tuple[str, ...]], bool]:
-    """Each text's segments, and whether it was a single text, no batch. `first` is the number of the first text."""
+    """Returns the segments of each text, and whether `texts` was a single text and not a batch.
+
+    `first` is the number of the first text, for messages.
+    """
     texts = _plain(opened(texts, "texts"))
     if isinstance(texts, (str, bytes)):
         return [(_string(texts, "the text", is_item=False),)], True
@@ -435,13 +442,13 @@ def read_texts(texts: Any, first: int = 0) -> tuple[list[tuple[str, ...]], bool]
 
 
 def plain_texts(texts: Any) -> list[str]:
-    """Texts of one segment each, from a text, a list, a column, an open file or any iterable of texts.
+    """Returns texts of one segment each, from a text, a list, a column, an open file or any iterable of texts.
 
     Raises:
-        TypeError: for anything else, naming the place.
+        TypeError: if it is anything else. The message names the place.
 
     Warns:
-        UserWarning: where a text is the name of a file.
+        UserWarning: if a text is the name of a file.
     """
     texts = opened(texts, "texts")
     if isinstance(texts, str):
@@ -523,12 +530,12 @@ def _row_error(row: list[Any], name: str) -> TypeError:
     if len(row) == 1:
         return TypeError(
             f"{name} is a list of one string, {described(row)}, which may be a text or a batch of one. Pass a list of "
-            "strings, [text for (text,) in texts]; batches come from an iterator, iter(batches)"
+            "strings, [text for (text,) in texts]. Pass batches as an iterator, iter(batches)"
         )
     return TypeError(
         f"{name} is a list of {len(row)} strings, {described(row)}, which may be a table's row, a batch or one text's "
-        "segments. Pass one column, [row[0] for row in texts], with its number; or segments as tuples, "
-        "[tuple(row) for row in texts]; batches come from an iterator, iter(batches)"
+        "segments. Pass one column, [row[0] for row in texts], with its number. Pass segments as tuples, [tuple(row) "
+        "for row in texts]. Pass batches as an iterator, iter(batches)"
     )
 
 

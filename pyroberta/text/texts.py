@@ -1,4 +1,4 @@
-"""The checks of the texts and the ids that a tokenizer is given."""
+"""The checks of the texts and the ids that are passed to a tokenizer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def check_text(text: Any, name: str) -> None:
     """Checks that a value is a text.
 
     Raises:
-        TypeError: naming it, where it is none.
+        TypeError: if it is not. The message has `name`.
     """
     if isinstance(text, str):
         return
@@ -21,16 +21,16 @@ def check_text(text: Any, name: str) -> None:
     if isinstance(text, bytes):
         hint = "; decode it first, for instance with .decode('utf-8')"
     elif isinstance(text, Iterable):
-        hint = "; for several texts there is encode_batch"
+        hint = "; for several texts call encode_batch"
     raise TypeError(f"{name} must be a str, got {type(text).__name__}{hint}")
 
 
 def checked_texts(texts: Any, name: str) -> Sequence[str]:
-    """The texts of a list, an array, a table's column or any iterable, as a list.
+    """Returns a list of texts from a list, an array, a table's column or any iterable.
 
     Raises:
-        TypeError: for a single text, and for what holds other things, naming the place.
-        ValueError: for what never ends.
+        TypeError: if `texts` is a single text, or has an item that is not a text. The message names its place.
+        ValueError: if `texts` never ends.
     """
     texts = opened(texts, name)
     refuse_rows(texts, (), name)
@@ -44,12 +44,12 @@ def checked_texts(texts: Any, name: str) -> Sequence[str]:
 
 
 def is_row(value: Any) -> bool:
-    """Whether a value holds ids, and is none itself."""
+    """Returns whether a value holds ids, and is not an id itself."""
     return isinstance(value, Iterable) and not isinstance(value, (str, bytes)) and getattr(value, "ndim", 1) > 0
 
 
 def surrogate_error(text: str, name: str) -> ValueError:
-    """The error for a text that UTF-8 can't hold."""
+    """Returns the error for a text that UTF-8 can't hold."""
     found = SURROGATE.search(text)
     assert found is not None  # nothing else in a str has no UTF-8
     return ValueError(

@@ -1,4 +1,4 @@
-"""Text to token ids and back: RoBERTa's byte-level BPE."""
+"""The tokenizer: text to token ids and back, by RoBERTa's byte-level BPE."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class _Words(dict[str, tuple[int, ...]]):
         return ids
 
 
-_ANOTHER = "what follows from it is made once, so make another Tokenizer"
+_ANOTHER = "a tokenizer computes its tables from it once; make another Tokenizer"
 _DERIVED = "it follows from the vocabulary and the added tokens"
 _FIXED = dict.fromkeys(("vocabulary", "merges", *ROLES, "separators", "dtype"), _ANOTHER)
 
@@ -76,44 +76,47 @@ class _NoToken(Exception):
 
 
 class Tokenizer(KerasTokenizer):
-    """Byte-level BPE with RoBERTa's special tokens; id for id the equal of Hugging Face's.
+    """Byte-level BPE with RoBERTa's special tokens. It returns the same ids as Hugging Face's tokenizer.
 
-    Any text can be encoded, and `decode` gives it back, if the vocabulary has all 256 bytes. A byte that it lacks is
-    the unknown token, as in Hugging Face's; where it has none of these either, a text with such a byte is an error.
-    Special tokens are recognised in raw text, literally and first.
+    If the vocabulary has all 256 bytes, every text can be encoded, and `decode` returns the same text. A byte that the
+    vocabulary lacks becomes the unknown token, as in Hugging Face's tokenizer. If the vocabulary has no unknown token
+    either, a text with such a byte is an error. Special tokens are recognised in raw text, before BPE.
 
-    `encode` and `decode` are the way to model inputs: `encode` puts `<s>` and `</s>` around. A tokenizer can be called
-    too, as KerasHub's can; see `tokenize`.
+    `encode` makes model inputs: it adds `<s>` and `</s>`. A tokenizer can be called too, as KerasHub's can; see
+    `tokenize`.
 
     Args:
-        vocabulary: every token and its id, the special tokens among them, in a dict; a list of tokens, whose ids are
-            their places; or the path of a JSON file. Byte b is written as `byte_level.BYTE_CHARACTERS[b]`, so that a
-            space is `Ġ`. Ids may have holes.
-        merges: the pairs to join, in the order in which they apply: tuples, texts such as `"Ġ t"`, or the path of a
-            file with one a line.
-        sequence_length: the length to which a call pads or cuts; None for neither. A preprocessor has one of its own.
-        add_prefix_space: whether a text that does not begin with a space gets one, so that its first word is encoded
-            like any other.
+        vocabulary: every token and its id, special tokens included. It is a dict, a list of tokens whose ids are their
+            places, or the path of a JSON file. Byte b is written as `byte_level.BYTE_CHARACTERS[b]`, so that a space is
+            `Ġ`. Ids may be missing.
+        merges: the pairs to merge, in the order in which they apply. They are tuples, texts such as `"Ġ t"`, or the
+            path of a file with one pair a line.
+        sequence_length: the length to which a call pads or cuts. None means that it does neither. A preprocessor has
+            its own `sequence_length`.
+        add_prefix_space: whether a space is put before a text that does not begin with one, so that its first word is
+            encoded like any other.
         unsplittable_tokens: KerasHub's name for added tokens that are not special.
-        dtype: of what a call gives: "int32", "int64", or "string" for the tokens themselves.
-        mask_lstrip: whether `<mask>` absorbs the whitespace before it, as in the published models: `I <mask> it`
-            is then `I`, `<mask>`, `Ġit`, and `<mask>` stands for a word with its space.
+        dtype: the dtype of the result of a call: "int32", "int64", or "string" for the tokens themselves.
+        mask_lstrip: whether `<mask>` absorbs the whitespace before it, as in the published models. `I <mask> it` is
+            then `I`, `<mask>`, `Ġit`, and `<mask>` stands for a word and the space before it.
         start_token, pad_token, end_token, mask_token: the special tokens.
         unk_token: the unknown token. By default it is `<unk>`, or None if the vocabulary has no `<unk>`.
-        separators: the number of `</s>` between the two segments of a pair: 2 in RoBERTa, 1 in BERT's framing.
-        trim_offsets: whether `encode_with_offsets` leaves the whitespace at a token's ends out of its span.
-        added_tokens: other strings that are recognised in raw text -> whether the string is special, that is, left out
-            by `decode(..., skip_special_tokens=True)`. The vocabulary has them.
-        name: of the object; by default its class's.
-        **layer_arguments: what every layer of Keras takes (`trainable`, `config_file`), with Keras's default.
+        separators: the number of `</s>` between the two segments of a pair: 2 as in RoBERTa, or 1 as in BERT.
+        trim_offsets: whether `encode_with_offsets` leaves whitespace at the ends of a token out of its span.
+        added_tokens: a dict of other strings that are recognised in raw text. The value says whether the string is
+            special, so that `decode(..., skip_special_tokens=True)` leaves it out. The vocabulary must have the
+            strings.
+        name: the name of the object. The default is that of its class.
+        **layer_arguments: arguments that every layer of Keras takes (`trainable`, `config_file`). Only Keras's default
+            values are accepted.
 
     Attributes:
         presets: the presets that `from_preset` knows by name.
 
     Raises:
-        TypeError, ValueError: where the vocabulary and the merges do not make a tokenizer, naming the entry, and for
-            an argument that would have no effect.
-        FileNotFoundError, ValueError: where a path's file is missing or damaged.
+        TypeError, ValueError: if the vocabulary and the merges do not make a tokenizer, or an argument would have no
+            effect. The message names the entry or the argument.
+        FileNotFoundError, ValueError: if a file is missing or damaged.
 
     >>> tokenizer = Tokenizer.train(["A new, newer, newest thing"], vocab_size=264)
     >>> ids = tokenizer.encode("A new <mask>")
@@ -185,7 +188,7 @@ class Tokenizer(KerasTokenizer):
             raise ValueError(f"separators must be 1 or 2, got {shown(separators)}")
         if (kind := dtype_name(dtype)) not in DTYPES:
             raise ValueError(
-                f"dtype must be one of {', '.join(DTYPES)}, the kind of what a call gives; got {shown(kind)}"
+                f"dtype must be one of {', '.join(DTYPES)} (the dtype of the result of a call); got {shown(kind)}"
             )
         vocabulary, merges = read_files(vocabulary, merges)
         entries = checked_vocabulary(vocabulary)
@@ -232,17 +235,17 @@ class Tokenizer(KerasTokenizer):
     # What there is
 
     def vocabulary_size(self) -> int:
-        """V, one more than the highest id: the number of rows that a token embedding needs.
+        """Returns V, one more than the highest id. It is the number of rows that a token embedding needs.
 
-        It is `len(tokenizer)`, the number of entries, where the ids have no holes.
+        It equals `len(tokenizer)`, the number of tokens, if no id is missing.
         """
         return self._vocabulary_size
 
     @property
     def is_word_start(self) -> NDArray[np.bool_]:
-        """(V,) whether the token with that id begins a word: it starts with whitespace, or is special.
+        """(V,) whether the token with each id begins a word. A token does if it starts with whitespace, or is special.
 
-        The first token of a text begins a word as well, whatever it is.
+        The first token of a text begins a word too, whatever it is.
         """
         starts = np.zeros(self.vocabulary_size(), np.bool_)
         for id, token in self._tokens.items():
@@ -253,7 +256,7 @@ class Tokenizer(KerasTokenizer):
 
     @property
     def absent_tokens(self) -> list[str]:
-        """The tokens that the vocabulary lacks and merges pass through, or that are bytes; see `vocabulary.Tables`."""
+        """The tokens that the vocabulary lacks though they are bytes or merges need them; see `vocabulary.Tables`."""
         return list(self._tables.absent.values())
 
     def __len__(self) -> int:
@@ -275,23 +278,25 @@ class Tokenizer(KerasTokenizer):
             return found | {name: dict(found[name]) for name in ("vocabulary", "added_tokens")}
 
     def add_tokens(self, tokens: str | Iterable[str], *, special: bool = False) -> int:
-        """Adds strings as tokens, which are recognised in raw text, literally and before BPE.
+        """Adds strings as tokens. They are recognised in raw text, before BPE.
 
-        A string that the vocabulary lacks gets the next free id, `vocabulary_size`; one that it has keeps its id.
-        The model's table must have a row for each: see `MaskedLM.add_tokens`, which does both. A space in front
-        belongs to the token if it is written there; else it stays a token of its own. A character that byte-level BPE
-        writes for a byte, such as `é` for E9, is decoded as that byte in an added token too, as in `tokenizers`.
+        A string that the vocabulary lacks gets the next free id, `vocabulary_size()`. A string that the vocabulary has
+        keeps its id. The model's token embedding must have a row for each id: `MaskedLM.add_tokens` adds tokens and
+        rows. A space before the string in a text is part of the token if the string itself begins with a space.
+        Otherwise it is a token of its own. A character that byte-level BPE writes for a byte, such as `é` for E9, is
+        decoded as that byte in an added token too, as in `tokenizers`.
 
         Args:
-            tokens: one or more.
-            special: whether they are special too: never masked, and left out by
-                `decode(..., skip_special_tokens=True)`.
+            tokens: one string or several.
+            special: whether the tokens are special. Special tokens are never masked, and `decode(...,
+                skip_special_tokens=True)` leaves them out.
 
         Returns:
-            The number of tokens that were not recognised before.
+            The number of strings that were not recognised before.
 
         Raises:
-            TypeError, ValueError: for an empty string, invalid Unicode, or no string. Nothing is added then.
+            TypeError, ValueError: if a string is empty or has invalid Unicode, or a value is not a string. Then nothing
+                is added.
 
         >>> tokenizer = Tokenizer.train(["a new, new, new thing"], vocab_size=264)
         >>> tokenizer.add_tokens([" Tyrannosaurus", "<name>"])
@@ -318,10 +323,10 @@ class Tokenizer(KerasTokenizer):
         return fresh
 
     def token_to_id(self, token: str) -> int:
-        """The id of a token as the vocabulary writes it (`Ġhello`); `unk_token_id` for an unknown one.
+        """Returns the id of a token, written as in the vocabulary (`Ġhello`). An unknown token has `unk_token_id`.
 
         Raises:
-            ValueError: for an unknown one, where there is no unknown token.
+            ValueError: if the vocabulary has neither the token nor an unknown token.
         """
         if not isinstance(token, str):
             raise TypeError(f"token must be a str, got {type(token).__name__}")
@@ -331,10 +336,10 @@ class Tokenizer(KerasTokenizer):
         return id
 
     def id_to_token(self, id: int) -> str:
-        """The token that has this id.
+        """Returns the token with this id.
 
         Raises:
-            ValueError: where there is no such id.
+            ValueError: if the vocabulary has no such id.
         """
         return self._tokens_of([id])[id]
 
@@ -342,16 +347,17 @@ class Tokenizer(KerasTokenizer):
 
     @hinting(**{**ARGUMENTS, "return_tensors": "ids are a list: numpy.array([ids])"})
     def encode(self, text: str, pair: str | None = None, *, add_special_tokens: bool = True) -> list[int]:
-        """The ids of a text: `<s> text </s>`, or of two: `<s> text </s></s> pair </s>`, or with one `</s>` between.
+        """Returns the ids of `<s> text </s>`, or of `<s> text </s></s> pair </s>`. `separators` decides the number of
+        `</s>` between the two.
 
         Args:
-            text: of any length.
-            pair: a second segment.
-            add_special_tokens: False leaves out the `<s>` and `</s>` around the segments.
+            text: a text of any length.
+            pair: the second segment.
+            add_special_tokens: whether the `<s>` and `</s>` are added.
 
         Raises:
-            TypeError: for a value that is no str.
-            ValueError: for a text with a lone surrogate, which UTF-8 can't hold.
+            TypeError: if a value is not a str.
+            ValueError: if a text has a lone surrogate, which UTF-8 can't hold.
         """
         ids = self._encode_text(text, "text")
         pair_ids = None if pair is None else self._encode_text(pair, "pair")
@@ -364,11 +370,11 @@ class Tokenizer(KerasTokenizer):
     def encode_batch(
         self, texts: Iterable[str], pairs: Iterable[str] | None = None, *, add_special_tokens: bool = True
     ) -> list[list[int]]:
-        """`encode` of each text, with the second segment at the same place in `pairs` if there are pairs."""
+        """Returns the ids of each text; see `encode`. `pairs` has the second segment of each text, if it is given."""
         texts = checked_texts(texts, "texts")
         seconds: Sequence[str | None] = [None] * len(texts) if pairs is None else checked_texts(pairs, "pairs")
         if len(texts) != len(seconds):
-            raise ValueError(f"there are {len(texts)} texts but {len(seconds)} pairs; each text needs one")
+            raise ValueError(f"there are {len(texts)} texts but {len(seconds)} pairs; each text needs a pair")
         return [
             self.encode(text, pair, add_special_tokens=add_special_tokens)
             for text, pair in zip(texts, seconds, strict=True)
@@ -377,14 +383,14 @@ class Tokenizer(KerasTokenizer):
     def encode_with_offsets(
         self, text: str, pair: str | None = None, *, add_special_tokens: bool = True
     ) -> tuple[list[int], list[Span]]:
-        """`encode`, and for each token the characters it comes from: `text[start:stop]`.
+        """Returns the ids of `encode`, and for each token the span (start, stop) of its characters, `text[start:stop]`.
 
-        As in Hugging Face's RoBERTa, a token's own space is outside its span, a token of some bytes of a character
-        has the whole character, spans of `pair` count from the start of `pair`, and an added `<s>` or `</s>` has
-        (0, 0).
+        The spans are those of Hugging Face's RoBERTa. The space of a token is outside its span. A token of some bytes
+        of a character has the whole character. Spans of `pair` count from the start of `pair`. An added `<s>` or `</s>`
+        has (0, 0).
 
         Returns:
-            The ids and the spans, equally long.
+            Two lists of the same length: the ids and the spans.
 
         >>> tokenizer = Tokenizer.train(["a new, new, new thing"], vocab_size=264)
         >>> ids, spans = tokenizer.encode_with_offsets("A newer")
@@ -403,14 +409,14 @@ class Tokenizer(KerasTokenizer):
         return [i for ids, _ in segments for i in ids], [span for _, spans in segments for span in spans]
 
     def word_ids(self, text: str) -> list[int]:
-        """The number of the word, from 0, of each token of `encode(text, add_special_tokens=False)`.
+        """Returns the number of the word of each token of `encode(text, add_special_tokens=False)`, from 0.
 
-        The words are those that BPE is applied to, as in the `word_ids` of Hugging Face's fast tokenizers: a run of
-        letters, of digits or of other characters, each with the space before it; a contraction's end such as `'s` is a
-        word of its own. So is each special or added token.
+        The words are those to which BPE is applied, as in the `word_ids` of Hugging Face's fast tokenizers. A word is a
+        run of letters, of digits or of other characters, with the space before it. The end of a contraction, such as
+        `'s`, is a word. Each special or added token is a word too.
 
         Raises:
-            TypeError, ValueError: as `encode`.
+            TypeError, ValueError: see `encode`.
 
         >>> tokenizer = Tokenizer.train(["a new, new, new thing"], vocab_size=264)
         >>> [tokenizer.decode([id]) for id in tokenizer.encode("A newer thing", add_special_tokens=False)]
@@ -495,8 +501,8 @@ class Tokenizer(KerasTokenizer):
         if tables.absent and max(ids) > HIGHEST_ID:
             token = tables.absent[next(id for id in ids if id > HIGHEST_ID)]
             raise _NoToken(
-                f"needs the token {shown(token)} for {shown(word)}, which the vocabulary of {len(self)} tokens doesn't "
-                "have, and no unknown token to stand for it. Give it the token, or <unk>"
+                f"needs the token {shown(token)} for {shown(word)}, but the vocabulary of {len(self)} tokens has "
+                "neither this token nor an unknown token. Add the token or <unk> to the vocabulary"
             )
         return ids
 
@@ -505,7 +511,8 @@ class Tokenizer(KerasTokenizer):
         byte = next(byte for byte in word.encode() if self._tables.byte_ids[byte] == self.unk_token_id)
         warnings.warn(
             f"the vocabulary lacks tokens for some bytes, such as {byte:#04x} ({to_characters(bytes([byte]))!r}) in "
-            f"{shown(word)}: {self.unk_token} stands for each, and decode gives that. This is said once",
+            f"{shown(word)}: each becomes {self.unk_token}, so decode does not return the same text. This warning "
+            "comes once",
             stacklevel=callers_level(),
         )
 
@@ -542,14 +549,15 @@ class Tokenizer(KerasTokenizer):
     # Ids to text
 
     def decode(self, ids: Iterable[int], *, skip_special_tokens: bool = False) -> str:
-        """The text of the ids. Bytes that are no UTF-8 become U+FFFD.
+        """Returns the text of the ids. Bytes that are not UTF-8 become U+FFFD.
 
         Args:
             ids: whole numbers, in a list, an array or any iterable.
-            skip_special_tokens: leaves out `<s>`, `<pad>`, `</s>`, `<unk>`, `<mask>` and the like.
+            skip_special_tokens: whether `<s>`, `<pad>`, `</s>`, `<unk>`, `<mask>` and other special tokens are left
+                out.
 
         Raises:
-            TypeError, ValueError: for a value that is no token's id, naming its position.
+            TypeError, ValueError: if a value is not the id of a token. The message names its position.
         """
         ids = ids.tolist() if isinstance(ids, np.ndarray) else list(ids)
         pieces = {id: to_bytes(token) for id, token in self._tokens_of(ids).items()}
@@ -558,7 +566,7 @@ class Tokenizer(KerasTokenizer):
         return b"".join([pieces[id] for id in ids]).decode(errors="replace")
 
     def decode_batch(self, batch: Iterable[Iterable[int]], *, skip_special_tokens: bool = False) -> list[str]:
-        """`decode` of each sequence of ids."""
+        """Returns the text of each sequence of ids; see `decode`."""
         return [self.decode(ids, skip_special_tokens=skip_special_tokens) for ids in batch]
 
     def _tokens_of(self, ids: Sequence[int]) -> dict[int, str]:
@@ -593,10 +601,10 @@ class Tokenizer(KerasTokenizer):
         """Learns a vocabulary from texts; see `bpe_training.train`.
 
         Args:
-            texts: read once.
-            vocab_size: the most tokens: 5 special ones, 256 bytes, the rest merges.
-            min_frequency: pairs seen less often are not merged.
-            progress: called with (merges made, merges wanted) now and then.
+            texts: the texts, which are read once.
+            vocab_size: the largest number of tokens: 5 special tokens, 256 bytes, and the rest merges.
+            min_frequency: the least frequency of a pair that is merged.
+            progress: a function that is called with (merges made, merges wanted) now and then.
             **options: arguments of `Tokenizer`, such as `add_prefix_space=True`.
 
         >>> Tokenizer.train(["aa aa aa"], vocab_size=263).merges
@@ -617,14 +625,15 @@ class Tokenizer(KerasTokenizer):
 
     @classmethod
     def from_preset(cls, preset: str | os.PathLike[str], **options: Any) -> Tokenizer:
-        """The tokenizer of a preset. The package has that of `roberta_base_en` and `roberta_large_en`.
+        """Returns the tokenizer of a preset. The tokenizer of `roberta_base_en` and `roberta_large_en` is part of the
+        package.
 
         Args:
             preset: a name (`MaskedLM.presets` lists them) or the path of a directory, in any format that can be read.
             **options: arguments of `Tokenizer` instead of the preset's, such as `add_prefix_space=True`.
 
         Raises:
-            ValueError, FileNotFoundError: where the preset is missing or damaged; the message says what there is.
+            ValueError, FileNotFoundError: if the preset is missing or damaged. The message says what was found.
 
         >>> Tokenizer.from_preset("roberta_base_en").encode("The capital of France is <mask>.")
         [0, 133, 812, 9, 1470, 16, 50264, 4, 2]
@@ -634,11 +643,11 @@ class Tokenizer(KerasTokenizer):
 
     @classmethod
     def load(cls, directory: str | os.PathLike[str]) -> Tokenizer:
-        """Reads `tokenizer.json`, or else `vocab.json` and `merges.txt`; see `tokenizer_files.read`.
+        """Reads `tokenizer.json`; or, if it does not exist, `vocab.json` and `merges.txt`. See `tokenizer_files.read`.
 
         Raises:
-            FileNotFoundError: where there is neither.
-            ValueError: where a file is damaged, or asks for something that RoBERTa's tokenizer does not do.
+            FileNotFoundError: if the directory has neither.
+            ValueError: if a file is damaged, or has a setting that RoBERTa's tokenizer does not have.
         """
         from pyroberta.text.tokenizer_files import read
 
@@ -649,17 +658,18 @@ class Tokenizer(KerasTokenizer):
             raise ValueError(f"{directory}: {error}") from None
 
     def save(self, directory: str | os.PathLike[str]) -> None:
-        """Writes the files that transformers reads into a directory, which is made if need be, parents too.
+        """Writes the files that transformers reads into a directory. The directory and its parents are created if
+        needed.
 
-        They are `vocab.json`, `merges.txt`, `tokenizer.json`, `tokenizer_config.json`, `special_tokens_map.json`. All
-        are written and flushed to the disk before the first one takes its name, so a full disk leaves the old ones.
-        `dtype` and `name` are the object's own, and not saved.
+        The files are `vocab.json`, `merges.txt`, `tokenizer.json`, `tokenizer_config.json` and
+        `special_tokens_map.json`. All are written and flushed to the disk before the first one takes its name, so the
+        old files stay if the disk is full. `dtype` and `name` are not saved.
 
         Raises:
-            FileExistsError: where a model lies there with a tokenizer of other entries: the rows of its weights would
-                stand for other tokens. What was added to its own tokenizer may be saved.
-            NotADirectoryError: where a file stands in the way.
-            OSError: where there is no room, telling the bytes needed and free.
+            FileExistsError: if the directory has a model with another tokenizer, since the rows of its token embedding
+                would stand for other tokens. Tokens that were added to the model's own tokenizer may be saved.
+            NotADirectoryError: if the path of the directory is that of a file.
+            OSError: if the disk is full. The message has the bytes needed and the bytes free.
         """
         from pyroberta.formats.new_files import replace_files
 
@@ -667,22 +677,22 @@ class Tokenizer(KerasTokenizer):
         replace_files(directory, self.new_files())
 
     def save_to_preset(self, directory: str | os.PathLike[str], *, format: str | None = None) -> None:
-        """Writes the tokenizer into a preset, which is made if there is none.
+        """Writes the tokenizer into a preset, which is created if it does not exist.
 
-        `from_preset` reads it back, also where no model lies beside it; transformers' `AutoTokenizer` reads it, or
-        KerasHub once a backbone is saved beside it. A save that is interrupted or finds no room leaves the directory
-        as it was.
+        `from_preset` reads it back, even if the preset has no model. transformers' `AutoTokenizer` reads format "hf".
+        KerasHub reads format "keras" once a backbone is saved in the same preset. If the save is interrupted or the
+        disk is full, the directory stays as it was.
 
         Args:
-            directory: made if need be; or a preset, of which the other files stay.
-            format: "hf" or "keras". By default that of the preset that is there, or "hf".
+            directory: the directory, which is created if needed. If it is a preset, its other files stay.
+            format: "hf" or "keras". The default is the format of the existing preset, or "hf".
 
         Raises:
-            FileExistsError: where `directory` is a file or holds other things than a preset, or a model with a
-                tokenizer of other entries: the rows of its weights would stand for other tokens.
-            ValueError: for another format than that of the model that is there, a tokenizer that the format can't
-                hold, or more tokens than the model's embedding has rows.
-            OSError: where there is no room, telling the bytes needed and free.
+            FileExistsError: if `directory` is a file, holds other files than those of a preset, or has a model with
+                another tokenizer, since the rows of its token embedding would stand for other tokens.
+            ValueError: if `format` is not that of the model in the directory, the format can't hold the tokenizer, or
+                the tokenizer has more tokens than the model's token embedding has rows.
+            OSError: if the disk is full. The message has the bytes needed and the bytes free.
 
         >>> import tempfile
         >>> directory = tempfile.mkdtemp() + "/preset"
@@ -701,13 +711,13 @@ class Tokenizer(KerasTokenizer):
             return
         if any(self.vocabulary.get(token) != id for token, id in saved.items()):
             raise FileExistsError(
-                f"won't save a tokenizer to {directory}: a model lies there, whose tokenizer has other entries "
-                f"({len(saved)}, and this one {len(self.vocabulary)}), so that its weights' rows would stand for other "
-                "tokens. Give another directory"
+                f"won't save a tokenizer to {directory}: it has a model whose tokenizer has other tokens ({len(saved)} "
+                f"of them; this one has {len(self.vocabulary)}), so the rows of the model's token embedding would "
+                "stand for other tokens. Save to another directory"
             )
 
     def new_files(self) -> dict[str, NewFile]:
-        """The files that `save` writes, by name, before they are written."""
+        """Returns the files that `save` writes, by name, before they are written."""
         from pyroberta.text.tokenizer_files import new_files
 
         return new_files(**{name: value for name, value in self._arguments().items() if name != "name"})

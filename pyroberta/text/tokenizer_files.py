@@ -1,4 +1,6 @@
-"""The files in which Hugging Face keeps RoBERTa's tokenizer: read into, and written from, `Tokenizer`'s arguments."""
+"""The files in which Hugging Face keeps RoBERTa's tokenizer. They are read into `Tokenizer`'s arguments and written
+from them.
+"""
 
 from __future__ import annotations
 
@@ -59,22 +61,23 @@ DEFAULTS = dict(zip(ROLES, ("<s>", "<pad>", "</s>", "<unk>", "<mask>"), strict=T
 
 
 def read(directory: Directory) -> dict[str, Any]:
-    """The arguments of the `Tokenizer` that the files of a directory describe.
+    """Returns the arguments of the `Tokenizer` that the files of a directory describe.
 
-    `tokenizer.json` is read if it is there, else `vocab.json`, `merges.txt` and, if there, `added_tokens.json`. What
-    `tokenizer_config.json` says of the special tokens, of added tokens (`added_tokens_decoder`), of
-    `add_prefix_space`, of `trim_offsets` and of `<mask>`'s lstrip holds over `tokenizer.json`, as in transformers.
-    Where nothing is said, `add_prefix_space` is off and lstrip on. Texts are framed with `cls_token` and `sep_token`.
+    `tokenizer.json` is read if it exists. Otherwise `vocab.json`, `merges.txt` and, if it exists, `added_tokens.json`
+    are read. For the special tokens, added tokens (`added_tokens_decoder`), `add_prefix_space`, `trim_offsets` and the
+    lstrip of `<mask>`, `tokenizer_config.json` takes precedence over `tokenizer.json`, as in transformers. By default
+    `add_prefix_space` is off and lstrip is on. Texts begin with `cls_token` and end with `sep_token`.
 
-    Each part of a tokenizer.json is followed or refused by name. Truncation is a preprocessor's setting: see
-    `read_settings`. Padding changes no answer here, since sequences are packed; its token must be the vocabulary's.
+    Each part of a tokenizer.json is either applied or refused by name. Truncation is a setting of a preprocessor: see
+    `read_settings`. Padding changes no result, since sequences are packed, but the padding token must be in the
+    vocabulary.
 
     Raises:
-        FileNotFoundError: where the files are not there, naming those that are missing.
-        ValueError: where a file is broken, or asks for what this tokenizer does not do.
+        FileNotFoundError: if files are missing. The message names them.
+        ValueError: if a file is damaged, or has a setting that this tokenizer does not have.
 
     Warns:
-        UserWarning: for what is followed in part.
+        UserWarning: if a setting is applied in part.
     """
     if not exists(directory.path) or not directory.path.is_dir():
         raise FileNotFoundError(f"there is no directory {str(directory)!r} to load a tokenizer from")
@@ -101,8 +104,8 @@ def read(directory: Directory) -> dict[str, Any]:
         reading.normalized.setdefault(token, False)
     if len(reading.added_tokens) > MOST_ADDED:
         raise ValueError(
-            f"{directory}: there are {len(reading.added_tokens)} added tokens, the most that can be had is "
-            f"{MOST_ADDED}, since each is looked for in every text"
+            f"{directory}: there are {len(reading.added_tokens)} added tokens; at most {MOST_ADDED} are possible, "
+            "since each is searched in every text"
         )
     letters = sum(len(token) for token in reading.added_tokens if isinstance(token, str))
     Budget(directory.path).make(f"looking for added tokens of {letters} letters", BYTES_PER_LETTER * letters)
@@ -125,16 +128,17 @@ def read(directory: Directory) -> dict[str, Any]:
 
 
 def read_settings(directory: Directory) -> dict[str, Any]:
-    """The preprocessor's settings that a tokenizer's files have: `sequence_length`, the least that they say.
+    """Returns the preprocessor's settings in a tokenizer's files: `sequence_length`, the smallest length that they
+    have.
 
-    It is `max_length` of tokenizer.json's truncation, and `model_max_length` of tokenizer_config.json. Both count the
-    special tokens, as `sequence_length` does.
+    The lengths are `max_length` of the truncation in tokenizer.json, and `model_max_length` in tokenizer_config.json.
+    Both count the special tokens, as `sequence_length` does.
 
     Warns:
-        UserWarning: where texts should be cut otherwise than at the right, or a pair by another strategy.
+        UserWarning: if the files cut texts elsewhere than at the right, or pairs by another strategy.
 
     Raises:
-        ValueError: where the files are no JSON, a length is no whole number, or a side or strategy is none.
+        ValueError: if a file is not JSON, a length is not a whole number, or a side or strategy is unknown.
     """
     file, config = directory / CONFIG, _read_if_present(directory, CONFIG)
     lengths = []
@@ -158,9 +162,9 @@ def read_settings(directory: Directory) -> dict[str, Any]:
         # Not refused: texts within the limit are the same, and of others every call says how many were cut.
         if way not in (None, known[0]):
             warnings.warn(
-                f"{name} in {str(file)!r} is {shown(way)}, which isn't taken over: a preprocessor cuts texts of more "
-                "than sequence_length tokens at the right, and the segments of a pair by its own truncate=. Other "
-                "texts are the same",
+                f"{name} in {str(file)!r} is {shown(way)}, which is not applied: a preprocessor cuts texts of more "
+                "than sequence_length tokens at the right, and the segments of a pair by its own truncate=. Shorter "
+                "texts are not affected",
                 stacklevel=callers_level(),
             )
     return {"sequence_length": min(lengths)} if lengths else {}
@@ -179,17 +183,17 @@ def new_files(
     dtype: str,
     **special_tokens: str | None,
 ) -> dict[str, NewFile]:
-    """All five files, by name; `special_tokens` has the keys of `ROLES`. The unknown token may be None.
+    """Returns all five files, by name. `special_tokens` has the keys of `ROLES`. The unknown token may be None.
 
     Raises:
-        ValueError: for merges through tokens that the vocabulary lacks, since `tokenizers` refuses them.
+        ValueError: if a merge needs a token that the vocabulary lacks, since `tokenizers` refuses such a merge.
     """
     for left, right in merges:
         for token in (left, right, left + right):
             if token not in vocabulary:
                 raise ValueError(
                     f"the merge {shown(left)} + {shown(right)} needs the token {shown(token)}, which the vocabulary "
-                    "lacks, and Hugging Face's tokenizers read no such files. Give the vocabulary that token, or save "
+                    "lacks. Hugging Face's tokenizers do not read such files. Add the token to the vocabulary, or save "
                     "with format='keras'"
                 )
     lacks_bytes = any(character not in vocabulary for character in BYTE_CHARACTERS)
@@ -296,7 +300,7 @@ class _Reading:
     def add(self, path: Path, text: Any, id: Any, flags: Mapping[str, Any]) -> None:
         """Takes an added token over, with its `FLAGS`."""
         if not isinstance(text, str) or not text:
-            raise ValueError(f"{str(path)!r} has an added token that is no text: {shown(text)}")
+            raise ValueError(f"{str(path)!r} has an added token that is not a text: {shown(text)}")
         if self.vocabulary.setdefault(text, id) != id:
             raise ValueError(
                 f"{str(path)!r} gives {shown(text)} two ids, {shown(self.vocabulary[text])} and {shown(id)}"
@@ -344,8 +348,8 @@ class _Reading:
                     if text.startswith(other, i) or (i and other.startswith(text[i : i + len(other)])):
                         raise ValueError(
                             f"{directory}: the added token {shown(text)} is normalized and {shown(other)} isn't, and "
-                            "they overlap. Which of them a text holds depends on that, which isn't followed here; give "
-                            "both the same"
+                            "they overlap. That decides which of them a text holds, and it is not supported here. Give "
+                            "both the same value of normalized"
                         )
 
 
@@ -426,21 +430,21 @@ def _read_vocabulary_and_merges(directory: Directory, reading: _Reading, special
 
 
 def read_merges(path: Path, tokens: int | None = None) -> list[tuple[str, str]]:
-    """The pairs of a merges file; see `parse_merges`."""
+    """Returns the pairs of a merges file; see `parse_merges`."""
     return parse_merges(read_bytes(path), path, tokens)
 
 
 def parse_merges(content: bytes, path: Path, tokens: int | None = None) -> list[tuple[str, str]]:
-    """The pairs of a merges file, one a line; a first line that begins with `#version` is none.
+    """Returns the pairs of a merges file, which has one a line. A first line that begins with `#version` is skipped.
 
     Args:
-        content: of the file.
-        path: of the file, for messages.
-        tokens: of the vocabulary, which tells how many merges there can be; None for any number.
+        content: the bytes of the file.
+        path: the path of the file, for messages.
+        tokens: the number of tokens of the vocabulary, which limits the number of merges. None for no limit.
 
     Raises:
-        ValueError: for a line that is no pair, naming it.
-        OverBudget: for more merges than the vocabulary can have use for.
+        ValueError: if a line is not a pair. The message names the line.
+        OverBudget: if there are more merges than the vocabulary can use.
     """
     if tokens is not None:
         spend_merges(path, content.count(b"\n"), tokens)
@@ -453,15 +457,15 @@ def parse_merges(content: bytes, path: Path, tokens: int | None = None) -> list[
 
 
 def spend_merges(path: Path, count: int, tokens: int) -> None:
-    """Raises OverBudget where a vocabulary of so many tokens has no use for so many merges."""
+    """Checks that a vocabulary of so many tokens can use so many merges. If it can't, raises OverBudget."""
     Budget(path, items=tokens).step(f"a list of {count} merges for {tokens} tokens", STEPS_PER_MERGE * count)
 
 
 def merges_of_lines(lines: Sequence[str], where: str) -> list[tuple[str, str]]:
-    """The pairs, one a line; a first line that begins with `#version` is none.
+    """Returns the pairs of the lines, one a line. A first line that begins with `#version` is skipped.
 
     Raises:
-        ValueError: for a line that is no pair, naming it as one of `where`.
+        ValueError: if a line is not a pair. The message names the line and `where`.
 
     >>> merges_of_lines(["#version: 0.2", "h e", "he y"], "merges.txt")
     [('h', 'e'), ('he', 'y')]
@@ -497,8 +501,8 @@ def _read_tokenizer_json(
         is_settled = config.get("add_prefix_space") is not None  # for both, as in transformers
         if framing["trim_offsets"] and its_prefix != prefix and not is_settled:
             warnings.warn(
-                f"add_prefix_space of the post_processor in {str(path)!r} is {shown(its_prefix)}, unlike the "
-                "pre_tokenizer's, whose is taken for both: the ids are the same, but the offsets of a text that begins "
+                f"add_prefix_space of the post_processor in {str(path)!r} is {shown(its_prefix)}, unlike that of the "
+                "pre_tokenizer, which is used for both. The ids are the same, but the offsets of a text that begins "
                 "with a space may differ",
                 stacklevel=callers_level(),
             )
@@ -511,7 +515,7 @@ def _read_tokenizer_json(
             if said is not None and said != framing[role]:
                 raise ValueError(
                     f"the post_processor in {str(path)!r} frames texts with {shown(framing[role])}, but {name} is "
-                    f"{shown(said)} beside it. Which of them is right?"
+                    f"{shown(said)}. Correct one of them"
                 )
             if (other := arguments.get(role, framing[role])) != framing[role]:  # of bos_token or eos_token
                 reading.added_tokens[other] = True
@@ -522,7 +526,7 @@ def _read_tokenizer_json(
             _refuse_unknown_keys(path, "an added token", token, ("id", "content", *FLAGS))
             reading.add(path, token["content"], token["id"], {flag: token[flag] for flag in FLAGS})
     except (KeyError, TypeError, AttributeError, IndexError) as error:
-        raise ValueError(f"{str(path)!r} is not laid out as a tokenizer.json is: {shown(error)}") from error
+        raise ValueError(f"{str(path)!r} does not have the layout of a tokenizer.json: {shown(error)}") from error
 
 
 def _follow_unknown(path: Path, model: Mapping[str, Any], reading: _Reading) -> None:
@@ -537,14 +541,14 @@ def _follow_unknown(path: Path, model: Mapping[str, Any], reading: _Reading) -> 
     wanted = reading.roles()["unk_token"]
     if unknown is None and wanted in model["vocab"]:
         warnings.warn(
-            f"the vocabulary in {str(path)!r} lacks some bytes, and its model names no unk_token, so that `tokenizers` "
-            f"leaves such bytes out; here {wanted} stands for each",
+            f"the vocabulary in {str(path)!r} lacks some bytes, and its model has no unk_token, so `tokenizers` leaves "
+            f"such bytes out. Here each of them becomes {wanted}",
             stacklevel=callers_level(),
         )
     elif unknown not in (None, wanted):
         raise ValueError(
             f"{str(path)!r} has {shown(unknown)} for the bytes that its vocabulary lacks, but unk_token is "
-            f"{shown(wanted)} beside it. Which of them is right?"
+            f"{shown(wanted)}. Correct one of them"
         )
 
 
@@ -558,7 +562,8 @@ def _follow_padding(path: Path, padding: Any, reading: _Reading) -> None:
     token = reading.arguments.setdefault("pad_token", padding["pad_token"])
     if padding["pad_token"] != token:
         raise ValueError(
-            f"{str(path)!r} pads with {shown(padding['pad_token'])}, but pad_token is {shown(token)} beside it"
+            f"{str(path)!r} pads with {shown(padding['pad_token'])}, but pad_token is {shown(token)}. Correct one of "
+            "them"
         )
     if reading.vocabulary.get(token, padding["pad_id"]) != padding["pad_id"]:
         raise ValueError(
@@ -619,8 +624,8 @@ def _template(path: Path, part: Mapping[str, Any], vocabulary: Mapping[str, int]
     types = [piece[kind]["type_id"] for piece in [*part["single"], *part["pair"]] for kind in piece]
     if any(types):
         warnings.warn(
-            f"the post_processor in {str(path)!r} gives the second segment another token type, which isn't followed: "
-            "RoBERTa has one",
+            f"the post_processor in {str(path)!r} gives the second segment another token type, which is ignored: "
+            "RoBERTa has one token type",
             stacklevel=callers_level(),
         )
     tokens = {}
@@ -659,7 +664,7 @@ def _refuse_unknown_keys(path: Path, name: str, found: Any, known: Sequence[str]
     unknown = [key for key in found if key not in known]
     if unknown:
         raise ValueError(
-            f"{name} in {str(path)!r} has {shown(unknown[0])}, which isn't known here and so can't be followed; known "
+            f"{name} in {str(path)!r} has {shown(unknown[0])}, which is unknown and can't be applied; the known keys "
             f"are {', '.join(known)}"
         )
 
@@ -688,8 +693,8 @@ def _refuse_other_tokenizers(path: Path, content: Mapping[str, Any]) -> None:
         raise _refusal(path, "the pre_tokenizer's add_prefix_space", pre_tokenizer["add_prefix_space"], "true or false")
     if decoder is None:
         warnings.warn(
-            f"{str(path)!r} has no decoder, so that `tokenizers` joins tokens with spaces; here they are joined as "
-            "RoBERTa's are",
+            f"{str(path)!r} has no decoder, so `tokenizers` joins tokens with spaces. Here they are joined without "
+            "spaces, as RoBERTa's tokens are",
             stacklevel=callers_level(),
         )
     elif decoder["type"] != "ByteLevel":
@@ -697,4 +702,6 @@ def _refuse_other_tokenizers(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def _refusal(path: os.PathLike[str], name: str, got: Any, expected: str) -> ValueError:
-    return ValueError(f"{name} in {str(path)!r} is {shown(got)}; RoBERTa's tokenizer, and so this one, has {expected}")
+    return ValueError(
+        f"{name} in {str(path)!r} is {shown(got)}; only {expected} can be read, as in RoBERTa's tokenizer"
+    )

@@ -1,4 +1,4 @@
-"""The checks of a vocabulary and its merges, and the tables that BPE merges by."""
+"""The checks of a vocabulary and its merges, and the tables that BPE reads."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ HIGHEST_ID = (1 << 24) - 1  # some tables have an entry for each id up to the hi
 
 
 class Tables(NamedTuple):
-    """What BPE merges by.
+    """The tables that BPE reads.
 
-    A vocabulary without an unknown token may lack tokens that merges pass through, as KerasHub's examples do. They have
-    ids above `HIGHEST_ID`, and no text may end in one.
+    A vocabulary without an unknown token may lack tokens that are only steps between merges, as in KerasHub's examples.
+    Such tokens get ids above `HIGHEST_ID`. A text whose encoding would contain one is an error.
 
     Attributes:
-        byte_ids: the id of each of the 256 bytes; the unknown token's for one that the vocabulary lacks.
-        lacks_bytes: whether the vocabulary lacks some.
+        byte_ids: the id of each of the 256 bytes. A byte that the vocabulary lacks has the id of the unknown token.
+        lacks_bytes: whether the vocabulary lacks a byte.
         ranks: each pair's place in the list of merges.
-        products: the id that a pair is merged into.
+        products: the id of the token that each pair makes.
         absent: the tokens that the vocabulary lacks, by their ids above `HIGHEST_ID`.
     """
 
@@ -37,18 +37,18 @@ class Tables(NamedTuple):
 
 
 def read_files(vocabulary: Any, merges: Any) -> tuple[Any, Any]:
-    """The vocabulary and the merges, read from files where they are paths.
+    """Returns the vocabulary and the merges. If one is a path, it is read from the file.
 
     Raises:
-        TypeError: where one is None.
-        FileNotFoundError, ValueError: where a file is missing or damaged.
+        TypeError: if one is None.
+        FileNotFoundError, ValueError: if a file is missing or damaged.
     """
     from pyroberta.text.tokenizer_files import read_merges
 
     if vocabulary is None or merges is None:
         raise TypeError(
-            "a tokenizer needs a vocabulary and merges. Tokenizer.from_preset and Tokenizer.load read those of a "
-            "preset and of a directory"
+            "a tokenizer needs a vocabulary and merges. Tokenizer.from_preset reads them from a preset, Tokenizer.load "
+            "from a directory"
         )
     if isinstance(vocabulary, (str, os.PathLike)):
         vocabulary = read_json(as_path(vocabulary))
@@ -58,10 +58,10 @@ def read_files(vocabulary: Any, merges: Any) -> tuple[Any, Any]:
 
 
 def checked_vocabulary(vocabulary: Any) -> dict[str, int]:
-    """Tokens and their ids, from a dict or from a list, where a token's id is its place.
+    """Returns tokens and their ids, from a dict, or from a list in which a token's id is its place.
 
     Raises:
-        TypeError, ValueError: naming the entry.
+        TypeError, ValueError: if an entry is malformed. The message names it.
 
     >>> checked_vocabulary(["<s>", "<pad>"])
     {'<s>': 0, '<pad>': 1}
@@ -83,10 +83,11 @@ def checked_vocabulary(vocabulary: Any) -> dict[str, int]:
 
 
 def checked_merges(merges: Any) -> list[tuple[str, str]]:
-    """Merges as pairs. Each may be a pair, or a text of two tokens with a space between; `#version` lines are none.
+    """Returns merges as pairs. A merge may be a pair, or a text of two tokens with a space between. `#version` lines
+    are skipped.
 
     Raises:
-        TypeError, ValueError: naming the merge.
+        TypeError, ValueError: if a merge is malformed. The message names it.
 
     >>> checked_merges(["#version: 0.2", "Ġ t", ("h", "e")])
     [('Ġ', 't'), ('h', 'e')]
@@ -117,11 +118,11 @@ def _checked_merge(i: int, pair: Any) -> tuple[str, str]:
 
 
 def by_id(vocabulary: Mapping[str, int]) -> dict[int, str]:
-    """The tokens by their ids.
+    """Returns the tokens by their ids.
 
     Raises:
-        TypeError, ValueError: for a token that is no string, and for an id that is no whole number, too high, or
-            another token's too.
+        TypeError, ValueError: if a token is not a string, or an id is not a whole number, is too high, or belongs to
+            two tokens.
     """
     tokens: dict[int, str] = {}
     for token, id in vocabulary.items():
@@ -130,9 +131,7 @@ def by_id(vocabulary: Mapping[str, int]) -> dict[int, str]:
         if isinstance(id, bool) or not isinstance(id, int) or id < 0:
             raise ValueError(f"the id of token {shown(token)} must be a whole number of at least 0, got {shown(id)}")
         if id > HIGHEST_ID:
-            raise ValueError(
-                f"the id of token {shown(token)} is {shown(id)}, and {HIGHEST_ID} is the highest that can be had"
-            )
+            raise ValueError(f"the id of token {shown(token)} is {shown(id)}; the highest possible id is {HIGHEST_ID}")
         if id in tokens:
             raise ValueError(f"tokens {shown(tokens[id])} and {shown(token)} have the same id {id} in the vocabulary")
         tokens[id] = token
@@ -142,11 +141,11 @@ def by_id(vocabulary: Mapping[str, int]) -> dict[int, str]:
 def check_special_tokens(
     vocabulary: Mapping[str, int], special_tokens: Mapping[str, str], added_tokens: Iterable[str]
 ) -> None:
-    """Checks that the vocabulary has the special tokens, given by their roles, and the added ones.
+    """Checks that the vocabulary has the added tokens, and the special tokens, which are given by their roles.
 
     Raises:
-        TypeError: for a special token that is no string.
-        ValueError: where some are missing, naming them.
+        TypeError: if a special token is not a string.
+        ValueError: if tokens are missing. The message names them.
     """
     for name, token in special_tokens.items():
         if not isinstance(token, str) or not token:
@@ -156,25 +155,25 @@ def check_special_tokens(
     if missing:
         rest = f" and {len(missing) - 8} more" if len(missing) > 8 else ""
         raise ValueError(
-            f"the vocabulary of {len(vocabulary)} tokens has no {', '.join(missing[:8])}{rest}; "
-            "give each an id there, or name the tokens that it has in their place"
+            f"the vocabulary of {len(vocabulary)} tokens has no {', '.join(missing[:8])}{rest}; give each an id in the "
+            "vocabulary, or name the tokens of the vocabulary that have their roles"
         )
 
 
 def merge_tables(
     vocabulary: Mapping[str, int], merges: Sequence[tuple[str, str]], unk_id: int | None, literal: Iterable[str]
 ) -> Tables:
-    """The tables of a vocabulary and its merges.
+    """Returns the tables of a vocabulary and its merges.
 
     Args:
-        vocabulary: tokens and ids.
+        vocabulary: the tokens and their ids.
         merges: the pairs in their order.
-        unk_id: of the unknown token; None where the vocabulary has none.
-        literal: the special and the added tokens, which needn't be spelt in bytes.
+        unk_id: the id of the unknown token. None if the vocabulary has none.
+        literal: the special and the added tokens, which need not be spelt in bytes.
 
     Raises:
-        ValueError: where the vocabulary isn't byte-level; where a merge comes twice; and where one needs a token that
-            a vocabulary with an unknown token lacks.
+        ValueError: if the vocabulary is not byte-level, a merge occurs twice, or a merge needs a token that a
+            vocabulary with an unknown token lacks.
     """
     absent: dict[str, int] = {}
 
@@ -199,7 +198,7 @@ def merge_tables(
             if unk_id is not None:
                 raise ValueError(
                     f"merge {rank}, {shown(left)} + {shown(right)}, needs the token {shown(token)}, which the "
-                    "vocabulary does not have. Do the vocabulary and the merges belong together?"
+                    "vocabulary does not have. Check that the vocabulary and the merges belong together"
                 )
             first = absent_id(left) if first is None else first
             second = absent_id(right) if second is None else second

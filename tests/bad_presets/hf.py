@@ -216,12 +216,16 @@ CASES: dict[str, Case] = {
         "hf", change("tokenizer.json", lambda t: t["model"].update(type="WordPiece")), "model's type .* is 'WordPiece'"
     ),
     "tokenizer.json without model": Case(
-        "hf", change("tokenizer.json", lambda t: t.pop("model")), "is not laid out as"
+        "hf", change("tokenizer.json", lambda t: t.pop("model")), "does not have the layout of"
     ),
     "tokenizer.json with a list of tokens": Case(
-        "hf", change("tokenizer.json", lambda t: t["model"].update(vocab=["a"])), "is not laid out as a tokenizer.json"
+        "hf",
+        change("tokenizer.json", lambda t: t["model"].update(vocab=["a"])),
+        "does not have the layout of a tokenizer.json",
     ),
-    "a post-processor that is a list": Case("hf", values("tokenizer.json", post_processor=[1]), "is not laid out as"),
+    "a post-processor that is a list": Case(
+        "hf", values("tokenizer.json", post_processor=[1]), "does not have the layout of"
+    ),
     "merges without end": Case(
         "slow tokenizer",
         put("merges.txt", "a b\n" * 1_000_000),
@@ -264,7 +268,7 @@ CASES: dict[str, Case] = {
     "an added token that is a number": Case(
         "hf",
         change("tokenizer.json", lambda t: t["added_tokens"].append(t["added_tokens"][0] | {"content": 7, "id": 7})),
-        "has an added token that is no text: 7",
+        "has an added token that is not a text: 7",
     ),
     "an id twice": Case(
         "hf", change("tokenizer.json", lambda t: t["model"]["vocab"].update(twice=7)), "have the same id 7"
@@ -276,7 +280,7 @@ CASES: dict[str, Case] = {
         "hf", change("tokenizer.json", lambda t: t["model"]["vocab"].update(listed=[1])), "whole number of at least 0"
     ),
     "an enormous id": Case(
-        "hf", change("tokenizer.json", lambda t: t["model"]["vocab"].update(far=10**15)), "the highest that can be had"
+        "hf", change("tokenizer.json", lambda t: t["model"]["vocab"].update(far=10**15)), "the highest possible id is"
     ),
     "a gap to an id too high": Case(
         "slow tokenizer", change("vocab.json", lambda v: v.update(high=5000)), "tokenizer has 5001 tokens"
@@ -305,7 +309,7 @@ CASES: dict[str, Case] = {
     "added tokens without end": Case(
         "slow tokenizer",
         put("added_tokens.json", json.dumps({f"<{i}>": 300 + i for i in range(200_000)})),
-        "the most that can be had",
+        "are possible, since each is searched",
     ),
     "special tokens that are a number": Case(
         "slow tokenizer", put("special_tokens_map.json", '{"additional_special_tokens": 3}'), "should be a list"
