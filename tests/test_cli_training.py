@@ -193,8 +193,7 @@ def test_the_second_signal_leaves_at_once(where: str, fit, capsys, monkeypatch):
     assert code == 128 + signal.SIGTERM
     assert out == ""
     assert err.endswith("interrupted\n")
-    if where == "the update":
-        assert f"to go on from the last checkpoint: {shlex.join(['pyroberta', *kept, '--resume'])}\n" in err
+    assert f"to go on from the last checkpoint: {shlex.join(['pyroberta', *kept, '--resume'])}\n" in err
     assert not Path("out").exists()
     state, _ = checkpoint.load(Path("run", FILE))
     assert state.step == (2 if where == "the update" else 4)
@@ -525,6 +524,28 @@ def test_a_plot_without_matplotlib_names_the_extra(fit, capsys, monkeypatch):
     assert "--plot needs matplotlib: install it with pip install 'pyroberta[plot]'" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("where", ["a closed pipe", "a full disk"])
+@pytest.mark.parametrize("rate", ["1e-3", "1e6"])
+def test_all_is_done_where_the_result_cannot_be_printed(where, rate, fit, tmp_path):
+    line = [word for word in fit if word not in ("--json", "--quiet")] + ["--learning-rate", rate]
+    command = [sys.executable, "-u", "-m", "pyroberta", *line, "-o", "out", "--checkpoint", "run", "--plot", "run.png"]
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open("/dev/full", "w") as full_disk:
+        done = subprocess.run(
+            command, stdout=writing if where == "a closed pipe" else full_disk, stderr=subprocess.PIPE, text=True,
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}, check=False,
+        )  # fmt: skip
+    os.close(writing)
+    is_lost = rate == "1e6"
+    assert ("can't write to standard output: No space left on device" in done.stderr) == (where == "a full disk")
+    assert ("try a lower --learning-rate" in done.stderr) == is_lost
+    assert done.returncode == (1 if where == "a full disk" else 3 if is_lost else 0)
+    assert MaskedLM.from_preset("out.diverged" if is_lost else "out").params
+    assert Path("run.png").exists()
+    assert Path("run").exists() == is_lost
+
+
 # --- no room ----------------------------------------------------------------------------------------------------------
 
 
@@ -532,24 +553,29 @@ def full(*_, **__):
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-@pytest.mark.parametrize("answers", [["full", "good"], [""], []])
+@pytest.mark.parametrize("answers", [["full", "good"], ["taken", "good"], [""], []])
 def test_at_a_terminal_a_full_disk_is_answered_with_another_directory(answers, fit, tmp_path, capsys, monkeypatch):
     really, asked = MaskedLM.save_to_preset, []
 
     def save(self, directory, **how):
         asked.append(str(directory))
+        assert str(directory) != "taken"
         (full if str(directory) in ("out", "full") else really)(self, directory, **how)
 
     monkeypatch.setattr(MaskedLM, "save_to_preset", save)
     monkeypatch.setattr(saving, "_is_terminal", lambda: True)
     monkeypatch.setattr(sys, "stdin", io.StringIO("".join(f"{answer}\n" for answer in answers)))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    Path("taken").mkdir()
+    Path("taken", "config.json").write_text("{}")  # a model of somebody's
     is_answered = "good" in answers
-    result = result_of([*fit, "-o", "out"], capsys, 0 if is_answered else 1)
-    assert asked[: len(answers)] == ["out", *answers][: len(answers)]
+    assert main([*fit, "-o", "out"]) == (0 if is_answered else 1)
+    out, err = capsys.readouterr()
+    result = json.loads(out)
+    assert ("taken holds a model already (config.json), which is not replaced" in err) == ("taken" in answers)
     assert MaskedLM.from_preset(result["saved"]).params
     if is_answered:
-        assert (result["saved"], asked) == ("good", ["out", "full", "good"])
+        assert (result["saved"], asked) == ("good", ["out", *(answer for answer in answers if answer != "taken")])
     else:
         assert Path(result["saved"]).parent == tmp_path
         assert Path(result["saved"]).name.startswith("out.rescued-")

@@ -144,6 +144,7 @@ def as_typed(message: str) -> str:
     """
     message = message.replace("full_sentences=True", "--full-sentences").replace("per_line=False", "--whole-files")
     message = message.replace(", to pyroberta.data.open_source:", ":").replace(f". {NO_TEXT}", "")
+    message = message.replace(", and go on with append=True", "")  # which the line to go on with does by itself
     message = message.replace("num_dimensions=", "--dimensions").replace("method='center'", "--normalize center")
     return re.sub(r"\b(column|label|kind|long_texts)=(?:'([^']*)')?", _option, message)
 

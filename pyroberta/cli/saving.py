@@ -31,6 +31,7 @@ def save_model(model: Any, output: str, arguments: Any) -> str:
             answer = _asked() if _is_terminal() else None
             if answer:
                 try:
+                    _check_unasked(answer, output)
                     model.save_to_preset(answer)
                     return answer
                 except (OSError, ValueError) as another:
@@ -44,6 +45,17 @@ def save_model(model: Any, output: str, arguments: Any) -> str:
             if answer is None:
                 raise
             print("pyroberta: there is no room among the temporary files either", file=sys.stderr)
+
+
+def _check_unasked(answer: str, output: str) -> None:
+    """Checks that no model but that of `--output` is replaced.
+
+    Raises:
+        FileExistsError: where there is one.
+    """
+    place, given = (os.path.realpath(os.path.expanduser(path)) for path in (answer, output))
+    if place != given and os.path.isfile(os.path.join(place, "config.json")):
+        raise FileExistsError(f"{answer} holds a model already (config.json), which is not replaced")
 
 
 def _is_terminal() -> bool:

@@ -294,10 +294,15 @@ def train(
             problem, history = error, finished.history
         updates = (follower.params.get("steps") or 0) * arguments.epochs
         result = _saved(arguments, model, history, last, problem, updates, checkpoint)
-    if stopper and problem is None:
-        result["best_epoch"] = stopper.best_epoch + 1
-    if arguments.plot:
-        _plot(finished, arguments.plot)
+    try:
+        if stopper and problem is None:
+            result["best_epoch"] = stopper.best_epoch + 1
+        if arguments.plot:
+            _plot(finished, arguments.plot)
+    finally:  # at last, since it may be that nobody reads standard output any more, or that its disk is full
+        if not arguments.json:
+            place = f"saved to {result['saved']}" if result["saved"] else "nothing saved"
+            print(f"{place} after {_updates(result['updates'])}: {figures(last)}")
     return result
 
 
@@ -372,7 +377,7 @@ def _saved(
                 print(f"pyroberta: interrupted after {updates} of {_updates(whole)}{saving}", file=sys.stderr)
             if failure:
                 arguments.exit_code = code_of_error(failure)
-                print(f"pyroberta: {failure or type(failure).__name__}", file=sys.stderr)
+                print(f"pyroberta: {options.as_typed(str(failure)) or type(failure).__name__}", file=sys.stderr)
             if checkpoint and problem is not None and not why:
                 checkpoint.save()
             if output:
@@ -380,10 +385,9 @@ def _saved(
             is_done = True
         except KeyboardInterrupt as first:
             if stop:
+                _say_what_is_left(arguments, checkpoint)
                 raise
             stop = first  # it came before the finished model was saved, which would be lost
-    if not arguments.json:
-        print(f"{f'saved to {output}' if output else 'nothing saved'} after {_updates(updates)}: {figures(last)}")
     if why:
         arguments.exit_code = arguments.exit_code or DIVERGED
         result["diverged"] = True
