@@ -23,6 +23,7 @@ from pyroberta import Backbone, MaskedLM
 from pyroberta.training import callbacks
 from pyroberta.training.callbacks import (
     HOOKS,
+    BackupAndRestore,
     BatchLogs,
     Callback,
     CallbackList,
@@ -339,6 +340,77 @@ def test_a_file_that_is_no_log_with_the_separator_is_not_gone_on_with(content, t
     with pytest.raises(ValueError, match="no column 'epoch' between separators ';'"):
         CSVLogger(path, separator=";", append=True).on_train_begin()
     assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("folder", ["", "new"])
+def test_a_log_that_is_removed_while_it_is_written_begins_anew_with_its_columns(folder, tmp_path):
+    path = tmp_path / folder / "log.csv"
+
+    def remove(epoch, logs):
+        if epoch == 0:
+            path.unlink()
+            if folder:
+                path.parent.rmdir()
+
+    train([CSVLogger(path), LambdaCallback(on_epoch_end=remove)], [3.0, 2.0, 1.0])
+    assert path.read_text() == "epoch,loss,val_loss\n1,3.0,2.0\n2,2.0,1.0\n"
+
+
+@pytest.mark.parametrize("name", ["a,b", 'a"b', "a\nb", "a\r\nb"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_a_log_with_any_name_of_a_column_is_gone_on_with(name, mark, tmp_path):
+    path = tmp_path / "log.csv"
+    for append, state in ((False, ""), (True, ""), (True, "kept")):
+        logger = CSVLogger(path, append=append)
+        logger.on_train_begin()
+        if state:
+            logger.set_state(logger.get_state())
+        logger.on_epoch_end(3, {name: 1.5, "loss": 2.5})
+        if not append:
+            path.write_bytes(mark.encode() + path.read_bytes())
+    with open(path, newline="", encoding="utf-8-sig") as file:
+        assert list(csv.reader(file)) == [["epoch", name, "loss"], *[["3", "1.5", "2.5"]] * 3]
+
+
+@pytest.mark.parametrize("made", [CSVLogger, ModelCheckpoint, BackupAndRestore])
+def test_a_place_is_a_path_that_can_be(made, tmp_path):
+    with pytest.raises(ValueError, match=r"^(filepath|backup_dir)? ?(is )?''"):
+        made("")
+    for wrong in (3, None):
+        with pytest.raises((TypeError, ValueError), match=r"expected str, bytes or os.PathLike|backup_dir is None"):
+            made(wrong)
+    given = os.fsencode(tmp_path / "a")
+    assert os.fspath(tmp_path / "a") in vars(made(given)).values()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names")
+def test_a_log_is_a_file_or_goes_nowhere(tmp_path):
+    os.mkfifo(tmp_path / "pipe.csv")
+    with pytest.raises(ValueError, match=r"pipe.csv is a pipe or the like. Give a plain file"):
+        train([CSVLogger(tmp_path / "pipe.csv")], [1.0])
+    train([CSVLogger("/dev/null")], [1.0])
+    with pytest.raises(OSError, match=r"CSVLogger can't write a row of \d+ bytes to /dev/full: No space left"):
+        train([CSVLogger("/dev/full")], [1.0])
+
+
+def test_a_place_where_no_model_can_be_saved_is_refused_before_an_epoch_is_trained(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "notes.txt").write_text("mine")
+    (tmp_path / "a.weights.h5").mkdir()
+    trained = []
+    for filepath, error in {
+        "file": FileExistsError, "full": FileExistsError, "file/{epoch}": NotADirectoryError,
+        "file/a.keras": NotADirectoryError, "a.weights.h5": IsADirectoryError,
+    }.items():  # fmt: skip
+        checkpoint = ModelCheckpoint(filepath, save_weights_only="h5" in filepath)
+        with pytest.raises(error):
+            train([checkpoint, LambdaCallback(on_epoch_begin=lambda epoch: trained.append(epoch))], [1.0])
+    assert trained == []
+    train([ModelCheckpoint("new/{epoch}"), ModelCheckpoint("full/{epoch}"), ModelCheckpoint("new/a")], [1.0])
+    with pytest.raises(ValueError, match=r"filepath '{loss:d}' can't be filled in with .*: Unknown format code 'd'"):
+        train([ModelCheckpoint("{loss:d}")], [1.5])
 
 
 @pytest.mark.parametrize("value", ["high", np.ones(2), None, [1, 2]])

@@ -33,10 +33,11 @@ def contents(directory: Path, most: int = 8) -> str:
     return first + (f", … and {len(names) - most} more" if len(names) > most else "") or "nothing"
 
 
-def as_path(given: str | os.PathLike[str]) -> Path:
+def as_path(given: str | bytes | os.PathLike[str]) -> Path:
     """The path that a user gave, with `~` expanded.
 
     Raises:
+        TypeError: for what is no path.
         ValueError: for an empty text, which would be the working directory, a null character, or the sign of a home
             directory that there isn't.
 
@@ -44,7 +45,7 @@ def as_path(given: str | os.PathLike[str]) -> Path:
     Traceback (most recent call last):
     ValueError: '' is no path. The working directory is '.'
     """
-    name = os.fspath(given)
+    name = os.fsdecode(given)
     if not name:
         raise ValueError("'' is no path. The working directory is '.'")
     if "\0" in name:

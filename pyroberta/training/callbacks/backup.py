@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+from pyroberta.formats.files import as_path
 from pyroberta.model.attributes import Checks, Reasons, true_or_false
 from pyroberta.training.callbacks.base import Callback, Logs
 from pyroberta.training.callbacks.model_checkpoint import save_freq
@@ -70,7 +71,7 @@ class BackupAndRestore(Callback):
         super().__init__()
         if not backup_dir:
             raise ValueError(f"backup_dir is {backup_dir!r}: name the directory that the state of training goes to")
-        self.backup_dir = os.path.expanduser(os.fspath(backup_dir))
+        self.backup_dir = str(as_path(backup_dir))
         self.save_freq = save_freq
         self.double_checkpoint = double_checkpoint
         self.delete_checkpoint = delete_checkpoint

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import csv
 import io
 import os
 import reprlib
+import stat
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+from pyroberta.formats.budget import printable
+from pyroberta.formats.files import as_path
 from pyroberta.model.attributes import Checks, Reasons, true_or_false
 from pyroberta.model.callers import callers_level
 from pyroberta.training.callbacks.base import Callback, Logs
@@ -23,6 +27,10 @@ def _separator(name: str, value: Any) -> str:
     if not isinstance(value, str) or len(value) != 1 or value in '"\r\n':
         raise ValueError(f"{name} must be one character that is no quote and no newline, got {value!r}")
     return value
+
+
+def _filename(name: str, value: Any) -> str:
+    return str(as_path(value))
 
 
 class CSVLogger(Callback):
@@ -37,8 +45,8 @@ class CSVLogger(Callback):
         append: go on with an existing file, under its columns; otherwise it is replaced.
 
     Raises:
-        ValueError: for a separator that is not one character; in training, with `append`, for a file that is no log
-            with this separator. The file is then unchanged.
+        ValueError: for a separator that is not one character, or an empty filename; in training, for a pipe, and with
+            `append` for a file that is no log with this separator. The file is then unchanged.
 
     Warns:
         UserWarning: in training, once, where the file has no column for something that is logged.
@@ -52,7 +60,7 @@ class CSVLogger(Callback):
     ['epoch,loss', '0,2.5']
     """
 
-    checks: ClassVar[Checks] = {"append": true_or_false, "separator": _separator}
+    checks: ClassVar[Checks] = {"append": true_or_false, "separator": _separator, "filename": _filename}
     unsettable: ClassVar[Reasons] = {
         "sep": "set separator",
         "keys": "the first row of the file tells the columns",
@@ -63,7 +71,7 @@ class CSVLogger(Callback):
 
     def __init__(self, filename: str | os.PathLike[str], separator: str = ",", append: bool = False) -> None:
         super().__init__()
-        self.filename = os.path.expanduser(filename)
+        self.filename = str(as_path(filename))
         self.separator = separator
         self.append = append
         self._columns: list[str] = []
@@ -72,30 +80,37 @@ class CSVLogger(Callback):
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Makes the file, or reads the columns of the existing one."""
         self._columns, self._has_warned = [], False
-        Path(self.filename).parent.mkdir(parents=True, exist_ok=True)
-        with open(self.filename, "ab+" if self.append else "wb+") as file:
+        path = Path(self.filename)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists() and not (path.is_dir() or path.is_file() or stat.S_ISCHR(path.stat().st_mode)):
+            raise ValueError(f"CSVLogger's {printable(self.filename)} is a pipe or the like. Give a plain file")
+        with open(path, "ab+" if self.append else "wb") as file:
+            if not self.append:
+                return
             file.seek(0)
-            first = file.readline(_LONGEST_HEADER)
+            first = file.read(_LONGEST_HEADER)
             if first:
                 self._columns = self._columns_of(first)
                 file.seek(-1, os.SEEK_END)
                 if file.read(1) not in (b"\n", b"\r"):  # the last row would go on in the same line
                     file.write(b"\n")
 
-    def _columns_of(self, header: bytes) -> list[str]:
-        """The columns of an existing file, by its first line.
+    def _columns_of(self, beginning: bytes) -> list[str]:
+        """The columns of an existing file, by its first row.
 
         Raises:
             ValueError: where that is no log's.
         """
         try:
-            columns = next(csv.reader([header.decode("utf-8-sig")], delimiter=self.separator), [])
+            text = codecs.getincrementaldecoder("utf-8-sig")().decode(beginning)
+            columns = next(csv.reader(io.StringIO(text, newline=""), delimiter=self.separator), [])
         except (UnicodeDecodeError, csv.Error):
             columns = []
         if "epoch" not in columns:
             raise ValueError(
-                f"append=True goes on with {self.filename}, whose first line has no column 'epoch' between separators "
-                f"{self.separator!r}, but {reprlib.repr(header)}: give the file's own separator, or another filename"
+                f"append=True goes on with {printable(self.filename)}, whose first line has no column 'epoch' between "
+                f"separators {self.separator!r}, but {reprlib.repr(beginning)}: give the file's own "
+                "separator, or another filename"
             )
         return columns
 
@@ -107,17 +122,20 @@ class CSVLogger(Callback):
         if unknown and not self._has_warned:
             self._has_warned = True
             warnings.warn(
-                f"{self.filename} has no column for {', '.join(unknown)}, which CSVLogger leaves out there; its "
-                f"columns are {', '.join(columns)}. Another filename would have them all",
+                printable(
+                    f"{self.filename} has no column for {', '.join(unknown)}, which CSVLogger leaves out there; its "
+                    f"columns are {', '.join(columns)}. Another filename would have them all"
+                ),
                 stacklevel=callers_level(),
             )
-        text = io.StringIO()
-        writer = csv.writer(text, delimiter=self.separator, lineterminator="\n")
-        if not self._columns:
-            writer.writerow(columns)
-        writer.writerow([row.get(column, "NA") for column in columns])
-        self._append(text.getvalue().encode())
+        header, values = self._line(columns), self._line([row.get(column, "NA") for column in columns])
+        self._append(values, b"" if self._columns else header, header)
         self._columns = columns
+
+    def _line(self, values: list[Any]) -> bytes:
+        text = io.StringIO()
+        csv.writer(text, delimiter=self.separator, lineterminator="\n").writerow(values)
+        return text.getvalue().encode()
 
     def _evaluated_later(self, row: Mapping[str, Any]) -> list[str]:
         """The columns of an evaluation that an epoch without one, by `validation_freq`, lacks."""
@@ -128,17 +146,22 @@ class CSVLogger(Callback):
     def get_state(self) -> dict[str, Any]:
         """See `Callback.get_state`."""
         file = Path(self.filename)
-        return {"content": file.read_text("utf-8") if self._columns and file.is_file() else ""}
+        return {"content": file.read_bytes().decode("utf-8") if self._columns and file.is_file() else ""}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Writes the state's rows again, without later ones, whose epochs are trained again."""
-        Path(self.filename).write_text("", "utf-8")
-        self._append(state["content"].encode())
-        self._columns = next(csv.reader(io.StringIO(state["content"]), delimiter=self.separator), [])
+        content = state["content"].encode()
+        with contextlib.suppress(FileNotFoundError):
+            os.truncate(self.filename, 0)
+        self._append(content)
+        self._columns = self._columns_of(content[:_LONGEST_HEADER]) if content else []
 
-    def _append(self, content: bytes) -> None:
+    def _append(self, row: bytes, header: bytes = b"", header_of_new: bytes = b"") -> None:
+        """Writes a row behind a header; behind another one where the file is empty, or was removed meanwhile."""
+        Path(self.filename).parent.mkdir(parents=True, exist_ok=True)
         with open(self.filename, "ab", buffering=0) as file:
             before, done = file.tell(), 0
+            content = (header if before else header_of_new) + row
             try:
                 while done < len(content):
                     done += file.write(content[done:])
@@ -147,6 +170,6 @@ class CSVLogger(Callback):
                     file.truncate(before)
                 raise type(error)(
                     error.errno,
-                    f"CSVLogger can't write a row of {len(content)} bytes to {self.filename}: {error.strerror}. "
-                    "The rows before it are whole. Make room, and go on with append=True",
+                    f"CSVLogger can't write a row of {len(content)} bytes to {printable(self.filename)}: "
+                    f"{error.strerror}. The rows before it are whole. Make room, and go on with append=True",
                 ) from error

@@ -8,6 +8,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from pyroberta.formats.atomic import check_place
+from pyroberta.formats.budget import printable, shown
+from pyroberta.formats.files import as_path
 from pyroberta.model.attributes import Checks, Reasons, true_or_false
 from pyroberta.training.callbacks.base import Logs
 from pyroberta.training.callbacks.monitor import Monitor, finite_or_none
@@ -26,25 +29,32 @@ def save_freq(name: str, value: Any) -> str | int:
 
 
 class _Numbers(dict[str, float]):
-    """A number for every name: 1 for those that count, `other` for the rest."""
+    """A number for every name, a whole one for those that count."""
 
-    def __init__(self, other: float) -> None:
-        super().__init__(epoch=1, batch=1)
-        self.other = other
+    def __init__(self, number: float) -> None:
+        whole = round(number + 1)
+        super().__init__(epoch=whole, batch=whole)
+        self.number = number
 
     def __missing__(self, name: str) -> float:
-        return self.other
+        return self.number
 
 
-def _check_pattern(filepath: str) -> None:
-    """Checks that names can be filled in, before an epoch is trained for a model that has no place then."""
+def _examples(filepath: str) -> set[str]:
+    """The filepath with numbers filled in; a single one where it has no names.
+
+    Raises:
+        ValueError: where no number can be, before an epoch is trained for a model that has no place then.
+    """
     problem: Exception | None = None
-    for other in (0.5, 1):  # what callbacks of a user's own log may be whole numbers
+    found = set()
+    for number in (0.25, 1, 2):  # what callbacks of a user's own log may be whole numbers
         try:
-            filepath.format_map(_Numbers(other))
-            return
+            found.add(filepath.format_map(_Numbers(number)))
         except (ValueError, LookupError, AttributeError, TypeError) as error:
             problem = error
+    if found:
+        return found
     raise ValueError(
         f"filepath {filepath!r} can't be filled in: {problem}. It takes names as in "
         "'runs/{epoch:02d}-{val_loss:.2f}'; a brace itself is written twice"
@@ -75,6 +85,7 @@ class ModelCheckpoint(Monitor):
     Raises:
         ValueError: for an unknown save_freq, or a filepath that can't be filled in or is not written here; while
             saving, for a name in filepath that is not logged.
+        FileExistsError, IsADirectoryError, OSError, ValueError: as training begins, where nothing can be saved.
 
     >>> ModelCheckpoint("runs/{epoch:02d}-{loss:.2f}").directory(epoch=0, logs={"loss": 2.5})
     'runs/01-2.50'
@@ -100,10 +111,10 @@ class ModelCheckpoint(Monitor):
     ) -> None:
         super().__init__(monitor, mode)
         self.save_best_only = save_best_only
-        self.filepath = os.fspath(filepath)
+        self.filepath = os.fsdecode(filepath)
         if not self.filepath:
             raise ValueError("filepath is '': name the directory that the model goes to")
-        _check_pattern(self.filepath)
+        _examples(self.filepath)
         if self.filepath.endswith(WEIGHTS) and not save_weights_only:
             raise ValueError(f"filepath ends in {WEIGHTS}, a file of weights alone: pass save_weights_only=True")
         if self.filepath.endswith(ARCHIVE) and save_weights_only:
@@ -123,6 +134,20 @@ class ModelCheckpoint(Monitor):
     def is_monitoring(self) -> bool:
         """Whether values are compared at all."""
         return self.save_best_only
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        """Checks that a model can be saved, before an epoch is trained for it."""
+        from pyroberta.presets.writing import check_saveable
+
+        super().on_train_begin(logs)
+        first, *others = map(as_path, sorted(_examples(self.filepath)))
+        is_file = self.filepath.endswith((WEIGHTS, ARCHIVE))
+        if is_file and first.is_dir():
+            raise IsADirectoryError(f"ModelCheckpoint can't save to {printable(str(first))}: it is a directory")
+        if is_file or others:
+            check_place(first)
+        else:
+            check_saveable(first)
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         """Remembers the epoch's number."""
@@ -155,6 +180,10 @@ class ModelCheckpoint(Monitor):
             raise ValueError(
                 f"ModelCheckpoint's filepath {self.filepath!r} names {error}, which is not logged; "
                 f"there are epoch, {', '.join(logs)}"
+            ) from error
+        except (ValueError, TypeError) as error:
+            raise ValueError(
+                f"ModelCheckpoint's filepath {self.filepath!r} can't be filled in with {shown(logs)}: {error}"
             ) from error
 
     def _save(self, epoch: int, logs: Logs) -> None:
