@@ -61,6 +61,26 @@ def records(capsys) -> list[dict]:
 # --- training ---------------------------------------------------------------------------------------------------------
 
 
+def test_a_folder_for_each_class_is_what_a_table_is(here, model, capsys, recwarn):
+    turns = [*zip(TEXTS[::2], TEXTS[1::2], strict=True)]
+    for number, texts in enumerate(turns):
+        for name, text in zip(("neg", "pos"), texts, strict=True):
+            Path("folders", name).mkdir(parents=True, exist_ok=True)
+            Path("folders", name, f"{number}.txt").write_text(text)
+    write_csv("turns.csv", [text for texts in turns for text in texts], ["neg", "pos"] * len(turns))
+    more = [*model, "--batch-size", "2", "--quiet", "--json", "--validation", "50%"]
+    folders = ["folders", "--label", "inferred"]
+    found = result_of(["classify", "train", *folders, *more, "-o", "out"], capsys)
+    table = result_of(["classify", "train", "turns.csv", *OF_TABLE, *more, "-o", "same"], capsys)
+    assert found["labels"] == ["neg", "pos"]
+    assert found["history"] == table["history"]
+    assert not recwarn.list  # of a class that one of the two parts lacks
+    line = ["classify", "evaluate", *folders, "--model", "out", "--quiet", "--json"]
+    assert result_of(line, capsys)["texts"] == len(TEXTS) // 2 * 2
+    assert main(["classify", "train", "folders", "--label", "verdict", *model, "-o", "no"]) == 2
+    assert "In a directory, --label inferred takes the folders' names" in capsys.readouterr().err
+
+
 def test_a_classifier_learns_names_and_keeps_them(here, model, capsys):
     write_csv("held.csv.gz", TEXTS[:2], LABELS[:2])
     more = ["--epochs", "30", "--learning-rate", "3e-3", "--validation", "held.csv.gz", "--schedule", "constant"]

@@ -22,8 +22,9 @@ import pytest
 import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
-from small_models import small_masked_lm
+from small_models import small_masked_lm, small_tokenizer
 
+from pyroberta import TextClassifier, TextClassifierPreprocessor
 from pyroberta.data import files, open_source
 from pyroberta.data.kinds import separated
 from pyroberta.data.kinds.lines import looks_like
@@ -290,6 +291,72 @@ def test_a_name_that_would_command_the_terminal_is_written_out(tmp_path: Path, m
 def test_a_file_with_brackets_in_its_name_is_itself(tmp_path: Path):
     (tmp_path / "a[1].txt").write_text("one")
     assert open_source(tmp_path / "a[1].txt").texts == ["one"]
+
+
+@pytest.fixture
+def reviews(tmp_path: Path, monkeypatch) -> Path:
+    """Texts in a folder for each class, as aclImdb has them."""
+    monkeypatch.chdir(tmp_path)
+    for name, count in {"train/neg": 2, "train/pos": 4, "test/neg": 1, "test/pos": 1}.items():
+        Path(name).mkdir(parents=True)
+        for i in range(count):
+            Path(name, f"{i}.txt").write_text(f"This is {name} {i}.\n\nIt has lines.\n")
+    Path("train/urls_pos.txt").write_text("http://no.text\n")
+    Path("train/labeledBow.feat").write_text("9 0:9\n")
+    return tmp_path
+
+
+def test_a_folder_for_each_class_gives_the_labels(reviews: Path, capsys):
+    source = open_source("train/", label="inferred")
+    assert source.labels == ["pos", "neg", "pos", "pos", "neg", "pos"]
+    assert source.texts[0] == "This is train/pos 0.\n\nIt has lines."
+    assert source.place(1) == "train/neg/0.txt, line 1"
+    assert source.description == (
+        "train/: one text a file, labels 'neg', 'pos', the folders' names, 6 files (train/pos/0.txt, train/neg/0.txt, "
+        "train/pos/1.txt, train/pos/2.txt, train/neg/1.txt, train/pos/3.txt), left out train/labeledBow.feat, "
+        "train/urls_pos.txt, 6 texts"
+    )
+    assert sorted(open_source([Path("train"), Path("test")], label="inferred").labels) == ["neg"] * 3 + ["pos"] * 5
+    assert list(open_source(Path("test"), label="inferred").stream()) == [
+        (f"This is test/{name} 0.\n\nIt has lines.", name) for name in ("neg", "pos")
+    ]
+
+
+def test_a_classifier_learns_from_a_folder_for_each_class(reviews: Path):
+    def made() -> TextClassifier:
+        preprocessor = TextClassifierPreprocessor(small_tokenizer(), 40)
+        return TextClassifier(small_masked_lm().backbone, 2, preprocessor=preprocessor)
+
+    classifier, same = made(), made()
+    history = classifier.fit("train", label="inferred", validation_data=Path("test"), verbose=0).history
+    assert classifier.labels == ["neg", "pos"]
+    source = open_source("train", label="inferred")
+    held_out = open_source("test", label="inferred")
+    validation = (held_out.texts, held_out.labels)
+    assert same.fit(source.texts, source.labels, validation_data=validation, verbose=0).history == history
+    assert made().fit("train", label="inferred", validation_data=validation, verbose=0).history == history
+    assert classifier.evaluate("test", label="inferred", verbose=0) == same.evaluate(*validation, verbose=0)
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        ("train/pos", "label='inferred' takes .*, a folder for each class, and train/pos has no folder with files"),
+        ("one", "and one has files in the folder 'only' alone"),
+        ("train/pos/0.txt", r"and train/pos/0.txt is none. Pass the directory that holds the folders"),
+        ("train/*/*.txt", r"and train/\*/\*.txt is none"),
+        ("tables", "each file of which is a text, and tables holds CSV"),
+        (["a text"], "label='inferred' takes the names of the folders in a directory, and x is a list"),
+    ],
+)
+def test_what_has_no_folder_for_each_class_is_told(x: object, message: str, reviews: Path):
+    for folder in ("one/only", "tables/a", "tables/b"):
+        Path(folder).mkdir(parents=True)
+        Path(folder, "a.csv" if "tables" in folder else "a.txt").write_text("text\nGood.\n")
+    with pytest.raises(ValueError, match=message):
+        open_source(x, label="inferred")
+    with pytest.raises(ValueError, match=r"label='verdict' names a column, and so should .*label='inferred' takes the"):
+        open_source("train", label="verdict")
 
 
 def test_a_file_may_be_one_text(tmp_path: Path):

@@ -100,7 +100,7 @@ def test_a_model_is_fitted_and_evaluated_on_full_sentences(tmp_path: Path, capsy
     ("arguments", "keywords", "error", "message"),
     [
         (([("a", "b")],), {}, TypeError, r"about texts of one segment; text 0 is \('a', 'b'\) \(tuple\)"),
-        ((("a", "b"),), {}, TypeError, "x is a tuple of 2 strings"),
+        ((("a", "b"),), {}, TypeError, "x is a tuple of strings"),
         (([[5, 6]],), {}, TypeError, r"text 0 is \[5, 6\] \(list\)"),
         ((["a", "b"],), {"sample_weight": [1, 2]}, ValueError, "a sequence holds parts of several"),
         (({"token_ids": [[0, 2]], "mask_positions": [[0]]}, [[1]]), {}, ValueError, "x is a dict of features"),

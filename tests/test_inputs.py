@@ -58,11 +58,30 @@ def test_segments_are_joined_by_two_separators():
 
 def test_a_tuple_of_strings_is_refused_since_it_may_be_texts_or_segments():
     texts = ("a", "b", "c")
-    for ask in (reader().examples, small_masked_lm().fit, small_masked_lm().evaluate):
-        with pytest.raises(TypeError, match=r"a tuple of 3 strings.*list\(x\) for the texts, \[x\] for the one text"):
-            ask(texts)
+    masked_lm = small_masked_lm()
+    classifier = TextClassifier(masked_lm.backbone, 2, preprocessor=TextClassifierPreprocessor(small_tokenizer(), 40))
+    asked = [
+        reader().examples, masked_lm.fit, masked_lm.evaluate, masked_lm.predict, masked_lm.predict_on_batch,
+        masked_lm.train_on_batch, masked_lm.test_on_batch, classifier.predict, classifier.classify,
+        lambda x: classifier.fit(x, [0, 1, 0]), lambda x: classifier.evaluate(x, [0, 1, 0]),
+    ]  # fmt: skip
+    for ask in asked:
+        for x in (texts, texts[:1]):
+            with pytest.raises(TypeError, match=r"a tuple of strings.*list\(x\) for the texts, \[x\] for the one text"):
+                ask(x)
+    for ask in (masked_lm.embed, masked_lm.score, masked_lm.preprocessor.tokenizer):  # where no text has segments
+        assert len(ask(texts)) == 3
+    assert len(masked_lm.fill_mask(("<mask>.", "I <mask>."))) == 2
+    assert masked_lm.preprocessor(texts)[0]["token_ids"].ndim == 1  # KerasHub's, to which a tuple is one text
     assert decoded(reader().examples(list(texts))) == ["<s>a</s>", "<s>b</s>", "<s>c</s>"]
     assert decoded(reader().examples([texts])) == ["<s>a</s></s>b</s></s>c</s>"]
+
+
+@pytest.mark.parametrize("x", [[[False, False]], [[0, 5, True, 2]], [[0, 5, 2], [True]]])
+def test_booleans_are_no_token_ids(x):
+    for ask in (small_masked_lm().fit, small_masked_lm().predict):
+        with pytest.raises(TypeError, match="must be a string or a tuple of strings, its segments; got"):
+            ask(x)
 
 
 @pytest.mark.parametrize(

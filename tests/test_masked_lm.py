@@ -556,7 +556,7 @@ def test_predict_takes_encoded_sequences_and_segments():
         x = tuple(map(list, x)) if isinstance(x, tuple) else x
         assert masked_lm.predict(x, batch_size=1, verbose=0) == pytest.approx(expected)
         assert masked_lm.predict_on_batch(x) == pytest.approx(expected)
-    assert masked_lm.predict(pairs[0], verbose=0) == pytest.approx(expected[:1])
+    assert masked_lm.predict(pairs[:1], verbose=0) == pytest.approx(expected[:1])
 
 
 def test_predict_takes_batches_and_leaves_their_labels_alone():

@@ -175,7 +175,7 @@ def test_classify_names_the_likeliest_class():
     powers = np.exp(logits)
     np.testing.assert_allclose([one.score for one in found], powers.max(axis=1) / powers.sum(axis=1))
     assert classifier.classify(TEXTS[0]) == pytest.approx(found[0])
-    assert classifier.classify(("a", "b")).as_dict().keys() == {"label", "name", "score"}
+    assert classifier.classify([("a", "b")])[0].as_dict().keys() == {"label", "name", "score"}
 
 
 # --- heads ------------------------------------------------------------------------------------------------------------

@@ -32,7 +32,10 @@ def add_columns(parser: argparse.ArgumentParser, *, has_labels: bool = False) ->
         help="the column of a table that holds the texts; twice for pairs",
     )  # fmt: skip
     if has_labels:
-        parser.add_argument("--label", metavar="NAME", required=True, help="the column that holds the labels")
+        parser.add_argument(
+            "--label", metavar="NAME", required=True,
+            help="the column that holds the labels; `inferred`, without --column: a directory's folders name them",
+        )  # fmt: skip
     parser.add_argument(
         "--kind", metavar="NAME", choices=KINDS,
         help=f"of a file whose name does not say it: {', '.join(KINDS)}",

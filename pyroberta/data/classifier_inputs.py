@@ -43,7 +43,7 @@ class ClassifierInputs(InputReader):
             raise ValueError(
                 "y is missing: a classifier learns from texts with a label each, names or whole numbers from 0 to "
                 f"{(self.config.num_classes or 0) - 1}; in an iterable of batches these are (x, y) or "
-                "(x, y, sample_weight), in a table a column, label="
+                "(x, y, sample_weight), in a table a column, label=, in a directory its folders, label='inferred'"
             )
 
     @property

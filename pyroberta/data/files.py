@@ -59,12 +59,14 @@ class File:
         packed: a key of `COMMANDS`, or the empty string.
         opened: the open file, text or bytes; None for a path.
         note: what a reader found, and the name does not say.
+        folder: the name of the folder that tells its class; empty where none does.
     """
 
     path: str
     packed: str = ""
     opened: Any = None
     note: str = ""
+    folder: str = ""
 
     @property
     def name(self) -> str:

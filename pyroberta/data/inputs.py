@@ -27,6 +27,7 @@ from pyroberta.text.given import (
     refuse_names_of_files,
     refuse_rows,
     refuse_single,
+    refuse_tuple,
     warn_of_a_files_name,
 )
 from pyroberta.text.long_texts import LongTexts
@@ -222,11 +223,6 @@ class InputReader(ABC):
         if isinstance(x, Mapping):
             return self._checked_held(x, y, sample_weight)
         if isinstance(x, tuple) and _is_columns(x):
-            if all(map(_is_text, x)):
-                raise TypeError(
-                    f"x is a tuple of {len(x)} strings, which may be {len(x)} texts or one text's segments. Pass a "
-                    "list: list(x) for the texts, [x] for the one text"
-                )
             return self._checked_held(x, y, sample_weight)
         x = with_items(x)
         refuse_names_of_files(x)
@@ -634,6 +630,7 @@ def _opened(x: Any) -> Any:
         raise bytes_error("x", x, is_item=False)
     refuse_rows(x, KNOWN)
     refuse_single(x)
+    refuse_tuple(x)
     if isinstance(x, tuple) and not hasattr(x, "_fields"):
         return tuple(opened(column, f"entry {i} of x") for i, column in enumerate(x))
     return x
@@ -643,7 +640,11 @@ def _is_encoded(item: Any) -> bool:
     """Whether it is a sequence of token ids: an array or a list of integers."""
     if isinstance(item, np.ndarray):
         return item.ndim == 1 and item.dtype.kind in "iu"
-    return isinstance(item, list) and bool(item) and all(isinstance(number, int | np.integer) for number in item)
+    return isinstance(item, list) and bool(item) and all(map(_is_id, item))
+
+
+def _is_id(number: Any) -> bool:
+    return isinstance(number, int | np.integer) and not isinstance(number, bool)
 
 
 def _is_columns(x: tuple[Any, ...]) -> bool:

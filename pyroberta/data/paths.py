@@ -6,6 +6,7 @@ import glob
 import os
 import stat
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple, NoReturn
 
 from pyroberta.data.files import COMMANDS, File, split_suffixes
@@ -13,7 +14,7 @@ from pyroberta.data.kinds import KINDS, OF_SUFFIX, OTHERS
 from pyroberta.formats.budget import printable
 
 NO_TEXT = "To pass one text, pass a list: ['…']"
-
+INFERRED = "label='inferred'"  # without a column, as labels="inferred" of Keras's text_dataset_from_directory
 
 MOST_NAMES = 8  # of files, and of rows with a missing value, in a message
 
@@ -76,6 +77,37 @@ def find(paths: Sequence[str], kind: str | None) -> Found:
         )
     files = tuple(File(name, split_suffixes(name)[1]) for name in names)
     return Found(some_names(paths), files, next(iter(kinds.values())), tuple(left_out))
+
+
+def by_folder(paths: Sequence[str], found: Found) -> Found:
+    """Returns the files with the names of the folders that they are in, right below the directories `paths`.
+
+    Classes alternate, so that the last files, or those of a batch, are not all of one. Files in no folder are left out.
+
+    Raises:
+        ValueError: where a path is no directory, a file is no text, or there are fewer than two folders of files.
+    """
+    told = f"{INFERRED} takes the names of the folders in a directory"
+    for path in paths:
+        if not os.path.isdir(path):
+            raise ValueError(f"{told}, and {printable(path)} is none. Pass the directory that holds the folders")
+    if found.kind != "text":
+        raise ValueError(f"{told}, each file of which is a text, and {found.name} holds {KINDS[found.kind].title}")
+    files: dict[str, list[File]] = {}
+    left_out = list(found.left_out)
+    for file in found.files:
+        root = next(path for path in paths if file.path.startswith(os.path.join(path, "")))
+        folder, *below = os.path.relpath(file.path, root).split(os.sep)
+        if below:
+            files.setdefault(folder, []).append(replace(file, folder=folder))
+        else:
+            left_out.append(file.path)
+    if len(files) < 2:
+        some = f"files in the folder {next(iter(files))!r} alone" if files else "no folder with files"
+        raise ValueError(f"{told}, a folder for each class, and {found.name} has {some}")
+    turns = [((i + 0.5) / len(some), name, file) for name, some in sorted(files.items()) for i, file in enumerate(some)]
+    in_turn = tuple(file for _, _, file in sorted(turns, key=lambda turn: turn[:2]))
+    return found._replace(files=in_turn, left_out=tuple(left_out))
 
 
 def check_kind(kind: str | None) -> None:

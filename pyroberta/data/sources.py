@@ -18,7 +18,7 @@ import numpy as np
 
 from pyroberta.data.files import File, file_of, is_file, is_path, split_suffixes
 from pyroberta.data.kinds import KINDS, Row, Wanted, check_columns, named, usual_column
-from pyroberta.data.paths import MOST_NAMES, Found, check_kind, find, kind_of, some_names
+from pyroberta.data.paths import INFERRED, MOST_NAMES, Found, by_folder, check_kind, find, kind_of, some_names
 from pyroberta.data.tables import Table, as_mapping, classes_of, is_record, is_stream, rows, table_of, with_items
 from pyroberta.formats.budget import shown
 from pyroberta.text.given import bytes_error, opened, refuse_endless
@@ -231,7 +231,8 @@ def open_source(
             they are.
         column: the name of the column that holds the texts, or a tuple of names for their segments. Tables have to be
             told, and lines of text have none.
-        label: the name of the column that holds the labels.
+        label: the name of the column that holds the labels; "inferred", without a column, for the names of the folders
+            in a directory, each of whose files is a text then.
         kind: of a file whose name does not say it: "text", "csv", "tsv", "jsonl", "json" or "parquet".
         per_line: False takes each text file as one text.
 
@@ -264,10 +265,18 @@ def open_given(
         if not (column is label is kind is None and per_line) and not is_optional:
             raise ValueError("x was opened by open_source: say column=, label=, kind= and per_line= there")
         return x
-    wanted = _wanted(column, label, per_line, kind is not None)
-    if label is not None and column is None:
-        raise ValueError(f"label={label!r} names a column, and so should column=, which holds the texts")
     paths = _paths(x)
+    is_inferred = column is None and isinstance(label, str) and label == "inferred"
+    if is_inferred and paths is None:
+        if not is_optional:
+            raise ValueError(f"{INFERRED} takes the names of the folders in a directory, and x is {_article(x)}")
+        label = None
+    wanted = _wanted(column, label, per_line, kind is not None)
+    if is_inferred and paths is not None:
+        return _of_files(by_folder(paths, find(paths, kind)), wanted._replace(per_line=False), is_optional=False)
+    if label is not None and column is None:
+        hint = f". In a directory, {INFERRED} takes the folders' names" * (paths is not None)
+        raise ValueError(f"label={label!r} names a column, and so should column=, which holds the texts{hint}")
     if paths is not None:
         return _of_files(find(paths, kind), wanted, is_optional)
     if is_file(x):
@@ -329,7 +338,8 @@ def _rows_of_files(files: Sequence[File], kind: str, wanted: Wanted) -> Iterator
     for part, file in enumerate(files):
         start = _position(file.opened)
         try:
-            yield from ((part, row) for row in KINDS[kind].read(file, wanted))
+            for place, text, label in KINDS[kind].read(file, wanted):
+                yield part, (place, text, file.folder or label)
         except ValueError:
             if start is not None:
                 file.opened.seek(start)  # it may be read in another way
@@ -354,7 +364,9 @@ def _described(found: Found, wanted: Wanted) -> str:
     parts = [title, *(f"packed by {way}" for way in packed), *notes]
     if wanted.columns:
         parts.append(f"column{'s' * wanted.is_pair} {named(wanted.columns)}")
-    if wanted.label is not None:
+    if folders := {file.folder for file in found.files} - {""}:
+        parts.append(f"labels {named(sorted(folders))}, the folders' names")
+    elif wanted.label is not None:
         parts.append(f"labels {wanted.label!r}")
     names = [file.name for file in found.files]
     if names != [found.name]:

@@ -262,13 +262,13 @@ class TextClassifier(Task):
         """The likeliest class of each text.
 
         Args:
-            texts: a text, or what `predict` takes; a tuple of strings is one text's segments.
+            texts: a text, or what `predict` takes.
             batch_size: texts at a time.
             long_texts: as for `predict`.
             column: as for `fit`.
 
         Returns:
-            A `Classification`, or a list of them for several texts.
+            A `Classification` for a text that is no list, else a list of them.
 
         >>> classifier = TextClassifier.from_preset("roberta_tiny_en", num_classes=2, labels=["bad", "good"])
         >>> classifier.classify("A joy to watch.").name in classifier.labels
@@ -287,10 +287,7 @@ class TextClassifier(Task):
             Classification(int(i), self.labels[int(i)], float(np.exp(row[i])))
             for row, i in ((row, row.argmax()) for row in log_softmax(np.concatenate(outputs)))
         ]
-        is_single = (isinstance(texts, str) and column is None) or (
-            isinstance(texts, tuple) and all(isinstance(t, str) for t in texts)
-        )
-        return found[0] if is_single else found
+        return found[0] if isinstance(texts, str) and column is None else found
 
     @classmethod
     def _made(cls, backbone: Backbone, preprocessor: Any, seed: int, **own: Any) -> TextClassifier:

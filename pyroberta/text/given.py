@@ -156,6 +156,23 @@ def _columns(table: Any) -> tuple[list[Any], str]:
         return [], "train"
 
 
+def refuse_tuple(x: Any, name: str = "x") -> None:
+    """Checks that x is no tuple of strings, where a text may have segments.
+
+    Raises:
+        TypeError: for a tuple of strings, which may be several texts or the segments of one.
+
+    >>> refuse_tuple(("It rains.", "It is wet."))
+    Traceback (most recent call last):
+    TypeError: x is a tuple of strings: texts or one in segments. Pass list(x) for the texts, [x] for the one text
+    """
+    if isinstance(x, tuple) and x and all(isinstance(text, str | bytes) for text in x):
+        raise TypeError(
+            f"{name} is a tuple of strings: texts or one in segments. Pass list({name}) for the texts, "
+            f"[{name}] for the one text"
+        )
+
+
 def refuse_rows(
     item: Any, features: Collection[str], name: str = "x", is_item: bool = False, takes_column: bool = False
 ) -> None:
