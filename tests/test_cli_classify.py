@@ -254,7 +254,7 @@ def test_evaluate_prints_what_python_gives(here, classifier, capsys):
     assert "reviews.csv: CSV, column 'text', labels 'label', 6 rows" in err
     write_csv("reviews.csv", TEXTS[:2], ["pos", "fair"])
     assert main(line) == 2
-    assert "'fair' of reviews.csv, line 3 is none of the model's" in capsys.readouterr().err
+    assert "'fair' of reviews.csv, line 3 is not a class of the model" in capsys.readouterr().err
 
 
 def test_predict_streams_the_likeliest_class(here, classifier, capsys, monkeypatch):

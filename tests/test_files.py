@@ -84,7 +84,7 @@ def test_each_kind_of_file_gives_its_texts_and_labels(name: str, packed: str, tm
     if keywords:
         pairs = open_source(path, column=("label", "text"))
         assert pairs.texts == list(zip("xy", LINES, strict=True))
-        with pytest.raises(ValueError, match=r"Say which holds the texts: column='text'"):
+        with pytest.raises(ValueError, match=r"Name the column of the texts: column='text'"):
             _ = open_source(path).texts
         with pytest.raises(
             ValueError, match=r"has no column 'Text'. Its columns are .*'text'|has no 'Text'. Its names"
@@ -236,7 +236,7 @@ def test_a_directory_gives_its_files_in_order_and_says_which(tmp_path: Path, cap
     with pytest.raises(FileNotFoundError, match="is a directory and holds no file"):
         open_source(tmp_path / "empty")
     (tmp_path / "c.csv").write_text(CSV)
-    with pytest.raises(ValueError, match=r"are of several kinds: .*c.csv \(CSV\), .* \(text\). Name those of"):
+    with pytest.raises(ValueError, match=r"are of several kinds: .*c.csv \(CSV\), .* \(text\). Name only the files of"):
         open_source(tmp_path)
 
 
@@ -366,7 +366,7 @@ def test_a_file_may_be_one_text(tmp_path: Path):
     assert source.texts == ["One\nstill one.\n\nTwo.", "Three."]
     assert "one text a file" in source.description
     (tmp_path / "a.csv").write_text(CSV)
-    with pytest.raises(ValueError, match=r"per_line=False is about text files, and .*a.csv is CSV"):
+    with pytest.raises(ValueError, match=r"per_line=False applies to text files, but .*a.csv is CSV"):
         open_source(tmp_path / "a.csv", column="text", per_line=False)
 
 
@@ -393,10 +393,10 @@ def test_a_kind_may_be_said(tmp_path: Path):
     [
         ("a.csv", "", "a.csv is empty: CSV begins with a row of the columns' names"),
         ("a.csv", "text,label\n", "a.csv holds no text: it has no row below its head"),
-        ("a.csv", "text,label\na,x\nb,y,z\n", "line 3: the row has 3 fields, and there are 2 columns, 'text', 'label'"),
+        ("a.csv", "text,label\na,x\nb,y,z\n", "line 3: the row has 3 fields, but there are 2 columns, 'text', 'label'"),
         ("a.csv", "text,label\na\n", "line 2: the row has 1 fields"),
         ("a.csv", 'text,label\n"a,x\n', "line 2: unexpected end of data"),
-        ("a.csv", 'text,label\n"a"b,x\n', "a.csv, line 2: ',' expected after '\"'. Where quotation marks are letters"),
+        ("a.csv", 'text,label\n"a"b,x\n', "a.csv, line 2: ',' expected after '\"'. If quotation marks are part of"),
         ("a.csv", "text,text\na,b\n", "has 2 columns of the name 'text'"),
         (
             "a.csv",
@@ -412,7 +412,7 @@ def test_a_kind_may_be_said(tmp_path: Path):
         (
             "a.jsonl",
             '{"text": "a", "label": 1}\n{"text": }\n',
-            "a.jsonl, line 2 is no JSON: Expecting value at column 10",
+            "a.jsonl, line 2 is not JSON: Expecting value at column 10",
         ),
         (
             "a.jsonl",
@@ -430,16 +430,16 @@ def test_a_kind_may_be_said(tmp_path: Path):
         ("a.jsonl", '{"text": ' + "1" * 5000 + "}", "a.jsonl, line 1 can't be read: Exceeds the limit"),
         ("a.jsonl", "\n", "a.jsonl holds no text"),
         ("a.json", '{"text": "a"}\n{"text": "b"}\n', "a.json has a JSON value on each line, .*: kind='jsonl'"),
-        ("a.json", '{"data": {}}', "a.json is a JSON object of 'data', and should be a list of records"),
-        ("a.json", '{"data": {}}', r"Pass the part that holds them: json\.load"),
+        ("a.json", '{"data": {}}', "a.json is a JSON object of 'data', but should be a list of records"),
+        ("a.json", '{"data": {}}', r"Pass the part that holds the records: json\.load"),
         (
             "a.json",
             '{"text": {"0": "a"}, "label": {"0": 1}}',
             r"If pandas wrote it, .*: pandas\.read_json\('.*a\.json'\)",
         ),
         ("a.json", '{"text": ["a"], "label": []}', "the columns have different lengths: {'text': 1, 'label': 0}"),
-        ("a.json", "12", "a.json is a JSON number, and should be a list"),
-        ("a.json", '[\n{"text": "a", }]', "a.json is no JSON: .* at line 2, column"),
+        ("a.json", "12", "a.json is a JSON number, but should be a list"),
+        ("a.json", '[\n{"text": "a", }]', "a.json is not JSON: .* at line 2, column"),
         ("a.txt", "a\n", "a.txt is read as text, which has no column 'text'. Leave column= out"),
     ],
 )
@@ -482,7 +482,7 @@ def test_a_table_has_its_limits(monkeypatch):
 def test_a_bomb_is_refused_before_it_is_unpacked(packed: str, make, tmp_path: Path, monkeypatch):
     monkeypatch.setattr(files, "LEAST_BYTES", 1_000_000)
     (tmp_path / f"a.txt{packed}").write_bytes(make(b"a" * 5_000_000))
-    with pytest.raises(OverBudget, match=r"unpacks to more than 100 times its size. If that is meant, unpack it"):
+    with pytest.raises(OverBudget, match=r"unpacks to more than 100 times its size. If that is intended, unpack it"):
         _ = open_source(tmp_path / f"a.txt{packed}").texts
 
 
@@ -507,7 +507,9 @@ def test_damaged_packed_files_are_named(packed: str, tmp_path: Path):
             _ = open_source(path).texts
     path.write_bytes(PACK[packed](b"one\n") + PACK[packed](b"two\n"))
     os.rename(path, tmp_path / "b.txt")
-    with pytest.raises(ValueError, match=r"b.txt is packed by .*, which its name does not say. Let the name end with"):
+    with pytest.raises(
+        ValueError, match=r"b.txt is compressed by .*, but its name does not say so. Let the name end with"
+    ):
         _ = open_source(tmp_path / "b.txt").texts
 
 
@@ -521,12 +523,12 @@ def test_damaged_packed_files_are_named(packed: str, tmp_path: Path):
         ("a.xlsx", b"x", r"an Excel file, which is not read. Pass its table and column=: pandas.read_excel\("),
         ("a.npy", b"x", r"a NumPy file, .*numpy.load\("),
         ("a", b"\x93NUMPY\x01\0", "a NumPy file"),
-        ("a.zip", b"x", "an archive, which is not read. Make a text file of it"),
+        ("a.zip", b"x", "an archive, which is not read. Convert it to a text file"),
         ("a", b"PK\x03\x04", "an archive"),
         ("a", b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
         ("a.pdf", b"%PDF-1.7", "a PDF file"),
         ("a", b"%PDF-1.7", "a PDF file"),
-        ("a.txt", b"one\0two", "is not text: byte 3 is NUL, in line 1. Make a UTF-8"),
+        ("a.txt", b"one\0two", "is not text: byte 3 is NUL, in line 1. Convert it to a UTF-8"),
         ("a.csv", b"text,l\nca\0f,1\n", "is not text: byte 9 is NUL, in line 2"),  # which UTF-16 could be, by its zeros
         ("a.csv", b"text\none\n" + bytes(100), "is not text: byte 9 is NUL, in line 3"),
         ("a.txt", b"\x04\x22\x4d\x18abc", "packed by lz4"),

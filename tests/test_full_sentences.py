@@ -99,7 +99,7 @@ def test_a_model_is_fitted_and_evaluated_on_full_sentences(tmp_path: Path, capsy
 @pytest.mark.parametrize(
     ("arguments", "keywords", "error", "message"),
     [
-        (([("a", "b")],), {}, TypeError, r"about texts of one segment; text 0 is \('a', 'b'\) \(tuple\)"),
+        (([("a", "b")],), {}, TypeError, r"applies to texts of one segment; text 0 is \('a', 'b'\) \(tuple\)"),
         ((("a", "b"),), {}, TypeError, "x is a tuple of strings"),
         (([[5, 6]],), {}, TypeError, r"text 0 is \[5, 6\] \(list\)"),
         ((["a", "b"],), {"sample_weight": [1, 2]}, ValueError, "a sequence holds parts of several"),

@@ -109,7 +109,7 @@ def test_a_preprocessor_refuses_a_table_with_the_expression_that_gives_its_texts
 
 UNTOLD = [
     (lambda: table("pandas.core.frame.DataFrame", columns=NAMES),
-     "is a pandas DataFrame with the columns 'id', 'text', 'label'. Say which holds the texts: column='text'"),
+     "is a pandas DataFrame with the columns 'id', 'text', 'label'. Name the column of the texts: column='text'"),
     (Frame, "column='text'"),
     (lambda: table("polars.dataframe.frame.DataFrame", columns=NAMES), "polars DataFrame .* column='text'"),
     (lambda: table("polars.lazyframe.frame.LazyFrame"), "x is a polars LazyFrame. Collect it: df.collect()"),
@@ -117,7 +117,7 @@ UNTOLD = [
     (lambda: table("pyarrow.lib.RecordBatch", schema=SimpleNamespace(names=NAMES)), "RecordBatch .* column='text'"),
     (lambda: table("datasets.arrow_dataset.Dataset", column_names=NAMES), "datasets Dataset with the .* column='text'"),
     (lambda: table("datasets.iterable_dataset.IterableDataset", column_names=None),
-     "x is a datasets IterableDataset. Say which holds the texts: column='text'"),
+     "x is a datasets IterableDataset. Name the column of the texts: column='text'"),
     (lambda: imitation("datasets.dataset_dict.DatasetDict", dict)({"test": 1}), "one of its splits: ds['test']"),
     (lambda: imitation("datasets.dataset_dict.IterableDatasetDict", dict)(), "one of its splits: ds['train']"),
     (lambda: table("pandas.core.frame.DataFrame", columns=["n", "Sentence"]), "column='Sentence'"),

@@ -263,7 +263,9 @@ def test_predict_on_a_masked_lm_refuses_or_cuts_at_the_model_s_length():
             UserWarning, match=r"of 1 text 1 has more than 40 tokens .*: 1 was cut, which drops 13 tokens"
         ):
             assert ask([long], long_texts="cut") == pytest.approx(expected)
-        with pytest.raises(ValueError, match=r"predict gives one answer a text, .*: pass long_texts='cut' or 'refuse'"):
+        with pytest.raises(
+            ValueError, match=r"predict returns one answer per text, .*: pass long_texts='cut' or 'refuse'"
+        ):
             ask([fits], long_texts="split")
         with pytest.raises(ValueError, match=r"text 1 would lose 1 '<mask>' by being cut to 40 tokens. Shorten"):
             ask([fits, f"{LETTERS[:38]}<mask>"], long_texts="cut")

@@ -358,10 +358,10 @@ def test_a_head_that_is_damaged_is_no_reason_for_a_fresh_one(tmp_path: Path):
         ((TEXTS, [0, 2, True, 1, 0, 1]), "all booleans or all numbers; the label of text 2 is True, that of text 0 0"),
         ((TEXTS, 1), r"y should be one number per text, \(6,\); got 1"),
         ((TEXTS, np.array(1)), r"y should be one label per text, \(6,\); got \(\)"),
-        ((TEXTS, "verdict"), r"got \(\)\. The column of a table's labels is label='verdict'"),
+        ((TEXTS, "verdict"), r"got \(\)\. To name a table's column of labels, pass label='verdict'"),
         ((TEXTS, itertools.cycle([0, 1])), r"y should be one number per text, \(6,\); got more of them"),
         ((TEXTS, [[0], [0, 1]] * 3), r"y should be one label per text, \(6,\); its rows differ in length"),
-        (({"token_ids": [[0, 2]], "padding_mask": [[0, 0]]}, [1]), "sequence 0 is padding alone"),
+        (({"token_ids": [[0, 2]], "padding_mask": [[0, 0]]}, [1]), "sequence 0 is all padding"),
         (({"token_ids": [[0, 2]], "mask_positions": [[0]]}, [1]), "a dict of token_ids, padding_mask; got"),
     ],
 )

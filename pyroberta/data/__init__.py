@@ -1,4 +1,4 @@
-"""The inputs of `fit`, `evaluate` and `predict`, and a real text that ships with the package."""
+"""The inputs of `fit`, `evaluate` and `predict`, and a real text that is part of the package."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ __all__ = ["Source", "open_source", "speakers", "speeches"]
 
 
 def speeches() -> list[str]:
-    """State of the Union messages from 1990 on: 1.2 MB of spoken American English, in the order of their dates.
+    """Returns State of the Union messages from 1990 on: 1.2 MB of spoken American English, in the order of their dates.
 
-    They are a work of the United States federal government, and so in the public domain; `data/README.md` has their
-    source. The embedded preset was not trained on them.
+    The messages are a work of the United States federal government, and so in the public domain. `data/README.md` has
+    their source. The embedded preset was not trained on them.
 
     Returns:
-        Its 3109 paragraphs, a string each, without line ends.
+        A list of 3109 paragraphs, a string each, without line ends.
 
     >>> paragraphs = speeches()
     >>> paragraphs[0]
@@ -42,10 +42,11 @@ _SPEAKERS = {
 
 
 def speakers() -> list[str]:
-    """The president who speaks in each paragraph of `speeches()`: the names of six classes.
+    """Returns the president who speaks in each paragraph of `speeches()`. There are six names, which may serve as
+    classes.
 
     Returns:
-        A name for each paragraph, in their order.
+        A list with a name for each paragraph, in the order of `speeches()`.
 
     >>> from collections import Counter
     >>> Counter(speakers()).most_common(2)

@@ -25,7 +25,7 @@ BALANCED = (
 
 
 class ClassifierInputs(InputReader):
-    """The reader of a classifier: each text has one label, and its `<s>` is the target row."""
+    """The input reader of a classifier. Each text has one label, and its `<s>` is the target row."""
 
     unsplit = "a classifier gives each text one class, read at its <s>, so a text can't be split"
 
@@ -34,7 +34,7 @@ class ClassifierInputs(InputReader):
         self.labels = Labels(self.config.num_classes or 0, self.label_names, may_name=self.may_name)
 
     def features(self, x: Mapping[str, Any], y: Any = None, sample_weight: Any = None) -> Batch:
-        """`token_ids` and `padding_mask` (B, S), y and sample_weight (B,), as a packed batch."""
+        """Returns `token_ids` and `padding_mask` (B, S), y and sample_weight (B,) as a packed batch."""
         self._check_labels(y)
         return self._labelled(packed_features(x, self.config), y, sample_weight)
 
@@ -42,13 +42,14 @@ class ClassifierInputs(InputReader):
         if y is None:
             raise ValueError(
                 "y is missing: a classifier learns from texts with a label each, names or whole numbers from 0 to "
-                f"{(self.config.num_classes or 0) - 1}; in an iterable of batches these are (x, y) or "
-                "(x, y, sample_weight), in a table a column, label=, in a directory its folders, label='inferred'"
+                f"{(self.config.num_classes or 0) - 1}. An iterable of batches yields (x, y) or (x, y, sample_weight). "
+                "In a table, label= names the column of the labels. In a directory, label='inferred' takes the names "
+                "of its folders"
             )
 
     @property
     def new_names(self) -> list[str] | None:
-        """The names that the labels gave to the classes."""
+        """Returns the names of the classes that the labels gave, or None."""
         return self.labels.names if self.labels.are_new else None
 
     def _begin_stream(self) -> None:
@@ -78,10 +79,10 @@ class ClassifierInputs(InputReader):
 
 
 def packed_features(x: Mapping[str, Any], config: RobertaConfig) -> Batch:
-    """A dict of `token_ids` and `padding_mask` (B, S) as a packed batch without labels.
+    """Returns a dict of `token_ids` and `padding_mask` (B, S) as a packed batch without labels.
 
     Raises:
-        TypeError, ValueError: for other features, and for a row of padding alone, which has no `<s>`.
+        TypeError, ValueError: if the dict has other features, or a row is all padding and so has no `<s>`.
     """
     check_features(x, ClassifierInputs.needed)
     batch = pack_padded(
@@ -91,22 +92,22 @@ def packed_features(x: Mapping[str, Any], config: RobertaConfig) -> Batch:
         max_sequence_length=config.max_sequence_length,
     )
     for b in np.flatnonzero(np.diff(batch.starts) == 0)[:1]:
-        raise ValueError(f"sequence {b} is padding alone: there is no <s> to read its class from")
+        raise ValueError(f"sequence {b} is all padding: a classifier reads the class at <s>, and the sequence has none")
     return batch
 
 
 def class_factors(class_weight: Any, num_classes: int, labels: Sequence[str] = ()) -> Array:
-    """The factor of each class (num_classes,), of a dict of some classes; the others have 1.
+    """Returns the factor of each class, (num_classes,). A class that the dict lacks has the factor 1.
 
     Args:
-        class_weight: class -> factor; a class is its number or its name.
+        class_weight: a dict of class -> factor. A class is given by its number or its name.
         num_classes: the number of classes.
-        labels: the classes' names.
+        labels: the names of the classes.
 
     Raises:
-        TypeError: where it is no dict.
-        ValueError: for a class that there is not, for a number where the names are other numbers, so that it could mean
-            either, and for a factor that is no number of at least 0.
+        TypeError: if class_weight is not a dict.
+        ValueError: if a class does not exist, a factor is not a number of at least 0, or a class is given by a number
+            that may be its number or its name.
 
     >>> class_factors({1: 3.0}, 2)
     array([1., 3.])

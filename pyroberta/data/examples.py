@@ -1,8 +1,9 @@
 """The examples of which `fit` makes batches. Their order and masks follow from the seed alone.
 
-An example has a number: its place in the input. The order of a pass over the examples follows from the
-seed and the pass's number, the tokens that are masked from these and the example's number, and in evaluation from the
-example's number alone. So batches of another size, parts of a batch, and ranks mask the same tokens.
+The number of an example is its place in the input. The order of the examples in a pass follows from the seed and the
+number of the pass. The masked tokens of an example follow from the seed, the number of the pass and the number of the
+example; in evaluation, they follow from the number of the example alone. So the same tokens are masked whatever the
+batch size, the parts of a batch and the ranks are.
 """
 
 from __future__ import annotations
@@ -27,34 +28,36 @@ class Examples(Protocol):
 
     @property
     def num_examples(self) -> int | None:
-        """The number of sequences in a pass; None if it is unknown."""
+        """The number of sequences in a pass. None if it is unknown."""
 
     def batches(self, batch_size: int, seed: int, data_pass: int, shuffle: bool, start: int = 0) -> Iterator[Batch]:
-        """The batches of one pass, from its example `start` on."""
+        """Yields the batches of one pass, from the example with the place `start` on."""
 
     def fixed(self, batch_size: int) -> Iterator[Batch]:
-        """The batches for evaluation, in order, with the same masks every time."""
+        """Yields the batches for evaluation, in order, with the same masks every time."""
 
     def class_weighted(self, factors: Array) -> Examples:
-        """A classifier's examples, each weight multiplied by the factor (num_classes,) of its label."""
+        """Returns a classifier's examples, each weight multiplied by the factor of its label. factors
+        (num_classes,).
+        """
 
 
 def num_batches(examples: Examples, batch_size: int) -> int | None:
-    """The number of batches in a pass; None if it is unknown."""
+    """Returns the number of batches in a pass, or None if it is unknown."""
     return None if examples.num_examples is None else -(-examples.num_examples // batch_size)
 
 
 @dataclass(frozen=True)
 class HeldExamples:
-    """Examples held in memory, as one packed batch of them all.
+    """Examples that are held in memory, as one packed batch.
 
     Attributes:
-        data: all the sequences.
-        mask: masks tokens of a batch; None if `data` has target rows already.
-        weights: (B,) one weight per sequence, for each of its target rows; None for ones.
-        texts: (B,) the number of each sequence's text, 0, 0, 1 … where a text was split into several sequences; None
-            where each sequence is a text.
-        numbers: (B,) the examples' numbers; None for 0, 1, 2 …
+        data: the packed batch of all sequences.
+        mask: a function that masks tokens of a batch. None if `data` has target rows already.
+        weights: (B,) the weight of each sequence, which each of its target rows has. None means 1.
+        texts: (B,) the number of each sequence's text, such as 0, 0, 1 … if the first text was split into two
+            sequences. None if each sequence is a text.
+        numbers: (B,) the numbers of the examples. None means 0, 1, 2 …
     """
 
     data: Batch
@@ -73,11 +76,11 @@ class HeldExamples:
 
     @property
     def num_texts(self) -> int:
-        """The number of texts, which may be split into more sequences."""
+        """The number of texts. There are fewer texts than sequences if texts were split."""
         return len(self) if self.texts is None else int(self.texts[-1]) + 1
 
     def batches(self, batch_size: int, seed: int, data_pass: int, shuffle: bool, start: int = 0) -> Iterator[Batch]:
-        """The batches of one pass; the last one may be smaller."""
+        """Yields the batches of one pass. The last one may be smaller."""
         order = np.arange(len(self))
         if shuffle:
             philox = np.random.Philox(key=np.array(Key.of_order(seed, data_pass), np.uint64))
@@ -86,12 +89,12 @@ class HeldExamples:
             yield self.take(order[first : first + batch_size]).masked(Key.of_masks(seed, data_pass))
 
     def fixed(self, batch_size: int) -> Iterator[Batch]:
-        """The batches in order."""
+        """Yields the batches in order."""
         for part in self.parts(batch_size):
             yield part.masked(Key.of_evaluation())
 
     def masked(self, key: Key) -> Batch:
-        """All the sequences as one batch, with masked tokens."""
+        """Returns all sequences as one batch, with masked tokens."""
         batch = self.data
         if self.mask is not None:
             batch = self.mask(batch, token_draws(key, batch.starts, self._numbers))
@@ -101,16 +104,16 @@ class HeldExamples:
         return batch
 
     def take(self, which: Array) -> HeldExamples:
-        """The sequences at the given places, in that order, without their texts' numbers."""
+        """Returns the sequences at the given places, in the given order. The result has no `texts`."""
         weights = None if self.weights is None else self.weights[which]
         return HeldExamples(take(self.data, which), self.mask, weights, numbers=self._numbers[which])
 
     def numbered_from(self, first: int) -> HeldExamples:
-        """The same examples with numbers that go on from `first`."""
+        """Returns the same examples, numbered from `first` on."""
         return replace(self, numbers=np.arange(first, first + len(self)))
 
     def class_weighted(self, factors: Array) -> HeldExamples:
-        """The same examples, each weight multiplied by the factor of its label.
+        """Returns the same examples, each weight multiplied by the factor of its label.
 
         >>> from pyroberta.model.batch import pack
         >>> batch = replace(pack([np.array([0, 2])]), target_rows=np.zeros(1, int), labels=np.ones(1, int))
@@ -120,7 +123,9 @@ class HeldExamples:
         return replace(self, data=replace(self.data, weights=self.data.weights * factors[self.data.labels]))
 
     def split(self, fraction: float) -> tuple[HeldExamples, HeldExamples]:
-        """The first texts, and the last `fraction` of them (Keras's `validation_split`), each part numbered from 0."""
+        """Splits the texts into the first ones and the last `fraction` of them (Keras's `validation_split`). Each part
+        is numbered from 0.
+        """
         first = int(self.num_texts * (1.0 - fraction))
         if self.texts is not None:
             first = int(np.searchsorted(self.texts, first))  # the first sequence of that text
@@ -128,7 +133,7 @@ class HeldExamples:
         return parts[0].numbered_from(0), parts[1].numbered_from(0)
 
     def parts(self, size: int) -> Iterator[HeldExamples]:
-        """All the sequences in order, at most `size` at a time."""
+        """Yields all sequences in order, at most `size` at a time."""
         if len(self) <= size:
             yield self
             return
@@ -142,30 +147,33 @@ class HeldExamples:
 
 @dataclass(frozen=True)
 class StreamedExamples:
-    """Batches of an iterator, in their own order and size. None is held.
+    """Batches of an iterator, in the iterator's order and size. No batch is kept in memory.
 
     Attributes:
-        source: a function of the batch size that returns an iterator over the batches of one pass, or over the rest of
-            the only one. Each batch is the examples in it. It may ignore the size if its batches exist already.
+        source: a function of the batch size. It returns an iterator over the batches of one pass, or over the rest of
+            the only pass. Each item is the examples of one batch. The function may ignore the size if its batches exist
+            already.
     """
 
     source: Callable[[int], Iterator[HeldExamples]]
 
     @property
     def num_examples(self) -> None:
-        """Unknown."""
+        """None, since the number of examples is unknown."""
         return
 
     def batches(self, batch_size: int, seed: int, data_pass: int, shuffle: bool, start: int = 0) -> Iterator[Batch]:
-        """The batches of one pass, in the source's order. Examples before `start` are read and left out."""
+        """Yields the batches of one pass, in the source's order. The examples before the place `start` are read and
+        skipped.
+        """
         return self._masked(batch_size, Key.of_masks(seed, data_pass), start)
 
     def fixed(self, batch_size: int) -> Iterator[Batch]:
-        """The batches as they come."""
+        """Yields the batches in the source's order."""
         return self._masked(batch_size, Key.of_evaluation())
 
     def class_weighted(self, factors: Array) -> StreamedExamples:
-        """The same batches, each weight multiplied by the factor of its label."""
+        """Returns the same batches, each weight multiplied by the factor of its label."""
         source = self.source
         return StreamedExamples(lambda size: (part.class_weighted(factors) for part in source(size)))
 
@@ -181,13 +189,13 @@ class StreamedExamples:
 def onwards(
     examples: Examples, batch_size: int, size: int, seed: int, shuffle: bool, data_pass: int, position: int
 ) -> Iterator[list[Batch]]:
-    """Groups of `size` batches, pass after pass over the examples without end. Each pass has its own order.
+    """Yields groups of `size` batches, pass after pass over the examples without end. Each pass has its own order.
 
     Args:
-        examples: the source. If their number is unknown, they are one pass.
+        examples: the examples. If their number is unknown, there is only one pass.
         batch_size, seed, shuffle: see `Examples.batches`.
-        size: batches in a group; the last one of a pass may have fewer.
-        data_pass, position: the number of the first pass, and the number of its examples that are left out.
+        size: the number of batches in a group. The last group of a pass may have fewer.
+        data_pass, position: the number of the first pass, and the number of examples at its beginning that are skipped.
 
     >>> from pyroberta.model.batch import pack
     >>> examples = HeldExamples(take(pack([np.array([0, 2])]), np.zeros(5, int)))
@@ -203,7 +211,7 @@ def onwards(
 
 
 def grouped(batches: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
-    """Lists of `size` batches each, the last one perhaps shorter, `numbered`.
+    """Yields lists of `size` batches; the last list may be shorter. The batches of a list are numbered by `numbered`.
 
     >>> from pyroberta.model.batch import pack
     >>> [len(group) for group in grouped([pack([])] * 5, 2)]
@@ -215,7 +223,7 @@ def grouped(batches: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
 
 
 def numbered(batches: Sequence[Batch]) -> list[Batch]:
-    """The batches of one update, whose sequences are numbered through.
+    """Returns the batches of one update, with their sequences numbered from 0 across all batches.
 
     >>> from pyroberta.model.batch import pack
     >>> [batch.numbers.tolist() for batch in numbered([pack([np.array([0, 2])] * 2), pack([np.array([0, 2])])])]

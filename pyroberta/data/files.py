@@ -1,4 +1,4 @@
-"""Files as bytes and as lines: unpacked, decoded, and checked while they are read."""
+"""Files as bytes and as lines. They are unpacked, decoded and checked while they are read."""
 
 from __future__ import annotations
 
@@ -55,11 +55,11 @@ class File:
     """A file to read: a path, or an open file.
 
     Attributes:
-        path: its path, or what an open file says that it is.
-        packed: a key of `COMMANDS`, or the empty string.
-        opened: the open file, text or bytes; None for a path.
-        note: what a reader found, and the name does not say.
-        folder: the name of the folder that tells its class; empty where none does.
+        path: the path, or the name that an open file has.
+        packed: the compression, a key of `COMMANDS`; empty for none.
+        opened: the open file, of text or bytes. None for a path.
+        note: a fact that a reader found and that the name does not say, such as the delimiter.
+        folder: the name of the folder that is the class of the file's texts. It is empty if no folder is.
     """
 
     path: str
@@ -74,12 +74,12 @@ class File:
         return printable(self.path)
 
     def pieces(self) -> Iterator[bytes]:
-        """What it holds, unpacked, in pieces.
+        """Yields the unpacked bytes of the file in pieces.
 
         Raises:
-            TypeError: for an open file of text.
-            ValueError: where it is not packed as its name says, or damaged.
-            OverBudget: where it unpacks to more than `TIMES_PACKED` its size.
+            TypeError: if the file was opened as text.
+            ValueError: if the file is damaged, or not compressed as its name says.
+            OverBudget: if it unpacks to more than `TIMES_PACKED` times its size.
         """
         raw = _Counted(self.opened or open(self.path, "rb"))  # noqa: SIM115  # closed below
         try:
@@ -89,8 +89,8 @@ class File:
                 made += len(some)
                 if self.packed and made > max(LEAST_BYTES, TIMES_PACKED * raw.count):
                     raise OverBudget(
-                        f"{self.name} unpacks to more than {TIMES_PACKED} times its size. If that is meant, unpack it "
-                        f"first: {COMMANDS[self.packed]} {self.name}"
+                        f"{self.name} unpacks to more than {TIMES_PACKED} times its size. If that is intended, unpack "
+                        f"it first: {COMMANDS[self.packed]} {self.name}"
                     )
                 yield some
         finally:
@@ -107,14 +107,17 @@ class File:
                 raise
             raise ValueError(f"{self.name} is no sound file packed by {self.packed}: {error}") from None
         if isinstance(some, str):
-            raise TypeError(f"{self.name} was opened as text, and its kind is read as bytes. Open it with mode 'rb'")
+            raise TypeError(
+                f"{self.name} was opened as text, but a file of its kind is read as bytes. Open it with mode 'rb'"
+            )
         return bytes(some or b"")
 
     def characters(self) -> Iterator[str]:
-        """Its text in pieces, without a byte order mark.
+        """Yields the text of the file in pieces, without a byte order mark.
 
         Raises:
-            ValueError: where it holds no UTF-8, or NULs, or what begins as a file of another kind, naming the place.
+            ValueError: if the file is not UTF-8, has NULs, or begins like a file of another kind. The message names the
+                place.
         """
         if self.opened is not None and isinstance(self.opened.read(0), str):
             return self._of_open_text()
@@ -150,7 +153,7 @@ class File:
                 at = some.index(0)
                 raise ValueError(
                     f"{self.name} is not text: byte {size - len(some) + at} is NUL, in line "
-                    f"{lines + _line_ends(some[:at])}. Make a UTF-8 text file of it"
+                    f"{lines + _line_ends(some[:at])}. Convert it to a UTF-8 text file"
                 )
             lines += _line_ends(some)
             last = text[-6:] or last
@@ -169,8 +172,8 @@ class File:
         if kind in COMMANDS:
             suffix = next(suffix for suffix, packed in PACKED_SUFFIXES.items() if packed == kind)
             advice = f"Let the name end with {suffix!r}" if self.opened is None else f"Unpack it: {COMMANDS[kind]}"
-            raise ValueError(f"{self.name} is packed by {kind}, which its name does not say. {advice}")
-        advice = "say kind='parquet'" if kind == "a Parquet file" else "Make a UTF-8 text file of it"
+            raise ValueError(f"{self.name} is compressed by {kind}, but its name does not say so. {advice}")
+        advice = "say kind='parquet'" if kind == "a Parquet file" else "Convert it to a UTF-8 text file"
         raise ValueError(f"{self.name} is {kind}, not text. {advice[0].upper()}{advice[1:]}")
 
     def _of_open_text(self) -> Iterator[str]:
@@ -196,7 +199,7 @@ class File:
             is_first = False
 
     def lines(self) -> Iterator[tuple[int, str]]:
-        """Its lines with their numbers, from 1, and with their ends: `\\n`, `\\r\\n` or `\\r`."""
+        """Yields the number of each line, from 1, and the line with its end: `\n`, `\r\n` or `\r`."""
         return enumerate(self._lines(), 1)
 
     def _lines(self) -> Iterator[str]:
@@ -228,7 +231,7 @@ def _at_returns(line: str) -> list[str]:
 
 
 def file_of(opened: Any, packed: str = "") -> File:
-    """An open file, text or bytes."""
+    """Returns the `File` of an open file of text or bytes."""
     name = getattr(opened, "name", None)
     if opened in (sys.stdin, getattr(sys.stdin, "buffer", None)):
         name = "standard input"
@@ -236,7 +239,7 @@ def file_of(opened: Any, packed: str = "") -> File:
 
 
 def split_suffixes(name: str) -> tuple[str, str]:
-    """The suffix that tells a file's kind, and the way it is packed, a key of `COMMANDS` or nothing.
+    """Returns the suffix that tells a file's kind, and its compression: a key of `COMMANDS`, or the empty string.
 
     >>> split_suffixes("data/Reviews.CSV.gz")
     ('.csv', 'gzip')
@@ -249,7 +252,8 @@ def split_suffixes(name: str) -> tuple[str, str]:
 
 
 def wide_encoding(start: bytes) -> str:
-    """The encoding of text in UTF-16 or UTF-32, with a byte order mark or without; the empty string for anything else.
+    """Returns the encoding of bytes that begin a text in UTF-16 or UTF-32, with or without a byte order mark. The
+    result is empty for anything else.
 
     >>> wide_encoding("Go!".encode("utf-16-be")), wide_encoding(b"Go!"), wide_encoding(bytes(64))
     ('utf-16-be', '', '')
@@ -381,7 +385,7 @@ def _zstd(file: _Counted) -> _Unpacked:
         import zstandard
     except ImportError as error:
         raise ImportError(
-            "a file packed by zstd takes the package zstandard: pip install 'pyroberta[tables]'"
+            "a file compressed by zstd needs the package zstandard: pip install 'pyroberta[tables]'"
         ) from error
     return _Unpacked(file, zstandard.ZstdDecompressor(max_window_size=1 << 27).decompressobj, 1 << 10)
 
@@ -390,10 +394,10 @@ UNPACKERS: dict[str, Any] = {"gzip": _gzip, "bzip2": _bzip2, "xz": _xz, "zstd": 
 
 
 def is_file(x: Any) -> bool:
-    """Whether x is an open file."""
+    """Returns whether x is an open file."""
     return hasattr(x, "readline") and hasattr(x, "read")
 
 
 def is_path(x: Any) -> bool:
-    """Whether x is a path, and not a text."""
+    """Returns whether x is a path, and not a text."""
     return isinstance(x, os.PathLike)

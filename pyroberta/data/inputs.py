@@ -1,4 +1,4 @@
-"""The inputs of `fit`, `evaluate` and `predict`, turned into examples."""
+"""The inputs of `fit`, `evaluate` and `predict`, and how they become examples."""
 
 from __future__ import annotations
 
@@ -45,23 +45,23 @@ STEPS = "Give steps= (in fit steps_per_epoch=, for validation_data validation_st
 
 
 class InputReader(ABC):
-    """Turns users' inputs into examples for one model. Each task has a reader of its own.
+    """Makes examples for one model from users' inputs. Each task has its own subclass.
 
     Args:
-        config: the model's, against which ids and lengths are checked.
-        preprocessor: encodes texts; None for a model that takes preprocessed input alone.
-        long_texts: the treatment of texts that are too long, see `LongTexts`; None for the task's default.
-        is_prediction: whether the reader is `predict`'s, and not one for `fit` and `evaluate`.
-        argument: the name of the argument that is read, for the warning of long texts; empty for x.
-        label_names: the names of a classifier's classes; None for default names.
-        may_name: whether labels may give default names others.
+        config: the model's config. Ids and lengths are checked against it.
+        preprocessor: the preprocessor that encodes texts. None for a model that takes preprocessed input only.
+        long_texts: the treatment of texts that are too long; see `LongTexts`. None for the task's default.
+        is_prediction: whether the reader is for `predict`, and not for `fit` and `evaluate`.
+        argument: the name of the argument that is read, for the warning of long texts. It is empty for x.
+        label_names: the names of a classifier's classes. None for default names.
+        may_name: whether labels may replace the default names of classes.
         full_sentences: whether sequences are filled with whole sentences of the texts, one after another.
 
     Attributes:
-        long_texts: the treatment of long texts, with counts.
+        long_texts: the treatment of long texts, and their counts.
 
     Raises:
-        ValueError: for a `long_texts` that is unknown or that the task refuses.
+        ValueError: if `long_texts` is unknown, or the task does not support it.
     """
 
     needed: ClassVar[tuple[str, ...]] = ("token_ids",)  # features, beside `padding_mask`
@@ -119,7 +119,7 @@ class InputReader(ABC):
 
     @abstractmethod
     def features(self, x: Mapping[str, Any], y: Any = None, sample_weight: Any = None) -> Batch:
-        """Preprocessed features with labels and weights as a packed batch."""
+        """Returns preprocessed features, labels and weights as a packed batch."""
 
     @abstractmethod
     def _check_labels(self, y: Any) -> None:
@@ -138,7 +138,7 @@ class InputReader(ABC):
 
     @property
     def new_names(self) -> list[str] | None:
-        """The names that the labels gave to the classes; None for none."""
+        """Returns the names of the classes that the labels gave, or None."""
         return None
 
     def _begin_stream(self) -> None:  # noqa: B027  # most readers have nothing to do
@@ -158,10 +158,11 @@ class InputReader(ABC):
         yield self._packed
 
     def say(self, verbose: int | str) -> None:
-        """Prints on stderr what was read of files, and which names labels gave to the classes, unless verbose is 0.
+        """Prints on stderr which files were read, and which names the labels gave to the classes. If verbose is 0,
+        prints nothing.
 
         Warns:
-            UserWarning: where texts were split or cut, whatever `verbose` is.
+            UserWarning: if texts were split or cut, whatever `verbose` is.
         """
         for line in filter(None, self._lines() if verbose else ()):
             print(f"{self._argument}{': ' * bool(self._argument)}{line}", file=sys.stderr)
@@ -177,7 +178,7 @@ class InputReader(ABC):
         if not isinstance(self._source, Rows):
             return self._source.texts, y
         if self._source.has_labels and y is not None:
-            raise ValueError(f"y and label={self._source.wanted.label!r} both give labels: give one of them")
+            raise ValueError(f"y and label={self._source.wanted.label!r} both give labels: pass only one of them")
         return self._source, y
 
     def examples(
@@ -191,19 +192,20 @@ class InputReader(ABC):
         column: Any = None,
         label: Any = None,
     ) -> Examples:
-        """Examples from any of `ACCEPTED_INPUT`, or from an iterable of batches (x,), (x, y) or (x, y, sample_weight).
+        """Returns the examples of an input: any of `ACCEPTED_INPUT`, or an iterable of batches (x,), (x, y) or (x, y,
+        sample_weight).
 
         Args:
-            x: the input. Lists of strings are batches of texts if they come from another iterable than a list (a
-                generator, a data loader); a list of them is refused.
-            y: labels: for a masked LM (B, K), only beside a dict of features; for a classifier (B,).
-            sample_weight: (B,), one weight per text; beside a masked LM's features also (B, K).
-            stream: read an iterator of texts batch by batch instead of collecting it first.
-            most: the most texts that are read of an iterable without a length; None for all.
-            column, label: see `open_source`. Where x is validation data they count for tables and records alone.
+            x: the input. An iterable that is not a list (a generator, a data loader) may yield lists of strings, each
+                of which is a batch of texts. A list of lists of strings is refused.
+            y: the labels. For a classifier (B,). For a masked LM (B, K), and only if x is a dict of features.
+            sample_weight: (B,), one weight per text. If x is a masked LM's dict of features, it may be (B, K).
+            stream: whether an iterator of texts is read batch by batch instead of being collected first.
+            most: the largest number of texts that are read from an iterable without a length. None for all.
+            column, label: see `open_source`. For validation data, they apply to tables and records only.
 
         Raises:
-            TypeError, ValueError: for anything else; the message names what came and what fits.
+            TypeError, ValueError: if the input is anything else. The message says what it is, and what is accepted.
         """
         x, y = self._opened(x, y, column, label)
         if isinstance(x, Rows):
@@ -236,7 +238,9 @@ class InputReader(ABC):
         left: Iterator[Any] = chain(items, iterator)
         if _is_batch(items[0], is_list=isinstance(x, list | np.ndarray)):
             if y is not None or sample_weight is not None:
-                raise ValueError("x gives batches: y and sample_weight belong into them, as (x, y, sample_weight)")
+                raise ValueError(
+                    "x is an iterable of batches: put y and sample_weight into each batch, as (x, y, sample_weight)"
+                )
             self._begin_stream()
             if stream:  # goes on where the epoch before left off
                 parts = self._parts(self._on_and_on(left, x))
@@ -279,19 +283,21 @@ class InputReader(ABC):
     def prediction_batches(
         self, x: Any, batch_size: int, steps: int | None = None, *, column: Any = None
     ) -> tuple[Iterator[Any], int | None]:
-        """The batches for `predict`: dicts of features, or lists of the ids of whole texts.
+        """Returns the batches for `predict`, and their number if it is known, else None.
+
+        A batch is a dict of features, or a list of the ids of whole texts.
 
         Args:
-            x: as for `examples`, but that a string is one text and not a path.
-            batch_size: the size of batches of anything but an iterable of batches.
-            steps: the most batches; no more is read.
+            x: see `examples`, except that a string is one text and not a path.
+            batch_size: the size of a batch, unless x is an iterable of batches.
+            steps: the largest number of batches. No more are read.
             column: see `open_source`.
 
         Returns:
             The batches, and their number if it is known, else None.
 
         Raises:
-            TypeError, ValueError: as for `examples`.
+            TypeError, ValueError: see `examples`.
         """
         if isinstance(x, str) and column is None:
             warn_of_a_files_name(x)
@@ -371,11 +377,13 @@ class InputReader(ABC):
 
         def documents() -> Iterator[str]:
             if isinstance(items, tuple):
-                raise TypeError("full_sentences=True is about texts of one segment, and x is a tuple of segments")
+                raise TypeError(
+                    "full_sentences=True applies to texts of one segment, but x is a tuple of segments. Leave it out"
+                )
             for i, item in enumerate(items):
                 if not isinstance(item, str):
                     raise TypeError(
-                        f"full_sentences=True is about texts of one segment; text {i} is {reprlib.repr(item)} "
+                        f"full_sentences=True applies to texts of one segment; text {i} is {reprlib.repr(item)} "
                         f"({type(item).__name__}). Leave it out"
                     )
                 yield item
@@ -390,13 +398,14 @@ class InputReader(ABC):
         refuse_masked(sample_weight, "sample_weight", "Pass sample_weight.filled(0) to leave the hidden ones out")
         if isinstance(x, Mapping):
             if self.full_sentences:
-                raise ValueError("full_sentences=True is about texts, and x is a dict of features. Leave it out")
+                raise ValueError("full_sentences=True applies to texts, but x is a dict of features. Leave it out")
             return HeldExamples(self.features(x, y, sample_weight))
         self._check_labels(y)
         if self.full_sentences:
             if sample_weight is not None:
                 raise ValueError(
-                    "sample_weight weighs texts, and with full_sentences a sequence holds parts of several"
+                    "sample_weight has a weight per text, but with full_sentences=True a sequence holds parts of "
+                    "several texts. Leave one of them out"
                 )
             packed = list(self._full_sentences(x))
             self._packed = f"full sentences: {len(packed)} sequence{'s' * (len(packed) != 1)}"
@@ -484,7 +493,7 @@ class InputReader(ABC):
         if len(ids) > self.config.max_sequence_length:
             raise ValueError(
                 f"encoded sequence {number} has {len(ids)} tokens; the model takes {self.config.max_sequence_length}. "
-                "Cut it yourself, or pass the text: long_texts is about texts alone"
+                "Cut it yourself, or pass the text: long_texts applies to texts only"
             )
         if (ids == self.config.pad_id).any():
             raise ValueError(
@@ -508,11 +517,11 @@ class InputReader(ABC):
 
 
 class MaskedLMInputs(InputReader):
-    """The reader of a masked LM, whose texts make their own labels: masked tokens."""
+    """The input reader of a masked LM. Masking makes the labels of texts."""
 
     needed = ("token_ids", "mask_positions")
     training_default, prediction_default, packs = "split", "refuse", True
-    unsplit = "predict gives one answer a text, and the windows of a split text would have one each"
+    unsplit = "predict returns one answer per text, but the windows of a split text would have one answer each"
     preprocessor: MaskedLMPreprocessor | None
 
     def _limit(self, is_prediction: bool) -> tuple[int, str]:
@@ -523,12 +532,13 @@ class MaskedLMInputs(InputReader):
         return self.preprocessor.tokenizer.mask_token_id if is_prediction and self.preprocessor else None
 
     def features(self, x: Mapping[str, Any], y: Any = None, sample_weight: Any = None) -> Batch:
-        """Preprocessed features as a packed batch: `token_ids` and `padding_mask` (B, S), `mask_positions` (B, K).
+        """Returns preprocessed features as a packed batch: `token_ids` and `padding_mask` (B, S), `mask_positions` (B,
+        K).
 
         Args:
-            x: the features; without `padding_mask` every place holds a token.
+            x: the features. Without `padding_mask`, every place holds a token.
             y: (B, K), the original ids.
-            sample_weight: (B, K), each label's weight in the loss, or (B,); by default ones.
+            sample_weight: (B, K), the weight of each label in the loss, or (B,). The default is 1.
         """
         check_features(x, self.needed)
         if y is None:
@@ -574,8 +584,8 @@ class MaskedLMInputs(InputReader):
     def _check_labels(self, y: Any) -> None:
         if y is not None:
             raise ValueError(
-                "y was given beside texts: a masked language model makes its labels from the texts themselves. "
-                f"Leave y (and label=) out, or pass x as a dict of {self._names}"
+                "y was passed with texts, but a masked language model makes its labels from the texts. Leave y (and "
+                f"label=) out, or pass x as a dict of {self._names}"
             )
 
     def _need_preprocessor(self) -> MaskedLMPreprocessor:
@@ -585,10 +595,10 @@ class MaskedLMInputs(InputReader):
 
 
 def check_features(x: Any, needed: Collection[str] = ("token_ids", "mask_positions")) -> None:
-    """Checks that x is a dict of the needed features, and perhaps a padding mask.
+    """Checks that x is a dict of the needed features. It may have a padding mask too.
 
     Raises:
-        TypeError, ValueError: where it isn't; the message names what came and what is needed.
+        TypeError, ValueError: if it isn't. The message says what x is, and what is needed.
     """
     if not isinstance(x, Mapping):
         hint = ". Texts go to predict, or through the preprocessor" if isinstance(x, str | list | tuple) else ""
@@ -609,7 +619,7 @@ def _renamed(x: Mapping[str, Any]) -> str:
 
 
 def padding_mask(x: Mapping[str, Any]) -> Any:
-    """The features' padding mask; all ones if they have none."""
+    """Returns the padding mask of the features, or ones if they have none."""
     if "padding_mask" in x:
         return x["padding_mask"]
     try:
@@ -676,7 +686,7 @@ def _is_batch(item: Any, is_list: bool) -> bool:
     batch as the tuple is: torch's DataLoader makes lists of tuples.
 
     Raises:
-        TypeError: where an item is a table or a record.
+        TypeError: if an item is a table or a record.
     """
     refuse_rows(item[0] if _starts_with_features(item) else item, KNOWN, is_item=True, takes_column=True)
     if _starts_with_features(item):
@@ -703,10 +713,11 @@ def _is_lists(item: Any) -> bool:
 
 
 def per_text(sample_weight: Any, count: int) -> Any:
-    """One weight per text (B,), as float64, of (B,), (B, 1) or one number for all; None stays None.
+    """Returns one weight per text, (B,), as float64. sample_weight is (B,), (B, 1), one number for all, or None, which
+    stays None.
 
     Raises:
-        ValueError: for another shape, or a weight below 0.
+        ValueError: if the shape is another one, or a weight is below 0.
     """
     if sample_weight is None:
         return None
@@ -722,10 +733,10 @@ def per_text(sample_weight: Any, count: int) -> Any:
 
 
 def listed(name: str, values: Any, count: int) -> Any:
-    """Labels or weights with a length. An iterator gives a list of at most one item more than there are texts.
+    """Returns labels or weights in a form that has a length. For an iterator it is a list of at most `count` + 1 items.
 
     Raises:
-        ValueError: for a value without items, and for an iterator of more than `count` items.
+        ValueError: if the value has no items, or an iterator has more than `count` items.
     """
     if isinstance(values, Sized) or hasattr(values, "__array__"):
         return values

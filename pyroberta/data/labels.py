@@ -1,4 +1,4 @@
-"""A classifier's labels: names, booleans or numbers, made the numbers of its classes."""
+"""A classifier's labels (names, booleans or numbers), and how they become the numbers of the classes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MOST_NAMES = 8  # in a message
 
 
 def default_names(num_classes: int) -> list[str]:
-    """The names of classes that were given none, as in Hugging Face's directories.
+    """Returns the default names of classes, which are those of Hugging Face.
 
     >>> default_names(2)
     ['LABEL_0', 'LABEL_1']
@@ -27,7 +27,7 @@ def default_names(num_classes: int) -> list[str]:
 
 
 def has_other_numbers(names: Sequence[str]) -> bool:
-    """Whether the names of classes are numbers, and others than those of the classes.
+    """Returns whether the names of classes are numbers, but not the numbers of the classes.
 
     >>> has_other_numbers(["1", "2"]), has_other_numbers(["0", "1"]), has_other_numbers(["1", "two"])
     (True, False, False)
@@ -36,19 +36,20 @@ def has_other_numbers(names: Sequence[str]) -> bool:
 
 
 class Labels:
-    """The numbers of the classes that a model's labels stand for.
+    """Converts a model's labels to the numbers of its classes.
 
-    Labels are names of the classes, in their text; or numbers from 0, booleans, and whole numbers in text, as CSV has
-    them. A model whose classes have only default names takes those of its first labels, sorted, where `may_name`.
+    A label is the name of a class, a number from 0, a boolean, or a whole number in text, as in a CSV file. If the
+    classes have only default names and `may_name` is True, the first labels that are names become the names of the
+    classes, in sorted order.
 
     Args:
-        num_classes: of the model.
-        names: of its classes; None for default names.
+        num_classes: the number of classes of the model.
+        names: the names of the classes. None for default names.
         may_name: whether the labels may give the classes their names.
 
     Attributes:
-        names: of the classes.
-        are_new: whether the labels gave the names.
+        names: the names of the classes.
+        are_new: whether the names come from the labels.
 
     >>> labels = Labels(2, may_name=True)
     >>> labels.numbers(["pos", "neg", "pos"], 3).tolist(), labels.names
@@ -72,17 +73,18 @@ class Labels:
         place: Callable[[int], str] = "text {}".format,
         classes: Sequence[str] | None = None,
     ) -> Array:
-        """The classes (B,) int32 of `count` texts.
+        """Returns the number of the class of each of `count` texts, (B,) int32.
 
         Args:
-            y: (B,) or (B, 1).
-            count: B.
-            place: names a text, for messages.
-            classes: the names that a table keeps for the numbers in y.
+            y: the labels, (B,) or (B, 1).
+            count: B, the number of texts.
+            place: a function that returns the name of a text for messages, from the text's number.
+            classes: the names that a table has for the numbers in y. None if it has none.
 
         Raises:
-            ValueError: for another shape, a missing label, a name that is none of the model's, a number outside of its
-                classes, or more or fewer names than classes, with the place and what to write.
+            ValueError: if y has another shape, a label is missing, a name or a number is not that of a class of the
+                model, or the number of names is not that of the classes. The message names the place, and says what to
+                write.
         """
         items = _items(y, count)
         missing = [place(i) for i, label in enumerate(items) if _is_none(label) or (classes and label == -1)]
@@ -115,22 +117,24 @@ class Labels:
             found = sorted(set(items))
             if len(found) != self.num_classes:
                 if len(found) > self.num_classes:
-                    advice = f"Make it with num_classes={len(found)}"
+                    advice = f"Make the model with num_classes={len(found)}"
                 elif len(found) == 1:
-                    advice = "Make it with labels=[…], the names of all classes"
+                    advice = "Make the model with labels=[…], the names of all classes"
                 else:
-                    advice = f"Make it with num_classes={len(found)}, or labels=[…] with the names of all classes"
+                    advice = (
+                        f"Make the model with num_classes={len(found)}, or with labels=[…], the names of all classes"
+                    )
                 raise ValueError(
-                    f"the labels are {len(found)} names ({_shown(found)}), and the model has {self.num_classes} "
-                    f"classes. {advice}"
+                    f"the labels have {len(found)} name{'s' * (len(found) != 1)} ({_shown(found)}), but the model has "
+                    f"{self.num_classes} classes. {advice}"
                 )
             self._name(found)
         elif unknown:
             i = unknown[0]
             names = "has only default names" if self._are_default else "has the classes"
-            advice = "Fit it on names first, or make it with labels=[…]" if self._are_default else ""
+            advice = "Fit the model on names first, or make it with labels=[…]" if self._are_default else ""
             raise ValueError(
-                f"label {items[i]!r} of {place(i)} is none of the model's: it {names} {_shown(self.names)}"
+                f"label {items[i]!r} of {place(i)} is not a class of the model, which {names} {_shown(self.names)}"
                 + (f". {advice}" if advice else "")
             )
         numbers = {name: i for i, name in enumerate(self.names)}
@@ -158,8 +162,8 @@ class Labels:
         if has_other_numbers(self.names):
             raise ValueError(
                 f"the labels are numbers, and the model's classes have numbers as names ({_shown(self.names)}): pass "
-                "the names, y = [str(label) for label in y], or of the classes' numbers, "
-                "y = [classifier.labels[label] for label in y]"
+                "names. If the labels are names, y = [str(label) for label in y]; if they are numbers of classes, y = "
+                "[classifier.labels[label] for label in y]"
             )
         for i, label in enumerate(items):
             if not 0 <= label <= most:
@@ -167,7 +171,7 @@ class Labels:
                 rename = ""
                 if len(found) == self.num_classes:
                     names = ", ".join(f"'{number}'" for number in found)
-                    rename = f". Where they are names, make it with labels=[{names}]" + (
+                    rename = f". If the labels are names, make the model with labels=[{names}]" + (
                         "" if in_text else ", and pass y = [str(label) for label in y]"
                     )
                 raise ValueError(
@@ -177,7 +181,7 @@ class Labels:
         return np.array(items, np.int32)
 
     def say(self) -> str:
-        """A line about the names that the labels gave; empty where they gave none."""
+        """Returns a line about the names that the labels gave, or an empty text if they gave none."""
         classes = ", ".join(f"{i} {printable(name)}" for i, name in enumerate(self.names[:MOST_NAMES]))
         more = ", …" * (self.num_classes > MOST_NAMES)
         return f"classes: {classes}{more} (the sorted labels; the model keeps them)" if self.are_new else ""
@@ -200,9 +204,9 @@ def _items(y: Any, count: int) -> list[Any]:
     if shape not in ((count,), (count, 1)):
         hint = ""
         if isinstance(y, str):
-            hint = f". The column of a table's labels is label={y!r}"
+            hint = f". To name a table's column of labels, pass label={y!r}"
         elif len(shape) == 2 and shape[0] == count:
-            hint = ". Of one-hot labels make numbers: y = numpy.argmax(y, axis=1)"
+            hint = ". To convert one-hot labels to numbers: y = numpy.argmax(y, axis=1)"
         raise ValueError(f"y should be one label per text, ({count},); got {shape}{hint}")
     return [label.item() if getattr(label, "shape", None) == () else label for label in items]  # NumPy's and torch's
 

@@ -1,4 +1,4 @@
-"""Which files a path stands for: itself, those of a directory, or those that match a pattern."""
+"""The files for which a path stands: the file itself, the files of a directory, or the files that match a pattern."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class Found(NamedTuple):
     """The files to read.
 
     Attributes:
-        name: what was given, for messages.
-        files: in the order in which they are read.
-        kind: a key of `KINDS`, of all of them.
-        left_out: names of a directory's entries that are not read.
+        name: the paths that were given, for messages.
+        files: the names of the files, in the order in which they are read.
+        kind: the kind of all files, a key of `KINDS`.
+        left_out: the names of the entries of a directory that are not read.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Found(NamedTuple):
 
 
 def some_names(names: Sequence[str]) -> str:
-    """The first names, and how many more there are.
+    """Returns the first names, and the number of the others.
 
     >>> some_names(["a.txt", "b.txt"])
     'a.txt, b.txt'
@@ -48,16 +48,17 @@ def some_names(names: Sequence[str]) -> str:
 
 
 def find(paths: Sequence[str], kind: str | None) -> Found:
-    """The files that some paths stand for, each list of them sorted by name.
+    """Returns the files for which the paths stand. The files of each path are sorted by name.
 
-    - A directory stands for all files in it and below it whose names say a kind that can be read. Hidden ones, links to
-      directories or to nothing, and pipes are left out.
-    - A path with `*`, `?`, `[…]` or `**` that is no file itself stands for the files that match, each of them once.
-    - The kind follows from the names' ends, unless it was said; a name that says none is one of text.
+    - A directory stands for all files in it and below it whose names have the suffix of a kind that can be read. Hidden
+      files, pipes, and links to directories or to nothing are left out.
+    - A path with `*`, `?`, `[…]` or `**` that is not a file itself stands for the files that match. Each file occurs
+      once.
+    - The kind follows from the suffixes of the names, unless `kind` names it. A file without a known suffix is text.
 
     Raises:
-        FileNotFoundError: where there is nothing.
-        ValueError: where files are of several kinds, or of one that is not read.
+        FileNotFoundError: if no file is found.
+        ValueError: if the files are of several kinds, or of a kind that can't be read.
     """
     check_kind(kind)
     names: list[str] = []
@@ -73,24 +74,27 @@ def find(paths: Sequence[str], kind: str | None) -> Found:
         pattern = os.path.join(paths[0], "**", f"*{KINDS[min(of_kind)].suffixes[0]}")
         example = f", such as {pattern!r}" if os.path.isdir(paths[0]) else ""
         raise ValueError(
-            f"the files of {some_names(paths)} are of several kinds: {some}. Name those of one kind{example}"
+            f"the files of {some_names(paths)} are of several kinds: {some}. Name only the files of one kind{example}"
         )
     files = tuple(File(name, split_suffixes(name)[1]) for name in names)
     return Found(some_names(paths), files, next(iter(kinds.values())), tuple(left_out))
 
 
 def by_folder(paths: Sequence[str], found: Found) -> Found:
-    """Returns the files with the names of the folders that they are in, right below the directories `paths`.
+    """Returns the files, each with the name of its folder, which is directly below one of the directories `paths`.
 
-    Classes alternate, so that the last files, or those of a batch, are not all of one. Files in no folder are left out.
+    The files of the classes alternate, so that the files of a batch, or the last files, are not all of one class. Files
+    that are not in a folder are left out.
 
     Raises:
-        ValueError: where a path is no directory, a file is no text, or there are fewer than two folders of files.
+        ValueError: if a path is not a directory, a file is not a text file, or fewer than two folders have files.
     """
     told = f"{INFERRED} takes the names of the folders in a directory"
     for path in paths:
         if not os.path.isdir(path):
-            raise ValueError(f"{told}, and {printable(path)} is none. Pass the directory that holds the folders")
+            raise ValueError(
+                f"{told}, but {printable(path)} is not a directory. Pass the directory that holds the folders"
+            )
     if found.kind != "text":
         raise ValueError(f"{told}, each file of which is a text, and {found.name} holds {KINDS[found.kind].title}")
     files: dict[str, list[File]] = {}
@@ -114,22 +118,22 @@ def check_kind(kind: str | None) -> None:
     """Checks that a kind is one of `KINDS`, or None.
 
     Raises:
-        ValueError: for another.
+        ValueError: if it is not.
     """
     if kind is not None and kind not in KINDS:
         raise ValueError(f"kind must be one of {', '.join(map(repr, KINDS))}, got {kind!r}")
 
 
 def kind_of(name: str) -> str:
-    """The kind that a file's name says; text for one that says none.
+    """Returns the kind of a file by its name. A name without a known suffix is that of a text file.
 
     Raises:
-        ValueError: where it says a kind that is not read.
+        ValueError: if the kind can't be read.
     """
     suffix, _ = split_suffixes(name)
     if suffix in OTHERS:
         description, line = OTHERS[suffix]
-        advice = f"Pass its table and column=: {line.format(name=repr(name))}" if line else "Make a text file of it"
+        advice = f"Pass its table and column=: {line.format(name=repr(name))}" if line else "Convert it to a text file"
         raise ValueError(f"{printable(name)} is {description}, which is not read. {advice}")
     return OF_SUFFIX.get(suffix, "text")
 
@@ -170,8 +174,8 @@ def _of_directory(path: str, kind: str | None) -> tuple[list[str], list[str]]:
         if found and not any(map(os.path.isfile, found)):
             raise FileNotFoundError(f"{printable(path)} is a directory{some}: pipes, devices and links, no plain file")
         raise FileNotFoundError(
-            f"{printable(path)} is a directory{some}, none of a kind that its name says ({ends}, also packed: "
-            f"{', '.join(COMMANDS)}). Say it: kind='text'"
+            f"{printable(path)} is a directory{some}. Files with a known suffix are read ({ends}, also compressed: "
+            f"{', '.join(COMMANDS)}). To read other files, name their kind: kind='text'"
         )
     return known, [name for name in found if name not in set(known)] + sorted(links)
 

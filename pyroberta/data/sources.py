@@ -1,8 +1,8 @@
-"""Where texts come from: `open_source` finds the texts and the labels in all that users hand over.
+"""The sources of texts and labels. `open_source` finds them in every form of input.
 
-There is one way in. `fit`, `evaluate`, `predict`, `classify`, `embed`, `score`, `fill_mask` and the command line all
-ask `open_source`, which tells paths, open files, tables and records apart. Files are read by their `kinds`, tables in
-memory by `tables`.
+`fit`, `evaluate`, `predict`, `classify`, `embed`, `score`, `fill_mask` and the command line all call `open_source`,
+which tells paths, open files, tables and records apart. The modules of `kinds` read files. `tables` reads tables in
+memory.
 """
 
 from __future__ import annotations
@@ -27,13 +27,14 @@ Column = str | tuple[str, ...] | None  # of the texts, or of their segments
 
 
 class Source:
-    """Texts, and perhaps labels, in the order in which they were given. To iterate over it gives the texts.
+    """Texts, and perhaps labels, in the order of the input. Iteration yields the texts.
 
     Attributes:
-        texts: as `fit` takes them.
-        labels: one for each text; None where no column of labels was named.
-        classes: the names of the classes, where a column of numbers has them (`ClassLabel` of `datasets`).
-        description: what was read, in a line; empty for what is in memory.
+        texts: the texts, in a form that `fit` takes.
+        labels: a label for each text. None if no column of labels was named.
+        classes: the names of the classes, if the column of labels has numbers with names (`ClassLabel` of `datasets`),
+            else None.
+        description: a line that says what was read. It is empty for input in memory.
     """
 
     labels: Sequence[Any] | None = None
@@ -48,7 +49,7 @@ class Source:
         return iter(self.texts)
 
     def place(self, number: int) -> str:
-        """Where a text is, for messages."""
+        """Returns the place of a text, for messages."""
         return f"text {number}"
 
     def say(self, verbose: int | str = 1) -> None:
@@ -56,19 +57,20 @@ class Source:
 
 
 class Rows(Source):
-    """The texts of a file's or a table's rows. They are read when they are asked for.
+    """The texts of the rows of a file or a table. They are read when they are needed.
 
     Args:
-        name: of what is read, for messages.
-        read: returns an iterator over (part, row) at each call; a part is an index into `parts`.
-        parts: what a place counts in each part, such as "a.csv, line" or "row".
-        wanted: the columns.
-        is_held: whether they are in memory already, so that nothing is gained by reading them bit by bit.
+        name: the name of the file or the table, for messages.
+        read: a function that returns a new iterator over (part, row) at each call. A part is an index into `parts`.
+        parts: the unit of a place in each part, such as "a.csv, line" or "row".
+        wanted: the columns that are read.
+        is_held: whether the rows are in memory already, so that reading them step by step saves nothing.
         is_once: whether the rows can be read only once.
-        describe: tells what is read, without the number of texts; an empty text for what is in memory.
+        describe: a function that returns a description of the input, without the number of texts. It returns an empty
+            text for input in memory.
         classes: see `Source`.
-        advice: what to do about missing values.
-        given: what the rows are read of, where it is in memory.
+        advice: the advice for missing values, for messages.
+        given: the input from which the rows are read, if it is in memory, else None.
     """
 
     def __init__(
@@ -96,7 +98,7 @@ class Rows(Source):
 
     @property
     def texts(self) -> Any:
-        """All texts: strings, or tuples of their segments."""
+        """All texts. Each is a string, or a tuple of segments."""
         return self._all()[0]
 
     @property
@@ -106,7 +108,7 @@ class Rows(Source):
 
     @property
     def description(self) -> str:  # type: ignore[override]
-        """What was read."""
+        """A line that says what was read."""
         found = self._describe()
         return found if self._held is None or not found else f"{found}, {_counted(len(self._held[0]), self._row)}"
 
@@ -115,11 +117,13 @@ class Rows(Source):
         return "row" if self.wanted.columns else "text"
 
     def stream(self) -> Iterable[Any]:
-        """The texts as they are read, or pairs (text, label); for each iteration anew, unless they come only once."""
+        """Returns an iterable of the texts, or of pairs (text, label), which reads them step by step. Each iteration
+        reads the rows again, unless they can be read only once.
+        """
         return self._checked() if self.is_once else _Again(self._checked)
 
     def place(self, number: int) -> str:
-        """Where a text is, such as "a.csv, line 17"."""
+        """Returns the place of a text, such as "a.csv, line 17"."""
         if number >= len(self._places):
             return f"text {number}"
         part = int(np.searchsorted(self._starts, number, side="right")) - 1
@@ -196,7 +200,7 @@ class Rows(Source):
                 raise bytes_error(where, segment)
             if not isinstance(segment, str):
                 inside = "" if column is None else f" in the column {column!r}"
-                advice = ". Pass the rows one by one, not in batches" if isinstance(segment, list | tuple) else ""
+                advice = ". Pass single rows, not batches" if isinstance(segment, list | tuple) else ""
                 raise TypeError(f"{where}: a text{inside} must be a string, got {shown(segment)}{advice}")
         if self.has_labels and not isinstance(label, str | int | float | np.generic):
             raise TypeError(
@@ -223,26 +227,26 @@ def open_source(
     kind: str | None = None,
     per_line: bool = True,
 ) -> Source:
-    """The texts and labels in what a user hands over. Files are read when the texts are asked for.
+    """Returns the source of the texts and labels in an input. Files are read when the texts are needed.
 
     Args:
-        x: a path (a string too), a list of paths, an open file, a table (pandas, polars, pyarrow, `datasets`, a dict of
-            columns, a structured array), records (dicts or named tuples), or texts in any other form, which are left as
-            they are.
-        column: the name of the column that holds the texts, or a tuple of names for their segments. Tables have to be
-            told, and lines of text have none.
-        label: the name of the column that holds the labels; "inferred", without a column, for the names of the folders
-            in a directory, each of whose files is a text then.
-        kind: of a file whose name does not say it: "text", "csv", "tsv", "jsonl", "json" or "parquet".
-        per_line: False takes each text file as one text.
+        x: a path (which may be a string), a list of paths, an open file, a table (pandas, polars, pyarrow, `datasets`,
+            a dict of columns, a structured array), records (dicts or named tuples), or texts in any other form, which
+            stay as they are.
+        column: the name of the column of the texts, or a tuple of names for their segments. A table needs it. Lines of
+            text have no columns.
+        label: the name of the column of the labels. "inferred", without a column, stands for the folders of a
+            directory: each file is a text, and the name of its folder is its label.
+        kind: the kind of a file whose name has no known suffix: "text", "csv", "tsv", "jsonl", "json" or "parquet".
+        per_line: whether each line of a text file is a text. If False, each file is one text.
 
     Returns:
-        A `Source`, which `fit` and all other methods take in the place of texts.
+        A `Source`. `fit` and all other methods take it instead of texts.
 
     Raises:
-        FileNotFoundError: where there is no such file.
-        TypeError, ValueError: for a table without `column`, with the line to write; for arguments that have no effect
-            on x.
+        FileNotFoundError: if a file does not exist.
+        TypeError, ValueError: if x is a table and `column` is missing (the message has the line to write), or if an
+            argument has no effect on x.
 
     >>> source = open_source([{"text": "A joy.", "stars": 5}, {"text": "A waste.", "stars": 1}], column="text")
     >>> source.texts
@@ -260,23 +264,25 @@ def open_given(
     *,
     is_optional: bool = False,
 ) -> Source:
-    """`open_source`; where `is_optional`, column and label are left out for what has no columns."""
+    """Does what `open_source` does. With `is_optional`, column and label are ignored if the input has no columns."""
     if isinstance(x, Source):
         if not (column is label is kind is None and per_line) and not is_optional:
-            raise ValueError("x was opened by open_source: say column=, label=, kind= and per_line= there")
+            raise ValueError("x was opened by open_source: pass column=, label=, kind= and per_line= to open_source")
         return x
     paths = _paths(x)
     is_inferred = column is None and isinstance(label, str) and label == "inferred"
     if is_inferred and paths is None:
         if not is_optional:
-            raise ValueError(f"{INFERRED} takes the names of the folders in a directory, and x is {_article(x)}")
+            raise ValueError(f"{INFERRED} takes the names of the folders in a directory, but x is {_article(x)}")
         label = None
     wanted = _wanted(column, label, per_line, kind is not None)
     if is_inferred and paths is not None:
         return _of_files(by_folder(paths, find(paths, kind)), wanted._replace(per_line=False), is_optional=False)
     if label is not None and column is None:
         hint = f". In a directory, {INFERRED} takes the folders' names" * (paths is not None)
-        raise ValueError(f"label={label!r} names a column, and so should column=, which holds the texts{hint}")
+        raise ValueError(
+            f"label={label!r} names the column of the labels: name the column of the texts too, with column={hint}"
+        )
     if paths is not None:
         return _of_files(find(paths, kind), wanted, is_optional)
     if is_file(x):
@@ -288,7 +294,7 @@ def open_given(
         return _of_files(Found(file.name, (file,), found), wanted, is_optional)
     for argument, value in (("kind", kind), ("per_line", None if per_line else False)):
         if value is not None:
-            raise ValueError(f"{argument}={value!r} is about files, and x is {_article(x)}. Leave it out")
+            raise ValueError(f"{argument}={value!r} applies to files, but x is {_article(x)}. Leave it out")
     table = table_of(x, column is not None)
     if table is not None:
         return _of_table(table, wanted)
@@ -304,7 +310,7 @@ def _wanted(column: Any, label: Any, per_line: bool, is_said: bool) -> Wanted:
     if is_pair and not columns:
         raise ValueError("column is empty: name the column of the texts, or those of their segments")
     if label is not None and label in columns:
-        raise ValueError(f"column and label both name {label!r}, and a text is not its own label. Name another column")
+        raise ValueError(f"column and label are both {label!r}, but a text can't be its own label. Name another column")
     return Wanted(columns, is_pair, label, per_line, is_said)
 
 
@@ -320,7 +326,7 @@ def _of_files(found: Found, wanted: Wanted, is_optional: bool) -> Source:
     if is_optional and found.kind == "text":
         wanted = wanted._replace(columns=(), label=None, is_pair=False)
     if not wanted.per_line and found.kind != "text":
-        raise ValueError(f"per_line=False is about text files, and {found.name} is {kind.title}. Leave it out")
+        raise ValueError(f"per_line=False applies to text files, but {found.name} is {kind.title}. Leave it out")
     is_once = any(
         file.opened is not None or not os.path.isfile(file.path) for file in found.files
     )  # a pipe has no more
@@ -410,14 +416,14 @@ def _refuse_untold(x: Any) -> None:
 def _untold(title: str, names: list[Any]) -> TypeError:
     """The error for a table whose column of texts was not named."""
     columns = f" with the column{'s' * (len(names) != 1)} {named(names)}" if names else ""
-    return TypeError(f"x is {title}{columns}. Say which holds the texts: column={usual_column(names)!r}")
+    return TypeError(f"x is {title}{columns}. Name the column of the texts: column={usual_column(names)!r}")
 
 
 def _of_records(x: Any, wanted: Wanted, is_optional: bool) -> Source:
     """The rows of an iterable of records."""
     x = x if is_stream(x) else with_items(opened(x))
     if isinstance(x, str | bytes) or not isinstance(x, Iterable):
-        raise TypeError(f"column={wanted.columns[0]!r} names a column, and x is {_article(x)}, which has none")
+        raise TypeError(f"column={wanted.columns[0]!r} names a column, but x is {_article(x)}, which has no columns")
     if is_optional:
         iterator = iter(x)
         first = list(islice(iterator, 1))
@@ -429,13 +435,13 @@ def _of_records(x: Any, wanted: Wanted, is_optional: bool) -> Source:
         for i, item in enumerate(x):
             if not is_record(item):
                 raise TypeError(
-                    f"column={wanted.columns[0]!r} names a column, and item {i} of x is {_article(item)}, which has "
-                    "none. Leave column= out, or pass records: dicts"
+                    f"column={wanted.columns[0]!r} names a column, but item {i} of x is {_article(item)}, which has no "
+                    "columns. Leave column= out, or pass records: dicts"
                 )
             record = as_mapping(item)
             if record.get(None) is not None:  # where csv.DictReader puts what has no name
                 raise ValueError(
-                    f"row {i} of x has more fields than there are names: {shown(record[None])} is left over"
+                    f"row {i} of x has more fields than there are names of columns: {shown(record[None])} has no name"
                 )
             for name in wanted.names:
                 if name not in record:
@@ -452,7 +458,7 @@ def _holds_texts(record: Mapping[Any, Any]) -> bool:
 
 
 def is_missing(value: Any) -> bool:
-    """Whether it stands for no value: None, NaN, or pandas' NA and NaT.
+    """Returns whether a value stands for a missing one: None, NaN, or pandas' NA and NaT.
 
     >>> is_missing(float("nan")), is_missing(""), is_missing(0)
     (True, False, False)

@@ -1,6 +1,6 @@
-"""Tables in memory: the columns of pandas, polars, pyarrow, `datasets`, structured arrays, dicts, and records.
+"""Tables in memory: the columns of pandas, polars, pyarrow, `datasets`, structured arrays and dicts, and records.
 
-The packages are recognised by the names of their classes; none is imported.
+The packages are recognised by the names of their classes. None is imported.
 """
 
 from __future__ import annotations
@@ -32,10 +32,11 @@ class Table(NamedTuple):
     """A table's columns.
 
     Attributes:
-        title: what it is, for messages.
-        names: of its columns.
-        column: a function of a name that gives the list of its values.
-        classes: a function of a name that gives the names of a column's classes, where the table knows them, or None.
+        title: the kind of the table, for messages.
+        names: the names of the columns.
+        column: a function that returns the list of a column's values, from the name of the column.
+        classes: a function that returns the names of a column's classes, from the name of the column. It returns None
+            if the table has no names of classes.
     """
 
     title: str
@@ -45,14 +46,14 @@ class Table(NamedTuple):
 
 
 def table_of(x: Any, is_wanted: bool) -> Table | None:
-    """The table that x is; None for anything else.
+    """Returns x as a `Table`, or None if x is not a table.
 
     Args:
-        x: anything.
-        is_wanted: whether columns are asked for, so that a dict is one of columns.
+        x: any value.
+        is_wanted: whether the user named a column, so that a dict counts as one of columns.
 
     Raises:
-        TypeError: for a table that has to be made another one first.
+        TypeError: if x must first be converted, such as a lazy table.
     """
     kinds = kinds_of(x)
     for kind in kinds & OTHERS.keys():
@@ -73,17 +74,17 @@ def table_of(x: Any, is_wanted: bool) -> Table | None:
 
 
 def is_record(item: Any) -> bool:
-    """Whether an item of an iterable is a record: a dict, or a named tuple."""
+    """Returns whether an item of an iterable is a record: a dict or a named tuple."""
     return isinstance(item, Mapping) or (isinstance(item, tuple) and hasattr(item, "_fields"))
 
 
 def as_mapping(record: Any) -> Mapping[Any, Any]:
-    """A record as a dict."""
+    """Returns a record as a dict."""
     return record if isinstance(record, Mapping) else dict(zip(record._fields, record, strict=True))
 
 
 def is_stream(x: Any) -> bool:
-    """Whether x is a table whose rows come one after another."""
+    """Returns whether x is a table whose rows come one after another."""
     return ("datasets", "IterableDataset") in kinds_of(x)
 
 
@@ -95,17 +96,17 @@ def _listed(values: Any, name: Any) -> list[Any]:
 
 
 def classes_of(x: Any, name: Any) -> list[str] | None:
-    """The names that `datasets` keeps of a column's classes; None for another column or table."""
+    """Returns the names that `datasets` keeps for a column's classes, or None for another column or table."""
     feature = getattr(x, "features", None)
     names = getattr(feature[name], "names", None) if isinstance(feature, Mapping) and name in feature else None
     return list(names) if isinstance(names, list) else None
 
 
 def rows(table: Table, names: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
-    """The values of the named columns, row by row.
+    """Yields the values of the named columns, row by row.
 
     Raises:
-        ValueError: where columns differ in length.
+        ValueError: if the columns differ in length.
     """
     columns = [table.column(name) for name in names]
     lengths = {name: len(column) for name, column in zip(names, columns, strict=True)}
@@ -115,7 +116,9 @@ def rows(table: Table, names: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
 
 
 def with_items(x: Any) -> Any:
-    """x, or the items of an object that has no `__iter__`, or the batches of torch's DataLoader."""
+    """Returns x in a form that can be iterated: x itself, the items of an object without `__iter__`, or the batches of
+    torch's DataLoader.
+    """
     if isinstance(x, Sized) and not isinstance(x, Iterable) and hasattr(x, "__getitem__"):
         return _Indexed(x)
     if type(x).__module__.startswith("torch.utils.data") and hasattr(x, "collate_fn"):

@@ -1,8 +1,8 @@
-"""The kinds of files that texts are read from, one module each, and the table that names them.
+"""The kinds of files from which texts are read. Each kind has a module, and `KINDS` names them all.
 
-A kind's reader is a function of a `File` and of what is `Wanted`. It yields rows: a place for messages (the number of a
-line or of a row), a text or the tuple of a text's segments, and a label or None. It checks the form of the file;
-whether values are texts and labels is checked by `sources` for all kinds alike.
+The reader of a kind is a function of a `File` and a `Wanted`. It yields rows. A row has a place for messages (the
+number of a line or of a row), a text or the tuple of a text's segments, and a label or None. The reader checks the form
+of the file. `sources` checks for all kinds that values are texts and labels.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ Row = tuple[int, Any, Any]  # place, text or segments, label or None
 
 
 class Wanted(NamedTuple):
-    """What is read of each row.
+    """The parts of each row that are read.
 
     Attributes:
-        columns: the names of the columns that hold the segments of a text; empty where there are no columns.
-        is_pair: whether a text is the tuple of its segments, and not the one string.
+        columns: the names of the columns of a text's segments. Empty if the file has no columns.
+        is_pair: whether a text is a tuple of segments, and not a single string.
         label: the name of the column that holds the labels, or None.
-        per_line: whether each line of a text file is a text; False for a file that is one text.
-        is_said: whether the kind was said, and does not follow from the file's name.
+        per_line: whether each line of a text file is a text. False if the file is one text.
+        is_said: whether the user named the kind. False if it follows from the file's name.
     """
 
     columns: tuple[Any, ...] = ()
@@ -35,11 +35,11 @@ class Wanted(NamedTuple):
 
     @property
     def names(self) -> tuple[Any, ...]:
-        """All the columns that are read."""
+        """The names of all columns that are read."""
         return self.columns if self.label is None else (*self.columns, self.label)
 
     def row(self, place: int, values: Any) -> Row:
-        """A row of the values of `names`, in that order."""
+        """Returns a row of the values of `names`, which are in the same order."""
         text = tuple(values[: len(self.columns)]) if self.is_pair else values[0]
         return place, text, None if self.label is None else values[-1]
 
@@ -48,11 +48,11 @@ class Kind(NamedTuple):
     """A kind of file.
 
     Attributes:
-        title: its name in messages.
-        suffixes: the ends of names that say it.
-        place: what the place of a row counts: "line" or "row".
-        module: the module whose function reads it, loaded when it is needed.
-        function: reads a file: (File, Wanted) -> rows.
+        title: the name of the kind in messages.
+        suffixes: the suffixes of file names of this kind.
+        place: the unit of a row's place, "line" or "row".
+        module: the module of the reader. It is imported when it is needed.
+        function: the name of the reader in the module: (File, Wanted) -> rows.
     """
 
     title: str
@@ -63,7 +63,7 @@ class Kind(NamedTuple):
 
     @property
     def read(self) -> Callable[[File, Wanted], Iterator[Row]]:
-        """The reader."""
+        """The reader of the kind."""
         found: Callable[[File, Wanted], Iterator[Row]] = getattr(
             import_module(f"{__name__}.{self.module}"), self.function
         )
@@ -95,7 +95,7 @@ OTHERS = {
 
 
 def named(names: Any, most: int = 8) -> str:
-    """The first names of columns, in a message.
+    """Returns the names of the first columns, for a message.
 
     >>> named(["id", "text"]), named([])
     ("'id', 'text'", 'none')
@@ -106,16 +106,17 @@ def named(names: Any, most: int = 8) -> str:
 
 
 def check_columns(name: str, kind: str, names: Any, wanted: Wanted) -> None:
-    """Checks that a file or a table has the columns that are wanted, each once.
+    """Checks that a file or a table has each of the wanted columns once.
 
     Raises:
-        ValueError: where it lacks one, or has two of that name, or where none was named; with the names that there are.
+        ValueError: if a column is missing or there are two of its name, or if no column was named. The message has the
+            names of the columns.
     """
     names = list(names)
     if not wanted.columns:
         usual = usual_column(names)
         raise ValueError(
-            f"{name} is {kind} with the column{'s' * (len(names) != 1)} {named(names)}. Say which holds the texts: "
+            f"{name} is {kind} with the column{'s' * (len(names) != 1)} {named(names)}. Name the column of the texts: "
             f"column={usual!r}"
         )
     for column in wanted.names:
@@ -126,7 +127,7 @@ def check_columns(name: str, kind: str, names: Any, wanted: Wanted) -> None:
 
 
 def usual_column(names: list[Any]) -> Any:
-    """The column that seems to hold the texts, for advice alone.
+    """Returns the name of the column that seems to hold the texts, for use in advice only.
 
     >>> usual_column(["id", "Text"]), usual_column(["title"]), usual_column(["id", "label"])
     ('Text', 'title', 'NAME')

@@ -1,4 +1,6 @@
-"""JSON lines, with a record or a text on each line; and JSON, a list of records or texts, or a dict of columns."""
+"""JSON lines, which have a record or a text on each line, and JSON, which has a list of records or texts or a dict of
+columns.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +13,10 @@ from pyroberta.data.kinds import Row, Wanted, check_columns, named
 
 
 def read_lines(file: File, wanted: Wanted) -> Iterator[Row]:
-    """A row of each line that is not blank: of an object, or of a string where no column is wanted.
+    """Yields a row for each line that is not blank. The line is an object, or a string if no column is wanted.
 
     Raises:
-        ValueError: where a line is no JSON, or is of another form, with its number.
+        ValueError: if a line is not JSON or has another form. The message has its number.
     """
     for number, line in file.lines():
         if line.strip():
@@ -23,10 +25,10 @@ def read_lines(file: File, wanted: Wanted) -> Iterator[Row]:
 
 
 def read_whole(file: File, wanted: Wanted) -> Iterator[Row]:
-    """A row of each item of a list, or of the lists that are a dict's columns. All of it is held in memory.
+    """Yields a row for each item of a list, or for each place of a dict's columns. The whole file is held in memory.
 
     Raises:
-        ValueError: where the file is no JSON, or of another form, with the place.
+        ValueError: if the file is not JSON or has another form. The message has the place.
     """
     content = "".join(file.characters())
     if not content.strip():
@@ -37,17 +39,17 @@ def read_whole(file: File, wanted: Wanted) -> Iterator[Row]:
         first = content.split("\n", 1)[0].strip()
         if first[:1] in '{["' and _is_json(first):
             raise ValueError(
-                f"{file.name} has a JSON value on each line, which its name does not say: kind='jsonl'"
+                f"{file.name} has a JSON value on each line, but its name does not say so. Name the kind: kind='jsonl'"
             ) from error
         raise
     if isinstance(value, dict):
         names = [name for name, column in value.items() if isinstance(column, list)]
         if not names:
-            do = "Pass the part that holds them: json.load(file)[…]"
+            do = "Pass the part that holds the records: json.load(file)[…]"
             if wanted.names and all(isinstance(value.get(name), dict) for name in wanted.names):
                 do = f"If pandas wrote it, pass the table with column=: pandas.read_json({file.path!r})"
             raise ValueError(
-                f"{file.name} is a JSON object of {named(value)}, and should be a list of records or of texts. {do}"
+                f"{file.name} is a JSON object of {named(value)}, but should be a list of records or of texts. {do}"
             )
         check_columns(file.name, "JSON", names, wanted)
         lengths = {name: len(value[name]) for name in wanted.names}
@@ -57,7 +59,7 @@ def read_whole(file: File, wanted: Wanted) -> Iterator[Row]:
             yield wanted.row(i, values)
         return
     if not isinstance(value, list):
-        raise ValueError(f"{file.name} is a JSON {_form(value)}, and should be a list of records or of texts")
+        raise ValueError(f"{file.name} is a JSON {_form(value)}, but should be a list of records or of texts")
     for i, item in enumerate(value):
         yield _row(i, item, wanted, f"{file.name}, row {i}", file.name, "JSON")
 
@@ -81,7 +83,7 @@ def _parsed(text: str, place: str) -> Any:
         return json.loads(text)
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}" if "\n" in text.strip() else f"column {error.colno}"
-        raise ValueError(f"{place} is no JSON: {error.msg} at {where}") from None
+        raise ValueError(f"{place} is not JSON: {error.msg} at {where}") from None
     except RecursionError:
         raise ValueError(f"{place} is JSON that is nested too deep") from None
     except ValueError as error:  # a number of thousands of digits

@@ -1,4 +1,4 @@
-"""Text files: a text on each line, or one text in all."""
+"""Text files: each line is a text, or the whole file is one text."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ USUAL_HEADS = {
 
 
 def read(file: File, wanted: Wanted) -> Iterator[Row]:
-    """The lines that are not blank, without white space around them; or the whole file as one text.
+    """Yields each line that is not blank, without white space around it; or the whole file as one text.
 
     Raises:
-        ValueError: where a file whose kind was not said seems to hold CSV, TSV or JSON; where columns are wanted.
+        ValueError: if columns are wanted, or if the file seems to be CSV, TSV or JSON and its kind was not named.
     """
     if wanted.columns:
         raise ValueError(
-            f"{file.name} is read as text, which has no column {named(wanted.columns)}. Leave column= out, or say the "
+            f"{file.name} is read as text, which has no column {named(wanted.columns)}. Leave column= out, or name the "
             "kind of the file, such as kind='csv'"
         )
     lines = ((number, line) for number, line in file.lines() if line.strip())
@@ -39,8 +39,8 @@ def read(file: File, wanted: Wanted) -> Iterator[Row]:
         raise ValueError(
             f"{file.name} seems to be {kind.upper() if len(kind) < 5 else 'JSON lines'}"
             + (f" with the columns {named(names)}" if names else "")
-            + ", which its name does not say. Say what it is, to pyroberta.data.open_source: "
-            f"kind={kind!r}{column}; or kind='text'"
+            + f", but its name does not say so. Name the kind in pyroberta.data.open_source: kind={kind!r}{column}; or "
+            "kind='text'"
         )
     if wanted.per_line:
         yield from ((number, line.strip(), None) for number, line in chain(first, lines))
@@ -56,11 +56,12 @@ def read(file: File, wanted: Wanted) -> Iterator[Row]:
 
 
 def looks_like(lines: Sequence[str]) -> tuple[str, list[str]] | None:
-    """The kind that the first lines of a text file seem to be, and the names of its columns; None for prose.
+    """Returns the kind that the first lines of a text file seem to have, and the names of its columns. The result is
+    None for prose.
 
-    Prose may begin with a bracket or a quotation mark, or hold commas. So JSON has to parse, as a whole or line by
-    line, to records or texts; and a table has to begin with names, a usual one among them, and to have as many fields
-    in each row.
+    Prose may begin with a bracket or a quotation mark, or hold commas. So lines count as JSON only if they parse, as a
+    whole or line by line, to records or texts. They count as a table only if the first line has names, one of them a
+    usual one, and every row has the same number of fields.
 
     >>> looks_like(["id,text", "1,Go!"]), looks_like(['{"text": "Go!"}']), looks_like(["No, never.", "I came, I saw."])
     (('csv', ['id', 'text']), ('jsonl', ['text']), None)

@@ -1,4 +1,4 @@
-"""Parquet, through pyarrow. Only the columns that are wanted are read, a group of rows at a time."""
+"""Parquet files, read with pyarrow. Only the wanted columns are read, a group of rows at a time."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from pyroberta.formats.budget import LEAST_BYTES, OverBudget
 
 ROWS_AT_ONCE = 64  # a dictionary may hold one long text for all of them
 ADVICE = (
-    f"{TIMES_PACKED} times its size. If that is meant, write it without compression and dictionaries first, or pass "
+    f"{TIMES_PACKED} times its size. If that is intended, write it without compression and dictionaries first, or pass "
     "its table: pandas.read_parquet"
 )
 BYTES_OF_ROW = 16  # that a row takes at least when it is read: its place in two lists
 
 
 def read(file: File, wanted: Wanted) -> Iterator[Row]:
-    """The rows of a Parquet file.
+    """Yields the rows of a Parquet file.
 
     Raises:
-        ImportError: without pyarrow.
-        ValueError: where it is no sound Parquet file, or lacks a column, or a column is nested.
+        ImportError: if pyarrow is not installed.
+        ValueError: if the file is not a sound Parquet file, lacks a column, or has a nested column.
         OverBudget: see `_check_size`.
     """
     try:
         import pyarrow
         import pyarrow.parquet as parquet
     except ImportError as error:
-        raise ImportError("a Parquet file takes the package pyarrow: pip install 'pyroberta[tables]'") from error
+        raise ImportError("a Parquet file needs the package pyarrow: pip install 'pyroberta[tables]'") from error
     source: Any = file.path
     if file.packed or file.opened is not None:
         source = io.BytesIO(b"".join(file.pieces()))  # which is read from its end
@@ -43,8 +43,8 @@ def read(file: File, wanted: Wanted) -> Iterator[Row]:
             for name in wanted.names:
                 if pyarrow.types.is_nested(schema.field(name).type):
                     raise ValueError(
-                        f"{file.name}: the column {name!r} is nested ({schema.field(name).type}), and should hold a "
-                        "value a row"
+                        f"{file.name}: the column {name!r} is nested ({schema.field(name).type}), but should hold one "
+                        "value per row"
                     )
             _check_size(file.name, opened.metadata, wanted, size)
             place = made = 0
@@ -61,7 +61,7 @@ def read(file: File, wanted: Wanted) -> Iterator[Row]:
     except (pyarrow.ArrowException, UnicodeDecodeError, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # of the disk
-        raise ValueError(f"{file.name} is no sound Parquet file: {str(error).strip()}") from None
+        raise ValueError(f"{file.name} is not a sound Parquet file: {str(error).strip()}") from None
 
 
 def _plain(column: Any) -> Any:
@@ -73,7 +73,7 @@ def _check_size(name: str, metadata: Any, wanted: Wanted, size: int) -> None:
     """Checks that the wanted columns unpack to no more than `TIMES_PACKED` the file's size.
 
     Raises:
-        OverBudget: where they do, or where there are more rows than that.
+        OverBudget: if they do, or where there are more rows than that.
     """
     groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
     chunks = [group.column(i) for group in groups for i in range(group.num_columns)]

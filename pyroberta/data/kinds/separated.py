@@ -1,4 +1,4 @@
-"""CSV and TSV: rows of fields, under a row of the columns' names."""
+"""CSV and TSV files. The first row has the names of the columns, and each further row has a field for each column."""
 
 from __future__ import annotations
 
@@ -18,12 +18,17 @@ ROWS_AT_ONCE = 1024
 
 
 def read_csv(file: File, wanted: Wanted) -> Iterator[Row]:
-    """The rows of comma-separated values, or of values between semicolons, bars or tabs; see `_read`."""
+    """Yields the rows of a CSV file, whose fields are separated by commas. If these do not give the wanted columns, the
+    separator may be a semicolon, a bar or a tab.
+
+    Each row gives the `wanted` fields. Rows without any field are left out. A field may be quoted, with `"` doubled
+    inside, and then go on over several lines.
+    """
     return _read(file, wanted, "CSV")
 
 
 def read_tsv(file: File, wanted: Wanted) -> Iterator[Row]:
-    """The rows of values between tabs; see `_read`."""
+    """Yields the rows of a TSV file, whose fields are separated by tabs; see `read_csv`."""
     return _read(file, wanted, "TSV")
 
 
@@ -34,7 +39,7 @@ def _read(file: File, wanted: Wanted, kind: str) -> Iterator[Row]:
     `DELIMITERS` that makes the wanted columns of the first row.
 
     Raises:
-        ValueError: where a column is missing, a row has more or fewer fields than there are names, or a quoted field
+        ValueError: if a column is missing, a row has more or fewer fields than there are names, or a quoted field
             has no end; with the number of the line.
         OverBudget: for more than `MOST_COLUMNS` columns or a field of more than `LONGEST_FIELD` characters.
     """
@@ -57,8 +62,8 @@ def _read(file: File, wanted: Wanted, kind: str) -> Iterator[Row]:
         for line, row in rows:
             if len(row) != len(names):
                 raise ValueError(
-                    f"{file.name}, line {line}: the row has {len(row)} fields, and there are {len(names)} columns, "
-                    f"{named(names)}. A field that holds {delimiter!r} should be in quotes"
+                    f"{file.name}, line {line}: the row has {len(row)} fields, but there are {len(names)} columns, "
+                    f"{named(names)}. Put a field that holds {delimiter!r} into quotes"
                 )
             yield wanted.row(line, [row[place] for place in places])
 
@@ -88,8 +93,8 @@ def _rows(file: File, reader: Any, most: int) -> list[tuple[int, list[str]]]:
                 "quotation mark missing?"
             ) from None
         raise ValueError(
-            f"{file.name}, line {reader.line_num}: {error}. Where quotation marks are letters of the texts, pass the "
-            "rows: csv.DictReader(open(name, newline=''), delimiter=…, quoting=csv.QUOTE_NONE)"
+            f"{file.name}, line {reader.line_num}: {error}. If quotation marks are part of the texts, pass the rows: "
+            "csv.DictReader(open(name, newline=''), delimiter=…, quoting=csv.QUOTE_NONE)"
         ) from None
     finally:
         csv.field_size_limit(limit)
