@@ -343,10 +343,10 @@ def test_a_classifier_learns_from_a_folder_for_each_class(reviews: Path):
     [
         ("train/pos", "label='inferred' takes .*, a folder for each class, and train/pos has no folder with files"),
         ("one", "and one has files in the folder 'only' alone"),
-        ("train/pos/0.txt", r"and train/pos/0.txt is none. Pass the directory that holds the folders"),
-        ("train/*/*.txt", r"and train/\*/\*.txt is none"),
+        ("train/pos/0.txt", r"but train/pos/0.txt is not a directory. Pass the directory that holds the folders"),
+        ("train/*/*.txt", r"but train/\*/\*.txt is not a directory"),
         ("tables", "each file of which is a text, and tables holds CSV"),
-        (["a text"], "label='inferred' takes the names of the folders in a directory, and x is a list"),
+        (["a text"], "label='inferred' takes the names of the folders in a directory, but x is a list"),
     ],
 )
 def test_what_has_no_folder_for_each_class_is_told(x: object, message: str, reviews: Path):
@@ -355,7 +355,9 @@ def test_what_has_no_folder_for_each_class_is_told(x: object, message: str, revi
         Path(folder, "a.csv" if "tables" in folder else "a.txt").write_text("text\nGood.\n")
     with pytest.raises(ValueError, match=message):
         open_source(x, label="inferred")
-    with pytest.raises(ValueError, match=r"label='verdict' names a column, and so should .*label='inferred' takes the"):
+    with pytest.raises(
+        ValueError, match=r"label='verdict' names the column of the labels: .*label='inferred' takes the"
+    ):
         open_source("train", label="verdict")
 
 
