@@ -12,6 +12,7 @@ from small_models import TEXTS, small_masked_lm
 
 from pyroberta import callbacks, metrics, optimizers, schedules
 from pyroberta.models import load_model
+from pyroberta.training import checkpoint
 from pyroberta.training.callbacks import (
     BackupAndRestore,
     Callback,
@@ -249,6 +250,18 @@ def test_a_backup_may_stay_and_keeps_other_files(tmp_path):
     assert os.listdir(tmp_path) == ["notes.txt"]
     fit(BackupAndRestore(tmp_path, delete_checkpoint=False, double_checkpoint=True))
     assert sorted(os.listdir(tmp_path)) == ["latest.safetensors", "notes.txt", "previous.safetensors"]
+
+
+def test_a_backup_of_another_backend_is_gone_on_with_and_that_is_said(tmp_path, capsys):
+    with pytest.raises(KeyboardInterrupt):
+        fit(BackupAndRestore(tmp_path), Interrupt(1, 0), model=small_masked_lm(backend="numpy"))
+    state, notes = checkpoint.load(tmp_path / "latest.safetensors")
+    assert notes == {"backend": "numpy"}
+    checkpoint.save(tmp_path / "latest.safetensors", state, {"backend": "another"})
+    fit(BackupAndRestore(tmp_path), Interrupt(9, 9), model=small_masked_lm(backend="numpy"))
+    assert "BackupAndRestore: the checkpoint is of backend another, and this training goes on with numpy" in (
+        capsys.readouterr().err
+    )
 
 
 def test_a_rate_that_the_state_replaces_is_told(tmp_path, capsys):

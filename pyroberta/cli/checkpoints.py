@@ -67,13 +67,8 @@ class Checkpoint(Callback):
                     f"or begin anew with another --checkpoint, and with --model from the model that was saved"
                 )
         model.load_train_state(state)
-        was, now = notes.get("backend"), model.backbone.ops.name
-        if was != now:
-            print(
-                f"pyroberta: the checkpoint is of backend {was}, and this training goes on with {now}: the last bits "
-                "of its numbers may be others",
-                file=sys.stderr,
-            )
+        if told := checkpoint.of_other_backend(notes, model):
+            print(f"pyroberta: {told}", file=sys.stderr)
         return True
 
     def check_free(self, *, overwrite: bool) -> None:

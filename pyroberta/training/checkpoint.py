@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyroberta.formats import safetensors_io
-from pyroberta.formats.budget import clipped, shown
+from pyroberta.formats.budget import clipped, printable, shown
 from pyroberta.formats.files import as_path, check_file, parse_json
 from pyroberta.formats.new_files import NewFile, replace_files
 from pyroberta.formats.stored import NUMPY_TYPES, Stored
@@ -150,6 +150,17 @@ def load(file: str | os.PathLike[str]) -> tuple[TrainState, dict[str, Any]]:
         return state, notes
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"{path} is no sound checkpoint: {clipped(str(error) or repr(error))}") from None
+
+
+def of_other_backend(notes: Mapping[str, Any], model: Any) -> str:
+    """Returns what to say where a checkpoint's notes name another backend than a model's; else the empty string."""
+    was, now = notes.get("backend"), model.backbone.ops.name
+    if was in (None, now):
+        return ""
+    return (
+        f"the checkpoint is of backend {printable(str(was))}, and this training goes on with {now}: the last bits of "
+        "its numbers may be others"
+    )
 
 
 def _count(name: str, value: Any, bits: int) -> int:

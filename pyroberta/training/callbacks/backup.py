@@ -85,7 +85,7 @@ class BackupAndRestore(Callback):
         files = [file for file in (latest, previous) if file.is_file()]
         for file in files:
             try:
-                state, _ = checkpoint.load(file)
+                state, notes = checkpoint.load(file)
             except (OSError, ValueError) as error:
                 if file == files[-1]:
                     raise
@@ -96,6 +96,8 @@ class BackupAndRestore(Callback):
             self.model.load_train_state(state)
             if (kept := optimizer.rate_config()) != given:
                 say(f"BackupAndRestore goes on with the learning rate of its state, {kept}; compile had {given}")
+            if told := checkpoint.of_other_backend(notes, self.model):
+                say(f"BackupAndRestore: {told}")
             return
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
@@ -136,4 +138,4 @@ class BackupAndRestore(Callback):
         latest = self._file(LATEST)
         if self.double_checkpoint and latest.is_file():
             os.replace(latest, self._file(PREVIOUS))
-        checkpoint.save(latest, self.model.train_state())
+        checkpoint.save(latest, self.model.train_state(), {"backend": self.model.backbone.ops.name})
