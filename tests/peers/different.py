@@ -42,7 +42,7 @@ DIFFERENT = (
         _tests(TRAINER, "test_steps_per_execution_steps_count"),
         "`compile(steps_per_execution=n)` runs n steps in one compiled call, and batch hooks come every n steps",
         "1 is accepted, another number is refused",
-        "there is no compiled call whose start would be saved",
+        "no call is compiled, so that more steps in a call would save nothing",
     ),
     Different(
         _tests(
@@ -55,9 +55,9 @@ DIFFERENT = (
             "test_compute_loss_no_training_backwards_compatibility",
         ),
         "a subclass may define `train_step`, `test_step` or `compute_loss`",
-        "such a subclass is refused where it is defined",
-        "the backward is written by hand, so a loss of one's own would have no gradient; callbacks, or a loop of "
-        "`train_on_batch`, are the way",
+        "the definition of such a subclass is an error",
+        "the backward is written by hand, so a user's loss would have no gradient; use callbacks or a loop of "
+        "`train_on_batch`",
     ),
     Different(
         (
@@ -72,25 +72,25 @@ DIFFERENT = (
         _tests(OPTIMIZER, "test_static_loss_scaling"),
         "`loss_scale_factor` multiplies the loss and divides the gradients",
         "the argument is refused",
-        "float32 and bfloat16 have no need of it",
+        "float32 and bfloat16 do not need it",
     ),
     Different(
         _tests(TRAINER, "test_loss_weights"),
         "`compile(loss_weights=0.2)` multiplies the loss",
         "None is accepted, a weight is refused",
-        "a model has one loss, of which Adam undoes any factor; `sample_weight` and `class_weight` weight examples",
+        "a model has one loss, and Adam cancels any factor of it; `sample_weight` and `class_weight` weight examples",
     ),
     Different(
         _tests(TRAINER, "test_steps_per_epoch"),
         "with 10 batches and `steps_per_epoch=9`, epochs have 9, 1, 9, 1 steps",
-        "every epoch has 9 steps, and goes on in the data where the one before ended",
-        "what an epoch's logs mean would change from epoch to epoch",
+        "every epoch has 9 steps, and begins in the data where the previous epoch ended",
+        "the logs would have another meaning from epoch to epoch",
     ),
     Different(
         _tests(TRAINER, "test_max_epochs_and_steps"),
         "`keras.config.set_max_epochs` limits every fit of the process",
         "there is no such setting",
-        "`epochs` and `steps_per_epoch` say it where it applies",
+        "`epochs` and `steps_per_epoch` limit one fit",
     ),
     Different(
         (
@@ -99,15 +99,15 @@ DIFFERENT = (
             *_tests(METRIC, "test_dtype_arg", "test_default_dtype"),
         ),
         "losses and metrics take any `dtype=`, bfloat16 too, and a global `floatx`",
-        "a loss called on arrays takes float16, float32 and float64; without one, the loss of float64 is float64, of "
-        "all else float32; an epoch's sums are float64",
-        "NumPy has no bfloat16; fewer ways for a figure to lose its digits",
+        "a loss called on arrays takes float16, float32 and float64; without `dtype=`, the loss is float64 for float64 "
+        "and float32 for all other dtypes; an epoch's sums are float64",
+        "NumPy has no bfloat16; a figure has fewer ways to lose digits",
     ),
     Different(
         _tests(f"{CALLBACKS}/model_checkpoint_test.py::ModelCheckpointTest", "test_model_checkpoint_options"),
         '`ModelCheckpoint(monitor="unknown", save_best_only=True)` warns in every epoch and saves nothing',
         "an error when training begins",
-        "nobody wants to train for a day and have nothing saved",
+        "otherwise a training of a day may save nothing",
     ),
     Different(
         _tests(
@@ -117,56 +117,56 @@ DIFFERENT = (
         ),
         "`TensorBoard` writes images of weights, embeddings, graphs and profiles",
         "it writes scalars and histograms; the other arguments are refused",
-        "there is no graph, and Python's profilers see every op",
+        "no graph exists, and Python's profilers see every op",
     ),
     # --------------------------------------------------------------------------------------------------------- KerasHub
     Different(
         _tests(BYTES, "test_whitespace_split"),
-        "two newlines before a word are one token, as Llama 3 wants it",
-        "each is a token, as in fairseq and transformers",
-        "so RoBERTa saw them when it was trained",
+        "two newlines before a word are one token, as in Llama 3",
+        "each newline is a token, as in fairseq and transformers",
+        "RoBERTa was trained on such tokens",
     ),
     Different(
         (*_tests(BYTES, "test_tokenize_with_tf_data"), *_tests(MASKS, "test_with_tf_data")),
         "`tf.data.Dataset.map` takes a tokenizer and a preprocessor",
         "they are called on texts, lists and arrays; `fit` takes generators and torch's `DataLoader`",
-        "TensorFlow maps over its own tensors, and is not here",
+        "TensorFlow maps over its own tensors, and pyroberta does not use TensorFlow",
     ),
     Different(
         _tests(f"{ROBERTA}/roberta_masked_lm_test.py::RobertaMaskedLMTest", "test_masked_lm_basics"),
-        "`predict(texts)` of a masked LM masks tokens at random, and gives logits for those",
-        "it gives logits at the `<mask>`s that the texts hold, and refuses texts without any",
-        "who predicts wants to say what is to be predicted; `preprocessor(texts)` masks at random",
+        "`predict(texts)` of a masked LM masks random tokens, and gives logits for these",
+        "it gives logits at the `<mask>`s in the texts, and refuses texts without a `<mask>`",
+        "a user wants to choose the tokens to predict; `preprocessor(texts)` masks random tokens",
     ),
     # ----------------------------------------------------------------------------------------------------- transformers
     Different(
         _tests(FILL, "run_pipeline_test"),
         "`fill_mask([text])` gives the fillings of that text, as `fill_mask(text)` does",
-        "a list gives a list, of one",
+        "a list of one text gives a list of one result",
         "the shape of a result should not depend on how many texts there happen to be",
     ),
     Different(
         _tests(FILL, "test_small_model_pt"),
-        "of a target with several tokens the first alone is scored, with a warning: ` Te` of `Teven`",
+        "only the first token of a target with several tokens is scored, with a warning: ` Te` of `Teven`",
         "the whole target is scored, over as many masks as it has tokens",
-        "the score is that of the word that was asked for",
+        "the score belongs to the word that the user asked for",
     ),
     Different(
         _tests(FILL, "fill_mask_with_multiple_masks"),
         "`sequence` has `<s>` and `</s>` where a text has several masks",
-        "`sequence` is the text, always",
-        "it can be filled again",
+        "`sequence` is always the text",
+        "the text can be filled again",
     ),
     Different(
         _tests(COLLATOR, "test_data_collator_for_language_modeling"),
-        "`labels` (B, S) hold -100 where nothing is to be predicted",
+        "`labels` (B, S) hold -100 at tokens that are not predicted",
         "`mask_positions`, labels and weights (B, K), as in KerasHub",
-        "logits are computed at the masks alone",
+        "logits are computed only at the masks",
     ),
     Different(
         _tests(COLLATOR, "test_data_collator_with_padding"),
         "`pad_to_multiple_of=8` rounds the length up",
-        "there is no such argument",
-        "padding is never computed here: sequences are packed end to end",
+        "no such argument exists",
+        "no padding is computed: sequences are packed end to end",
     ),
 )

@@ -29,18 +29,18 @@ def table(peers: tuple[str, ...]) -> str:
     return "\n".join(
         [
             "",
-            "| their file | their tests that hold here | claims that are tested here |",
+            "| test file of the peer | its tests that hold here | claims tested here |",
             "|---|---|---|",
             *rows,
             "",
-            f"Of their tests that apply, {len(covered)} hold here, {len(every & covered)} of them but for a part, and "
-            f"{len(apart)} do",
-            f"not: {len(covered) / (len(covered) + len(apart)):.1%} hold. tests/peers/outside.py has those that do not "
+            f"Of the peer's tests that apply, {len(covered)} hold here ({len(every & covered)} only in part) and "
+            f"{len(apart)} do not:",
+            f"{len(covered) / (len(covered) + len(apart)):.1%} hold. tests/peers/outside.py lists those that do not "
             "apply, with the reason.",
             "",
-            f"What is done otherwise, in {len(others)} rows:",
+            f"The differences, in {len(others)} rows:",
             "",
-            "| there | here | why | their tests |",
+            "| the peer | here | reason | the peer's tests |",
             "|---|---|---|---|",
             *others,
             "",
