@@ -438,7 +438,7 @@ def test_what_is_there_is_replaced_only_when_asked_to(command: str, texts: str, 
     assert {file.name: file.read_bytes() for file in Path(output).iterdir()} == before
     if command == "train-tokenizer":  # the model's rows would stand for other tokens
         assert main([*arguments, "--overwrite"]) == 2
-        assert "a model lies there, whose tokenizer has other entries" in capsys.readouterr().err
+        assert "it has a model whose tokenizer has other tokens" in capsys.readouterr().err
         assert {file.name: file.read_bytes() for file in Path(output).iterdir()} == before
         (Path(output) / "config.json").unlink()
     if command != "demo":
@@ -620,9 +620,9 @@ def test_what_is_wrongly_given_is_told_in_one_line_on_stderr_and_exits_with_2(
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.csv", b"id,text\n1,a\n", "a.csv is CSV with the columns 'id', 'text'. Say which holds the texts: --column"),
+        ("a.csv", b"id,text\n1,a\n", "a.csv is CSV with the columns 'id', 'text'. Name the column of the texts: --c"),
         ("a.txt.gz", b"\x1f\x8b", "a.txt.gz is no sound file packed by gzip"),
-        ("a.jsonl", b'{"text": "a"}', "a.jsonl is JSON lines with the column 'text'. Say which holds the texts: --col"),
+        ("a.jsonl", b'{"text": "a"}', "a.jsonl is JSON lines with the column 'text'. Name the column of the texts: -"),
     ],
 )  # fmt: skip
 def test_files_of_other_kinds_are_refused(
