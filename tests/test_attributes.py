@@ -25,6 +25,7 @@ MAKERS = {
     "MaskedLM": small_masked_lm,
     "TextClassifier": small_classifier,
     "Backbone": lambda: small_masked_lm().backbone,
+    "TokenEmbedding": lambda: small_masked_lm().backbone.token_embedding,
     "MaskedLMPreprocessor": lambda: MaskedLMPreprocessor(small_tokenizer(), 40),
     "TextClassifierPreprocessor": lambda: TextClassifierPreprocessor(small_tokenizer(), 40),
     "Tokenizer": lambda: copy.copy(small_tokenizer()),  # which others share
@@ -56,6 +57,7 @@ UNSETTABLE = {
         "dropout": "replace", "num_layers": "make another", "params": "changing", "dtype": "give dtype=",
         "optimizer": "a task's", "token_embedding": "changing", "freeze": "a method", "layers": "Keras has it",
     },
+    "TokenEmbedding": {"trainable": "backbone.freeze", "embeddings": "changing", "input_dim": "config"},
     "MaskedLMPreprocessor": {"masker": "mask_selection_rate", "packer": "sequence_length", "dtype": "Keras has it"},
     "TextClassifierPreprocessor": {"packer": "sequence_length", "encode": "a method"},
     "Tokenizer": {

@@ -69,6 +69,32 @@ def test_a_file_arguments_and_standard_input_give_the_same(command, model, tmp_p
     assert records(capsys) == expected
 
 
+def test_standard_input_is_told_where_a_file_would_be(model, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"a fox\n\na dog\n")))
+    assert main(["evaluate", "-", *model, "--json"]) == 0
+    assert "standard input: text, one a line, 2 texts" in capsys.readouterr().err
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"a fox\n")))
+    assert main(["tokenize", *model]) == 0  # texts, as arguments are
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (["score"], "line 5 has 98 tokens, <s> and </s> included; the model takes 40. Shorten it, or pass --long-texts "
+                    "cut or --long-texts split"),
+        (["embed"], "line 5 has 98 tokens"),
+        (["fill-mask"], "line 2 holds no '<mask>': 'short'"),
+    ],
+)  # fmt: skip
+def test_a_text_of_a_file_is_named_by_its_line(command, message, model, tmp_path, capsys):
+    file = tmp_path / "texts.csv"
+    long = "text 3" if command == ["fill-mask"] else "zqjxvkwy" * 12
+    file.write_text(f'text\nshort\n"two\nlines"\n{long}\n')
+    assert main([*command, "--file", str(file), "--column", "text", *model, "--json", "--quiet"]) == 2
+    assert f"{file}, {message}" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [

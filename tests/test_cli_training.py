@@ -414,6 +414,7 @@ def test_options_reach_the_optimizer_the_preprocessor_and_the_model(fit, capsys,
     ("options", "expected"),
     [
         ([], schedules.Linear(1e-3, 100, warmup_steps=6)),
+        (["--warmup", "10%"], schedules.Linear(1e-3, 100, warmup_steps=10)),
         (["--schedule", "cosine", "--warmup", "0.1"], schedules.Cosine(1e-3, 100, warmup_steps=10)),
         (["--schedule", "constant"], schedules.Constant(1e-3)),
         (["--schedule", "constant", "--warmup", "0.2"], schedules.Constant(1e-3, warmup_steps=20)),

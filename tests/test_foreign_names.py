@@ -11,7 +11,14 @@ import pytest
 from small_models import small_masked_lm, small_tokenizer
 
 import pyroberta
-from pyroberta import Backbone, MaskedLM, TextClassifier, TextClassifierPreprocessor, Tokenizer
+from pyroberta import (
+    Backbone,
+    MaskedLM,
+    MaskedLMPreprocessor,
+    TextClassifier,
+    TextClassifierPreprocessor,
+    Tokenizer,
+)
 from pyroberta.tasks.backbone import FOREIGN_OPTIONS
 from pyroberta.tasks.task import Task
 from pyroberta.text import foreign_names
@@ -101,6 +108,38 @@ def test_from_preset_says_what_stands_for_the_options_of_transformers(name: str)
             kind.from_preset("roberta_tiny_en", **{name: "cpu"}, **more)
 
 
+def test_an_unknown_argument_is_told_with_the_users_class_and_with_what_was_meant():
+    model = small_masked_lm()
+    for call, said in (
+        (lambda: model.fit(X=["a"]), "MaskedLM.fit() got an unexpected keyword argument 'X'; did you mean 'x'?"),
+        (lambda: model.fit(["a"], sequence_length=8), "'sequence_length': it is the preprocessor's: model.prep"),
+        (lambda: MaskedLMPreprocessor(small_tokenizer(), max_length=8), "'max_length': sequence_length= is the most"),
+        (lambda: MaskedLMPreprocessor(small_tokenizer(), sequence_lenght=8), "; did you mean 'sequence_length'"),
+        (lambda: Tokenizer.from_preset("roberta_tiny_en", max_length=8), "'max_length': sequence_length= is the most"),
+        (
+            lambda: TextClassifier.from_preset("roberta_tiny_en", num_classes=2, backand="numpy"),
+            "TextClassifier.from_preset() got an unexpected keyword argument 'backand'; did you mean 'backend'",
+        ),
+    ):
+        with pytest.raises(TypeError, match=re.escape(said)):
+            call()
+    model.preprocessor.sequence_length = 8  # as the error says
+    assert model.preprocessor("a")[0]["token_ids"].shape == (8,)
+
+
+def test_parts_that_keras_has_as_layers_are_told_with_what_freezes_them():
+    masked_lm = small_masked_lm()
+    for owner, name, line in (
+        (masked_lm, "layers", r"backbone.freeze(r'layers\.0\..*')"),
+        (masked_lm.backbone, "get_layer", r"freeze(r'layers\.0\..*')"),
+        (masked_lm.backbone.token_embedding, "trainable", r"backbone.freeze(r'embeddings\.token')"),
+    ):
+        with pytest.raises(AttributeError, match=re.escape(line)):
+            getattr(owner, name)
+    assert masked_lm.backbone.freeze(r"embeddings\.token") == ["embeddings.token"]
+    assert len(masked_lm.backbone.freeze(r"layers\.0\..*")) == 16
+
+
 def test_encode_says_what_stands_for_the_arguments_of_transformers():
     with pytest.raises(TypeError, match="'max_length': a preprocessor pads and cuts"):
         small_tokenizer().encode("a fox", max_length=2)
@@ -131,5 +170,7 @@ def test_a_tokenizer_is_copied_and_pickled_as_before():
 
 
 def test_texts_are_no_features():
-    with pytest.raises(TypeError, match="Texts go to predict"):
+    with pytest.raises(TypeError, match=r"a dict of token_ids, padding_mask, mask_positions; .* Texts go to predict"):
         small_masked_lm()(["a <mask>"])
+    with pytest.raises(TypeError, match=r"a dict of token_ids, padding_mask; got list\. Texts go to predict"):
+        TextClassifier(small_masked_lm().backbone, 2)(["a"])

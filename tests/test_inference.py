@@ -262,8 +262,8 @@ def test_what_fills_a_mask_does_not_depend_on_the_texts_beside_it(targets, dtype
             r"text 0 holds no '<mask>': 'no hole'\. Write '<mask>' in the place of",
         ),
         ({"texts": ["a <mask>", ""]}, "text 1 holds no '<mask>'"),
-        ({"texts": "a [MASK]"}, r"RoBERTa's mask is '<mask>': text\.replace\('\[MASK\]', '<mask>'\)"),
-        ({"texts": "a ___."}, r"text\.replace\('___', '<mask>'\)"),
+        ({"texts": "a [MASK]"}, r"Write '<mask>', RoBERTa's mask, in the place of '\[MASK\]'$"),
+        ({"texts": "a ___."}, r"in the place of '___'$"),
         ({"texts": "a <mask>", "top_k": 0}, "top_k must be a whole number of at least 1, got 0"),
         ({"texts": "a <mask>", "top_k": -3}, "top_k must be"),
         ({"texts": "a <mask>", "top_k": 2.5}, "top_k must be"),
@@ -287,7 +287,7 @@ OTHERS = [
 
 @pytest.mark.parametrize("other", OTHERS)
 def test_the_masks_of_others_are_named(other: str):
-    said = f"RoBERTa's mask is '<mask>': text.replace({other!r}, '<mask>')"
+    said = f"Write '<mask>', RoBERTa's mask, in the place of {other!r}"
     with pytest.raises(ValueError, match=re.escape(said)):
         small_masked_lm().fill_mask(f"Paris is {other}.")
     with pytest.raises(

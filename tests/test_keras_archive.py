@@ -134,7 +134,7 @@ def test_an_optimizers_state_that_is_left_out_is_told_of(tmp_path: Path) -> None
         lm.save(tmp_path / "model.keras")
         load_model(tmp_path / "model.keras")
     lm.fit(TEXTS, batch_size=3, verbose=0)
-    with pytest.warns(UserWarning, match=r"which has done 2 updates: .*save_to_preset\(directory, include_optimizer="):
+    with pytest.warns(UserWarning, match=r"no state of the optimizer: .*save_to_preset\(directory, include_optimizer="):
         lm.save(tmp_path / "model.keras")
     assert load_model(tmp_path / "model.keras").optimizer.iterations == 0
 
@@ -209,10 +209,14 @@ def test_what_kerashub_cannot_be_is_refused_with_what_saves_it(tmp_path: Path) -
     assert not list(tmp_path.iterdir())
 
 
-def test_arguments_of_kerass_load_model_say_why_they_are_not_here() -> None:
+def test_load_model_takes_kerass_arguments_with_their_defaults(tmp_path: Path) -> None:
+    classifier().save(tmp_path / "model.keras")
+    found = load_model(tmp_path / "model.keras", None, False, True)  # in Keras's order
+    with pytest.raises(ValueError, match=r"call `compile\(\)`"):
+        found.evaluate(["a"], [0])
     for name, said in {"custom_objects": "no other is looked for", "safe_mode": "nothing in it is run"}.items():
-        with pytest.raises(TypeError, match=said):
-            load_model("model.keras", **{name: None})
+        with pytest.raises(ValueError, match=f"{name}=.* would have no effect: .*{said}"):
+            load_model(tmp_path / "model.keras", **{name: {"Own": dict} if name == "custom_objects" else False})
 
 
 @pytest.mark.parametrize("least", [zips.LEAST_LONG, 100, 10])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 
 import numpy as np
@@ -82,7 +83,7 @@ def test_texts_of_several_segments_have_no_windows():
     assert TOKENIZER.decode(ids) == "<s>zqj</s></s>zqj</s>"
     with pytest.raises(ValueError, match=r"text 0 has 16 tokens in 2 segments; .* can't be split into windows: pass"):
         LongTexts("split", 10, is_asked=True).encode(TOKENIZER, pair, "text 0")
-    with pytest.raises(ValueError, match=r"text 0 has 16 tokens, <s> and </s> included; sequence_length is 10. Split"):
+    with pytest.raises(ValueError, match=r"text 0 has 16 tokens, <s> and </s> included; .* pass long_texts='cut'$"):
         LongTexts("refuse", 10).encode(TOKENIZER, pair, "text 0")
 
 
@@ -101,13 +102,43 @@ def test_another_choice_is_refused_by_every_method(choice):
 # --- fit and evaluate -------------------------------------------------------------------------------------------------
 
 
+def test_a_text_that_is_refused_is_named_by_its_place_and_with_what_may_be_passed(tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text(f'text,label\nshort,0\n"two\nlines",1\n{LETTERS} <mask>,0\n')
+    place = re.escape(f"{path}, line 5 has 99 tokens")
+    splits, cuts = "pass long_texts='cut' or long_texts='split'$", "pass long_texts='cut'$"
+    masked_lm, of_classes, rows = small_masked_lm(), classifier(), {"column": "text"}
+    for ask, advice in (
+        (lambda: masked_lm.fit(path, long_texts="refuse", **rows), splits),
+        (lambda: masked_lm.score(path, verbose=0, **rows), splits),
+        (lambda: masked_lm.embed(path, verbose=0, **rows), splits),
+        (lambda: masked_lm.embed(path, pooling=None, verbose=0, **rows), cuts),
+        (lambda: masked_lm.fill_mask(path, verbose=0, **rows), cuts),
+        (lambda: of_classes.predict(path, long_texts="refuse", verbose=0, **rows), cuts),
+        (lambda: of_classes.fit(path, long_texts="refuse", label="label", verbose=0, **rows), cuts),
+    ):
+        with pytest.raises(ValueError, match=f"{place}, .*{advice}"):
+            ask()
+    path.write_text("text,label\n<mask>,0\nshort,0\n")
+    with pytest.raises(ValueError, match=r"rows\.csv, line 3 holds no '<mask>': 'short'"):
+        masked_lm.fill_mask(path, verbose=0, **rows)
+    document = tmp_path / "document.txt"
+    document.write_text(f"\nShort.\n\nShort. {LETTERS}")
+    with pytest.raises(ValueError, match=r"document\.txt, line 4, sentence 0 has"):
+        masked_lm.fit(document, full_sentences=True, long_texts="refuse", verbose=0)
+    with pytest.raises(ValueError, match=rf"text 1 has \d+ tokens.*{cuts}"):  # segments have no windows
+        of_classes.fit([("a", "b"), (LETTERS[:90], "b")], [0, 1], long_texts="refuse", verbose=0)
+
+
 @QUIET
 def test_a_masked_lm_learns_from_windows_unless_it_is_told_to_cut(monkeypatch):
     expected = [LETTERS[:8], LETTERS[8:16], LETTERS[16:20], "go"]
     assert seen_by_fit(short_lm(), monkeypatch, [LETTERS[:20], "go"]) == [expected]
     assert seen_by_fit(short_lm(), monkeypatch, [LETTERS[:20], "go"], long_texts="split") == [expected]
     assert seen_by_fit(short_lm(), monkeypatch, [LETTERS[:20], "go"], long_texts="cut") == [[LETTERS[:8], "go"]]
-    with pytest.raises(ValueError, match=r"text 1 has 22 tokens, .*; the preprocessor's sequence_length is 10. Split"):
+    with pytest.raises(
+        ValueError, match=r"text 1 has 22 tokens, .*; the preprocessor's sequence_length is 10. Shorten"
+    ):
         short_lm().fit(["go", LETTERS[:20]], long_texts="refuse")
     windows = short_lm().evaluate(expected, verbose=0)
     assert short_lm().evaluate([LETTERS[:20], "go"], verbose=0) == windows

@@ -88,11 +88,13 @@ def test_scalars_and_columns_weigh_padded_labels_as_in_keras(keras):
 @pytest.mark.parity
 def test_losses_of_keras_that_have_no_backward_here_are_refused(keras):
     model = classifier()
-    for loss in (keras.losses.MeanSquaredError(), keras.losses.sparse_categorical_crossentropy):
+    for loss in (keras.losses.MeanSquaredError(), keras.losses.mean_squared_error):
         with pytest.raises(TypeError, match=r"can't be converted: .* Write loss=pyroberta\.losses\.SparseCat"):
             model.compile(loss=loss)
     model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="sum"))
     assert model.loss.reduction == "sum"
+    model.compile("adam", keras.losses.sparse_categorical_crossentropy)  # as the name, for the model's outputs
+    assert model.loss.from_logits
     with pytest.raises(ValueError, match="the model gives logits"):
         model.compile(loss=keras.losses.SparseCategoricalCrossentropy())
 

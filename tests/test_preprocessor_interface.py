@@ -138,7 +138,7 @@ def test_an_argument_of_keras_without_an_effect_is_refused():
         kind(TOKENIZER, dtype=policy)
         with pytest.raises(ValueError, match="has no such setting, so dtype='float16' has no effect"):
             kind(TOKENIZER, dtype="float16")
-        with pytest.raises(TypeError, match=f"{kind.__name__} got an unexpected keyword argument 'packer'"):
+        with pytest.raises(TypeError, match=f"{kind.__name__}\\(\\) got an unexpected keyword argument 'packer'"):
             kind(TOKENIZER, packer=None)
 
 

@@ -378,6 +378,16 @@ def test_classes_that_are_named_by_numbers_are_told_from_the_classes_numbers():
         small_classifier().fit(TEXTS, stars, verbose=0)
     with pytest.raises(ValueError, match=r"labels=\['1', '2', '3'\], and pass y = \[str\(label\) for label in y\]"):
         small_classifier().fit(TEXTS, [int(star) for star in stars], verbose=0)
+    for y, classes, advice in (
+        ([5, 1, 2, 4, 4, 1], 5, r"labels=\['1', '2', '3', '4', '5'\], and pass y = "),  # nobody gave three stars
+        ([5, 1, 2, 4, 4, 1], 2, r"num_classes=4, labels=\['1', '2', '4', '5'\], and pass y = "),
+        (list("512441"), 2, r"num_classes=4, labels=\['1', '2', '4', '5'\]$"),
+        ([0, 1, 2, 3, 2, 1], 3, r"Make the model with num_classes=4$"),
+    ):
+        with pytest.raises(ValueError, match=f"is outside the model's {classes} classes, .*{advice}"):
+            small_classifier(num_classes=classes).fit(TEXTS, y, verbose=0)
+    with pytest.raises(ValueError, match=r"label 3 of text 0 .*\. The classes are 'sad', 'so-so', 'glad'$"):
+        small_classifier(labels=["sad", "so-so", "glad"]).evaluate(TEXTS, stars, verbose=0)
     classifier = small_classifier(labels=["1", "2", "3"])
     assert classifier.evaluate(TEXTS, stars, verbose=0) == (
         small_classifier().evaluate(TEXTS, [2, 0, 1, 1, 2, 0], verbose=0)

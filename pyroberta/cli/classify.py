@@ -210,10 +210,15 @@ def _predict(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Asks a classifier. There is a result for each text, with the class's number, name and probability."""
     from pyroberta.tasks.streaming import stream
 
-    texts, model = given_texts(arguments), _loaded(arguments)
-    how = {"long_texts": arguments.long_texts, "batch_size": arguments.batch_size, "verbose": bar(arguments)}
+    source, model = given_texts(arguments), _loaded(arguments)
+    how = {
+        "long_texts": arguments.long_texts,
+        "batch_size": arguments.batch_size,
+        "verbose": bar(arguments),
+        "place": source.place,
+    }
     width = max(map(len, model.labels))
-    for text, found in zip(texts, stream(model, "classify", texts, **how), strict=True):
+    for text, found in zip(source.texts, stream(model, "classify", source.texts, **how), strict=True):
         if not arguments.json:
             print(f"{found.name:<{width}}  {found.score:6.1%}  {text if isinstance(text, str) else ' | '.join(text)}")
         yield {"text": text, **found.as_dict()}

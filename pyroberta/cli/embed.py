@@ -53,13 +53,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> Any:
     """Runs the command. There is a result for each text, or of `--output` one of the file."""
     _check(arguments)
-    texts, model = given_texts(arguments), options.load_model(arguments)
+    source, model = given_texts(arguments), options.load_model(arguments)
+    texts = source.texts
     how = {"layer": arguments.layer, "long_texts": arguments.long_texts}
     if arguments.normalize:
         fitted_on = texts if arguments.fitted_on is None else source_of(arguments, arguments.fitted_on).texts
         how["normalize"] = model.fit_normalization(
             fitted_on, arguments.normalize, num_dimensions=arguments.dimensions, **how, verbose=bar(arguments)
         )
+    how["place"] = source.place
     run = {"output": _to_file, "nearest": _nearest, "neighbours": _neighbours}
     name = next((name for name in run if getattr(arguments, name)), "")
     return run.get(name, _as_lines)(arguments, model, texts, how)

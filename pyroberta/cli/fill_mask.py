@@ -34,12 +34,18 @@ def run(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Runs the command. There is a result for each text, with the candidates for each of its masks."""
     from pyroberta.tasks.streaming import stream
 
-    texts, model = given_texts(arguments), options.load_model(arguments)
+    source, model = given_texts(arguments), options.load_model(arguments)
     targets = None
     if arguments.targets is not None:
         targets = [word.strip() for word in arguments.targets.split(",") if word.strip()]
-    how = {"long_texts": arguments.long_texts, "top_k": arguments.top_k, "targets": targets, "verbose": bar(arguments)}
-    for text, fillings in zip(texts, stream(model, "fill_mask", texts, **how), strict=True):
+    how = {
+        "long_texts": arguments.long_texts,
+        "top_k": arguments.top_k,
+        "targets": targets,
+        "verbose": bar(arguments),
+        "place": source.place,
+    }
+    for text, fillings in zip(source.texts, stream(model, "fill_mask", source.texts, **how), strict=True):
         masks = fillings if isinstance(fillings[0], list) else [fillings]
         if not arguments.json:
             print("\n".join([text, *_lines(masks)]))

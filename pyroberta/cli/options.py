@@ -96,7 +96,7 @@ def add_training(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     group.add_argument(
         "--warmup", type=fraction, metavar="PART",
-        help="part of the updates in which it rises from 0 (default: 0.06, for constant 0)",
+        help="part of the updates in which it rises from 0, such as 10%% (default: 6%%, for constant 0)",
     )  # fmt: skip
     group.add_argument(
         "--weight-decay", type=at_least_0, metavar="RATE", default=0.0, help="of kernels and embeddings, as in AdamW"
@@ -201,12 +201,18 @@ def positive(text: str) -> int:
     raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, got {text!r}")
 
 
+def share(text: str) -> float | None:
+    """A share, such as `10%` or `0.1`, as a number; None for what is none."""
+    found = re.fullmatch(r"((?:\d+\.?\d*|\.\d+)(?:e-?\d+)?)( ?%)?", text)
+    return None if found is None else float(found[1]) / (100 if found[2] else 1)
+
+
 def fraction(text: str) -> float:
-    """A number in [0, 1)."""
-    with contextlib.suppress(ValueError):
-        if 0.0 <= float(text) < 1.0:
-            return float(text)
-    raise argparse.ArgumentTypeError(f"must be a share, a number from 0 and below 1, such as 0.1; got {text!r}")
+    """A share in [0, 1)."""
+    part = share(text)
+    if part is None or part >= 1:
+        raise argparse.ArgumentTypeError(f"must be a share from 0 and below 1, such as 10% or 0.1; got {text!r}")
+    return part
 
 
 def number(text: str) -> float:

@@ -37,14 +37,15 @@ def run(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Runs the command. There is a result for each text, with its score."""
     from pyroberta.tasks.streaming import stream
 
-    texts, model = given_texts(arguments), options.load_model(arguments)
+    source, model = given_texts(arguments), options.load_model(arguments)
     how = {
         "long_texts": arguments.long_texts,
         "rule": arguments.rule,
         "batch_size": arguments.batch_size,
         "verbose": bar(arguments),
+        "place": source.place,
     }
-    for text, score in zip(texts, stream(model, "score", texts, **how), strict=True):
+    for text, score in zip(source.texts, stream(model, "score", source.texts, **how), strict=True):
         if not arguments.json:
             print(f"{score.total:10.3f}  perplexity {score.perplexity:<10.4g}  {text}")
         yield {"text": text, **score.as_dict()}

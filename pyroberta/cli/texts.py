@@ -52,7 +52,7 @@ def add_texts(parser: argparse.ArgumentParser, what: str = "texts") -> None:
     add_columns(parser)
 
 
-def given_texts(arguments: argparse.Namespace) -> list[Any]:
+def given_texts(arguments: argparse.Namespace) -> Source:
     """The texts of `--file`; else the arguments TEXT; else, or for `-` alone, those of standard input.
 
     Raises:
@@ -61,15 +61,17 @@ def given_texts(arguments: argparse.Namespace) -> list[Any]:
     """
     import shlex
 
+    from pyroberta.data.sources import Source
+
     texts: list[Any] = arguments.texts
     if arguments.file is not None:
         if texts:
             raise ValueError(
                 f"--file {arguments.file} and the text {texts[0]!r} both say what to read: give one of them"
             )
-        return list(source_of(arguments, arguments.file).texts)
+        return source_of(arguments, arguments.file)
     if texts in ([], ["-"]):
-        return list(source_of(arguments, "-").texts)
+        return source_of(arguments, "-", is_said=False)
     for name in ("column", "kind", "whole_files"):
         if getattr(arguments, name):
             option = f"--{name.replace('_', '-')}"
@@ -84,13 +86,13 @@ def given_texts(arguments: argparse.Namespace) -> list[Any]:
                 f"For the texts in the file: {program} --file {quoted}. "
                 f"For these characters: echo {quoted} | {program} -"
             )
-    return texts
+    return Source(texts)
 
 
-def source_of(arguments: argparse.Namespace, places: str | Sequence[str]) -> Source:
+def source_of(arguments: argparse.Namespace, places: str | Sequence[str], *, is_said: bool = True) -> Source:
     """The texts, and the labels, of files, directories and patterns, read; `-` alone is standard input.
 
-    What a file was read as is said on stderr, unless `--quiet` is given.
+    What was read is said on stderr, unless `is_said` is False or `--quiet` is given.
 
     Raises:
         FileNotFoundError: where there is none.
@@ -123,6 +125,5 @@ def source_of(arguments: argparse.Namespace, places: str | Sequence[str]) -> Sou
         per_line=not arguments.whole_files,
     )
     _ = source.texts  # read, so that the number of texts is said
-    if not is_stdin:  # whose kind does not follow from a name
-        source.say(not getattr(arguments, "quiet", False))
+    source.say(is_said and not getattr(arguments, "quiet", False))
     return source

@@ -31,7 +31,7 @@ def run(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
     from pyroberta.text.tokenizer import Tokenizer
 
     tokenizer = Tokenizer.from_preset(arguments.model)
-    for text in given_texts(arguments):
+    for text in given_texts(arguments).texts:
         ids, offsets = tokenizer.encode_with_offsets(text, add_special_tokens=not arguments.no_special_tokens)
         tokens = [tokenizer.decode([id]) for id in ids]
         if not arguments.json:

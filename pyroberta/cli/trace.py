@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     if os.path.exists(file) and not arguments.overwrite:
         raise FileExistsError(f"{arguments.output} is there already. Give another name, or --overwrite to replace it")
     optimizer = _read_optimizer(arguments.optimizer) if arguments.optimizer else None
-    texts, model = given_texts(arguments), _loaded(arguments)
+    texts, model = given_texts(arguments).texts, _loaded(arguments)
     if optimizer is not None:
         _check_patterns(optimizer, model, arguments.optimizer)
         model.compile(optimizer=optimizer)

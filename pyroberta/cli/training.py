@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import re
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
@@ -128,18 +127,17 @@ def share_or_file(arguments: argparse.Namespace) -> float | None:
     given = arguments.validation
     if given is None or os.path.exists(os.path.expanduser(given)):
         return None
-    found = re.fullmatch(r"(\d*\.?\d+)( ?%)?", given)
-    if found is None:
+    part = options.share(given)
+    if part is None:
         if any(sign in given for sign in "*?["):
             return None  # a pattern of names
         raise FileNotFoundError(
             f"--validation {given}: there is no such file. Give one with texts, or a share of those to train on, such "
             "as 10%"
         )
-    share = float(found[1]) / (100 if found[2] else 1)
-    if not 0 < share < 1:
+    if not 0 < part < 1:
         raise ValueError(f"--validation {given} should leave texts on both sides: a share such as 10% or 0.1")
-    return share
+    return part
 
 
 def rate_of(arguments: argparse.Namespace, model: Any, of_masked_lm: float | None = None) -> float:

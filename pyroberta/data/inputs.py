@@ -105,6 +105,7 @@ class InputReader(ABC):
             kept_id=self._kept_id(is_prediction),
             argument=argument,
             noun="sentence" if full_sentences else "text",
+            can_split=default == "split",
         )
 
     def _limit(self, is_prediction: bool) -> tuple[int, str]:
@@ -144,6 +145,9 @@ class InputReader(ABC):
     def _begin_stream(self) -> None:  # noqa: B027  # most readers have nothing to do
         """Called before examples are read as they come."""
 
+    def _read_from(self, source: Source) -> None:
+        self._source, self.long_texts.place = source, source.place
+
     def _place(self, number: int) -> str:
         """Where a text is, for messages."""
         return self._source.place(self._first + number)
@@ -171,9 +175,9 @@ class InputReader(ABC):
     def _opened(self, x: Any, y: Any, column: Any, label: Any) -> tuple[Any, Any]:
         """The texts, or x itself, and the labels. A source of rows is left as it is."""
         if isinstance(x, Mapping) and column is None and not KNOWN.isdisjoint(x):
-            self._source = Source(x)
+            self._read_from(Source(x))
         else:
-            self._source = open_given(x, column, label, is_optional=bool(self._argument))
+            self._read_from(open_given(x, column, label, is_optional=bool(self._argument)))
         self._description = self._source.description
         if not isinstance(self._source, Rows):
             return self._source.texts, y
@@ -219,7 +223,7 @@ class InputReader(ABC):
                 return self._streamed(iter(rows), rows, is_labelled=x.has_labels)
             texts, labels = self._all_of(x, most)
             held = self._checked_held(texts, labels if x.has_labels else y, sample_weight)
-            self._source = Source(None)  # the texts are needed no more
+            self._read_from(Source(None))  # the texts are needed no more
             return held
         x = _opened(x)
         if isinstance(x, Mapping):
@@ -305,7 +309,6 @@ class InputReader(ABC):
         x, _ = self._opened(x, None, column, None)
         if isinstance(x, Rows):
             x = self._all_of(x)[0] if steps is None or x.is_held else _without_labels(x)
-            self._source = Source(None)
         x = _opened(x)
         if isinstance(x, Mapping):
             check_features(x, self.needed)
@@ -330,6 +333,7 @@ class InputReader(ABC):
             if steps is None:
                 refuse_endless(x, "x", STEPS)
             sequences = self._encoded(left if steps is None else islice(left, steps * batch_size))[0]
+        self._read_from(Source(None))  # the texts are needed no more
         starts = range(0, len(sequences), batch_size)[:steps]
         return (sequences[i : i + batch_size] for i in starts), len(starts)
 
@@ -511,7 +515,7 @@ class InputReader(ABC):
         if self.preprocessor is None:
             raise ValueError(
                 f"this model has no preprocessor and takes a dict of {self._names} with labels y; "
-                "for texts, load it without preprocessor=None"
+                "for texts, set model.preprocessor, or load it without preprocessor=None"
             )
         return self.preprocessor
 
@@ -600,11 +604,11 @@ def check_features(x: Any, needed: Collection[str] = ("token_ids", "mask_positio
     Raises:
         TypeError, ValueError: if it isn't. The message says what x is, and what is needed.
     """
+    allowed = ", ".join(name for name in FEATURES if name in {*needed, "padding_mask"})
     if not isinstance(x, Mapping):
         hint = ". Texts go to predict, or through the preprocessor" if isinstance(x, str | list | tuple) else ""
-        raise TypeError(f"the features should be a dict of {', '.join(FEATURES)}; got {type(x).__name__}{hint}")
+        raise TypeError(f"the features should be a dict of {allowed}; got {type(x).__name__}{hint}")
     if not set(needed) <= set(x) <= {*needed, "padding_mask"}:
-        allowed = ", ".join(name for name in FEATURES if name in {*needed, "padding_mask"})
         raise ValueError(f"the features should be a dict of {allowed}; got {', '.join(map(str, x))}{_renamed(x)}")
     for name, value in x.items():
         refuse_masked(value, f"x[{name!r}]", f"Pass x[{name!r}].filled(value); padding_mask tells what is padding")

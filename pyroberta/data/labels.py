@@ -167,18 +167,26 @@ class Labels:
             )
         for i, label in enumerate(items):
             if not 0 <= label <= most:
-                found = sorted({int(label) for label in items})
-                rename = ""
-                if len(found) == self.num_classes:
-                    names = ", ".join(f"'{number}'" for number in found)
-                    rename = f". If the labels are names, make the model with labels=[{names}]" + (
-                        "" if in_text else ", and pass y = [str(label) for label in y]"
-                    )
                 raise ValueError(
                     f"label {label} of {place(i)} is outside the model's {self.num_classes} classes, 0 to {most} "
-                    f"(num_classes){rename}"
+                    f"(num_classes){self._advice({int(label) for label in items}, in_text)}"
                 )
         return np.array(items, np.int32)
+
+    def _advice(self, numbers: set[int], in_text: bool) -> str:
+        """Returns what to do about numbers that are not all those of classes, as the end of an error."""
+        if not self._are_default:
+            return f". The classes are {_shown(self.names)}"
+        found, count = sorted(numbers), self.num_classes
+        if found[0] == 0:  # it counts as the model does, and has more classes
+            return f". Make the model with num_classes={found[-1] + 1}"
+        if len(found) != count == found[-1] - found[0] + 1:  # such as stars, of which one was never given
+            found = list(range(found[0], found[-1] + 1))
+        new_count = "" if len(found) == count else f"num_classes={len(found)}, "
+        as_text = "" if in_text else ", and pass y = [str(label) for label in y]"
+        return (
+            f". If the labels are names, make the model with {new_count}labels=[{_shown([*map(str, found)])}]{as_text}"
+        )
 
     def say(self) -> str:
         """Returns a line about the names that the labels gave, or an empty text if they gave none."""

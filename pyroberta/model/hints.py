@@ -14,7 +14,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Returns `; did you mean 'a' or 'b'?` with the known names that are similar to a name, or "" if none is.
 
-    The initials of a name count as similar.
+    The same name in other letter cases, and the initials of a name, count as similar.
 
     >>> did_you_mean("epoch", ["epochs", "batch_size"])
     "; did you mean 'epochs'?"
@@ -26,7 +26,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     import difflib
 
     names = list(known)
-    close = [full for full in names if name == "".join(word[0] for word in full.replace("-", "_").split("_") if word)]
+    close = [full for full in names if name.lower() == full.lower()]
+    close += [full for full in names if name == "".join(word[0] for word in full.replace("-", "_").split("_") if word)]
     close = close or difflib.get_close_matches(name, names, n=2)
     return f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
 
@@ -97,6 +98,35 @@ def hints_of_module(module: str, elsewhere: Mapping[str, str], known: Iterable[s
     return getattr_of_module
 
 
+def refuse_unknown(
+    function: str, keywords: Iterable[str], known: Iterable[str], elsewhere: Mapping[str, str] = {}
+) -> None:
+    """Refuses an unknown argument, with what to write instead or with a known argument that is similar.
+
+    Args:
+        function: its name, for the message.
+        keywords: the names of the arguments.
+        known: the names of the function's arguments.
+        elsewhere: the name of another function's argument -> what to write instead.
+
+    Raises:
+        TypeError: for the first that is unknown.
+    """
+    known = [*known]
+    for name in keywords:
+        if name not in known:
+            hint = f": {elsewhere[name]}" if name in elsewhere else did_you_mean(name, known)
+            raise TypeError(f"{function}() got an unexpected keyword argument {name!r}{hint}")
+
+
+def _called(function: Callable[..., Any], args: tuple[Any, ...]) -> str:
+    """The name of a function in a call; that of a method with the class that it was called of, not its base."""
+    owner, _, name = function.__qualname__.rpartition(".")
+    if not owner or not args:
+        return function.__qualname__
+    return f"{(args[0] if isinstance(args[0], type) else type(args[0])).__name__}.{name}"
+
+
 def hinting(**elsewhere: str) -> Callable[[Function], Function]:
     """Returns a decorator. A decorated function's error for an unknown argument suggests a known one.
 
@@ -118,10 +148,8 @@ def hinting(**elsewhere: str) -> Callable[[Function], Function]:
 
         @functools.wraps(function)
         def call(*args: Any, **keywords: Any) -> Any:
-            for name in keywords:
-                if name not in names:
-                    hint = f": {elsewhere[name]}" if name in elsewhere else did_you_mean(name, names)
-                    raise TypeError(f"{function.__qualname__}() got an unexpected keyword argument {name!r}{hint}")
+            if not keywords.keys() <= set(names):
+                refuse_unknown(_called(function, args), keywords, names, elsewhere)
             return function(*args, **keywords)
 
         return call  # type: ignore[return-value]

@@ -15,8 +15,11 @@ from typing import Any
 
 import numpy as np
 
+from pyroberta.model.hints import refuse_unknown
+
 # What every layer of Keras takes, and Keras's default: the one value that has a meaning here.
 _LAYER_DEFAULTS = {"trainable": True, "activity_regularizer": None, "autocast": True}
+_ELSEWHERE = {"max_length": "sequence_length= is the most tokens of a text"}  # an argument elsewhere -> what to write
 _KERASHUB_PREFIX = "Roberta"
 
 
@@ -136,9 +139,10 @@ def refuse_layer_arguments(kind: type[Any], given: Mapping[str, Any], **defaults
     ValueError: dict has nothing that is trained, so trainable=False has no effect: leave it out
     """
     accepted = _LAYER_DEFAULTS | defaults
+    if not given.keys() <= accepted.keys():
+        own = [name for name, one in inspect.signature(kind).parameters.items() if one.kind is not one.VAR_KEYWORD]
+        refuse_unknown(kind.__name__, given, [*own, *accepted], _ELSEWHERE)
     for name, value in given.items():
-        if name not in accepted:
-            raise TypeError(f"{kind.__name__} got an unexpected keyword argument {name!r}")
         if value is None or (dtype_name(value) if name == "dtype" else value) == accepted[name]:
             continue
         reason = "has nothing that is trained" if name == "trainable" else "has no such setting"

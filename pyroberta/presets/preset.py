@@ -33,6 +33,12 @@ if TYPE_CHECKING:
     from pyroberta.text.tokenizer import Tokenizer
 
 # Places from which KerasHub downloads, and this package does not.
+FILES = {  # how the name of a file ends, which is no preset -> what to do with it
+    ".keras": "pyroberta.models.load_model(filepath) reads a whole model of Keras's format",
+    ".weights.h5": "give the directory that holds it, or call load_weights(filepath) on a model of its shape",
+    "": "give the directory that holds it. (A file that training.checkpoint.save wrote is read by "
+    "training.checkpoint.load, for load_train_state.)",
+}
 REFUSED = {"modelscope": "ModelScope", "gs": "Google Cloud Storage", "http": "a web server", "https": "a web server"}
 
 Download = Callable[[bool, bool], None]
@@ -325,10 +331,8 @@ def _directory(preset: str | os.PathLike[str]) -> Path:
         if directory.is_dir():
             return directory
         if exists(directory):
-            raise ValueError(
-                f"preset {name!r} is a file; give the directory that holds it. (A file that training.checkpoint.save "
-                "wrote is read by training.checkpoint.load, for load_train_state.)"
-            )
+            advice = next((advice for ending, advice in FILES.items() if name.endswith(ending)), FILES[""])
+            raise ValueError(f"preset {name!r} is a file; {advice}")
     is_path = not isinstance(preset, str) or name.startswith((".", "~")) or os.path.isabs(name) or os.sep in name
     if is_path:
         on_hub = f" On the Hugging Face hub it would be 'hf://{name}'." if re.fullmatch(r"[\w-]+/[\w.-]+", name) else ""

@@ -34,7 +34,7 @@ from pyroberta.model.batch import pack_padded, unpack
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.encoder import encoder_forward
 from pyroberta.model.guard import WriteGuard
-from pyroberta.model.hints import did_you_mean, hinting
+from pyroberta.model.hints import hinting, refuse_unknown
 from pyroberta.model.initial_values import initialise
 from pyroberta.model.lora import merged, with_lora
 from pyroberta.model.parameters import (
@@ -55,6 +55,7 @@ from pyroberta.tasks import summary
 from pyroberta.tasks.keras_model import KerasModel
 from pyroberta.tasks.token_embedding import TokenEmbedding
 from pyroberta.text.given import opened
+from pyroberta.training.compiled import OF_THE_PREPROCESSOR
 
 if TYPE_CHECKING:
     from pyroberta.presets.writing import Contents
@@ -66,6 +67,7 @@ _SHAPE = "it decides the parameters' shapes, so make another Backbone"
 _VALUES = "parameters change within `with backbone.changing() as params`"
 # What others' functions that load a model are given -> what to write.
 FOREIGN_OPTIONS = {
+    **dict.fromkeys(("sequence_length", "max_length"), OF_THE_PREPROCESSOR),
     **dict.fromkeys(("device", "device_map"), "it runs on the CPU; backend= says how"),
     "torch_dtype": "dtype= has it",
     "num_labels": "num_classes= of TextClassifier.from_preset has it",
@@ -74,6 +76,7 @@ FOREIGN_OPTIONS = {
     ),
 }
 _A_TASKS = "it is a task's, such as MaskedLM's"
+PARTS = r"summary() lists the parts, params has their values, {}freeze(r'layers\.0\..*') keeps those of one as they are"
 
 
 class FromConfig(Generic[Value]):
@@ -153,7 +156,7 @@ class Backbone(KerasModel):
     max_sequence_length = FromConfig[int]()
 
     elsewhere: ClassVar[Mapping[str, str]] = {
-        **dict.fromkeys(("layers", "transformer_layers"), "summary() lists the parts, params has their values"),
+        **dict.fromkeys(("layers", "transformer_layers", "get_layer"), PARTS.format("")),
         **dict.fromkeys(("compile", "fit", "evaluate", "optimizer", "loss"), _A_TASKS),
         **dict.fromkeys(("load", "from_pretrained"), "from_preset(directory) loads a backbone"),
         "variables": "weights has them",
@@ -188,13 +191,8 @@ class Backbone(KerasModel):
         trainable: bool = True,
         **fields: Any,
     ) -> None:
-        known = RobertaConfig.__dataclass_fields__
-        for field in fields:
-            if field not in known:
-                names = [*inspect.signature(type(self)).parameters, *known]
-                raise TypeError(
-                    f"{type(self).__name__}() got an unexpected keyword argument {field!r}{did_you_mean(field, names)}"
-                )
+        known = [*inspect.signature(type(self)).parameters, *RobertaConfig.__dataclass_fields__]
+        refuse_unknown(type(self).__name__, fields, known)
         config = RobertaConfig(
             vocabulary_size,
             num_layers,

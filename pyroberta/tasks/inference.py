@@ -100,7 +100,7 @@ def encode(
     owners: list[int] = []
     for number, text in enumerate(texts):
         segments = (text,) if isinstance(text, str) else text
-        text_sequences = long_texts.encode(tokenizer, segments, f"text {number}")
+        text_sequences = long_texts.encode(tokenizer, segments, long_texts.place(number))
         sequences += text_sequences
         owners += [number] * len(text_sequences)
     long_texts.say()
@@ -120,17 +120,19 @@ def mask_places(tokenizer: Tokenizer, sequences: Sequence[Array]) -> list[Array]
     return [np.flatnonzero(ids == tokenizer.mask_token_id) for ids in sequences]
 
 
-def mask_places_of(tokenizer: Tokenizer, texts: Sequence[str], sequences: Sequence[Array]) -> list[Array]:
-    """`mask_places` of texts.
+def mask_places_of(
+    tokenizer: Tokenizer, texts: Sequence[str], sequences: Sequence[Array], place: Callable[[int], str]
+) -> list[Array]:
+    """`mask_places` of texts. `place` names a text by its number.
 
     Raises:
-        ValueError: for a text without `<mask>`, with its number.
+        ValueError: for a text without `<mask>`, with its place.
     """
     places = mask_places(tokenizer, sequences)
     for number, where in enumerate(places):
         if not len(where):
             raise ValueError(
-                f"text {number} holds no {tokenizer.mask_token!r}: {texts[number]!r}"
+                f"{place(number)} holds no {tokenizer.mask_token!r}: {texts[number]!r}"
                 + mask_hint(texts[number], tokenizer.mask_token)
             )
     return places
@@ -140,14 +142,14 @@ def mask_hint(text: str, mask_token: str) -> str:
     """What to write in a text without a mask, for the end of an error; it names another model's mask.
 
     >>> mask_hint("A [MASK] day.", "<mask>")
-    ". RoBERTa's mask is '<mask>': text.replace('[MASK]', '<mask>')"
+    ". Write '<mask>', RoBERTa's mask, in the place of '[MASK]'"
     >>> mask_hint("A day.", "<mask>")
     ". Write '<mask>' in the place of the word to fill in"
     """
     found = OTHER_MASKS.search(text)
     if found is None:
         return f". Write {mask_token!r} in the place of the word to fill in"
-    return f". RoBERTa's mask is {mask_token!r}: text.replace({found[0]!r}, {mask_token!r})"
+    return f". Write {mask_token!r}, RoBERTa's mask, in the place of {found[0]!r}"
 
 
 def fill_masks(
@@ -173,7 +175,7 @@ def fill_masks(
             longest = max((len(piece) for some in readings.values() for piece in some.pieces), default=1)
             long_texts.limit = max(3, long_texts.limit + 1 - longest)
     sequences, _ = encode(tokenizer, texts, long_texts)
-    places = mask_places_of(tokenizer, texts, sequences)
+    places = mask_places_of(tokenizer, texts, sequences, long_texts.place)
     if targets is not None:
         return _rank(backbone, tokenizer, sequences, places, gaps, top_k, readings, batch_size, verbose)
     known = _rows_with_tokens(tokenizer)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 from pyroberta.formats.budget import shown
@@ -15,12 +16,15 @@ from pyroberta.tasks.backbone import Backbone
 from pyroberta.tasks.task import Task
 
 
-@hinting(
-    custom_objects="the classes that can be read are known, and no other is looked for",
-    safe_mode="an archive is read as data, and nothing in it is run",
-)
+@hinting()
 def load_model(
-    filepath: str | os.PathLike[str], *, compile: bool = True, dtype: Any = None, backend: str = "auto"
+    filepath: str | os.PathLike[str],
+    custom_objects: Mapping[str, Any] | None = None,
+    compile: bool = True,
+    safe_mode: bool = True,
+    *,
+    dtype: Any = None,
+    backend: str = "auto",
 ) -> Backbone | Task:
     """The model that `save`, or Keras's of a RoBERTa of KerasHub's, wrote into an archive `model.keras`.
 
@@ -29,6 +33,8 @@ def load_model(
 
     Args:
         filepath: of the archive.
+        custom_objects, safe_mode: Keras's, with its defaults alone: the classes that can be read are known, and nothing
+            in an archive is run.
         compile: whether to compile a task with the defaults.
         dtype: of parameters and arithmetic, see `Backbone`; None for that of the archive.
         backend: see `Backbone`.
@@ -46,6 +52,16 @@ def load_model(
     """
     from pyroberta.presets.keras_archive import open_archive
 
+    if custom_objects:
+        raise ValueError(
+            f"custom_objects={shown(custom_objects)} would have no effect: the classes that can be read are known, and "
+            "no other is looked for. Leave it out"
+        )
+    if safe_mode is not True:
+        raise ValueError(
+            f"safe_mode={shown(safe_mode)} would have no effect: an archive is read as data, and nothing in it is run. "
+            "Leave it out"
+        )
     archive = open_archive(filepath)
     if dtype is None and archive.dtype not in PRECISIONS:
         raise ValueError(

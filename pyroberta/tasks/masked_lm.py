@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy import ndarray as Array
 
 from pyroberta.data.inputs import MaskedLMInputs, check_features, padding_mask
-from pyroberta.data.sources import open_source
+from pyroberta.data.sources import Source, open_source
 from pyroberta.model.attributes import Reasons, whole_number
 from pyroberta.model.batch import Batch, pack, pack_padded, slot_rows, unpack
 from pyroberta.model.callers import callers_level
@@ -138,8 +138,8 @@ class MaskedLM(Task):
         if targets is not None:
             is_one = isinstance(targets, str | bytes | int | np.integer)
             targets = [targets] if is_one else list(opened(targets, "targets"))  # type: ignore[list-item]
-        many, is_single = _read(texts, column, verbose)
-        long = self._long_texts(long_texts, "fill_mask gives an answer for every mask")
+        source, many, is_single = _read(texts, column, verbose)
+        long = self._long_texts(long_texts, "fill_mask gives an answer for every mask", source.place)
         long.kept_id = self._tokenizer().mask_token_id
         found = fill_masks(self.backbone, self._tokenizer(), many, top_k, targets, long, batch_size, verbose)
         flat = [masks[0] if len(masks) == 1 else masks for masks in found]
@@ -197,7 +197,8 @@ class MaskedLM(Task):
         """
         if rule not in RULES:
             raise ValueError(f"rule must be 'original' or 'within_word_l2r', got {rule!r}")
-        (many, is_single), long = _read(texts, column, verbose), self._long_texts(long_texts)
+        source, many, is_single = _read(texts, column, verbose)
+        long = self._long_texts(long_texts, place=source.place)
         found = score_texts(self.backbone, self._tokenizer(), many, rule, long, _most(batch_size), verbose)
         return found[0] if is_single else found
 
@@ -255,9 +256,9 @@ class MaskedLM(Task):
                     "something else. Fit it again with fit_normalization",
                     stacklevel=callers_level(),
                 )
-        many, is_single = _read(texts, column, verbose)
+        source, many, is_single = _read(texts, column, verbose)
         unsplit = "embed without pooling gives each token's hidden state in its text" if pooling is None else ""
-        long, is_pooled = self._long_texts(long_texts, unsplit), pooling is not None
+        long, is_pooled = self._long_texts(long_texts, unsplit, source.place), pooling is not None
         states = hidden_states(self.backbone, self._tokenizer(), many, layer, is_pooled, long, batch_size, verbose)
         if is_single:
             return states[0] if normalize is None else normalize(states[0])
@@ -323,11 +324,18 @@ class MaskedLM(Task):
             raise ValueError(f"layer must be from {-layers - 1} to {layers}, since the model has {layers}; got {layer}")
         return int(layer) % (layers + 1)
 
-    def _long_texts(self, choice: str, unsplit: str = "") -> LongTexts:
-        """The treatment of texts that the model can't take. `unsplit` says why they can't be split, if they can't."""
+    def _long_texts(self, choice: str, unsplit: str = "", place: Callable[[int], str] = "text {}".format) -> LongTexts:
+        """The treatment of texts that the model can't take.
+
+        Args:
+            choice: of the user.
+            unsplit: why texts can't be split, if they can't.
+            place: names a text by its number.
+        """
         if check_long_texts(choice) == "split" and unsplit:
             raise ValueError(f"{unsplit}, so a text can't be split: pass long_texts='cut' or 'refuse', not 'split'")
-        return LongTexts(choice, self.backbone.config.max_sequence_length, owner="the model takes", is_asked=True)
+        limit = self.backbone.config.max_sequence_length
+        return LongTexts(choice, limit, owner="the model takes", is_asked=True, can_split=not unsplit, place=place)
 
     def _default_loss(self) -> losses.SparseCategoricalCrossentropy:
         return losses.SparseCategoricalCrossentropy(from_logits=True, reduction="mean_with_sample_weight")
@@ -384,13 +392,13 @@ def _check_normalization(normalize: Normalization, layer: int, pooling: str | No
         raise ValueError(f"the normalization was fitted on layer {normalize.layer}: pass layer={normalize.layer}")
 
 
-def _read(texts: Any, column: str | None, verbose: int | str) -> tuple[list[str], bool]:
-    """The texts, from whatever holds them, and whether they are one text: a string that is no path of columns."""
+def _read(texts: Any, column: str | None, verbose: int | str) -> tuple[Source, list[str], bool]:
+    """What holds the texts; these; and whether they are one text: a string that is no path of columns."""
     is_single = isinstance(texts, str) and column is None
     source = open_source([texts] if is_single else texts, column=column)
     many = plain_texts(texts if is_single else source.texts)
     source.say(verbose)
-    return many, is_single
+    return source, many, is_single
 
 
 def _most(batch_size: int | None) -> int | None:

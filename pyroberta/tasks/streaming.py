@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,11 +15,18 @@ OF_THE_TEXTS = r"of \d+ texts? "  # how the warnings begin that tell the numbers
 
 
 def stream(
-    model: Any, method: str, texts: Sequence[Any], *, long_texts: str, verbose: int | str = "auto", **arguments: Any
+    model: Any,
+    method: str,
+    texts: Sequence[Any],
+    *,
+    long_texts: str,
+    verbose: int | str = "auto",
+    place: Callable[[int], str] = "text {}".format,
+    **arguments: Any,
 ) -> Iterator[Any]:
     """The result of a method for each text, in their order. A part of the texts, one batch or two, is done at a time.
 
-    All texts are looked at before the first part: one that is refused raises its error then, with its number, and what
+    All texts are looked at before the first part: one that is refused raises its error then, with its place, and what
     is split or cut is told once. Results differ from those of a single call by rounding alone.
 
     Args:
@@ -28,6 +35,7 @@ def stream(
         texts: strings; of a classifier also tuples of strings, segments of a text.
         long_texts: as for the method.
         verbose: as for `MaskedLM.score`.
+        place: names a text by its number, for messages.
         arguments: of the method.
 
     >>> from pyroberta import MaskedLM
@@ -38,7 +46,7 @@ def stream(
     A
     """
     is_whole = long_texts == "cut" and arguments.get("targets") is not None  # the longest target decides on the cut
-    parts = [range(len(texts))] if is_whole else _parts(_sizes(model, method, texts, long_texts))
+    parts = [range(len(texts))] if is_whole else _parts(_sizes(model, method, texts, long_texts, place))
     shown = ProgressBar(0 if verbose == "auto" and len(parts) < 2 else verbose)
     quiet = {} if method == "classify" else {"verbose": 0}
     with shown.counting(method, len(parts)) as advance:
@@ -52,7 +60,7 @@ def stream(
             yield from found
 
 
-def _sizes(model: Any, method: str, texts: Sequence[Any], long_texts: str) -> list[int]:
+def _sizes(model: Any, method: str, texts: Sequence[Any], long_texts: str, place: Callable[[int], str]) -> list[int]:
     """How many tokens the model reads for each text, its masked copies counted.
 
     Raises:
@@ -68,9 +76,10 @@ def _sizes(model: Any, method: str, texts: Sequence[Any], long_texts: str) -> li
         treatment = model._long_texts(long_texts)
     if method == "fill_mask":
         treatment.kept_id = tokenizer.mask_token_id
+    treatment.place = place
     sequences, owners = inference.encode(tokenizer, texts, treatment)
     if method == "fill_mask":
-        inference.mask_places_of(tokenizer, texts, sequences)
+        inference.mask_places_of(tokenizer, texts, sequences, place)
     sizes = np.array([len(ids) for ids in sequences], np.int64)
     if method == "score":
         counts = [len(where) for where in inference.scored_places(tokenizer, sequences, owners, len(texts))]

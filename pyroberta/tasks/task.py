@@ -31,7 +31,7 @@ from pyroberta.model.parameters import Arrays, is_backbone
 from pyroberta.model.serialization import deserialized, serialized
 from pyroberta.presets.preset import Preset, open_preset
 from pyroberta.tasks import summary
-from pyroberta.tasks.backbone import FOREIGN_OPTIONS, Backbone
+from pyroberta.tasks.backbone import FOREIGN_OPTIONS, PARTS, Backbone
 from pyroberta.tasks.keras_model import KerasModel
 from pyroberta.text.preprocessor import Preprocessor
 from pyroberta.text.tokenizer import Tokenizer
@@ -53,7 +53,7 @@ ELSEWHERE = {
     **dict.fromkeys(("save_pretrained", "export"), "save_to_preset(directory) saves a model"),
     **dict.fromkeys(("from_pretrained", "load"), "from_preset(directory) loads a model"),
     "load_model": "pyroberta.models.load_model(filepath) loads what save(filepath) saved",
-    **dict.fromkeys(("layers", "get_layer"), "summary() lists the parts, params has their values"),
+    **dict.fromkeys(("layers", "get_layer"), PARTS.format("backbone.")),
     **dict.fromkeys(("parameters", "named_parameters"), "params has the values by name"),
     "num_parameters": "count_params() is the number",
     "freeze": "backbone.freeze(regex) does it; backbone.trainable = False is for the whole encoder",
@@ -462,9 +462,9 @@ class Task(Trainer, KerasModel, ABC):
         super().save(filepath, overwrite)
         if self.optimizer.iterations:
             warnings.warn(
-                f"{os.fspath(filepath)} has no state of the optimizer, which has done {self.optimizer.iterations} "
-                "updates: load_model's model begins with a fresh one, as KerasHub's does. To go on with training, "
-                "save_to_preset(directory, include_optimizer=True)",
+                # without names and numbers, so that it is said once where a callback saves again and again
+                "a .keras file has no state of the optimizer: load_model's model begins with a fresh one, as "
+                "KerasHub's does. To go on with training, save_to_preset(directory, include_optimizer=True)",
                 stacklevel=callers_level(),
             )
 

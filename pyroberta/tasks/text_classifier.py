@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from pyroberta.data.labels import default_names
 from pyroberta.model.attributes import Reasons, whole_number
 from pyroberta.model.batch import pack
 from pyroberta.model.heads import head_of
-from pyroberta.model.hints import hinting
+from pyroberta.model.hints import hinting, refuse_unknown
 from pyroberta.tasks import activations
 from pyroberta.tasks.activations import Activation
 from pyroberta.tasks.answers import Answer
@@ -187,8 +188,8 @@ class TextClassifier(Task):
             ValueError, FileNotFoundError: where the preset is missing or damaged, or is no classifier and there is no
                 `num_classes`; where `dropout` and `classifier_dropout` differ.
         """
-        for name in options.keys() & FOREIGN_OPTIONS.keys():
-            raise TypeError(f"from_preset() got an unexpected keyword argument {name!r}: {FOREIGN_OPTIONS[name]}")
+        known = [*inspect.signature(cls.from_preset).parameters, *inspect.signature(Task.from_preset).parameters]
+        refuse_unknown(f"{cls.__name__}.from_preset", options, known, FOREIGN_OPTIONS)
         if type(load_weights) is int:
             raise TypeError(
                 f"from_preset's second argument is load_weights, as in KerasHub: write num_classes={load_weights}"

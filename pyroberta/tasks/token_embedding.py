@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy import ndarray as Array
+
+from pyroberta.model.attributes import LAYER, Checked, Reasons
+from pyroberta.model.hints import Hinting
 
 if TYPE_CHECKING:
     from pyroberta.tasks.backbone import Backbone
 
 
-class TokenEmbedding:
+_FREEZE = r"backbone.freeze(r'embeddings\.token') keeps its values as they are, backbone.unfreeze undoes that"
+_CHANGING = "see Backbone.changing, which changes values"
+
+
+class TokenEmbedding(Checked, Hinting):
     """The token embedding of a backbone. It has no values of its own: it reads the backbone's when it is called.
 
     Args:
@@ -25,6 +32,13 @@ class TokenEmbedding:
     """
 
     name = "token_embedding"
+    elsewhere = {"trainable": _FREEZE}  # noqa: RUF012  # declared in Hinting
+    unsettable: ClassVar[Reasons] = (
+        LAYER
+        | dict.fromkeys(("embeddings", "weights"), _CHANGING)
+        | dict.fromkeys(("input_dim", "output_dim", "tie_weights"), "the model's config has it")
+        | {"trainable": _FREEZE}
+    )
 
     def __init__(self, backbone: Backbone) -> None:
         self._backbone = backbone

@@ -70,7 +70,7 @@ def full_sentences(
     for number, document in enumerate(documents):
         for i, sentence in enumerate(sentences(document)):
             text = f" {sentence}" if i else sentence
-            for window in long_texts.encode(tokenizer, (text,), f"text {number}, sentence {i}"):
+            for window in long_texts.encode(tokenizer, (text,), f"{long_texts.place(number)}, sentence {i}"):
                 ids = window[1:-1].tolist()
                 between = [] if i or not current else [tokenizer.end_token_id]
                 if current and len(current) + len(between) + len(ids) > room:

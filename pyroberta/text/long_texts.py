@@ -5,7 +5,7 @@ counted.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -37,6 +37,8 @@ class LongTexts:
             token.
         argument: the name of the argument that holds the texts, for the warning. It is empty for x.
         noun: the word for a text in the warning.
+        can_split: whether the caller may choose "split", for messages.
+        place: a function that names a text by its number, for messages.
 
     Attributes:
         is_counting: whether texts are counted. Set it to False when the same texts are read again.
@@ -59,6 +61,8 @@ class LongTexts:
         kept_id: int | None = None,
         argument: str = "",
         noun: str = "text",
+        can_split: bool = True,
+        place: Callable[[int], str] = "text {}".format,
     ) -> None:
         self.choice = check_long_texts(choice)
         self.limit = limit
@@ -67,6 +71,8 @@ class LongTexts:
         self.kept_id = kept_id
         self.argument = argument
         self.noun = noun
+        self.can_split = can_split
+        self.place = place
         self.texts = self.split = self.windows = self.cut = self.dropped = self.longest = 0
         self.is_counting = True
         self._is_said = False
@@ -114,9 +120,10 @@ class LongTexts:
         if length <= self.limit:
             return [pieces]
         if self.choice == "refuse":
+            may_split = " or long_texts='split'" if self.can_split and len(pieces) == 1 else ""
             raise ValueError(
-                f"{name} has {length} tokens, <s> and </s> included; {self.owner} {self.limit}. Split the text, or "
-                "say what to do with long texts: long_texts="
+                f"{name} has {length} tokens, <s> and </s> included; {self.owner} {self.limit}. Shorten it, or pass "
+                f"long_texts='cut'{may_split}"
             )
         if self.choice == "split" and len(pieces) > 1 and self.is_asked:
             raise ValueError(

@@ -241,7 +241,7 @@ class Preprocessor(Checked):
         sequences: list[NDArray[np.int32]] = []
         owners: list[int] = []
         for i, segments in enumerate(found, first):
-            text_sequences = long_texts.encode(self.tokenizer, segments, f"text {i}", self.truncate)
+            text_sequences = long_texts.encode(self.tokenizer, segments, long_texts.place(i), self.truncate)
             sequences += text_sequences
             owners += [i] * len(text_sequences)
         return sequences, owners, is_single

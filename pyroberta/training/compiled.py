@@ -19,6 +19,7 @@ from pyroberta.training import metrics as measures
 from pyroberta.training.run import Run
 from pyroberta.training.state import TrainState
 
+OF_THE_PREPROCESSOR = "it is the preprocessor's: model.preprocessor.sequence_length = n sets it"
 OF_THE_OPTIMIZER = "it is the optimizer's, as in compile(optimizer=pyroberta.optimizers.Adam(learning_rate=1e-4))"
 DEFAULT_RATE = 5e-5  # of "auto", KerasHub's
 WITHOUT_EFFECT = {  # an argument of Keras's compile: its default, and the reason why there is no other value

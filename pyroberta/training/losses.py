@@ -291,8 +291,8 @@ def get(loss: Any) -> Any:
     """A loss by name, for logits as the model gives them; from a config; or from one of Keras's.
 
     Args:
-        loss: a name; a config, as `serialize` or Keras's gives it; a loss object, of which one of pyroberta's is
-            returned as it is; None, which stays None.
+        loss: a name, or the function of that name; a config, as `serialize` or Keras's gives it; a loss object, of
+            which one of pyroberta's is returned as it is; None, which stays None.
 
     Raises:
         ValueError: for an unknown name or argument.
@@ -305,9 +305,10 @@ def get(loss: Any) -> Any:
     """
     if isinstance(loss, Mapping):
         return from_config(loss)
-    if isinstance(loss, str):
-        return _kind(loss)(from_logits=True)
-    if keras_objects.base_name(loss) is not None or keras_objects.function_name(loss) is not None:
+    function = keras_objects.function_name(loss)
+    if isinstance(loss, str) or function in LOSSES:
+        return _kind(loss if isinstance(loss, str) else function)(from_logits=True)
+    if keras_objects.base_name(loss) is not None or function is not None:
         return _converted(loss)
     return loss
 

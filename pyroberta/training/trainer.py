@@ -25,7 +25,7 @@ from pyroberta.model.parameters import Arrays
 from pyroberta.ops import Key
 from pyroberta.training.arguments import as_keras, fraction, frequency, parts_of, size_of_batch
 from pyroberta.training.callbacks import CallbackList, History, ProgressBar, with_defaults
-from pyroberta.training.compiled import OF_THE_OPTIMIZER
+from pyroberta.training.compiled import OF_THE_OPTIMIZER, OF_THE_PREPROCESSOR
 from pyroberta.training.resumable import Resumable
 from pyroberta.training.run import Feed, Run, ceil_divide, measure
 from pyroberta.training.state import TrainState
@@ -80,7 +80,10 @@ class Trainer(Resumable):
     def _joined(self, outputs: Sequence[Array], is_text: bool) -> Array:
         """The result of `predict` from the logits of each batch. `is_text`: whether all inputs were texts."""
 
-    @hinting(**dict.fromkeys(("lr", "learning_rate", "weight_decay", "optimizer"), OF_THE_OPTIMIZER))
+    @hinting(
+        **dict.fromkeys(("lr", "learning_rate", "weight_decay", "optimizer"), OF_THE_OPTIMIZER),
+        **dict.fromkeys(("sequence_length", "max_length"), OF_THE_PREPROCESSOR),
+    )
     def fit(
         self,
         x: Any,
