@@ -1,17 +1,16 @@
 """Spoils presets at random and loads them, for as long as it is told: none may do anything but load or be refused.
 
-    python scripts/fuzz_presets.py [--minutes 10] [--seed 0] [--keep]
+    python scripts/fuzz_presets.py [--minutes 10] [--seed 17] [--input 4711]
 
 An input is a sound preset or a bad one of tests/bad_presets, of which one file is changed. In half of the inputs it is
 bytes: flipped, cut out, repeated, put in from another file of its kind, or a value replaced, in JSON and in the header
 of safetensors. In the other half it is structure, see fuzz_structures.py: claims, repetitions, references, nesting.
 tests/reading_worker.py loads it, as what it is (a model, a classifier, an adapter, a state of training), in a process
 of its own with a limit of memory and a watch on what runs. A crash, a hang, an error that no reader promises or that
-doesn't say where, an event that was heard: each is a failure, and its input stays in the folder that is printed.
+doesn't say where, an event that was heard: each is a failure. Its input stays in the folder that is printed, beside the
+line that draws it again, by its seed and number.
 
-Inputs that come to an end that none before had, by the error, the place in the source and the message without its
-numbers and names, make tests/fuzz_corpus/ anew with --keep, each as what was changed in its one file, some of every
-kind, up to 200 KB in all; tests/test_fuzz_corpus.py loads these.
+A failure that is mended becomes a named case of tests/bad_presets, which makes it of a sound preset in a line or two.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ from __future__ import annotations
 import argparse
 import copy
 import io
+import itertools
 import json
 import random
 import re
@@ -30,13 +30,18 @@ import time
 import zipfile
 import zlib
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "scripts")]
-CORPUS = ROOT / "tests" / "fuzz_corpus"
-LARGEST_KEPT, LARGEST_CORPUS, MOST_KEPT = 4_000, 200_000, 16  # bytes of an input, of all; inputs of a kind's one file
+
+from bad_presets import CASES, SOUND, make, make_sound  # noqa: E402
+from fuzz_structures import STRUCTURES  # noqa: E402
+from reading_worker import Worker, is_well  # noqa: E402
+
+LARGEST = 1 << 22  # bytes of a file that is changed
 SLOW = re.compile(r"bomb|million|huge|empty lists|empty objects|numbers|many views|without end|bursts|enormous chunks")
 VALUES: tuple[Any, ...] = (
     *(None, True, False, 0, 1, -1, 2, 7, 1 << 31, 1 << 63, 10**30, 0.5, 1e300, "", "a", "roberta", "../x", "/", "é\0"),
@@ -99,7 +104,7 @@ def changed_zip(rng: random.Random, content: bytes) -> bytes:
     made = io.BytesIO()
     with zipfile.ZipFile(made, "w") as archive:
         for name, part in entries.items():
-            archive.writestr(name, part)
+            archive.writestr(zipfile.ZipInfo(name), part)  # without the time, so it is always the same
     return made.getvalue()
 
 
@@ -169,42 +174,40 @@ def not_plain(directory: str, names: list[str]) -> list[str]:
 
 
 def files_of(directory: Path) -> list[Path]:
-    return [path for path in sorted(directory.rglob("*")) if path.is_file() and not path.is_symlink()]
+    found = [path for path in sorted(directory.rglob("*")) if path.is_file() and not path.is_symlink()]
+    return [path for path in found if path.stat().st_size < LARGEST]
 
 
-def main() -> None:
-    from bad_presets import CASES, SOUND, make
-    from fuzz_structures import STRUCTURES
-    from reading_worker import Worker, is_well
-    from small_changes import difference
+class Input(NamedTuple):
+    """kind: of the preset; source: the directory; file: in it; content: other bytes for the file."""
 
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=10.0)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--keep", action="store_true", help="make tests/fuzz_corpus/ anew")
-    arguments = parser.parse_args()
-    rng = random.Random(arguments.seed)
-    folder = Path(tempfile.mkdtemp(prefix="fuzz-presets-"))
-    sources = [(kind, sound.make(folder / f"sound-{i}")) for i, (kind, sound) in enumerate(SOUND.items())]
-    sound = [directory for _, directory in sources]
-    worker = Worker([(SOUND[kind].load, directory) for kind, directory in sources])
-    for i, name in enumerate(name for name in CASES if not SLOW.search(name)):
-        sources.append((CASES[name].kind, make(name, folder / f"bad-{i}")))
-    print(f"{len(sources)} presets to begin with, in {folder}", flush=True)
+    kind: str
+    source: Path
+    file: Path
+    content: bytes
+    is_structure: bool
 
-    outcomes: Counter[tuple[str, str, str]] = Counter()
-    failures = count = structures = 0
-    kept: Counter[tuple[str, Path]] = Counter()
-    kept_bytes = 0
-    if arguments.keep:
-        shutil.rmtree(CORPUS, ignore_errors=True)
-    started = said = time.monotonic()
-    while time.monotonic() - started < 60 * arguments.minutes:
+
+class Inputs:
+    """The inputs of a seed, each by its number, whichever were drawn before.
+
+    Args:
+        seed: of all.
+        folder: for the presets to begin with.
+        names: of bad presets among these.
+    """
+
+    def __init__(self, seed: int, folder: Path, names: Iterable[str]) -> None:
+        self.seed = seed
+        self.sound = [(kind, make_sound(kind, folder / f"sound-{i}")) for i, kind in enumerate(SOUND)]
+        bad = [(CASES[name].kind, make(name, folder / f"bad-{i}")) for i, name in enumerate(names)]
+        self.sources = [(kind, source) for kind, source in self.sound + bad if files_of(source)]
+
+    def draw(self, number: int) -> Input:
+        rng = random.Random(f"{self.seed} {number}")
         # sound ones more often: a bad one mostly ends where it did before
-        kind, source = rng.choice(sources[: len(SOUND)] if rng.random() < 0.8 else sources)
-        paths = [path for path in files_of(source) if path.stat().st_size < 1 << 22]
-        if not paths:
-            continue
+        kind, source = rng.choice(self.sound if rng.random() < 0.8 else self.sources)
+        paths = files_of(source)
         is_structure = rng.random() < 0.5
         if is_structure:  # a format as often as another: most files are JSON
             suffix = rng.choice(sorted({path.suffix for path in paths}))
@@ -217,44 +220,66 @@ def main() -> None:
             if how is None or (not is_structure and rng.random() < 0.3):
                 raise ValueError
             made = how(rng, content)
-            structures += is_structure
         except UNCHANGEABLE:
-            made = changed_bytes(rng, content, other)
-        path.write_bytes(made)
-        answer = worker.examine(SOUND[kind].load, source)
-        path.write_bytes(content)
-        count += 1
-        outcome = answer["kind"], answer["where"], pattern(answer["message"])
-        is_new = outcome not in outcomes
-        outcomes[outcome] += 1
-        place = path.relative_to(source)
-        if not is_well(answer, source):
-            failures += 1
-            target = folder / f"failure-{failures}"
-            shutil.copytree(source, target, symlinks=True, ignore=not_plain)
-            (target / place).write_bytes(made)
-            print(f"FAILED {target} ({kind}, {place}): {answer}"[:1500], flush=True)
-        elif is_new and arguments.keep and source in sound and kept[kind, place] < MOST_KEPT:
-            change = difference(content, made)
-            if len(change) <= min(LARGEST_KEPT, LARGEST_CORPUS - kept_bytes):
-                kept[kind, place] += 1
-                kept_bytes += len(change)
-                target = CORPUS / kind / f"{len(outcomes):04}" / place
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_bytes(change)
+            made, is_structure = changed_bytes(rng, content, other), False
+        return Input(kind, source, path.relative_to(source), made, is_structure)
+
+
+def examined(worker: Worker, drawn: Input) -> dict[str, Any]:
+    """What comes of it; the preset is as before afterwards."""
+    path = drawn.source / drawn.file
+    before = path.read_bytes()
+    path.write_bytes(drawn.content)
+    try:
+        return worker.examine(SOUND[drawn.kind].load, drawn.source)
+    finally:
+        path.write_bytes(before)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--seed", type=int, help="of the inputs; drawn, and printed, by default")
+    parser.add_argument("--input", type=int, help="the number of the only one to draw; it stays where it is said to be")
+    arguments = parser.parse_args()
+    seed = random.SystemRandom().randrange(1 << 32) if arguments.seed is None else arguments.seed
+    folder = Path(tempfile.mkdtemp(prefix="fuzz-presets-"))
+    inputs = Inputs(seed, folder, [name for name in CASES if not SLOW.search(name)])
+    worker = Worker([(SOUND[kind].load, source) for kind, source in inputs.sound])
+    print(f"seed {seed}, {len(inputs.sources)} presets to begin with, in {folder}", flush=True)
+
+    ends: Counter[tuple[str, str, str]] = Counter()
+    failures = structures = 0
+    numbers = itertools.count() if arguments.input is None else [arguments.input]
+    started = said = time.monotonic()
+    for number in numbers:
+        if time.monotonic() - started > 60 * arguments.minutes:
+            break
+        drawn = inputs.draw(number)
+        answer = examined(worker, drawn)
+        structures += drawn.is_structure
+        ends[answer["kind"], answer["where"], pattern(answer["message"])] += 1
+        if arguments.input is not None or not is_well(answer, drawn.source):
+            failures += not is_well(answer, drawn.source)
+            target = folder / f"input-{number}"
+            shutil.copytree(drawn.source, target, symlinks=True, ignore=not_plain)
+            (target / drawn.file).write_bytes(drawn.content)
+            print(f"{target} ({drawn.kind}, {drawn.file}): {answer}"[:1500])
+            print(f"draw it again: python scripts/fuzz_presets.py --seed {seed} --input {number}", flush=True)
         if time.monotonic() - said > 60:
             said = time.monotonic()
-            print(f"{count} inputs, {len(outcomes)} outcomes, {failures} failures", flush=True)
+            print(f"{ends.total()} inputs, {len(ends)} ends, {failures} failures", flush=True)
     worker.close()
     minutes = (time.monotonic() - started) / 60
     print(
-        f"{count} inputs in {minutes:.1f} minutes, {structures} of them structures: {len(outcomes)} outcomes, "
-        f"{failures} failures (seed {arguments.seed})"
+        f"{ends.total()} inputs in {minutes:.1f} minutes, {structures} of them structures: {len(ends)} ends, "
+        f"{failures} failures (seed {seed})"
     )
-    for (kind, where, message), times in outcomes.most_common(12):
-        print(f"{times:6}  {kind or 'read'}  {where}  {message}")
-    if not failures:
-        shutil.rmtree(folder)
+    if arguments.input is None:
+        for (kind, where, message), times in ends.most_common(12):
+            print(f"{times:6}  {kind or 'read'}  {where}  {message}")
+        if not failures:
+            shutil.rmtree(folder)
     sys.exit(failures > 0)
 
 

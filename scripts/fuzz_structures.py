@@ -163,9 +163,10 @@ def of_torch(rng: random.Random, content: bytes) -> bytes:
     else:
         entries |= {f"archive/{rng.choice(('é', 'x', 'data/0'))}{i}": b"" for i in range(rng.choice(TIMES))}
     made = io.BytesIO()
-    with zipfile.ZipFile(made, "w", rng.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))) as archive:
+    packing = rng.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))
+    with zipfile.ZipFile(made, "w") as archive:
         for name, part in entries.items():
-            archive.writestr(name, part)
+            archive.writestr(zipfile.ZipInfo(name), part, packing)
     found = made.getvalue()
     if rng.random() < 0.4:
         found = claimed_directory(rng, bytearray(found))

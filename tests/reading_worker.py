@@ -12,6 +12,7 @@ import codecs
 import json
 import math
 import os
+import re
 import resource
 import select
 import subprocess
@@ -147,8 +148,12 @@ def serve(warm_up: list[str]) -> None:
 
 
 def is_well(answer: dict[str, Any], directory: Path) -> bool:
-    """Whether loading came to what it may: it was read, or refused by name, in few words, at once, with nothing run."""
-    is_named = str(directory) in answer["message"] and len(answer["message"]) < LONGEST
+    """Whether loading came to what it may: it was read, or refused by name, in few words, at once, with nothing run.
+
+    No file is named twice, beside what is quoted: that would be a message within a message.
+    """
+    named = re.findall(f"(?<!')({re.escape(str(directory))}[\\w./-]*)", answer["message"])
+    is_named = str(directory) in answer["message"] and len(answer["message"]) < LONGEST and len(named) == len({*named})
     is_told = answer["kind"] == "" or (answer["kind"] in ANSWERS and is_named)
     return is_told and answer["turns"] < PATIENCE and answer["events"] == []
 

@@ -59,12 +59,10 @@ def pickled(body: bytes) -> bytes:
 
 
 def zipped(path: Path, body: bytes, data: dict[str, bytes], compression=zipfile.ZIP_STORED, **more: bytes) -> Path:
-    with zipfile.ZipFile(path, "w", compression) as archive:
-        archive.writestr("archive/data.pkl", pickled(body))
-        for name, content in more.items():
-            archive.writestr(f"archive/{name}", content)
-        for key, content in data.items():
-            archive.writestr(f"archive/data/{key}", content)
+    entries = {"data.pkl": pickled(body), **more, **{f"data/{key}": content for key, content in data.items()}}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in entries.items():  # without the time, so it is always the same
+            archive.writestr(zipfile.ZipInfo(f"archive/{name}"), content, compression)
     return path
 
 

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from bad_presets import CASES, SOUND, make
+from bad_presets import CASES, SOUND, make, make_sound
 from reading_worker import Worker, is_well
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="pipes and limits of memory are POSIX's")
@@ -19,7 +19,7 @@ def listing(directory: Path) -> list[tuple[str, int]]:
 
 @pytest.mark.parametrize("kind", SOUND)
 def test_the_sound_ones_are_read(worker: Worker, tmp_path: Path, kind: str) -> None:
-    answer = worker.examine(SOUND[kind].load, SOUND[kind].make(tmp_path / "preset"))
+    answer = worker.examine(SOUND[kind].load, make_sound(kind, tmp_path / "preset"))
     assert answer["kind"] == "", answer
     assert answer["events"] == []
 

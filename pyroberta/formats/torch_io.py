@@ -270,8 +270,9 @@ def _with_tensors(value: Any, file: Path, numbers: Callable[[Storage], Source], 
     for one in _parts(value):
         for key, tensor in one.items() if isinstance(one, dict) else ():
             if isinstance(tensor, Tensor):
+                found = numbers(tensor.storage)
                 try:
-                    data = tensor.of(numbers(tensor.storage), shown(key), budget)
+                    data = tensor.of(found, shown(key), budget)
                 except ValueError as error:
                     raise ValueError(f"{file} is damaged: {shown(key)}: {error}") from None
                 one[key] = Stored(str(key), tensor.storage.dtype, tensor.shape, data, file)

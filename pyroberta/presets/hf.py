@@ -202,8 +202,9 @@ def config_of(file: Path, values: Mapping[str, Any]) -> RobertaConfig:
     fields["tie_embeddings"] = values.get("tie_word_embeddings", True) is not False
     if values.get("classifier_dropout") is not None:
         fields["classifier_dropout"] = number(file, values, "classifier_dropout", 0.0)
+    fields |= _head(file, values)
     try:
-        return RobertaConfig(**fields, **_head(file, values))
+        return RobertaConfig(**fields)
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from None
 

@@ -251,7 +251,8 @@ def _object(directory: Directory, name: str, class_name: str) -> Mapping[str, An
     file, values = directory / name, directory.json(name)
     if not is_of_kerashub(values, class_name):
         found = _class_name(file, values)
-        raise ValueError(f"{file}: this is a {shown(found)}; pyroberta reads {class_name!r}")
+        whole = found if found != class_name else values["registered_name"]  # another package has a class of that name
+        raise ValueError(f"{file}: this is a {shown(whole)}; pyroberta reads KerasHub's {class_name!r}")
     return _config(file, values)
 
 

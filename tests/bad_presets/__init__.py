@@ -6,6 +6,9 @@ makers of its sound presets and how each is loaded, and `CASES`, and add it to `
 
 from __future__ import annotations
 
+import shutil
+import tempfile
+from functools import cache
 from pathlib import Path
 
 from bad_presets import adapters, archives, classifiers, fairseq_files, hf, kerashub_files, torch_files, training
@@ -19,6 +22,19 @@ assert len(CASES) == sum(len(module.CASES) for module in MODULES), "two cases ha
 def make(name: str, directory: Path) -> Path:
     """The bad preset of that name, in `directory`, which is made."""
     case = CASES[name]
-    SOUND[case.kind].make(directory)
-    case.spoil(directory)
+    case.spoil(make_sound(case.kind, directory))
     return directory
+
+
+def make_sound(kind: str, directory: Path) -> Path:
+    """The sound preset of that kind, in `directory`, which is made."""
+    return Path(shutil.copytree(_sound(kind), directory))
+
+
+@cache
+def _sound(kind: str) -> Path:
+    """The one that is copied."""
+    return SOUND[kind].make(Path(_FOLDER.name) / kind)
+
+
+_FOLDER = tempfile.TemporaryDirectory(prefix="sound-presets-")  # gone when Python ends

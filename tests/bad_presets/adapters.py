@@ -12,7 +12,22 @@ import h5py
 import numpy as np
 import safetensors.numpy
 
-from bad_presets.spoiling import CONFIG, Case, Sound, Spoil, cut, h5, header, instead, link, put, tensors, values
+from bad_presets.kerashub_files import structure
+from bad_presets.spoiling import (
+    CONFIG,
+    Case,
+    Sound,
+    Spoil,
+    cut,
+    empty,
+    h5,
+    header,
+    instead,
+    link,
+    put,
+    tensors,
+    values,
+)
 
 CONFIG_FILE, WEIGHTS, KERAS_FILE = "adapter_config.json", "adapter_model.safetensors", "adapter.lora.h5"
 C, H, D, RANK = CONFIG.hidden_dim, CONFIG.num_heads, CONFIG.head_dim, 3
@@ -98,6 +113,13 @@ PEFT, KERAS = "peft", "kerashub adapter"
 
 CASES: dict[str, Case] = {
     # --- PEFT
+    **empty(PEFT, WEIGHTS),
+    "adapter: biases": Case(PEFT, said(bias=["a", "b"]), r"bias is \['a', 'b'\], only 'none' can be read"),
+    "adapter: a dtype that isn't": Case(
+        PEFT,
+        header(lambda f: f[VALUE_B].update(dtype="é\0"), WEIGHTS),
+        "lora_B.weight' is stored as é.*, expected a float",
+    ),
     "adapter: no config": Case(
         PEFT, lambda d: (d / CONFIG_FILE).unlink(), "has no adapter_config.json; it has adapter_m"
     ),
@@ -186,6 +208,13 @@ CASES: dict[str, Case] = {
         PEFT, factors(lambda t: t.update({QUERY_A: t[QUERY_A].astype("i4")})), "lora_A.weight' is stored as I32, expec"
     ),
     # --- KerasHub
+    **empty(KERAS, KERAS_FILE),
+    **structure(KERAS, KERAS_FILE),
+    "adapter: keras: a soft link": Case(
+        KERAS,
+        keras(lambda f: f.move("lora", "x") or f.__setitem__("lora", h5py.SoftLink("/x"))),
+        "adapter.lora.h5: 'lora' is a link to elsewhere, which isn't followed",
+    ),
     "adapter: keras: a pipe": Case(KERAS, instead(KERAS_FILE, os.mkfifo), "adapter.lora.h5 is a pipe"),
     "adapter: keras: a page": Case(
         KERAS, put(KERAS_FILE, "<html></html>"), "adapter.lora.h5 is .*no HDF5 file: .*signature"

@@ -15,7 +15,7 @@ import numpy as np
 from small_models import random_params, small_tokenizer
 from small_presets import fields, serialized, write_h5
 
-from bad_presets.spoiling import CONFIG, Case, Sound, Spoil, cut, instead, link, put
+from bad_presets.spoiling import CONFIG, Case, Sound, Spoil, cut, instead, link, overwritten, put
 from pyroberta.presets import kerashub
 
 ARCHIVE, CONFIG_FILE, WEIGHTS, ASSETS = "model.keras", "config.json", kerashub.WEIGHTS, "assets/preprocessor/tokenizer"
@@ -203,6 +203,9 @@ CASES = {
         ),
         "without vocabulary": case(without(f"{ASSETS}/vocabulary.json"), "model.keras has no tokenizer"),
         "without merges": case(without(f"{ASSETS}/merges.txt"), "model.keras has no tokenizer"),
+        "a directory without its mark": case(
+            overwritten(ARCHIVE, b"PK\x01\x02", 0, b"XX"), "model.keras is damaged: Bad magic number for central direc"
+        ),
         "a name twice": case(twice, "model.keras has 'config.json' twice"),
         "a name above": case(added("assets/../../evil.txt"), "'assets/../../evil.txt' leads out of the archive"),
         "a name from the root": case(added("/etc/evil"), "'/etc/evil' leads out of the archive"),
@@ -245,6 +248,9 @@ CASES = {
         ),
         "no backbone": case(config(lambda values: values["config"].pop("backbone") and None), "backbone should be an"),
         "a preprocessor that is a list": case(settings(preprocessor=[1]), "preprocessor should be an object"),
+        "a preprocessor without a tokenizer": case(
+            settings("preprocessor", tokenizer=None), "tokenizer should be an object with class_name and config, got "
+        ),
         "a model without config": case(part(config=7), "the model should be an object with class_name and config"),
         # settings
         "a setting of the model": case(settings(lora_rank=4), "RobertaMaskedLM has the setting 'lora_rank'; known are"),
@@ -264,6 +270,9 @@ CASES = {
         "a length that is an object": case(
             settings("preprocessor", "tokenizer", sequence_length={f"{i}": None for i in range(500)}),
             "model.keras/assets/preprocessor/tokenizer: sequence_length must be a whole number of at least 1, got {'0'",
+        ),
+        "heads that are a text": case(
+            settings("backbone", num_heads="x"), "model.keras/config.json: num_heads should be a whole number, got 'x'"
         ),
         "sizes of a giant": case(settings("backbone", hidden_dim=1 << 40), "has shape .*, expected \\(109951"),
         "layers of a giant": case(settings("backbone", num_layers=1 << 40), "num_layers"),

@@ -13,8 +13,22 @@ from small_models import small_tokenizer
 from small_presets import directory_of, hf_tensors, hf_values, serialized
 
 from bad_presets.hf import sound_hf
-from bad_presets.kerashub_files import sound_kerashub
-from bad_presets.spoiling import CONFIG, Case, Sound, Spoil, change, cut, h5, header, instead, put, tensors, values
+from bad_presets.kerashub_files import sound_kerashub, structure
+from bad_presets.spoiling import (
+    CONFIG,
+    Case,
+    Sound,
+    Spoil,
+    change,
+    cut,
+    h5,
+    header,
+    instead,
+    no_json,
+    put,
+    tensors,
+    values,
+)
 from pyroberta.presets.kerashub import HEAD
 
 LABELS = ["bad", "good", "unclear"]
@@ -95,6 +109,10 @@ HF, KERAS = "hf classifier", "kerashub classifier"
 
 CASES: dict[str, Case] = {
     # --- Hugging Face
+    **no_json(HF, "config.json"),
+    "classifier: a number of names": Case(
+        HF, config(id2label=7), "^[^:]*config.json: id2label should be an object from numbers to names, got 7"
+    ),
     "classifier: a masked LM": Case(HF, sound_hf, "is no classifier: give num_classes="),
     "classifier: fewer names than rows": Case(
         HF, config(id2label={"0": "a", "1": "b"}), r"out_proj\.weight has shape \(3, 8\), expected \(2, 8\)"
@@ -189,9 +207,16 @@ CASES: dict[str, Case] = {
         task(activation={"class_name": "x" * 9999}),
         "activation is {'class_name': 'xxx.*; 'linear' and 'softmax' can be read",
     ),
+    "classifier: keras: no rate": Case(KERAS, task(dropout=None), "task.json: dropout should be a number, got None"),
+    "classifier: keras: a length that is a text": Case(
+        KERAS,
+        change("preprocessor.json", lambda found: found["config"].update(sequence_length="")),
+        "settings can't be used: sequence_length must be a whole number",
+    ),
     "classifier: keras: a rate of one": Case(
         KERAS, task(dropout=1), r"classifier_dropout must be in \[0, 1\), got 1.0"
     ),
+    **structure(KERAS, HEAD, "a table without signature", "a branch beyond its end"),
     "classifier: keras: the head a page": Case(
         KERAS, put(HEAD, "<html></html>"), r"task\.weights\.h5 is .*no HDF5 file"
     ),

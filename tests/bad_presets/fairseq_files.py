@@ -27,7 +27,7 @@ from small_fairseq import (
 from small_models import random_params
 from small_pickles import name_of, older, tensor, text, zipped
 
-from bad_presets.spoiling import CALLS, Case, Sound, Spoil, cut, doubled, instead, put
+from bad_presets.spoiling import CALLS, Case, Sound, Spoil, cut, doubled, empty, instead, no_json, put
 from pyroberta.presets.fairseq_vocabulary import gpt2_tokens
 
 TOKENS = gpt2_tokens(MERGES)
@@ -137,6 +137,7 @@ CASES: dict[str, Case] = {
     "fairseq: model.pt a pipe": Case("fairseq", instead("model.pt", os.mkfifo), "model.pt is a pipe"),
     "fairseq: model.pt a directory": Case("fairseq", instead("model.pt", Path.mkdir), "model.pt is a directory"),
     "fairseq: model.pt a page": Case("fairseq", put("model.pt", "<html></html>"), "neither a zip nor a pickle"),
+    **empty("fairseq", "model.pt"),
     "fairseq: half a zip": Case("fairseq", cut("model.pt", 0.6), "model.pt is none of torch's files: it is neither"),
     "fairseq: half an old file": Case("fairseq older", cut("model.pt", 0.6), "model.pt is cut short: it has"),
     "fairseq: a zip of many entries": Case("fairseq", many_entries, "model.pt.*directory of the zip"),
@@ -231,6 +232,9 @@ CASES: dict[str, Case] = {
     "fairseq: a text for a size": Case(
         "fairseq", arguments(encoder_embed_dim="8"), "encoder_embed_dim should be a whole number, got '8'"
     ),
+    "fairseq: heads that don't divide the width": Case(
+        "fairseq", arguments(encoder_attention_heads=3), "model.pt: hidden_dim 8 is not a multiple of num_heads 3"
+    ),
     "fairseq: an argument that holds itself": Case(
         "fairseq", arguments(encoder_layers=b"]q\x20h\x20a"), r"encoder_layers should be a whole number, got \[\[\["
     ),
@@ -280,6 +284,13 @@ CASES: dict[str, Case] = {
         "lm_head.weight' differs from .*untie_weights_roberta",
     ),
     # --- dict.txt and what is beside it
+    **no_json("fairseq", "encoder.json"),
+    "fairseq: merges not UTF-8": Case(
+        "fairseq", put("vocab.bpe", b"#version: 0.2\n\xb0 a\n"), "vocab.bpe' is not UTF-8: .* byte 0xb0"
+    ),
+    "fairseq: merges of half a character": Case(
+        "fairseq older", put("merges.txt", b"#version: 0.2\n\xc4"), "merges.txt' is not UTF-8: .* byte 0xc4"
+    ),
     "fairseq: no dict.txt": Case("fairseq", lambda d: (d / "dict.txt").unlink(), "has no dict.txt"),
     "fairseq: dict.txt a pipe": Case("fairseq", instead("dict.txt", os.mkfifo), "dict.txt is a pipe"),
     "fairseq: dict.txt not UTF-8": Case("fairseq", put("dict.txt", b"\xff 1\n"), "dict.txt is not UTF-8"),

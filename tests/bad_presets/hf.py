@@ -13,16 +13,19 @@ from small_presets import directory_of, hf_tensors, hf_values
 
 from bad_presets.spoiling import (
     CONFIG,
+    WEIGHTS,
     Case,
     Sound,
     change,
     cut,
     dead_links,
+    empty,
     entry,
     header,
     instead,
     link,
     nested,
+    no_json,
     put,
     tensors,
     values,
@@ -60,6 +63,29 @@ SOUND = {"hf": Sound(sound_hf), "slow tokenizer": Sound(sound_slow_tokenizer), "
 
 NAN = hf_tensors(CONFIG)["lm_head.dense.weight"] * np.nan
 QUERY = "roberta.encoder.layer.0.attention.self.query.weight"
+INDEX, FIRST, SECOND = "model.safetensors.index.json", *(f"model-0000{i}-of-00002.safetensors" for i in (1, 2))
+LAST = "roberta.encoder.layer.2.output.LayerNorm.bias"  # of the second shard
+
+WHOLE = (
+    "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size",
+    "max_position_embeddings", "pad_token_id", "bos_token_id", "eos_token_id",
+)  # fmt: skip
+REAL = ("layer_norm_eps", "hidden_dropout_prob", "attention_probs_dropout_prob")
+
+# What is wrong with a text that should be JSON, and what Python's parser says of it.
+NOT_JSON = {
+    "a value left out": ('{"a": }', "Expecting value"),
+    "a key without quotes": ("{a: 1}", "Expecting property name enclosed in double quotes"),
+    "a key without a colon": ('{"a" 1}', "Expecting ':' delimiter"),
+    "two pairs without a comma": ('{"a": 1 "b": 2}', "Expecting ',' delimiter"),
+    "a text without an end": ('{"a": "b', "Unterminated string"),
+    "a line's end within a text": ('{"a": "\n"}', "Invalid control character"),
+    "half an escape": ('{"a": "\\u12"}', r"Invalid \\uXXXX escape"),
+    "an escape of a letter": ('{"a": "\\x"}', r"Invalid \\escape"),
+    "two objects": ("{} {}", "Extra data"),
+    "a byte that begins no character": (b'{"\x80": 1}', "'utf-8' codec can't decode byte 0x80"),
+    "half a character": (b'{"\xc3"}', "'utf-8' codec can't decode byte 0xc3"),
+}
 
 CASES: dict[str, Case] = {
     # --- config.json, whatever the weights are
@@ -105,6 +131,57 @@ CASES: dict[str, Case] = {
         "hf", put("config.json", '{"hidden_size": 8, "hidden_size": 9}'), "'hidden_size' twice"
     ),
     "config with half a pair": Case("hf", put("config.json", '{"a": "\\ud800"}'), "surrogates not allowed"),
+    **{
+        f"config with {what}": Case("hf", put("config.json", text), f"config.json isn't valid JSON: {words}")
+        for what, (text, words) in NOT_JSON.items()
+    },
+    **{
+        f"config: {key} a text": Case(
+            "hf", values("config.json", **{key: "x"}), f"config.json: {key} should be a {what}"
+        )
+        for what, keys in (("whole number, got 'x'", WHOLE), ("number, got 'x'", REAL))
+        for key in keys
+    },
+    **{
+        f"config: {key} a list": Case("hf", values("config.json", **{key: [2]}), f"{key} should be a .*number, got .2.")
+        for key in (*WHOLE, *REAL)
+    },
+    **{
+        f"config: {key} below zero": Case(
+            "hf", values("config.json", **{key: -1}), f"{key} should be at least 0, got -1"
+        )
+        for key in WHOLE
+    },
+    "config: a size of true": Case("hf", values("config.json", vocab_size=True), "a whole number, got True"),
+    "config: half a layer": Case("hf", values("config.json", num_hidden_layers=0.5), "a whole number, got 0.5"),
+    "config: no head": Case(
+        "hf", values("config.json", num_attention_heads=0), "num_heads must be a whole number of at"
+    ),
+    "config: heads that don't divide the width": Case(
+        "hf", values("config.json", num_attention_heads=3), "config.json: hidden_dim 8 is not a multiple of num_heads 3"
+    ),
+    "config: an epsilon of zero": Case(
+        "hf", values("config.json", layer_norm_eps=0), "layer_norm_epsilon must be above 0 and finite, got 0.0"
+    ),
+    "config: a rate below zero": Case(
+        "hf", values("config.json", attention_probs_dropout_prob=-1), r"attention_dropout must be in \[0, 1\), got -1.0"
+    ),
+    "config: another activation": Case(
+        "hf", values("config.json", hidden_act="relu"), "config.json: hidden_act is 'relu', only 'gelu' can be read"
+    ),
+    "config: no activation": Case("hf", values("config.json", hidden_act=None), "hidden_act is None, only 'gelu'"),
+    "config: a padding token beyond the vocabulary": Case(
+        "hf",
+        values("config.json", pad_token_id=1 << 63),
+        "pad_token_id is 9223372036854775808, which the table of voca",
+    ),
+    "config: positions for the padding alone": Case(
+        "hf", values("config.json", max_position_embeddings=2), "max_position_embeddings is 2, which leaves no position"
+    ),
+    "model_type a number": Case("hf", values("config.json", model_type=7), "this is a 7 model; pyroberta reads 'robe"),
+    **no_json("hf", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"),
+    **no_json("shards", INDEX),
+    **no_json("slow tokenizer", "vocab.json"),
     "bert": Case("hf", values("config.json", model_type="bert"), "this is a 'bert' model, BERT"),
     "gemma": Case("hf", values("config.json", model_type="gemma"), "this is a 'gemma' model"),
     "xlm-roberta": Case("hf", values("config.json", model_type="xlm-roberta"), "XLM-RoBERTa, which has a Sentence"),
@@ -125,6 +202,39 @@ CASES: dict[str, Case] = {
     # --- safetensors
     "no weights": Case("hf", lambda d: (d / "model.safetensors").unlink(), "has neither model.safetensors"),
     "weights empty": Case("hf", put("model.safetensors", ""), "is empty"),
+    "weights of five bytes": Case(
+        "hf", put("model.safetensors", b"\x01\0\0\0\0"), "it has 5 bytes, and the header's length alone takes 8"
+    ),
+    "bytes behind the last tensor": Case(
+        "hf", lambda d: (d / WEIGHTS).write_bytes((d / WEIGHTS).read_bytes() + b"more"), "but 18980 follow the header"
+    ),
+    **{
+        f"a header's entry that is {what}": Case(
+            "hf",
+            header(lambda found, made=made: found.update({QUERY: made})),
+            f"entry for '{QUERY}' should have .*, got ",
+        )
+        for what, made in (("a number", 7), ("a text", "F32"), ("none", None), ("a list", [[]]))
+    },
+    "a header's entry without a dtype": Case(
+        "hf", header(lambda f: f[QUERY].pop("dtype")), "entry for .*should have dty"
+    ),
+    **{
+        f"a header's entry whose {key} is {made!r}": Case(
+            "hf", entry(QUERY, **{key: made}), "should have dtype, shape an"
+        )
+        for key, made in (
+            ("dtype", 7),
+            ("shape", "roberta"),
+            ("shape", None),
+            ("data_offsets", "/"),
+            ("data_offsets", [0]),
+        )
+    },
+    "a shape of no axis": Case("hf", entry(QUERY, shape=[]), r"of F32 \(\) can't take 256 bytes"),
+    "a shape of more numbers": Case(
+        "hf", entry(QUERY, shape=[8, 1 << 31]), r"F32 \(8, 2147483648\) can't take 256 bytes"
+    ),
     "weights a pointer": Case(
         "hf", put("model.safetensors", "version https://git-lfs.github.com/spec/v1"), "cut short or"
     ),
@@ -201,6 +311,21 @@ CASES: dict[str, Case] = {
         change("model.safetensors.index.json", lambda i: i["weight_map"].update({QUERY: [1]})),
         "should have a weight_map",
     ),
+    **empty("shards", FIRST),
+    "shards: offsets that overlap": Case(
+        "shards",
+        header(lambda found: found[LAST].update(data_offsets=[2, 34]), SECOND),
+        f"{SECOND}: tensor '.*' begins at byte .* of the data, and the one before it ends at",
+    ),
+    "shards: a header that is no JSON": Case(
+        "shards", header(lambda _: b"{x", SECOND), f"{SECOND} is no safetensors file"
+    ),
+    "shards: bytes behind the last tensor": Case(
+        "shards",
+        lambda d: (d / SECOND).write_bytes((d / SECOND).read_bytes() + b"more"),
+        "bytes, but .* follow the hea",
+    ),
+    "shards: one cut": Case("shards", cut(FIRST, 0.9), f"{FIRST} is cut short: tensor"),
     "no weight map": Case("shards", put("model.safetensors.index.json", "{}"), "should have a weight_map"),
     "an index that names what isn't": Case(
         "shards",
@@ -214,6 +339,19 @@ CASES: dict[str, Case] = {
     "tokenizer.json cut": Case("hf", cut("tokenizer.json", 0.5), "tokenizer.json isn't valid JSON"),
     "tokenizer.json of WordPiece": Case(
         "hf", change("tokenizer.json", lambda t: t["model"].update(type="WordPiece")), "model's type .* is 'WordPiece'"
+    ),
+    "tokenizer.json of another version": Case(
+        "hf",
+        values("tokenizer.json", version="2.0"),
+        "the version in .*tokenizer.json' is '2.0'; only 1.0 can be read",
+    ),
+    "tokenizer.json whose model is a text": Case(
+        "hf", values("tokenizer.json", model="BPE"), "the layout of a tokenizer.json: AttributeError"
+    ),
+    "tokenizer.json with a merge of three": Case(
+        "hf",
+        change("tokenizer.json", lambda t: t["model"]["merges"].append(["a", "b", "c"])),
+        r"merge 39 of .*tokenizer.json' must be a merge: two tokens .*, got \['a', 'b', 'c'\]",
     ),
     "tokenizer.json without model": Case(
         "hf", change("tokenizer.json", lambda t: t.pop("model")), "does not have the layout of"

@@ -13,7 +13,22 @@ import numpy as np
 from small_models import random_params
 from small_presets import fields, preset, serialized
 
-from bad_presets.spoiling import CONFIG, Case, Sound, Spoil, change, cut, dead_links, h5, instead, put, values
+from bad_presets.spoiling import (
+    CONFIG,
+    Case,
+    Sound,
+    Spoil,
+    change,
+    cut,
+    dead_links,
+    empty,
+    h5,
+    instead,
+    no_json,
+    overwritten,
+    put,
+    values,
+)
 from pyroberta.presets import kerashub
 
 
@@ -106,6 +121,68 @@ def half_written(opened: Any) -> None:
     opened.create_dataset(NORM, (8,), "f4", chunks=(4,), fillvalue=1.0)[:4] = 1.0
 
 
+def said(file: str = "config.json", **changes: Any) -> Spoil:
+    """Other settings in the config of a serialized object."""
+    return change(file, lambda found: found["config"].update(changes))
+
+
+def preprocessor(**changes: Any) -> Case:
+    """With settings that can't be; the message should tell of the first."""
+    (name, value), *_ = changes.items()
+    return Case(
+        "kerashub", said("preprocessor.json", **changes), f"settings can't be used: {name} must be .*got {value!r}"
+    )
+
+
+# What is wrong with the structure of an HDF5 file: of which part, how many bytes behind the part's beginning, the bytes
+# there, and what libhdf5 says of it, in one version or another.
+BEYOND, SUPERBLOCK, TREE, HEAP, TABLE = (1 << 40).to_bytes(8, "little"), b"\x89HDF", b"TREE", b"HEAP", b"SNOD"
+STRUCTURE = {
+    "no signature": (SUPERBLOCK, 0, b"\x88", "signature"),
+    "a version that isn't": (SUPERBLOCK, 8, b"\x09", "bad superblock version"),
+    "addresses of five bytes": (SUPERBLOCK, 13, b"\x05", "bad byte number in an address"),
+    "lengths of three bytes": (SUPERBLOCK, 14, b"\x03", "bad byte number for object size"),
+    "tables of no entry": (SUPERBLOCK, 16, b"\0\0", "symbol table leaf node"),
+    "an end beyond its end": (SUPERBLOCK, 40, BEYOND, "truncated file"),
+    "an end before its end": (SUPERBLOCK, 40, (4000).to_bytes(8, "little"), ""),
+    "a root beyond its end": (SUPERBLOCK, 64, BEYOND, "address of object past end of allocation"),
+    "a root of another kind": (SUPERBLOCK, 72, b"\x09", "unknown symbol table entry cache type"),
+    "a root whose header is of another version": (SUPERBLOCK, 96, b"\x09", "bad object header version number"),
+    "a root that is no group": (SUPERBLOCK, 96 + 16, b"\0", "not a group"),
+    "a tree without signature": (TREE, 0, b"X", "wrong B-tree signature"),
+    "a tree of another type": (TREE, 4, b"\x05", "incorrect B-tree node type"),
+    "a tree of another level": (TREE, 5, b"\x01", "wrong B-tree signature"),
+    "a tree of too many branches": (TREE, 6, b"\x0f\x27", "number of children is greater than maximum"),
+    "a branch beyond its end": (TREE, 32, BEYOND, "addr overflow"),
+    "a branch at the beginning": (TREE, 32, bytes(8), ""),
+    "a heap without signature": (HEAP, 0, b"X", "bad local heap signature"),
+    "a heap of another version": (HEAP, 4, b"\x07", "wrong version number in local heap"),
+    "a heap of a terabyte": (HEAP, 8, BEYOND, ""),
+    "a heap of nothing": (HEAP, 8, bytes(8), "bad heap free list"),
+    "a heap whose free room is elsewhere": (HEAP, 16, BEYOND, "bad heap free list"),
+    "a heap beyond its end": (HEAP, 24, BEYOND, "addr overflow"),
+    "a table without signature": (TABLE, 0, b"X", "bad symbol table node signature"),
+    "a table of another version": (TABLE, 4, b"\x07", "bad symbol table node version"),
+    "a table of too many names": (TABLE, 6, b"\x63", ""),
+    "a name beyond the heap": (TABLE, 8, BEYOND, "unable to offset into local heap data block"),
+    "a name of nothing": (TABLE, 8, bytes(8), "invalid link name"),
+    "a group beyond its end": (TABLE, 16, BEYOND, "address of object past end of allocation"),
+    "a group at the beginning": (TABLE, 16, bytes(8), ""),
+    "a name of another kind": (TABLE, 24, b"\x09", "unknown symbol table entry cache type"),
+}  # fmt: skip
+
+
+def structure(kind: str, file: str, *names: str) -> dict[str, Case]:
+    """Files whose structure is wrong in these ways, by default in all."""
+    return {
+        f"{kind}: {file} with {name}": Case(
+            kind, overwritten(file, *change), f"{file} is damaged( or no HDF5 file)?: .*{words}"
+        )
+        for name, (*change, words) in STRUCTURE.items()
+        if name in names or not names
+    }
+
+
 ROWS = "layers/token_and_position_embedding/token_embedding/vars/0"
 
 CASES: dict[str, Case] = {
@@ -134,6 +211,51 @@ CASES: dict[str, Case] = {
         )
         for file in ("config.json", "task.json", "tokenizer.json", "preprocessor.json")
     },
+    **no_json(
+        "kerashub",
+        "config.json",
+        "task.json",
+        "tokenizer.json",
+        "preprocessor.json",
+        f"{kerashub.ASSETS}/vocabulary.json",
+    ),
+    **{
+        f"keras: {key} a text": Case(
+            "kerashub", said(**{key: "x"}), f"config.json: {key} should be a whole number, got 'x'"
+        )
+        for key in kerashub.FIELDS
+    },
+    **{
+        f"keras: {key} below zero": Case(
+            "kerashub", said(**{key: -1}), f"config.json: {key} should be at least 0, got -1"
+        )
+        for key in kerashub.FIELDS
+    },
+    **{
+        f"keras: {key} of zero": Case(
+            "kerashub", said(**{key: 0}), f"{key} must be a whole number of at least 1, got 0"
+        )
+        for key in kerashub.FIELDS
+    },
+    "keras: enormous layers": Case("kerashub", said(num_layers=1 << 31), "config.json: num_layers must be at most 340"),
+    "keras: a rate that is a text": Case("kerashub", said(dropout="much"), "dropout should be a number, got 'much'"),
+    "keras: a rate above one": Case("kerashub", said(dropout=8), r"config.json: dropout must be in \[0, 1\), got 8.0"),
+    "keras: another package's backbone": Case(
+        "kerashub",
+        values("config.json", registered_name="mine>RobertaBackbone"),
+        "this is a 'mine>RobertaBackbone'; pyroberta reads KerasHub's 'RobertaBackbone'",
+    ),
+    "keras: settings of one's own that are true": Case(
+        "kerashub",
+        values("preprocessor.json", pyroberta=True),
+        "preprocessor.json: pyroberta should be an object, it is",
+    ),
+    "keras: a length that is a text": preprocessor(sequence_length="much"),
+    "keras: a length of zero": preprocessor(sequence_length=0),
+    "keras: no count of masks": preprocessor(mask_selection_length=None),
+    "keras: a count of masks below zero": preprocessor(mask_selection_length=-1),
+    "keras: a rate of masks of false": preprocessor(mask_selection_rate=False),
+    "keras: a rate of masks below zero": preprocessor(mask_selection_rate=-1.0),
     "keras: gemma": Case(
         "kerashub", values("config.json", registered_name="keras_hub>GemmaBackbone"), "'GemmaBackbone'"
     ),
@@ -156,6 +278,11 @@ CASES: dict[str, Case] = {
     "keras: weights a pipe": Case("kerashub", instead(kerashub.WEIGHTS, os.mkfifo), "is a pipe"),
     "keras: weights a directory": Case("kerashub", instead(kerashub.WEIGHTS, Path.mkdir), "is a directory"),
     "keras: weights a pointer": Case("kerashub", put(kerashub.WEIGHTS, "version https://git-lfs"), "no HDF5 file"),
+    **empty("kerashub", kerashub.WEIGHTS, kerashub.HEAD),
+    **structure("kerashub", kerashub.WEIGHTS, "no signature", "a tree without signature", "a group beyond its end"),
+    **structure(
+        "kerashub", kerashub.HEAD, "a heap without signature", "a name beyond the heap", "a group beyond its end"
+    ),
     "keras: half a file": Case("kerashub", cut(kerashub.WEIGHTS, 0.5), "damaged|cut short"),
     "keras: the head a pipe": Case("kerashub", instead(kerashub.HEAD, os.mkfifo), "is a pipe"),
     "keras: a soft link": Case("kerashub", set_link(h5py.SoftLink("/layers")), "is a link"),
@@ -209,6 +336,20 @@ CASES: dict[str, Case] = {
     "keras: groups without end": Case("kerashub", h5(many_groups), r"the group 'layers' asks for 1200\d steps, and"),
     "keras: merges without end": Case(
         "kerashub", put("assets/tokenizer/merges.txt", "a b\n" * 20_000), "merges.txt: a list of 20000 merges for"
+    ),
+    "keras: merges not UTF-8": Case(
+        "kerashub", put(f"{kerashub.ASSETS}/merges.txt", b"\xee \xee\n"), "merges.txt' is not UTF-8: .* byte 0xee"
+    ),
+    "keras: a merge twice": Case(
+        "kerashub", put(f"{kerashub.ASSETS}/merges.txt", "h e\nh e\n"), "merge 1, 'h' \\+ 'e', is merge 0 again"
+    ),
+    "keras: an id that is a list": Case(
+        "kerashub",
+        change(f"{kerashub.ASSETS}/vocabulary.json", lambda v: v.update(a=[7])),
+        r"of token 'a' must.*got \[7",
+    ),
+    "keras: no padding token": Case(
+        "kerashub", change(f"{kerashub.ASSETS}/vocabulary.json", lambda v: v.pop("<pad>")), "has no '<pad>' .pad_token"
     ),
     "keras: a tensor missing": Case("kerashub", h5(lambda f: f.pop(ROWS)), "lacks 1 of the"),
     "keras: a shard above": Case(

@@ -72,6 +72,26 @@ def dead_links(kind: str, *files: str) -> dict[str, Case]:
     return {f"{kind}: {f} a dead link": Case(kind, dead_link(f), f"{f} is a link to nowhere, which") for f in files}
 
 
+def no_json(kind: str, *files: str) -> dict[str, Case]:
+    return {f"{kind}: {f} no JSON": Case(kind, put(f, "{x"), f"{f} isn't valid JSON: Expecting prop") for f in files}
+
+
+def empty(kind: str, *files: str) -> dict[str, Case]:
+    return {f"{kind}: {f} empty": Case(kind, put(f, ""), f"{f} is empty. Was the download interr") for f in files}
+
+
+def overwritten(file: str, signature: bytes, behind: int, content: bytes) -> Spoil:
+    """Other bytes, so many behind where a signature is met first."""
+
+    def spoil(directory: Path) -> None:
+        made = bytearray((directory / file).read_bytes())
+        at = made.index(signature) + behind
+        made[at : at + len(content)] = content
+        (directory / file).write_bytes(made)
+
+    return spoil
+
+
 def values(file: str, **changes: Any) -> Spoil:
     def spoil(directory: Path) -> None:
         found = json.loads((directory / file).read_text())

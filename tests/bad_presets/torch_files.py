@@ -15,7 +15,21 @@ from small_pickles import name_of, number, older, pickled, state, tensor, text, 
 from small_presets import hf_tensors
 
 from bad_presets.hf import sound_hf
-from bad_presets.spoiling import CALLS, CONFIG, TOUCH, Case, Harmful, Sound, Spoil, cut, doubled, instead
+from bad_presets.spoiling import (
+    CALLS,
+    CONFIG,
+    TOUCH,
+    Case,
+    Harmful,
+    Sound,
+    Spoil,
+    cut,
+    doubled,
+    empty,
+    instead,
+    overwritten,
+    put,
+)
 from pyroberta.formats import torch_io
 
 
@@ -74,6 +88,19 @@ def old_with_keys(keys: bytes) -> bytes:
     return b"".join(pickle.dumps(fact, 2) for fact in facts) + pickled(ONE.replace(b"tQ", b"NtQ")) + pickled(keys)
 
 
+def old_ending(body: bytes) -> Spoil:
+    """An older file that ends within the pickle of its tensors."""
+    facts = (torch_io.MAGIC, 1001, {"little_endian": True})
+    return put("pytorch_model.bin", b"".join(pickle.dumps(fact, 2) for fact in facts) + b"\x80\x02" + body)
+
+
+def another_count(directory: Path) -> None:
+    """The last tensor of an older file, of 8 numbers, is said to have 9."""
+    file = directory / "pytorch_model.bin"
+    made = file.read_bytes()
+    file.write_bytes(made[:-40] + struct.pack("<q", 9) + made[-32:])
+
+
 ONE = state(a=tensor("0", (6,)))
 BIAS = "lm_head.dense.bias"  # of 8 numbers, which take 32 bytes
 
@@ -129,7 +156,52 @@ TENSOR, PARAMETER = (name_of("torch._utils", f"_rebuild_{name}") for name in ("t
 TUPLES, LISTS = doubled(b"N\x85", b"\x86"), doubled(b"]", b"\x86")
 SIX = {"0": np.arange(6, dtype=np.float32).tobytes()}
 
+# Pickles that end before they should, or are no pickles, and what is wrong with them.
+NOT_FITTING = {
+    "an instruction that isn't one": (b"\x7f", r"opcode b'\\x7f' unknown"),
+    "nothing to drop": (b"0", "pop from empty list"),
+    "nothing at its end": (b".", "pop from empty list"),
+    "a tuple that was never begun": (b"Nt", "pop from empty list"),
+    "nothing to use again": (b"q\x00", "list index out of range"),
+    "a pair for a text": (text("a") + text("b") + b"Ns", "a str where a dict should be"),
+    "an item for nothing": (b"Na", "list index out of range"),
+    "an item for a dict": (b"}Na", "a dict where a list should be"),
+    "a state for a list": (b"]}b", "a state for something that has none"),
+    "numbers of a tensor by a number": (number(3) + b"Q", "numbers of a tensor by no name that torch gives"),
+    "letters for a number": (b"Iabc\n", "invalid literal for int"),
+    "a name that is no ASCII": (b"c\xb3\ncollections\n", "'ascii' codec can't decode byte 0xb3"),
+    "a text that is no UTF-8": (b"X\x01\0\0\0\x80", "'utf-8' codec can't decode byte 0x80"),
+    "a name without its line's end": (b"cos", "no newline found"),
+    "half a number": (b"J\x01", "not enough data in stream"),
+    "half a long number": (b"\x8a\xff\x01", "not enough data in stream"),
+    "half a text": (b"X\x0a\0\0\0ab", "expected 10 bytes in a unicodestring4, but only 2 remain"),
+    "no end": (b"N", "pickle exhausted before seeing STOP"),
+}
+
 CASES: dict[str, Case] = {
+    **{
+        f"an old file with {what}": Case("older", old_ending(body), f"is damaged: a pickle in it doesn't fit.*{words}")
+        for what, (body, words) in NOT_FITTING.items()
+    },
+    "an old file that is no pickle": Case(
+        "older", put("pytorch_model.bin", b"\x80\x02?"), r"is damaged: a pickle in it doesn't fit.*opcode b'\?' unknown"
+    ),
+    "an old file that begins with another number": Case(
+        "older", put("pytorch_model.bin", pickle.dumps(5, 2)), "a pickle, but none of torch's files, which begin with a"
+    ),
+    "an old file with a text of gigabytes": Case(
+        "older", old_ending(b"X\xff\xff\xff\x7f"), "what it has beside the numbers .* asks for 2147483647 bytes"
+    ),
+    "an old file with another count of numbers": Case(
+        "older", another_count, "is damaged: it has 9 numbers for a tensor of 8"
+    ),
+    "a name in a pickle that is no ASCII": Case(
+        "bin", pickle_zip(b"c\xb3\ncollections\n"), "doesn't fit together .'ascii' codec can't decode byte 0xb3"
+    ),
+    "a zip's directory without its mark": Case(
+        "bin", overwritten("pytorch_model.bin", b"PK\x01\x02", 0, b"XX"), "pytorch_model.bin is damaged: Bad magic numb"
+    ),
+    **empty("bin", "pytorch_model.bin"),
     "a pickle of Python's own": Case(
         "bin", lambda d: zip_of_pickle(d, pickle.dumps({"a": [Harmful()]}, 4)), "system.*could run code"
     ),

@@ -14,7 +14,7 @@ import safetensors.numpy
 
 from bad_presets.hf import sound_hf
 from bad_presets.kerashub_files import sound_kerashub
-from bad_presets.spoiling import CONFIG, Case, Sound, Spoil, change, cut, h5, header, instead, put, tensors
+from bad_presets.spoiling import CONFIG, Case, Sound, Spoil, change, cut, h5, header, instead, put, tensors, values
 from pyroberta.model.parameters import shapes
 from pyroberta.presets.kerashub import HEAD, in_keras_order, renaming
 
@@ -130,6 +130,11 @@ CASES: dict[str, Case] = {
     "training: another optimizer": Case(
         HF, adam(name="sgd"), "no optimizer's config: .*optimizer must be one of adam.*got 'sgd'"
     ),
+    "training: an optimizer without a name": Case(
+        HF,
+        rest(optimizer={"learning_rate": 1e-3}),
+        "optimizer's config should be a dict with class_name and config, or",
+    ),
     "training: an optimizer without end": Case(
         HF, adam(name="sgd" * 99_999), "no optimizer's config: .*got 'sgdsgdsgdsgd"
     ),
@@ -230,6 +235,9 @@ CASES: dict[str, Case] = {
     ),
     "training: keras: NaN": Case(
         KERAS, variable(3, np.full((ROW, 8), np.nan, "f4")), r"v\['embeddings.token'\] has a number .*, nan"
+    ),
+    "training: keras: what is ours true": Case(
+        KERAS, values("task.json", pyroberta=True), "task.json: pyroberta should be an object, it is a bool"
     ),
     "training: keras: an optimizer that is a list": Case(
         KERAS, own(optimizer=[]), "config should be an object, it is a li"
