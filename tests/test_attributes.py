@@ -131,7 +131,7 @@ WRONG = {
         "config": (small_config(), "parameters have other names or shapes"),
     },
     "MaskedLMPreprocessor": {
-        "tokenizer": ("roberta_tiny_en", "the tokenizer should be one of pyroberta's"),
+        "tokenizer": ("roberta_tiny_en", "tokenizer should be an object of pyroberta's"),
         "sequence_length": (2, "sequence_length must be at least 3"),
         "truncate": ("longest", "truncate must be one of"),
         "mask_selection_rate": (1.5, "mask_selection_rate must be from 0 to 1, got 1.5"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -279,3 +280,28 @@ def test_a_stream_refuses_and_warns_of_all_texts_before_the_first_result(small_p
 
 def test_a_stream_of_nothing_is_empty(small_preset: Path):
     assert list(stream(MaskedLM.from_preset(small_preset), "score", [], long_texts="refuse")) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.csv", "text\ncafé\n".encode("cp1252"), "Convert it: iconv -f cp1252 -t utf-8 'a.csv' > NEW"),
+        ("a.xlsx", b"PK", "Convert it to CSV or Parquet"),
+        ("a.json", b'{"text": {"0": "a"}}', "If pandas wrote it, add orient='records' there"),
+        ("a.txt", b"text,label\na,b\nc,d\n", "Leave --column out, or name the kind of the file: --kind csv"),
+        ("a", b"PAR1", "Name the kind: --kind parquet"),
+        ("dir", None, "To read other files, name their kind: --kind text"),
+    ],
+)
+def test_what_to_do_about_a_file_is_said_for_the_shell(name, content, said, model, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    if content is None:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.md").write_text("a")
+    else:
+        (tmp_path / name).write_bytes(content)
+    column = [] if name in ("a", "dir") else ["--column", "text"]
+    assert main(["evaluate", name, *column, *model]) == 2
+    err = capsys.readouterr().err
+    assert said in err
+    assert not re.search(r"pandas\.|open\(|open_source|[a-z_]=", err.replace("orient=", ""))

@@ -518,7 +518,7 @@ def test_damaged_packed_files_are_named(packed: str, tmp_path: Path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a", b"PAR1\x15PAR1", "a is a Parquet file, not text. Say kind='parquet'"),
+        ("a", b"PAR1\x15PAR1", "a is a Parquet file, not text. Name the kind in .*: kind='parquet'"),
         ("a", b"PAR1\x15\0", "a Parquet file"),
         ("a", b"PAR1\xff", "a Parquet file"),
         ("a", b"ARROW1\0\0ARROW1", "an Arrow file"),

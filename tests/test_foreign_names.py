@@ -19,6 +19,7 @@ from pyroberta import (
     TextClassifierPreprocessor,
     Tokenizer,
 )
+from pyroberta.data import open_source
 from pyroberta.tasks.backbone import FOREIGN_OPTIONS
 from pyroberta.tasks.task import Task
 from pyroberta.text import foreign_names
@@ -113,6 +114,11 @@ def test_an_unknown_argument_is_told_with_the_users_class_and_with_what_was_mean
     for call, said in (
         (lambda: model.fit(X=["a"]), "MaskedLM.fit() got an unexpected keyword argument 'X'; did you mean 'x'?"),
         (lambda: model.fit(["a"], sequence_length=8), "'sequence_length': it is the preprocessor's: model.prep"),
+        (lambda: model.fit("a.txt", kind="csv"), "'kind': give it to pyroberta.data.open_source, with column="),
+        (lambda: model.score("a.txt", per_line=False), "'per_line': give it to pyroberta.data.open_source"),
+        (lambda: open_source("a.csv", encoding="cp1252"), "'encoding': open(path, encoding=...) opens a file"),
+        (lambda: model.evaluate("a.csv", text="text"), "'text': column= names the column of the texts"),
+        (lambda: model.fit(["a"], test_size=0.5), "'test_size': validation_split= holds"),
         (lambda: MaskedLMPreprocessor(small_tokenizer(), max_length=8), "'max_length': sequence_length= is the most"),
         (lambda: MaskedLMPreprocessor(small_tokenizer(), sequence_lenght=8), "; did you mean 'sequence_length'"),
         (lambda: Tokenizer.from_preset("roberta_tiny_en", max_length=8), "'max_length': sequence_length= is the most"),

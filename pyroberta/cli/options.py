@@ -134,6 +134,13 @@ def add_full_sentences(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
+_IN_A_SHELL = {  # lines of Python, as patterns -> what does the same on the command line
+    r"Pass the open file: open\((.+), encoding='([^']+)'\)": r"Convert it: iconv -f \2 -t utf-8 \1 > NEW",
+    r"Pass its table and column=: pandas\.\w+\(.+\)": "Convert it to CSV or Parquet",
+    r"(If pandas wrote it), pass the table with column=: pandas\.read_json\(.+\)": r"\1, add orient='records' there",
+}
+
+
 def as_typed(message: str) -> str:
     """An error's message, with the command's options in the place of Python's arguments.
 
@@ -141,11 +148,15 @@ def as_typed(message: str) -> str:
     'give --long-texts split'
     >>> as_typed("say which holds the texts: column='text'")
     'say which holds the texts: --column text'
+    >>> as_typed("name the kind in pyroberta.data.open_source: kind='csv'")
+    'name the kind: --kind csv'
     """
     message = message.replace("full_sentences=True", "--full-sentences").replace("per_line=False", "--whole-files")
-    message = message.replace(", to pyroberta.data.open_source:", ":").replace(f". {NO_TEXT}", "")
+    message = message.replace(" in pyroberta.data.open_source:", ":").replace(f". {NO_TEXT}", "")
     message = message.replace(", and go on with append=True", "")  # which the line to go on with does by itself
     message = message.replace("num_dimensions=", "--dimensions").replace("method='center'", "--normalize center")
+    for found, instead in _IN_A_SHELL.items():
+        message = re.sub(found, instead, message)
     return re.sub(r"\b(column|label|kind|long_texts)=(?:'([^']*)')?", _option, message)
 
 

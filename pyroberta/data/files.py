@@ -173,8 +173,10 @@ class File:
             suffix = next(suffix for suffix, packed in PACKED_SUFFIXES.items() if packed == kind)
             advice = f"Let the name end with {suffix!r}" if self.opened is None else f"Unpack it: {COMMANDS[kind]}"
             raise ValueError(f"{self.name} is compressed by {kind}, but its name does not say so. {advice}")
-        advice = "say kind='parquet'" if kind == "a Parquet file" else "Convert it to a UTF-8 text file"
-        raise ValueError(f"{self.name} is {kind}, not text. {advice[0].upper()}{advice[1:]}")
+        advice = "Convert it to a UTF-8 text file"
+        if kind == "a Parquet file":
+            advice = "Name the kind in pyroberta.data.open_source: kind='parquet'"
+        raise ValueError(f"{self.name} is {kind}, not text. {advice}")
 
     def _of_open_text(self) -> Iterator[str]:
         lines, is_first = 1, True

@@ -175,7 +175,8 @@ def _of_directory(path: str, kind: str | None) -> tuple[list[str], list[str]]:
             raise FileNotFoundError(f"{printable(path)} is a directory{some}: pipes, devices and links, no plain file")
         raise FileNotFoundError(
             f"{printable(path)} is a directory{some}. Files with a known suffix are read ({ends}, also compressed: "
-            f"{', '.join(COMMANDS)}). To read other files, name their kind: kind='text'"
+            f"{', '.join(COMMANDS)}). To read other files, name their kind in "
+            "pyroberta.data.open_source: kind='text'"
         )
     return known, [name for name in found if name not in set(known)] + sorted(links)
 

@@ -21,9 +21,27 @@ from pyroberta.data.kinds import KINDS, Row, Wanted, check_columns, named, usual
 from pyroberta.data.paths import INFERRED, MOST_NAMES, Found, by_folder, check_kind, find, kind_of, some_names
 from pyroberta.data.tables import Table, as_mapping, classes_of, is_record, is_stream, rows, table_of, with_items
 from pyroberta.formats.budget import shown
+from pyroberta.model.hints import hinting
 from pyroberta.text.given import bytes_error, opened, refuse_endless
 
 Column = str | tuple[str, ...] | None  # of the texts, or of their segments
+_OF_A_FILE = {  # arguments of functions elsewhere -> what to write
+    "encoding": "open(path, encoding=...) opens a file in another encoding. Pass the open file",
+    **dict.fromkeys(
+        ("sep", "delimiter"),
+        "commas, semicolons, bars and tabs are told apart. For another delimiter, pass "
+        "csv.DictReader(file, delimiter=...) with column=",
+    ),
+    **dict.fromkeys(("text", "text_column"), "column= names the column of the texts"),
+    "label_column": "label= names the column of the labels",
+}
+OF_OPEN_SOURCE = {
+    **dict.fromkeys(
+        ("kind", "per_line"),
+        "give it to pyroberta.data.open_source, with column= and label=, and pass what that returns",
+    ),
+    **_OF_A_FILE,
+}
 
 
 class Source:
@@ -219,6 +237,7 @@ class _Again:
         return self._begin()
 
 
+@hinting(**_OF_A_FILE)
 def open_source(
     x: Any,
     *,

@@ -10,7 +10,7 @@ import numpy as np
 from numpy import ndarray as Array
 
 from pyroberta.data.inputs import MaskedLMInputs, check_features, padding_mask
-from pyroberta.data.sources import Source, open_source
+from pyroberta.data.sources import OF_OPEN_SOURCE, Source, open_source
 from pyroberta.model.attributes import Reasons, whole_number
 from pyroberta.model.batch import Batch, pack, pack_padded, slot_rows, unpack
 from pyroberta.model.callers import callers_level
@@ -92,7 +92,7 @@ class MaskedLM(Task):
         check_features(inputs)
         return self._slot_logits(*self._slots(inputs))
 
-    @hinting()
+    @hinting(**OF_OPEN_SOURCE)
     def fill_mask(
         self,
         texts: Any,
@@ -145,7 +145,7 @@ class MaskedLM(Task):
         flat = [masks[0] if len(masks) == 1 else masks for masks in found]
         return flat[0] if is_single else flat
 
-    @hinting()
+    @hinting(**OF_OPEN_SOURCE)
     def score(
         self,
         texts: Any,
@@ -202,7 +202,7 @@ class MaskedLM(Task):
         found = score_texts(self.backbone, self._tokenizer(), many, rule, long, _most(batch_size), verbose)
         return found[0] if is_single else found
 
-    @hinting()
+    @hinting(**OF_OPEN_SOURCE)
     def embed(
         self,
         texts: Any,
@@ -267,6 +267,7 @@ class MaskedLM(Task):
         found = np.stack(states) if states else np.zeros((0, self.backbone.config.hidden_dim), self.backbone.dtype)
         return found if normalize is None else normalize(found)
 
+    @hinting(**OF_OPEN_SOURCE)
     def fit_normalization(
         self,
         texts: Any,

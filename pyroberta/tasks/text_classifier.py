@@ -14,6 +14,7 @@ from numpy import ndarray as Array
 from pyroberta.data.classifier_inputs import ClassifierInputs, packed_features
 from pyroberta.data.inputs import InputReader, check_features
 from pyroberta.data.labels import default_names
+from pyroberta.data.sources import OF_OPEN_SOURCE
 from pyroberta.model.attributes import Reasons, whole_number
 from pyroberta.model.batch import pack
 from pyroberta.model.heads import head_of
@@ -250,7 +251,8 @@ class TextClassifier(Task):
     @hinting(
         **dict.fromkeys(
             ("top_k", "return_all_scores"), "predict(texts) gives all classes, as logits, or with activation='softmax'"
-        )
+        ),
+        **OF_OPEN_SOURCE,
     )
     def classify(
         self,

@@ -17,6 +17,7 @@ from numpy import ndarray as Array
 from pyroberta.data.classifier_inputs import class_factors
 from pyroberta.data.examples import Examples, HeldExamples, num_batches, numbered
 from pyroberta.data.inputs import InputReader
+from pyroberta.data.sources import OF_OPEN_SOURCE
 from pyroberta.model.attributes import Checks, true_or_false, whole_number
 from pyroberta.model.batch import Batch
 from pyroberta.model.callers import callers_level
@@ -83,6 +84,8 @@ class Trainer(Resumable):
     @hinting(
         **dict.fromkeys(("lr", "learning_rate", "weight_decay", "optimizer"), OF_THE_OPTIMIZER),
         **dict.fromkeys(("sequence_length", "max_length"), OF_THE_PREPROCESSOR),
+        test_size="validation_split= holds the last part of x out",
+        **OF_OPEN_SOURCE,
     )
     def fit(
         self,
@@ -287,7 +290,7 @@ class Trainer(Resumable):
                 validation_reader.long_texts.say()
         return history
 
-    @hinting()
+    @hinting(**OF_OPEN_SOURCE)
     def evaluate(
         self,
         x: Any,
@@ -386,7 +389,7 @@ class Trainer(Resumable):
         values = self._evaluate(examples, examples.num_texts)
         return values if return_dict else as_keras(values)
 
-    @hinting()
+    @hinting(**OF_OPEN_SOURCE)
     def predict(
         self,
         x: Any,

@@ -39,7 +39,8 @@ def read_whole(file: File, wanted: Wanted) -> Iterator[Row]:
         first = content.split("\n", 1)[0].strip()
         if first[:1] in '{["' and _is_json(first):
             raise ValueError(
-                f"{file.name} has a JSON value on each line, but its name does not say so. Name the kind: kind='jsonl'"
+                f"{file.name} has a JSON value on each line, but its name does not say so. Name the kind "
+                "in pyroberta.data.open_source: kind='jsonl'"
             ) from error
         raise
     if isinstance(value, dict):

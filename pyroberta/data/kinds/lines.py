@@ -29,7 +29,7 @@ def read(file: File, wanted: Wanted) -> Iterator[Row]:
     if wanted.columns:
         raise ValueError(
             f"{file.name} is read as text, which has no column {named(wanted.columns)}. Leave column= out, or name the "
-            "kind of the file, such as kind='csv'"
+            "kind of the file in pyroberta.data.open_source: kind='csv', for example"
         )
     lines = ((number, line) for number, line in file.lines() if line.strip())
     first = list(islice(lines, LINES_LOOKED_AT))
