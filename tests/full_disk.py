@@ -223,8 +223,8 @@ def check_message(error: OSError, path: Path, limit: Disk | File, room: int) -> 
     assert error.errno == limit.code, error
     text = str(error)
     assert str(path) in text, text
-    assert "What was there before is unchanged" in text, text
-    found = re.search(r"needs? ([\d,]+) bytes(?:, the largest ([\d,]+))?; ([\d,]+) bytes are free there", text)
+    assert "The old files are unchanged" in text, text
+    found = re.search(r"needs? ([\d,]+) bytes(?:, the largest ([\d,]+))?; ([\d,]+) bytes are free", text)
     assert found, text
     needed, largest, free = (int((number or found[1]).replace(",", "")) for number in found.groups())
     if isinstance(limit, Inodes):
@@ -232,7 +232,7 @@ def check_message(error: OSError, path: Path, limit: Disk | File, room: int) -> 
         assert "can hold no more files" in text or room > 0, text
     elif isinstance(limit, Disk):
         assert free == room * PAGE, (text, room)
-        assert needed > free or "needs some for itself" in text, text
+        assert needed > free or "needs some of them for itself" in text, text
     else:
         assert largest > room * limit.unit, text
 

@@ -309,14 +309,14 @@ def test_a_directory_that_fills_up_during_the_save_is_not_replaced(tmp_path: Pat
             (tmp_path / "x").mkdir()
             (tmp_path / "x" / "chapter.tex").write_text("mine")
 
-    with pytest.raises(FileExistsError, match="no thing of the test"):
+    with pytest.raises(FileExistsError, match="not a thing of the test"):
         late()
     assert (tmp_path / "x" / "chapter.tex").read_text() == "mine"
 
 
 def test_a_file_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(FileExistsError, match="it is a file, and a thing of the test is a dir"):
+    with pytest.raises(FileExistsError, match="it is a file, but a thing of the test is a dir"):
         fill(tmp_path / "file")
     assert (tmp_path / "file").read_text() == "mine"
 
@@ -325,7 +325,7 @@ def test_a_file_is_not_replaced(tmp_path: Path) -> None:
 def test_a_file_in_the_way_is_named_and_stays(tmp_path: Path, name: str) -> None:
     (tmp_path / "file").write_text("mine")
     for save in (fill, check_saveable, check_place):
-        with pytest.raises(NotADirectoryError, match=r"can't save to .*: .*file is a file and holds nothing\. Give"):
+        with pytest.raises(NotADirectoryError, match=r"can't save to .*: .*file is a file, and not a directory\. Give"):
             save(tmp_path / name)
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
 
@@ -483,11 +483,11 @@ def tree(directory: Path) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("config", "reason"),
     [
-        ({"name": "site", "version": "1.0"}, "another program's or model's, .* it says {'name': 'site', 'version'"),
-        ({"model_type": "bert"}, "and no preset of a RoBERTa's: it says {'model_type': 'bert'}"),
-        ({"registered_name": "keras_hub>BertBackbone"}, "it says {'registered_name': 'keras_hub>BertBackbone'}"),
-        ({"registered_name": 5, "model_type": "roberta"}, "it says {'model_type': 'roberta', 'registered_name': 5}"),
-        ({"architectures": "Roberta"}, "it says {'architectures': 'Roberta'}"),
+        ({"name": "site", "version": "1.0"}, "another program or model, .* it has {'name': 'site', 'version'"),
+        ({"model_type": "bert"}, "and not to a preset of a RoBERTa: it has {'model_type': 'bert'}"),
+        ({"registered_name": "keras_hub>BertBackbone"}, "it has {'registered_name': 'keras_hub>BertBackbone'}"),
+        ({"registered_name": 5, "model_type": "roberta"}, "it has {'model_type': 'roberta', 'registered_name': 5}"),
+        ({"architectures": "Roberta"}, "it has {'architectures': 'Roberta'}"),
         ([], "should hold a JSON object"),
         ("{", "isn't valid JSON"),
     ],
@@ -536,7 +536,7 @@ def test_a_directory_in_the_place_of_a_new_file_is_not_replaced(tmp_path: Path, 
     (tmp_path / "preset" / "config.json").write_text(json.dumps(PRESET))
     before = tree(tmp_path)
     with pytest.raises(
-        FileExistsError, match=f"its {name.partition('/')[0]} is a directory, and no file that was save"
+        FileExistsError, match=f"its {name.partition('/')[0]} is a directory, and not a file that was save"
     ):
         small_masked_lm(dtype="float32").save_to_preset(tmp_path / "preset")
     assert tree(tmp_path) == before
@@ -560,7 +560,7 @@ def test_an_adapter_s_directory_keeps_what_is_not_written_and_another_kind_of_ad
     backbone.save_lora_weights(tmp_path / "a")
     assert (tmp_path / "a" / "adapter_model.mine").read_text() == "mine"
     (tmp_path / "a" / "adapter_config.json").write_text('{"peft_type": "IA3"}')
-    with pytest.raises(FileExistsError, match=r"and no LoRA adapter's: it says {'peft_type': 'IA3'}"):
+    with pytest.raises(FileExistsError, match=r"and not to a LoRA adapter: it has {'peft_type': 'IA3'}"):
         backbone.save_lora_weights(tmp_path / "a")
 
 
@@ -605,13 +605,13 @@ def test_an_interrupt_at_any_moment_of_a_save_leaves_neither_directory_nor_descr
     ("path", "error", "reason"),
     [
         ("/", ValueError, "can't save to /: it is the root of the file system. Give a directory below it"),
-        ("round", OSError, "can't save to .*round.*: its symbolic links lead round in a circle. Give another place"),
-        ("round/a/b", OSError, "can't save to .*round/a/b.*: its symbolic links lead round in a circle"),
-        ("file/a/b", NotADirectoryError, "can't save to .*/file/a/b.*: .*/file is a file and holds nothing"),
+        ("round", OSError, "can't save to .*round.*: its symbolic links form a circle. Give another place"),
+        ("round/a/b", OSError, "can't save to .*round/a/b.*: its symbolic links form a circle"),
+        ("file/a/b", NotADirectoryError, "can't save to .*/file/a/b.*: .*/file is a file, and not a directory"),
         ("x" * 300, OSError, "can't save to .*xxx.*: File name too long"),
-        ("~nobody-of-this-name/a", ValueError, "'~nobody-of-this-name/a.*': there is no such home directory. Write"),
-        ("a\0b", ValueError, r"a\\x00b.*' is no path: it has a null character"),
-        ("", ValueError, r"'' is no path\. The working directory is '\.'"),
+        ("~nobody-of-this-name/a", ValueError, "'~nobody-of-this-name/a.*': the home directory does not exist. Write"),
+        ("a\0b", ValueError, r"a\\x00b.*' is not a path: it has a null character"),
+        ("", ValueError, r"'' is not a path\. The working directory is '\.'"),
     ],
 )
 def test_a_place_that_cannot_be_is_named(tmp_path: Path, path: str, error: type[Exception], reason: str) -> None:

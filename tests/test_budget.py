@@ -15,7 +15,7 @@ def test_a_refusal_names_the_file_what_asked_how_much_and_what_was_allowed():
     budget = Budget("a.bin", size=LEAST_BYTES)
     budget.make("the view (3,)", LEAST_BYTES)
     with pytest.raises(
-        OverBudget, match=r"^a\.bin: a tensor asks for 200000000 bytes, and 192000000 are left of the 25"
+        OverBudget, match=r"^a\.bin: 200000000 bytes are needed for a tensor, but only 192000000 of the 25"
     ):
         budget.make("a tensor", 200_000_000)
 
@@ -23,7 +23,7 @@ def test_a_refusal_names_the_file_what_asked_how_much_and_what_was_allowed():
 def test_what_is_refused_is_not_spent():
     budget = Budget("a.bin", steps=5)
     for _ in range(2):
-        with pytest.raises(OverBudget, match="asks for 6 steps, and 5 are left of the 5 allowed here"):
+        with pytest.raises(OverBudget, match=r"6 steps are needed for .*, but only 5 of the 5 allowed are left"):
             budget.step("a group", 6)
     budget.step("a group", 5)
 

@@ -177,7 +177,7 @@ def test_what_is_no_checkpoint_is_told_from_one(tmp_path):
     with pytest.raises(FileNotFoundError):
         checkpoint.load(tmp_path / "nothing")
     (tmp_path / "text").write_text("hello")
-    with pytest.raises(ValueError, match="text is no safetensors file"):
+    with pytest.raises(ValueError, match="text is not a safetensors file"):
         checkpoint.load(tmp_path / "text")
     MaskedLM.from_preset("roberta_tiny_en").save_to_preset(tmp_path / "preset")
     with pytest.raises(ValueError, match="is no checkpoint of training: its metadata has no"):

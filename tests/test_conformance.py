@@ -256,7 +256,7 @@ def test_files_of_others_in_a_suites_directory_stay(few: Path):
 
 def test_nothing_but_a_suite_is_replaced(tmp_path: Path):
     (tmp_path / "precious.txt").write_text("x")
-    with pytest.raises(FileExistsError, match=r"no suite\.json, so it is no conformance suite"):
+    with pytest.raises(FileExistsError, match=r"no suite\.json, so it is not a conformance suite"):
         suite.write(kinds.make(only="pack/"), tmp_path)
     assert [file.name for file in tmp_path.iterdir()] == ["precious.txt"]
 

@@ -93,7 +93,7 @@ def test_a_bare_number_is_gigabytes_and_a_text_has_its_unit():
     [(5_000_000_000, "5GB"), ("5000000000", "5GB"), (200e6, "200MB"), (1001, "1.001KB"), (1_234_567, "1.234567MB")],
 )
 def test_a_bare_number_that_was_meant_as_bytes_is_an_error_with_the_text_to_write(size, shown):
-    message = f"a number without a unit is gigabytes, and this is more than 1000. For bytes, .* such as '{shown}'$"
+    message = f"a number without a unit means gigabytes, and this is more than 1000. For bytes, .* such as '{shown}'$"
     with pytest.raises(ValueError, match=message):
         parse_size(size)
 

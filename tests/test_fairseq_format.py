@@ -200,7 +200,7 @@ def test_a_dictionary_that_is_not_the_models_is_refused(tmp_path):
         ({"encoder_layers": -1}, "encoder_layers should be at least 0"),
         ({"dropout": 1.0}, "dropout must be in"),
         ({"encoder_attention_heads": 3}, "hidden_dim 8 is not a multiple of num_heads 3"),
-        ({"encoder_layers": 2}, r"16 tensors that a model of the size in the arguments in it has no place for"),
+        ({"encoder_layers": 2}, r"16 tensors that a model of the size in the arguments in it does not have"),
         ({"encoder_layers": 4}, r"lacks 16 of the .* tensors that the arguments in it calls for"),
         ({"max_positions": 41}, r"embed_positions\.weight has shape \(42, 8\), expected \(43, 8\)"),
         ({"encoder_ffn_embed_dim": 13}, r"fc1\.weight has shape \(12, 8\), expected \(13, 8\)"),
@@ -230,8 +230,8 @@ def test_tensors_that_are_not_this_models_are_named(tmp_path):
         ({first + "self_attn__in_proj_weight": np.ones((25, 8), np.float32)}, "expected 3 times as many rows"),
         ({first + "self_attn__in_proj_weight": np.ones((27, 8), np.float32)}, r"has shape \(9, 8\), expected \(8, 8\)"),
         ({first + "self_attn__q_proj__weight": np.ones((8, 8), np.float32)}, "are the same parameter"),
-        ({first + "self_attn__bias_k": np.ones((1, 8), np.float32)}, "has no place for: .*bias_k"),
-        ({"decoder__sentence_encoder__layer_norm__weight": np.ones(8, np.float32)}, "no place for: .*layer_norm"),
+        ({first + "self_attn__bias_k": np.ones((1, 8), np.float32)}, "does not have: .*bias_k"),
+        ({"decoder__sentence_encoder__layer_norm__weight": np.ones(8, np.float32)}, "does not have: .*layer_norm"),
         ({first + "fc1__bias": np.ones(12, np.int64)}, "is stored as I64, expected one of"),
     ]
     for i, (changes, message) in enumerate(cases):
@@ -293,7 +293,7 @@ def test_an_architecture_of_the_user_s_own_is_judged_by_arguments_and_tensors(tm
             ({"encoder_layers": None}, "'my_tiny_roberta' isn't one whose sizes are known, .* lack encoder_layers$"),
             ({"encoder_normalize_before": True}, "encoder_normalize_before is True, only False can be read"),
             ({"encoder_layers_to_keep": "0,2"}, "encoder_layers_to_keep is '0,2', only None can be read"),
-            ({"encoder_layers": 2}, "16 tensors that a model of the size in the arguments in it has no place for"),
+            ({"encoder_layers": 2}, "16 tensors that a model of the size in the arguments in it does not have"),
         ]
     ):
         with pytest.raises(ValueError, match=message):

@@ -255,7 +255,7 @@ def test_a_disk_that_is_full_after_the_names_have_changed_is_told_as_that(tmp_pa
             with replacing_directory(tmp_path / "x", PRESET) as new:
                 (new / "config.json").write_text("{}")
 
-    with pytest.raises(OSError, match="x is saved, but the disk can't confirm that its name will outlast") as caught:
+    with pytest.raises(OSError, match="x is saved, but the disk can't confirm that its name would survive") as caught:
         save()
     assert caught.value.errno == errno.ENOSPC
     assert [entry.name for entry in tmp_path.iterdir()] == ["x"]
@@ -288,7 +288,7 @@ def test_a_directory_in_the_place_of_a_file_is_refused_before_anything_is_writte
         replace_files(tmp_path, {"a": NewFile.of("new"), "b": NewFile.of("new")})
     assert [entry.name for entry in tmp_path.iterdir()] == ["b"]
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(NotADirectoryError, match="file is a file and holds nothing"):
+    with pytest.raises(NotADirectoryError, match="file is a file, and not a directory"):
         replace_files(tmp_path / "file" / "a", {"a": NewFile.of("new")})
 
 

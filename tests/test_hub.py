@@ -354,7 +354,7 @@ def test_an_index_of_a_thousand_and_one_shards_asks_for_none(
     hub.requests.clear()
     found = online("hf://org/shreds")
     assert found.get("error") == "OverBudget", found
-    assert "its shards asks for 1001 steps, and 1000 are left" in found["text"]
+    assert "1001 steps are needed for its shards, but only 1000" in found["text"]
     assert not any(path.endswith("0.safetensors") for _, path, _ in hub.requests)
 
 

@@ -300,7 +300,7 @@ def test_what_cannot_be_saved_or_found_is_told(tmp_path: Path):
     with pytest.raises(FileNotFoundError, match="there is no file"):
         untied.load_weights(tmp_path / "other.safetensors")
     (tmp_path / "bad.weights.h5").write_bytes(b"no HDF5")
-    with pytest.raises(ValueError, match="damaged or no HDF5 file"):
+    with pytest.raises(ValueError, match="damaged or not an HDF5 file"):
         Backbone(*SIZES).load_weights(tmp_path / "bad.weights.h5")
 
 

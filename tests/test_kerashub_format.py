@@ -187,9 +187,9 @@ BAD: dict[str, tuple[Callable[[Path], None], str]] = {
         change_json("config.json", config={**fields(), "num_layers": 2}), "has 16 tensors that a model",
     ),
     "half a file": (cut(kerashub.WEIGHTS, 0.5), "damaged|cut short"),
-    "no HDF5": (lambda d: (d / kerashub.WEIGHTS).write_text("version https://git-lfs"), "no HDF5 file"),
+    "no HDF5": (lambda d: (d / kerashub.WEIGHTS).write_text("version https://git-lfs"), "not an HDF5 file"),
     "a tensor less": (change_h5(kerashub.WEIGHTS, lambda f: f.pop(NORM)), "lacks 1 of the"),
-    "a tensor more": (change_h5(kerashub.WEIGHTS, lambda f: f.create_dataset("layers/x", data=[1.0])), "no place for"),
+    "a tensor more": (change_h5(kerashub.WEIGHTS, lambda f: f.create_dataset("layers/x", data=[1.0])), "does not have"),
     "another shape": (change_h5(kerashub.WEIGHTS, lambda f: replaced(f, np.ones(9, "f4"))), "has shape \\(9,\\)"),
     "integers": (change_h5(kerashub.WEIGHTS, lambda f: replaced(f, np.ones(8, "i4"))), "stored as I32"),
     "another byte order": (change_h5(kerashub.WEIGHTS, lambda f: replaced(f, np.ones(8, ">f4"))), "stored as >f4"),
@@ -202,14 +202,14 @@ BAD: dict[str, tuple[Callable[[Path], None], str]] = {
     "an external link": (
         change_h5(kerashub.WEIGHTS, lambda f: linked(f, h5py.ExternalLink("/etc/passwd", "/x"))), "is a link",
     ),
-    "external numbers": (change_h5(kerashub.WEIGHTS, external), "lie in another file"),
-    "a virtual dataset": (change_h5(kerashub.WEIGHTS, virtual), "lie in another file"),
+    "external numbers": (change_h5(kerashub.WEIGHTS, external), "are in another file"),
+    "a virtual dataset": (change_h5(kerashub.WEIGHTS, virtual), "are in another file"),
     "a loop of groups": (
         change_h5(kerashub.WEIGHTS, lambda f: f["layers"].__setitem__("again", f["layers"])), "second name",
     ),
     "a bomb": (
         change_h5(kerashub.WEIGHTS, lambda f: f.create_dataset("layers/bomb", (1 << 30,), "f4", chunks=True)),
-        "no place for: layers/bomb",
+        "does not have: layers/bomb",
     ),
     "no weights": (lambda d: (d / kerashub.WEIGHTS).unlink(), "has neither model.weights.h5 nor"),
     "a shard elsewhere": (
@@ -255,5 +255,5 @@ def test_a_tokenizer_of_another_model_or_none_is_an_error(tmp_path):
 def test_without_h5py_it_is_said_how_to_get_it(tmp_path, monkeypatch):
     directory = preset(tmp_path / "p", params_of())
     monkeypatch.setitem(__import__("sys").modules, "h5py", None)
-    with pytest.raises(ImportError, match=r"takes the package h5py: python -m pip install 'pyroberta\[keras\]'"):
+    with pytest.raises(ImportError, match=r"needs the package h5py: python -m pip install 'pyroberta\[keras\]'"):
         read(directory)

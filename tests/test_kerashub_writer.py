@@ -176,7 +176,7 @@ def test_what_kerashub_does_otherwise_is_warned_of_and_comes_back(tmp_path):
 def test_without_h5py_nothing_is_written(tmp_path, monkeypatch):
     given = model()
     monkeypatch.setitem(sys.modules, "h5py", None)
-    with pytest.raises(ImportError, match=r"takes the package h5py: python -m pip install 'pyroberta\[keras\]'"):
+    with pytest.raises(ImportError, match=r"needs the package h5py: python -m pip install 'pyroberta\[keras\]'"):
         given.save_to_preset(tmp_path / "p", format="keras")
     assert not list(tmp_path.iterdir())
 

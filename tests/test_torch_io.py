@@ -81,7 +81,7 @@ def test_attributes_of_a_dict_are_left_out(tmp_path):
 
 def test_other_things_among_the_tensors_are_named(tmp_path):
     file = zipped(tmp_path / "m.bin", state(a=tensor("0", (6,)), step=number(3)), {"0": A.tobytes()})
-    with pytest.raises(ValueError, match="should hold tensors alone, but 'step' is a int"):
+    with pytest.raises(ValueError, match="should hold only tensors, but 'step' is a int"):
         torch_io.read_tensors(file)
 
 
@@ -147,19 +147,19 @@ def damaged(tmp_path: Path) -> dict[str, tuple[Path, str]]:
         "half a zip": (put("half", whole[: len(whole) // 2]), "neither a zip nor a pickle"),
         "half an old one": (put("half-old", old[: len(old) // 2]), "damaged|cut short"),
         "numbers cut off": (put("cut", old[:-4]), "cut short"),
-        "another pickle": (put("other", pickle.dumps({"a": 1}, 2)), "none of torch's files"),
-        "another zip": (zip_named(tmp_path / "z", "a.txt"), "none of torch's"),
+        "another pickle": (put("other", pickle.dumps({"a": 1}, 2)), "not a file of torch"),
+        "another zip": (zip_named(tmp_path / "z", "a.txt"), "not a file of torch"),
         "no numbers": (zip_of("none", one), "lacks archive/data/0"),
-        "fewer numbers": (zip_of("fewer", one, **{"0": A.tobytes()[:-4]}), "has 20 bytes, and its tensors take 24"),
+        "fewer numbers": (zip_of("fewer", one, **{"0": A.tobytes()[:-4]}), "has 20 bytes, but its tensors take 24"),
         "beyond": (zip_of("beyond", state(a=tensor("0", (6,), offset=1)), **numbers_of_a), "reaches to number 6 of 6"),
         "negative": (zip_of("neg", state(a=tensor("0", (6,), strides=(-1,))), **numbers_of_a), "no tensor"),
-        "no memo": (zip_of("memo", b"h\x07"), "doesn't fit together"),
-        "no mark": (zip_of("mark", b"t"), "doesn't fit together"),
-        "nothing left": (zip_of("left", b""), "doesn't fit together"),
-        "append to a number": (zip_of("append", number(1) + number(2) + b"a"), "doesn't fit together"),
+        "no memo": (zip_of("memo", b"h\x07"), "are inconsistent"),
+        "no mark": (zip_of("mark", b"t"), "are inconsistent"),
+        "nothing left": (zip_of("left", b""), "are inconsistent"),
+        "append to a number": (zip_of("append", number(1) + number(2) + b"a"), "are inconsistent"),
         "big-endian": (zipped(tmp_path / "be", one, {"0": A.tobytes()}, byteorder=b"big"), "other byte order"),
         "big-endian old": (older(tmp_path / "beo", one, {}, little=False), "other byte order"),
-        "unhashable": (zip_of("hash", b"}]" + number(1) + b"s"), "doesn't fit together"),
+        "unhashable": (zip_of("hash", b"}]" + number(1) + b"s"), "are inconsistent"),
     }
 
 

@@ -508,7 +508,7 @@ def test_the_model_comes_first():
     ("change", "message"),
     [
         (lambda file: file.write_bytes(file.read_bytes()[:-1]), "golden"),
-        (lambda file: file.write_text("x"), "no safetensors file"),
+        (lambda file: file.write_text("x"), "not a safetensors file"),
         (lambda file: small_masked_lm().save_to_preset(file.parent / "p"), ""),
     ],
 )

@@ -1,1 +1,3 @@
-"""Files that come from anywhere: what a reader of one may take."""
+"""Readers and writers of file formats. A file may come from anywhere, so each reader limits the memory and time that a
+file can take.
+"""

@@ -1,4 +1,4 @@
-"""Tensors in a file of any of several formats, whatever they are of."""
+"""Reading of tensors by name from a file of any of several formats, of any model."""
 
 from __future__ import annotations
 
@@ -20,17 +20,19 @@ DEEPEST = 6  # dicts in each other in a file of torch's
 
 
 def read_tensors(path: str | os.PathLike[str]) -> Mapping[str, NDArray[Any]]:
-    """The tensors in a file or a directory, by their names; each is read when it is asked for, and nothing is run.
+    """Returns the tensors of a file or a directory, by name. Each tensor is read when it is accessed. No code of the
+    file is run.
 
     Args:
-        path: a `.safetensors` file; an `.npz` or `.npy`; what `torch.save` made of a dict of tensors, or of dicts of
-            them, `.pt`, `.pth` or `.bin`, where `model.a` is the tensor "a" of the dict "model"; or a directory of
-            `.npy`, whose names are their paths in it, with dots for slashes. bfloat16 is given as float32.
+        path: a `.safetensors`, `.npz` or `.npy` file; a `.pt`, `.pth` or `.bin` file in which `torch.save` saved a dict
+            of tensors, or of dicts of tensors; or a directory of `.npy` files. The tensor "a" of the dict "model" has
+            the name `model.a`. The name of an `.npy` file in a directory is its path with dots for slashes. bfloat16
+            becomes float32.
 
     Raises:
-        FileNotFoundError: where there is nothing.
-        ValueError: where it is damaged, no such file, or has anything but numbers in an array; it may be raised when
-            the tensor is read. `OverBudget` where it asks for more than a reader may take.
+        FileNotFoundError: if the path does not exist.
+        ValueError: if the file is damaged, is not one of these, or an array holds anything but numbers. The error may
+            come when a tensor is read. It is an `OverBudget` if reading would take too much memory or time.
 
     >>> import tempfile
     >>> import numpy as np
@@ -102,16 +104,18 @@ def _of_torch(file: Path) -> Iterator[tuple[str, Callable[[], NDArray[Any]]]]:
                     deeper.append((f"{name}.", part))
                 elif isinstance(part, Stored):
                     if name in seen:
-                        raise ValueError(f"{file} has the tensor {shown(name)} twice")
+                        raise ValueError(
+                            f"{file} has two tensors of the name {shown(name)}: rename one of them and save again"
+                        )
                     seen.add(name)
                     yield name, part.array
                 elif isinstance(part, (list, tuple)) and any(isinstance(of, torch_io.Tensor) for of in part[:8]):
                     raise ValueError(
-                        f"{file}: {shown(name)} is a {type(part).__name__} of tensors. Save each by a name of its own, "
-                        "such as that of the module and the first of what it returned"
+                        f"{file}: {shown(name)} is a {type(part).__name__} of tensors. Save each tensor under its own "
+                        "name"
                     )
         if depth == DEEPEST and deeper:
-            raise ValueError(f"{file} has dicts more than {DEEPEST} deep in each other")
+            raise ValueError(f"{file} has dicts nested more than {DEEPEST} deep")
         level = deeper
     if not seen:
         raise ValueError(f"{file} has no tensors, or none that has a name")

@@ -1,16 +1,16 @@
-"""Saving a directory so that at every moment the old one or the new one is there, whole.
+"""Saving of a whole directory. At every moment either the complete old directory or the complete new one exists.
 
-The new content is written beside the old one, flushed to the disk, and then takes its name:
+The new content is written beside the old one, flushed to the disk, and then takes the name of the old one:
 
-1. `.name.saving-*` is made next to `name` and filled; whatever stops us here leaves `name` untouched.
-2. The two exchange names in one step (`renameat2(RENAME_EXCHANGE)`: Linux, on every common file system), or,
-   where there is nothing to replace, the new one is renamed. There is no moment without a whole `name`.
-3. The old content, which now bears the temporary name, is deleted.
+1. `.name.saving-*` is created next to `name` and filled. If this is interrupted, `name` does not change.
+2. The two exchange names in one step (`renameat2(RENAME_EXCHANGE)`: Linux, on every common file system). If there is
+   nothing to replace, the new one is renamed. At every moment there is a complete `name`.
+3. The old content, which now has the temporary name, is deleted.
 
-Elsewhere step 2 is two renames, `name` -> `.name.previous`, then `.name.saving-*` -> `name`. A process that dies
-between them leaves no `name`; `readable(name)` then gives the previous one, and the next save puts it back.
+On other systems step 2 is two renames, `name` -> `.name.previous`, then `.name.saving-*` -> `name`. If a process dies
+between them, there is no `name`. Then `readable(name)` returns the previous directory, and the next save puts it back.
 
-The temporary directory, its lock, and what happens on a full disk are described in new_files.py.
+new_files.py describes the temporary directory, its lock, and what happens if the disk is full.
 """
 
 from __future__ import annotations
@@ -49,25 +49,29 @@ CANNOT_EXCHANGE = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EPERM)
 def replacing_directory(
     path: Path | str, kind: Kind, owned: Sequence[str] = (), sizes: Iterable[int] = ()
 ) -> Iterator[Path]:
-    """Gives an empty directory to fill, which becomes `path` when the block ends, or goes if it raises.
+    """A `with` block that yields an empty directory to fill. The directory becomes `path` when the block ends. If the
+    block raises, it is removed.
 
     Args:
-        path: made if it isn't there, parents too. A symbolic link stays, and what it points to is replaced.
-        kind: what an old directory must be.
-        owned: the files of the old directory that go, as regular expressions of their paths in it. All else (a model
-            card, `.git`, another program's weights) is carried over, unless the new one has its own.
-        sizes: of the files that the block will write, in bytes, to be told where there is no room for them.
+        path: the directory to save. It and its parents are created if needed. If it is a symbolic link, the link stays,
+            and its target is replaced.
+        kind: the kind that an old directory must have.
+        owned: regular expressions of the paths, within the old directory, of the files that are removed. All other
+            files (a model card, `.git`, another program's weights) are kept, unless the new directory has a file of the
+            same name.
+        sizes: the sizes in bytes of the files that the block will write. They are used in the message if the disk is
+            full.
 
     Yields:
         A directory next to `path`, on the same file system.
 
     Raises:
-        FileExistsError: where `path` isn't a directory, or holds files and isn't of that kind: that may be anything,
-            and is not ours to replace. Also where a directory in it bears the name of a new file, or the reverse.
-        ValueError: where `path` is or holds the working directory, which would be pulled from under the process.
-        NotADirectoryError: where a file stands in the way to it.
-        OSError: where it can't be written, telling the path; for lack of room also the bytes needed and the bytes
-            free. `path` is as it was, and nothing is left beside it.
+        FileExistsError: if `path` is not a directory, or if it has files and is not of this kind, since these files may
+            be anything. Also if a directory in it has the name of a new file, or the reverse.
+        ValueError: if `path` is or contains the working directory, which the process would lose.
+        NotADirectoryError: if a parent in the path is a file.
+        OSError: if `path` can't be written. The message has the path, and the bytes needed and free if the disk is
+            full. `path` does not change, and no temporary file stays.
 
     >>> import tempfile
     >>> target = Path(tempfile.mkdtemp()) / "preset"
@@ -95,14 +99,14 @@ def replacing_directory(
 
 
 def replace_directory(path: Path | str, files: Mapping[str, NewFile], kind: Kind, owned: Sequence[str] = ()) -> None:
-    """Writes a directory of these files, which becomes `path`.
+    """Writes these files into a new directory, which becomes `path`.
 
     Args:
-        path, kind, owned: as of `replacing_directory`.
-        files: by their paths in it.
+        path, kind, owned: see `replacing_directory`.
+        files: the files, by their paths in the directory.
 
     Raises:
-        FileExistsError, ValueError, NotADirectoryError, OSError: as `replacing_directory`.
+        FileExistsError, ValueError, NotADirectoryError, OSError: see `replacing_directory`.
     """
     with replacing_directory(path, kind, owned, [file.size for file in files.values()]) as new:
         for name, file in files.items():
@@ -111,7 +115,7 @@ def replace_directory(path: Path | str, files: Mapping[str, NewFile], kind: Kind
 
 
 def readable(path: Path) -> Path:
-    """The directory to read for `path`: itself, or the one that an interrupted save without exchange had put aside.
+    """Returns the directory to read for `path`: `path` itself, or the previous one that an interrupted save put aside.
 
     >>> import tempfile
     >>> parent = Path(tempfile.mkdtemp())
@@ -128,16 +132,16 @@ def _previous(path: Path) -> Path:
 
 
 def check_replaceable(path: Path, kind: Kind) -> None:
-    """Checks that saving to `path` would replace nothing but a directory of that kind; nothing is written.
+    """Checks that saving to `path` would replace nothing but a directory of this kind. Writes nothing.
 
     Raises:
-        FileExistsError, NotADirectoryError, ValueError: as `replacing_directory`.
+        FileExistsError, NotADirectoryError, ValueError: see `replacing_directory`.
     """
     path = place_of(path)
     nearest(path)
     if path.exists() and not path.is_dir():
         raise FileExistsError(
-            f"can't save to {path}: it is a file, and a {kind.name} is a directory. Give another name."
+            f"can't save to {path}: it is a file, but a {kind.name} is a directory. Give another name."
         )
     if path.is_dir() and any(path.iterdir()) and (refusal := kind.refusal(path)):
         raise FileExistsError(f"won't replace {path}: {refusal}. Give a new directory, such as {path / 'preset'}.")
@@ -149,11 +153,11 @@ def check_replaceable(path: Path, kind: Kind) -> None:
 
 
 def check_place(path: Path) -> None:
-    """Checks that something can be made at `path`, its directories included, by making and removing a directory there.
+    """Checks that something can be created at `path`. It creates a directory there, with its parents, and removes it.
 
     Raises:
-        NotADirectoryError: where a file stands in the way.
-        OSError: where nothing can be made, of the kind that the system gave.
+        NotADirectoryError: if a parent in the path is a file.
+        OSError: if nothing can be created. The error has the class of the system's error.
     """
     path = place_of(path)
     above = nearest(path)
@@ -185,7 +189,7 @@ def _carry_over(old: Path, new: Path, owned: Sequence[str], below: str = "", *, 
     late: the new one has had what was there before, and is given what came since.
 
     Raises:
-        FileExistsError: where one has a directory, or a link to one, and the other a file of the same name.
+        FileExistsError: if one has a directory, or a link to one, and the other a file of the same name.
     """
     for entry in old.iterdir():
         copy, name, is_directory = new / entry.name, below + entry.name, entry.is_dir()
@@ -194,8 +198,8 @@ def _carry_over(old: Path, new: Path, owned: Sequence[str], below: str = "", *, 
         if os.path.lexists(copy) and (is_directory != copy.is_dir() or (entry.is_symlink() and is_directory)):
             kind = "a link to a directory" if entry.is_symlink() else "a directory" if is_directory else "a file"
             raise FileExistsError(
-                f"won't replace {old}: its {entry.name} is {kind}, and no {'directory' if copy.is_dir() else 'file'} "
-                "that was saved. Move it away, or give another directory."
+                f"won't replace {old}: its {entry.name} is {kind}, and not a "
+                f"{'directory' if copy.is_dir() else 'file'} that was saved. Move it away, or give another directory."
             )
         if copy.is_dir():
             _carry_over(entry, copy, owned, f"{name}/", late=late)

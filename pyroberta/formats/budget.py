@@ -1,15 +1,16 @@
-"""One budget per reader: the bytes it makes, the steps it does, the characters it shows.
+"""A budget for each reader. It limits the bytes that a reader allocates, the steps that it takes, and the characters
+that it shows.
 
-A small file can ask for much: a shape of 10 GB over no data, a text that is repeated a thousand times by reference, a
-tuple that holds itself twice, sixty times over. Such a request is cheap to write down and dear to follow. So a reader
-asks its `Budget` first, and makes a thing only where the budget allows it:
+A small file can demand much memory or time: it may declare a shape of 10 GB without data, repeat a text a thousand
+times by reference, or nest a tuple that holds itself twice sixty times. So a reader spends from its `Budget` before it
+makes anything:
 
     bytes        memory that the file does not hold itself: what is unpacked, spread out or repeated
     steps        units of work: an instruction, an entry, a dataset, an argument of a call, a merge
-    characters   of a value in a message: see `shown`
+    characters   the length of a value in a message; see `shown`
 
-The limits come from the file's size and from what is known before it is opened: a model's config tells how many
-tensors and tokens there can be.
+The limits follow from the file's size and from what is known before the file is opened: the config of a model says how
+many tensors and tokens there can be.
 """
 
 from __future__ import annotations
@@ -36,27 +37,27 @@ _UNPRINTABLE = re.compile(r"[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u20
 
 
 class OverBudget(ValueError):
-    """A file asks for more than a reader may take."""
+    """Raised if reading a file would take more memory or time than its reader allows."""
 
 
 class Budget:
-    """What the reader of one file may take.
+    """The memory and the time that the reader of one file may spend.
 
     Args:
-        source: of what is read; errors begin with it.
-        size: of the file, in bytes.
-        steps: how many there may be; by default `LEAST_STEPS`, and more for `items`.
-        items: how many things are expected, such as tensors or tokens.
+        source: the name of what is read. Errors begin with it.
+        size: the size of the file in bytes.
+        steps: the largest number of steps. The default is `LEAST_STEPS`, and more for `items`.
+        items: the expected number of things in the file, such as tensors or tokens.
 
     >>> budget = Budget("model.bin", size=1000, steps=5)
     >>> budget.make("the tensor 'a'", 4000)
     >>> budget.step("an instruction", 5)
-    >>> budget.step("an instruction")
+    >>> budget.step("an instruction")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    pyroberta.formats.budget.OverBudget: model.bin: an instruction asks for 1 step, and 0 are left of the 5 allowed here
+    pyroberta.formats.budget.OverBudget: model.bin: 1 step is needed for an instruction, but only 0 ...
     >>> budget.make("the tensor 'b'", 10**10)  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    pyroberta.formats.budget.OverBudget: model.bin: the tensor 'b' asks for 10000000000 bytes, and 63996000 are left ...
+    pyroberta.formats.budget.OverBudget: model.bin: 10000000000 bytes are needed for the tensor 'b', but ...
     """
 
     def __init__(self, source: Path | str, size: int = 0, *, steps: int | None = None, items: int = 0) -> None:
@@ -65,10 +66,10 @@ class Budget:
         self.most_steps = self.steps_left = LEAST_STEPS + STEPS_PER_ITEM * items if steps is None else steps
 
     def make(self, item: str, size: int) -> None:
-        """Spends `size` bytes for `item`, before it is made.
+        """Spends `size` bytes for `item`, before it is allocated.
 
         Raises:
-            OverBudget: where fewer are left.
+            OverBudget: if fewer bytes are left.
         """
         if size > self.bytes_left:
             raise self._refusal(item, size, "byte", self.bytes_left, self.most_bytes)
@@ -78,7 +79,7 @@ class Budget:
         """Spends `count` steps for `item`, before it is done.
 
         Raises:
-            OverBudget: where fewer are left.
+            OverBudget: if fewer steps are left.
         """
         if count > self.steps_left:
             raise self._refusal(item, count, "step", self.steps_left, self.most_steps)
@@ -86,13 +87,13 @@ class Budget:
 
     def _refusal(self, item: str, asked: int, unit: str, left: int, most: int) -> OverBudget:
         return OverBudget(
-            f"{self.source}: {clipped(item)} asks for {asked} {unit}{'' if asked == 1 else 's'}, and {left} are left "
-            f"of the {most} allowed here"
+            f"{self.source}: {asked} {unit}{' is' if asked == 1 else 's are'} needed for {clipped(item)}, "
+            f"but only {left} of the {most} allowed are left"
         )
 
 
 def clipped(text: str, most: int = LONGEST) -> str:
-    """A text that is `printable`, or its beginning with a sign that there is more.
+    """Returns a text, made `printable` and shortened. A shortened text ends with a sign that there is more.
 
     >>> clipped("abcdef", 4)
     'abc…'
@@ -102,14 +103,17 @@ def clipped(text: str, most: int = LONGEST) -> str:
 
 
 def printable(text: str, keep: str = "") -> str:
-    """A text from elsewhere as a terminal may have it: what would command it is written as Python writes it.
+    """Returns a text from outside in a form that is safe for a terminal. Control characters are written as Python's
+    escapes.
 
     Args:
-        text: such as a file's name.
-        keep: control characters that stay.
+        text: the text, such as a file's name.
+        keep: the control characters that stay as they are.
 
-    >>> print(printable("a\\x1b[2Jb\\n.txt"), printable("one\\ttwo", keep="\\t"))
-    a\\x1b[2Jb\\n.txt one	two
+    >>> print(printable("a\\x1b[2Jb\\n.txt"))
+    a\\x1b[2Jb\\n.txt
+    >>> printable("one\\ttwo", keep="\\t")
+    'one\\ttwo'
     """
     if text.isprintable():
         return text
@@ -117,11 +121,11 @@ def printable(text: str, keep: str = "") -> str:
 
 
 def shown(value: Any) -> str:
-    """A value in a message, in at most `LONGEST` characters.
+    """Returns a value for a message, in at most `LONGEST` characters.
 
-    Texts are cut in the middle. Of containers the first parts of the first levels are looked at, so that the work is
-    bounded too, whatever holds itself how often. Of any other object the type's name is given; its `repr` is never
-    called, since nobody knows how much it reads.
+    A long text is cut in the middle. Only the first items of the first levels of a container are read, so the work is
+    limited even if a container holds itself. Any other object is shown by the name of its type. Its `repr` is never
+    called, since it may read any amount of data.
 
     >>> shown("a" * 1000)
     "'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa...aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa'"
@@ -132,7 +136,7 @@ def shown(value: Any) -> str:
 
 
 def described(value: Any) -> str:
-    """A value in a message, in few characters, with its type.
+    """Returns a value and its type for a message, in few characters.
 
     >>> described([1, 2])
     '[1, 2] (list)'

@@ -1,4 +1,4 @@
-"""A directory of which each file is read once, and the kinds of directories that a save may replace."""
+"""A directory whose files are read only once, and the kinds of directories that a save may replace."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ T = TypeVar("T")
 
 
 class Directory(os.PathLike[str]):
-    """A directory that remembers what was read of it, so that nobody reads a file twice.
+    """A directory that keeps the content that was read, so that no file is read twice.
 
-    `directory / name` is the path of a file in it. What is read is shared by all who ask, so it must not be changed.
+    `directory / name` is the path of a file in it. All callers share the content, so it must not be changed.
 
     Args:
-        path: of the directory.
+        path: the path of the directory.
 
     >>> import tempfile
     >>> directory = Directory(Path(tempfile.mkdtemp()))
@@ -37,10 +37,10 @@ class Directory(os.PathLike[str]):
 
     @classmethod
     def of(cls, given: str | os.PathLike[str]) -> Directory:
-        """The directory of a path that a user gave, with `~` expanded; a `Directory` is returned as it is.
+        """Returns the directory of a path that a user gave, with `~` expanded. A `Directory` is returned as it is.
 
         Raises:
-            ValueError: as `as_path`.
+            ValueError: see `as_path`.
         """
         return given if isinstance(given, Directory) else cls(as_path(given))
 
@@ -54,19 +54,19 @@ class Directory(os.PathLike[str]):
         return self.path / name
 
     def has(self, name: str) -> bool:
-        """Whether there is something of that name; see `exists`."""
+        """Returns whether the directory has an entry of this name; see `exists`."""
         return exists(self / name)
 
     def bytes(self, name: str) -> bytes:
-        """The content of a small file; see `read_bytes`."""
+        """Returns the content of a small file; see `read_bytes`."""
         return read_bytes(self / name)
 
     def json(self, name: str) -> Mapping[str, Any]:
-        """The object in a JSON file; see `read_json`."""
+        """Returns the object in a JSON file; see `read_json`."""
         return self.once(read_json, name)
 
     def once(self, read: Callable[[Path], T], name: str) -> T:
-        """What `read` makes of the file of that name, which it is called for once."""
+        """Returns the result of `read` for the file of this name. `read` is called only once for each file."""
         if (read, name) not in self._read:
             self._read[read, name] = read(self.path / name)
         found: T = self._read[read, name]
@@ -78,10 +78,10 @@ class Kind:
     """A kind of directory that a save may replace.
 
     Attributes:
-        name: of one, for messages.
-        mark: the file that every one has.
-        fits: whether the object in that file is one of this kind's.
-        others: kinds that may be replaced too, where there is no such file.
+        name: the name of such a directory, for messages.
+        mark: the file that every such directory has.
+        fits: a function that returns whether the object in that file is of this kind.
+        others: kinds that may be replaced too, if that file is missing.
     """
 
     name: str
@@ -90,19 +90,23 @@ class Kind:
     others: tuple[Kind, ...] = ()
 
     def refusal(self, directory: Path) -> str:
-        """Why a directory is none of this kind, with words that follow its name; empty where it is one."""
+        """Returns the reason why a directory is not of this kind, in words that follow its name. It is empty if the
+        directory is of this kind.
+        """
         file = directory / self.mark
         if not file.is_file():
             if any(not other.refusal(directory) for other in self.others):
                 return ""
-            return f"it holds files ({contents(directory, 3)}) but no {self.mark}, so it is no {self.name}"
+            return f"it holds files ({contents(directory, 3)}) but no {self.mark}, so it is not a {self.name}"
         try:
             values = read_json(file)
         except (OSError, ValueError) as error:
-            return f"it is no {self.name} that can be read: {error}"
+            return f"it is not a {self.name} that can be read: {error}"
         if self.fits(values):
             return ""
         identity = {
             key: values[key] for key in ("model_type", "registered_name", "peft_type") if key in values
         } or values
-        return f"its {self.mark} is another program's or model's, and no {self.name}'s: it says {shown(identity)}"
+        return (
+            f"its {self.mark} belongs to another program or model, and not to a {self.name}: it has {shown(identity)}"
+        )

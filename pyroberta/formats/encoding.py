@@ -1,6 +1,6 @@
-"""Numbers on their way out into a file: cast to what it stores, some rows at a time.
+"""Conversion of numbers to the dtype that a file stores, some rows at a time. stored.py does the reverse.
 
-The counterpart of stored.py. There is never a second copy of a tensor, let alone of the model.
+No second copy of a tensor, or of the model, is ever in memory.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ CODES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16", "float64": "F64
 
 
 def numpy_name(dtype: Any) -> str:
-    """A dtype's name: a text as it is, that of NumPy's dtypes and types; "" for anything else.
+    """Returns the name of a dtype. A text is returned as it is. The result is "" for anything but a text, a dtype of
+    NumPy or a type of NumPy.
 
-    `np.dtype` would take None for float64, and "float" and Python's `float` too.
+    `np.dtype` would turn None, "float" and Python's `float` into float64.
 
     >>> numpy_name("float32"), numpy_name(np.float64), numpy_name(None), numpy_name(float)
     ('float32', 'float64', '', '')
@@ -35,14 +36,14 @@ def numpy_name(dtype: Any) -> str:
 
 
 def dtype_name(dtype: DTypeLike | str) -> str:
-    """The name of a dtype that weights can be stored as.
+    """Returns the name of a dtype in which weights can be stored.
 
     Args:
-        dtype: one of the names in `CODES`, or NumPy's dtype or type of such a name. Python's `float` and other names,
-            such as "half", are refused: what they mean depends on who reads them.
+        dtype: one of the names in `CODES`, or NumPy's dtype or type of one of these names. Python's `float` and other
+            names, such as "half", are refused, since their meaning differs between libraries.
 
     Raises:
-        ValueError: for another one.
+        ValueError: if the dtype is another one.
 
     >>> dtype_name(np.float16), dtype_name("bfloat16")
     ('float16', 'bfloat16')
@@ -54,7 +55,7 @@ def dtype_name(dtype: DTypeLike | str) -> str:
 
 
 def stored_type(dtype: str) -> np.dtype[Any]:
-    """How NumPy sees that dtype in a file; bfloat16, which NumPy lacks, as its bits.
+    """Returns NumPy's dtype for that dtype in a file. For bfloat16, which NumPy lacks, it is the dtype of the bits.
 
     >>> stored_type("bfloat16"), stored_type("float32").itemsize
     (dtype('uint16'), 4)
@@ -63,18 +64,18 @@ def stored_type(dtype: str) -> np.dtype[Any]:
 
 
 def encoded(values: NDArray[Any], dtype: str, name: str) -> Iterator[NDArray[Any]]:
-    """The rows of `values` as a file stores them, some at a time.
+    """Yields the rows of `values` in the form in which a file stores them, some rows at a time.
 
     Args:
-        values: of any shape and layout; a number alone counts as a row.
+        values: an array of any shape and layout. A single number counts as a row.
         dtype: one of `CODES`.
-        name: of the parameter, for messages.
+        name: the name of the parameter, for messages.
 
     Yields:
-        Contiguous arrays of `stored_type(dtype)`, which laid end to end along the first axis are `values`.
+        Contiguous arrays of `stored_type(dtype)`. Concatenated along the first axis they are `values`.
 
     Raises:
-        ValueError: where a value isn't finite, or is too large for the dtype.
+        ValueError: if a value is not finite, or is too large for the dtype.
 
     >>> [block.tolist() for block in encoded(np.array([1.0, -2.0]), "bfloat16", "a")] == [[0x3F80, 0xC000]]
     True
@@ -95,10 +96,12 @@ def _cast(values: NDArray[Any], dtype: str) -> NDArray[Any]:
 
 
 def to_bfloat16(values: NDArray[Any]) -> NDArray[np.uint16]:
-    """The bits of the nearest bfloat16 to each value, of two equally near ones the even; too large becomes infinite.
+    """Returns the bits of the bfloat16 nearest to each value. A tie goes to the even bfloat16. A value that is too
+    large becomes infinite.
 
-    bfloat16 is the upper half of a float32, so its lower half decides: above 0x8000 up, below down. A float64 is
-    rounded to float32 first; where that ends just in the middle, the float64 tells on which side it was.
+    bfloat16 is the upper half of a float32. The lower half decides: above 0x8000 the value is rounded up, below it is
+    rounded down. A float64 is rounded to float32 first. If that is exactly in the middle, the float64 decides on which
+    side it is.
 
     >>> [hex(bits) for bits in to_bfloat16(np.array([1.0, 1.00390625, 1.01171875]))]  # the last two: in the middle
     ['0x3f80', '0x3f80', '0x3f82']

@@ -1,7 +1,7 @@
-"""Small files of a preset, read whole: their bytes, and JSON as it should be.
+"""Small files of a preset, which are read as a whole: their bytes, or the JSON object that they hold.
 
-A preset may come from anywhere. What is read here is limited in size and depth, so that no file takes more memory or
-time than a model's own can need, and a name that is no plain file (a pipe would wait forever) is an error.
+A preset may come from anywhere. Size and depth of a file are limited, so that no file takes more memory or time than a
+file of a model can need. A name that is not that of a plain file is an error, since reading a pipe would never end.
 """
 
 from __future__ import annotations
@@ -27,41 +27,41 @@ LONGEST_NAME = 60  # letters of a file's name in a list of them
 
 
 def contents(directory: Path, most: int = 8) -> str:
-    """The first names in a directory, for a message."""
+    """Returns the first names in a directory, for a message."""
     names = sorted(entry.name for entry in directory.iterdir()) if directory.is_dir() else []
     first = ", ".join(clipped(name, LONGEST_NAME) for name in names[:most])
     return first + (f", … and {len(names) - most} more" if len(names) > most else "") or "nothing"
 
 
 def as_path(given: str | bytes | os.PathLike[str]) -> Path:
-    """The path that a user gave, with `~` expanded.
+    """Returns the path that a user gave, with `~` expanded.
 
     Raises:
-        TypeError: for what is no path.
-        ValueError: for an empty text, which would be the working directory, a null character, or the sign of a home
-            directory that there isn't.
+        TypeError: if it is not a path.
+        ValueError: if the text is empty (which would mean the working directory), has a null character, or begins with
+            the `~` of a home directory that does not exist.
 
     >>> as_path("")
     Traceback (most recent call last):
-    ValueError: '' is no path. The working directory is '.'
+    ValueError: '' is not a path. The working directory is '.'
     """
     name = os.fsdecode(given)
     if not name:
-        raise ValueError("'' is no path. The working directory is '.'")
+        raise ValueError("'' is not a path. The working directory is '.'")
     if "\0" in name:
-        raise ValueError(f"{shown(name)} is no path: it has a null character")
+        raise ValueError(f"{shown(name)} is not a path: it has a null character")
     try:
         return Path(name).expanduser()
     except RuntimeError:
-        raise ValueError(f"{shown(name)}: there is no such home directory. Write the path out") from None
+        raise ValueError(f"{shown(name)}: the home directory does not exist. Write the whole path") from None
 
 
 def exists(path: Path) -> bool:
-    """Whether there is something of that name. A link that leads nowhere is damage, and no absence.
+    """Returns whether a name exists. A link that leads nowhere is an error, and does not count as missing.
 
     Raises:
-        FileNotFoundError: for such a link, telling its target.
-        OSError: where it can't be looked at, of the kind that the system gave.
+        FileNotFoundError: if the name is a link that leads nowhere. The message has its target.
+        OSError: if the name can't be accessed. The error has the class of the system's error.
     """
     try:
         path.stat()
@@ -69,14 +69,14 @@ def exists(path: Path) -> bool:
         if not path.is_symlink():
             return False
         raise FileNotFoundError(
-            f"{path} is a link to {clipped(os.readlink(path))}, which isn't there. Was it copied without what it "
-            "points to? Copy that too (`cp -rL`), or remove the link"
+            f"{path} is a link to {clipped(os.readlink(path))}, which does not exist. Copy the target of the link too "
+            "(`cp -rL`), or remove the link"
         ) from None
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:  # for any file
             return False
-        reason = "its symbolic links lead round in a circle" if error.errno == errno.ELOOP else error.strerror
-        raise type(error)(error.errno, f"{path} can't be looked at: {reason}") from None
+        reason = "its symbolic links form a circle" if error.errno == errno.ELOOP else error.strerror
+        raise type(error)(error.errno, f"{path} can't be accessed: {reason}") from None
     return True
 
 
@@ -84,9 +84,10 @@ def check_file(file: Path) -> None:
     """Checks that `file` is a plain file.
 
     Raises:
-        FileNotFoundError: where there is nothing of that name, telling what there is; or a link that leads nowhere.
-        ValueError: where it is a directory, a pipe or the like.
-        OSError: as `exists`.
+        FileNotFoundError: if the file does not exist (the message lists the directory), or is a link that leads
+            nowhere.
+        ValueError: if it is a directory, a pipe or a device.
+        OSError: see `exists`.
     """
     if not exists(file):
         raise FileNotFoundError(f"{file.parent} has no {file.name}; it has {contents(file.parent)}")
@@ -95,11 +96,11 @@ def check_file(file: Path) -> None:
 
 
 def read_bytes(file: Path, most: int = LARGEST) -> bytes:
-    """A plain file's content.
+    """Returns the content of a plain file.
 
     Raises:
-        FileNotFoundError, ValueError: as `check_file`; ValueError too where it has more than `most` bytes.
-        OSError: where it can't be read, of the kind that the system gave.
+        FileNotFoundError, ValueError: see `check_file`. ValueError also if the file has more than `most` bytes.
+        OSError: if the file can't be read. The error has the class of the system's error.
     """
     check_file(file)
     try:
@@ -108,26 +109,27 @@ def read_bytes(file: Path, most: int = LARGEST) -> bytes:
     except OSError as error:
         raise type(error)(f"{file} can't be read: {error.strerror}") from None
     if len(content) > most:
-        raise ValueError(f"{file} has more than {most} bytes, the most that are read of such a file")
+        raise ValueError(f"{file} has more than {most} bytes, the limit for such a file")
     return content
 
 
 def read_json(file: Path) -> dict[str, Any]:
-    """The object in a JSON file.
+    """Returns the object in a JSON file.
 
     Raises:
-        FileNotFoundError: where there is no such file.
-        ValueError: where it isn't JSON, or not an object, or more than `parse_json` takes.
+        FileNotFoundError: if the file does not exist.
+        ValueError: if the file is not JSON, does not hold an object, or exceeds a limit of `parse_json`.
     """
     return parse_json(read_bytes(file), str(file))
 
 
 def parse_json(content: bytes, name: str) -> dict[str, Any]:
-    """The object that `content` is, in UTF-8.
+    """Returns the JSON object in `content`, which is UTF-8.
 
     Raises:
-        ValueError: where it isn't one, has a key twice, a number that isn't finite or is absurdly long, half of a
-            surrogate pair, or containers that are too many or too deep in each other; the message begins with `name`.
+        ValueError: if the content is not a JSON object, has a key twice, a number that is not finite or is absurdly
+            long, or half of a surrogate pair, or if its containers are too many or nested too deep. The message begins
+            with `name`.
 
     >>> parse_json(b'{"a": 1, "a": 2}', "config.json")
     Traceback (most recent call last):
@@ -147,7 +149,7 @@ def parse_json(content: bytes, name: str) -> dict[str, Any]:
     except ValueError as error:
         raise ValueError(f"{name} isn't valid JSON: {clipped(str(error))}") from None
     except RecursionError:
-        raise ValueError(f"{name} has containers in containers without end, which no model needs") from None
+        raise ValueError(f"{name} has containers nested without end, which no model needs") from None
     if not isinstance(values, dict):
         raise ValueError(f"{name} should hold a JSON object, it holds a {type(values).__name__}")
     level: list[Any] = [values]
@@ -156,7 +158,7 @@ def parse_json(content: bytes, name: str) -> dict[str, Any]:
         level = [part for part in parts if isinstance(part, (dict, list))]
         if not level:
             return values
-    raise ValueError(f"{name} has containers more than {DEEPEST} deep in each other, which no model needs")
+    raise ValueError(f"{name} has containers nested more than {DEEPEST} deep, which no model needs")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -169,7 +171,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _constant(text: str) -> NoReturn:
-    raise ValueError(f"{text} is no number of JSON's")
+    raise ValueError(f"{text} is not a number of JSON")
 
 
 def _float(text: str) -> float:
@@ -186,10 +188,11 @@ def _int(text: str) -> int:
 
 
 def number(file: Path, values: Mapping[str, Any], key: str, default: int | float) -> Any:
-    """The number of that key in an object of `file`, whole where the default is; the default where the key is missing.
+    """Returns the number of a key in an object of `file`, or the default if the key is missing. If the default is
+    whole, the number must be whole.
 
     Raises:
-        ValueError: where it is no such number, or a whole one below 0.
+        ValueError: if the value is not such a number, or is a whole number below 0.
     """
     value = values.get(key, default)
     whole = isinstance(default, int)

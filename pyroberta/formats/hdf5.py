@@ -1,4 +1,5 @@
-"""HDF5 files as Keras writes them, read within a budget: datasets by their paths, nothing outside the file.
+"""HDF5 files as Keras writes them. They are read within a budget: datasets by their paths, and nothing outside the
+file.
 
 hdf5_writer.py writes them.
 """
@@ -29,27 +30,28 @@ TIMES_HEADER = 16  # bytes that libhdf5 makes and keeps for one of an object's h
 
 
 def read(file: Path, wanted: Mapping[str, Shape], content: Source | None = None) -> dict[str, Stored]:
-    """Every dataset of an HDF5 file by its path, unread where it lies in one piece. `layers/` may have its old name.
+    """Returns every dataset of an HDF5 file by its path. A dataset that is not compressed is not read yet. `layers/`
+    may have its old name.
 
-    Nothing outside the file is looked at: links, external storage and virtual datasets are refused.
+    Nothing outside the file is read: links, external storage and virtual datasets are refused.
 
     Args:
-        file: to read, or the name of `content` in messages.
-        wanted: the paths and shapes that are asked for. What is packed is unpacked for these alone; of other paths, and
-            of other shapes, there is only what the file says of them, for the error that refuses them.
-        content: the bytes, where they are a part of another file.
+        file: the file to read, or the name of `content` in messages.
+        wanted: the paths and shapes of the expected datasets. Only these are decompressed. Datasets with other paths or
+            shapes have their name and shape only, for the error that refuses them.
+        content: the bytes, if they are part of another file.
 
     Raises:
-        ImportError: where h5py isn't installed, telling how to get it.
-        ValueError: for a damaged file, one that refers to others, and one that lacks numbers that it tells of.
-        OverBudget: for one that asks for more than its reader may take.
+        ImportError: if h5py is not installed. The message says how to install it.
+        ValueError: if the file is damaged, refers to other files, or lacks numbers of a dataset.
+        OverBudget: if reading the file would take too much memory or time.
     """
     file_bytes = open_bytes(file) if content is None else content
     h5py = import_h5py(file.name)
     try:
         opened = h5py.File(file if content is None else _opened(content), "r")
     except (OSError, RuntimeError, KeyError, ValueError) as error:
-        raise ValueError(f"{file} is damaged or no HDF5 file: {clipped(str(error))}") from None
+        raise ValueError(f"{file} is damaged or not an HDF5 file: {clipped(str(error))}") from None
     budget = Budget(file, file_bytes.size, items=len(wanted))
     with opened:
         try:
@@ -70,16 +72,16 @@ def _opened(content: Source) -> Any:
 
 
 def import_h5py(purpose: str) -> Any:
-    """The package that reads and writes HDF5.
+    """Returns the package h5py, which reads and writes HDF5.
 
     Raises:
-        ImportError: where it isn't installed, telling how to get it.
+        ImportError: if it is not installed. The message says how to install it.
     """
     try:
         import h5py
     except ImportError:
         raise ImportError(
-            f"{purpose} is HDF5, which takes the package h5py: python -m pip install 'pyroberta[keras]'"
+            f"{purpose} is HDF5, which needs the package h5py: python -m pip install 'pyroberta[keras]'"
         ) from None
     return h5py
 
@@ -89,20 +91,20 @@ def _datasets(group: Any, file: Path, path: str, seen: set[int], budget: Budget)
     import h5py
 
     if path.count("/") > DEEPEST:
-        raise ValueError(f"{file}: groups lie {path.count('/')} deep in each other, at {shown(path)}: that is no model")
+        raise ValueError(f"{file}: groups are nested {path.count('/')} deep, at {shown(path)}, which no model needs")
     budget.step(f"the group {shown(path)}", len(group))
     for key in group:
         name = f"{path}/{key}" if path else str(key)
         if not isinstance(group.get(key, getlink=True), h5py.HardLink):
-            raise ValueError(f"{file}: {shown(name)} is a link to elsewhere, which isn't followed")
+            raise ValueError(f"{file}: {shown(name)} is a link to elsewhere, which is not followed")
         info = h5py.h5o.get_info(group.id, key if isinstance(key, bytes) else key.encode())  # which opens nothing
         if info.addr in seen:
-            raise ValueError(f"{file}: {shown(name)} is a second name of what was met before, which isn't followed")
+            raise ValueError(f"{file}: {shown(name)} is a second name of an earlier entry, which is not followed")
         seen.add(info.addr)
         budget.make(f"the header of {shown(name)}", TIMES_HEADER * info.hdr.space.total)
         if info.type == h5py.h5o.TYPE_DATASET and info.hdr.mesg.shared:
             # thousands of datasets may share a type of a thousand parts, which libhdf5 makes anew for each
-            raise ValueError(f"{file}: {shown(name)} shares its type with others, which isn't followed")
+            raise ValueError(f"{file}: {shown(name)} shares its type with other datasets, which can't be read")
         item = group[key]
         if isinstance(item, h5py.Group):
             yield from _datasets(item, file, name, seen, budget)
@@ -116,7 +118,7 @@ def _stored(file: Path, path: str, dataset: Any, file_bytes: Source, wanted: Sha
         raise ValueError(f"{file}: {shown(path)} has no shape and no numbers")
     plan = dataset.id.get_create_plist()
     if plan.get_external_count() or plan.get_layout() not in _layouts():
-        raise ValueError(f"{file}: the numbers of {shown(path)} lie in another file, which isn't opened")
+        raise ValueError(f"{file}: the numbers of {shown(path)} are in another file, which is not opened")
     kind, item = _kind(dataset, tuple(shape) == wanted)
     size = math.prod(shape) * item
     start = dataset.id.get_offset()
@@ -188,20 +190,22 @@ def _check_pieces(file: Path, path: str, dataset: Any, plan: Any, whole: Source,
         written = dataset.id.get_storage_size()  # within the object's header; 0 where nothing was ever written
         if written < size:
             raise ValueError(
-                f"{file}: {shown(path)} should have {size} bytes, and {written} of them are there: it was never written"
+                f"{file}: {shown(path)} should have {size} bytes, but has {written} of them: it was never written"
             )
         budget.make(shown(path), size)
         return
     filters = [plan.get_filter(i)[0] for i in range(min(plan.get_nfilters(), len(FILTERS) + 1))]
     if not set(filters) <= set(FILTERS) or len(set(filters)) < len(filters):
-        raise ValueError(f"{file}: {shown(path)} is packed by the filters {filters}; known are {FILTERS}, each once")
+        raise ValueError(
+            f"{file}: {shown(path)} is compressed by the filters {filters}; only {FILTERS} are known, each once"
+        )
     count = math.prod(-(-n // m) for n, m in zip(dataset.shape, dataset.chunks, strict=True))
     chunk_size = math.prod(dataset.chunks) * dataset.dtype.itemsize
-    budget.make(f"{shown(path)}, in {count} chunks,", 2 * count * chunk_size)
-    budget.step(f"{shown(path)}, in {count} chunks,", count)
+    budget.make(f"{shown(path)}, in {count} chunks", 2 * count * chunk_size)
+    budget.step(f"{shown(path)}, in {count} chunks", count)
     written = dataset.id.get_num_chunks()
     if written < count:
-        raise ValueError(f"{file}: {shown(path)} should have {count} chunks, and {written} of them were ever written")
+        raise ValueError(f"{file}: {shown(path)} should have {count} chunks, but only {written} of them were written")
     for i in range(written if 1 in filters else 0):
         chunk = dataset.id.get_chunk_info(i)
         part = whole[chunk.byte_offset : chunk.byte_offset + chunk.size]
@@ -210,5 +214,5 @@ def _check_pieces(file: Path, path: str, dataset: Any, plan: Any, whole: Source,
             len(zlib.decompressobj().decompress(packed.data, chunk_size + 5)) > chunk_size + 4
         ):  # 4 bytes are a sum to check
             raise ValueError(
-                f"{file} is damaged: a chunk of {shown(path)} has more packed in it than {chunk_size} bytes"
+                f"{file} is damaged: a chunk of {shown(path)} has more than {chunk_size} bytes when decompressed"
             )

@@ -1,16 +1,16 @@
-"""HDF5 files whose bytes go to the disk without libhdf5.
+"""Writing of HDF5 files. libhdf5 makes the structure in memory, and pyroberta writes the bytes to the disk.
 
-libhdf5 is no safe way to a disk that may be full: where a write fails, it can crash the process when the file is
-closed. It keeps datasets and caches that it can't write, and ends with a segmentation fault.
+libhdf5 is not safe if the disk may be full. If a write fails, it can crash the process when the file is closed: it
+keeps datasets and caches that it can't write, and ends with a segmentation fault.
 
-Here libhdf5 lays the file out in memory, and never sees the disk. It allots each dataset its place, but is given no
-numbers, so what lies in memory is the structure alone: some kilobytes for each hundred datasets. Then the structure and
-the numbers are written one after the other as those of any other file, the numbers some rows at a time. So the size is
-known beforehand, the file never lies in memory, and a full disk is an ordinary error.
+Here libhdf5 makes the layout of the file in memory, and never writes to the disk. It gives each dataset its place but
+gets no numbers, so that only the structure is in memory: some kilobytes for each hundred datasets. Then the structure
+and the numbers are written as in any other file, the numbers some rows at a time. So the size is known beforehand, the
+file is never in memory as a whole, and a full disk is an ordinary error.
 
-Two other ways were weighed. libhdf5's `core` driver makes the whole file in memory, which doubles what a model takes.
-A file that `posix_fallocate` has sized first does not keep writes from failing: on a file system that copies on write,
-or without that call, they can fail all the same.
+Two other ways were rejected. libhdf5's `core` driver makes the whole file in memory, which doubles the memory of a
+model. Reserving the size of the file with `posix_fallocate` does not prevent failing writes: on a file system that
+copies on write, or that lacks the call, they can still fail.
 """
 
 from __future__ import annotations
@@ -33,18 +33,19 @@ PAGE = 4096  # bytes
 def new_file(
     name: str, tensors: Mapping[str, NDArray[Any]], dtype: str, others: Mapping[str, NDArray[Any]] | None = None
 ) -> NewFile:
-    """The file of `tensors`, cast to `dtype` some rows at a time when it is written, and `others` as they are.
+    """Returns the file of `tensors`, which are cast to `dtype` some rows at a time when the file is written, and of
+    `others` as they are.
 
     Args:
-        name: of the file, for messages.
-        tensors: values of any shape and layout by their paths in the file.
-        dtype: float16, bfloat16, float32 or float64. bfloat16 is two opaque bytes, and an attribute that tells what
-            they are, as Keras has it.
-        others: floats in their own dtype, and single numbers of any kind.
+        name: the name of the file, for messages.
+        tensors: arrays of any shape and layout, by their paths in the file.
+        dtype: float16, bfloat16, float32 or float64. bfloat16 is stored as two opaque bytes with an attribute that says
+            so, as in Keras.
+        others: arrays of floats that keep their dtype, and single numbers of any kind.
 
     Raises:
-        ImportError: where h5py isn't installed.
-        ValueError: when it is written, where a value isn't finite (in `dtype`).
+        ImportError: if h5py is not installed.
+        ValueError: when the file is written, if a value is not finite (in `dtype`).
 
     >>> new_file("x.h5", {"layers/0/vars/0": np.zeros((1000, 10), np.float32)}, "float32").size > 40_000
     True

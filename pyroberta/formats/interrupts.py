@@ -1,7 +1,7 @@
-"""Blocks that an interrupt does not cut in two: updates of parameters, and files that take their names.
+"""Blocks that an interrupt does not cut in two: updates of parameters, and renaming of files.
 
-And Ctrl-C in the program `pyroberta` while no command runs: the package imports this module first, so that one that
-comes during the imports shows no traceback.
+The module also handles Ctrl-C in the program `pyroberta` while no command runs. The package imports it first, so that
+Ctrl-C during the imports shows no traceback.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ HELD = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGALRM") if ha
 
 
 class uninterrupted:
-    """A `with` block whose end interrupts wait for: Ctrl-C, SIGTERM and alarms that Python handles.
+    """A `with` block that delays interrupts until it ends: Ctrl-C, SIGTERM and alarms that Python handles.
 
-    Python gives signals to its main thread alone. In any other one, and for signals that no function of Python handles,
-    there is nothing to do.
+    Python delivers signals to its main thread only. In other threads, and for signals that no Python function handles,
+    the block does nothing.
 
     >>> with uninterrupted():
     ...     pass
@@ -57,12 +57,13 @@ class uninterrupted:
 
 
 def leave(number: int, frame: FrameType | None) -> None:
-    """The program's handler of Ctrl-C where no command runs: nothing was begun, or all is done."""
+    """Handles Ctrl-C while no command of the program runs. It ends the program, since no work is lost."""
     os._exit(INTERRUPTED)
 
 
 def is_the_program() -> bool:
-    """Whether this process is `pyroberta` or `python -m pyroberta`, and no other program that imports the package.
+    """Returns whether this process is `pyroberta` or `python -m pyroberta`, and not another program that imports the
+    package.
 
     >>> is_the_program()
     False

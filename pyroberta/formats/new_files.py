@@ -1,16 +1,17 @@
-"""Files that take their names only when they are whole, with an error that says how much room they need.
+"""Files that take their names only when they are complete. If the disk is full, the error says how many bytes are
+needed.
 
-Each file is described before its first byte is written (`NewFile`), so its size is known. It is written under another
+A `NewFile` describes a file before its first byte is written, so its size is known. The file is written under another
 name, flushed to the disk, and renamed:
 
 1. `.name.saving-XXXXXXXX`, with eight random digits, is a directory beside `name`. The new files are written into it.
 2. Each file takes its name in one step, and replaces the old one.
 3. The directory is removed.
 
-Where the disk is full, the old files stay, what was written is removed, and so are directories that were made for it.
-What a killed process left behind is removed by the next save of the same name: directories of exactly such names, and
-nothing else. A live process holds a lock (`flock`) on its directory, which then stays. Locks, and flushing a
-directory, are POSIX's: saving on Windows isn't supported.
+If the disk is full, the old files stay, and the new files and the directories that were created for them are removed.
+If a process is killed, its temporary directory stays until the next save of the same name, which removes directories of
+exactly such names and nothing else. A running process holds a lock (`flock`) on its directory, which is then not
+removed. Locks and the flushing of a directory are features of POSIX, so saving on Windows is not supported.
 
 formats/atomic.py replaces whole directories in the same way.
 """
@@ -37,8 +38,8 @@ class NewFile:
     """A file that is not written yet.
 
     Attributes:
-        size: in bytes.
-        blocks: gives the bytes in order, some at a time, as anything with a buffer.
+        size: the size in bytes.
+        blocks: a function that returns the bytes in order, as an iterable of objects with a buffer.
     """
 
     size: int
@@ -46,7 +47,7 @@ class NewFile:
 
     @classmethod
     def of(cls, content: str | bytes) -> NewFile:
-        """A small file, with text as UTF-8.
+        """Returns a small file of the content. Text is written as UTF-8.
 
         >>> NewFile.of("é").size
         2
@@ -55,10 +56,10 @@ class NewFile:
         return cls(len(encoded), lambda: [encoded])
 
     def write(self, file: Path) -> None:
-        """Writes the bytes to `file`, which is made or overwritten.
+        """Writes the bytes to `file`, which is created or overwritten.
 
         Raises:
-            OSError: of the kind that the system gave.
+            OSError: the system's error.
         """
         with open(file, "wb") as opened:
             for block in self.blocks():
@@ -66,19 +67,20 @@ class NewFile:
 
 
 def replace_files(directory: str | os.PathLike[str], files: Mapping[str, NewFile]) -> None:
-    """Puts files into a directory, whose other files stay. A file of the same name is replaced in one step.
+    """Writes files into a directory. Its other files stay. A file of the same name is replaced in one step.
 
-    All are written and flushed before the first one takes its name. A process that is killed while they are renamed
-    leaves some new and some old files, each of them whole.
+    All files are written and flushed before the first one takes its name. If the process is killed while they are
+    renamed, some files are new and some old, but each of them is complete.
 
     Args:
-        directory: made if it isn't there, parents too; `~` is expanded.
-        files: by their names in it, at least one.
+        directory: the directory. It and its parents are created if needed, and `~` is expanded.
+        files: at least one file, by name.
 
     Raises:
-        IsADirectoryError: where a directory has one of the names.
-        NotADirectoryError: where a file stands in the way to `directory`.
-        OSError: where they can't be written, or `place_of` says so. The old ones are there then, and nothing else is.
+        IsADirectoryError: if one of the names is that of a directory.
+        NotADirectoryError: if a parent in the path of `directory` is a file.
+        OSError: if the files can't be written; see `place_of` for other reasons. Then the old files stay, and no new
+            file does.
 
     >>> import tempfile
     >>> target = Path(tempfile.mkdtemp()) / "a" / "b"
@@ -118,15 +120,16 @@ FULL = {
 
 @contextlib.contextmanager
 def explained(path: Path, sizes: Iterable[int] = ()) -> Iterator[None]:
-    """Has the system's errors name what is saved, and those for lack of room say what is needed.
+    """A `with` block that adds the name of what is saved to the system's errors, and the bytes needed if the disk is
+    full.
 
     Args:
-        path: what is saved, for the message.
-        sizes: of the files that are written, in bytes; none where they aren't known.
+        path: the path that is saved, for the message.
+        sizes: the sizes in bytes of the files that are written. Empty if they are not known.
 
     Raises:
-        OSError: with the errno of the system's own, and the path; for lack of room also the bytes needed and those
-            that are free.
+        OSError: an error with the system's errno and the path. If the disk is full, the message has the bytes needed
+            and the bytes free.
     """
     try:
         yield
@@ -150,24 +153,24 @@ def _message(path: Path, reason: str, sizes: list[int], code: int) -> str:
         text += f"The new files need {needed:,} bytes, the largest {max(sizes):,}; "
     elif sizes:
         text += f"The new file needs {needed:,} bytes; "
-    text += f"{free:,} bytes are free there. "
+    text += f"{free:,} bytes are free. "
     if code == errno.ENOSPC and place.f_files and not place.f_favail:
         text += "The file system can hold no more files. "
     elif code == errno.ENOSPC and sizes and needed <= free:
-        text += "The file system needs some for itself. "
+        text += "The file system needs some of them for itself. "
     advice = "Save a model with a smaller max_shard_size" if code == errno.EFBIG else "Make room there"
-    return f"{text}What was there before is unchanged. {advice}, or save to another disk, and try again."
+    return f"{text}The old files are unchanged. {advice}, or save to another disk, and try again."
 
 
 # --- steps ------------------------------------------------------------------------------------------------------------
 
 
 def place_of(path: str | os.PathLike[str]) -> Path:
-    """The absolute path that `path` stands for: `~` is expanded, symbolic links are followed.
+    """Returns the absolute path of `path`. `~` is expanded, and symbolic links are followed.
 
     Raises:
-        ValueError: as `as_path`.
-        OSError: where links lead round in a circle, a name is too long, or a directory may not be entered.
+        ValueError: see `as_path`.
+        OSError: if links form a circle, a name is too long, or a directory may not be entered.
     """
     expanded = as_path(path)
     try:
@@ -175,31 +178,32 @@ def place_of(path: str | os.PathLike[str]) -> Path:
     except (FileNotFoundError, NotADirectoryError):
         pass  # it is to be made, or `nearest` says what is in the way
     except OSError as error:
-        reason = "its symbolic links lead round in a circle" if error.errno == errno.ELOOP else error.strerror
+        reason = "its symbolic links form a circle" if error.errno == errno.ELOOP else error.strerror
         raise type(error)(error.errno, f"can't save to {expanded}: {reason}. Give another place.") from None
     return expanded.resolve()
 
 
 def nearest(path: Path) -> Path:
-    """The directory above `path` that is there already.
+    """Returns the nearest existing directory above `path`.
 
     Raises:
-        ValueError: for the root of the file system, which nothing is above.
-        NotADirectoryError: where a file stands in the way.
+        ValueError: if `path` is the root of the file system, which has no parent.
+        NotADirectoryError: if a parent in the path is a file.
     """
     if path == path.parent:
         raise ValueError(f"can't save to {path}: it is the root of the file system. Give a directory below it.")
     above = next(parent for parent in path.parents if os.path.lexists(parent))
     if not above.is_dir():
-        raise NotADirectoryError(f"can't save to {path}: {above} is a file and holds nothing. Give another place.")
+        raise NotADirectoryError(f"can't save to {path}: {above} is a file, and not a directory. Give another place.")
     return above
 
 
 @contextlib.contextmanager
 def made_parents(path: Path) -> Iterator[None]:
-    """Makes the directories above `path` that are missing, and flushes their names to the disk.
+    """A `with` block at whose beginning the missing directories above `path` are created, and their names flushed to
+    the disk.
 
-    Where the block raises, those that it made are removed again, as far as they are empty.
+    If the block raises, the directories that were created are removed again, unless they have content.
     """
     made: list[Path] = []
     try:
@@ -219,7 +223,9 @@ def made_parents(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def locked_temporary(path: Path) -> Iterator[Path]:
-    """A fresh directory beside `path`, locked, and removed at the end, which an interrupt (Ctrl-C) waits for."""
+    """A `with` block that yields a new, locked directory beside `path`. The directory is removed at the end, even if an
+    interrupt (Ctrl-C) comes.
+    """
     held: list[tuple[Path, int]] = []
 
     def release() -> None:
@@ -259,7 +265,7 @@ def _new_temporary(path: Path) -> tuple[Path, int]:
 
 
 def remove_stale(path: Path) -> None:
-    """Removes what dead processes left of `locked_temporary(path)`: directories of such names, and nothing else."""
+    """Removes the directories of `locked_temporary(path)` that dead processes left behind, and nothing else."""
     name = re.compile(re.escape(_beginning(path)) + "[0-9a-f]{8}")
     found: list[Path] = []
     with contextlib.suppress(OSError), os.scandir(path.parent) as entries:  # which this user may not look into
@@ -274,7 +280,9 @@ def remove_stale(path: Path) -> None:
 
 
 def temporary_name(path: Path) -> Path:
-    """A fresh name for what is put beside `path` for a while; the next save removes a directory that is left of it."""
+    """Returns a new name for a temporary entry beside `path`. If a directory of such a name stays behind, the next save
+    removes it.
+    """
     return path.with_name(f"{_beginning(path)}{secrets.token_hex(4)}")
 
 
@@ -283,10 +291,10 @@ def _beginning(path: Path) -> str:
 
 
 def flush(path: Path | str) -> None:
-    """Has the disk hold a file, or the names in a directory.
+    """Flushes a file, or the names in a directory, to the disk.
 
     Raises:
-        OSError: where the disk can't.
+        OSError: if the disk can't store them.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY)
@@ -301,15 +309,16 @@ def flush(path: Path | str) -> None:
 
 
 def flush_new_name(path: Path) -> OSError | None:
-    """Has the disk hold the name of what was just put at `path`.
+    """Flushes the name of the new entry at `path` to the disk.
 
     Returns:
-        Where the disk can't, the error to raise when all is done: the old content is replaced already.
+        None; or, if the disk can't store the name, the error to raise at the end, since the old content is replaced
+        already.
     """
     try:
         flush(path.parent)
     except OSError as error:
-        text = f"{path} is saved, but the disk can't confirm that its name will outlast a loss of power"
+        text = f"{path} is saved, but the disk can't confirm that its name would survive a loss of power"
         return type(error)(error.errno, f"{text} ({error.strerror}). Save it again, to another disk if need be.")
     return None
 

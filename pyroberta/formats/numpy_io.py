@@ -1,7 +1,8 @@
-"""NumPy's files: .npy, one array, and .npz, a zip of them. Read without NumPy's own reader, which may unpickle.
+"""NumPy's files: .npy, which holds one array, and .npz, which is a zip of .npy files. NumPy's own reader is not used,
+since it may unpickle.
 
-An .npy begins with b"\\x93NUMPY", a version, and a line of Python that tells dtype, order and shape; numbers follow.
-That line is read as a literal. Arrays of objects, texts, dates, records and complex numbers are refused.
+An .npy file begins with b"\\x93NUMPY", a version, and a line of Python that has dtype, order and shape. The numbers
+follow. The line is read as a literal. Arrays of objects, texts, dates, records and complex numbers are refused.
 
 Source: numpy/lib/format.py of NumPy 2.4.
 """
@@ -30,34 +31,34 @@ MOST_ENTRIES = 100_000  # of an .npz: a trace of roberta-large has 10,000 tensor
 
 
 def read_npy(file: Path) -> NDArray[Any]:
-    """The array in an .npy file.
+    """Returns the array in an .npy file.
 
     Raises:
-        FileNotFoundError, ValueError: where there is none, or it is damaged or of another kind.
+        FileNotFoundError, ValueError: if the file does not exist, is damaged, or is of another kind.
     """
     return _array(str(file), open_bytes(file))
 
 
 def read_npz(file: Path) -> dict[str, Callable[[], NDArray[Any]]]:
-    """What reads each array of an .npz, by its name.
+    """Returns a function for each array of an .npz file, by name. The function reads the array.
 
-    The arrays that lie packed may together take as much as a file's budget has, see `budget`.
+    All compressed arrays together may take the memory of one file's budget; see `budget`.
 
     Raises:
-        ValueError: where the file is damaged or something else, or a name is there twice; for an array, when it is
-            read.
-        OverBudget: where it asks for more than its reader may take; for an array, when it is read.
+        ValueError: if the file is damaged, is not an .npz file, or has a name twice. If an array is damaged, the error
+            comes when it is read.
+        OverBudget: if the file would take too much memory or time. For an array, the error comes when it is read.
     """
     file_bytes = open_bytes(file)
     if not is_zip(file_bytes):
-        raise ValueError(f"{file} is no .npz: an .npz is a zip. Was it cut short?")
+        raise ValueError(f"{file} is not an .npz file, which is a zip. Was it cut short?")
     budget = Budget(file, file_bytes.size, items=MOST_ENTRIES)
     try:
         found: dict[str, Callable[[], NDArray[Any]]] = {}
         for info in entries_of(file_bytes, budget):
             name = info.filename.removesuffix(".npy")
             if name == info.filename:
-                raise ValueError(f"{file} is no .npz: its entry {shown(name)} is no .npy")
+                raise ValueError(f"{file} is not an .npz file: its entry {shown(name)} is not an .npy file")
             if name in found:
                 raise ValueError(f"{file} has the array {shown(name)} twice")
             found[name] = _Entry(f"{file}: {clipped(name)}", entry(file, file_bytes, info, budget))
@@ -77,15 +78,17 @@ class _Entry:
         try:
             return _array(self.name, self.source() if callable(self.source) else self.source)
         except OverBudget as error:
-            raise OverBudget(f"{error}. np.savez writes an array as it is, of any size") from None
+            raise OverBudget(
+                f"{error}. Save it with np.savez, which does not compress: such arrays may have any size"
+            ) from None
 
 
 def _array(name: str, content: FileBytes | NDArray[np.uint8]) -> NDArray[Any]:
     begin = _bytes(content[: LONGEST_HEADER + 12]).tobytes()
     if begin[:6] != MAGIC or len(begin) < 10:
-        raise ValueError(f"{name} is no .npy: it begins with {shown(begin[:6])}, expected {MAGIC!r}")
+        raise ValueError(f"{name} is not an .npy file: it begins with {shown(begin[:6])}, expected {MAGIC!r}")
     if tuple(begin[6:8]) not in VERSIONS:
-        raise ValueError(f"{name} is of .npy's version {begin[6]}.{begin[7]}, and 1.0 and 2.0 can be read")
+        raise ValueError(f"{name} is of .npy's version {begin[6]}.{begin[7]}; only 1.0 and 2.0 can be read")
     stream = BytesIO(begin)
     try:
         version = npy.read_magic(stream)
@@ -95,15 +98,15 @@ def _array(name: str, content: FileBytes | NDArray[np.uint8]) -> NDArray[Any]:
         raise ValueError(f"{name} is damaged: its header can't be read ({clipped(str(error))})") from None
     if dtype.kind not in "biuf" or dtype.itemsize > 8:
         raise ValueError(
-            f"{name} is an array of {clipped(str(dtype))}, and whole and real numbers of at most 64 bits can be read. "
-            "Save it as float32; what is no number, not at all"
+            f"{name} is an array of {clipped(str(dtype))}; only whole and real numbers of at most 64 bits can be read. "
+            "Save numbers as float32, and leave out anything else"
         )
     if len(shape) > MOST_AXES or not all(type(n) is int and 0 <= n < 1 << 62 for n in shape):
         raise ValueError(f"{name} is damaged: its shape is {shown(shape)}")
     start, size = stream.tell(), math.prod(shape) * dtype.itemsize
     if content.size - start != size:
         raise ValueError(
-            f"{name} is damaged or cut short: {shown(shape)} of {dtype} takes {size} bytes, and {content.size - start} "
+            f"{name} is damaged or cut short: {shown(shape)} of {dtype} takes {size} bytes, but {content.size - start} "
             "follow the header"
         )
     numbers = _bytes(content[start:]).view(dtype) if size else np.zeros(0, dtype)

@@ -1,10 +1,10 @@
-"""The safetensors format: a JSON header, then the tensors' bytes, nothing that runs.
+"""The safetensors format: a JSON header, then the bytes of the tensors. Nothing in it can run.
 
-    8 bytes   n, the header's length, little-endian
-    n bytes   JSON: {"name": {"dtype": "F32", "shape": [2, 3], "data_offsets": [start, stop]}, ..., "__metadata__": {}}
-    the rest  the data, to which the offsets refer, without holes
+    8 bytes   n, the header's length, little-endian n bytes   JSON: {"name": {"dtype": "F32", "shape": [2, 3],
+    "data_offsets": [start, stop]}, ..., "__metadata__": {}} the rest  the data, without holes; the offsets count from
+    its start
 
-The `safetensors` package is not used; docs/design.md tells why.
+The `safetensors` package is not used; docs/design.md has the reasons.
 
 Source: https://github.com/huggingface/safetensors#format
 """
@@ -29,10 +29,10 @@ from pyroberta.formats.stored import NUMPY_TYPES, FileBytes, Stored, open_bytes
 
 
 def read(file: Path) -> dict[str, Stored]:
-    """Every tensor of a file, unread.
+    """Returns every tensor of a file. The numbers are not read yet.
 
     Raises:
-        ValueError: where the file is cut short, or its header isn't one.
+        ValueError: if the file is cut short, or its header is malformed.
 
     >>> import tempfile
     >>> file = Path(tempfile.mkdtemp()) / "model.safetensors"
@@ -44,12 +44,13 @@ def read(file: Path) -> dict[str, Stored]:
 
 
 def read_with_metadata(file: Path, items: int = 0) -> tuple[dict[str, Stored], dict[str, Any]]:
-    """Every tensor of a file, unread, and the file's own remarks, which are texts by name; empty where it has none.
+    """Returns every tensor of a file, and the metadata of the file, a dict of texts by name, which may be empty. The
+    numbers are not read yet.
 
-    `items` is how many tensors are expected, where they may be more than a model's.
+    `items` is the expected number of tensors, if there may be more than in a model.
 
     Raises:
-        ValueError: as `read`.
+        ValueError: see `read`.
     """
     header, data = _open(file)
     remarks = header.pop("__metadata__", None)
@@ -60,7 +61,8 @@ def read_with_metadata(file: Path, items: int = 0) -> tuple[dict[str, Stored], d
         start = entry["data_offsets"][0]
         if start != stop:
             raise ValueError(
-                f"{file}: tensor {shown(name)} begins at byte {start} of the data, and the one before it ends at {stop}"
+                f"{file}: tensor {shown(name)} begins at byte {start} of the data, but the tensor before it ends at "
+                f"{stop}"
             )
         tensors[name] = _stored(file, name, entry, data)
         stop = entry["data_offsets"][1]
@@ -74,15 +76,16 @@ def _open(file: Path) -> tuple[dict[str, Any], FileBytes]:
     file_bytes = open_bytes(file)
     if file_bytes.size < 8:
         raise ValueError(
-            f"{file} is no safetensors file: it has {file_bytes.size} bytes, and the header's length alone takes 8"
+            f"{file} is not a safetensors file: it has {file_bytes.size} bytes, but the length of the header alone "
+            "takes 8"
         )
     length = int.from_bytes(file_bytes[:8].read().tobytes(), "little")
     if length > min(file_bytes.size - 8, LARGEST):
         raise ValueError(
-            f"{file} is cut short or no safetensors file: it begins with a header length of {length} bytes, "
-            f"and {file_bytes.size - 8} follow"
+            f"{file} is cut short or not a safetensors file: it begins with a header length of {length} bytes, but "
+            f"{file_bytes.size - 8} follow"
         )
-    header = parse_json(file_bytes[8 : 8 + length].read().tobytes(), f"{file} is no safetensors file: its header")
+    header = parse_json(file_bytes[8 : 8 + length].read().tobytes(), f"{file} is not a safetensors file: its header")
     return header, file_bytes[8 + length :]
 
 
@@ -128,12 +131,12 @@ def write(
     """Writes `tensors`, cast to `dtype` some rows at a time.
 
     Args:
-        file: made or overwritten. Not atomic by itself, see `atomic.replacing_directory`.
-        tensors, dtype, metadata: as for `new_file`.
+        file: the file, which is created or overwritten. This is not atomic; see `atomic.replacing_directory`.
+        tensors, dtype, metadata: see `new_file`.
 
     Raises:
-        ValueError: for another dtype, and where a value isn't finite (in `dtype`), naming tensor and place; the file
-            is then worthless.
+        ValueError: if the dtype is another one, or if a value is not finite (in `dtype`). The message names the tensor
+            and the place. The file is then unusable.
     """
     new_file(tensors, dtype, metadata).write(file)
 
@@ -143,16 +146,16 @@ def new_file(
     dtype: DTypeLike | str = "float32",
     metadata: Mapping[str, str] | None = None,
 ) -> NewFile:
-    """The file of `tensors`, cast to `dtype` some rows at a time when it is written.
+    """Returns the file of `tensors`, which are cast to `dtype` some rows at a time when the file is written.
 
     Args:
-        tensors: names and values of any shape, contiguous or not.
+        tensors: arrays of any shape and layout, by name.
         dtype: float16, bfloat16, float32 or float64.
-        metadata: remarks to write down beside them.
+        metadata: texts by name, which are written into the header.
 
     Raises:
-        ValueError: for another dtype; when it is written, where a value isn't finite (in `dtype`), naming tensor and
-            place.
+        ValueError: if the dtype is another one; when the file is written, if a value is not finite (in `dtype`). The
+            message names the tensor and the place.
 
     >>> new_file({"a": np.ones((2, 3), np.float32)}).size
     120
@@ -176,15 +179,17 @@ def new_file(
 
 
 class Appended:
-    """A safetensors file whose tensors come one after the other, each in its own dtype, and are not held.
+    """A safetensors file to which tensors are added one after the other. Each has its own dtype, and none is held in
+    memory.
 
-    Their bytes go into an unnamed file beside it, and take its name in one step when the `with` block ends.
+    The bytes go into a temporary file without a name, which takes the name of the file in one step when the `with`
+    block ends.
 
     Args:
-        file: made or replaced, parents too.
+        file: the file, which is created or replaced. Its parents are created if needed.
 
     Attributes:
-        metadata: remarks to write down beside the tensors; may be set until the end.
+        metadata: texts by name, which are written into the header. They may be set until the block ends.
 
     >>> import tempfile
     >>> file = Path(tempfile.mkdtemp()) / "many.safetensors"
@@ -208,10 +213,10 @@ class Appended:
         return self
 
     def add(self, name: str, tensor: NDArray[Any]) -> None:
-        """Writes a tensor.
+        """Adds a tensor.
 
         Raises:
-            ValueError: for a name that was there before, or a dtype that the format lacks.
+            ValueError: if the name was added before, or the format lacks the dtype.
         """
         if name in self._header:
             raise ValueError(f"{self.file}: a tensor {shown(name)} was written before")
@@ -219,14 +224,14 @@ class Appended:
         kinds = {np.dtype(kind): code for code, kind in NUMPY_TYPES.items() if code != "BF16"}
         code = kinds.get(tensor.dtype)
         if code is None:
-            raise ValueError(f"{self.file}: tensor {shown(name)} is {tensor.dtype}, which the format has no name for")
+            raise ValueError(f"{self.file}: tensor {shown(name)} is {tensor.dtype}, a dtype that the format lacks")
         with explained(self.file):
             self._data.write(tensor.data if tensor.size else b"")
         start, self._size = self._size, self._size + tensor.nbytes
         self._header[name] = {"dtype": code, "shape": list(tensor.shape), "data_offsets": [start, self._size]}
 
     def array(self, name: str) -> NDArray[Any]:
-        """A tensor that was written before."""
+        """Returns a tensor that was added before."""
         entry = self._header[name]
         found = np.empty(entry["shape"], NUMPY_TYPES[entry["dtype"]])
         with explained(self.file):
@@ -255,5 +260,5 @@ def _beginning(header: Mapping[str, Any]) -> bytes:
     text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     if len(text) > LARGEST:
-        raise ValueError(f"the file's header would take {len(text):,} bytes, and {LARGEST:,} can be read again")
+        raise ValueError(f"the header of the file would take {len(text):,} bytes, but only {LARGEST:,} can be read")
     return len(text).to_bytes(8, "little") + text

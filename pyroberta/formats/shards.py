@@ -1,4 +1,4 @@
-"""Weights in several files: how large each may be, and which tensor goes into which."""
+"""Weights in several files: the largest size of a file, and the assignment of tensors to files."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ MOST = 1000  # gigabytes that a bare number may mean; one that is larger was mea
 
 
 def parse_size(size: float | str | None) -> int:
-    """The number of bytes that `max_shard_size` stands for.
+    """Returns the number of bytes that the argument `max_shard_size` means.
 
-    A number is gigabytes, as in KerasHub, also as a text: 10 and "10" are "10GB". A text with a unit is in B, KB, MB,
-    GB or TB, as in transformers; 1 GB is 10⁹ bytes. None is no limit, so that there is one file.
+    A number without a unit means gigabytes, as in KerasHub: 10 and "10" mean "10GB". A text may have the unit B, KB,
+    MB, GB or TB, as in transformers. 1 GB is 10⁹ bytes. None means no limit, which gives one file.
 
     Raises:
-        ValueError: for anything else, for less than a byte, and for a bare number above 1000, which transformers takes
-            as bytes.
+        ValueError: if the size is anything else, is less than a byte, or is a number above 1000 without a unit, which
+            transformers would read as bytes.
 
     >>> parse_size("1.5MB"), parse_size(2), parse_size("0.5")
     (1500000, 2000000000, 500000000)
@@ -38,8 +38,8 @@ def parse_size(size: float | str | None) -> int:
         number, unit = float(size), ""
     if not unit and number > MOST:
         raise ValueError(
-            f"max_shard_size={size!r}: a number without a unit is gigabytes, and this is more than {MOST}. For bytes, "
-            f"give a text with its unit, such as {_with_unit(number)!r}"
+            f"max_shard_size={size!r}: a number without a unit means gigabytes, and this is more than {MOST}. For "
+            f"bytes, give a text with a unit, such as {_with_unit(number)!r}"
         )
     found_size = int(number * UNITS[unit or "GB"])
     if found_size < 1:
@@ -63,9 +63,9 @@ def _with_unit(size: float) -> str:
 
 
 def split(sizes: Mapping[str, int], limit: int) -> list[list[str]]:
-    """The names in groups, in their order, each of at most `limit` bytes; what is larger makes a group of its own.
+    """Returns the names in groups of at most `limit` bytes, in their order. A larger tensor is a group of its own.
 
-    As huggingface_hub's `split_state_dict_into_shards_factory` does it.
+    The groups are those of huggingface_hub's `split_state_dict_into_shards_factory`.
 
     >>> split({"a": 6, "b": 6, "c": 2, "d": 11, "e": 2}, limit=10)
     [['a'], ['d'], ['b', 'c', 'e']]

@@ -1,7 +1,7 @@
-"""Tensors that lie in a file of any format, and their way into the parameters.
+"""Tensors in a file of any format, and how they are copied into the parameters.
 
-Every reader gives a `Stored` for each tensor of a file; what is missing, unknown or misshapen is refused before the
-first number is read or unpacked; then each is copied straight into its place.
+Every reader returns a `Stored` for each tensor of a file. Tensors that are missing, unknown or of a wrong shape are
+refused before the first number is read or decompressed. Then each tensor is copied directly into its place.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ class _Opened(FileIO):
 
 
 class FileBytes:
-    """The bytes of a file from one place to another, which are read when they are asked for; slices are the same.
+    """The bytes of a file in a range, which are read when they are needed. A slice is a `FileBytes` too.
 
-    They aren't mapped: where a mapped file is cut meanwhile, as by a download or a copy that begins anew, the system
-    ends the process.
+    The file is not memory-mapped: if a mapped file became shorter, as by a download or a copy that starts again, the
+    system would end the process.
     """
 
     def __init__(self, file: Path, opened: FileIO, start: int, stop: int) -> None:
@@ -52,7 +52,7 @@ class FileBytes:
 
     @property
     def size(self) -> int:
-        """How many they are."""
+        """The number of bytes."""
         return self._stop - self._start
 
     def __getitem__(self, at: slice) -> FileBytes:
@@ -60,11 +60,11 @@ class FileBytes:
         return FileBytes(self.file, self._opened, self._start + start, self._start + max(start, stop))
 
     def read(self) -> NDArray[np.uint8]:
-        """The bytes, in an array of their own.
+        """Returns the bytes in a new array.
 
         Raises:
-            ValueError: where the file has become shorter than it was.
-            OSError: where it can't be read, of the kind that the system gave.
+            ValueError: if the file has become shorter.
+            OSError: if the file can't be read. The error has the class of the system's error.
         """
         found = np.empty(self.size, np.uint8)
         left = found.data
@@ -74,8 +74,8 @@ class FileBytes:
                 count = self._opened.readinto(left)
                 if not count:
                     raise ValueError(
-                        f"{self.file} became shorter while it was read: byte {self._stop - len(left)} is gone. Is it "
-                        "being written or downloaded? Load it again when that is done"
+                        f"{self.file} became shorter while it was read: byte {self._stop - len(left)} is gone. If it "
+                        "is being written or downloaded, load it again when that is done"
                     )
                 left = left[count:]
         except OSError as error:
@@ -84,32 +84,32 @@ class FileBytes:
 
 
 class Stream(RawIOBase):
-    """The bytes as a file that is read from its beginning; closing it leaves the file itself open."""
+    """The bytes as a file object that is read from its beginning. Closing it does not close the file itself."""
 
     def __init__(self, content: FileBytes) -> None:
         self._content, self._at = content, 0
 
     def readable(self) -> bool:
-        """Yes."""
+        """Returns True."""
         return True
 
     def seekable(self) -> bool:
-        """Yes."""
+        """Returns True."""
         return True
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        """Moves to a place, as io's files do."""
+        """Moves to a position, as file objects of `io` do."""
         self._at = offset + (0, self._at, self._content.size)[whence]
         if self._at < 0:
             raise OSError(f"{self._content.file}: byte {self._at} is before its beginning")
         return self._at
 
     def tell(self) -> int:
-        """The place."""
+        """Returns the position."""
         return self._at
 
     def readinto(self, content: Any) -> int:
-        """Reads as much as `content` holds, or less at the end."""
+        """Reads bytes into `content`, as many as fit or are left, and returns their number."""
         found = self._content[self._at : self._at + len(content)].read()
         content[: found.size] = found.data
         self._at += found.size
@@ -121,14 +121,15 @@ Source = FileBytes | NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Stored:
-    """A tensor that lies in a file: what the header says, and where its bytes are.
+    """A tensor in a file: the data of its header, and the place of its bytes.
 
     Attributes:
-        name: as the file has it.
+        name: the name of the tensor in the file.
         dtype: the format's name of the element type, such as `"F32"`.
-        shape: of the tensor.
-        source: its bytes in the file; or unpacked ones, or a function that unpacks them, where they lie packed.
-        file: where it lies, for messages.
+        shape: the shape of the tensor.
+        source: the bytes of the tensor in the file. For a compressed tensor, the decompressed bytes, or a function that
+            decompresses them.
+        file: the file, for messages.
     """
 
     name: str
@@ -139,27 +140,28 @@ class Stored:
 
     @property
     def size(self) -> int:
-        """How many numbers it has."""
+        """The number of elements of the tensor."""
         return math.prod(self.shape)
 
     def array(self) -> NDArray[Any]:
-        """The values; bfloat16 as float32.
+        """Returns the values. bfloat16 becomes float32.
 
         Raises:
-            ValueError: for an element type that isn't known here, and as `FileBytes.read`.
+            ValueError: if the element type is unknown. See `FileBytes.read` for other errors.
         """
         return self.decoded(self.reader()(0, self.size).reshape(self.shape))
 
     def reader(self) -> Callable[[int, int], NDArray[Any]]:
-        """What reads numbers from one place to another, in the order in which they lie; of bfloat16 the bits.
+        """Returns a function that reads the elements from one index to another, in the order of the file. For bfloat16
+        it returns the bits.
 
         Raises:
-            ValueError: for an element type that isn't known here.
+            ValueError: if the element type is unknown.
         """
         if self.dtype not in NUMPY_TYPES:
             raise ValueError(
-                f"{self.file}: tensor {shown(self.name)} is stored as {self.dtype}, which can't be read here; "
-                f"what can be read is {', '.join(NUMPY_TYPES)}"
+                f"{self.file}: tensor {shown(self.name)} is stored as {self.dtype}, which can't be read; the types "
+                f"that can be read are {', '.join(NUMPY_TYPES)}"
             )
         source, kind = self._opened(), np.dtype(NUMPY_TYPES[self.dtype])
 
@@ -174,11 +176,11 @@ class Stored:
         return self.source() if callable(self.source) else self.source
 
     def row(self, i: int) -> Stored:
-        """The tensor's i-th row alone."""
+        """Returns the i-th row of the tensor as a tensor."""
         return replace(self.rows(i, 1, self.shape[0]), shape=self.shape[1:])
 
     def rows(self, i: int, rows: int, count: int) -> Stored:
-        """The i-th part of the tensor's `count` parts of `rows` rows each."""
+        """Returns the i-th of the tensor's `count` parts, which have `rows` rows each."""
 
         def part() -> Source:
             source = self._opened()
@@ -189,12 +191,14 @@ class Stored:
         return replace(self, shape=(rows, *self.shape[1:]), source=source)
 
     def decoded(self, raw: NDArray[Any]) -> NDArray[Any]:
-        """The values of some numbers that `reader()` read."""
+        """Returns the values of elements that `reader()` read."""
         return widened(raw, self.dtype)
 
 
 def widened(raw: NDArray[Any], dtype: str) -> NDArray[Any]:
-    """Numbers of what lies in a file as that dtype: of bfloat16's bits float32, of the others what they are."""
+    """Returns the numbers of raw data that has this dtype in a file. The bits of bfloat16 become float32; other data
+    stays.
+    """
     return (raw.astype(np.uint32) << 16).view(np.float32) if dtype == "BF16" else raw
 
 
@@ -204,25 +208,26 @@ def refuse_differences(
     expected: Mapping[str, Shape],
     source: str = "config.json",
 ) -> None:
-    """Checks that `stored` are the tensors of `expected`, by name and shape (-1 for any number), and of floats.
+    """Checks that `stored` has the tensors of `expected`, by name and shape (-1 for any size), and that they are
+    floats.
 
-    `source` is what told the sizes.
+    `source` is the name of the file that gave the shapes, for messages.
 
     Raises:
-        ValueError: which are missing, unknown, of another shape or type.
+        ValueError: if tensors are missing or unknown, or have another shape or type. The message names them.
     """
     missing = [name for name in expected if name not in stored]
     if missing:
         alike = next((name for name in stored if name not in expected and name.endswith(f".{missing[0]}")), None)
         raise ValueError(
             f"{_files(directory, stored)} lacks {len(missing)} of the {len(expected)} tensors that {source} "
-            f"calls for: {few(missing)}" + (f". Is {shown(alike)} the first of them?" if alike else "")
+            f"calls for: {few(missing)}" + (f". Does {shown(alike)} stand for the first of them?" if alike else "")
         )
     extra = [tensor.name for name, tensor in stored.items() if name not in expected]
     if extra:
         raise ValueError(
-            f"{_files(directory, stored)} has {len(extra)} tensors that a model of the size in {source} has "
-            f"no place for: {few(extra)}. Is {source} another model's, or the head another task's?"
+            f"{_files(directory, stored)} has {len(extra)} tensors that a model of the size in {source} does not have: "
+            f"{few(extra)}. Does {source} belong to another model, or the head to another task?"
         )
     wrong = []
     for name, shape in expected.items():
@@ -246,13 +251,13 @@ def refuse_differences(
 
 @dataclass(frozen=True)
 class Copy:
-    """A tensor, and where among the parameters it goes.
+    """A tensor, and the part of the parameters into which it is copied.
 
     Attributes:
-        tensor: its numbers are those of `place` in the same order, whatever its axes are.
-        place: to be written.
-        transpose: the tensor's matrix is that of `place` turned around.
-        skip: rows of the tensor to leave out in front.
+        tensor: the tensor. Its numbers have the order of those of `place`, whatever its axes are.
+        place: the array that is written.
+        transpose: whether the tensor is the transpose of `place`.
+        skip: the number of rows at the beginning of the tensor that are left out.
     """
 
     tensor: Stored
@@ -261,11 +266,11 @@ class Copy:
     skip: int = 0
 
     def run(self) -> None:
-        """Copies, a block at a time: it is decoded, looked at and written while it is in the cache, so that there is
-        never a second copy of the tensor.
+        """Copies the tensor, a block at a time. A block is decoded, checked and written while it is in the cache, so
+        there is never a second copy of the tensor.
 
         Raises:
-            ValueError: where a number isn't finite, or is too large for the dtype of `place`.
+            ValueError: if a number is not finite, or is too large for the dtype of `place`.
         """
         target = self.place.T if self.transpose else self.place
         target = target if target.ndim == 2 else self.place.reshape(1, -1)
@@ -293,7 +298,7 @@ class Copy:
 
 
 class ReadWhenAsked(Mapping[str, NDArray[Any]]):
-    """Arrays by name, each made anew when it is asked for, so that never all of them are in memory.
+    """A mapping of arrays by name. Each access makes the array anew, so that not all of them are in memory at once.
 
     >>> arrays = ReadWhenAsked({"a": lambda: np.ones(2)})
     >>> arrays["a"]
@@ -314,10 +319,10 @@ class ReadWhenAsked(Mapping[str, NDArray[Any]]):
 
 
 def same(a: Stored, b: Stored) -> bool:
-    """Whether two tensors have the same shape and numbers, NaN being the same as NaN.
+    """Returns whether two tensors have the same shape and the same numbers. NaN counts as equal to NaN.
 
     Raises:
-        ValueError: for an element type that isn't known here.
+        ValueError: if an element type is unknown.
     """
     if a.shape != b.shape or a.dtype not in FLOATS or b.dtype not in FLOATS:
         return False
@@ -333,11 +338,12 @@ def same(a: Stored, b: Stored) -> bool:
 
 
 def open_bytes(file: Path) -> FileBytes:
-    """The bytes of a file, of which none is read yet. It is open as long as they, or some of them, are there.
+    """Returns the bytes of a file. None of them is read yet. The file stays open as long as the bytes, or slices of
+    them, exist.
 
     Raises:
-        FileNotFoundError, ValueError: where it is no plain file, or an empty one.
-        OSError: where it can't be read, of the kind that the system gave.
+        FileNotFoundError, ValueError: if the file is not a plain file, or is empty.
+        OSError: if the file can't be read. The error has the class of the system's error.
     """
     check_file(file)
     try:
@@ -351,11 +357,11 @@ def open_bytes(file: Path) -> FileBytes:
 
 
 def beside(index: Path, name: str) -> Path:
-    """The file that an index names, which must be beside it.
+    """Returns the path of a file that an index names. It must be in the directory of the index.
 
     Raises:
-        ValueError: for a name that leads elsewhere.
-        FileNotFoundError: where it isn't there.
+        ValueError: if the name leads elsewhere.
+        FileNotFoundError: if the file does not exist.
     """
     if name in ("", ".", "..") or re.search(r"[/\\\0:]", name):
         raise ValueError(f"{index} points to {shown(name)}; a shard's entry must be the plain name of a file beside it")
@@ -372,14 +378,14 @@ def _files(directory: os.PathLike[str], stored: Mapping[str, Stored]) -> str:
 
 
 def few(items: Iterable[str], separator: str = ", ", limit: int = 4) -> str:
-    """The first of them in a message."""
+    """Returns the first items for a message, and the number of the others."""
     items = [clipped(item, 201) for item in items]
     rest = f"{separator}… and {len(items) - limit} more" if len(items) > limit else ""
     return separator.join(items[:limit]) + rest
 
 
 def refuse_non_finite(values: NDArray[Any], name: str, hint: str) -> None:
-    """Raises a ValueError that says where the first NaN or infinity of `values` is, if there is one.
+    """Checks that all values are finite. The ValueError names the place of the first NaN or infinity.
 
     >>> refuse_non_finite(np.array([[0.0, np.nan]]), "tensor 'a'", "Train it again")
     Traceback (most recent call last):

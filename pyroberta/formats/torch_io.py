@@ -1,17 +1,17 @@
-"""torch's files: pickled containers with tensors in them, read without running anything.
+"""torch's files: pickled containers with tensors in them. They are read without running any code of theirs.
 
-`torch.load` hands a file to Python's pickle machine, which calls whatever function the file names. Here a machine of
-our own goes through the same instructions. It knows plain containers and numbers, and for the few functions by which
-torch rebuilds a tensor it has others of its own: nothing is imported, nothing is called by its name. Every other name
-is refused, and said.
+`torch.load` passes a file to Python's unpickler, which calls any function that the file names. This module has its own
+interpreter for the same instructions. It makes plain containers and numbers. For the few functions with which torch
+rebuilds a tensor, it calls its own functions instead. Nothing is imported, and nothing is called by its name. Any other
+name is refused, and the error names it.
 
-A file is one of two:
+A file has one of two layouts:
 
     since torch 1.6   a zip with <root>/data.pkl, and the numbers of tensors in <root>/data/<key>
     before            pickles one after the other (a magic number, a protocol, facts about the machine, the object, the
                       keys of the numbers), then for each key its numbers, after their count
 
-Source: torch/serialization.py of torch 2.13; Python's pickletools tells what each instruction does.
+Source: torch/serialization.py of torch 2.13. Python's pickletools documents each instruction.
 """
 
 from __future__ import annotations
@@ -52,30 +52,30 @@ LETTERS_PER_STEP = 16  # of a key, since equal ones are compared letter by lette
 
 
 def read_tensors(file: Path) -> dict[str, Stored]:
-    """The tensors of a file that holds nothing else: a model's state.
+    """Returns the tensors of a file that holds only tensors, such as the state of a model.
 
     Raises:
-        ValueError: as `read`, and where it holds other things.
+        ValueError: see `read`; also if the file holds anything else.
     """
     state = read(file)
     if not isinstance(state, dict):
         raise ValueError(f"{file} should hold a dict of tensors, it holds a {type(state).__name__}")
     for name, tensor in state.items():
         if not isinstance(name, str) or not isinstance(tensor, Stored):
-            raise ValueError(f"{file} should hold tensors alone, but {shown(name)} is a {type(tensor).__name__}")
+            raise ValueError(f"{file} should hold only tensors, but {shown(name)} is a {type(tensor).__name__}")
     return state
 
 
 def read(file: Path) -> Any:
-    """What was saved: dicts, lists, tuples, numbers and strings, with a `Stored` for each tensor.
+    """Returns the saved object: dicts, lists, tuples, numbers and strings, with a `Stored` for each tensor.
 
-    A tensor's numbers are read, unpacked where they are compressed, and put in its order, when they are asked for. An
-    `argparse.Namespace` is a dict.
+    The numbers of a tensor are read when they are needed; then they are decompressed and put in order. An
+    `argparse.Namespace` becomes a dict.
 
     Raises:
-        ValueError: for a file that is damaged or no such file, and for one that names anything but tensors and plain
-            containers: with that name.
-        OverBudget: for one that asks for more than its reader may take.
+        ValueError: if the file is damaged, is not a file of torch, or names anything but tensors and plain containers.
+            The message has the name.
+        OverBudget: if reading the file would take too much memory or time.
     """
     file_bytes = open_bytes(file)
     budget = Budget(file, file_bytes.size, steps=MOST_STEPS)
@@ -94,20 +94,22 @@ def _read_zip(file: Path, file_bytes: FileBytes, budget: Budget) -> Any:
     entries = {info.filename: info for info in entries_of(file_bytes, budget)}
     pickles = [name for name in entries if name == "data.pkl" or name.endswith("/data.pkl")]
     if len(pickles) != 1:
-        raise ValueError(f"{file} is a zip, but none of torch's: it has {len(pickles)} entries named data.pkl")
+        raise ValueError(
+            f"{file} is a zip, but not a file of torch: it has {len(pickles)} entries named data.pkl instead of one"
+        )
     root = pickles[0].removesuffix("data.pkl")
 
     def content(name: str, most: int) -> NDArray[np.uint8]:
         if entries[name].file_size > most:
             raise ValueError(
-                f"{file}: {clipped(name)} has {entries[name].file_size} bytes, more than the {most} that it may have"
+                f"{file}: {clipped(name)} has {entries[name].file_size} bytes, but at most {most} are allowed"
             )
         found = entry(file, file_bytes, entries[name], budget)
         return found() if callable(found) else found.read()
 
     order = f"{root}byteorder"
     if order in entries and content(order, 16).tobytes() != b"little":
-        raise ValueError(f"{file} was written on a machine with the other byte order, which isn't read")
+        raise ValueError(f"{file} was written on a machine with the other byte order, which can't be read")
 
     def numbers(storage: Storage) -> Source:
         name, size = f"{root}data/{storage.key}", storage.nbytes
@@ -115,7 +117,7 @@ def _read_zip(file: Path, file_bytes: FileBytes, budget: Budget) -> Any:
             raise ValueError(f"{file} is damaged: it lacks {clipped(name)}, the numbers of a tensor")
         if entries[name].file_size != size:
             raise ValueError(
-                f"{file} is damaged: {clipped(name)} has {entries[name].file_size} bytes, and its tensors take {size}"
+                f"{file} is damaged: {clipped(name)} has {entries[name].file_size} bytes, but its tensors take {size}"
             )
         return entry(file, file_bytes, entries[name], budget)
 
@@ -126,25 +128,25 @@ def _read_zip(file: Path, file_bytes: FileBytes, budget: Budget) -> Any:
 def _read_older(file: Path, file_bytes: FileBytes, budget: Budget) -> Any:
     with io.BufferedReader(Stream(file_bytes)) as opened:
         if opened.read(2) not in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
-            raise ValueError(f"{file} is none of torch's files: it is neither a zip nor a pickle")
+            raise ValueError(f"{file} is not a file of torch: it is neither a zip nor a pickle")
         opened.seek(0)
         stream = _Limited(opened, LARGEST_PICKLE, file)
         found = [_Machine(stream, file, budget).run()]
         if found[0] != MAGIC:
-            raise ValueError(f"{file} is a pickle, but none of torch's files, which begin with a number of theirs")
+            raise ValueError(f"{file} is a pickle, but not a file of torch, which begins with torch's magic number")
         found += [_Machine(stream, file, budget).run() for _ in range(4)]
         start = opened.tell()
     _, _, system, value, keys = found
     if not isinstance(system, dict) or not system.get("little_endian", True):
-        raise ValueError(f"{file} was written on a machine with the other byte order, which isn't read")
+        raise ValueError(f"{file} was written on a machine with the other byte order, which can't be read")
     if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
-        raise ValueError(f"{file} is damaged: where the keys of its tensors should be there is {shown(keys)}")
+        raise ValueError(f"{file} is damaged: the keys of its tensors should be a list of texts, got {shown(keys)}")
     storages = {storage.key: storage for storage in _storages(value)}
     places: dict[str, FileBytes] = {}
     for key in keys:
         count = int.from_bytes(cut(file_bytes, start, 8, file).read().tobytes(), "little")
         if key not in storages:
-            raise ValueError(f"{file} is damaged: it has the numbers of a tensor {shown(key)} that isn't there")
+            raise ValueError(f"{file} is damaged: it has numbers for a tensor {shown(key)} that does not exist")
         if count != storages[key].numel:
             raise ValueError(f"{file} is damaged: it has {count} numbers for a tensor of {storages[key].numel}")
         places[key] = cut(file_bytes, start + 8, storages[key].nbytes, file)
@@ -167,8 +169,8 @@ class _Limited:
     def read(self, size: int) -> bytes:
         if size > self.left:
             raise OverBudget(
-                f"{self.name}: what it has beside the numbers of tensors asks for {size} bytes, and {self.left} are "
-                f"left of the {self.most} allowed here"
+                f"{self.name}: its content other than the numbers of tensors needs {size} bytes, but only {self.left} "
+                f"of the {self.most} allowed are left"
             )
         self.left -= size
         return self.file.read(size)
@@ -187,7 +189,7 @@ class _Limited:
 
 @dataclass(frozen=True)
 class Storage:
-    """Numbers that tensors are views of."""
+    """The numbers of which tensors are views."""
 
     dtype: str
     key: str
@@ -195,13 +197,13 @@ class Storage:
 
     @property
     def nbytes(self) -> int:
-        """What they take."""
+        """The size of the numbers in bytes."""
         return self.numel * np.dtype(NUMPY_TYPES[self.dtype]).itemsize
 
 
 @dataclass(frozen=True)
 class Tensor:
-    """A view of a storage; offset and strides in numbers."""
+    """A view of a storage. Offset and strides count numbers, not bytes."""
 
     storage: Storage
     offset: int
@@ -209,10 +211,11 @@ class Tensor:
     strides: tuple[int, ...]
 
     def of(self, numbers: Source, name: str, budget: Budget) -> Source:
-        """Its bytes, row after row: those of `numbers` where they lie so, a function that makes them where they don't.
+        """Returns the bytes of the tensor, row after row: those of `numbers` if they have this order, else a function
+        that makes them.
 
         Raises:
-            ValueError: where it reaches beyond the numbers.
+            ValueError: if the tensor reaches beyond the numbers.
         """
         last = self.offset + sum((n - 1) * step for n, step in zip(self.shape, self.strides, strict=True))
         if 0 in self.shape:
@@ -229,7 +232,7 @@ class Tensor:
             found = (numbers()[start:stop] if callable(numbers) else numbers[start:stop].read()).view(item)
             view = np.lib.stride_tricks.as_strided(found, self.shape, steps, writeable=False)
             if not view.flags.c_contiguous:
-                budget.make(f"tensor {name}, a view of {self.shape},", view.nbytes)
+                budget.make(f"tensor {name}, a view of {self.shape}", view.nbytes)
             return np.ascontiguousarray(view).reshape(-1).view(np.uint8)
 
         return lru_cache(maxsize=1)(made)
@@ -288,7 +291,7 @@ class _Refused(ValueError):
 
 @dataclass(frozen=True)
 class Global:
-    """What the file would have called by this name."""
+    """A name of a function or a class in the file, which is not imported."""
 
     name: str
 
@@ -375,12 +378,12 @@ class _Machine:
             raise
         except _Refused as error:
             raise ValueError(
-                f"{self.file} can't be read: {error}. Of a pickle only tensors and plain containers are taken, since "
-                "anything else in it could run code"
+                f"{self.file} can't be read: {error}. Only tensors and plain containers are read from a pickle, since "
+                "anything else could run code"
             ) from None
         except (IndexError, KeyError, TypeError, AttributeError, ValueError) as error:
             raise ValueError(
-                f"{self.file} is damaged: a pickle in it doesn't fit together ({str(error)[:200]})"
+                f"{self.file} is damaged: the instructions of a pickle in it are inconsistent ({str(error)[:200]})"
             ) from None
         raise AssertionError("genops ends with STOP, or raises")
 

@@ -1,6 +1,6 @@
-"""Zips, as torch's files, NumPy's and Keras's are ones: their directory and their entries, read within a budget.
+"""Zips, which torch's, NumPy's and Keras's files are: their directory and their entries, read within a budget.
 
-`new_file` describes one that is to be written.
+`new_file` describes a zip to write.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ Source = FileBytes | Callable[[], NDArray[np.uint8]]
 
 
 def is_zip(file_bytes: FileBytes) -> bool:
-    """Whether the bytes are a zip's."""
+    """Returns whether the bytes are those of a zip."""
     return zipfile.is_zipfile(io.BufferedReader(Stream(file_bytes)))
 
 
 def entries_of(file_bytes: FileBytes, budget: Budget) -> list[zipfile.ZipInfo]:
-    """The entries that the directory of a zip has.
+    """Returns the entries in the directory of a zip.
 
     Raises:
-        OverBudget: where they are more than the budget allows.
-        zipfile.BadZipFile: where it is damaged; and what else the standard library raises for such a file.
+        OverBudget: if there are more entries than the budget allows.
+        zipfile.BadZipFile: if the zip is damaged. The standard library may raise other errors for a damaged file too.
     """
     with _Zip(Stream(file_bytes)) as opened:
         opened.budget = budget
@@ -54,75 +54,76 @@ def entries_of(file_bytes: FileBytes, budget: Budget) -> list[zipfile.ZipInfo]:
 
 
 def entry(file: Path, file_bytes: FileBytes, info: zipfile.ZipInfo, budget: Budget) -> Source:
-    """What lies in an entry of a zip: the file's bytes where it is stored as it is, else a function that unpacks it.
+    """Returns the content of an entry of a zip: the bytes in the file if they are not compressed, else a function that
+    decompresses them.
 
     Raises:
-        ValueError: where it lies elsewhere than the directory says, or is packed in another way than deflate's; and
-            where it can't be unpacked, when it is.
-        OverBudget: where it asks for more than the budget allows, when it is unpacked.
+        ValueError: if the entry is not at the place in the directory, or is compressed by another method than deflate.
+            The function raises it if the entry can't be decompressed.
+        OverBudget: raised by the function, if the entry needs more memory than the budget allows.
     """
     name, size = clipped(info.filename), info.file_size
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise ValueError(f"{file}: {name} is packed by the method {info.compress_type}, known is deflate alone")
+        raise ValueError(f"{file}: {name} is compressed by the method {info.compress_type}; only deflate can be read")
     if info.flag_bits & 1:
         raise ValueError(f"{file} is damaged: {name} is encrypted")
     at = info.header_offset
     header = file_bytes[at : at + 30].read().tobytes() if at >= 0 else b""
     if header[:4] != b"PK\x03\x04" or len(header) < 30:
-        raise ValueError(f"{file} is damaged: {name} isn't where the directory of the zip says")
+        raise ValueError(f"{file} is damaged: {name} is not at the place that the directory of the zip names")
     start = at + 30 + int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
     if info.compress_type == zipfile.ZIP_STORED:
         return cut(file_bytes, start, size, file)
     packed = cut(file_bytes, start, info.compress_size, file)
 
     def unpacked() -> NDArray[np.uint8]:
-        budget.make(f"{name}, unpacked,", size)
+        budget.make(f"{name}, decompressed", size)
         try:
             found = zlib.decompressobj(-15).decompress(
                 packed.read().data, size + 1
             )  # one more shows that there is more
         except zlib.error as error:
-            raise ValueError(f"{file} is damaged: {name} can't be unpacked: {error}") from None
+            raise ValueError(f"{file} is damaged: {name} can't be decompressed: {error}") from None
         if len(found) != size:
             much = f"more than {size}" if len(found) > size else len(found)
-            raise ValueError(f"{file} is damaged: {name} has {much} bytes packed in it, and says {size}")
+            raise ValueError(f"{file} is damaged: {name} decompresses to {much} bytes, but the zip says {size}")
         if zlib.crc32(found) != info.CRC:
-            raise ValueError(f"{file} is damaged: what is packed in {name} has another CRC-32 than it says")
+            raise ValueError(f"{file} is damaged: the CRC-32 of {name} is not the one in the zip")
         return np.frombuffer(found, np.uint8)
 
     return lru_cache(maxsize=1)(unpacked)
 
 
 def cut(file_bytes: FileBytes, start: int, size: int, file: Path) -> FileBytes:
-    """The bytes of a place and size.
+    """Returns the bytes of a file from a start, `size` of them.
 
     Raises:
-        ValueError: where the file ends before.
+        ValueError: if the file ends before.
     """
     if start + size > file_bytes.size:
-        raise ValueError(f"{file} is cut short: it has {file_bytes.size} bytes, and {start + size} are needed")
+        raise ValueError(f"{file} is cut short: it has {file_bytes.size} bytes, but {start + size} are needed")
     return file_bytes[start : start + size]
 
 
 class Archive:
-    """A zip whose entries are read by their names, and never unpacked to the disk.
+    """A zip whose entries are read by name, and never written to the disk.
 
     Args:
-        file: the zip.
+        file: the path of the zip.
 
     Attributes:
-        file: as given.
+        file: the path of the zip.
 
     Raises:
-        FileNotFoundError, ValueError: where there is no such file, or it is damaged or no zip; where it has a name
-            twice, or one that would lead out of a directory.
-        OverBudget: where it asks for more than its reader may take.
+        FileNotFoundError, ValueError: if the file does not exist, is damaged, is not a zip, has a name twice, or has a
+            name that leads out of a directory.
+        OverBudget: if reading it would take too much memory or time.
     """
 
     def __init__(self, file: Path) -> None:
         self.file, self._whole = file, open_bytes(file)
         if not is_zip(self._whole):
-            raise ValueError(f"{file} is cut short, or no zip")
+            raise ValueError(f"{file} is cut short, or not a zip")
         self._budget = Budget(file, self._whole.size)
         try:
             entries = entries_of(self._whole, self._budget)
@@ -140,16 +141,16 @@ class Archive:
 
     @property
     def names(self) -> list[str]:
-        """The names of the entries, without those of directories."""
+        """Returns the names of the entries, without directories."""
         return list(self._entries)
 
     def source(self, name: str) -> FileBytes | NDArray[np.uint8]:
-        """What lies in an entry: a part of the file where it is not packed.
+        """Returns the content of an entry. If the entry is not compressed, it is a part of the file.
 
         Raises:
-            FileNotFoundError: where there is none of that name, telling what there is.
-            ValueError: where it is damaged.
-            OverBudget: where it asks for more than the reader may take.
+            FileNotFoundError: if there is no entry of that name. The message lists the names.
+            ValueError: if the entry is damaged.
+            OverBudget: if it needs more memory than the budget allows.
         """
         if name not in self._entries:
             there = ", ".join(clipped(one, 60) for one in self.names[:8]) or "nothing"
@@ -162,25 +163,26 @@ class Archive:
         for start in range(0, found.size, BLOCK):
             checksum = zlib.crc32(found[start : start + BLOCK].read().data, checksum)
         if checksum != info.CRC:
-            raise ValueError(f"{self.file} is damaged: {name} has another CRC-32 than it says")
+            raise ValueError(f"{self.file} is damaged: the CRC-32 of {name} is not the one in the zip")
         return found
 
     def bytes(self, name: str) -> bytes:
-        """What lies in a small entry.
+        """Returns the content of a small entry.
 
         Raises:
-            FileNotFoundError, ValueError, OverBudget: as `source`; ValueError for more than `LARGEST` bytes too.
+            FileNotFoundError, ValueError, OverBudget: see `source`. ValueError also if the entry has more than
+                `LARGEST` bytes.
         """
         if name in self._entries and self._entries[name].file_size > LARGEST:
-            raise ValueError(f"{self.file}: {name} has more than {LARGEST} bytes, the most that are read of such a one")
+            raise ValueError(f"{self.file}: {name} has more than {LARGEST} bytes, the limit for such an entry")
         found = self.source(name)
         return (found.read() if isinstance(found, FileBytes) else found).tobytes()
 
 
 def new_file(entries: Mapping[str, NewFile]) -> NewFile:
-    """The zip of some files, by their names in it, none of them packed.
+    """Returns the zip of some files, by their names in it. None of them is compressed.
 
-    The checksum of a file is known when it is written, and stands behind it; so no file lies in memory.
+    The checksum of a file is computed while the file is written, and stands after it. So no file is held in memory.
 
     >>> new = new_file({"a/b.txt": NewFile.of("text")})
     >>> content = b"".join(new.blocks())

@@ -108,7 +108,7 @@ def read(directory: Directory) -> dict[str, Any]:
             "since each is searched in every text"
         )
     letters = sum(len(token) for token in reading.added_tokens if isinstance(token, str))
-    Budget(directory.path).make(f"looking for added tokens of {letters} letters", BYTES_PER_LETTER * letters)
+    Budget(directory.path).make(f"the search for added tokens of {letters} letters", BYTES_PER_LETTER * letters)
     reading.refuse_overlaps(directory)
     reading.mask_lstrip = _flag(directory / CONFIG, config.get("mask_token"), "lstrip", reading.mask_lstrip)
     if "unk_token" not in named or named["unk_token"] is not None:  # null: there is none, unless the vocabulary has it

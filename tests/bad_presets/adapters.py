@@ -126,7 +126,9 @@ CASES: dict[str, Case] = {
     "adapter: config a pipe": Case(PEFT, instead(CONFIG_FILE, os.mkfifo), "adapter_config.json is a pipe"),
     "adapter: config a list": Case(PEFT, put(CONFIG_FILE, "[]"), "adapter_config.json should hold a JSON object"),
     "adapter: config deep": Case(
-        PEFT, put(CONFIG_FILE, '{"a":' * 100 + "1" + "}" * 100), "adapter_config.json has containers more than 32 deep"
+        PEFT,
+        put(CONFIG_FILE, '{"a":' * 100 + "1" + "}" * 100),
+        "adapter_config.json has containers nested more than 32 deep",
     ),
     "adapter: a key twice": Case(
         PEFT, put(CONFIG_FILE, '{"r": 3, "r": 4}'), "adapter_config.json isn't valid JSON: it has the key 'r' twice"
@@ -144,7 +146,7 @@ CASES: dict[str, Case] = {
     "adapter: weights cut": Case(PEFT, cut(WEIGHTS, 0.8), "adapter_model.safetensors is cut short: tensor"),
     "adapter: a header of exabytes": Case(PEFT, put(WEIGHTS, b"\xff" * 8 + b"{}"), "header length of 1844674407370955"),
     "adapter: factors that overlap": Case(
-        PEFT, header(lambda f: f[VALUE_B].update(data_offsets=[0, 96]), WEIGHTS), "and the one before it"
+        PEFT, header(lambda f: f[VALUE_B].update(data_offsets=[0, 96]), WEIGHTS), "but the tensor before it"
     ),
     "adapter: another kind": Case(PEFT, said(peft_type="LOHA"), "peft_type is 'LOHA', only 'LORA' can be read"),
     "adapter: a long kind": Case(PEFT, said(peft_type=["x" * 999] * 99), r"peft_type is \['xxx.*, only 'LORA'"),
@@ -217,7 +219,7 @@ CASES: dict[str, Case] = {
     ),
     "adapter: keras: a pipe": Case(KERAS, instead(KERAS_FILE, os.mkfifo), "adapter.lora.h5 is a pipe"),
     "adapter: keras: a page": Case(
-        KERAS, put(KERAS_FILE, "<html></html>"), "adapter.lora.h5 is .*no HDF5 file: .*signature"
+        KERAS, put(KERAS_FILE, "<html></html>"), "adapter.lora.h5 is .*not an HDF5 file: .*signature"
     ),
     "adapter: keras: half a file": Case(KERAS, cut(KERAS_FILE, 0.5), "adapter.lora.h5 is damaged .*truncated"),
     "adapter: keras: no rank": Case(
@@ -260,7 +262,7 @@ CASES: dict[str, Case] = {
     "adapter: keras: a rank that was never written": Case(
         KERAS,
         keras(lambda f: f.pop("lora/vars/rank") and f.create_dataset("lora/vars/rank", (), "i8")),
-        "lora/vars/rank' should have 8 bytes, and 0",
+        "lora/vars/rank' should have 8 bytes, but has 0",
     ),
     "adapter: keras: a bomb": Case(
         KERAS,

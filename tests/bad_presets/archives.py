@@ -187,14 +187,14 @@ CASES = {
     f"archive: {name}": made
     for name, made in {
         # the file
-        "cut in half": case(cut(ARCHIVE, 0.5), "model.keras is cut short, or no zip"),
-        "cut at its end": case(cut(ARCHIVE, 0.999), "model.keras is cut short, or no zip"),
+        "cut in half": case(cut(ARCHIVE, 0.5), "model.keras is cut short, or not a zip"),
+        "cut at its end": case(cut(ARCHIVE, 0.999), "model.keras is cut short, or not a zip"),
         "empty": case(put(ARCHIVE, b""), "model.keras is empty"),
-        "no zip": case(put(ARCHIVE, b"x" * 5000), "model.keras is cut short, or no zip"),
-        "an HDF5 file": case(put(ARCHIVE, b"\x89HDF\r\n\x1a\n" * 90), "is cut short, or no zip"),
+        "no zip": case(put(ARCHIVE, b"x" * 5000), "model.keras is cut short, or not a zip"),
+        "an HDF5 file": case(put(ARCHIVE, b"\x89HDF\r\n\x1a\n" * 90), "is cut short, or not a zip"),
         "not there": case(lambda d: (d / ARCHIVE).unlink(), "there is no file .*model.keras"),
         "a directory": case(instead(ARCHIVE, lambda path: path.mkdir()), "model.keras is a directory"),
-        "a link that leads nowhere": case(instead(ARCHIVE, link("nowhere")), "is a link to nowhere, which isn't there"),
+        "a link that leads nowhere": case(instead(ARCHIVE, link("nowhere")), "is a link to nowhere, which does not exist"),
         # the zip
         "without config": case(without(CONFIG_FILE), "model.keras has no config.json; it has model.weights.h5, "),
         "without weights": case(without(WEIGHTS), "model.keras has no model.weights.h5; it has assets/"),
@@ -211,21 +211,21 @@ CASES = {
         "a name from the root": case(added("/etc/evil"), "'/etc/evil' leads out of the archive"),
         "a name of a drive": case(added("C:evil"), "'C:evil' leads out of the archive"),
         "a name of Windows": case(added("..\\evil"), "leads out of the archive"),
-        "many entries": case(entries(many), "model.keras: the directory of the zip asks for .* steps"),
-        "a bit of the weights": case(flipped, "is damaged: model.weights.h5 has another CRC-32 than it says"),
-        "an entry elsewhere": case(told(WEIGHTS, 42, "<I", 7), "model.weights.h5 isn't where the directory"),
+        "many entries": case(entries(many), "model.keras: .* steps are needed for the directory of the zip"),
+        "a bit of the weights": case(flipped, "is damaged: the CRC-32 of model.weights.h5 is not the one in the zip"),
+        "an entry elsewhere": case(told(WEIGHTS, 42, "<I", 7), "model.weights.h5 is not at the place"),
         "an entry longer than the file": case(
             lambda d: [told(WEIGHTS, at, "<I", 2_000_000_000)(d) for at in (20, 24)], "is cut short"
         ),
         "encrypted": case(told(CONFIG_FILE, 8, "<H", 1), "config.json is encrypted"),
         "another packing": case(
-            entries(lambda found: None, compression=zipfile.ZIP_BZIP2), "config.json is packed by the method 12"
+            entries(lambda found: None, compression=zipfile.ZIP_BZIP2), "config.json is compressed by the method 12"
         ),
         # what swells
         "a config that swells": case(swollen(CONFIG_FILE, 30_000_000), "config.json has more than 20000000 bytes"),
-        "a config fuller than it says": case(overfull, "config.json has more than 2000 bytes packed in it"),
+        "a config fuller than it says": case(overfull, "config.json decompresses to more than 2000 bytes"),
         "merges that swell": case(swollen(f"{ASSETS}/merges.txt", 30_000_000), "merges.txt has more than 20000000"),
-        "weights that swell": case(swollen(WEIGHTS, 70_000_000), "model.weights.h5, unpacked, asks for 70000000 bytes"),
+        "weights that swell": case(swollen(WEIGHTS, 70_000_000), "70000000 bytes are needed for model.weights.h5"),
         # classes
         "a lambda": case(config(lambda_layer), f"the model is of the class 'Lambda'; {KNOWN}"),
         "a model of Keras's": case(
@@ -285,7 +285,7 @@ CASES = {
             entries(lambda found: found.update({CONFIG_FILE: b'{"a":' * 900 + b"1" + b"}" * 900})), "config.json has"
         ),
         # weights
-        "weights that are no HDF5": case(added(WEIGHTS, b"x" * 5000), "model.weights.h5 is damaged or no HDF5"),
+        "weights that are no HDF5": case(added(WEIGHTS, b"x" * 5000), "model.weights.h5 is damaged or not an HDF5"),
         "weights cut": case(
             entries(lambda found: found.update({WEIGHTS: found[WEIGHTS][: len(found[WEIGHTS]) // 2]})),
             "model.weights.h5",

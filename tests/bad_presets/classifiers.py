@@ -152,7 +152,7 @@ CASES: dict[str, Case] = {
     ),
     "classifier: a table missing": Case(HF, tensors(lambda t: t.pop(TABLE)), "lacks 1 of .*: classifier.out_proj.wei"),
     "classifier: a tensor more": Case(
-        HF, tensors(lambda t: t.update({"classifier.dense.x": t[TABLE].copy()})), "no place for: classifier.dense.x"
+        HF, tensors(lambda t: t.update({"classifier.dense.x": t[TABLE].copy()})), "does not have: classifier.dense.x"
     ),
     "classifier: NaN": Case(
         HF, tensors(lambda t: t[TABLE].__setitem__((2, 1), np.nan)), r"out_proj\.weight'.* the first nan at \(2, 1\)"
@@ -218,7 +218,7 @@ CASES: dict[str, Case] = {
     ),
     **structure(KERAS, HEAD, "a table without signature", "a branch beyond its end"),
     "classifier: keras: the head a page": Case(
-        KERAS, put(HEAD, "<html></html>"), r"task\.weights\.h5 is .*no HDF5 file"
+        KERAS, put(HEAD, "<html></html>"), r"task\.weights\.h5 is .*not an HDF5 file"
     ),
     "classifier: keras: a table missing": Case(
         KERAS, h5(lambda f: f.pop(PLACES[2]), HEAD), "lacks 1 of the .*layers/dense_1/vars/0"

@@ -99,7 +99,7 @@ CASES: dict[str, Case] = {
     "config a pipe": Case("hf", instead("config.json", os.mkfifo), "config.json is a pipe"),
     "config a device": Case("hf", instead("config.json", link("/dev/zero")), "config.json is a pipe or a device"),
     "config unreadable": Case("hf", instead("config.json", link("/proc/self/mem")), "config.json can't be read"),
-    "config a loop of links": Case("hf", instead("config.json", link("config.json")), "lead round in a circle"),
+    "config a loop of links": Case("hf", instead("config.json", link("config.json")), "form a circle"),
     **dead_links(
         "hf",
         "config.json",
@@ -115,16 +115,20 @@ CASES: dict[str, Case] = {
     "config of empty objects": Case(
         "hf",
         put("config.json", '{"a": [' + "{}," * 6_000_000 + "{}]}"),
-        r"JSON of 6000003 containers asks for 30000015 steps",
+        r"30000015 steps are needed for JSON of 6000003 containers",
     ),
     "config of numbers": Case("hf", put("config.json", '{"a": [' + "1.5," * 1_900_000 + "1]}"), "no model_type"),
     "config of more numbers": Case(
-        "hf", put("config.json", '{"a": [' + "1," * 4_900_000 + "1]}"), r"JSON of 4900000 values asks for 4900000 steps"
+        "hf",
+        put("config.json", '{"a": [' + "1," * 4_900_000 + "1]}"),
+        r"4900000 steps are needed for JSON of 4900000 values",
     ),
     "config deep": Case("hf", put("config.json", '{"a":' + nested("[", "]", 100) + "}"), "more than 32 deep"),
     "config endlessly deep": Case("hf", put("config.json", '{"a":' + nested("[", "]", 100_000) + "}"), "without end"),
-    "config with NaN": Case("hf", put("config.json", '{"layer_norm_eps": NaN}'), "NaN is no number of JSON's"),
-    "config with infinity": Case("hf", put("config.json", '{"layer_norm_eps": -Infinity}'), "-Infinity is no number"),
+    "config with NaN": Case("hf", put("config.json", '{"layer_norm_eps": NaN}'), "NaN is not a number of JSON"),
+    "config with infinity": Case(
+        "hf", put("config.json", '{"layer_norm_eps": -Infinity}'), "-Infinity is not a number"
+    ),
     "config with 1e999": Case("hf", put("config.json", '{"layer_norm_eps": 1e999}'), "too large a number"),
     "config with a long number": Case("hf", put("config.json", '{"a": ' + "9" * 100_000 + "}"), "too long a number"),
     "config with a key twice": Case(
@@ -252,7 +256,9 @@ CASES: dict[str, Case] = {
         "header length",
     ),
     "a header of empty lists": Case(
-        "hf", header(lambda _: b'{"a":[' + b"[]," * 6_000_000 + b"[]]}"), "JSON of 6000003 containers asks for"
+        "hf",
+        header(lambda _: b'{"a":[' + b"[]," * 6_000_000 + b"[]]}"),
+        "steps are needed for JSON of 6000003 containers",
     ),
     "a header that is no JSON": Case("hf", header(lambda _: b"{x"), "its header isn't valid JSON"),
     "a header not UTF-8": Case("hf", header(lambda _: b'{"\xff": 1}'), "its header isn't valid JSON"),
@@ -272,7 +278,7 @@ CASES: dict[str, Case] = {
     "integers for weights": Case("hf", entry(QUERY, dtype="I32"), "is stored as I32"),
     "another shape": Case("hf", tensors(lambda t: t.update({QUERY: np.zeros((8, 9), "f4")})), "has shape \\(8, 9\\)"),
     "a tensor missing": Case("hf", tensors(lambda t: t.pop(QUERY)), f"lacks 1 of .*{QUERY}"),
-    "a tensor more": Case("hf", tensors(lambda t: t.update(x=np.zeros(3, "f4"))), "no place for: x"),
+    "a tensor more": Case("hf", tensors(lambda t: t.update(x=np.zeros(3, "f4"))), "does not have: x"),
     "NaN": Case("hf", tensors(lambda t: t.update({"lm_head.dense.weight": NAN})), "aren't finite, the first nan"),
     "an infinity": Case(
         "hf", tensors(lambda t: t["lm_head.bias"].__setitem__(7, -np.inf)), "isn't finite, the first -inf at \\(7"
@@ -367,12 +373,12 @@ CASES: dict[str, Case] = {
     "merges without end": Case(
         "slow tokenizer",
         put("merges.txt", "a b\n" * 1_000_000),
-        "merges.txt: a list of 1000000 merges for 300 tokens asks",
+        "merges.txt: 2000000 steps are needed for a list of 1000000 merges for 300 tokens",
     ),
     "tokenizer.json of merges without end": Case(
         "hf",
         change("tokenizer.json", lambda t: t["model"].update(merges=[["a", "b"]] * 100_000)),
-        "tokenizer.json: a list of 100000 merges for 300 tokens asks for 200000 steps",
+        "tokenizer.json: 200000 steps are needed for a list of 100000 merges for 300 tokens",
     ),
     "a merge of a long token": Case(
         "slow tokenizer",
@@ -382,7 +388,7 @@ CASES: dict[str, Case] = {
     "added tokens of many letters": Case(
         "slow tokenizer",
         put("added_tokens.json", json.dumps({"x" * 30_000 + f"{i}": 300 + i for i in range(10)})),
-        "looking for added tokens of 300010 letters asks for 76802560 bytes",
+        "76802560 bytes are needed for the search for added tokens of 300010 letters",
     ),
     "long special tokens that aren't there": Case(
         "hf",
@@ -396,7 +402,7 @@ CASES: dict[str, Case] = {
                 {f"{i}": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for i in range(20_000)}
             ).encode()
         ),
-        "the header's entries asks for 20000 steps",
+        "20000 steps are needed for the header's entries",
     ),
     "a post-processor whose token has a third part": Case(
         "hf",

@@ -277,7 +277,7 @@ CASES: dict[str, Case] = {
     "keras: no weights": Case("kerashub", lambda d: (d / kerashub.WEIGHTS).unlink(), "has neither model.weights.h5"),
     "keras: weights a pipe": Case("kerashub", instead(kerashub.WEIGHTS, os.mkfifo), "is a pipe"),
     "keras: weights a directory": Case("kerashub", instead(kerashub.WEIGHTS, Path.mkdir), "is a directory"),
-    "keras: weights a pointer": Case("kerashub", put(kerashub.WEIGHTS, "version https://git-lfs"), "no HDF5 file"),
+    "keras: weights a pointer": Case("kerashub", put(kerashub.WEIGHTS, "version https://git-lfs"), "not an HDF5 file"),
     **empty("kerashub", kerashub.WEIGHTS, kerashub.HEAD),
     **structure("kerashub", kerashub.WEIGHTS, "no signature", "a tree without signature", "a group beyond its end"),
     **structure(
@@ -289,11 +289,11 @@ CASES: dict[str, Case] = {
     "keras: a cycle of soft links": Case("kerashub", set_link(h5py.SoftLink(f"/{NORM}")), "is a link"),
     "keras: an external link": Case("kerashub", set_link(h5py.ExternalLink("/etc/passwd", "/x")), "is a link"),
     "keras: groups in a circle": Case("kerashub", h5(self_links), "second name"),
-    "keras: groups in groups": Case("kerashub", h5(deep_groups), "deep in each other"),
+    "keras: groups in groups": Case("kerashub", h5(deep_groups), r"groups are nested \d+ deep"),
     "keras: external numbers": Case(
-        "kerashub", dataset((8,), "f4", external=[("/etc/hostname", 0, 32)]), "lie in another file"
+        "kerashub", dataset((8,), "f4", external=[("/etc/hostname", 0, 32)]), "are in another file"
     ),
-    "keras: a virtual dataset": Case("kerashub", h5(virtual), "lie in another file"),
+    "keras: a virtual dataset": Case("kerashub", h5(virtual), "are in another file"),
     "keras: another shape": Case("kerashub", dataset(data=np.ones(9, "f4")), "has shape \\(9,\\)"),
     "keras: integers": Case("kerashub", dataset(data=np.ones(8, "i4")), "stored as I32"),
     "keras: objects": Case("kerashub", dataset(data=["x"] * 8, dtype=h5py.string_dtype()), "stored as texts"),
@@ -304,26 +304,28 @@ CASES: dict[str, Case] = {
     "keras: a bomb": Case(
         "kerashub",
         h5(lambda f: f.create_dataset("layers/bomb", (1 << 30,), "f4", chunks=True)),
-        "no place for: layers/bomb",
+        "does not have: layers/bomb",
     ),
     "keras: a bomb of zeros": Case(
         "kerashub", dataset(data=np.zeros(1 << 25, "f4"), compression="gzip"), r"has shape \(33554432,\)"
     ),
     "keras: a chunk that bursts": Case("kerashub", h5(overfull_chunk), "packed"),
     "keras: enormous chunks": Case(
-        "kerashub", dataset((8,), "f4", maxshape=(None,), chunks=(1 << 29,)), "in 1 chunks, asks for 4294967296 bytes"
+        "kerashub",
+        dataset((8,), "f4", maxshape=(None,), chunks=(1 << 29,)),
+        "4294967296 bytes are needed for .* in 1 chunks",
     ),
     "keras: ten gigabytes that were never written": Case(
-        "kerashub", h5(lambda f: f.create_dataset("layers/x", (10 << 30,), "i1")), "no place for: layers/x"
+        "kerashub", h5(lambda f: f.create_dataset("layers/x", (10 << 30,), "i1")), "does not have: layers/x"
     ),
     "keras: ten gigabytes for a norm": Case("kerashub", dataset((10 << 28,), "f4"), r"has shape \(2684354560,\)"),
     "keras: a norm that was never written": Case(
-        "kerashub", dataset((8,), "f4"), r"vars/0' should have 32 bytes, and 0 of them are there: it was never written"
+        "kerashub", dataset((8,), "f4"), r"vars/0' should have 32 bytes, but has 0 of them: it was never written"
     ),
     "keras: chunks that were never written": Case(
-        "kerashub", dataset((8,), "f4", chunks=(8,), fillvalue=1.0), "should have 1 chunks, and 0 of them were ever"
+        "kerashub", dataset((8,), "f4", chunks=(8,), fillvalue=1.0), "should have 1 chunks, but only 0 of them were"
     ),
-    "keras: half of the chunks": Case("kerashub", h5(half_written), "should have 2 chunks, and 1 of them were ever"),
+    "keras: half of the chunks": Case("kerashub", h5(half_written), "should have 2 chunks, but only 1 of them were"),
     "keras: chunks of no bytes": Case(
         "kerashub", dataset((1 << 40,), "f4", chunks=(1,)), r"has shape \(1099511627776,\), expected \(8,\)"
     ),
@@ -332,10 +334,14 @@ CASES: dict[str, Case] = {
     ),
     "keras: an attribute of texts": Case("kerashub", h5(opaque), "is stored as opaque bytes"),
     "keras: a long attribute": Case("kerashub", h5(long_mark), "is stored as opaque bytes"),
-    "keras: a type that is shared": Case("kerashub", h5(shared_type), "layers/0' shares its type with others"),
-    "keras: groups without end": Case("kerashub", h5(many_groups), r"the group 'layers' asks for 1200\d steps, and"),
+    "keras: a type that is shared": Case("kerashub", h5(shared_type), "layers/0' shares its type with other datasets"),
+    "keras: groups without end": Case(
+        "kerashub", h5(many_groups), r"1200\d steps are needed for the group 'layers', but"
+    ),
     "keras: merges without end": Case(
-        "kerashub", put("assets/tokenizer/merges.txt", "a b\n" * 20_000), "merges.txt: a list of 20000 merges for"
+        "kerashub",
+        put("assets/tokenizer/merges.txt", "a b\n" * 20_000),
+        "merges.txt: 40000 steps are needed for a list of 20000 merges for",
     ),
     "keras: merges not UTF-8": Case(
         "kerashub", put(f"{kerashub.ASSETS}/merges.txt", b"\xee \xee\n"), "merges.txt' is not UTF-8: .* byte 0xee"

@@ -107,7 +107,7 @@ CASES: dict[str, Case] = {
         HF, header(lambda found: found["__metadata__"].update(training=3), FILE), "doesn't tell which.*AttributeError"
     ),
     "training: metadata without end": Case(
-        HF, remarks('{"a":' * 100_000), "doesn't tell which.*containers in containers without end"
+        HF, remarks('{"a":' * 100_000), "doesn't tell which.*containers nested without end"
     ),
     "training: half of the metadata": Case(HF, remarks('{"optimizer": {'), "doesn't tell which.*isn't valid JSON"),
     "training: no iterations": Case(
@@ -183,7 +183,7 @@ CASES: dict[str, Case] = {
     ),
     "training: a moment missing": Case(HF, moments(lambda t: t.pop(BIAS)), "lacks 1 of the .*: m.head.bias"),
     "training: a moment more": Case(
-        HF, moments(lambda t: t.update({"u.head.bias": t[BIAS].copy()})), "no place for: u.head.bias"
+        HF, moments(lambda t: t.update({"u.head.bias": t[BIAS].copy()})), "does not have: u.head.bias"
     ),
     "training: another model's moments": Case(
         HF, enlarged("embeddings.token"), r"m.embeddings.token has shape \(299, 8\), expected \(300, 8\)"
