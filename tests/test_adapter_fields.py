@@ -71,7 +71,7 @@ def adapter(directory: Path, tensors: Mapping[str, np.ndarray], config: Mapping[
         ({"target_parameters": ["x"]}, "target_parameters is"),
         ({"megatron_config": {"a": 1}}, "megatron_config is"),
         ({"lora_bias": True}, "the change has no bias here"),
-        ({"use_the_force": True}, "'use_the_force' is True, a field that isn't known here"),
+        ({"use_the_force": True}, "'use_the_force' is True, an unknown field"),
         ({"rate_of_change": 0.5}, "'rate_of_change' is 0.5"),
     ],
 )
@@ -97,7 +97,7 @@ def test_a_field_that_changes_nothing_is_read(tmp_path: Path, changes: Any) -> N
 
 
 def test_dropout_of_the_factors_is_said_to_be_left_out(tmp_path: Path) -> None:
-    with pytest.warns(UserWarning, match=r"lora_dropout is 0\.1\. It acts in training alone"):
+    with pytest.warns(UserWarning, match=r"lora_dropout is 0\.1\. It only affects training"):
         lora.read(adapter(tmp_path / "a", factors(), said(lora_dropout=0.1)), CONFIG)
 
 
@@ -179,7 +179,7 @@ SIZES = ("vocabulary_size", "num_layers", "num_heads", "hidden_dim", "intermedia
 def test_a_pattern_is_followed(tmp_path: Path, changes: Any, layers: list[int], modules: tuple[str, ...]) -> None:
     _, found = lora.read(adapter(tmp_path / "a", factors(layers, modules), said(**changes)), CONFIG)
     assert changed(found) == {(i, module) for i in layers for module in modules}
-    with pytest.raises(ValueError, match=r"don't call for"):
+    with pytest.raises(ValueError, match=r"do not select"):
         lora.read(adapter(tmp_path / "b", factors(range(3), ("query", "key", "value")), said(**changes)), CONFIG)
 
 
@@ -192,7 +192,9 @@ EVIL = (
 @pytest.mark.parametrize("pattern", EVIL)
 def test_a_pattern_that_could_take_forever_is_not_run_which_is_said(tmp_path: Path, pattern: str) -> None:
     file = adapter(tmp_path / "a", factors([0, 2], ("query",)), said(target_modules=pattern))
-    with pytest.warns(UserWarning, match="a pattern that isn't run.* were taken, in 2 layers for query. What else"):
+    with pytest.warns(
+        UserWarning, match="a pattern that is not evaluated.* are used, in 2 layers for query. Other modules"
+    ):
         _, found = lora.read(file, CONFIG)
     assert changed(found) == {(0, "query"), (2, "query")}
 
@@ -206,21 +208,25 @@ def without(*parts: str) -> Tensors:
     [
         (without("layer.1"), {}, r"layers.1.attention.query.lora_a is missing, the model's shape \(8, 2\)"),
         (without("layer.1", "lora_B"), {"target_modules": r".*\.(query|value)"}, "layers.1.*query.lora_b is missing"),
-        (factors(), {"target_modules": ".*query"}, "don't call for: 'base_model.*self.value.lora_A.weight'"),
+        (factors(), {"target_modules": ".*query"}, "do not select: 'base_model.*self.value.lora_A.weight'"),
         (factors(), {"target_modules": "all-linear"}, "layers.0.attention.key.lora_a is missing"),
-        (factors(), {"target_modules": "*query"}, r"'\*query' is no regular expression: nothing to repeat"),
+        (factors(), {"target_modules": "*query"}, r"'\*query' is not a regular expression: nothing to repeat"),
         (
             factors(),
             {"target_modules": ".*query", "layers_to_transform": [1]},
             r"transform is \[1\] beside a",
         ),
-        (factors(), {"layers_to_transform": [0, 2]}, r"don't call for: 'base_model.*layer\.1\..*lora_A.weight'"),
-        (factors(), {"exclude_modules": ["value"]}, "don't call for: 'base_model.*self.value.lora_A.weight'"),
-        (factors(), {"target_modules": ["query"]}, "don't call for: 'base_model.*self.value.lora_A.weight'"),
+        (factors(), {"layers_to_transform": [0, 2]}, r"do not select: 'base_model.*layer\.1\..*lora_A.weight'"),
+        (factors(), {"exclude_modules": ["value"]}, "do not select: 'base_model.*self.value.lora_A.weight'"),
+        (factors(), {"target_modules": ["query"]}, "do not select: 'base_model.*self.value.lora_A.weight'"),
         (factors(), {"layers_to_transform": [3]}, r"layers_to_transform is \[3\]; .* from 0 to 2 in this model"),
         (factors(), {"layers_to_transform": [True]}, "layers_to_transform is"),
         (factors(), {"layers_to_transform": "1"}, "layers_to_transform is '1'"),
-        (factors([1]), {"layers_to_transform": [1], "layers_pattern": "h"}, "layers_pattern is 'h'; .* called 'layer'"),
+        (
+            factors([1]),
+            {"layers_to_transform": [1], "layers_pattern": "h"},
+            "layers_pattern is 'h'; .* the name 'layer'",
+        ),
         (factors(), {"target_modules": [1]}, r"target_modules should be a list of names or a pattern, got \[1\]"),
         (factors(), {"exclude_modules": {}}, "exclude_modules should be a list of names or a pattern, got {}"),
         (factors(range(4)), {}, "layers.3.attention.query.lora_a is .* the model's shape has no such layer"),
@@ -269,7 +275,7 @@ def test_an_adapter_is_read_from_a_pickle_too(tmp_path: Path) -> None:
 def test_an_adapter_further_below_is_pointed_at(tmp_path: Path) -> None:
     adapter(tmp_path / "checkpoint-500", factors(), said())
     with pytest.raises(
-        FileNotFoundError, match=r"has no adapter_config\.json\. A model may lie inside: give .*point-500'"
+        FileNotFoundError, match=r"has no adapter_config\.json\. There may be a model inside: give .*point-500'"
     ):
         lora.read(tmp_path, CONFIG)
 

@@ -234,7 +234,7 @@ def test_inspect_reads_every_format(tmp_path: Path):
 
 def test_inspect_refuses_what_is_no_preset(tmp_path: Path, capsys):
     assert main(["inspect", str(tmp_path)]) == 2
-    assert "is no preset" in capsys.readouterr().err
+    assert "is not a preset" in capsys.readouterr().err
 
 
 # --- results as they come ---------------------------------------------------------------------------------------------

@@ -97,7 +97,7 @@ def test_a_checkpoint_without_head_gets_a_fresh_one_and_says_so(tmp_path):
     params = params_of()
     found = {name: values for name, values in as_published(tensors(params)).items() if "lm_head" not in name}
     directory = preset(tmp_path / "p", found)
-    with pytest.warns(UserWarning, match=r"has no masked-LM head \(lm_head\.\*\): a fresh one"):
+    with pytest.warns(UserWarning, match=r"has no masked-LM head \(lm_head\.\*\): an untrained one"):
         read_params = read(directory)
     assert np.array_equal(read_params["embeddings.position"], params["embeddings.position"])
     assert read_params["head.dense.kernel"].any()
@@ -138,7 +138,7 @@ def test_encoder_json_says_what_the_numbers_mean(tmp_path):
 
 def test_tokens_as_text_take_merges_beside_them(tmp_path):
     tokens = gpt2_tokens(MERGES)
-    with pytest.raises(FileNotFoundError, match=r"tokens as text, such as '!', .* in vocab\.bpe or merges\.txt"):
+    with pytest.raises(FileNotFoundError, match=r"tokens as text, such as '!', .* vocab\.bpe or merges\.txt"):
         tokenizer_of(tmp_path, tokens, len(tokens) + 5)
     (tmp_path / "merges.txt").write_text("".join(f"{a} {b}\n" for a, b in MERGES))
     assert tokenizer_of(tmp_path, tokens, len(tokens) + 5).decode([4, 5]) == '!"'
@@ -160,12 +160,15 @@ def test_a_dictionary_that_is_not_the_models_is_refused(tmp_path):
     for text_, message in (
         (
             "".join(f"{symbol} 1\n" for symbol in [*SYMBOLS, "madeupword0001"]),
-            "a vocabulary of 30., the model's",
+            "a vocabulary of 30., but the model's",
         ),
-        ("".join(f"{symbol} 1\n" for symbol in SYMBOLS[:-1]), "a vocabulary of ..., the model's token embedding has"),
+        (
+            "".join(f"{symbol} 1\n" for symbol in SYMBOLS[:-1]),
+            "a vocabulary of ..., but the model's token embedding has",
+        ),
         (
             "".join(f"{'madeupword0009' if symbol == MERGED else symbol} 1\n" for symbol in SYMBOLS),
-            "doesn't fit the merges: .*needs the token",
+            "does not fit the merges: .*needs the token",
         ),
     ):
         (directory / "dict.txt").write_text(text_)
@@ -188,7 +191,7 @@ def test_a_dictionary_that_is_not_the_models_is_refused(tmp_path):
     [
         ({"arch": "transformer_wmt_en_de"}, r"this is a 'transformer_wmt_en_de' model; pyroberta reads 'roberta'"),
         ({"arch": "roberta_prenorm"}, "this is a 'roberta_prenorm' model"),
-        ({"arch": None}, "doesn't say of which architecture"),
+        ({"arch": None}, "does not name its architecture"),
         ({"encoder_normalize_before": True}, "encoder_normalize_before is True, only False can be read"),
         (
             {"activation_fn": "relu"},
@@ -227,7 +230,10 @@ def test_tensors_that_are_not_this_models_are_named(tmp_path):
             {first + "fc2__weight": bad},
             r"layers\.0\.fc2\.weight' \(F32, read as float32\) has 1 value that isn't finite",
         ),
-        ({first + "self_attn__in_proj_weight": np.ones((25, 8), np.float32)}, "expected 3 times as many rows"),
+        (
+            {first + "self_attn__in_proj_weight": np.ones((25, 8), np.float32)},
+            "expected a number of rows that is a multiple of 3",
+        ),
         ({first + "self_attn__in_proj_weight": np.ones((27, 8), np.float32)}, r"has shape \(9, 8\), expected \(8, 8\)"),
         ({first + "self_attn__q_proj__weight": np.ones((8, 8), np.float32)}, "are the same parameter"),
         ({first + "self_attn__bias_k": np.ones((1, 8), np.float32)}, "does not have: .*bias_k"),
@@ -246,10 +252,10 @@ def test_tensors_that_are_not_this_models_are_named(tmp_path):
 def test_what_is_no_checkpoint_says_so(tmp_path):
     directory = preset(tmp_path / "p", tensors(params_of()))
     zipped(directory / "model.pt", plain({"state": 1}), {})
-    with pytest.raises(ValueError, match="no fairseq checkpoint: it should hold a dict with the key 'model'"):
+    with pytest.raises(ValueError, match="not a fairseq checkpoint: it should hold a dict with the key 'model'"):
         load(directory)
     zipped(directory / "model.pt", plain({"args": {"arch": "roberta"}, "model": {"a": 1}}), {})
-    with pytest.raises(ValueError, match="'model' should hold tensors alone, each by its name, but 'a' has a int"):
+    with pytest.raises(ValueError, match="'model' should hold only tensors, each by its name, but 'a' has a int"):
         load(directory)
     (directory / "model.pt").unlink()
     with pytest.raises(FileNotFoundError, match=r"has no model\.pt"):
@@ -290,7 +296,7 @@ def test_an_architecture_of_the_user_s_own_is_judged_by_arguments_and_tensors(tm
     assert found.flat.tobytes() == params.flat.tobytes()
     for i, (arguments, message) in enumerate(
         [
-            ({"encoder_layers": None}, "'my_tiny_roberta' isn't one whose sizes are known, .* lack encoder_layers$"),
+            ({"encoder_layers": None}, "'my_tiny_roberta' has no known sizes, .* lack encoder_layers$"),
             ({"encoder_normalize_before": True}, "encoder_normalize_before is True, only False can be read"),
             ({"encoder_layers_to_keep": "0,2"}, "encoder_layers_to_keep is '0,2', only None can be read"),
             ({"encoder_layers": 2}, "16 tensors that a model of the size in the arguments in it does not have"),
@@ -307,7 +313,7 @@ def test_dropout_that_is_left_out_is_said(tmp_path):
     directory = preset(
         tmp_path / "p", tensors(params_of()), arguments={"activation_dropout": 0.1, "encoder_layerdrop": 0}
     )
-    with pytest.warns(UserWarning, match=r"trained with activation_dropout \(0\.1\), which act in training alone"):
+    with pytest.warns(UserWarning, match=r"trained with activation_dropout \(0\.1\), which only affect training"):
         fairseq.read_config(Directory(directory))
 
 

@@ -69,8 +69,8 @@ def test_the_symbols_are_read_in_their_order(symbols: list[str]) -> None:
         ("13 5\n262\n", "d, line 2: expected a symbol and its count, got '262'"),
         ("13 many\n", "line 1: expected a symbol and its count"),
         ("\n", "line 1: expected a symbol and its count"),
-        ("13 5\n262 4\n13 3\n", "line 3: the symbol '13' is there twice; the first is line 1"),
-        ("<pad> 5\n", "line 1: the symbol '<pad>' is there twice; the first is a special token's"),
+        ("13 5\n262 4\n13 3\n", "line 3: the symbol '13' occurs twice; the first is line 1"),
+        ("<pad> 5\n", "line 1: the symbol '<pad>' occurs twice; the first is a special token's"),
         ("<pad> 5 #fairseq:overwrite\n", "expected a symbol and its count"),
     ],
 )
@@ -80,7 +80,7 @@ def test_a_wrong_line_is_named(text: str, message: str) -> None:
 
 
 def test_a_number_beyond_the_merges_is_named() -> None:
-    with pytest.raises(ValueError, match="d, line 2: 7 is none of the 2 numbers"):
+    with pytest.raises(ValueError, match="d, line 2: 7 is not one of the 2 numbers"):
         vocabulary(["0", "7"], ["a", "b"], "d")
 
 

@@ -88,7 +88,7 @@ def test_the_position_offset_is_pad_id_plus_one(tmp_path: Path) -> None:
         ({"pad_token_id": -1}, "pad_token_id should be at least 0, got -1"),
         ({"layer_norm_eps": None}, "layer_norm_eps should be a number"),
         ({"num_attention_heads": 4}, "config.json: hidden_dim 6 is not a multiple of num_heads 4"),
-        ({"max_position_embeddings": 2}, "leaves no position"),
+        ({"max_position_embeddings": 2}, "leaves no row for a position"),
     ],
 )
 def test_a_config_that_is_not_ours_is_refused_by_name(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
@@ -273,7 +273,7 @@ def test_an_index_that_leaves_the_directory_is_refused(tmp_path: Path, place: st
 def test_shards_that_do_not_fit_their_index_are_refused(tmp_path: Path) -> None:
     places = shards_of(tmp_path, hf_tensors())
     write_index(tmp_path, places | {"lm_head.bias": places["lm_head.dense.bias"], "ghost": places["lm_head.bias"]})
-    with pytest.raises(ValueError, match=r"lists tensors that aren't in the shard it names: .*ghost"):
+    with pytest.raises(ValueError, match=r"lists tensors that are not in the shard that it names: .*ghost"):
         read(tmp_path)
     write_index(tmp_path, ["lm_head.bias"])
     with pytest.raises(ValueError, match="should have a weight_map"):
@@ -297,7 +297,7 @@ def test_a_backbone_alone_gets_a_fresh_head_and_a_warning(tmp_path: Path) -> Non
     tensors = spelt_without_prefix(tensors)
     whole = read(directory_of(tmp_path / "whole", hf_tensors()))
     directory = directory_of(tmp_path / "headless", tensors)
-    with pytest.warns(UserWarning, match="no masked-LM head .* fresh one was initialised") as said:
+    with pytest.warns(UserWarning, match="no masked-LM head .* untrained one was initialised") as said:
         params = read(directory)
     assert said[0].filename == __file__  # and not a line of the package's
     fresh = Arrays(shapes(CONFIG))
@@ -556,7 +556,7 @@ def test_a_model_that_is_not_finite_is_not_saved_over_a_good_one(tmp_path: Path)
 
 
 def test_parameters_of_another_config_are_not_saved(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"aren't those of the config: head\.decoder differ"):
+    with pytest.raises(ValueError, match=r"do not fit the config: head\.decoder differ"):
         hf_writer.write(tmp_path / "preset", Contents(UNTIED, random_params(CONFIG)))
     assert not list(tmp_path.iterdir())
 
@@ -624,9 +624,7 @@ def test_a_name_of_many_components_takes_no_time(tmp_path: Path) -> None:
 @pytest.mark.parametrize("key", [f"{name}_token_id" for name in ("bos", "pad", "eos", "cls", "sep", "mask", "unk")])
 def test_a_special_token_beyond_the_vocabulary_is_refused_by_name(tmp_path: Path, key: str) -> None:
     (tmp_path / "config.json").write_text(json.dumps(hf_values(**{key: CONFIG.vocabulary_size})))
-    with pytest.raises(
-        ValueError, match=rf"config\.json: {key} is 23, which the table of vocab_size 23 has no row for"
-    ):
+    with pytest.raises(ValueError, match=rf"config\.json: {key} is 23, but the token embedding has only 23 rows"):
         hf.read_config(Directory(tmp_path))
 
 
@@ -660,7 +658,7 @@ def test_a_directory_with_a_model_inside_says_where(tmp_path: Path, root: str, i
         (directory / "snapshots" / ("0" * 40) / "config.json").write_text("{}")
     if root == "sentence-transformers":
         (directory / "config.json").write_text('{"__version__": "0.2.5"}')
-    with pytest.raises(ValueError, match=rf"A model may lie inside: give '{directory / inside}'"):
+    with pytest.raises(ValueError, match=rf"There may be a model inside: give '{directory / inside}'"):
         Backbone.from_preset(directory)
 
 

@@ -274,7 +274,7 @@ def test_a_file_of_another_model_changes_nothing(tmp_path: Path):
     ("name", "said"),
     [
         ("w.h5", r"Write 'w\.weights\.h5'"),
-        ("w.keras", r"saved by save\(filepath\), and loaded by models\.load_model"),
+        ("w.keras", r"use save\(filepath\), to load it models\.load_model"),
         ("w.npz", r"must end in \.weights\.h5 or \.safetensors"),
     ],
 )
@@ -286,7 +286,7 @@ def test_a_file_of_weights_has_one_of_two_endings(name: str, said: str, tmp_path
 
 
 def test_a_directory_is_no_file_of_weights(tmp_path: Path):
-    with pytest.raises(ValueError, match=r", a directory\. A preset is loaded as a whole: from_preset\("):
+    with pytest.raises(ValueError, match=r", a directory\. To load a whole preset use from_preset\("):
         Backbone(*SIZES).load_weights(tmp_path)
 
 
@@ -416,7 +416,7 @@ def test_a_classifier_comes_back_from_a_keras_preset(tmp_path: Path):
     other = TextClassifier.from_preset(tmp_path / "p", num_classes=4)
     assert (other.activation, other.params["head.table"].shape) == ("linear", (4, 5))
     assert TextClassifier.from_preset(tmp_path / "p", hidden_dim=6).params["head.table"].shape == (3, 6)
-    with pytest.warns(UserWarning, match="fresh"):
+    with pytest.warns(UserWarning, match="untrained"):
         assert "head.norm.beta" in MaskedLM.from_preset(tmp_path / "p").params
 
 
@@ -424,7 +424,7 @@ def test_a_hugging_face_directory_keeps_the_activation_and_refuses_another_width
     with pytest.raises(ValueError, match=r"dense layer is 5 wide .* format='keras'"):
         classifier(hidden_dim=5).save_to_preset(tmp_path / "p")
     assert not list(tmp_path.iterdir())
-    with pytest.warns(UserWarning, match="transformers' classifier will give logits"):
+    with pytest.warns(UserWarning, match="transformers' classifier will return logits"):
         classifier(activation="softmax").save_to_preset(tmp_path / "p")
     assert TextClassifier.from_preset(tmp_path / "p").activation == "softmax"
 
@@ -547,7 +547,7 @@ def test_weights_are_saved_and_loaded_by_callbacks_within_a_fit(tmp_path: Path):
 
 def test_converting_takes_the_activation_along_and_refuses_a_width(tmp_path: Path):
     classifier(activation="softmax").save_to_preset(tmp_path / "keras", format="keras")
-    with pytest.warns(UserWarning, match="transformers' classifier will give logits"):
+    with pytest.warns(UserWarning, match="transformers' classifier will return logits"):
         convert(tmp_path / "keras", tmp_path / "hf", format="hf")
     convert(tmp_path / "hf", tmp_path / "again", format="keras")
     assert TextClassifier.from_preset(tmp_path / "again").activation == "softmax"

@@ -64,7 +64,7 @@ def test_the_model_has_the_presets_settings_and_answers_as_the_one_that_it_came_
 def test_a_backbone_alone_gets_a_fresh_head_and_says_so(tmp_path):
     params = params_of()
     directory = preset(tmp_path / "p", params, task=False)
-    with pytest.warns(UserWarning, match=r"has no masked-LM head \(task\.weights\.h5\): a fresh one"):
+    with pytest.warns(UserWarning, match=r"has no masked-LM head \(task\.weights\.h5\): an untrained one"):
         found = read(directory)
     assert np.array_equal(found["embeddings.token"], params["embeddings.token"])
     assert found["head.dense.kernel"].any()
@@ -76,9 +76,9 @@ def test_another_tasks_head_is_left_alone(tmp_path):
     (directory / "task.json").write_text(json.dumps(serialized("RobertaTextClassifier", {"num_classes": 3})))
     config = kerashub.read_config(Directory(directory))
     assert (config.num_classes, config.classifier_dropout) == (3, 0.0)
-    with pytest.warns(UserWarning, match="no masked-LM head .* fresh"):
+    with pytest.warns(UserWarning, match="no masked-LM head .* untrained"):
         kerashub.read_params(Directory(directory), replace(config, num_classes=None))
-    with pytest.warns(UserWarning, match="no head for 3 classes .* fresh"):  # its file has none, though it says so
+    with pytest.warns(UserWarning, match="no head for 3 classes .* untrained"):  # its file has none, though it says so
         kerashub.read_params(Directory(directory), config)
     assert kerashub.read_params(Directory(directory), replace(config, num_classes=2)).layout["head.table"] == (
         2,
@@ -89,7 +89,7 @@ def test_another_tasks_head_is_left_alone(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"num_classes": 1}, r"task\.json: num_classes is 1; a class per text takes at least 2"),
+        ({"num_classes": 1}, r"task\.json: num_classes is 1; a classifier needs at least 2"),
         ({"hidden_dim": 0}, "classifier_hidden_dim must be a whole number of at least 1, got 0"),
         ({"activation": "sigmoid"}, "activation is 'sigmoid'"),
     ],

@@ -245,7 +245,7 @@ def test_the_state_of_an_unnamed_optimizer_is_taken_for_adams_with_a_warning(tmp
     given = trained()
     given.save_to_preset(tmp_path / "p", format="keras", include_optimizer=True)
     without_our_part(tmp_path / "p")
-    with pytest.warns(UserWarning, match="Adam with Keras's defaults and a learning rate of 0.01 was taken"):
+    with pytest.warns(UserWarning, match="Adam with Keras's defaults and a learning rate of 0.01 is used"):
         after = MaskedLM.from_preset(tmp_path / "p", load_optimizer=True)
     assert (type(after.optimizer), after.optimizer.iterations) == (optimizers.Adam, 3)
     assert after.optimizer.v.flat.tobytes() == given.optimizer.v.flat.tobytes()

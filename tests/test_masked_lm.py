@@ -825,7 +825,7 @@ def test_an_unknown_argument_is_answered_with_the_one_that_was_meant(call, messa
 
 
 def test_a_name_that_cannot_be_had_says_what_can():
-    with pytest.raises(ValueError, match=r"did you mean 'roberta_tiny_en'.*What can be had"):
+    with pytest.raises(ValueError, match=r"did you mean 'roberta_tiny_en'.*Possible values"):
         MaskedLM.from_preset("roberta_tiny")
     assert "roberta_tiny_en" in MaskedLM.presets
 

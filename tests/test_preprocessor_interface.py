@@ -209,9 +209,9 @@ def test_what_is_no_preset_or_another_models_is_never_replaced(tmp_path):
     masked_lm = small_masked_lm(dtype="float32")
     masked_lm.save_to_preset(tmp_path / "model")
     before = {file.name: file.read_bytes() for file in (tmp_path / "model").iterdir()}
-    with pytest.raises(FileExistsError, match=r"whose tokenizer has other entries \(300, and this one 270\)"):
+    with pytest.raises(FileExistsError, match=r"whose tokenizer has other tokens \(300 of them; this one has 270\)"):
         other.save_to_preset(tmp_path / "model")
-    with pytest.raises(ValueError, match="the model there is in the other format"):
+    with pytest.raises(ValueError, match="the model there has the other format"):
         tokenizer.save_to_preset(tmp_path / "model", format="keras")
     grown = Tokenizer.from_config(tokenizer.get_config())
     grown.add_tokens(["more"])
@@ -247,7 +247,7 @@ def test_vocabularies_without_some_bytes_go_through_presets_and_training(tmp_pat
     for format in ("hf", "keras"):
         lacking.save_to_preset(tmp_path / format, format=format)
         assert Tokenizer.from_preset(tmp_path / format).get_config() == lacking.get_config()
-    with pytest.warns(UserWarning, match="KerasHub refuses merges through tokens that the vocabulary lacks, such as"):
+    with pytest.warns(UserWarning, match="the merges need tokens that the vocabulary lacks, such as"):
         TOKENIZER.save_to_preset(tmp_path / "tiny", format="keras")
     assert Tokenizer.from_preset(tmp_path / "tiny").get_config() == TOKENIZER.get_config()
     backbone = Backbone(len(LOVE), 1, 2, 8, 12, max_sequence_length=16)

@@ -71,14 +71,14 @@ def test_a_directory_is_found_however_it_is_spelt(tmp_path: Path, monkeypatch: p
     [("roberta_tiny", "roberta_tiny_en"), ("roberta-base-en", "roberta_base_en"), ("robert_large_en", "roberta_large")],
 )
 def test_an_unknown_name_is_told_its_neighbours_and_what_can_be_had(name: str, close: str) -> None:
-    with pytest.raises(ValueError, match=f"unknown preset '{name}'; did you mean .*{close}.*What can be had: 'robe"):
+    with pytest.raises(ValueError, match=f"unknown preset '{name}'; did you mean .*{close}.*Possible values: 'robe"):
         open_preset(name)
 
 
 @pytest.mark.parametrize("name", ["", "zzz"])
 def test_a_name_without_neighbours_is_told_what_can_be_had(name: str) -> None:
     with pytest.raises(
-        ValueError, match=f"unknown preset '{name}'. What can be had: 'roberta_tiny_en', which comes with"
+        ValueError, match=f"unknown preset '{name}'. Possible values: 'roberta_tiny_en', which is part of"
     ):
         open_preset(name)
 
@@ -92,7 +92,7 @@ def test_a_name_of_the_hub_without_its_scheme_is_told_the_handle() -> None:
 
 @pytest.mark.parametrize("name", ["./nowhere", "sub/nowhere/at", "/nowhere/at/all"])
 def test_a_path_that_is_not_there_is_named(name: str) -> None:
-    with pytest.raises(FileNotFoundError, match=f"'{name}': there is no such directory. What can be had"):
+    with pytest.raises(FileNotFoundError, match=f"'{name}': there is no such directory. Possible values"):
         open_preset(name)
 
 
@@ -111,7 +111,7 @@ def test_a_known_name_comes_before_a_directory_of_that_name_and_says_so(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     saved_preset(tmp_path / "roberta_tiny_en")
-    with pytest.warns(UserWarning, match=r"For the directory write '\./roberta_tiny_en'"):
+    with pytest.warns(UserWarning, match=r"For the directory, write '\./roberta_tiny_en'"):
         assert not open_preset("roberta_tiny_en").directory.path.samefile(tmp_path / "roberta_tiny_en")
     assert open_preset("./roberta_tiny_en").directory.path.samefile(tmp_path / "roberta_tiny_en")
 
@@ -234,7 +234,7 @@ def test_a_fairseq_directory_is_told_apart(tmp_path: Path, others: list[str]) ->
 
 def test_a_directory_of_no_known_format_tells_what_is_there(tmp_path: Path) -> None:
     with pytest.raises(
-        ValueError, match=r"is no preset: it has neither config\.json nor model\.pt nor .*; it has nothing"
+        ValueError, match=r"is not a preset: it has neither config\.json nor model\.pt nor .*; it has nothing"
     ):
         detect(Directory(tmp_path))
     (tmp_path / "cat.jpg").write_bytes(b"")
@@ -348,7 +348,7 @@ def test_a_file_that_becomes_shorter_while_it_is_read_is_named(tmp_path: Path, m
         ("dead", "dead is a link to no/where, which does not exist"),
         ("~nobody-of-this-name", "'~nobody-of-this-name': the home directory does not exist. Write the whole path"),
         ("a\0b", r"a\\x00b' is not a path: it has a null character"),
-        ("/", "/ (is no preset|has no adapter_config)|'/' has no vocab.json"),
+        ("/", "/ (is not a preset|has no adapter_config)|'/' has no vocab.json"),
     ],
 )
 def test_a_path_that_leads_nowhere_is_named(tmp_path: Path, path: str, reason: str) -> None:

@@ -211,7 +211,7 @@ def test_from_preset_finds_the_task_and_keeps_or_changes_the_head(tmp_path: Path
     other = TextClassifier.from_preset(tmp_path / "c", num_classes=5, dtype="float64")  # asked for: no warning
     assert other.params["head.table"].shape == (5, 8)
     assert other.labels == [f"LABEL_{i}" for i in range(5)]
-    with pytest.warns(UserWarning, match=r"no masked-LM head .* fresh"):
+    with pytest.warns(UserWarning, match=r"no masked-LM head .* untrained"):
         masked_lm = MaskedLM.from_preset(tmp_path / "c", dtype="float64")
     assert masked_lm.preprocessor.sequence_length == 30
     for name in filter(is_backbone, saved.params):

@@ -75,7 +75,9 @@ def test_a_framing_is_saved_with_a_model(tmp_path: Path, format: str, separators
 def test_kerashub_is_said_to_frame_pairs_otherwise(tmp_path: Path) -> None:
     tokenizer = Tokenizer(**(SMALL._arguments() | {"separators": 1}))
     task = MaskedLM(small_masked_lm().backbone, MaskedLMPreprocessor(tokenizer, 16))
-    with pytest.warns(UserWarning, match="KerasHub's preprocessor puts two </s> between .* this tokenizer one"):
+    with pytest.warns(
+        UserWarning, match="KerasHub's preprocessor puts two </s> between .* but this tokenizer puts one"
+    ):
         task.save_to_preset(tmp_path / "p", format="keras")
 
 

@@ -231,7 +231,7 @@ def test_keras_goes_on_with_our_optimizers_state_and_we_with_keras(tmp_path: Pat
             "key.bias"
         ):  # no softmax depends on it: its gradient is rounding alone, which Adam enlarges
             np.testing.assert_allclose(params[name], values, rtol=0, atol=1e-3 * moved, err_msg=name)
-    with pytest.warns(UserWarning, match="Adam with Keras's defaults and a learning rate of 0.01 was taken"):
+    with pytest.warns(UserWarning, match="Adam with Keras's defaults and a learning rate of 0.01 is used"):
         again = MaskedLM.from_preset(tmp_path / "theirs", load_optimizer=True, preprocessor=None)
     assert again.optimizer.iterations == made.optimizer.iterations == 5
     for name, moment in made.optimizer.m.items():

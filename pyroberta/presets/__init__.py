@@ -1,1 +1,3 @@
-"""Presets: names and directories, and the readers of their parts. Read preset.py, then hf.py."""
+"""Presets: names and directories, and the readers of their parts. To understand the code, read preset.py first, then
+hf.py.
+"""

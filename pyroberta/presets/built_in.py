@@ -21,12 +21,12 @@ class BuiltIn:
     """A preset that the package knows by name.
 
     Attributes:
-        description: one sentence.
+        description: a description of one sentence.
         parameters: the number of the backbone's parameters.
-        handles: the places to download it from, of which the first that is available is taken; none for a preset that
-            ships with the package. The first has the masked-LM head, the others need not.
-        config: the config of a downloaded model; its tokenizer is `roberta_tokenizer()`. None if both lie in the
-            embedded directory.
+        handles: the handles from which it can be downloaded. The first available one is used. The first handle has the
+            masked-LM head; the others may lack it. Empty for a preset that is part of the package.
+        config: the config of a downloaded model, whose tokenizer is `roberta_tokenizer()`. None if the package has both
+            in a directory.
     """
 
     description: str
@@ -57,35 +57,35 @@ PRESETS = {
 
 @dataclass(frozen=True)
 class Packaged:
-    """The `Format` of a preset of which the package has the config and the tokenizer alone.
+    """The `Format` of a preset for which the package has only the config and the tokenizer.
 
     Attributes:
-        config: the shape.
-        FILES: none.
+        config: the config of the model.
+        FILES: no names of files.
     """
 
     config: RobertaConfig
     FILES: ClassVar[FileNames] = FileNames()
 
     def read_config(self, directory: Directory) -> RobertaConfig:
-        """The hyperparameters."""
+        """Returns the config."""
         return self.config
 
     def read_tokenizer(self, directory: Directory, config: RobertaConfig | None) -> Tokenizer:
-        """The tokenizer of the published models."""
+        """Returns the tokenizer of the published models."""
         from pyroberta.presets.fairseq_vocabulary import roberta_tokenizer
 
         return roberta_tokenizer()
 
     def read_preprocessor(self, directory: Directory) -> Mapping[str, Any]:
-        """No settings: the preprocessor's defaults hold."""
+        """Returns no settings, so the preprocessor has its defaults."""
         return {}
 
     def read_labels(self, directory: Directory) -> None:
-        """None: it is no classifier."""
+        """Returns None, since the model is not a classifier."""
 
     def read_activation(self, directory: Directory) -> str:
-        """None: it is no classifier."""
+        """Returns "linear", since the model is not a classifier."""
         return "linear"
 
     def read_params(self, directory: Directory, config: RobertaConfig, dtype: DTypeLike, seed: int = 0) -> NoReturn:

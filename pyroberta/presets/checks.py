@@ -1,4 +1,4 @@
-"""Checks of all formats beside those of tensors: the vocabulary, the classes, the head."""
+"""Checks that all formats share, except those of tensors: the vocabulary, the classes, the head."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ MOST_CLASSES = 100_000  # of a classifier
 
 
 def check_vocabulary(directory: os.PathLike[str], size: int, config: RobertaConfig) -> None:
-    """Checks that a tokenizer of `size` tokens can be the model's.
+    """Checks that a tokenizer of `size` tokens fits the model.
 
     Raises:
-        ValueError: where it has more tokens than the model's token embedding has rows.
+        ValueError: if it has more tokens than the model's token embedding has rows.
     """
     if size > config.vocabulary_size:
         raise ValueError(
-            f"{directory}: the tokenizer has {size} tokens, the model's token embedding only "
-            f"{config.vocabulary_size} rows (vocab_size). Is the tokenizer another model's?"
+            f"{directory}: the tokenizer has {size} tokens, the model's token embedding only {config.vocabulary_size} "
+            "rows (vocab_size). Check that the tokenizer belongs to the model"
         )
 
 
 def check_classes(file: Path, count: int) -> None:
-    """Checks that the number of classes is not absurd, since a missing head would be made for it.
+    """Checks that the number of classes is not too large, since a missing head would be made with so many classes.
 
     Raises:
-        ValueError: for more than `MOST_CLASSES`.
+        ValueError: if it is above `MOST_CLASSES`.
     """
     if count > MOST_CLASSES:
         raise ValueError(f"{file}: {count} classes are more than the {MOST_CLASSES} that a preset may have")
@@ -42,33 +42,33 @@ def check_labels(file: Path, labels: Sequence[str], count: int) -> None:
     """Checks that there are `count` different names of classes.
 
     Raises:
-        ValueError: where they aren't.
+        ValueError: if there are not.
     """
     if len(labels) != count or len(set(labels)) != count:
         raise ValueError(f"{file}: there should be {count} different names of classes, got {shown(labels)}")
 
 
 class FreshHeadWarning(UserWarning):
-    """A preset has no head of the wanted kind, so that the model's head is not trained."""
+    """A preset has no head of the wanted kind, so the model's head is not trained."""
 
 
 def warn_of_fresh_head(
     directory: os.PathLike[str], location: str, wanted: RobertaConfig, stored: RobertaConfig
 ) -> None:
-    """Warns that a preset has no head of the wanted kind, so that it is fresh, unless a fresh one was asked for.
+    """Warns that a preset has no head of the wanted kind, so that the model gets an untrained one.
 
-    A classifier is mostly made of a preset without such a head. Then there is no warning.
+    A classifier is mostly made from a preset without such a head. In this case there is no warning.
 
     Args:
         directory: the preset.
-        location: where the format keeps the head.
+        location: the place of the head in the format.
         wanted: the config of the model.
         stored: the config of the preset.
     """
     if has_classes(head_of(wanted)) and not same_head(wanted, stored):
         return
     warnings.warn(
-        f"{directory} has no {title(wanted)} ({location}): a fresh one was initialised. Fit it before predicting.",
+        f"{directory} has no {title(wanted)} ({location}): an untrained one was initialised. Fit it before predicting.",
         FreshHeadWarning,
         stacklevel=callers_level(),
     )

@@ -36,15 +36,16 @@ def convert(
         source: a preset's name, or a directory in any format that can be read.
         target: the directory to write; it may be `source`.
         format: "hf" or "keras".
-        dtype: in which the weights are stored.
+        dtype: the dtype in which the weights are stored.
         max_shard_size: the largest size of a file of weights; see `shards.parse_size`.
         include_optimizer: whether to write the optimizer's state, which the preset must have.
 
     Returns:
-        `saved`, the directory; `format`, `dtype`; and whether there was a `head` and a `tokenizer`.
+        A dict of `saved`, the directory; `format`; `dtype`; and `head` and `tokenizer`, which say whether the preset
+        has these parts.
 
     Raises:
-        ValueError, FileNotFoundError, ImportError: as the reader and the writer. Nothing is written then.
+        ValueError, FileNotFoundError, ImportError: see the reader and the writer. Then nothing is written.
 
     >>> import tempfile
     >>> convert("roberta_tiny_en", Path(tempfile.mkdtemp()) / "half", dtype="float16")["head"]

@@ -1,4 +1,4 @@
-"""Detection of a directory's format by its files, and the interface of formats."""
+"""Detection of the format of a directory by its files, and the interface of formats."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ MOST_LOOKED_AT, DEEPEST = 1000, 3  # entries, and levels of directories, that ar
 
 @dataclass(frozen=True)
 class FileNames:
-    """The names of the files that a format reads. Required are the first of the config and one of the weights.
+    """The names of the files that a format reads. The first of `config` and one of `weights` are required.
 
     Attributes:
-        config: of the config.
-        others: of the tokenizer and the preprocessor.
-        weights: pairs of a file with all weights and an index of shards; the first that exists is read.
-        head: of weights beside these.
-        optimizer_state: of the optimizer's state alone.
+        config: the names of the files of the config.
+        others: the names of the files of the tokenizer and the preprocessor.
+        weights: pairs of a file with all weights and an index of shards. The first file that exists is read.
+        head: the names of files of weights that belong to the head alone.
+        optimizer_state: the names of files of the optimizer's state alone.
     """
 
     config: tuple[str, ...] = ()
@@ -48,42 +48,43 @@ class FileNames:
 
 
 class Format(Protocol):
-    """The contents of a module that reads a format. Its writer stands beside it; see `writing.Writer`."""
+    """The functions of a module that reads a format. Another module writes the format; see `writing.Writer`."""
 
     @property
     def FILES(self) -> FileNames:
-        """The files that it reads."""
+        """The names of the files that the format reads."""
 
     def read_config(self, directory: Directory) -> RobertaConfig:
-        """The hyperparameters."""
+        """Returns the config."""
 
     def read_params(self, directory: Directory, config: RobertaConfig, dtype: DTypeLike, seed: int = 0) -> Arrays:
-        """The parameters, in `dtype`; a head that is missing is drawn from `seed`."""
+        """Returns the parameters in `dtype`. If the head is missing, it is drawn from `seed`."""
 
     def read_stored(self, directory: Directory, config: RobertaConfig) -> Mapping[str, Stored]:
-        """The tensors in its files, unread, by the files' own names."""
+        """Returns the tensors of the files, by their names in the files. The numbers are not read yet."""
 
     def read_tokenizer(self, directory: Directory, config: RobertaConfig | None) -> Tokenizer:
-        """The tokenizer; `config` is the model's that it must fit, None where there is none."""
+        """Returns the tokenizer. It must fit `config`, the model's config, or None if there is no model."""
 
     def read_preprocessor(self, directory: Directory) -> Mapping[str, Any]:
-        """The preprocessor's settings that the format has."""
+        """Returns the preprocessor's settings that the format has."""
 
     def read_labels(self, directory: Directory) -> list[str] | None:
-        """The names of a classifier's classes; None if it has none."""
+        """Returns the names of a classifier's classes, or None if it has none."""
 
     def read_activation(self, directory: Directory) -> str:
-        """The function between a classifier's logits and its outputs: `"linear"` or `"softmax"`."""
+        """Returns the function between a classifier's logits and its outputs: `"linear"` or `"softmax"`."""
 
     def read_state(self, directory: Directory, config: RobertaConfig) -> OptimizerState:
-        """The optimizer's state. Some formats have none and raise an error."""
+        """Returns the optimizer's state. Some formats have none and raise an error."""
 
 
 def detect(directory: Directory) -> Format:
-    """The format of a directory. Its module is imported here, since a program mostly needs one or none.
+    """Returns the format of a directory. Its module is imported only here, since a program mostly needs one format or
+    none.
 
     Raises:
-        ValueError: where it has no format that can be read.
+        ValueError: if no format that can be read fits the directory.
     """
     if is_kerashub(directory):
         from pyroberta.presets import kerashub
@@ -98,13 +99,13 @@ def detect(directory: Directory) -> Format:
 
         return hf
     raise ValueError(
-        f"{directory} is no preset: it has neither {CONFIG} nor {' nor '.join(FAIRSEQ_CHECKPOINTS)}; "
-        f"it has {contents(directory.path)}.{hint_of_inside(directory.path)}"
+        f"{directory} is not a preset: it has neither {CONFIG} nor {' nor '.join(FAIRSEQ_CHECKPOINTS)}; it has "
+        f"{contents(directory.path)}.{hint_of_inside(directory.path)}"
     )
 
 
 def model_type(values: Mapping[str, Any]) -> Any:
-    """The model type of Hugging Face's config.json, or None. Files of 2019 name a class alone."""
+    """Returns the model type in Hugging Face's config.json, or None. Files of 2019 have the name of a class instead."""
     names = values.get("architectures")
     is_old = isinstance(names, list) and any(str(name).startswith("Roberta") for name in names)
     found = values.get("model_type")
@@ -112,7 +113,7 @@ def model_type(values: Mapping[str, Any]) -> Any:
 
 
 def is_of_kerashub(values: Mapping[str, Any], class_name: str) -> bool:
-    """Whether it is a serialized object of KerasHub's class."""
+    """Returns whether the values are a serialized object of this class of KerasHub."""
     return values.get("registered_name") in [f"{package}>{class_name}" for package in KERAS_PACKAGES]
 
 
@@ -139,17 +140,18 @@ ADAPTER = Kind("LoRA adapter", ADAPTER_CONFIG, lambda values: values.get("peft_t
 
 
 def is_kerashub(directory: Directory) -> bool:
-    """Whether config.json is KerasHub's, or tokenizer.json if it is missing; Hugging Face's has no `registered_name`.
+    """Returns whether config.json, or tokenizer.json if it is missing, was written by KerasHub. Hugging Face's files
+    have no `registered_name`.
 
     Raises:
-        ValueError: where it is no JSON.
+        ValueError: if the file is not JSON.
     """
     name = CONFIG if exists(directory / CONFIG) else TOKENIZER
     return exists(directory / name) and "registered_name" in directory.json(name)
 
 
 def has_model(directory: Directory) -> bool:
-    """Whether a directory of a known format has a model, and not the tokenizer alone."""
+    """Returns whether a directory of a known format has a model, and not a tokenizer alone."""
     return is_fairseq(directory) or exists(directory / CONFIG)
 
 
@@ -158,37 +160,39 @@ def _has_tokenizer_alone(directory: Directory) -> bool:
 
 
 def fairseq_checkpoint(directory: Directory) -> str | None:
-    """The name of the checkpoint that is read; None where there is none."""
+    """Returns the name of the checkpoint that is read, or None if there is none."""
     return next((name for name in FAIRSEQ_CHECKPOINTS if exists(directory / name)), None)
 
 
 def is_fairseq(directory: Directory) -> bool:
-    """Whether the directory has a checkpoint, with or without its dictionary."""
+    """Returns whether the directory has a checkpoint, with or without its dictionary."""
     has_others = exists(directory / CONFIG) and not exists(directory / FAIRSEQ_DICTIONARY)
     return fairseq_checkpoint(directory) is not None and not has_others
 
 
 def refuse_fairseq(directory: Path) -> None:
-    """Checks that `directory` holds no checkpoint of fairseq's, which would be read instead of a preset saved there.
+    """Checks that `directory` holds no checkpoint of fairseq, which would be read instead of a preset that is saved
+    there.
 
     Raises:
-        FileExistsError: where there is one.
+        FileExistsError: if there is one.
     """
     if directory.is_dir() and is_fairseq(Directory(directory)):
         raise FileExistsError(
-            f"won't save to {directory}: it holds a checkpoint of fairseq's, which would be read in the place of what "
-            f"is saved. Give a new directory, such as {directory / 'preset'}."
+            f"won't save to {directory}: it holds a checkpoint of fairseq, which would be read instead of the saved "
+            f"files. Give a new directory, such as {directory / 'preset'}."
         )
 
 
 def hint_of_inside(directory: Path, names: Sequence[str] = (CONFIG, *FAIRSEQ_CHECKPOINTS)) -> str:
-    """A sentence, with a space before it, that names the place below a directory where there is a model.
+    """Returns a sentence, with a space before it, that names a place of a model below a directory.
 
-    A hub's cache has them in `models--ORGANISATION--NAME/snapshots/COMMIT`, sentence-transformers in `0_Transformer`,
-    and trainers in `checkpoint-500` or the like.
+    A hub's cache has models in `models--ORGANISATION--NAME/snapshots/COMMIT`, sentence-transformers in `0_Transformer`,
+    and trainers in directories such as `checkpoint-500`.
 
     Returns:
-        The sentence; empty if there is none in the first thousand entries, three levels down.
+        The sentence. It is empty if no model is found among the first thousand entries, up to three levels below the
+        directory.
     """
     found: list[Path] = []
     level, left = [directory], MOST_LOOKED_AT
@@ -209,7 +213,7 @@ def hint_of_inside(directory: Path, names: Sequence[str] = (CONFIG, *FAIRSEQ_CHE
     current = _current_commit(directory)
     found.sort(key=lambda one: one.name != current)
     more = f", and {len(found) - 1} more" if len(found) > 1 else ""
-    return f" A model may lie inside: give {str(found[0])!r}{more}"
+    return f" There may be a model inside: give {str(found[0])!r}{more}"
 
 
 def _current_commit(directory: Path) -> str:

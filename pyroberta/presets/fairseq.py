@@ -1,16 +1,17 @@
 """The fairseq checkpoint: a directory with model.pt, dict.txt and, unless they are GPT-2's, the merges.
 
-The checkpoint may be called checkpoint_best.pt or checkpoint_last.pt too; the first of the three is read.
+The checkpoint may have the name checkpoint_best.pt or checkpoint_last.pt too. The first of the three that exists is
+read.
 
-It differs from the parameters here in:
+The checkpoint differs from pyroberta's parameters in these points:
 
-- names, by the table `NAMES`; kernels lie (out, in) there and (in, out) here;
-- older checkpoints say `decoder` for `encoder` and `emb_layer_norm` for `layernorm_embedding`, and have queries, keys
-  and values as thirds of one `in_proj`;
-- the position embedding there has `pad_id + 1` rows in front that no token uses;
-- `lm_head.weight` is the token embedding once more, unless `untie_weights_roberta`.
+- It has other names; see the table `NAMES`. Its kernels are (out, in), and (in, out) here.
+- Older checkpoints have the names `decoder` for `encoder` and `emb_layer_norm` for `layernorm_embedding`. They have
+  queries, keys and values as thirds of one `in_proj`.
+- Its position embedding begins with `pad_id + 1` rows that no token uses.
+- `lm_head.weight` is a copy of the token embedding, unless `untie_weights_roberta` is set.
 
-Dropout after the activation and of whole layers, which change training alone, isn't taken over, with a warning.
+Dropout after the activation and dropout of whole layers, which only affect training, are ignored with a warning.
 
 Source: fairseq's models/roberta/model.py and modules/transformer_sentence_encoder.py, versions 0.8 to 0.12.
 """
@@ -110,7 +111,8 @@ ROOTS = ("encoder", "decoder", "classification_heads")  # the beginning of the t
 
 
 def renaming(config: RobertaConfig) -> dict[str, tuple[str, bool]]:
-    """Every parameter's name in a newer checkpoint, and whether it is transposed there, in the order of `shapes`.
+    """Returns the name of every parameter in a newer checkpoint, and whether the parameter is transposed in it, in the
+    order of `shapes`.
 
     >>> config = RobertaConfig(vocabulary_size=10, num_layers=1, num_heads=1, hidden_dim=4, intermediate_dim=8)
     >>> renaming(config)["layers.0.feed_forward.output.kernel"]
@@ -124,11 +126,12 @@ def renaming(config: RobertaConfig) -> dict[str, tuple[str, bool]]:
 
 
 def read_config(directory: Directory) -> RobertaConfig:
-    """The hyperparameters that the model was trained with, from the arguments in the checkpoint.
+    """Returns the config of the model, from the arguments in the checkpoint.
 
     Raises:
-        FileNotFoundError: where there is no checkpoint.
-        ValueError: where it isn't a RoBERTa's, naming the argument, its value, and what was expected.
+        FileNotFoundError: if there is no checkpoint.
+        ValueError: if the checkpoint is not that of a RoBERTa. The message names the argument, its value, and the
+            expected value.
     """
     file, checkpoint = _read(directory)
     arguments = _arguments(file, checkpoint)
@@ -137,7 +140,7 @@ def read_config(directory: Directory) -> RobertaConfig:
     fields["max_sequence_length"] = number(file, arguments, length, 512)
     table = _tensors(file, checkpoint).get(TOKEN)
     if table is None or len(table.shape) != 2:
-        raise ValueError(f"{file} has no token embedding ({TOKEN}), so it is no RoBERTa")
+        raise ValueError(f"{file} has no token embedding ({TOKEN}), so it is not a RoBERTa")
     fields["vocabulary_size"] = table.shape[0]
     fields["tie_embeddings"] = not arguments.get("untie_weights_roberta", False)
     try:
@@ -152,7 +155,7 @@ def _read(directory: Directory) -> tuple[Path, Mapping[str, Any]]:
     name = fairseq_checkpoint(directory) or CHECKPOINTS[0]
     file, checkpoint = directory / name, directory.once(torch_io.read, name)
     if not isinstance(checkpoint, Mapping) or not isinstance(checkpoint.get("model"), Mapping):
-        raise ValueError(f"{file} is no fairseq checkpoint: it should hold a dict with the key 'model'")
+        raise ValueError(f"{file} is not a fairseq checkpoint: it should hold a dict with the key 'model'")
     return file, checkpoint
 
 
@@ -165,7 +168,7 @@ def _arguments(file: Path, checkpoint: Mapping[str, Any]) -> dict[str, Any]:
         found |= {key: value for key, value in part.items() if isinstance(key, str) and value is not None}
     architecture = found.get("arch", found.get("_name"))
     if architecture is None:
-        raise ValueError(f"{file} doesn't say of which architecture it is (args.arch, or cfg.model._name)")
+        raise ValueError(f"{file} does not name its architecture (args.arch, or cfg.model._name)")
     if not isinstance(architecture, str) or OTHERS.fullmatch(architecture):
         raise ValueError(
             f"{file}: this is a {shown(architecture)} model; pyroberta reads 'roberta', 'roberta_base' and "
@@ -174,7 +177,7 @@ def _arguments(file: Path, checkpoint: Mapping[str, Any]) -> dict[str, Any]:
     unsaid = [size for size in SIZES if size not in found]
     if unsaid and not ARCHITECTURES.fullmatch(architecture):
         raise ValueError(
-            f"{file}: the architecture {shown(architecture)} isn't one whose sizes are known, and the arguments lack "
+            f"{file}: the architecture {shown(architecture)} has no known sizes, and the arguments lack "
             f"{', '.join(unsaid)}"
         )
     for key, only, reason in ONLY:
@@ -183,7 +186,7 @@ def _arguments(file: Path, checkpoint: Mapping[str, Any]) -> dict[str, Any]:
     left_out = [f"{key} ({shown(found[key])})" for key in LEFT_OUT if found.get(key, 0) not in (0, False)]
     if left_out:
         warnings.warn(
-            f"{file} was trained with {', '.join(left_out)}, which act in training alone and aren't taken over",
+            f"{file} was trained with {', '.join(left_out)}, which only affect training and are ignored",
             stacklevel=callers_level(),
         )
     return found
@@ -203,7 +206,7 @@ def _tensors(file: Path, checkpoint: Mapping[str, Any]) -> dict[str, Stored]:
     for name, tensor in checkpoint["model"].items():
         if not isinstance(tensor, Stored) or not isinstance(name, str):
             raise ValueError(
-                f"{file}: 'model' should hold tensors alone, each by its name, but {shown(name)} has a "
+                f"{file}: 'model' should hold only tensors, each by its name, but {shown(name)} has a "
                 f"{type(tensor).__name__}"
             )
     for name, tensor in without_shared_prefix(checkpoint["model"], ROOTS).items():
@@ -218,10 +221,10 @@ def _tensors(file: Path, checkpoint: Mapping[str, Any]) -> dict[str, Stored]:
 
 
 def read_stored(directory: Directory, config: RobertaConfig) -> dict[str, Stored]:
-    """The tensors of the checkpoint's model by their newer names, unread.
+    """Returns the tensors of the checkpoint's model by their names in newer checkpoints. The numbers are not read yet.
 
     Raises:
-        FileNotFoundError, ValueError: as `read_params`.
+        FileNotFoundError, ValueError: see `read_params`.
     """
     return _tensors(*_read(directory))
 
@@ -231,7 +234,10 @@ def _thirds(name: str, tensor: Stored) -> list[tuple[str, Stored]]:
     if ".in_proj_" not in name:
         return [(name, tensor)]
     if not tensor.shape or tensor.shape[0] % 3:
-        raise ValueError(f"{tensor.file}: {shown(tensor.name)} has shape {tensor.shape}, expected 3 times as many rows")
+        raise ValueError(
+            f"{tensor.file}: {shown(tensor.name)} has shape {tensor.shape}, expected a number of rows that is a "
+            "multiple of 3"
+        )
     rows = tensor.shape[0] // 3
     return [(name.replace(".in_proj_", f".{letter}_proj."), tensor.rows(i, rows, 3)) for i, letter in enumerate("qkv")]
 
@@ -240,22 +246,23 @@ def _thirds(name: str, tensor: Stored) -> list[tuple[str, Stored]]:
 
 
 def read_params(directory: Directory, config: RobertaConfig, dtype: DTypeLike = np.float32, seed: int = 0) -> Arrays:
-    """The parameters in `directory`. Each tensor goes from the file straight to its place in the vector.
+    """Returns the parameters in `directory`. Each tensor is copied from the file directly to its place in the vector.
 
     Args:
-        directory: with a model.pt of any version of torch and fairseq.
+        directory: a directory with a model.pt of any version of torch and fairseq.
         config: the result of `read_config`, perhaps with another head or other rates.
-        dtype: of the result, float32 or float64.
-        seed: of a fresh head.
+        dtype: the dtype of the result, float32 or float64.
+        seed: the seed of an untrained head.
 
-    Only the masked LM's head is read; a classifier's is fresh.
+    Only a masked LM's head is read. A classifier gets an untrained head.
 
     Warns:
-        UserWarning: where the file has no masked-LM head (`lm_head.*`); it is then freshly initialised.
+        UserWarning: if the file has no masked-LM head (`lm_head.*`). The model then gets an untrained one.
 
     Raises:
-        FileNotFoundError: where there is no model.pt.
-        ValueError: for missing, unknown, wrongly shaped, non-finite tensors, and damaged files: naming tensor and file.
+        FileNotFoundError: if there is no model.pt.
+        ValueError: if a tensor is missing, unknown, of a wrong shape or not finite, or if a file is damaged. The
+            message names the tensor and the file.
     """
     file, checkpoint = _read(directory)
     stored = _tensors(file, checkpoint)
@@ -284,39 +291,40 @@ def read_params(directory: Directory, config: RobertaConfig, dtype: DTypeLike = 
 
 
 def read_preprocessor(directory: Directory) -> dict[str, Any]:
-    """No settings: a checkpoint has none of the preprocessor."""
+    """Returns no settings, since a checkpoint has none of a preprocessor."""
     return {}
 
 
 def read_activation(directory: Directory) -> str:
-    """The format has no activation: its classifiers give logits."""
+    """Returns "linear", since the classifiers of fairseq return logits."""
     return "linear"
 
 
 def read_labels(directory: Directory) -> None:
-    """None: a checkpoint has no names of classes."""
+    """Returns None, since a checkpoint has no names of classes."""
     return
 
 
 def read_state(directory: Directory, config: RobertaConfig) -> NoReturn:
-    """Raises an error: the state of fairseq's optimizer isn't read.
+    """Raises an error: the state of fairseq's optimizer is not read.
 
     Raises:
         ValueError: always.
     """
     raise ValueError(
-        f"{directory} is a fairseq checkpoint, of which no optimizer's state is read; leave load_optimizer"
+        f"{directory} is a fairseq checkpoint, whose optimizer's state can't be read: leave load_optimizer"
     )
 
 
 def read_tokenizer(directory: Directory, config: RobertaConfig | None) -> Tokenizer:
-    """The tokenizer in `directory`: dict.txt, and vocab.bpe or merges.txt, and encoder.json, if they exist.
+    """Returns the tokenizer in `directory`. It reads dict.txt, vocab.bpe or merges.txt, and encoder.json, if they
+    exist.
 
-    If dict.txt has numbers and there are no merges, the numbers are GPT-2's, whose merges the package has.
+    If dict.txt has numbers and there are no merges, the numbers are those of GPT-2. The package has GPT-2's merges.
 
     Raises:
-        FileNotFoundError: where there is no dict.txt, or no merges for it.
-        ValueError: where it isn't byte-level BPE, or another model's.
+        FileNotFoundError: if there is no dict.txt, or there are no merges for it.
+        ValueError: if the vocabulary is not byte-level BPE, or belongs to another model.
     """
     from pyroberta.presets import fairseq_vocabulary as vocabularies
     from pyroberta.text.tokenizer import Tokenizer
@@ -325,10 +333,14 @@ def read_tokenizer(directory: Directory, config: RobertaConfig | None) -> Tokeni
     assert config is not None  # a checkpoint has one
     file = directory / DICTIONARY
     if not exists(file):
-        raise FileNotFoundError(f"{directory} has no {DICTIONARY}, which a fairseq model's vocabulary is read from")
+        raise FileNotFoundError(
+            f"{directory} has no {DICTIONARY}, from which the vocabulary of a fairseq model is read"
+        )
     content = _text(file)
     if (count := content.count("\n")) > config.vocabulary_size:
-        raise ValueError(f"{file} has {count} lines, the model's token embedding only {config.vocabulary_size} rows")
+        raise ValueError(
+            f"{file} has {count} lines, but the model's token embedding only {config.vocabulary_size} rows"
+        )
     symbols = vocabularies.read_symbols(content, str(file))
     files = [directory / name for name in MERGES if exists(directory / name)]
     are_numbers = vocabularies.are_numbers(symbols)
@@ -342,13 +354,13 @@ def read_tokenizer(directory: Directory, config: RobertaConfig | None) -> Tokeni
     size = max(table.values()) + 1
     if size != config.vocabulary_size:
         raise ValueError(
-            f"{file}: with the special tokens it makes a vocabulary of {size}, the model's token embedding has "
-            f"{config.vocabulary_size} rows. Is it another model's?"
+            f"{file}: with the special tokens it makes a vocabulary of {size}, but the model's token embedding has "
+            f"{config.vocabulary_size} rows. Check that the file belongs to the model"
         )
     try:
         return Tokenizer(table, merges)
     except ValueError as error:
-        raise ValueError(f"{file} doesn't fit the merges: {error}") from None
+        raise ValueError(f"{file} does not fit the merges: {error}") from None
 
 
 def _text(file: Path) -> str:
@@ -367,7 +379,7 @@ def _refuse_text(file: Path, symbols: list[str]) -> NoReturn:
         )
     first = next(symbol for symbol in symbols if not symbol.isdecimal())
     raise FileNotFoundError(
-        f"{file} has tokens as text, such as {shown(first)}, and their merges aren't beside it, in "
+        f"{file} has tokens as text, such as {shown(first)}, but the file of their merges is missing, "
         f"{' or '.join(MERGES)}"
     )
 

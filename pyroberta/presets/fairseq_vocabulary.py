@@ -1,11 +1,12 @@
-"""A vocabulary as fairseq keeps it: GPT-2's merges, and a list of GPT-2's numbers in the order of the ids.
+"""The vocabulary in fairseq's form: GPT-2's merges, and a list of GPT-2's numbers in the order of the ids.
 
     merges.txt or vocab.bpe   pairs, one on each line, in the order in which they apply
     dict.txt                  `symbol count` on each line; the symbol is GPT-2's number of a token, as text
 
 GPT-2's numbers follow from its merges alone: first the 256 bytes, in the order of the characters that stand for them,
-then each merge's token, then `<|endoftext|>`. A model's ids are the four special tokens, then dict.txt's lines,
-then `<mask>`. The package holds these two files of roberta-base, in less than half of a vocab.json's size.
+then the token of each merge, then `<|endoftext|>`. The ids of a model are those of the four special tokens, then those
+of the lines of dict.txt, then that of `<mask>`. The package has these two files of roberta-base. They have less than
+half the size of a vocab.json.
 
 Source: fairseq's data/dictionary.py, tasks/masked_lm.py and data/encoders/gpt2_bpe_utils.py.
 """
@@ -28,7 +29,7 @@ PADDING = re.compile(r"madeupword\d{4}")  # fills a table up to a multiple of ei
 
 
 def gpt2_tokens(merges: Sequence[tuple[str, str]]) -> list[str]:
-    """The tokens in the order of the numbers that GPT-2 gives them.
+    """Returns the tokens in the order of GPT-2's numbers.
 
     >>> gpt2_tokens([("h", "e"), ("he", "y")])[-4:]
     ['Ń', 'he', 'hey', '<|endoftext|>']
@@ -37,10 +38,12 @@ def gpt2_tokens(merges: Sequence[tuple[str, str]]) -> list[str]:
 
 
 def read_symbols(text: str, where: str) -> list[str]:
-    """The symbols of a dict.txt.
+    """Returns the symbols in the text of a dict.txt.
+
+    `where` is the name of the file, for messages.
 
     Raises:
-        ValueError: for a line that isn't `symbol count`, and for a symbol that comes twice.
+        ValueError: if a line is not `symbol count`, or a symbol occurs twice.
 
     >>> read_symbols("13 850314647\\n262 800385005\\n", "dict.txt")
     ['13', '262']
@@ -52,26 +55,26 @@ def read_symbols(text: str, where: str) -> list[str]:
             raise ValueError(f"{where}, line {i}: expected a symbol and its count, got {line[:80]!r}")
         if symbol in lines or symbol in SPECIAL_TOKENS:
             first = f"line {lines[symbol]}" if symbol in lines else "a special token's, which comes before all lines"
-            raise ValueError(f"{where}, line {i}: the symbol {shown(symbol)} is there twice; the first is {first}")
+            raise ValueError(f"{where}, line {i}: the symbol {shown(symbol)} occurs twice; the first is {first}")
         lines[symbol] = i
     return list(lines)
 
 
 def are_numbers(symbols: Sequence[str]) -> bool:
-    """Whether the symbols are GPT-2's numbers rather than tokens."""
+    """Returns whether the symbols are GPT-2's numbers rather than tokens."""
     return all(symbol.isdecimal() or PADDING.fullmatch(symbol) or symbol == MASK for symbol in symbols)
 
 
 def vocabulary(symbols: Sequence[str], tokens: Sequence[str] | None, where: str) -> dict[str, int]:
-    """Every token's id.
+    """Returns the id of every token.
 
     Args:
-        symbols: as from `read_symbols`.
-        tokens: by GPT-2's numbers; None if the symbols are the tokens themselves.
-        where: the name of the symbols' file, for messages.
+        symbols: the symbols that `read_symbols` returned.
+        tokens: the tokens in the order of GPT-2's numbers. None if the symbols are the tokens themselves.
+        where: the name of the file of the symbols, for messages.
 
     Raises:
-        ValueError: for a number that isn't GPT-2's, and for two symbols that stand for one token.
+        ValueError: if a number is not one of GPT-2's, or two symbols stand for the same token.
 
     >>> vocabulary(["1", "0", "madeupword0000"], ["a", "b"], "dict.txt")["b"]
     4
@@ -84,7 +87,7 @@ def vocabulary(symbols: Sequence[str], tokens: Sequence[str] | None, where: str)
             names.append(tokens[int(symbol)])
         else:
             raise ValueError(
-                f"{where}, line {i}: {symbol[:40]} is none of the {len(tokens)} numbers that the merges make"
+                f"{where}, line {i}: {symbol[:40]} is not one of the {len(tokens)} numbers that the merges make"
             )
     if MASK not in names:
         names.append(MASK)
@@ -99,12 +102,12 @@ def vocabulary(symbols: Sequence[str], tokens: Sequence[str] | None, where: str)
 
 
 def roberta_merges() -> list[tuple[str, str]]:
-    """The merges of GPT-2, which are RoBERTa's; they ship with the package."""
+    """Returns the merges of GPT-2, which RoBERTa uses too. They are part of the package."""
     return merges_of_lines(_packaged("merges.txt.gz").splitlines(), "merges.txt.gz")
 
 
 def roberta_tokenizer() -> Tokenizer:
-    """The tokenizer of the published roberta-base and roberta-large; it ships with the package.
+    """Returns the tokenizer of the published roberta-base and roberta-large. It is part of the package.
 
     >>> roberta_tokenizer().encode("Hello world")
     [0, 31414, 232, 2]

@@ -1,4 +1,4 @@
-"""The names of each head in Hugging Face's, KerasHub's and fairseq's files, and on a model's card."""
+"""The names of each head in the files of Hugging Face, KerasHub and fairseq, and on the card of a model."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from pyroberta.text.preprocessor import MaskedLMPreprocessor, Preprocessor
 
 
 class Card(NamedTuple):
-    """The words of a model's card about its task.
+    """The words about a task on the card of a model.
 
     Attributes:
-        pipeline: transformers' pipeline, and the hub's tag.
-        variable: a model's name in the example.
-        task: the class here.
+        pipeline: the name of transformers' pipeline, which is the hub's tag too.
+        variable: the name of the model in the example.
+        task: the name of pyroberta's class.
         use: the line of the example that calls the model.
-        subject: a sentence's subject; `{num_classes}` stands for the number of classes.
+        subject: the subject of a sentence. `{num_classes}` stands for the number of classes.
     """
 
     pipeline: str
@@ -32,20 +32,21 @@ class Card(NamedTuple):
 
 @dataclass(frozen=True)
 class HeadFiles:
-    """The place of a head in files.
+    """The names and places of a head in files.
 
     Attributes:
-        preprocessor: the class whose settings lie beside the head.
+        preprocessor: the class whose settings are saved with the head.
         card: see `Card`.
-        architecture: transformers' class, in config.json's `architectures`.
-        hf_names: its parameters' names in Hugging Face's files, and whether they are transposed there.
-        hf_tensors: the names there that are this head's, and no other's.
-        problem_type: the only value that config.json's `problem_type` may have; None where it has no such key.
-        keras_module: the module of KerasHub's class, and the task's name.
-        keras_classes: KerasHub's classes in task.json; the first is written, the others are older. Empty where
-            KerasHub has no such task.
-        keras_names: its parameters' paths in task.weights.h5, in the order of Keras's `trainable_variables`.
-        fairseq_names: as `hf_names`; empty where fairseq's heads for the task are not read.
+        architecture: the name of transformers' class, in `architectures` of config.json.
+        hf_names: the names of the head's parameters in Hugging Face's files, and whether they are transposed in them.
+        hf_tensors: the names in Hugging Face's files that belong to this head only.
+        problem_type: the only value that `problem_type` of config.json may have. None if config.json has no such key.
+        keras_module: the module of KerasHub's class, which is the name of the task too.
+        keras_classes: the names of KerasHub's classes in task.json. The first is written; the others are older. Empty
+            if KerasHub has no such task.
+        keras_names: the paths of the head's parameters in task.weights.h5, in the order of Keras's
+            `trainable_variables`.
+        fairseq_names: see `hf_names`. Empty if fairseq's heads for the task are not read.
     """
 
     preprocessor: type[Preprocessor]
@@ -61,7 +62,7 @@ class HeadFiles:
 
     @property
     def hf_pattern(self) -> str:
-        """Its tensors' names in Hugging Face's files, for messages."""
+        """The names of the head's tensors in Hugging Face's files, for messages."""
         return next(iter(self.hf_names.values()))[0].partition(".")[0] + ".*"
 
 

@@ -1,12 +1,14 @@
-"""The Hugging Face directory: config.json, model.safetensors (or pytorch_model.bin), and the tokenizer's files.
+"""The Hugging Face directory: config.json, model.safetensors (or pytorch_model.bin), and the files of the tokenizer.
 
-It differs from the parameters here in these points, which no other file knows:
+The files differ from pyroberta's parameters in these points, which only this file handles:
 
-- names, by the table `NAMES`; kernels lie (out, in) there and (in, out) here;
-- the position embedding there has `pad_id + 1` rows in front that no token uses: dropped on reading, zeros on writing;
-- a token-type row is added to every token there: folded into the position embedding, as the sum is the same;
-- the head's matrix is either the token embedding or, with `tie_word_embeddings: false`, `lm_head.decoder.weight`, and
-  the bias that counts is then `lm_head.decoder.bias`.
+- They have other names; see the table `NAMES`. Their kernels are (out, in), and (in, out) here.
+- Their position embedding begins with `pad_id + 1` rows that no token uses. They are dropped on reading, and written as
+  zeros.
+- They have a token-type row that is added to every token. It is added to the position embedding, which gives the same
+  sum.
+- The head's matrix is the token embedding. With `tie_word_embeddings: false` it is `lm_head.decoder.weight`, and the
+  bias is `lm_head.decoder.bias`.
 
 This file reads; hf_writer.py writes.
 
@@ -143,7 +145,8 @@ FILES = FileNames(
 
 
 def renaming(config: RobertaConfig) -> dict[str, tuple[str, bool]]:
-    """Every parameter's name in an HF file, and whether it is transposed there, in the order of `shapes(config)`.
+    """Returns the name of every parameter in an HF file, and whether the parameter is transposed in it, in the order of
+    `shapes(config)`.
 
     >>> config = RobertaConfig(vocabulary_size=10, num_layers=1, num_heads=1, hidden_dim=4, intermediate_dim=8)
     >>> renaming(config)["layers.0.attention.key.kernel"]
@@ -159,11 +162,11 @@ def renaming(config: RobertaConfig) -> dict[str, tuple[str, bool]]:
 
 
 def read_config(directory: Directory) -> RobertaConfig:
-    """The hyperparameters in `directory/config.json`. A key that is missing has transformers' default.
+    """Returns the config in `directory/config.json`. A missing key has transformers' default.
 
     Raises:
-        FileNotFoundError: where there is no config.json.
-        ValueError: where it isn't a RoBERTa's, naming the key, its value, and what was expected.
+        FileNotFoundError: if there is no config.json.
+        ValueError: if it is not the config of a RoBERTa. The message names the key, its value, and the expected value.
 
     >>> import tempfile
     >>> directory = Directory(Path(tempfile.mkdtemp()))
@@ -175,10 +178,10 @@ def read_config(directory: Directory) -> RobertaConfig:
 
 
 def config_of(file: Path, values: Mapping[str, Any]) -> RobertaConfig:
-    """The hyperparameters that a config.json's values tell; `file` is named in messages.
+    """Returns the config that the values of a config.json describe. `file` is the name of the file in messages.
 
     Raises:
-        ValueError: as `read_config`.
+        ValueError: see `read_config`.
     """
     _refuse_other_models(file, values)
     for key, only, reason in ONLY:
@@ -190,12 +193,13 @@ def config_of(file: Path, values: Mapping[str, Any]) -> RobertaConfig:
     for name, id in ids.items():
         if id >= fields["vocabulary_size"]:
             raise ValueError(
-                f"{file}: {name} is {id}, which the table of vocab_size {fields['vocabulary_size']} has no row for"
+                f"{file}: {name} is {id}, but the token embedding has only {fields['vocabulary_size']} rows "
+                "(vocab_size)"
             )
     rows = number(file, values, "max_position_embeddings", 512)
     if rows <= fields["pad_id"] + 1:
         raise ValueError(
-            f"{file}: max_position_embeddings is {rows}, which leaves no position: the first "
+            f"{file}: max_position_embeddings is {rows}, which leaves no row for a position: the first "
             f"{fields['pad_id'] + 1} rows (pad_token_id + 1) are never used"
         )
     fields["max_sequence_length"] = rows - fields["pad_id"] - 1
@@ -236,7 +240,7 @@ def _head_name(values: Mapping[str, Any]) -> str:
 
 
 def read_labels(directory: Directory) -> list[str] | None:
-    """The names of a classifier's classes; None if config.json has none."""
+    """Returns the names of a classifier's classes, or None if config.json has none."""
     file, values = directory / CONFIG, directory.json(CONFIG)
     names = values.get("id2label")
     if not has_classes(HEADS[_head_name(values)]) or not names:
@@ -250,7 +254,7 @@ def read_labels(directory: Directory) -> list[str] | None:
 
 
 def read_activation(directory: Directory) -> str:
-    """A classifier's activation that `hf_writer` wrote; `"linear"` if there is none."""
+    """Returns a classifier's activation that `hf_writer` wrote, or `"linear"` if there is none."""
     activation = directory.json(CONFIG).get(ACTIVATION, "linear")
     if activation not in ("linear", "softmax"):
         raise ValueError(
@@ -263,7 +267,7 @@ def _refuse_other_models(file: Path, values: Mapping[str, Any]) -> None:
     found = model_type(values)
     if found is None:
         raise ValueError(
-            f"{file} has no model_type, so it may be any model; a RoBERTa's is 'roberta'. Its keys are "
+            f"{file} has no model_type, so it may be any model; that of a RoBERTa is 'roberta'. Its keys are "
             f"{shown(sorted(values))}.{hint_of_inside(file.parent)}"
         )
     if found != "roberta":
@@ -276,26 +280,27 @@ def _refuse_other_models(file: Path, values: Mapping[str, Any]) -> None:
 
 
 def read_params(directory: Directory, config: RobertaConfig, dtype: DTypeLike = np.float32, seed: int = 0) -> Arrays:
-    """The parameters in `directory`, from model.safetensors or pytorch_model.bin, or from shards with an index.
+    """Returns the parameters in `directory`, from model.safetensors or pytorch_model.bin, or from shards with an index.
 
-    Each tensor goes from the file straight to its place in the vector. Tensors may be float64, float32, float16 or
-    bfloat16, `roberta.` may be missing in front of the names, and LayerNorm's names may be gamma and beta.
+    Each tensor is copied from the file directly to its place in the vector. Tensors may be float64, float32, float16 or
+    bfloat16. The names may lack `roberta.` at the beginning, and may have gamma and beta for LayerNorm.
 
     Args:
         directory: an HF directory.
         config: the result of `read_config`, perhaps with another head or other rates.
-        dtype: of the result, float32 or float64.
-        seed: of a fresh head.
+        dtype: the dtype of the result, float32 or float64.
+        seed: the seed of an untrained head.
 
-    The head is the one that `config` names. Another head of the directory is left out.
+    The head is the one that `config` names. Another head in the directory is ignored.
 
     Warns:
-        UserWarning: where the file has no such head; it is then freshly initialised. Nothing is said where that is what
-            was asked for, a head for classes of a preset that has none for as many.
+        UserWarning: if the file has no such head. The model then gets an untrained one. There is no warning if `config`
+            asks for a classifier's head and the preset has none for so many classes.
 
     Raises:
-        FileNotFoundError: where there are no weights that can be read, telling what is there.
-        ValueError: for missing, unknown, wrongly shaped, non-finite tensors, and damaged files: naming tensor and file.
+        FileNotFoundError: if there are no weights that can be read. The message lists the directory.
+        ValueError: if a tensor is missing, unknown, of a wrong shape or not finite, or if a file is damaged. The
+            message names the tensor and the file.
     """
     return params_of(directory, read_stored(directory, config), read_config(directory), config, dtype, seed)
 
@@ -308,15 +313,15 @@ def params_of(
     dtype: DTypeLike = np.float32,
     seed: int = 0,
 ) -> Arrays:
-    """The parameters that tensors of Hugging Face's names hold; see `read_params`.
+    """Returns the parameters of tensors with Hugging Face's names; see `read_params`.
 
     Args:
-        source: where they are from, for messages.
-        tensors: by their names there.
-        stored_config: of the model whose tensors they are.
-        config: of the model that is wanted, with the same backbone.
-        dtype: of the parameters.
-        seed: of a head that is not among them.
+        source: the source of the tensors, for messages.
+        tensors: the tensors, by Hugging Face's names.
+        stored_config: the config of the model to which the tensors belong.
+        config: the config of the wanted model. It has the same backbone.
+        dtype: the dtype of the parameters.
+        seed: the seed of the head, if the tensors lack it.
     """
     stored, files = _canonical(tensors), HEAD_FILES[config.head]
     is_used = same_head(stored_config, config) or not has_classes(head_of(config))
@@ -350,10 +355,10 @@ def _read_pickle(file: Path) -> dict[str, Stored]:
 
 
 def read_stored(directory: Directory, config: RobertaConfig) -> dict[str, Stored]:
-    """The tensors in `directory` by their names there, unread.
+    """Returns the tensors in `directory` by their names in the files. The numbers are not read yet.
 
     Raises:
-        FileNotFoundError, ValueError: as `read_params`.
+        FileNotFoundError, ValueError: see `read_params`.
     """
     for (weights, index), read in zip(FILES.weights, (safetensors_io.read, _read_pickle), strict=True):
         if exists(directory / weights):
@@ -378,7 +383,7 @@ def _read_shards(index: Path, places: Any, read: Callable[[Path], dict[str, Stor
             stored[name] = tensor
     absent = [name for name in places if name not in stored or stored[name].file.name != places[name]]
     if absent:
-        raise ValueError(f"{index} lists tensors that aren't in the shard it names: {few(absent)}")
+        raise ValueError(f"{index} lists tensors that are not in the shard that it names: {few(absent)}")
     return stored
 
 
@@ -422,9 +427,9 @@ def _settle_decoder(stored: dict[str, Stored], config: RobertaConfig) -> None:
 
 
 def read_preprocessor(directory: Directory) -> Mapping[str, Any]:
-    """The preprocessor's settings that `write` wrote, or else those in the tokenizer's files.
+    """Returns the preprocessor's settings that `write` wrote, or else those in the files of the tokenizer.
 
-    The latter count only if the model takes such sequences.
+    A `sequence_length` in the files of the tokenizer is limited to the length that the model takes.
     """
     from pyroberta.text.tokenizer_files import read_settings
 
@@ -437,18 +442,18 @@ def read_preprocessor(directory: Directory) -> Mapping[str, Any]:
 
 
 def has_tokenizer(directory: Directory) -> bool:
-    """Whether there is a byte-level BPE vocabulary, in either of its two forms."""
+    """Returns whether the directory has a byte-level BPE vocabulary, in either of its two forms."""
     return exists(directory / "tokenizer.json") or all(
         exists(directory / name) for name in ("vocab.json", "merges.txt")
     )
 
 
 def read_tokenizer(directory: Directory, config: RobertaConfig | None) -> Tokenizer:
-    """The tokenizer in `directory`.
+    """Returns the tokenizer in `directory`.
 
     Raises:
-        FileNotFoundError: where it has none.
-        ValueError: where it has more tokens than the model's token embedding has rows.
+        FileNotFoundError: if it has none.
+        ValueError: if the tokenizer has more tokens than the model's token embedding has rows.
     """
     from pyroberta.text.tokenizer import Tokenizer
 
@@ -464,10 +469,10 @@ def read_tokenizer(directory: Directory, config: RobertaConfig | None) -> Tokeni
 
 
 def read_state(directory: Directory, config: RobertaConfig) -> OptimizerState:
-    """The optimizer's state that `write` wrote.
+    """Returns the optimizer's state that `write` wrote.
 
     Raises:
-        FileNotFoundError: where there is none.
-        ValueError: where it is damaged or another model's.
+        FileNotFoundError: if there is none.
+        ValueError: if it is damaged or belongs to another model.
     """
     return optimizer_state.read(directory, shapes(config))

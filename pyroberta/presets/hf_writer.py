@@ -1,4 +1,4 @@
-"""Writes Hugging Face directories; see hf.py for their contents and names.
+"""Writing of Hugging Face directories. See hf.py for their contents and names.
 
 Source: transformers' `models/roberta/modeling_roberta.py`, versions 4 and 5.
 """
@@ -35,34 +35,34 @@ def write(
     dtype: DTypeLike | str = "float32",
     max_shard_size: float | str | None = "5GB",
 ) -> None:
-    """Writes atomically an HF directory, which transformers' class of the head loads, such as `RobertaForMaskedLM`.
+    """Writes an HF directory atomically. transformers' class of the head loads it, such as `RobertaForMaskedLM`.
 
-    `write_preset` says which files of an existing preset stay.
+    See `write_preset` for the files of an existing preset that stay.
 
     Args:
-        directory: made, or replaced where it holds a preset.
+        directory: the directory, which is created. An existing preset is replaced.
         contents: the parts of the model.
-        dtype: float16, bfloat16, float32 or float64, in which the weights are stored.
-        max_shard_size: the largest size of a file; larger weights go into several files with an index. See
+        dtype: the dtype in which the weights are stored: float16, bfloat16, float32 or float64.
+        max_shard_size: the largest size of a file. Larger weights are written into several files with an index. See
             `shards.parse_size`.
 
     Raises:
-        FileExistsError: where `directory` is a file, or holds other things than a preset.
-        ValueError: where a parameter isn't finite in `dtype`, or the parameters or tokenizer aren't the config's.
-        OSError: where there is no room, telling the bytes needed and free.
+        FileExistsError: if `directory` is a file, or holds other files than those of a preset.
+        ValueError: if a parameter is not finite in `dtype`, or the parameters or the tokenizer do not fit the config.
+        OSError: if the disk is full. The message has the bytes needed and the bytes free.
     """
     dtype, limit = dtype_name(dtype), parse_size(max_shard_size)
     config = contents.config
     if contents.head and config.classifier_hidden_dim is not None:
         raise ValueError(
             f"a classifier whose dense layer is {config.classifier_hidden_dim} wide (hidden_dim) can't be saved as a "
-            f"Hugging Face directory: RobertaForSequenceClassification's is as wide as the encoder, "
+            "Hugging Face directory: the dense layer of RobertaForSequenceClassification is as wide as the encoder, "
             f"{config.hidden_dim}. Save it with format='keras'"
         )
     if contents.activation != "linear":
         warnings.warn(
-            f"transformers' classifier will give logits and not {contents.activation!r}, for which its config has no "
-            "place. pyroberta reads it back",
+            f"transformers' classifier will return logits and not {contents.activation!r}, since its config can't hold "
+            "an activation. pyroberta reads the activation back",
             stacklevel=callers_level(),
         )
 

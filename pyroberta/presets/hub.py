@@ -1,14 +1,14 @@
-"""Presets on the Hugging Face hub and on Kaggle: a handle becomes a directory in the cache of the hub's own client.
+"""Presets on the Hugging Face hub and on Kaggle. A handle becomes a directory in the cache of the hub's own client.
 
     hf://ORGANISATION/NAME[@REVISION]                       by the package huggingface_hub
     kaggle://OWNER/MODEL/FRAMEWORK/VARIATION[/VERSION]      by the package kagglehub
 
-Each file is requested once, by its name, and nothing else is downloaded: config.json first, so that another model
-is refused before its weights come; then the tokenizer's and the preprocessor's files; the optimizer's state, if it is
-wanted; and the weights, as safetensors rather than a pickle, never both. A missing file is requested once and
-remembered. So a preset that was downloaded whole loads without a network.
+Each file is requested once, by its name, and nothing else is downloaded. config.json comes first, so that a model of
+another architecture is refused before its weights are downloaded. Then come the files of the tokenizer and the
+preprocessor, the optimizer's state if it is wanted, and the weights, as safetensors if they exist, else as a pickle. A
+missing file is requested once and remembered. So a preset that was downloaded completely loads without a network.
 
-Caches, progress bars, tokens, mirrors and retries are the clients', with their settings.
+The clients and their settings decide about caches, progress bars, tokens, mirrors and retries.
 """
 
 from __future__ import annotations
@@ -44,29 +44,32 @@ class Source(Protocol):
     """A preset on a hub."""
 
     def fetch(self, name: str) -> Path | None:
-        """The file of that name in the cache, downloaded if need be; None if the preset has none."""
+        """Returns the file of this name in the cache, or None if the preset has no such file. It is downloaded if
+        needed.
+        """
 
 
 def open_handle(handle: str) -> tuple[Directory, Format, Callable[[bool, bool], None]]:
-    """The directory of a preset on a hub with its config, its format, and a function that downloads the other files.
+    """Opens a preset on a hub. Its config is downloaded.
 
-    The function takes two bools: whether to download the weights, and whether the optimizer's state.
+    The function in the result takes two bools: whether to download the weights, and whether to download the optimizer's
+        state.
 
     Args:
-        handle: `hf://…` or `kaggle://…`, see above.
+        handle: a handle `hf://…` or `kaggle://…`; see the module.
 
     Raises:
-        ValueError: for a malformed handle.
-        ImportError: where the hub's package is missing, telling how to get it.
-        FileNotFoundError: where there is no such preset, revision or file; or none in the cache, being offline.
-        PermissionError: where one must log in, or ask for access.
-        ConnectionError: where the hub can't be reached, or fails, or nothing more arrives (`Stalled`).
-        OSError: where a file arrived damaged.
+        ValueError: if the handle is malformed.
+        ImportError: if the hub's package is not installed. The message says how to install it.
+        FileNotFoundError: if the preset, the revision or a file does not exist; or, offline, if it is not in the cache.
+        PermissionError: if the user must log in, or ask for access.
+        ConnectionError: if the hub can't be reached or fails, or no more data arrives (`Stalled`).
+        OSError: if a downloaded file is damaged.
     """
     fetch = cache(SOURCES[handle.partition("://")[0]](handle).fetch)
     config = fetch(CONFIG)
     if config is None:
-        raise FileNotFoundError(f"{handle} has no {CONFIG}, so it is no preset that can be read")
+        raise FileNotFoundError(f"{handle} has no {CONFIG}, so it is not a preset that can be read")
     directory = Directory(config.parent)
     format = detect(directory)
     for name in format.FILES.config:
@@ -86,14 +89,14 @@ def open_handle(handle: str) -> tuple[Directory, Format, Callable[[bool, bool], 
 def files(
     fetch: Fetch, directory: Directory, names: FileNames, weights: bool = True, state: bool = False
 ) -> list[Path]:
-    """The files of a format that `fetch` finds, the weights last.
+    """Fetches the files of a format, the weights last. Returns those that exist.
 
     Args:
-        fetch: gives a file by its name.
-        directory: of the files.
-        names: of the format's files.
+        fetch: a function that returns a file by its name, or None.
+        directory: the directory of the files.
+        names: the names of the format's files.
         weights: whether to fetch the weights.
-        state: whether to fetch the optimizer's state; KerasHub's lies among the weights.
+        state: whether to fetch the optimizer's state. KerasHub's state is in a file of weights.
 
     >>> import tempfile
     >>> directory = Directory(Path(tempfile.mkdtemp()))
@@ -109,7 +112,7 @@ def files(
 
 
 def weight_files(fetch: Fetch, directory: Directory, names: FileNames) -> list[Path]:
-    """The files of weights that `fetch` finds: one file, or an index and its shards."""
+    """Fetches the files of the weights: one file, or an index and its shards. Returns those that exist."""
     for whole, index in names.weights:
         if file := fetch(whole):
             return [file]
@@ -120,7 +123,7 @@ def weight_files(fetch: Fetch, directory: Directory, names: FileNames) -> list[P
 
 
 def in_directory(directory: Directory) -> Fetch:
-    """The `fetch` that finds files in a directory."""
+    """Returns a `fetch` function that finds files in a directory."""
 
     def fetch(name: str) -> Path | None:
         if not exists(directory / name):
@@ -135,7 +138,7 @@ def _shards(directory: Directory, index: str) -> list[str]:
     """The names in an index that are plain; the reader refuses it if there are others.
 
     Raises:
-        ValueError: where it is no index.
+        ValueError: if it is no index.
         OverBudget: for too many names.
     """
     shards = [name for name in shards_of(directory, index) if SHARD.fullmatch(name)]
@@ -144,10 +147,10 @@ def _shards(directory: Directory, index: str) -> list[str]:
 
 
 def shards_of(directory: Directory, index: str) -> list[str]:
-    """All names of files in an index.
+    """Returns the names of all files in an index of shards.
 
     Raises:
-        ValueError: where it is no index.
+        ValueError: if the file is not an index.
     """
     places = directory.json(index).get("weight_map")
     if not isinstance(places, dict):
@@ -159,8 +162,8 @@ def shards_of(directory: Directory, index: str) -> list[str]:
 
 
 def missing(package: str, handle: str) -> ImportError:
-    """The error for a client that isn't installed."""
-    return ImportError(f"{handle} takes the package {package}: python -m pip install 'pyroberta[hub]'")
+    """Returns the error for a client that is not installed."""
+    return ImportError(f"{handle} needs the package {package}: python -m pip install 'pyroberta[hub]'")
 
 
 # --- the Hugging Face hub ---------------------------------------------------------------------------------------------
@@ -173,10 +176,10 @@ HF_PART = r"\w(?:[\w.-]{0,98}[\w-])?"
 
 
 def parse_hf(handle: str) -> tuple[str, str | None]:
-    """The repository, and the branch, tag or commit; None for the default branch.
+    """Returns the repository, and the branch, tag or commit. The second is None for the default branch.
 
     Raises:
-        ValueError: for a malformed handle.
+        ValueError: if the handle is malformed.
 
     >>> parse_hf("hf://FacebookAI/roberta-base@e2da8e2")
     ('FacebookAI/roberta-base', 'e2da8e2')
@@ -185,14 +188,14 @@ def parse_hf(handle: str) -> tuple[str, str | None]:
     match = re.fullmatch(rf"hf://({HF_NAME}/{HF_NAME})(?:@({HF_PART}(?:/{HF_PART})*))?", handle, re.ASCII)
     if not match or ".." in handle or "--" in match[1] or match[1].endswith(".git"):
         raise ValueError(
-            f"{handle!r} is no handle of the Hugging Face hub: those are hf://ORGANISATION/NAME or "
+            f"{handle!r} is not a handle of the Hugging Face hub. These have the form hf://ORGANISATION/NAME or "
             "hf://ORGANISATION/NAME@REVISION, such as hf://FacebookAI/roberta-base"
         )
     return match[1], match[2]
 
 
 class HuggingFace:
-    """A repository at one commit: that of the revision when the first file is requested."""
+    """A repository at one commit, which the revision has when the first file is requested."""
 
     def __init__(self, handle: str) -> None:
         self.handle = handle
@@ -261,10 +264,10 @@ def _unreachable() -> OSError | None:
 
 @contextlib.contextmanager
 def hf_errors(handle: str, item: str) -> Iterator[None]:
-    """Turns the client's errors into errors that say what to do, but for EntryNotFoundError, which passes.
+    """A `with` block that turns the client's errors into errors that say what to do. EntryNotFoundError is not changed.
 
     Args:
-        handle: of the preset.
+        handle: the handle of the preset.
         item: the file that is downloaded, or the upload.
     """
     from huggingface_hub import constants, errors
@@ -273,8 +276,8 @@ def hf_errors(handle: str, item: str) -> Iterator[None]:
 
     def refused(status: int) -> PermissionError:
         return PermissionError(
-            f"{handle}: {constants.ENDPOINT} refuses {item} ({status}). Is the token right, and may it do this? "
-            f"Otherwise {HF_LOG_IN}"
+            f"{handle}: {constants.ENDPOINT} refuses {item} ({status}). Check the token and its permissions, or "
+            f"{HF_LOG_IN}"
         )
 
     try:
@@ -282,15 +285,15 @@ def hf_errors(handle: str, item: str) -> Iterator[None]:
     except errors.LocalEntryNotFoundError as error:  # neither there nor here; its cause says why it isn't there
         if _status(error.__cause__) in REFUSALS:
             raise refused(_status(error.__cause__)) from None
-        where = f"{handle}: {item} isn't in the cache ({constants.HF_HUB_CACHE})"
+        where = f"{handle}: {item} is not in the cache ({constants.HF_HUB_CACHE})"
         if constants.HF_HUB_OFFLINE:
             raise FileNotFoundError(
-                f"{where}, and HF_HUB_OFFLINE forbids to download it. Unset it once, or copy the cache of a machine "
-                "that has the preset"
+                f"{where}, and HF_HUB_OFFLINE forbids the download. Unset it once, or copy the cache of a machine that "
+                "has the preset"
             ) from None
         raise ConnectionError(
-            f"{where}, and {constants.ENDPOINT} can't be reached ({_first_line(error.__cause__ or error)}). With a "
-            "connection, call again: what is complete is kept"
+            f"{where}, and {constants.ENDPOINT} can't be reached ({_first_line(error.__cause__ or error)}). When there "
+            "is a connection, call again: complete files are kept"
         ) from error
     except (errors.EntryNotFoundError, Stalled):
         raise
@@ -300,8 +303,8 @@ def hf_errors(handle: str, item: str) -> Iterator[None]:
         ) from None
     except errors.RepositoryNotFoundError:
         raise FileNotFoundError(
-            f"{handle}: {constants.ENDPOINT} has no repository {repository}, or it is private. Is the name spelt "
-            f"right? For a private one {HF_LOG_IN}"
+            f"{handle}: {constants.ENDPOINT} has no repository {repository}, or it is private. Check the spelling of "
+            f"the name. For a private repository, {HF_LOG_IN}"
         ) from None
     except errors.RevisionNotFoundError:
         raise FileNotFoundError(
@@ -318,7 +321,7 @@ def hf_errors(handle: str, item: str) -> Iterator[None]:
         ):  # no space; or not the size that was told
             raise type(error)(f"{handle}: {item} failed: {_first_line(error)}") from error
         raise ConnectionError(  # whose types differ from version to version of the client
-            f"{handle}: {item} broke off: {_first_line(error)}. Call again: what is complete is kept"
+            f"{handle}: the download of {item} broke off: {_first_line(error)}. Call again: complete files are kept"
         ) from error
 
 
@@ -326,7 +329,7 @@ def _check_hash(file: Path, handle: str) -> None:
     """Checks a file's hash, after which the cache names it: SHA-256 for large files, Git's for others.
 
     Raises:
-        OSError: where the hash differs. The file is then removed from the cache.
+        OSError: if the hash differs. The file is then removed from the cache.
     """
     if not file.is_symlink():  # a file system without links, where the name isn't kept
         return
@@ -364,10 +367,10 @@ KAGGLE_LOG_IN = (
 
 
 def parse_kaggle(handle: str) -> tuple[str, str | None]:
-    """The model with its variation, and the version, None for the latest.
+    """Returns the model with its variation, and the version. The version is None for the latest one.
 
     Raises:
-        ValueError: for a malformed handle.
+        ValueError: if the handle is malformed.
 
     >>> parse_kaggle("kaggle://keras/roberta/keras/roberta_base_en/3")
     ('keras/roberta/keras/roberta_base_en', '3')
@@ -375,14 +378,16 @@ def parse_kaggle(handle: str) -> tuple[str, str | None]:
     match = re.fullmatch(r"kaggle://((?:[\w-][\w.-]{0,99}/){3}[\w-][\w.-]{0,99})(?:/([1-9]\d{0,9}))?", handle, re.ASCII)
     if not match or ".." in handle:
         raise ValueError(
-            f"{handle!r} is no handle of Kaggle: those are kaggle://OWNER/MODEL/FRAMEWORK/VARIATION, whose latest "
-            "version is taken, or with /VERSION, a number, such as kaggle://keras/roberta/keras/roberta_base_en/3"
+            f"{handle!r} is not a handle of Kaggle. These have the form kaggle://OWNER/MODEL/FRAMEWORK/VARIATION for "
+            "the latest version, or end in /VERSION, a number, such as kaggle://keras/roberta/keras/roberta_base_en/3"
         )
     return match[1], match[2]
 
 
 class Kaggle:
-    """A model's variation at one version: the latest, where the handle has none, when the first file is asked for."""
+    """A variation of a model at one version. If the handle has no version, it is the latest one when the first file is
+    requested.
+    """
 
     def __init__(self, handle: str) -> None:
         self.handle = handle
@@ -446,7 +451,7 @@ class Kaggle:
 
 @contextlib.contextmanager
 def kaggle_errors(handle: str, item: str) -> Iterator[None]:
-    """Turns the client's errors into errors that say what to do; see `hf_errors`."""
+    """A `with` block that turns the client's errors into errors that say what to do; see `hf_errors`."""
     from kagglehub import exceptions
     from requests.exceptions import RequestException
 
@@ -457,7 +462,7 @@ def kaggle_errors(handle: str, item: str) -> Iterator[None]:
         if status == 404:
             raise FileNotFoundError(
                 f"{handle}: Kaggle has no such model, version or file ({item}). "
-                f"https://www.kaggle.com/models/{'/'.join(parse_kaggle(handle)[0].split('/')[:2])} lists what there is"
+                f"https://www.kaggle.com/models/{'/'.join(parse_kaggle(handle)[0].split('/')[:2])} lists them"
             ) from None
         if status in REFUSALS:
             raise PermissionError(
@@ -469,13 +474,13 @@ def kaggle_errors(handle: str, item: str) -> Iterator[None]:
         raise PermissionError(f"{handle}: Kaggle wants a login for {item} ({error}): {KAGGLE_LOG_IN}") from None
     except exceptions.DataCorruptionError:
         raise OSError(
-            f"{handle}: {item} arrived damaged: its MD5 is not the one that Kaggle told. It was removed; call again to "
-            "download it anew"
+            f"{handle}: {item} arrived damaged: its MD5 is not the one that Kaggle names. It was removed; call again "
+            "to download it anew"
         ) from None
     except RequestException as error:
         raise ConnectionError(
-            f"{handle}: {item} isn't in the cache, and Kaggle can't be reached or broke off ({_first_line(error)}). "
-            "With a connection, call again: it goes on where it stopped"
+            f"{handle}: {item} is not in the cache, and Kaggle can't be reached or the download broke off "
+            f"({_first_line(error)}). When there is a connection, call again: the download continues where it stopped"
         ) from error
 
 

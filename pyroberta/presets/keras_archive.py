@@ -1,16 +1,17 @@
-"""Keras's archive of a whole model, `model.keras`: a zip, as Keras's `save` writes it for KerasHub's RoBERTas.
+"""Keras's archive of a whole model, `model.keras`: a zip that Keras's `save` writes for KerasHub's RoBERTas.
 
     config.json                                     the model as Keras serialises it, with all that it holds
     model.weights.h5                                its weights, as `save_weights` writes them
     assets/preprocessor/tokenizer/vocabulary.json   the tokenizer's, and merges.txt beside it
     metadata.json                                   Keras's version, which is not read
 
-The parts are those of a KerasHub preset, so kerashub.py reads them, from an archive that is seen as a directory. Keras
-imports the classes that the config names; here a name is looked up among those that are known, and so is each setting.
+The parts are those of a KerasHub preset, so kerashub.py reads them from an archive that behaves like a directory. Keras
+imports the classes that the config names. Here the name of a class must be a known one, and so must the name of each
+setting.
 
 This file reads; keras_archive_writer.py writes.
 
-Source: keras 3.15 (saving/saving_lib.py, serialization_lib.py) and keras-hub 0.32, whose archives were looked at.
+Source: keras 3.15 (saving/saving_lib.py, serialization_lib.py) and keras-hub 0.32, and archives that they wrote.
 """
 
 from __future__ import annotations
@@ -59,14 +60,14 @@ class OpenArchive:
     """An archive whose config was read.
 
     Attributes:
-        preset: reads the parts.
+        preset: the preset that reads the parts.
         head: the name of the task's head; None for an encoder alone.
-        name: of the model; None where it has none.
-        backbone_name: of its encoder.
-        trainable: whether its encoder is.
-        dtype: the policy of its encoder.
-        has_preprocessor: whether there is one.
-        is_compiled: whether there is something that Keras's `compile` was given.
+        name: the name of the model, or None.
+        backbone_name: the name of its encoder.
+        trainable: whether its encoder is trainable.
+        dtype: the dtype policy of its encoder.
+        has_preprocessor: whether it has a preprocessor.
+        is_compiled: whether it has arguments of Keras's `compile`.
     """
 
     preset: Preset
@@ -83,15 +84,15 @@ def open_archive(filepath: str | os.PathLike[str]) -> OpenArchive:
     """Opens an archive, and checks that its classes and settings are known.
 
     Raises:
-        FileNotFoundError: where there is no such file, or a part of it is missing.
-        ValueError: for a name of another ending, a damaged archive, and a class or a setting that isn't known.
-        OverBudget: where the archive asks for more than its reader may take.
+        FileNotFoundError: if the file does not exist, or a part of it is missing.
+        ValueError: if the name has another ending, the archive is damaged, or a class or a setting is unknown.
+        OverBudget: if reading the archive would take too much memory or time.
     """
     path = checked_path(filepath)
     if not exists(path):
         raise FileNotFoundError(f"there is no file {path}")
     if path.is_dir():
-        raise ValueError(f"{path} is a directory; a preset is loaded by Task.from_preset({os.fspath(filepath)!r})")
+        raise ValueError(f"{path} is a directory; load a preset with Task.from_preset({os.fspath(filepath)!r})")
     archive = Archive(path)
     file = path / CONFIG
     model = parse_json(archive.bytes(CONFIG), str(file))
@@ -127,17 +128,17 @@ def open_archive(filepath: str | os.PathLike[str]) -> OpenArchive:
 
 
 def checked_path(filepath: str | os.PathLike[str]) -> Path:
-    """The path of an archive.
+    """Returns the path of an archive.
 
     Raises:
-        ValueError: for another ending.
+        ValueError: if it has another ending.
     """
     path, given = as_path(filepath), os.fspath(filepath)
     if path.name.endswith(ENDING):
         return path
-    hint = f"a directory is saved by save_to_preset({given!r}), and loaded by Task.from_preset({given!r})"
+    hint = f"to save a directory use save_to_preset({given!r}), to load it Task.from_preset({given!r})"
     if path.name.endswith((".h5", ".safetensors")):
-        hint = "the weights alone are saved by save_weights(filepath), and loaded by load_weights(filepath)"
+        hint = "to save the weights alone use save_weights(filepath), to load them load_weights(filepath)"
     raise ValueError(f"the file of a whole model must end in {ENDING}, got {given!r}: {hint}")
 
 

@@ -1,4 +1,4 @@
-"""Writes Keras's archive of a whole model, `model.keras`; see keras_archive.py."""
+"""Writing of Keras's archive of a whole model, `model.keras`. See keras_archive.py."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ ARCHIVE = Kind("Keras's archive", "save_to_preset(directory) saves it")
 
 
 class Names(NamedTuple):
-    """What an archive keeps of a model beside its contents.
+    """The names and settings of a model that an archive keeps beside the model's contents.
 
     Attributes:
-        name: of the model.
+        name: the name of the model.
         backbone: the name of its encoder.
-        trainable: whether its encoder is.
-        precision: the policy of its encoder.
+        trainable: whether its encoder is trainable.
+        precision: the dtype policy of its encoder.
     """
 
     name: str
@@ -46,27 +46,28 @@ class Names(NamedTuple):
 
 
 def write(filepath: str | os.PathLike[str], contents: Contents, names: Names, *, overwrite: bool = True) -> None:
-    """Writes an archive, which takes its name when it is whole.
+    """Writes an archive. It takes its name when it is complete.
 
     Args:
-        filepath: ends in `.keras`. Parents are made.
+        filepath: the path, which ends in `.keras`. Its parents are created if needed.
         contents: the parts of the model, without a state of the optimizer. The weights are stored in their own dtype.
         names: see the class.
-        overwrite: whether to replace a file.
+        overwrite: whether to replace an existing file.
 
     Raises:
-        ImportError: where h5py isn't installed.
-        FileExistsError: without `overwrite`, where there is a file.
-        ValueError: for another ending, for settings that KerasHub's RoBERTa lacks, and as `check_parts`.
-        OSError: as `replace_files`.
+        ImportError: if h5py is not installed.
+        FileExistsError: if the file exists and `overwrite` is False.
+        ValueError: if the path has another ending, or the model has settings that KerasHub's RoBERTa lacks. See
+            `check_parts` for other errors.
+        OSError: see `replace_files`.
 
     Warns:
-        UserWarning: for settings that KerasHub ignores.
+        UserWarning: if the model has settings that KerasHub ignores.
     """
     import_h5py(f"{WEIGHTS} of Keras's archive")
     path = place_of(checked_path(filepath))
     if exists(path) and not overwrite:
-        raise FileExistsError(f"{path} is there already: overwrite=True replaces it")
+        raise FileExistsError(f"{path} exists already: overwrite=True replaces it")
     check_parts(path, contents)
     refuse_what_it_cannot_hold(contents, ARCHIVE)
     warn_of_what_it_does_otherwise(contents)

@@ -1,4 +1,5 @@
-"""The KerasHub preset: a directory of JSON, HDF5 and the tokenizer's files, as KerasHub's `save_to_preset` writes it.
+"""The KerasHub preset: a directory of JSON, HDF5 and the files of the tokenizer, as KerasHub's `save_to_preset` writes
+it.
 
     config.json               the backbone's hyperparameters
     model.weights.h5          its weights; or model.weights.json, the index of their shards
@@ -7,10 +8,10 @@
     tokenizer.json            settings of the tokenizer; its vocabulary: assets/tokenizer/{vocabulary.json, merges.txt}
     preprocessor.json         settings of truncation and masking
 
-It differs from the parameters here in the names, by the table `NAMES`, and in an axis for the heads in attention's
-kernels, (C, H, D) and (H, D, C), with the same numbers in the same order.
+The files differ from pyroberta's parameters in two points. They have other names; see the table `NAMES`. The kernels of
+attention have an axis for the attention heads, (C, H, D) and (H, D, C); their numbers are the same, in the same order.
 
-Settings that KerasHub lacks stand in the same JSON files under the key `pyroberta`, which KerasHub does not read.
+Settings that KerasHub lacks are in the same JSON files under the key `pyroberta`, which KerasHub does not read.
 
 This file reads; kerashub_writer.py writes.
 
@@ -100,7 +101,8 @@ SETTINGS = (
 
 
 def renaming(config: RobertaConfig) -> dict[str, tuple[str, Shape]]:
-    """Every parameter's path in the files and its shape there. Parameters that KerasHub lacks are left out.
+    """Returns the path of every parameter in the files, and its shape there. Parameters that KerasHub lacks are left
+    out.
 
     >>> config = RobertaConfig(vocabulary_size=10, num_layers=2, num_heads=2, hidden_dim=4, intermediate_dim=8)
     >>> renaming(config)["layers.1.attention.key.kernel"]
@@ -125,12 +127,12 @@ def renaming(config: RobertaConfig) -> dict[str, tuple[str, Shape]]:
 
 
 def reshaped(name: str, array: NDArray[Any], shape: Shape) -> NDArray[Any]:
-    """An array of a parameter's shape in its shape in the file, or the reverse."""
+    """Reshapes an array from the shape of a parameter to its shape in the file, or the reverse."""
     return array.T if name == "head.table" else array.reshape(shape)
 
 
 def in_keras_order(config: RobertaConfig) -> list[str]:
-    """The parameters in the order of Keras's `trainable_variables`.
+    """Returns the names of the parameters in the order of Keras's `trainable_variables`.
 
     >>> config = RobertaConfig(vocabulary_size=10, num_layers=2, num_heads=2, hidden_dim=4, intermediate_dim=8)
     >>> in_keras_order(config)[-6:]
@@ -145,11 +147,11 @@ def in_keras_order(config: RobertaConfig) -> list[str]:
 
 
 def read_config(directory: Directory) -> RobertaConfig:
-    """The hyperparameters in `directory/config.json`.
+    """Returns the config in `directory/config.json`.
 
     Raises:
-        FileNotFoundError: where there is no config.json.
-        ValueError: where it isn't a RoBERTa backbone's, naming what it is.
+        FileNotFoundError: if there is no config.json.
+        ValueError: if it is not the config of a RoBERTa backbone. The message names the class that it is.
     """
     file, values = directory / CONFIG, _object(directory, CONFIG, "RobertaBackbone")
     dtype = values.get("dtype")
@@ -171,7 +173,7 @@ def _class_name(file: Path, values: Mapping[str, Any]) -> str:
     """The class of a serialized object, without its package.
 
     Raises:
-        ValueError: where it names none.
+        ValueError: if it names none.
     """
     name = values.get("registered_name")
     if not isinstance(name, str):
@@ -208,9 +210,7 @@ def _head(directory: Directory, hidden_dim: int) -> dict[str, Any]:
     classes = number(file, values, "num_classes", 0)
     checks.check_classes(file, classes)
     if classes < 2:
-        raise ValueError(
-            f"{file}: num_classes is {shown(values.get('num_classes'))}; a class per text takes at least 2"
-        )
+        raise ValueError(f"{file}: num_classes is {shown(values.get('num_classes'))}; a classifier needs at least 2")
     return {
         "head_name": head,
         "num_classes": classes,
@@ -228,7 +228,7 @@ def _activation(file: Path, values: Mapping[str, Any]) -> str:
 
 
 def read_activation(directory: Directory) -> str:
-    """A classifier's activation; `"linear"` if it is none."""
+    """Returns a classifier's activation, or `"linear"` if the model is not a classifier."""
     name, values = _task(directory)
     if name not in HEAD_FILES["text_classifier"].keras_classes:
         return "linear"
@@ -236,7 +236,7 @@ def read_activation(directory: Directory) -> str:
 
 
 def read_labels(directory: Directory) -> list[str] | None:
-    """The names of a classifier's classes, if `kerashub_writer` wrote them; the format itself has none."""
+    """Returns the names of a classifier's classes, if `kerashub_writer` wrote them. KerasHub's format has none."""
     file = directory / TASK
     labels = read_extras(directory, TASK).get("labels") if directory.has(TASK) else None
     if labels is not None and not (isinstance(labels, list) and all(isinstance(name, str) for name in labels)):
@@ -257,13 +257,14 @@ def _object(directory: Directory, name: str, class_name: str) -> Mapping[str, An
 
 
 def read_preprocessor(directory: Directory) -> dict[str, Any]:
-    """The settings of preprocessor.json; empty if there is none, or one of another kind.
+    """Returns the settings in preprocessor.json. The result is empty if the file is missing, or is that of an unknown
+    class.
 
     Warns:
-        UserWarning: for one of another kind.
+        UserWarning: if the file is that of an unknown class.
 
     Raises:
-        ValueError: where it is no serialized object.
+        ValueError: if the file is not a serialized object.
     """
     file = directory / PREPROCESSOR
     if not directory.has(PREPROCESSOR):
@@ -272,7 +273,7 @@ def read_preprocessor(directory: Directory) -> dict[str, Any]:
     name, config = _class_name(file, values), _config(file, values)
     if name not in PREPROCESSORS:
         warnings.warn(
-            f"{file}: this is a {shown(name)}, whose settings aren't known here; the defaults are taken",
+            f"{file}: this is a {shown(name)}, whose settings are unknown here; the defaults are used",
             stacklevel=callers_level(),
         )
         return {}
@@ -280,10 +281,10 @@ def read_preprocessor(directory: Directory) -> dict[str, Any]:
 
 
 def read_extras(directory: Directory, name: str) -> dict[str, Any]:
-    """The settings for pyroberta alone that `kerashub_writer` wrote into a JSON file; empty if there are none.
+    """Returns the settings under the key `pyroberta` that `kerashub_writer` wrote into a JSON file, or an empty dict.
 
     Raises:
-        ValueError: where it isn't an object.
+        ValueError: if the value is not an object.
     """
     values = directory.json(name).get(EXTRAS, {})
     if not isinstance(values, dict):
@@ -292,16 +293,16 @@ def read_extras(directory: Directory, name: str) -> dict[str, Any]:
 
 
 def has_tokenizer(directory: Directory) -> bool:
-    """Whether there is a vocabulary."""
+    """Returns whether the directory has a vocabulary."""
     return directory.has(VOCABULARY) and directory.has(MERGES)
 
 
 def read_tokenizer(directory: Directory, config: RobertaConfig | None) -> Tokenizer:
-    """The tokenizer in `directory`.
+    """Returns the tokenizer in `directory`.
 
     Raises:
-        FileNotFoundError: where it has none.
-        ValueError: where it is another model's.
+        FileNotFoundError: if it has none.
+        ValueError: if it belongs to another model.
     """
     from pyroberta.text.keras_tokenizer import DTYPES
     from pyroberta.text.tokenizer import Tokenizer
@@ -338,19 +339,21 @@ def read_tokenizer(directory: Directory, config: RobertaConfig | None) -> Tokeni
 
 
 def read_params(directory: Directory, config: RobertaConfig, dtype: DTypeLike = np.float32, seed: int = 0) -> Arrays:
-    """The parameters in `directory`: the backbone's of model.weights.h5 or its shards, the head's of task.weights.h5.
+    """Returns the parameters in `directory`: those of the backbone from model.weights.h5 or its shards, those of the
+    head from task.weights.h5.
 
-    The head is the one that `config` names. Another head of the directory is left out, and a fresh one is drawn from
-    `seed`.
+    The head is the one that `config` names. Another head in the directory is ignored, and an untrained head is drawn
+    from `seed`.
 
     Warns:
-        UserWarning: where there is no such head; it is then freshly initialised. Nothing is said where that is what was
-            asked for, a head for classes of a preset that has none for as many.
+        UserWarning: if the directory has no such head. The model then gets an untrained one. There is no warning if
+            `config` asks for a classifier's head and the preset has none for so many classes.
 
     Raises:
-        ImportError: where h5py isn't installed.
-        FileNotFoundError: where there are no weights, telling what is there.
-        ValueError: for missing, unknown, wrongly shaped, non-finite tensors, and damaged files: naming tensor and file.
+        ImportError: if h5py is not installed.
+        FileNotFoundError: if there are no weights. The message lists the directory.
+        ValueError: if a tensor is missing, unknown, of a wrong shape or not finite, or if a file is damaged. The
+            message names the tensor and the file.
     """
     wanted = dict(renaming(config).values())
     found = _read_backbone(directory, wanted)
@@ -370,18 +373,18 @@ def filled(
     dtype: DTypeLike,
     seed: int,
 ) -> Arrays:
-    """The parameters of tensors.
+    """Returns the parameters, copied from tensors.
 
     Args:
-        directory: of the tensors, for messages.
-        config: of the model.
-        places: the path and the shape of each parameter; without those of a head that is to be fresh.
-        tensors: by their paths.
-        dtype: of the parameters.
-        seed: of a fresh head.
+        directory: the directory of the tensors, for messages.
+        config: the config of the model.
+        places: the path and the shape of each parameter in the files. The parameters of an untrained head are missing.
+        tensors: the tensors, by their paths.
+        dtype: the dtype of the parameters.
+        seed: the seed of an untrained head.
 
     Raises:
-        ValueError: for missing, unknown, wrongly shaped or non-finite tensors.
+        ValueError: if a tensor is missing, unknown, of a wrong shape or not finite.
     """
     stored.refuse_differences(directory, tensors, dict(places.values()))
     params = Arrays.of(config, dtype)
@@ -393,10 +396,11 @@ def filled(
 
 
 def read_stored(directory: Directory, config: RobertaConfig) -> dict[str, Stored]:
-    """The tensors in `directory` by their paths in its files, unread: the backbone's, and the head's if there is one.
+    """Returns the tensors in `directory` by their paths in the files: those of the backbone, and those of the head if
+    there is one. The numbers are not read yet.
 
     Raises:
-        ImportError, FileNotFoundError, ValueError: as `read_params`.
+        ImportError, FileNotFoundError, ValueError: see `read_params`.
     """
     wanted = dict(renaming(config).values())
     return {**_read_backbone(directory, wanted), **_read_head(directory, config, wanted)}
@@ -439,18 +443,18 @@ def _layer(path: str) -> str:
 
 
 def read_state(directory: Directory, config: RobertaConfig) -> OptimizerState:
-    """The state of Keras's Adam in task.weights.h5: iterations, learning rate, then m and v of each variable.
+    """Returns the state of Keras's Adam in task.weights.h5: iterations, learning rate, then m and v of each variable.
 
-    KerasHub's presets don't name the optimizer. If `kerashub_writer` didn't either, it is Adam with Keras's defaults
-    and the stored rate. If only the head was trained, the encoder's moments are zeros.
+    KerasHub's presets do not name the optimizer. If `kerashub_writer` did not write the name either, Adam with Keras's
+    defaults and the stored rate is used. If only the head was trained, the moments of the encoder are 0.
 
     Raises:
-        ImportError: where h5py isn't installed.
-        FileNotFoundError: where there is no state, or one without moments.
-        ValueError: where it is another model's, or another optimizer's.
+        ImportError: if h5py is not installed.
+        FileNotFoundError: if there is no state, or the state has no moments.
+        ValueError: if the state belongs to another model or another optimizer.
 
     Warns:
-        UserWarning: where the optimizer's settings aren't known.
+        UserWarning: if the optimizer's settings are unknown.
     """
     file = directory / HEAD
     found = _look_at_variables(file) if directory.has(HEAD) else []
@@ -463,8 +467,8 @@ def read_state(directory: Directory, config: RobertaConfig) -> OptimizerState:
     scalars = len(found) - 2 * len(trained)  # there is no rate if it follows a schedule
     if scalars not in (1, 2):
         raise ValueError(
-            f"{file}: the optimizer keeps {len(found)} arrays, and not a learning rate and two moments of each "
-            f"parameter, as Adam of a model of config.json's size does"
+            f"{file}: the optimizer has {len(found)} arrays. Adam of a model of the size in config.json has a learning "
+            "rate and two moments of each parameter"
         )
     places: list[Shape] = [()] * scalars + [names[name][1] for name in trained for _ in "mv"]
     wrong = [
@@ -473,7 +477,7 @@ def read_state(directory: Directory, config: RobertaConfig) -> OptimizerState:
         if tensor.shape != shape
     ]
     if wrong:
-        raise ValueError(f"{file}: the optimizer's arrays don't fit config.json: {stored.few(wrong, '; ')}")
+        raise ValueError(f"{file}: the optimizer's arrays do not fit config.json: {stored.few(wrong, '; ')}")
     state_layout = {tensor.name: tensor.shape for tensor in found}
     read = hdf5.read(file, state_layout)
     found = [read[name] for name in state_layout]
@@ -493,8 +497,8 @@ def read_state(directory: Directory, config: RobertaConfig) -> OptimizerState:
         rate = float(found[1].array()) if scalars == 2 else 5e-5
         extras = {"optimizer": {"name": "adam", "learning_rate": rate}}
         warnings.warn(
-            f"{directory} doesn't say which optimizer its state is of: Adam with Keras's defaults and a learning rate "
-            f"of {rate:g} was taken",
+            f"{directory} does not name the optimizer of its state: Adam with Keras's defaults and a learning rate of "
+            f"{rate:g} is used",
             stacklevel=callers_level(),
         )
     return checked(file, extras["optimizer"], slots, {**extras, "iterations": found[0].array().item()})

@@ -1,8 +1,8 @@
-"""Writes KerasHub presets; see kerashub.py for their contents and names.
+"""Writing of KerasHub presets. See kerashub.py for their contents and names.
 
-KerasHub has no place for some settings. An untied output matrix and another epsilon than 1e-5 change the arithmetic and
-are refused; so are special tokens of other names. The others stand under the key `pyroberta`, which KerasHub does not
-read, with a warning if they change what it computes.
+KerasHub lacks some settings. An untied output matrix, an epsilon other than 1e-5, and special tokens of other names are
+refused, since a model without them would compute other results. Other settings are written under the key `pyroberta`,
+which KerasHub does not read. There is a warning if a model without them computes other results.
 
 Source: keras-hub 0.32 (utils/preset_utils.py, models/roberta) and keras 3.15 (saving/saving_lib.py, optimizers).
 """
@@ -60,27 +60,27 @@ def write(
     dtype: DTypeLike | str = "float32",
     max_shard_size: float | str | None = "5GB",
 ) -> None:
-    """Writes atomically a preset, which KerasHub's class of the head loads, such as `keras_hub.models.RobertaMaskedLM`.
+    """Writes a preset atomically. KerasHub's class of the head loads it, such as `keras_hub.models.RobertaMaskedLM`.
 
-    `write_preset` says which files of an existing preset stay.
+    See `write_preset` for the files of an existing preset that stay.
 
     Args:
-        directory: made, or replaced where it holds a preset.
-        contents: the parts of the model. Settings of the preprocessor need a tokenizer; the state is that of `Adam` or
-            `AdamW`. KerasHub has no place for labels; pyroberta reads them back.
-        dtype: float16, bfloat16, float32 or float64, in which the weights are stored.
-        max_shard_size: the largest size of a file; a larger encoder goes into several files with an index. See
+        directory: the directory, which is created. An existing preset is replaced.
+        contents: the parts of the model. Settings of the preprocessor need a tokenizer. The state is that of `Adam` or
+            `AdamW`. KerasHub ignores labels; pyroberta reads them back.
+        dtype: the dtype in which the weights are stored: float16, bfloat16, float32 or float64.
+        max_shard_size: the largest size of a file. A larger encoder is written into several files with an index. See
             `shards.parse_size`.
 
     Raises:
-        ImportError: where h5py isn't installed.
-        FileExistsError: where `directory` is a file, or holds other things than a preset.
-        ValueError: for settings that KerasHub's RoBERTa lacks, where a parameter isn't finite in `dtype`, or where the
-            parameters or tokenizer aren't the config's.
-        OSError: where there is no room, telling the bytes needed and free.
+        ImportError: if h5py is not installed.
+        FileExistsError: if `directory` is a file, or holds other files than those of a preset.
+        ValueError: if the model has settings that KerasHub's RoBERTa lacks, a parameter is not finite in `dtype`, or
+            the parameters or the tokenizer do not fit the config.
+        OSError: if the disk is full. The message has the bytes needed and the bytes free.
 
     Warns:
-        UserWarning: for settings that KerasHub ignores.
+        UserWarning: if the model has settings that KerasHub ignores.
     """
     import_h5py("the file of a KerasHub preset's weights")
     dtype, limit = dtype_name(dtype), parse_size(max_shard_size)
@@ -109,7 +109,7 @@ def write(
 
 
 class Kind(NamedTuple):
-    """What is saved in KerasHub's form: its name, and what to do where a model can't be."""
+    """The kind of file or directory in KerasHub's form: its name, and the advice for a model that it can't hold."""
 
     name: str
     instead: str
@@ -119,10 +119,10 @@ PRESET = Kind("a KerasHub preset", "Save it with format='hf'")
 
 
 def refuse_what_it_cannot_hold(contents: Contents, kind: Kind = PRESET) -> None:
-    """Checks that KerasHub's classes can be the model and its tokenizer.
+    """Checks that KerasHub's classes can hold the model and its tokenizer.
 
     Raises:
-        ValueError: for a setting or a state that they lack.
+        ValueError: if they lack a setting, or can't hold the state.
     """
     config, tokenizer, state = contents.config, contents.tokenizer, contents.state
     no = f"can't be saved as {kind.name}"
@@ -136,62 +136,62 @@ def refuse_what_it_cannot_hold(contents: Contents, kind: Kind = PRESET) -> None:
     if config.layer_norm_epsilon != EPSILON:
         raise ValueError(
             f"a model with layer_norm_epsilon={config.layer_norm_epsilon} {no}: KerasHub's RoBERTa has {EPSILON} "
-            f"always, and its answers would differ. {kind.instead}"
+            f"always, and its results would differ. {kind.instead}"
         )
     if tokenizer is not None:
         check_tokenizer(tokenizer, kind)
     others = [slot for slot in (state.slots if state is not None else ()) if slot not in ("m", "v")]
     if others:
         raise ValueError(
-            f"an optimizer's state with the slots {', '.join(others)} {no}: it has places for two moments. "
-            f"{kind.instead}, or without include_optimizer"
+            f"an optimizer's state with the slots {', '.join(others)} {no}: it can hold two moments. {kind.instead}, "
+            "or without include_optimizer"
         )
     if state is not None and state.optimizer.get("name") not in KERAS_ADAMS:
         raise ValueError(
-            f"the state of {state.optimizer.get('name')!r} {no}: it has places for Keras's Adam and AdamW. "
-            f"{kind.instead}, or without include_optimizer"
+            f"the state of {state.optimizer.get('name')!r} {no}: it can hold Keras's Adam and AdamW. {kind.instead}, "
+            "or without include_optimizer"
         )
 
 
 def check_tokenizer(tokenizer: Tokenizer, kind: Kind = PRESET) -> None:
-    """Checks that KerasHub's tokenizer can be this one.
+    """Checks that KerasHub's class can hold the tokenizer.
 
     Raises:
-        ValueError: for special tokens of other names.
+        ValueError: if special tokens have other names.
     """
     from pyroberta.text.tokenizer_files import DEFAULTS
 
     for role, token in DEFAULTS.items():
         if (found := getattr(tokenizer, role)) not in (token, None):
             raise ValueError(
-                f"a tokenizer whose {role} is {found!r} can't be saved as {kind.name}: KerasHub's has {token!r} "
-                f"always. {kind.instead}"
+                f"a tokenizer whose {role} is {found!r} can't be saved as {kind.name}: KerasHub's tokenizer always has "
+                f"{token!r}. {kind.instead}"
             )
 
 
 def warn_of_tokenizer(tokenizer: Tokenizer) -> None:
-    """Warns of what KerasHub's tokenizer does otherwise."""
+    """Warns of the differences between KerasHub's tokenizer and this one."""
     if tokenizer.separators != 2:
         warnings.warn(
-            "KerasHub's preprocessor puts two </s> between the segments of a pair, this tokenizer one. pyroberta reads "
-            "that back",
+            "KerasHub's preprocessor puts two </s> between the segments of a pair, but this tokenizer puts one. "
+            "pyroberta reads this setting back, KerasHub ignores it",
             stacklevel=callers_level(),
         )
     if absent := tokenizer.absent_tokens:
         warnings.warn(
-            f"KerasHub refuses merges through tokens that the vocabulary lacks, such as {absent[0]!r}. pyroberta reads "
-            "them back",
+            f"the merges need tokens that the vocabulary lacks, such as {absent[0]!r}. pyroberta can load this "
+            "tokenizer, KerasHub can't. Add the tokens to the vocabulary if KerasHub should load it",
             stacklevel=callers_level(),
         )
 
 
 def warn_of_what_it_does_otherwise(contents: Contents) -> None:
-    """Warns of what KerasHub does otherwise with the model or its tokenizer."""
+    """Warns of settings of the model or its tokenizer that KerasHub ignores."""
     config, tokenizer = contents.config, contents.tokenizer
     if config.attention_dropout != config.dropout:
         warnings.warn(
             f"KerasHub's RoBERTa has one dropout rate and will train with {config.dropout} on attention too, instead "
-            f"of attention_dropout={config.attention_dropout}. pyroberta reads both back",
+            f"of attention_dropout={config.attention_dropout}. pyroberta reads both rates back",
             stacklevel=callers_level(),
         )
     if tokenizer is not None:
@@ -202,10 +202,10 @@ def warn_of_what_it_does_otherwise(contents: Contents) -> None:
 
 
 def described(contents: Contents, dtype: str) -> dict[str, Any]:
-    """The model's parts as Keras serialises them, each with those that it holds.
+    """Returns the parts of the model as Keras serialises them. Each has the parts that it contains.
 
     Returns:
-        By the names `backbone`, `tokenizer`, `preprocessor` and `task`; None for one that isn't there.
+        A dict with the keys `backbone`, `tokenizer`, `preprocessor` and `task`. A missing part is None.
     """
     config, tokenizer, preprocessor = contents.config, contents.tokenizer, contents.preprocessor
     files, policy = HEAD_FILES[config.head], {"name": dtype}
@@ -219,7 +219,10 @@ def described(contents: Contents, dtype: str) -> dict[str, Any]:
         found["tokenizer"] = _tokenizer(tokenizer)
     if preprocessor is not None:
         if tokenizer is None:
-            raise ValueError("preprocessor settings were given without a tokenizer: KerasHub keeps them together")
+            raise ValueError(
+                "preprocessor settings were passed without a tokenizer: pass the tokenizer too, since KerasHub saves "
+                "them together"
+            )
         found["preprocessor"] = _preprocessor(files, found["tokenizer"], preprocessor, policy)
     parts = {"backbone": backbone, "preprocessor": found["preprocessor"], "name": module}
     if has_classes(head_of(config)):
@@ -255,12 +258,12 @@ def _preprocessor(
 
 
 def text_files(tokenizer: Tokenizer, files: HeadFiles, settings: Mapping[str, Any] | None) -> dict[str, NewFile]:
-    """The files of a tokenizer, and of a preprocessor's settings if there are some, by their paths.
+    """Returns the files of a tokenizer, and those of a preprocessor's settings if there are any, by their paths.
 
     Args:
         tokenizer: see `check_tokenizer`.
-        files: of the head that the preprocessor belongs to.
-        settings: of the preprocessor.
+        files: the files of the head to which the preprocessor belongs.
+        settings: the settings of the preprocessor, or None.
     """
     values = _tokenizer(tokenizer)
     made = {"tokenizer.json": json_file(values)} | assets(tokenizer)
@@ -295,7 +298,7 @@ def _metadata(params: Arrays) -> dict[str, Any]:
 
 
 def assets(tokenizer: Tokenizer, directory: str = ASSETS) -> dict[str, NewFile]:
-    """The files of a tokenizer's vocabulary, by their paths."""
+    """Returns the files of a tokenizer's vocabulary, by their paths."""
     vocabulary = dict(sorted(tokenizer.vocabulary.items(), key=lambda item: item[1]))
     return {
         f"{directory}/vocabulary.json": NewFile.of(json.dumps(vocabulary, ensure_ascii=False)),

@@ -1,9 +1,9 @@
-"""The learning rates that suit a preset's weights, in a file that transformers and KerasHub do not read.
+"""The recommended learning rates for a preset's weights, in a file that transformers and KerasHub do not read.
 
     pyroberta_training.json     {"learning_rates": {"masked_lm": 0.001}}
 
-A rate is that of Adam, for training that begins with these weights, and belongs to a head. The file is the same in both
-formats that are written.
+There is one rate for each head. It is meant for Adam, and for training that begins with these weights. Both formats
+have the same file.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ MOST_HEADS = 20
 
 
 def read(directory: Directory) -> Mapping[str, float]:
-    """The rates by the names of heads; empty where there is no file.
+    """Returns the rates by the names of heads. The result is empty if there is no file.
 
     Raises:
-        ValueError: for a file that is damaged, or a rate that is no finite number above 0.
+        ValueError: if the file is damaged, or a rate is not a finite number above 0.
     """
     file = directory / FILE
     if not directory.has(FILE):

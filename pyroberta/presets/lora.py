@@ -1,20 +1,20 @@
-"""Files of low-rank changes, read and written: PEFT's adapter directory and KerasHub's `.lora.h5`.
+"""Files of low-rank changes: PEFT's adapter directory and KerasHub's `.lora.h5`. Both are read and written.
 
     adapter_config.json          rank, alpha, which layers
     adapter_model.safetensors    (or adapter_model.bin)
                                  base_model.model.roberta.encoder.layer.0.attention.self.query.lora_A.weight (r, C)
                                  … .lora_B.weight (C, r)
 
-PEFT's matrices lie (out, in): they are transposed.
+PEFT's matrices are (out, in), so they are transposed.
 
-KerasHub's factors have another form: its query kernel is (C, H, D), a is (C, H, r) and b (r, D), so all heads share b,
-and a has its own columns for each head. The change of head h is a[:, h] b, and the whole, as a (C, C) matrix, has a
-rank of up to H·r. It is read exactly as factors of rank H·r: A = a with its columns side by side, B with b in H blocks
-on its diagonal.
+KerasHub's factors have another form. Its query kernel is (C, H, D), a is (C, H, r) and b is (r, D). So all attention
+heads share b, and a has separate columns for each attention head. The change of attention head h is a[:, h] b. The
+whole change, as a (C, C) matrix, has a rank of up to H·r. It is read exactly, as factors of rank H·r: A is a with its
+columns side by side, and B has b in H blocks on its diagonal.
 
-The way back: let B_h (r, D) be the columns of B that are head h's. The rows of all B_h together span a space of at most
-min(H·r, D) dimensions; b is a basis of it, and with B_h = L_h b, a[:, h] is A L_h. That changes the kernels as A B
-does, up to rounding, with the least rank that can.
+For writing, let B_h (r, D) be the columns of B that belong to attention head h. The rows of all B_h together span a
+space of at most min(H·r, D) dimensions. b is a basis of this space, and with B_h = L_h b, a[:, h] is A L_h. This
+changes the kernels as A B does, up to rounding, and has the lowest possible rank.
 
 Sources: peft's `tuners/lora`, `utils/save_and_load.py`; Keras's `layers/core/einsum_dense.py`, keras-hub's
 `models/backbone.py`.
@@ -127,21 +127,21 @@ KERASHUB_STEP = 10
 
 
 def write(path: Path | str, config: RobertaConfig, params: Mapping[str, NDArray[Any]]) -> None:
-    """Writes atomically an adapter directory, which `peft.PeftModel.from_pretrained` loads.
+    """Writes an adapter directory atomically. `peft.PeftModel.from_pretrained` loads it.
 
     If the name ends in `.lora.h5`, it writes a file that `load_lora_weights` of KerasHub's backbone loads.
 
     Args:
-        path: made, parents too, or replaced. A directory is replaced if it holds an adapter; other files in it, such as
-            a model card, stay. `~` is expanded.
-        config: of a model with LoRA.
-        params: its parameters. The factors are written, in float32.
+        path: the path, which is created with its parents, or replaced. A directory is replaced only if it holds an
+            adapter. Other files in it, such as a model card, stay. `~` is expanded.
+        config: the config of a model with LoRA.
+        params: the parameters of the model. The factors are written, in float32.
 
     Raises:
-        ValueError: where a factor is not finite, or KerasHub's form has no place for a kernel that changes.
-        ImportError: for KerasHub's file, where h5py is not installed.
-        FileExistsError: where `path` is a file, or holds other things than an adapter.
-        OSError: where there is no room, telling the bytes needed and free.
+        ValueError: if a factor is not finite, or KerasHub's form can't hold a kernel that changes.
+        ImportError: if KerasHub's file is written and h5py is not installed.
+        FileExistsError: if `path` is a file, or holds other files than those of an adapter.
+        OSError: if the disk is full. The message has the bytes needed and the bytes free.
     """
     from pyroberta.formats.atomic import replace_directory
 
@@ -168,23 +168,24 @@ def write(path: Path | str, config: RobertaConfig, params: Mapping[str, NDArray[
 
 
 def read(path: Path | str, config: RobertaConfig) -> tuple[RobertaConfig, dict[str, NDArray[Any]]]:
-    """The factors in an adapter directory, or in KerasHub's file.
+    """Returns the factors in an adapter directory, or in KerasHub's file.
 
     Args:
-        path: of either.
-        config: of the model that they are for, with or without LoRA.
+        path: the path of the directory or the file.
+        config: the config of the model for which the factors are, with or without LoRA.
 
     Returns:
-        The config with the rank, alpha and targets of the file, and the factors by their names here, in float64. The
-        factors of kernels that the adapter leaves out, by `layers_to_transform` for example, are zeros.
+        The config with the rank, alpha and targets of the file, and the factors by pyroberta's names, in float64. If
+        the adapter leaves a kernel out, by `layers_to_transform` for example, its factors are 0.
 
     Warns:
-        UserWarning: where `lora_dropout` isn't 0, or a pattern isn't run.
+        UserWarning: if `lora_dropout` is not 0, or a pattern is not evaluated.
 
     Raises:
-        FileNotFoundError: where there is none.
-        ValueError: where it is damaged, made for a model of another shape, or another kind of adapter, which is named.
-        ImportError: for KerasHub's file, where h5py is not installed.
+        FileNotFoundError: if the path does not exist.
+        ValueError: if the adapter is damaged, belongs to a model of another shape, or is of another kind. The message
+            names the kind.
+        ImportError: if KerasHub's file is read and h5py is not installed.
     """
     path = as_path(path)
     if path.name.endswith(KERASHUB):
@@ -223,7 +224,7 @@ def read(path: Path | str, config: RobertaConfig) -> tuple[RobertaConfig, dict[s
     if beyond:
         raise ValueError(
             f"{next(iter(found.values())).file} has factors that the target_modules, exclude_modules and "
-            f"layers_to_transform of {CONFIG} don't call for: {few(map(shown, beyond))}"
+            f"layers_to_transform of {CONFIG} do not select: {few(map(shown, beyond))}"
         )
     _refuse_differences(
         next((tensor.file for tensor in found.values()), directory / WEIGHTS),
@@ -241,7 +242,7 @@ def read(path: Path | str, config: RobertaConfig) -> tuple[RobertaConfig, dict[s
     rate = number(file, values, "lora_dropout", 0.0)
     if rate:
         warnings.warn(
-            f"{file}: lora_dropout is {rate:g}. It acts in training alone, and training goes on without it here",
+            f"{file}: lora_dropout is {rate:g}. It only affects training, and training continues without it here",
             stacklevel=callers_level(),
         )
     return config, dict(factors)
@@ -256,8 +257,8 @@ def _refuse_other_adapters(file: Path, values: Mapping[str, Any]) -> None:
     for key, value in values.items():
         if key not in known and value not in OFF:
             raise ValueError(
-                f"{file}: {shown(key)} is {shown(value)}, a field that isn't known here, so it may change what is "
-                "computed. If it matters for training alone, take it out of the file"
+                f"{file}: {shown(key)} is {shown(value)}, an unknown field, which may change the results. If it only "
+                "affects training, remove it from the file"
             )
 
 
@@ -299,16 +300,17 @@ def _called_for(
         for key in ("layers_to_transform", "layers_pattern"):
             if values.get(key) not in OFF:
                 raise ValueError(
-                    f"{file}: {key} is {shown(values[key])} beside a pattern, {shown(named)}, which PEFT doesn't take"
+                    f"{file}: {key} is {shown(values[key])} beside a pattern, {shown(named)}, which PEFT does not "
+                    "accept"
                 )
     places = {_place(name) for name in found}
     if not all(_is_run(file, names) for names in (named, left_out) if isinstance(names, str)):
         counts = {target: sum(target == one for _, one in places) for target in MODULES}
         warnings.warn(
-            f"{file}: target_modules or exclude_modules is a pattern that isn't run, since looking for it could take "
-            "very long; the factors that are there were taken, in "
-            f"{', '.join(f'{count} layers for {one}' for one, count in counts.items() if count)}. What else it matches "
-            "stays as it is",
+            f"{file}: target_modules or exclude_modules is a pattern that is not evaluated, since that could take very "
+            "long. The factors in the file are used, in "
+            f"{', '.join(f'{count} layers for {one}' for one, count in counts.items() if count)}. Other modules that "
+            "the pattern matches do not change",
             stacklevel=callers_level(),
         )
         return places
@@ -332,7 +334,7 @@ def _is_run(file: Path, pattern: str) -> bool:
     """Whether the pattern consists of `PIECE`s that take few steps to try.
 
     Raises:
-        ValueError: where it is no regular expression.
+        ValueError: if it is no regular expression.
     """
     place = pieces = repeats = 0
     ways, before, alternatives = 1, "", [1]
@@ -360,7 +362,7 @@ def _is_run(file: Path, pattern: str) -> bool:
     try:
         re.compile(pattern)
     except re.error as error:
-        raise ValueError(f"{file}: {shown(pattern)} is no regular expression: {error}") from None
+        raise ValueError(f"{file}: {shown(pattern)} is not a regular expression: {error}") from None
     return True
 
 
@@ -382,7 +384,9 @@ def _layers(file: Path, values: Mapping[str, Any], config: RobertaConfig) -> lis
             f"{config.num_layers - 1} in this model"
         )
     if pattern not in (None, "", [], "layer") and not (isinstance(pattern, list) and "layer" in pattern):
-        raise ValueError(f"{file}: layers_pattern is {shown(pattern)}; the list of RoBERTa's layers is called 'layer'")
+        raise ValueError(
+            f"{file}: layers_pattern is {shown(pattern)}; the list of RoBERTa's layers has the name 'layer'"
+        )
     return sorted(set(layers))
 
 
@@ -402,8 +406,8 @@ def _ours(file: Path, theirs: str) -> str:
     target = next((t for t, (module, _) in MODULES.items() if place and module == place["module"]), None)
     if place is None or target is None:
         raise ValueError(
-            f"{file}: tensor {shown(theirs)} has no place in a RoBERTa here, where LoRA changes the kernels of "
-            f"attention's {', '.join(MODULES)}"
+            f"{file}: tensor {shown(theirs)} can't be used: here LoRA changes only the kernels of attention's "
+            f"{', '.join(MODULES)}"
         )
     return f"layers.{int(place['layer'])}.attention.{target}.lora_{place['factor'].lower()}"
 
@@ -415,7 +419,7 @@ def _refuse_differences(file: Path, wanted: Mapping[str, Any], found: Mapping[st
         if wanted.get(name) != found.get(name)
     ]
     if wrong:
-        raise ValueError(f"{file} isn't for this model: {few(wrong, '; ')}")
+        raise ValueError(f"{file} is not for this model: {few(wrong, '; ')}")
 
 
 def _read_kerashub(file: Path, config: RobertaConfig) -> tuple[RobertaConfig, dict[str, NDArray[Any]]]:
@@ -424,7 +428,7 @@ def _read_kerashub(file: Path, config: RobertaConfig) -> tuple[RobertaConfig, di
     stored = hdf5.read(file, {"lora/vars/rank": ()})  # a look: all shapes, and one number
     ranks = stored.pop("lora/vars/rank", None)
     if ranks is None or ranks.shape != ():
-        raise ValueError(f"{file} has no lora/vars/rank, so it is not what KerasHub's save_lora_weights writes")
+        raise ValueError(f"{file} has no lora/vars/rank, so KerasHub's save_lora_weights did not write it")
     rank = ranks.array().item()
     if type(rank) is not int or rank < 1:
         raise ValueError(f"{file}: lora/vars/rank should be a whole number of at least 1, got {shown(rank)}")
@@ -452,11 +456,11 @@ def _write_kerashub(file: Path, config: RobertaConfig, params: Mapping[str, NDAr
     others = [target for target in config.lora_targets if target not in KERASHUB_INDEX]
     if others:
         raise ValueError(
-            f"can't write {file}: KerasHub changes the kernels of query and value alone, this model that of "
+            f"can't write {file}: KerasHub changes only the kernels of query and value, but this model changes that of "
             f"{' and '.join(others)} too. Give the name of a directory, for PEFT's format"
         )
     if file.is_dir():
-        raise FileExistsError(f"{file} is a directory, and KerasHub's weights are a file")
+        raise FileExistsError(f"{file} is a directory, but KerasHub's weights are a file. Give another name")
     C, H, D, r = config.hidden_dim, config.num_heads, config.head_dim, config.lora_rank
     rank, factors = 1, {}
     for i, target in product(range(config.num_layers), KERASHUB_INDEX):

@@ -1,4 +1,4 @@
-"""The card of a model, made of its files, with gaps for its author."""
+"""The card of a model. It is made from the model's files, with gaps for the author."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def model_card(
     licence: str | None = None,
     trained_from: str | None = None,
 ) -> str:
-    """A README.md as the Hugging Face hub reads it: YAML between `---`, then Markdown.
+    """Returns a README.md in the form of the Hugging Face hub: YAML between `---`, then Markdown.
 
     Args:
-        config: of the model.
-        handle: its address, `hf://…` or `kaggle://…`.
+        config: the config of the model.
+        handle: the handle of the model, `hf://…` or `kaggle://…`.
         formats: the other libraries that load it: `"transformers"`, `"keras_hub"`.
-        licence: such as `"apache-2.0"`. Without one, the card asks for it.
+        licence: the licence, such as `"apache-2.0"`. Without one, the card asks the author for it.
         trained_from: the preset from which training began, a handle or a name.
 
     >>> config = RobertaConfig(vocabulary_size=10, num_layers=2, num_heads=2, hidden_dim=4, intermediate_dim=8)
@@ -100,7 +100,8 @@ def model_card(
 
 
 def licence_in(card: str) -> str | None:
-    """The licence that a card states, in its YAML or first in a section of that name; None where it states none.
+    """Returns the licence that a card states in its YAML, or in the first line of a section of that name. The result is
+    None if it states none.
 
     >>> licence_in("---\\nlicense: mit\\n---\\n")
     'mit'

@@ -1,10 +1,11 @@
-"""What training needs to go on as if it had not been interrupted, and the file that keeps it beside HF's weights.
+"""The optimizer's state that training needs to continue as if it had not been interrupted, and the file that keeps it
+beside HF's weights.
 
     pyroberta_optimizer.safetensors     <slot>.<parameter>, Adam's m and v, in the dtype that they were trained in;
                                         in the metadata, as JSON: the optimizer's config, and the numbers of `COUNTS`
 
-`iterations` decides the schedule's rate, the correction of Adam's means and the dropout keys; `data_pass` the order of
-the examples and the tokens that are masked, both together with the seed.
+`iterations` and the seed decide the rate of the schedule, the correction of Adam's means and the dropout keys.
+`data_pass` and the seed decide the order of the examples and the tokens that are masked.
 """
 
 from __future__ import annotations
@@ -33,14 +34,15 @@ COUNTS = {"iterations": 44, "seed": 64, "data_pass": 60, "position": 60}
 
 @dataclass(frozen=True)
 class OptimizerState:
-    """An optimizer and the seed of the model that it trains.
+    """An optimizer's state, and the seed of the model that it trains.
 
     Attributes:
-        optimizer: its config, as its `get_saved_config` gives it.
-        iterations: the updates done.
-        slots: by name, parameter -> what the optimizer keeps of it.
-        seed: of the model.
-        data_pass, position: the pass over the examples that is under way, and how many of it were drawn.
+        optimizer: the optimizer's config, as its `get_saved_config` returns it.
+        iterations: the number of updates so far.
+        slots: for each slot name, a mapping of parameter -> the array that the optimizer keeps for it.
+        seed: the seed of the model.
+        data_pass, position: the number of the current pass over the examples, and the number of its examples that were
+            drawn so far.
     """
 
     optimizer: Mapping[str, Any]
@@ -52,10 +54,10 @@ class OptimizerState:
 
 
 def new_file(state: OptimizerState) -> NewFile:
-    """The file to write as `FILE`.
+    """Returns the file to write as `FILE`.
 
     Raises:
-        ValueError: when it is written, where a number in a slot isn't finite.
+        ValueError: when the file is written, if a number in a slot is not finite.
     """
     tensors = {f"{slot}.{name}": array for slot, arrays in state.slots.items() for name, array in arrays.items()}
     rest = {"optimizer": state.optimizer, "slots": list(state.slots), **{name: getattr(state, name) for name in COUNTS}}
@@ -64,15 +66,15 @@ def new_file(state: OptimizerState) -> NewFile:
 
 
 def read(directory: Directory, layout: Mapping[str, Shape]) -> OptimizerState:
-    """The state in `directory`; each array is read when it is asked for.
+    """Returns the state in `directory`. Each array is read when it is needed.
 
     Args:
-        directory: that has `FILE`.
+        directory: the directory of `FILE`.
         layout: names and shapes of the parameters.
 
     Raises:
-        FileNotFoundError: where there is none.
-        ValueError: where the file is damaged, or is another model's.
+        FileNotFoundError: if there is none.
+        ValueError: if the file is damaged, or belongs to another model.
     """
     file = directory / FILE
     if not exists(file):
@@ -86,7 +88,7 @@ def read(directory: Directory, layout: Mapping[str, Shape]) -> OptimizerState:
             raise ValueError(f"slots should be a list of up to {MOST_SLOTS} names, got {shown(names)}")
     except (KeyError, AttributeError, ValueError) as error:
         raise ValueError(
-            f"{file} doesn't tell which optimizer it is of ({KEY!r} of its metadata: {clipped(repr(error))})"
+            f"{file} does not name its optimizer ({KEY!r} of its metadata: {clipped(repr(error))})"
         ) from None
     stored.refuse_differences(
         directory, tensors, {f"{slot}.{name}": shape for slot in names for name, shape in layout.items()}
@@ -96,10 +98,12 @@ def read(directory: Directory, layout: Mapping[str, Shape]) -> OptimizerState:
 
 
 def checked(file: Path, optimizer: Any, slots: Any, counts: Mapping[str, Any]) -> OptimizerState:
-    """The state of values that were read from `file`; of `counts`, what is missing is 0 and the rest is not looked at.
+    """Returns the optimizer's state of the values that were read from `file`.
+
+    A number of `COUNTS` that is missing from `counts` is 0. Other entries of `counts` are ignored.
 
     Raises:
-        ValueError: for what isn't an optimizer's config, or a whole number in the range that it may have.
+        ValueError: if `optimizer` is not a dict, or a number of `COUNTS` is not a whole number in its range.
     """
     if not isinstance(optimizer, dict):
         raise ValueError(f"{file}: the optimizer's config should be an object, it is a {type(optimizer).__name__}")
@@ -114,8 +118,10 @@ def checked(file: Path, optimizer: Any, slots: Any, counts: Mapping[str, Any]) -
 
 
 def missing(directory: Directory, location: str) -> FileNotFoundError:
-    """The error for a directory without a state; `location` is where the format keeps it."""
+    """Returns the error for a directory without an optimizer's state. `location` is the place of the state in the
+    format.
+    """
     return FileNotFoundError(
         f"{directory} has no optimizer's state ({location}): save it with save_to_preset(..., include_optimizer=True), "
-        "or load the model without load_optimizer=True, and the optimizer starts anew"
+        "or load the model without load_optimizer=True, and the optimizer starts without a state"
     )

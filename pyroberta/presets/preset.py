@@ -1,7 +1,8 @@
-"""`open_preset` opens a preset once: it finds the files and the format. A `Preset` then reads each part on request.
+"""`open_preset` opens a preset once: it finds the files and the format. A `Preset` then reads each part when it is
+needed.
 
-To add a name, add a row to `built_in.PRESETS`; to add a format, a module beside hf.py, and its marks to detect.py; to
-add a place to download from, a class beside those in hub.py.
+To add a name, add a row to `built_in.PRESETS`. To add a format, add a module beside hf.py, and its detection to
+detect.py. To add a hub, add a class to hub.py.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ if TYPE_CHECKING:
 FILES = {  # how the name of a file ends, which is no preset -> what to do with it
     ".keras": "pyroberta.models.load_model(filepath) reads a whole model of Keras's format",
     ".weights.h5": "give the directory that holds it, or call load_weights(filepath) on a model of its shape",
-    "": "give the directory that holds it. (A file that training.checkpoint.save wrote is read by "
-    "training.checkpoint.load, for load_train_state.)",
+    "": "give the directory that holds it. (To load a file that training.checkpoint.save wrote, use "
+    "training.checkpoint.load and load_train_state.)",
 }
 REFUSED = {"modelscope": "ModelScope", "gs": "Google Cloud Storage", "http": "a web server", "https": "a web server"}
 
@@ -49,18 +50,18 @@ def _nothing(weights: bool, state: bool) -> None:
 
 
 class Preset(os.PathLike[str]):
-    """An opened preset. Each part is read at its first request, and no file is read twice.
+    """An opened preset. Each part is read when it is first needed, and no file is read twice.
 
-    As a path it is its directory. Every `from_preset` takes it in the place of a name.
+    A preset can be used as a path, that of its directory. Every `from_preset` takes it instead of a name.
 
     Args:
-        directory: of its files.
-        format: reads them.
+        directory: the directory of its files.
+        format: the format, which reads the files.
         name: the name that was given.
-        is_published: whether others can get it by that name: a built-in name or a handle.
-        has_model: whether there is a model, and not the tokenizer alone.
-        download: fetches missing files: the small ones; the weights if its first argument is True; the optimizer's
-            state if its second is.
+        is_published: whether the name is a built-in name or a handle, so that others can use it too.
+        has_model: whether it has a model, and not a tokenizer alone.
+        download: a function that fetches missing files: always the small ones, the weights if its first argument is
+            True, and the optimizer's state if its second argument is True.
 
     >>> preset = open_preset("roberta_tiny_en")
     >>> preset.config.vocabulary_size, preset.tokenizer.vocabulary_size()
@@ -95,49 +96,50 @@ class Preset(os.PathLike[str]):
             optimizer_state: whether to fetch the optimizer's state, if there is one.
 
         Raises:
-            ImportError, FileNotFoundError, PermissionError, ConnectionError, OSError: as `hub.open_handle`.
+            ImportError, FileNotFoundError, PermissionError, ConnectionError, OSError: see `hub.open_handle`.
         """
         self._download(weights, optimizer_state)
         return self.directory.path
 
     @cached_property
     def config(self) -> RobertaConfig:
-        """The hyperparameters, with the number of classes.
+        """The config of the model, with the number of classes.
 
         Raises:
-            FileNotFoundError, ValueError: as the format's `read_config`.
+            FileNotFoundError, ValueError: see the format's `read_config`.
         """
         return self.format.read_config(self.directory)
 
     def weights(self, dtype: DTypeLike = np.float32, *, config: RobertaConfig | None = None, seed: int = 0) -> Arrays:
-        """The parameters, head included.
+        """Returns the parameters, head included.
 
         Args:
-            dtype: of the parameters.
-            config: the preset's with other rates or another head; by default the preset's.
-            seed: of a head that the preset does not have.
+            dtype: the dtype of the parameters.
+            config: the preset's config, which may have other rates or another head. The default is the preset's config.
+            seed: the seed of a head that the preset does not have.
 
         Raises:
-            FileNotFoundError, ValueError: as the format's `read_params`.
+            FileNotFoundError, ValueError: see the format's `read_params`.
 
         Warns:
-            FreshHeadWarning: where the head is fresh, and it was not asked for.
+            FreshHeadWarning: if the head is untrained and `config` did not ask for another one.
         """
         self.download()
         return self.format.read_params(self.directory, self.config if config is None else config, dtype, seed)
 
     def stored(self) -> Mapping[str, Stored]:
-        """The tensors of the weights by the names in their files, each with its shape and dtype there, unread.
+        """Returns the tensors of the weights by their names in the files, with their shapes and dtypes there. The
+        numbers are not read yet.
 
         Raises:
-            FileNotFoundError, ValueError: as the format's `read_stored`.
+            FileNotFoundError, ValueError: see the format's `read_stored`.
         """
         self.download()
         return self.format.read_stored(self.directory, self.config)
 
     @property
     def licence(self) -> str | None:
-        """The licence that the model's card states; None without a card, or where it states none."""
+        """The licence that the card of the model states, or None."""
         from pyroberta.presets.model_card import CARD, licence_in
 
         self.download(weights=False)
@@ -146,30 +148,30 @@ class Preset(os.PathLike[str]):
 
     @property
     def tokenizer(self) -> Tokenizer:
-        """A tokenizer of its own each time, since tokens may be added to it.
+        """Returns a new tokenizer at each call, since tokens may be added to it.
 
         Raises:
-            FileNotFoundError, ValueError: as the format's `read_tokenizer`.
+            FileNotFoundError, ValueError: see the format's `read_tokenizer`.
         """
         self.download(weights=False)
         return self.format.read_tokenizer(self.directory, self.config if self.has_model else None)
 
     @cached_property
     def preprocessor_settings(self) -> Mapping[str, Any]:
-        """The settings of truncation and masking that the preset has.
+        """Returns the settings of truncation and masking that the preset has.
 
         Raises:
-            ValueError: as the format's `read_preprocessor`.
+            ValueError: see the format's `read_preprocessor`.
         """
         self.download(weights=False)
         return self.format.read_preprocessor(self.directory)
 
     @cached_property
     def labels(self) -> list[str] | None:
-        """The names of a classifier's classes; None if it has none.
+        """The names of a classifier's classes, or None if it has none.
 
         Raises:
-            ValueError: as the format's `read_labels`.
+            ValueError: see the format's `read_labels`.
         """
         return self.format.read_labels(self.directory)
 
@@ -178,16 +180,16 @@ class Preset(os.PathLike[str]):
         """The function between a classifier's logits and its outputs: `"linear"` or `"softmax"`.
 
         Raises:
-            ValueError: as the format's `read_activation`.
+            ValueError: see the format's `read_activation`.
         """
         return self.format.read_activation(self.directory)
 
     @cached_property
     def learning_rates(self) -> Mapping[str, float]:
-        """The learning rates that suit the weights, by the names of heads; empty where the preset recommends none.
+        """The recommended learning rates for the weights, by the names of heads. Empty if the preset recommends none.
 
         Raises:
-            ValueError: where their file is damaged.
+            ValueError: if their file is damaged.
 
         >>> sorted(open_preset("roberta_base_en", weights=False).learning_rates)
         []
@@ -201,11 +203,11 @@ class Preset(os.PathLike[str]):
 
     @cached_property
     def optimizer_state(self) -> OptimizerState:
-        """The optimizer's state that was saved with the weights.
+        """Returns the optimizer's state that was saved with the weights.
 
         Raises:
-            FileNotFoundError: where there is none.
-            ValueError: where it is damaged or another model's, or the format can't hold one.
+            FileNotFoundError: if there is none.
+            ValueError: if it is damaged or belongs to another model, or the format can't hold one.
         """
         self.download(optimizer_state=True)
         return self.format.read_state(self.directory, self.config)
@@ -214,20 +216,20 @@ class Preset(os.PathLike[str]):
 def open_preset(preset: str | os.PathLike[str], weights: bool = True) -> Preset:
     """Opens the preset of a name, a handle or a path. An open preset is returned as it is.
 
-    A handle begins with `hf://` or `kaggle://`, see hub.py. A name of the table `PRESETS` comes next, as in KerasHub;
-    then a directory. `./name` is always a directory. Only the config of a handle's files is downloaded here; all other
-    files are of the same revision.
+    A text that begins with `hf://` or `kaggle://` is a handle; see hub.py. Otherwise it is a name of the table
+    `PRESETS`, as in KerasHub, or else a directory. `./name` is always a directory. For a handle, only the config is
+    downloaded here. All other files are of the same revision.
 
     Args:
-        preset: as above.
-        weights: False if no weights are needed: the package has the config and the tokenizer of every name of
-            `PRESETS`.
+        preset: the name, handle or path.
+        weights: whether weights are needed. Without them nothing is downloaded for a name of `PRESETS`, since the
+            package has the config and the tokenizer.
 
     Raises:
-        FileNotFoundError: for a path that does not exist.
-        ValueError: for an unknown name, with the known ones; for a directory in no known format; for a handle of
-            another architecture.
-        ImportError, ConnectionError, PermissionError, OSError: as `hub.open_handle`.
+        FileNotFoundError: if the path does not exist.
+        ValueError: if the name is unknown (the message has the known ones), the directory has no known format, or the
+            handle is that of another architecture.
+        ImportError, ConnectionError, PermissionError, OSError: see `hub.open_handle`.
 
     >>> open_preset("roberta_tiny")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
@@ -244,8 +246,8 @@ def open_preset(preset: str | os.PathLike[str], weights: bool = True) -> Preset:
             return Preset(Directory(Path(preset)), Packaged(shape), preset)
         if Path(preset).is_dir():
             warnings.warn(
-                f"{preset!r} is a preset's name and a directory here; the preset is taken. "
-                f"For the directory write './{preset}'",
+                f"{preset!r} is both the name of a preset and a directory; the preset is used. For the directory, "
+                f"write './{preset}'",
                 stacklevel=callers_level(),
             )
         return _built_in(preset)
@@ -266,7 +268,7 @@ def save_text(
 
 
 def is_handle(preset: str | os.PathLike[str]) -> bool:
-    """Whether a name begins with a scheme, such as `hf://`.
+    """Returns whether a name begins with a scheme, such as `hf://`.
 
     >>> is_handle("hf://FacebookAI/roberta-base"), is_handle("./roberta-base")
     (True, False)
@@ -294,7 +296,7 @@ def _built_in(name: str) -> Preset:
 
         path = Path(str(resources.files("pyroberta.presets"))) / "embedded" / name
         if not path.is_dir():
-            raise ValueError(f"preset {name!r} should be at {path}, and isn't. Is the installation whole?")
+            raise ValueError(f"preset {name!r} should be at {path}, but it is missing. Install the package again")
         directory = Directory(path)
         return Preset(directory, detect(directory), name, is_published=True)
     failures: list[Exception] = []
@@ -344,7 +346,7 @@ def _what_can_be_had() -> str:
     embedded = ", ".join(repr(name) for name, preset in PRESETS.items() if not preset.handles)
     downloaded = ", ".join(repr(name) for name, preset in PRESETS.items() if preset.handles)
     return (
-        f"What can be had: {embedded}, which comes with the package; {downloaded}, 'hf://ORGANISATION/NAME' and "
+        f"Possible values: {embedded}, which is part of the package; {downloaded}, 'hf://ORGANISATION/NAME' and "
         "'kaggle://OWNER/MODEL/FRAMEWORK/VARIATION', which are downloaded; or the path of a Hugging Face, KerasHub or "
         "fairseq directory, such as './my_preset'."
     )

@@ -1,7 +1,7 @@
-"""PyTorch's layout of a RoBERTa. Hugging Face's and fairseq's differ in the names alone.
+"""PyTorch's layout of a RoBERTa. The layouts of Hugging Face and fairseq differ only in the names.
 
-Kernels lie (out, in) there and (in, out) here, and the position embedding has `pad_id + 1` rows in front that no token
-uses.
+Kernels are (out, in) in this layout, and (in, out) in pyroberta. The position embedding begins with `pad_id + 1` rows
+that no token uses.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ Value = TypeVar("Value")
 
 
 def unused_rows(config: RobertaConfig) -> int:
-    """The number of rows in front of the position embedding there."""
+    """Returns the number of unused rows at the beginning of the position embedding in this layout."""
     return config.pad_id + 1
 
 
 def renamed(names: Iterable[str], patterns: Names) -> dict[str, tuple[str, bool]]:
-    """The entries of `names_there` for the parameters `names`, with their layers' numbers.
+    """Returns the names of `patterns` for the parameters `names`, with the numbers of their layers.
 
     >>> renamed(["layers.3.norm.gamma"], {"layers.#.norm.gamma": ("encoder.#.norm.weight", False)})
     {'layers.3.norm.gamma': ('encoder.3.norm.weight', False)}
@@ -40,17 +40,17 @@ def renamed(names: Iterable[str], patterns: Names) -> dict[str, tuple[str, bool]
 
 
 def stored_shapes(names: Names, config: RobertaConfig) -> dict[str, Shape]:
-    """The shapes that the parameters `names` have there, by their names there."""
+    """Returns the shapes that the parameters `names` have in this layout, by their names in it."""
     layout = shapes(config)
     layout[POSITION] = (layout[POSITION][0] + unused_rows(config), config.hidden_dim)
     return {theirs: layout[ours][::-1] if transpose else layout[ours] for ours, (theirs, transpose) in names.items()}
 
 
 def take_over(stored: Mapping[str, Stored], names: Names, params: Arrays, config: RobertaConfig) -> None:
-    """Copies each of `names` from its tensor straight into its place in the vector.
+    """Copies each of `names` from its tensor directly into its place in the vector.
 
     Raises:
-        ValueError: where a number isn't finite, or is too large for the dtype of `params`.
+        ValueError: if a number is not finite, or is too large for the dtype of `params`.
     """
     for ours, (theirs, transpose) in names.items():
         skip = unused_rows(config) if ours == POSITION else 0
@@ -58,12 +58,12 @@ def take_over(stored: Mapping[str, Stored], names: Names, params: Arrays, config
 
 
 def without_shared_prefix(tensors: Mapping[str, Value], roots: Collection[str]) -> dict[str, Value]:
-    """The tensors without the components that all their names have in front of the model's names.
+    """Returns the tensors without the components that all their names have before the model's names.
 
-    Wrappers leave such components: `torch.compile` an `_orig_mod.`, `DataParallel` a `module.`.
+    Wrappers add such components: `torch.compile` adds `_orig_mod.`, `DataParallel` adds `module.`.
 
     Args:
-        tensors: by their names.
+        tensors: the tensors, by name.
         roots: the first components of the model's names.
 
     >>> without_shared_prefix({"_orig_mod.encoder.a": 1, "_orig_mod.lm_head.b": 2}, ("encoder", "lm_head"))

@@ -1,4 +1,4 @@
-"""Writes a tokenizer, and a preprocessor's settings, into a preset without touching a model that lies there."""
+"""Writing of a tokenizer, and of a preprocessor's settings, into a preset. A model in the preset does not change."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ def write(
 ) -> None:
     """Writes the files of a tokenizer and of a preprocessor's settings, atomically.
 
-    Files of other names stay; without a preprocessor, so do the settings that are there.
+    Files of other names stay. Without a preprocessor, existing settings stay too.
 
     Args:
-        directory: made, or of a preset, or of what this function wrote.
-        tokenizer: to write.
-        preprocessor: whose settings are written too.
-        format: "hf" or "keras"; None for that of the preset that is there, or else "hf".
+        directory: the directory, which is created; or that of a preset, or one that this function wrote.
+        tokenizer: the tokenizer to write.
+        preprocessor: the preprocessor whose settings are written too, or None.
+        format: "hf" or "keras". None for the format of the existing preset, or else "hf".
 
     Raises:
         FileExistsError, ValueError, OSError: see `Tokenizer.save_to_preset`.
     """
     if format not in (None, *FORMATS):
         raise ValueError(
-            f"format must be 'hf' or 'keras', or None for that of the preset that is there, got {format!r}"
+            f"format must be 'hf' or 'keras', or None for the format of the existing preset, got {format!r}"
         )
     place = place_of(directory)
     refuse_fairseq(place)
@@ -50,7 +50,7 @@ def write(
     if there is not None and there.has_model:
         if format != format_there:
             raise ValueError(
-                f"can't save to {place} with format={format!r}: the model there is in the other format, whose readers "
+                f"can't save to {place} with format={format!r}: the model there has the other format, whose readers "
                 "would not find the tokenizer. Leave format out, or give another directory"
             )
         _check_rows(place, there, tokenizer)
@@ -68,9 +68,9 @@ def _check_rows(place: Path, there: Preset, tokenizer: Tokenizer) -> None:
         return
     if any(tokenizer.vocabulary.get(token) != id for token, id in saved.items()):
         raise FileExistsError(
-            f"won't save a tokenizer to {place}: a model lies there, whose tokenizer has other entries ({len(saved)}, "
-            f"and this one {len(tokenizer)}), so that its weights' rows would stand for other tokens. Give another "
-            "directory"
+            f"won't save a tokenizer to {place}: it has a model whose tokenizer has other tokens ({len(saved)} of "
+            f"them; this one has {len(tokenizer)}), so the rows of the model's token embedding would stand for other "
+            "tokens. Save to another directory"
         )
 
 

@@ -1,4 +1,4 @@
-"""Upload of presets to a hub by the hub's client: the files that `from_preset` reads, and a card."""
+"""Upload of presets to a hub with the hub's client: the files that `from_preset` reads, and a card."""
 
 from __future__ import annotations
 
@@ -25,35 +25,35 @@ def upload(
     trained_from: str | None = None,
     message: str = "A model saved by pyroberta",
 ) -> str:
-    """Uploads a preset to the Hugging Face hub or Kaggle, in one commit or version; returns the address of its page.
+    """Uploads a preset to the Hugging Face hub or Kaggle, in one commit or version. Returns the address of its page.
 
-    It uploads the files that `from_preset` reads, the optimizer's state among them, and README.md and LICENSE if they
+    It uploads the files that `from_preset` reads, including the optimizer's state, and README.md and LICENSE if they
     exist. If neither the directory nor the hub has a README.md, `model_card` makes one.
 
     Args:
-        directory: of a preset.
-        handle: `hf://ORGANISATION/NAME[@BRANCH]`, or `kaggle://OWNER/MODEL/FRAMEWORK/VARIATION`. A missing
-            repository is made; Kaggle makes a new version by itself.
+        directory: the directory of a preset.
+        handle: `hf://ORGANISATION/NAME[@BRANCH]`, or `kaggle://OWNER/MODEL/FRAMEWORK/VARIATION`. A missing repository
+            is created. Kaggle creates a new version by itself.
         private: whether a new repository is private. New models on Kaggle always are.
-        licence: as the hub spells it, `"apache-2.0"` on the Hugging Face hub, `"Apache 2.0"` on Kaggle. Without one,
-            the card asks for it.
-        trained_from: for the card, a handle or a name.
-        message: of the commit or version.
+        licence: the licence in the hub's spelling: `"apache-2.0"` on the Hugging Face hub, `"Apache 2.0"` on Kaggle.
+            Without one, the card asks the author for it.
+        trained_from: the preset from which training began, a handle or a name, for the card.
+        message: the message of the commit or version.
 
     Raises:
-        FileNotFoundError: where the directory has no weights, or lacks a shard that its index names.
-        ValueError: for a malformed handle, and a directory that is no preset of a RoBERTa.
-        ImportError, PermissionError, ConnectionError, OSError: as `hub.download`.
+        FileNotFoundError: if the directory has no weights, or lacks a shard that its index names.
+        ValueError: if the handle is malformed, or the directory is not a preset of a RoBERTa.
+        ImportError, PermissionError, ConnectionError, OSError: see `hub.open_handle`.
     """
     directory = Directory(Path(directory))
     scheme = handle.partition("://")[0]
     if scheme not in SENDERS or "://" not in handle:
         raise ValueError(
-            f"{handle!r} is no place to upload to: that is hf://ORGANISATION/NAME or "
+            f"{handle!r} is not a place for uploads. Give hf://ORGANISATION/NAME or "
             "kaggle://OWNER/MODEL/FRAMEWORK/VARIATION"
         )
     if not directory.path.is_dir():
-        raise FileNotFoundError(f"{directory}: there is no such directory to upload")
+        raise FileNotFoundError(f"{directory}: the directory to upload does not exist")
     format, fetch = detect(directory), hub.in_directory(directory)
     config = format.read_config(directory)
     files = hub.files(fetch, directory, format.FILES, state=True)

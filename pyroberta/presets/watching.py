@@ -1,13 +1,13 @@
-"""Gives a download up if nothing more arrives.
+"""Stops a download if no more data arrives.
 
-The hubs' clients give up if no byte comes for some seconds. A server that sends one byte now and then keeps them
-waiting without end. So the client works in a thread, and this thread looks at the cache, into which the client writes
-in pieces of up to 10 MB: it must grow within `PATIENCE` ticks. Ticks are counted, not the clock read, since a
-process that was stopped meanwhile has not waited.
+The hubs' clients give up if no byte arrives for some seconds. A server that sends one byte now and then makes them wait
+without end. So the client works in another thread, and writes into the cache in pieces of up to 10 MB. The calling
+thread checks that the cache grows within `PATIENCE` ticks. It counts ticks instead of reading the clock, since the time
+in which a process was suspended does not count.
 
-There are two limits. The clients write a piece when it is whole, so a connection that is slower than a piece in
-`PATIENCE` seconds, 35 KB a second, counts as one where nothing arrives. And a client that waits in code which is not
-Python's can't be stopped: its thread ends with the process.
+There are two limits. The clients write a piece when it is complete, so a connection that needs longer than `PATIENCE`
+seconds for a piece (35 KB a second) is stopped too. A client that waits in code other than Python can't be stopped; its
+thread ends with the process.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 
 class Stalled(ConnectionError):
-    """Nothing more arrives."""
+    """Raised if no more data arrives."""
 
 
 class _Stop(BaseException):
@@ -36,16 +36,16 @@ class _Stop(BaseException):
 
 
 def watched(download: Callable[[], T], folder: Path, label: str) -> T:
-    """The result of `download`, which is stopped if `folder` does not grow while it works.
+    """Returns the result of `download`, which is stopped if `folder` does not grow while it works.
 
     Args:
-        download: runs in another thread.
-        folder: into which it writes; it need not exist.
+        download: the function, which runs in another thread.
+        folder: the folder into which it writes. It need not exist.
         label: the name of the download, for the message.
 
     Raises:
-        Stalled: where `folder` has not grown for `PATIENCE` ticks. `download` is then stopped.
-        Exception: as `download`.
+        Stalled: if `folder` has not grown for `PATIENCE` ticks. Then `download` is stopped.
+        Exception: any error of `download`.
 
     >>> watched(lambda: 3, Path("nowhere"), "a number")
     3
@@ -69,8 +69,8 @@ def watched(download: Callable[[], T], folder: Path, label: str) -> T:
             waited = waited + 1 if size == before else 0
             if waited >= PATIENCE and thread.is_alive():
                 raise Stalled(
-                    f"{label}: nothing more has arrived for {PATIENCE * TICK:.0f} s, so the download was given up. "
-                    "Call again on a better connection: what is complete is kept"
+                    f"{label}: no data has arrived for {PATIENCE * TICK:.0f} s, so the download was stopped. Call "
+                    "again on a better connection: complete files are kept"
                 )
     except BaseException:  # an interrupt by the user, too
         _stop(thread)

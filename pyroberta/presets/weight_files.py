@@ -1,9 +1,10 @@
-"""One file of weights, without config and tokenizer: KerasHub's `.weights.h5`, or Hugging Face's `.safetensors`.
+"""A file of weights without config and tokenizer: KerasHub's `.weights.h5`, or Hugging Face's `.safetensors`.
 
-A KerasHub model's file has the same places as a preset's files (see kerashub.py). A task's has the encoder below
-`layers/roberta_backbone/`, the head beside it, and Keras's optimizer, which is neither written nor read here.
+The file of a KerasHub backbone has the same paths as the files of a preset (see kerashub.py). The file of a task has
+the encoder below `layers/roberta_backbone/`, the head beside it, and Keras's optimizer, which is neither written nor
+read here.
 
-Source: keras 3.15 (saving/saving_lib.py) and keras-hub 0.32 (models/task.py), whose files were looked at.
+Source: keras 3.15 (saving/saving_lib.py) and keras-hub 0.32 (models/task.py), and files that they wrote.
 """
 
 from __future__ import annotations
@@ -41,21 +42,21 @@ def write(
     """Writes some of a model's parameters, in their dtype.
 
     Args:
-        filepath: ends in one of `ENDINGS`. Parents are made.
-        config: of the model.
+        filepath: the path, which ends in one of `ENDINGS`. Its parents are created if needed.
+        config: the config of the model.
         params: the values to write, by name.
-        is_task: whether the model has a head: the encoder's place in KerasHub's file.
-        overwrite: whether to replace a file.
+        is_task: whether the model is a task with a head, which decides the place of the encoder in KerasHub's file.
+        overwrite: whether to replace an existing file.
 
     Raises:
-        ValueError: for another ending, or a parameter that KerasHub's models lack.
-        FileExistsError: without `overwrite`, where there is a file.
-        OSError: as `replace_files`.
+        ValueError: if the path has another ending, or KerasHub's models lack a parameter.
+        FileExistsError: if the file exists and `overwrite` is False.
+        OSError: see `replace_files`.
     """
     ending = _ending(filepath)
     path = place_of(filepath)
     if exists(path) and not overwrite:
-        raise FileExistsError(f"{path} is there already: overwrite=True replaces it")
+        raise FileExistsError(f"{path} exists already: overwrite=True replaces it")
     new = keras_file(path.name, config, params, is_task) if ending == ".weights.h5" else _safetensors(config, params)
     replace_files(path.parent, {path.name: new})
 
@@ -68,19 +69,19 @@ def read(
     *,
     skip_mismatch: bool = False,
 ) -> dict[str, NDArray[Any]]:
-    """The values of `params` in a file, in their shapes and dtypes.
+    """Returns the values of `params` in a file, in their shapes and dtypes.
 
     Args:
-        filepath, config, is_task: as for `write`.
-        params: the wanted parameters by name. Their values are not looked at.
+        filepath, config, is_task: see `write`.
+        params: the wanted parameters by name. Their values are not read.
         skip_mismatch: whether to leave out parameters that the file lacks or has in another shape.
 
     Raises:
-        FileNotFoundError: where there is no file.
-        ValueError: for a damaged file, or one of another model.
+        FileNotFoundError: if the file does not exist.
+        ValueError: if the file is damaged, or belongs to another model.
 
     Warns:
-        UserWarning: with `skip_mismatch`, naming the parameters that are left out.
+        UserWarning: with `skip_mismatch`, if parameters are left out. The message names them.
     """
     path, ending = as_path(filepath), _ending(filepath)
     if not exists(path):
@@ -117,19 +118,19 @@ def _ending(filepath: str | os.PathLike[str]) -> str:
             return ending
     hint = ""
     if path.is_dir():
-        hint = f", a directory. A preset is loaded as a whole: from_preset({os.fspath(filepath)!r})"
+        hint = f", a directory. To load a whole preset use from_preset({os.fspath(filepath)!r})"
     elif path.suffix == ".keras":
-        hint = ". A whole model is saved by save(filepath), and loaded by models.load_model(filepath)"
+        hint = ". To save a whole model use save(filepath), to load it models.load_model(filepath)"
     elif path.suffix in (".h5", ".hdf5"):
         hint = f". Write {path.stem + '.weights.h5'!r}"
     raise ValueError(f"the file of weights must end in {' or '.join(ENDINGS)}, got {os.fspath(filepath)!r}{hint}")
 
 
 def keras_places(config: RobertaConfig, params: Iterable[str], is_task: bool) -> dict[str, tuple[str, Shape]]:
-    """Each parameter's path in KerasHub's file, and its shape there.
+    """Returns the path of each parameter in KerasHub's file, and its shape there.
 
     Raises:
-        ValueError: for a parameter that it lacks.
+        ValueError: if KerasHub's models lack a parameter.
     """
     known = kerashub.renaming(config)
     lacking = [name for name in params if name not in known]
@@ -148,10 +149,10 @@ def keras_places(config: RobertaConfig, params: Iterable[str], is_task: bool) ->
 
 
 def keras_file(name: str, config: RobertaConfig, params: Values, is_task: bool) -> NewFile:
-    """The file of that name as Keras lays it out; else as `write`.
+    """Returns the file of weights in Keras's layout, under the name `name`. See `write` for the other arguments.
 
     Raises:
-        ValueError: for a parameter that KerasHub's models lack.
+        ValueError: if KerasHub's models lack a parameter.
     """
     places = keras_places(config, params, is_task)
     tensors = {place: kerashub.reshaped(name, params[name], shape) for name, (place, shape) in places.items()}

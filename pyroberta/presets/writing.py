@@ -1,4 +1,4 @@
-"""Writing a preset in any format: checks first, then a new directory that takes the place of the old one."""
+"""Writing of a preset in any format. The parts are checked first. Then a new directory replaces the old one."""
 
 from __future__ import annotations
 
@@ -56,10 +56,10 @@ class Writer(Protocol):
 
 
 def writer(format: str) -> Writer:
-    """The writer of a format.
+    """Returns the writer of a format.
 
     Raises:
-        ValueError: for an unknown name.
+        ValueError: if the name is unknown.
 
     >>> writer("onnx")
     Traceback (most recent call last):
@@ -81,15 +81,15 @@ class Contents:
     """The parts of a model that are written.
 
     Attributes:
-        config: of the model.
-        params: its parameters, of `shapes(config)`.
-        tokenizer: None for a model without one.
+        config: the config of the model.
+        params: the parameters of the model, with the names and shapes of `shapes(config)`.
+        tokenizer: the tokenizer, or None for a model without one.
         preprocessor: the settings of the task's preprocessor, in JSON's types.
-        state: the optimizer's state, if it is to be written.
-        head: whether to write the head.
+        state: the optimizer's state, or None if it is not written.
+        head: whether the head is written.
         labels: the names of a classifier's classes, or None.
         activation: the function between a classifier's logits and its outputs.
-        learning_rates: that suit the parameters, by the names of heads.
+        learning_rates: the recommended learning rates, by the names of heads.
     """
 
     config: RobertaConfig
@@ -106,25 +106,27 @@ class Contents:
 def write_preset(
     directory: Path | str, contents: Contents, files: Callable[[], Mapping[str, NewFile]], *, in_kerashub: bool
 ) -> None:
-    """Writes the files of a preset into a directory that then takes the place of `directory`.
+    """Writes the files of a preset into a new directory, which then replaces `directory`.
 
-    An interrupted save leaves the old directory whole (see atomic.py). Files of an existing preset stay if their names
-    are never written here, such as a model card. The tokenizer and the preprocessor's settings stay if none are given
-    and the format is the same.
+    If the save is interrupted, the old directory does not change (see atomic.py). Files of an existing preset stay if
+    no format writes files of their name, such as a model card. The tokenizer and the preprocessor's settings stay if
+    none are given and the format is the same.
 
     Args:
-        directory: made, or replaced where it holds a preset.
+        directory: the directory, which is created. An existing preset is replaced.
         contents: the parts of the model.
-        files: returns the files by their paths in `directory`; called after `contents` is checked.
-        in_kerashub: whether they are in KerasHub's format.
+        files: a function that returns the files by their paths in `directory`. It is called after `contents` is
+            checked.
+        in_kerashub: whether the files have KerasHub's format.
 
     Raises:
-        FileExistsError: where `directory` is a file, or holds other things than a preset, such as fairseq's.
-        ValueError: where the parameters or the tokenizer aren't the config's.
-        OSError: where there is no room, telling the bytes needed and free.
+        FileExistsError: if `directory` is a file, or holds other files than those of a preset, such as a checkpoint of
+            fairseq.
+        ValueError: if the parameters or the tokenizer do not fit the config.
+        OSError: if the disk is full. The message has the bytes needed and the bytes free.
 
     Warns:
-        UserWarning: where weights in other formats stay, which are the old model's.
+        UserWarning: if weights of the old model stay, since they have another format.
     """
     place = place_of(directory)
     check_parts(directory, contents)
@@ -140,22 +142,22 @@ def write_preset(
     old = sorted(file.name for pattern in OTHERS_WEIGHTS for file in place.glob(pattern))
     if old:
         warnings.warn(
-            f"{place} still has weights that pyroberta didn't write, those of the model before: {few(old)}. Remove "
-            "them where nothing needs them",
+            f"{place} still has weights of the old model, which pyroberta did not write: {few(old)}. Remove them if "
+            "nothing needs them",
             stacklevel=callers_level(),
         )
 
 
 def check_parts(place: Path | str, contents: Contents) -> None:
-    """Checks that the parts are of one model; `place` is where it is to be saved, for messages.
+    """Checks that the parts belong to one model. `place` is the place where it will be saved, for messages.
 
     Raises:
-        ValueError: where the parameters or the tokenizer aren't the config's.
+        ValueError: if the parameters or the tokenizer do not fit the config.
     """
     layout, wanted = contents.params.layout, shapes(contents.config)
     if layout != wanted:
         differing = [name for name, shape in wanted.items() if layout.get(name) != shape]
-        raise ValueError(f"the parameters aren't those of the config: {few(differing or layout)} differ")
+        raise ValueError(f"the parameters do not fit the config: {few(differing or layout)} differ")
     if contents.tokenizer is not None:
         check_vocabulary(Path(place), contents.tokenizer.vocabulary_size(), contents.config)
 
@@ -164,8 +166,8 @@ def check_saveable(path: Path) -> None:
     """Checks, before the work begins, that a preset can probably be saved to `path`.
 
     Raises:
-        FileExistsError, NotADirectoryError, ValueError: as `replacing_directory`.
-        OSError: where nothing can be made there, of the kind that the system gave.
+        FileExistsError, NotADirectoryError, ValueError: see `replacing_directory`.
+        OSError: if nothing can be created there. The error has the class of the system's error.
     """
     refuse_fairseq(place_of(path))
     check_replaceable(path, PRESET)
@@ -180,9 +182,9 @@ def _is_of_other_format(directory: Path, in_kerashub: bool) -> bool:
 
 
 def json_file(values: Mapping[str, Any]) -> NewFile:
-    """The file of an object, for people to read.
+    """Returns the JSON file of an object, indented for people to read.
 
     Raises:
-        ValueError: for NaN and infinity, which JSON lacks.
+        ValueError: if the object has NaN or infinity, which JSON lacks.
     """
     return NewFile.of(json.dumps(values, indent=2, allow_nan=False) + "\n")

@@ -176,27 +176,27 @@ CASES: dict[str, Case] = {
     "adapter: a layer of many digits": Case(
         PEFT,
         renamed("layer.0", "layer." + "9" * 5000),
-        r"tensor 'base_model.model.ro.*999.attention.* has no place in a RoBERTa here",
+        r"tensor 'base_model.model.ro.*999.attention.* can't be used: here LoRA changes only",
     ),
     "adapter: another module": Case(
         PEFT,
         renamed("attention.self.query", "intermediate.dense"),
-        "0.intermediate.dense.*has no place in a RoBERTa here",
+        "0.intermediate.dense.*can't be used: here LoRA changes only",
     ),
     "adapter: a module of another model": Case(
         PEFT,
         renamed("roberta.encoder.layer.0.attention.self.query", "model.layers.0.self_attn.q_proj"),
-        "q_proj.* no pl",
+        "q_proj.* can't be used",
     ),
     "adapter: a bias of its own": Case(
-        PEFT, added("lora_A.weight", "lora_A.bias"), "query.lora_A.bias' has no place in a RoBERTa here"
+        PEFT, added("lora_A.weight", "lora_A.bias"), "query.lora_A.bias' can't be used: here LoRA changes only"
     ),
     "adapter: a factor under two names": Case(
         PEFT, added("model.roberta.", "model."), "'base_model.model.encoder.*' are the same parameter"
     ),
     "adapter: a layer under two numbers": Case(PEFT, added("layer.0", "layer.00"), "layer.00.* are the same parameter"),
     "adapter: one target's factors alone": Case(
-        PEFT, renamed("query", "key"), "has factors that the .* don't call for: '.*self.key.lora_A.weight'"
+        PEFT, renamed("query", "key"), "has factors that the .* do not select: '.*self.key.lora_A.weight'"
     ),
     "adapter: a factor turned around": Case(
         PEFT,
@@ -223,7 +223,9 @@ CASES: dict[str, Case] = {
     ),
     "adapter: keras: half a file": Case(KERAS, cut(KERAS_FILE, 0.5), "adapter.lora.h5 is damaged .*truncated"),
     "adapter: keras: no rank": Case(
-        KERAS, keras(lambda f: f.pop("lora/vars/rank")), "has no lora/vars/rank, so it is no"
+        KERAS,
+        keras(lambda f: f.pop("lora/vars/rank")),
+        "has no lora/vars/rank, so KerasHub's save_lora_weights did not",
     ),
     "adapter: keras: rank 0": Case(
         KERAS, replaced("lora/vars/rank", 0), "lora/vars/rank should be .* at least 1, got 0"
@@ -239,7 +241,7 @@ CASES: dict[str, Case] = {
     ),
     "adapter: keras: a rank that is a text": Case(KERAS, replaced("lora/vars/rank", "3"), "rank' is stored as texts"),
     "adapter: keras: a rank of two numbers": Case(
-        KERAS, replaced("lora/vars/rank", [3, 3]), "has no lora/vars/rank, so it is no"
+        KERAS, replaced("lora/vars/rank", [3, 3]), "has no lora/vars/rank, so KerasHub's save_lora_weights did not"
     ),
     "adapter: keras: a factor missing": Case(
         KERAS, keras(lambda f: f.pop(FACTOR)), "lora/11/.*_a is missing, the model's"

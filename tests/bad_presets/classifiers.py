@@ -169,7 +169,7 @@ CASES: dict[str, Case] = {
     "classifier: keras: another number of classes": Case(
         KERAS, lambda d: (task(num_classes=2)(d), labels(["a", "b"])(d)), r"dense_1/vars/0 has shape \(8, 3\)"
     ),
-    "classifier: keras: one class": Case(KERAS, task(num_classes=1), "num_classes is 1; a class per text takes"),
+    "classifier: keras: one class": Case(KERAS, task(num_classes=1), "num_classes is 1; a classifier needs"),
     "classifier: keras: a number of classes that is a text": Case(
         KERAS, task(num_classes="3"), "num_classes should be a whole number, got '3'"
     ),

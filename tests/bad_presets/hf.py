@@ -338,7 +338,7 @@ CASES: dict[str, Case] = {
         change(
             "model.safetensors.index.json", lambda i: i["weight_map"].update(ghost="model-00001-of-00002.safetensors")
         ),
-        "aren't in the shard",
+        "are not in the shard",
     ),
     # --- tokenizers
     "tokenizer.json a pipe": Case("hf", instead("tokenizer.json", os.mkfifo), "tokenizer.json is a pipe"),

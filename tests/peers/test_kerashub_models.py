@@ -31,7 +31,7 @@ SIZES = {"vocabulary_size": 10, "num_layers": 2, "num_heads": 2, "hidden_dim": 2
 ONES = {"token_ids": np.ones((2, 5), "int32"), "padding_mask": np.ones((2, 5), "int32")}
 TEXTS = [" airplane at airport", " airplane airport"]
 both = pytest.mark.parametrize("kind", [MaskedLM, TextClassifier])
-pytestmark = pytest.mark.filterwarnings("ignore:KerasHub refuses merges")  # as those of its own tests are
+pytestmark = pytest.mark.filterwarnings("ignore:the merges need tokens")  # as those of its own tests are
 
 
 def backbone(**changes) -> Backbone:
@@ -119,7 +119,7 @@ def test_a_backbones_sizes_are_given_by_position():
     assert {name: getattr(model, name) for name in SIZES} == SIZES
 
 
-@pytest.mark.filterwarnings("ignore:.*fresh one was initialised")
+@pytest.mark.filterwarnings("ignore:.*untrained one was initialised")
 @claim(f"{BACKBONE}::test_saved_model", f"{BACKBONES}::test_save_to_preset")
 @pytest.mark.parametrize("format", ["hf", "keras"])
 def test_a_backbone_that_was_saved_is_loaded(tmp_path, format):
