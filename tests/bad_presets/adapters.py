@@ -215,7 +215,7 @@ CASES: dict[str, Case] = {
     "adapter: keras: a soft link": Case(
         KERAS,
         keras(lambda f: f.move("lora", "x") or f.__setitem__("lora", h5py.SoftLink("/x"))),
-        "adapter.lora.h5: 'lora' is a link to elsewhere, which isn't followed",
+        "adapter.lora.h5: 'lora' is a link to elsewhere, which is not followed",
     ),
     "adapter: keras: a pipe": Case(KERAS, instead(KERAS_FILE, os.mkfifo), "adapter.lora.h5 is a pipe"),
     "adapter: keras: a page": Case(

@@ -177,10 +177,12 @@ CASES: dict[str, Case] = {
     "config: a padding token beyond the vocabulary": Case(
         "hf",
         values("config.json", pad_token_id=1 << 63),
-        "pad_token_id is 9223372036854775808, which the table of voca",
+        "pad_token_id is 9223372036854775808, but the token embedding",
     ),
     "config: positions for the padding alone": Case(
-        "hf", values("config.json", max_position_embeddings=2), "max_position_embeddings is 2, which leaves no position"
+        "hf",
+        values("config.json", max_position_embeddings=2),
+        "max_position_embeddings is 2, which leaves no row for a position",
     ),
     "model_type a number": Case("hf", values("config.json", model_type=7), "this is a 7 model; pyroberta reads 'robe"),
     **no_json("hf", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"),
@@ -207,7 +209,7 @@ CASES: dict[str, Case] = {
     "no weights": Case("hf", lambda d: (d / "model.safetensors").unlink(), "has neither model.safetensors"),
     "weights empty": Case("hf", put("model.safetensors", ""), "is empty"),
     "weights of five bytes": Case(
-        "hf", put("model.safetensors", b"\x01\0\0\0\0"), "it has 5 bytes, and the header's length alone takes 8"
+        "hf", put("model.safetensors", b"\x01\0\0\0\0"), "it has 5 bytes, but the length of the header alone takes 8"
     ),
     "bytes behind the last tensor": Case(
         "hf", lambda d: (d / WEIGHTS).write_bytes((d / WEIGHTS).read_bytes() + b"more"), "but 18980 follow the header"
@@ -321,10 +323,10 @@ CASES: dict[str, Case] = {
     "shards: offsets that overlap": Case(
         "shards",
         header(lambda found: found[LAST].update(data_offsets=[2, 34]), SECOND),
-        f"{SECOND}: tensor '.*' begins at byte .* of the data, and the one before it ends at",
+        f"{SECOND}: tensor '.*' begins at byte .* of the data, but the tensor before it ends at",
     ),
     "shards: a header that is no JSON": Case(
-        "shards", header(lambda _: b"{x", SECOND), f"{SECOND} is no safetensors file"
+        "shards", header(lambda _: b"{x", SECOND), f"{SECOND} is not a safetensors file"
     ),
     "shards: bytes behind the last tensor": Case(
         "shards",

@@ -176,7 +176,7 @@ def structure(kind: str, file: str, *names: str) -> dict[str, Case]:
     """Files whose structure is wrong in these ways, by default in all."""
     return {
         f"{kind}: {file} with {name}": Case(
-            kind, overwritten(file, *change), f"{file} is damaged( or no HDF5 file)?: .*{words}"
+            kind, overwritten(file, *change), f"{file} is damaged( or not an HDF5 file)?: .*{words}"
         )
         for name, (*change, words) in STRUCTURE.items()
         if name in names or not names

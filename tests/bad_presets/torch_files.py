@@ -180,23 +180,27 @@ NOT_FITTING = {
 
 CASES: dict[str, Case] = {
     **{
-        f"an old file with {what}": Case("older", old_ending(body), f"is damaged: a pickle in it doesn't fit.*{words}")
+        f"an old file with {what}": Case(
+            "older", old_ending(body), f"is damaged: the instructions of a pickle in it are incons.*{words}"
+        )
         for what, (body, words) in NOT_FITTING.items()
     },
     "an old file that is no pickle": Case(
-        "older", put("pytorch_model.bin", b"\x80\x02?"), r"is damaged: a pickle in it doesn't fit.*opcode b'\?' unknown"
+        "older",
+        put("pytorch_model.bin", b"\x80\x02?"),
+        r"is damaged: the instructions of a pickle in it are incons.*opcode b'\?' unknown",
     ),
     "an old file that begins with another number": Case(
-        "older", put("pytorch_model.bin", pickle.dumps(5, 2)), "a pickle, but none of torch's files, which begin with a"
+        "older", put("pytorch_model.bin", pickle.dumps(5, 2)), "a pickle, but not a file of torch, which begins with t"
     ),
     "an old file with a text of gigabytes": Case(
-        "older", old_ending(b"X\xff\xff\xff\x7f"), "what it has beside the numbers .* asks for 2147483647 bytes"
+        "older", old_ending(b"X\xff\xff\xff\x7f"), "its content other than the numbers .* needs 2147483647 bytes"
     ),
     "an old file with another count of numbers": Case(
         "older", another_count, "is damaged: it has 9 numbers for a tensor of 8"
     ),
     "a name in a pickle that is no ASCII": Case(
-        "bin", pickle_zip(b"c\xb3\ncollections\n"), "doesn't fit together .'ascii' codec can't decode byte 0xb3"
+        "bin", pickle_zip(b"c\xb3\ncollections\n"), "are inconsistent .'ascii' codec can't decode byte 0xb3"
     ),
     "a zip's directory without its mark": Case(
         "bin", overwritten("pytorch_model.bin", b"PK\x01\x02", 0, b"XX"), "pytorch_model.bin is damaged: Bad magic numb"
