@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import re
 import sys
 from collections import UserDict, namedtuple
@@ -224,6 +225,7 @@ def test_the_tables_and_columns_of_pandas_pyarrow_and_datasets():
     import datasets
     import pandas
     import pyarrow
+    import pyarrow.dataset
 
     masked_lm = small_masked_lm()
     columns = {"id": list(range(len(TEXTS))), "text": TEXTS}
@@ -245,6 +247,9 @@ def test_the_tables_and_columns_of_pandas_pyarrow_and_datasets():
         (arrow.to_pylist(), told),
         (frame[["text"]].values, "[text for (text,) in texts]"),
         (frame.to_records(), told),
+        (pandas.read_csv(io.StringIO(frame.to_csv()), chunksize=2), "pandas.concat(reader)"),
+        (pyarrow.dataset.dataset(arrow), "x is a pyarrow Dataset. Read it as a table: dataset.to_table()"),
+        (arrow.to_reader(), "reader.read_all()"),
     ):
         with pytest.raises(TypeError, match=as_pattern(expression)):
             masked_lm.fit(x)

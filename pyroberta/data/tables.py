@@ -23,6 +23,10 @@ READERS: dict[tuple[str, str], tuple[Callable[[Any], Any], Callable[[Any, Any], 
 # What has to be made another table first, and how.
 OTHERS = {
     ("polars", "LazyFrame"): "Collect it: df.collect()",
+    ("pandas", "TextFileReader"): "Read it as one table: pandas.concat(reader)",
+    ("pyarrow", "Dataset"): "Read it as a table: dataset.to_table()",
+    ("pyarrow", "ParquetFile"): "Read it as a table: file.read()",
+    ("pyarrow", "RecordBatchReader"): "Read it as a table: reader.read_all()",
     ("datasets", "DatasetDict"): "Pass one of its splits: ds[{split!r}]",
     ("datasets", "IterableDatasetDict"): "Pass one of its splits: ds[{split!r}]",
 }
