@@ -108,8 +108,8 @@ assert _native.__file__.startswith(sys.argv[1]), _native.__file__
 print(platform.machine(), _native.about(), sep=": ")
 PY
 # Every row, and a whole model's step made of them. The rest of the tests of training would take another minute.
-training=tests/test_native_training.py
-"$python" -m pytest -q -rs -p no:cacheprovider tests/test_native_rows.py tests/test_native.py \
+training=tests/native/test_training.py
+"$python" -m pytest -q -rs -p no:cacheprovider tests/native/test_rows.py tests/native/test_border.py \
   $training::test_a_step_is_as_near_to_float64_as_numpys $training::test_ten_steps_end_where_numpys_do |
   tee "$work/pytest.log" || fail "the tests failed"
 ! tail -n 1 "$work/pytest.log" | grep -q skipped || fail "tests were skipped: that counts as failed"

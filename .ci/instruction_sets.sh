@@ -31,6 +31,6 @@ times=${1:-1}
 for set in $sets; do
   for ((i = 0; i < times; i++)); do
     PYROBERTA_ISA=$set HYPOTHESIS_PROFILE=random \
-      "$python" -m pytest -q -p no:cacheprovider tests/test_native_rows.py tests/test_native.py
+      "$python" -m pytest -q -p no:cacheprovider tests/native/test_rows.py tests/native/test_border.py
   done
 done

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The C++ ops' tests under AddressSanitizer with UndefinedBehaviorSanitizer, then under ThreadSanitizer: any finding
-# fails. Under the first one each allocation also fails once (tests/faults.py). Needs .venv with the extra [test] and the
+# fails. Under the first one each allocation also fails once (tests/native/faults.py). Needs .venv with the extra [test] and the
 # objects of its build, both of which .ci/run makes. Under five minutes on two idle cores.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -138,7 +138,7 @@ tests() { # NAME PYTEST_ARGUMENTS...
 }
 
 is_copy="from pyroberta import _native; assert _native.__file__.startswith('$work'), _native.__file__; print(_native.about())"
-files="tests/test_native.py tests/test_native_rows.py tests/test_native_training.py"
+files="tests/native/test_border.py tests/native/test_rows.py tests/native/test_training.py"
 
 for name in address thread; do
   printf '\n=== %s (%ss)\n' "$name" "$SECONDS"
@@ -153,11 +153,11 @@ for name in address thread; do
   with_sanitizer $name "$python" -c "$is_copy"
   tests $name $files
   # Forks do not go with ThreadSanitizer, nor does a small address space with AddressSanitizer.
-  [ $name = thread ] || tests $name tests/faults.py tests/test_threads.py -k "not starts_no_thread"
+  [ $name = thread ] || tests $name tests/native/faults.py tests/native/test_threads.py -k "not starts_no_thread"
   # The other instruction sets have tiles of other sizes; which memory is whose depends on that alone.
   if [ $name = address ]; then
     for set in $(with_sanitizer address "$python" -c "from pyroberta import _native; print(*_native.instruction_sets()[1:])"); do
-      PYROBERTA_ISA=$set tests address tests/test_native_rows.py
+      PYROBERTA_ISA=$set tests address tests/native/test_rows.py
     done
   fi
 done

@@ -2,15 +2,21 @@
 
     python scripts/fuzz_presets.py [--minutes 10] [--seed 17] [--input 4711]
 
-An input is a sound preset or a bad one of tests/bad_presets, of which one file is changed. In half of the inputs it is
+An input is a sound preset or a bad one of tests/support/bad_presets, of which one file is changed. In half of the inputs it is
 bytes: flipped, cut out, repeated, put in from another file of its kind, or a value replaced, in JSON and in the header
 of safetensors. In the other half it is structure, see fuzz_structures.py: claims, repetitions, references, nesting.
-tests/reading_worker.py loads it, as what it is (a model, a classifier, an adapter, a state of training), in a process
+tests/support/reading_worker.py loads it, as what it is (a model, a classifier, an adapter, a state of training), in a process
 of its own with a limit of memory and a watch on what runs. A crash, a hang, an error that no reader promises or that
 doesn't say where, an event that was heard: each is a failure. Its input stays in the folder that is printed, beside the
 line that draws it again, by its seed and number.
 
-A failure that is mended becomes a named case of tests/bad_presets, which makes it of a sound preset in a line or two.
+<<<<<<< HEAD
+A failure that is mended becomes a named case of tests/support/bad_presets, which makes it of a sound preset in a line or two.
+=======
+Inputs that come to an end that none before had, by the error, the place in the source and the message without its
+numbers and names, make tests/fuzz_corpus/ anew with --keep, each as what was changed in its one file, some of every
+kind, up to 200 KB in all; tests/presets/test_fuzz_corpus.py loads these.
+>>>>>>> c14af0e (Tests have rooms)
 """
 
 from __future__ import annotations
@@ -35,6 +41,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
+<<<<<<< HEAD
 sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "scripts")]
 
 from bad_presets import CASES, SOUND, make, make_sound  # noqa: E402
@@ -42,6 +49,11 @@ from fuzz_structures import STRUCTURES  # noqa: E402
 from reading_worker import Worker, is_well  # noqa: E402
 
 LARGEST = 1 << 22  # bytes of a file that is changed
+=======
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support"), str(ROOT / "scripts")]
+CORPUS = ROOT / "tests" / "fuzz_corpus"
+LARGEST_KEPT, LARGEST_CORPUS, MOST_KEPT = 4_000, 200_000, 16  # bytes of an input, of all; inputs of a kind's one file
+>>>>>>> c14af0e (Tests have rooms)
 SLOW = re.compile(r"bomb|million|huge|empty lists|empty objects|numbers|many views|without end|bursts|enormous chunks")
 VALUES: tuple[Any, ...] = (
     *(None, True, False, 0, 1, -1, 2, 7, 1 << 31, 1 << 63, 10**30, 0.5, 1e300, "", "a", "roberta", "../x", "/", "é\0"),
