@@ -2,10 +2,10 @@
 
     python scripts/fuzz_presets.py [--minutes 10] [--seed 17] [--input 4711]
 
-An input is a sound preset or a bad one of tests/support/bad_presets, of which one file is changed. In half of the inputs it is
+An input is a sound preset or a bad one of tests/support/bad_presets, with one file changed. In half of them it is
 bytes: flipped, cut out, repeated, put in from another file of its kind, or a value replaced, in JSON and in the header
 of safetensors. In the other half it is structure, see fuzz_structures.py: claims, repetitions, references, nesting.
-tests/support/reading_worker.py loads it, as what it is (a model, a classifier, an adapter, a state of training), in a process
+tests/support/reading_worker.py loads it, as what it is (a model, a classifier, an adapter, a state), in a process
 of its own with a limit of memory and a watch on what runs. A crash, a hang, an error that no reader promises or that
 doesn't say where, an event that was heard: each is a failure. Its input stays in the folder that is printed, beside the
 line that draws it again, by its seed and number.

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_models import TEXTS, small_masked_lm
-from test_docs import ROOT, blocks
-from test_text_classifier import small_classifier
+from pages import ROOT, blocks
+from small_models import TEXTS, small_classifier, small_masked_lm
 
 from pyroberta import Task
 from pyroberta.data import open_source

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 import pytest
-from test_docs import ROOT, blocks
+from pages import ROOT, blocks
 
 from pyroberta.cli.exit_codes import MEANINGS
 from pyroberta.cli.main import main

@@ -9,42 +9,14 @@ from __future__ import annotations
 
 import re
 import traceback
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from pages import ROOT, Block, blocks
 
-ROOT = Path(__file__).resolve().parents[2]
 NO_OPS = ("__init__", "precision", "arrays")  # the table, a policy that no op names, and rows that compute nothing
 OPS = sorted(path.stem for path in (ROOT / "pyroberta" / "ops").glob("*.py") if path.stem not in NO_OPS)
 PAGES = [page for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))) if page.exists()]
-
-
-@dataclass(frozen=True)
-class Block:
-    """One fenced block: its tag, its text and the line of the page on which the text starts, counted from 1."""
-
-    tag: str
-    text: str
-    line: int
-
-
-def blocks(page: str) -> Iterator[Block]:
-    """The fenced blocks of a page, in order. A fence that is never closed is an error."""
-    lines = page.splitlines()
-    opened: int | None = None
-    tag = ""
-    for i, line in enumerate(lines):
-        if not line.startswith("```"):
-            continue
-        if opened is None:
-            opened, tag = i, line[3:].strip()
-        else:
-            yield Block(tag, "\n".join(lines[opened + 1 : i]) + "\n", opened + 2)
-            opened = None
-    if opened is not None:
-        raise ValueError(f"the block that opens on line {opened + 1} is never closed")
 
 
 def run(name: str, page: str, printed: pytest.CaptureFixture[str]) -> None:

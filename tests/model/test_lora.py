@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from lora_gradients import KEY, gradients
+from native_extension import needs_native
 from small_models import TEXTS, random_batch, random_params, small_config, small_masked_lm
 from strategies import examples, seeds
-from test_native import needs_native
 
 from pyroberta import Backbone, MaskedLM, TextClassifier, TextClassifierPreprocessor
 from pyroberta.backends import get_ops
@@ -24,11 +25,10 @@ from pyroberta.model.gradients import Gradients
 from pyroberta.model.lora import merged, with_lora
 from pyroberta.model.model import model_backward, model_forward
 from pyroberta.model.parameters import Arrays, is_lora, shapes
-from pyroberta.ops import REFERENCE, Key
+from pyroberta.ops import REFERENCE
 from pyroberta.oracle import check_backward
 from pyroberta.training import optimizers
 
-KEY = Key.of_update(seed=3, update=5)
 EVERYWHERE = small_config(lora_rank=3, lora_alpha=5.0, lora_targets=LORA_TARGETS)
 FACTORS = [name for name in shapes(EVERYWHERE) if is_lora(name)]
 
@@ -42,13 +42,6 @@ def stirred(backbone: Backbone, seed: int = 0) -> None:
         for name, array in params.items():
             if is_lora(name):
                 array[...] = 0.3 * rng.standard_normal(array.shape)
-
-
-def gradients(ops, params, config, batch, trainable, recompute=False):
-    grads = Gradients(params.zeros_like(), trainable)
-    (losses, _), cache = model_forward(ops, params, config, batch, KEY, grads.lowest, recompute)
-    model_backward(ops, grads, np.ones_like(losses), cache)
-    return losses, grads.sums
 
 
 # --- the derivative ---

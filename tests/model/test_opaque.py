@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from broken_ops import broken
 from opaque import OPERATORS, Opaque, opaque_ops
 from small_models import TEXTS, random_batch, random_params, small_config, small_masked_lm
-from test_step import broken
 
 from pyroberta.data.examples import numbered
 from pyroberta.model.batch import Batch, take

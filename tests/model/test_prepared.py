@@ -7,8 +7,8 @@ import weakref
 
 import numpy as np
 import pytest
+from native_extension import needs_native
 from small_models import TEXTS, small_masked_lm
-from test_native import needs_native
 
 from pyroberta import MaskedLM
 from pyroberta.backends import get_ops

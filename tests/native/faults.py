@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from native_steps import CONFIG, step
 from small_models import TEXTS, random_params, small_masked_lm
-from test_native_training import CONFIG, step
 
 import pyroberta
 from pyroberta.backends import get_ops

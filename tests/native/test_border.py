@@ -9,15 +9,13 @@ import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from native_extension import needs_native, replace_extension
 from within import SINGLE, hold
 
 from pyroberta.backends import BackendError, backends, get_ops
 from pyroberta.ops import REFERENCE, Ops
 from pyroberta.ops.adam import adam_step as reference
 from pyroberta.oracle import bounds
-
-REASON = {name: None if available else reason for name, available, reason in backends()}["native"]
-needs_native = pytest.mark.skipif(REASON is not None, reason=f"pyroberta._native is not built: {REASON}")
 
 RATES = (0.01, 0.9, 0.999, 1e-7)
 GUARD = 12345.0
@@ -177,17 +175,6 @@ def test_the_native_table_is_the_references_with_its_rows_replaced():
     }
     assert get_ops("auto").name == "native"
     assert {name: reason for name, _, reason in backends()}["native"].startswith("C++ by ")
-
-
-def replace_extension(monkeypatch, extension):
-    import sys
-
-    import pyroberta
-
-    monkeypatch.setitem(sys.modules, "pyroberta._native", extension)
-    monkeypatch.delitem(sys.modules, "pyroberta.backends.native", raising=False)
-    monkeypatch.delattr(pyroberta, "_native", raising=False)
-    monkeypatch.delattr(pyroberta, "native", raising=False)
 
 
 def test_a_backend_that_is_not_there_is_an_error_with_every_reason(monkeypatch):

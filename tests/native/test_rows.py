@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
+from native_extension import needs_native
 from strategies import seeds, starts_of
-from test_native import needs_native
 from within import DOUBLE, SINGLE, bounds_of, hold, outputs, widened
 
 from pyroberta.backends import get_ops

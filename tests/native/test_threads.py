@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_native import needs_native
+from native_extension import needs_native
 
 import pyroberta
 from pyroberta.backends import BackendError, get_ops
@@ -142,7 +142,7 @@ def test_a_number_of_another_kind_is_refused(threads):
 
 
 def test_without_the_extension_there_is_nothing_to_set(monkeypatch):
-    from test_native import replace_extension
+    from native_extension import replace_extension
 
     replace_extension(monkeypatch, None)
     for call in (pyroberta.get_num_threads, lambda: pyroberta.set_num_threads(2)):

@@ -11,35 +11,16 @@ import threading
 import numpy as np
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
-from small_models import TEXTS, random_batch, random_params, small_config, small_masked_lm
+from native_extension import needs_native
+from native_steps import CONFIG, lengths, step
+from small_models import TEXTS, random_params, small_masked_lm
 from strategies import examples, seeds
-from test_native import needs_native
 
 from pyroberta.backends import get_ops
-from pyroberta.model.gradients import Gradients
-from pyroberta.model.model import model_backward, model_forward
 from pyroberta.model.parameters import Arrays
-from pyroberta.ops import REFERENCE, Key, Ops
+from pyroberta.ops import REFERENCE
 
 pytestmark = needs_native
-
-CONFIG = small_config(
-    vocabulary_size=701, num_layers=3, num_heads=3, hidden_dim=51, intermediate_dim=130, max_sequence_length=150
-)
-KEY = Key.of_update(seed=3, update=5)
-
-
-def step(ops: Ops, params: Arrays, lengths: list[int], seed: int, recompute: bool = False, trainable=None):
-    """The losses and the gradient of one batch, with dropout."""
-    batch = random_batch(CONFIG, lengths, seed, masked_share=0.2)
-    grads = Gradients(params.zeros_like(), set(params) if trainable is None else trainable)
-    (losses, predicted), cache = model_forward(ops, params, CONFIG, batch, KEY, grads.lowest, recompute)
-    model_backward(ops, grads, np.full_like(losses, 0.1), cache)
-    return losses, predicted, grads.sums
-
-
-lengths = st.lists(st.integers(0, 150), min_size=1, max_size=4)
 
 
 # The errors of a whole step have no useful bound: it would assume that all roundings of all ops go one way. That C++
@@ -100,7 +81,8 @@ SCRIPT = """
 import sys
 sys.path[:0] = {path!r}
 import numpy as np
-from test_native_training import CONFIG, random_params, step
+from native_steps import CONFIG, step
+from small_models import random_params
 from pyroberta.backends import get_ops
 from pyroberta import _native
 losses, predicted, sums = step(get_ops("native"), random_params(CONFIG, 1, np.float32), [150, 90, 1, 140, 150], 4)

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from bound_cases import GRADIENTS, KEY, WIDE, drawing
 from hypothesis import example, given
 from hypothesis import strategies as st
+from op_arguments import call_with
 from small_models import random_batch, random_params, small_config
 from strategies import seeds, starts_of
-from test_bounds import GRADIENTS, KEY, WIDE, drawing
-from test_ops import call_with
 from within import SINGLE, bounds_of, hold, outputs, widened
 
 from pyroberta import MaskedLM

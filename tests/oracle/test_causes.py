@@ -8,9 +8,9 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from judged import departing, traced
+from planted import LENGTHS
 from small_models import TEXTS, small_masked_lm
-from test_compare import LENGTHS
-from test_judge import departing, traced
 
 from pyroberta import optimizers
 from pyroberta.backends.bfloat16 import rounded_to_bfloat16

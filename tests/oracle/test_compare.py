@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from planted import LENGTHS, LOSS, config_of, run
 from small_models import random_batch, random_params, small_config
 from strategies import examples, seeds
 
@@ -23,30 +24,6 @@ from pyroberta.oracle.foreign import align
 from pyroberta.oracle.golden import Trace
 from pyroberta.oracle.page import page
 from pyroberta.oracle.trace import trace_updates
-from pyroberta.training.losses import SparseCategoricalCrossentropy
-
-LOSS = SparseCategoricalCrossentropy(from_logits=True, reduction="mean_with_sample_weight")
-LENGTHS = [5, 1, 7]
-
-
-def run(config, seed: int, ops: Ops = REFERENCE, dtype: str = "float64", **options) -> Trace:
-    found = Trace()
-    batch = random_batch(config, LENGTHS, seed)
-    params = random_params(config, seed).astype(dtype)
-    trace_updates(found, config, params, [batch], LOSS, optimizers.AdamW(0.1, global_clipnorm=0.05), ops=ops, **options)
-    return found
-
-
-def config_of(layers: int = 2, heads: int = 2, width: int = 4):
-    return small_config(
-        num_layers=layers,
-        num_heads=heads,
-        hidden_dim=heads * width,
-        intermediate_dim=11,
-        dropout=0.0,
-        vocabulary_size=17,
-        max_sequence_length=12,
-    )
 
 
 def forward_names(trace: Trace) -> list[str]:

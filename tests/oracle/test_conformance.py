@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import filecmp
-import functools
 import json
 import re
 import shutil
@@ -14,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_native import needs_native
+from native_extension import needs_native
+from suites import made
 
 from pyroberta import Tokenizer
 from pyroberta.cli.main import main
@@ -34,12 +34,6 @@ from pyroberta.training import losses, optimizers, schedules
 EXAMPLES = Path(__file__).parents[2] / "docs" / "conformance"
 LAYER_NORM = "op/layer_norm/usual"
 SOME = (LAYER_NORM, "op/gelu/usual", "op/gelu/far", "op/linear/usual", "tokenize/text/plain", "decode/text/plain")
-
-
-@functools.cache
-def made() -> Suite:
-    """The suite with the defaults: what is published."""
-    return kinds.make()
 
 
 def only(*names: str) -> Suite:

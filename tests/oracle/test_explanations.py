@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 import pytest
+from judged import KERNEL, traced
+from planted import LOSS, config_of, run
 from small_models import random_batch, random_params
-from test_compare import LOSS, config_of, run
-from test_judge import KERNEL, traced
 
 from pyroberta import optimizers
 from pyroberta.oracle.compare import compare

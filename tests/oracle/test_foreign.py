@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_models import small_config
 from small_pickles import number, older, state, tensor, text, zipped
-from test_trace import TRACES, traced
+from traces import TRACES, traced
 
 from pyroberta.formats import safetensors_io
 from pyroberta.formats.budget import OverBudget

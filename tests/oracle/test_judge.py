@@ -9,35 +9,17 @@ from typing import ClassVar
 import numpy as np
 import pytest
 from hypothesis import given
-from small_models import random_batch, random_params
+from judged import KERNEL, departing, traced
+from op_arguments import arguments_of
 from strategies import seeds
-from test_compare import LENGTHS, LOSS, config_of
-from test_plain import arguments_of
 
 from pyroberta import optimizers, schedules
 from pyroberta.backends.bfloat16 import rounded_to_bfloat16
 from pyroberta.oracle.compare import compare
 from pyroberta.oracle.foreign import align
-from pyroberta.oracle.golden import Trace, read_trace
+from pyroberta.oracle.golden import read_trace
 from pyroberta.oracle.plain import PLAIN
 from pyroberta.oracle.stages import stages
-from pyroberta.oracle.trace import trace_updates
-
-KERNEL = "layers.0.attention.query.kernel"
-
-
-def traced(optimizer=None, dtype="float64", weights=1.0, loss=LOSS, **options) -> Trace:
-    found, config = Trace(), config_of()
-    batch = random_batch(config, LENGTHS, 0)
-    batch = replace(batch, weights=batch.weights * weights)
-    params = random_params(config, 0).astype(dtype)
-    trace_updates(found, config, params, [batch], loss, optimizer or optimizers.AdamW(0.1), **options)
-    return found
-
-
-def departing(report) -> list[str]:
-    return [finding.name for finding in report.findings if finding.departs]
-
 
 # --- inside an op -----------------------------------------------------------------------------------------------------
 

@@ -9,8 +9,8 @@ import re
 import numpy as np
 import pytest
 from hypothesis import given
+from op_arguments import arguments_of
 from strategies import seeds
-from test_ops import ARGUMENTS
 from within import SINGLE, hold, widened
 
 from pyroberta.ops import REFERENCE
@@ -20,17 +20,6 @@ from pyroberta.oracle.gradcheck import check_backward
 from pyroberta.oracle.plain import PLAIN
 
 WITHOUT_PLAIN = {"prepare", "logits", "accumulate", "squared_norm", "adam_step"}
-
-
-def arguments_of(op: str, seed: int) -> tuple:
-    rng = np.random.default_rng(seed)
-    made = ARGUMENTS[op](
-        lambda *shape: rng.standard_normal(shape),
-        lambda size, below: rng.integers(0, below, size).astype(np.int32),
-    )
-    if op in ("dropout", "add_norm"):  # whole sequences, with numbers of their own
-        made = (*made, np.array([0, 3, 7]), np.array([4, 1]), None)
-    return made
 
 
 def test_every_pair_of_the_table_has_its_plain_op():

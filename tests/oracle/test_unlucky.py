@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from bound_cases import CASES, KEY, drawing
 from numpy import ndarray as Array
 from strategies import starts_of
-from test_bounds import CASES, KEY, SINGLE, drawing
-from within import bounds_of, widened
+from within import SINGLE, bounds_of, widened
 
 from pyroberta.oracle import bounds
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from archive_models import FEATURES, MODELS, outputs
 from small_models import TEXTS
-from test_keras_archive import FEATURES, MODELS, outputs
 
 from pyroberta.models import load_model
 

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 import safetensors.numpy
+from lora_gradients import gradients
 from small_models import random_batch, small_config
 from small_pickles import state, tensor, zipped
-from test_lora import gradients
 
 from pyroberta import Backbone
 from pyroberta.backends import get_ops

@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hub_files import files_of
 from loopback_hub import Hub, Repository
+from small_kerashub import params_of
 from small_models import TEXTS, small_config, small_masked_lm
-from test_kerashub_format import params_of, preset
+from small_presets import preset
 
 from pyroberta import MaskedLM
 from pyroberta.cli.main import main
@@ -29,11 +31,6 @@ from pyroberta.presets.preset import open_preset
 
 ROOT = Path(__file__).resolve().parents[2]
 KAGGLE = "owner/model/keras/small"
-
-
-def files_of(directory: Path) -> dict[str, bytes]:
-    files = (file for file in sorted(directory.rglob("*")) if file.is_file())
-    return {file.relative_to(directory).as_posix(): file.read_bytes() for file in files}
 
 
 @pytest.fixture(scope="module")

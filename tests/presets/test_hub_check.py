@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 from loopback_hub import Hub, Repository, large_hash
-from test_kerashub_format import params_of, preset
+from small_kerashub import params_of
+from small_presets import preset
 
 from pyroberta import MaskedLM
 

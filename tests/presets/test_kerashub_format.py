@@ -11,7 +11,8 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from small_models import TEXTS, random_params, small_masked_lm, small_tokenizer
+from small_kerashub import params_of
+from small_models import TEXTS, small_masked_lm, small_tokenizer
 from small_presets import KERASHUB as CONFIG
 from small_presets import as_stored, fields, load, preset, serialized, write_h5
 
@@ -19,10 +20,6 @@ from pyroberta import Backbone, MaskedLM
 from pyroberta.formats.directory import Directory
 from pyroberta.model.parameters import Arrays, is_backbone
 from pyroberta.presets import kerashub
-
-
-def params_of(seed: int = 0) -> Arrays:
-    return random_params(CONFIG, seed, np.float32)
 
 
 def read(directory: Path) -> Arrays:

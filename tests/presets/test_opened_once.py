@@ -18,10 +18,11 @@ from typing import Any
 import numpy as np
 import pytest
 import small_fairseq
+from hub_files import files_of
 from loopback_hub import Hub, Repository
+from small_kerashub import params_of
 from small_models import random_params, small_masked_lm, small_tokenizer
-from test_hub import files_of
-from test_kerashub_format import params_of, preset
+from small_presets import preset
 
 from pyroberta import Task, TextClassifier, TextClassifierPreprocessor
 from pyroberta.presets.preset import open_preset

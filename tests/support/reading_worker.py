@@ -3,7 +3,7 @@
 It has a limit of memory a little above what a reader may take, and a hook that hears of everything that Python runs,
 imports, opens for writing or connects to. It says so itself; a hang or a crash is seen by the one who asks.
 
-    python tests/support/reading_worker.py        a line on stdin: how to load, and a directory; on stdout: an answer (JSON)
+    python tests/support/reading_worker.py   a line on stdin: how to load, and a directory; on stdout: an answer (JSON)
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from pyroberta import TextClassifier, TextClassifierPreprocessor
 from pyroberta.model.batch import Batch, pack
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.parameters import Arrays, shapes
@@ -133,3 +134,13 @@ def gradients_of(
     optimizer.build(params)
     model = Trained(ops, config, loss, optimizer, list(params if trainable is None else trainable), sums)
     return sums, train_step(model, TrainState(params, optimizer.slots, seed=seed, step=step), parts)
+
+
+def small_classifier(*, num_classes=3, seed=0, labels=None, settings=None, **changes) -> TextClassifier:
+    tokenizer = small_tokenizer()
+    sizes = {"num_layers": 2, "num_heads": 2, "hidden_dim": 8, "intermediate_dim": 12, "max_sequence_length": 40}
+    backbone = Backbone(**{"vocabulary_size": tokenizer.vocabulary_size(), **sizes, "dtype": "float64", **changes})
+    preprocessor = TextClassifierPreprocessor(tokenizer, **{"sequence_length": 40, **(settings or {})})
+    classifier = TextClassifier(backbone, num_classes, preprocessor, labels=labels, seed=seed)
+    classifier.compile(optimizer=optimizers.Adam(1e-2))
+    return classifier

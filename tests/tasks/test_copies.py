@@ -10,8 +10,8 @@ import threading
 
 import numpy as np
 import pytest
+from native_extension import needs_native
 from small_models import TEXTS, small_masked_lm, small_tokenizer
-from test_native import needs_native
 
 import pyroberta
 from pyroberta import callbacks, optimizers, schedules
@@ -145,7 +145,7 @@ def test_a_table_of_ops_of_ones_own_is_copied_and_not_pickled(way):
 
 @needs_native
 def test_a_pickle_from_a_machine_with_another_backend_says_what_it_takes(monkeypatch):
-    from test_native import replace_extension
+    from native_extension import replace_extension
 
     written = pickle.dumps(used("native"))
     replace_extension(monkeypatch, None)

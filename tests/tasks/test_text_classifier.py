@@ -11,10 +11,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_models import TEXTS, random_batch, random_params, small_config, small_masked_lm, small_tokenizer
-from test_native import needs_native
+from native_extension import needs_native
+from small_models import (
+    TEXTS,
+    random_batch,
+    random_params,
+    small_classifier,
+    small_config,
+    small_masked_lm,
+    small_tokenizer,
+)
 
-from pyroberta import Backbone, MaskedLM, Task, TextClassifier, TextClassifierPreprocessor, losses, metrics, optimizers
+from pyroberta import Backbone, MaskedLM, Task, TextClassifier, TextClassifierPreprocessor, losses, metrics
 from pyroberta.backends import get_ops
 from pyroberta.formats.directory import Directory
 from pyroberta.model.batch import pack
@@ -27,16 +35,6 @@ from pyroberta.presets.convert import convert
 from pyroberta.presets.writing import Contents
 
 LABELS = [0, 2, 1, 1, 0, 2]
-
-
-def small_classifier(*, num_classes=3, seed=0, labels=None, settings=None, **changes) -> TextClassifier:
-    tokenizer = small_tokenizer()
-    sizes = {"num_layers": 2, "num_heads": 2, "hidden_dim": 8, "intermediate_dim": 12, "max_sequence_length": 40}
-    backbone = Backbone(**{"vocabulary_size": tokenizer.vocabulary_size(), **sizes, "dtype": "float64", **changes})
-    preprocessor = TextClassifierPreprocessor(tokenizer, **{"sequence_length": 40, **(settings or {})})
-    classifier = TextClassifier(backbone, num_classes, preprocessor, labels=labels, seed=seed)
-    classifier.compile(optimizer=optimizers.Adam(1e-2))
-    return classifier
 
 
 def features_of(texts=TEXTS):

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from small_models import TEXTS, small_masked_lm, small_tokenizer
-from test_text_classifier import small_classifier
+from small_models import TEXTS, small_classifier, small_masked_lm, small_tokenizer
 
 from pyroberta.data import open_source
 from pyroberta.text.full_sentences import full_sentences, sentences

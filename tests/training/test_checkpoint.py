@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from resuming import MANY, WAYS, Keeping, fresh, same
 from small_models import small_masked_lm
 from strategies import examples
-from test_train_state import MANY, WAYS, Keeping, fresh, same
 
 from pyroberta import MaskedLM, callbacks, optimizers
 from pyroberta.formats import safetensors_io
@@ -199,7 +199,9 @@ def test_a_process_that_is_killed_leaves_a_whole_file_from_which_another_goes_on
     code = """
 import os, signal, sys
 sys.path.insert(0, "tests/support")
-from test_checkpoint import *
+from resuming import MANY, fresh
+from pyroberta import callbacks
+from pyroberta.training import checkpoint
 class Killing(callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         checkpoint.save(sys.argv[1], self.model.train_state())

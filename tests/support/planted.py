@@ -1,0 +1,36 @@
+"""Traces of small models with planted faults."""
+
+from __future__ import annotations
+
+from small_models import random_batch, random_params, small_config
+
+from pyroberta import optimizers
+from pyroberta.ops import REFERENCE, Ops
+from pyroberta.oracle.golden import Trace
+from pyroberta.oracle.trace import trace_updates
+from pyroberta.training.losses import SparseCategoricalCrossentropy
+
+LOSS = SparseCategoricalCrossentropy(from_logits=True, reduction="mean_with_sample_weight")
+
+
+LENGTHS = [5, 1, 7]
+
+
+def run(config, seed: int, ops: Ops = REFERENCE, dtype: str = "float64", **options) -> Trace:
+    found = Trace()
+    batch = random_batch(config, LENGTHS, seed)
+    params = random_params(config, seed).astype(dtype)
+    trace_updates(found, config, params, [batch], LOSS, optimizers.AdamW(0.1, global_clipnorm=0.05), ops=ops, **options)
+    return found
+
+
+def config_of(layers: int = 2, heads: int = 2, width: int = 4):
+    return small_config(
+        num_layers=layers,
+        num_heads=heads,
+        hidden_dim=heads * width,
+        intermediate_dim=11,
+        dropout=0.0,
+        vocabulary_size=17,
+        max_sequence_length=12,
+    )
