@@ -10,13 +10,7 @@ of its own with a limit of memory and a watch on what runs. A crash, a hang, an 
 doesn't say where, an event that was heard: each is a failure. Its input stays in the folder that is printed, beside the
 line that draws it again, by its seed and number.
 
-<<<<<<< HEAD
-A failure that is mended becomes a named case of tests/support/bad_presets, which makes it of a sound preset in a line or two.
-=======
-Inputs that come to an end that none before had, by the error, the place in the source and the message without its
-numbers and names, make tests/fuzz_corpus/ anew with --keep, each as what was changed in its one file, some of every
-kind, up to 200 KB in all; tests/presets/test_fuzz_corpus.py loads these.
->>>>>>> c14af0e (Tests have rooms)
+A failure that is mended becomes a named case of tests/support/bad_presets, which makes it in a line or two.
 """
 
 from __future__ import annotations
@@ -41,19 +35,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
-<<<<<<< HEAD
-sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "scripts")]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support"), str(ROOT / "scripts")]
 
 from bad_presets import CASES, SOUND, make, make_sound  # noqa: E402
 from fuzz_structures import STRUCTURES  # noqa: E402
 from reading_worker import Worker, is_well  # noqa: E402
 
 LARGEST = 1 << 22  # bytes of a file that is changed
-=======
-sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support"), str(ROOT / "scripts")]
-CORPUS = ROOT / "tests" / "fuzz_corpus"
-LARGEST_KEPT, LARGEST_CORPUS, MOST_KEPT = 4_000, 200_000, 16  # bytes of an input, of all; inputs of a kind's one file
->>>>>>> c14af0e (Tests have rooms)
 SLOW = re.compile(r"bomb|million|huge|empty lists|empty objects|numbers|many views|without end|bursts|enormous chunks")
 VALUES: tuple[Any, ...] = (
     *(None, True, False, 0, 1, -1, 2, 7, 1 << 31, 1 << 63, 10**30, 0.5, 1e300, "", "a", "roberta", "../x", "/", "é\0"),

@@ -11,7 +11,7 @@ import pytest
 from bad_presets import SOUND
 from reading_worker import Worker, is_well
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 BAD = ["a shard missing", "an old file with no end", "archive: without config"]
 
 
