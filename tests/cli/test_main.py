@@ -301,7 +301,7 @@ def test_an_impossible_output_is_noticed_before_training(texts: str, model: list
     monkeypatch.setattr("pyroberta.cli.demo.Tokenizer.train", lambda *args, **keywords: pytest.fail("it trained"))
     for command in (["fit", texts, *model], ["demo"], ["demo", "--from-scratch"]):
         assert main([*command, "-o", f"{texts}/model"]) == 2
-        assert "texts.txt is a file and holds nothing" in capsys.readouterr().err
+        assert "texts.txt is a file, and not a directory" in capsys.readouterr().err
 
 
 def test_doctor_tells_what_is_there(capsys):
@@ -576,8 +576,8 @@ def test_diverged_is_a_last_perplexity_above_twice_the_vocabulary(
     ("arguments", "message"),
     [
         (["evaluate", "missing.txt"], "missing.txt: there is no such file. Give a file, a directory, a pattern"),
-        (["fit", "TEXTS", "MODEL", "-o", "TEXTS/x"], "texts.txt is a file and holds nothing. Give another place"),
-        (["train-tokenizer", "TEXTS", "-o", "TEXTS"], "texts.txt is a file and holds nothing. Give another place"),
+        (["fit", "TEXTS", "MODEL", "-o", "TEXTS/x"], "texts.txt is a file, and not a directory. Give another place"),
+        (["train-tokenizer", "TEXTS", "-o", "TEXTS"], "texts.txt is a file, and not a directory. Give another place"),
         (["fit", "TEXTS", "MODEL", "-o", "HERE/x", "--tokenizer", "HERE"], "--tokenizer needs --fresh"),
         (["fit", "TEXTS", "MODEL", "-o", "HERE/x", "--fresh", "--tokenizer", "no"], "no: there is no such directory"),
         (["fill-mask", "a", "-m", "roberta_tiny"], "unknown preset 'roberta_tiny'; did you mean 'roberta_tiny_en'"),
