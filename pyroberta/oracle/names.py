@@ -9,8 +9,9 @@ and `exp_avg_sq.` in front. `names_of` gives such names, and `Names` reads them.
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from pyroberta.model.parameters import split_layer
@@ -142,9 +143,9 @@ def names_of(trace_name: str, head: str = "masked_lm") -> dict[str, str]:
     found = {}
     for format in FORMATS:
         if kind in OF_PARAMETERS:
-            theirs = [name for name, _ in _parameters(format, head).get(pattern, ())]
+            theirs = tuple(name for name, _ in _parameters(format, head).get(pattern, ()))
         else:
-            theirs = _values(format, head).get(pattern, [])
+            theirs = tuple(_values(format, head).get(pattern, ()))
         if theirs:
             name = theirs[0].replace("#", layer)
             found[format] = step + (WRITTEN[kind].format(name) if kind else name)
@@ -164,10 +165,10 @@ class Names:
         self._parameters: dict[str, list[Match]] = {}
         self._values: dict[str, list[Match]] = {}
         for format in FORMATS:
-            parameters = _parameters(format, head)
+            parameters = dict(_parameters(format, head))
             if not untied:  # the same matrix and bias once more
                 again = [*parameters.pop("head.decoder", [])]
-                parameters["embeddings.token"] = parameters["embeddings.token"] + again
+                parameters["embeddings.token"] = [*parameters["embeddings.token"], *again]
                 if format == "hf" and head == "masked_lm":
                     parameters["head.bias"] = [*parameters["head.bias"], ("lm_head.decoder.bias", False)]
             elif format == "hf":  # transformers 5 stores lm_head.bias too, and doesn't use it
@@ -230,7 +231,8 @@ def _spellings(name: str) -> Iterator[str]:
         yield left_out + newer
 
 
-def _parameters(format: str, head: str) -> dict[str, list[tuple[str, bool]]]:
+@functools.cache
+def _parameters(format: str, head: str) -> Mapping[str, Sequence[tuple[str, bool]]]:
     """Our patterns of parameters -> their names there, the usual one first, and whether it lies (out, in)."""
     files = HEAD_FILES[head]
     if format == "keras":
@@ -270,7 +272,8 @@ def _variable(ours: str, path: str) -> str:
     return path
 
 
-def _values(format: str, head: str) -> dict[str, list[str]]:
+@functools.cache
+def _values(format: str, head: str) -> Mapping[str, Sequence[str]]:
     """Our patterns of values -> their names there, the usual one first."""
     found: dict[str, list[str]] = {}
     special: Mapping[str, str] = {**OUTPUTS, **(KERAS_OUTPUTS if format == "keras" else {})}

@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any
@@ -471,14 +471,21 @@ def merges_of_lines(lines: Sequence[str], where: str) -> list[tuple[str, str]]:
     [('h', 'e'), ('he', 'y')]
     """
     start = 1 if lines and lines[0].startswith("#version") else 0
-    return [_split_merge(lines[i], f"line {i + 1} of {where}") for i in range(start, len(lines))]
+    return _split_merges(lines[start:], lambda i: f"line {start + i + 1} of {where}")
 
 
-def _split_merge(merge: Any, where: str) -> tuple[str, str]:
-    parts = merge.split(" ") if isinstance(merge, str) else merge
-    if not isinstance(parts, list) or len(parts) != 2 or not all(part and isinstance(part, str) for part in parts):
-        raise ValueError(f"{where} must be a merge: two tokens with a space between them, got {shown(merge)}")
-    return parts[0], parts[1]
+def _split_merges(merges: Iterable[Any], name: Callable[[int], str]) -> list[tuple[str, str]]:
+    """The pairs of merges that are texts or lists; `name` tells of the number of one that is no pair what it is."""
+    pairs = []
+    for i, merge in enumerate(merges):
+        parts = merge.split(" ") if isinstance(merge, str) else merge
+        if isinstance(parts, list) and len(parts) == 2:
+            left, right = parts
+            if isinstance(left, str) and isinstance(right, str) and left and right:
+                pairs.append((left, right))
+                continue
+        raise ValueError(f"{name(i)} must be a merge: two tokens with a space between them, got {shown(merge)}")
+    return pairs
 
 
 def _read_tokenizer_json(
@@ -491,7 +498,7 @@ def _read_tokenizer_json(
         reading.vocabulary = {**content["model"]["vocab"]}
         merges = content["model"]["merges"]
         spend_merges(path, len(merges), len(content["model"]["vocab"]))
-        arguments["merges"] = [_split_merge(merge, f"merge {i} of {str(path)!r}") for i, merge in enumerate(merges)]
+        arguments["merges"] = _split_merges(merges, lambda i: f"merge {i} of {str(path)!r}")
         prefix = arguments["add_prefix_space"] = content["pre_tokenizer"]["add_prefix_space"]
         _follow_unknown(path, content["model"], reading)
         _follow_padding(path, content.get("padding"), reading)

@@ -498,7 +498,8 @@ class Optimizer(Checked):
                 raise ValueError(f"{cls.__name__} has no {name}: {why}")
         if isinstance(arguments.get("learning_rate"), Mapping):
             arguments["learning_rate"] = schedules.from_config(arguments["learning_rate"])
-        unknown = [name for name in arguments if name not in _arguments(cls)]
+        known = _arguments(cls)
+        unknown = [name for name in arguments if name not in known]
         if unknown:  # the name comes from a file, so there is no suggestion to make
             raise ValueError(f"{cls.__name__} has no argument {unknown[0]!r}")
         optimizer = cls(**arguments)
