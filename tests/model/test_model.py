@@ -76,8 +76,7 @@ def test_backward_is_the_derivative_for_every_parameter_with_dropout_on(config, 
         model_backward(REFERENCE, grads, dlosses, cache)
         return grads.sums[name]
 
-    for seed in range(2):
-        assert check_backward(forward, backward, [params[name]], seed).error <= 1e-8
+    assert check_backward(forward, backward, [params[name]]).error <= 1e-8
 
 
 @examples(10)

@@ -48,11 +48,18 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with some of the cases; nobody changes it."""
+    path = tmp_path_factory.mktemp("some") / "few"
+    suite.write(only(*SOME), path)
+    return path
+
+
 @pytest.fixture
-def few(tmp_path: Path) -> Path:
+def few(written: Path, tmp_path: Path) -> Path:
     """A directory with some of the cases, which a test may damage."""
-    suite.write(only(*SOME), tmp_path / "few")
-    return tmp_path / "few"
+    return shutil.copytree(written, tmp_path / "few")
 
 
 def subjects(kind: str) -> set[str]:

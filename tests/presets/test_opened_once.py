@@ -292,12 +292,11 @@ def test_the_hook_sees_every_way_of_reading(tmp_path: Path) -> None:
         "numpy.fromfile(path, 'u1')", "numpy.memmap(path, 'u1', 'r')",
     )  # fmt: skip
     (tmp_path / "config.json").write_text("{}")
-    for way in ways:
-        code = (
-            "import io, mmap, os, pathlib, sys, numpy\nseen = []\n"
-            "sys.addaudithook(lambda event, arguments: event == 'open' and seen.append(arguments[0]))\n"
-            f"path = {str(tmp_path / 'config.json')!r}\n{way}\n"
-            "print(sum(os.fsdecode(one) == path for one in seen if not isinstance(one, int)))"
-        )
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-        assert done.stdout.strip() == "1", way
+    code = (
+        "import io, mmap, os, pathlib, sys, numpy\nseen = []\n"
+        "sys.addaudithook(lambda event, arguments: event == 'open' and seen.append(arguments[0]))\n"
+        f"path = {str(tmp_path / 'config.json')!r}\n"
+        "def count():\n    return sum(os.fsdecode(one) == path for one in seen if not isinstance(one, int))\n"
+    ) + "".join(f"seen.clear()\n{way}\nprint(count())\n" for way in ways)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert dict(zip(ways, done.stdout.split(), strict=True)) == dict.fromkeys(ways, "1")

@@ -105,7 +105,9 @@ class File:
         self.place = place
 
     def used(self) -> int:
-        return 0
+        return -(
+            -max((path.stat().st_size for path in self.place.rglob("*") if path.is_file()), default=0) // self.unit
+        )
 
     def limit(self, room: int) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (room * self.unit, resource.RLIM_INFINITY))
@@ -212,6 +214,14 @@ def tree(directory: Path) -> dict[str, bytes | None]:
     return {str(path.relative_to(directory)): path.read_bytes() if path.is_file() else None for path in paths}
 
 
+def put(found: dict[str, bytes | None], directory: Path) -> None:
+    """Makes a directory hold what a `tree` has, and nothing else."""
+    for path in directory.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    for name, content in found.items():
+        (directory / name).mkdir() if content is None else (directory / name).write_bytes(content)
+
+
 def rooms(step: str, enough: int) -> Iterator[int]:
     if step == "few":
         yield from sorted({0, 1, enough // 3, enough * 2 // 3, enough - 1, enough})
@@ -246,23 +256,22 @@ def run(limit: Disk | File, job: str, step: str) -> dict[str, int]:
     for start in ("over", "fresh"):
         place = limit.place / ("x" if start == "over" else "new/place")
         path = place / name
+        if start == "over":
+            save(old, path)
+        before = tree(limit.place)
 
         def attempt(path: Path = path, new: Any = new) -> None:
             save(new, path)
 
-        def prepare(start: str = start, path: Path = path, place: Path = place) -> None:
+        def prepare(before: dict[str, bytes | None] = before) -> None:
             limit.free()
-            shutil.rmtree(limit.place / place.relative_to(limit.place).parts[0], ignore_errors=True)
-            if start == "over":
-                save(old, path)
+            put(before, limit.place)
 
         prepare()
-        before, used = tree(limit.place), limit.used()
+        used = limit.used()
         enough = find_enough(limit, attempt, prepare)
         for room in rooms(step, enough):
             prepare()
-            assert tree(limit.place) == before or "keras" in job  # Keras's files have the time in them
-            before = tree(limit.place)
             limit.limit(room)
             try:
                 save(new, path)
@@ -284,8 +293,10 @@ def run(limit: Disk | File, job: str, step: str) -> dict[str, int]:
 
 
 def find_enough(limit: Disk | File, save: Callable[[], None], prepare: Callable[[], None]) -> int:
-    """The least room in which the save succeeds, by bisection."""
-    low, high = -1, 4000 if isinstance(limit, Inodes) else PLENTY // limit.unit // 2
+    """The least room in which the save succeeds, by bisection below what it leaves."""
+    prepare()
+    save()
+    low, high = -1, limit.used()
     while high - low > 1:
         middle = (low + high) // 2
         prepare()

@@ -8,6 +8,7 @@ from small_models import TEXTS, small_masked_lm
 
 from pyroberta import MaskedLM, callbacks, optimizers
 from pyroberta.training import schedules
+from pyroberta.training.state import TrainState
 
 SCHEDULE = schedules.Linear(1e-2, total_steps=40, warmup_steps=4)
 
@@ -22,19 +23,24 @@ def fresh(**compiled) -> MaskedLM:
 
 
 class Keeping(callbacks.Callback):
-    """Takes the state after some update, counted over all epochs, or at the end of an epoch."""
+    """Takes the state after some updates, counted over all epochs, or at the end of an epoch."""
 
-    def __init__(self, updates: int | None = None, epoch: int | None = None) -> None:
+    def __init__(self, *updates: int, epoch: int | None = None) -> None:
         super().__init__()
-        self.updates, self.epoch, self.kept = updates, epoch, None
+        self.updates, self.epoch, self.states = updates, epoch, {}
+
+    @property
+    def kept(self) -> TrainState | None:
+        """The last of the states."""
+        return next(reversed(self.states.values()), None)
 
     def on_train_batch_end(self, batch, logs=None) -> None:
-        if self.model.optimizer.iterations == self.updates:
-            self.kept = copy.deepcopy(self.model.train_state())
+        if self.model.optimizer.iterations in self.updates:
+            self.states[self.model.optimizer.iterations] = copy.deepcopy(self.model.train_state())
 
     def on_epoch_end(self, epoch, logs=None) -> None:
         if epoch == self.epoch:
-            self.kept = copy.deepcopy(self.model.train_state())
+            self.states["epoch"] = copy.deepcopy(self.model.train_state())
 
 
 def same(one: MaskedLM, other: MaskedLM) -> bool:

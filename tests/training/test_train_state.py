@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import dataclasses
+import functools
 import math
 import pickle
 import signal
@@ -16,21 +17,28 @@ import pytest
 from resuming import MANY, WAYS, Keeping, fresh, same
 from small_models import TEXTS, small_masked_lm
 
-from pyroberta import TextClassifier, TextClassifierPreprocessor, callbacks, metrics, optimizers
+from pyroberta import MaskedLM, TextClassifier, TextClassifierPreprocessor, callbacks, metrics, optimizers
 from pyroberta.training import checkpoint
 from pyroberta.training.state import TrainState
 
+UPDATES = (1, 3, 5, 6, 9, 10)
 
-@pytest.mark.parametrize("updates", [1, 3, 5, 6, 9, 10])
+
+@functools.cache
+def trained(way: str) -> tuple[MaskedLM, callbacks.History, dict[int, TrainState]]:
+    """A model that was fitted without a break, its history, and the states after some updates."""
+    keeping, model = Keeping(*UPDATES), fresh()
+    return model, model.fit(MANY, callbacks=[keeping], verbose=0, **WAYS[way]), keeping.states
+
+
+@pytest.mark.parametrize("updates", UPDATES)
 @pytest.mark.parametrize("way", WAYS)
 def test_a_state_taken_after_any_update_goes_on_bit_for_bit(way: str, updates: int):
-    keeping = Keeping(updates)
-    straight = fresh()
-    expected = straight.fit(MANY, callbacks=[keeping], verbose=0, **WAYS[way])
-    assert isinstance(keeping.kept, TrainState)
+    straight, expected, states = trained(way)
+    assert isinstance(states[updates], TrainState)
     resumed = fresh()
-    resumed.load_train_state(keeping.kept)
-    found = resumed.fit(MANY, callbacks=[Keeping(None)], verbose=0, **WAYS[way])
+    resumed.load_train_state(copy.deepcopy(states[updates]))
+    found = resumed.fit(MANY, callbacks=[Keeping()], verbose=0, **WAYS[way])
     assert same(resumed, straight)
     assert found.history == expected.history
     assert found.epoch == expected.epoch
@@ -42,7 +50,7 @@ def test_so_does_a_state_taken_at_an_epochs_end(way: str):
     straight, resumed = fresh(), fresh()
     expected = straight.fit(MANY, callbacks=[keeping], verbose=0, **WAYS[way])
     resumed.load_train_state(keeping.kept)
-    found = resumed.fit(MANY, callbacks=[Keeping(None)], verbose=0, **WAYS[way])
+    found = resumed.fit(MANY, callbacks=[Keeping()], verbose=0, **WAYS[way])
     assert same(resumed, straight)
     assert found.history == expected.history
 
@@ -53,7 +61,7 @@ def test_so_does_one_of_a_stream(updates: int):
     options = {"batch_size": 4, "steps_per_epoch": 3, "epochs": 3, "verbose": 0}
     expected = straight.fit(cycle(MANY), callbacks=[keeping], **options)
     resumed.load_train_state(keeping.kept)
-    found = resumed.fit(cycle(MANY), callbacks=[Keeping(None)], **options)
+    found = resumed.fit(cycle(MANY), callbacks=[Keeping()], **options)
     assert same(resumed, straight)
     assert found.history == expected.history
 
@@ -67,7 +75,7 @@ def test_so_does_one_of_an_iterable_of_batches():
     keeping, straight, resumed = Keeping(25), fresh(), fresh()
     expected = straight.fit(batches, epochs=3, callbacks=[keeping], verbose=0)
     resumed.load_train_state(keeping.kept)
-    found = resumed.fit(batches, epochs=3, callbacks=[Keeping(None)], verbose=0)
+    found = resumed.fit(batches, epochs=3, callbacks=[Keeping()], verbose=0)
     assert same(resumed, straight)
     assert found.history == expected.history
 
@@ -85,7 +93,7 @@ def test_so_does_one_with_lora_of_a_classifier():
     keeping, straight, resumed = Keeping(4), made(), made()
     expected = straight.fit(MANY, labels, batch_size=6, epochs=2, callbacks=[keeping], verbose=0)
     resumed.load_train_state(keeping.kept)
-    found = resumed.fit(MANY, labels, batch_size=6, epochs=2, callbacks=[Keeping(None)], verbose=0)
+    found = resumed.fit(MANY, labels, batch_size=6, epochs=2, callbacks=[Keeping()], verbose=0)
     assert same(resumed, straight)
     assert found.history == expected.history
 
@@ -104,7 +112,7 @@ def test_callbacks_go_on_where_they_were(tmp_path):
     first, again = some("straight"), some("resumed")
     straight.fit(MANY, batch_size=4, epochs=9, callbacks=[*first, keeping], verbose=0)
     resumed.load_train_state(keeping.kept)
-    resumed.fit(MANY, batch_size=4, epochs=9, callbacks=[*again, Keeping(None)], verbose=0)
+    resumed.fit(MANY, batch_size=4, epochs=9, callbacks=[*again, Keeping()], verbose=0)
     assert 0 < first[0].stopped_epoch == again[0].stopped_epoch
     assert same(resumed, straight)
     assert again[1].best == first[1].best
@@ -117,7 +125,7 @@ def test_two_calls_of_fit_make_passes_of_their_own():
     straight.fit(MANY, batch_size=4, callbacks=[keeping], verbose=0)
     assert keeping.kept.data_pass == 1
     resumed.load_train_state(keeping.kept)
-    resumed.fit(MANY, batch_size=4, callbacks=[Keeping(None)], verbose=0)
+    resumed.fit(MANY, batch_size=4, callbacks=[Keeping()], verbose=0)
     assert same(resumed, straight)
 
 
@@ -127,7 +135,7 @@ def test_a_learning_rate_that_was_set_goes_along():
     straight.fit(MANY, batch_size=4, epochs=2, callbacks=[keeping], verbose=0)
     resumed.load_train_state(keeping.kept)
     assert resumed.optimizer.learning_rate == 0.02
-    resumed.fit(MANY, batch_size=4, epochs=2, callbacks=[Keeping(None)], verbose=0)
+    resumed.fit(MANY, batch_size=4, epochs=2, callbacks=[Keeping()], verbose=0)
     assert same(resumed, straight)
 
 
@@ -268,8 +276,8 @@ def test_a_state_is_not_loaded_in_the_midst_of_a_fit_but_at_its_beginning():
 
     class Resuming(Keeping):
         def on_train_begin(self, logs=None):
-            if self.kept is None and self.updates is None:
-                self.kept = keeping.kept
+            if not self.states:
+                self.states = keeping.states
                 self.model.load_train_state(self.kept)
 
     Resuming.__name__ = "Keeping"
@@ -395,15 +403,15 @@ def test_a_round_that_is_left_to_some_is_left_to_the_same_in_the_next_state():
 
 
 @pytest.mark.parametrize("first", [True, False], ids=["before the others", "after the others"])
-@pytest.mark.parametrize("when", [{"updates": 8}, {"updates": 10}, {"epoch": 1}, {"epoch": 3}])
-def test_it_does_not_matter_where_among_the_callbacks_the_state_is_taken(tmp_path, first: bool, when: dict):
+@pytest.mark.parametrize("when", [[8, None], [10, None], [None, 1], [None, 3]])
+def test_it_does_not_matter_where_among_the_callbacks_the_state_is_taken(tmp_path, first: bool, when: list):
     def some(folder):
         others = [
             callbacks.EarlyStopping("loss", min_delta=10.0, patience=3, restore_best_weights=True),
             callbacks.CSVLogger(tmp_path / folder / "log.csv"),
             callbacks.ModelCheckpoint(tmp_path / folder / "{batch}", save_freq=3, save_weights_only=True),
         ]
-        keeping = Keeping(**when) if folder == "straight" else Keeping()
+        keeping = Keeping(when[0], epoch=when[1]) if folder == "straight" else Keeping()
         return [keeping, *others] if first else [*others, keeping]
 
     straight, resumed = fresh(), fresh()
