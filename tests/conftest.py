@@ -31,6 +31,27 @@ for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIG
         signal.signal(number, handler)
 
 
+MOST_PROCESSES = 8  # each of them collects all tests, which takes as long as a tenth of the tests themselves
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Without a path, pytest runs all tests in as many processes as there are processors, as with `-n auto`.
+
+    With a path, `--pdb`, `-s` or `-n 0`, or without pytest-xdist, it runs them in this process.
+    """
+    option = config.option
+    if not config.pluginmanager.hasplugin("xdist") or hasattr(config, "workerinput"):
+        return
+    is_all = config.args_source is pytest.Config.ArgsSource.TESTPATHS
+    is_free = option.numprocesses is None and option.dist == "no"
+    if is_all and is_free and not option.usepdb and option.capture != "no":
+        option.numprocesses, option.maxprocesses = "auto", option.maxprocesses or MOST_PROCESSES
+        option.dist = "worksteal"  # each process gets a part of the files in their order: few fixtures are made twice
+    if option.numprocesses or option.tx:  # NumPy's threads of one process would take the others' processors
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+
 # What shows the extension's threads, beside the tests that say by themselves what they need.
 SHOWS_THREADS = (
     "pyroberta.backends.get_num_threads", "pyroberta.backends.set_num_threads",
@@ -50,6 +71,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_collect_file() -> Iterator[Any]:
     """Collects no doctests of test modules, since a module that cannot be imported would count as skipped then."""
     return [collector for collector in (yield) if type(collector).__name__ != "DoctestModule"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _compiled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """PYTHONDONTWRITEBYTECODE would have each process that a test starts compile all modules: they share a folder."""
+    if not os.environ.get("PYTHONDONTWRITEBYTECODE"):
+        yield
+        return
+    folder = tmp_path_factory.getbasetemp()
+    folder = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("PYTHONDONTWRITEBYTECODE")
+        patch.setenv("PYTHONPYCACHEPREFIX", str(folder / "compiled"))
+        yield
 
 
 @pytest.fixture(scope="session")

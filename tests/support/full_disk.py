@@ -105,9 +105,8 @@ class File:
         self.place = place
 
     def used(self) -> int:
-        return -(
-            -max((path.stat().st_size for path in self.place.rglob("*") if path.is_file()), default=0) // self.unit
-        )
+        sizes = [path.stat().st_size for path in self.place.rglob("*") if path.is_file()]
+        return -(-max(sizes, default=0) // self.unit)
 
     def limit(self, room: int) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (room * self.unit, resource.RLIM_INFINITY))
