@@ -1,1 +1,3 @@
-"""The objects of users: the backbone, and a model for each task, which loads, trains, evaluates, predicts and saves."""
+"""The objects that users work with: the backbone, and a model for each task, which loads, trains, evaluates, predicts
+and saves.
+"""

@@ -22,11 +22,11 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {"linear": lambda logits: log
 
 
 def get(activation: Activation) -> str | Callable[[Array], Array]:
-    """The name of an activation that is known here, or a function.
+    """Returns the name of a known activation, or the function that was given.
 
     Raises:
-        ValueError: for an unknown name.
-        TypeError: for anything but a name, a function and None, which is `"linear"`.
+        ValueError: if the name is unknown.
+        TypeError: if activation is not a name, a function or None. None means `"linear"`.
 
     >>> get(None), get("softmax")
     ('linear', 'softmax')
@@ -48,10 +48,10 @@ def get(activation: Activation) -> str | Callable[[Array], Array]:
 
 
 def apply(activation: str | Callable[[Array], Array], logits: Array) -> Array:
-    """The outputs for logits (B, num_classes).
+    """Returns the outputs for logits (B, num_classes).
 
     Raises:
-        ValueError: where a user's function gives another shape.
+        ValueError: if a user's function returns another shape.
 
     >>> apply("softmax", np.log([[1.0, 3.0]]))
     array([[0.25, 0.75]])
@@ -59,6 +59,7 @@ def apply(activation: str | Callable[[Array], Array], logits: Array) -> Array:
     outputs = ACTIVATIONS[activation](logits) if isinstance(activation, str) else np.asarray(activation(logits))
     if outputs.shape != logits.shape:
         raise ValueError(
-            f"the activation should keep the shape of the logits, {logits.shape}; {activation!r} gave {outputs.shape}"
+            f"the activation should keep the shape of the logits, {logits.shape}; {activation!r} returned "
+            f"{outputs.shape}"
         )
     return outputs

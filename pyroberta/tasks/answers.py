@@ -1,4 +1,4 @@
-"""What the answers to texts share: a filling, a score, a classification."""
+"""The base class of the answers to a text: a filling, a score, a classification."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 
 class Answer:
-    """A dataclass of what a model says of a text.
+    """A dataclass for the result of a model for one text.
 
     >>> from dataclasses import dataclass
     >>> @dataclass(frozen=True)
@@ -17,11 +17,11 @@ class Answer:
     {'tokens': 3}
     >>> Length(3)["tokens"]
     Traceback (most recent call last):
-    TypeError: a Length is no dict: .tokens is an attribute, and as_dict() gives the dict
+    TypeError: a Length is not a dict: write .tokens for the attribute, or as_dict() for a dict
     """
 
     def as_dict(self) -> dict[str, Any]:
-        """The attributes as a dict, for JSON."""
+        """Returns the attributes as a dict, for JSON."""
         return asdict(self)  # type: ignore[call-overload, no-any-return]
 
     def __getitem__(self, name: object) -> NoReturn:
@@ -29,5 +29,5 @@ class Answer:
         known = list(vars(self))
         attribute = name if name in known else known[0]
         raise TypeError(
-            f"a {type(self).__name__} is no dict: .{attribute} is an attribute, and as_dict() gives the dict"
+            f"a {type(self).__name__} is not a dict: write .{attribute} for the attribute, or as_dict() for a dict"
         )

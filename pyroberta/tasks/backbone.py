@@ -63,7 +63,7 @@ if TYPE_CHECKING:
 Value = TypeVar("Value")
 
 _NEW_RATE = "set config to dataclasses.replace(backbone.config, dropout=...)"
-_SHAPE = "it decides the parameters' shapes, so make another Backbone"
+_SHAPE = "the shapes of the parameters depend on it: make another Backbone"
 _VALUES = "parameters change within `with backbone.changing() as params`"
 # What others' functions that load a model are given -> what to write.
 FOREIGN_OPTIONS = {
@@ -75,12 +75,12 @@ FOREIGN_OPTIONS = {
         ("id2label", "label2id"), "labels= of TextClassifier.from_preset has the classes' names, in their order"
     ),
 }
-_A_TASKS = "it is a task's, such as MaskedLM's"
+_A_TASKS = "it is a method of a task, such as MaskedLM"
 PARTS = r"summary() lists the parts, params has their values, {}freeze(r'layers\.0\..*') keeps those of one as they are"
 
 
 class FromConfig(Generic[Value]):
-    """An attribute of a backbone that is the field of its config of the same name."""
+    """An attribute of a backbone that reads the field of the same name of its config."""
 
     def __set_name__(self, owner: type, name: str) -> None:
         self._name = name
@@ -97,28 +97,28 @@ class FromConfig(Generic[Value]):
 
 
 class Backbone(KerasModel):
-    """RoBERTa's encoder, and the vector that holds its parameters and those of the head.
+    """RoBERTa's encoder, and the vector that holds the encoder's parameters and those of the head.
 
-    `keras_hub.models.RobertaBackbone` without Keras: its arguments have the same order, and its methods that are about
-    parameters (`count_params`, `get_weights`, `save_weights`, `summary`) leave the head out.
+    The class corresponds to `keras_hub.models.RobertaBackbone`. Its arguments have the same order. Its methods for
+    parameters (`count_params`, `get_weights`, `save_weights`, `summary`) leave the head out, as KerasHub's do.
 
     Args:
         vocabulary_size, num_layers, num_heads, hidden_dim, intermediate_dim, dropout, max_sequence_length: see
             `RobertaConfig`.
-        dtype: `"float32"`, which None stands for, or `"float64"`, of parameters and arithmetic; or
-            `"mixed_bfloat16"` (see `precision`).
+        dtype: the dtype of parameters and arithmetic, `"float32"` or `"float64"`; or `"mixed_bfloat16"` (see
+            `precision`). None means `"float32"`.
         backend: `"auto"`, `"numpy"`, `"native-blas"` or `"native"`; see `pyroberta doctor`.
         initializer: `"keras"`, `"hf"` or `"neighbour"`; see `initialise`.
-        seed: of the fresh values.
-        name: of the model.
+        seed: the seed of the initial values.
+        name: the name of the model.
         trainable: see the attribute.
-        fields: the other fields of `RobertaConfig`.
+        fields: other fields of `RobertaConfig`.
 
     Attributes:
-        config: the `RobertaConfig`. It can be set to another one of the same shapes, such as one with other rates.
+        config: the `RobertaConfig`. It can be set to another config of the same shapes, such as one with other rates.
         vocabulary_size, num_layers, num_heads, hidden_dim, intermediate_dim, dropout, max_sequence_length: those of
             `config`.
-        params: name -> read-only view into one vector. To write into it, see `changing`.
+        params: the name of each parameter -> a read-only view into one vector. To write into it, see `changing`.
         ops: the ops table.
 
     >>> backbone = Backbone(vocabulary_size=20, num_layers=1, num_heads=2, hidden_dim=8, intermediate_dim=16)
@@ -215,10 +215,10 @@ class Backbone(KerasModel):
     def from_parts(
         cls, config: RobertaConfig, params: Arrays, backend: str = "auto", precision: str = "float32"
     ) -> Backbone:
-        """A backbone around the given parameters, without a copy.
+        """Returns a backbone around the given parameters, without a copy.
 
-        The backbone owns `params` from now on: change them through `changing` alone. `precision` is
-        `"mixed_bfloat16"` for parameters in float32; by default it is that of the parameters.
+        The backbone owns `params` from now on: change them only through `changing`. `precision` may be
+        `"mixed_bfloat16"` for parameters in float32. The default is the dtype of the parameters.
         """
         self = cls.__new__(cls)
         self._take(config, params, get_ops(backend, precision))
@@ -239,8 +239,7 @@ class Backbone(KerasModel):
         value = super()._checked(name, value)
         if name == "config" and shapes(expect_instance(name, value, RobertaConfig)) != self._arrays.layout:
             raise ValueError(
-                "config can't be set to one whose parameters have other names or shapes than those that are there: "
-                "make another Backbone"
+                "config can't be set to one whose parameters have other names or shapes: make another Backbone"
             )
         return value
 
@@ -287,17 +286,18 @@ class Backbone(KerasModel):
         head_name: str | None = None,
         classifier_hidden_dim: int | None = None,
     ) -> Backbone:
-        """The encoder and head of a preset.
+        """Returns the encoder and the head of a preset.
 
         Args:
             preset: a name, or the path of a directory; see `MaskedLM.from_preset`.
-            load_weights: False for the preset's shape with fresh values, drawn by `initializer` from `seed`.
-            dtype, backend, name, trainable: as for the class.
-            dropout, attention_dropout, classifier_dropout: rates instead of the preset's. `dropout` alone sets all, as
-                in KerasHub.
-            num_classes: the number of classes of the head, or None for a masked LM's head. By default the head is the
-                preset's. A head that the preset doesn't have is fresh, drawn from `seed`.
-            head_name, classifier_hidden_dim: of the head beside `num_classes`, see `RobertaConfig`.
+            load_weights: whether to load the weights. If False, the model has the preset's shape, and initial values
+                that `initializer` draws from `seed`.
+            dtype, backend, name, trainable: see the class.
+            dropout, attention_dropout, classifier_dropout: rates that replace the preset's. `dropout` alone sets all
+                three, as in KerasHub.
+            num_classes: the number of classes of the head, or None for a masked LM's head. The default is the preset's
+                head. A head that the preset lacks is untrained, and drawn from `seed`.
+            head_name, classifier_hidden_dim: further properties of the head; see `RobertaConfig`.
         """
         load_weights, seed = true_or_false("load_weights", load_weights), random_seed("seed", seed)
         rates = {"dropout": dropout, "attention_dropout": attention_dropout, "classifier_dropout": classifier_dropout}
@@ -328,10 +328,10 @@ class Backbone(KerasModel):
         return self
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments that make another backbone of the same shape, in JSON's types.
+        """Returns the arguments that make another backbone of the same shape, in JSON's types.
 
-        They are those of KerasHub's, which makes one of them too; fields that it lacks are there only where they have
-        not their default value. The backend is not among them: it is the machine's.
+        The arguments are those of KerasHub's backbone, which can be made from them too. Fields that KerasHub lacks are
+        left out if they have their default value. The backend is left out, since it depends on the machine.
 
         >>> backbone = Backbone(20, 1, 2, 8, 16)
         >>> Backbone.from_config(backbone.get_config()).config == backbone.config
@@ -352,10 +352,11 @@ class Backbone(KerasModel):
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Backbone:
-        """A backbone with fresh weights, of the arguments that `get_config` gives, or KerasHub's.
+        """Returns a backbone with initial weights, from the arguments that `get_config`, here or of KerasHub's
+        backbone, returned.
 
         Raises:
-            TypeError, ValueError: for an unknown argument, or one out of range.
+            TypeError, ValueError: if an argument is unknown or out of range.
         """
         given = config.get("dtype")
         name = serialization.dtype_name(given)
@@ -369,13 +370,13 @@ class Backbone(KerasModel):
         dtype: str = "float32",
         max_shard_size: float | str | None = "5GB",
     ) -> None:
-        """Writes the encoder alone, without the head and without a tokenizer; for both see `MaskedLM.save_to_preset`.
+        """Writes the encoder without the head and without a tokenizer. To write all, see `MaskedLM.save_to_preset`.
 
         Args:
-            directory, format, dtype, max_shard_size: see there.
+            directory, format, dtype, max_shard_size: see `MaskedLM.save_to_preset`.
 
         Raises:
-            ValueError, ImportError: see there.
+            ValueError, ImportError: see `MaskedLM.save_to_preset`.
         """
         from pyroberta.presets.writing import writer
 
@@ -391,12 +392,12 @@ class Backbone(KerasModel):
         classifier_hidden_dim: int | None = None,
         seed: int = 0,
     ) -> Backbone:
-        """Another backbone with a copy of this one's encoder and a fresh head.
+        """Returns another backbone with a copy of this encoder and an untrained head.
 
         Args:
-            num_classes: of a classifier's head; None for a masked LM's.
+            num_classes: the number of classes of a classifier's head. None for a masked LM's head.
             head_name, classifier_dropout, classifier_hidden_dim: see `RobertaConfig`.
-            seed: of the head's values.
+            seed: the seed of the head's initial values.
 
         >>> backbone = Backbone(vocabulary_size=20, num_layers=1, num_heads=2, hidden_dim=8, intermediate_dim=16)
         >>> backbone.with_head(num_classes=3).params["head.table"].shape
@@ -422,18 +423,18 @@ class Backbone(KerasModel):
 
     @contextmanager
     def changing(self, names: Collection[str] | None = None) -> Iterator[Arrays]:
-        """Copies of the parameters, to be changed within a `with` block and taken over at its end.
+        """A `with` block that yields copies of the parameters to change. At its end they replace the parameters.
 
-        The model keeps its values until then. All changes are taken over, or none if the block raises. Callbacks may
-        use it, since they run between updates.
+        The model keeps its values until the end of the block. All changes take effect then, or none if the block
+        raises. Callbacks may use it, since they run between updates.
 
         Args:
-            names: of the parameters to change; None for all.
+            names: the names of the parameters to change. None for all.
 
         Raises:
-            RuntimeError: within another `changing`, and while a `fit` in another thread runs; a `fit` within the block
-                raises it too.
-            ValueError: for a name that is no parameter's.
+            RuntimeError: if another `changing` block is open, or a `fit` runs in another thread. A `fit` within the
+                block raises it too.
+            ValueError: if a name is not that of a parameter.
 
         >>> backbone = Backbone(vocabulary_size=20, num_layers=1, num_heads=2, hidden_dim=8, intermediate_dim=16)
         >>> with backbone.changing() as params:
@@ -455,38 +456,41 @@ class Backbone(KerasModel):
                     params[name][...] = array
 
     def writing(self, name: str, makes_room: bool = False) -> AbstractContextManager[None]:
-        """The right to change the parameters, within a `with` block.
+        """Returns a `with` block in which the caller may change the parameters.
 
         Args:
             name: the writer's name, for messages.
-            makes_room: whether other writers of the same thread may write meanwhile, as the callbacks of `fit` do.
+            makes_room: whether other writers of the same thread may write before this one ends, as the callbacks of
+                `fit` do.
 
         Raises:
-            RuntimeError: while somebody else writes.
+            RuntimeError: if another writer has not ended.
         """
         return self._guard.hold(name, makes_room)
 
     def reading(self, name: str) -> AbstractContextManager[None]:
-        """The right to read the parameters within a `with` block in which no other thread may change them.
+        """Returns a `with` block in which no other thread may change the parameters.
 
         Args:
             name: the reader's name, for messages.
 
         Raises:
-            RuntimeError: while another thread writes.
+            RuntimeError: if another thread is writing.
         """
         return self._guard.reading(name)
 
     @contextmanager
     def updating(self, names: Collection[str], writers: Collection[str]) -> Iterator[Arrays]:
-        """The parameters themselves, which the writer who holds the right changes in place. An interrupt waits.
+        """A `with` block that yields the parameters themselves. The current writer changes them in place. An interrupt
+        waits until the end of the block.
 
         Args:
-            names: of the parameters that change.
-            writers: names of the writers that may hold the right.
+            names: the names of the parameters that change.
+            writers: the names of the writers that may use the block.
 
         Raises:
-            RuntimeError: while another writer holds it, such as a `changing` that a callback has not ended.
+            RuntimeError: if the current writer is another one, such as a `changing` block that a callback has not
+                ended.
         """
         self._guard.check_innermost(writers)
         with uninterrupted():
@@ -497,11 +501,11 @@ class Backbone(KerasModel):
                 self._forget(names)  # another thread may have prepared some meanwhile
 
     def prepared(self, changing: Collection[str] = ()) -> PreparedArrays:
-        """The parameters for forward and backward, with kernels prepared for the ops table.
+        """Returns the parameters for forward and backward, with kernels prepared for the ops table.
 
         Args:
-            changing: parameters that are about to change. They are not prepared, and the memory of their prepared
-                copies is freed.
+            changing: the names of parameters that are about to change. They are not prepared, and the memory of their
+                prepared copies is freed.
         """
         self._forget(changing)
         if self._prepared[0] is not self.ops:
@@ -525,14 +529,14 @@ class Backbone(KerasModel):
         """The name of the precision of the arithmetic: that of `dtype`, or `"mixed_bfloat16"`.
 
         In `"mixed_bfloat16"`, parameters and the arrays between ops are float32, and the factors of products of
-        matrices are rounded to bfloat16. So far NumPy alone has it, as a reference for backends to come; it is slower
-        than float32.
+        matrices are rounded to bfloat16. So far only the NumPy backend has it, as a reference for future backends. It
+        is slower than float32.
         """
         return self.ops.name.partition(" ")[2] or self.dtype
 
     @property
     def trainable(self) -> bool:
-        """Whether training may change the encoder. If not, backward stops above it."""
+        """Whether training may change the encoder. If not, backward stops above the encoder."""
         return self._trainable
 
     @trainable.setter
@@ -540,26 +544,27 @@ class Backbone(KerasModel):
         self._trainable = value
 
     def freeze(self, pattern: str) -> list[str]:
-        """Freezes the parameters whose names match; returns their names.
+        """Freezes the parameters whose names match a pattern, and returns their names.
 
         Args:
-            pattern: a regular expression for whole names, such as `r"embeddings\\..*"` or `r"layers\\.[0-5]\\..*"`.
+            pattern: a regular expression that must match whole names, such as `r"embeddings\\..*"` or
+                `r"layers\\.[0-5]\\..*"`.
 
         Raises:
-            ValueError: where no name matches, or the pattern is no regular expression.
+            ValueError: if no name matches, or the pattern is not a regular expression.
         """
         names = _select(self.params, pattern)
         self._frozen |= set(names)
         return names
 
     def unfreeze(self, pattern: str = ".*") -> list[str]:
-        """Undoes `freeze` for the parameters whose names match; returns their names."""
+        """Undoes `freeze` for the parameters whose names match a pattern, and returns their names."""
         names = _select(self.params, pattern)
         self._frozen -= set(names)
         return names
 
     def trainable_names(self) -> list[str]:
-        """The parameters that training may change, in the order of the vector."""
+        """Returns the names of the parameters that training may change, in the order of the vector."""
         return [name for name in self.params if name not in self._frozen and (self._trainable or not is_backbone(name))]
 
     # --- adapting it: see docs/adaptation.md ---
@@ -575,20 +580,20 @@ class Backbone(KerasModel):
     ) -> None:
         """Freezes everything and trains low-rank changes of attention's kernels instead (LoRA; see `model.lora`).
 
-        The model's outputs stay the same, since the changes start at zero. Compile afterwards if it was trained before:
-        the optimizer's state has no place for the new parameters.
+        The model's outputs stay the same, since the changes start at 0. Call `compile` afterwards if the model was
+        trained before, since the optimizer's state does not fit the new parameters.
 
         Args:
-            rank: r, the columns of A and rows of B.
-            alpha: the change is (alpha / rank) A B; None for a factor of 1, as in KerasHub.
+            rank: r, the number of columns of A and of rows of B.
+            alpha: alpha in the change (alpha / rank) A B. None means a factor of 1, as in KerasHub.
             targets: the kernels that change: any of `"query"`, `"key"`, `"value"`, `"output"`.
-            train_head: whether the head is trained too, as a classifier's fresh head must be. A masked LM's tied token
-                embedding is not part of it.
-            seed: of A.
+            train_head: whether the head is trained too. An untrained head of a classifier needs it. A masked LM's tied
+                token embedding does not count as part of the head.
+            seed: the seed of A.
 
         Raises:
-            RuntimeError: where it is enabled already.
-            ValueError: for a rank, alpha or target out of range.
+            RuntimeError: if LoRA is enabled already.
+            ValueError: if the rank, alpha or a target is out of range.
 
         >>> backbone = Backbone(vocabulary_size=20, num_layers=1, num_heads=2, hidden_dim=8, intermediate_dim=16)
         >>> backbone.enable_lora(rank=2)
@@ -601,7 +606,8 @@ class Backbone(KerasModel):
         """
         if self.config.lora_rank:
             raise RuntimeError(
-                f"LoRA is enabled already, with rank {self.config.lora_rank}; merge_lora() folds it into the kernels"
+                f"LoRA is enabled already, with rank {self.config.lora_rank}: call merge_lora() first, which adds the "
+                "changes to the kernels"
             )
         seed, train_head = random_seed("seed", seed), true_or_false("train_head", train_head)
         with self.writing("enable_lora()"), uninterrupted():
@@ -610,30 +616,31 @@ class Backbone(KerasModel):
                 self.unfreeze(r"head\..*")
 
     def merge_lora(self) -> None:
-        """Adds the low-rank changes to their kernels and drops their factors; everything is trainable again.
+        """Adds the low-rank changes to their kernels and removes the factors. Everything is trainable again.
 
-        The model's outputs stay the same, up to rounding, and it is as fast as without the changes.
+        The model's outputs stay the same, up to rounding. The model is then as fast as without LoRA.
 
         Raises:
-            RuntimeError: where LoRA is not enabled.
+            RuntimeError: if LoRA is not enabled.
         """
         self._need_lora()
         with self.writing("merge_lora()"), uninterrupted():
             self._take(*merged(self.config, self._arrays), self.ops)
 
     def save_lora_weights(self, path: str | os.PathLike[str]) -> None:
-        """Writes the low-rank changes alone, for `peft` or KerasHub to load too; see `presets.lora`.
+        """Writes the low-rank changes alone. `peft` or KerasHub can load them too; see `presets.lora`.
 
         Args:
-            path: of a directory, made, or replaced where it holds such an adapter; or a name that ends in `.lora.h5`,
-                for KerasHub's file. Parents are made, and `~` is expanded.
+            path: the path of a directory, which is created, or replaced if it holds an adapter; or a name that ends in
+                `.lora.h5`, for KerasHub's file. Its parents are created if needed, and `~` is expanded.
 
         Raises:
-            RuntimeError: where LoRA is not enabled.
-            ValueError: for KerasHub's file, where other kernels change than query's and value's.
-            ImportError: for KerasHub's file, without h5py.
-            FileExistsError: where the directory holds something else.
-            OSError: where there is no room, telling the bytes needed and free. What was there before is unchanged.
+            RuntimeError: if LoRA is not enabled.
+            ValueError: if KerasHub's file is written and kernels other than those of query and value change.
+            ImportError: if KerasHub's file is written and h5py is not installed.
+            FileExistsError: if the directory holds something else.
+            OSError: if the disk is full. The message has the bytes needed and the bytes free. Existing files do not
+                change.
         """
         self._need_lora()
         from pyroberta.presets import lora
@@ -641,15 +648,16 @@ class Backbone(KerasModel):
         lora.write(os.fspath(path), self.config, self.params)
 
     def load_lora_weights(self, path: str | os.PathLike[str]) -> None:
-        """Loads saved low-rank changes, and enables LoRA as they need it if it is not enabled.
+        """Loads saved low-rank changes. If LoRA is not enabled, it is enabled with the rank, alpha and targets of the
+        file.
 
         Args:
-            path: of a directory that `save_lora_weights` or `peft` wrote, or of KerasHub's `.lora.h5` file.
+            path: the path of a directory that `save_lora_weights` or `peft` wrote, or of KerasHub's `.lora.h5` file.
 
         Raises:
-            FileNotFoundError: where it is not there.
-            ValueError: where it is not sound, or was made for a model of another shape; or where LoRA is enabled with
-                another rank, alpha or other targets. The model is then unchanged.
+            FileNotFoundError: if the path does not exist.
+            ValueError: if the adapter is damaged or belongs to a model of another shape, or if LoRA is enabled with
+                another rank, alpha or other targets. Then the model does not change.
         """
         from pyroberta.presets import lora
 
@@ -677,15 +685,15 @@ class Backbone(KerasModel):
         """Changes the number of rows of the token embedding, and of the head's parameters that have a row per token.
 
         Rows are added or removed at the end. A new row is the mean of the old ones, and its bias in the head is 0, so
-        that the model expects the new tokens about as much as an average one. (transformers adds noise of a billionth
-        of the rows' covariance to that mean, and gives an untied head's bias the mean of the biases.) Compile
-        afterwards if the model was trained before.
+        that the model expects a new token about as much as an average one. (transformers adds noise of a billionth of
+        the rows' covariance to that mean, and sets the bias of an untied head to the mean of the biases.) Call
+        `compile` afterwards if the model was trained before.
 
         Args:
             vocabulary_size: the new V.
 
         Raises:
-            ValueError: where it is no whole number, or leaves out `<s>`, `<pad>` or `</s>`.
+            ValueError: if it is not a whole number, or is too small for `<s>`, `<pad>` or `</s>`.
         """
         last = max(self.config.start_id, self.config.pad_id, self.config.end_id)
         vocabulary_size = whole_number("vocabulary_size", vocabulary_size)
@@ -699,20 +707,21 @@ class Backbone(KerasModel):
             self._lay_out(config, resized(self._arrays, shapes(config)), self.ops)
 
     def extend_positions(self, length: int) -> None:
-        """Lets the model take longer sequences: the position embedding is repeated until it has `length` rows.
+        """Lets the model take longer sequences. The position embedding is repeated until it has `length` rows.
 
-        The start of Longformer's recipe (Beltagy et al. 2020, arXiv:2004.05150, section 5), which copies RoBERTa's 512
-        rows eight times. Attention stays full here, so its cost grows with the square of a sequence's length.
+        This is the first step of Longformer's recipe (Beltagy et al. 2020, arXiv:2004.05150, section 5), which copies
+        RoBERTa's 512 rows eight times. Here every token still attends to all tokens, so the cost of attention grows
+        with the square of a sequence's length.
 
-        The model computes the same as before for sequences that it took before. Beyond, a position has the row of
-        another one, which the model can't tell from it: fit the model on long texts before it is used on them.
-        docs/adaptation.md has a measurement. Compile afterwards if the model was trained before.
+        For sequences that the model took before, it computes the same as before. A new position has the same row as an
+        old one, so the model can't tell the two apart: fit the model on long texts before you use it on them.
+        docs/adaptation.md has a measurement. Call `compile` afterwards if the model was trained before.
 
         Args:
             length: the new `max_sequence_length`, above the present one.
 
         Raises:
-            ValueError: where it is no whole number above the present one, or there is no memory for it.
+            ValueError: if it is not a whole number above the present one, or there is not enough memory.
 
         >>> backbone = Backbone(20, 1, 2, 8, 16, max_sequence_length=4)
         >>> backbone.extend_positions(10)
@@ -746,7 +755,9 @@ class Backbone(KerasModel):
 
     @property
     def token_embedding(self) -> TokenEmbedding:
-        """The token embedding as a function: `token_embedding(ids)` and `token_embedding(vectors, reverse=True)`."""
+        """The token embedding as an object that can be called: `token_embedding(ids)` and `token_embedding(vectors,
+        reverse=True)`.
+        """
         return TokenEmbedding(self)
 
     @hinting()
@@ -757,19 +768,22 @@ class Backbone(KerasModel):
         verbose: int | str = "auto",
         steps: int | None = None,
     ) -> Array:
-        """The last hidden states of all of x, some sequences at a time.
+        """Returns the last hidden states of all sequences of x, computed in batches.
 
         Args:
-            x: features as for `__call__`; or an iterable of batches of them.
-            batch_size: sequences at a time, 32 unless given; does not apply to an iterable of batches.
-            verbose: 0 silent, 1 a bar, 2 a line at the end; `"auto"` is 1 where there are several batches, else 0.
-            steps: stop after so many batches.
+            x: features as in a call of the backbone, or an iterable of batches of features.
+            batch_size: the number of sequences in a batch. The default is 32. It does not apply to an iterable of
+                batches.
+            verbose: 0 prints nothing, 1 a progress bar, 2 a line at the end. `"auto"` is 1 if there are several
+                batches, else 0.
+            steps: the largest number of batches, or None.
 
         Returns:
-            (B, S, C), zeros where the padding was.
+            The hidden states (B, S, C). They are 0 at padding.
 
         Raises:
-            TypeError, ValueError: as `__call__`; for texts, which a task takes; for batches of different lengths.
+            TypeError, ValueError: see the call; also if x holds texts, which only a task takes, or batches of different
+                lengths.
 
         >>> Backbone(20, 1, 2, 8, 16).predict({"token_ids": [[0, 5, 2], [0, 7, 2]]}, 1).shape
         (2, 3, 8)
@@ -796,14 +810,17 @@ class Backbone(KerasModel):
                 if not isinstance(batch, Mapping):
                     raise TypeError(
                         "a backbone takes a dict of token_ids (B, S) and padding_mask (B, S), or batches of them; got "
-                        f"{shown(batch)}. Texts are for a task, such as MaskedLM.embed, or for its preprocessor"
+                        f"{shown(batch)}. Pass texts to a task, such as MaskedLM.embed, or to its preprocessor"
                     )
                 outputs.append(self(batch))
                 advance({})
         if not outputs:
             raise ValueError("x is empty: there is nothing to predict")
         if len({states.shape[1] for states in outputs}) > 1:
-            raise ValueError("the batches of x have different lengths, so their states can't be one array: pad them")
+            raise ValueError(
+                "the batches of x have different lengths, so their states don't fit into one array: pad them to one "
+                "length"
+            )
         return np.concatenate(outputs)
 
     def __call__(self, inputs: Mapping[str, Any]) -> Array:
@@ -834,14 +851,14 @@ def _select(params: Arrays, pattern: str) -> list[str]:
     try:
         return select(params, pattern)
     except re.error as error:
-        raise ValueError(f"{pattern!r} is no regular expression: {error}") from None
+        raise ValueError(f"{pattern!r} is not a regular expression: {error}") from None
 
 
 def policy_of(dtype: Any) -> Precision:
-    """The precision of a name, of a NumPy dtype or of Keras's policy.
+    """Returns the precision of a name, of a NumPy dtype, or of a policy of Keras.
 
     Raises:
-        ValueError: for an unknown name.
+        ValueError: if the name is unknown.
     """
     if type(dtype).__module__.startswith("keras."):
         dtype = dtype.name

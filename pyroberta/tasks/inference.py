@@ -1,4 +1,4 @@
-"""Inference with a trained model: fill masks, score texts, embed texts."""
+"""Inference with a trained model: filling of masks, scores of texts, embeddings of texts."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ class Filling(Answer):
     """One candidate for one mask.
 
     Attributes:
-        score: its probability at the mask among all the model's rows, in [0, 1].
-        token: its id, or its ids if a target has several.
-        token_str: its text, with the space before it if the token stands for one.
-        sequence: the text with this candidate in the place of the mask and of the white space that `<mask>` absorbs.
-            Other masks stay.
+        score: the probability of the candidate at the mask, among all rows of the model, in [0, 1].
+        token: the id of the candidate, or its ids if a target has several tokens.
+        token_str: the text of the candidate, with the space before it if the token contains one.
+        sequence: the text in which the candidate replaces the mask and the white space that `<mask>` absorbs. Other
+            masks stay.
     """
 
     score: float
@@ -68,14 +68,14 @@ RULES = {
 
 @dataclass(frozen=True)
 class TextScore(Answer):
-    """A text's pseudo-log-likelihood.
+    """The pseudo-log-likelihood of a text.
 
     Attributes:
-        tokens: the text's tokens, as text.
-        log_likelihoods: for each, log p(token | the others that its copy shows), in nats.
-        total: their sum.
-        perplexity: exp(-total / number of tokens), infinity where that overflows, NaN for a text without tokens.
-        rule: what a token's copy shows, one of `RULES`.
+        tokens: the tokens of the text, as strings.
+        log_likelihoods: for each token, log p(token | the tokens that its masked copy shows), in nats.
+        total: the sum of the log-likelihoods.
+        perplexity: exp(-total / number of tokens). It is infinity if that overflows, and NaN for a text without tokens.
+        rule: the rule that decides which tokens a masked copy shows, one of `RULES`.
     """
 
     tokens: list[str]
@@ -88,13 +88,13 @@ class TextScore(Answer):
 def encode(
     tokenizer: Tokenizer, texts: Sequence[str | tuple[str, ...]], long_texts: LongTexts
 ) -> tuple[list[Array], list[int]]:
-    """The sequences of each text, `<s>` and `</s>` around, and the number of each one's text.
+    """Returns the sequences of all texts, with `<s>` and `</s>`, and the number of the text of each sequence.
 
     Raises:
-        ValueError: where a text is too long and is refused, with its number and lengths.
+        ValueError: if a text is too long and is refused. The message has its number and lengths.
 
     Warns:
-        UserWarning: where texts were split or cut, with their numbers.
+        UserWarning: if texts were split or cut. The message has the counts.
     """
     sequences: list[Array] = []
     owners: list[int] = []
@@ -116,17 +116,18 @@ def _rows_with_tokens(tokenizer: Tokenizer) -> Array:
 
 
 def mask_places(tokenizer: Tokenizer, sequences: Sequence[Array]) -> list[Array]:
-    """The positions of `<mask>` in each sequence, in rising order."""
+    """Returns the positions of `<mask>` in each sequence, in rising order."""
     return [np.flatnonzero(ids == tokenizer.mask_token_id) for ids in sequences]
 
 
 def mask_places_of(
     tokenizer: Tokenizer, texts: Sequence[str], sequences: Sequence[Array], place: Callable[[int], str]
 ) -> list[Array]:
-    """`mask_places` of texts. `place` names a text by its number.
+    """Returns `mask_places` for texts. `place` is a function that returns the name of a text for messages, from its
+    number.
 
     Raises:
-        ValueError: for a text without `<mask>`, with its place.
+        ValueError: if a text has no `<mask>`. The message has its place.
     """
     places = mask_places(tokenizer, sequences)
     for number, where in enumerate(places):
@@ -139,7 +140,8 @@ def mask_places_of(
 
 
 def mask_hint(text: str, mask_token: str) -> str:
-    """What to write in a text without a mask, for the end of an error; it names another model's mask.
+    """Returns the end of an error for a text without a mask: what to write instead. It names the mask of another model
+    if the text has one.
 
     >>> mask_hint("A [MASK] day.", "<mask>")
     ". Write '<mask>', RoBERTa's mask, in the place of '[MASK]'"
@@ -162,9 +164,9 @@ def fill_masks(
     batch_size: int | None,
     verbose: int | str,
 ) -> list[list[list[Filling]]]:
-    """The candidates for each mask of each text, the likeliest first. See `MaskedLM.fill_mask`."""
+    """Returns the candidates for each mask of each text, the most likely first. See `MaskedLM.fill_mask`."""
     if targets is not None and not targets:
-        raise ValueError("targets is empty: give the words to rank, or None for the whole vocabulary")
+        raise ValueError("targets is empty: pass the words to rank, or None for the whole vocabulary")
     gaps = [_gaps(tokenizer, text) for text in texts]
     readings: dict[bool, _Readings] = {}
     if targets is not None:
@@ -191,17 +193,19 @@ def fill_masks(
 
 
 def scored_places(tokenizer: Tokenizer, sequences: Sequence[Array], owners: Sequence[int], count: int) -> list[Array]:
-    """The positions of the tokens that `score` masks in each sequence, of `count` texts.
+    """Returns the positions of the tokens that `score` masks in each sequence.
+
+    `owners` has the number of the text of each sequence, and `count` is the number of texts.
 
     Warns:
-        UserWarning: where texts have no tokens.
+        UserWarning: if texts have no tokens.
     """
     places = [np.flatnonzero((ids != tokenizer.start_token_id) & (ids != tokenizer.end_token_id)) for ids in sequences]
     empty = sorted(set(range(count)) - {owner for owner, where in zip(owners, places, strict=True) if len(where)})
     if empty:
         warnings.warn(
-            f"of {count} text{'s' * (count != 1)} {len(empty)} {'has' if len(empty) == 1 else 'have'} no "
-            f"tokens, which makes a total of 0 and the perplexity NaN; the first is text {empty[0]}",
+            f"of {count} text{'s' * (count != 1)} {len(empty)} {'has' if len(empty) == 1 else 'have'} no tokens, so "
+            f"that the total is 0 and the perplexity NaN; the first is text {empty[0]}",
             stacklevel=callers_level(),
         )
     return places
@@ -216,9 +220,10 @@ def score_texts(
     batch_size: int | None,
     verbose: int | str,
 ) -> list[TextScore]:
-    """The score of each text: every token masked in turn. See `MaskedLM.score`.
+    """Returns the score of each text, for which every token is masked in turn. See `MaskedLM.score`.
 
-    A text of n tokens takes n copies. A copy is made when its batch is packed, so no more than a batch of them is held.
+    A text of n tokens needs n masked copies. A copy is made when its batch is packed, so only the copies of one batch
+    are in memory.
 
     Args:
         rule: one of `RULES`.
@@ -304,7 +309,7 @@ def hidden_states(
     batch_size: int | None,
     verbose: int | str,
 ) -> list[Array]:
-    """The hidden states (S, C) of each text after `layer`, or their mean (C,). See `MaskedLM.embed`."""
+    """Returns the hidden states (S, C) of each text after `layer`, or their mean (C,). See `MaskedLM.embed`."""
     sequences, owners = encode(tokenizer, texts, long_texts)
     found = [np.zeros(0)] * len(sequences)
     with _batches("embed", lambda: _longest_first(sequences), batch_size, verbose) as batches:
@@ -329,7 +334,7 @@ def _states(backbone: Backbone, sequences: Sequence[Array], layer: int) -> list[
 
 
 def logits_at(backbone: Backbone, batch: Batch, target_rows: Array) -> Array:
-    """The logits at `target_rows` (M,) of a packed batch -> (M, V)."""
+    """Returns the logits (M, V) at `target_rows` (M,) of a packed batch."""
     return model_logits(backbone.ops, backbone.prepared(), backbone.config, batch, target_rows)
 
 
@@ -548,8 +553,8 @@ def _warn_of_names(tokenizer: Tokenizer, targets: Sequence[Target]) -> None:
     if names:
         plain = tokenizer.decode([tokenizer.vocabulary[names[0]]]).strip()
         warnings.warn(
-            f"{len(names)} of {len(targets)} targets begin with the letter Ġ, as the vocabulary's names of words do, "
-            f"and are read as they stand; the first is {names[0]!r}. Words are written plainly: {plain!r}",
+            f"{len(names)} of {len(targets)} targets begin with the letter Ġ, as words in the vocabulary do, and are "
+            f"read literally; the first is {names[0]!r}. Write words without it: {plain!r}",
             stacklevel=callers_level(),
         )
 

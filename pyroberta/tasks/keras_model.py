@@ -1,4 +1,4 @@
-"""The methods that backbones and tasks share with Keras's models: weights, their files, the config, the summary."""
+"""The methods that backbones and tasks share with Keras's models: weights and their files, the config, the summary."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def _model_name(name: str, value: Any) -> str:
 
 
 class KerasModel(Hinting, Checked):
-    """A backbone or a task.
+    """The base class of a backbone and of a task.
 
     Attributes:
-        name: of the model, as Keras has one; for its config, `repr` and summary.
+        name: the name of the model, as in Keras. It is shown in the config, `repr` and the summary.
         presets: the presets that `from_preset` knows by name.
     """
 
@@ -49,12 +49,12 @@ class KerasModel(Hinting, Checked):
 
     @abstractmethod
     def get_config(self) -> dict[str, Any]:
-        """The arguments that make another model of the same shape, in JSON's types."""
+        """Returns the arguments that make another model of the same shape, in JSON's types."""
 
     @classmethod
     @abstractmethod
     def from_config(cls: type[Own], config: Mapping[str, Any]) -> Own:
-        """A model with fresh weights, of what `get_config` gives."""
+        """Returns a model with initial weights, from a config that `get_config` returned."""
 
     @property
     def weights(self) -> list[Array]:
@@ -64,12 +64,12 @@ class KerasModel(Hinting, Checked):
 
     @property
     def trainable_weights(self) -> list[Array]:
-        """Those of `weights` that training may change."""
+        """The arrays of `weights` that training may change."""
         return self._weights_where(True)
 
     @property
     def non_trainable_weights(self) -> list[Array]:
-        """Those of `weights` that training leaves as they are."""
+        """The arrays of `weights` that training does not change."""
         return self._weights_where(False)
 
     def _weights_where(self, is_trainable: bool) -> list[Array]:
@@ -82,12 +82,12 @@ class KerasModel(Hinting, Checked):
         """The parameters that training may change, perhaps with some that aren't this model's."""
 
     def count_params(self) -> int:
-        """The number of values in all parameters. A tied token embedding counts once."""
+        """Returns the number of values in all parameters. A tied token embedding counts once."""
         backbone, names = self._weights()
         return sum(backbone.params[name].size for name in names)
 
     def get_weights(self) -> list[Array]:
-        """Copies of all parameters, in the order of the vector."""
+        """Returns copies of all parameters, in the order of the vector."""
         backbone, names = self._weights()
         return [backbone.params[name].copy() for name in names]
 
@@ -95,12 +95,14 @@ class KerasModel(Hinting, Checked):
         """Sets all parameters, in the order of `get_weights`.
 
         Raises:
-            ValueError: where their number or a shape differs. The model is then unchanged.
+            ValueError: if the number of arrays or a shape differs. Then the model does not change.
         """
         backbone, names = self._weights()
         shapes = [backbone.params.layout[name] for name in names]
         if [np.shape(weight) for weight in weights] != shapes:
-            raise ValueError(f"expected the {len(shapes)} arrays that get_weights gives, in their order and shapes")
+            raise ValueError(
+                f"expected the {len(shapes)} arrays that get_weights returns, in the same order and shapes"
+            )
         with backbone.changing(names) as params:
             for name, weight in zip(names, weights, strict=True):
                 params[name][...] = weight
@@ -109,16 +111,17 @@ class KerasModel(Hinting, Checked):
         """Writes the values of all parameters into one file, without the config, the tokenizer and the optimizer.
 
         Args:
-            filepath: a name that ends in `.weights.h5`, for the file that KerasHub's model of the same shape writes
-                and loads (it takes the package h5py); or in `.safetensors`, for the tensors of a Hugging Face
-                directory. LoRA's changes are written as part of their kernels.
-            overwrite: whether to replace a file that is there.
+            filepath: a name that ends in `.weights.h5`, for the file that KerasHub's model of the same shape writes and
+                loads (this needs the package h5py); or in `.safetensors`, for the tensors of a Hugging Face directory.
+                The low-rank changes of LoRA are added to the written kernels.
+            overwrite: whether to replace an existing file.
 
         Raises:
-            ValueError: for another ending, and where KerasHub's model lacks a parameter.
-            FileExistsError: without `overwrite`, where there is a file.
-            ImportError: without h5py, for `.weights.h5`.
-            OSError: where there is no room, telling the bytes needed and free. What was there before is unchanged.
+            ValueError: if the name has another ending, or KerasHub's model lacks a parameter.
+            FileExistsError: if the file exists and `overwrite` is False.
+            ImportError: if h5py is not installed, for `.weights.h5`.
+            OSError: if the disk is full. The message has the bytes needed and the bytes free. Existing files do not
+                change.
 
         >>> import tempfile
         >>> from pyroberta import Backbone
@@ -132,41 +135,43 @@ class KerasModel(Hinting, Checked):
         self._save(filepath, overwrite, self._weights()[1])
 
     def load_weights(self, filepath: str | os.PathLike[str], skip_mismatch: bool = False) -> None:
-        """Sets all parameters to those in a file that `save_weights` or KerasHub's wrote.
+        """Sets all parameters to the values in a file that `save_weights`, here or of KerasHub, wrote.
 
-        The optimizer keeps its state; Keras's would take the file's. `training.checkpoint` saves both together.
+        The optimizer keeps its state. (Keras would load that of the file.) `training.checkpoint` saves weights and
+        state together.
 
         Args:
-            filepath: of the file; its ending tells the format.
-            skip_mismatch: whether to leave parameters as they are that the file lacks or has in another shape, with a
-                warning that names them.
+            filepath: the path of the file. Its ending decides the format.
+            skip_mismatch: whether to skip parameters that the file lacks or has in another shape. They keep their
+                values, and a warning names them.
 
         Raises:
-            FileNotFoundError: where there is no such file.
-            ValueError: for a damaged file, or one of another model. The model is then unchanged.
+            FileNotFoundError: if the file does not exist.
+            ValueError: if the file is damaged or belongs to another model. Then the model does not change.
 
         Warns:
-            UserWarning: with `skip_mismatch`, where parameters stay as they are.
+            UserWarning: with `skip_mismatch`, if parameters are skipped.
         """
         self._load(filepath, skip_mismatch, self._weights()[1])
 
     def save(self, filepath: str | os.PathLike[str], overwrite: bool = True) -> None:
-        """Writes Keras's archive of the whole model, which `models.load_model` and Keras's `load_model` read.
+        """Writes Keras's archive of the whole model. `models.load_model` and Keras's `load_model` read it.
 
-        LoRA's changes are written as part of their kernels. The weights are stored in the model's dtype.
+        The low-rank changes of LoRA are added to the written kernels. The weights are stored in the model's dtype.
 
         Args:
             filepath: a name that ends in `.keras`.
-            overwrite: whether to replace a file that is there.
+            overwrite: whether to replace an existing file.
 
         Raises:
-            ValueError: for another ending, and where KerasHub's class can't be the model.
-            FileExistsError: without `overwrite`, where there is a file.
-            ImportError: without h5py.
-            OSError: where there is no room, telling the bytes needed and free. What was there before is unchanged.
+            ValueError: if the name has another ending, or KerasHub's class can't hold the model.
+            FileExistsError: if the file exists and `overwrite` is False.
+            ImportError: if h5py is not installed.
+            OSError: if the disk is full. The message has the bytes needed and the bytes free. Existing files do not
+                change.
 
         Warns:
-            UserWarning: for what KerasHub will do otherwise.
+            UserWarning: if KerasHub ignores a setting of the model.
 
         >>> import tempfile
         >>> from pyroberta import Backbone, models
@@ -224,7 +229,7 @@ class KerasModel(Hinting, Checked):
         """Prints a table of the model's parts with their parameters.
 
         Args:
-            print_fn: is called with the whole table.
+            print_fn: a function that is called with the whole table.
         """
         print_fn(self._summary())
 

@@ -1,4 +1,4 @@
-"""`load_model`, under Keras's name for it: the model of an archive, of whichever class it is."""
+"""`load_model`, under Keras's name. It loads the model of an archive, whatever its class is."""
 
 from __future__ import annotations
 
@@ -26,41 +26,39 @@ def load_model(
     dtype: Any = None,
     backend: str = "auto",
 ) -> Backbone | Task:
-    """The model that `save`, or Keras's of a RoBERTa of KerasHub's, wrote into an archive `model.keras`.
+    """Returns the model in an archive `model.keras`, which `save` here, or Keras for a RoBERTa of KerasHub, wrote.
 
-    A task is compiled with its defaults. What an archive of Keras's says of the optimizer, the loss and the metrics is
-    left, with a warning, as KerasHub leaves it: call `compile` with them.
+    A task is compiled with its defaults. The optimizer, the loss and the metrics in an archive are ignored with a
+    warning, as in KerasHub: call `compile` with them.
 
     Args:
-        filepath: of the archive.
-        custom_objects, safe_mode: Keras's, with its defaults alone: the classes that can be read are known, and nothing
-            in an archive is run.
+        filepath: the path of the archive.
+        custom_objects, safe_mode: arguments of Keras, of which only the default values are accepted: only known classes
+            are read, and nothing in an archive is run.
         compile: whether to compile a task with the defaults.
-        dtype: of parameters and arithmetic, see `Backbone`; None for that of the archive.
+        dtype: the dtype of parameters and arithmetic; see `Backbone`. None means that of the archive.
         backend: see `Backbone`.
 
     Returns:
         A `Backbone`, `MaskedLM` or `TextClassifier`.
 
     Raises:
-        FileNotFoundError: where there is no such file, or a part of it is missing.
-        ValueError: for a damaged archive, a class or a setting that isn't known, and weights of another model.
-        ImportError: without h5py.
+        FileNotFoundError: if the file does not exist, or a part of it is missing.
+        ValueError: if the archive is damaged, a class or a setting is unknown, or the weights belong to another model.
+        ImportError: if h5py is not installed.
 
     Warns:
-        UserWarning: with `compile`, where the archive is of a task that was compiled.
+        UserWarning: with `compile`, if the archive is that of a compiled task.
     """
     from pyroberta.presets.keras_archive import open_archive
 
     if custom_objects:
         raise ValueError(
-            f"custom_objects={shown(custom_objects)} would have no effect: the classes that can be read are known, and "
-            "no other is looked for. Leave it out"
+            f"custom_objects={shown(custom_objects)} would have no effect: only known classes are read. Leave it out"
         )
     if safe_mode is not True:
         raise ValueError(
-            f"safe_mode={shown(safe_mode)} would have no effect: an archive is read as data, and nothing in it is run. "
-            "Leave it out"
+            f"safe_mode={shown(safe_mode)} would have no effect: nothing in an archive is run. Leave it out"
         )
     archive = open_archive(filepath)
     if dtype is None and archive.dtype not in PRECISIONS:
@@ -80,8 +78,9 @@ def load_model(
         task.backbone.name = archive.backbone_name
     if compile and archive.is_compiled:
         warnings.warn(
-            f"{os.fspath(filepath)} was saved with an optimizer, a loss and metrics, which aren't loaded: the model is "
-            "compiled with its defaults, as KerasHub's is. Call compile() with them; compile=False says nothing",
+            f"{os.fspath(filepath)} was saved with an optimizer, a loss and metrics, which are not loaded: the model "
+            "is compiled with its defaults, as in KerasHub. Call compile() with them; with compile=False there is no "
+            "warning",
             stacklevel=callers_level(),
         )
     return task

@@ -1,4 +1,4 @@
-"""The user's object: RoBERTa's masked language model, from texts to texts."""
+"""RoBERTa's masked language model as users' object: it takes texts and returns texts."""
 
 from __future__ import annotations
 
@@ -25,21 +25,22 @@ from pyroberta.text.preprocessor import MaskedLMPreprocessor, plain_texts
 from pyroberta.training import losses
 
 NO_MASKED_TOKENS = (
-    "no token of the examples could be masked: the texts are empty or hold special tokens alone, or every weight is 0"
+    "no token of the examples could be masked: the texts are empty or have only special tokens, or every weight is 0"
 )
 
 
 class MaskedLM(Task):
-    """RoBERTa with its masked-LM head: `keras_hub.models.RobertaMaskedLM` without Keras.
+    """RoBERTa with its masked-LM head. The class corresponds to `keras_hub.models.RobertaMaskedLM`.
 
     Args:
-        backbone: the encoder; its vector holds the head's parameters too.
-        preprocessor: tokenises, truncates and masks texts; None for a model that takes preprocessed features alone.
-        seed: of everything random in training: the order of examples, masks, dropout. The same seed, data and calls
-            give the same model.
+        backbone: the encoder. Its vector holds the head's parameters too.
+        preprocessor: the preprocessor that tokenises, truncates and masks texts. None for a model that takes
+            preprocessed features only.
+        seed: the seed of all random choices in training: the order of examples, masks, dropout. The same seed, data and
+            calls give the same model.
         name, compile: see `Task`.
 
-    For the attributes and all that it shares with other tasks, see `Task`.
+    See `Task` for the attributes, and for the methods that all tasks have.
 
     >>> masked_lm = MaskedLM.from_preset("roberta_tiny_en")
     >>> history = masked_lm.fit(["The quick brown fox jumped.", "I forgot my homework."], batch_size=2, verbose=0)
@@ -49,10 +50,10 @@ class MaskedLM(Task):
 
     head = "masked_lm"
     elsewhere = ELSEWHERE | {
-        **dict.fromkeys(("encode", "transform"), "embed(texts) gives a vector for each text"),
+        **dict.fromkeys(("encode", "transform"), "embed(texts) returns a vector for each text"),
         "generate": "fill_mask(texts) finds the words for each <mask>",
-        "predict_proba": "fill_mask(texts) gives the probabilities of words",
-        "classify": "it is a TextClassifier's",
+        "predict_proba": "fill_mask(texts) returns the probabilities of words",
+        "classify": "it is a method of TextClassifier",
     }
     preprocessor_kind = MaskedLMPreprocessor
     reader_kind = MaskedLMInputs
@@ -104,31 +105,33 @@ class MaskedLM(Task):
         column: str | None = None,
         verbose: int | str = "auto",
     ) -> Any:
-        """The likeliest words for every `<mask>`.
+        """Returns the most likely words for every `<mask>`.
 
         Args:
-            texts: one text or several, as for `fit`, each with one `<mask>` or more. A string is one text.
-            top_k: candidates for each mask, if there are so many. A row of the model's token embedding for which the
-                tokenizer has no token is no candidate.
-            targets: the only candidates. A word is written plainly: the space before the mask is the word's. Where a
-                string is also the `token_str` of a token without that space, such as `"."`, the likelier of the two
-                counts. The id of a token, or a tuple of ids, stands for itself. A target of n tokens takes n masks
-                and is scored by the product of their probabilities. Targets of the same tokens are one candidate.
-            long_texts: `"refuse"` a text that the model can't take; or `"cut"` it, unless a mask would be lost.
-            batch_size: the most masked texts in a batch; `score` says how batches are cut.
-            column: of a table, of records or of a file's rows, as for `fit`.
-            verbose: as for `score`.
+            texts: one text or several, as in `fit`. Each has at least one `<mask>`. A string is one text.
+            top_k: the largest number of candidates for each mask. A row of the token embedding for which the tokenizer
+                has no token is not a candidate.
+            targets: the only candidates. Write a word without a space: the space before the mask belongs to the word.
+                If the string is also the `token_str` of a token without that space, such as `"."`, the more likely one
+                of the two counts. The id of a token, or a tuple of ids, stands for these tokens. A target of n tokens
+                is put in place of n masks, and its score is the product of the probabilities of its tokens. Targets
+                with the same tokens are one candidate.
+            long_texts: `"refuse"` raises an error for a text that is too long; `"cut"` cuts it, and raises one only if
+                a mask would be lost.
+            batch_size: the largest number of masked texts in a batch. See `score` for the division into batches.
+            column: the column of the texts in a table, in records or in a file, as in `fit`.
+            verbose: see `score`.
 
         Returns:
-            A list of `Filling`s, the likeliest first, for one text with one mask; a list of those for a text with
-            several masks; for a list of texts, a list of each text's result.
+            For one text with one mask, a list of `Filling`s, the most likely first. For one text with several masks, a
+            list of such lists. For a list of texts, a list of the results of all texts.
 
         Raises:
-            TypeError, ValueError: for a text without a mask, or longer than the model takes; for no targets, an id
-                without a token, or a `top_k` below 1.
+            TypeError, ValueError: if a text has no mask or is longer than the model takes, targets is empty, an id has
+                no token, or `top_k` is below 1.
 
         Warns:
-            UserWarning: once, with their numbers, where texts were cut.
+            UserWarning: once, if texts were cut. The message has the counts.
 
         >>> masked_lm = MaskedLM.from_preset("roberta_tiny_en")
         >>> masked_lm.fill_mask("The President of the United <mask> spoke to Congress.", top_k=1)[0].token_str
@@ -139,7 +142,7 @@ class MaskedLM(Task):
             is_one = isinstance(targets, str | bytes | int | np.integer)
             targets = [targets] if is_one else list(opened(targets, "targets"))  # type: ignore[list-item]
         source, many, is_single = _read(texts, column, verbose)
-        long = self._long_texts(long_texts, "fill_mask gives an answer for every mask", source.place)
+        long = self._long_texts(long_texts, "fill_mask returns an answer for every mask", source.place)
         long.kept_id = self._tokenizer().mask_token_id
         found = fill_masks(self.backbone, self._tokenizer(), many, top_k, targets, long, batch_size, verbose)
         flat = [masks[0] if len(masks) == 1 else masks for masks in found]
@@ -156,36 +159,40 @@ class MaskedLM(Task):
         column: str | None = None,
         verbose: int | str = "auto",
     ) -> Any:
-        """Pseudo-log-likelihoods: the log probability of each token, given the others.
+        """Returns pseudo-log-likelihoods: the log probability of each token, given the others.
 
-        Each token is masked in turn, so a text of n tokens costs n sequences, its masked copies. Those of all texts
-        are packed into batches, of up to 2048 tokens each; a longer sequence is a batch by itself. A batch is made when
-        its turn comes, so the memory does not grow with the number of texts. The other texts of a batch change a score
-        by rounding alone.
+        Each token is masked in turn, so a text of n tokens needs n sequences, its masked copies. The copies of all
+        texts are packed into batches of up to 2048 tokens. A longer sequence is a batch by itself. A batch is made when
+        it is needed, so the memory does not grow with the number of texts. The other texts of a batch change a score
+        only by rounding.
 
-        A word that is cut into several tokens is easy to guess from its other tokens, so a rare word may score better
-        than a common one under the original rule. Masking the later tokens of the word as well mends that.
+        The tokens of a word with several tokens are easy to guess from each other. So under the original rule a rare
+        word may score better than a common one. The rule `"within_word_l2r"` avoids this by masking the later tokens of
+        the word too.
 
         Args:
-            texts: one text or several; a column, a table, a path or an open file, as for `fit`.
-            rule: `"original"`, the token alone is masked, given all the others (Salazar et al. 2020, arXiv:1910.14659);
-                or `"within_word_l2r"`, the later tokens of the same word are masked as well (Kauf and Ivanova 2023,
-                arXiv:2305.10588). A word is one of `Tokenizer.word_ids`; of a word that is split between two windows,
-                each has a part.
-            long_texts: `"refuse"` a text that the model can't take; or `"cut"` it; or `"split"` it into windows of as
-                many tokens as the model takes, which do not overlap: the text's score is the sum of theirs.
-            batch_size: the most masked copies in a batch, for less memory; None for as many as have 2048 tokens.
-            column: of a table, of records or of a file's rows, as for `fit`.
-            verbose: 0 silent, 1 a bar, 2 a line at the end; `"auto"` is 1 where there are several batches, else 0.
+            texts: one text or several; a column, a table, a path or an open file, as in `fit`.
+            rule: `"original"` masks only the token itself (Salazar et al. 2020, arXiv:1910.14659). `"within_word_l2r"`
+                masks the later tokens of the same word too (Kauf and Ivanova 2023, arXiv:2305.10588). Words are those
+                of `Tokenizer.word_ids`. If a word is split between two windows, each part counts as a word.
+            long_texts: the treatment of a text that is too long. `"refuse"` raises an error. `"cut"` cuts the text.
+                `"split"` makes windows of as many tokens as the model takes, which do not overlap; the score of the
+                text is the sum of the scores of its windows.
+            batch_size: the largest number of masked copies in a batch, to use less memory. None means as many as have
+                2048 tokens together.
+            column: the column of the texts in a table, in records or in a file, as in `fit`.
+            verbose: 0 prints nothing, 1 a progress bar, 2 a line at the end. `"auto"` is 1 if there are several
+                batches, else 0.
 
         Returns:
             A `TextScore`, or a list of them for a list of texts.
 
         Raises:
-            ValueError: for another rule, or a text longer than the model takes, before anything is computed.
+            ValueError: if the rule is unknown, or a text is longer than the model takes. It is raised before anything
+                is computed.
 
         Warns:
-            UserWarning: once, with their numbers, where texts were split or cut, and where they have no tokens.
+            UserWarning: once, if texts were split or cut, and once if texts have no tokens. The message has the counts.
 
         >>> masked_lm = MaskedLM.from_preset("roberta_tiny_en")
         >>> likely, unlikely = masked_lm.score(["The old man went to the house.", "House the to went man old the."])
@@ -215,34 +222,36 @@ class MaskedLM(Task):
         column: str | None = None,
         verbose: int | str = "auto",
     ) -> Any:
-        """Hidden states.
+        """Returns the hidden states of texts, or their means.
 
-        The cosine of two texts' embeddings is near 1 whatever they say, since all hidden states have a large part in
-        common; compare cosines with one another, or pass `normalize`.
+        The cosine of the embeddings of any two texts is near 1, since all hidden states have a large part in common.
+        Compare cosines with each other, or pass `normalize`.
 
         Args:
-            texts: one text or several; a column, a table, a path or an open file, as for `fit`.
-            layer: 0 for the embeddings' output, i for layer i's, -1 for the last.
-            pooling: `"mean"` over all tokens, `<s>` and `</s>` included; None for the states of every token.
-            normalize: what `fit_normalization` fitted for the same layer; each embedding is then mapped by it, whatever
-                texts are beside it.
-            long_texts: as for `score`. The mean of a text that is split is that over the tokens of all its windows;
-                without pooling a text can't be split.
-            batch_size: the most texts in a batch; `score` says how batches are cut.
-            column: of a table, of records or of a file's rows, as for `fit`.
-            verbose: as for `score`.
+            texts: one text or several; a column, a table, a path or an open file, as in `fit`.
+            layer: the layer whose output is returned. 0 is the output of the embeddings, i that of layer i, -1 the last
+                one.
+            pooling: `"mean"` for the mean over all tokens, including `<s>` and `</s>`. None for the hidden states of
+                every token.
+            normalize: a `Normalization` that `fit_normalization` fitted for the same layer. It maps each embedding
+                separately.
+            long_texts: see `score`. The mean of a split text is taken over the tokens of all its windows. Without
+                pooling a text can't be split.
+            batch_size: the largest number of texts in a batch. See `score` for the division into batches.
+            column: the column of the texts in a table, in records or in a file, as in `fit`.
+            verbose: see `score`.
 
         Returns:
-            (B, C), or for one text (C,); without pooling a list of (S, C), or one. With a `normalize` that whitens,
-            the last axis has its number of dimensions.
+            An array (B, C), or (C,) for one text. Without pooling, a list of arrays (S, C), or one such array for one
+            text. If `normalize` whitens, the last axis has its number of dimensions.
 
         Raises:
-            ValueError: for a text longer than the model takes, before anything is computed, or an argument out of
-                range.
+            ValueError: if a text is longer than the model takes, or an argument is out of range. It is raised before
+                anything is computed.
 
         Warns:
-            UserWarning: once, with their numbers, where texts were split or cut; and where `normalize` was fitted on
-                another model, or before this one was trained.
+            UserWarning: once, if texts were split or cut (the message has the counts), and if `normalize` was fitted on
+                another model or before this one was trained.
         """
         if pooling not in ("mean", None):
             raise ValueError(f"pooling must be 'mean' or None, got {pooling!r}")
@@ -252,12 +261,12 @@ class MaskedLM(Task):
             normalize(np.zeros((0, self.backbone.config.hidden_dim)))  # refuses another width
             if not normalize.is_of(self._probe(layer)):
                 warnings.warn(
-                    f"{normalize!r} was fitted on another model, or before this one was trained: its embeddings mean "
-                    "something else. Fit it again with fit_normalization",
+                    f"{normalize!r} was fitted on another model, or before this one was trained, so it does not fit "
+                    "these embeddings. Fit it again with fit_normalization",
                     stacklevel=callers_level(),
                 )
         source, many, is_single = _read(texts, column, verbose)
-        unsplit = "embed without pooling gives each token's hidden state in its text" if pooling is None else ""
+        unsplit = "embed without pooling returns the hidden state of each token of a text" if pooling is None else ""
         long, is_pooled = self._long_texts(long_texts, unsplit, source.place), pooling is not None
         states = hidden_states(self.backbone, self._tokenizer(), many, layer, is_pooled, long, batch_size, verbose)
         if is_single:
@@ -280,21 +289,22 @@ class MaskedLM(Task):
         column: str | None = None,
         verbose: int | str = "auto",
     ) -> Normalization:
-        """Fits on texts the map for `embed(..., normalize=...)`, which makes cosines of embeddings tell more.
+        """Fits the map for `embed(..., normalize=...)` on texts. With it, the cosines of embeddings differ more
+        clearly.
 
-        The texts should be of the kind that will be compared, a thousand or more. The map is of the model as it is now:
-        fit it again after training.
+        The texts should be of the kind that will be compared, a thousand or more of them. The map fits the present
+        model only: fit it again after training.
 
         Args:
-            texts: to fit on.
-            method: `"center"` takes their mean embedding away; `"whiten"` also makes all directions vary alike. See
-                `Normalization`.
-            layer, long_texts, batch_size, column, verbose: as for `embed`.
-            num_dimensions: of the result of whitening, those of the largest variance; by default all along which the
-                embeddings vary.
+            texts: the texts on which to fit.
+            method: `"center"` subtracts the mean embedding. `"whiten"` also makes the variance equal in all directions.
+                See `Normalization`.
+            layer, long_texts, batch_size, column, verbose: see `embed`.
+            num_dimensions: the number of dimensions after whitening, those with the largest variance. The default is
+                all dimensions in which the embeddings vary.
 
         Raises:
-            ValueError: as `embed`; for another method, or too few texts to whiten.
+            ValueError: see `embed`; also if the method is unknown, or there are too few texts to whiten.
 
         >>> masked_lm = MaskedLM.from_preset("roberta_tiny_en")
         >>> texts = ["A dog barks.", "It rains today.", "The king spoke to them.", "She reads a book."]
@@ -350,8 +360,8 @@ class MaskedLM(Task):
         if is_text and not most:
             mask = self._tokenizer().mask_token
             raise ValueError(
-                f"no text holds {mask!r}, so there is nothing to predict: write {mask} in the place of a word. BERT's "
-                "[MASK], T5's <extra_id_0> and gaps such as ___ are no masks here"
+                f"no text has {mask!r}, so there is nothing to predict: write {mask} instead of a word. BERT's [MASK], "
+                "T5's <extra_id_0> and gaps such as ___ are not masks here"
             )
         return np.concatenate([np.pad(logits, ((0, 0), (0, most - logits.shape[1]), (0, 0))) for logits in outputs])
 

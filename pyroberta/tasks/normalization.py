@@ -1,7 +1,7 @@
-"""Normalization of embeddings: an affine map, fitted once on given texts, then the same for every text.
+"""Normalization of embeddings: an affine map that is fitted once on given texts, and then applied to every embedding.
 
-The hidden states of a masked language model all point in about the same direction, so that the cosine of any two texts
-is near 1. Taking the mean away mends that; whitening also makes the remaining directions count alike.
+The hidden states of a masked language model all point in about the same direction, so the cosine of any two texts is
+near 1. Subtracting the mean avoids this. Whitening also gives all remaining directions the same weight.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ def check_method(method: str, num_dimensions: int | None) -> None:
     """Checks the arguments of a fit.
 
     Raises:
-        ValueError: for another method, no number of dimensions, or one for a method that keeps them all.
+        ValueError: if the method is unknown, num_dimensions is not a number of dimensions, or the method keeps all
+            dimensions and num_dimensions is given.
     """
     if method not in METHODS:
         raise ValueError(f"method must be 'center' or 'whiten', got {method!r}")
@@ -42,17 +43,16 @@ def check_method(method: str, num_dimensions: int | None) -> None:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Normalization:
-    """The map x -> (x - mean) @ matrix of embeddings, as `MaskedLM.fit_normalization` fits it.
+    """The map x -> (x - mean) @ matrix of embeddings. `MaskedLM.fit_normalization` fits it.
 
     Args:
-        method: `"center"`, where the matrix is the identity and the mean alone is taken away (Arora et al. 2017; Mu and
-            Viswanath 2018, arXiv:1702.01417, without the removal of directions); or `"whiten"`, after which the fitted
-            embeddings have mean 0 and covariance 1 (Su et al. 2021, arXiv:2103.15316).
-        layer: whose embeddings they are, 0 for the embeddings' output.
-        mean: (C,).
-        matrix: (C, K), whose columns are ordered by the variance along them, the largest first; None for the identity.
-        probe: (C,), the model's embedding of the empty text, by which another model is told; None where that is not
-            looked at.
+        method: `"center"` only subtracts the mean, with the identity as matrix (Arora et al. 2017; Mu and Viswanath
+            2018, arXiv:1702.01417, without the removal of directions). `"whiten"` gives the fitted embeddings mean 0
+            and covariance 1 (Su et al. 2021, arXiv:2103.15316).
+        layer: the layer of the embeddings. 0 is the output of the embeddings.
+        mean: the mean embedding, (C,).
+        matrix: (C, K). Its columns are ordered by the variance along them, the largest first. None for the identity.
+        probe: (C,), the model's embedding of the empty text, by which another model is recognised. None for no check.
 
     >>> from pyroberta import MaskedLM
     >>> masked_lm = MaskedLM.from_preset("roberta_tiny_en")
@@ -83,18 +83,18 @@ class Normalization:
         num_dimensions: int | None = None,
         probe: Array | None = None,
     ) -> Normalization:
-        """The map of that method, fitted on embeddings (B, C). Computes in float64.
+        """Returns the map of a method, fitted on embeddings (B, C). It is computed in float64.
 
         Args:
-            embeddings: of one layer.
+            embeddings: the embeddings of one layer.
             method: one of `METHODS`.
-            layer: whose embeddings they are.
-            num_dimensions: of the result of whitening, those of the largest variance; by default all along which the
-                embeddings vary, C - 1 behind a layer norm.
+            layer: the layer of the embeddings.
+            num_dimensions: the number of dimensions after whitening, those with the largest variance. The default is
+                all dimensions in which the embeddings vary, which is C - 1 after a layer norm.
             probe: see the class.
 
         Raises:
-            ValueError: for another method, too few embeddings, or more dimensions than they vary in.
+            ValueError: if the method is unknown, there are too few embeddings, or they vary in fewer dimensions.
         """
         check_method(method, num_dimensions)
         count, width = embeddings.shape
@@ -107,7 +107,7 @@ class Normalization:
         wanted = width if num_dimensions is None else num_dimensions
         if count <= wanted:
             raise ValueError(
-                f"whitening {wanted} dimensions takes more than {wanted} texts, many times as many if it can be; got "
+                f"whitening {wanted} dimensions needs more than {wanted} texts, better many times as many; got "
                 f"{count}. Give more texts, num_dimensions= below {count}, or method='center'"
             )
         deviations = precise - mean
@@ -121,7 +121,7 @@ class Normalization:
         if wanted > rank or not rank:
             raise ValueError(
                 f"the embeddings of these {count} texts vary in {rank} dimensions; they can't be whitened to {wanted}. "
-                "Are the texts alike?"
+                "Pass texts that differ more"
             )
         return cls(method, layer, mean, directions[:, :wanted] / np.sqrt(variances[:wanted]), probe)
 
@@ -129,7 +129,7 @@ class Normalization:
         """The normalized embeddings (..., K) of embeddings (..., C), in their dtype.
 
         Raises:
-            ValueError: where they have another width than the ones fitted on.
+            ValueError: if they have another width than the ones fitted on.
         """
         embeddings = np.asarray(embeddings)
         if embeddings.ndim == 0 or embeddings.shape[-1] != len(self.mean):
@@ -142,9 +142,11 @@ class Normalization:
         return found.astype(embeddings.dtype)
 
     def is_of(self, probe: Array) -> bool:
-        """Whether the model whose probe this is seems to be the one that the map was fitted for; True without a probe.
+        """Returns whether the map seems to be fitted for the model with this probe. Without a probe of its own, the map
+        returns True.
 
-        A model that was stored in half precision is the same. The probes of others differ by more than a hundredth.
+        A model that was stored in half precision counts as the same. The probes of other models differ by more than a
+        hundredth.
         """
         if self.probe is None:
             return True
@@ -155,10 +157,10 @@ class Normalization:
         """Writes the map to a file in the safetensors format, which `load` reads.
 
         Args:
-            file: made or replaced, parents too; `~` is expanded.
+            file: the path, which is created or replaced. Its parents are created if needed, and `~` is expanded.
 
         Raises:
-            OSError: where there is no room, telling the bytes needed and free.
+            OSError: if the disk is full. The message has the bytes needed and the bytes free.
 
         >>> import os, tempfile
         >>> one = Normalization.fit(np.random.default_rng(0).standard_normal((50, 4)), "whiten", layer=2)
@@ -176,11 +178,11 @@ class Normalization:
 
     @classmethod
     def load(cls, file: str | os.PathLike[str]) -> Normalization:
-        """The map that `save` wrote.
+        """Returns the map that `save` wrote.
 
         Raises:
-            FileNotFoundError: where there is no such file.
-            ValueError: where it is damaged, or another file.
+            FileNotFoundError: if the file does not exist.
+            ValueError: if it is damaged, or not a file of a normalization.
         """
         path = as_path(file)
         check_file(path)
@@ -192,7 +194,7 @@ class Normalization:
                 raise ValueError(f"method and layer can't be {shown(method)} and {shown(layer)}")
         except (KeyError, AttributeError, TypeError, ValueError) as error:
             raise ValueError(
-                f"{path} is no file of a normalization ({KEY!r} of its metadata: {clipped(repr(error))})"
+                f"{path} is not a file of a normalization ({KEY!r} of its metadata: {clipped(repr(error))})"
             ) from None
         names = {"mean"} | ({"matrix"} if method == "whiten" else set())
         if set(tensors) - {"probe"} != names:

@@ -1,4 +1,4 @@
-"""The answers of a model in the order of the texts, each as soon as its batch is done."""
+"""The results of a model in the order of the texts, each as soon as its batch is done."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ def stream(
     place: Callable[[int], str] = "text {}".format,
     **arguments: Any,
 ) -> Iterator[Any]:
-    """The result of a method for each text, in their order. A part of the texts, one batch or two, is done at a time.
+    """Yields the result of a method for each text, in order. One or two batches of texts are computed at a time.
 
-    All texts are looked at before the first part: one that is refused raises its error then, with its place, and what
-    is split or cut is told once. Results differ from those of a single call by rounding alone.
+    All texts are checked before the first batch. If a text is refused, the error is raised then, with its place. There
+    is one warning for all texts that are split or cut. Results differ from those of a single call only by rounding.
 
     Args:
         model: a `MaskedLM` or a `TextClassifier`.
         method: `"score"`, `"fill_mask"`, `"embed"` or `"classify"`.
-        texts: strings; of a classifier also tuples of strings, segments of a text.
-        long_texts: as for the method.
-        verbose: as for `MaskedLM.score`.
-        place: names a text by its number, for messages.
-        arguments: of the method.
+        texts: strings. For a classifier, also tuples of strings, which are the segments of a text.
+        long_texts: see the method.
+        verbose: see `MaskedLM.score`.
+        place: a function that returns the name of a text for messages, from its number.
+        arguments: other arguments of the method.
 
     >>> from pyroberta import MaskedLM
     >>> masked_lm = MaskedLM.from_preset("roberta_tiny_en")

@@ -1,4 +1,4 @@
-"""The table that `summary` prints, and the words of `repr`."""
+"""The table that `summary` prints, and the text of `repr`."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ if TYPE_CHECKING:
 
 
 def described(kind: str, backbone: Backbone, names: Collection[str], origin: str | None) -> str:
-    """One line about a model, for `repr`.
+    """Returns a line about a model, for `repr`.
 
     Args:
-        kind: its class.
+        kind: the name of its class.
         backbone: the owner of its parameters.
-        names: those of the model.
-        origin: the preset that it came from; None for fresh weights.
+        names: the names of the model's parameters.
+        origin: the preset from which it was loaded. None for initial weights.
     """
     config = backbone.config
     count = sum(backbone.params[name].size for name in names)
@@ -28,7 +28,7 @@ def described(kind: str, backbone: Backbone, names: Collection[str], origin: str
 
 
 def table(kind: str, backbone: Backbone, names: Iterable[str], trainable: Collection[str]) -> str:
-    """The model's parts, one on each line."""
+    """Returns a table of the model's parts, one on each line."""
     config, params = backbone.config, backbone.params
     parts: dict[str, list[str]] = {}
     for name in names:
@@ -51,5 +51,5 @@ def table(kind: str, backbone: Backbone, names: Iterable[str], trainable: Collec
 
 
 def backend(backbone: Backbone) -> str:
-    """The name of the backend that runs it."""
+    """Returns the name of the backend that runs a backbone."""
     return backbone.ops.name.split()[0]

@@ -1,4 +1,4 @@
-"""The methods of every model of this package: load, train, evaluate, predict, save. The heads have their own files."""
+"""The methods that all models have: load, train, evaluate, predict, save. Each task has its own file."""
 
 from __future__ import annotations
 
@@ -57,22 +57,22 @@ ELSEWHERE = {
     **dict.fromkeys(("parameters", "named_parameters"), "params has the values by name"),
     "num_parameters": "count_params() is the number",
     "freeze": "backbone.freeze(regex) does it; backbone.trainable = False is for the whole encoder",
-    "tokenizer": "preprocessor.tokenizer is that",
-    "roberta": "backbone is that",
+    "tokenizer": "preprocessor.tokenizer is the tokenizer",
+    "roberta": "backbone is the encoder",
     "lm_head": "params has its values; head names what the model is for",
     **dict.fromkeys(("half", "float", "double", "bfloat16"), "dtype= of from_preset sets the precision"),
     "enable_lora": "backbone.enable_lora(rank) does it",
     "push_to_hub": "upload(handle) does it",
     "train": "fit(texts) trains a model",
-    "eval": "dropout is for fit alone, so there is nothing to switch off",
-    "config": "backbone.config has the sizes, get_config() all that makes the model",
+    "eval": "only fit applies dropout, so it need not be switched off",
+    "config": "backbone.config has the sizes, get_config() all arguments of the model",
     "dtype": "backbone.precision has it",
     "state_dict": "get_weights() gives the values, save_weights(path) writes them",
     "variables": "weights has them",
     "trainable_variables": "trainable_weights has them",
     "non_trainable_variables": "non_trainable_weights has them",
     **dict.fromkeys(
-        ("reset_metrics", "get_metrics_result"), "metrics begin anew with each call; on a batch they are that batch's"
+        ("reset_metrics", "get_metrics_result"), "each call resets the metrics; on a batch they are those of the batch"
     ),
     **dict.fromkeys(("to", "cuda", "cpu", "device"), "it runs on the CPU; backend= of from_preset says how"),
 }
@@ -94,27 +94,29 @@ def _learning_rate_or_none(name: str, value: Any) -> float | None:
 class Task(Trainer, KerasModel, ABC):
     """A backbone with the head of one task, a preprocessor of texts, an optimizer and a loss.
 
-    Each class of task, such as `MaskedLM`, names its head in `head` (see `model.heads`) and defines its inputs and its
-    logits. `Task.from_preset` gives the class whose head a preset has. `copy.copy` and
-    `copy.deepcopy` give a task with parameters of its own. Two tasks that are made around one backbone share its
-    parameters; one at a time may train them.
+    Each subclass, such as `MaskedLM`, names its head in `head` (see `model.heads`) and defines its inputs and its
+    logits. `Task.from_preset` returns an object of the class whose head the preset has. `copy.copy` and `copy.deepcopy`
+    return a task with its own parameters. Two tasks that are made around one backbone share its parameters. Only one of
+    them may train at a time.
 
     Args:
-        backbone: the encoder; its vector holds the head's parameters too.
-        preprocessor: makes the model's input of texts; None for a model that takes preprocessed features alone.
-        num_classes: of a classifier; None for a masked LM. Where the backbone has another head than the task's, the
-            task takes a copy of it with a fresh one, so that two tasks never share their parameters.
-        seed: of everything random in training: the order of examples, masks, dropout. The same seed, data and calls
-            give the same model.
-        name: of the model, as in Keras.
-        compile: whether to compile it with the defaults; otherwise `compile` must be called before it is trained or
-            evaluated.
+        backbone: the encoder. Its vector holds the head's parameters too.
+        preprocessor: the preprocessor that makes the model's input from texts. None for a model that takes preprocessed
+            features only.
+        num_classes: the number of classes of a classifier. None for a masked LM. If the backbone has another head, the
+            task uses a copy of the backbone with an untrained head. So tasks with different heads never share
+            parameters.
+        seed: the seed of all random choices in training: the order of examples, masks, dropout. The same seed, data and
+            calls give the same model.
+        name: the name of the model, as in Keras.
+        compile: whether to compile the model with the defaults. If False, `compile` must be called before it is trained
+            or evaluated.
 
     Attributes:
-        backbone, preprocessor, seed, name: as given.
-        optimizer, loss: as compiled.
-        stop_training, stop_evaluating, stop_predicting: set by a callback to end `fit`, `evaluate` or `predict` after
-            the current step.
+        backbone, preprocessor, seed, name: the arguments.
+        optimizer, loss: the arguments of `compile`.
+        stop_training, stop_evaluating, stop_predicting: a callback sets them to True to end `fit`, `evaluate` or
+            `predict` after the current step.
         labels: the names of a classifier's classes.
 
     >>> Task.from_preset("roberta_tiny_en").__class__.__name__
@@ -201,31 +203,34 @@ class Task(Trainer, KerasModel, ABC):
         name: str | None = None,
         compile: bool = True,
     ) -> Own:
-        """Loads the model that a preset holds. Called on `Task`, returns the class whose head the preset has.
+        """Loads the model of a preset. `Task.from_preset` itself returns an object of the class whose head the preset
+        has.
 
         Args:
             preset: a name (`MaskedLM.presets` lists them); a handle, `hf://ORGANISATION/NAME[@REVISION]` or
                 `kaggle://OWNER/MODEL/FRAMEWORK/VARIATION[/VERSION]`; or the path of a directory, of Hugging Face,
                 KerasHub or fairseq.
-            load_weights: False for the preset's shape and tokenizer with fresh values, drawn by `initializer`.
-            load_optimizer: whether to load the optimizer and the seed that
-                `save_to_preset(..., include_optimizer=True)` saved, so that training goes on where it was. Freeze
-                again, and set your own loss and metrics again: `model.loss = ...`, since `compile` starts the
-                optimizer anew.
-            preprocessor: instead of the preset's; None for a model that takes preprocessed features alone.
-            dtype: `"float32"` or `"float64"`, of parameters and arithmetic; or `"mixed_bfloat16"`, see
+            load_weights: whether to load the weights. If False, the model has the preset's shape and tokenizer, and
+                initial values that `initializer` draws.
+            load_optimizer: whether to load the optimizer and the seed that `save_to_preset(...,
+                include_optimizer=True)` saved, so that training continues from there. Frozen parameters, a loss and
+                metrics are not saved: set them again, with `model.loss = ...` and not with `compile`, which resets the
+                optimizer.
+            preprocessor: a preprocessor that replaces the preset's. None for a model that takes preprocessed features
+                only.
+            dtype: the dtype of parameters and arithmetic, `"float32"` or `"float64"`; or `"mixed_bfloat16"`, see
                 `Backbone.precision`.
             backend: `"auto"`, `"numpy"`, `"native-blas"` or `"native"`; see `pyroberta doctor`.
-            dropout, attention_dropout: rates instead of the preset's; `dropout` alone sets both. For a
-                classifier, `dropout` is the head's rate alone, as in KerasHub.
-            initializer: `"keras"`, `"hf"` or `"neighbour"`, for fresh values; see `initialise`.
-            seed: see the class; None is 0, or with `load_optimizer` the saved one.
+            dropout, attention_dropout: rates that replace the preset's. `dropout` alone sets both. For a classifier,
+                `dropout` is only the head's rate, as in KerasHub.
+            initializer: the rule for initial values, `"keras"`, `"hf"` or `"neighbour"`; see `initialise`.
+            seed: see the class. None means 0, or the saved seed with `load_optimizer`.
             name, compile: see the class.
 
         Raises:
-            ValueError, FileNotFoundError: where the preset, or the state with `load_optimizer`, is missing or damaged;
-                the message says what there is.
-            ImportError, ConnectionError, PermissionError: where it can't be downloaded; the message says what to do.
+            ValueError, FileNotFoundError: if the preset is missing or damaged, or the optimizer's state with
+                `load_optimizer`. The message says what was found.
+            ImportError, ConnectionError, PermissionError: if it can't be downloaded. The message says what to do.
         """
         options: dict[str, Any] = {
             "load_weights": load_weights,
@@ -257,7 +262,7 @@ class Task(Trainer, KerasModel, ABC):
         """Opens a preset, once for all that is read of it. `weights` is False if they may not be needed yet."""
         load_weights = true_or_false("load_weights", load_weights)
         if true_or_false("load_optimizer", load_optimizer) and not load_weights:
-            raise ValueError("load_optimizer=True goes on from the preset's weights: leave out load_weights=False")
+            raise ValueError("load_optimizer=True continues from the preset's weights: leave out load_weights=False")
         return open_preset(preset, weights=weights and load_weights)
 
     @classmethod
@@ -305,8 +310,8 @@ class Task(Trainer, KerasModel, ABC):
         for name in KERAS_CALLS:
             if name in vars(cls):
                 raise TypeError(
-                    f"{cls.__name__} defines {name}, which Keras calls and pyroberta doesn't: use callbacks, or a loop "
-                    "of train_on_batch()"
+                    f"{cls.__name__} defines {name}, which Keras would call but pyroberta does not: use callbacks, or "
+                    "a loop of train_on_batch()"
                 )
 
     def _checked(self, name: str, value: Any) -> Any:
@@ -315,8 +320,8 @@ class Task(Trainer, KerasModel, ABC):
             before = vars(self).get("backbone")
             if before and not same_head(expect_instance(name, value, Backbone).config, before.config):
                 raise ValueError(
-                    f"the backbone has a {title(value.config)}, the one before a {title(before.config)}: make another "
-                    f"{type(self).__name__}"
+                    f"the new backbone has a {title(value.config)}, but the old one a {title(before.config)}: make "
+                    f"another {type(self).__name__}"
                 )
             if vars(self).get("preprocessor"):
                 _check_fit(vars(self)["preprocessor"], value)
@@ -358,8 +363,8 @@ class Task(Trainer, KerasModel, ABC):
     def trainable(self) -> bool:
         """Whether training may change anything. Setting it also sets `backbone.trainable`.
 
-        Unlike `backbone.trainable = False`, which leaves the head to be trained, `trainable = False` freezes
-        everything: `fit` then raises ValueError, where Keras warns and trains nothing.
+        `backbone.trainable = False` still lets the head be trained. `trainable = False` freezes everything, and `fit`
+        then raises a ValueError. (Keras warns and trains nothing.)
         """
         return self._trainable
 
@@ -370,10 +375,10 @@ class Task(Trainer, KerasModel, ABC):
 
     @property
     def recommended_learning_rate(self) -> float | None:
-        """The learning rate of Adam that suits the model's weights, or None where no preset recommended one.
+        """The recommended learning rate of Adam for the model's weights, or None if no preset recommends one.
 
-        A preset keeps one for each head; see the docs on adaptation for how that of `roberta_tiny_en` was found.
-        `compile` does not take it by itself. It can be set, and `save_to_preset` keeps it; None removes it.
+        A preset has a rate for each head. docs/adaptation.md says how the rate of `roberta_tiny_en` was found.
+        `compile` does not use it automatically. It can be set, and `save_to_preset` saves it. None removes it.
 
         >>> from pyroberta import MaskedLM, optimizers
         >>> masked_lm = MaskedLM.from_preset("roberta_tiny_en")
@@ -410,31 +415,33 @@ class Task(Trainer, KerasModel, ABC):
         max_shard_size: float | str | None = "5GB",
         include_optimizer: bool = False,
     ) -> None:
-        """Writes a directory that `from_preset` loads, and transformers or KerasHub too.
+        """Writes a directory that `from_preset` loads. transformers or KerasHub load it too.
 
-        A save that is interrupted or finds no room leaves the directory as it was. LoRA's changes are written as part
-        of their kernels; the model itself keeps them apart.
+        If the save is interrupted or the disk is full, the directory does not change. The low-rank changes of LoRA are
+        added to the written kernels; the model itself still has them separately.
 
         Args:
-            directory: made, or replaced where it holds a RoBERTa's preset. Its files of other names stay.
-            format: `"hf"`, a Hugging Face directory, or `"keras"`, a KerasHub preset, which takes the package h5py.
-            dtype: in which the weights are stored: `"float32"`, `"float16"`, `"bfloat16"` or `"float64"`.
-            max_shard_size: the largest size of a file of weights; larger weights go into several files. A text such as
-                `"500MB"`, or a number of gigabytes, as in KerasHub; None for no limit.
-            include_optimizer: whether to save the optimizer's moments, which take twice the weights' room, its settings
-                and the seed, for `from_preset(..., load_optimizer=True)`. Training goes on bit for bit if `dtype` is
-                the model's.
+            directory: the directory, which is created, or replaced if it holds a preset of a RoBERTa. Its files of
+                other names stay.
+            format: `"hf"` for a Hugging Face directory, or `"keras"` for a KerasHub preset, which needs the package
+                h5py.
+            dtype: the dtype in which the weights are stored: `"float32"`, `"float16"`, `"bfloat16"` or `"float64"`.
+            max_shard_size: the largest size of a file of weights: a text such as `"500MB"`, or a number of gigabytes,
+                as in KerasHub. Larger weights are written into several files. None for no limit.
+            include_optimizer: whether to save the optimizer's settings, its moments, which take twice the space of the
+                weights, and the seed, for `from_preset(..., load_optimizer=True)`. If `dtype` is that of the model,
+                training continues with the same bits.
 
         Raises:
-            FileExistsError: where the directory holds something else than such a preset, or is a file.
-            ValueError: where the format can't hold the model, a parameter isn't finite in `dtype`, or there is no
-                optimizer's state before the first update.
-            ImportError: without h5py, for `"keras"`.
-            OSError: where there is no room, telling the bytes needed and free. What was there before is unchanged, and
-                the model can be saved elsewhere.
+            FileExistsError: if the directory holds anything but such a preset, or is a file.
+            ValueError: if the format can't hold the model, a parameter is not finite in `dtype`, or `include_optimizer`
+                is True before the first update.
+            ImportError: if h5py is not installed, for `"keras"`.
+            OSError: if the disk is full. The message has the bytes needed and the bytes free. Existing files do not
+                change, and the model can be saved elsewhere.
 
         Warns:
-            UserWarning: for what KerasHub will do otherwise, and where weights in other formats stay in the directory.
+            UserWarning: if KerasHub ignores a setting of the model, or weights in other formats stay in the directory.
         """
         from pyroberta.presets.optimizer_state import OptimizerState
         from pyroberta.presets.writing import writer
@@ -443,8 +450,8 @@ class Task(Trainer, KerasModel, ABC):
         if true_or_false("include_optimizer", include_optimizer):
             if self.backbone.config.lora_rank:
                 raise ValueError(
-                    "the optimizer's state is of LoRA's factors, for which a preset has no place: merge_lora() first, "
-                    "or save without include_optimizer"
+                    "the optimizer's state belongs to LoRA's factors, which a preset can't hold: call merge_lora() "
+                    "first, or save without include_optimizer"
                 )
             now, config = self._current_state(), self.optimizer.get_saved_config()
             state = OptimizerState(config, now.step, now.slots, now.seed, now.data_pass, now.position)
@@ -452,19 +459,19 @@ class Task(Trainer, KerasModel, ABC):
         write(os.fspath(directory), contents, dtype=dtype, max_shard_size=max_shard_size)
 
     def save(self, filepath: str | os.PathLike[str], overwrite: bool = True) -> None:
-        """As `KerasModel.save`, with the head, the tokenizer and the preprocessor's settings.
+        """Does what `KerasModel.save` does, and writes the head, the tokenizer and the preprocessor's settings too.
 
-        What was compiled, and the optimizer's state, are left out: KerasHub's tasks don't load them either.
+        The arguments of `compile` and the optimizer's state are not written, since KerasHub's tasks do not load them.
 
         Warns:
-            UserWarning: where the optimizer has a state that is left out, and of what KerasHub will do otherwise.
+            UserWarning: if the optimizer has a state, which is not written, or KerasHub ignores a setting of the model.
         """
         super().save(filepath, overwrite)
         if self.optimizer.iterations:
             warnings.warn(
                 # without names and numbers, so that it is said once where a callback saves again and again
-                "a .keras file has no state of the optimizer: load_model's model begins with a fresh one, as "
-                "KerasHub's does. To go on with training, save_to_preset(directory, include_optimizer=True)",
+                "a .keras file does not hold the optimizer's state: load_model starts without one, as in KerasHub. To "
+                "continue training, use save_to_preset(directory, include_optimizer=True)",
                 stacklevel=callers_level(),
             )
 
@@ -481,29 +488,30 @@ class Task(Trainer, KerasModel, ABC):
         )
 
     def resize_token_embeddings(self, vocabulary_size: int) -> None:
-        """As `Backbone.resize_token_embeddings`, but keeps the rows for which the tokenizer has a token.
+        """Does what `Backbone.resize_token_embeddings` does, and checks that every token of the tokenizer keeps its
+        row.
 
         Raises:
-            ValueError: where the tokenizer has more tokens, or the size is none.
+            ValueError: if the tokenizer has more tokens than `vocabulary_size`, or it is not a size.
         """
         if self.preprocessor is not None and vocabulary_size < self.preprocessor.tokenizer.vocabulary_size():
             raise ValueError(
-                f"the tokenizer has {self.preprocessor.tokenizer.vocabulary_size()} entries, which need a row each; "
-                f"got vocabulary_size={vocabulary_size}"
+                f"the tokenizer has {self.preprocessor.tokenizer.vocabulary_size()} ids, which need a row each; got "
+                f"vocabulary_size={vocabulary_size}"
             )
         self.backbone.resize_token_embeddings(vocabulary_size)
 
     def extend_positions(self, length: int) -> None:
-        """As `Backbone.extend_positions`; a preprocessor that was at the model's limit follows.
+        """Does what `Backbone.extend_positions` does, and lets the preprocessor make longer sequences too.
 
-        Where its `sequence_length` is the model's old `max_sequence_length`, it becomes `length`, and a masked LM's
-        `mask_selection_length` grows in proportion, rounded up.
+        If the preprocessor's `sequence_length` is the model's old `max_sequence_length`, it becomes `length`, and a
+        masked LM's `mask_selection_length` grows in proportion, rounded up.
 
         Args:
             length: the new `max_sequence_length`, above the present one.
 
         Raises:
-            ValueError: as `Backbone.extend_positions`.
+            ValueError: see `Backbone.extend_positions`.
         """
         before = self.backbone.max_sequence_length
         self.backbone.extend_positions(length)
@@ -520,10 +528,10 @@ class Task(Trainer, KerasModel, ABC):
             tokens, special: see `Tokenizer.add_tokens`.
 
         Returns:
-            The number of tokens that were not recognised before.
+            The number of strings that were not recognised before.
 
         Raises:
-            TypeError, ValueError: as there; and for a model without a tokenizer.
+            TypeError, ValueError: see `Tokenizer.add_tokens`; also if the model has no tokenizer.
 
         >>> from pyroberta import MaskedLM
         >>> masked_lm = MaskedLM.from_preset("roberta_tiny_en")
@@ -547,15 +555,16 @@ class Task(Trainer, KerasModel, ABC):
         licence: str | None = None,
         message: str = "A model saved by pyroberta",
     ) -> str:
-        """Saves the model and uploads it to a hub, with a card; returns the address of its page.
+        """Saves the model and uploads it to a hub, with a card. Returns the address of its page.
 
         Args:
             handle: `hf://ORGANISATION/NAME[@BRANCH]` or `kaggle://OWNER/MODEL/FRAMEWORK/VARIATION`.
             private, licence, message: see `presets.upload.upload`.
 
         Raises:
-            ValueError: for another handle.
-            ImportError, PermissionError, ConnectionError, OSError: where it can't be uploaded, with what to do.
+            ValueError: if the handle has another form.
+            ImportError, PermissionError, ConnectionError, OSError: if it can't be uploaded. The message says what to
+                do.
         """
         from tempfile import TemporaryDirectory
 
@@ -570,29 +579,33 @@ class Task(Trainer, KerasModel, ABC):
 
     @property
     def params(self) -> Mapping[str, Array]:
-        """Every parameter by name, as read-only views. To write into them, see `Backbone.changing`."""
+        """The values of all parameters by name, as read-only views. To write into them, see `Backbone.changing`."""
         return self.backbone.params
 
     def save_task_weights(self, filepath: str | os.PathLike[str]) -> None:
-        """Writes the head's parameters alone; else as `save_weights`, and as KerasHub's method of that name."""
+        """Writes only the head's parameters, as KerasHub's method of this name does. For the arguments see
+        `save_weights`.
+        """
         self._save(filepath, True, self._head_names())
 
     def load_task_weights(self, filepath: str | os.PathLike[str]) -> None:
-        """Sets the head's parameters to those in a file that `save_task_weights` or KerasHub's wrote.
+        """Sets the head's parameters to the values in a file that `save_task_weights`, here or of KerasHub, wrote.
 
         Raises:
-            FileNotFoundError, ValueError: as `load_weights`.
+            FileNotFoundError, ValueError: see `load_weights`.
         """
         self._load(filepath, False, self._head_names())
 
     def has_task_weights(self) -> bool:
-        """True: every head has parameters of its own."""
+        """Returns True, since every head has parameters."""
         return bool(self._head_names())
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments that make another task of the same shape, with backbone and preprocessor inside.
+        """Returns the arguments that make another task of the same shape. They contain the configs of the backbone and
+        the preprocessor.
 
-        It is JSON, and of KerasHub's form: `from_config` of KerasHub's class of this task takes it, and the reverse.
+        The config has JSON's types and KerasHub's form: `from_config` of KerasHub's class of this task takes it, and
+        the reverse.
 
         >>> from pyroberta import Backbone, MaskedLM
         >>> config = MaskedLM(Backbone(20, 1, 2, 8, 16)).get_config()
@@ -611,16 +624,16 @@ class Task(Trainer, KerasModel, ABC):
 
     @classmethod
     def from_config(cls: type[Own], config: Mapping[str, Any]) -> Own:
-        """A task with fresh weights, of what `get_config` gives, or KerasHub's.
+        """Returns a task with initial weights, from a config that `get_config`, here or of KerasHub, returned.
 
         Args:
-            config: the class's arguments; `backbone` and `preprocessor` may be objects too.
+            config: the arguments of the class. `backbone` and `preprocessor` may be objects too.
 
         Raises:
-            TypeError, ValueError: for a config that isn't of this class.
+            TypeError, ValueError: if the config is not one of this class.
         """
         if "backbone" not in config:
-            raise ValueError(f"a task's config has a backbone in it, got {shown(dict(config))}")
+            raise ValueError(f"the config of a task should have a backbone, got {shown(dict(config))}")
         parts: dict[str, type[Any]] = {"backbone": Backbone, "preprocessor": cls.preprocessor_kind}
         arguments = dict(config)
         for name, kind in parts.items():
@@ -668,7 +681,10 @@ class Task(Trainer, KerasModel, ABC):
 
     def _tokenizer(self) -> Tokenizer:
         if self.preprocessor is None:
-            raise ValueError("this needs a tokenizer: the model was made with preprocessor=None")
+            raise ValueError(
+                "this needs a tokenizer, but the model was made with preprocessor=None: load it without "
+                "preprocessor=None"
+            )
         _check_vocabulary(self.preprocessor.tokenizer, self.backbone)
         return self.preprocessor.tokenizer
 
@@ -678,8 +694,8 @@ def _check_fit(preprocessor: Preprocessor, backbone: Backbone) -> None:
     config = backbone.config
     if preprocessor.sequence_length > config.max_sequence_length:
         raise ValueError(
-            f"the preprocessor makes sequences of up to {preprocessor.sequence_length} tokens, the model takes "
-            f"{config.max_sequence_length}: give "
+            f"the preprocessor makes sequences of up to {preprocessor.sequence_length} tokens, but the model takes "
+            f"{config.max_sequence_length}: pass "
             f"{type(preprocessor).__name__}(sequence_length={config.max_sequence_length})"
         )
     _check_vocabulary(preprocessor.tokenizer, backbone)
@@ -689,7 +705,7 @@ def _check_vocabulary(tokenizer: Tokenizer, backbone: Backbone) -> None:
     """Checks that the token embedding has a row for every token. `Tokenizer.add_tokens` may have added some."""
     if tokenizer.vocabulary_size() > backbone.config.vocabulary_size:
         raise ValueError(
-            f"the tokenizer has {tokenizer.vocabulary_size()} entries, the model's token embedding "
-            f"{backbone.config.vocabulary_size} rows. Was it made for another model? If tokens were added, "
-            f"resize_token_embeddings({tokenizer.vocabulary_size()}) makes room for them"
+            f"the tokenizer has {tokenizer.vocabulary_size()} ids, but the model's token embedding has "
+            f"{backbone.config.vocabulary_size} rows. Check that the tokenizer belongs to the model. If tokens were "
+            f"added, resize_token_embeddings({tokenizer.vocabulary_size()}) adds rows for them"
         )

@@ -1,4 +1,4 @@
-"""RoBERTa's text classifier as an object, from texts to labels."""
+"""RoBERTa's text classifier as users' object: it takes texts and returns labels."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ class Classification(Answer):
     """The class that a classifier predicts for a text.
 
     Attributes:
-        label: the class's number.
-        name: its name, of `TextClassifier.labels`.
-        score: its probability, in [0, 1].
+        label: the number of the class.
+        name: the name of the class, from `TextClassifier.labels`.
+        score: the probability of the class, in [0, 1].
     """
 
     label: int
@@ -46,26 +46,27 @@ class Classification(Answer):
 
 
 class TextClassifier(Task):
-    """RoBERTa with a classifier's head on `<s>`: `keras_hub.models.RobertaTextClassifier` without Keras.
+    """RoBERTa with a classifier's head on `<s>`. The class corresponds to `keras_hub.models.RobertaTextClassifier`.
 
-    One class per text. For the attributes and all that it shares with other tasks, see `Task`.
+    Each text has one class. See `Task` for the attributes, and for the methods that all tasks have.
 
     Args:
-        backbone: the encoder. If it has no head for `num_classes`, a copy of it gets a fresh one, and the original
-            stays as it is.
+        backbone: the encoder. If it has no head for `num_classes`, the classifier uses a copy of it with an untrained
+            head.
         num_classes: the number of classes, at least 2.
-        preprocessor: tokenises and truncates texts; None for a model that takes preprocessed features alone.
-        activation: of the outputs of `predict` and of the call: None or `"linear"` for logits, `"softmax"` for
-            probabilities, or a function of logits (B, num_classes) that keeps their shape. With `"softmax"` the loss
-            is one on probabilities, `from_logits=False`; a function has no derivative here, so the model can't be
-            trained with it. Keras's functions of these two names stand for them.
-        hidden_dim: width of the dense layer of a fresh head; the backbone's unless given. Hugging Face directories
-            have no place for another one.
-        dropout: rate before and after that layer; the backbone's `dropout` unless given, as in transformers
-            (KerasHub: 0).
-        labels: the classes' names; "LABEL_0" and so on unless given. Hugging Face directories keep them.
-        classifier_dropout: transformers' name of `dropout`.
-        seed: of everything random in training: the order of examples, dropout; and of a fresh head.
+        preprocessor: the preprocessor that tokenises and truncates texts. None for a model that takes preprocessed
+            features only.
+        activation: the function that makes the outputs of `predict` and of a call: None or `"linear"` for logits,
+            `"softmax"` for probabilities, or a function of logits (B, num_classes) that keeps their shape. With
+            `"softmax"` the default loss is one of probabilities, `from_logits=False`. A function has no derivative
+            here, so the model can't be trained with it. Keras's functions of the two names count as the names.
+        hidden_dim: the width of the dense layer of an untrained head. The default is that of the backbone. Hugging Face
+            directories can't hold another width.
+        dropout: the rate before and after that layer. The default is the backbone's `dropout`, as in transformers (in
+            KerasHub it is 0).
+        labels: the names of the classes. The default is "LABEL_0" and so on. Hugging Face directories keep them.
+        classifier_dropout: transformers' name for `dropout`.
+        seed: the seed of an untrained head, and of all random choices in training: the order of examples, dropout.
         name, compile: see `Task`.
 
     >>> classifier = TextClassifier.from_preset("roberta_tiny_en", num_classes=2)
@@ -77,12 +78,12 @@ class TextClassifier(Task):
     head = "text_classifier"
     elsewhere = ELSEWHERE | {
         **dict.fromkeys(("id2label", "label2id", "classes_"), "labels has the classes' names, in their order"),
-        "predict_proba": "classify(texts) gives probabilities, and so does predict with activation='softmax'",
+        "predict_proba": "classify(texts) returns probabilities; predict does so with activation='softmax'",
         "fill_mask": "it is a MaskedLM's",
-        "score": "it is a MaskedLM's; evaluate(texts, labels) gives the loss and the accuracy",
+        "score": "it is a method of MaskedLM; evaluate(texts, labels) returns the loss and the accuracy",
         **dict.fromkeys(
             ("embed", "encode", "transform"),
-            "it is a MaskedLM's: MaskedLM.from_preset(directory).embed(texts) gives a vector for each text",
+            "it is a method of MaskedLM: MaskedLM.from_preset(directory).embed(texts) returns a vector for each text",
         ),
     }
     preprocessor_kind = TextClassifierPreprocessor
@@ -117,7 +118,7 @@ class TextClassifier(Task):
         compile: bool = True,
     ) -> None:
         if num_classes is None:
-            raise ValueError("num_classes is missing: how many classes should the head tell apart?")
+            raise ValueError("num_classes is missing: pass the number of classes")
         num_classes = whole_number("num_classes", num_classes, at_least=2)
         vars(self)["activation"] = activations.get(activation)
         super().__init__(
@@ -149,9 +150,9 @@ class TextClassifier(Task):
     def _need_compiled(self) -> None:
         if callable(self.activation):
             raise ValueError(
-                f"the activation is the function {self.activation!r}, whose derivative isn't known here, so there is "
-                "no training and no loss: fit TextClassifier(backbone, num_classes, preprocessor) around the same "
-                "backbone, which gives logits"
+                f"the activation is the function {self.activation!r}, whose derivative is unknown, so the model can't "
+                "be trained or evaluated: fit TextClassifier(backbone, num_classes, preprocessor) around the same "
+                "backbone, which returns logits"
             )
         super()._need_compiled()
 
@@ -171,23 +172,23 @@ class TextClassifier(Task):
         seed: int | None = None,
         **options: Any,
     ) -> TextClassifier:
-        """The encoder of a preset of any task, with a classifier's head.
+        """Returns a classifier with the encoder of a preset of any task.
 
         Args:
-            preset, load_weights: as for `Task.from_preset`.
-            num_classes: the preset's head is loaded if it has so many classes; None takes its number. Any other head is
-                fresh and has to be fitted.
-            labels: the classes' names; by default the preset's.
-            activation: see the class; by default the preset's if its head is loaded.
-            hidden_dim: see the class; by default the preset's. A head of another width is fresh.
-            dropout: the head's rate, instead of the preset's, as in KerasHub. The encoder's rate is set with the
+            preset, load_weights: see `Task.from_preset`.
+            num_classes: the number of classes. None means that of the preset's head. The preset's head is loaded if it
+                has this number of classes. Otherwise the head is untrained and must be fitted.
+            labels: the names of the classes. The default is those of the preset.
+            activation: see the class. The default is that of the preset if its head is loaded.
+            hidden_dim: see the class. The default is that of the preset. A head of another width is untrained.
+            dropout: the head's rate, which replaces the preset's, as in KerasHub. Set the encoder's rate with the
                 encoder: `TextClassifier(Backbone.from_preset(preset, dropout=...), num_classes, ...)`.
-            classifier_dropout: the same under transformers' name.
-            preprocessor, seed, options: as for `Task.from_preset`.
+            classifier_dropout: transformers' name for `dropout`.
+            preprocessor, seed, options: see `Task.from_preset`.
 
         Raises:
-            ValueError, FileNotFoundError: where the preset is missing or damaged, or is no classifier and there is no
-                `num_classes`; where `dropout` and `classifier_dropout` differ.
+            ValueError, FileNotFoundError: if the preset is missing or damaged, if it is not a classifier and
+                `num_classes` is missing, or if `dropout` and `classifier_dropout` differ.
         """
         known = [*inspect.signature(cls.from_preset).parameters, *inspect.signature(Task.from_preset).parameters]
         refuse_unknown(f"{cls.__name__}.from_preset", options, known, FOREIGN_OPTIONS)
@@ -201,7 +202,7 @@ class TextClassifier(Task):
         stored_config = opened.config
         stored_classes = stored_config.num_classes if stored_config.head == cls.head else None
         if num_classes is None and stored_classes is None:
-            raise ValueError(f"preset {opened.name!r} is no classifier: give num_classes=, for a fresh head")
+            raise ValueError(f"preset {opened.name!r} is not a classifier: pass num_classes= for an untrained head")
         classes = stored_classes if num_classes is None else num_classes
         stored_width = stored_config.classifier_hidden_dim if stored_classes else None
         options |= {
@@ -250,7 +251,8 @@ class TextClassifier(Task):
 
     @hinting(
         **dict.fromkeys(
-            ("top_k", "return_all_scores"), "predict(texts) gives all classes, as logits, or with activation='softmax'"
+            ("top_k", "return_all_scores"),
+            "predict(texts) returns all classes, as logits, or as probabilities with activation='softmax'",
         ),
         **OF_OPEN_SOURCE,
     )
@@ -262,16 +264,16 @@ class TextClassifier(Task):
         long_texts: str | None = None,
         column: str | tuple[str, ...] | None = None,
     ) -> Any:
-        """The likeliest class of each text.
+        """Returns the most likely class of each text.
 
         Args:
-            texts: a text, or what `predict` takes.
-            batch_size: texts at a time.
-            long_texts: as for `predict`.
-            column: as for `fit`.
+            texts: one text, or any input of `predict`.
+            batch_size: the number of texts in a batch.
+            long_texts: see `predict`.
+            column: see `fit`.
 
         Returns:
-            A `Classification` for a text that is no list, else a list of them.
+            A `Classification` for one text, else a list of them.
 
         >>> classifier = TextClassifier.from_preset("roberta_tiny_en", num_classes=2, labels=["bad", "good"])
         >>> classifier.classify("A joy to watch.").name in classifier.labels
@@ -321,15 +323,15 @@ class TextClassifier(Task):
             return self.activation
         raise ValueError(
             f"the activation is the function {self.activation!r}, which can't be written into a file: save "
-            "TextClassifier(backbone, num_classes, preprocessor) around the same backbone, and give activation= again "
-            "where it is loaded"
+            "TextClassifier(backbone, num_classes, preprocessor) around the same backbone, and pass activation= again "
+            "when you load it"
         )
 
     def get_config(self) -> dict[str, Any]:
-        """As `Task.get_config`, with `num_classes`, `activation`, `hidden_dim` and `dropout`.
+        """Returns the config of `Task.get_config`, with `num_classes`, `activation`, `hidden_dim` and `dropout`.
 
         Raises:
-            ValueError: for an activation that is a function.
+            ValueError: if the activation is a function.
         """
         own = {
             "num_classes": self.num_classes,
@@ -346,7 +348,7 @@ def _rate(dropout: float | None, classifier_dropout: float | None) -> float | No
     if dropout is not None and classifier_dropout not in (None, dropout):
         raise ValueError(
             f"dropout and classifier_dropout are two names of the head's rate; got {dropout!r} and "
-            f"{classifier_dropout!r}. The encoder's rate is set by Backbone.from_preset(..., dropout=...)"
+            f"{classifier_dropout!r}. To set the encoder's rate use Backbone.from_preset(..., dropout=...)"
         )
     return classifier_dropout if dropout is None else dropout
 

@@ -1,4 +1,4 @@
-"""KerasHub's `backbone.token_embedding`: ids to vectors, and with `reverse=True` vectors to logits."""
+"""KerasHub's `backbone.token_embedding`: it maps ids to vectors, and with `reverse=True` vectors to logits."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     from pyroberta.tasks.backbone import Backbone
 
 
-_FREEZE = r"backbone.freeze(r'embeddings\.token') keeps its values as they are, backbone.unfreeze undoes that"
+_FREEZE = r"backbone.freeze(r'embeddings\.token') freezes its values, backbone.unfreeze undoes that"
 _CHANGING = "see Backbone.changing, which changes values"
 
 
 class TokenEmbedding(Checked, Hinting):
-    """The token embedding of a backbone. It has no values of its own: it reads the backbone's when it is called.
+    """The token embedding of a backbone. It stores no values: it reads those of the backbone when it is called.
 
     Args:
-        backbone: whose embedding it is.
+        backbone: the backbone whose embedding it is.
 
     >>> from pyroberta import Backbone
     >>> embedding = Backbone(20, 1, 2, 8, 16).token_embedding
@@ -62,7 +62,7 @@ class TokenEmbedding(Checked, Hinting):
         if not reverse:
             if given.dtype.kind not in "iu":
                 raise ValueError(
-                    f"token ids should be whole numbers, got {given.dtype}. For vectors write reverse=True"
+                    f"token ids should be whole numbers, got {given.dtype}. To pass vectors, set reverse=True"
                 )
             if given.size and not 0 <= given.min() <= given.max() < config.vocabulary_size:
                 wrong = given[(given < 0) | (given >= config.vocabulary_size)]
@@ -80,17 +80,17 @@ class TokenEmbedding(Checked, Hinting):
 
     @property
     def embeddings(self) -> Array:
-        """The table (V, C), a read-only view. To write into it, see `Backbone.changing`."""
+        """The token embedding (V, C), a read-only view. To write into it, see `Backbone.changing`."""
         return self._backbone.params["embeddings.token"]
 
     @property
     def weights(self) -> list[Array]:
-        """The table, and the output table if the model is untied, as read-only views."""
+        """The token embedding, and the output table if the model is untied, as read-only views."""
         return [self.embeddings] if self.tie_weights else [self.embeddings, self._output_table]
 
     @property
     def tie_weights(self) -> bool:
-        """Whether `reverse=True` multiplies by the same table."""
+        """Whether `reverse=True` multiplies by the token embedding too."""
         return self._output_table is self.embeddings
 
     @property

@@ -55,7 +55,7 @@ UNSETTABLE = {
     },
     "Backbone": {
         "dropout": "replace", "num_layers": "make another", "params": "changing", "dtype": "give dtype=",
-        "optimizer": "a task's", "token_embedding": "changing", "freeze": "a method", "layers": "Keras has it",
+        "optimizer": "method of a task", "token_embedding": "changing", "freeze": "a method", "layers": "Keras has it",
     },
     "TokenEmbedding": {"trainable": "backbone.freeze", "embeddings": "changing", "input_dim": "config"},
     "MaskedLMPreprocessor": {"masker": "mask_selection_rate", "packer": "sequence_length", "dtype": "Keras has it"},
@@ -232,9 +232,9 @@ def test_a_loss_that_was_changed_since_is_looked_at_again():
 
 def test_another_backbone_must_fit_the_task_and_the_preprocessor():
     classifier, three = small_classifier(), small_masked_lm().backbone.with_head(3)
-    with pytest.raises(ValueError, match="a head for 3 classes, the one before a head for 2 classes: make another"):
+    with pytest.raises(ValueError, match="a head for 3 classes, but the old one a head for 2 classes: make another"):
         classifier.backbone = three
-    with pytest.raises(ValueError, match="the preprocessor makes sequences of up to 40 tokens, the model takes 9"):
+    with pytest.raises(ValueError, match="the preprocessor makes sequences of up to 40 tokens, but the model takes 9"):
         classifier.backbone = Backbone(**SIZES | {"vocabulary_size": 300}, max_sequence_length=9, num_classes=2)
     with pytest.raises(ValueError, match=r"up to 41 tokens.*TextClassifierPreprocessor\(sequence_length=40\)"):
         classifier.preprocessor = TextClassifierPreprocessor(small_tokenizer(), 41)

@@ -309,7 +309,7 @@ def test_a_preset_has_no_place_for_the_factors_moments(tmp_path):
     model = small_masked_lm(dtype="float32")
     model.backbone.enable_lora(3)
     model.train_on_batch(TEXTS)
-    with pytest.raises(ValueError, match=r"the optimizer's state is of LoRA's factors.*merge_lora\(\) first"):
+    with pytest.raises(ValueError, match=r"the optimizer's state belongs to LoRA's factors.*merge_lora\(\) first"):
         model.save_to_preset(tmp_path / "preset", include_optimizer=True)
     assert not (tmp_path / "preset").exists()
 

@@ -99,5 +99,5 @@ def test_we_load_keras_archive_with_equal_outputs(kind: str, exchanged: tuple[Pa
         assert model.preprocessor.preset_settings() == before.preprocessor.preset_settings()
         assert model.preprocessor.tokenizer.vocabulary == before.preprocessor.tokenizer.vocabulary
         assert model.preprocessor.tokenizer.merges == before.preprocessor.tokenizer.merges
-        with pytest.warns(UserWarning, match="which aren't loaded"):
+        with pytest.warns(UserWarning, match="which are not loaded"):
             load_model(directory / "theirs" / f"{kind}.keras")

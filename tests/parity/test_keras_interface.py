@@ -217,7 +217,7 @@ def test_kerass_checkpoint_of_a_whole_model_is_an_archive(hub: Any, tmp_path: Pa
 
     lm = small_masked_lm()
     checkpoint = keras.callbacks.ModelCheckpoint(tmp_path / "whole.keras")
-    with pytest.warns(UserWarning, match="a .keras file has no state of the optimizer"):
+    with pytest.warns(UserWarning, match="a .keras file does not hold the optimizer's state"):
         lm.fit(TEXTS, callbacks=[checkpoint], verbose=0)
     found = models.load_model(tmp_path / "whole.keras")
     assert [weight.tobytes() for weight in found.weights] == [weight.tobytes() for weight in lm.weights]

@@ -103,7 +103,9 @@ def test_an_optimizers_state_that_is_left_out_is_told_of(tmp_path: Path) -> None
         lm.save(tmp_path / "model.keras")
         load_model(tmp_path / "model.keras")
     lm.fit(TEXTS, batch_size=3, verbose=0)
-    with pytest.warns(UserWarning, match=r"no state of the optimizer: .*save_to_preset\(directory, include_optimizer="):
+    with pytest.warns(
+        UserWarning, match=r"does not hold the optimizer's state: .*save_to_preset\(directory, include_optimizer="
+    ):
         lm.save(tmp_path / "model.keras")
     assert load_model(tmp_path / "model.keras").optimizer.iterations == 0
 
@@ -111,7 +113,7 @@ def test_an_optimizers_state_that_is_left_out_is_told_of(tmp_path: Path) -> None
 def test_what_keras_compiled_is_left_with_a_warning(tmp_path: Path) -> None:
     path = archives.sound_archive(tmp_path / "a") / "model.keras"
     archives.part(compile_config={"optimizer": "adam"})(path.parent)
-    with pytest.warns(UserWarning, match=r"which aren't loaded: .* as KerasHub's is\. Call compile\(\)"):
+    with pytest.warns(UserWarning, match=r"which are not loaded: .* as in KerasHub\. Call compile\(\)"):
         load_model(path)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -145,7 +147,7 @@ def test_a_file_is_replaced_or_not(tmp_path: Path) -> None:
     lm, path = masked_lm(), tmp_path / "below" / "model.keras"
     lm.save(path)
     content = path.read_bytes()
-    with pytest.raises(FileExistsError, match=r"model\.keras is there already: overwrite=True replaces it"):
+    with pytest.raises(FileExistsError, match=r"model\.keras exists already: overwrite=True replaces it"):
         classifier().save(path, overwrite=False)
     assert path.read_bytes() == content
     classifier().save(str(path))
@@ -183,7 +185,10 @@ def test_load_model_takes_kerass_arguments_with_their_defaults(tmp_path: Path) -
     found = load_model(tmp_path / "model.keras", None, False, True)  # in Keras's order
     with pytest.raises(ValueError, match=r"call `compile\(\)`"):
         found.evaluate(["a"], [0])
-    for name, said in {"custom_objects": "no other is looked for", "safe_mode": "nothing in it is run"}.items():
+    for name, said in {
+        "custom_objects": "only known classes are read",
+        "safe_mode": "nothing in an archive is run",
+    }.items():
         with pytest.raises(ValueError, match=f"{name}=.* would have no effect: .*{said}"):
             load_model(tmp_path / "model.keras", **{name: {"Own": dict} if name == "custom_objects" else False})
 

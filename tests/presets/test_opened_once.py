@@ -267,7 +267,7 @@ def test_what_is_no_classifier_is_refused_before_its_weights_come(
 ) -> None:
     hub.repositories["org/no_classifier"] = Repository(files_of(directories["hf"]))
     hub.requests.clear()
-    with pytest.raises(AssertionError, match="preset 'hf://org/no_classifier' is no classifier: give num_classes="):
+    with pytest.raises(AssertionError, match="preset 'hf://org/no_classifier' is not a classifier: pass num_classes="):
         reading("hf://org/no_classifier", "of its own classes")
     assert hub.downloads() == ["config.json"]
 

@@ -358,6 +358,6 @@ def test_a_prediction_can_be_stopped():
 
 @pytest.mark.parametrize("name", ["train_step", "compute_loss", "call"])
 def test_a_subclass_that_defines_what_keras_calls_is_refused(name):
-    with pytest.raises(TypeError, match=f"Mine defines {name}, which Keras calls and pyroberta doesn't"):
+    with pytest.raises(TypeError, match=f"Mine defines {name}, which Keras would call but pyroberta does not"):
         type("Mine", (MaskedLM,), {name: lambda self, *arguments: None})
     type("Mine", (MaskedLM,), {"saved_at": 3, "save": lambda self: None})  # its own business

@@ -425,7 +425,7 @@ def test_what_cannot_be_frozen_is_said():
     masked_lm = small_masked_lm()
     with pytest.raises(ValueError, match="no parameter's name matches 'layer'"):
         masked_lm.backbone.freeze("layer")
-    with pytest.raises(ValueError, match=r"'\(' is no regular expression"):
+    with pytest.raises(ValueError, match=r"'\(' is not a regular expression"):
         masked_lm.backbone.freeze("(")
     masked_lm.backbone.freeze(".*")
     for train in (masked_lm.fit, masked_lm.train_on_batch):
@@ -617,7 +617,7 @@ def test_what_cannot_be_predicted_is_said():
             masked_lm.predict(empty, verbose=0)
         with pytest.raises(ValueError, match="x is empty"):
             masked_lm.predict_on_batch(empty)
-    with pytest.raises(ValueError, match=r"no text holds '<mask>'"):
+    with pytest.raises(ValueError, match=r"no text has '<mask>'"):
         masked_lm.predict(["no hole"], verbose=0)
     with pytest.raises(ValueError, match=r"the features should be a dict of token_ids.*; got token_ids"):
         masked_lm({"token_ids": [[0, 5, 2]]})
@@ -863,9 +863,9 @@ def test_a_model_is_made_of_a_backbone_and_a_preprocessor():
 def test_a_preprocessor_that_does_not_fit_the_model_is_refused():
     tokenizer = small_tokenizer()
     sizes = {"num_layers": 1, "num_heads": 1, "hidden_dim": 4, "intermediate_dim": 4}
-    with pytest.raises(ValueError, match="sequences of up to 512 tokens, the model takes 40"):
+    with pytest.raises(ValueError, match="sequences of up to 512 tokens, but the model takes 40"):
         MaskedLM(Backbone(vocabulary_size=300, max_sequence_length=40, **sizes), MaskedLMPreprocessor(tokenizer))
-    with pytest.raises(ValueError, match="the tokenizer has 300 entries, the model's token embedding 280 rows"):
+    with pytest.raises(ValueError, match="the tokenizer has 300 ids, but the model's token embedding has 280 rows"):
         MaskedLM(Backbone(vocabulary_size=280, **sizes), MaskedLMPreprocessor(tokenizer))
 
 
@@ -902,7 +902,7 @@ def test_weights_can_be_taken_and_given_back():
     masked_lm = small_masked_lm()
     weights, before = masked_lm.get_weights(), weights_of(masked_lm)
     masked_lm.fit(TEXTS, verbose=0)
-    with pytest.raises(ValueError, match=r"expected the .* arrays that get_weights gives"):
+    with pytest.raises(ValueError, match=r"expected the .* arrays that get_weights returns"):
         masked_lm.set_weights(weights[1:])
     masked_lm.set_weights(weights)
     assert (weights_of(masked_lm) == before).all()

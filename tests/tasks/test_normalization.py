@@ -103,8 +103,8 @@ def test_a_saved_normalization_gives_the_same_bits(masked_lm: MaskedLM, method: 
         (5, {"method": "l2"}, "method must be 'center' or 'whiten', got 'l2'"),
         (5, {"method": "center", "num_dimensions": 3}, "num_dimensions=3 is for method='whiten'"),
         (5, {"method": "whiten", "num_dimensions": 0}, "num_dimensions must be a whole number of at least 1, got 0"),
-        (5, {"method": "whiten"}, "whitening 8 dimensions takes more than 8 texts, .*; got 5"),
-        (3, {"method": "whiten", "num_dimensions": 3}, "whitening 3 dimensions takes more than 3 texts"),
+        (5, {"method": "whiten"}, "whitening 8 dimensions needs more than 8 texts, .*; got 5"),
+        (3, {"method": "whiten", "num_dimensions": 3}, "whitening 3 dimensions needs more than 3 texts"),
         (60, {"method": "whiten", "num_dimensions": 8}, "vary in 7 dimensions; they can't be whitened to 8"),
         (0, {"method": "center"}, "there are no texts to fit the normalization on"),
     ],
@@ -117,7 +117,7 @@ def test_what_cannot_be_fitted_is_said(
 
 
 def test_texts_that_are_all_alike_cannot_be_whitened(masked_lm: MaskedLM) -> None:
-    with pytest.raises(ValueError, match="Are the texts alike"):
+    with pytest.raises(ValueError, match="Pass texts that differ more"):
         masked_lm.fit_normalization(["the sea"] * 20, "whiten")
 
 
@@ -159,7 +159,7 @@ def test_other_and_damaged_files_are_refused(masked_lm: MaskedLM, tmp_path: Path
     with pytest.raises(FileNotFoundError, match=r"n\.safetensors"):
         Normalization.load(file)
     safetensors_io.write(file, {"mean": np.zeros(3)})
-    with pytest.raises(ValueError, match="is no file of a normalization"):
+    with pytest.raises(ValueError, match="is not a file of a normalization"):
         Normalization.load(file)
 
     def written(tensors: dict[str, Any], method: str = "whiten", layer: str = "1") -> None:
@@ -169,7 +169,7 @@ def test_other_and_damaged_files_are_refused(masked_lm: MaskedLM, tmp_path: Path
     for tensors, options, message in (
         ({"mean": np.zeros(3)}, {}, "should hold matrix and mean, it holds mean"),
         ({"mean": np.zeros(3)}, {"method": "l2"}, "method and layer can't be 'l2'"),
-        ({"mean": np.zeros(3)}, {"method": "center", "layer": "-1"}, "is no file of a normalization"),
+        ({"mean": np.zeros(3)}, {"method": "center", "layer": "-1"}, "is not a file of a normalization"),
         ({"mean": np.zeros(3), "matrix": np.zeros((2, 3))}, {}, r"mean \(3,\), matrix \(2, 3\)|matrix \(2, 3\)"),
         ({"mean": np.zeros((3, 1))}, {"method": "center"}, r"got mean \(3, 1\)"),
         ({"mean": np.zeros(3), "probe": np.zeros(2)}, {"method": "center"}, r"probe \(2,\)"),

@@ -219,7 +219,7 @@ def test_from_preset_finds_the_task_and_keeps_or_changes_the_head(tmp_path: Path
     assert isinstance(Task.from_preset(small_preset), MaskedLM)
     fresh = TextClassifier.from_preset(small_preset, num_classes=2)
     assert fresh.preprocessor.sequence_length == 40
-    with pytest.raises(ValueError, match="is no classifier: give num_classes="):
+    with pytest.raises(ValueError, match="is not a classifier: pass num_classes="):
         TextClassifier.from_preset(small_preset)
     with pytest.raises(TypeError, match="'num_labels': num_classes= of"):
         TextClassifier.from_preset(small_preset, num_labels=2)

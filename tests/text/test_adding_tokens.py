@@ -149,7 +149,7 @@ def test_a_tokenizer_that_outgrew_the_table_is_told_of():
     tokenizer.add_tokens(NEW)
     asks = (model.evaluate, model.predict, model.score, model.embed, model.fit, model.train_on_batch)
     for ask in asks:
-        with pytest.raises(ValueError, match=rf"resize_token_embeddings\({V + 3}\) makes room"):
+        with pytest.raises(ValueError, match=rf"resize_token_embeddings\({V + 3}\) adds rows"):
             ask(["a Tyrannosaurus"])
 
 

@@ -359,7 +359,7 @@ def test_fill_mask_cuts_no_mask_off():
     assert found[0].sequence == found[0].token_str + LETTERS[:50]  # the answer is about the whole text
     with pytest.raises(ValueError, match=r"text 0 would lose 1 '<mask>' by being cut to 40 tokens"):
         masked_lm.fill_mask(f"<mask>{LETTERS[:50]}<mask>", long_texts="cut")
-    with pytest.raises(ValueError, match=r"fill_mask gives an answer for every mask, so a text can't be split"):
+    with pytest.raises(ValueError, match=r"fill_mask returns an answer for every mask, so a text can't be split"):
         masked_lm.fill_mask("<mask>", long_texts="split")
     with pytest.warns(UserWarning, match=r"more than 38 tokens"):  # which leave room for a target of three
         found = masked_lm.fill_mask(long, targets=["zqj", "q"], long_texts="cut")

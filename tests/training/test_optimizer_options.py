@@ -381,7 +381,7 @@ def test_a_config_without_a_class_is_refused(config):
 
 
 def test_a_pattern_that_is_none_is_refused_at_once():
-    with pytest.raises(ValueError, match=r"'\(' is no regular expression: missing \)"):
+    with pytest.raises(ValueError, match=r"'\(' is not a regular expression: missing \)"):
         AdamW().exclude_from_weight_decay(var_names=["("])
 
 

@@ -135,7 +135,7 @@ def test_there_is_no_state_before_the_first_update_and_none_for_fresh_weights(tm
     with pytest.raises(ValueError, match="the optimizer has no state before its first update"):
         fresh("adam").save_to_preset(tmp_path / "p", include_optimizer=True)
     assert not list(tmp_path.iterdir())
-    with pytest.raises(ValueError, match="load_optimizer=True goes on from the preset's weights"):
+    with pytest.raises(ValueError, match="load_optimizer=True continues from the preset's weights"):
         MaskedLM.from_preset("roberta_tiny_en", load_optimizer=True, load_weights=False)
 
 

@@ -113,7 +113,7 @@ CASES: dict[str, Case] = {
     "classifier: a number of names": Case(
         HF, config(id2label=7), "^[^:]*config.json: id2label should be an object from numbers to names, got 7"
     ),
-    "classifier: a masked LM": Case(HF, sound_hf, "is no classifier: give num_classes="),
+    "classifier: a masked LM": Case(HF, sound_hf, "is not a classifier: pass num_classes="),
     "classifier: fewer names than rows": Case(
         HF, config(id2label={"0": "a", "1": "b"}), r"out_proj\.weight has shape \(3, 8\), expected \(2, 8\)"
     ),
@@ -162,7 +162,9 @@ CASES: dict[str, Case] = {
     ),
     # --- KerasHub
     "classifier: keras: a masked LM": Case(
-        KERAS, values("task.json", registered_name="keras_hub>RobertaMaskedLM"), "is no classifier: give num_classes="
+        KERAS,
+        values("task.json", registered_name="keras_hub>RobertaMaskedLM"),
+        "is not a classifier: pass num_classes=",
     ),
     "classifier: keras: task.json cut": Case(KERAS, cut("task.json", 0.5), "task.json isn't valid JSON"),
     "classifier: keras: task.json a pipe": Case(KERAS, instead("task.json", os.mkfifo), "task.json is a pipe"),
