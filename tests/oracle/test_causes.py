@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from judged import departing, traced
+from judged import departing, golden_trace, traced
 from planted import LENGTHS
 from small_models import TEXTS, small_masked_lm
 
@@ -27,7 +27,7 @@ NORM, KERNEL = "layers.0.attention.norm", "layers.0.attention.query.kernel"
 )
 def test_a_value_inside_a_norm_that_is_off_has_no_cause_that_does_nothing_there(of, change):
     """An epsilon, a bias or the trace's own epsilon don't change these; and the place is that value."""
-    golden = traced()
+    golden = golden_trace()
     theirs = {name: golden[name] for name in golden}
     theirs[f"{NORM}.{of}"] = change(golden[f"{NORM}.{of}"])
     first = compare(golden, theirs).departures[0]
@@ -35,14 +35,14 @@ def test_a_value_inside_a_norm_that_is_off_has_no_cause_that_does_nothing_there(
 
 
 def test_a_factor_that_is_near_1_is_not_the_right_denominator():
-    golden = traced()
+    golden = golden_trace()
     theirs = {name: 1.0005 * golden[name] for name in golden if name.startswith("gradients.")}
     assert {finding.cause for finding in compare(golden, theirs).departures} == {""}
 
 
 def test_the_losss_factor_is_seen_in_what_no_gradient_of_theirs_leads_to():
     """The gradients of the layers are right, given those of values; the head's alone show the factor."""
-    golden = traced()
+    golden = golden_trace()
     factor = float(golden["loss.denominator"]) / len(golden["batch.ids"])
     beginnings = ("d.layers.", "gradients.layers.", "gradients.head.")
     report = compare(golden, {name: factor * golden[name] for name in golden if name.startswith(beginnings)})
@@ -51,7 +51,7 @@ def test_the_losss_factor_is_seen_in_what_no_gradient_of_theirs_leads_to():
 
 
 def test_all_gradients_that_are_halved_are_one_line_and_no_mean_of_terms():
-    golden = traced()
+    golden = golden_trace()
     theirs = {name: 0.5 * golden[name] for name in golden if name.startswith("gradients.")}
     report = compare(golden, theirs)
     assert {finding.cause for finding in report.departures} == {""}
@@ -72,7 +72,7 @@ def test_faults_of_different_updates_are_apart():
               ("layers.0.attention.scores.0", "layers.0.attention.scores.2")],
 )  # fmt: skip
 def test_values_beside_each_other_do_not_follow_from_each_other(names):
-    golden = traced()
+    golden = golden_trace()
     theirs = {name: golden[name] for name in golden}
     for name in names:
         theirs[name] = 2.0 * golden[name]
@@ -82,7 +82,7 @@ def test_values_beside_each_other_do_not_follow_from_each_other(names):
 
 def test_a_sum_of_given_terms_is_judged_by_them():
     """One term is far too large, and the sum is the right one of these terms, rounded once."""
-    golden = traced()
+    golden = golden_trace()
     tokens = (14.0 * golden["embeddings.of_tokens"]).astype(np.float32)
     positions = golden["embeddings.of_positions"].astype(np.float32)
     theirs = {"embeddings.of_tokens": tokens, "embeddings.of_positions": positions}
@@ -91,14 +91,14 @@ def test_a_sum_of_given_terms_is_judged_by_them():
 
 
 def test_all_positions_0_are_not_counted_over_padding():
-    golden = traced()
+    golden = golden_trace()
     rows = golden["parameters.embeddings.position"][np.zeros(sum(LENGTHS), int)]
     (finding,) = compare(golden, {"embeddings.of_positions": rows}).departures
     assert finding.cause == ""
 
 
 def test_logits_that_are_scaled_before_the_bias_are_of_the_same_matrix():
-    golden = traced()
+    golden = golden_trace()
     bias = golden["parameters.head.bias"]
     logits = (golden["loss.logits"] - bias) / math.sqrt(8) + bias
     theirs = {"head.norm.output": golden["head.norm.output"], "loss.logits": logits}
@@ -133,7 +133,7 @@ def test_another_optimizer_is_no_epsilon():
 
 
 def test_a_loss_that_is_twice_as_large_is_no_term_added_twice():
-    golden = traced()
+    golden = golden_trace()
     theirs = {name: 2.0 * golden[name] for name in golden if name.startswith(("d.", "gradients.", "loss.share"))}
     report = compare(golden, theirs)
     assert not [one for one in report.findings if one.cause.endswith("is added twice")]
@@ -149,14 +149,14 @@ def test_a_trace_that_is_kept_in_float32_departs_nowhere(parts):
 
 
 def test_one_number_that_is_added_everywhere_is_no_token_type():
-    golden = traced()
+    golden = golden_trace()
     (finding,) = compare(golden, {"embeddings.output": golden["embeddings.output"] + 0.3}).departures
     assert (finding.cause, finding.looks) == ("", "each row is off by the same vector")
 
 
 def test_one_huge_number_does_not_make_a_cause():
     """Nearly all of a difference is one number's, which is not what another cause would explain."""
-    golden = traced()
+    golden = golden_trace()
     name = "layers.0.attention.query"
     kernel, bias = golden[f"parameters.{name}.kernel"], golden[f"parameters.{name}.bias"]
     x = golden["embeddings.norm.output"] @ kernel.T + bias  # transposed in one row, noise in the others
@@ -168,7 +168,7 @@ def test_one_huge_number_does_not_make_a_cause():
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_a_number_that_is_not_finite_does_not_end_the_comparison(bad):
-    golden = traced()
+    golden = golden_trace()
     x = golden["embeddings.norm.output"].copy()
     x[0, 0] = bad
     rest = np.random.default_rng(0).standard_normal(golden["layers.0.attention.query.output"].shape)
@@ -177,7 +177,7 @@ def test_a_number_that_is_not_finite_does_not_end_the_comparison(bad):
 
 
 def test_the_likeliest_ids_are_those_of_their_logits():
-    golden = traced()
+    golden = golden_trace()
     logits = golden["loss.logits"][:, ::-1].copy()
     theirs = {"loss.logits": logits, "loss.predicted": logits.argmax(axis=1)}
     assert departing(compare(golden, theirs)) == ["loss.logits"]
@@ -186,7 +186,7 @@ def test_the_likeliest_ids_are_those_of_their_logits():
 
 
 def test_a_scalar_of_a_dump_in_bfloat16_was_kept_in_it_too():
-    golden, theirs = traced(), traced(dtype="float32", precision=None)
+    golden, theirs = golden_trace(), traced(dtype="float32", precision=None)
     kept = {name: rounded_to_bfloat16(x) if x.dtype == np.float32 else x for name, x in theirs.items()}
     assert departing(compare(golden, kept)) == []
     alone = {"loss.share": rounded_to_bfloat16(np.atleast_1d(np.float32(theirs["loss.share"])))[0]}
@@ -261,7 +261,7 @@ def with_others(golden: Trace, of) -> dict[str, np.ndarray]:
 
 
 def test_padding_that_is_attended_to_is_named_from_the_context_alone():
-    golden, rng = traced(), np.random.default_rng(0)
+    golden, rng = golden_trace(), np.random.default_rng(0)
     theirs = with_others(golden, lambda v: (rng.uniform(0.2, 0.6, (len(v), 1, 1)), rng.normal(size=v.shape[1:])))
     (finding,) = compare(golden, {CONTEXT: theirs[CONTEXT].astype(np.float32)}).departures
     assert "of the weight goes beyond the sequence" in finding.cause
@@ -279,7 +279,7 @@ def test_padding_that_is_attended_to_is_named_from_the_context_alone():
     ids=["own", "far", "negative", "noise"],
 )
 def test_what_a_context_is_mixed_with_otherwise_is_no_padding(of):
-    golden = traced()
+    golden = golden_trace()
     theirs = with_others(golden, of)
     (finding,) = compare(golden, theirs).departures
     assert (finding.name, finding.cause) == (CONTEXT, "")
@@ -291,7 +291,7 @@ NORMED = "layers.0.attention.norm.output"
 @pytest.mark.parametrize("outside", [False, True])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_any_epsilon_is_read_off(outside, dtype):
-    golden = traced()
+    golden = golden_trace()
     x = golden["layers.0.attention.norm.sum"]
     gamma, beta = (golden[f"parameters.layers.0.attention.norm.{of}"] for of in ("gamma", "beta"))
     variance = x.var(axis=1, keepdims=True)
@@ -303,7 +303,7 @@ def test_any_epsilon_is_read_off(outside, dtype):
 
 @pytest.mark.parametrize("name", ["layers.0.attention.probabilities.2", "layers.0.attention.norm.sum"])
 def test_dropout_that_is_left_on_is_named_where_it_is_seen(name):
-    golden, rng = traced(), np.random.default_rng(0)
+    golden, rng = golden_trace(), np.random.default_rng(0)
     x = golden["embeddings.dropout.output"] if name.endswith("sum") else 0.0
     kept = golden[name] - x
     theirs = {name: x + kept * (rng.random(kept.shape) < 0.75) / 0.75}
@@ -315,7 +315,7 @@ def test_dropout_that_is_left_on_is_named_where_it_is_seen(name):
 
 @pytest.mark.parametrize(("times", "cause"), [(0.0, "the token type's row is dropped"), (2.0, "is added 2 times")])
 def test_the_token_types_row_by_itself(times, cause):
-    golden, types = traced(), Entry("", "embeddings", "of_types")
+    golden, types = golden_trace(), Entry("", "embeddings", "of_types")
     golden.add("embeddings.of_types", np.tile(np.arange(1.0, 9.0), (sum(LENGTHS), 1)), types)
     (finding,) = compare(golden, {"embeddings.of_types": times * golden["embeddings.of_types"]}).departures
     assert cause in finding.cause
@@ -323,7 +323,7 @@ def test_the_token_types_row_by_itself(times, cause):
 
 def test_what_dropout_at_a_rate_of_0_passes_on_is_what_the_next_ops_work_on():
     """A mistake in the embeddings is not one of the first layer, whichever of the two names theirs have."""
-    golden = traced()
+    golden = golden_trace()
     for name in ("embeddings.norm.output", "embeddings.dropout.output"):
         off = np.array(golden[name]) + 0.1
         kernel, bias = (golden[f"parameters.layers.0.attention.query.{of}"] for of in ("kernel", "bias"))

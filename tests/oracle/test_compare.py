@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import html
 import itertools
 import math
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from planted import LENGTHS, LOSS, config_of, run
+from planted import LENGTHS, LOSS, clean, config_of, run
 from small_models import random_batch, random_params, small_config
 from strategies import examples, seeds
 
@@ -183,14 +184,18 @@ def place_of(name: str, layer: int) -> str:
     }[row]
 
 
+@functools.lru_cache(maxsize=8)  # of one seed for all faults
+def golden_of(heads: int, seed: int, dtype: str) -> Trace:
+    return run(config_of(3, heads, 5), seed, precision=dtype)
+
+
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("name", FAULTS)
 @examples(2)
 @given(seed=seeds, layer=st.integers(0, 2), heads=st.integers(2, 3), share=st.sampled_from([1.0, 0.4]))
 def test_a_fault_is_found_at_its_place_and_named(name, dtype, seed, layer, heads, share):
-    config = config_of(3, heads, 5)
-    golden = run(config, seed, precision=dtype)
-    theirs = run(config, seed, with_fault(name, layer), dtype, precision=None)
+    golden = golden_of(heads, seed, dtype)
+    theirs = run(config_of(3, heads, 5), seed, with_fault(name, layer), dtype, precision=None)
     rng = np.random.default_rng(seed)
     outputs = [n for n in forward_names(theirs) if n.endswith(("output", "context", "losses"))]
     kept = [n for n in outputs if rng.random() < share or n.startswith(place_of(name, layer))]
@@ -226,8 +231,7 @@ def test_two_faults_are_both_found():
 )
 @pytest.mark.parametrize("name", ["d.layers.0.attention.q", "d.layers.1.feed_forward.kernel_1", "d.head.norm.gamma"])
 def test_a_wrong_gradient_is_told_by_what_it_looks_like(name, change, words):
-    config = config_of()
-    golden = run(config, 0)
+    golden = clean()
     theirs = {one: golden[one] for one in golden if one.startswith("d.")}
     theirs[name] = change(theirs[name])
     report = compare(golden, theirs)
@@ -237,8 +241,7 @@ def test_a_wrong_gradient_is_told_by_what_it_looks_like(name, change, words):
 
 
 def test_names_and_shapes_that_do_not_fit_are_told():
-    config = config_of()
-    golden = run(config, 0)
+    golden = clean()
     report = compare(golden, {"layers.9.output": np.ones(2), "loss.losses": golden["loss.losses"]})
     assert report.missing == ["layers.9.output"]
     assert "1 of their names is of nothing in the trace: 'layers.9.output'" in str(report)
@@ -378,7 +381,7 @@ def attended(q, k, scale_by):
     ],
 )
 def test_a_softmax_over_something_else_is_named(scale_by, cause):
-    golden = run(config_of(), 0)
+    golden = clean()
     q, k = (
         golden[f"layers.1.attention.{of}.output"][:5].reshape(5, 2, 4).transpose(1, 0, 2) for of in ("query", "key")
     )
@@ -397,7 +400,7 @@ def test_a_softmax_over_something_else_is_named(scale_by, cause):
     ],
 )
 def test_dropout_where_there_is_none_is_told_from_noise(change, cause):
-    golden = run(config_of(), 0)
+    golden = clean()
     name = "layers.0.feed_forward.norm.dropped"
     (finding,) = compare(golden, {name: change(golden[name], None)}).departures
     assert finding.cause == cause
@@ -405,7 +408,7 @@ def test_dropout_where_there_is_none_is_told_from_noise(change, cause):
 
 def test_rows_of_the_position_table_that_the_trace_has_not():
     """Positions from 0 use rows in front of the trace's first one."""
-    golden = run(config_of(), 0)
+    golden = clean()
     rows, positions = golden["parameters.embeddings.position"], golden["batch.positions"]
     longer = np.concatenate([np.ones((2, rows.shape[1])), rows])
     (finding,) = compare(golden, {"embeddings.of_positions": longer[positions]}).departures
@@ -438,7 +441,7 @@ def test_a_known_mistake_is_found_within_what_rounding_might_do():
 
 
 def test_the_page_has_every_tensor_and_no_foreign_markup():
-    golden = run(config_of(), 0)
+    golden = clean()
     theirs = {"loss.losses": 2.0 * golden["loss.losses"], "loss.logits": golden["loss.logits"]}
     text = page(compare(golden, theirs), {"loss.losses": "<b>turned</b>"}, "<script>")
     assert all(name in text for name in theirs)
@@ -450,7 +453,7 @@ def test_the_page_has_every_tensor_and_no_foreign_markup():
 def test_a_trace_in_float32_is_no_reference():
     with pytest.raises(ValueError, match="the trace is in float32, and what is compared with has to be in float64"):
         compare(run(config_of(), 0, dtype="float32", precision=None), {})
-    golden = run(config_of(), 0)
+    golden = clean()
     with pytest.raises(ValueError, match=r"loss\.losses has the dtype complex128; numbers are expected"):
         compare(golden, {"loss.losses": golden["loss.losses"].astype(complex)})
 

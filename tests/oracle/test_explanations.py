@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 from judged import KERNEL, traced
-from planted import LOSS, config_of, run
+from planted import LOSS, clean, config_of, run
 from small_models import random_batch, random_params
 
 from pyroberta import optimizers
@@ -68,7 +68,7 @@ def test_a_layers_output_alone_tells_the_mistake_inside_the_layer(mistake, place
 
 
 def test_what_lies_between_is_told_where_no_cause_fits():
-    golden = run(config_of(), 0)
+    golden = clean()
     theirs = layers_alone(golden, "")
     theirs[LAYER] = theirs[LAYER] + np.random.default_rng(0).normal(size=theirs[LAYER].shape)
     (finding,) = compare(golden, theirs).departures
@@ -101,7 +101,7 @@ def test_another_library_s_adam_is_one_cause_at_every_parameter(dtype):
 
 
 def test_epsilons_that_rounding_can_not_tell_apart_are_one_cause():
-    golden = run(config_of(), 0)
+    golden = clean()
     x = golden["layers.0.attention.norm.sum"]
     gamma, beta = (golden[f"parameters.layers.0.attention.norm.{of}"] for of in ("gamma", "beta"))
     output = gamma * (x - x.mean(axis=1, keepdims=True)) / np.sqrt(x.var(axis=1, keepdims=True) + 1e-9) + beta
@@ -117,21 +117,21 @@ def test_an_epsilon_of_adam_that_is_in_no_list_is_read_off():
 
 
 def test_a_parameter_that_is_another_one_is_told():
-    golden = run(config_of(), 0)
+    golden = clean()
     other = "parameters.layers.1.attention.key.kernel"
     (finding,) = compare(golden, {f"parameters.{KERNEL}": golden[other]}).departures
     assert finding.cause == f"it is {other}"
 
 
 def test_a_kernel_that_lies_the_wrong_way():
-    golden = run(config_of(), 0)
+    golden = clean()
     name = f"parameters.{KERNEL}"
     (finding,) = compare(golden, {name: golden[name].T}).departures
     assert finding.cause == "the kernel is transposed"
 
 
 def test_positions_counted_over_the_padding_show_in_the_embeddings():
-    golden = run(config_of(), 0)
+    golden = clean()
     starts = golden["batch.starts"]
     lengths = np.diff(starts)
     moved = golden["batch.positions"] + np.repeat(lengths.max() - lengths, lengths)

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 from hypothesis import given
-from judged import KERNEL, departing, traced
+from judged import KERNEL, departing, golden_trace, traced
 from op_arguments import arguments_of
 from strategies import seeds
 
@@ -44,7 +44,7 @@ def flat(value):
 
 def test_a_value_inside_an_op_is_judged_from_theirs_before_it():
     """Scores that are off, and a softmax that is right: one departs, and not the other."""
-    golden = traced()
+    golden = golden_trace()
     scores = 2.0 * golden["layers.0.attention.scores.0"]
     weights = np.exp(scores - scores.max(2, keepdims=True))
     theirs = {
@@ -105,7 +105,7 @@ def test_an_optimizer_of_the_users_own_is_not_judged():
 
 @pytest.mark.parametrize("rate", [np.nan, np.inf, -1.0])
 def test_a_learning_rate_that_is_none_departs_and_its_updates_are_not_judged(rate: float):
-    golden = traced()
+    golden = golden_trace()
     names = ("learning_rate", f"clipped.{KERNEL}", f"updated.{KERNEL}")
     report = compare(golden, {name: golden[name] for name in names} | {"learning_rate": rate})
     assert departing(report) == ["learning_rate"]
@@ -135,7 +135,7 @@ def test_the_extension_departs_nowhere():
 
 @pytest.mark.parametrize("keep", [lambda x: x.astype(np.float16), rounded_to_bfloat16], ids=["float16", "bfloat16"])
 def test_what_was_kept_in_fewer_bits_is_allowed_for(keep):
-    golden = traced()
+    golden = golden_trace()
     theirs = traced(dtype="float32", precision=None)
     kept = {name: keep(x) if x.dtype == np.float32 and x.size >= 32 else x for name, x in theirs.items()}
     assert departing(compare(golden, kept)) == []
@@ -146,7 +146,7 @@ def test_what_was_kept_in_fewer_bits_is_allowed_for(keep):
 @pytest.mark.parametrize(("of", "most"), [("ids", 17), ("positions", 12), ("labels", 17)])
 @pytest.mark.parametrize("bad", [-1.0, 0.5, np.nan, "most"])
 def test_indices_that_are_none_depart_and_nothing_else(of, most, bad):
-    golden = traced()
+    golden = golden_trace()
     given = golden[f"batch.{of}"].astype(float)
     given[0] = most if bad == "most" else bad
     theirs = {f"batch.{of}": given} | {name: golden[name] for name in ("embeddings.output", "loss.losses")}
@@ -185,7 +185,7 @@ def test_a_loss_that_is_off_by_any_factor_has_no_cause(factor: float):
 
 @pytest.mark.parametrize("name", ["d.layers.0.feed_forward.x", f"d.{KERNEL}"])
 def test_one_gradient_on_the_way_that_has_a_factor_is_not_the_loss(name: str):
-    golden = traced()
+    golden = golden_trace()
     theirs = {one: golden[one] for one in golden if one.startswith("d.")}
     theirs[name] = theirs[name] / golden["loss.denominator"]
     first = compare(golden, theirs).departures[0]
@@ -193,14 +193,14 @@ def test_one_gradient_on_the_way_that_has_a_factor_is_not_the_loss(name: str):
 
 
 def test_probabilities_that_are_halved_are_no_padding():
-    golden = traced()
+    golden = golden_trace()
     name = "layers.1.attention.probabilities.0"
     (finding,) = compare(golden, {name: 0.5 * golden[name]}).departures
     assert (finding.cause, finding.looks) == ("", "it is 0.5 times what it should be")
 
 
 def test_noise_is_no_multiple():
-    golden = traced()
+    golden = golden_trace()
     name = "layers.1.attention.query.output"
     noise = 1e-7 * np.random.default_rng(0).standard_normal(golden[name].shape)
     (finding,) = compare(golden, {name: noise}).departures
@@ -218,7 +218,7 @@ def test_the_same_cause_at_many_places_is_one_line():
 
 
 def test_how_far_a_fault_spreads_is_told():
-    golden = traced()
+    golden = golden_trace()
     theirs = {name: golden[name] for name in ("layers.1.feed_forward.norm.output", "loss.share")}
     theirs["layers.0.attention.output.output"] = 1.5 * golden["layers.0.attention.output.output"]
     theirs["loss.share"] = 1.25 * theirs["loss.share"]
@@ -228,7 +228,7 @@ def test_how_far_a_fault_spreads_is_told():
 
 def test_what_may_follow_from_an_earlier_departure_is_told_so():
     """A gradient that comes through an op that departs; one that lies before that op is no consequence."""
-    golden = traced()
+    golden = golden_trace()
     theirs = {name: golden[name] for name in golden if name.startswith("d.layers.") and name.endswith(".output")}
     theirs["layers.1.feed_forward.activation"] = golden["layers.1.feed_forward.activation"] + 0.1
     theirs["layers.1.feed_forward.output"] = golden["layers.1.feed_forward.output"]
@@ -245,7 +245,7 @@ def test_what_may_follow_from_an_earlier_departure_is_told_so():
 
 
 def test_numbers_that_are_not_finite_are_null_in_json():
-    golden = traced()
+    golden = golden_trace()
     name = "layers.0.attention.context"
     report = compare(golden, {name: np.full_like(golden[name], np.inf), "batch.ids": golden["batch.ids"] + 1})
     found = json.loads(json.dumps(report.to_dict(), allow_nan=False))
@@ -255,14 +255,14 @@ def test_numbers_that_are_not_finite_are_null_in_json():
 
 
 def test_a_report_is_true_where_nothing_departs():
-    golden = traced()
+    golden = golden_trace()
     assert compare(golden, {"loss.losses": golden["loss.losses"]})
     assert not compare(golden, {"loss.losses": golden["loss.losses"] + 1.0})
     assert not compare(golden, {})
 
 
 def test_what_is_no_trace_and_no_precision_is_refused():
-    golden = traced()
+    golden = golden_trace()
     with pytest.raises(TypeError, match=r"golden should be a Trace, got dict\. The trace comes first"):
         compare({"loss.losses": golden["loss.losses"]}, golden)
     with pytest.raises(ValueError, match=r"precision should be one of float32, .*, got 'float16'"):
@@ -296,7 +296,7 @@ def test_a_trace_that_cannot_be_followed_is_refused(of: str, tmp_path):
 
 @pytest.mark.parametrize("rows", ["targets", "first"])
 def test_rows_that_are_there_are_judged_and_what_follows_is_computed_from_all(rows: str):
-    golden = traced()
+    golden = golden_trace()
     name, last = "layers.1.feed_forward.output", "layers.1.feed_forward.norm.output"
     there = golden["batch.target_rows"] if rows == "targets" else golden["batch.starts"][:-1]
     theirs = {of: golden[of] for of in ("layers.1.attention.norm.output", "head.dense.output")}

@@ -72,11 +72,12 @@ Formula = Callable[..., Results]
 def lost(formula: Formula, *arguments: Any) -> Results:
     """How far the roundings of a formula, all of them unlucky, take each number of each result from itself."""
     count = Roundings()
-    total = {name: np.zeros_like(result) for name, result in formula(count, *arguments).items()}
+    exact = formula(count, *arguments)
+    total = {name: np.zeros_like(result) for name, result in exact.items()}
     for i, units in enumerate(count.units):
-        ends = [formula(Roundings(i, step), *arguments) for step in (STEP, -STEP)]
+        moved = formula(Roundings(i, STEP), *arguments)
         for name in total:
-            total[name] += units * SINGLE.u * np.abs(ends[0][name] - ends[1][name]) / (2.0 * STEP)
+            total[name] += units * SINGLE.u * np.abs(moved[name] - exact[name]) / STEP
     return total
 
 

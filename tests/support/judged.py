@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 
-from planted import LENGTHS, LOSS, config_of
+from planted import LENGTHS, LOSS, config_of, copied
 from small_models import random_batch, random_params
 
 from pyroberta import optimizers
@@ -21,6 +22,16 @@ def traced(optimizer=None, dtype="float64", weights=1.0, loss=LOSS, **options) -
     params = random_params(config, 0).astype(dtype)
     trace_updates(found, config, params, [batch], loss, optimizer or optimizers.AdamW(0.1), **options)
     return found
+
+
+def golden_trace() -> Trace:
+    """`traced()`, made once for all tests."""
+    return copied(_golden_trace())
+
+
+@cache
+def _golden_trace() -> Trace:
+    return traced()
 
 
 def departing(report) -> list[str]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+from functools import cache
+
 from small_models import random_batch, random_params, small_config
 
 from pyroberta import optimizers
@@ -22,6 +25,24 @@ def run(config, seed: int, ops: Ops = REFERENCE, dtype: str = "float64", **optio
     params = random_params(config, seed).astype(dtype)
     trace_updates(found, config, params, [batch], LOSS, optimizers.AdamW(0.1, global_clipnorm=0.05), ops=ops, **options)
     return found
+
+
+def clean() -> Trace:
+    """`run(config_of(), 0)`, made once for all tests."""
+    return copied(_clean())
+
+
+@cache
+def _clean() -> Trace:
+    return run(config_of(), 0)
+
+
+def copied(trace: Trace) -> Trace:
+    again = Trace()
+    again.settings = copy.deepcopy(trace.settings)
+    for name, array in trace.items():
+        again.add(name, array, trace.entries[name])
+    return again
 
 
 def config_of(layers: int = 2, heads: int = 2, width: int = 4):

@@ -40,4 +40,12 @@ def traced(config, cut: bool = False, **options) -> Trace:
     return found
 
 
-TRACES = {name: traced(config) for name, config in CONFIGS.items()}
+class Traces(dict[str, Trace]):
+    """The trace of each of `CONFIGS`, which is made when it is asked for."""
+
+    def __missing__(self, name: str) -> Trace:
+        self[name] = traced(CONFIGS[name])
+        return self[name]
+
+
+TRACES = Traces()

@@ -299,7 +299,7 @@ CASES: dict[str, Case] = {
     ),
     "fairseq: a dict.txt of two million symbols": Case(
         "fairseq",
-        put("dict.txt", "".join(f"{i} 1\n" for i in range(2_000_000))),
+        put("dict.txt", lambda: "".join(f"{i} 1\n" for i in range(2_000_000))),
         "dict.txt has 2000000 lines, but the m",
     ),
     "fairseq: dict.txt empty": Case("fairseq", put("dict.txt", ""), "line 1: expected a symbol and its count, got ''"),

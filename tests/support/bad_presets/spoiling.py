@@ -40,8 +40,14 @@ class Case(NamedTuple):
     message: str
 
 
-def put(file: str, content: bytes | str) -> Spoil:
-    return lambda d: (d / file).write_bytes(content.encode() if isinstance(content, str) else content)
+def put(file: str, content: bytes | str | Callable[[], str]) -> Spoil:
+    """Another content in a file; one that takes long to make is a function, which is called when it is needed."""
+
+    def spoil(directory: Path) -> None:
+        made = content() if callable(content) else content
+        (directory / file).write_bytes(made.encode() if isinstance(made, str) else made)
+
+    return spoil
 
 
 def cut(file: str, share: float) -> Spoil:
