@@ -128,7 +128,7 @@ def test_the_model_is_as_it_was() -> None:
 
 @pytest.mark.skipif(not TRANSFORMERS_4.is_dir(), reason="transformers 4 isn't in .cache")
 def test_sound_models_of_transformers_4_are_silent() -> None:
-    command = [sys.executable, "-W", "ignore", str(ROOT / "tests" / "live_transformers4.py")]
+    command = [sys.executable, "-W", "ignore", str(ROOT / "tests" / "support" / "live_transformers4.py")]
     env = {**os.environ, "PYTHONPATH": str(TRANSFORMERS_4)}
     done = subprocess.run(command, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.parity, pytest.mark.skipif(not THEIRS.is_dir(), reason
 
 
 def ask(what: str, path: Path) -> None:
-    command = [sys.executable, "-W", "ignore", str(ROOT / "tests" / "transformers4.py"), what, str(path)]
+    command = [sys.executable, "-W", "ignore", str(ROOT / "tests" / "support" / "transformers4.py"), what, str(path)]
     done = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(THEIRS)}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
