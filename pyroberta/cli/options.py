@@ -55,7 +55,7 @@ def load_model(arguments: argparse.Namespace, **keywords: Any) -> Any:
             classes = preset.config.num_classes
             addition = "" if classes is None else f" It is a classifier for {classes} classes, of `pyroberta classify`."
             raise ValueError(
-                f"{str(warning).split(': a fresh one')[0]}.{addition} With --fresh-head it gets an untrained one, "
+                f"{str(warning).split(': an untrained one')[0]}.{addition} With --fresh-head it gets an untrained one, "
                 "which knows nothing before `pyroberta fit`"
             ) from None
 
@@ -153,7 +153,7 @@ def as_typed(message: str) -> str:
     """
     message = message.replace("full_sentences=True", "--full-sentences").replace("per_line=False", "--whole-files")
     message = message.replace(" in pyroberta.data.open_source:", ":").replace(f". {NO_TEXT}", "")
-    message = message.replace(", and go on with append=True", "")  # which the line to go on with does by itself
+    message = message.replace(", and continue with append=True", "")  # which the line to go on with does by itself
     message = message.replace("num_dimensions=", "--dimensions").replace("method='center'", "--normalize center")
     for found, instead in _IN_A_SHELL.items():
         message = re.sub(found, instead, message)

@@ -1,4 +1,4 @@
-"""The arguments of `fit`, `evaluate` and `predict` that Keras has, checked."""
+"""Checks of the arguments of `fit`, `evaluate` and `predict` that Keras has too."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pyroberta.model.attributes import whole_number
 
 
 def size_of_batch(value: Any) -> int:
-    """`batch_size`, 32 unless given.
+    """Returns `batch_size`. The default is 32.
 
     Raises:
-        TypeError: for an array or a list, which stands where Keras has the batch's size.
-        ValueError: for anything else that is no whole number of at least 1.
+        TypeError: if it is an array or a list, which was probably meant as another argument.
+        ValueError: if it is not a whole number of at least 1.
     """
     if not isinstance(value, str) and (np.ndim(value) if hasattr(value, "ndim") else hasattr(value, "__len__")):
         raise TypeError(
@@ -26,7 +26,9 @@ def size_of_batch(value: Any) -> int:
 
 
 def frequency(value: Any) -> Callable[[int], bool]:
-    """`validation_freq` as a function of an epoch's number, from 0, that tells whether an evaluation is due."""
+    """Returns `validation_freq` as a function. It takes the number of an epoch, from 0, and returns whether an
+    evaluation is due.
+    """
     if isinstance(value, Sequence | set | frozenset) and not isinstance(value, str):
         epochs = {whole_number("an epoch of validation_freq", epoch) for epoch in value}
         return lambda epoch: epoch + 1 in epochs
@@ -41,15 +43,15 @@ def _is_texts(x: Any) -> bool:
 
 
 def parts_of(validation_data: Any) -> tuple[Any, Any, Any]:
-    """The x, y and sample_weight of `validation_data`.
+    """Returns the x, y and sample_weight of `validation_data`.
 
     Raises:
-        TypeError: for a list of x and y, which Keras takes too; a list is x itself here.
-        ValueError: for a tuple of more.
+        TypeError: if it is a list of x and y. Keras accepts one, but here a list is x itself.
+        ValueError: if it is a tuple of more than three items.
     """
     given = validation_data if isinstance(validation_data, tuple) else (validation_data,)
     if isinstance(validation_data, list) and len(validation_data) in (2, 3) and _is_texts(validation_data[0]):
-        raise TypeError("validation_data is a list, and x and y go into a tuple: validation_data=(x, y)")
+        raise TypeError("validation_data is a list: to pass x and y, use a tuple, validation_data=(x, y)")
     if not 1 <= len(given) <= 3:
         raise ValueError(f"validation_data should be x, (x, y) or (x, y, sample_weight); got a tuple of {len(given)}")
     x, y, sample_weight = (*given, None, None)[:3]
@@ -57,7 +59,7 @@ def parts_of(validation_data: Any) -> tuple[Any, Any, Any]:
 
 
 def fraction(value: float, count: int) -> float:
-    """`validation_split`, if it leaves texts on both sides."""
+    """Returns `validation_split`, if it leaves texts on both sides."""
     if not isinstance(value, int | float | np.number):
         raise ValueError(f"validation_split should be a number from 0 to 1, the share of the texts; got {value!r}")
     if not 0.0 < value < 1.0 or not 0 < int(count * (1.0 - value)) < count:
@@ -66,5 +68,5 @@ def fraction(value: float, count: int) -> float:
 
 
 def as_keras(values: dict[str, float]) -> float | list[float]:
-    """Keras's return value: a number if there is the loss alone, else a list."""
+    """Returns metrics in Keras's form: a number if there is only the loss, else a list."""
     return list(values.values()) if len(values) > 1 else next(iter(values.values()))

@@ -1,9 +1,9 @@
-"""A state of training as one file, from which training goes on bit for bit.
+"""A state of training as one file, from which training continues with the same bits.
 
     params.<parameter>, slots.<slot>.<parameter>, arrays.<number>   tensors, in the dtype of the parameters
-    pyroberta_train_state                                           in the metadata, as JSON: all that is no tensor
+    pyroberta_train_state                                           in the metadata, as JSON: everything but tensors
 
-A checkpoint is of a run. A preset is of a model, and other libraries read it; see `save_to_preset`.
+A checkpoint belongs to a run. A preset belongs to a model, and other libraries can read it; see `save_to_preset`.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ def save(file: str | os.PathLike[str], state: TrainState, notes: Mapping[str, An
     """Writes a state to a file. The old file stays until the new one is complete.
 
     Args:
-        file: made or replaced, parents too; `~` is expanded.
-        state: as from a model's `train_state`.
+        file: the path, which is created or replaced. Its parents are created if needed, and `~` is expanded.
+        state: the state that a model's `train_state` returned.
         notes: other values of the run: texts, numbers, arrays, and lists and dicts of them.
 
     Raises:
-        TypeError, ValueError: for something in `notes` or in what a callback keeps that is none of these, or more than
-            a file may hold.
-        ValueError: where a parameter or a slot is not finite, or a slot's name holds a dot.
-        OSError: where there is no room, telling the bytes needed and free.
+        TypeError, ValueError: if `notes` or the state of a callback has a value of another type, or more values than a
+            file may hold.
+        ValueError: if a parameter or a slot is not finite, or the name of a slot has a dot.
+        OSError: if the disk is full. The message has the bytes needed and the bytes free.
 
     >>> import os, tempfile
     >>> from pyroberta import MaskedLM
@@ -59,7 +59,7 @@ def save(file: str | os.PathLike[str], state: TrainState, notes: Mapping[str, An
     (1, {'texts': 2})
     """
     if not isinstance(state, TrainState):
-        raise TypeError(f"state should be a TrainState, as model.train_state() gives it; got {type(state).__name__}")
+        raise TypeError(f"state should be a TrainState, as model.train_state() returns it; got {type(state).__name__}")
     state.check()
     _slot_names(list(state.slots))
     tensors: dict[str, NDArray[Any]] = {}
@@ -98,21 +98,21 @@ def save(file: str | os.PathLike[str], state: TrainState, notes: Mapping[str, An
 
 
 def load(file: str | os.PathLike[str]) -> tuple[TrainState, dict[str, Any]]:
-    """The state in a file, and its notes.
+    """Returns the state in a file, and its notes.
 
     Raises:
-        FileNotFoundError: where there is no file.
-        ValueError: where it is damaged, or no checkpoint.
+        FileNotFoundError: if the file does not exist.
+        ValueError: if it is damaged, or not a checkpoint.
     """
     path = as_path(file)
     check_file(path)
     tensors, remarks = safetensors_io.read_with_metadata(path)
     if KEY not in remarks:
-        raise ValueError(f"{path} is no checkpoint of training: its metadata has no {KEY!r}. See train_state()")
+        raise ValueError(f"{path} is not a checkpoint of training: its metadata has no {KEY!r}. See train_state()")
     try:
         rest = parse_json(remarks[KEY].encode(), KEY)
         if type(rest["version"]) is not int or rest["version"] != VERSION:
-            raise ValueError(f"its version is {shown(rest['version'])}, and this one reads version {VERSION}")
+            raise ValueError(f"its version is {shown(rest['version'])}, but only version {VERSION} can be read")
         counts = {name: _count(name, rest[name], bits) for name, bits in COUNTS.items()}
         names = _slot_names(rest["slots"])
         groups = _groups(tensors, names)
@@ -131,9 +131,9 @@ def load(file: str | os.PathLike[str]) -> tuple[TrainState, dict[str, Any]]:
             raise ValueError(f"nothing refers to its array {shown(next(iter(arrays)))}")
         feed = rest["feed"]
         if not isinstance(learning_rate, int | float | dict | None) or not isinstance(callbacks, dict):
-            raise ValueError("its learning rate or its callbacks are of another kind")
+            raise ValueError("its learning rate or its callbacks have another type")
         if not isinstance(rest["optimizer"], str) or not isinstance(feed, dict):
-            raise ValueError("its optimizer's name or its feed is of another kind")
+            raise ValueError("the name of its optimizer or its feed has another type")
         state = TrainState(
             params,
             dict(zip(names, slots, strict=True)),
@@ -149,17 +149,17 @@ def load(file: str | os.PathLike[str]) -> tuple[TrainState, dict[str, Any]]:
         state.check()
         return state, notes
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise ValueError(f"{path} is no sound checkpoint: {clipped(str(error) or repr(error))}") from None
+        raise ValueError(f"{path} is not a valid checkpoint: {clipped(str(error) or repr(error))}") from None
 
 
 def of_other_backend(notes: Mapping[str, Any], model: Any) -> str:
-    """Returns what to say where a checkpoint's notes name another backend than a model's; else the empty string."""
+    """Returns a message if the checkpoint was made with another backend than that of the model, else an empty text."""
     was, now = notes.get("backend"), model.backbone.ops.name
     if was in (None, now):
         return ""
     return (
-        f"the checkpoint is of backend {printable(str(was))}, and this training goes on with {now}: the last bits of "
-        "its numbers may be others"
+        f"the checkpoint was made with the backend {printable(str(was))}, but training continues with {now}: the last "
+        "bits of its numbers may differ"
     )
 
 
@@ -195,7 +195,7 @@ def _groups(tensors: Mapping[str, Stored], slots: Sequence[str]) -> dict[str, di
             slot, _, rest = rest.partition(".")
             first = f"slots.{slot}"
         if first not in groups or not rest:
-            raise ValueError(f"it has a tensor that is no part of a state, {shown(name)}")
+            raise ValueError(f"it has a tensor that is not part of a state, {shown(name)}")
         groups[first][rest] = tensor
     return groups
 
@@ -204,7 +204,7 @@ def _vectors(groups: Mapping[str, Mapping[str, Stored]]) -> list[Arrays]:
     """The parameters and the slots, each as one vector.
 
     Raises:
-        ValueError: where they differ in layout or dtype, or a number isn't finite.
+        ValueError: if they differ in layout or dtype, or a number isn't finite.
     """
     layout = {name: tensor.shape for name, tensor in groups["params"].items()}
     dtypes = {tensor.dtype for group in groups.values() for tensor in group.values()}
@@ -212,7 +212,7 @@ def _vectors(groups: Mapping[str, Mapping[str, Stored]]) -> list[Arrays]:
         raise ValueError(f"its tensors should be all float32 or all float64, got {shown(sorted(dtypes))}")
     for prefix, group in groups.items():
         if {name: tensor.shape for name, tensor in group.items()} != layout:
-            raise ValueError(f"the tensors of {prefix!r} are not laid out as its parameters")
+            raise ValueError(f"the tensors of {prefix!r} do not have the layout of its parameters")
     vectors = []
     for prefix, group in groups.items():
         vectors.append(Arrays(layout, NUMPY_TYPES[min(dtypes)][1:]))
@@ -226,7 +226,9 @@ def _vectors(groups: Mapping[str, Mapping[str, Stored]]) -> list[Arrays]:
 def _as_json(value: Any, keep: Callable[[NDArray[Any]], str], depth: int = 0) -> Any:
     """The value in JSON's types. `keep` stores an array and returns its name in the file."""
     if depth > DEEPEST:
-        raise ValueError(f"a checkpoint keeps lists and dicts up to {DEEPEST} deep, and not what holds itself")
+        raise ValueError(
+            f"a checkpoint keeps lists and dicts nested up to {DEEPEST} deep, and none that contains itself"
+        )
     if value is None or isinstance(value, str | bool | np.bool_):
         return bool(value) if isinstance(value, np.bool_) else value
     if isinstance(value, int | np.integer):
@@ -239,7 +241,7 @@ def _as_json(value: Any, keep: Callable[[NDArray[Any]], str], depth: int = 0) ->
         return [_as_json(one, keep, depth + 1) for one in value]
     if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
         for key in {ARRAY, FLOAT} & set(value):
-            raise ValueError(f"{key!r} is a name that checkpoints use themselves: give it another")
+            raise ValueError(f"{key!r} is a name that checkpoints use themselves: use another name")
         return {key: _as_json(one, keep, depth + 1) for key, one in value.items()}
     raise TypeError(f"a checkpoint keeps texts, numbers, arrays, lists and dicts with names, not {shown(value)}")
 

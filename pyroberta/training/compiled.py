@@ -1,4 +1,4 @@
-"""What a task is compiled with: an optimizer, a loss and metrics."""
+"""The arguments of `compile`: an optimizer, a loss and metrics."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from pyroberta.training import metrics as measures
 from pyroberta.training.run import Run
 from pyroberta.training.state import TrainState
 
-OF_THE_PREPROCESSOR = "it is the preprocessor's: model.preprocessor.sequence_length = n sets it"
-OF_THE_OPTIMIZER = "it is the optimizer's, as in compile(optimizer=pyroberta.optimizers.Adam(learning_rate=1e-4))"
+OF_THE_PREPROCESSOR = "it belongs to the preprocessor: model.preprocessor.sequence_length = n sets it"
+OF_THE_OPTIMIZER = "it belongs to the optimizer, as in compile(optimizer=pyroberta.optimizers.Adam(learning_rate=1e-4))"
 DEFAULT_RATE = 5e-5  # of "auto", KerasHub's
 WITHOUT_EFFECT = {  # an argument of Keras's compile: its default, and the reason why there is no other value
     "loss_weights": (None, "the model has one loss. Pass sample_weight to fit for weights of texts"),
     "run_eagerly": (False, "every step is plain Python here, which a debugger can enter"),
     "steps_per_execution": (1, "there is no graph in which several steps could run; callbacks run after each one"),
-    "auto_scale_loss": (True, "losses are not scaled here, since float32 and float64 have no need of it"),
+    "auto_scale_loss": (True, "losses are not scaled here, since float32 and float64 do not need it"),
 }
 
 
@@ -38,16 +38,16 @@ class Parameters(Protocol):
     params: Arrays
 
     def trainable_names(self) -> list[str]:
-        """The parameters that training may change."""
+        """Returns the names of the parameters that training may change."""
 
     def prepared(self, changing: Sequence[str] = ()) -> PreparedArrays:
-        """The parameters with kernels prepared, except those that are about to change."""
+        """Returns the parameters with kernels prepared, except those that are about to change."""
 
     def writing(self, name: str, makes_room: bool = False) -> AbstractContextManager[None]:
-        """The right to change the parameters."""
+        """Returns a `with` block in which the caller may change the parameters."""
 
     def updating(self, names: Sequence[str], writers: Sequence[str]) -> AbstractContextManager[Arrays]:
-        """The parameters themselves, to be changed in place."""
+        """Returns a `with` block that yields the parameters themselves, to be changed in place."""
 
 
 class Compiled(Checked):
@@ -100,31 +100,32 @@ class Compiled(Checked):
         auto_scale_loss: bool = True,
         recompute: bool = False,
     ) -> None:
-        """Sets optimizer, loss and metrics. The optimizer starts anew.
+        """Sets the optimizer, the loss and the metrics. The optimizer starts without a state.
 
-        Optimizer, loss and metrics may also be Keras's own objects, or their configs: they are converted, or refused
-        with the line to write.
+        The optimizer, the loss and the metrics may also be objects of Keras, or their configs. They are converted, or
+        refused with an error that has the line to write.
 
         Args:
-            optimizer: a name or an optimizer. `"auto"` is `Adam(5e-5)`, Keras's form, as in KerasHub. `"adam"` is
-                `Adam()`, whose rate is 1e-3, as in Keras.
-            loss: a name or a loss. `"auto"` is the mean over the masked tokens, or over a classifier's texts (weights
-                or not, as in Keras); see `losses.SparseCategoricalCrossentropy`.
-            loss_weights: None alone, Keras's default: there is one loss.
-            metrics: names, `metrics` objects or functions of a classifier, which leave weights out, as Keras's do. A
-                masked LM refuses them, since they would count mask slots that are not used.
-            weighted_metrics: the same, with weights. `"auto"` is accuracy and, for a masked LM, perplexity, or none if
-                `metrics` are given.
-            run_eagerly, steps_per_execution, auto_scale_loss: Keras's defaults alone.
-            jit_compile: accepted so that KerasHub's examples run; there is nothing to compile.
-            recompute: keep only each layer's input for backward, and run the layer again there: gradient checkpointing.
-                It takes much less memory and a quarter to a third more time, and gives the same result.
+            optimizer: a name or an optimizer. `"auto"` means `Adam(5e-5)` in Keras's form, as in KerasHub. `"adam"`
+                means `Adam()` with the rate 1e-3, as in Keras.
+            loss: a name or a loss. `"auto"` means the mean over the masked tokens, or over a classifier's texts
+                (whatever their weights, as in Keras); see `losses.SparseCategoricalCrossentropy`.
+            loss_weights: only None is accepted, Keras's default, since there is one loss.
+            metrics: names, `metrics` objects or functions, for a classifier. They ignore weights, as in Keras. A masked
+                LM refuses them, since they would count unused mask slots.
+            weighted_metrics: the same, with weights. `"auto"` means accuracy and, for a masked LM, perplexity; or none
+                if `metrics` are given.
+            run_eagerly, steps_per_execution, auto_scale_loss: only Keras's defaults are accepted.
+            jit_compile: accepted so that KerasHub's examples run. There is nothing to compile.
+            recompute: whether only the input of each layer is kept, and backward runs the layer again (gradient
+                checkpointing). This needs much less memory, takes a quarter to a third more time, and gives the same
+                result.
 
         Raises:
-            ValueError: for a loss on probabilities, since the model gives logits, on another axis than the last, with a
-                dtype, or without a reduction; for a masked LM's `metrics`; for another value of an argument that has no
-                effect here, with the reason.
-            TypeError: for an optimizer, a loss or a metric that is neither pyroberta's nor one that can be converted.
+            ValueError: if the loss is one of probabilities (the model returns logits), has an axis other than the last,
+                a dtype, or no reduction; if a masked LM has `metrics`; or if an argument without effect has another
+                value than the default. The message has the reason.
+            TypeError: if an optimizer, a loss or a metric is not one of pyroberta and can't be converted.
         """
         _refuse_without_effect(
             loss_weights=loss_weights,
@@ -137,16 +138,16 @@ class Compiled(Checked):
         metrics = _listed_metrics(metrics)
         if metrics and not self.takes_metrics:
             raise ValueError(
-                f"metrics={metrics!r} would count every mask slot, used or not, since Keras's metrics take no weights. "
-                "Pass weighted_metrics= instead, which count masked tokens by their weights"
+                f"metrics={metrics!r} would count unused mask slots too, since Keras's metrics ignore weights. Pass "
+                "weighted_metrics= instead, which count masked tokens by their weights"
             )
         if isinstance(weighted_metrics, str) and weighted_metrics == "auto":
             weighted_metrics = () if metrics else self.default_metrics
         weighted_metrics = _listed_metrics(weighted_metrics)
         if self._is_resuming:
             raise ValueError(
-                "compile() starts the optimizer anew, and the state that load_train_state() loaded would be lost: "
-                "compile first, then load the state"
+                "compile() resets the optimizer, so the state that load_train_state() loaded would be lost: compile "
+                "first, then load the state"
             )
         new_optimizer, new_loss = self._checked("optimizer", optimizer), self._checked("loss", loss)
         recompute = true_or_false("recompute", recompute)
@@ -173,7 +174,7 @@ class Compiled(Checked):
 
     @property
     def metrics_names(self) -> list[str]:
-        """The names of what `evaluate` returns, in order."""
+        """The names of the values that `evaluate` returns, in order."""
         return [metric.name for metric in self._metrics]
 
     @property
@@ -193,24 +194,28 @@ class Compiled(Checked):
         """Checks that the model can be trained on a loss."""
         if loss.from_logits is self._gives_probabilities:
             gives, takes = ("probabilities", False) if self._gives_probabilities else ("logits", True)
-            raise ValueError(f"the model gives {gives}: use SparseCategoricalCrossentropy(from_logits={takes})")
+            raise ValueError(f"the model returns {gives}: use SparseCategoricalCrossentropy(from_logits={takes})")
         if loss.ignore_class is not None:
-            raise ValueError("ignore_class is for losses on arrays; in training, a weight of 0 leaves a label out")
+            raise ValueError(
+                "ignore_class applies to a loss that is called on arrays; in training, give a label the weight 0 to "
+                "leave it out"
+            )
         if loss.axis not in (-1, self.output_axes - 1):
             raise ValueError(
-                f"axis={loss.axis} is for losses on arrays: the model gives its classes on the last axis. Leave it out"
+                f"axis={loss.axis} applies to a loss that is called on arrays: the model has its classes on the last "
+                "axis. Leave it out"
             )
         if loss.dtype is not None:
             raise ValueError(
-                f"dtype={loss.dtype!r} is for losses on arrays: in training, losses are in the model's dtype, and "
-                "summed in float64. Leave it out, or load the model with another dtype"
+                f"dtype={loss.dtype!r} applies to a loss that is called on arrays: in training, losses have the "
+                "model's dtype and are summed in float64. Leave it out, or load the model with another dtype"
             )
         loss.denominator(1.0, 1)  # raises where there is no reduction
 
     def _need_compiled(self) -> None:
         """Raises an error where there is no loss to compute."""
         if not self._is_compiled:
-            raise ValueError("You must call `compile()` before: the model was made with compile=False")
+            raise ValueError("the model was made with compile=False. You must call `compile()` before")
 
 
 def _refuse_without_effect(**given: Any) -> None:
@@ -234,13 +239,13 @@ def _check_names(metrics: Sequence[measures.Metric]) -> None:
     for name in names:
         if f"val_{name}" in names:
             raise ValueError(
-                f"a metric is named 'val_{name}', under which an evaluation logs {name!r}: give it another name"
+                f"a metric has the name 'val_{name}', under which an evaluation logs {name!r}: give it another name"
             )
     for name in names:
         if names.count(name) > 1:
             last = next(metric for metric in reversed(metrics) if metric.name == name)
             function = "function, " if isinstance(last, measures.MeanOfFunction) else ""
             raise ValueError(
-                f"two metrics are named {name!r}, and logs hold one value of a name: give one of them another, as in "
-                f"pyroberta.metrics.{type(last).__name__}({function}name='my_{name}')"
+                f"two metrics have the name {name!r}, but logs hold one value for a name: give one of them another "
+                f"name, as in pyroberta.metrics.{type(last).__name__}({function}name='my_{name}')"
             )

@@ -1,4 +1,6 @@
-"""Keras's own objects. Keras is never imported here: a user who has one of its objects imported it."""
+"""Recognition of Keras's own objects. Keras is never imported here, since a user who has one of its objects has
+imported it.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ PACKAGES = ("keras", "tf_keras", "keras_hub")
 
 
 def class_name(value: Any) -> str | None:
-    """The name of an object's class, if it is one of Keras's or KerasHub's own; None for anything else.
+    """Returns the name of an object's class, if it is a class of Keras or KerasHub, else None.
 
     >>> class_name(1.0) is None
     True
@@ -18,7 +20,9 @@ def class_name(value: Any) -> str | None:
 
 
 def base_name(value: Any) -> str | None:
-    """The name of the class of Keras's that an object's class is or derives from; None if there is none."""
+    """Returns the name of the class of Keras from which an object's class derives, or which it is. The result is None
+    if there is none.
+    """
     for kind in type(value).__mro__:
         if kind.__module__.split(".")[0] in PACKAGES:
             return kind.__name__
@@ -26,7 +30,7 @@ def base_name(value: Any) -> str | None:
 
 
 def function_name(value: Any) -> str | None:
-    """The name of a function of Keras's or of pyroberta's; None for anything else."""
+    """Returns the name of a function of Keras or pyroberta, or None for anything else."""
     package = str(getattr(value, "__module__", "")).split(".")[0]
     is_known = package in (*PACKAGES, "pyroberta") and callable(value) and not isinstance(value, type)
     return getattr(value, "__name__", None) if is_known else None

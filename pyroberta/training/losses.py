@@ -1,4 +1,4 @@
-"""The loss of a masked language model, as Keras names and reduces it.
+"""The loss of a masked language model, with Keras's names and reductions.
 
 | reduction | the sum of weighted token losses is divided by |
 |---|---|
@@ -7,7 +7,7 @@
 | `"sum"` | nothing |
 | `None`, `"none"` | not summed: one value per token |
 
-A sum of weights of 0 gives a loss of 0. (keras/src/losses/loss.py, Keras 3.15.)
+If the sum of the weights is 0, the loss is 0. (keras/src/losses/loss.py, Keras 3.15.)
 """
 
 from __future__ import annotations
@@ -52,27 +52,27 @@ def _dtype(name: str, value: Any) -> str | None:
     given = getattr(value, "compute_dtype", value)
     given = getattr(given, "__name__", str(given))
     if value is not None and given not in DTYPES:
-        raise ValueError(f"{name} must be None or one of {', '.join(DTYPES)}, which NumPy has; got {value!r}")
+        raise ValueError(f"{name} must be None or one of {', '.join(DTYPES)} (dtypes of NumPy); got {value!r}")
     return None if value is None else given
 
 
 class SparseCategoricalCrossentropy(Checked):
-    """The cross-entropy of integer labels: -log p(label), weighted and reduced.
+    """The cross-entropy of integer labels, -log p(label), weighted and reduced.
 
     Args:
-        from_logits: whether predictions are logits, as the model's are. Otherwise they are probabilities, which are
-            divided by their sum and kept within [1e-7, 1 - 1e-7], as in Keras.
-        ignore_class: a label that does not count, neither in the sum nor in the denominator.
-        reduction: one of those listed in this module's docstring.
-        axis: the axis of y_pred on which the classes stand, when the loss is called on arrays. A model that is compiled
-            with a loss has them on the last.
-        name: for logs.
-        dtype: `"float16"`, `"float32"` or `"float64"`: what a call on arrays returns, computed in float32, or in
-            float64 for that. Without it, a number is Python's, and losses that are not reduced are float64 if y_pred
-            is, else float32.
+        from_logits: whether predictions are logits, as those of the model. Otherwise they are probabilities, which are
+            divided by their sum and clipped to [1e-7, 1 - 1e-7], as in Keras.
+        ignore_class: a label that counts neither in the sum nor in the denominator.
+        reduction: a reduction from the table in this module's docstring.
+        axis: the axis of the classes in y_pred, if the loss is called on arrays. A model that is compiled with a loss
+            has the classes on the last axis.
+        name: the name for logs.
+        dtype: the dtype of the result of a call on arrays: `"float16"`, `"float32"` or `"float64"`. It is computed in
+            float32, or in float64 for `"float64"`. Without a dtype, a reduced loss is a Python float, and losses that
+            are not reduced are float64 if y_pred is, else float32.
 
     Raises:
-        ValueError: for an unknown reduction or dtype.
+        ValueError: if the reduction or the dtype is unknown.
 
     >>> loss = SparseCategoricalCrossentropy(from_logits=True)
     >>> logits = np.log([[0.25, 0.25, 0.5], [0.125, 0.75, 0.125]])
@@ -142,14 +142,14 @@ class SparseCategoricalCrossentropy(Checked):
         return loss if self.dtype is None else np.dtype(self.dtype).type(loss)
 
     def denominator(self, weight_sum: float, slots: float) -> float:
-        """The denominator: the sum of weighted token losses is divided by it.
+        """Returns the denominator, by which the sum of weighted token losses is divided.
 
         Args:
-            weight_sum: of all losses of the update.
+            weight_sum: the sum of the weights of all losses of the update.
             slots: the number of values that Keras counts: B·K of the padded batch.
 
         Raises:
-            ValueError: where the reduction is None: an array of losses cannot be trained on.
+            ValueError: if the reduction is None, since training needs one number.
 
         >>> [SparseCategoricalCrossentropy(reduction=r).denominator(2.5, 8)
         ...  for r in ("mean", "mean_with_sample_weight", "sum")]
@@ -157,8 +157,8 @@ class SparseCategoricalCrossentropy(Checked):
         """
         if self.reduction is None:
             raise ValueError(
-                "reduction=None gives one loss per token, and training needs one number: "
-                "compile with reduction='mean_with_sample_weight' or another one"
+                "reduction=None gives one loss per token, but training needs one number: compile with "
+                "reduction='mean_with_sample_weight' or another one"
             )
         if self.reduction == "sum":
             return 1.0
@@ -167,16 +167,16 @@ class SparseCategoricalCrossentropy(Checked):
         return float(slots)
 
     def clipped(self, losses: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Keras's losses of probabilities, given the exact ones, and whether each has a gradient.
+        """Returns Keras's losses of probabilities, given the exact ones, and whether each has a gradient.
 
-        Keras keeps a probability within [1e-7, 1 - 1e-7] before it takes its logarithm. Outside of that range the loss
-        does not change with the probability, so its gradient is 0.
+        Keras clips a probability to [1e-7, 1 - 1e-7] before it takes the logarithm. Outside this range the loss does
+        not change with the probability, so its gradient is 0.
 
         Args:
-            losses: (M,) -log p, in training.
+            losses: (M,) the exact losses -log p, in training.
 
         Returns:
-            (M,) losses, and (M,) bool.
+            The losses (M,), and a bool for each, (M,).
 
         >>> SparseCategoricalCrossentropy().clipped(np.array([0.0, 1.0, 50.0]))[1]
         array([False,  True, False])
@@ -189,7 +189,7 @@ class SparseCategoricalCrossentropy(Checked):
         return as_call(self)
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments, ready for JSON."""
+        """Returns the arguments, in JSON's types."""
         return {
             "name": self.name,
             "from_logits": self.from_logits,
@@ -201,10 +201,10 @@ class SparseCategoricalCrossentropy(Checked):
 
     @classmethod
     def from_config(cls: type[Own], config: Mapping[str, Any]) -> Own:
-        """The loss of a `get_config`, Keras's too.
+        """Returns the loss of a config that `get_config`, here or of Keras, returned.
 
         Raises:
-            ValueError: for an argument that there is not.
+            ValueError: if an argument is unknown.
 
         >>> SparseCategoricalCrossentropy.from_config({"from_logits": True}).from_logits
         True
@@ -218,20 +218,20 @@ class SparseCategoricalCrossentropy(Checked):
 def sparse_categorical_crossentropy(
     y_true: ArrayLike, y_pred: ArrayLike, from_logits: bool = False, ignore_class: int | None = None, axis: int = -1
 ) -> NDArray[Any]:
-    """-log p(label) of each label, unreduced.
+    """Returns -log p(label) of each label, without a reduction.
 
     Args:
         y_true: (...) or (..., 1) integer labels.
-        y_pred: (..., V) logits or probabilities; float64 stays float64, all else is float32.
+        y_pred: (..., V) logits or probabilities. float64 stays float64; anything else becomes float32.
         from_logits: see `SparseCategoricalCrossentropy`.
-        ignore_class: labels of this value give 0.
-        axis: the axis of V in y_pred, and of 1 in y_true.
+        ignore_class: a label whose loss is 0.
+        axis: the axis of V in y_pred, which is the axis of 1 in y_true.
 
     Returns:
-        (...) losses.
+        The losses (...).
 
     Raises:
-        ValueError: for shapes that do not fit and for labels outside [0, V).
+        ValueError: if the shapes do not fit, or a label is outside [0, V).
 
     >>> sparse_categorical_crossentropy([1], [[0.5, 0.5]]).round(4)
     array([0.6931], dtype=float32)
@@ -261,8 +261,8 @@ def sparse_categorical_crossentropy(
     if is_outside.any():
         place = tuple(int(i) for i in np.argwhere(is_outside)[0])
         raise ValueError(
-            f"label {int(labels[place])} at {place} is outside the {V} classes of y_pred; "
-            "to leave labels out, weight them 0 or name their value as ignore_class"
+            f"label {int(labels[place])} at {place} is outside the {V} classes of y_pred; to leave labels out, give "
+            "them the weight 0 or pass their value as ignore_class"
         )
     log_probabilities = log_softmax(predictions) if from_logits else _log_of_probabilities(predictions)
     losses = -np.take_along_axis(log_probabilities, labels[..., None], axis=-1)[..., 0]
@@ -270,7 +270,7 @@ def sparse_categorical_crossentropy(
 
 
 def log_softmax(x: NDArray[Any]) -> NDArray[Any]:
-    """x - log Σ exp x along the last axis, with the largest subtracted first, so that nothing overflows.
+    """Returns x - log Σ exp x along the last axis. The largest value is subtracted first, so that nothing overflows.
 
     x (..., V) -> (..., V), in x's dtype.
 
@@ -288,15 +288,16 @@ LOSSES: dict[str, type[SparseCategoricalCrossentropy]] = {
 
 
 def get(loss: Any) -> Any:
-    """A loss by name, for logits as the model gives them; from a config; or from one of Keras's.
+    """Returns a loss by name, from a config, or from a loss of Keras. A loss by name takes logits, as the model returns
+    them.
 
     Args:
-        loss: a name, or the function of that name; a config, as `serialize` or Keras's gives it; a loss object, of
-            which one of pyroberta's is returned as it is; None, which stays None.
+        loss: a name, or the function of that name; a config of `serialize`, here or of Keras; a loss object; or None. A
+            loss of pyroberta is returned as it is, and None stays None.
 
     Raises:
-        ValueError: for an unknown name or argument.
-        TypeError: for a loss of Keras's that there is not here, with the line to write.
+        ValueError: if a name or an argument is unknown.
+        TypeError: if pyroberta does not have the loss of Keras. The message has the line to write.
 
     >>> get("sparse_categorical_crossentropy").from_logits
     True
@@ -326,14 +327,14 @@ def _converted(loss: Any) -> SparseCategoricalCrossentropy:
     if name != "SparseCategoricalCrossentropy":
         given = name or keras_objects.function_name(loss) or type(loss).__name__
         raise TypeError(
-            f"the loss {given} can't be converted: the backward is of the cross-entropy of whole numbers. Write "
+            f"the loss {given} can't be converted: only the cross-entropy of whole numbers has a backward. Write "
             "loss=pyroberta.losses.SparseCategoricalCrossentropy(from_logits=True)"
         )
     return SparseCategoricalCrossentropy.from_config(loss.get_config())
 
 
 def serialize(loss: SparseCategoricalCrossentropy) -> dict[str, Any]:
-    """The loss's class and config, ready for JSON; `get` makes the loss of them.
+    """Returns the class and the config of a loss, in JSON's types. `get` makes the loss from them.
 
     >>> serialize(SparseCategoricalCrossentropy())["class_name"]
     'SparseCategoricalCrossentropy'
@@ -342,10 +343,10 @@ def serialize(loss: SparseCategoricalCrossentropy) -> dict[str, Any]:
 
 
 def from_config(config: Mapping[str, Any]) -> SparseCategoricalCrossentropy:
-    """The loss of `{"class_name": ..., "config": {...}}`.
+    """Returns the loss of `{"class_name": ..., "config": {...}}`.
 
     Raises:
-        ValueError: for an unknown class or argument.
+        ValueError: if the class or an argument is unknown.
 
     >>> from_config({"class_name": "SparseCategoricalCrossentropy", "config": {"from_logits": True}}).from_logits
     True

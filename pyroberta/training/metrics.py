@@ -1,4 +1,6 @@
-"""Metrics over an epoch: sums of numerators over sums of denominators, so that batches count by their weights."""
+"""Metrics over an epoch. Each is a sum of numerators over a sum of denominators, so that batches count by their
+weights.
+"""
 
 from __future__ import annotations
 
@@ -35,13 +37,13 @@ Own = TypeVar("Own", bound="Metric")
 
 
 class Metric(Checked):
-    """A quotient whose numerator and denominator grow batch by batch.
+    """The base class of metrics. A metric is a quotient whose numerator and denominator grow with each batch.
 
-    These two numbers are all that a state of training keeps of a metric.
+    A state of training keeps only these two numbers of a metric.
 
     Attributes:
-        name: the key in logs.
-        higher_is_better: whether a higher value is an improvement, for callbacks that monitor it.
+        name: the name in logs.
+        higher_is_better: whether a higher value is an improvement, for callbacks that monitor the metric.
     """
 
     checks: ClassVar[Checks] = {"name": check_name}
@@ -56,7 +58,7 @@ class Metric(Checked):
         self.denominator = 0.0
 
     def reset(self) -> None:
-        """Sets numerator and denominator to 0, for the next epoch."""
+        """Sets the numerator and the denominator to 0, for the next epoch."""
         self.numerator = self.denominator = 0.0
 
     def update(
@@ -70,21 +72,22 @@ class Metric(Checked):
         """Adds one batch.
 
         Args:
-            losses: (M,) the cross-entropy of each masked token.
-            predicted: (M,) the likeliest id of each.
+            losses: (M,) the cross-entropy at each target row.
+            predicted: (M,) the most likely id at each target row.
             labels: (M,) the original ids.
-            weights: (M,) the weight of each.
-            denominator: of the batch's loss; see `losses`.
+            weights: (M,) the weight of each target row.
+            denominator: the denominator of the loss of the batch; see `losses`.
         """
         raise NotImplementedError
 
     def update_outputs(self, labels: NDArray[Any], outputs: NDArray[Any], weights: NDArray[Any]) -> None:
-        """Adds one batch, in the place of `update`, of a metric with `needs_outputs`.
+        """Adds one batch. For a metric with `needs_outputs` it is called instead of `update`.
 
         Args:
-            labels: (M,) as for `update`.
-            outputs: (M, V) what the model gives: logits, or probabilities of a classifier with `activation="softmax"`.
-            weights: (M,).
+            labels: (M,) see `update`.
+            outputs: (M, V) the outputs of the model: logits, or the probabilities of a classifier with
+                `activation="softmax"`.
+            weights: (M,) see `update`.
         """
         raise NotImplementedError
 
@@ -92,12 +95,13 @@ class Metric(Checked):
         return as_call(self)
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments, ready for JSON."""
+        """Returns the arguments, in JSON's types."""
         return {"name": self.name}
 
     @classmethod
     def from_config(cls: type[Own], config: Mapping[str, Any]) -> Own:
-        """The metric of a `get_config`, without its sums; `dtype`, which Keras's has, is left out.
+        """Returns the metric of a config of `get_config`, without its sums. `dtype`, which Keras's configs have, is
+        ignored.
 
         >>> Accuracy.from_config({"name": "mine"}).name
         'mine'
@@ -105,16 +109,16 @@ class Metric(Checked):
         return cls(**{name: value for name, value in config.items() if name != "dtype"})
 
     def result(self) -> float:
-        """The metric of all batches since `reset`; 0 if all weights were 0."""
+        """Returns the metric of all batches since `reset`. It is 0 if all weights were 0."""
         return self.numerator / self.denominator if self.denominator else 0.0
 
 
 class Running:
-    """Copies of several metrics, reset, so that the batches of one call don't count in another's.
+    """Copies of several metrics for one call. They start at 0, so that the batches of one call do not count in another.
 
     Args:
         metrics: the metrics to copy.
-        unweighted: the metrics among them that leave weights out.
+        unweighted: the metrics among them that ignore weights.
 
     >>> running = Running([Loss()], [])
     >>> running.update(np.array([3.0]), np.zeros(1), np.zeros(1), np.ones(1), 1.0)
@@ -136,7 +140,7 @@ class Running:
         denominator: float,
         outputs: NDArray[Any] | None = None,
     ) -> None:
-        """Adds one batch; arguments as for `Metric.update` and `Metric.update_outputs`."""
+        """Adds one batch. For the arguments see `Metric.update` and `Metric.update_outputs`."""
         for metric, is_plain in self._metrics:
             given = np.ones_like(weights) if is_plain else weights
             if metric.needs_outputs:
@@ -146,16 +150,16 @@ class Running:
                 metric.update(losses, predicted, labels, given, denominator)
 
     def get_state(self) -> dict[str, tuple[float, float]]:
-        """Each metric's numerator and denominator, by name."""
+        """Returns the numerator and the denominator of each metric, by name."""
         return {metric.name: (metric.numerator, metric.denominator) for metric, _ in self._metrics}
 
     def set_state(self, state: Mapping[str, Sequence[float]]) -> None:
-        """Sets the state that `get_state` returned. A metric that it lacks begins at 0."""
+        """Sets the state that `get_state` returned. A metric that the state lacks starts at 0."""
         for metric, _ in self._metrics:
             metric.numerator, metric.denominator = map(float, state.get(metric.name, (0.0, 0.0)))
 
     def values(self) -> dict[str, float]:
-        """Each metric's result, by name."""
+        """Returns the result of each metric, by name."""
         return {metric.name: metric.result() for metric, _ in self._metrics}
 
 
@@ -199,7 +203,7 @@ class Loss(Metric):
 
 
 class Accuracy(Metric):
-    """The weighted share of masked tokens whose likeliest id is the original: Σ w·[predicted = label] / Σ w.
+    """The weighted share of target rows whose most likely id is the label: Σ w·[predicted = label] / Σ w.
 
     >>> metric = Accuracy()
     >>> metric.update(np.zeros(3), np.array([5, 6, 7]), np.array([5, 6, 9]), np.array([1.0, 1.0, 2.0]), 4.0)
@@ -235,7 +239,8 @@ class SparseCategoricalAccuracy(Accuracy):
 
 
 class Perplexity(Metric):
-    """exp of the mean loss per masked token, Σ w·loss / Σ w, whatever the loss's reduction; inf past float64's range.
+    """The exp of the mean loss per target row, Σ w·loss / Σ w, whatever the reduction of the loss is. It is inf beyond
+    float64's range.
 
     >>> metric = Perplexity()
     >>> metric.update(np.log([2.0, 8.0]), np.zeros(2), np.zeros(2), np.ones(2), 2.0)
@@ -259,7 +264,7 @@ class Perplexity(Metric):
         self.denominator += float(weights.sum(dtype=np.float64))
 
     def result(self) -> float:
-        """See `Metric.result`; 1 if all weights were 0."""
+        """See `Metric.result`. It is 1 if all weights were 0."""
         try:
             return math.exp(super().result())
         except OverflowError:
@@ -267,7 +272,7 @@ class Perplexity(Metric):
 
 
 class SparseCategoricalCrossentropy(Metric):
-    """The mean loss, Σ w·loss / Σ w, whatever the loss's reduction.
+    """The mean loss, Σ w·loss / Σ w, whatever the reduction of the loss is.
 
     >>> metric = SparseCategoricalCrossentropy()
     >>> metric.update(np.array([1.0, 3.0]), np.zeros(2), np.zeros(2), np.array([1.0, 3.0]), 2.0)
@@ -292,17 +297,17 @@ class SparseCategoricalCrossentropy(Metric):
 
 
 class MeanOfFunction(Metric):
-    """The mean of a function of labels and outputs, as Keras makes a metric of a function.
+    """The mean of a function of labels and outputs. Keras makes such a metric from a function.
 
-    It makes training slower: the outputs are computed a second time.
+    It makes training slower, since the outputs are computed a second time.
 
     Args:
-        function: of labels (M,) and outputs (M, V); it returns (M,) values, whose weighted mean counts, or one value,
-            which counts once for each batch.
-        name: by default the function's.
+        function: a function of labels (M,) and outputs (M, V). It returns (M,) values, of which the weighted mean is
+            taken, or one value, which counts once for each batch.
+        name: the name of the metric. The default is that of the function.
 
     Raises:
-        ValueError: where the function returns another shape.
+        ValueError: if the function returns another shape.
 
     >>> metric = MeanOfFunction(lambda y_true, y_pred: y_pred.argmax(-1) == y_true, name="hits")
     >>> metric.update_outputs(np.array([1, 0]), np.array([[0.0, 1.0], [0.0, 1.0]]), np.ones(2))
@@ -322,7 +327,7 @@ class MeanOfFunction(Metric):
         values = np.asarray(self.function(labels, outputs), np.float64)
         if values.shape not in ((), labels.shape):
             raise ValueError(
-                f"the metric {self.name} should return one value, or one a label, {labels.shape}; got {values.shape}"
+                f"the metric {self.name} should return one value, or one per label, {labels.shape}; got {values.shape}"
             )
         if values.shape == ():
             values, weights = values.reshape(1), np.ones(1)
@@ -330,8 +335,8 @@ class MeanOfFunction(Metric):
         self.denominator += float(weights.sum(dtype=np.float64))
 
     def get_config(self) -> dict[str, Any]:
-        """Raises, since a function can't be written down."""
-        raise ValueError(f"the metric {self.name} is a function, which can't be written down")
+        """Raises an error, since a function can't be saved."""
+        raise ValueError(f"the metric {self.name} is a function, which can't be saved")
 
 
 METRICS: dict[str, type[Metric]] = {
@@ -344,11 +349,11 @@ ACCURACIES = ("accuracy", "acc", "sparse_categorical_accuracy")  # names of one 
 
 
 def direction(monitor: str, metrics: Sequence[Metric] = ()) -> str | None:
-    """Which values of a monitored metric are better: `"min"`, `"max"`, or None where it is not known.
+    """Returns which values of a monitored metric are better: `"min"`, `"max"`, or None if it is unknown.
 
     Args:
-        monitor: a name in logs, perhaps with `val_` before it.
-        metrics: the model's, beside those of this module.
+        monitor: a name in logs, which may begin with `val_`.
+        metrics: the metrics of the model. Those of this module are known.
 
     >>> direction("val_acc"), direction("loss"), direction("val_score")
     ('max', 'min', None)
@@ -361,7 +366,7 @@ def direction(monitor: str, metrics: Sequence[Metric] = ()) -> str | None:
 
 
 def logged_name(monitor: str, logs: Mapping[str, Any]) -> str | None:
-    """The name under which logs have a monitored metric; None where they lack it.
+    """Returns the name under which logs have a monitored metric, or None if they lack it.
 
     >>> logged_name("val_acc", {"val_accuracy": 0.5})
     'val_accuracy'
@@ -374,15 +379,15 @@ def logged_name(monitor: str, logs: Mapping[str, Any]) -> str | None:
 
 
 def get(metric: Any) -> Any:
-    """A metric by name, from a config, of a function, or from one of Keras's.
+    """Returns a metric by name, from a config, from a function, or from a metric of Keras.
 
     Args:
-        metric: a name; a config, as `serialize` or Keras's gives it; a function, see `MeanOfFunction`; a metric, of
-            which one of pyroberta's is returned as it is; None, which stays None.
+        metric: a name; a config of `serialize`, here or of Keras; a function, see `MeanOfFunction`; a metric; or None.
+            A metric of pyroberta is returned as it is, and None stays None.
 
     Raises:
-        ValueError: for an unknown name.
-        TypeError: for a metric of Keras's that there is not here, with the line to write.
+        ValueError: if the name is unknown.
+        TypeError: if pyroberta does not have the metric of Keras. The message has the line to write.
 
     >>> get("perplexity").result()
     1.0
@@ -404,7 +409,7 @@ def get(metric: Any) -> Any:
 
 
 def sparse_categorical_accuracy(y_true: Any, y_pred: Any) -> NDArray[Any]:
-    """Where the largest output is the label's: 1.0, elsewhere 0.0. As a metric it is `SparseCategoricalAccuracy`.
+    """Returns 1.0 for each label whose output is the largest, else 0.0. As a metric it is `SparseCategoricalAccuracy`.
 
     Args:
         y_true: labels (...), or (..., 1).
@@ -432,9 +437,9 @@ def _converted(metric: Any) -> Metric:
     config = dict(metric.get_config()) if name in CONVERTED else {}
     if name not in CONVERTED:
         raise TypeError(
-            f"the metric {name or type(metric).__name__} can't be converted: there are {', '.join(CONVERTED)}, and any "
-            "function of labels (M,) and outputs (M, V), as in "
-            "metrics=[lambda y_true, y_pred: y_pred.argmax(-1) == y_true]"
+            f"the metric {name or type(metric).__name__} can't be converted. Use {', '.join(CONVERTED)}, or any "
+            "function of labels (M,) and outputs (M, V), as in metrics=[lambda y_true, y_pred: y_pred.argmax(-1) == "
+            "y_true]"
         )
     return METRICS[_snake_case(name)].from_config(config)
 
@@ -475,7 +480,7 @@ CONVERTED: dict[str, dict[str, Any]] = {
 
 
 def serialize(metric: Metric) -> dict[str, Any]:
-    """The metric's class and config, ready for JSON; `get` makes the metric of them.
+    """Returns the class and the config of a metric, in JSON's types. `get` makes the metric from them.
 
     >>> serialize(Accuracy())
     {'class_name': 'Accuracy', 'config': {'name': 'accuracy'}}
@@ -484,17 +489,17 @@ def serialize(metric: Metric) -> dict[str, Any]:
 
 
 def from_config(config: Mapping[str, Any]) -> Metric:
-    """The metric of `{"class_name": ..., "config": {...}}`.
+    """Returns the metric of `{"class_name": ..., "config": {...}}`.
 
     Raises:
-        ValueError: for an unknown class, and where there is none, as in Keras's dicts of outputs.
+        ValueError: if the class is unknown, or there is none, as in Keras's dicts of outputs.
 
     >>> from_config({"class_name": "Accuracy", "config": {}}).name
     'accuracy'
     """
     if "class_name" not in config:
         raise ValueError(
-            f"a metric is not written as {reprlib.repr(dict(config))}: the model has one output, so pass a list, as in "
+            f"{reprlib.repr(dict(config))} is not a metric: the model has one output, so pass a list, as in "
             "metrics=['accuracy']"
         )
     kind, given = _kind(config["class_name"]), config.get("config")

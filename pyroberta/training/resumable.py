@@ -1,4 +1,4 @@
-"""The state of training of a task: taken, and gone on from."""
+"""The methods of a task that return and load the state of training."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ if TYPE_CHECKING:
 
 
 class Resumable(Compiled):
-    """A task whose training can go on where it was."""
+    """A task whose training can continue from a state."""
 
     _averaged_at: int | None = None  # the updates done when `fit` last ended with the moving average as the parameters
 
     def train_state(self) -> TrainState:
-        """The state from which training can go on; `training.checkpoint` writes it to a file.
+        """Returns the state from which training can continue. `training.checkpoint` writes it to a file.
 
-        Within a callback of `fit` it holds the position in the epoch and in the data, and the callbacks' states. Its
-        arrays are those of the model and the optimizer: they change with the next update.
+        Within a callback of `fit` it has the position in the epoch and in the data, and the states of the callbacks.
+        Its arrays are those of the model and the optimizer, so they change with the next update.
 
         Raises:
             ValueError: before the first update.
 
         Warns:
-            UserWarning: after a `fit` that a callback stopped, with an optimizer's moving average, which the parameters
-                are then.
+            UserWarning: after a `fit` that a callback stopped, if the optimizer has a moving average, since the
+                parameters are then the average.
         """
         state = replace(self._current_state())
         if not self.optimizer.is_built:
@@ -47,58 +47,62 @@ class Resumable(Compiled):
         if self._run is None and state.callbacks and self._averaged_at == state.step:
             warnings.warn(
                 "fit was stopped, and ended with the optimizer's moving average as the parameters (use_ema), as in "
-                "Keras: training goes on from the average then, unlike that of a run that was not stopped. "
-                "callbacks.BackupAndRestore, or train_state() in a callback, keeps the parameters themselves",
+                "Keras: training will continue from the average, unlike a run that was not stopped. To keep the "
+                "parameters themselves, use callbacks.BackupAndRestore, or train_state() in a callback",
                 stacklevel=callers_level(),
             )
         return state
 
     def load_train_state(self, state: TrainState) -> None:
-        """Copies a state into the model, from which the next `fit` goes on.
+        """Copies a state into the model. The next `fit` continues from it.
 
-        The model must be compiled with an optimizer and a loss of the same kind before, and that `fit` must be given
-        the same data and batch size. With the same callbacks it makes the bits of a run that never stopped; with others
-        it warns where one that keeps something is new or missing. It begins at the state's epoch, within it if need be.
-        The page docs/pretraining.md shows it.
+        Before, compile the model with an optimizer and a loss of the same kind. Call `fit` with the same data and batch
+        size. If the callbacks are the same too, its results have the same bits as those of a run that never stopped.
+        With other callbacks, `fit` warns if one that has a state is new or missing. `fit` starts at the position of the
+        state, which may be within an epoch. docs/pretraining.md has an example.
 
         Args:
-            state: of a model of the same shape.
+            state: the state of a model of the same shape.
 
         Raises:
-            ValueError: for a state that is not sound, or of parameters or slots of other names or shapes. The model is
-                then unchanged.
-            RuntimeError: within a `fit`, except in a callback's `on_train_begin`.
+            ValueError: if the state is invalid, or its parameters or slots have other names or shapes. Then the model
+                does not change.
+            RuntimeError: within a `fit`, except in `on_train_begin` of a callback.
         """
         if self._run is not None and self._run.callbacks.hook != "on_train_begin":
             raise RuntimeError(
-                "a fit is under way, whose place in the data can't change: load the state before it, or in a "
-                "callback's on_train_begin"
+                "a fit is running, and its position in the data can't change: load the state before it, or in "
+                "on_train_begin of a callback"
             )
         state.check()
         backbone = self.backbone
         if state.params.layout != backbone.params.layout:
-            raise ValueError("the state is of parameters of other names or shapes than this model's")
+            raise ValueError(
+                "the state belongs to parameters of other names or shapes than those of this model: load it into a "
+                "model of the same config"
+            )
         if state.params.dtype != backbone.params.dtype:
             raise ValueError(
-                f"the state is in {state.params.dtype}, this model in {backbone.params.dtype}: load the model with "
+                f"the state is in {state.params.dtype}, but this model in {backbone.params.dtype}: load the model with "
                 f"dtype={state.params.dtype.name!r}"
             )
         if set(state.slots) != set(self.optimizer.slot_names):
             raise ValueError(
-                f"the state has the slots {', '.join(state.slots)}; {type(self.optimizer).__name__} keeps "
-                f"{', '.join(self.optimizer.slot_names)}"
+                f"the state has the slots {', '.join(state.slots)}, but the optimizer, "
+                f"{type(self.optimizer).__name__}, has {', '.join(self.optimizer.slot_names)}: compile the model with "
+                "the optimizer and the options of the run of the state"
             )
         optimizer = self.optimizer
         if state.optimizer not in ("", type(optimizer).__name__):
             raise ValueError(
-                f"the state is of the optimizer {state.optimizer}, this model was compiled with "
+                f"the state belongs to the optimizer {state.optimizer}, but this model was compiled with "
                 f"{type(optimizer).__name__}: compile it with the same one before"
             )
         seed, rate = random_seed("seed", state.seed), state.learning_rate
         if rate is None and not callable(optimizer._learning_rate):
             warnings.warn(
-                "the learning rate of the state was a function, which no state can keep; this model's own rate, "
-                f"{optimizer.learning_rate:g}, goes on: compile it with that function before",
+                "the learning rate of the state was a function, which a state can't keep. Training continues with this "
+                f"model's own rate, {optimizer.learning_rate:g}: compile it with that function before",
                 stacklevel=callers_level(),
             )
         if isinstance(rate, Mapping):
@@ -124,7 +128,7 @@ class Resumable(Compiled):
         """Takes over the optimizer and the position in the data that a preset keeps.
 
         Raises:
-            ValueError: where the optimizer is unknown, or the state is of other parameters.
+            ValueError: if the optimizer is unknown, or the state is of other parameters.
         """
         self.optimizer = optimizers.restored(
             stored.optimizer, {"iterations": stored.iterations, **stored.slots}, self.backbone.params

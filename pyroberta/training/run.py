@@ -1,4 +1,4 @@
-"""One `fit` under way: which updates it makes in which order, and what it takes to go on after an interruption."""
+"""A running `fit`: the order of its updates, and the data that it needs to continue after an interruption."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ class Feed:
     """The source of the updates of one `fit`.
 
     Args:
-        examples: to draw from.
-        batch_size: sequences in a part.
-        parts: batches whose gradients make one update.
+        examples: the examples from which it draws.
+        batch_size: the number of sequences in a part.
+        parts: the number of batches whose gradients make one update.
         shuffle: see `Examples.batches`.
-        steps: updates in an epoch; None for one pass over the examples.
+        steps: the number of updates in an epoch. None for one pass over the examples.
 
     Attributes:
-        goes_on: whether an epoch goes on with the groups of the one before.
+        goes_on: whether an epoch continues with the groups of the epoch before.
     """
 
     def __init__(self, examples: Examples, batch_size: int, parts: int, shuffle: bool, steps: int | None) -> None:
@@ -42,7 +42,9 @@ class Feed:
         self.batch_size, self.parts, self.shuffle = batch_size, parts, shuffle
 
     def groups(self, state: TrainState) -> Iterator[list[Batch]]:
-        """Yields the batches of each update, from the state's position on: those of one pass, or without end."""
+        """Yields the batches of each update, from the position of the state on. They are those of one pass, or without
+        end.
+        """
         if self.goes_on:
             place = state.seed, self.shuffle, state.data_pass, state.position
             return onwards(self.examples, self.batch_size, self.parts, *place)
@@ -50,13 +52,15 @@ class Feed:
         return grouped(batches, self.parts)
 
     def is_whole(self, state: TrainState) -> bool:
-        """Whether the state's epoch has all its steps; a pass has where the position went on to the next one."""
+        """Returns whether the epoch of the state has all its steps. An epoch of one pass has them if the position has
+        moved to the next pass.
+        """
         if self.steps is not None:
             return state.epoch_steps == self.steps
         return state.epoch_steps > 0 and not state.position
 
     def settings(self) -> dict[str, Any]:
-        """What the order and the number of the updates follow from; None for what can't be known."""
+        """Returns the values that decide the order and the number of the updates. An unknown value is None."""
         return {
             "examples": self.examples.num_examples,
             "batch_size": self.batch_size,
@@ -66,16 +70,16 @@ class Feed:
         }
 
     def turn(self, state: TrainState) -> None:
-        """Begins the next pass where the state is at the end of one."""
+        """Starts the next pass, if the state is at the end of one."""
         count = self.examples.num_examples
         if count is not None and state.position >= count:  # it may be beyond where there were more examples before
             state.data_pass, state.position = state.data_pass + 1, 0
 
     def begin(self, state: TrainState, epoch: int) -> None:
-        """Sets the state's position in the data for a `fit` that begins with the given epoch.
+        """Sets the position of the state in the data, for a `fit` that begins with the given epoch.
 
-        It is not called where a `fit` goes on with an interrupted one. With `steps`, a later epoch begins where the
-        one before it ended, which may be in the middle of a pass. Any other epoch begins a new pass.
+        It is not called if `fit` continues an interrupted one. With `steps`, a later epoch begins where the epoch
+        before ended, which may be in the middle of a pass. Any other epoch begins a new pass.
         """
         steps_of_pass = ceil_divide(num_batches(self.examples, self.batch_size), self.parts)
         if epoch and self.steps and steps_of_pass:
@@ -94,16 +98,17 @@ class Run:
 
     Args:
         feed: the source of the updates.
-        callbacks: their hooks are called; `callbacks.model.stop_training` ends the run.
-        update: makes an update from parts, and calls its second argument with the results as a part of it.
-        new_metrics: gives the metrics of an epoch, from their beginning on.
-        evaluate: gives the values of the validation data; None without.
-        zero_weights_message: the error's text where every weight is 0.
-        is_due: whether an epoch, numbered from 0, ends with an evaluation.
-        activated: makes the model's outputs of logits, for metrics.
+        callbacks: the callbacks, whose hooks are called. `callbacks.model.stop_training` ends the run.
+        update: a function that makes an update from parts. It calls its second argument with the results, as a part of
+            the update.
+        new_metrics: a function that returns the metrics of a new epoch.
+        evaluate: a function that returns the metrics of the validation data. None if there is none.
+        zero_weights_message: the text of the error if every weight is 0.
+        is_due: a function that returns whether an epoch, numbered from 0, ends with an evaluation.
+        activated: a function that makes the model's outputs from logits, for metrics.
 
     Attributes:
-        is_over: whether the run came to its end.
+        is_over: whether the run reached its end.
     """
 
     def __init__(
@@ -132,46 +137,46 @@ class Run:
         return bool(self.callbacks.model.stop_training)
 
     def check_resumption(self, state: TrainState, initial_epoch: int, epochs: int) -> None:
-        """Checks that the run can go on from a state.
+        """Checks that the run can continue from a state.
 
         Raises:
-            ValueError: for another first epoch, another number of examples or other arguments, and for a state that is
-                not sound.
+            ValueError: if the first epoch, the number of examples or the arguments differ from those of the state, or
+                if the state is invalid.
         """
         if initial_epoch not in (0, state.epoch):
             raise ValueError(
-                f"initial_epoch is {initial_epoch}, but the state that was loaded goes on with epoch {state.epoch}: "
-                "leave initial_epoch out"
+                f"initial_epoch is {initial_epoch}, but the loaded state continues with epoch {state.epoch}: leave "
+                "initial_epoch out"
             )
         if epochs <= state.epoch:
             raise ValueError(
-                f"epochs is {epochs}, and the state that was loaded has {state.epoch} epochs behind it: give the "
-                "number of the last epoch, those before the interruption counted"
+                f"epochs is {epochs}, but the loaded state has finished {state.epoch} epochs: pass the number of the "
+                "last epoch, counting those before the interruption"
             )
         for name, now in self.feed.settings().items() if state.feed else ():
             before = state.feed.get(name)
             if before != now:
                 raise ValueError(
-                    f"the fit that the state is of had {name} {before}, this one has {now}: pass the same data and "
-                    "arguments, so that it goes on where that one was"
+                    f"the fit of the state had {name} {before}, but this one has {now}: pass the same data and "
+                    "arguments, so that it can continue"
                 )
         self.callbacks.check_state(state.callbacks)
 
     def resume(self, state: TrainState) -> None:
-        """Sets callbacks and metrics to those of a state that was checked, from which the run goes on."""
+        """Sets callbacks and metrics to those of a state that was checked. The run continues from it."""
         self._running.set_state(state.metrics)
         self.callbacks.set_state(state.callbacks)
         self.feed.turn(state)
         self.callbacks.model.stop_training = state.stop_training
 
     def begin(self, state: TrainState, initial_epoch: int) -> None:
-        """Sets the state to the beginning of a run that does not go on with another one."""
+        """Sets the state to the beginning of a run that does not continue another one."""
         self.feed.begin(state, initial_epoch)
         state.epoch, state.epoch_steps, state.metrics, state.callbacks = initial_epoch, 0, {}, {}
         state.feed = self.feed.settings()
 
     def kept(self) -> tuple[Mapping[str, Any], bool]:
-        """What a state that is taken now keeps of the callbacks, and whether they ended the run.
+        """Returns the state of the callbacks for a state that is taken now, and whether they ended the run.
 
         Raises:
             RuntimeError: within an evaluation.
@@ -180,16 +185,17 @@ class Run:
             return self._unfinished, False
         if (self.callbacks.hook or "").startswith("on_test"):
             raise RuntimeError(
-                "a state within the evaluation of an epoch can't be gone on from: call train_state() in "
+                "training can't continue from a state within the evaluation of an epoch: call train_state() in "
                 "on_train_batch_end or on_epoch_end"
             )
         return self.callbacks.get_state(), self.is_stopped
 
     def end(self) -> tuple[Mapping[str, Any], bool]:
-        """What a state that is taken after the run keeps: nothing where it came to its end.
+        """Returns the state of the callbacks for a state that is taken after the run. It is empty if the run reached
+        its end.
 
         Returns:
-            The state of the callbacks, and whether they had ended the run before it failed.
+            The state of the callbacks, and whether a callback had ended the run before it failed.
         """
         if self._unfinished is not None or self.is_over:
             return self._unfinished or {}, False
@@ -197,7 +203,7 @@ class Run:
             kept = self.callbacks.get_state(is_interrupted=True)
         except Exception as error:  # the run's own error is the one to be seen
             warnings.warn(
-                f"what the callbacks keep is not in the state of training, since one of them failed: {error!r}",
+                f"the states of the callbacks are not in the state of training, since one of them failed: {error!r}",
                 stacklevel=callers_level(),
             )
             return {}, self.is_stopped
@@ -207,7 +213,7 @@ class Run:
         return kept, self.is_stopped
 
     def train(self, state: TrainState, epochs: int) -> dict[str, float]:
-        """Trains from the state's epoch on; returns the logs of the last one."""
+        """Trains from the epoch of the state on. Returns the logs of the last epoch."""
         callbacks = self.callbacks
         logs: dict[str, float] = {}
         if callbacks.pending == "on_epoch_end":
@@ -288,13 +294,13 @@ class Run:
             raise ValueError(
                 f"the examples ran out after 0 steps of epoch {state.epoch + 1}"
                 + (f", before steps_per_epoch={steps}" if steps else "")
-                + ". An iterator gives its items once: pass a list, or fewer steps and epochs"
+                + ". An iterator yields its items only once: pass a list, or fewer steps and epochs"
             )
         if steps and state.epoch_steps < steps:
             self._has_run_out = True
             warnings.warn(
                 f"the examples ran out after {state.epoch_steps} of the {steps} steps of epoch {state.epoch + 1}, and "
-                "training ends there. An iterator gives its items once: pass a list, or itertools.cycle(x)",
+                "training ends there. An iterator yields its items only once: pass a list, or itertools.cycle(x)",
                 stacklevel=callers_level(),
             )
         if not weighted:
@@ -304,7 +310,10 @@ class Run:
 def measure(
     running: measures.Running, results: Sequence[Result], activated: Callable[[Array], Array] = lambda logits: logits
 ) -> None:
-    """Adds the results of one update, or of one batch, to metrics. `activated` makes the model's outputs of logits."""
+    """Adds the results of one update, or of one batch, to metrics.
+
+    `activated` is a function that makes the model's outputs from logits.
+    """
     for result in results:
         outputs = None if result.outputs is None else activated(result.outputs)
         values = result.losses, result.predicted, result.labels, result.weights
@@ -312,5 +321,5 @@ def measure(
 
 
 def ceil_divide(count: int | None, size: int) -> int | None:
-    """The number of groups of `size` that hold `count` items."""
+    """Returns the number of groups of `size` items that hold `count` items."""
     return None if count is None else -(-count // size)

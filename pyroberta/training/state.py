@@ -1,4 +1,4 @@
-"""The state from which training goes on as if it had not been interrupted."""
+"""The state from which training continues as if it had not been interrupted."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ COUNTS = {"seed": 64, "step": 44, "epoch": 60, "epoch_steps": 44, "data_pass": 6
 class TrainState:
     """The arrays that a training step changes, and the position in the data and the epoch.
 
-    The order of a pass over the examples follows from `seed` and `data_pass`, the tokens that are masked from these and
-    the example's number, and dropout from `seed`, `step` and the sequence's number in the update. So `data_pass` and
-    `position` are all that a state keeps of the data.
+    The order of a pass over the examples follows from `seed` and `data_pass`. The tokens that are masked follow from
+    these two and the number of the example. Dropout follows from `seed`, `step` and the number of the sequence in the
+    update. So a state keeps only `data_pass` and `position` of the data.
 
     Attributes:
-        params: the model's parameters, LoRA's factors among them.
-        slots: what the optimizer keeps of each parameter, by the slot's name; laid out as `params`.
-        seed: of everything random.
-        step: updates done since the optimizer was new.
-        epoch: the number of the epoch that is under way, or comes next.
-        epoch_steps: steps of that epoch that are done.
-        data_pass: the number of the pass over the examples that is under way, or comes next.
-        position: examples of that pass that have been drawn.
-        metrics: name -> numerator and denominator, of the epoch so far.
-        learning_rate: a number as it was set, or a schedule's config; None where it was a function.
-        optimizer: the name of its class.
-        feed: what `fit` was given: the number of examples, the batch size and so on; empty after a `fit` that came to
-            its end.
-        callbacks: what `CallbackList.get_state` gave; empty after a `fit` that came to its end.
-        stop_training: whether a callback has ended the `fit` that is under way.
+        params: the parameters of the model, including the factors of LoRA.
+        slots: the slots of the optimizer by name, in the layout of `params`.
+        seed: the seed of all random choices.
+        step: the number of updates since the optimizer was new.
+        epoch: the number of the current epoch, or of the next one between two.
+        epoch_steps: the number of finished steps of that epoch.
+        data_pass: the number of the current pass over the examples, or of the next one between two.
+        position: the number of examples of that pass that have been drawn.
+        metrics: the name of each metric -> its numerator and denominator in the epoch so far.
+        learning_rate: the number that was set, or the config of a schedule. None if it was a function.
+        optimizer: the name of the optimizer's class.
+        feed: the arguments of `fit` that decide the updates: the number of examples, the batch size and so on. Empty
+            after a `fit` that reached its end.
+        callbacks: the result of `CallbackList.get_state`. Empty after a `fit` that reached its end.
+        stop_training: whether a callback has ended the current `fit`.
     """
 
     params: Arrays
@@ -55,10 +55,10 @@ class TrainState:
     feed: Mapping[str, Any] = field(default_factory=dict)
 
     def check(self) -> None:
-        """Checks that the numbers are in their ranges, and the rest of its kind.
+        """Checks that the numbers are in their ranges, and that the other values have their types.
 
         Raises:
-            ValueError: naming what is not.
+            ValueError: if a value is not. The message names it.
         """
         for name, bits in COUNTS.items():
             value = getattr(self, name)
@@ -67,12 +67,14 @@ class TrainState:
                     f"the state's {name} should be a whole number from 0 to 2**{bits} - 1, got {reprlib.repr(value)}"
                 )
         if not isinstance(self.params, Arrays) or not all(isinstance(slot, Arrays) for slot in self.slots.values()):
-            raise ValueError("the state's params and slots should be Arrays, as train_state() gives them")
+            raise ValueError("the state's params and slots should be Arrays, as train_state() returns them")
         kinds: dict[str, Any] = dict.fromkeys(("metrics", "callbacks", "feed"), Mapping)
         kinds |= {"stop_training": bool, "optimizer": str, "learning_rate": int | float | Mapping | None}
         for name, kind in kinds.items():
             if not isinstance(getattr(self, name), kind):
-                raise ValueError(f"the state's {name} is {reprlib.repr(getattr(self, name))}, which no training gives")
+                raise ValueError(
+                    f"the state's {name} is {reprlib.repr(getattr(self, name))}, which training can't give"
+                )
         for name, pair in self.metrics.items():
             if len(pair) != 2 or not all(isinstance(number, int | float) for number in pair):
                 raise ValueError(f"the state's metric {name!r} should be two numbers, got {reprlib.repr(pair)}")

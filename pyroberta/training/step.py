@@ -1,4 +1,4 @@
-"""One update as a function of a state, one evaluation, and the error for a number that is not finite."""
+"""An update as a function of a state, the evaluation of a batch, and the error for a number that is not finite."""
 
 from __future__ import annotations
 
@@ -23,50 +23,55 @@ from pyroberta.training.state import TrainState
 
 
 class NonFiniteError(FloatingPointError):
-    """A loss or a gradient is NaN or infinite. The parameters are those before the update."""
+    """Raised if a loss or a gradient is NaN or infinite. The parameters are those before the update."""
 
 
 class Collective(Protocol):
     """The communication of the ranks that make one update together.
 
-    A rank has some sequences of the update, in one or several parts. Every rank calls these methods in the same order.
+    Each rank has some sequences of the update, in one or several parts. Every rank calls these methods in the same
+    order.
     """
 
     def sum(self, numbers: tuple[float, ...]) -> tuple[float, ...]:
-        """Each number's sum over all ranks."""
+        """Returns the sum of each number over all ranks."""
 
     def sums(self, part: int, rank_sums: Arrays) -> Arrays:
-        """The vector that the gradients of a part are added to; `rank_sums` is this rank's, all zeros at first."""
+        """Returns the vector to which the gradients of a part are added. `rank_sums` is the vector of this rank, which
+        is 0 at first.
+        """
 
     def ready(self, rank_sums: Arrays, start: int, stop: int) -> None:
-        """This rank's sums are complete from start to stop; after `finish`, `rank_sums` holds all ranks'."""
+        """Tells that the sums of this rank are complete from start to stop. After `finish`, `rank_sums` has those of
+        all ranks.
+        """
 
     def finish(self, rank_sums: Arrays) -> None:
-        """Waits until `rank_sums` holds the sums of all ranks, in every range that is ready."""
+        """Waits until `rank_sums` has the sums of all ranks, in every range that is ready."""
 
     def all_finite(self, is_finite: Scalar) -> Scalar:
-        """Whether the numbers of every rank are finite."""
+        """Returns whether the numbers of every rank are finite."""
 
 
 class Alone:
-    """The collective of a process that makes its updates by itself."""
+    """The collective of a single process."""
 
     def sum(self, numbers: tuple[float, ...]) -> tuple[float, ...]:
-        """The numbers themselves."""
+        """Returns the numbers themselves."""
         return numbers
 
     def sums(self, part: int, rank_sums: Arrays) -> Arrays:
-        """The process's vector, for every part."""
+        """Returns the vector of the process, for every part."""
         return rank_sums
 
     def ready(self, rank_sums: Arrays, start: int, stop: int) -> None:
-        """Does nothing: there are no other ranks."""
+        """Does nothing, since there are no other ranks."""
 
     def finish(self, rank_sums: Arrays) -> None:
-        """Does nothing: there are no other ranks."""
+        """Does nothing, since there are no other ranks."""
 
     def all_finite(self, is_finite: Scalar) -> Scalar:
-        """The value itself."""
+        """Returns the value itself."""
         return is_finite
 
 
@@ -79,18 +84,18 @@ def _in_place(state: TrainState) -> AbstractContextManager[Arrays]:
 
 @dataclass(frozen=True)
 class Trained:
-    """A model with its loss and optimizer: all that stays the same from step to step.
+    """A model with its loss and optimizer. Nothing of it changes from step to step.
 
     Attributes:
         ops: the ops table, which has the precision.
-        config: the shape of the encoder and the head.
-        loss, optimizer: the loss to be minimised, and the optimizer.
-        trainable: names of the parameters that change.
-        sums: the vector of the gradients' sums. A step overwrites it.
+        config: the config of the encoder and the head.
+        loss, optimizer: the loss that is minimised, and the optimizer.
+        trainable: the names of the parameters that change.
+        sums: the vector of the sums of the gradients. A step overwrites it.
         recompute, all_rows: see `encoder_forward` and `model_forward`.
-        keeps_outputs: whether results have logits, which are computed for them alone.
+        keeps_outputs: whether results have logits. They are computed only for the results.
         prepared: the prepared kernels of parameters that do not change.
-        changing: gives the parameters, to be changed within a `with` block.
+        changing: a function that returns a `with` block, in which the parameters may be changed.
     """
 
     ops: Ops
@@ -108,7 +113,7 @@ class Trained:
 
 @dataclass(frozen=True)
 class Result:
-    """The result of one batch at each target row, from which metrics are made."""
+    """The result of one batch at each target row, from which metrics are computed."""
 
     losses: Array  # (M,)
     predicted: Array  # (M,) int
@@ -120,14 +125,14 @@ class Result:
 
 @dataclass(frozen=True)
 class Backpropagated:
-    """The result of forward and backward of one update, in the ops table's arrays.
+    """The result of forward and backward of one update, in arrays of the ops table.
 
     Attributes:
-        values: each part's losses (M,) and likeliest ids (M,).
-        denominator: of the loss over all parts of all ranks.
-        examples: the number of sequences in all of them.
-        is_finite: a scalar: whether all losses and gradients are finite, on every rank.
-        outputs: each part's logits on the host, or None.
+        values: the losses (M,) and the most likely ids (M,) of each part.
+        denominator: the denominator of the loss over all parts of all ranks.
+        examples: the number of sequences in all parts of all ranks.
+        is_finite: a scalar that says whether all losses and gradients are finite on every rank.
+        outputs: the logits of each part on the host, or None.
     """
 
     values: Sequence[tuple[Any, Any]]
@@ -140,10 +145,11 @@ class Backpropagated:
 def compute_gradients(
     model: Trained, state: TrainState, parts: Sequence[Batch], collective: Collective = ALONE
 ) -> Backpropagated:
-    """Sets the trainable ranges of `model.sums` to the gradient of the loss over all the parts taken as one batch.
+    """Sets the trainable ranges of `model.sums` to the gradient of the loss over all parts taken as one batch.
 
     The sum of all weighted losses is divided by the denominator of all parts of all ranks together, and each sequence
-    has its number in the update. So parts and ranks give the gradient of the joint batch, with dropout too.
+    has its number in the update. So the gradient is that of the joint batch, whatever the parts and ranks are, also
+    with dropout.
     """
     ops, sums = model.ops, model.sums
     params, key = _prepared(model, state), Key.of_update(state.seed, state.step)
@@ -198,20 +204,21 @@ def train_step(
     collective: Collective = ALONE,
     done: Callable[[list[Result]], None] | None = None,
 ) -> list[Result]:
-    """One update of `state`, in place, from all the parts taken as one batch.
+    """Makes one update of `state`, in place, from all parts taken as one batch.
 
     Args:
         model: the model with its loss and optimizer.
-        state: its parameters, slots, step and position change: all of them, or none where an error is raised.
-        parts: batches whose `numbers` go on from one to the next, over all ranks.
-        collective: the other ranks.
-        done: is called with the results before `model.changing` ends, so that what it notes belongs to the update.
+        state: the state. Its parameters, slots, step and position change. If an error is raised, none of them changes.
+        parts: batches whose `numbers` continue from one to the next, over all ranks.
+        collective: the communication with other ranks.
+        done: a function that is called with the results before `model.changing` ends, so that it is part of the update.
 
     Returns:
-        Each part's result, on the host.
+        The result of each part, on the host.
 
     Raises:
-        NonFiniteError: naming the step and the first op that gave a number that is not finite.
+        NonFiniteError: if a loss or a gradient is not finite. The message names the step and the first op that returned
+            such a number.
     """
     ops = model.ops
     found = compute_gradients(model, state, parts, collective)
@@ -247,7 +254,7 @@ def evaluate_step(
     loss: SparseCategoricalCrossentropy,
     keeps_outputs: bool = False,
 ) -> Result:
-    """The result of a batch without dropout."""
+    """Returns the result of a batch without dropout."""
     (losses, predicted), _ = model_forward(ops, params, config, batch, loss=loss.op)
     if not loss.from_logits:
         losses, _ = _of_probabilities(ops, loss, losses, losses)
@@ -284,9 +291,9 @@ def _explain(model: Trained, state: TrainState, parts: Sequence[Batch], found: B
     bad = [name for name in state.params if not ops.to_host(ops.all_finite(state.params[name]))]
     if bad:
         return (
-            f"the {quantity} of step {step} is not finite, since these parameters are not: {_first(bad)}. "
-            "They were so before this step: go back to weights that are finite, and if the step before this one made "
-            "them so, to a smaller learning rate"
+            f"the {quantity} of step {step} is not finite, since these parameters are not: {_first(bad)}. They were "
+            "not finite before this step: go back to finite weights, and use a smaller learning rate if the step "
+            "before this one changed them"
         )
     params, key = _prepared(model, state), Key.of_update(state.seed, state.step)
     grads = Gradients(model.sums, model.trainable)
@@ -296,10 +303,9 @@ def _explain(model: Trained, state: TrainState, parts: Sequence[Batch], found: B
             dlosses = _dlosses(ops, batch, found.denominator, model.sums)
             place = place or first_non_finite(ops, params, model.config, batch, key, grads, dlosses, model.loss.op)
     return (
-        f"the {quantity} of step {step} is not finite; the first op that gave NaN or infinity is "
-        f"{place or 'none of this process, when the step is made again'}. "
-        "The parameters are those before this step. A smaller learning rate, a longer warm-up or "
-        "global_clipnorm=1.0 usually helps"
+        f"the {quantity} of step {step} is not finite; the first op that returned NaN or infinity is "
+        f"{place or 'none of this process, when the step is made again'}. The parameters are those before this step. A "
+        "smaller learning rate, a longer warm-up or global_clipnorm=1.0 usually helps"
     )
 
 

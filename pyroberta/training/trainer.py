@@ -1,4 +1,4 @@
-"""Training, evaluation and prediction as Keras means them: epochs of steps, callbacks, logs."""
+"""Training, evaluation and prediction as in Keras: epochs of steps, callbacks, logs."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ from pyroberta.training.step import Result, Trained, evaluate_step, train_step
 
 
 class Trainer(Resumable):
-    """The methods of a task that train, evaluate and predict, on all data and on one batch.
+    """The methods of a task that train, evaluate and predict, on all data or on one batch.
 
-    A task defines the inputs that it reads, its default loss and its logits.
+    A task defines its inputs, its default loss and its logits.
     """
 
     reader_kind: ClassVar[type[InputReader]]
@@ -112,64 +112,71 @@ class Trainer(Resumable):
         label: str | None = None,
         full_sentences: bool = False,
     ) -> History:
-        """Trains the model. The arguments stand in Keras's order.
+        """Trains the model. The arguments have Keras's order.
 
         Args:
-            x: texts (a list, an array, a table's column, any iterable of strings, pairs as tuples of two strings); with
-                `column` a table or records; a path (a string too), a directory, a pattern or an open file, see
-                `data.open_source`; encoded sequences (arrays of token ids); a dict of `token_ids` (B, S),
-                `padding_mask` (B, S) and, for a masked LM, `mask_positions` (B, K); or an iterable of batches of the
-                above, `(x, y, sample_weight)` or shorter.
-            y: for a classifier (B,) the class of each text: its name, or its number from 0. Where the classes have only
-                default names, names in y become theirs, sorted, and are kept in `labels`. For a masked LM (B, K)
-                original ids beside a dict of features; texts make their own labels.
-            batch_size: sequences in a step, 32 by default. A batch of an iterable of batches has its own size.
-            epochs: number of the last epoch.
-            verbose: 0 silent, 1 a bar, 2 a line an epoch; `"auto"` is 1.
-            callbacks: one, or a list of them; their methods are called at every step and epoch. Keras's own callbacks
-                work too. A `History` or a `ProgressBar` among them takes the place of the one that `fit` adds.
-            validation_split: the last part of x is evaluated on, in [0, 1) of its texts; taken before shuffling. Keras
-                lets `validation_data` win where there are both; here that is an error.
-            validation_data: instead, x, (x, y) or (x, y, sample_weight), evaluated after every epoch.
-            shuffle: draw the examples in a new order every epoch; an iterable of batches keeps its own.
-            class_weight: of a classifier: class -> the factor of its texts' losses in training; 1 for a class that it
-                lacks. A class is its number, or its name in `labels`. Not beside `sample_weight`, as in Keras; weights
-                that stand in the batches of an iterable are multiplied by it.
-            sample_weight: (B,), (B, 1) or one number for all; or (B, K) beside a masked LM's features.
-            initial_epoch: number of the first epoch, when going on with an earlier run.
-            steps_per_epoch: updates in an epoch. The next epoch goes on where this one ended. Held examples that are
-                used up begin again in a new order, if need be within an epoch (Keras ends the epoch early, as happens
-                here where there are fewer in all). An iterable without a length is read as it goes, instead of being
-                collected and shuffled.
-            validation_steps, validation_batch_size: for the evaluation; by default all examples, and `batch_size`. No
-                more than `validation_steps` batches are read of an iterable of texts without a length.
-            validation_freq: evaluate after every so many epochs, or after the epochs in a list, counted from 1.
-            gradient_accumulation_steps: batches whose gradients make one update: that of one large batch, to rounding.
-            long_texts: the treatment of texts with more tokens than the preprocessor's `sequence_length`, those of
-                `validation_data` too. `"split"` cuts a text into windows of so many tokens, special ones counted, which
-                do not overlap; each has the text's weight, and counts as a sequence in a step. `"cut"` drops the rest.
-                `"refuse"` raises an error. None is `"split"` for a masked LM's texts and `"cut"` for pairs and for a
-                classifier, which can't be split. Features and encoded sequences are never changed: too long ones are
-                refused.
-            column: the name of the column that holds the texts, in a table, in records or in a file's rows; a tuple of
-                names for pairs. For `validation_data` too, where it has columns.
-            label: the name of the column that holds the labels, in the place of y.
-            full_sentences: of a masked LM: each sequence is filled with whole sentences of one text after another,
-                those of `validation_data` too (RoBERTa's FULL-SENTENCES, Liu et al. 2019). A text is a document;
-                where one ends within a sequence, an extra `</s>` follows. A sentence ends after `.`, `!`, `?` or `…`
-                before white space and anything but a small letter, and at a blank line.
+            x: texts (a list, an array, a table's column, or any iterable of strings; pairs are tuples of two strings);
+                with `column`, a table or records; a path (which may be a string), a directory, a pattern or an open
+                file, see `data.open_source`; encoded sequences (arrays of token ids); a dict of `token_ids` (B, S),
+                `padding_mask` (B, S) and, for a masked LM, `mask_positions` (B, K); or an iterable of batches of these,
+                `(x, y, sample_weight)` or shorter.
+            y: for a classifier, the class of each text (B,): its name, or its number from 0. If the classes have only
+                default names, the names in y become their names, in sorted order, and are kept in `labels`. For a
+                masked LM, the original ids (B, K) of a dict of features. Masking makes the labels of texts.
+            batch_size: the number of sequences in a step. The default is 32. A batch of an iterable of batches has its
+                own size.
+            epochs: the number of the last epoch.
+            verbose: 0 prints nothing, 1 a progress bar, 2 a line per epoch. `"auto"` means 1.
+            callbacks: a callback or a list of them. Their methods are called at every step and epoch. Keras's own
+                callbacks work too. A `History` or a `ProgressBar` replaces the one that `fit` adds.
+            validation_split: the share of the texts of x, in [0, 1), that is used for evaluation. These are the last
+                texts before shuffling. Passing `validation_data` too is an error; in Keras, `validation_data` would
+                take precedence.
+            validation_data: x, (x, y) or (x, y, sample_weight) for an evaluation after every epoch.
+            shuffle: whether the examples are drawn in a new order every epoch. An iterable of batches keeps its order.
+            class_weight: for a classifier, a dict of class -> the factor of the losses of its texts in training. A
+                missing class has the factor 1. A class is given by its number, or its name in `labels`. As in Keras, it
+                can't be combined with `sample_weight`. Weights in the batches of an iterable are multiplied by it.
+            sample_weight: the weights of the texts, (B,), (B, 1) or one number for all; or (B, K) for a masked LM's
+                dict of features.
+            initial_epoch: the number of the first epoch, if an earlier run is continued.
+            steps_per_epoch: the number of updates in an epoch. The next epoch continues where this one ended. When
+                examples in memory are used up, they start again in a new order, even within an epoch (Keras ends the
+                epoch early; so does this method if there are fewer examples in all). An iterable without a length is
+                read step by step, instead of being collected and shuffled.
+            validation_steps, validation_batch_size: the number of batches and their size in the evaluation. The default
+                is all examples, and `batch_size`. From an iterable of texts without a length, at most
+                `validation_steps` batches are read.
+            validation_freq: a number n to evaluate after every n-th epoch, or a list of the epochs to evaluate after,
+                counted from 1.
+            gradient_accumulation_steps: the number of batches whose gradients make one update. Up to rounding, it is
+                the update of one large batch.
+            long_texts: the treatment of texts with more tokens than the preprocessor's `sequence_length`, also in
+                `validation_data`. `"split"` cuts a text into windows of so many tokens that do not overlap; special
+                tokens count. Each window has the weight of the text, and counts as a sequence in a step. `"cut"` drops
+                the rest of the text. `"refuse"` raises an error. None means `"split"` for a masked LM's texts, and
+                `"cut"` for pairs and for a classifier, whose texts can't be split. Features and encoded sequences are
+                never changed. If they are too long, they are refused.
+            column: the name of the column of the texts in a table, in records or in a file; a tuple of names for pairs.
+                It also applies to `validation_data`, if that has columns.
+            label: the name of the column of the labels, instead of y.
+            full_sentences: for a masked LM, whether each sequence is filled with whole sentences of one text after
+                another, also in `validation_data` (RoBERTa's FULL-SENTENCES, Liu et al. 2019). A text is a document. If
+                one ends within a sequence, an extra `</s>` follows. A sentence ends after `.`, `!`, `?` or `…` if white
+                space and anything but a small letter follow, and at a blank line.
 
         Returns:
-            A `History`: `.history` name -> value per epoch, `.plot()`. The model keeps it as `history`.
+            A `History`. Its `.history` has a list of values per epoch for each name, and `.plot()` draws them. The
+            model keeps it as `history`.
 
         Warns:
-            UserWarning: once, with their numbers, where texts were split or cut; at the end, where they were read as
-                they came. Where the examples make fewer steps than `steps_per_epoch`, whose epoch ends early then.
-                Where `validation_freq` comes to no evaluation.
+            UserWarning: once, if texts were split or cut (the message has the counts); at the end, if the texts were
+                read step by step. Also if the examples make fewer steps than `steps_per_epoch`, so that the epochs end
+                early, and if `validation_freq` causes no evaluation.
 
         Raises:
-            ValueError, TypeError: for input that does not fit; the message says what fits.
-            NonFiniteError: at the first loss that is NaN or infinite, naming the step and the op; the parameters are
+            ValueError, TypeError: if the input does not fit. The message says what is accepted.
+            NonFiniteError: if a loss is NaN or infinite. The message names the step and the op. The parameters are
                 those before that step.
         """
         batch_size = size_of_batch(batch_size)
@@ -185,7 +192,9 @@ class Trainer(Resumable):
         accumulated = whole_number("gradient_accumulation_steps", gradient_accumulation_steps)
         is_split = validation_split is not None and validation_split != 0
         if is_split and validation_data is not None:
-            raise ValueError("validation_split and validation_data both say what to evaluate on: give one of them")
+            raise ValueError(
+                "validation_split and validation_data both name the data for evaluation: pass only one of them"
+            )
         if not is_split and validation_data is None:
             for name, value in (
                 ("validation_steps", validation_steps),
@@ -194,7 +203,8 @@ class Trainer(Resumable):
             ):
                 if value is not None:
                     raise ValueError(
-                        f"{name}={value} has nothing to evaluate: give validation_data or validation_split"
+                        f"{name}={value} has no effect without data for evaluation: pass validation_data or "
+                        "validation_split"
                     )
         is_due = frequency(validation_freq)
         self._need_trainable()
@@ -216,8 +226,8 @@ class Trainer(Resumable):
             examples, validation = examples.split(fraction(validation_split, examples.num_texts))
         if validation is not None and initial_epoch < epochs and not any(map(is_due, range(initial_epoch, epochs))):
             warnings.warn(
-                f"validation_freq={validation_freq} names none of the epochs {initial_epoch + 1} to {epochs}: nothing "
-                "is evaluated",
+                f"validation_freq={validation_freq} names none of the epochs {initial_epoch + 1} to {epochs}, so "
+                "nothing is evaluated",
                 stacklevel=callers_level(),
             )
         self._take_names(reader)
@@ -230,8 +240,8 @@ class Trainer(Resumable):
         steps_of_pass = ceil_divide(num_batches(examples, batch_size), accumulated)
         if steps_per_epoch and steps_of_pass and steps_per_epoch > steps_of_pass:
             warnings.warn(
-                f"steps_per_epoch is {steps_per_epoch}, but the examples make {steps_of_pass} steps: each epoch ends "
-                "after these. For longer epochs pass itertools.cycle(x)",
+                f"steps_per_epoch is {steps_per_epoch}, but the examples make {steps_of_pass} steps, so each epoch "
+                "ends after these. For longer epochs pass itertools.cycle(x)",
                 stacklevel=callers_level(),
             )
             steps_per_epoch = None  # an epoch is a pass then
@@ -307,16 +317,17 @@ class Trainer(Resumable):
         label: str | None = None,
         full_sentences: bool = False,
     ) -> Any:
-        """The loss and the metrics, without dropout. They are the same every time, since masking has a fixed seed.
+        """Returns the loss and the metrics, without dropout. They are the same every time, since masking has a fixed
+        seed.
 
-        Args: as for `fit`, in Keras's order; `steps` stops after so many batches.
+        The arguments have Keras's order; see `fit`. `steps` is the largest number of batches.
 
         Returns:
-            The loss and the metrics in a list, in the order of `metrics_names`; the loss alone where there are no
-            others; or a dict of them by name.
+            A list of the loss and the metrics, in the order of `metrics_names`; the loss alone, if there are no
+            metrics; or with `return_dict` a dict by name.
 
         Warns:
-            UserWarning: as `fit`.
+            UserWarning: see `fit`.
         """
         batch_size = size_of_batch(batch_size)
         if steps is not None:
@@ -349,11 +360,12 @@ class Trainer(Resumable):
         column: str | tuple[str, ...] | None = None,
         label: str | None = None,
     ) -> Any:
-        """One update on the whole of x, as one batch. Arguments and returns as for `fit` and `evaluate`.
+        """Makes one update on the whole of x, as one batch. For the arguments and the result see `fit` and `evaluate`.
 
-        The metrics start anew at each call.
+        The metrics are reset at each call.
 
-        Windows of texts that are split are taken in parts, no more at a time than there are texts, and make one update.
+        If texts are split, their windows are processed in parts of at most as many windows as there are texts. All
+        parts make one update.
         """
         self._need_trainable()
         examples = self._held(x, y, sample_weight, long_texts, column, label, may_name=True)
@@ -384,7 +396,7 @@ class Trainer(Resumable):
         column: str | tuple[str, ...] | None = None,
         label: str | None = None,
     ) -> Any:
-        """`evaluate` on x as one batch."""
+        """Does what `evaluate` does, with x as one batch."""
         examples = self._held(x, y, sample_weight, long_texts, column, label)
         values = self._evaluate(examples, examples.num_texts)
         return values if return_dict else as_keras(values)
@@ -401,30 +413,32 @@ class Trainer(Resumable):
         long_texts: str | None = None,
         column: str | tuple[str, ...] | None = None,
     ) -> Array:
-        """Logits. The arguments stand in Keras's order.
+        """Returns logits. The arguments have Keras's order.
 
         Args:
-            x: what `fit` takes: texts (for a masked LM such that hold `<mask>`), segments, encoded sequences, a dict of
-                features as for `__call__`, or an iterable of batches of them, whose labels and weights are not looked
-                at. Unlike there, a `str` is one text. A tuple of strings is one text's segments.
-            batch_size: sequences at a time, 32 unless given; does not apply to an iterable of batches.
-            verbose: as for `fit`.
-            steps: stop after so many batches, and read no further.
-            callbacks: their methods are called at every batch; `logs["outputs"]` are its logits.
-            column: as for `fit`. Labels are not looked at.
-            long_texts: `"cut"` or `"refuse"`, for texts that are too long. None is `"cut"` for a classifier, at the
-                preprocessor's `sequence_length` as in training, and `"refuse"` for a masked LM, where a text may have
-                as many tokens as the model takes. A cut that would drop a masked LM's `<mask>` is refused.
+            x: the input, as in `fit`: texts (for a masked LM, texts with `<mask>`), segments, encoded sequences, a dict
+                of features as in a call, or an iterable of batches of these, whose labels and weights are ignored.
+                Unlike in `fit`, a `str` is one text. A tuple of strings is the segments of one text.
+            batch_size: the number of sequences in a batch. The default is 32. It does not apply to an iterable of
+                batches.
+            verbose: see `fit`.
+            steps: the largest number of batches. No more are read.
+            callbacks: callbacks, whose methods are called at every batch. `logs["outputs"]` are the logits of the
+                batch.
+            column: see `fit`. Labels are ignored.
+            long_texts: `"cut"` or `"refuse"`, for texts that are too long. None means `"cut"` for a classifier, at the
+                preprocessor's `sequence_length` as in training; and `"refuse"` for a masked LM, whose texts may have as
+                many tokens as the model takes. A cut that would drop the `<mask>` of a masked LM is refused.
 
         Returns:
-            (B, num_classes) for a classifier; (B, K, V) for a masked LM. For texts K is the largest number of masks in
-            a text; a text with fewer has zeros at the end.
+            An array (B, num_classes) for a classifier, or (B, K, V) for a masked LM. For texts, K is the largest number
+            of masks in a text. A text with fewer masks has zeros at the end.
 
         Raises:
-            ValueError: where x is empty, a text is refused for its length, or no text of a masked LM holds `<mask>`.
+            ValueError: if x is empty, a text is refused for its length, or no text of a masked LM has `<mask>`.
 
         Warns:
-            UserWarning: once, with their numbers, where texts were cut.
+            UserWarning: once, if texts were cut. The message has the counts.
         """
         batch_size = size_of_batch(batch_size)
         if steps is not None:
@@ -461,7 +475,7 @@ class Trainer(Resumable):
     def predict_on_batch(
         self, x: Any, *, long_texts: str | None = None, column: str | tuple[str, ...] | None = None
     ) -> Array:
-        """`predict` on x as one batch."""
+        """Does what `predict` does, with x as one batch."""
         return self.predict(x, batch_size=2**31, long_texts=long_texts, column=column, verbose=0)
 
     def _class_weights(self, class_weight: Mapping[Any, float] | None, sample_weight: Any) -> Array | None:
@@ -475,13 +489,13 @@ class Trainer(Resumable):
         classes = self.backbone.config.num_classes
         if classes is None:
             raise ValueError(
-                "class_weight is of a classifier's classes; the labels of a masked LM are the tokens of its texts. "
-                "Pass sample_weight=, one weight per text"
+                "class_weight applies to the classes of a classifier, but the labels of a masked LM are the tokens of "
+                "its texts. Pass sample_weight=, one weight per text"
             )
         if sample_weight is not None:
             raise ValueError(
-                "class_weight and sample_weight can't be given together: multiply them, as in "
-                "sample_weight=[weight * class_weight[label] for weight, label in zip(sample_weight, y)]"
+                "class_weight and sample_weight can't be combined: multiply them, as in sample_weight=[weight * "
+                "class_weight[label] for weight, label in zip(sample_weight, y)]"
             )
         return class_factors(class_weight, classes, getattr(self, "labels", None) or [])
 
@@ -531,8 +545,8 @@ class Trainer(Resumable):
             self.optimizer.trained_by = weakref.ref(self)
         elif other is not self:
             raise ValueError(
-                "this optimizer trains another model too, whose moments and count of updates it holds: compile(...) "
-                "each model with an optimizer of its own, or compile again before this one is trained"
+                "this optimizer also trains another model and has the moments of that one: compile(...) each model "
+                "with its own optimizer, or compile this model again before training"
             )
 
     def _evaluate(
@@ -560,12 +574,14 @@ class Trainer(Resumable):
             if self.stop_evaluating:
                 break
         if step < 0:
-            raise ValueError("there is nothing to evaluate. An iterator gives its items once: pass a list instead")
+            raise ValueError(
+                "there is nothing to evaluate. An iterator yields its items only once: pass a list instead"
+            )
         if not weighted:
             raise ValueError(self.zero_weights_message)
         if steps and step + 1 < steps and not self.stop_evaluating:
             warnings.warn(
-                f"the examples ran out after {step + 1} of the {steps} steps: the evaluation is of these alone",
+                f"the examples ran out after {step + 1} of the {steps} steps: only these were evaluated",
                 stacklevel=callers_level(),
             )
         callbacks.on_test_end(values)
@@ -575,14 +591,14 @@ class Trainer(Resumable):
         self._need_compiled()
         if not self._trainable_names():
             raise ValueError(
-                "every parameter is frozen: there is nothing to train. See trainable, backbone.trainable and unfreeze"
+                "every parameter is frozen, so there is nothing to train. See trainable, backbone.trainable and "
+                "unfreeze"
             )
         self._check_loss(self.loss)  # its attributes may have been set since
         if self.optimizer.is_built and not self.optimizer.fits(self.backbone.params):
             raise ValueError(
-                "the model has other parameters than when the optimizer last worked on it (LoRA was enabled or merged, "
-                "the token embedding resized, or the positions extended): call compile(), which starts the optimizer "
-                "anew"
+                "the model has other parameters than at the optimizer's last update (LoRA was enabled or merged, the "
+                "token embedding resized, or the positions extended): call compile(), which resets the optimizer"
             )
 
     def _held(

@@ -856,7 +856,7 @@ def test_a_trace_takes_an_optimizer_dropout_and_parts(model, tmp_path, capsys):
         ({"name": "adam", "momentum": 0.9}, "Adam has no argument 'momentum'"),
         ({"name": "adam", "clipnorm": 1.0, "clipvalue": 1.0}, "only one of clipnorm, clipvalue"),
         ({"name": "adamw", "exclude_from_weight_decay": ["nothing"]}, "no parameter's name matches 'nothing'"),
-        ({"name": "adamw", "exclude_from_weight_decay": ["("]}, "is no regular expression"),
+        ({"name": "adamw", "exclude_from_weight_decay": ["("]}, "is not a regular expression"),
         ({"name": "adamw", "exclude_from_weight_decay": 1}, "should be a list of patterns, got 1"),
     ],
 )

@@ -125,9 +125,12 @@ def test_a_training_with_other_options_goes_on_bit_for_bit(options, fit, capsys,
 
 @pytest.mark.parametrize(
     ("before", "after", "told"),
-    [([], ["--log", "a.csv"], "CSVLogger is new and begins anew"), (["--log", "a.csv"], [], "CSVLogger is missing")],
+    [
+        ([], ["--log", "a.csv"], "CSVLogger is new and starts without a state"),
+        (["--log", "a.csv"], [], "CSVLogger is missing"),
+    ],
 )
-@pytest.mark.filterwarnings("always:fit goes on with other callbacks")
+@pytest.mark.filterwarnings("always:fit continues with other callbacks")
 def test_a_training_may_go_on_with_another_log(before, after, told, fit, capsys, monkeypatch):
     line = [*fit, "--epochs", "3", "--checkpoint", "run"]
     whole = result_of([*line, "-o", "whole"], capsys)
@@ -135,7 +138,7 @@ def test_a_training_may_go_on_with_another_log(before, after, told, fit, capsys,
         signalled(patch, MaskedLM, "_update", {STEPS + 1})
         result_of([*line, "-o", "parts", *before], capsys, 130)
     assert main([*line, "-o", "parts", *after, "--resume"]) == 0
-    assert capsys.readouterr().err.count(f"warning: fit goes on with other callbacks than it had: {told}.") == 1
+    assert capsys.readouterr().err.count(f"warning: fit continues with other callbacks than before: {told}.") == 1
     assert params_of("parts") == params_of("whole")
     assert len(Path("a.csv").read_text().splitlines()) == (1 + 2 if after else 1 + 1)  # its header, and its epochs
     assert whole["updates"] == 3 * STEPS
@@ -239,7 +242,7 @@ def test_a_checkpoint_of_another_backend_is_gone_on_with_and_that_is_said(fit, c
     checkpoint.save(Path("run", FILE), state, {**notes, "backend": "another"})
     capsys.readouterr()
     assert main([*kept, "--resume"]) == 0
-    assert "the checkpoint is of backend another, and this training goes on with numpy: the last bits" in (
+    assert "the checkpoint was made with the backend another, but training continues with numpy: the last bits" in (
         capsys.readouterr().err
     )
 

@@ -470,8 +470,8 @@ def test_arrays_of_encoded_sequences_are_batches(kind, dtype):
     ("arguments", "message"),
     [
         ({"validation_split": 0.5, "validation_data": ["a"]}, "validation_split and validation_data both"),
-        ({"validation_steps": 2}, "validation_steps=2 has nothing to evaluate"),
-        ({"validation_batch_size": 2}, "validation_batch_size=2 has nothing to evaluate"),
+        ({"validation_steps": 2}, "validation_steps=2 has no effect without data"),
+        ({"validation_batch_size": 2}, "validation_batch_size=2 has no effect without data"),
     ],
 )
 def test_what_would_validate_nothing_is_refused(arguments, message):

@@ -226,7 +226,7 @@ def test_a_loss_that_was_changed_since_is_looked_at_again():
     lm = small_masked_lm()
     lm.loss.ignore_class = 3
     for call in (lm.fit, lm.evaluate):
-        with pytest.raises(ValueError, match="ignore_class is for losses on arrays"):
+        with pytest.raises(ValueError, match="ignore_class applies to a loss that is called on arrays"):
             call(TEXTS, verbose=0)
 
 

@@ -228,7 +228,7 @@ def test_an_optimizer_that_has_worked_on_the_old_parameters_is_told_of():
     model.train_on_batch(TEXTS)
     model.backbone.enable_lora(2)
     for train in (model.train_on_batch, lambda x: model.fit(x, verbose=0)):
-        with pytest.raises(ValueError, match=r"call compile\(\), which starts the optimizer anew"):
+        with pytest.raises(ValueError, match=r"call compile\(\), which resets the optimizer"):
             train(TEXTS)
     model.compile(optimizer=model.optimizer)
     model.train_on_batch(TEXTS)

@@ -98,7 +98,7 @@ def test_the_pipelines_ways_to_read_and_ask_are_answered():
         classifier.classify("a fox", top_k=None)
     with pytest.raises(AttributeError, match=r"'score': it is a MaskedLM's; evaluate\(texts, labels\)"):
         classifier.score  # noqa: B018
-    with pytest.raises(TypeError, match=r"into a tuple: validation_data=\(x, y\)"):
+    with pytest.raises(TypeError, match=r"use a tuple, validation_data=\(x, y\)"):
         classifier.fit(["a", "b"], [0, 1], validation_data=[["a"], [0]], verbose=0)
 
 

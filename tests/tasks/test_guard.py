@@ -303,7 +303,7 @@ def test_a_task_that_is_not_trainable_trains_nothing():
     assert not lm.trainable
     assert not lm.backbone.trainable
     for call in (lambda: lm.fit(TEXTS, verbose=0), lambda: lm.train_on_batch(TEXTS)):
-        with pytest.raises(ValueError, match="every parameter is frozen: there is nothing to train"):
+        with pytest.raises(ValueError, match="every parameter is frozen, so there is nothing to train"):
             call()
     assert np.array_equal(lm.params.flat, before)
     lm.trainable = True
@@ -315,7 +315,7 @@ def test_a_task_that_is_not_trainable_trains_nothing():
 def test_a_callback_that_freezes_all_there_is_ends_the_fit(hook):
     lm = model()
     freeze = callbacks.LambdaCallback(**{hook: lambda number, logs: setattr(lm, "trainable", False)})
-    with pytest.raises(ValueError, match="every parameter is frozen: there is nothing to train"):
+    with pytest.raises(ValueError, match="every parameter is frozen, so there is nothing to train"):
         lm.fit(TEXTS, batch_size=3, epochs=2, verbose=0, callbacks=freeze)
     lm.trainable = True
     lm.fit(TEXTS, verbose=0)

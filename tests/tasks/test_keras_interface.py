@@ -351,9 +351,9 @@ def test_a_probability_that_keras_clips_has_no_gradient():
 
 def test_outputs_and_loss_must_be_of_one_kind():
     loss = pyroberta.losses.SparseCategoricalCrossentropy
-    with pytest.raises(ValueError, match=r"gives probabilities: use .*\(from_logits=False\)"):
+    with pytest.raises(ValueError, match=r"returns probabilities: use .*\(from_logits=False\)"):
         classifier(activation="softmax").compile(loss=loss(from_logits=True))
-    with pytest.raises(ValueError, match=r"gives logits: use SparseCategoricalCrossentropy\(from_logits=True\)"):
+    with pytest.raises(ValueError, match=r"returns logits: use SparseCategoricalCrossentropy\(from_logits=True\)"):
         classifier().compile(loss=loss())
 
 

@@ -241,12 +241,12 @@ def test_a_stream_that_ends_too_soon_says_so():
     with pytest.warns(UserWarning, match=r"ran out after 2 of the 3 steps of epoch 1, and training ends there"):
         few = fitted(iter(TEXTS[:4]), steps_per_epoch=3, epochs=2)
     assert (few == fitted(iter(TEXTS[:4]), steps_per_epoch=2)).all()
-    with pytest.raises(ValueError, match=r"ran out after 0 steps of epoch 2.*gives its items once"):
+    with pytest.raises(ValueError, match=r"ran out after 0 steps of epoch 2.*yields its items only once"):
         fitted(iter([TEXTS[:2], TEXTS[2:]]), epochs=2)
-    with pytest.warns(UserWarning, match="the examples ran out after 2 of the 3 steps: the evaluation"):
+    with pytest.warns(UserWarning, match="the examples ran out after 2 of the 3 steps: only these were"):
         values = small_masked_lm().evaluate(iter(TEXTS[:4]), batch_size=2, steps=3, verbose=0)
     assert values == small_masked_lm().evaluate(TEXTS[:4], batch_size=2, verbose=0)
-    with pytest.warns(UserWarning, match="steps_per_epoch is 4, but the examples make 3 steps: each epoch ends"):
+    with pytest.warns(UserWarning, match="steps_per_epoch is 4, but the examples make 3 steps, so each epoch ends"):
         many = fitted(TEXTS, steps_per_epoch=4, epochs=2)
     assert (many == fitted(TEXTS, epochs=2)).all()
 
@@ -270,7 +270,7 @@ def test_validation_data_is_evaluated_after_every_epoch():
 
 
 def test_validation_from_an_iterator_that_is_used_up_is_an_error_and_not_a_zero():
-    with pytest.raises(ValueError, match=r"nothing to evaluate. An iterator gives its items once"):
+    with pytest.raises(ValueError, match=r"nothing to evaluate. An iterator yields its items only once"):
         fitted(validation_data=iter([TEXTS[:2]]), epochs=2)
 
 
@@ -653,9 +653,9 @@ def test_compile_takes_strings_and_objects():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"loss": losses.SparseCategoricalCrossentropy()}, "the model gives logits"),
+        ({"loss": losses.SparseCategoricalCrossentropy()}, "the model returns logits"),
         ({"loss": losses.SparseCategoricalCrossentropy(True, reduction=None)}, "training needs one number"),
-        ({"loss": losses.SparseCategoricalCrossentropy(True, ignore_class=-100)}, "a weight of 0 leaves a label out"),
+        ({"loss": losses.SparseCategoricalCrossentropy(True, ignore_class=-100)}, "give a label the weight 0"),
         ({"loss": "mse"}, "loss must be one of sparse_categorical_crossentropy"),
         ({"loss": np.square}, "the loss should be one of pyroberta's"),
         ({"optimizer": "sgd"}, "optimizer must be one of adam"),
@@ -663,7 +663,7 @@ def test_compile_takes_strings_and_objects():
         ({"weighted_metrics": "f1"}, "a metric must be one of loss, accuracy"),
         (
             {"metrics": ["accuracy"]},
-            r"metrics=\['accuracy'\] would count every mask slot.* Pass weighted_metrics= inst",
+            r"metrics=\['accuracy'\] would count unused mask slots.* Pass weighted_metrics= inst",
         ),
         ({"weighted_metrics": [0.5]}, "the metric should be one of pyroberta's"),
     ],
@@ -799,7 +799,10 @@ def test_wrong_keywords_are_named(small_preset: Path, keywords, error, message: 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda lm: lm.compile(lr=1e-3), r"compile\(\) got an unexpected keyword argument 'lr': it is the optimizer's"),
+        (
+            lambda lm: lm.compile(lr=1e-3),
+            r"compile\(\) got an unexpected keyword argument 'lr': it belongs to the optimizer",
+        ),
         (lambda lm: lm.compile(optimiser="adam"), "'optimiser'; did you mean 'optimizer'"),
         (
             lambda lm: lm.fit(TEXTS, epoch=3),

@@ -157,7 +157,7 @@ def test_the_table_shrinks_down_to_the_tokenizer_and_no_further(tmp_path):
     model, _ = with_tokens(vocabulary_size=V + 5)
     model.resize_token_embeddings(V)
     assert model.params["embeddings.token"].shape[0] == len(model.params["head.bias"]) == V
-    with pytest.raises(ValueError, match=rf"the tokenizer has {V} entries.*got vocabulary_size={V - 1}"):
+    with pytest.raises(ValueError, match=rf"the tokenizer has {V} ids.*got vocabulary_size={V - 1}"):
         model.resize_token_embeddings(V - 1)
     with pytest.raises(ValueError, match="at least 3, for <s>, <pad> and </s>"):
         model.backbone.resize_token_embeddings(2)

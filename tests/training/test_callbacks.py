@@ -130,7 +130,9 @@ def test_lambdas_are_called_with_what_the_hook_gets():
 
 @pytest.mark.parametrize("name", ["on_epoch_finish", "epoch_end"])
 def test_a_hook_with_a_typing_error_is_refused(name):
-    with pytest.raises(TypeError, match=f"'{name}' is no hook, and would never be called; the hooks are on_train_beg"):
+    with pytest.raises(
+        TypeError, match=f"'{name}' is not a hook and would never be called; the hooks are on_train_beg"
+    ):
         LambdaCallback(**{name: print})
 
 
@@ -160,7 +162,7 @@ def test_history_plots_each_metric_beside_its_validation():
     assert [axes.get_title() for axes in history.plot("accuracy").axes] == ["accuracy"]
     with pytest.raises(ValueError, match=r"For a file: history\.plot\(\)\.savefig\('run\.png'\)"):
         history.plot("run.png")
-    with pytest.raises(ValueError, match="'f1' was not logged; there are loss, accuracy, val_loss"):
+    with pytest.raises(ValueError, match="'f1' was not logged; the logs have loss, accuracy, val_loss"):
         history.plot("f1")
     figure.savefig(io.BytesIO())
     pyplot.close("all")
@@ -225,7 +227,7 @@ def test_early_stopping_says_what_it_does_if_asked(capsys):
 @pytest.mark.parametrize("make", [EarlyStopping, lambda monitor: ModelCheckpoint("x", monitor, save_best_only=True)])
 def test_a_metric_that_is_not_logged_is_warned_of(make):
     with pytest.warns(
-        UserWarning, match=r"monitors 'val_accuracy', which is not logged; there are loss, val_loss\. .*"
+        UserWarning, match=r"monitors 'val_accuracy', which is not logged; the logs have loss, val_loss\. .*"
     ):
         train([make("val_accuracy")], [1.0])
 
@@ -234,11 +236,11 @@ def test_the_direction_is_known_for_our_metrics_alone():
     directions = {"val_loss": "min", "perplexity": "min", "val_accuracy": "max", "sparse_categorical_accuracy": "max"}
     assert {monitor: EarlyStopping(monitor).mode for monitor in directions} == directions
     with pytest.raises(
-        ValueError, match="whether 'val_f1' should fall or rise is not known: pass mode='min' or mode='max'"
+        ValueError, match="it is unknown whether 'val_f1' should fall or rise: pass mode='min' or mode='max'"
     ):
         train([EarlyStopping("val_f1")], [1.0])
     assert EarlyStopping("val_f1", mode="max").mode == "max"
-    with pytest.warns(UserWarning, match="EarlyStopping's mode 'up' is unknown, and 'auto' is taken"):
+    with pytest.warns(UserWarning, match="EarlyStopping's mode 'up' is unknown, so 'auto' is used"):
         assert EarlyStopping(mode="up").mode == "min"
 
 
@@ -289,7 +291,7 @@ def test_a_model_with_lora_is_saved_without_the_state_that_has_no_place(tmp_path
 
 
 def test_a_checkpoint_says_what_is_wrong_with_it(tmp_path, capsys):
-    with pytest.raises(ValueError, match=r"names 'val_acc', which is not logged; there are epoch, loss, val_loss"):
+    with pytest.raises(ValueError, match=r"names 'val_acc', which is not logged; the logs have epoch, loss, val_loss"):
         train([ModelCheckpoint(tmp_path / "{val_acc}")], [1.0])
     for wrong in ("batch", 0, True):
         with pytest.raises(ValueError, match="save_freq must be 'epoch' or a number of steps of at least 1"):
@@ -318,7 +320,7 @@ def test_a_csv_column_without_a_value_reads_na_and_columns_keep_their_order(tmp_
     path.write_text("epoch,val_accuracy,loss\n")
     logger = CSVLogger(path, append=True)
     logger.on_train_begin()
-    with pytest.warns(UserWarning, match="has no column for extra, which CSVLogger leaves out"):
+    with pytest.warns(UserWarning, match="has no column for extra, so CSVLogger leaves them out"):
         logger.on_epoch_end(4, {"loss": 1.5, "extra": 2.0})
     logger.on_epoch_end(5, {"loss": 1.0, "extra": 2.0})  # said once
     assert path.read_text() == "epoch,val_accuracy,loss\n4,NA,1.5\n5,NA,1.0\n"
@@ -386,7 +388,7 @@ def test_a_place_is_a_path_that_can_be(made, tmp_path):
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names")
 def test_a_log_is_a_file_or_goes_nowhere(tmp_path):
     os.mkfifo(tmp_path / "pipe.csv")
-    with pytest.raises(ValueError, match=r"pipe.csv is a pipe or the like. Give a plain file"):
+    with pytest.raises(ValueError, match=r"pipe.csv is a pipe or a device. Give a plain file"):
         train([CSVLogger(tmp_path / "pipe.csv")], [1.0])
     train([CSVLogger("/dev/null")], [1.0])
     with pytest.raises(OSError, match=r"CSVLogger can't write a row of \d+ bytes to /dev/full: No space left"):
@@ -422,7 +424,7 @@ def test_what_else_a_callback_logs_ends_no_training_and_is_no_number(value):
     history = model.fit(TEXTS, verbose=2, callbacks=[LambdaCallback(on_epoch_end=log)])
     assert history.history["mine"][0] is value
     assert "mine" in repr(history)
-    with pytest.raises(TypeError, match="EarlyStopping takes numbers, and 'mine' is logged as"):
+    with pytest.raises(TypeError, match="EarlyStopping takes numbers, but 'mine' is logged as"):
         model.fit(TEXTS, verbose=0, callbacks=[LambdaCallback(on_epoch_end=log), EarlyStopping("mine", mode="min")])
 
 

@@ -143,25 +143,25 @@ def rewritten(file: Path, change) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda tensors, rest: rest.update(version=1), "its version is 1, and this one reads version 2"),
+        (lambda tensors, rest: rest.update(version=1), "its version is 1, but only version 2 can be read"),
         (lambda tensors, rest: rest.update(step=-1), "its step should be a whole number from 0"),
         (lambda tensors, rest: rest.update(step=True), "its step should be a whole number from 0"),
         (lambda tensors, rest: rest.pop("position"), "position"),
-        (lambda tensors, rest: rest.update(slots=["m", "w"]), "it has a tensor that is no part of a state, 'slots.v."),
-        (lambda tensors, rest: tensors.pop("slots.m.head.bias"), "the tensors of 'slots.m' are not laid out as its"),
-        (lambda tensors, rest: tensors.update({"slots.v.head.bias": np.ones(3)}), "'slots.v' are not laid out"),
-        (lambda tensors, rest: rest.update(metrics={"loss": 3}), "no sound checkpoint"),
+        (lambda tensors, rest: rest.update(slots=["m", "w"]), "it has a tensor that is not part of a state, 'slots.v."),
+        (lambda tensors, rest: tensors.pop("slots.m.head.bias"), "the tensors of 'slots.m' do not have the layout of"),
+        (lambda tensors, rest: tensors.update({"slots.v.head.bias": np.ones(3)}), "'slots.v' do not have the layout"),
+        (lambda tensors, rest: rest.update(metrics={"loss": 3}), "not a valid checkpoint"),
         (lambda tensors, rest: rest.update(notes={"a": {"__array__": "nowhere"}}), "nowhere"),
         (lambda tensors, rest: tensors.clear(), "its tensors should be all float32 or all float64"),
-        (lambda tensors, rest: tensors.update(more=np.ones(3)), "a tensor that is no part of a state, 'more'"),
+        (lambda tensors, rest: tensors.update(more=np.ones(3)), "a tensor that is not part of a state, 'more'"),
         (lambda tensors, rest: tensors.update({"arrays.7": np.ones(3)}), "nothing refers to its array '7'"),
         (lambda tensors, rest: rest.update(version=True), "its version is True"),
         (lambda tensors, rest: rest.update(slots="mv"), "its slots should be a list of up to 8 different names"),
         (lambda tensors, rest: rest.update(slots=[f"s{i}" for i in range(9)]), "its slots should be a list of up to 8"),
         (lambda tensors, rest: rest.update(step=1 << 44), "its step should be a whole number from 0 to 2\\*\\*44 - 1"),
         (lambda tensors, rest: rest.update(data_pass=1 << 60), "its data_pass should be a whole number"),
-        (lambda tensors, rest: rest.update(callbacks=3), "its learning rate or its callbacks are of another kind"),
-        (lambda tensors, rest: rest.update(learning_rate=[1]), "its learning rate or its callbacks are"),
+        (lambda tensors, rest: rest.update(callbacks=3), "its learning rate or its callbacks have another type"),
+        (lambda tensors, rest: rest.update(learning_rate=[1]), "its learning rate or its callbacks have"),
     ],
 )  # fmt: skip
 def test_a_damaged_file_is_refused_by_its_name_and_what_is_wrong(tmp_path, change, message: str):
@@ -180,7 +180,7 @@ def test_what_is_no_checkpoint_is_told_from_one(tmp_path):
     with pytest.raises(ValueError, match="text is not a safetensors file"):
         checkpoint.load(tmp_path / "text")
     MaskedLM.from_preset("roberta_tiny_en").save_to_preset(tmp_path / "preset")
-    with pytest.raises(ValueError, match="is no checkpoint of training: its metadata has no"):
+    with pytest.raises(ValueError, match="is not a checkpoint of training: its metadata has no"):
         checkpoint.load(tmp_path / "preset" / "model.safetensors")
 
 
@@ -243,7 +243,7 @@ def test_both_widths_and_loras_factors_are_kept(tmp_path):
 def test_a_checkpoint_of_float64_is_not_taken_into_a_model_of_float32(tmp_path):
     checkpoint.save(tmp_path / "state", state_of("float64"))
     model = small_masked_lm(dtype="float32")
-    with pytest.raises(ValueError, match="the state is in float64, this model in float32"):
+    with pytest.raises(ValueError, match="the state is in float64, but this model in float32"):
         model.load_train_state(checkpoint.load(tmp_path / "state")[0])
     assert os.listdir(tmp_path) == ["state"]
 
@@ -271,9 +271,9 @@ def test_an_optimizer_with_other_slots_trains_and_goes_on(tmp_path):
     resumed.load_train_state(state)
     assert resumed.fit(MANY, batch_size=4, epochs=2, callbacks=[Saving(file)], verbose=0).history == expected
     assert same(resumed, straight)
-    with pytest.raises(ValueError, match="the state has the slots velocity; AdamW keeps m, v"):
+    with pytest.raises(ValueError, match="the state has the slots velocity, but the optimizer, AdamW, has m, v"):
         fresh().load_train_state(state)
-    with pytest.raises(ValueError, match="Momentum is an optimizer of your own, which no preset can name"):
+    with pytest.raises(ValueError, match="Momentum is a class of your own, which a preset can't name"):
         straight.save_to_preset(tmp_path / "preset", include_optimizer=True)
 
 
@@ -282,7 +282,7 @@ def test_an_array_of_a_file_is_read_once_however_often_it_is_named(tmp_path):
     file = tmp_path / "state"
     checkpoint.save(file, STATE, {"a": np.ones(1000, np.float32)})
     rewritten(file, lambda tensors, rest: rest.update(notes={"many": [rest["notes"]["a"]] * 20_000}))
-    with pytest.raises(ValueError, match=r"state is no sound checkpoint: '\d+'"):
+    with pytest.raises(ValueError, match=r"state is not a valid checkpoint: '\d+'"):
         checkpoint.load(file)
 
 
@@ -305,7 +305,7 @@ def test_what_could_not_be_read_again_is_not_written(tmp_path, notes):
 def test_notes_that_hold_themselves_are_refused(tmp_path):
     notes: dict = {}
     notes["self"] = notes
-    with pytest.raises(ValueError, match="up to 30 deep, and not what holds itself"):
+    with pytest.raises(ValueError, match="nested up to 30 deep, and none that contains itself"):
         checkpoint.save(tmp_path / "state", STATE, notes)
 
 
@@ -316,8 +316,8 @@ def test_notes_that_hold_themselves_are_refused(tmp_path):
         (lambda state: setattr(state, "learning_rate", "abc"), "the state's learning_rate is 'abc'"),
         (lambda state: setattr(state, "learning_rate", {"name": "nowhere"}), "nowhere"),
         (lambda state: setattr(state, "seed", -1), "seed should be a whole number from 0 to"),
-        (lambda state: state.slots["v"].flat.__setitem__(3, -1.0), "a number that no training comes to, -1.0"),
-        (lambda state: state.slots["m"].flat.__setitem__(3, np.nan), "a number that no training comes to, nan"),
+        (lambda state: state.slots["v"].flat.__setitem__(3, -1.0), "a number that training can't give, -1.0"),
+        (lambda state: state.slots["m"].flat.__setitem__(3, np.nan), "a number that training can't give, nan"),
         (lambda state: state.slots.update(m=state.slots["v"].__class__({"a": (2,)})), "the optimizer's state: m"),
     ],
 )
@@ -348,6 +348,6 @@ def test_saving_takes_no_second_copy_of_the_vectors(tmp_path):
 
 def test_a_model_in_place_of_a_state_is_named(tmp_path):
     with pytest.raises(
-        TypeError, match=r"state should be a TrainState, as model\.train_state\(\) gives it; got MaskedLM"
+        TypeError, match=r"state should be a TrainState, as model\.train_state\(\) returns it; got MaskedLM"
     ):
         checkpoint.save(tmp_path / "state", small_masked_lm())

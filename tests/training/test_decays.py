@@ -111,13 +111,13 @@ def test_a_restart_is_at_its_step_exactly(t_mul):
         (lambda: PolynomialDecay(0.1, 5, math.nan), "end_learning_rate must be a number >= 0"),
         (lambda: CosineDecay(0.1, 5, warmup_steps=3), "warmup_steps=3 has no effect without warmup_target"),
         (lambda: CosineDecayRestarts(0.1, 5, t_mul=0.5), r"t_mul must be at least 1, got 0\.5"),
-        (lambda: PiecewiseConstantDecay([3], [0.1]), "one value more than boundaries, got 1 boundaries and 1 values"),
+        (lambda: PiecewiseConstantDecay([3], [0.1]), "one number more than boundaries, got 1 boundaries and 1 values"),
         (lambda: PiecewiseConstantDecay([3, 3], [0.1, 0.2, 0.3]), r"boundaries must rise, got \[3, 3\]"),
         (lambda: schedules.get({"class_name": "Mine", "config": {}}), "the schedule must be one of Constant, .*'Mine'"),
         (lambda: schedules.get({"class_name": "CosineDecay"}), "config should be a dict of its arguments, got None"),
-        (lambda: schedules.get({"class_name": "CosineDecay", "config": {"x": 1}}), "no config of a CosineDecay"),
+        (lambda: schedules.get({"class_name": "CosineDecay", "config": {"x": 1}}), "not the config of a CosineDecay"),
         (lambda: schedules.get("cosine"), "a schedule should be a function of the number of updates, got 'cosine'"),
-        (lambda: schedules.serialize(lambda step: 0.1), "is no schedule of pyroberta's"),
+        (lambda: schedules.serialize(lambda step: 0.1), "is not a schedule of pyroberta"),
     ],
 )
 def test_arguments_that_do_not_fit_are_refused(make, message):
@@ -168,7 +168,7 @@ def test_a_rate_may_be_a_function_with_or_without_the_number_of_updates(rate, ex
 
 def test_a_rate_that_can_not_be_computed_is_named():
     optimizer = optimizers.Adam(ExponentialDecay(0.1, 1e-300, 2.0))
-    with pytest.raises(ValueError, match="the schedule gives no learning rate after 10 updates"):
+    with pytest.raises(ValueError, match="the schedule returns no learning rate after 10 updates"):
         optimizer.rate_at(10)
     with pytest.raises(ValueError, match="the schedule's name must be one of constant"):
         schedules.from_config({"name": ["constant"]})

@@ -183,7 +183,7 @@ def test_a_dtype_is_the_results(dtype, reduction):
 @pytest.mark.parametrize("dtype", ["bfloat16", "int32", np.int64, 16])
 def test_another_dtype_is_refused(dtype):
     with pytest.raises(
-        ValueError, match="dtype must be None or one of float16, float32, float64, which NumPy has; got"
+        ValueError, match=r"dtype must be None or one of float16, float32, float64 \(dtypes of NumPy\); got"
     ):
         SparseCategoricalCrossentropy(dtype=dtype)
 
@@ -191,15 +191,18 @@ def test_another_dtype_is_refused(dtype):
 def test_a_model_is_not_compiled_with_what_is_for_arrays():
     model = small_masked_lm()
     for arguments, message in (
-        ({"axis": 1}, "axis=1 is for losses on arrays: the model gives its classes on the last axis"),
-        ({"axis": -2}, "axis=-2 is for losses on arrays"),
-        ({"dtype": "float32"}, "dtype='float32' is for losses on arrays: in training, losses are in the model's dtype"),
+        ({"axis": 1}, "axis=1 applies to a loss that is called on arrays: the model has its classes on the last axis"),
+        ({"axis": -2}, "axis=-2 applies to a loss that is called on arrays"),
+        (
+            {"dtype": "float32"},
+            "dtype='float32' applies to a loss that is called on arrays: in training, losses have the model's dtype",
+        ),
     ):
         with pytest.raises(ValueError, match=message):
             model.compile(loss=SparseCategoricalCrossentropy(True, **arguments))
     model.compile(loss=SparseCategoricalCrossentropy(True, axis=2))  # the last, counted from the front
     model.loss.axis = 0
-    with pytest.raises(ValueError, match="axis=0 is for losses on arrays"):
+    with pytest.raises(ValueError, match="axis=0 applies to a loss that is called on arrays"):
         model.fit(["a cat"], verbose=0)
 
 

@@ -165,7 +165,7 @@ def test_a_metric_of_ones_own_tells_which_values_are_better():
 @pytest.mark.parametrize("make", [EarlyStopping, ReduceLROnPlateau])
 def test_an_unknown_metric_is_an_error_before_anything_is_trained(make):
     model = small_masked_lm()
-    with pytest.raises(ValueError, match="whether 'val_f1' should fall or rise is not known: pass mode="):
+    with pytest.raises(ValueError, match="it is unknown whether 'val_f1' should fall or rise: pass mode="):
         fit(make("val_f1"), model=model)
     assert not model.optimizer.iterations
 
@@ -261,7 +261,7 @@ def test_a_backup_of_another_backend_is_gone_on_with_and_that_is_said(tmp_path, 
     assert notes == {"backend": "numpy"}
     checkpoint.save(tmp_path / "latest.safetensors", state, {"backend": "another"})
     fit(BackupAndRestore(tmp_path), Interrupt(9, 9), model=small_masked_lm(backend="numpy"))
-    assert "BackupAndRestore: the checkpoint is of backend another, and this training goes on with numpy" in (
+    assert "BackupAndRestore: the checkpoint was made with the backend another, but training continues with numpy" in (
         capsys.readouterr().err
     )
 
@@ -273,7 +273,7 @@ def test_a_rate_that_the_state_replaces_is_told(tmp_path, capsys):
     model.compile(optimizers.Adam(5e-3))
     again, _ = fit(BackupAndRestore(tmp_path), Interrupt(9, 9), model=model)
     assert again.optimizer.learning_rate == 1e-2
-    assert "goes on with the learning rate of its state, 0.01; compile had 0.005" in capsys.readouterr().err
+    assert "continues with the learning rate of its state, 0.01; compile had 0.005" in capsys.readouterr().err
 
 
 def test_the_state_before_is_taken_where_the_latest_is_damaged(tmp_path, capsys):
@@ -285,7 +285,7 @@ def test_the_state_before_is_taken_where_the_latest_is_damaged(tmp_path, capsys)
     straight, _ = fit(Callback(), Interrupt(9, 9), epochs=3)
     again, history = fit(BackupAndRestore(tmp_path, double_checkpoint=True), interrupt, epochs=3)
     assert history.epoch == [0, 1, 2]
-    assert "goes on from the state before the latest one" in capsys.readouterr().err
+    assert "continues from the state before the latest one" in capsys.readouterr().err
     assert again.backbone.params.flat.tobytes() == straight.backbone.params.flat.tobytes()
 
 
@@ -293,7 +293,7 @@ def test_a_damaged_backup_and_another_fits_are_refused(tmp_path):
     interrupt = Interrupt(1, 0)
     with pytest.raises(KeyboardInterrupt):
         fit(BackupAndRestore(tmp_path), interrupt)
-    with pytest.raises(ValueError, match="had examples 6, this one has 4"):
+    with pytest.raises(ValueError, match="had examples 6, but this one has 4"):
         small_masked_lm().fit(
             TEXTS[:4], batch_size=2, epochs=2, verbose=0, callbacks=[BackupAndRestore(tmp_path), interrupt]
         )
@@ -319,7 +319,7 @@ def test_a_checkpoint_of_a_whole_model_may_be_keras_archive(tmp_path):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("default")  # Python's own, which shows a message once for a line
         model, _ = fit(ModelCheckpoint(tmp_path / "a" / "{epoch}.keras"))
-    assert ["has no state of the optimizer" in str(one.message) for one in caught] == [True]
+    assert ["does not hold the optimizer's state" in str(one.message) for one in caught] == [True]
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["1.keras", "2.keras"]
     found = load_model(tmp_path / "a" / "2.keras")
     assert found.backbone.params.flat.tobytes() == model.backbone.params.flat.tobytes()

@@ -231,7 +231,7 @@ def test_a_norm_that_is_not_finite_is_an_error_and_changes_nothing():
     before = params.flat.copy()
     grads["head.bias"][0] = math.inf
     optimizer = AdamW(global_clipnorm=1.0)
-    with pytest.raises(FloatingPointError, match=r"the gradient is not finite\. The parameters are as they were"):
+    with pytest.raises(FloatingPointError, match=r"the gradient is not finite\. The parameters did not change"):
         optimizer.apply(params, grads, NAMES, REFERENCE)
     np.testing.assert_array_equal(params.flat, before)
     assert optimizer.iterations == 0
@@ -329,9 +329,9 @@ def test_a_state_that_does_not_fit_changes_nothing():
         optimizer.load_state_dict({"iterations": 1, "m": {}})
     ones = {name: np.ones(shape) for name, shape in LAYOUT.items()}
     for broken, message in [
-        ({**ones, "head.bias": np.ones(6)}, r"v\['head.bias'\] is \(6,\), the model's shape: \(5,\)"),
+        ({**ones, "head.bias": np.ones(6)}, r"v\['head.bias'\] is \(6,\); the model has \(5,\)"),
         ({n: a for n, a in ones.items() if n != "head.bias"}, r"v\['head.bias'\] is missing"),
-        ({**ones, "pooler": np.ones(1)}, r"v\['pooler'\] is \(1,\), the model's shape: no such parameter"),
+        ({**ones, "pooler": np.ones(1)}, r"v\['pooler'\] is \(1,\); the model has no such parameter"),
     ]:
         with pytest.raises(ValueError, match=message):
             optimizer.load_state_dict({"iterations": 9, "m": ones, "v": broken})
@@ -351,7 +351,7 @@ def test_an_optimizer_can_be_written_down_and_read_back(make):
     assert type(again) is make
     assert again.get_config() == optimizer.get_config()
     np.testing.assert_array_equal(run(again, 0).flat, run(optimizer, 0).flat)
-    with pytest.raises(ValueError, match="can't be written down: use one of pyroberta's schedules"):
+    with pytest.raises(ValueError, match="can't be saved: use one of pyroberta's schedules"):
         make(lambda step: 0.1).get_config()
 
 
@@ -378,9 +378,9 @@ def test_a_wrong_call_is_explained():
     params, grads = draw(0), draw(1)
     optimizer = Adam()
     optimizer.apply(params, grads, NAMES, REFERENCE)
-    with pytest.raises(ValueError, match=r"trainable names 'head.bais', which is no parameter"):
+    with pytest.raises(ValueError, match=r"trainable names 'head.bais', which is not a parameter"):
         optimizer.apply(params, grads, ["head.bais"], REFERENCE)
-    with pytest.raises(ValueError, match="gradients must be laid out as the parameters are"):
+    with pytest.raises(ValueError, match="gradients must have the layout of the parameters"):
         optimizer.apply(params, grads.astype("float32"), NAMES, REFERENCE)
     with pytest.raises(ValueError, match="built for parameters of other names, shapes or dtype"):
         optimizer.apply(params.astype("float32"), grads.astype("float32"), NAMES, REFERENCE)
@@ -461,12 +461,12 @@ def test_an_optimizer_that_trains_another_model_too_is_refused():
     one.compile(optimizer)
     other.compile(optimizer)
     one.fit(TEXTS, verbose=0)
-    with pytest.raises(ValueError, match="this optimizer trains another model too"):
+    with pytest.raises(ValueError, match="this optimizer also trains another model"):
         other.fit(TEXTS, verbose=0)
     other.compile(optimizer)  # it starts anew
     other.fit(TEXTS, verbose=0)
     assert optimizer.iterations == 1
-    with pytest.raises(ValueError, match="this optimizer trains another model too"):
+    with pytest.raises(ValueError, match="this optimizer also trains another model"):
         one.fit(TEXTS, verbose=0)
     del other
     gc.collect()
@@ -480,6 +480,6 @@ def test_an_optimizer_of_a_users_own_is_not_saved(tmp_path):
     model = small_masked_lm()
     model.compile(Mine(1e-3))
     model.fit(TEXTS, verbose=0)
-    with pytest.raises(ValueError, match="Mine is an optimizer of your own, which no preset can name"):
+    with pytest.raises(ValueError, match="Mine is a class of your own, which a preset can't name"):
         model.save_to_preset(tmp_path / "model", include_optimizer=True)
     assert not (tmp_path / "model").exists()

@@ -166,14 +166,14 @@ def test_what_does_not_fit_the_state_is_refused_and_changes_nothing():
     model.fit(MANY, batch_size=4, callbacks=[keeping], verbose=0)
     other = small_masked_lm(hidden_dim=4)
     before = other.params.flat.copy()
-    with pytest.raises(ValueError, match="the state is of parameters of other names or shapes"):
+    with pytest.raises(ValueError, match="the state belongs to parameters of other names or shapes"):
         other.load_train_state(keeping.kept)
     assert np.array_equal(other.params.flat, before)
     with pytest.raises(ValueError, match="no state of training before the first update"):
         other.train_state()
     resumed = fresh()
     resumed.load_train_state(keeping.kept)
-    with pytest.raises(ValueError, match="initial_epoch is 3, but the state that was loaded goes on with epoch 0"):
+    with pytest.raises(ValueError, match="initial_epoch is 3, but the loaded state continues with epoch 0"):
         resumed.fit(MANY, batch_size=4, initial_epoch=3, epochs=5, callbacks=[Keeping()], verbose=0)
 
 
@@ -271,7 +271,7 @@ def test_a_state_is_not_loaded_in_the_midst_of_a_fit_but_at_its_beginning():
     expected = straight.fit(MANY, batch_size=4, epochs=3, callbacks=[keeping], verbose=0).history
     model = fresh()
     loading = hooked(on_train_batch_end=lambda step, logs: model.load_train_state(keeping.kept))
-    with pytest.raises(RuntimeError, match="a fit is under way, whose place in the data can't change"):
+    with pytest.raises(RuntimeError, match="a fit is running, and its position in the data can't change"):
         model.fit(MANY, batch_size=4, callbacks=[loading], verbose=0)
 
     class Resuming(Keeping):
@@ -368,12 +368,12 @@ def test_a_callback_with_a_state_that_is_new_or_missing_is_told_once():
     straight.fit(MANY, batch_size=4, epochs=3, callbacks=[Counting(), keeping, Counting()], verbose=0)
     resumed, one, early = fresh(), Counting(), callbacks.EarlyStopping("loss", patience=9)
     resumed.load_train_state(keeping.kept)
-    with pytest.warns(UserWarning, match="goes on with other callbacks") as told:
+    with pytest.warns(UserWarning, match="continues with other callbacks") as told:
         resumed.fit(MANY, batch_size=4, epochs=3, callbacks=[early, one], verbose=0)
     (message,) = (str(warning.message) for warning in told)
     assert message == (
-        "fit goes on with other callbacks than it had: EarlyStopping is new and begins anew, Counting is missing. With "
-        "the same callbacks it makes the bits of a run that never stopped"
+        "fit continues with other callbacks than before: EarlyStopping is new and starts without a state, Counting is "
+        "missing. With the same callbacks its results have the same bits as those of a run that never stopped"
     )
     assert told[0].filename == __file__
     assert one.count == 15
@@ -382,7 +382,7 @@ def test_a_callback_with_a_state_that_is_new_or_missing_is_told_once():
 
 
 def test_a_round_that_is_left_to_some_is_left_to_the_same_in_the_next_state():
-    """A run goes on with other callbacks, and fails before the round is finished; the next one goes on from there."""
+    """A run continues with other callbacks, and fails before the round is finished; the next one goes on from there."""
     keeping, straight = Keeping(6), fresh()
     straight.fit(MANY, batch_size=4, epochs=2, callbacks=[Counting(), keeping, Counting()], verbose=0)
 
@@ -524,11 +524,11 @@ def test_a_schedule_that_gives_no_number_changes_nothing():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"x": MANY[:-1]}, "had examples 18, this one has 17: pass the same data and arguments"),
-        ({"batch_size": 3}, "had batch_size 4, this one has 3"),
-        ({"gradient_accumulation_steps": 2}, "had gradient_accumulation_steps 1, this one has 2"),
-        ({"shuffle": False}, "had shuffle True, this one has False"),
-        ({"steps_per_epoch": 2}, "had steps_per_epoch None, this one has 2"),
+        ({"x": MANY[:-1]}, "had examples 18, but this one has 17: pass the same data and arguments"),
+        ({"batch_size": 3}, "had batch_size 4, but this one has 3"),
+        ({"gradient_accumulation_steps": 2}, "had gradient_accumulation_steps 1, but this one has 2"),
+        ({"shuffle": False}, "had shuffle True, but this one has False"),
+        ({"steps_per_epoch": 2}, "had steps_per_epoch None, but this one has 2"),
     ],
 )
 def test_a_fit_with_other_data_or_arguments_does_not_go_on(change: dict, message: str):
@@ -549,7 +549,9 @@ def test_a_state_of_another_optimizer_or_one_that_compile_would_drop_is_an_error
     keeping = Keeping(3)
     fresh().fit(MANY, batch_size=4, callbacks=[keeping], verbose=0)
     other = fresh(optimizer=optimizers.Adam())
-    with pytest.raises(ValueError, match="the state is of the optimizer AdamW, this model was compiled with Adam"):
+    with pytest.raises(
+        ValueError, match="the state belongs to the optimizer AdamW, but this model was compiled with Adam"
+    ):
         other.load_train_state(keeping.kept)
     model = fresh()
     model.load_train_state(keeping.kept)
@@ -564,7 +566,10 @@ def test_a_rate_that_no_state_can_keep_is_said():
     assert keeping.kept.learning_rate is None
     resumed = fresh(optimizer=optimizers.AdamW(lambda step: 0.01))
     resumed.load_train_state(keeping.kept)
-    with pytest.warns(UserWarning, match="was a function, which no state can keep; this model's own rate, 0.001,"):
+    with pytest.warns(
+        UserWarning,
+        match="was a function, which a state can't keep. Training continues with this model's own rate, 0.001",
+    ):
         fresh(optimizer=optimizers.AdamW()).load_train_state(keeping.kept)
 
 
@@ -762,7 +767,7 @@ def test_no_epochs_are_left_to_go_on_with():
     resumed = fresh()
     resumed.load_train_state(keeping.kept)
     epochs = keeping.kept.epoch
-    with pytest.raises(ValueError, match=f"epochs is {epochs}, and the state that was loaded has {epochs} epochs"):
+    with pytest.raises(ValueError, match=f"epochs is {epochs}, but the loaded state has finished {epochs} epochs"):
         resumed.fit(MANY, batch_size=4, epochs=epochs, callbacks=[Keeping()], verbose=0)
     resumed.fit(MANY, batch_size=4, epochs=3, callbacks=[Keeping()], verbose=0)
     assert same(resumed, straight)
@@ -775,7 +780,7 @@ def test_no_epochs_are_left_to_go_on_with():
         ({"position": 1.5}, "the state's position should be a whole number"),
         ({"step": 1 << 44}, "the state's step should be a whole number"),
         ({"metrics": {"loss": (1.0,)}}, "the state's metric 'loss' should be two numbers"),
-        ({"callbacks": None}, "the state's callbacks is None, which no training gives"),
+        ({"callbacks": None}, "the state's callbacks is None, which training can't give"),
         ({"params": None}, "params and slots should be Arrays"),
     ],
 )

@@ -155,7 +155,7 @@ def test_a_number_of_a_class_whose_name_is_another_number_is_refused():
 
 
 def test_class_weight_is_refused_beside_sample_weight_and_for_a_masked_lm():
-    with pytest.raises(ValueError, match="class_weight and sample_weight can't be given together"):
+    with pytest.raises(ValueError, match="class_weight and sample_weight can't be combined"):
         classifier().fit(TEXTS, LABELS, class_weight={0: 2.0}, sample_weight=np.ones(6), verbose=0)
     with pytest.raises(ValueError, match=r"labels of a masked LM are the tokens of its texts\. Pass sample_weight="):
         small_masked_lm().fit(TEXTS, class_weight={0: 2.0}, verbose=0)
@@ -184,7 +184,7 @@ def test_a_validation_freq_that_is_none_is_refused(frequency):
 
 @pytest.mark.parametrize("frequency", [5, [], [1, 9]])
 def test_a_validation_freq_that_comes_to_no_evaluation_is_told(frequency):
-    with pytest.warns(UserWarning, match="names none of the epochs 2 to 4: nothing is evaluated"):
+    with pytest.warns(UserWarning, match="names none of the epochs 2 to 4, so nothing is evaluated"):
         history = classifier().fit(
             TEXTS, LABELS, validation_split=0.5, validation_freq=frequency, epochs=4, initial_epoch=1, verbose=0
         )
@@ -192,7 +192,7 @@ def test_a_validation_freq_that_comes_to_no_evaluation_is_told(frequency):
 
 
 def test_validation_freq_without_validation_would_do_nothing():
-    with pytest.raises(ValueError, match="validation_freq=2 has nothing to evaluate"):
+    with pytest.raises(ValueError, match="validation_freq=2 has no effect without data"):
         classifier().fit(TEXTS, LABELS, validation_freq=2, verbose=0)
 
 
@@ -249,11 +249,11 @@ def test_a_metrics_name_is_a_text(name):
 
 
 def test_two_metrics_of_one_name_would_lose_a_value():
-    with pytest.raises(ValueError, match="two metrics are named 'accuracy'"):
+    with pytest.raises(ValueError, match="two metrics have the name 'accuracy'"):
         classifier().compile(metrics=["accuracy"], weighted_metrics=["accuracy"])
     with pytest.raises(ValueError, match=r"as in pyroberta\.metrics\.MeanOfFunction\(function, name='my_lambda'\)"):
         classifier().compile(metrics=["accuracy", lambda a, b: a == 0, lambda a, b: a == 1])
-    with pytest.raises(ValueError, match="a metric is named 'val_loss', under which an evaluation logs 'loss'"):
+    with pytest.raises(ValueError, match="a metric has the name 'val_loss', under which an evaluation logs 'loss'"):
         classifier().compile(metrics=[metrics.Accuracy(name="val_loss")])
 
 

@@ -1,8 +1,8 @@
 """Callbacks of training, evaluation and prediction, with Keras's names, arguments, hooks and logs.
 
-Epochs and batches count from 0 in hooks and from 1 in messages. The logs of a batch are the running means of
-its epoch; the logs of an epoch are its means, and `val_…` after an evaluation. A batch's logs have an attribute
-`tokens` too, the number of its tokens. A callback may add to the logs, and those after it see what it added.
+Epochs and batches count from 0 in hooks and from 1 in messages. The logs of a batch are the running means of its epoch.
+The logs of an epoch are its means, and `val_…` after an evaluation. The logs of a batch also have an attribute
+`tokens`, the number of its tokens. A callback may add entries to the logs, which later callbacks see.
 """
 
 from pyroberta.training.callbacks.backup import BackupAndRestore

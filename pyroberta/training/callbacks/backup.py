@@ -1,4 +1,4 @@
-"""The callback that makes training go on by itself after an interruption."""
+"""The callback with which training continues automatically after an interruption."""
 
 from __future__ import annotations
 
@@ -17,23 +17,24 @@ LATEST, PREVIOUS = "latest.safetensors", "previous.safetensors"
 
 
 class BackupAndRestore(Callback):
-    """Saves the state of training as it goes, and goes on from it when the same script is run again.
+    """Saves the state of training regularly. If the same script is run again, training continues from the saved state.
 
-    A run that was killed and started again makes the same bits as one that never stopped: parameters, moments, the
-    place in the data, metrics, and what the other callbacks keep. With other callbacks it goes on too, with a warning
-    where one that keeps something is new or missing. The files are `training.checkpoint`'s. A run that comes to its end
-    removes them.
+    A run that was killed and started again has the same bits as a run that never stopped: parameters, moments, the
+    position in the data, metrics, and the states of the other callbacks. Training also continues with other callbacks
+    than before, with a warning if one that has a state is new or missing. The files are written by
+    `training.checkpoint`. A run that reaches its end removes them.
 
     Args:
-        backup_dir: the directory, made, parents too; `~` is expanded. It belongs to one run.
+        backup_dir: the directory of the files. It and its parents are created if needed, and `~` is expanded. It
+            belongs to one run.
         save_freq: `"epoch"`, or a number of steps.
-        double_checkpoint: keep the state before the latest one too. If the latest file can't be read, training goes on
-            from that one. A latest file is always whole, unless the disk failed.
-        delete_checkpoint: remove the files after a run that came to its end.
+        double_checkpoint: whether the state before the latest one is kept too. If the latest file can't be read,
+            training continues from the one before. The latest file is always complete, unless the disk failed.
+        delete_checkpoint: whether the files are removed after a run that reached its end.
 
     Raises:
-        ValueError: for another save_freq, or an empty `backup_dir`; in training, for files that can't be read, and for
-            a state of other data or arguments.
+        ValueError: if `save_freq` is invalid or `backup_dir` is empty; in training, if the files can't be read, or the
+            state belongs to other data or arguments.
 
     >>> import tempfile
     >>> from pyroberta import MaskedLM
@@ -70,7 +71,7 @@ class BackupAndRestore(Callback):
     ) -> None:
         super().__init__()
         if not backup_dir:
-            raise ValueError(f"backup_dir is {backup_dir!r}: name the directory that the state of training goes to")
+            raise ValueError(f"backup_dir is {backup_dir!r}: name the directory for the state of training")
         self.backup_dir = str(as_path(backup_dir))
         self.save_freq = save_freq
         self.double_checkpoint = double_checkpoint
@@ -89,30 +90,30 @@ class BackupAndRestore(Callback):
             except (OSError, ValueError) as error:
                 if file == files[-1]:
                     raise
-                say(f"BackupAndRestore goes on from the state before the latest one, since {error}")
+                say(f"BackupAndRestore continues from the state before the latest one, since {error}")
                 continue
             optimizer = self.model.optimizer
             given = optimizer.rate_config()
             self.model.load_train_state(state)
             if (kept := optimizer.rate_config()) != given:
-                say(f"BackupAndRestore goes on with the learning rate of its state, {kept}; compile had {given}")
+                say(f"BackupAndRestore continues with the learning rate of its state, {kept}; compile had {given}")
             if told := checkpoint.of_other_backend(notes, self.model):
                 say(f"BackupAndRestore: {told}")
             return
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """Saves, if `save_freq` steps have passed."""
+        """Saves the state, if `save_freq` steps have passed."""
         self._steps += 1
         if isinstance(self.save_freq, int) and self._steps % self.save_freq == 0:
             self._save()
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        """Saves, if `save_freq` is `"epoch"`."""
+        """Saves the state, if `save_freq` is `"epoch"`."""
         if self.save_freq == "epoch":
             self._save()
 
     def on_train_end(self, logs: Logs | None = None) -> None:
-        """Removes the files, and the directory if it is empty then."""
+        """Removes the files, and the directory if it is then empty."""
         if not self.delete_checkpoint:
             return
         for name in (LATEST, PREVIOUS):

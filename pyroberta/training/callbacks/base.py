@@ -1,4 +1,4 @@
-"""The hooks under Keras's names, and the list that calls them."""
+"""The base class of callbacks with Keras's hooks, and the list that calls them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Logs = Mapping[str, Any]
 
 
 class BatchLogs(dict[str, Any]):
-    """The logs of a training step: the running means of its epoch.
+    """The logs of a training step. They are the running means of its epoch.
 
     Attributes:
         tokens: the number of tokens of the step, over all its parts.
@@ -29,10 +29,10 @@ class BatchLogs(dict[str, Any]):
 
 
 class Callback(Checked):
-    """The base class of callbacks. Override the hooks that you need; each one does nothing by default.
+    """The base class of callbacks. Override the hooks that you need. Each hook does nothing by default.
 
     Attributes:
-        model: the model; `model.stop_training = True` ends `fit`.
+        model: the model. `model.stop_training = True` ends `fit`.
         params: `epochs`, `steps` (None if unknown) and `verbose` of the call.
 
     >>> class Shout(Callback):
@@ -47,72 +47,74 @@ class Callback(Checked):
         self.params: dict[str, Any] = {}
 
     def set_model(self, model: Any) -> None:
-        """Called once before anything else."""
+        """Sets the model. It is called once, before anything else."""
         self.model = model
 
     def set_params(self, params: Mapping[str, Any]) -> None:
-        """Called once before anything else."""
+        """Sets the params. It is called once, before anything else."""
         self.params = dict(params)
 
     def get_state(self) -> dict[str, Any]:
-        """The state from which the callback goes on: texts, numbers, arrays, and lists and dicts of them.
+        """Returns the state from which the callback can continue: texts, numbers, arrays, and lists and dicts of them.
 
-        A `TrainState` keeps it.
+        A `TrainState` contains it.
         """
         return {}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Sets the state that `get_state` returned; called after `on_train_begin` of a `fit` that goes on."""
+        """Sets the state that `get_state` returned. It is called after `on_train_begin`, if `fit` continues from a
+        state.
+        """
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        """`fit` begins."""
+        """Called when `fit` begins."""
 
     def on_train_end(self, logs: Logs | None = None) -> None:
-        """`fit` ends; `logs` are those of the last epoch."""
+        """Called when `fit` ends. `logs` are those of the last epoch."""
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
-        """An epoch begins."""
+        """Called when an epoch begins."""
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        """An epoch and its evaluation end."""
+        """Called when an epoch and its evaluation end."""
 
     def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
-        """A training step begins."""
+        """Called when a training step begins."""
         self.on_batch_begin(batch, logs)
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """A training step ends."""
+        """Called when a training step ends."""
         self.on_batch_end(batch, logs)
 
     def on_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
-        """Another name of `on_train_batch_begin`."""
+        """Called like `on_train_batch_begin`, of which it is another name."""
 
     def on_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """Another name of `on_train_batch_end`."""
+        """Called like `on_train_batch_end`, of which it is another name."""
 
     def on_test_begin(self, logs: Logs | None = None) -> None:
-        """`evaluate` begins."""
+        """Called when `evaluate` begins."""
 
     def on_test_end(self, logs: Logs | None = None) -> None:
-        """`evaluate` ends."""
+        """Called when `evaluate` ends."""
 
     def on_test_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
-        """A batch of `evaluate` begins."""
+        """Called when a batch of `evaluate` begins."""
 
     def on_test_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """A batch of `evaluate` ends."""
+        """Called when a batch of `evaluate` ends."""
 
     def on_predict_begin(self, logs: Logs | None = None) -> None:
-        """`predict` begins."""
+        """Called when `predict` begins."""
 
     def on_predict_end(self, logs: Logs | None = None) -> None:
-        """`predict` ends."""
+        """Called when `predict` ends."""
 
     def on_predict_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
-        """A batch of `predict` begins."""
+        """Called when a batch of `predict` begins."""
 
     def on_predict_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """A batch of `predict` ends; `logs["outputs"]` are its logits."""
+        """Called when a batch of `predict` ends. `logs["outputs"]` are its logits."""
 
 
 HOOKS = tuple(name for name in vars(Callback) if name.startswith("on_"))
@@ -120,15 +122,15 @@ ENDS = ("on_train_batch_end", "on_epoch_end")  # after which a state goes on; ot
 
 
 class CallbackList(Callback):
-    """Several callbacks as one. Each hook calls the callbacks' hooks in order.
+    """Several callbacks as one. Each hook calls this hook of every callback, in order.
 
     Args:
-        callbacks: objects with the hooks of `Callback`, Keras's too; see `flattened`.
-        model: set on each callback.
-        params: set on each callback.
+        callbacks: objects with the hooks of `Callback`, including Keras's callbacks; see `flattened`.
+        model: the model, which is set on each callback.
+        params: the params, which are set on each callback.
 
     Raises:
-        TypeError: for an object without those hooks.
+        TypeError: if an object lacks these hooks.
 
     >>> from pyroberta.training.callbacks import History
     >>> history = History()
@@ -164,7 +166,7 @@ class CallbackList(Callback):
         self._set_hooks()
 
     def set_model(self, model: Any) -> None:
-        """Sets the model, its own and that of each callback."""
+        """Sets the model of the list and of each callback."""
         super().set_model(model)
         for callback in self.callbacks:
             if model is not None:
@@ -178,22 +180,23 @@ class CallbackList(Callback):
 
     @property
     def hook(self) -> str | None:
-        """The hook that is being called; None between two."""
+        """The hook that is being called, or None between two hooks."""
         return self._round[0] if self._round else None
 
     @property
     def pending(self) -> str | None:
-        """The hook of the round that `finish_round` will finish; None where there is none."""
+        """The hook that `finish_round` will call for the remaining callbacks, or None."""
         return self._pending["hook"] if self._pending else None
 
     def get_state(self, is_interrupted: bool = False) -> dict[str, Any]:
-        """The state of each callback, with the name of its class.
+        """Returns the state of each callback, with the name of its class.
 
-        Within a round of `on_train_batch_end` or `on_epoch_end` some callbacks have had the hook and others haven't.
-        The state tells the numbers of those that are left, and what the hook is called with.
+        A round is one call of a hook on all callbacks. Within a round of `on_train_batch_end` or `on_epoch_end` the
+        hook of some callbacks has been called, and that of others not yet. The state has the numbers of the others, and
+        the arguments of the hook.
 
         Args:
-            is_interrupted: whether the callback whose turn it is failed, and is to be called again.
+            is_interrupted: whether the hook of the current callback failed, so that it must be called again.
         """
         states = [keras_callbacks.get_state(callback) for callback in self.callbacks]
         names = [type(callback).__name__ for callback in self.callbacks]
@@ -208,10 +211,10 @@ class CallbackList(Callback):
         return kept
 
     def check_state(self, state: Mapping[str, Any]) -> None:
-        """Checks that a state is one of callbacks.
+        """Checks that a state has the form that `get_state` returns.
 
         Raises:
-            ValueError: for a state that `get_state` did not give.
+            ValueError: if it does not.
         """
         if not state:
             return
@@ -230,19 +233,22 @@ class CallbackList(Callback):
         except (KeyError, TypeError, AttributeError):
             is_sound = False
         if not is_sound:
-            raise ValueError("the state of training has no sound state of callbacks")
+            raise ValueError(
+                "the state of training has no valid state of callbacks. Load a state that train_state() or a "
+                "checkpoint gave"
+            )
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Gives each callback its state, and keeps the round that is to be finished.
+        """Gives each callback its state, and keeps the round that must be finished.
 
-        The first callback of a class gets what the first of that class had, the second what the second had, and so on.
-        A callback that is new begins with the hook after that round.
+        The first callback of a class gets the state of the first one of this class, the second callback that of the
+        second one, and so on. The hooks of a new callback are called from the next round on.
 
         Raises:
-            ValueError: as `check_state`.
+            ValueError: see `check_state`.
 
         Warns:
-            UserWarning: where a callback that keeps something is new, or what one kept is dropped.
+            UserWarning: if a callback that has a state is new, or the state of a missing callback is dropped.
         """
         self.check_state(state)
         if not state:
@@ -256,10 +262,13 @@ class CallbackList(Callback):
         ]
         dropped = [str(one["class"]) for place, one in enumerate(before) if one["state"] and place not in places]
         if new or dropped:
-            found = [*(f"{name} is new and begins anew" for name in new), *(f"{name} is missing" for name in dropped)]
+            found = [
+                *(f"{name} is new and starts without a state" for name in new),
+                *(f"{name} is missing" for name in dropped),
+            ]
             warnings.warn(
-                f"fit goes on with other callbacks than it had: {', '.join(found)}. With the same callbacks it makes "
-                "the bits of a run that never stopped",
+                f"fit continues with other callbacks than before: {', '.join(found)}. With the same callbacks its "
+                "results have the same bits as those of a run that never stopped",
                 stacklevel=callers_level(),
             )
         for callback, place in zip(self.callbacks, places, strict=True):
@@ -270,7 +279,7 @@ class CallbackList(Callback):
             self._pending = {**last, "left": [turn for turn, place in enumerate(places) if place in last["left"]]}
 
     def finish_round(self) -> bool:
-        """Calls the hook in which a state was taken, for the callbacks that had not had it yet.
+        """Calls the hook in which the state was taken, for the callbacks whose hook had not been called yet.
 
         Returns:
             Whether there was such a hook.
@@ -308,7 +317,9 @@ class CallbackList(Callback):
 
 
 def round_state(hook: str, number: int | None, logs: Logs, left: Iterable[int]) -> dict[str, Any]:
-    """A hook that some callbacks have not had yet, for a state of training: those of the numbers `left`."""
+    """Returns the state of an unfinished round of a hook. `left` has the numbers of the callbacks whose hook has not
+    been called yet.
+    """
     return {
         "hook": hook, "number": number, "logs": dict(logs), "tokens": getattr(logs, "tokens", 0), "left": list(left),
     }  # fmt: skip
@@ -327,7 +338,7 @@ def _paired(names: Sequence[str], others: Sequence[str]) -> list[int | None]:
 
 
 def flattened(callbacks: Any) -> list[Any]:
-    """Callbacks as a list: None, one, or lists of them in each other, as Keras takes them.
+    """Returns callbacks as a list. The argument is None, one callback, or nested lists of callbacks, as in Keras.
 
     >>> one = Callback()
     >>> flattened([[one], None]) == [one]
@@ -343,7 +354,8 @@ def flattened(callbacks: Any) -> list[Any]:
 
 
 def with_defaults(callbacks: Any, *defaults: Callback) -> list[Any]:
-    """A user's callbacks, and those of the defaults of whose class, or of whose name in Keras, there is none.
+    """Returns the user's callbacks and the defaults. A default is left out if a callback has its class or its name in
+    Keras.
 
     >>> one = Callback()
     >>> with_defaults(one, Callback()) == [one]

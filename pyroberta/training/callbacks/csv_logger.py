@@ -1,4 +1,4 @@
-"""The logs of each epoch in a CSV file."""
+"""The callback that writes the logs of each epoch into a CSV file."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _LONGEST_HEADER = 1 << 16  # bytes
 
 def _separator(name: str, value: Any) -> str:
     if not isinstance(value, str) or len(value) != 1 or value in '"\r\n':
-        raise ValueError(f"{name} must be one character that is no quote and no newline, got {value!r}")
+        raise ValueError(f"{name} must be one character, and not a quote or a newline, got {value!r}")
     return value
 
 
@@ -34,22 +34,22 @@ def _filename(name: str, value: Any) -> str:
 
 
 class CSVLogger(Callback):
-    """Writes a row for each epoch into a CSV file. Rows that were written stay, whatever happens to the run.
+    """Writes a row for each epoch into a CSV file. Written rows stay, even if the run fails.
 
-    A row that finds no room on the disk is left out whole, and ends `fit` with an OSError that names the file.
+    If the disk is full, no part of the row is written, and `fit` ends with an OSError that names the file.
 
     Args:
-        filename: the file, made, parents too; `~` is expanded. Its columns are `epoch` (from 0, as in Keras) and the
-            logs of the first epoch.
-        separator: between columns.
-        append: go on with an existing file, under its columns; otherwise it is replaced.
+        filename: the file. It and its parents are created if needed, and `~` is expanded. Its columns are `epoch` (from
+            0, as in Keras) and the logs of the first epoch.
+        separator: the character between columns.
+        append: whether rows are added to an existing file, under its columns. Otherwise it is replaced.
 
     Raises:
-        ValueError: for a separator that is not one character, or an empty filename; in training, for a pipe, and with
-            `append` for a file that is no log with this separator. The file is then unchanged.
+        ValueError: if the separator is not one character, or the filename is empty; in training, if the file is a pipe,
+            or with `append` if the file is not a log with this separator. Then the file does not change.
 
     Warns:
-        UserWarning: in training, once, where the file has no column for something that is logged.
+        UserWarning: in training, once, if the file lacks a column for an entry of the logs.
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp(), "log.csv")
@@ -63,7 +63,7 @@ class CSVLogger(Callback):
     checks: ClassVar[Checks] = {"append": true_or_false, "separator": _separator, "filename": _filename}
     unsettable: ClassVar[Reasons] = {
         "sep": "set separator",
-        "keys": "the first row of the file tells the columns",
+        "keys": "the first row of the file decides the columns",
         "append_header": "set append",
         "csv_file": "set filename",
         "writer": "set filename and separator",
@@ -78,12 +78,12 @@ class CSVLogger(Callback):
         self._has_warned = False
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        """Makes the file, or reads the columns of the existing one."""
+        """Creates the file, or reads the columns of the existing one."""
         self._columns, self._has_warned = [], False
         path = Path(self.filename)
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists() and not (path.is_dir() or path.is_file() or stat.S_ISCHR(path.stat().st_mode)):
-            raise ValueError(f"CSVLogger's {printable(self.filename)} is a pipe or the like. Give a plain file")
+            raise ValueError(f"CSVLogger's {printable(self.filename)} is a pipe or a device. Give a plain file")
         with open(path, "ab+" if self.append else "wb") as file:
             if not self.append:
                 return
@@ -99,7 +99,7 @@ class CSVLogger(Callback):
         """The columns of an existing file, by its first row.
 
         Raises:
-            ValueError: where that is no log's.
+            ValueError: if that is no log's.
         """
         try:
             text = codecs.getincrementaldecoder("utf-8-sig")().decode(beginning)
@@ -108,14 +108,14 @@ class CSVLogger(Callback):
             columns = []
         if "epoch" not in columns:
             raise ValueError(
-                f"append=True goes on with {printable(self.filename)}, whose first line has no column 'epoch' between "
-                f"separators {self.separator!r}, but {reprlib.repr(beginning)}: give the file's own "
-                "separator, or another filename"
+                f"append=True continues {printable(self.filename)}, whose first line has no column 'epoch' between "
+                f"separators {self.separator!r}, but {reprlib.repr(beginning)}: give the file's own separator, or "
+                "another filename"
             )
         return columns
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        """Writes the row, with `NA` in columns that the logs lack."""
+        """Writes the row. A column that the logs lack has `NA`."""
         row = {"epoch": epoch, **(logs or {})}
         columns = self._columns or [*row, *self._evaluated_later(row)]
         unknown = [name for name in row if name not in columns]
@@ -123,8 +123,8 @@ class CSVLogger(Callback):
             self._has_warned = True
             warnings.warn(
                 printable(
-                    f"{self.filename} has no column for {', '.join(unknown)}, which CSVLogger leaves out there; its "
-                    f"columns are {', '.join(columns)}. Another filename would have them all"
+                    f"{self.filename} has no column for {', '.join(unknown)}, so CSVLogger leaves them out; its "
+                    f"columns are {', '.join(columns)}. To write all of them, give another filename"
                 ),
                 stacklevel=callers_level(),
             )
@@ -149,7 +149,7 @@ class CSVLogger(Callback):
         return {"content": file.read_bytes().decode("utf-8") if self._columns and file.is_file() else ""}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Writes the state's rows again, without later ones, whose epochs are trained again."""
+        """Writes the rows of the state again, without later ones, since their epochs are trained again."""
         content = state["content"].encode()
         with contextlib.suppress(FileNotFoundError):
             os.truncate(self.filename, 0)
@@ -171,5 +171,6 @@ class CSVLogger(Callback):
                 raise type(error)(
                     error.errno,
                     f"CSVLogger can't write a row of {len(content)} bytes to {printable(self.filename)}: "
-                    f"{error.strerror}. The rows before it are whole. Make room, and go on with append=True",
+                    f"{error.strerror}. The rows before it are complete. Free some space, and continue with "
+                    "append=True",
                 ) from error

@@ -1,4 +1,4 @@
-"""A callback made of functions."""
+"""A callback that is made of functions."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ Hook = Callable[..., Any] | None
 
 
 class LambdaCallback(Callback):
-    """A callback of functions, each under its hook's name.
+    """A callback that is made of functions, one for each hook.
 
     Args:
         on_epoch_begin, on_epoch_end, on_train_begin, on_train_end, on_train_batch_begin, on_train_batch_end: functions
-            of the hook's arguments.
-        others: functions under the names of other hooks, as in `on_test_end=f`. Under a name that doesn't begin with
-            `on_`, any value is kept as an attribute, for the functions' own use.
+            with the arguments of the hook.
+        others: functions under the names of other hooks, as in `on_test_end=f`. A value under a name that does not
+            begin with `on_` is stored as an attribute, which the functions may use.
 
     Raises:
-        TypeError: for a name that begins with `on_`, or should, and is no hook: it would never be called.
+        TypeError: if a name begins with `on_`, or is similar to the name of a hook, and is not a hook, since its
+            function would never be called.
 
     >>> callback = LambdaCallback(on_epoch_end=lambda epoch, logs: print(callback.place, epoch, logs), place="here")
     >>> callback.on_epoch_end(0, {"loss": 1.0})
@@ -46,6 +47,6 @@ class LambdaCallback(Callback):
         for name, value in others.items():
             is_hook = name in HOOKS
             if not is_hook and (name.startswith("on_") or f"on_{name}" in HOOKS):
-                raise TypeError(f"{name!r} is no hook, and would never be called; the hooks are {', '.join(HOOKS)}")
+                raise TypeError(f"{name!r} is not a hook and would never be called; the hooks are {', '.join(HOOKS)}")
             if value is not None or not is_hook:
                 setattr(self, name, value)

@@ -1,4 +1,4 @@
-"""What was logged, epoch by epoch: the result of `fit`."""
+"""The callback that keeps the logs of every epoch. `fit` returns it."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from pyroberta.training.callbacks.screen import shown
 
 
 class History(Callback):
-    """The logs of every epoch; `fit` returns it.
+    """Keeps the logs of every epoch. `fit` returns it.
 
     Attributes:
-        history: name -> one value per epoch.
+        history: a dict of name -> a list with a value per epoch.
         epoch: the numbers of the epochs, from 0.
 
     >>> history = History()
@@ -35,7 +35,7 @@ class History(Callback):
         return f"<History: {len(self.epoch)} epochs{'; ' if last else ''}{last}>"
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        """Starts anew."""
+        """Clears the logs."""
         self.history = {}
         self.epoch = []
 
@@ -55,17 +55,17 @@ class History(Callback):
         self.history = {name: list(values) for name, values in state["history"].items()}
 
     def plot(self, *names: str) -> Any:
-        """Draws each metric over the epochs, with its `val_` twin in the same panel.
+        """Draws each metric over the epochs, with its `val_` metric in the same panel.
 
         Args:
-            names: the metrics to draw; by default all.
+            names: the metrics to draw. The default is all.
 
         Returns:
-            The matplotlib figure. A notebook shows it; elsewhere `.savefig("history.png")` or `pyplot.show()`.
+            The matplotlib figure. A notebook shows it. Elsewhere, call `.savefig("history.png")` or `pyplot.show()`.
 
         Raises:
-            ModuleNotFoundError: without matplotlib, which the extra `plot` installs.
-            ValueError: before the first epoch, and for a name that was not logged.
+            ModuleNotFoundError: if matplotlib is not installed. The extra `plot` installs it.
+            ValueError: before the first epoch, or if a name was not logged.
         """
         try:
             from matplotlib import pyplot
@@ -81,7 +81,7 @@ class History(Callback):
         if unknown:
             is_file = PurePath(unknown[0]).suffix in (".png", ".svg", ".pdf", ".jpg")
             hint = f". For a file: history.plot().savefig({unknown[0]!r})" if is_file else ""
-            raise ValueError(f"{unknown[0]!r} was not logged; there are {', '.join(self.history)}{hint}")
+            raise ValueError(f"{unknown[0]!r} was not logged; the logs have {', '.join(self.history)}{hint}")
         figure, row = pyplot.subplots(
             1, len(panels), squeeze=False, figsize=(4.8 * len(panels), 3.6), layout="constrained"
         )

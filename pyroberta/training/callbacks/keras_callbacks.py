@@ -1,4 +1,6 @@
-"""Keras's own callbacks, which run as they are. Keras is not imported here: a user who has one imported it."""
+"""Support for Keras's own callbacks. Keras is not imported here, since a user who has such a callback has
+imported it.
+"""
 
 from __future__ import annotations
 
@@ -25,24 +27,24 @@ REPLACED = {"ProgbarLogger": "ProgressBar"}  # Keras's name: the name of the cla
 
 
 def replaces(callback: Any, default: Any) -> bool:
-    """Whether a callback of Keras's takes the place of one that `fit` adds."""
+    """Returns whether a callback of Keras replaces one that `fit` adds."""
     return REPLACED.get(base_name(callback) or "") == type(default).__name__
 
 
 def prepare(callback: Any, model: Any) -> None:
-    """Makes a callback of Keras's ready for a model: `monitor` and `mode="auto"` are resolved for the model's metrics.
+    """Prepares a callback of Keras for a model: it sets `monitor` and `mode="auto"` according to the model's metrics.
 
-    Keras's callbacks know the directions of Keras's metrics alone. Accuracy is monitored under the name that is logged.
+    Keras's callbacks know the directions of Keras's metrics only. Accuracy is monitored under the name that is logged.
 
     Raises:
-        TypeError: for one that would do half of its work here, naming what does it; and for one that sets the learning
-            rate where that is a schedule, as Keras does.
+        TypeError: if the callback would do only a part of its work here (the message names a replacement), or if it
+            sets the learning rate and that is a schedule, as in Keras.
     """
     name = base_name(callback)
     if name is None:
         return
     if name in REFUSED:
-        raise TypeError(f"keras.callbacks.{name} works with Keras's models alone: {REFUSED[name]}")
+        raise TypeError(f"keras.callbacks.{name} works only with Keras's models: {REFUSED[name]}")
     optimizer = getattr(model, "optimizer", None)
     if name in SETS_THE_RATE and callable(getattr(optimizer, "learning_rate_as_set", None)):
         raise TypeError(
@@ -59,7 +61,9 @@ def prepare(callback: Any, model: Any) -> None:
 
 
 def get_state(callback: Any) -> dict[str, Any]:
-    """The state from which a callback goes on: its own `get_state`, or the attributes of one of Keras's."""
+    """Returns the state from which a callback can continue: the result of its `get_state`, or the attributes of a
+    callback of Keras.
+    """
     if hasattr(callback, "get_state"):
         state: dict[str, Any] = callback.get_state()
         return state

@@ -15,10 +15,10 @@ from pyroberta.training.callbacks.screen import say
 
 
 def settable_rate(model: Any, name: str) -> float:
-    """The optimizer's learning rate, if it is a number that a callback may set.
+    """Returns the optimizer's learning rate, if it is a number that a callback may set.
 
     Raises:
-        TypeError: where it is a schedule or a function, which the callback would replace.
+        TypeError: if it is a schedule or a function, which the callback would replace.
     """
     optimizer = model.optimizer
     if callable(optimizer.learning_rate_as_set):
@@ -35,16 +35,16 @@ def _log_rate(model: Any, logs: Logs | None) -> None:
 
 
 class LearningRateScheduler(Callback):
-    """Sets the learning rate at the beginning of each epoch, and logs it at its end as `learning_rate`.
+    """Sets the learning rate at the beginning of each epoch, and logs it as `learning_rate` at the end of the epoch.
 
     Args:
-        schedule: a function of the epoch's number, from 0, and the learning rate so far, or of the number alone, that
-            returns the new rate, a float.
-        verbose: 1 says on stderr what was set.
+        schedule: a function that returns the new rate, a float. Its arguments are the number of the epoch, from 0, and
+            the present learning rate; or the number alone.
+        verbose: 1 prints the new rate on stderr.
 
     Raises:
-        TypeError: in training, for an optimizer whose learning rate is a schedule.
-        ValueError: in training, where the function returns no float.
+        TypeError: in training, if the learning rate of the optimizer is a schedule.
+        ValueError: in training, if the function does not return a float.
 
     >>> scheduler = LearningRateScheduler(lambda epoch, rate: rate * 0.5)
     """
@@ -59,7 +59,7 @@ class LearningRateScheduler(Callback):
         self.verbose = verbose
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
-        """Sets the epoch's rate."""
+        """Sets the learning rate of the epoch."""
         before = settable_rate(self.model, type(self).__name__)
         rate = self.schedule(epoch, before) if _takes_two(self.schedule) else self.schedule(epoch)
         if not isinstance(rate, float | np.float32) or not is_real(rate):
@@ -69,7 +69,7 @@ class LearningRateScheduler(Callback):
             say(f"epoch {epoch + 1}: the learning rate is {float(rate):g}")
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        """Logs the rate."""
+        """Logs the learning rate."""
         _log_rate(self.model, logs)
 
 
@@ -96,23 +96,24 @@ class ReduceLROnPlateau(Monitor):
     """Lowers the learning rate when a metric has stopped improving, and logs it as `learning_rate`.
 
     Args:
-        monitor: the metric's name in the logs of an epoch.
-        factor: the new rate is the old one times this, in [0, 1).
-        patience: epochs without an improvement after which the rate is lowered.
-        verbose: 1 says on stderr what was done.
-        mode: `"min"` or `"max"`: what is better; `"auto"` decides it for pyroberta's metrics and the model's own.
-        min_delta: a change of no more than this is no improvement.
-        cooldown: epochs after a reduction in which none without an improvement counts.
-        min_lr: the rate is never set below this.
+        monitor: the name of the metric in the logs of an epoch.
+        factor: the factor in [0, 1) by which the rate is multiplied.
+        patience: the number of epochs without an improvement after which the rate is lowered.
+        verbose: 1 prints the new rate on stderr.
+        mode: `"min"` if lower values are better, `"max"` if higher ones are. `"auto"` decides this for pyroberta's
+            metrics and those of the model.
+        min_delta: a change of at most this is not an improvement.
+        cooldown: the number of epochs after a reduction in which epochs without an improvement do not count.
+        min_lr: the lowest rate.
 
     Attributes:
         best: the best value so far.
-        wait: the epochs without an improvement since.
-        cooldown_counter: the epochs of the cooldown that are left.
+        wait: the number of epochs without an improvement since then.
+        cooldown_counter: the number of epochs of the cooldown that are left.
 
     Raises:
-        ValueError: for a factor of 1 or more; in training with `"auto"` for an unknown metric.
-        TypeError: in training, for an optimizer whose learning rate is a schedule.
+        ValueError: if the factor is 1 or more; in training, if the metric is unknown and the mode is `"auto"`.
+        TypeError: in training, if the learning rate of the optimizer is a schedule.
 
     >>> ReduceLROnPlateau("val_loss", factor=0.2, patience=5).mode
     'min'
@@ -148,12 +149,12 @@ class ReduceLROnPlateau(Monitor):
         self.best, self.wait, self.cooldown_counter = None, 0, 0
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        """Starts anew."""
+        """Resets the best value and the counters."""
         settable_rate(self.model, type(self).__name__)
         self._reset()
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        """Compares the epoch with the best so far; may set `model.optimizer.learning_rate`."""
+        """Compares the epoch with the best one so far. It may set `model.optimizer.learning_rate`."""
         _log_rate(self.model, logs)
         value = self.value_in(logs)
         if value is None:
@@ -169,7 +170,7 @@ class ReduceLROnPlateau(Monitor):
                 self.cooldown_counter, self.wait = self.cooldown, 0
 
     def in_cooldown(self) -> bool:
-        """Whether a reduction was made less than `cooldown` epochs ago."""
+        """Returns whether the last reduction was less than `cooldown` epochs ago."""
         return self.cooldown_counter > 0
 
     def _reduced(self, epoch: int) -> bool:

@@ -1,4 +1,4 @@
-"""The callback that saves the model as it is trained."""
+"""The callback that saves the model during training."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ WEIGHTS, ARCHIVE = ".weights.h5", ".keras"
 
 
 def save_freq(name: str, value: Any) -> str | int:
-    """A check of how often something is saved."""
+    """Checks the value of `save_freq`, and returns it."""
     if isinstance(value, str) and value == "epoch":
         return value
     if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
@@ -44,7 +44,7 @@ def _examples(filepath: str) -> set[str]:
     """The filepath with numbers filled in; a single one where it has no names.
 
     Raises:
-        ValueError: where no number can be, before an epoch is trained for a model that has no place then.
+        ValueError: if no number can be, before an epoch is trained for a model that has no place then.
     """
     problem: Exception | None = None
     found = set()
@@ -57,35 +57,37 @@ def _examples(filepath: str) -> set[str]:
         return found
     raise ValueError(
         f"filepath {filepath!r} can't be filled in: {problem}. It takes names as in "
-        "'runs/{epoch:02d}-{val_loss:.2f}'; a brace itself is written twice"
+        "'runs/{epoch:02d}-{val_loss:.2f}'; write a literal brace twice"
     )
 
 
 class ModelCheckpoint(Monitor):
-    """Saves the model during training, each time as a whole preset, from which training can go on.
+    """Saves the model during training. Each save is a complete preset, from which training can continue.
 
-    After a crash, `from_preset(filepath, load_optimizer=True)` and `fit` with `initial_epoch`, the number of epochs
-    done, lead to the same bits as a run that never stopped, if the examples can be counted. A stream begins with its
-    first text again; `training.checkpoint` keeps its position, and what the callbacks keep, too.
+    After a crash, call `from_preset(filepath, load_optimizer=True)` and `fit` with `initial_epoch`, the number of
+    finished epochs. If the examples can be counted, the results have the same bits as those of a run that never
+    stopped. A stream starts again with its first text. `training.checkpoint` also keeps the position in a stream and
+    the states of callbacks.
 
     Args:
-        filepath: the directory. `{epoch}`, `{batch}` (with an integer `save_freq`) and names of the logs are filled
-            in, as in `"runs/{epoch:02d}-{val_loss:.2f}"`; without them each save replaces the one before. It may end
-            in `.keras`, as in Keras: `save` writes that file, which has no state of the optimizer. With
-            `save_weights_only` it may end in `.weights.h5`: `save_weights` writes that file.
+        filepath: the directory. `{epoch}`, `{batch}` (with an integer `save_freq`) and names of the logs are filled in,
+            as in `"runs/{epoch:02d}-{val_loss:.2f}"`. Without them each save replaces the one before. If it ends in
+            `.keras`, as in Keras, `save` writes that file, which does not have the optimizer's state. With
+            `save_weights_only` it may end in `.weights.h5`; then `save_weights` writes that file.
         monitor: the metric that `save_best_only` compares.
-        verbose: 1 says on stderr what was saved.
-        save_best_only: save only when the metric is the best so far.
-        save_weights_only: leave the optimizer's state out, which takes twice the weights' room. It is also left out
-            for a model with LoRA, since a preset has no place for the factors.
-        mode: `"min"` or `"max"`: what is better; `"auto"` decides it for pyroberta's metrics.
+        verbose: 1 prints the path of each save on stderr.
+        save_best_only: whether the model is saved only if the metric is the best so far.
+        save_weights_only: whether the optimizer's state is left out, which takes twice the space of the weights. For a
+            model with LoRA it is always left out, since a preset can't hold the factors.
+        mode: `"min"` if lower values are better, `"max"` if higher ones are. `"auto"` decides this for pyroberta's
+            metrics.
         save_freq: `"epoch"`, or a number of steps.
-        initial_value_threshold: with `save_best_only`, a model is saved only if it is better than this.
+        initial_value_threshold: with `save_best_only`, a model is saved only if its metric is better than this.
 
     Raises:
-        ValueError: for an unknown save_freq, or a filepath that can't be filled in or is not written here; while
-            saving, for a name in filepath that is not logged.
-        FileExistsError, IsADirectoryError, OSError, ValueError: as training begins, where nothing can be saved.
+        ValueError: if save_freq is unknown, or filepath can't be filled in or has an unsupported ending; while saving,
+            if a name in filepath is not logged.
+        FileExistsError, IsADirectoryError, OSError, ValueError: when training begins, if nothing can be saved.
 
     >>> ModelCheckpoint("runs/{epoch:02d}-{loss:.2f}").directory(epoch=0, logs={"loss": 2.5})
     'runs/01-2.50'
@@ -113,7 +115,7 @@ class ModelCheckpoint(Monitor):
         self.save_best_only = save_best_only
         self.filepath = os.fsdecode(filepath)
         if not self.filepath:
-            raise ValueError("filepath is '': name the directory that the model goes to")
+            raise ValueError("filepath is '': name the directory for the model")
         _examples(self.filepath)
         if self.filepath.endswith(WEIGHTS) and not save_weights_only:
             raise ValueError(f"filepath ends in {WEIGHTS}, a file of weights alone: pass save_weights_only=True")
@@ -132,11 +134,11 @@ class ModelCheckpoint(Monitor):
 
     @property
     def is_monitoring(self) -> bool:
-        """Whether values are compared at all."""
+        """Returns whether the metric is compared at all."""
         return self.save_best_only
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        """Checks that a model can be saved, before an epoch is trained for it."""
+        """Checks that a model can be saved, before an epoch is trained."""
         from pyroberta.presets.writing import check_saveable
 
         super().on_train_begin(logs)
@@ -150,17 +152,17 @@ class ModelCheckpoint(Monitor):
             check_saveable(first)
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
-        """Remembers the epoch's number."""
+        """Stores the number of the epoch."""
         self._epoch = epoch
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """Saves, if `save_freq` steps have passed."""
+        """Saves the model, if `save_freq` steps have passed."""
         self._steps += 1
         if isinstance(self.save_freq, int) and self._steps % self.save_freq == 0:
             self._save(self._epoch, {"batch": batch + 1, **(logs or {})})
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        """Saves, if `save_freq` is `"epoch"`."""
+        """Saves the model, if `save_freq` is `"epoch"`."""
         if self.save_freq == "epoch":
             self._save(epoch, logs or {})
 
@@ -173,13 +175,13 @@ class ModelCheckpoint(Monitor):
         self.best, self._steps = state["best"], state["steps"]
 
     def directory(self, epoch: int, logs: Logs) -> str:
-        """`filepath`, filled in. `epoch` counts from 0."""
+        """Returns `filepath`, filled in. `epoch` counts from 0."""
         try:
             return self.filepath.format(**{"epoch": epoch + 1, **logs})
         except KeyError as error:
             raise ValueError(
-                f"ModelCheckpoint's filepath {self.filepath!r} names {error}, which is not logged; "
-                f"there are epoch, {', '.join(logs)}"
+                f"ModelCheckpoint's filepath {self.filepath!r} names {error}, which is not logged; the logs have "
+                f"epoch, {', '.join(logs)}"
             ) from error
         except (ValueError, TypeError) as error:
             raise ValueError(

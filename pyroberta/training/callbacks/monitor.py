@@ -1,4 +1,4 @@
-"""Callbacks that watch a metric: whether it still improves."""
+"""Callbacks that monitor whether a metric still improves."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pyroberta.training.metrics import METRICS, direction, logged_name
 
 
 def finite_or_none(name: str, value: Any) -> float | None:
-    """A check for a number or None."""
+    """Checks a number or None, and returns it."""
     if value is not None and not is_real(value):
         raise ValueError(f"{name} must be a number or None, got {value!r}")
     return None if value is None else float(value)
@@ -32,19 +32,19 @@ def _change(name: str, value: Any) -> float:
 
 
 def count(name: str, value: Any) -> int:
-    """A check for a number of epochs."""
+    """Checks a number of epochs, and returns it."""
     return whole_number(name, value, at_least=0)
 
 
 def loudness(name: str, value: Any) -> int:
-    """A check of `verbose`."""
+    """Checks the value of `verbose`, and returns it."""
     if value not in (0, 1, 2) or not isinstance(value, int | np.integer | np.bool_):
-        raise ValueError(f"{name} must be 0 (silent) or 1 (says on stderr what was done), got {value!r}")
+        raise ValueError(f"{name} must be 0 (silent) or 1 (prints messages on stderr), got {value!r}")
     return int(value)
 
 
 class Monitor(Callback):
-    """Compares a metric with the best so far."""
+    """The base class of callbacks that compare a metric with the best value so far."""
 
     checks: ClassVar[Checks] = {"min_delta": _change, "verbose": loudness}
     unsettable: ClassVar[Reasons] = dict.fromkeys(
@@ -57,7 +57,7 @@ class Monitor(Callback):
         super().__init__()
         if mode not in ("auto", "min", "max"):
             warnings.warn(
-                f"{type(self).__name__}'s mode {mode!r} is unknown, and 'auto' is taken: there are 'auto', 'min' and "
+                f"{type(self).__name__}'s mode {mode!r} is unknown, so 'auto' is used: the modes are 'auto', 'min' and "
                 "'max'",
                 stacklevel=callers_level(),
             )
@@ -69,10 +69,10 @@ class Monitor(Callback):
         self.best: float | None = None
 
     def set_model(self, model: Any) -> None:
-        """Sets the model, whose metrics tell which values are better where `mode` is `"auto"` still.
+        """Sets the model. If `mode` is still `"auto"`, the model's metrics decide which values are better.
 
         Raises:
-            ValueError: where they don't.
+            ValueError: if the metrics do not decide it.
         """
         super().set_model(model)
         if model is None or self.mode != "auto" or not self.is_monitoring:
@@ -82,18 +82,20 @@ class Monitor(Callback):
         if mode is None:
             names = [f"{prefix}{name}" for prefix in ("", "val_") for name in [*METRICS, *(m.name for m in metrics)]]
             raise ValueError(
-                f"whether {self.monitor!r} should fall or rise is not known: pass mode='min' or mode='max'"
-                f"{did_you_mean(self.monitor, dict.fromkeys(names))}"
+                f"it is unknown whether {self.monitor!r} should fall or rise: pass mode='min' or "
+                f"mode='max'{did_you_mean(self.monitor, dict.fromkeys(names))}"
             )
         vars(self).update(mode=mode)
 
     @property
     def is_monitoring(self) -> bool:
-        """Whether values are compared at all."""
+        """Returns whether the metric is compared at all."""
         return True
 
     def improves(self, value: float, reference: float | None) -> bool:
-        """Whether value is better than reference by more than min_delta. A number is better than None and NaN."""
+        """Returns whether value is better than reference by more than min_delta. A number is better than None
+        and NaN.
+        """
         if math.isnan(value):
             return False
         if reference is None or math.isnan(reference):
@@ -101,13 +103,13 @@ class Monitor(Callback):
         return value + self.min_delta < reference if self.mode == "min" else value - self.min_delta > reference
 
     def value_in(self, logs: Logs | None) -> float | None:
-        """The monitored value, or None with a warning if the logs lack it."""
+        """Returns the monitored value, or None with a warning if the logs lack it."""
         logs = logs or {}
         name = logged_name(self.monitor, logs)
         if name is None:
             warnings.warn(
-                f"{type(self).__name__} monitors {self.monitor!r}, which is not logged; there are "
-                f"{', '.join(logs) or 'no logs'}. Metrics named val_… need validation_data or validation_split",
+                f"{type(self).__name__} monitors {self.monitor!r}, which is not logged; the logs have "
+                f"{', '.join(logs) or 'no entries'}. Metrics named val_… need validation_data or validation_split",
                 stacklevel=callers_level(),
             )
             return None
@@ -118,25 +120,27 @@ class EarlyStopping(Monitor):
     """Ends training when a metric has stopped improving.
 
     Args:
-        monitor: the metric's name in the logs of an epoch. Accuracy may be called `acc`, `accuracy` or
-            `sparse_categorical_accuracy`, whichever of them is logged.
-        min_delta: a change of no more than this is no improvement.
-        patience: epochs without an improvement after which training ends (0 and 1 both end it at the first).
-        verbose: 1 says on stderr what was done.
-        mode: `"min"` or `"max"`: what is better; `"auto"` decides it for pyroberta's metrics and the model's own.
-        baseline: if given, only values better than this are improvements.
-        restore_best_weights: whether to restore the weights of the best epoch at the end. They are held in memory.
+        monitor: the name of the metric in the logs of an epoch. `acc`, `accuracy` and `sparse_categorical_accuracy` all
+            name the accuracy, whichever of them is logged.
+        min_delta: a change of at most this is not an improvement.
+        patience: the number of epochs without an improvement after which training ends (0 and 1 both end it at the
+            first).
+        verbose: 1 prints a line on stderr when training ends.
+        mode: `"min"` if lower values are better, `"max"` if higher ones are. `"auto"` decides this for pyroberta's
+            metrics and those of the model.
+        baseline: a value. If it is given, only better values are improvements.
+        restore_best_weights: whether the weights of the best epoch are restored at the end. They are held in memory.
         start_from_epoch: epochs before this one (from 0) do not count.
 
     Attributes:
-        stopped_epoch: the epoch at which training was ended, from 0; 0 if it was not.
+        stopped_epoch: the epoch at which training was ended, from 0. It is 0 if training was not ended.
         best_epoch: the epoch of the best value, from 0.
 
     Raises:
-        ValueError: in training, with `"auto"` for an unknown metric.
+        ValueError: in training, if the metric is unknown and the mode is `"auto"`.
 
     Warns:
-        UserWarning: for an unknown mode, which is taken for `"auto"`; in training, for a metric that is not logged.
+        UserWarning: if the mode is unknown, which is then `"auto"`; in training, if the metric is not logged.
 
     >>> EarlyStopping("val_accuracy", patience=3).mode
     'max'
@@ -169,7 +173,7 @@ class EarlyStopping(Monitor):
         self.on_train_begin()
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        """Starts anew."""
+        """Resets the best value and the counters."""
         self.wait = 0
         self.stopped_epoch = 0
         self.best = None
@@ -177,7 +181,7 @@ class EarlyStopping(Monitor):
         self.best_weights: list[NDArray[Any]] | None = None
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        """Compares the epoch with the best so far; may set `model.stop_training`."""
+        """Compares the epoch with the best one so far. It may set `model.stop_training`."""
         value = self.value_in(logs)
         if value is None or epoch < self.start_from_epoch:
             return
@@ -196,7 +200,7 @@ class EarlyStopping(Monitor):
             self.model.stop_training = True
 
     def on_train_end(self, logs: Logs | None = None) -> None:
-        """Restores the best weights, if asked to."""
+        """Restores the best weights, if `restore_best_weights` is True."""
         if self.stopped_epoch and self.verbose:
             say(f"epoch {self.stopped_epoch + 1}: {self.monitor} has stopped improving")
         if self.best_weights is not None:

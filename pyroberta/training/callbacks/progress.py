@@ -1,4 +1,4 @@
-"""The progress of a run on stderr."""
+"""The callback that shows the progress of a run on stderr."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ def _bar_kind(verbose: Any) -> int:
 
 
 class ProgressBar(Callback):
-    """Shows the progress of a run on stderr: loss and metrics so far, tokens per second, time left.
+    """Shows the progress of a run on stderr: loss and metrics so far, tokens per second, remaining time.
 
-    Items that do not fit into the terminal's width are left out whole, the bar first, then metrics other than loss and
-    accuracy. Perplexity, the exp of the loss, is in the lines and in `History` alone.
+    Items that do not fit into the width of the terminal are left out, first the bar, then metrics other than loss and
+    accuracy. Perplexity, the exp of the loss, is shown only in the lines of epochs and in `History`.
 
-    If stderr is no terminal (a file, a pipe), nothing is redrawn: there is a line for each epoch, and one every half
-    minute within it.
+    If stderr is not a terminal (a file, a pipe), nothing is redrawn. Then a line is printed for each epoch, and one
+    every half minute within it.
 
     Args:
-        verbose: 0 for nothing; 1 or `"auto"` for a bar for each epoch; 2 for a line for each epoch.
+        verbose: 0 prints nothing, 1 or `"auto"` a bar for each epoch, 2 a line for each epoch.
 
     Raises:
-        ValueError: for another verbose.
+        ValueError: if verbose is anything else.
 
     >>> ProgressBar(verbose=0).on_epoch_begin(0)
     """
@@ -58,11 +58,11 @@ class ProgressBar(Callback):
         return {**vars(self), "_bar": None}  # a bar belongs to this process's terminal
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        """Begins `fit`, within which evaluations have no bar."""
+        """Starts `fit`. Evaluations within it have no bar."""
         self._in_fit, self._label = True, ""
 
     def on_train_end(self, logs: Logs | None = None) -> None:
-        """Ends the bar, if training has ended within an epoch."""
+        """Ends the bar, if training ended within an epoch."""
         self._close()
         self._in_fit = False
 
@@ -72,11 +72,13 @@ class ProgressBar(Callback):
         self._start(f"epoch {epoch + 1}/{epochs}" if epochs else f"epoch {epoch + 1}")
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """Advances the bar, past the steps that were made before an interruption too."""
+        """Advances the bar. Steps from before an interruption count too."""
         self._advance(logs, batch + 1)
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        """Shows the epoch's results and ends its bar; nothing of an epoch that was trained before an interruption."""
+        """Shows the results of the epoch and ends its bar. An epoch that was trained before an interruption is not
+        shown.
+        """
         if self._label:
             self._finish(logs)
 
@@ -109,9 +111,10 @@ class ProgressBar(Callback):
 
     @contextmanager
     def counting(self, label: str, steps: int) -> Iterator[Callable[[Logs | None], None]]:
-        """A bar over so many steps of anything. It yields the function to call after each step, with logs to show.
+        """A `with` block that shows a bar over `steps` steps of any work. It yields the function to call after each
+        step, with logs to show.
 
-        An error or Ctrl-C leaves no bar behind.
+        An error or Ctrl-C removes the bar.
 
         >>> with ProgressBar(verbose=0).counting("count", steps=2) as advance:
         ...     for tokens in (10, 20):

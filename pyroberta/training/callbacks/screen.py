@@ -1,4 +1,4 @@
-"""Messages for the person at the screen: on stderr, and never a reason to fail."""
+"""Messages on stderr for the person at the screen. A message that can't be written never ends the work."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from pyroberta.formats.budget import printable
 
 
 class Screen:
-    """A stream for messages. If it can't be written, such as a closed pipe, the work goes on.
+    """A stream for messages. If it can't be written, such as a closed pipe, the work continues.
 
-    What would command a terminal, but for the ends of lines, is written as `printable` writes it.
+    Control characters, except the ends of lines, are written as `printable` writes them.
     """
 
     def __init__(self, stream: Any) -> None:
@@ -25,28 +25,28 @@ class Screen:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
-        """Writes, if it can."""
+        """Writes a text, if possible."""
         with contextlib.suppress(OSError, ValueError, AttributeError):
             self._stream.write(printable(text, keep="\n\r\t"))  # a bar begins its line anew
         return len(text)
 
     def flush(self) -> None:
-        """Flushes, if it can."""
+        """Flushes the stream, if possible."""
         with contextlib.suppress(OSError, ValueError, AttributeError):
             self._stream.flush()
 
     def isatty(self) -> bool:
-        """Whether it is a terminal."""
+        """Returns whether the stream is a terminal."""
         return self._stream is not None and bool(self._stream.isatty())
 
 
 def can_redraw() -> bool:
-    """Whether a line of stderr can be overwritten: in a terminal or a notebook."""
+    """Returns whether a line of stderr can be overwritten, as in a terminal or a notebook."""
     return "ipykernel" in sys.modules or Screen(sys.stderr).isatty()
 
 
 def shown(value: Any) -> str:
-    """A value of logs, short: a number with four digits, or what else a callback of a user's own logs.
+    """Returns a short text for a value of logs: a number with four digits, or any other value that a callback logs.
 
     >>> shown(0.123456), shown("high")
     ('0.1235', "'high'")
@@ -58,10 +58,10 @@ def shown(value: Any) -> str:
 
 
 def number_of(name: str, value: Any, reader: str) -> float:
-    """A value of logs as a number.
+    """Returns a value of logs as a number.
 
     Raises:
-        TypeError: where it is none, naming it and who reads it.
+        TypeError: if it is not one. The message has its name and its reader.
 
     >>> number_of("loss", 2, "EarlyStopping")
     2.0
@@ -69,7 +69,7 @@ def number_of(name: str, value: Any, reader: str) -> float:
     if np.ndim(value) == 0 and not isinstance(value, str | bytes):
         with contextlib.suppress(TypeError, ValueError):
             return float(value)
-    raise TypeError(f"{reader} takes numbers, and {name!r} is logged as {shown(value)}: log a number under that name")
+    raise TypeError(f"{reader} takes numbers, but {name!r} is logged as {shown(value)}: log a number under that name")
 
 
 def say(line: str) -> None:

@@ -13,19 +13,19 @@ from pyroberta.training.callbacks.base import Callback, Logs
 
 
 class SwapEMAWeights(Callback):
-    """Puts the optimizer's moving average in the weights' place during evaluation and prediction, and back afterwards.
+    """Sets the parameters to the optimizer's moving average for evaluation and prediction, and back afterwards.
 
-    It takes an optimizer with `use_ema=True`. At the end of `fit` the model has the average anyway, so that the last
-    `val_loss` is the one that `evaluate` gives then. The weights are held in memory meanwhile. An evaluation that an
-    error ends leaves the average in the model.
+    It needs an optimizer with `use_ema=True`. At the end of `fit` the parameters are the average in any case, so
+    `evaluate` then returns the last `val_loss`. The original parameters are held in memory during an evaluation. If an
+    error ends the evaluation, the average stays in the model.
 
     Args:
-        swap_on_epoch: keep the average in place from the end of an epoch to the beginning of the next one, for
-            callbacks that come later in the list, such as `ModelCheckpoint`. Training that goes on from such a preset
-            goes on from the average. `BackupAndRestore` keeps the weights as well, and goes on from those.
+        swap_on_epoch: whether the average stays from the end of an epoch to the beginning of the next one, for
+            callbacks that come later in the list, such as `ModelCheckpoint`. Training that continues from such a preset
+            continues from the average. `BackupAndRestore` saves the original parameters too, and continues from these.
 
     Raises:
-        ValueError: in training or evaluation, for an optimizer without a moving average.
+        ValueError: in training or evaluation, if the optimizer has no moving average.
 
     >>> SwapEMAWeights(swap_on_epoch=True).swap_on_epoch
     True
@@ -39,33 +39,33 @@ class SwapEMAWeights(Callback):
         self._weights: list[NDArray[Any]] | None = None  # the model's own, while the average is in their place
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        """Starts anew."""
+        """Forgets the parameters of an earlier run."""
         self._check()
         self._weights = None
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
-        """Puts the weights back, if the epoch before ended with the average."""
+        """Restores the original parameters, if the epoch before ended with the average."""
         self._restore()
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        """Puts the average in place, with `swap_on_epoch`."""
+        """Sets the parameters to the average, with `swap_on_epoch`."""
         if self.swap_on_epoch:
             self._swap()
 
     def on_test_begin(self, logs: Logs | None = None) -> None:
-        """Puts the average in place."""
+        """Sets the parameters to the average."""
         self._swap()
 
     def on_test_end(self, logs: Logs | None = None) -> None:
-        """Puts the weights back."""
+        """Restores the original parameters."""
         self._restore()
 
     def on_predict_begin(self, logs: Logs | None = None) -> None:
-        """Puts the average in place."""
+        """Sets the parameters to the average."""
         self._swap()
 
     def on_predict_end(self, logs: Logs | None = None) -> None:
-        """Puts the weights back."""
+        """Restores the original parameters."""
         self._restore()
 
     def get_state(self) -> dict[str, Any]:
@@ -80,7 +80,7 @@ class SwapEMAWeights(Callback):
     def _check(self) -> None:
         if not getattr(self.model.optimizer, "use_ema", False):
             raise ValueError(
-                "SwapEMAWeights takes the optimizer's moving average, which this one does not keep: compile with "
+                "SwapEMAWeights needs the optimizer's moving average, which this optimizer does not keep: compile with "
                 "use_ema=True, as in pyroberta.optimizers.Adam(use_ema=True)"
             )
 

@@ -1,4 +1,4 @@
-"""The logs for TensorBoard."""
+"""The callback that writes the logs for TensorBoard."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from pyroberta.training.callbacks.screen import number_of
 
 WITHOUT_EFFECT = {  # an argument of Keras's: its defaults, and the reason why there is no other value
     "write_graph": ((True, False), "there is no graph to write"),
-    "write_images": ((False,), "parameters are written as histograms alone, with histogram_freq"),
+    "write_images": ((False,), "parameters are written only as histograms, with histogram_freq"),
     "profile_batch": ((0,), "Python's own profilers see every op, as in python -m cProfile"),
-    "embeddings_freq": ((0,), "embed(texts) gives embeddings, and tensorboardX's add_embedding writes them"),
-    "embeddings_metadata": ((None,), "embed(texts) gives embeddings, and tensorboardX's add_embedding writes them"),
+    "embeddings_freq": ((0,), "embed(texts) returns embeddings, and tensorboardX's add_embedding writes them"),
+    "embeddings_metadata": ((None,), "embed(texts) returns embeddings, and tensorboardX's add_embedding writes them"),
 }
 
 
@@ -30,26 +30,27 @@ def _update_freq(name: str, value: Any) -> str | int:
 
 
 class TensorBoard(Callback):
-    """Writes metrics for TensorBoard, in `train` and `validation` under `log_dir`, under Keras's tags.
+    """Writes metrics for TensorBoard into `train` and `validation` under `log_dir`, with Keras's tags.
 
-    `epoch_loss` and the like have the epoch's number as their step; `batch_loss` and the like, the number of training
-    steps; `evaluation_loss_vs_iterations` and the like, of `evaluate`, the number of updates. Needs tensorboardX.
+    The step of `epoch_loss` and other metrics of epochs is the number of the epoch. That of `batch_loss` and other
+    metrics of batches is the number of training steps. That of `evaluation_loss_vs_iterations` and other metrics of
+    `evaluate` is the number of updates. The callback needs tensorboardX.
 
     Args:
         log_dir: the directory; `~` is expanded.
-        histogram_freq: epochs between histograms of the parameters; 0 for none.
-        write_graph: accepted as in Keras; there is no graph to write.
-        write_images: False alone.
+        histogram_freq: the number of epochs from one histogram of the parameters to the next. 0 for none.
+        write_graph: accepted as in Keras. There is no graph to write.
+        write_images: only False is accepted.
         write_steps_per_second: whether to write `epoch_steps_per_second`, and `batch_steps_per_second` with
             `update_freq`.
-        update_freq: `"epoch"`; or `"batch"` or a number of steps, to write the metrics so far within an epoch too.
-        profile_batch: 0 alone.
-        embeddings_freq: 0 alone.
-        embeddings_metadata: None alone.
+        update_freq: `"epoch"`, or `"batch"` or a number of steps to write the metrics so far within an epoch too.
+        profile_batch: only 0 is accepted.
+        embeddings_freq: only 0 is accepted.
+        embeddings_metadata: only None is accepted.
 
     Raises:
-        ModuleNotFoundError: in training, without tensorboardX, which the extra `tensorboard` installs.
-        ValueError: for a value that has no effect here.
+        ModuleNotFoundError: in training, if tensorboardX is not installed. The extra `tensorboard` installs it.
+        ValueError: if a value would have no effect.
 
     >>> TensorBoard("logs", update_freq=10).update_freq
     10
@@ -92,7 +93,7 @@ class TensorBoard(Callback):
         return {**vars(self), "_writers": {}}  # open files stay behind
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        """Starts anew. The files are made when the first number is written."""
+        """Resets the counters. The files are created when the first number is written."""
         _writer_class()
         self._in_fit, self._steps = True, 0
 
@@ -102,7 +103,7 @@ class TensorBoard(Callback):
         self._close()
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
-        """Notes the time."""
+        """Stores the time."""
         self._since = self._epoch_began = _now(), self._steps
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
@@ -116,7 +117,7 @@ class TensorBoard(Callback):
             self._write("train", {f"batch_{name}": value for name, value in values.items()}, self._steps)
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        """Writes the epoch's metrics, and the parameters if they are due."""
+        """Writes the metrics of the epoch. Every `histogram_freq` epochs it writes histograms of the parameters too."""
         values = dict(logs or {})
         training = {name: value for name, value in values.items() if not name.startswith("val_")}
         training.setdefault("learning_rate", float(self.model.optimizer.learning_rate))
@@ -131,7 +132,9 @@ class TensorBoard(Callback):
                 self._writer("train").add_histogram(name, array, epoch)
 
     def on_test_end(self, logs: Logs | None = None) -> None:
-        """Writes the metrics of `evaluate` over the number of updates; within `fit`, too, as Keras does."""
+        """Writes the metrics of `evaluate`, with the number of updates as the step. As in Keras, it does so within
+        `fit` too.
+        """
         values = {f"evaluation_{name}_vs_iterations": value for name, value in (logs or {}).items()}
         self._write("validation", values, self.model.optimizer.iterations)
         if not self._in_fit:

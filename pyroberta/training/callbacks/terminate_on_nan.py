@@ -1,4 +1,4 @@
-"""The callback that turns a loss that is not finite into the end of training."""
+"""The callback that ends training at a loss that is not finite."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from pyroberta.training.callbacks.screen import say
 class TerminateOnNaN(Callback):
     """Ends training at the first loss that is NaN or infinite, as in Keras.
 
-    Without it, `fit` raises a `NonFiniteError` there, which names the op that gave the number. Either way the
-    parameters are those before that step. With it the loss of the step, and of its epoch, is NaN in the logs.
+    Without this callback, `fit` raises a `NonFiniteError`, which names the op that returned the number. In both cases
+    the parameters are those before the step. With the callback, the loss of the step and of its epoch is NaN in the
+    logs.
 
     Args:
-        raise_error: raise a RuntimeError instead of ending training.
+        raise_error: whether a RuntimeError is raised instead.
 
     >>> TerminateOnNaN().on_train_batch_end(0, {"loss": 2.5})
     """
@@ -29,7 +30,7 @@ class TerminateOnNaN(Callback):
         self.raise_error = raise_error
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """Looks at the loss; may set `model.stop_training`."""
+        """Checks the loss. It may set `model.stop_training`."""
         loss = (logs or {}).get("loss")
         if loss is None or math.isfinite(loss):
             return
@@ -43,5 +44,5 @@ class TerminateOnNaN(Callback):
 
 
 def expects_non_finite(callbacks: list[Any]) -> bool:
-    """Whether a `TerminateOnNaN`, of pyroberta's or Keras's, is among callbacks."""
+    """Returns whether the callbacks contain a `TerminateOnNaN` of pyroberta or Keras."""
     return any(kind.__name__ == "TerminateOnNaN" for callback in callbacks for kind in type(callback).__mro__)

@@ -17,24 +17,26 @@ class Adam(Optimizer):
     """Adam in Keras's form (Kingma and Ba 2015, arXiv:1412.6980, with the "ε̂" of its section 2.1).
 
     Args:
-        learning_rate: a number, or a function from the number of updates done to a number; see `schedules`. Keras's
-            default; a pretrained model wants less, and `compile()` takes KerasHub's 5e-5.
-        beta_1: the share of the gradient's mean that is kept at each update.
-        beta_2: the share of the squared gradient's mean that is kept.
-        epsilon: added to the root of the uncorrected second moment.
-        amsgrad: divide by the root of the largest second moment so far, the slot `v_hat`, instead of that of the last
-            one (Reddi, Kale and Kumar 2018, arXiv:1904.09237).
-        weight_decay: if set, w -= w · weight_decay · learning_rate before each step, on every parameter but those
-            named to `exclude_from_weight_decay` (decoupled: Loshchilov and Hutter 2019, arXiv:1711.05101).
-        clipnorm: if set, each parameter's gradient is scaled down to this L2 norm.
-        clipvalue: if set, each element of the gradient is kept within ± this.
-        global_clipnorm: if set, the gradient of all trainable parameters together is scaled down to this L2 norm.
+        learning_rate: a number, or a function that returns a number from the number of updates so far; see `schedules`.
+            The default is Keras's. A pretrained model needs a lower rate: the default of `compile()` is KerasHub's
+            5e-5.
+        beta_1: the share of the mean of the gradient that is kept at each update.
+        beta_2: the share of the mean of the squared gradient that is kept at each update.
+        epsilon: the number that is added to the root of the uncorrected second moment.
+        amsgrad: whether the step is divided by the root of the largest second moment so far, the slot `v_hat`, and not
+            by that of the present one (Reddi, Kale and Kumar 2018, arXiv:1904.09237).
+        weight_decay: if set, w -= w · weight_decay · learning_rate before each step, for every parameter except those
+            of `exclude_from_weight_decay` (decoupled: Loshchilov and Hutter 2019, arXiv:1711.05101).
+        clipnorm: if set, the gradient of each parameter is scaled down to at most this L2 norm.
+        clipvalue: if set, each element of the gradient is clipped to ± this value.
+        global_clipnorm: if set, the gradient of all trainable parameters together is scaled down to at most this L2
+            norm.
         use_ema, ema_momentum, ema_overwrite_frequency: a moving average of the parameters; see `Optimizer`.
-        loss_scale_factor, gradient_accumulation_steps: None alone, Keras's default.
-        name: kept in the config.
+        loss_scale_factor, gradient_accumulation_steps: only None is accepted, Keras's default.
+        name: a name, which is kept in the config.
 
     Raises:
-        ValueError: for a value outside its range, and for more than one of the three ways to clip.
+        ValueError: if a value is outside its range, or more than one of the three ways to clip is set.
 
     >>> from pyroberta.ops import REFERENCE
     >>> params, grads = Arrays({"w": (2,)}, "float64"), Arrays({"w": (2,)}, "float64")
@@ -87,12 +89,12 @@ class Adam(Optimizer):
 
     @property
     def m(self) -> Arrays | None:
-        """The first moments by parameter; None before `build`."""
+        """The first moments by parameter. None before `build`."""
         return self.slots.get("m")
 
     @property
     def v(self) -> Arrays | None:
-        """The second moments by parameter; None before `build`."""
+        """The second moments by parameter. None before `build`."""
         return self.slots.get("v")
 
     def update_range(
@@ -125,18 +127,18 @@ class Adam(Optimizer):
 
 
 class AdamW(Adam):
-    """Keras's `AdamW`: `Adam` that decays every parameter, biases and layer norms too.
+    """Keras's `AdamW`. It is `Adam` with weight decay of every parameter, including biases and layer norms.
 
     Args:
-        learning_rate: as `Adam`'s.
-        weight_decay: as `Adam`'s; Keras's default.
-        beta_1: as `Adam`'s.
-        beta_2: as `Adam`'s.
-        epsilon, amsgrad: as `Adam`'s.
-        clipnorm, clipvalue, global_clipnorm: as `Adam`'s.
-        use_ema, ema_momentum, ema_overwrite_frequency: as `Adam`'s.
-        loss_scale_factor, gradient_accumulation_steps: None alone, Keras's default.
-        name: kept in the config.
+        learning_rate: see `Adam`.
+        weight_decay: see `Adam`. The default is Keras's.
+        beta_1: see `Adam`.
+        beta_2: see `Adam`.
+        epsilon, amsgrad: see `Adam`.
+        clipnorm, clipvalue, global_clipnorm: see `Adam`.
+        use_ema, ema_momentum, ema_overwrite_frequency: see `Optimizer`.
+        loss_scale_factor, gradient_accumulation_steps: only None is accepted, Keras's default.
+        name: a name, which is kept in the config.
 
     >>> optimizer = AdamW(5e-5, weight_decay=0.01)
     >>> optimizer.exclude_from_weight_decay(var_names=["bias", "norm"])

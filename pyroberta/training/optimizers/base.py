@@ -1,4 +1,6 @@
-"""What all optimizers share: clipping, decay, slots, the learning rate, and a moving average of the parameters."""
+"""The base class of all optimizers: clipping, decay, slots, the learning rate, and a moving average of the
+parameters.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,7 @@ Own = TypeVar("Own", bound="Optimizer")
 
 CLIPS = ("clipnorm", "clipvalue", "global_clipnorm")
 WITHOUT_EFFECT = {  # arguments of Keras's optimizers whose one value is None
-    "loss_scale_factor": "losses are not scaled here, since float32 and float64 have no need of it",
+    "loss_scale_factor": "losses are not scaled here, since float32 and float64 do not need it",
     "gradient_accumulation_steps": "it is an argument of fit, fit(..., gradient_accumulation_steps=n)",
 }
 
@@ -42,13 +44,13 @@ DECAY = real_number(0.0)
 
 
 def open_rate(name: str, value: Any) -> float:
-    """A check for a share below 1."""
+    """Checks a share below 1, and returns it."""
     _check(name, value, "in [0, 1)", is_real(value) and 0 <= value < 1)
     return float(value)
 
 
 def positive(name: str, value: Any) -> float:
-    """A check for a number above 0."""
+    """Checks a number above 0, and returns it."""
     _check(name, value, "positive", is_real(value) and 0 < value < math.inf)
     return float(value)
 
@@ -75,25 +77,27 @@ OPTIONS = {  # what a config says of an option
 
 
 class Optimizer(Checked):
-    """The base class of optimizers. It clips and decays, and keeps slots: vectors in the parameters' layout.
+    """The base class of optimizers. It clips gradients, decays parameters, and keeps slots: vectors in the parameters'
+    layout.
 
-    A subclass names its slots in `slot_names` and defines `update_range`. Each argument of its constructor must be an
-    attribute of the same name, so that a checkpoint can tell them.
+    A subclass names its slots in `slot_names` and defines `update_range`. Each argument of its constructor must be
+    stored in an attribute of the same name, so that a checkpoint can save it.
 
     Args:
-        learning_rate: a number; a function of the number of updates done; or a function without arguments.
+        learning_rate: a number, a function of the number of updates so far, or a function without arguments.
         weight_decay: if set, w -= w · weight_decay · learning_rate before each step.
-        clipnorm, clipvalue, global_clipnorm: the limit of the gradient; see `Adam`.
-        use_ema: keep a moving average of the parameters, in the slot `average`: after the first update their values,
-            then `ema_momentum` · average + (1 - `ema_momentum`) · values. `fit` ends with the average as their values.
-        ema_momentum: the share of the average that is kept.
-        ema_overwrite_frequency: if set, the average takes the parameters' place after every so many updates too.
-            Without `use_ema` these two have Keras's defaults alone.
-        name: kept in the config.
+        clipnorm, clipvalue, global_clipnorm: a limit of the gradient; see `Adam`.
+        use_ema: whether a moving average of the parameters is kept, in the slot `average`. After the first update it
+            has the values of the parameters. After each later one it is `ema_momentum` · average + (1 - `ema_momentum`)
+            · values. At the end of `fit` the parameters are set to the average.
+        ema_momentum: the share of the average that is kept at each update.
+        ema_overwrite_frequency: if set, the parameters are set to the average after every so many updates too. Without
+            `use_ema` only Keras's defaults of these two arguments are accepted.
+        name: a name, which is kept in the config.
 
     Attributes:
-        iterations: the updates done.
-        slots: the vectors by name; empty before `build`.
+        iterations: the number of updates so far.
+        slots: the vectors by name. Empty before `build`.
     """
 
     slot_names: tuple[str, ...] = ()  # an instance has those of its options too, such as `average`
@@ -113,7 +117,7 @@ class Optimizer(Checked):
         "lr": "set learning_rate",
         "decay": "set learning_rate to a schedule, or weight_decay for decay of the weights",
         **WITHOUT_EFFECT,
-        "variables": "load_state_dict takes a state over",
+        "variables": "load_state_dict loads a state",
     }
 
     def __init__(
@@ -155,17 +159,17 @@ class Optimizer(Checked):
         decay: float,
         is_finite: Scalar,
     ) -> None:
-        """One update of a range of the vectors, in place, by a row of the ops table.
+        """Updates a range of the vectors in place, by a row of the ops table.
 
         Args:
             rate: the learning rate.
-            step: updates done before.
-            params, grads, slots: (P,) each, of the same range.
-            scale: the factor of the gradient.
+            step: the number of updates before.
+            params, grads, slots: vectors (P,) of the same range.
+            scale: the factor by which the gradient is multiplied.
             decay: the share of each parameter that is subtracted.
             is_finite: see `update`.
         """
-        raise NotImplementedError(f"{type(self).__name__} has no update_range, which says how parameters are updated")
+        raise NotImplementedError(f"{type(self).__name__} has no update_range, the method that updates the parameters")
 
     def _checked(self, name: str, value: Any) -> Any:
         value = super()._checked(name, value)
@@ -176,15 +180,15 @@ class Optimizer(Checked):
                 raise ValueError(f"only one of {', '.join(CLIPS)} can be set, got {', '.join(given)}")
         if name in OF_THE_AVERAGE and not getattr(self, "use_ema", False) and value != OF_THE_AVERAGE[name]:
             raise ValueError(
-                f"{name}={value} would have no effect without use_ema=True: give that too, or leave {name} out"
+                f"{name}={value} would have no effect without use_ema=True: pass use_ema=True too, or leave {name} out"
             )
         return value
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in self.optional_slots and vars(self).get("_built_for") is not None and value != getattr(self, name):
             raise AttributeError(
-                f"{type(self).__name__}.{name} can't be set after the first update, since the slot "
-                f"{self.optional_slots[name]!r} belongs to it: compile with another optimizer"
+                f"{type(self).__name__}.{name} can't be set after the first update, since it needs the slot "
+                f"{self.optional_slots[name]!r}: compile with another optimizer"
             )
         super().__setattr__(name, value)
         if name in self.optional_slots:
@@ -201,7 +205,7 @@ class Optimizer(Checked):
 
     @property
     def learning_rate(self) -> Rate:
-        """The rate of the next update, a number; set it to a number or a schedule."""
+        """The rate of the next update, a number. It can be set to a number or a schedule."""
         return Rate(self.rate_at(self.iterations), self)
 
     @learning_rate.setter
@@ -211,47 +215,47 @@ class Optimizer(Checked):
 
     @property
     def learning_rate_as_set(self) -> float | Schedule:
-        """The number, schedule or function that the rate was set to."""
+        """The number, schedule or function to which the rate was set."""
         return self._learning_rate
 
     def rate_at(self, step: int) -> float:
-        """The learning rate after `step` updates.
+        """Returns the learning rate after `step` updates.
 
         Raises:
-            ValueError: where a schedule gives no number of at least 0.
+            ValueError: if a schedule does not return a number of at least 0.
         """
         if not callable(self._learning_rate):
             return self._learning_rate
         try:
             rate = float(self._learning_rate(step) if self._takes_step else self._learning_rate())
         except ArithmeticError as error:
-            raise ValueError(f"the schedule gives no learning rate after {step} updates: {error}") from error
+            raise ValueError(f"the schedule returns no learning rate after {step} updates: {error}") from error
         _check(f"the schedule's learning rate after {step} updates", rate, "a number >= 0", 0 <= rate < math.inf)
         return rate
 
     @property
     def is_built(self) -> bool:
-        """Whether the slots have been made."""
+        """Whether the slots exist."""
         return self._built_for is not None
 
     def fits(self, params: Arrays) -> bool:
-        """Whether the slots are laid out as these parameters, in their dtype."""
+        """Returns whether the slots have the layout and the dtype of these parameters."""
         return self._built_for == (params.layout, params.dtype)
 
     def exclude_from_weight_decay(
         self, var_list: str | Iterable[str] | None = None, var_names: str | Iterable[str] | None = None
     ) -> None:
-        """Sets the parameters that do not decay, instead of those that were excluded before.
+        """Sets the parameters that do not decay. Earlier exclusions no longer apply.
 
         Args:
             var_list: whole names of parameters, as in `backbone.params`.
-            var_names: regular expressions, each searched for anywhere in a name. Without either argument, or if both
-                are empty, all parameters decay.
+            var_names: regular expressions that are searched anywhere in a name. Without both arguments, or if both are
+                empty, all parameters decay.
 
         Raises:
-            TypeError: for anything but texts.
-            ValueError: for a pattern that is no regular expression; now or in `build`, for a name that no parameter
-                has, or a pattern that none matches.
+            TypeError: if a value is not a text.
+            ValueError: if a pattern is not a regular expression; now or in `build`, if no parameter has a name, or none
+                matches a pattern.
 
         >>> from pyroberta.optimizers import AdamW
         >>> optimizer = AdamW(weight_decay=0.01)
@@ -263,13 +267,15 @@ class Optimizer(Checked):
             try:
                 re.compile(pattern)
             except re.error as error:
-                raise ValueError(f"var_names: {pattern!r} is no regular expression: {error}") from None
+                raise ValueError(f"var_names: {pattern!r} is not a regular expression: {error}") from None
         self._excluded = (*names, *patterns)
         if self._built_for is not None:
             self._check_excluded(self._built_for[0])
 
     def build(self, params: Arrays) -> None:
-        """Makes the slots, zeros in the layout of `params`. When made anew, the number of updates is set to 0."""
+        """Makes the slots, zeros in the layout of `params`. If they are made again, the number of updates is
+        set to 0.
+        """
         self._check_excluded(params)
         self.slots = {name: params.zeros_like() for name in self.slot_names}
         if self.use_ema:  # a parameter that is frozen now and trained later begins with its value, not with 0
@@ -279,24 +285,25 @@ class Optimizer(Checked):
         self._built_for = dict(params.layout), params.dtype
 
     def apply(self, params: Arrays, grads: Arrays, trainable: Collection[str], ops: Ops) -> None:
-        """One update, in place.
+        """Makes one update, in place.
 
         Args:
-            params: changed.
-            grads: in the layout of `params`. `clipvalue` clips them in place; the other two ways do not change them.
-            trainable: names of the parameters to update. The others and their slots do not change.
+            params: the parameters, which are changed.
+            grads: the gradients, in the layout of `params`. `clipvalue` clips them in place; `clipnorm` and
+                `global_clipnorm` do not change them.
+            trainable: the names of the parameters to update. Other parameters and their slots do not change.
             ops: the ops table.
 
         Raises:
-            ValueError: where layouts or dtypes differ or a name is unknown.
-            FloatingPointError: where the gradient is not finite. Nothing has changed then.
+            ValueError: if layouts or dtypes differ, or a name is unknown.
+            FloatingPointError: if the gradient is not finite. Then the parameters and slots do not change.
         """
         self._prepare(params)
         _check_alike(params, grads, trainable)
         is_finite = ops.all_finite(*(grads.span(*span) for span in grads.spans(trainable)))
         self.update(params, grads, self.slots, self.iterations, trainable, ops, is_finite)
         if not ops.to_host(is_finite):
-            raise FloatingPointError("the gradient is not finite. The parameters are as they were")
+            raise FloatingPointError("the gradient is not finite. The parameters did not change")
         self.average(params, self.slots, self.iterations, trainable, ops)
         self.iterations += 1
 
@@ -310,13 +317,14 @@ class Optimizer(Checked):
         ops: Ops,
         is_finite: Scalar = True,
     ) -> None:
-        """One update of the given parameters and slots, in place. The optimizer's own slots do not change.
+        """Makes one update of the given parameters and slots, in place. The optimizer's own slots do not change.
 
         Args:
-            params, grads, trainable, ops: as for `apply`, and not checked.
-            slots: by `slot_names`, in the layout of `params`.
-            step: updates done before.
-            is_finite: a scalar of the ops table's: whether the gradient is finite. If not, nothing changes.
+            params, grads, trainable, ops: see `apply`. They are not checked.
+            slots: the slots by `slot_names`, in the layout of `params`.
+            step: the number of updates before.
+            is_finite: a scalar of the ops table that says whether the gradient is finite. If it is not, nothing
+                changes.
         """
         scales = self.clip_scales(grads, trainable, ops)
         rate = self.rate_at(step)
@@ -328,11 +336,11 @@ class Optimizer(Checked):
     def average(
         self, params: Arrays, slots: Mapping[str, Arrays], step: int, trainable: Collection[str], ops: Ops
     ) -> None:
-        """Updates the moving average after an update, if there is one; it may take the parameters' place.
+        """Updates the moving average after an update, if there is one. It may also set the parameters to the average.
 
         Args:
-            params, slots, trainable, ops: as for `update`.
-            step: updates done before that update.
+            params, slots, trainable, ops: see `update`.
+            step: the number of updates before that update.
         """
         if not self.use_ema:
             return
@@ -343,20 +351,21 @@ class Optimizer(Checked):
             self.finalize(params, slots, trainable, ops)
 
     def finalize(self, params: Arrays, slots: Mapping[str, Arrays], trainable: Collection[str], ops: Ops) -> None:
-        """Sets the parameters to their moving average, if there is one: what `fit` ends with."""
+        """Sets the parameters to their moving average, if there is one. `fit` calls it at its end."""
         for span in params.spans(trainable) if self.use_ema else ():
             ops.copy(params.span(*span), slots["average"].span(*span))
 
     @property
     def built(self) -> bool:
-        """Keras's name of `is_built`."""
+        """Keras's name for `is_built`."""
         return self.is_built
 
     @property
     def variables(self) -> list[NDArray[Any]]:
-        """Copies of the state in Keras's order: the number of updates, the learning rate, each parameter's slots.
+        """Copies of the state in Keras's order: the number of updates, the learning rate, then the slots of each
+        parameter.
 
-        The rate is left out where it is a function. `load_state_dict` takes a state over.
+        The rate is left out if it is a function. To load a state, use `load_state_dict`.
         """
         found = [np.array(self.iterations)]
         if not callable(self._learning_rate):
@@ -366,7 +375,7 @@ class Optimizer(Checked):
         return [*found, *(np.array(_host(slot, slot[name])) for name in names for slot in arrays)]
 
     def state_dict(self) -> dict[str, Any]:
-        """The state: `iterations`, and each slot by parameter name (the arrays themselves, not copies).
+        """Returns the state: `iterations`, and each slot by parameter name. The arrays are not copies.
 
         Raises:
             ValueError: before `build` or the first update.
@@ -379,24 +388,25 @@ class Optimizer(Checked):
         """Copies a state into the optimizer.
 
         Args:
-            state: as from `state_dict`; a slot may be any mapping of names to arrays.
+            state: a state that `state_dict` returned. A slot may be any mapping of names to arrays.
 
         Raises:
-            ValueError: before `build`, and for names or shapes that are not those of the parameters. Nothing has
-                changed then.
+            ValueError: before `build`, or if names or shapes are not those of the parameters. Then nothing changes.
         """
         if self._built_for is None:
-            raise ValueError("call build(params) before load_state_dict: the state is laid out as the parameters are")
+            raise ValueError(
+                "call build(params) before load_state_dict: the state must have the layout of the parameters"
+            )
         self._check_layout(state, self._built_for[0])
         self._copy_slots(state)
         self.iterations = int(state["iterations"])
 
     def check_state(self, state: Mapping[str, Any], params: Arrays) -> None:
-        """Checks that a state is of these parameters, and could come from training.
+        """Checks that a state fits these parameters, and has only numbers that training can give.
 
         Raises:
-            ValueError: for names or shapes that are not those of the parameters, and for a number that no training
-                gives, naming it.
+            ValueError: if names or shapes are not those of the parameters, or training can't give a number. The message
+                names it.
         """
         self._check_layout(state, params.layout)
         for slot in self.slot_names:
@@ -406,12 +416,12 @@ class Optimizer(Checked):
                 is_sound = np.isfinite(values) & (values >= least)
                 if not is_sound.all():
                     raise ValueError(
-                        f"the optimizer's state: {slot}[{name!r}] has a number that no training comes to, "
+                        f"the optimizer's state: {slot}[{name!r}] has a number that training can't give, "
                         f"{values[~is_sound][0]}"
                     )
 
     def load_slots(self, slots: Mapping[str, Mapping[str, Any]], params: Arrays) -> None:
-        """Copies slots that were checked. Slots of another layout are made anew before."""
+        """Copies slots that were checked. If the present slots have another layout, they are made again first."""
         if not self.fits(params):
             self.build(params)
         self._copy_slots(slots)
@@ -430,12 +440,10 @@ class Optimizer(Checked):
             for name in [*layout, *found]:
                 came, expected = found.get(name, "missing"), layout.get(name, "no such parameter")
                 if came != expected:
-                    raise ValueError(
-                        f"the optimizer's state: {slot}[{name!r}] is {came}, the model's shape: {expected}"
-                    )
+                    raise ValueError(f"the optimizer's state: {slot}[{name!r}] is {came}; the model has {expected}")
 
     def rate_config(self) -> Any:
-        """The learning rate for a file: a number, a schedule's config, or None for any other function."""
+        """Returns the learning rate for a file: a number, the config of a schedule, or None for any other function."""
         rate: Any = self._learning_rate
         if not callable(rate):
             return rate
@@ -448,7 +456,7 @@ class Optimizer(Checked):
         """Checks that each pattern of `exclude_from_weight_decay` matches a parameter.
 
         Raises:
-            ValueError: naming the pattern that matches none.
+            ValueError: if a pattern matches none. The message names it.
         """
         self._check_excluded(params)
 
@@ -456,24 +464,24 @@ class Optimizer(Checked):
         return as_call(self)
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments, ready for JSON. `from_config` makes the optimizer of them.
+        """Returns the arguments, in JSON's types. `from_config` makes the optimizer from them.
 
         Raises:
-            ValueError: where the learning rate is a function that cannot be written down.
+            ValueError: if the learning rate is a function that can't be saved.
         """
         rate: Any = self._learning_rate
         if callable(rate):
             rate = self.rate_config()
             if rate is None:
                 raise ValueError(
-                    f"the learning rate {self._learning_rate!r} can't be written down: use one of pyroberta's schedules"
+                    f"the learning rate {self._learning_rate!r} can't be saved: use one of pyroberta's schedules"
                 )
         names = [name for name in _arguments(type(self)) if name not in ("learning_rate", "name", *WITHOUT_EFFECT)]
         for name in names:
             if not hasattr(self, name):
                 raise ValueError(
-                    f"{type(self).__name__} takes the argument {name!r} and has no attribute of that name: "
-                    "set it in __init__"
+                    f"{type(self).__name__} takes the argument {name!r} but has no attribute of that name: set it in "
+                    "__init__"
                 )
         config = {"name": self.name, "learning_rate": rate, **{name: getattr(self, name) for name in names}}
         if self._excluded != self.excluded_by_default:  # Keras's optimizers have no such entry
@@ -482,10 +490,10 @@ class Optimizer(Checked):
 
     @classmethod
     def from_config(cls: type[Own], config: Mapping[str, Any]) -> Own:
-        """The optimizer of a `get_config`, of this class or of Keras's of that name, without its state.
+        """Returns the optimizer of a config, of this class or of Keras's class of the same name, without its state.
 
         Raises:
-            ValueError: for an argument that there is not, or that has no effect here.
+            ValueError: if an argument is unknown, or would have no effect.
 
         >>> from pyroberta.optimizers import Adam
         >>> Adam.from_config(Adam(1e-3, clipnorm=1.0, name="mine").get_config()).clipnorm
@@ -508,17 +516,19 @@ class Optimizer(Checked):
         return optimizer
 
     def get_saved_config(self) -> dict[str, Any]:
-        """`get_config` for a file, which `restored` reads. It has the names of the parameters that do not decay.
+        """Returns the config for a file, which `restored` reads. It has the names of the parameters that do not decay.
 
-        It does not have their patterns, since searching for a pattern that comes from a file could take forever.
+        It does not have the patterns, since searching a pattern that comes from a file could take forever.
 
         Raises:
-            ValueError: before `build` or the first update, and as `get_config`; for a user's own class.
+            ValueError: before `build` or the first update, or if the class is a user's own. See `get_config` for other
+                errors.
         """
         if not vars(type(self)).get("is_named"):
             raise ValueError(
-                f"{type(self).__name__} is an optimizer of your own, which no preset can name: save the model without "
-                "include_optimizer (of ModelCheckpoint: save_weights_only=True); training.checkpoint keeps any"
+                f"{type(self).__name__} is a class of your own, which a preset can't name: save the model without "
+                "include_optimizer (in ModelCheckpoint: save_weights_only=True). training.checkpoint saves any "
+                "optimizer"
             )
         self.state_dict()  # raises before `build`
         names = self._built_for[0] if self._built_for else {}
@@ -535,12 +545,12 @@ class Optimizer(Checked):
             self.build(params)
         if not self.fits(params):
             raise ValueError(
-                "the optimizer was built for parameters of other names, shapes or dtype; "
-                "use a new one, or call build(params) to start anew"
+                "the optimizer was built for parameters of other names, shapes or dtype; use a new optimizer, or call "
+                "build(params) to reset this one"
             )
 
     def decays(self, name: str) -> bool:
-        """Whether a parameter of this name is one that decays, where there is a decay."""
+        """Returns whether a parameter of this name decays, if there is a weight decay."""
         return not any(re.search(pattern, name) for pattern in self._excluded)
 
     def _check_excluded(self, params: Collection[str]) -> None:
@@ -553,9 +563,9 @@ class Optimizer(Checked):
                 )
 
     def clip_scales(self, grads: Arrays, trainable: Collection[str], ops: Ops) -> dict[str, Scalar]:
-        """The factor of each parameter's gradient, by name; 1 for names that are missing.
+        """Returns the factor of each parameter's gradient, by name. A name that is missing has the factor 1.
 
-        `clipvalue` clips the gradients themselves, in place.
+        With `clipvalue`, the gradients themselves are clipped in place.
         """
         if self.clipvalue is not None:
             for span in grads.spans(trainable):
@@ -583,7 +593,7 @@ class Optimizer(Checked):
 
 
 def global_norm(vectors: Iterable[NDArray[Any]], ops: Ops = REFERENCE) -> float:
-    """The L2 norm of all the vectors taken as one, summed in float64 whatever their dtype.
+    """Returns the L2 norm of all vectors together. It is summed in float64, whatever their dtype is.
 
     >>> global_norm([np.array([3.0], np.float32), np.array([4.0], np.float32)])
     5.0
@@ -592,10 +602,11 @@ def global_norm(vectors: Iterable[NDArray[Any]], ops: Ops = REFERENCE) -> float:
 
 
 def checked_rate(value: Any) -> float | Schedule:
-    """A learning rate: a number of at least 0, or a schedule; of a config, or of one of Keras's, the schedule.
+    """Returns a learning rate: a number of at least 0, or a schedule. A config of a schedule, or a schedule of Keras,
+    becomes a schedule.
 
     Raises:
-        ValueError: for anything else.
+        ValueError: if it is anything else.
 
     >>> checked_rate(1)
     1.0
@@ -608,10 +619,10 @@ def checked_rate(value: Any) -> float | Schedule:
 
 
 def refuse_without_effect(kind: type, **given: Any) -> None:
-    """Checks that arguments of Keras's that have no effect here are None.
+    """Checks that arguments of Keras that have no effect here are None.
 
     Raises:
-        ValueError: naming one that is not, with the reason.
+        ValueError: if one is not. The message has its name and the reason.
     """
     for name, value in given.items():
         if value is not None:
@@ -631,13 +642,13 @@ def _check(name: str, value: object, expected: str, holds: bool) -> None:
 def _check_alike(params: Arrays, grads: Arrays, trainable: Collection[str]) -> None:
     if grads.layout != params.layout or grads.dtype != params.dtype:
         raise ValueError(
-            f"gradients must be laid out as the parameters are ({len(params)} arrays of {params.dtype}), "
-            f"got {len(grads)} arrays of {grads.dtype}"
+            f"gradients must have the layout of the parameters ({len(params)} arrays of {params.dtype}), got "
+            f"{len(grads)} arrays of {grads.dtype}"
         )
     unknown = sorted(set(trainable) - set(params))
     if unknown:
         raise ValueError(
-            f"trainable names {unknown[0]!r}, which is no parameter; names look like {next(iter(params))!r}"
+            f"trainable names {unknown[0]!r}, which is not a parameter; names look like {next(iter(params))!r}"
         )
 
 

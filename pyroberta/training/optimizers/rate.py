@@ -1,4 +1,4 @@
-"""The learning rate as `optimizer.learning_rate` gives it."""
+"""The learning rate that `optimizer.learning_rate` returns."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 
 class Rate(float):
-    """A number that is called like Keras's variable: a copy of the rate, with `numpy` and `assign`.
+    """A number with the methods `numpy` and `assign` of Keras's variable. It is a copy of the rate.
 
     >>> from pyroberta.optimizers import Adam
     >>> optimizer = Adam(0.5)
@@ -28,17 +28,17 @@ class Rate(float):
         return rate
 
     def assign(self, value: Any) -> Rate:
-        """Sets the optimizer's learning rate, and returns it. This number stays.
+        """Sets the optimizer's learning rate, and returns the new rate. This object does not change.
 
         Raises:
-            ValueError: for anything but a number of at least 0 or a schedule.
+            ValueError: if the value is not a number of at least 0 or a schedule.
         """
         self._optimizer.learning_rate = value
         rate: Rate = self._optimizer.learning_rate
         return rate
 
     def numpy(self) -> Any:
-        """The number, as NumPy's."""
+        """Returns the number as a NumPy scalar."""
         return np.float64(self)
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -22,15 +22,16 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {
 
 
 def get(optimizer: Any) -> Any:
-    """An optimizer by name, from a config, or from one of Keras's. An optimizer of pyroberta's is returned as it is.
+    """Returns an optimizer by name, from a config, or from an optimizer of Keras. An optimizer of pyroberta is returned
+    as it is.
 
     Args:
-        optimizer: a name, for an optimizer with its defaults; a config, as `serialize` or Keras's gives it; an
-            optimizer; None, which stays None.
+        optimizer: a name, for an optimizer with its defaults; a config of `serialize`, here or of Keras; an optimizer;
+            or None, which stays None.
 
     Raises:
-        ValueError: for an unknown name, and for one of Keras's whose settings have no effect here.
-        TypeError: for one of Keras's that there is not here, with the line to write.
+        ValueError: if the name is unknown, or an optimizer of Keras has settings that would have no effect.
+        TypeError: if pyroberta does not have the optimizer of Keras. The message has the line to write.
 
     >>> get("adamw").weight_decay
     0.004
@@ -57,15 +58,15 @@ def _converted(optimizer: Any) -> Optimizer:
     """One of Keras's optimizers as one of pyroberta's, with the same settings."""
     name = keras_objects.class_name(optimizer)
     if name not in ("Adam", "AdamW"):
-        given = name or f"{type(optimizer).__name__}, a class of your own of Keras's"
+        given = name or f"{type(optimizer).__name__}, your own subclass of a class of Keras,"
         raise TypeError(
-            f"keras.optimizers.{given} can't be converted: there are Adam and AdamW. Write "
+            f"keras.optimizers.{given} can't be converted: only Adam and AdamW can. Write "
             "optimizer=pyroberta.optimizers.Adam(learning_rate=...)"
         )
     if int(optimizer.iterations):
         raise ValueError(
-            f"this keras.optimizers.{name} has made {int(optimizer.iterations)} updates, whose state is of another "
-            f"model. Make a new one, or write optimizer=pyroberta.optimizers.{name}(...)"
+            f"this keras.optimizers.{name} has made {int(optimizer.iterations)} updates, so its state belongs to "
+            f"another model. Make a new one, or write optimizer=pyroberta.optimizers.{name}(...)"
         )
     if getattr(optimizer, "_exclude_from_weight_decay", None) or getattr(
         optimizer, "_exclude_from_weight_decay_pattern", None
@@ -89,7 +90,7 @@ def _config_without_rate(optimizer: Any) -> dict[str, Any]:
 
 
 def serialize(optimizer: Optimizer) -> dict[str, Any]:
-    """The optimizer's class and config, ready for JSON; `get` makes the optimizer of them.
+    """Returns the class and the config of an optimizer, in JSON's types. `get` makes the optimizer from them.
 
     >>> serialize(Adam())["class_name"]
     'Adam'
@@ -98,13 +99,13 @@ def serialize(optimizer: Optimizer) -> dict[str, Any]:
 
 
 def from_config(config: Mapping[str, Any]) -> Optimizer:
-    """The optimizer of a config, without its state.
+    """Returns the optimizer of a config, without its state.
 
     Args:
         config: `{"class_name": ..., "config": {...}}`; or a `get_config` whose `name` is that of the class.
 
     Raises:
-        ValueError: for an unknown name or argument.
+        ValueError: if the name or an argument is unknown.
 
     >>> from_config(Adam(schedules.Linear(1e-3, 100), clipnorm=1.0).get_config()).learning_rate
     0.001
@@ -128,15 +129,15 @@ deserialize = from_config  # its name in Keras
 
 
 def restored(config: Mapping[str, Any], state: Mapping[str, Any], params: Arrays) -> Optimizer:
-    """The optimizer that had this config and state, ready to go on.
+    """Returns the optimizer that had this config and state, so that training can continue.
 
     Args:
-        config: as from `get_saved_config`.
-        state: as from `state_dict`, copied.
-        params: of the model.
+        config: the config that `get_saved_config` returned.
+        state: the state that `state_dict` returned. It is copied.
+        params: the parameters of the model.
 
     Raises:
-        ValueError: where the optimizer is unknown, the state is of other parameters, or a moment isn't finite in the
+        ValueError: if the optimizer is unknown, the state belongs to other parameters, a moment is not finite in the
             parameters' dtype, or a second moment is below 0.
     """
     try:
@@ -146,7 +147,9 @@ def restored(config: Mapping[str, Any], state: Mapping[str, Any], params: Arrays
         optimizer = from_config(config)
         optimizer.build(params)
     except (TypeError, KeyError, AttributeError, ValueError) as error:
-        raise ValueError(f"this is no optimizer's config: {reprlib.repr(config)} ({str(error)[:400]})") from None
+        raise ValueError(
+            f"this is not the config of an optimizer: {reprlib.repr(config)} ({str(error)[:400]})"
+        ) from None
     with np.errstate(over="ignore"):
         optimizer.check_state(state, params)
         optimizer.load_state_dict(state)
@@ -157,7 +160,7 @@ def _pattern_of(names: Any, params: Arrays) -> list[str]:
     """A pattern that matches the given parameters' names alone.
 
     Raises:
-        ValueError: where a name is no parameter's.
+        ValueError: if a name is no parameter's.
     """
     if not isinstance(names, list):
         raise ValueError(f"exclude_from_weight_decay should be a list of names, got {reprlib.repr(names)}")

@@ -18,22 +18,22 @@ def _no_decay(name: str, value: None) -> None:
 
 
 class TorchAdam(Adam):
-    """Adam as in `torch.optim.Adam`: ε is added to the *corrected* root.
+    """Adam as in `torch.optim.Adam`. ε is added to the *corrected* root.
 
-    There is no `weight_decay`: torch's is added to the gradient (an L2 penalty that Adam then rescales), and is no
-    decay; `TorchAdamW` decays.
+    It has no `weight_decay`. That of torch is added to the gradient, an L2 penalty that Adam then rescales, and is not
+    a decay. `TorchAdamW` decays.
 
     Args:
-        learning_rate: as `Adam`'s, with torch's default.
-        beta_1: as `Adam`'s.
-        beta_2: as `Adam`'s.
-        epsilon: added to the root of the corrected second moment.
-        clipnorm: as `Adam`'s.
-        clipvalue: as `Adam`'s.
-        global_clipnorm: as `Adam`'s. (`torch.nn.utils.clip_grad_norm_` adds 1e-6 to the norm; this does not.)
-        amsgrad: as `Adam`'s.
-        use_ema, ema_momentum, ema_overwrite_frequency: as `Adam`'s.
-        name: kept in the config.
+        learning_rate: see `Adam`. The default is torch's.
+        beta_1: see `Adam`.
+        beta_2: see `Adam`.
+        epsilon: the number that is added to the root of the corrected second moment.
+        clipnorm: see `Adam`.
+        clipvalue: see `Adam`.
+        global_clipnorm: see `Adam`. (`torch.nn.utils.clip_grad_norm_` adds 1e-6 to the norm; this does not.)
+        amsgrad: see `Adam`.
+        use_ema, ema_momentum, ema_overwrite_frequency: see `Optimizer`.
+        name: a name, which is kept in the config.
 
     >>> TorchAdam().epsilon
     1e-08
@@ -66,23 +66,23 @@ class TorchAdam(Adam):
 
 
 class TorchAdamW(TorchAdam):
-    """Adam with decay as in `torch.optim.AdamW`, in the two groups of transformers' Trainer.
+    """Adam with weight decay as in `torch.optim.AdamW`, with the two groups of parameters of transformers' Trainer.
 
     Biases and layer norms do not decay. After `exclude_from_weight_decay([])` all parameters decay, as in torch with
     all parameters in one group.
 
     Args:
-        learning_rate: as `Adam`'s, with torch's default; transformers' Trainer has 5e-5.
-        weight_decay: as `Adam`'s, with torch's default; transformers' Trainer has 0.
-        beta_1: as `Adam`'s.
-        beta_2: as `Adam`'s.
-        epsilon: added to the root of the corrected second moment.
-        clipnorm: as `Adam`'s.
-        clipvalue: as `Adam`'s.
-        global_clipnorm: as `Adam`'s; transformers' Trainer has 1.0.
-        amsgrad: as `Adam`'s.
-        use_ema, ema_momentum, ema_overwrite_frequency: as `Adam`'s.
-        name: kept in the config.
+        learning_rate: see `Adam`. The default is torch's; transformers' Trainer has 5e-5.
+        weight_decay: see `Adam`. The default is torch's; transformers' Trainer has 0.
+        beta_1: see `Adam`.
+        beta_2: see `Adam`.
+        epsilon: the number that is added to the root of the corrected second moment.
+        clipnorm: see `Adam`.
+        clipvalue: see `Adam`.
+        global_clipnorm: see `Adam`. transformers' Trainer has 1.0.
+        amsgrad: see `Adam`.
+        use_ema, ema_momentum, ema_overwrite_frequency: see `Optimizer`.
+        name: a name, which is kept in the config.
 
     >>> TorchAdamW(5e-5, global_clipnorm=1.0).weight_decay
     0.01

@@ -1,8 +1,8 @@
-"""Learning rates that change from update to update.
+"""Learning rate schedules. The learning rate changes from update to update.
 
-A schedule is any function from the number of updates done so far (0 at the first) to a learning rate. There are two
-families. Those in transformers' form warm up from 0 and then decay: `total_steps` counts the warm-up, and with one the
-very first update has a rate of 0.
+A schedule is any function that takes the number of updates so far (0 at the first) and returns a learning rate. There
+are two families. The schedules in transformers' form warm up from 0 and then decay. Their `total_steps` includes the
+warm-up. With a warm-up, the first update has a rate of 0.
 
 | name | after the warm-up |
 |---|---|
@@ -11,8 +11,9 @@ very first update has a rate of 0.
 | `Cosine` | falls along half a cosine |
 | `Polynomial` | falls as (1 - progress) to a power |
 
-Those under Keras's names have Keras's arguments and values: `ExponentialDecay`, `InverseTimeDecay`, `PolynomialDecay`,
-`CosineDecay`, `CosineDecayRestarts`, `PiecewiseConstantDecay`. Their `decay_steps` leave a warm-up out.
+The schedules with Keras's names have Keras's arguments and values: `ExponentialDecay`, `InverseTimeDecay`,
+`PolynomialDecay`, `CosineDecay`, `CosineDecayRestarts`, `PiecewiseConstantDecay`. Their `decay_steps` does not include
+a warm-up.
 """
 
 from pyroberta.training.schedules.decays import (

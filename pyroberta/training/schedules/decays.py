@@ -1,6 +1,6 @@
-"""Schedules under Keras's names, with Keras's arguments and values, computed in float64.
+"""Schedules with Keras's names, arguments and values, computed in float64.
 
-s stands for the number of updates done, r₀ for `initial_learning_rate`, D for `decay_steps`. (Keras 3.15,
+s is the number of updates so far, r₀ is `initial_learning_rate`, and D is `decay_steps`. (Keras 3.15,
 keras/src/optimizers/schedules/learning_rate_schedule.py, which computes in float32.)
 """
 
@@ -19,9 +19,9 @@ Own = TypeVar("Own", bound="LearningRateSchedule")
 
 
 class LearningRateSchedule:
-    """The base class of schedules under Keras's names, for schedules of one's own too.
+    """The base class of schedules with Keras's names. Users' own schedules may derive from it too.
 
-    A subclass defines `__call__(step)`, and `get_config` where it is to be saved.
+    A subclass defines `__call__(step)`, and `get_config` if it must be saved.
 
     >>> class Halving(LearningRateSchedule):
     ...     def __call__(self, step):
@@ -32,15 +32,17 @@ class LearningRateSchedule:
 
     def __call__(self, step: int) -> float:
         """The learning rate of the update after `step` others."""
-        raise NotImplementedError(f"{type(self).__name__} has no __call__(step), which gives the learning rate")
+        raise NotImplementedError(
+            f"{type(self).__name__} has no __call__(step), the method that returns the learning rate"
+        )
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments, ready for JSON."""
+        """Returns the arguments, in JSON's types."""
         raise NotImplementedError(f"{type(self).__name__} has no get_config, so it can't be saved")
 
     @classmethod
     def from_config(cls: type[Own], config: Mapping[str, Any]) -> Own:
-        """The schedule of a `get_config`.
+        """Returns the schedule of a config that `get_config` returned.
 
         >>> ExponentialDecay.from_config(ExponentialDecay(0.1, 10, 0.5).get_config())(10)
         0.05
@@ -77,14 +79,14 @@ def _expect_positive(**numbers: float) -> None:
 
 @dataclass(frozen=True)
 class ExponentialDecay(_Decay):
-    """r₀ · `decay_rate`^(s / D).
+    """The rate is r₀ · `decay_rate`^(s / D).
 
     Args:
         initial_learning_rate: r₀.
-        decay_steps: D, updates in which the rate changes by a factor of `decay_rate`.
-        decay_rate: that factor.
-        staircase: round s / D down, so that the rate changes at each D-th update alone.
-        name: kept in the config.
+        decay_steps: D, the number of updates in which the rate changes by a factor of `decay_rate`.
+        decay_rate: the factor.
+        staircase: whether s / D is rounded down, so that the rate changes only at each D-th update.
+        name: a name, which is kept in the config.
 
     >>> [round(ExponentialDecay(0.1, 10, 0.5)(step), 6) for step in (0, 5, 10)]
     [0.1, 0.070711, 0.05]
@@ -107,14 +109,14 @@ class ExponentialDecay(_Decay):
 
 @dataclass(frozen=True)
 class InverseTimeDecay(_Decay):
-    """r₀ / (1 + `decay_rate` · s / D).
+    """The rate is r₀ / (1 + `decay_rate` · s / D).
 
     Args:
         initial_learning_rate: r₀.
-        decay_steps: D.
-        decay_rate: how much the denominator grows in D updates.
-        staircase: round s / D down.
-        name: kept in the config.
+        decay_steps: D, a number of updates.
+        decay_rate: the growth of the denominator in D updates.
+        staircase: whether s / D is rounded down.
+        name: a name, which is kept in the config.
 
     >>> [InverseTimeDecay(0.1, 10, 1.0)(step) for step in (0, 10, 30)]
     [0.1, 0.05, 0.025]
@@ -138,15 +140,16 @@ class InverseTimeDecay(_Decay):
 
 @dataclass(frozen=True)
 class PolynomialDecay(_Decay):
-    """(r₀ - `end_learning_rate`) · (1 - s / D)^`power` + `end_learning_rate`, where s is D at most.
+    """The rate is (r₀ - `end_learning_rate`) · (1 - s / D)^`power` + `end_learning_rate`, where s is at most D.
 
     Args:
         initial_learning_rate: r₀.
-        decay_steps: D, updates until the end is reached.
-        end_learning_rate: the last rate, which stays.
-        power: of the polynomial.
-        cycle: instead of staying at the end, go on with the next multiple of D in the place of D.
-        name: kept in the config.
+        decay_steps: D, the number of updates until the end is reached.
+        end_learning_rate: the rate at the end, which then stays.
+        power: the power of the polynomial.
+        cycle: whether the schedule continues after D updates, with the next multiple of D instead of D. Otherwise the
+            rate stays.
+        name: a name, which is kept in the config.
 
     >>> [round(PolynomialDecay(0.1, 10, 0.0)(step), 6) for step in (0, 5, 10, 15)]
     [0.1, 0.05, 0.0, 0.0]
@@ -175,15 +178,16 @@ class PolynomialDecay(_Decay):
 
 @dataclass(frozen=True)
 class CosineDecay(_Decay):
-    """Half a cosine from the peak to `alpha` times the peak, after a warm-up (Loshchilov and Hutter 2017).
+    """The rate falls along half a cosine from the peak to `alpha` times the peak, after a warm-up (Loshchilov and
+    Hutter 2017).
 
     Args:
-        initial_learning_rate: the peak; with a warm-up, the rate that it begins with.
-        decay_steps: updates of the half cosine, the warm-up not counted.
+        initial_learning_rate: the peak. With a warm-up, the rate at the beginning of the warm-up.
+        decay_steps: the number of updates of the half cosine. The warm-up does not count.
         alpha: the last rate as a share of the peak.
-        name: kept in the config.
-        warmup_target: the peak after the warm-up; None for no warm-up.
-        warmup_steps: updates in which the rate rises to `warmup_target` in a straight line.
+        name: a name, which is kept in the config.
+        warmup_target: the peak after the warm-up. None for no warm-up.
+        warmup_steps: the number of updates in which the rate rises to `warmup_target` in a straight line.
 
     >>> schedule = CosineDecay(0.0, 10, warmup_target=0.1, warmup_steps=10)
     >>> [round(schedule(step), 6) for step in (0, 5, 10, 15, 20)]
@@ -216,17 +220,19 @@ class CosineDecay(_Decay):
 
 @dataclass(frozen=True)
 class CosineDecayRestarts(_Decay):
-    """Half cosines one after the other, each longer and lower than the one before (Loshchilov and Hutter 2017).
+    """The rate falls along half cosines, one after the other. Each is longer and lower than the one before (Loshchilov
+    and Hutter 2017).
 
-    At the very update of a restart the rate is the next peak. Keras's float32 may give the end of the one before there.
+    At the update of a restart the rate is the next peak. Keras computes in float32, and may return the end of the half
+    cosine before.
 
     Args:
         initial_learning_rate: the first peak.
-        first_decay_steps: updates of the first half cosine.
-        t_mul: the factor of each next one's number of updates, at least 1.
-        m_mul: the factor of each next one's peak.
-        alpha: the least rate as a share of the first peak.
-        name: kept in the config.
+        first_decay_steps: the number of updates of the first half cosine.
+        t_mul: the factor, at least 1, by which the number of updates grows from one half cosine to the next.
+        m_mul: the factor by which the peak changes from one half cosine to the next.
+        alpha: the lowest rate as a share of the first peak.
+        name: a name, which is kept in the config.
 
     >>> schedule = CosineDecayRestarts(0.1, 10, t_mul=2.0, m_mul=0.5)
     >>> [round(schedule(step), 6) for step in (0, 5, 10, 20, 30)]
@@ -244,7 +250,9 @@ class CosineDecayRestarts(_Decay):
         super().__post_init__()
         _expect_positive(first_decay_steps=self.first_decay_steps)
         if self.t_mul < 1:
-            raise ValueError(f"t_mul must be at least 1, got {self.t_mul!r}: shorter and shorter cosines would end")
+            raise ValueError(
+                f"t_mul must be at least 1, got {self.t_mul!r}, since shorter and shorter cosines would come to an end"
+            )
 
     def __call__(self, step: int) -> float:
         """The learning rate of the update after `step` others."""
@@ -253,9 +261,9 @@ class CosineDecayRestarts(_Decay):
         return float(self.initial_learning_rate * ((1.0 - self.alpha) * share + self.alpha))
 
     def restarts(self, step: int) -> tuple[int, float]:
-        """The number of restarts before an update, and the share of its half cosine that is behind it.
+        """Returns the number of restarts before an update, and the share of the current half cosine that has passed.
 
-        The number is exact: a logarithm that is a hair below a whole number gives the next one.
+        The number is exact. A logarithm that is slightly below a whole number through rounding counts as that number.
         """
         periods = step / self.first_decay_steps
         if self.t_mul == 1:
@@ -274,12 +282,12 @@ class CosineDecayRestarts(_Decay):
 
 @dataclass(frozen=True)
 class PiecewiseConstantDecay(_Decay):
-    """`values[0]` while s <= `boundaries[0]`, then `values[1]` while s <= `boundaries[1]`, and so on.
+    """The rate is `values[0]` while s <= `boundaries[0]`, then `values[1]` while s <= `boundaries[1]`, and so on.
 
     Args:
-        boundaries: the last update of each value but the last, rising.
-        values: one more than boundaries.
-        name: kept in the config.
+        boundaries: the last update of each value except the last one, in rising order.
+        values: the rates, one more than boundaries.
+        name: a name, which is kept in the config.
 
     >>> [PiecewiseConstantDecay([10, 20], [0.1, 0.01, 0.001])(step) for step in (10, 11, 20, 21)]
     [0.1, 0.01, 0.01, 0.001]
@@ -297,7 +305,7 @@ class PiecewiseConstantDecay(_Decay):
             object.__setattr__(self, name, numbers)
         if len(self.boundaries) != len(self.values) - 1 or not self.boundaries:
             raise ValueError(
-                f"there should be one value more than boundaries, got {len(self.boundaries)} boundaries and "
+                f"values should have one number more than boundaries, got {len(self.boundaries)} boundaries and "
                 f"{len(self.values)} values"
             )
         if list(self.boundaries) != sorted(set(self.boundaries)):

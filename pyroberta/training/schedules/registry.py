@@ -28,10 +28,10 @@ DECAYS: dict[str, Any] = {
 
 
 def serialize(schedule: Any) -> dict[str, Any]:
-    """The schedule's config with its class, ready for JSON; `get` makes the schedule of it.
+    """Returns the config of a schedule with its class, in JSON's types. `get` makes the schedule from it.
 
     Raises:
-        ValueError: for a function or a class of a user's own.
+        ValueError: if the schedule is a function or a class of the user.
 
     >>> serialize(decays.ExponentialDecay(0.1, 10, 0.5))["class_name"]
     'ExponentialDecay'
@@ -42,17 +42,17 @@ def serialize(schedule: Any) -> dict[str, Any]:
         return config
     if type(schedule) in DECAYS.values():
         return {"class_name": name, "config": schedule.get_config()}
-    raise ValueError(f"{schedule!r} is no schedule of pyroberta's, and only these can be written down")
+    raise ValueError(f"{schedule!r} is not a schedule of pyroberta, and only these can be saved")
 
 
 def get(schedule: Any) -> Any:
-    """A schedule from a config, or from one of Keras's schedules. A function is returned as it is.
+    """Returns a schedule from a config, or from a schedule of Keras. A function is returned as it is.
 
     Args:
-        schedule: a function; a schedule of Keras's; or a config, as `serialize` or Keras's `serialize` gives it.
+        schedule: a function, a schedule of Keras, or a config of `serialize`, here or of Keras.
 
     Raises:
-        ValueError: for a config of no schedule, and for a schedule of Keras's that there is not here.
+        ValueError: if the config is not that of a schedule, or pyroberta does not have the schedule of Keras.
 
     >>> get({"class_name": "InverseTimeDecay", "config": {
     ...     "initial_learning_rate": 0.1, "decay_steps": 10, "decay_rate": 1.0}})(10)
@@ -69,10 +69,11 @@ def get(schedule: Any) -> Any:
 
 
 def from_config(config: Mapping[str, Any]) -> Any:
-    """The schedule of a config: `{"class_name": ..., "config": {...}}`, or `get_config` of those that warm up.
+    """Returns the schedule of a config: `{"class_name": ..., "config": {...}}`, or a config of `get_config` of a
+    schedule that warms up.
 
     Raises:
-        ValueError: for a name that is not there, and for arguments that do not fit.
+        ValueError: if the name is unknown, or the arguments do not fit.
 
     >>> from_config({"name": "constant", "learning_rate": 0.1, "warmup_steps": 5})
     Constant(learning_rate=0.1, warmup_steps=5)
@@ -96,12 +97,12 @@ def from_config(config: Mapping[str, Any]) -> Any:
     try:
         return kind(**arguments)
     except TypeError as error:
-        raise ValueError(f"this is no config of a {kind.__name__}: {shown(config)} ({str(error)[:200]})") from None
+        raise ValueError(f"this is not the config of a {kind.__name__}: {shown(config)} ({str(error)[:200]})") from None
 
 
 deserialize = from_config  # its name in Keras
 
 
 def shown(value: Any) -> str:
-    """A value from a config, short."""
+    """Returns a short text for a value from a config."""
     return reprlib.repr(value)

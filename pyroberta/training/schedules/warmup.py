@@ -1,6 +1,6 @@
 """Schedules that warm up from 0 and then decay, as transformers' `get_*_schedule_with_warmup` do.
 
-`total_steps` counts the warm-up, and with one the very first update has a rate of 0.
+`total_steps` includes the warm-up. With a warm-up, the first update has a rate of 0.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ class _Schedule:
 
 @dataclass(frozen=True)
 class Constant(_Schedule):
-    """Warms up from 0, then stays.
+    """The rate warms up from 0, then stays.
 
     Args:
         learning_rate: the rate after the warm-up.
-        warmup_steps: updates before it is reached.
+        warmup_steps: the number of updates of the warm-up.
 
     >>> [Constant(1e-3, warmup_steps=2)(step) for step in range(4)]
     [0.0, 0.0005, 0.001, 0.001]
@@ -73,8 +73,8 @@ class _Decay(_Schedule):
         super().__post_init__()
         if not self.total_steps > self.warmup_steps:
             raise ValueError(
-                f"total_steps counts the warm-up and must be more than warmup_steps, "
-                f"got total_steps={self.total_steps}, warmup_steps={self.warmup_steps}"
+                "total_steps includes the warm-up and must be more than warmup_steps, got "
+                f"total_steps={self.total_steps}, warmup_steps={self.warmup_steps}"
             )
 
     def left(self, progress: float) -> float:
@@ -91,13 +91,13 @@ class _Decay(_Schedule):
 
 @dataclass(frozen=True)
 class Linear(_Decay):
-    """Warms up from 0, then falls in a straight line; BERT's and transformers' default.
+    """The rate warms up from 0, then falls in a straight line. This is the schedule of BERT, and transformers' default.
 
     Args:
         learning_rate: the peak.
-        total_steps: updates until `end_learning_rate` is reached, the warm-up's among them.
-        warmup_steps: updates until the peak.
-        end_learning_rate: the last rate, which stays.
+        total_steps: the number of updates until `end_learning_rate` is reached, including the warm-up.
+        warmup_steps: the number of updates until the peak.
+        end_learning_rate: the rate at the end, which then stays.
 
     >>> schedule = Linear(1.0, total_steps=6, warmup_steps=2)
     >>> [schedule(step) for step in range(8)]
@@ -105,19 +105,19 @@ class Linear(_Decay):
     """
 
     def left(self, progress: float) -> float:
-        """1 - progress."""
+        """Returns 1 - progress."""
         return 1.0 - progress
 
 
 @dataclass(frozen=True)
 class Cosine(_Decay):
-    """Warms up from 0, then falls along half a cosine (Loshchilov and Hutter 2017, arXiv:1608.03983).
+    """The rate warms up from 0, then falls along half a cosine (Loshchilov and Hutter 2017, arXiv:1608.03983).
 
     Args:
         learning_rate: the peak.
-        total_steps: updates until `end_learning_rate` is reached, the warm-up's among them.
-        warmup_steps: updates until the peak.
-        end_learning_rate: the last rate, which stays. (Keras's `CosineDecay` gives it as a share, `alpha`.)
+        total_steps: the number of updates until `end_learning_rate` is reached, including the warm-up.
+        warmup_steps: the number of updates until the peak.
+        end_learning_rate: the rate at the end, which then stays. (Keras's `CosineDecay` has it as a share, `alpha`.)
 
     >>> schedule = Cosine(1.0, total_steps=4, end_learning_rate=0.5)
     >>> [round(schedule(step), 3) for step in range(6)]
@@ -125,20 +125,20 @@ class Cosine(_Decay):
     """
 
     def left(self, progress: float) -> float:
-        """(1 + cos(π · progress)) / 2."""
+        """Returns (1 + cos(π · progress)) / 2."""
         return 0.5 * (1.0 + math.cos(math.pi * progress))
 
 
 @dataclass(frozen=True)
 class Polynomial(_Decay):
-    """Warms up from 0, then falls as (1 - progress)ᵖᵒʷᵉʳ; with power 1, fairseq's schedule for RoBERTa.
+    """The rate warms up from 0, then falls as (1 - progress)ᵖᵒʷᵉʳ. With power 1 it is fairseq's schedule for RoBERTa.
 
     Args:
         learning_rate: the peak.
-        total_steps: updates until `end_learning_rate` is reached, the warm-up's among them.
-        warmup_steps: updates until the peak.
-        end_learning_rate: the last rate, which stays.
-        power: 1 is `Linear`; larger ones fall faster first.
+        total_steps: the number of updates until `end_learning_rate` is reached, including the warm-up.
+        warmup_steps: the number of updates until the peak.
+        end_learning_rate: the rate at the end, which then stays.
+        power: the power. 1 gives `Linear`. With a larger power the rate falls faster at first.
 
     >>> schedule = Polynomial(1.0, total_steps=4, power=2.0)
     >>> [schedule(step) for step in range(6)]
@@ -148,7 +148,7 @@ class Polynomial(_Decay):
     power: float = 1.0
 
     def left(self, progress: float) -> float:
-        """(1 - progress)ᵖᵒʷᵉʳ."""
+        """Returns (1 - progress)ᵖᵒʷᵉʳ."""
         return float((1.0 - progress) ** self.power)
 
 

@@ -116,7 +116,7 @@ CASES: dict[str, Case] = {
     "training: a step below zero": Case(HF, rest(iterations=-1), "iterations should be .* at least 0, .* got -1"),
     "training: a step beyond": Case(HF, rest(iterations=10**30), r"iterations should be .* below 2\*\*44, got 1000000"),
     "training: a name that is lists in lists": Case(
-        HF, adam(name=[[[["x" * 99] * 9] * 9] * 9]), "can't be used: this is no optimizer's config"
+        HF, adam(name=[[[["x" * 99] * 9] * 9] * 9]), "can't be used: this is not the config of an optimizer"
     ),
     "training: a step that is a text": Case(HF, rest(iterations="x" * 9999), "iterations should be .*, got 'xxx"),
     "training: half a step": Case(HF, rest(iterations=2.5), "iterations should be .*, got 2.5"),
@@ -154,7 +154,9 @@ CASES: dict[str, Case] = {
         HF, adam(learning_rate={"class_name": "CosineDecay", "config": 3}), "config should be a dict of its arg.*got 3"
     ),
     "training: a schedule with an argument that isn't": Case(
-        HF, adam(learning_rate={"class_name": "CosineDecay", "config": {"x": 1}}), "this is no config of a CosineDecay"
+        HF,
+        adam(learning_rate={"class_name": "CosineDecay", "config": {"x": 1}}),
+        "this is not the config of a CosineDecay",
     ),
     "training: a schedule of no steps": Case(
         HF,
@@ -166,7 +168,7 @@ CASES: dict[str, Case] = {
     "training: a schedule that ends before it begins": Case(
         HF,
         adam(learning_rate={"name": "linear", "learning_rate": 1, "total_steps": 3, "warmup_steps": 9}),
-        "total_steps counts the warm-up and must be more",
+        "total_steps includes the warm-up and must be more",
     ),
     "training: beta 1": Case(HF, adam(beta_1=1), r"no optimizer's config.*beta_1 must be in \[0, 1\), got 1"),
     "training: a pattern in place of a name": Case(
