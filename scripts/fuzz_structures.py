@@ -13,6 +13,7 @@ from __future__ import annotations
 import io
 import json
 import random
+import re
 import struct
 import tempfile
 import zipfile
@@ -207,7 +208,34 @@ def claimed_directory(rng: random.Random, made: bytearray) -> bytes:
 # --- HDF5 -------------------------------------------------------------------------------------------------------------
 
 
+PARTS = (b"\x89HDF", b"TREE", b"SNOD", b"HEAP", b"GCOL")  # what the parts of an HDF5 file begin with
+
+
 def of_hdf5(rng: random.Random, content: bytes) -> bytes:
+    return addresses(rng, content) if rng.random() < 0.6 else items(rng, content)
+
+
+def addresses(rng: random.Random, content: bytes) -> bytes:
+    """A part of the file leads to itself, to another part, or elsewhere; or one of its numbers is another."""
+    made = bytearray(content)
+    found = {part: [match.start() for match in re.finditer(re.escape(part), content)] for part in PARTS}
+    places = sorted(place for some in found.values() for place in some)
+    for _ in range(rng.choice((1, 1, 2, 3, 8))):
+        at = rng.choice(found[rng.choice([part for part in PARTS if found[part]])])
+        if rng.random() < 0.5:
+            known = {place.to_bytes(8, "little") for place in places} | {b"\xff" * 8}
+            fields = [at + i for i in range(0, 200, 8) if bytes(made[at + i : at + i + 8]) in known] or [at + 32]
+            field, target = rng.choice(fields), rng.choice((at, rng.choice(places), rng.choice(places), 0, 1 << 40))
+            made[field : field + 8] = target.to_bytes(8, "little")
+        else:
+            made[at + rng.randrange(4, 60)] = rng.choice((0, 1, 2, 0xFF, rng.randrange(256)))
+        if made[at : at + 4] == b"TREE" and rng.random() < 0.5:
+            made[at + 5] = rng.choice((1, 2, 200))  # the level: others than 0 have trees for branches
+    return bytes(made)
+
+
+def items(rng: random.Random, content: bytes) -> bytes:
+    """Other groups, datasets, links and attributes."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "a.h5")
         file.write_bytes(content)

@@ -19,14 +19,13 @@ import numpy as np
 
 from pyroberta.formats.budget import Budget, clipped
 from pyroberta.formats.files import shown
+from pyroberta.formats.hdf5_structure import Header, Structure
 from pyroberta.formats.stored import FileBytes, Shape, Source, Stored, Stream, open_bytes
 
 DEEPEST = 16  # groups in each other
 KINDS = {"float32": "F32", "float64": "F64", "float16": "F16", "bfloat16": "BF16", "int32": "I32", "int64": "I64"}
 FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32"}  # others are libraries that HDF5 would load
 LONGEST_MARK = 64  # bytes of the attribute that tells bfloat16
-MOST_ATTRIBUTES = 2  # of a dataset whose mark is looked for; Keras writes one
-TIMES_HEADER = 16  # bytes that libhdf5 makes and keeps for one of an object's header
 
 
 def read(file: Path, wanted: Mapping[str, Shape], content: Source | None = None) -> dict[str, Stored]:
@@ -56,9 +55,12 @@ def read(file: Path, wanted: Mapping[str, Shape], content: Source | None = None)
     with opened:
         try:
             found = {}
-            for name, dataset in _datasets(opened, file, "", set(), budget):
+            structure = Structure(file, file_bytes, budget)
+            root = structure.header(structure.root, "the root")
+            for header, dataset in _datasets(opened, file, "", root, structure, {structure.root}, budget):
+                name = header.name
                 path = re.sub("^_layer_checkpoint_dependencies/", "layers/", name)
-                found[path] = _stored(file, name, dataset, file_bytes, wanted.get(path), budget)
+                found[path] = _stored(file, header, dataset, structure, file_bytes, wanted.get(path), budget)
             return found
         except (OSError, RuntimeError, KeyError, TypeError, ValueError, OverflowError, zlib.error) as error:
             if str(file) in str(error):
@@ -86,40 +88,51 @@ def import_h5py(purpose: str) -> Any:
     return h5py
 
 
-def _datasets(group: Any, file: Path, path: str, seen: set[int], budget: Budget) -> Iterator[tuple[str, Any]]:
+def _datasets(
+    group: Any, file: Path, path: str, header: Header, structure: Structure, seen: set[int], budget: Budget
+) -> Iterator[tuple[Header, Any]]:
     """The datasets below a group. `seen`: addresses of the objects met before, none of which has two names."""
     import h5py
 
     if path.count("/") > DEEPEST:
         raise ValueError(f"{file}: groups are nested {path.count('/')} deep, at {shown(path)}, which no model needs")
+    structure.check_names(header)
     budget.step(f"the group {shown(path)}", len(group))
     for key in group:
         name = f"{path}/{key}" if path else str(key)
-        if not isinstance(group.get(key, getlink=True), h5py.HardLink):
+        link = group.id.links.get_info(key if isinstance(key, bytes) else key.encode())
+        if link.type != h5py.h5l.TYPE_HARD:
             raise ValueError(f"{file}: {shown(name)} is a link to elsewhere, which is not followed")
-        info = h5py.h5o.get_info(group.id, key if isinstance(key, bytes) else key.encode())  # which opens nothing
-        if info.addr in seen:
+        if link.u in seen:
             raise ValueError(f"{file}: {shown(name)} is a second name of an earlier entry, which is not followed")
-        seen.add(info.addr)
-        budget.make(f"the header of {shown(name)}", TIMES_HEADER * info.hdr.space.total)
-        if info.type == h5py.h5o.TYPE_DATASET and info.hdr.mesg.shared:
+        seen.add(link.u)
+        its_header = structure.header(link.u, name)
+        if its_header.is_dataset and its_header.is_shared:
             # thousands of datasets may share a type of a thousand parts, which libhdf5 makes anew for each
             raise ValueError(f"{file}: {shown(name)} shares its type with other datasets, which can't be read")
         item = group[key]
         if isinstance(item, h5py.Group):
-            yield from _datasets(item, file, name, seen, budget)
+            yield from _datasets(item, file, name, its_header, structure, seen, budget)
         elif isinstance(item, h5py.Dataset):
-            yield name, item
+            yield its_header, item
 
 
-def _stored(file: Path, path: str, dataset: Any, file_bytes: Source, wanted: Shape | None, budget: Budget) -> Stored:
-    shape = dataset.shape
+def _stored(
+    file: Path,
+    header: Header,
+    dataset: Any,
+    structure: Structure,
+    file_bytes: Source,
+    wanted: Shape | None,
+    budget: Budget,
+) -> Stored:
+    path, shape = header.name, dataset.shape
     if shape is None:
         raise ValueError(f"{file}: {shown(path)} has no shape and no numbers")
     plan = dataset.id.get_create_plist()
     if plan.get_external_count() or plan.get_layout() not in _layouts():
         raise ValueError(f"{file}: the numbers of {shown(path)} are in another file, which is not opened")
-    kind, item = _kind(dataset, tuple(shape) == wanted)
+    kind, item = _kind(dataset, structure, header if tuple(shape) == wanted else None)
     size = math.prod(shape) * item
     start = dataset.id.get_offset()
     data: Source = file_bytes[:0]
@@ -132,6 +145,7 @@ def _stored(file: Path, path: str, dataset: Any, file_bytes: Source, wanted: Sha
             )
         data = file_bytes[start : start + size]
     elif tuple(shape) == wanted:
+        structure.check_chunks(header)
         _check_pieces(file, path, dataset, plan, file_bytes, size, budget)
         data = dataset[()].reshape(-1).view(np.uint8)
     return Stored(path, kind, tuple(shape), data, file)
@@ -145,11 +159,11 @@ def _layouts() -> dict[int, str]:
     return {h5py.h5d.COMPACT: "compact", h5py.h5d.CONTIGUOUS: "contiguous", h5py.h5d.CHUNKED: "chunked"}
 
 
-def _kind(dataset: Any, is_wanted: bool) -> tuple[str, int]:
+def _kind(dataset: Any, structure: Structure, header: Header | None) -> tuple[str, int]:
     """The element type as `Stored` names it, or another name for one that isn't read, and its size in bytes.
 
-    Classes that may be made of others, such as records, are not looked into; nor are the attributes of what isn't
-    wanted.
+    Classes that may be made of others, such as records, are not looked into. `header`: None for a dataset that isn't
+    wanted, whose attributes are not looked into either.
     """
     from h5py import h5t
 
@@ -159,26 +173,9 @@ def _kind(dataset: Any, is_wanted: bool) -> tuple[str, int]:
         name = str(dataset.dtype)
         return KINDS.get(name, clipped(name, 40)), dataset.dtype.itemsize
     if file_type.get_class() == h5t.OPAQUE and file_type.get_size() == 2:
-        return ("BF16" if is_wanted and _mark(dataset) == b"bfloat16" else "opaque bytes"), 2
+        is_marked = header is not None and structure.text(header, b"dtype", LONGEST_MARK) == b"bfloat16"
+        return ("BF16" if is_marked else "opaque bytes"), 2
     return others.get(file_type.get_class(), "objects"), file_type.get_size()
-
-
-def _mark(dataset: Any) -> bytes:
-    """The attribute `dtype`, where it is one short text: nothing else is read, whatever an attribute says it is."""
-    from h5py import h5a, h5t
-
-    if h5a.get_num_attrs(dataset.id) > MOST_ATTRIBUTES or not h5a.exists(dataset.id, b"dtype"):
-        return b""
-    mark = h5a.open(dataset.id, b"dtype")
-    kind = mark.get_type()
-    if kind.get_class() != h5t.STRING or mark.get_space().get_simple_extent_npoints() != 1:
-        return b""
-    if not kind.is_variable_str() and kind.get_size() > LONGEST_MARK:
-        return b""
-    found = np.zeros((), mark.dtype)
-    mark.read(found)
-    value: Any = found[()]
-    return value.encode() if isinstance(value, str) else bytes(value)
 
 
 def _check_pieces(file: Path, path: str, dataset: Any, plan: Any, whole: Source, size: int, budget: Budget) -> None:
