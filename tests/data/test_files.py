@@ -109,12 +109,12 @@ def test_parquet_gives_the_columns_that_are_wanted(tmp_path: Path):
     (tmp_path / "a.parquet.zst").write_bytes(zstandard.compress(content))
     assert open_source(tmp_path / "a.parquet.zst", column="text").texts == LINES
     assert open_source(io.BytesIO(content), column="text", kind="parquet").texts == LINES
-    with pytest.raises(ValueError, match=r"Parquet with the columns 'text', 'label', 'nested'. Say .*column='text'"):
+    with pytest.raises(ValueError, match=r"Parquet with the columns 'text', 'label', 'nested'. Name .*column='text'"):
         _ = open_source(tmp_path / "a.parquet").texts
     with pytest.raises(ValueError, match=r"the column 'nested' is nested \(list<"):
         _ = open_source(tmp_path / "a.parquet", column="nested").texts
     (tmp_path / "b.parquet").write_bytes(content[:-5])
-    with pytest.raises(ValueError, match=r"b.parquet is no sound Parquet file"):
+    with pytest.raises(ValueError, match=r"b.parquet is not a sound Parquet file"):
         _ = open_source(tmp_path / "b.parquet", column="text").texts
     with (
         (tmp_path / "a.parquet").open("r", encoding="latin-1") as file,
