@@ -130,7 +130,7 @@ def test_parquet_gives_the_columns_that_are_wanted(tmp_path: Path):
         _ = open_source(tmp_path / "e.parquet", column="text").texts
     broken = content.replace(LINES[0].encode(), b"\xff" * len(LINES[0]))
     for damaged in (broken, content[:40] + b"\xff" * 9 + content[49:]):
-        with pytest.raises(ValueError, match=r"the file is no sound Parquet file"):
+        with pytest.raises(ValueError, match=r"the file is not a sound Parquet file"):
             _ = open_source(io.BytesIO(damaged), column="text", kind="parquet").texts
     table = pa.table({"text": pa.array(["a", None, "b", None])})
     pyarrow.parquet.write_table(table, tmp_path / "c.parquet")

@@ -89,14 +89,14 @@ def test_a_module_suggests_the_name_that_was_meant(module: ModuleType, name: str
 
 
 def test_the_pipelines_ways_to_read_and_ask_are_answered():
-    with pytest.raises(TypeError, match=r"a Filling is no dict: \.score is an attribute, and as_dict\(\)"):
+    with pytest.raises(TypeError, match=r"a Filling is not a dict: write \.score for the attribute, or as_dict\(\)"):
         small_masked_lm().fill_mask("a <mask>")[0]["score"]
     classifier = TextClassifier(small_masked_lm().backbone, 2, TextClassifierPreprocessor(small_tokenizer(), 40))
-    with pytest.raises(TypeError, match=r"a Classification is no dict: \.label is an attribute"):
+    with pytest.raises(TypeError, match=r"a Classification is not a dict: write \.label for the attribute"):
         classifier.classify("a fox")[0]
-    with pytest.raises(TypeError, match=r"'top_k': predict\(texts\) gives all classes"):
+    with pytest.raises(TypeError, match=r"'top_k': predict\(texts\) returns all classes"):
         classifier.classify("a fox", top_k=None)
-    with pytest.raises(AttributeError, match=r"'score': it is a MaskedLM's; evaluate\(texts, labels\)"):
+    with pytest.raises(AttributeError, match=r"'score': it is a method of MaskedLM; evaluate\(texts, labels\)"):
         classifier.score  # noqa: B018
     with pytest.raises(TypeError, match=r"use a tuple, validation_data=\(x, y\)"):
         classifier.fit(["a", "b"], [0, 1], validation_data=[["a"], [0]], verbose=0)
@@ -113,7 +113,7 @@ def test_an_unknown_argument_is_told_with_the_users_class_and_with_what_was_mean
     model = small_masked_lm()
     for call, said in (
         (lambda: model.fit(X=["a"]), "MaskedLM.fit() got an unexpected keyword argument 'X'; did you mean 'x'?"),
-        (lambda: model.fit(["a"], sequence_length=8), "'sequence_length': it is the preprocessor's: model.prep"),
+        (lambda: model.fit(["a"], sequence_length=8), "'sequence_length': it belongs to the preprocessor: model.prep"),
         (lambda: model.fit("a.txt", kind="csv"), "'kind': give it to pyroberta.data.open_source, with column="),
         (lambda: model.score("a.txt", per_line=False), "'per_line': give it to pyroberta.data.open_source"),
         (lambda: open_source("a.csv", encoding="cp1252"), "'encoding': open(path, encoding=...) opens a file"),

@@ -128,7 +128,7 @@ CASES: dict[str, Case] = {
         HF, rest(optimizer="adam"), "config should be an object, it is a str"
     ),
     "training: another optimizer": Case(
-        HF, adam(name="sgd"), "no optimizer's config: .*optimizer must be one of adam.*got 'sgd'"
+        HF, adam(name="sgd"), "not the config of an optimizer: .*optimizer must be one of adam.*got 'sgd'"
     ),
     "training: an optimizer without a name": Case(
         HF,
@@ -136,14 +136,18 @@ CASES: dict[str, Case] = {
         "optimizer's config should be a dict with class_name and config, or",
     ),
     "training: an optimizer without end": Case(
-        HF, adam(name="sgd" * 99_999), "no optimizer's config: .*got 'sgdsgdsgdsgd"
+        HF, adam(name="sgd" * 99_999), "not the config of an optimizer: .*got 'sgdsgdsgdsgd"
     ),
-    "training: an argument that isn't": Case(HF, adam(momentum=1), "no optimizer's config.*argument 'momentum'"),
+    "training: an argument that isn't": Case(
+        HF, adam(momentum=1), "not the config of an optimizer.*argument 'momentum'"
+    ),
     "training: a rate below zero": Case(
-        HF, adam(learning_rate=-1), "no optimizer's config.*learning_rate must be .* -1"
+        HF, adam(learning_rate=-1), "not the config of an optimizer.*learning_rate must be .* -1"
     ),
     "training: another schedule": Case(
-        HF, adam(learning_rate={"name": "os.system"}), "no optimizer's config.*the schedule's name must be one of"
+        HF,
+        adam(learning_rate={"name": "os.system"}),
+        "not the config of an optimizer.*the schedule's name must be one of",
     ),
     "training: another class of schedule": Case(
         HF,
@@ -170,7 +174,7 @@ CASES: dict[str, Case] = {
         adam(learning_rate={"name": "linear", "learning_rate": 1, "total_steps": 3, "warmup_steps": 9}),
         "total_steps includes the warm-up and must be more",
     ),
-    "training: beta 1": Case(HF, adam(beta_1=1), r"no optimizer's config.*beta_1 must be in \[0, 1\), got 1"),
+    "training: beta 1": Case(HF, adam(beta_1=1), r"not the config of an optimizer.*beta_1 must be in \[0, 1\), got 1"),
     "training: a pattern in place of a name": Case(
         HF, adam(exclude_from_weight_decay=[r"(([a-z.]+)+)+\d\d$"]), r"no parameter is named '\(\(\[a-z"
     ),
@@ -218,8 +222,10 @@ CASES: dict[str, Case] = {
     "training: keras: another model's moments": Case(
         KERAS, variable(2, np.ones((299, 8), "f4")), r"optimizer/vars/2 has shape \(299, 8\), expected \(300, 8\)"
     ),
-    "training: keras: an external link": Case(
-        KERAS, variable(5, h5py.ExternalLink("/etc/passwd", "/x")), "optimizer/vars/5' is a link to elsewhere"
+    "training: keras: an external link among many": Case(
+        KERAS,
+        variable(5, h5py.ExternalLink("/etc/passwd", "/x")),
+        "'optimizer/vars' has its names in a fractal heap, wh",
     ),
     "training: keras: a step below zero": Case(KERAS, variable(0, np.int64(-3)), "iterations should be .*, got -3"),
     "training: keras: a step that is NaN": Case(KERAS, variable(0, np.nan), "iterations should be .*, got nan"),
@@ -233,7 +239,7 @@ CASES: dict[str, Case] = {
     "training: keras: a rate that is NaN": Case(
         KERAS,
         lambda d: (change("task.json", lambda t: t.pop("pyroberta"))(d), variable(1, np.float32("nan"))(d)),
-        "no optimizer's config.*learning_rate must be a number .*nan",
+        "not the config of an optimizer.*learning_rate must be a number .*nan",
     ),
     "training: keras: NaN": Case(
         KERAS, variable(3, np.full((ROW, 8), np.nan, "f4")), r"v\['embeddings.token'\] has a number .*, nan"
