@@ -1,4 +1,4 @@
-"""The checkpoint of a training on the command line: a file from which it goes on bit for bit."""
+"""The checkpoint of a training on the command line: a file from which the training continues with the same bits."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ FILE = "training.safetensors"
 
 
 class Checkpoint(Callback):
-    """Writes the state of a training into a directory at the end of each epoch, and whenever it is asked to.
+    """Writes the state of a training into a directory at the end of each epoch, and when `save` is called.
 
-    A checkpoint that can't be written is told once, and the training goes on.
+    If a checkpoint can't be written, a message says so once, and the training continues.
 
     Args:
-        directory: made where there is none.
-        settings: what the course of the training follows from, by the names of options.
-        every: updates between two checkpoints within an epoch; None for none.
-        place: where the training saves its model.
+        directory: the directory of the checkpoint, which is created if needed.
+        settings: the settings that decide the course of the training, by the names of options.
+        every: the number of updates between two checkpoints within an epoch. None for no checkpoint within an epoch.
+        place: the directory in which the training saves its model.
     """
 
     def __init__(
@@ -40,31 +40,33 @@ class Checkpoint(Callback):
         self._has_failed = False
 
     def output(self) -> str | None:
-        """Where the training that the checkpoint is of saves its model; None without a checkpoint."""
+        """Returns the directory in which the training of the checkpoint saves its model, or None without a
+        checkpoint.
+        """
         if not self.file.exists():
             return None
         place = checkpoint.load(self.file)[1].get("output")
         return None if place is None else str(place)
 
     def resume(self, model: Any) -> bool:
-        """Loads the checkpoint into a model that is compiled; whether there was one.
+        """Loads the checkpoint into a compiled model. Returns whether there was a checkpoint.
 
         Raises:
-            ValueError: where it is damaged, or of a training with other settings, naming these.
+            ValueError: if it is damaged, or belongs to a training with other settings. The message names them.
         """
         if not self.file.exists():
             return False
         state, notes = checkpoint.load(self.file)
         before = notes.get("settings")
         if not isinstance(before, Mapping):
-            raise ValueError(f"{self.file} is no checkpoint of the command line: it lacks its settings")
+            raise ValueError(f"{self.file} is not a checkpoint of the command line: it lacks the settings")
         for name in dict.fromkeys([*before, *self.settings]):
             was, now = before.get(name), self.settings.get(name)
             if was != now:
                 raise ValueError(
-                    f"the checkpoint in {self.directory} is of a training with {_setting(name, was)}, and this one has "
-                    f"{_setting(name, now)}. Give the same texts and options, so that it goes on where that one was; "
-                    f"or begin anew with another --checkpoint, and with --model from the model that was saved"
+                    f"the checkpoint in {self.directory} belongs to a training with {_setting(name, was)}, but this "
+                    f"one has {_setting(name, now)}. Give the same texts and options to continue that training; or "
+                    "start a new one with another --checkpoint, and with --model for the saved model"
                 )
         model.load_train_state(state)
         if told := checkpoint.of_other_backend(notes, model):
@@ -72,23 +74,24 @@ class Checkpoint(Callback):
         return True
 
     def check_free(self, *, overwrite: bool) -> None:
-        """Checks that a new training replaces no checkpoint unasked.
+        """Checks that a new training does not replace a checkpoint by accident.
 
         Raises:
-            FileExistsError: where there is one, unless `overwrite`.
+            FileExistsError: if there is one and `overwrite` is False.
         """
         if self.file.exists() and not overwrite:
             raise FileExistsError(
-                f"{self.directory} holds a checkpoint already. Give --resume to go on with it, another --checkpoint, "
-                "or --overwrite to begin anew and replace it"
+                f"{self.directory} holds a checkpoint already. Give --resume to continue from it, another "
+                "--checkpoint, or --overwrite to start a new training and replace it"
             )
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
-        """A block in which no other training keeps its checkpoint in the directory. The lock ends with the process.
+        """A `with` block in which no other training may write its checkpoint into the directory. The lock ends with the
+        process.
 
         Raises:
-            ValueError: where another one does.
+            ValueError: if another training does.
         """
         lock = None
         with contextlib.suppress(ImportError, OSError):  # Windows; no room; a file system without locks
@@ -101,8 +104,8 @@ class Checkpoint(Callback):
             except BlockingIOError:
                 os.close(lock)
                 raise ValueError(
-                    f"another training that is running keeps its checkpoint in {self.directory}. Wait for it, or give "
-                    "another --checkpoint"
+                    f"another running training has its checkpoint in {self.directory}. Wait until it has ended, or "
+                    "give another --checkpoint"
                 ) from None
         try:
             yield
@@ -113,33 +116,33 @@ class Checkpoint(Callback):
                 os.close(lock)
 
     def save(self) -> bool:
-        """Writes the state of the model's training; whether it could be written."""
+        """Writes the state of the model's training. Returns whether it could be written."""
         try:
             notes = {"settings": self.settings, "output": self._place, "backend": self.model.backbone.ops.name}
             checkpoint.save(self.file, self.model.train_state(), notes)
         except OSError as error:
             if not self._has_failed:
-                print(f"pyroberta: no checkpoint could be written, and training goes on: {error}", file=sys.stderr)
+                print(f"pyroberta: no checkpoint could be written, but training continues: {error}", file=sys.stderr)
             self._has_failed = True
             return False
         return True
 
     def remove(self) -> None:
-        """Removes the checkpoint of a training that is done. `alone` removes its directory if nothing else is in it."""
+        """Removes the checkpoint of a finished training. `alone` removes the directory if it is then empty."""
         self.file.unlink(missing_ok=True)
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """Saves after each so many updates."""
+        """Saves the state after every `every` updates."""
         if self.every and self.model.optimizer.iterations % self.every == 0:
             self.save()
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        """Saves."""
+        """Saves the state."""
         self.save()
 
 
 def digest(texts: Iterable[Any], labels: Iterable[Any] | None = None) -> str:
-    """The SHA-256 of texts and labels, by which other texts are told.
+    """Returns the SHA-256 of texts and labels, by which other texts are recognised.
 
     >>> digest(["a", "b"]) == digest(["ab"])
     False

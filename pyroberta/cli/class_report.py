@@ -1,4 +1,4 @@
-"""What a classifier gets right and wrong, class by class."""
+"""The correct and wrong predictions of a classifier, class by class."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ MOST_CONFUSIONS = 20  # lines of the commonest ones, where there are more
 
 
 def report(logits: Array, labels: Array, names: Sequence[str]) -> dict[str, Any]:
-    """Loss, accuracy, each class's figures and the confusion table, in JSON's types.
+    """Returns loss, accuracy, the figures of each class and the confusion table, in JSON's types.
 
-    Precision is the share of the texts given a class that are of it, recall that of its texts that are given it, F1
-    their harmonic mean. Where there is nothing to divide by, a figure is None, and counts as 0 in the means over the
-    classes, as in scikit-learn. Classes without texts and predictions are left out of the means.
+    The precision of a class is the share of correct ones among the texts that are predicted to have it. The recall is
+    the share of correctly predicted ones among its texts. F1 is the harmonic mean of both. If a denominator is 0, the
+    figure is None, and counts as 0 in the means over the classes, as in scikit-learn. Classes without texts and
+    predictions are left out of the means.
 
     Args:
-        logits: (B, K) of each text.
+        logits: (B, K) the logits of each text.
         labels: (B,) the right classes.
-        names: of the K classes.
+        names: the names of the K classes.
 
     >>> found = report(np.log([[0.9, 0.1], [0.2, 0.8], [0.4, 0.6]]), np.array([0, 1, 0]), ["neg", "pos"])
     >>> found["accuracy"], found["confusion"]
@@ -66,7 +67,7 @@ def worst(
     count: int,
     place: Callable[[int], str] = "text {}".format,
 ) -> list[dict[str, Any]]:
-    """The texts with a wrong class, those first whose wrong class has the highest probability."""
+    """Returns the texts with a wrong prediction. Those whose wrong class has the highest probability come first."""
     from pyroberta.training.losses import log_softmax
 
     log_probs = log_softmax(logits.astype(np.float64))
@@ -85,7 +86,7 @@ def worst(
 
 
 def lines(found: dict[str, Any]) -> list[str]:
-    """A report as a table of the classes and one of what is confused."""
+    """Returns a report as a table of the classes and a table of confused classes."""
     classes, confusion = found["classes"], found["confusion"]
     width = max(5, *map(len, classes))
     rows = [f"{'class':<{width}}  precision  recall     f1  texts  errors"]

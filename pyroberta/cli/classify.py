@@ -1,4 +1,4 @@
-"""`pyroberta classify`: a classifier of texts is trained, measured, and asked."""
+"""`pyroberta classify`: trains a classifier of texts, evaluates it, and predicts classes."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     evaluate = actions.add("evaluate", "precision, recall, F1 and errors of each class, and which are confused")
     add_source(evaluate, has_labels=True)
-    predict = actions.add("predict", "the likeliest class of each text")
+    predict = actions.add("predict", "the most likely class of each text")
     add_texts(predict)
     for one in (evaluate, predict):
         options.add_preset(one, required=True)
@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         options.add_long_texts(one, "cut", LONG_TEXTS)
         one.add_argument("--quiet", action="store_true", help="no progress")
     evaluate.add_argument(
-        "--errors", type=options.positive, metavar="N", help="show the N texts that it is most sure of, and wrong"
+        "--errors", type=options.positive, metavar="N", help="show the N wrong predictions with the highest probability"
     )
 
 
@@ -95,7 +95,7 @@ def _check_share(labels: list[str], share: float) -> None:
     for part, name in lacking[:1]:
         warnings.warn(
             f"the texts to {part} have none of the class {name!r}: --validation {share:.0%} takes the last ones as "
-            "they stand. Is the table sorted? Then shuffle its rows, or give a file",
+            "they stand. If the table is sorted, shuffle its rows, or give a file",
             stacklevel=callers_level(),
         )
 
@@ -158,7 +158,7 @@ def _model_for(arguments: argparse.Namespace, preset: Any, names: list[str]) -> 
     if unknown:
         raise ValueError(
             f"{arguments.model} is a classifier for {', '.join(model.labels or [])}, and the label {unknown[0]!r} is "
-            "none of these. Begin with a masked LM, such as --model roberta_tiny_en"
+            "not one of these. Start from a masked LM, such as --model roberta_tiny_en"
         )
     return model
 
@@ -167,7 +167,7 @@ def _loaded(arguments: argparse.Namespace) -> Any:
     """The classifier that `--model` names.
 
     Raises:
-        ValueError: where the preset is none.
+        ValueError: if the preset is none.
     """
     from pyroberta.presets.preset import open_preset
     from pyroberta.tasks.text_classifier import TextClassifier
@@ -175,8 +175,8 @@ def _loaded(arguments: argparse.Namespace) -> Any:
     preset = open_preset(arguments.model)
     if preset.config.head != TextClassifier.head:
         raise ValueError(
-            f"{arguments.model} is no classifier. Make one of it: pyroberta classify train FILE --column NAME --label "
-            f"NAME --model {arguments.model} -o DIR"
+            f"{arguments.model} is not a classifier. Train one from it: pyroberta classify train FILE --column NAME "
+            f"--label NAME --model {arguments.model} -o DIR"
         )
     return TextClassifier.from_preset(preset, backend=arguments.backend)
 

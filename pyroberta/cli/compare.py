@@ -1,4 +1,4 @@
-"""`pyroberta compare`: the first place where another implementation departs from a trace, and why."""
+"""`pyroberta compare`: finds the first tensor of another implementation that differs from a trace, and the cause."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from pyroberta.cli import options
 
-SUMMARY = "where another implementation departs from a trace, and why"
+SUMMARY = "the first tensor of another implementation that differs from a trace, and why"
 EXAMPLES = (
     "pyroberta compare golden.safetensors theirs.npz",
     "pyroberta compare golden.safetensors theirs.npz --all --report page.html",
@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Runs the command. The result is that of `Report.to_dict`, with what was done to align their tensors."""
+    """Runs the command. The result is that of `Report.to_dict`, with the changes that align the other tensors."""
     from pyroberta.formats.any_tensors import read_tensors
     from pyroberta.formats.budget import shown
     from pyroberta.formats.files import as_path, read_json
@@ -51,12 +51,12 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
 
     path = as_path(arguments.report) if arguments.report else None
     if path and path.exists() and not arguments.overwrite:
-        raise FileExistsError(f"{arguments.report} is there already. Give another name, or --overwrite to replace it")
+        raise FileExistsError(f"{arguments.report} exists already. Give another name, or --overwrite to replace it")
     for given in (arguments.golden, arguments.theirs):
         if path and path.exists() and path.samefile(as_path(given)):
             raise ValueError(f"--report {arguments.report} is one of the files that are compared. Give another name")
     if arguments.overwrite and not path:
-        raise ValueError("--overwrite is of --report, which is not given")
+        raise ValueError("--overwrite has no effect without --report")
     names = None
     if arguments.names:
         names = read_json(as_path(arguments.names))
@@ -68,7 +68,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     if not report.findings:
         raise ValueError(
             f"nothing to compare: no tensor of {shown(arguments.theirs)} has a name of the trace, of Hugging Face, of "
-            f"Keras or of fairseq; there are {few(map(shown, aligned.unknown)) or 'none'}. Give --names"
+            f"Keras or of fairseq; its names are {few(map(shown, aligned.unknown)) or 'none'}. Give --names"
         )
     result = report.to_dict() | {"aligned": aligned.notes, "their_names": aligned.names, "absent": aligned.absent}
     result |= {"remarks": aligned.remarks}

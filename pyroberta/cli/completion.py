@@ -1,4 +1,4 @@
-"""`pyroberta completion`: the script that completes commands, options and values in a shell."""
+"""`pyroberta completion`: prints the script that completes commands, options and values in a shell."""
 
 from __future__ import annotations
 

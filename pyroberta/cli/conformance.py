@@ -1,4 +1,4 @@
-"""`pyroberta conformance`: a suite of cases for an implementation in any language, and what one gave, judged."""
+"""`pyroberta conformance`: writes a suite of cases for an implementation in any language, and judges its results."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     options.add_overwrite(make, "a suite", "SUITE")
 
-    judge = actions.add("judge", "hold what an implementation gave to a suite")
+    judge = actions.add("judge", "compare the results of an implementation with a suite")
     judge.add_argument("suite", metavar="SUITE", help="the directory of the suite")
     judge.add_argument(
         "theirs",
@@ -56,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Runs the command. The result is that of `Report.to_dict`; of `make` the number of cases and bytes."""
+    """Runs the command. The result is that of `Report.to_dict`. For `make` it has the numbers of cases and bytes."""
     actions = {"make": _make, "judge": _judge, "run": _run}
     return actions[arguments.action](arguments)
 
@@ -67,7 +67,9 @@ def _make(arguments: argparse.Namespace) -> dict[str, Any]:
 
     directory = as_path(arguments.suite)
     if directory.exists() and not arguments.overwrite and (not directory.is_dir() or any(directory.iterdir())):
-        raise FileExistsError(f"{arguments.suite} is there already. Give another directory, or --overwrite for a suite")
+        raise FileExistsError(
+            f"{arguments.suite} exists already. Give another directory, or --overwrite to replace a suite"
+        )
     made = kinds.make(arguments.seed, arguments.precision)
     suite.write(made, directory)
     size = sum(file.stat().st_size for file in directory.rglob("*") if file.is_file())
@@ -92,7 +94,7 @@ def _run(arguments: argparse.Namespace) -> dict[str, Any]:
     from pyroberta.oracle.conformance import kinds, suite, verdicts
 
     if arguments.output and os.path.exists(as_path(arguments.output)) and not arguments.overwrite:
-        raise FileExistsError(f"{arguments.output} is there already. Give another name, or --overwrite to replace it")
+        raise FileExistsError(f"{arguments.output} exists already. Give another name, or --overwrite to replace it")
     given = suite.read(arguments.suite)
     answers = kinds.answers(given, arguments.backend)
     if arguments.output:

@@ -1,4 +1,4 @@
-"""`pyroberta demo`: training on real text. The report goes to stdout, the progress bar to stderr."""
+"""`pyroberta demo`: trains on real text. The report goes to stdout, the progress bar to stderr."""
 
 from __future__ import annotations
 
@@ -58,27 +58,28 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def adapt(updates: int | None = None, backend: str = "auto", output: Path | None = None) -> dict[str, Any]:
-    """Fits `roberta_tiny_en` on State of the Union speeches, on which it was not trained before.
+    """Fits `roberta_tiny_en` on State of the Union speeches. It was not trained on them before.
 
     Args:
-        updates: length of the training; by default 400, about a minute.
-        backend: as for `MaskedLM.from_preset`.
-        output: a directory to save the result to.
+        updates: the number of updates. The default is 400, which takes about a minute.
+        backend: see `MaskedLM.from_preset`.
+        output: the directory in which the model is saved, or None.
 
     Returns:
-        The held-out loss and accuracy before and after, and the fillings.
+        The loss and accuracy on held-out texts before and after, and the fillings.
     """
     model = MaskedLM.from_preset("roberta_tiny_en", backend=backend, dropout=0.0)
     return _fit_and_show(model, updates or 400, learning_rate=5e-4, batch_size=16, output=output)
 
 
 def from_scratch(updates: int | None = None, backend: str = "auto", output: Path | None = None) -> dict[str, Any]:
-    """Trains a vocabulary and a fresh small model on the same speeches, in 1000 updates: some three minutes.
+    """Trains a vocabulary and a new small model on the same speeches, in 1000 updates, which take some three minutes.
 
-    Two things let so small a run get beyond word frequencies, which otherwise take most of it. The head's bias starts
-    at them, and the first layers start by attending to neighbours (`initial_values.neighbour_heads`).
+    A run this small would otherwise learn little more than word frequencies. Two things prevent that: the head's bias
+    starts with the word frequencies, and the first layers start by attending to neighbours
+    (`initial_values.neighbour_heads`).
 
-    Arguments and result as for `adapt`.
+    For the arguments and the result see `adapt`.
     """
     from pyroberta.presets.writing import check_saveable
 
@@ -105,11 +106,11 @@ def from_scratch(updates: int | None = None, backend: str = "auto", output: Path
 
 
 def unigram_baseline(model: MaskedLM, train: list[str], held_out: list[str]) -> tuple[float, float]:
-    """The loss and accuracy of word frequencies alone on the held-out texts.
+    """Returns the loss and the accuracy of word frequencies alone on the held-out texts.
 
     Returns:
-        The cross-entropy in nats of their tokens (without `<s>` and `</s>`) under the frequencies in `train`, one added
-        to each count; and the accuracy of always predicting the most frequent token.
+        The cross-entropy in nats of the tokens of `held_out` (without `<s>` and `</s>`), under the frequencies in
+        `train` with 1 added to each count. The accuracy of always predicting the most frequent token.
     """
     assert model.preprocessor is not None
     tokenizer = model.preprocessor.tokenizer

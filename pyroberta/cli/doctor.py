@@ -29,7 +29,7 @@ PURPOSES = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds no arguments: the command has none."""
+    """Does nothing, since the command has no arguments."""
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def report() -> dict[str, dict[str, str]]:
-    """Part -> name -> what was found, as `pyroberta doctor` prints it.
+    """Returns the findings as a dict of part -> name -> finding, which `pyroberta doctor` prints.
 
     >>> report()["backends"]["numpy"].split()[:2]
     ['yes:', 'NumPy']
@@ -75,9 +75,10 @@ def report() -> dict[str, dict[str, str]]:
 
 
 def extras() -> dict[str, list[str]]:
-    """Extra -> the packages that it needs, those of extras within it too, by the installed package's metadata.
+    """Returns the packages of each extra, including those of extras within it, from the metadata of the installed
+    package.
 
-    Empty if pyroberta is not installed.
+    The result is empty if pyroberta is not installed.
 
     >>> extras()["keras"]
     ['h5py']

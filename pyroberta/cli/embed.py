@@ -1,4 +1,4 @@
-"""`pyroberta embed`: the embeddings of texts, and which texts are alike."""
+"""`pyroberta embed`: computes the embeddings of texts, and finds similar texts."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> Any:
-    """Runs the command. There is a result for each text, or of `--output` one of the file."""
+    """Runs the command. The result has an entry for each text. With `--output` it describes the file."""
     _check(arguments)
     source, model = given_texts(arguments), options.load_model(arguments)
     texts = source.texts
@@ -78,21 +78,21 @@ def _check(arguments: argparse.Namespace) -> None:
 
     is_search = bool(arguments.nearest) or arguments.neighbours
     if not (arguments.output or is_search or arguments.json):
-        raise ValueError("say what to do with the embeddings: -o FILE.npy, --json, --nearest QUERY or --neighbours")
+        raise ValueError("nothing to do with the embeddings: give -o FILE.npy, --json, --nearest QUERY or --neighbours")
     if arguments.top_k and not is_search:
-        raise ValueError("--top-k is of --nearest and --neighbours: give one of them, or leave it out")
+        raise ValueError("--top-k has no effect without --nearest or --neighbours: give one of them, or leave it out")
     if arguments.fitted_on and not arguments.normalize:
-        raise ValueError("--fitted-on has no effect without --normalize: say center or whiten")
+        raise ValueError("--fitted-on has no effect without --normalize: give --normalize center or --normalize whiten")
     if arguments.dimensions and arguments.normalize != "whiten":
         raise ValueError("--dimensions has no effect without --normalize whiten")
     if arguments.overwrite and not arguments.output:
-        raise ValueError("--overwrite is of --output, which is not given")
+        raise ValueError("--overwrite has no effect without --output")
     if arguments.output:
         if os.path.splitext(arguments.output)[1] not in OUTPUTS:
             raise ValueError(f"--output {arguments.output} should end with {' or '.join(OUTPUTS)}")
         path = as_path(arguments.output)
         if path.exists() and not arguments.overwrite:
-            raise FileExistsError(f"{path} is there already. Give another name, or --overwrite to replace it")
+            raise FileExistsError(f"{path} exists already. Give another name, or --overwrite to replace it")
         check_place(path)
 
 

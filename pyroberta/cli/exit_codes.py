@@ -29,7 +29,7 @@ WRONGLY_GIVEN = (ValueError, TypeError, FileNotFoundError, FileExistsError, NotA
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal asks the program to end."""
+    """Raised if a signal asks the program to end."""
 
     def __init__(self, number: int = signal.SIGINT) -> None:
         super().__init__(number)
@@ -37,20 +37,21 @@ class Stopped(KeyboardInterrupt):
 
 
 def code_of_error(error: Exception) -> int:
-    """The exit code of an error that ended a command."""
+    """Returns the exit code for an error that ended a command."""
     return WRONG if isinstance(error, WRONGLY_GIVEN) else FAILED
 
 
 def code_of_stop(stop: KeyboardInterrupt) -> int:
-    """The exit code of a command that Ctrl-C or a signal ended."""
+    """Returns the exit code for a command that Ctrl-C or a signal ended."""
     return SIGNALLED + (stop.number if isinstance(stop, Stopped) else signal.SIGINT)
 
 
 @contextlib.contextmanager
 def stoppable() -> Iterator[None]:
-    """A block that SIGTERM, and SIGHUP of a closed terminal, end as Ctrl-C does. No half-written file is left.
+    """A `with` block in which SIGTERM and SIGHUP (of a closed terminal) end the program as Ctrl-C does. No half-written
+    file is left.
 
-    An existing handler stays; so does the setting of `nohup`. Before it and after it, `leave` handles Ctrl-C.
+    An existing handler stays, and so does the setting of `nohup`. Before and after the block, `leave` handles Ctrl-C.
     """
     is_main = threading.current_thread() is threading.main_thread()
     ending = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]

@@ -1,4 +1,4 @@
-"""`pyroberta fill-mask`: finds the likeliest tokens for every `<mask>` of the given texts."""
+"""`pyroberta fill-mask`: finds the most likely tokens for every `<mask>` of the given texts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pyroberta.cli.streams import bar
 from pyroberta.cli.texts import add_texts, given_texts
 from pyroberta.text.long_texts import LONG_TEXTS
 
-SUMMARY = "the likeliest words for every <mask>"
+SUMMARY = "the most likely words for every <mask>"
 EXAMPLES = (
     'pyroberta fill-mask "We the people of the United <mask>."',
     'pyroberta fill-mask "The <mask> is open." --targets door,window,book',
@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """Runs the command. There is a result for each text, with the candidates for each of its masks."""
+    """Runs the command. Yields a result for each text, with the candidates for each of its masks."""
     from pyroberta.tasks.streaming import stream
 
     source, model = given_texts(arguments), options.load_model(arguments)

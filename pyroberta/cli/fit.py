@@ -44,7 +44,8 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """Runs the command. The result is that of `training.train`."""
     if arguments.tokenizer and not arguments.fresh:
         raise ValueError(
-            "--tokenizer needs --fresh: the preset's weights belong to its own vocabulary, so another one starts anew"
+            "--tokenizer needs --fresh: the preset's weights belong to its own vocabulary, so another vocabulary needs "
+            "a new model"
         )
     training.check(arguments)
     is_share = training.share_or_file(arguments) is not None
@@ -71,8 +72,8 @@ def _fresh_model(arguments: argparse.Namespace) -> Any:
 
     if not os.path.isdir(arguments.tokenizer):
         raise FileNotFoundError(
-            f"--tokenizer {arguments.tokenizer}: there is no such directory. Make one with "
-            f"`pyroberta train-tokenizer FILE -o {arguments.tokenizer}`"
+            f"--tokenizer {arguments.tokenizer}: the directory does not exist. Make one with `pyroberta "
+            f"train-tokenizer FILE -o {arguments.tokenizer}`"
         )
     tokenizer = Tokenizer.load(arguments.tokenizer)
     preset = open_preset(arguments.model, weights=False)

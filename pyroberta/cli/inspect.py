@@ -1,4 +1,4 @@
-"""`pyroberta inspect`: what a preset is, from its files alone."""
+"""`pyroberta inspect`: describes a preset, from its files alone."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def report(preset: Any, *, with_tensors: bool = False) -> dict[str, Any]:
-    """What an opened preset is, in JSON's types.
+    """Returns the description of an opened preset, in JSON's types.
 
     >>> from pyroberta.presets.preset import open_preset
     >>> report(open_preset("roberta_tiny_en"))["task"]

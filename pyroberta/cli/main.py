@@ -20,7 +20,9 @@ from pyroberta.training.callbacks import Screen
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command; returns the exit code, as `pyroberta --help` lists them. Without one it prints the help."""
+    """Runs one command, and returns the exit code, which `pyroberta --help` lists. Without a command it prints the
+    help.
+    """
     argv = sys.argv[1:] if argv is None else argv
     arguments = argparse.Namespace(command=None, exit_code=OK, argv=list(argv))
     output = contextlib.redirect_stdout(Output(sys.stdout or Screen(None)))

@@ -1,4 +1,4 @@
-"""`pyroberta man`: the manual page, made from the parser as `--help` is."""
+"""`pyroberta man`: prints the manual page, which is made from the parser, as `--help` is."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ EXAMPLES = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds no arguments: the command has none."""
+    """Does nothing, since the command has no arguments."""
 
 
 def run(arguments: argparse.Namespace) -> dict[str, str]:
@@ -25,7 +25,7 @@ def run(arguments: argparse.Namespace) -> dict[str, str]:
 
 
 def page() -> str:
-    """The page in roff, with the macros of `man`.
+    """Returns the page in roff, with the macros of `man`.
 
     >>> page().splitlines()[0].split()[:3]
     ['.TH', 'PYROBERTA', '1']

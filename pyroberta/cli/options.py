@@ -1,4 +1,4 @@
-"""Options that several commands share, the use of their values, and the types of numbers."""
+"""Options that several commands share, the functions that read them, and the types of numbers."""
 
 from __future__ import annotations
 
@@ -36,10 +36,11 @@ def add_model(parser: argparse.ArgumentParser) -> None:
 
 
 def load_model(arguments: argparse.Namespace, **keywords: Any) -> Any:
-    """The `MaskedLM` that `--model`, `--backend` and `--fresh-head` name. `keywords` are those of `from_preset`.
+    """Returns the `MaskedLM` that `--model`, `--backend` and `--fresh-head` name. `keywords` are those of
+    `from_preset`.
 
     Raises:
-        ValueError: the preset has no masked-LM head, and `--fresh-head` is not given.
+        ValueError: if the preset has no masked-LM head, and `--fresh-head` is not given.
     """
     from pyroberta.presets.checks import FreshHeadWarning
     from pyroberta.presets.preset import open_preset
@@ -56,7 +57,7 @@ def load_model(arguments: argparse.Namespace, **keywords: Any) -> Any:
             addition = "" if classes is None else f" It is a classifier for {classes} classes, of `pyroberta classify`."
             raise ValueError(
                 f"{str(warning).split(': an untrained one')[0]}.{addition} With --fresh-head it gets an untrained one, "
-                "which knows nothing before `pyroberta fit`"
+                "which `pyroberta fit` must train first"
             ) from None
 
 
@@ -142,7 +143,7 @@ _IN_A_SHELL = {  # lines of Python, as patterns -> what does the same on the com
 
 
 def as_typed(message: str) -> str:
-    """An error's message, with the command's options in the place of Python's arguments.
+    """Returns the message of an error with the options of the command line instead of the arguments of Python.
 
     >>> as_typed("give long_texts='split'")
     'give --long-texts split'
@@ -174,7 +175,7 @@ def check_free(arguments: argparse.Namespace, place: str, marks: Sequence[str] =
     """Checks, before the work begins, that nothing is replaced without `--overwrite`.
 
     Raises:
-        FileExistsError: where `place` holds one of the files `marks`, unless `--overwrite` is given.
+        FileExistsError: if `place` has one of the files `marks`, and `--overwrite` is not given.
     """
     found = next((mark for mark in marks if os.path.isfile(os.path.join(os.path.expanduser(place), mark))), None)
     if found and not arguments.overwrite:
@@ -191,21 +192,23 @@ def _either(names: Sequence[str]) -> str:
 
 
 def place(text: str) -> str:
-    """The name of a file or a directory, which a script's variable that was not set would leave empty."""
+    """Checks the name of a file or a directory, and returns it. An empty name is an error, since it is mostly a
+    variable of a script that was not set.
+    """
     if not text.strip():
         raise argparse.ArgumentTypeError(f"must be the name of a file or a directory, got {text!r}")
     return text
 
 
 def safetensors_file(text: str) -> str:
-    """The name of a file that ends as its format does."""
+    """Checks that the name of a file ends in `.safetensors`, and returns it."""
     if not text.endswith(".safetensors"):
-        raise argparse.ArgumentTypeError(f"must end with .safetensors, the format that is written, got {text!r}")
+        raise argparse.ArgumentTypeError(f"must end in .safetensors, the format of the file, got {text!r}")
     return text
 
 
 def positive(text: str) -> int:
-    """A whole number of at least 1."""
+    """Returns a whole number of at least 1."""
     with contextlib.suppress(ValueError):
         if int(text) >= 1:
             return int(text)
@@ -213,13 +216,13 @@ def positive(text: str) -> int:
 
 
 def share(text: str) -> float | None:
-    """A share, such as `10%` or `0.1`, as a number; None for what is none."""
+    """Returns a share, such as `10%` or `0.1`, as a number. The result is None if the text is not a share."""
     found = re.fullmatch(r"((?:\d+\.?\d*|\.\d+)(?:e-?\d+)?)( ?%)?", text)
     return None if found is None else float(found[1]) / (100 if found[2] else 1)
 
 
 def fraction(text: str) -> float:
-    """A share in [0, 1)."""
+    """Returns a share in [0, 1)."""
     part = share(text)
     if part is None or part >= 1:
         raise argparse.ArgumentTypeError(f"must be a share from 0 and below 1, such as 10% or 0.1; got {text!r}")
@@ -227,7 +230,7 @@ def fraction(text: str) -> float:
 
 
 def number(text: str) -> float:
-    """A number."""
+    """Returns a number."""
     try:
         return float(text)
     except ValueError:
@@ -235,21 +238,21 @@ def number(text: str) -> float:
 
 
 def at_least_0(text: str) -> float:
-    """A number of at least 0."""
+    """Returns a number of at least 0."""
     if 0.0 <= number(text) < math.inf:
         return float(text)
     raise argparse.ArgumentTypeError(f"must be a number of at least 0, got {text!r}")
 
 
 def above_0(text: str) -> float:
-    """A number above 0."""
+    """Returns a number above 0."""
     if 0.0 < number(text) < math.inf:
         return float(text)
     raise argparse.ArgumentTypeError(f"must be a number above 0, got {text!r}")
 
 
 def whole(text: str) -> int:
-    """A whole number."""
+    """Returns a whole number."""
     try:
         return int(text)
     except ValueError:

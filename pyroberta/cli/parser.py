@@ -1,4 +1,6 @@
-"""The parser of the command line, made of its commands. Help, completion and the manual page come from it."""
+"""The parser of the command line, which is made from the commands. Help, completion and the manual page are made from
+it.
+"""
 
 from __future__ import annotations
 
@@ -47,33 +49,35 @@ EPILOG = (
 
 
 class Command(Protocol):
-    """The contents of a command's module. It imports in functions what `pyroberta --help` does not need."""
+    """The contents of a command's module. Modules that `pyroberta --help` does not need are imported within
+    functions.
+    """
 
     SUMMARY: str  # for the help; it begins in lower case and has no full stop
     EXAMPLES: Sequence[str]  # lines to type, each of which begins with `pyroberta`
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """Adds the command's arguments to its parser. It has `--json` already."""
+        """Adds the command's arguments to its parser, which has `--json` already."""
 
     def run(self, arguments: argparse.Namespace) -> Any:
-        """Runs the command. Prints its result unless `arguments.json`; returns it in JSON's types.
+        """Runs the command. It prints the result unless `arguments.json` is True, and returns it in JSON's types.
 
-        A command whose result has an entry for each text is a generator of them: each is a line of JSON as soon as it
-        is there. Sets `arguments.exit_code` if the command neither succeeded nor raised an error.
+        A command whose result has an entry for each text yields the entries: each becomes a line of JSON as soon as it
+        is computed. The command sets `arguments.exit_code` if it neither succeeded nor raised an error.
         """
 
 
 def command_module(name: str) -> Command:
-    """The module of a command.
+    """Returns the module of a command.
 
     >>> command_module("fill-mask").SUMMARY
-    'the likeliest words for every <mask>'
+    'the most likely words for every <mask>'
     """
     return cast(Command, import_module(f"pyroberta.cli.{name.replace('-', '_')}"))
 
 
 def build_parser() -> Parser:
-    """The parser with all its commands."""
+    """Returns the parser with all its commands."""
     from pyroberta import __version__
 
     parser = Parser(prog="pyroberta", description=DESCRIPTION, epilog=EPILOG, formatter_class=HelpFormatter)
@@ -90,11 +94,12 @@ def build_parser() -> Parser:
 
 
 class Actions:
-    """The actions of a command that has several, such as `conformance make`. Each has a parser and examples of its own.
+    """The actions of a command that has several, such as `conformance make`. Each action has its own parser and
+    examples.
 
     Args:
-        parser: the command's.
-        examples: the command's; each action shows its own.
+        parser: the parser of the command.
+        examples: the examples of the command. Each action shows its own ones.
     """
 
     def __init__(self, parser: argparse.ArgumentParser, examples: Sequence[str]) -> None:
@@ -102,7 +107,7 @@ class Actions:
         self._prog, self._examples = parser.prog, examples
 
     def add(self, name: str, summary: str) -> argparse.ArgumentParser:
-        """Adds an action; returns its parser."""
+        """Adds an action, and returns its parser."""
         beginning = f"{self._prog} {name} "
         parser = add_parser(self._parsers, name, summary, [line for line in self._examples if beginning in line])
         parser.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print the result as JSON")
@@ -112,7 +117,7 @@ class Actions:
 def add_parser(
     parsers: argparse._SubParsersAction[Any], name: str, summary: str, examples: Sequence[str]
 ) -> argparse.ArgumentParser:
-    """Adds the parser of a command or of an action, with its summary and examples in the help."""
+    """Adds the parser of a command or an action, with its summary and examples in the help."""
     parser: argparse.ArgumentParser = parsers.add_parser(
         name,
         help=summary,
@@ -125,7 +130,7 @@ def add_parser(
 
 
 def subparsers(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
-    """The parsers of a parser's commands or actions by name; none if it has none.
+    """Returns the parsers of a parser's commands or actions by name. The result is empty if it has none.
 
     >>> list(subparsers(subparsers(build_parser())["conformance"]))
     ['make', 'judge', 'run']
@@ -137,14 +142,15 @@ def subparsers(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentPa
 
 
 def every_parser(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
-    """A parser, those of its commands and those of their actions, each before those within it."""
+    """Yields a parser, those of its commands and those of their actions. Each comes before those within it."""
     yield parser
     for within in subparsers(parser).values():
         yield from every_parser(within)
 
 
 def command_line(example: str) -> list[str]:
-    """The arguments of `pyroberta` in an example, which may have a pipe before it, and a pipe or `>` behind.
+    """Returns the arguments of `pyroberta` in an example. The example may have a pipe before it, and a pipe or `>`
+    after it.
 
     >>> command_line("cat texts.txt | pyroberta score - --json > scores.jsonl")
     ['score', '-', '--json']
@@ -187,7 +193,7 @@ class Parser(argparse.ArgumentParser):
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
-    """Shows defaults, but for empty ones, options and their help on one line, and examples as they are."""
+    """Shows defaults unless they are empty, an option and its help on one line, and examples as they are."""
 
     def __init__(self, prog: str) -> None:
         super().__init__(prog, max_help_position=32)

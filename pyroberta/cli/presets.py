@@ -11,7 +11,7 @@ EXAMPLES = ("pyroberta presets",)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds no arguments: the command has none."""
+    """Does nothing, since the command has no arguments."""
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A trained model is saved, if need be in another place than the one that was given."""
+"""Saving of a trained model, in another place if the given one can't be written."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from pyroberta.cli.exit_codes import FAILED
 
 
 def save_model(model: Any, output: str, arguments: Any) -> str:
-    """Saves a trained model; returns the place. Nothing that was there is lost where it can't be saved.
+    """Saves a trained model, and returns the place. If it can't be saved, existing files do not change.
 
-    Where there is no room, or it can't be written, the model stays in memory: a terminal is asked for another directory
-    until one takes it; without a terminal, or without an answer, it goes among the temporary files, or where there is
-    room. `arguments.exit_code` is then set to `FAILED`.
+    If the disk is full, or the place can't be written, the model stays in memory. In a terminal, the user is asked for
+    another directory until the model can be saved. Without a terminal, or without an answer, the model is saved in the
+    directory of temporary files, or in another one with enough space. `arguments.exit_code` is then set to `FAILED`.
 
     Raises:
-        OSError: where there is no place for it at all.
+        OSError: if no place has enough space.
     """
     try:
         model.save_to_preset(output)
@@ -44,14 +44,14 @@ def save_model(model: Any, output: str, arguments: Any) -> str:
                 return place
             if answer is None:
                 raise
-            print("pyroberta: there is no room among the temporary files either", file=sys.stderr)
+            print("pyroberta: the directory of temporary files is full too", file=sys.stderr)
 
 
 def _check_unasked(answer: str, output: str) -> None:
     """Checks that no model but that of `--output` is replaced.
 
     Raises:
-        FileExistsError: where there is one.
+        FileExistsError: if there is one.
     """
     place, given = (os.path.realpath(os.path.expanduser(path)) for path in (answer, output))
     if place != given and os.path.isfile(os.path.join(place, "config.json")):

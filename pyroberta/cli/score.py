@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """Runs the command. There is a result for each text, with its score."""
+    """Runs the command. Yields a result for each text, with its score."""
     from pyroberta.tasks.streaming import stream
 
     source, model = given_texts(arguments), options.load_model(arguments)

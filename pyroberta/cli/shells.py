@@ -1,4 +1,4 @@
-"""What completes a command line in bash, zsh and fish, made from the parser."""
+"""The scripts that complete a command line in bash, zsh and fish. They are made from the parser."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class Argument:
     """An option, or a positional argument.
 
     Attributes:
-        flags: of an option, the short ones first; none of a positional argument.
-        help: what it is, in one line.
+        flags: the flags of an option, the short ones first. Empty for a positional argument.
+        help: a description of one line.
         takes: whether a value follows.
-        value: `FILES`, `DIRECTORIES`, `PRESETS`, or empty.
-        words: the values that there are, if they are few.
-        name: of its value, for a shell that shows it.
+        value: the kind of the value: `FILES`, `DIRECTORIES`, `PRESETS`, or empty.
+        words: the possible values, if they are few.
+        name: the name of the value, for a shell that shows it.
     """
 
     flags: tuple[str, ...]
@@ -39,10 +39,10 @@ class Argument:
 
 @dataclass(frozen=True)
 class Place:
-    """A command, an action, or the program itself, with what can follow it.
+    """A command, an action, or the program itself, and the words that may follow it.
 
     Attributes:
-        path: the words up to here, such as `("pyroberta", "conformance", "make")`.
+        path: the words up to this place, such as `("pyroberta", "conformance", "make")`.
         within: the commands or actions, with their summaries.
         arguments: options and positional arguments.
     """
@@ -53,7 +53,7 @@ class Place:
 
     @property
     def options(self) -> list[Argument]:
-        """The arguments that have flags."""
+        """The arguments with flags."""
         return [argument for argument in self.arguments if argument.flags]
 
     @property
@@ -63,7 +63,7 @@ class Place:
 
 
 def every_place() -> list[Place]:
-    """All commands and their arguments, as the parser has them.
+    """Returns all commands and their arguments, from the parser.
 
     >>> [" ".join(place.path) for place in every_place()][:2]
     ['pyroberta', 'pyroberta fit']
@@ -101,7 +101,7 @@ def _quoted(text: str) -> str:
 
 
 def bash(places: list[Place]) -> str:
-    """The script for bash 3.2 and newer.
+    """Returns the script for bash 3.2 and newer.
 
     >>> "complete -F _pyroberta pyroberta" in bash(every_place())
     True
@@ -164,7 +164,7 @@ def _in_bash(argument: Argument) -> str:
 
 
 def zsh(places: list[Place]) -> str:
-    """The script for zsh, to be put into a directory of `fpath` or to be sourced.
+    """Returns the script for zsh. It can be put into a directory of `fpath`, or sourced.
 
     >>> zsh(every_place()).splitlines()[0]
     '#compdef pyroberta'
@@ -243,7 +243,7 @@ def _in_zsh(argument: Argument) -> str:
 
 
 def fish(places: list[Place]) -> str:
-    """The script for fish.
+    """Returns the script for fish.
 
     >>> "complete -c pyroberta -f" in fish(every_place())
     True

@@ -1,4 +1,6 @@
-"""Signals while a model is trained: the first ends the training after the update under way, the second at once."""
+"""Signals while a model is trained. The first ends the training after the current update, the second ends it
+at once.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +17,14 @@ ENDING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if h
 
 
 class Stopping(Callback):
-    """A callback of `fit`, and a block in which signals are held until the update under way is made.
+    """A callback of `fit`, and a `with` block in which a signal waits until the current update is complete.
 
-    In `fit`, the first Ctrl-C, SIGTERM or SIGHUP raises `Stopped` as soon as an update, or a batch of an evaluation, is
-    done. A second one, and any one outside of training, raises it at once. A signal that is ignored stays ignored.
+    In `fit`, the first Ctrl-C, SIGTERM or SIGHUP raises `Stopped` as soon as the current update, or the current batch
+    of an evaluation, is complete. A second signal, and any signal outside of training, raises it at once. A signal that
+    is ignored stays ignored.
 
     Attributes:
-        number: of the first signal; None as long as there was none.
+        number: the number of the first signal. None before it.
         leaves_at_once: whether there was a second one.
 
     >>> with Stopping() as stopping:
@@ -67,18 +70,18 @@ class Stopping(Callback):
             raise Stopped(self.number)
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        """From here on, a signal waits."""
+        """Makes signals wait from now on."""
         self._in_fit = True
 
     def on_train_end(self, logs: Logs | None = None) -> None:
-        """From here on, a signal does not wait."""
+        """Makes signals take effect at once from now on."""
         self._in_fit = False
         self._check()
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """Raises `Stopped` after a signal."""
+        """Raises `Stopped` if a signal came."""
         self._check()
 
     def on_test_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """Raises `Stopped` after a signal."""
+        """Raises `Stopped` if a signal came."""
         self._check()

@@ -13,7 +13,7 @@ from pyroberta.formats.budget import printable
 
 
 def figures(values: Mapping[str, float]) -> str:
-    """Metrics in one line.
+    """Returns metrics in one line.
 
     >>> figures({"loss": 2.5, "accuracy": 0.5})
     'loss 2.5000, accuracy 0.5000'
@@ -22,7 +22,8 @@ def figures(values: Mapping[str, float]) -> str:
 
 
 def as_json(result: Any, indent: int | None = 2) -> str:
-    """A result as JSON, on one line without `indent`. NaN and infinity, which JSON lacks, become null.
+    """Returns a result as JSON. If `indent` is None, the JSON is on one line. NaN and infinity become null, since JSON
+    lacks them.
 
     >>> print(as_json({"perplexity": float("inf")}))
     {
@@ -41,19 +42,21 @@ def _finite(result: Any) -> Any:
 
 
 def bar(arguments: Any) -> int | str:
-    """The `verbose` of a command that prints results as they come: a terminal that shows them needs no bar beside."""
+    """Returns the `verbose` for a command that prints results as they come. In a terminal it is 0, since the results
+    show the progress.
+    """
     return 0 if arguments.quiet or sys.stdout.isatty() else "auto"
 
 
 def show_warning(message: Warning | str, *where: Any, **keywords: Any) -> None:
-    """A warning in one line on stderr, without the line of code that it is from."""
+    """Prints a warning in one line on stderr, without the line of code that it is from."""
     print(f"pyroberta: warning: {message}", file=sys.stderr)
 
 
 class Output:
-    """Standard output, whose errors, such as a full disk, name it.
+    """The stream of standard output. Its errors, such as a full disk, say that standard output can't be written.
 
-    What would command a terminal is written as `printable` writes it, and so is what the stream's encoding lacks.
+    Control characters, and characters that the encoding of the stream lacks, are written as `printable` writes them.
     """
 
     def __init__(self, stream: Any) -> None:
@@ -63,7 +66,7 @@ class Output:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
-        """Writes to the stream."""
+        """Writes a text to the stream."""
         encoding = getattr(self._stream, "encoding", None) or "utf-8"
         shown = printable(text, keep="\n\t").encode(encoding, "backslashreplace").decode(encoding)
         with self._named():

@@ -20,7 +20,7 @@ ABOUT_FILES = "a file, a directory, a pattern such as '*.txt', or - for standard
 
 
 def add_source(parser: argparse.ArgumentParser, *, has_labels: bool = False) -> None:
-    """Adds FILE, one or several, and the options about it, which `source_of` reads."""
+    """Adds FILE, one or several, and the options for files, which `source_of` reads."""
     parser.add_argument("texts", nargs="+", metavar="FILE", help=f"{ABOUT_FILES}; text has one text a line")
     add_columns(parser, has_labels=has_labels)
 
@@ -44,7 +44,7 @@ def add_columns(parser: argparse.ArgumentParser, *, has_labels: bool = False) ->
 
 
 def add_texts(parser: argparse.ArgumentParser, what: str = "texts") -> None:
-    """Adds TEXT and `--file` with the options about it, which `given_texts` reads."""
+    """Adds TEXT and `--file` with the options for files, which `given_texts` reads."""
     parser.add_argument(
         "texts", nargs="*", metavar="TEXT", help=f"{what}; none, or -, reads standard input, one a line"
     )
@@ -53,11 +53,12 @@ def add_texts(parser: argparse.ArgumentParser, what: str = "texts") -> None:
 
 
 def given_texts(arguments: argparse.Namespace) -> Source:
-    """The texts of `--file`; else the arguments TEXT; else, or for `-` alone, those of standard input.
+    """Returns the texts of `--file`, else those of the arguments TEXT. Without both, or for `-` alone, it returns those
+    of standard input.
 
     Raises:
-        ValueError: for texts beside `--file`, for a text that is the name of a file, and for options about files
-            without one.
+        ValueError: if texts and `--file` are both given, a text is the name of a file, or options for files are given
+            without a file.
     """
     import shlex
 
@@ -67,7 +68,7 @@ def given_texts(arguments: argparse.Namespace) -> Source:
     if arguments.file is not None:
         if texts:
             raise ValueError(
-                f"--file {arguments.file} and the text {texts[0]!r} both say what to read: give one of them"
+                f"--file {arguments.file} and the text {texts[0]!r} both name what to read: give one of them"
             )
         return source_of(arguments, arguments.file)
     if texts in ([], ["-"]):
@@ -75,7 +76,7 @@ def given_texts(arguments: argparse.Namespace) -> Source:
     for name in ("column", "kind", "whole_files"):
         if getattr(arguments, name):
             option = f"--{name.replace('_', '-')}"
-            raise ValueError(f"{option} is about a file: give --file, or leave {option} out")
+            raise ValueError(f"{option} has no effect without --file: give --file, or leave {option} out")
     for text in texts:
         is_there = os.path.exists(text)
         if is_there or FILE_NAME.fullmatch(text):
@@ -90,14 +91,15 @@ def given_texts(arguments: argparse.Namespace) -> Source:
 
 
 def source_of(arguments: argparse.Namespace, places: str | Sequence[str], *, is_said: bool = True) -> Source:
-    """The texts, and the labels, of files, directories and patterns, read; `-` alone is standard input.
+    """Returns the texts, and the labels, of files, directories and patterns. They are read. `-` alone is standard
+    input.
 
-    What was read is said on stderr, unless `is_said` is False or `--quiet` is given.
+    A line on stderr says what was read, unless `is_said` is False or `--quiet` is given.
 
     Raises:
-        FileNotFoundError: where there is none.
-        ValueError: for standard input beside files.
-        ValueError, ImportError: as `data.open_source`.
+        FileNotFoundError: if a file does not exist.
+        ValueError: if standard input and files are both given.
+        ValueError, ImportError: see `data.open_source`.
     """
     import glob
     from pathlib import Path
@@ -107,11 +109,11 @@ def source_of(arguments: argparse.Namespace, places: str | Sequence[str], *, is_
     places = [places] if isinstance(places, str) else list(places)
     is_stdin = places == ["-"]
     if "-" in places and not is_stdin:
-        raise ValueError("- is standard input, and stands alone: give it, or files")
+        raise ValueError("- is standard input and can't be combined with files: give one of them")
     paths = [os.path.expanduser(place) for place in places]
     for place, path in zip(places, paths, strict=True):
         if not is_stdin and not os.path.exists(path) and not glob.has_magic(path):
-            raise FileNotFoundError(f"{place}: there is no such file. Give {ABOUT_FILES}")
+            raise FileNotFoundError(f"{place}: the file does not exist. Give {ABOUT_FILES}")
     if is_stdin and sys.stdin is None:
         raise ValueError(f"standard input is closed: there is nothing to read. Give {ABOUT_FILES}")
     if is_stdin and sys.stdin.isatty():

@@ -1,4 +1,4 @@
-"""`pyroberta tokenize`: the tokens of texts, their ids, and the characters that each is from."""
+"""`pyroberta tokenize`: prints the tokens of texts, their ids, and the characters of each token."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """Runs the command. There is a result for each text, with its tokens, ids and offsets."""
+    """Runs the command. Yields a result for each text, with its tokens, ids and offsets."""
     from pyroberta.text.tokenizer import Tokenizer
 
     tokenizer = Tokenizer.from_preset(arguments.model)

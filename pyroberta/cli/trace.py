@@ -1,4 +1,4 @@
-"""`pyroberta trace`: everything that passes through a model in an update, as a file to compare another one with."""
+"""`pyroberta trace`: writes all tensors of an update into a file, with which another implementation can be compared."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
 
     file = os.path.expanduser(arguments.output)
     if os.path.exists(file) and not arguments.overwrite:
-        raise FileExistsError(f"{arguments.output} is there already. Give another name, or --overwrite to replace it")
+        raise FileExistsError(f"{arguments.output} exists already. Give another name, or --overwrite to replace it")
     optimizer = _read_optimizer(arguments.optimizer) if arguments.optimizer else None
     texts, model = given_texts(arguments).texts, _loaded(arguments)
     if optimizer is not None:
@@ -86,8 +86,8 @@ def _read_optimizer(file: str) -> Any:
     """The optimizer whose config is in a file.
 
     Raises:
-        FileNotFoundError: where there is no such file.
-        ValueError: where it isn't the config of an optimizer, naming the file.
+        FileNotFoundError: if there is no such file.
+        ValueError: if it isn't the config of an optimizer, naming the file.
     """
     from pyroberta.formats.budget import clipped, shown
     from pyroberta.formats.files import as_path, read_json
@@ -102,18 +102,18 @@ def _read_optimizer(file: str) -> Any:
     try:
         return optimizers.from_config(config)
     except (AttributeError, LookupError, OverflowError, TypeError, ValueError) as error:
-        raise ValueError(f"{file} is no optimizer's config: {clipped(str(error) or repr(error))}") from None
+        raise ValueError(f"{file} is not the config of an optimizer: {clipped(str(error) or repr(error))}") from None
 
 
 def _check_patterns(optimizer: Any, model: Any, file: str) -> None:
     """Checks the patterns of parameters that do not decay.
 
     Raises:
-        ValueError: where one is no pattern, or matches no parameter, naming the file.
+        ValueError: if one is no pattern, or matches no parameter, naming the file.
     """
     try:
         optimizer.check_excluded(model.backbone.params)
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from None
     except re.error as error:
-        raise ValueError(f"{file}: exclude_from_weight_decay has a pattern that is none: {error}") from None
+        raise ValueError(f"{file}: exclude_from_weight_decay has an invalid pattern: {error}") from None

@@ -1,4 +1,4 @@
-"""`pyroberta train-tokenizer`: makes a byte-level BPE vocabulary of text files."""
+"""`pyroberta train-tokenizer`: learns a byte-level BPE vocabulary from text files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `fit` and `classify train` have in common: how a model is trained, stopped, saved and gone on with."""
+"""The common part of `fit` and `classify train`: a model is trained, stopped, saved, and its training is continued."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ WITHOUT_EFFECT = {
 
 
 def check(arguments: argparse.Namespace) -> None:
-    """Checks before any work, and before anything is read, what can be checked of a training's arguments.
+    """Checks the arguments of a training as far as possible, before anything is read.
 
     Raises:
-        ValueError, FileExistsError, ModuleNotFoundError, OSError: for options that have no effect together, for what
-            would be replaced unasked, and for places where nothing can be saved.
+        ValueError, FileExistsError, ModuleNotFoundError, OSError: if options have no effect together, a file would be
+            replaced without `--overwrite`, or nothing can be saved in a place.
     """
     from pyroberta.formats.atomic import check_place
     from pyroberta.presets.writing import check_saveable
@@ -40,7 +40,7 @@ def check(arguments: argparse.Namespace) -> None:
     for name, needed in NEEDED.items():
         if getattr(arguments, name) and not getattr(arguments, needed):
             option = f"--{name.replace('_', '-')}"
-            raise ValueError(f"{option} has no effect without --{needed}: give it too, or leave {option} out")
+            raise ValueError(f"{option} has no effect without --{needed}: give --{needed} too, or leave {option} out")
     if arguments.schedule == "constant" and arguments.warmup is None:
         arguments.warmup = 0.0
     if not (arguments.resume and _is_own_output(arguments)):
@@ -53,7 +53,7 @@ def check(arguments: argparse.Namespace) -> None:
         if file is None:
             continue
         if os.path.exists(os.path.expanduser(file)) and not may_replace:
-            raise FileExistsError(f"--{name} {file} is there already. Give another name, or --overwrite to replace it")
+            raise FileExistsError(f"--{name} {file} exists already. Give another name, or --overwrite to replace it")
         check_place(Path(os.path.expanduser(file)))
     if arguments.plot:
         _check_plot(arguments.plot)
@@ -77,7 +77,7 @@ def _check_apart(arguments: argparse.Namespace) -> None:
     The model's directory is replaced as a whole, so nothing else may lie in it.
 
     Raises:
-        ValueError: where something is.
+        ValueError: if something is.
     """
     output = os.path.realpath(os.path.expanduser(arguments.output))
     taken = {
@@ -93,11 +93,11 @@ def _check_apart(arguments: argparse.Namespace) -> None:
         path = os.path.realpath(os.path.expanduser(given))
         if os.path.commonpath([output, path]) == output:
             raise ValueError(
-                f"--{name} {given} lies in --output {arguments.output}, which is for the model alone. Give another "
+                f"--{name} {given} is inside --output {arguments.output}, which is for the model only. Give another "
                 "place"
             )
         if path in taken:
-            raise ValueError(f"--{name} {given} is {taken[path]}, too, and would replace it. Give another place")
+            raise ValueError(f"--{name} {given} is also {taken[path]}, and would replace it. Give another place")
         taken[path] = f"--{name}"
 
 
@@ -118,11 +118,12 @@ def _is_own_output(arguments: argparse.Namespace) -> bool:
 
 
 def share_or_file(arguments: argparse.Namespace) -> float | None:
-    """The share of the texts that `--validation` holds out; None where it names a file, or isn't given.
+    """Returns the share of the texts that `--validation` holds out. The result is None if it names a file, or is not
+    given.
 
     Raises:
-        ValueError: for a share that is not between 0 and 1.
-        FileNotFoundError: where it is neither a share nor the name of a file.
+        ValueError: if the share is not between 0 and 1.
+        FileNotFoundError: if it is neither a share nor the name of a file.
     """
     given = arguments.validation
     if given is None or os.path.exists(os.path.expanduser(given)):
@@ -132,8 +133,8 @@ def share_or_file(arguments: argparse.Namespace) -> float | None:
         if any(sign in given for sign in "*?["):
             return None  # a pattern of names
         raise FileNotFoundError(
-            f"--validation {given}: there is no such file. Give one with texts, or a share of those to train on, such "
-            "as 10%"
+            f"--validation {given}: the file does not exist. Give a file with texts, or a share of the texts for "
+            "training, such as 10%"
         )
     if not 0 < part < 1:
         raise ValueError(f"--validation {given} should leave texts on both sides: a share such as 10% or 0.1")
@@ -141,10 +142,11 @@ def share_or_file(arguments: argparse.Namespace) -> float | None:
 
 
 def rate_of(arguments: argparse.Namespace, model: Any, of_masked_lm: float | None = None) -> float:
-    """The learning rate: the option, else the one that the model's preset recommends, else KerasHub's. Says which.
+    """Returns the learning rate: that of the option, else the one that the model's preset recommends, else KerasHub's.
+    A line on stderr says which.
 
-    `of_masked_lm` is what a preset recommends for another head, the masked LM's: a better guess than KerasHub's, which
-    is for large models.
+    `of_masked_lm` is the rate that the preset recommends for the masked LM's head. It is a better guess than KerasHub's
+    rate, which is for large models.
     """
     from pyroberta.training.compiled import DEFAULT_RATE
 
@@ -162,7 +164,7 @@ def rate_of(arguments: argparse.Namespace, model: Any, of_masked_lm: float | Non
 
 
 def optimizer_of(arguments: argparse.Namespace, rate: float) -> Any:
-    """Adam, or AdamW where weights are to decay: kernels and embeddings alone, not biases and norms."""
+    """Returns Adam, or AdamW if there is a weight decay. Only kernels and embeddings decay, not biases and norms."""
     from pyroberta.training import optimizers
 
     clipping = {} if arguments.clip is None else {"global_clipnorm": arguments.clip}
@@ -174,7 +176,7 @@ def optimizer_of(arguments: argparse.Namespace, rate: float) -> Any:
 
 
 def schedule_of(name: str, rate: float, updates: int, warmup: float | None) -> Any:
-    """The schedule of that name over so many updates, the first part of which it rises in.
+    """Returns the schedule of this name over so many updates. The rate rises in the first part of them, `warmup`.
 
     >>> schedule_of("linear", 1.0, updates=10, warmup=0.2)(2)
     1.0
@@ -189,7 +191,9 @@ def schedule_of(name: str, rate: float, updates: int, warmup: float | None) -> A
 
 
 def settings_of(arguments: argparse.Namespace, **digests: str) -> dict[str, Any]:
-    """What the course of a training follows from, by the names of options; with digests of what it reads."""
+    """Returns the settings that decide the course of a training, by the names of options, and the digests of its
+    inputs.
+    """
     given = {name.replace("_", "-"): value for name, value in vars(arguments).items() if name not in WITHOUT_EFFECT}
     return {**given, **digests}
 
@@ -203,19 +207,19 @@ def train(
     rate_of_masked_lm: float | None = None,
     **how: Any,
 ) -> dict[str, Any]:
-    """Trains a model as the options say, and saves it, also where the training is stopped or diverges.
+    """Trains a model with the given options, and saves it, even if the training is stopped or diverges.
 
     Args:
-        arguments: of `options.add_training`.
-        model: not compiled yet.
-        texts: to train on.
-        labels: of a classifier's texts.
-        validation: x or (x, y), instead of a share of the texts; None for none.
-        rate_of_masked_lm: what the preset recommends for that head, where the model has another one.
+        arguments: the arguments of `options.add_training`.
+        model: the model, which is not compiled yet.
+        texts: the texts for training.
+        labels: the labels of a classifier's texts.
+        validation: x or (x, y), instead of a share of the texts. None for none.
+        rate_of_masked_lm: the rate that the preset recommends for the masked LM's head, if the model has another head.
         how: further arguments of `fit`.
 
     Returns:
-        The directory, the number of updates, the metrics of each epoch, and what ended the training early.
+        A dict of the directory, the number of updates, the metrics of each epoch, and what ended the training early.
     """
     from pyroberta.cli.checkpoints import Checkpoint, digest
     from pyroberta.cli.stopping import Stopping
@@ -308,7 +312,7 @@ def _resume(arguments: argparse.Namespace, checkpoint: Any, model: Any) -> None:
     if checkpoint.resume(model):
         print(f"going on after {_updates(model.optimizer.iterations)}", file=sys.stderr)
     else:
-        print(f"there is no checkpoint in {arguments.checkpoint} yet: beginning anew", file=sys.stderr)
+        print(f"there is no checkpoint in {arguments.checkpoint} yet: starting a new training", file=sys.stderr)
 
 
 def _after_the_last_update(model: Any, texts: Sequence[Any], batch_size: int) -> dict[str, float]:

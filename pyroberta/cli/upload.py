@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "handle", metavar="HANDLE", help="hf://ORGANISATION/NAME or kaggle://OWNER/MODEL/keras/VARIATION"
     )
-    parser.add_argument("--private", action="store_true", help="when it is made: for you alone to see")
+    parser.add_argument("--private", action="store_true", help="make a new repository private")
     parser.add_argument("--licence", metavar="ID", help="such as apache-2.0; on Kaggle such as 'Apache 2.0'")
     parser.add_argument(
         "--trained-from", metavar="PRESET", help="name or handle of the preset that you trained further"
@@ -38,5 +38,5 @@ def run(arguments: argparse.Namespace) -> dict[str, str]:
     if not arguments.json:
         print(f"uploaded {arguments.directory} to {url}")
         if not arguments.licence:
-            print("No licence was given, so nobody may use it yet: state one on that page.", file=sys.stderr)
+            print("No licence was given, so nobody may use the model yet: state one on that page.", file=sys.stderr)
     return {"uploaded": arguments.directory, "url": url}

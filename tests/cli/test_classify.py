@@ -150,7 +150,9 @@ def test_a_classifier_of_the_same_classes_is_trained_further_and_another_one_ref
     write_csv("other.csv", TEXTS[:2], ["pos", "fair"])
     other = ["classify", "train", "other.csv", *OF_TABLE, "-m", "classifier", "-o", "x"]
     assert main(other) == 2
-    assert "classifier is a classifier for neg, pos, and the label 'fair' is none of these" in capsys.readouterr().err
+    assert (
+        "classifier is a classifier for neg, pos, and the label 'fair' is not one of these" in capsys.readouterr().err
+    )
     assert not Path("x").exists()
     before = classifier.params["head.table"]
     result_of([*TRAIN, "-m", "classifier", "-o", "further", "--learning-rate", "1e-9"], capsys)
@@ -277,7 +279,7 @@ def test_predict_streams_the_likeliest_class(here, classifier, capsys, monkeypat
 def test_what_is_no_classifier_is_told_how_to_become_one(action, here, model, capsys):
     given = ["reviews.csv", *OF_TABLE] if action == "evaluate" else ["a"]
     assert main(["classify", action, *given, *model]) == 2
-    assert "is no classifier. Make one of it: pyroberta classify train" in capsys.readouterr().err
+    assert "is not a classifier. Train one from it: pyroberta classify train" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["classify", action, *given])
     assert "the following arguments are required: -m/--model" in capsys.readouterr().err
@@ -299,7 +301,7 @@ def test_embeddings_go_into_files_and_lines(here, model, capsys):
     assert main([*line, "--json"]) == 0
     assert records(capsys) == rows
     assert main([*line, "-o", "v.npy"]) == 2
-    assert "v.npy is there already. Give another name, or --overwrite to replace it" in capsys.readouterr().err
+    assert "v.npy exists already. Give another name, or --overwrite to replace it" in capsys.readouterr().err
     assert main([*line, "-o", "v.npy", "--overwrite", "--layer", "0"]) == 0
     assert not np.allclose(np.load("v.npy"), expected)
 
@@ -331,13 +333,13 @@ def test_the_nearest_texts_have_the_largest_cosines(here, model, capsys):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ([], "say what to do with the embeddings: -o FILE.npy, --json, --nearest QUERY or --neighbours"),
+        ([], "nothing to do with the embeddings: give -o FILE.npy, --json, --nearest QUERY or --neighbours"),
         (["-o", "v.txt"], "--output v.txt should end with .npy or .jsonl"),
-        (["--json", "-k", "3"], "--top-k is of --nearest and --neighbours"),
+        (["--json", "-k", "3"], "--top-k has no effect without --nearest or --neighbours"),
         (["--json", "--fitted-on", "x"], "--fitted-on has no effect without --normalize"),
         (["--json", "--dimensions", "2"], "--dimensions has no effect without --normalize whiten"),
-        (["--json", "--overwrite"], "--overwrite is of --output"),
-        (["--json", "--column", "text"], "--column is about a file: give --file, or leave --column out"),
+        (["--json", "--overwrite"], "--overwrite has no effect without --output"),
+        (["--json", "--column", "text"], "--column has no effect without --file: give --file, or leave --column out"),
         (["--json", "--layer", "9"], "layer must be from"),
         (["--json", "--normalize", "whiten"], "Give more texts, --dimensions below 1, or --normalize center"),
     ],

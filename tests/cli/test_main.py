@@ -575,11 +575,11 @@ def test_diverged_is_a_last_perplexity_above_twice_the_vocabulary(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["evaluate", "missing.txt"], "missing.txt: there is no such file. Give a file, a directory, a pattern"),
+        (["evaluate", "missing.txt"], "missing.txt: the file does not exist. Give a file, a directory, a pattern"),
         (["fit", "TEXTS", "MODEL", "-o", "TEXTS/x"], "texts.txt is a file, and not a directory. Give another place"),
         (["train-tokenizer", "TEXTS", "-o", "TEXTS"], "texts.txt is a file, and not a directory. Give another place"),
         (["fit", "TEXTS", "MODEL", "-o", "HERE/x", "--tokenizer", "HERE"], "--tokenizer needs --fresh"),
-        (["fit", "TEXTS", "MODEL", "-o", "HERE/x", "--fresh", "--tokenizer", "no"], "no: there is no such directory"),
+        (["fit", "TEXTS", "MODEL", "-o", "HERE/x", "--fresh", "--tokenizer", "no"], "no: the directory does not exist"),
         (["fill-mask", "a", "-m", "roberta_tiny"], "unknown preset 'roberta_tiny'; did you mean 'roberta_tiny_en'"),
         (["fill-mask", "a", "-m", "./nowhere"], "there is no such directory"),
         (["fill-mask", "a", "MODEL"], "text 0 holds no '<mask>': 'a'"),
@@ -593,7 +593,7 @@ def test_diverged_is_a_last_perplexity_above_twice_the_vocabulary(
         (["fit", "TEXTS", "MODEL", "-o", "HERE/x", "--freeze", "y"], "no parameter's name matches 'y'"),
         (["fit", "TEXTS", "MODEL", "-o", "HERE/x", "--seed", "-1"], "seed must be a whole number"),
         (["fit", "TEXTS", "MODEL", "-o", "HERE/x", "--learning-rate", "-1"], "learning_rate"),
-        (["fit", "TEXTS", "MODEL", "-o", "HERE/x", "--validation", "no.txt"], "no.txt: there is no such file"),
+        (["fit", "TEXTS", "MODEL", "-o", "HERE/x", "--validation", "no.txt"], "no.txt: the file does not exist"),
         (["train-tokenizer", "TEXTS", "-o", "HERE/x", "--vocab-size", "7"], "vocab_size"),
     ],
 )  # fmt: skip
@@ -808,12 +808,12 @@ def test_a_trace_goes_into_a_file_that_is_not_replaced_unasked(model, tmp_path, 
     assert "step_1.loss.losses" in found
     assert not any(name.startswith("bound.") for name in found)
     assert main(arguments) == 2
-    assert "is there already. Give another name, or --overwrite" in capsys.readouterr().err
+    assert "exists already. Give another name, or --overwrite" in capsys.readouterr().err
     assert main([*arguments, "--overwrite"]) == 0
     assert capsys.readouterr().out.startswith(f"saved {len(found)} tensors")
     with pytest.raises(SystemExit):
         main(["trace", "A dog.", *model, "-o", str(tmp_path / "golden.npz")])
-    assert "must end with .safetensors, the format that is written, got" in capsys.readouterr().err
+    assert "must end in .safetensors, the format of the file, got" in capsys.readouterr().err
 
 
 def test_a_trace_takes_an_optimizer_dropout_and_parts(model, tmp_path, capsys):
@@ -901,7 +901,7 @@ def test_a_comparison_prints_the_first_departure_and_tells_it_by_its_exit_code(m
     assert main([*command, "--all"]) == 1
     assert "DEPARTS" in capsys.readouterr().out
     assert main([*command, *report]) == 2
-    assert "page.html is there already. Give another name, or --overwrite" in capsys.readouterr().err
+    assert "page.html exists already. Give another name, or --overwrite" in capsys.readouterr().err
     assert main([*command, *report, "--overwrite"]) == 1
     assert main([*command, "--report", str(theirs), "--overwrite"]) == 2
     assert "is one of the files that are compared" in capsys.readouterr().err
@@ -909,7 +909,7 @@ def test_a_comparison_prints_the_first_departure_and_tells_it_by_its_exit_code(m
     assert main([*command, "--report", str(tmp_path / ("x" * 300))]) == 2  # not 1, which is "departs"
     capsys.readouterr()
     assert main([*command, "--overwrite"]) == 2
-    assert "--overwrite is of --report, which is not given" in capsys.readouterr().err
+    assert "--overwrite has no effect without --report" in capsys.readouterr().err
     names.write_text(json.dumps({"x.3": "layers.1.attention.context", "y": "loss.losses"}))
     np.savez(theirs, **given, **{f"strange.{i}": np.ones(2) for i in range(20)})
     assert main(command) == 1

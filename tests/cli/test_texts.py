@@ -49,8 +49,8 @@ def test_several_files_are_read_in_their_order(model, tmp_path, capsys, monkeypa
     assert main(["evaluate", "both.txt", *model, "--json"]) == 0
     assert capsys.readouterr().out == told.out
     for files, message in (
-        (["a.txt", "-"], "- is standard input, and stands alone"),
-        (["a.txt", "c.txt"], "c.txt: there is no such file"),
+        (["a.txt", "-"], "- is standard input and can't be combined with files"),
+        (["a.txt", "c.txt"], "c.txt: the file does not exist"),
     ):
         assert main(["evaluate", *files, *model]) == 2
         assert message in capsys.readouterr().err
@@ -106,8 +106,8 @@ def test_a_text_of_a_file_is_named_by_its_line(command, message, model, tmp_path
         (["HERE"], "is the name of a directory, and TEXT is the text itself"),
         (["reviews.csv.gz"], "'reviews.csv.gz' looks like the name of a file, and TEXT is the text itself."),
         (["no.txt"], "--file no.txt. For these characters: echo no.txt | pyroberta score -"),
-        (["a text", "--file", "HERE/texts.txt"], "both say what to read: give one of them"),
-        (["--file", "HERE/none.txt"], "none.txt: there is no such file"),
+        (["a text", "--file", "HERE/texts.txt"], "both name what to read: give one of them"),
+        (["--file", "HERE/none.txt"], "none.txt: the file does not exist"),
     ],
 )
 def test_the_name_of_a_file_is_no_text(given: list[str], message: str, texts, model, tmp_path, capsys):
@@ -148,7 +148,9 @@ def test_a_whole_file_is_one_text(texts, model, capsys):
     (found,) = records(capsys)
     assert found["text"].split("\n")[: len(TEXTS)] == TEXTS
     assert main(["tokenize", "a", "--whole-files", *model]) == 2
-    assert "--whole-files is about a file: give --file, or leave --whole-files out" in capsys.readouterr().err
+    assert (
+        "--whole-files has no effect without --file: give --file, or leave --whole-files out" in capsys.readouterr().err
+    )
 
 
 @pytest.mark.filterwarnings("ignore:of 1 text 1 has more")

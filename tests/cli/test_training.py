@@ -250,12 +250,12 @@ def test_a_checkpoint_of_another_backend_is_gone_on_with_and_that_is_said(fit, c
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (["--epochs", "3"], "is of a training with --epochs 2, and this one has --epochs 3. Give the same"),
-        (["--learning-rate", "1e-3"], "with --learning-rate 5e-05, and this one has --learning-rate 0.001"),
-        (["--clip", "1"], "with no --clip, and this one has --clip 1.0"),
-        (["--whole-words"], "with no --whole-words, and this one has --whole-words"),
-        (["OTHER", "texts.txt"], "is of a training with the texts "),
-        (["OTHER", "held_out.txt"], "is of a training with the validation texts "),
+        (["--epochs", "3"], "belongs to a training with --epochs 2, but this one has --epochs 3. Give the same"),
+        (["--learning-rate", "1e-3"], "with --learning-rate 5e-05, but this one has --learning-rate 0.001"),
+        (["--clip", "1"], "with no --clip, but this one has --clip 1.0"),
+        (["--whole-words"], "with no --whole-words, but this one has --whole-words"),
+        (["OTHER", "texts.txt"], "belongs to a training with the texts "),
+        (["OTHER", "held_out.txt"], "belongs to a training with the validation texts "),
     ],
 )
 def test_a_checkpoint_of_another_training_is_refused(changes, message, fit, texts, capsys, monkeypatch):
@@ -276,14 +276,14 @@ def test_a_checkpoint_of_another_training_is_refused(changes, message, fit, text
 def test_a_checkpoint_is_replaced_only_when_asked_to_and_none_is_no_error(fit, capsys, monkeypatch):
     line = [*fit, "-o", "out", "--checkpoint", "run"]
     assert main([*line, "--resume"]) == 0  # as a job that is started again by the same line
-    assert "there is no checkpoint in run yet: beginning anew" in capsys.readouterr().err
+    assert "there is no checkpoint in run yet: starting a new training" in capsys.readouterr().err
     shutil.rmtree("out")
     with monkeypatch.context() as patch:
         signalled(patch, MaskedLM, "_update", {2})
         result_of(line, capsys, 130)
     other = [*fit, "-o", "other", "--checkpoint", "run"]
     assert main(other) == 2
-    assert "run holds a checkpoint already. Give --resume to go on with it" in capsys.readouterr().err
+    assert "run holds a checkpoint already. Give --resume to continue from it" in capsys.readouterr().err
     assert main([*line[:-2], "--checkpoint", "run", "--resume", "-o", "other"]) == 0  # another place for the model
     capsys.readouterr()
     assert not Path("run").exists()
@@ -298,7 +298,7 @@ def test_two_trainings_do_not_share_a_checkpoint(fit, capsys):
     line = [*fit, "-o", "out", "--checkpoint", "run", "--resume"]
     with Checkpoint("run", {}).alone():
         assert main(line) == 2
-        assert "another training that is running keeps its checkpoint in run. Wait for it" in capsys.readouterr().err
+        assert "another running training has its checkpoint in run. Wait until it has ended" in capsys.readouterr().err
         assert os.listdir() == ["run"]
     assert os.listdir() == []
     assert result_of(line, capsys)["updates"] == STEPS
@@ -483,27 +483,30 @@ def test_a_log_and_a_plot_are_written(fit, texts, capsys):
     assert [float(row["loss"]) for row in rows] == result["history"]["loss"]
     assert Path("a/run.PNG").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
     assert main([*fit, "-o", "out2", "--plot", "a/run.PNG"]) == 2
-    assert "--plot a/run.PNG is there already. Give another name, or --overwrite" in capsys.readouterr().err
+    assert "--plot a/run.PNG exists already. Give another name, or --overwrite" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--resume"], "--resume has no effect without --checkpoint: give it too, or leave --resume out"),
+        (["--resume"], "--resume has no effect without --checkpoint: give --checkpoint too, or leave --resume out"),
         (["--checkpoint-every", "5"], "--checkpoint-every has no effect without --checkpoint"),
         (["--early-stopping", "2"], "--early-stopping has no effect without --validation"),
-        (["--validation", "none.txt"], "--validation none.txt: there is no such file. Give one with texts, or a share"),
+        (
+            ["--validation", "none.txt"],
+            "--validation none.txt: the file does not exist. Give a file with texts, or a share",
+        ),
         (["--validation", "100%"], "--validation 100% should leave texts on both sides: a share such as 10% or 0.1"),
         (["--validation", "0"], "--validation 0 should leave texts on both sides"),
         (["--plot", "run.doc"], "--plot run.doc should end with .png, .svg, .pdf or .jpg"),
         (["--checkpoint", "TEXTS/x"], "texts.txt is a file, and not a directory"),
         (["--log", "TEXTS/x.csv"], "texts.txt is a file, and not a directory"),
-        (["--checkpoint", "out"], "--checkpoint out lies in --output out, which is for the model alone. Give another"),
-        (["--log", "out/run.csv"], "--log out/run.csv lies in --output out"),
-        (["--plot", "./out/a/b.png"], "--plot ./out/a/b.png lies in --output out"),
-        (["--log", "TEXTS", "--overwrite"], "texts.txt is FILE, too, and would replace it. Give another place"),
-        (["--validation", "TEXTS", "--plot", "TEXTS"], "texts.txt is --validation, too, and would replace it"),
-        (["--log", "a.png", "--plot", "./a.png"], "--plot ./a.png is --log, too, and would replace it"),
+        (["--checkpoint", "out"], "--checkpoint out is inside --output out, which is for the model only. Give another"),
+        (["--log", "out/run.csv"], "--log out/run.csv is inside --output out"),
+        (["--plot", "./out/a/b.png"], "--plot ./out/a/b.png is inside --output out"),
+        (["--log", "TEXTS", "--overwrite"], "texts.txt is also FILE, and would replace it. Give another place"),
+        (["--validation", "TEXTS", "--plot", "TEXTS"], "texts.txt is also --validation, and would replace it"),
+        (["--log", "a.png", "--plot", "./a.png"], "--plot ./a.png is also --log, and would replace it"),
     ],
 )
 def test_what_can_have_no_effect_is_refused_before_the_training(options, message, fit, texts, capsys, monkeypatch):
@@ -599,7 +602,7 @@ def test_a_terminal_is_asked_again_where_there_is_no_room_among_temporary_files(
     out, err = capsys.readouterr()
     assert json.loads(out)["saved"] == "good"
     assert asked == ["out", *["out.rescued"] * 3, "good"]
-    assert "there is no room among the temporary files either" in err
+    assert "the directory of temporary files is full too" in err
     assert [entry.name for entry in Path().iterdir()] == ["good"]
 
 
@@ -621,4 +624,4 @@ def test_a_checkpoint_without_room_is_told_once_and_the_training_goes_on(fit, ca
     assert main([*fit, "-o", "out", "--epochs", "3", "--checkpoint", "run"]) == 0
     out, err = capsys.readouterr()
     assert json.loads(out)["updates"] == 3 * STEPS
-    assert err.count("no checkpoint could be written, and training goes on: ") == 1
+    assert err.count("no checkpoint could be written, but training continues: ") == 1

@@ -695,7 +695,7 @@ def test_a_suite_is_made_run_and_not_replaced_unasked(
     assert json.loads(capsys.readouterr().out)["cases"] == 1
     assert (suite.read(path).seed, suite.read(path).precision) == (3, "float32")
     assert main(["conformance", "make", path]) == 2
-    assert "is there already. Give another directory, or --overwrite" in capsys.readouterr().err
+    assert "exists already. Give another directory, or --overwrite" in capsys.readouterr().err
     assert main(["conformance", "--json", "make", path, "--overwrite"]) == 0
     ours = str(tmp_path / "ours.safetensors")
     capsys.readouterr()
