@@ -15,8 +15,8 @@
 #include <vector>
 
 #include "runtime/blas.hpp"
+#include "runtime/dispatch.hpp"
 #include "runtime/faults.hpp"
-#include "ops.hpp"
 #include "runtime/pool.hpp"
 #include "runtime/processors.hpp"
 #include "runtime/threads.hpp"
@@ -370,7 +370,7 @@ Prepared prepare(const py::object& kernel) {
     const auto kernel_ = call.in("kernel", kernel, {ANY, ANY});
     const Size I = kernel_.shape(0), O = kernel_.shape(1);
     Size size = 0;
-    call.run([&](const auto& ops, auto) { size = ops.prepared_size(O, I); });
+    call.run([&](const auto& ops, auto t) { size = ops.prepare(data(kernel_, t), I, O, static_cast<decltype(t)*>(nullptr)); });
     const auto copy = call.out({size});
     call.run([&](const auto& ops, auto t) { ops.prepare(data(kernel_, t), I, O, write(copy, t)); });
     return {kernel_, copy};
