@@ -1,8 +1,8 @@
-// The list of the ops in C++: of each its name, what it returns, and its parameters with their shapes. This is the only
-// place where they are listed.
+// The list of the ops in C++: of each its name, what it returns, and its parameters with their shapes. They are listed
+// nowhere else.
 //
-// Who makes something of the list defines OP(result, name, parameters) and includes this file, which undefines OP at its
-// end. So it has no include guard. What is made of an entry:
+// Who makes something of the list defines OP(result, name, parameters) and includes this file, which undefines OP at
+// its end. So it has no include guard. What is made of an entry:
 //
 //   runtime/dispatch.hpp  the member `name` of the table Ops<T>
 //   kernels/kernel.hpp    the declaration of the kernel, a template of that name and type in each instruction set
@@ -74,6 +74,7 @@ OP(void, expand_backward,
 
 // --- norms and dropout ------------------------------------------------------------------------------------------------
 
+// y = gamma · x̂ + beta, where x̂ = (x - mean) · inverse_std, row by row
 OP(void, layer_norm_forward,
    (const T* x,                     // (N, C)
     const T* gamma, const T* beta,  // (C,)
@@ -129,7 +130,7 @@ OP(void, embedding_forward,
 
 // y_m = x[rows_m]
 OP(void, gather_forward,
-   (const T* x,               // (N, C)
+   (const T* x,                // (N, C)
     const std::int32_t* rows,  // (M,)
     std::int64_t M, std::int64_t C,
     T* y))  // (M, C)
@@ -143,30 +144,30 @@ OP(void, scatter_add,
 
 // --- attention --------------------------------------------------------------------------------------------------------
 
-// y = dropout(softmax(q kᵀ / √D)) v, per sequence and head. maxima and sums are those of each row of scores: the largest,
-// and Σ exp(score - largest).
+// y = dropout(softmax(q kᵀ / √D)) v, per sequence and head; maxima and sums are those of each row of scores: the largest
+// one, and Σ exp(score - largest)
 OP(void, attention_forward,
-   (const T* q,                                                     // (R, C)
-    const T* k, const T* v,                                         // (N, C)
-    const std::int32_t* starts, std::int64_t B,                     // (B+1,)
-    const std::int32_t* query_rows, std::int64_t R,                 // (R,) rising; nullptr: all N
-    std::int64_t H, std::int64_t D, DropoutKey key,                 // C = H · D
-    const std::uint64_t* numbers,                                   // (B,) each sequence's stream
-    T* y,                                                           // (R, C)
-    T* maxima, T* sums))                                            // (R, H)
+   (const T* q,                                      // (R, C)
+    const T* k, const T* v,                          // (N, C)
+    const std::int32_t* starts, std::int64_t B,      // (B+1,)
+    const std::int32_t* query_rows, std::int64_t R,  // (R,) rising; nullptr: all N
+    std::int64_t H, std::int64_t D, DropoutKey key,  // C = H · D
+    const std::uint64_t* numbers,                    // (B,) each sequence's stream
+    T* y,                                            // (R, C)
+    T* maxima, T* sums))                             // (R, H)
 
 // dq, dk, dv from dy and from forward's arguments and results
 OP(void, attention_backward,
-   (const T* dy, const T* q,                                        // (R, C)
-    const T* k, const T* v,                                         // (N, C)
-    const T* y,                                                     // (R, C)
-    const T* maxima, const T* sums,                                 // (R, H)
-    const std::int32_t* starts, std::int64_t B,                     // (B+1,)
-    const std::int32_t* query_rows, std::int64_t R,                 // (R,) rising; nullptr: all N
-    std::int64_t H, std::int64_t D, DropoutKey key,                 // C = H · D
-    const std::uint64_t* numbers,                                   // (B,) each sequence's stream
-    T* dq,                                                          // (R, C)
-    T* dk, T* dv))                                                  // (N, C)
+   (const T* dy, const T* q,                         // (R, C)
+    const T* k, const T* v,                          // (N, C)
+    const T* y,                                      // (R, C)
+    const T* maxima, const T* sums,                  // (R, H)
+    const std::int32_t* starts, std::int64_t B,      // (B+1,)
+    const std::int32_t* query_rows, std::int64_t R,  // (R,) rising; nullptr: all N
+    std::int64_t H, std::int64_t D, DropoutKey key,  // C = H · D
+    const std::uint64_t* numbers,                    // (B,) each sequence's stream
+    T* dq,                                           // (R, C)
+    T* dk, T* dv))                                   // (N, C)
 
 // --- the loss ---------------------------------------------------------------------------------------------------------
 
@@ -180,10 +181,10 @@ OP(void, logits,
 
 // losses, the most likely ids, log Σ exp(z), and the logits z themselves
 OP(void, cross_entropy_forward,
-   (const T* h,                   // (M, C)
-    const T* table,               // (V, C)
-    const T* bias,                // (V,)
-    const std::int32_t* labels,   // (M,)
+   (const T* h,                  // (M, C)
+    const T* table,              // (V, C)
+    const T* bias,               // (V,)
+    const std::int32_t* labels,  // (M,)
     std::int64_t M, std::int64_t V, std::int64_t C,
     T* losses,                // (M,)
     std::int64_t* predicted,  // (M,)

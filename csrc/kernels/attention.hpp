@@ -1,4 +1,4 @@
-// What attention's forward and backward share. Attention is done block by block, so that no (S, S) matrix is ever stored.
+// What attention's forward and backward share. Both go block by block, so that no (S, S) matrix is ever stored.
 //
 // A block of scores lies row by row, (queries, keys). As a left factor it is read either way, by rows in y = p v and by
 // columns in dv = pᵀ dy, and the products' right factors are packed once for each head.

@@ -115,8 +115,8 @@ void attend(const Heads& heads, const Sequence& sequence, std::int64_t h, std::i
 // query_rows: those rows, ascending, each once; nullptr: all of them (then R is N). Sequence b's dropout mask is stream
 // numbers[b] of the key.
 //
-// For backward: maxima is max_j scores_ij, sums is Σ_j exp(scores_ij - max). They are not made one number, max + log(sum):
-// its rounding would become a relative error of p in backward, in float up to 5e-4 for scores of 10⁴.
+// For backward: maxima is max_j scores_ij, sums is Σ_j exp(scores_ij - max). They are not made one number,
+// max + log(sum): its rounding would become a relative error of p in backward, in float up to 5e-4 for scores of 10⁴.
 template <typename T>
 void attention_forward(const T* q,                                  // (R, C)
                        const T* k, const T* v,                      // (N, C)

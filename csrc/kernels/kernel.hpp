@@ -14,8 +14,8 @@ namespace PYROBERTA_ISA {
 }  // namespace PYROBERTA_ISA
 }  // namespace pyroberta
 
-// Stands after the definition of a kernel and compiles it for float and for double. Where the definition has another type
-// than the list's entry there are two functions of the name, and this does not compile.
+// Stands after the definition of a kernel and compiles it for float and for double. Where the definition has another
+// type than the list's entry there are two functions of the name, and this does not compile.
 #define KERNEL(name)                            \
     template decltype(name<float>) name<float>; \
     template decltype(name<double>) name<double>;

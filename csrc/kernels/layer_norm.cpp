@@ -1,4 +1,4 @@
-// Layer norm; pyroberta/ops/layer_norm.py is the reference. Its backward is that of add and norm too, with dropout in it.
+// Layer norm; pyroberta/ops/layer_norm.py is the reference. Its backward is that of add and norm, too.
 #include "kernels/kernel.hpp"
 #include "kernels/norm.hpp"
 #include "kernels/parallel.hpp"

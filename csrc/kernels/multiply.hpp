@@ -1,5 +1,5 @@
-// Products of matrices for kernels: C = A B or C += A B, for any layout of A and B, with an epilogue on tiles still in the
-// cache.
+// Products of matrices for kernels: C = A B or C += A B, for any layout of A and B, with an epilogue on what is still in
+// the cache.
 //
 // The plan is that of Goto and van de Geijn 2008 ("Anatomy of high-performance matrix multiplication"): A and B are
 // copied ("packed") into panels that the innermost loop reads from end to end, and that loop keeps a tile of C in

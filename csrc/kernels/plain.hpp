@@ -1,5 +1,5 @@
-// Some ops as the plain loops of their definitions, to be read beside the kernels: what these compute, before it is made
-// fast. Nothing calls them but benchmarks/ladder.cpp, which compares the kernels with them and times both.
+// Some ops as the plain loops of their definitions, to be read beside the kernels: what these compute, before it is
+// made fast. Nothing calls them but benchmarks/ladder.cpp, which compares the kernels with them and times both.
 #pragma once
 
 #include <algorithm>
@@ -14,7 +14,8 @@ namespace plain {
 
 // gemm.cpp: c (rows, columns) = a b, or c += a b
 template <typename T>
-void gemm(Factor<T> a, Factor<T> b, std::int64_t rows, std::int64_t columns, std::int64_t depth, T* c, bool accumulate) {
+void gemm(Factor<T> a, Factor<T> b, std::int64_t rows, std::int64_t columns, std::int64_t depth, T* c,
+          bool accumulate) {
     for (std::int64_t i = 0; i < rows; ++i) {
         for (std::int64_t j = 0; j < columns; ++j) {
             T sum = accumulate ? c[i * columns + j] : T(0);
@@ -51,8 +52,8 @@ void expand_forward(const T* x,       // (N, I)
 
 // p (S,) of query row i and head h, in a sequence whose keys begin at row `start`: softmax(q kᵀ / √D).
 template <typename T>
-void probabilities(const T* q, const T* k, std::int64_t i, std::int64_t h, std::int64_t start, std::int64_t S, std::int64_t H,
-                   std::int64_t D, T* p) {
+void probabilities(const T* q, const T* k, std::int64_t i, std::int64_t h, std::int64_t start, std::int64_t S,
+                   std::int64_t H, std::int64_t D, T* p) {
     const std::int64_t C = H * D;
     T max = -std::numeric_limits<T>::infinity(), sum = 0;
     for (std::int64_t j = 0; j < S; ++j) {
@@ -67,10 +68,10 @@ void probabilities(const T* q, const T* k, std::int64_t i, std::int64_t h, std::
 
 // attention_forward.cpp, without dropout and with all rows as query rows: y = softmax(q kᵀ / √D) v
 template <typename T>
-void attention_forward(const T* q, const T* k, const T* v,                  // (N, C)
-                       const std::int32_t* starts, std::int64_t B,          // (B+1,)
-                       std::int64_t H, std::int64_t D,                      // C = H · D
-                       T* y) {                                              // (N, C)
+void attention_forward(const T* q, const T* k, const T* v,          // (N, C)
+                       const std::int32_t* starts, std::int64_t B,  // (B+1,)
+                       std::int64_t H, std::int64_t D,              // C = H · D
+                       T* y) {                                      // (N, C)
     const std::int64_t C = H * D;
     std::vector<T> p;
     for (std::int64_t b = 0; b < B; ++b) {
@@ -89,12 +90,12 @@ void attention_forward(const T* q, const T* k, const T* v,                  // (
     }
 }
 
-// attention_backward.cpp, without dropout and with all rows as query rows: dq, dk, dv of a loss whose gradient by y is dy
+// attention_backward.cpp, without dropout and with all rows as query rows: dq, dk, dv from dy
 template <typename T>
-void attention_backward(const T* dy, const T* q, const T* k, const T* v,    // (N, C)
-                        const std::int32_t* starts, std::int64_t B,         // (B+1,)
-                        std::int64_t H, std::int64_t D,                     // C = H · D
-                        T* dq, T* dk, T* dv) {                              // (N, C)
+void attention_backward(const T* dy, const T* q, const T* k, const T* v,  // (N, C)
+                        const std::int32_t* starts, std::int64_t B,       // (B+1,)
+                        std::int64_t H, std::int64_t D,                   // C = H · D
+                        T* dq, T* dk, T* dv) {                            // (N, C)
     const std::int64_t C = H * D, N = starts[B];
     const T scale = T(1) / std::sqrt(static_cast<T>(D));
     for (T* gradient : {dq, dk, dv}) std::fill_n(gradient, N * C, T(0));
@@ -112,8 +113,8 @@ void attention_backward(const T* dy, const T* q, const T* k, const T* v,    // (
                     const std::int64_t key = (start + j) * C + h * D;
                     dp[j] = 0;
                     for (std::int64_t d = 0; d < D; ++d) {
-                        dp[j] += dy[row + d] * v[key + d];    // forward: y = p v
-                        dv[key + d] += p[j] * dy[row + d];    // forward: y = p v
+                        dp[j] += dy[row + d] * v[key + d];  // forward: y = p v
+                        dv[key + d] += p[j] * dy[row + d];  // forward: y = p v
                     }
                     delta += p[j] * dp[j];
                 }

@@ -1,8 +1,8 @@
 // What the ops of one instruction set share: vectors of one register, and how to load, store and combine them.
 //
 // The files of kernels/ are compiled once for each instruction set, within a namespace of its name (CMakeLists.txt says
-// PYROBERTA_ISA and PYROBERTA_BYTES). They, and what they include, may define no function outside that namespace that is not
-// PYROBERTA_INLINE: the linker would keep one copy of it, perhaps the one that an older machine cannot run.
+// PYROBERTA_ISA and PYROBERTA_BYTES). They, and what they include, may define no function outside that namespace that is
+// not PYROBERTA_INLINE: the linker would keep one copy of it, perhaps the one that an older machine cannot run.
 #pragma once
 
 #include <cstdint>
