@@ -470,9 +470,9 @@ def test_keras_bar_takes_the_place_of_ours_and_its_nan_ends_training(keras, caps
 @pytest.mark.parity
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the peers' own
 def test_what_of_keras_would_do_half_of_its_work_is_refused(keras, tmp_path):
-    with pytest.raises(TypeError, match=r"BackupAndRestore works with Keras's models alone: pyroberta\.callbacks"):
+    with pytest.raises(TypeError, match=r"BackupAndRestore works only with Keras's models: pyroberta\.callbacks"):
         fit(keras.callbacks.BackupAndRestore(str(tmp_path / "x")))
-    with pytest.raises(TypeError, match=r"SwapEMAWeights works with Keras's models alone"):
+    with pytest.raises(TypeError, match=r"SwapEMAWeights works only with Keras's models"):
         fit(keras.callbacks.SwapEMAWeights())
     model = small_masked_lm()
     model.compile(optimizer=optimizers.Adam(schedules.CosineDecay(0.1, 9)))

@@ -161,7 +161,7 @@ def test_what_of_keras_can_not_be_converted_is_refused_with_the_line_to_write(ke
     class Mine(keras.optimizers.Adam):
         pass
 
-    with pytest.raises(TypeError, match="Mine, a class of your own of Keras's"):
+    with pytest.raises(TypeError, match="Mine, your own subclass of a class of Keras"):
         model.compile(optimizer=Mine())
 
 
