@@ -25,7 +25,9 @@ KEY = Key.of_update(seed=3, update=5)
 TIED, UNTIED = small_config(), small_config(tie_embeddings=False)
 CLASSIFIER = small_config(num_classes=3)
 NAMES = list(shapes(UNTIED) | shapes(CLASSIFIER))
-EVERY_NAME = [(config, name) for config in (TIED, UNTIED, CLASSIFIER) for name in shapes(config)]
+# The layers are the same code whatever the head is; the whole gradient of each config is checked, too.
+EVERY_NAME = [(TIED, name) for name in shapes(TIED)]
+EVERY_NAME += [(config, name) for config in (UNTIED, CLASSIFIER) for name in shapes(config) if name[:7] != "layers."]
 
 some_lengths = st.lists(st.integers(0, 7), min_size=1, max_size=4)
 configs = st.sampled_from([TIED, UNTIED, CLASSIFIER])
