@@ -207,7 +207,7 @@ def test_metrics_of_keras_are_converted(keras):
     assert found["mine"] == found["sparse_categorical_accuracy"]
     assert found["sparse_categorical_crossentropy"] == pytest.approx(found["loss"])
     for metric in (keras.metrics.Accuracy(), keras.metrics.SparseTopKCategoricalAccuracy(k=2)):
-        with pytest.raises(TypeError, match="can't be converted. Use SparseCategoricalAccuracy"):
+        with pytest.raises(TypeError, match=r"can't be converted\. Use SparseCategoricalAccuracy"):
             model.compile(metrics=[metric])
     with pytest.raises(ValueError, match="should have from_logits=True here"):
         model.compile(metrics=[keras.metrics.SparseCategoricalCrossentropy()])
