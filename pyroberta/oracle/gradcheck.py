@@ -16,6 +16,7 @@ from pyroberta.oracle import wrong_gradients
 STEPS = [2.0**-i for i in range(2, 14)]  # from a quarter of the input's size down to a ten-thousandth
 FINE_STEPS = [2.0**-i for i in range(14, 26)]  # where forward is too far from a line, or undefined, that far away
 FEW_STEPS = [2.0**-i for i in range(5, 10)]  # for one number of many
+EPS = 2.0**-52  # float64's
 COMPLEX_STEP = 2.0**-60  # its square is less than float64's eps of the derivative
 MOST_FORGIVEN = 1e-7  # of the derivative: uncertainty of its measurement that is not held against backward
 RESOLUTION = 1e-6  # a derivative smaller than this part of y is compared at that size: below lies y's own rounding
@@ -322,15 +323,18 @@ def _by_differences(f: Callable[[complex], Array], steps: Sequence[float]) -> tu
     A central difference's error is a series in h², so two of them at h and h/2 cancel its first term, three the
     second, and so on (Romberg's table). Ridders: of all entries take the one that differs least from those it was
     made of; that difference is how far it may be off. Large steps are too coarse, small ones drown in rounding; the
-    best lies between, wherever that is.
+    best lies between, wherever that is. Where a step moves y by less than its rounding, all differences may be 0 and
+    agree: nothing is known more closely than y's rounding over the step.
     """
     row: list[Array] = []
-    best, least = f(0.0) * math.nan, math.inf  # so it stays if nothing is finite
+    y = f(0.0)
+    best, least = y * math.nan, math.inf  # so it stays if nothing is finite
     for h in steps:
         above, row = row, [(f(h) - f(-h)) / (2.0 * h)]
+        of_rounding = EPS * _norm(y) / h
         for k, coarse in enumerate(above):
             row.append(row[k] + (row[k] - coarse) / (4.0 ** (k + 1) - 1.0))
-            disagreement = max(_norm(row[-1] - row[k]), _norm(row[-1] - coarse))
+            disagreement = max(_norm(row[-1] - row[k]), _norm(row[-1] - coarse), of_rounding)
             if disagreement < least:
                 best, least = row[-1], disagreement
     return best, least

@@ -5,7 +5,7 @@ import math
 from itertools import pairwise
 
 import numpy as np
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from strategies import keys, lengths, rates, scales, seeds, starts_of
 from within import DOUBLE, SINGLE, bounds_of, hold, widened
@@ -44,6 +44,7 @@ def one_at_a_time(q, k, v, starts, H, rate, key):
 
 
 @given(R=st.integers(1, 6), S=st.integers(1, 6), D=head_sizes, scale=st.sampled_from([0.1, 1.0, 3.0]), seed=seeds)
+@example(R=1, S=2, D=3, scale=3.0, seed=3)  # a probability of 1e-13: y hardly moves with q
 def test_the_plain_backward_is_the_derivative(R, S, D, scale, seed):
     (q, _, _), (k, v, _) = draw(seed, R, D, scale), draw(seed + 1, S, D, scale)
     assert check_backward(one_head_forward, one_head_backward, [q, k, v]).error <= 1e-8

@@ -418,6 +418,22 @@ def test_near_the_edge_of_its_domain_a_right_gradient_is_right():
     assert not check_backward(lambda p: (-np.log(p), p), lambda dy, p: dy / p, [p])
 
 
+@pytest.mark.parametrize("slope", [1e-9, 1e-11, 1e-13])
+def test_differences_that_are_lost_in_rounding_measure_no_zero(slope):
+    def forward(x):
+        return 5.0 + slope * np.exp(np.abs(x)), x  # which takes no complex step
+
+    def backward(dy, x):
+        return dy * slope * np.sign(x) * np.exp(np.abs(x))
+
+    def none(dy, x):
+        return np.zeros_like(dy)
+
+    x = np.array([3.0, -3.1, 2.9])
+    assert check_backward(forward, backward, [x])
+    assert not check_backward(forward, none, [x])
+
+
 def test_a_number_is_an_argument_and_what_is_no_array_is_told():
     one = np.array(2.0)
     assert check_backward(lambda x: (x * x, x), lambda dy, x: 2.0 * x * dy, [one])
