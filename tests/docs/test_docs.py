@@ -1,8 +1,8 @@
 """The pages tell the truth: their code runs, their links lead somewhere, and no op lacks its page.
 
-Every block that opens with ```python is run, in README.md and in docs/. The blocks of one page share one namespace
-and are run in order, in an empty working directory. A block right after one that is fenced as ```output holds what it
-must have printed. A block with any other tag (```text, ```py, ```sh) is not run.
+Every block that opens with ```python is run, in README.md, CONTRIBUTING.md and docs/. The blocks of one page share one
+namespace and are run in order, in an empty working directory. A block right after one that is fenced as ```output holds
+what it must have printed. A block with any other tag (```text, ```py, ```sh) is not run.
 """
 
 from __future__ import annotations
@@ -16,7 +16,11 @@ from pages import ROOT, Block, blocks
 
 NO_OPS = ("__init__", "precision", "arrays")  # the table, a policy that no op names, and rows that compute nothing
 OPS = sorted(path.stem for path in (ROOT / "pyroberta" / "ops").glob("*.py") if path.stem not in NO_OPS)
-PAGES = [page for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))) if page.exists()]
+PAGES = [
+    page
+    for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md")))
+    if page.exists()
+]
 
 
 def run(name: str, page: str, printed: pytest.CaptureFixture[str]) -> None:
@@ -182,3 +186,11 @@ def test_a_dead_link_is_found(tmp_path: Path) -> None:
         "# Ein, zwei\n[a](page.md#ein-zwei) [b](https://example.org/x)\n[c](gone.md) [d](#drei)\n`[e](f)`\n"
     )
     assert dead_links(page) == ["3: gone.md", "3: #drei"]
+
+
+def test_the_map_has_each_room() -> None:
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"^\| `([\w.]+)` \|", page, flags=re.MULTILINE))
+    rooms = {path.parent.name for path in (ROOT / "pyroberta").glob("*/__init__.py")} - {"optimizers"}  # Keras's name
+    assert rooms <= named
+    assert not [room for room in named - rooms if not (ROOT / room).is_dir()]
