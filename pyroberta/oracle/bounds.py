@@ -1,37 +1,39 @@
-"""How far an op's result may be from the true one: a bound for every number, from a forward error analysis.
+"""Bounds of the rounding errors of each op, by a forward error analysis: one bound for each number of each result.
 
-Each op has a function here, under its own name. It takes the op's arguments in float64, and as `dy` the gradient of
-forward's (first) result; it gives a bound for each result of forward and backward, as an array of the result's shape:
+Each op has a function here, under its name. Its arguments are those of the op, in float64. `dy` is the gradient of the
+first result of the op's forward. The function returns a bound for each result of forward and of backward. A bound is a
+float64 array of the result's shape. It holds the largest absolute error of each number:
 
 >>> x, kernel, bias, dy = (np.ones(shape) for shape in [(1, 3), (3, 2), (2,), (1, 2)])
 >>> bound = linear(Arithmetic("float32"), x, kernel, bias, dy=dy)["y"]
 >>> np.round(bound / 2.0**-24, 3)  # the three products are rounded four times each, the bias three times
 array([[15., 15.]])
 
-The bounds hold for every implementation that evaluates the op's formula in that precision: for any order of a sum, with
-or without fused multiply-adds, block by block or at once. They hold for every input of this domain: numbers are finite,
-nothing overflows on the way, layer norm's epsilon is above 0 in that precision, and a rate is below 1. So a result
-beyond its bound is a mistake, and never bad luck.
+The bounds hold for every implementation that evaluates the op's formula in the given precision. The order of a sum,
+fused multiply-adds and the division into blocks are free. The input must satisfy these conditions: its numbers are
+finite, no intermediate value overflows, layer norm's epsilon is above 0 in the precision, and a rate is below 1. So a
+result beyond its bound is a mistake. It is never bad luck.
 
-A bound is never NaN and never negative. It is infinite where nothing can be said. ValueError is raised where the
-question has no answer: an epsilon that is 0 in that precision, a sum so long that its roundings leave no digit, and a
-softmax whose scores may be off by more than `MOST`.
+A bound is never NaN and never negative. It is infinite if the analysis gives no limit. The functions raise ValueError
+if no bound exists: if epsilon is 0 in the precision, if a sum is so long that its roundings leave no digit, or if the
+scores of a softmax may have errors larger than `MOST`.
 
-What the analysis uses (Higham, Accuracy and Stability of Numerical Algorithms, chapters 2 and 3): one operation gives
-(a ∘ b)(1 + δ) with |δ| <= u, half of the precision's eps, or loses at most `tiny`, the smallest normal number, to
-underflow. That loss is an absolute error of the intermediate, and what multiplies the intermediate multiplies it too. n
-roundings one after another change a number by at most γ(n) = n·u / (1 - n·u) of itself. A sum of n terms takes n - 1
-additions, in whatever order. Each but the last rounds a sum of some of the terms, which is at most M, the larger one of
-the sum of the positive terms and that of the negative ones: half of the sum of all magnitudes and of the magnitude of
-the sum. The last one rounds the sum itself, which may be much smaller. So a sum Σ is off by at most
-γ(n - 2)·M·(1 + u) + u·|Σ|.
+The analysis follows Higham, Accuracy and Stability of Numerical Algorithms, chapters 2 and 3. One operation gives (a ∘
+b)(1 + δ) with |δ| <= u, where u is half of the precision's eps. Instead of that relative error, underflow may cost an
+absolute error of at most `tiny`, the smallest normal number. A factor of the intermediate value multiplies this error
+too. A number after n roundings is off by at most γ(n) = n·u / (1 - n·u) of its size. A sum of n terms takes n - 1
+additions, in any order. Each addition except the last rounds a sum of some of the terms. This sum is at most M, the
+larger of the sum of the positive terms and the sum of the negative ones. So M is half of the sum of all magnitudes plus
+half of the magnitude of the sum. The last addition rounds the sum itself, which may be much smaller. So a sum Σ is off
+by at most γ(n - 2)·M·(1 + u) + u·|Σ|.
 
-Where an op has values inside, as attention has scores, its function adds a bound for each of them, and for the gradient
-of each, to a dict that it is given as `inner`. `of_values` gives all bounds under the names of `oracle.plain`.
+An op may have values between its input and its result, as attention has scores. Then its function adds a bound for each
+of these values and for each of their gradients to the dict `inner`, if one is given. `of_values` returns all bounds
+under the names of `oracle.plain`.
 
-Two results within their bounds differ from each other by at most the sum of both. The bounds are themselves computed in
-float64; a part in a million is added for that. A bound for float64 itself is right to first order only: the true result
-is known no better than the op computes it.
+Two results within their bounds differ from each other by at most the sum of both bounds. The bounds are computed in
+float64, and are made larger by one part in a million to cover that rounding. A bound for float64 itself is correct to
+first order only, because the exact result is known only as well as the op computes it.
 """
 
 from __future__ import annotations
@@ -50,32 +52,34 @@ from pyroberta.ops.dropout import Key, keep_mask, keep_rows
 from pyroberta.ops.gelu import erf
 from pyroberta.oracle.plain import PLAIN
 
-# The functions that are not correctly rounded. The unit is u for relative errors (1 ulp is 1 to 2 u). "All" means: over
-# every float32 number of the range.
+# The errors of functions that are not correctly rounded. Relative errors are in units of u (1 ulp is 1 to 2 u). "All"
+# means: measured with every float32 number of the range.
 EXP = 4.0  # relative. C++ 1.99 (all, -87.3 to 0), NumPy 2.4 3.57 (all), CUDA's expf at most 2 ulp
 LOG = 4.0  # relative, from 1 on. NumPy 3.96 (all, 1 to 2¹⁸), C++ 1/2 ulp, CUDA's logf 1 ulp
 ERF = 2.0  # ulp, and u/32. Ours: a table's value and one addition, and 1/256 of their size from the rest of the series
 ERFC = 9.0  # relative, for an exact argument. C++ 7.99 (all, |x| up to 13)
 TANH = 2.5  # ulp. NumPy 1.37 (all) and, without AVX2, glibc's 2.19 (all); CUDA's tanhf at most 2
-# The same of other implementations, in ulp. XLA's erf is off by up to 6.7, and torch 2.13's GELU on a CPU by what 11.2
-# would make; XLA's tanh on a CPU by up to 4.90 (all float32, from 1e-4 to 20).
+# The same errors in other implementations, in ulp. XLA's erf is off by up to 6.7. The error of torch 2.13's GELU on a
+# CPU is that of an erf that is off by 11.2. XLA's tanh on a CPU is off by up to 4.90 (all, from 1e-4 to 20).
 THEIR_ERF, THEIR_TANH = 12.0, 6.0
 
-MOST = 300.0  # the error of a score up to which float64 still tells the true probability, and exp of it stays finite
+MOST = 300.0  # the largest error of a score for which float64 represents the true probability and exp stays finite
 BFLOAT16_U = 2.0**-8  # half of bfloat16's eps; its smallest normal number is float32's
-BLOCK = 64  # numbers that a softmax in blocks looks at at once, at least
-MOST_AT_ONCE = 1 << 22  # numbers of a product of matrices, whose bounds are worked out at once
-REMADE, SMALLEST = 4.0, 1e-20  # x̂ may be made again from y where |beta| < 4 |gamma| and |gamma| is not smaller
+BLOCK = 64  # the smallest number of entries in a block of a softmax that is computed in blocks
+MOST_AT_ONCE = 1 << 22  # numbers of a matrix product whose bounds are computed at once
+REMADE, SMALLEST = 4.0, 1e-20  # x̂ may be recomputed from y if |beta| < 4 |gamma| and |gamma| >= SMALLEST
 
-# An error may be larger than float64's largest number: then it is infinite.
+# An error may be larger than float64's largest number. Then it is infinite.
 OVERFLOWS = np.errstate(over="ignore", invalid="ignore", under="ignore")
 
-Bounds = dict[str, Array]  # by the result's name, in the order of forward's and then backward's
-Inner = dict[str, Any]  # of what is inside an op, by the names of `oracle.plain`; a gradient's begins with d
+Bounds = dict[str, Array]  # name of a result -> bound; first the results of forward, then those of backward
+Inner = dict[
+    str, Any
+]  # name of a value inside an op -> bound, by the names of `oracle.plain`; "d" + name: its gradient
 
 
 def is_bfloat16(x: Array) -> bool:
-    """Whether all numbers of an array of float32 are bfloat16's; False for another dtype.
+    """Returns whether all numbers of a float32 array are bfloat16 numbers. For another dtype it returns False.
 
     >>> is_bfloat16(np.float32([0.5, 3.0])), is_bfloat16(np.float32([0.1]))
     (True, False)
@@ -85,21 +89,24 @@ def is_bfloat16(x: Array) -> bool:
 
 @dataclass(frozen=True)
 class Near:
-    """What is computed in place of `value`: some numbers within `error` of it. Both are float64 of the same shape."""
+    """A computed number: the exact `value`, and a bound of its absolute `error`. Both are float64 arrays of one shape.
+
+    The computed number is some number within `error` of `value`.
+    """
 
     value: Array
     error: Array
 
     @property
     def size(self) -> Array:
-        """The largest magnitude of what is computed."""
+        """The largest possible magnitude of the computed number: |value| + error."""
         size: Array = np.abs(self.value)
         size += self.error
         return size
 
     @property
     def T(self) -> Near:
-        """Turned."""
+        """The transpose."""
         return Near(self.value.T, self.error.T)
 
     def __neg__(self) -> Near:
@@ -107,7 +114,13 @@ class Near:
 
 
 class Arithmetic:
-    """Running error analysis: operations on `Near` numbers that widen the error by what the operation may add to it.
+    """Running error analysis: operations on `Near` numbers. Each operation adds its rounding error to the error bound.
+
+    Attributes:
+        dtype: the dtype of stored numbers.
+        u: half of the dtype's eps.
+        factor_u: half of the eps to which the factors of matrix products are rounded, or 0.0 if they are not.
+        tiny: the smallest normal number of the dtype.
 
     >>> run = Arithmetic("float32")
     >>> a = run.multiply(exact([3.0]), exact([5.0]))  # rounded once
@@ -116,7 +129,13 @@ class Arithmetic:
     """
 
     def __init__(self, precision: Any, erf_ulps: float = ERF, tanh_ulps: float = TANH) -> None:
-        """precision: the name of one, or a dtype. erf_ulps, tanh_ulps: the error of its erf and its tanh."""
+        """Creates the arithmetic of a precision.
+
+        Args:
+            precision: a dtype or its name, or "mixed_bfloat16".
+            erf_ulps: the largest error of erf, in ulp.
+            tanh_ulps: the largest error of tanh, in ulp.
+        """
         self.erf_ulps, self.tanh_ulps = erf_ulps, tanh_ulps
         mixed = precision == "mixed_bfloat16"
         info = np.finfo("float32" if mixed else precision)
@@ -127,39 +146,58 @@ class Arithmetic:
 
     @classmethod
     def of_others(cls, precision: Any) -> Arithmetic:
-        """The arithmetic of other implementations, whose functions may be further off than those measured here."""
+        """Returns the arithmetic of other implementations. Their erf and tanh may have larger errors than those of this
+        package.
+        """
         return cls(precision, THEIR_ERF, THEIR_TANH)
 
     def gamma(self, roundings: float) -> float:
-        """γ(n): how far n roundings take a number from itself, relatively."""
+        """Returns γ(n), the largest relative error of a number after n roundings.
+
+        Raises:
+            ValueError: if n roundings may leave no correct digit.
+        """
         if roundings * self.u >= 0.5:
-            raise ValueError(f"{roundings:g} roundings of {self.u:.1e} leave nothing; shorten the sum")
+            raise ValueError(
+                f"a number after {roundings:g} roundings of {self.u:.1e} each may have no correct digit, so that there "
+                "is no bound: use shorter sums or a higher precision"
+            )
         return max(0.0, roundings) * self.u / (1.0 - max(0.0, roundings) * self.u)
 
     def ulp(self, x: Array) -> Array:
-        """One unit in the last place of each number."""
+        """Returns one unit in the last place of each number."""
         exponent = np.frexp(np.maximum(np.abs(x), self.tiny))[1]
         ulp: Array = np.ldexp(2.0 * self.u, exponent - 1)
         return ulp
 
     def additions(self, n: int, size: Array, total: Array) -> Array:
-        """What adding up n terms may lose. size: the sum of their magnitudes; total: the magnitude of their sum.
+        """Returns the largest error of adding up n terms.
 
-        The error of the k-th addition is at most u times M and the errors e of those before it, so that
-        e_k <= (1 + u) e_(k-1) + u·M, and after n - 2 of them e <= ((1 + u)ⁿ⁻² - 1)·M <= γ(n - 2)·M.
+        The error of addition k is at most u times M (see the module), plus u times the errors before it. So it is
+            e_k <= (1 + u) e_(k-1) + u·M, and after n - 2 additions e <= ((1 + u)ⁿ⁻² - 1)·M <= γ(n - 2)·M.
+
+        Args:
+            n: the number of terms.
+            size: the sum of the magnitudes of the terms.
+            total: the magnitude of their sum, of the same shape.
         """
         most = (size + total) / 2.0  # M
         lost: Array = _times(self.gamma(n - 2) * (1.0 + self.u), most) + _times(self.gamma(min(n - 1, 1)), total)
         return lost
 
     def factor(self, a: Near) -> Near:
-        """A factor of a product of matrices, as the product takes it."""
+        """Returns a factor of a matrix product after its rounding to the precision of factors."""
         if not self.factor_u:
             return a
         return Near(a.value, a.error + self.factor_u * a.size + self.tiny)
 
     def of_factors(self, a: Array, b: Array) -> Array:
-        """What the rounding of both factors makes of a product of matrices of these magnitudes."""
+        """Returns the error of a matrix product that comes from the rounding of both factors.
+
+        Args:
+            a: the magnitudes of the first factor, (N, K).
+            b: the magnitudes of the second factor, (K, M).
+        """
         if not self.factor_u:
             return np.zeros((a.shape[0], b.shape[1]))
         of_tiny = 2.0 * self.tiny * (a.sum(axis=1, keepdims=True) + b.sum(axis=0) + a.shape[1] * self.tiny)
@@ -167,21 +205,21 @@ class Arithmetic:
         return lost
 
     def rounded(self, a: Near, roundings: float = 1.0) -> Near:
-        """The same after so many roundings of itself."""
+        """Returns the number after the given number of roundings."""
         if not roundings:
             return a
         return Near(a.value, a.error + self.gamma(roundings) * a.size + self.tiny)
 
     def add(self, a: Near, b: Near) -> Near:
-        """a + b."""
+        """Returns a + b, rounded."""
         return self.rounded(Near(a.value + b.value, a.error + b.error))
 
     def multiply(self, a: Near, b: Near) -> Near:
-        """a · b."""
+        """Returns a · b elementwise, rounded."""
         return self.rounded(_product(a, b))
 
     def divide(self, a: Near, b: Near) -> Near:
-        """a / b; the error is infinite where b may be 0."""
+        """Returns a / b, rounded. The error is infinite if b may be 0."""
         least = np.abs(b.value) - b.error
         with np.errstate(divide="ignore", invalid="ignore"):
             value = a.value / b.value
@@ -189,7 +227,7 @@ class Arithmetic:
         return self.rounded(Near(value, error))
 
     def sqrt(self, a: Near) -> Near:
-        """√a, where neither a nor what is computed in its place is below 0. |√a - √b| is at most √|a - b|."""
+        """Returns √a, rounded. Neither a nor the computed number may be below 0. |√a - √b| is at most √|a - b|."""
         root = np.sqrt(np.maximum(a.value, 0.0))
         with np.errstate(invalid="ignore", divide="ignore"):
             error = np.where(a.error > 0.0, a.error / (root + np.sqrt(np.maximum(a.value - a.error, 0.0))), 0.0)
@@ -197,7 +235,13 @@ class Arithmetic:
         return self.rounded(Near(root, error))
 
     def dot(self, a: Near, b: Near, more: Array | None = None) -> Near:
-        """a b (+ more), a product of matrices: each term is a product, and all of them are added in any order."""
+        """Returns the matrix product a b, plus `more` if given. Its terms are rounded products, added up in any order.
+
+        Args:
+            a: the first factor, (N, K).
+            b: the second factor, (K, M).
+            more: an exact term that is added to each sum, (M,).
+        """
         rows, columns = len(a.value), b.value.shape[1]
         if rows > 1 and rows * columns > MOST_AT_ONCE:
             step, b = max(1, MOST_AT_ONCE // columns), self.factor(b)
@@ -222,14 +266,14 @@ class Arithmetic:
         return Near(value, error + self.additions(n, size + error, np.abs(value) + error))
 
     def sum(self, a: Near, axis: int, roundings: float = 0.0) -> Near:
-        """Σ a along an axis, in any order, where each term is rounded so often before."""
+        """Returns the sum of a along an axis, in any order, if each term has the given number of roundings."""
         n, size, value = a.value.shape[axis], a.size.sum(axis), a.value.sum(axis)
         error = a.error.sum(axis) + _times(self.gamma(roundings), size) + n * self.tiny
         return Near(value, error + self.additions(n, size + error, np.abs(value) + error))
 
 
 def exact(value: Any) -> Near:
-    """A number that is known."""
+    """Returns a known number as a `Near` with the error 0."""
     value = np.asarray(value, np.float64)
     return Near(value, np.zeros(value.shape))  # unlike zeros_like it takes no memory
 
@@ -279,7 +323,9 @@ def _widened(error: Array) -> Array:
 
 @OVERFLOWS
 def gather(run: Arithmetic, x: Array, rows: Array, *, dy: Array, inner: Inner | None = None) -> Bounds:
-    """y is a copy; a row of dx is a sum of as many rows of dy as asked for it."""
+    """Bounds of gather: y (R, C) is a copy of rows of x, so its bound is 0. A row of dx (N, C) is the sum of the rows
+    of dy that were taken from it.
+    """
     return _errors(y=np.zeros(dy.shape), dx=_scattered(run, dy, rows, len(x)))
 
 
@@ -287,7 +333,9 @@ def gather(run: Arithmetic, x: Array, rows: Array, *, dy: Array, inner: Inner | 
 def embedding(
     run: Arithmetic, ids: Array, positions: Array, tokens: Array, rows: Array, *, dy: Array, inner: Inner | None = None
 ) -> Bounds:
-    """y is one addition; gradients are sums of rows, as gather's."""
+    """Bounds of embedding: y (N, C) is one addition. dtokens (V, C) and drows (T, C) are sums of rows of dy, as in
+    gather.
+    """
     if inner is not None:
         inner |= _errors(of_tokens=np.zeros(dy.shape), of_positions=np.zeros(dy.shape))
     return _errors(
@@ -312,7 +360,11 @@ def _scattered(run: Arithmetic, dy: Array, rows: Array, N: int) -> Array:
 
 @OVERFLOWS
 def linear(run: Arithmetic, x: Array, kernel: Array, bias: Array, *, dy: Array, inner: Inner | None = None) -> Bounds:
-    """Sums of products: I terms and a bias for y, O for dx, N for dkernel; and of numbers, N for dbias."""
+    """Bounds of linear: y (N, O), dx (N, I), dkernel (I, O) and dbias (O,).
+
+    A number of y is the sum of I products and a bias. A number of dx is the sum of O products, one of dkernel the sum
+    of N products. A number of dbias is the sum of N numbers.
+    """
     return _errors(
         y=run.dot(exact(x), exact(kernel), bias),
         dx=run.dot(exact(dy), exact(kernel).T),
@@ -325,7 +377,11 @@ def linear(run: Arithmetic, x: Array, kernel: Array, bias: Array, *, dy: Array, 
 def low_rank(
     run: Arithmetic, x: Array, a: Array, b: Array, scale: float, *, dy: Array, inner: Inner | None = None
 ) -> Bounds:
-    """Two products one after another, each with the errors of the one before; between them the rounded scale."""
+    """Bounds of low_rank: y (N, O), dx (N, I), da (I, r) and db (r, O).
+
+    Each is two products, one after the other. The second product contains the errors of the first, and `scale` is
+    rounded.
+    """
     factor, projected = run.rounded(exact(scale)), run.dot(exact(x), exact(a))
     h = run.multiply(projected, factor)
     dh = run.multiply(run.dot(exact(dy), exact(b).T), factor)
@@ -341,13 +397,17 @@ def low_rank(
 
 @OVERFLOWS
 def logits(run: Arithmetic, h: Array, table: Array, bias: Array) -> Bounds:
-    """Sums of C products and a bias."""
+    """Bounds of the logits z (M, V): sums of C products and a bias."""
     return _errors(z=run.dot(exact(h), exact(table).T, bias))
 
 
 @OVERFLOWS
 def gelu(run: Arithmetic, x: Array, *, dy: Array, inner: Inner | None = None) -> Bounds:
-    """y and the slope inherit the absolute error of Φ, which is as large for x far below 0, where Φ itself is small."""
+    """Bounds of GELU: y (N, F) and dx (N, F).
+
+    y and the slope contain the absolute error of Φ, the normal distribution. It is as large for an x far below 0, where
+    Φ itself is small.
+    """
     y, slope, cdf = _gelu(run, exact(x))
     if inner is not None:
         inner |= _errors(cdf=cdf)
@@ -377,7 +437,7 @@ def _gelu(run: Arithmetic, x: Near) -> tuple[Near, Near, Near]:
 
 @OVERFLOWS
 def tanh(run: Arithmetic, x: Array, *, dy: Array, inner: Inner | None = None) -> Bounds:
-    """y is one function; dx = dy (1 - y²) inherits its error and rounds the square, the difference and the product."""
+    """Bounds of tanh: y (N, C) is one function. dx = dy (1 - y²) contains the error of y and three roundings."""
     y = np.tanh(x)
     of_y = Near(y, run.tanh_ulps * run.ulp(y) + run.tiny)
     slope = run.add(exact(np.ones_like(y)), -run.multiply(of_y, of_y))
@@ -396,7 +456,11 @@ def feed_forward(
     dy: Array,
     inner: Inner | None = None,
 ) -> Bounds:
-    """linear, gelu and linear one after another, each with the errors of the one before."""
+    """Bounds of feed_forward: h (N, C), and the gradients of x and of both kernels and biases, in the arguments'
+    shapes.
+
+    The op is linear, GELU and linear, one after the other. Each step contains the errors of the steps before it.
+    """
     f = run.dot(exact(x), exact(kernel_1), bias_1)
     g, slope, _ = _gelu(run, f)
     dg = run.dot(exact(dy), exact(kernel_2).T)
@@ -429,7 +493,9 @@ def dropout(
     dy: Array,
     inner: Inner | None = None,
 ) -> Bounds:
-    """1 / (1 - rate) is rounded, and the product with it. A rate of 0 does nothing."""
+    """Bounds of dropout: y (N, C) and dx (N, C). 1 / (1 - rate) is rounded, and so is the product with it. With the
+    rate 0 both are copies, with the bound 0.
+    """
     keep = _kept(x.shape, rate, key, starts, numbers, rows)
     if inner is not None:
         inner |= _errors(keep=np.zeros(x.shape))
@@ -449,7 +515,11 @@ def _dropped(run: Arithmetic, x: Near, rate: float, keep: Array) -> Near:
 def layer_norm(
     run: Arithmetic, x: Array, gamma: Array, beta: Array, epsilon: float, *, dy: Array, inner: Inner | None = None
 ) -> Bounds:
-    """x̂ has the errors of x - mean and 1 / std's as a factor; y rounds twice, dx two means and four times."""
+    """Bounds of layer_norm: y (N, C), dx (N, C), dgamma (C,) and dbeta (C,).
+
+    x̂ contains the error of x - mean, and the error of 1 / std as a factor. y has two more roundings. dx has those of
+    two means and four more.
+    """
     norm = _Norm(run, exact(x), epsilon)
     dx, dgamma = norm.backward(dy, gamma, norm.x_hat_error)
     if inner is not None:
@@ -474,7 +544,11 @@ def add_norm(
     dy: Array,
     inner: Inner | None = None,
 ) -> Bounds:
-    """Layer norm of a sum that is rounded; in backward x̂ may be (y - beta) / gamma, with the rounding of y too."""
+    """Bounds of add_norm: y (N, C), dh (N, C), dx (N, C), dgamma (C,) and dbeta (C,).
+
+    The op is layer norm of a rounded sum. In backward x̂ may be recomputed as (y - beta) / gamma. Then it contains the
+    rounding of y too.
+    """
     keep = _kept(h.shape, rate, key, starts, numbers, rows)
     dropped = _dropped(run, exact(h), rate, keep)
     total = run.add(exact(x), dropped)
@@ -501,8 +575,8 @@ class _Norm:
         rounded_epsilon = float(np.asarray(epsilon).astype(run.dtype))
         if not rounded_epsilon > 0.0:
             raise ValueError(
-                f"epsilon is {epsilon:g}, which is {rounded_epsilon:g} in {run.dtype}; a row of equal numbers then has "
-                f"no norm: epsilon has to be at least {np.finfo(run.dtype).smallest_subnormal:g}"
+                f"epsilon is {epsilon:g}, which is {rounded_epsilon:g} in {run.dtype}, so that a row of equal numbers "
+                f"has no norm: epsilon should be at least {np.finfo(run.dtype).smallest_subnormal:g}"
             )
         mean = x.value.mean(axis=1, keepdims=True)
         centred = x.value - mean
@@ -616,9 +690,11 @@ def attention(
     dy: Array,
     inner: Inner | None = None,
 ) -> Bounds:
-    """exp turns the absolute error of a score, D products and their sum, into a relative one of p; the rest is sums.
+    """Bounds of attention: y (R, C), dq (R, C), dk (N, C) and dv (N, C).
 
-    Of what is inside, each name has a list of (H, S, S), one for each sequence; that is for all rows alone.
+    A score is a sum of D products. exp turns the absolute error of a score into a relative error of its probability.
+    All other steps are sums. `inner` gets a list of one (H, S, S) array for each sequence under each name. These are
+    complete only if `query_rows` is None.
     """
     D = q.shape[1] // num_heads
     y, dq, dk, dv = np.zeros_like(q), np.zeros_like(q), np.zeros_like(k), np.zeros_like(v)
@@ -693,8 +769,8 @@ def _attend(
     exponent = np.where(_is_alone(below, most), of_score, again)
     if not again.max(initial=0.0) <= MOST:
         raise ValueError(
-            f"the rounding of a score is {again.max():.1e}, so that its probability can be anything; "
-            "the bounds are for smaller q and k"
+            f"the rounding error of a score may be {again.max():.1e}, so that its probability has no bound; the "
+            f"largest error with a bound is {MOST:g}: give smaller q and k"
         )
     # Σ p exp(ε) is from low = 1 - less to 1 + more. low is added up itself: the difference may have no digit left.
     factor = _grown(p, log_p, exponent)
@@ -792,11 +868,15 @@ def cross_entropy(
     rescalings: int | None = None,
     inner: Inner | None = None,
 ) -> Bounds:
-    """exp turns the absolute error of a logit, C products and a bias, into a relative one of a probability.
+    """Bounds of cross_entropy: losses (M,), dh (M, C), dtable (V, C) and dbias (V,).
 
-    The loss is log Σ exp(z_i - z_label), so the label's own term has no error but exp's. In backward the logarithm of
-    the sum is subtracted as one rounded number. `rescalings`: how often the sum was scaled down to a larger maximum, if
-    the vocabulary was cut otherwise than here.
+    A logit is a sum of C products and a bias. exp turns its absolute error into a relative error of a probability. The
+    loss is log Σ exp(z_i - z_label), so the term of the label has only the error of exp. Backward subtracts the
+    logarithm of the sum as one rounded number.
+
+    Args:
+        rescalings: how many times the sum was scaled down to a larger maximum, if the vocabulary was divided into other
+            blocks than here.
     """
     (M, V), at = (len(h), len(table)), np.arange(len(h))
     blocks = min(_rescalings(V), 1 + M * V // CHUNK) if rescalings is None else rescalings
@@ -810,7 +890,10 @@ def cross_entropy(
     # exp, once and for each larger maximum, of a distance from the maximum that is rounded
     of_exponent = run.gamma(1.0) * (top - z.value + z.error + most) + run.gamma(EXP) * (1 + blocks)
     if not (z.error + of_exponent).max(initial=0.0) <= MOST:
-        raise ValueError(f"the rounding of a logit is {z.error.max():.1e}; the bounds are for smaller h and table")
+        raise ValueError(
+            f"the rounding error of a logit may be {z.error.max():.1e}, so that its probability has no bound; the "
+            f"largest error with a bound is {MOST:g}: give smaller h and table"
+        )
 
     def logarithm(exponent: Array) -> Array:
         """The error of log Σ exp(z) if those of the terms are factors exp(±exponent): of exp, the sum, and log."""
@@ -849,7 +932,7 @@ def cross_entropy(
 
 @OVERFLOWS
 def add(run: Arithmetic, x: Array, y: Array) -> Bounds:
-    """One addition."""
+    """Bound of `total`, the sum of two arrays of one shape: one addition."""
     return _errors(total=run.add(exact(x), exact(y)))
 
 
@@ -857,11 +940,15 @@ def add(run: Arithmetic, x: Array, y: Array) -> Bounds:
 def accumulate(
     run: Arithmetic, total: Array, gradient: Array | None, *, terms: int = 1, size: Array | None = None
 ) -> Bounds:
-    """One addition of a gradient that is an array.
+    """Bound of `total`, the sum of a running total and a gradient: one addition, if the gradient is an array.
 
-    A gradient that is yet to be made, say a product, is described by `terms`, how many numbers it is the sum of, and
-    `size`, the sum of their magnitudes. The total is one more term: each passes one more addition. The gradient's own
-    bound comes on top of this one.
+    A gradient may be a sum that is not computed yet, such as a product. `terms` and `size` describe it. The running
+    total is one more term, and each term has one more addition. The bound of the gradient itself must be added to the
+    returned one.
+
+    Args:
+        terms: the number of terms of the gradient's sum.
+        size: the sum of the magnitudes of the terms, in the gradient's shape.
     """
     if size is None:
         return _errors(total=run.add(exact(total), exact(gradient)))
@@ -870,7 +957,9 @@ def accumulate(
 
 @OVERFLOWS
 def squared_norm(run: Arithmetic, x: Array) -> Bounds:
-    """In float64 whatever the precision of x: a sum of len(x) squares, each of which may underflow."""
+    """Bound of `norm` (), the sum of len(x) squares of x (n,). It is in float64 in every precision. Each square may
+    underflow.
+    """
     wide = Arithmetic(np.float64)
     return _errors(norm=wide.gamma(len(x)) * np.square(x).sum() + len(x) * wide.tiny)
 
@@ -889,7 +978,11 @@ def adam_step(
     scale: float = 1.0,
     decay: float = 0.0,
 ) -> Bounds:
-    """Each operation of the formula once, the factors being rounded too. v >= 0, and beta_2 >= 1/2: so it stays."""
+    """Bounds of one step of Adam: w, m and v, each in the shape of w.
+
+    Each operation of the formula is rounded once, and so are the factors. The bounds need v >= 0 and beta_2 >= 1/2, so
+    that v stays at least 0.
+    """
 
     def factor(value: float) -> Near:
         return run.rounded(exact(value))
@@ -905,14 +998,14 @@ def adam_step(
 
 @OVERFLOWS
 def running_mean(run: Arithmetic, mean: Array, x: Array, keep: float) -> Bounds:
-    """Two products and their sum, the factors being rounded too."""
+    """Bound of `mean`, in the shape of x: two products and their sum. The factors are rounded too."""
     kept = run.multiply(exact(mean), run.rounded(exact(keep)))
     return _errors(mean=run.add(kept, run.multiply(exact(x), run.rounded(exact(1.0 - keep)))))
 
 
 @OVERFLOWS
 def clip_scale(run: Arithmetic, square: float, limit: float) -> Bounds:
-    """A root and a quotient in float64, whatever the precision."""
+    """Bound of `scale` (): a root and a quotient, in float64 in every precision."""
     wide = Arithmetic(np.float64)
     scale = min(1.0, limit / math.sqrt(square)) if square else 0.0
     return _errors(scale=np.array(wide.gamma(2) * scale))
@@ -920,8 +1013,8 @@ def clip_scale(run: Arithmetic, square: float, limit: float) -> Bounds:
 
 # --- the table --------------------------------------------------------------------------------------------------------
 
-# For each row of `pyroberta.ops.Ops`: the function, and which of its results are the row's, in their order. `prepare`
-# makes a copy; what is computed with it has linear's and feed_forward's bounds.
+# For each row of the ops table: the function of its bounds, and the names of the row's results in their order.
+# `prepare` makes a copy of a kernel; the results of products with it have the bounds of linear and feed_forward.
 ROWS: dict[str, tuple[Callable[..., Bounds], Sequence[str]]] = {
     "gather_forward": (gather, ["y"]),
     "gather_backward": (gather, ["dx"]),
@@ -959,22 +1052,22 @@ ROWS: dict[str, tuple[Callable[..., Bounds], Sequence[str]]] = {
     "add": (add, ["total"]),
     "clip_scale": (clip_scale, ["scale"]),
 }
-# The rows that round nothing.
+# The rows whose results are not rounded.
 EXACT = {"zeros", "view", "copy", "fill", "maximum", "clip", "all_finite", "to_host", "from_host"}
 
 
 def of_values(run: Arithmetic, op: str, arguments: Sequence[Any], dy: Array) -> dict[str, Any]:
-    """A bound for each value of an op that has a plain one, and for each gradient.
+    """Returns the bounds of each value of an op of `oracle.plain`, and of each gradient.
 
     Args:
         run: the arithmetic.
-        op: the op's name.
-        arguments: the op's, in float64.
-        dy: the gradient of its result.
+        op: the name of the op.
+        arguments: the arguments of the op, in float64.
+        dy: the gradient of the output, in float64.
 
     Returns:
-        The bounds by the names of `oracle.plain`, those of gradients beginning with `d.`; of attention's values a list
-        of arrays each.
+        The bounds by the names of `oracle.plain`, as float64 arrays in the shapes of the values. The names of gradients
+        begin with `d.`. Values of attention that exist per sequence have a list of arrays.
 
     >>> x, gamma, beta, dy = np.ones((1, 2)), np.ones(2), np.zeros(2), np.ones((1, 2))
     >>> list(of_values(Arithmetic("float32"), "layer_norm", (x, gamma, beta, 1e-5), dy))

@@ -1,7 +1,7 @@
-"""What rounding may do in a call of a trace that no op of the model makes: in a sum, in clipping, in an update.
+"""Bounds of the rounding in calls of a trace that are not ops of the model: sums, clipping and updates.
 
-The bounds are those that the comparison uses (`oracle/calls.py`). An update works on each number by itself, so its
-bounds are made some numbers at a time: beside them no more memory is taken than for so many numbers.
+`oracle/calls.py` has the formulas, which the comparison uses too. An update treats each number by itself. So its bounds
+are computed piece by piece, and need memory only for one piece.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pyroberta.oracle import bounds
 from pyroberta.oracle.calls import Recomputed
 from pyroberta.oracle.golden import Entry, Trace
 
-PIECE = 1 << 17  # numbers at a time
+PIECE = 1 << 17  # the number of elements in one piece
 
 
 class CallBounds:
@@ -25,7 +25,7 @@ class CallBounds:
 
     Args:
         run: the arithmetic.
-        settings: of the trace, with its optimizer.
+        settings: the settings of the trace, which contain its optimizer.
     """
 
     def __init__(self, run: bounds.Arithmetic, settings: Mapping[str, Any]) -> None:
@@ -34,12 +34,12 @@ class CallBounds:
     def of(
         self, entries: Mapping[str, Entry], arguments: Mapping[str, Any], values: Mapping[str, Any]
     ) -> dict[str, Array]:
-        """A bound for each tensor of a call.
+        """Returns a bound for each tensor that a call gives, as float64 arrays.
 
         Args:
-            entries: of the tensors, by name.
-            arguments: what the call works on, by name.
-            values: what it gives, by what the entries call it; only looked at for a copy, a product or a norm.
+            entries: tensor's name -> its entry.
+            arguments: argument's name -> the value with which the call was made.
+            values: value's name -> the result of the call. It is used only for a copy, a product or a norm.
         """
         part = Trace()  # of this call alone
         part.settings, part.entries = dict(self._settings), dict(entries)
@@ -50,12 +50,14 @@ class CallBounds:
         return {name: np.asarray(found[entry.value], np.float64) for name, entry in entries.items()}
 
     def of_sum(self, name: str, entry: Entry, terms: Iterable[Array], count: int) -> Array:
-        """The bound of a sum.
+        """Returns the bound of a sum, as a float64 array of its shape.
 
         Args:
-            name, entry: of the tensor.
-            terms: are read one after another; where one alone is left of the sum, the sum itself will do.
-            count: of the terms.
+            name: the name of the tensor.
+            entry: its entry.
+            terms: the terms, arrays of one shape. They are read one after the other. If only the sum is left, pass the
+                sum as the single term.
+            count: the number of terms.
         """
         size: Any = 0.0  # of all the terms, which are not held: the bound looks at their magnitudes' sum alone
         for term in terms:
@@ -67,13 +69,14 @@ class CallBounds:
         self, entries: Mapping[str, Entry], arrays: Mapping[str, Callable[[slice], Array]], numbers: Mapping[str, Any],
         shape: tuple[int, ...],
     ) -> dict[str, Array]:  # fmt: skip
-        """The bounds of the update of a parameter.
+        """Returns the bounds of the update of a parameter: tensor's name -> float64 array of the parameter's shape.
 
         Args:
-            entries: of the tensors that it gives, by name.
-            arrays: `w`, `g` and the slots before the update, each as what gives some of its numbers.
-            numbers: `rate` and the like.
-            shape: of the parameter.
+            entries: the name of each tensor that the update gives -> its entry.
+            arrays: `w`, `g` and the slots before the update. Each is a function from a slice of the flat array to these
+                numbers.
+            numbers: the other arguments, such as `rate`.
+            shape: the shape of the parameter.
         """
         size = math.prod(shape)
         found = {name: np.empty(size) for name in entries}

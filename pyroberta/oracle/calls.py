@@ -1,4 +1,7 @@
-"""What a call of a trace gives, computed in float64 from whatever it works on, and what rounding may do in it."""
+"""Recomputes a call of a trace in float64 from any arguments, and gives the largest rounding error of its results.
+
+A call is one use of an op, or of a sum, clipping or update, at one place in one update.
+"""
 
 from __future__ import annotations
 
@@ -20,18 +23,18 @@ from pyroberta.training import optimizers
 NO_LIMITS = {"clipvalue": None, "clipnorm": None, "global_clipnorm": None}
 
 
-SCATTERED = ("embedding", "gather")  # ops whose backward adds up rows of dy
-SUMMED = {"linear": "bias", "layer_norm": "beta", "add_norm": "beta", "feed_forward": "bias_2"}  # where it adds up all
-Call = tuple[int, str, str]  # a step, a place and an op
+SCATTERED = ("embedding", "gather")  # ops whose backward adds up some rows of dy
+SUMMED = {"linear": "bias", "layer_norm": "beta", "add_norm": "beta", "feed_forward": "bias_2"}  # sums of all rows
+Call = tuple[int, str, str]  # the number of the update, the place and the op
 
 
 class Recomputed:
-    """A call that can be computed again.
+    """A call of a trace that can be computed again.
 
     Args:
         golden: the trace.
-        names: the tensors that the call gave.
-        entry: of one of them.
+        names: the names of the tensors that the call gave.
+        entry: the entry of one of these tensors.
     """
 
     def __init__(self, golden: Trace, names: Sequence[str], entry: Entry) -> None:
@@ -42,7 +45,13 @@ class Recomputed:
         self.is_of_op = is_of_op(entry)
 
     def values(self, arguments: Mapping[str, Any], given: Given) -> Values:
-        """What it gives, from its arguments and from those `given` of its op's values."""
+        """Returns the results of the call as float64 arrays: value's name -> array, or a list of arrays of the
+        sequences.
+
+        Args:
+            arguments: argument's name -> array or number.
+            given: values inside the op that replace the computed ones (see `stages`).
+        """
         a = arguments
         if self.is_of_op and self.is_gradient:
             return _backward(self.op, a, given)
@@ -65,12 +74,17 @@ class Recomputed:
     def limits(
         self, run: bounds.Arithmetic, arguments: Mapping[str, Any], values: Values, given: Given
     ) -> dict[str, Any]:
-        """How far each value may be off, its arguments being theirs.
+        """Returns the largest error of each result, if another implementation computes it from the same arguments.
 
         Args:
-            run: their arithmetic.
-            arguments, given: as of `values`, which made the values.
-            values: what it gives.
+            run: the arithmetic of the other implementation.
+            arguments: as for `values`.
+            values: the return value of `values`.
+            given: as for `values`.
+
+        Returns:
+            value's name -> float64 array, or a list of arrays of the sequences. The error is infinite if there is no
+            bound.
         """
         if self.is_of_op:
             found = self._limits_of_op(run, arguments, values, given)
@@ -122,9 +136,10 @@ class Recomputed:
     def _widened(
         self, run: bounds.Arithmetic, a: Mapping[str, Any], values: Values, given: Given, limits: Mapping[str, Any]
     ) -> dict[str, Any]:
-        """The limits of values that come from those given inside the op, which may not be what the arguments make.
+        """Returns the limits of values that were computed from given values inside the op.
 
-        Forward, what the one step may lose is allowed at least. On the way back, limits grow as the largest number.
+        The given values may differ from those that the arguments give. In forward, the limit is at least the error of
+        the single step. In backward, limits grow in proportion to the largest number.
         """
         if not self.is_gradient:
             of_steps = limits_of_steps(run, self.op, a, stages(self.op, a, given)[1])
@@ -147,7 +162,7 @@ class Recomputed:
     def _updated(
         self, arguments: Mapping[str, Any], run: bounds.Arithmetic | None = None
     ) -> tuple[Values, dict[str, Any]]:
-        """What the optimizer makes of a parameter and its slots, with bounds; an optimizer of a user is not known."""
+        """Returns the parameter and its slots after the update, with bounds. For a user's optimizer they are NaN."""
         if self.optimizer.get("name") in optimizers.OPTIMIZERS and 0.0 <= float(arguments["rate"]) < np.inf:
             return updated(self.optimizer, arguments, run)
         shape = np.shape(arguments["w"])
@@ -158,22 +173,24 @@ class Recomputed:
 
 
 def call_of(entry: Entry) -> Call:
-    """The call that a tensor arises in."""
+    """Returns the call that gave a tensor."""
     return entry.step, entry.place, entry.op
 
 
 def is_gradient(name: str, entry: Entry) -> bool:
-    """Whether a tensor is the gradient of an op's value, or of an argument."""
+    """Returns whether a tensor is the gradient of an op's value or of an op's argument."""
     return name.removeprefix(f"step_{entry.step}.").startswith("d.") and entry.op in PLAIN
 
 
 def is_of_op(entry: Entry) -> bool:
-    """Whether a tensor is computed by an op of the model, from all of its arguments."""
+    """Returns whether a tensor was computed by an op of the model, from all of the op's arguments."""
     return entry.op in PLAIN and "denominator" not in entry.inputs and set(entry.inputs) != {"dy"}
 
 
 def value_of(name: str, entry: Entry) -> tuple[str, int | None]:
-    """Which of its call's values a tensor is, and of which sequence."""
+    """Returns the name of the value of its call that a tensor is. The second item is the number of the sequence, for a
+    value of attention that exists per sequence, or else None.
+    """
     last = name.rpartition(".")[2]
     return entry.value, int(last) if entry.op == "attention" and last.isdigit() else None
 
@@ -184,15 +201,16 @@ def value_of(name: str, entry: Entry) -> tuple[str, int | None]:
 def updated(
     config: Mapping[str, Any], arguments: Mapping[str, Any], run: bounds.Arithmetic | None = None
 ) -> tuple[Values, dict[str, Any]]:
-    """What an optimizer makes of a parameter and its slots.
+    """Returns the results of an optimizer's step for one parameter.
 
     Args:
-        config: the optimizer's.
-        arguments: `w`, `g`, the slots by name where there were some, `rate`, `decays`, `step`.
-        run: the arithmetic whose bounds are asked for.
+        config: the config of the optimizer.
+        arguments: `w`, `g`, the slots by name if they exist, `rate`, `decays` and `step`. Arrays have one shape.
+        run: the arithmetic of the bounds, or None for infinite bounds.
 
     Returns:
-        `updated` and the slots, and a bound for each: infinite for an optimizer without `adam_step`.
+        `updated` and the slots, as float64 arrays of the parameter's shape, and a bound for each. The bound is infinite
+        if the optimizer does not use `adam_step`.
     """
     rate, shape = float(arguments["rate"]), np.shape(arguments["w"])
     kept = {of: value for of, value in config.items() if value is not None}
@@ -235,13 +253,17 @@ def _of_other_adams(
     beta_2: float,
     epsilon: float,
 ) -> dict[str, Array]:
-    """What others may lose beside: their moments are β·m + (1 - β)·g, with 1 - β and 1 - βᵗ computed as numbers are.
+    """Returns the additional errors of other implementations of Adam.
+
+    Their moments are β·m + (1 - β)·g, with 1 - β and 1 - βᵗ computed in their arithmetic.
 
     Args:
         run: the arithmetic.
-        updates: t.
-        g, before, after: the gradient, and m and v before the update and after it.
-        rate, beta_1, beta_2, epsilon: as `adam_step` takes them.
+        updates: the number of updates t.
+        g: the gradient.
+        before: m and v before the update.
+        after: m and v after the update.
+        rate, beta_1, beta_2, epsilon: as for `adam_step`.
     """
     (m, v), (m_after, v_after) = before, after
     of_m = run.u * (3.0 * beta_1 * np.abs(m) + (3.0 - 2.0 * beta_1) * np.abs(g))
@@ -261,7 +283,7 @@ def _divided(x: Any, denominator: Any) -> Array:
 
 
 def gradients_in(arguments: Mapping[str, Any]) -> list[Array]:
-    """The gradients that a norm is taken of."""
+    """Returns the gradients in the arguments of a norm of several gradients."""
     return [value for of, value in arguments.items() if of.isdigit()]
 
 

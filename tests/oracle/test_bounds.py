@@ -358,7 +358,7 @@ def is_refused(op: str, arguments: list[Any], dy: np.ndarray, precision: bounds.
     try:
         bounds_of(op, arguments, dy, precision)
     except ValueError as error:
-        if "the bounds are for smaller" not in str(error):
+        if "so that its probability has no bound" not in str(error):
             raise
         return True
     return False
@@ -555,12 +555,12 @@ def test_the_bound_of_a_product_holds_for_any_order_of_its_terms(seed, n, scale)
 def test_what_cannot_be_bounded_says_so():
     run = bounds.Arithmetic("float32")
     assert np.isinf(run.divide(bounds.exact([1.0]), bounds.Near(np.array([1.0]), np.array([2.0]))).error)
-    with pytest.raises(ValueError, match=r"roundings .* leave nothing"):
+    with pytest.raises(ValueError, match=r"after .* roundings .* may have no correct digit"):
         run.gamma(1e7)
     q = np.full((2, 1), 1e6)
-    with pytest.raises(ValueError, match="its probability can be anything"):
+    with pytest.raises(ValueError, match="its probability has no bound"):
         bounds.attention(run, q, q, q, np.array([0, 2]), 1, 0.0, KEY, dy=q)
-    with pytest.raises(ValueError, match="the rounding of a logit"):
+    with pytest.raises(ValueError, match="the rounding error of a logit"):
         bounds.cross_entropy(run, 1e6 * q, q, np.zeros(2), np.array([0, 1]), dy=np.ones(2))
 
 
