@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -15,6 +16,7 @@ from pyroberta.data.classifier_inputs import ClassifierInputs, packed_features
 from pyroberta.data.inputs import InputReader, check_features
 from pyroberta.data.labels import default_names
 from pyroberta.data.sources import OF_OPEN_SOURCE
+from pyroberta.formats.budget import shown
 from pyroberta.model.attributes import Reasons, whole_number
 from pyroberta.model.batch import pack
 from pyroberta.model.heads import head_of
@@ -64,7 +66,8 @@ class TextClassifier(Task):
             directories can't hold another width.
         dropout: the rate before and after that layer. The default is the backbone's `dropout`, as in transformers (in
             KerasHub it is 0).
-        labels: the names of the classes. The default is "LABEL_0" and so on. Hugging Face directories keep them.
+        labels: a list of the names of the classes, in their order. The default is "LABEL_0" and so on. Hugging Face
+            directories keep them.
         classifier_dropout: transformers' name for `dropout`.
         seed: the seed of an untrained head, and of all random choices in training: the order of examples, dropout.
         name, compile: see `Task`.
@@ -179,7 +182,7 @@ class TextClassifier(Task):
             num_classes: the number of classes. None means that of the preset's head. The preset's head is loaded if it
                 has this number of classes. Otherwise the head is untrained and must be fitted.
             labels: the names of the classes. The default is those of the preset.
-            activation: see the class. The default is that of the preset if its head is loaded.
+            activation: see the class. The default is that of the preset if the head has the preset's shape.
             hidden_dim: see the class. The default is that of the preset. A head of another width is untrained.
             dropout: the head's rate, which replaces the preset's, as in KerasHub. Set the encoder's rate with the
                 encoder: `TextClassifier(Backbone.from_preset(preset, dropout=...), num_classes, ...)`.
@@ -210,11 +213,11 @@ class TextClassifier(Task):
             "classifier_dropout": rate,
             "classifier_hidden_dim": stored_width if hidden_dim is None else whole_number("hidden_dim", hidden_dim),
         }
-        is_stored = classes == stored_classes
-        if labels is None and is_stored:
+        if labels is None and classes == stored_classes:
             labels = opened.labels
         if activation is FROM_PRESET:
-            activation = opened.activation if is_stored else None
+            has_width = hidden_dim in (None, stored_width or stored_config.hidden_dim)
+            activation = opened.activation if classes == stored_classes and has_width else None
         return cls._loaded(opened, preprocessor, seed, {"labels": labels, "activation": activation}, **options)
 
     @property
@@ -353,10 +356,23 @@ def _rate(dropout: float | None, classifier_dropout: float | None) -> float | No
     return classifier_dropout if dropout is None else dropout
 
 
-def _names(labels: Sequence[str] | None, num_classes: int) -> list[str]:
+def _names(labels: Any, num_classes: int) -> list[str]:
     """The names of the classes, checked, or default names."""
     if labels is None:
         return default_names(num_classes)
-    if isinstance(labels, str) or len(set(labels)) != num_classes or not all(isinstance(name, str) for name in labels):
-        raise ValueError(f"labels should be {num_classes} different names, one for each class; got {labels!r}")
-    return list(labels)
+    hint = ""
+    if isinstance(labels, Mapping):
+        is_by_name = all(isinstance(name, str) for name in labels)
+        hint = ". Pass a list: " + (
+            "sorted(labels, key=labels.get)" if is_by_name else "[labels[i] for i in range(len(labels))]"
+        )
+    elif isinstance(labels, AbstractSet):
+        hint = ". A set has no order. Pass a list: sorted(labels)"
+    elif isinstance(labels, Iterable) and not isinstance(labels, str | bytes):
+        names = [str(name) if isinstance(name, str) else name for name in labels]  # NumPy's strings too
+        if all(isinstance(name, str) for name in names) and len(set(names)) == len(names) == num_classes:
+            return names
+        labels = names
+    raise ValueError(
+        f"labels should be {num_classes} different names, one for each class in their order; got {shown(labels)}{hint}"
+    )

@@ -230,8 +230,7 @@ class Trainer(Resumable):
                 "nothing is evaluated",
                 stacklevel=callers_level(),
             )
-        self._take_names(reader)
-        class_weights = self._class_weights(class_weight, sample_weight)
+        class_weights = self._class_weights(class_weight, sample_weight, reader)
         if class_weights is not None:
             examples = examples.class_weighted(class_weights)
         reader.say(bar.verbose)
@@ -278,6 +277,7 @@ class Trainer(Resumable):
                 run.check_resumption(self._state, initial_epoch, epochs)
             else:
                 run.begin(self._current_state(), initial_epoch)
+            self._take_names(reader)  # not before: a fit that is refused changes nothing
             self.stop_training, self._run, self._averaged_at = False, run, None
             try:
                 callback_list.on_train_begin()
@@ -368,8 +368,8 @@ class Trainer(Resumable):
         parts make one update.
         """
         self._need_trainable()
-        examples = self._held(x, y, sample_weight, long_texts, column, label, may_name=True)
-        class_weights = self._class_weights(class_weight, sample_weight)
+        examples, reader = self._held(x, y, sample_weight, long_texts, column, label, may_name=True)
+        class_weights = self._class_weights(class_weight, sample_weight, reader)
         if class_weights is not None:
             examples = examples.class_weighted(class_weights)
         key = Key.of_single_update(self.seed, self.optimizer.iterations)
@@ -382,6 +382,7 @@ class Trainer(Resumable):
 
         with self.backbone.writing("train_on_batch()"):
             self._update(parts, done)
+            self._take_names(reader)
         values = running.values()
         return values if return_dict else as_keras(values)
 
@@ -397,7 +398,7 @@ class Trainer(Resumable):
         label: str | None = None,
     ) -> Any:
         """Does what `evaluate` does, with x as one batch."""
-        examples = self._held(x, y, sample_weight, long_texts, column, label)
+        examples, _ = self._held(x, y, sample_weight, long_texts, column, label)
         values = self._evaluate(examples, examples.num_texts)
         return values if return_dict else as_keras(values)
 
@@ -478,8 +479,10 @@ class Trainer(Resumable):
         """Does what `predict` does, with x as one batch."""
         return self.predict(x, batch_size=2**31, long_texts=long_texts, column=column, verbose=0)
 
-    def _class_weights(self, class_weight: Mapping[Any, float] | None, sample_weight: Any) -> Array | None:
-        """The factor of each class's losses; None for ones.
+    def _class_weights(
+        self, class_weight: Mapping[Any, float] | None, sample_weight: Any, reader: InputReader
+    ) -> Array | None:
+        """The factor of each class's losses; None for ones. The names of the classes may be those that a reader found.
 
         Raises:
             ValueError: for a model without classes, a class that it lacks, and where both kinds of weights are given.
@@ -497,7 +500,7 @@ class Trainer(Resumable):
                 "class_weight and sample_weight can't be combined: multiply them, as in sample_weight=[weight * "
                 "class_weight[label] for weight, label in zip(sample_weight, y)]"
             )
-        return class_factors(class_weight, classes, getattr(self, "labels", None) or [])
+        return class_factors(class_weight, classes, reader.new_names or getattr(self, "labels", None) or [])
 
     def _update(self, parts: Sequence[Batch], done: Callable[[list[Result]], None]) -> None:
         """Makes one update from all the parts taken as one batch; `done` notes its results as a part of it."""
@@ -610,11 +613,11 @@ class Trainer(Resumable):
         column: Any = None,
         label: Any = None,
         may_name: bool = False,
-    ) -> HeldExamples:
+    ) -> tuple[HeldExamples, InputReader]:
+        """The examples of one batch, and their reader, which may have found names of classes."""
         reader = self._reader(long_texts, may_name=may_name)
         examples = reader.examples(x, y, sample_weight, column=column, label=label)
         if not isinstance(examples, HeldExamples):
             raise ValueError("x should be one batch, not an iterable of batches")
-        self._take_names(reader)
         reader.long_texts.say()
-        return examples
+        return examples, reader

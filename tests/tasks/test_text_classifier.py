@@ -409,6 +409,14 @@ def test_booleans_are_classes_too():
         (lambda: small_classifier(num_classes=1), "num_classes must be a whole number of at least 2"),
         (lambda: small_classifier(labels=["a", "b"]), "labels should be 3 different names"),
         (lambda: small_classifier(labels=["a", "b", "b"]), "labels should be 3 different names"),
+        (lambda: small_classifier(labels=3), "labels should be 3 different names, .* in their order; got 3"),
+        (lambda: small_classifier(labels=[["a"], ["b"], ["c"]]), "labels should be 3 different names"),
+        (
+            lambda: small_classifier(labels={"b": 1, "a": 0, "c": 2}),
+            r"Pass a list: sorted\(labels, key=labels\.get\)",
+        ),
+        (lambda: small_classifier(labels={1: "b", 0: "a", 2: "c"}), r"Pass a list: \[labels\[i\] for i in"),
+        (lambda: small_classifier(labels={"a", "b", "c"}), r"A set has no order\. Pass a list: sorted\(labels\)"),
         (lambda: small_classifier().predict([], verbose=0), "x is empty"),
         (lambda: TextClassifier(small_masked_lm().backbone, None), "num_classes is missing"),
     ],
@@ -416,6 +424,36 @@ def test_booleans_are_classes_too():
 def test_arguments_that_do_not_fit_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("labels", [np.array(["a", "b", "c"]), ("a", "b", "c"), (name for name in "abc")])
+def test_names_of_classes_come_from_any_iterable_with_an_order(labels):
+    found = small_classifier(labels=labels).labels
+    assert found == ["a", "b", "c"]
+    assert all(type(name) is str for name in found)
+
+
+@pytest.mark.parametrize("method", ["fit", "train_on_batch"])
+def test_a_training_that_is_refused_names_no_classes(method: str):
+    classifier = small_classifier(num_classes=2)
+    named = ["a", "b"] * 3
+    with pytest.raises(ValueError, match=r"class_weight has the class 'c'; .* 0 to 1, or 'a', 'b'"):
+        getattr(classifier, method)(TEXTS, named, class_weight={"c": 2.0})
+    assert classifier.labels == ["LABEL_0", "LABEL_1"]
+    with pytest.raises(TypeError, match="a callback must be"):
+        classifier.fit(TEXTS, named, callbacks=[3], verbose=0)
+    assert classifier.labels == ["LABEL_0", "LABEL_1"]
+    getattr(classifier, method)(TEXTS, named, class_weight={"b": 2.0})
+    assert classifier.labels == ["a", "b"]
+
+
+def test_a_head_of_another_width_has_no_activation_of_the_presets(tmp_path: Path):
+    backbone = small_classifier().backbone
+    preprocessor = TextClassifierPreprocessor(small_tokenizer(), sequence_length=40)
+    TextClassifier(backbone, 3, preprocessor, "softmax").save_to_preset(tmp_path / "c", format="keras")
+    load = partial(TextClassifier.from_preset, tmp_path / "c")
+    assert load().activation == load(hidden_dim=8).activation == "softmax"
+    assert load(hidden_dim=16).activation == load(num_classes=2).activation == "linear"
 
 
 def test_a_masked_lms_preprocessor_is_refused():
