@@ -69,8 +69,8 @@ class Checkpoint(Callback):
                     "start a new one with another --checkpoint, and with --model for the saved model"
                 )
         model.load_train_state(state)
-        if told := checkpoint.of_other_backend(notes, model):
-            print(f"pyroberta: {told}", file=sys.stderr)
+        if message := checkpoint.of_other_backend(notes, model):
+            print(f"pyroberta: {message}", file=sys.stderr)
         return True
 
     def check_free(self, *, overwrite: bool) -> None:

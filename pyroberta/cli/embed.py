@@ -26,12 +26,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
     add_texts(parser)
     options.add_model(parser)
-    what = parser.add_mutually_exclusive_group()
-    what.add_argument(
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument(
         "-o", "--output", type=options.place, metavar="FILE", help=f"write them there: {' or '.join(OUTPUTS)}"
     )
-    what.add_argument("--nearest", metavar="QUERY", help="print the texts that are most like this one")
-    what.add_argument("--neighbours", action="store_true", help="print for each text the others that are most like it")
+    group.add_argument("--nearest", metavar="QUERY", help="print the texts that are most like this one")
+    group.add_argument("--neighbours", action="store_true", help="print for each text the others that are most like it")
     parser.add_argument("-k", "--top-k", type=options.positive, metavar="N", help="of the most alike (default: 5)")
     parser.add_argument("--layer", type=options.whole, metavar="N", default=-1, help="whose hidden states, 0 the first")
     parser.add_argument(

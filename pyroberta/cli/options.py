@@ -171,13 +171,13 @@ def add_overwrite(parser: argparse.ArgumentParser, kind: str, where: str = "DIR"
     parser.add_argument("--overwrite", action="store_true", help=f"replace {kind} that {where} holds already")
 
 
-def check_free(arguments: argparse.Namespace, place: str, marks: Sequence[str] = ("config.json",)) -> None:
+def check_free(arguments: argparse.Namespace, place: str, names: Sequence[str] = ("config.json",)) -> None:
     """Checks, before the work begins, that nothing is replaced without `--overwrite`.
 
     Raises:
-        FileExistsError: if `place` has one of the files `marks`, and `--overwrite` is not given.
+        FileExistsError: if `place` has one of the files `names`, and `--overwrite` is not given.
     """
-    found = next((mark for mark in marks if os.path.isfile(os.path.join(os.path.expanduser(place), mark))), None)
+    found = next((name for name in names if os.path.isfile(os.path.join(os.path.expanduser(place), name))), None)
     if found and not arguments.overwrite:
         kind = "a model" if found == "config.json" else "a vocabulary"
         begins = getattr(arguments, "model", place)  # of fit

@@ -43,10 +43,10 @@ def add_columns(parser: argparse.ArgumentParser, *, has_labels: bool = False) ->
     parser.add_argument("--whole-files", action="store_true", help="a text file is one text, not each of its lines")
 
 
-def add_texts(parser: argparse.ArgumentParser, what: str = "texts") -> None:
+def add_texts(parser: argparse.ArgumentParser, description: str = "texts") -> None:
     """Adds TEXT and `--file` with the options for files, which `given_texts` reads."""
     parser.add_argument(
-        "texts", nargs="*", metavar="TEXT", help=f"{what}; none, or -, reads standard input, one a line"
+        "texts", nargs="*", metavar="TEXT", help=f"{description}; none, or -, reads standard input, one a line"
     )
     parser.add_argument("--file", metavar="FILE", help=f"read the texts from {ABOUT_FILES}")
     add_columns(parser)
@@ -78,12 +78,12 @@ def given_texts(arguments: argparse.Namespace) -> Source:
             option = f"--{name.replace('_', '-')}"
             raise ValueError(f"{option} has no effect without --file: give --file, or leave {option} out")
     for text in texts:
-        is_there = os.path.exists(text)
-        if is_there or FILE_NAME.fullmatch(text):
+        exists = os.path.exists(text)
+        if exists or FILE_NAME.fullmatch(text):
             program, quoted = arguments.parser.prog, shlex.quote(text)
-            is_what = "is the name of a " + ("directory" if os.path.isdir(text) else "file")
+            reason = "is the name of a " + ("directory" if os.path.isdir(text) else "file")
             raise ValueError(
-                f"{text!r} {is_what if is_there else 'looks like the name of a file'}, and TEXT is the text itself. "
+                f"{text!r} {reason if exists else 'looks like the name of a file'}, and TEXT is the text itself. "
                 f"For the texts in the file: {program} --file {quoted}. "
                 f"For these characters: echo {quoted} | {program} -"
             )

@@ -43,7 +43,7 @@ def check(arguments: argparse.Namespace) -> None:
             raise ValueError(f"{option} has no effect without --{needed}: give --{needed} too, or leave {option} out")
     if arguments.schedule == "constant" and arguments.warmup is None:
         arguments.warmup = 0.0
-    if not (arguments.resume and _is_own_output(arguments)):
+    if not (arguments.resume and _is_output_of_resumed(arguments)):
         options.check_free(arguments, arguments.output)
     check_saveable(Path(arguments.output))  # an error comes now, not after the training
     _check_apart(arguments)
@@ -81,8 +81,8 @@ def _check_apart(arguments: argparse.Namespace) -> None:
     """
     output = os.path.realpath(os.path.expanduser(arguments.output))
     taken = {
-        os.path.realpath(os.path.expanduser(given)): what
-        for what, places in (("FILE", arguments.texts), ("--validation", [arguments.validation or "-"]))
+        os.path.realpath(os.path.expanduser(given)): name
+        for name, places in (("FILE", arguments.texts), ("--validation", [arguments.validation or "-"]))
         for given in places
         if given != "-"
     }
@@ -111,7 +111,7 @@ def _check_plot(file: str) -> None:
     matplotlib.use("agg")
 
 
-def _is_own_output(arguments: argparse.Namespace) -> bool:
+def _is_output_of_resumed(arguments: argparse.Namespace) -> bool:
     """Whether the training that is gone on with saved a model at `--output` when it was interrupted."""
     place = _checkpoint(arguments).output()
     return bool(place == os.path.abspath(os.path.expanduser(arguments.output)))
@@ -286,12 +286,12 @@ def train(
             last.update(_after_the_last_update(model, texts, arguments.batch_size))
         except (KeyboardInterrupt, NonFiniteError, OSError, MemoryError) as error:
             if stopping.leaves_at_once:
-                _say_what_is_left(arguments, checkpoint)
+                _report_checkpoint(arguments, checkpoint)
                 raise
             if model.optimizer.iterations == before:
                 if isinstance(error, KeyboardInterrupt):
                     print("pyroberta: no update was made yet", file=sys.stderr)
-                    _say_what_is_left(arguments, checkpoint)
+                    _report_checkpoint(arguments, checkpoint)
                 raise
             problem, history = error, finished.history
         updates = (follower.params.get("steps") or 0) * arguments.epochs
@@ -387,7 +387,7 @@ def _saved(
             is_done = True
         except KeyboardInterrupt as first:
             if stop:
-                _say_what_is_left(arguments, checkpoint)
+                _report_checkpoint(arguments, checkpoint)
                 raise
             stop = first  # it came before the finished model was saved, which would be lost
     if why:
@@ -454,7 +454,7 @@ def _plot(history: Any, file: str) -> None:
     replace_files(path.parent, {path.name: NewFile.of(content.getvalue())})
 
 
-def _say_what_is_left(arguments: argparse.Namespace, checkpoint: Any) -> None:
+def _report_checkpoint(arguments: argparse.Namespace, checkpoint: Any) -> None:
     """Says what there is of a training that was left without saving."""
     if checkpoint and checkpoint.file.exists():
         line = _line_to_go_on(arguments, None, has_checkpoint=True)

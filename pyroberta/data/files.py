@@ -41,7 +41,7 @@ MAGIC = (
 )
 AT_BOTH_ENDS = {"a Parquet file": b"PAR1", "an Arrow file": b"ARROW1"}
 TAR, TAR_AT = b"ustar", 257  # bytes from the beginning
-BYTE_ORDER_MARKS = (  # the longer ones first
+BOMS = (  # the longer ones first
     (b"\xff\xfe\0\0", "utf-32"),
     (b"\0\0\xfe\xff", "utf-32"),
     (b"\xff\xfe", "utf-16"),
@@ -262,8 +262,8 @@ def wide_encoding(start: bytes) -> str:
     >>> wide_encoding(b"A\\0zero in UTF-8"), wide_encoding("中国的首都是北京。\\n".encode("utf-16-le"))
     ('', 'utf-16-le')
     """
-    for mark, encoding in BYTE_ORDER_MARKS:
-        if start.startswith(mark):
+    for bom, encoding in BOMS:
+        if start.startswith(bom):
             return encoding
     some = start[:LOOKED_AT]
     if 8 * some.count(0) < len(some) and some.isascii():  # a NUL that nobody meant

@@ -89,14 +89,14 @@ def by_folder(paths: Sequence[str], found: Found) -> Found:
     Raises:
         ValueError: if a path is not a directory, a file is not a text file, or fewer than two folders have files.
     """
-    told = f"{INFERRED} takes the names of the folders in a directory"
+    message = f"{INFERRED} takes the names of the folders in a directory"
     for path in paths:
         if not os.path.isdir(path):
             raise ValueError(
-                f"{told}, but {printable(path)} is not a directory. Pass the directory that holds the folders"
+                f"{message}, but {printable(path)} is not a directory. Pass the directory that holds the folders"
             )
     if found.kind != "text":
-        raise ValueError(f"{told}, each file of which is a text, and {found.name} holds {KINDS[found.kind].title}")
+        raise ValueError(f"{message}, each file of which is a text, and {found.name} holds {KINDS[found.kind].title}")
     files: dict[str, list[File]] = {}
     left_out = list(found.left_out)
     for file in found.files:
@@ -108,7 +108,7 @@ def by_folder(paths: Sequence[str], found: Found) -> Found:
             left_out.append(file.path)
     if len(files) < 2:
         some = f"files in the folder {next(iter(files))!r} alone" if files else "no folder with files"
-        raise ValueError(f"{told}, a folder for each class, and {found.name} has {some}")
+        raise ValueError(f"{message}, a folder for each class, and {found.name} has {some}")
     turns = [((i + 0.5) / len(some), name, file) for name, some in sorted(files.items()) for i, file in enumerate(some)]
     in_turn = tuple(file for _, _, file in sorted(turns, key=lambda turn: turn[:2]))
     return found._replace(files=in_turn, left_out=tuple(left_out))

@@ -83,16 +83,16 @@ class Structure:
             ValueError: where it reaches beyond the file, or a part of it contains itself.
             OverBudget: where it is too long.
         """
-        what = f"the header of {shown(name)}"
-        start = self._bytes(address, 16, what)
+        subject = f"the header of {shown(name)}"
+        start = self._bytes(address, 16, subject)
         is_new = start[:5] == HEADER
         if not is_new and start[0] != 1:
-            raise ValueError(f"{self._file} is damaged: {what} should begin at byte {self._base + address}")
+            raise ValueError(f"{self._file} is damaged: {subject} should begin at byte {self._base + address}")
         if is_new:
             flags = start[5]
             at = 6 + 16 * bool(flags & 0x20) + 4 * bool(flags & 0x10)  # times, and numbers of attributes
             width = 1 << (flags & 3)
-            length = int.from_bytes(self._bytes(address + at, width, what), "little")
+            length = int.from_bytes(self._bytes(address + at, width, subject), "little")
             blocks, head = [(address + at + width, length)], 6 if flags & 0x04 else 4
         else:
             blocks, head = [(address + 16, _number(start, 8, 4))], 8
@@ -100,10 +100,10 @@ class Structure:
         while blocks:
             place, length = blocks.pop(0)
             if place in seen:
-                raise ValueError(f"{self._file} is damaged: {what} contains itself")
+                raise ValueError(f"{self._file} is damaged: {subject} contains itself")
             seen.add(place)
-            self._budget.make(what, TIMES_HEADER * length)
-            block, at = self._bytes(place, length, what), 0
+            self._budget.make(subject, TIMES_HEADER * length)
+            block, at = self._bytes(place, length, subject), 0
             while at + head <= len(block):
                 kind, size, flags = (
                     (block[at], _number(block, at + 1, 2), block[at + 3])
@@ -148,7 +148,7 @@ class Structure:
         if version <= 3 and kind == CHUNKED:
             self._check_tree(_number(layout, at), 8 + 8 * axes, f"the tree of the chunks of {shown(header.name)}")
 
-    def _check_tree(self, address: int, key: int, what: str) -> None:
+    def _check_tree(self, address: int, key: int, subject: str) -> None:
         """`key`: the size of a key, of which there is one before each branch and one behind the last.
 
         Nodes side by side aren't followed: libhdf5 does that only to count them.
@@ -156,16 +156,16 @@ class Structure:
         left, seen = [(address, -1)] if address != UNDEFINED else [], set()
         while left:
             place, expected = left.pop()
-            self._budget.step(what)
-            node = self._bytes(place, 24, what)
+            self._budget.step(subject)
+            node = self._bytes(place, 24, subject)
             level, count = node[5], _number(node, 6, 2)
             if node[:4] != TREE or level != (level if expected < 0 else expected):
-                raise ValueError(f"{self._file} is damaged: {what} should have a node at byte {self._base + place}")
+                raise ValueError(f"{self._file} is damaged: {subject} should have a node at byte {self._base + place}")
             if place in seen:
-                raise ValueError(f"{self._file} is damaged: {what} contains itself")
+                raise ValueError(f"{self._file} is damaged: {subject} contains itself")
             seen.add(place)
             if level:
-                branches = self._bytes(place + 24, count * (key + 8), what)
+                branches = self._bytes(place + 24, count * (key + 8), subject)
                 left += [(_number(branches, i * (key + 8) + key), level - 1) for i in range(count)]
 
     def text(self, header: Header, name: bytes, longest: int) -> bytes:
@@ -200,24 +200,25 @@ class Structure:
 
     def _object(self, address: int, wanted: int) -> bytes:
         """An object of a heap, by its number."""
-        what = "a heap of texts"
-        start = self._bytes(address, 16, what)
+        subject = "a heap of texts"
+        start = self._bytes(address, 16, subject)
         if start[:4] != HEAP:
-            raise ValueError(f"{self._file} is damaged: {what} should begin at byte {self._base + address}")
-        self._budget.make(what, _number(start, 8))
-        heap, at = self._bytes(address, _number(start, 8), what), 16
+            raise ValueError(f"{self._file} is damaged: {subject} should begin at byte {self._base + address}")
+        self._budget.make(subject, _number(start, 8))
+        heap, at = self._bytes(address, _number(start, 8), subject), 16
         while at + 16 <= len(heap) and (number := _number(heap, at, 2)):
             size = _number(heap, at + 8)
             if number == wanted and at + 16 + size <= len(heap):
                 return heap[at + 16 : at + 16 + size]
             at += 16 + -(-size // 8) * 8
-        raise ValueError(f"{self._file} is damaged: {what} at byte {self._base + address} has no text {wanted}")
+        raise ValueError(f"{self._file} is damaged: {subject} at byte {self._base + address} has no text {wanted}")
 
-    def _bytes(self, address: int, size: int, what: str) -> bytes:
+    def _bytes(self, address: int, size: int, subject: str) -> bytes:
         start = self._base + address
         if start + size > self._content.size:
             raise ValueError(
-                f"{self._file} is damaged: {what} should lie at bytes {start} to {start + size} of {self._content.size}"
+                f"{self._file} is damaged: {subject} should lie at bytes {start} to {start + size} of "
+                f"{self._content.size}"
             )
         part = self._content[start : start + size]
         return (part.read() if isinstance(part, FileBytes) else part).tobytes()

@@ -348,7 +348,7 @@ class _Machine:
     def __init__(self, stream: Any, file: Path, budget: Budget) -> None:
         self.stream, self.file, self.budget = stream, file, budget
         self.stack: list[Any] = []
-        self.marks: list[int] = []  # where on the stack the open containers begin
+        self.mark_positions: list[int] = []  # where on the stack the open containers begin
         self.memo: dict[int, Any] = {}
 
     def run(self) -> Any:
@@ -388,7 +388,7 @@ class _Machine:
         raise AssertionError("genops ends with STOP, or raises")
 
     def _since_mark(self) -> list[Any]:
-        start = self.marks.pop()
+        start = self.mark_positions.pop()
         values = self.stack[start:]
         del self.stack[start:]
         return values
@@ -396,7 +396,7 @@ class _Machine:
     # --- containers
 
     def do_mark(self, _: Any) -> None:
-        self.marks.append(len(self.stack))
+        self.mark_positions.append(len(self.stack))
 
     def do_pop(self, _: Any) -> None:
         self.stack.pop()

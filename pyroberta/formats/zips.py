@@ -153,8 +153,8 @@ class Archive:
             OverBudget: if it needs more memory than the budget allows.
         """
         if name not in self._entries:
-            there = ", ".join(clipped(one, 60) for one in self.names[:8]) or "nothing"
-            raise FileNotFoundError(f"{self.file} has no {name}; it has {there}")
+            listed = ", ".join(clipped(one, 60) for one in self.names[:8]) or "nothing"
+            raise FileNotFoundError(f"{self.file} has no {name}; it has {listed}")
         info = self._entries[name]
         found = entry(self.file, self._whole, info, self._budget)
         if callable(found):
@@ -218,9 +218,13 @@ _FLAGS, _DATE = 1 << 3 | 1 << 11, 1 << 5 | 1
 def _header(name: str, size: int) -> bytes:
     encoded, is_long = name.encode(), size >= LEAST_LONG
     more = struct.pack("<2H2Q", 1, 16, 0, 0) if is_long else b""
-    version, told = (45, 0xFFFF_FFFF) if is_long else (20, 0)
+    version, size_field = (45, 0xFFFF_FFFF) if is_long else (20, 0)
     lengths = (len(encoded), len(more))
-    return struct.pack("<4s5H3I2H", b"PK\3\4", version, _FLAGS, 0, 0, _DATE, 0, told, told, *lengths) + encoded + more
+    return (
+        struct.pack("<4s5H3I2H", b"PK\3\4", version, _FLAGS, 0, 0, _DATE, 0, size_field, size_field, *lengths)
+        + encoded
+        + more
+    )
 
 
 def _trailer(size: int, checksum: int = 0) -> bytes:

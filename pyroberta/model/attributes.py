@@ -171,7 +171,7 @@ def true_or_false(name: str, value: Any) -> bool:
     return bool(value)
 
 
-def as_call(thing: Any) -> str:
+def as_call(instance: Any) -> str:
     """Returns the call that makes an object, for `repr`. Arguments that have their default value are left out.
 
     The value of an argument is read from the attribute of the same name, or from the attribute with an underscore
@@ -184,12 +184,12 @@ def as_call(thing: Any) -> str:
     ('Rate(rate=0.5)', 'Rate(rate=0.5, steps=3)')
     """
     given = []
-    for name, parameter in inspect.signature(type(thing)).parameters.items():
-        value = vars(thing).get(f"_{name}", vars(thing).get(name, parameter.default))
-        is_class_name = name == "name" and str(value).replace("_", "") == type(thing).__name__.lower()
+    for name, parameter in inspect.signature(type(instance)).parameters.items():
+        value = vars(instance).get(f"_{name}", vars(instance).get(name, parameter.default))
+        is_class_name = name == "name" and str(value).replace("_", "") == type(instance).__name__.lower()
         if repr(value) != repr(parameter.default) and not is_class_name:
             given.append(f"{name}={value!r}")
-    return f"{type(thing).__name__}({', '.join(given)})"
+    return f"{type(instance).__name__}({', '.join(given)})"
 
 
 def expect_instance(name: str, value: Any, kind: type[Instance]) -> Instance:

@@ -387,7 +387,7 @@ def _check_ids(kind: str, column: str, ids: Ints, is_read: NDArray[np.bool_], vo
         )
 
 
-def _check_most(things: str, counts: Ints, limit: int, name: str) -> None:
+def _check_most(unit: str, counts: Ints, limit: int, name: str) -> None:
     """Checks that no count of `counts` (B,) is above `limit`."""
     for b in np.flatnonzero(counts > limit)[:1]:
-        raise ValueError(f"sequence {b} has {counts[b]} {things}, more than {name}, {limit}. Truncate it")
+        raise ValueError(f"sequence {b} has {counts[b]} {unit}, more than {name}, {limit}. Truncate it")

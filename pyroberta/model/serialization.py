@@ -23,7 +23,7 @@ _ELSEWHERE = {"max_length": "sequence_length= is the most tokens of a text"}  # 
 _KERASHUB_PREFIX = "Roberta"
 
 
-def serialized(thing: Any) -> dict[str, Any]:
+def serialized(instance: Any) -> dict[str, Any]:
     """Returns the config of an object that has a `get_config`, with the name of KerasHub's class, for use within
     another config.
 
@@ -33,11 +33,11 @@ def serialized(thing: Any) -> dict[str, Any]:
     >>> serialized(Layer())["class_name"], serialized(Layer())["module"]
     ('RobertaLayer', 'keras_hub.src.models.roberta.roberta_layer')
     """
-    kind = next((kind for kind in type(thing).__mro__ if kind.__module__.startswith("pyroberta.")), type(thing))
+    kind = next((kind for kind in type(instance).__mro__ if kind.__module__.startswith("pyroberta.")), type(instance))
     return {
         "module": f"keras_hub.src.models.roberta.{_KERASHUB_PREFIX.lower()}_{object_name(None, kind)}",
         "class_name": _KERASHUB_PREFIX + kind.__name__,
-        "config": thing.get_config(),
+        "config": instance.get_config(),
         "registered_name": f"keras_hub>{_KERASHUB_PREFIX}{kind.__name__}",
     }
 
@@ -140,8 +140,10 @@ def refuse_layer_arguments(kind: type[Any], given: Mapping[str, Any], **defaults
     """
     accepted = _LAYER_DEFAULTS | defaults
     if not given.keys() <= accepted.keys():
-        own = [name for name, one in inspect.signature(kind).parameters.items() if one.kind is not one.VAR_KEYWORD]
-        refuse_unknown(kind.__name__, given, [*own, *accepted], _ELSEWHERE)
+        parameters = [
+            name for name, one in inspect.signature(kind).parameters.items() if one.kind is not one.VAR_KEYWORD
+        ]
+        refuse_unknown(kind.__name__, given, [*parameters, *accepted], _ELSEWHERE)
     for name, value in given.items():
         if value is None or (dtype_name(value) if name == "dtype" else value) == accepted[name]:
             continue

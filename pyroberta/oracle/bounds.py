@@ -1077,5 +1077,5 @@ def of_values(run: Arithmetic, op: str, arguments: Sequence[Any], dy: Array) -> 
     found = list(ROWS[f"{op}_forward"][0](run, *arguments, dy=dy, inner=inner).values())
     inside = {name: bound for name, bound in inner.items() if name in plain.formulas}
     gradients = {f"d.{name[1:]}": bound for name, bound in inner.items() if name not in plain.formulas}
-    own = {f"d.{name}": bound for name, bound in zip(plain.gradients, found[1:], strict=True)}
-    return {**inside, "output": inner.get("output", found[0]), **gradients, **own}
+    op_gradients = {f"d.{name}": bound for name, bound in zip(plain.gradients, found[1:], strict=True)}
+    return {**inside, "output": inner.get("output", found[0]), **gradients, **op_gradients}

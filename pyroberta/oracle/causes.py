@@ -185,7 +185,7 @@ def _norms(of: Callable[[Arguments], Array]) -> Iterator[Cause]:
     yield Cause("gamma is missing", lambda a: _without(of(a), a, "gamma", 1.0))
 
 
-def of_told_epsilon(op: str, value: str, arguments: Arguments, theirs: Array) -> Iterator[Cause]:
+def of_inferred_epsilon(op: str, value: str, arguments: Arguments, theirs: Array) -> Iterator[Cause]:
     """A norm with the epsilon that a row of its result tells by itself: the row whose variance is smallest.
 
     Args:

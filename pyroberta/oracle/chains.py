@@ -50,8 +50,8 @@ class Chain:
     @property
     def places(self) -> list[str]:
         """Where the calls before the last one are, in their order."""
-        own = self.target.entry.place
-        return list(dict.fromkeys(entry.place for _, entry in self.calls[:-1] if entry.place != own))
+        target_place = self.target.entry.place
+        return list(dict.fromkeys(entry.place for _, entry in self.calls[:-1] if entry.place != target_place))
 
     def tried(self) -> Iterator[tuple[int, Call]]:
         """The calls before the last one whose mistakes are tried, and their numbers.
@@ -116,5 +116,5 @@ class Chain:
         return self.judge.arguments_of(entry, {of: self._value(name, values) for of, name in entry.inputs.items()})
 
     def _value(self, name: str, values: Mapping[str, Any]) -> Array:
-        found: Array = values[name] if name in values else self.judge.own(name)
+        found: Array = values[name] if name in values else self.judge.as_input(name)
         return found

@@ -120,9 +120,9 @@ class _Comparison:
 
     def _before(self, finding: Finding, judged: Judged) -> str:
         """The earlier departure whose call a tensor comes through; the forward of its own op, for a gradient."""
-        own = call_of(judged.entry)
+        judged_call = call_of(judged.entry)
         for call, one in self._first.items():
-            if call in judged.through and (call != own or one.is_gradient != finding.is_gradient):
+            if call in judged.through and (call != judged_call or one.is_gradient != finding.is_gradient):
                 return one.name
         return ""
 

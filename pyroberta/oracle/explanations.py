@@ -17,7 +17,7 @@ from numpy import ndarray as Array
 
 from pyroberta.oracle import update_causes
 from pyroberta.oracle.calls import Call, is_of_op, value_of
-from pyroberta.oracle.causes import Cause, causes_of, normed_before, of_told_epsilon, positions_counted_to
+from pyroberta.oracle.causes import Cause, causes_of, normed_before, of_inferred_epsilon, positions_counted_to
 from pyroberta.oracle.chains import Chain
 from pyroberta.oracle.golden import Entry
 from pyroberta.oracle.judge import Judge, Judged
@@ -66,8 +66,8 @@ class Explainer:
         """The causes of what rounding can't have made, the best first."""
         named = self._explaining(judged, self._causes(judged.name, judged.entry, judged.arguments))
         # An update with a smaller gradient looks like one with another epsilon: what lies before it comes first.
-        told = [] if judged.entry.op == "update" else self._explaining(judged, self._told(judged))
-        return _best(named) or _best(told) or self._read_off(judged)
+        inferred = [] if judged.entry.op == "update" else self._explaining(judged, self._inferred(judged))
+        return _best(named) or _best(inferred) or self._read_off(judged)
 
     def of_rounding(self, judged: Judged, relative: float, error: float) -> list[Explained]:
         """The causes of a difference that rounding might have made at worst, and never does so.
@@ -83,8 +83,8 @@ class Explainer:
         # What was kept in fewer bits has lost more, and a mean may be all that rounding has left of large numbers.
         if not is_long or judged.entry.op == "clip" or judged.entry.value == "mean" or judged.unit:
             return []
-        own = self._causes(judged.name, judged.entry, judged.arguments)
-        named = [one for one in self._explaining(judged, own) if one.share >= CERTAIN]
+        causes = self._causes(judged.name, judged.entry, judged.arguments)
+        named = [one for one in self._explaining(judged, causes) if one.share >= CERTAIN]
         return sorted(named, key=lambda one: -one.share)
 
     def between(self, judged: Judged, chain: Chain) -> list[Explained]:
@@ -97,8 +97,8 @@ class Explainer:
                 value = _part(chain.with_cause(number, cause).get(of[0]), of[1])
                 if value is not None and (found := _explains(judged, value, judged.expected)):
                     named.append(Explained(cause.name, *found, call))
-        told = self._explaining(judged, self._told(judged)) if judged.entry.op == "update" else []
-        return _best(named) or _best(told)
+        inferred = self._explaining(judged, self._inferred(judged)) if judged.entry.op == "update" else []
+        return _best(named) or _best(inferred)
 
     def _explaining(self, judged: Judged, causes: Iterable[Cause]) -> Iterator[Explained]:
         """Those of some causes of the tensor's own call that make the difference vanish."""
@@ -111,13 +111,13 @@ class Explainer:
             if found:
                 yield Explained(cause.name, *found)
 
-    def _told(self, judged: Judged) -> Iterator[Cause]:
+    def _inferred(self, judged: Judged) -> Iterator[Cause]:
         """Mistakes whose number theirs tells."""
         entry, theirs = judged.entry, judged.theirs
         if entry.op == "update" and entry.value == "updated":
-            yield from update_causes.of_told_epsilon(self.golden, judged.arguments, theirs)
+            yield from update_causes.of_inferred_epsilon(self.golden, judged.arguments, theirs)
         elif is_of_op(entry):
-            yield from of_told_epsilon(entry.op, entry.value, judged.arguments, theirs)
+            yield from of_inferred_epsilon(entry.op, entry.value, judged.arguments, theirs)
 
     def _causes(self, name: str, entry: Entry, arguments: Mapping[str, Any]) -> Iterator[Cause]:
         """The known mistakes of a call."""
@@ -266,8 +266,8 @@ def _explains(judged: Judged, value: Array, usual: Array | None) -> tuple[float,
     size = float(np.linalg.norm(judged.theirs - judged.expected))
     allowed = np.maximum(judged.tolerance, np.finfo(np.float64).tiny)
     off, left = np.abs(judged.theirs - judged.expected), np.abs(judged.theirs - value)
-    does_nothing = usual is not None and np.linalg.norm(value - usual) <= 0.5 * size
-    if does_nothing or not np.isfinite(left).all():
+    has_no_effect = usual is not None and np.linalg.norm(value - usual) <= 0.5 * size
+    if has_no_effect or not np.isfinite(left).all():
         return None
     most, share = float((left / allowed).max(initial=0.0)), 1.0 - float(np.linalg.norm(left)) / size
     # One large number alone must not decide: nearly all that are off have to be explained.

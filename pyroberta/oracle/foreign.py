@@ -99,15 +99,15 @@ def align(golden: Trace, tensors: Mapping[str, Array], names: Mapping[str, str] 
     >>> found.notes
     {'parameters.layers.0.feed_forward.output.kernel': 'transposed'}
     """
-    for what, given, kind in (
+    for argument, given, kind in (
         ("golden", golden, Trace),
         ("tensors", tensors, Mapping),
         ("names", names or {}, Mapping),
     ):
         if not isinstance(given, kind):
             raise TypeError(
-                f"{what} should be a {kind.__name__}, as in align(read_trace(file), read_tensors(file), names); got a "
-                f"{type(given).__name__}"
+                f"{argument} should be a {kind.__name__}, as in align(read_trace(file), read_tensors(file), names); "
+                f"got a {type(given).__name__}"
             )
     try:
         return _Aligner(golden, tensors, names or {}).aligned()
@@ -489,18 +489,18 @@ class _Aligner:
         distances = [self._distance(one) for one in candidates]
         best = int(np.argmin(distances))
         chosen, others = candidates[best], [one for i, one in enumerate(candidates) if i != best]
-        told = " or ".join(", ".join(one.notes) or "as it is" for one in others)
+        alternatives = " or ".join(", ".join(one.notes) or "as it is" for one in others)
         if min(distances[:best] + distances[best + 1 :]) == distances[best]:
-            return chosen, [f"it fits as well: {told}"]
-        return chosen, [f"it fits too, and is further from the trace: {told}"]
+            return chosen, [f"it fits as well: {alternatives}"]
+        return chosen, [f"it fits too, and is further from the trace: {alternatives}"]
 
     def _distance(self, candidate: Candidate) -> float:
         difference = 0.0
         with np.errstate(over="ignore", invalid="ignore"):
             for name, array in candidate.arrays.items():
-                there = slice(None) if candidate.rows is None else candidate.rows
+                rows = slice(None) if candidate.rows is None else candidate.rows
                 ours = self.golden[name]
-                difference += float(np.square(array[there].astype(np.float64) - ours[there]).sum())
+                difference += float(np.square(array[rows].astype(np.float64) - ours[rows]).sum())
         return difference if np.isfinite(difference) else np.inf
 
     def _types_of(self, name: str, x: Array) -> Array:
@@ -575,18 +575,18 @@ class _Aligner:
         """Without the head's matrix where it differs from the token embedding, which it should be."""
         if not name.endswith(".embeddings.token") or len(claims) < 2:
             return claims
-        own = [claim for claim in claims if not all(self._is_decoder(one) for one in claim.names)]
-        others = [claim for claim in claims if claim not in own]
-        if not own or not others:
+        embedding_claims = [claim for claim in claims if not all(self._is_decoder(one) for one in claim.names)]
+        others = [claim for claim in claims if claim not in embedding_claims]
+        if not embedding_claims or not others:
             return claims
-        decoder, embedding = others[0].names[0], own[0].names[0]
+        decoder, embedding = others[0].names[0], embedding_claims[0].names[0]
         found.remarks.append(
             f"{decoder} and {embedding} should be the same, and differ: the head's matrix isn't the token embedding. "
             "The latter counts"
         )
         if name == TOKEN:
             found.aside["decoder"] = others[0].array
-        return own
+        return embedding_claims
 
     def _is_decoder(self, theirs: str) -> bool:
         """Whether a name is of the head's own matrix in some implementation, and not declared as another."""

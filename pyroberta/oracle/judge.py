@@ -305,7 +305,7 @@ class Judge:
         found |= {of: tuple(value) if isinstance(value, list) else value for of, value in entry.others.items()}
         return found | dict(inputs)
 
-    def own(self, name: str) -> Array:
+    def as_input(self, name: str) -> Array:
         """A tensor as later calls take it: theirs where they gave it, the trace's where it was given there."""
         value = self.golden[name]
         if value.dtype.kind in "fb":

@@ -204,9 +204,9 @@ class Rows:
         for rows, note in kinds:
             if len(x) == len(rows):
                 dtype = x.dtype if x.dtype.kind == "f" else np.float64
-                found, is_there = np.full((self.N, *x.shape[1:]), np.nan, dtype), np.zeros(self.N, bool)
-                found[rows], is_there[rows] = x, True
-                yield Candidate({name: found}, (note,), None, is_there)
+                found, is_present = np.full((self.N, *x.shape[1:]), np.nan, dtype), np.zeros(self.N, bool)
+                found[rows], is_present[rows] = x, True
+                yield Candidate({name: found}, (note,), None, is_present)
 
     def _of_two(self, wanted: Wanted, x: Array) -> Iterator[Candidate]:
         name, of_targets = wanted.name, wanted.of_targets

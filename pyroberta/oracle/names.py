@@ -262,13 +262,13 @@ def _variable(ours: str, path: str) -> str:
         return "mlm_head/output_bias"
     last = "embeddings" if ours in ("embeddings.token", "embeddings.position") else ours.rpartition(".")[2]
     path = re.sub(r"vars/\d$", "kernel" if last == "table" else last, path.removeprefix("layers/")).replace("/_", "/")
-    for there, here in (
+    for pattern, replacement in (
         ("token_and_position_embedding", "embeddings"), ("layer_normalization", "embeddings_layer_norm"),
         ("transformer_encoder", "transformer_layer"), ("masked_lm_head", "mlm_head"),
         ("(query|key|value)_dense", r"\1"), ("/output_dense", "/attention_output"),
         ("^dense_1/", "logits/"), ("^dense/", "pooled_dense/"),
     ):  # fmt: skip
-        path = re.sub(there, here, path)
+        path = re.sub(pattern, replacement, path)
     return path
 
 

@@ -75,9 +75,9 @@ class Finding:
             through = f"; between what was given and it: {few(self.between)}" if self.between else ""
             follows = f"may follow from {self.may_follow}" if self.may_follow else f"cause unknown{through}"
             return follows + looks
-        there = f"{self.place}: " if self.place in self.between else ""
+        prefix = f"{self.place}: " if self.place in self.between else ""
         explains = f" (explains {self.share:.2%} of the difference)" if self.share else ""
-        return f"{there}{self.cause}{explains}" + "".join(f", or {other}" for other in self.others[:SHOWN])
+        return f"{prefix}{self.cause}{explains}" + "".join(f", or {other}" for other in self.others[:SHOWN])
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON, whose numbers are finite: None where one is not."""
@@ -177,11 +177,11 @@ class Report:
         after = self.findings[self.findings.index(first) + 1 :]
         of_values = [one for one in after if not one.is_gradient and one.op in PLAIN]
         of_loss = [one for one in after if one.name.endswith("loss.share")]
-        told = list(dict.fromkeys(one.name for one in [*of_values[-1:], *of_loss]))
+        names = list(dict.fromkeys(one.name for one in [*of_values[-1:], *of_loss]))
         known = {one.name: one for one in after}
-        if not told:
+        if not names:
             return []
-        return ["so far from the trace: " + ", ".join(f"{name} by {known[name].from_trace:.1e}" for name in told)]
+        return ["so far from the trace: " + ", ".join(f"{name} by {known[name].from_trace:.1e}" for name in names)]
 
 
 def _lines(departures: Sequence[Finding]) -> list[str]:

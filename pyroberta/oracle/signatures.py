@@ -161,9 +161,9 @@ def _mixed_in(c: Array, off: Array, v: Array) -> Array | None:
     with np.errstate(all="ignore"):
         w: Array = (off * way).sum(axis=1) / (way * way).sum(axis=1)
     is_met = _is_small(off - w[:, None] * way, off) and bool(((w > -CLOSE * w.max()) & (w < 1.0)).all())
-    is_own = bool((np.linalg.norm(v - u, axis=1) <= CLOSE * np.linalg.norm(u)).any())
+    is_itself = bool((np.linalg.norm(v - u, axis=1) <= CLOSE * np.linalg.norm(u)).any())
     is_near = np.linalg.norm(u) <= FAR * np.linalg.norm(v, axis=1).max()
-    return w if is_met and is_near and not is_own else None
+    return w if is_met and is_near and not is_itself else None
 
 
 def _of_types(theirs: Array, expected: Array) -> str:
@@ -237,10 +237,10 @@ def looks_like(theirs: Array, expected: Array, tolerance: Array) -> str:
     if outside.ndim == 2 and len(outside) > 1:
         if _is_same_in_rows(theirs - expected):
             return "each row is off by the same vector"
-        for axis, what in ((1, "row"), (0, "column")):
+        for axis, line in ((1, "row"), (0, "column")):
             at = np.flatnonzero(outside.any(axis=axis))
             if len(at) == 1 < outside.shape[1 - axis]:
-                return f"it differs in {what} {at[0]} alone"
+                return f"it differs in {line} {at[0]} alone"
     return ""
 
 

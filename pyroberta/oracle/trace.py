@@ -230,22 +230,22 @@ class Tracer:
             for of, argument in zip(PLAIN[op].arguments, arguments, strict=False)
             if id(argument) in self._names
         }
-        own = [named[of] for of in PLAIN[op].arguments if named.get(of) in self._params]
+        param_names = [named[of] for of in PLAIN[op].arguments if named.get(of) in self._params]
         if op == "cross_entropy":
             place = "loss"
-        elif op == "feed_forward" and own:
-            place = own[0].split(".feed_forward.")[0] + ".feed_forward"
-        elif op == "embedding" and own:
+        elif op == "feed_forward" and param_names:
+            place = param_names[0].split(".feed_forward.")[0] + ".feed_forward"
+        elif op == "embedding" and param_names:
             place = "embeddings"
-        elif op == "low_rank" and own:
-            place = own[0].rpartition(".")[0] + ".lora"
-        elif own:
-            place = own[0].rpartition(".")[0]
+        elif op == "low_rank" and param_names:
+            place = param_names[0].rpartition(".")[0] + ".lora"
+        elif param_names:
+            place = param_names[0].rpartition(".")[0]
         elif op == "attention":
             place = self._place.split(".attention.")[0] + ".attention"
         else:
             place = f"{self._place.split('.')[0]}.{op}" if op != "gather" else "head.target_rows"
-        self._place = place if own or op == "gather" else self._place
+        self._place = place if param_names or op == "gather" else self._place
         return self._once(place), named
 
     def _once(self, name: str) -> str:

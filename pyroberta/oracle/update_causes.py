@@ -282,7 +282,7 @@ def _otherwise(
     return Cause(name, lambda a: updated({**config, **changes}, {**arguments, **given})[0])
 
 
-def of_told_epsilon(golden: Trace, arguments: Arguments, theirs: Array) -> Iterator[Cause]:
+def of_inferred_epsilon(golden: Trace, arguments: Arguments, theirs: Array) -> Iterator[Cause]:
     """An update with the epsilon that gives what theirs is where v is smallest, so that it matters most."""
     config = dict(golden.settings["optimizer"])
     if "beta_1" not in config or config.get("name") not in optimizers.OPTIMIZERS:

@@ -129,10 +129,10 @@ def _explained(factor: float, sizes: Mapping[str, int]) -> str:
     """Where a factor may come from; "" for one that nothing is known of."""
     size = abs(factor)
     for exponent, (written, mistake) in POWERS.items():
-        for what, n in sizes.items():
+        for name, n in sizes.items():
             if n > 1 and abs(size - n**exponent) <= CLOSE * size:
                 sign = "the sign, and " if factor < 0.0 else ""
-                return f"{sign}{written.format(n)}, where {n} is {what}{mistake}"
+                return f"{sign}{written.format(n)}, where {n} is {name}{mistake}"
     return "the sign is wrong" if abs(factor + 1.0) <= CLOSE else ""
 
 
@@ -207,8 +207,8 @@ def _in_one_line(wrong: Wrong) -> str:
             line = {0: "row", 1: "column"}.get(axis) if outside.ndim == 2 else f"axis {axis} at"
             found, true = (np.take(one, at_axis[0], axis=axis) for one in (wrong.found, wrong.true))
             factor = 0.0 if not found.any() else _factor(found, true, wrong)
-            there = "" if factor is None else f", where it is {'zero' if not factor else f'{factor:.6g} times it'}"
-            return f"it differs in {line} {at_axis[0]} alone{there}"
+            detail = "" if factor is None else f", where it is {'zero' if not factor else f'{factor:.6g} times it'}"
+            return f"it differs in {line} {at_axis[0]} alone{detail}"
     return ""
 
 

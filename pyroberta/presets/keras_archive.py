@@ -150,8 +150,8 @@ def _preprocessor(file: Path, head: str, values: Any) -> dict[str, Any]:
     kind, config = _read(file, "preprocessor", values, kinds)
     _check_settings(file, kind, config, _OF_PREPROCESSOR)
     tokenizer = config.get("tokenizer")
-    _, own = _read(file, "tokenizer", tokenizer, [TOKENIZER_CLASS])
-    _check_settings(file, TOKENIZER_CLASS, own, _OF_TOKENIZER)
+    _, settings = _read(file, "tokenizer", tokenizer, [TOKENIZER_CLASS])
+    _check_settings(file, TOKENIZER_CLASS, settings, _OF_TOKENIZER)
     return {PREPROCESSOR: values, TOKENIZER: tokenizer}
 
 

@@ -20,8 +20,8 @@ from pyroberta.presets.kerashub_writer import (
     Kind,
     assets,
     described,
-    refuse_what_it_cannot_hold,
-    warn_of_what_it_does_otherwise,
+    refuse_unsupported,
+    warn_of_ignored_settings,
 )
 from pyroberta.presets.weight_files import keras_file
 from pyroberta.presets.writing import Contents, check_parts, json_file
@@ -69,8 +69,8 @@ def write(filepath: str | os.PathLike[str], contents: Contents, names: Names, *,
     if exists(path) and not overwrite:
         raise FileExistsError(f"{path} exists already: overwrite=True replaces it")
     check_parts(path, contents)
-    refuse_what_it_cannot_hold(contents, ARCHIVE)
-    warn_of_what_it_does_otherwise(contents)
+    refuse_unsupported(contents, ARCHIVE)
+    warn_of_ignored_settings(contents)
     made = {
         METADATA: json_file(
             {

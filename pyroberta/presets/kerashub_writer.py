@@ -84,8 +84,8 @@ def write(
     """
     import_h5py("the file of a KerasHub preset's weights")
     dtype, limit = dtype_name(dtype), parse_size(max_shard_size)
-    refuse_what_it_cannot_hold(contents)
-    warn_of_what_it_does_otherwise(contents)
+    refuse_unsupported(contents)
+    warn_of_ignored_settings(contents)
     values = described(contents, dtype)
 
     def files() -> dict[str, NewFile]:
@@ -118,7 +118,7 @@ class Kind(NamedTuple):
 PRESET = Kind("a KerasHub preset", "Save it with format='hf'")
 
 
-def refuse_what_it_cannot_hold(contents: Contents, kind: Kind = PRESET) -> None:
+def refuse_unsupported(contents: Contents, kind: Kind = PRESET) -> None:
     """Checks that KerasHub's classes can hold the model and its tokenizer.
 
     Raises:
@@ -185,7 +185,7 @@ def warn_of_tokenizer(tokenizer: Tokenizer) -> None:
         )
 
 
-def warn_of_what_it_does_otherwise(contents: Contents) -> None:
+def warn_of_ignored_settings(contents: Contents) -> None:
     """Warns of settings of the model or its tokenizer that KerasHub ignores."""
     config, tokenizer = contents.config, contents.tokenizer
     if config.attention_dropout != config.dropout:
@@ -241,8 +241,8 @@ def described(contents: Contents, dtype: str) -> dict[str, Any]:
 def _tokenizer(tokenizer: Tokenizer) -> dict[str, Any]:
     names = ("sequence_length", "add_prefix_space", "unsplittable_tokens")
     settings = {"config_file": "tokenizer.json"} | {name: getattr(tokenizer, name) for name in names}
-    own = ("mask_lstrip", "added_tokens", "separators", "trim_offsets")
-    extras = {name: getattr(tokenizer, name) for name in own}
+    extra_names = ("mask_lstrip", "added_tokens", "separators", "trim_offsets")
+    extras = {name: getattr(tokenizer, name) for name in extra_names}
     return _object("roberta_tokenizer", "RobertaTokenizer", settings, {"name": tokenizer.dtype}, extras)
 
 

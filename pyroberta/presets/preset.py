@@ -45,7 +45,7 @@ REFUSED = {"modelscope": "ModelScope", "gs": "Google Cloud Storage", "http": "a 
 Download = Callable[[bool, bool], None]
 
 
-def _nothing(weights: bool, state: bool) -> None:
+def _no_download(weights: bool, state: bool) -> None:
     """Downloads nothing: all files are there."""
 
 
@@ -76,7 +76,7 @@ class Preset(os.PathLike[str]):
         *,
         is_published: bool = False,
         has_model: bool = True,
-        download: Download = _nothing,
+        download: Download = _no_download,
     ) -> None:
         self.directory, self.format, self.name, self.is_published = directory, format, name, is_published
         self.has_model = has_model
@@ -282,7 +282,7 @@ def _of_handle(handle: str, name: str) -> Preset:
     scheme = handle.partition("://")[0]
     if scheme not in hub.SOURCES:
         where = REFUSED.get(scheme, "there")
-        raise ValueError(f"preset {handle!r}: nothing is downloaded from {where}. {_what_can_be_had()}")
+        raise ValueError(f"preset {handle!r}: nothing is downloaded from {where}. {_available_presets()}")
     directory, format, download = hub.open_handle(handle)
     preset = Preset(directory, format, name, is_published=True, download=download)
     _ = preset.config  # another architecture is refused before its weights are downloaded
@@ -318,7 +318,7 @@ def _built_in(name: str) -> Preset:
     reasons = "".join(f"\n  {failure}" for failure in failures)
     raise kind(
         f"preset {name!r} can't be downloaded:{reasons}\nWithout a download, load_weights=False gives its shape with "
-        f"fresh weights. {_what_can_be_had()}"
+        f"fresh weights. {_available_presets()}"
     )
 
 
@@ -338,11 +338,11 @@ def _directory(preset: str | os.PathLike[str]) -> Path:
     is_path = not isinstance(preset, str) or name.startswith((".", "~")) or os.path.isabs(name) or os.sep in name
     if is_path:
         on_hub = f" On the Hugging Face hub it would be 'hf://{name}'." if re.fullmatch(r"[\w-]+/[\w.-]+", name) else ""
-        raise FileNotFoundError(f"preset {name!r}: there is no such directory.{on_hub} {_what_can_be_had()}")
-    raise ValueError(f"unknown preset {name!r}{did_you_mean(name, PRESETS) or '.'} {_what_can_be_had()}")
+        raise FileNotFoundError(f"preset {name!r}: there is no such directory.{on_hub} {_available_presets()}")
+    raise ValueError(f"unknown preset {name!r}{did_you_mean(name, PRESETS) or '.'} {_available_presets()}")
 
 
-def _what_can_be_had() -> str:
+def _available_presets() -> str:
     embedded = ", ".join(repr(name) for name, preset in PRESETS.items() if not preset.handles)
     downloaded = ", ".join(repr(name) for name, preset in PRESETS.items() if preset.handles)
     return (

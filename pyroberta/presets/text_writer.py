@@ -44,26 +44,26 @@ def write(
         )
     place = place_of(directory)
     refuse_fairseq(place)
-    there = open_preset(place) if place.is_dir() and any(place.iterdir()) and not PRESET.refusal(place) else None
-    format_there = None if there is None else "hf" if there.format is hf else "keras"
-    format = format or format_there or "hf"
-    if there is not None and there.has_model:
-        if format != format_there:
+    existing = open_preset(place) if place.is_dir() and any(place.iterdir()) and not PRESET.refusal(place) else None
+    existing_format = None if existing is None else "hf" if existing.format is hf else "keras"
+    format = format or existing_format or "hf"
+    if existing is not None and existing.has_model:
+        if format != existing_format:
             raise ValueError(
                 f"can't save to {place} with format={format!r}: the model there has the other format, whose readers "
                 "would not find the tokenizer. Leave format out, or give another directory"
             )
-        _check_rows(place, there, tokenizer)
+        _check_rows(place, existing, tokenizer)
     owned = [*TOKENIZER_FILES]
-    owned += PREPROCESSOR_FILES if preprocessor is not None or format != format_there else ()
+    owned += PREPROCESSOR_FILES if preprocessor is not None or format != existing_format else ()
     replace_directory(place, _files(tokenizer, preprocessor, format), PRESET, owned)
 
 
-def _check_rows(place: Path, there: Preset, tokenizer: Tokenizer) -> None:
+def _check_rows(place: Path, existing: Preset, tokenizer: Tokenizer) -> None:
     """Checks that the rows of a model's embedding stand for the tokenizer's tokens, as far as that is known."""
-    check_vocabulary(place, tokenizer.vocabulary_size(), there.config)
+    check_vocabulary(place, tokenizer.vocabulary_size(), existing.config)
     try:
-        saved = there.tokenizer.vocabulary
+        saved = existing.tokenizer.vocabulary
     except (ValueError, OSError):  # there is none, or a damaged one
         return
     if any(tokenizer.vocabulary.get(token) != id for token, id in saved.items()):

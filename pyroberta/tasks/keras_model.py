@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pyroberta.presets.writing import Contents
     from pyroberta.tasks.backbone import Backbone
 
-Own = TypeVar("Own", bound="KerasModel")
+Self = TypeVar("Self", bound="KerasModel")
 
 
 def _model_name(name: str, value: Any) -> str:
@@ -53,7 +53,7 @@ class KerasModel(Hinting, Checked):
 
     @classmethod
     @abstractmethod
-    def from_config(cls: type[Own], config: Mapping[str, Any]) -> Own:
+    def from_config(cls: type[Self], config: Mapping[str, Any]) -> Self:
         """Returns a model with initial weights, from a config that `get_config` returned."""
 
     @property

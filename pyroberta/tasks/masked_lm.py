@@ -78,8 +78,8 @@ class MaskedLM(Task):
         super().__init__(backbone, preprocessor, seed=seed, name=name, compile=compile)
 
     @classmethod
-    def _made(cls, backbone: Backbone, preprocessor: Any, seed: int, **own: Any) -> MaskedLM:
-        return cls(backbone, preprocessor, seed=seed, **own)
+    def _made(cls, backbone: Backbone, preprocessor: Any, seed: int, **arguments: Any) -> MaskedLM:
+        return cls(backbone, preprocessor, seed=seed, **arguments)
 
     def __call__(self, inputs: Mapping[str, Any]) -> Array:
         """Logits at the masked positions of preprocessed features.

@@ -40,7 +40,7 @@ from pyroberta.training.trainer import Trainer
 if TYPE_CHECKING:
     from pyroberta.presets.writing import Contents
 
-Own = TypeVar("Own", bound="Task")
+Self = TypeVar("Self", bound="Task")
 
 # Methods that Keras's models call in training, which users' subclasses define there.
 KERAS_CALLS = (
@@ -188,7 +188,7 @@ class Task(Trainer, KerasModel, ABC):
     @classmethod
     @hinting(**FOREIGN_OPTIONS)
     def from_preset(
-        cls: type[Own],
+        cls: type[Self],
         preset: str | os.PathLike[str],
         load_weights: bool = True,
         *,
@@ -202,7 +202,7 @@ class Task(Trainer, KerasModel, ABC):
         seed: int | None = None,
         name: str | None = None,
         compile: bool = True,
-    ) -> Own:
+    ) -> Self:
         """Loads the model of a preset. `Task.from_preset` itself returns an object of the class whose head the preset
         has.
 
@@ -246,7 +246,7 @@ class Task(Trainer, KerasModel, ABC):
         opened = cls._open(preset, load_weights=load_weights, load_optimizer=load_optimizer)
         if cls is Task:
             kind: Any = Task.of_head[opened.config.head]
-            found: Own = kind.from_preset(opened, preprocessor=preprocessor, seed=seed, **options)
+            found: Self = kind.from_preset(opened, preprocessor=preprocessor, seed=seed, **options)
             return found
         return cls._loaded(opened, preprocessor, seed, {}, num_classes=None, **options)
 
@@ -267,19 +267,19 @@ class Task(Trainer, KerasModel, ABC):
 
     @classmethod
     def _loaded(
-        cls: type[Own],
+        cls: type[Self],
         preset: Preset,
         preprocessor: Preprocessor | None,
         seed: int | None,
-        own: Mapping[str, Any],
+        arguments: Mapping[str, Any],
         *,
         load_weights: bool = True,
         load_optimizer: bool = False,
         name: str | None = None,
         compile: bool = True,
         **options: Any,
-    ) -> Own:
-        """The task of that class; `own` are arguments of it, `options` those of `Backbone.from_preset`."""
+    ) -> Self:
+        """The task of that class; `arguments` are arguments of it, `options` those of `Backbone.from_preset`."""
         backbone = Backbone.from_preset(
             preset, load_weights=load_weights, seed=seed or 0, head_name=cls.head, **options
         )
@@ -288,7 +288,7 @@ class Task(Trainer, KerasModel, ABC):
         state = preset.optimizer_state if load_optimizer else None
         if seed is None:
             seed = state.seed if state else 0
-        task = cls._made(backbone, preprocessor, seed, name=name, compile=compile, **own)
+        task = cls._made(backbone, preprocessor, seed, name=name, compile=compile, **arguments)
         if state:
             try:
                 task._take_optimizer_state(state)
@@ -339,7 +339,7 @@ class Task(Trainer, KerasModel, ABC):
             lines.append(f"recommended learning rate (Adam): {self.recommended_learning_rate:g}")
         return "\n".join(lines)
 
-    def __copy__(self: Own) -> Own:
+    def __copy__(self: Self) -> Self:
         """A deep copy, as in Keras: two tasks over one backbone would freeze and train each other's parameters."""
         return copy.deepcopy(self)
 
@@ -396,8 +396,10 @@ class Task(Trainer, KerasModel, ABC):
 
     @classmethod
     @abstractmethod
-    def _made(cls: type[Own], backbone: Backbone, preprocessor: Preprocessor | None, seed: int, **own: Any) -> Own:
-        """A task around a backbone that has the task's head. `own`: other arguments of the class."""
+    def _made(
+        cls: type[Self], backbone: Backbone, preprocessor: Preprocessor | None, seed: int, **arguments: Any
+    ) -> Self:
+        """A task around a backbone that has the task's head. `arguments`: other arguments of the class."""
 
     @abstractmethod
     def __call__(self, inputs: Mapping[str, Any]) -> Array:
@@ -623,7 +625,7 @@ class Task(Trainer, KerasModel, ABC):
         return {"backbone": backbone, "preprocessor": preprocessor, "name": self.name, **seed}
 
     @classmethod
-    def from_config(cls: type[Own], config: Mapping[str, Any]) -> Own:
+    def from_config(cls: type[Self], config: Mapping[str, Any]) -> Self:
         """Returns a task with initial weights, from a config that `get_config`, here or of KerasHub, returned.
 
         Args:
@@ -640,7 +642,7 @@ class Task(Trainer, KerasModel, ABC):
             if isinstance(arguments.get(name), Mapping):
                 arguments[name] = deserialized(name, arguments[name], {kind.__name__: kind})
         make: Any = cls
-        task: Own = make(**arguments)
+        task: Self = make(**arguments)
         return task
 
     def _saved_activation(self) -> str:

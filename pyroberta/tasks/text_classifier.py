@@ -298,9 +298,9 @@ class TextClassifier(Task):
         return found[0] if isinstance(texts, str) and column is None else found
 
     @classmethod
-    def _made(cls, backbone: Backbone, preprocessor: Any, seed: int, **own: Any) -> TextClassifier:
+    def _made(cls, backbone: Backbone, preprocessor: Any, seed: int, **arguments: Any) -> TextClassifier:
         assert backbone.config.num_classes is not None
-        return cls(backbone, backbone.config.num_classes, preprocessor, seed=seed, **own)
+        return cls(backbone, backbone.config.num_classes, preprocessor, seed=seed, **arguments)
 
     def _take_names(self, reader: InputReader) -> None:
         if reader.new_names is not None:
@@ -336,14 +336,14 @@ class TextClassifier(Task):
         Raises:
             ValueError: if the activation is a function.
         """
-        own = {
+        arguments = {
             "num_classes": self.num_classes,
             "activation": self._saved_activation(),
             "hidden_dim": self.hidden_dim,
             "dropout": self.dropout,
         }
         labels = {} if self.labels == _names(None, self.num_classes) else {"labels": self.labels}
-        return super().get_config() | own | labels
+        return super().get_config() | arguments | labels
 
 
 def _rate(dropout: float | None, classifier_dropout: float | None) -> float | None:

@@ -17,7 +17,7 @@ from pyroberta.text import hooks
 from pyroberta.text.foreign_names import ARGUMENTS, ATTRIBUTES
 from pyroberta.text.texts import checked_texts, is_row
 
-Own = TypeVar("Own", bound="KerasTokenizer")
+Self = TypeVar("Self", bound="KerasTokenizer")
 
 ROLES = ("start_token", "pad_token", "end_token", "unk_token", "mask_token")
 DTYPES = ("int32", "int64", "string")  # of what a call gives
@@ -180,7 +180,7 @@ class KerasTokenizer(Hinting, Checked):
         return without_defaults(type(self), config, names)
 
     @classmethod
-    def from_config(cls: type[Own], config: Mapping[str, Any]) -> Own:
+    def from_config(cls: type[Self], config: Mapping[str, Any]) -> Self:
         """Returns the tokenizer of a config that `get_config` returned.
 
         Raises:

@@ -17,7 +17,7 @@ from pyroberta.model.serialization import check_name, object_name, refuse_layer_
 from pyroberta.text.masking import DRAWS, corrupt, select
 
 _COUNTING = fork_safe_lock()  # outside of the object, which may be pickled
-Own = TypeVar("Own", bound="MaskedLMMaskGenerator")
+Self = TypeVar("Self", bound="MaskedLMMaskGenerator")
 Ids = NDArray[np.int32]
 
 
@@ -271,7 +271,7 @@ class MaskedLMMaskGenerator(Masker):
         return without_defaults(type(self), config, ["seed"])
 
     @classmethod
-    def from_config(cls: type[Own], config: Mapping[str, Any]) -> Own:
+    def from_config(cls: type[Self], config: Mapping[str, Any]) -> Self:
         """Returns the layer of a config of `get_config`, or of KerasHub's layer.
 
         Raises:

@@ -29,7 +29,7 @@ from pyroberta.text.packing import TRUNCATIONS
 from pyroberta.text.tokenizer import Tokenizer
 
 Features = dict[str, NDArray[Any]]
-Own = TypeVar("Own", bound="Preprocessor")
+Self = TypeVar("Self", bound="Preprocessor")
 
 
 def _one_of(choices: Iterable[str]) -> Check:
@@ -86,7 +86,7 @@ class Preprocessor(Checked):
 
     presets = hooks.Presets()
     settings: ClassVar[tuple[str, ...]] = ("sequence_length", "truncate")  # what a preset keeps beside the tokenizer
-    own_settings: ClassVar[tuple[str, ...]] = ()  # those of them that KerasHub's class lacks
+    extra_settings: ClassVar[tuple[str, ...]] = ()  # those of them that KerasHub's class lacks
     checks: ClassVar[Checks] = {
         "tokenizer": _tokenizer,
         "sequence_length": whole_number(3),
@@ -112,8 +112,8 @@ class Preprocessor(Checked):
 
     @classmethod
     def from_preset(
-        cls: type[Own], preset: str | os.PathLike[str], *, tokenizer: Tokenizer | None = None, **overrides: Any
-    ) -> Own:
+        cls: type[Self], preset: str | os.PathLike[str], *, tokenizer: Tokenizer | None = None, **overrides: Any
+    ) -> Self:
         """Returns the preprocessor of a preset: its tokenizer, and the settings with which its model was trained.
 
         A setting that the preset lacks, or that it has for another class, has this class's default. `sequence_length`
@@ -162,10 +162,10 @@ class Preprocessor(Checked):
         True
         """
         config = {"name": self.name, "tokenizer": serialized(self.tokenizer), **self.preset_settings()}
-        return without_defaults(type(self), config, self.own_settings)
+        return without_defaults(type(self), config, self.extra_settings)
 
     @classmethod
-    def from_config(cls: type[Own], config: Mapping[str, Any]) -> Own:
+    def from_config(cls: type[Self], config: Mapping[str, Any]) -> Self:
         """Returns the preprocessor of a config that `get_config` returned. It may also be KerasHub's config with the
         vocabulary added.
 
@@ -292,7 +292,7 @@ class MaskedLMPreprocessor(Preprocessor, Masker):
         *Preprocessor.settings, "mask_selection_rate", "mask_selection_length", "mask_token_rate", "random_token_rate",
         "count", "whole_words", "seed",
     )  # fmt: skip
-    own_settings = ("count", "whole_words", "seed")
+    extra_settings = ("count", "whole_words", "seed")
     checks: ClassVar[Checks] = {
         "mask_selection_length": whole_number(1),
         "count": _one_of(COUNTS),

@@ -32,7 +32,7 @@ __all__ = [
     "sparse_categorical_crossentropy",
 ]
 
-Own = TypeVar("Own", bound="SparseCategoricalCrossentropy")
+Self = TypeVar("Self", bound="SparseCategoricalCrossentropy")
 
 Reduction = Literal["sum_over_batch_size", "mean", "mean_with_sample_weight", "sum", "none"]
 REDUCTIONS = ("sum_over_batch_size", "mean", "mean_with_sample_weight", "sum", "none", None)
@@ -200,7 +200,7 @@ class SparseCategoricalCrossentropy(Checked):
         }
 
     @classmethod
-    def from_config(cls: type[Own], config: Mapping[str, Any]) -> Own:
+    def from_config(cls: type[Self], config: Mapping[str, Any]) -> Self:
         """Returns the loss of a config that `get_config`, here or of Keras, returned.
 
         Raises:

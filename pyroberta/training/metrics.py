@@ -33,7 +33,7 @@ __all__ = [
     "sparse_categorical_accuracy",
 ]
 
-Own = TypeVar("Own", bound="Metric")
+Self = TypeVar("Self", bound="Metric")
 
 
 class Metric(Checked):
@@ -99,7 +99,7 @@ class Metric(Checked):
         return {"name": self.name}
 
     @classmethod
-    def from_config(cls: type[Own], config: Mapping[str, Any]) -> Own:
+    def from_config(cls: type[Self], config: Mapping[str, Any]) -> Self:
         """Returns the metric of a config of `get_config`, without its sums. `dtype`, which Keras's configs have, is
         ignored.
 

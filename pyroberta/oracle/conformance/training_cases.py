@@ -218,7 +218,7 @@ OPTIMIZERS: Mapping[str, Mapping[str, Any]] = {
     "scheduled": {"learning_rate": {"name": "linear", "learning_rate": 0.1, "total_steps": 8, "warmup_steps": 2}},
 }
 GRADIENTS: Mapping[str, float] = {"small_gradients": 1e-12, "large_gradients": 1e12}
-WHAT = {
+DESCRIPTIONS = {
     "not_clipped": "a limit that is never reached", "zero_gradients": "gradients of 0: weights decay, or stay",
     "small_gradients": "gradients of 1e-12, beside which epsilon counts", "large_gradients": "gradients of 1e12",
 }  # fmt: skip
@@ -248,7 +248,7 @@ def _optimizer_case(seed: int, name: str, variant: str, arguments: Mapping[str, 
     decays = {of: bool(optimizer.weight_decay) and optimizer.decays(of) for of in LAYOUT}
     settings = {"steps": STEPS, "config": optimizer.get_config(), "decays": decays}
     formulas = {**meanings.MOMENTS, "parameters": meanings.step_of(optimizers.OPTIMIZERS[name])}
-    return Case(f"optimizer/{name}/{variant}", WHAT.get(variant, ""), "ops/adam.md", settings, formulas, inputs)
+    return Case(f"optimizer/{name}/{variant}", DESCRIPTIONS.get(variant, ""), "ops/adam.md", settings, formulas, inputs)
 
 
 def optimizer_answer(case: Case, means: Means) -> Values:

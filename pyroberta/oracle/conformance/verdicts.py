@@ -129,8 +129,8 @@ def judge(suite: Suite, theirs: Mapping[str, Array]) -> Report:
             known[name] = given
     if not known:
         example = next(iter(suite.values), "")
-        there = f"there is {shown(next(iter(theirs)))}" if theirs else "there are no tensors"
-        raise ValueError(f"no name is a value's of the suite: {there}; one of the suite's is {example!r}")
+        received = f"there is {shown(next(iter(theirs)))}" if theirs else "there are no tensors"
+        raise ValueError(f"no name is a value's of the suite: {received}; one of the suite's is {example!r}")
     found: dict[str, dict[str, Array]] = {case: {} for case in suite.cases}
     for name, given in known.items():
         case, value = suite.values[name]

@@ -95,12 +95,12 @@ def check_callable(
 
 
 def _batch(golden: Trace, side: str) -> dict[str, Array]:
-    there = padded(golden, side)
+    padded_arrays = padded(golden, side)
     return {
-        "padded_ids": there.ids,
-        "attention_mask": there.mask.astype(np.int32),
-        "padded_positions": there.positions,
-        "padded_labels": there.labels,
+        "padded_ids": padded_arrays.ids,
+        "attention_mask": padded_arrays.mask.astype(np.int32),
+        "padded_positions": padded_arrays.positions,
+        "padded_labels": padded_arrays.labels,
         **{name: np.array(golden[f"batch.{name}"]) for name in BATCH},
         "denominator": np.array(golden["loss.denominator"]),
     }

@@ -212,17 +212,17 @@ def _watched(model: Any, config: RobertaConfig, found: Taken, taken: Callable[[A
 
         return watched
 
-    own = {name: vars(layer).get("call") for name, layer in layers.items()}
+    instance_calls = {name: vars(layer).get("call") for name, layer in layers.items()}
     try:
         for name, layer in layers.items():
             layer.call = watch(layer, name)
         yield
     finally:
         for name, layer in layers.items():
-            if own[name] is None:
+            if instance_calls[name] is None:
                 del layer.call
             else:
-                layer.call = own[name]
+                layer.call = instance_calls[name]
 
 
 def _layers(model: Any) -> dict[str, Any]:

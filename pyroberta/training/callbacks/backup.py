@@ -97,8 +97,8 @@ class BackupAndRestore(Callback):
             self.model.load_train_state(state)
             if (kept := optimizer.rate_config()) != given:
                 say(f"BackupAndRestore continues with the learning rate of its state, {kept}; compile had {given}")
-            if told := checkpoint.of_other_backend(notes, self.model):
-                say(f"BackupAndRestore: {told}")
+            if message := checkpoint.of_other_backend(notes, self.model):
+                say(f"BackupAndRestore: {message}")
             return
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:

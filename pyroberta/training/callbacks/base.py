@@ -363,7 +363,7 @@ def with_defaults(callbacks: Any, *defaults: Callback) -> list[Any]:
     """
     given = flattened(callbacks)
 
-    def is_there(default: Callback) -> bool:
+    def is_given(default: Callback) -> bool:
         return any(isinstance(one, type(default)) or keras_callbacks.replaces(one, default) for one in given)
 
-    return [*given, *(default for default in defaults if not is_there(default))]
+    return [*given, *(default for default in defaults if not is_given(default))]

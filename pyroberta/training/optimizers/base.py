@@ -32,7 +32,7 @@ from pyroberta.training import schedules
 from pyroberta.training.optimizers.rate import Rate
 
 Schedule = Callable[..., float]
-Own = TypeVar("Own", bound="Optimizer")
+Self = TypeVar("Self", bound="Optimizer")
 
 CLIPS = ("clipnorm", "clipvalue", "global_clipnorm")
 WITHOUT_EFFECT = {  # arguments of Keras's optimizers whose one value is None
@@ -199,7 +199,7 @@ class Optimizer(Checked):
         """For copies and pickles: the model that it trains stays behind."""
         return {**vars(self), "trained_by": None}
 
-    def __copy__(self: Own) -> Own:
+    def __copy__(self: Self) -> Self:
         """A deep copy: two optimizers over the same slots would each count their own updates alone."""
         return copy.deepcopy(self)
 
@@ -489,7 +489,7 @@ class Optimizer(Checked):
         return config
 
     @classmethod
-    def from_config(cls: type[Own], config: Mapping[str, Any]) -> Own:
+    def from_config(cls: type[Self], config: Mapping[str, Any]) -> Self:
         """Returns the optimizer of a config, of this class or of Keras's class of the same name, without its state.
 
         Raises:

@@ -15,7 +15,7 @@ import numpy as np
 
 from pyroberta.model.attributes import is_real
 
-Own = TypeVar("Own", bound="LearningRateSchedule")
+Self = TypeVar("Self", bound="LearningRateSchedule")
 
 
 class LearningRateSchedule:
@@ -41,7 +41,7 @@ class LearningRateSchedule:
         raise NotImplementedError(f"{type(self).__name__} has no get_config, so it can't be saved")
 
     @classmethod
-    def from_config(cls: type[Own], config: Mapping[str, Any]) -> Own:
+    def from_config(cls: type[Self], config: Mapping[str, Any]) -> Self:
         """Returns the schedule of a config that `get_config` returned.
 
         >>> ExponentialDecay.from_config(ExponentialDecay(0.1, 10, 0.5).get_config())(10)

@@ -14,7 +14,7 @@ import numpy as np
 
 from pyroberta.model.attributes import is_real
 
-Own = TypeVar("Own", bound="_Schedule")
+Self = TypeVar("Self", bound="_Schedule")
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class _Schedule:
         return {"name": type(self).__name__.lower(), **asdict(self)}
 
     @classmethod
-    def from_config(cls: type[Own], config: Mapping[str, Any]) -> Own:
+    def from_config(cls: type[Self], config: Mapping[str, Any]) -> Self:
         """The schedule of a `get_config`.
 
         >>> Constant.from_config(Constant(1e-3).get_config()).learning_rate
