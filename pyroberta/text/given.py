@@ -41,9 +41,8 @@ COLUMNS = {
 }
 ENDLESS = itertools.cycle, itertools.count, itertools.repeat  # the last one unless it is told how often
 USUAL = ("text", "texts", "sentence", "content", "document", "review", "body")  # what columns of texts are called
-LONGEST_NAME, MOST_NAMES = 40, 8  # in a message
-
-LONGEST_NAME, MOST_FILES = 256, 1000  # of files that are looked for among texts
+LONGEST_NAME, MOST_NAMES = 40, 8  # of columns, in a message
+LONGEST_PATH, MOST_FILES = 256, 1000  # of files that are looked for among texts
 
 
 def kinds_of(x: Any) -> set[tuple[str, str]]:
@@ -237,12 +236,16 @@ def text_column(names: list[Any]) -> Any:
 
 def _quoted(name: Any) -> str:
     """As Python writes it, in double quotes, and not too long."""
-    return json.dumps(name[:LONGEST_NAME], ensure_ascii=False) if isinstance(name, str) else repr(name)[:LONGEST_NAME]
+    return json.dumps(_short(name), ensure_ascii=False) if isinstance(name, str) else _short(repr(name))
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}…"
 
 
 def shown_names(names: list[Any]) -> str:
     """Returns the names of the first columns, for a message."""
-    some = ", ".join(printable(str(name)[:LONGEST_NAME]) for name in names[:MOST_NAMES])
+    some = ", ".join(printable(_short(str(name))) for name in names[:MOST_NAMES])
     return some + (f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else "")
 
 
@@ -259,7 +262,7 @@ def bytes_error(name: str, value: bytes | bytearray, is_item: bool = True) -> Ty
 
 def names_a_file(text: Any) -> bool:
     """Returns whether a text is the name of an existing file."""
-    return isinstance(text, str) and len(text) < LONGEST_NAME and "\0" not in text and os.path.isfile(text)
+    return isinstance(text, str) and len(text) < LONGEST_PATH and "\0" not in text and os.path.isfile(text)
 
 
 def warn_of_a_files_name(text: str) -> None:

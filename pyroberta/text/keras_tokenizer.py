@@ -143,6 +143,8 @@ class KerasTokenizer(Hinting, Checked):
             array = np.asarray(inputs)
             if array.ndim > 2:
                 raise ValueError(f"ids must be of shape (), (S,) or (B, S), got {array.shape}")
+            if array.ndim == 2:
+                return [self.decode(row) for row in array]
             inputs = array.tolist()
         is_single = isinstance(inputs, (str, bytes, Mapping)) or not isinstance(inputs, Iterable)
         rows: list[Any] = [inputs] if is_single else list(inputs)

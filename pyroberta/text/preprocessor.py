@@ -327,7 +327,7 @@ class MaskedLMPreprocessor(Preprocessor, Masker):
         self.whole_words = whole_words
         self.seed = seed
 
-        self._edges: tuple[NDArray[np.bool_], NDArray[np.bool_]] | None = None
+        self._edges: tuple[Tokenizer, tuple[NDArray[np.bool_], NDArray[np.bool_]]] | None = None  # and whose they are
 
     def mask(self, sequences: Sequence[NDArray[np.integer[Any]]], rng: np.random.Generator) -> Batch:
         """Packs sequences and masks them.
@@ -410,9 +410,12 @@ class MaskedLMPreprocessor(Preprocessor, Masker):
 
     @property
     def _word_edges(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        if self._edges is None or len(self._edges[0]) != self.tokenizer.vocabulary_size():  # tokens were added
-            self._edges = word_edges(self.tokenizer.vocabulary)
-        return self._edges
+        held, tokenizer = self._edges, self.tokenizer
+        if (
+            held is None or held[0] is not tokenizer or len(held[1][0]) != tokenizer.vocabulary_size()
+        ):  # it was given more
+            held = self._edges = tokenizer, word_edges(tokenizer.vocabulary)
+        return held[1]
 
 
 # ------------------------------------------------------------------------------------------------------ what came in

@@ -24,7 +24,15 @@ from pyroberta.model.serialization import (
 )
 from pyroberta.text import hooks
 from pyroberta.text.bpe import merge
-from pyroberta.text.byte_level import SPACE, SURROGATE, WHITESPACE, split_words, to_bytes, to_characters
+from pyroberta.text.byte_level import (
+    BYTE_CHARACTERS,
+    SPACE,
+    SURROGATE,
+    WHITESPACE,
+    split_words,
+    to_bytes,
+    to_characters,
+)
 from pyroberta.text.foreign_names import ARGUMENTS
 from pyroberta.text.keras_tokenizer import DTYPES, ROLES, KerasTokenizer
 from pyroberta.text.literals import Literals
@@ -266,7 +274,7 @@ class Tokenizer(KerasTokenizer):
         return f"Tokenizer({len(self.vocabulary)} tokens, {len(self.merges)} merges)"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (self._arguments(),)
+        return _rebuild, (type(self), self._arguments())
 
     def _arguments(self) -> dict[str, Any]:
         names = (
@@ -295,8 +303,8 @@ class Tokenizer(KerasTokenizer):
             The number of strings that were not recognised before.
 
         Raises:
-            TypeError, ValueError: if a string is empty or has invalid Unicode, or a value is not a string. Then nothing
-                is added.
+            TypeError, ValueError: if a string is empty or has invalid Unicode, a value is not a string, or `special` is
+                not a bool. Then nothing is added.
 
         >>> tokenizer = Tokenizer.train(["a new, new, new thing"], vocab_size=264)
         >>> tokenizer.add_tokens([" Tyrannosaurus", "<name>"])
@@ -305,6 +313,7 @@ class Tokenizer(KerasTokenizer):
         >>> [tokenizer.id_to_token(i) for i in ids]
         ['a', 'Ġnew', ' Tyrannosaurus', 'Ġ', '<name>']
         """
+        special = true_or_false("special", special)
         tokens = [tokens] if isinstance(tokens, str) else list(checked_texts(tokens, "tokens"))
         for token in tokens:
             if not token or SURROGATE.search(token):
@@ -356,9 +365,11 @@ class Tokenizer(KerasTokenizer):
             add_special_tokens: whether the `<s>` and `</s>` are added.
 
         Raises:
-            TypeError: if a value is not a str.
-            ValueError: if a text has a lone surrogate, which UTF-8 can't hold.
+            TypeError: if a value is not a str, or `add_special_tokens` is not a bool.
+            ValueError: if a text has a lone surrogate, which UTF-8 can't hold; or needs a token, where the vocabulary
+                has neither this token nor an unknown token.
         """
+        add_special_tokens = true_or_false("add_special_tokens", add_special_tokens)
         ids = self._encode_text(text, "text")
         pair_ids = None if pair is None else self._encode_text(pair, "pair")
         if not add_special_tokens:
@@ -397,6 +408,7 @@ class Tokenizer(KerasTokenizer):
         >>> [("A newer"[start:stop]) for start, stop in spans]
         ['', 'A', 'new', 'e', 'r', '']
         """
+        add_special_tokens = true_or_false("add_special_tokens", add_special_tokens)
         ids, spans = self._encode_text_with_offsets(text, "text")
         segments = [(ids, spans)]
         if pair is not None:
@@ -434,6 +446,8 @@ class Tokenizer(KerasTokenizer):
                     numbers += [next(number)] * len(word)
         except UnicodeEncodeError:
             raise surrogate_error(text, "text") from None
+        except _NoToken as error:
+            raise ValueError(f"text {error}") from None
         return numbers
 
     def _encode_text(self, text: str, name: str) -> list[int]:
@@ -552,14 +566,18 @@ class Tokenizer(KerasTokenizer):
         """Returns the text of the ids. Bytes that are not UTF-8 become U+FFFD.
 
         Args:
-            ids: whole numbers, in a list, an array or any iterable.
+            ids: whole numbers, in a list, an array (S,) or any iterable.
             skip_special_tokens: whether `<s>`, `<pad>`, `</s>`, `<unk>`, `<mask>` and other special tokens are left
                 out.
 
         Raises:
             TypeError, ValueError: if a value is not the id of a token. The message names its position.
         """
-        ids = ids.tolist() if isinstance(ids, np.ndarray) else list(ids)
+        skip_special_tokens = true_or_false("skip_special_tokens", skip_special_tokens)
+        ids = np.asarray(ids).tolist() if hasattr(ids, "__array__") else ids  # of NumPy, torch, JAX or TensorFlow
+        if not isinstance(ids, Iterable):
+            raise TypeError(f"ids must be a list or an array of token ids, got {shown(ids)}. For one id, pass [id]")
+        ids = list(ids)
         pieces = {id: to_bytes(token) for id, token in self._tokens_of(ids).items()}
         if skip_special_tokens:
             pieces |= dict.fromkeys(self.special_token_ids, b"")
@@ -607,12 +625,22 @@ class Tokenizer(KerasTokenizer):
             progress: a function that is called with (merges made, merges wanted) now and then.
             **options: arguments of `Tokenizer`, such as `add_prefix_space=True`.
 
+        Raises:
+            TypeError, ValueError: if an option or a size is out of range, before a text is read; if a value is not a
+                text.
+
         >>> Tokenizer.train(["aa aa aa"], vocab_size=263).merges
         [('a', 'a'), ('Ġ', 'aa')]
         """
         from pyroberta.text.bpe_training import SPECIAL_TOKENS, train
 
         special_tokens = [options.get(role) or token for role, token in zip(ROLES, SPECIAL_TOKENS, strict=True)]
+        checked = {
+            name: value for name, value in options.items() if name not in ("added_tokens", "unsplittable_tokens")
+        }
+        cls(
+            list(dict.fromkeys([*special_tokens, *BYTE_CHARACTERS])), [], **checked
+        )  # an option is refused before it reads
         vocabulary, merges = train(
             texts,
             vocab_size,
@@ -723,5 +751,5 @@ class Tokenizer(KerasTokenizer):
         return new_files(**{name: value for name, value in self._arguments().items() if name != "name"})
 
 
-def _rebuild(arguments: dict[str, Any]) -> Tokenizer:
-    return Tokenizer(**arguments)
+def _rebuild(kind: type[Tokenizer], arguments: dict[str, Any]) -> Tokenizer:
+    return kind(**arguments)

@@ -397,6 +397,8 @@ def test_a_kind_may_be_said(tmp_path: Path):
         ("a.csv", "text,label\n", "a.csv holds no text: it has no row below its head"),
         ("a.csv", "text,label\na,x\nb,y,z\n", "line 3: the row has 3 fields, but there are 2 columns, 'text', 'label'"),
         ("a.csv", "text,label\na\n", "line 2: the row has 1 fields"),
+        ("a.csv", "\n\ntext,label\na,x\n\nb\n", "line 6: the row has 1 fields"),
+        ("a.csv", '\n\ntext,label\n"a,x\n', "line 4: unexpected end of data"),
         ("a.csv", 'text,label\n"a,x\n', "line 2: unexpected end of data"),
         ("a.csv", 'text,label\n"a"b,x\n', "a.csv, line 2: ',' expected after '\"'. If quotation marks are part of"),
         ("a.csv", "text,text\na,b\n", "has 2 columns of the name 'text'"),

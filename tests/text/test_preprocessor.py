@@ -213,6 +213,22 @@ def test_whole_words_are_masked_whole():
     }
 
 
+def test_whole_words_are_those_of_the_tokenizer_at_hand():
+    special = TOKENIZER.special_tokens
+    turned = {token: id if token in special else 302 - id for token, id in TOKENIZER.vocabulary.items()}
+    other = Tokenizer(turned, TOKENIZER.merges)
+    assert other.vocabulary_size() == TOKENIZER.vocabulary_size()
+
+    def masked(masking: MaskedLMPreprocessor) -> list[str]:
+        batches = [masking.mask(masking.encode(["I forgot the lazy dog"]), np.random.default_rng(i)) for i in range(9)]
+        return [masking.tokenizer.decode(batch.labels) for batch in batches]
+
+    masking = preprocessor(whole_words=True, mask_selection_rate=0.01)
+    expected = masked(masking)
+    masking.tokenizer = other
+    assert masked(masking) == expected
+
+
 @pytest.mark.filterwarnings("ignore:of .* more than .* tokens")
 def test_a_full_length_has_the_count_that_its_ordinary_tokens_ask_for():
     long = preprocessor(sequence_length=128, mask_selection_length=96)

@@ -237,6 +237,53 @@ def test_copies_and_pickles_are_equal():
 # What cannot be
 
 
+def test_a_copy_of_a_subclass_is_one_of_its_own():
+    class Lower(Tokenizer):
+        def _encode_text(self, text, name):
+            return super()._encode_text(text.lower(), name)
+
+    original = Lower(TOKENIZER.vocabulary, TOKENIZER.merges)
+    for other in (copy.copy(original), copy.deepcopy(original)):
+        assert type(other) is Lower
+        assert other.encode("The FOX") == original.encode("The FOX") == TOKENIZER.encode("the fox")
+
+
+@pytest.mark.parametrize("method", ["encode", "encode_with_offsets", "word_ids"])
+def test_a_byte_without_any_token_is_named_by_every_method(method):
+    vocabulary = {token: id for token, id in TOKENIZER.vocabulary.items() if token not in ("@", "<unk>")}
+    with pytest.raises(ValueError, match="text needs the token '@' for '@', but the vocabulary of 282 tokens has nei"):
+        getattr(Tokenizer(vocabulary, TOKENIZER.merges), method)("the@")
+
+
+def test_what_is_no_truth_value_is_not_taken_for_one():
+    with pytest.raises(TypeError, match="add_special_tokens must be True or False, got 'no'"):
+        TOKENIZER.encode("the fox", add_special_tokens="no")
+    with pytest.raises(TypeError, match="add_special_tokens must be True or False, got 'no'"):
+        TOKENIZER.encode_with_offsets("the fox", add_special_tokens="no")
+    with pytest.raises(TypeError, match="skip_special_tokens must be True or False, got 'no'"):
+        TOKENIZER.decode([0], skip_special_tokens="no")
+    other = copy.copy(TOKENIZER)
+    with pytest.raises(TypeError, match="special must be True or False, got 'no'"):
+        other.add_tokens("<new>", special="no")
+    assert len(other) == len(TOKENIZER)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"prefix_space": True}, TypeError, "unexpected keyword argument 'prefix_space'; did you mean 'add_prefix_spa"),
+        ({"add_prefix_space": "no"}, TypeError, "add_prefix_space must be True or False, got 'no'"),
+        ({"separators": 3}, ValueError, "separators must be 1 or 2, got 3"),
+        ({"mask_token": "<s>"}, ValueError, "the special tokens must differ"),
+    ],
+)
+def test_an_option_is_refused_before_a_vocabulary_is_learnt(options, error, message):
+    lines = iter(LINES)
+    with pytest.raises(error, match=message):
+        Tokenizer.train(lines, vocab_size=320, **options)
+    assert list(lines) == LINES
+
+
 def test_a_lone_surrogate_is_named_with_its_index():
     for encode in (TOKENIZER.encode, TOKENIZER.encode_with_offsets):
         with pytest.raises(ValueError, match=r"text has a lone surrogate, '\\ud83d', at index 9"):
@@ -273,7 +320,11 @@ def test_ids_must_be_ids():
         TOKENIZER.decode([0, True])
     with pytest.raises(TypeError, match=r"got \[0, 2\] at position 0"):
         TOKENIZER.decode([[0, 2]])
-    assert TOKENIZER.decode(np.array([0, 2], np.int32)) == "<s></s>"
+    with pytest.raises(
+        TypeError, match=r"ids must be a list or an array of token ids, got 5\. For one id, pass \[id\]"
+    ):
+        TOKENIZER.decode(5)
+    assert TOKENIZER.decode(np.array([0, 2], np.int32)) == TOKENIZER.decode(iter([0, 2])) == "<s></s>"
 
 
 def test_a_vocabulary_that_makes_no_tokenizer_is_refused():

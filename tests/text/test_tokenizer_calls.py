@@ -101,6 +101,7 @@ def test_ids_of_every_shape_become_text():
     assert TRAINED.detokenize(np.array([ids, ids])) == TRAINED.detokenize([ids, ids]) == ["the fox", "the fox"]
     assert TRAINED.detokenize([np.array(ids), ids[:1]]) == ["the fox", "the"]
     assert TRAINED.detokenize([[], ids]) == ["", "the fox"]
+    assert TRAINED.detokenize(np.zeros((0, 5), int)) == []
     assert TRAINED.detokenize(ids[0]) == TRAINED.detokenize(np.int32(ids[0])) == TRAINED.detokenize(np.array(ids[0]))
     assert TRAINED.detokenize([]) == ""
     assert TRAINED.detokenize(list(np.array(ids))) == "the fox"

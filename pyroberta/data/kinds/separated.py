@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 from pyroberta.data.files import File
@@ -43,9 +43,9 @@ def _read(file: File, wanted: Wanted, kind: str) -> Iterator[Row]:
             has no end; with the number of the line.
         OverBudget: for more than `MOST_COLUMNS` columns or a field of more than `LONGEST_FIELD` characters.
     """
-    lines = (line for _, line in file.lines())
-    head = next((line for line in lines if line.strip()), None)
-    if head is None:
+    lines = file.lines()
+    number, head = next(((number, line) for number, line in lines if line.strip()), (0, ""))
+    if not head:
         raise ValueError(f"{file.name} is empty: {kind} begins with a row of the columns' names")
     heads = {delimiter: _head(head, delimiter) for delimiter in DELIMITERS[kind]}
     has_columns = (one for one in heads if wanted.columns and set(wanted.names) <= set(heads[one]))
@@ -53,12 +53,13 @@ def _read(file: File, wanted: Wanted, kind: str) -> Iterator[Row]:
     check_columns(file.name, kind, heads[delimiter], wanted)
     if delimiter != DELIMITERS[kind][0]:
         file.note = f"separated by {delimiter!r}"
-    reader = csv.reader(_chained(head, lines), delimiter=delimiter, strict=True)
-    ((_, names),) = _rows(file, reader, 1)
+    reader = csv.reader(chain([head], (line for _, line in lines)), delimiter=delimiter, strict=True)
+    above = number - 1  # blank lines
+    ((_, names),) = _rows(file, reader, 1, above)
     if len(names) > MOST_COLUMNS:
         raise OverBudget(f"{file.name} has {len(names)} columns; at most {MOST_COLUMNS} are read")
     places = [names.index(name) for name in wanted.names]
-    while rows := _rows(file, reader, ROWS_AT_ONCE):
+    while rows := _rows(file, reader, ROWS_AT_ONCE, above):
         for line, row in rows:
             if len(row) != len(names):
                 raise ValueError(
@@ -66,11 +67,6 @@ def _read(file: File, wanted: Wanted, kind: str) -> Iterator[Row]:
                     f"{named(names)}. Put a field that holds {delimiter!r} into quotes"
                 )
             yield wanted.row(line, [row[place] for place in places])
-
-
-def _chained(head: str, lines: Iterator[str]) -> Iterator[str]:
-    yield head
-    yield from lines
 
 
 def _head(head: str, delimiter: str) -> list[str]:
@@ -81,20 +77,23 @@ def _head(head: str, delimiter: str) -> list[str]:
         return []
 
 
-def _rows(file: File, reader: Any, most: int) -> list[tuple[int, list[str]]]:
-    """The next rows that have fields, with the line at which each ends. The csv module's limit is raised meanwhile."""
+def _rows(file: File, reader: Any, most: int, above: int) -> list[tuple[int, list[str]]]:
+    """The next rows that have fields, with the line at which each ends. The csv module's limit is raised meanwhile.
+
+    `above` is the number of lines that the reader does not see.
+    """
     limit = csv.field_size_limit(LONGEST_FIELD)
     try:
-        return [(reader.line_num, row) for row in islice(filter(None, reader), most)]
+        return [(above + reader.line_num, row) for row in islice(filter(None, reader), most)]
     except csv.Error as error:
         if "field limit" in str(error):
             raise OverBudget(
-                f"{file.name}, line {reader.line_num}: a field has more than {LONGEST_FIELD} characters. Is a "
+                f"{file.name}, line {above + reader.line_num}: a field has more than {LONGEST_FIELD} characters. Is a "
                 "quotation mark missing?"
             ) from None
         raise ValueError(
-            f"{file.name}, line {reader.line_num}: {error}. If quotation marks are part of the texts, pass the rows: "
-            "csv.DictReader(open(name, newline=''), delimiter=…, quoting=csv.QUOTE_NONE)"
+            f"{file.name}, line {above + reader.line_num}: {error}. If quotation marks are part of the texts, pass "
+            "the rows: csv.DictReader(open(name, newline=''), delimiter=…, quoting=csv.QUOTE_NONE)"
         ) from None
     finally:
         csv.field_size_limit(limit)
