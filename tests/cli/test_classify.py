@@ -28,11 +28,6 @@ def here(tmp_path: Path, monkeypatch) -> Path:
 
 
 @pytest.fixture
-def model(small_preset: Path) -> list[str]:
-    return ["--model", str(small_preset)]
-
-
-@pytest.fixture
 def classifier(small_preset: Path, here: Path) -> TextClassifier:
     found = TextClassifier.from_preset(small_preset, num_classes=2, labels=["neg", "pos"], seed=5)
     found.save_to_preset("classifier")

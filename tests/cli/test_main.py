@@ -36,18 +36,6 @@ SHARED = {
 SHOWN = pytest.mark.filterwarnings("always")  # as a program shows them, where tests else make errors of them
 
 
-@pytest.fixture
-def texts(tmp_path: Path) -> str:
-    file = tmp_path / "texts.txt"
-    file.write_text("\n".join(TEXTS) + "\n", encoding="utf-8")
-    return str(file)
-
-
-@pytest.fixture
-def model(small_preset: Path) -> list[str]:
-    return ["--model", str(small_preset)]
-
-
 def feed(monkeypatch: pytest.MonkeyPatch, text: str | bytes) -> None:
     data = text if isinstance(text, bytes) else text.encode()
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data), encoding="ascii"))

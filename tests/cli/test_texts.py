@@ -20,18 +20,6 @@ from pyroberta.tasks import inference
 from pyroberta.tasks.streaming import stream
 
 
-@pytest.fixture
-def texts(tmp_path: Path) -> str:
-    file = tmp_path / "texts.txt"
-    file.write_text("\n".join(TEXTS) + "\n", encoding="utf-8")
-    return str(file)
-
-
-@pytest.fixture
-def model(small_preset: Path) -> list[str]:
-    return ["--model", str(small_preset)]
-
-
 def records(capsys) -> list[dict]:
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 

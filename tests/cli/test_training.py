@@ -29,13 +29,6 @@ from pyroberta.training.callbacks import CSVLogger
 
 
 @pytest.fixture
-def texts(tmp_path: Path) -> str:
-    file = tmp_path / "texts.txt"
-    file.write_text("\n".join(TEXTS) + "\n", encoding="utf-8")
-    return str(file)
-
-
-@pytest.fixture
 def fit(texts: str, small_preset: Path, tmp_path: Path, monkeypatch) -> list[str]:
     """The beginning of a line; it runs in a directory of its own."""
     (tmp_path / "here").mkdir()

@@ -12,9 +12,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from lora_gradients import KEY, gradients
 from native_extension import needs_native
-from small_models import TEXTS, random_batch, random_params, small_config, small_masked_lm
+from small_models import KEY, TEXTS, gradients, random_batch, random_params, small_config, small_masked_lm
 from strategies import examples, seeds
 
 from pyroberta import Backbone, MaskedLM, TextClassifier, TextClassifierPreprocessor

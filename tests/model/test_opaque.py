@@ -6,8 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from broken_ops import broken
-from opaque import OPERATORS, Opaque, opaque_ops
+from other_ops import OPERATORS, Opaque, broken, opaque_ops
 from small_models import TEXTS, random_batch, random_params, small_config, small_masked_lm
 
 from pyroberta.data.examples import numbered

@@ -8,8 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from judged import departing, golden_trace, traced
-from planted import LENGTHS
+from planted import LENGTHS, departing, golden_trace, traced
 from small_models import TEXTS, small_masked_lm
 
 from pyroberta import optimizers

@@ -6,8 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from judged import KERNEL, traced
-from planted import LOSS, clean, config_of, run
+from planted import KERNEL, LOSS, clean, config_of, run, traced
 from small_models import random_batch, random_params
 
 from pyroberta import optimizers

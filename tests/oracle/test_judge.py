@@ -9,8 +9,8 @@ from typing import ClassVar
 import numpy as np
 import pytest
 from hypothesis import given
-from judged import KERNEL, departing, golden_trace, traced
 from op_arguments import arguments_of
+from planted import KERNEL, departing, golden_trace, traced
 from strategies import seeds
 
 from pyroberta import optimizers, schedules

@@ -9,10 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 from small_presets import HF_SIZES, as_ours
+from transformers4 import IDS, WAYS, ask, needs_transformers4
 
 from pyroberta.formats.directory import Directory
+from pyroberta.model.batch import pack
 from pyroberta.model.config import RobertaConfig
+from pyroberta.model.model import model_logits
 from pyroberta.model.parameters import Arrays, shapes
+from pyroberta.ops import REFERENCE
 from pyroberta.presets import hf, hf_writer
 from pyroberta.presets.writing import Contents
 from pyroberta.text.tokenizer import Tokenizer
@@ -224,3 +228,44 @@ def test_what_pyroberta_saves_transformers_loads_with_its_tokenizer(tmp_path: Pa
         assert loaded(text)["input_ids"] == tokenizer.encode(text)
     assert loaded.mask_token_id == tokenizer.mask_token_id
     assert loaded.pad_token_id == config.pad_id
+
+
+# --- version 4, whose files differ: pickles, keys of config.json, ties ------------------------------------------------
+
+
+def our_logits(config: RobertaConfig, params: Arrays) -> np.ndarray:
+    batch = pack([row.astype(np.int32) for row in IDS])
+    rows = np.arange(batch.num_tokens)
+    return model_logits(REFERENCE, params, config, batch, rows).reshape(*IDS.shape, -1)
+
+
+@pytest.fixture(scope="module")
+def of_version_4(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("transformers4")
+    ask("write", str(path))
+    return path
+
+
+@needs_transformers4
+@pytest.mark.parametrize("tied", ["tied", "untied"])
+@pytest.mark.parametrize("way", WAYS)
+def test_what_version_4_wrote_gives_its_logits(of_version_4: Path, way: str, tied: str) -> None:
+    directory = of_version_4 / f"{way}-{tied}"
+    files = [path.name for path in directory.iterdir()]
+    assert any(name.endswith(".bin" if "bin" in way else ".safetensors") for name in files)
+    assert any(name.endswith("index.json") for name in files) == ("sharded" in way)
+    config = hf.read_config(Directory(directory))
+    found = our_logits(config, hf.read_params(Directory(directory), config, np.float64))
+    np.testing.assert_allclose(found, np.load(directory / "logits.npy"), rtol=1e-4, atol=1e-5)
+
+
+@needs_transformers4
+@pytest.mark.parametrize("tied", ["tied", "untied"])
+def test_version_4_loads_ours(of_version_4: Path, tmp_path: Path, tied: str) -> None:
+    directory = of_version_4 / f"whole-{tied}"
+    config = hf.read_config(Directory(directory))
+    hf_writer.write(tmp_path / "ours", Contents(config, hf.read_params(Directory(directory), config)))
+    ask("read", str(tmp_path / "ours"))
+    np.testing.assert_allclose(
+        np.load(tmp_path / "ours" / "logits.npy"), np.load(directory / "logits.npy"), rtol=1e-4, atol=1e-5
+    )

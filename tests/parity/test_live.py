@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 from small_models import TEXTS, small_masked_lm, small_tokenizer
 from small_presets import HF_SIZES
+from transformers4 import UNEVEN as IDS
+from transformers4 import ask, needs_transformers4
 
 import pyroberta
 from pyroberta.oracle import LiveReport, check_keras, check_transformers
@@ -27,8 +29,6 @@ pytestmark = [
 ]
 
 ROOT = Path(__file__).resolve().parents[2]
-TRANSFORMERS_4 = ROOT / ".cache" / "transformers4"  # .ci/run puts it there
-IDS = [[0, 5, 9, 4, 2], [0, 7, 7, 8, 9, 10, 11, 12, 2], [0, 6, 2]]
 SHAPES: list[dict[str, Any]] = [
     {},
     {"num_hidden_layers": 1, "num_attention_heads": 1, "hidden_size": 3, "intermediate_size": 1},
@@ -126,14 +126,9 @@ def test_the_model_is_as_it_was() -> None:
     assert torch.equal(torch.get_rng_state(), state)
 
 
-@pytest.mark.skipif(not TRANSFORMERS_4.is_dir(), reason="transformers 4 isn't in .cache")
+@needs_transformers4
 def test_sound_models_of_transformers_4_are_silent() -> None:
-    command = [sys.executable, "-W", "ignore", str(ROOT / "tests" / "support" / "live_transformers4.py")]
-    env = {**os.environ, "PYTHONPATH": str(TRANSFORMERS_4)}
-    done = subprocess.run(command, env=env, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
-    version, *lines = done.stdout.splitlines()
-    assert version.startswith("4.")
+    lines = ask("check").splitlines()
     assert len(lines) == 12
     for line in lines:
         compared, _, departures = line.split(maxsplit=2)

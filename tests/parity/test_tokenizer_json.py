@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from small_models import small_tokenizer
-from tokenizer_directories import BERT, BYTE_LEVEL, ROBERTA, TEMPLATES, directory_of, sequence
+from small_tokenizers import BERT, BYTE_LEVEL, ROBERTA, TEMPLATES, directory_of, sequence
 
 from pyroberta.text.preprocessor import Preprocessor
 from pyroberta.text.tokenizer import Tokenizer

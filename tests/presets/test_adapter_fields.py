@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import safetensors.numpy
-from lora_gradients import gradients
-from small_models import random_batch, small_config
+from small_models import gradients, random_batch, small_config
 from small_pickles import state, tensor, zipped
 
 from pyroberta import Backbone

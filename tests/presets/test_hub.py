@@ -14,11 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hub_files import files_of
-from loopback_hub import Hub, Repository
-from small_kerashub import params_of
+from loopback_hub import Hub, Process, Repository, files_of
 from small_models import TEXTS, small_config, small_masked_lm
-from small_presets import preset
+from small_presets import kerashub_params, preset
 
 from pyroberta import MaskedLM
 from pyroberta.cli.main import main
@@ -34,22 +32,16 @@ KAGGLE = "owner/model/keras/small"
 
 
 @pytest.fixture(scope="module")
-def hub() -> Iterator[Hub]:
-    with Hub() as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
 def hf_files(small_preset: Path) -> dict[str, bytes]:
     return files_of(small_preset)
 
 
 @pytest.fixture(scope="module")
 def kerashub_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    return files_of(preset(tmp_path_factory.mktemp("kerashub") / "p", params_of()))
+    return files_of(preset(tmp_path_factory.mktemp("kerashub") / "p", kerashub_params()))
 
 
-# --- the Hugging Face hub: its client reads its settings when it is imported, so it runs in processes of its own ------
+# --- the Hugging Face hub ---------------------------------------------------------------------------------------------
 
 WORKER = """
 import json, os, sys, time, warnings
@@ -81,36 +73,14 @@ for line in sys.stdin:
 """
 
 
-class Client:
+class Client(Process):
     """A process with these settings; it answers calls with a result, or with an error's type and text."""
 
     def __init__(self, home: Path, **settings: str) -> None:
-        env = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "KAGGLE"))}
-        env |= {"HF_HOME": str(home / "hf"), "KAGGLEHUB_CACHE": str(home / "kaggle"), "HOME": str(home), **settings}
-        # The loopback hub has no Xet, the store of chunks that the client prefers for uploads.
-        env |= {"PYTHONPATH": str(ROOT), "HF_HUB_DISABLE_XET": "1"}
-        env |= {"HF_HUB_ETAG_TIMEOUT": "1000", "HF_HUB_DOWNLOAD_TIMEOUT": "1000"}  # of a machine of any load
-        pipe = subprocess.PIPE
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", WORKER], env=env, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True
-        )
+        super().__init__(WORKER, home, **settings)
 
     def __call__(self, handle: str, call: str = "download", **keywords: Any) -> dict[str, Any]:
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        print(json.dumps({"call": call, "handle": handle, **keywords}), file=self.process.stdin, flush=True)
-        return json.loads(self.process.stdout.readline())
-
-    def __enter__(self) -> Client:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.process.communicate()
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("home")
+        return self.ask({"call": call, "handle": handle, **keywords})
 
 
 @pytest.fixture(scope="module")
@@ -246,7 +216,7 @@ def test_keras_hub_s_presets_are_taken_from_there_too(
     first = online("hf://org/kerashub")
     assert files_of(Path(first["result"])) == kerashub_files
     assert online("hf://org/kerashub", "load") == offline("hf://org/kerashub", "load")
-    assert online("hf://org/kerashub", "load")["result"] == pytest.approx(abs(params_of().flat).sum())
+    assert online("hf://org/kerashub", "load")["result"] == pytest.approx(abs(kerashub_params().flat).sum())
     assert offline("hf://org/kerashub") == first
 
 
@@ -388,7 +358,7 @@ def test_kaggle_s_latest_version_is_downloaded_once_and_loads_without_kaggle(
     assert directory.name == "10"
     assert files_of(directory) == kerashub_files
     params = open_preset(f"kaggle://{KAGGLE}/10").weights()
-    assert params.flat.tobytes() == params_of().flat.tobytes()
+    assert params.flat.tobytes() == kerashub_params().flat.tobytes()
     before = list(kaggle.downloads())
     open_preset(f"kaggle://{KAGGLE}").download()
     assert kaggle.downloads() == before
@@ -670,7 +640,7 @@ def test_only_what_is_read_goes_to_kaggle_and_a_card_that_is_there_stays(
     kaggle: Hub, tmp_path: Path, kerashub_files: dict[str, bytes], capsys, monkeypatch
 ) -> None:
     monkeypatch.setenv("KAGGLE_API_TOKEN", "writer")
-    directory = preset(tmp_path / "p", params_of())
+    directory = preset(tmp_path / "p", kerashub_params())
     (directory / "README.md").write_text("my card")
     (directory / "train.py").write_text("x")
     (directory / "checkpoint.npz").write_text("x")

@@ -10,18 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from loopback_hub import Hub, Repository, large_hash
-from small_kerashub import params_of
-from small_presets import preset
+from loopback_hub import ROOT, Hub, Repository, environment, files_of, large_hash
+from small_presets import kerashub_params, preset
 
 from pyroberta import MaskedLM
-
-ROOT = Path(__file__).resolve().parents[2]
-
-
-def files_of(directory: Path) -> dict[str, bytes]:
-    files = (file for file in directory.rglob("*") if file.is_file())
-    return {file.relative_to(directory).as_posix(): file.read_bytes() for file in files}
 
 
 @pytest.mark.slow
@@ -39,10 +31,7 @@ def test_every_model_is_checked_whatever_fails_before_it(tmp_path: Path, small_p
     report = tmp_path / "report.txt"
     with Hub() as hub:
         hub.repositories["org/small"] = Repository(files)
-        settings = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "KAGGLE"))}
-        settings |= {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "hf"), "HOME": str(tmp_path)}
-        settings |= {"HF_TOKEN": "hf_secretsecretsecret", "HF_HUB_DISABLE_XET": "1", "PYTHONPATH": str(ROOT)}
-        settings |= {"HF_HUB_ETAG_TIMEOUT": "1000", "HF_HUB_DOWNLOAD_TIMEOUT": "1000"}  # of a machine of any load
+        settings = environment(tmp_path, HF_ENDPOINT=hub.url, HF_TOKEN="hf_secretsecretsecret")
         settings |= {"HUB_CHECK_CASES": json.dumps(cases), "PYTHON": sys.executable}
         command = ["bash", str(ROOT / "scripts" / "hub_check.sh"), str(report)]
         done = subprocess.run(command, env=settings, capture_output=True, text=True, timeout=300, check=False)
@@ -78,7 +67,7 @@ def test_a_model_of_kaggle_is_checked(
     session = pytest.importorskip("requests").Session
     send = session.send  # kagglehub waits 15 seconds for an answer
     monkeypatch.setattr(session, "send", lambda *args, **keywords: send(*args, **{**keywords, "timeout": None}))
-    files = files_of(preset(tmp_path / "preset", params_of()))
+    files = files_of(preset(tmp_path / "preset", kerashub_params()))
     parameters = MaskedLM.from_preset(tmp_path / "preset").backbone.count_params()
     case = hub_check.Case("kaggle://owner/model/keras/small/1", parameters, "The quick <mask>.", "no such word")
     with Hub() as hub:

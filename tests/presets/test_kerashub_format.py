@@ -11,10 +11,9 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from small_kerashub import params_of
 from small_models import TEXTS, small_masked_lm, small_tokenizer
 from small_presets import KERASHUB as CONFIG
-from small_presets import as_stored, fields, load, preset, serialized, write_h5
+from small_presets import as_stored, fields, kerashub_params, load, preset, serialized, write_h5
 
 from pyroberta import Backbone, MaskedLM
 from pyroberta.formats.directory import Directory
@@ -30,7 +29,7 @@ def read(directory: Path) -> Arrays:
 @pytest.mark.parametrize("root", ["layers", "_layer_checkpoint_dependencies"])
 @pytest.mark.parametrize("how", [{}, {"compression": "gzip"}, {"chunks": True}])
 def test_every_parameter_is_read_bit_for_bit(tmp_path, package, root, how):
-    params = params_of()
+    params = kerashub_params()
     directory = preset(tmp_path / "p", params, package, root=root, **how)
     config, found, tokenizer = load(directory)
     assert config == CONFIG
@@ -40,7 +39,7 @@ def test_every_parameter_is_read_bit_for_bit(tmp_path, package, root, how):
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
 def test_other_widths_are_read_as_what_they_are(tmp_path, dtype):
-    params = params_of()
+    params = kerashub_params()
     found = read(preset(tmp_path / "p", params, dtype=dtype))
     for name, values in params.items():
         stored, _ = as_stored(values, dtype)
@@ -49,7 +48,7 @@ def test_other_widths_are_read_as_what_they_are(tmp_path, dtype):
 
 
 def test_the_model_has_the_presets_settings_and_answers_as_the_one_that_it_came_from(tmp_path):
-    params = params_of()
+    params = kerashub_params()
     model = MaskedLM.from_preset(preset(tmp_path / "p", params), backend="numpy")
     assert (model.preprocessor.sequence_length, model.preprocessor.mask_selection_length) == (20, 5)
     same = small_masked_lm(num_layers=3, dtype="float32", backend="numpy").backbone
@@ -59,7 +58,7 @@ def test_the_model_has_the_presets_settings_and_answers_as_the_one_that_it_came_
 
 
 def test_a_backbone_alone_gets_a_fresh_head_and_says_so(tmp_path):
-    params = params_of()
+    params = kerashub_params()
     directory = preset(tmp_path / "p", params, task=False)
     with pytest.warns(UserWarning, match=r"has no masked-LM head \(task\.weights\.h5\): an untrained one"):
         found = read(directory)
@@ -69,7 +68,7 @@ def test_a_backbone_alone_gets_a_fresh_head_and_says_so(tmp_path):
 
 
 def test_another_tasks_head_is_left_alone(tmp_path):
-    directory = preset(tmp_path / "p", params_of())
+    directory = preset(tmp_path / "p", kerashub_params())
     (directory / "task.json").write_text(json.dumps(serialized("RobertaTextClassifier", {"num_classes": 3})))
     config = kerashub.read_config(Directory(directory))
     assert (config.num_classes, config.classifier_dropout) == (3, 0.0)
@@ -92,7 +91,7 @@ def test_another_tasks_head_is_left_alone(tmp_path):
     ],
 )
 def test_a_classifier_of_another_kind_is_refused_by_name(tmp_path, changes, message):
-    directory = preset(tmp_path / "p", params_of())
+    directory = preset(tmp_path / "p", kerashub_params())
     values = {"num_classes": 3, "hidden_dim": 8, "activation": "softmax"} | changes
     (directory / "task.json").write_text(json.dumps(serialized("RobertaTextClassifier", values)))
     with pytest.raises(ValueError, match=message):
@@ -100,7 +99,7 @@ def test_a_classifier_of_another_kind_is_refused_by_name(tmp_path, changes, mess
 
 
 def test_shards_are_read_as_one_file(tmp_path):
-    params = params_of()
+    params = kerashub_params()
     directory = preset(tmp_path / "p", params)
     (directory / kerashub.WEIGHTS).unlink()
     names = [name for name in params if is_backbone(name)]
@@ -226,7 +225,7 @@ BAD: dict[str, tuple[Callable[[Path], None], str]] = {
 
 @pytest.mark.parametrize("what", BAD)
 def test_a_bad_preset_is_an_error_that_names_it(tmp_path, what):
-    directory = preset(tmp_path / "p", params_of())
+    directory = preset(tmp_path / "p", kerashub_params())
     spoil, message = BAD[what]
     spoil(directory)
     with pytest.raises((ValueError, FileNotFoundError), match=message) as caught:
@@ -235,7 +234,7 @@ def test_a_bad_preset_is_an_error_that_names_it(tmp_path, what):
 
 
 def test_a_tokenizer_of_another_model_or_none_is_an_error(tmp_path):
-    directory = preset(tmp_path / "p", params_of())
+    directory = preset(tmp_path / "p", kerashub_params())
     config = kerashub.read_config(Directory(directory))
     vocabulary = directory / kerashub.ASSETS / "vocabulary.json"
     vocabulary.write_text(json.dumps(small_tokenizer().vocabulary | {"more": CONFIG.vocabulary_size + 7}))
@@ -250,7 +249,7 @@ def test_a_tokenizer_of_another_model_or_none_is_an_error(tmp_path):
 
 
 def test_without_h5py_it_is_said_how_to_get_it(tmp_path, monkeypatch):
-    directory = preset(tmp_path / "p", params_of())
+    directory = preset(tmp_path / "p", kerashub_params())
     monkeypatch.setitem(__import__("sys").modules, "h5py", None)
     with pytest.raises(ImportError, match=r"needs the package h5py: python -m pip install 'pyroberta\[keras\]'"):
         read(directory)

@@ -6,7 +6,6 @@ of its own. libhdf5 opens files without Python; of HDF5 files the hook sees what
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -18,16 +17,12 @@ from typing import Any
 import numpy as np
 import pytest
 import small_fairseq
-from hub_files import files_of
-from loopback_hub import Hub, Repository
-from small_kerashub import params_of
+from loopback_hub import ROOT, Hub, Process, Repository, files_of
 from small_models import random_params, small_masked_lm, small_tokenizer
-from small_presets import preset
+from small_presets import kerashub_params, preset
 
 from pyroberta import Task, TextClassifier, TextClassifierPreprocessor
 from pyroberta.presets.preset import open_preset
-
-ROOT = Path(__file__).resolve().parents[2]
 
 # stdin: lines of JSON, a preset and what opens it. stdout: for each the files that were opened to be read, and by whom.
 WORKER = """
@@ -101,43 +96,16 @@ OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-class Reading:
+class Reading(Process):
     """The process. A call gives how often pyroberta read each file, by its real path."""
 
     def __init__(self, home: Path, **settings: str) -> None:
-        env = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "KAGGLE"))}
-        env |= {"HF_HOME": str(home / "hf"), "KAGGLEHUB_CACHE": str(home / "kaggle"), "HOME": str(home), **settings}
-        env |= {"PYTHONPATH": str(ROOT), "HF_HUB_DISABLE_XET": "1"}
-        env |= {"HF_HUB_ETAG_TIMEOUT": "1000", "HF_HUB_DOWNLOAD_TIMEOUT": "1000"}  # of a machine of any load
-        pipe = subprocess.PIPE
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", WORKER], env=env, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True
-        )
+        super().__init__(WORKER, home, **settings)
 
     def __call__(self, name: str, entry: str) -> Counter[Path]:
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        print(json.dumps([name, *(ENTRIES | OTHERS)[entry]]), file=self.process.stdin, flush=True)
-        found = json.loads(self.process.stdout.readline())
+        found = self.ask([name, *(ENTRIES | OTHERS)[entry]])
         assert isinstance(found, list), found
         return Counter(Path(path) for path, reader in found if reader == "pyroberta")
-
-    def __enter__(self) -> Reading:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.process.communicate()
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("home")
-
-
-@pytest.fixture(scope="module")
-def hub() -> Iterator[Hub]:
-    with Hub() as started:
-        yield started
 
 
 @pytest.fixture(scope="module")
@@ -160,7 +128,7 @@ def directories(small_preset: Path, tmp_path_factory: pytest.TempPathFactory) ->
         "hf": small_preset,
         "hf in shards": folder / "shards",
         "hf classifier": folder / "classifier",
-        "keras": preset(folder / "keras", params_of()),
+        "keras": preset(folder / "keras", kerashub_params()),
         "keras classifier": folder / "keras classifier",
         "fairseq": small_fairseq.preset(folder / "fairseq", small_fairseq.tensors(params)),
         "older fairseq": small_fairseq.preset(folder / "older", small_fairseq.tensors(params), "older"),

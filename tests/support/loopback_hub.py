@@ -5,7 +5,8 @@
         # HF_ENDPOINT=hub.url; kagglesdk's table of endpoints -> hub.url
         hub.requests  # what was asked for
 
-It listens on 127.0.0.1 alone, in daemon threads, and stops with the `with` block.
+It listens on 127.0.0.1 alone, in daemon threads, and stops with the `with` block. The hubs' clients read their settings
+when they are imported: a test asks them in a `Process` of its own.
 """
 
 from __future__ import annotations
@@ -13,13 +14,18 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+ROOT = Path(__file__).resolve().parents[2]
 LARGE = (".safetensors", ".bin", ".h5")  # what the Hugging Face hub keeps in LFS, by SHA-256
 
 
@@ -29,6 +35,41 @@ def git_hash(content: bytes) -> str:
 
 def large_hash(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
+
+
+def files_of(directory: Path) -> dict[str, bytes]:
+    files = (file for file in sorted(directory.rglob("*")) if file.is_file())
+    return {file.relative_to(directory).as_posix(): file.read_bytes() for file in files}
+
+
+def environment(home: Path, **settings: str) -> dict[str, str]:
+    """Of a process whose clients of hubs have these settings and keep everything in `home`."""
+    plain = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "KAGGLE"))}
+    plain |= {"HF_HOME": str(home / "hf"), "KAGGLEHUB_CACHE": str(home / "kaggle"), "HOME": str(home)}
+    # `Hub` has no Xet, the store of chunks that the client prefers for uploads.
+    plain |= {"PYTHONPATH": str(ROOT), "HF_HUB_DISABLE_XET": "1"}
+    plain |= {"HF_HUB_ETAG_TIMEOUT": "1000", "HF_HUB_DOWNLOAD_TIMEOUT": "1000"}  # of a machine of any load
+    return plain | settings
+
+
+class Process:
+    """A process in such an environment, whose code answers each line of JSON with another."""
+
+    def __init__(self, code: str, home: Path, **settings: str) -> None:
+        command, pipe, env = [sys.executable, "-c", code], subprocess.PIPE, environment(home, **settings)
+        self.process = subprocess.Popen(command, env=env, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True)
+
+    def ask(self, question: Any) -> Any:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        print(json.dumps(question), file=self.process.stdin, flush=True)
+        return json.loads(self.process.stdout.readline())
+
+    def __enter__(self) -> Any:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.communicate()
 
 
 @dataclass

@@ -12,8 +12,10 @@ import numpy as np
 from pyroberta import TextClassifier, TextClassifierPreprocessor
 from pyroberta.model.batch import Batch, pack
 from pyroberta.model.config import RobertaConfig
+from pyroberta.model.gradients import Gradients
+from pyroberta.model.model import model_backward, model_forward
 from pyroberta.model.parameters import Arrays, shapes
-from pyroberta.ops import REFERENCE, Ops
+from pyroberta.ops import REFERENCE, Key, Ops
 from pyroberta.tasks.backbone import Backbone
 from pyroberta.tasks.masked_lm import MaskedLM
 from pyroberta.text.preprocessor import MaskedLMPreprocessor
@@ -23,6 +25,8 @@ from pyroberta.training.losses import SparseCategoricalCrossentropy
 from pyroberta.training.optimizers import Adam
 from pyroberta.training.state import TrainState
 from pyroberta.training.step import Result, Trained, train_step
+
+KEY = Key.of_update(seed=3, update=5)
 
 TEXTS = [
     "The quick brown fox jumped over the lazy dog.",
@@ -134,6 +138,16 @@ def gradients_of(
     optimizer.build(params)
     model = Trained(ops, config, loss, optimizer, list(params if trainable is None else trainable), sums)
     return sums, train_step(model, TrainState(params, optimizer.slots, seed=seed, step=step), parts)
+
+
+def gradients(
+    ops: Ops, params: Arrays, config: RobertaConfig, batch: Batch, trainable: Collection[str], recompute=False
+):
+    """The losses of one batch and the gradients of their sum, by forward and backward alone, with dropout of `KEY`."""
+    grads = Gradients(params.zeros_like(), trainable)
+    (losses, _), cache = model_forward(ops, params, config, batch, KEY, grads.lowest, recompute)
+    model_backward(ops, grads, np.ones_like(losses), cache)
+    return losses, grads.sums
 
 
 def small_classifier(*, num_classes=3, seed=0, labels=None, settings=None, **changes) -> TextClassifier:

@@ -10,7 +10,7 @@ from typing import Any
 import h5py
 import numpy as np
 import safetensors.numpy
-from small_models import small_config, small_tokenizer
+from small_models import random_params, small_config, small_tokenizer
 
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.parameters import Arrays, is_backbone, shapes
@@ -158,6 +158,11 @@ def write_h5(
             values, attributes = as_stored(params[name].reshape(shape), dtype)
             dataset = opened.create_dataset(place.replace("layers/", f"{root}/", 1), data=values, **how)
             dataset.attrs.update(attributes)
+
+
+def kerashub_params(seed: int = 0) -> Arrays:
+    """The parameters of a model of `KERASHUB`."""
+    return random_params(KERASHUB, seed, np.float32)
 
 
 def preset(directory: Path, params: Arrays, package: str = "keras_hub", task: bool = True, **how: Any) -> Path:

@@ -2,23 +2,41 @@
 
 python tests/support/transformers4.py write FOLDER      directories as version 4 writes them, each with its logits
 python tests/support/transformers4.py read DIRECTORY    the logits of a directory, in DIRECTORY/logits.npy
+python tests/support/transformers4.py check             what departs of each kind of model, a line for each
 """
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
+from small_presets import HF_SIZES
 
+from pyroberta.oracle import check_transformers
+
+FOLDER = Path(__file__).resolve().parents[2] / ".cache" / "transformers4"  # .ci/run puts it there
+needs_transformers4 = pytest.mark.skipif(not FOLDER.is_dir(), reason="transformers 4 isn't in .cache")
 IDS = np.array([[0, 9, 8, 7, 4, 2], [0, 5, 21, 6, 30, 2]])
+UNEVEN = [[0, 5, 9, 4, 2], [0, 7, 7, 8, 9, 10, 11, 12, 2], [0, 6, 2]]
 WAYS: dict[str, dict[str, Any]] = {
     "whole": {},
     "bin": {"safe_serialization": False},
     "sharded": {"max_shard_size": "2KB"},
     "sharded-bin": {"max_shard_size": "2KB", "safe_serialization": False},
 }
+
+
+def ask(*what: str) -> str:
+    """What the process prints."""
+    command = [sys.executable, "-W", "ignore", __file__, *what]
+    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(FOLDER)}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
 
 
 def logits(model: Any) -> np.ndarray:
@@ -58,9 +76,27 @@ def read(directory: Path) -> None:
     np.save(directory / "logits.npy", logits(model))
 
 
+def check() -> None:
+    import torch
+    import transformers
+
+    for kind in ("ForMaskedLM", "Model", "ForSequenceClassification"):
+        for attention in ("eager", "sdpa"):
+            for dtype in (torch.float32, torch.float64):
+                torch.manual_seed(0)
+                config = transformers.RobertaConfig(**HF_SIZES, attn_implementation=attention)
+                model = getattr(transformers, f"Roberta{kind}")(config)
+                with torch.no_grad():
+                    for parameter in model.parameters():
+                        parameter.normal_(std=0.3)
+                report = check_transformers(model.to(dtype), UNEVEN)
+                seen = sum("probabilities" in name for name in report.aligned.theirs)
+                print(len(report.findings), seen, [str(finding) for finding in report.departures])
+
+
 if __name__ == "__main__":
     import transformers
 
     if not transformers.__version__.startswith("4."):
         raise SystemExit(f"this is transformers {transformers.__version__}")
-    {"write": write, "read": read}[sys.argv[1]](Path(sys.argv[2]))
+    {"write": write, "read": read, "check": check}[sys.argv[1]](*map(Path, sys.argv[2:]))

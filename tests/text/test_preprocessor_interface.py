@@ -9,7 +9,7 @@ import os
 import numpy as np
 import pytest
 from small_models import TEXTS, small_masked_lm, small_tokenizer
-from tiny_vocabularies import LOVE, LOVE_MERGES, TINY, TINY_MERGES
+from small_tokenizers import LOVE, LOVE_MERGES, TINY, TINY_MERGES
 
 from pyroberta import Backbone, MaskedLM, MaskedLMPreprocessor, TextClassifierPreprocessor, Tokenizer
 from pyroberta.formats import atomic

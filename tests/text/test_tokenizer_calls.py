@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_vocabularies import LOVE, LOVE_MERGES, TINY, TINY_MERGES
+from small_tokenizers import LOVE, LOVE_MERGES, TINY, TINY_MERGES
 
 from pyroberta import MaskedLMPreprocessor, Tokenizer
 from pyroberta.text.byte_level import BYTE_CHARACTERS

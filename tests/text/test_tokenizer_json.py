@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from small_models import small_masked_lm, small_tokenizer
-from tokenizer_directories import BERT, BYTE_LEVEL, ROBERTA, TEMPLATES, directory_of, sequence, template
+from small_tokenizers import BERT, BYTE_LEVEL, ROBERTA, TEMPLATES, directory_of, sequence, template
 
 from pyroberta import MaskedLM
 from pyroberta.text.preprocessor import MaskedLMPreprocessor, Preprocessor

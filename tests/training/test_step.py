@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
-from broken_ops import broken
 from hypothesis import given
 from hypothesis import strategies as st
+from other_ops import broken
 from small_models import gradients_of, random_batch, random_params, small_config
 from strategies import seeds
 

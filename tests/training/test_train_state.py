@@ -471,20 +471,24 @@ def test_what_the_callbacks_kept_is_there_after_a_fit_that_did_not_come_to_its_e
     assert (tmp_path / "b" / "log.csv").read_text() == (tmp_path / "a" / "log.csv").read_text()
 
 
-def test_an_interrupt_within_an_update_loses_no_figure():
-    straight, stopped, resumed = fresh(), fresh(), fresh()
-    expected = straight.fit(MANY, batch_size=18, epochs=4, verbose=0).history
-    plain = stopped.backbone.ops
+def interrupt_second_update(model: MaskedLM) -> None:
+    """Ctrl-C comes within the second update."""
 
     def interrupting(name, op):
         def call(*arguments):
-            if name == "adam_step" and stopped.optimizer.iterations == 1:
+            if name == "adam_step" and model.optimizer.iterations == 1:
                 signal.raise_signal(signal.SIGINT)
             return op(*arguments)
 
         return call
 
-    stopped.backbone.ops = plain.wrapped(interrupting)
+    model.backbone.ops = model.backbone.ops.wrapped(interrupting)
+
+
+def test_an_interrupt_within_an_update_loses_no_figure():
+    straight, stopped, resumed = fresh(), fresh(), fresh()
+    expected = straight.fit(MANY, batch_size=18, epochs=4, verbose=0).history
+    interrupt_second_update(stopped)
     with pytest.raises(KeyboardInterrupt):
         stopped.fit(MANY, batch_size=18, epochs=4, verbose=0)
     assert stopped.optimizer.iterations == 2
@@ -699,17 +703,7 @@ def test_a_step_that_an_interrupt_cut_off_from_its_callbacks_is_told_to_them():
     """The second update is made, and the first callback that hears of a step hears of it in the next run."""
     stopped, resumed, heard = fresh(), fresh(), []
     hearing = hooked(on_train_batch_end=lambda step, logs: heard.append((step, logs["loss"])))
-    plain = stopped.backbone.ops
-
-    def interrupting(name, op):
-        def call(*arguments):
-            if name == "adam_step" and stopped.optimizer.iterations == 1:
-                signal.raise_signal(signal.SIGINT)
-            return op(*arguments)
-
-        return call
-
-    stopped.backbone.ops = plain.wrapped(interrupting)
+    interrupt_second_update(stopped)
     with pytest.raises(KeyboardInterrupt):
         stopped.fit(MANY, batch_size=4, epochs=1, callbacks=[hearing], verbose=0)
     assert [step for step, _ in heard] == [0]

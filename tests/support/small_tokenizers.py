@@ -1,4 +1,4 @@
-"""Tokenizer directories whose tokenizer.json is edited by hand, and the framings that one can have."""
+"""Vocabularies of a few tokens; directories whose tokenizer.json is edited by hand, and framings one can have."""
 
 from __future__ import annotations
 
@@ -8,6 +8,30 @@ from pathlib import Path
 from typing import Any
 
 from small_models import small_tokenizer
+
+# A vocabulary as small as KerasHub's own tests have: no unknown token, few bytes, merges through absent tokens.
+TINY = ["<s>", "<pad>", "</s>", "air", "Ġair", "plane", "Ġat", "port", "<mask>"]
+TINY_MERGES = [
+    "Ġ a",
+    "Ġ t",
+    "Ġ i",
+    "Ġ b",
+    "a i",
+    "p l",
+    "n e",
+    "Ġa t",
+    "p o",
+    "r t",
+    "Ġt h",
+    "ai r",
+    "pl a",
+    "po rt",
+    "Ġai r",
+    "Ġa i",
+    "pla ne",
+]
+LOVE = ["<s>", "<pad>", "</s>", "<unk>", *"Ġloveys", "lo", "ve", "love", "Ġlove", "<mask>"]
+LOVE_MERGES = ["l o", "v e", "lo ve", "Ġ love"]
 
 BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
 ROBERTA = {
