@@ -7,12 +7,21 @@ what it must have printed. A block with any other tag (```text, ```py, ```sh) is
 
 from __future__ import annotations
 
+import contextlib
+import io
 import re
+import sys
 import traceback
 from pathlib import Path
 
+import numpy as np
 import pytest
 from pages import ROOT, Block, blocks
+
+import pyroberta
+from pyroberta.cli.exit_codes import MEANINGS
+from pyroberta.cli.main import main
+from pyroberta.cli.parser import COMMANDS, build_parser, command_line, every_parser, subparsers
 
 NO_OPS = ("__init__", "precision", "arrays")  # the table, a policy that no op names, and rows that compute nothing
 OPS = sorted(path.stem for path in (ROOT / "pyroberta" / "ops").glob("*.py") if path.stem not in NO_OPS)
@@ -194,3 +203,113 @@ def test_the_map_has_each_room() -> None:
     rooms = {path.parent.name for path in (ROOT / "pyroberta").glob("*/__init__.py")} - {"optimizers"}  # Keras's name
     assert rooms <= named
     assert not [room for room in named - rooms if not (ROOT / room).is_dir()]
+
+
+# --- the page of the command line: its lines run, in order, and each command has one ----------------------------------
+
+
+COMMAND_LINE = (ROOT / "docs" / "command_line.md").read_text(encoding="utf-8")
+LINES = [line for block in blocks(COMMAND_LINE) if block.tag == "sh" for line in block.text.splitlines()]
+NOT_RUN = [
+    line[2:]
+    for block in blocks(COMMAND_LINE)
+    if block.tag == "console"
+    for line in block.text.splitlines()
+    if line[0] == "$"
+]
+
+
+def run_line(line: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What a line prints. `head -N FILE |` before it and `> FILE` behind it are understood."""
+    given = re.match(r"head -(\d+) (\S+) \| ", line)
+    if given:
+        text = "\n".join(Path(given[2]).read_text(encoding="utf-8").splitlines()[: int(given[1])])
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        assert main(command_line(line)) == 0, line
+    if target := re.search(r" > (\S+)$", line):
+        Path(target[1]).write_text(printed.getvalue(), encoding="utf-8")
+    return printed.getvalue()
+
+
+@pytest.mark.filterwarnings("default")
+def test_every_line_of_the_command_lines_page_runs_and_prints_what_stands_there(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    printed = ""
+    compared = 0
+    for block in blocks(COMMAND_LINE):
+        if block.tag == "python":
+            exec(block.text, {})
+        elif block.tag == "sh":
+            printed = [run_line(line, monkeypatch) for line in block.text.splitlines()][-1]
+        elif block.tag == "text":
+            numberless = [re.sub(r"\d+\.\d+", "0.0", text) for text in (block.text, printed)]
+            assert numberless[0] == numberless[1]
+            compared += 1
+    assert compared == 1
+    assert {"my_model", "again", "verdicts", "vectors.npy", "scores.jsonl", "run.csv", "run.png"} <= {
+        entry.name for entry in tmp_path.iterdir()
+    }
+
+
+def test_the_command_lines_page_has_an_example_of_each_command_and_action():
+    shown = {" ".join(["pyroberta", *command_line(line)]) for line in LINES + NOT_RUN}
+    parser = build_parser()
+    for one in every_parser(parser):
+        if not subparsers(one) and one.prog not in ("pyroberta demo", "pyroberta conformance judge"):
+            assert any(f"{line} ".startswith(f"{one.prog} ") for line in shown), one.prog
+    assert "pyroberta demo" in COMMAND_LINE
+    for line in LINES + NOT_RUN:
+        assert parser.parse_args(command_line(line)).command
+    table = COMMAND_LINE.partition("The examples work")[0]
+    assert all(name in table for name in COMMANDS)
+
+
+def test_the_command_lines_page_has_the_exit_codes():
+    part = COMMAND_LINE.partition("## Exit codes")[2]
+    assert {int(code) for row in re.findall(r"^\| ([\d, ]+) \|", part, flags=re.M) for code in row.split(",")} == set(
+        MEANINGS
+    )
+
+
+# --- what the embedded preset can do is shown by the texts that the stated rule chooses -------------------------------
+
+
+@pytest.fixture(scope="module")
+def chosen() -> list[tuple[str, str]]:
+    sys.path.insert(0, str(ROOT / "scripts"))
+    try:
+        import choose_examples
+    finally:
+        sys.path.remove(str(ROOT / "scripts"))
+    return choose_examples.pool(pyroberta.Tokenizer.from_preset("roberta_tiny_en"))
+
+
+def test_the_page_on_pretraining_shows_the_first_ten_of_the_pool(chosen: list[tuple[str, str]]) -> None:
+    page = (ROOT / "docs" / "pretraining.md").read_text(encoding="utf-8")
+    assert f"{len(chosen)} that qualify" in page
+    rows = [line.split(" | ") for line in page.splitlines() if line.startswith("| ") and "`<mask>`" in line]
+    assert [(text.removeprefix("| ").replace("`", ""), word) for text, word, _ in rows] == chosen[:10]
+
+
+def test_readme_shows_the_first_three_that_the_model_gets_right(chosen: list[tuple[str, str]]) -> None:
+    masked_lm = pyroberta.MaskedLM.from_preset("roberta_tiny_en")
+    some = chosen[:60]
+    answers = masked_lm.fill_mask([text for text, _ in some], top_k=1, verbose=0)
+    is_right = [fillings[0].token_str.strip() == word for fillings, (_, word) in zip(answers, some, strict=True)]
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    first = [some[i][0] for i in np.flatnonzero(is_right)[:3]]
+    assert [text for text in first if f'"{text}"' in readme] == first
+    assert f"of {len(chosen)} sentences" in readme
+
+
+@pytest.mark.slow
+def test_the_shares_are_those_of_the_whole_pool(chosen: list[tuple[str, str]]) -> None:
+    masked_lm = pyroberta.MaskedLM.from_preset("roberta_tiny_en")
+    answers = masked_lm.fill_mask([text for text, _ in chosen], verbose=0)
+    words = [[filling.token_str.strip() for filling in fillings] for fillings in answers]
+    first = np.mean([word == some[0] for (_, word), some in zip(chosen, words, strict=True)])
+    among = np.mean([word in some for (_, word), some in zip(chosen, words, strict=True)])
+    page = (ROOT / "docs" / "pretraining.md").read_text(encoding="utf-8")
+    assert f"{100 * first:.1f} % of the sentences" in page
+    assert f"in {100 * among:.1f} %." in page

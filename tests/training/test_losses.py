@@ -1,16 +1,17 @@
-"""The loss on arrays: its values, Keras's reductions, and bad input."""
+"""The loss: its values on arrays, Keras's reductions, bad input, configs and Keras's objects."""
 
 from __future__ import annotations
 
+import json
 import math
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from small_models import small_masked_lm
+from small_models import small_classifier, small_masked_lm
 
-from pyroberta.training import losses
+from pyroberta import losses
 from pyroberta.training.losses import SparseCategoricalCrossentropy, log_softmax, sparse_categorical_crossentropy
 
 ALL_REDUCTIONS = ("sum_over_batch_size", "mean", "mean_with_sample_weight", "sum")
@@ -243,3 +244,83 @@ def test_the_mean_with_an_ignored_class_is_torchs(seed):
     )
     ours = SparseCategoricalCrossentropy(from_logits=True, ignore_class=-100)(labels, logits)
     assert ours == pytest.approx(theirs.item(), rel=1e-12)
+
+
+live = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the peers' own
+
+
+# --- by name, from configs and from Keras's objects -------------------------------------------------------------------
+
+
+def test_a_loss_is_made_again_of_its_config():
+    loss = losses.SparseCategoricalCrossentropy(True, 2, "sum", 1, "mine", "float16")
+    written = json.loads(json.dumps(losses.serialize(loss)))
+    for again in (losses.get(written), losses.deserialize(written), type(loss).from_config(loss.get_config())):
+        assert again.get_config() == loss.get_config()
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"class_name": "MeanSquaredError", "config": {}}, "loss must be one of sparse_categorical_crossentropy"),
+        ({"class_name": "SparseCategoricalCrossentropy"}, "config should be a dict, got None"),
+        (
+            {"class_name": "SparseCategoricalCrossentropy", "config": {"dtype": "bfloat16"}},
+            r"float16, float32, float64 \(d",
+        ),
+        ({"class_name": "SparseCategoricalCrossentropy", "config": {"axis": "last"}}, "axis must be a whole number"),
+        ({"class_name": "SparseCategoricalCrossentropy", "config": {"delta": 1}}, "has no argument 'delta'"),
+        ({}, "loss must be one of .* got None"),
+    ],
+)
+def test_configs_of_losses_that_do_not_fit_are_refused(config, message):
+    with pytest.raises(ValueError, match=message):
+        losses.get(config)
+
+
+@live
+@pytest.mark.parity
+@pytest.mark.parametrize("reduction", ["sum_over_batch_size", "sum", "mean_with_sample_weight", "mean", "none"])
+@pytest.mark.parametrize("from_logits", [True, False])
+def test_a_loss_of_keras_is_converted_and_gives_the_same(keras, reduction, from_logits):
+    theirs = keras.losses.SparseCategoricalCrossentropy(from_logits=from_logits, reduction=reduction, name="mine")
+    ours = losses.get(theirs)
+    assert ours.name == "mine"
+    assert losses.get(keras.losses.serialize(theirs)).get_config() == ours.get_config()
+    rng = np.random.default_rng(0)
+    values = rng.random((4, 3)).astype(np.float32) + 0.1
+    values = np.log(values) if from_logits else values
+    labels = np.array([0, 2, 1, 2])
+    for weights in (None, [1.0, 0.0, 2.0, 0.5], [[1.0], [0.0], [2.0], [0.5]]):
+        if reduction == "none" and np.ndim(weights) == 2:
+            continue  # Keras gives (4, 1) there
+        expected = keras.ops.convert_to_numpy(theirs(labels, values, weights))
+        np.testing.assert_allclose(ours(labels, values, weights), expected, rtol=2e-6)
+
+
+@live
+@pytest.mark.parity
+def test_scalars_and_columns_weigh_padded_labels_as_in_keras(keras):
+    """`mean_with_sample_weight` is left out: Keras divides by the sum of weights that it did not broadcast, no mean."""
+    rng = np.random.default_rng(0)
+    logits, labels = rng.standard_normal((2, 3, 5)).astype(np.float32), rng.integers(0, 5, (2, 3))
+    for reduction in ("sum_over_batch_size", "sum", "mean"):
+        theirs = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction=reduction)
+        for weights in (0.5, [[0.5], [2.0]], rng.random((2, 3)).tolist()):
+            expected = float(theirs(labels, logits, np.array(weights, np.float32)))
+            assert losses.get(theirs)(labels, logits, weights) == pytest.approx(expected, rel=2e-6)
+
+
+@live
+@pytest.mark.parity
+def test_losses_of_keras_that_have_no_backward_here_are_refused(keras):
+    model = small_classifier()
+    for loss in (keras.losses.MeanSquaredError(), keras.losses.mean_squared_error):
+        with pytest.raises(TypeError, match=r"can't be converted: .* Write loss=pyroberta\.losses\.SparseCat"):
+            model.compile(loss=loss)
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="sum"))
+    assert model.loss.reduction == "sum"
+    model.compile("adam", keras.losses.sparse_categorical_crossentropy)  # as the name, for the model's outputs
+    assert model.loss.from_logits
+    with pytest.raises(ValueError, match="the model returns logits"):
+        model.compile(loss=keras.losses.SparseCategoricalCrossentropy())
