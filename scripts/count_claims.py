@@ -17,7 +17,6 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support"), str(ROOT / "tests" /
 import claims  # noqa: E402
 import different  # noqa: E402
 import outside  # noqa: E402
-import tables  # noqa: E402
 
 
 def main() -> None:
@@ -33,8 +32,8 @@ def main() -> None:
         f"{len(every & covered)} hold in part; outside of what this library is: {len(outside.sources())} of their tests"
     )
     if "--write" in sys.argv[1:]:
-        for page, peers in tables.PAGES.items():
-            (tables.DOCS / page).write_text(tables.written(page, peers), encoding="utf-8")
+        for page, peers in claims.PAGES.items():
+            (claims.DOCS / page).write_text(claims.written(page, peers), encoding="utf-8")
 
 
 if __name__ == "__main__":

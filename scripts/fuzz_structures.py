@@ -163,15 +163,7 @@ def of_torch(rng: random.Random, content: bytes) -> bytes:
         entries[name] = bytes(rng.choice((0, len(entries[name]), len(entries[name]), 1 << 16, 1 << 24)))
     else:
         entries |= {f"archive/{rng.choice(('é', 'x', 'data/0'))}{i}": b"" for i in range(rng.choice(TIMES))}
-    made = io.BytesIO()
-    packing = rng.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))
-    with zipfile.ZipFile(made, "w") as archive:
-        for name, part in entries.items():
-            archive.writestr(zipfile.ZipInfo(name), part, packing)
-    found = made.getvalue()
-    if rng.random() < 0.4:
-        found = claimed_directory(rng, bytearray(found))
-    return found
+    return zipped(rng, entries)
 
 
 def of_archive(rng: random.Random, content: bytes) -> bytes:
@@ -183,6 +175,11 @@ def of_archive(rng: random.Random, content: bytes) -> bytes:
     else:
         prefix = rng.choice(("../", "/", "assets/", "x", "é"))
         entries |= {f"{prefix}{i}": b"" for i in range(rng.choice(TIMES))}
+    return zipped(rng, entries)
+
+
+def zipped(rng: random.Random, entries: dict[str, bytes]) -> bytes:
+    """The entries in a zip, whose directory may claim something else."""
     made = io.BytesIO()
     packing = rng.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))
     with zipfile.ZipFile(made, "w") as archive:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from pyroberta.cli.completion import SHELLS, every_place
 from pyroberta.cli.main import main
 from pyroberta.cli.man import page
 from pyroberta.cli.parser import COMMANDS, build_parser, command_line, command_module, every_parser, subparsers
-from pyroberta.cli.shells import SHELLS, every_place
 
 ROOT = Path(__file__).parents[2]
 PARSER = build_parser()

@@ -29,7 +29,7 @@ from pyroberta.tasks import inference
 from pyroberta.training.callbacks import History
 
 SHARED = {
-    *("main", "exit_codes", "options", "parser", "shells", "streams", "texts"),
+    *("main", "exit_codes", "options", "parser", "streams", "texts"),
     *("training", "stopping", "saving", "checkpoints", "class_report"),
 }  # the modules of pyroberta/cli that are no commands
 

@@ -6,9 +6,9 @@ from collections import Counter
 
 import claims
 import pytest
+from claims import DOCS, PAGES, written
 from different import DIFFERENT
 from outside import sources
-from tables import DOCS, PAGES, written
 
 HELD = {source for one in claims.marked("claim") for source in one.sources}
 OTHERWISE = [source for one in DIFFERENT for source in one.sources]
