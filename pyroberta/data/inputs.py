@@ -313,11 +313,7 @@ class InputReader(ABC):
         if isinstance(x, Mapping):
             check_features(x, self.needed)
             x = {**x, "padding_mask": padding_mask(x)}
-            count = len(x["token_ids"])
-            if any(len(value) != count for value in x.values()):
-                rows = ", ".join(f"{name} {len(value)}" for name, value in x.items())
-                raise ValueError(f"the features should have a row for each sequence; they have {rows}")
-            starts = range(0, count, batch_size)[:steps]
+            starts = range(0, check_rows(x), batch_size)[:steps]
             return ({name: value[i : i + batch_size] for name, value in x.items()} for i in starts), len(starts)
         x = with_items(x)
         if not isinstance(x, Iterable):
@@ -614,6 +610,19 @@ def check_features(x: Any, needed: Collection[str] = ("token_ids", "mask_positio
         refuse_masked(value, f"x[{name!r}]", f"Pass x[{name!r}].filled(value); padding_mask tells what is padding")
         if value is None or np.isscalar(value) or getattr(value, "shape", None) == ():
             raise ValueError(f"the feature {name} should have a row for each sequence; got {reprlib.repr(value)}")
+
+
+def check_rows(x: Mapping[str, Any]) -> int:
+    """Checks that all features have as many rows, and returns their number.
+
+    Raises:
+        ValueError: if they haven't. The message has the number of each.
+    """
+    counts = {name: len(value) for name, value in x.items()}
+    if len(set(counts.values())) > 1:
+        rows = ", ".join(f"{name} {count}" for name, count in counts.items())
+        raise ValueError(f"the features should have a row for each sequence; they have {rows}")
+    return counts["token_ids"]
 
 
 def _renamed(x: Mapping[str, Any]) -> str:

@@ -111,7 +111,7 @@ def is_lora(name: str) -> bool:
     return name.endswith((".lora_a", ".lora_b"))
 
 
-def select(names: Iterable[str], pattern: str) -> list[str]:
+def select(names: Iterable[str], pattern: str | re.Pattern[str]) -> list[str]:
     """Returns the names that the regular expression `pattern` matches in full.
 
     Raises:

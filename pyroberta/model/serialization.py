@@ -65,6 +65,23 @@ def deserialized(name: str, values: Any, classes: Mapping[str, type[Any]]) -> An
     return kind.from_config(config)
 
 
+def arguments_of(kind: type[Any], config: Any) -> dict[str, Any]:
+    """Returns a config, from which a class's `from_config` makes an object, as a dict.
+
+    Raises:
+        TypeError: if it is not a dict of arguments.
+
+    >>> class Layer:
+    ...     pass
+    >>> arguments_of(Layer, None)
+    Traceback (most recent call last):
+    TypeError: Layer.from_config takes the dict that get_config returns; got None
+    """
+    if not isinstance(config, Mapping) or not all(isinstance(name, str) for name in config):
+        raise TypeError(f"{kind.__name__}.from_config takes the dict that get_config returns; got {shown(config)}")
+    return dict(config)
+
+
 def without_defaults(kind: type[Any], config: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
     """Returns a config without those of the named arguments that have their default value in the class's constructor.
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy import ndarray as Array
 
 from pyroberta.backends import get_ops
-from pyroberta.data.inputs import check_features, padding_mask
+from pyroberta.data.inputs import check_features, check_rows, padding_mask
 from pyroberta.formats.budget import shown
 from pyroberta.formats.encoding import numpy_name
 from pyroberta.formats.interrupts import uninterrupted
@@ -356,11 +356,12 @@ class Backbone(KerasModel):
         backbone, returned.
 
         Raises:
-            TypeError, ValueError: if an argument is unknown or out of range.
+            TypeError, ValueError: if config is not a dict, or an argument is unknown or out of range.
         """
-        given = config.get("dtype")
+        arguments = serialization.arguments_of(cls, config)
+        given = arguments.get("dtype")
         name = serialization.dtype_name(given)
-        return cls(**{**config, "dtype": given if name is None else name})
+        return cls(**{**arguments, "dtype": given if name is None else name})
 
     def save_to_preset(
         self,
@@ -434,6 +435,7 @@ class Backbone(KerasModel):
         Raises:
             RuntimeError: if another `changing` block is open, or a `fit` runs in another thread. A `fit` within the
                 block raises it too.
+            TypeError: if names is a text, and not a list of names.
             ValueError: if a name is not that of a parameter.
 
         >>> backbone = Backbone(vocabulary_size=20, num_layers=1, num_heads=2, hidden_dim=8, intermediate_dim=16)
@@ -442,6 +444,8 @@ class Backbone(KerasModel):
         >>> float(backbone.params["head.bias"].sum())
         1.0
         """
+        if isinstance(names, str):
+            raise TypeError(f"names should be a list of the names of parameters; got a text. Pass [{names!r}]")
         wanted = list(self.params if names is None else names)
         for name in wanted:
             if name not in self.params:
@@ -551,6 +555,7 @@ class Backbone(KerasModel):
                 `r"layers\\.[0-5]\\..*"`.
 
         Raises:
+            TypeError: if the pattern is not a text.
             ValueError: if no name matches, or the pattern is not a regular expression.
         """
         names = _select(self.params, pattern)
@@ -794,7 +799,7 @@ class Backbone(KerasModel):
         count, bar = 0, ProgressBar(verbose)
         if isinstance(x, Mapping):
             check_features(x, ["token_ids"])
-            starts = range(0, len(x["token_ids"]), size)
+            starts = range(0, check_rows(x), size)
             batches: Iterable[Any] = ({name: x[name][i : i + size] for name in x} for i in starts)
             count = len(starts)
         else:
@@ -847,7 +852,12 @@ class Backbone(KerasModel):
         return unpack(self.ops.to_host(hidden[-1]), is_token)
 
 
-def _select(params: Arrays, pattern: str) -> list[str]:
+def _select(params: Arrays, pattern: Any) -> list[str]:
+    if not isinstance(pattern, str | re.Pattern):
+        raise TypeError(
+            "pattern should be a regular expression for the names of parameters, such as 'embeddings.*'; got "
+            f"{shown(pattern)}"
+        )
     try:
         return select(params, pattern)
     except re.error as error:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 from numpy import ndarray as Array
 
+from pyroberta.formats.budget import shown
 from pyroberta.model.attributes import Checked, Checks, true_or_false
 from pyroberta.model.hints import Hinting, hinting
 from pyroberta.model.lora import merged
 from pyroberta.model.parameters import is_lora
+from pyroberta.model.serialization import check_name
 from pyroberta.presets.built_in import PRESETS, BuiltIn
 
 if TYPE_CHECKING:
@@ -22,12 +24,6 @@ if TYPE_CHECKING:
     from pyroberta.tasks.backbone import Backbone
 
 Self = TypeVar("Self", bound="KerasModel")
-
-
-def _model_name(name: str, value: Any) -> str:
-    if not isinstance(value, str) or not value:
-        raise TypeError(f"{name} must be a text that isn't empty, got {value!r}")
-    return value
 
 
 class KerasModel(Hinting, Checked):
@@ -39,7 +35,7 @@ class KerasModel(Hinting, Checked):
     """
 
     presets: ClassVar[Mapping[str, BuiltIn]] = PRESETS
-    checks: ClassVar[Checks] = {"name": _model_name}
+    checks: ClassVar[Checks] = {"name": check_name}
     name: str
     _is_task: ClassVar[bool] = False  # whether a head belongs to it
 
@@ -94,18 +90,30 @@ class KerasModel(Hinting, Checked):
     def set_weights(self, weights: Sequence[Array]) -> None:
         """Sets all parameters, in the order of `get_weights`.
 
+        Args:
+            weights: an array of real numbers for each parameter, of its shape. They are converted to the model's dtype.
+
         Raises:
+            TypeError: if weights is not a list of arrays of real numbers. Then the model does not change.
             ValueError: if the number of arrays or a shape differs. Then the model does not change.
         """
         backbone, names = self._weights()
-        shapes = [backbone.params.layout[name] for name in names]
-        if [np.shape(weight) for weight in weights] != shapes:
-            raise ValueError(
-                f"expected the {len(shapes)} arrays that get_weights returns, in the same order and shapes"
-            )
+        if not isinstance(weights, Iterable):
+            raise TypeError(f"weights should be a list of arrays, as get_weights returns it; got {shown(weights)}")
+        given = [np.asarray(weight) for weight in weights]
+        if len(given) != len(names):
+            raise ValueError(f"expected the {len(names)} arrays that get_weights returns, got {len(given)}")
+        for i, (name, array) in enumerate(zip(names, given, strict=True)):
+            if array.shape != (shape := backbone.params.layout[name]):
+                raise ValueError(
+                    f"weights[{i}] should have the shape {shape}, that of {name!r}; got {array.shape}. Pass the arrays "
+                    "that get_weights returns, in the same order"
+                )
+            if array.dtype.kind in "cSUmM":
+                raise TypeError(f"weights[{i}], for {name!r}, should be real numbers, got {array.dtype}")
         with backbone.changing(names) as params:
-            for name, weight in zip(names, weights, strict=True):
-                params[name][...] = weight
+            for name, array in zip(names, given, strict=True):
+                params[name][...] = array
 
     def save_weights(self, filepath: str | os.PathLike[str], overwrite: bool = True) -> None:
         """Writes the values of all parameters into one file, without the config, the tokenizer and the optimizer.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy import ndarray as Array
 
 from pyroberta.data.inputs import MaskedLMInputs, check_features, padding_mask
 from pyroberta.data.sources import OF_OPEN_SOURCE, Source, open_source
+from pyroberta.formats.budget import shown
 from pyroberta.model.attributes import Reasons, whole_number
 from pyroberta.model.batch import Batch, pack, pack_padded, slot_rows, unpack
 from pyroberta.model.callers import callers_level
@@ -139,7 +140,7 @@ class MaskedLM(Task):
         """
         batch_size, top_k = _most(batch_size), whole_number("top_k", top_k)
         if targets is not None:
-            is_one = isinstance(targets, str | bytes | int | np.integer)
+            is_one = isinstance(targets, str | bytes) or not isinstance(targets, Iterable)
             targets = [targets] if is_one else list(opened(targets, "targets"))  # type: ignore[list-item]
         source, many, is_single = _read(texts, column, verbose)
         long = self._long_texts(long_texts, "fill_mask returns an answer for every mask", source.place)
@@ -202,8 +203,8 @@ class MaskedLM(Task):
         >>> masked_lm.score(rare).total > masked_lm.score(rare, rule="within_word_l2r").total
         True
         """
-        if rule not in RULES:
-            raise ValueError(f"rule must be 'original' or 'within_word_l2r', got {rule!r}")
+        if not isinstance(rule, str) or rule not in RULES:
+            raise ValueError(f"rule must be 'original' or 'within_word_l2r', got {shown(rule)}")
         source, many, is_single = _read(texts, column, verbose)
         long = self._long_texts(long_texts, place=source.place)
         found = score_texts(self.backbone, self._tokenizer(), many, rule, long, _most(batch_size), verbose)
@@ -331,8 +332,11 @@ class MaskedLM(Task):
     def _layer(self, layer: int) -> int:
         """The layer's number, from 0 for the embeddings' output."""
         layers = self.backbone.config.num_layers
-        if not isinstance(layer, int | np.integer) or not -layers - 1 <= layer <= layers:
-            raise ValueError(f"layer must be from {-layers - 1} to {layers}, since the model has {layers}; got {layer}")
+        is_number = isinstance(layer, int | np.integer) and not isinstance(layer, bool)
+        if not is_number or not -layers - 1 <= layer <= layers:
+            raise ValueError(
+                f"layer must be from {-layers - 1} to {layers}, since the model has {layers}; got {shown(layer)}"
+            )
         return int(layer) % (layers + 1)
 
     def _long_texts(self, choice: str, unsplit: str = "", place: Callable[[int], str] = "text {}".format) -> LongTexts:

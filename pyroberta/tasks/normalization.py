@@ -86,7 +86,7 @@ class Normalization:
         """Returns the map of a method, fitted on embeddings (B, C). It is computed in float64.
 
         Args:
-            embeddings: the embeddings of one layer.
+            embeddings: the embeddings (B, C) of one layer, in any real dtype.
             method: one of `METHODS`.
             layer: the layer of the embeddings.
             num_dimensions: the number of dimensions after whitening, those with the largest variance. The default is
@@ -94,12 +94,20 @@ class Normalization:
             probe: see the class.
 
         Raises:
-            ValueError: if the method is unknown, there are too few embeddings, or they vary in fewer dimensions.
+            ValueError: if the method is unknown, the embeddings have another shape or are not finite, there are too few
+                of them, or they vary in fewer dimensions.
+            TypeError: if the embeddings are not numbers.
         """
         check_method(method, num_dimensions)
+        embeddings = _floats(embeddings)
+        if embeddings.ndim != 2:
+            raise ValueError(f"embeddings should be of the shape (B, C), got {embeddings.shape}")
         count, width = embeddings.shape
         if not count:
             raise ValueError("there are no texts to fit the normalization on")
+        if not np.isfinite(embeddings).all():
+            row = int(np.argmin(np.isfinite(embeddings).all(axis=1)))
+            raise ValueError(f"embeddings[{row}] has a number that is not finite: leave it out")
         precise = embeddings.astype(np.float64)
         mean = precise.mean(axis=0)
         if method == "center":
@@ -126,12 +134,13 @@ class Normalization:
         return cls(method, layer, mean, directions[:, :wanted] / np.sqrt(variances[:wanted]), probe)
 
     def __call__(self, embeddings: Array) -> Array:
-        """The normalized embeddings (..., K) of embeddings (..., C), in their dtype.
+        """The normalized embeddings (..., K) of embeddings (..., C), in their dtype. Of whole numbers, in float64.
 
         Raises:
             ValueError: if they have another width than the ones fitted on.
+            TypeError: if they are not numbers.
         """
-        embeddings = np.asarray(embeddings)
+        embeddings = _floats(embeddings)
         if embeddings.ndim == 0 or embeddings.shape[-1] != len(self.mean):
             raise ValueError(
                 f"the normalization was fitted on embeddings of {len(self.mean)} dimensions; got an array of shape "
@@ -209,3 +218,13 @@ class Normalization:
             shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
             raise ValueError(f"{path}: mean and probe should be (C,) and matrix (C, K), got {shapes}")
         return cls(method, layer, mean, matrix, probe)
+
+
+def _floats(embeddings: Any) -> Array:
+    """Embeddings as an array of floats; whole numbers become float64."""
+    array = np.asarray(embeddings)
+    if array.dtype.kind in "iu":
+        return array.astype(np.float64)
+    if array.dtype.kind != "f":
+        raise TypeError(f"embeddings should be numbers, as embed returns them; got {array.dtype}")
+    return array

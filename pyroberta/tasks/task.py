@@ -22,13 +22,14 @@ from pyroberta.model.attributes import (
     expect_instance,
     is_positive,
     true_or_false,
+    whole_number,
 )
 from pyroberta.model.callers import callers_level
 from pyroberta.model.heads import same_head, title
 from pyroberta.model.hints import hinting
 from pyroberta.model.lora import merged
 from pyroberta.model.parameters import Arrays, is_backbone
-from pyroberta.model.serialization import deserialized, serialized
+from pyroberta.model.serialization import arguments_of, deserialized, serialized
 from pyroberta.presets.preset import Preset, open_preset
 from pyroberta.tasks import summary
 from pyroberta.tasks.backbone import FOREIGN_OPTIONS, PARTS, Backbone
@@ -496,6 +497,7 @@ class Task(Trainer, KerasModel, ABC):
         Raises:
             ValueError: if the tokenizer has more tokens than `vocabulary_size`, or it is not a size.
         """
+        vocabulary_size = whole_number("vocabulary_size", vocabulary_size)
         if self.preprocessor is not None and vocabulary_size < self.preprocessor.tokenizer.vocabulary_size():
             raise ValueError(
                 f"the tokenizer has {self.preprocessor.tokenizer.vocabulary_size()} ids, which need a row each; got "
@@ -634,10 +636,10 @@ class Task(Trainer, KerasModel, ABC):
         Raises:
             TypeError, ValueError: if the config is not one of this class.
         """
-        if "backbone" not in config:
-            raise ValueError(f"the config of a task should have a backbone, got {shown(dict(config))}")
+        arguments = arguments_of(cls, config)
+        if "backbone" not in arguments:
+            raise ValueError(f"the config of a task should have a backbone, got {shown(arguments)}")
         parts: dict[str, type[Any]] = {"backbone": Backbone, "preprocessor": cls.preprocessor_kind}
-        arguments = dict(config)
         for name, kind in parts.items():
             if isinstance(arguments.get(name), Mapping):
                 arguments[name] = deserialized(name, arguments[name], {kind.__name__: kind})

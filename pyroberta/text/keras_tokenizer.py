@@ -12,7 +12,7 @@ import numpy as np
 from pyroberta.model.attributes import Checked, Checks, whole_number
 from pyroberta.model.callers import callers_level
 from pyroberta.model.hints import Hinting, hinting
-from pyroberta.model.serialization import check_name, without_defaults
+from pyroberta.model.serialization import arguments_of, check_name, without_defaults
 from pyroberta.text import hooks
 from pyroberta.text.foreign_names import ARGUMENTS, ATTRIBUTES
 from pyroberta.text.texts import checked_texts, is_row
@@ -189,9 +189,10 @@ class KerasTokenizer(Hinting, Checked):
             ValueError: if the config has no vocabulary, which is so for KerasHub's configs.
             TypeError, ValueError: see the class.
         """
-        if config.get("vocabulary") is None or config.get("merges") is None:
+        arguments = arguments_of(cls, config)
+        if arguments.get("vocabulary") is None or arguments.get("merges") is None:
             raise ValueError(
                 "the config has no vocabulary and merges, which KerasHub keeps in files. Add them, config | "
                 '{"vocabulary": …, "merges": …}, or load the preset: Tokenizer.from_preset'
             )
-        return cls(**config)
+        return cls(**arguments)

@@ -13,6 +13,7 @@ from pyroberta.formats.budget import described, shown
 from pyroberta.model.attributes import LAYER, Check, Checked, Checks, Reasons, true_or_false
 from pyroberta.model.batch import Batch, Padded, pack, pad
 from pyroberta.model.serialization import (
+    arguments_of,
     check_name,
     deserialized,
     object_name,
@@ -172,7 +173,7 @@ class Preprocessor(Checked):
         Raises:
             TypeError, ValueError: see the class and `Tokenizer.from_config`.
         """
-        arguments = dict(config)
+        arguments = arguments_of(cls, config)
         if isinstance(arguments.get("tokenizer"), Mapping):
             arguments["tokenizer"] = deserialized("tokenizer", arguments["tokenizer"], {"Tokenizer": Tokenizer})
         return cls(**arguments)

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pyroberta.model.attributes import Checked, Checks, Reasons, as_call, true_or_false, whole_number
+from pyroberta.model.serialization import arguments_of
 from pyroberta.training import keras_objects
 
 __all__ = [
@@ -204,15 +205,17 @@ class SparseCategoricalCrossentropy(Checked):
         """Returns the loss of a config that `get_config`, here or of Keras, returned.
 
         Raises:
+            TypeError: if config is not a dict.
             ValueError: if an argument is unknown.
 
         >>> SparseCategoricalCrossentropy.from_config({"from_logits": True}).from_logits
         True
         """
-        unknown = set(config) - set(inspect.signature(cls).parameters)
+        arguments = arguments_of(cls, config)
+        unknown = set(arguments) - set(inspect.signature(cls).parameters)
         if unknown:
             raise ValueError(f"{cls.__name__} has no argument {min(unknown)!r}")
-        return cls(**config)
+        return cls(**arguments)
 
 
 def sparse_categorical_crossentropy(
@@ -346,11 +349,13 @@ def from_config(config: Mapping[str, Any]) -> SparseCategoricalCrossentropy:
     """Returns the loss of `{"class_name": ..., "config": {...}}`.
 
     Raises:
-        ValueError: if the class or an argument is unknown.
+        ValueError: if config is not such a dict, or the class or an argument is unknown.
 
     >>> from_config({"class_name": "SparseCategoricalCrossentropy", "config": {"from_logits": True}}).from_logits
     True
     """
+    if not isinstance(config, Mapping):
+        raise ValueError(f"a loss's config should be a dict with class_name and config, got {reprlib.repr(config)}")
     kind, given = _kind(config.get("class_name")), config.get("config")
     if not isinstance(given, Mapping):
         raise ValueError(f"the loss's config should be a dict, got {reprlib.repr(given)}")

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyroberta.model.attributes import Checked, Checks, Reasons, as_call
-from pyroberta.model.serialization import check_name
+from pyroberta.model.serialization import arguments_of, check_name
 from pyroberta.training import keras_objects
 
 __all__ = [
@@ -106,7 +106,7 @@ class Metric(Checked):
         >>> Accuracy.from_config({"name": "mine"}).name
         'mine'
         """
-        return cls(**{name: value for name, value in config.items() if name != "dtype"})
+        return cls(**{name: value for name, value in arguments_of(cls, config).items() if name != "dtype"})
 
     def result(self) -> float:
         """Returns the metric of all batches since `reset`. It is 0 if all weights were 0."""
@@ -497,6 +497,8 @@ def from_config(config: Mapping[str, Any]) -> Metric:
     >>> from_config({"class_name": "Accuracy", "config": {}}).name
     'accuracy'
     """
+    if not isinstance(config, Mapping):
+        raise ValueError(f"a metric's config should be a dict with class_name and config, got {reprlib.repr(config)}")
     if "class_name" not in config:
         raise ValueError(
             f"{reprlib.repr(dict(config))} is not a metric: the model has one output, so pass a list, as in "

@@ -68,6 +68,13 @@ def test_names_choose_what_is_handed_out():
         lm.backbone.changing(["head.bais"]),
     ):
         pass
+    with (
+        pytest.raises(TypeError, match=r"names should be a list of .* got a text\. Pass \['head.bias'\]"),
+        lm.backbone.changing("head.bias"),
+    ):
+        pass
+    with pytest.raises(TypeError, match=r"pattern should be a regular expression .*; got \['head.bias'\]"):
+        lm.backbone.freeze(["head.bias"])
 
 
 WRITERS = {

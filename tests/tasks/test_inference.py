@@ -301,7 +301,7 @@ def test_words_are_taken_for_no_mask(text: str):
 
 
 def test_targets_that_are_no_words_are_refused():
-    for targets in ([3.0], ["go", None], [b"go"], b"go", [True], [()]):
+    for targets in ([3.0], 3.0, ["go", None], [b"go"], b"go", [True], [()]):
         with pytest.raises(TypeError, match=r"targets should be words, such as 'day', or ids of tokens; got "):
             small_masked_lm().fill_mask("a <mask>", targets=targets)
 
@@ -531,8 +531,10 @@ def test_the_windows_of_a_split_text_have_their_parts_of_a_word():
 
 
 def test_another_rule_is_refused_by_name():
-    with pytest.raises(ValueError, match="rule must be 'original' or 'within_word_l2r', got 'l2r'"):
-        small_masked_lm().score("a", rule="l2r")
+    for rule in ("l2r", ["original"]):
+        message = re.escape(f"rule must be 'original' or 'within_word_l2r', got {rule!r}")
+        with pytest.raises(ValueError, match=message):
+            small_masked_lm().score("a", rule=rule)
 
 
 def test_an_empty_text_scores_nothing():

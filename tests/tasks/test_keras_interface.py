@@ -12,7 +12,17 @@ import pytest
 from small_models import TEXTS, small_masked_lm, small_tokenizer
 
 import pyroberta
-from pyroberta import Backbone, MaskedLM, Task, TextClassifier, TextClassifierPreprocessor
+from pyroberta import (
+    Backbone,
+    MaskedLM,
+    Task,
+    TextClassifier,
+    TextClassifierPreprocessor,
+    losses,
+    metrics,
+    optimizers,
+    schedules,
+)
 from pyroberta.presets.convert import convert
 
 SIZES = (20, 1, 2, 8, 16)
@@ -105,6 +115,30 @@ def test_a_backbone_predicts_in_batches():
         backbone.predict([])
     with pytest.raises(ValueError, match="different lengths"):
         backbone.predict([{"token_ids": [[0, 2]]}, {"token_ids": [[0, 5, 2]]}])
+    with pytest.raises(ValueError, match=r"a row for each sequence; they have token_ids 1, padding_mask 2"):
+        backbone.predict({"token_ids": [[0, 2]], "padding_mask": [[1, 1], [1, 1]]}, batch_size=1)
+
+
+@pytest.mark.parametrize("config", [None, ["backbone"], "adam", {1: 2}], ids=repr)
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *(Backbone, MaskedLM, TextClassifier, TextClassifierPreprocessor, pyroberta.Tokenizer),
+        *(pyroberta.MaskedLMPreprocessor, optimizers.Adam, losses.SparseCategoricalCrossentropy, metrics.Accuracy),
+        *(schedules.ExponentialDecay, schedules.Linear),
+    ],
+    ids=lambda kind: kind.__name__,
+)
+def test_what_is_no_config_is_named_by_every_class(kind: Any, config: Any):
+    shown = re.escape(repr(config))
+    with pytest.raises(TypeError, match=rf"{kind.__name__}\.from_config takes the dict that get_config .* got {shown}"):
+        kind.from_config(config)
+
+
+@pytest.mark.parametrize("module", [optimizers, losses, metrics, schedules], ids=lambda module: module.__name__)
+def test_what_is_no_config_is_named_by_every_module(module: Any):
+    with pytest.raises(ValueError, match=r"'s config should be a dict with class_name and config.* got 'adam'"):
+        module.from_config("adam")
 
 
 def test_a_backbones_weights_and_summary_leave_the_head_out(capsys: pytest.CaptureFixture[str]):

@@ -905,8 +905,18 @@ def test_weights_can_be_taken_and_given_back():
     masked_lm = small_masked_lm()
     weights, before = masked_lm.get_weights(), weights_of(masked_lm)
     masked_lm.fit(TEXTS, verbose=0)
-    with pytest.raises(ValueError, match=r"expected the .* arrays that get_weights returns"):
+    trained = weights_of(masked_lm).copy()
+    with pytest.raises(ValueError, match=r"expected the 41 arrays that get_weights returns, got 40"):
         masked_lm.set_weights(weights[1:])
+    with pytest.raises(
+        ValueError, match=r"weights\[0\] should have the shape \(.*\), that of 'embeddings.token'; got \("
+    ):
+        masked_lm.set_weights([weights[1], weights[0], *weights[2:]])
+    with pytest.raises(TypeError, match=r"weights\[40\], for 'head.bias', should be real numbers, got complex128"):
+        masked_lm.set_weights([*weights[:-1], weights[-1] + 1j])
+    with pytest.raises(TypeError, match=r"weights should be a list of arrays, as get_weights returns it; got 3"):
+        masked_lm.set_weights(3)
+    assert (weights_of(masked_lm) == trained).all()
     masked_lm.set_weights(weights)
     assert (weights_of(masked_lm) == before).all()
 

@@ -131,6 +131,30 @@ def test_a_name_of_a_method_is_no_fitted_normalization(masked_lm: MaskedLM) -> N
         fitted(np.zeros((2, 5)))
 
 
+def test_whole_numbers_keep_their_fractions() -> None:
+    fitted = Normalization.fit([[1, 2], [2, 4], [3, 5], [5, 6]], "center", layer=0)
+    assert fitted([[1, 2]]).tolist() == [[-1.75, -2.25]]
+    assert fitted(np.array([1.0, 2.0], np.float32)).dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("embeddings", "error", "message"),
+    [
+        (np.zeros(3), ValueError, r"embeddings should be of the shape \(B, C\), got \(3,\)"),
+        ([[1.0, 2.0], [np.nan, 0.0]], ValueError, r"embeddings\[1\] has a number that is not finite: leave it out"),
+        ([["a"]], TypeError, "embeddings should be numbers, as embed returns them; got <U1"),
+    ],
+)
+def test_what_are_no_embeddings_is_said(embeddings: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        Normalization.fit(embeddings, "center", layer=0)
+
+
+def test_a_truth_value_is_no_layer(masked_lm: MaskedLM) -> None:
+    with pytest.raises(ValueError, match="layer must be from -3 to 2, since the model has 2; got True"):
+        masked_lm.embed("a", layer=True)
+
+
 def test_a_normalization_of_another_model_is_told(tmp_path: Path) -> None:
     model = small_masked_lm(dtype="float32")
     fitted = model.fit_normalization(texts(60), "whiten")

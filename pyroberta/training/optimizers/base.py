@@ -27,6 +27,7 @@ from pyroberta.model.attributes import (
     whole_number,
 )
 from pyroberta.model.parameters import Arrays, Shape
+from pyroberta.model.serialization import arguments_of
 from pyroberta.ops import REFERENCE, Ops, Scalar
 from pyroberta.training import schedules
 from pyroberta.training.optimizers.rate import Rate
@@ -493,13 +494,14 @@ class Optimizer(Checked):
         """Returns the optimizer of a config, of this class or of Keras's class of the same name, without its state.
 
         Raises:
+            TypeError: if config is not a dict.
             ValueError: if an argument is unknown, or would have no effect.
 
         >>> from pyroberta.optimizers import Adam
         >>> Adam.from_config(Adam(1e-3, clipnorm=1.0, name="mine").get_config()).clipnorm
         1.0
         """
-        arguments = dict(config)
+        arguments = arguments_of(cls, config)
         excluded = arguments.pop("exclude_from_weight_decay", None)
         for name, why in WITHOUT_EFFECT.items():
             if arguments.pop(name, None) is not None:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from pyroberta.model.attributes import is_real
+from pyroberta.model.serialization import arguments_of
 
 Self = TypeVar("Self", bound="LearningRateSchedule")
 
@@ -47,7 +48,7 @@ class LearningRateSchedule:
         >>> ExponentialDecay.from_config(ExponentialDecay(0.1, 10, 0.5).get_config())(10)
         0.05
         """
-        return cls(**config)
+        return cls(**arguments_of(cls, config))
 
 
 class _Decay(LearningRateSchedule):

@@ -78,6 +78,8 @@ def from_config(config: Mapping[str, Any]) -> Any:
     >>> from_config({"name": "constant", "learning_rate": 0.1, "warmup_steps": 5})
     Constant(learning_rate=0.1, warmup_steps=5)
     """
+    if not isinstance(config, Mapping):
+        raise ValueError(f"a schedule's config should be a dict with class_name and config, got {shown(config)}")
     arguments = dict(config)
     if "class_name" in arguments:
         name = arguments["class_name"]

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from pyroberta.model.attributes import is_real
+from pyroberta.model.serialization import arguments_of
 
 Self = TypeVar("Self", bound="_Schedule")
 
@@ -39,7 +40,7 @@ class _Schedule:
         >>> Constant.from_config(Constant(1e-3).get_config()).learning_rate
         0.001
         """
-        return cls(**{name: value for name, value in config.items() if name != "name"})
+        return cls(**{name: value for name, value in arguments_of(cls, config).items() if name != "name"})
 
 
 @dataclass(frozen=True)
