@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pyroberta.formats import numpy_io, safetensors_io
 from pyroberta.formats.budget import Budget, shown
-from pyroberta.formats.files import as_path, check_file, contents
+from pyroberta.formats.files import NamedPath, as_path, check_file, contents
 from pyroberta.formats.stored import ReadWhenAsked, Stored
 
 SUFFIXES = (".safetensors", ".npz", ".npy", ".pt", ".pth", ".bin")
@@ -63,7 +63,7 @@ def _of_directory(directory: Path) -> dict[str, Callable[[], NDArray[Any]]]:
     for parent, folders, files in os.walk(directory):
         budget.step("its files", 1 + len(folders) + len(files))
         for one in sorted(files):
-            file = Path(parent) / one
+            file = NamedPath(parent) / one
             if file.suffix == ".npy":
                 name = ".".join(file.relative_to(directory).with_suffix("").parts)
                 if name in found:

@@ -25,7 +25,9 @@ import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from pyroberta.formats.budget import printable
 from pyroberta.formats.directory import Kind
+from pyroberta.formats.files import NamedPath
 from pyroberta.formats.new_files import (
     NewFile,
     explained,
@@ -127,7 +129,7 @@ def readable(path: Path) -> Path:
 
 
 def _previous(path: Path) -> Path:
-    path = Path(os.path.abspath(path))  # which has a name, as "." has not
+    path = NamedPath(os.path.abspath(path))  # which has a name, as "." has not
     return path.with_name(f".{path.name}.previous")
 
 
@@ -198,7 +200,7 @@ def _carry_over(old: Path, new: Path, owned: Sequence[str], below: str = "", *, 
         if os.path.lexists(copy) and (is_directory != copy.is_dir() or (entry.is_symlink() and is_directory)):
             kind = "a link to a directory" if entry.is_symlink() else "a directory" if is_directory else "a file"
             raise FileExistsError(
-                f"won't replace {old}: its {entry.name} is {kind}, and not a "
+                f"won't replace {old}: its {printable(entry.name)} is {kind}, and not a "
                 f"{'directory' if copy.is_dir() else 'file'} that was saved. Move it away, or give another directory."
             )
         if copy.is_dir():

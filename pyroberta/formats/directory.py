@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pyroberta.formats.files import as_path, contents, exists, read_bytes, read_json, shown
+from pyroberta.formats.files import NamedPath, as_path, contents, exists, read_bytes, read_json, shown
 
 T = TypeVar("T")
 
@@ -32,7 +32,7 @@ class Directory(os.PathLike[str]):
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path: Path = NamedPath(path)
         self._read: dict[tuple[Callable[[Path], Any], str], Any] = {}
 
     @classmethod
@@ -49,6 +49,9 @@ class Directory(os.PathLike[str]):
 
     def __str__(self) -> str:
         return str(self.path)
+
+    def __format__(self, form: str) -> str:
+        return format(self.path, form)
 
     def __truediv__(self, name: str) -> Path:
         return self.path / name

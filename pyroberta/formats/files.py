@@ -13,9 +13,9 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from pyroberta.formats.budget import Budget, clipped
+from pyroberta.formats.budget import Budget, clipped, printable
 from pyroberta.formats.budget import shown as shown  # most who read files show what they found
 
 LARGEST = 20_000_000  # bytes; the tokenizer.json of roberta-base has 2 million
@@ -24,6 +24,24 @@ STEPS_PER_CONTAINER = 5
 DEEPEST = 32  # containers in each other
 LONGEST_NUMBER = 40  # digits of a whole number
 LONGEST_NAME = 60  # letters of a file's name in a list of them
+
+if TYPE_CHECKING:
+    _SystemsPath = Path
+else:
+    _SystemsPath = type(Path())  # Path itself has no subclasses before Python 3.12
+
+
+class NamedPath(_SystemsPath):
+    """A path whose name is safe for a terminal where an f-string writes it. `str` gives the name itself.
+
+    >>> path = NamedPath("a\\x1b[2J") / "b"
+    >>> print(f"{path}"), str(path) == "a\\x1b[2J/b"
+    a\\x1b[2J/b
+    (None, True)
+    """
+
+    def __format__(self, form: str) -> str:
+        return format(printable(str(self)), form)
 
 
 def contents(directory: Path, most: int = 8) -> str:
@@ -51,7 +69,7 @@ def as_path(given: str | bytes | os.PathLike[str]) -> Path:
     if "\0" in name:
         raise ValueError(f"{shown(name)} is not a path: it has a null character")
     try:
-        return Path(name).expanduser()
+        return NamedPath(name).expanduser()
     except RuntimeError:
         raise ValueError(f"{shown(name)}: the home directory does not exist. Write the whole path") from None
 
@@ -90,7 +108,7 @@ def check_file(file: Path) -> None:
         OSError: see `exists`.
     """
     if not exists(file):
-        raise FileNotFoundError(f"{file.parent} has no {file.name}; it has {contents(file.parent)}")
+        raise FileNotFoundError(f"{file.parent} has no {printable(file.name)}; it has {contents(file.parent)}")
     if not file.is_file():
         raise ValueError(f"{file} is {'a directory' if file.is_dir() else 'a pipe or a device'}, not a plain file")
 
@@ -120,7 +138,7 @@ def read_json(file: Path) -> dict[str, Any]:
         FileNotFoundError: if the file does not exist.
         ValueError: if the file is not JSON, does not hold an object, or exceeds a limit of `parse_json`.
     """
-    return parse_json(read_bytes(file), str(file))
+    return parse_json(read_bytes(file), f"{file}")
 
 
 def parse_json(content: bytes, name: str) -> dict[str, Any]:

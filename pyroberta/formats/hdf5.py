@@ -63,7 +63,7 @@ def read(file: Path, wanted: Mapping[str, Shape], content: Source | None = None)
                 found[path] = _stored(file, header, dataset, structure, file_bytes, wanted.get(path), budget)
             return found
         except (OSError, RuntimeError, KeyError, TypeError, ValueError, OverflowError, zlib.error) as error:
-            if str(file) in str(error):
+            if f"{file}" in str(error):
                 raise  # it is ours
             raise ValueError(f"{file} is damaged: {clipped(str(error))}") from None
 

@@ -29,6 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pyroberta.formats.budget import printable
 from pyroberta.formats.files import as_path
 from pyroberta.formats.interrupts import uninterrupted
 
@@ -139,7 +140,7 @@ def explained(path: Path, sizes: Iterable[int] = ()) -> Iterator[None]:
         if error.errno in FULL:
             text = _message(path, FULL[error.errno], list(sizes), error.errno)
         else:
-            where = f" ({error.filename})" if error.filename else ""
+            where = f" ({printable(os.fsdecode(error.filename))})" if error.filename else ""
             text = f"can't save to {path}: {error.strerror}{where}"
         raise type(error)(error.errno, text) from error
 

@@ -36,7 +36,7 @@ def read_npy(file: Path) -> NDArray[Any]:
     Raises:
         FileNotFoundError, ValueError: if the file does not exist, is damaged, or is of another kind.
     """
-    return _array(str(file), open_bytes(file))
+    return _array(f"{file}", open_bytes(file))
 
 
 def read_npz(file: Path) -> dict[str, Callable[[], NDArray[Any]]]:

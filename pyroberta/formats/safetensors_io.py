@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from pyroberta.formats.budget import Budget
+from pyroberta.formats.budget import Budget, clipped
 from pyroberta.formats.encoding import CODES, dtype_name, encoded, stored_type
 from pyroberta.formats.files import LARGEST, parse_json, shown
 from pyroberta.formats.new_files import NewFile, explained, replace_files
@@ -119,7 +119,7 @@ def _stored(file: Path, name: str, entry: Any, data: FileBytes) -> Stored:
         )
     if dtype in NUMPY_TYPES and stop - start != math.prod(shape) * np.dtype(NUMPY_TYPES[dtype]).itemsize:
         raise ValueError(f"{file}: tensor {shown(name)} of {dtype} {shown(shape)} can't take {stop - start} bytes")
-    return Stored(name, dtype, shape, data[start:stop], file)
+    return Stored(name, clipped(dtype), shape, data[start:stop], file)
 
 
 def write(

@@ -373,7 +373,7 @@ def beside(index: Path, name: str) -> Path:
 
 
 def _files(directory: os.PathLike[str], stored: Mapping[str, Stored]) -> str:
-    files = sorted({str(tensor.file) for tensor in stored.values()})
+    files = sorted({f"{tensor.file}" for tensor in stored.values()})
     return files[0] if len(files) == 1 else f"{directory} ({len(files)} files)"
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from numpy.typing import DTypeLike
 
 from pyroberta.formats.directory import Directory, Kind
-from pyroberta.formats.files import contents, exists, read_bytes
+from pyroberta.formats.files import NamedPath, contents, exists, read_bytes
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.parameters import Arrays
 
@@ -205,7 +205,7 @@ def hint_of_inside(directory: Path, names: Sequence[str] = (CONFIG, *FAIRSEQ_CHE
             except OSError:  # it may not be looked into
                 continue
             left -= len(entries)
-            below += sorted((Path(entry.path) for entry in entries if entry.is_dir()), reverse=True)
+            below += sorted((NamedPath(entry.path) for entry in entries if entry.is_dir()), reverse=True)
         found += [one for one in below if any((one / name).is_file() for name in names)]
         level = [one for one in below if one not in found]
     if not found:

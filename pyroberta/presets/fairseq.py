@@ -341,7 +341,7 @@ def read_tokenizer(directory: Directory, config: RobertaConfig | None) -> Tokeni
         raise ValueError(
             f"{file} has {count} lines, but the model's token embedding only {config.vocabulary_size} rows"
         )
-    symbols = vocabularies.read_symbols(content, str(file))
+    symbols = vocabularies.read_symbols(content, f"{file}")
     files = [directory / name for name in MERGES if exists(directory / name)]
     are_numbers = vocabularies.are_numbers(symbols)
     if not files and not are_numbers:
@@ -350,7 +350,7 @@ def read_tokenizer(directory: Directory, config: RobertaConfig | None) -> Tokeni
     tokens = vocabularies.gpt2_tokens(merges) if are_numbers else None
     if are_numbers and exists(directory / NUMBERS):
         tokens = _by_number(directory)
-    table = vocabularies.vocabulary(symbols, tokens, str(file))
+    table = vocabularies.vocabulary(symbols, tokens, f"{file}")
     size = max(table.values()) + 1
     if size != config.vocabulary_size:
         raise ValueError(

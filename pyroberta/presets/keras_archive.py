@@ -95,7 +95,7 @@ def open_archive(filepath: str | os.PathLike[str]) -> OpenArchive:
         raise ValueError(f"{path} is a directory; load a preset with Task.from_preset({os.fspath(filepath)!r})")
     archive = Archive(path)
     file = path / CONFIG
-    model = parse_json(archive.bytes(CONFIG), str(file))
+    model = parse_json(archive.bytes(CONFIG), f"{file}")
     heads = {name: head for head, files in HEAD_FILES.items() for name in files.keras_classes}
     kind, config = _read(file, "the model", model, [BACKBONE, *heads])
     head, parts = heads.get(kind), dict[str, Any]({CONFIG: model})
@@ -206,7 +206,7 @@ class _Unpacked(Directory):
 
     def json(self, name: str) -> Mapping[str, Any]:
         if name not in self._parts:
-            self._parts[name] = parse_json(self.bytes(name), str(self / name))
+            self._parts[name] = parse_json(self.bytes(name), f"{self / name}")
         found: Mapping[str, Any] = self._parts[name]
         return found
 

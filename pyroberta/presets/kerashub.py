@@ -34,7 +34,7 @@ from pyroberta.formats import hdf5, stored
 from pyroberta.formats.budget import Budget
 from pyroberta.formats.directory import Directory
 from pyroberta.formats.files import contents, number, shown
-from pyroberta.formats.stored import ReadWhenAsked, Stored
+from pyroberta.formats.stored import ReadWhenAsked, Stored, few
 from pyroberta.model.callers import callers_level
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.gradients import depth
@@ -421,7 +421,7 @@ def _read_backbone(directory: Directory, wanted: Mapping[str, Shape]) -> dict[st
             for path, tensor in hdf5.read(stored.beside(index, name), wanted).items():
                 if path in found:
                     raise ValueError(
-                        f"tensor {shown(path)} is in two shards of {directory}: {found[path].file.name}, {name}"
+                        f"tensor {shown(path)} is in two shards of {directory}: {few([found[path].file.name, name])}"
                     )
                 found[path] = tensor
         return found

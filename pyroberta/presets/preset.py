@@ -88,6 +88,9 @@ class Preset(os.PathLike[str]):
     def __str__(self) -> str:
         return str(self.directory)
 
+    def __format__(self, form: str) -> str:
+        return format(self.directory, form)
+
     def download(self, *, weights: bool = True, optimizer_state: bool = False) -> Path:
         """Fetches missing files, and returns the directory. The files of a part are fetched before it is read.
 

@@ -13,6 +13,7 @@ from numpy.typing import DTypeLike
 
 from pyroberta.formats.atomic import check_place, check_replaceable, replace_directory
 from pyroberta.formats.directory import Directory
+from pyroberta.formats.files import as_path
 from pyroberta.formats.new_files import NewFile, place_of
 from pyroberta.formats.stored import few
 from pyroberta.model.callers import callers_level
@@ -159,7 +160,7 @@ def check_parts(place: Path | str, contents: Contents) -> None:
         differing = [name for name, shape in wanted.items() if layout.get(name) != shape]
         raise ValueError(f"the parameters do not fit the config: {few(differing or layout)} differ")
     if contents.tokenizer is not None:
-        check_vocabulary(Path(place), contents.tokenizer.vocabulary_size(), contents.config)
+        check_vocabulary(as_path(place), contents.tokenizer.vocabulary_size(), contents.config)
 
 
 def check_saveable(path: Path) -> None:

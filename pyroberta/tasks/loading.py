@@ -78,7 +78,7 @@ def load_model(
         task.backbone.name = archive.backbone_name
     if compile and archive.is_compiled:
         warnings.warn(
-            f"{os.fspath(filepath)} was saved with an optimizer, a loss and metrics, which are not loaded: the model "
+            f"{archive.preset} was saved with an optimizer, a loss and metrics, which are not loaded: the model "
             "is compiled with its defaults, as in KerasHub. Call compile() with them; with compile=False there is no "
             "warning",
             stacklevel=callers_level(),

@@ -15,6 +15,9 @@ import pytest
 from bad_presets import CASES, SOUND, make, make_sound
 from reading_worker import Worker, is_well
 
+from pyroberta.formats.budget import printable
+
+STRANGE = "a\x1b[2Jb\u202e"  # a name that a terminal must not get as it is
 posix = pytest.mark.skipif(os.name != "posix", reason="pipes and limits of memory are POSIX's")
 
 
@@ -32,12 +35,15 @@ def test_the_sound_ones_are_read(worker: Worker, tmp_path: Path, kind: str) -> N
 
 @posix
 @pytest.mark.parametrize("name", CASES)
-def test_a_bad_preset_is_refused_by_name(worker: Worker, tmp_path: Path, name: str) -> None:
-    directory = make(name, tmp_path / "preset")
+def test_a_bad_preset_is_refused_by_a_name_without_control_characters(
+    worker: Worker, tmp_path: Path, name: str
+) -> None:
+    directory = make(name, tmp_path / STRANGE / "preset")
     before = listing(directory), sorted(os.listdir())
     answer = worker.examine(SOUND[CASES[name].kind].load, directory)
     assert answer["kind"] != ""
-    assert is_well(answer, tmp_path), answer
+    assert is_well(answer, tmp_path / STRANGE), answer
+    assert answer["message"] == printable(answer["message"], keep="\n"), answer
     assert re.search(CASES[name].message, answer["message"], re.DOTALL), answer
     assert (listing(directory), sorted(os.listdir())) == before
 

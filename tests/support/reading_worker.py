@@ -152,8 +152,9 @@ def is_well(answer: dict[str, Any], directory: Path) -> bool:
 
     No file is named twice, beside what is quoted: that would be a message within a message.
     """
-    named = re.findall(f"(?<!')({re.escape(str(directory))}[\\w./-]*)", answer["message"])
-    is_named = str(directory) in answer["message"] and len(answer["message"]) < LONGEST and len(named) == len({*named})
+    path = "".join(part if part.isprintable() else repr(part)[1:-1] for part in str(directory))
+    named = re.findall(f"(?<!')({re.escape(path)}[\\w./-]*)", answer["message"])
+    is_named = path in answer["message"] and len(answer["message"]) < LONGEST and len(named) == len({*named})
     is_told = answer["kind"] == "" or (answer["kind"] in ANSWERS and is_named)
     return is_told and answer["turns"] < PATIENCE and answer["events"] == []
 
