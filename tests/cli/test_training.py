@@ -311,18 +311,23 @@ def test_a_model_of_somebody_elses_is_not_replaced_by_going_on(fit, small_preset
 # --- real processes ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_process_that_is_signalled_saves_and_goes_on_bit_for_bit(number, fit, texts, capsys):
-    line = [*fit, "--epochs", "60", "-o", "parts", "--checkpoint", "run"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pyroberta", *line], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
-    )  # fmt: skip
+def started(line: list[str], output: int) -> subprocess.Popen[str]:
+    """A process of the command line that has written its first checkpoint."""
+    command = [sys.executable, "-m", "pyroberta", *line]
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    process = subprocess.Popen(command, stdout=output, stderr=output, text=True, env=env)
     deadline = time.monotonic() + 60
     while not Path("run", FILE).exists():
         assert time.monotonic() < deadline
         time.sleep(0.01)
+    return process
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_process_that_is_signalled_saves_and_goes_on_bit_for_bit(number, fit, texts, capsys):
+    line = [*fit, "--epochs", "60", "-o", "parts", "--checkpoint", "run"]
+    process = started(line, subprocess.PIPE)
     process.send_signal(number)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 128 + number
@@ -337,14 +342,7 @@ def test_a_process_that_is_signalled_saves_and_goes_on_bit_for_bit(number, fit, 
 @pytest.mark.slow
 def test_a_process_that_is_killed_goes_on_from_its_last_checkpoint(fit, capsys):
     line = [*fit, "--epochs", "60", "-o", "parts", "--checkpoint", "run", "--checkpoint-every", "1"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pyroberta", *line], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
-    )  # fmt: skip
-    deadline = time.monotonic() + 60
-    while not Path("run", FILE).exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    process = started(line, subprocess.DEVNULL)
     time.sleep(0.2)
     process.kill()
     process.wait()
