@@ -289,16 +289,16 @@ class Judge:
             elif hasattr(gradient, "left"):  # a product that is added in its own loop
                 left, right = widened(gradient.left), widened(gradient.right)
                 added, size = left.T @ right, np.abs(left).T @ np.abs(right)
-                own = run.dot(bounds.exact(left).T, bounds.exact(right)).error
-                bound = own + bounds.accumulate(run, before, None, terms=len(left), size=size)["total"]
+                product_error = run.dot(bounds.exact(left).T, bounds.exact(right)).error
+                bound = product_error + bounds.accumulate(run, before, None, terms=len(left), size=size)["total"]
             else:
                 rows, values = gradient.rows, widened(gradient.values)
                 added, size = np.zeros(total.shape), np.zeros(total.shape)
                 np.add.at(added, rows, values)
                 np.add.at(size, rows, np.abs(values))
                 most = int(np.bincount(rows, minlength=1).max())
-                own = bounds.gather(run, np.zeros(total.shape), rows, dy=values)["dx"]
-                bound = own + bounds.accumulate(run, before, None, terms=most, size=size)["total"]
+                gather_error = bounds.gather(run, np.zeros(total.shape), rows, dy=values)["dx"]
+                bound = gather_error + bounds.accumulate(run, before, None, terms=most, size=size)["total"]
             result = row(total, gradient)
             self.note("accumulate.total", result, before + added, bound)
             return result

@@ -209,15 +209,15 @@ KINDS: dict[str, type[Library]] = {"native": NativeLibrary, "numpy": NumPyLibrar
 
 def libraries() -> list[str]:
     """Those that are there. Ours is as soon as `pyroberta._native` has a `gemm`."""
-    there = installed(LIBRARIES, LIBRARIES)
+    available = installed(LIBRARIES, LIBRARIES)
     try:
         from pyroberta import _native
 
         _native.gemm  # noqa: B018
     except (ImportError, AttributeError) as error:
         say(f"left out: pyroberta's gemm ({error})")
-        there.remove("native")
-    return there
+        available.remove("native")
+    return available
 
 
 def measured(workers: dict[str, Worker], product: Product, runs: int) -> dict[str, Any]:

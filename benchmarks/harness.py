@@ -158,25 +158,25 @@ def our_backends(choice: str) -> list[str]:
     from pyroberta.backends import backends
 
     reasons = {name: reason for name, is_available, reason in backends() if not is_available}
-    there = [name for name in BACKENDS[choice] if name not in reasons]
+    available = [name for name in BACKENDS[choice] if name not in reasons]
     for name in BACKENDS[choice]:
         if name in reasons:
             say(f"left out: pyroberta's {name} backend ({reasons[name]})")
-    if not there:
+    if not available:
         raise SystemExit("none of pyroberta's backends that were asked for is there")
-    return there
+    return available
 
 
 def installed(peers: Iterable[str], needs: Mapping[str, Sequence[str]]) -> list[str]:
     """The peers whose modules are there; says which are left out, and what for."""
-    there = []
+    available = []
     for peer in peers:
         missing = [module for module in needs[peer] if importlib.util.find_spec(module) is None]
         if missing:
             say(f"left out: {peer} (not installed: {', '.join(missing)}; see benchmarks/README.md)")
         else:
-            there.append(peer)
-    return there
+            available.append(peer)
+    return available
 
 
 # --- figures ----------------------------------------------------------------------------------------------------------

@@ -41,7 +41,7 @@ def slowest(count: int) -> list[tuple[float, str]]:
     """(milliseconds, module) of what the package loads beyond numpy, each module's own time alone."""
     report = run("-X", "importtime", "-c", "import numpy, sys; print('---', file=sys.stderr); import pyroberta").stderr
     lines = re.findall(r"import time:\s+(\d+) \|\s+\d+ \|\s+(\S+)", report.split("---")[1])
-    return sorted(((int(own) / 1000.0, module) for own, module in lines), reverse=True)[:count]
+    return sorted(((int(microseconds) / 1000.0, module) for microseconds, module in lines), reverse=True)[:count]
 
 
 def main() -> None:
@@ -56,8 +56,8 @@ def main() -> None:
         record[f"{kind}_ms"] = [*times]
         median, least, most = statistics.median(times), min(times), max(times)
         print(f"import pyroberta, beyond numpy: {median:4.0f} ms {kind} (median of {runs}, {least:.0f} to {most:.0f})")
-    for own, module in slowest(8):
-        print(f"{own:8.1f} ms  {module}")
+    for duration, module in slowest(8):
+        print(f"{duration:8.1f} ms  {module}")
     write(arguments.json, record)
 
 

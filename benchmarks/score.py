@@ -129,10 +129,10 @@ def memory(backend: str) -> dict[str, dict[str, float]]:
     found: dict[str, dict[str, float]] = {}
     for kind in FEW:
         found[kind] = {}
-        for what, count in (("few", FEW[kind]), ("many", MANY[kind])):
+        for amount, count in (("few", FEW[kind]), ("many", MANY[kind])):
             with Worker(Scorer, "tiny", backend, kind, count) as worker:
                 worker.call("packed")
-                found[kind][what] = worker.call("peak")
+                found[kind][amount] = worker.call("peak")
     return found
 
 

@@ -127,7 +127,8 @@ def report(record: dict[str, Any], arguments: argparse.Namespace) -> None:
     )
     for side in ("untraced", "traced"):
         figures = [
-            f"{median(record[side][what]) / median(record['untraced'][what]):.2f}" for what in ("seconds", "megabytes")
+            f"{median(record[side][quantity]) / median(record['untraced'][quantity]):.2f}"
+            for quantity in ("seconds", "megabytes")
         ]
         seconds, megabytes = record[side]["seconds"], median(record[side]["megabytes"])
         rows.append([side, f"{median(seconds):.1f}", span(seconds), figures[0], f"{megabytes:.0f}", figures[1]])

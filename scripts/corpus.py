@@ -460,8 +460,8 @@ def run(command: list[str], folder: Path, hint: str = "") -> str:
         raise CorpusError(f"{command[0]} is not on this machine: install it, or leave its sources out with --only")
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     if done.returncode:
-        told = (done.stderr or done.stdout).strip().splitlines()[-3:]
-        raise CorpusError(f"`{' '.join(command)}` failed: {' / '.join(told)} {hint}".rstrip())
+        last_lines = (done.stderr or done.stdout).strip().splitlines()[-3:]
+        raise CorpusError(f"`{' '.join(command)}` failed: {' / '.join(last_lines)} {hint}".rstrip())
     return done.stdout
 
 

@@ -90,7 +90,7 @@ def footprints() -> Iterator[Footprint]:
     every = {op: dict.fromkeys(PLAIN[op].arguments) | given for op, given in arguments_of(rng).items()}
     for op, a in every.items():
         results = [("output", PLAIN[op].values_of(a)["output"], cause) for cause in causes_of(op, a)]
-        results += [("output", results[0][1], cause) for cause in told(op, a, results[0][1], rng)]
+        results += [("output", results[0][1], cause) for cause in mistakes_without_cause(op, a, results[0][1], rng)]
         yield from _apart(op, results, a)
     for op, a in every.items():
         a = {**a, "dy": rng.standard_normal((sum(LENGTHS), C))}
@@ -112,7 +112,7 @@ def _step_alone(cause: Cause, w: Array) -> Cause:
     return Cause(cause.name, lambda a: {"updated": cause.values(a)["updated"] - w})
 
 
-def told(op: str, a: Mapping[str, Any], right: Array, rng: np.random.Generator) -> Iterator[Cause]:
+def mistakes_without_cause(op: str, a: Mapping[str, Any], right: Array, rng: np.random.Generator) -> Iterator[Cause]:
     """Mistakes that no cause makes, since their numbers are theirs: they are told by what they leave."""
     rows = np.repeat([0.0, 1.0], LENGTHS)[:, None]  # the second sequence is shorter, and padded
     made = {
@@ -125,7 +125,7 @@ def told(op: str, a: Mapping[str, Any], right: Array, rng: np.random.Generator) 
         yield Cause(name, lambda _: {"output": value})
 
 
-def _apart(what: str, results: list[tuple[str, Array, Cause]], a: Mapping[str, Any]) -> Iterator[Footprint]:
+def _apart(op: str, results: list[tuple[str, Array, Cause]], a: Mapping[str, Any]) -> Iterator[Footprint]:
     """Those of results with a mistake, each beside the right one, that look like none before."""
     shapes_seen: list[Array] = []
     for of, right, cause in results:
@@ -137,7 +137,7 @@ def _apart(what: str, results: list[tuple[str, Array, Cause]], a: Mapping[str, A
             shape = differences / max(float(np.linalg.norm(differences)), SMALL)
             if share > SMALL and not any(np.linalg.norm(shape - one) < ALIKE for one in shapes_seen):
                 shapes_seen.append(shape)
-                yield Footprint(what, cause.name, differences, share)
+                yield Footprint(op, cause.name, differences, share)
 
 
 def png(grey: Array) -> str:

@@ -251,22 +251,22 @@ def datasets(opened: Any) -> list[str]:
 def claim(rng: random.Random, opened: Any) -> None:
     """A dataset is another: of a shape that it has or has not, of any type, and perhaps never written."""
     path = rng.choice(datasets(opened))
-    there = opened[path].shape if path in opened and rng.random() < 0.6 else shape(rng)[:8]
+    dims = opened[path].shape if path in opened and rng.random() < 0.6 else shape(rng)[:8]
     if path in opened:
         del opened[path]
     kind = rng.choice(
         ("f4", "f4", "f8", "f2", "i8", "V2", "V9", "S80", h5py.string_dtype(), [("a", "f4")], "f4,i8", bool)
     )
     how: dict[str, Any] = {}
-    if there and rng.random() < 0.5 and min(there) > 0:
-        how["chunks"] = tuple(min(n, rng.choice((1, 4, 1 << 12))) for n in there)
+    if dims and rng.random() < 0.5 and min(dims) > 0:
+        how["chunks"] = tuple(min(n, rng.choice((1, 4, 1 << 12))) for n in dims)
         how["fillvalue"] = None if rng.random() < 0.7 or not isinstance(kind, str) or kind[0] != "f" else 1.0
         if rng.random() < 0.5:
             how |= {"compression": "gzip", "shuffle": rng.random() < 0.5, "fletcher32": rng.random() < 0.5}
-    made = opened.create_dataset(path, there, kind, **how)
-    count = int(np.prod(there, dtype=object))
-    pieces = int(np.prod([-(-n // m) for n, m in zip(there, how.get("chunks", there), strict=True) if m], dtype=object))
-    is_small = max(count, *there, 0) < 1 << 20 and pieces < 1000  # a side of 0 makes no other side small
+    made = opened.create_dataset(path, dims, kind, **how)
+    count = int(np.prod(dims, dtype=object))
+    pieces = int(np.prod([-(-n // m) for n, m in zip(dims, how.get("chunks", dims), strict=True) if m], dtype=object))
+    is_small = max(count, *dims, 0) < 1 << 20 and pieces < 1000  # a side of 0 makes no other side small
     if rng.random() < 0.5 and isinstance(kind, str) and kind[0] == "f" and is_small:
         made[...] = 1.0
     attribute(rng, made)
@@ -310,14 +310,14 @@ def repeat(rng: random.Random, opened: Any) -> None:
 def opaque(rng: random.Random, opened: Any) -> None:
     """Packed bytes of a chunk that are not what was packed."""
     path = rng.choice(datasets(opened))
-    there = opened[path].shape if path in opened else (8,)
-    if not there or 0 in there or int(np.prod(there, dtype=object)) > 1 << 20:
+    dims = opened[path].shape if path in opened else (8,)
+    if not dims or 0 in dims or int(np.prod(dims, dtype=object)) > 1 << 20:
         return
     if path in opened:
         del opened[path]
-    made = opened.create_dataset(path, there, "f4", chunks=there, compression="gzip")
-    packed = zlib.compress(bytes(rng.choice((0, 4 * int(np.prod(there)), 1 << 20, 1 << 24))))
-    made.id.write_direct_chunk((0,) * len(there), packed[: rng.choice((len(packed), 5))], rng.choice((0, 0, 1)))
+    made = opened.create_dataset(path, dims, "f4", chunks=dims, compression="gzip")
+    packed = zlib.compress(bytes(rng.choice((0, 4 * int(np.prod(dims)), 1 << 20, 1 << 24))))
+    made.id.write_direct_chunk((0,) * len(dims), packed[: rng.choice((len(packed), 5))], rng.choice((0, 0, 1)))
 
 
 CHANGES: tuple[Callable[[random.Random, Any], None], ...] = (claim, claim, claim, link, nest, repeat, opaque)

@@ -83,13 +83,13 @@ class Report:
             line = line.replace(path, "…")
         print(re.sub(r"\b(hf_|KGAT_)\w+", r"\1…", line), file=self.stream, flush=True)
 
-    def check(self, what: str, found: Any, is_right: bool) -> None:
+    def check(self, subject: str, found: Any, is_right: bool) -> None:
         """Notes a figure, and whether it is the expected one."""
         self.failed += not is_right
-        self.say(f"  {'ok    ' if is_right else 'FAILED'}  {what}: {found}")
+        self.say(f"  {'ok    ' if is_right else 'FAILED'}  {subject}: {found}")
 
     @contextmanager
-    def going_on(self, what: str) -> Iterator[None]:
+    def going_on(self, subject: str) -> Iterator[None]:
         """Notes an error, its place, warnings, and the time."""
         began = time.perf_counter()
         try:
@@ -98,12 +98,12 @@ class Report:
                 yield
         except Exception as error:
             self.failed += 1
-            self.say(f"  FAILED  {what}: {type(error).__name__}: {error}")
+            self.say(f"  FAILED  {subject}: {type(error).__name__}: {error}")
             frame = traceback.extract_tb(error.__traceback__)[-1]
             self.say(f"          {Path(frame.filename).name}:{frame.lineno} in {frame.name}")
         for warning in {str(one.message) for one in caught}:
-            self.say(f"  warned  {what}: {warning}")
-        self.say(f"  time    {what}: {time.perf_counter() - began:.1f} s")
+            self.say(f"  warned  {subject}: {warning}")
+        self.say(f"  time    {subject}: {time.perf_counter() - began:.1f} s")
 
 
 def machine() -> list[str]:
@@ -158,9 +158,9 @@ def check(case: Case, report: Report) -> None:
             ("states", bool(case.states or case.start), lambda: states(backbone, case, report)),
             ("fit", case.is_fitted, lambda: fit(masked_lm, report)),
         ]
-        for what, is_asked, step in steps:
+        for subject, is_asked, step in steps:
             if is_asked:
-                with report.going_on(what):
+                with report.going_on(subject):
                     step()
 
 
@@ -176,10 +176,10 @@ def inputs(ids: list[int]) -> dict[str, Any]:
     return {"token_ids": np.array([ids]), "padding_mask": np.ones((1, len(ids)), bool)}
 
 
-def compare(what: str, found: Any, expected: Any, bound: float, report: Report) -> None:
+def compare(subject: str, found: Any, expected: Any, bound: float, report: Report) -> None:
     """Compares numbers with those that a peer's test has, within its bound."""
     apart = float(np.abs(np.asarray(found) - np.asarray(expected)).max())
-    report.check(what, f"{apart:.1e} apart at most, of {bound:.0e} allowed", apart <= bound)
+    report.check(subject, f"{apart:.1e} apart at most, of {bound:.0e} allowed", apart <= bound)
 
 
 def logits(masked_lm: Any, case: Case, report: Report) -> None:

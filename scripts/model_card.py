@@ -196,12 +196,12 @@ def phases(run: Run) -> str:
 
 def notices(run: Run) -> str:
     """The notices that licences of sources ask to be kept."""
-    told = "".join(
+    sections = "".join(
         f"\n\n### {row['about']}\n\n```text\n{row['notice']}\n```"
         for row in trained_on(run).values()
         if row.get("notice")
     )
-    return "Sources that ask for their notice to be kept:" + told if told else ""
+    return "Sources that ask for their notice to be kept:" + sections if sections else ""
 
 
 def draw_curve(run: Run, file: Path) -> None:

@@ -156,10 +156,10 @@ def described(path: Path) -> dict[str, Any]:
     `about`, `package` (where it is from), `version`, `licence`, `notice`, and `works`, a list of titles.
     """
     known = ("about", "package", "version", "licence", "notice", "works")
-    told = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    if unknown := set(told) - set(known):
+    description = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    if unknown := set(description) - set(known):
         raise SystemExit(f"{path}: {', '.join(sorted(unknown))} is not known; what can be told is {', '.join(known)}")
-    return dict(told)
+    return dict(description)
 
 
 def text_files(paths: Sequence[Path]) -> Iterator[Path]:
@@ -476,10 +476,10 @@ class Saved:
         before = notes["arguments"]
         other = [name for name in {**came, **before} if came.get(name) != before.get(name)]
         if other:
-            told = ", ".join(f"{name} {before.get(name)} (now {came.get(name)})" for name in other)
+            differences = ", ".join(f"{name} {before.get(name)} (now {came.get(name)})" for name in other)
             raise SystemExit(
-                f"{self.file} holds a run of other arguments: {told}. Give those to go on with it, another --out to "
-                "start a new one, or delete the file"
+                f"{self.file} holds a run of other arguments: {differences}. Give those to go on with it, another "
+                "--out to start a new one, or delete the file"
             )
         return state, notes
 

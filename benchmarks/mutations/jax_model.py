@@ -89,8 +89,8 @@ def run(scene: Scene, dtype: str, wrong: Wrong, masks: Mapping[str, np.ndarray])
     rate = scene.update.rate(1 if wrong("schedule") else 0)
     m, v, updated = adam(params, clipped, scene, rate, wrong)
     trees = {"gradients": total, "clipped": clipped, "slots.m": m, "slots.v": v, "updated": updated}
-    for what, tree in trees.items():
-        found |= {f"{what}.{name}": np.asarray(value) for name, value in tree.items()}
+    for prefix, tree in trees.items():
+        found |= {f"{prefix}.{name}": np.asarray(value) for name, value in tree.items()}
     return {**found, "learning_rate": np.array(rate)}
 
 
@@ -406,9 +406,9 @@ def adam(params: Tree, gradients: Tree, scene: Scene, rate: float, wrong: Wrong)
             w = w - rate * decay * w
         ms[name] = (1.0 - beta_1) * g
         vs[name] = (1.0 - beta_2) * (jnp.abs(g) if kind == "magnitudes" else jnp.square(g))
-        own = rate * (wrong("rate", name) or 1.0)
+        scaled_rate = rate * (wrong("rate", name) or 1.0)
         if beside_corrected:
-            ws[name] = w - own * (ms[name] / c_1) / (jnp.sqrt(vs[name]) / c_2 + update.epsilon)
+            ws[name] = w - scaled_rate * (ms[name] / c_1) / (jnp.sqrt(vs[name]) / c_2 + update.epsilon)
         else:
-            ws[name] = w - own * (c_2 / c_1) * ms[name] / (jnp.sqrt(vs[name]) + update.epsilon)
+            ws[name] = w - scaled_rate * (c_2 / c_1) * ms[name] / (jnp.sqrt(vs[name]) + update.epsilon)
     return ms, vs, ws

@@ -379,8 +379,8 @@ class Model:
                 for end, one in self.part.packed(layout, array.numpy()):
                     self.found[f"{prefix}{name}{end}"] = one
 
-    def keep(self, what: str, tensors: Mapping[str, Any]) -> None:
-        self.found |= {f"{what}.{name}": value.detach().numpy() for name, value in tensors.items()}
+    def keep(self, prefix: str, tensors: Mapping[str, Any]) -> None:
+        self.found |= {f"{prefix}.{name}": value.detach().numpy() for name, value in tensors.items()}
 
     def clipped(self, gradients: Mapping[str, Tensor]) -> dict[str, Tensor]:
         limit, wrong = self.scene.update.limit, self.wrong("clip")

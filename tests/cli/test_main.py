@@ -235,9 +235,9 @@ def test_score_takes_a_rule(model: list[str], capsys):
 @pytest.mark.parametrize("command", ["score", "fill-mask"])
 def test_many_texts_show_how_far_they_are_and_few_do_not(command: str, model: list[str], capsys, monkeypatch):
     monkeypatch.setattr(inference, "TOKENS_AT_ONCE", 8)
-    for options, is_told in (([], True), (["--quiet"], False)):
+    for options, shows_progress in (([], True), (["--quiet"], False)):
         assert main([command, "I <mask>.", "It is <mask>.", *model, *options]) == 0
-        assert ("steps, " in capsys.readouterr().err) == is_told
+        assert ("steps, " in capsys.readouterr().err) == shows_progress
     assert main([command, "<mask>", *model]) == 0
     assert capsys.readouterr().err == ""  # one batch
 

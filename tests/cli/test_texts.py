@@ -32,10 +32,10 @@ def test_several_files_are_read_in_their_order(model, tmp_path, capsys, monkeypa
     for name, content in {"a.txt": TEXTS[:2], "b.txt": TEXTS[2:], "both.txt": TEXTS}.items():
         Path(name).write_text("\n".join(content))
     assert main(["evaluate", "a.txt", "b.txt", *model, "--json"]) == 0
-    told = capsys.readouterr()
-    assert f"a.txt, b.txt: text, one a line, 2 files, {len(TEXTS)} texts" in told.err
+    printed = capsys.readouterr()
+    assert f"a.txt, b.txt: text, one a line, 2 files, {len(TEXTS)} texts" in printed.err
     assert main(["evaluate", "both.txt", *model, "--json"]) == 0
-    assert capsys.readouterr().out == told.out
+    assert capsys.readouterr().out == printed.out
     for files, message in (
         (["a.txt", "-"], "- is standard input and can't be combined with files"),
         (["a.txt", "c.txt"], "c.txt: the file does not exist"),

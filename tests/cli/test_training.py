@@ -117,21 +117,21 @@ def test_a_training_with_other_options_goes_on_bit_for_bit(options, fit, capsys,
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "told"),
+    ("before", "after", "message"),
     [
         ([], ["--log", "a.csv"], "CSVLogger is new and starts without a state"),
         (["--log", "a.csv"], [], "CSVLogger is missing"),
     ],
 )
 @pytest.mark.filterwarnings("always:fit continues with other callbacks")
-def test_a_training_may_go_on_with_another_log(before, after, told, fit, capsys, monkeypatch):
+def test_a_training_may_go_on_with_another_log(before, after, message, fit, capsys, monkeypatch):
     line = [*fit, "--epochs", "3", "--checkpoint", "run"]
     whole = result_of([*line, "-o", "whole"], capsys)
     with monkeypatch.context() as patch:
         signalled(patch, MaskedLM, "_update", {STEPS + 1})
         result_of([*line, "-o", "parts", *before], capsys, 130)
     assert main([*line, "-o", "parts", *after, "--resume"]) == 0
-    assert capsys.readouterr().err.count(f"warning: fit continues with other callbacks than before: {told}.") == 1
+    assert capsys.readouterr().err.count(f"warning: fit continues with other callbacks than before: {message}.") == 1
     assert params_of("parts") == params_of("whole")
     assert len(Path("a.csv").read_text().splitlines()) == (1 + 2 if after else 1 + 1)  # its header, and its epochs
     assert whole["updates"] == 3 * STEPS

@@ -280,8 +280,8 @@ def test_a_name_that_would_command_the_terminal_is_written_out(tmp_path: Path, m
     for name, shown in HOSTILE.items():
         path = Path(os.fsdecode(name))
         path.write_bytes(b"\xff\xfe\0h")
-        told = f"{shown} is text in UTF-16, not UTF-8. Pass the open file: open({str(path)!r}, "
-        with pytest.raises(ValueError, match="^" + re.escape(told)):
+        message = f"{shown} is text in UTF-16, not UTF-8. Pass the open file: open({str(path)!r}, "
+        with pytest.raises(ValueError, match="^" + re.escape(message)):
             _ = open_source(path).texts
         path.rename(f"{path}.xlsx")
         with pytest.raises(ValueError, match="^" + re.escape(f"{shown}.xlsx is an Excel file")):

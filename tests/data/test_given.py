@@ -170,9 +170,9 @@ def column(name: str, items: list) -> object:
     """A column whose items alone its method gives; iterating over pyarrow's gives scalars of its own."""
     is_list = COLUMNS[name] != "__iter__"
     members = {COLUMNS[name]: lambda self: items if is_list else iter(items)}
-    own = {"__iter__": lambda self: map(Scalar, items), "__len__": lambda self: len(items)}
+    methods = {"__iter__": lambda self: map(Scalar, items), "__len__": lambda self: len(items)}
     base = PYARROW_ARRAY if name == "pyarrow.lib.StringArray" else object
-    return imitation(name, base, **{**own, **members})()
+    return imitation(name, base, **{**methods, **members})()
 
 
 class Scalar:
@@ -231,22 +231,22 @@ def test_the_tables_and_columns_of_pandas_pyarrow_and_datasets():
     columns = {"id": list(range(len(TEXTS))), "text": TEXTS}
     frame, arrow = pandas.DataFrame(columns), pyarrow.table(columns)
     dataset = datasets.Dataset.from_dict(columns)
-    told = "column='text'"
+    hint = "column='text'"
     for x, expression in (
-        (frame, told),
-        (frame[["text"]], told),
-        (arrow, told),
-        (arrow.to_batches()[0], told),
+        (frame, hint),
+        (frame[["text"]], hint),
+        (arrow, hint),
+        (arrow.to_batches()[0], hint),
         (arrow.to_batches(), 'batch["text"]'),
-        (dataset, told),
-        (dataset.to_iterable_dataset(), told),
+        (dataset, hint),
+        (dataset.to_iterable_dataset(), hint),
         (datasets.DatasetDict(test=dataset), "ds['test']"),
         (dataset.iter(2), '(row["text"] for row in '),
-        (frame.to_dict("records"), told),
-        (frame.to_dict("list"), told),
-        (arrow.to_pylist(), told),
+        (frame.to_dict("records"), hint),
+        (frame.to_dict("list"), hint),
+        (arrow.to_pylist(), hint),
         (frame[["text"]].values, "[text for (text,) in texts]"),
-        (frame.to_records(), told),
+        (frame.to_records(), hint),
         (pandas.read_csv(io.StringIO(frame.to_csv()), chunksize=2), "pandas.concat(reader)"),
         (pyarrow.dataset.dataset(arrow), "x is a pyarrow Dataset. Read it as a table: dataset.to_table()"),
         (arrow.to_reader(), "reader.read_all()"),

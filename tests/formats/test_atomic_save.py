@@ -41,11 +41,11 @@ from pyroberta.formats.directory import Directory
 from pyroberta.presets import hf, hf_writer, kerashub, kerashub_writer, lora
 from pyroberta.presets.writing import Contents
 
-parent, how, start, kills, what = Path(sys.argv[1]), *sys.argv[2:]
-name = "x.lora.h5" if what == "lora.h5" else "preset"
+parent, how, start, kills, form = Path(sys.argv[1]), *sys.argv[2:]
+name = "x.lora.h5" if form == "lora.h5" else "preset"
 target = parent / name
-reader, writer = (kerashub, kerashub_writer) if what == "keras" else (hf, hf_writer)
-if what != "hf":
+reader, writer = (kerashub, kerashub_writer) if form == "keras" else (hf, hf_writer)
+if form != "hf":
     import h5py  # not in each child
 if how == "renames":
     atomic._exchange = lambda one, other: False
@@ -54,7 +54,7 @@ if how == "renames":
 def model(width):
     config = RobertaConfig(
         vocabulary_size=50, num_layers=1, num_heads=1, hidden_dim=width, intermediate_dim=8, max_sequence_length=6,
-        lora_rank=width // 4 if what == "lora.h5" else 0,
+        lora_rank=width // 4 if form == "lora.h5" else 0,
     )
     params = Arrays(shapes(config))
     params.flat[:] = width
@@ -69,7 +69,7 @@ def saved():
     directory = atomic.readable(target)
     if not directory.exists():
         return None
-    if what == "lora.h5":
+    if form == "lora.h5":
         with h5py.File(target) as file:
             width = len(file["lora/13/vars/lora_kernel_a"])
         config, params = MODELS[width]
@@ -83,7 +83,7 @@ def saved():
     config = reader.read_config(opened)
     params = reader.read_params(opened, config)
     assert (params.flat == config.hidden_dim).all(), "a mixture"
-    if what == "hf":
+    if form == "hf":
         assert hf.read_preprocessor(opened) == {"width": config.hidden_dim}, "a mixture"
     if start == "over":
         assert (directory / "README.md").read_text() == "card", "the card is gone"
@@ -91,10 +91,10 @@ def saved():
 
 
 def save(width):
-    if what == "lora.h5":
+    if form == "lora.h5":
         lora.write(target, *MODELS[width])
     else:
-        settings = {"width": width} if what == "hf" else None
+        settings = {"width": width} if form == "hf" else None
         writer.write(target, Contents(*MODELS[width], preprocessor=settings))
 
 
@@ -135,7 +135,7 @@ def prepared():
     parent.mkdir()
     if start == "over":
         save(4)
-        if what != "lora.h5":
+        if form != "lora.h5":
             (target / "README.md").write_text("card")
 
 
@@ -180,11 +180,11 @@ print(deaths, sorted(map(str, outcomes)))
 """
 
 
-def run(parent: Path, how: str, start: str, kills: str, what: str = "hf") -> tuple[int, str]:
+def run(parent: Path, how: str, start: str, kills: str, form: str = "hf") -> tuple[int, str]:
     environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
     environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
     done = subprocess.run(
-        [sys.executable, "-c", DYING_SAVES, str(parent), how, start, kills, what],
+        [sys.executable, "-c", DYING_SAVES, str(parent), how, start, kills, form],
         env=environment,
         capture_output=True,
         text=True,
@@ -208,20 +208,20 @@ def test_death_at_any_step_of_a_first_save_leaves_nothing_or_the_preset(tmp_path
     assert outcomes == "['8', 'None']"
 
 
-@pytest.mark.parametrize("what", ["keras", "lora.h5"])
+@pytest.mark.parametrize("form", ["keras", "lora.h5"])
 def test_death_at_any_step_of_a_save_in_keras_s_form_leaves_the_old_one_or_the_new_one(
-    tmp_path: Path, what: str
+    tmp_path: Path, form: str
 ) -> None:
-    deaths, outcomes = run(tmp_path / "work", "exchange", "over", "steps", what)
+    deaths, outcomes = run(tmp_path / "work", "exchange", "over", "steps", form)
     assert deaths > 10
     assert outcomes == "['4', '8']"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("what", ["hf", "keras", "lora.h5"])
+@pytest.mark.parametrize("form", ["hf", "keras", "lora.h5"])
 @pytest.mark.parametrize("how", ["exchange", "renames"])
-def test_death_at_any_time_leaves_the_old_preset_or_the_new_one(tmp_path: Path, how: str, what: str) -> None:
-    deaths, outcomes = run(tmp_path / "work", how, "over", "300", what)
+def test_death_at_any_time_leaves_the_old_preset_or_the_new_one(tmp_path: Path, how: str, form: str) -> None:
+    deaths, outcomes = run(tmp_path / "work", how, "over", "300", form)
     assert deaths > 100
     assert outcomes == "['False', 'True']"
 
@@ -525,8 +525,8 @@ def test_of_a_preset_only_names_that_are_written_here_go(tmp_path: Path, config:
         (place / name).write_text("old")
     with pytest.warns(UserWarning, match=r"still has weights of the old model, .*: pytorch_model\.bin\. Remove them"):
         small_masked_lm(dtype="float32").save_to_preset(place, format=format)
-    there = {name for name in kept | gone if (place / name).exists() and (place / name).read_bytes() == b"old"}
-    assert there == kept
+    remaining = {name for name in kept | gone if (place / name).exists() and (place / name).read_bytes() == b"old"}
+    assert remaining == kept
 
 
 @pytest.mark.parametrize("name", ["model.safetensors/notes.txt", "vocab.json/a/b"])

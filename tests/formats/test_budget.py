@@ -67,9 +67,9 @@ HUGE = {
 }
 
 
-@pytest.mark.parametrize("what", HUGE)
-def test_a_huge_value_is_shown_in_few_characters(what):
-    assert 0 < len(shown(HUGE[what])) <= LONGEST
+@pytest.mark.parametrize("kind", HUGE)
+def test_a_huge_value_is_shown_in_few_characters(kind):
+    assert 0 < len(shown(HUGE[kind])) <= LONGEST
 
 
 def test_a_list_in_itself_is_shown():

@@ -170,10 +170,10 @@ def zip_named(path: Path, name: str) -> Path:
 
 
 def test_what_is_damaged_is_an_error_that_says_so(tmp_path):
-    for what, (file, message) in damaged(tmp_path).items():
+    for damage, (file, message) in damaged(tmp_path).items():
         with pytest.raises(ValueError, match=message) as caught:
             torch_io.read(file)
-        assert str(file) in str(caught.value), what
+        assert str(file) in str(caught.value), damage
 
 
 def test_a_bomb_is_no_bomb(tmp_path):

@@ -89,9 +89,9 @@ def test_what_would_do_nothing_cannot_be_set(kind, name, said):
 
 @pytest.mark.parametrize("kind", MAKERS)
 def test_a_name_that_nobody_has_can_be_set(kind):
-    thing = MAKERS[kind]()
-    thing.note, thing.name = "mine", "my own"
-    assert (thing.note, thing.name) == ("mine", "my own")
+    instance = MAKERS[kind]()
+    instance.note, instance.name = "mine", "my own"
+    assert (instance.note, instance.name) == ("mine", "my own")
 
 
 def test_a_subclass_may_have_such_a_name_for_itself():
@@ -181,19 +181,19 @@ CONSTRUCTORS = {
     "ModelCheckpoint": lambda **given: callbacks.ModelCheckpoint("runs", **given),
     "ProgressBar": callbacks.ProgressBar,
 }
-ONES_OWN = ("trainable", "stop_training", "optimizer", "loss")  # of a task: no arguments of the constructor
+NOT_ARGUMENTS = ("trainable", "stop_training", "optimizer", "loss")  # of a task: no arguments of the constructor
 
 
 @pytest.mark.parametrize(
     ("kind", "name", "value", "said"), [(kind, n, *item) for kind, names in WRONG.items() for n, item in names.items()]
 )
 def test_what_takes_effect_is_checked_when_it_is_set_as_in_the_constructor(kind, name, value, said):
-    thing = MAKERS[kind]()
-    before = getattr(thing, name)
+    instance = MAKERS[kind]()
+    before = getattr(instance, name)
     with pytest.raises((TypeError, ValueError), match=said):
-        setattr(thing, name, value)
-    assert getattr(thing, name) is before or getattr(thing, name) == before
-    if kind in CONSTRUCTORS and name not in ONES_OWN:
+        setattr(instance, name, value)
+    assert getattr(instance, name) is before or getattr(instance, name) == before
+    if kind in CONSTRUCTORS and name not in NOT_ARGUMENTS:
         with pytest.raises((TypeError, ValueError), match=said):
             CONSTRUCTORS[kind](**{name: value})
 
@@ -361,10 +361,14 @@ def test_every_name_of_the_living_keras_is_here_or_refused():
     # Where Keras runs on torch, its layers are torch's modules too.
     of_torch = {*dir(torch.nn.Module), "torch_params", "training"}
     silent = []
-    for kind, thing in theirs.items():
+    for kind, instance in theirs.items():
         ours = MAKERS[kind]()
-        for name in sorted({*dir(type(thing)), *vars(thing)} - of_torch - NO_EFFECT_THERE):
-            if not name.startswith("_") and not hasattr(ours, name) and not callable(getattr(type(thing), name, None)):
+        for name in sorted({*dir(type(instance)), *vars(instance)} - of_torch - NO_EFFECT_IN_KERAS):
+            if (
+                not name.startswith("_")
+                and not hasattr(ours, name)
+                and not callable(getattr(type(instance), name, None))
+            ):
                 with contextlib.suppress(AttributeError):
                     setattr(ours, name, 1)
                     silent.append(f"{kind}.{name}")
@@ -372,7 +376,7 @@ def test_every_name_of_the_living_keras_is_here_or_refused():
 
 
 # Facts of Keras's objects, which do nothing there when they are set, or are classes' own.
-NO_EFFECT_THERE = {
+NO_EFFECT_IN_KERAS = {
     "name", "built", "presets", "backbone_cls", "preprocessor_cls", "tokenizer_cls", "call_signature_parameters",
     "trainable", "config_file", "file_assets", "image_size", "audio_converter", "image_converter", "video_converter",
     "audio_converter_cls", "image_converter_cls", "video_converter_cls", "byte2unicode", "unicode2byte", "cache",

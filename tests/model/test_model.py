@@ -252,8 +252,8 @@ def test_permuting_the_sequences_permutes_the_outputs(lengths, seed):
     (*_, x), _ = encoder_forward(REFERENCE, params, TIED, straight)
     (*_, y), _ = encoder_forward(REFERENCE, params, TIED, permuted)
     for place, b in enumerate(order):
-        here, there = slice(*permuted.starts[place : place + 2]), slice(*straight.starts[b : b + 2])
-        np.testing.assert_allclose(y[here], x[there], atol=1e-12)
+        permuted_rows, straight_rows = slice(*permuted.starts[place : place + 2]), slice(*straight.starts[b : b + 2])
+        np.testing.assert_allclose(y[permuted_rows], x[straight_rows], atol=1e-12)
 
 
 @given(lengths=some_lengths, seed=seeds)

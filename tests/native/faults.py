@@ -63,7 +63,7 @@ def calls() -> dict[str, Callable[[], Any]]:
     starts, gamma = np.array([0, 40, 41, 130], np.int32), draw(96)
     dropout = (0.1, (1, 2), None)
 
-    def there_and_back(op: str, *arguments: Any) -> Any:
+    def forward_and_backward(op: str, *arguments: Any) -> Any:
         y, cache = getattr(ops, f"{op}_forward")(*arguments)
         dy = np.ones_like(y[0] if isinstance(y, tuple) else y)
         return y, getattr(ops, f"{op}_backward")(dy, cache)[0]
@@ -72,13 +72,13 @@ def calls() -> dict[str, Callable[[], Any]]:
         "gemm": lambda: _native.matmul(x, kernel),
         "gemm of few rows": lambda: (_native.matmul(flat, kernel), _native.matmul(flat, back.T)),
         "a prepared kernel": lambda: ops.linear_forward(flat, ops.prepare(kernel), bias)[0],
-        "linear": lambda: there_and_back("linear", x, kernel, bias),
-        "feed_forward": lambda: there_and_back("feed_forward", x, kernel, bias, back, gamma),
+        "linear": lambda: forward_and_backward("linear", x, kernel, bias),
+        "feed_forward": lambda: forward_and_backward("feed_forward", x, kernel, bias, back, gamma),
         "gelu": lambda: ops.gelu_forward(x),
-        "add_norm": lambda: there_and_back("add_norm", x, x, gamma, gamma, 1e-5, *dropout),
+        "add_norm": lambda: forward_and_backward("add_norm", x, x, gamma, gamma, 1e-5, *dropout),
         "embedding": lambda: ops.embedding_forward(labels, labels, table, table)[0],
-        "attention": lambda: there_and_back("attention", x, x, x, starts, 6, *dropout),
-        "cross_entropy": lambda: there_and_back("cross_entropy", x, table, draw(700) * 0.0, labels),
+        "attention": lambda: forward_and_backward("attention", x, x, x, starts, 6, *dropout),
+        "cross_entropy": lambda: forward_and_backward("cross_entropy", x, table, draw(700) * 0.0, labels),
         "squared_norm": lambda: ops.squared_norm(table.ravel()),
         "a step": lambda: step(ops, random_params(CONFIG, 1, np.float32), [150, 90, 1], 4)[0],
     }

@@ -77,8 +77,8 @@ def test_a_thread_that_is_pinned_neither_limits_the_number_nor_pins_the_workers(
     count = "print(pyroberta.get_num_threads())"
     pinned = "threading.Thread(target=lambda: (os.sched_setaffinity(0, {0}), pyroberta.get_num_threads()))"
     code = f"import os, threading, pyroberta; t = {pinned}; t.start(); t.join(); {count}"
-    there = str(len(os.sched_getaffinity(0)))
-    assert run(code, PYROBERTA_NUM_THREADS=None, OMP_NUM_THREADS=None) == there
+    processors = str(len(os.sched_getaffinity(0)))
+    assert run(code, PYROBERTA_NUM_THREADS=None, OMP_NUM_THREADS=None) == processors
 
 
 @linux
@@ -258,10 +258,10 @@ def test_a_fork_amid_the_ops_of_other_threads_works():
 go_on = True
 
 def work():
-    own = pyroberta.MaskedLM.from_preset("roberta_tiny_en", backend="native")
+    model = pyroberta.MaskedLM.from_preset("roberta_tiny_en", backend="native")
     while go_on:
-        own.fit(FIT, batch_size=4, verbose=0)
-        own.fill_mask(TEXTS[0])
+        model.fit(FIT, batch_size=4, verbose=0)
+        model.fill_mask(TEXTS[0])
 
 threads = [threading.Thread(target=work, daemon=True) for _ in range(2)]
 for thread in threads:
@@ -357,8 +357,8 @@ def test_an_interrupt_leaves_no_thread_on_numpys_blas():
         x = rng.standard_normal((70, 900)).astype(np.float32)  # a sum so long is added up in different pieces
         kernel, bias = rng.standard_normal((900, 80)).astype(np.float32), np.zeros(80, np.float32)
         native, blas = get_ops("native"), get_ops("native-blas")
-        own = native.linear_forward(x, kernel, bias)[0]
-        assert not np.array_equal(own, blas.linear_forward(x, kernel, bias)[0])
+        expected = native.linear_forward(x, kernel, bias)[0]
+        assert not np.array_equal(expected, blas.linear_forward(x, kernel, bias)[0])
         class Alarm(Exception): pass
         def ring(*_):
             raise Alarm
@@ -370,7 +370,7 @@ def test_an_interrupt_leaves_no_thread_on_numpys_blas():
                     blas.linear_forward(x, kernel, bias)
             except Alarm:
                 pass
-            assert np.array_equal(native.linear_forward(x, kernel, bias)[0], own), i
+            assert np.array_equal(native.linear_forward(x, kernel, bias)[0], expected), i
         print("done")
     """
     assert run(code) == "done"

@@ -153,9 +153,9 @@ def test_a_token_alone_attends_to_itself(count, H, D, seed):
 
 
 def test_no_sequences_and_empty_sequences_give_nothing():
-    nothing = np.zeros((0, 4))
+    empty = np.zeros((0, 4))
     for starts in ([0], [0, 0], [0, 0, 0]):
-        y, cache = attention_forward(nothing, nothing, nothing, np.array(starts), 2, 0.1, (1, 2))
+        y, cache = attention_forward(empty, empty, empty, np.array(starts), 2, 0.1, (1, 2))
         assert [x.shape for x in (y, *attention_backward(y, cache))] == [(0, 4)] * 4
 
 

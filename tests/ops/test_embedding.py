@@ -35,7 +35,7 @@ def test_gradients_are_dense_and_zero_where_nothing_was_looked_up():
 
 
 def test_no_tokens_at_all():
-    nothing = np.zeros(0, np.int32)
-    y, cache = embedding_forward(nothing, nothing, np.ones((3, 2)), np.ones((4, 2)))
+    empty = np.zeros(0, np.int32)
+    y, cache = embedding_forward(empty, empty, np.ones((3, 2)), np.ones((4, 2)))
     assert y.shape == (0, 2)
     assert not any(gradient.any() for gradient in embedding_backward(y, cache))

@@ -81,12 +81,12 @@ def attention_with(scale=None, order="heads", mask=None):
         D = C // num_heads
         for a, b in itertools.pairwise(starts):
             for h in range(num_heads):
-                own = slice(h * D, (h + 1) * D) if order == "heads" else slice(h, None, num_heads)
-                scores = q[a:b, own] @ k[a:b, own].T * (scale(D, C) if scale else 1 / math.sqrt(D))
+                columns = slice(h * D, (h + 1) * D) if order == "heads" else slice(h, None, num_heads)
+                scores = q[a:b, columns] @ k[a:b, columns].T * (scale(D, C) if scale else 1 / math.sqrt(D))
                 if mask:
                     scores = mask(scores)
                 weights = np.exp(scores - scores.max(1, keepdims=True, initial=-np.inf))
-                y[a:b, own] = weights / weights.sum(1, keepdims=True) @ v[a:b, own]
+                y[a:b, columns] = weights / weights.sum(1, keepdims=True) @ v[a:b, columns]
         return y, REFERENCE.attention_forward(q, k, v, starts, num_heads, rate, key, *rest)[1]
 
     return forward

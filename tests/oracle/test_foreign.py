@@ -609,25 +609,25 @@ SOME: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 def test_rows_that_are_not_there_are_nan(layout: str, kind: str, dtype: type) -> None:
     golden = golden_of([5, 2, 4])
     rows = golden["batch.target_rows"] if kind == "target rows alone" else golden["batch.starts"][:-1]
-    is_there = np.isin(np.arange(11), rows)
+    is_present = np.isin(np.arange(11), rows)
     for name in (QUERY, f"d.{QUERY}"):
         x = golden[name].astype(dtype)
         found = align(golden, {name: SOME[layout](x[rows]), LOGITS: golden[LOGITS]})
-        assert np.array_equal(found.partial[name], is_there)
+        assert np.array_equal(found.partial[name], is_present)
         assert found.theirs[name].dtype == dtype
-        assert np.array_equal(found.theirs[name][is_there], x[rows])
-        assert np.isnan(found.theirs[name][~is_there]).all()
+        assert np.array_equal(found.theirs[name][is_present], x[rows])
+        assert np.isnan(found.theirs[name][~is_present]).all()
         assert kind in found.notes[name]
         assert LOGITS not in found.partial
-    assert np.array_equal(align(golden, {MEAN: golden[MEAN][rows]}).partial[MEAN], is_there)
+    assert np.array_equal(align(golden, {MEAN: golden[MEAN][rows]}).partial[MEAN], is_present)
 
 
 def test_as_many_targets_as_sequences_are_told_apart_by_distance() -> None:
     golden = golden_of([1, 3])  # targets: rows 0 and 2
-    for rows, told in ((golden["batch.target_rows"], "target rows alone"), (np.array([0, 1]), "first tokens alone")):
+    for rows, note in ((golden["batch.target_rows"], "target rows alone"), (np.array([0, 1]), "first tokens alone")):
         found = align(golden, {QUERY: golden[QUERY][rows]})
         assert np.flatnonzero(found.partial[QUERY]).tolist() == rows.tolist()
-        assert found.notes[QUERY].startswith(f"{told}; it fits too, and is further from the trace: ")
+        assert found.notes[QUERY].startswith(f"{note}; it fits too, and is further from the trace: ")
     alone = align(golden_of([2]), {QUERY: golden_of([2])[QUERY][:1]})  # where both are the same row
     assert alone.notes[QUERY] == "target rows alone"
 
@@ -699,10 +699,10 @@ def test_tables_are_never_turned() -> None:
     assert align(golden, {"mine": x.T + 0.0}, {"mine": name}).notes[name] == "as it is"
 
 
-@pytest.mark.parametrize("what", ["golden", "tensors", "names"])
-def test_files_names_in_the_place_of_what_is_in_them_are_refused(what: str) -> None:
-    given = {"golden": golden_of([2]), "tensors": {}, "names": {}, what: "file"}
-    with pytest.raises(TypeError, match=f"{what} should be a .*; got a str"):
+@pytest.mark.parametrize("argument", ["golden", "tensors", "names"])
+def test_files_names_in_the_place_of_what_is_in_them_are_refused(argument: str) -> None:
+    given = {"golden": golden_of([2]), "tensors": {}, "names": {}, argument: "file"}
+    with pytest.raises(TypeError, match=f"{argument} should be a .*; got a str"):
         align(**given)
     with pytest.raises(TypeError, match="names should be texts, got 3"):
         align(golden_of([2]), {3: np.ones(2)})
@@ -980,7 +980,7 @@ def test_a_damaged_file_is_a_value_error_or_read(
     try:
         assert {array.dtype.kind for array in read_tensors(file).values()} <= set("biuf")
     except ValueError as error:
-        told = str(error)
+        message = str(error)
     else:
-        told = name
-    assert name in told
+        message = name
+    assert name in message

@@ -298,11 +298,11 @@ def test_a_trace_that_cannot_be_followed_is_refused(of: str, tmp_path):
 def test_rows_that_are_there_are_judged_and_what_follows_is_computed_from_all(rows: str):
     golden = golden_trace()
     name, last = "layers.1.feed_forward.output", "layers.1.feed_forward.norm.output"
-    there = golden["batch.target_rows"] if rows == "targets" else golden["batch.starts"][:-1]
+    present_rows = golden["batch.target_rows"] if rows == "targets" else golden["batch.starts"][:-1]
     theirs = {of: golden[of] for of in ("layers.1.attention.norm.output", "head.dense.output")}
-    whole = {**theirs, name: golden[name][there], last: golden[last][there]}
+    whole = {**theirs, name: golden[name][present_rows], last: golden[last][present_rows]}
     aligned = align(golden, whole)
     assert set(aligned.partial) == {name, last}
     assert departing(compare(golden, aligned)) == []
-    aligned = align(golden, {**whole, name: 1.01 * golden[name][there]})
+    aligned = align(golden, {**whole, name: 1.01 * golden[name][present_rows]})
     assert departing(compare(golden, aligned)) == [name]

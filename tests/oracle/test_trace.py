@@ -91,8 +91,8 @@ def test_the_update_is_the_trainers(name: str, cut: bool):
         shares = [found[f"{prefix}loss.share"], *([found[f"{prefix}loss.share_2"]] if cut else [])]
         assert sum(map(float, shares)) == pytest.approx(share, rel=1e-12)
         for one in params:
-            for what, arrays in (("updated", params), ("slots.m", optimizer.m), ("slots.v", optimizer.v)):
-                np.testing.assert_allclose(found[f"{prefix}{what}.{one}"], arrays[one], rtol=1e-9, atol=1e-11)
+            for kind, arrays in (("updated", params), ("slots.m", optimizer.m), ("slots.v", optimizer.v)):
+                np.testing.assert_allclose(found[f"{prefix}{kind}.{one}"], arrays[one], rtol=1e-9, atol=1e-11)
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -346,8 +346,8 @@ def test_the_update_clips_and_decays_as_the_optimizer_does(clip: str | None):
     model = Trained(REFERENCE, config, LOSS, optimizer, list(params), params.zeros_like(), all_rows=True)
     train_step(model, TrainState(params, optimizer.slots), parts_of(config))
     for one in params:
-        for what, arrays in (("updated", params), ("slots.m", optimizer.m), ("slots.v", optimizer.v)):
-            assert np.array_equal(found[f"{what}.{one}"], arrays[one]), f"{what}.{one}"
+        for kind, arrays in (("updated", params), ("slots.m", optimizer.m), ("slots.v", optimizer.v)):
+            assert np.array_equal(found[f"{kind}.{one}"], arrays[one]), f"{kind}.{one}"
 
 
 @pytest.mark.parametrize("steps", [1, 2])

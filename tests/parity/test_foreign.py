@@ -158,9 +158,9 @@ def test_what_hooks_take_aligns_and_is_close(tmp_path: Path, side: str, knows: s
     assert len([name for name in found.theirs if name.startswith("layers.1.")]) > 10
     assert len([name for name in found.theirs if name.startswith("d.layers.1.")]) > 7
     pads = [note for note in found.notes.values() if "padded rows taken away" in note]
-    told = {"mask": "by their mask", "ids": f"on the {side}, by their ids", "nothing": f"on the {side}"}[knows]
+    words = {"mask": "by their mask", "ids": f"on the {side}, by their ids", "nothing": f"on the {side}"}[knows]
     assert pads
-    assert all(told in note for note in pads)
+    assert all(words in note for note in pads)
     assert all(re.search(r"token_type|dropout\.grad|(word|position)_embeddings\.grad$", one) for one in found.unknown)
 
 

@@ -112,9 +112,9 @@ def test_a_byte_without_a_token_is_the_unknown_token_of_tokenizers(data):
     from pyroberta.text.byte_level import BYTE_CHARACTERS
 
     special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
-    bytes_there = data.draw(st.sets(st.sampled_from(BYTE_CHARACTERS), max_size=256))
+    known_bytes = data.draw(st.sets(st.sampled_from(BYTE_CHARACTERS), max_size=256))
     wanted = [merge.split(" ") for merge in MERGES]
-    tokens, merges = {*bytes_there, *data.draw(st.sampled_from([set(), set("airplneto") | {"Ġ"}]))}, []
+    tokens, merges = {*known_bytes, *data.draw(st.sampled_from([set(), set("airplneto") | {"Ġ"}]))}, []
     for left, right in wanted:
         if left in tokens and right in tokens:
             tokens.add(left + right)

@@ -64,9 +64,9 @@ def marked(kind: str) -> Iterator[Marked]:
     for path in sorted(HERE.glob("test_*.py")):
         module = importlib.import_module(path.stem)
         for name, function in _tests(module):
-            marks = getattr(function, "pytestmark", [])
-            rows = prod(len(list(mark.args[1])) for mark in marks if mark.name == "parametrize")
-            for mark in marks:
+            markers = getattr(function, "pytestmark", [])
+            rows = prod(len(list(mark.args[1])) for mark in markers if mark.name == "parametrize")
+            for mark in markers:
                 if mark.name == kind:
                     yield Marked(f"{path.stem}::{name}", mark.args, rows)
 

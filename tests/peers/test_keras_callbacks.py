@@ -44,7 +44,7 @@ class Model:
         self.weights = weights
 
 
-def told(callback, losses, monitor="val_loss", stop_at=None):
+def run_epochs(callback, losses, monitor="val_loss", stop_at=None):
     """Tells a callback the losses of so many epochs; returns its model and the number of epochs."""
     model = Model()
     callback.set_model(model)
@@ -123,7 +123,7 @@ def test_a_small_change_is_no_improvement(value, reference, expected):
 @pytest.mark.parametrize("patience", [0, 1, 2, 3])
 def test_training_ends_after_so_many_epochs_without_improvement(patience):
     stopper = EarlyStopping(monitor="loss", patience=patience)
-    told(stopper, [10.0, 9.0, 8.0, 9.0, 8.9, 8.8, 8.7, 8.6, 8.5], "loss")
+    run_epochs(stopper, [10.0, 9.0, 8.0, 9.0, 8.9, 8.8, 8.7, 8.6, 8.5], "loss")
     assert stopper.stopped_epoch == max(patience, 1) + 2
 
 
@@ -152,7 +152,7 @@ def test_what_is_worse_than_the_baseline_is_no_improvement():
     ],
 )
 def test_the_weights_of_the_best_epoch_are_restored(options, losses, stop_at, epochs):
-    model, seen = told(EarlyStopping(restore_best_weights=True, **options), losses, stop_at=stop_at)
+    model, seen = run_epochs(EarlyStopping(restore_best_weights=True, **options), losses, stop_at=stop_at)
     assert seen == epochs
     assert model.get_weights() == [2]
 

@@ -155,7 +155,7 @@ def spelt_gamma_beta(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {old(name): tensor for name, tensor in tensors.items()}
 
 
-def with_what_is_never_used(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def with_unused_tensors(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     C = CONFIG.hidden_dim
     return tensors | {
         "roberta.pooler.dense.weight": np.full((C, C), np.nan, np.float32),
@@ -181,7 +181,7 @@ def with_the_bias_at_the_decoder_alone(tensors: dict[str, np.ndarray]) -> dict[s
     [
         spelt_without_prefix,
         spelt_gamma_beta,
-        with_what_is_never_used,
+        with_unused_tensors,
         with_tied_copies,
         with_the_bias_at_the_decoder_alone,
     ],
@@ -582,8 +582,8 @@ def test_saving_over_a_directory_leaves_no_older_weights_and_keeps_what_is_not_o
     (tmp_path / "preset" / ".git").mkdir()
     (tmp_path / "preset" / ".git" / "HEAD").write_text("main")
     hf_writer.write(tmp_path / "preset", Contents(CONFIG, random_params()))
-    there = sorted(entry.name for entry in (tmp_path / "preset").iterdir())
-    assert there == [".git", "README.md", "config.json", "merges.txt", "model.safetensors", "vocab.json"]
+    files = sorted(entry.name for entry in (tmp_path / "preset").iterdir())
+    assert files == [".git", "README.md", "config.json", "merges.txt", "model.safetensors", "vocab.json"]
     assert (tmp_path / "preset" / ".git" / "HEAD").read_text() == "main"
 
 

@@ -582,11 +582,11 @@ def test_a_known_name_is_taken_from_the_first_hub_that_has_it(
     with pytest.raises(OSError, match=r"^damaged$"):
         open_preset("roberta_base_en").download()
 
-    class There(Unreachable):
+    class InDirectory(Unreachable):
         def fetch(self, name: str) -> Path | None:
             return hubs.in_directory(Directory(small_preset))(name)
 
-    monkeypatch.setitem(hubs.SOURCES, "hf", There)
+    monkeypatch.setitem(hubs.SOURCES, "hf", InDirectory)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert open_preset("roberta_base_en").download() == small_preset
@@ -594,9 +594,9 @@ def test_a_known_name_is_taken_from_the_first_hub_that_has_it(
 
 def test_names_and_command_line_tell_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["presets", "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert list(told) == list(MaskedLM.presets) == ["roberta_tiny_en", "roberta_base_en", "roberta_large_en"]
-    assert told["roberta_base_en"]["handles"] == list(MaskedLM.presets["roberta_base_en"].handles)
+    listed = json.loads(capsys.readouterr().out)
+    assert list(listed) == list(MaskedLM.presets) == ["roberta_tiny_en", "roberta_base_en", "roberta_large_en"]
+    assert listed["roberta_base_en"]["handles"] == list(MaskedLM.presets["roberta_base_en"].handles)
     assert main(["presets"]) == 0
     lines = capsys.readouterr().out.splitlines()
     places = "hf://FacebookAI/roberta-base or kaggle://keras/roberta/keras/roberta_base_en/3"

@@ -223,10 +223,10 @@ BAD: dict[str, tuple[Callable[[Path], None], str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("what", BAD)
-def test_a_bad_preset_is_an_error_that_names_it(tmp_path, what):
+@pytest.mark.parametrize("damage", BAD)
+def test_a_bad_preset_is_an_error_that_names_it(tmp_path, damage):
     directory = preset(tmp_path / "p", kerashub_params())
-    spoil, message = BAD[what]
+    spoil, message = BAD[damage]
     spoil(directory)
     with pytest.raises((ValueError, FileNotFoundError), match=message) as caught:
         read(directory)

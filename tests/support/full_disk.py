@@ -39,7 +39,7 @@ def call(function: Any, *arguments: Any) -> None:
         raise OSError(code, os.strerror(code))
 
 
-def own_mounts() -> None:
+def private_mounts() -> None:
     """Gives this process mounts of its own, as root, or as a user who becomes root in a namespace of his own."""
     user, group = os.getuid(), os.getgid()
     try:
@@ -314,7 +314,7 @@ def main() -> None:
     if sys.argv[2] == "can":
         found = ["file"]
         try:
-            own_mounts()
+            private_mounts()
             Disk(place)
         except OSError:
             pass
@@ -324,7 +324,7 @@ def main() -> None:
         return
     _, _, kind, job, step = sys.argv
     if kind != "file":
-        own_mounts()  # before NumPy starts threads
+        private_mounts()  # before NumPy starts threads
     limit = {"disk": Disk, "inodes": Inodes, "file": File}[kind](place)
     print(json.dumps(run(limit, job, step)))
 

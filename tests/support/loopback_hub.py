@@ -213,14 +213,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send(self, repository: Repository, file: str, files: dict[str, bytes] | None = None, **headers: str) -> None:
         whole = (repository.files if files is None else files)[file]
-        told = base64.b64encode(hashlib.md5(whole).digest()).decode()
+        checksum = base64.b64encode(hashlib.md5(whole).digest()).decode()
         whole = repository.sent.get(file, whole)
         asked = self.headers.get("Range", "").removeprefix("bytes=").partition("-")[0]
         start = int(asked or 0)
         content = whole[start:]
         if asked:
             headers["Content-Range"] = f"bytes {start}-{len(whole) - 1}/{len(whole)}"
-        headers |= {"Accept-Ranges": "bytes", "X-Goog-Hash": f"md5={told}"}
+        headers |= {"Accept-Ranges": "bytes", "X-Goog-Hash": f"md5={checksum}"}
         stop = repository.breaks.pop(file, None) if self.command == "GET" else None
         pause = repository.slow.get(file) if self.command == "GET" else None
         if pause is not None:

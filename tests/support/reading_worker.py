@@ -155,8 +155,8 @@ def is_well(answer: dict[str, Any], directory: Path) -> bool:
     path = "".join(part if part.isprintable() else repr(part)[1:-1] for part in str(directory))
     named = re.findall(f"(?<!')({re.escape(path)}[\\w./-]*)", answer["message"])
     is_named = path in answer["message"] and len(answer["message"]) < LONGEST and len(named) == len({*named})
-    is_told = answer["kind"] == "" or (answer["kind"] in ANSWERS and is_named)
-    return is_told and answer["turns"] < PATIENCE and answer["events"] == []
+    is_reported = answer["kind"] == "" or (answer["kind"] in ANSWERS and is_named)
+    return is_reported and answer["turns"] < PATIENCE and answer["events"] == []
 
 
 class Worker:

@@ -39,16 +39,16 @@ def beyond(found: Array, true: Array, bound: Array) -> Array:
     return outside
 
 
-def hold(what: str, found: Array, true: Array, bound: Array) -> None:
+def hold(name: str, found: Array, true: Array, bound: Array) -> None:
     """Every number of `found` is within its bound."""
     found, true, bound = np.asarray(found), np.asarray(true), np.asarray(bound)
-    assert found.shape == true.shape == bound.shape, f"{what}: shapes {found.shape}, {true.shape}, {bound.shape}"
+    assert found.shape == true.shape == bound.shape, f"{name}: shapes {found.shape}, {true.shape}, {bound.shape}"
     if (outside := beyond(found, true, bound)).any():
         with np.errstate(all="ignore"):
             excess = np.where(outside, np.abs(found - true) / bound, 0.0)
         worst = np.unravel_index(np.argmax(np.where(np.isnan(excess), np.inf, excess)), true.shape)
         at = tuple(int(i) for i in worst)
         raise AssertionError(
-            f"{what}: {outside.sum()} of {true.size} numbers are beyond their bounds; at {at} it has {found[worst]!r}, "
+            f"{name}: {outside.sum()} of {true.size} numbers are beyond their bounds; at {at} it has {found[worst]!r}, "
             f"the reference {true[worst]!r}, an error of {excess[worst]:.3g} times the bound {bound[worst]:.3e}"
         )

@@ -21,7 +21,7 @@ from pyroberta.ops import REFERENCE
 
 WAYS = {
     "copied": copy.deepcopy,
-    **{f"pickled, protocol {p}": lambda thing, p=p: pickle.loads(pickle.dumps(thing, p)) for p in (2, 5)},
+    **{f"pickled, protocol {p}": lambda instance, p=p: pickle.loads(pickle.dumps(instance, p)) for p in (2, 5)},
 }
 ways = pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
 backends = pytest.mark.parametrize("backend", ["numpy", pytest.param("native", marks=needs_native)])
@@ -243,7 +243,7 @@ def test_a_tokenizer_that_is_copied_while_tokens_are_added_has_all_of_them_or_no
 def test_a_model_is_not_copied_while_another_thread_changes_it_nor_changed_while_it_is_copied(part, monkeypatch):
     model = small_masked_lm(dtype="float32")
     model.preprocessor.tokenizer = copy.deepcopy(model.preprocessor.tokenizer)
-    thing = model if part == "task" else model.backbone
+    instance = model if part == "task" else model.backbone
     said = []
 
     def elsewhere(call):
@@ -257,8 +257,8 @@ def test_a_model_is_not_copied_while_another_thread_changes_it_nor_changed_while
         thread.join()
 
     with model.backbone.writing("add_tokens()", makes_room=True):
-        elsewhere(lambda: copy.deepcopy(thing))
-        assert copy.deepcopy(thing) is not thing  # in a callback, say
+        elsewhere(lambda: copy.deepcopy(instance))
+        assert copy.deepcopy(instance) is not instance  # in a callback, say
     really = Arrays.__getstate__
 
     def changed_meanwhile(arrays):
@@ -267,7 +267,7 @@ def test_a_model_is_not_copied_while_another_thread_changes_it_nor_changed_while
         return really(arrays)
 
     monkeypatch.setattr(Arrays, "__getstate__", changed_meanwhile)
-    copy.deepcopy(thing)
+    copy.deepcopy(instance)
     assert [text.partition(" in another")[0] for text in said] == [
         "copy.deepcopy() can't read the parameters: add_tokens() has not ended yet",
         "add_tokens() can't write into the parameters: copy.deepcopy() has not ended yet",

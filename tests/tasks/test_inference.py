@@ -386,13 +386,13 @@ def test_a_word_is_read_with_its_space_or_as_a_token_of_its_own_whichever_is_lik
     masked_lm = with_holes(trained(), [])
     tokenizer = masked_lm.preprocessor.tokenizer
     masked_lm.add_tokens([" ."])
-    spaced, own = tokenizer.vocabulary[" ."], tokenizer.vocabulary["."]
-    for likelier, other in ((spaced, own), (own, spaced)):
+    spaced, unspaced = tokenizer.vocabulary[" ."], tokenizer.vocabulary["."]
+    for likelier, other in ((spaced, unspaced), (unspaced, spaced)):
         with masked_lm.backbone.changing() as params:
             params["head.bias"][[likelier, other]] = 3.0, 1.0
         assert [f.token for f in masked_lm.fill_mask("I <mask>", targets=["."])] == [likelier]
         assert [f.token for f in masked_lm.fill_mask("I <mask>", targets=[" ."])] == [spaced]
-        assert [f.token for f in masked_lm.fill_mask("I<mask>", targets=["."])] == [own]
+        assert [f.token for f in masked_lm.fill_mask("I<mask>", targets=["."])] == [unspaced]
 
 
 def test_targets_of_the_same_tokens_are_one_candidate():

@@ -553,7 +553,7 @@ def test_optimizers_losses_and_metrics_show_their_arguments():
         "Perplexity(name='p')": pyroberta.metrics.Perplexity("p"),
         f"AdamW(learning_rate={rate!r})": pyroberta.optimizers.AdamW(rate),
     }
-    assert {text: repr(thing) for text, thing in shown.items()} == {text: text for text in shown}
+    assert {text: repr(instance) for text, instance in shown.items()} == {text: text for text in shown}
 
 
 def test_a_width_is_of_a_head_that_has_one():

@@ -108,8 +108,8 @@ def test_batches_of_texts_from_a_loader_may_have_weights():
 
     masked_lm = small_masked_lm()
     tokens = []
-    told = callbacks.LambdaCallback(on_train_batch_end=lambda step, logs: tokens.append(logs.tokens))
-    masked_lm.fit(Loader(), epochs=2, callbacks=[told], verbose=0)
+    counter = callbacks.LambdaCallback(on_train_batch_end=lambda step, logs: tokens.append(logs.tokens))
+    masked_lm.fit(Loader(), epochs=2, callbacks=[counter], verbose=0)
     assert len(tokens) == 4
     assert tokens[:2] == tokens[2:]
 
@@ -306,26 +306,26 @@ def test_no_epochs_change_nothing():
 
 
 def test_callbacks_are_told_in_order_and_can_stop():
-    told = []
+    calls = []
 
     class Stopper(callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
             self.model.stop_training = batch == 1
 
     def note(name: str):
-        return lambda *args: told.append(name[3:])
+        return lambda *args: calls.append(name[3:])
 
     masked_lm = small_masked_lm()
     spy = callbacks.LambdaCallback(**{name: note(name) for name in callbacks.HOOKS})
     masked_lm.fit(TEXTS, batch_size=2, validation_data=TEXTS, epochs=5, callbacks=[spy, Stopper()], verbose=0)
     assert masked_lm.optimizer.iterations == 2
-    assert told == [
+    assert calls == [
         "train_begin", "epoch_begin", "train_batch_begin", "train_batch_end", "train_batch_begin", "train_batch_end",
         "test_begin", *["test_batch_begin", "test_batch_end"] * 3, "test_end", "epoch_end", "train_end",
     ]  # fmt: skip
-    told.clear()
+    calls.clear()
     masked_lm.evaluate(TEXTS, callbacks=spy, verbose=0)
-    assert told == ["test_begin", "test_batch_begin", "test_batch_end", "test_end"]
+    assert calls == ["test_begin", "test_batch_begin", "test_batch_end", "test_end"]
 
 
 @pytest.mark.parametrize("verbose", [0, 1, 2])
@@ -521,8 +521,8 @@ def test_calling_the_model_gives_logits_at_the_mask_positions():
     assert masked_lm.predict_on_batch(x) == pytest.approx(logits)
     nested = {name: array.tolist() for name, array in x.items()}
     assert masked_lm.predict(nested, verbose=0) == pytest.approx(logits)
-    losses_there = losses.sparse_categorical_crossentropy(y, logits, from_logits=True)
-    assert masked_lm.evaluate(x, y, verbose=0)[0] == pytest.approx(losses_there.mean())
+    expected_losses = losses.sparse_categorical_crossentropy(y, logits, from_logits=True)
+    assert masked_lm.evaluate(x, y, verbose=0)[0] == pytest.approx(expected_losses.mean())
 
 
 def test_predict_on_texts_predicts_their_masks():
@@ -571,7 +571,7 @@ def test_predict_takes_batches_and_leaves_their_labels_alone():
 
 
 def test_predict_reads_no_further_than_steps_and_tells_callbacks():
-    masked_lm, taken, told = small_masked_lm(), [], []
+    masked_lm, taken, calls = small_masked_lm(), [], []
 
     def stream():
         for i in itertools.count():
@@ -580,18 +580,18 @@ def test_predict_reads_no_further_than_steps_and_tells_callbacks():
 
     class Spy(callbacks.Callback):
         def on_predict_begin(self, logs=None):
-            told.append(("begin", self.params["steps"], self.model is masked_lm))
+            calls.append(("begin", self.params["steps"], self.model is masked_lm))
 
         def on_predict_batch_end(self, batch, logs=None):
-            told.append((batch, logs["outputs"].shape))
+            calls.append((batch, logs["outputs"].shape))
 
         def on_predict_end(self, logs=None):
-            told.append("end")
+            calls.append("end")
 
     expected = masked_lm.predict(MASKED[:2] * 3, verbose=0)
     found = masked_lm.predict(stream(), batch_size=3, steps=2, callbacks=Spy(), verbose=0)
     assert found == pytest.approx(expected)
-    assert told == [("begin", 2, True), (0, (3, 2, 300)), (1, (3, 2, 300)), "end"]
+    assert calls == [("begin", 2, True), (0, (3, 2, 300)), (1, (3, 2, 300)), "end"]
     assert len(taken) == 6
     x, _, _ = features_of(masked_lm)
     for given, length in ((x, 4), (MASKED, 4), ((MASKED[:3], MASKED[:3]), 3), (iter([MASKED[:1]] * 9), 2)):
@@ -772,8 +772,8 @@ def test_from_preset_can_change_what_it_loads(small_preset: Path):
     assert (double.backbone.config.dropout, double.backbone.config.attention_dropout) == (0.3, 0.0)
     assert MaskedLM.from_preset(small_preset, dropout=0.3).backbone.config.attention_dropout == 0.3
     assert MaskedLM.from_preset(small_preset, preprocessor=None).preprocessor is None
-    own = MaskedLMPreprocessor(small_tokenizer(), sequence_length=10)
-    assert MaskedLM.from_preset(small_preset, preprocessor=own).preprocessor is own
+    preprocessor = MaskedLMPreprocessor(small_tokenizer(), sequence_length=10)
+    assert MaskedLM.from_preset(small_preset, preprocessor=preprocessor).preprocessor is preprocessor
 
 
 @pytest.mark.parametrize(

@@ -88,9 +88,9 @@ def test_nothing_to_learn_from_gives_the_bytes_alone():
 
 
 def test_progress_is_told_up_to_the_end():
-    told: list[tuple[int, int]] = []
-    _, merges = train(["the cat sat on the mat " * 3], 270, progress=lambda done, wanted: told.append((done, wanted)))
-    assert told[-1] == (len(merges), 9)
+    calls: list[tuple[int, int]] = []
+    _, merges = train(["the cat sat on the mat " * 3], 270, progress=lambda done, wanted: calls.append((done, wanted)))
+    assert calls[-1] == (len(merges), 9)
 
 
 def test_what_cannot_be_learnt_from_is_refused():

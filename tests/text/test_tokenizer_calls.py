@@ -268,9 +268,9 @@ def test_a_byte_that_the_vocabulary_lacks_is_the_unknown_token_and_is_told_once(
     tokenizer = lacking()
     with pytest.warns(
         UserWarning, match=r"lacks tokens for some bytes, such as 0xc3 \('Ã'\) in 'lové': each becomes <unk>"
-    ) as told:
+    ) as warned:
         ids = tokenizer("lové loves")
-    assert len(told) == 1
+    assert len(warned) == 1
     lo, love = LOVE.index("lo"), LOVE.index("Ġlove")
     assert ids.tolist() == [lo, LOVE.index("v"), 3, 3, love, LOVE.index("s")]
     assert tokenizer.decode(ids) == "lov<unk><unk> loves"

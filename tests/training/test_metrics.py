@@ -76,13 +76,13 @@ def test_float32_batches_add_up_in_float64():
 
 
 def test_reset_forgets_and_nothing_gives_nothing():
-    for name, nothing in (("loss", 0.0), ("accuracy", 0.0), ("perplexity", 1.0)):
+    for name, empty_result in (("loss", 0.0), ("accuracy", 0.0), ("perplexity", 1.0)):
         metric = metrics.get(name)
-        assert metric.result() == nothing
+        assert metric.result() == empty_result
         metric.update(np.ones(1), np.ones(1), np.ones(1), np.ones(1), 1.0)
-        assert metric.result() != nothing
+        assert metric.result() != empty_result
         metric.reset()
-        assert metric.result() == nothing
+        assert metric.result() == empty_result
 
 
 def test_an_unknown_name_gets_the_known_ones():

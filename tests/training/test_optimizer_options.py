@@ -63,7 +63,7 @@ def test_amsgrad_divides_by_the_largest_second_moment(make):
     assert (optimizer.slots["v_hat"].flat > optimizer.v.flat).any()
 
 
-@pytest.mark.parametrize("backend", [name for name, is_there, _ in backends() if is_there])
+@pytest.mark.parametrize("backend", [name for name, is_available, _ in backends() if is_available])
 def test_every_backend_steps_the_same(backend):
     found = after(Adam(0.1, amsgrad=True, clipnorm=1.0, **OPTIONS), dtype="float32", ops=get_ops(backend))
     exact = after(Adam(0.1, amsgrad=True, clipnorm=1.0, **OPTIONS))

@@ -89,16 +89,16 @@ def test_a_compressed_file_of_several_books_is_read_and_told_about_by_the_json_b
 ) -> None:
     with gzip.open(tmp_path / "books.txt.gz", "wt") as file:
         file.write("It was night.\nHe slept.\n\n\nThe second book.\n")
-    told = {
+    description = {
         "about": "two books",
         "package": "a shelf",
         "licence": "public domain",
         "works": ["A. B., One", "C. D., Two"],
     }
-    (tmp_path / "books.json").write_text(json.dumps(told))
+    (tmp_path / "books.json").write_text(json.dumps(description))
     corpus = pretrain.read_corpus(corpus_folder, [tmp_path / "books.txt.gz"])
     assert corpus.train[-1] == ["It was night.", "He slept.", "The second book."]
-    assert corpus.sources["books"].items() >= {**told, "words": 8}.items()
+    assert corpus.sources["books"].items() >= {**description, "words": 8}.items()
     (tmp_path / "books.json").write_text('{"license": "none"}')
     with pytest.raises(SystemExit, match="license is not known; what can be told is about"):
         pretrain.read_corpus(corpus_folder, [tmp_path / "books.txt.gz"])
@@ -265,7 +265,7 @@ def test_a_stretch_is_of_one_phase_and_together_they_are_all_of_it(pretrain: Mod
         parts = pretrain.plan(tokens, sequences, seed=3)
         cut = pretrain.stretches(parts)
         for number, (phase, part) in enumerate(zip(pretrain.PHASES, parts, strict=True)):
-            own = [stretch.sequences for stretch in cut if stretch.phase == number]
-            assert all(len(some) % (phase.tokens_per_step // phase.sequence_length) == 0 for some in own)
-            assert [id(ids) for some in own for ids in some] == [id(ids) for ids in part]
+            in_order = [stretch.sequences for stretch in cut if stretch.phase == number]
+            assert all(len(some) % (phase.tokens_per_step // phase.sequence_length) == 0 for some in in_order)
+            assert [id(ids) for some in in_order for ids in some] == [id(ids) for ids in part]
         assert 5 <= len(cut) <= pretrain.STRETCHES + 5

@@ -353,10 +353,10 @@ def test_a_layer_is_ready_before_backward_goes_on_to_the_one_below():
     model = Trained(REFERENCE, DROPPING, loss, Adam(), list(params), params.zeros_like())
     compute_gradients(model, TrainState(params, {}), cuts[2:3], Watching())
     layers = [params.ranges[f"layers.{i}.attention.query.kernel"][0] for i in range(2)]
-    told = dict(seen)
+    ready = dict(seen)
     assert seen[0][1] == []  # the head
-    assert told[layers[1]] == [1]
-    assert told[layers[0]] == [0, 1]
+    assert ready[layers[1]] == [1]
+    assert ready[layers[0]] == [0, 1]
 
 
 # --- another loss -----------------------------------------------------------------------------------------------------

@@ -225,13 +225,15 @@ def hooked(**hooks) -> callbacks.LambdaCallback:
 @pytest.mark.parametrize("way", ["passes", "steps"])
 def test_an_update_of_ones_own_in_a_hook_is_no_step_of_the_epoch(hook: str, way: str):
     model, steps = fresh(), []
-    own = hooked(
+    callback = hooked(
         **{hook: lambda *args: model.train_on_batch(["A dog."])} if hook != "on_train_batch_end" else {},
         on_train_batch_begin=lambda step, logs: steps.append(step),
     )
     if hook == "on_train_batch_end":
-        own = hooked(on_train_batch_end=lambda step, logs: (steps.append(step), model.train_on_batch(["A dog."]))[0])
-    history = model.fit(MANY, validation_data=TEXTS, callbacks=[own], verbose=0, **WAYS[way]).history
+        callback = hooked(
+            on_train_batch_end=lambda step, logs: (steps.append(step), model.train_on_batch(["A dog."]))[0]
+        )
+    history = model.fit(MANY, validation_data=TEXTS, callbacks=[callback], verbose=0, **WAYS[way]).history
     per_epoch = 5 if way == "passes" else 3
     assert steps == list(range(per_epoch)) * WAYS[way]["epochs"]
     assert all(loss > 1.0 for loss in history["loss"])
@@ -368,14 +370,14 @@ def test_a_callback_with_a_state_that_is_new_or_missing_is_told_once():
     straight.fit(MANY, batch_size=4, epochs=3, callbacks=[Counting(), keeping, Counting()], verbose=0)
     resumed, one, early = fresh(), Counting(), callbacks.EarlyStopping("loss", patience=9)
     resumed.load_train_state(keeping.kept)
-    with pytest.warns(UserWarning, match="continues with other callbacks") as told:
+    with pytest.warns(UserWarning, match="continues with other callbacks") as warned:
         resumed.fit(MANY, batch_size=4, epochs=3, callbacks=[early, one], verbose=0)
-    (message,) = (str(warning.message) for warning in told)
+    (message,) = (str(warning.message) for warning in warned)
     assert message == (
         "fit continues with other callbacks than before: EarlyStopping is new and starts without a state, Counting is "
         "missing. With the same callbacks its results have the same bits as those of a run that never stopped"
     )
-    assert told[0].filename == __file__
+    assert warned[0].filename == __file__
     assert one.count == 15
     assert early.best == min(resumed.history.history["loss"][1:])
     assert same(resumed, straight)
@@ -430,9 +432,9 @@ def test_it_does_not_matter_where_among_the_callbacks_the_state_is_taken(tmp_pat
 
 def test_a_state_within_the_evaluation_of_an_epoch_is_refused():
     model = fresh()
-    own = hooked(on_test_end=lambda logs: model.train_state())
+    callback = hooked(on_test_end=lambda logs: model.train_state())
     with pytest.raises(RuntimeError, match="call train_state\\(\\) in on_train_batch_end or on_epoch_end"):
-        model.fit(MANY, batch_size=4, validation_data=TEXTS, callbacks=[own], verbose=0)
+        model.fit(MANY, batch_size=4, validation_data=TEXTS, callbacks=[callback], verbose=0)
 
 
 @pytest.mark.parametrize("stop", ["interrupt", "error", "stop_training", "in the evaluation"])

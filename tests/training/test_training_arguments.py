@@ -214,10 +214,10 @@ def test_the_model_keeps_the_history_of_its_last_fit():
     assert model.history is None
     first = model.fit(TEXTS, LABELS, verbose=0)
     assert model.history is first
-    own = callbacks.History()
-    assert model.fit(TEXTS, LABELS, verbose=0, callbacks=[own]) is own
-    assert model.history is own
-    assert own.epoch == [0]
+    history = callbacks.History()
+    assert model.fit(TEXTS, LABELS, verbose=0, callbacks=[history]) is history
+    assert model.history is history
+    assert history.epoch == [0]
 
 
 def test_metrics_names_are_those_of_the_values_of_evaluate():
@@ -311,11 +311,11 @@ def test_the_logs_of_each_hook_have_keras_names():
     model, keys = classifier(), Keys()
     model.fit(TEXTS, LABELS, validation_split=0.5, callbacks=[keys], verbose=0)
     model.predict(TEXTS, callbacks=[keys], verbose=0)
-    own, both = ("loss", "accuracy"), ("loss", "accuracy", "val_loss", "val_accuracy")
+    alone, both = ("loss", "accuracy"), ("loss", "accuracy", "val_loss", "val_accuracy")
     assert keys.seen == {
         "on_train_begin": {()}, "on_train_end": {both}, "on_epoch_begin": {()}, "on_epoch_end": {both},
-        "on_train_batch_begin": {()}, "on_train_batch_end": {own}, "on_test_begin": {()}, "on_test_end": {own},
-        "on_test_batch_begin": {()}, "on_test_batch_end": {own}, "on_predict_begin": {()}, "on_predict_end": {()},
+        "on_train_batch_begin": {()}, "on_train_batch_end": {alone}, "on_test_begin": {()}, "on_test_end": {alone},
+        "on_test_batch_begin": {()}, "on_test_batch_end": {alone}, "on_predict_begin": {()}, "on_predict_end": {()},
         "on_predict_batch_begin": {()}, "on_predict_batch_end": {("outputs",)},
     }  # fmt: skip
 

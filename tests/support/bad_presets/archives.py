@@ -143,7 +143,7 @@ def flipped(directory: Path) -> None:
     file.write_bytes(content)
 
 
-def told(name: str, offset: int, form: str, value: int) -> Spoil:
+def directory_number(name: str, offset: int, form: str, value: int) -> Spoil:
     """Another number in an entry of the zip's directory."""
 
     def spoil(directory: Path) -> None:
@@ -162,7 +162,7 @@ def overfull(directory: Path) -> None:
         lambda found: found.update({CONFIG_FILE: found[CONFIG_FILE] + b" " * 40_000_000}),
         compression=zipfile.ZIP_DEFLATED,
     )(directory)
-    told(CONFIG_FILE, 24, "<I", 2000)(directory)
+    directory_number(CONFIG_FILE, 24, "<I", 2000)(directory)
 
 
 def swollen(name: str, count: int) -> Spoil:
@@ -213,11 +213,11 @@ CASES = {
         "a name of Windows": case(added("..\\evil"), "leads out of the archive"),
         "many entries": case(entries(many), "model.keras: .* steps are needed for the directory of the zip"),
         "a bit of the weights": case(flipped, "is damaged: the CRC-32 of model.weights.h5 is not the one in the zip"),
-        "an entry elsewhere": case(told(WEIGHTS, 42, "<I", 7), "model.weights.h5 is not at the place"),
+        "an entry elsewhere": case(directory_number(WEIGHTS, 42, "<I", 7), "model.weights.h5 is not at the place"),
         "an entry longer than the file": case(
-            lambda d: [told(WEIGHTS, at, "<I", 2_000_000_000)(d) for at in (20, 24)], "is cut short"
+            lambda d: [directory_number(WEIGHTS, at, "<I", 2_000_000_000)(d) for at in (20, 24)], "is cut short"
         ),
-        "encrypted": case(told(CONFIG_FILE, 8, "<H", 1), "config.json is encrypted"),
+        "encrypted": case(directory_number(CONFIG_FILE, 8, "<H", 1), "config.json is encrypted"),
         "another packing": case(
             entries(lambda found: None, compression=zipfile.ZIP_BZIP2), "config.json is compressed by the method 12"
         ),

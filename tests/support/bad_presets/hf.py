@@ -136,14 +136,14 @@ CASES: dict[str, Case] = {
     ),
     "config with half a pair": Case("hf", put("config.json", '{"a": "\\ud800"}'), "surrogates not allowed"),
     **{
-        f"config with {what}": Case("hf", put("config.json", text), f"config.json isn't valid JSON: {words}")
-        for what, (text, words) in NOT_JSON.items()
+        f"config with {kind}": Case("hf", put("config.json", text), f"config.json isn't valid JSON: {words}")
+        for kind, (text, words) in NOT_JSON.items()
     },
     **{
         f"config: {key} a text": Case(
-            "hf", values("config.json", **{key: "x"}), f"config.json: {key} should be a {what}"
+            "hf", values("config.json", **{key: "x"}), f"config.json: {key} should be a {kind}"
         )
-        for what, keys in (("whole number, got 'x'", WHOLE), ("number, got 'x'", REAL))
+        for kind, keys in (("whole number, got 'x'", WHOLE), ("number, got 'x'", REAL))
         for key in keys
     },
     **{
@@ -215,12 +215,12 @@ CASES: dict[str, Case] = {
         "hf", lambda d: (d / WEIGHTS).write_bytes((d / WEIGHTS).read_bytes() + b"more"), "but 18980 follow the header"
     ),
     **{
-        f"a header's entry that is {what}": Case(
+        f"a header's entry that is {kind}": Case(
             "hf",
             header(lambda found, made=made: found.update({QUERY: made})),
             f"entry for '{QUERY}' should have .*, got ",
         )
-        for what, made in (("a number", 7), ("a text", "F32"), ("none", None), ("a list", [[]]))
+        for kind, made in (("a number", 7), ("a text", "F32"), ("none", None), ("a list", [[]]))
     },
     "a header's entry without a dtype": Case(
         "hf", header(lambda f: f[QUERY].pop("dtype")), "entry for .*should have dty"

@@ -139,9 +139,9 @@ def zip_with_a_bad_name(directory: Path) -> None:
     file.write_bytes(file.read_bytes().replace("é".encode(), b"\xff\xff"))
 
 
-def again(what: bytes, step: bytes, times: int, before: bytes = b"") -> bytes:
+def again(value: bytes, step: bytes, times: int, before: bytes = b"") -> bytes:
     """A value that is made once, and then used again and again by two bytes; what came of it is dropped."""
-    return what + b"q\x01" + before + b"q\x02" + times * (step + b"0")
+    return value + b"q\x01" + before + b"q\x02" + times * (step + b"0")
 
 
 def counted(count: int) -> bytes:
@@ -180,10 +180,10 @@ NOT_FITTING = {
 
 CASES: dict[str, Case] = {
     **{
-        f"an old file with {what}": Case(
+        f"an old file with {kind}": Case(
             "older", old_ending(body), f"is damaged: the instructions of a pickle in it are incons.*{words}"
         )
-        for what, (body, words) in NOT_FITTING.items()
+        for kind, (body, words) in NOT_FITTING.items()
     },
     "an old file that is no pickle": Case(
         "older",

@@ -67,7 +67,7 @@ def moments(how: Callable[[dict[str, np.ndarray]], Any]) -> Spoil:
     return tensors(how, FILE)
 
 
-def own(**changes: Any) -> Spoil:
+def changed_settings(**changes: Any) -> Spoil:
     return change("task.json", lambda found: found["pyroberta"].update(changes))
 
 
@@ -248,7 +248,9 @@ CASES: dict[str, Case] = {
         KERAS, values("task.json", pyroberta=True), "task.json: pyroberta should be an object, it is a bool"
     ),
     "training: keras: an optimizer that is a list": Case(
-        KERAS, own(optimizer=[]), "config should be an object, it is a li"
+        KERAS, changed_settings(optimizer=[]), "config should be an object, it is a li"
     ),
-    "training: keras: a seed that is a text": Case(KERAS, own(seed="7"), "seed should be a whole number.*, got '7'"),
+    "training: keras: a seed that is a text": Case(
+        KERAS, changed_settings(seed="7"), "seed should be a whole number.*, got '7'"
+    ),
 }
