@@ -31,9 +31,9 @@ WAYS: dict[str, dict[str, Any]] = {
 }
 
 
-def ask(*what: str) -> str:
+def ask(*arguments: str) -> str:
     """What the process prints."""
-    command = [sys.executable, "-W", "ignore", __file__, *what]
+    command = [sys.executable, "-W", "ignore", __file__, *arguments]
     done = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(FOLDER)}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
