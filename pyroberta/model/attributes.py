@@ -198,6 +198,8 @@ def expect_instance(name: str, value: Any, kind: type[Instance]) -> Instance:
     Raises:
         TypeError: if it is not. The message names the attribute, the class and the value.
     """
+    if isinstance(value, type) and issubclass(value, kind):
+        raise TypeError(f"the {name} should be an object, not its class: make one, {value.__name__}(...)")
     if not isinstance(value, kind):
         raise TypeError(f"the {name} should be one of pyroberta's, such as {kind.__name__}; got {value!r}")
     return value

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -152,11 +154,12 @@ class RobertaConfig:
                 f"lora_alpha must be above 0 and needs a lora_rank above 0; got lora_alpha {alpha!r} and lora_rank "
                 f"{rank}"
             )
-        targets = tuple(self.lora_targets)
-        if not targets or not set(targets) <= set(LORA_TARGETS):
+        given: Any = self.lora_targets
+        targets = () if isinstance(given, str) or not isinstance(given, Iterable) else tuple(given)
+        if not targets or not all(target in LORA_TARGETS for target in targets):
             raise ValueError(
-                f"lora_targets must be one or more of {', '.join(LORA_TARGETS)} (the kernels of attention); got "
-                f"{targets}"
+                f"lora_targets must be a list of one or more of {', '.join(LORA_TARGETS)} (the kernels of attention); "
+                f"got {given!r}"
             )
         object.__setattr__(self, "lora_targets", tuple(target for target in LORA_TARGETS if target in targets))
 

@@ -34,7 +34,7 @@ def with_lora(
     """
     if rank == 0:
         raise ValueError("the rank must be a whole number of at least 1, got 0")
-    config = replace(config, lora_rank=rank, lora_alpha=alpha, lora_targets=tuple(targets))
+    config = replace(config, lora_rank=rank, lora_alpha=alpha, lora_targets=targets)  # type: ignore[arg-type]  # checked there
     larger = Arrays.of(config, params.dtype)
     larger.flat[: params.flat.size] = params.flat
     initialise_lora(larger, np.random.Generator(np.random.PCG64(seed)))

@@ -35,6 +35,7 @@ from pyroberta.tasks import summary
 from pyroberta.tasks.backbone import FOREIGN_OPTIONS, PARTS, Backbone
 from pyroberta.tasks.keras_model import KerasModel
 from pyroberta.text.preprocessor import Preprocessor
+from pyroberta.text.texts import checked_texts
 from pyroberta.text.tokenizer import Tokenizer
 from pyroberta.training.trainer import Trainer
 
@@ -535,7 +536,8 @@ class Task(Trainer, KerasModel, ABC):
             The number of strings that were not recognised before.
 
         Raises:
-            TypeError, ValueError: see `Tokenizer.add_tokens`; also if the model has no tokenizer.
+            TypeError, ValueError: see `Tokenizer.add_tokens`; also if the model has no tokenizer, or there is too
+                little memory. Then nothing is added.
 
         >>> from pyroberta import MaskedLM
         >>> masked_lm = MaskedLM.from_preset("roberta_tiny_en")
@@ -544,12 +546,12 @@ class Task(Trainer, KerasModel, ABC):
         >>> masked_lm.fill_mask("The <mask> is big.", targets=["Tyrannosaurus"])[0].token
         8000
         """
-        tokenizer = self._tokenizer()
+        tokenizer, special = self._tokenizer(), true_or_false("special", special)
+        tokens = [tokens] if isinstance(tokens, str) else list(checked_texts(tokens, "tokens"))
         with self.backbone.writing("add_tokens()", makes_room=True), uninterrupted():
-            added = tokenizer.add_tokens(tokens, special=special)
-            if tokenizer.vocabulary_size() > self.backbone.config.vocabulary_size:
-                self.backbone.resize_token_embeddings(tokenizer.vocabulary_size())
-        return added
+            if (size := tokenizer.size_with(tokens)) > self.backbone.config.vocabulary_size:
+                self.backbone.resize_token_embeddings(size)  # first, since there may be no memory for the rows
+            return tokenizer.add_tokens(tokens, special=special)
 
     def upload(
         self,

@@ -313,13 +313,7 @@ class Tokenizer(KerasTokenizer):
         >>> [tokenizer.id_to_token(i) for i in ids]
         ['a', 'Ġnew', ' Tyrannosaurus', 'Ġ', '<name>']
         """
-        special = true_or_false("special", special)
-        tokens = [tokens] if isinstance(tokens, str) else list(checked_texts(tokens, "tokens"))
-        for token in tokens:
-            if not token or SURROGATE.search(token):
-                raise ValueError(f"a token to add must be a non-empty str of valid Unicode, got {token!r}")
-        roles = self._roles()
-        new = [token for token in dict.fromkeys(tokens) if token not in roles]
+        special, new = true_or_false("special", special), self._to_add(tokens)
         with _ADDING:
             fresh = sum(token not in self.added_tokens for token in new)
             free = count(self._vocabulary_size)
@@ -330,6 +324,23 @@ class Tokenizer(KerasTokenizer):
                 self.added_tokens[token] = special or self.added_tokens.get(token, False)
             self._list_tokens()
         return fresh
+
+    def size_with(self, tokens: Iterable[str]) -> int:
+        """Returns what `vocabulary_size` returns once `add_tokens` has added the tokens.
+
+        Raises:
+            TypeError, ValueError: see `add_tokens`.
+        """
+        return self._vocabulary_size + sum(token not in self.vocabulary for token in self._to_add(tokens))
+
+    def _to_add(self, tokens: str | Iterable[str]) -> list[str]:
+        """The strings that `add_tokens` adds, checked: each once, and none that has a role."""
+        tokens = [tokens] if isinstance(tokens, str) else list(checked_texts(tokens, "tokens"))
+        for token in tokens:
+            if not token or SURROGATE.search(token):
+                raise ValueError(f"a token to add must be a non-empty str of valid Unicode, got {token!r}")
+        roles = self._roles()
+        return [token for token in dict.fromkeys(tokens) if token not in roles]
 
     def token_to_id(self, token: str) -> int:
         """Returns the id of a token, written as in the vocabulary (`Ġhello`). An unknown token has `unk_token_id`.

@@ -295,7 +295,9 @@ class Trainer(Resumable):
                     state = self._state
                     state.callbacks, state.stop_training = run.end()
                     state.feed = state.feed if state.callbacks else {}
-                bar.on_train_end()  # an error or Ctrl-C leaves no bar behind
+                for callback in callback_list.callbacks:
+                    if isinstance(callback, ProgressBar):  # an error or Ctrl-C leaves no bar behind
+                        ProgressBar.on_train_end(callback)
                 reader.long_texts.say()  # what was read as it came
                 validation_reader.long_texts.say()
         return history

@@ -189,6 +189,8 @@ def test_it_can_be_enabled_once():
         ({"rank": 2, "alpha": 0.0}, "lora_alpha must be above 0"),
         ({"rank": 2, "targets": []}, "one or more of query, key, value, output"),
         ({"rank": 2, "targets": ["dense"]}, "one or more of query, key, value, output"),
+        ({"rank": 2, "targets": "query"}, "a list of one or more of query, .*; got 'query'"),
+        ({"rank": 2, "targets": None}, "a list of one or more of query, .*; got None"),
     ],
 )
 def test_arguments_out_of_range_are_refused_and_nothing_has_changed(arguments, message):

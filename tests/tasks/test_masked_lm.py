@@ -659,6 +659,7 @@ def test_compile_takes_strings_and_objects():
         ({"loss": "mse"}, "loss must be one of sparse_categorical_crossentropy"),
         ({"loss": np.square}, "the loss should be one of pyroberta's"),
         ({"optimizer": "sgd"}, "optimizer must be one of adam"),
+        ({"optimizer": optimizers.Adam}, r"the optimizer should be an object, not its class: make one, Adam\(\.\.\.\)"),
         ({"optimizer": 5e-5}, "the optimizer should be one of pyroberta's, such as Adam; got 5e-05"),
         ({"weighted_metrics": "f1"}, "a metric must be one of loss, accuracy"),
         (

@@ -12,6 +12,7 @@ from small_models import TEXTS, small_masked_lm, small_tokenizer
 from small_presets import load
 
 from pyroberta import Backbone, MaskedLM, Tokenizer
+from pyroberta.model import parameters
 from pyroberta.text.literals import MOST_IN_ALTERNATION, Literals, _alternation, _automaton
 
 NEW = ["Tyrannosaurus", " Triceratops", "<name>"]
@@ -143,6 +144,19 @@ def test_rows_to_spare_are_used_before_any_is_added():
     assert model.backbone.config.vocabulary_size == V + 2
     model.add_tokens(NEW)
     assert model.backbone.config.vocabulary_size == V + 3
+
+
+def test_without_room_for_rows_no_token_is_added(monkeypatch):
+    model, tokenizer = with_tokens()
+    monkeypatch.setattr(parameters, "memory", lambda: 1000)
+    with pytest.raises(ValueError, match=r"vocabulary_size .* is too large"):
+        model.add_tokens(iter(NEW))
+    assert tokenizer.vocabulary_size() == model.backbone.vocabulary_size == V
+    monkeypatch.undo()
+    with pytest.raises(TypeError, match="special must be True or False, got 'yes'"):
+        model.add_tokens(NEW, special="yes")
+    assert tokenizer.vocabulary_size() == model.backbone.vocabulary_size == V
+    assert model.add_tokens(iter(NEW)) == len(NEW)
 
 
 def test_a_tokenizer_that_outgrew_the_table_is_told_of():

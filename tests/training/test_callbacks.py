@@ -33,6 +33,7 @@ from pyroberta.training.callbacks import (
     LambdaCallback,
     ModelCheckpoint,
     ProgressBar,
+    ReduceLROnPlateau,
 )
 
 
@@ -115,6 +116,24 @@ def test_on_batch_end_is_on_train_batch_end_by_another_name():
 def test_what_is_no_callback_is_refused(wrong):
     with pytest.raises(TypeError, match="a callback must be an instance of a subclass of pyroberta"):
         CallbackList([wrong])
+
+
+@pytest.mark.parametrize("make", [EarlyStopping, ReduceLROnPlateau, lambda monitor: ModelCheckpoint("runs", monitor)])
+def test_a_number_is_no_metric_to_monitor(make):
+    with pytest.raises(TypeError, match="monitor must be a text that isn't empty, got 3"):
+        make(3)
+
+
+def test_an_error_leaves_no_progress_bar_of_the_users_behind(capsys):
+    def fail(epoch, logs):
+        raise RuntimeError("no more")
+
+    bar, model = ProgressBar(), small_masked_lm()
+    with pytest.raises(RuntimeError, match="no more"):
+        model.fit(TEXTS, callbacks=[bar, LambdaCallback(on_epoch_end=fail)])
+    capsys.readouterr()
+    model.evaluate(TEXTS, callbacks=[bar])
+    assert "evaluate: " in capsys.readouterr().err
 
 
 def test_lambdas_are_called_with_what_the_hook_gets():

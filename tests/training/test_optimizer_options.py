@@ -327,6 +327,10 @@ def test_a_config_holds_everything(make):
         (lambda: AdamW(ema_overwrite_frequency=3), r"ema_overwrite_frequency=3 would have no effect without use_ema"),
         (lambda: Adam.from_config({"ema_momentum": 0.5}), r"ema_momentum=0.5 would have no effect without use_ema"),
         (lambda: setattr(Adam(), "ema_momentum", 0.9), r"ema_momentum=0.9 would have no effect without use_ema"),
+        (
+            lambda: setattr(Adam(use_ema=True, ema_momentum=0.9), "use_ema", False),
+            r"ema_momentum=0.9 would have no effect without use_ema=True: set ema_momentum to 0.99 first",
+        ),
     ],
 )
 def test_configs_that_do_not_fit_are_refused(make, message):

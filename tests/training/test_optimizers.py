@@ -335,6 +335,9 @@ def test_a_state_that_does_not_fit_changes_nothing():
     ]:
         with pytest.raises(ValueError, match=message):
             optimizer.load_state_dict({"iterations": 9, "m": ones, "v": broken})
+    for count in (-1, 1.5, "9", [9]):
+        with pytest.raises(ValueError, match=r"iterations must be a whole number of at least 0, got "):
+            optimizer.load_state_dict({"iterations": count, "m": ones, "v": ones})
     np.testing.assert_array_equal(optimizer.m.flat, before[0])
     np.testing.assert_array_equal(optimizer.v.flat, before[1])
     assert optimizer.iterations == 4

@@ -203,6 +203,7 @@ def test_a_restart_is_at_its_step_exactly(t_mul):
         (lambda: CosineDecay(0.1, 5, warmup_steps=3), "warmup_steps=3 has no effect without warmup_target"),
         (lambda: CosineDecayRestarts(0.1, 5, t_mul=0.5), r"t_mul must be at least 1, got 0\.5"),
         (lambda: PiecewiseConstantDecay([3], [0.1]), "one number more than boundaries, got 1 boundaries and 1 values"),
+        (lambda: PiecewiseConstantDecay(3, [0.1, 0.2]), "boundaries must be a list of numbers, got 3"),
         (lambda: PiecewiseConstantDecay([3, 3], [0.1, 0.2, 0.3]), r"boundaries must rise, got \[3, 3\]"),
         (lambda: schedules.get({"class_name": "Mine", "config": {}}), "the schedule must be one of Constant, .*'Mine'"),
         (lambda: schedules.get({"class_name": "CosineDecay"}), "config should be a dict of its arguments, got None"),

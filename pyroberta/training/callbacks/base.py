@@ -295,14 +295,10 @@ class CallbackList(Callback):
 
     def _call(self, hook: str, number: int | None, logs: Logs, turns: Sequence[int]) -> None:
         outer = self._round
-        try:
-            for done, turn in enumerate(turns):
-                self._round = hook, number, logs, turns[done:]
-                getattr(self.callbacks[turn], hook)(*(() if number is None else (number,)), logs)
-        except BaseException:  # `get_state` still tells which hook failed
-            raise
-        else:
-            self._round = outer
+        for done, turn in enumerate(turns):
+            self._round = hook, number, logs, turns[done:]
+            getattr(self.callbacks[turn], hook)(*(() if number is None else (number,)), logs)
+        self._round = outer  # not after an error: `get_state` still tells which hook failed
 
     def _all(self, hook: str) -> Callable[..., None]:
         """Calls `hook(logs)`, or `hook(number, logs)` for an epoch or a batch, of all. Logs are empty by default."""

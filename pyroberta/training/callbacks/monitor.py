@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pyroberta.model.attributes import Checks, Reasons, is_real, true_or_false, whole_number
 from pyroberta.model.callers import callers_level
 from pyroberta.model.hints import did_you_mean
+from pyroberta.model.serialization import check_name
 from pyroberta.training.callbacks.base import Callback, Logs
 from pyroberta.training.callbacks.screen import number_of, say
 from pyroberta.training.metrics import METRICS, direction, logged_name
@@ -44,7 +45,20 @@ def loudness(name: str, value: Any) -> int:
 
 
 class Monitor(Callback):
-    """The base class of callbacks that compare a metric with the best value so far."""
+    """The base class of callbacks that compare a metric with the best value so far.
+
+    Args:
+        monitor: the name of the metric in logs.
+        mode: `"min"`, `"max"` or `"auto"`.
+        min_delta: a change of at most this is not an improvement.
+
+    Raises:
+        TypeError: if monitor is not a name.
+        ValueError: if min_delta is not a number.
+
+    Warns:
+        UserWarning: if the mode is unknown, which is then `"auto"`.
+    """
 
     checks: ClassVar[Checks] = {"min_delta": _change, "verbose": loudness}
     unsettable: ClassVar[Reasons] = dict.fromkeys(
@@ -55,6 +69,7 @@ class Monitor(Callback):
 
     def __init__(self, monitor: str, mode: str, min_delta: float = 0.0) -> None:
         super().__init__()
+        check_name("monitor", monitor)
         if mode not in ("auto", "min", "max"):
             warnings.warn(
                 f"{type(self).__name__}'s mode {mode!r} is unknown, so 'auto' is used: the modes are 'auto', 'min' and "

@@ -183,6 +183,12 @@ class Optimizer(Checked):
             raise ValueError(
                 f"{name}={value} would have no effect without use_ema=True: pass use_ema=True too, or leave {name} out"
             )
+        if name == "use_ema" and not value:
+            for setting, default in OF_THE_AVERAGE.items():
+                if (now := vars(self).get(setting, default)) != default:
+                    raise ValueError(
+                        f"{setting}={now} would have no effect without use_ema=True: set {setting} to {default} first"
+                    )
         return value
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -392,15 +398,18 @@ class Optimizer(Checked):
             state: a state that `state_dict` returned. A slot may be any mapping of names to arrays.
 
         Raises:
-            ValueError: before `build`, or if names or shapes are not those of the parameters. Then nothing changes.
+            ValueError: before `build`; if names or shapes are not those of the parameters, or `iterations` is not a
+                whole number of at least 0. Then nothing changes.
         """
         if self._built_for is None:
             raise ValueError(
                 "call build(params) before load_state_dict: the state must have the layout of the parameters"
             )
         self._check_layout(state, self._built_for[0])
+        count = state["iterations"]  # an array where it comes from a file of arrays
+        count = whole_number("iterations", np.asarray(count).item() if np.shape(count) == () else count, at_least=0)
         self._copy_slots(state)
-        self.iterations = int(state["iterations"])
+        self.iterations = count
 
     def check_state(self, state: Mapping[str, Any], params: Arrays) -> None:
         """Checks that a state fits these parameters, and has only numbers that training can give.

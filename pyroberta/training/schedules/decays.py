@@ -7,7 +7,7 @@ keras/src/optimizers/schedules/learning_rate_schedule.py, which computes in floa
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
@@ -300,7 +300,10 @@ class PiecewiseConstantDecay(_Decay):
 
     def __post_init__(self) -> None:
         for name in ("boundaries", "values"):
-            numbers = [one.item() if isinstance(one, np.generic) else one for one in getattr(self, name)]
+            given = getattr(self, name)
+            if not isinstance(given, Iterable):
+                raise ValueError(f"{name} must be a list of numbers, got {given!r}")
+            numbers = [one.item() if isinstance(one, np.generic) else one for one in given]
             if not all(is_real(number) and 0 <= number < math.inf for number in numbers):
                 raise ValueError(f"{name} must be numbers >= 0, got {numbers!r}")
             object.__setattr__(self, name, numbers)
