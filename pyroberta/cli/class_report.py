@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy import ndarray as Array
 
+from pyroberta.formats.budget import printable
+
 MOST_COLUMNS = 12  # classes of which the whole confusion table is printed
 MOST_CONFUSIONS = 20  # lines of the commonest ones, where there are more
 
@@ -87,7 +89,7 @@ def worst(
 
 def lines(found: dict[str, Any]) -> list[str]:
     """Returns a report as a table of the classes and a table of confused classes."""
-    classes, confusion = found["classes"], found["confusion"]
+    classes, confusion = {printable(name): one for name, one in found["classes"].items()}, found["confusion"]
     width = max(5, *map(len, classes))
     rows = [f"{'class':<{width}}  precision  recall     f1  texts  errors"]
     for name, one in [*classes.items(), ("mean", {**found["mean"], "texts": found["texts"]})]:
@@ -111,7 +113,7 @@ def lines(found: dict[str, Any]) -> list[str]:
         text = error["text"] if isinstance(error["text"], str) else " | ".join(error["text"])
         rows += [
             "",
-            f"{error['place']}: {error['label']}, given as {error['predicted']} ({error['score']:.1%})",
+            printable(f"{error['place']}: {error['label']}, given as {error['predicted']} ({error['score']:.1%})"),
             f"  {text}",
         ]
     return rows

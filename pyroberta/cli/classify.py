@@ -13,6 +13,7 @@ from pyroberta.cli.parser import Actions
 from pyroberta.cli.streams import bar
 from pyroberta.cli.texts import add_source, add_texts, given_texts, source_of
 from pyroberta.data.labels import MOST_NAMES
+from pyroberta.formats.budget import printable
 from pyroberta.model.callers import callers_level
 
 SUMMARY = "train a classifier of texts, measure it, and ask it"
@@ -217,8 +218,9 @@ def _predict(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
         "verbose": bar(arguments),
         "place": source.place,
     }
-    width = max(map(len, model.labels))
+    width = max(len(printable(name)) for name in model.labels)
     for text, found in zip(source.texts, stream(model, "classify", source.texts, **how), strict=True):
         if not arguments.json:
-            print(f"{found.name:<{width}}  {found.score:6.1%}  {text if isinstance(text, str) else ' | '.join(text)}")
+            line = text if isinstance(text, str) else " | ".join(text)
+            print(f"{printable(found.name):<{width}}  {found.score:6.1%}  {line}")
         yield {"text": text, **found.as_dict()}

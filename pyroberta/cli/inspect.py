@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from pyroberta.formats.budget import printable
+
 SUMMARY = "what a preset is: task, sizes, tokens, labels, licence"
 EXAMPLES = (
     "pyroberta inspect roberta_tiny_en",
@@ -119,7 +121,8 @@ def _lines(found: Mapping[str, Any], indent: str = "") -> list[str]:
         if isinstance(value, Mapping) and value:
             lines += [title, *_lines(value, indent + "  ")]
         else:
-            lines.append(f"{title:<{27 + len(indent)}}{UNSTATED.get(name, 'none') if value is None else _shown(value)}")
+            text = UNSTATED.get(name, "none") if value is None else _shown(value)
+            lines.append(printable(f"{title:<{27 + len(indent)}}{text}"))
     return lines
 
 

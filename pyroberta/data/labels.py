@@ -13,7 +13,8 @@ from pyroberta.data.sources import is_missing
 from pyroberta.formats.budget import printable, shown
 from pyroberta.text.given import column_items
 
-NUMBER = re.compile(r"\s*[+-]?[0-9]{1,9}\s*")  # in text, as CSV has it
+NUMBER = re.compile(r"\s*[+-]?[0-9]{1,9}\s*")  # in text
+PLAIN_NUMBER = re.compile(r"\s*(0|-?[1-9][0-9]{0,8})\s*")  # "01" is a name beside "1"
 MOST_NAMES = 8  # in a message
 
 
@@ -24,6 +25,20 @@ def default_names(num_classes: int) -> list[str]:
     ['LABEL_0', 'LABEL_1']
     """
     return [f"LABEL_{i}" for i in range(num_classes)]
+
+
+def check_text(names: Sequence[str]) -> None:
+    """Checks that the names of classes can be written into a file.
+
+    Raises:
+        ValueError: if a name has a half of a surrogate pair, as the name of a file that is not UTF-8 has.
+    """
+    for name in names:
+        if re.search("[\ud800-\udfff]", name):
+            raise ValueError(
+                f"the label {shown(name)} is not valid Unicode, so no file of a model could hold it: its name was read "
+                "from a file or a folder that is not UTF-8. Rename it"
+            )
 
 
 def has_other_numbers(names: Sequence[str]) -> bool:
@@ -38,7 +53,8 @@ def has_other_numbers(names: Sequence[str]) -> bool:
 class Labels:
     """Converts a model's labels to the numbers of its classes.
 
-    A label is the name of a class, a number from 0, a boolean, or a whole number in text, as in a CSV file. If the
+    A label is the name of a class, a number from 0, a boolean, or a whole number in text, as in a CSV file. A number
+    with another spelling, such as "01", is a name, since "1" may be another class. If the
     classes have only default names and `may_name` is True, the first labels that are names become the names of the
     classes, in sorted order.
 
@@ -96,7 +112,7 @@ class Labels:
             items = [classes[label] for label in items]
             self._name(list(classes))
         if items and all(isinstance(label, str) for label in items):
-            if not set(items) <= set(self.names) and all(NUMBER.fullmatch(label) for label in items):
+            if not set(items) <= set(self.names) and all(map(PLAIN_NUMBER.fullmatch, items)):
                 return self._checked([int(label) for label in items], place, in_text=True)
             return self._of_names(items, place)
         return self._checked(items, place)
@@ -108,6 +124,7 @@ class Labels:
         return set(classes) <= set(self.names)
 
     def _name(self, names: list[str]) -> None:
+        check_text(names)
         if self._are_default and self.names != names:
             self.names, self.are_new = names, True
 

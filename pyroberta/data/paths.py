@@ -84,10 +84,11 @@ def by_folder(paths: Sequence[str], found: Found) -> Found:
     """Returns the files, each with the name of its folder, which is directly below one of the directories `paths`.
 
     The files of the classes alternate, so that the files of a batch, or the last files, are not all of one class. Files
-    that are not in a folder are left out.
+    that are not in a folder are left out, and so are folders without files.
 
     Raises:
-        ValueError: if a path is not a directory, a file is not a text file, or fewer than two folders have files.
+        ValueError: if a path is not a directory, a file is not a text file, the name of a folder is blank, or fewer
+            than two folders have files.
     """
     message = f"{INFERRED} takes the names of the folders in a directory"
     for path in paths:
@@ -106,12 +107,27 @@ def by_folder(paths: Sequence[str], found: Found) -> Found:
             files.setdefault(folder, []).append(replace(file, folder=folder))
         else:
             left_out.append(file.path)
+    left_out += _empty_folders(paths, [*(file.path for file in found.files), *left_out])
+    if blank := [name for name in files if not name.strip()]:
+        raise ValueError(f"{message}, and {found.name} has a folder with the blank name {blank[0]!r}. Rename it")
     if len(files) < 2:
         some = f"files in the folder {next(iter(files))!r} alone" if files else "no folder with files"
-        raise ValueError(f"{message}, a folder for each class, and {found.name} has {some}")
+        others = f". Left out {some_names(left_out)}" if left_out else ""
+        raise ValueError(f"{message}, a folder for each class, and {found.name} has {some}{others}")
     turns = [((i + 0.5) / len(some), name, file) for name, some in sorted(files.items()) for i, file in enumerate(some)]
     in_turn = tuple(file for _, _, file in sorted(turns, key=lambda turn: turn[:2]))
     return found._replace(files=in_turn, left_out=tuple(left_out))
+
+
+def _empty_folders(paths: Sequence[str], names: Sequence[str]) -> list[str]:
+    """The folders directly below `paths`, with a separator behind each, that hold none of the names of files."""
+    found: list[str] = []
+    for root in (os.path.join(path, "") for path in paths):
+        full = {name[len(root) :].split(os.sep, 1)[0] for name in names if name.startswith(root)}
+        with os.scandir(root) as entries:
+            folders = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+        found += [f"{root}{name}{os.sep}" for name in sorted(folders) if name not in full and not name.startswith(".")]
+    return found
 
 
 def check_kind(kind: str | None) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import DTypeLike
 
 from pyroberta.formats.atomic import check_place, check_replaceable, replace_directory
 from pyroberta.formats.directory import Directory
-from pyroberta.formats.files import as_path
+from pyroberta.formats.files import as_path, parse_json
 from pyroberta.formats.new_files import NewFile, place_of
 from pyroberta.formats.stored import few
 from pyroberta.model.callers import callers_level
@@ -186,6 +186,8 @@ def json_file(values: Mapping[str, Any]) -> NewFile:
     """Returns the JSON file of an object, indented for people to read.
 
     Raises:
-        ValueError: if the object has NaN or infinity, which JSON lacks.
+        ValueError: if the object has NaN or infinity, which JSON lacks, or if `parse_json` could not read it again.
     """
-    return NewFile.of(json.dumps(values, indent=2, allow_nan=False) + "\n")
+    text = json.dumps(values, indent=2, allow_nan=False) + "\n"
+    parse_json(text.encode(), "what is to be saved")
+    return NewFile.of(text)

@@ -14,7 +14,7 @@ from numpy import ndarray as Array
 
 from pyroberta.data.classifier_inputs import ClassifierInputs, packed_features
 from pyroberta.data.inputs import InputReader, check_features
-from pyroberta.data.labels import default_names
+from pyroberta.data.labels import check_text, default_names
 from pyroberta.data.sources import OF_OPEN_SOURCE
 from pyroberta.formats.budget import shown
 from pyroberta.model.attributes import Reasons, whole_number
@@ -371,6 +371,7 @@ def _names(labels: Any, num_classes: int) -> list[str]:
     elif isinstance(labels, Iterable) and not isinstance(labels, str | bytes):
         names = [str(name) if isinstance(name, str) else name for name in labels]  # NumPy's strings too
         if all(isinstance(name, str) for name in names) and len(set(names)) == len(names) == num_classes:
+            check_text(names)
             return names
         labels = names
     raise ValueError(

@@ -76,6 +76,24 @@ def test_a_folder_for_each_class_is_what_a_table_is(here, model, capsys, recwarn
     assert "In a directory, --label inferred takes the folders' names" in capsys.readouterr().err
 
 
+def test_a_class_takes_one_line_whatever_its_name_is(here, model, capsys):
+    for name in ("a\nb", "c\x1b[2J"):
+        Path("folders", name).mkdir(parents=True)
+        Path("folders", name, "1.txt").write_text("a text")
+    assert main(["classify", "train", "folders", "--label", "inferred", *model, "-o", "out", "--quiet"]) == 0
+    commands = [
+        ["classify", "evaluate", "folders", "--label", "inferred", "--model", "out", "--errors", "2", "--quiet"],
+        ["classify", "predict", "a text", "--model", "out", "--quiet"],
+        ["inspect", "out"],
+    ]
+    capsys.readouterr()
+    for command in commands:
+        assert main(command) == 0
+        shown = capsys.readouterr().out
+        assert "\\nb" in shown or "c\\x1b[2J" in shown
+        assert not [line for line in shown.splitlines() if line.startswith("b")]
+
+
 def test_a_classifier_learns_names_and_keeps_them(here, model, capsys):
     write_csv("held.csv.gz", TEXTS[:2], LABELS[:2])
     more = ["--epochs", "30", "--learning-rate", "3e-3", "--validation", "held.csv.gz", "--schedule", "constant"]

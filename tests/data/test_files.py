@@ -361,6 +361,50 @@ def test_what_has_no_folder_for_each_class_is_told(x: object, message: str, revi
         open_source("train", label="verdict")
 
 
+def test_folders_without_texts_are_named(reviews: Path):
+    for folder in ("train/empty", "train/deep/er", "train/.hidden", "train/pictures", "one/only"):
+        Path(folder).mkdir(parents=True)
+    for file in ("train/pictures/a.png", "one/only/a.txt", "one/a.md"):
+        Path(file).write_text("text")
+    source = open_source("train", label="inferred")
+    left_out = "left out train/labeledBow.feat, train/pictures/a.png, train/urls_pos.txt, train/deep/, train/empty/"
+    assert source.description.endswith(left_out)
+    with pytest.raises(ValueError, match=r"one has files in the folder 'only' alone\. Left out one/a\.md"):
+        open_source("one", label="inferred")
+
+
+def test_a_folder_with_a_blank_name_is_refused(reviews: Path):
+    Path("train/ ").mkdir()
+    Path("train/ /a.txt").write_text("text")
+    with pytest.raises(ValueError, match=r"train has a folder with the blank name ' '\. Rename it"):
+        open_source("train", label="inferred")
+
+
+def test_folders_that_differ_in_the_spelling_of_a_number_are_classes_of_their_own(reviews: Path):
+    for name in ("0", "1", "01"):
+        Path("numbers", name).mkdir(parents=True)
+        Path("numbers", name, "a.txt").write_text(f"The text of {name}.")
+    backbone, preprocessor = small_masked_lm().backbone, TextClassifierPreprocessor(small_tokenizer(), 40)
+    classifier = TextClassifier(backbone, 3, preprocessor=preprocessor)
+    classifier.fit("numbers", label="inferred", verbose=0)
+    assert classifier.labels == ["0", "01", "1"]
+    with pytest.raises(ValueError, match=r"the labels have 3 names \('0', '01', '1'\), but the model has 2 classes"):
+        TextClassifier(backbone, 2, preprocessor=preprocessor).fit("numbers", label="inferred", verbose=0)
+
+
+def test_a_class_whose_name_no_file_could_hold_is_refused_before_training(reviews: Path):
+    Path("train", os.fsdecode(b"\xff")).mkdir()
+    Path("train", os.fsdecode(b"\xff"), "a.txt").write_text("text")
+    classifier = TextClassifier(
+        small_masked_lm().backbone, 3, preprocessor=TextClassifierPreprocessor(small_tokenizer(), 40)
+    )
+    with pytest.raises(ValueError, match=r"the label '\\udcff' is not valid Unicode, .* Rename it"):
+        classifier.fit("train", label="inferred", verbose=0)
+    assert not classifier.optimizer.is_built
+    with pytest.raises(ValueError, match="is not valid Unicode"):
+        classifier.labels = ["a", "b", "\ud800"]
+
+
 def test_a_file_may_be_one_text(tmp_path: Path):
     (tmp_path / "a.txt").write_text("\n\nOne \r\nstill one.\n\n\n\nTwo.\n")
     (tmp_path / "b.txt").write_text("Three.")

@@ -193,6 +193,14 @@ def test_load_model_takes_kerass_arguments_with_their_defaults(tmp_path: Path) -
             load_model(tmp_path / "model.keras", **{name: {"Own": dict} if name == "custom_objects" else False})
 
 
+def test_what_could_not_be_read_again_is_not_saved(tmp_path: Path) -> None:
+    lm = masked_lm()
+    lm.name = "a\ud800"
+    with pytest.raises(ValueError, match=r"what is to be saved isn't valid JSON: .*surrogates not allowed"):
+        lm.save(tmp_path / "model.keras")
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("least", [zips.LEAST_LONG, 100, 10])
 def test_a_zip_that_is_written_is_one(monkeypatch: pytest.MonkeyPatch, least: int) -> None:
     """The small numbers stand for 4 GiB, from which on sizes and places take more room."""
