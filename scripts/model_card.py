@@ -79,8 +79,9 @@ two layers initialised to look at neighbours. Of the masked tokens 80 % become `
 
 {phases(run)}
 
-It reads texts of at most {config["max_sequence_length"]} tokens, the length of the last phase; its preprocessor cuts
-longer ones. Seed {run["seed"]}, backend {run["backend"]}, {run["seconds"] / 60:.0f} minutes on {run["machine"]}.
+It reads texts of at most {config["max_sequence_length"]} tokens, the length of the last phase; `long_texts` says what
+is done with longer ones.
+Seed {run["seed"]}, backend {run["backend"]}, {run["seconds"] / 60:.0f} minutes on {run["machine"]}.
 `run.json` has the whole record, and this page is made from it. What was tried before is in `docs/pretraining.md`.
 The weights are fitted further at the learning rate in `pyroberta_training.json`; `docs/adaptation.md` says how
 it was found, and `docs/pretraining.md` by which rule README's example texts were chosen.
@@ -163,7 +164,7 @@ def sources(run: Run) -> str:
         ],
     )
     works = "".join(
-        "\n\n" + textwrap.fill(f"The {row['about']}. They are: {'; '.join(row['works'])}.", 120, break_on_hyphens=False)
+        "\n\n" + textwrap.fill(f"“{row['about']}” stands for: {'; '.join(row['works'])}.", 120, break_on_hyphens=False)
         for row in rows
         if "works" in row
     )

@@ -155,7 +155,7 @@ def _fit_and_show(
     entropy, most_frequent = unigram_baseline(model, train, held_out)
     before = _evaluate(model, held_out)
     print(f"\n{len(train)} paragraphs to learn from, {len(held_out)} held out.")
-    print(f"Those of more than {longest} tokens are split into windows. On those held out:")
+    print(f"A paragraph of more than {longest} tokens is split into windows. On the {len(held_out)} held out:")
     print(f"  word frequencies alone   loss {entropy:.3f}   accuracy {most_frequent:.1%}")
     print(f"  the model before         loss {before['loss']:.3f}   accuracy {before['accuracy']:.1%}")
     fillings = {"before": _fill(model)}

@@ -17,7 +17,6 @@ EXAMPLES = (
     "pyroberta fit reviews.csv.gz --column review -o my_model",
     "pyroberta fit 'novels/*.txt' --whole-files --full-sentences -o my_model",
     "pyroberta fit texts.txt -o my_model --checkpoint run --log run.csv --plot run.png",
-    "pyroberta fit reviews.csv.gz --column review -o my_model",
     "pyroberta fit texts.txt -o my_model --checkpoint run --log run.csv --plot run.png --resume",
     "pyroberta fit texts.txt -o my_model --model my_model --overwrite",
 )
