@@ -159,4 +159,5 @@ def _setting(name: str, value: Any) -> str:
         return f"the {name} {str(value)[:8]}"
     if value is None or value is False or value == []:
         return f"no --{name}"
-    return f"--{name}" if value is True else f"--{name} {value}"
+    values = value if isinstance(value, list) else [value]
+    return f"--{name}" if value is True else " ".join(f"--{name} {one}" for one in values)

@@ -136,6 +136,7 @@ def add_full_sentences(parser: argparse.ArgumentParser) -> None:
 
 
 _IN_A_SHELL = {  # lines of Python, as patterns -> what does the same on the command line
+    r"\bload_weights=False gives": "`pyroberta fit --fresh` gives",
     r"Pass the open file: open\((.+), encoding='([^']+)'\)": r"Convert it: iconv -f \2 -t utf-8 \1 > NEW",
     r"Pass its table and column=: pandas\.\w+\(.+\)": "Convert it to CSV or Parquet",
     r"(If pandas wrote it), pass the table with column=: pandas\.read_json\(.+\)": r"\1, add orient='records' there",

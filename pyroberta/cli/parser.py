@@ -189,6 +189,9 @@ class Parser(argparse.ArgumentParser):
         hint = did_you_mean(given.lstrip("-"), options)
         for name, option in options.items():
             hint = hint.replace(repr(name), option)
+        others = [f"`{one.prog}`" for one in every_parser(build_parser()) if given in one._option_string_actions]
+        if others and not hint:
+            hint = f"; it is an option of {' and '.join(others)}"
         self.error(f"unknown option {given}{hint}")
 
 

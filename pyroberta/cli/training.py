@@ -43,6 +43,8 @@ def check(arguments: argparse.Namespace) -> None:
             raise ValueError(f"{option} has no effect without --{needed}: give --{needed} too, or leave {option} out")
     if arguments.schedule == "constant" and arguments.warmup is None:
         arguments.warmup = 0.0
+    if arguments.checkpoint and not arguments.resume:  # first, since who forgot --resume has a model at --output too
+        _checkpoint(arguments).check_free(overwrite=arguments.overwrite)
     if not (arguments.resume and _is_output_of_resumed(arguments)):
         options.check_free(arguments, arguments.output)
     check_saveable(Path(arguments.output))  # an error comes now, not after the training
@@ -58,10 +60,7 @@ def check(arguments: argparse.Namespace) -> None:
     if arguments.plot:
         _check_plot(arguments.plot)
     if arguments.checkpoint:
-        checkpoint = _checkpoint(arguments)
-        check_place(checkpoint.file)
-        if not arguments.resume:
-            checkpoint.check_free(overwrite=arguments.overwrite)
+        check_place(_checkpoint(arguments).file)
 
 
 def _checkpoint(arguments: argparse.Namespace) -> Any:
@@ -156,10 +155,12 @@ def rate_of(arguments: argparse.Namespace, model: Any, of_masked_lm: float | Non
         why = "KerasHub's default, as the preset recommends none"
         if recommended or of_masked_lm:
             why = "the preset recommends it" if recommended else "the preset recommends it for a masked LM"
-        fresh = (
-            "; fresh models mostly learn faster with more, such as 1e-3" if getattr(arguments, "fresh", False) else ""
-        )
-        print(f"learning rate {rate:g}: {why}{fresh} (--learning-rate)", file=sys.stderr)
+        more = ""
+        if getattr(arguments, "fresh", False):
+            more = "; fresh models mostly learn faster with more, such as 1e-3"
+        elif arguments.lora:
+            more = "; it is for training all parameters, and LoRA mostly learns faster with more, such as 3e-3"
+        print(f"learning rate {rate:g}: {why}{more} (--learning-rate)", file=sys.stderr)
     return rate
 
 
@@ -322,15 +323,18 @@ def _after_the_last_update(model: Any, texts: Sequence[Any], batch_size: int) ->
     with contextlib.suppress(ValueError), warnings.catch_warnings():  # nothing is masked in these texts
         warnings.simplefilter("ignore")  # the texts that are cut here were trained on
         after = model.evaluate(texts[:batch_size], long_texts="cut", verbose=0, return_dict=True)
-        if _is_lost(model, after):
+        if _lost(model, after):
             return {"perplexity": after["perplexity"]}
     return {}
 
 
-def _is_lost(model: Any, metrics: Mapping[str, float]) -> bool:
-    """Whether a perplexity is twice that of chance, which is V, or no number."""
-    most = 2 * model.backbone.config.vocabulary_size
-    return any(not value <= most for name, value in metrics.items() if name.endswith("perplexity"))
+def _lost(model: Any, metrics: Mapping[str, float]) -> str:
+    """Says which perplexity is more than twice that of chance, which is V, or no number. Empty if none is."""
+    size = model.backbone.config.vocabulary_size
+    for name, value in metrics.items():
+        if name.endswith("perplexity") and not value <= 2 * size:
+            return f"{name} is {value:.4g}, but {size} for a model that knows nothing"
+    return ""
 
 
 def _outcome(
@@ -339,11 +343,7 @@ def _outcome(
     """Why a training diverged, empty if it didn't; and where its model is saved, None for nowhere."""
     import numpy as np
 
-    why = ""
-    if isinstance(problem, ArithmeticError):
-        why = str(problem)
-    elif _is_lost(model, last):
-        why = f"a model that knows nothing has a perplexity of {model.backbone.config.vocabulary_size}"
+    why = str(problem) if isinstance(problem, ArithmeticError) else _lost(model, last)
     output = f"{os.path.normpath(arguments.output)}.diverged" if why else arguments.output
     if not np.isfinite(model.backbone.params.flat).all():  # the last update made them so, and no format takes them
         return why or "its parameters are not finite", None

@@ -144,8 +144,8 @@ class File:
                 lines += _line_ends(error.object[: error.start])
                 raise ValueError(
                     f"{self.name} is not UTF-8 text: {error.reason} at byte "
-                    f"{size - len(error.object) + error.start}, in line {lines}. If it is text in another encoding: "
-                    f"{self._other('cp1252')}"
+                    f"{size - len(error.object) + error.start}, in line {lines}. Text in another encoding, "
+                    f"such as cp1252, can be read. {self._other('cp1252')}"
                 ) from None
             if 0 in some:
                 if kind:

@@ -64,8 +64,8 @@ def write(filepath: str | os.PathLike[str], contents: Contents, names: Names, *,
     Warns:
         UserWarning: if the model has settings that KerasHub ignores.
     """
-    import_h5py(f"{WEIGHTS} of Keras's archive")
     path = place_of(checked_path(filepath))
+    import_h5py(f"{WEIGHTS} of Keras's archive")
     if exists(path) and not overwrite:
         raise FileExistsError(f"{path} exists already: overwrite=True replaces it")
     check_parts(path, contents)

@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 
 # Places from which KerasHub downloads, and this package does not.
 FILES = {  # how the name of a file ends, which is no preset -> what to do with it
-    ".keras": "pyroberta.models.load_model(filepath) reads a whole model of Keras's format",
+    ".keras": "pyroberta.models.load_model(filepath) reads a whole model of Keras's format, and "
+    "load_model(filepath).save_to_preset(directory) makes a preset of it",
     ".weights.h5": "give the directory that holds it, or call load_weights(filepath) on a model of its shape",
     "": "give the directory that holds it. (To load a file that training.checkpoint.save wrote, use "
     "training.checkpoint.load and load_train_state.)",

@@ -247,6 +247,7 @@ def test_a_checkpoint_of_another_backend_is_gone_on_with_and_that_is_said(fit, c
         (["--learning-rate", "1e-3"], "with --learning-rate 5e-05, but this one has --learning-rate 0.001"),
         (["--clip", "1"], "with no --clip, but this one has --clip 1.0"),
         (["--whole-words"], "with no --whole-words, but this one has --whole-words"),
+        (["--freeze", "head.bias", "--freeze", "emb.*"], "but this one has --freeze head.bias --freeze emb.*. Give"),
         (["OTHER", "texts.txt"], "belongs to a training with the texts "),
         (["OTHER", "held_out.txt"], "belongs to a training with the validation texts "),
     ],
@@ -275,8 +276,9 @@ def test_a_checkpoint_is_replaced_only_when_asked_to_and_none_is_no_error(fit, c
         signalled(patch, MaskedLM, "_update", {2})
         result_of(line, capsys, 130)
     other = [*fit, "-o", "other", "--checkpoint", "run"]
-    assert main(other) == 2
-    assert "run holds a checkpoint already. Give --resume to continue from it" in capsys.readouterr().err
+    for again in (line, other):  # the first has its model at `out` as well
+        assert main(again) == 2
+        assert "run holds a checkpoint already. Give --resume to continue from it" in capsys.readouterr().err
     assert main([*line[:-2], "--checkpoint", "run", "--resume", "-o", "other"]) == 0  # another place for the model
     capsys.readouterr()
     assert not Path("run").exists()
@@ -439,6 +441,8 @@ def test_the_learning_rate_is_the_presets_and_is_told(fit, small_preset, tmp_pat
     loud[loud.index("--model") + 1] = "recommending"
     main([*loud, "-o", "b"])
     assert "learning rate 0.002: the preset recommends it (--learning-rate)" in capsys.readouterr().err
+    main([*loud, "-o", "c", "--lora", "2"])
+    assert "the preset recommends it; it is for training all parameters, and LoRA mostly" in capsys.readouterr().err
     main([*loud, "-o", "c", "--learning-rate", "0.004"])
     assert "learning rate" not in capsys.readouterr().err
 

@@ -451,7 +451,11 @@ def test_a_kind_may_be_said(tmp_path: Path):
             "text,label\na,x\nb,\n ,y\nc, \n",
             r"2 rows have no value in the column 'label' \(.*line 3, .*line 5\)",
         ),
-        ("a.csv", "one text, with a comma\nanother\n", "has no column 'text'. Its columns are 'one text', ' with a"),
+        (
+            "a.csv",
+            "one text, with a comma\nanother\n",
+            "has no column 'text'. Its columns are 'one text', ' with a comma', the fields",
+        ),
         (
             "a.jsonl",
             '{"text": "a", "label": 1}\n\n{"text": "b"}\n',
@@ -461,6 +465,11 @@ def test_a_kind_may_be_said(tmp_path: Path):
             "a.jsonl",
             '{"text": "a", "label": 1}\n{"text": }\n',
             "a.jsonl, line 2 is not JSON: Expecting value at column 10",
+        ),
+        (
+            "a.jsonl",
+            '{"text": "a", "label": 1}\n{"text": "b"\n{}\n',
+            "a.jsonl, line 2 is not JSON: Expecting ',' delimiter at column 13",
         ),
         (
             "a.jsonl",
@@ -589,7 +598,7 @@ def test_damaged_packed_files_are_named(packed: str, tmp_path: Path):
         (
             "a.csv",
             "text\nné\n".encode("cp1252"),
-            r"is not UTF-8 .* in line 2. If it is .* open\('.*a.csv', encoding='cp1252'",
+            r"is not UTF-8 .* in line 2. Text in another encoding, .* open\('.*a.csv', encoding='cp1252'",
         ),
     ],
 )

@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import Any, NamedTuple
 
 from pyroberta.data.files import File
+from pyroberta.formats.budget import clipped
 
 Row = tuple[int, Any, Any]  # place, text or segments, label or None
 
@@ -101,7 +102,9 @@ def named(names: Any, most: int = 8) -> str:
     ("'id', 'text'", 'none')
     """
     names = list(names)
-    some = ", ".join(repr(name)[:40] for name in names[:most])
+    some = ", ".join(
+        repr(clipped(str(name), 40)) if isinstance(name, str) else repr(name)[:40] for name in names[:most]
+    )
     return (some + (f" and {len(names) - most} more" if len(names) > most else "")) or "none"
 
 
@@ -123,7 +126,8 @@ def check_columns(name: str, kind: str, names: Any, wanted: Wanted) -> None:
         count = names.count(column)
         if count != 1:
             problem = "has no column" if not count else f"has {count} columns of the name"
-            raise ValueError(f"{name} {problem} {column!r}. Its columns are {named(names)}")
+            source = ", the fields of its first row" if kind in ("CSV", "TSV") else ""
+            raise ValueError(f"{name} {problem} {column!r}. Its columns are {named(names)}{source}")
 
 
 def usual_column(names: list[Any]) -> Any:

@@ -80,10 +80,11 @@ def _row(number: int, item: Any, wanted: Wanted, place: str, name: str, kind: st
 
 
 def _parsed(text: str, place: str) -> Any:
+    text = text.rstrip()  # the line's end, behind which what is missing would be said to be missing in column 1
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        where = f"line {error.lineno}, column {error.colno}" if "\n" in text.strip() else f"column {error.colno}"
+        where = f"line {error.lineno}, column {error.colno}" if "\n" in text else f"column {error.colno}"
         raise ValueError(f"{place} is not JSON: {error.msg} at {where}") from None
     except RecursionError:
         raise ValueError(f"{place} is JSON that is nested too deep") from None
