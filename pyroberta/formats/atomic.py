@@ -33,6 +33,7 @@ from pyroberta.formats.new_files import (
     explained,
     flush,
     flush_new_name,
+    keep_permissions,
     locked_temporary,
     made_parents,
     nearest,
@@ -51,8 +52,8 @@ CANNOT_EXCHANGE = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EPERM)
 def replacing_directory(
     path: Path | str, kind: Kind, owned: Sequence[str] = (), sizes: Iterable[int] = ()
 ) -> Iterator[Path]:
-    """A `with` block that yields an empty directory to fill. The directory becomes `path` when the block ends. If the
-    block raises, it is removed.
+    """A `with` block that yields an empty directory to fill. The directory becomes `path` when the block ends, with the
+    permissions of the old one. If the block raises, it is removed.
 
     Args:
         path: the directory to save. It and its parents are created if needed. If it is a symbolic link, the link stays,
@@ -89,9 +90,11 @@ def replacing_directory(
     with explained(path, sizes), made_parents(path):
         _clean_up(path, kind)
         with locked_temporary(path) as temporary:
+            keep_permissions(path, temporary, 0o700)
             yield temporary
             if path.is_dir():
                 _carry_over(path, temporary, owned)
+                keep_permissions(path, temporary)
             _flush(temporary)
             check_replaceable(path, kind)  # again: the block may have taken long
             _swap(temporary, path, owned)
@@ -188,7 +191,8 @@ def _clean_up(path: Path, kind: Kind) -> None:
 def _carry_over(old: Path, new: Path, owned: Sequence[str], below: str = "", *, late: bool = False) -> None:
     """Gives a new directory what an old one has beside the files that are ours: the new ones, and those of `owned`.
 
-    late: the new one has had what was there before, and is given what came since.
+    late: the new one has had what was there before, and is given what came since. Otherwise what is new gets the
+    permissions of what it replaces.
 
     Raises:
         FileExistsError: if one has a directory, or a link to one, and the other a file of the same name.
@@ -203,6 +207,8 @@ def _carry_over(old: Path, new: Path, owned: Sequence[str], below: str = "", *, 
                 f"won't replace {old}: its {printable(entry.name)} is {kind}, and not a "
                 f"{'directory' if copy.is_dir() else 'file'} that was saved. Move it away, or give another directory."
             )
+        if os.path.lexists(copy) and not late:
+            keep_permissions(entry, copy)
         if copy.is_dir():
             _carry_over(entry, copy, owned, f"{name}/", late=late)
         elif os.path.lexists(copy) or (not is_directory and any(re.fullmatch(pattern, name) for pattern in owned)):

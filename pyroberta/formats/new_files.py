@@ -24,6 +24,7 @@ import os
 import re
 import secrets
 import shutil
+import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,7 +69,8 @@ class NewFile:
 
 
 def replace_files(directory: str | os.PathLike[str], files: Mapping[str, NewFile]) -> None:
-    """Writes files into a directory. Its other files stay. A file of the same name is replaced in one step.
+    """Writes files into a directory. Its other files stay. A file of the same name is replaced in one step, and the new
+    one has its permissions.
 
     All files are written and flushed before the first one takes its name. If the process is killed while they are
     renamed, some files are new and some old, but each of them is complete.
@@ -79,6 +81,7 @@ def replace_files(directory: str | os.PathLike[str], files: Mapping[str, NewFile
 
     Raises:
         IsADirectoryError: if one of the names is that of a directory.
+        FileExistsError: if one of them is that of a pipe or a device.
         NotADirectoryError: if a parent in the path of `directory` is a file.
         OSError: if the files can't be written; see `place_of` for other reasons. Then the old files stay, and no new
             file does.
@@ -95,14 +98,18 @@ def replace_files(directory: str | os.PathLike[str], files: Mapping[str, NewFile
     for name in files:
         if (directory / name).is_dir():
             raise IsADirectoryError(f"can't save to {directory / name}: it is a directory. Give another name.")
+        if os.path.lexists(directory / name) and not (directory / name).is_file():
+            raise FileExistsError(f"can't save to {directory / name}: it is not a plain file. Give another name.")
     place, unconfirmed = first if len(files) == 1 else directory, None
     with explained(place, [new.size for new in files.values()]), made_parents(first):
         remove_stale(first)
         with locked_temporary(first) as temporary:
+            temporary.chmod(0o700)  # the files get their permissions only when they are complete
             for name, new in files.items():
                 new.write(temporary / name)
                 flush(temporary / name)
             for name in files:
+                keep_permissions(directory / name, temporary / name)
                 (temporary / name).replace(directory / name)
             unconfirmed = flush_new_name(first)
     if unconfirmed:
@@ -197,6 +204,14 @@ def nearest(path: Path) -> Path:
     if not above.is_dir():
         raise NotADirectoryError(f"can't save to {path}: {above} is a file, and not a directory. Give another place.")
     return above
+
+
+def keep_permissions(old: Path, new: Path, more: int = 0) -> None:
+    """Gives `new` the permissions of `old`, which it replaces, and those of `more`. If there is no `old`, nothing
+    changes.
+    """
+    with contextlib.suppress(OSError):  # a file system without permissions
+        new.chmod(stat.S_IMODE(old.stat().st_mode) | more)
 
 
 @contextlib.contextmanager

@@ -20,6 +20,7 @@ from small_models import small_masked_lm
 from pyroberta.formats import atomic
 from pyroberta.formats.atomic import check_place, readable, replacing_directory
 from pyroberta.formats.directory import Kind
+from pyroberta.formats.new_files import NewFile, replace_files
 from pyroberta.presets.writing import check_saveable
 
 # Run by a process of its own, that forks children to be killed while saving. The two models differ in width and in
@@ -459,6 +460,32 @@ def _umask() -> Iterator[None]:
     old = os.umask(0o027)
     yield
     os.umask(old)
+
+
+@pytest.mark.parametrize("format", ["hf", "keras"])
+def test_a_private_preset_stays_private(tmp_path: Path, format: str) -> None:
+    preset = tmp_path / "preset"
+    small_masked_lm().save_to_preset(preset, format=format)
+    (preset / "README.md").write_text("a card")
+    for place in [preset, *preset.rglob("*")]:
+        place.chmod(0o600 if place.is_file() else 0o700)
+    old = {place: place.stat().st_ino for place in preset.rglob("*") if place.is_file()}
+    small_masked_lm().save_to_preset(preset, format=format)
+    assert {place.stat().st_mode & 0o777 for place in preset.rglob("*") if place.is_file()} == {0o600}
+    assert {place.stat().st_mode & 0o777 for place in [preset, *preset.rglob("*")] if place.is_dir()} == {0o700}
+    assert [place.name for place, number in old.items() if place.stat().st_ino == number] == ["README.md"]
+
+
+def test_a_private_file_stays_private_and_what_is_not_a_file_stays(tmp_path: Path) -> None:
+    replace_files(tmp_path, {"a": NewFile.of("old")})
+    (tmp_path / "a").chmod(0o600)
+    replace_files(tmp_path, {"a": NewFile.of("new")})
+    assert ((tmp_path / "a").read_text(), (tmp_path / "a").stat().st_mode & 0o777) == ("new", 0o600)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(FileExistsError, match=r"pipe: it is not a plain file\. Give another name"):
+        replace_files(tmp_path, {"a": NewFile.of("third"), "pipe": NewFile.of("text")})
+    assert (tmp_path / "a").read_text() == "new"
+    assert (tmp_path / "pipe").is_fifo()
 
 
 @pytest.mark.usefixtures("_umask")
