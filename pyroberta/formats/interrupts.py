@@ -21,6 +21,8 @@ HELD = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGALRM") if ha
 class uninterrupted:
     """A `with` block that delays interrupts until it ends: Ctrl-C, SIGTERM and alarms that Python handles.
 
+    A signal that came several times is delivered once, as the system does.
+
     Python delivers signals to its main thread only. In other threads, and for signals that no Python function handles,
     the block does nothing.
 
@@ -30,7 +32,7 @@ class uninterrupted:
 
     def __init__(self) -> None:
         self.handlers: dict[int, Callable[[int, FrameType | None], object]] = {}
-        self.came: list[tuple[int, FrameType | None]] = []
+        self.came: dict[int, FrameType | None] = {}  # in the order in which they came
 
     def __enter__(self) -> None:
         if threading.current_thread() is not threading.main_thread():
@@ -40,16 +42,25 @@ class uninterrupted:
                 handler = signal.getsignal(number)
                 if callable(handler):
                     self.handlers[number] = handler
-                    signal.signal(number, lambda number, frame: self.came.append((number, frame)))
+                    signal.signal(number, lambda number, frame: self.came.setdefault(number, frame))
         except BaseException:
             self._restore()
             raise
 
     def __exit__(self, *_: object) -> None:
         self._restore()
-        if self.came:
-            number, frame = self.came[0]
+        self._deliver()
+
+    def _deliver(self) -> None:
+        """Calls the handler of each signal, even if that of one before raises."""
+        if not self.came:
+            return
+        number = next(iter(self.came))
+        frame = self.came.pop(number)
+        try:
             self.handlers[number](number, frame)
+        finally:
+            self._deliver()
 
     def _restore(self) -> None:
         for number, handler in reversed(self.handlers.items()):  # SIGINT's last

@@ -312,7 +312,7 @@ def read_state(directory: Directory, config: RobertaConfig) -> NoReturn:
         ValueError: always.
     """
     raise ValueError(
-        f"{directory} is a fairseq checkpoint, whose optimizer's state can't be read: leave load_optimizer"
+        f"{directory} is a fairseq checkpoint, whose optimizer's state can't be read: leave load_optimizer out"
     )
 
 

@@ -140,7 +140,7 @@ class KerasModel(Hinting, Checked):
         >>> all((a == b).all() for a, b in zip(backbone.get_weights(), other.get_weights()))
         True
         """
-        self._save(filepath, overwrite, self._weights()[1])
+        self._save(filepath, true_or_false("overwrite", overwrite), self._weights()[1])
 
     def load_weights(self, filepath: str | os.PathLike[str], skip_mismatch: bool = False) -> None:
         """Sets all parameters to the values in a file that `save_weights`, here or of KerasHub, wrote.
@@ -190,6 +190,7 @@ class KerasModel(Hinting, Checked):
         """
         from pyroberta.presets import keras_archive_writer
 
+        overwrite = true_or_false("overwrite", overwrite)
         backbone = self._weights()[0]
         names = keras_archive_writer.Names(self.name, backbone.name, backbone.trainable, backbone.precision)
         keras_archive_writer.write(filepath, self._contents(), names, overwrite=overwrite)

@@ -290,6 +290,32 @@ def test_the_programs_own_handler_is_called_and_comes_back():
         signal.signal(signal.SIGINT, before)
 
 
+def interrupted_by(*signals):
+    with uninterrupted():
+        for number in signals:
+            signal.raise_signal(number)
+
+
+def test_no_signal_is_lost_behind_another():
+    came = []
+
+    def fail(number, frame):
+        came.append(number)
+        raise TimeoutError("too long")
+
+    signals = (signal.SIGALRM, signal.SIGTERM, signal.SIGINT)
+    handlers = (lambda number, frame: came.append(number), fail, signal.default_int_handler)
+    before = [signal.signal(number, handler) for number, handler in zip(signals, handlers, strict=True)]
+    try:
+        with pytest.raises(KeyboardInterrupt) as raised:
+            interrupted_by(*signals)
+        assert came == [signal.SIGALRM, signal.SIGTERM]
+        assert isinstance(raised.value.__context__, TimeoutError)
+    finally:
+        for number, handler in zip(signals, before, strict=True):
+            signal.signal(number, handler)
+
+
 @pytest.mark.parametrize("ignored", [signal.SIG_IGN, signal.SIG_DFL])
 def test_a_program_without_a_handler_of_its_own_keeps_none(ignored):
     before = signal.signal(signal.SIGINT, ignored)

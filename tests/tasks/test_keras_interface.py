@@ -259,6 +259,9 @@ def test_weights_go_into_a_file_and_back(make, ending: str, tmp_path: Path):
     assert values(model) == before
     with pytest.raises(FileExistsError, match="overwrite=True"):
         model.save_weights(file, overwrite=False)
+    for save in (model.save, model.save_weights):
+        with pytest.raises(TypeError, match="overwrite must be True or False, got 'no'"):
+            save(file, overwrite="no")
 
 
 @pytest.mark.parametrize("ending", [".weights.h5", ".safetensors"])

@@ -173,6 +173,9 @@ CASES: dict[str, Case] = {
     "config: another activation": Case(
         "hf", values("config.json", hidden_act="relu"), "config.json: hidden_act is 'relu', only 'gelu' can be read"
     ),
+    "config: a text for whether the head is tied": Case(
+        "hf", values("config.json", tie_word_embeddings="no"), "tie_word_embeddings should be true or false, got 'no'"
+    ),
     "config: no activation": Case("hf", values("config.json", hidden_act=None), "hidden_act is None, only 'gelu'"),
     "config: a padding token beyond the vocabulary": Case(
         "hf",
