@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import stat
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple, NoReturn
@@ -47,7 +48,7 @@ def some_names(names: Sequence[str]) -> str:
     return printable(", ".join(names[:MOST_NAMES]) + more)
 
 
-def find(paths: Sequence[str], kind: str | None) -> Found:
+def find(paths: Sequence[str], kind: str | None, *, in_folders: bool = False) -> Found:
     """Returns the files for which the paths stand. The files of each path are sorted by name.
 
     - A directory stands for all files in it and below it whose names have the suffix of a kind that can be read. Hidden
@@ -55,6 +56,7 @@ def find(paths: Sequence[str], kind: str | None) -> Found:
     - A path with `*`, `?`, `[…]` or `**` that is not a file itself stands for the files that match. Each file occurs
       once.
     - The kind follows from the suffixes of the names, unless `kind` names it. A file without a known suffix is text.
+    - With `in_folders`, files that are directly in a directory are left out, of whatever kind they are.
 
     Raises:
         FileNotFoundError: if no file is found.
@@ -65,26 +67,31 @@ def find(paths: Sequence[str], kind: str | None) -> Found:
     left_out: list[str] = []
     for path in paths:
         found, others = _files_of(path, kind)
+        if in_folders and os.path.isdir(path):
+            directory = os.path.dirname(os.path.join(path, ""))
+            others += [name for name in found if os.path.dirname(name) == directory]
+            found = [name for name in found if os.path.dirname(name) != directory]
         names += found
         left_out += others
     kinds = {name: kind or kind_of(name) for name in names}
     if len(set(kinds.values())) > 1:
         of_kind = {found: name for name, found in reversed(kinds.items())}
         some = ", ".join(f"{printable(name)} ({KINDS[found].title})" for found, name in sorted(of_kind.items()))
-        pattern = os.path.join(paths[0], "**", f"*{KINDS[min(of_kind)].suffixes[0]}")
+        most = Counter(kinds.values()).most_common(1)[0][0]
+        pattern = os.path.join(paths[0], "**", f"*{KINDS[most].suffixes[0]}")
         example = f", such as {pattern!r}" if os.path.isdir(paths[0]) else ""
-        raise ValueError(
-            f"the files of {some_names(paths)} are of several kinds: {some}. Name only the files of one kind{example}"
-        )
+        advice = "Leave only text files in the folders" if in_folders else f"Name only the files of one kind{example}"
+        raise ValueError(f"the files of {some_names(paths)} are of several kinds: {some}. {advice}")
     files = tuple(File(name, split_suffixes(name)[1]) for name in names)
-    return Found(some_names(paths), files, next(iter(kinds.values())), tuple(left_out))
+    return Found(some_names(paths), files, next(iter(kinds.values()), kind or "text"), tuple(left_out))
 
 
 def by_folder(paths: Sequence[str], found: Found) -> Found:
-    """Returns the files, each with the name of its folder, which is directly below one of the directories `paths`.
+    """Returns the files that `find` found in folders, each with the name of its folder, which is directly below one of
+    the directories `paths`.
 
-    The files of the classes alternate, so that the files of a batch, or the last files, are not all of one class. Files
-    that are not in a folder are left out, and so are folders without files.
+    The files of the classes alternate, so that the files of a batch, or the last files, are not all of one class.
+    Folders without files are left out.
 
     Raises:
         ValueError: if a path is not a directory, a file is not a text file, the name of a folder is blank, or fewer
@@ -102,11 +109,8 @@ def by_folder(paths: Sequence[str], found: Found) -> Found:
     left_out = list(found.left_out)
     for file in found.files:
         root = next(path for path in paths if file.path.startswith(os.path.join(path, "")))
-        folder, *below = os.path.relpath(file.path, root).split(os.sep)
-        if below:
-            files.setdefault(folder, []).append(replace(file, folder=folder))
-        else:
-            left_out.append(file.path)
+        folder = os.path.relpath(file.path, root).split(os.sep)[0]
+        files.setdefault(folder, []).append(replace(file, folder=folder))
     left_out += _empty_folders(paths, [*(file.path for file in found.files), *left_out])
     if blank := [name for name in files if not name.strip()]:
         raise ValueError(f"{message}, and {found.name} has a folder with the blank name {blank[0]!r}. Rename it")

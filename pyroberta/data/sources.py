@@ -296,7 +296,8 @@ def open_given(
         label = None
     wanted = _wanted(column, label, per_line, kind is not None)
     if is_inferred and paths is not None:
-        return _of_files(by_folder(paths, find(paths, kind)), wanted._replace(per_line=False), is_optional=False)
+        files = by_folder(paths, find(paths, kind, in_folders=True))
+        return _of_files(files, wanted._replace(per_line=False), is_optional=False)
     if label is not None and column is None:
         hint = f". In a directory, {INFERRED} takes the folders' names" * (paths is not None)
         raise ValueError(

@@ -361,6 +361,20 @@ def test_what_has_no_folder_for_each_class_is_told(x: object, message: str, revi
         open_source("train", label="verdict")
 
 
+def test_a_table_beside_the_folders_of_classes_is_left_out_and_one_within_them_is_refused(reviews: Path):
+    Path("train/labels.csv").write_text("file,label\n")
+    source = open_source("train", label="inferred")
+    assert (len(source.texts), "left out train/labeledBow.feat, train/labels.csv, " in source.description) == (6, True)
+    Path("train/pos/labels.csv").write_text("file,label\n")
+    message = r"train/pos/labels.csv \(CSV\), train/neg/0.txt \(text\)\. Leave only text files in the folders"
+    with pytest.raises(ValueError, match=message):
+        open_source("train", label="inferred")
+    with pytest.raises(
+        ValueError, match=r"Name only the files of one kind, such as 'train/\*\*/\*\.txt'"
+    ):  # as most are
+        open_source("train")
+
+
 def test_folders_without_texts_are_named(reviews: Path):
     for folder in ("train/empty", "train/deep/er", "train/.hidden", "train/pictures", "one/only"):
         Path(folder).mkdir(parents=True)
