@@ -605,7 +605,9 @@ def check_features(x: Any, needed: Collection[str] = ("token_ids", "mask_positio
         hint = ". Texts go to predict, or through the preprocessor" if isinstance(x, str | list | tuple) else ""
         raise TypeError(f"the features should be a dict of {allowed}; got {type(x).__name__}{hint}")
     if not set(needed) <= set(x) <= {*needed, "padding_mask"}:
-        raise ValueError(f"the features should be a dict of {allowed}; got {', '.join(map(str, x))}{_renamed(x)}")
+        raise ValueError(
+            f"the features should be a dict of {allowed}; got {', '.join(map(str, x)) or 'none'}{_renamed(x)}"
+        )
     for name, value in x.items():
         refuse_masked(value, f"x[{name!r}]", f"Pass x[{name!r}].filled(value); padding_mask tells what is padding")
         if value is None or np.isscalar(value) or getattr(value, "shape", None) == ():

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence, Sized
 from itertools import chain, islice
 from typing import Any
 
@@ -21,6 +21,7 @@ from pyroberta.data.kinds import KINDS, Row, Wanted, check_columns, named, usual
 from pyroberta.data.paths import INFERRED, MOST_NAMES, Found, by_folder, check_kind, find, kind_of, some_names
 from pyroberta.data.tables import Table, as_mapping, classes_of, is_record, is_stream, rows, table_of, with_items
 from pyroberta.formats.budget import shown
+from pyroberta.model.attributes import true_or_false
 from pyroberta.model.hints import hinting
 from pyroberta.text.given import bytes_error, opened, refuse_endless
 
@@ -327,6 +328,10 @@ def open_given(
 def _wanted(column: Any, label: Any, per_line: bool, is_said: bool) -> Wanted:
     is_pair = isinstance(column, tuple | list)
     columns = () if column is None else tuple(column) if is_pair else (column,)
+    for argument, name in (("label", label), *(("column", name) for name in columns)):
+        if not isinstance(name, Hashable):
+            raise TypeError(f"{argument} should be the name of a column, got {shown(name)}")
+    per_line = true_or_false("per_line", per_line)
     if is_pair and not columns:
         raise ValueError("column is empty: name the column of the texts, or those of their segments")
     if label is not None and label in columns:

@@ -63,6 +63,8 @@ def as_path(given: str | bytes | os.PathLike[str]) -> Path:
     Traceback (most recent call last):
     ValueError: '' is not a path. The working directory is '.'
     """
+    if not isinstance(given, str | bytes | os.PathLike):
+        raise TypeError(f"a path should be a text or a pathlib.Path, got {shown(given)}")
     name = os.fsdecode(given)
     if not name:
         raise ValueError("'' is not a path. The working directory is '.'")

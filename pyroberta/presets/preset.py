@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from pyroberta.formats.directory import Directory
-from pyroberta.formats.files import as_path, exists, read_bytes
+from pyroberta.formats.files import as_path, exists, read_bytes, shown
 from pyroberta.model.callers import callers_level
 from pyroberta.model.config import RobertaConfig
 from pyroberta.model.hints import did_you_mean
@@ -230,6 +230,7 @@ def open_preset(preset: str | os.PathLike[str], weights: bool = True) -> Preset:
             package has the config and the tokenizer.
 
     Raises:
+        TypeError: if preset is not a text or a path.
         FileNotFoundError: if the path does not exist.
         ValueError: if the name is unknown (the message has the known ones), the directory has no known format, or the
             handle is that of another architecture.
@@ -241,6 +242,8 @@ def open_preset(preset: str | os.PathLike[str], weights: bool = True) -> Preset:
     """
     if isinstance(preset, Preset):
         return preset
+    if not isinstance(preset, str | os.PathLike):
+        raise TypeError(f"preset should be a name, a handle or the path of a directory, got {shown(preset)}")
     name = os.fspath(preset)
     if is_handle(preset):
         return _of_handle(name, name)

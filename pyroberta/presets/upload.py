@@ -6,9 +6,11 @@ import os
 import tempfile
 from pathlib import Path
 
+from pyroberta.formats.budget import shown
 from pyroberta.formats.directory import Directory
 from pyroberta.formats.files import exists
 from pyroberta.formats.stored import beside
+from pyroberta.model.attributes import true_or_false
 from pyroberta.presets import hub, kerashub
 from pyroberta.presets.detect import detect
 from pyroberta.presets.model_card import CARD, model_card
@@ -45,13 +47,7 @@ def upload(
         ValueError: if the handle is malformed, or the directory is not a preset of a RoBERTa.
         ImportError, PermissionError, ConnectionError, OSError: see `hub.open_handle`.
     """
-    directory = Directory(Path(directory))
-    scheme = handle.partition("://")[0]
-    if scheme not in SENDERS or "://" not in handle:
-        raise ValueError(
-            f"{handle!r} is not a place for uploads. Give hf://ORGANISATION/NAME or "
-            "kaggle://OWNER/MODEL/FRAMEWORK/VARIATION"
-        )
+    directory, scheme, private = Directory.of(directory), check_handle(handle), true_or_false("private", private)
     if not directory.path.is_dir():
         raise FileNotFoundError(f"{directory}: the directory to upload does not exist")
     format, fetch = detect(directory), hub.in_directory(directory)
@@ -68,6 +64,21 @@ def upload(
     formats = ["keras_hub"] if format is kerashub else ["transformers"]
     card = model_card(config, handle, formats=formats, licence=licence, trained_from=trained_from)
     return SENDERS[scheme](handle, named, card, private, licence, message)
+
+
+def check_handle(handle: str) -> str:
+    """Checks that a handle is one for uploads, and returns its scheme.
+
+    Raises:
+        ValueError: if it is not.
+    """
+    scheme, separator, _ = handle.partition("://") if isinstance(handle, str) else ("", "", "")
+    if scheme not in SENDERS or not separator:
+        raise ValueError(
+            f"{shown(handle)} is not a place for uploads. Give hf://ORGANISATION/NAME or "
+            "kaggle://OWNER/MODEL/FRAMEWORK/VARIATION"
+        )
+    return scheme
 
 
 def _to_hugging_face(

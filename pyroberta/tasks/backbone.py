@@ -19,6 +19,7 @@ from pyroberta.backends import get_ops
 from pyroberta.data.inputs import check_features, check_rows, padding_mask
 from pyroberta.formats.budget import shown
 from pyroberta.formats.encoding import numpy_name
+from pyroberta.formats.files import as_path
 from pyroberta.formats.interrupts import uninterrupted
 from pyroberta.model import serialization
 from pyroberta.model.attributes import (
@@ -382,7 +383,7 @@ class Backbone(KerasModel):
         from pyroberta.presets.writing import writer
 
         write = writer(format)
-        write(os.fspath(directory), self._contents(), dtype=dtype, max_shard_size=max_shard_size)
+        write(as_path(directory), self._contents(), dtype=dtype, max_shard_size=max_shard_size)
 
     def with_head(
         self,
@@ -650,7 +651,7 @@ class Backbone(KerasModel):
         self._need_lora()
         from pyroberta.presets import lora
 
-        lora.write(os.fspath(path), self.config, self.params)
+        lora.write(as_path(path), self.config, self.params)
 
     def load_lora_weights(self, path: str | os.PathLike[str]) -> None:
         """Loads saved low-rank changes. If LoRA is not enabled, it is enabled with the rank, alpha and targets of the
@@ -666,9 +667,10 @@ class Backbone(KerasModel):
         """
         from pyroberta.presets import lora
 
-        config, factors = lora.read(os.fspath(path), self.config)
+        path = as_path(path)
+        config, factors = lora.read(path, self.config)
         with self.writing("load_lora_weights()", makes_room=True), uninterrupted():
-            self._take_factors(os.fspath(path), config, factors)
+            self._take_factors(f"{path}", config, factors)
 
     def _take_factors(self, path: str, config: RobertaConfig, factors: Mapping[str, Array]) -> None:
         if not self.config.lora_rank:

@@ -14,6 +14,7 @@ from numpy import ndarray as Array
 
 from pyroberta.data.inputs import InputReader
 from pyroberta.formats.budget import clipped, shown
+from pyroberta.formats.files import as_path
 from pyroberta.formats.interrupts import uninterrupted
 from pyroberta.model.attributes import (
     MODEL,
@@ -460,7 +461,7 @@ class Task(Trainer, KerasModel, ABC):
             now, config = self._current_state(), self.optimizer.get_saved_config()
             state = OptimizerState(config, now.step, now.slots, now.seed, now.data_pass, now.position)
             contents = replace(contents, state=state)
-        write(os.fspath(directory), contents, dtype=dtype, max_shard_size=max_shard_size)
+        write(as_path(directory), contents, dtype=dtype, max_shard_size=max_shard_size)
 
     def save(self, filepath: str | os.PathLike[str], overwrite: bool = True) -> None:
         """Does what `KerasModel.save` does, and writes the head, the tokenizer and the preprocessor's settings too.
@@ -574,8 +575,10 @@ class Task(Trainer, KerasModel, ABC):
         """
         from tempfile import TemporaryDirectory
 
-        from pyroberta.presets.upload import upload
+        from pyroberta.presets.upload import check_handle, upload
 
+        check_handle(handle)  # before much is written
+        private = true_or_false("private", private)
         with TemporaryDirectory() as parent:
             directory = os.path.join(parent, "preset")
             self.save_to_preset(directory)

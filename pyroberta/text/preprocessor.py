@@ -348,6 +348,10 @@ class MaskedLMPreprocessor(Preprocessor, Masker):
         >>> tokenizer.decode(batch.ids), tokenizer.decode(batch.labels)
         ('<s>f<mask>x</s>', 'o')
         """
+        if not hasattr(rng, "random"):
+            raise TypeError(
+                f"rng should be a generator of random numbers, as numpy.random.default_rng(0); got {described(rng)}"
+            )
         batch = pack(sequences)
         return self.mask_batch(batch, rng.random((batch.num_tokens, DRAWS)))
 

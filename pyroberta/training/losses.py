@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pyroberta.model.attributes import Checked, Checks, Reasons, as_call, true_or_false, whole_number
-from pyroberta.model.serialization import arguments_of
+from pyroberta.model.serialization import arguments_of, check_name
 from pyroberta.training import keras_objects
 
 __all__ = [
@@ -73,7 +73,8 @@ class SparseCategoricalCrossentropy(Checked):
             are not reduced are float64 if y_pred is, else float32.
 
     Raises:
-        ValueError: if the reduction or the dtype is unknown.
+        TypeError: if from_logits is not a bool, or name is not a text.
+        ValueError: if the reduction or the dtype is unknown, or another value is out of range.
 
     >>> loss = SparseCategoricalCrossentropy(from_logits=True)
     >>> logits = np.log([[0.25, 0.25, 0.5], [0.125, 0.75, 0.125]])
@@ -89,6 +90,7 @@ class SparseCategoricalCrossentropy(Checked):
         "from_logits": true_or_false,
         "ignore_class": lambda name, value: None if value is None else whole_number(name, value, at_least=-(2**63)),
         "reduction": _reduction,
+        "name": check_name,
         "axis": lambda name, value: whole_number(name, value, at_least=-(2**63)),
     }
     unsettable: ClassVar[Reasons] = {
@@ -241,6 +243,7 @@ def sparse_categorical_crossentropy(
     >>> sparse_categorical_crossentropy([0, 1], [[0.5, 0.75], [0.5, 0.25]], axis=0).round(4)
     array([0.6931, 1.3863], dtype=float32)
     """
+    from_logits = true_or_false("from_logits", from_logits)
     predictions = np.asarray(y_pred)
     predictions = predictions.astype(np.float64 if _is_double(y_pred) else np.float32, copy=False)
     labels = np.asarray(y_true)

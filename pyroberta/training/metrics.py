@@ -53,7 +53,7 @@ class Metric(Checked):
 
     def __init__(self, name: str | None = None, **settings: Any) -> None:
         _check_settings(type(self).__name__, settings)
-        self.name = name or self.name
+        self.name = self.name if name is None else name
         self.numerator = 0.0
         self.denominator = 0.0
 

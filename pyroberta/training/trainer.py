@@ -190,7 +190,7 @@ class Trainer(Resumable):
             validation_steps = whole_number("validation_steps", validation_steps)
         shuffle = true_or_false("shuffle", shuffle)
         accumulated = whole_number("gradient_accumulation_steps", gradient_accumulation_steps)
-        is_split = validation_split is not None and validation_split != 0
+        is_split = validation_split is not None and not (np.ndim(validation_split) == 0 and validation_split == 0)
         if is_split and validation_data is not None:
             raise ValueError(
                 "validation_split and validation_data both name the data for evaluation: pass only one of them"
@@ -331,7 +331,7 @@ class Trainer(Resumable):
         Warns:
             UserWarning: see `fit`.
         """
-        batch_size = size_of_batch(batch_size)
+        batch_size, return_dict = size_of_batch(batch_size), true_or_false("return_dict", return_dict)
         if steps is not None:
             steps = whole_number("steps", steps)
         bar = ProgressBar(verbose)
@@ -369,6 +369,7 @@ class Trainer(Resumable):
         If texts are split, their windows are processed in parts of at most as many windows as there are texts. All
         parts make one update.
         """
+        return_dict = true_or_false("return_dict", return_dict)
         self._need_trainable()
         examples, reader = self._held(x, y, sample_weight, long_texts, column, label, may_name=True)
         class_weights = self._class_weights(class_weight, sample_weight, reader)
@@ -400,6 +401,7 @@ class Trainer(Resumable):
         label: str | None = None,
     ) -> Any:
         """Does what `evaluate` does, with x as one batch."""
+        return_dict = true_or_false("return_dict", return_dict)
         examples, _ = self._held(x, y, sample_weight, long_texts, column, label)
         values = self._evaluate(examples, examples.num_texts)
         return values if return_dict else as_keras(values)

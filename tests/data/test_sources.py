@@ -168,6 +168,9 @@ def test_the_page_of_inputs_is_right_about_the_peers_tables(tmp_path: Path, monk
         ([{"text": b"a"}], {"column": "text"}, TypeError, "row 0 is bytes"),
         (TEXTS, {"kind": "csv"}, ValueError, "kind='csv' applies to files, but x is a list. Leave it out"),
         (TEXTS, {"per_line": False}, ValueError, "per_line=False applies to files"),
+        (TEXTS, {"per_line": "no"}, TypeError, "per_line must be True or False, got 'no'"),
+        ([{"text": "a"}], {"column": "text", "label": ["b"]}, TypeError, r"label should be the name of .*got \['b'\]"),
+        ([{"text": "a"}], {"column": [["text"]]}, TypeError, r"column should be the name of a column, got \['text'\]"),
         (open_source(TEXTS), {"column": "text"}, ValueError, "x was opened by open_source: pass column="),
     ],
 )  # fmt: skip

@@ -280,6 +280,13 @@ def test_a_validation_split_that_leaves_one_side_empty_is_refused(split):
         fitted(validation_split=split)
 
 
+def test_an_array_is_no_validation_split():
+    with pytest.raises(
+        ValueError, match="validation_split should be a number from 0 to 1, the share of the texts; got"
+    ):
+        fitted(validation_split=np.array([0.5, 0.5]))
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -900,6 +907,27 @@ def test_summary_and_count_params_count_every_value(capsys: pytest.CaptureFixtur
     head = masked_lm.count_params() - backbone
     assert out.splitlines()[-1].split() == ["total", f"{masked_lm.count_params():,}", str(head)]
     assert "2 layers, hidden 8" in out
+
+
+@pytest.mark.parametrize("method", ["evaluate", "train_on_batch", "test_on_batch"])
+def test_a_text_is_no_choice_of_the_results_form(method):
+    with pytest.raises(TypeError, match="return_dict must be True or False, got 'no'"):
+        getattr(small_masked_lm(), method)(TEXTS, return_dict="no")
+
+
+@pytest.mark.parametrize("wrong", [3, None, ["a"]], ids=repr)
+def test_what_is_no_path_is_named(wrong):
+    masked_lm = small_masked_lm()
+    masked_lm.backbone.enable_lora(2)
+    shown = re.escape(repr(wrong))
+    for method in (masked_lm.save, masked_lm.save_weights, masked_lm.load_weights, masked_lm.save_to_preset):
+        with pytest.raises(TypeError, match=rf"a path should be a text or a pathlib\.Path, got {shown}"):
+            method(wrong)
+    for method in (masked_lm.backbone.save_to_preset, masked_lm.backbone.save_lora_weights):
+        with pytest.raises(TypeError, match=rf"a path should be a text or a pathlib\.Path, got {shown}"):
+            method(wrong)
+    with pytest.raises(TypeError, match=rf"preset should be a name, a handle or the path of a directory, got {shown}"):
+        MaskedLM.from_preset(wrong)
 
 
 def test_weights_can_be_taken_and_given_back():

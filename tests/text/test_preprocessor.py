@@ -296,6 +296,11 @@ def test_the_same_generator_masks_the_same():
     assert all_ids(both(TEXTS, rng=np.random.default_rng(3))) == all_ids(both(TEXTS, rng=np.random.default_rng(3)))
 
 
+def test_a_seed_is_no_generator():
+    with pytest.raises(TypeError, match=r"rng should be a generator of random numbers, .*; got 3 \(int\)"):
+        preprocessor()(TEXTS, rng=3)
+
+
 def test_a_call_with_a_generator_of_its_own_does_not_move_the_others():
     disturbed, quiet = preprocessor(), preprocessor()
     disturbed(TEXTS, rng=np.random.default_rng(3))

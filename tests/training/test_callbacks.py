@@ -136,6 +136,13 @@ def test_an_error_leaves_no_progress_bar_of_the_users_behind(capsys):
     assert "evaluate: " in capsys.readouterr().err
 
 
+def test_a_hook_is_a_function():
+    with pytest.raises(
+        TypeError, match="on_epoch_end should be a function with the arguments of the hook, got 'print'"
+    ):
+        LambdaCallback(on_epoch_end="print")
+
+
 def test_lambdas_are_called_with_what_the_hook_gets():
     seen = []
     callback = LambdaCallback(
@@ -398,7 +405,9 @@ def test_a_place_is_a_path_that_can_be(made, tmp_path):
     with pytest.raises(ValueError, match=r"^(filepath|backup_dir)? ?(is )?''"):
         made("")
     for wrong in (3, None):
-        with pytest.raises((TypeError, ValueError), match=r"expected str, bytes or os.PathLike|backup_dir is None"):
+        with pytest.raises(
+            (TypeError, ValueError), match=r"(a path|filepath) should be a text or a |backup_dir is None"
+        ):
             made(wrong)
     given = os.fsencode(tmp_path / "a")
     assert os.fspath(tmp_path / "a") in vars(made(given)).values()

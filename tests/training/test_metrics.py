@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_models import TEXTS, small_masked_lm, small_tokenizer
 
-from pyroberta import TextClassifier, TextClassifierPreprocessor, metrics, optimizers
+from pyroberta import TextClassifier, TextClassifierPreprocessor, losses, metrics, optimizers, schedules
 from pyroberta.training.callbacks import LambdaCallback
 from pyroberta.training.metrics import Accuracy, Loss, Perplexity, SparseCategoricalAccuracy
 
@@ -83,6 +84,16 @@ def test_reset_forgets_and_nothing_gives_nothing():
         assert metric.result() != empty_result
         metric.reset()
         assert metric.result() == empty_result
+
+
+@pytest.mark.parametrize("name", ["", 3])
+@pytest.mark.parametrize(
+    "make",
+    [metrics.Accuracy, losses.SparseCategoricalCrossentropy, optimizers.Adam, partial(schedules.CosineDecay, 1e-3, 10)],
+)
+def test_a_name_is_a_text(make, name):
+    with pytest.raises(TypeError, match=f"name must be a text that isn't empty, got {name!r}"):
+        make(name=name)
 
 
 def test_an_unknown_name_gets_the_known_ones():

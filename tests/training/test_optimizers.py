@@ -335,6 +335,8 @@ def test_a_state_that_does_not_fit_changes_nothing():
     ]:
         with pytest.raises(ValueError, match=message):
             optimizer.load_state_dict({"iterations": 9, "m": ones, "v": broken})
+    with pytest.raises(TypeError, match=r"the optimizer's state should be a dict, as state_dict returns it; got None"):
+        optimizer.load_state_dict(None)
     for count in (-1, 1.5, "9", [9]):
         with pytest.raises(ValueError, match=r"iterations must be a whole number of at least 0, got "):
             optimizer.load_state_dict({"iterations": count, "m": ones, "v": ones})

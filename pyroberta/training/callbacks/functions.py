@@ -21,7 +21,7 @@ class LambdaCallback(Callback):
 
     Raises:
         TypeError: if a name begins with `on_`, or is similar to the name of a hook, and is not a hook, since its
-            function would never be called.
+            function would never be called; or if the value of a hook is not a function.
 
     >>> callback = LambdaCallback(on_epoch_end=lambda epoch, logs: print(callback.place, epoch, logs), place="here")
     >>> callback.on_epoch_end(0, {"loss": 1.0})
@@ -48,5 +48,7 @@ class LambdaCallback(Callback):
             is_hook = name in HOOKS
             if not is_hook and (name.startswith("on_") or f"on_{name}" in HOOKS):
                 raise TypeError(f"{name!r} is not a hook and would never be called; the hooks are {', '.join(HOOKS)}")
+            if is_hook and value is not None and not callable(value):
+                raise TypeError(f"{name} should be a function with the arguments of the hook, got {value!r:.80}")
             if value is not None or not is_hook:
                 setattr(self, name, value)

@@ -113,6 +113,8 @@ class ModelCheckpoint(Monitor):
     ) -> None:
         super().__init__(monitor, mode)
         self.save_best_only = save_best_only
+        if not isinstance(filepath, str | bytes | os.PathLike):
+            raise TypeError(f"filepath should be a text or a pathlib.Path, got {shown(filepath)}")
         self.filepath = os.fsdecode(filepath)
         if not self.filepath:
             raise ValueError("filepath is '': name the directory for the model")

@@ -27,7 +27,7 @@ from pyroberta.model.attributes import (
     whole_number,
 )
 from pyroberta.model.parameters import Arrays, Shape
-from pyroberta.model.serialization import arguments_of
+from pyroberta.model.serialization import arguments_of, check_name
 from pyroberta.ops import REFERENCE, Ops, Scalar
 from pyroberta.training import schedules
 from pyroberta.training.optimizers.rate import Rate
@@ -107,6 +107,7 @@ class Optimizer(Checked):
     excluded_by_default: ClassVar[tuple[str, ...]] = ()
     is_named: ClassVar[bool] = False  # whether a preset can name the class, which says so itself
     checks: ClassVar[Checks] = {
+        "name": check_name,
         "weight_decay": _perhaps_decay,
         **dict.fromkeys(CLIPS, _limit),
         "use_ema": true_or_false,
@@ -398,6 +399,7 @@ class Optimizer(Checked):
             state: a state that `state_dict` returned. A slot may be any mapping of names to arrays.
 
         Raises:
+            TypeError: if the state is not a dict.
             ValueError: before `build`; if names or shapes are not those of the parameters, or `iterations` is not a
                 whole number of at least 0. Then nothing changes.
         """
@@ -442,6 +444,8 @@ class Optimizer(Checked):
                 arrays.ops.copy(arrays[name], arrays.ops.from_host(np.asarray(_host(slots[slot], array))))
 
     def _check_layout(self, state: Mapping[str, Any], layout: Mapping[str, Shape]) -> None:
+        if not isinstance(state, Mapping):
+            raise TypeError(f"the optimizer's state should be a dict, as state_dict returns it; got {state!r:.80}")
         missing = {"iterations", *self.slot_names} - set(state)
         if missing:
             raise ValueError(f"the optimizer's state lacks {', '.join(sorted(missing))}; it has {', '.join(state)}")

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from pyroberta.model.attributes import is_real
-from pyroberta.model.serialization import arguments_of
+from pyroberta.model.serialization import arguments_of, check_name
 
 Self = TypeVar("Self", bound="LearningRateSchedule")
 
@@ -64,6 +64,8 @@ class _Decay(LearningRateSchedule):
                 continue
             if field.type in ("float", "float | None") and (not is_real(value) or not 0 <= value < math.inf):
                 raise ValueError(f"{field.name} must be a number >= 0, got {value!r}")
+            if field.name == "name" and value is not None:
+                check_name("name", value)
             if field.type == "bool" and not isinstance(value, bool):
                 raise TypeError(f"{field.name} must be True or False, got {value!r}")
 
