@@ -171,14 +171,14 @@ def fill_masks(
     readings: dict[bool, _Readings] = {}
     if targets is not None:
         _warn_of_names(tokenizer, targets)
-        for is_spaced in {gap.is_spaced for some in gaps for gap in some}:
-            readings[is_spaced] = _read_targets(tokenizer, targets, is_spaced)
+        readings = _readings_at(tokenizer, targets, gaps)
         if long_texts.choice == "cut":  # leave room for the longest target
             longest = max((len(piece) for some in readings.values() for piece in some.pieces), default=1)
             long_texts.limit = max(3, long_texts.limit + 1 - longest)
     sequences, _ = encode(tokenizer, texts, long_texts)
     places = mask_places_of(tokenizer, texts, sequences, long_texts.place)
     if targets is not None:
+        _check_widened(backbone, tokenizer, sequences, gaps, readings, long_texts.place)
         return _rank(backbone, tokenizer, sequences, places, gaps, top_k, readings, batch_size, verbose)
     known = _rows_with_tokens(tokenizer)
     found: list[list[list[Filling]]] = [[] for _ in texts]
@@ -192,20 +192,23 @@ def fill_masks(
     return found
 
 
-def scored_places(tokenizer: Tokenizer, sequences: Sequence[Array], owners: Sequence[int], count: int) -> list[Array]:
+def scored_places(
+    tokenizer: Tokenizer, sequences: Sequence[Array], owners: Sequence[int], count: int, place: Callable[[int], str]
+) -> list[Array]:
     """Returns the positions of the tokens that `score` masks in each sequence.
 
-    `owners` has the number of the text of each sequence, and `count` is the number of texts.
+    `owners` has the number of the text of each sequence, and `count` is the number of texts. `place` is a function that
+    returns the name of a text for messages, from its number.
 
     Warns:
-        UserWarning: if texts have no tokens.
+        UserWarning: if texts have no tokens. The message has the place of the first.
     """
     places = [np.flatnonzero((ids != tokenizer.start_token_id) & (ids != tokenizer.end_token_id)) for ids in sequences]
     empty = sorted(set(range(count)) - {owner for owner, where in zip(owners, places, strict=True) if len(where)})
     if empty:
         warnings.warn(
             f"of {count} text{'s' * (count != 1)} {len(empty)} {'has' if len(empty) == 1 else 'have'} no tokens, so "
-            f"that the total is 0 and the perplexity NaN; the first is text {empty[0]}",
+            f"that the total is 0 and the perplexity NaN; the first is {place(empty[0])}",
             stacklevel=callers_level(),
         )
     return places
@@ -229,7 +232,7 @@ def score_texts(
         rule: one of `RULES`.
     """
     sequences, owners = encode(tokenizer, texts, long_texts)
-    places = scored_places(tokenizer, sequences, owners, len(texts))
+    places = scored_places(tokenizer, sequences, owners, len(texts), long_texts.place)
     log_likelihoods = [np.zeros(len(where), backbone.dtype) for where in places]
     lasts = _last_masked(tokenizer, texts, sequences, owners, places, rule)
 
@@ -421,7 +424,6 @@ def _rank(
     sequence for each mask of a text and each number of tokens that a target has.
     """
     pieces = {is_spaced: some.pieces for is_spaced, some in readings.items()}
-    _check_widened(backbone, tokenizer, sequences, gaps, pieces)
     # For each number of tokens, the numbers (n,) of the pieces that have so many, and their ids (n, tokens).
     by_size: dict[bool, dict[int, tuple[Array, Array]]] = {is_spaced: {} for is_spaced in pieces}
     for is_spaced, some in pieces.items():
@@ -459,22 +461,46 @@ def _rank(
     return found
 
 
+def check_targets(
+    backbone: Backbone,
+    tokenizer: Tokenizer,
+    texts: Sequence[str],
+    sequences: Sequence[Array],
+    targets: Sequence[Target],
+    place: Callable[[int], str],
+) -> None:
+    """Checks that no text is too long with a target in the place of a mask.
+
+    Args:
+        backbone, tokenizer: those of the model.
+        texts: the texts.
+        sequences: the sequence of each text.
+        targets: see `MaskedLM.fill_mask`.
+        place: a function that returns the name of a text for messages, from its number.
+
+    Raises:
+        TypeError, ValueError: if a text is too long, or a target is none. The message names it.
+    """
+    gaps = [_gaps(tokenizer, text) for text in texts]
+    _check_widened(backbone, tokenizer, sequences, gaps, _readings_at(tokenizer, targets, gaps), place)
+
+
 def _check_widened(
     backbone: Backbone,
     tokenizer: Tokenizer,
     sequences: Sequence[Array],
     gaps: Sequence[Sequence[_Gap]],
-    pieces: Mapping[bool, Sequence[tuple[int, ...]]],
+    readings: Mapping[bool, _Readings],
+    place: Callable[[int], str],
 ) -> None:
-    """Checks that no text is too long with a target in it."""
     limit = backbone.config.max_sequence_length
-    longest = {is_spaced: max(some, key=len) for is_spaced, some in pieces.items()}
+    longest = {is_spaced: max(some.pieces, key=len) for is_spaced, some in readings.items()}
     for number, ids in enumerate(sequences):
         for gap in gaps[number]:
             piece = longest[gap.is_spaced]
             if (length := len(ids) - 1 + len(piece)) > limit:
                 raise ValueError(
-                    f"with target {tokenizer.decode(list(piece))!r} text {number} has {length} tokens, <s> and </s> "
+                    f"with target {tokenizer.decode(list(piece))!r} {place(number)} has {length} tokens, <s> and </s> "
                     f"included; the model takes {limit}"
                 )
 
@@ -531,6 +557,14 @@ class _Readings:
         chosen = np.flatnonzero(is_chosen)
         best: Array = chosen[_largest(scores[chosen], count)]
         return best
+
+
+def _readings_at(
+    tokenizer: Tokenizer, targets: Sequence[Target], gaps: Sequence[Sequence[_Gap]]
+) -> dict[bool, _Readings]:
+    """The targets' tokens at the masks with a space before them, and at those without, as far as there are such."""
+    kinds = {gap.is_spaced for some in gaps for gap in some}
+    return {is_spaced: _read_targets(tokenizer, targets, is_spaced) for is_spaced in kinds}
 
 
 def _read_targets(tokenizer: Tokenizer, targets: Sequence[Target], is_spaced: bool) -> _Readings:

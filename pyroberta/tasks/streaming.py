@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from pyroberta.data.sources import Source
 from pyroberta.tasks import inference
 from pyroberta.training.callbacks import ProgressBar
 
@@ -36,7 +37,7 @@ def stream(
         long_texts: see the method.
         verbose: see `MaskedLM.score`.
         place: a function that returns the name of a text for messages, from its number.
-        arguments: other arguments of the method.
+        arguments: other arguments of the method. `targets` is a list.
 
     >>> from pyroberta import MaskedLM
     >>> masked_lm = MaskedLM.from_preset("roberta_tiny_en")
@@ -45,8 +46,9 @@ def stream(
     A
     A
     """
-    is_whole = long_texts == "cut" and arguments.get("targets") is not None  # the longest target decides on the cut
-    parts = [range(len(texts))] if is_whole else _parts(_sizes(model, method, texts, long_texts, place))
+    targets = arguments.get("targets")
+    is_whole = long_texts == "cut" and targets is not None  # the longest target decides on the cut
+    parts = [range(len(texts))] if is_whole else _parts(_sizes(model, method, texts, long_texts, targets, place))
     shown = ProgressBar(0 if verbose == "auto" and len(parts) < 2 else verbose)
     quiet = {} if method == "classify" else {"verbose": 0}
     with shown.counting(method, len(parts)) as advance:
@@ -54,13 +56,26 @@ def stream(
             with warnings.catch_warnings():
                 if not is_whole:  # it was told of all texts
                     warnings.filterwarnings("ignore", message=OF_THE_TEXTS)
-                some = [texts[i] for i in part]
+                some = _Part(texts, part, place)
                 found = getattr(model, method)(some, long_texts=long_texts, **quiet, **arguments)
             advance(None)
             yield from found
 
 
-def _sizes(model: Any, method: str, texts: Sequence[Any], long_texts: str, place: Callable[[int], str]) -> list[int]:
+class _Part(Source):
+    """Some of the texts, which have the places that they have among all."""
+
+    def __init__(self, texts: Sequence[Any], part: range, place: Callable[[int], str]) -> None:
+        super().__init__([texts[i] for i in part])
+        self._part, self._place = part, place
+
+    def place(self, number: int) -> str:
+        return self._place(self._part[number])
+
+
+def _sizes(
+    model: Any, method: str, texts: Sequence[Any], long_texts: str, targets: Any, place: Callable[[int], str]
+) -> list[int]:
     """How many tokens the model reads for each text, its masked copies counted.
 
     Raises:
@@ -80,9 +95,11 @@ def _sizes(model: Any, method: str, texts: Sequence[Any], long_texts: str, place
     sequences, owners = inference.encode(tokenizer, texts, treatment)
     if method == "fill_mask":
         inference.mask_places_of(tokenizer, texts, sequences, place)
+        if targets:
+            inference.check_targets(model.backbone, tokenizer, texts, sequences, targets, place)
     sizes = np.array([len(ids) for ids in sequences], np.int64)
     if method == "score":
-        counts = [len(where) for where in inference.scored_places(tokenizer, sequences, owners, len(texts))]
+        counts = [len(where) for where in inference.scored_places(tokenizer, sequences, owners, len(texts), place)]
         sizes = sizes * counts
     found = np.zeros(len(texts), np.int64)
     np.add.at(found, owners, sizes)

@@ -268,6 +268,22 @@ def test_a_stream_refuses_and_warns_of_all_texts_before_the_first_result(small_p
     np.testing.assert_allclose([one.total for one in found], [one.total for one in expected], rtol=1e-4)
 
 
+def test_a_stream_names_places_among_all_texts(small_preset: Path, monkeypatch):
+    monkeypatch.setattr(inference, "TOKENS_AT_ONCE", 8)
+    masked_lm = MaskedLM.from_preset(small_preset)
+    texts = [*["a <mask>"] * 3, f"{'zq' * 16} <mask>"]
+    how = {"long_texts": "refuse", "verbose": 0, "place": "line {}".format}
+    with pytest.raises(ValueError, match=r"with target ' zqjxvkwy' line 3 has 4[3-9] tokens, .* the model takes 40"):
+        next(stream(masked_lm, "fill_mask", texts, targets=["zqjxvkwy"], **how))
+    with pytest.warns(UserWarning, match=r"of 3 texts 1 has no tokens, .*; the first is line 1") as caught:
+        assert len(list(stream(masked_lm, "score", ["a", "", "b"], **how))) == 3
+    assert len(caught) == 1
+    places: list[str] = []
+    monkeypatch.setattr(MaskedLM, "embed", lambda _, some, **__: places.extend(map(some.place, range(1))) or [0])
+    assert list(stream(masked_lm, "embed", ["zqjxvkwy"] * 3, **how)) == [0] * 3
+    assert places == ["line 0", "line 1", "line 2"]
+
+
 def test_a_stream_of_nothing_is_empty(small_preset: Path):
     assert list(stream(MaskedLM.from_preset(small_preset), "score", [], long_texts="refuse")) == []
 
