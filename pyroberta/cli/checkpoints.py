@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pyroberta.formats.files import as_path
+from pyroberta.formats.files import as_path, exists
+from pyroberta.formats.locks import lock, unlock
 from pyroberta.training import checkpoint
 from pyroberta.training.callbacks import Callback
 from pyroberta.training.callbacks.base import Logs
@@ -43,7 +44,7 @@ class Checkpoint(Callback):
         """Returns the directory in which the training of the checkpoint saves its model, or None without a
         checkpoint.
         """
-        if not self.file.exists():
+        if not exists(self.file):
             return None
         place = checkpoint.load(self.file)[1].get("output")
         return None if place is None else str(place)
@@ -54,7 +55,7 @@ class Checkpoint(Callback):
         Raises:
             ValueError: if it is damaged, or belongs to a training with other settings. The message names them.
         """
-        if not self.file.exists():
+        if not exists(self.file):
             return False
         state, notes = checkpoint.load(self.file)
         before = notes.get("settings")
@@ -79,7 +80,7 @@ class Checkpoint(Callback):
         Raises:
             FileExistsError: if there is one and `overwrite` is False.
         """
-        if self.file.exists() and not overwrite:
+        if exists(self.file) and not overwrite:
             raise FileExistsError(
                 f"{self.directory} holds a checkpoint already. Give --resume to continue from it, another "
                 "--checkpoint, or --overwrite to start a new training and replace it"
@@ -93,27 +94,19 @@ class Checkpoint(Callback):
         Raises:
             ValueError: if another training does.
         """
-        lock = None
-        with contextlib.suppress(ImportError, OSError):  # Windows; no room; a file system without locks
-            import fcntl
-
-            self.file.parent.mkdir(parents=True, exist_ok=True)
-            lock = os.open(self.file.parent, os.O_RDONLY)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                os.close(lock)
-                raise ValueError(
-                    f"another running training has its checkpoint in {self.directory}. Wait until it has ended, or "
-                    "give another --checkpoint"
-                ) from None
+        try:
+            held = lock(self.file.parent)
+        except BlockingIOError:
+            raise ValueError(
+                f"another running training has its checkpoint in {self.directory}. Wait until it has ended, or "
+                "give another --checkpoint"
+            ) from None
         try:
             yield
         finally:
             with contextlib.suppress(OSError):  # something is in it
                 self.file.parent.rmdir()
-            if lock is not None:
-                os.close(lock)
+            unlock(held)
 
     def save(self) -> bool:
         """Writes the state of the model's training. Returns whether it could be written."""

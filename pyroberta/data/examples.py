@@ -8,6 +8,7 @@ batch size, the parts of a batch and the ranks are.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -29,6 +30,10 @@ class Examples(Protocol):
     @property
     def num_examples(self) -> int | None:
         """The number of sequences in a pass. None if it is unknown."""
+
+    @property
+    def checksum(self) -> int | None:
+        """A number by which other examples are recognised. None if they are not held."""
 
     def batches(self, batch_size: int, seed: int, data_pass: int, shuffle: bool, start: int = 0) -> Iterator[Batch]:
         """Yields the batches of one pass, from the example with the place `start` on."""
@@ -73,6 +78,14 @@ class HeldExamples:
     def num_examples(self) -> int:
         """The number of sequences."""
         return len(self)
+
+    @property
+    def checksum(self) -> int:
+        """The CRC-32 of the ids and the lengths, and of labels and weights that are not drawn anew."""
+        found = 0
+        for array in (self.data.ids, self.data.starts, self.data.labels, self.data.weights, self.weights):
+            found = found if array is None else zlib.crc32(np.ascontiguousarray(array).data, found)
+        return found
 
     @property
     def num_texts(self) -> int:
@@ -160,6 +173,11 @@ class StreamedExamples:
     @property
     def num_examples(self) -> None:
         """None, since the number of examples is unknown."""
+        return
+
+    @property
+    def checksum(self) -> None:
+        """None, since the examples are not held."""
         return
 
     def batches(self, batch_size: int, seed: int, data_pass: int, shuffle: bool, start: int = 0) -> Iterator[Batch]:

@@ -69,6 +69,10 @@ class Feed:
             "steps_per_epoch": self.steps,
         }
 
+    def recorded(self) -> dict[str, Any]:
+        """Returns the settings, and the checksum of the examples, for the state of a run."""
+        return {**self.settings(), "checksum": self.examples.checksum}
+
     def turn(self, state: TrainState) -> None:
         """Starts the next pass, if the state is at the end of one."""
         count = self.examples.num_examples
@@ -163,7 +167,22 @@ class Run:
         self.callbacks.check_state(state.callbacks)
 
     def resume(self, state: TrainState) -> None:
-        """Sets callbacks and metrics to those of a state that was checked. The run continues from it."""
+        """Sets callbacks and metrics to those of a state that was checked. The run continues from it.
+
+        Warns:
+            UserWarning: if the state belongs to other examples of the same number.
+        """
+        now = self.feed.recorded()
+        before = state.feed.get("checksum")
+        if None not in (before, now["checksum"]) and before != now["checksum"]:
+            warnings.warn(
+                "fit continues a run, but its texts, labels or weights are not those of that run: the next updates "
+                "learn from the new ones. With the same data its results have the same bits as those of a run that "
+                "never stopped",
+                stacklevel=callers_level(),
+            )
+        if state.feed:
+            state.feed = now
         self._running.set_state(state.metrics)
         self.callbacks.set_state(state.callbacks)
         self.feed.turn(state)
@@ -173,7 +192,7 @@ class Run:
         """Sets the state to the beginning of a run that does not continue another one."""
         self.feed.begin(state, initial_epoch)
         state.epoch, state.epoch_steps, state.metrics, state.callbacks = initial_epoch, 0, {}, {}
-        state.feed = self.feed.settings()
+        state.feed = self.feed.recorded()
 
     def kept(self) -> tuple[Mapping[str, Any], bool]:
         """Returns the state of the callbacks for a state that is taken now, and whether they ended the run.

@@ -291,6 +291,7 @@ class Trainer(Resumable):
                 run.is_over = True
             finally:
                 self._run = None
+                callback_list.end_of_fit()
                 if not self._is_resuming:
                     state = self._state
                     state.callbacks, state.stop_training = run.end()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import warnings
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ from pyroberta.training import checkpoint
 from pyroberta.training.callbacks import (
     BackupAndRestore,
     Callback,
+    CSVLogger,
     EarlyStopping,
     LambdaCallback,
     LearningRateScheduler,
@@ -300,6 +303,93 @@ def test_a_damaged_backup_and_another_fits_are_refused(tmp_path):
     (tmp_path / "latest.safetensors").write_bytes(b"none")
     with pytest.raises(ValueError, match="latest"):
         fit(BackupAndRestore(tmp_path), interrupt)
+
+
+def test_other_examples_of_the_same_number_are_told(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        fit(BackupAndRestore(tmp_path), Interrupt(1, 0))
+    arguments = {"batch_size": 2, "epochs": 2, "verbose": 0, "callbacks": [BackupAndRestore(tmp_path), Interrupt(9, 9)]}
+    with pytest.warns(UserWarning, match="its texts, labels or weights are not those of that run"):
+        small_masked_lm().fit(TEXTS[::-1], **arguments)
+
+
+def test_a_damaged_latest_state_does_not_replace_the_one_before(tmp_path, monkeypatch):
+    backup, interrupt = partial(BackupAndRestore, tmp_path, double_checkpoint=True), Interrupt(2, 1)
+    with pytest.raises(KeyboardInterrupt):
+        fit(backup(), interrupt, epochs=3)
+    latest, previous = tmp_path / "latest.safetensors", tmp_path / "previous.safetensors"
+    latest.write_bytes(b"none")
+    before = previous.read_bytes()
+
+    def fails(*arguments: object) -> None:
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(checkpoint, "save", fails)
+    with pytest.raises(OSError, match="the disk is full"):
+        fit(backup(), interrupt, epochs=3)
+    assert previous.read_bytes() == before
+
+
+def test_a_backup_that_is_not_a_file_is_not_taken_for_none(tmp_path):
+    latest = tmp_path / "latest.safetensors"
+    latest.symlink_to("unmounted/latest.safetensors")
+    with pytest.raises(FileNotFoundError, match=r"is a link to unmounted/latest\.safetensors, which does not exist"):
+        fit(BackupAndRestore(tmp_path))
+    latest.unlink()
+    latest.mkdir()
+    with pytest.raises(ValueError, match=r"is a directory, not a plain file\. To begin anew, remove that file"):
+        fit(BackupAndRestore(tmp_path))
+    (tmp_path / "file").write_text("mine")
+    model = small_masked_lm()
+    with pytest.raises(NotADirectoryError, match=r"file is a file, and not a directory"):
+        fit(BackupAndRestore(tmp_path / "file"), model=model)
+    assert not model.optimizer.is_built
+
+
+def test_a_backup_belongs_to_one_running_fit(tmp_path):
+    def second(epoch, logs):
+        with pytest.raises(ValueError, match=r"another running fit has its states in .* give another backup_dir"):
+            fit(BackupAndRestore(tmp_path))
+
+    fit(BackupAndRestore(tmp_path), LambdaCallback(on_epoch_begin=second), epochs=1)
+    with pytest.raises(KeyboardInterrupt):
+        fit(BackupAndRestore(tmp_path), Interrupt(1, 0))
+    fit(BackupAndRestore(tmp_path), Interrupt(9, 9))  # the one before has ended
+
+
+def test_a_log_that_is_continued_keeps_what_was_before_the_run(tmp_path):
+    log, backup = tmp_path / "log.csv", tmp_path / "backup"
+    log.write_bytes("epoch;accuracy;loss\n0;0.5;café\n".encode("latin-1"))
+    for interrupt in (Interrupt(1, 1), Interrupt(9, 9)):
+        with contextlib.suppress(KeyboardInterrupt), pytest.warns(UserWarning, match="no column for perplexity"):
+            fit(CSVLogger(log, ";", append=True), BackupAndRestore(backup, 1), interrupt)
+    rows = log.read_bytes().decode("latin-1").splitlines()
+    assert [row.split(";")[0] for row in rows] == ["epoch", "0", "0", "1"]
+    assert rows[1] == "0;0.5;café"
+
+
+def test_a_log_that_was_removed_before_the_run_continued_gets_its_header_again(tmp_path):
+    log, backup = tmp_path / "log.csv", tmp_path / "backup"
+    log.write_text("epoch,loss,accuracy,perplexity\n7,1,1,1\n")
+    with pytest.raises(KeyboardInterrupt):
+        fit(CSVLogger(log, append=True), BackupAndRestore(backup, 1), Interrupt(1, 1))
+    log.unlink()
+    fit(CSVLogger(log, append=True), BackupAndRestore(backup, 1), Interrupt(9, 9))
+    rows = log.read_text().splitlines()
+    assert rows[0] == "epoch,loss,accuracy,perplexity"
+    assert [row.split(",")[0] for row in rows] == ["epoch", "0", "1"]
+
+
+@pytest.mark.parametrize("append", [True, False])
+def test_one_file_for_two_callbacks_is_refused(tmp_path, append):
+    (tmp_path / "link.csv").symlink_to(tmp_path / "log.csv")
+    logger = CSVLogger(tmp_path / "log.csv", append=append)
+    for other in (logger, CSVLogger(tmp_path / "link.csv"), ModelCheckpoint(tmp_path / "log.csv")):
+        with pytest.raises(ValueError, match=r"two callbacks, CSVLogger and .*, would write .* another file"):
+            fit(logger, other)
+    assert not (tmp_path / "log.csv").exists()
+    fit(CSVLogger(tmp_path / "a.csv"), CSVLogger(tmp_path / "b.csv"))
+    assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
 
 
 # --- files of weights -------------------------------------------------------------------------------------------------

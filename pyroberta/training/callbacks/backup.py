@@ -7,7 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+from pyroberta.formats.atomic import check_place
+from pyroberta.formats.budget import printable
 from pyroberta.formats.files import as_path
+from pyroberta.formats.locks import lock, unlock
 from pyroberta.model.attributes import Checks, Reasons, true_or_false
 from pyroberta.training.callbacks.base import Callback, Logs
 from pyroberta.training.callbacks.model_checkpoint import save_freq
@@ -33,8 +36,12 @@ class BackupAndRestore(Callback):
         delete_checkpoint: whether the files are removed after a run that reached its end.
 
     Raises:
-        ValueError: if `save_freq` is invalid or `backup_dir` is empty; in training, if the files can't be read, or the
-            state belongs to other data or arguments.
+        ValueError: if `save_freq` is invalid or `backup_dir` is empty; in training, if the files can't be read, the
+            state belongs to other arguments or another number of examples, or another running `fit` has the directory.
+        OSError: when training begins, if nothing can be written into the directory.
+
+    Warns:
+        UserWarning: in training, if the state belongs to other examples of the same number.
 
     >>> import tempfile
     >>> from pyroberta import MaskedLM
@@ -77,20 +84,34 @@ class BackupAndRestore(Callback):
         self.double_checkpoint = double_checkpoint
         self.delete_checkpoint = delete_checkpoint
         self._steps = 0
+        self._held: int | None = None  # the lock of the directory, within a fit
+        self._is_latest_damaged = False
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Loads the state, if there is one."""
         from pyroberta.training import checkpoint
 
-        latest, previous = self._file(LATEST), self._file(PREVIOUS)
-        files = [file for file in (latest, previous) if file.is_file()]
+        check_place(self._file(LATEST))
+        try:
+            self._held = lock(as_path(self.backup_dir))
+        except BlockingIOError:
+            raise ValueError(
+                f"another running fit has its states in {printable(self.backup_dir)}. Wait until it has ended, or give "
+                "another backup_dir"
+            ) from None
+        files = [self._file(name) for name in (LATEST, PREVIOUS) if os.path.lexists(self._file(name))]
+        self._is_latest_damaged = False
         for file in files:
             try:
                 state, notes = checkpoint.load(file)
             except (OSError, ValueError) as error:
                 if file == files[-1]:
-                    raise
+                    raise (type(error) if isinstance(error, OSError) else ValueError)(
+                        f"BackupAndRestore can't continue from the state in {printable(self.backup_dir)}: {error}. To "
+                        "begin anew, remove that file, or give another backup_dir"
+                    ) from error
                 say(f"BackupAndRestore continues from the state before the latest one, since {error}")
+                self._is_latest_damaged = True
                 continue
             optimizer = self.model.optimizer
             given = optimizer.rate_config()
@@ -100,6 +121,11 @@ class BackupAndRestore(Callback):
             if message := checkpoint.of_other_backend(notes, self.model):
                 say(f"BackupAndRestore: {message}")
             return
+
+    def end_of_fit(self) -> None:
+        """Lets others use the directory."""
+        unlock(self._held)
+        self._held = None
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """Saves the state, if `save_freq` steps have passed."""
@@ -131,12 +157,13 @@ class BackupAndRestore(Callback):
         self._steps = state["steps"]
 
     def _file(self, name: str) -> Path:
-        return Path(self.backup_dir, name)
+        return as_path(self.backup_dir) / name
 
     def _save(self) -> None:
         from pyroberta.training import checkpoint
 
         latest = self._file(LATEST)
-        if self.double_checkpoint and latest.is_file():
+        if self.double_checkpoint and latest.is_file() and not self._is_latest_damaged:
             os.replace(latest, self._file(PREVIOUS))
         checkpoint.save(latest, self.model.train_state(), {"backend": self.model.backbone.ops.name})
+        self._is_latest_damaged = False

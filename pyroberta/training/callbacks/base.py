@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from pyroberta.formats.budget import printable
 from pyroberta.model.attributes import Checked
 from pyroberta.model.callers import callers_level
 from pyroberta.training.callbacks import keras_callbacks
@@ -65,6 +67,14 @@ class Callback(Checked):
         """Sets the state that `get_state` returned. It is called after `on_train_begin`, if `fit` continues from a
         state.
         """
+
+    @property
+    def exclusive_file(self) -> str | None:
+        """Returns the file that no other callback may write, or None."""
+        return None
+
+    def end_of_fit(self) -> None:
+        """Called when `fit` has ended, after an error too, as `on_train_end` is not."""
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Called when `fit` begins."""
@@ -131,6 +141,7 @@ class CallbackList(Callback):
 
     Raises:
         TypeError: if an object lacks these hooks.
+        ValueError: if two callbacks would write one file.
 
     >>> from pyroberta.training.callbacks import History
     >>> history = History()
@@ -148,6 +159,7 @@ class CallbackList(Callback):
                 raise TypeError(
                     f"a callback must be an instance of a subclass of pyroberta.callbacks.Callback, got {callback!r}"
                 )
+        _refuse_one_file_for_two(self.callbacks)
         self._round: tuple[str, int | None, Logs, Sequence[int]] | None = None  # the hook, its arguments, whose turns
         self._pending: Mapping[str, Any] | None = None
         self._set_hooks()
@@ -177,6 +189,12 @@ class CallbackList(Callback):
         """Sets the params of each callback."""
         for callback in self.callbacks:
             callback.set_params(params)
+
+    def end_of_fit(self) -> None:
+        """See `Callback.end_of_fit`. Callbacks for Keras have no such method."""
+        for callback in self.callbacks:
+            if isinstance(callback, Callback):
+                callback.end_of_fit()
 
     @property
     def hook(self) -> str | None:
@@ -310,6 +328,20 @@ class CallbackList(Callback):
             self._call(hook, number[0] if number else None, logs or {}, range(len(self.callbacks)))
 
         return call
+
+
+def _refuse_one_file_for_two(callbacks: Sequence[Any]) -> None:
+    """Raises ValueError if a file that is a callback's own is written by another one, or by the same one twice."""
+    for i, callback in enumerate(callbacks):
+        file = callback.exclusive_file if isinstance(callback, Callback) else None
+        for other in [*callbacks[:i], *callbacks[i + 1 :]] if file else []:
+            theirs = getattr(other, "exclusive_file", None) or getattr(other, "filepath", None)
+            if isinstance(theirs, str) and os.path.realpath(os.path.expanduser(theirs)) == os.path.realpath(file or ""):
+                kinds = [type(callback).__name__, type(other).__name__]
+                raise ValueError(
+                    f"two callbacks, {' and '.join(kinds)}, would write {printable(theirs)}, and each would spoil what "
+                    "the other one wrote. Give one of them another file"
+                )
 
 
 def round_state(hook: str, number: int | None, logs: Logs, left: Iterable[int]) -> dict[str, Any]:

@@ -75,11 +75,17 @@ class CSVLogger(Callback):
         self.separator = separator
         self.append = append
         self._columns: list[str] = []
+        self._before = 0  # bytes of the file when training began
         self._has_warned = False
+
+    @property
+    def exclusive_file(self) -> str | None:
+        """Returns the file, if it is a plain one, since rows may go nowhere from several callbacks."""
+        return self.filename if os.path.isfile(self.filename) or not os.path.exists(self.filename) else None
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Creates the file, or reads the columns of the existing one."""
-        self._columns, self._has_warned = [], False
+        self._columns, self._before, self._has_warned = [], 0, False
         path = Path(self.filename)
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists() and not (path.is_dir() or path.is_file() or stat.S_ISCHR(path.stat().st_mode)):
@@ -94,6 +100,7 @@ class CSVLogger(Callback):
                 file.seek(-1, os.SEEK_END)
                 if file.read(1) not in (b"\n", b"\r"):  # the last row would go on in the same line
                     file.write(b"\n")
+                self._before = file.seek(0, os.SEEK_END)
 
     def _columns_of(self, beginning: bytes) -> list[str]:
         """The columns of an existing file, by its first row.
@@ -102,9 +109,9 @@ class CSVLogger(Callback):
             ValueError: if that is no log's.
         """
         try:
-            text = codecs.getincrementaldecoder("utf-8-sig")().decode(beginning)
+            text = codecs.getincrementaldecoder("utf-8-sig")("replace").decode(beginning)  # of the first row alone
             columns = next(csv.reader(io.StringIO(text, newline=""), delimiter=self.separator), [])
-        except (UnicodeDecodeError, csv.Error):
+        except csv.Error:
             columns = []
         if "epoch" not in columns:
             raise ValueError(
@@ -145,16 +152,28 @@ class CSVLogger(Callback):
 
     def get_state(self) -> dict[str, Any]:
         """See `Callback.get_state`."""
-        file = Path(self.filename)
-        return {"content": file.read_bytes().decode("utf-8") if self._columns and file.is_file() else ""}
+        content = b""
+        if self._columns and os.path.isfile(self.filename):
+            with open(self.filename, "rb") as file:
+                file.seek(self._before)
+                content = file.read()
+        return {"columns": self._columns, "before": self._before, "content": content.decode()}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Writes the rows of the state again, without later ones, since their epochs are trained again."""
-        content = state["content"].encode()
-        with contextlib.suppress(FileNotFoundError):
-            os.truncate(self.filename, 0)
-        self._append(content)
-        self._columns = self._columns_of(content[:_LONGEST_HEADER]) if content else []
+        """Writes the rows of the run again, without later ones, since their epochs are trained again. What was in the
+        file before the run stays; if it is no longer there, the rows get a header.
+        """
+        content, before = state["content"].encode(), state["before"]
+        header = b""
+        if os.path.isfile(self.filename):
+            if os.path.getsize(self.filename) < before:
+                header, before = self._line(state["columns"]), 0
+            os.truncate(self.filename, before)
+        self._columns, self._before = list(state["columns"]), before
+        if content:
+            self._append(header + content)
+        elif header:
+            self._columns = []
 
     def _append(self, row: bytes, header: bytes = b"", header_of_new: bytes = b"") -> None:
         """Writes a row behind a header; behind another one where the file is empty, or was removed meanwhile."""
