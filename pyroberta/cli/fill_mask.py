@@ -56,6 +56,15 @@ def _lines(masks: Sequence[Sequence[Any]]) -> Iterator[str]:
     """A line for each mask, with its candidates."""
     for number, mask in enumerate(masks, 1):
         words = "   ".join(
-            f"{filling.token_str.strip() or repr(filling.token_str)} {filling.score:.1%}" for filling in mask
+            f"{filling.token_str.strip() or repr(filling.token_str)} {_percent(filling.score)}" for filling in mask
         )
         yield f"  {f'mask {number}: ' if len(masks) > 1 else ''}{words}"
+
+
+def _percent(score: float) -> str:
+    """A probability per cent, small ones with a digit too: those of targets may all be small.
+
+    >>> _percent(0.12345), _percent(0.0003), _percent(2.7e-24)
+    ('12.3%', '0.03%', '3e-22%')
+    """
+    return f"{score:.1%}" if score >= 0.001 else f"{100 * score:.1g}%"
