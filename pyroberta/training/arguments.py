@@ -63,7 +63,10 @@ def fraction(value: float, count: int) -> float:
     if not isinstance(value, int | float | np.number):
         raise ValueError(f"validation_split should be a number from 0 to 1, the share of the texts; got {value!r}")
     if not 0.0 < value < 1.0 or not 0 < int(count * (1.0 - value)) < count:
-        raise ValueError(f"validation_split must leave texts on both sides: {value!r} of {count} texts does not")
+        raise ValueError(
+            "validation_split is a share, such as 0.1, and must leave texts on both sides: "
+            f"{value!r} of {count} texts does not"
+        )
     return value
 
 

@@ -276,7 +276,7 @@ def test_validation_from_an_iterator_that_is_used_up_is_an_error_and_not_a_zero(
 
 @pytest.mark.parametrize("split", [1.0, -0.1, 0.999, True])
 def test_a_validation_split_that_leaves_one_side_empty_is_refused(split):
-    with pytest.raises(ValueError, match="validation_split must leave texts on both sides"):
+    with pytest.raises(ValueError, match=r"validation_split is a share, such as 0\.1, and must leave texts"):
         fitted(validation_split=split)
 
 
