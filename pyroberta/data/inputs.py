@@ -383,8 +383,8 @@ class InputReader(ABC):
             for i, item in enumerate(items):
                 if not isinstance(item, str):
                     raise TypeError(
-                        f"full_sentences=True applies to texts of one segment; text {i} is {reprlib.repr(item)} "
-                        f"({type(item).__name__}). Leave it out"
+                        f"full_sentences=True applies to texts of one segment; {self._place(i)} is "
+                        f"{reprlib.repr(item)} ({type(item).__name__}). Leave it out"
                     )
                 yield item
 

@@ -533,6 +533,39 @@ def test_rows_that_are_not_quoted_come_through_the_line_that_the_error_shows(tmp
         assert open_source(rows, column="text", label="label").texts == ['"a" b', '"c']
 
 
+def test_threads_read_long_fields_of_tables_at_the_same_time():
+    class Slow(io.StringIO):
+        """A file whose second part comes when it may."""
+
+        def __init__(self, *parts):
+            self.parts, self.waits, self.may = list(parts), threading.Event(), threading.Event()
+
+        def read(self, size=-1):
+            if not size or not self.parts:
+                return ""
+            if len(self.parts) == 1:
+                self.waits.set()
+                assert self.may.wait(60)
+            return self.parts.pop(0)
+
+    limit, long = csv.field_size_limit(), "b" * (csv.field_size_limit() + 1)
+    slow = [Slow("text\na\n", f"{long}\n") for _ in range(2)]
+    found: list[list[str]] = []
+
+    def read(file):
+        found.append(open_source(file, column="text", kind="csv").texts)
+
+    threads = [threading.Thread(target=read, args=(file,)) for file in slow]
+    for file, thread in zip(slow, threads, strict=True):
+        thread.start()
+        assert file.waits.wait(60)
+    for file, thread in zip(slow, threads, strict=True):
+        file.may.set()
+        thread.join(60)
+    assert found == [["a", long]] * 2
+    assert csv.field_size_limit() == limit
+
+
 def test_a_document_is_longer_than_the_csv_modules_own_limit(tmp_path: Path):
     limit = csv.field_size_limit()
     (tmp_path / "a.csv").write_text(f"text\n{'a' * 2 * limit}\n")

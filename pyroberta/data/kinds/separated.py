@@ -10,6 +10,7 @@ from typing import Any
 from pyroberta.data.files import File
 from pyroberta.data.kinds import Row, Wanted, check_columns, named
 from pyroberta.formats.budget import OverBudget
+from pyroberta.model.guard import fork_safe_lock
 
 DELIMITERS = {"CSV": ",;|\t", "TSV": "\t,;|"}  # the usual one first
 LONGEST_FIELD = 1 << 26  # characters; the csv module's own limit is 131072, which a document exceeds
@@ -78,13 +79,13 @@ def _head(head: str, delimiter: str) -> list[str]:
 
 
 def _rows(file: File, reader: Any, most: int, above: int) -> list[tuple[int, list[str]]]:
-    """The next rows that have fields, with the line at which each ends. The csv module's limit is raised meanwhile.
+    """The next rows that have fields, with the line at which each ends.
 
     `above` is the number of lines that the reader does not see.
     """
-    limit = csv.field_size_limit(LONGEST_FIELD)
     try:
-        return [(above + reader.line_num, row) for row in islice(filter(None, reader), most)]
+        with _LONG_FIELDS:
+            return [(above + reader.line_num, row) for row in islice(filter(None, reader), most)]
     except csv.Error as error:
         if "field limit" in str(error):
             raise OverBudget(
@@ -95,5 +96,28 @@ def _rows(file: File, reader: Any, most: int, above: int) -> list[tuple[int, lis
             f"{file.name}, line {above + reader.line_num}: {error}. If quotation marks are part of the texts, pass "
             "the rows: csv.DictReader(open(name, newline=''), delimiter=…, quoting=csv.QUOTE_NONE)"
         ) from None
-    finally:
-        csv.field_size_limit(limit)
+
+
+class _LongFields:
+    """A `with` block in which the csv module reads long fields. Its limit is one for the whole process, so the last
+    block that ends, in whatever thread, sets it back.
+    """
+
+    def __init__(self) -> None:
+        self._lock = fork_safe_lock()
+        self._blocks = self._before = 0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._blocks:
+                self._before = csv.field_size_limit(LONGEST_FIELD)
+            self._blocks += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._blocks -= 1
+            if not self._blocks:
+                csv.field_size_limit(self._before)
+
+
+_LONG_FIELDS = _LongFields()
