@@ -99,6 +99,12 @@ def test_every_relative_link_leads_to_a_file_and_a_heading(page: Path) -> None:
     assert dead_links(page) == []
 
 
+@pytest.mark.parametrize("page", PAGES, ids=relative)
+def test_no_sentence_is_shown_as_a_list_because_its_line_begins_with_a_number_or_a_sign(page: Path) -> None:
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+    assert re.findall(r"^(?!\d+\. |[-+*] | )\S.*\n(?:\d+[.)]|[-+*]) .*", text, flags=re.M) == []
+
+
 @pytest.mark.parametrize("op", OPS)
 def test_every_op_has_a_page_that_runs_it_and_points_at_its_code(op: str) -> None:
     page = ROOT / "docs" / "ops" / f"{op}.md"
