@@ -122,8 +122,20 @@ class Masker(Checked):
         )
 
 
+def _int32(at_least: int) -> Check:
+    """A check for whole numbers up to the largest of int32, in which ids and positions are."""
+
+    def check(name: str, value: Any) -> int:
+        number: int = whole_number(at_least)(name, value)
+        if number > np.iinfo(np.int32).max:
+            raise ValueError(f"{name} must be at most {np.iinfo(np.int32).max}, got {number}")
+        return number
+
+    return check
+
+
 def _length(name: str, value: Any) -> int | None:
-    return None if value is None else whole_number(0)(name, value)
+    return None if value is None else _int32(0)(name, value)
 
 
 def _ids(name: str, value: Any) -> list[int]:
@@ -161,7 +173,7 @@ class MaskedLMMaskGenerator(Masker):
     """
 
     checks: ClassVar[Checks] = {
-        "vocabulary_size": whole_number(1),
+        "vocabulary_size": _int32(1),
         "mask_token_id": whole_number(0),
         "mask_selection_length": _length,
         "unselectable_token_ids": _ids,
@@ -222,14 +234,19 @@ class MaskedLMMaskGenerator(Masker):
         Raises:
             TypeError, ValueError: for anything but ids in [0, V), naming the place.
         """
-        if isinstance(inputs, str | Mapping) or not hasattr(inputs, "__len__"):
+        if hasattr(inputs, "__array__"):  # NumPy's, torch's, a column of pandas
+            inputs = _array(inputs, "the input")
+        if isinstance(inputs, np.ndarray) and inputs.ndim and inputs.dtype == object:
+            inputs = list(inputs)  # rows that differ in length
+        is_array = isinstance(inputs, np.ndarray) and inputs.ndim > 0
+        if not is_array and (not isinstance(inputs, Sequence) or isinstance(inputs, str | bytes)):
             raise TypeError(f"the input must be ids, or a batch of them; got {described(inputs)}")
-        is_single = len(inputs) == 0 or np.ndim(inputs[0]) == 0
+        is_single = inputs.ndim == 1 if is_array else len(inputs) == 0 or np.ndim(inputs[0]) == 0
         rows_of_ids = [inputs] if is_single else inputs
         sequences = [self._read(row, "input" if is_single else f"input {i}") for i, row in enumerate(rows_of_ids)]
         batch = pack(sequences)
         rows = np.flatnonzero(~np.isin(batch.ids, self.unselectable_token_ids))
-        longest = max(map(len, sequences))
+        longest = max(map(len, sequences)) if sequences else inputs.shape[1]  # an array (0, S)
         K = longest if self.mask_selection_length is None else self.mask_selection_length
         draws = self._generator().random((batch.num_tokens, DRAWS))
         ordinary = np.arange(self.vocabulary_size)
@@ -249,13 +266,13 @@ class MaskedLMMaskGenerator(Masker):
 
     def _read(self, row: Any, place: str) -> Ids:
         """The ids of a sequence, checked."""
-        try:
-            values = np.asarray(row)
-        except ValueError:  # lists of different lengths
-            values = np.zeros(())
+        values = _array(row, place)
         values = values.astype(int) if values.shape == (0,) else values
         if values.ndim != 1 or values.dtype.kind not in "iu":
-            raise TypeError(f"{place} must be a sequence of ids, whole numbers; got {described(row)}")
+            found = described(row)
+            if isinstance(row, np.ndarray):
+                found = f"an array of {values.dtype} {values.shape}"
+            raise TypeError(f"{place} must be a sequence of ids, whole numbers; got {found}")
         outside = values[(values < 0) | (values >= self.vocabulary_size)]
         if len(outside):
             raise ValueError(f"{place} has the id {outside[0]}, and vocabulary_size is {self.vocabulary_size}")
@@ -280,8 +297,20 @@ class MaskedLMMaskGenerator(Masker):
         return cls(**config)
 
 
+def _array(values: Any, place: str) -> NDArray[Any]:
+    """The values as an array; lists that differ in length as one without axes."""
+    try:
+        return np.asarray(values)
+    except ValueError:  # lists of different lengths
+        return np.zeros(())
+    except (RuntimeError, TypeError) as error:  # a tensor of torch that has a gradient, or is not in main memory
+        raise TypeError(f"{place} must be a sequence of ids, whole numbers; got {described(values)}: {error}") from None
+
+
 def _cut(padded: NDArray[Any], lengths: NDArray[np.integer[Any]]) -> Any:
     """Rows without their padding: an array where they are of one length, else lists."""
+    if not len(lengths):
+        return padded
     if (lengths == lengths[0]).all():
         return padded[:, : lengths[0]]
     return [row[:length].tolist() for row, length in zip(padded, lengths, strict=True)]

@@ -8,6 +8,7 @@ import pickle
 from fractions import Fraction
 
 import numpy as np
+import pandas
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -278,6 +279,13 @@ def test_the_draws_are_uniform_and_independent():
 SETTINGS = {"mask_selection_rate": 0.5, "mask_token_rate": 0.6, "random_token_rate": 0.0, "seed": 3}
 
 
+class Refusing:
+    """An array that NumPy can't have, as a tensor of torch with a gradient."""
+
+    def __array__(self, *given, **options):
+        raise RuntimeError("use detach()")
+
+
 def masker(**arguments):
     return MaskedLMMaskGenerator(**{"vocabulary_size": 20, "mask_token_id": 4, "mask_selection_rate": 0.5, **arguments})
 
@@ -375,6 +383,41 @@ def test_what_are_no_ids_is_refused_by_its_place(inputs, error, message):
 def test_arguments_out_of_range_are_refused(arguments, error, message):
     with pytest.raises(error, match=message):
         masker(**arguments)
+
+
+@pytest.mark.parametrize("length", [None, 3])
+def test_an_empty_array_is_a_batch_of_no_sequences(length):
+    found = masker(mask_selection_length=length)(np.zeros((0, 4), int))
+    assert found["token_ids"].shape == (0, 4)
+    assert {len(value) for value in found.values()} == {0}
+
+
+def test_ids_come_in_any_column_or_array():
+    column = pandas.Series([5, 6, 7], index=[7, 8, 9])
+    assert masker()(column)["mask_positions"].tolist() == masker()([5, 6, 7])["mask_positions"].tolist()
+    rows = np.array([np.array([5, 6]), np.array([7])], dtype=object)
+    found = masker(mask_selection_length=2)(rows)["mask_positions"]
+    assert found.tolist() == masker(mask_selection_length=2)([[5, 6], [7]])["mask_positions"].tolist()
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        (np.array(3), r"the input must be ids, or a batch of them; got"),
+        ({5, 6}, r"the input must be ids, or a batch of them; got \{5, 6\} \(set\)"),
+        (np.ones((1, 2, 2), int), r"input 0 must be a sequence of ids, whole numbers; got an array of int64 \(2, 2\)"),
+        (Refusing(), r"the input must be a sequence of ids, whole numbers; got .*: use detach\(\)"),
+    ],
+)
+def test_what_holds_no_ids_is_refused_with_what_it_is(inputs, message):
+    with pytest.raises(TypeError, match=message):
+        masker()(inputs)
+
+
+@pytest.mark.parametrize("name", ["vocabulary_size", "mask_selection_length"])
+def test_numbers_beyond_int32_are_refused(name):
+    with pytest.raises(ValueError, match=f"{name} must be at most 2147483647, got 2147483648"):
+        masker(**{name: 1 << 31})
 
 
 def test_what_is_set_is_checked():
