@@ -30,6 +30,7 @@ NUMPY_TYPES = {
 Shape = tuple[int, ...]
 FLOATS = ("F64", "F32", "F16", "BF16")
 BLOCK = 1 << 16  # numbers, which with what is made of them stay in the cache
+MOST_AT_ONCE = 1 << 30  # bytes, since some systems refuse to read 2 GiB
 SIDE = 256  # of the squares in which a matrix is turned around
 
 
@@ -69,9 +70,8 @@ class FileBytes:
         found = np.empty(self.size, np.uint8)
         left = found.data
         try:
-            self._opened.seek(self._start)
             while left:
-                count = self._opened.readinto(left)
+                count = self._read_into(left, self._stop - len(left))
                 if not count:
                     raise ValueError(
                         f"{self.file} became shorter while it was read: byte {self._stop - len(left)} is gone. If it "
@@ -81,6 +81,13 @@ class FileBytes:
         except OSError as error:
             raise type(error)(error.errno, f"{self.file} can't be read: {error.strerror}") from None
         return found
+
+    def _read_into(self, content: memoryview, at: int) -> int:
+        """Reads bytes from the place `at` on, as many as the system gives, and returns their number."""
+        if hasattr(os, "preadv"):  # without the file's position, which threads and forked processes share
+            return os.preadv(self._opened.fileno(), [content[:MOST_AT_ONCE]], at)
+        self._opened.seek(at)
+        return self._opened.readinto(content) or 0
 
 
 class Stream(RawIOBase):

@@ -7,6 +7,7 @@ import io
 import os
 import pickle
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from small_pickles import name_of, number, older, state, tensor, text, zipped
 from strategies import examples
 
-from pyroberta.formats import torch_io
+from pyroberta.formats import stored, torch_io
 from pyroberta.formats.stored import Stream, open_bytes
 
 A = np.arange(6, dtype=np.float32)
@@ -35,6 +36,16 @@ def test_a_stream_of_a_file_s_bytes_reads_as_the_file_does(tmp_path_factory, ste
             assert ours.seek(offset, whence) == theirs.seek(offset, whence)
             assert ours.read(size) == theirs.read(size)
             assert ours.tell() == theirs.tell()
+
+
+def test_threads_that_read_one_file_get_their_own_bytes(tmp_path, monkeypatch):
+    monkeypatch.setattr(stored, "MOST_AT_ONCE", 1000)  # so that each needs many reads
+    parts = [bytes([i]) * 100_000 for i in range(8)]
+    (tmp_path / "f").write_bytes(b"".join(parts))
+    content = open_bytes(tmp_path / "f")
+    with ThreadPoolExecutor(len(parts)) as pool:
+        found = pool.map(lambda i: content[i * 100_000 : (i + 1) * 100_000].read().tobytes(), range(len(parts)))
+        assert list(found) == parts
 
 
 @pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
