@@ -2,7 +2,7 @@
 // product, and its own threads stay asleep: two pools that both wait for the same processors hold each other up.
 #pragma once
 
-#include "types.hpp"
+#include "ops.hpp"
 
 namespace pyroberta {
 
