@@ -172,8 +172,10 @@ def add_overwrite(parser: argparse.ArgumentParser, kind: str, where: str = "DIR"
     parser.add_argument("--overwrite", action="store_true", help=f"replace {kind} that {where} holds already")
 
 
-def check_free(arguments: argparse.Namespace, place: str, names: Sequence[str] = ("config.json",)) -> None:
-    """Checks, before the work begins, that nothing is replaced without `--overwrite`.
+def check_free(
+    arguments: argparse.Namespace, place: str, names: Sequence[str] = ("config.json",), remark: str = ""
+) -> None:
+    """Checks, before the work begins, that nothing is replaced without `--overwrite`. `remark` is a part of the error.
 
     Raises:
         FileExistsError: if `place` has one of the files `names`, and `--overwrite` is not given.
@@ -184,7 +186,8 @@ def check_free(arguments: argparse.Namespace, place: str, names: Sequence[str] =
         begins = getattr(arguments, "model", place)  # of fit
         going_on = f"; to go on training it: --model {place} --output {place} --overwrite" if begins != place else ""
         raise FileExistsError(
-            f"{place} holds {kind} already ({found}). Give another directory, or --overwrite to replace it{going_on}"
+            f"{place} holds {kind} already ({found}){remark}. Give another directory, or --overwrite to replace it"
+            f"{going_on}"
         )
 
 

@@ -46,7 +46,9 @@ def check(arguments: argparse.Namespace) -> None:
     if arguments.checkpoint and not arguments.resume:  # first, since who forgot --resume has a model at --output too
         _checkpoint(arguments).check_free(overwrite=arguments.overwrite)
     if not (arguments.resume and _is_output_of_resumed(arguments)):
-        options.check_free(arguments, arguments.output)
+        has_ended = arguments.resume and not _checkpoint(arguments).file.exists()
+        remark = f", and there is no checkpoint in {arguments.checkpoint}: the training may have ended" * has_ended
+        options.check_free(arguments, arguments.output, remark=remark)
     check_saveable(Path(arguments.output))  # an error comes now, not after the training
     _check_apart(arguments)
     may_replace = arguments.overwrite or (arguments.resume and _checkpoint(arguments).file.exists())

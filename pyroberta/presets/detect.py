@@ -212,7 +212,7 @@ def hint_of_inside(directory: Path, names: Sequence[str] = (CONFIG, *FAIRSEQ_CHE
         return ""
     current = _current_commit(directory)
     found.sort(key=lambda one: one.name != current)
-    more = f", and {len(found) - 1} more" if len(found) > 1 else ""
+    more = f", or one of {len(found) - 1} more" if len(found) > 1 else ""
     return f" There may be a model inside: give {str(found[0])!r}{more}"
 
 

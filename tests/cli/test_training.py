@@ -271,6 +271,8 @@ def test_a_checkpoint_is_replaced_only_when_asked_to_and_none_is_no_error(fit, c
     line = [*fit, "-o", "out", "--checkpoint", "run"]
     assert main([*line, "--resume"]) == 0  # as a job that is started again by the same line
     assert "there is no checkpoint in run yet: starting a new training" in capsys.readouterr().err
+    assert main([*line, "--resume"]) == 2  # once more
+    assert "already (config.json), and there is no checkpoint in run: the training may have" in capsys.readouterr().err
     shutil.rmtree("out")
     with monkeypatch.context() as patch:
         signalled(patch, MaskedLM, "_update", {2})
